@@ -1,0 +1,1 @@
+//! The CPU engine: GGUF models with our own integer kernels. It knows files and arithmetic, not tasks or prefixes.

@@ -1,0 +1,122 @@
+//! What every engine offers: embedding rows in, logits out, many sequences at once.
+//!
+//! An engine computes; it does not know tasks, requests, transports, prefixes, text or sampling. Prefix rows and token
+//! rows enter by the same door, as bf16, which is what the module's NPU takes.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use half::bf16;
+
+pub mod sampling;
+
+#[cfg(feature = "npu")]
+pub mod axera;
+#[cfg(feature = "cpu")]
+pub mod gguf;
+
+/// What an engine is and what it can take. Fixed from load on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineInfo {
+    /// `"cpu"` or `"npu"`, with the kernel tier in use: `"cpu/avx512-vnni"`.
+    pub backend: String,
+    /// Architecture as the model file names it: `qwen2`, `llama`.
+    pub architecture: String,
+    /// H, the width of an embedding row (`tokens_embed_size` on a model card).
+    pub hidden_size: usize,
+    /// Rows of the embedding table (`tokens_embed_num`), which is also the number of logits.
+    pub vocab_size: usize,
+    /// Most positions one sequence can hold: prefix + prompt + output.
+    pub window: usize,
+    /// Most rows a sequence may be given before its first logits (the module: 128; the CPU engine: the window).
+    pub prefill_window: usize,
+    /// Most sequences alive at once.
+    pub max_sequences: usize,
+    /// Whether a prompt may be fed in several steps. Where it may not, the whole of it must come in one step.
+    pub chunked_prefill: bool,
+}
+
+/// Names one living sequence of one engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SequenceId(pub u64);
+
+/// Which logits a step is to return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Logits {
+    /// None: a prompt's earlier chunks.
+    None,
+    /// Those after the step's last row.
+    #[default]
+    Last,
+    /// Those after every row (teacher forcing).
+    All,
+}
+
+/// The next rows of one sequence, and where its logits go.
+pub struct Step<'a> {
+    pub sequence: SequenceId,
+    /// n x H embedding rows, row by row, n >= 1; they take the sequence's next n positions.
+    pub rows: &'a [bf16],
+    pub logits: Logits,
+    /// Filled by the engine: nothing, V or n x V values.
+    pub out: Vec<f32>,
+    /// Set by anybody to give the step up. Engines look at it where they can (between layers on the NPU).
+    pub stop: &'a AtomicBool,
+}
+
+/// The embedding table, readable from any thread while the engine works.
+pub trait TokenEmbeddings: Send + Sync {
+    fn hidden_size(&self) -> usize;
+    fn vocab_size(&self) -> usize;
+    /// Writes the row of `token` (H values, exactly those the engine would be fed) into `out`.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchToken`] where `token` is outside the vocabulary.
+    fn row(&self, token: u32, out: &mut [bf16]) -> Result<(), EngineError>;
+}
+
+/// A loaded model that turns embedding rows into logits.
+///
+/// The rule for every implementation: a sequence's logits are the same bits whatever else is in the batch, however its
+/// rows were cut into steps, and however many threads work on it.
+pub trait Engine: Send {
+    fn info(&self) -> &EngineInfo;
+
+    fn embeddings(&self) -> Arc<dyn TokenEmbeddings>;
+
+    /// Opens an empty sequence that will hold at most `positions` rows.
+    ///
+    /// # Errors
+    /// [`EngineError::TooManySequences`], [`EngineError::WindowExceeded`].
+    fn open(&mut self, positions: usize) -> Result<SequenceId, EngineError>;
+
+    /// Forgets a sequence and frees what it held. Unknown ids are ignored: closing twice is harmless.
+    fn close(&mut self, sequence: SequenceId);
+
+    /// Feeds every step's rows to its sequence and fills `out`. Each sequence appears at most once.
+    ///
+    /// # Errors
+    /// On [`EngineError::Stopped`] and on failures of the machinery the sequences of this batch are in an undefined state
+    /// and are to be closed; argument errors leave everything as it was.
+    fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError>;
+}
+
+/// What can go wrong in an engine.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum EngineError {
+    #[error("the token {token} is outside the vocabulary of {vocab_size} tokens; check that tokenizer and model belong together")]
+    NoSuchToken { token: u32, vocab_size: usize },
+    #[error("the engine already runs {limit} sequences; wait until one ends")]
+    TooManySequences { limit: usize },
+    #[error("{wanted} positions do not fit into the model's window of {window}; shorten the prompt, the prefix or the output")]
+    WindowExceeded { wanted: usize, window: usize },
+    #[error("the sequence {0:?} is not open; open one first")]
+    NoSuchSequence(SequenceId),
+    #[error("{got} values are no whole number of embedding rows of width {hidden_size}; send P x {hidden_size} values")]
+    RaggedRows { got: usize, hidden_size: usize },
+    #[error("stopped on request")]
+    Stopped,
+    /// A failure of the machinery below (the NPU's runtime, memory).
+    #[error("{what} failed: {detail}; {remedy}")]
+    Machinery { what: String, detail: String, remedy: String },
+}

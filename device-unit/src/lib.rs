@@ -1,0 +1,7 @@
+//! The injector unit: an LLM unit for StackFlow that puts a soft prefix in front of the token embeddings before prefill.
+//!
+//! It knows the core, models on disk, engines and transports. It knows nothing of a user interface.
+
+pub mod engine;
+pub mod model;
+pub mod tokenizer;
