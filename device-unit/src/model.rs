@@ -19,6 +19,8 @@ pub struct LoadedModel {
     pub template: ChatTemplate,
     /// Tokens that end a text.
     pub stop_tokens: Vec<u32>,
+    /// The card's `mode_param` with the set-up's keys over it: `max_token_len`, the sampling keys. Empty where a model has no card.
+    pub settings: Map<String, Value>,
     /// SHA-256 of the model file, lower-case hex, where it is one file.
     pub digest: Option<String>,
 }
