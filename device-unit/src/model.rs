@@ -37,7 +37,12 @@ pub trait ModelSource: Send + Sync {
     ///
     /// # Errors
     /// A [`LoadError`] that says what is wrong with which file.
-    fn load(&self, model: &str, overrides: &Map<String, Value>, progress: &Progress<'_>) -> Result<LoadedModel, LoadError>;
+    fn load(
+        &self,
+        model: &str,
+        overrides: &Map<String, Value>,
+        progress: &Progress<'_>,
+    ) -> Result<LoadedModel, LoadError>;
 }
 
 /// Why a model could not be loaded. Each sentence names the file and a remedy.

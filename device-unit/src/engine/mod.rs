@@ -104,11 +104,15 @@ pub trait Engine: Send {
 /// What can go wrong in an engine.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EngineError {
-    #[error("the token {token} is outside the vocabulary of {vocab_size} tokens; check that tokenizer and model belong together")]
+    #[error(
+        "the token {token} is outside the vocabulary of {vocab_size} tokens; check that tokenizer and model belong together"
+    )]
     NoSuchToken { token: u32, vocab_size: usize },
     #[error("the engine already runs {limit} sequences; wait until one ends")]
     TooManySequences { limit: usize },
-    #[error("{wanted} positions do not fit into the model's window of {window}; shorten the prompt, the prefix or the output")]
+    #[error(
+        "{wanted} positions do not fit into the model's window of {window}; shorten the prompt, the prefix or the output"
+    )]
     WindowExceeded { wanted: usize, window: usize },
     #[error("the sequence {0:?} is not open; open one first")]
     NoSuchSequence(SequenceId),
@@ -118,5 +122,9 @@ pub enum EngineError {
     Stopped,
     /// A failure of the machinery below (the NPU's runtime, memory).
     #[error("{what} failed: {detail}; {remedy}")]
-    Machinery { what: String, detail: String, remedy: String },
+    Machinery {
+        what: String,
+        detail: String,
+        remedy: String,
+    },
 }

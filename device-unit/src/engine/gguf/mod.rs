@@ -1,1 +1,3 @@
 //! The CPU engine: GGUF models with our own integer kernels. It knows files and arithmetic, not tasks or prefixes.
+
+pub mod file;
