@@ -1,0 +1,20 @@
+//! What can be wrong with a vocabulary or a text.
+
+use std::path::PathBuf;
+
+/// Why a tokenizer could not be made, or a text not be cut.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    #[error("{path} could not be read: {source}; check that the file exists and may be read")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{what} holds no usable vocabulary: {reason}; fetch the model again or choose another")]
+    BadVocabulary { what: String, reason: String },
+    #[error(
+        "the vocabulary is of the kind {kind:?}; byte-level BPE (qwen2, smollm) is what can be used: choose a Qwen2.5 or SmolLM2 model"
+    )]
+    UnknownKind { kind: String },
+    #[error("the text has {bytes} bytes, more than the {limit} that can be cut into tokens at once; shorten it")]
+    TextTooLong { bytes: usize, limit: usize },
+    #[error("the text could not be cut into tokens: {reason}; check that model and tokenizer belong together")]
+    Encode { reason: String },
+}
