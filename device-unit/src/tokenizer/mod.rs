@@ -4,6 +4,8 @@
 
 mod byte_level;
 mod error;
+#[cfg(feature = "cpu")]
+mod gguf;
 mod huggingface;
 mod template;
 mod tiktoken;
