@@ -1,0 +1,132 @@
+//! The wire form of a prefix: `{"len": P, "data_b64": base64 of P x H little-endian bf16 words, row by row}`. H is not in it; the
+//! receiver knows it from its model. This file knows no messages.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use half::bf16;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::{PrefixError, too_large};
+use super::recipe::MAX_LEN;
+use super::soft_prefix::SoftPrefix;
+
+/// Writes padding, reads with and without it, as the stock unit does.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// `soft_prefix` as it stands in an inference's finish frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SoftPrefixField {
+    /// P.
+    pub len: usize,
+    /// Base64 of P x H little-endian u16 words.
+    pub data_b64: String,
+}
+
+/// The wire form of `prefix`.
+pub fn encode(prefix: &SoftPrefix) -> SoftPrefixField {
+    SoftPrefixField {
+        len: prefix.len(),
+        data_b64: BASE64.encode(prefix.to_le_bytes()),
+    }
+}
+
+/// Reads the wire form for a model of width `hidden_size`.
+///
+/// # Errors
+/// Wrong lengths, wrong base64, a size other than P x H x 2 (the sentence names both sizes and H), values that are not finite.
+pub fn decode(field: &SoftPrefixField, hidden_size: usize) -> Result<SoftPrefix, PrefixError> {
+    if hidden_size == 0 {
+        return Err(PrefixError::HiddenSizeZero);
+    }
+    let len = field.len;
+    if len == 0 {
+        return Err(PrefixError::LengthZero);
+    }
+    if len > MAX_LEN {
+        return Err(too_large(len));
+    }
+    let bytes = BASE64.decode(&field.data_b64).map_err(|error| PrefixError::NotBase64 {
+        detail: error.to_string(),
+    })?;
+    let expected_bytes = len as u128 * hidden_size as u128 * 2;
+    if bytes.len() as u128 != expected_bytes {
+        return Err(PrefixError::WrongSize {
+            got_bytes: bytes.len(),
+            expected_bytes,
+            len,
+            hidden_size,
+        });
+    }
+    let values = bytes
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|&word| bf16::from_bits(u16::from_le_bytes(word)))
+        .collect();
+    SoftPrefix::from_bf16(hidden_size, values)
+}
+
+/// Reads the wire form from whatever JSON a peer sent as `soft_prefix`: each wrong type gets its own sentence.
+///
+/// # Errors
+/// Those of [`decode`], and [`PrefixError::NotAnObject`], [`PrefixError::FieldMissing`], [`PrefixError::LengthNotANumber`],
+/// [`PrefixError::LengthNegative`], [`PrefixError::DataNotAString`].
+pub fn decode_value(value: &Value, hidden_size: usize) -> Result<SoftPrefix, PrefixError> {
+    let object = value
+        .as_object()
+        .ok_or_else(|| PrefixError::NotAnObject { got: excerpt(value) })?;
+    let len = object.get("len").ok_or(PrefixError::FieldMissing { field: "len" })?;
+    let data = object
+        .get("data_b64")
+        .ok_or(PrefixError::FieldMissing { field: "data_b64" })?;
+    let len = match len {
+        Value::Number(number) => whole(number)?,
+        other => return Err(PrefixError::LengthNotANumber { got: excerpt(other) }),
+    };
+    let Value::String(data_b64) = data else {
+        return Err(PrefixError::DataNotAString { got: excerpt(data) });
+    };
+    decode(
+        &SoftPrefixField {
+            len,
+            data_b64: data_b64.clone(),
+        },
+        hidden_size,
+    )
+}
+
+fn whole(number: &serde_json::Number) -> Result<usize, PrefixError> {
+    if let Some(len) = number.as_u64() {
+        return usize::try_from(len).map_err(|_| too_large(len));
+    }
+    if let Some(len) = number.as_i64() {
+        return Err(PrefixError::LengthNegative { len });
+    }
+    match number.as_f64() {
+        // Some JSON writers send whole numbers as 2.0.
+        Some(len) if len.fract() == 0.0 && len >= 0.0 && len <= MAX_LEN as f64 => Ok(len as usize),
+        Some(len) if len > MAX_LEN as f64 => Err(too_large(number)),
+        Some(len) if len.fract() == 0.0 && len >= i64::MIN as f64 => {
+            Err(PrefixError::LengthNegative { len: len as i64 })
+        }
+        _ => Err(PrefixError::LengthNotANumber {
+            got: number.to_string(),
+        }),
+    }
+}
+
+/// The start of a JSON value, short enough for a message.
+fn excerpt(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(40) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

@@ -1,0 +1,218 @@
+//! Error codes: what StackFlow's programs send, what our unit adds, what each means and what helps. It sends nothing itself.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The code of a reply's `error`. 0 is success; unknown codes are kept as they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Code(pub i32);
+
+impl Code {
+    pub const OK: Self = Self(0);
+    pub const RESET: Self = Self(-1);
+    pub const JSON: Self = Self(-2);
+    pub const ACTION: Self = Self(-3);
+    pub const PUSH: Self = Self(-4);
+    pub const MODEL_LOADING: Self = Self(-5);
+    pub const NO_SUCH_UNIT: Self = Self(-6);
+    pub const UNIT_CALL: Self = Self(-9);
+    pub const NOT_AVAILABLE: Self = Self(-10);
+    pub const MODEL_RUN: Self = Self(-11);
+    pub const FILE: Self = Self(-17);
+    pub const NO_UNIT_ACTION: Self = Self(-18);
+    pub const LINK: Self = Self(-20);
+    pub const TASK_FULL: Self = Self(-21);
+    pub const PARAMETER: Self = Self(-22);
+    pub const BASE64: Self = Self(-23);
+    pub const NO_DATA: Self = Self(-24);
+    pub const STREAM_INDEX: Self = Self(-25);
+    /// Ours: the soft prefix has the wrong size or type. The stock unit ignores such a prefix silently.
+    pub const PREFIX_SIZE: Self = Self(-30);
+    /// Ours: the soft prefix holds NaN or infinity.
+    pub const PREFIX_NOT_FINITE: Self = Self(-31);
+    /// Ours: prefix, prompt and output do not fit into the window.
+    pub const WINDOW: Self = Self(-32);
+    /// Ours: a soft prefix where it cannot be used (plain form, an earlier frame).
+    pub const PREFIX_UNUSABLE: Self = Self(-33);
+    /// Ours: the prompt is empty. The stock unit stays silent.
+    pub const EMPTY_PROMPT: Self = Self(-34);
+
+    /// Every code with a known meaning, 0 apart.
+    pub const ALL: [Self; 22] = [
+        Self::RESET,
+        Self::JSON,
+        Self::ACTION,
+        Self::PUSH,
+        Self::MODEL_LOADING,
+        Self::NO_SUCH_UNIT,
+        Self::UNIT_CALL,
+        Self::NOT_AVAILABLE,
+        Self::MODEL_RUN,
+        Self::FILE,
+        Self::NO_UNIT_ACTION,
+        Self::LINK,
+        Self::TASK_FULL,
+        Self::PARAMETER,
+        Self::BASE64,
+        Self::NO_DATA,
+        Self::STREAM_INDEX,
+        Self::PREFIX_SIZE,
+        Self::PREFIX_NOT_FINITE,
+        Self::WINDOW,
+        Self::PREFIX_UNUSABLE,
+        Self::EMPTY_PROMPT,
+    ];
+
+    pub fn is_ok(self) -> bool {
+        self == Self::OK
+    }
+
+    /// The message exactly as the stock programs spell it, where they have one for this code. [`Code::JSON`] is spelled
+    /// without a full stop by llm-sys and with one by a unit's set-up: this is llm-sys's.
+    pub fn stock_message(self) -> Option<&'static str> {
+        Some(match self {
+            Self::OK => "",
+            Self::RESET => "reace reset",
+            Self::JSON => "json format error",
+            Self::ACTION => "action match false",
+            Self::PUSH => "inference data push false",
+            Self::MODEL_LOADING => "Model loading failed.",
+            Self::NO_SUCH_UNIT => "Unit Does Not Exist",
+            Self::UNIT_CALL => "unit call false",
+            Self::NOT_AVAILABLE => "Not available at the moment.",
+            Self::MODEL_RUN => "Model run failed.",
+            Self::NO_UNIT_ACTION => "not have unit action!",
+            Self::LINK => "link false",
+            Self::TASK_FULL => "task full",
+            Self::BASE64 => "Base64 decoding error.",
+            Self::NO_DATA => "inference data is empty",
+            Self::STREAM_INDEX => "Stream data index error.",
+            _ => return None,
+        })
+    }
+
+    /// What the code says about the request, as a clause.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::OK => "the request was carried out",
+            Self::RESET => "llm-sys lost track of the messages on this connection",
+            Self::JSON => "the request was not the JSON that is expected",
+            Self::ACTION => "llm-sys does not know this action, or does not allow it",
+            Self::PUSH => "no task with this id is known to llm-sys",
+            Self::MODEL_LOADING => "the unit could not load the model",
+            Self::NO_SUCH_UNIT => "the unit has no task with this id",
+            Self::UNIT_CALL => "the unit is not running on the module",
+            Self::NOT_AVAILABLE => "llm-sys does not offer this at the moment",
+            Self::MODEL_RUN => "the model could not run, or its task was gone when the text arrived",
+            Self::FILE => "the file was not found or its path is not absolute",
+            Self::NO_UNIT_ACTION => "the unit does not know this action",
+            Self::LINK => "the tasks could not be linked",
+            Self::TASK_FULL => "the unit already runs as many tasks as it can",
+            Self::PARAMETER => "a parameter has the wrong form",
+            Self::BASE64 => "the text sent as base64 could not be decoded",
+            Self::NO_DATA => "the inference carried no text",
+            Self::STREAM_INDEX => "the frames of the prompt did not arrive as 0, 1, 2 ...",
+            Self::PREFIX_SIZE => "the soft prefix has the wrong size or type",
+            Self::PREFIX_NOT_FINITE => "the soft prefix holds NaN or infinity",
+            Self::WINDOW => "prefix, prompt and output do not fit into the window",
+            Self::PREFIX_UNUSABLE => "the soft prefix came where it cannot be used",
+            Self::EMPTY_PROMPT => "the prompt is empty",
+            _ => "the module sent a code that this program does not know",
+        }
+    }
+
+    /// What to do about it, as a sentence.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::OK => "Nothing needs to be done.",
+            Self::RESET => "Reconnect; if it comes back, another program may be writing to the same connection.",
+            Self::JSON => "Check the request; reconnect if it happens with requests that worked before.",
+            Self::ACTION => "Check the action's name, and update the module's llm-sys if the action is newer than it.",
+            Self::PUSH => {
+                "Set up the model again: the set-up failed, the task was ended by someone, or llm-sys has restarted."
+            }
+            Self::MODEL_LOADING => {
+                "Check the model's name against the list of models, that its package is installed on the module, and that \
+                 no other model fills the memory (restarting llm-llm frees it)."
+            }
+            Self::NO_SUCH_UNIT => "Set up the model again: the unit has restarted or the task has ended.",
+            Self::UNIT_CALL => {
+                "On the module, run `systemctl status llm-llm` and `ldd /opt/m5stack/bin/llm_llm-*`: if GLIBCXX_3.4.30 or \
+                 libax_interpreter.so is not found, point the libstdc++ link in /usr/local/m5stack/lib/gcc-10.3 to the \
+                 system's, or add the folder of the Axera libraries to ld.so.conf.d and run ldconfig; then restart llm-llm."
+            }
+            Self::NOT_AVAILABLE => "Ask the unit itself (taskinfo).",
+            Self::MODEL_RUN => "Set up the model again; if it fails again, restart llm-llm on the module.",
+            Self::FILE => "Give an absolute path of a file that exists on the module.",
+            Self::NO_UNIT_ACTION => "Use setup, inference, pause, exit, taskinfo, link or unlink.",
+            Self::LINK => "Set up the other unit's task first; only asr and kws tasks can be linked.",
+            Self::TASK_FULL => "End a task that is no longer needed, then set up again.",
+            Self::PARAMETER => "Check the parameters of the request.",
+            Self::BASE64 => "Send standard base64 without line breaks.",
+            Self::NO_DATA => "Send a text that is not empty.",
+            Self::STREAM_INDEX => {
+                "Send the frames of a prompt with index 0, 1, 2 ... and let no other client write to this task."
+            }
+            Self::PREFIX_SIZE => "Build the prefix for this model's hidden size.",
+            Self::PREFIX_NOT_FINITE => "Choose a smaller magnitude, or correct the data.",
+            Self::WINDOW => "Shorten the prompt, the prefix or the output.",
+            Self::PREFIX_UNUSABLE => "Send the prefix in stream form, in the frame with finish true.",
+            Self::EMPTY_PROMPT => "Write a prompt.",
+            _ => "Look at the module's log (`journalctl -u llm-sys -u llm-llm`).",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// `error` of a reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorField {
+    pub code: Code,
+    #[serde(default)]
+    pub message: String,
+}
+
+impl ErrorField {
+    /// Code 0 with an empty message.
+    pub fn ok() -> Self {
+        Self {
+            code: Code::OK,
+            message: String::new(),
+        }
+    }
+
+    /// A code with the stock program's message, or with its meaning where the stock programs have none.
+    pub fn stock(code: Code) -> Self {
+        Self {
+            code,
+            message: code.stock_message().unwrap_or_else(|| code.meaning()).to_owned(),
+        }
+    }
+
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<&crate::prefix::PrefixError> for ErrorField {
+    /// The code under which a unit refuses a prefix; the message is the whole sentence.
+    fn from(error: &crate::prefix::PrefixError) -> Self {
+        use crate::prefix::PrefixError;
+        let code = match error {
+            PrefixError::NotFinite { .. } => Code::PREFIX_NOT_FINITE,
+            PrefixError::WindowExceeded { .. } => Code::WINDOW,
+            _ => Code::PREFIX_SIZE,
+        };
+        Self::new(code, error.to_string())
+    }
+}

@@ -1,0 +1,446 @@
+//! Requests, replies and the data of those that a client or an LLM unit needs. Shapes only: no routing, no framing.
+//!
+//! Replies serialise with their keys in alphabetical order, as llm-sys sends them; reading is lenient towards what real
+//! modules leave out.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use super::error::{Code, ErrorField};
+use super::extension::{InferenceOptions, SoftPrefixEcho, SoftPrefixSupport, Usage};
+use crate::prefix::SoftPrefixField;
+
+/// What stands in `object` and `data` where there is nothing to say.
+pub const NONE: &str = "None";
+/// The `request_id` of replies to messages that could not be read.
+pub const UNREADABLE_REQUEST_ID: &str = "0";
+
+/// `work_id` of llm-sys itself, and of the LLM unit as a whole.
+pub const SYS: &str = "sys";
+pub const LLM: &str = "llm";
+
+/// Actions of the stock programs.
+pub mod action {
+    pub const PING: &str = "ping";
+    pub const VERSION: &str = "version";
+    pub const VERSION2: &str = "version2";
+    pub const LSMODE: &str = "lsmode";
+    pub const LSTASK: &str = "lstask";
+    pub const HWINFO: &str = "hwinfo";
+    pub const CMMINFO: &str = "cmminfo";
+    pub const RESET: &str = "reset";
+    pub const REBOOT: &str = "reboot";
+    pub const UNIT_CALL: &str = "unit_call";
+    pub const SETUP: &str = "setup";
+    pub const INFERENCE: &str = "inference";
+    pub const PAUSE: &str = "pause";
+    pub const WORK: &str = "work";
+    pub const EXIT: &str = "exit";
+    pub const TASKINFO: &str = "taskinfo";
+    pub const LINK: &str = "link";
+    pub const UNLINK: &str = "unlink";
+}
+
+/// Values of `object`.
+pub mod object {
+    /// Whole texts.
+    pub const TEXT: &str = "llm.utf-8";
+    /// Texts in frames.
+    pub const STREAM: &str = "llm.utf-8.stream";
+    pub const SETUP: &str = "llm.setup";
+    pub const TASK_LIST: &str = "llm.tasklist";
+    pub const TASK_INFO: &str = "llm.taskinfo";
+    pub const SYS_TEXT: &str = "sys.utf-8";
+    pub const SYS_STREAM: &str = "sys.utf-8.stream";
+    pub const LSMODE: &str = "sys.lsmode";
+    pub const HWINFO: &str = "sys.hwinfo";
+    pub const CMMINFO: &str = "sys.cmminfo";
+}
+
+/// A request. `request_id`, `work_id` and `action` must be strings; unknown fields are ignored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    pub request_id: String,
+    pub work_id: String,
+    pub action: String,
+    #[serde(default, deserialize_with = "lenient_text", skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// Stands last: a unit finds fields by text search, and nothing inside the data may shadow one of the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+}
+
+impl Request {
+    pub fn new(request_id: impl Into<String>, work_id: impl Into<String>, action: impl Into<String>) -> Self {
+        Self {
+            request_id: request_id.into(),
+            work_id: work_id.into(),
+            action: action.into(),
+            object: None,
+            data: None,
+        }
+    }
+
+    #[must_use]
+    pub fn with(mut self, object: impl Into<String>, data: Value) -> Self {
+        self.object = Some(object.into());
+        self.data = Some(data);
+        self
+    }
+
+    /// Which of the input forms the object asks for. It is told by substrings, as the stock unit does.
+    pub fn input_form(&self) -> InputForm {
+        let object = self.object.as_deref().unwrap_or_default();
+        InputForm {
+            stream: object.contains("stream"),
+            base64: object.contains("base64"),
+        }
+    }
+}
+
+/// How an inference's text arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InputForm {
+    /// In frames `{delta, index, finish}`; otherwise `data` is the text.
+    pub stream: bool,
+    /// The (joined) text is base64 of UTF-8.
+    pub base64: bool,
+}
+
+/// A reply. Serialises with its keys in alphabetical order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// Seconds since 1970.
+    #[serde(default, deserialize_with = "lenient_seconds")]
+    pub created: u64,
+    #[serde(default = "none")]
+    pub data: Value,
+    pub error: ErrorField,
+    #[serde(default, deserialize_with = "lenient_string")]
+    pub object: String,
+    #[serde(deserialize_with = "lenient_string")]
+    pub request_id: String,
+    /// Ours: the prefix that was put in front.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soft_prefix: Option<SoftPrefixEcho>,
+    /// Ours: what the inference cost, on its last reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    #[serde(default, deserialize_with = "lenient_string")]
+    pub work_id: String,
+}
+
+impl Reply {
+    /// Success with nothing to say.
+    pub fn ok(request_id: impl Into<String>, work_id: impl Into<String>) -> Self {
+        Self::data(request_id, work_id, NONE, none())
+    }
+
+    /// Success with data.
+    pub fn data(
+        request_id: impl Into<String>,
+        work_id: impl Into<String>,
+        object: impl Into<String>,
+        data: Value,
+    ) -> Self {
+        Self {
+            created: unix_seconds(),
+            data,
+            error: ErrorField::ok(),
+            object: object.into(),
+            request_id: request_id.into(),
+            soft_prefix: None,
+            usage: None,
+            work_id: work_id.into(),
+        }
+    }
+
+    /// A failure.
+    pub fn error(request_id: impl Into<String>, work_id: impl Into<String>, error: ErrorField) -> Self {
+        Self {
+            error,
+            ..Self::ok(request_id, work_id)
+        }
+    }
+
+    /// A failure with the stock programs' own message.
+    pub fn stock_error(request_id: impl Into<String>, work_id: impl Into<String>, code: Code) -> Self {
+        Self::error(request_id, work_id, ErrorField::stock(code))
+    }
+}
+
+/// Seconds since 1970, for `created`.
+pub fn unix_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs())
+}
+
+/// `data` of a set-up. The first four fields must be there; every other key is a setting that overrides the model card's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SetUp {
+    pub model: String,
+    /// [`object::TEXT`] or [`object::STREAM`]; whatever contains `stream` streams. Empty: the client chooses (it never sends
+    /// an empty one).
+    pub response_format: String,
+    pub enoutput: bool,
+    /// The system prompt.
+    pub prompt: String,
+    /// Where inferences come from. Without [`object::TEXT`] or the like, those from TCP are ignored.
+    #[serde(default, deserialize_with = "one_or_many", serialize_with = "as_one_or_many")]
+    pub input: Vec<String>,
+    /// Most **positions**: prefix + prompt + output, not output tokens. A stock unit takes 127 where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_token_len: Option<u32>,
+    /// Any other key of the card's `mode_param`, such as the sampling settings.
+    #[serde(flatten)]
+    pub settings: Map<String, Value>,
+}
+
+impl SetUp {
+    /// A set-up for inferences over TCP; the client chooses how the output comes.
+    pub fn new(model: impl Into<String>, system_prompt: impl Into<String>) -> Self {
+        Self {
+            model: model.into(),
+            response_format: String::new(),
+            enoutput: true,
+            prompt: system_prompt.into(),
+            input: vec![object::TEXT.to_owned()],
+            max_token_len: None,
+            settings: Map::new(),
+        }
+    }
+
+    /// Chooses how the output comes: in frames, or whole.
+    #[must_use]
+    pub fn streaming(mut self, streaming: bool) -> Self {
+        self.response_format = if streaming { object::STREAM } else { object::TEXT }.to_owned();
+        self
+    }
+
+    /// Whether the output comes in frames.
+    pub fn is_streaming(&self) -> bool {
+        self.response_format.contains("stream")
+    }
+
+    #[must_use]
+    pub fn max_positions(mut self, positions: u32) -> Self {
+        self.max_token_len = Some(positions);
+        self
+    }
+
+    /// Always the likeliest token: turns off the stock unit's own default (top-k 10, unseeded) and every other sampling.
+    #[must_use]
+    pub fn greedy(self) -> Self {
+        self.sampling(&Sampling::default())
+    }
+
+    /// Writes the sampling settings as the card spells them.
+    #[must_use]
+    pub fn sampling(mut self, sampling: &Sampling) -> Self {
+        let mut set = |key: &str, value: Value| {
+            self.settings.insert(key.to_owned(), value);
+        };
+        set("enable_temperature", sampling.temperature.is_some().into());
+        set("enable_top_p_sampling", sampling.top_p.is_some().into());
+        set("enable_top_k_sampling", sampling.top_k.is_some().into());
+        set(
+            "enable_repetition_penalty",
+            sampling.repetition_penalty.is_some().into(),
+        );
+        if let Some(value) = sampling.temperature {
+            set("temperature", value.into());
+        }
+        if let Some(value) = sampling.top_p {
+            set("top_p", value.into());
+        }
+        if let Some(value) = sampling.top_k {
+            set("top_k", value.into());
+        }
+        if let Some((penalty, window)) = sampling.repetition_penalty {
+            set("repetition_penalty", penalty.into());
+            set("penalty_window", window.into());
+        }
+        if let Some(seed) = sampling.seed {
+            set("seed", seed.into());
+        }
+        self
+    }
+}
+
+/// How the next token is drawn. Nothing set is greedy. The stock unit lets top-p win over top-k and knows no seed.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Sampling {
+    pub temperature: Option<f64>,
+    pub top_p: Option<f64>,
+    pub top_k: Option<u32>,
+    /// Penalty and how many past tokens it looks at.
+    pub repetition_penalty: Option<(f64, u32)>,
+    /// Ours.
+    pub seed: Option<u64>,
+}
+
+/// `data` of an inference in stream form, as a client writes it. `soft_prefix` counts only in the frame with `finish` true.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StreamInput {
+    pub index: usize,
+    pub finish: bool,
+    pub delta: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soft_prefix: Option<SoftPrefixField>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub softprefix: Option<InferenceOptions>,
+}
+
+/// `data` of a streamed frame, in either direction, as it is read: lenient where the stock unit is, and keeping the
+/// extension fields as they came so that each wrong type can be refused with its own sentence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StreamData {
+    #[serde(default)]
+    pub delta: String,
+    /// Counts as true unless its text contains an `f`: missing, 1 and "true" are true.
+    #[serde(default = "yes", deserialize_with = "lenient_finish")]
+    pub finish: bool,
+    /// From 0, or "0".
+    #[serde(default, deserialize_with = "lenient_index")]
+    pub index: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soft_prefix: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub softprefix: Option<Value>,
+}
+
+impl StreamData {
+    /// A frame of output.
+    pub fn output(delta: impl Into<String>, index: i64, finish: bool) -> Self {
+        Self {
+            delta: delta.into(),
+            finish,
+            index,
+            soft_prefix: None,
+            softprefix: None,
+        }
+    }
+}
+
+/// `data` of `taskinfo llm.N`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskInfo {
+    #[serde(default)]
+    pub enoutput: bool,
+    #[serde(default)]
+    pub inputs: Vec<String>,
+    #[serde(default)]
+    pub model: String,
+    #[serde(default)]
+    pub response_format: String,
+    /// Ours. Absent on a stock unit.
+    #[serde(default, deserialize_with = "if_readable", skip_serializing_if = "Option::is_none")]
+    pub soft_prefix: Option<SoftPrefixSupport>,
+}
+
+/// `data` of `hwinfo`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HwInfo {
+    /// Percent.
+    #[serde(default)]
+    pub cpu_loadavg: i64,
+    #[serde(default)]
+    pub eth_info: Vec<EthInfo>,
+    /// Percent.
+    #[serde(default)]
+    pub mem: i64,
+    /// Thousandths of a degree Celsius.
+    #[serde(default)]
+    pub temperature: i64,
+}
+
+/// One network interface of [`HwInfo`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EthInfo {
+    #[serde(default, deserialize_with = "lenient_string")]
+    pub ip: String,
+    #[serde(default, deserialize_with = "lenient_string")]
+    pub name: String,
+    #[serde(default, deserialize_with = "lenient_string")]
+    pub speed: String,
+}
+
+/// `data` of `cmminfo`: the NPU's memory in KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CmmInfo {
+    #[serde(default)]
+    pub remain: i64,
+    #[serde(default)]
+    pub total: i64,
+    #[serde(default)]
+    pub used: i64,
+}
+
+/// A value as `data`. Only for the types of this protocol, all of which serialise.
+pub fn to_data<T: Serialize>(value: &T) -> Value {
+    serde_json::to_value(value).unwrap_or_else(|_| none())
+}
+
+fn none() -> Value {
+    Value::String(NONE.to_owned())
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn text_of(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn lenient_string<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Value::deserialize(deserializer).map(text_of)
+}
+
+fn lenient_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<Value>::deserialize(deserializer)?.map(text_of))
+}
+
+fn lenient_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Ok(Value::deserialize(deserializer)?
+        .as_f64()
+        .map_or(0, |seconds| seconds as u64))
+}
+
+fn lenient_finish<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(!text_of(Value::deserialize(deserializer)?).contains('f'))
+}
+
+fn lenient_index<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Number(number) => number.as_i64().unwrap_or(-1),
+        Value::String(text) => text.trim().parse().unwrap_or(-1),
+        _ => -1,
+    })
+}
+
+fn if_readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SoftPrefixSupport>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Array(items) => items.into_iter().map(text_of).collect(),
+        Value::Null => Vec::new(),
+        other => vec![text_of(other)],
+    })
+}
+
+fn as_one_or_many<S: Serializer>(input: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    match input {
+        [one] => serializer.serialize_str(one),
+        many => many.serialize(serializer),
+    }
+}
