@@ -1,3 +1,4 @@
 //! The CPU engine: GGUF models with our own integer kernels. It knows files and arithmetic, not tasks or prefixes.
 
+pub mod dequant;
 pub mod file;

@@ -1,0 +1,306 @@
+//! Turns stored tensor blocks into f32 values, or, where that loses nothing, into i8 with an f16 scale per 32 values.
+//!
+//! The block layouts are those of ggml (`ggml-common.h`, `ggml-quants.c`); the order of the float operations is that of the
+//! reference dequantisers, so that values agree bit for bit. It knows bytes and numbers, not tensors or models.
+
+use half::{bf16, f16};
+
+use super::file::TensorKind;
+
+/// Values of a block of the small types and of our own weight blocks.
+const BLOCK: usize = 32;
+/// Values of a super-block of the `K` types.
+const SUPER: usize = 256;
+
+/// Writes the values stored in `bytes` to `out`.
+///
+/// `out.len()` is a whole number of blocks of `kind`, and `bytes` holds exactly these ([`TensorKind::bytes_of`]); what is
+/// beyond the shorter of the two is left alone.
+pub fn dequantise(kind: TensorKind, bytes: &[u8], out: &mut [f32]) {
+    let blocks = bytes
+        .chunks_exact(kind.block_bytes())
+        .zip(out.chunks_exact_mut(kind.block_len()));
+    match kind {
+        TensorKind::F32 => blocks.for_each(|(b, o)| o[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+        TensorKind::F16 => blocks.for_each(|(b, o)| o[0] = f16_at(b, 0)),
+        TensorKind::Bf16 => blocks.for_each(|(b, o)| o[0] = bf16::from_le_bytes([b[0], b[1]]).to_f32()),
+        TensorKind::Q4_0 => blocks.for_each(|(b, o)| q4_0(b, o)),
+        TensorKind::Q4_1 => blocks.for_each(|(b, o)| q4_1(b, o)),
+        TensorKind::Q5_0 => blocks.for_each(|(b, o)| q5_0(b, o)),
+        TensorKind::Q5_1 => blocks.for_each(|(b, o)| q5_1(b, o)),
+        TensorKind::Q8_0 => blocks.for_each(|(b, o)| q8_0(b, o)),
+        TensorKind::Q2K => blocks.for_each(|(b, o)| q2_k(b, o)),
+        TensorKind::Q3K => blocks.for_each(|(b, o)| q3_k(b, o)),
+        TensorKind::Q4K => blocks.for_each(|(b, o)| q4_k(b, o)),
+        TensorKind::Q5K => blocks.for_each(|(b, o)| q5_k(b, o)),
+        TensorKind::Q6K => blocks.for_each(|(b, o)| q6_k(b, o)),
+    }
+}
+
+/// Whether [`to_i8_blocks`] takes this type.
+pub const fn is_i8_blocks(kind: TensorKind) -> bool {
+    matches!(kind, TensorKind::Q4_0 | TensorKind::Q5_0 | TensorKind::Q8_0)
+}
+
+/// Rewrites blocks of 32 with one scale and integers of at most 8 bits as i8 values and f16 scales: the same numbers.
+///
+/// `values` has 32 and `scales` one element for each block of `bytes`. Types with a minimum or with sub-scales cannot be
+/// written this way and leave both untouched: ask [`is_i8_blocks`] first.
+pub fn to_i8_blocks(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16]) {
+    if !is_i8_blocks(kind) {
+        return;
+    }
+    let blocks = bytes.chunks_exact(kind.block_bytes());
+    for ((block, values), scale) in blocks.zip(values.chunks_exact_mut(BLOCK)).zip(scales) {
+        *scale = f16::from_le_bytes([block[0], block[1]]);
+        match kind {
+            TensorKind::Q8_0 => values
+                .iter_mut()
+                .zip(&block[2..34])
+                .for_each(|(value, &byte)| *value = byte as i8),
+            TensorKind::Q4_0 => {
+                let (low, high) = values.split_at_mut(BLOCK / 2);
+                for ((low, high), &byte) in low.iter_mut().zip(high).zip(&block[2..18]) {
+                    *low = (byte & 15) as i8 - 8;
+                    *high = (byte >> 4) as i8 - 8;
+                }
+            }
+            _ => {
+                let fifth = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
+                let (low, high) = values.split_at_mut(BLOCK / 2);
+                for (j, ((low, high), &byte)) in low.iter_mut().zip(high).zip(&block[6..22]).enumerate() {
+                    *low = ((byte & 15) | fifth_bit(fifth, j)) as i8 - 16;
+                    *high = ((byte >> 4) | fifth_bit(fifth, j + 16)) as i8 - 16;
+                }
+            }
+        }
+    }
+}
+
+fn f16_at(block: &[u8], at: usize) -> f32 {
+    f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
+}
+
+/// Bit `j` of `bits`, moved to where the fifth bit of a value belongs.
+fn fifth_bit(bits: u32, j: usize) -> u8 {
+    (((bits >> j) & 1) << 4) as u8
+}
+
+/// d, then 16 bytes: low nibbles are values 0..16, high ones 16..32. Value = (q - 8) d.
+fn q4_0(block: &[u8], out: &mut [f32]) {
+    let d = f16_at(block, 0);
+    for j in 0..16 {
+        let q = block[2 + j];
+        out[j] = f32::from((q & 15) as i8 - 8) * d;
+        out[j + 16] = f32::from((q >> 4) as i8 - 8) * d;
+    }
+}
+
+/// d, m, then nibbles as in Q4_0. Value = q d + m.
+fn q4_1(block: &[u8], out: &mut [f32]) {
+    let (d, m) = (f16_at(block, 0), f16_at(block, 2));
+    for j in 0..16 {
+        let q = block[4 + j];
+        out[j] = f32::from(q & 15) * d + m;
+        out[j + 16] = f32::from(q >> 4) * d + m;
+    }
+}
+
+/// d, 32 fifth bits, then nibbles as in Q4_0. Value = (q - 16) d.
+fn q5_0(block: &[u8], out: &mut [f32]) {
+    let d = f16_at(block, 0);
+    let fifth = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
+    for j in 0..16 {
+        let q = block[6 + j];
+        out[j] = f32::from(((q & 15) | fifth_bit(fifth, j)) as i8 - 16) * d;
+        out[j + 16] = f32::from(((q >> 4) | fifth_bit(fifth, j + 16)) as i8 - 16) * d;
+    }
+}
+
+/// d, m, 32 fifth bits, then nibbles as in Q4_0. Value = q d + m.
+fn q5_1(block: &[u8], out: &mut [f32]) {
+    let (d, m) = (f16_at(block, 0), f16_at(block, 2));
+    let fifth = u32::from_le_bytes([block[4], block[5], block[6], block[7]]);
+    for j in 0..16 {
+        let q = block[8 + j];
+        out[j] = f32::from((q & 15) | fifth_bit(fifth, j)) * d + m;
+        out[j + 16] = f32::from((q >> 4) | fifth_bit(fifth, j + 16)) * d + m;
+    }
+}
+
+/// d, then 32 signed bytes. Value = q d.
+fn q8_0(block: &[u8], out: &mut [f32]) {
+    let d = f16_at(block, 0);
+    for (out, &q) in out.iter_mut().zip(&block[2..34]) {
+        *out = f32::from(q as i8) * d;
+    }
+}
+
+/// 16 bytes of scale (low nibble) and minimum (high nibble), one for 16 values; 64 bytes of 2-bit values; d; dmin.
+/// Each 32 bytes hold 128 values: bits 0-1 are the first 32 of them, bits 2-3 the next, and so on.
+fn q2_k(block: &[u8], out: &mut [f32]) {
+    let (scales, qs) = (&block[..16], &block[16..80]);
+    let (d, dmin) = (f16_at(block, 80), f16_at(block, 82));
+    for (i, out) in out.iter_mut().enumerate().take(SUPER) {
+        let scale = scales[i / 16];
+        let q = (qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2)) & 3;
+        *out = d * f32::from(scale & 15) * f32::from(q) - dmin * f32::from(scale >> 4);
+    }
+}
+
+/// 32 bytes of third bits (bit i/32 of byte i%32; a clear bit means minus 4); 64 bytes of 2-bit values as in Q2_K;
+/// 12 bytes with 16 6-bit scales (offset 32), one for 16 values; d.
+fn q3_k(block: &[u8], out: &mut [f32]) {
+    let (high, qs, scales) = (&block[..32], &block[32..96], &block[96..108]);
+    let d = f16_at(block, 108);
+    for (i, out) in out.iter_mut().enumerate().take(SUPER) {
+        let s = i / 16;
+        let low_bits = if s < 8 { scales[s] & 15 } else { scales[s - 8] >> 4 };
+        let high_bits = (scales[8 + s % 4] >> (s / 4 * 2)) & 3;
+        let scale = (low_bits | (high_bits << 4)) as i8 - 32;
+        let q = ((qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2)) & 3) as i8;
+        let q = if (high[i % 32] >> (i / 32)) & 1 == 0 { q - 4 } else { q };
+        *out = d * f32::from(scale) * f32::from(q);
+    }
+}
+
+/// The 6-bit scale and minimum of the `j`-th 32 values of a Q4_K or Q5_K block, out of its 12 bytes.
+fn scale_and_min(packed: &[u8], j: usize) -> (u8, u8) {
+    if j < 4 {
+        (packed[j] & 63, packed[j + 4] & 63)
+    } else {
+        let low = packed[j + 4];
+        (
+            (low & 15) | ((packed[j - 4] >> 6) << 4),
+            (low >> 4) | ((packed[j] >> 6) << 4),
+        )
+    }
+}
+
+/// d; dmin; 12 bytes of scales and minima; 128 bytes: each 32 of them hold 32 values in the low and 32 in the high nibbles.
+fn q4_k(block: &[u8], out: &mut [f32]) {
+    let (d, dmin) = (f16_at(block, 0), f16_at(block, 2));
+    for (j, out) in out.chunks_exact_mut(BLOCK).enumerate().take(SUPER / BLOCK) {
+        let (scale, min) = scale_and_min(&block[4..16], j);
+        let (d, m) = (d * f32::from(scale), dmin * f32::from(min));
+        let shift = j % 2 * 4;
+        for (out, &q) in out.iter_mut().zip(&block[16 + j / 2 * 32..][..32]) {
+            *out = d * f32::from((q >> shift) & 15) - m;
+        }
+    }
+}
+
+/// As Q4_K, with 32 bytes of fifth bits (bit j of byte l belongs to value l of the j-th 32) before the nibbles.
+fn q5_k(block: &[u8], out: &mut [f32]) {
+    let (d, dmin) = (f16_at(block, 0), f16_at(block, 2));
+    let high = &block[16..48];
+    for (j, out) in out.chunks_exact_mut(BLOCK).enumerate().take(SUPER / BLOCK) {
+        let (scale, min) = scale_and_min(&block[4..16], j);
+        let (d, m) = (d * f32::from(scale), dmin * f32::from(min));
+        let shift = j % 2 * 4;
+        for ((out, &q), &high) in out.iter_mut().zip(&block[48 + j / 2 * 32..][..32]).zip(high) {
+            *out = d * f32::from(((q >> shift) & 15) | (((high >> j) & 1) << 4)) - m;
+        }
+    }
+}
+
+/// 128 bytes of low nibbles, 64 bytes of upper 2 bits, 16 signed scales (one for 16 values), d. Value = d scale (q - 32).
+fn q6_k(block: &[u8], out: &mut [f32]) {
+    let d = f16_at(block, 208);
+    for (half, out) in out.chunks_exact_mut(128).enumerate().take(2) {
+        let low = &block[half * 64..][..64];
+        let high = &block[128 + half * 32..][..32];
+        let scales = &block[192 + half * 8..][..8];
+        for (quarter, out) in out.chunks_exact_mut(32).enumerate() {
+            let low = &low[quarter % 2 * 32..][..32];
+            let (low_shift, high_shift) = (quarter / 2 * 4, quarter * 2);
+            for (l, out) in out.iter_mut().enumerate() {
+                let q = ((low[l] >> low_shift) & 15) | (((high[l] >> high_shift) & 3) << 4);
+                *out = d * f32::from(scales[quarter * 2 + l / 16] as i8) * f32::from(q as i8 - 32);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [(&str, TensorKind); 13] = [
+        ("F32", TensorKind::F32),
+        ("F16", TensorKind::F16),
+        ("BF16", TensorKind::Bf16),
+        ("Q4_0", TensorKind::Q4_0),
+        ("Q4_1", TensorKind::Q4_1),
+        ("Q5_0", TensorKind::Q5_0),
+        ("Q5_1", TensorKind::Q5_1),
+        ("Q8_0", TensorKind::Q8_0),
+        ("Q2_K", TensorKind::Q2K),
+        ("Q3_K", TensorKind::Q3K),
+        ("Q4_K", TensorKind::Q4K),
+        ("Q5_K", TensorKind::Q5K),
+        ("Q6_K", TensorKind::Q6K),
+    ];
+
+    /// (type, stored bytes, values by the reference) of the fixture; see `dequant.py` beside it.
+    fn fixture() -> Vec<(TensorKind, Vec<u8>, Vec<f32>)> {
+        let bytes = |value: &serde_json::Value| -> Vec<u8> {
+            let hex = value.as_str().unwrap();
+            (0..hex.len())
+                .step_by(2)
+                .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
+                .collect()
+        };
+        let cases: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/fixtures/dequant.json")).unwrap();
+        let cases = cases.as_array().unwrap();
+        assert_eq!(cases.len(), KINDS.len());
+        cases
+            .iter()
+            .map(|case| {
+                let (_, kind) = KINDS.into_iter().find(|(name, _)| *name == case["kind"]).unwrap();
+                let values = bytes(&case["values"]);
+                let values = values
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                    .collect();
+                (kind, bytes(&case["blocks"]), values)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_type_gives_the_values_of_the_reference_bit_for_bit() {
+        for (kind, blocks, expected) in fixture() {
+            let mut values = vec![f32::NAN; expected.len()];
+            assert_eq!(kind.bytes_of(values.len()), blocks.len());
+            dequantise(kind, &blocks, &mut values);
+            for (i, (got, expected)) in values.iter().zip(&expected).enumerate() {
+                assert_eq!(
+                    got.to_bits(),
+                    expected.to_bits(),
+                    "{kind:?} value {i}: {got} instead of {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn lossless_types_are_the_same_numbers_as_i8_blocks() {
+        let mut seen = 0;
+        for (kind, blocks, expected) in fixture().into_iter().filter(|(kind, ..)| is_i8_blocks(*kind)) {
+            let mut values = vec![0_i8; expected.len()];
+            let mut scales = vec![f16::ZERO; expected.len() / BLOCK];
+            to_i8_blocks(kind, &blocks, &mut values, &mut scales);
+            for (i, expected) in expected.iter().enumerate() {
+                assert_eq!(
+                    f32::from(values[i]) * scales[i / BLOCK].to_f32(),
+                    *expected,
+                    "{kind:?} value {i}"
+                );
+            }
+            seen += 1;
+        }
+        assert_eq!(seen, 3);
+    }
+}
