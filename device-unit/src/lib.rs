@@ -4,4 +4,7 @@
 
 pub mod engine;
 pub mod model;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 pub mod tokenizer;

@@ -1,0 +1,333 @@
+//! Makes small GGUF files with random weights, so that tests of everything above the engine need no download.
+//!
+//! The files are real ones: the format, the tensor names, the metadata and the tokenizer's tables of their architecture; only
+//! the weights say nothing. Compiled for tests only (feature `testing`).
+
+use std::io::Write;
+use std::path::Path;
+
+use half::f16;
+
+/// What the file is to hold. `TinyModel::qwen2()` and `TinyModel::llama()` are good beginnings.
+#[derive(Debug, Clone)]
+pub struct TinyModel {
+    /// `qwen2` (biases, rotated halves) or `llama` (no biases, rotated pairs); any other name makes a file to refuse.
+    pub architecture: String,
+    pub hidden_size: usize,
+    pub layers: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub feed_forward: usize,
+    /// `context_length` in the metadata.
+    pub window: usize,
+    /// Whether there is an `output.weight` beside the embedding table.
+    pub own_output: bool,
+    pub weights: TinyWeights,
+    pub seed: u64,
+}
+
+/// How matrices are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TinyWeights {
+    F32,
+    F16,
+    Q8_0,
+    Q4_1,
+}
+
+/// The ids of the tiny vocabulary: bytes are 0..=255 (token = byte), special tokens follow.
+pub mod token {
+    /// `<|endoftext|>`
+    pub const END_OF_TEXT: u32 = 256;
+    /// `<|im_start|>`
+    pub const IM_START: u32 = 257;
+    /// `<|im_end|>`
+    pub const IM_END: u32 = 258;
+}
+
+/// Tokens after the bytes and the special ones, made by merges: the first two letters join, then a third.
+const MERGED: [(&str, &str); 6] = [
+    ("t", "h"),
+    ("th", "e"),
+    ("Ġ", "the"),
+    ("a", "n"),
+    ("an", "d"),
+    ("i", "n"),
+];
+
+const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + \
+                             message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}\
+                             {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+impl TinyModel {
+    pub fn qwen2() -> Self {
+        Self {
+            architecture: "qwen2".into(),
+            hidden_size: 64,
+            layers: 2,
+            heads: 4,
+            kv_heads: 2,
+            feed_forward: 96,
+            window: 512,
+            own_output: false,
+            weights: TinyWeights::Q8_0,
+            seed: 7,
+        }
+    }
+
+    pub fn llama() -> Self {
+        Self {
+            architecture: "llama".into(),
+            heads: 2,
+            kv_heads: 1,
+            seed: 11,
+            ..Self::qwen2()
+        }
+    }
+
+    /// Number of tokens, which is the number of logits.
+    pub fn vocab_size(&self) -> usize {
+        256 + 3 + MERGED.len()
+    }
+
+    /// The file's bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        let tensors = self.tensors();
+        let values = self.metadata();
+
+        let mut file = b"GGUF".to_vec();
+        file.extend(3_u32.to_le_bytes());
+        file.extend((tensors.len() as u64).to_le_bytes());
+        file.extend((values.len() as u64).to_le_bytes());
+        for (key, value) in values {
+            put_string(&mut file, &key);
+            value.put(&mut file);
+        }
+        let mut offset = 0;
+        for (name, dimensions, kind, data) in &tensors {
+            put_string(&mut file, name);
+            file.extend((dimensions.len() as u32).to_le_bytes());
+            dimensions.iter().for_each(|&n| file.extend((n as u64).to_le_bytes()));
+            file.extend(kind.to_le_bytes());
+            file.extend((offset as u64).to_le_bytes());
+            offset += data.len().next_multiple_of(32);
+        }
+        for (_, _, _, data) in &tensors {
+            file.resize(file.len().next_multiple_of(32), 0);
+            file.extend(data);
+        }
+        file.resize(file.len().next_multiple_of(32), 0);
+        file
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write(&self, path: &Path) -> std::io::Result<()> {
+        std::fs::File::create(path)?.write_all(&self.bytes())
+    }
+
+    fn metadata(&self) -> Vec<(String, Meta)> {
+        let own = |key: &str| format!("{}.{key}", self.architecture);
+        let mut tokens: Vec<String> = (0..=255).map(|byte| byte_char(byte).to_string()).collect();
+        let mut kinds = vec![1_i32; 256];
+        for special in ["<|endoftext|>", "<|im_start|>", "<|im_end|>"] {
+            tokens.push(special.into());
+            kinds.push(3);
+        }
+        for (left, right) in MERGED {
+            tokens.push(format!("{left}{right}"));
+            kinds.push(1);
+        }
+        let merges = MERGED.iter().map(|(left, right)| format!("{left} {right}")).collect();
+        let pre = if self.architecture == "llama" {
+            "smollm"
+        } else {
+            "qwen2"
+        };
+        vec![
+            ("general.architecture".into(), Meta::Text(self.architecture.clone())),
+            ("general.name".into(), Meta::Text(format!("tiny {}", self.architecture))),
+            (own("block_count"), Meta::U32(self.layers as u32)),
+            (own("context_length"), Meta::U32(self.window as u32)),
+            (own("embedding_length"), Meta::U32(self.hidden_size as u32)),
+            (own("feed_forward_length"), Meta::U32(self.feed_forward as u32)),
+            (own("attention.head_count"), Meta::U32(self.heads as u32)),
+            (own("attention.head_count_kv"), Meta::U32(self.kv_heads as u32)),
+            (own("attention.layer_norm_rms_epsilon"), Meta::F32(1e-6)),
+            (own("rope.freq_base"), Meta::F32(10_000.0)),
+            ("tokenizer.ggml.model".into(), Meta::Text("gpt2".into())),
+            ("tokenizer.ggml.pre".into(), Meta::Text(pre.into())),
+            ("tokenizer.ggml.tokens".into(), Meta::Texts(tokens)),
+            ("tokenizer.ggml.token_type".into(), Meta::I32s(kinds)),
+            ("tokenizer.ggml.merges".into(), Meta::Texts(merges)),
+            ("tokenizer.ggml.bos_token_id".into(), Meta::U32(token::END_OF_TEXT)),
+            ("tokenizer.ggml.eos_token_id".into(), Meta::U32(token::IM_END)),
+            ("tokenizer.ggml.padding_token_id".into(), Meta::U32(token::END_OF_TEXT)),
+            ("tokenizer.ggml.add_bos_token".into(), Meta::Bool(false)),
+            ("tokenizer.chat_template".into(), Meta::Text(CHAT_TEMPLATE.into())),
+        ]
+    }
+
+    fn tensors(&self) -> Vec<Tensor> {
+        let mut random = Random(self.seed);
+        let mut all = Vec::new();
+        let h = self.hidden_size;
+        let kv = h / self.heads.max(1) * self.kv_heads;
+        let mut matrix = |name: &str, inputs: usize, outputs: usize, scale: f32| {
+            let scale = scale / (inputs as f32).sqrt();
+            let values: Vec<f32> = (0..inputs * outputs).map(|_| random.signed() * scale).collect();
+            let (kind, data) = self.weights.encode(&values);
+            (name.to_owned(), vec![inputs, outputs], kind, data)
+        };
+        all.push(matrix("token_embd.weight", h, self.vocab_size(), 4.0));
+        if self.own_output {
+            all.push(matrix("output.weight", h, self.vocab_size(), 4.0));
+        }
+        for layer in 0..self.layers {
+            let name = |part: &str| format!("blk.{layer}.{part}.weight");
+            all.push(matrix(&name("attn_q"), h, h, 4.0));
+            all.push(matrix(&name("attn_k"), h, kv, 4.0));
+            all.push(matrix(&name("attn_v"), h, kv, 2.0));
+            all.push(matrix(&name("attn_output"), h, h, 2.0));
+            all.push(matrix(&name("ffn_gate"), h, self.feed_forward, 3.0));
+            all.push(matrix(&name("ffn_up"), h, self.feed_forward, 3.0));
+            all.push(matrix(&name("ffn_down"), self.feed_forward, h, 3.0));
+        }
+        let mut vector = |name: String, len: usize, middle: f32| {
+            let values: Vec<f32> = (0..len).map(|_| middle + 0.2 * random.signed()).collect();
+            (
+                name,
+                vec![len],
+                0,
+                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            )
+        };
+        for layer in 0..self.layers {
+            all.push(vector(format!("blk.{layer}.attn_norm.weight"), h, 1.0));
+            all.push(vector(format!("blk.{layer}.ffn_norm.weight"), h, 1.0));
+            if self.architecture == "qwen2" {
+                all.push(vector(format!("blk.{layer}.attn_q.bias"), h, 0.0));
+                all.push(vector(format!("blk.{layer}.attn_k.bias"), kv, 0.0));
+                all.push(vector(format!("blk.{layer}.attn_v.bias"), kv, 0.0));
+            }
+        }
+        all.push(vector("output_norm.weight".into(), h, 1.0));
+        all
+    }
+}
+
+/// Name, dimensions (innermost first), GGML type, data.
+type Tensor = (String, Vec<usize>, u32, Vec<u8>);
+
+impl TinyWeights {
+    fn encode(self, values: &[f32]) -> (u32, Vec<u8>) {
+        let mut data = Vec::new();
+        let kind = match self {
+            Self::F32 => {
+                values.iter().for_each(|v| data.extend(v.to_le_bytes()));
+                0
+            }
+            Self::F16 => {
+                values.iter().for_each(|&v| data.extend(f16::from_f32(v).to_le_bytes()));
+                1
+            }
+            Self::Q8_0 => {
+                for block in values.chunks(32) {
+                    let scale = f16::from_f32(block.iter().fold(0.0_f32, |max, v| max.max(v.abs())) / 127.0);
+                    data.extend(scale.to_le_bytes());
+                    data.extend(block.iter().map(|v| (v / scale.to_f32()).round() as i8 as u8));
+                }
+                8
+            }
+            Self::Q4_1 => {
+                for block in values.chunks(32) {
+                    let min = block.iter().copied().fold(f32::INFINITY, f32::min);
+                    let max = block.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                    let (d, m) = (f16::from_f32((max - min) / 15.0), f16::from_f32(min));
+                    let q = |v: f32| ((v - m.to_f32()) / d.to_f32()).round().clamp(0.0, 15.0) as u8;
+                    data.extend(d.to_le_bytes());
+                    data.extend(m.to_le_bytes());
+                    data.extend((0..16).map(|j| q(block[j]) | (q(block[j + 16]) << 4)));
+                }
+                3
+            }
+        };
+        (kind, data)
+    }
+}
+
+enum Meta {
+    U32(u32),
+    F32(f32),
+    Bool(bool),
+    Text(String),
+    Texts(Vec<String>),
+    I32s(Vec<i32>),
+}
+
+impl Meta {
+    fn put(self, file: &mut Vec<u8>) {
+        let mut kind = |id: u32| file.extend(id.to_le_bytes());
+        match self {
+            Self::U32(value) => {
+                kind(4);
+                file.extend(value.to_le_bytes());
+            }
+            Self::F32(value) => {
+                kind(6);
+                file.extend(value.to_le_bytes());
+            }
+            Self::Bool(value) => {
+                kind(7);
+                file.push(value.into());
+            }
+            Self::Text(value) => {
+                kind(8);
+                put_string(file, &value);
+            }
+            Self::Texts(values) => {
+                kind(9);
+                kind(8);
+                file.extend((values.len() as u64).to_le_bytes());
+                values.iter().for_each(|value| put_string(file, value));
+            }
+            Self::I32s(values) => {
+                kind(9);
+                kind(5);
+                file.extend((values.len() as u64).to_le_bytes());
+                values.iter().for_each(|value| file.extend(value.to_le_bytes()));
+            }
+        }
+    }
+}
+
+fn put_string(file: &mut Vec<u8>, text: &str) {
+    file.extend((text.len() as u64).to_le_bytes());
+    file.extend(text.as_bytes());
+}
+
+/// The printable character that stands for a byte in byte-level vocabularies (GPT-2's table).
+fn byte_char(byte: u8) -> char {
+    let shown = |b: u8| matches!(b, 33..=126 | 161..=172 | 174..=255);
+    if shown(byte) {
+        return byte.into();
+    }
+    let hidden_before = (0..byte).filter(|&b| !shown(b)).count() as u32;
+    char::from_u32(256 + hidden_before).unwrap_or('?')
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    /// Uniform in -1..1.
+    fn signed(&mut self) -> f32 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+    }
+}
