@@ -1,0 +1,118 @@
+//! The measures by name, for plots, tables and settings that let a person choose one. It computes nothing.
+
+use serde::{Deserialize, Serialize};
+
+use super::Measures;
+
+/// One column of [`Measures`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Character n-gram F-score, 0 to 100.
+    Chrf2,
+    /// 2 LCS / (n + m).
+    Indel,
+    /// CPython's `difflib` ratio without its autojunk heuristic.
+    Difflib,
+    /// CPython's `difflib` ratio as existing scripts print it.
+    DifflibAutojunk,
+    /// 1 - edit distance / longer length.
+    Levenshtein,
+    /// Code points shared from the start.
+    FirstDivergence,
+    /// Distinct character pairs over all pairs, of the text alone.
+    Distinct2,
+    /// Distinct runs of four characters over all such runs, of the text alone.
+    Distinct4,
+    /// Length of the text in code points.
+    Length,
+}
+
+impl Measure {
+    /// All measures, the headline first.
+    pub const ALL: [Self; 9] = [
+        Self::Chrf2,
+        Self::Indel,
+        Self::Difflib,
+        Self::DifflibAutojunk,
+        Self::Levenshtein,
+        Self::FirstDivergence,
+        Self::Distinct2,
+        Self::Distinct4,
+        Self::Length,
+    ];
+
+    /// The name in files and on command lines.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Chrf2 => "chrf2",
+            Self::Indel => "indel",
+            Self::Difflib => "difflib",
+            Self::DifflibAutojunk => "difflib_autojunk",
+            Self::Levenshtein => "levenshtein",
+            Self::FirstDivergence => "first_divergence",
+            Self::Distinct2 => "distinct2",
+            Self::Distinct4 => "distinct4",
+            Self::Length => "length",
+        }
+    }
+
+    /// The measure with this [`id`](Self::id).
+    pub fn from_id(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|measure| measure.id() == id)
+    }
+
+    /// True if the measure compares with the baseline and its greatest value means "the same".
+    pub fn is_similarity(self) -> bool {
+        matches!(
+            self,
+            Self::Chrf2 | Self::Indel | Self::Difflib | Self::DifflibAutojunk | Self::Levenshtein
+        )
+    }
+
+    /// The greatest possible value, where there is one: 100 for chrF2, 1 for ratios.
+    pub fn full_scale(self) -> Option<f64> {
+        match self {
+            Self::Chrf2 => Some(100.0),
+            Self::FirstDivergence | Self::Length => None,
+            _ => Some(1.0),
+        }
+    }
+
+    /// This column of `measures` on its own scale; `None` where a text is too short for the measure.
+    pub fn value(self, measures: &Measures) -> Option<f64> {
+        match self {
+            Self::Chrf2 => Some(measures.chrf2),
+            Self::Indel => Some(measures.indel),
+            Self::Difflib => Some(measures.difflib),
+            Self::DifflibAutojunk => Some(measures.difflib_autojunk),
+            Self::Levenshtein => Some(measures.levenshtein),
+            Self::FirstDivergence => Some(measures.first_divergence.code_points as f64),
+            Self::Distinct2 => measures.distinct2,
+            Self::Distinct4 => measures.distinct4,
+            Self::Length => Some(measures.length.code_points as f64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_measure_is_found_by_its_name_and_serialised_under_it() {
+        for measure in Measure::ALL {
+            assert_eq!(Measure::from_id(measure.id()), Some(measure));
+            assert_eq!(serde_json::to_value(measure).unwrap(), measure.id());
+        }
+        assert_eq!(Measure::from_id("bleu"), None);
+    }
+
+    #[test]
+    fn every_similarity_of_a_text_with_itself_is_its_full_scale() {
+        let same = Measures::of("こんにちは、世界", "こんにちは、世界");
+        for measure in Measure::ALL.into_iter().filter(|measure| measure.is_similarity()) {
+            assert_eq!(measure.value(&same), measure.full_scale(), "{}", measure.id());
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Results files. It knows texts, not modules.
