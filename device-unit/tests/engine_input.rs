@@ -20,10 +20,16 @@ fn a_whole_file_gives_its_metadata_and_tensors() {
     assert_eq!(file.f32("qwen2.rope.freq_base"), Some(10_000.0));
     assert_eq!(file.bool("tokenizer.ggml.add_bos_token"), Some(false));
     let tokens = file.strings("tokenizer.ggml.tokens").unwrap();
-    assert_eq!((tokens.len(), tokens.get(65), tokens.get(257)), (265, Some("A"), Some("<|im_start|>")));
+    assert_eq!(
+        (tokens.len(), tokens.get(65), tokens.get(257)),
+        (265, Some("A"), Some("<|im_start|>"))
+    );
     assert_eq!(file.u32s("tokenizer.ggml.token_type").unwrap()[255..258], [1, 3, 3]);
     let tensor = file.tensor("blk.1.ffn_down.weight").unwrap();
-    assert_eq!((tensor.columns(), tensor.rows(), tensor.kind), (96, 64, TensorKind::Q8_0));
+    assert_eq!(
+        (tensor.columns(), tensor.rows(), tensor.kind),
+        (96, 64, TensorKind::Q8_0)
+    );
     assert_eq!(file.data(tensor).len(), 96 * 64 / 32 * 34);
 }
 
@@ -35,7 +41,10 @@ fn an_empty_file_is_refused() {
 #[test]
 fn a_file_that_is_not_gguf_is_refused() {
     let sentence = open(b"PK\x03\x04 this is a zip").err().unwrap();
-    assert!(sentence.contains("not a GGUF file") && sentence.contains("model.gguf"), "{sentence}");
+    assert!(
+        sentence.contains("not a GGUF file") && sentence.contains("model.gguf"),
+        "{sentence}"
+    );
 }
 
 #[test]
@@ -45,7 +54,10 @@ fn a_folder_is_refused() {
 
 #[test]
 fn a_missing_file_is_refused_with_its_name() {
-    let sentence = GgufFile::open(Path::new("/nowhere/model.gguf")).err().unwrap().to_string();
+    let sentence = GgufFile::open(Path::new("/nowhere/model.gguf"))
+        .err()
+        .unwrap()
+        .to_string();
     assert!(sentence.contains("/nowhere/model.gguf"), "{sentence}");
 }
 

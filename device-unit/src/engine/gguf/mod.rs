@@ -2,3 +2,5 @@
 
 pub mod dequant;
 pub mod file;
+pub mod kernel;
+pub mod threads;

@@ -1,0 +1,320 @@
+//! The arithmetic between the products: sums, exponentials, softmax, SiLU, RMS norm, with one order of operations.
+//!
+//! Every function here is plain Rust over lanes of fixed width, marked to be inlined into whatever [`Kernel`] calls it, so
+//! that each tier compiles it to its own instructions while the bits stay the same: additions happen in the order
+//! written, `mul_add` rounds once everywhere, nothing calls a platform's mathematics. It knows no models.
+//!
+//! Sums are taken in [`LANES`] partial sums, element i in lane i mod 16, folded 16 → 8 → 4 → 2 → 1 by halves.
+//!
+//! [`Kernel`]: super::Kernel
+
+use super::tier::{Kernel, Tier};
+
+/// Partial sums of every sum.
+pub const LANES: usize = 16;
+
+/// The sum of the lanes: lane i and i + 8, then i and i + 4, and so on.
+#[inline(always)]
+pub fn fold(mut lanes: [f32; LANES]) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] += lanes[lane + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// The dot product of `a` and `b`: one fused multiply-add per element into its lane, then [`fold`]. Where one is longer,
+/// its rest counts for nothing.
+#[inline(always)]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let len = a.len().min(b.len());
+    let (a, a_rest) = a[..len].as_chunks::<LANES>();
+    let (b, b_rest) = b[..len].as_chunks::<LANES>();
+    let mut lanes = [0.0f32; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            lanes[lane] = a[lane].mul_add(b[lane], lanes[lane]);
+        }
+    }
+    for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+        lanes[lane] = a.mul_add(*b, lanes[lane]);
+    }
+    fold(lanes)
+}
+
+/// `out += factor * values`, one fused multiply-add per element.
+#[inline(always)]
+pub fn add_scaled(out: &mut [f32], factor: f32, values: &[f32]) {
+    for (out, value) in out.iter_mut().zip(values) {
+        *out = factor.mul_add(*value, *out);
+    }
+}
+
+/// The sum of `values`.
+#[inline(always)]
+pub fn sum(values: &[f32]) -> f32 {
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut lanes = [0.0f32; LANES];
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] += chunk[lane];
+        }
+    }
+    for (lane, value) in rest.iter().enumerate() {
+        lanes[lane] += value;
+    }
+    fold(lanes)
+}
+
+/// The largest of `values`, -infinity where there is none. NaNs are passed over.
+#[inline(always)]
+pub fn largest(values: &[f32]) -> f32 {
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] = larger(lanes[lane], chunk[lane]);
+        }
+    }
+    let mut result = f32::NEG_INFINITY;
+    for value in lanes.iter().chain(rest) {
+        result = larger(result, *value);
+    }
+    result
+}
+
+/// e^x, within 1.5 units in the last place; 0 below -87.3 (where e^x is no normal number any more), infinite above 88.7,
+/// NaN for NaN.
+///
+/// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its Taylor polynomial of degree 7 (the remainder is below 2^-27); 2^n by the
+/// exponent's bits, in two steps, since n reaches 128.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    /// 1.5 * 2^23: adding it rounds to a whole number, which then is in the low bits.
+    const ROUNDER: f32 = 12_582_912.0;
+    /// ln 2, its first 16 bits and the rest: n times the first part is exact.
+    const LN_2_HIGH: f32 = 0.693_145_75;
+    const LN_2_LOW: f32 = 1.428_606_8e-6;
+    let limited = if x > 89.0 { 89.0 } else { x };
+    let limited = if limited < -88.0 { -88.0 } else { limited };
+    let rounded = limited.mul_add(std::f32::consts::LOG2_E, ROUNDER);
+    let n = rounded - ROUNDER;
+    let r = n.mul_add(-LN_2_HIGH, limited);
+    let r = n.mul_add(-LN_2_LOW, r);
+    let mut p = 1.0f32 / 5040.0;
+    p = p.mul_add(r, 1.0 / 720.0);
+    p = p.mul_add(r, 1.0 / 120.0);
+    p = p.mul_add(r, 1.0 / 24.0);
+    p = p.mul_add(r, 1.0 / 6.0);
+    p = p.mul_add(r, 0.5);
+    p = p.mul_add(r, 1.0);
+    p = p.mul_add(r, 1.0);
+    let n = rounded.to_bits() as i32 - ROUNDER.to_bits() as i32;
+    let half = n >> 1;
+    let power = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
+    let result = p * power(half) * power(n - half);
+    let result = if x < -87.3 { 0.0 } else { result };
+    let result = if x > 88.722_83 { f32::INFINITY } else { result };
+    if x.is_nan() { x } else { result }
+}
+
+/// x / (1 + e^-x).
+#[inline(always)]
+pub fn silu(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
+}
+
+/// `gate[i] = silu(gate[i]) * up[i]`.
+#[inline(always)]
+pub fn silu_times(gate: &mut [f32], up: &[f32]) {
+    for (gate, up) in gate.iter_mut().zip(up) {
+        *gate = silu(*gate) * up;
+    }
+}
+
+/// Turns `values` into e^(value - largest) / their sum. Nothing happens to an empty slice.
+#[inline(always)]
+pub fn softmax(values: &mut [f32]) {
+    let highest = largest(values);
+    for value in values.iter_mut() {
+        *value = exp(*value - highest);
+    }
+    let share = 1.0 / sum(values);
+    for value in values.iter_mut() {
+        *value *= share;
+    }
+}
+
+/// `out[i] = values[i] * weight[i] / sqrt(mean of squares + epsilon)`: the reciprocal of the root is taken once, then
+/// two products per element, the weight last.
+#[inline(always)]
+pub fn rms_norm(values: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+    let mean = dot(values, values) / values.len() as f32;
+    let scale = 1.0 / (mean + epsilon).sqrt();
+    for ((out, value), weight) in out.iter_mut().zip(values).zip(weight) {
+        *out = value * scale * weight;
+    }
+}
+
+/// `out += values`.
+#[inline(always)]
+pub fn add(out: &mut [f32], values: &[f32]) {
+    for (out, value) in out.iter_mut().zip(values) {
+        *out += value;
+    }
+}
+
+struct SiluTimes<'a>(&'a mut [f32], &'a [f32]);
+
+impl Kernel for SiluTimes<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        silu_times(self.0, self.1);
+    }
+}
+
+struct RmsNorm<'a>(&'a [f32], &'a [f32], f32, &'a mut [f32]);
+
+impl Kernel for RmsNorm<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        for (values, out) in self
+            .0
+            .chunks_exact(self.1.len())
+            .zip(self.3.chunks_exact_mut(self.1.len()))
+        {
+            rms_norm(values, self.1, self.2, out);
+        }
+    }
+}
+
+/// [`silu_times`], compiled for a tier, for callers that are no kernel themselves.
+pub fn silu_times_on(tier: Tier, gate: &mut [f32], up: &[f32]) {
+    tier.run(SiluTimes(gate, up));
+}
+
+/// [`rms_norm`] of every row of `rows`, as wide as `weight`, compiled for a tier, for callers that are no kernel
+/// themselves.
+pub fn rms_norm_on(tier: Tier, rows: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+    if !weight.is_empty() {
+        tier.run(RmsNorm(rows, weight, epsilon, out));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_within_two_units_of_the_last_place() {
+        let mut worst = 0.0f64;
+        for step in -87_300_000i32..88_722_000 {
+            if step % 97 != 0 {
+                continue;
+            }
+            let x = step as f32 / 1e6;
+            let exact = f64::from(x).exp();
+            let result = f64::from(exp(x));
+            let unit = f64::from(f32::EPSILON) * 2f64.powi(exact.log2().floor() as i32);
+            worst = worst.max((result - exact).abs() / unit);
+        }
+        assert!(worst < 1.5, "{worst} units");
+    }
+
+    #[test]
+    fn exp_knows_its_edges() {
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(-0.0), 1.0);
+        assert_eq!(exp(-1000.0), 0.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(1000.0), f32::INFINITY);
+        assert_eq!(exp(f32::INFINITY), f32::INFINITY);
+        assert!(exp(88.72) < f32::INFINITY && exp(88.72) > 3.3e38);
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn softmax_sums_to_one_and_keeps_the_order() {
+        for len in [1, 2, 15, 16, 17, 100, 1000] {
+            let mut values: Vec<f32> = (0..len).map(|i| (i * 37 % 101) as f32 / 7.0 - 300.0).collect();
+            let before = values.clone();
+            softmax(&mut values);
+            assert!((values.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+            for i in 1..len {
+                assert_eq!(before[i - 1] < before[i], values[i - 1] < values[i]);
+            }
+        }
+        softmax(&mut []);
+    }
+
+    #[test]
+    fn the_tail_of_a_sum_counts_like_its_body() {
+        for len in 0..70 {
+            let a: Vec<f32> = (0..len).map(|i| i as f32).collect();
+            let expected: f32 = (0..len).map(|i| (i * i) as f32).sum();
+            assert_eq!(dot(&a, &a), expected); // whole numbers: exact in any order
+            assert_eq!(sum(&a), (0..len).sum::<usize>() as f32);
+            assert_eq!(largest(&a), if len == 0 { f32::NEG_INFINITY } else { (len - 1) as f32 });
+        }
+    }
+
+    #[test]
+    fn a_normed_row_has_the_root_mean_square_of_its_weight() {
+        let row: Vec<f32> = (0..576).map(|i| ((i * 31) % 17) as f32 - 8.0).collect();
+        let mut out = vec![0.0; 576];
+        rms_norm(&row, &[2.0; 576], 1e-6, &mut out);
+        assert!((dot(&out, &out) / 576.0 - 4.0).abs() < 1e-3);
+    }
+
+    /// All of it on awkward data, as bits.
+    struct Everything<'a>(&'a [f32]);
+
+    impl Kernel for Everything<'_> {
+        type Output = Vec<u32>;
+        #[inline(always)]
+        fn run(self) -> Vec<u32> {
+            let values = self.0;
+            let mut normed = vec![0.0; values.len()];
+            rms_norm(values, values, 1e-5, &mut normed);
+            let mut soft = values.to_vec();
+            softmax(&mut soft);
+            let mut gated = values.to_vec();
+            silu_times(&mut gated, &normed);
+            let mut scaled = soft.clone();
+            add_scaled(&mut scaled, 0.37, &gated);
+            add(&mut scaled, values);
+            let mut all = vec![dot(values, &normed), sum(values), largest(values)];
+            all.extend(values.iter().map(|x| exp(*x)));
+            all.extend(normed.iter().chain(&soft).chain(&gated).chain(&scaled));
+            all.iter().map(|x| x.to_bits()).collect()
+        }
+    }
+
+    #[test]
+    fn every_tier_gives_the_bits_of_the_scalar_one() {
+        let mut state = 7u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 24) as f32 - 0.5
+        };
+        for len in [1, 7, 16, 31, 64, 576, 896, 1000] {
+            for spread in [1e-30f32, 1e-3, 1.0, 30.0, 170.0] {
+                let values: Vec<f32> = (0..len).map(|_| next() * spread).collect();
+                let expected = Everything(&values).run();
+                for tier in Tier::ALL.into_iter().filter(|tier| tier.is_supported()) {
+                    assert_eq!(
+                        tier.run(Everything(&values)),
+                        expected,
+                        "{tier}, {len} values up to {spread}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Activations as the kernels read them: signed bytes with a scale for every 32 of a row.
+//!
+//! It knows how floats become bytes, which is part of the arithmetic, and the layout in memory.
+//!
+//! For each block of 32 values v:
+//!
+//! ```text
+//! v     = 0 where it is NaN, otherwise limited to -2^100 ..= 2^100
+//! m     = the largest |v|
+//! scale = m / 127               0 and all bytes 0 where m < 2^-100
+//! byte  = v * (127 / m), rounded to the nearest whole number, ties to even: always in -127..=127
+//! ```
+
+use super::BLOCK;
+use super::tier::{Kernel, Tier};
+
+/// Beyond it an activation is cut: its products with any weight stay finite.
+const LIMIT: f32 = f32::from_bits((127 + 100) << 23);
+/// Below it a block is taken for zeros: nothing in it can matter, and no step has to care for denormals.
+const NOTHING: f32 = f32::from_bits((127 - 100) << 23);
+
+/// Adding it rounds a value below 2^22 to a whole number, ties to even, which then is in the low bits.
+const ROUNDER: f32 = 12_582_912.0;
+
+/// Rows of activations in the kernels' form. Reuse one for many products: its memory is kept.
+#[derive(Debug, Clone, Default)]
+pub struct QuantRows {
+    len: usize,
+    inputs: usize,
+    /// Block by block, in it row by row, 32 bytes each: rows of one tile are neighbours.
+    bytes: Vec<i8>,
+    /// For each block and row in the same order.
+    scales: Vec<f32>,
+    /// For each block and row: -128 times the sum of its bytes, what the 128 added to each weight on x86 brings too much.
+    #[cfg(target_arch = "x86_64")]
+    offsets: Vec<i32>,
+    /// The bytes again, widened, as instructions without a dot product of bytes take them: 0 2 1 3 of each four.
+    #[cfg(target_arch = "x86_64")]
+    wide: Vec<i16>,
+}
+
+impl QuantRows {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the rows of `rows`, each of `inputs` values, in place of what it held.
+    ///
+    /// # Panics
+    /// Where `inputs` is not a multiple of 32, or `rows` no whole number of rows.
+    pub fn quantise(&mut self, rows: &[f32], inputs: usize) {
+        assert_eq!(inputs % BLOCK, 0, "inputs come in blocks of {BLOCK}");
+        let len = rows.len().checked_div(inputs).unwrap_or(0);
+        assert_eq!(len * inputs, rows.len(), "a whole number of rows");
+        self.len = len;
+        self.inputs = inputs;
+        self.bytes.resize(rows.len(), 0);
+        self.scales.resize(rows.len() / BLOCK, 0.0);
+        #[cfg(target_arch = "x86_64")]
+        {
+            self.offsets.resize(rows.len() / BLOCK, 0);
+            self.wide.resize(rows.len(), 0);
+        }
+        Tier::best().run(Quantise { into: self, rows });
+    }
+
+    /// How many rows it holds.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Values of a row.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    pub(super) fn blocks(&self) -> usize {
+        self.inputs / BLOCK
+    }
+
+    /// The bytes of one block of one row.
+    pub(super) fn block(&self, row: usize, block: usize) -> &[i8] {
+        let at = (block * self.len + row) * BLOCK;
+        &self.bytes[at..at + BLOCK]
+    }
+
+    /// The scale of one block of one row.
+    pub(super) fn scale(&self, row: usize, block: usize) -> f32 {
+        self.scales[block * self.len + row]
+    }
+}
+
+struct Quantise<'a> {
+    into: &'a mut QuantRows,
+    rows: &'a [f32],
+}
+
+impl Kernel for Quantise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { into, rows } = self;
+        for (index, row) in rows.chunks_exact(into.inputs).enumerate() {
+            for (block, values) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
+                let place = block * into.len + index;
+                let (scale, bytes) = quantise_block(values);
+                into.scales[place] = scale;
+                into.bytes[place * BLOCK..(place + 1) * BLOCK].copy_from_slice(&bytes);
+                #[cfg(target_arch = "x86_64")]
+                {
+                    into.offsets[place] = -128 * bytes.iter().map(|byte| i32::from(*byte)).sum::<i32>();
+                    let wide = &mut into.wide[place * BLOCK..(place + 1) * BLOCK];
+                    for (wide, four) in wide.as_chunks_mut::<4>().0.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                        *wide = [four[0], four[2], four[1], four[3]].map(i16::from);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Scale and bytes of one block, as this file's head defines them.
+#[inline(always)]
+fn quantise_block(values: &[f32; BLOCK]) -> (f32, [i8; BLOCK]) {
+    let mut limited = [0.0f32; BLOCK];
+    // The order of positive floats is that of their bits, and whole numbers compilers compare lane by lane.
+    let mut largest_bits = 0u32;
+    for (limited, value) in limited.iter_mut().zip(values) {
+        let value = if value.is_nan() { 0.0 } else { *value };
+        let value = if value > LIMIT { LIMIT } else { value };
+        *limited = if value < -LIMIT { -LIMIT } else { value };
+        largest_bits = largest_bits.max(limited.to_bits() & 0x7fff_ffff);
+    }
+    let largest = f32::from_bits(largest_bits);
+    if largest < NOTHING {
+        return (0.0, [0; BLOCK]);
+    }
+    let steps = 127.0 / largest;
+    let mut bytes = [0; BLOCK];
+    for (byte, value) in bytes.iter_mut().zip(&limited) {
+        // The rounder's own low byte is zero.
+        *byte = (value * steps + ROUNDER).to_bits() as u8 as i8;
+    }
+    (largest / 127.0, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one_block(values: [f32; BLOCK]) -> (f32, Vec<i8>) {
+        let mut rows = QuantRows::new();
+        rows.quantise(&values, BLOCK);
+        (rows.scale(0, 0), rows.block(0, 0).to_vec())
+    }
+
+    #[test]
+    fn the_largest_value_becomes_127_and_the_others_keep_their_proportion() {
+        let mut values = [0.0; BLOCK];
+        values[0] = -2.54;
+        values[1] = 1.0;
+        values[2] = 0.03;
+        let (scale, bytes) = one_block(values);
+        assert_eq!(scale, 2.54 / 127.0);
+        assert_eq!(&bytes[..4], &[-127, 50, 2, 0]); // 0.03 is 1.5 steps: to even
+    }
+
+    #[test]
+    fn ties_go_to_the_even_neighbour() {
+        let mut values = [0.0; BLOCK];
+        values[0] = 127.0;
+        values[1..7].copy_from_slice(&[0.5, 1.5, 2.5, -0.5, -1.5, -2.5]);
+        assert_eq!(&one_block(values).1[1..7], &[0, 2, 2, 0, -2, -2]);
+    }
+
+    #[test]
+    fn a_block_of_zeros_or_of_next_to_nothing_has_the_scale_zero() {
+        for nothing in [0.0, -0.0, 1e-45, f32::MIN_POSITIVE, 7e-31] {
+            let (scale, bytes) = one_block([nothing; BLOCK]);
+            assert_eq!((scale.to_bits(), bytes), (0, vec![0; BLOCK]));
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_cut_to_numbers() {
+        let mut values = [1.0; BLOCK];
+        values[0] = f32::NAN;
+        values[1] = -f32::NAN;
+        let (scale, bytes) = one_block(values);
+        assert_eq!((scale, &bytes[..3]), (1.0 / 127.0, &[0, 0, 127][..]));
+        values[2] = f32::NEG_INFINITY;
+        values[3] = f32::MAX;
+        let (scale, bytes) = one_block(values);
+        assert_eq!((scale, &bytes[..5]), (LIMIT / 127.0, &[0, 0, -127, 127, 0][..]));
+    }
+
+    #[test]
+    fn bytes_never_leave_plus_minus_127() {
+        let mut state = 1u32;
+        for _ in 0..20_000 {
+            let values = std::array::from_fn(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                f32::from_bits(state)
+            });
+            let (scale, bytes) = one_block(values);
+            assert!(scale.is_finite() && bytes.iter().all(|byte| *byte >= -127));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "blocks of 32")]
+    fn rows_that_are_no_whole_blocks_are_refused() {
+        QuantRows::new().quantise(&[0.0; 40], 40);
+    }
+}

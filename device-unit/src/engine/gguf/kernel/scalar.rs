@@ -1,0 +1,24 @@
+//! The definition: the arithmetic of `mod.rs`, word for word, for any processor. The other tiers must equal it bit for bit.
+
+use super::pack::Panel;
+use super::{BLOCK, PANEL, QuantRows};
+
+/// One panel times the rows from `first_row` on; see `Tile`. Any processor can run it, and no size is unsafe.
+pub(super) fn tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+    for (row, out) in tile.iter_mut().enumerate() {
+        let row = first_row + row;
+        for (lane, out) in out.iter_mut().enumerate() {
+            let mut acc = 0.0f32;
+            for block in 0..x.blocks() {
+                let activations = x.block(row, block);
+                let mut sum = 0i32;
+                for (input, activation) in activations.iter().enumerate().take(BLOCK) {
+                    sum += i32::from(panel.weight(block, input, lane)) * i32::from(*activation);
+                }
+                let scale = panel.scale(block, lane).to_f32() * x.scale(row, block);
+                acc = (sum as f32).mul_add(scale, acc);
+            }
+            *out = acc;
+        }
+    }
+}

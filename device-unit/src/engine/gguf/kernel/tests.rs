@@ -1,0 +1,232 @@
+//! Every tier against the definition, bit for bit; and the definition against its formula.
+
+use half::f16;
+
+use super::*;
+
+/// Deterministic, and good enough to hit every byte.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// In -1..1.
+    fn float(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+}
+
+/// What weights and activations are made of.
+#[derive(Debug, Clone, Copy)]
+enum Data {
+    Random,
+    /// Weights -16..=15, as five-bit formats have them.
+    Narrow,
+    /// All weights -128, all activations at the end of their range, in all signs.
+    Extreme,
+    Zeros,
+    /// Scales that are denormals as f16, activations near the smallest that count.
+    Tiny,
+    /// The largest scales there are, activations up to infinity.
+    Huge,
+    /// Any bits at all.
+    Anything,
+}
+
+const ALL_DATA: [Data; 7] = [
+    Data::Random,
+    Data::Narrow,
+    Data::Extreme,
+    Data::Zeros,
+    Data::Tiny,
+    Data::Huge,
+    Data::Anything,
+];
+
+fn weights(data: Data, outputs: usize, inputs: usize, pool: &Pool) -> PackedMatrix {
+    PackedMatrix::pack_q8(
+        outputs,
+        inputs,
+        |output, bytes, scales| {
+            let mut noise = Noise((output * 1_000_003 + inputs) as u64);
+            for byte in bytes {
+                let bits = noise.next() as u8 as i8;
+                *byte = match data {
+                    Data::Random | Data::Tiny | Data::Huge | Data::Anything => bits,
+                    Data::Narrow => bits >> 3,
+                    Data::Extreme => [-128, -128, 127][bits as u8 as usize * usize::from(output % 3 == 0) % 3],
+                    Data::Zeros => 0,
+                };
+            }
+            for scale in scales {
+                let bits = noise.next() as u16;
+                *scale = match data {
+                    Data::Tiny => f16::from_bits(bits & 0x83ff),
+                    Data::Huge => f16::from_bits(0x7bff | (bits & 0x8000)),
+                    Data::Anything => f16::from_bits(bits),
+                    _ => f16::from_f32(noise.float() * 0.01),
+                };
+            }
+        },
+        pool,
+    )
+}
+
+fn activations(data: Data, rows: usize, inputs: usize) -> Vec<f32> {
+    let mut noise = Noise((rows * 31 + inputs) as u64);
+    let mut values = Vec::with_capacity(rows * inputs);
+    for _ in 0..rows * inputs {
+        let bits = noise.next();
+        values.push(match data {
+            Data::Random | Data::Narrow => noise.float() * 3.0,
+            Data::Extreme => [1.0, 1.0, 1.0, -1.0][bits as usize % 4],
+            Data::Zeros => 0.0,
+            Data::Tiny => noise.float() * 2e-30,
+            Data::Huge => [f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY, 1e30][bits as usize % 5],
+            Data::Anything => f32::from_bits(bits as u32),
+        });
+    }
+    values
+}
+
+fn product(tier: Tier, pool: &Pool, w: &PackedMatrix, x: &QuantRows) -> Vec<u32> {
+    let mut out = vec![f32::NAN; x.len() * w.outputs()];
+    matmul(pool, tier, w, x, &mut out);
+    out.iter().map(|value| value.to_bits()).collect()
+}
+
+fn other_tiers() -> impl Iterator<Item = Tier> {
+    Tier::ALL
+        .into_iter()
+        .filter(|tier| tier.is_supported() && *tier != Tier::Scalar)
+}
+
+fn assert_all_tiers_equal(data: Data, rows: usize, outputs: usize, inputs: usize, pool: &Pool) {
+    let w = weights(data, outputs, inputs, pool);
+    let mut x = QuantRows::new();
+    x.quantise(&activations(data, rows, inputs), inputs);
+    let expected = product(Tier::Scalar, pool, &w, &x);
+    assert!(expected.iter().all(|bits| !f32::from_bits(*bits).is_nan()), "{data:?}");
+    for tier in other_tiers() {
+        assert!(
+            product(tier, pool, &w, &x) == expected,
+            "{tier}, {data:?}: {rows} rows, {outputs} x {inputs}"
+        );
+    }
+}
+
+#[test]
+fn the_definition_is_its_formula() {
+    let pool = Pool::new(2);
+    let (rows, outputs, inputs) = (3, 21, 96);
+    let w = weights(Data::Random, outputs, inputs, &pool);
+    let mut x = QuantRows::new();
+    x.quantise(&activations(Data::Random, rows, inputs), inputs);
+    let mut out = vec![0.0; rows * outputs];
+    matmul(&pool, Tier::Scalar, &w, &x, &mut out);
+    for row in 0..rows {
+        for output in 0..outputs {
+            let panel = w.panel(output / PANEL);
+            let lane = output % PANEL;
+            let mut acc = 0.0f32;
+            let mut wide = 0.0f64;
+            for block in 0..inputs / BLOCK {
+                let sum: i32 = (0..BLOCK)
+                    .map(|i| i32::from(panel.weight(block, i, lane)) * i32::from(x.block(row, block)[i]))
+                    .sum();
+                let scale = f32::from(panel.scale(block, lane)) * x.scale(row, block);
+                acc = libm::fmaf(sum as f32, scale, acc);
+                wide += f64::from(sum) * f64::from(scale);
+            }
+            assert_eq!(out[row * outputs + output].to_bits(), acc.to_bits());
+            assert!((f64::from(acc) - wide).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn every_tier_gives_the_bits_of_the_definition_on_all_kinds_of_data() {
+    let pool = Pool::new(2);
+    for data in ALL_DATA {
+        for (outputs, inputs) in [(1, 32), (15, 64), (16, 32), (17, 96), (33, 224), (100, 512)] {
+            for rows in [1, 2, 5, 8, 11] {
+                assert_all_tiers_equal(data, rows, outputs, inputs, &pool);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_tier_gives_the_bits_of_the_definition_for_every_number_of_rows() {
+    let pool = Pool::new(2);
+    for rows in 1..=64 {
+        for data in [Data::Random, Data::Narrow, Data::Extreme] {
+            assert_all_tiers_equal(data, rows, 35, 160, &pool);
+        }
+    }
+}
+
+#[test]
+fn every_tier_gives_the_bits_of_the_definition_for_the_shapes_of_real_models() {
+    let pool = Pool::new(2);
+    let shapes = [
+        (896, 896),
+        (128, 896),
+        (4864, 896),
+        (896, 4864),
+        (576, 576),
+        (192, 576),
+        (1536, 576),
+        (576, 1536),
+        (1155, 896), // a piece of a vocabulary: its columns are independent of each other
+    ];
+    for (outputs, inputs) in shapes {
+        for rows in [1, 7] {
+            assert_all_tiers_equal(Data::Random, rows, outputs, inputs, &pool);
+        }
+    }
+}
+
+#[test]
+fn a_row_has_the_same_bits_alone_and_among_others_on_one_thread_and_on_many() {
+    let (outputs, inputs, rows) = (200, 192, 23);
+    let one = Pool::new(1);
+    let w = weights(Data::Random, outputs, inputs, &one);
+    let values = activations(Data::Random, rows, inputs);
+    let mut x = QuantRows::new();
+    for tier in other_tiers().chain([Tier::Scalar]) {
+        x.quantise(&values, inputs);
+        let together = product(tier, &one, &w, &x);
+        for threads in [2, 3, 5] {
+            assert!(product(tier, &Pool::new(threads), &w, &x) == together);
+        }
+        for (row, values) in values.chunks(inputs).enumerate() {
+            x.quantise(values, inputs);
+            assert!(product(tier, &one, &w, &x) == together[row * outputs..(row + 1) * outputs]);
+        }
+    }
+}
+
+#[test]
+fn empty_products_are_empty() {
+    let pool = Pool::new(2);
+    let w = weights(Data::Random, 20, 64, &pool);
+    matmul(
+        &pool,
+        Tier::best(),
+        &w,
+        &{
+            let mut x = QuantRows::new();
+            x.quantise(&[], 64);
+            x
+        },
+        &mut [],
+    );
+    assert_eq!(next_tile(1), 1);
+    assert!((1..100).all(|left| (1..=MAX_TILE).contains(&next_tile(left)) && next_tile(left) <= left));
+}

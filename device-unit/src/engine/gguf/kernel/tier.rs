@@ -1,0 +1,200 @@
+//! Which instructions the kernels use: found out when the program runs, or forced for a test.
+//!
+//! It knows processors, and nothing of what is computed.
+
+// Calls of functions compiled for instructions that were found first.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The environment variable that forces a tier.
+pub const TIER_VARIABLE: &str = "SOFTPREFIX_KERNEL";
+
+/// A set of instructions the kernels are written for. All tiers give the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// No particular instructions: the definition.
+    Scalar,
+    /// x86-64 with AVX2, FMA and F16C.
+    Avx2,
+    /// The same with the dot product of bytes on 256 bits.
+    AvxVnni,
+    /// x86-64 with AVX-512 (F, BW, VL, DQ) and its dot product of bytes.
+    Avx512Vnni,
+    /// aarch64 as it comes.
+    Neon,
+    /// aarch64 with the dot product of bytes.
+    NeonDot,
+}
+
+/// Work that is compiled once for each tier: a loop over lanes that the compiler turns into the tier's instructions.
+///
+/// `run` must be `#[inline(always)]`, and so must everything in it that is to profit. Since Rust never reorders or fuses
+/// floating-point operations by itself, the bits are the same for all tiers.
+pub trait Kernel {
+    type Output;
+    fn run(self) -> Self::Output;
+}
+
+impl Tier {
+    pub const ALL: [Self; 6] = [
+        Self::Scalar,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512Vnni,
+        Self::Neon,
+        Self::NeonDot,
+    ];
+
+    /// The fastest tier of this processor.
+    pub fn best() -> Self {
+        [Self::Avx512Vnni, Self::AvxVnni, Self::Avx2, Self::NeonDot, Self::Neon]
+            .into_iter()
+            .find(|tier| tier.is_supported())
+            .unwrap_or(Self::Scalar)
+    }
+
+    /// The tier that the environment variable `SOFTPREFIX_KERNEL` names, or the fastest where it is unset or empty.
+    ///
+    /// # Errors
+    /// Where it names no tier, or one this processor cannot run.
+    pub fn from_env() -> Result<Self, TierError> {
+        match std::env::var(TIER_VARIABLE) {
+            Ok(name) if !name.is_empty() => name.parse(),
+            _ => Ok(Self::best()),
+        }
+    }
+
+    /// Its name in the environment variable and in what an engine says of itself.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx-vnni",
+            Self::Avx512Vnni => "avx512-vnni",
+            Self::Neon => "neon",
+            Self::NeonDot => "neon-dot",
+        }
+    }
+
+    /// Whether this processor has its instructions.
+    pub fn is_supported(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => Self::Avx2.is_supported() && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => {
+                Self::Avx2.is_supported()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => Self::Neon.is_supported() && std::arch::is_aarch64_feature_detected!("dotprod"),
+            #[allow(unreachable_patterns)] // which of them are left depends on the architecture
+            _ => false,
+        }
+    }
+
+    /// Runs `kernel` compiled for this tier (or for none in particular, where this processor lacks it).
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.supported_or_scalar() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a tier that is supported has the instructions its `run` is compiled for.
+            Self::Avx512Vnni => unsafe { super::avx512::run(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx2 | Self::AvxVnni => unsafe { super::avx2::run(kernel) },
+            // aarch64 has what a kernel needs without asking.
+            _ => kernel.run(),
+        }
+    }
+
+    pub(super) fn supported_or_scalar(self) -> Self {
+        if self.is_supported() { self } else { Self::Scalar }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Tier {
+    type Err = TierError;
+
+    fn from_str(name: &str) -> Result<Self, TierError> {
+        let tier = Self::ALL
+            .into_iter()
+            .find(|tier| tier.name() == name)
+            .ok_or_else(|| TierError::Unknown {
+                name: name.to_owned(),
+                usable: usable(),
+            })?;
+        if tier.is_supported() {
+            Ok(tier)
+        } else {
+            Err(TierError::Unsupported { tier, usable: usable() })
+        }
+    }
+}
+
+fn usable() -> String {
+    let names: Vec<&str> = Tier::ALL
+        .into_iter()
+        .filter(|tier| tier.is_supported())
+        .map(Tier::name)
+        .collect();
+    names.join(", ")
+}
+
+/// Why a tier cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TierError {
+    #[error(
+        "SOFTPREFIX_KERNEL names {name:?}, which is no kernel; this processor runs {usable}: name one, or unset it"
+    )]
+    Unknown { name: String, usable: String },
+    #[error(
+        "SOFTPREFIX_KERNEL asks for {tier}, which this processor cannot run; it runs {usable}: name one, or unset it"
+    )]
+    Unsupported { tier: Tier, usable: String },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_read_back_or_refused_as_unsupported() {
+        for tier in Tier::ALL {
+            match tier.name().parse::<Tier>() {
+                Ok(read) => assert_eq!(read, tier),
+                Err(TierError::Unsupported { tier: refused, .. }) => assert!(refused == tier && !tier.is_supported()),
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_with_those_that_are_usable() {
+        let message = "sse9".parse::<Tier>().unwrap_err().to_string();
+        assert!(message.contains("sse9") && message.contains("scalar"), "{message}");
+    }
+
+    #[test]
+    fn the_fastest_tier_is_one_this_processor_runs() {
+        assert!(Tier::best().is_supported());
+    }
+}

@@ -1,0 +1,349 @@
+//! The engine's threads: one parallel loop at a time on threads that stay.
+//!
+//! It knows nothing of models or arithmetic. Two properties matter to its callers. Tasks are handed out one by one, so a
+//! thread whose core is busy with something else takes fewer of them and nobody waits for more than the task it holds.
+//! And waiting is a short spin followed by sleep: an engine that waits for work costs a busy machine next to nothing.
+
+// The closure of a parallel loop lives on its caller's stack; telling long-lived threads of it takes a lifetime's erasure.
+#![allow(unsafe_code)]
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// Rounds of the spin before a thread goes to sleep: about 20 microseconds, longer than the gap between two products of a
+/// forward pass and far shorter than a scheduler's time slice.
+const SPIN_ROUNDS: usize = 400;
+
+/// A fixed team of threads, the calling one included.
+///
+/// Dropping the pool ends its threads.
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    /// Held by the caller of the loop in progress: loops of different callers run one after another.
+    turn: Mutex<()>,
+}
+
+/// What a loop's tasks are made from.
+struct Job<'a> {
+    body: &'a (dyn Fn(usize) + Sync),
+    tasks: usize,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+struct Shared {
+    /// Tasks nobody has claimed yet. Whoever takes it from k to k - 1 owns task `tasks - k` of the current job.
+    unclaimed: AtomicUsize,
+    /// Tasks that have not ended yet. The job is alive while this is above zero.
+    unfinished: AtomicUsize,
+    /// The current job; meaningful only to an owner of one of its tasks.
+    job: AtomicPtr<Job<'static>>,
+    closing: AtomicBool,
+    /// Workers asleep or about to be.
+    sleepers: AtomicUsize,
+    /// Whether the caller sleeps, or is about to, until `unfinished` is zero.
+    caller_sleeps: AtomicBool,
+    bed: Mutex<()>,
+    work: Condvar,
+    done: Condvar,
+}
+
+thread_local! {
+    /// Set while this thread is inside a task: a loop begun there runs on the spot.
+    static INSIDE_A_TASK: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Pool {
+    /// A team of `threads` threads, this one included; 0 counts as 1. Where the system refuses to start as many, the team
+    /// is smaller, which changes no result.
+    pub fn new(threads: usize) -> Self {
+        let shared = Arc::new(Shared {
+            unclaimed: AtomicUsize::new(0),
+            unfinished: AtomicUsize::new(0),
+            job: AtomicPtr::new(std::ptr::null_mut()),
+            closing: AtomicBool::new(false),
+            sleepers: AtomicUsize::new(0),
+            caller_sleeps: AtomicBool::new(false),
+            bed: Mutex::new(()),
+            work: Condvar::new(),
+            done: Condvar::new(),
+        });
+        let workers = (1..threads)
+            .map_while(|number| {
+                let shared = Arc::clone(&shared);
+                std::thread::Builder::new()
+                    .name(format!("engine-{number}"))
+                    .spawn(move || shared.work_until_closed())
+                    .ok()
+            })
+            .collect();
+        Self {
+            shared,
+            workers,
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// How many threads work on a loop, the calling one included.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Calls `body(0)` .. `body(tasks - 1)`, each once, in any order, on all threads; returns when all have ended.
+    ///
+    /// A loop begun inside a task runs on that task's thread alone.
+    ///
+    /// # Panics
+    /// With the panic of one of the tasks, after all others have ended.
+    pub fn run(&self, tasks: usize, body: impl Fn(usize) + Sync) {
+        if tasks == 0 {
+            return;
+        }
+        if tasks == 1 || self.workers.is_empty() || INSIDE_A_TASK.get() {
+            (0..tasks).for_each(body);
+            return;
+        }
+        let _turn = lock(&self.turn);
+        let job = Job {
+            body: &body,
+            tasks,
+            panic: Mutex::new(None),
+        };
+        self.shared.publish_and_help(&job);
+        let panic = job.panic.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Cuts `items` into pieces of `piece` (the last may be shorter) and calls `body(index of the piece, piece)` for each,
+    /// on all threads.
+    ///
+    /// # Panics
+    /// As [`Pool::run`]; also where `piece` is 0.
+    pub fn for_each_piece<T: Send>(&self, items: &mut [T], piece: usize, body: impl Fn(usize, &mut [T]) + Sync) {
+        let pieces: Vec<Mutex<&mut [T]>> = items.chunks_mut(piece).map(Mutex::new).collect();
+        self.run(pieces.len(), |index| body(index, &mut lock(&pieces[index])));
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.closing.store(true, Ordering::SeqCst);
+        {
+            let _bed = lock(&self.shared.bed);
+            self.shared.work.notify_all();
+        }
+        for worker in self.workers.drain(..) {
+            // A worker catches the panics of its tasks; nothing else in it can fail.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Shared {
+    fn publish_and_help(&self, job: &Job<'_>) {
+        let erased: *const Job<'_> = job;
+        self.job
+            .store(erased.cast::<Job<'static>>().cast_mut(), Ordering::Relaxed);
+        self.unfinished.store(job.tasks, Ordering::Relaxed);
+        // Everything above is visible to whoever claims a task of this store.
+        self.unclaimed.store(job.tasks, Ordering::SeqCst);
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            let _bed = lock(&self.bed);
+            self.work.notify_all();
+        }
+        while self.work_on_one_task() {}
+        self.wait_until_finished();
+    }
+
+    /// Claims and runs one task; false where there was none to claim.
+    fn work_on_one_task(&self) -> bool {
+        let mut left = self.unclaimed.load(Ordering::Relaxed);
+        loop {
+            if left == 0 {
+                return false;
+            }
+            match self
+                .unclaimed
+                .compare_exchange_weak(left, left - 1, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => break,
+                Err(now) => left = now,
+            }
+        }
+        // SAFETY: the exchange made this thread owner of an unfinished task, so `unfinished` is above zero until the
+        // subtraction below, and `publish_and_help`, on whose caller's stack the job lives, does not return before it is
+        // zero. The job was stored before `unclaimed`, with release, and read here after an acquire of it. Should the
+        // count have been a later job's (equal counts are not told apart), the claim and the pointer are both that job's.
+        let job = unsafe { &*self.job.load(Ordering::Relaxed) };
+        let outer = INSIDE_A_TASK.replace(true);
+        let outcome = catch_unwind(AssertUnwindSafe(|| (job.body)(job.tasks - left)));
+        INSIDE_A_TASK.set(outer);
+        if let Err(panic) = outcome {
+            lock(&job.panic).get_or_insert(panic);
+        }
+        // From here on the job may be gone.
+        if self.unfinished.fetch_sub(1, Ordering::SeqCst) == 1 && self.caller_sleeps.load(Ordering::SeqCst) {
+            let _bed = lock(&self.bed);
+            self.done.notify_all();
+        }
+        true
+    }
+
+    fn wait_until_finished(&self) {
+        for _ in 0..SPIN_ROUNDS {
+            if self.unfinished.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            pause();
+        }
+        let mut bed = lock(&self.bed);
+        self.caller_sleeps.store(true, Ordering::SeqCst);
+        while self.unfinished.load(Ordering::SeqCst) > 0 {
+            bed = self.done.wait(bed).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.caller_sleeps.store(false, Ordering::SeqCst);
+    }
+
+    fn work_until_closed(&self) {
+        loop {
+            while self.work_on_one_task() {}
+            for _ in 0..SPIN_ROUNDS {
+                if self.unclaimed.load(Ordering::Relaxed) > 0 {
+                    break;
+                }
+                pause();
+            }
+            if self.unclaimed.load(Ordering::Relaxed) > 0 {
+                continue;
+            }
+            let mut bed = lock(&self.bed);
+            self.sleepers.fetch_add(1, Ordering::SeqCst);
+            while self.unclaimed.load(Ordering::SeqCst) == 0 && !self.closing.load(Ordering::SeqCst) {
+                bed = self.work.wait(bed).unwrap_or_else(PoisonError::into_inner);
+            }
+            self.sleepers.fetch_sub(1, Ordering::SeqCst);
+            if self.closing.load(Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+}
+
+/// One round of a spin: a few tens of cycles on every processor (one `spin_loop` is a single cycle on some).
+fn pause() {
+    for _ in 0..4 {
+        std::hint::spin_loop();
+    }
+}
+
+/// A panic in a task leaves nothing half-done behind these locks, so a poisoned one is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn every_task_runs_exactly_once_whatever_the_number_of_threads() {
+        for threads in [0, 1, 2, 3, 7] {
+            let pool = Pool::new(threads);
+            for tasks in [0, 1, 2, 3, 17, 1000] {
+                let runs: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                pool.run(tasks, |task| {
+                    runs[task].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(
+                    runs.iter().all(|runs| runs.load(Ordering::Relaxed) == 1),
+                    "{threads} threads, {tasks} tasks"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn many_short_loops_in_a_row_lose_no_task() {
+        let pool = Pool::new(4);
+        let sum = AtomicU64::new(0);
+        for round in 0..20_000 {
+            if round % 5000 == 0 {
+                std::thread::sleep(Duration::from_millis(2)); // lets the workers fall asleep
+            }
+            pool.run(5, |task| {
+                sum.fetch_add(task as u64 + 1, Ordering::Relaxed);
+            });
+        }
+        assert_eq!(sum.load(Ordering::Relaxed), 20_000 * 15);
+    }
+
+    #[test]
+    fn a_panic_in_a_task_reaches_the_caller_and_the_pool_works_on() {
+        let pool = Pool::new(3);
+        let finished = AtomicUsize::new(0);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            pool.run(50, |task| {
+                if task == 7 {
+                    panic!("task seven");
+                }
+                finished.fetch_add(1, Ordering::Relaxed);
+            });
+        }));
+        assert_eq!(outcome.unwrap_err().downcast_ref::<&str>(), Some(&"task seven"));
+        assert_eq!(finished.load(Ordering::Relaxed), 49);
+        let after = AtomicUsize::new(0);
+        pool.run(10, |_| {
+            after.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(after.load(Ordering::Relaxed), 10);
+    }
+
+    #[test]
+    fn a_loop_inside_a_task_runs_on_the_spot() {
+        let pool = Pool::new(3);
+        let count = AtomicUsize::new(0);
+        pool.run(4, |_| {
+            pool.run(6, |_| {
+                count.fetch_add(1, Ordering::Relaxed);
+            })
+        });
+        assert_eq!(count.load(Ordering::Relaxed), 24);
+    }
+
+    #[test]
+    fn callers_on_several_threads_take_turns() {
+        let pool = Pool::new(2);
+        let count = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        pool.run(7, |_| {
+                            count.fetch_add(1, Ordering::Relaxed);
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(count.load(Ordering::Relaxed), 3 * 500 * 7);
+    }
+
+    #[test]
+    fn pieces_are_disjoint_and_cover_everything() {
+        let pool = Pool::new(3);
+        let mut items = vec![0usize; 103];
+        pool.for_each_piece(&mut items, 10, |index, piece| {
+            piece.iter_mut().for_each(|item| *item += index + 1)
+        });
+        assert!(items.iter().enumerate().all(|(at, item)| *item == at / 10 + 1));
+    }
+}
