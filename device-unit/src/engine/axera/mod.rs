@@ -1,1 +1,23 @@
-//! The NPU engine: Axera models through the runtime libraries of the module. It knows the runtime, not tasks or prefixes.
+//! The NPU engine: Qwen-style models compiled for Axera's AX630C, run through the module's own runtime libraries.
+//!
+//! `abi` (the binary interface) ← `runtime` (libraries, opened at run time) ← `memory` (device buffers) ← `axmodel` (one compiled
+//! file) ← `llm` (layers, KV cache, prefill and decode: the [`Engine`](super::Engine)); `card` finds and reads a model card and
+//! `source` is the [`ModelSource`](crate::model::ModelSource) over a module's model folders.
+//!
+//! It knows the runtime and the module's file layout; it knows no tasks, no transport, no prefixes. The interface is described from
+//! what the libraries export and from public board support trees; no vendor header is used. It is checked against that interface
+//! with a stand-in runtime that really computes; whether silicon agrees is what `softprefix-unit --self-test` tells on a module.
+
+mod abi;
+mod axmodel;
+mod card;
+mod embeddings;
+mod llm;
+mod memory;
+mod runtime;
+mod source;
+
+pub use card::{ModelFolders, ModelParameters};
+pub use llm::AxeraEngine;
+pub use runtime::{Runtime, RuntimeError, default_library_folders};
+pub use source::AxeraModels;

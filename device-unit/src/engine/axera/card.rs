@@ -1,0 +1,274 @@
+//! Model cards as a module keeps them: where `mode_<model>.json` is looked for, and what of it an NPU model needs.
+//!
+//! It reads JSON; it opens no model.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::model::LoadError;
+
+/// The folders of a module. Behind llm-sys their values come from its key store, so that a moved installation is followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFolders {
+    /// `config_base_mode_path`: a model's files lie in `base/<model>/`.
+    pub base: PathBuf,
+    /// `config_model_d`: the cards' usual folder.
+    pub cards: PathBuf,
+    /// `config_base_mode_config_path`.
+    pub etc: PathBuf,
+    /// The working folder of the stock unit.
+    pub current: PathBuf,
+}
+
+impl Default for ModelFolders {
+    fn default() -> Self {
+        Self {
+            base: "/opt/m5stack/data/".into(),
+            cards: "/opt/m5stack/data/models/".into(),
+            etc: "/opt/m5stack/etc/".into(),
+            current: "/opt/m5stack/".into(),
+        }
+    }
+}
+
+impl ModelFolders {
+    /// Every place where the card of `model` may lie, in the stock unit's order.
+    #[must_use]
+    pub fn candidates(&self, model: &str) -> Vec<PathBuf> {
+        let (plain, prefixed) = (format!("{model}.json"), format!("mode_{model}.json"));
+        let share = self.base.join("../share");
+        [&self.current, &self.base.join(model), &self.cards, &self.etc, &share]
+            .into_iter()
+            .flat_map(|folder| [folder.join(&plain), folder.join(&prefixed)])
+            .collect()
+    }
+
+    /// Finds and reads a card: the first file that opens counts, also when it is broken.
+    ///
+    /// # Errors
+    /// [`LoadError::UnknownModel`] where there is none, [`LoadError::BadFile`] where the first one is not a card.
+    pub fn card(&self, model: &str) -> Result<(PathBuf, Value), LoadError> {
+        // The name becomes part of a path: nothing in it may lead out of the folders.
+        if model.is_empty() || model.contains(['/', '\\', '\0']) || model == "." || model == ".." {
+            return Err(LoadError::UnknownModel { name: model.to_owned() });
+        }
+        for path in self.candidates(model) {
+            let Ok(text) = std::fs::read_to_string(&path) else {
+                continue;
+            };
+            let card: Value = serde_json::from_str(&text).map_err(|error| LoadError::BadFile {
+                path: path.clone(),
+                reason: format!("it is not JSON ({error})"),
+            })?;
+            if !card.get("mode_param").is_some_and(Value::is_object) {
+                return Err(LoadError::BadFile {
+                    path,
+                    reason: "it has no object \"mode_param\"".into(),
+                });
+            }
+            return Ok((path, card));
+        }
+        Err(LoadError::UnknownModel { name: model.to_owned() })
+    }
+
+    /// All cards of the cards' folder that are language models' (`lsmode` lists them whole).
+    #[must_use]
+    pub fn all_cards(&self) -> Vec<Value> {
+        let Ok(entries) = std::fs::read_dir(&self.cards) else {
+            return Vec::new();
+        };
+        let mut paths: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|e| e == "json"))
+            .collect();
+        paths.sort();
+        paths
+            .iter()
+            .filter_map(|path| serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok())
+            .collect()
+    }
+}
+
+/// What an NPU model's card says, with the set-up's keys over it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelParameters {
+    pub tokenizer_type: i64,
+    pub tokenizer_file: String,
+    pub embeddings_file: String,
+    pub post_model_file: String,
+    /// With `%d` for the layer's number.
+    pub layer_template: String,
+    pub layers: usize,
+    /// `tokens_embed_num`.
+    pub vocab_size: usize,
+    /// `tokens_embed_size`, H.
+    pub hidden_size: usize,
+    /// `b_dynamic_load_axmodel_layer`: each layer is loaded for each use.
+    pub dynamic_layers: bool,
+    /// `b_eos`: the built-in tokenizer appends `<|endoftext|>`.
+    pub append_eos: bool,
+    /// All of `mode_param` with the overrides.
+    pub settings: Map<String, Value>,
+}
+
+impl ModelParameters {
+    /// Reads `mode_param` of a card; keys of `overrides` win.
+    ///
+    /// # Errors
+    /// [`LoadError::BadSetting`] names the key, what it holds and what is wanted.
+    pub fn read(path: &Path, card: &Value, overrides: &Map<String, Value>) -> Result<Self, LoadError> {
+        let mut settings = card
+            .get("mode_param")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
+        for (key, value) in overrides {
+            settings.insert(key.clone(), value.clone());
+        }
+        let bad = |key: &str, wanted: &str| LoadError::BadSetting {
+            key: key.to_owned(),
+            value: settings
+                .get(key)
+                .map_or_else(|| "missing".to_owned(), ToString::to_string),
+            remedy: format!("{} needs {wanted} there", path.display()),
+        };
+        let text = |key: &str| {
+            settings
+                .get(key)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+                .ok_or_else(|| bad(key, "a text"))
+        };
+        let count = |key: &str| {
+            let number = settings
+                .get(key)
+                .and_then(Value::as_u64)
+                .and_then(|n| usize::try_from(n).ok());
+            number
+                .filter(|n| *n > 0)
+                .ok_or_else(|| bad(key, "a positive whole number"))
+        };
+        let flag = |key: &str| match settings.get(key) {
+            None => Ok(false),
+            Some(value) => value.as_bool().ok_or_else(|| bad(key, "true or false")),
+        };
+        // File names are joined to the model's folder.
+        let file = |key: &str| {
+            let name = text(key)?;
+            if name.split('/').any(|part| part == "..") || name.starts_with('/') {
+                Err(bad(key, "a file name inside the model's folder"))
+            } else {
+                Ok(name)
+            }
+        };
+        let layer_template = file("template_filename_axmodel")?;
+        if layer_template.matches("%d").count() != 1 {
+            return Err(bad(
+                "template_filename_axmodel",
+                "a file name with one %d for the layer's number",
+            ));
+        }
+        Ok(Self {
+            tokenizer_type: settings
+                .get("tokenizer_type")
+                .and_then(Value::as_i64)
+                .ok_or_else(|| bad("tokenizer_type", "a number"))?,
+            tokenizer_file: text("filename_tokenizer_model")?,
+            embeddings_file: file("filename_tokens_embed")?,
+            post_model_file: file("filename_post_axmodel")?,
+            layer_template,
+            layers: count("axmodel_num")?,
+            vocab_size: count("tokens_embed_num")?,
+            hidden_size: count("tokens_embed_size")?,
+            dynamic_layers: flag("b_dynamic_load_axmodel_layer")?,
+            append_eos: flag("b_eos")?,
+            settings,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn folders(root: &Path) -> ModelFolders {
+        let folders = ModelFolders {
+            base: root.join("data"),
+            cards: root.join("data/models"),
+            etc: root.join("etc"),
+            current: root.join("run"),
+        };
+        for folder in [&folders.base, &folders.cards, &folders.etc, &folders.current] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        folders
+    }
+
+    #[test]
+    fn the_first_place_of_the_stock_order_wins() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = folders(root.path());
+        let write =
+            |path: PathBuf, mark: u64| std::fs::write(path, json!({"mode_param": {"mark": mark}}).to_string()).unwrap();
+        write(folders.etc.join("mode_m.json"), 3);
+        write(folders.cards.join("mode_m.json"), 2);
+        assert_eq!(folders.card("m").unwrap().1["mode_param"]["mark"], 2);
+        write(folders.current.join("m.json"), 1);
+        assert_eq!(folders.card("m").unwrap().1["mode_param"]["mark"], 1);
+    }
+
+    #[test]
+    fn a_broken_card_is_not_passed_over() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = folders(root.path());
+        std::fs::write(folders.cards.join("mode_m.json"), "{").unwrap();
+        std::fs::write(folders.etc.join("mode_m.json"), r#"{"mode_param":{}}"#).unwrap();
+        assert!(matches!(folders.card("m"), Err(LoadError::BadFile { path, .. }) if path.starts_with(&folders.cards)));
+    }
+
+    #[test]
+    fn a_name_that_leads_out_of_the_folders_is_no_model() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = folders(root.path());
+        std::fs::write(root.path().join("x.json"), r#"{"mode_param":{}}"#).unwrap();
+        for name in ["../x", "", "..", "a/b", "x\0"] {
+            assert!(
+                matches!(folders.card(name), Err(LoadError::UnknownModel { .. })),
+                "{name:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_set_ups_keys_win_over_the_cards() {
+        let card = json!({"mode_param": {
+            "tokenizer_type": 1, "filename_tokenizer_model": "qwen.tiktoken", "filename_tokens_embed": "e.bin",
+            "filename_post_axmodel": "post.axmodel", "template_filename_axmodel": "l%d.axmodel", "axmodel_num": 24,
+            "tokens_embed_num": 151936, "tokens_embed_size": 896, "max_token_len": 127 }});
+        let overrides = json!({"max_token_len": 300, "enable_top_k_sampling": false});
+        let parameters = ModelParameters::read(Path::new("c.json"), &card, overrides.as_object().unwrap()).unwrap();
+        assert_eq!(parameters.settings["max_token_len"], 300);
+        assert_eq!(parameters.hidden_size, 896);
+        assert_eq!(parameters.settings["enable_top_k_sampling"], false);
+    }
+
+    #[test]
+    fn a_wrong_or_missing_key_is_named() {
+        for (key, value) in [
+            ("axmodel_num", json!(0)),
+            ("tokens_embed_size", json!("896")),
+            ("template_filename_axmodel", json!("a.axmodel")),
+        ] {
+            let mut card = json!({"mode_param": {
+                "tokenizer_type": 1, "filename_tokenizer_model": "qwen.tiktoken", "filename_tokens_embed": "e.bin",
+                "filename_post_axmodel": "post.axmodel", "template_filename_axmodel": "l%d.axmodel", "axmodel_num": 24,
+                "tokens_embed_num": 151936, "tokens_embed_size": 896 }});
+            card["mode_param"][key] = value;
+            let error = ModelParameters::read(Path::new("c.json"), &card, &Map::new()).unwrap_err();
+            assert!(error.to_string().contains(key), "{error}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+#![allow(unsafe_code)] // One memory map; the block states what makes it sound.
+
+//! The embedding table of an NPU model: a file of raw little-endian bf16, `tokens_embed_num` rows of `tokens_embed_size`.
+
+use std::path::Path;
+
+use half::bf16;
+use memmap2::Mmap;
+
+use crate::engine::{EngineError, TokenEmbeddings};
+use crate::model::LoadError;
+
+/// The mapped table. Rows are copied out as they stand.
+pub struct EmbeddingFile {
+    map: Mmap,
+    hidden_size: usize,
+    vocab_size: usize,
+}
+
+impl EmbeddingFile {
+    /// Maps the file and checks its size, which the stock unit does not do when it maps.
+    ///
+    /// # Errors
+    /// [`LoadError::Unreadable`]; [`LoadError::BadFile`] where the size is not `vocab_size x hidden_size x 2` bytes.
+    pub fn open(path: &Path, vocab_size: usize, hidden_size: usize) -> Result<Self, LoadError> {
+        let unreadable = |source| LoadError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        // SAFETY: the table is read only through byte copies; a file that is rewritten under a running unit changes values, never
+        // addresses. Truncating it would be fatal, as it is for every mapped model.
+        let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
+        let wanted = vocab_size.checked_mul(hidden_size).and_then(|n| n.checked_mul(2));
+        if wanted != Some(map.len()) || hidden_size == 0 {
+            return Err(LoadError::BadFile {
+                path: path.to_owned(),
+                reason: format!(
+                    "it has {} bytes, but tokens_embed_num {vocab_size} x tokens_embed_size {hidden_size} x 2 are {}",
+                    map.len(),
+                    wanted.map_or_else(|| "beyond any file".to_owned(), |n| n.to_string())
+                ),
+            });
+        }
+        Ok(Self {
+            map,
+            hidden_size,
+            vocab_size,
+        })
+    }
+}
+
+impl TokenEmbeddings for EmbeddingFile {
+    fn hidden_size(&self) -> usize {
+        self.hidden_size
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn row(&self, token: u32, out: &mut [bf16]) -> Result<(), EngineError> {
+        let no_such_token = EngineError::NoSuchToken {
+            token,
+            vocab_size: self.vocab_size,
+        };
+        if token as usize >= self.vocab_size {
+            return Err(no_such_token);
+        }
+        if out.len() != self.hidden_size {
+            return Err(EngineError::RaggedRows {
+                got: out.len(),
+                hidden_size: self.hidden_size,
+            });
+        }
+        let width = self.hidden_size * 2;
+        let start = token as usize * width;
+        for (value, bytes) in out.iter_mut().zip(self.map[start..start + width].chunks_exact(2)) {
+            *value = bf16::from_le_bytes([bytes[0], bytes[1]]);
+        }
+        Ok(())
+    }
+}

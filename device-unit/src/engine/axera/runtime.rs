@@ -1,0 +1,337 @@
+#![allow(unsafe_code)] // The binding to the runtime libraries: each block states what makes it sound.
+
+//! Opens the module's runtime libraries at run time, initialises them once, and gives them back in order.
+//!
+//! It knows where the libraries lie and what their refusals mean; it knows nothing of models.
+
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
+
+use super::abi;
+use crate::engine::EngineError;
+
+/// Why the runtime is not usable. Each sentence ends with what mends it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RuntimeError {
+    #[error(
+        "the NPU runtime library {library} was not found (looked in {searched}); on a module, find it with \
+         `find /opt /usr/local/m5stack /usr/lib -name \"{library}*\"` and name its folder in SOFTPREFIX_AX_LIB_DIR, or register \
+         the folder with ldconfig; elsewhere, use the CPU engine"
+    )]
+    NotFound { library: String, searched: String },
+    #[error(
+        "the NPU runtime library {library} needs a newer libstdc++ than the one it is given ({detail}); point \
+         /usr/local/m5stack/lib/gcc-10.3/libstdc++.so.6 to the system's /usr/lib/aarch64-linux-gnu/libstdc++.so.6 (keep the old one)"
+    )]
+    OldCxxLibrary { library: String, detail: String },
+    #[error(
+        "the NPU runtime library {library} cannot be loaded because {missing} is missing; find {missing} under /opt or \
+         /usr/local/m5stack and register its folder with ldconfig"
+    )]
+    MissingDependency { library: String, missing: String },
+    #[error(
+        "the NPU runtime library {library} cannot be loaded: {detail}; check that it belongs to this processor and system"
+    )]
+    Unloadable { library: String, detail: String },
+    #[error(
+        "the NPU runtime library {library} has no function {symbol}; install the module's own runtime packages again"
+    )]
+    NoSymbol { library: String, symbol: String },
+    #[error(
+        "{call} failed with code {code:#x}; another process may hold the NPU: stop the stock LLM unit, or restart the module"
+    )]
+    Refused { call: &'static str, code: i32 },
+}
+
+impl From<RuntimeError> for EngineError {
+    fn from(error: RuntimeError) -> Self {
+        EngineError::Machinery {
+            what: "the NPU runtime".into(),
+            detail: error.to_string(),
+            remedy: "then start again".into(),
+        }
+    }
+}
+
+/// Where the runtime libraries are looked for, in order: `SOFTPREFIX_AX_LIB_DIR`, then the folders known from modules and boards.
+/// The system's own search path comes last.
+#[must_use]
+pub fn default_library_folders() -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = std::env::var_os("SOFTPREFIX_AX_LIB_DIR")
+        .map(PathBuf::from)
+        .into_iter()
+        .collect();
+    folders.extend(
+        [
+            "/opt/m5stack/lib",
+            "/usr/local/m5stack/lib",
+            "/usr/local/m5stack/lib/gcc-10.3",
+            "/usr/local/m5stack/lib/ax-lib",
+            "/opt/lib",
+            "/opt/usr/lib",
+            "/soc/lib",
+        ]
+        .map(PathBuf::from),
+    );
+    folders
+}
+
+/// The functions in use. The addresses stay valid as long as the libraries beside them are open.
+pub(super) struct Api {
+    pub sys_init: Symbol<abi::Plain>,
+    pub sys_deinit: Symbol<abi::Plain>,
+    pub mem_alloc: Symbol<abi::MemAlloc>,
+    pub mem_alloc_cached: Symbol<abi::MemAlloc>,
+    pub mem_free: Symbol<abi::MemFree>,
+    pub invalidate_cache: Symbol<abi::CacheOp>,
+    pub engine_init: Symbol<abi::EngineInit>,
+    pub engine_deinit: Symbol<abi::Plain>,
+    pub engine_version: Symbol<abi::EngineVersion>,
+    pub create_handle: Symbol<abi::CreateHandle>,
+    pub destroy_handle: Symbol<abi::OnHandle>,
+    pub create_context: Symbol<abi::OnHandle>,
+    pub create_context_v2: Symbol<abi::CreateContextV2>,
+    pub group_count: Symbol<abi::GroupCount>,
+    pub group_info: Symbol<abi::GroupInfo>,
+    pub run_sync: Symbol<abi::RunSync>,
+    pub run_group_sync: Symbol<abi::RunGroupSync>,
+}
+
+/// The initialised runtime. The last owner's drop shuts the engine down, then the system layer, then closes the libraries.
+pub struct Runtime {
+    pub(super) api: Api,
+    version: String,
+    // Order matters: fields drop from top to bottom, the dependent library first.
+    _engine: Library,
+    _interpreter: Option<Library>,
+    _sys: Library,
+}
+
+impl Runtime {
+    /// Opens `libax_sys` (for everybody to see), `libax_interpreter` where it is found, and `libax_engine`, and initialises them.
+    ///
+    /// The interpreter is opened by its path first because `libax_engine` names it as a dependency and modules are found whose
+    /// loader does not know its folder.
+    ///
+    /// # Errors
+    /// [`RuntimeError`]: which library, what is wrong with it, what to do.
+    pub fn open(folders: &[PathBuf]) -> Result<Arc<Self>, RuntimeError> {
+        let sys = open_library("libax_sys.so", folders)?;
+        let interpreter = find("libax_interpreter.so", folders)
+            .map(|path| load(&path, "libax_interpreter.so"))
+            .transpose()?;
+        let engine = open_library("libax_engine.so", folders)?;
+        let s = |name| Named {
+            library: &sys,
+            file: "libax_sys.so",
+            name,
+        };
+        let e = |name| Named {
+            library: &engine,
+            file: "libax_engine.so",
+            name,
+        };
+        // SAFETY: the types are those of the interface as described in `abi`, looked up under their own names.
+        let api = unsafe {
+            Api {
+                sys_init: s("AX_SYS_Init").get()?,
+                sys_deinit: s("AX_SYS_Deinit").get()?,
+                mem_alloc: s("AX_SYS_MemAlloc").get()?,
+                mem_alloc_cached: s("AX_SYS_MemAllocCached").get()?,
+                mem_free: s("AX_SYS_MemFree").get()?,
+                invalidate_cache: s("AX_SYS_MinvalidateCache").get()?,
+                engine_init: e("AX_ENGINE_Init").get()?,
+                engine_deinit: e("AX_ENGINE_Deinit").get()?,
+                engine_version: e("AX_ENGINE_GetVersion").get()?,
+                create_handle: e("AX_ENGINE_CreateHandle").get()?,
+                destroy_handle: e("AX_ENGINE_DestroyHandle").get()?,
+                create_context: e("AX_ENGINE_CreateContext").get()?,
+                create_context_v2: e("AX_ENGINE_CreateContextV2").get()?,
+                group_count: e("AX_ENGINE_GetGroupIOInfoCount").get()?,
+                group_info: e("AX_ENGINE_GetGroupIOInfo").get()?,
+                run_sync: e("AX_ENGINE_RunSync").get()?,
+                run_group_sync: e("AX_ENGINE_RunGroupIOSync").get()?,
+            }
+        };
+
+        // SAFETY: the first calls into the libraries, in the order that they ask for; the attributes are zeroed and outlive the call.
+        unsafe {
+            match (api.sys_init)() {
+                0 => {}
+                code => {
+                    return Err(RuntimeError::Refused {
+                        call: "AX_SYS_Init",
+                        code,
+                    });
+                }
+            }
+            let mut attributes = abi::NpuAttributes::default();
+            let code = (api.engine_init)(&raw mut attributes);
+            if code != 0 {
+                (api.sys_deinit)();
+                return Err(RuntimeError::Refused {
+                    call: "AX_ENGINE_Init",
+                    code,
+                });
+            }
+        }
+        // SAFETY: the engine is initialised; the string is the library's own, constant and NUL-terminated.
+        let version = unsafe {
+            let text = (api.engine_version)();
+            if text.is_null() {
+                "unknown".to_owned()
+            } else {
+                CStr::from_ptr(text).to_string_lossy().into_owned()
+            }
+        };
+        Ok(Arc::new(Self {
+            api,
+            version,
+            _engine: engine,
+            _interpreter: interpreter,
+            _sys: sys,
+        }))
+    }
+
+    /// What the engine library calls itself.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // SAFETY: every handle and buffer holds an `Arc` of this runtime, so none is left; the libraries are still open.
+        let (engine, sys) = unsafe { ((self.api.engine_deinit)(), (self.api.sys_deinit)()) };
+        if engine != 0 || sys != 0 {
+            tracing::warn!("the NPU runtime did not shut down cleanly (engine {engine:#x}, system {sys:#x})");
+        }
+    }
+}
+
+struct Named<'a> {
+    library: &'a Library,
+    file: &'a str,
+    name: &'a str,
+}
+
+impl Named<'_> {
+    /// # Safety
+    /// `T` must be the function's type.
+    unsafe fn get<T>(&self) -> Result<Symbol<T>, RuntimeError> {
+        // SAFETY: the caller vouches for the type.
+        unsafe { self.library.get(self.name.as_bytes()) }.map_err(|_| RuntimeError::NoSymbol {
+            library: self.file.into(),
+            symbol: self.name.into(),
+        })
+    }
+}
+
+fn find(file: &str, folders: &[PathBuf]) -> Option<PathBuf> {
+    folders
+        .iter()
+        .map(|folder| folder.join(file))
+        .find(|path| path.exists())
+}
+
+fn open_library(file: &str, folders: &[PathBuf]) -> Result<Library, RuntimeError> {
+    match find(file, folders) {
+        Some(path) => load(&path, file),
+        // The bare name asks the system's own search path.
+        None => load(Path::new(file), file).map_err(|error| match error {
+            RuntimeError::MissingDependency { missing, .. } if missing == file => RuntimeError::NotFound {
+                library: file.into(),
+                searched: folders
+                    .iter()
+                    .map(|f| f.display().to_string())
+                    .chain(["the system's path".into()])
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            },
+            other => other,
+        }),
+    }
+}
+
+fn load(path: &Path, file: &str) -> Result<Library, RuntimeError> {
+    // SAFETY: the libraries' constructors run here; they are the module's own runtime, which the person chose to use. Everything is
+    // resolved at once, so that a missing function is an error now and not a crash later.
+    unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }.map_err(|error| explain(file, &flatten(&error)))
+}
+
+/// `dlerror`'s text is in the error's source.
+fn flatten(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Turns the loader's text into the sentence with the right remedy.
+fn explain(file: &str, detail: &str) -> RuntimeError {
+    let library = file.to_owned();
+    if detail.contains("GLIBCXX_") || detail.contains("CXXABI_") {
+        return RuntimeError::OldCxxLibrary {
+            library,
+            detail: detail.to_owned(),
+        };
+    }
+    if detail.contains("cannot open shared object file") {
+        let missing = detail.split(':').next().unwrap_or(file).trim().to_owned();
+        return RuntimeError::MissingDependency { library, missing };
+    }
+    RuntimeError::Unloadable {
+        library,
+        detail: detail.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_is_nowhere_is_named_with_the_places_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Runtime::open(&[folder.path().to_owned()]).err().unwrap();
+        let RuntimeError::NotFound { library, searched } = &error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(library, "libax_sys.so");
+        assert!(searched.contains(&folder.path().display().to_string()));
+        assert!(error.to_string().contains("SOFTPREFIX_AX_LIB_DIR"));
+    }
+
+    #[test]
+    fn the_loaders_texts_lead_to_the_right_remedies() {
+        let cxx = explain(
+            "libax_engine.so",
+            "/lib/libstdc++.so.6: version `GLIBCXX_3.4.30' not found (required by libax_engine.so)",
+        );
+        assert!(matches!(&cxx, RuntimeError::OldCxxLibrary { detail, .. } if detail.contains("GLIBCXX_3.4.30")));
+        let gone = explain(
+            "libax_engine.so",
+            "libax_interpreter.so: cannot open shared object file: No such file or directory",
+        );
+        assert_eq!(
+            gone,
+            RuntimeError::MissingDependency {
+                library: "libax_engine.so".into(),
+                missing: "libax_interpreter.so".into()
+            }
+        );
+        assert!(gone.to_string().contains("ldconfig"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_library_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("libax_sys.so"), b"not an ELF file").unwrap();
+        let error = Runtime::open(&[folder.path().to_owned()]).err().unwrap();
+        assert!(
+            matches!(&error, RuntimeError::Unloadable { library, .. } if library == "libax_sys.so"),
+            "{error:?}"
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! The models of a module's folders, as the unit asks for them: card, layers, tokenizer and settings put together.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use serde_json::{Map, Value};
+
+use super::card::{ModelFolders, ModelParameters};
+use super::llm::AxeraEngine;
+use super::runtime::{Runtime, RuntimeError};
+use crate::engine::EngineError;
+use crate::model::{LoadError, LoadedModel, ModelSource, Progress};
+use crate::tokenizer::{ChatTemplate, Tokenizer};
+
+/// Tokenizer kinds of a card (`tokenizer_type`) that the unit reads by itself.
+const QWEN_TIKTOKEN: i64 = 1;
+const HTTP: i64 = 2;
+
+/// A [`ModelSource`] over a module's model folders. The runtime is opened with the first model and closed with the last.
+pub struct AxeraModels {
+    folders: ModelFolders,
+    libraries: Vec<PathBuf>,
+    runtime: Mutex<Weak<Runtime>>,
+}
+
+impl AxeraModels {
+    /// `libraries`: where the runtime is looked for, usually [`default_library_folders`](super::default_library_folders).
+    #[must_use]
+    pub fn new(folders: ModelFolders, libraries: Vec<PathBuf>) -> Self {
+        Self {
+            folders,
+            libraries,
+            runtime: Mutex::new(Weak::new()),
+        }
+    }
+
+    fn runtime(&self) -> Result<Arc<Runtime>, RuntimeError> {
+        let mut shared = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = shared.upgrade() {
+            return Ok(runtime);
+        }
+        let runtime = Runtime::open(&self.libraries)?;
+        *shared = Arc::downgrade(&runtime);
+        Ok(runtime)
+    }
+}
+
+impl ModelSource for AxeraModels {
+    fn cards(&self) -> Vec<Value> {
+        self.folders.all_cards()
+    }
+
+    fn load(
+        &self,
+        model: &str,
+        overrides: &Map<String, Value>,
+        progress: &Progress<'_>,
+    ) -> Result<LoadedModel, LoadError> {
+        let (card_path, card) = self.folders.card(model)?;
+        let parameters = ModelParameters::read(&card_path, &card, overrides)?;
+        let folder = self.folders.base.join(model);
+
+        let tokenizer_file = match parameters.tokenizer_type {
+            QWEN_TIKTOKEN => folder.join(&parameters.tokenizer_file),
+            // The stock unit starts a Python server on this folder; its tokenizer.json says the same without one.
+            HTTP => folder.join("tokenizer/tokenizer.json"),
+            other => {
+                return Err(LoadError::BadSetting {
+                    key: "tokenizer_type".into(),
+                    value: other.to_string(),
+                    remedy: "this unit reads qwen.tiktoken (1) and a tokenizer folder (2): keep the stock unit for this model".into(),
+                });
+            }
+        };
+        let tokenizer = if parameters.tokenizer_type == QWEN_TIKTOKEN {
+            Tokenizer::from_qwen_tiktoken(&tokenizer_file)
+        } else {
+            Tokenizer::from_tokenizer_json(&tokenizer_file)
+        }
+        .map_err(|error| LoadError::BadFile {
+            path: tokenizer_file.clone(),
+            reason: error.to_string(),
+        })?;
+
+        // The built-in tokenizer's template adds a full stop; the tokenizer servers apply the model's own, which does not.
+        let template = if parameters.tokenizer_type == QWEN_TIKTOKEN {
+            ChatTemplate::qwen_stock()
+        } else {
+            ChatTemplate::chatml()
+        };
+        let runtime = self.runtime().map_err(EngineError::from)?;
+        let engine = AxeraEngine::load(&runtime, &folder, &parameters, progress)?;
+        Ok(LoadedModel {
+            name: model.to_owned(),
+            engine: Box::new(engine),
+            stop_tokens: tokenizer.stop_tokens(),
+            tokenizer: Arc::new(tokenizer),
+            template,
+            settings: with_post_config(parameters.settings, &self.folders),
+            digest: None,
+        })
+    }
+}
+
+/// `post_config.json` in the working folder holds sampling keys, below the card's and the set-up's.
+fn with_post_config(mut settings: Map<String, Value>, folders: &ModelFolders) -> Map<String, Value> {
+    let file = folders.current.join("post_config.json");
+    let Ok(text) = std::fs::read_to_string(&file) else {
+        return settings;
+    };
+    match serde_json::from_str::<Map<String, Value>>(&text) {
+        Ok(post) => {
+            for (key, value) in post {
+                settings.entry(key).or_insert(value);
+            }
+        }
+        Err(error) => tracing::warn!("{} is passed over: it is not a JSON object ({error})", file.display()),
+    }
+    settings
+}

@@ -1,0 +1,414 @@
+//! The NPU engine against the stand-in runtime: what it asks of the runtime, in which order, and what it gives back.
+#![cfg(feature = "npu")]
+#![allow(unsafe_code)] // Two calls into the stand-in's own test functions.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail the test.
+
+mod world;
+
+use std::sync::atomic::AtomicBool;
+
+use half::bf16;
+use serde_json::{Map, json};
+use softprefix_unit::engine::{Engine, EngineError, Logits, SequenceId, Step};
+use softprefix_unit::model::{LoadError, LoadedModel, ModelSource};
+use world::{CACHE, MODEL, PREFILL, World};
+
+static GO: AtomicBool = AtomicBool::new(false);
+
+fn load(world: &World) -> Result<LoadedModel, LoadError> {
+    world.models().load(MODEL, &Map::new(), &|_, _| {})
+}
+
+fn rows(engine: &dyn Engine, tokens: &[u32]) -> Vec<bf16> {
+    let table = engine.embeddings();
+    let h = table.hidden_size();
+    let mut rows = vec![bf16::ZERO; tokens.len() * h];
+    for (row, token) in rows.chunks_exact_mut(h).zip(tokens) {
+        table.row(*token, row).unwrap();
+    }
+    rows
+}
+
+fn prefix(hidden_size: usize, len: usize, value: f32) -> Vec<bf16> {
+    (0..len * hidden_size)
+        .map(|i| bf16::from_f32(if i % 3 == 0 { -value } else { value }))
+        .collect()
+}
+
+fn feed(engine: &mut dyn Engine, sequence: SequenceId, rows: &[bf16], logits: Logits) -> Result<Vec<f32>, EngineError> {
+    let mut batch = [Step {
+        sequence,
+        rows,
+        logits,
+        out: Vec::new(),
+        stop: &GO,
+    }];
+    engine.forward(&mut batch)?;
+    let [step] = batch;
+    Ok(step.out)
+}
+
+fn argmax(logits: &[f32]) -> u32 {
+    (0..logits.len())
+        .rev()
+        .max_by(|a, b| logits[*a].total_cmp(&logits[*b]))
+        .unwrap() as u32
+}
+
+/// Greedy: the ids, and every step's logits.
+fn greedy(engine: &mut dyn Engine, prompt: &[bf16], steps: usize) -> Result<(Vec<u32>, Vec<Vec<f32>>), EngineError> {
+    let sequence = engine.open(engine.info().window)?;
+    let result = (|| {
+        let mut logits = vec![feed(engine, sequence, prompt, Logits::Last)?];
+        let mut ids = vec![argmax(&logits[0])];
+        while ids.len() < steps {
+            let next = rows(engine, &ids[ids.len() - 1..]);
+            logits.push(feed(engine, sequence, &next, Logits::Last)?);
+            ids.push(argmax(&logits[logits.len() - 1]));
+        }
+        Ok((ids, logits))
+    })();
+    engine.close(sequence);
+    result
+}
+
+const PROMPT: [u32; 7] = [257, 104, 101, 108, 108, 111, 258];
+
+#[test]
+fn sizes_are_read_from_the_models() {
+    let world = World::new();
+    let model = load(&world).unwrap();
+    let info = model.engine.info();
+    assert_eq!((info.hidden_size, info.vocab_size), (64, 265));
+    assert_eq!((info.prefill_window, info.window), (PREFILL, CACHE));
+    assert_eq!((info.max_sequences, info.chunked_prefill), (1, false));
+    assert!(info.backend.starts_with("npu/stand-in"));
+}
+
+#[test]
+fn runs_are_equal_also_after_another_prefix_and_after_a_poisoned_one() {
+    let world = World::new();
+    let mut model = load(&world).unwrap();
+    let engine = model.engine.as_mut();
+    let prompt = rows(engine, &PROMPT);
+    let first = greedy(engine, &prompt, 12).unwrap();
+    assert_eq!(greedy(engine, &prompt, 12).unwrap(), first);
+
+    let loud = [prefix(64, 4, 5.0), prompt.clone()].concat();
+    assert_ne!(
+        greedy(engine, &loud, 12).unwrap().1,
+        first.1,
+        "a large prefix changes the logits"
+    );
+    assert_eq!(greedy(engine, &prompt, 12).unwrap(), first);
+
+    // Rows of NaN fill the window once; nothing of them may be seen afterwards.
+    greedy(engine, &vec![bf16::NAN; PREFILL * 64], 3).unwrap();
+    assert_eq!(greedy(engine, &prompt, 12).unwrap(), first);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn words_as_prefix_equal_the_same_tokens_typed() {
+    let world = World::new();
+    let mut model = load(&world).unwrap();
+    let engine = model.engine.as_mut();
+    let typed = rows(engine, &[119, 111, 119, 257, 104, 105]);
+    let as_prefix = [rows(engine, &[119, 111, 119]), rows(engine, &[257, 104, 105])].concat();
+    assert_eq!(
+        greedy(engine, &typed, 10).unwrap(),
+        greedy(engine, &as_prefix, 10).unwrap()
+    );
+}
+
+#[test]
+fn decoding_a_row_equals_prefilling_it() {
+    let world = World::new();
+    let mut model = load(&world).unwrap();
+    let engine = model.engine.as_mut();
+    let prompt = rows(engine, &PROMPT);
+    let sequence = engine.open(CACHE).unwrap();
+    let whole = feed(engine, sequence, &prompt, Logits::All).unwrap();
+    engine.close(sequence);
+    let sequence = engine.open(CACHE).unwrap();
+    feed(engine, sequence, &prompt[..64], Logits::None).unwrap();
+    let one_by_one = feed(engine, sequence, &prompt[64..], Logits::All).unwrap();
+    // The caches hold bf16, the same values either way; only the columns of zeros differ, and they weigh nothing.
+    assert_eq!(whole[265..], one_by_one[..]);
+}
+
+#[test]
+fn a_layer_loaded_for_each_use_gives_the_same_logits() {
+    let world = World::new();
+    let expected = {
+        let mut model = load(&world).unwrap();
+        let prompt = rows(model.engine.as_ref(), &PROMPT);
+        greedy(model.engine.as_mut(), &prompt, 8).unwrap()
+    };
+    let mut card = world.card();
+    card["mode_param"]["b_dynamic_load_axmodel_layer"] = json!(true);
+    world.write_card(&card);
+    let mut model = load(&world).unwrap();
+    let prompt = rows(model.engine.as_ref(), &PROMPT);
+    assert_eq!(greedy(model.engine.as_mut(), &prompt, 8).unwrap(), expected);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn the_prompt_may_fill_prefill_to_the_edge_and_the_output_the_cache() {
+    let world = World::new();
+    let mut model = load(&world).unwrap();
+    let engine = model.engine.as_mut();
+    let full = rows(engine, &[97; PREFILL]);
+    assert_eq!(
+        greedy(engine, &full, CACHE - PREFILL + 1).unwrap().0.len(),
+        CACHE - PREFILL + 1
+    );
+
+    let sequence = engine.open(CACHE).unwrap();
+    let over = rows(engine, &[97; PREFILL + 1]);
+    let error = feed(engine, sequence, &over, Logits::Last).unwrap_err();
+    assert_eq!(
+        error,
+        EngineError::WindowExceeded {
+            wanted: PREFILL + 1,
+            window: PREFILL
+        }
+    );
+    // An argument error leaves everything as it was.
+    feed(engine, sequence, &full, Logits::Last).unwrap();
+    for _ in PREFILL..CACHE {
+        feed(engine, sequence, &over[..64], Logits::None).unwrap();
+    }
+    let error = feed(engine, sequence, &over[..64], Logits::Last).unwrap_err();
+    assert_eq!(
+        error,
+        EngineError::WindowExceeded {
+            wanted: CACHE + 1,
+            window: CACHE
+        }
+    );
+}
+
+#[test]
+fn a_stop_ends_between_layers_and_the_next_sequence_is_clean() {
+    let world = World::new();
+    let mut model = load(&world).unwrap();
+    let engine = model.engine.as_mut();
+    let prompt = rows(engine, &PROMPT);
+    let expected = greedy(engine, &prompt, 6).unwrap();
+    let sequence = engine.open(CACHE).unwrap();
+    let stop = AtomicBool::new(true);
+    let mut batch = [Step {
+        sequence,
+        rows: &prompt,
+        logits: Logits::Last,
+        out: Vec::new(),
+        stop: &stop,
+    }];
+    assert_eq!(engine.forward(&mut batch), Err(EngineError::Stopped));
+    engine.close(sequence);
+    assert_eq!(greedy(engine, &prompt, 6).unwrap(), expected);
+}
+
+#[test]
+fn only_one_sequence_is_open_at_a_time() {
+    let world = World::new();
+    let mut model = load(&world).unwrap();
+    let engine = model.engine.as_mut();
+    let sequence = engine.open(10).unwrap();
+    assert_eq!(engine.open(10), Err(EngineError::TooManySequences { limit: 1 }));
+    assert_eq!(
+        engine.open(CACHE + 1),
+        Err(EngineError::WindowExceeded {
+            wanted: CACHE + 1,
+            window: CACHE
+        })
+    );
+    let row = rows(engine, &[97]);
+    let stranger = SequenceId(sequence.0 + 1);
+    assert_eq!(
+        feed(engine, stranger, &row, Logits::Last),
+        Err(EngineError::NoSuchSequence(stranger))
+    );
+    assert_eq!(
+        feed(engine, sequence, &row[1..], Logits::Last),
+        Err(EngineError::RaggedRows {
+            got: 63,
+            hidden_size: 64
+        })
+    );
+    engine.close(sequence);
+    engine.close(sequence);
+    engine.open(10).unwrap();
+}
+
+#[test]
+fn the_runtime_is_asked_in_its_order_and_everything_is_given_back() {
+    let world = World::new();
+    let mut model = load(&world).unwrap();
+    let layer = {
+        let mut calls = vec!["create handle", "create context", "create context v2", "group count"];
+        calls.push("group info 0");
+        // Inputs uncached, outputs cached; decode, then prefill with its dummy caches.
+        calls.extend([
+            "alloc uncached 2560",
+            "alloc uncached 2560",
+            "alloc uncached 4",
+            "alloc uncached 128",
+            "alloc uncached 82",
+        ]);
+        calls.extend(["alloc cached 64", "alloc cached 64", "alloc cached 128"]);
+        calls.push("group info 1");
+        calls.extend([
+            "alloc uncached 2",
+            "alloc uncached 2",
+            "alloc uncached 64",
+            "alloc uncached 2048",
+            "alloc uncached 512",
+        ]);
+        calls.extend(["alloc cached 1024", "alloc cached 1024", "alloc cached 2048"]);
+        calls
+    };
+    let mut expected = vec!["sys init", "engine init"];
+    expected.extend(layer.iter().chain(&layer));
+    expected.extend([
+        "create handle",
+        "create context",
+        "create context v2",
+        "group count",
+        "group info 0",
+    ]);
+    expected.extend(["alloc uncached 128", "alloc cached 530"]);
+    assert_eq!(world.log(), expected);
+
+    world.reset(0);
+    let prompt = rows(model.engine.as_ref(), &PROMPT);
+    greedy(model.engine.as_mut(), &prompt, 2).unwrap();
+    let run = |group: &'static str| [group, "invalidate", "invalidate", "invalidate"];
+    let post = ["run 0", "invalidate"];
+    let expected: Vec<&str> = [
+        run("run group 1").as_slice(),
+        &run("run group 1"),
+        &post,
+        &run("run group 0"),
+        &run("run group 0"),
+        &post,
+    ]
+    .concat();
+    assert_eq!(world.log(), expected);
+
+    world.reset(0);
+    drop(model);
+    let log = world.log();
+    assert_eq!(log[log.len() - 2..], ["engine deinit", "sys deinit"]);
+    assert_eq!(log.iter().filter(|call| *call == "destroy handle").count(), 3);
+    assert_eq!(world.still_held(), Vec::<String>::new());
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn each_call_that_fails_is_a_clean_error_and_nothing_leaks() {
+    let world = World::new();
+    for dynamic in [false, true] {
+        let mut card = world.card();
+        card["mode_param"]["b_dynamic_load_axmodel_layer"] = json!(dynamic);
+        world.write_card(&card);
+        let work = || -> Result<(), String> {
+            let mut model = load(&world).map_err(|error| error.to_string())?;
+            let prompt = rows(model.engine.as_ref(), &PROMPT);
+            greedy(model.engine.as_mut(), &prompt, 3).map_err(|error| error.to_string())?;
+            Ok(())
+        };
+        world.reset(0);
+        work().unwrap();
+        let calls = world
+            .log()
+            .iter()
+            .filter(|call| !["free", "destroy handle", "engine deinit", "sys deinit"].contains(&call.as_str()))
+            .count();
+        for fail_at in 1..=calls as u64 {
+            world.reset(fail_at);
+            let sentence = work().expect_err("the call failed");
+            assert!(sentence.contains("AX_"), "call {fail_at}: {sentence}");
+            assert_eq!(world.still_held(), Vec::<String>::new(), "call {fail_at}");
+            assert_eq!(world.violations(), Vec::<String>::new(), "call {fail_at}");
+        }
+        world.reset(0);
+        work().unwrap();
+    }
+}
+
+#[test]
+fn files_that_do_not_fit_the_card_are_named_with_both_sizes() {
+    let world = World::new();
+    let damage = |key: &str, value: serde_json::Value| {
+        let mut card = world.card();
+        card["mode_param"][key] = value;
+        world.write_card(&card);
+        load(&world).err().unwrap().to_string()
+    };
+    let sentence = damage("tokens_embed_size", json!(96));
+    assert!(
+        sentence.contains("bfloat16.bin") && sentence.contains("33920") && sentence.contains("50880"),
+        "{sentence}"
+    );
+    let sentence = damage("tokens_embed_num", json!(264));
+    assert!(sentence.contains("bfloat16.bin"), "{sentence}");
+    let sentence = damage("axmodel_num", json!(3));
+    assert!(sentence.contains("l2_together.axmodel"), "{sentence}");
+    let sentence = damage("filename_post_axmodel", json!("qwen2_p16_l0_together.axmodel"));
+    assert!(sentence.contains("l0_together"), "{sentence}");
+    let sentence = damage("tokenizer_type", json!(3));
+    assert!(sentence.contains("tokenizer_type"), "{sentence}");
+
+    world.write_card(&world.card());
+    let layer = world.model_folder().join("qwen2_p16_l1_together.axmodel");
+    let bytes = std::fs::read(&layer).unwrap();
+    std::fs::write(&layer, &bytes[..bytes.len() / 2]).unwrap();
+    let sentence = load(&world).err().unwrap().to_string();
+    assert!(
+        sentence.contains("l1_together.axmodel") && sentence.contains("AX_ENGINE_CreateHandle"),
+        "{sentence}"
+    );
+    assert_eq!(world.still_held(), Vec::<String>::new());
+}
+
+#[test]
+fn the_tokenizer_and_the_template_come_with_the_model() {
+    let world = World::new();
+    let model = load(&world).unwrap();
+    let text = model.template.render("S", "hi");
+    let ids = model
+        .tokenizer
+        .encode(&text, softprefix_unit::tokenizer::Special::Parse)
+        .unwrap();
+    assert_eq!(ids[0], 257, "the chat markers are single tokens");
+    assert_eq!(model.tokenizer.decode(&ids[1..7]), b"system");
+    assert_eq!(model.stop_tokens, [256, 258]);
+}
+
+#[test]
+fn sampling_keys_come_from_post_config_card_and_set_up_in_rising_order() {
+    let world = World::new();
+    let post = json!({"enable_temperature": true, "temperature": 0.5, "enable_top_k_sampling": true, "top_k": 4});
+    std::fs::write(world.folders().current.join("post_config.json"), post.to_string()).unwrap();
+    let mut card = world.card();
+    card["mode_param"]["temperature"] = json!(0.7);
+    card["mode_param"]["top_k"] = json!(8);
+    world.write_card(&card);
+    let set_up = json!({"top_k": 3});
+    let model = world
+        .models()
+        .load(MODEL, set_up.as_object().unwrap(), &|_, _| {})
+        .unwrap();
+    let settings = &model.settings;
+    assert_eq!(
+        (
+            &settings["top_k"],
+            &settings["temperature"],
+            &settings["enable_temperature"]
+        ),
+        (&json!(3), &json!(0.7), &json!(true))
+    );
+}
