@@ -85,10 +85,10 @@ pub enum PrefixError {
 
 fn fits(got_bytes: usize, len: usize, hidden_size: usize) -> String {
     let row_bytes = hidden_size.saturating_mul(2);
-    if row_bytes != 0 && got_bytes != 0 && got_bytes % row_bytes == 0 {
+    if row_bytes != 0 && got_bytes != 0 && got_bytes.is_multiple_of(row_bytes) {
         let rows = got_bytes / row_bytes;
         format!(" (these would be P = {rows}); send len = {rows}, or the rows that are missing")
-    } else if got_bytes != 0 && len != 0 && got_bytes % (len.saturating_mul(2)) == 0 {
+    } else if got_bytes != 0 && len != 0 && got_bytes.is_multiple_of(len.saturating_mul(2)) {
         let width = got_bytes / (len * 2);
         format!(" (these would be rows of H = {width}); build the prefix for this model's H = {hidden_size}")
     } else {

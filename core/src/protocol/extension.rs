@@ -177,6 +177,8 @@ pub struct Embedded {
 }
 
 impl Embedded {
+    /// # Errors
+    /// Where the rows are no whole, finite rows, or none.
     pub fn of(rows: &EmbeddingRows) -> Result<Self, PrefixError> {
         let prefix = crate::prefix::SoftPrefix::from_bf16(rows.hidden_size, rows.rows.clone())?;
         let field = crate::prefix::encode(&prefix);

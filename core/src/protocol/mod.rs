@@ -1,8 +1,34 @@
 //! StackFlow as it is spoken on TCP port 10001: frames, messages, error codes, text streams, model cards. It opens no socket.
+//!
+//! The rules behind it, found by running the stock programs:
+//!
+//! **Writing.** llm-sys finds the end of a message by counting braces, also those inside strings, and a unit finds fields by
+//! searching the raw text for `"name"`. So whatever we send (both as client and as unit):
+//! * every `{` and `}` inside a string is written `\u007b` / `\u007d`, which arrives as the brace it stands for;
+//! * a string's last backslash is written `\u005c`, since `\\"` is taken for an escaped quote and the string never ends;
+//! * a string value that is exactly a field's name has its first letter escaped, a form feed is `\u000c` (`\f` would arrive as
+//!   the letter f), everything else that is not ASCII is raw UTF-8: an escaped surrogate pair arrives as broken text, so emoji
+//!   go as they are;
+//! * JSON is compact, the data of a request stands last, one newline follows, and nothing else is ever sent.
+//!
+//! **Reading.** Messages are JSON objects and are cut as such, never by line: a message may come without a newline, several may
+//! share a line, and the bytes may be cut anywhere. A message that is no JSON (a raw newline inside a string shows it) ends where
+//! llm-sys would end it, so that the next one is read again. Text between messages is reported once and skipped. One message
+//! may take 16 MiB; beyond that the connection is given up.
+//!
+//! **Believing.** Replies come in any order and may belong to others: an answer is ours if request id and work id agree, except
+//! that errors may name `llm` or even `kws` as their work id. Silence is a possible answer to everything, so every request has
+//! a time limit. Stream indices are not looked at.
 
+pub mod card;
 pub mod error;
 pub mod extension;
+pub mod frame;
 pub mod message;
+pub mod text_stream;
 
+pub use card::ModelCard;
 pub use error::{Code, ErrorField};
-pub use message::{Reply, Request, SetUp, StreamData, StreamInput, TaskInfo};
+pub use frame::{FrameError, FrameReader, encode};
+pub use message::{Reply, Request, Sampling, SetUp, StreamData, StreamInput, TaskInfo};
+pub use text_stream::{DeltaJoiner, FrameCollector, Utf8Cutter};
