@@ -1,3 +1,8 @@
 //! Soft-Prefix Workbench: the window, and the same work from a shell.
 //!
 //! It reaches a model only through the StackFlow protocol, also when the unit runs inside this process.
+
+pub mod bridge;
+pub mod commands;
+pub mod settings;
+pub mod workbench;

@@ -6,10 +6,15 @@ mod diff;
 mod difflib;
 mod lcs;
 mod measure;
+mod results_file;
 mod similarity;
 
-pub mod report;
+mod report;
 
 pub use diff::{Diff, Granularity, Side, Span, SpanKind, diff};
 pub use measure::Measure;
+pub use report::{Noise, REPORT_VERSION, Report, Row, Verdict};
+pub use results_file::{
+    EXTRA_VERSION, FileExtra, Meta, ResultEntry, ResultExtra, ResultsError, ResultsFile, preview, sha1_hex,
+};
 pub use similarity::{FirstDivergence, LOOP_BELOW, Lengths, Measures, shared_tokens};

@@ -1,0 +1,221 @@
+//! One table of commands: menu, shortcuts and the help sheet are made of it, so that they cannot disagree.
+//!
+//! It knows actions and when they are possible; it knows no widget and carries out nothing.
+
+use eframe::egui::{Key, KeyboardShortcut, Modifiers};
+
+use crate::workbench::{Action, Dialog, ModuleState, Workbench};
+
+/// A command that has a name, and may have a shortcut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CommandId {
+    Run,
+    Stop,
+    RerunBaseline,
+    ToggleLive,
+    MagnitudeUp,
+    MagnitudeDown,
+    MagnitudeUpMore,
+    MagnitudeDownMore,
+    MagnitudeZero,
+    MagnitudeReset,
+    MoreVectors,
+    FewerVectors,
+    NextMeasure,
+    ToggleGranularity,
+    PreviousRun,
+    NextRun,
+    CopyBaseline,
+    CopyPrefixed,
+    Open,
+    Save,
+    SaveAs,
+    Connect,
+    Reconnect,
+    Models,
+    ToggleTheme,
+    ToggleLanguage,
+    ZoomIn,
+    ZoomOut,
+    ZoomReset,
+    ToggleFullscreen,
+    Help,
+    Quit,
+}
+
+/// Where a command stands in menu and help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Group {
+    Run,
+    Prefix,
+    Results,
+    Module,
+    Window,
+}
+
+impl Group {
+    pub const ALL: [Self; 5] = [Self::Run, Self::Prefix, Self::Results, Self::Module, Self::Window];
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Command {
+    pub id: CommandId,
+    pub group: Group,
+    /// Key of its label in the text tables.
+    pub label: &'static str,
+    pub shortcut: Option<KeyboardShortcut>,
+    /// Whether it also fires while a text field has the focus.
+    pub while_typing: bool,
+}
+
+const fn row(id: CommandId, group: Group, label: &'static str) -> Command {
+    Command {
+        id,
+        group,
+        label,
+        shortcut: None,
+        while_typing: true,
+    }
+}
+
+impl Command {
+    /// A shortcut with the command key (Ctrl, on a Mac Cmd); it fires while typing, too.
+    const fn cmd(mut self, key: Key) -> Self {
+        self.shortcut = Some(KeyboardShortcut::new(Modifiers::COMMAND, key));
+        self
+    }
+
+    const fn cmd_shift(mut self, key: Key) -> Self {
+        self.shortcut = Some(KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), key));
+        self
+    }
+
+    /// A bare key; not while typing.
+    const fn key(mut self, key: Key) -> Self {
+        self.shortcut = Some(KeyboardShortcut::new(Modifiers::NONE, key));
+        self.while_typing = false;
+        self
+    }
+
+    const fn shift(mut self, key: Key) -> Self {
+        self.shortcut = Some(KeyboardShortcut::new(Modifiers::SHIFT, key));
+        self.while_typing = false;
+        self
+    }
+
+    /// A function key: fires always.
+    const fn function(mut self, key: Key) -> Self {
+        self.shortcut = Some(KeyboardShortcut::new(Modifiers::NONE, key));
+        self
+    }
+
+    /// What it does now; `None` where it is off.
+    pub fn action(&self, workbench: &Workbench) -> Option<Action> {
+        let running = workbench.is_running();
+        let ready = workbench.module.is_ready();
+        let neighbour = |step: isize| {
+            let runs: Vec<_> = workbench.visible_runs().map(|run| run.id).collect();
+            let current = workbench.current_run()?.id;
+            let at = runs.iter().position(|&id| id == current)? as isize + step;
+            runs.get(usize::try_from(at).ok()?)
+                .map(|&id| Action::SelectRun(Some(id)))
+        };
+        match self.id {
+            CommandId::Run => (workbench.why_not_run().is_none()).then_some(Action::Run),
+            CommandId::Stop => running.then_some(Action::Stop),
+            CommandId::RerunBaseline => (workbench.why_not_run().is_none()).then_some(Action::RerunBaseline),
+            CommandId::ToggleLive => Some(Action::ToggleLive),
+            CommandId::MagnitudeUp => Some(Action::ScaleMagnitude(1.02)),
+            CommandId::MagnitudeDown => Some(Action::ScaleMagnitude(1.0 / 1.02)),
+            CommandId::MagnitudeUpMore => Some(Action::ScaleMagnitude(1.2)),
+            CommandId::MagnitudeDownMore => Some(Action::ScaleMagnitude(1.0 / 1.2)),
+            CommandId::MagnitudeZero => Some(Action::SetMagnitude(0.0)),
+            CommandId::MagnitudeReset => Some(Action::ResetMagnitude),
+            CommandId::MoreVectors => {
+                (workbench.prefix.len < workbench.max_len()).then(|| Action::SetLen(workbench.prefix.len + 1))
+            }
+            CommandId::FewerVectors => (workbench.prefix.len > 1).then(|| Action::SetLen(workbench.prefix.len - 1)),
+            CommandId::NextMeasure => Some(Action::NextMeasure),
+            CommandId::ToggleGranularity => Some(Action::ToggleGranularity),
+            CommandId::PreviousRun => neighbour(-1),
+            CommandId::NextRun => neighbour(1),
+            CommandId::CopyBaseline => {
+                (!workbench.baseline.text.is_empty()).then_some(Action::CopyText(crate::workbench::Side::Baseline))
+            }
+            CommandId::CopyPrefixed => {
+                (!workbench.prefixed.text.is_empty()).then_some(Action::CopyText(crate::workbench::Side::Prefixed))
+            }
+            CommandId::Open => (!workbench.file.asking).then_some(Action::Open),
+            CommandId::Save => workbench.can_save().then_some(Action::Save),
+            CommandId::SaveAs => workbench.can_save().then_some(Action::SaveAs),
+            CommandId::Connect => Some(Action::ShowDialog(Dialog::Connect)),
+            CommandId::Reconnect => {
+                let possible = ready || matches!(workbench.module, ModuleState::Failed { .. } | ModuleState::Idle);
+                possible.then_some(Action::Reconnect)
+            }
+            CommandId::Models => Some(Action::ShowDialog(Dialog::Models)),
+            CommandId::ToggleTheme => Some(Action::ToggleTheme),
+            CommandId::ToggleLanguage => Some(Action::ToggleLanguage),
+            CommandId::ZoomIn => Some(Action::ZoomIn),
+            CommandId::ZoomOut => Some(Action::ZoomOut),
+            CommandId::ZoomReset => Some(Action::ZoomReset),
+            CommandId::ToggleFullscreen => Some(Action::ToggleFullscreen),
+            CommandId::Help => Some(Action::ShowDialog(Dialog::Help)),
+            CommandId::Quit => Some(Action::Quit),
+        }
+    }
+}
+
+/// The table, in the order of menu and help.
+pub const COMMANDS: [Command; 32] = [
+    row(CommandId::Run, Group::Run, "command.run").cmd(Key::Enter),
+    row(CommandId::Stop, Group::Run, "command.stop").cmd(Key::Period),
+    row(CommandId::RerunBaseline, Group::Run, "command.rerun_baseline").cmd(Key::B),
+    row(CommandId::ToggleLive, Group::Run, "command.toggle_live").cmd(Key::L),
+    row(CommandId::MagnitudeUp, Group::Prefix, "command.magnitude_up").key(Key::CloseBracket),
+    row(CommandId::MagnitudeDown, Group::Prefix, "command.magnitude_down").key(Key::OpenBracket),
+    row(CommandId::MagnitudeUpMore, Group::Prefix, "command.magnitude_up_more").shift(Key::CloseBracket),
+    row(
+        CommandId::MagnitudeDownMore,
+        Group::Prefix,
+        "command.magnitude_down_more",
+    )
+    .shift(Key::OpenBracket),
+    row(CommandId::MagnitudeZero, Group::Prefix, "command.magnitude_zero").key(Key::Num0),
+    row(CommandId::MagnitudeReset, Group::Prefix, "command.magnitude_reset").key(Key::Num1),
+    row(CommandId::MoreVectors, Group::Prefix, "command.more_vectors").key(Key::P),
+    row(CommandId::FewerVectors, Group::Prefix, "command.fewer_vectors").shift(Key::P),
+    row(CommandId::NextMeasure, Group::Results, "command.next_measure").key(Key::M),
+    row(
+        CommandId::ToggleGranularity,
+        Group::Results,
+        "command.toggle_granularity",
+    )
+    .key(Key::G),
+    row(CommandId::PreviousRun, Group::Results, "command.previous_run").key(Key::Comma),
+    row(CommandId::NextRun, Group::Results, "command.next_run").key(Key::Period),
+    row(CommandId::CopyBaseline, Group::Results, "command.copy_baseline").cmd_shift(Key::B),
+    row(CommandId::CopyPrefixed, Group::Results, "command.copy_prefixed").cmd_shift(Key::C),
+    row(CommandId::Open, Group::Results, "command.open").cmd(Key::O),
+    row(CommandId::Save, Group::Results, "command.save").cmd(Key::S),
+    row(CommandId::SaveAs, Group::Results, "command.save_as").cmd_shift(Key::S),
+    row(CommandId::Connect, Group::Module, "command.connect").cmd(Key::K),
+    row(CommandId::Reconnect, Group::Module, "command.reconnect").cmd(Key::R),
+    row(CommandId::Models, Group::Module, "command.models").cmd(Key::M),
+    row(CommandId::ToggleTheme, Group::Window, "command.toggle_theme").cmd(Key::D),
+    row(CommandId::ToggleLanguage, Group::Window, "command.toggle_language").cmd(Key::J),
+    row(CommandId::ZoomIn, Group::Window, "command.zoom_in").cmd(Key::Plus),
+    row(CommandId::ZoomOut, Group::Window, "command.zoom_out").cmd(Key::Minus),
+    row(CommandId::ZoomReset, Group::Window, "command.zoom_reset").cmd(Key::Num0),
+    row(CommandId::ToggleFullscreen, Group::Window, "command.toggle_fullscreen").function(Key::F11),
+    row(CommandId::Help, Group::Window, "command.help").key(Key::Questionmark),
+    row(CommandId::Quit, Group::Window, "command.quit").cmd(Key::Q),
+];
+
+/// The row of `id`.
+pub fn command(id: CommandId) -> &'static Command {
+    static TABLE: [Command; 32] = COMMANDS;
+    // The table holds every id (a test counts them); should one ever be missing, the first row stands in.
+    TABLE.iter().find(|command| command.id == id).unwrap_or(&TABLE[0])
+}

@@ -1,0 +1,97 @@
+//! What is remembered between starts: how the window looks, and what was last in its fields.
+//!
+//! Results are never in here; they are files of their own.
+
+use serde::{Deserialize, Serialize};
+use softprefix_core::compare::{Granularity, Measure};
+
+use crate::workbench::{PrefixForm, PromptForm, Target};
+
+/// Light or dark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Theme {
+    /// As the system says.
+    #[default]
+    System,
+    Light,
+    Dark,
+}
+
+/// The language of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Language {
+    #[default]
+    English,
+    Japanese,
+}
+
+impl Language {
+    /// What the environment asks for: `LC_ALL`, `LC_MESSAGES`, `LANG` in their usual order.
+    pub fn of_environment() -> Self {
+        let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
+            .into_iter()
+            .filter_map(std::env::var_os)
+            .find(|value| !value.is_empty())
+            .unwrap_or_default();
+        if locale.to_string_lossy().starts_with("ja") {
+            Self::Japanese
+        } else {
+            Self::English
+        }
+    }
+}
+
+/// How the window looks and behaves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    pub theme: Theme,
+    pub language: Language,
+    /// 1.0 is 100 %; 1.5 for a projector.
+    pub zoom: f32,
+    /// Whether the advanced part of the prefix panel is unfolded.
+    pub advanced: bool,
+    /// The person chose raw values although token norms are known.
+    pub raw_magnitude: bool,
+    pub live: bool,
+    pub granularity: Granularity,
+    pub measure: Measure,
+    pub target: Target,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            theme: Theme::System,
+            language: Language::of_environment(),
+            zoom: 1.0,
+            advanced: false,
+            raw_magnitude: false,
+            live: true,
+            granularity: Granularity::Grapheme,
+            measure: Measure::Chrf2,
+            target: Target::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Least and most zoom.
+    pub const ZOOM: std::ops::RangeInclusive<f32> = 0.7..=2.5;
+}
+
+/// Everything that is stored: the settings and the fields.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Remembered {
+    pub settings: Settings,
+    pub prefix: PrefixForm,
+    pub prompt: PromptForm,
+}
+
+impl Remembered {
+    /// The key in the window's storage.
+    pub const KEY: &'static str = "workbench";
+}

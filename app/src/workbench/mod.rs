@@ -1,0 +1,432 @@
+//! The workbench: everything the window shows, and the one place that changes it.
+//!
+//! Views read [`Workbench`] and send [`Action`]s; the bridge reports [`Event`]s. [`Workbench::apply`] and
+//! [`Workbench::absorb`] turn both into new state, into [`Request`]s for the bridge and into [`Effect`]s for the window.
+//! Nothing here waits, and nothing here knows egui, sockets or files.
+
+mod absorb;
+mod action;
+mod apply;
+mod form;
+mod module;
+mod pane;
+mod problem;
+mod runs;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use softprefix_core::compare::{Diff, Granularity, Span};
+use softprefix_core::prefix::{Magnitude, PrefixRecipe};
+
+use crate::bridge::Request;
+use crate::settings::{Remembered, Settings};
+
+pub use action::Action;
+pub use form::{
+    Budget, BuiltPrefix, Histogram, KindChoice, MagnitudeUnit, PRESETS, PrefixCard, PrefixForm, Preset, PromptForm,
+    Sampling, Vocabulary, norm_per_raw,
+};
+pub use module::{ConnectStep, FetchProgress, ModelChoice, ModuleFacts, ModuleState, Target};
+pub use pane::{Finish, Origin, Pane, PaneState, Side, Timings};
+pub use problem::{Problem, ProblemKind};
+pub use runs::{Applied, BaselineRun, Case, CaseId, CaseKey, Noise, Run, RunId, Snapshot};
+pub use softprefix_core::compare::Measure;
+
+/// Live mode waits this long after the last change before it runs.
+pub const LIVE_DELAY: Duration = Duration::from_millis(150);
+
+/// The whole state of the window.
+pub struct Workbench {
+    // The module.
+    pub module: ModuleState,
+    pub target: Target,
+    /// Models for the embedded module: present ones and those that can be fetched.
+    pub models: Vec<ModelChoice>,
+
+    // What is edited.
+    pub prefix: PrefixForm,
+    pub prompt: PromptForm,
+    pub live: bool,
+
+    // What follows from it.
+    /// Norm and digest of what would be sent.
+    pub card: PrefixCard,
+    /// `None` where the module does not count tokens for others.
+    pub budget: Option<Budget>,
+    /// `None` where the module does not tell its vocabulary's norms: then magnitudes are raw values.
+    pub vocabulary: Option<Arc<Vocabulary>>,
+
+    // Outputs.
+    pub baseline: Pane,
+    pub prefixed: Pane,
+    /// Differences between the two panes. While text streams in it lags a moment behind: see [`Workbench::spans`].
+    pub diff: Option<Arc<DiffOf>>,
+    pub granularity: Granularity,
+
+    // The plot.
+    /// All finished prefixed runs of this session, of all cases; see [`Workbench::visible_runs`].
+    pub runs: Vec<Run>,
+    pub selected: Option<RunId>,
+    pub measure: Measure,
+    pub cases: Vec<Case>,
+    /// The case that panes and plot show.
+    pub shown_case: Option<CaseId>,
+
+    // The window.
+    pub settings: Settings,
+    pub dialog: Option<Dialog>,
+    /// A sentence for the person that belongs to no pane: saved, opened, refused.
+    pub notice: Option<Notice>,
+    pub file: FileState,
+    pub fullscreen: bool,
+
+    outbox: Vec<Request>,
+    effects: Vec<Effect>,
+    flights: BTreeMap<Lane, Flight>,
+    unmeasured: Vec<Unmeasured>,
+    streaming_diff: StreamingDiff,
+    next_id: u64,
+}
+
+/// A sheet over the window. While one is open no shortcut fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialog {
+    /// Keys and commands.
+    Help,
+    /// Embedded or host:port.
+    Connect,
+    /// Models: present ones, and those that can be fetched.
+    Models,
+    /// The tasks that former clients left; exit them?
+    LeftOverTasks,
+    About,
+}
+
+/// What the window has to do for the workbench.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    Copy(String),
+    Fullscreen(bool),
+    Quit,
+    /// Ask for a file with the system's dialog; the answer comes back as an event.
+    Ask(FileQuestion),
+}
+
+/// Which file the system's dialog is to ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileQuestion {
+    SaveResults { suggested: String },
+    OpenResults,
+    ModelFile,
+}
+
+/// The results file, as far as there is one.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FileState {
+    pub path: Option<PathBuf>,
+    /// Runs were added or removed since it was saved or opened.
+    pub edited: bool,
+    /// The system's file dialog is open.
+    pub asking: bool,
+    pub writing: bool,
+}
+
+impl FileState {
+    /// The file's name, for the title.
+    pub fn name(&self) -> Option<String> {
+        self.path
+            .as_ref()
+            .and_then(|path| path.file_name())
+            .map(|name| name.to_string_lossy().into_owned())
+    }
+}
+
+/// A sentence in the corner.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    Saved(PathBuf),
+    /// A results file was opened; so many runs are in it.
+    Opened(PathBuf, usize),
+    Copied,
+    Problem(Problem),
+}
+
+/// Why `Run` is off, for the words beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WhyNot {
+    NotConnected,
+    StillConnecting,
+    EmptyPrompt,
+    NoWords,
+    DoesNotFit,
+}
+
+/// A diff and the two texts that it was made of.
+#[derive(Debug)]
+pub struct DiffOf {
+    pub left: Arc<str>,
+    pub right: Arc<str>,
+    pub diff: Diff,
+}
+
+/// An inference that is on its way.
+#[derive(Debug, Clone)]
+struct Flight {
+    run: RunId,
+    case: CaseId,
+    recipe: Option<PrefixRecipe>,
+    built: Option<BuiltPrefix>,
+    text: String,
+}
+
+/// A place where at most one inference is on its way. The order is that in which a stranger's module serves them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Lane {
+    Baseline,
+    Prefixed,
+    Repeat,
+}
+
+impl From<Side> for Lane {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Baseline => Self::Baseline,
+            Side::Prefixed => Self::Prefixed,
+            Side::Repeat => Self::Repeat,
+        }
+    }
+}
+
+/// A finished prefixed run that waits for its baseline or for its measures.
+#[derive(Debug, Clone)]
+struct Unmeasured {
+    run: RunId,
+    case: CaseId,
+    origin: Origin,
+    len: usize,
+    sha256: String,
+    text: Arc<str>,
+    timings: Timings,
+    finish: Finish,
+    tokens: Option<Vec<u32>>,
+    echoed: bool,
+    asked: bool,
+}
+
+/// Keeps at most one comparison of the streaming text under way, so that the bridge is never behind by more than one.
+#[derive(Debug, Clone, Copy, Default)]
+struct StreamingDiff {
+    under_way: bool,
+    wanted: bool,
+}
+
+impl Workbench {
+    /// A workbench with the fields that were remembered. Nothing is asked of the bridge yet.
+    pub fn new(remembered: Remembered) -> Self {
+        let Remembered {
+            settings,
+            prefix,
+            prompt,
+        } = remembered;
+        Self {
+            module: ModuleState::Idle,
+            target: settings.target.clone(),
+            models: Vec::new(),
+            prefix,
+            prompt,
+            live: settings.live,
+            card: PrefixCard::default(),
+            budget: None,
+            vocabulary: None,
+            baseline: Pane::default(),
+            prefixed: Pane::default(),
+            diff: None,
+            granularity: settings.granularity,
+            runs: Vec::new(),
+            selected: None,
+            measure: settings.measure,
+            cases: Vec::new(),
+            shown_case: None,
+            settings,
+            dialog: None,
+            notice: None,
+            file: FileState::default(),
+            fullscreen: false,
+            outbox: Vec::new(),
+            effects: Vec::new(),
+            flights: BTreeMap::new(),
+            unmeasured: Vec::new(),
+            streaming_diff: StreamingDiff::default(),
+            next_id: 1,
+        }
+    }
+
+    /// What is to be stored for the next start.
+    pub fn remembered(&self) -> Remembered {
+        let settings = Settings {
+            live: self.live,
+            granularity: self.granularity,
+            measure: self.measure,
+            target: self.target.clone(),
+            ..self.settings.clone()
+        };
+        Remembered {
+            settings,
+            prefix: self.prefix.clone(),
+            prompt: self.prompt.clone(),
+        }
+    }
+
+    /// Hands over what the bridge is to do, in order.
+    pub fn take_requests(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// Hands over what the window is to do, in order.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    // ----- what views ask -----
+
+    /// Why `Run` is off; `None` where it is on.
+    pub fn why_not_run(&self) -> Option<WhyNot> {
+        if self.module.is_busy() {
+            return Some(WhyNot::StillConnecting);
+        }
+        if !self.module.is_ready() {
+            return Some(WhyNot::NotConnected);
+        }
+        if self.prompt.user.trim().is_empty() {
+            return Some(WhyNot::EmptyPrompt);
+        }
+        if self.prefix.kind == KindChoice::Words && self.prefix.words.is_empty() {
+            return Some(WhyNot::NoWords);
+        }
+        match self.budget {
+            Some(budget) if budget.current && !budget.fits() => Some(WhyNot::DoesNotFit),
+            _ => None,
+        }
+    }
+
+    /// Whether one of the two visible outputs is on its way (then `Run` is `Stop`).
+    pub fn is_running(&self) -> bool {
+        self.flights.contains_key(&Lane::Baseline) || self.flights.contains_key(&Lane::Prefixed)
+    }
+
+    /// Largest P that the slider offers.
+    pub fn max_len(&self) -> usize {
+        if let Some(budget) = self.budget {
+            return budget.max_len();
+        }
+        // A stranger's module takes 128 positions before the first token (its prefill), template and prompt among them.
+        let prefill = self
+            .module
+            .last_facts()
+            .and_then(|facts| facts.prefill_window)
+            .unwrap_or(128);
+        (prefill / 2).max(1)
+    }
+
+    /// The magnitude in token norms, where the vocabulary is known and the kind has one.
+    pub fn magnitude_norms(&self) -> Option<f64> {
+        self.norms_of(&self.prefix.recipe())
+    }
+
+    /// The magnitude as a raw value, where the kind has one and H is known.
+    pub fn magnitude_raw(&self) -> Option<f64> {
+        self.raw_of(&self.prefix.recipe())
+    }
+
+    /// A recipe's magnitude in token norms.
+    pub fn norms_of(&self, recipe: &PrefixRecipe) -> Option<f64> {
+        match recipe.magnitude {
+            Magnitude::TokenNorms(norms) => Some(norms),
+            Magnitude::Raw(raw) => {
+                let vocabulary = self.vocabulary.as_ref()?;
+                Some(raw * norm_per_raw(&recipe.kind, vocabulary.hidden_size)? / vocabulary.median)
+            }
+            _ => None,
+        }
+    }
+
+    /// A recipe's magnitude as a raw value.
+    pub fn raw_of(&self, recipe: &PrefixRecipe) -> Option<f64> {
+        match recipe.magnitude {
+            Magnitude::Raw(raw) => Some(raw),
+            Magnitude::TokenNorms(norms) => {
+                let vocabulary = self.vocabulary.as_ref()?;
+                Some(norms * vocabulary.median / norm_per_raw(&recipe.kind, vocabulary.hidden_size)?)
+            }
+            _ => None,
+        }
+    }
+
+    /// The points of the plot: the finished runs of the shown case, in the order in which they were made.
+    pub fn visible_runs(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter().filter(|run| Some(run.case) == self.shown_case)
+    }
+
+    /// A run by its id.
+    pub fn run(&self, id: RunId) -> Option<&Run> {
+        self.runs.iter().find(|run| run.id == id)
+    }
+
+    /// The run whose text the right pane shows: the selected one, else the last finished one of the shown case.
+    pub fn current_run(&self) -> Option<&Run> {
+        match self.selected {
+            Some(id) => self.run(id),
+            None => self.visible_runs().max_by_key(|run| run.id),
+        }
+    }
+
+    /// Whether there is anything to save.
+    pub fn can_save(&self) -> bool {
+        !self.file.asking && !self.file.writing && self.case().is_some_and(|case| case.baseline.is_some())
+    }
+
+    /// The case that panes and plot show.
+    pub fn case(&self) -> Option<&Case> {
+        self.shown_case
+            .and_then(|id| self.cases.iter().find(|case| case.id == id))
+    }
+
+    /// Noise of the shown case.
+    pub fn noise(&self) -> &Noise {
+        self.case().map_or(&Noise::Unknown, |case| &case.noise)
+    }
+
+    /// The smallest magnitude (as on the x axis) of the shown case's runs from which on all outputs are loops.
+    pub fn collapse_from(&self) -> Option<f64> {
+        let mut points: Vec<(f64, bool)> = self
+            .visible_runs()
+            .filter_map(|run| run.magnitude().map(|x| (x, run.collapsed)))
+            .collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        points
+            .iter()
+            .rev()
+            .take_while(|(_, collapsed)| *collapsed)
+            .last()
+            .map(|&(x, _)| x)
+    }
+
+    /// Spans of a pane's text and how many of its bytes they cover; the rest is to be shown plain.
+    ///
+    /// While text streams in, the diff belongs to a beginning of it. Where it belongs to another text, nothing is covered.
+    pub fn spans(&self, side: Side) -> (&[Span], usize) {
+        let (Some(of), true) = (&self.diff, side != Side::Repeat) else {
+            return (&[], 0);
+        };
+        if !self.baseline.text.starts_with(&*of.left) || !self.prefixed.text.starts_with(&*of.right) {
+            return (&[], 0);
+        }
+        match side {
+            Side::Baseline => (&of.diff.left, of.left.len()),
+            Side::Prefixed | Side::Repeat => (&of.diff.right, of.right.len()),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The module as the workbench sees it: where it is, how far the connection has come, what it is.
+//!
+//! It knows no socket; the bridge reports, this remembers.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::problem::Problem;
+
+/// Which module to work with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// The device unit inside this process, on a loopback port. `model` is a catalogue name or a path to a GGUF file;
+    /// `None` takes the default.
+    Embedded { model: Option<String> },
+    /// A StackFlow module: `host:port`.
+    Remote { address: String },
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self::Embedded { model: None }
+    }
+}
+
+impl Target {
+    /// The port that llm-sys listens on.
+    pub const DEFAULT_PORT: u16 = 10001;
+
+    /// Reads `embedded`, `host` or `host:port`; a missing port is [`Target::DEFAULT_PORT`].
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if text.eq_ignore_ascii_case("embedded") {
+            return Some(Self::default());
+        }
+        if text.is_empty() || text.contains(char::is_whitespace) || text.contains('/') {
+            return None;
+        }
+        // A bare IPv6 address has several colons and no brackets: it has no port.
+        let has_port = match text.rsplit_once(':') {
+            Some((host, port)) if text.starts_with('[') || !host.contains(':') => {
+                if host.is_empty() {
+                    return None;
+                }
+                if text.starts_with('[') && text.ends_with(']') {
+                    false
+                } else {
+                    match port.parse::<u16>() {
+                        Ok(port) if port > 0 => true,
+                        _ => return None,
+                    }
+                }
+            }
+            _ => false,
+        };
+        let address = if has_port {
+            text.to_owned()
+        } else if text.contains(':') && !text.starts_with('[') {
+            format!("[{text}]:{}", Self::DEFAULT_PORT)
+        } else {
+            format!("{text}:{}", Self::DEFAULT_PORT)
+        };
+        Some(Self::Remote { address })
+    }
+}
+
+/// How far the connection has come.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum ModuleState {
+    /// Nothing was asked for yet, or the person cancelled.
+    #[default]
+    Idle,
+    /// The embedded module's model arrives over the network.
+    Fetching(FetchProgress),
+    /// The embedded module reads its model. `fraction` in 0..=1.
+    Loading { model: String, fraction: f32, what: String },
+    /// The connection or the set-up is under way.
+    Connecting { what: ConnectStep },
+    /// Inferences can be sent.
+    Ready(ModuleFacts),
+    /// It did not work, or it was lost. The last facts stay readable where there were any.
+    Failed {
+        problem: Problem,
+        last: Option<Box<ModuleFacts>>,
+    },
+    /// All places are taken by tasks of former clients; they are exited only when the person agrees.
+    TaskFull { tasks: Vec<String> },
+    /// The embedded module has no model: the person cancelled the fetch, or it failed (then `problem` says why).
+    NoModel { problem: Option<Problem> },
+}
+
+impl ModuleState {
+    /// What the module is, when it is ready.
+    pub fn facts(&self) -> Option<&ModuleFacts> {
+        match self {
+            Self::Ready(facts) => Some(facts),
+            _ => None,
+        }
+    }
+
+    /// What the module is, or last was: what sliders go by while the module is away.
+    pub fn last_facts(&self) -> Option<&ModuleFacts> {
+        match self {
+            Self::Ready(facts) => Some(facts),
+            Self::Failed { last, .. } => last.as_deref(),
+            _ => None,
+        }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready(_))
+    }
+
+    /// Whether something is under way that ends by itself.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Fetching(_) | Self::Loading { .. } | Self::Connecting { .. })
+    }
+}
+
+/// The step that a connection is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectStep {
+    /// The embedded unit is being started.
+    Starting,
+    /// The socket is being opened.
+    Opening,
+    /// Version, cards and latency are being asked for.
+    Asking,
+    /// The task is being set up: the module loads its model, up to a minute.
+    SettingUp,
+}
+
+/// How far a fetch has come.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FetchProgress {
+    pub model: String,
+    /// Where it comes from: a host's name.
+    pub source: String,
+    pub done_bytes: u64,
+    /// `None` while the size is not known.
+    pub total_bytes: Option<u64>,
+    /// What is being done, in one or two words: "fetching", "checking".
+    pub what: String,
+}
+
+impl FetchProgress {
+    /// Share done, 0..=1, where the size is known.
+    pub fn fraction(&self) -> Option<f32> {
+        self.total_bytes
+            .filter(|&total| total > 0)
+            .map(|total| (self.done_bytes as f64 / total as f64).min(1.0) as f32)
+    }
+}
+
+/// What a module said of itself.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ModuleFacts {
+    /// `127.0.0.1:10001`, also for the embedded one.
+    pub address: String,
+    pub embedded: bool,
+    /// llm-sys' version: `v1.6`.
+    pub version: String,
+    pub model: String,
+    /// H; `None` where neither the card nor the task names it.
+    pub hidden_size: Option<usize>,
+    /// Most positions: prefix + template + prompt + output.
+    pub window: Option<usize>,
+    /// Most positions before the first output token (the module: 128).
+    pub prefill_window: Option<usize>,
+    /// Round trip of a ping.
+    pub latency: Duration,
+    /// Whether the unit is ours: it says so in `taskinfo`. A stranger runs one inference at a time and may ignore prefixes.
+    pub ours: bool,
+    /// Name and version of the unit, where it says so: `softprefix-unit 0.1.0`.
+    pub unit: Option<String>,
+    /// `cpu/avx2`, `npu`.
+    pub backend: Option<String>,
+    /// Inferences at once.
+    pub concurrency: usize,
+    pub model_sha256: Option<String>,
+    /// `llm.1000`.
+    pub task: String,
+    /// Names of the models the module lists.
+    pub models: Vec<String>,
+}
+
+/// A model that the embedded module can run, or fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelChoice {
+    /// What [`Target::Embedded`] names it by.
+    pub name: String,
+    /// Size of the file, in bytes.
+    pub bytes: Option<u64>,
+    /// Whether the file is on this machine.
+    pub present: bool,
+    /// The one that a first start fetches.
+    pub default: bool,
+    /// One line about it.
+    pub about: String,
+}

@@ -1,0 +1,556 @@
+//! The results file `compare_results.json`: what existing comparison scripts write and read, with our own fields in one object
+//! of their own (`softprefix`), so that neither side disturbs the other. It knows the file, not who ran the cases.
+//!
+//! ```text
+//! {"meta":    {host, port, model, system_prompt, user_prompt, response_format, input_object_for_infer, max_token_len, P, H, vals,
+//!              saved_at_unix},
+//!  "results": [{name, has_prefix, P, H, val|null, elapsed_sec, out_len, out_sha1, out_preview, out_text,
+//!               "softprefix": {recipe, sha256, token_norms, usage, tokens, finish_reason, ttft_sec, error}}],   baseline first
+//!  "softprefix": {version, written_by, ...}}
+//! ```
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha1::{Digest, Sha1};
+
+/// Version of the `softprefix` objects that this code writes and reads.
+pub const EXTRA_VERSION: u32 = 1;
+
+/// Characters of a text that the preview shows.
+const PREVIEW: usize = 120;
+
+/// A results file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ResultsFile {
+    /// What all cases share.
+    pub meta: Meta,
+    /// The cases, baseline first.
+    pub results: Vec<ResultEntry>,
+    /// Our fields; absent in the files of existing scripts.
+    #[serde(rename = "softprefix", skip_serializing_if = "Option::is_none")]
+    pub extra: Option<FileExtra>,
+    /// Keys that neither side knows, kept for writing the file again.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// What all cases of a results file share.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Meta {
+    pub host: String,
+    pub port: u16,
+    /// Name of the model's card.
+    pub model: String,
+    pub system_prompt: String,
+    pub user_prompt: String,
+    /// The set-up's output form, `llm.utf-8` or `llm.utf-8.stream`.
+    pub response_format: String,
+    /// The inference's input form.
+    pub input_object_for_infer: String,
+    pub max_token_len: u64,
+    /// Rows of each prefix.
+    #[serde(rename = "P")]
+    pub prefix_len: usize,
+    /// The model's hidden size.
+    #[serde(rename = "H")]
+    pub hidden_size: usize,
+    /// The raw values of the prefixes, in the order of the cases.
+    pub vals: Vec<f64>,
+    /// Seconds since 1970.
+    #[serde(serialize_with = "whole_if_whole")]
+    pub saved_at_unix: f64,
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// One case.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ResultEntry {
+    /// `baseline`, `prefix_val_0.01` or any other name.
+    pub name: String,
+    pub has_prefix: bool,
+    #[serde(rename = "P")]
+    pub prefix_len: usize,
+    #[serde(rename = "H")]
+    pub hidden_size: usize,
+    /// Raw magnitude; `None` for a baseline, or where there is no one value.
+    pub val: Option<f64>,
+    pub elapsed_sec: f64,
+    /// Code points of `out_text`.
+    pub out_len: usize,
+    /// SHA-1 of `out_text` as UTF-8, lower-case hex.
+    pub out_sha1: String,
+    /// The first 120 characters in one line.
+    pub out_preview: String,
+    pub out_text: String,
+    #[serde(rename = "softprefix", skip_serializing_if = "Option::is_none")]
+    pub extra: Option<ResultExtra>,
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// Our fields of a results file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FileExtra {
+    /// [`EXTRA_VERSION`].
+    pub version: u32,
+    /// Program and version.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub written_by: String,
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// Our fields of one case.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResultExtra {
+    /// The recipe of the prefix, as `core::prefix` writes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Value>,
+    /// SHA-256 of the prefix's bf16 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Median L2 norm of the prefix's rows, in token norms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_norms: Option<f64>,
+    /// What the unit said about the inference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Value>,
+    /// Token ids of the output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Vec<u32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<String>,
+    /// Seconds to the first piece of text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttft_sec: Option<f64>,
+    /// Why there is no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// Why a results file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultsError {
+    #[error("cannot read {path}: {source}. Check the path and that the file may be read.")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error(
+        "cannot write {path}: {source}. Choose a folder that can be written to; the results are still in the window."
+    )]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error(
+        "this is not a results file: {what}. Expected is JSON with \"meta\" and \"results\", as the comparison saves it."
+    )]
+    NotOne { what: String },
+    #[error("this results file lacks {key} (found there: {found}). It may have been cut or edited; save it again.")]
+    Missing { key: String, found: String },
+    #[error("in this results file {key} should be {wanted}, but is {found}. Correct it or save the file again.")]
+    WrongType {
+        key: String,
+        wanted: &'static str,
+        found: String,
+    },
+    #[error("this results file has no results: \"results\" is empty. Run a comparison and save again.")]
+    NoResults,
+}
+
+impl ResultsFile {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// [`ResultsError::Read`], and those of [`ResultsFile::from_json`].
+    pub fn read(path: &Path) -> Result<Self, ResultsError> {
+        let bytes = std::fs::read(path).map_err(|source| ResultsError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::from_json(&bytes)
+    }
+
+    /// Reads a results file of ours or of an existing script. Needed are `meta`, `results` and each result's `name` and
+    /// `out_text`; other keys may be absent, but not of another type.
+    ///
+    /// # Errors
+    /// A sentence that says which key is missing, or what was found instead.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, ResultsError> {
+        let not_one = |what: String| ResultsError::NotOne { what };
+        let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Err(not_one("the file is empty".to_owned()));
+        }
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| not_one(format!("it is not text (byte {} is not UTF-8)", error.valid_up_to())))?;
+        let value: Value = serde_json::from_str(text).map_err(|error| {
+            let kind = if error.is_eof() {
+                "it ends in the middle"
+            } else {
+                "it is not JSON"
+            };
+            not_one(format!("{kind} (line {}, column {})", error.line(), error.column()))
+        })?;
+        let Value::Object(top) = value else {
+            return Err(not_one(format!("it is {} at the top", describe(&value))));
+        };
+        if !top.contains_key("meta") && !top.contains_key("results") {
+            return Err(not_one(format!(
+                "it has neither \"meta\" nor \"results\", only {}",
+                names(&top)
+            )));
+        }
+        let mut top = Fields {
+            at: String::new(),
+            map: top,
+        };
+        let meta = Meta::take(Fields {
+            at: "meta.".to_owned(),
+            map: top.object("meta")?,
+        })?;
+        let mut results = Vec::new();
+        for (i, entry) in top.array("results")?.into_iter().enumerate() {
+            let at = format!("results[{i}]");
+            let Value::Object(map) = entry else {
+                return Err(ResultsError::WrongType {
+                    key: at,
+                    wanted: "an object",
+                    found: describe(&entry),
+                });
+            };
+            results.push(ResultEntry::take(Fields { at: at + ".", map })?);
+        }
+        if results.is_empty() {
+            return Err(ResultsError::NoResults);
+        }
+        let extra = top.extra::<FileExtra>()?;
+        Ok(Self {
+            meta,
+            results,
+            extra,
+            other: top.map,
+        })
+    }
+
+    /// The file's text: indented JSON, UTF-8, one line break at the end.
+    pub fn to_json(&self) -> String {
+        // Maps with string keys and finite or null numbers cannot fail to serialise.
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// Writes the file so that either the old or the new content is there, whatever happens meanwhile.
+    ///
+    /// # Errors
+    /// [`ResultsError::Write`].
+    pub fn write(&self, path: &Path) -> Result<(), ResultsError> {
+        write_whole(path, self.to_json().as_bytes()).map_err(|source| ResultsError::Write {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Index of the baseline: the first case without a prefix, else the first one called `baseline`. `None` if there is none.
+    pub fn baseline(&self) -> Option<usize> {
+        let bare = self
+            .results
+            .iter()
+            .position(|entry| !entry.has_prefix && !entry.is_failed());
+        bare.or_else(|| self.results.iter().position(|entry| entry.name == "baseline"))
+    }
+
+    /// Sentences about entries whose text is not the one that their digest or length was taken from.
+    pub fn doubts(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for entry in &self.results {
+            let (sha1, len) = (sha1_hex(&entry.out_text), entry.out_text.chars().count());
+            if !entry.out_sha1.is_empty() && !entry.out_sha1.eq_ignore_ascii_case(&sha1) {
+                out.push(format!(
+                    "The text of {:?} is not the one that was saved: its SHA-1 is {sha1}.",
+                    entry.name
+                ));
+            } else if entry.out_len != 0 && entry.out_len != len {
+                out.push(format!(
+                    "{:?} says {} characters, its text has {len}.",
+                    entry.name, entry.out_len
+                ));
+            }
+        }
+        out
+    }
+}
+
+impl ResultEntry {
+    /// A case with what follows from its text (length, digest, preview) filled in.
+    pub fn new(name: impl Into<String>, out_text: impl Into<String>, elapsed_sec: f64) -> Self {
+        let out_text = out_text.into();
+        Self {
+            name: name.into(),
+            elapsed_sec,
+            out_len: out_text.chars().count(),
+            out_sha1: sha1_hex(&out_text),
+            out_preview: preview(&out_text),
+            out_text,
+            ..Self::default()
+        }
+    }
+
+    /// The same as a case with a prefix of `prefix_len` rows and raw value `val`.
+    pub fn with_prefix(mut self, prefix_len: usize, hidden_size: usize, val: Option<f64>) -> Self {
+        self.has_prefix = true;
+        self.prefix_len = prefix_len;
+        self.hidden_size = hidden_size;
+        self.val = val;
+        self
+    }
+
+    /// Why the case has no text, if it failed.
+    pub fn error(&self) -> Option<&str> {
+        self.extra.as_ref().and_then(|extra| extra.error.as_deref())
+    }
+
+    fn is_failed(&self) -> bool {
+        self.error().is_some()
+    }
+
+    fn take(mut fields: Fields) -> Result<Self, ResultsError> {
+        Ok(Self {
+            name: fields.text_needed("name")?,
+            out_text: fields.text_needed("out_text")?,
+            has_prefix: fields.truth("has_prefix")?.unwrap_or(false),
+            prefix_len: fields.count("P")?,
+            hidden_size: fields.count("H")?,
+            val: fields.number("val")?,
+            elapsed_sec: fields.number("elapsed_sec")?.unwrap_or(0.0),
+            out_len: fields.count("out_len")?,
+            out_sha1: fields.text("out_sha1")?,
+            out_preview: fields.text("out_preview")?,
+            extra: fields.extra()?,
+            other: fields.map,
+        })
+    }
+}
+
+impl Meta {
+    fn take(mut fields: Fields) -> Result<Self, ResultsError> {
+        Ok(Self {
+            host: fields.text("host")?,
+            port: fields.count("port")?,
+            model: fields.text("model")?,
+            system_prompt: fields.text("system_prompt")?,
+            user_prompt: fields.text("user_prompt")?,
+            response_format: fields.text("response_format")?,
+            input_object_for_infer: fields.text("input_object_for_infer")?,
+            max_token_len: fields.count("max_token_len")?,
+            prefix_len: fields.count("P")?,
+            hidden_size: fields.count("H")?,
+            vals: fields.numbers("vals")?,
+            saved_at_unix: fields.number("saved_at_unix")?.unwrap_or(0.0),
+            other: fields.map,
+        })
+    }
+}
+
+/// An object whose known keys are taken out one by one; what stays is unknown. `at` is put before a key in messages.
+struct Fields {
+    at: String,
+    map: Map<String, Value>,
+}
+
+impl Fields {
+    /// The value of `key`; null counts as absent.
+    fn take(&mut self, key: &str) -> Option<Value> {
+        self.map.remove(key).filter(|value| !value.is_null())
+    }
+
+    fn missing(&self, key: &str) -> ResultsError {
+        ResultsError::Missing {
+            key: format!("\"{}{key}\"", self.at),
+            found: names(&self.map),
+        }
+    }
+
+    fn wrong(&self, key: &str, wanted: &'static str, found: &Value) -> ResultsError {
+        ResultsError::WrongType {
+            key: format!("\"{}{key}\"", self.at),
+            wanted,
+            found: describe(found),
+        }
+    }
+
+    fn object(&mut self, key: &str) -> Result<Map<String, Value>, ResultsError> {
+        match self.take(key) {
+            Some(Value::Object(map)) => Ok(map),
+            Some(other) => Err(self.wrong(key, "an object", &other)),
+            None => Err(self.missing(key)),
+        }
+    }
+
+    fn array(&mut self, key: &str) -> Result<Vec<Value>, ResultsError> {
+        match self.take(key) {
+            Some(Value::Array(items)) => Ok(items),
+            Some(other) => Err(self.wrong(key, "a list", &other)),
+            None => Err(self.missing(key)),
+        }
+    }
+
+    fn text_needed(&mut self, key: &str) -> Result<String, ResultsError> {
+        match self.take(key) {
+            Some(Value::String(text)) => Ok(text),
+            Some(other) => Err(self.wrong(key, "a text", &other)),
+            None => Err(self.missing(key)),
+        }
+    }
+
+    fn text(&mut self, key: &str) -> Result<String, ResultsError> {
+        match self.take(key) {
+            Some(Value::String(text)) => Ok(text),
+            Some(other) => Err(self.wrong(key, "a text", &other)),
+            None => Ok(String::new()),
+        }
+    }
+
+    fn truth(&mut self, key: &str) -> Result<Option<bool>, ResultsError> {
+        match self.take(key) {
+            Some(Value::Bool(truth)) => Ok(Some(truth)),
+            Some(other) => Err(self.wrong(key, "true or false", &other)),
+            None => Ok(None),
+        }
+    }
+
+    fn number(&mut self, key: &str) -> Result<Option<f64>, ResultsError> {
+        match self.take(key) {
+            Some(value) => value
+                .as_f64()
+                .map(Some)
+                .ok_or_else(|| self.wrong(key, "a number", &value)),
+            None => Ok(None),
+        }
+    }
+
+    /// A whole number of 0 or more that fits `T`; 0 where absent.
+    fn count<T: TryFrom<u64> + Default>(&mut self, key: &str) -> Result<T, ResultsError> {
+        let Some(value) = self.take(key) else {
+            return Ok(T::default());
+        };
+        // Python may have written 1.0.
+        let whole = value.as_u64().or_else(|| {
+            value
+                .as_f64()
+                .filter(|f| f.fract() == 0.0 && *f >= 0.0)
+                .map(|f| f as u64)
+        });
+        whole
+            .and_then(|n| T::try_from(n).ok())
+            .ok_or_else(|| self.wrong(key, "a whole number in its range", &value))
+    }
+
+    fn numbers(&mut self, key: &str) -> Result<Vec<f64>, ResultsError> {
+        let Some(value) = self.take(key) else {
+            return Ok(Vec::new());
+        };
+        let numbers = value
+            .as_array()
+            .map(|items| items.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>());
+        numbers
+            .flatten()
+            .ok_or_else(|| self.wrong(key, "a list of numbers", &value))
+    }
+
+    /// Our object. One of a newer version is left among the unknown keys: the rest of the file is still good.
+    fn extra<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<T>, ResultsError> {
+        const KEY: &str = "softprefix";
+        let newer = |value: &Value| {
+            value
+                .get("version")
+                .and_then(Value::as_u64)
+                .is_some_and(|v| v > EXTRA_VERSION.into())
+        };
+        if self.map.get(KEY).is_some_and(newer) {
+            return Ok(None);
+        }
+        let Some(value) = self.take(KEY) else { return Ok(None) };
+        serde_json::from_value(value)
+            .map(Some)
+            .map_err(|error| ResultsError::WrongType {
+                key: format!("\"{}{KEY}\"", self.at),
+                wanted: "as this program writes it",
+                found: error.to_string(),
+            })
+    }
+}
+
+/// What a value is, for messages.
+fn describe(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => format!("the text {:?}", text.chars().take(30).collect::<String>()),
+        Value::Array(items) => format!("a list of {}", items.len()),
+        Value::Object(map) => format!("an object with {}", names(map)),
+    }
+}
+
+/// Keys of an object, for messages.
+fn names(map: &Map<String, Value>) -> String {
+    if map.is_empty() {
+        return "nothing".to_owned();
+    }
+    let mut out: Vec<String> = map
+        .keys()
+        .take(6)
+        .map(|key| format!("{:?}", key.chars().take(30).collect::<String>()))
+        .collect();
+    if map.len() > out.len() {
+        out.push(format!("{} more", map.len() - out.len()));
+    }
+    out.join(", ")
+}
+
+/// SHA-1 of the UTF-8 text, lower-case hex.
+pub fn sha1_hex(text: &str) -> String {
+    Sha1::digest(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// The first 120 characters in one line, with `…` where there is more.
+pub fn preview(text: &str) -> String {
+    let mut out: String = text.chars().take(PREVIEW).collect::<String>().replace('\n', "\\n");
+    if text.chars().nth(PREVIEW).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+/// Whole seconds are written without a fraction, as scripts write them.
+fn whole_if_whole<S: serde::Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if value.fract() == 0.0 && value.abs() < 9e15 {
+        serializer.serialize_i64(*value as i64)
+    } else {
+        serializer.serialize_f64(*value)
+    }
+}
+
+/// Writes beside `path`, then renames: a reader sees the old or the new file, never half of one.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    let written = std::fs::File::create(&part).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    let renamed = written.and_then(|()| std::fs::rename(&part, path));
+    if renamed.is_err() {
+        // The first error is the one to tell; a left-over part file is the lesser evil.
+        let _ = std::fs::remove_file(&part);
+    }
+    renamed
+}
