@@ -12,6 +12,8 @@ mod module;
 mod pane;
 mod problem;
 mod runs;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
