@@ -4,6 +4,7 @@
 
 pub mod engine;
 pub mod model;
+pub mod self_test;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;

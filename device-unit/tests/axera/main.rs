@@ -412,3 +412,33 @@ fn sampling_keys_come_from_post_config_card_and_set_up_in_rising_order() {
         (&json!(3), &json!(0.7), &json!(true))
     );
 }
+
+#[test]
+fn the_self_test_is_good_on_an_engine_that_treats_prefixes_as_it_must() {
+    let world = World::sized(softprefix_unit::testing::TinyModel::qwen2(), 160, 200);
+    let mut model = load(&world).unwrap();
+    let verdicts = softprefix_unit::self_test::run(&mut model);
+    let checks: Vec<_> = verdicts.iter().map(|verdict| verdict.check).collect();
+    assert_eq!(
+        checks,
+        [
+            "baseline",
+            "second run",
+            "prefix of magnitude 0",
+            "large prefix",
+            "words as prefix",
+            "baseline afterwards"
+        ]
+    );
+    assert!(verdicts.iter().all(|verdict| verdict.good), "{verdicts:#?}");
+}
+
+#[test]
+fn the_self_test_tells_what_the_runtime_refused() {
+    let world = World::sized(softprefix_unit::testing::TinyModel::qwen2(), 160, 200);
+    let mut model = load(&world).unwrap();
+    world.reset(5);
+    let verdicts = softprefix_unit::self_test::run(&mut model);
+    let last = verdicts.last().unwrap();
+    assert!(!last.good && last.found.contains("AX_"), "{verdicts:#?}");
+}

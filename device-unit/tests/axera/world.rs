@@ -66,6 +66,11 @@ impl World {
     }
 
     pub fn with(tiny: TinyModel) -> Self {
+        Self::sized(tiny, PREFILL, CACHE)
+    }
+
+    /// A model with prefill groups of `prefill` rows and caches of `cache` positions.
+    pub fn sized(tiny: TinyModel, prefill: usize, cache: usize) -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let root = tempfile::tempdir().unwrap();
         for folder in ["lib", "data/models", "etc", "run"] {
@@ -86,7 +91,7 @@ impl World {
             standin,
             _turn: turn,
         };
-        world.write_model();
+        world.write_model(prefill, cache);
         world.reset(0);
         world
     }
@@ -158,7 +163,7 @@ impl World {
         .unwrap();
     }
 
-    fn write_model(&self) {
+    fn write_model(&self, prefill: usize, cache: usize) {
         let folder = self.model_folder();
         std::fs::create_dir_all(&folder).unwrap();
         self.write_card(&self.card());
@@ -184,8 +189,8 @@ impl World {
                 self.tiny.kv_heads,
                 width,
                 self.tiny.feed_forward,
-                CACHE,
-                PREFILL,
+                cache,
+                prefill,
                 self.tiny.vocab_size(),
             ] {
                 bytes.extend(u32::try_from(word).unwrap().to_le_bytes());

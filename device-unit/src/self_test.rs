@@ -1,0 +1,198 @@
+//! `--self-test`: whether a loaded model and its engine treat prefixes as they must, told in one verdict line a check.
+//!
+//! This is how a person with a module checks the NPU engine on silicon, and anybody a new model. It runs the engine itself, below
+//! tasks and transports, and compares logits, not words.
+
+use std::sync::atomic::AtomicBool;
+
+use half::bf16;
+
+use crate::engine::{Engine, EngineError, Logits, SequenceId, Step};
+use crate::model::LoadedModel;
+use crate::tokenizer::Special;
+
+/// What one check found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    pub check: &'static str,
+    pub good: bool,
+    /// What was found, in one sentence.
+    pub found: String,
+}
+
+const STEPS: usize = 16;
+const SYSTEM: &str = "You are a helpful assistant";
+const PROMPT: &str = "Name three colours.";
+const WORDS: &str = " warm sunlight";
+static GO: AtomicBool = AtomicBool::new(false);
+
+/// Greedy tokens and the logits of every step.
+#[derive(PartialEq)]
+struct Run {
+    tokens: Vec<u32>,
+    logits: Vec<Vec<f32>>,
+}
+
+/// Runs all checks. An engine that fails is a verdict too, and ends the list.
+pub fn run(model: &mut LoadedModel) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    if let Err(found) = checks(model, &mut verdicts) {
+        verdicts.push(Verdict {
+            check: "engine",
+            good: false,
+            found,
+        });
+    }
+    verdicts
+}
+
+fn checks(model: &mut LoadedModel, verdicts: &mut Vec<Verdict>) -> Result<(), String> {
+    let encode = |text: &str, special| model.tokenizer.encode(text, special).map_err(|error| error.to_string());
+    let prompt = encode(&model.template.render(SYSTEM, PROMPT), Special::Parse)?;
+    let words = encode(WORDS, Special::Plain)?;
+    let engine = model.engine.as_mut();
+    let hidden_size = engine.info().hidden_size;
+    let window = engine.info().prefill_window;
+    let longest = prompt.len() + words.len().max(1);
+    if longest > window {
+        return Err(format!(
+            "the prefill window of {window} rows is too small for the test's {longest}"
+        ));
+    }
+    let sentence = |error: EngineError| error.to_string();
+    let prompt_rows = rows(engine, &prompt).map_err(sentence)?;
+    let mut say = |check, good, found: String| verdicts.push(Verdict { check, good, found });
+    let shown = |run: &Run| {
+        let text = String::from_utf8_lossy(&model.tokenizer.decode(&run.tokens)).replace('\n', "\\n");
+        format!("\"{text}\"")
+    };
+
+    let baseline = greedy(engine, &prompt_rows).map_err(sentence)?;
+    let finite = baseline.logits.iter().flatten().all(|value| value.is_finite());
+    say(
+        "baseline",
+        finite,
+        format!(
+            "{} tokens, logits {}: {}",
+            baseline.tokens.len(),
+            if finite { "finite" } else { "NOT finite" },
+            shown(&baseline)
+        ),
+    );
+
+    let again = greedy(engine, &prompt_rows).map_err(sentence)?;
+    say(
+        "second run",
+        again == baseline,
+        if again == baseline {
+            "every logit is the same".into()
+        } else {
+            differs(&baseline, &again)
+        },
+    );
+
+    let with = |value: f32, len: usize| [vec![bf16::from_f32(value); hidden_size * len], prompt_rows.clone()].concat();
+    let zero = greedy(engine, &with(0.0, 1)).map_err(sentence)?;
+    // A zero row still takes a position, so at least the logits move.
+    say(
+        "prefix of magnitude 0",
+        zero.logits != baseline.logits,
+        match zero.logits == baseline.logits {
+            true => "nothing changed: the row was not put in front".into(),
+            false => differs(&baseline, &zero),
+        },
+    );
+
+    let large = greedy(engine, &with(1.0, 1)).map_err(sentence)?;
+    say(
+        "large prefix",
+        large.tokens != baseline.tokens,
+        match large.tokens == baseline.tokens {
+            true => "the text is the baseline's: the prefix has no effect".into(),
+            false => format!("{}: {}", differs(&baseline, &large), shown(&large)),
+        },
+    );
+
+    let typed: Vec<u32> = words.iter().chain(&prompt).copied().collect();
+    let typed_rows = rows(engine, &typed).map_err(sentence)?;
+    let as_prefix = [rows(engine, &words).map_err(sentence)?, prompt_rows.clone()].concat();
+    let (typed, as_prefix) = (
+        greedy(engine, &typed_rows).map_err(sentence)?,
+        greedy(engine, &as_prefix).map_err(sentence)?,
+    );
+    say(
+        "words as prefix",
+        typed == as_prefix,
+        match typed == as_prefix {
+            true => "the same logits as the words typed at the very start".into(),
+            false => differs(&typed, &as_prefix),
+        },
+    );
+
+    let after = greedy(engine, &prompt_rows).map_err(sentence)?;
+    say(
+        "baseline afterwards",
+        after == baseline,
+        match after == baseline {
+            true => "nothing of the prefixes was left behind".into(),
+            false => differs(&baseline, &after),
+        },
+    );
+    Ok(())
+}
+
+fn differs(a: &Run, b: &Run) -> String {
+    let token = a.tokens.iter().zip(&b.tokens).position(|(a, b)| a != b);
+    let largest = a.logits.first().zip(b.logits.first()).map_or(0.0, |(a, b)| {
+        a.iter().zip(b).fold(0f32, |m, (a, b)| m.max((a - b).abs()))
+    });
+    match token {
+        Some(token) => format!("the tokens part at {token}; the first logits differ by up to {largest:.3}"),
+        None => format!("the tokens are the same; the first logits differ by up to {largest:.3}"),
+    }
+}
+
+fn rows(engine: &dyn Engine, tokens: &[u32]) -> Result<Vec<bf16>, EngineError> {
+    let table = engine.embeddings();
+    let mut rows = vec![bf16::ZERO; tokens.len() * table.hidden_size()];
+    for (row, token) in rows.chunks_exact_mut(table.hidden_size()).zip(tokens) {
+        table.row(*token, row)?;
+    }
+    Ok(rows)
+}
+
+fn greedy(engine: &mut dyn Engine, prompt: &[bf16]) -> Result<Run, EngineError> {
+    let len = prompt.len() / engine.info().hidden_size;
+    let sequence = engine.open((len + STEPS).min(engine.info().window))?;
+    let run = generate(engine, sequence, prompt);
+    engine.close(sequence);
+    run
+}
+
+fn generate(engine: &mut dyn Engine, sequence: SequenceId, prompt: &[bf16]) -> Result<Run, EngineError> {
+    let room = engine.info().window - prompt.len() / engine.info().hidden_size;
+    let mut run = Run {
+        tokens: Vec::new(),
+        logits: Vec::new(),
+    };
+    let mut next = prompt.to_vec();
+    for _ in 0..STEPS.min(room) {
+        let mut batch = [Step {
+            sequence,
+            rows: &next,
+            logits: Logits::Last,
+            out: Vec::new(),
+            stop: &GO,
+        }];
+        engine.forward(&mut batch)?;
+        let [step] = batch;
+        let best = (0..step.out.len())
+            .rev()
+            .max_by(|a, b| step.out[*a].total_cmp(&step.out[*b]))
+            .unwrap_or(0) as u32;
+        run.tokens.push(best);
+        run.logits.push(step.out);
+        next = rows(engine, &[best])?;
+    }
+    Ok(run)
+}
