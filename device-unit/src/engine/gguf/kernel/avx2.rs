@@ -1,8 +1,23 @@
-//! x86-64 with AVX2, FMA and F16C.
+//! x86-64 with AVX2, FMA and F16C, and the same with the dot product of bytes on 256 bits (AVX-VNNI): a panel's 16 outputs
+//! are the lanes of two registers.
+//!
+//! Without a dot product of bytes, weights and activations are multiplied as words of 16 bits: a register of weights
+//! (bytes 0 1 2 3 of each output's four inputs) is split into its even bytes (inputs 0 and 2) and its odd ones (1 and 3),
+//! and activations lie ready in that order (`QuantRows::wide`). Nothing can saturate: weights are 0..=255 here, products
+//! are added in 32 bits.
 
 #![allow(unsafe_code)]
 
+use std::arch::x86_64::*;
+
+use super::pack::{BLOCK_BYTES, Panel};
 use super::tier::Kernel;
+use super::{BLOCK, PANEL, QuantRows};
+
+/// Most rows of a tile: two sums for each, of 16 registers; the totals are touched once a block and may live in memory.
+pub(super) const MAX_TILE: usize = 4;
+/// The same, where weights need no splitting.
+pub(super) const MAX_VNNI_TILE: usize = 6;
 
 /// Runs a kernel compiled for these instructions.
 ///
@@ -11,4 +26,160 @@ use super::tier::Kernel;
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
+}
+
+/// See `Tile`.
+///
+/// # Safety
+/// As `Tile`; the processor has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+    // SAFETY: what the caller promises is what `rows` asks for; each arm has the tile's own length.
+    unsafe {
+        match tile.len() {
+            1 => rows::<1>(panel, x, first_row, tile),
+            2 => rows::<2>(panel, x, first_row, tile),
+            3 => rows::<3>(panel, x, first_row, tile),
+            _ => rows::<4>(panel, x, first_row, tile),
+        }
+    }
+}
+
+/// See `Tile`.
+///
+/// # Safety
+/// As `Tile`; the processor has AVX2, FMA, F16C and AVX-VNNI.
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+pub(super) unsafe fn vnni_tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+    // SAFETY: as in `tile`.
+    unsafe {
+        match tile.len() {
+            1 => vnni_rows::<1>(panel, x, first_row, tile),
+            2 => vnni_rows::<2>(panel, x, first_row, tile),
+            3 => vnni_rows::<3>(panel, x, first_row, tile),
+            4 => vnni_rows::<4>(panel, x, first_row, tile),
+            5 => vnni_rows::<5>(panel, x, first_row, tile),
+            _ => vnni_rows::<6>(panel, x, first_row, tile),
+        }
+    }
+}
+
+/// # Safety
+/// The instructions exist; the rows `first_row .. first_row + R` exist; the panel has as many blocks as the rows.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn rows<const R: usize>(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+    let blocks = x.blocks();
+    debug_assert!(panel.weights.len() == blocks * BLOCK_BYTES && panel.scales.len() == blocks * PANEL);
+    debug_assert!(first_row + R <= x.len() && tile.len() == R);
+    let even_bytes = _mm256_set1_epi16(0x00ff);
+    let mut totals = [[_mm256_setzero_ps(); 2]; R];
+    for block in 0..blocks {
+        // SAFETY: block < blocks, so the panel has BLOCK_BYTES weights and PANEL scales from these places on, and the rows
+        // have R scales, R offsets and R * BLOCK words from theirs on, since first_row + R <= x.len(). Loads are
+        // unaligned ones.
+        unsafe {
+            let weights = panel.weights.as_ptr().add(block * BLOCK_BYTES);
+            let place = block * x.len() + first_row;
+            let words = x.wide().as_ptr().add(place * BLOCK);
+            let offsets = x.offsets().as_ptr().add(place);
+            let mut sums = [[_mm256_setzero_si256(); 2]; R];
+            for (row, sums) in sums.iter_mut().enumerate() {
+                *sums = [_mm256_set1_epi32(*offsets.add(row)); 2];
+            }
+            for group in 0..BLOCK / 4 {
+                let low = _mm256_loadu_si256(weights.add(group * 64).cast());
+                let high = _mm256_loadu_si256(weights.add(group * 64 + 32).cast());
+                let even = [_mm256_and_si256(low, even_bytes), _mm256_and_si256(high, even_bytes)];
+                let odd = [_mm256_srli_epi16::<8>(low), _mm256_srli_epi16::<8>(high)];
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let inputs = words.add(row * BLOCK + group * 4).cast::<i32>();
+                    let even_inputs = _mm256_set1_epi32(inputs.read_unaligned());
+                    let odd_inputs = _mm256_set1_epi32(inputs.add(1).read_unaligned());
+                    for half in 0..2 {
+                        let sum = _mm256_add_epi32(sums[half], _mm256_madd_epi16(even[half], even_inputs));
+                        sums[half] = _mm256_add_epi32(sum, _mm256_madd_epi16(odd[half], odd_inputs));
+                    }
+                }
+            }
+            add_block(&panel, x, block, place, &sums, &mut totals);
+        }
+    }
+    store(&totals, tile);
+}
+
+/// # Safety
+/// As [`rows`], and the processor has AVX-VNNI.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+unsafe fn vnni_rows<const R: usize>(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+    let blocks = x.blocks();
+    debug_assert!(panel.weights.len() == blocks * BLOCK_BYTES && panel.scales.len() == blocks * PANEL);
+    debug_assert!(first_row + R <= x.len() && tile.len() == R);
+    let mut totals = [[_mm256_setzero_ps(); 2]; R];
+    for block in 0..blocks {
+        // SAFETY: as in `rows`, with R * BLOCK bytes of activations in place of words.
+        unsafe {
+            let weights = panel.weights.as_ptr().add(block * BLOCK_BYTES);
+            let place = block * x.len() + first_row;
+            let bytes = x.bytes().as_ptr().add(place * BLOCK);
+            let offsets = x.offsets().as_ptr().add(place);
+            let mut sums = [[_mm256_setzero_si256(); 2]; R];
+            for (row, sums) in sums.iter_mut().enumerate() {
+                *sums = [_mm256_set1_epi32(*offsets.add(row)); 2];
+            }
+            for group in 0..BLOCK / 4 {
+                let low = _mm256_loadu_si256(weights.add(group * 64).cast());
+                let high = _mm256_loadu_si256(weights.add(group * 64 + 32).cast());
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let inputs = bytes.add(row * BLOCK + group * 4).cast::<i32>().read_unaligned();
+                    let inputs = _mm256_set1_epi32(inputs);
+                    sums[0] = _mm256_dpbusd_avx_epi32(sums[0], low, inputs);
+                    sums[1] = _mm256_dpbusd_avx_epi32(sums[1], high, inputs);
+                }
+            }
+            add_block(&panel, x, block, place, &sums, &mut totals);
+        }
+    }
+    store(&totals, tile);
+}
+
+/// Scales a block's sums and adds them to the totals.
+///
+/// # Safety
+/// The instructions exist; the panel has the block; the rows have R scales from `place` on.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn add_block<const R: usize>(
+    panel: &Panel<'_>,
+    x: &QuantRows,
+    block: usize,
+    place: usize,
+    sums: &[[__m256i; 2]; R],
+    totals: &mut [[__m256; 2]; R],
+) {
+    // SAFETY: the places are in range by what the caller promises.
+    unsafe {
+        let scales = x.scales().as_ptr().add(place);
+        for half in 0..2 {
+            let weight_scales = panel.scales.as_ptr().add(block * PANEL + half * 8);
+            let weight_scales = _mm256_cvtph_ps(_mm_loadu_si128(weight_scales.cast()));
+            for row in 0..R {
+                let scale = _mm256_mul_ps(weight_scales, _mm256_set1_ps(*scales.add(row)));
+                totals[row][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[row][half]), scale, totals[row][half]);
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn store<const R: usize>(totals: &[[__m256; 2]; R], tile: &mut [[f32; PANEL]]) {
+    for (totals, out) in totals.iter().zip(tile) {
+        // SAFETY: `out` is 16 floats.
+        unsafe {
+            _mm256_storeu_ps(out.as_mut_ptr(), totals[0]);
+            _mm256_storeu_ps(out.as_mut_ptr().add(8), totals[1]);
+        }
+    }
 }

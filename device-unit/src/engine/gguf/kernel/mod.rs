@@ -50,13 +50,13 @@ pub const BLOCK: usize = 32;
 /// Outputs of one panel: those whose weights lie interleaved, and the lanes of the widest registers.
 pub const PANEL: usize = 16;
 
-/// Most rows of activations one call of a tile takes: what its accumulators leave of the registers.
-const MAX_TILE: usize = 8;
+/// Most rows of activations one call of any tile takes.
+const MAX_TILE: usize = 12;
 
 /// What a tier computes at a time: `tile.len()` rows of activations from `first_row` on, times one panel.
 ///
 /// # Safety
-/// The processor has the tier's instructions; `tile.len()` is in 1..=[`MAX_TILE`]; the rows exist; panel and rows have the
+/// The processor has the tier's instructions; `tile.len()` is in 1..= the tier's own most; the rows exist; panel and rows have the
 /// same number of blocks.
 type Tile = unsafe fn(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]);
 
@@ -84,7 +84,7 @@ pub fn matmul(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out: &mu
         out.fill(0.0);
         return;
     }
-    let tile = tile_of(tier);
+    let (tile, max_tile) = tile_of(tier);
     let panels = w.outputs().div_ceil(PANEL);
     let panels_per_task = panels_per_task(pool, panels, w.panel_bytes(), x.len());
     let columns_per_task = panels_per_task * PANEL;
@@ -108,8 +108,8 @@ pub fn matmul(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out: &mu
             let mut first_row = 0;
             while first_row < x.len() {
                 let mut results = [[0.0; PANEL]; MAX_TILE];
-                let results = &mut results[..next_tile(x.len() - first_row)];
-                // SAFETY: `tile_of` gives only tiles this processor can run; 1..=MAX_TILE rows that exist, as `next_tile`
+                let results = &mut results[..next_tile(x.len() - first_row, max_tile)];
+                // SAFETY: `tile_of` gives only tiles this processor can run; 1..=max_tile rows that exist, as `next_tile`
                 // promises; equal inputs were asserted above.
                 unsafe { tile(w.panel(panel), x, first_row, results) };
                 for (row, result) in rows[first_row..].iter_mut().zip(&*results) {
@@ -122,8 +122,8 @@ pub fn matmul(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out: &mu
 }
 
 /// Rows of the next tile where `left` rows are still to be done: as many as fit, but no lonely last one.
-fn next_tile(left: usize) -> usize {
-    left.div_ceil(left.div_ceil(MAX_TILE))
+fn next_tile(left: usize, max_tile: usize) -> usize {
+    left.div_ceil(left.div_ceil(max_tile))
 }
 
 /// Panels a task takes: several tasks for each thread, none shorter than it is worth.
@@ -134,9 +134,17 @@ fn panels_per_task(pool: &Pool, panels: usize, panel_bytes: usize, rows: usize) 
     worth.min(even)
 }
 
-fn tile_of(tier: Tier) -> Tile {
-    let _ = tier.supported_or_scalar();
-    scalar::tile
+/// A tier's tile and the most rows it takes.
+fn tile_of(tier: Tier) -> (Tile, usize) {
+    match tier.supported_or_scalar() {
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512Vnni => (avx512::tile, avx512::MAX_TILE),
+        #[cfg(target_arch = "x86_64")]
+        Tier::AvxVnni => (avx2::vnni_tile, avx2::MAX_VNNI_TILE),
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx2 => (avx2::tile, avx2::MAX_TILE),
+        _ => (scalar::tile, MAX_TILE),
+    }
 }
 
 #[cfg(test)]

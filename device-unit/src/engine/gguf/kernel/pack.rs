@@ -16,7 +16,8 @@ use super::{BLOCK, PANEL};
 
 /// Inputs that lie together in memory.
 const GROUP: usize = 4;
-const BLOCK_BYTES: usize = BLOCK * PANEL;
+/// Bytes of one block of a panel.
+pub(super) const BLOCK_BYTES: usize = BLOCK * PANEL;
 
 /// What is XORed to a weight's byte in memory.
 const FLIP: u8 = if cfg!(target_arch = "x86_64") { 0x80 } else { 0 };

@@ -88,6 +88,27 @@ impl QuantRows {
         &self.bytes[at..at + BLOCK]
     }
 
+    /// All bytes, scales, offsets and words in their order in memory, for the tiers.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn bytes(&self) -> &[i8] {
+        &self.bytes
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn scales(&self) -> &[f32] {
+        &self.scales
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn offsets(&self) -> &[i32] {
+        &self.offsets
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn wide(&self) -> &[i16] {
+        &self.wide
+    }
+
     /// The scale of one block of one row.
     pub(super) fn scale(&self, row: usize, block: usize) -> f32 {
         self.scales[block * self.len + row]

@@ -227,6 +227,7 @@ fn empty_products_are_empty() {
         },
         &mut [],
     );
-    assert_eq!(next_tile(1), 1);
-    assert!((1..100).all(|left| (1..=MAX_TILE).contains(&next_tile(left)) && next_tile(left) <= left));
+    for max in 1..=MAX_TILE {
+        assert!((1..100).all(|left| (1..=max.min(left)).contains(&next_tile(left, max))));
+    }
 }
