@@ -464,7 +464,7 @@ fn tensor_range(
             "the rows of tensor {name:?} are no whole number of {kind:?} blocks"
         ));
     }
-    if offset % alignment != 0 {
+    if !offset.is_multiple_of(alignment) {
         return Err(format!("the tensor {name:?} lies at the unaligned offset {offset}"));
     }
     let range = data_start

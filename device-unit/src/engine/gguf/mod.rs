@@ -1,6 +1,327 @@
 //! The CPU engine: GGUF models with our own integer kernels. It knows files and arithmetic, not tasks or prefixes.
+//!
+//! A step is the same arithmetic for one row or many, alone or in company, on any number of threads and with any
+//! instructions: `kernel` says how for the products, `attention` and `kernel::math` for the rest. Files:
+//!
+//! | file | does |
+//! |---|---|
+//! | `file` | reads the container |
+//! | `config` | reads the model's shape |
+//! | `dequant` | turns stored blocks into numbers |
+//! | `weights` | packs the weights |
+//! | `embeddings` | gives token rows |
+//! | `cache` | holds a sequence's keys and values |
+//! | `attention`, `rope`, `forward` | compute |
+//! | `kernel`, `threads` | multiply, on all processors and cores |
 
+mod attention;
+mod cache;
+pub mod config;
 pub mod dequant;
+mod embeddings;
 pub mod file;
+mod forward;
 pub mod kernel;
+mod rope;
 pub mod threads;
+mod weights;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::engine::{Engine, EngineError, EngineInfo, SequenceId, Step, TokenEmbeddings};
+use crate::model::{LoadError, Progress};
+
+use cache::Cache;
+use config::Config;
+use embeddings::MappedEmbeddings;
+use file::GgufFile;
+use forward::{Model, Row, Scratch};
+use kernel::Tier;
+use threads::Pool;
+use weights::Weights;
+
+/// Most rows of one pass. More go through in several passes, which changes no bit, and bounds the memory of a pass.
+const PASS_ROWS: usize = 128;
+
+/// Most sequences alive at once.
+const MAX_SEQUENCES: usize = 64;
+
+/// How an engine is to run. The default is what a person wants who says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GgufOptions {
+    /// Threads that compute, the calling one included; `None`: one for each physical core.
+    pub threads: Option<usize>,
+    /// The kernels' instructions; `None`: what `SOFTPREFIX_KERNEL` names, or the fastest of this processor.
+    pub tier: Option<Tier>,
+    /// Upper limit of the window; `None`: the model's own.
+    pub window: Option<usize>,
+}
+
+/// A GGUF model on this machine's processor.
+pub struct GgufEngine {
+    info: EngineInfo,
+    model: Model,
+    embeddings: Arc<MappedEmbeddings>,
+    sequences: BTreeMap<SequenceId, Sequence>,
+    next: u64,
+    scratch: Scratch,
+}
+
+struct Sequence {
+    cache: Cache,
+    /// Positions taken.
+    len: usize,
+    /// Positions it was opened for.
+    limit: usize,
+}
+
+impl GgufEngine {
+    /// Loads the model at `path`: maps it, packs its weights, and runs it once to warm it up.
+    ///
+    /// # Errors
+    /// A [`LoadError`] for files that are unreadable, damaged or of another architecture, and for a forced kernel that this
+    /// processor cannot run.
+    pub fn load(path: &Path, options: GgufOptions, progress: &Progress<'_>) -> Result<Self, LoadError> {
+        progress(0.0, "file");
+        Self::from_file(Arc::new(GgufFile::open(path)?), options, progress)
+    }
+
+    /// [`GgufEngine::load`] of a file that is open already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_file(file: Arc<GgufFile>, options: GgufOptions, progress: &Progress<'_>) -> Result<Self, LoadError> {
+        let config = Config::read(&file)?;
+        let tier = match options.tier {
+            Some(tier) => tier,
+            None => Tier::from_env().map_err(|error| EngineError::Machinery {
+                what: "choosing the processor's instructions".into(),
+                detail: error.to_string(),
+                remedy: "correct the environment variable".into(),
+            })?,
+        };
+        let pool = Pool::new(options.threads.unwrap_or_else(default_threads));
+        let weights = Weights::load(&file, &config, &pool, progress)?;
+        let Some(table) = file.tensor("token_embd.weight").cloned() else {
+            return Err(LoadError::BadFile {
+                path: file.path().to_owned(),
+                reason: "it lacks the tensor token_embd.weight".into(),
+            });
+        };
+        let window = options.window.unwrap_or(config.window).min(config.window).max(1);
+        let info = EngineInfo {
+            backend: format!("cpu/{tier}"),
+            architecture: config.architecture.clone(),
+            hidden_size: config.hidden_size,
+            vocab_size: table.rows(),
+            window,
+            prefill_window: window,
+            max_sequences: MAX_SEQUENCES,
+            chunked_prefill: true,
+        };
+        let mut engine = Self {
+            info,
+            model: Model {
+                config,
+                weights,
+                pool,
+                tier,
+            },
+            embeddings: Arc::new(MappedEmbeddings::new(file, table)),
+            sequences: BTreeMap::new(),
+            next: 0,
+            scratch: Scratch::default(),
+        };
+        progress(0.9, "warm-up");
+        engine.warm_up()?;
+        progress(1.0, "ready");
+        Ok(engine)
+    }
+
+    /// Threads that compute.
+    pub fn threads(&self) -> usize {
+        self.model.pool.threads()
+    }
+
+    /// Bytes of weights that one step reads, whatever the number of its rows.
+    pub fn weight_bytes(&self) -> usize {
+        self.model.weights.bytes()
+    }
+
+    /// Touches all weights once, so that the first inference is as fast as the second.
+    fn warm_up(&mut self) -> Result<(), EngineError> {
+        let sequence = self.open(1)?;
+        let mut row = vec![half::bf16::ZERO; self.info.hidden_size];
+        self.embeddings.row(0, &mut row)?;
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let step = Step {
+            sequence,
+            rows: &row,
+            logits: crate::engine::Logits::Last,
+            out: Vec::new(),
+            stop: &stop,
+        };
+        let outcome = self.forward(&mut [step]);
+        self.close(sequence);
+        outcome
+    }
+
+    /// Checks a batch before anything is touched.
+    fn check(&self, batch: &[Step<'_>]) -> Result<(), EngineError> {
+        let hidden_size = self.info.hidden_size;
+        let mut seen = std::collections::BTreeSet::new();
+        for step in batch {
+            let Some(sequence) = self.sequences.get(&step.sequence) else {
+                return Err(EngineError::NoSuchSequence(step.sequence));
+            };
+            if step.rows.is_empty() || step.rows.len() % hidden_size != 0 {
+                return Err(EngineError::RaggedRows {
+                    got: step.rows.len(),
+                    hidden_size,
+                });
+            }
+            let wanted = sequence.len + step.rows.len() / hidden_size;
+            if wanted > sequence.limit {
+                return Err(EngineError::WindowExceeded {
+                    wanted,
+                    window: sequence.limit,
+                });
+            }
+            if !seen.insert(step.sequence) {
+                return Err(EngineError::Machinery {
+                    what: "a batch".into(),
+                    detail: format!("{:?} is in it twice", step.sequence),
+                    remedy: "give each sequence one step".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Engine for GgufEngine {
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    fn embeddings(&self) -> Arc<dyn TokenEmbeddings> {
+        self.embeddings.clone()
+    }
+
+    fn open(&mut self, positions: usize) -> Result<SequenceId, EngineError> {
+        if self.sequences.len() >= self.info.max_sequences {
+            return Err(EngineError::TooManySequences {
+                limit: self.info.max_sequences,
+            });
+        }
+        if positions > self.info.window {
+            return Err(EngineError::WindowExceeded {
+                wanted: positions,
+                window: self.info.window,
+            });
+        }
+        let Config {
+            layers,
+            kv_heads,
+            head_size,
+            ..
+        } = self.model.config;
+        let id = SequenceId(self.next);
+        self.next += 1;
+        let cache = Cache::new(layers, kv_heads, head_size);
+        self.sequences.insert(
+            id,
+            Sequence {
+                cache,
+                len: 0,
+                limit: positions,
+            },
+        );
+        Ok(id)
+    }
+
+    fn close(&mut self, sequence: SequenceId) {
+        self.sequences.remove(&sequence);
+    }
+
+    /// A batch is given up, between two layers, once *all* its steps are to stop; a step that is to stop while others go on
+    /// is computed with them, and its result left to the caller to ignore.
+    fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError> {
+        self.check(batch)?;
+        let hidden_size = self.info.hidden_size;
+        let vocab_size = self.info.vocab_size;
+
+        // All rows of the batch in order: (step, row within the step, where it belongs).
+        let mut rows = Vec::new();
+        for (number, step) in batch.iter_mut().enumerate() {
+            step.out.clear();
+            let count = step.rows.len() / hidden_size;
+            let Some(sequence) = self.sequences.get_mut(&step.sequence) else {
+                continue;
+            };
+            for row in 0..count {
+                let logits = match step.logits {
+                    crate::engine::Logits::None => false,
+                    crate::engine::Logits::Last => row + 1 == count,
+                    crate::engine::Logits::All => true,
+                };
+                rows.push((
+                    number,
+                    row,
+                    Row {
+                        sequence: number,
+                        position: sequence.len + row,
+                        logits,
+                    },
+                ));
+            }
+            sequence.len += count;
+            sequence.cache.grow(sequence.len);
+        }
+
+        // The batch's caches, in the order of its steps.
+        let mut by_id: BTreeMap<SequenceId, &mut Cache> = self
+            .sequences
+            .iter_mut()
+            .map(|(id, sequence)| (*id, &mut sequence.cache))
+            .collect();
+        let mut caches: Vec<&mut Cache> = batch.iter().filter_map(|step| by_id.remove(&step.sequence)).collect();
+
+        for pass in rows.chunks(PASS_ROWS) {
+            let scratch = &mut self.scratch;
+            scratch.x.clear();
+            for (step, row, _) in pass {
+                let values = &batch[*step].rows[row * hidden_size..(row + 1) * hidden_size];
+                scratch.x.extend(values.iter().map(|value| value.to_f32()));
+            }
+            let places: Vec<Row> = pass.iter().map(|(_, _, place)| *place).collect();
+            let stop = || batch.iter().all(|step| step.stop.load(Ordering::Relaxed));
+            if !self.model.pass(&places, &mut caches, scratch, &stop) {
+                return Err(EngineError::Stopped);
+            }
+            let wanted = pass.iter().filter(|(_, _, place)| place.logits);
+            for ((step, ..), logits) in wanted.zip(scratch.logits.chunks_exact(vocab_size)) {
+                batch[*step].out.extend_from_slice(logits);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One thread for each physical core: a second one on the same core has no units of its own to compute with.
+fn default_threads() -> usize {
+    let logical = std::thread::available_parallelism().map_or(1, usize::from);
+    // Linux tells which logical processors share a core; elsewhere (Apple's processors) each is a core.
+    let mut cores = std::collections::BTreeSet::new();
+    for number in 0..logical {
+        let path = format!("/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list");
+        match std::fs::read_to_string(path) {
+            Ok(siblings) => cores.insert(siblings),
+            Err(_) => return logical,
+        };
+    }
+    cores.len().clamp(1, logical)
+}

@@ -150,11 +150,29 @@ pub fn softmax(values: &mut [f32]) {
 }
 
 /// `out[i] = values[i] * weight[i] / sqrt(mean of squares + epsilon)`: the reciprocal of the root is taken once, then
-/// two products per element, the weight last.
+/// two products per element, the weight last. The mean is taken in f64, so that no row of finite values overflows it: a
+/// prefix may be as large as bf16 goes.
 #[inline(always)]
 pub fn rms_norm(values: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
-    let mean = dot(values, values) / values.len() as f32;
-    let scale = 1.0 / (mean + epsilon).sqrt();
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut lanes = [0.0f64; LANES];
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] += f64::from(chunk[lane]) * f64::from(chunk[lane]);
+        }
+    }
+    for (lane, value) in rest.iter().enumerate() {
+        lanes[lane] += f64::from(*value) * f64::from(*value);
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] += lanes[lane + width];
+        }
+        width /= 2;
+    }
+    let mean = lanes[0] / values.len() as f64;
+    let scale = (1.0 / (mean + f64::from(epsilon)).sqrt()) as f32;
     for ((out, value), weight) in out.iter_mut().zip(values).zip(weight) {
         *out = value * scale * weight;
     }
@@ -270,6 +288,13 @@ mod tests {
         let mut out = vec![0.0; 576];
         rms_norm(&row, &[2.0; 576], 1e-6, &mut out);
         assert!((dot(&out, &out) / 576.0 - 4.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn a_row_of_huge_values_is_normed_like_any_other() {
+        let mut out = [0.0; 32];
+        rms_norm(&[1e30; 32], &[1.0; 32], 1e-6, &mut out);
+        assert!(out.iter().all(|value| (value - 1.0).abs() < 1e-6), "{out:?}");
     }
 
     /// All of it on awkward data, as bits.

@@ -37,7 +37,7 @@ mod tier;
 
 use std::sync::{Mutex, PoisonError};
 
-pub use pack::PackedMatrix;
+pub use pack::{PackedMatrix, quantise_weights};
 pub use rows::QuantRows;
 pub use tier::{Kernel, Tier, TierError};
 

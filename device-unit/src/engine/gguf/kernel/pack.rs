@@ -197,8 +197,8 @@ fn interleave(lane: usize, bytes: &[i8], scales: &[f16], panel_bytes: &mut [u8],
     }
 }
 
-/// One block of weights to bytes; returns the scale.
-fn quantise_weights(values: &[f32], bytes: &mut [i8]) -> f16 {
+/// One block of 32 weights to bytes; returns the scale.
+pub fn quantise_weights(values: &[f32], bytes: &mut [i8]) -> f16 {
     let finite = |value: f32| if value.is_finite() { value } else { 0.0 };
     let largest = values
         .iter()

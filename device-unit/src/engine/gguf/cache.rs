@@ -1,0 +1,65 @@
+//! A sequence's memory: the keys and values of all its positions, in all layers.
+//!
+//! It grows in chunks of positions. Within a chunk, layer and head, keys lie transposed (value d of all positions, then value
+//! d + 1), so that a dot product with one query runs over positions side by side; values lie position by position. It
+//! knows shapes and positions, and no arithmetic.
+
+/// Positions of one chunk.
+pub const CHUNK: usize = 64;
+
+/// Keys and values of one sequence.
+pub struct Cache {
+    kv_heads: usize,
+    head_size: usize,
+    layers: usize,
+    chunks: Vec<Vec<f32>>,
+}
+
+impl Cache {
+    pub fn new(layers: usize, kv_heads: usize, head_size: usize) -> Self {
+        Self {
+            kv_heads,
+            head_size,
+            layers,
+            chunks: Vec::new(),
+        }
+    }
+
+    /// Makes room for `positions` positions.
+    pub fn grow(&mut self, positions: usize) {
+        let chunk_len = self.layers * self.kv_heads * 2 * self.plane();
+        while self.chunks.len() * CHUNK < positions {
+            self.chunks.push(vec![0.0; chunk_len]);
+        }
+    }
+
+    /// Values of one layer's and head's keys (or values) in a chunk.
+    fn plane(&self) -> usize {
+        CHUNK * self.head_size
+    }
+
+    fn at(&self, layer: usize, kv_head: usize) -> usize {
+        (layer * self.kv_heads + kv_head) * 2 * self.plane()
+    }
+
+    /// Stores one position's key and value of one head. The position was made room for by [`Cache::grow`].
+    pub fn store(&mut self, layer: usize, kv_head: usize, position: usize, key: &[f32], value: &[f32]) {
+        let (at, plane, head_size) = (self.at(layer, kv_head), self.plane(), self.head_size);
+        let chunk = &mut self.chunks[position / CHUNK][at..at + 2 * plane];
+        let (keys, values) = chunk.split_at_mut(plane);
+        let place = position % CHUNK;
+        for (column, &key) in keys.chunks_exact_mut(CHUNK).zip(key) {
+            column[place] = key;
+        }
+        values[place * head_size..(place + 1) * head_size].copy_from_slice(value);
+    }
+
+    /// The chunks of one layer and head that hold the first `positions` positions, in order: (keys: head size x [`CHUNK`],
+    /// values: [`CHUNK`] x head size).
+    pub fn chunks(&self, layer: usize, kv_head: usize, positions: usize) -> impl Iterator<Item = (&[f32], &[f32])> {
+        let (at, plane) = (self.at(layer, kv_head), self.plane());
+        self.chunks[..positions.div_ceil(CHUNK)]
+            .iter()
+            .map(move |chunk| chunk[at..at + 2 * plane].split_at(plane))
+    }
+}

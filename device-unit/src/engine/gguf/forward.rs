@@ -1,0 +1,365 @@
+//! The forward pass: rows of several sequences in, logits of the rows that are asked for out.
+//!
+//! All rows of a pass go through each matrix together, whatever sequence they belong to; in attention each row meets the
+//! keys and values of its own sequence only. No sum crosses rows, so a row's result does not depend on its company. The
+//! steps of one layer, with x the residual stream:
+//!
+//! ```text
+//! n = rms_norm(x)            q, k, v = n * Wqkv + b        k, q turned by position; k, v into the sequence's memory
+//! x = x + attention * Wo
+//! n = rms_norm(x)            g, u = n * Wgate, n * Wup     x = x + (silu(g) u) * Wdown
+//! ```
+//!
+//! It knows one pass; which sequences there are and what becomes of logits is the engine's business.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::attention::{Attend, QUERIES};
+use super::cache::Cache;
+use super::config::Config;
+use super::kernel::math::{add, rms_norm, silu};
+use super::kernel::{Kernel, PackedMatrix, QuantRows, Tier, matmul};
+use super::threads::Pool;
+use super::weights::{Layer, Weights};
+
+/// Rows of one sequence that attention gives to one task, where a prompt has so many.
+const ROWS_PER_TASK: usize = 8;
+
+/// A model's arithmetic: shape, weights, threads and instructions.
+pub struct Model {
+    pub config: Config,
+    pub weights: Weights,
+    pub pool: Pool,
+    pub tier: Tier,
+}
+
+/// Where a row belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Index into the pass's caches.
+    pub sequence: usize,
+    /// The position it takes there; its predecessors are in the cache or earlier in the same pass.
+    pub position: usize,
+    /// Whether its logits are wanted.
+    pub logits: bool,
+}
+
+/// Memory of a pass, kept from one to the next.
+#[derive(Default)]
+pub struct Scratch {
+    /// Residual stream, rows x H. The caller fills it with the rows' embeddings.
+    pub x: Vec<f32>,
+    /// Logits of the rows that asked for them, in their order.
+    pub logits: Vec<f32>,
+    normed: Vec<f32>,
+    quantised: QuantRows,
+    qkv: Vec<f32>,
+    attended: Vec<f32>,
+    product: Vec<f32>,
+    gate_up: Vec<f32>,
+    gated: Vec<f32>,
+    angles: Vec<f32>,
+}
+
+impl Model {
+    /// Runs `rows`, whose embeddings are in `scratch.x`, and leaves the wanted logits in `scratch.logits`.
+    ///
+    /// The caches of all sequences have room for their rows. Rows of one sequence are neighbours, in the order of their
+    /// positions. Returns false, with caches half-written, where `stop` said so between two layers.
+    pub fn pass(
+        &self,
+        rows: &[Row],
+        caches: &mut [&mut Cache],
+        scratch: &mut Scratch,
+        stop: &dyn Fn() -> bool,
+    ) -> bool {
+        let mut rows = rows.to_vec();
+        scratch.logits.clear();
+        self.fill_angles(&rows, &mut scratch.angles);
+        for (number, layer) in self.weights.layers.iter().enumerate() {
+            if stop() {
+                return false;
+            }
+            self.project(layer, scratch);
+            self.remember(number, &rows, caches, scratch);
+            if number + 1 == self.weights.layers.len() {
+                self.keep_wanted(&mut rows, scratch);
+                if rows.is_empty() {
+                    return true;
+                }
+            }
+            self.attend(number, &rows, caches, scratch);
+            let Scratch {
+                x,
+                quantised,
+                attended,
+                product,
+                ..
+            } = scratch;
+            self.multiply(&layer.output, attended, quantised, product);
+            self.add(x, product);
+            self.feed_forward(layer, scratch);
+        }
+        let Scratch {
+            x,
+            normed,
+            quantised,
+            logits,
+            ..
+        } = scratch;
+        self.norm(x, &self.weights.norm, normed);
+        self.multiply(&self.weights.vocabulary, normed, quantised, logits);
+        true
+    }
+
+    fn fill_angles(&self, rows: &[Row], angles: &mut Vec<f32>) {
+        let width = self.config.rope.angles_len();
+        angles.resize(rows.len() * width, 0.0);
+        for (row, angles) in rows.iter().zip(angles.chunks_exact_mut(width)) {
+            self.config.rope.angles(row.position, angles);
+        }
+    }
+
+    /// Queries, keys and values of all rows.
+    fn project(&self, layer: &Layer, scratch: &mut Scratch) {
+        let Scratch {
+            x,
+            normed,
+            quantised,
+            qkv,
+            ..
+        } = scratch;
+        self.norm(x, &layer.attention_norm, normed);
+        self.multiply(&layer.qkv, normed, quantised, qkv);
+        if let Some(bias) = &layer.qkv_bias {
+            qkv.chunks_exact_mut(bias.len()).for_each(|row| self.add(row, bias));
+        }
+    }
+
+    /// Turns keys by their position and stores them with their values.
+    fn remember(&self, layer: usize, rows: &[Row], caches: &mut [&mut Cache], scratch: &mut Scratch) {
+        let Config {
+            kv_heads, head_size, ..
+        } = self.config;
+        let (queries, kv) = (self.config.query_width(), self.config.kv_width());
+        let angles = scratch.angles.chunks_exact(self.config.rope.angles_len());
+        for ((row, qkv), angles) in rows
+            .iter()
+            .zip(scratch.qkv.chunks_exact_mut(queries + 2 * kv))
+            .zip(angles)
+        {
+            let (keys, values) = qkv[queries..].split_at_mut(kv);
+            let heads = keys.chunks_exact_mut(head_size).zip(values.chunks_exact(head_size));
+            for (head, (key, value)) in heads.enumerate().take(kv_heads) {
+                self.config.rope.turn(angles, key);
+                caches[row.sequence].store(layer, head, row.position, key, value);
+            }
+        }
+    }
+
+    /// Forgets the rows nobody wants logits of: after the last keys and values they have done their work.
+    fn keep_wanted(&self, rows: &mut Vec<Row>, scratch: &mut Scratch) {
+        if rows.iter().all(|row| row.logits) {
+            return;
+        }
+        keep_rows(&mut scratch.x, self.config.hidden_size, rows);
+        keep_rows(
+            &mut scratch.qkv,
+            self.config.query_width() + 2 * self.config.kv_width(),
+            rows,
+        );
+        keep_rows(&mut scratch.angles, self.config.rope.angles_len(), rows);
+        rows.retain(|row| row.logits);
+    }
+
+    fn attend(&self, layer: usize, rows: &[Row], caches: &[&mut Cache], scratch: &mut Scratch) {
+        let Config {
+            heads,
+            kv_heads,
+            head_size,
+            ..
+        } = self.config;
+        let width = self.config.query_width();
+        scratch.attended.resize(rows.len() * width, 0.0);
+        let group = heads / kv_heads;
+        let parts = group.div_ceil(QUERIES);
+
+        // A task is some neighbouring rows of one sequence, and some of the query heads that share keys.
+        let mut tasks: Vec<Mutex<Vec<Heads<'_>>>> = Vec::new();
+        let mut first_task = 0;
+        for (index, out) in scratch.attended.chunks_exact_mut(width).enumerate() {
+            let goes_on = tasks.get_mut(first_task).is_some_and(|task| {
+                let task = task.get_mut().unwrap_or_else(PoisonError::into_inner);
+                task.len() < ROWS_PER_TASK
+                    && task
+                        .last()
+                        .is_some_and(|(last, _)| rows[*last].sequence == rows[index].sequence)
+            });
+            if !goes_on {
+                first_task = tasks.len();
+                tasks.resize_with(first_task + kv_heads * parts, Mutex::default);
+            }
+            for (kv_head, out) in out.chunks_exact_mut(group * head_size).enumerate() {
+                for (part, out) in out.chunks_mut(QUERIES * head_size).enumerate() {
+                    let task = tasks[first_task + kv_head * parts + part].get_mut();
+                    task.unwrap_or_else(PoisonError::into_inner).push((index, out));
+                }
+            }
+        }
+
+        let qkv_width = width + 2 * self.config.kv_width();
+        let angles_width = self.config.rope.angles_len();
+        let scale = 1.0 / (head_size as f32).sqrt();
+        let (qkv, angles) = (&scratch.qkv, &scratch.angles);
+        self.pool.run(tasks.len(), |number| {
+            let mut task = tasks[number].lock().unwrap_or_else(PoisonError::into_inner);
+            let (kv_head, part) = (number / parts % kv_heads, number % parts);
+            let mut queries = vec![0.0; QUERIES * head_size];
+            let mut scores = Vec::new();
+            for (index, out) in task.iter_mut() {
+                let from = *index * qkv_width + (kv_head * group + part * QUERIES) * head_size;
+                let queries = &mut queries[..out.len()];
+                queries.copy_from_slice(&qkv[from..from + out.len()]);
+                let angles = &angles[*index * angles_width..(*index + 1) * angles_width];
+                for head in queries.chunks_exact_mut(head_size) {
+                    self.config.rope.turn(angles, head);
+                    head.iter_mut().for_each(|value| *value *= scale);
+                }
+                self.tier.run(Attend {
+                    cache: caches[rows[*index].sequence],
+                    layer,
+                    kv_head,
+                    positions: rows[*index].position + 1,
+                    queries,
+                    out,
+                    head_size,
+                    scratch: &mut scores,
+                });
+            }
+        });
+    }
+
+    fn feed_forward(&self, layer: &Layer, scratch: &mut Scratch) {
+        let width = self.config.feed_forward;
+        let Scratch {
+            x,
+            normed,
+            quantised,
+            gate_up,
+            gated,
+            product,
+            ..
+        } = scratch;
+        self.norm(x, &layer.feed_forward_norm, normed);
+        self.multiply(&layer.gate_up, normed, quantised, gate_up);
+        gated.resize(quantised.len() * width, 0.0);
+        self.over_rows(gated, width, |row, out| {
+            let (gate, up) = gate_up[row * 2 * width..(row + 1) * 2 * width].split_at(width);
+            self.tier.run(Gate { gate, up, out });
+        });
+        self.multiply(&layer.down, gated, quantised, product);
+        self.add(x, product);
+    }
+
+    /// `out` becomes the rows of `from` times the matrix.
+    fn multiply(&self, matrix: &PackedMatrix, from: &[f32], quantised: &mut QuantRows, out: &mut Vec<f32>) {
+        quantised.quantise(from, matrix.inputs());
+        out.resize(quantised.len() * matrix.outputs(), 0.0);
+        matmul(&self.pool, self.tier, matrix, quantised, out);
+    }
+
+    fn norm(&self, x: &[f32], weight: &[f32], out: &mut Vec<f32>) {
+        let width = weight.len();
+        out.resize(x.len(), 0.0);
+        self.over_rows(out, width, |row, out| {
+            let x = &x[row * width..(row + 1) * width];
+            self.tier.run(Norm {
+                x,
+                weight,
+                epsilon: self.config.rms_epsilon,
+                out,
+            });
+        });
+    }
+
+    fn add(&self, x: &mut [f32], y: &[f32]) {
+        self.tier.run(Add { x, y });
+    }
+
+    /// Calls `body` with the number and the values of each row: one after another where they are few, since handing out
+    /// such small work costs more than it saves.
+    fn over_rows(&self, rows: &mut [f32], width: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
+        /// Rows one thread takes at a time.
+        const PIECE: usize = 4;
+        let piece = |number: usize, piece: &mut [f32]| {
+            for (row, values) in piece.chunks_exact_mut(width).enumerate() {
+                body(number * PIECE + row, values);
+            }
+        };
+        if rows.len() <= PIECE * width {
+            piece(0, rows);
+        } else {
+            self.pool.for_each_piece(rows, PIECE * width, piece);
+        }
+    }
+}
+
+/// A row's index and where the attention of some of its heads goes.
+type Heads<'a> = (usize, &'a mut [f32]);
+
+/// Drops the rows that want no logits from `values`, `width` of which belong to each row.
+fn keep_rows(values: &mut Vec<f32>, width: usize, rows: &[Row]) {
+    let mut kept = 0;
+    for (index, _) in rows.iter().enumerate().filter(|(_, row)| row.logits) {
+        values.copy_within(index * width..(index + 1) * width, kept * width);
+        kept += 1;
+    }
+    values.truncate(kept * width);
+}
+
+struct Norm<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    epsilon: f32,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Norm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        rms_norm(self.x, self.weight, self.epsilon, self.out);
+    }
+}
+
+struct Add<'a> {
+    x: &'a mut [f32],
+    y: &'a [f32],
+}
+
+impl Kernel for Add<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        add(self.x, self.y);
+    }
+}
+
+struct Gate<'a> {
+    gate: &'a [f32],
+    up: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Kernel for Gate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for ((out, &gate), &up) in self.out.iter_mut().zip(self.gate).zip(self.up) {
+            *out = silu(gate) * up;
+        }
+    }
+}
