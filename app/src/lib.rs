@@ -4,5 +4,8 @@
 
 pub mod bridge;
 pub mod commands;
+pub mod fonts;
 pub mod settings;
+pub mod theme;
+pub mod views;
 pub mod workbench;

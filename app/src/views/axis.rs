@@ -1,0 +1,258 @@
+//! The magnitude's axis: logarithmic, with 0 on a place of its own at the left, and the three regions behind it.
+//!
+//! Slider and plot share it, so that a place on one means the same on the other.
+
+use eframe::egui::{Painter, Rangef, Rect, pos2};
+
+use super::paint;
+use crate::theme::{Palette, faded};
+
+/// A logarithmic axis from `least` to `most`, both above 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Axis {
+    pub least: f64,
+    pub most: f64,
+    /// Written after the tick of 1 (and only there): the sign of the unit.
+    pub unit: &'static str,
+}
+
+impl Axis {
+    /// Token norms: 0.001 to 100.
+    pub const NORMS: Self = Self {
+        least: 0.001,
+        most: 100.0,
+        unit: "×",
+    };
+    /// Raw values: 0.00001 to 10.
+    pub const RAW: Self = Self {
+        least: 1e-5,
+        most: 10.0,
+        unit: "",
+    };
+
+    /// Where `x` lies between the ends, 0..=1; what lies beyond an end lies at it.
+    #[must_use]
+    pub fn share(&self, x: f64) -> f32 {
+        if x <= 0.0 || !x.is_finite() {
+            return 0.0;
+        }
+        let (low, high) = (self.least.log10(), self.most.log10());
+        ((x.log10() - low) / (high - low)).clamp(0.0, 1.0) as f32
+    }
+
+    /// The magnitude at a share of the length.
+    #[must_use]
+    pub fn at(&self, share: f32) -> f64 {
+        let (low, high) = (self.least.log10(), self.most.log10());
+        10_f64.powf(low + (high - low) * f64::from(share.clamp(0.0, 1.0)))
+    }
+
+    /// The powers of ten on the axis, each with its words.
+    #[must_use]
+    pub fn decades(&self) -> Vec<(f64, String)> {
+        let first = self.least.log10().round() as i32;
+        let last = self.most.log10().round() as i32;
+        (first..=last)
+            .map(|power| {
+                let words = match power {
+                    0 => format!("1{}", self.unit),
+                    ..=-4 => format!("1e{power}"),
+                    _ => format!("{}", 10_f64.powi(power)),
+                };
+                (10_f64.powi(power), words)
+            })
+            .collect()
+    }
+}
+
+/// A magnitude in as few figures as tell neighbours apart: `0.0012`, `0.25`, `2.9`, `58`.
+#[must_use]
+pub fn written(x: f64) -> String {
+    if x == 0.0 {
+        return "0".to_owned();
+    }
+    if !x.is_finite() {
+        return "–".to_owned();
+    }
+    let size = x.abs();
+    if size < 0.000_1 {
+        return format!("{x:.1e}");
+    }
+    // The exponent after rounding to two figures: 0.0996 is written as 0.10.
+    let rounded: f64 = format!("{size:.1e}").parse().unwrap_or(size);
+    let decimals = (1 - rounded.log10().floor() as i32).clamp(0, 6) as usize;
+    format!("{x:.decimals$}")
+}
+
+/// The three regions of the magnitude and how they pass into each other.
+///
+/// What is measured are the insides; between them the effect changes gradually, and the bands fade accordingly.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Regions {
+    /// The region under the norm's floor ends fully before the first and has faded out at the second.
+    pub floor: (f64, f64),
+    /// The overdriven region begins at the first and is full from the second.
+    pub over: (f64, f64),
+}
+
+impl Regions {
+    /// In token norms: below 0.05 the first layer norm hides the size; 0.1 to 3 is as large as tokens are; above 5
+    /// outputs fall into repetition.
+    pub const NORMS: Self = Self {
+        floor: (0.05, 0.1),
+        over: (3.0, 5.0),
+    };
+
+    /// The region that `x` is counted to: the middle of a passage (on the axis) is the border.
+    #[must_use]
+    pub fn of(&self, x: f64) -> Region {
+        if x < self.borders().0 {
+            Region::Floor
+        } else if x < self.borders().1 {
+            Region::Tokens
+        } else {
+            Region::Over
+        }
+    }
+
+    /// The borders between the three, for placing their names.
+    #[must_use]
+    pub fn borders(&self) -> (f64, f64) {
+        ((self.floor.0 * self.floor.1).sqrt(), (self.over.0 * self.over.1).sqrt())
+    }
+}
+
+/// One of the three regions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Region {
+    Floor,
+    Tokens,
+    Over,
+}
+
+impl Region {
+    pub const ALL: [Self; 3] = [Self::Floor, Self::Tokens, Self::Over];
+}
+
+/// The names of the three regions in the language of the window.
+#[derive(Clone, Copy, Debug)]
+pub struct RegionNames<'a> {
+    pub floor: &'a str,
+    pub tokens: &'a str,
+    pub over: &'a str,
+}
+
+impl<'a> RegionNames<'a> {
+    #[must_use]
+    pub fn of(&self, region: Region) -> &'a str {
+        match region {
+            Region::Floor => self.floor,
+            Region::Tokens => self.tokens,
+            Region::Over => self.over,
+        }
+    }
+}
+
+/// The axis laid on the screen: the place of 0, and the log track from left to right.
+#[derive(Clone, Copy, Debug)]
+pub struct Track {
+    pub axis: Axis,
+    pub zero: f32,
+    pub x: Rangef,
+}
+
+impl Track {
+    /// Where a magnitude lies on the screen.
+    #[must_use]
+    pub fn x_of(&self, magnitude: f64) -> f32 {
+        if magnitude <= 0.0 {
+            self.zero
+        } else {
+            self.x.min + self.x.span() * self.axis.share(magnitude)
+        }
+    }
+
+    /// The magnitude at a place on the screen. Within `snap` points of the place of 0, and everywhere left of it,
+    /// it is 0.
+    #[must_use]
+    pub fn magnitude_at(&self, x: f32, snap: f32) -> f64 {
+        if x <= self.zero + snap {
+            return 0.0;
+        }
+        self.axis.at((x - self.x.min) / self.x.span().max(1.0))
+    }
+
+    /// The part of the track between two magnitudes.
+    #[must_use]
+    pub fn part(&self, from: f64, to: f64) -> Rangef {
+        Rangef::new(self.x_of(from), self.x_of(to))
+    }
+}
+
+/// Paints the bands of `regions` over the height of `area`: blue under the floor, red where it is overdriven.
+pub fn paint_bands(painter: &Painter, track: &Track, area: Rangef, regions: &Regions, palette: &Palette) {
+    let (blue, red) = palette.band_tint;
+    let (blue, red) = (faded(palette.baseline, blue), faded(palette.broken, red));
+    let clear = eframe::egui::Color32::TRANSPARENT;
+    let axis = track.axis;
+    let column = |from: f64, to: f64| {
+        let part = track.part(from, to);
+        Rect::from_min_max(pos2(part.min, area.min), pos2(part.max, area.max))
+    };
+    painter.rect_filled(column(axis.least, regions.floor.0), 0.0, blue);
+    paint::fade_h(painter, column(regions.floor.0, regions.floor.1), blue, clear);
+    paint::fade_h(painter, column(regions.over.0, regions.over.1), clear, red);
+    painter.rect_filled(column(regions.over.1, axis.most), 0.0, red);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_on_the_track_and_its_magnitude_are_each_others_inverse() {
+        let track = Track {
+            axis: Axis::NORMS,
+            zero: 16.0,
+            x: Rangef::new(48.0, 304.0),
+        };
+        for magnitude in [0.001, 0.05, 1.0, 2.9, 100.0] {
+            let back = track.magnitude_at(track.x_of(magnitude), 12.0);
+            assert!((back / magnitude - 1.0).abs() < 1e-4, "{magnitude} came back as {back}");
+        }
+        assert!(track.magnitude_at(20.0, 12.0) == 0.0);
+        assert!(track.magnitude_at(40.0, 12.0) == 0.001);
+    }
+
+    #[test]
+    fn magnitudes_are_written_in_two_figures() {
+        for (x, words) in [
+            (0.0, "0"),
+            (0.0012, "0.0012"),
+            (0.0996, "0.10"),
+            (0.25, "0.25"),
+            (2.94, "2.9"),
+            (9.97, "10"),
+            (58.0, "58"),
+            (123.4, "123"),
+            (0.000_012, "1.2e-5"),
+        ] {
+            assert_eq!(written(x), words);
+        }
+    }
+
+    #[test]
+    fn ticks_need_no_superscripts() {
+        let words: Vec<_> = Axis::RAW.decades().into_iter().map(|(_, words)| words).collect();
+        assert_eq!(words, ["1e-5", "1e-4", "0.001", "0.01", "0.1", "1", "10"]);
+        assert_eq!(Axis::NORMS.decades()[3].1, "1×");
+    }
+
+    #[test]
+    fn a_magnitude_between_two_regions_belongs_to_the_nearer_one() {
+        assert_eq!(Regions::NORMS.of(0.06), Region::Floor);
+        assert_eq!(Regions::NORMS.of(0.08), Region::Tokens);
+        assert_eq!(Regions::NORMS.of(2.9), Region::Tokens);
+        assert_eq!(Regions::NORMS.of(5.8), Region::Over);
+    }
+}

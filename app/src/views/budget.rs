@@ -1,0 +1,84 @@
+//! The window's budget as a bar: how many positions the prefix, the template and the prompt take, and what is left.
+
+use eframe::egui::{CornerRadius, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2};
+
+use crate::theme::{Palette, RADIUS_CELL};
+
+/// Positions of the window, by use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    pub prefix: u64,
+    pub template: u64,
+    pub prompt: u64,
+    pub output: u64,
+    pub window: u64,
+}
+
+impl Budget {
+    /// Positions that nothing takes; negative where more is asked for than there is.
+    #[must_use]
+    pub fn free(&self) -> i64 {
+        let used = self.prefix + self.template + self.prompt + self.output;
+        self.window as i64 - used as i64
+    }
+}
+
+/// Shows the bar over the available width; `spoken` is the same in words.
+pub fn bar(ui: &mut Ui, budget: &Budget, spoken: &str) {
+    let palette = Palette::of(ui);
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 9.0), Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::Meter, true, spoken));
+    let painter = ui.painter();
+    let radius = CornerRadius::same(RADIUS_CELL);
+    painter.rect(
+        rect,
+        radius,
+        palette.inset,
+        Stroke::new(1.0, palette.line),
+        StrokeKind::Inside,
+    );
+    let over = budget.free() < 0;
+    let parts = [
+        (budget.prefix, palette.prefix_fill, true),
+        (budget.template, palette.text3, true),
+        (budget.prompt, palette.baseline, true),
+        (budget.output, palette.stroke, false),
+    ];
+    let total = (budget.window as f32).max(parts.iter().map(|part| part.0 as f32).sum());
+    let mut x = rect.left();
+    for (count, colour, filled) in parts {
+        if count == 0 || total <= 0.0 {
+            continue;
+        }
+        // A part is never thinner than the eye can find.
+        let width = (rect.width() * count as f32 / total).max(3.0).min(rect.right() - x);
+        let part = Rect::from_min_max(pos2(x, rect.top()), pos2(x + width, rect.bottom())).shrink2(vec2(0.5, 0.5));
+        if filled {
+            painter.rect_filled(part, CornerRadius::same(1), colour);
+        } else {
+            painter.rect_filled(part, CornerRadius::same(1), colour.gamma_multiply(0.35));
+        }
+        x += width;
+    }
+    if over {
+        painter.rect_stroke(rect, radius, Stroke::new(2.0, palette.broken), StrokeKind::Outside);
+    }
+    response.on_hover_text(spoken);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_over_the_window_is_told_as_a_negative_rest() {
+        let budget = Budget {
+            prefix: 900,
+            template: 21,
+            prompt: 18,
+            output: 128,
+            window: 1024,
+        };
+        assert_eq!(budget.free(), -43);
+    }
+}

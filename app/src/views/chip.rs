@@ -1,0 +1,70 @@
+//! A chip: a measure's name and its value; one chip of a row is on.
+
+use eframe::egui::{self, CornerRadius, Response, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2};
+
+use super::paint;
+use crate::theme::{self, Palette};
+
+/// A measure one can look at.
+#[must_use = "show it with `ui.add`"]
+pub struct Chip<'a> {
+    words: &'a str,
+    value: &'a str,
+    on: bool,
+}
+
+impl<'a> Chip<'a> {
+    /// `value` is set in mono, and the chip keeps room for at least `"100.0"`, so that its neighbours stay put.
+    pub fn new(words: &'a str, value: &'a str, on: bool) -> Self {
+        Self { words, value, on }
+    }
+}
+
+impl egui::Widget for Chip<'_> {
+    fn ui(self, ui: &mut Ui) -> Response {
+        let palette = Palette::of(ui);
+        let (font, colour) = if self.on {
+            (theme::BODY.semibold(), palette.text)
+        } else {
+            (theme::BODY.regular(), palette.text2)
+        };
+        let words = paint::line_of_text(ui, self.words, font, colour);
+        let value = paint::line_of_text(ui, self.value, theme::BODY.mono(), colour);
+        let room = paint::line_of_text(ui, "0.00", theme::BODY.mono(), colour).size().x;
+        // Room for the SemiBold form also while the chip is off.
+        let widest = paint::line_of_text(ui, self.words, theme::BODY.semibold(), colour)
+            .size()
+            .x;
+        let size = vec2(widest + 9.0 + value.size().x.max(room) + 18.0, theme::CONTROL);
+        let (rect, response) = ui.allocate_exact_size(size, Sense::click());
+        let enabled = ui.is_enabled();
+        let name = format!("{} {}", self.words, self.value);
+        response.widget_info(|| WidgetInfo::selected(Role::RadioButton, enabled, self.on, &name));
+        if ui.is_rect_visible(rect) {
+            let body = rect.shrink(0.5);
+            let radius = CornerRadius::same(theme::RADIUS_CONTROL);
+            let (fill, outline) = match (self.on, response.hovered()) {
+                (true, _) => (palette.raised, palette.text),
+                (false, true) => (palette.raised, palette.stroke),
+                (false, false) => (palette.panel, palette.line),
+            };
+            ui.painter()
+                .rect(body, radius, fill, Stroke::new(1.0, outline), StrokeKind::Inside);
+            let y = rect.center().y;
+            paint::place(
+                ui.painter(),
+                pos2(rect.left() + 9.0, y),
+                egui::Align2::LEFT_CENTER,
+                words,
+            );
+            paint::place(
+                ui.painter(),
+                pos2(rect.right() - 9.0, y),
+                egui::Align2::RIGHT_CENTER,
+                value,
+            );
+            paint::focus_ring(ui, &response, body, theme::RADIUS_CONTROL);
+        }
+        response
+    }
+}

@@ -1,0 +1,463 @@
+//! Two texts side by side, with what differs marked in each, scrolled together.
+//!
+//! Long texts stay cheap: they are cut into paragraphs, only those in sight are laid out, and heights are kept once they
+//! are known (estimated until then). Laid-out text itself is never kept: it points into the font atlas, which is
+//! cleared when it is full. It knows no diff algorithm; it gets byte ranges.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use eframe::egui::text::{CCursor, LayoutJob, TextFormat};
+use eframe::egui::text_selection::LabelSelectionState;
+use eframe::egui::{
+    self, Align, Color32, CornerRadius, Galley, Id, Pos2, Rangef, Rect, Role, ScrollArea, Sense, Stroke, Ui, Vec2,
+    WidgetInfo, pos2, vec2,
+};
+
+use super::paint;
+use crate::theme::{self, Palette, Type, faded};
+
+/// Which of the two panes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pane {
+    /// The baseline, left: what is marked was removed.
+    Left,
+    /// The prefixed text, right: what is marked was added.
+    Right,
+}
+
+/// What one pane shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Content<'a> {
+    pub text: &'a str,
+    /// Byte ranges of `text` that differ from the other pane, ascending, not touching each other.
+    pub marks: &'a [Range<usize>],
+    /// Where the texts part: a byte of `text`, and what is written on the flag there.
+    pub parting: Option<(usize, &'a str)>,
+    /// A caret at the end: text is still arriving.
+    pub streaming: bool,
+    /// 1 for a text that belongs to what the controls say, less for a stale one.
+    pub opacity: f32,
+    /// What a screen reader calls the text.
+    pub name: &'a str,
+    /// What a screen reader says beside the text.
+    pub spoken: &'a str,
+}
+
+/// Joins marks that fewer than `gap` characters keep apart: such islands of equal text are chance, and tire the eye.
+#[must_use]
+pub fn join_marks(text: &str, marks: impl IntoIterator<Item = Range<usize>>, gap: usize) -> Vec<Range<usize>> {
+    let mut joined: Vec<Range<usize>> = Vec::new();
+    for mark in marks {
+        if mark.is_empty() {
+            continue;
+        }
+        match joined.last_mut() {
+            Some(last)
+                if text
+                    .get(last.end..mark.start)
+                    .is_some_and(|between| between.chars().count() < gap) =>
+            {
+                last.end = mark.end.max(last.end);
+            }
+            _ => joined.push(mark),
+        }
+    }
+    joined
+}
+
+/// Most characters that are laid out in one frame only to learn their height.
+const MEASURED_A_FRAME: usize = 3000;
+/// Space around the text.
+const MARGIN: Vec2 = vec2(16.0, 16.0);
+
+/// A stretch of the text up to a line end.
+#[derive(Clone, Debug)]
+struct Paragraph {
+    /// Without its line end.
+    range: Range<usize>,
+    /// Of its bytes, to recognise it in the next text.
+    hash: u64,
+    /// Width in ems, estimated.
+    ems: f32,
+    /// Height once it was laid out at the current width.
+    height: Option<f32>,
+}
+
+/// What is remembered of one pane between frames.
+#[derive(Clone, Debug, Default)]
+struct Memory {
+    hash: u64,
+    width: f32,
+    kind: Option<Type>,
+    paragraphs: Vec<Paragraph>,
+    /// Total height as of the last frame.
+    height: f32,
+    /// The offset that was asked for in the last frame.
+    asked: f32,
+}
+
+/// Two panes that scroll together. Keep it between frames.
+#[derive(Clone, Debug, Default)]
+pub struct DiffPanes {
+    left: Memory,
+    right: Memory,
+    /// How far both are scrolled.
+    offset: f32,
+    /// Whether the end is kept in sight while text arrives.
+    follow: bool,
+}
+
+impl DiffPanes {
+    /// Both panes go back to their beginning; arriving text is followed.
+    pub fn rewind(&mut self) {
+        self.offset = 0.0;
+        self.follow = true;
+    }
+
+    /// Shows one pane over the available space of `ui`, in the letters of `kind`.
+    pub fn show(&mut self, ui: &mut Ui, pane: Pane, content: &Content<'_>, kind: Type) {
+        let id = ui.scope_id().with(("diff", pane as u8));
+        let (shared, follow) = (self.offset, self.follow);
+        let memory = match pane {
+            Pane::Left => &mut self.left,
+            Pane::Right => &mut self.right,
+        };
+        let width = (ui.available_width() - 2.0 * MARGIN.x).max(40.0);
+        memory.take(content.text, width, kind);
+        let view_height = ui.available_height();
+        let most = (memory.height + 2.0 * MARGIN.y - view_height).max(0.0);
+        let asked = if content.streaming && follow {
+            most
+        } else {
+            shared.min(most)
+        };
+        memory.asked = asked;
+        let rect = ui.available_rect_before_wrap();
+        let node = ui.interact(rect, id.with("text"), Sense::hover());
+        node.widget_info(|| {
+            let mut info = WidgetInfo::labeled(Role::Document, true, content.name);
+            info.current_text_value = Some(content.text.to_owned());
+            info
+        });
+        ui.ctx()
+            .accesskit_node_builder(node.id, |node| node.set_description(content.spoken));
+        let output = ScrollArea::vertical()
+            .id_salt(id)
+            .auto_shrink(false)
+            .vertical_scroll_offset(asked)
+            .content_margin(0.0)
+            .show_viewport(ui, |ui, viewport| memory.paint(ui, id, pane, content, kind, viewport));
+        let now = output.state.clamped_offset().y;
+        let most = (memory.height + 2.0 * MARGIN.y - view_height).max(0.0);
+        if (now - asked).abs() > 0.5 {
+            // The person scrolled this pane: the other one comes along in the next frame.
+            self.offset = now;
+            self.follow = now >= most - 4.0;
+            ui.ctx().request_repaint();
+        } else if content.streaming && follow {
+            self.offset = asked;
+        }
+    }
+}
+
+impl Memory {
+    /// Takes over the text of this frame; what is known of unchanged paragraphs stays.
+    fn take(&mut self, text: &str, width: f32, kind: Type) {
+        let rewrapped = (self.width - width).abs() > 0.5 || self.kind != Some(kind);
+        let hash = egui::util::hash(text);
+        if rewrapped {
+            self.width = width;
+            self.kind = Some(kind);
+            for paragraph in &mut self.paragraphs {
+                paragraph.height = None;
+            }
+        }
+        if self.hash != hash || (self.paragraphs.is_empty() && !text.is_empty()) {
+            self.hash = hash;
+            let old = std::mem::take(&mut self.paragraphs);
+            let mut start = 0;
+            for (index, line) in text.split('\n').enumerate() {
+                let range = start..start + line.len();
+                start = range.end + 1;
+                let hash = egui::util::hash(line);
+                let height = old.get(index).filter(|old| old.hash == hash).and_then(|old| old.height);
+                self.paragraphs.push(Paragraph {
+                    range,
+                    hash,
+                    ems: ems(line),
+                    height,
+                });
+            }
+        }
+        self.height = self
+            .paragraphs
+            .iter()
+            .map(|paragraph| paragraph.estimate(width, kind))
+            .sum();
+    }
+
+    fn paint(&mut self, ui: &mut Ui, id: Id, pane: Pane, content: &Content<'_>, kind: Type, viewport: Rect) {
+        let palette = Palette::of(ui);
+        ui.set_width(ui.available_width());
+        let origin = ui.max_rect().min + MARGIN;
+        let width = self.width;
+        let mut y = 0.0;
+        let mut measured = 0;
+        let mut unknown = false;
+        let count = self.paragraphs.len();
+        for index in 0..count {
+            let paragraph = &self.paragraphs[index];
+            let height = paragraph.estimate(width, kind);
+            let shown = y + MARGIN.y + height >= viewport.top() && y + MARGIN.y <= viewport.bottom();
+            if !shown {
+                if paragraph.height.is_none() {
+                    if measured < MEASURED_A_FRAME {
+                        measured += paragraph.range.len().max(40);
+                        let galley = layout(ui, &content.text[paragraph.range.clone()], kind, width, palette.text);
+                        self.paragraphs[index].height = Some(galley.size().y);
+                    } else {
+                        unknown = true;
+                    }
+                }
+                y += self.paragraphs[index].estimate(width, kind);
+                continue;
+            }
+            let range = paragraph.range.clone();
+            let colour = faded(palette.text, content.opacity);
+            let galley = layout(ui, &content.text[range.clone()], kind, width, colour);
+            self.paragraphs[index].height = Some(galley.size().y);
+            let at = pos2(origin.x, origin.y + y);
+            let last = index + 1 == count;
+            let piece = Piece {
+                at,
+                galley: &galley,
+                range: &range,
+                kind,
+                pane,
+                opacity: content.opacity,
+                last,
+            };
+            piece.paint_marks(ui, content);
+            let area = Rect::from_min_size(at, vec2(width, galley.size().y));
+            let mut sense = Sense::click_and_drag();
+            sense -= Sense::FOCUSABLE;
+            let response = ui.interact(area, id.with(("paragraph", index)), sense);
+            LabelSelectionState::label_text_selection(ui, &response, at, Arc::clone(&galley), colour, Stroke::NONE);
+            piece.paint_parting(ui, content);
+            if last && content.streaming {
+                piece.paint_caret(ui);
+            }
+            y += galley.size().y;
+        }
+        self.height = y;
+        ui.set_height(y + 2.0 * MARGIN.y);
+        if unknown {
+            ui.ctx().request_repaint();
+        }
+    }
+}
+
+impl Paragraph {
+    fn estimate(&self, width: f32, kind: Type) -> f32 {
+        self.height
+            .unwrap_or_else(|| (self.ems * kind.size / width).ceil().max(1.0) * kind.line)
+    }
+}
+
+/// Estimated width in ems: what takes one byte is about half as wide as what takes three.
+fn ems(line: &str) -> f32 {
+    line.chars().map(|c| if c.is_ascii() { 0.55 } else { 1.0 }).sum()
+}
+
+fn layout(ui: &Ui, text: &str, kind: Type, width: f32, colour: Color32) -> Arc<Galley> {
+    let format = TextFormat {
+        font_id: kind.regular(),
+        line_height: Some(kind.line),
+        color: colour,
+        valign: Align::Center,
+        ..TextFormat::default()
+    };
+    let mut job = LayoutJob::single_section(text.to_owned(), format);
+    job.wrap.max_width = width;
+    ui.painter().layout_job(job)
+}
+
+/// A laid-out paragraph at its place.
+struct Piece<'a> {
+    at: Pos2,
+    galley: &'a Galley,
+    /// Its bytes in the whole text, without the line end.
+    range: &'a Range<usize>,
+    kind: Type,
+    pane: Pane,
+    opacity: f32,
+    last: bool,
+}
+
+impl Piece<'_> {
+    /// Characters before byte `byte` of the whole text, within this paragraph.
+    fn column(&self, byte: usize) -> usize {
+        let end = byte.clamp(self.range.start, self.range.end) - self.range.start;
+        self.galley.text().get(..end).map_or(0, |before| before.chars().count())
+    }
+
+    fn paint_marks(&self, ui: &Ui, content: &Content<'_>) {
+        let palette = Palette::of(ui);
+        let (colour, tint) = match self.pane {
+            Pane::Left => (palette.baseline, palette.baseline),
+            Pane::Right => (palette.prefix_fill, palette.prefix_fill),
+        };
+        let tint = faded(tint, palette.mark_tint * self.opacity);
+        let stroke = Stroke::new(2.0, faded(colour, self.opacity));
+        // Marks are ascending: those that end before this paragraph are skipped at once.
+        let first = content
+            .marks
+            .partition_point(|mark| mark.end <= self.range.start && mark.end != self.range.end);
+        for mark in content.marks[first..]
+            .iter()
+            .take_while(|mark| mark.start <= self.range.end)
+        {
+            // The line end counts as a character: marked, it shows as a stub behind the last one.
+            let with_line_end = mark.end > self.range.end && !self.last;
+            let columns = self.column(mark.start)..self.column(mark.end.min(self.range.end));
+            self.paint_mark(ui, columns, with_line_end, tint, stroke);
+        }
+    }
+
+    fn paint_mark(&self, ui: &Ui, columns: Range<usize>, with_line_end: bool, tint: Color32, stroke: Stroke) {
+        let painter = ui.painter();
+        let clip = painter.clip_rect();
+        let mut start = 0;
+        let rows = self.galley.rows.len();
+        for (index, row) in self.galley.rows.iter().enumerate() {
+            let length = row.glyphs.len();
+            let here = start..start + length;
+            start = here.end;
+            let from = columns.start.max(here.start);
+            let to = columns.end.min(here.end);
+            let line_end = with_line_end && index + 1 == rows;
+            if from >= to && !line_end {
+                continue;
+            }
+            let top = self.at.y + row.pos.y;
+            if top > clip.bottom() || top + row.size.y < clip.top() {
+                continue;
+            }
+            let x_of = |column: usize| self.at.x + row.pos.x + row.x_offset((column - here.start).into());
+            let left = x_of(from.min(here.end));
+            let right = x_of(to.clamp(here.start, here.end)).max(left) + if line_end { 8.0 } else { 0.0 };
+            let band = mark_band(top, self.kind);
+            let area = Rect::from_x_y_ranges(left..=right, band);
+            painter.rect_filled(area, 0.0, tint);
+            let y = band.max - stroke.width / 2.0;
+            match self.pane {
+                Pane::Left => paint::dashed_h(painter, Rangef::new(left, right), y, stroke, 5.0, 3.0),
+                Pane::Right => {
+                    painter.hline(Rangef::new(left, right), y, stroke);
+                }
+            }
+        }
+    }
+
+    /// The rectangle of the caret before byte `byte`, where it lies in this paragraph.
+    fn place_of(&self, byte: usize) -> Rect {
+        let cursor = CCursor {
+            index: self.column(byte).into(),
+            prefer_next_row: true,
+        };
+        self.galley.pos_from_cursor(cursor).translate(self.at.to_vec2())
+    }
+
+    fn paint_parting(&self, ui: &Ui, content: &Content<'_>) {
+        let Some((byte, words)) = content.parting else { return };
+        let mine = byte >= self.range.start && (byte <= self.range.end || self.last);
+        if !mine {
+            return;
+        }
+        let palette = Palette::of(ui);
+        let place = self.place_of(byte);
+        let band = mark_band(place.top(), self.kind);
+        let colour = faded(palette.text, self.opacity);
+        let painter = ui.painter();
+        painter.vline(
+            place.left() - 1.0,
+            Rangef::new(band.min - 2.0, band.max),
+            Stroke::new(2.0, colour),
+        );
+        if words.is_empty() {
+            return;
+        }
+        let galley = paint::line_of_text(ui, words, theme::CAPTION.mono(), palette.on_fill());
+        let size = vec2(galley.size().x + 8.0, 15.0);
+        // The flag stands on the bar, to its right; at the edge of the pane it turns to the left.
+        let edge = self.at.x + self.galley.job.wrap.max_width + MARGIN.x - 2.0;
+        let left = if place.left() - 2.0 + size.x > edge {
+            place.left() - size.x
+        } else {
+            place.left() - 2.0
+        };
+        let flag = Rect::from_min_size(pos2(left, band.min - size.y + 2.0), size);
+        painter.rect_filled(flag, CornerRadius::same(theme::RADIUS_CELL), colour);
+        paint::place(painter, flag.center(), egui::Align2::CENTER_CENTER, galley);
+    }
+
+    fn paint_caret(&self, ui: &Ui) {
+        // 1 Hz: half a second on, half a second off. The text's arrival repaints anyway.
+        let phase = ui.input(|input| input.time).fract();
+        let next = if phase < 0.5 { 0.5 - phase } else { 1.0 - phase };
+        ui.ctx().request_repaint_after_secs(next as f32 + 0.01);
+        if phase >= 0.5 {
+            return;
+        }
+        let palette = Palette::of(ui);
+        let colour = match self.pane {
+            Pane::Left => palette.baseline,
+            Pane::Right => palette.prefix_fill,
+        };
+        let place = self
+            .galley
+            .pos_from_cursor(self.galley.end())
+            .translate(self.at.to_vec2());
+        let height = self.kind.size * 1.15;
+        let caret = Rect::from_center_size(pos2(place.left() + 6.0, place.center().y), vec2(3.0, height));
+        ui.painter().rect_filled(caret, 0.0, colour);
+    }
+}
+
+/// Top and bottom of the mark on a row that begins at `top`: a little space keeps rows apart.
+fn mark_band(top: f32, kind: Type) -> Rangef {
+    let air = ((kind.line - kind.size) * 0.15).round();
+    Rangef::new(top + air, top + kind.line - air)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_equal_character_between_two_marks_is_marked_with_them() {
+        let text = "春の花を咲かせ";
+        let marks = [0..3, 6..9, 15..18];
+        assert_eq!(join_marks(text, marks, 2), [0..9, 15..18]);
+    }
+
+    #[test]
+    fn empty_marks_are_left_out() {
+        assert_eq!(join_marks("abcdef", [1..1, 2..3], 2), [2..3]);
+    }
+
+    #[test]
+    fn what_is_known_of_paragraphs_that_did_not_change_is_kept() {
+        let mut memory = Memory::default();
+        let kind = Type { size: 22.0, line: 40.0 };
+        memory.take("one\ntwo", 300.0, kind);
+        memory.paragraphs[0].height = Some(40.0);
+        memory.paragraphs[1].height = Some(40.0);
+        memory.take("one\ntwo and more", 300.0, kind);
+        assert_eq!(memory.paragraphs[0].height, Some(40.0));
+        assert_eq!(memory.paragraphs[1].height, None);
+        memory.take("one\ntwo and more", 200.0, kind);
+        assert_eq!(memory.paragraphs[0].height, None);
+    }
+}

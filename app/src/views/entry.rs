@@ -1,0 +1,118 @@
+//! A field for one number, typed: it takes effect on Enter or when the field is left, and says so where it cannot.
+
+use eframe::egui::{self, CornerRadius, Id, Key, Margin, Response, Stroke, TextEdit, Ui, vec2};
+
+use super::paint;
+use crate::theme::{self, Palette};
+
+/// What a field for a number came to in this frame.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entered<T> {
+    /// Nothing new.
+    Nothing,
+    /// A number that was typed to the end.
+    Value(T),
+    /// Something that is not such a number; the field keeps showing it.
+    Refused(String),
+}
+
+/// A field of `width` for one number.
+pub struct Field<'a> {
+    pub name: &'a str,
+    /// The number as it stands, written out.
+    pub shown: String,
+    pub width: f32,
+}
+
+impl Field<'_> {
+    /// Shows the field; `parse` turns what was typed into a value.
+    pub fn show<T>(self, ui: &mut Ui, parse: impl Fn(&str) -> Option<T>) -> Entered<T> {
+        let palette = Palette::of(ui);
+        let id = ui.scope_id().with(("field", self.name));
+        let mut draft = draft(ui, id).unwrap_or_else(|| self.shown.clone());
+        let refused = draft_is_refused(ui, id);
+        let outline = match (refused, ui.is_enabled()) {
+            (true, _) => palette.broken,
+            (false, true) => palette.stroke,
+            (false, false) => palette.line,
+        };
+        let colour = if ui.is_enabled() { palette.text } else { palette.text3 };
+        let frame = egui::Frame::NONE
+            .fill(palette.inset)
+            .stroke(Stroke::new(1.0, outline))
+            .corner_radius(CornerRadius::same(theme::RADIUS_CONTROL))
+            .inner_margin(Margin::symmetric(10, 0));
+        let response = ui
+            .add_sized(
+                vec2(self.width, theme::CONTROL),
+                TextEdit::singleline(&mut draft)
+                    .id(id)
+                    .font(theme::BODY.mono())
+                    .text_color(colour)
+                    .frame(frame)
+                    .align(egui::Align2::RIGHT_CENTER)
+                    .clip_text(true),
+            )
+            .accessible_name(self.name);
+        paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
+        settle(ui, id, &response, draft, &self.shown, parse)
+    }
+}
+
+#[derive(Clone, Default)]
+struct Draft {
+    text: String,
+    refused: bool,
+}
+
+fn draft(ui: &Ui, id: Id) -> Option<String> {
+    ui.data(|data| data.get_temp::<Draft>(id)).map(|draft| draft.text)
+}
+
+fn draft_is_refused(ui: &Ui, id: Id) -> bool {
+    ui.data(|data| data.get_temp::<Draft>(id))
+        .is_some_and(|draft| draft.refused)
+}
+
+/// Decides what becomes of a typed text: kept while typing, taken on Enter or on leaving, dropped on Escape.
+pub(super) fn settle<T>(
+    ui: &Ui,
+    id: Id,
+    response: &Response,
+    text: String,
+    shown: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Entered<T> {
+    if response.has_focus() {
+        if response.changed() {
+            ui.data_mut(|data| data.insert_temp(id, Draft { text, refused: false }));
+        }
+        return Entered::Nothing;
+    }
+    if !response.lost_focus() {
+        return Entered::Nothing;
+    }
+    let escaped = ui.input(|input| input.key_pressed(Key::Escape));
+    if escaped || text == shown {
+        ui.data_mut(|data| data.remove::<Draft>(id));
+        return Entered::Nothing;
+    }
+    match parse(text.trim()) {
+        Some(value) => {
+            ui.data_mut(|data| data.remove::<Draft>(id));
+            Entered::Value(value)
+        }
+        None => {
+            ui.data_mut(|data| {
+                data.insert_temp(
+                    id,
+                    Draft {
+                        text: text.clone(),
+                        refused: true,
+                    },
+                )
+            });
+            Entered::Refused(text)
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The magnitude slider: a stop for 0, then five decades, with the regions and the vocabulary's norms behind it.
+//!
+//! Drag, click, - and +, the arrows (2 %, with shift 20 %), Home for 0, a double click for 1. It changes nothing
+//! itself; it says what the person did.
+
+use eframe::egui::{
+    self, Align2, CornerRadius, EventFilter, Key, Rangef, Rect, Response, Sense, Shape, Stroke, Ui, WidgetInfo,
+    accesskit, pos2, vec2,
+};
+
+use super::axis::{Axis, Region, RegionNames, Regions, Track, paint_bands};
+use super::{paint, steps};
+use crate::theme::{self, Palette, faded};
+
+/// The stop for 0 takes this much of the width.
+const STOP: f32 = 32.0;
+/// Within this much of the stop's centre the handle snaps to 0.
+const SNAP: f32 = 12.0;
+/// A small step and a large one, as factors.
+pub const STEP: f64 = 1.02;
+pub const LARGE_STEP: f64 = 1.2;
+
+/// What the person did with the slider.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Moved {
+    To(f64),
+    By(f64),
+    ToOne,
+}
+
+/// How the vocabulary's row norms are spread, as a line over the axis: (magnitude, height 0..=1), ascending.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NormsCurve {
+    pub points: Vec<(f64, f32)>,
+}
+
+impl NormsCurve {
+    /// From counts in equal steps of log10 between `low` and `high`, with norms divided by `unit`.
+    #[must_use]
+    pub fn of_histogram(low: f64, high: f64, counts: &[u64], unit: f64) -> Self {
+        let most = counts.iter().copied().max().unwrap_or(0);
+        if most == 0 || unit <= 0.0 || high <= low {
+            return Self::default();
+        }
+        let step = (high - low) / counts.len() as f64;
+        let at = |index: usize| counts.get(index).copied().unwrap_or(0) as f32 / most as f32;
+        let points = (0..counts.len())
+            .map(|index| {
+                let x = 10_f64.powf(low + step * (index as f64 + 0.5)) / unit;
+                // Weights 1 2 1: bins are narrower than a pixel is wide, their noise is no news.
+                let left = if index == 0 { 0.0 } else { at(index - 1) };
+                (x, (left + 2.0 * at(index) + at(index + 1)) / 4.0)
+            })
+            .collect();
+        Self { points }
+    }
+}
+
+/// The slider; see [`MagnitudeSlider::show`].
+pub struct MagnitudeSlider<'a> {
+    /// What a screen reader calls it.
+    pub name: &'a str,
+    /// The value in words, for a screen reader.
+    pub spoken: &'a str,
+    pub axis: Axis,
+    /// `None` where the unit has no known regions.
+    pub regions: Option<(Regions, RegionNames<'a>)>,
+    pub norms: Option<&'a NormsCurve>,
+    /// Written beside the curve, one line each.
+    pub norms_label: [&'a str; 2],
+    /// Height of the part above the track.
+    pub height: f32,
+}
+
+impl MagnitudeSlider<'_> {
+    /// Shows the slider over the available width with its handle at `value` (0 is the stop).
+    pub fn show(&self, ui: &mut Ui, value: f64) -> (Response, Option<Moved>) {
+        let size = vec2(ui.available_width(), self.height + 44.0);
+        let (rect, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
+        let track = Track {
+            axis: self.axis,
+            zero: rect.left() + 8.0,
+            x: Rangef::new(rect.left() + STOP, rect.right() - 8.0),
+        };
+        let moved = self.moved(ui, &response, &track, value);
+        let enabled = ui.is_enabled();
+        response.widget_info(|| WidgetInfo::slider(enabled, value, self.name));
+        steps::describe(ui, &response, value, 0.0, self.axis.most);
+        ui.ctx()
+            .accesskit_node_builder(response.id, |node| node.set_description(self.spoken));
+        if ui.is_rect_visible(rect) {
+            self.paint(ui, &response, rect, &track, value);
+        }
+        (response, moved)
+    }
+
+    fn moved(&self, ui: &Ui, response: &Response, track: &Track, value: f64) -> Option<Moved> {
+        if response.double_clicked() {
+            return Some(Moved::ToOne);
+        }
+        if let Some(asked) = steps::asked_value(ui, response) {
+            return Some(Moved::To(asked.clamp(0.0, self.axis.most)));
+        }
+        if let Some(pointer) = response.interact_pointer_pos()
+            && (response.dragged() || response.clicked() || response.is_pointer_button_down_on())
+        {
+            let at = track.magnitude_at(pointer.x, SNAP);
+            return (at != value).then_some(Moved::To(at));
+        }
+        let steps = self.key_steps(ui, response);
+        if steps != 0 {
+            return Some(Moved::By(STEP.powi(steps)));
+        }
+        if !response.has_focus() {
+            return None;
+        }
+        ui.input(|input| {
+            let large = input.num_presses(Key::PageUp) as i32 - input.num_presses(Key::PageDown) as i32;
+            if large != 0 {
+                Some(Moved::By(LARGE_STEP.powi(large)))
+            } else if input.key_pressed(Key::Home) {
+                Some(Moved::To(0.0))
+            } else if input.key_pressed(Key::End) {
+                Some(Moved::To(self.axis.most))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Small steps asked for by keys or by a screen reader; shift makes ten of one (1.02^9.2 is 1.2).
+    fn key_steps(&self, ui: &Ui, response: &Response) -> i32 {
+        let mut steps = 0;
+        if response.has_focus() {
+            let filter = EventFilter {
+                horizontal_arrows: true,
+                vertical_arrows: true,
+                ..EventFilter::default()
+            };
+            ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
+            ui.input(|input| {
+                let size = if input.modifiers.shift { 9 } else { 1 };
+                let presses = |key| input.num_presses(key) as i32;
+                steps += size * (presses(Key::ArrowRight) + presses(Key::ArrowUp) + presses(Key::Plus));
+                steps += size * presses(Key::Equals);
+                steps -= size * (presses(Key::ArrowLeft) + presses(Key::ArrowDown) + presses(Key::Minus));
+            });
+        }
+        ui.input(|input| {
+            steps += input.num_accesskit_action_requests(response.id, accesskit::Action::Increment) as i32;
+            steps -= input.num_accesskit_action_requests(response.id, accesskit::Action::Decrement) as i32;
+        });
+        steps
+    }
+
+    fn paint(&self, ui: &Ui, response: &Response, rect: Rect, track: &Track, value: f64) {
+        let palette = Palette::of(ui);
+        let painter = ui.painter();
+        let line = rect.top() + self.height;
+        if let Some((regions, names)) = &self.regions {
+            let band = Rangef::new(rect.top(), line);
+            paint_bands(painter, track, band, regions, palette);
+            paint_region_names(ui, track, rect.top() + 13.0, regions, names, value);
+        }
+        self.paint_norms(ui, track, rect.top() + 32.0, line);
+        paint_ticks(ui, track, line);
+        let handle = pos2(track.x_of(value), line);
+        let enabled = ui.is_enabled();
+        let fill = if enabled { palette.prefix_fill } else { palette.line };
+        if value > 0.0 {
+            painter.vline(handle.x, Rangef::new(rect.top() + 26.0, line), Stroke::new(2.0, fill));
+        }
+        let radius = CornerRadius::same(2);
+        let rail = Rect::from_x_y_ranges(track.x, Rangef::new(line - 2.0, line + 2.0));
+        painter.rect_filled(rail, radius, if enabled { palette.stroke } else { palette.line });
+        painter.rect_filled(rail.with_max_x(handle.x.max(rail.left())), radius, fill);
+        // The stop: a hollow ring, which the handle covers when it is there.
+        let stop = pos2(track.zero, line);
+        painter.circle(stop, 6.0, palette.panel, Stroke::new(2.0, palette.stroke));
+        painter.circle_filled(handle, 15.0, palette.panel);
+        let body = if response.dragged() { 11.0 } else { 12.0 };
+        painter.circle_filled(handle, body, fill);
+        if value == 0.0 {
+            painter.circle_filled(handle, 5.0, palette.panel);
+        }
+        if response.has_focus() {
+            painter.circle_stroke(handle, 15.0, Stroke::new(2.0, palette.text));
+        }
+        if response.hovered() || response.dragged() {
+            ui.ctx().set_cursor_icon(egui::CursorIcon::ResizeHorizontal);
+        }
+    }
+
+    fn paint_norms(&self, ui: &Ui, track: &Track, top: f32, line: f32) {
+        let Some(curve) = self.norms.filter(|curve| curve.points.len() > 1) else {
+            return;
+        };
+        let palette = Palette::of(ui);
+        let painter = ui.painter();
+        let base = line - 16.0;
+        let inside = |x: f64| x >= self.axis.least && x <= self.axis.most;
+        let points: Vec<_> = curve
+            .points
+            .iter()
+            .filter(|(x, _)| inside(*x))
+            .map(|(x, height)| pos2(track.x_of(*x), base - (base - top) * height))
+            .collect();
+        let fill = faded(palette.text3, 0.28);
+        let mut mesh = egui::Mesh::default();
+        for point in &points {
+            let index = mesh.vertices.len() as u32;
+            mesh.colored_vertex(*point, fill);
+            mesh.colored_vertex(pos2(point.x, base), fill);
+            if index >= 2 {
+                mesh.add_triangle(index - 2, index - 1, index);
+                mesh.add_triangle(index, index - 1, index + 1);
+            }
+        }
+        painter.add(mesh);
+        // The curve is thinner than a pixel where hardly any token lies; only what can be seen is drawn.
+        let seen: Vec<_> = points.iter().copied().filter(|point| base - point.y > 0.3).collect();
+        if let (Some(first), Some(last)) = (seen.first(), seen.last()) {
+            let left = first.x;
+            let foot = Rangef::new(first.x - 10.0, last.x + 10.0);
+            painter.hline(foot, base, Stroke::new(1.0, palette.text3));
+            painter.add(Shape::line(seen, Stroke::new(1.0, palette.text3)));
+            for (index, words) in self.norms_label.iter().enumerate() {
+                let y = base - 22.0 + 15.0 * index as f32;
+                let at = pos2(left - 8.0, y);
+                paint::text(
+                    painter,
+                    at,
+                    Align2::RIGHT_CENTER,
+                    words,
+                    theme::CAPTION.regular(),
+                    palette.text3,
+                );
+            }
+        }
+        if track.axis == Axis::NORMS {
+            let x = track.x_of(1.0);
+            paint::dashed_v(
+                painter,
+                x,
+                Rangef::new(top, base),
+                Stroke::new(1.0, palette.text3),
+                2.0,
+                3.0,
+            );
+        }
+    }
+}
+
+/// Writes the names of the regions over their parts of the track; the one that `value` is in stands out.
+pub(super) fn paint_region_names(
+    ui: &Ui,
+    track: &Track,
+    y: f32,
+    regions: &Regions,
+    names: &RegionNames<'_>,
+    value: f64,
+) {
+    let palette = Palette::of(ui);
+    let (low, high) = regions.borders();
+    let current = (value > 0.0).then(|| regions.of(value));
+    for region in Region::ALL {
+        let part = match region {
+            Region::Floor => track.part(track.axis.least, low),
+            Region::Tokens => track.part(low, high),
+            Region::Over => track.part(high, track.axis.most),
+        };
+        let (font, colour) = if current == Some(region) {
+            (theme::CAPTION.semibold(), palette.text)
+        } else {
+            (theme::CAPTION.regular(), palette.text3)
+        };
+        let galley = paint::cut_to(ui, names.of(region), font, colour, part.span() - 2.0);
+        paint::place(ui.painter(), pos2(part.center(), y), Align2::CENTER_CENTER, galley);
+    }
+}
+
+fn paint_ticks(ui: &Ui, track: &Track, line: f32) {
+    let palette = Palette::of(ui);
+    let painter = ui.painter();
+    let y = line + 28.0;
+    let font = theme::CAPTION.mono();
+    paint::text(
+        painter,
+        pos2(track.zero, y),
+        Align2::CENTER_CENTER,
+        "0",
+        font.clone(),
+        palette.text3,
+    );
+    let decades = track.axis.decades();
+    for (index, (x, words)) in decades.iter().enumerate() {
+        let place = track.x_of(*x);
+        // The least decade stands right beside the 0; its figures would run into it.
+        if index == 0 {
+            continue;
+        }
+        painter.vline(
+            place,
+            Rangef::new(line + 10.0, line + 16.0),
+            Stroke::new(1.0, palette.stroke),
+        );
+        let colour = if *x == 1.0 { palette.text } else { palette.text3 };
+        let last = index + 1 == decades.len();
+        let (anchor, align) = if last {
+            (track.x.max + 8.0, Align2::RIGHT_CENTER)
+        } else {
+            (place, Align2::CENTER_CENTER)
+        };
+        paint::text(painter, pos2(anchor, y), align, words, font.clone(), colour);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_curve_of_the_vocabulary_is_in_token_norms_and_at_most_one_high() {
+        let curve = NormsCurve::of_histogram(-1.0, 0.0, &[0, 4, 8, 4], 0.5);
+        assert_eq!(curve.points.len(), 4);
+        assert!(
+            curve
+                .points
+                .iter()
+                .all(|(x, height)| *x > 0.2 && *x < 2.0 && *height <= 1.0)
+        );
+    }
+
+    #[test]
+    fn an_empty_histogram_gives_no_curve() {
+        assert_eq!(NormsCurve::of_histogram(-1.0, 0.0, &[], 0.5), NormsCurve::default());
+        assert_eq!(NormsCurve::of_histogram(-1.0, 0.0, &[1, 2], 0.0), NormsCurve::default());
+    }
+}

@@ -1,0 +1,22 @@
+//! The widgets of the window: each draws what it is given and says what the person did with it.
+//!
+//! No widget knows the workbench, the connection or a language; words come in as strings, and changes go out in the
+//! returned value. Every widget that can be operated has a name and a value in the accessibility tree.
+
+pub mod axis;
+pub mod budget;
+pub mod button;
+pub mod chip;
+pub mod diff;
+pub mod entry;
+pub mod fold;
+pub mod icon;
+pub mod magnitude;
+pub mod paint;
+pub mod plot;
+pub mod progress;
+pub mod segmented;
+pub mod select;
+pub mod status;
+pub mod steps;
+pub mod toggle;

@@ -1,0 +1,143 @@
+//! Strokes that several widgets share: text at a place, dashes, hatching, the focus ring, labels of the type scale.
+
+use std::sync::Arc;
+
+use eframe::egui::{
+    self, Align2, Color32, FontId, Galley, Painter, Pos2, Rect, Response, RichText, Shape, Stroke, StrokeKind, Ui, pos2,
+};
+
+use crate::theme::{self, Palette, Type};
+
+/// Lays `text` out on one line.
+#[must_use]
+pub fn line_of_text(ui: &Ui, text: &str, font: FontId, colour: Color32) -> Arc<Galley> {
+    ui.painter().layout_no_wrap(text.to_owned(), font, colour)
+}
+
+/// Paints a laid-out text so that its box touches `anchor` with the side named by `align`; answers the box.
+pub fn place(painter: &Painter, anchor: Pos2, align: Align2, galley: Arc<Galley>) -> Rect {
+    let rect = align.anchor_size(anchor, galley.size());
+    painter.galley(rect.min, galley, Color32::PLACEHOLDER);
+    rect
+}
+
+/// Lays out and paints one line of text; answers its box.
+pub fn text(painter: &Painter, anchor: Pos2, align: Align2, words: &str, font: FontId, colour: Color32) -> Rect {
+    let galley = painter.layout_no_wrap(words.to_owned(), font, colour);
+    place(painter, anchor, align, galley)
+}
+
+/// One line of text, cut with an ellipsis where it is wider than `width`.
+#[must_use]
+pub fn cut_to(ui: &Ui, words: &str, font: FontId, colour: Color32, width: f32) -> Arc<Galley> {
+    let mut job = egui::text::LayoutJob::simple_singleline(words.to_owned(), font, colour);
+    job.wrap = egui::text::TextWrapping::truncate_at_width(width);
+    ui.painter().layout_job(job)
+}
+
+/// A horizontal line of dashes.
+pub fn dashed_h(painter: &Painter, x: egui::Rangef, y: f32, stroke: Stroke, dash: f32, gap: f32) {
+    painter.extend(Shape::dashed_line(&[pos2(x.min, y), pos2(x.max, y)], stroke, dash, gap));
+}
+
+/// A vertical line of dashes.
+pub fn dashed_v(painter: &Painter, x: f32, y: egui::Rangef, stroke: Stroke, dash: f32, gap: f32) {
+    painter.extend(Shape::dashed_line(&[pos2(x, y.min), pos2(x, y.max)], stroke, dash, gap));
+}
+
+/// Lines at 45 degrees over `rect`, `pitch` points apart along the horizontal.
+pub fn hatch(painter: &Painter, rect: Rect, pitch: f32, stroke: Stroke) {
+    let painter = painter.with_clip_rect(rect.intersect(painter.clip_rect()));
+    let mut x = rect.left() - rect.height();
+    while x < rect.right() {
+        painter.line_segment([pos2(x, rect.bottom()), pos2(x + rect.height(), rect.top())], stroke);
+        x += pitch;
+    }
+}
+
+/// A ring around the control that has the keyboard; nothing else marks it.
+pub fn focus_ring(ui: &Ui, response: &Response, rect: Rect, radius: u8) {
+    if response.has_focus() {
+        let palette = Palette::of(ui);
+        ui.painter().rect_stroke(
+            rect.expand(3.0),
+            egui::CornerRadius::same(radius.saturating_add(3)),
+            Stroke::new(2.0, palette.text),
+            StrokeKind::Middle,
+        );
+    }
+}
+
+/// Words in the regular face of the type scale.
+#[must_use]
+pub fn words(text: impl Into<String>, kind: Type, colour: Color32) -> RichText {
+    RichText::new(text)
+        .font(kind.regular())
+        .line_height(Some(kind.line))
+        .color(colour)
+}
+
+/// Words in the SemiBold face of the type scale.
+#[must_use]
+pub fn strong(text: impl Into<String>, kind: Type, colour: Color32) -> RichText {
+    RichText::new(text)
+        .font(kind.semibold())
+        .line_height(Some(kind.line))
+        .color(colour)
+}
+
+/// Figures in the mono face of the type scale.
+#[must_use]
+pub fn figures(text: impl Into<String>, kind: Type, colour: Color32) -> RichText {
+    RichText::new(text)
+        .font(kind.mono())
+        .line_height(Some(kind.line))
+        .color(colour)
+}
+
+/// A hairline across the available width.
+pub fn rule(ui: &mut Ui) {
+    let width = ui.available_width();
+    let (rect, _) = ui.allocate_exact_size(egui::vec2(width, 1.0), egui::Sense::hover());
+    ui.painter()
+        .hline(rect.x_range(), rect.center().y, Stroke::new(1.0, Palette::of(ui).line));
+}
+
+/// A box whose fill fades from `from` at the left to `to` at the right.
+pub fn fade_h(painter: &Painter, rect: Rect, from: Color32, to: Color32) {
+    let mut mesh = egui::Mesh::default();
+    mesh.colored_vertex(rect.left_top(), from);
+    mesh.colored_vertex(rect.right_top(), to);
+    mesh.colored_vertex(rect.left_bottom(), from);
+    mesh.colored_vertex(rect.right_bottom(), to);
+    mesh.add_triangle(0, 1, 2);
+    mesh.add_triangle(2, 1, 3);
+    painter.add(mesh);
+}
+
+/// `colour` laid over `ground` at the share `alpha`, as an opaque colour.
+#[must_use]
+pub fn over(ground: Color32, colour: Color32, alpha: f32) -> Color32 {
+    ground.lerp_to_gamma(colour, alpha)
+}
+
+/// A tag: a small filled box with words, anchored by one of its sides.
+pub fn tag(painter: &Painter, anchor: Pos2, align: Align2, words: &str, style: TagStyle) -> Rect {
+    let galley = painter.layout_no_wrap(words.to_owned(), theme::CAPTION.semibold(), style.text);
+    let size = galley.size() + egui::vec2(style.padding * 2.0, 8.0);
+    let rect = align.anchor_size(anchor, size);
+    let radius = egui::CornerRadius::same(theme::RADIUS_TAG);
+    painter.rect(rect, radius, style.fill, style.outline, StrokeKind::Inside);
+    let at = rect.center() - galley.size() * 0.5;
+    painter.galley(at, galley, Color32::PLACEHOLDER);
+    rect
+}
+
+/// The colours of a [`tag`].
+#[derive(Clone, Copy, Debug)]
+pub struct TagStyle {
+    pub fill: Color32,
+    pub outline: Stroke,
+    pub text: Color32,
+    pub padding: f32,
+}

@@ -1,0 +1,37 @@
+//! A switch with words beside it.
+
+use eframe::egui::{self, CornerRadius, Response, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2};
+
+use super::paint;
+use crate::theme::{self, Palette};
+
+/// Shows the switch after its words and flips `on` when it is used.
+pub fn toggle(ui: &mut Ui, on: &mut bool, words: &str) -> Response {
+    let palette = Palette::of(ui);
+    let galley = paint::line_of_text(ui, words, theme::BODY.regular(), palette.text2);
+    let track = vec2(34.0, 18.0);
+    let size = vec2(galley.size().x + 8.0 + track.x, theme::CONTROL);
+    let (rect, mut response) = ui.allocate_exact_size(size, Sense::click());
+    if response.clicked() {
+        *on = !*on;
+        response.mark_changed();
+    }
+    let enabled = ui.is_enabled();
+    response.widget_info(|| WidgetInfo::selected(Role::Switch, enabled, *on, words));
+    if ui.is_rect_visible(rect) {
+        let painter = ui.painter();
+        paint::place(painter, rect.left_center(), egui::Align2::LEFT_CENTER, galley);
+        let body = egui::Rect::from_min_size(pos2(rect.right() - track.x, rect.center().y - track.y / 2.0), track);
+        let radius = CornerRadius::same(9);
+        let (fill, outline, knob) = match (enabled, *on) {
+            (true, true) => (palette.text, palette.text, palette.window),
+            (true, false) => (palette.panel, palette.stroke, palette.stroke),
+            (false, _) => (palette.panel, palette.line, palette.line),
+        };
+        painter.rect(body, radius, fill, Stroke::new(1.5, outline), StrokeKind::Inside);
+        let x = if *on { body.right() - 9.0 } else { body.left() + 9.0 };
+        painter.circle_filled(pos2(x, body.center().y), if *on { 6.0 } else { 5.0 }, knob);
+        paint::focus_ring(ui, &response, body, 9);
+    }
+    response
+}
