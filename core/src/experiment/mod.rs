@@ -1,1 +1,10 @@
-//! Experiments: plan, runner, record, journal, export. It knows the client and the measures, and no user interface.
+//! Experiments that can be trusted: what is to be asked, what was asked and answered, and the file that keeps it. It knows modules
+//! only through the client, and no window.
+
+pub mod journal;
+pub mod plan;
+pub mod record;
+
+pub use journal::{Condition, Ending, Entry, Experiment, History, Journal, JournalError, Past};
+pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Settings, Sweep, Values};
+pub use record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdentity, Record};

@@ -1,0 +1,458 @@
+//! The append-only file of everything that was run: one line for each finished case, on disk before the case is shown as finished.
+//! It knows lines and their checksums, not how cases are run.
+//!
+//! ```text
+//! 1c2f09ab 512 {"case":{...}}\n      CRC-32 (as zlib's) and length of the JSON in bytes, then the JSON, which has no line break
+//! ```
+//! A process killed at any moment leaves at most one torn line at the end; the next opening cuts it off. A damaged line further
+//! up is left where it is and passed over. Nothing is ever rewritten: renaming and deleting are lines too.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::Plan;
+use super::record::{ModuleIdentity, Record};
+
+/// Version of the lines.
+pub const JOURNAL_VERSION: u32 = 1;
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// An experiment began.
+    Started(Box<Experiment>),
+    /// A case finished.
+    Case(Box<Record>),
+    /// An experiment came to its end, or was ended.
+    Ended {
+        experiment: String,
+        how: Ending,
+        at_unix: f64,
+    },
+    /// An experiment or a case got another name.
+    Renamed { id: String, name: String },
+    /// An experiment or a case is no longer shown.
+    Deleted { id: String },
+    /// It is shown again.
+    Restored { id: String },
+}
+
+/// An experiment's first line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Experiment {
+    /// [`JOURNAL_VERSION`].
+    pub version: u32,
+    /// Unique over all experiments.
+    pub id: String,
+    pub name: String,
+    pub started_unix: f64,
+    pub plan: Plan,
+    pub module: ModuleIdentity,
+}
+
+/// How an experiment ended. One without an ending can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// All cases were run.
+    Complete,
+    /// A person cancelled it.
+    Cancelled,
+}
+
+/// What opening a journal found besides good lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// Bytes of a torn last line that were cut off.
+    pub torn_bytes: u64,
+    /// Damaged lines before good ones; they stay in the file.
+    pub damaged: usize,
+    /// Good lines of a kind that this version does not know; they stay in the file.
+    pub unknown: usize,
+}
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("cannot open the history {path}: {source}. Check the folder's rights and that the disk is there.")]
+    Open { path: PathBuf, source: std::io::Error },
+    #[error("the history {path} is in use by another window of this program. Close that one, or choose another file.")]
+    InUse { path: PathBuf },
+    #[error(
+        "{path} is not a history file: its first line is not one of ours. Choose another file; this one was left as it is."
+    )]
+    NotOne { path: PathBuf },
+    #[error(
+        "cannot save to the history {path}: {source}. Free some space; the case is still in the window and can be exported."
+    )]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error("a case cannot be written as JSON: {source}. This is a fault of the program; please report it.")]
+    Serialise { source: serde_json::Error },
+}
+
+/// A journal opened for appending. While it is open, no other process can open it.
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+    path: PathBuf,
+    /// Where the next line goes: behind the last good one.
+    end: u64,
+}
+
+impl Journal {
+    /// Opens or makes the journal at `path` and reads all of it.
+    ///
+    /// # Errors
+    /// [`JournalError::Open`], [`JournalError::InUse`]; [`JournalError::NotOne`] for a file that begins with something else, which
+    /// is left untouched.
+    pub fn open(path: &Path) -> Result<(Self, Vec<Entry>, Condition), JournalError> {
+        let failed = |source| JournalError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        let is_new = !path.exists();
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => JournalError::InUse { path: path.to_owned() },
+            TryLockError::Error(source) => failed(source),
+        })?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(failed)?;
+        let found = scan(&bytes);
+        if found.entries.is_empty() && found.condition.unknown == 0 && !bytes.is_empty() && !could_be_torn_start(&bytes)
+        {
+            return Err(JournalError::NotOne { path: path.to_owned() });
+        }
+        if found.end < bytes.len() as u64 {
+            file.set_len(found.end).and_then(|()| file.sync_all()).map_err(failed)?;
+        }
+        if is_new {
+            sync_folder(path).map_err(failed)?;
+        }
+        let journal = Self {
+            file,
+            path: path.to_owned(),
+            end: found.end,
+        };
+        Ok((journal, found.entries, found.condition))
+    }
+
+    /// Reads a journal without locking or mending it, for looking at one that is in use.
+    ///
+    /// # Errors
+    /// [`JournalError::Open`], [`JournalError::NotOne`].
+    pub fn read(path: &Path) -> Result<(Vec<Entry>, Condition), JournalError> {
+        let bytes = std::fs::read(path).map_err(|source| JournalError::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        let found = scan(&bytes);
+        if found.entries.is_empty() && found.condition.unknown == 0 && !bytes.is_empty() && !could_be_torn_start(&bytes)
+        {
+            return Err(JournalError::NotOne { path: path.to_owned() });
+        }
+        Ok((found.entries, found.condition))
+    }
+
+    /// Where the journal is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends one line and returns when it is on disk. After an error the file is as it was before.
+    ///
+    /// # Errors
+    /// [`JournalError::Write`], [`JournalError::Serialise`].
+    pub fn append(&mut self, entry: &Entry) -> Result<(), JournalError> {
+        let json = serde_json::to_vec(entry).map_err(|source| JournalError::Serialise { source })?;
+        let mut line = format!("{:08x} {} ", crc32(&json), json.len()).into_bytes();
+        line.extend_from_slice(&json);
+        line.push(b'\n');
+        let written = self
+            .file
+            .seek(SeekFrom::Start(self.end))
+            .and_then(|_| self.file.write_all(&line))
+            .and_then(|()| self.file.sync_data());
+        match written {
+            Ok(()) => {
+                self.end += line.len() as u64;
+                Ok(())
+            }
+            Err(source) => {
+                // Half a line (a full disk) must not stand before the next one; if this fails too, opening cuts it off.
+                let _ = self.file.set_len(self.end);
+                Err(JournalError::Write {
+                    path: self.path.clone(),
+                    source,
+                })
+            }
+        }
+    }
+}
+
+/// Makes the file's name durable, not only its content.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    if cfg!(windows) {
+        return Ok(());
+    }
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => File::open(".")?.sync_all(),
+    }
+}
+
+struct Found {
+    entries: Vec<Entry>,
+    condition: Condition,
+    /// Behind the last good line.
+    end: u64,
+}
+
+fn scan(bytes: &[u8]) -> Found {
+    let mut found = Found {
+        entries: Vec::new(),
+        condition: Condition::default(),
+        end: 0,
+    };
+    let mut bad = 0;
+    let mut at = 0;
+    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+        at += line.len();
+        match content(line) {
+            None => bad += 1,
+            Some(json) => {
+                // Only lines before a good one are damage in the middle; those after the last good one are torn.
+                found.condition.damaged += bad;
+                bad = 0;
+                found.end = at as u64;
+                match serde_json::from_slice(json) {
+                    Ok(entry) => found.entries.push(entry),
+                    Err(_) => found.condition.unknown += 1,
+                }
+            }
+        }
+    }
+    found.condition.torn_bytes = bytes.len() as u64 - found.end;
+    found
+}
+
+/// The JSON of a complete line whose length and checksum are right.
+fn content(line: &[u8]) -> Option<&[u8]> {
+    let line = line.strip_suffix(b"\n")?;
+    let (crc, rest) = line.split_at_checked(8)?;
+    let rest = rest.strip_prefix(b" ")?;
+    let space = rest.iter().position(|&byte| byte == b' ')?;
+    let (len, json) = (rest.get(..space)?, rest.get(space + 1..)?);
+    let len: usize = std::str::from_utf8(len).ok()?.parse().ok()?;
+    let crc = u32::from_str_radix(std::str::from_utf8(crc).ok()?, 16).ok()?;
+    (json.len() == len && crc32(json) == crc).then_some(json)
+}
+
+/// Whether bytes without any good line may be a first line that was cut: a file of somebody else's must never be truncated.
+fn could_be_torn_start(bytes: &[u8]) -> bool {
+    // Some file systems leave zeros where data had been promised.
+    let bytes = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+    let (crc, rest) = bytes.split_at(bytes.len().min(8));
+    let digits = rest
+        .get(1..)
+        .unwrap_or_default()
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    let json = rest.get(1 + digits..).unwrap_or_default();
+    crc.iter()
+        .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte))
+        && rest.first().is_none_or(|&byte| byte == b' ')
+        && (json.is_empty() || (digits > 0 && (json == b" " || json.starts_with(b" {"))))
+        && !bytes.contains(&b'\n')
+}
+
+/// CRC-32 as in zlib, gzip and PNG (reflected 0xEDB88320).
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc: u32, &byte| {
+        (crc >> 8) ^ CRC_TABLE[((crc ^ u32::from(byte)) & 0xFF) as usize]
+    })
+}
+
+const CRC_TABLE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut i = 0;
+    while i < 256 {
+        let mut crc = i as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 1 == 1 {
+                (crc >> 1) ^ 0xEDB8_8320
+            } else {
+                crc >> 1
+            };
+            bit += 1;
+        }
+        table[i] = crc;
+        i += 1;
+    }
+    table
+};
+
+/// The journal as a person sees it: experiments with their cases, under their latest names, without what was deleted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// In the order in which they began.
+    pub experiments: Vec<Past>,
+    deleted: HashSet<String>,
+}
+
+/// One experiment of the past.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Past {
+    pub experiment: Experiment,
+    /// In the order in which they finished. Deleted ones are still here; see [`History::is_deleted`].
+    pub records: Vec<Record>,
+    /// `None`: it was interrupted, or still runs.
+    pub ending: Option<Ending>,
+}
+
+impl History {
+    /// Puts the lines of a journal together.
+    pub fn of(entries: impl IntoIterator<Item = Entry>) -> Self {
+        let mut out = Self::default();
+        let mut places = std::collections::HashMap::new();
+        for entry in entries {
+            out.add_at(entry, &mut places);
+        }
+        out
+    }
+
+    /// Takes in one more line, as it is appended to the journal.
+    pub fn add(&mut self, entry: Entry) {
+        let mut places: std::collections::HashMap<String, usize> = self
+            .experiments
+            .iter()
+            .enumerate()
+            .map(|(i, past)| (past.experiment.id.clone(), i))
+            .collect();
+        self.add_at(entry, &mut places);
+    }
+
+    fn add_at(&mut self, entry: Entry, places: &mut std::collections::HashMap<String, usize>) {
+        match entry {
+            Entry::Started(experiment) => {
+                places.insert(experiment.id.clone(), self.experiments.len());
+                self.experiments.push(Past {
+                    experiment: *experiment,
+                    records: Vec::new(),
+                    ending: None,
+                });
+            }
+            Entry::Case(record) => {
+                if let Some(past) = places
+                    .get(&record.experiment)
+                    .and_then(|&i| self.experiments.get_mut(i))
+                {
+                    // Running on after an ending (a failed case again) opens it until the next ending.
+                    past.records.push(*record);
+                }
+            }
+            Entry::Ended { experiment, how, .. } => {
+                if let Some(past) = places.get(&experiment).and_then(|&i| self.experiments.get_mut(i)) {
+                    past.ending = Some(how);
+                }
+            }
+            Entry::Renamed { id, name } => {
+                for past in &mut self.experiments {
+                    if past.experiment.id == id {
+                        past.experiment.name.clone_from(&name);
+                    }
+                    for record in past.records.iter_mut().filter(|record| record.id == id) {
+                        record.case.name.clone_from(&name);
+                    }
+                }
+            }
+            Entry::Deleted { id } => {
+                self.deleted.insert(id);
+            }
+            Entry::Restored { id } => {
+                self.deleted.remove(&id);
+            }
+        }
+    }
+
+    /// True if the experiment or case with this id was deleted and not restored.
+    pub fn is_deleted(&self, id: &str) -> bool {
+        self.deleted.contains(id)
+    }
+
+    /// Experiments that were not deleted, latest first.
+    pub fn shown(&self) -> impl Iterator<Item = &Past> {
+        self.experiments
+            .iter()
+            .rev()
+            .filter(|past| !self.is_deleted(&past.experiment.id))
+    }
+
+    /// Cases of an experiment that were not deleted.
+    pub fn cases<'h>(&'h self, past: &'h Past) -> impl Iterator<Item = &'h Record> {
+        past.records.iter().filter(|record| !self.is_deleted(&record.id))
+    }
+
+    /// Finds an experiment.
+    pub fn experiment(&self, id: &str) -> Option<&Past> {
+        self.experiments.iter().find(|past| past.experiment.id == id)
+    }
+
+    /// Shown cases in whose name, prompt, recipe, model or text all words of `query` occur (in any letter case), latest first.
+    pub fn search<'h>(&'h self, query: &str) -> Vec<(&'h Past, &'h Record)> {
+        let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
+        let fits = |past: &Past, record: &Record| {
+            words.iter().all(|word| {
+                let has = |text: &str| text.to_lowercase().contains(word.as_str());
+                has(&record.case.name)
+                    || has(&past.experiment.name)
+                    || has(&record.prompt.user)
+                    || has(&record.prompt.system)
+                    || has(&record.module.model)
+                    || has(&record.recipe_words())
+                    || has(record.text().or(record.error()).unwrap_or_default())
+            })
+        };
+        let mut out = Vec::new();
+        for past in self.shown() {
+            out.extend(
+                self.cases(past)
+                    .filter(|record| fits(past, record))
+                    .map(|record| (past, record)),
+            );
+        }
+        out.sort_by(|(_, a), (_, b)| b.started_unix.total_cmp(&a.started_unix));
+        out
+    }
+}
+
+impl Past {
+    /// Indices of the plan's cases that need not be run again.
+    pub fn finished(&self) -> HashSet<usize> {
+        self.records.iter().map(|record| record.case.index).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_the_one_of_zlib() {
+        assert_eq!(crc32(b""), 0);
+        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+    }
+}

@@ -1,0 +1,338 @@
+//! What was asked, sent and answered, by whom: everything needed to repeat a case and to believe it. It knows no file and no module
+//! at work.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::plan::{Case, Prompt, Settings};
+use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, SoftPrefix};
+use crate::protocol::extension::{FinishReason, SoftPrefixEcho, Usage};
+
+/// Version of the serialised record.
+pub const RECORD_VERSION: u32 = 1;
+
+/// One finished case, whether it succeeded or failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`RECORD_VERSION`].
+    pub version: u32,
+    /// Unique over all experiments.
+    pub id: String,
+    /// The experiment's id.
+    pub experiment: String,
+    pub case: Case,
+    /// The prompt in full: a record stands for itself.
+    pub prompt: Prompt,
+    pub settings: Settings,
+    pub module: ModuleIdentity,
+    /// `None` for a baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<PrefixIdentity>,
+    /// Seconds since 1970 at which the case was sent.
+    pub started_unix: f64,
+    /// Tries until this outcome; 2 where the module died and the case was repeated.
+    #[serde(default = "one")]
+    pub attempts: u32,
+    pub outcome: Outcome,
+    /// Program and version that wrote this.
+    pub written_by: String,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Who answered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModuleIdentity {
+    /// `host:port`, or `embedded`.
+    pub address: String,
+    /// Name of the model's card.
+    pub model: String,
+    /// The card as the module listed it; null where it was not asked.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub card: Value,
+    pub hidden_size: usize,
+    /// Name and version of the unit, where it says (`softprefix-unit 0.1.0`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// What the unit computes on, where it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// SHA-256 of the model file, where the unit says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_sha256: Option<String>,
+    /// What `sys.version` answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// How the prompt becomes a chat, in a few words, where that is known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub template: String,
+    /// The vocabulary's median L2 norm, by which token norms are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub median_norm: Option<f64>,
+}
+
+/// The prefix that was sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PrefixIdentity {
+    pub recipe: PrefixRecipe,
+    /// P.
+    pub len: usize,
+    /// H.
+    pub hidden_size: usize,
+    /// Of the bf16 bytes.
+    pub sha256: String,
+    /// Smallest, median and largest L2 norm of the rows.
+    pub row_norms: [f64; 3],
+    /// The median row norm in token norms, where the vocabulary is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_norms: Option<f64>,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Done(Answer),
+    Failed(Failure),
+}
+
+/// A complete output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    pub text: String,
+    /// Token ids, where the unit gave them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Vec<u32>>,
+    pub finish_reason: FinishReason,
+    /// What the unit put in front; `None` for a baseline, and where a unit does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo: Option<SoftPrefixEcho>,
+    /// The unit's own figures, without the tokens (they stand above).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// Seconds to the first piece of text, where the output streamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttft_sec: Option<f64>,
+    pub elapsed_sec: f64,
+}
+
+/// An inference that gave no complete output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The whole sentence that was shown.
+    pub error: String,
+    /// What had come until then.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub partial_text: String,
+    pub elapsed_sec: f64,
+}
+
+/// Whether the unit is known to have used the prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Applied {
+    /// There was none to apply.
+    NoPrefix,
+    /// The unit named the very prefix that was sent.
+    Proven,
+    /// The unit named another prefix than the one sent.
+    Contradicted,
+    /// The unit said nothing, as stock units do.
+    Unknown,
+}
+
+impl PrefixIdentity {
+    /// What identifies `prefix`, made by `recipe`.
+    pub fn of(recipe: &PrefixRecipe, prefix: &SoftPrefix, median_norm: Option<f64>) -> Self {
+        let mut norms: Vec<f64> = prefix.row_norms().into_iter().map(f64::from).collect();
+        norms.sort_by(f64::total_cmp);
+        let at = |i: usize| norms.get(i).copied().unwrap_or(0.0);
+        let (low, high) = (at(norms.len().saturating_sub(1) / 2), at(norms.len() / 2));
+        let median = (low + high) / 2.0;
+        Self {
+            recipe: recipe.clone(),
+            len: prefix.len(),
+            hidden_size: prefix.hidden_size(),
+            sha256: prefix.sha256(),
+            row_norms: [at(0), median, at(norms.len().saturating_sub(1))],
+            token_norms: median_norm.filter(|norm| *norm > 0.0).map(|norm| median / norm),
+        }
+    }
+
+    /// The raw value, where the magnitude was given as one.
+    pub fn raw(&self) -> Option<f64> {
+        match self.recipe.magnitude {
+            Magnitude::Raw(value) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+impl Record {
+    /// The output's text; `None` where the case failed.
+    pub fn text(&self) -> Option<&str> {
+        self.answer().map(|answer| answer.text.as_str())
+    }
+
+    /// The complete output; `None` where the case failed.
+    pub fn answer(&self) -> Option<&Answer> {
+        match &self.outcome {
+            Outcome::Done(answer) => Some(answer),
+            Outcome::Failed(_) => None,
+        }
+    }
+
+    /// The error's sentence; `None` where the case succeeded.
+    pub fn error(&self) -> Option<&str> {
+        match &self.outcome {
+            Outcome::Done(_) => None,
+            Outcome::Failed(failure) => Some(&failure.error),
+        }
+    }
+
+    /// Token ids of the output, where the unit gave them.
+    pub fn tokens(&self) -> Option<&[u32]> {
+        self.answer().and_then(|answer| answer.tokens.as_deref())
+    }
+
+    /// True if no prefix was sent.
+    pub fn is_baseline(&self) -> bool {
+        self.prefix.is_none() && self.case.recipe.is_none()
+    }
+
+    /// Whether the unit is known to have used the prefix.
+    pub fn applied(&self) -> Applied {
+        let (Some(prefix), Some(answer)) = (&self.prefix, self.answer()) else {
+            return if self.is_baseline() {
+                Applied::NoPrefix
+            } else {
+                Applied::Unknown
+            };
+        };
+        match &answer.echo {
+            None => Applied::Unknown,
+            Some(echo) if echo.sha256 == prefix.sha256 && echo.len == prefix.len => Applied::Proven,
+            Some(_) => Applied::Contradicted,
+        }
+    }
+
+    /// The magnitude in token norms: as it was asked for, else as it was measured.
+    pub fn token_norms(&self) -> Option<f64> {
+        let prefix = self.prefix.as_ref()?;
+        match prefix.recipe.magnitude {
+            Magnitude::TokenNorms(value) => Some(value),
+            _ => prefix.token_norms,
+        }
+    }
+
+    /// Seconds that the case took, whether it succeeded or not.
+    pub fn elapsed_sec(&self) -> f64 {
+        match &self.outcome {
+            Outcome::Done(answer) => answer.elapsed_sec,
+            Outcome::Failed(failure) => failure.elapsed_sec,
+        }
+    }
+
+    /// Output tokens a second over the whole case, where the unit counted them.
+    pub fn tokens_per_sec(&self) -> Option<f64> {
+        let answer = self.answer()?;
+        let count = answer
+            .tokens
+            .as_ref()
+            .map(Vec::len)
+            .or(answer.usage.as_ref().map(|usage| usage.completion_tokens))?;
+        (answer.elapsed_sec > 0.0).then(|| count as f64 / answer.elapsed_sec)
+    }
+
+    /// The differences between what was asked in `self` and in `other`, in words: `magnitude 0.01 → 0.1 (raw)`. Empty if both
+    /// asked the same.
+    pub fn changes_from(&self, other: &Record) -> Vec<String> {
+        let mut out = Vec::new();
+        let mut changed = |what: &str, before: String, after: String| {
+            if before != after {
+                out.push(format!("{what} {before} → {after}"));
+            }
+        };
+        let quoted = |text: &str| format!("{:?}", text.chars().take(40).collect::<String>());
+        changed("module", other.module.address.clone(), self.module.address.clone());
+        changed("model", other.module.model.clone(), self.module.model.clone());
+        changed(
+            "system prompt",
+            quoted(&other.prompt.system),
+            quoted(&self.prompt.system),
+        );
+        changed("prompt", quoted(&other.prompt.user), quoted(&self.prompt.user));
+        let recipe = |record: &Record| record.prefix.as_ref().map(|prefix| prefix.recipe.clone());
+        match (recipe(other), recipe(self)) {
+            (Some(before), Some(after)) => {
+                changed("kind", kind_words(&before.kind), kind_words(&after.kind));
+                changed("P", before.len.to_string(), after.len.to_string());
+                changed(
+                    "magnitude",
+                    magnitude_words(before.magnitude),
+                    magnitude_words(after.magnitude),
+                );
+                changed(
+                    "rounding",
+                    format!("{:?}", before.rounding),
+                    format!("{:?}", after.rounding),
+                );
+            }
+            (before, after) => changed("prefix", recipe_words(before.as_ref()), recipe_words(after.as_ref())),
+        }
+        let limit = |value: Option<usize>| value.map_or("the card's".to_owned(), |n| n.to_string());
+        changed(
+            "output tokens",
+            limit(other.settings.max_new_tokens),
+            limit(self.settings.max_new_tokens),
+        );
+        let len = |settings: &Settings| limit(settings.max_token_len.map(|n| n as usize));
+        changed("positions", len(&other.settings), len(&self.settings));
+        let sampling = |settings: &Settings| Value::Object(settings.other.clone()).to_string();
+        changed("sampling", sampling(&other.settings), sampling(&self.settings));
+        out
+    }
+
+    /// The recipe in words: `constant, P 4, 0.01 raw`; `no prefix` for a baseline.
+    pub fn recipe_words(&self) -> String {
+        recipe_words(
+            self.prefix
+                .as_ref()
+                .map(|prefix| &prefix.recipe)
+                .or(self.case.recipe.as_ref()),
+        )
+    }
+}
+
+fn recipe_words(recipe: Option<&PrefixRecipe>) -> String {
+    match recipe {
+        None => "no prefix".to_owned(),
+        Some(recipe) => {
+            format!(
+                "{}, P {}, {}",
+                kind_words(&recipe.kind),
+                recipe.len,
+                magnitude_words(recipe.magnitude)
+            )
+        }
+    }
+}
+
+fn kind_words(kind: &PrefixKind) -> String {
+    match kind {
+        PrefixKind::RandomUniform { seed, .. } | PrefixKind::RandomNormal { seed, .. } => {
+            format!("{} (seed {seed})", kind.name())
+        }
+        PrefixKind::Words { text } => format!("words {text:?}"),
+        _ => kind.name().to_owned(),
+    }
+}
+
+fn magnitude_words(magnitude: Magnitude) -> String {
+    match magnitude {
+        Magnitude::Raw(value) => format!("{value} raw"),
+        Magnitude::TokenNorms(value) => format!("{value} x token norm"),
+        Magnitude::Unscaled => "as it is".to_owned(),
+    }
+}
