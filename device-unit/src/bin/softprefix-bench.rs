@@ -35,25 +35,40 @@ enum What {
 
 fn main() {
     match Arguments::parse().what {
-        What::Kernels { threads, outputs, inputs, count } => kernels(threads, outputs, inputs, count),
+        What::Kernels {
+            threads,
+            outputs,
+            inputs,
+            count,
+        } => kernels(threads, outputs, inputs, count),
     }
 }
 
 fn threads_or_all(threads: usize) -> usize {
-    if threads > 0 { threads } else { std::thread::available_parallelism().map_or(1, Into::into) }
+    if threads > 0 {
+        threads
+    } else {
+        std::thread::available_parallelism().map_or(1, Into::into)
+    }
 }
 
 fn kernels(threads: usize, outputs: usize, inputs: usize, count: usize) {
     let threads = threads_or_all(threads);
     let pool = Pool::new(threads);
-    println!("{threads} threads; reading memory: {:.1} GB/s", read_bandwidth(&pool) / 1e9);
+    println!(
+        "{threads} threads; reading memory: {:.1} GB/s",
+        read_bandwidth(&pool) / 1e9
+    );
     let matrices: Vec<PackedMatrix> = (0..count)
         .map(|number| {
             PackedMatrix::pack_q8(
                 outputs,
                 inputs,
                 |output, bytes, scales| {
-                    bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = (output * 7 + i * 13 + number) as u8 as i8);
+                    bytes
+                        .iter_mut()
+                        .enumerate()
+                        .for_each(|(i, byte)| *byte = (output * 7 + i * 13 + number) as u8 as i8);
                     scales.fill(f16::from_f32(0.01));
                 },
                 &pool,
@@ -62,8 +77,14 @@ fn kernels(threads: usize, outputs: usize, inputs: usize, count: usize) {
         .collect();
     let bytes: usize = matrices.iter().map(PackedMatrix::bytes).sum();
     println!("{count} matrices of {outputs} x {inputs}: {} MB", bytes / 1_000_000);
-    println!("{:<14}{:>6}{:>12}{:>12}{:>14}", "tier", "rows", "us/matrix", "GB/s", "G products/s");
-    for tier in Tier::ALL.into_iter().filter(|tier| tier.is_supported() && *tier != Tier::Scalar) {
+    println!(
+        "{:<14}{:>6}{:>12}{:>12}{:>14}",
+        "tier", "rows", "us/matrix", "GB/s", "G products/s"
+    );
+    for tier in Tier::ALL
+        .into_iter()
+        .filter(|tier| tier.is_supported() && *tier != Tier::Scalar)
+    {
         for rows in [1, 2, 4, 8, 11, 12, 40, 128] {
             let values: Vec<f32> = (0..rows * inputs).map(|i| (i % 97) as f32 - 48.0).collect();
             let mut x = QuantRows::new();

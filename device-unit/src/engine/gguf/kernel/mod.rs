@@ -30,6 +30,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 mod rows;
 mod scalar;
@@ -143,6 +145,10 @@ fn tile_of(tier: Tier) -> (Tile, usize) {
         Tier::AvxVnni => (avx2::vnni_tile, avx2::MAX_VNNI_TILE),
         #[cfg(target_arch = "x86_64")]
         Tier::Avx2 => (avx2::tile, avx2::MAX_TILE),
+        #[cfg(target_arch = "aarch64")]
+        Tier::NeonDot => (neon::dot_tile, neon::MAX_DOT_TILE),
+        #[cfg(target_arch = "aarch64")]
+        Tier::Neon => (neon::tile, neon::MAX_TILE),
         _ => (scalar::tile, MAX_TILE),
     }
 }

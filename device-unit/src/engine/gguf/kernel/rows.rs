@@ -89,12 +89,10 @@ impl QuantRows {
     }
 
     /// All bytes, scales, offsets and words in their order in memory, for the tiers.
-    #[cfg(target_arch = "x86_64")]
     pub(super) fn bytes(&self) -> &[i8] {
         &self.bytes
     }
 
-    #[cfg(target_arch = "x86_64")]
     pub(super) fn scales(&self) -> &[f32] {
         &self.scales
     }

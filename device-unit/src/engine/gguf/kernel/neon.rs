@@ -1,0 +1,230 @@
+//! aarch64, with the dot product of bytes and without: a panel's 16 outputs are the lanes of four registers.
+//!
+//! Without the dot product, bytes are multiplied to words of 16 bits, two products are added there (at most
+//! 2 * 128 * 127 = 32,512: they fit), and pairs of words go to sums of 32 bits; a block's two sums of each output are added
+//! at its end.
+//!
+//! Two instructions are written as assembly because the language's own names for them are not settled: `sdot`, and
+//! `fcvtl`, which widens four numbers of 16 bits and is on every aarch64.
+
+#![allow(unsafe_code)]
+
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+use half::f16;
+
+use super::pack::{BLOCK_BYTES, Panel};
+use super::{BLOCK, PANEL, QuantRows};
+
+/// Most rows of a tile with the dot product: four sums for each, of 32 registers; the totals are touched once a block and
+/// may live in memory.
+pub(super) const MAX_DOT_TILE: usize = 4;
+/// The same without: eight sums for each row.
+pub(super) const MAX_TILE: usize = 2;
+
+/// Registers of a panel's outputs.
+const QUADS: usize = PANEL / 4;
+
+/// See `Tile`.
+///
+/// # Safety
+/// As `Tile`; the processor has NEON and its dot product.
+#[target_feature(enable = "neon,dotprod")]
+pub(super) unsafe fn dot_tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+    // SAFETY: what the caller promises is what `dot_rows` asks for; each arm has the tile's own length.
+    unsafe {
+        match tile.len() {
+            1 => dot_rows::<1>(panel, x, first_row, tile),
+            2 => dot_rows::<2>(panel, x, first_row, tile),
+            3 => dot_rows::<3>(panel, x, first_row, tile),
+            _ => dot_rows::<4>(panel, x, first_row, tile),
+        }
+    }
+}
+
+/// See `Tile`.
+///
+/// # Safety
+/// As `Tile`; the processor has NEON.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+    // SAFETY: as in `dot_tile`.
+    unsafe {
+        match tile.len() {
+            1 => rows::<1>(panel, x, first_row, tile),
+            _ => rows::<2>(panel, x, first_row, tile),
+        }
+    }
+}
+
+/// # Safety
+/// The instructions exist; the rows `first_row .. first_row + R` exist; the panel has as many blocks as the rows.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn dot_rows<const R: usize>(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+    let blocks = x.blocks();
+    debug_assert!(panel.weights.len() == blocks * BLOCK_BYTES && panel.scales.len() == blocks * PANEL);
+    debug_assert!(first_row + R <= x.len() && tile.len() == R);
+    let mut totals = [[vdupq_n_f32(0.0); QUADS]; R];
+    for block in 0..blocks {
+        // SAFETY: block < blocks, so the panel has BLOCK_BYTES weights and PANEL scales from these places on, and the rows
+        // have R scales and R * BLOCK bytes from theirs on, since first_row + R <= x.len().
+        unsafe {
+            let weights = panel.weights.as_ptr().cast::<i8>().add(block * BLOCK_BYTES);
+            let place = block * x.len() + first_row;
+            let bytes = x.bytes().as_ptr().add(place * BLOCK);
+            let mut sums = [[vdupq_n_s32(0); QUADS]; R];
+            for half in 0..2 {
+                let mut inputs = [vdupq_n_s8(0); R];
+                for (row, inputs) in inputs.iter_mut().enumerate() {
+                    *inputs = vld1q_s8(bytes.add(row * BLOCK + half * 16));
+                }
+                let weights = weights.add(half * 4 * 64);
+                for quad in 0..QUADS {
+                    let weights = weights.add(quad * 16);
+                    let groups = [
+                        vld1q_s8(weights),
+                        vld1q_s8(weights.add(64)),
+                        vld1q_s8(weights.add(128)),
+                        vld1q_s8(weights.add(192)),
+                    ];
+                    for (sums, inputs) in sums.iter_mut().zip(inputs) {
+                        sums[quad] = dot::<0>(sums[quad], groups[0], inputs);
+                        sums[quad] = dot::<1>(sums[quad], groups[1], inputs);
+                        sums[quad] = dot::<2>(sums[quad], groups[2], inputs);
+                        sums[quad] = dot::<3>(sums[quad], groups[3], inputs);
+                    }
+                }
+            }
+            add_block(&panel, x, block, place, &sums, &mut totals);
+        }
+    }
+    store(&totals, tile);
+}
+
+/// # Safety
+/// As [`dot_rows`], without the dot product.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn rows<const R: usize>(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+    let blocks = x.blocks();
+    debug_assert!(panel.weights.len() == blocks * BLOCK_BYTES && panel.scales.len() == blocks * PANEL);
+    debug_assert!(first_row + R <= x.len() && tile.len() == R);
+    let mut totals = [[vdupq_n_f32(0.0); QUADS]; R];
+    for block in 0..blocks {
+        // SAFETY: as in `dot_rows`.
+        unsafe {
+            let weights = panel.weights.as_ptr().cast::<i8>().add(block * BLOCK_BYTES);
+            let place = block * x.len() + first_row;
+            let bytes = x.bytes().as_ptr().add(place * BLOCK);
+            // For each quad of outputs: inputs 0+1 and 2+3 of outputs 0, 1; then of 2, 3.
+            let mut pairs = [[[vdupq_n_s32(0); 2]; QUADS]; R];
+            for two_groups in 0..BLOCK / 8 {
+                let mut inputs = [[vdupq_n_s8(0); 2]; R];
+                for (row, inputs) in inputs.iter_mut().enumerate() {
+                    let fours = bytes.add(row * BLOCK + two_groups * 8).cast::<i32>();
+                    *inputs = [
+                        vreinterpretq_s8_s32(vdupq_n_s32(fours.read_unaligned())),
+                        vreinterpretq_s8_s32(vdupq_n_s32(fours.add(1).read_unaligned())),
+                    ];
+                }
+                for quad in 0..QUADS {
+                    let weights = weights.add(two_groups * 128 + quad * 16);
+                    let first = vld1q_s8(weights);
+                    let second = vld1q_s8(weights.add(64));
+                    for (pairs, inputs) in pairs.iter_mut().zip(inputs) {
+                        let low = vmull_s8(vget_low_s8(first), vget_low_s8(inputs[0]));
+                        let low = vmlal_s8(low, vget_low_s8(second), vget_low_s8(inputs[1]));
+                        let high = vmull_high_s8(first, inputs[0]);
+                        let high = vmlal_high_s8(high, second, inputs[1]);
+                        pairs[quad][0] = vpadalq_s16(pairs[quad][0], low);
+                        pairs[quad][1] = vpadalq_s16(pairs[quad][1], high);
+                    }
+                }
+            }
+            let mut sums = [[vdupq_n_s32(0); QUADS]; R];
+            for (sums, pairs) in sums.iter_mut().zip(pairs) {
+                for (sum, pair) in sums.iter_mut().zip(pairs) {
+                    *sum = vpaddq_s32(pair[0], pair[1]);
+                }
+            }
+            add_block(&panel, x, block, place, &sums, &mut totals);
+        }
+    }
+    store(&totals, tile);
+}
+
+/// Scales a block's sums and adds them to the totals.
+///
+/// # Safety
+/// The panel has the block; the rows have R scales from `place` on.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn add_block<const R: usize>(
+    panel: &Panel<'_>,
+    x: &QuantRows,
+    block: usize,
+    place: usize,
+    sums: &[[int32x4_t; QUADS]; R],
+    totals: &mut [[float32x4_t; QUADS]; R],
+) {
+    // SAFETY: the places are in range by what the caller promises.
+    unsafe {
+        let scales = x.scales().as_ptr().add(place);
+        for quad in 0..QUADS {
+            let weight_scales = widen(panel.scales.as_ptr().add(block * PANEL + quad * 4));
+            for row in 0..R {
+                let scale = vmulq_f32(weight_scales, vdupq_n_f32(*scales.add(row)));
+                totals[row][quad] = vfmaq_f32(totals[row][quad], vcvtq_f32_s32(sums[row][quad]), scale);
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn store<const R: usize>(totals: &[[float32x4_t; QUADS]; R], tile: &mut [[f32; PANEL]]) {
+    for (totals, out) in totals.iter().zip(tile) {
+        for (total, out) in totals.iter().zip(out.as_chunks_mut::<4>().0) {
+            // SAFETY: `out` is four floats.
+            unsafe { vst1q_f32(out.as_mut_ptr(), *total) };
+        }
+    }
+}
+
+/// Adds to each sum the products of four weights and the four inputs in lane `LANE` of `inputs`.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn dot<const LANE: usize>(sums: int32x4_t, weights: int8x16_t, inputs: int8x16_t) -> int32x4_t {
+    let mut sums = sums;
+    // SAFETY: touches these registers only; the instruction exists where this function may be called.
+    unsafe {
+        asm!(
+            "sdot {sums:v}.4s, {weights:v}.16b, {inputs:v}.4b[{lane}]",
+            sums = inout(vreg) sums, weights = in(vreg) weights, inputs = in(vreg) inputs, lane = const LANE,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    sums
+}
+
+/// Four numbers of 16 bits as numbers of 32 bits: exact.
+///
+/// # Safety
+/// Four numbers lie at `halves`.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn widen(halves: *const f16) -> float32x4_t {
+    let wide: float32x4_t;
+    // SAFETY: four numbers are readable there by what the caller promises; the instruction touches registers only.
+    unsafe {
+        let halves = vld1_u16(halves.cast());
+        asm!(
+            "fcvtl {wide:v}.4s, {halves:v}.4h",
+            wide = out(vreg) wide, halves = in(vreg) halves,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    wide
+}
