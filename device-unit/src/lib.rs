@@ -3,9 +3,12 @@
 //! It knows the core, models on disk, engines and transports. It knows nothing of a user interface.
 
 pub mod engine;
+pub mod listen;
 pub mod model;
 pub mod self_test;
+pub mod scheduler;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;
 pub mod tokenizer;
+pub mod unit;

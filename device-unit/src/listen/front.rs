@@ -1,0 +1,207 @@
+//! Which message goes where, and what llm-sys itself answers (PROTOCOL 2 and 2.1). It knows no socket.
+//!
+//! Nothing here runs commands, moves files or restarts the machine for a peer: such actions are refused.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use softprefix_core::protocol::message::{SYS, UNREADABLE_REQUEST_ID, action, object, to_data, unix_seconds};
+use softprefix_core::protocol::{Code, ErrorField, Reply, Request};
+
+use super::intake::Incoming;
+use super::machine;
+use crate::unit::{Peer, Unit};
+
+/// The version of llm-sys whose behaviour this is.
+const VERSION: &str = "v1.6";
+
+/// Actions of llm-sys that give a peer power over the machine.
+const REFUSED: [&str; 8] = [
+    "bashexec",
+    "push",
+    "pull",
+    "update",
+    "upgrade",
+    "rmmode",
+    "reboot",
+    "uartsetup",
+];
+
+/// llm-sys with one unit behind it.
+#[derive(Clone)]
+pub struct Front {
+    unit: Unit,
+}
+
+impl Front {
+    pub fn new(unit: Unit) -> Self {
+        Self { unit }
+    }
+
+    /// Takes what came in on a connection. It waits for nothing; replies go to `peer`.
+    pub fn take(&self, incoming: Incoming, peer: &Peer) {
+        match incoming {
+            Incoming::Message(text) => self.take_text(&text, peer),
+            Incoming::Raw { header, payload } => match raw_message(&header, &payload) {
+                Some(value) => self.take_value(value, peer),
+                None => peer.reply(&unreadable()),
+            },
+            Incoming::Bson => {
+                let mut reply = unreadable();
+                reply.error.message.push_str(": BSON is not understood here; send JSON");
+                peer.reply(&reply);
+            }
+            Incoming::Broken => peer.reply(&unreadable()),
+            Incoming::Unbalanced => peer.sink().send(reset_message("")),
+            Incoming::TooLarge => peer.sink().send(reset_message(
+                ": the message is larger than this module takes (16 MiB), or never ends; the connection is closed",
+            )),
+        }
+    }
+
+    fn take_text(&self, text: &[u8], peer: &Peer) {
+        if let Ok(value) = serde_json::from_slice(text) {
+            return self.take_value(value, peer);
+        }
+        // `\{` is no JSON, but the stock module takes it in a plain inference, and old clients write it.
+        match without_brace_escapes(text).and_then(|text| serde_json::from_slice::<Value>(&text).ok()) {
+            Some(value) if value["action"] == action::INFERENCE => self.take_value(value, peer),
+            Some(value) if is_for_sys(value["work_id"].as_str().unwrap_or_default()) => {
+                peer.sink().send(reset_message(""));
+            }
+            _ => peer.reply(&unreadable()),
+        }
+    }
+
+    fn take_value(&self, value: Value, peer: &Peer) {
+        match serde_json::from_value::<Request>(value) {
+            Ok(request) => self.route(request, peer),
+            Err(_) => peer.reply(&unreadable()),
+        }
+    }
+
+    fn route(&self, request: Request, peer: &Peer) {
+        let unit = request.work_id.split('.').next().unwrap_or_default();
+        if request.action == action::INFERENCE {
+            if self.unit.is_task(&request.work_id) {
+                self.unit.call(request, peer);
+            } else {
+                peer.reply(&Reply::stock_error(request.request_id, request.work_id, Code::PUSH));
+            }
+        } else if is_for_sys(&request.work_id) {
+            self.answer(request, peer);
+        } else if unit == self.unit.name() {
+            self.unit.call(request, peer);
+        } else {
+            peer.reply(&Reply::stock_error(
+                request.request_id,
+                request.work_id,
+                Code::UNIT_CALL,
+            ));
+        }
+    }
+
+    /// The actions of llm-sys itself.
+    fn answer(&self, request: Request, peer: &Peer) {
+        let Request {
+            request_id,
+            work_id,
+            action,
+            object,
+            ..
+        } = request;
+        let data_reply = |object: &str, data: Value| Reply::data(request_id.clone(), work_id.clone(), object, data);
+        let reply = match action.as_str() {
+            action::PING => Reply::ok(request_id, work_id),
+            action::VERSION => data_reply(object::SYS_TEXT, VERSION.into()),
+            action::VERSION2 => data_reply(object::SYS_STREAM, json!([])),
+            action::LSMODE => data_reply(object::LSMODE, self.unit.cards().into()),
+            action::LSTASK => Reply::stock_error(request_id, work_id, Code::NOT_AVAILABLE),
+            action::CMMINFO => data_reply(object::CMMINFO, to_data(&machine::cmminfo())),
+            action::HWINFO => {
+                let peer = peer.clone();
+                tokio::spawn(async move {
+                    // The stock module always says `sys` here, whatever the request said.
+                    peer.reply(&Reply::data(
+                        request_id,
+                        SYS,
+                        object::HWINFO,
+                        to_data(&machine::hwinfo().await),
+                    ));
+                });
+                return;
+            }
+            action::RESET => {
+                // What a restart means to a client: no task is left. The connections stay.
+                self.unit.reset();
+                let mut reply = Reply::ok(request_id, work_id);
+                reply.error.message = "llm server restarting ...".into();
+                reply
+            }
+            action::UNIT_CALL => {
+                let object = object.unwrap_or_default();
+                let data = match object.strip_suffix(".list_action") {
+                    Some(SYS) => json!({"actions": ["list_action"]}),
+                    Some(unit) if unit == self.unit.name() => {
+                        json!({"actions": ["taskinfo", "link", "exit", "work", "pause", "setup", "unlink", "list_action"]})
+                    }
+                    _ => json!(""),
+                };
+                data_reply(&object, data)
+            }
+            refused if REFUSED.contains(&refused) => {
+                let stock = Code::ACTION.stock_message().unwrap_or_default();
+                let message = format!("{stock}: {refused} is not offered by this module");
+                Reply::error(request_id, work_id, ErrorField::new(Code::ACTION, message))
+            }
+            _ => Reply::stock_error(request_id, work_id, Code::ACTION),
+        };
+        peer.reply(&reply);
+    }
+}
+
+fn is_for_sys(work_id: &str) -> bool {
+    matches!(work_id.split('.').next(), Some(SYS)) || work_id.is_empty()
+}
+
+/// The reply to what cannot be read.
+fn unreadable() -> Reply {
+    Reply::stock_error(UNREADABLE_REQUEST_ID, SYS, Code::JSON)
+}
+
+/// What llm-sys writes when it has lost track: its own form, with blanks and without a line end (PROTOCOL 1.6).
+fn reset_message(detail: &str) -> Vec<u8> {
+    let created = unix_seconds();
+    format!(
+        "{{\"request_id\": \"{UNREADABLE_REQUEST_ID}\",\"work_id\": \"{SYS}\",\"created\": {created},\"error\":{{\"code\":-1, \
+         \"message\":\"reace reset{detail}\"}}}}"
+    )
+    .into_bytes()
+}
+
+/// The header object with the bytes that followed as its `data`, in base64.
+fn raw_message(header: &[u8], payload: &[u8]) -> Option<Value> {
+    let mut value: Value = serde_json::from_slice(header).ok()?;
+    let object = value.as_object_mut()?;
+    object.remove("RAW");
+    object.insert("data".into(), STANDARD.encode(payload).into());
+    Some(value)
+}
+
+/// `\{` and `\}` become `{` and `}`; `None` where there are none.
+fn without_brace_escapes(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.iter().copied().peekable();
+    let mut found = false;
+    while let Some(byte) = bytes.next() {
+        match (byte, bytes.peek()) {
+            (b'\\', Some(b'{' | b'}')) => found = true,
+            (b'\\', Some(&next)) => {
+                out.extend([byte, next]);
+                bytes.next();
+            }
+            _ => out.push(byte),
+        }
+    }
+    found.then_some(out)
+}

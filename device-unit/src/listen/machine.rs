@@ -1,0 +1,177 @@
+//! What `hwinfo` and `cmminfo` tell of this machine: zeros where it does not say. It changes nothing and runs nothing.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::Path;
+use std::time::Duration;
+
+use softprefix_core::protocol::message::{CmmInfo, EthInfo, HwInfo};
+
+/// Over which time the processor's load is measured. llm-sys takes a second.
+const MEASURED_OVER: Duration = Duration::from_millis(250);
+
+/// Load, memory, temperature and address.
+pub async fn hwinfo() -> HwInfo {
+    let before = processor_times();
+    tokio::time::sleep(MEASURED_OVER).await;
+    let load = match (before, processor_times()) {
+        (Some(before), Some(after)) => after.load_since(before),
+        _ => 0,
+    };
+    HwInfo {
+        cpu_loadavg: load,
+        eth_info: interface().into_iter().collect(),
+        mem: memory_used(),
+        temperature: temperature(),
+    }
+}
+
+/// The NPU's own memory, in KiB.
+pub fn cmminfo() -> CmmInfo {
+    read("/proc/ax_proc/mem_cmm_info").map_or(
+        CmmInfo {
+            remain: 0,
+            total: 0,
+            used: 0,
+        },
+        |text| read_cmm(&text),
+    )
+}
+
+fn read(path: impl AsRef<Path>) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
+#[derive(Clone, Copy)]
+struct ProcessorTimes {
+    all: u64,
+    idle: u64,
+}
+
+impl ProcessorTimes {
+    fn load_since(self, before: Self) -> i64 {
+        let all = self.all.saturating_sub(before.all);
+        let idle = self.idle.saturating_sub(before.idle).min(all);
+        ((all - idle) * 100).checked_div(all).unwrap_or(0) as i64
+    }
+}
+
+fn processor_times() -> Option<ProcessorTimes> {
+    let text = read("/proc/stat")?;
+    let times: Vec<u64> = text
+        .lines()
+        .next()?
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|n| n.parse().ok())
+        .collect();
+    Some(ProcessorTimes {
+        all: times.iter().take(8).sum(),
+        idle: times.get(3)? + times.get(4)?,
+    })
+}
+
+fn memory_used() -> i64 {
+    let used = || {
+        let text = read("/proc/meminfo")?;
+        let field = |name: &str| -> Option<u64> {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name))?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        };
+        let (total, available) = (field("MemTotal:")?, field("MemAvailable:")?);
+        (total.saturating_sub(available) * 100).checked_div(total)
+    };
+    used().unwrap_or(0) as i64
+}
+
+fn temperature() -> i64 {
+    read("/sys/class/thermal/thermal_zone0/temp")
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+/// The interface that leads outward, if there is one.
+fn interface() -> Option<EthInfo> {
+    // Connecting a datagram socket sends nothing: it only asks the system for the way.
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    let name = default_interface().unwrap_or_default();
+    let speed = (!name.is_empty())
+        .then(|| read(Path::new("/sys/class/net").join(&name).join("speed")))
+        .flatten();
+    Some(EthInfo {
+        ip: ip.to_string(),
+        name,
+        speed: speed.map_or_else(|| "-1".into(), |speed| speed.trim().into()),
+    })
+}
+
+fn default_interface() -> Option<String> {
+    let routes = read("/proc/net/route")?;
+    routes.lines().skip(1).find_map(|line| {
+        let mut fields = line.split_whitespace();
+        let name = fields.next()?;
+        (fields.next()? == "00000000").then(|| name.to_owned())
+    })
+}
+
+/// Reads `total size=N KB(...),used=N KB(...),remain=N KB(...)`, wherever in the text it stands.
+fn read_cmm(text: &str) -> CmmInfo {
+    let number = |key: &str| -> i64 {
+        text.find(key)
+            .map(|at| text[at + key.len()..].trim_start_matches(['=', ':', ' ']))
+            .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next())
+            .and_then(|digits| digits.parse().ok())
+            .unwrap_or(0)
+    };
+    CmmInfo {
+        remain: number("remain"),
+        total: number("total size"),
+        used: number("used"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_never_fails_whatever_the_machine_lacks() {
+        let info = hwinfo().await;
+        assert!((0..=100).contains(&info.cpu_loadavg));
+        assert!((0..=100).contains(&info.mem));
+        let _ = cmminfo();
+    }
+
+    #[test]
+    fn the_npus_memory_is_read_from_its_summary() {
+        let text = "---CMM_USE_INFO:\n total size=3145728KB(3072MB),used=18080KB(17MB + 672KB),remain=3127648KB(3054MB + 352KB)\n";
+        assert_eq!(
+            read_cmm(text),
+            CmmInfo {
+                remain: 3_127_648,
+                total: 3_145_728,
+                used: 18_080
+            }
+        );
+        assert_eq!(
+            read_cmm("nothing of the kind"),
+            CmmInfo {
+                remain: 0,
+                total: 0,
+                used: 0
+            }
+        );
+    }
+
+    #[test]
+    fn load_is_the_busy_share() {
+        let before = ProcessorTimes { all: 100, idle: 50 };
+        assert_eq!(ProcessorTimes { all: 200, idle: 125 }.load_since(before), 25);
+        assert_eq!(before.load_since(before), 0);
+    }
+}

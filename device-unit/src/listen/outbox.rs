@@ -1,0 +1,249 @@
+//! What waits to be written to one connection: bounded, and never in anybody's way. It knows no message's meaning.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+
+use crate::unit::ReplySink;
+
+/// From here on, what can wait is asked to wait (see [`ReplySink::has_room`]).
+const ROOMY_BYTES: usize = 256 << 10;
+/// From here on, nothing more is read from the connection.
+const CROWDED_BYTES: usize = 4 << 20;
+/// From here on, the client is taken for gone, as llm-sys does at the same size (PROTOCOL 1.7).
+const LIMIT_BYTES: usize = 16 << 20;
+
+/// The queue between everybody who answers and the one task that writes.
+#[derive(Default)]
+pub struct Outbox {
+    waiting: Mutex<Waiting>,
+    /// Something to write, or the end.
+    filled: Notify,
+    /// Room again, or the end.
+    emptied: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    messages: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// Nothing more is taken.
+    gone: bool,
+    /// What is there is written, and then it is over.
+    closing: bool,
+}
+
+impl Outbox {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until reading on makes sense. `false` when the connection is over.
+    pub async fn has_settled(&self) -> bool {
+        loop {
+            let emptied = self.emptied.notified();
+            tokio::pin!(emptied);
+            emptied.as_mut().enable();
+            {
+                let waiting = self.lock();
+                if waiting.gone {
+                    return false;
+                }
+                if waiting.bytes < CROWDED_BYTES {
+                    return true;
+                }
+            }
+            emptied.await;
+        }
+    }
+
+    /// Waits until the connection is over.
+    pub async fn ended(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            tokio::pin!(emptied);
+            // Registered before looking: `notify_waiters` wakes only those who wait already.
+            emptied.as_mut().enable();
+            if self.lock().gone {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Drops what waits, and takes nothing more.
+    pub fn abandon(&self) {
+        let mut waiting = self.lock();
+        waiting.gone = true;
+        waiting.messages.clear();
+        waiting.bytes = 0;
+        drop(waiting);
+        self.filled.notify_one();
+        self.emptied.notify_waiters();
+    }
+
+    /// Takes nothing more; what waits is still written.
+    pub fn close(&self) {
+        self.lock().closing = true;
+        self.filled.notify_one();
+    }
+
+    /// Writes what comes, until [`close`](Self::close), [`abandon`](Self::abandon) or an error.
+    ///
+    /// # Errors
+    /// Those of the connection; the outbox is abandoned then.
+    pub async fn write_to(&self, mut connection: impl AsyncWrite + Unpin) -> std::io::Result<()> {
+        let result = self.write_all(&mut connection).await;
+        self.abandon();
+        let ended = connection.shutdown().await;
+        result.and(ended)
+    }
+
+    async fn write_all(&self, connection: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+        loop {
+            let batch = {
+                let mut waiting = self.lock();
+                if waiting.gone || (waiting.closing && waiting.messages.is_empty()) {
+                    return Ok(());
+                }
+                // Small messages go out together: one system call, and no needless packets.
+                let mut batch = waiting.messages.pop_front().unwrap_or_default();
+                while batch.len() < 64 << 10
+                    && let Some(next) = waiting.messages.pop_front()
+                {
+                    batch.extend_from_slice(&next);
+                }
+                batch
+            };
+            if batch.is_empty() {
+                self.filled.notified().await;
+                continue;
+            }
+            // What is being written still counts: it is held.
+            let written = self.write_unless_gone(connection, &batch).await;
+            let mut waiting = self.lock();
+            waiting.bytes = waiting.bytes.saturating_sub(batch.len());
+            drop(waiting);
+            self.emptied.notify_waiters();
+            if !written? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// `false` if the connection was given up meanwhile.
+    async fn write_unless_gone(
+        &self,
+        connection: &mut (impl AsyncWrite + Unpin),
+        mut bytes: &[u8],
+    ) -> std::io::Result<bool> {
+        while !bytes.is_empty() {
+            tokio::select! {
+                written = connection.write(bytes) => match written? {
+                    0 => return Err(std::io::ErrorKind::WriteZero.into()),
+                    count => bytes = &bytes[count..],
+                },
+                () = self.filled.notified() => {
+                    let waiting = self.lock();
+                    if waiting.gone {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        // A wake-up for messages that came meanwhile may have been used up here; the caller looks again anyway.
+        Ok(true)
+    }
+}
+
+impl ReplySink for Outbox {
+    fn send(&self, message: Vec<u8>) {
+        let mut waiting = self.lock();
+        if waiting.gone || waiting.closing {
+            return;
+        }
+        waiting.bytes += message.len();
+        waiting.messages.push_back(message);
+        let too_much = waiting.bytes > LIMIT_BYTES && waiting.messages.len() > 1;
+        drop(waiting);
+        if too_much {
+            tracing::info!("a client reads nothing; its connection is closed");
+            return self.abandon();
+        }
+        self.filled.notify_one();
+    }
+
+    fn has_room(&self) -> bool {
+        self.lock().bytes < ROOMY_BYTES
+    }
+
+    fn is_gone(&self) -> bool {
+        self.lock().gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn everything_is_written_in_order_and_the_end_follows() {
+        let outbox = Arc::new(Outbox::default());
+        let (mut client, server) = tokio::io::duplex(16);
+        let writer = tokio::spawn({
+            let outbox = Arc::clone(&outbox);
+            async move { outbox.write_to(server).await }
+        });
+        for i in 0..100 {
+            outbox.send(format!("{i}\n").into_bytes());
+        }
+        outbox.close();
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, (0..100).map(|i| format!("{i}\n")).collect::<String>());
+        writer.await.unwrap().unwrap();
+        assert!(outbox.is_gone());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_is_given_up_at_the_limit() {
+        let outbox = Arc::new(Outbox::default());
+        let (_client, server) = tokio::io::duplex(16);
+        let writer = tokio::spawn({
+            let outbox = Arc::clone(&outbox);
+            async move { outbox.write_to(server).await }
+        });
+        assert!(outbox.has_room());
+        outbox.send(vec![b'x'; ROOMY_BYTES]);
+        assert!(!outbox.has_room());
+        assert!(outbox.has_settled().await);
+        for _ in 0..LIMIT_BYTES / ROOMY_BYTES + 1 {
+            outbox.send(vec![b'x'; ROOMY_BYTES]);
+        }
+        assert!(outbox.is_gone());
+        assert!(!outbox.has_settled().await);
+        let _ = writer.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_reply_larger_than_the_limit_is_delivered() {
+        let outbox = Arc::new(Outbox::default());
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        outbox.send(vec![b'x'; LIMIT_BYTES + 1]);
+        outbox.close();
+        let writer = tokio::spawn({
+            let outbox = Arc::clone(&outbox);
+            async move { outbox.write_to(server).await }
+        });
+        let mut bytes = Vec::new();
+        client.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(bytes.len(), LIMIT_BYTES + 1);
+        writer.await.unwrap().unwrap();
+    }
+}

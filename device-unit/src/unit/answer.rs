@@ -1,0 +1,204 @@
+//! From tokens to replies: whole characters, frames of three tokens as the stock unit has them, and always a last frame.
+//!
+//! It knows neither engine nor transport.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use softprefix_core::protocol::extension::{self, SoftPrefixEcho, Usage};
+use softprefix_core::protocol::message::to_data;
+use softprefix_core::protocol::text_stream::Utf8Cutter;
+use softprefix_core::protocol::{Code, ErrorField, Reply, StreamData};
+
+use super::peer::{Peer, encode};
+use super::task::LiveEntry;
+use crate::scheduler::{End, FinishReason, Timings, TokenSink};
+use crate::tokenizer::Tokenizer;
+
+/// Tokens in a frame, as on the stock unit (PROTOCOL 2.3).
+const TOKENS_PER_FRAME: usize = 3;
+
+/// Everything about one inference that its replies need.
+pub struct Answer {
+    peer: Peer,
+    request_id: String,
+    tokenizer: Arc<Tokenizer>,
+    pub echo: Option<SoftPrefixEcho>,
+    pub wants_usage: bool,
+    pub counts: Counts,
+    tokens: Vec<u32>,
+    cutter: Utf8Cutter,
+    /// Text that has not been sent.
+    text: String,
+    tokens_in_text: usize,
+    next_index: i64,
+    entry: LiveEntry,
+}
+
+/// Rows and tokens that went in.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    pub prefix: usize,
+    pub template: usize,
+    pub prompt: usize,
+}
+
+impl Answer {
+    pub fn new(peer: Peer, request_id: String, entry: LiveEntry) -> Self {
+        Self {
+            peer,
+            request_id,
+            tokenizer: Arc::clone(&entry.task().model.tokenizer),
+            echo: None,
+            wants_usage: false,
+            counts: Counts::default(),
+            tokens: Vec::new(),
+            cutter: Utf8Cutter::new(),
+            text: String::new(),
+            tokens_in_text: 0,
+            next_index: 0,
+            entry,
+        }
+    }
+
+    #[must_use]
+    pub fn entry(&self) -> &LiveEntry {
+        &self.entry
+    }
+
+    /// Ends an inference that cannot be run.
+    pub fn refuse(mut self, error: ErrorField) {
+        self.fail(error);
+    }
+
+    fn is_streaming(&self) -> bool {
+        self.entry.task().setup.is_streaming()
+    }
+
+    fn reply(&self, data: Value) -> Reply {
+        let task = self.entry.task();
+        Reply::data(
+            self.request_id.clone(),
+            task.work_id.clone(),
+            task.setup.response_format.clone(),
+            data,
+        )
+    }
+
+    /// Results are published, and go to whoever asked unless the set-up says otherwise.
+    fn send_result(&self, reply: &Reply) {
+        let task = self.entry.task();
+        let message = encode(reply);
+        if let Some(outlet) = &task.outlet {
+            outlet.send(message.clone());
+        }
+        if task.setup.enoutput {
+            self.peer.sink().send(message);
+        }
+    }
+
+    fn send_frame(&mut self, finish: bool, usage: Option<Usage>) {
+        let delta = std::mem::take(&mut self.text);
+        self.tokens_in_text = 0;
+        let mut reply = self.reply(to_data(&StreamData::output(delta, self.next_index, finish)));
+        self.next_index += 1;
+        if finish {
+            reply.soft_prefix = self.echo.clone();
+            reply.usage = usage;
+        }
+        self.send_result(&reply);
+    }
+
+    fn finish(&mut self, reason: FinishReason, timings: Timings) {
+        let rest = self.cutter.finish();
+        self.text.push_str(&rest);
+        let usage = self.wants_usage.then(|| self.usage(reason, timings));
+        if self.is_streaming() {
+            if !self.text.is_empty() {
+                self.send_frame(false, None);
+            }
+            self.send_frame(true, usage);
+        } else {
+            let text = std::mem::take(&mut self.text);
+            let mut reply = self.reply(Value::String(text));
+            reply.soft_prefix = self.echo.clone();
+            reply.usage = usage;
+            self.send_result(&reply);
+        }
+    }
+
+    /// An error goes to whoever caused it, also where results do not. A stream still ends with its last frame, for clients
+    /// that wait for nothing else.
+    fn fail(&mut self, error: ErrorField) {
+        let work_id = self.entry.task().work_id.clone();
+        self.peer.reply(&Reply::error(self.request_id.clone(), work_id, error));
+        if self.is_streaming() && self.next_index > 0 {
+            self.text.clear();
+            self.send_frame(true, None);
+        }
+    }
+
+    fn usage(&self, reason: FinishReason, timings: Timings) -> Usage {
+        let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
+        Usage {
+            completion_tokens: self.tokens.len(),
+            decode_ms: ms(timings.decode),
+            finish_reason: match reason {
+                FinishReason::Stop => extension::FinishReason::Stop,
+                FinishReason::Length => extension::FinishReason::Length,
+                FinishReason::Window => extension::FinishReason::Window,
+                FinishReason::Stopped => extension::FinishReason::Stopped,
+            },
+            prefill_ms: ms(timings.prefill),
+            prefix_len: self.counts.prefix,
+            prompt_tokens: self.counts.prompt,
+            queue_ms: ms(timings.queued),
+            template_tokens: self.counts.template,
+            tokens: self.tokens.clone(),
+        }
+    }
+}
+
+impl TokenSink for Answer {
+    fn started(&mut self) {
+        self.entry.started();
+    }
+
+    fn token(&mut self, token: u32) {
+        self.tokens.push(token);
+        let bytes = self.tokenizer.token_bytes(token).unwrap_or_default();
+        let piece = self.cutter.push(bytes);
+        self.text.push_str(&piece);
+        self.tokens_in_text += 1;
+        // A client that reads slowly gets the same text in fewer, larger frames; the generator waits for nobody.
+        if self.is_streaming()
+            && self.tokens_in_text >= TOKENS_PER_FRAME
+            && !self.text.is_empty()
+            && self.peer.sink().has_room()
+        {
+            self.send_frame(false, None);
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.peer.sink().is_gone() && self.entry.task().outlet.is_none()
+    }
+
+    fn end(mut self: Box<Self>, end: End, timings: Timings) {
+        let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
+        match end {
+            End::Finished(reason) => self.finish(reason, timings),
+            End::NeverStarted if self.entry.task().is_closing() => self.fail(ErrorField::new(
+                Code::MODEL_RUN,
+                format!("{stock} The task was ended before this inference could start; set up again."),
+            )),
+            End::NeverStarted if self.entry.stop.is_set() => self.finish(FinishReason::Stopped, timings),
+            End::NeverStarted => self.fail(ErrorField::new(
+                Code::MODEL_RUN,
+                format!("{stock} Its time was up before it could start; send fewer inferences at once."),
+            )),
+            End::Failed(sentence) => self.fail(ErrorField::new(Code::MODEL_RUN, format!("{stock} {sentence}"))),
+        }
+    }
+}

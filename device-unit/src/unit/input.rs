@@ -1,0 +1,539 @@
+//! The text of an inference, in whatever form it comes: plain, in frames, as base64, or both.
+//!
+//! Frames are collected for each task, client and request apart; the stock unit has one buffer for everybody. It knows no
+//! model.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde_json::Value;
+use softprefix_core::protocol::extension::InferenceOptions;
+use softprefix_core::protocol::message::InputForm;
+use softprefix_core::protocol::{Code, ErrorField};
+
+/// Prompts of one client that may be half-sent at once.
+const UNFINISHED_PER_CLIENT: usize = 64;
+/// Prompts of all clients that may be half-sent at once.
+const UNFINISHED: usize = 1024;
+/// Bytes of all half-sent prompts together.
+const UNFINISHED_BYTES: usize = 64 << 20;
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// A whole input.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Input {
+    pub text: String,
+    /// `soft_prefix` as it came, not looked at yet.
+    pub prefix: Option<Value>,
+    pub options: InferenceOptions,
+}
+
+impl Input {
+    /// About how many bytes it holds.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let prefix = self
+            .prefix
+            .as_ref()
+            .and_then(|prefix| prefix.get("data_b64"))
+            .and_then(Value::as_str);
+        self.text.len() + prefix.map_or(0, str::len)
+    }
+}
+
+/// Half-sent prompts.
+#[derive(Debug, Default)]
+pub struct Collector {
+    unfinished: VecDeque<Unfinished>,
+}
+
+#[derive(Debug)]
+struct Unfinished {
+    work_id: String,
+    client: Arc<str>,
+    request_id: String,
+    next_index: i64,
+    text: String,
+}
+
+impl Collector {
+    /// Takes the data of one inference message; `None` while more frames are to come.
+    ///
+    /// # Errors
+    /// The reply's error: -25 for frames that do not follow each other, -23 for what is not base64, -33 for a prefix where it
+    /// cannot be used, -22 for options that cannot be read, -10 where too much is half-sent.
+    pub fn take(
+        &mut self,
+        work_id: &str,
+        client: &Arc<str>,
+        request_id: &str,
+        form: InputForm,
+        data: Option<Value>,
+    ) -> Result<Option<Input>, ErrorField> {
+        let mut input = if form.stream {
+            match self.take_frame(work_id, client, request_id, data)? {
+                Some(input) => input,
+                None => return Ok(None),
+            }
+        } else {
+            plain(data)?
+        };
+        if form.base64 {
+            input.text = decode_base64(&input.text)?;
+        }
+        Ok(Some(input))
+    }
+
+    /// Drops what a client that has left had half-sent.
+    pub fn forget(&mut self, client: &str) {
+        self.unfinished.retain(|unfinished| &*unfinished.client != client);
+    }
+
+    /// Drops what was half-sent to a task that has ended.
+    pub fn forget_task(&mut self, work_id: &str) {
+        self.unfinished.retain(|unfinished| unfinished.work_id != work_id);
+    }
+
+    fn take_frame(
+        &mut self,
+        work_id: &str,
+        client: &Arc<str>,
+        request_id: &str,
+        data: Option<Value>,
+    ) -> Result<Option<Input>, ErrorField> {
+        let Some(Value::Object(mut data)) = data else {
+            return Err(out_of_step());
+        };
+        let place = self.find(work_id, client, request_id, &data);
+        let mut so_far = place.and_then(|place| self.unfinished.remove(place));
+        // Whatever is wrong with a frame ends its prompt: the next one starts again at 0.
+        let index = data.get("index").and_then(index).ok_or_else(out_of_step)?;
+        if index == 0 {
+            so_far = None;
+        } else if so_far.as_ref().map(|so_far| so_far.next_index) != Some(index) {
+            return Err(out_of_step());
+        }
+        let delta = data.remove("delta").map(text_of).unwrap_or_default();
+        // True unless its text contains an f: missing, 1 and "true" are true, as on the stock unit.
+        let finish = data
+            .get("finish")
+            .is_none_or(|finish| !finish.to_string().contains('f'));
+        let prefix = data.remove("soft_prefix").filter(|prefix| !prefix.is_null());
+        let options = data.remove("softprefix").filter(|options| !options.is_null());
+        let mut text = so_far.map(|so_far| so_far.text).unwrap_or_default();
+        text.push_str(&delta);
+        if finish {
+            let options = options.map(read_options).transpose()?.unwrap_or_default();
+            return Ok(Some(Input { text, prefix, options }));
+        }
+        if prefix.is_some() || options.is_some() {
+            return Err(ErrorField::new(
+                Code::PREFIX_UNUSABLE,
+                "soft_prefix came in a frame with finish false, where it would have no effect; send it in the frame with \
+                 finish true",
+            ));
+        }
+        self.make_room(client, text.len())?;
+        self.unfinished.push_back(Unfinished {
+            work_id: work_id.to_owned(),
+            client: Arc::clone(client),
+            request_id: request_id.to_owned(),
+            next_index: index + 1,
+            text,
+        });
+        Ok(None)
+    }
+
+    /// The prompt that a frame goes on with. Some clients number every message: a frame with a new request_id goes to the
+    /// client's only prompt that waits for its index, if there is just one.
+    fn find(
+        &self,
+        work_id: &str,
+        client: &Arc<str>,
+        request_id: &str,
+        data: &serde_json::Map<String, Value>,
+    ) -> Option<usize> {
+        let own = |unfinished: &Unfinished| unfinished.work_id == work_id && unfinished.client == *client;
+        let same = |unfinished: &Unfinished| own(unfinished) && unfinished.request_id == request_id;
+        self.unfinished.iter().position(same).or_else(|| {
+            let index = data.get("index").and_then(index).filter(|&index| index > 0)?;
+            let mut candidates = self
+                .unfinished
+                .iter()
+                .enumerate()
+                .filter(|(_, unfinished)| own(unfinished));
+            let (place, only) = candidates.next()?;
+            (candidates.next().is_none() && only.next_index == index).then_some(place)
+        })
+    }
+
+    fn make_room(&self, client: &Arc<str>, bytes: usize) -> Result<(), ErrorField> {
+        let own = self
+            .unfinished
+            .iter()
+            .filter(|unfinished| unfinished.client == *client)
+            .count();
+        let held: usize = self.unfinished.iter().map(|unfinished| unfinished.text.len()).sum();
+        if own >= UNFINISHED_PER_CLIENT || self.unfinished.len() >= UNFINISHED || held + bytes > UNFINISHED_BYTES {
+            return Err(ErrorField::new(
+                Code::NOT_AVAILABLE,
+                format!(
+                    "Not available at the moment. {} prompts are half-sent ({own} of them by this client); send their \
+                     frames with finish true first.",
+                    self.unfinished.len()
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A plain input: the text of whatever the data is.
+fn plain(data: Option<Value>) -> Result<Input, ErrorField> {
+    if let Some(Value::Object(object)) = &data
+        && (object.contains_key("soft_prefix") || object.contains_key("softprefix"))
+    {
+        return Err(ErrorField::new(
+            Code::PREFIX_UNUSABLE,
+            "soft_prefix came in plain form, where the whole object would be spoken as the prompt; send it in stream form \
+             (object \"llm.utf-8.stream\"), in the frame with finish true",
+        ));
+    }
+    Ok(Input {
+        text: data.map(text_of).unwrap_or_default(),
+        ..Input::default()
+    })
+}
+
+fn read_options(options: Value) -> Result<InferenceOptions, ErrorField> {
+    serde_json::from_value(options).map_err(|error| {
+        ErrorField::new(
+            Code::PARAMETER,
+            format!(
+                "the inference's \"softprefix\" cannot be read ({error}); give max_new_tokens (a whole number), usage (true \
+                 or false) and priority (\"live\" or \"batch\"), or leave them out"
+            ),
+        )
+    })
+}
+
+/// Standard base64, padding optional; then JSON escapes are undone once more, as the stock unit does.
+fn decode_base64(text: &str) -> Result<String, ErrorField> {
+    let wrong = || ErrorField::stock(Code::BASE64);
+    let bytes = BASE64.decode(text).map_err(|_| wrong())?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong())?;
+    Ok(if text.contains('\\') { unescape(&text) } else { text })
+}
+
+/// JSON escapes undone, as far as they are such; any other `\x` becomes `x`.
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let Some(letter) = after.chars().next() else {
+            // A backslash at the very end stays.
+            out.push('\\');
+            return out;
+        };
+        rest = &after[letter.len_utf8()..];
+        match letter {
+            'n' => out.push('\n'),
+            't' => out.push('\t'),
+            'r' => out.push('\r'),
+            'b' => out.push('\u{8}'),
+            'f' => out.push('\u{c}'),
+            'u' => match unicode_escape(rest) {
+                Some((character, after)) => {
+                    out.push(character);
+                    rest = after;
+                }
+                None => out.push('u'),
+            },
+            other => out.push(other),
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The character of the hexadecimal digits behind `\u`, the second half of a pair included.
+fn unicode_escape(rest: &str) -> Option<(char, &str)> {
+    let hex = |text: &str| -> Option<u32> {
+        let digits = text
+            .get(..4)
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let first = hex(rest)?;
+    let rest = &rest[4..];
+    if let Some(character) = char::from_u32(first) {
+        return Some((character, rest));
+    }
+    let second = rest
+        .strip_prefix("\\u")
+        .and_then(hex)
+        .filter(|second| (0xdc00..0xe000).contains(second))?;
+    let character = char::from_u32(0x10000 + ((first.checked_sub(0xd800)?) << 10) + (second - 0xdc00))?;
+    Some((character, &rest[6..]))
+}
+
+fn out_of_step() -> ErrorField {
+    ErrorField::stock(Code::STREAM_INDEX)
+}
+
+fn index(value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+fn text_of(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const PLAIN: InputForm = InputForm {
+        stream: false,
+        base64: false,
+    };
+    const STREAM: InputForm = InputForm {
+        stream: true,
+        base64: false,
+    };
+    const PLAIN_BASE64: InputForm = InputForm {
+        stream: false,
+        base64: true,
+    };
+    const STREAM_BASE64: InputForm = InputForm {
+        stream: true,
+        base64: true,
+    };
+
+    struct Client(Collector, Arc<str>);
+
+    impl Client {
+        fn new() -> Self {
+            Self(Collector::default(), "8001".into())
+        }
+
+        fn send(&mut self, request_id: &str, form: InputForm, data: Value) -> Result<Option<Input>, ErrorField> {
+            self.0.take("llm.1000", &self.1, request_id, form, Some(data))
+        }
+
+        fn text(&mut self, form: InputForm, data: Value) -> String {
+            self.send("r", form, data).unwrap().expect("a whole input").text
+        }
+    }
+
+    #[test]
+    fn plain_data_is_the_prompt_and_so_is_the_text_of_any_other_value() {
+        let mut client = Client::new();
+        assert_eq!(client.text(PLAIN, json!("hello")), "hello");
+        assert_eq!(client.text(PLAIN, json!(42)), "42");
+        assert_eq!(client.text(PLAIN, json!(null)), "null");
+        assert_eq!(client.text(PLAIN, json!({"a": 1})), r#"{"a":1}"#);
+    }
+
+    #[test]
+    fn frames_are_joined_in_order_and_run_at_finish() {
+        let mut client = Client::new();
+        assert_eq!(
+            client.send("r", STREAM, json!({"delta": "a", "index": 0, "finish": false})),
+            Ok(None)
+        );
+        assert_eq!(
+            client.send("r", STREAM, json!({"delta": "b", "index": "1", "finish": "false"})),
+            Ok(None)
+        );
+        assert_eq!(
+            client.text(STREAM, json!({"delta": "c", "index": 2, "finish": true})),
+            "abc"
+        );
+    }
+
+    #[test]
+    fn finish_is_true_unless_it_says_false() {
+        let mut client = Client::new();
+        for finish in [json!(true), json!("true"), json!(1)] {
+            assert_eq!(
+                client.text(STREAM, json!({"delta": "x", "index": 0, "finish": finish})),
+                "x"
+            );
+        }
+        assert_eq!(client.text(STREAM, json!({"delta": "x", "index": 0})), "x");
+    }
+
+    #[test]
+    fn frames_out_of_step_are_refused_and_the_next_prompt_starts_afresh() {
+        let mut client = Client::new();
+        for data in [
+            json!({"delta": "a", "index": 3, "finish": true}),
+            json!({"delta": "a", "index": 1, "finish": true}),
+            json!({"delta": "a", "index": -1, "finish": true}),
+            json!({"delta": "a", "finish": true}),
+            json!({"delta": "a", "index": {}, "finish": true}),
+            json!("a string"),
+        ] {
+            let error = client.send("r", STREAM, data).unwrap_err();
+            assert_eq!(error, ErrorField::stock(Code::STREAM_INDEX));
+        }
+        client
+            .send("r", STREAM, json!({"delta": "a", "index": 0, "finish": false}))
+            .unwrap();
+        client
+            .send("r", STREAM, json!({"delta": "c", "index": 2, "finish": false}))
+            .unwrap_err();
+        assert_eq!(
+            client.text(STREAM, json!({"delta": "x", "index": 0, "finish": true})),
+            "x"
+        );
+    }
+
+    #[test]
+    fn two_clients_and_two_requests_do_not_mix() {
+        let mut collector = Collector::default();
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let half = |text: &str| Some(json!({"delta": text, "index": 0, "finish": false}));
+        let rest = |text: &str| Some(json!({"delta": text, "index": 1, "finish": true}));
+        for (client, id, text) in [(&a, "1", "A1"), (&a, "2", "A2"), (&b, "1", "B1")] {
+            assert_eq!(collector.take("llm.1000", client, id, STREAM, half(text)), Ok(None));
+        }
+        for (client, id, text) in [(&b, "1", "B1x"), (&a, "2", "A2x"), (&a, "1", "A1x")] {
+            let input = collector
+                .take("llm.1000", client, id, STREAM, rest("x"))
+                .unwrap()
+                .unwrap();
+            assert_eq!(input.text, text);
+        }
+    }
+
+    #[test]
+    fn a_client_that_numbers_every_frame_is_understood() {
+        let mut client = Client::new();
+        client
+            .send("1", STREAM, json!({"delta": "a", "index": 0, "finish": false}))
+            .unwrap();
+        client
+            .send("2", STREAM, json!({"delta": "b", "index": 1, "finish": false}))
+            .unwrap();
+        let input = client
+            .send("3", STREAM, json!({"delta": "c", "index": 2, "finish": true}))
+            .unwrap()
+            .unwrap();
+        assert_eq!(input.text, "abc");
+    }
+
+    #[test]
+    fn base64_works_in_both_forms_with_or_without_padding() {
+        let mut client = Client::new();
+        assert_eq!(client.text(PLAIN_BASE64, json!("aGVsbG8=")), "hello");
+        assert_eq!(client.text(PLAIN_BASE64, json!("aGVsbG8")), "hello");
+        client
+            .send(
+                "r",
+                STREAM_BASE64,
+                json!({"delta": "aGVs", "index": 0, "finish": false}),
+            )
+            .unwrap();
+        assert_eq!(
+            client.text(STREAM_BASE64, json!({"delta": "bG8=", "index": 1, "finish": true})),
+            "hello"
+        );
+        for wrong in ["!!!!", "aGVs bG8=", "/w=="] {
+            assert_eq!(
+                client.send("r", PLAIN_BASE64, json!(wrong)).unwrap_err(),
+                ErrorField::stock(Code::BASE64)
+            );
+        }
+    }
+
+    #[test]
+    fn escapes_inside_base64_are_undone_once_more() {
+        let mut client = Client::new();
+        let encoded = BASE64.encode(r#"a\n\u007b\"\ud83d\ude00\x\\"#);
+        assert_eq!(client.text(PLAIN_BASE64, json!(encoded)), "a\n{\"😀x\\");
+    }
+
+    #[test]
+    fn a_prefix_counts_in_the_finish_frame_only_and_is_refused_elsewhere() {
+        let mut client = Client::new();
+        let prefix = json!({"len": 1, "data_b64": "AD8="});
+        let data = json!({"delta": "a", "index": 0, "finish": true, "soft_prefix": prefix});
+        assert_eq!(
+            client.send("r", STREAM, data.clone()).unwrap().unwrap().prefix,
+            Some(prefix.clone())
+        );
+        let plain = client.send("r", PLAIN, data).unwrap_err();
+        let early = json!({"delta": "a", "index": 0, "finish": false, "soft_prefix": prefix});
+        let early = client.send("r", STREAM, early).unwrap_err();
+        assert_eq!((plain.code, early.code), (Code::PREFIX_UNUSABLE, Code::PREFIX_UNUSABLE));
+        let none = json!({"delta": "a", "index": 0, "finish": true, "soft_prefix": null});
+        assert_eq!(client.send("r", STREAM, none).unwrap().unwrap().prefix, None);
+    }
+
+    #[test]
+    fn options_that_cannot_be_read_are_refused_with_a_sentence() {
+        let mut client = Client::new();
+        for options in [
+            json!({"max_new_tokens": "many"}),
+            json!({"max_new_tokens": -1}),
+            json!({"priority": "first"}),
+            json!(7),
+        ] {
+            let data = json!({"delta": "a", "index": 0, "finish": true, "softprefix": options});
+            assert_eq!(client.send("r", STREAM, data).unwrap_err().code, Code::PARAMETER);
+        }
+    }
+
+    #[test]
+    fn half_sent_prompts_are_bounded_and_forgotten_with_their_client() {
+        let mut client = Client::new();
+        let half = json!({"delta": "a", "index": 0, "finish": false});
+        for i in 0..UNFINISHED_PER_CLIENT {
+            client.send(&i.to_string(), STREAM, half.clone()).unwrap();
+        }
+        assert_eq!(
+            client.send("one more", STREAM, half.clone()).unwrap_err().code,
+            Code::NOT_AVAILABLE
+        );
+        client.0.forget("8001");
+        client.send("one more", STREAM, half).unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn unescaping_never_panics_and_leaves_text_without_backslashes_alone(text in ".*") {
+            let plain: String = text.chars().filter(|&c| c != '\\').collect();
+            prop_assert_eq!(unescape(&plain), plain);
+            let _ = unescape(&text);
+        }
+
+        #[test]
+        fn what_json_escapes_comes_back(text in ".*") {
+            let escaped = serde_json::to_string(&text).unwrap();
+            prop_assert_eq!(unescape(&escaped[1..escaped.len() - 1]), text);
+        }
+    }
+}

@@ -1,0 +1,570 @@
+//! The LLM unit: tasks and what can be asked of them (PROTOCOL 2.2 to 2.6), without transport and without engine details.
+//!
+//! A transport brings [`Request`]s with the [`Peer`] that sent them; every reply goes to that peer, whoever else talks to the
+//! task meanwhile. Models are loaded in the background, and shared by tasks that name the same one.
+
+mod answer;
+mod directory;
+mod input;
+mod models;
+mod peer;
+mod prepare;
+mod queries;
+mod setup;
+mod shared_model;
+mod task;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use softprefix_core::protocol::extension::{self, SoftPrefixSupport, StopRequest, feature};
+use softprefix_core::protocol::message::{action, object, to_data};
+use softprefix_core::protocol::{Code, ErrorField, Reply, Request};
+
+use answer::Answer;
+pub use directory::{Alone, Directory, Registration};
+use input::Collector;
+use models::Models;
+pub use peer::{Peer, ReplySink, encode};
+use setup::{ErrorAndWorkId, SetUpRequest, loading_failed};
+use shared_model::SharedModel;
+use task::Task;
+
+use crate::model::ModelSource;
+use crate::scheduler::WaitingLimits;
+
+/// How long a set-up waits for a task that is ending to make room.
+const PATIENCE_FOR_ROOM: Duration = Duration::from_secs(10);
+
+/// Called with a model's name, how much of it is loaded (0..=1), and what is being done.
+pub type LoadObserver = Arc<dyn Fn(&str, f32, &str) + Send + Sync>;
+
+/// What can be chosen about a unit.
+#[derive(Clone)]
+pub struct UnitOptions {
+    /// The first part of its work_ids.
+    pub name: String,
+    /// Tasks at once, as on the stock unit.
+    pub max_tasks: usize,
+    /// What may wait for each model.
+    pub waiting: WaitingLimits,
+    /// When an inference is ended at the latest, counted from its arrival.
+    pub longest_inference: Duration,
+    /// Keep the last model when its last task ends, so that the next set-up is quick.
+    pub keep_idle_model: bool,
+    pub on_load: Option<LoadObserver>,
+}
+
+impl Default for UnitOptions {
+    fn default() -> Self {
+        Self {
+            name: "llm".into(),
+            max_tasks: 2,
+            waiting: WaitingLimits::default(),
+            longest_inference: Duration::from_secs(3600),
+            keep_idle_model: true,
+            on_load: None,
+        }
+    }
+}
+
+/// The unit. Clones are handles of the same one.
+#[derive(Clone)]
+pub struct Unit {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    source: Arc<dyn ModelSource>,
+    directory: Arc<dyn Directory>,
+    options: UnitOptions,
+    tasks: Mutex<Tasks>,
+    task_ended: Condvar,
+    collector: Mutex<Collector>,
+    models: Models,
+    /// Set-ups run one after the other, as on the stock unit.
+    setting_up: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Tasks {
+    by_id: BTreeMap<String, Arc<Task>>,
+    /// Set-ups in progress.
+    pending: usize,
+}
+
+impl Unit {
+    /// A unit by itself: it numbers its own tasks.
+    pub fn new(source: Arc<dyn ModelSource>, options: UnitOptions) -> Self {
+        Self::within(source, options, Arc::new(Alone::default()))
+    }
+
+    /// A unit within a module that numbers and connects its tasks.
+    pub fn within(source: Arc<dyn ModelSource>, options: UnitOptions, directory: Arc<dyn Directory>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                source,
+                directory,
+                models: Models::new(options.keep_idle_model),
+                options,
+                tasks: Mutex::default(),
+                task_ended: Condvar::new(),
+                collector: Mutex::default(),
+                setting_up: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The first part of its work_ids.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.options.name
+    }
+
+    /// The model cards, as `lsmode` lists them.
+    #[must_use]
+    pub fn cards(&self) -> Vec<Value> {
+        self.inner.source.cards()
+    }
+
+    /// Whether inferences can be sent to `work_id`.
+    #[must_use]
+    pub fn is_task(&self, work_id: &str) -> bool {
+        self.inner.task(work_id).is_some()
+    }
+
+    /// Carries a request out, or begins to. All replies go to `peer`. It does not wait, except for a [`Directory`] that links.
+    pub fn call(&self, request: Request, peer: &Peer) {
+        match request.action.as_str() {
+            action::SETUP => self.inner.begin_set_up(request, peer),
+            action::INFERENCE => self.infer(request, peer),
+            _ => {
+                if let Some(reply) = self.inner.answer(request, peer) {
+                    peer.reply(&reply);
+                }
+            }
+        }
+    }
+
+    /// An inference, in any input form.
+    fn infer(&self, request: Request, peer: &Peer) {
+        let form = request.input_form();
+        let Request {
+            request_id,
+            work_id,
+            data,
+            ..
+        } = request;
+        let refuse = |error| peer.reply(&Reply::error(request_id.clone(), work_id.clone(), error));
+        let Some(task) = self.inner.task(&work_id).filter(|task| task.hears_clients()) else {
+            return refuse(ErrorField::stock(Code::PUSH));
+        };
+        let input = self
+            .inner
+            .collector()
+            .take(&work_id, peer.name(), &request_id, form, data);
+        let input = match input {
+            Ok(Some(input)) => input,
+            Ok(None) => return,
+            Err(error) => return refuse(error),
+        };
+        self.inner.start(&task, request_id, input, peer);
+    }
+
+    /// A text that another unit said to a task it is linked with. Replies go to `peer` under `request_id`, results are
+    /// published as always.
+    pub fn say(&self, work_id: &str, request_id: &str, text: String, peer: &Peer) {
+        if let Some(task) = self.inner.task(work_id) {
+            let input = input::Input {
+                text,
+                ..Default::default()
+            };
+            self.inner.start(&task, request_id.to_owned(), input, peer);
+        }
+    }
+
+    /// Stops what runs in a task, as `pause` does.
+    pub fn pause(&self, work_id: &str) {
+        if let Some(task) = self.inner.task(work_id) {
+            task.pause();
+        }
+    }
+
+    /// A client has left: what it had half-sent is dropped, and what waits for it is looked at.
+    pub fn forget(&self, client: &str) {
+        self.inner.collector().forget(client);
+        for task in self.inner.all_tasks() {
+            task.model.look_again();
+        }
+    }
+
+    /// Ends all tasks, without replies to their owners beyond each inference's last one.
+    pub fn reset(&self) {
+        for task in self.inner.all_tasks() {
+            self.inner.end(&task, || ());
+        }
+    }
+
+    /// The ids of all tasks.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<String> {
+        self.inner.lock().by_id.keys().cloned().collect()
+    }
+
+    /// Loads a model before anybody asks for it.
+    ///
+    /// # Errors
+    /// The sentence of a [`LoadError`](crate::model::LoadError).
+    pub fn preload(&self, model: &str) -> Result<(), String> {
+        let overrides = serde_json::Map::from_iter([("model".to_owned(), Value::from(model))]);
+        let setup = SetUpRequest {
+            model: model.to_owned(),
+            response_format: String::new(),
+            enoutput: true,
+            prompt: String::new(),
+            inputs: Vec::new(),
+            overrides,
+        };
+        self.inner.load(&setup).map(|_| ())
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Tasks> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn collector(&self) -> MutexGuard<'_, Collector> {
+        self.collector.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A task that is not ending.
+    fn task(&self, work_id: &str) -> Option<Arc<Task>> {
+        let task = self.lock().by_id.get(work_id).cloned()?;
+        (!task.is_closing()).then_some(task)
+    }
+
+    fn all_tasks(&self) -> Vec<Arc<Task>> {
+        self.lock().by_id.values().cloned().collect()
+    }
+
+    fn start(&self, task: &Arc<Task>, request_id: String, input: input::Input, peer: &Peer) {
+        let refuse = |error| peer.reply(&Reply::error(request_id.clone(), task.work_id.clone(), error));
+        let place = match task.model.room.enter(input.bytes()) {
+            Ok(place) => place,
+            Err(waiting) => {
+                return refuse(ErrorField::new(
+                    Code::NOT_AVAILABLE,
+                    format!(
+                        "Not available at the moment. {waiting} inferences are waiting already; send it again later."
+                    ),
+                ));
+            }
+        };
+        let Some(entry) = task.enter(peer, &request_id) else {
+            return refuse(ErrorField::stock(Code::PUSH));
+        };
+        let answer = Answer::new(peer.clone(), request_id.clone(), entry);
+        let longest = self.options.longest_inference;
+        task.model
+            .prepare(move |model| prepare::run(model, input, answer, place, longest));
+    }
+
+    /// Everything that is answered at once, or by the thread that prepares; `None` where the answer comes later.
+    fn answer(self: &Arc<Self>, request: Request, peer: &Peer) -> Option<Reply> {
+        let Request {
+            request_id,
+            work_id,
+            action,
+            data,
+            ..
+        } = request;
+        let ok = || Some(Reply::ok(request_id.clone(), work_id.clone()));
+        let error = |code| Some(Reply::stock_error(request_id.clone(), work_id.clone(), code));
+        if action == action::TASKINFO && work_id == self.options.name {
+            let list: Vec<String> = self.lock().by_id.keys().cloned().collect();
+            return Some(Reply::data(request_id, work_id, object::TASK_LIST, to_data(&list)));
+        }
+        let known = [
+            action::EXIT,
+            action::PAUSE,
+            action::TASKINFO,
+            action::LINK,
+            action::UNLINK,
+        ];
+        let ours = [
+            extension::EMBED,
+            extension::VOCABULARY,
+            extension::BUDGET,
+            extension::STOP,
+        ];
+        if !known.contains(&action.as_str()) && !ours.contains(&action.as_str()) {
+            return error(Code::NO_UNIT_ACTION);
+        }
+        let Some(task) = self.task(&work_id) else {
+            return error(Code::NO_SUCH_UNIT);
+        };
+        match action.as_str() {
+            action::PAUSE => {
+                task.pause();
+                ok()
+            }
+            action::EXIT => {
+                let reply = Reply::ok(request_id.clone(), work_id.clone());
+                let peer = peer.clone();
+                self.end(&task, move || peer.reply(&reply));
+                None
+            }
+            action::TASKINFO => Some(Reply::data(
+                request_id,
+                work_id,
+                object::TASK_INFO,
+                to_data(&self.describe(&task)),
+            )),
+            action::LINK => {
+                let source = data.as_ref().and_then(Value::as_str).unwrap_or_default();
+                if !source.is_empty() && self.directory.link(&work_id, source) {
+                    task.add_input(source);
+                    ok()
+                } else {
+                    error(Code::LINK)
+                }
+            }
+            action::UNLINK => {
+                let source = data.as_ref().and_then(Value::as_str).unwrap_or_default();
+                self.directory.unlink(&work_id, source);
+                task.remove_input(source);
+                ok()
+            }
+            extension::STOP => match data.and_then(|data| serde_json::from_value::<StopRequest>(data).ok()) {
+                Some(stop) => {
+                    task.stop(peer.name(), &stop.request_id);
+                    Some(Reply::data(request_id, work_id, extension::STOP, Value::from("None")))
+                }
+                None => Some(Reply::error(
+                    request_id,
+                    work_id,
+                    ErrorField::new(
+                        Code::PARAMETER,
+                        "it is not said what to stop; send data as {\"request_id\": \"...\"}",
+                    ),
+                )),
+            },
+            _ => {
+                self.ask(&task, action, request_id, data, peer);
+                None
+            }
+        }
+    }
+
+    /// Questions that take a moment: answered by the thread that prepares prompts.
+    fn ask(&self, task: &Arc<Task>, action: String, request_id: String, data: Option<Value>, peer: &Peer) {
+        let (asked, peer_there) = (Arc::clone(task), peer.clone());
+        let (id, work_id) = (request_id.clone(), task.work_id.clone());
+        let taken = task.model.ask(move |model| {
+            let found = match action.as_str() {
+                extension::VOCABULARY => queries::vocabulary(model).map(|vocabulary| to_data(&vocabulary)),
+                extension::EMBED => queries::text_of(data.as_ref())
+                    .and_then(|text| queries::embed(model, &text))
+                    .map(|embedded| to_data(&embedded)),
+                _ => queries::text_of(data.as_ref())
+                    .and_then(|text| prepare::budget(model, &asked, &text))
+                    .map(|budget| to_data(&budget)),
+            };
+            peer_there.reply(&match found {
+                Ok(data) => Reply::data(id, work_id, action, data),
+                Err(error) => Reply::error(id, work_id, error),
+            });
+        });
+        if !taken {
+            peer.reply(&Reply::error(
+                request_id,
+                task.work_id.clone(),
+                ErrorField::new(
+                    Code::NOT_AVAILABLE,
+                    "Not available at the moment. Too many questions are waiting; ask again later.",
+                ),
+            ));
+        }
+    }
+
+    fn describe(&self, task: &Task) -> softprefix_core::protocol::TaskInfo {
+        let info = task.model.info();
+        let window = info.window.min(task.max_positions);
+        let mut described = task.info();
+        described.soft_prefix = Some(SoftPrefixSupport {
+            backend: info.backend.clone(),
+            concurrency: info.max_sequences,
+            features: [feature::EMBED, feature::VOCABULARY, feature::BUDGET, feature::STOP]
+                .map(str::to_owned)
+                .to_vec(),
+            hidden_size: info.hidden_size,
+            model_sha256: task.model.digest.clone(),
+            prefill_window: info.prefill_window.min(window),
+            unit: concat!("softprefix-unit ", env!("CARGO_PKG_VERSION")).to_owned(),
+            version: extension::VERSION,
+            window,
+        });
+        described
+    }
+
+    /// Ends a task; `then` runs when its last inference has given its last reply.
+    fn end(self: &Arc<Self>, task: &Arc<Task>, then: impl FnOnce() + Send + 'static) {
+        let inner = Arc::clone(self);
+        let ending = Arc::downgrade(task);
+        let work_id = task.work_id.clone();
+        task.close(move || {
+            inner.collector().forget_task(&work_id);
+            let mut tasks = inner.lock();
+            // A later task may have the same id, where whoever numbers them has started afresh.
+            if tasks
+                .by_id
+                .get(&work_id)
+                .is_some_and(|task| std::ptr::eq(Arc::as_ptr(task), ending.as_ptr()))
+            {
+                tasks.by_id.remove(&work_id);
+            }
+            drop(tasks);
+            inner.task_ended.notify_all();
+            then();
+            inner.directory.release(&work_id);
+        });
+    }
+
+    fn begin_set_up(self: &Arc<Self>, request: Request, peer: &Peer) {
+        let request_id = request.request_id.clone();
+        let refuse = |refusal: ErrorAndWorkId| peer.reply(&refusal_reply(&request_id, refusal));
+        {
+            let mut tasks = self.lock();
+            let staying = tasks.by_id.values().filter(|task| !task.is_closing()).count();
+            if staying + tasks.pending >= self.options.max_tasks {
+                drop(tasks);
+                return refuse(task_full());
+            }
+            tasks.pending += 1;
+        }
+        let pending = Pending(Arc::clone(self));
+        let (inner, there) = (Arc::clone(self), peer.clone());
+        let started = std::thread::Builder::new()
+            .name("softprefix-setup".into())
+            .spawn(move || {
+                let request_id = request.request_id.clone();
+                // A panic in a loader must not leave the client without an answer.
+                let result = catch_unwind(AssertUnwindSafe(|| inner.set_up(request.data)))
+                    .unwrap_or_else(|_| Err(loading_failed("The loader failed unexpectedly; see the log.")));
+                // The room is given back before the answer, so that a client may go on at once.
+                drop(pending);
+                there.reply(&match result {
+                    Ok(work_id) => Reply::ok(request_id, work_id),
+                    Err(refusal) => refusal_reply(&request_id, refusal),
+                });
+            });
+        if let Err(error) = started {
+            refuse(loading_failed(&format!(
+                "No thread could be started for it ({error}); end other programs."
+            )));
+        }
+    }
+
+    fn set_up(self: &Arc<Self>, data: Option<Value>) -> Result<String, ErrorAndWorkId> {
+        let _one_at_a_time = self.setting_up.lock().unwrap_or_else(PoisonError::into_inner);
+        self.wait_for_room()?;
+        let setup = SetUpRequest::read(data)?;
+        let registration = self
+            .directory
+            .register()
+            .map_err(|sentence| loading_failed(&sentence))?;
+        let work_id = format!("{}.{}", self.options.name, registration.number);
+        let task = self.open_task(work_id.clone(), setup, registration);
+        if task.is_err() {
+            self.directory.release(&work_id);
+        }
+        task.map(|()| work_id)
+    }
+
+    fn open_task(
+        self: &Arc<Self>,
+        work_id: String,
+        setup: SetUpRequest,
+        registration: Registration,
+    ) -> Result<(), ErrorAndWorkId> {
+        let model = self.load(&setup).map_err(|sentence| loading_failed(&sentence))?;
+        let max_positions = setup.max_token_len(&model.settings)?;
+        let inputs = setup.inputs.clone();
+        let task = Arc::new(Task::new(
+            work_id.clone(),
+            setup,
+            max_positions,
+            model,
+            registration.outlet,
+        ));
+        let old = self.lock().by_id.insert(work_id.clone(), Arc::clone(&task));
+        if let Some(old) = old {
+            // Its number was given anew, so nobody can reach it any more.
+            old.close(|| ());
+        }
+        self.directory.open(&work_id, &inputs).map_err(|sentence| {
+            self.lock().by_id.remove(&work_id);
+            task.close(|| ());
+            loading_failed(&sentence)
+        })
+    }
+
+    /// Waits until the tasks that are ending have made room.
+    fn wait_for_room(&self) -> Result<(), ErrorAndWorkId> {
+        let patience = Instant::now() + PATIENCE_FOR_ROOM;
+        let mut tasks = self.lock();
+        while tasks.by_id.len() >= self.options.max_tasks {
+            let left = patience.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(task_full());
+            }
+            tasks = self
+                .task_ended
+                .wait_timeout(tasks, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        Ok(())
+    }
+
+    fn load(&self, setup: &SetUpRequest) -> Result<Arc<SharedModel>, String> {
+        let observer = self.options.on_load.as_ref();
+        let progress = |fraction: f32, what: &str| {
+            if let Some(observer) = observer {
+                observer(&setup.model, fraction, what);
+            }
+        };
+        self.models.get(&setup.model_key(), || {
+            let loaded = self
+                .source
+                .load(&setup.model, &setup.overrides, &progress)
+                .map_err(|error| error.to_string())?;
+            SharedModel::start(loaded, self.options.waiting)
+                .map_err(|error| format!("no thread for the engine: {error}"))
+        })
+    }
+}
+
+/// A set-up in progress counts as a task.
+struct Pending(Arc<Inner>);
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.lock().pending -= 1;
+    }
+}
+
+fn task_full() -> ErrorAndWorkId {
+    ErrorAndWorkId {
+        error: ErrorField::stock(Code::TASK_FULL),
+        work_id: "llm",
+    }
+}
+
+fn refusal_reply(request_id: &str, refusal: ErrorAndWorkId) -> Reply {
+    Reply::error(request_id, refusal.work_id, refusal.error)
+}

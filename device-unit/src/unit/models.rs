@@ -1,0 +1,71 @@
+//! Which models are loaded: shared while a task uses them, and the last one kept a while longer. It knows no task.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::shared_model::SharedModel;
+
+/// The loaded models.
+pub struct Models {
+    keep_idle: bool,
+    loaded: Mutex<Loaded>,
+}
+
+#[derive(Default)]
+struct Loaded {
+    by_key: Vec<(String, Weak<SharedModel>)>,
+    /// The last one asked for.
+    kept: Option<Arc<SharedModel>>,
+}
+
+impl Models {
+    pub fn new(keep_idle: bool) -> Self {
+        Self {
+            keep_idle,
+            loaded: Mutex::default(),
+        }
+    }
+
+    /// The model of this key; `load` makes it where it is not there. Callers come one at a time.
+    ///
+    /// # Errors
+    /// Those of `load`.
+    pub fn get(
+        &self,
+        key: &str,
+        load: impl FnOnce() -> Result<Arc<SharedModel>, String>,
+    ) -> Result<Arc<SharedModel>, String> {
+        let known = self.known(key);
+        let model = match known {
+            Some(model) => model,
+            None => {
+                // Memory first: an idle model makes room for the one that is wanted.
+                let idle = self.lock().kept.take();
+                drop(idle);
+                load()?
+            }
+        };
+        let mut loaded = self.lock();
+        loaded
+            .by_key
+            .retain(|(other, model)| other != key && model.strong_count() > 0);
+        loaded.by_key.push((key.to_owned(), Arc::downgrade(&model)));
+        let before = if self.keep_idle {
+            loaded.kept.replace(Arc::clone(&model))
+        } else {
+            None
+        };
+        drop(loaded);
+        drop(before);
+        Ok(model)
+    }
+
+    fn known(&self, key: &str) -> Option<Arc<SharedModel>> {
+        let loaded = self.lock();
+        let (_, model) = loaded.by_key.iter().find(|(other, _)| other == key)?;
+        model.upgrade().filter(|model| !model.scheduler.is_closed())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,173 @@
+//! From a request's text and prefix to a job of the scheduler, or to a refusal with numbers. It knows no transport.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use softprefix_core::prefix::{SoftPrefix, WindowBudget, decode_value};
+use softprefix_core::protocol::extension::{Budget, InferenceOptions, Priority as AskedPriority, SoftPrefixEcho};
+use softprefix_core::protocol::{Code, ErrorField};
+
+use super::answer::{Answer, Counts};
+use super::input::Input;
+use super::shared_model::SharedModel;
+use super::task::Task;
+use crate::scheduler::{Choose, End, FinishReason, Job, Place, Priority, Timings, TokenSink};
+use crate::tokenizer::Special;
+
+/// Turns an accepted inference into a job and submits it, or answers why not.
+pub fn run(model: &SharedModel, input: Input, mut answer: Answer, place: Place, longest: Duration) {
+    if answer.entry().stop.is_set() {
+        return Box::new(answer).end(End::NeverStarted, Timings::default());
+    }
+    let task = Arc::clone(answer.entry().task());
+    match plan(model, &task, &input) {
+        Err(error) => answer.refuse(error),
+        Ok(plan) => {
+            answer.echo = plan.prefix.as_ref().map(SoftPrefixEcho::of);
+            answer.wants_usage = input.options.usage;
+            answer.counts = plan.counts;
+            let stop = answer.entry().stop.clone();
+            model.scheduler.submit(Job {
+                prefix: plan.prefix,
+                tokens: plan.tokens,
+                max_new_tokens: plan.max_new_tokens,
+                at_limit: plan.at_limit,
+                stop_tokens: model.stop_tokens.clone(),
+                choose: plan.choose,
+                priority: match input.options.priority {
+                    AskedPriority::Live => Priority::Live,
+                    AskedPriority::Batch => Priority::Batch,
+                },
+                stop,
+                deadline: Instant::now().checked_add(longest),
+                sink: Box::new(answer),
+                place,
+            });
+        }
+    }
+}
+
+struct Plan {
+    prefix: Option<SoftPrefix>,
+    tokens: Vec<u32>,
+    counts: Counts,
+    max_new_tokens: usize,
+    at_limit: FinishReason,
+    choose: Choose,
+}
+
+fn plan(model: &SharedModel, task: &Task, input: &Input) -> Result<Plan, ErrorField> {
+    if input.text.is_empty() {
+        return Err(ErrorField::new(
+            Code::EMPTY_PROMPT,
+            "the prompt is empty; send the user's text as data, or as delta in stream form",
+        ));
+    }
+    let info = model.info();
+    let prefix = match &input.prefix {
+        None => None,
+        Some(value) => Some(decode_value(value, info.hidden_size).map_err(|error| ErrorField::from(&error))?),
+    };
+    let template = template_tokens(model, task)?;
+    let tokens = encode(model, &model.template.render(&task.setup.prompt, &input.text))?;
+    let counts = Counts {
+        prefix: prefix.as_ref().map_or(0, SoftPrefix::len),
+        template: template.min(tokens.len()),
+        prompt: tokens.len().saturating_sub(template),
+    };
+    let (max_new_tokens, at_limit) = output_limit(task, model, counts, &input.options)?;
+    Ok(Plan {
+        prefix,
+        tokens,
+        counts,
+        max_new_tokens,
+        at_limit,
+        choose: Box::new(greedy),
+    })
+}
+
+/// How many tokens may come out, and what it is called when they have.
+///
+/// As on the stock unit, `max_token_len` and the window bound the positions that are fed, and the last token is never fed:
+/// n prompt rows leave `positions - n + 1` tokens.
+fn output_limit(
+    task: &Task,
+    model: &SharedModel,
+    counts: Counts,
+    options: &InferenceOptions,
+) -> Result<(usize, FinishReason), ErrorField> {
+    let info = model.info();
+    let budget = |window: usize| WindowBudget {
+        prefix: counts.prefix,
+        template: counts.template,
+        prompt: counts.prompt,
+        output: 0,
+        window,
+    };
+    let used = budget(0).used();
+    if let Err(error) = budget(info.prefill_window.min(info.window)).check() {
+        return Err(ErrorField::from(&error));
+    }
+    if let Err(error) = budget(task.max_positions).check() {
+        let mut error = ErrorField::from(&error);
+        error.message.push_str(&format!(
+            " (the set-up's max_token_len is {}; it counts prefix, prompt and output: set up again with a larger one)",
+            task.max_positions
+        ));
+        return Err(error);
+    }
+    let by_window = task.max_positions.min(info.window) + 1 - used;
+    Ok(match options.max_new_tokens {
+        Some(0) => {
+            return Err(ErrorField::new(
+                Code::PARAMETER,
+                "max_new_tokens is 0; ask for at least one token, or leave it out",
+            ));
+        }
+        Some(wanted) if wanted <= by_window => (wanted, FinishReason::Length),
+        _ => (by_window, FinishReason::Window),
+    })
+}
+
+/// What a text would take of the window.
+///
+/// # Errors
+/// As for an inference with it.
+pub fn budget(model: &SharedModel, task: &Task, text: &str) -> Result<Budget, ErrorField> {
+    let template = template_tokens(model, task)?;
+    let all = encode(model, &model.template.render(&task.setup.prompt, text))?.len();
+    let window = model.info().window.min(task.max_positions);
+    Ok(Budget {
+        prefill_window: model.info().prefill_window.min(window),
+        prompt: all.saturating_sub(template),
+        template,
+        window,
+    })
+}
+
+fn template_tokens(model: &SharedModel, task: &Task) -> Result<usize, ErrorField> {
+    if let Some(&count) = task.template_tokens.get() {
+        return Ok(count);
+    }
+    let count = encode(model, &model.template.render(&task.setup.prompt, ""))?.len();
+    Ok(*task.template_tokens.get_or_init(|| count))
+}
+
+/// Special tokens in a text are those tokens, as on the stock unit.
+pub fn encode(model: &SharedModel, text: &str) -> Result<Vec<u32>, ErrorField> {
+    model
+        .tokenizer
+        .encode(text, Special::Parse)
+        .map_err(|error| ErrorField::new(Code::WINDOW, error.to_string()))
+}
+
+/// The likeliest token, the lowest id where several are equally likely.
+fn greedy(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (i, &value) in logits.iter().enumerate() {
+        if value > logits[best] {
+            best = i;
+        }
+    }
+    best as u32
+}

@@ -1,0 +1,202 @@
+//! Questions about a model: the embedding rows of a text, the norms of its vocabulary. It knows no transport.
+
+use half::bf16;
+use serde_json::Value;
+use softprefix_core::prefix::{EmbeddingRows, TokenPiece};
+use softprefix_core::protocol::extension::{Embedded, Histogram, Percentiles, Vocabulary};
+use softprefix_core::protocol::{Code, ErrorField};
+
+use super::prepare::encode;
+use super::shared_model::SharedModel;
+use crate::engine::{EngineError, TokenEmbeddings};
+
+/// Bars of the histogram of norms.
+const BARS: usize = 64;
+
+/// The text of a question.
+///
+/// # Errors
+/// -22 where there is none.
+pub fn text_of(data: Option<&Value>) -> Result<String, ErrorField> {
+    data.and_then(|data| data.get("text"))
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+        .ok_or_else(|| {
+            ErrorField::new(
+                Code::PARAMETER,
+                "the question has no text; send data as {\"text\": \"...\"}",
+            )
+        })
+}
+
+/// The embedding rows of a text, without template.
+///
+/// # Errors
+/// -34 for a text without tokens, -32 for one longer than the window.
+pub fn embed(model: &SharedModel, text: &str) -> Result<Embedded, ErrorField> {
+    let info = model.info();
+    let ids = encode(model, text)?;
+    if ids.is_empty() {
+        return Err(ErrorField::new(
+            Code::EMPTY_PROMPT,
+            "the text has no tokens; write at least one word",
+        ));
+    }
+    if ids.len() > info.window {
+        return Err(ErrorField::new(
+            Code::WINDOW,
+            format!(
+                "the text has {} tokens, more than the window of {}; shorten it",
+                ids.len(),
+                info.window
+            ),
+        ));
+    }
+    let mut rows = vec![bf16::ZERO; ids.len() * info.hidden_size];
+    let mut tokens = Vec::with_capacity(ids.len());
+    for (&id, row) in ids.iter().zip(rows.chunks_exact_mut(info.hidden_size)) {
+        model
+            .scheduler
+            .embeddings()
+            .row(id, row)
+            .map_err(|error| failed(&error))?;
+        tokens.push(TokenPiece {
+            id,
+            text: model.tokenizer.token_text(id).unwrap_or_default(),
+        });
+    }
+    let rows = EmbeddingRows {
+        hidden_size: info.hidden_size,
+        rows,
+        tokens,
+    };
+    Embedded::of(&rows).map_err(|error| ErrorField::from(&error))
+}
+
+/// The norms of the vocabulary, computed once for each model.
+///
+/// # Errors
+/// -11 where the table cannot be read.
+pub fn vocabulary(model: &SharedModel) -> Result<Vocabulary, ErrorField> {
+    if let Some(known) = model.vocabulary.get() {
+        return Ok(known.clone());
+    }
+    let found = norms(model.scheduler.embeddings().as_ref()).map_err(|error| failed(&error))?;
+    Ok(model.vocabulary.get_or_init(|| found).clone())
+}
+
+fn norms(table: &dyn TokenEmbeddings) -> Result<Vocabulary, EngineError> {
+    let (hidden_size, rows) = (table.hidden_size(), table.vocab_size());
+    let mut row = vec![bf16::ZERO; hidden_size];
+    let mut norms = Vec::with_capacity(rows);
+    let mut all_squares = 0.0;
+    for token in 0..rows {
+        table.row(token as u32, &mut row)?;
+        let squares: f64 = row.iter().map(|value| f64::from(value.to_f32()).powi(2)).sum();
+        all_squares += squares;
+        norms.push(squares.sqrt());
+    }
+    norms.sort_unstable_by(f64::total_cmp);
+    Ok(Vocabulary {
+        hidden_size,
+        histogram: histogram(&norms),
+        max: norms.last().copied().unwrap_or_default(),
+        percentiles: Percentiles {
+            p1: percentile(&norms, 0.01),
+            p5: percentile(&norms, 0.05),
+            p25: percentile(&norms, 0.25),
+            p50: percentile(&norms, 0.5),
+            p75: percentile(&norms, 0.75),
+            p95: percentile(&norms, 0.95),
+            p99: percentile(&norms, 0.99),
+        },
+        rms: (all_squares / (rows * hidden_size).max(1) as f64).sqrt(),
+        rows,
+    })
+}
+
+/// Linear between the two nearest of the sorted values.
+fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return 0.0;
+    };
+    let place = share * last as f64;
+    let below = place.floor() as usize;
+    let above = (below + 1).min(last);
+    sorted[below] + (sorted[above] - sorted[below]) * (place - below as f64)
+}
+
+/// Bars over log10 of the norms; rows of zeros have none and are left out.
+fn histogram(sorted: &[f64]) -> Option<Histogram> {
+    let positive = &sorted[sorted.partition_point(|&norm| norm <= 0.0)..];
+    let (least, most) = (positive.first()?.log10(), positive.last()?.log10());
+    let step = (most - least) / BARS as f64;
+    let mut counts = vec![0; BARS];
+    for norm in positive {
+        let bar = if step > 0.0 {
+            ((norm.log10() - least) / step) as usize
+        } else {
+            0
+        };
+        counts[bar.min(BARS - 1)] += 1;
+    }
+    Some(Histogram {
+        counts,
+        log10_max: most,
+        log10_min: least,
+    })
+}
+
+fn failed(error: &EngineError) -> ErrorField {
+    let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
+    ErrorField::new(Code::MODEL_RUN, format!("{stock} {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Table(Vec<Vec<f32>>);
+
+    impl TokenEmbeddings for Table {
+        fn hidden_size(&self) -> usize {
+            2
+        }
+        fn vocab_size(&self) -> usize {
+            self.0.len()
+        }
+        fn row(&self, token: u32, out: &mut [bf16]) -> Result<(), EngineError> {
+            for (out, value) in out.iter_mut().zip(&self.0[token as usize]) {
+                *out = bf16::from_f32(*value);
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn norms_are_those_of_the_rows_and_percentiles_lie_between_them() {
+        let found = norms(&Table(vec![
+            vec![3.0, 4.0],
+            vec![0.0, 0.0],
+            vec![0.0, 1.0],
+            vec![6.0, 8.0],
+        ]))
+        .unwrap();
+        assert_eq!((found.rows, found.hidden_size, found.max), (4, 2, 10.0));
+        assert_eq!(found.percentiles.p50, 3.0, "half way between 1 and 5");
+        assert_eq!(found.rms, (126.0f64 / 8.0).sqrt());
+        let histogram = found.histogram.unwrap();
+        assert_eq!((histogram.log10_min, histogram.log10_max), (0.0, 1.0));
+        assert_eq!(
+            histogram.counts.iter().sum::<u64>(),
+            3,
+            "the row of zeros has no logarithm"
+        );
+    }
+
+    #[test]
+    fn a_vocabulary_of_equal_rows_has_one_bar() {
+        let found = norms(&Table(vec![vec![3.0, 4.0]; 5])).unwrap();
+        assert_eq!(found.histogram.unwrap().counts[0], 5);
+    }
+}

@@ -1,0 +1,275 @@
+//! What a set-up asks for, checked as the stock unit checks it. It knows no model and no task.
+
+use serde_json::{Map, Value};
+use softprefix_core::protocol::{Code, ErrorField};
+
+/// Positions of a task whose set-up and card do not say (PROTOCOL 5.2).
+pub const STOCK_MAX_TOKEN_LEN: usize = 127;
+
+/// Keys of a set-up that are a matter of the task alone: two tasks that differ only in these share one loaded model.
+const TASK_KEYS: [&str; 18] = [
+    "model",
+    "response_format",
+    "input",
+    "enoutput",
+    "enkws",
+    "prompt",
+    "max_token_len",
+    "seed",
+    "enable_temperature",
+    "temperature",
+    "enable_top_p_sampling",
+    "top_p",
+    "enable_top_k_sampling",
+    "top_k",
+    "enable_repetition_penalty",
+    "repetition_penalty",
+    "penalty_window",
+    "system_prompt",
+];
+
+/// A set-up that can be tried.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SetUpRequest {
+    pub model: String,
+    pub response_format: String,
+    pub enoutput: bool,
+    /// The system prompt.
+    pub prompt: String,
+    pub inputs: Vec<String>,
+    /// The whole of the data: its keys win over the model card's.
+    pub overrides: Map<String, Value>,
+}
+
+impl SetUpRequest {
+    /// Reads the data of a set-up.
+    ///
+    /// # Errors
+    /// The stock unit's code (-2 where it is no object, else -5) and a sentence naming the key. The former is answered with
+    /// the work_id `kws`: see [`ErrorAndWorkId`].
+    pub fn read(data: Option<Value>) -> Result<Self, ErrorAndWorkId> {
+        let Some(Value::Object(overrides)) = data else {
+            // The stock unit's spelling, down to the unit it names: clients may go by it.
+            return Err(ErrorAndWorkId {
+                error: ErrorField::new(Code::JSON, "json format error."),
+                work_id: "kws",
+            });
+        };
+        let text = |key: &'static str| match overrides.get(key) {
+            Some(Value::String(text)) => Ok(text.clone()),
+            other => Err(unusable(key, other, "a string")),
+        };
+        let enoutput = match overrides.get("enoutput") {
+            Some(Value::Bool(enoutput)) => *enoutput,
+            other => return Err(unusable("enoutput", other, "true or false")),
+        };
+        let inputs = match overrides.get("input") {
+            None => Vec::new(),
+            Some(Value::String(one)) => vec![one.clone()],
+            Some(Value::Array(many)) => many
+                .iter()
+                .map(|input| input.as_str().map(str::to_owned))
+                .collect::<Option<_>>()
+                .ok_or_else(|| unusable("input", overrides.get("input"), "a string or a list of strings"))?,
+            other => return Err(unusable("input", other, "a string or a list of strings")),
+        };
+        Ok(Self {
+            model: text("model")?,
+            response_format: text("response_format")?,
+            enoutput,
+            prompt: text("prompt")?,
+            inputs,
+            overrides,
+        })
+    }
+
+    /// Whether results go out in frames.
+    #[must_use]
+    pub fn is_streaming(&self) -> bool {
+        self.response_format.contains("stream")
+    }
+
+    /// Names the loaded model that this set-up can use: equal keys, equal model.
+    #[must_use]
+    pub fn model_key(&self) -> String {
+        let rest: Map<String, Value> = self
+            .overrides
+            .iter()
+            .filter(|(key, _)| !TASK_KEYS.contains(&key.as_str()))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        format!("{} {}", self.model, Value::Object(rest))
+    }
+
+    /// `max_token_len` of the set-up, else of the card (`settings`), else the stock unit's.
+    ///
+    /// # Errors
+    /// -5 where it is no whole number above 0.
+    pub fn max_token_len(&self, settings: &Map<String, Value>) -> Result<usize, ErrorAndWorkId> {
+        let Some(value) = self
+            .overrides
+            .get("max_token_len")
+            .or_else(|| settings.get("max_token_len"))
+        else {
+            return Ok(STOCK_MAX_TOKEN_LEN);
+        };
+        let number = value.as_u64().or_else(|| {
+            value
+                .as_f64()
+                .filter(|n| n.fract() == 0.0 && *n >= 1.0)
+                .map(|n| n as u64)
+        });
+        match number.and_then(|number| usize::try_from(number).ok()) {
+            Some(positions) if positions > 0 => Ok(positions),
+            _ => Err(unusable(
+                "max_token_len",
+                Some(value),
+                "a whole number of positions, at least 1",
+            )),
+        }
+    }
+}
+
+/// A refusal of a set-up. The stock unit does not always name itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorAndWorkId {
+    pub error: ErrorField,
+    pub work_id: &'static str,
+}
+
+/// -5: the stock words first, then a sentence.
+#[must_use]
+pub fn loading_failed(sentence: &str) -> ErrorAndWorkId {
+    let stock = Code::MODEL_LOADING.stock_message().unwrap_or_default();
+    ErrorAndWorkId {
+        error: ErrorField::new(Code::MODEL_LOADING, format!("{stock} {sentence}")),
+        work_id: "llm",
+    }
+}
+
+fn unusable(key: &str, value: Option<&Value>, wanted: &str) -> ErrorAndWorkId {
+    loading_failed(&match value {
+        None => format!("The set-up has no {key:?}; give {wanted}."),
+        Some(value) => format!("{key:?} is {}; give {wanted}.", short(value)),
+    })
+}
+
+/// A value for a sentence.
+fn short(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn good() -> Value {
+        json!({"model": "m", "response_format": "llm.utf-8", "enoutput": true, "prompt": "p", "input": "llm.utf-8"})
+    }
+
+    #[test]
+    fn data_that_is_no_object_is_refused_in_the_name_of_kws_as_the_stock_unit_does() {
+        for data in [None, Some(json!("None")), Some(json!([1])), Some(json!(null))] {
+            let refusal = SetUpRequest::read(data).unwrap_err();
+            assert_eq!(refusal.work_id, "kws");
+            assert_eq!(refusal.error, ErrorField::new(Code::JSON, "json format error."));
+        }
+    }
+
+    #[test]
+    fn each_required_key_is_named_when_it_is_missing_or_of_another_type() {
+        for key in ["model", "response_format", "enoutput", "prompt"] {
+            let mut data = good();
+            data.as_object_mut().unwrap().remove(key);
+            let missing = SetUpRequest::read(Some(data.clone())).unwrap_err();
+            data[key] = json!(7);
+            let wrong = SetUpRequest::read(Some(data)).unwrap_err();
+            for refusal in [missing, wrong] {
+                assert_eq!(refusal.error.code, Code::MODEL_LOADING);
+                assert_eq!(refusal.work_id, "llm");
+                assert!(
+                    refusal.error.message.starts_with("Model loading failed. "),
+                    "{}",
+                    refusal.error.message
+                );
+                assert!(refusal.error.message.contains(key), "{}", refusal.error.message);
+            }
+        }
+    }
+
+    #[test]
+    fn input_is_one_or_many_or_none() {
+        let mut data = good();
+        assert_eq!(SetUpRequest::read(Some(data.clone())).unwrap().inputs, ["llm.utf-8"]);
+        data["input"] = json!(["llm.utf-8", "asr.1002"]);
+        assert_eq!(
+            SetUpRequest::read(Some(data.clone())).unwrap().inputs,
+            ["llm.utf-8", "asr.1002"]
+        );
+        data.as_object_mut().unwrap().remove("input");
+        assert_eq!(
+            SetUpRequest::read(Some(data.clone())).unwrap().inputs,
+            Vec::<String>::new()
+        );
+        data["input"] = json!({"a": 1});
+        assert!(SetUpRequest::read(Some(data)).is_err());
+    }
+
+    #[test]
+    fn tasks_that_differ_only_in_their_own_settings_share_a_model() {
+        let one = SetUpRequest::read(Some(good())).unwrap();
+        let mut data = good();
+        data["prompt"] = json!("another");
+        data["max_token_len"] = json!(500);
+        data["top_k"] = json!(1);
+        assert_eq!(
+            SetUpRequest::read(Some(data.clone())).unwrap().model_key(),
+            one.model_key()
+        );
+        data["b_dynamic_load_axmodel_layer"] = json!(true);
+        assert_ne!(SetUpRequest::read(Some(data)).unwrap().model_key(), one.model_key());
+    }
+
+    #[test]
+    fn max_token_len_comes_from_the_set_up_then_the_card_then_the_stock_unit() {
+        let mut data = good();
+        let card = json!({"max_token_len": 1023}).as_object().unwrap().clone();
+        assert_eq!(
+            SetUpRequest::read(Some(data.clone()))
+                .unwrap()
+                .max_token_len(&Map::new())
+                .unwrap(),
+            127
+        );
+        assert_eq!(
+            SetUpRequest::read(Some(data.clone()))
+                .unwrap()
+                .max_token_len(&card)
+                .unwrap(),
+            1023
+        );
+        data["max_token_len"] = json!(32);
+        assert_eq!(
+            SetUpRequest::read(Some(data.clone()))
+                .unwrap()
+                .max_token_len(&card)
+                .unwrap(),
+            32
+        );
+        for wrong in [json!(0), json!(-1), json!("127"), json!(1.5), json!(null)] {
+            data["max_token_len"] = wrong;
+            assert!(
+                SetUpRequest::read(Some(data.clone()))
+                    .unwrap()
+                    .max_token_len(&card)
+                    .is_err()
+            );
+        }
+    }
+}

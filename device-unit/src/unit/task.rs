@@ -1,0 +1,211 @@
+//! One task: what its set-up said, and the inferences that belong to it. It knows neither engine nor transport.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use softprefix_core::protocol::message::TaskInfo;
+
+use super::peer::{Peer, ReplySink};
+use super::setup::SetUpRequest;
+use super::shared_model::SharedModel;
+use crate::scheduler::StopFlag;
+
+/// A task that has been set up.
+pub struct Task {
+    /// `llm.1000`.
+    pub work_id: String,
+    pub setup: SetUpRequest,
+    /// `max_token_len`: most positions that prefix, prompt and output may take.
+    pub max_positions: usize,
+    pub model: Arc<SharedModel>,
+    /// Where results are published, besides going to whoever asked.
+    pub outlet: Option<Arc<dyn ReplySink>>,
+    /// Tokens of the template without a user's text; counted once.
+    pub template_tokens: OnceLock<usize>,
+    /// Those of the set-up, and what was linked since.
+    inputs: Mutex<Vec<String>>,
+    live: Mutex<Live>,
+}
+
+#[derive(Default)]
+struct Live {
+    next: u64,
+    inferences: Vec<LiveInference>,
+    closing: bool,
+    /// Runs when the last inference has ended.
+    when_idle: Option<Box<dyn FnOnce() + Send>>,
+}
+
+struct LiveInference {
+    number: u64,
+    client: Arc<str>,
+    request_id: String,
+    stop: StopFlag,
+    running: Arc<AtomicBool>,
+}
+
+/// An inference's entry in its task. While it lives, the task does not end.
+pub struct LiveEntry {
+    task: Arc<Task>,
+    number: u64,
+    pub stop: StopFlag,
+    running: Arc<AtomicBool>,
+}
+
+impl Task {
+    pub fn new(
+        work_id: String,
+        setup: SetUpRequest,
+        max_positions: usize,
+        model: Arc<SharedModel>,
+        outlet: Option<Arc<dyn ReplySink>>,
+    ) -> Self {
+        let inputs = Mutex::new(setup.inputs.clone());
+        Self {
+            work_id,
+            setup,
+            inputs,
+            max_positions,
+            model,
+            outlet,
+            template_tokens: OnceLock::new(),
+            live: Mutex::default(),
+        }
+    }
+
+    /// Whether inferences may come from clients (an input that contains `llm`).
+    #[must_use]
+    pub fn hears_clients(&self) -> bool {
+        self.setup.inputs.iter().any(|input| input.contains("llm"))
+    }
+
+    /// What `taskinfo` says of it, as far as the stock unit says it.
+    #[must_use]
+    pub fn info(&self) -> TaskInfo {
+        TaskInfo {
+            enoutput: self.setup.enoutput,
+            inputs: self.inputs().clone(),
+            model: self.setup.model.clone(),
+            response_format: self.setup.response_format.clone(),
+            soft_prefix: None,
+        }
+    }
+
+    fn inputs(&self) -> MutexGuard<'_, Vec<String>> {
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn add_input(&self, source: &str) {
+        let mut inputs = self.inputs();
+        if !inputs.iter().any(|input| input == source) {
+            inputs.push(source.to_owned());
+        }
+    }
+
+    pub fn remove_input(&self, source: &str) {
+        self.inputs().retain(|input| input != source);
+    }
+
+    /// Enters an inference; `None` once the task is ending.
+    pub fn enter(self: &Arc<Self>, peer: &Peer, request_id: &str) -> Option<LiveEntry> {
+        let mut live = self.lock();
+        if live.closing {
+            return None;
+        }
+        live.next += 1;
+        let number = live.next;
+        let (stop, running) = (StopFlag::default(), Arc::new(AtomicBool::new(false)));
+        live.inferences.push(LiveInference {
+            number,
+            client: Arc::clone(peer.name()),
+            request_id: request_id.to_owned(),
+            stop: stop.clone(),
+            running: Arc::clone(&running),
+        });
+        drop(live);
+        Some(LiveEntry {
+            task: Arc::clone(self),
+            number,
+            stop,
+            running,
+        })
+    }
+
+    /// Stops what runs at this moment; what waits goes on.
+    pub fn pause(&self) {
+        for inference in &self.lock().inferences {
+            if inference.running.load(Ordering::Acquire) {
+                inference.stop.set();
+            }
+        }
+    }
+
+    /// Stops the inferences that this client asked for under this id.
+    pub fn stop(&self, client: &str, request_id: &str) {
+        for inference in &self.lock().inferences {
+            if &*inference.client == client && inference.request_id == request_id {
+                inference.stop.set();
+            }
+        }
+        self.model.look_again();
+    }
+
+    /// Ends the task: everything is stopped, and `when_idle` runs when the last inference has given its last reply.
+    /// `false` if it is ending already.
+    pub fn close(&self, when_idle: impl FnOnce() + Send + 'static) -> bool {
+        let mut live = self.lock();
+        if live.closing {
+            return false;
+        }
+        live.closing = true;
+        for inference in &live.inferences {
+            inference.stop.set();
+        }
+        if live.inferences.is_empty() {
+            drop(live);
+            when_idle();
+        } else {
+            live.when_idle = Some(Box::new(when_idle));
+            drop(live);
+            self.model.look_again();
+        }
+        true
+    }
+
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.lock().closing
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LiveEntry {
+    #[must_use]
+    pub fn task(&self) -> &Arc<Task> {
+        &self.task
+    }
+
+    /// From here on a pause stops it.
+    pub fn started(&self) {
+        self.running.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for LiveEntry {
+    fn drop(&mut self) {
+        let mut live = self.task.lock();
+        live.inferences.retain(|inference| inference.number != self.number);
+        let when_idle = if live.inferences.is_empty() {
+            live.when_idle.take()
+        } else {
+            None
+        };
+        drop(live);
+        if let Some(when_idle) = when_idle {
+            when_idle();
+        }
+    }
+}
