@@ -1,1 +1,531 @@
 //! Choosing the next token from logits. It knows numbers, and neither text nor tasks.
+//!
+//! Greedy is the default: the largest logit, the lowest token where several are equal. Everything random is drawn from a
+//! named generator started at a recorded seed, with exponentials from `libm`, so that a seed gives the same tokens on every
+//! platform. The settings' keys and the order of the steps (temperature, repetition penalty, then top-p or top-k) are the
+//! stock unit's (PROTOCOL 5.2); only its default, a random choice among ten, is not: an experiment can be repeated.
+
+use std::cmp::Ordering;
+
+use serde_json::{Map, Value};
+
+/// The generator's name, for records: SplitMix64 (Steele, Lea, Flood 2014) started at the seed; one output a token, its upper
+/// 53 bits times 2^-53.
+pub const GENERATOR: &str = "softprefix.splitmix64-v1";
+
+/// How tokens are chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    pub choice: Choice,
+    /// What logits are divided by before a random choice. 1 changes nothing.
+    pub temperature: f64,
+    /// Makes tokens that came lately less likely.
+    pub repetition: Option<Repetition>,
+    pub seed: u64,
+}
+
+/// Among which tokens is chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Choice {
+    /// The likeliest.
+    Greedy,
+    /// One of the k likeliest.
+    TopK(usize),
+    /// One of the likeliest that together have the probability p.
+    TopP(f64),
+}
+
+/// A penalty on the tokens chosen last.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Repetition {
+    /// Positive logits are divided by its square root, negative ones multiplied by it.
+    pub penalty: f64,
+    /// How many of the last tokens count.
+    pub window: usize,
+}
+
+/// Why no token can be chosen, or a setting not be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SamplingError {
+    #[error("{key} is {value}; give {wanted}")]
+    BadSetting {
+        key: &'static str,
+        value: String,
+        wanted: &'static str,
+    },
+    #[error(
+        "the model gave no usable number for any token; a prefix of smaller magnitude may help, or the model file is damaged"
+    )]
+    NoFiniteLogits,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            choice: Choice::Greedy,
+            temperature: 1.0,
+            repetition: None,
+            seed: 0,
+        }
+    }
+}
+
+impl Sampling {
+    /// Reads the keys of a model card or a set-up. Absent keys are greedy; other keys are no business of ours.
+    ///
+    /// A switch (`enable_top_k_sampling`) that is absent counts as on where its value (`top_k`) is given. Top-p goes before
+    /// top-k. Without either the choice is greedy, whatever the temperature.
+    ///
+    /// # Errors
+    /// [`SamplingError::BadSetting`] for values of another type or out of range, also where their switch is off.
+    pub fn from_settings(settings: &Map<String, Value>) -> Result<Self, SamplingError> {
+        let settings = Settings(settings);
+        let temperature = settings.number("temperature", 0.7, "a number above 0", |t| t > 0.0)?;
+        let top_p = settings.number("top_p", 0.7, "a number above 0 and at most 1", |p| p > 0.0 && p <= 1.0)?;
+        let top_k = settings.whole("top_k", 10, "a whole number of at least 1", 1)?;
+        let penalty = settings.number("repetition_penalty", 1.2, "a number above 0", |p| p > 0.0)?;
+        let window = settings.whole("penalty_window", 50, "a whole number", 0)?;
+        let seed = settings.whole("seed", 0, "a whole number", 0)?;
+        let choice = if settings.switch("enable_top_p_sampling", "top_p")? {
+            Choice::TopP(top_p)
+        } else if settings.switch("enable_top_k_sampling", "top_k")? {
+            Choice::TopK(usize::try_from(top_k).unwrap_or(usize::MAX))
+        } else {
+            Choice::Greedy
+        };
+        let repetition = settings
+            .switch("enable_repetition_penalty", "repetition_penalty")?
+            .then(|| Repetition {
+                penalty,
+                window: usize::try_from(window).unwrap_or(usize::MAX),
+            });
+        let temperature = if settings.switch("enable_temperature", "temperature")? {
+            temperature
+        } else {
+            1.0
+        };
+        Ok(Self {
+            choice,
+            temperature,
+            repetition,
+            seed,
+        })
+    }
+
+    /// Whether the same logits always give the same token.
+    pub fn is_greedy(&self) -> bool {
+        self.choice == Choice::Greedy
+    }
+}
+
+/// The keys of a card, read strictly.
+struct Settings<'a>(&'a Map<String, Value>);
+
+impl Settings<'_> {
+    fn bad(key: &'static str, value: &Value, wanted: &'static str) -> SamplingError {
+        SamplingError::BadSetting {
+            key,
+            value: value.to_string(),
+            wanted,
+        }
+    }
+
+    fn number(
+        &self,
+        key: &'static str,
+        absent: f64,
+        wanted: &'static str,
+        fits: impl Fn(f64) -> bool,
+    ) -> Result<f64, SamplingError> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(absent),
+            Some(value) => value
+                .as_f64()
+                .filter(|&v| v.is_finite() && fits(v))
+                .ok_or_else(|| Self::bad(key, value, wanted)),
+        }
+    }
+
+    fn whole(&self, key: &'static str, absent: u64, wanted: &'static str, least: u64) -> Result<u64, SamplingError> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(absent),
+            Some(value) => value
+                .as_u64()
+                .filter(|&v| v >= least)
+                .ok_or_else(|| Self::bad(key, value, wanted)),
+        }
+    }
+
+    fn switch(&self, key: &'static str, value_key: &str) -> Result<bool, SamplingError> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(self.0.get(value_key).is_some_and(|value| !value.is_null())),
+            Some(value) => value.as_bool().ok_or_else(|| Self::bad(key, value, "true or false")),
+        }
+    }
+}
+
+/// Chooses the tokens of one text, one after the other.
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    sampling: Sampling,
+    state: u64,
+    /// Tokens chosen so far, where the repetition penalty asks for them.
+    chosen: Vec<u32>,
+}
+
+impl Sampler {
+    pub fn new(sampling: Sampling) -> Self {
+        Self {
+            sampling,
+            state: sampling.seed,
+            chosen: Vec::new(),
+        }
+    }
+
+    /// The next token. NaNs are never chosen.
+    ///
+    /// # Errors
+    /// [`SamplingError::NoFiniteLogits`] where there is nothing but NaN and minus infinity.
+    pub fn pick(&mut self, logits: &[f32]) -> Result<u32, SamplingError> {
+        let token = match self.sampling.repetition {
+            None => self.choose(logits)?,
+            Some(repetition) => {
+                let mut penalised = logits.to_vec();
+                self.penalise(repetition, &mut penalised);
+                self.choose(&penalised)?
+            }
+        };
+        if self.sampling.repetition.is_some() {
+            self.chosen.push(token);
+        }
+        Ok(token)
+    }
+
+    fn penalise(&self, repetition: Repetition, logits: &mut [f32]) {
+        let mut lately = self.chosen[self.chosen.len().saturating_sub(repetition.window)..].to_vec();
+        lately.sort_unstable();
+        lately.dedup();
+        let factor = repetition.penalty.sqrt() as f32;
+        for token in lately {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit = if *logit < 0.0 { *logit * factor } else { *logit / factor };
+            }
+        }
+    }
+
+    fn choose(&mut self, logits: &[f32]) -> Result<u32, SamplingError> {
+        let best = greedy(logits).ok_or(SamplingError::NoFiniteLogits)?;
+        match self.sampling.choice {
+            Choice::Greedy => Ok(best),
+            Choice::TopK(k) => {
+                let highest = logits[best as usize];
+                let mut candidates = Candidates::new(logits);
+                let few = candidates.best(k.min(logits.len()));
+                let weights: Vec<f64> = few.iter().map(|&(_, logit)| self.weight(logit, highest)).collect();
+                Ok(self.draw(few, &weights))
+            }
+            Choice::TopP(p) => {
+                let highest = logits[best as usize];
+                let mut candidates = Candidates::new(logits);
+                let all = candidates
+                    .0
+                    .iter()
+                    .map(|&(_, logit)| self.weight(logit, highest))
+                    .sum::<f64>();
+                // Nearly always a few tokens are enough: order no more of them than that takes.
+                let mut count = 64;
+                loop {
+                    let few = candidates.best(count);
+                    let mut weights = Vec::new();
+                    let mut mass = 0.0;
+                    for &(_, logit) in few {
+                        weights.push(self.weight(logit, highest));
+                        mass += weights[weights.len() - 1];
+                        if mass >= p * all {
+                            return Ok(self.draw(few, &weights));
+                        }
+                    }
+                    if few.len() < count {
+                        return Ok(self.draw(few, &weights));
+                    }
+                    count *= 16;
+                }
+            }
+        }
+    }
+
+    /// What a token's probability is proportional to.
+    fn weight(&self, logit: f32, highest: f32) -> f64 {
+        let bounded = |v: f32| f64::from(v.clamp(f32::MIN, f32::MAX));
+        libm::exp((bounded(logit) - bounded(highest)) / self.sampling.temperature)
+    }
+
+    /// One of the first `weights.len()` candidates, by weight.
+    fn draw(&mut self, candidates: &[(u32, f32)], weights: &[f64]) -> u32 {
+        let mut left = self.uniform() * weights.iter().sum::<f64>();
+        for (&(token, _), weight) in candidates.iter().zip(weights) {
+            left -= weight;
+            if left < 0.0 {
+                return token;
+            }
+        }
+        // Rounding only: the first is the likeliest.
+        candidates.first().map_or(0, |&(token, _)| token)
+    }
+
+    /// Uniform in [0, 1).
+    fn uniform(&mut self) -> f64 {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// The token of the largest logit, the lowest of several; `None` where there is no number above minus infinity.
+pub fn greedy(logits: &[f32]) -> Option<u32> {
+    let mut best: Option<(usize, f32)> = None;
+    for (token, &logit) in logits.iter().enumerate() {
+        // A NaN is larger than nothing.
+        if logit > best.map_or(f32::NEG_INFINITY, |(_, highest)| highest) {
+            best = Some((token, logit));
+        }
+    }
+    best.map(|(token, _)| token as u32)
+}
+
+/// Tokens with their logits, NaN and minus infinity left out.
+struct Candidates(Vec<(u32, f32)>);
+
+impl Candidates {
+    fn new(logits: &[f32]) -> Self {
+        let usable = logits
+            .iter()
+            .enumerate()
+            .filter(|(_, logit)| **logit > f32::NEG_INFINITY);
+        Self(usable.map(|(token, &logit)| (token as u32, logit)).collect())
+    }
+
+    /// The `count` likeliest (or all), best first, equal ones by token.
+    fn best(&mut self, count: usize) -> &[(u32, f32)] {
+        let order =
+            |a: &(u32, f32), b: &(u32, f32)| b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal).then(a.0.cmp(&b.0));
+        let count = count.min(self.0.len());
+        if count < self.0.len() {
+            self.0.select_nth_unstable_by(count, order);
+        }
+        self.0[..count].sort_unstable_by(order);
+        &self.0[..count]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn settings(value: Value) -> Result<Sampling, SamplingError> {
+        Sampling::from_settings(value.as_object().unwrap())
+    }
+
+    fn picks(sampling: Sampling, logits: &[f32], count: usize) -> Vec<u32> {
+        let mut sampler = Sampler::new(sampling);
+        (0..count).map(|_| sampler.pick(logits).unwrap()).collect()
+    }
+
+    #[test]
+    fn greedy_takes_the_largest_and_the_lowest_of_equals() {
+        assert_eq!(greedy(&[0.0, 3.0, -1.0, 3.0]), Some(1));
+        assert_eq!(greedy(&[-5.0]), Some(0));
+        assert_eq!(greedy(&[f32::INFINITY, f32::MAX]), Some(0));
+    }
+
+    #[test]
+    fn a_nan_is_never_chosen_and_nothing_but_nans_is_an_error() {
+        let logits = [f32::NAN, 1.0, f32::NAN, 2.0, f32::NEG_INFINITY];
+        for choice in [Choice::Greedy, Choice::TopK(1), Choice::TopP(0.1)] {
+            assert_eq!(
+                picks(
+                    Sampling {
+                        choice,
+                        ..Sampling::default()
+                    },
+                    &logits,
+                    1
+                ),
+                [3]
+            );
+        }
+        for choice in [Choice::Greedy, Choice::TopK(5), Choice::TopP(1.0)] {
+            let mut sampler = Sampler::new(Sampling {
+                choice,
+                ..Sampling::default()
+            });
+            assert_eq!(
+                sampler.pick(&[f32::NAN, f32::NEG_INFINITY]),
+                Err(SamplingError::NoFiniteLogits)
+            );
+            assert_eq!(sampler.pick(&[]), Err(SamplingError::NoFiniteLogits));
+        }
+    }
+
+    #[test]
+    fn without_settings_the_choice_is_greedy() {
+        assert!(settings(json!({})).unwrap().is_greedy());
+        assert!(
+            settings(json!({"max_token_len": 3, "enable_top_k_sampling": false, "top_k": 40}))
+                .unwrap()
+                .is_greedy()
+        );
+    }
+
+    #[test]
+    fn the_stock_units_keys_are_read() {
+        let sampling = settings(json!({
+            "enable_temperature": true, "temperature": 0.5, "enable_top_k_sampling": true, "top_k": 3,
+            "enable_repetition_penalty": true, "seed": 9
+        }))
+        .unwrap();
+        let repetition = Some(Repetition {
+            penalty: 1.2,
+            window: 50,
+        });
+        assert_eq!(
+            sampling,
+            Sampling {
+                choice: Choice::TopK(3),
+                temperature: 0.5,
+                repetition,
+                seed: 9
+            }
+        );
+        let both = settings(json!({"enable_top_k_sampling": true, "enable_top_p_sampling": true})).unwrap();
+        assert_eq!(both.choice, Choice::TopP(0.7));
+        assert_eq!(settings(json!({"top_k": 4})).unwrap().choice, Choice::TopK(4));
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused_by_name() {
+        for (key, value) in [
+            ("temperature", json!(0)),
+            ("temperature", json!("hot")),
+            ("top_k", json!(0)),
+            ("top_k", json!(2.5)),
+            ("top_p", json!(1.5)),
+            ("enable_top_p_sampling", json!(1)),
+            ("repetition_penalty", json!(-1)),
+            ("seed", json!(-3)),
+        ] {
+            let sentence = settings(json!({key: value})).unwrap_err().to_string();
+            assert!(sentence.contains(key), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_seed_repeats_its_tokens_and_another_does_not() {
+        let logits: Vec<f32> = (0..1000).map(|i| ((i * 7919) % 97) as f32 / 40.0).collect();
+        for choice in [Choice::TopK(50), Choice::TopP(0.9)] {
+            let sampling = Sampling {
+                choice,
+                seed: 1,
+                ..Sampling::default()
+            };
+            assert_eq!(picks(sampling, &logits, 50), picks(sampling, &logits, 50));
+            assert_ne!(
+                picks(sampling, &logits, 50),
+                picks(Sampling { seed: 2, ..sampling }, &logits, 50)
+            );
+        }
+    }
+
+    #[test]
+    fn these_seeds_give_these_tokens_for_ever() {
+        let logits: Vec<f32> = (0..500).map(|i| ((i * 7919) % 97) as f32 / 20.0).collect();
+        let top_k = Sampling {
+            choice: Choice::TopK(20),
+            temperature: 0.8,
+            repetition: None,
+            seed: 42,
+        };
+        assert_eq!(picks(top_k, &logits, 6), [474, 255, 25, 122, 61, 244]);
+        let top_p = Sampling {
+            choice: Choice::TopP(0.5),
+            ..top_k
+        };
+        assert_eq!(picks(top_p, &logits, 6), [197, 122, 280, 50, 158, 452]);
+    }
+
+    #[test]
+    fn top_k_draws_in_proportion_and_only_from_the_k_likeliest() {
+        let logits = [0.0, 1.0_f32.ln(), 2.0_f32.ln() + 10.0, 10.0, 3.0];
+        let sampling = Sampling {
+            choice: Choice::TopK(2),
+            seed: 5,
+            ..Sampling::default()
+        };
+        let picks = picks(sampling, &logits, 6000);
+        assert!(picks.iter().all(|token| [2, 3].contains(token)));
+        let share = picks.iter().filter(|&&token| token == 2).count() as f64 / 6000.0;
+        assert!((share - 2.0 / 3.0).abs() < 0.02, "{share}");
+    }
+
+    #[test]
+    fn top_p_keeps_as_few_as_reach_p_even_where_these_are_many() {
+        let even = vec![0.0_f32; 5000];
+        let sampling = Sampling {
+            choice: Choice::TopP(0.5),
+            seed: 3,
+            ..Sampling::default()
+        };
+        let picks = picks(sampling, &even, 2000);
+        assert!(picks.iter().all(|&token| token < 2500) && picks.iter().any(|&token| token > 2300));
+    }
+
+    #[test]
+    fn a_low_temperature_is_nearly_greedy() {
+        let sampling = Sampling {
+            choice: Choice::TopK(3),
+            temperature: 0.01,
+            seed: 8,
+            ..Sampling::default()
+        };
+        assert!(picks(sampling, &[1.0, 2.0, 1.5], 200).iter().all(|&token| token == 1));
+    }
+
+    #[test]
+    fn a_repetition_penalty_moves_on_from_tokens_just_chosen() {
+        let repetition = Some(Repetition {
+            penalty: 4.0,
+            window: 2,
+        });
+        let sampling = Sampling {
+            repetition,
+            ..Sampling::default()
+        };
+        assert_eq!(picks(sampling, &[3.0, 2.9, 2.8, -1.0], 6), [0, 1, 2, 0, 1, 2]);
+        let negative = Sampling {
+            repetition: Some(Repetition {
+                penalty: 4.0,
+                window: 1,
+            }),
+            ..sampling
+        };
+        assert_eq!(picks(negative, &[-1.0, -1.5], 4), [0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn infinities_are_the_largest_numbers_and_nothing_worse() {
+        let sampling = Sampling {
+            choice: Choice::TopK(4),
+            seed: 1,
+            ..Sampling::default()
+        };
+        assert!(
+            picks(sampling, &[0.0, f32::INFINITY, 1.0], 50)
+                .iter()
+                .all(|&token| token == 1)
+        );
+    }
+}
