@@ -5,6 +5,8 @@
 pub mod engine;
 pub mod listen;
 pub mod model;
+#[cfg(feature = "cpu")]
+pub mod models;
 pub mod self_test;
 pub mod scheduler;
 #[cfg(feature = "testing")]

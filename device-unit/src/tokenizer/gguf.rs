@@ -1,8 +1,14 @@
 //! The vocabulary inside a GGUF file. It knows metadata keys, not tensors.
 
-use crate::engine::gguf::file::GgufFile;
+use crate::engine::gguf::file::{GgufFile, StringTable};
 
 use super::{PreTokenization, TokenKind, Tokenizer, TokenizerError, Vocabulary};
+
+const MODEL: &str = "tokenizer.ggml.model";
+const PRE: &str = "tokenizer.ggml.pre";
+const TOKENS: &str = "tokenizer.ggml.tokens";
+const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
+const MERGES: &str = "tokenizer.ggml.merges";
 
 impl Tokenizer {
     /// The tokenizer that a GGUF file carries in its metadata.
@@ -26,31 +32,9 @@ impl Vocabulary {
             what: source.clone(),
             reason,
         };
-        let missing = |key: &str| bad(format!("its metadata lacks {key}"));
-
-        let model = file
-            .str("tokenizer.ggml.model")
-            .ok_or_else(|| missing("tokenizer.ggml.model"))?;
-        if model != "gpt2" {
-            return Err(TokenizerError::UnknownKind { kind: model.to_owned() });
-        }
-        let pre = match file
-            .str("tokenizer.ggml.pre")
-            .ok_or_else(|| missing("tokenizer.ggml.pre"))?
-        {
-            "qwen2" => PreTokenization::Qwen2,
-            "smollm" => PreTokenization::SmolLm,
-            other => return Err(TokenizerError::UnknownKind { kind: other.to_owned() }),
-        };
-        let tokens = file
-            .strings("tokenizer.ggml.tokens")
-            .ok_or_else(|| missing("tokenizer.ggml.tokens"))?;
-        let kinds = file
-            .u32s("tokenizer.ggml.token_type")
-            .ok_or_else(|| missing("tokenizer.ggml.token_type"))?;
-        let merges = file
-            .strings("tokenizer.ggml.merges")
-            .ok_or_else(|| missing("tokenizer.ggml.merges"))?;
+        let pre = pre_tokenization(file)?;
+        let (tokens, kinds, merges) = (list(file, TOKENS)?, file.u32s(TOKEN_TYPES), list(file, MERGES)?);
+        let kinds = kinds.ok_or_else(|| missing(file, TOKEN_TYPES))?;
         let merges = (merges.iter().zip(1_usize..))
             .map(|(merge, number)| {
                 let (left, right) = merge
@@ -66,6 +50,49 @@ impl Vocabulary {
             pre,
             source,
         })
+    }
+
+    /// Checks, in a millisecond, that the file's vocabulary is of a known kind and made for ChatML.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_gguf`], and [`TokenizerError::BadVocabulary`] where `<|im_start|>` or `<|im_end|>` is missing.
+    pub fn check_gguf(file: &GgufFile) -> Result<(), TokenizerError> {
+        pre_tokenization(file)?;
+        list(file, MERGES)?;
+        let tokens = list(file, TOKENS)?;
+        for mark in ["<|im_start|>", "<|im_end|>"] {
+            if !tokens.iter().any(|token| token == mark) {
+                let reason = format!("it has no token {mark}, so it is not made for chats in ChatML");
+                return Err(TokenizerError::BadVocabulary {
+                    what: file.path().display().to_string(),
+                    reason,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pre_tokenization(file: &GgufFile) -> Result<PreTokenization, TokenizerError> {
+    match file.str(MODEL).ok_or_else(|| missing(file, MODEL))? {
+        "gpt2" => {}
+        other => return Err(TokenizerError::UnknownKind { kind: other.to_owned() }),
+    }
+    match file.str(PRE).ok_or_else(|| missing(file, PRE))? {
+        "qwen2" => Ok(PreTokenization::Qwen2),
+        "smollm" => Ok(PreTokenization::SmolLm),
+        other => Err(TokenizerError::UnknownKind { kind: other.to_owned() }),
+    }
+}
+
+fn list<'f>(file: &'f GgufFile, key: &str) -> Result<&'f StringTable, TokenizerError> {
+    file.strings(key).ok_or_else(|| missing(file, key))
+}
+
+fn missing(file: &GgufFile, key: &str) -> TokenizerError {
+    TokenizerError::BadVocabulary {
+        what: file.path().display().to_string(),
+        reason: format!("its metadata lacks {key}"),
     }
 }
 

@@ -1,0 +1,133 @@
+//! What a model file says of itself, and the StackFlow model card made of it. Metadata only: no weight is read.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::engine::gguf::file::GgufFile;
+use crate::model::LoadError;
+use crate::tokenizer::Vocabulary;
+
+use super::catalogue::{Entry, MODULE_QWEN};
+
+/// Key facts of a model file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// `qwen2` or `llama`.
+    pub architecture: String,
+    /// What the file calls itself.
+    pub title: Option<String>,
+    pub license: Option<String>,
+    /// Transformer layers (`axmodel_num` on a card).
+    pub layers: u32,
+    /// H (`tokens_embed_size`).
+    pub hidden_size: u32,
+    /// Rows of the embedding table (`tokens_embed_num`).
+    pub vocab_size: usize,
+    /// Most positions the model was made for (`max_token_len`).
+    pub window: u32,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+impl ModelInfo {
+    /// Reads the header of a GGUF file, and checks that it is a model that can be run here.
+    ///
+    /// # Errors
+    /// Those of [`GgufFile::open`]; [`LoadError::UnsupportedArchitecture`]; [`LoadError::BadFile`] where a fact or the
+    /// tokenizer is missing or of a kind that is not known here.
+    pub fn read(path: &Path) -> Result<Self, LoadError> {
+        let file = GgufFile::open(path)?;
+        let bad = |reason: String| LoadError::BadFile {
+            path: path.to_owned(),
+            reason,
+        };
+        let architecture = file
+            .str("general.architecture")
+            .ok_or_else(|| bad("its metadata lacks general.architecture".into()))?;
+        if !matches!(architecture, "qwen2" | "llama") {
+            return Err(LoadError::UnsupportedArchitecture {
+                path: path.to_owned(),
+                architecture: architecture.to_owned(),
+            });
+        }
+        let number = |what: &str| {
+            let key = format!("{architecture}.{what}");
+            file.u32(&key).ok_or_else(|| bad(format!("its metadata lacks {key}")))
+        };
+        let embeddings = file
+            .tensor("token_embd.weight")
+            .ok_or_else(|| bad("it lacks the tensor token_embd.weight".into()))?;
+        Vocabulary::check_gguf(&file).map_err(|error| bad(error.to_string()))?;
+        Ok(Self {
+            architecture: architecture.to_owned(),
+            title: file.str("general.name").map(str::to_owned),
+            license: file.str("general.license").map(str::to_owned),
+            layers: number("block_count")?,
+            hidden_size: number("embedding_length")?,
+            vocab_size: embeddings.rows(),
+            window: number("context_length")?,
+            bytes: std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+        })
+    }
+
+    /// Whether it has the shape of the module's Qwen, so that prefixes made for one fit the other.
+    #[must_use]
+    pub fn is_qwen_half_billion(&self) -> bool {
+        self.architecture == "qwen2" && self.layers == 24 && self.hidden_size == 896
+    }
+
+    /// The card's `mode_param`, which is also what a set-up without settings of its own runs with.
+    #[must_use]
+    pub fn mode_param(&self, file_name: &str) -> Map<String, Value> {
+        let mut param = Map::new();
+        // 1 is the built-in Qwen tokenizer; 5 ("auto") says that the model brings its own.
+        param.insert(
+            "tokenizer_type".into(),
+            json!(if self.architecture == "qwen2" { 1 } else { 5 }),
+        );
+        param.insert("axmodel_num".into(), json!(self.layers));
+        param.insert("tokens_embed_num".into(), json!(self.vocab_size));
+        param.insert("tokens_embed_size".into(), json!(self.hidden_size));
+        param.insert("max_token_len".into(), json!(self.window));
+        param.insert("b_bos".into(), json!(false));
+        param.insert("b_eos".into(), json!(false));
+        param.insert("filename_model".into(), json!(file_name));
+        param
+    }
+
+    /// The model card under the model's own name.
+    #[must_use]
+    pub fn card(&self, name: &str, file_name: &str, entry: Option<&Entry>) -> Value {
+        json!({
+            "mode": name,
+            "type": "llm",
+            "homepage": entry.map_or_else(String::new, |entry| format!("https://huggingface.co/{}", entry.hub.repository)),
+            "capabilities": ["text_generation", "chat"],
+            "input_type": ["llm.utf-8", "llm.utf-8.stream"],
+            "output_type": ["llm.utf-8", "llm.utf-8.stream"],
+            "mode_param": self.mode_param(file_name),
+            "softprefix": {
+                "title": entry.map(|entry| entry.title.to_owned()).or_else(|| self.title.clone()),
+                "license": entry.map(|entry| entry.license.to_owned()).or_else(|| self.license.clone()),
+                "architecture": self.architecture,
+                "bytes": self.bytes,
+            },
+        })
+    }
+
+    /// The card under the module's name for it.
+    ///
+    /// Without `max_token_len`, as on the module, where its absence means 127: whoever asks by this name gets the lengths
+    /// that the module would give.
+    #[must_use]
+    pub fn module_card(&self, name: &str, file_name: &str, entry: Option<&Entry>) -> Value {
+        let mut card = self.card(name, file_name, entry);
+        card["mode"] = json!(MODULE_QWEN);
+        card["softprefix"]["alias_of"] = json!(name);
+        if let Some(param) = card["mode_param"].as_object_mut() {
+            param.remove("max_token_len");
+        }
+        card
+    }
+}

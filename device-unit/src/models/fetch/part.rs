@@ -1,0 +1,175 @@
+//! A file that is growing: half-written under another name, hashed as it grows, and renamed once its SHA-256 is right.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::models::digest::hex;
+
+/// The beginning of a file whose digest is known.
+///
+/// Its name carries the digest, so that a beginning is only ever continued with the rest of the same file.
+pub(super) struct PartFile {
+    path: PathBuf,
+    target: PathBuf,
+    wanted: String,
+    file: File,
+    hasher: Sha256,
+    len: u64,
+}
+
+impl PartFile {
+    /// Opens the beginning that an earlier fetch left, or an empty file, beside `target`.
+    ///
+    /// `read` is told how many bytes of the old beginning have been read again; it says whether to go on.
+    pub(super) fn open(target: &Path, wanted: &str, read: &mut dyn FnMut(u64) -> bool) -> io::Result<Self> {
+        let mut name = target.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.part", wanted.get(..16).unwrap_or(wanted)));
+        let path = target.with_file_name(name);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)?;
+        let (target, wanted) = (target.to_owned(), wanted.to_owned());
+        let mut part = Self {
+            path,
+            target,
+            wanted,
+            file,
+            hasher: Sha256::new(),
+            len: 0,
+        };
+        part.read_again(u64::MAX, read)?;
+        Ok(part)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes that are there.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Throws away what lies beyond the first `len` bytes.
+    pub(super) fn cut(&mut self, len: u64) -> io::Result<()> {
+        if len == self.len {
+            return Ok(());
+        }
+        self.file.set_len(len)?;
+        self.read_again(len, &mut |_| true)
+    }
+
+    /// The whole file has arrived: gives it its name if it is what was wanted, and removes it if not.
+    ///
+    /// `Ok(Err(digest))` is the digest of a file that was not.
+    pub(super) fn finish(self) -> io::Result<Result<PathBuf, String>> {
+        let got = hex(&self.hasher.finalize());
+        if got != self.wanted {
+            drop(self.file);
+            fs::remove_file(&self.path)?;
+            return Ok(Err(got));
+        }
+        // On disk before it bears its name: a power cut must not leave a named file with holes.
+        self.file.sync_all()?;
+        fs::rename(&self.path, &self.target)?;
+        Ok(Ok(self.target))
+    }
+
+    /// Gives the disk its space back.
+    pub(super) fn remove(self) {
+        drop(self.file);
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "a half-fetched file could not be removed");
+        }
+    }
+
+    /// Hashes the first `limit` bytes (or as many as there are) again, and stands behind them.
+    fn read_again(&mut self, limit: u64, read: &mut dyn FnMut(u64) -> bool) -> io::Result<()> {
+        self.hasher = Sha256::new();
+        self.len = 0;
+        self.file.seek(SeekFrom::Start(0))?;
+        let mut buffer = vec![0; 1 << 20];
+        let mut source = (&mut self.file).take(limit);
+        loop {
+            let count = source.read(&mut buffer)?;
+            if count == 0 {
+                return Ok(());
+            }
+            self.hasher.update(&buffer[..count]);
+            self.len += count as u64;
+            if !read(self.len) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn a_file_bears_its_name_only_when_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("x.gguf");
+        let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap();
+        part.append(b"ab").unwrap();
+        drop(part);
+        assert!(!target.exists());
+
+        let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap();
+        assert_eq!(part.len(), 2);
+        part.append(b"c").unwrap();
+        assert_eq!(part.finish().unwrap(), Ok(target.clone()));
+        assert_eq!(fs::read(&target).unwrap(), b"abc");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_with_another_digest_is_removed_and_its_digest_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("x.gguf");
+        let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap();
+        part.append(b"abd").unwrap();
+        let digest = part.finish().unwrap().unwrap_err();
+        assert_ne!(digest, ABC);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn cutting_goes_back_to_an_earlier_beginning() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("x.gguf");
+        let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap();
+        part.append(b"abXY").unwrap();
+        part.cut(2).unwrap();
+        part.append(b"c").unwrap();
+        assert_eq!(part.finish().unwrap(), Ok(target));
+    }
+
+    #[test]
+    fn beginnings_of_other_files_of_the_same_name_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("x.gguf");
+        PartFile::open(&target, &"0".repeat(64), &mut |_| true)
+            .unwrap()
+            .append(b"ab")
+            .unwrap();
+        assert_eq!(PartFile::open(&target, ABC, &mut |_| true).unwrap().len(), 0);
+    }
+}

