@@ -1,5 +1,7 @@
 //! Text to tokens and back on the real vocabularies, against independent tokenizers (`fixtures/tokenizer/make.py`).
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -160,10 +162,10 @@ fn decoding_gives_back_the_bytes_that_were_encoded() {
 #[test]
 fn a_token_may_be_half_a_character_and_control_tokens_are_no_text() {
     let tokenizer = Tokenizer::from_vocabulary(vocabulary(&small_model())).unwrap();
-    let ids = tokenizer.encode("本", Special::Parse).unwrap();
+    let ids = tokenizer.encode("語", Special::Parse).unwrap();
     assert!(ids.len() > 1);
     assert!(std::str::from_utf8(tokenizer.token_bytes(ids[0]).unwrap()).is_err());
-    assert_eq!(tokenizer.decode(&ids), "本".as_bytes());
+    assert_eq!(tokenizer.decode(&ids), "語".as_bytes());
 
     let end = tokenizer.token_id("<|im_end|>").unwrap();
     assert!(tokenizer.is_control(end));

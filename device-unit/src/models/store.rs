@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::model::{LoadError, LoadedModel, ModelSource, Progress};
+use crate::model::LoadError;
 
 use super::card::ModelInfo;
 use super::catalogue::{CATALOGUE, Entry, MODULE_QWEN, entry};
+use super::digest;
 use super::places::Places;
 
 /// A model file that was found.
@@ -23,6 +24,12 @@ pub struct FoundModel {
     pub entry: Option<&'static Entry>,
     /// What it is, or the sentence that says why it cannot be used.
     pub info: Result<ModelInfo, String>,
+}
+
+impl FoundModel {
+    fn file_name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
 }
 
 /// Finds models and loads them.
@@ -89,6 +96,35 @@ impl ModelStore {
             return Some(usable.swap_remove(at));
         }
         (name == MODULE_QWEN).then(|| module_qwen(&usable).cloned()).flatten()
+    }
+
+    /// The model cards of all usable models, and one more under the module's name where a Qwen 0.5B answers to it.
+    #[must_use]
+    pub fn cards(&self) -> Vec<Value> {
+        let mut usable: Vec<FoundModel> = self.found().into_iter().filter(|model| model.info.is_ok()).collect();
+        let module = module_qwen(&usable).and_then(|model| Some((model.info.as_ref().ok()?, model)));
+        let module = module.map(|(info, model)| info.module_card(&model.name, &model.file_name(), model.entry));
+        let cards = usable.drain(..).filter_map(|model| {
+            Some(
+                model
+                    .info
+                    .as_ref()
+                    .ok()?
+                    .card(&model.name, &model.file_name(), model.entry),
+            )
+        });
+        cards.chain(module).collect()
+    }
+
+    /// SHA-256 of a model's file, lower-case hex. Read from the file the first time, remembered after that.
+    ///
+    /// # Errors
+    /// [`LoadError::Unreadable`].
+    pub fn sha256(&self, path: &Path) -> Result<String, LoadError> {
+        digest::of_file(path, &self.digests()).map_err(|source| LoadError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     fn info(&self, path: &Path) -> Result<ModelInfo, String> {
