@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use crate::engine::gguf::config::Config;
 use crate::engine::gguf::file::GgufFile;
 use crate::model::LoadError;
 use crate::tokenizer::Vocabulary;
@@ -19,13 +20,13 @@ pub struct ModelInfo {
     pub title: Option<String>,
     pub license: Option<String>,
     /// Transformer layers (`axmodel_num` on a card).
-    pub layers: u32,
+    pub layers: usize,
     /// H (`tokens_embed_size`).
-    pub hidden_size: u32,
+    pub hidden_size: usize,
     /// Rows of the embedding table (`tokens_embed_num`).
     pub vocab_size: usize,
     /// Most positions the model was made for (`max_token_len`).
-    pub window: u32,
+    pub window: usize,
     /// Bytes of the file.
     pub bytes: u64,
 }
@@ -42,31 +43,19 @@ impl ModelInfo {
             path: path.to_owned(),
             reason,
         };
-        let architecture = file
-            .str("general.architecture")
-            .ok_or_else(|| bad("its metadata lacks general.architecture".into()))?;
-        if !matches!(architecture, "qwen2" | "llama") {
-            return Err(LoadError::UnsupportedArchitecture {
-                path: path.to_owned(),
-                architecture: architecture.to_owned(),
-            });
-        }
-        let number = |what: &str| {
-            let key = format!("{architecture}.{what}");
-            file.u32(&key).ok_or_else(|| bad(format!("its metadata lacks {key}")))
-        };
-        let embeddings = file
+        let config = Config::read(&file)?;
+        let table = file
             .tensor("token_embd.weight")
             .ok_or_else(|| bad("it lacks the tensor token_embd.weight".into()))?;
         Vocabulary::check_gguf(&file).map_err(|error| bad(error.to_string()))?;
         Ok(Self {
-            architecture: architecture.to_owned(),
             title: file.str("general.name").map(str::to_owned),
             license: file.str("general.license").map(str::to_owned),
-            layers: number("block_count")?,
-            hidden_size: number("embedding_length")?,
-            vocab_size: embeddings.rows(),
-            window: number("context_length")?,
+            layers: config.layers,
+            hidden_size: config.hidden_size,
+            vocab_size: table.rows(),
+            window: config.window,
+            architecture: config.architecture,
             bytes: std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
         })
     }
@@ -78,8 +67,11 @@ impl ModelInfo {
     }
 
     /// The card's `mode_param`, which is also what a set-up without settings of its own runs with.
+    ///
+    /// Under the module's name it has no `max_token_len`, as the module's card has none, where that means 127: whoever asks
+    /// by that name gets the lengths that the module would give.
     #[must_use]
-    pub fn mode_param(&self, file_name: &str) -> Map<String, Value> {
+    pub fn mode_param(&self, file_name: &str, by_module_name: bool) -> Map<String, Value> {
         let mut param = Map::new();
         // 1 is the built-in Qwen tokenizer; 5 ("auto") says that the model brings its own.
         param.insert(
@@ -89,7 +81,9 @@ impl ModelInfo {
         param.insert("axmodel_num".into(), json!(self.layers));
         param.insert("tokens_embed_num".into(), json!(self.vocab_size));
         param.insert("tokens_embed_size".into(), json!(self.hidden_size));
-        param.insert("max_token_len".into(), json!(self.window));
+        if !by_module_name {
+            param.insert("max_token_len".into(), json!(self.window));
+        }
         param.insert("b_bos".into(), json!(false));
         param.insert("b_eos".into(), json!(false));
         param.insert("filename_model".into(), json!(file_name));
@@ -106,7 +100,7 @@ impl ModelInfo {
             "capabilities": ["text_generation", "chat"],
             "input_type": ["llm.utf-8", "llm.utf-8.stream"],
             "output_type": ["llm.utf-8", "llm.utf-8.stream"],
-            "mode_param": self.mode_param(file_name),
+            "mode_param": self.mode_param(file_name, false),
             "softprefix": {
                 "title": entry.map(|entry| entry.title.to_owned()).or_else(|| self.title.clone()),
                 "license": entry.map(|entry| entry.license.to_owned()).or_else(|| self.license.clone()),
@@ -116,18 +110,13 @@ impl ModelInfo {
         })
     }
 
-    /// The card under the module's name for it.
-    ///
-    /// Without `max_token_len`, as on the module, where its absence means 127: whoever asks by this name gets the lengths
-    /// that the module would give.
+    /// The card under the module's name for it. `softprefix.alias_of` tells which card describes the same model.
     #[must_use]
     pub fn module_card(&self, name: &str, file_name: &str, entry: Option<&Entry>) -> Value {
         let mut card = self.card(name, file_name, entry);
         card["mode"] = json!(MODULE_QWEN);
+        card["mode_param"] = self.mode_param(file_name, true).into();
         card["softprefix"]["alias_of"] = json!(name);
-        if let Some(param) = card["mode_param"].as_object_mut() {
-            param.remove("max_token_len");
-        }
         card
     }
 }

@@ -1,13 +1,19 @@
-//! The models that are there: found, named, described as cards, and loaded. It knows where files are, not how they came.
+//! The models that are there: found, named, described as cards, and loaded. It knows where files are, not how they came,
+//! and puts engine, tokenizer and template together without looking into them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::SystemTime;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::model::LoadError;
+use crate::engine::EngineError;
+use crate::engine::gguf::file::GgufFile;
+use crate::engine::gguf::{GgufEngine, GgufOptions};
+use crate::model::{LoadError, LoadedModel, ModelSource, Progress};
+use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 use super::card::ModelInfo;
 use super::catalogue::{CATALOGUE, Entry, MODULE_QWEN, entry};
@@ -36,6 +42,7 @@ impl FoundModel {
 #[derive(Debug, Default)]
 pub struct ModelStore {
     places: Places,
+    engine: GgufOptions,
     /// Headers that were read, by file, length and time of change.
     known: Mutex<HashMap<FileState, Result<ModelInfo, String>>>,
 }
@@ -47,7 +54,7 @@ impl ModelStore {
     pub fn new(places: Places) -> Self {
         Self {
             places,
-            known: Mutex::default(),
+            ..Self::default()
         }
     }
 
@@ -55,6 +62,13 @@ impl ModelStore {
     #[must_use]
     pub fn from_env() -> Self {
         Self::new(Places::from_env())
+    }
+
+    /// The same store, whose models run with these options.
+    #[must_use]
+    pub fn with_engine(mut self, options: GgufOptions) -> Self {
+        self.engine = options;
+        self
     }
 
     #[must_use]
@@ -86,34 +100,16 @@ impl ModelStore {
         found
     }
 
-    /// The usable model that answers to `name`: a file's name (in any case, with or without `.gguf`), a short name of the
-    /// catalogue, or the module's card name, to which the Qwen 0.5B answers that comes first in the catalogue.
+    /// The model that answers to `name`, usable or not: a file's name (in any case, with or without `.gguf`), a short name
+    /// of the catalogue, or the module's card name, to which the usable Qwen 0.5B answers that is first in the catalogue.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<FoundModel> {
         let wanted = entry(name).map_or_else(|| name.strip_suffix(".gguf").unwrap_or(name), |entry| entry.name);
-        let mut usable: Vec<FoundModel> = self.found().into_iter().filter(|model| model.info.is_ok()).collect();
-        if let Some(at) = usable.iter().position(|model| model.name.eq_ignore_ascii_case(wanted)) {
-            return Some(usable.swap_remove(at));
+        let mut found = self.found();
+        if let Some(at) = found.iter().position(|model| model.name.eq_ignore_ascii_case(wanted)) {
+            return Some(found.swap_remove(at));
         }
-        (name == MODULE_QWEN).then(|| module_qwen(&usable).cloned()).flatten()
-    }
-
-    /// The model cards of all usable models, and one more under the module's name where a Qwen 0.5B answers to it.
-    #[must_use]
-    pub fn cards(&self) -> Vec<Value> {
-        let mut usable: Vec<FoundModel> = self.found().into_iter().filter(|model| model.info.is_ok()).collect();
-        let module = module_qwen(&usable).and_then(|model| Some((model.info.as_ref().ok()?, model)));
-        let module = module.map(|(info, model)| info.module_card(&model.name, &model.file_name(), model.entry));
-        let cards = usable.drain(..).filter_map(|model| {
-            Some(
-                model
-                    .info
-                    .as_ref()
-                    .ok()?
-                    .card(&model.name, &model.file_name(), model.entry),
-            )
-        });
-        cards.chain(module).collect()
+        (name == MODULE_QWEN).then(|| module_qwen(&found).cloned()).flatten()
     }
 
     /// SHA-256 of a model's file, lower-case hex. Read from the file the first time, remembered after that.
@@ -149,8 +145,93 @@ impl ModelStore {
     }
 }
 
+impl ModelSource for ModelStore {
+    /// One card for each usable model, and one more under the module's name where a Qwen 0.5B answers to it.
+    fn cards(&self) -> Vec<Value> {
+        let found = self.found();
+        let module = module_qwen(&found).into_iter().map(|model| (model, true));
+        let cards = found.iter().map(|model| (model, false)).chain(module);
+        let card = |(model, by_module_name): (&FoundModel, bool)| {
+            let info = model.info.as_ref().ok()?;
+            let make = if by_module_name {
+                ModelInfo::module_card
+            } else {
+                ModelInfo::card
+            };
+            Some(make(info, &model.name, &model.file_name(), model.entry))
+        };
+        cards.filter_map(card).collect()
+    }
+
+    fn load(
+        &self,
+        model: &str,
+        overrides: &Map<String, Value>,
+        progress: &Progress<'_>,
+    ) -> Result<LoadedModel, LoadError> {
+        let found = self
+            .find(model)
+            .ok_or_else(|| LoadError::UnknownModel { name: model.to_owned() })?;
+        let path = &found.path;
+        let info = match &found.info {
+            Ok(info) => info.clone(),
+            // Read again for the error itself: what is kept is its sentence.
+            Err(_) => ModelInfo::read(path)?,
+        };
+        progress(0.0, "file");
+        let file = Arc::new(GgufFile::open(path)?);
+
+        // The tokenizer takes a tenth of a second, a digest that is not remembered more: beside the weights they cost nothing.
+        let (engine, tokenizer, digest) = thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| Tokenizer::from_gguf(&file));
+            let digest = scope.spawn(|| self.sha256(path));
+            let engine = GgufEngine::from_file(Arc::clone(&file), self.engine, progress);
+            (engine, joined("tokenizer", tokenizer), joined("digest", digest))
+        });
+        let tokenizer = tokenizer?.map_err(|error| LoadError::BadFile {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+
+        let by_module_name = model == MODULE_QWEN;
+        let mut settings = info.mode_param(&found.file_name(), by_module_name);
+        settings.extend(
+            overrides
+                .iter()
+                .filter(|(key, _)| !SET_UP_KEYS.contains(&key.as_str()))
+                .map(|(key, value)| (key.clone(), value.clone())),
+        );
+        Ok(LoadedModel {
+            name: if by_module_name {
+                model.to_owned()
+            } else {
+                found.name.clone()
+            },
+            engine: Box::new(engine?),
+            stop_tokens: tokenizer.stop_tokens(),
+            tokenizer: Arc::new(tokenizer),
+            template: ChatTemplate::for_architecture(&info.architecture),
+            settings,
+            digest: Some(digest??),
+        })
+    }
+}
+
+/// Keys of a set-up that are its own, not a card's.
+const SET_UP_KEYS: [&str; 6] = ["model", "response_format", "input", "enoutput", "enkws", "prompt"];
+
+/// What a thread brought; that it died is told as a failure of the machinery.
+fn joined<T>(what: &str, thread: thread::ScopedJoinHandle<'_, T>) -> Result<T, LoadError> {
+    let died = |_| EngineError::Machinery {
+        what: format!("reading the {what}"),
+        detail: "its thread died".into(),
+        remedy: "report this with the model's name".into(),
+    };
+    Ok(thread.join().map_err(died)?)
+}
+
 /// Which of these answers to the module's card name.
-fn module_qwen(usable: &[FoundModel]) -> Option<&FoundModel> {
+fn module_qwen(found: &[FoundModel]) -> Option<&FoundModel> {
     let shaped = |model: &&FoundModel| model.info.as_ref().is_ok_and(ModelInfo::is_qwen_half_billion);
     let rank = |model: &&FoundModel| {
         let place = CATALOGUE
@@ -158,5 +239,5 @@ fn module_qwen(usable: &[FoundModel]) -> Option<&FoundModel> {
             .position(|entry| Some(entry.name) == model.entry.map(|own| own.name));
         place.unwrap_or(CATALOGUE.len())
     };
-    usable.iter().filter(shaped).min_by_key(rank)
+    found.iter().filter(shaped).min_by_key(rank)
 }

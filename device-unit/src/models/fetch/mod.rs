@@ -20,7 +20,7 @@ use wheels::{Moment, Pip};
 
 use super::catalogue::Entry;
 use super::digest;
-use super::store::ModelStore;
+use super::store::{FoundModel, ModelStore};
 
 /// How models are fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl ModelStore {
         tell: &Tell<'_>,
     ) -> Result<Fetched, FetchError> {
         for &entry in entries {
-            if let Some(model) = self.find(entry.name).filter(|model| model.entry == Some(entry)) {
+            if let Some(model) = self.usable(entry) {
                 return Ok(Fetched {
                     entry,
                     path: model.path,
@@ -164,6 +164,14 @@ impl ModelStore {
     }
 }
 
+impl ModelStore {
+    /// The file of that entry, if it is there and good.
+    fn usable(&self, entry: &'static Entry) -> Option<FoundModel> {
+        self.find(entry.name)
+            .filter(|model| model.entry == Some(entry) && model.info.is_ok())
+    }
+}
+
 /// One fetch.
 struct Fetch<'a> {
     store: &'a ModelStore,
@@ -181,7 +189,7 @@ impl Fetch<'_> {
         fs::create_dir_all(folder).map_err(|source| disk(entry, folder.clone(), source))?;
         let _lock = self.lock(entry, &target)?;
         // Whoever held the lock may have brought it.
-        if let Some(model) = self.store.find(entry.name).filter(|model| model.entry == Some(entry)) {
+        if let Some(model) = self.store.usable(entry) {
             return Ok(Fetched {
                 entry,
                 path: model.path,
