@@ -13,11 +13,11 @@ use softprefix_core::protocol::{
     StreamData, StreamInput, TaskInfo, Utf8Cutter, encode,
 };
 
-const SYS: &str = include_str!("fixtures/sys.txt");
-const LLM: &str = include_str!("fixtures/llm.txt");
-const SOFT_PREFIX: &str = include_str!("fixtures/soft_prefix.txt");
-const SPLIT: &str = include_str!("fixtures/split_utf8.txt");
-const RESTART: &str = include_str!("fixtures/restart.txt");
+const SYS: &str = include_str!("fixtures/conversations/sys.txt");
+const LLM: &str = include_str!("fixtures/conversations/llm.txt");
+const SOFT_PREFIX: &str = include_str!("fixtures/conversations/soft_prefix.txt");
+const SPLIT: &str = include_str!("fixtures/conversations/split_utf8.txt");
+const RESTART: &str = include_str!("fixtures/conversations/restart.txt");
 
 const OPEN: &[u8] = b"{";
 

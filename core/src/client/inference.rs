@@ -1,0 +1,503 @@
+//! One inference, from the request to its last word: limits, stopping, and recovery from what modules do. It knows no prefixes'
+//! making and no measures.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::connection::{Connection, Kind, Ticket};
+use super::error::ClientError;
+use super::module::{ConnectOptions, gone, refused};
+use super::task::Task;
+use crate::prefix::{PrefixError, SoftPrefix, encode};
+use crate::protocol::extension::{
+    self, FinishReason, InferenceOptions, Priority, SoftPrefixEcho, StopRequest, Usage, feature,
+};
+use crate::protocol::message::{action, object, to_data};
+use crate::protocol::{DeltaJoiner, Reply, Request, StreamData, StreamInput};
+
+/// What to infer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InferenceRequest {
+    /// The user's text; the unit puts the chat template around it.
+    pub prompt: String,
+    /// Rows for the positions before the template.
+    pub prefix: Option<SoftPrefix>,
+    /// Most output tokens. Only our unit knows such a limit; a stranger's has the set-up's `max_token_len` alone.
+    pub max_new_tokens: Option<usize>,
+    /// Only our unit knows priorities.
+    pub priority: Priority,
+    /// For the whole inference from its sending on; the connection's default otherwise.
+    pub deadline: Option<Duration>,
+    /// Between two frames; the connection's default otherwise.
+    pub idle: Option<Duration>,
+}
+
+impl InferenceRequest {
+    pub fn new(prompt: impl Into<String>) -> Self {
+        Self {
+            prompt: prompt.into(),
+            prefix: None,
+            max_new_tokens: None,
+            priority: Priority::Live,
+            deadline: None,
+            idle: None,
+        }
+    }
+
+    #[must_use]
+    pub fn prefix(mut self, prefix: Option<SoftPrefix>) -> Self {
+        self.prefix = prefix;
+        self
+    }
+
+    #[must_use]
+    pub fn max_new_tokens(mut self, tokens: usize) -> Self {
+        self.max_new_tokens = Some(tokens);
+        self
+    }
+
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+}
+
+/// What happens in an inference.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "the large one comes once")]
+pub enum InferenceEvent {
+    /// More text. Whole characters; a task that does not stream gives all of it at once.
+    Delta(String),
+    /// The end.
+    Done(Outcome),
+}
+
+/// What an inference came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    pub text: String,
+    /// [`FinishReason::Unknown`] on a stranger's module, unless we stopped it.
+    pub finish_reason: FinishReason,
+    /// The output's token ids, where the unit tells them.
+    pub tokens: Option<Vec<u32>>,
+    pub usage: Option<Usage>,
+    /// The prefix that the unit says it put in front.
+    pub echo: Option<SoftPrefixEcho>,
+    /// From sending to the first text; `None` where the text came whole from a unit that tells no times.
+    pub time_to_first_token: Option<Duration>,
+    /// From sending to the end.
+    pub elapsed: Duration,
+    /// Pieces the text came in.
+    pub chunks: usize,
+    /// What must be said beside the result.
+    pub notes: Vec<Note>,
+}
+
+impl Outcome {
+    /// Tokens a second after the first token, where the unit tells how many there were.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        let usage = self.usage.as_ref()?;
+        (usage.completion_tokens > 1 && usage.decode_ms > 0.0)
+            .then(|| (usage.completion_tokens - 1) as f64 / usage.decode_ms * 1000.0)
+    }
+}
+
+/// Something about an outcome that must not go unsaid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Note {
+    #[error(
+        "the unit did not say whether it used the prefix; a stock unit ignores prefixes silently: compare with the baseline"
+    )]
+    PrefixNotAcknowledged,
+    #[error("the limit on output tokens was not sent: this unit knows only max_token_len, set at set-up")]
+    TokenLimitNotSent,
+    #[error("the first request after the set-up was lost by the module and was sent again")]
+    SentAgain,
+}
+
+/// A running inference. Dropping it stops it.
+pub struct Inference {
+    events: mpsc::UnboundedReceiver<Result<InferenceEvent, ClientError>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Inference {
+    pub(super) fn start(task: Task, request: InferenceRequest) -> Self {
+        let (sender, events) = mpsc::unbounded_channel();
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(async move {
+            let run = Run::new(task, request, sender.clone(), Stop(stopped));
+            let end = match run {
+                Ok(run) => run.drive().await.map(InferenceEvent::Done),
+                Err(error) => Err(error),
+            };
+            // Nobody listens to a dropped inference's end.
+            let _ = sender.send(end);
+        });
+        Self { events, stop }
+    }
+
+    /// The next event. After [`InferenceEvent::Done`] or an error there is none. May be dropped while it waits without losing
+    /// anything.
+    pub async fn next(&mut self) -> Option<Result<InferenceEvent, ClientError>> {
+        self.events.recv().await
+    }
+
+    /// Asks the unit to end it. The end then comes as usual, with the text so far and [`FinishReason::Stopped`].
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Runs it to its end and drops the pieces on the way.
+    ///
+    /// # Errors
+    /// Why it failed.
+    pub async fn outcome(mut self) -> Result<Outcome, ClientError> {
+        while let Some(event) = self.next().await {
+            if let InferenceEvent::Done(outcome) = event? {
+                return Ok(outcome);
+            }
+        }
+        // Only a runtime that shuts down drops the driver before its end.
+        Err(ClientError::Stopped { text: String::new() })
+    }
+}
+
+/// Whether to stop: asked, or nobody holds the inference any more.
+#[derive(Clone)]
+struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    async fn wanted(&mut self) {
+        // An error means that the inference was dropped, which is a wish to stop too.
+        let _ = self.0.wait_for(|stop| *stop).await;
+    }
+}
+
+type Events = mpsc::UnboundedSender<Result<InferenceEvent, ClientError>>;
+
+/// One inference at work.
+struct Run {
+    task: Task,
+    request: InferenceRequest,
+    events: Events,
+    stop: Stop,
+    connection: Arc<Connection>,
+    expected: Option<SoftPrefixEcho>,
+    notes: Vec<Note>,
+    text: DeltaJoiner,
+    first_text: Option<Duration>,
+}
+
+/// How listening to one request ended.
+enum Heard {
+    /// The last reply.
+    End(Box<Reply>),
+    /// Nothing at all came within the limit.
+    Nothing,
+    /// The limit between frames passed.
+    Idle,
+    /// The whole inference's limit passed after text had come.
+    Deadline,
+    /// A stop was asked for.
+    Stop,
+}
+
+impl Run {
+    fn new(task: Task, request: InferenceRequest, events: Events, stop: Stop) -> Result<Self, ClientError> {
+        if request.prompt.is_empty() {
+            return Err(ClientError::EmptyPrompt);
+        }
+        if request.prompt.contains('\0') {
+            return Err(ClientError::NulInPrompt);
+        }
+        let support = task.support();
+        if let (Some(support), Some(prefix)) = (support, &request.prefix)
+            && support.hidden_size != prefix.hidden_size()
+        {
+            let (got, hidden_size) = (prefix.hidden_size(), support.hidden_size);
+            return Err(PrefixError::WrongWidth { got, hidden_size }.into());
+        }
+        let mut notes = Vec::new();
+        if support.is_none() && request.max_new_tokens.is_some() {
+            notes.push(Note::TokenLimitNotSent);
+        }
+        let expected = request.prefix.as_ref().map(SoftPrefixEcho::of);
+        let connection = task.module().connection();
+        Ok(Self {
+            task,
+            request,
+            events,
+            stop,
+            connection,
+            expected,
+            notes,
+            text: DeltaJoiner::new(),
+            first_text: None,
+        })
+    }
+
+    async fn drive(mut self) -> Result<Outcome, ClientError> {
+        let task = self.task.clone();
+        let mut stop = self.stop.clone();
+        // Held to the end: on a stranger's module nothing else may be sent before the last frame.
+        let _turn = tokio::select! {
+            turn = task.turn() => turn,
+            () = stop.wanted() => return Err(ClientError::Stopped { text: String::new() }),
+        };
+        // The wait may have outlived a reconnect.
+        self.connection = task.module().connection();
+        let stranger = task.support().is_none();
+        if stranger && !task.was_answered() {
+            let settled = task.set_up_at() + task.module().options().settle;
+            tokio::time::sleep_until(settled.into()).await;
+        }
+        let mut sent_again = false;
+        loop {
+            let start = Instant::now();
+            let request = self.message();
+            let mut ticket = self.connection.ask(&request, Kind::Inference, Some(task.work_id()))?;
+            let first = !task.was_answered();
+            match self.listen(&mut ticket, start).await? {
+                Heard::End(reply) => return self.outcome(*reply, start, false),
+                Heard::Stop => {
+                    let last = self.end_early(&mut ticket, start).await?;
+                    return match last {
+                        Some(reply) => self.outcome(reply, start, true),
+                        None => Err(ClientError::Stopped {
+                            text: self.text.into_text(),
+                        }),
+                    };
+                }
+                Heard::Idle => {
+                    let seconds = self.idle().as_secs_f64();
+                    self.end_early(&mut ticket, start).await?;
+                    return Err(ClientError::StreamStopped {
+                        text: self.text.into_text(),
+                        seconds,
+                    });
+                }
+                Heard::Deadline => {
+                    let seconds = start.elapsed().as_secs_f64();
+                    self.end_early(&mut ticket, start).await?;
+                    return Err(ClientError::DeadlinePassed {
+                        text: self.text.into_text(),
+                        seconds,
+                    });
+                }
+                Heard::Nothing => {
+                    let seconds = start.elapsed().as_secs_f64();
+                    self.is_alive(seconds).await?;
+                    // Alive and silent: lost on the way, or still at it. A stop brings the text of one that is still at it.
+                    if self.end_early(&mut ticket, start).await?.is_some() {
+                        return Err(ClientError::DeadlinePassed {
+                            text: self.text.into_text(),
+                            seconds,
+                        });
+                    }
+                    if !first || sent_again {
+                        return Err(ClientError::NeverAnswered {
+                            work_id: task.work_id().to_owned(),
+                            seconds,
+                        });
+                    }
+                    tracing::info!(
+                        work_id = task.work_id(),
+                        "the first inference was lost; sending it again"
+                    );
+                    sent_again = true;
+                    self.notes.push(Note::SentAgain);
+                }
+            }
+        }
+    }
+
+    /// The request. Stream form where a prefix or our options ride; plain otherwise, since a stock unit joins the frames of all
+    /// its clients in one buffer.
+    fn message(&self) -> Request {
+        let request = Request::new(self.connection.new_id(), self.task.work_id(), action::INFERENCE);
+        let ours = self.task.support().is_some();
+        if !ours && self.request.prefix.is_none() {
+            return request.with(object::TEXT, self.request.prompt.clone().into());
+        }
+        let options = InferenceOptions {
+            max_new_tokens: self.request.max_new_tokens,
+            priority: self.request.priority,
+            usage: true,
+        };
+        let frame = StreamInput {
+            index: 0,
+            finish: true,
+            delta: self.request.prompt.clone(),
+            soft_prefix: self.request.prefix.as_ref().map(encode),
+            softprefix: ours.then_some(options),
+        };
+        request.with(object::STREAM, to_data(&frame))
+    }
+
+    /// Takes replies until the last one, a limit, or a wish to stop.
+    async fn listen(&mut self, ticket: &mut Ticket, start: Instant) -> Result<Heard, ClientError> {
+        let options: ConnectOptions = self.task.module().options().clone();
+        let deadline = start + self.request.deadline.unwrap_or(options.deadline);
+        // A stranger that streams has its first frame soon; whole texts, and our unit's queue, may take their time.
+        let patient = self.task.support().is_some() || !self.task.is_streaming();
+        let mut limit = if patient {
+            deadline
+        } else {
+            deadline.min(start + options.first_frame)
+        };
+        let mut heard = false;
+        let mut stop = self.stop.clone();
+        loop {
+            let reply = tokio::select! {
+                reply = ticket.next() => reply?,
+                () = stop.wanted() => return Ok(Heard::Stop),
+                () = tokio::time::sleep_until(limit.into()) => {
+                    return Ok(match heard {
+                        false => Heard::Nothing,
+                        true if limit < deadline => Heard::Idle,
+                        true => Heard::Deadline,
+                    });
+                }
+            };
+            heard = true;
+            self.task.note_answer();
+            if let Some(last) = self.take(reply, start)? {
+                return Ok(Heard::End(Box::new(last)));
+            }
+            limit = deadline.min(Instant::now() + self.idle());
+        }
+    }
+
+    /// Takes one reply; gives it back if it is the last.
+    fn take(&mut self, mut reply: Reply, start: Instant) -> Result<Option<Reply>, ClientError> {
+        if !reply.error.code.is_ok() {
+            let work_id = self.task.work_id();
+            return Err(gone(refused(action::INFERENCE, work_id, reply), work_id));
+        }
+        let (delta, last) = match reply.data.take() {
+            serde_json::Value::String(text) => (text, true),
+            data @ serde_json::Value::Object(_) => {
+                let frame: StreamData = super::module::typed(action::INFERENCE, data)?;
+                (frame.delta, frame.finish)
+            }
+            other => {
+                let detail = format!("its data is {other}, neither a text nor a frame");
+                return Err(ClientError::Unreadable {
+                    action: action::INFERENCE.to_owned(),
+                    detail,
+                });
+            }
+        };
+        if !delta.is_empty() {
+            if !last || self.text.chunks() > 0 {
+                self.first_text.get_or_insert_with(|| start.elapsed());
+            }
+            self.text.push(&delta);
+            // A dropped inference's text goes nowhere; its end still has to be waited for.
+            let _ = self.events.send(Ok(InferenceEvent::Delta(delta)));
+        }
+        Ok(last.then_some(reply))
+    }
+
+    /// Asks the unit to end this inference and takes what still comes, for a while. The last reply, if it came.
+    async fn end_early(&mut self, ticket: &mut Ticket, start: Instant) -> Result<Option<Reply>, ClientError> {
+        /// A stock unit forgets a pause that comes before the run has begun, so it is told again.
+        const AGAIN: Duration = Duration::from_millis(500);
+        let until = Instant::now() + self.task.module().options().drain;
+        while Instant::now() < until {
+            self.connection.tell(&self.stop_message(&ticket.request_id))?;
+            let next = until.min(Instant::now() + AGAIN);
+            loop {
+                tokio::select! {
+                    reply = ticket.next() => match self.take(reply?, start) {
+                        Ok(None) => {}
+                        Ok(Some(last)) => return Ok(Some(last)),
+                        // It has ended, and why no longer matters.
+                        Err(_) => return Ok(None),
+                    },
+                    () = tokio::time::sleep_until(next.into()) => break,
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn stop_message(&self, request_id: &str) -> Request {
+        let (id, work_id) = (self.connection.new_id(), self.task.work_id());
+        if self.task.support().is_some_and(|support| support.has(feature::STOP)) {
+            let data = StopRequest {
+                request_id: request_id.to_owned(),
+            };
+            Request::new(id, work_id, extension::STOP).with(extension::STOP, to_data(&data))
+        } else {
+            Request::new(id, work_id, action::PAUSE)
+        }
+    }
+
+    /// Asks the task for its state after a silence.
+    async fn is_alive(&self, seconds: f64) -> Result<(), ClientError> {
+        match self.task.check().await {
+            Err(ClientError::NoAnswer { .. }) => Err(ClientError::UnitSilent {
+                work_id: self.task.work_id().to_owned(),
+                seconds,
+            }),
+            other => other,
+        }
+    }
+
+    fn idle(&self) -> Duration {
+        self.request.idle.unwrap_or(self.task.module().options().idle)
+    }
+
+    fn outcome(self, last: Reply, start: Instant, stopped: bool) -> Result<Outcome, ClientError> {
+        let mut notes = self.notes;
+        let ours = self.task.support().is_some();
+        match (&self.expected, &last.soft_prefix) {
+            (Some(sent), Some(echo)) if sent == echo => {}
+            (None, None) => {}
+            (Some(_), None) if !ours => notes.push(Note::PrefixNotAcknowledged),
+            (sent, echo) => {
+                let told = |echo: &Option<SoftPrefixEcho>| match echo {
+                    Some(echo) => format!("P = {}, H = {}, SHA-256 {}", echo.len, echo.hidden_size, echo.sha256),
+                    None => "none".to_owned(),
+                };
+                let detail = format!("sent: {}; confirmed: {}", told(sent), told(echo));
+                return Err(ClientError::PrefixNotConfirmed { detail });
+            }
+        }
+        // Our unit says why a text is empty; a stranger's empty text is its way to say that it failed.
+        if self.text.text().is_empty() && last.usage.is_none() && !stopped {
+            return Err(ClientError::EmptyAnswer);
+        }
+        let finish_reason = match &last.usage {
+            Some(usage) => usage.finish_reason,
+            None if stopped => FinishReason::Stopped,
+            None => FinishReason::Unknown,
+        };
+        let told_times = last
+            .usage
+            .as_ref()
+            .map(|usage| Duration::try_from_secs_f64((usage.queue_ms + usage.prefill_ms) / 1000.0).unwrap_or_default());
+        Ok(Outcome {
+            finish_reason,
+            tokens: last.usage.as_ref().map(|usage| usage.tokens.clone()),
+            echo: last.soft_prefix,
+            time_to_first_token: self.first_text.or(told_times),
+            elapsed: start.elapsed(),
+            chunks: self.text.chunks(),
+            text: self.text.into_text(),
+            usage: last.usage,
+            notes,
+        })
+    }
+}

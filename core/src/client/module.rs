@@ -1,0 +1,438 @@
+//! A module: what can be asked of llm-sys and of the LLM unit as a whole. It knows no inference.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::connection::{Connection, Kind, Ticket};
+use super::error::ClientError;
+use super::task::Task;
+use crate::protocol::card::ModelCard;
+use crate::protocol::frame::DEFAULT_LIMIT;
+use crate::protocol::message::{CmmInfo, HwInfo, LLM, NONE, SYS, action, object, to_data};
+use crate::protocol::{Code, Reply, Request, SetUp, TaskInfo};
+
+/// Where llm-sys listens.
+pub const DEFAULT_PORT: u16 = 10001;
+
+/// The limits of every wait.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectOptions {
+    /// For the TCP connection, name resolution included.
+    pub connect: Duration,
+    /// For an answer to anything but set-up and inference. While some unit of a module is dead, llm-sys is silent for 4 s at a
+    /// time: limits under 5 s give false alarms.
+    pub request: Duration,
+    /// For a set-up. Models take 5 to 60 s to load on the module.
+    pub set_up: Duration,
+    /// For the first frame of a streamed inference on a stranger's module.
+    pub first_frame: Duration,
+    /// Between two frames of a stream.
+    pub idle: Duration,
+    /// For a whole inference, if the request does not say otherwise.
+    pub deadline: Duration,
+    /// For the last frame after a stop.
+    pub drain: Duration,
+    /// Between a set-up and the first inference on a stranger's module, whose inferences are lost (2 of 40) if they come at once.
+    pub settle: Duration,
+    /// Largest message taken from the module, in bytes.
+    pub max_message: usize,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            request: Duration::from_secs(10),
+            set_up: Duration::from_secs(60),
+            first_frame: Duration::from_secs(30),
+            idle: Duration::from_secs(20),
+            deadline: Duration::from_secs(300),
+            drain: Duration::from_secs(5),
+            settle: Duration::from_millis(150),
+            max_message: DEFAULT_LIMIT,
+        }
+    }
+}
+
+/// A connected module. Cheap to clone; all clones share one connection, which closes with the last of them.
+#[derive(Clone)]
+pub struct Module {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    address: String,
+    options: ConnectOptions,
+    connection: RwLock<Arc<Connection>>,
+    /// While the unit sets up, it answers nothing else.
+    setting_up: AtomicUsize,
+    owner: AtomicU8,
+}
+
+/// Whose unit answers there, as far as is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Unknown = 0,
+    Ours = 1,
+    Stranger = 2,
+}
+
+impl Module {
+    /// Connects to `address`: `host`, `host:port` or an IP address; the port is 10001 where none is given.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`], [`ClientError::ConnectTimedOut`].
+    pub async fn connect(address: impl AsRef<str>, options: ConnectOptions) -> Result<Self, ClientError> {
+        let address = with_port(address.as_ref());
+        let connection = Connection::open(&address, options.connect, options.max_message).await?;
+        let inner = Inner {
+            address,
+            options,
+            connection: RwLock::new(Arc::new(connection)),
+            setting_up: AtomicUsize::new(0),
+            owner: AtomicU8::new(Owner::Unknown as u8),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Opens a new connection in place of the old one, for all clones. Tasks may be gone on the module: their next use tells.
+    ///
+    /// # Errors
+    /// Those of [`Module::connect`]; the old connection then stays as it is.
+    pub async fn reconnect(&self) -> Result<(), ClientError> {
+        let options = &self.inner.options;
+        let connection = Connection::open(&self.inner.address, options.connect, options.max_message).await?;
+        *self.inner.connection.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(connection);
+        self.set_owner(Owner::Unknown);
+        Ok(())
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> &str {
+        &self.inner.address
+    }
+
+    pub fn options(&self) -> &ConnectOptions {
+        &self.inner.options
+    }
+
+    pub fn is_connected(&self) -> bool {
+        !self.connection().is_closed()
+    }
+
+    /// Returns once the present connection is closed, with the reason.
+    pub async fn disconnected(&self) -> ClientError {
+        let connection = self.connection();
+        connection.wait_closed().await
+    }
+
+    /// How long llm-sys takes to answer.
+    ///
+    /// # Errors
+    /// Silence, refusal or a lost connection, as for every request.
+    pub async fn ping(&self) -> Result<Duration, ClientError> {
+        let start = Instant::now();
+        self.sys(action::PING).await?;
+        Ok(start.elapsed())
+    }
+
+    /// llm-sys's version, such as `v1.6`.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn version(&self) -> Result<String, ClientError> {
+        match self.sys(action::VERSION).await?.data {
+            Value::String(version) => Ok(version),
+            other => Err(unreadable(action::VERSION, format!("{other} is no version"))),
+        }
+    }
+
+    /// The models the module has, of all units (`lsmode`).
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn cards(&self) -> Result<Vec<ModelCard>, ClientError> {
+        let cards = ModelCard::read_all(&self.sys(action::LSMODE).await?.data);
+        if cards.iter().any(|card| card.ours) {
+            self.set_owner(Owner::Ours);
+        }
+        Ok(cards)
+    }
+
+    /// Load, memory and temperature. A stock llm-sys dies of this question on a machine without thermal zones: ask it of modules
+    /// only.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn hwinfo(&self) -> Result<HwInfo, ClientError> {
+        typed(action::HWINFO, self.sys(action::HWINFO).await?.data)
+    }
+
+    /// The NPU's memory.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn cmminfo(&self) -> Result<CmmInfo, ClientError> {
+        typed(action::CMMINFO, self.sys(action::CMMINFO).await?.data)
+    }
+
+    /// The LLM unit's tasks, of all clients.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn tasks(&self) -> Result<Vec<String>, ClientError> {
+        typed(action::TASKINFO, self.call(LLM, action::TASKINFO, None).await?.data)
+    }
+
+    /// Ends a task, whoever set it up.
+    ///
+    /// # Errors
+    /// As for every request; [`ClientError::TaskGone`] where there is no such task.
+    pub async fn exit(&self, work_id: &str) -> Result<(), ClientError> {
+        self.call(work_id, action::EXIT, None)
+            .await
+            .map(drop)
+            .map_err(|error| gone(error, work_id))
+    }
+
+    /// Sets up a model as a task, waiting up to a minute.
+    ///
+    /// An empty `response_format` leaves the form of the output to the client: whole texts from a stranger's unit, whose streams
+    /// can stop in the middle of a character, a stream from ours, whose streams always end. What is written there holds.
+    ///
+    /// # Errors
+    /// [`ClientError::TaskFull`] with the ids of the tasks in the way, [`ClientError::SetUpTimedOut`], and as for every request.
+    pub async fn set_up(&self, set_up: &SetUp) -> Result<Task, ClientError> {
+        if !set_up.response_format.is_empty() {
+            return self.set_up_as(set_up.clone()).await;
+        }
+        if self.owner() == Owner::Unknown {
+            // Our unit marks its cards. Not knowing yet is no failure.
+            let _ = self.cards().await?;
+        }
+        let streaming = self.owner() == Owner::Ours;
+        let task = self.set_up_as(set_up.clone().streaming(streaming)).await?;
+        if task.support().is_some() && !streaming {
+            // Ours after all. It loads in a second, and the next set-up knows.
+            task.exit().await?;
+            return self.set_up_as(set_up.clone().streaming(true)).await;
+        }
+        Ok(task)
+    }
+
+    /// Sets up in a task of its own: if the caller goes away meanwhile, the finished set-up is dropped, which ends it on the module.
+    async fn set_up_as(&self, set_up: SetUp) -> Result<Task, ClientError> {
+        let module = self.clone();
+        match tokio::spawn(async move { module.set_up_here(set_up).await }).await {
+            Ok(result) => result,
+            Err(_) => Err(self.connection().why_closed()),
+        }
+    }
+
+    async fn set_up_here(&self, set_up: SetUp) -> Result<Task, ClientError> {
+        let limit = self.inner.options.set_up;
+        let connection = self.connection();
+        let reply = {
+            self.inner.setting_up.fetch_add(1, Ordering::Relaxed);
+            let _guard = Lower(&self.inner.setting_up);
+            let request = Request::new(connection.new_id(), LLM, action::SETUP).with(object::SETUP, to_data(&set_up));
+            let mut ticket = connection.ask(&request, Kind::Call, None)?;
+            match tokio::time::timeout(limit, ticket.next()).await {
+                Ok(reply) => reply?,
+                Err(_) => {
+                    end_when_ready(connection, ticket);
+                    return Err(ClientError::SetUpTimedOut {
+                        model: set_up.model,
+                        seconds: limit.as_secs_f64(),
+                    });
+                }
+            }
+        };
+        match reply.error.code {
+            Code::OK => {}
+            Code::TASK_FULL => {
+                return Err(ClientError::TaskFull {
+                    ids: self.tasks().await?,
+                });
+            }
+            _ => return Err(refused(&format!("setup of {}", set_up.model), LLM, reply)),
+        }
+        let set_up_at = Instant::now();
+        let info: TaskInfo = self.task_info(&reply.work_id).await?;
+        self.set_owner(if info.soft_prefix.is_some() {
+            Owner::Ours
+        } else {
+            Owner::Stranger
+        });
+        Ok(Task::new(
+            self.clone(),
+            connection,
+            reply.work_id,
+            info,
+            set_up,
+            set_up_at,
+        ))
+    }
+
+    pub(super) async fn task_info(&self, work_id: &str) -> Result<TaskInfo, ClientError> {
+        let reply = self
+            .call(work_id, action::TASKINFO, None)
+            .await
+            .map_err(|error| gone(error, work_id))?;
+        typed(action::TASKINFO, reply.data)
+    }
+
+    pub(super) fn connection(&self) -> Arc<Connection> {
+        Arc::clone(&self.inner.connection.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn sys(&self, action: &str) -> Result<Reply, ClientError> {
+        // llm-sys dies of some actions without `object` and `data`; with them it never does.
+        self.call(SYS, action, Some((NONE, NONE.into()))).await
+    }
+
+    /// Asks and waits for the one reply.
+    pub(super) async fn call(
+        &self,
+        work_id: &str,
+        action: &str,
+        data: Option<(&str, Value)>,
+    ) -> Result<Reply, ClientError> {
+        let connection = self.connection();
+        let mut request = Request::new(connection.new_id(), work_id, action);
+        if let Some((object, data)) = data {
+            request = request.with(object, data);
+        }
+        let options = &self.inner.options;
+        let busy = work_id != SYS && self.inner.setting_up.load(Ordering::Relaxed) > 0;
+        let limit = if busy {
+            options.request + options.set_up
+        } else {
+            options.request
+        };
+        let mut ticket = connection.ask(&request, Kind::Call, Some(work_id))?;
+        let reply = tokio::time::timeout(limit, ticket.next())
+            .await
+            .map_err(|_| ClientError::NoAnswer {
+                action: action.to_owned(),
+                work_id: work_id.to_owned(),
+                seconds: limit.as_secs_f64(),
+            })??;
+        if reply.error.code.is_ok() {
+            Ok(reply)
+        } else {
+            Err(refused(action, work_id, reply))
+        }
+    }
+
+    fn owner(&self) -> Owner {
+        match self.inner.owner.load(Ordering::Relaxed) {
+            1 => Owner::Ours,
+            2 => Owner::Stranger,
+            _ => Owner::Unknown,
+        }
+    }
+
+    fn set_owner(&self, owner: Owner) {
+        self.inner.owner.store(owner as u8, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Module {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Module({}, connected: {})", self.address(), self.is_connected())
+    }
+}
+
+/// Ends a task whose set-up was given up, should it be ready after all: left alone, it would be in everybody's way.
+fn end_when_ready(connection: Arc<Connection>, mut ticket: Ticket) {
+    const PATIENCE: Duration = Duration::from_secs(600);
+    tokio::spawn(async move {
+        if let Ok(Ok(reply)) = tokio::time::timeout(PATIENCE, ticket.next()).await
+            && reply.error.code.is_ok()
+        {
+            // A connection that has closed meanwhile leaves nothing to be done.
+            let _ = connection.tell(&Request::new(connection.new_id(), reply.work_id, action::EXIT));
+        }
+    });
+}
+
+/// Counts down when a set-up ends, also when its future is dropped.
+struct Lower<'a>(&'a AtomicUsize);
+
+impl Drop for Lower<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn refused(action: &str, work_id: &str, reply: Reply) -> ClientError {
+    ClientError::Refused {
+        action: action.to_owned(),
+        work_id: work_id.to_owned(),
+        error: reply.error,
+    }
+}
+
+/// Turns "no such task" into its own error.
+pub(super) fn gone(error: ClientError, work_id: &str) -> ClientError {
+    match error {
+        ClientError::Refused { error, .. } if [Code::PUSH, Code::NO_SUCH_UNIT].contains(&error.code) => {
+            ClientError::TaskGone {
+                work_id: work_id.to_owned(),
+                detail: format!("code {}: {}", error.code, error.code.meaning()),
+            }
+        }
+        other => other,
+    }
+}
+
+pub(super) fn typed<T: DeserializeOwned>(action: &str, data: Value) -> Result<T, ClientError> {
+    serde_json::from_value(data).map_err(|error| unreadable(action, error.to_string()))
+}
+
+fn unreadable(action: &str, detail: String) -> ClientError {
+    ClientError::Unreadable {
+        action: action.to_owned(),
+        detail,
+    }
+}
+
+fn with_port(address: &str) -> String {
+    let address = address.trim();
+    if address.parse::<SocketAddr>().is_ok() {
+        return address.to_owned();
+    }
+    if let Ok(ip) = address.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return SocketAddr::new(ip, DEFAULT_PORT).to_string();
+    }
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => address.to_owned(),
+        _ => format!("{address}:{DEFAULT_PORT}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_port;
+
+    #[test]
+    fn the_port_is_10001_where_none_is_given() {
+        for (given, expected) in [
+            ("m5stack-llm.local", "m5stack-llm.local:10001"),
+            ("m5stack-llm.local:1234", "m5stack-llm.local:1234"),
+            ("192.168.1.5", "192.168.1.5:10001"),
+            (" 192.168.1.5:80 ", "192.168.1.5:80"),
+            ("::1", "[::1]:10001"),
+            ("[::1]", "[::1]:10001"),
+            ("[::1]:7", "[::1]:7"),
+        ] {
+            assert_eq!(with_port(given), expected);
+        }
+    }
+}

@@ -1,0 +1,1328 @@
+//! The client against modules that behave, misbehave and vanish: real sockets, the bytes of recorded conversations, and small
+//! scripts for what could not be recorded.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use softprefix_core::client::{
+    ClientError, ConnectOptions, Inference, InferenceEvent, InferenceRequest, Module, Note, Outcome, Task,
+};
+use softprefix_core::prefix::{Magnitude, PrefixError, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, decode_value};
+use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho};
+use softprefix_core::protocol::{Code, FrameReader, Request, SetUp};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+const SYS: &str = include_str!("fixtures/conversations/sys.txt");
+const LLM: &str = include_str!("fixtures/conversations/llm.txt");
+const SPLIT: &str = include_str!("fixtures/conversations/split_utf8.txt");
+const SOFT_PREFIX: &str = include_str!("fixtures/conversations/soft_prefix.txt");
+const RESTART: &str = include_str!("fixtures/conversations/restart.txt");
+const QWEN: &str = "qwen2.5-0.5B-prefill-20e";
+
+/// The module's side of one connection.
+struct Peer {
+    stream: TcpStream,
+    frames: FrameReader,
+}
+
+impl Peer {
+    /// The next request, which must come within 5 s.
+    async fn request(&mut self) -> Request {
+        self.try_request(Duration::from_secs(5)).await.expect("a request")
+    }
+
+    async fn try_request(&mut self, limit: Duration) -> Option<Request> {
+        let until = tokio::time::Instant::now() + limit;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            if let Some(frame) = self.frames.next().unwrap() {
+                return Some(serde_json::from_slice(&frame).unwrap());
+            }
+            match tokio::time::timeout_at(until, self.stream.read(&mut buffer)).await {
+                Ok(Ok(0) | Err(_)) | Err(_) => return None,
+                Ok(Ok(length)) => self.frames.push(&buffer[..length]),
+            }
+        }
+    }
+
+    /// The next request, which must be this.
+    async fn expect(&mut self, work_id: &str, action: &str) -> Request {
+        let request = self.request().await;
+        assert_eq!((&request.work_id[..], &request.action[..]), (work_id, action));
+        request
+    }
+
+    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    async fn reply(&mut self, request: &Request, object: &str, data: Value) {
+        self.reply_as(&request.request_id, &request.work_id, object, data).await;
+    }
+
+    async fn reply_as(&mut self, request_id: &str, work_id: &str, object: &str, data: Value) {
+        self.send(format!("{}\n", reply(request_id, work_id, object, data)))
+            .await;
+    }
+
+    async fn error(&mut self, request_id: &str, work_id: &str, code: i32, message: &str) {
+        let mut reply = reply(request_id, work_id, "None", json!("None"));
+        reply["error"] = json!({"code": code, "message": message});
+        self.send(format!("{reply}\n")).await;
+    }
+
+    async fn delta(&mut self, request: &Request, delta: &str, index: i64, finish: bool) {
+        let data = json!({"delta": delta, "finish": finish, "index": index});
+        self.reply(request, "llm.utf-8.stream", data).await;
+    }
+
+    /// Answers set-up and taskinfo as a stock unit does.
+    async fn set_up(&mut self, work_id: &str) -> Request {
+        self.set_up_with(work_id, None).await
+    }
+
+    async fn set_up_with(&mut self, work_id: &str, support: Option<Value>) -> Request {
+        let set_up = self.expect("llm", "setup").await;
+        self.reply_as(&set_up.request_id, work_id, "None", json!("None")).await;
+        let format = set_up.data.as_ref().unwrap()["response_format"].clone();
+        let asked = self.expect(work_id, "taskinfo").await;
+        let mut info = json!({"enoutput": true, "inputs": ["llm.utf-8"], "model": QWEN, "response_format": format});
+        if let Some(support) = support {
+            info["soft_prefix"] = support;
+        }
+        self.reply(&asked, "llm.taskinfo", info).await;
+        set_up
+    }
+
+    /// Plays recorded sections: each recorded request must be asked in turn, and is answered with the recorded bytes under the
+    /// request id of today.
+    async fn play(&mut self, conversation: &str, sections: &[&str]) -> Vec<Request> {
+        let mut asked = Vec::new();
+        for section in sections {
+            for (recorded, replies) in recorded(conversation, section) {
+                let request = self.expect(&recorded.work_id, &recorded.action).await;
+                let old = format!("\"request_id\":\"{}\"", recorded.request_id);
+                let new = format!("\"request_id\":\"{}\"", request.request_id);
+                self.send(replies.replace(&old, &new)).await;
+                asked.push(request);
+            }
+        }
+        asked
+    }
+}
+
+fn reply(request_id: &str, work_id: &str, object: &str, data: Value) -> Value {
+    json!({
+        "created": 1_795_388_579, "data": data, "error": {"code": 0, "message": ""}, "object": object,
+        "request_id": request_id, "work_id": work_id
+    })
+}
+
+/// The requests of one recorded section, each with the bytes that followed it.
+fn recorded(conversation: &str, section: &str) -> Vec<(Request, String)> {
+    let lines = conversation
+        .lines()
+        .skip_while(|line| *line != format!("## {section}"))
+        .skip(1);
+    let mut out: Vec<(Request, String)> = Vec::new();
+    for line in lines.take_while(|line| !line.starts_with("## ")) {
+        if let Some(request) = line.strip_prefix("> ") {
+            match serde_json::from_str(request) {
+                Ok(request) => out.push((request, String::new())),
+                // Some were wrong on purpose.
+                Err(_) => out.push((Request::new("", "", "unreadable"), String::new())),
+            }
+        } else if let Some(text) = line.strip_prefix("< ") {
+            out.last_mut().unwrap().1.push_str(&format!("{text}\n"));
+        } else if let Some(text) = line.strip_prefix("<! ") {
+            out.last_mut().unwrap().1.push_str(text);
+        }
+    }
+    assert!(!out.is_empty(), "no section {section:?}");
+    out
+}
+
+/// Limits that a busy machine keeps.
+fn options() -> ConnectOptions {
+    ConnectOptions {
+        drain: Duration::from_millis(1200),
+        settle: Duration::from_millis(20),
+        ..ConnectOptions::default()
+    }
+}
+
+/// Limits for tests in which they pass.
+fn hasty() -> ConnectOptions {
+    ConnectOptions {
+        request: Duration::from_millis(400),
+        set_up: Duration::from_millis(800),
+        first_frame: Duration::from_millis(400),
+        idle: Duration::from_millis(400),
+        ..options()
+    }
+}
+
+async fn accept(listener: &TcpListener) -> Peer {
+    let (stream, _) = listener.accept().await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    Peer {
+        stream,
+        frames: FrameReader::default(),
+    }
+}
+
+/// A module that behaves as `script` says, and a client connected to it.
+async fn with_module<F, S>(script: S) -> (Module, JoinHandle<()>)
+where
+    S: FnOnce(Peer) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    with_options(options(), script).await
+}
+
+async fn with_options<F, S>(options: ConnectOptions, script: S) -> (Module, JoinHandle<()>)
+where
+    S: FnOnce(Peer) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (module, peer) = tokio::join!(Module::connect(address, options), accept(&listener));
+    (module.unwrap(), tokio::spawn(script(peer)))
+}
+
+fn whole() -> SetUp {
+    SetUp::new(QWEN, "You are helpful").streaming(false)
+}
+
+fn streaming() -> SetUp {
+    SetUp::new(QWEN, "You are helpful").streaming(true)
+}
+
+fn support() -> Value {
+    json!({
+        "version": 1, "hidden_size": 2, "window": 1024, "prefill_window": 1024, "concurrency": 16,
+        "unit": "softprefix-unit 0.1.0", "backend": "cpu/avx2", "features": ["embed", "vocabulary", "budget", "stop"],
+        "model_sha256": null
+    })
+}
+
+fn usage(finish_reason: &str, tokens: &[u32]) -> Value {
+    json!({
+        "prefix_len": 1, "template_tokens": 20, "prompt_tokens": 3, "completion_tokens": tokens.len(),
+        "finish_reason": finish_reason, "queue_ms": 1.0, "prefill_ms": 20.5, "decode_ms": 100.0, "tokens": tokens
+    })
+}
+
+fn prefix() -> SoftPrefix {
+    let recipe = PrefixRecipe {
+        kind: PrefixKind::Constant,
+        len: 1,
+        magnitude: Magnitude::Raw(0.5),
+        rounding: Rounding::NearestEven,
+    };
+    recipe.build(2, None, None).unwrap()
+}
+
+async fn outcome(task: &Task, prompt: &str) -> Result<Outcome, ClientError> {
+    task.infer(InferenceRequest::new(prompt)).outcome().await
+}
+
+async fn delta(inference: &mut Inference) -> String {
+    match inference.next().await.unwrap().unwrap() {
+        InferenceEvent::Delta(text) => text,
+        InferenceEvent::Done(outcome) => panic!("ended with {outcome:?}"),
+    }
+}
+
+async fn failure(inference: &mut Inference) -> ClientError {
+    loop {
+        match inference.next().await.unwrap() {
+            Ok(InferenceEvent::Delta(_)) => {}
+            Ok(InferenceEvent::Done(outcome)) => panic!("ended with {outcome:?}"),
+            Err(error) => return error,
+        }
+    }
+}
+
+// Recorded conversations
+
+#[tokio::test]
+async fn ping_version_cards_and_memory_are_read_from_the_recorded_replies() {
+    let (module, peer) = with_module(|mut peer| async move {
+        let all = recorded(SYS, "llm-sys itself");
+        for action in ["ping", "version", "lsmode", "cmminfo"] {
+            let (_, bytes) = all.iter().find(|(request, _)| request.action == action).unwrap();
+            let request = peer.expect("sys", action).await;
+            assert_eq!(
+                (request.object.as_deref(), &request.data),
+                (Some("None"), &Some(json!("None"))),
+                "llm-sys needs both"
+            );
+            peer.send(bytes.replace("\"r1\"", &format!("\"{}\"", request.request_id)))
+                .await;
+        }
+    })
+    .await;
+    assert!(module.ping().await.unwrap() < Duration::from_secs(1));
+    assert_eq!(module.version().await.unwrap(), "v1.6");
+    let cards = module.cards().await.unwrap();
+    assert_eq!(
+        (&cards[0].name[..], cards[0].hidden_size, cards[0].window),
+        (QWEN, Some(896), Some(1023))
+    );
+    assert_eq!(module.cmminfo().await.unwrap().total, 0);
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_recorded_session_runs_from_set_up_to_exit() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.play(LLM, &["taskinfo empty", "setup non-stream", "taskinfo id"])
+            .await;
+        let asked = peer
+            .play(
+                LLM,
+                &[
+                    "inference immediately after the setup reply",
+                    "taskinfo llm",
+                    "exit 1",
+                    "exit again same id",
+                ],
+            )
+            .await;
+        assert_eq!(asked[0].object.as_deref(), Some("llm.utf-8"));
+        assert_eq!(
+            asked[0].data,
+            Some(json!("hello")),
+            "plain form, since nothing rides along"
+        );
+    })
+    .await;
+    assert_eq!(module.tasks().await.unwrap(), Vec::<String>::new());
+    let task = module.set_up(&whole()).await.unwrap();
+    assert_eq!(
+        (task.work_id(), task.support(), task.is_streaming()),
+        ("llm.1000", None, false)
+    );
+    assert_eq!(task.info().model, QWEN);
+    let outcome = outcome(&task, "hello").await.unwrap();
+    assert_eq!(outcome.text, "len=5 hex=68656c6c6f");
+    assert_eq!(
+        (outcome.finish_reason, outcome.chunks, outcome.notes),
+        (FinishReason::Unknown, 1, vec![])
+    );
+    assert_eq!(
+        (outcome.time_to_first_token, outcome.usage, outcome.tokens),
+        (None, None, None)
+    );
+    assert_eq!(module.tasks().await.unwrap(), ["llm.1000"]);
+    task.exit().await.unwrap();
+    assert!(matches!(task.exit().await, Err(ClientError::TaskGone { .. })));
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_recorded_stream_is_joined_from_its_frames() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.play(LLM, &["setup stream (2nd task)"]).await;
+        let asked = peer.expect("llm.1001", "taskinfo").await;
+        let info =
+            json!({"enoutput": true, "inputs": ["llm.utf-8"], "model": QWEN, "response_format": "llm.utf-8.stream"});
+        peer.reply(&asked, "llm.taskinfo", info).await;
+        peer.play(LLM, &["stream inference, non-stream input"]).await;
+        peer.play(LLM, &["exit 2"]).await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let mut inference = task.infer(InferenceRequest::new("N=7 D=20"));
+    assert_eq!(delta(&mut inference).await, "t0 t1 t2 ");
+    let outcome = inference.outcome().await.unwrap();
+    assert_eq!((&outcome.text[..], outcome.chunks), ("t0 t1 t2 t3 t4 t5 t6 ", 3));
+    assert!(outcome.time_to_first_token.unwrap() <= outcome.elapsed);
+    drop(task);
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_unit_is_told_with_the_tasks_that_fill_it_and_none_is_ended_unasked() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.play(LLM, &["third setup: task full", "taskinfo llm"]).await;
+        assert_eq!(peer.try_request(Duration::from_millis(100)).await, None);
+    })
+    .await;
+    let error = module.set_up(&whole()).await.unwrap_err();
+    assert_eq!(
+        error,
+        ClientError::TaskFull {
+            ids: vec!["llm.1000".into()]
+        }
+    );
+    assert!(error.to_string().contains("llm.1000"), "{error}");
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_set_up_that_is_refused_says_what_helps() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.play(LLM, &["setup: no model card"]).await;
+        // The stock unit names a wrong work id here.
+        peer.play(LLM, &["setup: data not JSON (room for a task)"]).await;
+        let request = peer.expect("llm", "setup").await;
+        peer.error(&request.request_id, "llm", -9, "unit call false").await;
+    })
+    .await;
+    let error = module.set_up(&whole()).await.unwrap_err();
+    assert_eq!(error.code(), Some(Code::MODEL_LOADING));
+    assert!(error.to_string().contains("its package is installed"), "{error}");
+    assert_eq!(module.set_up(&whole()).await.unwrap_err().code(), Some(Code::JSON));
+    assert!(
+        module
+            .set_up(&whole())
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("GLIBCXX_3.4.30")
+    );
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_task_that_is_gone_says_so() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up("llm.1000").await;
+        peer.play(LLM, &["inference to exited id"]).await;
+        let request = peer.expect("llm.1000", "taskinfo").await;
+        peer.error(&request.request_id, "llm.1000", -6, "Unit Does Not Exist")
+            .await;
+    })
+    .await;
+    let task = module.set_up(&whole()).await.unwrap();
+    let error = outcome(&task, "x").await.unwrap_err();
+    assert!(
+        matches!(error, ClientError::TaskGone { .. }) && error.needs_set_up(),
+        "{error}"
+    );
+    assert!(matches!(task.check().await, Err(ClientError::TaskGone { .. })));
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_stops_at_a_cut_character_keeps_its_text_and_the_next_one_runs() {
+    let (module, peer) = with_options(hasty(), |mut peer| async move {
+        peer.set_up("llm.1000").await;
+        let (_, bytes) = &recorded(SPLIT, "stream: a character split over two 3-token groups")[1];
+        let request = peer.expect("llm.1000", "inference").await;
+        peer.send(bytes.replace("\"u1\"", &format!("\"{}\"", request.request_id)))
+            .await;
+        // Nothing more comes by itself; the client makes sure that the run has ended.
+        let next = pauses_until(&mut peer, "inference").await;
+        // The index goes on from the dead run; it says nothing.
+        let (_, bytes) = &recorded(SPLIT, "next inference on the task: index does not restart")[0];
+        peer.send(bytes.replace("\"u2\"", &format!("\"{}\"", next.request_id)))
+            .await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let error = outcome(&task, "SPLIT").await.unwrap_err();
+    assert_eq!(error.text_so_far(), Some("a b c "));
+    assert!(
+        matches!(error, ClientError::StreamStopped { .. }) && error.to_string().contains("whole texts"),
+        "{error}"
+    );
+    assert_eq!(outcome(&task, "N=3 D=0").await.unwrap().text, "t0 t1 t2 ");
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn whole_texts_arrive_with_every_character() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up("llm.1001").await;
+        let (_, bytes) = &recorded(SPLIT, "non-stream: same text")[1];
+        let request = peer.expect("llm.1001", "inference").await;
+        peer.send(bytes.replace("\"u3\"", &format!("\"{}\"", request.request_id)))
+            .await;
+    })
+    .await;
+    let task = module.set_up(&whole()).await.unwrap();
+    assert_eq!(outcome(&task, "SPLIT").await.unwrap().text, "a b c 日本語x y ");
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_restart_of_llm_sys_is_a_lost_connection_and_a_reconnect_begins_anew() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (module, peer) = tokio::join!(Module::connect(address, options()), accept(&listener));
+    let (module, mut peer) = (module.unwrap(), peer);
+    let script = tokio::spawn(async move {
+        peer.set_up("llm.1000").await;
+        peer.expect("llm.1000", "inference").await;
+        drop(peer);
+        let mut peer = accept(&listener).await;
+        peer.set_up("llm.1000").await;
+        let asked = peer.expect("llm", "taskinfo").await;
+        let (_, bytes) = &recorded(RESTART, "setup: full")[1];
+        peer.send(bytes.replace("\"t\"", &format!("\"{}\"", asked.request_id)))
+            .await;
+        peer.play(RESTART, &["exit llm.1001"]).await;
+        peer.expect("llm.1000", "exit").await;
+    });
+    let old = module.set_up(&whole()).await.unwrap();
+    let error = outcome(&old, "hi").await.unwrap_err();
+    assert!(error.is_disconnect() && error.needs_set_up(), "{error}");
+    assert!(error.to_string().contains("set up the model again"), "{error}");
+    assert!(!module.is_connected());
+    assert_eq!(module.disconnected().await, error);
+    assert_eq!(module.ping().await.unwrap_err(), error, "until the reconnect");
+    module.reconnect().await.unwrap();
+    let new = module.set_up(&whole()).await.unwrap();
+    assert_eq!(module.tasks().await.unwrap(), ["llm.1001", "llm.1000"]);
+    module.exit("llm.1001").await.unwrap();
+    // The new task bears the old one's id: dropping the old one must not end it.
+    drop(old);
+    drop(new);
+    script.await.unwrap();
+}
+
+// Prefixes
+
+#[tokio::test]
+async fn a_prefix_rides_in_the_finish_frame_and_a_stranger_s_silence_about_it_is_noted() {
+    let prompt = "{絵文字} 😀 \\";
+    let (module, peer) = with_module(move |mut peer| async move {
+        peer.set_up("llm.1000").await;
+        let mut raw = Vec::new();
+        while !raw.ends_with(b"\n") {
+            let mut byte = [0];
+            peer.stream.read_exact(&mut byte).await.unwrap();
+            raw.push(byte[0]);
+        }
+        let text = String::from_utf8(raw.clone()).unwrap();
+        assert!(text.contains(r#""delta":"\u007b絵文字\u007d 😀 \u005c""#), "{text}");
+        let request: Request = serde_json::from_slice(&raw).unwrap();
+        assert_eq!(request.object.as_deref(), Some("llm.utf-8.stream"));
+        let data = request.data.unwrap();
+        assert_eq!(
+            (&data["delta"], &data["index"], &data["finish"]),
+            (&json!(prompt), &json!(0), &json!(true))
+        );
+        assert_eq!(data.get("softprefix"), None, "a stranger is sent nothing of ours");
+        assert_eq!(decode_value(&data["soft_prefix"], 2).unwrap(), prefix());
+        let mut replies = SOFT_PREFIX.lines().filter_map(|line| line.strip_prefix("< "));
+        let bytes = replies.find(|line| line.contains("P=2")).unwrap();
+        let bytes = bytes.replace("\"q\"", &format!("\"{}\"", request.request_id));
+        peer.send(bytes + "\n").await;
+    })
+    .await;
+    let task = module.set_up(&whole()).await.unwrap();
+    let request = InferenceRequest::new(prompt).prefix(Some(prefix())).max_new_tokens(9);
+    let outcome = task.infer(request).outcome().await.unwrap();
+    assert_eq!(outcome.text, "len=2 hex=6869 P=2 first=3f00 last=3f00");
+    assert_eq!(outcome.notes, [Note::TokenLimitNotSent, Note::PrefixNotAcknowledged]);
+    assert_eq!(outcome.echo, None);
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn our_unit_streams_is_told_its_limits_and_confirms_the_prefix() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up_with("llm.1000", Some(support())).await;
+        let request = peer.expect("llm.1000", "inference").await;
+        let data = request.data.as_ref().unwrap();
+        assert_eq!(
+            data["softprefix"],
+            json!({"max_new_tokens": 64, "priority": "batch", "usage": true})
+        );
+        assert_eq!(request.object.as_deref(), Some("llm.utf-8.stream"));
+        peer.delta(&request, "海は", 0, false).await;
+        let mut last = reply(
+            &request.request_id,
+            "llm.1000",
+            "llm.utf-8.stream",
+            json!({"delta": "", "finish": true, "index": 1}),
+        );
+        last["soft_prefix"] = serde_json::to_value(SoftPrefixEcho::of(&prefix())).unwrap();
+        last["usage"] = usage("length", &[5, 6, 7]);
+        peer.send(format!("{last}\n")).await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    assert_eq!(task.support().unwrap().backend, "cpu/avx2");
+    let request = InferenceRequest::new("海").prefix(Some(prefix())).max_new_tokens(64);
+    let request = request.priority(softprefix_core::protocol::extension::Priority::Batch);
+    let outcome = task.infer(request).outcome().await.unwrap();
+    assert_eq!(
+        (&outcome.text[..], outcome.finish_reason),
+        ("海は", FinishReason::Length)
+    );
+    assert_eq!(
+        (outcome.tokens.clone(), outcome.echo.clone()),
+        (Some(vec![5, 6, 7]), Some(SoftPrefixEcho::of(&prefix())))
+    );
+    assert_eq!((outcome.tokens_per_second(), outcome.notes), (Some(20.0), vec![]));
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_prefix_that_our_unit_does_not_confirm_is_an_error() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up_with("llm.1000", Some(support())).await;
+        let mut last = None;
+        for _ in 0..2 {
+            let request = peer.expect("llm.1000", "inference").await;
+            let mut answer = reply(&request.request_id, "llm.1000", "llm.utf-8", json!("text"));
+            if last.is_some() {
+                answer["soft_prefix"] = json!({"len": 1, "hidden_size": 2, "sha256": "00"});
+            }
+            peer.send(format!("{answer}\n")).await;
+            last = Some(request);
+        }
+    })
+    .await;
+    let task = module.set_up(&whole()).await.unwrap();
+    for _ in 0..2 {
+        let error = task
+            .infer(InferenceRequest::new("x").prefix(Some(prefix())))
+            .outcome()
+            .await
+            .unwrap_err();
+        assert!(matches!(error, ClientError::PrefixNotConfirmed { .. }), "{error}");
+    }
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_prefix_of_the_wrong_width_and_an_empty_prompt_are_never_sent() {
+    let (module, peer) = with_module(|mut peer| async move {
+        let mut wide = support();
+        wide["hidden_size"] = json!(896);
+        peer.set_up_with("llm.1000", Some(wide)).await;
+        peer.expect("llm.1000", "exit").await;
+    })
+    .await;
+    let task = module.set_up(&whole()).await.unwrap();
+    let error = task
+        .infer(InferenceRequest::new("x").prefix(Some(prefix())))
+        .outcome()
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error,
+        ClientError::Prefix(PrefixError::WrongWidth {
+            got: 2,
+            hidden_size: 896
+        })
+    );
+    assert_eq!(outcome(&task, "").await.unwrap_err(), ClientError::EmptyPrompt);
+    assert_eq!(outcome(&task, "a\0b").await.unwrap_err(), ClientError::NulInPrompt);
+    drop(task);
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn our_unit_s_refusals_arrive_as_the_sentences_they_are() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up_with("llm.1000", Some(support())).await;
+        let request = peer.expect("llm.1000", "inference").await;
+        peer.error(&request.request_id, "llm.1000", -32, "100 prefix rows do not fit")
+            .await;
+    })
+    .await;
+    let task = module.set_up(&whole()).await.unwrap();
+    let error = outcome(&task, "x").await.unwrap_err();
+    assert_eq!(error.code(), Some(Code::WINDOW));
+    assert!(error.to_string().starts_with("100 prefix rows do not fit"), "{error}");
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_norms_and_budgets_are_asked_of_our_unit_only() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up_with("llm.1000", Some(support())).await;
+        let request = peer.expect("llm.1000", "softprefix.embed").await;
+        assert_eq!((request.object.as_deref(), request.data.clone().unwrap()), (Some("softprefix.embed"), json!({"text": "海 {x}"})));
+        let data = json!({"hidden_size": 2, "len": 2, "data_b64": "gD8AQEBAgEA=", "tokens": [{"id": 5, "text": "海"}, {"id": 6, "text": " {x}"}]});
+        peer.reply(&request, "softprefix.embed", data).await;
+        let request = peer.expect("llm.1000", "softprefix.vocabulary").await;
+        let percentiles = json!({"1": 0.322, "5": 0.375, "25": 0.476, "50": 0.515, "75": 0.557, "95": 0.628, "99": 0.682});
+        let histogram = json!({"log10_min": -1.0, "log10_max": 0.0, "counts": [1, 2]});
+        let data = json!({"hidden_size": 896, "rows": 151_936, "percentiles": percentiles, "max": 0.95, "rms": 0.0172, "histogram": histogram});
+        peer.reply(&request, "softprefix.vocabulary", data).await;
+        let request = peer.expect("llm.1000", "softprefix.budget").await;
+        peer.reply(&request, "softprefix.budget", json!({"template": 20, "prompt": 3, "window": 1024, "prefill_window": 128})).await;
+        peer.expect("llm.1000", "exit").await;
+        peer.set_up("llm.1001").await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let rows = task.embed("海 {x}").await.unwrap();
+    assert_eq!((rows.tokens.len(), rows.rows.len(), rows.norms()[1]), (2, 4, 5.0));
+    let vocabulary = task.vocabulary().await.unwrap();
+    assert_eq!(
+        (vocabulary.percentiles.p50, vocabulary.histogram.unwrap().counts),
+        (0.515, vec![1, 2])
+    );
+    assert_eq!(task.budget("海").await.unwrap().prefill_window, 128);
+    drop(task);
+    let stranger = module.set_up(&streaming()).await.unwrap();
+    let error = stranger.embed("x").await.unwrap_err();
+    assert!(matches!(error, ClientError::Unsupported { .. }), "{error}");
+    peer.await.unwrap();
+}
+
+// The form of the output
+
+#[tokio::test]
+async fn whole_texts_are_asked_of_a_stranger_and_streams_of_our_unit() {
+    let format = |request: &Request| request.data.as_ref().unwrap()["response_format"].clone();
+    let (module, peer) = with_module(move |mut peer| async move {
+        let request = peer.expect("sys", "lsmode").await;
+        peer.reply(
+            &request,
+            "sys.lsmode",
+            json!([{"mode": QWEN, "type": "llm", "mode_param": {}}]),
+        )
+        .await;
+        assert_eq!(format(&peer.set_up("llm.1000").await), "llm.utf-8");
+        peer.expect("llm.1000", "exit").await;
+    })
+    .await;
+    assert!(!module.set_up(&SetUp::new(QWEN, "")).await.unwrap().is_streaming());
+    peer.await.unwrap();
+
+    let (module, peer) = with_module(move |mut peer| async move {
+        let request = peer.expect("sys", "lsmode").await;
+        peer.reply(
+            &request,
+            "sys.lsmode",
+            json!([{"mode": QWEN, "type": "llm", "softprefix": {"version": 1}}]),
+        )
+        .await;
+        assert_eq!(
+            format(&peer.set_up_with("llm.1000", Some(support())).await),
+            "llm.utf-8.stream"
+        );
+        peer.expect("llm.1000", "exit").await;
+        assert_eq!(
+            format(&peer.set_up_with("llm.1001", Some(support())).await),
+            "llm.utf-8",
+            "what is asked for holds"
+        );
+    })
+    .await;
+    assert!(module.set_up(&SetUp::new(QWEN, "")).await.unwrap().is_streaming());
+    assert!(!module.set_up(&whole()).await.unwrap().is_streaming());
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn our_unit_without_marked_cards_is_known_by_its_task() {
+    let (module, peer) = with_module(|mut peer| async move {
+        let request = peer.expect("sys", "lsmode").await;
+        peer.reply(&request, "sys.lsmode", json!([])).await;
+        peer.set_up_with("llm.1000", Some(support())).await;
+        let exit = peer.expect("llm.1000", "exit").await;
+        peer.reply(&exit, "None", json!("None")).await;
+        peer.set_up_with("llm.1001", Some(support())).await;
+    })
+    .await;
+    let task = module.set_up(&SetUp::new(QWEN, "")).await.unwrap();
+    assert_eq!((task.work_id(), task.is_streaming()), ("llm.1001", true));
+    peer.await.unwrap();
+}
+
+// Silence, nonsense and strangers
+
+#[tokio::test]
+async fn nobody_at_the_address_is_an_error_with_the_address_and_a_remedy() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let error = Module::connect(&address, options()).await.unwrap_err();
+    assert!(
+        error.to_string().contains(&address) && error.to_string().contains("llm-sys"),
+        "{error}"
+    );
+    assert!(Module::connect("no such host", options()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_module_that_never_answers_is_told_after_the_limit() {
+    let (module, peer) = with_options(hasty(), |mut peer| async move {
+        peer.expect("sys", "ping").await;
+        let late = peer.expect("llm", "setup").await;
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        peer.reply_as(&late.request_id, "llm.1000", "None", json!("None")).await;
+        // A set-up that was given up is ended once it is ready.
+        peer.expect("llm.1000", "exit").await;
+    })
+    .await;
+    let start = Instant::now();
+    let error = module.ping().await.unwrap_err();
+    assert!(
+        matches!(&error, ClientError::NoAnswer { action, .. } if action == "ping"),
+        "{error}"
+    );
+    assert!(start.elapsed() < Duration::from_secs(3));
+    let error = module.set_up(&whole()).await.unwrap_err();
+    assert!(matches!(error, ClientError::SetUpTimedOut { .. }), "{error}");
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_set_up_whose_caller_went_away_is_ended() {
+    let (module, peer) = with_module(|mut peer| async move {
+        let request = peer.expect("llm", "setup").await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        peer.reply_as(&request.request_id, "llm.1000", "None", json!("None"))
+            .await;
+        let asked = peer.expect("llm.1000", "taskinfo").await;
+        peer.reply(&asked, "llm.taskinfo", json!({"model": QWEN})).await;
+        peer.expect("llm.1000", "exit").await;
+    })
+    .await;
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), module.set_up(&whole()))
+            .await
+            .is_err()
+    );
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn other_programs_behind_the_port_are_recognised() {
+    for answer in [
+        &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"{\"hello\":1}\n",
+        b"{broken}",
+        b"}",
+    ] {
+        let (module, peer) = with_module(move |mut peer| async move {
+            peer.expect("sys", "ping").await;
+            peer.send(answer).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        })
+        .await;
+        let error = module.ping().await.unwrap_err();
+        assert!(
+            matches!(error, ClientError::Garbage { .. }) && error.to_string().contains("10001"),
+            "{error}"
+        );
+        peer.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_endless_message_ends_the_connection_with_its_limit() {
+    let (module, peer) = with_options(
+        ConnectOptions {
+            max_message: 1 << 16,
+            ..options()
+        },
+        |mut peer| async move {
+            peer.expect("sys", "ping").await;
+            peer.send(b"{\"data\":\"").await;
+            for _ in 0..8 {
+                if peer.stream.write_all(&[b'x'; 1 << 14]).await.is_err() {
+                    return;
+                }
+            }
+        },
+    )
+    .await;
+    let error = module.ping().await.unwrap_err();
+    assert!(
+        error.is_disconnect() && error.to_string().contains("65536 bytes"),
+        "{error}"
+    );
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_closes_mid_stream_is_lost_for_everybody_who_waits() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up_with("llm.1000", Some(support())).await;
+        let first = peer.expect("llm.1000", "inference").await;
+        peer.expect("llm.1000", "inference").await;
+        peer.delta(&first, "begun", 0, false).await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let (mut first, mut second) = (
+        task.infer(InferenceRequest::new("1")),
+        task.infer(InferenceRequest::new("2")),
+    );
+    for inference in [&mut first, &mut second] {
+        let error = failure(inference).await;
+        assert!(matches!(error, ClientError::ConnectionLost { .. }), "{error}");
+    }
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn replies_of_others_are_ignored_and_replies_are_cut_by_value_not_by_line() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up("llm.1000").await;
+        let request = peer.expect("llm.1000", "inference").await;
+        let id = &request.request_id;
+        let frame = |request_id: &str, work_id: &str, delta: &str, finish| {
+            reply(
+                request_id,
+                work_id,
+                "llm.utf-8.stream",
+                json!({"delta": delta, "finish": finish, "index": 7}),
+            )
+            .to_string()
+        };
+        // A former client's frames, ours under another task's id, and a stray error: all before, between and on one line.
+        peer.send(frame("q", "llm.1000", "former client", true)).await;
+        peer.send(frame(id, "llm.1001", "another task", true)).await;
+        peer.error("k5", "llm", -25, "Stream data index error.").await;
+        peer.send(
+            frame(id, "llm.1000", "a", false)
+                + &frame("q", "llm.1000", "x", false)
+                + &frame(id, "llm.1000", "b", false),
+        )
+        .await;
+        // The last one comes without a newline, in two pieces.
+        let last = frame(id, "llm.1000", "", true);
+        let (head, tail) = last.split_at(30);
+        peer.send(head).await;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        peer.send(tail).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let outcome = outcome(&task, "x").await.unwrap();
+    assert_eq!((&outcome.text[..], outcome.chunks), ("ab", 2));
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn replies_may_come_in_any_order() {
+    let (module, peer) = with_module(|mut peer| async move {
+        let (first, second) = (peer.request().await, peer.request().await);
+        peer.reply(&second, "sys.utf-8", json!("v1.6")).await;
+        peer.reply(&first, "sys.utf-8", json!("v1.6")).await;
+    })
+    .await;
+    let (ping, version) = tokio::join!(module.ping(), module.version());
+    assert_eq!((ping.is_ok(), version.unwrap()), (true, "v1.6".into()));
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn errors_without_a_useful_id_reach_the_only_one_they_can_concern() {
+    let (module, peer) = with_module(|mut peer| async move {
+        let set_up = peer.set_up("llm.1000").await;
+        peer.expect("llm.1000", "inference").await;
+        // The stock unit sends errors in the data under the id of the last call to it.
+        peer.error(&set_up.request_id, "llm", -25, "Stream data index error.").await;
+        peer.expect("sys", "ping").await;
+        peer.send(r#"{"request_id": "0","work_id": "sys","created": 1795388022,"error":{"code":-1, "message":"reace reset"}}"#).await;
+        let version = peer.expect("sys", "version").await;
+        peer.reply(&version, "sys.utf-8", json!("v1.6")).await;
+    })
+    .await;
+    let task = module.set_up(&whole()).await.unwrap();
+    assert_eq!(outcome(&task, "x").await.unwrap_err().code(), Some(Code::STREAM_INDEX));
+    assert_eq!(module.ping().await.unwrap_err().code(), Some(Code::RESET));
+    assert_eq!(module.version().await.unwrap(), "v1.6");
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn request_ids_are_unlike_each_other_and_unlike_every_field_name() {
+    let (module, peer) = with_module(|mut peer| async move {
+        let mut ids = HashSet::new();
+        for _ in 0..50 {
+            let request = peer.request().await;
+            assert!(!softprefix_core::protocol::frame::is_field_name(&request.request_id));
+            assert!(ids.insert(request.request_id.clone()));
+            peer.reply(&request, "None", json!("None")).await;
+        }
+    })
+    .await;
+    for _ in 0..50 {
+        module.ping().await.unwrap();
+    }
+    peer.await.unwrap();
+}
+
+// Lost, slow and hanging inferences
+
+#[tokio::test]
+async fn a_lost_first_inference_is_sent_again_once_after_asking_for_the_task() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up("llm.1000").await;
+        let lost = peer.expect("llm.1000", "inference").await;
+        alive(&mut peer, "llm.1000").await;
+        let again = pauses_until(&mut peer, "inference").await;
+        assert_eq!(lost.data, again.data);
+        assert_ne!(lost.request_id, again.request_id);
+        peer.reply(&again, "llm.utf-8", json!("here")).await;
+        // The second inference of a task is not sent again.
+        peer.expect("llm.1000", "inference").await;
+        alive(&mut peer, "llm.1000").await;
+        pauses_until(&mut peer, "exit").await;
+    })
+    .await;
+    let task = module.set_up(&whole()).await.unwrap();
+    let first = task
+        .infer(InferenceRequest::new("x").deadline(Duration::from_millis(300)))
+        .outcome()
+        .await
+        .unwrap();
+    assert_eq!((&first.text[..], &first.notes[..]), ("here", &[Note::SentAgain][..]));
+    let error = task
+        .infer(InferenceRequest::new("x").deadline(Duration::from_millis(300)))
+        .outcome()
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, ClientError::NeverAnswered { .. }) && error.needs_set_up(),
+        "{error}"
+    );
+    drop(task);
+    peer.await.unwrap();
+}
+
+async fn alive(peer: &mut Peer, work_id: &str) {
+    let asked = peer.expect(work_id, "taskinfo").await;
+    peer.reply(
+        &asked,
+        "llm.taskinfo",
+        json!({"model": QWEN, "response_format": "llm.utf-8"}),
+    )
+    .await;
+}
+
+async fn pauses_until(peer: &mut Peer, action: &str) -> Request {
+    loop {
+        let request = peer.request().await;
+        if request.action == action {
+            return request;
+        }
+        assert_eq!(request.action, "pause");
+        peer.reply(&request, "None", json!("None")).await;
+    }
+}
+
+#[tokio::test]
+async fn an_inference_that_is_slow_and_not_lost_is_stopped_and_not_sent_again() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up("llm.1000").await;
+        let slow = peer.expect("llm.1000", "inference").await;
+        alive(&mut peer, "llm.1000").await;
+        peer.expect("llm.1000", "pause").await;
+        peer.reply(&slow, "llm.utf-8", json!("half a")).await;
+        peer.expect("llm.1000", "exit").await;
+    })
+    .await;
+    let task = module.set_up(&whole()).await.unwrap();
+    let error = task
+        .infer(InferenceRequest::new("x").deadline(Duration::from_millis(200)))
+        .outcome()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ClientError::DeadlinePassed { .. }), "{error}");
+    assert_eq!(error.text_so_far(), Some("half a"));
+    drop(task);
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_unit_that_hangs_is_told_apart_from_one_that_forgot_the_task() {
+    let (module, peer) = with_options(hasty(), |mut peer| async move {
+        peer.set_up("llm.1000").await;
+        peer.expect("llm.1000", "inference").await;
+        peer.expect("llm.1000", "taskinfo").await;
+        peer.expect("llm.1000", "inference").await;
+        let asked = peer.expect("llm.1000", "taskinfo").await;
+        peer.error(&asked.request_id, "llm.1000", -6, "Unit Does Not Exist")
+            .await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let error = outcome(&task, "x").await.unwrap_err();
+    assert!(
+        matches!(error, ClientError::UnitSilent { .. }) && error.to_string().contains("llm-llm"),
+        "{error}"
+    );
+    let error = outcome(&task, "x").await.unwrap_err();
+    assert!(matches!(error, ClientError::TaskGone { .. }), "{error}");
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_without_end_is_stopped_at_the_deadline_with_its_text() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up_with("llm.1000", Some(support())).await;
+        let request = peer.expect("llm.1000", "inference").await;
+        for index in 0.. {
+            peer.delta(&request, "x", index, false).await;
+            if let Some(stop) = peer.try_request(Duration::from_millis(50)).await {
+                assert_eq!(stop.action, "softprefix.stop");
+                break;
+            }
+        }
+        peer.delta(&request, "", 99, true).await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let error = task
+        .infer(InferenceRequest::new("x").deadline(Duration::from_millis(300)))
+        .outcome()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ClientError::DeadlinePassed { .. }), "{error}");
+    assert!(error.text_so_far().unwrap().len() >= 3);
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_a_failure_unless_our_unit_says_why_it_is_empty() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up("llm.1000").await;
+        let request = peer.expect("llm.1000", "inference").await;
+        peer.reply(&request, "llm.utf-8", json!("")).await;
+        peer.expect("llm.1000", "exit").await;
+        peer.set_up_with("llm.1001", Some(support())).await;
+        let request = peer.expect("llm.1001", "inference").await;
+        let mut last = reply(&request.request_id, "llm.1001", "llm.utf-8", json!(""));
+        last["usage"] = usage("stop", &[]);
+        peer.send(format!("{last}\n")).await;
+    })
+    .await;
+    let task = module.set_up(&whole()).await.unwrap();
+    let error = outcome(&task, "x").await.unwrap_err();
+    assert!(
+        error == ClientError::EmptyAnswer && error.to_string().contains("window"),
+        "{error}"
+    );
+    drop(task);
+    let task = module.set_up(&whole()).await.unwrap();
+    let outcome = outcome(&task, "x").await.unwrap();
+    assert_eq!((&outcome.text[..], outcome.finish_reason), ("", FinishReason::Stop));
+    assert_eq!(outcome.time_to_first_token, Some(Duration::from_micros(21_500)));
+    peer.await.unwrap();
+}
+
+// Turns and stops
+
+#[tokio::test]
+async fn a_stranger_gets_one_inference_at_a_time() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up("llm.1000").await;
+        for text in ["one", "two", "three"] {
+            let request = peer.expect("llm.1000", "inference").await;
+            assert_eq!(request.data, Some(json!(text)));
+            assert_eq!(
+                peer.try_request(Duration::from_millis(80)).await,
+                None,
+                "only one may be on its way"
+            );
+            peer.reply(&request, "llm.utf-8", json!(text)).await;
+        }
+    })
+    .await;
+    let task = module.set_up(&whole()).await.unwrap();
+    let mut all = Vec::new();
+    for text in ["one", "two", "three"] {
+        all.push(task.infer(InferenceRequest::new(text)));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for (inference, text) in all.into_iter().zip(["one", "two", "three"]) {
+        assert_eq!(inference.outcome().await.unwrap().text, text);
+    }
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn our_unit_gets_many_at_once_and_each_keeps_its_own_text() {
+    const MANY: usize = 11;
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up_with("llm.1000", Some(support())).await;
+        let mut requests = Vec::new();
+        for _ in 0..MANY {
+            requests.push(peer.expect("llm.1000", "inference").await);
+        }
+        for round in 0..3 {
+            for request in &requests {
+                let text = request.data.as_ref().unwrap()["delta"].as_str().unwrap();
+                peer.delta(request, &format!("{text}.{round} "), round, round == 2)
+                    .await;
+            }
+        }
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let all: Vec<Inference> = (0..MANY)
+        .map(|n| task.infer(InferenceRequest::new(format!("p{n}"))))
+        .collect();
+    for (n, inference) in all.into_iter().enumerate() {
+        assert_eq!(
+            inference.outcome().await.unwrap().text,
+            format!("p{n}.0 p{n}.1 p{n}.2 ")
+        );
+    }
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn stopping_on_a_stranger_pauses_and_waits_for_the_last_frame_before_the_next_run() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up("llm.1000").await;
+        let request = peer.expect("llm.1000", "inference").await;
+        peer.delta(&request, "t0 ", 0, false).await;
+        let pause = peer.expect("llm.1000", "pause").await;
+        peer.reply(&pause, "None", json!("None")).await;
+        assert_eq!(
+            peer.try_request(Duration::from_millis(100)).await,
+            None,
+            "the next run waits for the end of this one"
+        );
+        peer.delta(&request, "t1 ", 1, false).await;
+        peer.delta(&request, "", 2, true).await;
+        let next = peer.expect("llm.1000", "inference").await;
+        peer.delta(&next, "next", 0, true).await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let mut first = task.infer(InferenceRequest::new("x"));
+    let second = task.infer(InferenceRequest::new("y"));
+    assert_eq!(delta(&mut first).await, "t0 ");
+    first.stop();
+    let outcome = first.outcome().await.unwrap();
+    assert_eq!(
+        (&outcome.text[..], outcome.finish_reason),
+        ("t0 t1 ", FinishReason::Stopped)
+    );
+    assert_eq!(second.outcome().await.unwrap().text, "next");
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn stopping_on_our_unit_ends_that_inference_alone() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up_with("llm.1000", Some(support())).await;
+        let (first, second) = (peer.request().await, peer.request().await);
+        peer.delta(&first, "a", 0, false).await;
+        peer.delta(&second, "b", 0, false).await;
+        let stop = peer.expect("llm.1000", "softprefix.stop").await;
+        assert_eq!(stop.data, Some(json!({"request_id": first.request_id})));
+        peer.reply(&stop, "softprefix.stop", json!("None")).await;
+        let mut last = reply(
+            &first.request_id,
+            "llm.1000",
+            "llm.utf-8.stream",
+            json!({"delta": "", "finish": true, "index": 1}),
+        );
+        last["usage"] = usage("stopped", &[1]);
+        peer.send(format!("{last}\n")).await;
+        peer.delta(&second, "c", 1, true).await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let mut first = task.infer(InferenceRequest::new("1"));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let second = task.infer(InferenceRequest::new("2"));
+    assert_eq!(delta(&mut first).await, "a");
+    first.stop();
+    assert_eq!(first.outcome().await.unwrap().finish_reason, FinishReason::Stopped);
+    assert_eq!(second.outcome().await.unwrap().text, "bc");
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_inference_is_stopped() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up_with("llm.1000", Some(support())).await;
+        let request = peer.expect("llm.1000", "inference").await;
+        peer.delta(&request, "a", 0, false).await;
+        peer.expect("llm.1000", "softprefix.stop").await;
+        peer.delta(&request, "", 1, true).await;
+        peer.expect("llm.1000", "exit").await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let mut inference = task.infer(InferenceRequest::new("x"));
+    assert_eq!(delta(&mut inference).await, "a");
+    drop(inference);
+    drop(task);
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_inference_stopped_while_it_waits_for_its_turn_is_never_sent() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up("llm.1000").await;
+        let request = peer.expect("llm.1000", "inference").await;
+        assert_eq!(peer.try_request(Duration::from_millis(100)).await, None);
+        peer.reply(&request, "llm.utf-8", json!("one")).await;
+        peer.expect("llm.1000", "exit").await;
+    })
+    .await;
+    let task = module.set_up(&whole()).await.unwrap();
+    let first = task.infer(InferenceRequest::new("one"));
+    tokio::time::sleep(Duration::from_millis(40)).await;
+    let second = task.infer(InferenceRequest::new("two"));
+    second.stop();
+    assert_eq!(
+        second.outcome().await.unwrap_err(),
+        ClientError::Stopped { text: String::new() }
+    );
+    assert_eq!(first.outcome().await.unwrap().text, "one");
+    drop(task);
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_that_the_module_never_answers_ends_after_a_while_with_the_text() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up("llm.1000").await;
+        let request = peer.expect("llm.1000", "inference").await;
+        peer.delta(&request, "t0 ", 0, false).await;
+        // A pause that came too early is forgotten, so it is told again.
+        peer.expect("llm.1000", "pause").await;
+        peer.expect("llm.1000", "pause").await;
+        pauses_until(&mut peer, "exit").await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let mut inference = task.infer(InferenceRequest::new("x"));
+    assert_eq!(delta(&mut inference).await, "t0 ");
+    inference.stop();
+    assert_eq!(
+        failure(&mut inference).await,
+        ClientError::Stopped { text: "t0 ".into() }
+    );
+    assert!(inference.next().await.is_none());
+    drop((inference, task));
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn pausing_a_task_is_answered_or_refused() {
+    let (module, peer) = with_module(|mut peer| async move {
+        peer.set_up("llm.1001").await;
+        peer.play(LLM, &["pause"]).await;
+        let pause = peer.expect("llm.1001", "pause").await;
+        peer.error(&pause.request_id, "llm.1001", -6, "Unit Does Not Exist")
+            .await;
+    })
+    .await;
+    let task = module.set_up(&whole()).await.unwrap();
+    task.pause().await.unwrap();
+    assert!(matches!(task.pause().await, Err(ClientError::TaskGone { .. })));
+    peer.await.unwrap();
+}
