@@ -288,6 +288,8 @@ fn granularity() -> impl Strategy<Value = Granularity> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn a_text_equals_itself(a in text()) {
         let m = Measures::of(&a, &a);

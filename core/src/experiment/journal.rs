@@ -123,7 +123,7 @@ impl Journal {
             .truncate(false)
             .open(path)
             .map_err(failed)?;
-        file.try_lock().map_err(|error| match error {
+        lock(&file).map_err(|error| match error {
             TryLockError::WouldBlock => JournalError::InUse { path: path.to_owned() },
             TryLockError::Error(source) => failed(source),
         })?;
@@ -199,6 +199,18 @@ impl Journal {
             }
         }
     }
+}
+
+/// Locks the file for this process. Any process that is just being started holds a copy of the lock for a moment (between fork
+/// and exec), so one refusal proves nothing.
+fn lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..20 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            other => return other,
+        }
+    }
+    file.try_lock()
 }
 
 /// Makes the file's name durable, not only its content.

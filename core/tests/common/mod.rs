@@ -1,0 +1,106 @@
+//! Records and experiments for tests. It knows no file.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use half::bf16;
+use softprefix_core::experiment::{
+    Answer, Case, Experiment, Failure, ModuleIdentity, Outcome, Plan, PrefixIdentity, Prompt, Record, Sweep,
+};
+use softprefix_core::prefix::SoftPrefix;
+use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho, Usage};
+
+pub const HIDDEN: usize = 8;
+pub const MEDIAN: f64 = 0.5;
+
+pub fn module() -> ModuleIdentity {
+    ModuleIdentity {
+        address: "127.0.0.1:10001".into(),
+        model: "qwen2.5-0.5B-prefill-20e".into(),
+        card: serde_json::json!({"mode": "qwen2.5-0.5B-prefill-20e", "type": "llm"}),
+        hidden_size: HIDDEN,
+        unit: Some("softprefix-unit 0.1.0".into()),
+        backend: Some("cpu/scalar".into()),
+        model_sha256: Some("ab".repeat(32)),
+        version: Some("v1.3".into()),
+        template: "Qwen2.5 chat".into(),
+        median_norm: Some(MEDIAN),
+    }
+}
+
+pub fn experiment(id: &str, plan: Plan) -> Experiment {
+    Experiment {
+        version: 1,
+        id: id.into(),
+        name: format!("experiment {id}"),
+        started_unix: 1.8e9,
+        plan,
+        module: module(),
+    }
+}
+
+pub fn plan() -> Plan {
+    Plan::new(
+        Prompt {
+            system: "あなたは親切です。".into(),
+            user: "自己紹介をしてください。".into(),
+        },
+        Sweep::script(1),
+    )
+}
+
+/// A finished case with this text; the unit echoed its prefix.
+pub fn record(experiment: &Experiment, case: &Case, text: &str) -> Record {
+    let prefix = case
+        .recipe
+        .as_ref()
+        .map(|recipe| recipe.build(HIDDEN, None, Some(MEDIAN)).unwrap());
+    let identity = |prefix: &SoftPrefix| PrefixIdentity::of(case.recipe.as_ref().unwrap(), prefix, Some(MEDIAN));
+    let tokens: Vec<u32> = text.chars().map(u32::from).collect();
+    Record {
+        version: 1,
+        id: format!("{}/{}", experiment.id, case.index),
+        experiment: experiment.id.clone(),
+        case: case.clone(),
+        prompt: experiment.plan.prompts[case.prompt].clone(),
+        settings: experiment.plan.settings.clone(),
+        module: experiment.module.clone(),
+        prefix: prefix.as_ref().map(identity),
+        started_unix: 1.8e9 + case.index as f64,
+        attempts: 1,
+        outcome: Outcome::Done(Answer {
+            text: text.into(),
+            finish_reason: FinishReason::Stop,
+            echo: prefix.as_ref().map(SoftPrefixEcho::of),
+            usage: Some(Usage {
+                completion_tokens: tokens.len(),
+                decode_ms: 400.0,
+                finish_reason: FinishReason::Stop,
+                prefill_ms: 50.0,
+                prefix_len: prefix.as_ref().map_or(0, SoftPrefix::len),
+                prompt_tokens: 7,
+                queue_ms: 1.0,
+                template_tokens: 20,
+                tokens: vec![],
+            }),
+            tokens: Some(tokens),
+            ttft_sec: Some(0.1),
+            elapsed_sec: 0.5,
+        }),
+        written_by: "softprefix 0.1.0".into(),
+    }
+}
+
+pub fn failed(experiment: &Experiment, case: &Case, error: &str) -> Record {
+    let mut record = record(experiment, case, "");
+    record.outcome = Outcome::Failed(Failure {
+        error: error.into(),
+        partial_text: "途中".into(),
+        elapsed_sec: 60.0,
+    });
+    record
+}
+
+/// A prefix that no recipe is needed for.
+pub fn some_prefix() -> SoftPrefix {
+    SoftPrefix::from_bf16(HIDDEN, vec![bf16::from_f32(0.25); HIDDEN]).unwrap()
+}
