@@ -1,10 +1,14 @@
 //! Experiments that can be trusted: what is to be asked, what was asked and answered, and the file that keeps it. It knows modules
 //! only through the client, and no window.
 
+pub mod analysis;
 pub mod journal;
 pub mod plan;
 pub mod record;
+pub mod threshold;
 
+pub use analysis::{Analysis, Baseline, Group, Point, Proof, Series};
 pub use journal::{Condition, Ending, Entry, Experiment, History, Journal, JournalError, Past};
 pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Settings, Sweep, Values};
 pub use record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdentity, Record};
+pub use threshold::{Budget, Threshold, ThresholdError, ThresholdSearch};

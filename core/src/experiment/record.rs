@@ -319,7 +319,7 @@ fn recipe_words(recipe: Option<&PrefixRecipe>) -> String {
     }
 }
 
-fn kind_words(kind: &PrefixKind) -> String {
+pub(super) fn kind_words(kind: &PrefixKind) -> String {
     match kind {
         PrefixKind::RandomUniform { seed, .. } | PrefixKind::RandomNormal { seed, .. } => {
             format!("{} (seed {seed})", kind.name())

@@ -1,0 +1,311 @@
+//! What records say when they are put beside their baseline: measures, noise floor, verdicts, proof that prefixes were applied.
+//! Records come in one by one, as they finish, so that a plot can grow. It knows no plot, no file and no module.
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::Prompt;
+use super::record::{Applied, Record};
+use crate::compare::{Measure, Measures, Noise, Verdict};
+use crate::prefix::{Magnitude, PrefixRecipe};
+
+/// All groups of comparable records.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Analysis {
+    /// In the order in which they first appeared.
+    pub groups: Vec<Group>,
+}
+
+/// Records that share a baseline: one prompt on one module.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Address of the module.
+    pub address: String,
+    /// Name of the model's card.
+    pub model: String,
+    pub prompt: Prompt,
+    /// The first baseline that succeeded; every measure is against it.
+    pub baseline: Option<Baseline>,
+    /// How far the baseline is from itself; `None` until it ran twice.
+    pub noise: Option<Noise>,
+    /// In the order in which they finished.
+    pub points: Vec<Point>,
+    /// Texts that wait for a baseline, by point.
+    waiting: Vec<(usize, String)>,
+}
+
+/// The text that all others of its group are measured against.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Baseline {
+    /// Id of its record.
+    pub record: String,
+    pub text: String,
+    pub tokens: Option<Vec<u32>>,
+}
+
+/// One record against the baseline, with what plots and tables need of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// Id of the record.
+    pub record: String,
+    /// Name of the case.
+    pub name: String,
+    /// `None` for a baseline.
+    pub series: Option<Series>,
+    /// Raw value, where the magnitude was given as one.
+    pub raw: Option<f64>,
+    /// In token norms, where the vocabulary is known.
+    pub token_norms: Option<f64>,
+    /// `None` for a failed case, and while there is no baseline.
+    pub measures: Option<Measures>,
+    /// Whether the unit is known to have used the prefix.
+    pub applied: Applied,
+    pub error: Option<String>,
+    pub elapsed_sec: f64,
+    pub ttft_sec: Option<f64>,
+    pub tokens_per_sec: Option<f64>,
+    tokens: Option<Vec<u32>>,
+}
+
+/// Points that belong on one line: the same prefix at different magnitudes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// The recipe at magnitude 0: what is left when only the magnitude changes.
+    pub recipe: PrefixRecipe,
+    /// `constant, P 4`.
+    pub label: String,
+}
+
+/// What is known about prefixes having been applied, over a whole group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// There was no prefix.
+    NothingToProve,
+    /// The unit named every prefix it was sent.
+    Echoed,
+    /// The unit named a prefix other than the one that was sent.
+    Contradicted,
+    /// The unit says nothing, but some prefix changed the text more than the baseline changes by itself.
+    TextChanged,
+    /// The unit says nothing and no text changed beyond the noise: the prefix was probably ignored.
+    NoEffect,
+}
+
+impl Analysis {
+    /// Puts finished records together.
+    pub fn of<'r>(records: impl IntoIterator<Item = &'r Record>) -> Self {
+        let mut out = Self::default();
+        for record in records {
+            out.add(record);
+        }
+        out
+    }
+
+    /// Takes in one more record, and measures it if its group has a baseline.
+    pub fn add(&mut self, record: &Record) {
+        let fits = |group: &&mut Group| {
+            group.address == record.module.address
+                && group.model == record.module.model
+                && group.prompt == record.prompt
+        };
+        match self.groups.iter_mut().find(fits) {
+            Some(group) => group.add(record),
+            None => {
+                let mut group = Group {
+                    address: record.module.address.clone(),
+                    model: record.module.model.clone(),
+                    prompt: record.prompt.clone(),
+                    baseline: None,
+                    noise: None,
+                    points: Vec::new(),
+                    waiting: Vec::new(),
+                };
+                group.add(record);
+                self.groups.push(group);
+            }
+        }
+    }
+
+    /// The group and the point of a record.
+    pub fn find(&self, record: &str) -> Option<(&Group, &Point)> {
+        self.groups
+            .iter()
+            .find_map(|group| Some((group, group.points.iter().find(|point| point.record == record)?)))
+    }
+}
+
+impl Group {
+    fn add(&mut self, record: &Record) {
+        if self.baseline.is_none()
+            && record.is_baseline()
+            && let Some(text) = record.text()
+        {
+            self.baseline = Some(Baseline {
+                record: record.id.clone(),
+                text: text.to_owned(),
+                tokens: record.tokens().map(<[u32]>::to_vec),
+            });
+        }
+        let at = self.points.len();
+        self.points.push(Point::of(record));
+        if let Some(text) = record.text() {
+            self.waiting.push((at, text.to_owned()));
+        }
+        if let Some(baseline) = &self.baseline {
+            for (at, text) in self.waiting.drain(..) {
+                if let Some(point) = self.points.get_mut(at) {
+                    let measures = Measures::of(&baseline.text, &text);
+                    point.measures = Some(measures.with_tokens(baseline.tokens.as_deref(), point.tokens.as_deref()));
+                }
+            }
+            let repeats = self
+                .points
+                .iter()
+                .filter(|point| point.series.is_none() && point.record != baseline.record);
+            self.noise = Noise::of(repeats.filter_map(|point| point.measures.as_ref()));
+        }
+    }
+
+    /// One word about a point.
+    pub fn verdict(&self, point: &Point) -> Verdict {
+        if self
+            .baseline
+            .as_ref()
+            .is_some_and(|baseline| baseline.record == point.record)
+        {
+            return Verdict::Baseline;
+        }
+        match &point.measures {
+            Some(measures) => Verdict::of(measures, self.noise.as_ref()),
+            None => Verdict::Failed,
+        }
+    }
+
+    /// True if the baseline ran at least twice and always gave the same text.
+    pub fn is_deterministic(&self) -> bool {
+        self.noise.as_ref().is_some_and(Noise::is_none)
+    }
+
+    /// Whether the prefixes were applied, as far as can be known.
+    pub fn proof(&self) -> Proof {
+        let sent: Vec<&Point> = self
+            .points
+            .iter()
+            .filter(|point| point.series.is_some() && point.error.is_none())
+            .collect();
+        if sent.is_empty() {
+            Proof::NothingToProve
+        } else if sent.iter().any(|point| point.applied == Applied::Contradicted) {
+            Proof::Contradicted
+        } else if sent.iter().all(|point| point.applied == Applied::Proven) {
+            Proof::Echoed
+        } else if sent
+            .iter()
+            .any(|point| matches!(self.verdict(point), Verdict::Changed | Verdict::Loop | Verdict::Empty))
+        {
+            Proof::TextChanged
+        } else {
+            Proof::NoEffect
+        }
+    }
+
+    /// The lines of a plot: each series with its points from small to large magnitude.
+    pub fn lines(&self) -> Vec<(&Series, Vec<&Point>)> {
+        let mut out: Vec<(&Series, Vec<&Point>)> = Vec::new();
+        for point in &self.points {
+            let Some(series) = &point.series else { continue };
+            match out.iter_mut().find(|(known, _)| *known == series) {
+                Some((_, points)) => points.push(point),
+                None => out.push((series, vec![point])),
+            }
+        }
+        for (_, points) in &mut out {
+            points.sort_by(|a, b| a.magnitude().total_cmp(&b.magnitude()));
+        }
+        out
+    }
+
+    /// The smallest value of `measure` between runs of the baseline: the lower edge of the noise band.
+    pub fn noise_floor(&self, measure: Measure) -> Option<f64> {
+        let noise = self.noise.as_ref()?;
+        match measure {
+            Measure::Chrf2 => Some(noise.chrf2),
+            Measure::Indel => Some(noise.indel),
+            Measure::Difflib => Some(noise.difflib),
+            Measure::Levenshtein => Some(noise.levenshtein),
+            Measure::FirstDivergence => Some(noise.first_divergence as f64),
+            _ => None,
+        }
+    }
+}
+
+impl Point {
+    fn of(record: &Record) -> Self {
+        let recipe = record
+            .prefix
+            .as_ref()
+            .map(|prefix| &prefix.recipe)
+            .or(record.case.recipe.as_ref());
+        let prefix = record.prefix.as_ref();
+        Self {
+            record: record.id.clone(),
+            name: record.case.name.clone(),
+            series: recipe.map(Series::of),
+            raw: recipe.and_then(|recipe| match recipe.magnitude {
+                Magnitude::Raw(value) => Some(value),
+                _ => None,
+            }),
+            token_norms: record
+                .token_norms()
+                .or_else(|| prefix.and_then(|prefix| prefix.token_norms)),
+            measures: None,
+            applied: record.applied(),
+            error: record.error().map(str::to_owned),
+            elapsed_sec: record.elapsed_sec(),
+            ttft_sec: record.answer().and_then(|answer| answer.ttft_sec),
+            tokens_per_sec: record.tokens_per_sec(),
+            tokens: record.tokens().map(<[u32]>::to_vec),
+        }
+    }
+
+    /// The place on a magnitude axis: token norms where they are known, else the raw value's size.
+    pub fn magnitude(&self) -> f64 {
+        self.token_norms.or(self.raw.map(f64::abs)).unwrap_or(0.0)
+    }
+}
+
+impl Series {
+    fn of(recipe: &PrefixRecipe) -> Self {
+        let magnitude = match recipe.magnitude {
+            Magnitude::Raw(_) => Magnitude::Raw(0.0),
+            Magnitude::TokenNorms(_) => Magnitude::TokenNorms(0.0),
+            Magnitude::Unscaled => Magnitude::Unscaled,
+        };
+        let recipe = PrefixRecipe {
+            magnitude,
+            ..recipe.clone()
+        };
+        let label = format!("{}, P {}", super::record::kind_words(&recipe.kind), recipe.len);
+        Self { recipe, label }
+    }
+}
+
+impl Proof {
+    /// What a person should know.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::NothingToProve => "No prefix was sent.",
+            Self::Echoed => "The unit confirmed every prefix by its digest.",
+            Self::Contradicted => {
+                "The unit named another prefix than the one that was sent: do not trust these results."
+            }
+            Self::TextChanged => {
+                "The unit does not say whether it used the prefix, but the text changed beyond the noise."
+            }
+            Self::NoEffect => {
+                "The output is the same as the baseline's although a prefix was sent. Check that the LLM unit on the module puts it in \
+                 front: JSON accepted, bf16 restored, embeddings prepended. A stock unit ignores soft_prefix silently."
+            }
+        }
+    }
+}
