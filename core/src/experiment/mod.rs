@@ -2,9 +2,12 @@
 //! only through the client, and no window.
 
 pub mod analysis;
+pub mod export;
+pub mod html;
 pub mod journal;
 pub mod plan;
 pub mod record;
+pub mod svg;
 pub mod threshold;
 
 pub use analysis::{Analysis, Baseline, Group, Point, Proof, Series};

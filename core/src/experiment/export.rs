@@ -1,0 +1,558 @@
+//! Experiments for other programs and people: our own JSON (both ways), the comparison script's results file (both ways), CSV and
+//! LLM Comparator JSON. The HTML report has a file of its own. It knows formats, not where they are saved.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::analysis::{Analysis, Group, Point};
+use super::journal::{Experiment, JOURNAL_VERSION};
+use super::plan::{Case, Magnitudes, PLAN_VERSION, Plan, Prompt, Settings, Sweep, Values};
+use super::record::{Answer, Failure, ModuleIdentity, Outcome, PrefixIdentity, RECORD_VERSION, Record};
+use crate::compare::{
+    EXTRA_VERSION, FileExtra, Measure, Measures, Meta, ResultEntry, ResultExtra, ResultsError, ResultsFile, Verdict,
+};
+use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
+use crate::protocol::extension::{FinishReason, Usage};
+
+/// The JSON Schema (2020-12) of [`to_json`].
+pub const JSON_SCHEMA: &str = include_str!("export.schema.json");
+
+/// `format` of our JSON.
+pub const FORMAT: &str = "softprefix-experiment";
+/// `version` of our JSON.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Our JSON form of an experiment: everything in it, and what the measures say. The schema is [`JSON_SCHEMA`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exported {
+    pub format: String,
+    pub version: u32,
+    pub experiment: Experiment,
+    pub records: Vec<Record>,
+    /// Derived from the records when written; not needed for reading.
+    #[serde(default)]
+    pub analysis: Vec<Measured>,
+}
+
+/// A record's measures, by its id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    pub record: String,
+    pub verdict: Verdict,
+    /// `null` for a failed case.
+    pub measures: Option<Measures>,
+}
+
+/// Why a file could not be taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error("this is not an exported experiment: {what}. Choose a file that this program exported, or a results file.")]
+    NotOne { what: String },
+    #[error(
+        "this experiment was written by a newer version of this program (format {found}, this one reads {FORMAT_VERSION}). Update it."
+    )]
+    TooNew { found: u64 },
+    #[error(transparent)]
+    Results(#[from] ResultsError),
+}
+
+/// Our JSON, indented.
+pub fn to_json(experiment: &Experiment, records: &[Record]) -> String {
+    let analysis = Analysis::of(records);
+    let measured = analysis.groups.iter().flat_map(|group| {
+        group.points.iter().map(|point| Measured {
+            record: point.record.clone(),
+            verdict: group.verdict(point),
+            measures: point.measures.clone(),
+        })
+    });
+    let exported = Exported {
+        format: FORMAT.to_owned(),
+        version: FORMAT_VERSION,
+        experiment: experiment.clone(),
+        records: records.to_vec(),
+        analysis: measured.collect(),
+    };
+    // Structs with string keys cannot fail to serialise; a number that is not finite becomes null.
+    let mut text = serde_json::to_string_pretty(&exported).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// Reads our JSON, or a results file (of which it makes an experiment called `id`).
+///
+/// # Errors
+/// [`ImportError`], with what was found instead.
+pub fn from_json(bytes: &[u8], id: &str) -> Result<(Experiment, Vec<Record>), ImportError> {
+    let not_one = |what: String| ImportError::NotOne { what };
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let head: Value = serde_json::from_slice(bytes).map_err(|error| {
+        not_one(format!(
+            "it is not complete JSON (line {}, column {})",
+            error.line(),
+            error.column()
+        ))
+    })?;
+    if head.get("format").and_then(Value::as_str) != Some(FORMAT) {
+        if head.get("results").is_some() || head.get("meta").is_some() {
+            return Ok(from_results_file(&ResultsFile::from_json(bytes)?, id));
+        }
+        return Err(not_one(format!("\"format\" is not \"{FORMAT}\"")));
+    }
+    match head.get("version").and_then(Value::as_u64) {
+        Some(found) if found > u64::from(FORMAT_VERSION) => return Err(ImportError::TooNew { found }),
+        Some(_) => {}
+        None => return Err(not_one("\"version\" is missing".to_owned())),
+    }
+    // From the text and not from the value: the message then has the place.
+    let exported: Exported = serde_json::from_slice(bytes).map_err(|error| not_one(error.to_string()))?;
+    Ok((exported.experiment, exported.records))
+}
+
+/// The results file of one prompt of an experiment (its place in the plan, from 0), baseline first.
+///
+/// Failed cases stay in it with their error. The file's `P` is that of the first prefix.
+pub fn to_results_file(experiment: &Experiment, records: &[Record], prompt: usize) -> ResultsFile {
+    let mut chosen: Vec<&Record> = records.iter().filter(|record| record.case.prompt == prompt).collect();
+    chosen.sort_by_key(|record| record.case.index);
+    let first_good = chosen
+        .iter()
+        .position(|record| record.is_baseline() && record.answer().is_some());
+    if let Some(at) = first_good {
+        let baseline = chosen.remove(at);
+        chosen.insert(0, baseline);
+    }
+    let module = &experiment.module;
+    let (host, port) = match module.address.rsplit_once(':') {
+        Some((host, port)) => (host.to_owned(), port.parse().unwrap_or_default()),
+        None => (module.address.clone(), 0),
+    };
+    let first = experiment
+        .plan
+        .prompts
+        .get(prompt)
+        .or(chosen.first().map(|record| &record.prompt));
+    let words = first.cloned().unwrap_or_default();
+    let settings = &experiment.plan.settings;
+    ResultsFile {
+        meta: Meta {
+            host,
+            port,
+            model: module.model.clone(),
+            system_prompt: words.system,
+            user_prompt: words.user,
+            response_format: if settings.streaming {
+                "llm.utf-8.stream"
+            } else {
+                "llm.utf-8"
+            }
+            .to_owned(),
+            input_object_for_infer: "llm.utf-8.stream".to_owned(),
+            max_token_len: settings.max_token_len.unwrap_or_default().into(),
+            prefix_len: chosen
+                .iter()
+                .find_map(|record| record.prefix.as_ref())
+                .map_or(0, |prefix| prefix.len),
+            hidden_size: module.hidden_size,
+            vals: chosen
+                .iter()
+                .filter_map(|record| record.prefix.as_ref()?.raw())
+                .collect(),
+            saved_at_unix: experiment.started_unix.floor(),
+            ..Meta::default()
+        },
+        results: chosen.iter().map(|record| entry(record)).collect(),
+        extra: Some(FileExtra {
+            version: EXTRA_VERSION,
+            written_by: chosen
+                .first()
+                .map(|record| record.written_by.clone())
+                .unwrap_or_default(),
+            other: [
+                ("name".to_owned(), json!(experiment.name)),
+                ("module".to_owned(), json!(module)),
+                ("settings".to_owned(), json!(settings)),
+            ]
+            .into_iter()
+            .collect(),
+        }),
+        ..ResultsFile::default()
+    }
+}
+
+fn entry(record: &Record) -> ResultEntry {
+    let mut out = ResultEntry::new(
+        &record.case.name,
+        record.text().unwrap_or_default(),
+        record.elapsed_sec(),
+    );
+    out.hidden_size = record.module.hidden_size;
+    if let Some(prefix) = &record.prefix {
+        out = out.with_prefix(prefix.len, prefix.hidden_size, prefix.raw());
+    }
+    let answer = record.answer();
+    out.extra = Some(ResultExtra {
+        recipe: record.prefix.as_ref().map(|prefix| json!(prefix.recipe)),
+        sha256: record.prefix.as_ref().map(|prefix| prefix.sha256.clone()),
+        token_norms: record.token_norms(),
+        usage: answer
+            .and_then(|answer| answer.usage.as_ref())
+            .map(|usage| json!(usage)),
+        tokens: record.tokens().map(<[u32]>::to_vec),
+        finish_reason: answer.and_then(|answer| json!(answer.finish_reason).as_str().map(str::to_owned)),
+        ttft_sec: answer.and_then(|answer| answer.ttft_sec),
+        error: record.error().map(str::to_owned),
+        other: [("started_unix".to_owned(), json!(record.started_unix))]
+            .into_iter()
+            .collect(),
+    });
+    out
+}
+
+/// An experiment made of a results file, ours or the existing script's. What the file does not tell stays empty; a prefix
+/// without a recipe is taken for the script's: constant, truncated.
+pub fn from_results_file(file: &ResultsFile, id: &str) -> (Experiment, Vec<Record>) {
+    let meta = &file.meta;
+    let known = file.extra.as_ref().map(|extra| &extra.other);
+    let told = |key: &str| known.and_then(|other| other.get(key)).cloned();
+    let module = told("module")
+        .and_then(|value| serde_json::from_value(value).ok())
+        .unwrap_or_else(|| ModuleIdentity {
+            address: if meta.host.is_empty() {
+                String::new()
+            } else {
+                format!("{}:{}", meta.host, meta.port)
+            },
+            model: meta.model.clone(),
+            hidden_size: meta.hidden_size,
+            ..ModuleIdentity::default()
+        });
+    let settings = told("settings")
+        .and_then(|value| serde_json::from_value(value).ok())
+        .unwrap_or_else(|| Settings {
+            max_token_len: u32::try_from(meta.max_token_len).ok().filter(|len| *len > 0),
+            streaming: meta.response_format.contains("stream"),
+            ..Settings::default()
+        });
+    let prompt = Prompt {
+        system: meta.system_prompt.clone(),
+        user: meta.user_prompt.clone(),
+    };
+    let name = told("name").and_then(|value| value.as_str().map(str::to_owned));
+    let sweep = Sweep {
+        magnitudes: Magnitudes::Raw(Values::List(meta.vals.clone())),
+        ..Sweep::script(meta.prefix_len.max(1))
+    };
+    let sweeps = if meta.vals.is_empty() { Vec::new() } else { vec![sweep] };
+    let experiment = Experiment {
+        version: JOURNAL_VERSION,
+        id: id.to_owned(),
+        name: name.unwrap_or_else(|| {
+            format!(
+                "{} ({})",
+                meta.user_prompt.chars().take(30).collect::<String>(),
+                meta.model
+            )
+        }),
+        started_unix: meta.saved_at_unix,
+        plan: Plan {
+            version: PLAN_VERSION,
+            name: String::new(),
+            prompts: vec![prompt.clone()],
+            sweeps,
+            repeats: 1,
+            baselines: 1,
+            settings: settings.clone(),
+        },
+        module: module.clone(),
+    };
+    let written_by = file
+        .extra
+        .as_ref()
+        .map(|extra| extra.written_by.clone())
+        .unwrap_or_default();
+    let mut baselines = 0;
+    let records = file.results.iter().enumerate().map(|(index, entry)| {
+        let extra = entry.extra.clone().unwrap_or_default();
+        let recipe = entry.has_prefix.then(|| recipe_of(entry, extra.recipe.as_ref()));
+        let repeat = if recipe.is_none() { baselines } else { 0 };
+        baselines += usize::from(recipe.is_none());
+        Record {
+            version: RECORD_VERSION,
+            id: format!("{id}/{index}"),
+            experiment: id.to_owned(),
+            case: Case {
+                index,
+                name: entry.name.clone(),
+                prompt: 0,
+                repeat,
+                recipe: recipe.clone(),
+            },
+            prompt: prompt.clone(),
+            settings: settings.clone(),
+            module: module.clone(),
+            prefix: recipe.map(|recipe| identity_of(entry, recipe, &extra, module.median_norm)),
+            started_unix: extra
+                .other
+                .get("started_unix")
+                .and_then(Value::as_f64)
+                .unwrap_or(meta.saved_at_unix),
+            attempts: 1,
+            outcome: outcome_of(entry, &extra),
+            written_by: written_by.clone(),
+        }
+    });
+    (experiment, records.collect())
+}
+
+fn recipe_of(entry: &ResultEntry, stored: Option<&Value>) -> PrefixRecipe {
+    stored
+        .and_then(|value| serde_json::from_value(value.clone()).ok())
+        .unwrap_or(PrefixRecipe {
+            kind: PrefixKind::Constant,
+            len: entry.prefix_len,
+            magnitude: Magnitude::Raw(entry.val.unwrap_or_default()),
+            rounding: Rounding::Truncate,
+        })
+}
+
+/// The prefix is built again where that is possible without a module (words are not), for its digest and norms.
+fn identity_of(entry: &ResultEntry, recipe: PrefixRecipe, extra: &ResultExtra, median: Option<f64>) -> PrefixIdentity {
+    let mut identity = match recipe.build(entry.hidden_size, None, median) {
+        Ok(prefix) => PrefixIdentity::of(&recipe, &prefix, median),
+        Err(_) => PrefixIdentity {
+            len: entry.prefix_len,
+            hidden_size: entry.hidden_size,
+            sha256: String::new(),
+            row_norms: [0.0; 3],
+            token_norms: None,
+            recipe,
+        },
+    };
+    // What was recorded when it was sent comes before what would be sent today.
+    if let Some(sha256) = &extra.sha256 {
+        identity.sha256.clone_from(sha256);
+    }
+    identity.token_norms = extra.token_norms.or(identity.token_norms);
+    identity
+}
+
+fn outcome_of(entry: &ResultEntry, extra: &ResultExtra) -> Outcome {
+    if let Some(error) = &extra.error {
+        return Outcome::Failed(Failure {
+            error: error.clone(),
+            partial_text: entry.out_text.clone(),
+            elapsed_sec: entry.elapsed_sec,
+        });
+    }
+    let usage: Option<Usage> = extra
+        .usage
+        .as_ref()
+        .and_then(|value| serde_json::from_value(value.clone()).ok());
+    let reason = extra
+        .finish_reason
+        .as_ref()
+        .and_then(|reason| serde_json::from_value(json!(reason)).ok());
+    Outcome::Done(Answer {
+        text: entry.out_text.clone(),
+        tokens: extra.tokens.clone(),
+        finish_reason: reason.unwrap_or(FinishReason::Unknown),
+        echo: None,
+        usage,
+        ttft_sec: extra.ttft_sec,
+        elapsed_sec: entry.elapsed_sec,
+    })
+}
+
+/// One line for each record, with every measure; RFC 4180, UTF-8 with a byte order mark (spreadsheets need it for Japanese).
+///
+/// A text that a spreadsheet would take for a formula is put behind an apostrophe.
+pub fn to_csv(records: &[Record]) -> String {
+    let analysis = Analysis::of(records);
+    let mut by_id: HashMap<&str, (&Group, &Point)> = HashMap::new();
+    for group in &analysis.groups {
+        by_id.extend(group.points.iter().map(|point| (point.record.as_str(), (group, point))));
+    }
+    let mut out = String::from("\u{FEFF}");
+    let fixed = [
+        "id",
+        "case",
+        "module",
+        "model",
+        "system_prompt",
+        "user_prompt",
+        "prefix",
+        "P",
+        "H",
+        "raw_value",
+        "token_norms",
+        "sha256",
+        "applied",
+        "verdict",
+    ];
+    let tail = [
+        "tokens",
+        "first_token_sec",
+        "elapsed_sec",
+        "tokens_per_sec",
+        "finish_reason",
+        "error",
+        "text",
+    ];
+    let measures = Measure::ALL.map(Measure::id);
+    let head: Vec<&str> = fixed
+        .into_iter()
+        .chain(measures)
+        .chain(["first_divergence_tokens"])
+        .chain(tail)
+        .collect();
+    out.push_str(&head.join(","));
+    out.push_str("\r\n");
+    for record in records {
+        let found = by_id.get(record.id.as_str());
+        let prefix = record.prefix.as_ref();
+        let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+        let count = |value: Option<usize>| value.map(|value| value.to_string()).unwrap_or_default();
+        let words = |value: Value| value.as_str().unwrap_or_default().to_owned();
+        let mut cells = vec![
+            record.id.clone(),
+            record.case.name.clone(),
+            record.module.address.clone(),
+            record.module.model.clone(),
+            record.prompt.system.clone(),
+            record.prompt.user.clone(),
+            record.recipe_words(),
+            count(prefix.map(|prefix| prefix.len)),
+            record.module.hidden_size.to_string(),
+            number(prefix.and_then(PrefixIdentity::raw)),
+            number(record.token_norms()),
+            prefix.map(|prefix| prefix.sha256.clone()).unwrap_or_default(),
+            format!("{:?}", record.applied()).to_lowercase(),
+            found
+                .map(|(group, point)| words(json!(group.verdict(point))))
+                .unwrap_or_default(),
+        ];
+        let measured = found.and_then(|(_, point)| point.measures.as_ref());
+        cells.extend(Measure::ALL.map(|measure| number(measured.and_then(|m| measure.value(m)))));
+        cells.push(count(measured.and_then(|m| m.first_divergence_tokens)));
+        cells.extend([
+            count(record.tokens().map(<[u32]>::len)),
+            number(record.answer().and_then(|answer| answer.ttft_sec)),
+            record.elapsed_sec().to_string(),
+            number(record.tokens_per_sec()),
+            record
+                .answer()
+                .map(|answer| words(json!(answer.finish_reason)))
+                .unwrap_or_default(),
+            record.error().unwrap_or_default().to_owned(),
+            record.text().unwrap_or_default().to_owned(),
+        ]);
+        let cells: Vec<String> = cells.iter().map(|cell| csv_cell(cell)).collect();
+        out.push_str(&cells.join(","));
+        out.push_str("\r\n");
+    }
+    out
+}
+
+fn csv_cell(text: &str) -> String {
+    // Numbers may begin with a sign; anything else that begins like a formula is text from a person or a model.
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err();
+    let text = if is_formula {
+        format!("'{text}")
+    } else {
+        text.to_owned()
+    };
+    if text.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text
+    }
+}
+
+/// JSON for LLM Comparator: each prefixed text (B) beside its baseline (A).
+///
+/// There is no judge here, so every score is 0; the measures are custom fields.
+pub fn to_llm_comparator(experiment: &Experiment, records: &[Record]) -> String {
+    let analysis = Analysis::of(records);
+    let by_id: HashMap<&str, &Record> = records.iter().map(|record| (record.id.as_str(), record)).collect();
+    let mut examples = Vec::new();
+    for group in &analysis.groups {
+        let Some(baseline) = &group.baseline else { continue };
+        for point in group.points.iter().filter(|point| point.series.is_some()) {
+            let record = by_id.get(point.record.as_str());
+            if let (Some(measures), Some(record)) = (&point.measures, record) {
+                examples.push(example(group, point, measures, &baseline.text, record));
+            }
+        }
+    }
+    let field = |name: &str, kind: &str| json!({"name": name, "type": kind});
+    let words = [
+        field("case", "string"),
+        field("prefix", "category"),
+        field("verdict", "category"),
+    ];
+    let numbers = Measure::ALL.map(|measure| field(measure.id(), "number"));
+    let schema: Vec<Value> = words
+        .into_iter()
+        .chain([field("magnitude", "number")])
+        .chain(numbers)
+        .chain([field("sha256", "string")])
+        .collect();
+    let model = &experiment.module.model;
+    let file = json!({
+        "metadata": {"source_path": experiment.id, "custom_fields_schema": schema},
+        "models": [{"name": format!("{model} baseline")}, {"name": format!("{model} prefixed")}],
+        "examples": examples,
+    });
+    let mut out = serde_json::to_string_pretty(&file).unwrap_or_default();
+    out.push('\n');
+    out
+}
+
+fn example(group: &Group, point: &Point, measures: &Measures, baseline: &str, record: &Record) -> Value {
+    let mut fields = serde_json::Map::new();
+    fields.insert("case".to_owned(), json!(point.name));
+    fields.insert(
+        "prefix".to_owned(),
+        json!(point.series.as_ref().map(|series| series.label.clone())),
+    );
+    fields.insert("verdict".to_owned(), json!(group.verdict(point).word()));
+    fields.insert("magnitude".to_owned(), json!(point.magnitude()));
+    for measure in Measure::ALL {
+        fields.insert(measure.id().to_owned(), json!(measure.value(measures)));
+    }
+    fields.insert(
+        "sha256".to_owned(),
+        json!(record.prefix.as_ref().map(|prefix| prefix.sha256.as_str())),
+    );
+    json!({
+        "input_text": group.prompt.user,
+        "tags": [],
+        "output_text_a": baseline,
+        "output_text_b": record.text().unwrap_or_default(),
+        "score": 0.0,
+        "individual_rater_scores": [],
+        "custom_fields": fields,
+    })
+}
+
+/// A file name without what file systems refuse, from an experiment's name.
+pub fn file_stem(experiment: &Experiment) -> String {
+    let mut out = String::new();
+    for c in experiment.name.chars().take(60) {
+        let good = c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if good {
+            out.push(c);
+        } else if !out.ends_with('_') {
+            out.push('_');
+        }
+    }
+    let stem = out.trim_matches(['_', '.']);
+    if stem.is_empty() {
+        "experiment".to_owned()
+    } else {
+        stem.to_owned()
+    }
+}

@@ -1,0 +1,581 @@
+//! An experiment as one HTML page to send to somebody: plots, table, highlighted differences, identity cards. It needs no network
+//! and runs no script, follows light and dark, and prints well. It knows records, not where the page is saved.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use super::analysis::{Analysis, Group, Point};
+use super::journal::Experiment;
+use super::record::{Applied, Record};
+use super::svg::{self, Chart, Dot, Line, escape};
+use crate::compare::{Granularity, Measure, Span, SpanKind, Verdict, diff};
+
+/// The language of a page's own words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Language {
+    #[default]
+    English,
+    Japanese,
+}
+
+impl Language {
+    fn pick(self, english: &'static str, japanese: &'static str) -> &'static str {
+        match self {
+            Self::English => english,
+            Self::Japanese => japanese,
+        }
+    }
+}
+
+/// The longest time that the difference of one pair may take.
+const DIFF_TIME: Duration = Duration::from_millis(500);
+
+const STYLE: &str = "\
+:root{--ink:#1c1c1e;--soft:#5f5f66;--line:#d9d9de;--paper:#fff;--panel:#f5f5f7;--gone:#ffe1dc;--gone-ink:#8a1f11;--new:#d9f2e0;\
+--new-ink:#0b5a28;--accent:#0072b2}\
+@media (prefers-color-scheme:dark){:root{--ink:#ececf0;--soft:#a0a0a8;--line:#3a3a40;--paper:#1c1c1e;--panel:#26262a;--gone:#4d2019;\
+--gone-ink:#ffb4a6;--new:#173d25;--new-ink:#9be3b4;--accent:#56b4e9}}\
+*{box-sizing:border-box}body{margin:0 auto;max-width:1100px;padding:24px;background:var(--paper);color:var(--ink);\
+font:15px/1.55 system-ui,-apple-system,'Segoe UI','Hiragino Sans','Noto Sans CJK JP','Noto Sans JP',sans-serif}\
+h1{font-size:26px;margin:0 0 4px}h2{font-size:20px;margin:36px 0 10px;border-top:1px solid var(--line);padding-top:18px}\
+h3{font-size:16px;margin:0 0 6px}a{color:var(--accent)}.soft{color:var(--soft)}\
+dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 14px;margin:8px 0}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}\
+.text{white-space:pre-wrap;overflow-wrap:anywhere}.mono{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:13px}\
+.notes{background:var(--panel);border-left:4px solid var(--accent);padding:8px 14px;margin:12px 0}.notes p{margin:4px 0}\
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(440px,1fr));gap:14px}.charts svg{width:100%;height:auto;\
+border:1px solid var(--line);border-radius:8px}\
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:13.5px}\
+th,td{padding:4px 8px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th:first-child,td:first-child,\
+th:last-child,td:last-child{text-align:left}th{color:var(--soft);font-weight:600}\
+.case{border:1px solid var(--line);border-radius:10px;padding:14px 16px;margin:14px 0}\
+.pair{display:grid;grid-template-columns:1fr 1fr;gap:14px;margin-top:8px}.pair>div{background:var(--panel);border-radius:6px;\
+padding:8px 10px}.pair h4{margin:0 0 4px;font-size:12px;color:var(--soft);font-weight:600}\
+del{background:var(--gone);color:var(--gone-ink);text-decoration:line-through}ins{background:var(--new);color:var(--new-ink);\
+text-decoration:underline;text-decoration-thickness:2px}\
+.word{display:inline-block;border:1px solid currentColor;border-radius:10px;padding:0 8px;font-size:12px}\
+.loop,.failed,.empty{color:var(--gone-ink)}.same,.inside_noise{color:var(--soft)}\
+@media (max-width:700px){.pair{grid-template-columns:1fr}.charts{grid-template-columns:1fr}}\
+@media print{body{max-width:none;padding:0;font-size:11pt;background:#fff;color:#000}.case,.charts svg,tr,.notes{break-inside:avoid}\
+h2,h3{break-after:avoid}a{color:inherit;text-decoration:none}.scroll{overflow:visible}table{font-size:8.5pt}th,td{padding:2px 4px}\
+.charts{grid-template-columns:1fr 1fr}del,ins{-webkit-print-color-adjust:exact;print-color-adjust:exact}@page{margin:14mm}}";
+
+/// The page. Texts stand in it as they are, made harmless.
+pub fn to_html(experiment: &Experiment, records: &[Record], language: Language) -> String {
+    let analysis = Analysis::of(records);
+    let by_id: HashMap<&str, (usize, &Record)> = records
+        .iter()
+        .enumerate()
+        .map(|(i, record)| (record.id.as_str(), (i, record)))
+        .collect();
+    let page = Page { language, by_id };
+    let lang = language.pick("en", "ja");
+    let name = escape(&experiment.name);
+    let mut out = format!(
+        "<!DOCTYPE html>\n<html lang=\"{lang}\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
+         <title>{name}</title><style>{STYLE}{}</style></head><body>\n<h1>{name}</h1>\n",
+        svg::STYLE
+    );
+    page.write_head(&mut out, experiment, records);
+    for group in &analysis.groups {
+        page.write_group(&mut out, group);
+    }
+    out.push_str("</body></html>\n");
+    out
+}
+
+struct Page<'r> {
+    language: Language,
+    /// A record and its number on the page, by id.
+    by_id: HashMap<&'r str, (usize, &'r Record)>,
+}
+
+impl Page<'_> {
+    fn word(&self, english: &'static str, japanese: &'static str) -> &'static str {
+        self.language.pick(english, japanese)
+    }
+
+    fn write_head(&self, out: &mut String, experiment: &Experiment, records: &[Record]) {
+        let module = &experiment.module;
+        let failed = records.iter().filter(|record| record.error().is_some()).count();
+        let _ = writeln!(
+            out,
+            "<p class=\"soft\">{} · {} {} · {} {}</p>",
+            date(experiment.started_unix),
+            records.len(),
+            self.word("cases", "件"),
+            failed,
+            self.word("failed", "件失敗")
+        );
+        out.push_str("<dl>");
+        let mut line = |name: &str, value: &str| {
+            if !value.is_empty() {
+                let _ = write!(out, "<dt>{name}</dt><dd>{}</dd>", escape(value));
+            }
+        };
+        line(self.word("Model", "モデル"), &module.model);
+        line(self.word("Module", "モジュール"), &module.address);
+        line(
+            self.word("Unit", "ユニット"),
+            module.unit.as_deref().unwrap_or_default(),
+        );
+        line(
+            self.word("Computes on", "計算"),
+            module.backend.as_deref().unwrap_or_default(),
+        );
+        line(
+            self.word("Hidden size H", "隠れ次元 H"),
+            &module.hidden_size.to_string(),
+        );
+        line(
+            self.word("Model file SHA-256", "モデルの SHA-256"),
+            module.model_sha256.as_deref().unwrap_or_default(),
+        );
+        let norm = module
+            .median_norm
+            .map(|norm| format!("{norm:.4} (L2)"))
+            .unwrap_or_default();
+        line(self.word("1 token norm", "1 トークンノルム"), &norm);
+        line(
+            self.word("Written by", "作成"),
+            records
+                .first()
+                .map(|record| record.written_by.as_str())
+                .unwrap_or_default(),
+        );
+        out.push_str("</dl>\n");
+    }
+
+    fn write_group(&self, out: &mut String, group: &Group) {
+        let _ = writeln!(
+            out,
+            "<h2>{}</h2><dl><dt>{}</dt><dd class=\"text\" dir=\"auto\">{}</dd><dt>{}</dt><dd class=\"text\" dir=\"auto\">{}</dd></dl>",
+            escape(&one_line(&group.prompt.user, 60)),
+            self.word("System", "システム"),
+            escape(&group.prompt.system),
+            self.word("Prompt", "プロンプト"),
+            escape(&group.prompt.user),
+        );
+        out.push_str("<div class=\"notes\">");
+        for sentence in [self.noise_sentence(group), self.proof_sentence(group)] {
+            let _ = write!(out, "<p>{}</p>", escape(&sentence));
+        }
+        out.push_str("</div>\n<div class=\"charts\">");
+        for chart in charts(group, self) {
+            out.push_str(&chart.element());
+        }
+        out.push_str("</div>\n");
+        self.write_table(out, group);
+        for point in &group.points {
+            self.write_case(out, group, point);
+        }
+    }
+
+    fn noise_sentence(&self, group: &Group) -> String {
+        match (&group.noise, self.language) {
+            (None, Language::English) => {
+                "The baseline ran once: nothing is known about the noise of this module.".to_owned()
+            }
+            (None, Language::Japanese) => {
+                "ベースラインは 1 回だけなので、このモジュールの揺らぎはわかりません。".to_owned()
+            }
+            (Some(noise), Language::English) if noise.is_none() => {
+                format!(
+                    "Deterministic: all {} runs of the baseline gave the same text.",
+                    noise.runs
+                )
+            }
+            (Some(noise), Language::Japanese) if noise.is_none() => {
+                format!("決定的: ベースライン {} 回はすべて同じ出力でした。", noise.runs)
+            }
+            (Some(noise), Language::English) => format!(
+                "Noise: {} runs of the baseline differ from one another down to chrF2 {:.1}. An effect above that is no effect.",
+                noise.runs, noise.chrf2
+            ),
+            (Some(noise), Language::Japanese) => format!(
+                "揺らぎ: ベースライン {} 回の間でも chrF2 は {:.1} まで下がります。それ以上の値は効果とはいえません。",
+                noise.runs, noise.chrf2
+            ),
+        }
+    }
+
+    fn proof_sentence(&self, group: &Group) -> String {
+        use super::analysis::Proof;
+        let proof = group.proof();
+        match (self.language, proof) {
+            (Language::English, proof) => proof.sentence().to_owned(),
+            (_, Proof::NothingToProve) => "プレフィックスは送られていません。".to_owned(),
+            (_, Proof::Echoed) => "ユニットはすべてのプレフィックスをダイジェストで確認しました。".to_owned(),
+            (_, Proof::Contradicted) => {
+                "ユニットは送ったものと違うプレフィックスを返しました。この結果は信用できません。".to_owned()
+            }
+            (_, Proof::TextChanged) => {
+                "ユニットは適用の有無を示しませんが、出力は揺らぎを超えて変わりました。".to_owned()
+            }
+            (_, Proof::NoEffect) => {
+                "プレフィックスを送っても出力がベースラインと一致しています。LLM ユニット側で prefix 合成が有効か\
+                （JSON 受理 → bf16 復元 → 埋め込み先頭に合成）を確認してください。"
+                    .to_owned()
+            }
+        }
+    }
+
+    fn verdict(&self, verdict: Verdict) -> &'static str {
+        match (self.language, verdict) {
+            (Language::English, verdict) => verdict.word(),
+            (_, Verdict::Baseline) => "ベースライン",
+            (_, Verdict::Same) => "同じ",
+            (_, Verdict::InsideNoise) => "揺らぎの内",
+            (_, Verdict::Changed) => "変化",
+            (_, Verdict::Loop) => "繰り返し",
+            (_, Verdict::Empty) => "空",
+            (_, Verdict::Failed) => "失敗",
+        }
+    }
+
+    fn number(&self, point: &Point) -> usize {
+        self.by_id.get(point.record.as_str()).map_or(0, |(number, _)| *number)
+    }
+
+    fn write_table(&self, out: &mut String, group: &Group) {
+        let heads = [
+            self.word("case", "ケース"),
+            "P",
+            self.word("value", "値"),
+            "× norm",
+            "chrF2",
+            "indel",
+            "difflib",
+            "autojunk",
+            "Leven.",
+            self.word("same chars", "一致文字"),
+            "dist-2",
+            "dist-4",
+            self.word("chars", "文字"),
+            self.word("first s", "初出 s"),
+            self.word("all s", "全体 s"),
+            "tok/s",
+            "",
+        ];
+        out.push_str("<div class=\"scroll\"><table><thead><tr>");
+        for head in heads {
+            let _ = write!(out, "<th>{head}</th>");
+        }
+        out.push_str("</tr></thead><tbody>\n");
+        for point in &group.points {
+            let verdict = group.verdict(point);
+            let m = point.measures.as_ref();
+            let show =
+                |value: Option<f64>, digits: usize| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
+            let short = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value}"));
+            let cells = [
+                point
+                    .series
+                    .as_ref()
+                    .map_or("–".to_owned(), |series| series.recipe.len.to_string()),
+                short(point.raw),
+                show(point.token_norms, 3),
+                show(m.map(|m| m.chrf2), 2),
+                show(m.map(|m| m.indel), 4),
+                show(m.map(|m| m.difflib), 4),
+                show(m.map(|m| m.difflib_autojunk), 4),
+                show(m.map(|m| m.levenshtein), 4),
+                m.map_or("–".to_owned(), |m| m.first_divergence.graphemes.to_string()),
+                show(m.and_then(|m| m.distinct2), 3),
+                show(m.and_then(|m| m.distinct4), 3),
+                m.map_or("–".to_owned(), |m| m.length.graphemes.to_string()),
+                show(point.ttft_sec, 2),
+                show(Some(point.elapsed_sec), 2),
+                show(point.tokens_per_sec, 1),
+            ];
+            let _ = write!(
+                out,
+                "<tr><td><a href=\"#case-{}\">{}</a></td>",
+                self.number(point),
+                escape(&point.name)
+            );
+            for cell in cells {
+                let _ = write!(out, "<td>{cell}</td>");
+            }
+            let _ = writeln!(out, "<td>{}</td></tr>", self.badge(verdict));
+        }
+        out.push_str("</tbody></table></div>\n");
+    }
+
+    fn badge(&self, verdict: Verdict) -> String {
+        let class = serde_json::json!(verdict).as_str().unwrap_or_default().to_owned();
+        format!("<span class=\"word {class}\">{}</span>", self.verdict(verdict))
+    }
+
+    fn write_case(&self, out: &mut String, group: &Group, point: &Point) {
+        let Some((number, record)) = self.by_id.get(point.record.as_str()) else {
+            return;
+        };
+        let verdict = group.verdict(point);
+        let _ = write!(
+            out,
+            "<section class=\"case\" id=\"case-{number}\"><h3>{} {}</h3><p class=\"soft\">{}</p>",
+            escape(&point.name),
+            self.badge(verdict),
+            escape(&record.recipe_words())
+        );
+        self.write_identity(out, record);
+        if let Some(error) = record.error() {
+            let _ = write!(out, "<p class=\"failed\">{}</p>", escape(error));
+        }
+        match (&group.baseline, record.text()) {
+            (Some(baseline), Some(text)) if verdict != Verdict::Baseline && verdict != Verdict::Same => {
+                let difference = diff(
+                    &baseline.text,
+                    text,
+                    Granularity::Grapheme,
+                    Some(Instant::now() + DIFF_TIME),
+                )
+                .tidied();
+                let _ = write!(
+                    out,
+                    "<div class=\"pair\"><div><h4>{}</h4><div class=\"text\" dir=\"auto\">{}</div></div>\
+                     <div><h4>{}</h4><div class=\"text\" dir=\"auto\">{}</div></div></div>",
+                    self.word("baseline", "ベースライン"),
+                    marked(&baseline.text, &difference.left),
+                    escape(&point.name),
+                    marked(text, &difference.right)
+                );
+            }
+            (_, Some(text)) if verdict != Verdict::Same => {
+                let _ = write!(out, "<div class=\"text\" dir=\"auto\">{}</div>", escape(text));
+            }
+            _ => {}
+        }
+        out.push_str("</section>\n");
+    }
+
+    /// The prefix's identity card: what it is, how large, and whether it is known to have been used.
+    fn write_identity(&self, out: &mut String, record: &Record) {
+        let Some(prefix) = &record.prefix else { return };
+        let [low, median, high] = prefix.row_norms;
+        let norms = match record.module.median_norm.filter(|norm| *norm > 0.0) {
+            Some(norm) => format!(
+                "{:.3} / {:.3} / {:.3} × token norm",
+                low / norm,
+                median / norm,
+                high / norm
+            ),
+            None => format!("{low:.4} / {median:.4} / {high:.4}"),
+        };
+        let applied = match record.applied() {
+            Applied::Proven => self.word("confirmed by the unit", "ユニットが確認"),
+            Applied::Contradicted => self.word(
+                "the unit named another prefix",
+                "ユニットは別のプレフィックスを返しました",
+            ),
+            Applied::Unknown | Applied::NoPrefix => self.word("the unit does not say", "ユニットは示しません"),
+        };
+        let _ = write!(
+            out,
+            "<dl><dt>P × H</dt><dd>{} × {}</dd><dt>{}</dt><dd>{norms}</dd><dt>SHA-256</dt><dd class=\"mono\">{}</dd>\
+             <dt>{}</dt><dd>{applied}</dd></dl>",
+            prefix.len,
+            prefix.hidden_size,
+            self.word("Row norms, smallest / median / largest", "行ノルム 最小 / 中央 / 最大"),
+            escape(&prefix.sha256),
+            self.word("Applied", "適用")
+        );
+    }
+}
+
+/// The plots of a group: similarity, shared start, collapse, length, time.
+pub fn group_charts(group: &Group, language: Language) -> Vec<Chart> {
+    charts(
+        group,
+        &Page {
+            language,
+            by_id: HashMap::new(),
+        },
+    )
+}
+
+fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {
+    let lines = group.lines();
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    let in_norms = group
+        .points
+        .iter()
+        .filter(|point| point.series.is_some())
+        .all(|point| point.token_norms.is_some());
+    let regimes = if in_norms {
+        vec![
+            (
+                0.0,
+                0.05,
+                page.word("under the norm's floor", "ノルムの床より下").to_owned(),
+            ),
+            (0.1, 3.0, page.word("token-like", "トークン並み").to_owned()),
+            (5.0, f64::MAX, page.word("overdriven", "過大").to_owned()),
+        ]
+    } else {
+        Vec::new()
+    };
+    let chart =
+        |title: String, band: Option<(f64, f64, String)>, y_range, value: &dyn Fn(&Point) -> Option<f64>| Chart {
+            title,
+            x_label: if in_norms {
+                "× token norm"
+            } else {
+                page.word("raw value", "生の値")
+            }
+            .to_owned(),
+            lines: lines
+                .iter()
+                .map(|(series, points)| Line {
+                    label: series.label.clone(),
+                    points: points
+                        .iter()
+                        .filter_map(|point| dot(group, point, value(point)?, page))
+                        .collect(),
+                })
+                .collect(),
+            band,
+            y_range,
+            regimes: regimes.clone(),
+        };
+    let of = |measure: Measure, title: &'static str| {
+        let band = group.noise_floor(measure).map(|floor| {
+            let top = measure.full_scale().unwrap_or(floor);
+            (
+                floor,
+                top,
+                page.word("noise: the baseline against itself", "揺らぎ: ベースライン同士")
+                    .to_owned(),
+            )
+        });
+        let y_range = measure.full_scale().map(|top| (0.0, top));
+        chart(title.to_owned(), band, y_range, &|point| {
+            measure.value(point.measures.as_ref()?)
+        })
+    };
+    vec![
+        of(
+            Measure::Chrf2,
+            page.word("chrF2 against the baseline", "chrF2 (ベースライン比)"),
+        ),
+        of(
+            Measure::Indel,
+            page.word("Indel ratio against the baseline", "indel 比 (ベースライン比)"),
+        ),
+        of(
+            Measure::FirstDivergence,
+            page.word("Characters shared from the start", "先頭から一致する文字数"),
+        ),
+        of(
+            Measure::Distinct4,
+            page.word(
+                "Distinct 4-grams (under 0.2: a loop)",
+                "異なる 4-gram の割合 (0.2 未満は繰り返し)",
+            ),
+        ),
+        of(Measure::Length, page.word("Length in characters", "文字数")),
+        chart(page.word("Seconds", "秒").to_owned(), None, None, &|point| {
+            Some(point.elapsed_sec)
+        }),
+    ]
+}
+
+fn dot(group: &Group, point: &Point, value: f64, page: &Page<'_>) -> Option<Dot> {
+    point.error.is_none().then(|| Dot {
+        magnitude: point.magnitude(),
+        value,
+        title: format!("{}: {value:.4} ({})", point.name, page.verdict(group.verdict(point))),
+        link: page
+            .by_id
+            .get(point.record.as_str())
+            .map(|(number, _)| format!("#case-{number}")),
+        is_loop: group.verdict(point) == Verdict::Loop,
+    })
+}
+
+/// A text with its changed spans marked; a reader without colours sees them struck through or underlined.
+fn marked(text: &str, spans: &[Span]) -> String {
+    let mut out = String::with_capacity(text.len() * 2);
+    for span in spans {
+        let piece = escape(text.get(span.range.clone()).unwrap_or_default());
+        match span.kind {
+            SpanKind::Equal => out.push_str(&piece),
+            SpanKind::Removed => {
+                let _ = write!(out, "<del>{piece}</del>");
+            }
+            SpanKind::Added => {
+                let _ = write!(out, "<ins>{piece}</ins>");
+            }
+        }
+    }
+    out
+}
+
+/// The start of a text in one line.
+fn one_line(text: &str, most: usize) -> String {
+    let mut out: String = text
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(most)
+        .collect();
+    if text.chars().count() > most {
+        out.push('…');
+    }
+    out
+}
+
+/// A unix time as a UTC date and time.
+fn date(unix: f64) -> String {
+    let seconds = unix.clamp(0.0, 253_402_300_799.0) as i64;
+    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Days since 0000-03-01 in cycles of 400 years (H. Hinnant, "chrono-compatible low-level date algorithms").
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02} UTC",
+        rest / 3600,
+        rest / 60 % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_right() {
+        for (unix, wanted) in [
+            (0.0, "1970-01-01 00:00 UTC"),
+            (951_827_696.0, "2000-02-29 12:34 UTC"),
+            (1_767_225_599.5, "2025-12-31 23:59 UTC"),
+            (f64::NAN, "1970-01-01 00:00 UTC"),
+        ] {
+            assert_eq!(date(unix), wanted);
+        }
+    }
+
+    #[test]
+    fn changed_text_is_marked_without_losing_a_character() {
+        let (a, b) = ("私は<猫>です", "私は<犬>です");
+        let d = diff(a, b, Granularity::Grapheme, None);
+        assert_eq!(marked(a, &d.left), "私は&lt;<del>猫</del>&gt;です");
+        assert_eq!(marked(b, &d.right), "私は&lt;<ins>犬</ins>&gt;です");
+    }
+}
