@@ -30,6 +30,9 @@ enum What {
         inputs: usize,
         #[arg(long, default_value_t = 48)]
         count: usize,
+        /// Weights that fit five bits.
+        #[arg(long)]
+        narrow: bool,
     },
 }
 
@@ -40,7 +43,8 @@ fn main() {
             outputs,
             inputs,
             count,
-        } => kernels(threads, outputs, inputs, count),
+            narrow,
+        } => kernels(threads, outputs, inputs, count, narrow),
     }
 }
 
@@ -52,7 +56,8 @@ fn threads_or_all(threads: usize) -> usize {
     }
 }
 
-fn kernels(threads: usize, outputs: usize, inputs: usize, count: usize) {
+fn kernels(threads: usize, outputs: usize, inputs: usize, count: usize, narrow: bool) {
+    let shift = if narrow { 3 } else { 0 };
     let threads = threads_or_all(threads);
     let pool = Pool::new(threads);
     println!(
@@ -68,7 +73,7 @@ fn kernels(threads: usize, outputs: usize, inputs: usize, count: usize) {
                     bytes
                         .iter_mut()
                         .enumerate()
-                        .for_each(|(i, byte)| *byte = (output * 7 + i * 13 + number) as u8 as i8);
+                        .for_each(|(i, byte)| *byte = (output * 7 + i * 13 + number) as u8 as i8 >> shift);
                     scales.fill(f16::from_f32(0.01));
                 },
                 &pool,

@@ -10,7 +10,7 @@
 
 use std::arch::x86_64::*;
 
-use super::pack::{BLOCK_BYTES, Panel};
+use super::pack::{Form, GROUP_BYTES, GROUPS, Panel};
 use super::tier::Kernel;
 use super::{BLOCK, PANEL, QuantRows};
 
@@ -34,13 +34,17 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 /// As `Tile`; the processor has AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
-    // SAFETY: what the caller promises is what `rows` asks for; each arm has the tile's own length.
+    // SAFETY: what the caller promises is what `rows` asks for; each arm has the tile's own length and the panel's form.
     unsafe {
-        match tile.len() {
-            1 => rows::<1>(panel, x, first_row, tile),
-            2 => rows::<2>(panel, x, first_row, tile),
-            3 => rows::<3>(panel, x, first_row, tile),
-            _ => rows::<4>(panel, x, first_row, tile),
+        match (tile.len(), panel.form) {
+            (1, Form::Wide) => rows::<1, false>(panel, x, first_row, tile),
+            (2, Form::Wide) => rows::<2, false>(panel, x, first_row, tile),
+            (3, Form::Wide) => rows::<3, false>(panel, x, first_row, tile),
+            (_, Form::Wide) => rows::<4, false>(panel, x, first_row, tile),
+            (1, Form::Narrow) => rows::<1, true>(panel, x, first_row, tile),
+            (2, Form::Narrow) => rows::<2, true>(panel, x, first_row, tile),
+            (3, Form::Narrow) => rows::<3, true>(panel, x, first_row, tile),
+            (_, Form::Narrow) => rows::<4, true>(panel, x, first_row, tile),
         }
     }
 }
@@ -51,45 +55,66 @@ pub(super) unsafe fn tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, til
 /// As `Tile`; the processor has AVX2, FMA, F16C and AVX-VNNI.
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 pub(super) unsafe fn vnni_tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
-    // SAFETY: as in `tile`.
+    // SAFETY: what the caller promises is what `vnni_rows` asks for; each arm has the tile's own length and the panel's form.
     unsafe {
-        match tile.len() {
-            1 => vnni_rows::<1>(panel, x, first_row, tile),
-            2 => vnni_rows::<2>(panel, x, first_row, tile),
-            3 => vnni_rows::<3>(panel, x, first_row, tile),
-            4 => vnni_rows::<4>(panel, x, first_row, tile),
-            5 => vnni_rows::<5>(panel, x, first_row, tile),
-            _ => vnni_rows::<6>(panel, x, first_row, tile),
+        match (tile.len(), panel.form) {
+            (1, Form::Wide) => vnni_rows::<1, false>(panel, x, first_row, tile),
+            (2, Form::Wide) => vnni_rows::<2, false>(panel, x, first_row, tile),
+            (3, Form::Wide) => vnni_rows::<3, false>(panel, x, first_row, tile),
+            (4, Form::Wide) => vnni_rows::<4, false>(panel, x, first_row, tile),
+            (5, Form::Wide) => vnni_rows::<5, false>(panel, x, first_row, tile),
+            (_, Form::Wide) => vnni_rows::<6, false>(panel, x, first_row, tile),
+            (1, Form::Narrow) => vnni_rows::<1, true>(panel, x, first_row, tile),
+            (2, Form::Narrow) => vnni_rows::<2, true>(panel, x, first_row, tile),
+            (3, Form::Narrow) => vnni_rows::<3, true>(panel, x, first_row, tile),
+            (4, Form::Narrow) => vnni_rows::<4, true>(panel, x, first_row, tile),
+            (5, Form::Narrow) => vnni_rows::<5, true>(panel, x, first_row, tile),
+            (_, Form::Narrow) => vnni_rows::<6, true>(panel, x, first_row, tile),
         }
     }
 }
 
 /// # Safety
-/// The instructions exist; the rows `first_row .. first_row + R` exist; the panel has as many blocks as the rows.
+/// The instructions exist; the rows `first_row .. first_row + R` exist; the panel has as many blocks as the rows and the
+/// form that `NARROW` tells.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn rows<const R: usize>(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+unsafe fn rows<const R: usize, const NARROW: bool>(
+    panel: Panel<'_>,
+    x: &QuantRows,
+    first_row: usize,
+    tile: &mut [[f32; PANEL]],
+) {
     let blocks = x.blocks();
-    debug_assert!(panel.weights.len() == blocks * BLOCK_BYTES && panel.scales.len() == blocks * PANEL);
+    let block_bytes = if NARROW {
+        Form::Narrow.block_bytes()
+    } else {
+        Form::Wide.block_bytes()
+    };
+    let all_offsets = if NARROW { x.narrow_offsets() } else { x.offsets() };
+    debug_assert!(panel.weights.len() == blocks * block_bytes && panel.scales.len() == blocks * PANEL);
     debug_assert!(first_row + R <= x.len() && tile.len() == R);
     let even_bytes = _mm256_set1_epi16(0x00ff);
     let mut totals = [[_mm256_setzero_ps(); 2]; R];
     for block in 0..blocks {
-        // SAFETY: block < blocks, so the panel has BLOCK_BYTES weights and PANEL scales from these places on, and the rows
+        // SAFETY: block < blocks, so the panel has block_bytes bytes of weights and PANEL scales from these places on, and the rows
         // have R scales, R offsets and R * BLOCK words from theirs on, since first_row + R <= x.len(). Loads are
         // unaligned ones.
         unsafe {
-            let weights = panel.weights.as_ptr().add(block * BLOCK_BYTES);
+            let weights = panel.weights.as_ptr().add(block * block_bytes);
             let place = block * x.len() + first_row;
             let words = x.wide().as_ptr().add(place * BLOCK);
-            let offsets = x.offsets().as_ptr().add(place);
+            let offsets = all_offsets.as_ptr().add(place);
             let mut sums = [[_mm256_setzero_si256(); 2]; R];
             for (row, sums) in sums.iter_mut().enumerate() {
                 *sums = [_mm256_set1_epi32(*offsets.add(row)); 2];
             }
-            for group in 0..BLOCK / 4 {
-                let low = _mm256_loadu_si256(weights.add(group * 64).cast());
-                let high = _mm256_loadu_si256(weights.add(group * 64 + 32).cast());
+            for group in 0..GROUPS {
+                let [low, high] = if NARROW {
+                    narrow_group(weights, group)
+                } else {
+                    wide_group(weights, group)
+                };
                 let even = [_mm256_and_si256(low, even_bytes), _mm256_and_si256(high, even_bytes)];
                 let odd = [_mm256_srli_epi16::<8>(low), _mm256_srli_epi16::<8>(high)];
                 for (row, sums) in sums.iter_mut().enumerate() {
@@ -112,25 +137,39 @@ unsafe fn rows<const R: usize>(panel: Panel<'_>, x: &QuantRows, first_row: usize
 /// As [`rows`], and the processor has AVX-VNNI.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-unsafe fn vnni_rows<const R: usize>(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+unsafe fn vnni_rows<const R: usize, const NARROW: bool>(
+    panel: Panel<'_>,
+    x: &QuantRows,
+    first_row: usize,
+    tile: &mut [[f32; PANEL]],
+) {
     let blocks = x.blocks();
-    debug_assert!(panel.weights.len() == blocks * BLOCK_BYTES && panel.scales.len() == blocks * PANEL);
+    let block_bytes = if NARROW {
+        Form::Narrow.block_bytes()
+    } else {
+        Form::Wide.block_bytes()
+    };
+    let all_offsets = if NARROW { x.narrow_offsets() } else { x.offsets() };
+    debug_assert!(panel.weights.len() == blocks * block_bytes && panel.scales.len() == blocks * PANEL);
     debug_assert!(first_row + R <= x.len() && tile.len() == R);
     let mut totals = [[_mm256_setzero_ps(); 2]; R];
     for block in 0..blocks {
         // SAFETY: as in `rows`, with R * BLOCK bytes of activations in place of words.
         unsafe {
-            let weights = panel.weights.as_ptr().add(block * BLOCK_BYTES);
+            let weights = panel.weights.as_ptr().add(block * block_bytes);
             let place = block * x.len() + first_row;
             let bytes = x.bytes().as_ptr().add(place * BLOCK);
-            let offsets = x.offsets().as_ptr().add(place);
+            let offsets = all_offsets.as_ptr().add(place);
             let mut sums = [[_mm256_setzero_si256(); 2]; R];
             for (row, sums) in sums.iter_mut().enumerate() {
                 *sums = [_mm256_set1_epi32(*offsets.add(row)); 2];
             }
-            for group in 0..BLOCK / 4 {
-                let low = _mm256_loadu_si256(weights.add(group * 64).cast());
-                let high = _mm256_loadu_si256(weights.add(group * 64 + 32).cast());
+            for group in 0..GROUPS {
+                let [low, high] = if NARROW {
+                    narrow_group(weights, group)
+                } else {
+                    wide_group(weights, group)
+                };
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let inputs = bytes.add(row * BLOCK + group * 4).cast::<i32>().read_unaligned();
                     let inputs = _mm256_set1_epi32(inputs);
@@ -181,5 +220,70 @@ fn store<const R: usize>(totals: &[[__m256; 2]; R], tile: &mut [[f32; PANEL]]) {
             _mm256_storeu_ps(out.as_mut_ptr(), totals[0]);
             _mm256_storeu_ps(out.as_mut_ptr().add(8), totals[1]);
         }
+    }
+}
+
+/// The outputs 0..8 and 8..16 of a group.
+///
+/// # Safety
+/// A block of the wide form lies at `block`; `group` is below [`GROUPS`].
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn wide_group(block: *const u8, group: usize) -> [__m256i; 2] {
+    // SAFETY: the group is inside the block.
+    unsafe { halves(block.add(group * GROUP_BYTES)) }
+}
+
+/// The outputs 0..8 and 8..16 of a group.
+///
+/// # Safety
+/// A block of the narrow form lies at `block`; `group` is below [`GROUPS`].
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn narrow_group(block: *const u8, group: usize) -> [__m256i; 2] {
+    // SAFETY: both places are inside the block.
+    let (low, fifth) = unsafe {
+        (
+            halves(block.add(group / 2 * GROUP_BYTES)),
+            halves(block.add(GROUPS / 2 * GROUP_BYTES)),
+        )
+    };
+    let mut both = low;
+    for (low, fifth) in both.iter_mut().zip(fifth) {
+        let four = if group % 2 == 0 {
+            *low
+        } else {
+            _mm256_srli_epi16::<4>(*low)
+        };
+        // Bit `group` of each byte to bit 4; what crosses from one byte to the next is cut off.
+        let fifth = match group {
+            0 => _mm256_slli_epi16::<4>(fifth),
+            1 => _mm256_slli_epi16::<3>(fifth),
+            2 => _mm256_slli_epi16::<2>(fifth),
+            3 => _mm256_slli_epi16::<1>(fifth),
+            4 => fifth,
+            5 => _mm256_srli_epi16::<1>(fifth),
+            6 => _mm256_srli_epi16::<2>(fifth),
+            _ => _mm256_srli_epi16::<3>(fifth),
+        };
+        *low = _mm256_or_si256(
+            _mm256_and_si256(four, _mm256_set1_epi8(0x0f)),
+            _mm256_and_si256(fifth, _mm256_set1_epi8(0x10)),
+        );
+    }
+    both
+}
+
+/// # Safety
+/// A group's bytes lie at `bytes`.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn halves(bytes: *const u8) -> [__m256i; 2] {
+    // SAFETY: two loads of 32 bytes of a group's 64.
+    unsafe {
+        [
+            _mm256_loadu_si256(bytes.cast()),
+            _mm256_loadu_si256(bytes.add(32).cast()),
+        ]
     }
 }

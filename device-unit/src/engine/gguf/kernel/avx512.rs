@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::pack::{BLOCK_BYTES, Panel};
+use super::pack::{Form, GROUP_BYTES, GROUPS, Panel};
 use super::tier::Kernel;
 use super::{BLOCK, PANEL, QuantRows};
 
@@ -27,50 +27,80 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 /// As `Tile`, for the instructions named above.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) unsafe fn tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
-    // SAFETY: what the caller promises is what `rows` asks for; each arm has the tile's own length.
+    // SAFETY: what the caller promises is what `tile_of` asks for; the form is the panel's.
     unsafe {
-        match tile.len() {
-            1 => rows::<1>(panel, x, first_row, tile),
-            2 => rows::<2>(panel, x, first_row, tile),
-            3 => rows::<3>(panel, x, first_row, tile),
-            4 => rows::<4>(panel, x, first_row, tile),
-            5 => rows::<5>(panel, x, first_row, tile),
-            6 => rows::<6>(panel, x, first_row, tile),
-            7 => rows::<7>(panel, x, first_row, tile),
-            8 => rows::<8>(panel, x, first_row, tile),
-            9 => rows::<9>(panel, x, first_row, tile),
-            10 => rows::<10>(panel, x, first_row, tile),
-            11 => rows::<11>(panel, x, first_row, tile),
-            _ => rows::<12>(panel, x, first_row, tile),
+        match panel.form {
+            Form::Wide => tile_of::<false>(panel, x, first_row, tile),
+            Form::Narrow => tile_of::<true>(panel, x, first_row, tile),
         }
     }
 }
 
 /// # Safety
-/// The instructions exist; the rows `first_row .. first_row + R` exist; the panel has as many blocks as the rows.
+/// As [`tile`]; `NARROW` tells the panel's form.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn rows<const R: usize>(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+unsafe fn tile_of<const NARROW: bool>(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+    // SAFETY: what the caller promises is what `rows` asks for; each arm has the tile's own length.
+    unsafe {
+        match tile.len() {
+            1 => rows::<1, NARROW>(panel, x, first_row, tile),
+            2 => rows::<2, NARROW>(panel, x, first_row, tile),
+            3 => rows::<3, NARROW>(panel, x, first_row, tile),
+            4 => rows::<4, NARROW>(panel, x, first_row, tile),
+            5 => rows::<5, NARROW>(panel, x, first_row, tile),
+            6 => rows::<6, NARROW>(panel, x, first_row, tile),
+            7 => rows::<7, NARROW>(panel, x, first_row, tile),
+            8 => rows::<8, NARROW>(panel, x, first_row, tile),
+            9 => rows::<9, NARROW>(panel, x, first_row, tile),
+            10 => rows::<10, NARROW>(panel, x, first_row, tile),
+            11 => rows::<11, NARROW>(panel, x, first_row, tile),
+            _ => rows::<12, NARROW>(panel, x, first_row, tile),
+        }
+    }
+}
+
+/// # Safety
+/// The instructions exist; the rows `first_row .. first_row + R` exist; the panel has as many blocks as the rows and the
+/// form that `NARROW` tells.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn rows<const R: usize, const NARROW: bool>(
+    panel: Panel<'_>,
+    x: &QuantRows,
+    first_row: usize,
+    tile: &mut [[f32; PANEL]],
+) {
     let blocks = x.blocks();
-    debug_assert!(panel.weights.len() == blocks * BLOCK_BYTES && panel.scales.len() == blocks * PANEL);
+    let block_bytes = if NARROW {
+        Form::Narrow.block_bytes()
+    } else {
+        Form::Wide.block_bytes()
+    };
+    let all_offsets = if NARROW { x.narrow_offsets() } else { x.offsets() };
+    debug_assert!(panel.weights.len() == blocks * block_bytes && panel.scales.len() == blocks * PANEL);
     debug_assert!(first_row + R <= x.len() && tile.len() == R);
     let mut totals = [_mm512_setzero_ps(); R];
     for block in 0..blocks {
-        // SAFETY: block < blocks, so the panel has BLOCK_BYTES weights and PANEL scales from these places on, and the rows
+        // SAFETY: block < blocks, so the panel has block_bytes bytes of weights and PANEL scales from these places on, and the rows
         // have R scales, R offsets and R * BLOCK bytes from theirs on, since first_row + R <= x.len(). Loads are
         // unaligned ones.
         unsafe {
-            let weights = panel.weights.as_ptr().add(block * BLOCK_BYTES);
+            let weights = panel.weights.as_ptr().add(block * block_bytes);
             let place = block * x.len() + first_row;
             let bytes = x.bytes().as_ptr().add(place * BLOCK);
             let scales = x.scales().as_ptr().add(place);
-            let offsets = x.offsets().as_ptr().add(place);
+            let offsets = all_offsets.as_ptr().add(place);
             let mut sums = [_mm512_setzero_si512(); R];
             for (row, sum) in sums.iter_mut().enumerate() {
                 *sum = _mm512_set1_epi32(*offsets.add(row));
             }
-            for group in 0..BLOCK / 4 {
-                let four = _mm512_loadu_si512(weights.add(group * 64).cast());
+            for group in 0..GROUPS {
+                let four = if NARROW {
+                    narrow_group(weights, group)
+                } else {
+                    wide_group(weights, group)
+                };
                 for (row, sum) in sums.iter_mut().enumerate() {
                     let inputs = bytes.add(row * BLOCK + group * 4).cast::<i32>().read_unaligned();
                     *sum = _mm512_dpbusd_epi32(*sum, four, _mm512_set1_epi32(inputs));
@@ -87,4 +117,46 @@ unsafe fn rows<const R: usize>(panel: Panel<'_>, x: &QuantRows, first_row: usize
         // SAFETY: `out` is 16 floats.
         unsafe { _mm512_storeu_ps(out.as_mut_ptr(), *total) };
     }
+}
+
+/// # Safety
+/// A block of the wide form lies at `block`; `group` is below [`GROUPS`].
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn wide_group(block: *const u8, group: usize) -> __m512i {
+    // SAFETY: the group is inside the block.
+    unsafe { _mm512_loadu_si512(block.add(group * GROUP_BYTES).cast()) }
+}
+
+/// # Safety
+/// A block of the narrow form lies at `block`; `group` is below [`GROUPS`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn narrow_group(block: *const u8, group: usize) -> __m512i {
+    // SAFETY: both places are inside the block.
+    let (low, fifth) = unsafe {
+        (
+            _mm512_loadu_si512(block.add(group / 2 * GROUP_BYTES).cast()),
+            _mm512_loadu_si512(block.add(GROUPS / 2 * GROUP_BYTES).cast()),
+        )
+    };
+    let low = if group % 2 == 0 {
+        low
+    } else {
+        _mm512_srli_epi16::<4>(low)
+    };
+    // Bit `group` of each byte to bit 4; what crosses from one byte to the next is cut off below.
+    let fifth = match group {
+        0 => _mm512_slli_epi16::<4>(fifth),
+        1 => _mm512_slli_epi16::<3>(fifth),
+        2 => _mm512_slli_epi16::<2>(fifth),
+        3 => _mm512_slli_epi16::<1>(fifth),
+        4 => fifth,
+        5 => _mm512_srli_epi16::<1>(fifth),
+        6 => _mm512_srli_epi16::<2>(fifth),
+        _ => _mm512_srli_epi16::<3>(fifth),
+    };
+    // Where the mask has a bit, that of `low`, elsewhere that of `fifth`: (mask & low) | (!mask & fifth).
+    let both = _mm512_ternarylogic_epi32::<0b1100_1010>(_mm512_set1_epi8(0x0f), low, fifth);
+    _mm512_and_si512(both, _mm512_set1_epi8(0x1f))
 }

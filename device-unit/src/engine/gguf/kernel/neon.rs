@@ -14,7 +14,7 @@ use std::arch::asm;
 
 use half::f16;
 
-use super::pack::{BLOCK_BYTES, Panel};
+use super::pack::{Form, GROUP_BYTES, GROUPS, Panel};
 use super::{BLOCK, PANEL, QuantRows};
 
 /// Most rows of a tile with the dot product: four sums for each, of 32 registers; the totals are touched once a block and
@@ -32,13 +32,17 @@ const QUADS: usize = PANEL / 4;
 /// As `Tile`; the processor has NEON and its dot product.
 #[target_feature(enable = "neon,dotprod")]
 pub(super) unsafe fn dot_tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
-    // SAFETY: what the caller promises is what `dot_rows` asks for; each arm has the tile's own length.
+    // SAFETY: what the caller promises is what `dot_rows` asks for; each arm has the tile's own length and the panel's form.
     unsafe {
-        match tile.len() {
-            1 => dot_rows::<1>(panel, x, first_row, tile),
-            2 => dot_rows::<2>(panel, x, first_row, tile),
-            3 => dot_rows::<3>(panel, x, first_row, tile),
-            _ => dot_rows::<4>(panel, x, first_row, tile),
+        match (tile.len(), panel.form) {
+            (1, Form::Wide) => dot_rows::<1, false>(panel, x, first_row, tile),
+            (2, Form::Wide) => dot_rows::<2, false>(panel, x, first_row, tile),
+            (3, Form::Wide) => dot_rows::<3, false>(panel, x, first_row, tile),
+            (_, Form::Wide) => dot_rows::<4, false>(panel, x, first_row, tile),
+            (1, Form::Narrow) => dot_rows::<1, true>(panel, x, first_row, tile),
+            (2, Form::Narrow) => dot_rows::<2, true>(panel, x, first_row, tile),
+            (3, Form::Narrow) => dot_rows::<3, true>(panel, x, first_row, tile),
+            (_, Form::Narrow) => dot_rows::<4, true>(panel, x, first_row, tile),
         }
     }
 }
@@ -49,46 +53,55 @@ pub(super) unsafe fn dot_tile(panel: Panel<'_>, x: &QuantRows, first_row: usize,
 /// As `Tile`; the processor has NEON.
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
-    // SAFETY: as in `dot_tile`.
+    // SAFETY: what the caller promises is what `rows` asks for; each arm has the tile's own length and the panel's form.
     unsafe {
-        match tile.len() {
-            1 => rows::<1>(panel, x, first_row, tile),
-            _ => rows::<2>(panel, x, first_row, tile),
+        match (tile.len(), panel.form) {
+            (1, Form::Wide) => rows::<1, false>(panel, x, first_row, tile),
+            (_, Form::Wide) => rows::<2, false>(panel, x, first_row, tile),
+            (1, Form::Narrow) => rows::<1, true>(panel, x, first_row, tile),
+            (_, Form::Narrow) => rows::<2, true>(panel, x, first_row, tile),
         }
     }
 }
 
 /// # Safety
-/// The instructions exist; the rows `first_row .. first_row + R` exist; the panel has as many blocks as the rows.
+/// The instructions exist; the rows `first_row .. first_row + R` exist; the panel has as many blocks as the rows and the
+/// form that `NARROW` tells.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn dot_rows<const R: usize>(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+unsafe fn dot_rows<const R: usize, const NARROW: bool>(
+    panel: Panel<'_>,
+    x: &QuantRows,
+    first_row: usize,
+    tile: &mut [[f32; PANEL]],
+) {
     let blocks = x.blocks();
-    debug_assert!(panel.weights.len() == blocks * BLOCK_BYTES && panel.scales.len() == blocks * PANEL);
+    let block_bytes = if NARROW {
+        Form::Narrow.block_bytes()
+    } else {
+        Form::Wide.block_bytes()
+    };
+    debug_assert!(panel.weights.len() == blocks * block_bytes && panel.scales.len() == blocks * PANEL);
     debug_assert!(first_row + R <= x.len() && tile.len() == R);
     let mut totals = [[vdupq_n_f32(0.0); QUADS]; R];
     for block in 0..blocks {
-        // SAFETY: block < blocks, so the panel has BLOCK_BYTES weights and PANEL scales from these places on, and the rows
+        // SAFETY: block < blocks, so the panel has block_bytes bytes of weights and PANEL scales from these places on, and the rows
         // have R scales and R * BLOCK bytes from theirs on, since first_row + R <= x.len().
         unsafe {
-            let weights = panel.weights.as_ptr().cast::<i8>().add(block * BLOCK_BYTES);
+            let weights = panel.weights.as_ptr().add(block * block_bytes);
             let place = block * x.len() + first_row;
             let bytes = x.bytes().as_ptr().add(place * BLOCK);
-            let mut sums = [[vdupq_n_s32(0); QUADS]; R];
+            let mut sums = first_sums::<R, NARROW>(x, place);
             for half in 0..2 {
                 let mut inputs = [vdupq_n_s8(0); R];
                 for (row, inputs) in inputs.iter_mut().enumerate() {
                     *inputs = vld1q_s8(bytes.add(row * BLOCK + half * 16));
                 }
-                let weights = weights.add(half * 4 * 64);
                 for quad in 0..QUADS {
-                    let weights = weights.add(quad * 16);
-                    let groups = [
-                        vld1q_s8(weights),
-                        vld1q_s8(weights.add(64)),
-                        vld1q_s8(weights.add(128)),
-                        vld1q_s8(weights.add(192)),
-                    ];
+                    let mut groups = [vdupq_n_s8(0); 4];
+                    for (group, four) in groups.iter_mut().enumerate() {
+                        *four = quad_of::<NARROW>(weights, half * 4 + group, quad);
+                    }
                     for (sums, inputs) in sums.iter_mut().zip(inputs) {
                         sums[quad] = dot::<0>(sums[quad], groups[0], inputs);
                         sums[quad] = dot::<1>(sums[quad], groups[1], inputs);
@@ -107,15 +120,25 @@ unsafe fn dot_rows<const R: usize>(panel: Panel<'_>, x: &QuantRows, first_row: u
 /// As [`dot_rows`], without the dot product.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn rows<const R: usize>(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+unsafe fn rows<const R: usize, const NARROW: bool>(
+    panel: Panel<'_>,
+    x: &QuantRows,
+    first_row: usize,
+    tile: &mut [[f32; PANEL]],
+) {
     let blocks = x.blocks();
-    debug_assert!(panel.weights.len() == blocks * BLOCK_BYTES && panel.scales.len() == blocks * PANEL);
+    let block_bytes = if NARROW {
+        Form::Narrow.block_bytes()
+    } else {
+        Form::Wide.block_bytes()
+    };
+    debug_assert!(panel.weights.len() == blocks * block_bytes && panel.scales.len() == blocks * PANEL);
     debug_assert!(first_row + R <= x.len() && tile.len() == R);
     let mut totals = [[vdupq_n_f32(0.0); QUADS]; R];
     for block in 0..blocks {
         // SAFETY: as in `dot_rows`.
         unsafe {
-            let weights = panel.weights.as_ptr().cast::<i8>().add(block * BLOCK_BYTES);
+            let weights = panel.weights.as_ptr().add(block * block_bytes);
             let place = block * x.len() + first_row;
             let bytes = x.bytes().as_ptr().add(place * BLOCK);
             // For each quad of outputs: inputs 0+1 and 2+3 of outputs 0, 1; then of 2, 3.
@@ -130,9 +153,8 @@ unsafe fn rows<const R: usize>(panel: Panel<'_>, x: &QuantRows, first_row: usize
                     ];
                 }
                 for quad in 0..QUADS {
-                    let weights = weights.add(two_groups * 128 + quad * 16);
-                    let first = vld1q_s8(weights);
-                    let second = vld1q_s8(weights.add(64));
+                    let first = quad_of::<NARROW>(weights, two_groups * 2, quad);
+                    let second = quad_of::<NARROW>(weights, two_groups * 2 + 1, quad);
                     for (pairs, inputs) in pairs.iter_mut().zip(inputs) {
                         let low = vmull_s8(vget_low_s8(first), vget_low_s8(inputs[0]));
                         let low = vmlal_s8(low, vget_low_s8(second), vget_low_s8(inputs[1]));
@@ -143,16 +165,58 @@ unsafe fn rows<const R: usize>(panel: Panel<'_>, x: &QuantRows, first_row: usize
                     }
                 }
             }
-            let mut sums = [[vdupq_n_s32(0); QUADS]; R];
+            let mut sums = first_sums::<R, NARROW>(x, place);
             for (sums, pairs) in sums.iter_mut().zip(pairs) {
                 for (sum, pair) in sums.iter_mut().zip(pairs) {
-                    *sum = vpaddq_s32(pair[0], pair[1]);
+                    *sum = vaddq_s32(*sum, vpaddq_s32(pair[0], pair[1]));
                 }
             }
             add_block(&panel, x, block, place, &sums, &mut totals);
         }
     }
     store(&totals, tile);
+}
+
+/// What a block's sums begin with: nothing, or what the 16 added to each weight of the narrow form will bring too much.
+///
+/// # Safety
+/// The rows have R offsets from `place` on.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn first_sums<const R: usize, const NARROW: bool>(x: &QuantRows, place: usize) -> [[int32x4_t; QUADS]; R] {
+    let mut sums = [[vdupq_n_s32(0); QUADS]; R];
+    if NARROW {
+        for (row, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: in range by what the caller promises.
+            *sums = [vdupq_n_s32(unsafe { *x.narrow_offsets().as_ptr().add(place + row) }); QUADS];
+        }
+    }
+    sums
+}
+
+/// The weights of outputs 4 * `quad` .. + 4 in a group: 0..=31 in the narrow form.
+///
+/// # Safety
+/// A block of the form that `NARROW` tells lies at `block`; `group` is below [`GROUPS`], `quad` below [`QUADS`].
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn quad_of<const NARROW: bool>(block: *const u8, group: usize, quad: usize) -> int8x16_t {
+    // SAFETY: all places are inside the block.
+    unsafe {
+        if !NARROW {
+            return vld1q_s8(block.add(group * GROUP_BYTES + quad * 16).cast());
+        }
+        let low = vld1q_u8(block.add(group / 2 * GROUP_BYTES + quad * 16));
+        let fifth = vld1q_u8(block.add(GROUPS / 2 * GROUP_BYTES + quad * 16));
+        let low = if group % 2 == 0 {
+            vandq_u8(low, vdupq_n_u8(0x0f))
+        } else {
+            vshrq_n_u8::<4>(low)
+        };
+        // Bit `group` of each byte to bit 4: a shift to the left, or by a negative number to the right.
+        let fifth = vshlq_u8(fifth, vdupq_n_s8(4 - group as i8));
+        vreinterpretq_s8_u8(vorrq_u8(low, vandq_u8(fifth, vdupq_n_u8(0x10))))
+    }
 }
 
 /// Scales a block's sums and adds them to the totals.

@@ -5,7 +5,13 @@
 //! A panel holds 16 outputs. Its block b is 8 groups of 64 bytes; group g holds inputs 4g..4g+4 of the block, four bytes
 //! for each of the 16 outputs: the operand of a dot product of bytes. Outputs beyond the last are zeros. On x86 a byte
 //! is the weight plus 128, because the instructions there multiply unsigned bytes by signed ones.
+//!
+//! A matrix whose weights are all within -16..=15, as the five- and four-bit formats give them, takes five bits a weight
+//! ([`Form::Narrow`]): what limits the product of a single row is how fast memory is read. A group's byte is then the
+//! weight plus 16; its low four bits are in the low (even groups) or high (odd groups) half of the 64 bytes that two groups
+//! share, and its fifth bit is bit g of one more 64 bytes for all 8 groups. The arithmetic does not know of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use half::f16;
@@ -16,8 +22,29 @@ use super::{BLOCK, PANEL};
 
 /// Inputs that lie together in memory.
 const GROUP: usize = 4;
-/// Bytes of one block of a panel.
-pub(super) const BLOCK_BYTES: usize = BLOCK * PANEL;
+/// Bytes of one group: 16 outputs.
+pub(super) const GROUP_BYTES: usize = GROUP * PANEL;
+/// Groups of a block.
+pub(super) const GROUPS: usize = BLOCK / GROUP;
+
+/// How weights lie in memory; chosen by what they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A byte each.
+    Wide,
+    /// Five bits each.
+    Narrow,
+}
+
+impl Form {
+    /// Bytes of one block of a panel.
+    pub(super) const fn block_bytes(self) -> usize {
+        match self {
+            Self::Wide => GROUPS * GROUP_BYTES,
+            Self::Narrow => (GROUPS / 2 + 1) * GROUP_BYTES,
+        }
+    }
+}
 
 /// What is XORed to a weight's byte in memory.
 const FLIP: u8 = if cfg!(target_arch = "x86_64") { 0x80 } else { 0 };
@@ -29,6 +56,7 @@ const LARGE: usize = 4 << 20;
 pub struct PackedMatrix {
     outputs: usize,
     inputs: usize,
+    form: Form,
     weights: MmapMut,
     scales: MmapMut,
 }
@@ -36,7 +64,8 @@ pub struct PackedMatrix {
 /// One panel of a matrix.
 #[derive(Clone, Copy)]
 pub(super) struct Panel<'a> {
-    /// Blocks x [`BLOCK_BYTES`].
+    pub(super) form: Form,
+    /// Blocks x [`Form::block_bytes`].
     pub(super) weights: &'a [u8],
     /// Blocks x [`PANEL`].
     pub(super) scales: &'a [f16],
@@ -45,7 +74,16 @@ pub(super) struct Panel<'a> {
 impl Panel<'_> {
     /// The weight of output `lane` for input `input` of block `block`.
     pub(super) fn weight(&self, block: usize, input: usize, lane: usize) -> i8 {
-        (self.weights[block * BLOCK_BYTES + place(input, lane)] ^ FLIP) as i8
+        let weights = &self.weights[block * self.form.block_bytes()..];
+        let (group, at) = place(input, lane);
+        match self.form {
+            Form::Wide => (weights[group * GROUP_BYTES + at] ^ FLIP) as i8,
+            Form::Narrow => {
+                let low = (weights[group / 2 * GROUP_BYTES + at] >> (group % 2 * 4)) & 0x0f;
+                let fifth = (weights[GROUPS / 2 * GROUP_BYTES + at] >> group) & 1;
+                (low | (fifth << 4)) as i8 - 16
+            }
+        }
     }
 
     pub(super) fn scale(&self, block: usize, lane: usize) -> f16 {
@@ -53,9 +91,9 @@ impl Panel<'_> {
     }
 }
 
-/// Where in a block the weight of an output for an input is.
-fn place(input: usize, lane: usize) -> usize {
-    (input / GROUP * PANEL + lane) * GROUP + input % GROUP
+/// The group in which the weight of an output for an input is, and its place there.
+fn place(input: usize, lane: usize) -> (usize, usize) {
+    (input / GROUP, lane * GROUP + input % GROUP)
 }
 
 impl PackedMatrix {
@@ -68,7 +106,7 @@ impl PackedMatrix {
     /// # Panics
     /// Where `inputs` is not a multiple of 32.
     pub fn pack(outputs: usize, inputs: usize, row: impl Fn(usize, &mut [f32]) + Sync, pool: &Pool) -> Self {
-        Self::pack_rows(outputs, inputs, pool, |values: &mut Vec<f32>, output, bytes, scales| {
+        let bytes_of = |values: &mut Vec<f32>, output: usize, bytes: &mut [i8], scales: &mut [f16]| {
             values.resize(inputs, 0.0);
             row(output, values);
             for ((values, bytes), scale) in values
@@ -78,11 +116,15 @@ impl PackedMatrix {
             {
                 *scale = quantise_weights(values, bytes);
             }
-        })
+        };
+        let mut packed = Self::zeros(Form::Wide, outputs, inputs);
+        packed.fill(pool, &bytes_of);
+        packed
     }
 
     /// Packs weights that are signed bytes with an f16 scale per block of 32 already, without any loss:
-    /// `row(output, bytes, scales)` writes the `inputs` bytes and `inputs / 32` scales of one output.
+    /// `row(output, bytes, scales)` writes the `inputs` bytes and `inputs / 32` scales of one output. It is called again
+    /// for outputs that suggested a form which others do not fit.
     ///
     /// Scales that are not finite count as 0; readers refuse such files before.
     ///
@@ -94,57 +136,84 @@ impl PackedMatrix {
         row: impl Fn(usize, &mut [i8], &mut [f16]) + Sync,
         pool: &Pool,
     ) -> Self {
-        Self::pack_rows(outputs, inputs, pool, |_: &mut (), output, bytes, scales| {
-            row(output, bytes, scales)
-        })
+        let bytes_of = |_: &mut (), output: usize, bytes: &mut [i8], scales: &mut [f16]| row(output, bytes, scales);
+        let mut packed = Self::zeros(Form::Narrow, outputs, inputs);
+        if !packed.fill(pool, &bytes_of) {
+            packed = Self::zeros(Form::Wide, outputs, inputs);
+            packed.fill(pool, &bytes_of);
+        }
+        packed
     }
 
-    fn pack_rows<S: Default>(
-        outputs: usize,
-        inputs: usize,
-        pool: &Pool,
-        row: impl Fn(&mut S, usize, &mut [i8], &mut [f16]) + Sync,
-    ) -> Self {
+    fn zeros(form: Form, outputs: usize, inputs: usize) -> Self {
         assert_eq!(inputs % BLOCK, 0, "inputs come in blocks of {BLOCK}");
-        let blocks = inputs / BLOCK;
-        let panels = outputs.div_ceil(PANEL);
-        let mut weights = memory(panels * blocks * BLOCK_BYTES);
-        let mut scales = memory(panels * blocks * PANEL * size_of::<f16>());
-        if blocks > 0 {
-            let places: Vec<Mutex<(&mut [u8], &mut [u16])>> = weights
-                .chunks_exact_mut(blocks * BLOCK_BYTES)
-                .zip(bytemuck::cast_slice_mut(&mut scales).chunks_exact_mut(blocks * PANEL))
-                .map(Mutex::new)
-                .collect();
-            // Several panels a task: their scratch memory is shared.
-            let panels_per_task = (64 * 1024 / inputs / PANEL).max(1);
-            pool.run(panels.div_ceil(panels_per_task), |task| {
-                let mut scratch = S::default();
-                let mut row_bytes = vec![0i8; inputs];
-                let mut row_scales = vec![f16::ZERO; blocks];
-                let first = task * panels_per_task;
-                for (panel, place) in places.iter().enumerate().skip(first).take(panels_per_task) {
-                    let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
-                    let (panel_bytes, panel_scales) = &mut *place;
-                    for lane in 0..PANEL {
-                        let output = panel * PANEL + lane;
-                        if output < outputs {
-                            row(&mut scratch, output, &mut row_bytes, &mut row_scales);
-                        } else {
-                            row_bytes.fill(0);
-                            row_scales.fill(f16::ZERO);
-                        }
-                        interleave(lane, &row_bytes, &row_scales, panel_bytes, panel_scales);
-                    }
-                }
-            });
-        }
+        let blocks = outputs.div_ceil(PANEL) * (inputs / BLOCK);
+        let weights = memory(blocks * form.block_bytes());
+        let scales = memory(blocks * PANEL * size_of::<f16>());
         Self {
             outputs,
             inputs,
+            form,
             weights,
             scales,
         }
+    }
+
+    /// Packs all rows into a matrix of zeros; given up, with false, at the first weight that does not fit its form. Every
+    /// weight fits [`Form::Wide`].
+    fn fill<S: Default>(&mut self, pool: &Pool, row: &(impl Fn(&mut S, usize, &mut [i8], &mut [f16]) + Sync)) -> bool {
+        let Self {
+            outputs, inputs, form, ..
+        } = *self;
+        let blocks = inputs / BLOCK;
+        if blocks == 0 {
+            return true;
+        }
+        let places: Vec<Mutex<(&mut [u8], &mut [u16])>> = self
+            .weights
+            .chunks_exact_mut(blocks * form.block_bytes())
+            .zip(bytemuck::cast_slice_mut(&mut self.scales).chunks_exact_mut(blocks * PANEL))
+            .take(outputs.div_ceil(PANEL))
+            .map(Mutex::new)
+            .collect();
+        let misfit = AtomicBool::new(false);
+        // Several panels a task: their scratch memory is shared.
+        let panels_per_task = (64 * 1024 / inputs / PANEL).max(1);
+        pool.run(places.len().div_ceil(panels_per_task), |task| {
+            let mut scratch = S::default();
+            let mut row_bytes = vec![0i8; inputs];
+            let mut row_scales = vec![f16::ZERO; blocks];
+            for (panel, place) in places
+                .iter()
+                .enumerate()
+                .skip(task * panels_per_task)
+                .take(panels_per_task)
+            {
+                let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+                let (panel_bytes, panel_scales) = &mut *place;
+                for lane in 0..PANEL {
+                    if misfit.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let output = panel * PANEL + lane;
+                    if output < outputs {
+                        row(&mut scratch, output, &mut row_bytes, &mut row_scales);
+                    } else {
+                        row_bytes.fill(0);
+                        row_scales.fill(f16::ZERO);
+                    }
+                    if form == Form::Narrow && !row_bytes.iter().all(|byte| (-16..16).contains(byte)) {
+                        misfit.store(true, Ordering::Relaxed);
+                        return;
+                    }
+                    interleave(form, lane, &row_bytes, panel_bytes);
+                    for (scale, into) in row_scales.iter().zip(panel_scales[lane..].iter_mut().step_by(PANEL)) {
+                        *into = if scale.is_finite() { scale.to_bits() } else { 0 };
+                    }
+                }
+            }
+        });
+        !misfit.into_inner()
     }
 
     /// Rows of the matrix: values of a product's row.
@@ -163,14 +232,16 @@ impl PackedMatrix {
     }
 
     pub(super) fn panel_bytes(&self) -> usize {
-        self.inputs / BLOCK * (BLOCK_BYTES + PANEL * size_of::<f16>())
+        self.inputs / BLOCK * (self.form.block_bytes() + PANEL * size_of::<f16>())
     }
 
     pub(super) fn panel(&self, panel: usize) -> Panel<'_> {
         let blocks = self.inputs / BLOCK;
+        let weight_bytes = blocks * self.form.block_bytes();
         let scales: &[f16] = bytemuck::cast_slice(&self.scales);
         Panel {
-            weights: &self.weights[panel * blocks * BLOCK_BYTES..(panel + 1) * blocks * BLOCK_BYTES],
+            form: self.form,
+            weights: &self.weights[panel * weight_bytes..(panel + 1) * weight_bytes],
             scales: &scales[panel * blocks * PANEL..(panel + 1) * blocks * PANEL],
         }
     }
@@ -178,22 +249,36 @@ impl PackedMatrix {
 
 impl std::fmt::Debug for PackedMatrix {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PackedMatrix({} x {})", self.outputs, self.inputs)
+        write!(f, "PackedMatrix({} x {}, {:?})", self.outputs, self.inputs, self.form)
     }
 }
 
-/// Puts one output's row into its lane of a panel.
-fn interleave(lane: usize, bytes: &[i8], scales: &[f16], panel_bytes: &mut [u8], panel_scales: &mut [u16]) {
-    for (group, into) in bytes
-        .chunks_exact(GROUP)
-        .zip(panel_bytes.chunks_exact_mut(PANEL * GROUP))
+/// Puts one output's row into its lane of a panel that was zeros there.
+fn interleave(form: Form, lane: usize, bytes: &[i8], panel: &mut [u8]) {
+    let lane = lane * GROUP..(lane + 1) * GROUP;
+    for (bytes, block) in bytes
+        .chunks_exact(BLOCK)
+        .zip(panel.chunks_exact_mut(form.block_bytes()))
     {
-        for (byte, into) in group.iter().zip(&mut into[lane * GROUP..(lane + 1) * GROUP]) {
-            *into = *byte as u8 ^ FLIP;
+        for (group, bytes) in bytes.chunks_exact(GROUP).enumerate() {
+            match form {
+                Form::Wide => {
+                    let into = &mut block[group * GROUP_BYTES..(group + 1) * GROUP_BYTES];
+                    for (byte, into) in bytes.iter().zip(&mut into[lane.clone()]) {
+                        *into = *byte as u8 ^ FLIP;
+                    }
+                }
+                Form::Narrow => {
+                    let (low, fifth) = block.split_at_mut(GROUPS / 2 * GROUP_BYTES);
+                    let low = &mut low[group / 2 * GROUP_BYTES..(group / 2 + 1) * GROUP_BYTES];
+                    for ((byte, low), fifth) in bytes.iter().zip(&mut low[lane.clone()]).zip(&mut fifth[lane.clone()]) {
+                        let value = (*byte + 16) as u8;
+                        *low |= (value & 0x0f) << (group % 2 * 4);
+                        *fifth |= (value >> 4) << group;
+                    }
+                }
+            }
         }
-    }
-    for (scale, into) in scales.iter().zip(panel_scales[lane..].iter_mut().step_by(PANEL)) {
-        *into = if scale.is_finite() { scale.to_bits() } else { 0 };
     }
 }
 
@@ -235,35 +320,62 @@ mod tests {
     fn packed_bytes_come_back_as_they_went_in() {
         let pool = Pool::new(2);
         for (outputs, inputs) in [(1, 32), (16, 64), (17, 96), (50, 896), (3, 0), (0, 32)] {
-            let byte = |output: usize, input: usize| ((output * 7919 + input * 104_729) % 256) as u8 as i8;
-            let scale = |output: usize, block: usize| f16::from_f32((output * 31 + block) as f32 / 64.0);
+            for shift in [0, 3, 4] {
+                let byte = |output: usize, input: usize| ((output * 7919 + input * 104_729) % 256) as u8 as i8 >> shift;
+                let scale = |output: usize, block: usize| f16::from_f32((output * 31 + block) as f32 / 64.0);
+                let packed = PackedMatrix::pack_q8(
+                    outputs,
+                    inputs,
+                    |output, bytes, scales| {
+                        bytes
+                            .iter_mut()
+                            .enumerate()
+                            .for_each(|(input, into)| *into = byte(output, input));
+                        scales
+                            .iter_mut()
+                            .enumerate()
+                            .for_each(|(block, into)| *into = scale(output, block));
+                    },
+                    &pool,
+                );
+                assert!(shift == 0 || packed.form == Form::Narrow);
+                for output in 0..outputs {
+                    let panel = packed.panel(output / PANEL);
+                    for input in 0..inputs {
+                        assert_eq!(
+                            panel.weight(input / BLOCK, input % BLOCK, output % PANEL),
+                            byte(output, input)
+                        );
+                    }
+                    for block in 0..inputs / BLOCK {
+                        assert_eq!(panel.scale(block, output % PANEL), scale(output, block));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_weight_beyond_five_bits_makes_the_matrix_wide_and_loses_nothing() {
+        let pool = Pool::new(2);
+        for (beyond, form) in [
+            (15, Form::Narrow),
+            (16, Form::Wide),
+            (-16, Form::Narrow),
+            (-17, Form::Wide),
+        ] {
             let packed = PackedMatrix::pack_q8(
-                outputs,
-                inputs,
+                100,
+                64,
                 |output, bytes, scales| {
-                    bytes
-                        .iter_mut()
-                        .enumerate()
-                        .for_each(|(input, into)| *into = byte(output, input));
-                    scales
-                        .iter_mut()
-                        .enumerate()
-                        .for_each(|(block, into)| *into = scale(output, block));
+                    bytes.fill(if output == 99 { beyond } else { -3 });
+                    scales.fill(f16::ONE);
                 },
                 &pool,
             );
-            for output in 0..outputs {
-                let panel = packed.panel(output / PANEL);
-                for input in 0..inputs {
-                    assert_eq!(
-                        panel.weight(input / BLOCK, input % BLOCK, output % PANEL),
-                        byte(output, input)
-                    );
-                }
-                for block in 0..inputs / BLOCK {
-                    assert_eq!(panel.scale(block, output % PANEL), scale(output, block));
-                }
-            }
+            assert_eq!(packed.form, form);
+            assert_eq!(packed.panel(6).weight(1, 31, 3), beyond);
+            assert_eq!(packed.panel(0).weight(1, 31, 3), -3);
         }
     }
 

@@ -34,6 +34,8 @@ pub struct QuantRows {
     /// For each block and row: -128 times the sum of its bytes, what the 128 added to each weight on x86 brings too much.
     #[cfg(target_arch = "x86_64")]
     offsets: Vec<i32>,
+    /// The same for the 16 added to each weight in its narrow form: -16 times the sum.
+    narrow_offsets: Vec<i32>,
     /// The bytes again, widened, as instructions without a dot product of bytes take them: 0 2 1 3 of each four.
     #[cfg(target_arch = "x86_64")]
     wide: Vec<i16>,
@@ -56,6 +58,7 @@ impl QuantRows {
         self.inputs = inputs;
         self.bytes.resize(rows.len(), 0);
         self.scales.resize(rows.len() / BLOCK, 0.0);
+        self.narrow_offsets.resize(rows.len() / BLOCK, 0);
         #[cfg(target_arch = "x86_64")]
         {
             self.offsets.resize(rows.len() / BLOCK, 0);
@@ -102,6 +105,10 @@ impl QuantRows {
         &self.offsets
     }
 
+    pub(super) fn narrow_offsets(&self) -> &[i32] {
+        &self.narrow_offsets
+    }
+
     #[cfg(target_arch = "x86_64")]
     pub(super) fn wide(&self) -> &[i16] {
         &self.wide
@@ -130,9 +137,11 @@ impl Kernel for Quantise<'_> {
                 let (scale, bytes) = quantise_block(values);
                 into.scales[place] = scale;
                 into.bytes[place * BLOCK..(place + 1) * BLOCK].copy_from_slice(&bytes);
+                let sum: i32 = bytes.iter().map(|byte| i32::from(*byte)).sum();
+                into.narrow_offsets[place] = -16 * sum;
                 #[cfg(target_arch = "x86_64")]
                 {
-                    into.offsets[place] = -128 * bytes.iter().map(|byte| i32::from(*byte)).sum::<i32>();
+                    into.offsets[place] = -128 * sum;
                     let wide = &mut into.wide[place * BLOCK..(place + 1) * BLOCK];
                     for (wide, four) in wide.as_chunks_mut::<4>().0.iter_mut().zip(bytes.as_chunks::<4>().0) {
                         *wide = [four[0], four[2], four[1], four[3]].map(i16::from);
