@@ -7,8 +7,8 @@ pub mod listen;
 pub mod model;
 #[cfg(feature = "cpu")]
 pub mod models;
-pub mod self_test;
 pub mod scheduler;
+pub mod self_test;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;

@@ -250,7 +250,7 @@ unsafe fn narrow_group(block: *const u8, group: usize) -> [__m256i; 2] {
     };
     let mut both = low;
     for (low, fifth) in both.iter_mut().zip(fifth) {
-        let four = if group % 2 == 0 {
+        let four = if group & 1 == 0 {
             *low
         } else {
             _mm256_srli_epi16::<4>(*low)

@@ -140,7 +140,7 @@ unsafe fn narrow_group(block: *const u8, group: usize) -> __m512i {
             _mm512_loadu_si512(block.add(GROUPS / 2 * GROUP_BYTES).cast()),
         )
     };
-    let low = if group % 2 == 0 {
+    let low = if group & 1 == 0 {
         low
     } else {
         _mm512_srli_epi16::<4>(low)

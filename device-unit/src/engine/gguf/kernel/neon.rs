@@ -208,7 +208,7 @@ unsafe fn quad_of<const NARROW: bool>(block: *const u8, group: usize, quad: usiz
         }
         let low = vld1q_u8(block.add(group / 2 * GROUP_BYTES + quad * 16));
         let fifth = vld1q_u8(block.add(GROUPS / 2 * GROUP_BYTES + quad * 16));
-        let low = if group % 2 == 0 {
+        let low = if group & 1 == 0 {
             vandq_u8(low, vdupq_n_u8(0x0f))
         } else {
             vshrq_n_u8::<4>(low)
