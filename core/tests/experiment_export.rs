@@ -1,0 +1,475 @@
+//! Analysis and exports as a specification: what records say, and in which forms they leave and come back.
+
+mod common;
+
+use serde_json::Value;
+use softprefix_core::compare::{Measure, ResultsFile, Verdict};
+use softprefix_core::experiment::export::{self, ImportError};
+use softprefix_core::experiment::html::{self, Language};
+use softprefix_core::experiment::{Analysis, Applied, Experiment, Outcome, Proof, Record};
+use softprefix_core::prefix::Magnitude;
+use softprefix_core::protocol::extension::SoftPrefixEcho;
+
+const BASE: &str = "こんにちは。私は人工知能です。何かお手伝いできることはありますか?";
+
+/// The ten-value sweep: small values change nothing, larger ones a little, the largest loop; one case failed.
+fn sweep() -> (Experiment, Vec<Record>) {
+    let experiment = common::experiment("sweep", common::plan());
+    let texts = [
+        BASE,
+        BASE,
+        BASE,
+        BASE,
+        "こんにちは。私はAIです。<b>何か</b>お手伝いできますか?",
+        "はい、\"私\"は猫です。",
+    ];
+    let cases = experiment.plan.cases().unwrap();
+    let records = cases.iter().map(|case| match case.index {
+        _ if case.recipe.is_none() => common::record(&experiment, case, BASE),
+        8 => common::failed(
+            &experiment,
+            case,
+            "no answer within 60 s. Check the module, then run the case again.",
+        ),
+        9.. => common::record(&experiment, case, &"の".repeat(100)),
+        i => common::record(
+            &experiment,
+            case,
+            texts.get(i).copied().unwrap_or("=1+1, 猫\n「二行目」"),
+        ),
+    });
+    let records = records.collect();
+    (experiment, records)
+}
+
+fn verdicts(records: &[Record]) -> Vec<Verdict> {
+    let analysis = Analysis::of(records);
+    analysis.groups[0]
+        .points
+        .iter()
+        .map(|point| analysis.groups[0].verdict(point))
+        .collect()
+}
+
+#[test]
+fn a_sweep_is_read_at_one_glance() {
+    use Verdict::{Baseline, Changed, Failed, Loop, Same};
+    let (_, records) = sweep();
+    let wanted = [
+        Baseline, Same, Same, Same, Changed, Changed, Changed, Changed, Failed, Loop, Loop, Same,
+    ];
+    assert_eq!(verdicts(&records), wanted);
+    let analysis = Analysis::of(&records);
+    let group = &analysis.groups[0];
+    assert!(group.is_deterministic());
+    assert_eq!(
+        (group.proof(), group.noise_floor(Measure::Chrf2)),
+        (Proof::Echoed, Some(100.0))
+    );
+    let lines = group.lines();
+    assert_eq!(
+        (lines.len(), lines[0].1.len(), lines[0].0.label.as_str()),
+        (1, 10, "constant, P 1")
+    );
+    assert!(
+        lines[0]
+            .1
+            .windows(2)
+            .all(|pair| pair[0].magnitude() <= pair[1].magnitude())
+    );
+}
+
+#[test]
+fn the_order_in_which_cases_finish_does_not_matter_while_they_arrive() {
+    let (_, mut records) = sweep();
+    let in_order = Analysis::of(&records);
+    records.reverse();
+    // Without a baseline nothing can be said yet.
+    let waiting = Analysis::of(records.iter().filter(|record| !record.is_baseline()));
+    assert!(waiting.groups[0].points.iter().all(|point| point.measures.is_none()));
+    let reversed = Analysis::of(&records);
+    for point in &in_order.groups[0].points {
+        assert_eq!(reversed.find(&point.record).unwrap().1.measures, point.measures);
+    }
+}
+
+#[test]
+fn prompts_and_modules_are_groups_of_their_own() {
+    let (_, mut records) = sweep();
+    let mut other = records.clone();
+    for record in &mut other {
+        record.module.address = "192.168.1.20:10001".into();
+        record.id += "-device";
+    }
+    records.append(&mut other);
+    let analysis = Analysis::of(&records);
+    assert_eq!(
+        analysis
+            .groups
+            .iter()
+            .map(|group| group.points.len())
+            .collect::<Vec<_>>(),
+        [12, 12]
+    );
+}
+
+#[test]
+fn a_noisy_module_has_a_band_and_effects_inside_it_are_none() {
+    let (experiment, mut records) = sweep();
+    let cases = experiment.plan.cases().unwrap();
+    records[11] = common::record(
+        &experiment,
+        &cases[11],
+        "こんばんは。私は人工知能です。お手伝いしますか?",
+    );
+    records[1] = common::record(
+        &experiment,
+        &cases[1],
+        "こんにちは。私は人工知能です。何かお手伝いできますか?",
+    );
+    let analysis = Analysis::of(&records);
+    let group = &analysis.groups[0];
+    assert!(!group.is_deterministic() && group.noise_floor(Measure::Indel).unwrap() < 1.0);
+    assert_eq!(group.verdict(&group.points[1]), Verdict::InsideNoise);
+    assert_eq!(group.verdict(&group.points[9]), Verdict::Loop);
+}
+
+#[test]
+fn what_is_known_of_the_prefix_having_been_applied_is_said() {
+    let without_echo = |records: &mut [Record]| {
+        for record in records {
+            if let Outcome::Done(answer) = &mut record.outcome {
+                answer.echo = None;
+            }
+        }
+    };
+    let (experiment, mut records) = sweep();
+    assert_eq!(records[5].applied(), Applied::Proven);
+    without_echo(&mut records);
+    assert_eq!(
+        (records[5].applied(), Analysis::of(&records).groups[0].proof()),
+        (Applied::Unknown, Proof::TextChanged)
+    );
+
+    let cases = experiment.plan.cases().unwrap();
+    let mut ignored: Vec<Record> = cases
+        .iter()
+        .map(|case| common::record(&experiment, case, BASE))
+        .collect();
+    without_echo(&mut ignored);
+    let proof = Analysis::of(&ignored).groups[0].proof();
+    assert_eq!(proof, Proof::NoEffect);
+    assert!(proof.sentence().contains("ignores soft_prefix silently"));
+
+    let (_, mut wrong) = sweep();
+    if let Outcome::Done(answer) = &mut wrong[5].outcome {
+        answer.echo = Some(SoftPrefixEcho::of(&common::some_prefix()));
+    }
+    assert_eq!(Analysis::of(&wrong).groups[0].proof(), Proof::Contradicted);
+}
+
+#[test]
+fn which_parameter_changed_is_said_in_words() {
+    let (_, records) = sweep();
+    assert_eq!(records[5].changes_from(&records[4]), ["magnitude 0.005 raw → 0.01 raw"]);
+    assert_eq!(
+        records[5].changes_from(&records[0]),
+        ["prefix no prefix → constant, P 1, 0.01 raw"]
+    );
+    assert!(records[5].changes_from(&records[5]).is_empty());
+    let mut other = records[5].clone();
+    other.prompt.user = "別の質問".into();
+    other.module.address = "embedded".into();
+    assert_eq!(other.changes_from(&records[5]).len(), 2);
+}
+
+#[test]
+fn our_json_comes_back_as_it_left() {
+    let (experiment, records) = sweep();
+    let text = export::to_json(&experiment, &records);
+    let (experiment_again, records_again) = export::from_json(text.as_bytes(), "x").unwrap();
+    assert_eq!((experiment_again, records_again), (experiment, records));
+}
+
+/// Checks a value against the part of JSON Schema that our schema uses; returns what is wrong.
+fn validate(value: &Value, schema: &Value, root: &Value, at: &str, wrong: &mut Vec<String>) {
+    if let Some(path) = schema["$ref"].as_str() {
+        return validate(
+            value,
+            root.pointer(path.trim_start_matches('#')).unwrap(),
+            root,
+            at,
+            wrong,
+        );
+    }
+    if let Some(choices) = schema["anyOf"].as_array() {
+        let fits = choices.iter().any(|choice| {
+            let mut inner = Vec::new();
+            validate(value, choice, root, at, &mut inner);
+            inner.is_empty()
+        });
+        return if !fits {
+            wrong.push(format!("{at}: none of the choices fits"))
+        };
+    }
+    if let Some(constant) = schema.get("const").filter(|constant| *constant != value) {
+        wrong.push(format!("{at}: {value} is not {constant}"));
+    }
+    if schema["enum"]
+        .as_array()
+        .is_some_and(|choices| !choices.contains(value))
+    {
+        wrong.push(format!("{at}: {value} is not among the choices"));
+    }
+    let is = |kind: &str| match kind {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "integer" => value.is_u64() || value.is_i64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        other => panic!("the schema uses the type {other}"),
+    };
+    let fits = match &schema["type"] {
+        Value::String(kind) => is(kind),
+        Value::Array(kinds) => kinds.iter().any(|kind| is(kind.as_str().unwrap())),
+        _ => true,
+    };
+    if !fits {
+        wrong.push(format!("{at}: {value} is no {}", schema["type"]));
+    }
+    for key in schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
+        if value.get(key).is_none() {
+            wrong.push(format!("{at}: {key} is missing"));
+        }
+    }
+    if let (Some(map), Some(known)) = (value.as_object(), schema["properties"].as_object()) {
+        for (key, value) in map {
+            match known.get(key) {
+                Some(schema) => validate(value, schema, root, &format!("{at}/{key}"), wrong),
+                // Kinds of prefixes have their own fields.
+                None if at.ends_with("/kind") => {}
+                None => wrong.push(format!("{at}/{key}: not documented")),
+            }
+        }
+    }
+    if let (Some(items), Some(schema)) = (value.as_array(), schema.get("items")) {
+        for (i, item) in items.iter().enumerate() {
+            validate(item, schema, root, &format!("{at}/{i}"), wrong);
+        }
+    }
+}
+
+#[test]
+fn our_json_is_as_its_schema_says_and_every_field_is_documented() {
+    let (mut experiment, records) = sweep();
+    experiment.plan.settings.max_new_tokens = Some(64);
+    let schema: Value = serde_json::from_str(export::JSON_SCHEMA).unwrap();
+    let value: Value = serde_json::from_str(&export::to_json(&experiment, &records)).unwrap();
+    let mut wrong = Vec::new();
+    validate(&value, &schema, &schema, "", &mut wrong);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_results_file_of_an_experiment_opens_as_an_experiment_again() {
+    let (experiment, records) = sweep();
+    let file = export::to_results_file(&experiment, &records, 0);
+    assert_eq!(file.meta.vals, softprefix_core::experiment::SCRIPT_VALUES);
+    assert_eq!(
+        (file.meta.host.as_str(), file.meta.port, file.meta.prefix_len),
+        ("127.0.0.1", 10001, 1)
+    );
+    assert_eq!((file.results[0].name.as_str(), file.results[0].val), ("baseline", None));
+    assert_eq!(
+        (file.results[5].name.as_str(), file.results[5].val),
+        ("prefix_val_0.01", Some(0.01))
+    );
+
+    let (again, records_again) = export::from_json(file.to_json().as_bytes(), "imported").unwrap();
+    assert_eq!(
+        (again.name.as_str(), again.id.as_str()),
+        (experiment.name.as_str(), "imported")
+    );
+    assert_eq!(again.module, experiment.module);
+    assert_eq!(verdicts(&records_again), verdicts(&records));
+    for (before, after) in records.iter().zip(&records_again) {
+        assert_eq!(
+            (before.text(), before.error(), before.tokens()),
+            (after.text(), after.error(), after.tokens())
+        );
+        assert_eq!(before.prefix, after.prefix);
+        assert_eq!(before.prompt, after.prompt);
+    }
+}
+
+#[test]
+fn a_file_of_the_existing_script_becomes_an_experiment_with_the_prefixes_it_sent() {
+    let text = r#"{"meta": {"host": "10.0.0.2", "port": 10001, "model": "m", "user_prompt": "q", "P": 1, "H": 896, "vals": [0.01]},
+        "results": [{"name": "baseline", "has_prefix": false, "val": null, "out_text": "a", "H": 896, "elapsed_sec": 2.5},
+                    {"name": "prefix_val_0.01", "has_prefix": true, "P": 1, "H": 896, "val": 0.01, "out_text": "b"}]}"#;
+    let (experiment, records) = export::from_json(text.as_bytes(), "s").unwrap();
+    assert_eq!(experiment.module.address, "10.0.0.2:10001");
+    let prefix = records[1].prefix.as_ref().unwrap();
+    assert_eq!(prefix.recipe.magnitude, Magnitude::Raw(0.01));
+    // 896 values of 0x3C23, which is 0.01 truncated.
+    let value = f64::from(half::bf16::from_bits(0x3C23).to_f32());
+    assert!((prefix.row_norms[1] - 896_f64.sqrt() * value).abs() < 1e-6);
+    assert_eq!(prefix.sha256.len(), 64);
+    assert!(records[0].is_baseline() && records[0].elapsed_sec() == 2.5);
+}
+
+#[test]
+fn what_is_neither_is_refused_with_a_sentence() {
+    let refusal = |text: &str| export::from_json(text.as_bytes(), "x").unwrap_err();
+    assert!(refusal("").to_string().contains("not complete JSON (line 1, column 0)"));
+    assert!(
+        refusal("{}")
+            .to_string()
+            .contains("\"format\" is not \"softprefix-experiment\"")
+    );
+    assert!(matches!(
+        refusal(r#"{"format":"softprefix-experiment","version":9}"#),
+        ImportError::TooNew { found: 9 }
+    ));
+    assert!(
+        refusal(r#"{"format":"softprefix-experiment"}"#)
+            .to_string()
+            .contains("\"version\" is missing")
+    );
+    assert!(
+        refusal(r#"{"format":"softprefix-experiment","version":1}"#)
+            .to_string()
+            .contains("missing field `experiment`")
+    );
+    assert!(refusal(r#"{"meta":{}}"#).to_string().contains("lacks \"results\""));
+}
+
+/// A plain reader of RFC 4180.
+fn read_csv(text: &str) -> Vec<Vec<String>> {
+    let (mut rows, mut row, mut cell, mut quoted) = (vec![], vec![], String::new(), false);
+    let mut chars = text.trim_start_matches('\u{FEFF}').chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => cell.push(chars.next().unwrap()),
+            '"' => quoted = !quoted,
+            ',' if !quoted => row.push(std::mem::take(&mut cell)),
+            '\r' if !quoted => {}
+            '\n' if !quoted => {
+                row.push(std::mem::take(&mut cell));
+                rows.push(std::mem::take(&mut row));
+            }
+            c => cell.push(c),
+        }
+    }
+    rows
+}
+
+#[test]
+fn the_csv_has_a_line_for_each_record_whatever_is_in_the_texts() {
+    let (experiment, records) = sweep();
+    let rows = read_csv(&export::to_csv(&records));
+    assert_eq!(rows.len(), 13);
+    assert!(rows.iter().all(|row| row.len() == rows[0].len()));
+    let column = |name: &str| rows[0].iter().position(|head| head == name).unwrap();
+    assert_eq!(rows[5 + 1][column("raw_value")], "0.01");
+    assert_eq!(rows[5 + 1][column("text")], "はい、\"私\"は猫です。");
+    assert_eq!(
+        rows[6 + 1][column("text")],
+        "'=1+1, 猫\n「二行目」",
+        "no spreadsheet runs it"
+    );
+    assert_eq!(rows[1][column("chrf2")], "100");
+    assert_eq!(rows[9][column("verdict")], "failed");
+    assert!(rows[9][column("error")].starts_with("no answer"));
+    for measure in Measure::ALL {
+        column(measure.id());
+    }
+    assert_eq!(experiment.plan.cases().unwrap()[2].name, rows[3][column("case")]);
+}
+
+#[test]
+fn llm_comparator_json_has_every_required_field() {
+    let (experiment, records) = sweep();
+    let value: Value = serde_json::from_str(&export::to_llm_comparator(&experiment, &records)).unwrap();
+    assert_eq!(value["models"].as_array().unwrap().len(), 2);
+    let schema = value["metadata"]["custom_fields_schema"].as_array().unwrap();
+    let examples = value["examples"].as_array().unwrap();
+    assert_eq!(examples.len(), 9, "every prefixed case that succeeded");
+    for example in examples {
+        assert_eq!(example["output_text_a"], BASE);
+        assert!(
+            example["input_text"].is_string() && example["output_text_b"].is_string() && example["score"].is_number()
+        );
+        assert!(example["tags"].is_array() && example["individual_rater_scores"].is_array());
+        for field in schema {
+            assert!(
+                example["custom_fields"].get(field["name"].as_str().unwrap()).is_some(),
+                "{field}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_html_report_needs_nothing_from_outside_and_no_text_breaks_out() {
+    let (mut experiment, mut records) = sweep();
+    experiment.name = "<script>alert(1)</script>".into();
+    if let Outcome::Done(answer) = &mut records[5].outcome {
+        answer.text = "</div><script>alert(2)</script>\u{0}".into();
+    }
+    for (language, word) in [(Language::English, "Deterministic"), (Language::Japanese, "決定的")] {
+        let page = html::to_html(&experiment, &records, language);
+        assert!(page.contains(word));
+        assert!(!page.contains("<script") && !page.contains("src=") && !page.contains("http-equiv=\"refresh"));
+        assert_eq!(
+            page.matches("http").count(),
+            page.matches("http://www.w3.org/2000/svg").count() + page.matches("http-equiv").count()
+        );
+        assert_eq!(page.matches("<svg").count(), 6);
+        assert_eq!(page.matches("<section").count(), 12);
+        assert!(page.contains("<del>") && page.contains("<ins>"));
+        for tag in ["div", "section", "table", "dl", "svg", "ins", "del", "a", "p"] {
+            let opened = page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
+            assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
+        }
+        if let Ok(folder) = std::env::var("SOFTPREFIX_TEST_KEEP") {
+            std::fs::write(std::path::Path::new(&folder).join(format!("{language:?}.html")), &page).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_experiment_without_any_record_exports_in_every_form() {
+    let (experiment, _) = sweep();
+    assert_eq!(
+        export::from_json(export::to_json(&experiment, &[]).as_bytes(), "x")
+            .unwrap()
+            .1,
+        []
+    );
+    assert_eq!(read_csv(&export::to_csv(&[])).len(), 1);
+    assert!(html::to_html(&experiment, &[], Language::English).contains("0 cases"));
+    assert!(ResultsFile::from_json(export::to_results_file(&experiment, &[], 0).to_json().as_bytes()).is_err());
+    serde_json::from_str::<Value>(&export::to_llm_comparator(&experiment, &[])).unwrap();
+}
+
+#[test]
+fn names_become_file_names() {
+    let (mut experiment, _) = sweep();
+    for (name, stem) in [
+        ("朝の実験 P=1/4", "朝の実験_P_1_4"),
+        ("../../etc", "etc"),
+        ("", "experiment"),
+        ("...", "experiment"),
+    ] {
+        experiment.name = name.into();
+        assert_eq!(export::file_stem(&experiment), stem);
+    }
+}
