@@ -683,58 +683,30 @@ async fn rows_norms_and_budgets_are_asked_of_our_unit_only() {
 async fn whole_texts_are_asked_of_a_stranger_and_streams_of_our_unit() {
     let format = |request: &Request| request.data.as_ref().unwrap()["response_format"].clone();
     let (module, peer) = with_module(move |mut peer| async move {
-        let request = peer.expect("sys", "lsmode").await;
-        peer.reply(
-            &request,
-            "sys.lsmode",
-            json!([{"mode": QWEN, "type": "llm", "mode_param": {}}]),
-        )
-        .await;
         assert_eq!(format(&peer.set_up("llm.1000").await), "llm.utf-8");
         peer.expect("llm.1000", "exit").await;
+        let mut ours = support();
+        ours["features"] = json!(["stream"]);
+        assert_eq!(
+            format(&peer.set_up_with("llm.1001", Some(ours.clone())).await),
+            "llm.utf-8"
+        );
+        let request = peer.expect("llm.1001", "inference").await;
+        assert_eq!(request.data.as_ref().unwrap()["softprefix"]["stream"], json!(true));
+        peer.delta(&request, "text", 0, true).await;
+        peer.expect("llm.1001", "exit").await;
+        assert_eq!(format(&peer.set_up_with("llm.1002", Some(ours)).await), "llm.utf-8");
     })
     .await;
     assert!(!module.set_up(&SetUp::new(QWEN, "")).await.unwrap().is_streaming());
-    peer.await.unwrap();
-
-    let (module, peer) = with_module(move |mut peer| async move {
-        let request = peer.expect("sys", "lsmode").await;
-        peer.reply(
-            &request,
-            "sys.lsmode",
-            json!([{"mode": QWEN, "type": "llm", "softprefix": {"version": 1}}]),
-        )
-        .await;
-        assert_eq!(
-            format(&peer.set_up_with("llm.1000", Some(support())).await),
-            "llm.utf-8.stream"
-        );
-        peer.expect("llm.1000", "exit").await;
-        assert_eq!(
-            format(&peer.set_up_with("llm.1001", Some(support())).await),
-            "llm.utf-8",
-            "what is asked for holds"
-        );
-    })
-    .await;
-    assert!(module.set_up(&SetUp::new(QWEN, "")).await.unwrap().is_streaming());
-    assert!(!module.set_up(&whole()).await.unwrap().is_streaming());
-    peer.await.unwrap();
-}
-
-#[tokio::test]
-async fn our_unit_without_marked_cards_is_known_by_its_task() {
-    let (module, peer) = with_module(|mut peer| async move {
-        let request = peer.expect("sys", "lsmode").await;
-        peer.reply(&request, "sys.lsmode", json!([])).await;
-        peer.set_up_with("llm.1000", Some(support())).await;
-        let exit = peer.expect("llm.1000", "exit").await;
-        peer.reply(&exit, "None", json!("None")).await;
-        peer.set_up_with("llm.1001", Some(support())).await;
-    })
-    .await;
     let task = module.set_up(&SetUp::new(QWEN, "")).await.unwrap();
-    assert_eq!((task.work_id(), task.is_streaming()), ("llm.1001", true));
+    assert!(task.is_streaming());
+    assert_eq!(outcome(&task, "x").await.unwrap().text, "text");
+    drop(task);
+    assert!(
+        !module.set_up(&whole()).await.unwrap().is_streaming(),
+        "what is asked for holds"
+    );
     peer.await.unwrap();
 }
 

@@ -332,6 +332,7 @@ impl Run {
         let options = InferenceOptions {
             max_new_tokens: self.request.max_new_tokens,
             priority: self.request.priority,
+            stream: self.task.streams_on_request().then_some(true),
             usage: true,
         };
         let frame = StreamInput {

@@ -1,7 +1,7 @@
 //! A module: what can be asked of llm-sys and of the LLM unit as a whole. It knows no inference.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use super::connection::{Connection, Kind, Ticket};
 use super::error::ClientError;
 use super::task::Task;
 use crate::protocol::card::ModelCard;
+use crate::protocol::extension::feature;
 use crate::protocol::frame::DEFAULT_LIMIT;
 use crate::protocol::message::{CmmInfo, HwInfo, LLM, NONE, SYS, action, object, to_data};
 use crate::protocol::{Code, Reply, Request, SetUp, TaskInfo};
@@ -71,15 +72,6 @@ struct Inner {
     connection: RwLock<Arc<Connection>>,
     /// While the unit sets up, it answers nothing else.
     setting_up: AtomicUsize,
-    owner: AtomicU8,
-}
-
-/// Whose unit answers there, as far as is known.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    Unknown = 0,
-    Ours = 1,
-    Stranger = 2,
 }
 
 impl Module {
@@ -95,7 +87,6 @@ impl Module {
             options,
             connection: RwLock::new(Arc::new(connection)),
             setting_up: AtomicUsize::new(0),
-            owner: AtomicU8::new(Owner::Unknown as u8),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -108,7 +99,6 @@ impl Module {
         let options = &self.inner.options;
         let connection = Connection::open(&self.inner.address, options.connect, options.max_message).await?;
         *self.inner.connection.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(connection);
-        self.set_owner(Owner::Unknown);
         Ok(())
     }
 
@@ -157,11 +147,7 @@ impl Module {
     /// # Errors
     /// As for every request.
     pub async fn cards(&self) -> Result<Vec<ModelCard>, ClientError> {
-        let cards = ModelCard::read_all(&self.sys(action::LSMODE).await?.data);
-        if cards.iter().any(|card| card.ours) {
-            self.set_owner(Owner::Ours);
-        }
-        Ok(cards)
+        Ok(ModelCard::read_all(&self.sys(action::LSMODE).await?.data))
     }
 
     /// Load, memory and temperature. A stock llm-sys dies of this question on a machine without thermal zones: ask it of modules
@@ -208,33 +194,20 @@ impl Module {
     /// # Errors
     /// [`ClientError::TaskFull`] with the ids of the tasks in the way, [`ClientError::SetUpTimedOut`], and as for every request.
     pub async fn set_up(&self, set_up: &SetUp) -> Result<Task, ClientError> {
-        if !set_up.response_format.is_empty() {
-            return self.set_up_as(set_up.clone()).await;
-        }
-        if self.owner() == Owner::Unknown {
-            // Our unit marks its cards. Not knowing yet is no failure.
-            let _ = self.cards().await?;
-        }
-        let streaming = self.owner() == Owner::Ours;
-        let task = self.set_up_as(set_up.clone().streaming(streaming)).await?;
-        if task.support().is_some() && !streaming {
-            // Ours after all. It loads in a second, and the next set-up knows.
-            task.exit().await?;
-            return self.set_up_as(set_up.clone().streaming(true)).await;
-        }
-        Ok(task)
-    }
-
-    /// Sets up in a task of its own: if the caller goes away meanwhile, the finished set-up is dropped, which ends it on the module.
-    async fn set_up_as(&self, set_up: SetUp) -> Result<Task, ClientError> {
         let module = self.clone();
+        let set_up = set_up.clone();
+        // In a task of its own: if the caller goes away meanwhile, the finished set-up is dropped, which ends it on the module.
         match tokio::spawn(async move { module.set_up_here(set_up).await }).await {
             Ok(result) => result,
             Err(_) => Err(self.connection().why_closed()),
         }
     }
 
-    async fn set_up_here(&self, set_up: SetUp) -> Result<Task, ClientError> {
+    async fn set_up_here(&self, mut set_up: SetUp) -> Result<Task, ClientError> {
+        let choose = set_up.response_format.is_empty();
+        if choose {
+            set_up = set_up.streaming(false);
+        }
         let limit = self.inner.options.set_up;
         let connection = self.connection();
         let reply = {
@@ -264,11 +237,11 @@ impl Module {
         }
         let set_up_at = Instant::now();
         let info: TaskInfo = self.task_info(&reply.work_id).await?;
-        self.set_owner(if info.soft_prefix.is_some() {
-            Owner::Ours
-        } else {
-            Owner::Stranger
-        });
+        let streams = choose
+            && info
+                .soft_prefix
+                .as_ref()
+                .is_some_and(|support| support.has(feature::STREAM));
         Ok(Task::new(
             self.clone(),
             connection,
@@ -276,6 +249,7 @@ impl Module {
             info,
             set_up,
             set_up_at,
+            streams,
         ))
     }
 
@@ -328,18 +302,6 @@ impl Module {
         } else {
             Err(refused(action, work_id, reply))
         }
-    }
-
-    fn owner(&self) -> Owner {
-        match self.inner.owner.load(Ordering::Relaxed) {
-            1 => Owner::Ours,
-            2 => Owner::Stranger,
-            _ => Owner::Unknown,
-        }
-    }
-
-    fn set_owner(&self, owner: Owner) {
-        self.inner.owner.store(owner as u8, Ordering::Relaxed);
     }
 }
 

@@ -32,6 +32,8 @@ struct Inner {
     info: TaskInfo,
     set_up: SetUp,
     set_up_at: Instant,
+    /// Whether each inference asks for a stream, though the set-up did not.
+    streams_on_request: bool,
     /// One permit on a stranger's module: a second inference there would give the rest of the first one its own request id.
     turn: Arc<Semaphore>,
     /// Whether an inference has ever been answered; only the first after a set-up gets lost.
@@ -47,6 +49,7 @@ impl Task {
         info: TaskInfo,
         set_up: SetUp,
         set_up_at: Instant,
+        streams_on_request: bool,
     ) -> Self {
         let turns = if info.soft_prefix.is_some() {
             Semaphore::MAX_PERMITS
@@ -60,6 +63,7 @@ impl Task {
             info,
             set_up,
             set_up_at,
+            streams_on_request,
             turn: Arc::new(Semaphore::new(turns)),
             answered: AtomicBool::new(false),
             exited: AtomicBool::new(false),
@@ -93,7 +97,7 @@ impl Task {
 
     /// Whether its output comes in frames.
     pub fn is_streaming(&self) -> bool {
-        self.inner.set_up.is_streaming()
+        self.inner.streams_on_request || self.inner.set_up.is_streaming()
     }
 
     /// Whether the module still has this task, with the same model.
@@ -197,6 +201,10 @@ impl Task {
 
     pub(super) fn set_up_at(&self) -> Instant {
         self.inner.set_up_at
+    }
+
+    pub(super) fn streams_on_request(&self) -> bool {
+        self.inner.streams_on_request
     }
 
     pub(super) fn was_answered(&self) -> bool {

@@ -9,7 +9,7 @@
 //!   the type named there. `softprefix.stop` takes [`StopRequest`] and ends that one inference: it then sends its normal last
 //!   reply with the text so far (finish reason `stopped`), whether it was running or waiting; an id that is not running is no
 //!   error, since the inference may just have ended. Each action is there if `features` names it ([`feature`]).
-//! * a model card of our unit carries [`CARD_MARK`], so that a client knows before the first set-up whom it talks to.
+//! * a model card of our unit carries [`CARD_MARK`], so that people see before the first set-up whom they talk to.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub const BUDGET: &str = "softprefix.budget";
 /// Action: stop one inference ([`StopRequest`] → `"None"`).
 pub const STOP: &str = "softprefix.stop";
 
-/// Key of a model card's top level that marks it as our unit's; its value is `{"version": 1}`.
+/// Key of a model card's top level that marks it as our unit's; its value is an object with more about the model.
 pub const CARD_MARK: &str = "softprefix";
 
 /// Names in [`SoftPrefixSupport::features`].
@@ -37,6 +37,7 @@ pub mod feature {
     pub const VOCABULARY: &str = "vocabulary";
     pub const BUDGET: &str = "budget";
     pub const STOP: &str = "stop";
+    pub const STREAM: &str = "stream";
     pub const SCORE: &str = "score";
 }
 
@@ -96,6 +97,10 @@ pub struct InferenceOptions {
     pub max_new_tokens: Option<usize>,
     #[serde(default)]
     pub priority: Priority,
+    /// Whether this output comes in frames; as the set-up says where it is missing. Its replies then carry `llm.utf-8.stream` or
+    /// `llm.utf-8` as their object. There if `features` names `stream`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<bool>,
     /// Whether the last reply is to carry [`Usage`].
     #[serde(default)]
     pub usage: bool,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use softprefix_core::protocol::extension::{self, SoftPrefixEcho, Usage};
-use softprefix_core::protocol::message::to_data;
+use softprefix_core::protocol::message::{object, to_data};
 use softprefix_core::protocol::text_stream::Utf8Cutter;
 use softprefix_core::protocol::{Code, ErrorField, Reply, StreamData};
 
@@ -26,6 +26,8 @@ pub struct Answer {
     tokenizer: Arc<Tokenizer>,
     pub echo: Option<SoftPrefixEcho>,
     pub wants_usage: bool,
+    /// Whether the text goes out in frames: as the set-up says, unless the inference says otherwise.
+    pub streams: bool,
     pub counts: Counts,
     tokens: Vec<u32>,
     cutter: Utf8Cutter,
@@ -52,6 +54,7 @@ impl Answer {
             tokenizer: Arc::clone(&entry.task().model.tokenizer),
             echo: None,
             wants_usage: false,
+            streams: entry.task().setup.is_streaming(),
             counts: Counts::default(),
             tokens: Vec::new(),
             cutter: Utf8Cutter::new(),
@@ -72,18 +75,14 @@ impl Answer {
         self.fail(error);
     }
 
-    fn is_streaming(&self) -> bool {
-        self.entry.task().setup.is_streaming()
-    }
-
     fn reply(&self, data: Value) -> Reply {
         let task = self.entry.task();
-        Reply::data(
-            self.request_id.clone(),
-            task.work_id.clone(),
-            task.setup.response_format.clone(),
-            data,
-        )
+        let object = match (self.streams, task.setup.is_streaming()) {
+            (true, false) => object::STREAM,
+            (false, true) => object::TEXT,
+            _ => &task.setup.response_format,
+        };
+        Reply::data(self.request_id.clone(), task.work_id.clone(), object, data)
     }
 
     /// Results are published, and go to whoever asked unless the set-up says otherwise.
@@ -114,7 +113,7 @@ impl Answer {
         let rest = self.cutter.finish();
         self.text.push_str(&rest);
         let usage = self.wants_usage.then(|| self.usage(reason, timings));
-        if self.is_streaming() {
+        if self.streams {
             if !self.text.is_empty() {
                 self.send_frame(false, None);
             }
@@ -133,7 +132,7 @@ impl Answer {
     fn fail(&mut self, error: ErrorField) {
         let work_id = self.entry.task().work_id.clone();
         self.peer.reply(&Reply::error(self.request_id.clone(), work_id, error));
-        if self.is_streaming() && self.next_index > 0 {
+        if self.streams && self.next_index > 0 {
             self.text.clear();
             self.send_frame(true, None);
         }
@@ -172,7 +171,7 @@ impl TokenSink for Answer {
         self.text.push_str(&piece);
         self.tokens_in_text += 1;
         // A client that reads slowly gets the same text in fewer, larger frames; the generator waits for nobody.
-        if self.is_streaming()
+        if self.streams
             && self.tokens_in_text >= TOKENS_PER_FRAME
             && !self.text.is_empty()
             && self.peer.sink().has_room()

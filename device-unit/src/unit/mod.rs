@@ -398,9 +398,15 @@ impl Inner {
         described.soft_prefix = Some(SoftPrefixSupport {
             backend: info.backend.clone(),
             concurrency: info.max_sequences,
-            features: [feature::EMBED, feature::VOCABULARY, feature::BUDGET, feature::STOP]
-                .map(str::to_owned)
-                .to_vec(),
+            features: [
+                feature::EMBED,
+                feature::VOCABULARY,
+                feature::BUDGET,
+                feature::STOP,
+                feature::STREAM,
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             hidden_size: info.hidden_size,
             model_sha256: task.model.digest.clone(),
             prefill_window: info.prefill_window.min(window),

@@ -25,6 +25,7 @@ pub fn run(model: &SharedModel, input: Input, mut answer: Answer, place: Place, 
         Ok(plan) => {
             answer.echo = plan.prefix.as_ref().map(SoftPrefixEcho::of);
             answer.wants_usage = input.options.usage;
+            answer.streams = input.options.stream.unwrap_or(answer.streams);
             answer.counts = plan.counts;
             let stop = answer.entry().stop.clone();
             model.scheduler.submit(Job {
