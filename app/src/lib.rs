@@ -5,7 +5,9 @@
 pub mod bridge;
 pub mod commands;
 pub mod fonts;
+pub mod panels;
 pub mod settings;
+pub mod text;
 pub mod theme;
 pub mod views;
 pub mod workbench;

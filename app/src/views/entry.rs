@@ -116,3 +116,80 @@ pub(super) fn settle<T>(
         }
     }
 }
+
+/// A headline number that can be typed over: no frame until it has the keyboard.
+pub struct Headline<'a> {
+    pub name: &'a str,
+    /// The number as it stands, with its unit's sign.
+    pub shown: String,
+    pub colour: egui::Color32,
+    /// Room for it; wider numbers are set smaller.
+    pub width: f32,
+}
+
+impl Headline<'_> {
+    /// Shows the number; `parse` turns what was typed into a value.
+    pub fn show<T>(self, ui: &mut Ui, parse: impl Fn(&str) -> Option<T>) -> Entered<T> {
+        let palette = Palette::of(ui);
+        let id = ui.scope_id().with(("headline", self.name));
+        let mut draft = draft(ui, id).unwrap_or_else(|| self.shown.clone());
+        let colour = if draft_is_refused(ui, id) {
+            palette.broken
+        } else {
+            self.colour
+        };
+        // The usual numbers (0.25×) share one size, so that it does not change under the hand.
+        let usual = width_of(ui, "0.25×", theme::HERO.size);
+        let size = theme::HERO.size * (self.width / usual.max(width_of(ui, &draft, theme::HERO.size))).min(1.0);
+        let font = egui::FontId::new(size, crate::fonts::semibold());
+        let response = ui
+            .add_sized(
+                vec2(self.width, theme::HERO.line),
+                TextEdit::singleline(&mut draft)
+                    .id(id)
+                    .font(font)
+                    .text_color(colour)
+                    .frame(egui::Frame::NONE)
+                    .margin(Margin::ZERO)
+                    .align(egui::Align2::LEFT_CENTER)
+                    .clip_text(true),
+            )
+            .accessible_name(self.name)
+            .on_hover_text(self.name);
+        if response.gained_focus() {
+            select_all(ui, id, &draft);
+        }
+        if response.hovered() || response.has_focus() {
+            let y = response.rect.bottom() - 3.0;
+            let outline = if response.has_focus() {
+                palette.text
+            } else {
+                palette.stroke
+            };
+            let width = width_of(ui, &draft, size).min(self.width);
+            let x = egui::Rangef::new(response.rect.left(), response.rect.left() + width);
+            ui.painter()
+                .hline(x, y, Stroke::new(if response.has_focus() { 2.0 } else { 1.0 }, outline));
+        }
+        settle(ui, id, &response, draft, &self.shown, parse)
+    }
+}
+
+fn width_of(ui: &Ui, words: &str, size: f32) -> f32 {
+    let font = egui::FontId::new(size, crate::fonts::semibold());
+    paint::line_of_text(ui, words, font, egui::Color32::PLACEHOLDER)
+        .size()
+        .x
+        + 2.0
+}
+
+fn select_all(ui: &Ui, id: Id, text: &str) {
+    use eframe::egui::text::{CCursor, CCursorRange};
+    if let Some(mut state) = TextEdit::load_state(ui.ctx(), id) {
+        let end = CCursor::new(text.chars().count());
+        state
+            .cursor
+            .set_char_range(Some(CCursorRange::two(CCursor::new(0), end)));
+        TextEdit::store_state(ui.ctx(), id, state);
+    }
+}

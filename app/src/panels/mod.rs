@@ -1,0 +1,210 @@
+//! The window: what stands where, and how the workbench's state becomes words, controls and pictures.
+//!
+//! Panels read the workbench and answer with actions; none of them changes it. What a panel keeps for itself between
+//! frames (scroll positions, what is folded, what is half typed) is in [`Window`] and is of no interest to anyone else.
+
+mod module_card;
+mod outputs;
+mod plot_card;
+mod prefix_rail;
+mod prompt_bar;
+mod sheets;
+mod top_bar;
+
+use eframe::egui::{
+    self, CentralPanel, Frame, Margin, Panel, Rect, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, vec2,
+};
+
+use crate::text::Text;
+use crate::theme::{self, Palette};
+use crate::views::axis::{Axis, RegionNames, Regions};
+use crate::workbench::{Action, MagnitudeUnit, Workbench};
+
+/// What one frame is made of: the state to show, the words to show it in, and what the person did.
+pub struct Desk<'a> {
+    pub bench: &'a Workbench,
+    pub text: &'static Text,
+    pub actions: Vec<Action>,
+}
+
+impl Desk<'_> {
+    fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    /// The unit of the plot: token norms where the vocabulary is known.
+    fn plot_axis(&self) -> Axis {
+        if self.bench.vocabulary.is_some() {
+            Axis::NORMS
+        } else {
+            Axis::RAW
+        }
+    }
+
+    /// A magnitude of the plot in words: `2.9×`, or a raw value as it is.
+    fn plot_magnitude(&self, x: f64) -> String {
+        format!("{}{}", crate::views::axis::written(x), self.plot_axis().unit)
+    }
+
+    fn region_names(&self) -> RegionNames<'static> {
+        RegionNames {
+            floor: self.text.region_floor,
+            tokens: self.text.region_tokens,
+            over: self.text.region_over,
+        }
+    }
+
+    /// The regions on an axis of `unit`, where they are known there.
+    fn regions(&self, unit: MagnitudeUnit) -> Option<Regions> {
+        match unit {
+            MagnitudeUnit::TokenNorms => Some(Regions::NORMS),
+            MagnitudeUnit::Raw => {
+                let scale = self.raw_per_norm()?;
+                let Regions { floor, over } = Regions::NORMS;
+                Some(Regions {
+                    floor: (floor.0 * scale, floor.1 * scale),
+                    over: (over.0 * scale, over.1 * scale),
+                })
+            }
+        }
+    }
+
+    /// The raw value of one token norm for the kind of prefix in hand, where both are known.
+    fn raw_per_norm(&self) -> Option<f64> {
+        use crate::workbench::norm_per_raw;
+        let vocabulary = self.bench.vocabulary.as_ref()?;
+        Some(vocabulary.median / norm_per_raw(&self.bench.prefix.recipe().kind, vocabulary.hidden_size)?)
+    }
+}
+
+/// What the panels keep between frames.
+#[derive(Default)]
+pub struct Window {
+    rail: prefix_rail::Rail,
+    prompt: prompt_bar::PromptBar,
+    outputs: outputs::Outputs,
+    plot: plot_card::PlotCard,
+    sheets: sheets::Sheets,
+    /// Height of the outputs where the person changed it.
+    outputs_height: Option<f32>,
+}
+
+/// Height of the outputs unless the person changes it.
+const OUTPUTS: f32 = 232.0;
+const OUTPUTS_LEAST: f32 = 152.0;
+/// Least height of the plot's card; below it the centre scrolls.
+const PLOT_LEAST: f32 = 300.0;
+
+impl Window {
+    /// Shows the whole window in `ui` and answers with what the person did.
+    pub fn show(&mut self, ui: &mut Ui, bench: &Workbench) -> Vec<Action> {
+        let mut desk = Desk {
+            bench,
+            text: Text::of(bench.settings.language),
+            actions: Vec::new(),
+        };
+        let palette = Palette::of(ui);
+        let bar = Frame::NONE.fill(palette.panel);
+        Panel::top("top bar")
+            .exact_size(theme::TOP_BAR)
+            .frame(bar)
+            .show(ui, |ui| {
+                top_bar::show(ui, &mut desk);
+            });
+        top_bar::banner(ui, &mut desk);
+        let rail = if ui.available_width() < 1000.0 {
+            288.0
+        } else {
+            theme::RAIL
+        };
+        let frame = Frame::NONE.fill(palette.panel);
+        Panel::left("rail")
+            .exact_size(rail)
+            .resizable(false)
+            .frame(frame)
+            .show(ui, |ui| {
+                self.rail.show(ui, &mut desk);
+            });
+        let frame = Frame::NONE.fill(palette.window);
+        CentralPanel::no_frame()
+            .frame(frame)
+            .show(ui, |ui| self.centre(ui, &mut desk));
+        self.sheets.show(ui, &mut desk);
+        desk.actions
+    }
+
+    fn centre(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        let height = ui.available_height();
+        ScrollArea::vertical()
+            .id_salt("centre")
+            .auto_shrink(false)
+            .show(ui, |ui| {
+                Frame::NONE
+                    .inner_margin(Margin::same(theme::PADDING as i8))
+                    .show(ui, |ui| {
+                        ui.spacing_mut().item_spacing.y = 0.0;
+                        let top = ui.cursor().top();
+                        self.prompt.show(ui, desk);
+                        ui.add_space(theme::GAP + 8.0);
+                        let used = ui.cursor().top() - top;
+                        let room = height - 2.0 * theme::PADDING - used - theme::GAP;
+                        let most = (room - PLOT_LEAST).max(OUTPUTS_LEAST);
+                        let outputs = self
+                            .outputs_height
+                            .unwrap_or(OUTPUTS)
+                            .clamp(OUTPUTS_LEAST, most.max(OUTPUTS_LEAST));
+                        self.outputs.show(ui, desk, outputs);
+                        self.splitter(ui, desk, outputs, most);
+                        let plot = (room - outputs).max(PLOT_LEAST);
+                        self.plot.show(ui, desk, plot);
+                    });
+            });
+    }
+
+    /// The gap between outputs and plot can be moved.
+    fn splitter(&mut self, ui: &mut Ui, desk: &Desk<'_>, outputs: f32, most: f32) {
+        let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::GAP), Sense::drag());
+        response.widget_info(|| {
+            let mut info = WidgetInfo::labeled(Role::Splitter, true, desk.text.splitter);
+            info.value = Some(f64::from(outputs));
+            info
+        });
+        if response.hovered() || response.dragged() {
+            ui.ctx().set_cursor_icon(egui::CursorIcon::ResizeVertical);
+            let grip = Rect::from_center_size(rect.center(), vec2(48.0, 2.0));
+            ui.painter().rect_filled(grip, 1.0, Palette::of(ui).stroke);
+        }
+        if response.double_clicked() {
+            self.outputs_height = None;
+        } else if response.dragged() {
+            self.outputs_height = Some((outputs + response.drag_delta().y).clamp(OUTPUTS_LEAST, most));
+        }
+    }
+}
+
+/// A card at `rect` with a header of 40 points, a body and, below a hairline, a footer of 40 points.
+struct CardParts {
+    header: Rect,
+    body: Rect,
+    footer: Rect,
+}
+
+const HEADER: f32 = 40.0;
+
+impl CardParts {
+    fn paint(ui: &Ui, rect: Rect) -> Self {
+        let palette = Palette::of(ui);
+        let radius = egui::CornerRadius::same(theme::RADIUS_CARD);
+        let outline = Stroke::new(1.0, palette.line);
+        ui.painter()
+            .rect(rect, radius, palette.panel, outline, egui::StrokeKind::Inside);
+        let inner = rect.shrink(1.0);
+        let header = inner.with_max_y(inner.top() + HEADER);
+        let footer = inner.with_min_y(inner.bottom() - HEADER);
+        let body = Rect::from_min_max(header.left_bottom(), footer.right_top());
+        ui.painter().rect_filled(body, 0.0, palette.inset);
+        ui.painter().hline(body.x_range(), body.top(), outline);
+        ui.painter().hline(body.x_range(), body.bottom(), outline);
+        Self { header, body, footer }
+    }
+}

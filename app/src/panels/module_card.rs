@@ -1,0 +1,210 @@
+//! The module at a glance: which it is, how it stands, and the one thing to do when it does not stand well.
+
+use eframe::egui::{self, Align, Layout, Ui, vec2};
+
+use super::Desk;
+use crate::text;
+use crate::theme::{self, Palette};
+use crate::views::button::Button;
+use crate::views::status::{self, Status};
+use crate::views::{paint, progress};
+use crate::workbench::{Action, Dialog, FetchProgress, ModuleFacts, ModuleState, Problem, Target};
+
+pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    ui.spacing_mut().item_spacing.y = 8.0;
+    let (mark, state) = standing(desk);
+    ui.horizontal(|ui| {
+        ui.set_min_height(16.0);
+        ui.label(paint::strong(text.module, theme::CAPTION, palette.text2));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.label(paint::words(state, theme::BODY, palette.text2));
+            status::mark(ui, mark);
+        });
+    });
+    let title = title(desk);
+    let galley = paint::cut_to(
+        ui,
+        &title,
+        theme::CARD_TITLE.semibold(),
+        palette.text,
+        ui.available_width(),
+    );
+    let cut = galley.elided;
+    let response = ui.add(egui::Label::new(galley));
+    if cut {
+        response.on_hover_text(&title);
+    }
+    match &desk.bench.module {
+        ModuleState::Ready(facts) => ready(ui, desk, facts),
+        ModuleState::Idle => idle(ui, desk),
+        ModuleState::Fetching(fetch) => fetching(ui, desk, fetch),
+        ModuleState::Loading { fraction, what, .. } => {
+            let percent = (fraction.clamp(0.0, 1.0) * 100.0).round() as u32;
+            progress::progress(ui, Some(*fraction), &(text.load_progress)(what, percent));
+            elsewhere(ui, desk);
+        }
+        ModuleState::Connecting { what } => {
+            progress::progress(ui, None, (text.connect_step)(*what));
+            elsewhere(ui, desk);
+        }
+        ModuleState::Failed { problem, .. } => {
+            trouble(ui, desk, problem);
+            primary(ui, desk, text.reconnect, Action::Reconnect);
+            elsewhere(ui, desk);
+        }
+        ModuleState::TaskFull { tasks } => {
+            ui.label(paint::words((text.tasks_full)(tasks.len()), theme::BODY, palette.text2));
+            primary(
+                ui,
+                desk,
+                text.left_over_title,
+                Action::ShowDialog(Dialog::LeftOverTasks),
+            );
+            elsewhere(ui, desk);
+        }
+        ModuleState::NoModel { problem } => no_model(ui, desk, problem.as_ref()),
+    }
+}
+
+fn standing(desk: &Desk<'_>) -> (Status, &'static str) {
+    let text = desk.text;
+    match &desk.bench.module {
+        ModuleState::Ready(facts) if facts.ours => (Status::Good, text.ready),
+        ModuleState::Ready(_) => (Status::LookHere, text.ready),
+        ModuleState::Idle => (Status::Away, text.not_connected),
+        ModuleState::Fetching(_) => (Status::Busy, text.fetching),
+        ModuleState::Loading { .. } => (Status::Busy, text.loading),
+        ModuleState::Connecting { .. } => (Status::Busy, text.connecting),
+        ModuleState::Failed { .. } => (Status::Away, text.not_connected),
+        ModuleState::TaskFull { .. } => (Status::LookHere, text.full),
+        ModuleState::NoModel { .. } => (Status::LookHere, text.no_model),
+    }
+}
+
+/// `Embedded · qwen2.5-0.5b`, or the address and the model.
+fn title(desk: &Desk<'_>) -> String {
+    let text = desk.text;
+    let place = match &desk.bench.target {
+        Target::Embedded { .. } => text.embedded.to_owned(),
+        Target::Remote { address } => address.clone(),
+    };
+    let model = match &desk.bench.module {
+        ModuleState::Loading { model, .. } => model.clone(),
+        ModuleState::Fetching(fetch) => fetch.model.clone(),
+        other => other.last_facts().map(|facts| facts.model.clone()).unwrap_or_default(),
+    };
+    if model.is_empty() {
+        place
+    } else {
+        format!("{place} · {model}")
+    }
+}
+
+fn ready(ui: &mut Ui, desk: &mut Desk<'_>, facts: &ModuleFacts) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let count = |value: Option<usize>| value.map_or_else(|| "–".to_owned(), |value| value.to_string());
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = 4.0;
+        for (label, value) in [
+            ("H", count(facts.hidden_size)),
+            (text.window, count(facts.window)),
+            (text.latency, text::time(facts.latency)),
+        ] {
+            ui.label(paint::words(label, theme::CAPTION, palette.text2));
+            ui.label(paint::figures(value, theme::CAPTION, palette.text));
+            ui.add_space(10.0);
+        }
+    });
+    if !facts.ours {
+        ui.label(paint::words(text.stranger, theme::CAPTION, palette.text3));
+    }
+    elsewhere(ui, desk);
+}
+
+fn idle(ui: &mut Ui, desk: &mut Desk<'_>) {
+    primary(ui, desk, desk.text.connect, Action::Reconnect);
+    elsewhere(ui, desk);
+}
+
+fn fetching(ui: &mut Ui, desk: &mut Desk<'_>, fetch: &FetchProgress) {
+    let text = desk.text;
+    let total = fetch.total_bytes.map(text::bytes);
+    let words = (text.fetch_progress)(&fetch.source, &text::bytes(fetch.done_bytes), total.as_deref());
+    progress::progress(ui, fetch.fraction(), &words);
+    let half = (ui.available_width() - 8.0) / 2.0;
+    ui.horizontal(|ui| {
+        if ui.add(Button::outlined(text.cancel).width(half)).clicked() {
+            desk.act(Action::CancelFetch);
+        }
+        if ui.add(Button::outlined(text.other_models).width(half)).clicked() {
+            desk.act(Action::ShowDialog(Dialog::Models));
+        }
+    });
+}
+
+fn no_model(ui: &mut Ui, desk: &mut Desk<'_>, problem: Option<&Problem>) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    match problem {
+        Some(problem) => trouble(ui, desk, problem),
+        None => {
+            ui.label(paint::words(text.no_model_yet, theme::BODY, palette.text2));
+        }
+    }
+    if let Some(model) = desk.bench.models.iter().find(|model| model.default) {
+        let size = model.bytes.map(text::bytes).unwrap_or_default();
+        let words = (text.fetch_model)(&model.name, &size);
+        primary(ui, desk, &words, Action::FetchModel(model.name.clone()));
+    }
+    let half = (ui.available_width() - 8.0) / 2.0;
+    ui.horizontal(|ui| {
+        if ui.add(Button::outlined(text.other_models).width(half)).clicked() {
+            desk.act(Action::ShowDialog(Dialog::Models));
+        }
+        if ui.add(Button::outlined(text.connect_elsewhere).width(half)).clicked() {
+            desk.act(Action::ShowDialog(Dialog::Connect));
+        }
+    });
+}
+
+/// What happened and what to do next.
+pub(super) fn trouble(ui: &mut Ui, desk: &Desk<'_>, problem: &Problem) {
+    let palette = Palette::of(ui);
+    let width = ui.available_width();
+    ui.horizontal_top(|ui| {
+        status::mark(ui, Status::Broken);
+        ui.allocate_ui(vec2(width - 24.0, 0.0), |ui| {
+            ui.set_width(width - 24.0);
+            ui.spacing_mut().item_spacing.y = 4.0;
+            ui.label(paint::strong(
+                (desk.text.problem)(problem.kind),
+                theme::BODY,
+                palette.text,
+            ));
+            ui.label(paint::words(&problem.sentence, theme::BODY, palette.text2));
+            if !problem.remedy.is_empty() {
+                ui.label(paint::words(&problem.remedy, theme::BODY, palette.text));
+            }
+        });
+    });
+}
+
+fn primary(ui: &mut Ui, desk: &mut Desk<'_>, words: &str, action: Action) {
+    let width = ui.available_width();
+    if ui.add(Button::ink(words).width(width)).clicked() {
+        desk.act(action);
+    }
+}
+
+fn elsewhere(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let width = ui.available_width();
+    if ui
+        .add(Button::outlined(desk.text.connect_elsewhere).width(width))
+        .clicked()
+    {
+        desk.act(Action::ShowDialog(Dialog::Connect));
+    }
+}

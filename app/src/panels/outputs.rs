@@ -1,0 +1,523 @@
+//! The two outputs side by side, with what differs marked, and under each how it came about.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use eframe::egui::{self, Align, Label, Layout, Popup, PopupCloseBehavior, Rect, Sense, Ui, UiBuilder, pos2, vec2};
+use softprefix_core::compare::{Granularity, Span, SpanKind};
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::{CardParts, Desk};
+use crate::text;
+use crate::theme::{self, Palette, Type};
+use crate::views::axis::written;
+use crate::views::button::Button;
+use crate::views::diff::{Content, DiffPanes, Pane as PaneSide, join_marks};
+use crate::views::icon::{Icon, IconButton};
+use crate::views::status::{self, Status};
+use crate::views::{paint, select};
+use crate::workbench::{Action, Applied, DiffOf, Origin, Pane, PaneState, Side};
+
+/// The outputs' letters where there is room, and where there is less.
+const LARGE: Type = Type { size: 22.0, line: 40.0 };
+const SMALL: Type = Type { size: 18.0, line: 32.0 };
+/// A pane narrower than this uses the smaller letters.
+const NARROW: f32 = 340.0;
+/// A stale text is shown this strongly.
+const STALE: f32 = 0.6;
+
+/// What is drawn over the two texts. Made once for a diff, not once for a frame.
+#[derive(Default)]
+struct Marks {
+    of: Option<Arc<DiffOf>>,
+    streaming: bool,
+    left: Vec<Range<usize>>,
+    right: Vec<Range<usize>>,
+    parting: Option<Parting>,
+}
+
+/// Where the two texts part: the byte in both, and the character's number, counted from 1.
+struct Parting {
+    byte: usize,
+    character: usize,
+    flag: String,
+}
+
+/// What the outputs keep between frames.
+#[derive(Default)]
+pub struct Outputs {
+    panes: DiffPanes,
+    marks: Marks,
+    /// The texts shown last, to notice when others take their place.
+    shown: Option<(crate::workbench::CaseId, bool)>,
+}
+
+impl Outputs {
+    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, height: f32) {
+        let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
+        let half = ((rect.width() - theme::GAP) / 2.0).floor();
+        let left = Rect::from_min_size(rect.min, vec2(half, height));
+        let right = Rect::from_min_max(pos2(rect.right() - half, rect.top()), rect.max);
+        let waiting = desk.bench.prefixed.state == PaneState::Waiting;
+        let shown = desk.bench.shown_case.map(|case| (case, waiting));
+        if shown != self.shown {
+            self.shown = shown;
+            self.panes.rewind();
+        }
+        self.marks.refresh(desk);
+        self.pane(ui, desk, Side::Baseline, left);
+        self.pane(ui, desk, Side::Prefixed, right);
+    }
+
+    fn pane(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, side: Side, rect: Rect) {
+        let palette = Palette::of(ui);
+        let text = desk.text;
+        let pane = if side == Side::Baseline {
+            &desk.bench.baseline
+        } else {
+            &desk.bench.prefixed
+        };
+        let mut parts = CardParts::paint(ui, rect);
+        if pane.error.is_some() {
+            // Two lines of trouble need more of a foot.
+            parts = CardParts::paint_with_footer(ui, rect, 76.0);
+        }
+        let header = parts.header.shrink2(vec2(theme::PADDING, 0.0));
+        let mut child = ui.new_child(
+            UiBuilder::new()
+                .id_salt(("header", side))
+                .max_rect(header)
+                .layout(Layout::left_to_right(Align::Center)),
+        );
+        header_of(&mut child, desk, side, pane);
+
+        let mut body = ui.new_child(UiBuilder::new().id_salt(("body", side)).max_rect(parts.body));
+        body.set_clip_rect(parts.body.intersect(ui.clip_rect()));
+        if pane.text.is_empty() {
+            let words = empty_words(desk, side, pane);
+            let inner = parts.body.shrink(theme::PADDING);
+            let mut line = body.new_child(UiBuilder::new().max_rect(inner));
+            line.label(paint::words(words, theme::BODY, palette.text3));
+        } else {
+            let (marks, parting) = self.marks.of(desk, side);
+            let spoken = match parting {
+                Some(parting) => (text.parting_at)(parting.character),
+                None => text.no_parting.to_owned(),
+            };
+            let (name, pane_side) = match side {
+                Side::Baseline => (text.baseline_output, PaneSide::Left),
+                _ => (text.prefixed_output, PaneSide::Right),
+            };
+            let content = Content {
+                text: &pane.text,
+                marks,
+                parting: parting.map(|parting| (parting.byte, parting.flag.as_str())),
+                streaming: pane.state == PaneState::Streaming,
+                opacity: if pane.stale { STALE } else { 1.0 },
+                name,
+                spoken: &spoken,
+            };
+            let kind = if rect.width() < NARROW { SMALL } else { LARGE };
+            self.panes.show(&mut body, pane_side, &content, kind);
+        }
+
+        let footer = parts.footer.shrink2(vec2(theme::PADDING, 0.0));
+        let mut child = ui.new_child(
+            UiBuilder::new()
+                .id_salt(("footer", side))
+                .max_rect(footer)
+                .layout(Layout::right_to_left(Align::Center)),
+        );
+        footer_of(&mut child, desk, side, pane);
+    }
+}
+
+impl CardParts {
+    fn paint_with_footer(ui: &Ui, rect: Rect, height: f32) -> Self {
+        let mut parts = Self::paint(ui, rect);
+        let palette = Palette::of(ui);
+        let top = parts.footer.bottom() - height;
+        parts.footer.min.y = top;
+        parts.body.max.y = top;
+        let footer = parts.footer;
+        let radius = egui::CornerRadius {
+            sw: theme::RADIUS_CARD,
+            se: theme::RADIUS_CARD,
+            ..Default::default()
+        };
+        ui.painter().rect_filled(footer, radius, palette.panel);
+        ui.painter()
+            .hline(footer.x_range(), top, egui::Stroke::new(1.0, palette.line));
+        parts
+    }
+}
+
+impl Marks {
+    fn refresh(&mut self, desk: &Desk<'_>) {
+        let bench = desk.bench;
+        let streaming = bench.prefixed.is_running() || bench.baseline.is_running();
+        let same = match (&self.of, &bench.diff) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            _ => false,
+        };
+        if same && streaming == self.streaming {
+            return;
+        }
+        *self = Self {
+            of: bench.diff.clone(),
+            streaming,
+            ..Self::default()
+        };
+        let Some(of) = &self.of else { return };
+        self.left = changed(&of.left, &of.diff.left);
+        self.right = changed(&of.right, &of.diff.right);
+        let parting = parting(&of.left, &of.right);
+        if streaming {
+            // What has not arrived yet is not "removed": the shorter text's end says nothing.
+            let (arriving, other) = if bench.baseline.is_running() {
+                (&of.left, &mut self.right)
+            } else {
+                (&of.right, &mut self.left)
+            };
+            let end = if bench.baseline.is_running() {
+                of.right.len()
+            } else {
+                of.left.len()
+            };
+            if other.last().is_some_and(|last| last.end == end) {
+                other.pop();
+            }
+            self.parting = parting.filter(|parting| parting.byte < arriving.len());
+        } else {
+            self.parting = parting;
+        }
+    }
+
+    /// Marks and parting of one side, where they belong to the text that is shown.
+    fn of(&self, desk: &Desk<'_>, side: Side) -> (&[Range<usize>], Option<&Parting>) {
+        let (_, covered) = desk.bench.spans(side);
+        if covered == 0 {
+            return (&[], None);
+        }
+        let marks = if side == Side::Baseline {
+            &self.left
+        } else {
+            &self.right
+        };
+        (marks, self.parting.as_ref())
+    }
+}
+
+fn changed(text: &str, spans: &[Span]) -> Vec<Range<usize>> {
+    let changed = spans
+        .iter()
+        .filter(|span| span.kind != SpanKind::Equal)
+        .map(|span| span.range.clone());
+    join_marks(text, changed, 2)
+}
+
+/// Where two texts part; `None` where they are the same.
+fn parting(left: &str, right: &str) -> Option<Parting> {
+    if left == right {
+        return None;
+    }
+    let mut byte = 0;
+    let mut shared = 0;
+    for (a, b) in left.graphemes(true).zip(right.graphemes(true)) {
+        if a != b {
+            break;
+        }
+        byte += a.len();
+        shared += 1;
+    }
+    let character = shared + 1;
+    Some(Parting {
+        byte,
+        character,
+        flag: character.to_string(),
+    })
+}
+
+fn empty_words(desk: &Desk<'_>, side: Side, pane: &Pane) -> &'static str {
+    let text = desk.text;
+    if pane.is_running() {
+        return text.waiting;
+    }
+    if let Some(why) = desk.bench.why_not_run() {
+        return (text.why_not)(why);
+    }
+    if side == Side::Baseline {
+        text.baseline_empty
+    } else {
+        text.prefixed_empty
+    }
+}
+
+fn header_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    ui.spacing_mut().item_spacing.x = 8.0;
+    let (sign, _) = ui.allocate_exact_size(vec2(14.0, 16.0), Sense::hover());
+    let strong = |words: String, colour| Label::new(paint::strong(words, theme::NAME, colour));
+    if side == Side::Baseline {
+        status::baseline_ring(ui.painter(), sign.center(), 1.0, palette);
+        ui.add(strong(text.baseline.to_owned(), palette.text));
+    } else {
+        status::prefix_disc(ui.painter(), sign.center(), 1.0, palette);
+        ui.spacing_mut().item_spacing.x = 5.0;
+        ui.add(strong(text.prefixed.to_owned(), palette.text));
+        let form = &desk.bench.prefix;
+        let (size, len) = match &pane.origin {
+            // A run that was opened again is named by what it was made with.
+            Some(origin) if desk.bench.selected.is_some() => (origin_magnitude(desk, origin), origin.recipe.len),
+            _ => (controls_magnitude(desk), form.len),
+        };
+        ui.add(strong(size, palette.prefix));
+        ui.add(strong(format!("P {len}"), palette.text));
+        ui.spacing_mut().item_spacing.x = 8.0;
+    }
+    if pane.stale && !pane.text.is_empty() {
+        let words = match (&pane.stale_from, side) {
+            (Some(origin), Side::Prefixed) => (text.from)(&origin_magnitude(desk, origin)),
+            _ => text.other_prompt.to_owned(),
+        };
+        let galley = paint::cut_to(ui, &words, theme::CAPTION.regular(), palette.text3, 140.0);
+        ui.add(Label::new(galley));
+    }
+    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+        ui.spacing_mut().item_spacing.x = 8.0;
+        legend(ui, desk, side);
+        let room = ui.available_width();
+        if side == Side::Prefixed {
+            granularity(ui, desk, room);
+        } else if !desk.bench.baseline.text.is_empty() {
+            let off = desk.bench.why_not_run().is_some() || desk.bench.is_running();
+            if ui
+                .add_enabled(!off, IconButton::new(Icon::Again, text.rerun_baseline))
+                .clicked()
+            {
+                desk.act(Action::RerunBaseline);
+            }
+        }
+    });
+}
+
+/// What the marks of this pane mean, drawn as they are.
+fn legend(ui: &mut Ui, desk: &Desk<'_>, side: Side) {
+    if desk.bench.diff.is_none() {
+        return;
+    }
+    let palette = Palette::of(ui);
+    let (words, colour) = match side {
+        Side::Baseline => (desk.text.removed, palette.baseline),
+        _ => (desk.text.added, palette.prefix_fill),
+    };
+    let galley = paint::line_of_text(ui, words, theme::CAPTION.regular(), palette.text2);
+    let size = vec2(galley.size().x + 8.0, 18.0);
+    if ui.available_width() < size.x {
+        return;
+    }
+    let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+    ui.painter()
+        .rect_filled(rect, 0.0, theme::faded(colour, palette.mark_tint));
+    let stroke = egui::Stroke::new(2.0, colour);
+    if side == Side::Baseline {
+        paint::dashed_h(ui.painter(), rect.x_range(), rect.bottom() - 1.0, stroke, 5.0, 3.0);
+    } else {
+        ui.painter().hline(rect.x_range(), rect.bottom() - 1.0, stroke);
+    }
+    paint::place(
+        ui.painter(),
+        rect.center() - vec2(0.0, 1.0),
+        egui::Align2::CENTER_CENTER,
+        galley,
+    );
+}
+
+fn granularity(ui: &mut Ui, desk: &mut Desk<'_>, room: f32) {
+    let text = desk.text;
+    let current = desk.bench.granularity;
+    let button = Button::quiet((text.granularities)(current))
+        .trailing(Icon::ChevronDown)
+        .small()
+        .name(text.granularity);
+    if button.measure(ui) > room {
+        return;
+    }
+    let response = ui.add(button);
+    Popup::menu(&response)
+        .close_behavior(PopupCloseBehavior::CloseOnClick)
+        .accessible_name(text.granularity)
+        .show(|ui| {
+            ui.set_min_width(160.0);
+            for granularity in [Granularity::Grapheme, Granularity::Word, Granularity::Line] {
+                let words = (text.granularities)(granularity);
+                if select::item(ui, words, granularity == current).clicked() {
+                    desk.act(Action::SetGranularity(granularity));
+                }
+            }
+        });
+}
+
+/// What the controls say, as the pane's name has it.
+fn controls_magnitude(desk: &Desk<'_>) -> String {
+    match (desk.bench.magnitude_norms(), desk.bench.magnitude_raw()) {
+        (Some(norms), _) => format!("{}×", written(norms)),
+        (None, Some(raw)) => written(raw),
+        (None, None) => String::new(),
+    }
+}
+
+fn origin_magnitude(desk: &Desk<'_>, origin: &Origin) -> String {
+    match (origin.norms, origin.raw) {
+        (Some(norms), _) => format!("{}×", written(norms)),
+        (None, Some(raw)) => written(raw),
+        (None, None) => (desk.text.words).to_owned(),
+    }
+}
+
+fn footer_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let copy = if side == Side::Baseline {
+        text.copy_baseline
+    } else {
+        text.copy_prefixed
+    };
+    let enabled = !pane.text.is_empty();
+    let button = Button::quiet(text.copy).icon(Icon::Copy).small().name(copy);
+    ui.add_space(-8.0);
+    if ui.add_enabled(enabled, button).clicked() {
+        desk.act(Action::CopyText(side));
+    }
+    let width = ui.available_width();
+    if let Some(problem) = &pane.error {
+        ui.allocate_ui_with_layout(
+            vec2(width, ui.available_height()),
+            Layout::left_to_right(Align::Center),
+            |ui| {
+                status::mark(ui, Status::Broken);
+                let words = problem.to_string();
+                let mut job =
+                    egui::text::LayoutJob::simple(words.clone(), theme::CAPTION.regular(), palette.text, width - 32.0);
+                job.wrap.max_rows = 4;
+                ui.add(Label::new(job)).on_hover_text(words);
+            },
+        );
+        return;
+    }
+    ui.allocate_ui_with_layout(
+        vec2(width, ui.available_height()),
+        Layout::left_to_right(Align::Center),
+        |ui| {
+            ui.set_width(width);
+            facts(ui, desk, side, pane);
+        },
+    );
+}
+
+/// Times and counts, most telling first; what does not fit is left out whole.
+fn facts(ui: &mut Ui, desk: &Desk<'_>, side: Side, pane: &Pane) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let timings = &pane.timings;
+    let mut facts: Vec<Vec<(String, bool)>> = Vec::new();
+    let word = |words: &str| (words.to_owned(), false);
+    if let Some(first) = timings.first_token {
+        facts.push(vec![word(text.first_token), (text::time(first), true)]);
+    }
+    if let Some(rate) = timings.tokens_per_second {
+        facts.push(vec![(format!("{rate:.0}"), true), word("tok/s")]);
+    }
+    if let Some(tokens) = timings.tokens {
+        facts.push(vec![(tokens.to_string(), true), word("tok")]);
+    }
+    let ending = match (pane.state, pane.finish) {
+        (PaneState::Waiting, _) => Some(text.waiting),
+        (PaneState::Streaming, _) => Some(text.streaming),
+        (PaneState::Done, Some(finish)) => Some((text.finish)(finish)),
+        _ => None,
+    };
+    ui.spacing_mut().item_spacing.x = 5.0;
+    let sizes: Vec<f32> = facts
+        .iter()
+        .map(|fact| {
+            fact.iter()
+                .map(|(words, mono)| {
+                    let font = if *mono {
+                        theme::CAPTION.mono()
+                    } else {
+                        theme::CAPTION.regular()
+                    };
+                    paint::line_of_text(ui, words, font, palette.text).size().x + 5.0
+                })
+                .sum::<f32>()
+        })
+        .collect();
+    for (fact, size) in facts.iter().zip(&sizes) {
+        if ui.available_width() < size + 12.0 {
+            return;
+        }
+        for (words, mono) in fact {
+            if *mono {
+                ui.label(paint::figures(words, theme::CAPTION, palette.text));
+            } else {
+                ui.label(paint::words(words, theme::CAPTION, palette.text3));
+            }
+        }
+        ui.add_space(10.0);
+    }
+    let running = pane.is_running();
+    if let Some(ending) = ending {
+        let colour = match (running, side) {
+            (true, Side::Baseline) => palette.baseline,
+            (true, _) => palette.prefix,
+            (false, _) => palette.text3,
+        };
+        let galley = paint::cut_to(ui, ending, theme::CAPTION.regular(), colour, ui.available_width());
+        ui.add(Label::new(galley));
+    }
+    if side == Side::Prefixed && !running {
+        applied(ui, desk);
+    }
+}
+
+/// Whether the module took the prefix, where that is in doubt.
+fn applied(ui: &mut Ui, desk: &Desk<'_>) {
+    let palette = Palette::of(ui);
+    let Some(run) = desk.bench.current_run() else { return };
+    let words = match run.applied {
+        Applied::Proven | Applied::Plausible => return,
+        Applied::Doubtful => desk.text.applied_doubtful,
+        Applied::Unknown => desk.text.applied_unknown,
+    };
+    let galley = paint::line_of_text(ui, words, theme::CAPTION.regular(), palette.look_here);
+    if ui.available_width() < galley.size().x + 40.0 {
+        return;
+    }
+    ui.add_space(6.0);
+    status::mark(ui, Status::LookHere);
+    ui.add(Label::new(galley));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_carries_the_number_of_the_first_character_that_differs() {
+        let left = "「春の花を咲かせ」 春の花を咲かせ、風に揺れる葉を見つめ";
+        let right = "「春の花を咲かせ」 春の花を咲かせ、新芽が芽を出す。";
+        let parting = parting(left, right).unwrap();
+        assert_eq!(parting.character, 19);
+        assert!(left[parting.byte..].starts_with('風'));
+        assert!(right[parting.byte..].starts_with('新'));
+    }
+
+    #[test]
+    fn equal_texts_do_not_part_and_a_longer_text_parts_where_the_shorter_ends() {
+        assert!(parting("同じ", "同じ").is_none());
+        assert_eq!(parting("同じ", "同じです").unwrap().character, 3);
+    }
+}

@@ -1,0 +1,506 @@
+//! The rail at the left: the module, then the prefix from its kind to its digest.
+
+use std::sync::Arc;
+
+use eframe::egui::{self, Align, CornerRadius, Frame, Layout, Margin, Panel, ScrollArea, Stroke, TextEdit, Ui, vec2};
+use softprefix_core::prefix::Rounding;
+
+use super::{Desk, module_card};
+use crate::theme::{self, Palette};
+use crate::views::axis::{Axis, written};
+use crate::views::budget;
+use crate::views::entry::{Entered, Field, Headline};
+use crate::views::icon::{Icon, IconButton};
+use crate::views::magnitude::{MagnitudeSlider, Moved, NormsCurve, STEP};
+use crate::views::segmented::segmented;
+use crate::views::status::{self, Status};
+use crate::views::{fold, paint, select, steps, toggle};
+use crate::workbench::{Action, Budget, KindChoice, MagnitudeUnit, Vocabulary};
+
+/// What the rail keeps between frames.
+#[derive(Default)]
+pub struct Rail {
+    /// The curve of the vocabulary it was made of, in token norms.
+    curve: Option<(Arc<Vocabulary>, NormsCurve)>,
+    /// Something was typed that is no number for its field.
+    refused: Option<String>,
+}
+
+impl Rail {
+    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        let palette = Palette::of(ui);
+        let rect = ui.max_rect();
+        ui.painter()
+            .vline(rect.right() - 0.5, rect.y_range(), Stroke::new(1.0, palette.line));
+        let tall = ui.ctx().content_rect().height() >= 850.0;
+        let padding = theme::PADDING as i8;
+        let foot = Frame::NONE.inner_margin(Margin {
+            left: padding,
+            right: padding,
+            top: 0,
+            bottom: 12,
+        });
+        Panel::bottom("identity")
+            .frame(foot)
+            .show_separator_line(false)
+            .show(ui, |ui| identity(ui, desk));
+        ScrollArea::vertical()
+            .id_salt("rail")
+            .auto_shrink(false)
+            .show(ui, |ui| {
+                let margin = Margin {
+                    left: padding,
+                    right: padding,
+                    top: 16,
+                    bottom: 8,
+                };
+                Frame::NONE
+                    .inner_margin(margin)
+                    .show(ui, |ui| module_card::show(ui, desk));
+                ui.spacing_mut().item_spacing.y = 0.0;
+                ui.add_space(8.0);
+                paint::rule(ui);
+                let margin = Margin {
+                    left: padding,
+                    right: padding,
+                    top: 14,
+                    bottom: 8,
+                };
+                Frame::NONE
+                    .inner_margin(margin)
+                    .show(ui, |ui| self.prefix(ui, desk, tall));
+            });
+    }
+
+    fn prefix(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, tall: bool) {
+        let palette = Palette::of(ui);
+        let text = desk.text;
+        ui.spacing_mut().item_spacing.y = 0.0;
+        ui.label(paint::strong(text.prefix, theme::CAPTION, palette.text2));
+        ui.add_space(8.0);
+        let kinds = KindChoice::ALL.map(|kind| (kind, (text.kinds)(kind)));
+        let width = ui.available_width();
+        if let Some(kind) = segmented(ui, text.kind, desk.bench.prefix.kind, &kinds, width) {
+            desk.act(Action::SetKind(kind));
+        }
+        ui.add_space(if tall { 16.0 } else { 8.0 });
+        self.magnitude(ui, desk, tall);
+        ui.add_space(4.0);
+        self.vectors(ui, desk);
+        ui.add_space(8.0);
+        self.source(ui, desk);
+        let mut advanced = desk.bench.settings.advanced;
+        let rounding = rounding_words(desk, desk.bench.prefix.rounding);
+        if fold::heading(ui, &mut advanced, text.advanced, rounding).clicked() {
+            desk.act(Action::ToggleAdvanced);
+        }
+        fold::body(ui, "advanced", desk.bench.settings.advanced, |ui| {
+            advanced_rows(ui, desk)
+        });
+        if let Some(typed) = &self.refused {
+            ui.add_space(4.0);
+            ui.horizontal_top(|ui| {
+                status::mark(ui, Status::Broken);
+                ui.label(paint::words((text.refused)(typed), theme::CAPTION, palette.broken));
+            });
+        }
+    }
+
+    fn magnitude(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, tall: bool) {
+        let text = desk.text;
+        let form = &desk.bench.prefix;
+        let unit = form.unit;
+        let axis = if unit == MagnitudeUnit::TokenNorms {
+            Axis::NORMS
+        } else {
+            Axis::RAW
+        };
+        let value = shown_magnitude(desk);
+        self.headline(ui, desk, value, axis);
+        ui.add_space(if tall { 8.0 } else { 4.0 });
+        self.refresh_curve(desk);
+        // In raw values the same curve stands where its norms have their raw values.
+        let scaled = match (unit, desk.raw_per_norm(), &self.curve) {
+            (MagnitudeUnit::Raw, Some(scale), Some((_, curve))) => Some(NormsCurve {
+                points: curve.points.iter().map(|(x, y)| (x * scale, *y)).collect(),
+            }),
+            _ => None,
+        };
+        let norms = match unit {
+            MagnitudeUnit::TokenNorms => self.curve.as_ref().map(|(_, curve)| curve),
+            MagnitudeUnit::Raw => scaled.as_ref(),
+        };
+        let spoken = (text.magnitude_spoken)(
+            &format!("{}{}", written(value), axis.unit),
+            desk.bench.magnitude_raw().map(written).as_deref(),
+        );
+        let slider = MagnitudeSlider {
+            name: text.magnitude,
+            spoken: &spoken,
+            axis,
+            regions: desk.regions(unit).map(|regions| (regions, desk.region_names())),
+            norms,
+            norms_label: text.vocabulary_norms,
+            height: if tall { 136.0 } else { 104.0 },
+        };
+        let (_, moved) = slider.show(ui, value);
+        match moved {
+            Some(Moved::To(value)) => desk.act(Action::SetMagnitude(value)),
+            Some(Moved::By(factor)) => desk.act(Action::ScaleMagnitude(factor)),
+            Some(Moved::ToOne) => desk.act(Action::ResetMagnitude),
+            None => {}
+        }
+    }
+
+    fn headline(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, value: f64, axis: Axis) {
+        let palette = Palette::of(ui);
+        let text = desk.text;
+        let buttons = 2.0 * theme::CONTROL + 6.0;
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = 6.0;
+            let labels = 68.0;
+            let room = ui.available_width() - buttons - labels - 12.0;
+            let field = Headline {
+                name: text.type_magnitude,
+                shown: format!("{}{}", written(value), axis.unit),
+                colour: palette.prefix_fill,
+                width: room,
+            };
+            match field.show(ui, parse_magnitude) {
+                Entered::Value(value) => {
+                    self.refused = None;
+                    desk.act(Action::SetMagnitude(value));
+                }
+                Entered::Refused(typed) => self.refused = Some(typed),
+                Entered::Nothing => {}
+            }
+            ui.allocate_ui_with_layout(vec2(labels, theme::HERO.line), Layout::top_down(Align::Min), |ui| {
+                ui.set_width(labels);
+                ui.add_space(12.0);
+                ui.spacing_mut().item_spacing.y = 0.0;
+                let unit = if axis == Axis::NORMS {
+                    text.token_norm
+                } else {
+                    text.raw_value
+                };
+                ui.label(paint::words(unit, theme::CAPTION, palette.text2));
+                let other = match axis == Axis::NORMS {
+                    true => desk.bench.magnitude_raw().map(|raw| (text.raw, written(raw))),
+                    false => desk
+                        .bench
+                        .magnitude_norms()
+                        .map(|norms| ("", format!("{}×", written(norms)))),
+                };
+                if let Some((label, figures)) = other {
+                    ui.horizontal(|ui| {
+                        ui.spacing_mut().item_spacing.x = 4.0;
+                        if !label.is_empty() {
+                            ui.label(paint::words(label, theme::CAPTION, palette.text2));
+                        }
+                        ui.label(paint::figures(figures, theme::CAPTION, palette.text));
+                    });
+                }
+            });
+            if ui.add(IconButton::new(Icon::Minus, text.less).outlined()).clicked() {
+                desk.act(Action::ScaleMagnitude(1.0 / STEP));
+            }
+            if ui.add(IconButton::new(Icon::Plus, text.more).outlined()).clicked() {
+                desk.act(Action::ScaleMagnitude(STEP));
+            }
+        });
+    }
+
+    fn refresh_curve(&mut self, desk: &Desk<'_>) {
+        let Some(vocabulary) = &desk.bench.vocabulary else {
+            self.curve = None;
+            return;
+        };
+        if self.curve.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, vocabulary)) {
+            let histogram = &vocabulary.histogram;
+            let curve = NormsCurve::of_histogram(
+                histogram.log10_min,
+                histogram.log10_max,
+                &histogram.counts,
+                vocabulary.median,
+            );
+            self.curve = Some((Arc::clone(vocabulary), curve));
+        }
+    }
+
+    fn vectors(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        let palette = Palette::of(ui);
+        let text = desk.text;
+        let most = desk.bench.max_len() as u32;
+        let len = desk.bench.prefix.len as u32;
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = 8.0;
+            ui.add(egui::Label::new(paint::words(text.vectors, theme::BODY, palette.text2)));
+            let width = ui.available_width() - 56.0 - 8.0;
+            let mut value = len;
+            if steps::steps(ui, text.vectors, &mut value, most, width).changed() {
+                desk.act(Action::SetLen(value as usize));
+            }
+            let field = Field {
+                name: text.type_vectors,
+                shown: len.to_string(),
+                width: 56.0,
+            };
+            match field.show(ui, |typed| typed.parse::<usize>().ok().filter(|len| *len >= 1)) {
+                Entered::Value(len) => {
+                    self.refused = None;
+                    desk.act(Action::SetLen(len));
+                }
+                Entered::Refused(typed) => self.refused = Some(typed),
+                Entered::Nothing => {}
+            }
+        });
+        ui.add_space(8.0);
+        match desk.bench.budget {
+            Some(counted) => show_budget(ui, desk, &counted),
+            None if desk.bench.module.is_ready() => {
+                ui.label(paint::words(text.budget_unknown, theme::CAPTION, palette.text3));
+            }
+            None => {}
+        }
+    }
+
+    /// What the prefix is made of beside its size: a seed, or words.
+    fn source(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        let palette = Palette::of(ui);
+        let text = desk.text;
+        let form = &desk.bench.prefix;
+        if form.kind == KindChoice::Words {
+            let mut words = form.words.clone();
+            let frame = Frame::NONE
+                .fill(palette.inset)
+                .stroke(Stroke::new(1.0, palette.stroke))
+                .corner_radius(CornerRadius::same(theme::RADIUS_CONTROL))
+                .inner_margin(Margin::symmetric(10, 6));
+            let response = ui
+                .add(
+                    TextEdit::multiline(&mut words)
+                        .id_salt("words")
+                        .hint_text(text.words_hint)
+                        .desired_rows(1)
+                        .desired_width(f32::INFINITY)
+                        .font(theme::CARD_TITLE.regular())
+                        .text_color(palette.text)
+                        .frame(frame),
+                )
+                .accessible_name(text.words);
+            paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
+            if response.changed() {
+                desk.act(Action::SetWords(words));
+            }
+            let mut unscaled = form.unscaled;
+            if toggle::toggle(ui, &mut unscaled, text.unscaled).changed() {
+                desk.act(Action::SetUnscaled(unscaled));
+            }
+            return;
+        }
+        let seeded = form.kind.is_seeded();
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = 8.0;
+            ui.add(egui::Label::new(paint::words(text.seed, theme::BODY, palette.text2)));
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                ui.add_enabled_ui(seeded, |ui| {
+                    let field = Field {
+                        name: text.seed,
+                        shown: form.seed.to_string(),
+                        width: 96.0,
+                    };
+                    match field.show(ui, |typed| typed.parse::<u64>().ok()) {
+                        Entered::Value(seed) => {
+                            self.refused = None;
+                            desk.act(Action::SetSeed(seed));
+                        }
+                        Entered::Refused(typed) => self.refused = Some(typed),
+                        Entered::Nothing => {}
+                    }
+                });
+                if seeded {
+                    if ui.add(IconButton::new(Icon::Dice, text.new_seed)).clicked() {
+                        desk.act(Action::SetSeed(form.seed.wrapping_add(1)));
+                    }
+                } else {
+                    ui.label(paint::words(text.random_only, theme::CAPTION, palette.text3));
+                }
+            });
+        });
+    }
+}
+
+/// The magnitude to show: of unscaled words, what their rows came to.
+fn shown_magnitude(desk: &Desk<'_>) -> f64 {
+    let form = &desk.bench.prefix;
+    let built = desk.bench.card.built.as_ref().and_then(|built| built.as_ref().ok());
+    match (form.kind, form.unscaled, built) {
+        (KindChoice::Words, true, Some(built)) => match form.unit {
+            MagnitudeUnit::TokenNorms => built.norms.unwrap_or(form.magnitude),
+            MagnitudeUnit::Raw => built.raw.unwrap_or(form.magnitude),
+        },
+        _ => form.magnitude,
+    }
+}
+
+/// Reads `2.9`, `2.9×`, `2.9x`, `1e-4`; a decimal comma is one, too.
+fn parse_magnitude(typed: &str) -> Option<f64> {
+    let typed = typed.trim().trim_end_matches(['×', 'x', 'X']).trim().replace(',', ".");
+    typed
+        .parse::<f64>()
+        .ok()
+        .filter(|value| value.is_finite() && *value >= 0.0)
+}
+
+fn show_budget(ui: &mut Ui, desk: &Desk<'_>, counted: &Budget) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let spoken = (text.budget_spoken)(
+        counted.prefix,
+        counted.template,
+        counted.prompt,
+        counted.output,
+        counted.window,
+    );
+    let bar = budget::Budget {
+        prefix: counted.prefix as u64,
+        template: counted.template as u64,
+        prompt: counted.prompt as u64,
+        output: counted.output as u64,
+        window: counted.window as u64,
+    };
+    budget::bar(ui, &bar, &spoken);
+    ui.add_space(4.0);
+    let colour = if counted.current {
+        palette.text3
+    } else {
+        theme::faded(palette.text3, 0.6)
+    };
+    ui.horizontal(|ui| {
+        let words = (text.budget)(counted.prefix, counted.template, counted.prompt, counted.window);
+        ui.label(paint::words(words, theme::CAPTION, colour));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let free = counted.free();
+            let colour = if free < 0 { palette.broken } else { palette.text3 };
+            ui.label(paint::words((text.budget_free)(free), theme::CAPTION, colour));
+        });
+    });
+}
+
+fn rounding_words(desk: &Desk<'_>, rounding: Rounding) -> &'static str {
+    match rounding {
+        Rounding::NearestEven => desk.text.rounding_nearest,
+        Rounding::Truncate => desk.text.rounding_truncate,
+    }
+}
+
+fn advanced_rows(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let row = |ui: &mut Ui, label: &str, control: &mut dyn FnMut(&mut Ui)| {
+        ui.horizontal(|ui| {
+            ui.add_space(16.0);
+            ui.label(paint::words(label, theme::BODY, palette.text2));
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| control(ui));
+        });
+        ui.add_space(8.0);
+    };
+    let roundings = [Rounding::NearestEven, Rounding::Truncate]
+        .map(|rounding| (rounding, rounding_words(desk, rounding).to_owned()));
+    let current = desk.bench.prefix.rounding;
+    row(ui, text.rounding, &mut |ui| {
+        if let Some(rounding) = select::select(ui, text.rounding, Some(&current), &roundings, "", 176.0) {
+            desk.act(Action::SetRounding(rounding));
+        }
+    });
+    if desk.bench.vocabulary.is_none() && desk.bench.module.is_ready() {
+        ui.label(paint::words(text.unit_raw_only, theme::CAPTION, palette.text3));
+        return;
+    }
+    let units = [
+        (MagnitudeUnit::TokenNorms, text.unit_norms.to_owned()),
+        (MagnitudeUnit::Raw, text.unit_raw.to_owned()),
+    ];
+    let current = desk.bench.prefix.unit;
+    row(ui, text.unit, &mut |ui| {
+        if let Some(unit) = select::select(ui, text.unit, Some(&current), &units, "", 176.0) {
+            desk.act(Action::SetMagnitudeUnit(unit));
+        }
+    });
+}
+
+/// The foot of the rail: norm and digest of exactly what will be sent.
+fn identity(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    ui.spacing_mut().item_spacing.y = 0.0;
+    paint::rule(ui);
+    ui.add_space(8.0);
+    let card = &desk.bench.card;
+    let built = match &card.built {
+        Some(Err(problem)) => {
+            module_card::trouble(ui, desk, problem);
+            return;
+        }
+        Some(Ok(built)) => Some(built),
+        None => None,
+    };
+    let colour = if card.outdated { palette.text3 } else { palette.text };
+    ui.horizontal(|ui| {
+        ui.set_min_height(24.0);
+        ui.label(paint::words(text.row_norm, theme::BODY, palette.text3));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| match built {
+            Some(built) => {
+                ui.label(paint::figures(format!("{:.3}", built.norm_median), theme::BODY, colour));
+            }
+            None => {
+                ui.label(paint::words(text.nothing_built, theme::CAPTION, palette.text3));
+            }
+        });
+    });
+    ui.horizontal(|ui| {
+        ui.set_min_height(24.0);
+        ui.label(paint::words("sha256", theme::BODY, palette.text3));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let Some(built) = built else { return };
+            ui.spacing_mut().item_spacing.x = 4.0;
+            if ui
+                .add(IconButton::new(Icon::Copy, text.copy_digest).size(24.0))
+                .clicked()
+            {
+                desk.act(Action::CopySha256);
+            }
+            let response = ui.label(paint::figures(short_digest(&built.sha256), theme::BODY, colour));
+            response.on_hover_text(paint::figures(&built.sha256, theme::CAPTION, palette.text));
+        });
+    });
+}
+
+/// `9f3c07…a41e`
+fn short_digest(digest: &str) -> String {
+    match (digest.get(..6), digest.get(digest.len().saturating_sub(4)..)) {
+        (Some(head), Some(tail)) if digest.len() > 12 => format!("{head}…{tail}"),
+        _ => digest.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_magnitude_may_be_typed_with_its_sign_or_with_a_comma() {
+        for (typed, value) in [("2.9×", 2.9), ("2,9", 2.9), ("1e-4", 1e-4), (" 0 ", 0.0), ("3x", 3.0)] {
+            assert_eq!(parse_magnitude(typed), Some(value), "{typed}");
+        }
+        for typed in ["", "-1", "NaN", "inf", "two"] {
+            assert_eq!(parse_magnitude(typed), None, "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_digest_is_shown_by_its_ends() {
+        assert_eq!(short_digest(&"0123456789abcdef".repeat(4)), "012345…cdef");
+        assert_eq!(short_digest("abc"), "abc");
+    }
+}

@@ -1,0 +1,336 @@
+//! What to ask the model, and the button that asks it.
+
+use eframe::egui::{
+    self, Align, CornerRadius, Frame, Key, Layout, Margin, Role, ScrollArea, Sense, Stroke, TextEdit, Ui, WidgetInfo,
+    pos2, vec2,
+};
+
+use super::Desk;
+use crate::commands::{CommandId, command};
+use crate::theme::{self, Palette, Type};
+use crate::views::button::Button;
+use crate::views::entry::{Entered, Field};
+use crate::views::icon::{self, Icon};
+use crate::views::{fold, paint, select, toggle};
+use crate::workbench::{Action, PRESETS, Sampling};
+
+/// The prompt's own letters: large enough to be read by those who look over a shoulder.
+const PROMPT: Type = Type { size: 16.0, line: 24.0 };
+/// Lines of the prompt that are shown at once; beyond them it scrolls.
+const MOST_LINES: f32 = 4.0;
+
+/// What the prompt bar keeps between frames.
+#[derive(Default)]
+pub struct PromptBar {
+    /// System prompt, limits and sampling are unfolded.
+    open: bool,
+}
+
+impl PromptBar {
+    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        self.system_row(ui, desk);
+        fold::body(ui, "system", self.open, |ui| {
+            ui.add_space(8.0);
+            system_fields(ui, desk);
+            ui.add_space(8.0);
+        });
+        ui.add_space(8.0);
+        prompt_row(ui, desk);
+    }
+
+    /// A fold with a preview of what is inside, and the presets.
+    fn system_row(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        let palette = Palette::of(ui);
+        let text = desk.text;
+        let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), theme::CONTROL), Sense::hover());
+        let preset_width = 176.0_f32.min(rect.width() * 0.4);
+        let label = paint::line_of_text(ui, text.preset, theme::BODY.regular(), palette.text3);
+        let right = rect.with_min_x(rect.right() - preset_width);
+        let label_at = pos2(right.left() - 12.0, rect.center().y);
+        let label = paint::place(ui.painter(), label_at, egui::Align2::RIGHT_CENTER, label);
+
+        let fold = rect.with_max_x(label.left() - 24.0);
+        let response = ui.interact(fold, ui.scope_id().with("system fold"), Sense::click());
+        if response.clicked() {
+            self.open = !self.open;
+        }
+        let open = self.open;
+        response.widget_info(|| WidgetInfo::selected(Role::DisclosureTriangle, true, open, text.system_and_limits));
+        let colour = if response.hovered() {
+            palette.text
+        } else {
+            palette.text2
+        };
+        let y = rect.center().y;
+        let chevron = if open { Icon::ChevronDown } else { Icon::ChevronRight };
+        icon::paint(ui.painter(), chevron, pos2(fold.left() + 6.0, y), colour);
+        let title = paint::text(
+            ui.painter(),
+            pos2(fold.left() + 20.0, y),
+            egui::Align2::LEFT_CENTER,
+            text.system,
+            theme::BODY.regular(),
+            palette.text3,
+        );
+        let prompt = &desk.bench.prompt;
+        let preview = [
+            prompt.system.replace('\n', " "),
+            (text.tokens_summary)(prompt.max_tokens),
+            sampling_words(desk, prompt.sampling).to_owned(),
+        ];
+        let limits = format!("  ·  {}  ·  {}", preview[1], preview[2]);
+        let limits = paint::line_of_text(ui, &limits, theme::BODY.regular(), palette.text3);
+        let room = fold.right() - title.right() - 10.0;
+        let system_room = room - limits.size().x;
+        // Where there is no room for both, the system prompt is what one wants to recognise.
+        let (system_room, with_limits) = if system_room > 80.0 {
+            (system_room, true)
+        } else {
+            (room, false)
+        };
+        let galley = paint::cut_to(ui, &preview[0], theme::BODY.regular(), palette.text2, system_room);
+        let placed = paint::place(
+            ui.painter(),
+            pos2(title.right() + 10.0, y),
+            egui::Align2::LEFT_CENTER,
+            galley,
+        );
+        if with_limits {
+            paint::place(ui.painter(), pos2(placed.right(), y), egui::Align2::LEFT_CENTER, limits);
+        }
+        paint::focus_ring(ui, &response, fold.shrink2(vec2(0.0, 4.0)), theme::RADIUS_TAG);
+
+        let presets: Vec<_> = PRESETS
+            .iter()
+            .enumerate()
+            .map(|(index, preset)| (index, (text.presets)(preset.key).to_owned()))
+            .collect();
+        let mut child = ui.new_child(egui::UiBuilder::new().max_rect(right));
+        let chosen = select::select(
+            &mut child,
+            text.preset,
+            prompt.preset.as_ref(),
+            &presets,
+            text.own_text,
+            preset_width,
+        );
+        if let Some(index) = chosen {
+            desk.act(Action::LoadPreset(index));
+        }
+    }
+}
+
+fn system_fields(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let prompt = &desk.bench.prompt;
+    let mut system = prompt.system.clone();
+    let response = edit(
+        ui,
+        "system text",
+        text.system,
+        "",
+        &mut system,
+        theme::BODY,
+        ui.available_width(),
+    );
+    if response.changed() {
+        desk.act(Action::SetSystem(system));
+    }
+    ui.add_space(8.0);
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing = vec2(8.0, 8.0);
+        let label = |ui: &mut Ui, words: &str| {
+            ui.label(paint::words(words, theme::BODY, palette.text2));
+        };
+        label(ui, text.max_tokens);
+        let field = Field {
+            name: text.max_tokens,
+            shown: prompt.max_tokens.to_string(),
+            width: 72.0,
+        };
+        let parse = |typed: &str| typed.parse::<usize>().ok().filter(|tokens| *tokens >= 1);
+        if let Entered::Value(tokens) = field.show(ui, parse) {
+            desk.act(Action::SetMaxTokens(tokens));
+        }
+        ui.add_space(16.0);
+        label(ui, text.sampling);
+        let top_k = match prompt.sampling {
+            Sampling::Greedy => Sampling::TopK {
+                k: 10,
+                temperature: 0.8,
+                seed: 0,
+            },
+            chosen => chosen,
+        };
+        let ways = [
+            (Sampling::Greedy, text.greedy.to_owned()),
+            (top_k, text.top_k.to_owned()),
+        ];
+        if let Some(way) = select::select(ui, text.sampling, Some(&prompt.sampling), &ways, "", 112.0) {
+            desk.act(Action::SetSampling(way));
+        }
+        if let Sampling::TopK { k, temperature, seed } = prompt.sampling {
+            label(ui, text.top_k_k);
+            let field = Field {
+                name: text.top_k_k,
+                shown: k.to_string(),
+                width: 56.0,
+            };
+            if let Entered::Value(k) = field.show(ui, |typed| typed.parse::<u32>().ok().filter(|k| *k >= 1)) {
+                desk.act(Action::SetSampling(Sampling::TopK { k, temperature, seed }));
+            }
+            label(ui, text.temperature);
+            let field = Field {
+                name: text.temperature,
+                shown: format!("{temperature}"),
+                width: 64.0,
+            };
+            let parse = |typed: &str| typed.parse::<f64>().ok().filter(|t| t.is_finite() && *t >= 0.0);
+            if let Entered::Value(temperature) = field.show(ui, parse) {
+                desk.act(Action::SetSampling(Sampling::TopK { k, temperature, seed }));
+            }
+        }
+    });
+}
+
+fn sampling_words(desk: &Desk<'_>, sampling: Sampling) -> &'static str {
+    match sampling {
+        Sampling::Greedy => desk.text.greedy,
+        Sampling::TopK { .. } => desk.text.top_k,
+    }
+}
+
+fn prompt_row(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let text = desk.text;
+    let bench = desk.bench;
+    let shortcut = |id: CommandId| {
+        command(id)
+            .shortcut
+            .map(|keys| ui.ctx().format_shortcut(&keys))
+            .unwrap_or_default()
+    };
+    let run_key = shortcut(CommandId::Run);
+    let stop_key = shortcut(CommandId::Stop);
+    let run = Button::ink(text.run)
+        .icon(Icon::Run)
+        .key(run_key)
+        .height(theme::CONTROL_LARGE);
+    let stop = Button::outlined(text.stop)
+        .icon(Icon::Stop)
+        .key(stop_key)
+        .height(theme::CONTROL_LARGE);
+    // Both are equally wide, so that nothing moves when one takes the other's place.
+    let button = run.measure(ui).max(stop.measure(ui));
+    let live_words = paint::line_of_text(ui, text.live, theme::BODY.regular(), egui::Color32::PLACEHOLDER);
+    let live_width = live_words.size().x + 8.0 + 34.0;
+    let width = ui.available_width() - button - live_width - 32.0;
+    ui.horizontal_top(|ui| {
+        ui.spacing_mut().item_spacing.x = 16.0;
+        let mut user = bench.prompt.user.clone();
+        let response = edit(
+            ui,
+            "prompt text",
+            text.prompt,
+            text.prompt_hint,
+            &mut user,
+            PROMPT,
+            width,
+        );
+        if response.changed() {
+            desk.act(Action::SetPrompt(user));
+        }
+        ui.allocate_ui_with_layout(
+            vec2(live_width, theme::CONTROL_LARGE),
+            Layout::left_to_right(Align::Center),
+            |ui| {
+                let mut live = bench.live;
+                if toggle::toggle(ui, &mut live, text.live).changed() {
+                    desk.act(Action::SetLive(live));
+                }
+            },
+        );
+        if bench.is_running() {
+            if ui.add(stop.width(button)).clicked() {
+                desk.act(Action::Stop);
+            }
+        } else {
+            let why_not = bench.why_not_run();
+            let response = ui.add_enabled(why_not.is_none(), run.width(button));
+            if response.clicked() {
+                desk.act(Action::Run);
+            }
+            if let Some(why) = why_not {
+                response.on_disabled_hover_text((text.why_not)(why));
+            }
+        }
+    });
+}
+
+/// A text of several lines in a frame of its own. Enter makes a new line, also the Enter that ends an input method's
+/// composition; running is the command's key, so that neither can send a half-written prompt.
+fn edit(ui: &mut Ui, salt: &str, name: &str, hint: &str, text: &mut String, kind: Type, width: f32) -> egui::Response {
+    let palette = Palette::of(ui);
+    let padding = ((theme::CONTROL_LARGE - kind.line) / 2.0) as i8;
+    let outer = Frame::NONE
+        .fill(palette.inset)
+        .stroke(Stroke::new(1.0, palette.stroke))
+        .corner_radius(CornerRadius::same(theme::RADIUS_CONTROL))
+        .inner_margin(Margin {
+            left: 15,
+            right: 8,
+            top: padding - 1,
+            bottom: padding - 1,
+        });
+    let mut layouter = move |ui: &Ui, text: &dyn egui::TextBuffer, wrap: f32| {
+        let format = egui::TextFormat {
+            font_id: kind.regular(),
+            line_height: Some(kind.line),
+            color: palette.text,
+            valign: Align::Center,
+            ..egui::TextFormat::default()
+        };
+        let mut job = egui::text::LayoutJob::single_section(text.as_str().to_owned(), format);
+        job.wrap.max_width = wrap;
+        ui.painter().layout_job(job)
+    };
+    let shown = outer.show(ui, |ui| {
+        ui.set_width(width - 25.0);
+        ScrollArea::vertical()
+            .id_salt(salt)
+            .max_height(kind.line * MOST_LINES)
+            .min_scrolled_height(kind.line)
+            .show(ui, |ui| {
+                let hint = paint::words(hint, kind, palette.text3);
+                ui.add(
+                    TextEdit::multiline(text)
+                        .id_salt(salt)
+                        .hint_text(hint)
+                        .desired_rows(1)
+                        .desired_width(f32::INFINITY)
+                        .margin(Margin::ZERO)
+                        .frame(Frame::NONE)
+                        .return_key(egui::KeyboardShortcut::new(egui::Modifiers::NONE, Key::Enter))
+                        .layouter(&mut layouter),
+                )
+                .accessible_name(name)
+            })
+            .inner
+    });
+    // The whole frame takes the click, not only the letters.
+    let frame = shown.response.rect;
+    if ui.input(|input| input.pointer.primary_pressed())
+        && ui
+            .input(|input| input.pointer.interact_pos())
+            .is_some_and(|at| frame.contains(at))
+        && ui.rect_contains_pointer(frame)
+        && !shown
+            .inner
+            .rect
+            .contains(ui.input(|input| input.pointer.interact_pos()).unwrap_or_default())
+    {
+        shown.inner.request_focus();
+    }
+    paint::focus_ring(ui, &shown.inner, frame.shrink(0.5), theme::RADIUS_CONTROL);
+    shown.inner
+}

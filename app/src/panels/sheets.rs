@@ -1,0 +1,321 @@
+//! Sheets over the window: keys and commands, where to connect, models, left-over tasks, and what this is.
+
+use eframe::egui::{
+    self, Align, CornerRadius, Frame, Id, Key, Layout, Margin, Modal, ScrollArea, Stroke, TextEdit, Ui, vec2,
+};
+
+use super::Desk;
+use crate::commands::{COMMANDS, Group};
+use crate::text;
+use crate::theme::{self, Palette};
+use crate::views::button::Button;
+use crate::views::icon::{Icon, IconButton};
+use crate::views::paint;
+use crate::views::status::{self, Status};
+use crate::workbench::{Action, Dialog, ModelChoice, ModuleState, Target};
+
+/// What the sheets keep between frames.
+#[derive(Default)]
+pub struct Sheets {
+    address: String,
+    address_wrong: bool,
+    /// The sheet of the last frame, to notice when one opens.
+    open: Option<Dialog>,
+}
+
+impl Sheets {
+    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        let dialog = desk.bench.dialog;
+        let opened = dialog != self.open;
+        self.open = dialog;
+        let Some(dialog) = dialog else { return };
+        let palette = Palette::of(ui);
+        if opened {
+            self.address_wrong = false;
+            if let (Dialog::Connect, Target::Remote { address }) = (dialog, &desk.bench.target) {
+                self.address = address.clone();
+            }
+        }
+        let screen = ui.ctx().content_rect();
+        let width = if dialog == Dialog::Help { 720.0 } else { 520.0_f32 }.min(screen.width() - 96.0);
+        let frame = Frame::NONE
+            .fill(palette.panel)
+            .stroke(Stroke::new(1.0, palette.stroke))
+            .corner_radius(CornerRadius::same(theme::RADIUS_CARD))
+            .inner_margin(Margin::same(24));
+        let backdrop = if palette.dark { 0.6 } else { 0.35 };
+        let response = Modal::new(Id::new("sheet"))
+            .frame(frame)
+            .backdrop_color(theme::faded(egui::Color32::BLACK, backdrop))
+            .show(ui.ctx(), |ui| {
+                ui.set_width(width);
+                ui.spacing_mut().item_spacing.y = 8.0;
+                title(ui, desk, dialog);
+                let height = (screen.height() - 176.0).max(160.0);
+                ScrollArea::vertical()
+                    .max_height(height)
+                    .auto_shrink([false, true])
+                    .show(ui, |ui| match dialog {
+                        Dialog::Help => help(ui, desk),
+                        Dialog::Connect => self.connect(ui, desk, opened),
+                        Dialog::Models => models(ui, desk),
+                        Dialog::LeftOverTasks => left_over(ui, desk),
+                        Dialog::About => about(ui, desk),
+                    });
+            });
+        if response.should_close() {
+            desk.act(Action::CloseDialog);
+        }
+    }
+
+    fn connect(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, opened: bool) {
+        let palette = Palette::of(ui);
+        let text = desk.text;
+        ui.label(paint::words(text.connect_about, theme::BODY, palette.text2));
+        ui.add_space(4.0);
+        let embedded = matches!(desk.bench.target, Target::Embedded { .. });
+        choice(ui, text.connect_embedded, text.connect_embedded_about, |ui| {
+            let now = embedded && desk.bench.module.is_ready();
+            if now {
+                status::mark(ui, Status::Good);
+                ui.label(paint::words(text.in_use, theme::BODY, palette.text2));
+            } else if ui
+                .add(Button::outlined(text.connect).name(text.connect_embedded))
+                .clicked()
+            {
+                let target = if embedded {
+                    desk.bench.target.clone()
+                } else {
+                    Target::default()
+                };
+                desk.act(Action::Connect(target));
+                desk.act(Action::CloseDialog);
+            }
+            if ui.add(Button::quiet(text.other_models)).clicked() {
+                desk.act(Action::ShowDialog(Dialog::Models));
+            }
+        });
+        paint::rule(ui);
+        choice(ui, text.connect_remote, text.connect_remote_about, |_| {});
+        let mut go = false;
+        ui.horizontal(|ui| {
+            let button = Button::ink(text.connect).name(text.connect_remote);
+            let width = ui.available_width() - button.measure(ui) - 8.0;
+            let outline = if self.address_wrong {
+                palette.broken
+            } else {
+                palette.stroke
+            };
+            let frame = Frame::NONE
+                .fill(palette.inset)
+                .stroke(Stroke::new(1.0, outline))
+                .corner_radius(CornerRadius::same(theme::RADIUS_CONTROL))
+                .inner_margin(Margin::symmetric(10, 0));
+            let response = ui
+                .add_sized(
+                    vec2(width, theme::CONTROL),
+                    TextEdit::singleline(&mut self.address)
+                        .id_salt("address")
+                        .hint_text(text.address_hint)
+                        .font(theme::BODY.mono())
+                        .frame(frame)
+                        .align(egui::Align2::LEFT_CENTER),
+                )
+                .accessible_name(text.address);
+            paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
+            if opened {
+                response.request_focus();
+            }
+            if response.changed() {
+                self.address_wrong = false;
+            }
+            go |= response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
+            go |= ui.add(button).clicked();
+        });
+        if self.address_wrong {
+            ui.horizontal_top(|ui| {
+                status::mark(ui, Status::Broken);
+                ui.label(paint::words(text.address_wrong, theme::BODY, palette.text2));
+            });
+        }
+        if go {
+            match Target::parse(&self.address) {
+                Some(target) => {
+                    desk.act(Action::Connect(target));
+                    desk.act(Action::CloseDialog);
+                }
+                None => self.address_wrong = true,
+            }
+        }
+    }
+}
+
+fn title(ui: &mut Ui, desk: &mut Desk<'_>, dialog: Dialog) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let words = match dialog {
+        Dialog::Help => text.help_title,
+        Dialog::Connect => text.connect_title,
+        Dialog::Models => text.models_title,
+        Dialog::LeftOverTasks => text.left_over_title,
+        Dialog::About => text.about_title,
+    };
+    ui.horizontal(|ui| {
+        ui.label(paint::strong(words, theme::VERDICT, palette.text));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if ui.add(IconButton::new(Icon::Close, text.close)).clicked() {
+                desk.act(Action::CloseDialog);
+            }
+        });
+    });
+}
+
+/// A choice: its name, a sentence about it, and what can be done with it at the right.
+fn choice(ui: &mut Ui, name: &str, about: &str, controls: impl FnOnce(&mut Ui)) {
+    let palette = Palette::of(ui);
+    ui.horizontal(|ui| {
+        let room = ui.available_width();
+        ui.allocate_ui(vec2(room * 0.55, 0.0), |ui| {
+            ui.set_width(room * 0.55);
+            ui.spacing_mut().item_spacing.y = 4.0;
+            ui.vertical(|ui| {
+                ui.label(paint::strong(name, theme::NAME, palette.text));
+                ui.label(paint::words(about, theme::BODY, palette.text2));
+            });
+        });
+        ui.with_layout(Layout::right_to_left(Align::Center), controls);
+    });
+    ui.add_space(4.0);
+}
+
+fn help(ui: &mut Ui, desk: &Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let wide = ui.available_width() > 560.0;
+    let group = |ui: &mut Ui, group: Group| {
+        ui.label(paint::strong((text.group)(group), theme::CAPTION, palette.text2));
+        for command in COMMANDS.iter().filter(|command| command.group == group) {
+            let width = ui.available_width();
+            ui.allocate_ui_with_layout(vec2(width, 24.0), Layout::left_to_right(Align::Center), |ui| {
+                ui.set_width(width);
+                ui.label(paint::words((text.command)(command.id), theme::BODY, palette.text));
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    if let Some(keys) = command.shortcut {
+                        let keys = ui.ctx().format_shortcut(&keys);
+                        ui.label(paint::figures(keys, theme::CAPTION, palette.text2));
+                    }
+                });
+            });
+        }
+        ui.add_space(12.0);
+    };
+    ui.spacing_mut().item_spacing.y = 2.0;
+    if wide {
+        ui.columns(2, |columns| {
+            for column in columns.iter_mut() {
+                column.spacing_mut().item_spacing.y = 2.0;
+            }
+            columns[0].set_max_width(columns[0].available_width() - 16.0);
+            for one in [Group::Run, Group::Prefix, Group::Module] {
+                group(&mut columns[0], one);
+            }
+            for one in [Group::Results, Group::Window] {
+                group(&mut columns[1], one);
+            }
+        });
+    } else {
+        for one in Group::ALL {
+            group(ui, one);
+        }
+    }
+    ui.label(paint::strong(text.help_mouse, theme::CAPTION, palette.text2));
+    ui.label(paint::words(text.help_slider, theme::BODY, palette.text2));
+}
+
+fn models(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    ui.label(paint::words(text.models_about, theme::BODY, palette.text2));
+    ui.add_space(4.0);
+    let bench = desk.bench;
+    if bench.models.is_empty() {
+        ui.label(paint::words(text.models_none, theme::BODY, palette.text3));
+    }
+    for model in &bench.models {
+        paint::rule(ui);
+        model_row(ui, desk, model);
+    }
+    paint::rule(ui);
+    if ui
+        .add_enabled(!bench.file.asking, Button::outlined(text.choose_file))
+        .clicked()
+    {
+        desk.act(Action::ChooseModelFile);
+        desk.act(Action::CloseDialog);
+    }
+}
+
+fn model_row(ui: &mut Ui, desk: &mut Desk<'_>, model: &ModelChoice) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let size = model.bytes.map(text::bytes).unwrap_or_default();
+    let mut about = vec![size, model.about.clone()];
+    if model.present {
+        about.push(text.present.to_owned());
+    }
+    about.retain(|part| !part.is_empty());
+    let facts = desk.bench.module.facts();
+    let used = facts.is_some_and(|facts| facts.embedded && facts.model == model.name);
+    let fetching = matches!(&desk.bench.module, ModuleState::Fetching(fetch) if fetch.model == model.name);
+    choice(ui, &model.name, &about.join("  ·  "), |ui| {
+        if used {
+            status::mark(ui, Status::Good);
+            ui.label(paint::words(text.in_use, theme::BODY, palette.text2));
+        } else if fetching {
+            status::mark(ui, Status::Busy);
+            ui.label(paint::words(text.fetching, theme::BODY, palette.text2));
+        } else if model.present {
+            let name = (text.use_model)(&model.name);
+            if ui.add(Button::outlined(text.use_it).name(&name)).clicked() {
+                desk.act(Action::Connect(Target::Embedded {
+                    model: Some(model.name.clone()),
+                }));
+                desk.act(Action::CloseDialog);
+            }
+        } else {
+            let name = (text.fetch_named)(&model.name);
+            if ui.add(Button::outlined(text.fetch).name(&name)).clicked() {
+                desk.act(Action::FetchModel(model.name.clone()));
+            }
+        }
+    });
+}
+
+fn left_over(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    ui.label(paint::words(text.left_over_about, theme::BODY, palette.text2));
+    let ModuleState::TaskFull { tasks } = &desk.bench.module else {
+        return;
+    };
+    for task in tasks {
+        ui.label(paint::figures(task, theme::BODY, palette.text));
+    }
+    ui.add_space(8.0);
+    ui.horizontal(|ui| {
+        if ui.add(Button::ink(&(text.exit_tasks)(tasks.len()))).clicked() {
+            desk.act(Action::ExitLeftOverTasks);
+        }
+        if ui.add(Button::outlined(text.cancel)).clicked() {
+            desk.act(Action::CloseDialog);
+        }
+    });
+}
+
+fn about(ui: &mut Ui, desk: &Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    ui.label(paint::figures(env!("CARGO_PKG_VERSION"), theme::BODY, palette.text3));
+    ui.label(paint::words(text.about_text, theme::BODY, palette.text));
+    ui.label(paint::words(text.about_fonts, theme::BODY, palette.text2));
+}

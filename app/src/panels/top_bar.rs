@@ -1,0 +1,212 @@
+//! The bar at the top: which view, which file, and the window's own settings; below it, what went wrong.
+
+use eframe::egui::{
+    self, Align, Frame, Layout, Margin, Panel, Popup, PopupCloseBehavior, Rect, Role, Sense, Stroke, Ui, UiBuilder,
+    WidgetInfo, pos2, vec2,
+};
+
+use super::Desk;
+use crate::settings::{Language, Theme};
+use crate::text;
+use crate::theme::{self, Palette};
+use crate::views::button::Button;
+use crate::views::icon::{Icon, IconButton};
+use crate::views::segmented::segmented;
+use crate::views::{paint, status};
+use crate::workbench::{Action, Notice};
+
+pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let bar = ui.max_rect();
+    ui.painter()
+        .hline(bar.x_range(), bar.bottom() - 0.5, Stroke::new(1.0, palette.line));
+    let inner = bar.shrink2(vec2(theme::PADDING, 0.0));
+    let mut left = ui.new_child(
+        UiBuilder::new()
+            .max_rect(inner)
+            .layout(Layout::left_to_right(Align::Center)),
+    );
+    tab(&mut left, desk.text.tune, true);
+    let used = left.min_rect().right();
+    let rest = Rect::from_min_max(pos2(used + 24.0, inner.top()), inner.right_bottom());
+    let mut right = ui.new_child(
+        UiBuilder::new()
+            .max_rect(rest)
+            .layout(Layout::right_to_left(Align::Center)),
+    );
+    right.spacing_mut().item_spacing.x = 4.0;
+    right_side(&mut right, desk);
+}
+
+/// One view of the window. More of them come to stand here; each is shown once it works.
+fn tab(ui: &mut Ui, words: &str, on: bool) {
+    let palette = Palette::of(ui);
+    let (font, colour) = if on {
+        (theme::NAME.semibold(), palette.text)
+    } else {
+        (theme::NAME.regular(), palette.text2)
+    };
+    let galley = paint::line_of_text(ui, words, font, colour);
+    let (rect, response) = ui.allocate_exact_size(vec2(galley.size().x, theme::TOP_BAR), Sense::click());
+    response.widget_info(|| WidgetInfo::selected(Role::Tab, true, on, words));
+    paint::place(ui.painter(), rect.center(), egui::Align2::CENTER_CENTER, galley);
+    if on {
+        ui.painter()
+            .hline(rect.x_range(), rect.bottom() - 1.0, Stroke::new(2.0, palette.text));
+    }
+    paint::focus_ring(ui, &response, rect.shrink2(vec2(-4.0, 10.0)), theme::RADIUS_TAG);
+}
+
+fn right_side(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let text = desk.text;
+    if ui.add(IconButton::new(Icon::Help, text.help)).clicked() {
+        desk.act(Action::ShowDialog(crate::workbench::Dialog::Help));
+    }
+    let response = ui.add(IconButton::new(Icon::Settings, text.settings));
+    Popup::menu(&response)
+        .close_behavior(PopupCloseBehavior::CloseOnClickOutside)
+        .accessible_name(text.settings)
+        .show(|ui| settings(ui, desk));
+    ui.add_space(8.0);
+    let can_save = desk.bench.can_save();
+    if ui.add_enabled(can_save, Button::quiet(text.save)).clicked() {
+        desk.act(Action::Save);
+    }
+    if ui
+        .add_enabled(!desk.bench.file.asking, Button::quiet(text.open))
+        .clicked()
+    {
+        desk.act(Action::Open);
+    }
+    ui.add_space(12.0);
+    file_or_notice(ui, desk);
+}
+
+/// The file's name; for a while, what was just done.
+fn file_or_notice(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let name = |path: &std::path::Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let words = match &desk.bench.notice {
+        Some(Notice::Saved(path)) => Some((text.saved)(&name(path).unwrap_or_default())),
+        Some(Notice::Opened(path, runs)) => Some((text.opened)(&name(path).unwrap_or_default(), *runs)),
+        Some(Notice::Copied) => Some(text.copied.to_owned()),
+        Some(Notice::Problem(_)) | None => None,
+    };
+    let width = ui.available_width();
+    if let Some(words) = words {
+        if ui.add(IconButton::new(Icon::Close, text.dismiss).size(24.0)).clicked() {
+            desk.act(Action::DismissNotice);
+        }
+        let galley = paint::cut_to(ui, &words, theme::BODY.regular(), palette.text, width - 52.0);
+        ui.add(egui::Label::new(galley));
+        status::mark(ui, status::Status::Good);
+        return;
+    }
+    let file = &desk.bench.file;
+    let shown = match (file.name(), file.edited) {
+        (Some(name), true) => format!("{name}  ·  {}", text.edited),
+        (Some(name), false) => name,
+        (None, true) => text.untitled.to_owned(),
+        (None, false) => return,
+    };
+    let galley = paint::cut_to(ui, &shown, theme::BODY.regular(), palette.text3, width - 8.0);
+    ui.add(egui::Label::new(galley));
+}
+
+fn settings(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let settings = &desk.bench.settings;
+    let caption = |ui: &mut Ui, words: &str| {
+        ui.label(paint::words(words, theme::CAPTION, palette.text3));
+    };
+    ui.set_width(264.0);
+    ui.spacing_mut().item_spacing.y = 4.0;
+    caption(ui, text.language);
+    let languages = [Language::English, Language::Japanese].map(|language| (language, text::language_name(language)));
+    if let Some(language) = segmented(ui, text.language, settings.language, &languages, 264.0) {
+        desk.act(Action::SetLanguage(language));
+    }
+    ui.add_space(8.0);
+    caption(ui, text.theme);
+    let themes = [
+        (Theme::System, text.theme_system),
+        (Theme::Light, text.theme_light),
+        (Theme::Dark, text.theme_dark),
+    ];
+    if let Some(theme) = segmented(ui, text.theme, settings.theme, &themes, 264.0) {
+        desk.act(Action::SetTheme(theme));
+    }
+    ui.add_space(8.0);
+    caption(ui, text.zoom);
+    ui.horizontal(|ui| {
+        if ui.add(IconButton::new(Icon::Minus, text.zoom_out).outlined()).clicked() {
+            desk.act(Action::ZoomOut);
+        }
+        let percent = format!("{:.0} %", settings.zoom * 100.0);
+        let size = vec2(264.0 - 3.0 * 32.0 - 24.0, theme::CONTROL);
+        ui.add_sized(
+            size,
+            egui::Label::new(paint::figures(percent, theme::BODY, palette.text)),
+        );
+        if ui.add(IconButton::new(Icon::Plus, text.zoom_in).outlined()).clicked() {
+            desk.act(Action::ZoomIn);
+        }
+        if ui
+            .add(IconButton::new(
+                Icon::Again,
+                (text.command)(crate::commands::CommandId::ZoomReset),
+            ))
+            .clicked()
+        {
+            desk.act(Action::ZoomReset);
+        }
+    });
+    ui.add_space(4.0);
+    paint::rule(ui);
+    for (words, action) in [
+        (text.full_screen, Action::ToggleFullscreen),
+        (text.save_as, Action::SaveAs),
+        (text.about, Action::ShowDialog(crate::workbench::Dialog::About)),
+    ] {
+        let off = action == Action::SaveAs && !desk.bench.can_save();
+        let response = ui
+            .add_enabled_ui(!off, |ui| crate::views::select::item(ui, words, false))
+            .inner;
+        if response.clicked() {
+            desk.act(action);
+            ui.close();
+        }
+    }
+}
+
+/// What went wrong outside any pane, with what to do next; it stays until it is dismissed.
+pub fn banner(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let Some(Notice::Problem(problem)) = &desk.bench.notice else {
+        return;
+    };
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let frame = Frame::NONE
+        .fill(palette.raised)
+        .inner_margin(Margin::symmetric(theme::PADDING as i8, 8));
+    let mut dismissed = false;
+    Panel::top("banner").frame(frame).show(ui, |ui| {
+        ui.horizontal_top(|ui| {
+            status::mark(ui, status::Status::Broken);
+            let width = ui.available_width() - 40.0;
+            ui.allocate_ui(vec2(width, 0.0), |ui| {
+                ui.set_width(width);
+                ui.spacing_mut().item_spacing.y = 2.0;
+                let headline = (text.problem)(problem.kind);
+                ui.label(paint::strong(headline, theme::BODY, palette.text));
+                ui.label(paint::words(problem.to_string(), theme::BODY, palette.text2));
+            });
+            dismissed = ui.add(IconButton::new(Icon::Close, text.dismiss)).clicked();
+        });
+    });
+    if dismissed {
+        desk.act(Action::DismissNotice);
+    }
+}

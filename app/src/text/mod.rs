@@ -1,0 +1,301 @@
+//! Every word of the window, in each of its languages.
+//!
+//! A language is one value of [`Text`]: a field that is missing does not compile, so no language can be incomplete.
+//! Sentences with figures in them are functions, so that each language can put the figures where they belong. It knows
+//! no state of the workbench beyond the names of choices.
+
+mod en;
+mod ja;
+
+use softprefix_core::compare::{Granularity, Measure};
+
+use crate::commands::{CommandId, Group};
+use crate::settings::Language;
+use crate::workbench::{ConnectStep, Finish, KindChoice, ProblemKind, WhyNot};
+
+/// The words of one language.
+pub struct Text {
+    // Top bar.
+    pub tune: &'static str,
+    pub untitled: &'static str,
+    pub edited: &'static str,
+    pub open: &'static str,
+    pub save: &'static str,
+    pub save_as: &'static str,
+    pub settings: &'static str,
+    pub help: &'static str,
+    pub language: &'static str,
+    pub theme: &'static str,
+    pub theme_system: &'static str,
+    pub theme_light: &'static str,
+    pub theme_dark: &'static str,
+    pub zoom: &'static str,
+    pub zoom_in: &'static str,
+    pub zoom_out: &'static str,
+    pub full_screen: &'static str,
+    pub about: &'static str,
+    pub close: &'static str,
+    pub cancel: &'static str,
+    pub dismiss: &'static str,
+    pub saved: fn(&str) -> String,
+    pub opened: fn(&str, usize) -> String,
+    pub copied: &'static str,
+
+    // The module.
+    pub module: &'static str,
+    pub embedded: &'static str,
+    pub ready: &'static str,
+    pub not_connected: &'static str,
+    pub connecting: &'static str,
+    pub fetching: &'static str,
+    pub loading: &'static str,
+    pub full: &'static str,
+    pub no_model: &'static str,
+    pub window: &'static str,
+    pub latency: &'static str,
+    pub connect_step: fn(ConnectStep) -> &'static str,
+    pub fetch_progress: fn(&str, &str, Option<&str>) -> String,
+    pub load_progress: fn(&str, u32) -> String,
+    pub connect: &'static str,
+    pub connect_elsewhere: &'static str,
+    pub reconnect: &'static str,
+    pub other_models: &'static str,
+    pub stranger: &'static str,
+    pub tasks_full: fn(usize) -> String,
+    pub exit_tasks: fn(usize) -> String,
+    pub no_model_yet: &'static str,
+    pub fetch_model: fn(&str, &str) -> String,
+    pub problem: fn(ProblemKind) -> &'static str,
+
+    // The prefix.
+    pub prefix: &'static str,
+    pub kind: &'static str,
+    pub kinds: fn(KindChoice) -> &'static str,
+    pub magnitude: &'static str,
+    pub magnitude_spoken: fn(&str, Option<&str>) -> String,
+    pub type_magnitude: &'static str,
+    pub less: &'static str,
+    pub more: &'static str,
+    pub token_norm: &'static str,
+    pub raw_value: &'static str,
+    pub raw: &'static str,
+    pub region_floor: &'static str,
+    pub region_tokens: &'static str,
+    pub region_over: &'static str,
+    pub vocabulary_norms: [&'static str; 2],
+    pub vectors: &'static str,
+    pub type_vectors: &'static str,
+    pub budget: fn(usize, usize, usize, usize) -> String,
+    pub budget_spoken: fn(usize, usize, usize, usize, usize) -> String,
+    pub budget_free: fn(i64) -> String,
+    pub budget_unknown: &'static str,
+    pub seed: &'static str,
+    pub new_seed: &'static str,
+    pub random_only: &'static str,
+    pub words: &'static str,
+    pub words_hint: &'static str,
+    pub unscaled: &'static str,
+    pub advanced: &'static str,
+    pub rounding: &'static str,
+    pub rounding_nearest: &'static str,
+    pub rounding_truncate: &'static str,
+    pub unit: &'static str,
+    pub unit_norms: &'static str,
+    pub unit_raw: &'static str,
+    pub unit_raw_only: &'static str,
+    pub row_norm: &'static str,
+    pub copy_digest: &'static str,
+    pub nothing_built: &'static str,
+    pub refused: fn(&str) -> String,
+
+    // The prompt.
+    pub system: &'static str,
+    pub system_and_limits: &'static str,
+    pub prompt: &'static str,
+    pub prompt_hint: &'static str,
+    pub preset: &'static str,
+    pub presets: fn(&'static str) -> &'static str,
+    pub own_text: &'static str,
+    pub max_tokens: &'static str,
+    pub tokens_summary: fn(usize) -> String,
+    pub sampling: &'static str,
+    pub greedy: &'static str,
+    pub top_k: &'static str,
+    pub top_k_k: &'static str,
+    pub temperature: &'static str,
+    pub live: &'static str,
+    pub run: &'static str,
+    pub stop: &'static str,
+    pub why_not: fn(WhyNot) -> &'static str,
+
+    // The outputs.
+    pub splitter: &'static str,
+    pub baseline: &'static str,
+    pub prefixed: &'static str,
+    pub baseline_output: &'static str,
+    pub prefixed_output: &'static str,
+    pub removed: &'static str,
+    pub added: &'static str,
+    pub from: fn(&str) -> String,
+    pub other_prompt: &'static str,
+    pub baseline_empty: &'static str,
+    pub prefixed_empty: &'static str,
+    pub waiting: &'static str,
+    pub streaming: &'static str,
+    pub finish: fn(Finish) -> &'static str,
+    pub first_token: &'static str,
+    pub copy: &'static str,
+    pub copy_baseline: &'static str,
+    pub copy_prefixed: &'static str,
+    pub rerun_baseline: &'static str,
+    pub parting_at: fn(usize) -> String,
+    pub no_parting: &'static str,
+    pub granularity: &'static str,
+    pub granularities: fn(Granularity) -> &'static str,
+    pub applied_doubtful: &'static str,
+    pub applied_unknown: &'static str,
+
+    // The plot.
+    pub plot: &'static str,
+    pub measures: fn(Measure) -> &'static str,
+    pub measure_about: fn(Measure) -> &'static str,
+    pub measure: &'static str,
+    pub more_measures: &'static str,
+    pub x_norms: &'static str,
+    pub x_raw: &'static str,
+    pub noise: &'static str,
+    pub noise_none: &'static str,
+    pub collapsed_above: fn(&str) -> String,
+    pub points: fn(usize) -> String,
+    pub plot_empty: &'static str,
+    pub plot_menu: &'static str,
+    pub clear_points: &'static str,
+    pub use_settings: &'static str,
+    pub remove_point: &'static str,
+    pub back_to_last: &'static str,
+    pub shown_run: fn(&str) -> String,
+    pub verdict_connect: &'static str,
+    pub verdict_begin: &'static str,
+    pub verdict_running: &'static str,
+    pub verdict_same: &'static str,
+    pub verdict_noise: &'static str,
+    pub verdict_ignored: &'static str,
+    pub verdict_collapsed: fn(&str) -> String,
+    pub verdict_parts: fn(usize) -> String,
+    pub verdict_parts_collapse: fn(usize, &str) -> String,
+
+    // Sheets.
+    pub help_title: &'static str,
+    pub help_mouse: &'static str,
+    pub help_slider: &'static str,
+    pub group: fn(Group) -> &'static str,
+    pub command: fn(CommandId) -> &'static str,
+    pub connect_title: &'static str,
+    pub connect_about: &'static str,
+    pub connect_embedded: &'static str,
+    pub connect_embedded_about: &'static str,
+    pub connect_remote: &'static str,
+    pub connect_remote_about: &'static str,
+    pub address: &'static str,
+    pub address_hint: &'static str,
+    pub address_wrong: &'static str,
+    pub models_title: &'static str,
+    pub models_about: &'static str,
+    pub models_none: &'static str,
+    pub present: &'static str,
+    pub use_model: fn(&str) -> String,
+    pub use_it: &'static str,
+    pub fetch: &'static str,
+    pub fetch_named: fn(&str) -> String,
+    pub in_use: &'static str,
+    pub choose_file: &'static str,
+    pub left_over_title: &'static str,
+    pub left_over_about: &'static str,
+    pub about_title: &'static str,
+    pub about_text: &'static str,
+    pub about_fonts: &'static str,
+}
+
+impl Text {
+    /// The words of a language.
+    #[must_use]
+    pub fn of(language: Language) -> &'static Self {
+        match language {
+            Language::English => &en::TEXT,
+            Language::Japanese => &ja::TEXT,
+        }
+    }
+}
+
+/// A language's own name for itself.
+#[must_use]
+pub fn language_name(language: Language) -> &'static str {
+    match language {
+        Language::English => "English",
+        Language::Japanese => "日本語",
+    }
+}
+
+/// A size of a file: `398 MB`.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    match count {
+        0..1_000_000 => format!("{} kB", count.div_ceil(1000)),
+        1_000_000..1_000_000_000 => format!("{} MB", (count + 500_000) / 1_000_000),
+        _ => format!("{:.1} GB", count as f64 / 1e9),
+    }
+}
+
+/// A time: `0.4 ms`, `39 ms`, `1.8 s`.
+#[must_use]
+pub fn time(duration: std::time::Duration) -> String {
+    let ms = duration.as_secs_f64() * 1000.0;
+    if ms < 9.95 {
+        format!("{ms:.1} ms")
+    } else if ms < 9999.5 {
+        format!("{ms:.0} ms")
+    } else {
+        format!("{:.1} s", ms / 1000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::commands::COMMANDS;
+    use crate::workbench::PRESETS;
+
+    const LANGUAGES: [Language; 2] = [Language::English, Language::Japanese];
+
+    #[test]
+    fn every_command_has_a_label_of_its_own_in_every_language() {
+        for language in LANGUAGES {
+            let text = Text::of(language);
+            let mut labels: Vec<_> = COMMANDS.iter().map(|command| (text.command)(command.id)).collect();
+            labels.sort_unstable();
+            labels.dedup();
+            assert_eq!(labels.len(), COMMANDS.len(), "{language:?}");
+        }
+    }
+
+    #[test]
+    fn every_preset_has_a_label_in_every_language() {
+        for language in LANGUAGES {
+            for preset in PRESETS {
+                let label = (Text::of(language).presets)(preset.key);
+                assert!(label != preset.key && !label.is_empty(), "{language:?}: {}", preset.key);
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_and_times_are_short() {
+        assert_eq!(bytes(397_808_192), "398 MB");
+        assert_eq!(bytes(1_250_000_000), "1.2 GB");
+        assert_eq!(time(Duration::from_micros(400)), "0.4 ms");
+        assert_eq!(time(Duration::from_millis(39)), "39 ms");
+        assert_eq!(time(Duration::from_millis(12_340)), "12.3 s");
+    }
+}
