@@ -44,7 +44,7 @@ impl Sheets {
             .corner_radius(CornerRadius::same(theme::RADIUS_CARD))
             .inner_margin(Margin::same(24));
         let backdrop = if palette.dark { 0.6 } else { 0.35 };
-        let response = Modal::new(Id::new("sheet"))
+        let response = Modal::new(Id::unique("sheet"))
             .frame(frame)
             .backdrop_color(theme::faded(egui::Color32::BLACK, backdrop))
             .show(ui.ctx(), |ui| {
