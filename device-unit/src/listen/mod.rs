@@ -74,6 +74,7 @@ pub async fn serve(listener: TcpListener, unit: Arc<Unit>, shutdown: impl Future
     // llm-sys counts its connections from 8000 on; the number is all that a client is called by.
     let next = AtomicU32::new(8000);
     let mut connections = JoinSet::new();
+    let _tasks_end_at_last = EndTasks(Arc::clone(&unit));
     tokio::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -105,7 +106,15 @@ pub async fn serve(listener: TcpListener, unit: Arc<Unit>, shutdown: impl Future
         });
     }
     connections.shutdown().await;
-    unit.reset();
+}
+
+/// Also when the future is dropped in the middle.
+struct EndTasks(Arc<Unit>);
+
+impl Drop for EndTasks {
+    fn drop(&mut self) {
+        self.0.reset();
+    }
 }
 
 /// One connection, from its first byte to its last.

@@ -103,8 +103,8 @@ pub trait TokenSink: Send {
     fn end(self: Box<Self>, end: End, timings: Timings);
 }
 
-/// Chooses a token from V logits.
-pub type Choose = Box<dyn FnMut(&[f32]) -> u32 + Send>;
+/// Chooses a token from V logits, or says in a sentence why it cannot.
+pub type Choose = Box<dyn FnMut(&[f32]) -> Result<u32, String> + Send>;
 
 /// One inference.
 pub struct Job {

@@ -57,21 +57,22 @@ impl Shared {
 }
 
 impl Scheduler {
-    /// Gives `engine` a thread of its own.
+    /// Gives `engine` a thread of its own. At most `max_sequences` run at once, and no more than the engine can.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(engine: Box<dyn Engine>) -> std::io::Result<Self> {
+    pub fn start(engine: Box<dyn Engine>, max_sequences: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             wake: Condvar::new(),
         });
-        let info = engine.info().clone();
+        let mut info = engine.info().clone();
+        info.max_sequences = info.max_sequences.min(max_sequences).max(1);
         let embeddings = engine.embeddings();
         let mut worker = Worker {
             shared: Arc::clone(&shared),
             embeddings: Arc::clone(&embeddings),
-            max_sequences: info.max_sequences.max(1),
+            max_sequences: info.max_sequences,
             hidden_size: info.hidden_size,
             chunked_prefill: info.chunked_prefill,
             engine,
@@ -87,6 +88,7 @@ impl Scheduler {
         })
     }
 
+    /// What the engine is and can take, `max_sequences` being those that run at once here.
     #[must_use]
     pub fn info(&self) -> &EngineInfo {
         &self.info
@@ -461,22 +463,28 @@ impl Worker {
                 }
                 active.first_token = Some(Instant::now());
             }
-            let token = (active.work.choose)(&active.logits);
+            let token = match (active.work.choose)(&active.logits) {
+                Ok(token) => token,
+                Err(sentence) => {
+                    ended.push((active.sequence, End::Failed(sentence)));
+                    continue;
+                }
+            };
             if active.work.stop_tokens.contains(&token) {
-                ended.push((active.sequence, FinishReason::Stop));
+                ended.push((active.sequence, End::Finished(FinishReason::Stop)));
                 continue;
             }
             active.last = token;
             active.produced += 1;
             active.work.sink.token(token);
             if active.produced >= active.work.max_new_tokens {
-                ended.push((active.sequence, active.work.at_limit));
+                ended.push((active.sequence, End::Finished(active.work.at_limit)));
             }
         }
         if !ended.is_empty() {
             self.end_where(|active| {
-                let (_, reason) = ended.iter().find(|(sequence, _)| *sequence == active.sequence)?;
-                Some(End::Finished(*reason))
+                let (_, end) = ended.iter().find(|(sequence, _)| *sequence == active.sequence)?;
+                Some(end.clone())
             });
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use softprefix_core::protocol::extension::InferenceOptions;
 use softprefix_core::protocol::message::InputForm;
 use softprefix_core::protocol::{Code, ErrorField};
@@ -155,13 +155,7 @@ impl Collector {
 
     /// The prompt that a frame goes on with. Some clients number every message: a frame with a new request_id goes to the
     /// client's only prompt that waits for its index, if there is just one.
-    fn find(
-        &self,
-        work_id: &str,
-        client: &Arc<str>,
-        request_id: &str,
-        data: &serde_json::Map<String, Value>,
-    ) -> Option<usize> {
+    fn find(&self, work_id: &str, client: &Arc<str>, request_id: &str, data: &Map<String, Value>) -> Option<usize> {
         let own = |unfinished: &Unfinished| unfinished.work_id == work_id && unfinished.client == *client;
         let same = |unfinished: &Unfinished| own(unfinished) && unfinished.request_id == request_id;
         self.unfinished.iter().position(same).or_else(|| {
@@ -215,7 +209,10 @@ fn plain(data: Option<Value>) -> Result<Input, ErrorField> {
 }
 
 fn read_options(options: Value) -> Result<InferenceOptions, ErrorField> {
-    serde_json::from_value(options).map_err(|error| {
+    // Through the map, because a list would be read as the fields in their order.
+    serde_json::from_value::<Map<String, Value>>(options)
+        .and_then(|options| serde_json::from_value(Value::Object(options)))
+        .map_err(|error| {
         ErrorField::new(
             Code::PARAMETER,
             format!(
@@ -500,6 +497,7 @@ mod tests {
             json!({"max_new_tokens": "many"}),
             json!({"max_new_tokens": -1}),
             json!({"priority": "first"}),
+            json!([]),
             json!(7),
         ] {
             let data = json!({"delta": "a", "index": 0, "finish": true, "softprefix": options});

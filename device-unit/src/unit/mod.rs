@@ -33,6 +33,7 @@ use setup::{ErrorAndWorkId, SetUpRequest, loading_failed};
 use shared_model::SharedModel;
 use task::Task;
 
+use crate::engine::sampling::Sampling;
 use crate::model::ModelSource;
 use crate::scheduler::WaitingLimits;
 
@@ -49,6 +50,8 @@ pub struct UnitOptions {
     pub name: String,
     /// Tasks at once, as on the stock unit.
     pub max_tasks: usize,
+    /// Inferences of one model that run at once, as far as its engine can. One place is kept for live runs.
+    pub max_inferences: usize,
     /// What may wait for each model.
     pub waiting: WaitingLimits,
     /// When an inference is ended at the latest, counted from its arrival.
@@ -63,6 +66,8 @@ impl Default for UnitOptions {
         Self {
             name: "llm".into(),
             max_tasks: 2,
+            // As many columns as the CPU engine's kernels take at once: more would make each slower and all no faster.
+            max_inferences: 16,
             waiting: WaitingLimits::default(),
             longest_inference: Duration::from_secs(3600),
             keep_idle_model: true,
@@ -208,7 +213,7 @@ impl Unit {
         }
     }
 
-    /// The ids of all tasks.
+    /// The ids of all tasks, those that are ending included.
     #[must_use]
     pub fn tasks(&self) -> Vec<String> {
         self.inner.lock().by_id.keys().cloned().collect()
@@ -285,7 +290,12 @@ impl Inner {
         let ok = || Some(Reply::ok(request_id.clone(), work_id.clone()));
         let error = |code| Some(Reply::stock_error(request_id.clone(), work_id.clone(), code));
         if action == action::TASKINFO && work_id == self.options.name {
-            let list: Vec<String> = self.lock().by_id.keys().cloned().collect();
+            let tasks = self.all_tasks();
+            let list: Vec<&str> = tasks
+                .iter()
+                .filter(|task| !task.is_closing())
+                .map(|task| task.work_id.as_str())
+                .collect();
             return Some(Reply::data(request_id, work_id, object::TASK_LIST, to_data(&list)));
         }
         let known = [
@@ -499,11 +509,14 @@ impl Inner {
     ) -> Result<(), ErrorAndWorkId> {
         let model = self.load(&setup).map_err(|sentence| loading_failed(&sentence))?;
         let max_positions = setup.max_token_len(&model.settings)?;
+        let sampling = Sampling::from_settings(&setup.settings_over(&model.settings))
+            .map_err(|error| loading_failed(&error.to_string()))?;
         let inputs = setup.inputs.clone();
         let task = Arc::new(Task::new(
             work_id.clone(),
             setup,
             max_positions,
+            sampling,
             model,
             registration.outlet,
         ));
@@ -547,9 +560,9 @@ impl Inner {
         self.models.get(&setup.model_key(), || {
             let loaded = self
                 .source
-                .load(&setup.model, &setup.overrides, &progress)
+                .load(&setup.model, &setup.model_settings(), &progress)
                 .map_err(|error| error.to_string())?;
-            SharedModel::start(loaded, self.options.waiting)
+            SharedModel::start(loaded, self.options.waiting, self.options.max_inferences)
                 .map_err(|error| format!("no thread for the engine: {error}"))
         })
     }

@@ -11,6 +11,7 @@ use super::answer::{Answer, Counts};
 use super::input::Input;
 use super::shared_model::SharedModel;
 use super::task::Task;
+use crate::engine::sampling::Sampler;
 use crate::scheduler::{Choose, End, FinishReason, Job, Place, Priority, Timings, TokenSink};
 use crate::tokenizer::Special;
 
@@ -83,7 +84,7 @@ fn plan(model: &SharedModel, task: &Task, input: &Input) -> Result<Plan, ErrorFi
         counts,
         max_new_tokens,
         at_limit,
-        choose: Box::new(greedy),
+        choose: choose(task),
     })
 }
 
@@ -154,21 +155,16 @@ fn template_tokens(model: &SharedModel, task: &Task) -> Result<usize, ErrorField
     Ok(*task.template_tokens.get_or_init(|| count))
 }
 
+/// Every inference draws afresh from its task's seed, so that the same request gives the same text.
+fn choose(task: &Task) -> Choose {
+    let mut sampler = Sampler::new(task.sampling.clone());
+    Box::new(move |logits| sampler.pick(logits).map_err(|error| error.to_string()))
+}
+
 /// Special tokens in a text are those tokens, as on the stock unit.
 pub fn encode(model: &SharedModel, text: &str) -> Result<Vec<u32>, ErrorField> {
     model
         .tokenizer
         .encode(text, Special::Parse)
         .map_err(|error| ErrorField::new(Code::WINDOW, error.to_string()))
-}
-
-/// The likeliest token, the lowest id where several are equally likely.
-fn greedy(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (i, &value) in logits.iter().enumerate() {
-        if value > logits[best] {
-            best = i;
-        }
-    }
-    best as u32
 }

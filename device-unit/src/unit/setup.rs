@@ -89,16 +89,28 @@ impl SetUpRequest {
         self.response_format.contains("stream")
     }
 
+    /// The settings that matter when the model is loaded.
+    #[must_use]
+    pub fn model_settings(&self) -> Map<String, Value> {
+        let kept = self
+            .overrides
+            .iter()
+            .filter(|(key, _)| !TASK_KEYS.contains(&key.as_str()));
+        kept.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
     /// Names the loaded model that this set-up can use: equal keys, equal model.
     #[must_use]
     pub fn model_key(&self) -> String {
-        let rest: Map<String, Value> = self
-            .overrides
-            .iter()
-            .filter(|(key, _)| !TASK_KEYS.contains(&key.as_str()))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        format!("{} {}", self.model, Value::Object(rest))
+        format!("{} {}", self.model, Value::Object(self.model_settings()))
+    }
+
+    /// The card's settings with those of the set-up over them.
+    #[must_use]
+    pub fn settings_over(&self, card: &Map<String, Value>) -> Map<String, Value> {
+        let mut settings = card.clone();
+        settings.extend(self.overrides.clone());
+        settings
     }
 
     /// `max_token_len` of the set-up, else of the card (`settings`), else the stock unit's.

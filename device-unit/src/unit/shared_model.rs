@@ -39,7 +39,7 @@ impl SharedModel {
     ///
     /// # Errors
     /// When the system gives no threads.
-    pub fn start(loaded: LoadedModel, limits: WaitingLimits) -> std::io::Result<Arc<Self>> {
+    pub fn start(loaded: LoadedModel, limits: WaitingLimits, max_inferences: usize) -> std::io::Result<Arc<Self>> {
         let (preparer, work) = mpsc::channel::<(Arc<SharedModel>, Work)>();
         std::thread::Builder::new()
             .name("softprefix-prepare".into())
@@ -49,7 +49,7 @@ impl SharedModel {
                     work(&model);
                 }
             })?;
-        let scheduler = Scheduler::start(loaded.engine)?;
+        let scheduler = Scheduler::start(loaded.engine, max_inferences)?;
         Ok(Arc::new(Self {
             scheduler,
             tokenizer: loaded.tokenizer,

@@ -8,6 +8,7 @@ use softprefix_core::protocol::message::TaskInfo;
 use super::peer::{Peer, ReplySink};
 use super::setup::SetUpRequest;
 use super::shared_model::SharedModel;
+use crate::engine::sampling::Sampling;
 use crate::scheduler::StopFlag;
 
 /// A task that has been set up.
@@ -17,6 +18,7 @@ pub struct Task {
     pub setup: SetUpRequest,
     /// `max_token_len`: most positions that prefix, prompt and output may take.
     pub max_positions: usize,
+    pub sampling: Sampling,
     pub model: Arc<SharedModel>,
     /// Where results are published, besides going to whoever asked.
     pub outlet: Option<Arc<dyn ReplySink>>,
@@ -57,6 +59,7 @@ impl Task {
         work_id: String,
         setup: SetUpRequest,
         max_positions: usize,
+        sampling: Sampling,
         model: Arc<SharedModel>,
         outlet: Option<Arc<dyn ReplySink>>,
     ) -> Self {
@@ -66,6 +69,7 @@ impl Task {
             setup,
             inputs,
             max_positions,
+            sampling,
             model,
             outlet,
             template_tokens: OnceLock::new(),

@@ -1,0 +1,307 @@
+//! A unit with a tiny model of random weights on a TCP port, and a client that checks what it reads.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+use softprefix_unit::engine::gguf::file::GgufFile;
+use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+use softprefix_unit::listen;
+use softprefix_unit::model::{LoadError, LoadedModel, ModelSource, Progress};
+use softprefix_unit::testing::TinyModel;
+use softprefix_unit::tokenizer::{ChatTemplate, Tokenizer};
+use softprefix_unit::unit::{Unit, UnitOptions};
+
+/// The name by which stock clients ask for the Qwen; here it is the tiny model.
+pub const STOCK_MODEL: &str = "qwen2.5-0.5B-prefill-20e";
+/// A model that never ends a text by itself.
+pub const ENDLESS: &str = "endless";
+/// H of the tiny models.
+pub const HIDDEN: usize = 64;
+
+/// Tiny models, written when the source is made.
+pub struct TinySource {
+    folder: tempfile::TempDir,
+}
+
+impl TinySource {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        TinyModel::qwen2().write(&folder.path().join("tiny.gguf")).unwrap();
+        let endless = TinyModel {
+            window: 20_000,
+            ..TinyModel::qwen2()
+        };
+        endless.write(&folder.path().join("endless.gguf")).unwrap();
+        let strange = TinyModel {
+            architecture: "mamba".into(),
+            ..TinyModel::qwen2()
+        };
+        strange.write(&folder.path().join("strange.gguf")).unwrap();
+        let whole = std::fs::read(folder.path().join("tiny.gguf")).unwrap();
+        std::fs::write(folder.path().join("truncated.gguf"), &whole[..whole.len() / 2]).unwrap();
+        std::fs::write(folder.path().join("text.gguf"), "this is no model").unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+}
+
+impl ModelSource for TinySource {
+    fn cards(&self) -> Vec<Value> {
+        vec![json!({"mode": STOCK_MODEL, "type": "llm", "mode_param": {"tokens_embed_size": HIDDEN}})]
+    }
+
+    fn load(&self, model: &str, _: &Map<String, Value>, progress: &Progress<'_>) -> Result<LoadedModel, LoadError> {
+        let path = match model {
+            STOCK_MODEL | "tiny" => self.path("tiny.gguf"),
+            ENDLESS => self.path("endless.gguf"),
+            "slow to load" => {
+                std::thread::sleep(Duration::from_millis(700));
+                self.path("tiny.gguf")
+            }
+            "truncated" | "strange" | "text" => self.path(&format!("{model}.gguf")),
+            other => return Err(LoadError::UnknownModel { name: other.into() }),
+        };
+        let file = Arc::new(GgufFile::open(&path)?);
+        let options = GgufOptions {
+            threads: Some(1),
+            ..GgufOptions::default()
+        };
+        let engine = GgufEngine::from_file(Arc::clone(&file), options, progress)?;
+        let tokenizer = Arc::new(Tokenizer::from_gguf(&file).unwrap());
+        Ok(LoadedModel {
+            name: model.into(),
+            engine: Box::new(engine),
+            stop_tokens: if model == ENDLESS {
+                Vec::new()
+            } else {
+                tokenizer.stop_tokens()
+            },
+            tokenizer,
+            template: ChatTemplate::qwen_stock(),
+            settings: Map::new(),
+            digest: None,
+        })
+    }
+}
+
+/// A module on a loopback port; it ends when dropped.
+pub struct Server {
+    pub address: SocketAddr,
+    pub unit: Arc<Unit>,
+    runtime: Option<tokio::runtime::Runtime>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        Self::with(UnitOptions::default())
+    }
+
+    pub fn with(options: UnitOptions) -> Self {
+        Self::serving(Arc::new(Unit::new(Arc::new(TinySource::new()), options)))
+    }
+
+    pub fn serving(unit: Arc<Unit>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime
+            .block_on(listen::bind("127.0.0.1:0".parse().unwrap(), false))
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let served = Arc::clone(&unit);
+        runtime.spawn(listen::serve(listener, served, async move {
+            let _ = stopped.await;
+        }));
+        Self {
+            address,
+            unit,
+            runtime: Some(runtime),
+            stop: Some(stop),
+        }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(5));
+        }
+    }
+}
+
+/// A plain blocking client.
+pub struct Client {
+    pub stream: TcpStream,
+    bytes: Vec<u8>,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream,
+            bytes: Vec::new(),
+        }
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    pub fn send(&mut self, value: &Value) {
+        self.write(format!("{value}\n").as_bytes());
+    }
+
+    /// The next JSON value, or `None` when nothing came within `patience` or the connection is closed.
+    pub fn next_within(&mut self, patience: Duration) -> Option<Value> {
+        self.next_text_within(patience)
+            .map(|text| serde_json::from_str(&text).unwrap())
+    }
+
+    /// The text of the next JSON value, with the blanks after it.
+    pub fn next_text_within(&mut self, patience: Duration) -> Option<String> {
+        let until = Instant::now() + patience;
+        loop {
+            let mut values = serde_json::Deserializer::from_slice(&self.bytes).into_iter::<serde::de::IgnoredAny>();
+            if let Some(Ok(_)) = values.next() {
+                let mut end = values.byte_offset();
+                while self.bytes.get(end) == Some(&b'\n') {
+                    end += 1;
+                }
+                let rest = self.bytes.split_off(end);
+                let text = std::mem::replace(&mut self.bytes, rest);
+                return Some(String::from_utf8(text).unwrap().trim_start().to_owned());
+            }
+            let left = until.checked_duration_since(Instant::now())?;
+            self.stream
+                .set_read_timeout(Some(left.max(Duration::from_millis(1))))
+                .unwrap();
+            let mut buffer = [0; 65536];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(count) => self.bytes.extend_from_slice(&buffer[..count]),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                    ) =>
+                {
+                    return None;
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+
+    pub fn next(&mut self) -> Value {
+        self.next_within(Duration::from_secs(20)).expect("a reply within 20 s")
+    }
+
+    pub fn ask(&mut self, value: &Value) -> Value {
+        self.send(value);
+        self.next()
+    }
+
+    /// Whether the other side has closed, within some seconds.
+    pub fn is_closed(&mut self) -> bool {
+        self.stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut buffer = [0; 4096];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
+            }
+        }
+    }
+
+    /// Sets a task up and gives its id.
+    pub fn set_up(&mut self, setup: &Value) -> String {
+        let reply = self.ask(&request("setup", "llm", "setup", "llm.setup", setup.clone()));
+        assert_eq!(reply["error"]["code"], 0, "{reply}");
+        reply["work_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Reads one inference's frames to the last: its text, and the last frame.
+    pub fn stream(&mut self, request_id: &str) -> (String, Value) {
+        let mut text = String::new();
+        loop {
+            let reply = self.next();
+            assert_eq!(reply["request_id"], request_id, "{reply}");
+            assert_eq!(reply["error"]["code"], 0, "{reply}");
+            text.push_str(reply["data"]["delta"].as_str().unwrap());
+            if reply["data"]["finish"] == true {
+                assert_eq!(reply["data"]["delta"], "", "the last frame is empty");
+                return (text, reply);
+            }
+            assert_ne!(reply["data"]["delta"], "", "only the last frame is empty");
+        }
+    }
+}
+
+pub fn request(request_id: &str, work_id: &str, action: &str, object: &str, data: Value) -> Value {
+    json!({"request_id": request_id, "work_id": work_id, "action": action, "object": object, "data": data})
+}
+
+pub fn bare(request_id: &str, work_id: &str, action: &str) -> Value {
+    json!({"request_id": request_id, "work_id": work_id, "action": action})
+}
+
+/// The data of a set-up for whole texts.
+pub fn whole(model: &str, max_token_len: usize) -> Value {
+    json!({"model": model, "response_format": "llm.utf-8", "input": "llm.utf-8", "enoutput": true,
+           "max_token_len": max_token_len, "prompt": "You are helpful"})
+}
+
+/// The data of a set-up for texts in frames.
+pub fn streaming(model: &str, max_token_len: usize) -> Value {
+    let mut data = whole(model, max_token_len);
+    data["response_format"] = json!("llm.utf-8.stream");
+    data
+}
+
+pub fn infer(request_id: &str, work_id: &str, text: &str) -> Value {
+    request(request_id, work_id, "inference", "llm.utf-8", json!(text))
+}
+
+/// An inference in stream form, one frame, with whatever else its data is to hold.
+pub fn infer_with(request_id: &str, work_id: &str, text: &str, more: Value) -> Value {
+    let mut data = json!({"delta": text, "index": 0, "finish": true});
+    data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    request(request_id, work_id, "inference", "llm.utf-8.stream", data)
+}
+
+/// A constant prefix as clients write it.
+pub fn prefix(len: usize, hidden: usize, value: f32) -> Value {
+    use base64::Engine as _;
+    let word = half::bf16::from_f32(value).to_bits().to_le_bytes();
+    let bytes: Vec<u8> = word.iter().copied().cycle().take(len * hidden * 2).collect();
+    json!({"len": len, "data_b64": base64::engine::general_purpose::STANDARD.encode(bytes)})
+}
+
+/// The error's code and message.
+pub fn error(reply: &Value) -> (i64, String) {
+    (
+        reply["error"]["code"].as_i64().unwrap(),
+        reply["error"]["message"].as_str().unwrap().to_owned(),
+    )
+}

@@ -1,0 +1,10 @@
+//! The unit as its clients see it: over TCP, with a tiny model of random weights.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
+mod batching;
+mod common;
+mod hardship;
+mod plain_client;
+mod recorded;
+mod refusals;
+mod tasks;

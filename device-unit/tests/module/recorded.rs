@@ -1,0 +1,206 @@
+//! Conversations recorded from the stock module, held with ours: every field equal, but for `created` and what is named here
+//! with its reason.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::common::{Client, STOCK_MODEL, Server};
+
+/// What was written and what came back, one section.
+struct Section {
+    title: String,
+    exchanges: Vec<Exchange>,
+}
+
+/// Something written, and the replies before the next thing was.
+struct Exchange {
+    written: String,
+    replies: Vec<String>,
+}
+
+fn read(text: &str) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    for line in text.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            sections.push(Section {
+                title: title.into(),
+                exchanges: Vec::new(),
+            });
+        } else if let Some(written) = line.strip_prefix("> ") {
+            let section = sections.last_mut().unwrap();
+            section.exchanges.push(Exchange {
+                written: written.into(),
+                replies: Vec::new(),
+            });
+        } else if let Some(reply) = line.strip_prefix("< ").or_else(|| line.strip_prefix("<! ")) {
+            sections
+                .last_mut()
+                .unwrap()
+                .exchanges
+                .last_mut()
+                .unwrap()
+                .replies
+                .push(reply.into());
+        }
+    }
+    sections
+}
+
+/// A reply without its time.
+fn timeless(mut reply: Value) -> Value {
+    assert!(reply["created"].is_u64());
+    reply.as_object_mut().unwrap().remove("created");
+    reply
+}
+
+fn recorded(exchange: &Exchange) -> Vec<Value> {
+    exchange
+        .replies
+        .iter()
+        .map(|reply| timeless(serde_json::from_str(reply).unwrap()))
+        .collect()
+}
+
+fn is_result(reply: &Value) -> bool {
+    reply["error"]["code"] == 0
+        && reply["object"]
+            .as_str()
+            .is_some_and(|object| object.starts_with("llm.utf-8"))
+}
+
+/// The texts are the model's, so only their form can be compared: frames in order, an empty last one, or one whole text.
+fn assert_same_form(recorded: &[Value], ours: &[Value], title: &str) {
+    let frame = |reply: &Value| reply["data"].get("delta").is_some();
+    for (i, reply) in ours.iter().enumerate() {
+        for key in ["error", "object", "request_id", "work_id"] {
+            assert_eq!(reply[key], recorded[0][key], "{title}: {key}");
+        }
+        assert_eq!(frame(reply), frame(&recorded[0]), "{title}");
+        if frame(reply) {
+            let last = i + 1 == ours.len();
+            assert_eq!(reply["data"]["index"], i, "{title}");
+            assert_eq!(reply["data"]["finish"], last, "{title}");
+            assert_eq!(reply["data"]["delta"] == "", last, "{title}");
+        } else {
+            assert!(reply["data"].is_string(), "{title}");
+        }
+    }
+}
+
+fn read_results(client: &mut Client) -> Vec<Value> {
+    let mut replies = vec![client.next()];
+    while replies.last().is_some_and(|reply| reply["data"]["finish"] == false) {
+        replies.push(client.next());
+    }
+    replies.into_iter().map(timeless).collect()
+}
+
+#[test]
+fn llm_sys_answers_as_recorded() {
+    let server = Server::start();
+    let mut client = server.client();
+    let sections = read(include_str!("../../../core/tests/fixtures/sys.txt"));
+    let mut compared = 0;
+    for section in &sections {
+        for exchange in &section.exchanges {
+            if exchange.written.contains("bashexec") || exchange.written.contains("sys.sql_select") {
+                continue;
+            }
+            client.write(exchange.written.as_bytes());
+            for (reply, expected) in exchange.replies.iter().zip(recorded(exchange)) {
+                let text = client.next_text_within(Duration::from_secs(10)).unwrap();
+                let line_end = text.ends_with('\n');
+                assert_eq!(
+                    line_end,
+                    !reply.starts_with("{\"request_id\": "),
+                    "only the reset form has no line end"
+                );
+                let ours = timeless(serde_json::from_str(&text).unwrap());
+                match expected["object"].as_str() {
+                    // The cards and the actions are those of this module.
+                    Some("sys.lsmode") => assert_eq!(ours["data"][0]["mode"], STOCK_MODEL),
+                    Some("sys.list_action") => assert!(ours["data"]["actions"].is_array()),
+                    _ => assert_eq!(ours, expected, "{}", exchange.written),
+                }
+                // Byte for byte, the time apart.
+                if expected["object"] == "None" {
+                    assert_eq!(
+                        without_time(text.trim_end()),
+                        without_time(reply),
+                        "{}",
+                        exchange.written
+                    );
+                }
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 20, "{compared}");
+}
+
+fn without_time(reply: &str) -> String {
+    let start = reply.find("\"created\":").unwrap();
+    let end = start + reply[start..].find(',').unwrap();
+    format!("{}{}", &reply[..start], &reply[end..])
+}
+
+#[test]
+fn the_llm_unit_answers_as_recorded() {
+    let server = Server::start();
+    let mut client = server.client();
+    for section in read(include_str!("../../../core/tests/fixtures/llm.txt")) {
+        let title = section.title.as_str();
+        for exchange in &section.exchanges {
+            client.write(exchange.written.as_bytes());
+            let recorded = recorded(exchange);
+            let asked: Value = serde_json::from_str(&exchange.written).unwrap();
+            let ours = |client: &mut Client| timeless(client.next());
+            match title {
+                // Nothing is ignored here: what the stock unit leaves without a reply gets one.
+                "unknown action" | "list_action through TCP" => {
+                    assert_eq!(
+                        ours(&mut client)["error"],
+                        json!({"code": -18, "message": "not have unit action!"})
+                    );
+                }
+                "empty prompt" => assert_eq!(ours(&mut client)["error"]["code"], -34),
+                // To this model, the word is a prompt like any other.
+                "THROW in runner" => assert_eq!(read_results(&mut client).last().unwrap()["data"]["finish"], true),
+                // The task says what it can; all the rest is the same.
+                "taskinfo id" => {
+                    let mut info = ours(&mut client);
+                    let support = info["data"].as_object_mut().unwrap().remove("soft_prefix").unwrap();
+                    assert_eq!(support["hidden_size"], crate::common::HIDDEN);
+                    assert_eq!(info, recorded[0]);
+                }
+                // The stock words come first, then a sentence.
+                "setup: no model card" | "setup: prompt missing" => {
+                    let mut reply = ours(&mut client);
+                    let message = reply["error"]["message"].as_str().unwrap().to_owned();
+                    assert!(
+                        message.starts_with("Model loading failed. ") && message.len() > 40,
+                        "{message}"
+                    );
+                    reply["error"]["message"] = "Model loading failed.".into();
+                    assert_eq!(reply, recorded[0]);
+                }
+                // An error goes to whoever caused it, under the request's own ids; the stock unit takes the last RPC's.
+                "stream errors: index gap -> -25" | "base64 bad" => {
+                    let reply = ours(&mut client);
+                    assert_eq!(reply["error"], recorded[0]["error"]);
+                    assert_eq!(reply["request_id"], asked["request_id"]);
+                    assert_eq!(reply["work_id"], asked["work_id"]);
+                }
+                _ if recorded.first().is_some_and(is_result) => {
+                    assert_same_form(&recorded, &read_results(&mut client), title);
+                }
+                _ => {
+                    for expected in recorded {
+                        assert_eq!(ours(&mut client), expected, "{title}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,504 @@
+//! Tasks and their inferences: set-up, input forms, prefixes, pause, exit, questions.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use softprefix_core::prefix::{Rounding, SoftPrefix};
+
+use crate::common::*;
+
+#[test]
+fn an_inference_sent_right_behind_the_set_up_reply_is_never_lost() {
+    let server = Server::start();
+    let mut client = server.client();
+    for i in 0..40 {
+        let task = client.set_up(&whole("tiny", 127));
+        let reply = client.ask(&infer(&format!("i{i}"), &task, "hello"));
+        assert_eq!(
+            (&reply["request_id"], &reply["error"]["code"]),
+            (&json!(format!("i{i}")), &json!(0))
+        );
+        assert_eq!(client.ask(&bare("e", &task, "exit"))["error"]["code"], 0);
+    }
+}
+
+#[test]
+fn an_exit_and_a_set_up_may_follow_each_other_without_waiting() {
+    let server = Server::start();
+    let mut client = server.client();
+    let first = client.set_up(&streaming(ENDLESS, 20_000));
+    client.set_up(&whole("tiny", 127));
+    client.send(&infer("long", &first, "hello"));
+    client.send(&bare("e", &first, "exit"));
+    client.send(&request("s", "llm", "setup", "llm.setup", whole("tiny", 127)));
+    let mut set_up = None;
+    while set_up.is_none() {
+        let reply = client.next();
+        if reply["request_id"] == "s" {
+            set_up = Some(reply);
+        }
+    }
+    assert_eq!(set_up.unwrap()["error"]["code"], 0);
+}
+
+#[test]
+fn while_a_model_loads_other_requests_are_answered() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole("tiny", 127));
+    client.send(&request(
+        "slow",
+        "llm",
+        "setup",
+        "llm.setup",
+        whole("slow to load", 127),
+    ));
+    assert_eq!(client.ask(&bare("p", "sys", "ping"))["request_id"], "p");
+    assert_eq!(client.ask(&infer("i", &task, "hello"))["request_id"], "i");
+    assert_eq!(client.ask(&bare("t", "llm", "taskinfo"))["data"], json!([task]));
+    let set_up = client.next();
+    assert_eq!(
+        (&set_up["request_id"], &set_up["error"]["code"]),
+        (&json!("slow"), &json!(0))
+    );
+}
+
+#[test]
+fn all_input_forms_of_one_text_give_the_same_answer() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole("tiny", 200));
+    let plain = client.ask(&infer("q", &task, "hello"))["data"].clone();
+    assert_ne!(plain, "");
+    let mut ask =
+        |object: &str, data: Value| client.ask(&request("q", &task, "inference", object, data))["data"].clone();
+    assert_eq!(ask("llm.utf-8.base64", json!("aGVsbG8=")), plain);
+    assert_eq!(ask("", json!("hello")), plain);
+    assert_eq!(ask("llm.chat_completion", json!("hello")), plain);
+    assert_eq!(
+        ask(
+            "llm.utf-8.stream",
+            json!({"delta": "hello", "index": 0, "finish": true})
+        ),
+        plain
+    );
+    assert_eq!(
+        ask(
+            "llm.utf-8.stream.base64",
+            json!({"delta": "aGVsbG8", "index": 0, "finish": true})
+        ),
+        plain
+    );
+    client.send(&request(
+        "q",
+        &task,
+        "inference",
+        "llm.utf-8.stream",
+        json!({"delta": "hel", "index": 0, "finish": false}),
+    ));
+    let rest = json!({"delta": "lo", "index": 1, "finish": true});
+    assert_eq!(
+        client.ask(&request("q", &task, "inference", "llm.utf-8.stream", rest))["data"],
+        plain
+    );
+    client.write(format!("{{\"RAW\":5,\"request_id\":\"q\",\"work_id\":\"{task}\",\"action\":\"inference\",\"object\":\"llm.utf-8.base64\"}}hello\n").as_bytes());
+    assert_eq!(client.next()["data"], plain);
+    client.write(
+        format!("{{\"request_id\":\"q\",\"work_id\":\"{task}\",\"action\":\"inference\",\"data\":\"hello\"}}")
+            .as_bytes(),
+    );
+    assert_eq!(client.next()["data"], plain, "without an object");
+}
+
+#[test]
+fn texts_with_braces_backslashes_and_any_script_arrive_and_replies_hold_no_brace() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole("tiny", 400));
+    let mut answers = Vec::new();
+    // One text in several spellings: as JSON, with braces escaped, and as old clients escape them.
+    for spelling in [r"a { b } \\ c", r"a \u007b b \u007D \u005c c", r"a \{ b \} \\ c"] {
+        client.write(format!("{{\"request_id\":\"q\",\"work_id\":\"{task}\",\"action\":\"inference\",\"object\":\"llm.utf-8\",\"data\":\"{spelling}\"}}\n").as_bytes());
+        let text = client.next_text_within(Duration::from_secs(10)).unwrap();
+        assert_eq!(
+            text.matches('{').count(),
+            2,
+            "only the braces of the reply itself: {text}"
+        );
+        answers.push(serde_json::from_str::<Value>(&text).unwrap()["data"].clone());
+    }
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0], answers[2]);
+    for text in ["C:\\", "日本語 😀", "tab\tnewline\n", "\u{0}", "say \"data\": \"x\""] {
+        assert_eq!(client.ask(&infer("data", &task, text))["error"]["code"], 0, "{text:?}");
+    }
+}
+
+#[test]
+fn an_accepted_prefix_is_echoed_on_the_last_reply_and_does_not_leak_into_the_next() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole("tiny", 300));
+    let baseline = client.ask(&infer("b", &task, "hello"));
+    assert_eq!(baseline["soft_prefix"], Value::Null);
+    let prefixed = client.ask(&infer_with(
+        "p",
+        &task,
+        "hello",
+        json!({"soft_prefix": prefix(3, HIDDEN, 2.0)}),
+    ));
+    let sent = SoftPrefix::from_f32(HIDDEN, &vec![2.0; 3 * HIDDEN], Rounding::NearestEven).unwrap();
+    assert_eq!(
+        prefixed["soft_prefix"],
+        json!({"len": 3, "hidden_size": HIDDEN, "sha256": sent.sha256()})
+    );
+    assert_ne!(prefixed["data"], baseline["data"]);
+    assert_eq!(client.ask(&infer("b", &task, "hello"))["data"], baseline["data"]);
+
+    let frames = client.set_up(&streaming("tiny", 300));
+    client.send(&infer_with(
+        "p",
+        &frames,
+        "hello",
+        json!({"soft_prefix": prefix(3, HIDDEN, 2.0)}),
+    ));
+    let (text, last) = client.stream("p");
+    assert_eq!(last["soft_prefix"], prefixed["soft_prefix"]);
+    assert_eq!(
+        text,
+        prefixed["data"].as_str().unwrap(),
+        "frames joined are the whole text"
+    );
+}
+
+#[test]
+fn finish_may_be_spelled_as_the_stock_unit_takes_it_and_the_prefix_counts() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole("tiny", 300));
+    for finish in [json!(true), json!("true"), json!(1)] {
+        let more = json!({"finish": finish, "soft_prefix": prefix(1, HIDDEN, 2.0)});
+        assert_eq!(
+            client.ask(&infer_with("p", &task, "hello", more))["soft_prefix"]["len"],
+            1
+        );
+    }
+    let pretty = serde_json::to_string_pretty(&infer_with(
+        "p",
+        &task,
+        "hello",
+        json!({"soft_prefix": prefix(1, HIDDEN, 2.0)}),
+    ));
+    client.write(pretty.unwrap().as_bytes());
+    assert_eq!(client.next()["soft_prefix"]["len"], 1, "pretty-printed");
+}
+
+#[test]
+fn a_prefix_rides_with_every_spelling_of_the_text() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole("tiny", 300));
+    let sent = prefix(1, HIDDEN, 2.0);
+    let base64 = json!({"delta": "aGVsbG8=", "index": 0, "finish": true, "soft_prefix": sent});
+    let base64 = client.ask(&request("p", &task, "inference", "llm.utf-8.stream.base64", base64));
+    let plain = client.ask(&infer_with("p", &task, "hello", json!({"soft_prefix": sent})));
+    assert_eq!(base64["data"], plain["data"]);
+    assert_eq!(base64["soft_prefix"], plain["soft_prefix"]);
+    for spelling in [r"a \u007b b", r"a \{ b", "a { b"] {
+        let message = format!(
+            "{{\"request_id\":\"p\",\"work_id\":\"{task}\",\"action\":\"inference\",\"object\":\"llm.utf-8.stream\",\
+             \"data\":{{\"soft_prefix\":{sent},\"delta\":\"{spelling}\",\"index\":0,\"finish\":true}}}}"
+        );
+        client.write(message.as_bytes());
+        assert_eq!(client.next()["soft_prefix"]["len"], 1, "{spelling}");
+    }
+    let wide = infer_with("p", &task, "hi", json!({"soft_prefix": prefix(127, HIDDEN, 0.5)}));
+    assert_eq!(client.ask(&wide)["soft_prefix"]["len"], 127);
+}
+
+#[test]
+fn words_as_prefix_are_the_rows_that_the_unit_tells() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole("tiny", 300));
+    let embedded = client.ask(&request(
+        "e",
+        &task,
+        "softprefix.embed",
+        "None",
+        json!({"text": "the land"}),
+    ));
+    assert_eq!(embedded["object"], "softprefix.embed");
+    let data = &embedded["data"];
+    assert_eq!(data["len"], data["tokens"].as_array().unwrap().len());
+    let texts: String = data["tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|token| token["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(texts, "the land");
+    let words = json!({"len": data["len"], "data_b64": data["data_b64"]});
+    assert_eq!(
+        client.ask(&infer_with("p", &task, "x", json!({"soft_prefix": words})))["soft_prefix"]["len"],
+        data["len"]
+    );
+}
+
+#[test]
+fn the_vocabulary_and_the_budget_are_told() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole("tiny", 300));
+    let vocabulary = client.ask(&bare("v", &task, "softprefix.vocabulary"));
+    let data = &vocabulary["data"];
+    assert_eq!(data["hidden_size"], HIDDEN);
+    let norm = |key: &str| data["percentiles"][key].as_f64().unwrap();
+    assert!(0.0 < norm("1") && norm("1") <= norm("50") && norm("50") <= norm("99"));
+    assert!(norm("99") <= data["max"].as_f64().unwrap());
+    let budget = client.ask(&request(
+        "b",
+        &task,
+        "softprefix.budget",
+        "None",
+        json!({"text": "xyz"}),
+    ))["data"]
+        .clone();
+    assert_eq!((&budget["prompt"], &budget["window"]), (&json!(3), &json!(300)));
+    let used = budget["template"].as_u64().unwrap() as usize + 3;
+    // The budget is exact: with a prefix up to the last position there is one token, with one row more a refusal.
+    let fits = infer_with(
+        "p",
+        &task,
+        "xyz",
+        json!({"soft_prefix": prefix(300 - used, HIDDEN, 0.01), "softprefix": {"usage": true}}),
+    );
+    let reply = client.ask(&fits);
+    assert_eq!(
+        (&reply["usage"]["completion_tokens"], &reply["usage"]["finish_reason"]),
+        (&json!(1), &json!("window"))
+    );
+    let too_much = infer_with(
+        "p",
+        &task,
+        "xyz",
+        json!({"soft_prefix": prefix(301 - used, HIDDEN, 0.01)}),
+    );
+    assert_eq!(error(&client.ask(&too_much)).0, -32);
+}
+
+#[test]
+fn taskinfo_says_what_the_unit_can() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole("tiny", 100));
+    let info = client.ask(&bare("t", &task, "taskinfo"))["data"]["soft_prefix"].clone();
+    assert_eq!(
+        (&info["version"], &info["hidden_size"], &info["window"]),
+        (&json!(1), &json!(HIDDEN), &json!(100))
+    );
+    assert_eq!(info["features"], json!(["embed", "vocabulary", "budget", "stop"]));
+    assert!(info["concurrency"].as_u64().unwrap() > 1);
+    assert!(info["unit"].as_str().unwrap().starts_with("softprefix-unit "));
+    assert!(info["backend"].as_str().unwrap().starts_with("cpu/"));
+}
+
+#[test]
+fn usage_counts_what_went_in_and_came_out() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole(ENDLESS, 10_000));
+    let options = json!({"softprefix": {"usage": true, "max_new_tokens": 9}, "soft_prefix": prefix(2, HIDDEN, 0.1)});
+    let usage = client.ask(&infer_with("u", &task, "xyz", options))["usage"].clone();
+    assert_eq!(
+        (
+            &usage["prefix_len"],
+            &usage["prompt_tokens"],
+            &usage["completion_tokens"]
+        ),
+        (&json!(2), &json!(3), &json!(9))
+    );
+    assert_eq!(usage["tokens"].as_array().unwrap().len(), 9);
+    assert_eq!(usage["finish_reason"], "length");
+    assert!(usage["prefill_ms"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn max_token_len_counts_positions_as_on_the_stock_unit() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole(ENDLESS, 150));
+    let usage = client.ask(&infer_with("u", &task, "xyz", json!({"softprefix": {"usage": true}})))["usage"].clone();
+    let prompt = usage["template_tokens"].as_u64().unwrap() + usage["prompt_tokens"].as_u64().unwrap();
+    // The last token is never fed, so it takes no position.
+    assert_eq!(usage["completion_tokens"].as_u64().unwrap(), 150 - prompt + 1);
+    assert_eq!(usage["finish_reason"], "window");
+}
+
+#[test]
+fn a_pause_ends_what_runs_with_its_normal_last_frame_and_holds_nothing_back() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&streaming(ENDLESS, 20_000));
+    client.send(&infer("long", &task, "hello"));
+    client.next();
+    let asked = Instant::now();
+    client.send(&bare("pause", &task, "pause"));
+    let mut paused = false;
+    let mut finished = false;
+    while !(paused && finished) {
+        let reply = client.next();
+        assert_eq!(reply["error"]["code"], 0);
+        if reply["request_id"] == "pause" {
+            paused = true;
+        } else {
+            finished = reply["data"]["finish"] == true;
+        }
+    }
+    assert!(asked.elapsed() < Duration::from_secs(2));
+    client.send(&infer_with(
+        "next",
+        &task,
+        "hello",
+        json!({"softprefix": {"max_new_tokens": 4}}),
+    ));
+    assert_ne!(client.stream("next").0, "");
+}
+
+#[test]
+fn an_exit_waits_for_the_last_frame_and_then_answers() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&streaming(ENDLESS, 20_000));
+    client.send(&infer("long", &task, "hello"));
+    client.next();
+    client.send(&bare("exit", &task, "exit"));
+    let mut last = Value::Null;
+    loop {
+        let reply = client.next();
+        if reply["request_id"] == "exit" {
+            break;
+        }
+        last = reply;
+    }
+    assert_eq!(last["data"]["finish"], true);
+    assert_eq!(error(&client.ask(&infer("i", &task, "x"))).0, -4);
+    assert_eq!(error(&client.ask(&bare("e", &task, "exit"))).0, -6);
+}
+
+#[test]
+fn one_inference_can_be_stopped_while_the_others_go_on() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole(ENDLESS, 20_000));
+    client.send(&infer("long", &task, "hello"));
+    client.send(&infer_with(
+        "short",
+        &task,
+        "hello",
+        json!({"softprefix": {"max_new_tokens": 400}}),
+    ));
+    client.send(&request(
+        "stop",
+        &task,
+        "softprefix.stop",
+        "None",
+        json!({"request_id": "long"}),
+    ));
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        let reply = client.next();
+        assert_eq!(reply["error"]["code"], 0, "{reply}");
+        order.push(reply["request_id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(order.last().unwrap(), "short", "{order:?}");
+}
+
+#[test]
+fn somebody_elses_question_does_not_divert_a_stream() {
+    let server = Server::start();
+    let (mut a, mut b) = (server.client(), server.client());
+    let task = a.set_up(&streaming(ENDLESS, 20_000));
+    a.send(&infer_with(
+        "ia",
+        &task,
+        "hello",
+        json!({"softprefix": {"max_new_tokens": 300}}),
+    ));
+    a.next();
+    assert_eq!(b.ask(&bare("tb", &task, "taskinfo"))["request_id"], "tb");
+    b.send(&infer_with(
+        "ib",
+        &task,
+        "hello",
+        json!({"softprefix": {"max_new_tokens": 30}}),
+    ));
+    let (_, last) = a.stream("ia");
+    assert_eq!(last["data"]["finish"], true);
+    b.stream("ib");
+    assert!(
+        b.next_within(Duration::from_millis(200)).is_none(),
+        "nothing that was not asked for"
+    );
+}
+
+#[test]
+fn two_tasks_of_one_model_share_it() {
+    let server = Server::start();
+    let mut client = server.client();
+    let first = client.set_up(&whole("tiny", 127));
+    let started = Instant::now();
+    // Loading it anew would take the loader's time; and both run in one batch.
+    let second = client.set_up(&whole("tiny", 300));
+    assert!(started.elapsed() < Duration::from_millis(500));
+    assert_ne!(first, second);
+    let long = client.ask(&infer("l", &second, "hello"))["data"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let short = client.ask(&infer("s", &first, "hello"))["data"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        long.starts_with(short.trim_end_matches('\u{fffd}')),
+        "{short:?} {long:?}"
+    );
+}
+
+#[test]
+fn results_that_nobody_wants_on_tcp_are_not_sent_there() {
+    let server = Server::start();
+    let mut client = server.client();
+    let mut data = whole("tiny", 127);
+    data["enoutput"] = json!(false);
+    let task = client.set_up(&data);
+    client.send(&infer("quiet", &task, "hello"));
+    assert!(client.next_within(Duration::from_millis(500)).is_none());
+    // An error still goes to whoever caused it.
+    assert_eq!(error(&client.ask(&infer("loud", &task, ""))).0, -34);
+}
+
+#[test]
+fn reset_ends_all_tasks_and_leaves_the_connections() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&streaming(ENDLESS, 20_000));
+    client.send(&infer("long", &task, "hello"));
+    client.next();
+    client.send(&bare("reset", "sys", "reset"));
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let reply = client.next();
+        if reply["request_id"] == "reset" {
+            assert_eq!(
+                reply["error"],
+                json!({"code": 0, "message": "llm server restarting ..."})
+            );
+            seen.push("reset");
+        } else if reply["data"]["finish"] == true {
+            seen.push("finish");
+        }
+    }
+    assert_eq!(client.ask(&bare("t", "llm", "taskinfo"))["data"], json!([]));
+}
