@@ -1,1 +1,211 @@
-fn main() {}
+//! `softprefix-unit`: the unit as a program of its own. It chooses a transport and the models; everything else is the library's.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, ValueEnum};
+use softprefix_unit::model::ModelSource;
+use softprefix_unit::unit::{Unit, UnitOptions};
+use softprefix_unit::{listen, self_test};
+use tracing_subscriber::EnvFilter;
+
+/// The injector unit: puts a soft prefix in front of the token embeddings of a language model.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(flatten)]
+    task: Task,
+
+    /// A model to load at once: its name, or the path of a GGUF file. Clients may ask for any other.
+    #[arg(long, value_name = "NAME|PATH")]
+    model: Option<String>,
+
+    /// Where models run; by itself, the NPU where its runtime is installed.
+    #[arg(long, value_enum)]
+    engine: Option<Engine>,
+
+    /// Threads that compute; by itself, one for each physical core.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
+    /// Let --listen take an address that other machines reach: anybody there can use the module.
+    #[arg(long)]
+    allow_remote: bool,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Task {
+    /// Listen on TCP and answer as llm-sys with this unit does. Clients of a module expect port 10001.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+
+    /// Load --model, check that prefixes act as they must, and say a verdict for each check.
+    #[arg(long)]
+    self_test: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    /// This machine's processor, with GGUF files.
+    Cpu,
+    /// An Axera NPU, with the module's own models.
+    Npu,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            // On one line, causes included: this is what `systemctl status` shows.
+            eprintln!("softprefix-unit: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let (source, model) = models(&arguments)?;
+    if arguments.task.self_test {
+        let model = model.context("say which model to test: --model NAME or --model PATH")?;
+        return test(source.as_ref(), &model);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let options = UnitOptions {
+        on_load: Some(Arc::new(|model, fraction, what| {
+            tracing::info!("{model}: {:3.0} %, {what}", fraction * 100.0);
+        })),
+        ..UnitOptions::default()
+    };
+    let unit = Arc::new(Unit::new(source, options));
+    if let Some(address) = arguments.task.listen {
+        let listener = runtime.block_on(listen::bind(address, arguments.allow_remote))?;
+        tracing::info!("listening on {}", listener.local_addr()?);
+        preload(&unit, model);
+        runtime.block_on(listen::serve(listener, unit, terminated()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Loads the model beside everything else: whoever asks for it meanwhile waits for the same load.
+fn preload(unit: &Arc<Unit>, model: Option<String>) {
+    let Some(model) = model else { return };
+    let unit = Arc::clone(unit);
+    std::thread::spawn(move || match unit.preload(&model) {
+        Ok(()) => tracing::info!("{model} is ready"),
+        Err(sentence) => tracing::error!("{model} is not ready: {sentence}"),
+    });
+}
+
+/// Ready when the program is asked to end.
+async fn terminated() {
+    #[cfg(unix)]
+    {
+        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+        if let Ok(mut terminate) = terminate {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+fn test(source: &dyn ModelSource, name: &str) -> anyhow::Result<ExitCode> {
+    let progress = |fraction: f32, what: &str| tracing::info!("{name}: {:3.0} %, {what}", fraction * 100.0);
+    let mut model = source.load(name, &serde_json::Map::new(), &progress)?;
+    let verdicts = self_test::run(&mut model);
+    for verdict in &verdicts {
+        println!(
+            "{} {}: {}",
+            if verdict.good { "ok  " } else { "BAD " },
+            verdict.check,
+            verdict.found
+        );
+    }
+    let good = verdicts.iter().all(|verdict| verdict.good);
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where models come from, and the name under which it has the one that was asked for.
+fn models(arguments: &Arguments) -> anyhow::Result<(Arc<dyn ModelSource>, Option<String>)> {
+    let path = arguments
+        .model
+        .as_deref()
+        .filter(|model| Path::new(model).is_file())
+        .map(PathBuf::from);
+    let engine = arguments.engine.unwrap_or_else(|| {
+        if path.is_none() && npu_is_there() {
+            Engine::Npu
+        } else {
+            Engine::Cpu
+        }
+    });
+    match engine {
+        Engine::Cpu => cpu_models(arguments, path),
+        Engine::Npu if path.is_some() => bail!("the NPU runs the module's own models, by name, not a GGUF file"),
+        Engine::Npu => npu_models(arguments),
+    }
+}
+
+#[cfg(feature = "cpu")]
+fn cpu_models(arguments: &Arguments, path: Option<PathBuf>) -> anyhow::Result<(Arc<dyn ModelSource>, Option<String>)> {
+    use softprefix_unit::engine::gguf::GgufOptions;
+    use softprefix_unit::models::{ModelStore, Places};
+
+    let mut places = Places::from_env();
+    let mut name = arguments.model.clone();
+    if let Some(path) = path {
+        let path = std::fs::canonicalize(&path).with_context(|| format!("{} cannot be found", path.display()))?;
+        name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        places = places.with_named(path);
+    }
+    let options = GgufOptions {
+        threads: arguments.threads,
+        ..GgufOptions::default()
+    };
+    Ok((Arc::new(ModelStore::new(places).with_engine(options)), name))
+}
+
+#[cfg(not(feature = "cpu"))]
+fn cpu_models(_: &Arguments, _: Option<PathBuf>) -> anyhow::Result<(Arc<dyn ModelSource>, Option<String>)> {
+    bail!("this program was built without the CPU engine; build it with the feature `cpu`, or use --engine npu")
+}
+
+#[cfg(feature = "npu")]
+fn npu_is_there() -> bool {
+    let folders = softprefix_unit::engine::axera::default_library_folders();
+    folders.iter().any(|folder| folder.join("libax_engine.so").exists())
+}
+
+#[cfg(not(feature = "npu"))]
+fn npu_is_there() -> bool {
+    false
+}
+
+#[cfg(feature = "npu")]
+fn npu_models(arguments: &Arguments) -> anyhow::Result<(Arc<dyn ModelSource>, Option<String>)> {
+    use softprefix_unit::engine::axera::{AxeraModels, ModelFolders, default_library_folders};
+
+    let models = AxeraModels::new(ModelFolders::default(), default_library_folders());
+    Ok((Arc::new(models), arguments.model.clone()))
+}
+
+#[cfg(not(feature = "npu"))]
+fn npu_models(_: &Arguments) -> anyhow::Result<(Arc<dyn ModelSource>, Option<String>)> {
+    bail!("this program was built without the NPU engine; build it with the feature `npu`, or use --engine cpu")
+}
