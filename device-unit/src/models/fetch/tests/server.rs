@@ -1,0 +1,187 @@
+//! A small HTTP server on loopback that serves one file the way the hub does, and can be told to misbehave.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::models::digest::hex;
+
+/// How it serves. The default is the hub at its best.
+#[derive(Clone)]
+pub(super) struct Manners {
+    pub content: Vec<u8>,
+    /// What it announces; `None`: the tag of a small file, which is no SHA-256.
+    pub digest: Option<String>,
+    pub ranges: bool,
+    /// Accepts connections and says nothing.
+    pub silent: bool,
+    /// Answers everything with this status.
+    pub status: Option<u16>,
+    /// Closes the connection after so many bytes of the file; one entry for each `GET`, then no more.
+    pub breaks: Vec<usize>,
+    /// Stands still after so many bytes of the file.
+    pub stalls: Option<usize>,
+    /// Waits so long before each 64 KiB.
+    pub pace: Duration,
+}
+
+impl Manners {
+    pub(super) fn of(content: &[u8]) -> Self {
+        Self {
+            content: content.to_vec(),
+            digest: Some(hex(&Sha256::digest(content))),
+            ranges: true,
+            silent: false,
+            status: None,
+            breaks: Vec::new(),
+            stalls: None,
+            pace: Duration::ZERO,
+        }
+    }
+}
+
+/// A running server. It ends when dropped.
+pub(super) struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    manners: Mutex<Manners>,
+    /// `(first line, Range)` of each request.
+    requests: Mutex<Vec<(String, Option<String>)>>,
+    over: AtomicBool,
+}
+
+impl Server {
+    pub(super) fn start(manners: Manners) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            manners: Mutex::new(manners),
+            requests: Mutex::default(),
+            over: AtomicBool::new(false),
+        });
+        let for_thread = Arc::clone(&shared);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if for_thread.over.load(Ordering::Relaxed) {
+                    return;
+                }
+                let shared = Arc::clone(&for_thread);
+                // A peer that goes away is what some tests are about.
+                thread::spawn(move || serve(stream, &shared));
+            }
+        });
+        Self { address, shared }
+    }
+
+    pub(super) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The `Range` of every `GET` of the file's bytes.
+    pub(super) fn transfers(&self) -> Vec<Option<String>> {
+        let requests = self.shared.requests.lock().unwrap();
+        requests
+            .iter()
+            .filter(|(line, _)| line.starts_with("GET /cdn/"))
+            .map(|(_, range)| range.clone())
+            .collect()
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut Manners)) {
+        change(&mut self.shared.manners.lock().unwrap());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let Some(first) = lines.next().transpose()? else {
+        return Ok(());
+    };
+    let mut range = None;
+    for line in lines {
+        let line = line?;
+        if line.is_empty() {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(": ")
+            && name.eq_ignore_ascii_case("range")
+        {
+            range = Some(value.to_owned());
+        }
+    }
+    shared.requests.lock().unwrap().push((first.clone(), range.clone()));
+    let mut manners = shared.manners.lock().unwrap().clone();
+    if manners.silent {
+        while !shared.over.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(20));
+        }
+        return Ok(());
+    }
+    let mut out = stream;
+    if let Some(status) = manners.status {
+        return write!(
+            out,
+            "HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+    }
+    if !first.contains(" /cdn/") {
+        let tag = match &manners.digest {
+            Some(digest) => format!(
+                "X-Linked-Etag: \"{digest}\"\r\nX-Linked-Size: {}\r\n",
+                manners.content.len()
+            ),
+            None => String::new(),
+        };
+        return write!(
+            out,
+            "HTTP/1.1 302 Found\r\nLocation: /cdn/blob\r\n{tag}Content-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+    }
+    let whole = manners.content.len();
+    let from = range
+        .filter(|_| manners.ranges)
+        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let start: usize = from.unwrap_or(0).min(whole);
+    match from {
+        Some(_) => write!(
+            out,
+            "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {start}-{}/{whole}\r\n",
+            whole - 1
+        )?,
+        None => write!(out, "HTTP/1.1 200 OK\r\nETag: \"{}\"\r\n", "1".repeat(40))?,
+    }
+    write!(out, "Content-Length: {}\r\nConnection: close\r\n\r\n", whole - start)?;
+    if first.starts_with("HEAD ") {
+        return Ok(());
+    }
+    let breaks = (!manners.breaks.is_empty()).then(|| shared.manners.lock().unwrap().breaks.remove(0));
+    let body = manners.content.split_off(start);
+    let mut sent = 0;
+    for chunk in body.chunks(64 * 1024) {
+        thread::sleep(manners.pace);
+        if breaks.is_some_and(|limit| sent >= limit) {
+            return Ok(());
+        }
+        while manners.stalls.is_some_and(|limit| sent >= limit) && !shared.over.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(20));
+        }
+        out.write_all(chunk)?;
+        sent += chunk.len();
+    }
+    Ok(())
+}

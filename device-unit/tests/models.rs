@@ -1,0 +1,319 @@
+//! Models that are there: found in all the places, named, described as cards, loaded.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Map, Value, json};
+use softprefix_unit::engine::{Logits, Step};
+use softprefix_unit::model::{LoadError, ModelSource};
+use softprefix_unit::models::{MODULE_QWEN, ModelStore, Places};
+use softprefix_unit::testing::{TinyModel, qwen_model, small_model};
+
+fn write(model: &TinyModel, path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    model.write(path).unwrap();
+}
+
+/// A model of the shape that the module's Qwen has, as far as a card tells it.
+fn qwen_shaped() -> TinyModel {
+    TinyModel {
+        hidden_size: 896,
+        layers: 24,
+        heads: 14,
+        kv_heads: 2,
+        feed_forward: 32,
+        ..TinyModel::qwen2()
+    }
+}
+
+fn modes(store: &ModelStore) -> Vec<String> {
+    store
+        .cards()
+        .iter()
+        .map(|card| card["mode"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn models_are_found_in_all_places_and_the_first_of_a_name_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    write(&TinyModel::qwen2(), &at("named/Mine.gguf"));
+    write(&TinyModel::qwen2(), &at("own/a.gguf"));
+    write(&TinyModel::llama(), &at("own/b.GGUF"));
+    write(&TinyModel::llama(), &at("other/a.gguf"));
+    write(
+        &TinyModel::llama(),
+        &at("hub/models--Owner--Name/snapshots/0123/c.gguf"),
+    );
+    // None of these is a model: a beginning, another file, a hub download that is under way.
+    fs::write(at("own/d.gguf.0123456789abcdef.part"), "GGUF").unwrap();
+    fs::write(at("own/notes.txt"), "").unwrap();
+    write(
+        &TinyModel::llama(),
+        &at("hub/models--Owner--Name/blobs/4567.incomplete"),
+    );
+
+    let places = Places {
+        own: at("own"),
+        others: vec![at("other"), at("missing")],
+        hub_cache: Some(at("hub")),
+        ..Places::default()
+    };
+    let store = ModelStore::new(places.with_named(at("named/Mine.gguf")));
+    assert_eq!(modes(&store), ["Mine", "a", "b", "c"]);
+    assert_eq!(store.find("A.gguf").unwrap().path, at("own/a.gguf"));
+    assert_eq!(store.find("nothing").map(|model| model.name), None);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_of_the_hugging_face_cache_is_found_through_its_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = folder.path().join("hub");
+    let repository = hub.join("models--Qwen--Qwen2.5-0.5B-Instruct-GGUF");
+    write(&qwen_shaped(), &repository.join("blobs/abc"));
+    let link = repository.join("snapshots/0123/qwen2.5-0.5b-instruct-q4_k_m.gguf");
+    fs::create_dir_all(link.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("../../blobs/abc", &link).unwrap();
+    // A link whose file is gone is no model.
+    std::os::unix::fs::symlink("../../blobs/gone", link.with_file_name("gone.gguf")).unwrap();
+
+    let store = ModelStore::new(Places {
+        own: folder.path().join("own"),
+        hub_cache: Some(hub),
+        ..Places::default()
+    });
+    let found = store.find("qwen").unwrap();
+    assert_eq!((found.path, found.entry.unwrap().short_name), (link, "qwen"));
+    assert_eq!(store.found().len(), 1);
+}
+
+#[test]
+fn the_environment_names_our_folder_and_the_hub_cache() {
+    // Environment variables belong to the whole process, so a second one looks.
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_prints_places", "--nocapture"])
+        .env("SOFTPREFIX_CHILD", "1")
+        .env("SOFTPREFIX_MODEL_DIR", "/one")
+        .env("HF_HUB_CACHE", "/two")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains(r#"own: "/one""#) && said.contains(r#"hub_cache: Some("/two")"#),
+        "{said}"
+    );
+    assert!(
+        said.contains("softprefix"),
+        "the app's cache is looked into as well: {said}"
+    );
+}
+
+#[test]
+fn child_prints_places() {
+    if std::env::var_os("SOFTPREFIX_CHILD").is_some() {
+        println!("{:?}", Places::from_env());
+    }
+}
+
+#[test]
+fn a_card_tells_what_the_file_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = TinyModel::qwen2();
+    write(&model, &folder.path().join("tiny.gguf"));
+    let store = ModelStore::new(Places::only(folder.path().to_owned()));
+    let cards = store.cards();
+    assert_eq!(cards.len(), 1);
+    let card = &cards[0];
+    assert_eq!((&card["mode"], &card["type"]), (&json!("tiny"), &json!("llm")));
+    assert_eq!(card["capabilities"], json!(["text_generation", "chat"]));
+    assert_eq!(
+        card["mode_param"],
+        json!({
+            "tokenizer_type": 1, "axmodel_num": model.layers, "tokens_embed_num": model.vocab_size(),
+            "tokens_embed_size": model.hidden_size, "max_token_len": model.window, "b_bos": false, "b_eos": false,
+            "filename_model": "tiny.gguf",
+        })
+    );
+    // Where the file lies on this machine is nobody's concern on the network.
+    assert!(!card.to_string().contains(folder.path().to_str().unwrap()));
+}
+
+#[test]
+fn the_first_qwen_of_the_catalogue_answers_to_the_modules_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path();
+    write(&TinyModel::qwen2(), &own.join("another-shape.gguf"));
+    let store = ModelStore::new(Places::only(own.to_owned()));
+    assert!(store.find(MODULE_QWEN).is_none());
+
+    for (file, answers) in [
+        ("finetuned.gguf", "finetuned"),
+        ("qwen2.5-0.5b-instruct-q4_k_m.gguf", "qwen2.5-0.5b-instruct-q4_k_m"),
+        ("a-third.gguf", "qwen2.5-0.5b-instruct-q4_k_m"),
+    ] {
+        write(&qwen_shaped(), &own.join(file));
+        assert_eq!(store.find(MODULE_QWEN).unwrap().name, answers);
+    }
+    let cards = store.cards();
+    let module = cards.last().unwrap();
+    assert_eq!(module["mode"], MODULE_QWEN);
+    assert_eq!(module["softprefix"]["alias_of"], "qwen2.5-0.5b-instruct-q4_k_m");
+    assert_eq!(module["mode_param"]["tokens_embed_size"], 896);
+    assert_eq!(module["mode_param"].get("max_token_len"), None);
+    assert_eq!(cards.iter().filter(|card| card["mode"] == MODULE_QWEN).count(), 1);
+}
+
+fn load_error(store: &ModelStore, name: &str) -> LoadError {
+    match store.load(name, &Map::new(), &|_, _| ()) {
+        Ok(_) => panic!("{name} was loaded"),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn files_that_cannot_be_run_have_no_card_and_say_why_when_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let whole = TinyModel::qwen2().bytes();
+    fs::write(at("short.gguf"), &whole[..whole.len() / 2]).unwrap();
+    fs::write(at("text.gguf"), "this is no model").unwrap();
+    fs::write(at("empty.gguf"), "").unwrap();
+    write(
+        &TinyModel {
+            architecture: "mamba".into(),
+            ..TinyModel::qwen2()
+        },
+        &at("mamba.gguf"),
+    );
+    let store = ModelStore::new(Places::only(folder.path().to_owned()));
+
+    assert_eq!(store.cards(), Vec::<Value>::new());
+    for (name, wanted) in [
+        ("short", "it is truncated"),
+        ("text", "it is not a GGUF file"),
+        ("empty", "the file is empty"),
+        ("mamba", "\"mamba\"; this engine runs"),
+    ] {
+        let message = load_error(&store, name).to_string();
+        assert!(
+            message.contains(wanted) && message.contains(at(&format!("{name}.gguf")).to_str().unwrap()),
+            "{message}"
+        );
+        let found = store.found().into_iter().find(|model| model.name == name).unwrap();
+        assert_eq!(found.info.unwrap_err(), message);
+    }
+    let message = load_error(&store, "gone").to_string();
+    assert!(
+        message.contains("no model named \"gone\"") && message.contains("softprefix models"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_file_that_is_replaced_is_looked_at_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.gguf");
+    let store = ModelStore::new(Places::only(folder.path().to_owned()));
+    fs::write(&file, "no model").unwrap();
+    assert!(store.cards().is_empty());
+    write(&TinyModel::qwen2(), &file);
+    assert_eq!(modes(&store), ["x"]);
+    fs::remove_file(&file).unwrap();
+    assert!(store.cards().is_empty());
+}
+
+#[test]
+fn a_loaded_model_has_its_settings_its_digest_and_the_set_ups_keys_over_the_cards() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&qwen_shaped(), &folder.path().join("x.gguf"));
+    let store = ModelStore::new(Places::only(folder.path().to_owned()));
+    let set_up = json!({"model": "x", "prompt": "p", "response_format": "llm.utf-8", "enoutput": true, "input": "llm",
+        "max_token_len": 200, "temperature": 0.5});
+    let fractions = std::sync::Mutex::new(Vec::new());
+    let model = store
+        .load("X", set_up.as_object().unwrap(), &|fraction, _| {
+            fractions.lock().unwrap().push(fraction)
+        })
+        .unwrap();
+
+    assert_eq!(model.name, "x");
+    assert_eq!(model.engine.info().hidden_size, 896);
+    assert_eq!(model.tokenizer.vocab_size(), qwen_shaped().vocab_size());
+    assert!(model.template.full_stop_after_system);
+    assert_eq!(model.stop_tokens, model.tokenizer.stop_tokens());
+    assert_eq!(model.settings["max_token_len"], 200);
+    assert_eq!(model.settings["temperature"], 0.5);
+    assert_eq!(model.settings["tokens_embed_size"], 896);
+    assert_eq!(model.settings.get("prompt"), None);
+    assert_eq!(model.digest, Some(store.sha256(&folder.path().join("x.gguf")).unwrap()));
+    let fractions = fractions.into_inner().unwrap();
+    assert_eq!((fractions.first(), fractions.last()), (Some(&0.0), Some(&1.0)));
+    assert!(fractions.windows(2).all(|pair| pair[0] <= pair[1]), "{fractions:?}");
+
+    let module = store.load(MODULE_QWEN, &Map::new(), &|_, _| ()).unwrap();
+    assert_eq!(module.name, MODULE_QWEN);
+    assert_eq!(module.settings.get("max_token_len"), None);
+}
+
+/// The whole way on a real model: found, loaded, a question through template and tokenizer, and a sensible next word.
+#[test]
+fn the_small_model_answers_a_question() {
+    let store = ModelStore::new(Places::default().with_named(small_model()));
+    let mut model = store.load("small", &Map::new(), &|_, _| ()).unwrap();
+    assert_eq!(
+        model.digest.as_deref(),
+        softprefix_unit::models::entry("small").unwrap().sha256
+    );
+    assert!(answer(&mut model, "What is the capital of France?").contains("Paris"));
+}
+
+#[test]
+fn the_qwen_answers_a_question_under_the_modules_name() {
+    let Some(path) = qwen_model() else { return };
+    let store = ModelStore::new(Places::default().with_named(path));
+    let mut model = store.load(MODULE_QWEN, &Map::new(), &|_, _| ()).unwrap();
+    assert!(answer(&mut model, "What is the capital of France?").contains("Paris"));
+}
+
+/// Up to 16 tokens, the most probable each time.
+fn answer(model: &mut softprefix_unit::model::LoadedModel, question: &str) -> String {
+    let text = model.template.render("You are a helpful assistant", question);
+    let mut next = model
+        .tokenizer
+        .encode(&text, softprefix_unit::tokenizer::Special::Parse)
+        .unwrap();
+    let table = model.engine.embeddings();
+    let sequence = model.engine.open(next.len() + 16).unwrap();
+    let mut out = Vec::new();
+    let go_on = std::sync::atomic::AtomicBool::new(false);
+    for _ in 0..16 {
+        let width = table.hidden_size();
+        let mut rows = vec![half::bf16::ZERO; next.len() * width];
+        for (token, row) in next.iter().zip(rows.chunks_mut(width)) {
+            table.row(*token, row).unwrap();
+        }
+        let mut batch = [Step {
+            sequence,
+            rows: &rows,
+            logits: Logits::Last,
+            out: Vec::new(),
+            stop: &go_on,
+        }];
+        model.engine.forward(&mut batch).unwrap();
+        let logits = &batch[0].out;
+        let best = (0..logits.len())
+            .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+            .unwrap() as u32;
+        if model.stop_tokens.contains(&best) {
+            break;
+        }
+        out.push(best);
+        next = vec![best];
+    }
+    String::from_utf8_lossy(&model.tokenizer.decode(&out)).into_owned()
+}
