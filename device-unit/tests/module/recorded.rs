@@ -100,7 +100,7 @@ fn read_results(client: &mut Client) -> Vec<Value> {
 fn llm_sys_answers_as_recorded() {
     let server = Server::start();
     let mut client = server.client();
-    let sections = read(include_str!("../../../core/tests/fixtures/sys.txt"));
+    let sections = read(include_str!("../../../core/tests/fixtures/conversations/sys.txt"));
     let mut compared = 0;
     for section in &sections {
         for exchange in &section.exchanges {
@@ -149,7 +149,7 @@ fn without_time(reply: &str) -> String {
 fn the_llm_unit_answers_as_recorded() {
     let server = Server::start();
     let mut client = server.client();
-    for section in read(include_str!("../../../core/tests/fixtures/llm.txt")) {
+    for section in read(include_str!("../../../core/tests/fixtures/conversations/llm.txt")) {
         let title = section.title.as_str();
         for exchange in &section.exchanges {
             client.write(exchange.written.as_bytes());
