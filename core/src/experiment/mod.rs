@@ -7,6 +7,7 @@ pub mod html;
 pub mod journal;
 pub mod plan;
 pub mod record;
+pub mod runner;
 pub mod svg;
 pub mod threshold;
 
@@ -14,4 +15,7 @@ pub use analysis::{Analysis, Baseline, Group, Point, Proof, Series};
 pub use journal::{Condition, Ending, Entry, Experiment, History, Journal, JournalError, Past};
 pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Settings, Sweep, Values};
 pub use record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdentity, Record};
+pub use runner::{
+    Canary, CanaryFinding, Progress, Run, RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest, SharedJournal,
+};
 pub use threshold::{Budget, Threshold, ThresholdError, ThresholdSearch};

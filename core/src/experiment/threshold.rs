@@ -107,6 +107,15 @@ impl ThresholdSearch {
         &self.tried
     }
 
+    /// Runs that may still come.
+    pub fn most_left(&self) -> usize {
+        if self.next().is_some() {
+            self.most_runs - self.tried.len()
+        } else {
+            0
+        }
+    }
+
     /// What is known by now.
     pub fn found(&self) -> Threshold {
         match (self.result_at(self.low), self.result_at(self.high)) {
