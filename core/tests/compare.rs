@@ -1,5 +1,7 @@
 //! Measures and diffs as a specification: values of the reference implementations on many pairs, and what holds for all texts.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;

@@ -1,6 +1,8 @@
 //! Results files and reports as a specification: the existing script's files open, ours keep its shape, and what is not a
 //! results file is refused with a sentence.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
 use serde_json::{Value, json};
 use softprefix_core::compare::{
     FileExtra, Meta, Report, ResultEntry, ResultExtra, ResultsError, ResultsFile, Verdict, preview, sha1_hex,

@@ -1,5 +1,7 @@
 //! Analysis and exports as a specification: what records say, and in which forms they leave and come back.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
 mod common;
 
 use serde_json::Value;

@@ -143,7 +143,7 @@ pub fn to_results_file(experiment: &Experiment, records: &[Record], prompt: usiz
             model: module.model.clone(),
             system_prompt: words.system,
             user_prompt: words.user,
-            response_format: if settings.streaming {
+            response_format: if settings.streaming == Some(true) {
                 "llm.utf-8.stream"
             } else {
                 "llm.utf-8"
@@ -233,7 +233,7 @@ pub fn from_results_file(file: &ResultsFile, id: &str) -> (Experiment, Vec<Recor
         .and_then(|value| serde_json::from_value(value).ok())
         .unwrap_or_else(|| Settings {
             max_token_len: u32::try_from(meta.max_token_len).ok().filter(|len| *len > 0),
-            streaming: meta.response_format.contains("stream"),
+            streaming: Some(meta.response_format.contains("stream")),
             ..Settings::default()
         });
     let prompt = Prompt {

@@ -45,9 +45,9 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 14px;margin:8px 0}
 .notes{background:var(--panel);border-left:4px solid var(--accent);padding:8px 14px;margin:12px 0}.notes p{margin:4px 0}\
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(440px,1fr));gap:14px}.charts svg{width:100%;height:auto;\
 border:1px solid var(--line);border-radius:8px}\
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:13.5px}\
-th,td{padding:4px 8px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th:first-child,td:first-child,\
-th:last-child,td:last-child{text-align:left}th{color:var(--soft);font-weight:600}\
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:12.5px;margin-top:18px}\
+th,td{padding:4px 6px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th:first-child,td:first-child,\
+th:nth-child(2),td:nth-child(2){text-align:left}th{color:var(--soft);font-weight:600}\
 .case{border:1px solid var(--line);border-radius:10px;padding:14px 16px;margin:14px 0}\
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:14px;margin-top:8px}.pair>div{background:var(--panel);border-radius:6px;\
 padding:8px 10px}.pair h4{margin:0 0 4px;font-size:12px;color:var(--soft);font-weight:600}\
@@ -241,6 +241,7 @@ impl Page<'_> {
     fn write_table(&self, out: &mut String, group: &Group) {
         let heads = [
             self.word("case", "ケース"),
+            "",
             "P",
             self.word("value", "値"),
             "× norm",
@@ -256,7 +257,6 @@ impl Page<'_> {
             self.word("first s", "初出 s"),
             self.word("all s", "全体 s"),
             "tok/s",
-            "",
         ];
         out.push_str("<div class=\"scroll\"><table><thead><tr>");
         for head in heads {
@@ -291,14 +291,15 @@ impl Page<'_> {
             ];
             let _ = write!(
                 out,
-                "<tr><td><a href=\"#case-{}\">{}</a></td>",
+                "<tr><td><a href=\"#case-{}\">{}</a></td><td>{}</td>",
                 self.number(point),
-                escape(&point.name)
+                escape(&point.name),
+                self.badge(verdict)
             );
             for cell in cells {
                 let _ = write!(out, "<td>{cell}</td>");
             }
-            let _ = writeln!(out, "<td>{}</td></tr>", self.badge(verdict));
+            out.push_str("</tr>\n");
         }
         out.push_str("</tbody></table></div>\n");
     }

@@ -84,7 +84,7 @@ pub enum JournalError {
     #[error("the history {path} is in use by another window of this program. Close that one, or choose another file.")]
     InUse { path: PathBuf },
     #[error(
-        "{path} is not a history file: its first line is not one of ours. Choose another file; this one was left as it is."
+        "{path} is not a history file: it does not begin as ours do. Choose another file; this one was left as it is."
     )]
     NotOne { path: PathBuf },
     #[error(
@@ -116,6 +116,10 @@ impl Journal {
             source,
         };
         let is_new = !path.exists();
+        if !is_new && !path.is_file() {
+            // A folder, or a device that could be read for ever.
+            return Err(JournalError::NotOne { path: path.to_owned() });
+        }
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -204,7 +208,7 @@ impl Journal {
 /// Locks the file for this process. Any process that is just being started holds a copy of the lock for a moment (between fork
 /// and exec), so one refusal proves nothing.
 fn lock(file: &File) -> Result<(), TryLockError> {
-    for _ in 0..20 {
+    for _ in 0..50 {
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(10)),
             other => return other,

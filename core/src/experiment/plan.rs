@@ -53,9 +53,9 @@ pub struct Settings {
     /// Most output tokens, where the unit knows that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
-    /// Whether the output streams.
-    #[serde(default)]
-    pub streaming: bool,
+    /// Whether the output streams; `None` leaves it to the client: streams from our unit, whole texts from a stranger's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streaming: Option<bool>,
     /// Other settings of the set-up (sampling), as they were sent.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub other: serde_json::Map<String, serde_json::Value>,

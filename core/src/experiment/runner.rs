@@ -575,7 +575,10 @@ impl Runner {
             module.reconnect().await?;
         }
         let settings = &self.request.plan.settings;
-        let mut set_up = self.request.set_up.clone().streaming(settings.streaming);
+        let mut set_up = self.request.set_up.clone();
+        if let Some(streaming) = settings.streaming {
+            set_up = set_up.streaming(streaming);
+        }
         set_up.prompt = system.to_owned();
         if settings.max_token_len.is_some() {
             set_up.max_token_len = settings.max_token_len;

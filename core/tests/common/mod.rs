@@ -1,6 +1,7 @@
 //! Records and experiments for tests. It knows no file.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use half::bf16;
 use softprefix_core::experiment::{

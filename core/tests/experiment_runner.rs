@@ -1,0 +1,815 @@
+//! The runner as a specification, against a unit that speaks over a real socket and can be told to misbehave.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use softprefix_core::client::{ConnectOptions, Module};
+use softprefix_core::compare::{Measure, Verdict};
+use softprefix_core::experiment::runner::{self, CanaryFinding};
+use softprefix_core::experiment::{
+    Analysis, Applied, Budget, Ending, Entry, History, Journal, Magnitudes, Outcome, Plan, Prompt, Record, Run, RunEnd,
+    RunEvent, RunOptions, RunRequest, SearchRequest, SharedJournal, Sweep, Threshold, ThresholdSearch, Values,
+};
+use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, decode_value};
+use softprefix_core::protocol::extension::SoftPrefixEcho;
+use softprefix_core::protocol::{FrameReader, Reply, Request, SetUp};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const MODEL: &str = "qwen2.5-0.5B-prefill-20e";
+const H: usize = 8;
+
+/// How the unit behaves.
+#[derive(Clone)]
+struct Manner {
+    /// Inferences at once; `None`: a stranger that says nothing of prefixes.
+    ours: Option<usize>,
+    /// A stranger that knows no prefixes ignores them.
+    applies: bool,
+    /// No two answers are the same.
+    noisy: bool,
+    /// How long an inference takes.
+    takes: Duration,
+    /// Inferences, counted over all connections from 1, at which the connection breaks.
+    breaks_at: Vec<usize>,
+    /// Connections are refused from this one on, counted from 1.
+    gone_from: usize,
+    /// Raw magnitudes (first value of the prefix) that are answered with an error.
+    refuses: Vec<f32>,
+}
+
+impl Manner {
+    fn ours(at_once: usize) -> Self {
+        Self {
+            ours: Some(at_once),
+            applies: true,
+            noisy: false,
+            takes: Duration::from_millis(5),
+            breaks_at: vec![],
+            gone_from: usize::MAX,
+            refuses: vec![],
+        }
+    }
+
+    fn stranger() -> Self {
+        Self {
+            ours: None,
+            ..Self::ours(1)
+        }
+    }
+}
+
+/// What the unit saw.
+#[derive(Default)]
+struct Seen {
+    connections: AtomicUsize,
+    inferences: AtomicUsize,
+    running: AtomicUsize,
+    most_at_once: AtomicUsize,
+    set_ups: Mutex<Vec<String>>,
+    exits: AtomicUsize,
+    /// Every prompt with the P of its prefix, in order.
+    asked: Mutex<Vec<(String, usize)>>,
+}
+
+struct Unit {
+    address: String,
+    seen: Arc<Seen>,
+}
+
+impl Unit {
+    async fn start(manner: Manner) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let seen = Arc::new(Seen::default());
+        let for_loop = Arc::clone(&seen);
+        tokio::spawn(async move {
+            let mut listener = Some(listener);
+            while let Some(open) = &listener {
+                let (stream, _) = open.accept().await.unwrap();
+                let number = for_loop.connections.fetch_add(1, Ordering::SeqCst) + 1;
+                if number >= manner.gone_from {
+                    listener = None;
+                    continue;
+                }
+                tokio::spawn(serve(stream, manner.clone(), Arc::clone(&for_loop)));
+            }
+        });
+        Self { address, seen }
+    }
+
+    async fn connect(&self) -> Module {
+        let options = ConnectOptions {
+            settle: Duration::ZERO,
+            request: Duration::from_secs(5),
+            ..ConnectOptions::default()
+        };
+        Module::connect(&self.address, options).await.unwrap()
+    }
+}
+
+async fn serve(stream: TcpStream, manner: Manner, seen: Arc<Seen>) {
+    let (mut read, write) = stream.into_split();
+    let write = Arc::new(tokio::sync::Mutex::new(write));
+    let (mut frames, mut buffer) = (FrameReader::new(1 << 24), vec![0; 1 << 16]);
+    let broken = Arc::new(tokio::sync::Notify::new());
+    loop {
+        while let Some(frame) = frames.next().unwrap() {
+            let request: Request = serde_json::from_slice(&frame).unwrap();
+            let answer = |object: &str, data: Value| Reply::data(&request.request_id, &request.work_id, object, data);
+            let reply = match (request.work_id.as_str(), request.action.as_str()) {
+                ("sys", "version") => answer("sys.utf-8", json!("v1.6")),
+                ("sys", "lsmode") => answer(
+                    "sys.lsmode",
+                    json!([{
+                    "mode": MODEL, "type": "llm", "mode_param": {"tokens_embed_size": H, "max_token_len": 127}}]),
+                ),
+                ("llm", "setup") => {
+                    let prompt = request.data.as_ref().unwrap()["prompt"].as_str().unwrap().to_owned();
+                    let mut set_ups = seen.set_ups.lock().unwrap();
+                    set_ups.push(prompt);
+                    Reply::ok(&request.request_id, format!("llm.{}", 999 + set_ups.len()))
+                }
+                (_, "taskinfo") => {
+                    let mut info = json!({"enoutput": true, "inputs": ["llm.utf-8"], "model": MODEL, "response_format": "llm.utf-8"});
+                    if let Some(at_once) = manner.ours {
+                        info["soft_prefix"] = json!({"version": 1, "hidden_size": H, "window": 256, "concurrency": at_once,
+                            "unit": "softprefix-unit 0.0.0", "backend": "test", "features": ["embed", "vocabulary"]});
+                    }
+                    answer("llm.taskinfo", info)
+                }
+                (_, "softprefix.vocabulary") => answer(
+                    "softprefix.vocabulary",
+                    json!({"hidden_size": H, "rows": 10, "max": 1.0,
+                    "rms": 0.2, "percentiles": {"1": 0.4, "5": 0.4, "25": 0.45, "50": 0.5, "75": 0.6, "95": 0.7, "99": 0.8}}),
+                ),
+                (_, "softprefix.embed") => {
+                    let rows = SoftPrefix::from_f32(H, &[0.125; H], Rounding::NearestEven).unwrap();
+                    let field = softprefix_core::prefix::encode(&rows);
+                    answer(
+                        "softprefix.embed",
+                        json!({"hidden_size": H, "len": 1, "data_b64": field.data_b64,
+                        "tokens": [{"id": 7, "text": "森"}]}),
+                    )
+                }
+                (_, "exit") => {
+                    seen.exits.fetch_add(1, Ordering::SeqCst);
+                    Reply::ok(&request.request_id, &request.work_id)
+                }
+                (_, "inference") => {
+                    let number = seen.inferences.fetch_add(1, Ordering::SeqCst) + 1;
+                    if manner.breaks_at.contains(&number) {
+                        broken.notify_one();
+                        continue;
+                    }
+                    tokio::spawn(infer(
+                        request.clone(),
+                        number,
+                        manner.clone(),
+                        Arc::clone(&seen),
+                        Arc::clone(&write),
+                    ));
+                    continue;
+                }
+                other => panic!("the unit was asked {other:?}"),
+            };
+            send(&write, &reply).await;
+        }
+        tokio::select! {
+            // The connection breaks: both halves go.
+            () = broken.notified() => {
+                write.lock().await.shutdown().await.unwrap();
+                return;
+            }
+            length = read.read(&mut buffer) => match length {
+                Ok(0) | Err(_) => return,
+                Ok(length) => frames.push(&buffer[..length]),
+            },
+        }
+    }
+}
+
+async fn send(write: &tokio::sync::Mutex<tokio::net::tcp::OwnedWriteHalf>, reply: &Reply) {
+    // The client may have gone.
+    let _ = write
+        .lock()
+        .await
+        .write_all(&softprefix_core::protocol::encode(reply))
+        .await;
+}
+
+const TEXT: &str = "こんにちは。私は人工知能です。何かお手伝いできることはありますか。";
+
+/// The answer to a prefix whose largest value is `v`: the more, the further from the baseline.
+fn text_for(v: f32) -> String {
+    let keep = (1.0 - v.clamp(0.0, 1.0)) * TEXT.chars().count() as f32;
+    let kept: String = TEXT.chars().take(keep.round() as usize).collect();
+    let rest = TEXT.chars().count() - kept.chars().count();
+    kept + &"森".repeat(rest)
+}
+
+async fn infer(
+    request: Request,
+    number: usize,
+    manner: Manner,
+    seen: Arc<Seen>,
+    write: Arc<tokio::sync::Mutex<tokio::net::tcp::OwnedWriteHalf>>,
+) {
+    let running = seen.running.fetch_add(1, Ordering::SeqCst) + 1;
+    seen.most_at_once.fetch_max(running, Ordering::SeqCst);
+    tokio::time::sleep(manner.takes).await;
+    seen.running.fetch_sub(1, Ordering::SeqCst);
+    let data = request.data.clone().unwrap();
+    let prefix = data.get("soft_prefix").map(|field| decode_value(field, H).unwrap());
+    let prompt = data["delta"]
+        .as_str()
+        .unwrap_or_else(|| data.as_str().unwrap_or_default())
+        .to_owned();
+    seen.asked
+        .lock()
+        .unwrap()
+        .push((prompt, prefix.as_ref().map_or(0, SoftPrefix::len)));
+    let largest = prefix.as_ref().map_or(0.0, |prefix| {
+        prefix.values().iter().map(|v| v.to_f32()).fold(0.0, f32::max)
+    });
+    let mut reply = Reply::ok(&request.request_id, &request.work_id);
+    reply.object = "llm.utf-8".into();
+    if manner
+        .refuses
+        .iter()
+        .any(|v| prefix.is_some() && (v - largest).abs() < 1e-3)
+    {
+        reply.error = softprefix_core::protocol::ErrorField {
+            code: softprefix_core::protocol::Code(-30),
+            message: "soft prefix is odd".into(),
+        };
+        return send(&write, &reply).await;
+    }
+    let mut text = if manner.applies {
+        text_for(largest)
+    } else {
+        TEXT.to_owned()
+    };
+    if manner.noisy {
+        text = format!("{}{text}", ["あ", "い", "う"][number % 3].repeat(5 + number % 7));
+    }
+    let tokens: Vec<u32> = text.chars().map(u32::from).collect();
+    if manner.ours.is_some() {
+        reply.soft_prefix = prefix.as_ref().map(SoftPrefixEcho::of);
+        reply.usage = Some(serde_json::from_value(json!({"completion_tokens": tokens.len(), "decode_ms": 4.0, "finish_reason": "stop",
+            "prefill_ms": 1.0, "prefix_len": 0, "prompt_tokens": 3, "queue_ms": 0.0, "template_tokens": 9, "tokens": tokens})).unwrap());
+    }
+    reply.data = json!(text);
+    send(&write, &reply).await;
+}
+
+struct Outcomes {
+    events: Vec<RunEvent>,
+    end: RunEnd,
+}
+
+impl Outcomes {
+    async fn of(mut run: Run) -> Self {
+        let mut events = Vec::new();
+        loop {
+            let event = tokio::time::timeout(Duration::from_secs(30), run.next())
+                .await
+                .expect("an event")
+                .expect("an end");
+            if let RunEvent::Ended(end) = event {
+                return Self { events, end };
+            }
+            events.push(event);
+        }
+    }
+
+    fn records(&self) -> Vec<Record> {
+        let finished = |event: &RunEvent| match event {
+            RunEvent::CaseFinished(record) => Some((**record).clone()),
+            _ => None,
+        };
+        let mut out: Vec<Record> = self.events.iter().filter_map(finished).collect();
+        out.sort_by_key(|record| record.case.index);
+        out
+    }
+
+    fn has(&self, wanted: impl Fn(&RunEvent) -> bool) -> bool {
+        self.events.iter().any(wanted)
+    }
+}
+
+fn plan() -> Plan {
+    Plan::new(
+        Prompt {
+            system: "You are kind.".into(),
+            user: "自己紹介".into(),
+        },
+        Sweep::script(1),
+    )
+}
+
+fn journal(folder: &tempfile::TempDir) -> SharedJournal {
+    Arc::new(Mutex::new(Journal::open(&folder.path().join("j")).unwrap().0))
+}
+
+async fn request(unit: &Unit, plan: Plan, folder: &tempfile::TempDir) -> RunRequest {
+    RunRequest {
+        plan,
+        module: unit.connect().await,
+        set_up: SetUp::new(MODEL, ""),
+        words_from: None,
+        journal: Some(journal(folder)),
+        resume: None,
+        options: RunOptions {
+            retries: vec![Duration::from_millis(10); 3],
+            ..RunOptions::default()
+        },
+    }
+}
+
+fn saved(folder: &tempfile::TempDir) -> History {
+    History::of(Journal::read(&folder.path().join("j")).unwrap().0)
+}
+
+#[tokio::test]
+async fn a_sweep_on_our_unit_runs_in_batches_and_every_case_is_kept() {
+    let (unit, folder) = (Unit::start(Manner::ours(4)).await, tempfile::tempdir().unwrap());
+    let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
+    assert_eq!(outcomes.end, RunEnd::Complete);
+    let records = outcomes.records();
+    assert_eq!(records.len(), 12);
+    assert_eq!(unit.seen.most_at_once.load(Ordering::SeqCst), 4);
+    assert!(
+        records
+            .iter()
+            .all(|record| record.error().is_none() && record.attempts == 1)
+    );
+    assert!(records[1..11].iter().all(|record| record.applied() == Applied::Proven));
+
+    let first = &records[1];
+    assert_eq!(
+        (first.module.unit.as_deref(), first.module.version.as_deref()),
+        (Some("softprefix-unit 0.0.0"), Some("v1.6"))
+    );
+    assert_eq!((first.module.hidden_size, first.module.median_norm), (H, Some(0.5)));
+    assert_eq!(first.module.card["mode"], MODEL);
+    assert_eq!(first.tokens().unwrap().len(), TEXT.chars().count());
+    assert_eq!(
+        first.answer().unwrap().usage.as_ref().unwrap().tokens,
+        [0_u32; 0],
+        "they stand once"
+    );
+
+    let history = saved(&folder);
+    let past = &history.experiments[0];
+    assert_eq!((past.records.len(), past.ending), (12, Some(Ending::Complete)));
+    assert!(
+        past.records.iter().all(|record| records.contains(record)),
+        "what was told is what is kept"
+    );
+    let analysis = Analysis::of(&past.records);
+    assert!(analysis.groups[0].is_deterministic());
+    assert_eq!(analysis.groups[0].lines()[0].1.len(), 10);
+}
+
+#[tokio::test]
+async fn a_stranger_gets_one_case_at_a_time_after_its_canary() {
+    let (unit, folder) = (Unit::start(Manner::stranger()).await, tempfile::tempdir().unwrap());
+    let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
+    assert_eq!(
+        (outcomes.end.clone(), unit.seen.most_at_once.load(Ordering::SeqCst)),
+        (RunEnd::Complete, 1)
+    );
+    assert!(
+        outcomes.has(|event| matches!(event, RunEvent::Canary(canary) if canary.finding == CanaryFinding::Applied))
+    );
+    assert_eq!(unit.seen.inferences.load(Ordering::SeqCst), 3 + 12);
+    assert!(outcomes.records()[5].applied() == Applied::Unknown);
+}
+
+#[tokio::test]
+async fn a_stranger_that_ignores_prefixes_is_found_out_before_the_sweep() {
+    let manner = Manner {
+        applies: false,
+        ..Manner::stranger()
+    };
+    let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
+    let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
+    assert_eq!(outcomes.end, RunEnd::NoEffect);
+    assert!(
+        outcomes.has(|event| matches!(event, RunEvent::Canary(canary) if canary.sentence().contains("bf16 restored")))
+    );
+    assert_eq!(
+        unit.seen.inferences.load(Ordering::SeqCst),
+        2,
+        "nobody waits for a sweep that shows nothing"
+    );
+
+    // A person may want it all the same.
+    let mut anyway = request(&unit, plan(), &tempfile::tempdir().unwrap()).await;
+    anyway.journal = None;
+    anyway.options.stop_without_effect = false;
+    assert_eq!(Outcomes::of(Run::start(anyway).unwrap()).await.end, RunEnd::Complete);
+}
+
+#[tokio::test]
+async fn a_noisy_stranger_gets_the_benefit_of_no_doubt() {
+    let manner = Manner {
+        applies: false,
+        noisy: true,
+        ..Manner::stranger()
+    };
+    let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
+    let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
+    let finding = outcomes.events.iter().find_map(|event| match event {
+        RunEvent::Canary(canary) => Some(canary.finding),
+        _ => None,
+    });
+    assert!(matches!(
+        finding,
+        Some(CanaryFinding::CannotTell | CanaryFinding::Applied)
+    ));
+    let records = outcomes.records();
+    let analysis = Analysis::of(&records);
+    assert!(!analysis.groups[0].is_deterministic());
+    assert!(analysis.groups[0].noise_floor(Measure::Chrf2).unwrap() < 100.0);
+}
+
+#[tokio::test]
+async fn a_failed_case_is_recorded_with_its_error_and_the_rest_goes_on() {
+    let manner = Manner {
+        refuses: vec![0.1, 1.0],
+        ..Manner::ours(3)
+    };
+    let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
+    let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
+    assert_eq!(outcomes.end, RunEnd::Complete);
+    let failed: Vec<String> = outcomes
+        .records()
+        .iter()
+        .filter(|r| r.error().is_some())
+        .map(|r| r.case.name.clone())
+        .collect();
+    assert_eq!(failed, ["prefix_val_0.1", "prefix_val_1.0"]);
+    assert!(
+        saved(&folder).experiments[0]
+            .records
+            .iter()
+            .any(|record| record.error().is_some_and(|e| e.contains("odd")))
+    );
+    let progress = outcomes.events.iter().rev().find_map(|event| match event {
+        RunEvent::Progress(progress) => Some(*progress),
+        _ => None,
+    });
+    assert_eq!(
+        progress.map(|p| (p.finished, p.failed, p.total, p.running)),
+        Some((12, 2, 12, 0))
+    );
+}
+
+#[tokio::test]
+async fn a_module_that_dies_is_reached_again_and_its_cases_are_repeated_once() {
+    let manner = Manner {
+        breaks_at: vec![6],
+        ..Manner::ours(3)
+    };
+    let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
+    let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
+    assert_eq!(outcomes.end, RunEnd::Complete);
+    assert!(
+        outcomes.has(|event| matches!(event, RunEvent::Reconnecting { because } if because.contains("connection")))
+    );
+    assert!(outcomes.has(|event| matches!(event, RunEvent::Reconnected)));
+    let records = outcomes.records();
+    assert_eq!(records.len(), 12);
+    assert!(records.iter().all(|record| record.error().is_none()));
+    assert!(records.iter().any(|record| record.attempts == 2));
+    assert_eq!(unit.seen.set_ups.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_case_that_kills_the_module_twice_is_a_failed_case() {
+    // The sixth inference dies, and so does its repeat, which runs alone.
+    let manner = Manner {
+        breaks_at: vec![6, 7],
+        ..Manner::ours(1)
+    };
+    let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
+    let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
+    assert_eq!(outcomes.end, RunEnd::Complete);
+    let records = outcomes.records();
+    let failed: Vec<(usize, u32)> = records
+        .iter()
+        .filter(|record| record.error().is_some())
+        .map(|record| (record.case.index, record.attempts))
+        .collect();
+    assert_eq!((records.len(), failed), (12, vec![(5, 2)]));
+}
+
+#[tokio::test]
+async fn a_module_that_stays_away_interrupts_the_run_and_the_rest_runs_later() {
+    let manner = Manner {
+        breaks_at: vec![6],
+        gone_from: 2,
+        ..Manner::ours(1)
+    };
+    let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
+    let first = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
+    assert!(
+        matches!(&first.end, RunEnd::Interrupted { error } if error.contains("could not connect")),
+        "{:?}",
+        first.end
+    );
+    assert_eq!(first.records().len(), 5);
+
+    let history = saved(&folder);
+    let past = &history.experiments[0];
+    assert_eq!((past.ending, past.finished()), (None, (0..5).collect::<HashSet<_>>()));
+    let back = Unit::start(Manner::ours(4)).await;
+    let resumed = RunRequest {
+        resume: Some((past.experiment.clone(), past.finished())),
+        ..request(&back, plan(), &folder).await
+    };
+    let second = Outcomes::of(Run::start(resumed).unwrap()).await;
+    assert_eq!((second.end.clone(), second.records().len()), (RunEnd::Complete, 7));
+    let history = saved(&folder);
+    assert_eq!(history.experiments.len(), 1, "it is the same experiment");
+    assert_eq!(history.experiments[0].finished(), (0..12).collect());
+    assert_eq!(history.experiments[0].ending, Some(Ending::Complete));
+}
+
+#[tokio::test]
+async fn a_pause_begins_no_case_and_going_on_finishes() {
+    let manner = Manner {
+        takes: Duration::from_millis(20),
+        ..Manner::ours(2)
+    };
+    let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
+    let mut run = Run::start(request(&unit, plan(), &folder).await).unwrap();
+    while !matches!(run.next().await.unwrap(), RunEvent::CaseFinished(_)) {}
+    run.pause();
+    loop {
+        if let RunEvent::Progress(progress) = run.next().await.unwrap()
+            && progress.paused
+            && progress.running == 0
+        {
+            break;
+        }
+    }
+    let before = unit.seen.inferences.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(unit.seen.inferences.load(Ordering::SeqCst), before);
+    run.go_on();
+    let rest = Outcomes::of(run).await;
+    assert_eq!(rest.end, RunEnd::Complete);
+    assert_eq!(saved(&folder).experiments[0].records.len(), 12);
+}
+
+#[tokio::test]
+async fn cancelling_ends_soon_and_leaves_finished_cases_only() {
+    let manner = Manner {
+        takes: Duration::from_millis(50),
+        ..Manner::ours(2)
+    };
+    let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
+    let mut run = Run::start(request(&unit, plan(), &folder).await).unwrap();
+    while !matches!(run.next().await.unwrap(), RunEvent::CaseFinished(_)) {}
+    run.cancel();
+    run.go_on();
+    let rest = Outcomes::of(run).await;
+    assert_eq!(rest.end, RunEnd::Cancelled);
+    let history = saved(&folder);
+    assert_eq!(history.experiments[0].ending, Some(Ending::Cancelled));
+    assert!(history.experiments[0].records.len() < 12);
+    assert!(
+        history.experiments[0]
+            .records
+            .iter()
+            .all(|record| matches!(record.outcome, Outcome::Done(_)))
+    );
+}
+
+#[tokio::test]
+async fn prompts_with_other_system_texts_are_set_up_anew() {
+    let (unit, folder) = (Unit::start(Manner::ours(4)).await, tempfile::tempdir().unwrap());
+    let mut plan = plan();
+    plan.prompts.push(Prompt {
+        system: "You are kind.".into(),
+        user: "天気".into(),
+    });
+    plan.prompts.push(Prompt {
+        system: "You are terse.".into(),
+        user: "天気".into(),
+    });
+    let outcomes = Outcomes::of(Run::start(request(&unit, plan, &folder).await).unwrap()).await;
+    assert_eq!((outcomes.end.clone(), outcomes.records().len()), (RunEnd::Complete, 36));
+    assert_eq!(*unit.seen.set_ups.lock().unwrap(), ["You are kind.", "You are terse."]);
+    assert_eq!(unit.seen.exits.load(Ordering::SeqCst), 2, "no task is left behind");
+    assert_eq!(Analysis::of(&outcomes.records()).groups.len(), 3);
+    assert!(!outcomes.has(|event| matches!(event, RunEvent::Reconnected)));
+}
+
+#[tokio::test]
+async fn words_and_token_norms_come_from_the_unit_or_from_one_beside_it() {
+    let mut plan = plan();
+    plan.sweeps = vec![Sweep {
+        kind: PrefixKind::Words { text: "森".into() },
+        lens: vec![1, 3],
+        magnitudes: Magnitudes::TokenNorms(Values::List(vec![0.5, 1.0])),
+        rounding: Rounding::NearestEven,
+    }];
+    let (ours, folder) = (Unit::start(Manner::ours(4)).await, tempfile::tempdir().unwrap());
+    let records = Outcomes::of(Run::start(request(&ours, plan.clone(), &folder).await).unwrap())
+        .await
+        .records();
+    assert!(records.iter().all(|record| record.error().is_none()));
+    assert_eq!(records[3].prefix.as_ref().map(|prefix| prefix.len), Some(3));
+
+    // A stranger can neither embed nor count norms; with a task of ours beside it the same prefixes are sent.
+    let stranger = Unit::start(Manner::stranger()).await;
+    let alone =
+        Outcomes::of(Run::start(request(&stranger, plan.clone(), &tempfile::tempdir().unwrap()).await).unwrap()).await;
+    assert!(
+        alone.records()[1].error().unwrap().contains("only our own unit can"),
+        "{:?}",
+        alone.records()[1].error()
+    );
+    let beside = ours.connect().await.set_up(&SetUp::new(MODEL, "")).await.unwrap();
+    let mut helped = request(&stranger, plan, &tempfile::tempdir().unwrap()).await;
+    helped.words_from = Some(beside);
+    let helped = Outcomes::of(Run::start(helped).unwrap()).await.records();
+    for (a, b) in records.iter().zip(&helped) {
+        assert_eq!(a.prefix, b.prefix);
+    }
+}
+
+#[tokio::test]
+async fn a_threshold_is_found_in_about_a_dozen_runs_each_of_them_recorded() {
+    let (unit, folder) = (Unit::start(Manner::ours(4)).await, tempfile::tempdir().unwrap());
+    let search = SearchRequest {
+        recipe: PrefixRecipe {
+            kind: PrefixKind::Constant,
+            len: 1,
+            magnitude: Magnitude::Raw(0.0),
+            rounding: Rounding::NearestEven,
+        },
+        search: ThresholdSearch::new(0.001, 2.0, 12).unwrap(),
+        budget: Budget {
+            measure: Measure::FirstDivergence,
+            at_least: 17.0,
+        },
+    };
+    let outcomes = Outcomes::of(Run::search(request(&unit, plan(), &folder).await, search).unwrap()).await;
+    assert_eq!(outcomes.end, RunEnd::Complete);
+    let found = outcomes.events.iter().rev().find_map(|event| match event {
+        RunEvent::Threshold(found) => Some(*found),
+        _ => None,
+    });
+    let Some(Threshold::Between { within, beyond }) = found else {
+        panic!("{found:?}")
+    };
+    // Half of the text is lost at half of the magnitude 1.
+    assert!(
+        within < beyond && (0.45..0.55).contains(&within),
+        "{within} to {beyond}"
+    );
+    let records = outcomes.records();
+    assert!(
+        records.len() <= 14 && records.iter().filter(|record| record.is_baseline()).count() == 2,
+        "{}",
+        records.len()
+    );
+    assert_eq!(unit.seen.most_at_once.load(Ordering::SeqCst), 1);
+    let analysis = Analysis::of(&records);
+    assert!(
+        analysis.groups[0]
+            .points
+            .iter()
+            .any(|point| analysis.groups[0].verdict(point) == Verdict::Changed)
+    );
+    assert_eq!(saved(&folder).experiments[0].records.len(), records.len());
+}
+
+#[tokio::test]
+async fn a_search_whose_baseline_fails_ends() {
+    let manner = Manner {
+        breaks_at: vec![1, 2, 3, 4],
+        ..Manner::ours(1)
+    };
+    let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
+    let recipe = PrefixRecipe {
+        kind: PrefixKind::Constant,
+        len: 1,
+        magnitude: Magnitude::TokenNorms(0.0),
+        rounding: Rounding::NearestEven,
+    };
+    let budget = Budget {
+        measure: Measure::Chrf2,
+        at_least: 50.0,
+    };
+    let search = SearchRequest {
+        recipe,
+        search: ThresholdSearch::new(0.1, 2.0, 12).unwrap(),
+        budget,
+    };
+    let outcomes = Outcomes::of(Run::search(request(&unit, plan(), &folder).await, search).unwrap()).await;
+    assert_eq!((outcomes.end.clone(), outcomes.records().len()), (RunEnd::Complete, 2));
+}
+
+const FULL_DISK: &str = "SOFTPREFIX_TEST_FULL_DISK";
+
+/// Not a test of its own: a run in a process whose files may not grow beyond a few kilobytes. Without the variable it does nothing.
+#[tokio::test]
+#[ignore = "run by the test below in a process of its own"]
+async fn child_runs_on_a_full_disk() {
+    let Ok(path) = std::env::var(FULL_DISK) else { return };
+    let unit = Unit::start(Manner::ours(1)).await;
+    let mut asked = request(&unit, plan(), &tempfile::tempdir().unwrap()).await;
+    asked.journal = Some(Arc::new(Mutex::new(Journal::open(path.as_ref()).unwrap().0)));
+    let mut run = Run::start(asked).unwrap();
+    let mut failures: Vec<String> = Vec::new();
+    let mut told = 0;
+    while failures.len() < 2 {
+        match run.next().await.unwrap() {
+            RunEvent::JournalFailed { error } => {
+                failures.push(error);
+                // There is still no room: saving fails again, and the run still waits.
+                run.go_on();
+            }
+            RunEvent::CaseFinished(_) => told += 1,
+            _ => {}
+        }
+    }
+    assert!(
+        failures[0].contains("cannot save to the history") && failures[0].contains("Free some space"),
+        "{failures:?}"
+    );
+    run.cancel();
+    assert_eq!(Outcomes::of(run).await.end, RunEnd::Cancelled);
+    println!("told {told}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_disk_that_fills_up_halts_the_run_and_what_was_saved_stays_readable() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    let test = std::env::current_exe().unwrap();
+    let script = "trap '' XFSZ; ulimit -f 16; exec \"$0\" child_runs_on_a_full_disk --exact --ignored --nocapture";
+    let output = std::process::Command::new("sh")
+        .args(["-c", script])
+        .arg(test)
+        .env(FULL_DISK, &path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let told: usize = said
+        .split("told ")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let (entries, condition) = Journal::read(&path).unwrap();
+    assert_eq!(condition, Default::default(), "no half line is left");
+    // The experiment's line, and every case that was told but the one that did not fit.
+    assert!(
+        (1..12).contains(&told) && entries.len() == told,
+        "{told} told, {} lines",
+        entries.len()
+    );
+}
+
+#[tokio::test]
+async fn a_module_that_is_not_there_and_a_plan_that_cannot_be_run_are_said_at_once() {
+    let (unit, folder) = (Unit::start(Manner::ours(1)).await, tempfile::tempdir().unwrap());
+    let mut empty = plan();
+    empty.prompts[0].user.clear();
+    assert!(Run::start(request(&unit, empty, &folder).await).is_err());
+    let full = RunRequest {
+        set_up: SetUp::new("", ""),
+        ..request(&unit, plan(), &folder).await
+    };
+    drop(Run::start(full).unwrap());
+}
+
+#[test]
+fn ids_are_their_own() {
+    let ids: HashSet<String> = (0..1000).map(|_| runner::new_id()).collect();
+    assert_eq!(ids.len(), 1000);
+    assert!(matches!(Entry::Deleted { id: runner::new_id() }, Entry::Deleted { .. }));
+}
