@@ -633,12 +633,22 @@ async fn our_unit_s_refusals_arrive_as_the_sentences_they_are() {
         let request = peer.expect("llm.1000", "inference").await;
         peer.error(&request.request_id, "llm.1000", -32, "100 prefix rows do not fit")
             .await;
+        let request = peer.expect("llm", "setup").await;
+        let sentence = "Model loading failed. there is no model named \"x\" here";
+        peer.error(&request.request_id, "llm", -5, sentence).await;
     })
     .await;
     let task = module.set_up(&whole()).await.unwrap();
     let error = outcome(&task, "x").await.unwrap_err();
     assert_eq!(error.code(), Some(Code::WINDOW));
     assert!(error.to_string().starts_with("100 prefix rows do not fit"), "{error}");
+    let error = module.set_up(&whole()).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("there is no model named \"x\" here (setup of"),
+        "{error}"
+    );
     peer.await.unwrap();
 }
 
@@ -674,6 +684,31 @@ async fn rows_norms_and_budgets_are_asked_of_our_unit_only() {
     let stranger = module.set_up(&streaming()).await.unwrap();
     let error = stranger.embed("x").await.unwrap_err();
     assert!(matches!(error, ClientError::Unsupported { .. }), "{error}");
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_unit_too_old_for_taskinfo_is_a_stranger_and_a_silent_one_is_left_without_the_task() {
+    let (module, peer) = with_options(hasty(), |mut peer| async move {
+        for work_id in ["llm.1000", "llm.1001"] {
+            let set_up = peer.expect("llm", "setup").await;
+            peer.reply_as(&set_up.request_id, work_id, "None", json!("None")).await;
+            let asked = peer.expect(work_id, "taskinfo").await;
+            if work_id == "llm.1000" {
+                peer.error(&asked.request_id, work_id, -18, "not have unit action!")
+                    .await;
+            } else {
+                peer.expect(work_id, "exit").await;
+            }
+        }
+    })
+    .await;
+    let task = module.set_up(&whole()).await.unwrap();
+    assert_eq!((&task.info().model[..], task.support()), (QWEN, None));
+    assert!(matches!(
+        module.set_up(&whole()).await,
+        Err(ClientError::NoAnswer { .. })
+    ));
     peer.await.unwrap();
 }
 

@@ -9,8 +9,8 @@ use softprefix_core::protocol::card::ModelCard;
 use softprefix_core::protocol::frame::{DEFAULT_LIMIT, is_field_name};
 use softprefix_core::protocol::message::{object, to_data};
 use softprefix_core::protocol::{
-    Code, DeltaJoiner, ErrorField, FrameCollector, FrameError, FrameReader, Reply, Request, Sampling, SetUp,
-    StreamData, StreamInput, TaskInfo, Utf8Cutter, encode,
+    Code, DeltaJoiner, ErrorField, FrameError, FrameReader, Reply, Request, Sampling, SetUp, StreamData, StreamInput,
+    TaskInfo, Utf8Cutter, encode,
 };
 
 const SYS: &str = include_str!("fixtures/conversations/sys.txt");
@@ -391,18 +391,6 @@ fn an_object_inside_an_array_is_found_as_llm_sys_finds_it() {
 }
 
 #[test]
-fn raw_bytes_after_a_header_are_taken_as_they_are() {
-    let mut reader = FrameReader::default();
-    reader.push(b"{\"RAW\":5,\"request_id\":\"r\"}he");
-    assert!(reader.next().unwrap().is_some());
-    reader.expect_raw(5);
-    assert_eq!(reader.next(), Ok(None));
-    reader.push(b"{}}\n{\"next\":1}");
-    assert_eq!(reader.next().unwrap().unwrap(), b"he{}}");
-    assert_eq!(reader.next().unwrap().unwrap(), b"{\"next\":1}");
-}
-
-#[test]
 fn a_stream_frame_is_read_as_leniently_as_the_stock_unit_reads_it() {
     let read = |value: Value| serde_json::from_value::<StreamData>(value).unwrap();
     for yes in [json!(true), json!("true"), json!(1)] {
@@ -417,17 +405,6 @@ fn a_stream_frame_is_read_as_leniently_as_the_stock_unit_reads_it() {
         read(json!({"delta": "a", "index": [], "soft_prefix": 5})).soft_prefix,
         Some(json!(5))
     );
-}
-
-#[test]
-fn frames_of_a_prompt_are_joined_and_a_gap_is_an_error() {
-    let frame = |delta: &str, index, finish| StreamData::output(delta, index, finish);
-    let mut collector = FrameCollector::new();
-    assert_eq!(collector.push(&frame("N=4 ", 0, false)), Ok(None));
-    assert_eq!(collector.push(&frame("D=10", 1, true)), Ok(Some("N=4 D=10".into())));
-    assert_eq!(collector.push(&frame("a", 3, true)), Err(Code::STREAM_INDEX));
-    assert_eq!(collector.push(&frame("lost", 0, false)), Ok(None));
-    assert_eq!(collector.push(&frame("again", 0, true)), Ok(Some("again".into())));
 }
 
 #[test]

@@ -140,6 +140,15 @@ fn refusal(action: &str, work_id: &str, error: &ErrorField) -> String {
         // Our unit sends whole sentences.
         return format!("{message} ({action} on {work_id}, code {code})");
     }
+    if let Some(sentence) = code
+        .stock_message()
+        .and_then(|stock| message.strip_prefix(stock))
+        .map(str::trim)
+        && !sentence.is_empty()
+    {
+        // Our unit keeps the stock message in front, for clients that compare it, and then says what is wrong.
+        return format!("{sentence} ({action} on {work_id}, code {code})");
+    }
     let remedy = code.remedy();
     if message.is_empty() || code.stock_message() == Some(message) {
         format!("{work_id} refused {action:?} with code {code} ({message}): {meaning}. {remedy}")

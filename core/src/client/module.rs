@@ -236,7 +236,22 @@ impl Module {
             _ => return Err(refused(&format!("setup of {}", set_up.model), LLM, reply)),
         }
         let set_up_at = Instant::now();
-        let info: TaskInfo = self.task_info(&reply.work_id).await?;
+        let info = match self.task_info(&reply.work_id).await {
+            Ok(info) => info,
+            // An older unit that does not know the question: a stranger with the task that was asked for.
+            Err(ClientError::Refused { .. }) => TaskInfo {
+                enoutput: set_up.enoutput,
+                inputs: set_up.input.clone(),
+                model: set_up.model.clone(),
+                response_format: set_up.response_format.clone(),
+                soft_prefix: None,
+            },
+            Err(error) => {
+                // Nobody will hold this task, so it must not be left behind.
+                let _ = connection.tell(&Request::new(connection.new_id(), reply.work_id, action::EXIT));
+                return Err(error);
+            }
+        };
         let streams = choose
             && info
                 .soft_prefix

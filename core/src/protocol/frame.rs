@@ -185,7 +185,6 @@ pub struct FrameReader {
 enum State {
     Outside { in_garbage: bool },
     Inside(Scan),
-    Raw { length: usize },
     Dead,
 }
 
@@ -269,14 +268,7 @@ impl FrameReader {
         !matches!(self.state, State::Outside { .. })
     }
 
-    /// Takes the next `length` bytes as they are, as the next message: the payload after a `{"RAW":length,...}` header.
-    pub fn expect_raw(&mut self, length: usize) {
-        if matches!(self.state, State::Outside { .. }) {
-            self.state = State::Raw { length };
-        }
-    }
-
-    /// The next whole object (or raw payload), `None` if more bytes are needed. It has the shape of an object; whether it is JSON
+    /// The next whole object, `None` if more bytes are needed. It has the shape of an object; whether it is JSON
     /// its parser will tell.
     ///
     /// # Errors
@@ -286,13 +278,6 @@ impl FrameReader {
         loop {
             match self.state {
                 State::Dead => return Err(FrameError::TooLarge { limit: self.limit }),
-                State::Raw { length } if length > self.limit => return Err(self.die()),
-                State::Raw { length } => {
-                    if self.buffer.len() - self.start < length {
-                        return Ok(None);
-                    }
-                    return Ok(Some(self.take(self.start + length)));
-                }
                 State::Inside(mut scan) => {
                     let most = self.buffer.len().min(self.start.saturating_add(self.limit));
                     let end = self.buffer[self.seen..most].iter().position(|&byte| scan.step(byte));

@@ -31,4 +31,4 @@ pub use card::ModelCard;
 pub use error::{Code, ErrorField};
 pub use frame::{FrameError, FrameReader, encode};
 pub use message::{Reply, Request, Sampling, SetUp, StreamData, StreamInput, TaskInfo};
-pub use text_stream::{DeltaJoiner, FrameCollector, Utf8Cutter};
+pub use text_stream::{DeltaJoiner, Utf8Cutter};

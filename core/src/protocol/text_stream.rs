@@ -1,7 +1,4 @@
-//! Texts in pieces: bytes cut into whole characters on the way out, frames joined on the way in. It knows no messages' routing.
-
-use super::error::Code;
-use super::message::StreamData;
+//! Texts in pieces: bytes cut into whole characters on the way out, deltas joined on the way in. It knows no messages.
 
 /// Turns a stream of bytes, cut anywhere, into pieces of text that never end inside a character.
 ///
@@ -59,46 +56,6 @@ impl Utf8Cutter {
     /// Whether the start of a character is held back.
     pub fn is_holding(&self) -> bool {
         !self.held.is_empty()
-    }
-}
-
-/// Collects a text that arrives in frames 0, 1, 2 ... until the one with `finish`. One for each sender, unlike the stock
-/// unit's single buffer.
-#[derive(Debug, Clone, Default)]
-pub struct FrameCollector {
-    text: String,
-    next: i64,
-}
-
-impl FrameCollector {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a frame; the whole text with the last one. Index 0 begins a new text, whatever came before.
-    ///
-    /// # Errors
-    /// [`Code::STREAM_INDEX`] where the index is not the next one; what was collected is dropped.
-    pub fn push(&mut self, frame: &StreamData) -> Result<Option<String>, Code> {
-        if frame.index == 0 {
-            *self = Self::default();
-        }
-        if frame.index != self.next {
-            *self = Self::default();
-            return Err(Code::STREAM_INDEX);
-        }
-        self.next += 1;
-        self.text.push_str(&frame.delta);
-        Ok(frame.finish.then(|| std::mem::take(self).text))
-    }
-
-    /// Bytes collected so far.
-    pub fn len(&self) -> usize {
-        self.text.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
     }
 }
 
