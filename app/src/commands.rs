@@ -175,7 +175,7 @@ pub const COMMANDS: [Command; 32] = [
     row(CommandId::ToggleLive, Group::Run, "command.toggle_live").cmd(Key::L),
     row(CommandId::MagnitudeUp, Group::Prefix, "command.magnitude_up").key(Key::CloseBracket),
     row(CommandId::MagnitudeDown, Group::Prefix, "command.magnitude_down").key(Key::OpenBracket),
-    row(CommandId::MagnitudeUpMore, Group::Prefix, "command.magnitude_up_more").shift(Key::CloseBracket),
+    row(CommandId::MagnitudeUpMore, Group::Prefix, "command.magnitude_up_more").key(Key::CloseCurlyBracket),
     row(
         CommandId::MagnitudeDownMore,
         Group::Prefix,

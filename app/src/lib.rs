@@ -2,10 +2,16 @@
 //!
 //! It reaches a model only through the StackFlow protocol, also when the unit runs inside this process.
 
+pub mod app;
 pub mod bridge;
+pub mod cli;
 pub mod commands;
+pub mod embedded;
 pub mod fonts;
+pub mod log;
 pub mod panels;
+pub mod results;
+pub mod session;
 pub mod settings;
 pub mod text;
 pub mod theme;

@@ -1,1 +1,15 @@
-fn main() {}
+//! The program: without a subcommand the window, with one the same work in the shell. It only reads the command line.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use softprefix::cli::{self, Cli};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    softprefix::log::start();
+    match cli.command {
+        Some(command) => cli::run(command),
+        None => softprefix::app::run(cli.window),
+    }
+}

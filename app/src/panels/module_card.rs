@@ -88,7 +88,7 @@ fn title(desk: &Desk<'_>) -> String {
     let text = desk.text;
     let place = match &desk.bench.target {
         Target::Embedded { .. } => text.embedded.to_owned(),
-        Target::Remote { address } => address.clone(),
+        Target::Remote { address, .. } => address.clone(),
     };
     let model = match &desk.bench.module {
         ModuleState::Loading { model, .. } => model.clone(),

@@ -32,7 +32,7 @@ impl Sheets {
         let palette = Palette::of(ui);
         if opened {
             self.address_wrong = false;
-            if let (Dialog::Connect, Target::Remote { address }) = (dialog, &desk.bench.target) {
+            if let (Dialog::Connect, Target::Remote { address, .. }) = (dialog, &desk.bench.target) {
                 self.address = address.clone();
             }
         }

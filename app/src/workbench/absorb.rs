@@ -212,7 +212,15 @@ impl Workbench {
                 };
                 self.new_baseline(flight.case, baseline);
             }
-            Side::Repeat if !stopped => self.measure_noise(flight.case, text),
+            Side::Repeat if !stopped => {
+                let repeat = BaselineRun {
+                    text,
+                    timings: outcome.timings,
+                    finish: outcome.finish,
+                    tokens: outcome.tokens,
+                };
+                self.measure_noise(flight.case, repeat);
+            }
             Side::Prefixed if !stopped => {
                 if let Some(origin) = origin {
                     let (len, sha256) = match &flight.built {
@@ -307,21 +315,22 @@ impl Workbench {
         }
     }
 
-    fn measure_noise(&mut self, case: CaseId, text: Arc<str>) {
+    fn measure_noise(&mut self, case: CaseId, repeat: BaselineRun) {
         let Some(known) = self.cases.iter_mut().find(|known| known.id == case) else {
             return;
         };
         let Some(baseline) = &known.baseline else { return };
-        if baseline.text == text {
+        if baseline.text == repeat.text {
             known.noise = Noise::Deterministic;
         } else {
             self.outbox.push(Request::Compare(Comparison {
                 purpose: Purpose::Noise(case),
                 left: Arc::clone(&baseline.text),
-                right: text,
+                right: Arc::clone(&repeat.text),
                 granularity: self.granularity,
             }));
         }
+        known.repeats.push(repeat);
     }
 
     fn failed(&mut self, run: RunId, side: Side, problem: Problem) {

@@ -334,13 +334,16 @@ impl Workbench {
             return case.id;
         }
         let id = CaseId(self.fresh_id());
-        let hidden_size = self.module.last_facts().and_then(|facts| facts.hidden_size);
+        let facts = self.module.last_facts().cloned().map(Box::new);
+        let hidden_size = facts.as_ref().and_then(|facts| facts.hidden_size);
         self.cases.push(Case {
             id,
             key,
             baseline: None,
             noise: Noise::Unknown,
+            repeats: Vec::new(),
             hidden_size,
+            facts,
         });
         id
     }

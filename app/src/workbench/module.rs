@@ -15,8 +15,12 @@ pub enum Target {
     /// The device unit inside this process, on a loopback port. `model` is a catalogue name or a path to a GGUF file;
     /// `None` takes the default.
     Embedded { model: Option<String> },
-    /// A StackFlow module: `host:port`.
-    Remote { address: String },
+    /// A StackFlow module: `host:port`, and the model to set up; `None` takes the module's own choice of language models.
+    Remote {
+        address: String,
+        #[serde(default)]
+        model: Option<String>,
+    },
 }
 
 impl Default for Target {
@@ -62,7 +66,7 @@ impl Target {
         } else {
             format!("{text}:{}", Self::DEFAULT_PORT)
         };
-        Some(Self::Remote { address })
+        Some(Self::Remote { address, model: None })
     }
 }
 

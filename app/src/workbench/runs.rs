@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use softprefix_core::compare::{Measure, Measures};
 
 use super::form::{PromptForm, Sampling};
+use super::module::ModuleFacts;
 use super::pane::{Finish, Origin, Timings};
 
 /// Names a run within this session. Ids only grow.
@@ -37,8 +38,12 @@ pub struct Case {
     pub key: CaseKey,
     pub baseline: Option<BaselineRun>,
     pub noise: Noise,
+    /// The baseline run again: what the noise floor was measured with, for the results file.
+    pub repeats: Vec<BaselineRun>,
     /// H of the model it ran on.
     pub hidden_size: Option<usize>,
+    /// The module it ran on, where that is known.
+    pub facts: Option<Box<ModuleFacts>>,
 }
 
 /// A finished baseline.

@@ -635,6 +635,7 @@ fn a_target_is_read_as_people_write_it() {
     let remote = |address: &str| {
         Some(Target::Remote {
             address: address.to_owned(),
+            model: None,
         })
     };
     assert_eq!(Target::parse("embedded"), Some(Target::default()));

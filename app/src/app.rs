@@ -1,0 +1,353 @@
+//! The window: carries events to the workbench, actions back, requests to the bridge, and asks the system's file dialogs.
+//!
+//! It knows eframe and no protocol. It repaints when something has changed, never by the clock.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use eframe::egui::{self, Context, KeyboardShortcut, Modifiers, ThemePreference, Ui, ViewportCommand};
+
+use crate::bridge::{Bridge, Event};
+use crate::cli::{Exit, WindowArgs, with_model};
+use crate::commands::COMMANDS;
+use crate::panels;
+use crate::settings::{Remembered, Theme};
+use crate::workbench::{Action, Effect, FileQuestion, Target, Workbench};
+use crate::{fonts, theme};
+
+const TITLE: &str = "Soft-Prefix Workbench";
+/// Longest wait at the end for the module to give the task up.
+const LEAVING: Duration = Duration::from_secs(4);
+/// Events taken in before each frame: a flood must not hold a frame up.
+const EVENTS_A_FRAME: usize = 256;
+/// A file dialog that is answered with "nothing" this fast was never shown.
+const NOT_SHOWN: Duration = Duration::from_millis(250);
+/// Names the folder where the window keeps its settings; without it the system's usual place is taken.
+const STATE_DIR: &str = "SOFTPREFIX_STATE_DIR";
+
+/// Opens the window and runs until it is closed.
+pub fn run(args: WindowArgs) -> ExitCode {
+    let mut viewport = egui::ViewportBuilder::default()
+        .with_title(TITLE)
+        .with_app_id("softprefix")
+        .with_inner_size([1280.0, 800.0])
+        .with_min_inner_size([1024.0, 680.0]);
+    match eframe::icon_data::from_png_bytes(include_bytes!("../../assets/icon.png")) {
+        Ok(icon) => viewport = viewport.with_icon(icon),
+        Err(error) => tracing::warn!(%error, "the window's icon cannot be read"),
+    }
+    let options = eframe::NativeOptions {
+        viewport,
+        persist_window: !args.fresh,
+        persistence_path: std::env::var_os(STATE_DIR).map(|folder| PathBuf::from(folder).join("softprefix.ron")),
+        ..eframe::NativeOptions::default()
+    };
+    let opened = eframe::run_native(
+        TITLE,
+        options,
+        Box::new(move |context| {
+            let app = App::new(context, args)?;
+            Ok(Box::new(app))
+        }),
+    );
+    match opened {
+        Ok(()) => Exit::Success.into(),
+        Err(error) => {
+            eprintln!("softprefix: {}", why_no_window(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What to say where no window opens.
+fn why_no_window(error: &eframe::Error) -> String {
+    let in_a_shell = "The same work is done in a shell by `softprefix compare --prompt ...` (see `softprefix --help`).";
+    match error {
+        #[cfg(feature = "wgpu")]
+        eframe::Error::Wgpu(_) => format!(
+            "The graphics system cannot be used ({error}). Build with OpenGL instead: \
+             cargo run --release --no-default-features --features glow. {in_a_shell}"
+        ),
+        _ => format!(
+            "No window could be opened ({error}). Check that a display is there (DISPLAY or WAYLAND_DISPLAY on Linux); if it is \
+             the graphics driver, build with OpenGL: cargo run --release --no-default-features --features glow. {in_a_shell}"
+        ),
+    }
+}
+
+/// The running window.
+pub struct App {
+    workbench: Workbench,
+    bridge: Bridge,
+    window: panels::Window,
+    /// Whether fields and settings are stored.
+    remember: bool,
+    title: String,
+    zoom: f32,
+}
+
+impl App {
+    /// Starts the bridge and connects to the module that was used last, or the one that was named.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub fn new(context: &eframe::CreationContext<'_>, args: WindowArgs) -> std::io::Result<Self> {
+        let ctx = &context.egui_ctx;
+        fonts::install(ctx);
+        theme::install(ctx);
+        // The zoom is ours: it is stored, and stands in the table of commands.
+        ctx.options_mut(|options| options.zoom_with_keyboard = false);
+        let remembered = context
+            .storage
+            .filter(|_| !args.fresh)
+            .and_then(|storage| eframe::get_value::<Remembered>(storage, Remembered::KEY))
+            .unwrap_or_default();
+        let waker = ctx.clone();
+        let bridge = Bridge::start(move || waker.request_repaint())?;
+        let mut workbench = Workbench::new(remembered);
+        let target = match (args.connect, args.model) {
+            (None, None) => workbench.target.clone(),
+            (target, model) => with_model(target.unwrap_or_default(), model),
+        };
+        workbench.apply(Action::Connect(target));
+        if let Some(path) = args.results {
+            workbench.apply(Action::OpenPath(path));
+        }
+        let app = Self {
+            zoom: 0.0,
+            workbench,
+            bridge,
+            window: panels::Window::default(),
+            remember: !args.fresh,
+            title: String::new(),
+        };
+        Ok(app)
+    }
+
+    /// Takes in what the bridge has reported.
+    fn drain(&mut self, ctx: &Context) {
+        for taken in 0.. {
+            if taken == EVENTS_A_FRAME {
+                ctx.request_repaint();
+                break;
+            }
+            let Some(event) = self.bridge.next() else { break };
+            report(&event);
+            self.workbench.absorb(event);
+        }
+        self.hand_over();
+    }
+
+    fn hand_over(&mut self) {
+        for request in self.workbench.take_requests() {
+            self.bridge.send(request);
+        }
+    }
+
+    /// Fires the shortcuts of the table; none while a sheet is open, bare keys not while a text is edited.
+    fn shortcuts(&mut self, ctx: &Context) {
+        if self.workbench.dialog.is_some() {
+            if ctx.input_mut(|input| input.consume_key(Modifiers::NONE, egui::Key::Escape)) {
+                self.workbench.apply(Action::CloseDialog);
+            }
+            return;
+        }
+        // A widget that has the focus (a slider, a button, a field) gets bare keys first.
+        let typing = ctx.egui_wants_keyboard_input();
+        let mut rows: Vec<_> = COMMANDS
+            .iter()
+            .filter(|command| !typing || command.while_typing)
+            .collect();
+        // Those with more modifiers first: Shift+P must not count as P.
+        rows.sort_by_key(|command| command.shortcut.map_or(0, |shortcut| weight(&shortcut)));
+        for command in rows.into_iter().rev() {
+            let Some(shortcut) = command.shortcut else { continue };
+            if ctx.input_mut(|input| input.consume_shortcut(&shortcut))
+                && let Some(action) = command.action(&self.workbench)
+            {
+                self.workbench.apply(action);
+            }
+        }
+        if let Some(path) = ctx.input(|input| {
+            input
+                .raw
+                .dropped_files
+                .iter()
+                .map(|file| file.path().to_path_buf())
+                .next()
+        }) {
+            let model = path
+                .extension()
+                .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+            self.workbench.apply(if model {
+                Action::Connect(Target::Embedded {
+                    model: Some(path.to_string_lossy().into_owned()),
+                })
+            } else {
+                Action::OpenPath(path)
+            });
+        }
+    }
+
+    /// Brings theme, zoom and title in line with the workbench.
+    fn appearance(&mut self, ctx: &Context) {
+        let theme = match self.workbench.settings.theme {
+            Theme::System => ThemePreference::System,
+            Theme::Light => ThemePreference::Light,
+            Theme::Dark => ThemePreference::Dark,
+        };
+        if ctx.options(|options| options.theme_preference) != theme {
+            ctx.set_theme(theme);
+        }
+        let zoom = self.workbench.settings.zoom;
+        if self.zoom != zoom {
+            self.zoom = zoom;
+            ctx.set_zoom_factor(zoom);
+        }
+        let title = match self.workbench.file.name() {
+            Some(name) if self.workbench.file.edited => format!("{name} * - {TITLE}"),
+            Some(name) => format!("{name} - {TITLE}"),
+            None => TITLE.to_owned(),
+        };
+        if self.title != title {
+            ctx.send_viewport_cmd(ViewportCommand::Title(title.clone()));
+            self.title = title;
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, ctx: &Context, frame: &eframe::Frame) {
+        match effect {
+            Effect::Copy(text) => ctx.copy_text(text),
+            Effect::Fullscreen(on) => ctx.send_viewport_cmd(ViewportCommand::Fullscreen(on)),
+            Effect::Quit => ctx.send_viewport_cmd(ViewportCommand::Close),
+            Effect::Ask(question) => self.ask(question, frame),
+        }
+    }
+
+    /// Opens the system's dialog here, on the main thread, and has the answer awaited elsewhere.
+    fn ask(&mut self, question: FileQuestion, frame: &eframe::Frame) {
+        let dialog = rfd::AsyncFileDialog::new().set_parent(frame);
+        let asked = Instant::now();
+        // Three kinds of futures become one; all of them may be awaited on another thread.
+        let answer: std::pin::Pin<Box<dyn Future<Output = Option<rfd::FileHandle>> + Send>> = match &question {
+            FileQuestion::SaveResults { suggested } => Box::pin(
+                dialog
+                    .add_filter("JSON", &["json"])
+                    .set_file_name(suggested)
+                    .save_file(),
+            ),
+            FileQuestion::OpenResults => Box::pin(dialog.add_filter("JSON", &["json"]).pick_file()),
+            FileQuestion::ModelFile => Box::pin(dialog.add_filter("GGUF", &["gguf"]).pick_file()),
+        };
+        let fallback = match &question {
+            FileQuestion::SaveResults { suggested } => Some(free_name(suggested)),
+            FileQuestion::OpenResults | FileQuestion::ModelFile => None,
+        };
+        self.bridge.await_answer(question, async move {
+            let answer = answer.await.map(|file| file.path().to_owned());
+            // Without a desktop portal and without zenity nothing was shown. Results are saved all the same.
+            if answer.is_none() && asked.elapsed() < NOT_SHOWN {
+                fallback
+            } else {
+                answer
+            }
+        });
+    }
+}
+
+/// A name beside the working directory's files that is not taken.
+fn free_name(suggested: &str) -> PathBuf {
+    let folder = std::env::current_dir().unwrap_or_default();
+    let stem = suggested.strip_suffix(".json").unwrap_or(suggested);
+    (1..1000)
+        .map(|n| {
+            folder.join(if n == 1 {
+                format!("{stem}.json")
+            } else {
+                format!("{stem}-{n}.json")
+            })
+        })
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| folder.join(suggested))
+}
+
+fn weight(shortcut: &KeyboardShortcut) -> usize {
+    let Modifiers {
+        alt,
+        ctrl,
+        shift,
+        mac_cmd,
+        command,
+    } = shortcut.modifiers;
+    [alt, ctrl, shift, mac_cmd, command]
+        .into_iter()
+        .filter(|&held| held)
+        .count()
+}
+
+/// What a watcher of the log may want to know.
+fn report(event: &Event) {
+    match event {
+        Event::Ready(facts, _) => {
+            tracing::info!(
+                model = facts.model,
+                address = facts.address,
+                ours = facts.ours,
+                "module ready"
+            );
+        }
+        Event::Finished { run, side, outcome } => {
+            let (chars, finish) = (outcome.text.chars().count(), outcome.finish);
+            tracing::info!(run = run.0, ?side, chars, ?finish, text = outcome.text, "run finished");
+        }
+        Event::Failed { run, side, problem } => tracing::warn!(run = run.0, ?side, %problem, "run failed"),
+        Event::Lost(problem) | Event::FileProblem(problem) => tracing::warn!(%problem),
+        _ => {}
+    }
+}
+
+impl eframe::App for App {
+    fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
+        self.drain(ctx);
+    }
+
+    fn ui(&mut self, ui: &mut Ui, frame: &mut eframe::Frame) {
+        let ctx = ui.ctx().clone();
+        self.shortcuts(&ctx);
+        self.appearance(&ctx);
+        let actions = self.window.show(ui, &self.workbench);
+        let acted = !actions.is_empty();
+        for action in actions {
+            self.workbench.apply(action);
+        }
+        self.hand_over();
+        for effect in self.workbench.take_effects() {
+            self.carry_out(effect, &ctx, frame);
+        }
+        if acted {
+            // What the actions changed is to be seen at once.
+            ctx.request_repaint();
+        }
+    }
+
+    fn save(&mut self, storage: &mut dyn eframe::Storage) {
+        if self.remember {
+            eframe::set_value(storage, Remembered::KEY, &self.workbench.remembered());
+        }
+    }
+
+    fn persist_egui_memory(&self) -> bool {
+        self.remember
+    }
+
+    #[cfg(feature = "glow")]
+    fn on_exit(&mut self, _gl: Option<&eframe::glow::Context>) {
+        self.bridge.shutdown(LEAVING);
+    }
+
+    #[cfg(not(feature = "glow"))]
+    fn on_exit(&mut self) {
+        self.bridge.shutdown(LEAVING);
+    }
+}

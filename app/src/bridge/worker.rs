@@ -1,0 +1,635 @@
+//! The bridge's thread at work: takes requests in order, keeps one connection, one inference a side, and reports.
+//!
+//! Whatever takes longer than a moment runs as a task of its own, so that a stop is always heard.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use softprefix_core::client::{ClientError, InferenceEvent, InferenceRequest, Outcome};
+use softprefix_core::compare::{Measures, diff};
+use softprefix_core::prefix::PrefixRecipe;
+use softprefix_core::protocol::extension::{FinishReason, Priority};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::{Comparison, Event, Inference, Purpose, Request, RunOutcome, TokenCount};
+use crate::embedded::{self, Embedded, Wanted};
+use crate::results;
+use crate::session::{ConnectProblem, Session, problem_of};
+use crate::workbench::{CaseKey, ConnectStep, Finish, Problem, ProblemKind, Side, Target, Timings};
+
+/// Longest a diff of streaming text may take; a coarser one stands in beyond it.
+const DIFF_TIME: Duration = Duration::from_millis(250);
+/// Longest wait for a stopped inference to end before the next one of its side starts all the same.
+const ENDING: Duration = Duration::from_secs(5);
+
+/// Sends events and wakes the window.
+#[derive(Clone)]
+pub(super) struct Events {
+    pub(super) sender: mpsc::Sender<Event>,
+    pub(super) wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Events {
+    async fn send(&self, event: Event) {
+        // Where nobody receives any more, the app is on its way out.
+        let _ = self.sender.send(event).await;
+        (self.wake)();
+    }
+
+    /// For progress, from threads that may not wait: where the window is behind, this one is left out.
+    fn send_if_room(&self, event: Event) {
+        let _ = self.sender.try_send(event);
+        (self.wake)();
+    }
+}
+
+/// What a task of its own reports back to the loop.
+enum Done {
+    Connected {
+        attempt: u64,
+        session: Result<Box<Session>, ConnectProblem>,
+    },
+    /// The fetch ended without a model.
+    NoModel { attempt: u64, problem: Option<Problem> },
+    /// The connection of this session is closed.
+    Disconnected { attempt: u64, problem: Problem },
+}
+
+/// An inference that is on its way, or waits for the hand to rest.
+struct Slot {
+    stop: watch::Sender<bool>,
+    handle: JoinHandle<()>,
+}
+
+struct Worker {
+    events: Events,
+    done: mpsc::Sender<Done>,
+    session: Option<Arc<Session>>,
+    /// Counts connections; what an older attempt reports is ignored.
+    attempt: u64,
+    connecting: Option<JoinHandle<()>>,
+    watching: Option<JoinHandle<()>>,
+    cancel_fetch: Arc<AtomicBool>,
+    last: Option<(Target, CaseKey)>,
+    slots: [Option<Slot>; 3],
+    describe: watch::Sender<Option<(Arc<Session>, PrefixRecipe)>>,
+    count: watch::Sender<Option<(Arc<Session>, String, String)>>,
+}
+
+/// Works until a shutdown is asked for, or nobody can ask any more.
+pub(super) async fn work(mut requests: mpsc::UnboundedReceiver<Request>, events: Events) {
+    let (done, mut reports) = mpsc::channel(16);
+    let (describe, described) = watch::channel(None);
+    let (count, counted) = watch::channel(None);
+    tokio::spawn(keep_describing(described, events.clone()));
+    tokio::spawn(keep_counting(counted, events.clone()));
+    let mut worker = Worker {
+        events,
+        done,
+        session: None,
+        attempt: 0,
+        connecting: None,
+        watching: None,
+        cancel_fetch: Arc::default(),
+        last: None,
+        slots: [None, None, None],
+        describe,
+        count,
+    };
+    loop {
+        tokio::select! {
+            request = requests.recv() => match request {
+                None | Some(Request::Shutdown) => break,
+                Some(request) => worker.take(request).await,
+            },
+            Some(report) = reports.recv() => worker.report(report).await,
+        }
+    }
+    worker.leave().await;
+}
+
+impl Worker {
+    async fn take(&mut self, request: Request) {
+        match request {
+            Request::Connect { target, case } => self.connect(target, *case, Vec::new()).await,
+            Request::ExitTasks { tasks } => {
+                if let Some((target, case)) = self.last.clone() {
+                    self.connect(target, case, tasks).await;
+                }
+            }
+            Request::FetchModel { name, case } => {
+                self.connect(Target::Embedded { model: Some(name) }, *case, Vec::new())
+                    .await;
+            }
+            Request::CancelFetch => self.cancel_fetch.store(true, Ordering::Relaxed),
+            Request::ListModels => {
+                let events = self.events.clone();
+                tokio::spawn(async move {
+                    if let Ok(choices) = tokio::task::spawn_blocking(embedded::choices).await {
+                        events.send(Event::Models(choices)).await;
+                    }
+                });
+            }
+            Request::Describe { recipe } => {
+                if let Some(session) = self.session.clone() {
+                    self.describe.send_replace(Some((session, recipe)));
+                }
+            }
+            Request::Count { system, user } => {
+                if let Some(session) = self.session.clone() {
+                    self.count.send_replace(Some((session, system, user)));
+                }
+            }
+            Request::Infer(inference) => self.infer(*inference).await,
+            Request::Stop { side } => {
+                if let Some(slot) = &self.slots[index(side)] {
+                    slot.stop.send_replace(true);
+                }
+            }
+            Request::Compare(comparison) => {
+                tokio::spawn(compare(comparison, self.events.clone()));
+            }
+            Request::Save { path, snapshot } => {
+                let events = self.events.clone();
+                tokio::spawn(async move {
+                    let to = path.clone();
+                    let written = tokio::task::spawn_blocking(move || results::write(&to, &snapshot)).await;
+                    events
+                        .send(match written {
+                            Ok(Ok(())) => Event::Saved { path },
+                            Ok(Err(problem)) => Event::FileProblem(problem),
+                            Err(error) => Event::FileProblem(broke_off("Writing the file", &error)),
+                        })
+                        .await;
+                });
+            }
+            Request::Open { path } => {
+                let events = self.events.clone();
+                tokio::spawn(async move {
+                    let from = path.clone();
+                    let read = tokio::task::spawn_blocking(move || results::read(&from)).await;
+                    events
+                        .send(match read {
+                            Ok(Ok(snapshot)) => Event::Opened {
+                                path,
+                                snapshot: Box::new(snapshot),
+                            },
+                            Ok(Err(problem)) => Event::FileProblem(problem),
+                            Err(error) => Event::FileProblem(broke_off("Reading the file", &error)),
+                        })
+                        .await;
+                });
+            }
+            // The loop ends before it comes here.
+            Request::Shutdown => {}
+        }
+    }
+
+    // ----- the connection -----
+
+    async fn connect(&mut self, target: Target, case: CaseKey, exit_first: Vec<String>) {
+        self.abandon().await;
+        self.attempt += 1;
+        self.last = Some((target.clone(), case.clone()));
+        self.cancel_fetch = Arc::default();
+        let (attempt, done, events) = (self.attempt, self.done.clone(), self.events.clone());
+        let cancel = Arc::clone(&self.cancel_fetch);
+        self.connecting = Some(tokio::spawn(async move {
+            let report = match target {
+                Target::Remote { address, model } => {
+                    let session = remote(&address, model.as_deref(), &case, &exit_first, &events).await;
+                    Done::Connected {
+                        attempt,
+                        session: session.map(Box::new),
+                    }
+                }
+                Target::Embedded { model } => match find_or_fetch(model, cancel, &events).await {
+                    Ok(Some((name, store))) => {
+                        let session = in_process(name, store, &case, &events).await;
+                        Done::Connected {
+                            attempt,
+                            session: session.map(Box::new),
+                        }
+                    }
+                    Ok(None) => Done::NoModel { attempt, problem: None },
+                    Err(problem) => Done::NoModel {
+                        attempt,
+                        problem: Some(problem),
+                    },
+                },
+            };
+            // Where the loop has ended, nobody needs the report.
+            let _ = done.send(report).await;
+        }));
+    }
+
+    async fn report(&mut self, report: Done) {
+        match report {
+            Done::Connected { attempt, session } if attempt == self.attempt => {
+                self.connecting = None;
+                match session {
+                    Ok(session) => {
+                        let session: Arc<Session> = Arc::from(session);
+                        let (facts, vocabulary) = (session.facts().clone(), session.vocabulary().cloned());
+                        self.watch(&session);
+                        self.session = Some(session);
+                        self.events.send(Event::Ready(Box::new(facts), vocabulary)).await;
+                    }
+                    Err(ConnectProblem::TaskFull(tasks)) => self.events.send(Event::TaskFull { tasks }).await,
+                    Err(ConnectProblem::Other(problem)) => self.events.send(Event::Lost(problem)).await,
+                }
+            }
+            Done::NoModel { attempt, problem } if attempt == self.attempt => {
+                self.connecting = None;
+                self.events.send(Event::NoModel(problem)).await;
+                if let Ok(choices) = tokio::task::spawn_blocking(embedded::choices).await {
+                    self.events.send(Event::Models(choices)).await;
+                }
+            }
+            Done::Disconnected { attempt, problem } if attempt == self.attempt => {
+                self.stop_all();
+                self.session = None;
+                self.events.send(Event::Lost(problem)).await;
+            }
+            // An attempt that was given up.
+            Done::Connected {
+                session: Ok(session), ..
+            } => {
+                tokio::spawn(async move { session.close().await });
+            }
+            Done::Connected { .. } | Done::NoModel { .. } | Done::Disconnected { .. } => {}
+        }
+    }
+
+    /// Reports when the connection closes by itself.
+    fn watch(&mut self, session: &Arc<Session>) {
+        let (module, done, attempt) = (session.module().clone(), self.done.clone(), self.attempt);
+        self.watching = Some(tokio::spawn(async move {
+            let reason = module.disconnected().await;
+            let _ = done
+                .send(Done::Disconnected {
+                    attempt,
+                    problem: problem_of(&reason),
+                })
+                .await;
+        }));
+    }
+
+    /// Leaves the present connection, or the attempt at one.
+    async fn abandon(&mut self) {
+        self.cancel_fetch.store(true, Ordering::Relaxed);
+        if let Some(connecting) = self.connecting.take() {
+            connecting.abort();
+        }
+        if let Some(watching) = self.watching.take() {
+            watching.abort();
+        }
+        self.stop_all();
+        self.describe.send_replace(None);
+        self.count.send_replace(None);
+        if let Some(session) = self.session.take() {
+            session.close().await;
+        }
+    }
+
+    async fn leave(&mut self) {
+        self.abandon().await;
+    }
+
+    // ----- inferences -----
+
+    async fn infer(&mut self, inference: Inference) {
+        let Some(session) = self.session.clone() else {
+            let problem = Problem::new(ProblemKind::Connection, "There is no module connected.", "Reconnect.");
+            let (run, side) = (inference.run, inference.side);
+            self.events.send(Event::Failed { run, side, problem }).await;
+            return;
+        };
+        let place = index(inference.side);
+        let before = self.slots[place].take();
+        if let Some(before) = &before {
+            before.stop.send_replace(true);
+        }
+        let (stop, stopped) = watch::channel(false);
+        let events = self.events.clone();
+        let handle = tokio::spawn(async move {
+            // The hand rests while the old one ends.
+            let rest = tokio::time::sleep(inference.delay);
+            let mut wish = stopped.clone();
+            let dropped = tokio::select! {
+                () = rest => false,
+                () = wanted(&mut wish) => true,
+            };
+            if !dropped && let Some(before) = before {
+                let _ = tokio::time::timeout(ENDING, before.handle).await;
+            }
+            if dropped || *stopped.borrow() {
+                events
+                    .send(Event::Dropped {
+                        run: inference.run,
+                        side: inference.side,
+                    })
+                    .await;
+            } else {
+                run(&session, inference, stopped, &events).await;
+            }
+        });
+        self.slots[place] = Some(Slot { stop, handle });
+    }
+
+    fn stop_all(&mut self) {
+        for slot in self.slots.iter_mut().filter_map(Option::take) {
+            slot.stop.send_replace(true);
+        }
+    }
+}
+
+/// Returns once a stop is wanted. A slot that is gone wants it, too.
+async fn wanted(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn index(side: Side) -> usize {
+    match side {
+        Side::Baseline => 0,
+        Side::Prefixed => 1,
+        Side::Repeat => 2,
+    }
+}
+
+fn broke_off(what: &str, error: &dyn std::fmt::Display) -> Problem {
+    Problem::new(ProblemKind::File, format!("{what} broke off ({error})."), "Try again.")
+}
+
+async fn remote(
+    address: &str,
+    model: Option<&str>,
+    case: &CaseKey,
+    exit_first: &[String],
+    events: &Events,
+) -> Result<Session, ConnectProblem> {
+    if !exit_first.is_empty() {
+        events.send(Event::Connecting(ConnectStep::Opening)).await;
+        let options = softprefix_core::client::ConnectOptions::default();
+        let module = softprefix_core::client::Module::connect(address, options).await?;
+        for task in exit_first {
+            match module.exit(task).await {
+                // Gone already is as good.
+                Ok(()) | Err(ClientError::TaskGone { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    let step = |step| events.send_if_room(Event::Connecting(step));
+    Session::open(address, model, None, case, step).await
+}
+
+/// The embedded unit's model: its name, and the store that has it. `None` where the person cancelled the fetch.
+async fn find_or_fetch(
+    model: Option<String>,
+    cancel: Arc<AtomicBool>,
+    events: &Events,
+) -> Result<Option<(String, softprefix_unit::models::ModelStore)>, Problem> {
+    events.send(Event::Connecting(ConnectStep::Starting)).await;
+    let events = events.clone();
+    let found = tokio::task::spawn_blocking(move || match embedded::wanted(model.as_deref())? {
+        Wanted::Present { name, store } => Ok(Some((name, store))),
+        Wanted::Missing(entries) => {
+            let fetched = embedded::fetch(&entries, &cancel, |progress| {
+                events.send_if_room(Event::Fetching(progress));
+            })?;
+            let Some(name) = fetched else { return Ok(None) };
+            match embedded::wanted(Some(&name))? {
+                Wanted::Present { name, store } => Ok(Some((name, store))),
+                Wanted::Missing(_) => Err(Problem::new(
+                    ProblemKind::Model,
+                    format!("{name} was fetched but cannot be found."),
+                    "Check that nothing clears the model folder, and fetch it again.",
+                )),
+            }
+        }
+    })
+    .await;
+    match found {
+        Ok(found) => found,
+        Err(error) => Err(Problem::new(
+            ProblemKind::Model,
+            format!("Looking for the model broke off ({error})."),
+            "Try again.",
+        )),
+    }
+}
+
+async fn in_process(
+    name: String,
+    store: softprefix_unit::models::ModelStore,
+    case: &CaseKey,
+    events: &Events,
+) -> Result<Session, ConnectProblem> {
+    let observer = {
+        let events = events.clone();
+        Arc::new(move |model: &str, fraction: f32, what: &str| {
+            let (model, what) = (model.to_owned(), what.to_owned());
+            events.send_if_room(Event::Loading { model, fraction, what });
+        })
+    };
+    let embedded = Embedded::start(Arc::new(store), observer).await?;
+    let address = embedded.address().to_string();
+    let step = |step| {
+        // While the model loads, the observer tells more.
+        if step != ConnectStep::SettingUp {
+            events.send_if_room(Event::Connecting(step));
+        }
+    };
+    Session::open(&address, Some(&name), Some(embedded), case, step).await
+}
+
+/// One inference, from its prefix to its last word.
+async fn run(session: &Session, inference: Inference, mut stop: watch::Receiver<bool>, events: &Events) {
+    let Inference {
+        run,
+        side,
+        case,
+        recipe,
+        ..
+    } = inference;
+    let failed = |problem| Event::Failed { run, side, problem };
+    let prepared = async {
+        let task = session.task_for(&case).await?;
+        let prefix = match &recipe {
+            Some(recipe) => Some(session.build(recipe).await?),
+            None => None,
+        };
+        Ok::<_, Problem>((task, prefix))
+    };
+    let prepared = tokio::select! {
+        prepared = prepared => prepared,
+        () = wanted(&mut stop) => {
+            events.send(Event::Dropped { run, side }).await;
+            return;
+        }
+    };
+    let (task, prefix) = match prepared {
+        Ok(prepared) => prepared,
+        Err(problem) => return events.send(failed(problem)).await,
+    };
+    let built = recipe
+        .as_ref()
+        .zip(prefix.as_ref())
+        .map(|(recipe, prefix)| session.describe(recipe, prefix));
+    let sent = built.as_ref().map(|built| built.sha256.clone());
+    events.send(Event::Started { run, side, built }).await;
+
+    let priority = if side == Side::Repeat {
+        Priority::Batch
+    } else {
+        Priority::Live
+    };
+    let request = InferenceRequest::new(case.user)
+        .prefix(prefix)
+        .max_new_tokens(case.max_tokens)
+        .priority(priority);
+    let started = Instant::now();
+    let mut first_text = None;
+    let mut inference = task.infer(request);
+    let mut asked_to_stop = false;
+    loop {
+        let event = tokio::select! {
+            event = inference.next() => event,
+            () = wanted(&mut stop), if !asked_to_stop => {
+                asked_to_stop = true;
+                inference.stop();
+                continue;
+            }
+        };
+        match event {
+            Some(Ok(InferenceEvent::Delta(text))) => {
+                first_text.get_or_insert_with(|| started.elapsed());
+                events.send(Event::Delta { run, side, text }).await;
+            }
+            Some(Ok(InferenceEvent::Done(outcome))) => {
+                let outcome = Box::new(outcome_of(outcome, sent.as_deref(), asked_to_stop));
+                return events.send(Event::Finished { run, side, outcome }).await;
+            }
+            Some(Err(ClientError::Stopped { text })) => {
+                let outcome = Box::new(stopped(text, first_text, started.elapsed()));
+                return events.send(Event::Finished { run, side, outcome }).await;
+            }
+            Some(Err(error)) => {
+                if error.needs_set_up() && !error.is_disconnect() {
+                    session.forget_task().await;
+                }
+                return events.send(failed(problem_of(&error))).await;
+            }
+            None => {
+                let outcome = Box::new(stopped(String::new(), first_text, started.elapsed()));
+                return events.send(Event::Finished { run, side, outcome }).await;
+            }
+        }
+    }
+}
+
+fn stopped(text: String, first_token: Option<Duration>, elapsed: Duration) -> RunOutcome {
+    let timings = Timings {
+        first_token,
+        elapsed: Some(elapsed),
+        ..Timings::default()
+    };
+    RunOutcome {
+        text,
+        finish: Finish::Stopped,
+        timings,
+        tokens: None,
+        echoed: false,
+    }
+}
+
+/// The client's outcome as the workbench keeps it.
+pub(crate) fn outcome_of(outcome: Outcome, sent_sha256: Option<&str>, asked_to_stop: bool) -> RunOutcome {
+    let finish = match outcome.finish_reason {
+        FinishReason::Stop => Finish::Stop,
+        FinishReason::Length => Finish::Length,
+        FinishReason::Window => Finish::Window,
+        FinishReason::Stopped => Finish::Stopped,
+        // A stranger gives no reason; ours is known.
+        _ if asked_to_stop => Finish::Stopped,
+        _ => Finish::Unknown,
+    };
+    let timings = Timings {
+        first_token: outcome.time_to_first_token,
+        elapsed: Some(outcome.elapsed),
+        tokens: outcome.usage.as_ref().map(|usage| usage.completion_tokens),
+        tokens_per_second: outcome.tokens_per_second(),
+    };
+    let echoed = matches!((&outcome.echo, sent_sha256), (Some(echo), Some(sent)) if echo.sha256 == sent);
+    RunOutcome {
+        text: outcome.text,
+        finish,
+        timings,
+        tokens: outcome.tokens,
+        echoed,
+    }
+}
+
+/// Builds the latest recipe that was asked for, again and again.
+async fn keep_describing(mut latest: watch::Receiver<Option<(Arc<Session>, PrefixRecipe)>>, events: Events) {
+    while latest.changed().await.is_ok() {
+        let wanted = latest.borrow_and_update().clone();
+        let Some((session, recipe)) = wanted else { continue };
+        let built = session
+            .build(&recipe)
+            .await
+            .map(|prefix| session.describe(&recipe, &prefix));
+        events.send(Event::Described { recipe, built }).await;
+    }
+}
+
+/// Counts the tokens of the latest prompt that was asked for, again and again.
+async fn keep_counting(mut latest: watch::Receiver<Option<(Arc<Session>, String, String)>>, events: Events) {
+    while latest.changed().await.is_ok() {
+        let wanted = latest.borrow_and_update().clone();
+        let Some((session, system, user)) = wanted else {
+            continue;
+        };
+        match session.count(&system, &user).await {
+            Ok(Some(budget)) => {
+                let count = TokenCount {
+                    template: budget.template,
+                    prompt: budget.prompt,
+                    window: budget.window,
+                    prefill_window: budget.prefill_window,
+                };
+                events.send(Event::Counted { system, user, count }).await;
+            }
+            // The inference itself will say what is wrong.
+            Ok(None) => {}
+            Err(problem) => tracing::debug!(%problem, "the prompt's tokens could not be counted"),
+        }
+    }
+}
+
+async fn compare(comparison: Comparison, events: Events) {
+    let work = tokio::task::spawn_blocking(move || {
+        let deadline = Instant::now() + DIFF_TIME;
+        let diff = diff(
+            &comparison.left,
+            &comparison.right,
+            comparison.granularity,
+            Some(deadline),
+        );
+        let measures = match comparison.purpose {
+            Purpose::Panes => None,
+            Purpose::Run(_) | Purpose::Noise(_) => Some(Box::new(Measures::of(&comparison.left, &comparison.right))),
+        };
+        Event::Compared {
+            comparison,
+            diff,
+            measures,
+        }
+    });
+    if let Ok(event) = work.await {
+        events.send(event).await;
+    }
+}

@@ -1,0 +1,170 @@
+//! The same work from a shell: `compare`, `report`, `models`, `module`. Without a subcommand the window opens.
+//!
+//! It knows terminals and exit codes; how a module is used is the session's business.
+
+mod bar;
+mod compare;
+mod models;
+mod module;
+mod report;
+mod values;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::workbench::{Problem, ProblemKind, Target};
+
+/// How a command ended: what a script goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Success,
+    /// The arguments are wrong (also what the argument parser itself answers).
+    BadArguments,
+    /// The module, its model or the connection failed, wholly or in some case.
+    Module,
+    /// A file could not be read or written, or is not what it should be.
+    File,
+    /// Ended by Ctrl-C; what was finished is in the file.
+    Interrupted,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Success => 0,
+            Exit::BadArguments => 2,
+            Exit::Module => 3,
+            Exit::File => 4,
+            // As shells count a death by SIGINT.
+            Exit::Interrupted => 130,
+        })
+    }
+}
+
+/// A command that failed: what to say and which code to exit with.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    pub message: String,
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        let exit = match problem.kind {
+            ProblemKind::File => Exit::File,
+            ProblemKind::Input => Exit::BadArguments,
+            _ => Exit::Module,
+        };
+        Self {
+            exit,
+            message: problem.to_string(),
+        }
+    }
+}
+
+impl Failure {
+    fn arguments(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::BadArguments,
+            message: message.into(),
+        }
+    }
+}
+
+/// Tune a soft prefix by hand and watch the output leave the baseline.
+#[derive(Debug, Parser)]
+#[command(
+    name = "softprefix",
+    version,
+    about = "Soft-Prefix Workbench: tune a soft prefix by hand and watch the output leave the baseline.",
+    after_help = "Without a subcommand the window opens.\n\nExit codes: 0 success, 2 wrong arguments, 3 module or model error, 4 file error, \
+                  130 interrupted.",
+    args_conflicts_with_subcommands = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub window: WindowArgs,
+}
+
+/// What the window starts with.
+#[derive(Debug, Args, Default)]
+pub struct WindowArgs {
+    /// Connect to this module instead of the one used last: `embedded` or HOST[:PORT].
+    #[arg(long, value_name = "MODULE", value_parser = target)]
+    pub connect: Option<Target>,
+    /// Model to set up: a name that `softprefix models` (or the module) lists, or a GGUF file.
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Start with the fields as they are delivered, and remember nothing.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Results file to open.
+    #[arg(value_name = "RESULTS")]
+    pub results: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a baseline and a row of prefixes, and save and print how far each output moved.
+    Compare(Box<compare::CompareArgs>),
+    /// Print every measure of a saved results file, ours or an existing script's.
+    Report(report::ReportArgs),
+    /// List the models for the embedded module, or fetch one.
+    Models(models::ModelsArgs),
+    /// Say what a module is: version, models, tasks, and whether its unit is ours.
+    Module(module::ModuleArgs),
+}
+
+/// Runs a subcommand to its end.
+pub fn run(command: Command) -> ExitCode {
+    let outcome = match command {
+        Command::Compare(args) => compare::run(*args),
+        Command::Report(args) => report::run(&args),
+        Command::Models(args) => models::run(args),
+        Command::Module(args) => module::run(&args),
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("softprefix: {}", failure.message);
+            failure.exit.into()
+        }
+    }
+}
+
+/// Reads a module's address from an argument.
+fn target(text: &str) -> Result<Target, String> {
+    Target::parse(text)
+        .ok_or_else(|| "give `embedded`, or a host with or without a port, such as 192.168.0.7:10001".to_owned())
+}
+
+/// The target with the model that was named beside it.
+pub fn with_model(target: Target, model: Option<String>) -> Target {
+    match (target, model) {
+        (target, None) => target,
+        (Target::Embedded { .. }, model) => Target::Embedded { model },
+        (Target::Remote { address, .. }, model) => Target::Remote { address, model },
+    }
+}
+
+/// A runtime for one command.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure {
+            exit: Exit::Module,
+            message: format!("The system gives no threads ({error}). Close other programs and try again."),
+        })
+}
+
+/// Prints to standard output; a reader that went away (`| head`) is no failure.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

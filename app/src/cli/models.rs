@@ -1,0 +1,111 @@
+//! `softprefix models`: what the embedded module can run, and fetching it.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Args, Subcommand};
+use softprefix_unit::models;
+
+use super::bar::Bar;
+use super::{Exit, Failure, print};
+use crate::embedded;
+use crate::workbench::{FetchProgress, ModelChoice};
+
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    #[command(subcommand)]
+    command: Option<ModelsCommand>,
+    /// Print JSON instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum ModelsCommand {
+    /// List the models that are here and those that can be fetched (the default).
+    List,
+    /// Fetch a model, by its name or short name.
+    Fetch {
+        /// A name that `softprefix models` lists.
+        name: String,
+    },
+}
+
+pub fn run(args: ModelsArgs) -> Result<Exit, Failure> {
+    match args.command {
+        None | Some(ModelsCommand::List) => {
+            let choices = embedded::choices();
+            print(&if args.json { json(&choices) } else { table(&choices) });
+            Ok(Exit::Success)
+        }
+        Some(ModelsCommand::Fetch { name }) => {
+            let entry = models::entry(&name).ok_or_else(|| {
+                let names: Vec<&str> = models::CATALOGUE.iter().map(|entry| entry.short_name).collect();
+                Failure::arguments(format!(
+                    "No model {name:?} can be fetched; there are {}.",
+                    names.join(", ")
+                ))
+            })?;
+            let bar = Mutex::new(Bar::new());
+            let fetched = embedded::fetch(&[entry], &AtomicBool::new(false), |progress| {
+                bar.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .show(progress.fraction(), &fetch_words(&progress));
+            })?;
+            drop(bar);
+            print(&format!("{}\n", fetched.unwrap_or_default()));
+            Ok(Exit::Success)
+        }
+    }
+}
+
+/// A fetch's progress in words.
+pub fn fetch_words(progress: &FetchProgress) -> String {
+    let mega = |bytes: u64| bytes as f64 / 1e6;
+    let amount = match progress.total_bytes {
+        Some(total) => format!("{:.0} of {:.0} MB", mega(progress.done_bytes), mega(total)),
+        None => format!("{:.0} MB", mega(progress.done_bytes)),
+    };
+    format!(
+        "{} {} from {}: {amount}",
+        progress.what, progress.model, progress.source
+    )
+}
+
+fn table(choices: &[ModelChoice]) -> String {
+    let width = choices
+        .iter()
+        .map(|choice| choice.name.chars().count())
+        .max()
+        .unwrap_or(0);
+    let mut out = String::new();
+    for choice in choices {
+        let size = choice
+            .bytes
+            .map_or_else(|| "?".to_owned(), |bytes| format!("{:.0} MB", bytes as f64 / 1e6));
+        let state = if choice.present { "here" } else { "to fetch" };
+        let default = if choice.default { ", taken by default" } else { "" };
+        out += &format!(
+            "{:width$}  {size:>8}  {state:8}  {}{default}\n",
+            choice.name, choice.about
+        );
+    }
+    out
+}
+
+fn json(choices: &[ModelChoice]) -> String {
+    let list: Vec<serde_json::Value> = choices
+        .iter()
+        .map(|choice| {
+            serde_json::json!({
+                "name": choice.name,
+                "bytes": choice.bytes,
+                "present": choice.present,
+                "default": choice.default,
+                "about": choice.about,
+            })
+        })
+        .collect();
+    format!("{:#}\n", serde_json::Value::from(list))
+}

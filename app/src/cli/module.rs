@@ -1,0 +1,98 @@
+//! `softprefix module`: what answers at an address. It changes nothing there and sets nothing up.
+
+use clap::Args;
+use softprefix_core::client::{ConnectOptions, Module};
+use softprefix_core::protocol::card::ModelCard;
+
+use super::{Exit, Failure, print, runtime};
+use crate::session::problem_of;
+use crate::workbench::Target;
+
+#[derive(Debug, Args)]
+pub struct ModuleArgs {
+    /// HOST or HOST:PORT (10001 where no port is given).
+    #[arg(value_name = "HOST:PORT", value_parser = super::target)]
+    module: Target,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &ModuleArgs) -> Result<Exit, Failure> {
+    let Target::Remote { address, .. } = &args.module else {
+        return Err(Failure::arguments(
+            "The embedded module has no address; give HOST:PORT.",
+        ));
+    };
+    runtime()?.block_on(look(address, args.json))
+}
+
+async fn look(address: &str, json: bool) -> Result<Exit, Failure> {
+    let failed = |error| Failure::from(problem_of(&error));
+    let module = Module::connect(address, ConnectOptions::default())
+        .await
+        .map_err(failed)?;
+    module.ping().await.map_err(failed)?;
+    let latency = module.ping().await.map_err(failed)?;
+    let version = module.version().await.map_err(failed)?;
+    let cards = module.cards().await.map_err(failed)?;
+    // A module without an LLM unit says so with an error; that is an answer, too.
+    let tasks = module.tasks().await;
+    let ours = cards.iter().any(|card| card.ours);
+    if json {
+        let cards: Vec<_> = cards
+            .iter()
+            .map(|card| {
+                serde_json::json!({
+                    "name": card.name,
+                    "kind": card.kind,
+                    "hidden_size": card.hidden_size,
+                    "window": card.window,
+                    "prefill_window": card.prefill_window,
+                })
+            })
+            .collect();
+        let value = serde_json::json!({
+            "address": module.address(),
+            "version": version,
+            "latency_ms": latency.as_secs_f64() * 1e3,
+            "ours": ours,
+            "models": cards,
+            "tasks": tasks.as_ref().ok(),
+            "tasks_error": tasks.as_ref().err().map(ToString::to_string),
+        });
+        print(&format!("{value:#}\n"));
+        return Ok(Exit::Success);
+    }
+    let mut out = format!(
+        "{} answers in {:.1} ms, llm-sys {version}\n",
+        module.address(),
+        latency.as_secs_f64() * 1e3
+    );
+    out += if ours {
+        "unit    softprefix-unit: takes soft prefixes and confirms them, runs many inferences at once\n"
+    } else {
+        "unit    a stranger: one inference at a time; whether it takes soft prefixes only a comparison tells\n"
+    };
+    match tasks {
+        Ok(tasks) if tasks.is_empty() => out += "tasks   none\n",
+        Ok(tasks) => out += &format!("tasks   {}\n", tasks.join(", ")),
+        Err(error) => out += &format!("tasks   {error}\n"),
+    }
+    for card in &cards {
+        out += &format!("model   {}\n", line(card));
+    }
+    if cards.is_empty() {
+        out += "model   none listed\n";
+    }
+    print(&out);
+    Ok(Exit::Success)
+}
+
+fn line(card: &ModelCard) -> String {
+    let mut facts = vec![card.kind.clone()];
+    facts.extend(card.hidden_size.map(|h| format!("H {h}")));
+    facts.extend(card.window.map(|window| format!("window {window}")));
+    facts.extend(card.prefill_window.map(|window| format!("prefill {window}")));
+    format!("{} ({})", card.name, facts.join(", "))
+}
