@@ -4,13 +4,15 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use proptest::prelude::*;
 use serde::Deserialize;
 use softprefix_unit::engine::gguf::file::GgufFile;
-use softprefix_unit::testing::{qwen_model, small_model};
+use softprefix_unit::testing::{TinyModel, qwen_model, small_model};
 use softprefix_unit::tokenizer::{ChatTemplate, Special, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
 /// One line of the fixture. The `_plain` ids are there only where they differ.
@@ -246,6 +248,30 @@ fn merges_that_name_unknown_tokens_are_refused() {
     vocabulary.merges.push(("nonsense\u{1F600}".into(), "x".into()));
     let error = Tokenizer::from_vocabulary(vocabulary).unwrap_err();
     assert!(matches!(error, TokenizerError::BadVocabulary { .. }), "{error}");
+}
+
+fn tiny(model: &TinyModel) -> Tokenizer {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tiny.gguf");
+    model.write(&file).unwrap();
+    Tokenizer::from_gguf(&GgufFile::open(&file).unwrap()).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn any_text_comes_back_byte_for_byte(text in any::<String>()) {
+        static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| tiny(&TinyModel::llama()));
+        let ids = TOKENIZER.encode(&text, Special::Plain).unwrap();
+        prop_assert_eq!(TOKENIZER.decode(&ids), text.as_bytes());
+    }
+
+    #[test]
+    fn qwen_normalises_once(text in any::<String>()) {
+        static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| tiny(&TinyModel::qwen2()));
+        let ids = TOKENIZER.encode(&text, Special::Plain).unwrap();
+        let normal = String::from_utf8(TOKENIZER.decode(&ids)).unwrap();
+        prop_assert_eq!(TOKENIZER.encode(&normal, Special::Plain).unwrap(), ids);
+    }
 }
 
 /// Generous against a busy machine; the time itself is printed.

@@ -104,10 +104,13 @@ impl ModelStore {
     /// of the catalogue, or the module's card name, to which the usable Qwen 0.5B answers that is first in the catalogue.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<FoundModel> {
-        let wanted = entry(name).map_or_else(|| name.strip_suffix(".gguf").unwrap_or(name), |entry| entry.name);
+        let plain = name.strip_suffix(".gguf").unwrap_or(name);
         let mut found = self.found();
-        if let Some(at) = found.iter().position(|model| model.name.eq_ignore_ascii_case(wanted)) {
-            return Some(found.swap_remove(at));
+        // A file that somebody called "small" is what they mean by that.
+        for wanted in [Some(plain), entry(name).map(|entry| entry.name)].into_iter().flatten() {
+            if let Some(at) = found.iter().position(|model| model.name.eq_ignore_ascii_case(wanted)) {
+                return Some(found.swap_remove(at));
+            }
         }
         (name == MODULE_QWEN).then(|| module_qwen(&found).cloned()).flatten()
     }

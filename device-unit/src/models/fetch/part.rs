@@ -85,6 +85,7 @@ impl PartFile {
         // On disk before it bears its name: a power cut must not leave a named file with holes.
         self.file.sync_all()?;
         fs::rename(&self.path, &self.target)?;
+        remove_other_beginnings(&self.target);
         Ok(Ok(self.target))
     }
 
@@ -113,6 +114,22 @@ impl PartFile {
             if !read(self.len) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
+        }
+    }
+}
+
+/// Removes what was begun of other files of the same name: older versions that the hub no longer has.
+fn remove_other_beginnings(target: &Path) {
+    let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
+        return;
+    };
+    let begins = format!("{}.", name.to_string_lossy());
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(&begins) && name.ends_with(".part") {
+            // Left behind it costs space and does no harm.
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
@@ -163,13 +180,17 @@ mod tests {
     }
 
     #[test]
-    fn beginnings_of_other_files_of_the_same_name_are_left_alone() {
+    fn beginnings_of_other_files_of_the_same_name_are_not_continued_and_go_when_the_file_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("x.gguf");
         PartFile::open(&target, &"0".repeat(64), &mut |_| true)
             .unwrap()
             .append(b"ab")
             .unwrap();
-        assert_eq!(PartFile::open(&target, ABC, &mut |_| true).unwrap().len(), 0);
+        let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap();
+        assert_eq!(part.len(), 0);
+        part.append(b"abc").unwrap();
+        part.finish().unwrap().unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }
