@@ -6,6 +6,7 @@ pub mod app;
 pub mod bridge;
 pub mod cli;
 pub mod commands;
+pub mod doctor;
 pub mod embedded;
 pub mod fonts;
 pub mod log;

@@ -1,0 +1,78 @@
+//! Seed 7: `tokens_embed_size` (H) of every model card, against what the workbench uses.
+
+use serde_json::Value;
+
+use super::super::finding::{Finding, Verdict, said};
+use super::super::script::Script;
+use super::super::ssh::{Ssh, SshError};
+use super::READ_LIMIT;
+
+const ID: &str = "hidden-size";
+const SECTION: &str = "7";
+
+const LOOK: &str = r#"
+for file in /opt/m5stack/data/models/mode_*.json /opt/m5stack/data/*/*.json; do
+    [ -f "$file" ] || continue
+    [ "$(wc -c <"$file")" -le 65536 ] || continue
+    grep -q tokens_embed_size "$file" || continue
+    say file "$file"
+    say text "$(cat "$file")"
+done
+"#;
+
+/// `in_use`: the model and H that the workbench sends, where it is connected.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn look(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, SshError> {
+    let answer = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
+    let mut cards = Vec::new();
+    for (file, text) in answer.all("file").zip(answer.all("text")) {
+        cards.push((file.to_owned(), hidden_size(text)));
+    }
+    let text = said!(
+        "A prefix is P rows of tokens_embed_size values. A wrong width is dropped without a word by a patched stock unit.",
+        "プレフィックスは tokens_embed_size 個の値が P 行です。幅が違うと、パッチ済みの標準ユニットは何も言わずに無視します。"
+    );
+    let matching = |model: &str| cards.iter().find(|(file, _)| file.rsplit('/').next().is_some_and(|name| name == format!("mode_{model}.json")));
+    let unreadable = cards.iter().filter(|(_, h)| h.is_none()).count();
+    let count = cards.len();
+    let (verdict, title) = match in_use {
+        _ if cards.is_empty() => (Verdict::Broken, said!("There is no model card with tokens_embed_size", "tokens_embed_size を持つモデルカードがありません")),
+        Some((model, used)) if matching(model).is_some_and(|(_, h)| h.is_some_and(|h| h != used)) => (
+            Verdict::Broken,
+            said!("The workbench uses H {used} for {model}, but its card says otherwise", "作業台は {model} に H {used} を使っていますが、カードの値と違います"),
+        ),
+        _ if unreadable > 0 => (Verdict::LookHere, said!("{unreadable} of {count} model cards cannot be read", "モデルカード {count} 件のうち {unreadable} 件が読めません")),
+        Some((model, used)) => (Verdict::Good, said!("H is {used} for {model}, as its card says", "{model} の H は {used} で、カードと一致しています")),
+        None => (Verdict::Good, said!("{count} model cards give their hidden size", "モデルカード {count} 件に hidden size があります")),
+    };
+    let mut finding = Finding::new(ID, SECTION, verdict, title, text);
+    for (file, h) in &cards {
+        let shown = h.map_or_else(|| "not readable".to_owned(), |h| format!("H {h}"));
+        let wrong = h.is_none() || in_use.is_some_and(|(model, used)| file.ends_with(&format!("/mode_{model}.json")) && *h != Some(used));
+        finding = finding.fact(super::super::finding::Said { en: file.clone(), ja: file.clone() }, shown, wrong);
+    }
+    Ok(finding)
+}
+
+/// H of a card, in `mode_param` or at the top (a model's own JSON file has no `mode_param`).
+fn hidden_size(text: &str) -> Option<usize> {
+    let card: Value = serde_json::from_str(text).ok()?;
+    let value = card.get("mode_param").and_then(|p| p.get("tokens_embed_size")).or_else(|| card.get("tokens_embed_size"))?;
+    usize::try_from(value.as_u64()?).ok().filter(|h| *h > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hidden_size;
+
+    #[test]
+    fn the_hidden_size_is_read_from_either_place() {
+        assert_eq!(hidden_size(r#"{"mode_param":{"tokens_embed_size":896}}"#), Some(896));
+        assert_eq!(hidden_size(r#"{"tokens_embed_size":1536}"#), Some(1536));
+        for bad in ["", "{", "{}", r#"{"tokens_embed_size":"896"}"#, r#"{"tokens_embed_size":-1}"#, r#"{"tokens_embed_size":0}"#] {
+            assert_eq!(hidden_size(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Seed 4: is `libax_interpreter.so` where the loader finds it?
+
+use super::super::finding::{Finding, Verdict, said};
+use super::super::remedy::{Remedy, pieces};
+use super::super::script::Script;
+use super::super::ssh::{Ssh, SshError};
+use super::{CHANGE_LIMIT, READ_LIMIT};
+
+const ID: &str = "interpreter";
+const SECTION: &str = "4";
+
+// The folders' names may hold anything: each is handed over between NULs, never through words of a shell.
+const LOOK: &str = r#"
+if ldconfig -p 2>/dev/null | grep -q 'libax_interpreter\.so'; then say registered yes; else say registered no; fi
+say entry "$(ldconfig -p 2>/dev/null | grep 'libax_interpreter\.so' | head -n 1)"
+find /opt /usr/local/m5stack /usr/lib /soc/lib -name 'libax_interpreter.so*' \( -type f -o -type l \) -exec sh -c '
+    for file; do if [ -e "$file" ]; then state=whole; else state=broken; fi; printf "%s\0%s\0" "$state" "$file"; done' sh {} + 2>/dev/null
+"#;
+
+/// Registers the folder of the library with the loader.
+#[must_use]
+pub fn register(folder: String) -> Remedy {
+    Remedy {
+        id: "register-interpreter",
+        title: said!("Register the folder with ldconfig", "フォルダーを ldconfig に登録"),
+        effect: said!(
+            "Writes the folder into /etc/ld.so.conf.d/m5stack-ax.conf and runs ldconfig, which is for the whole system. Undo gives the file back as it was.",
+            "フォルダーを /etc/ld.so.conf.d/m5stack-ax.conf に書き、ldconfig を実行します（システム全体に影響します）。元に戻すとファイルが以前の状態に戻ります。"
+        ),
+        variables: vec![("FOLDER", folder), ("CONF", "/etc/ld.so.conf.d/m5stack-ax.conf".into())],
+        pieces: pieces! {
+            backup: r#"
+                if [ -e "$CONF" ]; then cp -p "$CONF" "$B/conf"; else : >"$B/absent"; fi
+            "#,
+            commands: r#"
+                ls -l "$FOLDER"/libax_interpreter.so*
+                mkdir -p /etc/ld.so.conf.d
+                printf '%s\n' "$FOLDER" >"$CONF.new"
+                mv "$CONF.new" "$CONF"
+                ldconfig
+            "#,
+            verify: r#"
+                grep -qxF "$FOLDER" "$CONF"
+                ldconfig -p | grep -qF "$FOLDER/libax_interpreter.so"
+            "#,
+            restore: r#"
+                rm -f "$CONF.new"
+                if [ -e "$B/conf" ]; then cp -p "$B/conf" "$CONF.old" && mv "$CONF.old" "$CONF" && ldconfig
+                elif [ -e "$B/absent" ]; then rm -f "$CONF"; ldconfig; fi
+            "#,
+        },
+        undoable: true,
+        limit: CHANGE_LIMIT,
+    }
+}
+
+/// # Errors
+/// Those of the connection.
+pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
+    let answer = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
+    let registered = answer.yes("registered");
+    let whole: Vec<&str> = answer.all("whole").collect();
+    let broken: Vec<&str> = answer.all("broken").collect();
+    let text = said!(
+        "The Axera runtime's interpreter is what the NPU engine is loaded through. If the loader does not know its folder, the LLM unit ends at its start.",
+        "NPU エンジンは Axera ランタイムのインタープリターを通して読み込まれます。ローダーがその場所を知らないと、LLM ユニットは起動できません。"
+    );
+    // One folder a line, no comments: what ld.so.conf can hold.
+    let folder = whole
+        .iter()
+        .filter_map(|path| path.rsplit_once('/').map(|(folder, _)| folder))
+        .find(|folder| !folder.is_empty() && !folder.contains(|c: char| c.is_whitespace() || c.is_control() || "#:,=".contains(c)));
+    let (verdict, title) = match (registered, whole.is_empty(), folder) {
+        (true, _, _) => (Verdict::Good, said!("The loader finds libax_interpreter.so", "ローダーは libax_interpreter.so を見つけられます")),
+        (false, true, _) if !broken.is_empty() => {
+            (Verdict::Broken, said!("libax_interpreter.so is a broken link", "libax_interpreter.so はリンク切れです"))
+        }
+        (false, true, _) => (
+            Verdict::Broken,
+            said!("libax_interpreter.so is nowhere on the module: install its runtime packages again", "libax_interpreter.so がモジュールのどこにもありません。ランタイムのパッケージを入れ直してください"),
+        ),
+        (false, false, Some(_)) => (
+            Verdict::Broken,
+            said!("libax_interpreter.so is there, but the loader does not know its folder", "libax_interpreter.so はありますが、ローダーがその場所を知りません"),
+        ),
+        (false, false, None) => (
+            Verdict::Broken,
+            said!("libax_interpreter.so lies in a folder whose name ldconfig cannot hold: move it", "libax_interpreter.so が ldconfig に登録できない名前のフォルダーにあります。移動してください"),
+        ),
+    };
+    let mut finding = Finding::new(ID, SECTION, verdict, title, text)
+        .fact(said!("ldconfig", "ldconfig"), if registered { answer.get("entry").unwrap_or_default().trim() } else { "not registered" }, !registered);
+    for path in whole {
+        finding = finding.fact(said!("found", "場所"), path, false);
+    }
+    for path in broken {
+        finding = finding.fact(said!("broken link", "リンク切れ"), path, true);
+    }
+    Ok(match folder {
+        Some(folder) if !registered => finding.mended_by(register(folder.to_owned())),
+        _ => finding,
+    })
+}

@@ -1,0 +1,107 @@
+//! Seed 3: does the module's own libstdc++ have what the LLM unit needs (`GLIBCXX_3.4.30`, `CXXABI_1.3.13`)?
+
+use super::super::finding::{Finding, Verdict, said};
+use super::super::remedy::{Remedy, pieces};
+use super::super::script::Script;
+use super::super::ssh::{Ssh, SshError};
+use super::{CHANGE_LIMIT, READ_LIMIT};
+
+const ID: &str = "libstdcxx";
+const SECTION: &str = "3";
+const FOLDER: &str = "/usr/local/m5stack/lib/gcc-10.3";
+const SYSTEM: &str = "/usr/lib/aarch64-linux-gnu/libstdc++.so.6";
+
+const LOOK: &str = r#"
+has() { if grep -aq GLIBCXX_3.4.30 "$1" 2>/dev/null && grep -aq CXXABI_1.3.13 "$1" 2>/dev/null; then say "$2" yes; else say "$2" no; fi; }
+has "$SYSTEM" system
+OWN="$FOLDER/libstdc++.so.6"
+if [ -L "$OWN" ]; then say kind link; say points "$(readlink "$OWN")"; if [ -e "$OWN" ]; then say whole yes; else say whole no; fi
+elif [ -e "$OWN" ]; then say kind file; say whole yes
+elif [ -d "$FOLDER" ]; then say kind none
+else say kind nofolder; fi
+has "$OWN" own
+"#;
+
+/// Points the module's libstdc++ to the system's, keeping the old one.
+#[must_use]
+pub fn relink() -> Remedy {
+    Remedy {
+        id: "relink-libstdcxx",
+        title: said!("Point libstdc++ to the system's", "libstdc++ をシステムのものに向ける"),
+        effect: said!(
+            "Moves the old file aside under a name with the time, puts an absolute symbolic link in its place and looks whether it has the symbols. Undo moves the old one back.",
+            "古いものを日時付きの名前に退避し、絶対パスのシンボリックリンクを置き、必要なシンボルがあるか確かめます。元に戻すと退避したものが戻ります。"
+        ),
+        variables: vec![("DIR", FOLDER.into()), ("SYSTEM", SYSTEM.into())],
+        pieces: pieces! {
+            backup: r#"
+                if [ -e "$DIR/libstdc++.so.6" ] || [ -L "$DIR/libstdc++.so.6" ]; then
+                    printf %s "libstdc++.so.6.broken_$TS" >"$B/moved"
+                else
+                    : >"$B/absent"
+                fi
+            "#,
+            commands: r#"
+                grep -aq GLIBCXX_3.4.30 "$SYSTEM"
+                if [ -e "$DIR/libstdc++.so.6" ] || [ -L "$DIR/libstdc++.so.6" ]; then
+                    mv "$DIR/libstdc++.so.6" "$DIR/libstdc++.so.6.broken_$TS"
+                fi
+                ln -sfn "$SYSTEM" "$DIR/libstdc++.so.6"
+            "#,
+            verify: r#"
+                grep -aq GLIBCXX_3.4.30 "$DIR/libstdc++.so.6"
+                grep -aq CXXABI_1.3.13 "$DIR/libstdc++.so.6"
+            "#,
+            restore: r#"
+                if [ -s "$B/moved" ]; then
+                    OLD="$DIR/$(cat "$B/moved")"
+                    if [ -e "$OLD" ] || [ -L "$OLD" ]; then
+                        rm -f "$DIR/libstdc++.so.6"
+                        mv "$OLD" "$DIR/libstdc++.so.6"
+                    fi
+                elif [ -e "$B/absent" ]; then
+                    rm -f "$DIR/libstdc++.so.6"
+                fi
+            "#,
+        },
+        undoable: true,
+        limit: CHANGE_LIMIT,
+    }
+}
+
+/// # Errors
+/// Those of the connection.
+pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
+    let script = Script::new(LOOK).with("FOLDER", FOLDER)?.with("SYSTEM", SYSTEM)?;
+    let answer = ssh.run(&script, READ_LIMIT).await?;
+    let (system, own, whole) = (answer.yes("system"), answer.yes("own"), answer.yes("whole"));
+    let kind = answer.get("kind").unwrap_or("none").to_owned();
+    let points = answer.get("points").unwrap_or_default().to_owned();
+    let state = match (kind.as_str(), whole) {
+        ("link", true) => format!("link to {points}"),
+        ("link", false) => format!("broken link to {points}"),
+        ("file", _) => "a file of its own".into(),
+        ("none", _) => "missing".into(),
+        _ => "the folder is missing".into(),
+    };
+    let text = said!(
+        "The LLM unit is built for the system's C++ library. A copy in the module's own folder is found first; if it is older or a broken link, the unit cannot start.",
+        "LLM ユニットはシステムの C++ ライブラリ向けにビルドされています。モジュール独自の場所にあるものが先に見つかるため、古かったりリンク切れだったりするとユニットが起動できません。"
+    );
+    let (verdict, title) = match (kind.as_str(), own, system) {
+        ("nofolder", _, true) => (Verdict::Good, said!("The system's libstdc++ is used, and is new enough", "システムの libstdc++ が使われ、十分に新しいものです")),
+        (_, true, _) => (Verdict::Good, said!("libstdc++ has what the unit needs", "libstdc++ に必要なシンボルがあります")),
+        ("link", false, _) if !whole => (Verdict::Broken, said!("The module's libstdc++ is a broken link", "モジュールの libstdc++ はリンク切れです")),
+        ("none", false, true) => (Verdict::LookHere, said!("The module's own folder has no libstdc++", "モジュール独自の場所に libstdc++ がありません")),
+        (_, false, false) => (
+            Verdict::Broken,
+            said!("No libstdc++ here is new enough, not even the system's", "システムのものも含め、十分に新しい libstdc++ がありません"),
+        ),
+        _ => (Verdict::Broken, said!("The module's libstdc++ is too old (GLIBCXX_3.4.30 is missing)", "モジュールの libstdc++ が古すぎます（GLIBCXX_3.4.30 がありません）")),
+    };
+    let finding = Finding::new(ID, SECTION, verdict, title, text)
+        .fact(said!("system", "システム"), format!("{SYSTEM}: {}", if system { "has both" } else { "lacks them" }), !system)
+        .fact(said!("module", "モジュール"), format!("{FOLDER}/libstdc++.so.6: {state}"), verdict != Verdict::Good);
+    // Without a good library to point to there is nothing to link.
+    Ok(if verdict != Verdict::Good && system && kind != "nofolder" { finding.mended_by(relink()) } else { finding })
+}

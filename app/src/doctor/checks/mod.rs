@@ -1,0 +1,14 @@
+//! The checks, one file for each part of a module. Each is independent of the others, reads only, and is safe to repeat.
+
+pub mod build;
+pub mod cards;
+pub mod interpreter;
+pub mod libstdcxx;
+pub mod service;
+pub mod unit;
+
+use std::time::Duration;
+
+/// Long enough for a module that swaps.
+pub(super) const READ_LIMIT: Duration = Duration::from_secs(45);
+pub(super) const CHANGE_LIMIT: Duration = Duration::from_secs(90);

@@ -1,0 +1,87 @@
+//! Seed 0.1: is the `llm-sys` service running, and does something listen on port 10001?
+
+use super::super::finding::{Finding, Verdict, said};
+use super::super::remedy::{Remedy, pieces};
+use super::super::script::Script;
+use super::super::ssh::{Ssh, SshError};
+use super::{CHANGE_LIMIT, READ_LIMIT};
+
+const ID: &str = "service";
+const SECTION: &str = "0.1";
+
+const LOOK: &str = r#"
+if command -v systemctl >/dev/null 2>&1; then
+    say state "$(systemctl is-active llm-sys 2>/dev/null)"
+    say manager "$(systemctl --version 2>/dev/null | head -n 1)"
+else
+    say state unknown
+fi
+if command -v ss >/dev/null 2>&1; then
+    if ss -lnt 2>/dev/null | grep -q ':10001 '; then say listener yes; else say listener no; fi
+elif grep -qi ':2711 0*:0000 0A' /proc/net/tcp /proc/net/tcp6 2>/dev/null; then say listener yes
+else say listener no; fi
+say journal "$(journalctl -u llm-sys -n 5 --no-pager -o cat 2>/dev/null)"
+"#;
+
+/// Starts the service that is not running.
+#[must_use]
+pub fn start() -> Remedy {
+    Remedy {
+        id: "start-llm-sys",
+        title: said!("Start llm-sys", "llm-sys を起動"),
+        effect: said!(
+            "Starts the service. Undo stops it again.",
+            "サービスを起動します。元に戻すと停止します。"
+        ),
+        variables: vec![],
+        pieces: pieces! {
+            backup: r#"
+                systemctl is-active llm-sys >"$B/state" || true
+            "#,
+            commands: r#"
+                systemctl start llm-sys
+            "#,
+            verify: r#"
+                systemctl is-active --quiet llm-sys
+            "#,
+            restore: r#"
+                if [ -e "$B/state" ] && [ "$(cat "$B/state")" != active ]; then systemctl stop llm-sys; fi
+            "#,
+        },
+        undoable: true,
+        limit: CHANGE_LIMIT,
+    }
+}
+
+/// # Errors
+/// Those of the connection.
+pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
+    let answer = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
+    let state = answer.get("state").unwrap_or("unknown").trim().to_owned();
+    let listens = answer.yes("listener");
+    let running = state == "active";
+    let (verdict, title) = match (running, listens) {
+        (true, true) => (Verdict::Good, said!("llm-sys is running and listens on 10001", "llm-sys は稼働中で、10001 番で待ち受けています")),
+        (true, false) => (
+            Verdict::Broken,
+            said!("llm-sys is running but does not listen on 10001", "llm-sys は稼働中ですが、10001 番で待ち受けていません"),
+        ),
+        (false, true) => (
+            Verdict::LookHere,
+            said!("Something listens on 10001, but not the llm-sys service", "10001 番は使われていますが、llm-sys サービスではありません"),
+        ),
+        (false, false) => (Verdict::Broken, said!("llm-sys is not running", "llm-sys が動いていません")),
+    };
+    let text = said!(
+        "Everything passes through llm-sys: it takes JSON on TCP port 10001 and hands it to the LLM unit.",
+        "すべての通信は llm-sys を通ります。TCP 10001 番で JSON を受け取り、LLM ユニットに渡します。"
+    );
+    let mut finding = Finding::new(ID, SECTION, verdict, title, text)
+        .fact(said!("service", "サービス"), state, !running)
+        .fact(said!("port 10001", "ポート 10001"), if listens { "listening" } else { "closed" }, !listens);
+    let journal = answer.get("journal").unwrap_or_default().trim();
+    if !running && !journal.is_empty() {
+        finding = finding.fact(said!("its last words", "最後のログ"), journal, false);
+    }
+    Ok(if running { finding } else { finding.mended_by(start()) })
+}

@@ -1,0 +1,87 @@
+//! Seed 2 and 8.1: which LLM unit is there, is it running, and are all of its libraries found?
+
+use super::super::finding::{Finding, Verdict, said};
+use super::super::remedy::{Remedy, pieces};
+use super::super::script::Script;
+use super::super::ssh::{Ssh, SshError};
+use super::{CHANGE_LIMIT, READ_LIMIT};
+
+const ID: &str = "unit";
+const SECTION: &str = "2";
+
+const LOOK: &str = r#"
+for file in /opt/m5stack/bin/llm_llm*; do
+    [ -e "$file" ] || continue
+    say unit "$file"
+    missing=$(ldd "$file" 2>&1 | grep -E 'not found' )
+    say missing "$missing"
+done
+say state "$(systemctl is-active llm-llm 2>/dev/null)"
+if [ -e /tmp/rpc.llm ]; then say rpc yes; else say rpc no; fi
+say journal "$(journalctl -u llm-llm -n 5 --no-pager -o cat 2>/dev/null)"
+"#;
+
+/// Starts the LLM unit's service.
+#[must_use]
+pub fn restart() -> Remedy {
+    Remedy {
+        id: "start-llm-llm",
+        title: said!("Start the LLM unit", "LLM ユニットを起動"),
+        effect: said!("Starts the service llm-llm. Undo stops it again.", "llm-llm サービスを起動します。元に戻すと停止します。"),
+        variables: vec![],
+        pieces: pieces! {
+            backup: r#"
+                systemctl is-active llm-llm >"$B/state" || true
+            "#,
+            commands: r#"
+                systemctl restart llm-llm
+            "#,
+            verify: r#"
+                systemctl is-active --quiet llm-llm
+            "#,
+            restore: r#"
+                if [ -e "$B/state" ] && [ "$(cat "$B/state")" != active ]; then systemctl stop llm-llm; fi
+            "#,
+        },
+        undoable: true,
+        limit: CHANGE_LIMIT,
+    }
+}
+
+/// # Errors
+/// Those of the connection.
+pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
+    let answer = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
+    let units: Vec<&str> = answer.all("unit").collect();
+    let missing: Vec<String> = answer.all("missing").flat_map(str::lines).map(|line| line.trim().to_owned()).filter(|l| !l.is_empty()).collect();
+    let state = answer.get("state").unwrap_or_default().trim().to_owned();
+    let running = state == "active";
+    let text = said!(
+        "Where llm-sys answers \"unit call false (-9)\", the LLM unit is not running, most often because the loader does not find one of its libraries.",
+        "llm-sys が「unit call false (-9)」と答えるのは、LLM ユニットが動いていないときです。多くはライブラリが見つからないことが原因です。"
+    );
+    let count = missing.len();
+    let (verdict, title) = match (units.is_empty(), missing.is_empty(), running) {
+        (true, _, _) => (Verdict::Broken, said!("There is no LLM unit on the module", "モジュールに LLM ユニットがありません")),
+        (_, false, _) => (
+            Verdict::Broken,
+            said!("The LLM unit cannot be loaded: {count} of its needs are not found", "LLM ユニットを読み込めません（見つからないもの：{count} 件）"),
+        ),
+        (_, true, true) => (Verdict::Good, said!("The LLM unit is running, and all of its libraries are found", "LLM ユニットは稼働中で、ライブラリもすべて見つかります")),
+        (_, true, false) => (Verdict::Broken, said!("The LLM unit is not running", "LLM ユニットが動いていません")),
+    };
+    let mut finding = Finding::new(ID, SECTION, verdict, title, text);
+    for unit in &units {
+        finding = finding.fact(said!("unit", "ユニット"), *unit, false);
+    }
+    for line in &missing {
+        finding = finding.fact(said!("not found", "見つからない"), line, true);
+    }
+    finding = finding.fact(said!("service llm-llm", "サービス llm-llm"), if state.is_empty() { "unknown" } else { &state }, !running);
+    let journal = answer.get("journal").unwrap_or_default().trim();
+    if !running && !journal.is_empty() {
+        finding = finding.fact(said!("its last words", "最後のログ"), journal, false);
+    }
+    // What is not found is mended by the checks of the libraries; starting comes after.
+    Ok(if !units.is_empty() && missing.is_empty() && !running { finding.mended_by(restart()) } else { finding })
+}

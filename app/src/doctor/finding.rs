@@ -1,0 +1,104 @@
+//! What a check found and what mends it: the words for the person, in both languages, and the data for a program.
+
+use serde::Serialize;
+
+use super::remedy::Remedy;
+
+/// A sentence in English and Japanese.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Said {
+    pub en: String,
+    pub ja: String,
+}
+
+/// `said!("{n} found", "{n} 個あります")`: both with the same inline arguments.
+macro_rules! said {
+    ($en:literal, $ja:literal) => {
+        $crate::doctor::finding::Said { en: format!($en), ja: format!($ja) }
+    };
+}
+pub(crate) use said;
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    Broken,
+    LookHere,
+    CouldNotLook,
+    Good,
+}
+
+impl Verdict {
+    /// The word shown beside the check.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::LookHere => "look here",
+            Self::CouldNotLook => "could not look",
+            Self::Good => "good",
+        }
+    }
+
+    #[must_use]
+    pub const fn word_ja(self) -> &'static str {
+        match self {
+            Self::Broken => "故障",
+            Self::LookHere => "要確認",
+            Self::CouldNotLook => "確認できず",
+            Self::Good => "正常",
+        }
+    }
+}
+
+/// One line of what was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fact {
+    pub label: Said,
+    pub value: String,
+    /// Whether this line is what is wrong.
+    pub wrong: bool,
+}
+
+/// The result of one check.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    /// Stable name: `libstdcxx`, `service`, …
+    pub id: &'static str,
+    /// The seed's section: `3`, `1.2`.
+    pub section: &'static str,
+    pub verdict: Verdict,
+    /// The headline: what is so.
+    pub title: Said,
+    /// What was looked at, and what it means.
+    pub text: Said,
+    pub facts: Vec<Fact>,
+    pub remedy: Option<Remedy>,
+}
+
+impl Finding {
+    #[must_use]
+    pub fn new(id: &'static str, section: &'static str, verdict: Verdict, title: Said, text: Said) -> Self {
+        Self { id, section, verdict, title, text, facts: Vec::new(), remedy: None }
+    }
+
+    /// A check that could not be made, and why.
+    #[must_use]
+    pub fn could_not_look(id: &'static str, section: &'static str, why: &dyn std::fmt::Display) -> Self {
+        let title = said!("Could not look at this", "確認できませんでした");
+        Self::new(id, section, Verdict::CouldNotLook, title, Said { en: why.to_string(), ja: why.to_string() })
+    }
+
+    #[must_use]
+    pub fn fact(mut self, label: Said, value: impl Into<String>, wrong: bool) -> Self {
+        self.facts.push(Fact { label, value: value.into(), wrong });
+        self
+    }
+
+    #[must_use]
+    pub fn mended_by(mut self, remedy: Remedy) -> Self {
+        self.remedy = Some(remedy);
+        self
+    }
+}

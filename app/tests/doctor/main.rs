@@ -1,0 +1,348 @@
+//! The doctor on a module in a jail: each check's verdict in every state, each remedy's effect and its undoing byte for byte.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail the test.
+
+mod jail;
+
+use std::fs;
+use std::time::Duration;
+
+use jail::{Cxx, Interpreter, Jail};
+use softprefix::doctor::{Ended, Finding, SshError, Verdict, checks, look_over_ssh, remedy};
+
+/// Runs `$work` with a jail, or says why it cannot.
+macro_rules! with_jail {
+    ($jail:ident, $work:block) => {
+        if let Err(why) = jail::possible() {
+            eprintln!("passed over: {why}");
+            return;
+        }
+        let $jail = Jail::new();
+        tokio::runtime::Runtime::new().unwrap().block_on(async $work);
+    };
+}
+
+async fn everything(jail: &Jail) -> Vec<Finding> {
+    let ssh = jail.open().await.unwrap();
+    let mut findings = Vec::new();
+    look_over_ssh(&ssh, Some(("qwen2.5-0.5B-prefill-20e", 896)), |finding| findings.push(finding)).await;
+    findings
+}
+
+fn verdict(findings: &[Finding], id: &str) -> (Verdict, Option<&'static str>) {
+    let finding = findings.iter().find(|finding| finding.id == id).unwrap_or_else(|| panic!("no check {id}"));
+    (finding.verdict, finding.remedy.as_ref().map(|remedy| remedy.id))
+}
+
+#[test]
+fn a_healthy_module_is_good_all_over() {
+    with_jail!(jail, {
+        let findings = everything(&jail).await;
+        let ids: Vec<_> = findings.iter().map(|finding| (finding.id, finding.section)).collect();
+        assert_eq!(
+            ids,
+            [("service", "0.1"), ("tree", "1.1"), ("unit", "2"), ("libstdcxx", "3"), ("interpreter", "4"), ("hidden-size", "7")]
+        );
+        // Nothing listens on 10001 in the jail; all else is good.
+        for finding in findings.iter().filter(|finding| finding.id != "service") {
+            assert_eq!(finding.verdict, Verdict::Good, "{finding:#?}");
+            assert!(finding.remedy.is_none());
+        }
+    });
+}
+
+#[test]
+fn the_library_checks_tell_every_state_and_their_combinations() {
+    with_jail!(jail, {
+        let ssh = jail.open().await.unwrap();
+        let interpreters = [
+            (Interpreter::Registered, Verdict::Good, None),
+            (Interpreter::Unregistered("/opt/usr/lib"), Verdict::Broken, Some("register-interpreter")),
+            (Interpreter::BrokenLink, Verdict::Broken, None),
+            (Interpreter::Nowhere, Verdict::Broken, None),
+        ];
+        for (cxx, cxx_verdict) in [
+            (Cxx::LinkToSystem, Verdict::Good),
+            (Cxx::BrokenLink, Verdict::Broken),
+            (Cxx::Old, Verdict::Broken),
+            (Cxx::Missing, Verdict::LookHere),
+        ] {
+            jail.libstdcxx(cxx);
+            let finding = checks::libstdcxx::look(&ssh).await.unwrap();
+            assert_eq!(finding.verdict, cxx_verdict, "{finding:#?}");
+            assert_eq!(finding.remedy.is_some(), cxx_verdict != Verdict::Good);
+            for (interpreter, wanted, mended_by) in &interpreters {
+                let _ = fs::remove_dir_all(jail.at("/opt/usr"));
+                jail.interpreter(interpreter);
+                let finding = checks::interpreter::look(&ssh).await.unwrap();
+                assert_eq!((finding.verdict, finding.remedy.map(|r| r.id)), (*wanted, *mended_by), "{interpreter:?}");
+                let unit = checks::unit::look(&ssh).await.unwrap();
+                let loads = *interpreter == Interpreter::Registered && matches!(cxx, Cxx::LinkToSystem | Cxx::Missing | Cxx::BrokenLink);
+                // `ldd` passes over a broken link and finds the system's library in its own path.
+                assert_eq!(unit.verdict == Verdict::Good, loads, "{cxx:?} {interpreter:?} {unit:#?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn relinking_libstdcxx_mends_every_state_and_undo_gives_it_back() {
+    with_jail!(jail, {
+        let ssh = jail.open().await.unwrap();
+        for state in [Cxx::BrokenLink, Cxx::Old, Cxx::Missing] {
+            jail.libstdcxx(state);
+            let before = jail.snapshot("/usr/local/m5stack");
+            let remedy = checks::libstdcxx::look(&ssh).await.unwrap().remedy.unwrap();
+            let outcome = remedy.apply(&ssh).await.unwrap();
+            assert_eq!(outcome.ended, Ended::Done, "{outcome:?}");
+            let link = jail.at("/usr/local/m5stack/lib/gcc-10.3/libstdc++.so.6");
+            assert_eq!(fs::read_link(&link).unwrap().to_str(), Some("/usr/lib/aarch64-linux-gnu/libstdc++.so.6"));
+            assert_eq!(checks::libstdcxx::look(&ssh).await.unwrap().verdict, Verdict::Good);
+            let kept = jail.snapshot("/usr/local/m5stack").iter().filter(|(path, _)| path.to_string_lossy().contains(".broken_")).count();
+            assert_eq!(kept, usize::from(state != Cxx::Missing), "the old one is kept under a name with the time");
+            assert_eq!(remedy.apply(&ssh).await.unwrap().ended, Ended::Already);
+            assert_eq!(remedy.undo(&ssh).await.unwrap().ended, Ended::Undone);
+            assert_eq!(jail.snapshot("/usr/local/m5stack"), before, "{state:?}");
+            assert_eq!(remedy.undo(&ssh).await.unwrap().ended, Ended::Nothing);
+        }
+    });
+}
+
+#[test]
+fn registering_the_interpreter_writes_one_line_and_undo_gives_the_file_back() {
+    with_jail!(jail, {
+        let ssh = jail.open().await.unwrap();
+        jail.interpreter(&Interpreter::Unregistered("/opt/usr/lib"));
+        for earlier in [None, Some("# by hand\n/somewhere\n")] {
+            let conf = jail.at("/etc/ld.so.conf.d/m5stack-ax.conf");
+            let _ = fs::remove_file(&conf);
+            if let Some(text) = earlier {
+                fs::write(&conf, text).unwrap();
+            }
+            let before = jail.snapshot("/etc/ld.so.conf.d");
+            let remedy = checks::interpreter::look(&ssh).await.unwrap().remedy.unwrap();
+            assert!(remedy.shown().starts_with("FOLDER=/opt/usr/lib\n"), "{}", remedy.shown());
+            assert_eq!(remedy.apply(&ssh).await.unwrap().ended, Ended::Done);
+            assert_eq!(fs::read_to_string(&conf).unwrap(), "/opt/usr/lib\n");
+            assert_eq!(checks::interpreter::look(&ssh).await.unwrap().verdict, Verdict::Good);
+            assert_eq!(softprefix::doctor::remedy("register-interpreter").unwrap().undo(&ssh).await.unwrap().ended, Ended::Undone);
+            assert_eq!(jail.snapshot("/etc/ld.so.conf.d"), before);
+        }
+    });
+}
+
+#[test]
+fn the_builds_obstacles_are_removed_and_put_back() {
+    with_jail!(jail, {
+        jail.stackflow_tree();
+        let ssh = jail.open().await.unwrap();
+        let findings = checks::build::look(&ssh).await.unwrap();
+        assert_eq!(verdict(&findings, "simdjson"), (Verdict::LookHere, Some("patch-simdjson")));
+        assert_eq!(verdict(&findings, "toolchain"), (Verdict::LookHere, Some("toolchain-wrappers")));
+        let (root, opt) = (jail.snapshot("/root"), jail.snapshot("/opt"));
+        for id in ["patch-simdjson", "toolchain-wrappers"] {
+            let outcome = remedy(id).unwrap().apply(&ssh).await.unwrap();
+            assert_eq!(outcome.ended, Ended::Done, "{id}: {outcome:?}");
+            assert_eq!(remedy(id).unwrap().apply(&ssh).await.unwrap().ended, Ended::Already, "{id}");
+        }
+        let text = fs::read_to_string(jail.at("/root/StackFlow/SDK/components/simdjson_component/SConstruct")).unwrap();
+        assert_eq!(text.matches("if \"GCC_DUMPMACHINE\" not in env:").count(), 1);
+        assert!(text.contains("    import subprocess\n    if \"GCC_DUMPMACHINE\" not in env:\n        try:\n"), "indented as the line is: {text}");
+        let wrapper = jail.at("/opt/gcc-arm-10.3-2021.07-x86_64-aarch64-none-linux-gnu/bin/aarch64-none-linux-gnu-gcc");
+        assert_eq!(fs::read_to_string(wrapper).unwrap(), "#!/bin/sh\nexec /usr/bin/gcc \"$@\"\n");
+        let findings = checks::build::look(&ssh).await.unwrap();
+        assert!(findings.iter().all(|finding| finding.verdict == Verdict::Good), "{findings:#?}");
+        for id in ["patch-simdjson", "toolchain-wrappers"] {
+            assert_eq!(remedy(id).unwrap().undo(&ssh).await.unwrap().ended, Ended::Undone);
+        }
+        assert_eq!((jail.snapshot("/root"), jail.snapshot("/opt")), (root, opt));
+    });
+}
+
+#[test]
+fn services_are_started_and_stopped_again() {
+    with_jail!(jail, {
+        jail.service("llm-sys", "inactive");
+        jail.service("llm-llm", "failed");
+        let findings = everything(&jail).await;
+        assert_eq!(verdict(&findings, "service"), (Verdict::Broken, Some("start-llm-sys")));
+        assert_eq!(verdict(&findings, "unit"), (Verdict::Broken, Some("start-llm-llm")));
+        let ssh = jail.open().await.unwrap();
+        for (id, service, before) in [("start-llm-sys", "llm-sys", "inactive"), ("start-llm-llm", "llm-llm", "inactive")] {
+            assert_eq!(remedy(id).unwrap().apply(&ssh).await.unwrap().ended, Ended::Done);
+            assert_eq!(fs::read_to_string(jail.at("/var/lib/stand-in").join(service)).unwrap(), "active\n");
+            assert_eq!(remedy(id).unwrap().undo(&ssh).await.unwrap().ended, Ended::Undone);
+            assert_eq!(fs::read_to_string(jail.at("/var/lib/stand-in").join(service)).unwrap().trim(), before);
+        }
+    });
+}
+
+#[test]
+fn a_remedy_that_fails_half_way_puts_back_what_it_moved() {
+    with_jail!(jail, {
+        let ssh = jail.open().await.unwrap();
+        // The system's library vanishes between look and apply: the link is made, the verification fails.
+        jail.libstdcxx(Cxx::BrokenLink);
+        let remedy = checks::libstdcxx::look(&ssh).await.unwrap().remedy.unwrap();
+        let before = jail.snapshot("/usr/local/m5stack");
+        fs::copy(jail.at("/opt/m5stack/data/models/mode_qwen2.5-0.5B-prefill-20e.json"), jail.at("/usr/lib/aarch64-linux-gnu/libstdc++.so.6")).unwrap();
+        fs::write(jail.at("/usr/lib/aarch64-linux-gnu/libstdc++.so.6"), "GLIBCXX_3.4.30 only").unwrap();
+        let outcome = remedy.apply(&ssh).await.unwrap();
+        assert_eq!(outcome.ended, Ended::Restored, "{outcome:?}");
+        assert_eq!(jail.snapshot("/usr/local/m5stack"), before);
+        // A unit whose libraries are missing does not start, and says so.
+        jail.interpreter(&Interpreter::Nowhere);
+        jail.service("llm-llm", "failed");
+        let outcome = softprefix::doctor::remedy("start-llm-llm").unwrap().apply(&ssh).await.unwrap();
+        assert_eq!(outcome.ended, Ended::Restored);
+        assert!(outcome.why.unwrap().contains("llm-llm.service failed"));
+    });
+}
+
+#[test]
+fn a_connection_that_is_lost_leaves_the_remedy_to_finish() {
+    with_jail!(jail, {
+        jail.interpreter(&Interpreter::Unregistered("/opt/usr/lib"));
+        let ssh = jail.open().await.unwrap();
+        let remedy = checks::interpreter::look(&ssh).await.unwrap().remedy.unwrap();
+        slow_ldconfig(&jail, 3);
+        let work = remedy.apply(&ssh);
+        let cut = async {
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            jail.cut_connections();
+        };
+        let (ended, ()) = tokio::join!(work, cut);
+        assert!(matches!(ended, Err(SshError::Lost { .. })), "{ended:?}");
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        let again = jail.open().await.unwrap();
+        assert_eq!(checks::interpreter::look(&again).await.unwrap().verdict, Verdict::Good);
+        assert_eq!(remedy.undo(&again).await.unwrap().ended, Ended::Undone);
+    });
+}
+
+#[test]
+fn a_remedy_that_is_killed_is_taken_back_by_the_next() {
+    with_jail!(jail, {
+        jail.interpreter(&Interpreter::Unregistered("/opt/usr/lib"));
+        let ssh = jail.open().await.unwrap();
+        let before = jail.snapshot("/etc/ld.so.conf.d");
+        let remedy = checks::interpreter::look(&ssh).await.unwrap().remedy.unwrap();
+        slow_ldconfig(&jail, 30);
+        let work = remedy.apply(&ssh);
+        let kill = async {
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            // As at a power cut: nothing of the remedy gets to clean up.
+            let _ = std::process::Command::new("pkill").args(["-9", "-f", "sh -s"]).status();
+            let _ = std::process::Command::new("pkill").args(["-9", "-f", "sleep 30"]).status();
+            jail.cut_connections();
+        };
+        let (ended, ()) = tokio::join!(work, kill);
+        assert!(ended.is_err() || ended.unwrap().ended != Ended::Done);
+        assert!(jail.at("/var/lib/softprefix/doctor/register-interpreter/pending").exists());
+        fs::rename(jail.at("/sbin/ldconfig.real"), jail.at("/sbin/ldconfig")).unwrap();
+        let again = jail.open().await.unwrap();
+        assert_eq!(remedy.undo(&again).await.unwrap().ended, Ended::Undone);
+        assert_eq!(jail.snapshot("/etc/ld.so.conf.d"), before);
+        assert_eq!(remedy.apply(&again).await.unwrap().ended, Ended::Done);
+    });
+}
+
+fn slow_ldconfig(jail: &Jail, seconds: u32) {
+    let real = jail.at("/sbin/ldconfig");
+    fs::rename(&real, jail.at("/sbin/ldconfig.real")).unwrap();
+    fs::write(&real, format!("#!/bin/sh\n[ \"$1\" = -p ] || sleep {seconds}\nexec /sbin/ldconfig.real \"$@\"\n")).unwrap();
+    fs::set_permissions(&real, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn refusals_of_the_connection_have_their_own_sentences() {
+    with_jail!(jail, {
+        jail.write_config("stranger");
+        assert!(matches!(jail.open().await, Err(SshError::Denied { .. })));
+        jail.write_config("user");
+        jail.forget_host();
+        assert!(matches!(jail.open().await, Err(SshError::UnknownHost { .. })));
+        jail.trust("host2");
+        assert!(matches!(jail.open().await, Err(SshError::HostKeyChanged { .. })));
+        jail.trust("host");
+        jail.open().await.unwrap();
+    });
+}
+
+#[test]
+fn hostile_names_on_the_module_are_names_and_nothing_else() {
+    with_jail!(jail, {
+        let ssh = jail.open().await.unwrap();
+        for name in ["a b", "a'b", "a\"b", "a;touch hacked", "$(touch hacked)", "`touch hacked`", "a\nb", "-rf", "日本"] {
+            jail.interpreter(&Interpreter::Nowhere);
+            let folder = jail.at("/opt").join(name).join("lib");
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("libax_interpreter.so"), "x").unwrap();
+            let finding = checks::interpreter::look(&ssh).await.unwrap();
+            let shown = finding.facts.iter().any(|fact| fact.value == format!("/opt/{name}/lib/libax_interpreter.so"));
+            assert!(shown, "{name:?}: {finding:#?}");
+            if let Some(remedy) = finding.remedy {
+                // The file is no library, so the loader does not take it: tried, verified, taken back.
+                let outcome = remedy.apply(&ssh).await.unwrap();
+                assert_eq!(outcome.ended, Ended::Restored, "{name:?}");
+            }
+            fs::remove_dir_all(jail.at("/opt").join(name)).unwrap();
+
+            let card = jail.at("/opt/m5stack/data/models").join(format!("mode_{name}.json"));
+            fs::write(&card, r#"{"mode_param":{"tokens_embed_size":64}}"#).unwrap();
+            let finding = checks::cards::look(&ssh, None).await.unwrap();
+            assert!(finding.facts.iter().any(|f| f.label.en.ends_with(&format!("mode_{name}.json")) && f.value == "H 64"), "{name:?}");
+            fs::remove_file(card).unwrap();
+        }
+        let hacked = jail.snapshot("/").into_iter().any(|(path, _)| path.to_string_lossy().contains("hacked"));
+        assert!(!hacked);
+    });
+}
+
+#[test]
+fn a_wrong_hidden_size_is_said_with_the_card() {
+    with_jail!(jail, {
+        let ssh = jail.open().await.unwrap();
+        let finding = checks::cards::look(&ssh, Some(("qwen2.5-0.5B-prefill-20e", 1536))).await.unwrap();
+        assert_eq!(finding.verdict, Verdict::Broken);
+        assert!(finding.title.en.contains("1536"));
+        fs::write(jail.at("/opt/m5stack/data/models/mode_x.json"), "tokens_embed_size {").unwrap();
+        assert_eq!(checks::cards::look(&ssh, None).await.unwrap().verdict, Verdict::LookHere);
+    });
+}
+
+#[test]
+fn the_build_streams_answers_its_question_and_can_be_stopped() {
+    with_jail!(jail, {
+        jail.stackflow_tree();
+        let ssh = jail.open().await.unwrap();
+        let mut text = String::new();
+        let status = checks::build::build(&ssh, 50, |chunk| {
+            text.push_str(&String::from_utf8_lossy(chunk));
+            true
+        })
+        .await
+        .unwrap();
+        assert_eq!(status, 0, "{text}");
+        assert!(text.contains("scons stand-in -j1") && text.contains("answered Y") && text.contains("step 5") && text.contains("built"), "{text}");
+        assert!(jail.at("/root/StackFlow/projects/llm_framework/dist/llm_llm-1.9").exists());
+
+        // Want of memory ends it, with its reason.
+        fs::write(jail.at("/tmp/slow"), "").unwrap();
+        fs::write(jail.at("/proc/meminfo"), "MemAvailable: 20000 kB\n").unwrap();
+        let mut text = String::new();
+        let status = checks::build::build(&ssh, 50, |chunk| {
+            text.push_str(&String::from_utf8_lossy(chunk));
+            true
+        })
+        .await
+        .unwrap();
+        assert_eq!(status, 3, "{text}");
+        assert!(text.contains("less than 50 MiB"), "{text}");
+
+        fs::write(jail.at("/proc/meminfo"), "MemAvailable: 800000 kB\n").unwrap();
+        let stopped = checks::build::build(&ssh, 50, |chunk| !String::from_utf8_lossy(chunk).contains("step 1")).await;
+        assert_eq!(stopped, Err(SshError::Cancelled));
+        assert!(!jail.at("/var/lib/softprefix/doctor/build/pid").exists());
+    });
+}
