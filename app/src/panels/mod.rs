@@ -112,14 +112,9 @@ impl Window {
                 top_bar::show(ui, &mut desk);
             });
         top_bar::banner(ui, &mut desk);
-        let rail = if ui.available_width() < 1000.0 {
-            288.0
-        } else {
-            theme::RAIL
-        };
         let frame = Frame::NONE.fill(palette.panel);
         Panel::left("rail")
-            .exact_size(rail)
+            .exact_size(theme::RAIL)
             .resizable(false)
             .frame(frame)
             .show(ui, |ui| {
@@ -148,11 +143,9 @@ impl Window {
                         ui.add_space(theme::GAP + 8.0);
                         let used = ui.cursor().top() - top;
                         let room = height - 2.0 * theme::PADDING - used - theme::GAP;
-                        let most = (room - PLOT_LEAST).max(OUTPUTS_LEAST);
-                        let outputs = self
-                            .outputs_height
-                            .unwrap_or(OUTPUTS)
-                            .clamp(OUTPUTS_LEAST, most.max(OUTPUTS_LEAST));
+                        // Where there is no room for both, both keep their height and the centre scrolls.
+                        let most = (room - PLOT_LEAST).max(OUTPUTS);
+                        let outputs = self.outputs_height.unwrap_or(OUTPUTS).clamp(OUTPUTS_LEAST, most);
                         self.outputs.show(ui, desk, outputs);
                         self.splitter(ui, desk, outputs, most);
                         let plot = (room - outputs).max(PLOT_LEAST);
@@ -206,5 +199,18 @@ impl CardParts {
         ui.painter().hline(body.x_range(), body.top(), outline);
         ui.painter().hline(body.x_range(), body.bottom(), outline);
         Self { header, body, footer }
+    }
+}
+
+/// A shortcut as it is written on keys: `Ctrl+.`, on a Mac `⌘.`
+fn keys(ui: &Ui, shortcut: &egui::KeyboardShortcut) -> String {
+    let modifiers = ui.ctx().format_modifiers(shortcut.modifiers);
+    let key = shortcut.logical_key.symbol_or_name();
+    if modifiers.is_empty() {
+        key.to_owned()
+    } else if ui.ctx().os().is_mac() {
+        format!("{modifiers}{key}")
+    } else {
+        format!("{modifiers}+{key}")
     }
 }

@@ -13,7 +13,9 @@ use crate::workbench::{Action, Dialog, FetchProgress, ModuleFacts, ModuleState, 
 pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);
     let text = desk.text;
-    ui.spacing_mut().item_spacing.y = 8.0;
+    ui.spacing_mut().item_spacing.y = 12.0;
+    // Rows of words are as high as words.
+    ui.spacing_mut().interact_size.y = 16.0;
     let (mark, state) = standing(desk);
     ui.horizontal(|ui| {
         ui.set_min_height(16.0);
@@ -173,21 +175,27 @@ fn no_model(ui: &mut Ui, desk: &mut Desk<'_>, problem: Option<&Problem>) {
 /// What happened and what to do next.
 pub(super) fn trouble(ui: &mut Ui, desk: &Desk<'_>, problem: &Problem) {
     let palette = Palette::of(ui);
+    let text = desk.text;
+    with_mark(ui, Status::Broken, |ui| {
+        ui.spacing_mut().item_spacing.y = 4.0;
+        ui.label(paint::strong((text.problem)(problem.kind), theme::BODY, palette.text));
+        ui.label(paint::words(&problem.sentence, theme::BODY, palette.text2));
+        if !problem.remedy.is_empty() {
+            ui.label(paint::words(&problem.remedy, theme::BODY, palette.text));
+        }
+    });
+}
+
+/// A mark at the left, and beside it sentences that wrap.
+pub(super) fn with_mark(ui: &mut Ui, mark: Status, contents: impl FnOnce(&mut Ui)) {
     let width = ui.available_width();
     ui.horizontal_top(|ui| {
-        status::mark(ui, Status::Broken);
-        ui.allocate_ui(vec2(width - 24.0, 0.0), |ui| {
-            ui.set_width(width - 24.0);
-            ui.spacing_mut().item_spacing.y = 4.0;
-            ui.label(paint::strong(
-                (desk.text.problem)(problem.kind),
-                theme::BODY,
-                palette.text,
-            ));
-            ui.label(paint::words(&problem.sentence, theme::BODY, palette.text2));
-            if !problem.remedy.is_empty() {
-                ui.label(paint::words(&problem.remedy, theme::BODY, palette.text));
-            }
+        ui.spacing_mut().item_spacing.x = 8.0;
+        status::mark(ui, mark);
+        let size = vec2(width - 24.0, 0.0);
+        ui.allocate_ui_with_layout(size, Layout::top_down(Align::Min), |ui| {
+            ui.set_width(size.x);
+            contents(ui);
         });
     });
 }

@@ -170,9 +170,10 @@ impl Marks {
             ..Self::default()
         };
         let Some(of) = &self.of else { return };
-        self.left = changed(&of.left, &of.diff.left);
-        self.right = changed(&of.right, &of.diff.right);
         let parting = parting(&of.left, &of.right);
+        let byte = parting.as_ref().map(|parting| parting.byte);
+        self.left = changed(&of.left, &of.diff.left, byte);
+        self.right = changed(&of.right, &of.diff.right, byte);
         if streaming {
             // What has not arrived yet is not "removed": the shorter text's end says nothing.
             let (arriving, other) = if bench.baseline.is_running() {
@@ -209,11 +210,21 @@ impl Marks {
     }
 }
 
-fn changed(text: &str, spans: &[Span]) -> Vec<Range<usize>> {
-    let changed = spans
+/// The marks of one side. The place where the texts part counts as one: a single character that the diff found again
+/// later would otherwise stand unmarked behind the flag.
+fn changed(text: &str, spans: &[Span], parting: Option<usize>) -> Vec<Range<usize>> {
+    let mut changed: Vec<_> = spans
         .iter()
         .filter(|span| span.kind != SpanKind::Equal)
-        .map(|span| span.range.clone());
+        .map(|span| span.range.clone())
+        .collect();
+    if let (Some(byte), Some(first)) = (parting, changed.first_mut())
+        && text
+            .get(byte..first.start)
+            .is_some_and(|between| between.chars().count() < 2)
+    {
+        first.start = byte;
+    }
     join_marks(text, changed, 2)
 }
 

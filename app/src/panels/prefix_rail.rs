@@ -13,7 +13,7 @@ use crate::views::entry::{Entered, Field, Headline};
 use crate::views::icon::{Icon, IconButton};
 use crate::views::magnitude::{MagnitudeSlider, Moved, NormsCurve, STEP};
 use crate::views::segmented::segmented;
-use crate::views::status::{self, Status};
+use crate::views::status::Status;
 use crate::views::{fold, paint, select, steps, toggle};
 use crate::workbench::{Action, Budget, KindChoice, MagnitudeUnit, Vocabulary};
 
@@ -32,7 +32,10 @@ impl Rail {
         let rect = ui.max_rect();
         ui.painter()
             .vline(rect.right() - 0.5, rect.y_range(), Stroke::new(1.0, palette.line));
-        let tall = ui.ctx().content_rect().height() >= 850.0;
+        let height = ui.ctx().content_rect().height();
+        let tall = height >= 850.0;
+        // A low window has no room for a foot that stays.
+        let low = height < 620.0;
         let padding = theme::PADDING as i8;
         let foot = Frame::NONE.inner_margin(Margin {
             left: padding,
@@ -40,10 +43,12 @@ impl Rail {
             top: 0,
             bottom: 12,
         });
-        Panel::bottom("identity")
-            .frame(foot)
-            .show_separator_line(false)
-            .show(ui, |ui| identity(ui, desk));
+        if !low {
+            Panel::bottom("identity")
+                .frame(foot)
+                .show_separator_line(false)
+                .show(ui, |ui| identity(ui, desk));
+        }
         ScrollArea::vertical()
             .id_salt("rail")
             .auto_shrink(false)
@@ -69,6 +74,9 @@ impl Rail {
                 Frame::NONE
                     .inner_margin(margin)
                     .show(ui, |ui| self.prefix(ui, desk, tall));
+                if low {
+                    foot.show(ui, |ui| identity(ui, desk));
+                }
             });
     }
 
@@ -99,8 +107,7 @@ impl Rail {
         });
         if let Some(typed) = &self.refused {
             ui.add_space(4.0);
-            ui.horizontal_top(|ui| {
-                status::mark(ui, Status::Broken);
+            module_card::with_mark(ui, Status::Broken, |ui| {
                 ui.label(paint::words((text.refused)(typed), theme::CAPTION, palette.broken));
             });
         }
@@ -178,6 +185,7 @@ impl Rail {
                 ui.set_width(labels);
                 ui.add_space(12.0);
                 ui.spacing_mut().item_spacing.y = 0.0;
+                ui.spacing_mut().interact_size.y = 16.0;
                 let unit = if axis == Axis::NORMS {
                     text.token_norm
                 } else {
@@ -371,14 +379,22 @@ fn show_budget(ui: &mut Ui, desk: &Desk<'_>, counted: &Budget) {
     };
     budget::bar(ui, &bar, &spoken);
     ui.add_space(4.0);
-    let colour = if counted.current {
-        palette.text3
-    } else {
-        theme::faded(palette.text3, 0.6)
-    };
     ui.horizontal(|ui| {
-        let words = (text.budget)(counted.prefix, counted.template, counted.prompt, counted.window);
-        ui.label(paint::words(words, theme::CAPTION, colour));
+        ui.spacing_mut().interact_size.y = 16.0;
+        let [prefix, template, prompt, window] =
+            (text.budget)(counted.prefix, counted.template, counted.prompt, counted.window);
+        let mut job = egui::text::LayoutJob::default();
+        let strength = if counted.current { 1.0 } else { 0.6 };
+        for (words, colour) in [
+            (prefix, palette.prefix),
+            (template, palette.text3),
+            (prompt, palette.baseline),
+            (window, palette.text3),
+        ] {
+            let colour = theme::faded(colour, strength);
+            job.append(&words, 0.0, egui::TextFormat::simple(theme::CAPTION.regular(), colour));
+        }
+        ui.label(job);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let free = counted.free();
             let colour = if free < 0 { palette.broken } else { palette.text3 };

@@ -207,7 +207,7 @@ fn prompt_row(ui: &mut Ui, desk: &mut Desk<'_>) {
     let shortcut = |id: CommandId| {
         command(id)
             .shortcut
-            .map(|keys| ui.ctx().format_shortcut(&keys))
+            .map(|keys| super::keys(ui, &keys))
             .unwrap_or_default()
     };
     let run_key = shortcut(CommandId::Run);
@@ -296,6 +296,7 @@ fn edit(ui: &mut Ui, salt: &str, name: &str, hint: &str, text: &mut String, kind
     };
     let shown = outer.show(ui, |ui| {
         ui.set_width(width - 25.0);
+        ui.spacing_mut().interact_size.y = kind.line;
         ScrollArea::vertical()
             .id_salt(salt)
             .max_height(kind.line * MOST_LINES)

@@ -49,6 +49,7 @@ impl Sheets {
             .backdrop_color(theme::faded(egui::Color32::BLACK, backdrop))
             .show(ui.ctx(), |ui| {
                 ui.set_width(width);
+                ui.set_max_height(screen.height() - 96.0);
                 ui.spacing_mut().item_spacing.y = 8.0;
                 title(ui, desk, dialog);
                 let height = (screen.height() - 176.0).max(160.0);
@@ -133,8 +134,7 @@ impl Sheets {
             go |= ui.add(button).clicked();
         });
         if self.address_wrong {
-            ui.horizontal_top(|ui| {
-                status::mark(ui, Status::Broken);
+            super::module_card::with_mark(ui, Status::Broken, |ui| {
                 ui.label(paint::words(text.address_wrong, theme::BODY, palette.text2));
             });
         }
@@ -201,8 +201,7 @@ fn help(ui: &mut Ui, desk: &Desk<'_>) {
                 ui.label(paint::words((text.command)(command.id), theme::BODY, palette.text));
                 ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                     if let Some(keys) = command.shortcut {
-                        let keys = ui.ctx().format_shortcut(&keys);
-                        ui.label(paint::figures(keys, theme::CAPTION, palette.text2));
+                        ui.label(paint::figures(super::keys(ui, &keys), theme::CAPTION, palette.text2));
                     }
                 });
             });
@@ -215,7 +214,7 @@ fn help(ui: &mut Ui, desk: &Desk<'_>) {
             for column in columns.iter_mut() {
                 column.spacing_mut().item_spacing.y = 2.0;
             }
-            columns[0].set_max_width(columns[0].available_width() - 16.0);
+            columns[0].set_max_width(columns[0].available_width() - 24.0);
             for one in [Group::Run, Group::Prefix, Group::Module] {
                 group(&mut columns[0], one);
             }

@@ -193,17 +193,17 @@ pub fn banner(ui: &mut Ui, desk: &mut Desk<'_>) {
         .inner_margin(Margin::symmetric(theme::PADDING as i8, 8));
     let mut dismissed = false;
     Panel::top("banner").frame(frame).show(ui, |ui| {
-        ui.horizontal_top(|ui| {
-            status::mark(ui, status::Status::Broken);
-            let width = ui.available_width() - 40.0;
-            ui.allocate_ui(vec2(width, 0.0), |ui| {
-                ui.set_width(width);
-                ui.spacing_mut().item_spacing.y = 2.0;
-                let headline = (text.problem)(problem.kind);
-                ui.label(paint::strong(headline, theme::BODY, palette.text));
-                ui.label(paint::words(problem.to_string(), theme::BODY, palette.text2));
-            });
-            dismissed = ui.add(IconButton::new(Icon::Close, text.dismiss)).clicked();
+        let rect = ui.max_rect();
+        let close = Rect::from_min_size(
+            pos2(rect.right() - theme::CONTROL, rect.top()),
+            egui::Vec2::splat(theme::CONTROL),
+        );
+        dismissed = ui.place(close, IconButton::new(Icon::Close, text.dismiss)).clicked();
+        ui.set_max_width(rect.width() - 48.0);
+        super::module_card::with_mark(ui, status::Status::Broken, |ui| {
+            ui.spacing_mut().item_spacing.y = 2.0;
+            ui.label(paint::strong((text.problem)(problem.kind), theme::BODY, palette.text));
+            ui.label(paint::words(problem.to_string(), theme::BODY, palette.text2));
         });
     });
     if dismissed {

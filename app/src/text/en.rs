@@ -120,7 +120,12 @@ pub(super) static TEXT: Text = Text {
     vectors: "Vectors P",
     type_vectors: "Type P",
     budget: |prefix, template, prompt, window| {
-        format!("P {prefix} + template {template} + prompt {prompt} of {window}")
+        [
+            format!("P {prefix}"),
+            format!(" + template {template} + "),
+            format!("prompt {prompt}"),
+            format!(" of {window}"),
+        ]
     },
     budget_spoken: |prefix, template, prompt, output, window| {
         format!(

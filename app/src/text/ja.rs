@@ -110,9 +110,13 @@ pub(super) static TEXT: Text = Text {
     vocabulary_norms: ["語彙の", "ノルム"],
     vectors: "ベクトル数 P",
     type_vectors: "P を入力",
-    budget: |prefix, template, prompt, window| format!("P {prefix} + 定型 {template} + 入力 {prompt} / {window}"),
-    budget_spoken: |prefix, template, prompt, output, window| {
-        format!("{window} 位置のうち、プレフィックス {prefix}、定型 {template}、入力 {prompt}、出力は最大 {output}")
+    budget: |prefix, template, prompt, window| {
+        [
+            format!("P {prefix}"),
+            format!(" + 定型 {template} + "),
+            format!("入力 {prompt}"),
+            format!(" / {window}"),
+        ]
     },
     budget_free: |free| {
         if free < 0 {

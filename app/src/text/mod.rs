@@ -85,7 +85,7 @@ pub struct Text {
     pub vocabulary_norms: [&'static str; 2],
     pub vectors: &'static str,
     pub type_vectors: &'static str,
-    pub budget: fn(usize, usize, usize, usize) -> String,
+    pub budget: fn(usize, usize, usize, usize) -> [String; 4],
     pub budget_spoken: fn(usize, usize, usize, usize, usize) -> String,
     pub budget_free: fn(i64) -> String,
     pub budget_unknown: &'static str,

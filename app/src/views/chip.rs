@@ -14,7 +14,7 @@ pub struct Chip<'a> {
 }
 
 impl<'a> Chip<'a> {
-    /// `value` is set in mono, and the chip keeps room for at least `"100.0"`, so that its neighbours stay put.
+    /// `value` is set in mono, so that a chip keeps its width while its figures change.
     pub fn new(words: &'a str, value: &'a str, on: bool) -> Self {
         Self { words, value, on }
     }
@@ -30,7 +30,7 @@ impl egui::Widget for Chip<'_> {
         };
         let words = paint::line_of_text(ui, self.words, font, colour);
         let value = paint::line_of_text(ui, self.value, theme::BODY.mono(), colour);
-        let room = paint::line_of_text(ui, "0.00", theme::BODY.mono(), colour).size().x;
+        let room = paint::line_of_text(ui, "00", theme::BODY.mono(), colour).size().x;
         // Room for the SemiBold form also while the chip is off.
         let widest = paint::line_of_text(ui, self.words, theme::BODY.semibold(), colour)
             .size()
@@ -59,8 +59,8 @@ impl egui::Widget for Chip<'_> {
             );
             paint::place(
                 ui.painter(),
-                pos2(rect.right() - 9.0, y),
-                egui::Align2::RIGHT_CENTER,
+                pos2(rect.left() + 18.0 + widest, y),
+                egui::Align2::LEFT_CENTER,
                 value,
             );
             paint::focus_ring(ui, &response, body, theme::RADIUS_CONTROL);

@@ -274,7 +274,10 @@ pub(super) fn paint_region_names(
         } else {
             (theme::CAPTION.regular(), palette.text3)
         };
-        let galley = paint::cut_to(ui, names.of(region), font, colour, part.span() - 2.0);
+        let galley = paint::line_of_text(ui, names.of(region), font, colour);
+        if galley.size().x > part.span() + 2.0 {
+            continue;
+        }
         paint::place(ui.painter(), pos2(part.center(), y), Align2::CENTER_CENTER, galley);
     }
 }

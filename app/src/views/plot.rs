@@ -21,6 +21,8 @@ const ZERO_GAP: f32 = 8.0;
 /// Room for the figures at the left and below.
 const LEFT: f32 = 40.0;
 const BELOW: f32 = 26.0;
+/// More of it for the axis' name, where the plot is high enough for one.
+const X_NAME: f32 = 20.0;
 /// How near the pointer must be to a point.
 const REACH: f32 = 12.0;
 
@@ -87,6 +89,8 @@ pub struct Touched {
 }
 
 struct Area {
+    /// Whether there is room for the axis' name.
+    named: bool,
     strip: Rect,
     zero: Rect,
     plot: Rect,
@@ -96,9 +100,10 @@ struct Area {
 
 impl Area {
     fn of(rect: Rect, axis: Axis, top: f64) -> Self {
+        let x_name = if rect.height() < 240.0 { 0.0 } else { X_NAME };
         let body = Rect::from_min_max(
             pos2(rect.left() + LEFT, rect.top() + STRIP),
-            pos2(rect.right() - 8.0, rect.bottom() - BELOW),
+            pos2(rect.right() - 8.0, rect.bottom() - BELOW - x_name),
         );
         let zero = body.with_max_x(body.left() + ZERO);
         let plot = body.with_min_x(body.left() + ZERO + ZERO_GAP);
@@ -109,6 +114,7 @@ impl Area {
             x: plot.x_range(),
         };
         Self {
+            named: x_name > 0.0,
             strip,
             zero,
             plot,
@@ -223,13 +229,10 @@ impl Plot<'_> {
         self.paint_points(ui, area, pointed);
         self.paint_current(ui, area);
         if self.points.is_empty() {
-            let galley = paint::cut_to(
-                ui,
-                self.empty,
-                theme::BODY.regular(),
-                palette.text3,
-                area.plot.width() - 32.0,
-            );
+            let font = theme::BODY.regular();
+            let galley = paint::cut_to(ui, self.empty, font, palette.text3, area.plot.width() - 32.0);
+            let ground = Rect::from_center_size(area.plot.center(), galley.size() + vec2(24.0, 12.0));
+            painter.rect_filled(ground, 0.0, palette.inset);
             paint::place(painter, area.plot.center(), Align2::CENTER_CENTER, galley);
         }
     }
@@ -289,18 +292,10 @@ impl Plot<'_> {
             let colour = if *x == 1.0 { palette.text } else { palette.text3 };
             paint::text(painter, pos2(anchor, y), align, words, font.clone(), colour);
         }
-        // The axis' name stands in the last line, between two figures, where it takes no height of its own.
-        let middle = decades.len() / 2;
-        if let (Some(a), Some(b)) = (decades.get(middle - 1), decades.get(middle)) {
-            let room = area.track.part(a.0, b.0);
-            let galley = paint::cut_to(
-                ui,
-                self.x_label,
-                theme::CAPTION.regular(),
-                palette.text3,
-                room.span() - 48.0,
-            );
-            paint::place(painter, pos2(room.center(), y), Align2::CENTER_CENTER, galley);
+        if area.named {
+            let at = pos2(area.plot.center().x, y + 19.0);
+            let font = theme::CAPTION.regular();
+            paint::text(painter, at, Align2::CENTER_CENTER, self.x_label, font, palette.text3);
         }
     }
 

@@ -1,0 +1,273 @@
+//! A workbench with something on it, for tests of the window: no bridge and no model, but every event that they would
+//! send, and real comparisons of the texts.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use softprefix::bridge::{Event, Inference, Purpose, Request, RunOutcome, TokenCount};
+use softprefix::settings::{Language, Remembered, Theme};
+use softprefix::workbench::{
+    Action, BuiltPrefix, Finish, Histogram, ModelChoice, ModuleFacts, PaneState, Side, Timings, Vocabulary, Workbench,
+};
+use softprefix_core::compare::{Measures, diff};
+
+pub const BASELINE: &str =
+    "「春の花を咲かせ」 春の花を咲かせ、風に揺れる葉を見つめ、花の香りに心を包まれて、静かな朝を歩く。";
+pub const PREFIXED: &str = "「春の花を咲かせ」 春の花を咲かせ、新芽が芽を出す。風が吹き、花が咲き、春の訪れを願う。";
+const H: usize = 896;
+const MEDIAN: f64 = 0.515;
+
+/// A workbench as it starts, in the given language and theme.
+pub fn empty(language: Language, theme: Theme) -> Workbench {
+    let mut remembered = Remembered::default();
+    remembered.settings.live = false;
+    remembered.settings.language = language;
+    remembered.settings.theme = theme;
+    Workbench::new(remembered)
+}
+
+/// The embedded module is ready, the prompt is counted.
+pub fn ready(language: Language, theme: Theme) -> Workbench {
+    let mut bench = empty(language, theme);
+    bench.absorb(Event::Models(models()));
+    bench.absorb(Event::Ready(Box::new(facts()), Some(vocabulary())));
+    let (system, user) = (bench.prompt.system.clone(), bench.prompt.user.clone());
+    let count = TokenCount {
+        template: 21,
+        prompt: 18,
+        window: 1024,
+        prefill_window: 1024,
+    };
+    bench.absorb(Event::Counted { system, user, count });
+    bench.apply(Action::SetLen(4));
+    settle(&mut bench, &|_| String::new());
+    bench
+}
+
+/// A session of 25 runs from 0 to 100 token norms, back at 2.9.
+pub fn tuned(language: Language, theme: Theme) -> Workbench {
+    let mut bench = ready(language, theme);
+    let sizes = [
+        0.0, 0.001, 0.002, 0.005, 0.01, 0.022, 0.05, 0.1, 0.16, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 4.0, 5.8, 8.0,
+        12.0, 18.0, 30.0, 55.0, 100.0, 2.9,
+    ];
+    for size in sizes {
+        bench.apply(Action::SetMagnitude(size));
+        bench.apply(Action::Run);
+        settle(&mut bench, &text_at);
+    }
+    bench
+}
+
+/// The same, with a new prefixed text on its way.
+pub fn streaming(language: Language, theme: Theme) -> Workbench {
+    let mut bench = tuned(language, theme);
+    bench.apply(Action::SetMagnitude(3.0));
+    bench.apply(Action::Run);
+    let requests = bench.take_requests();
+    for request in requests {
+        if let Request::Infer(inference) = request {
+            let (run, side) = (inference.run, inference.side);
+            bench.absorb(Event::Started {
+                run,
+                side,
+                built: Some(built(&inference)),
+            });
+            let text: String = PREFIXED.chars().take(32).collect();
+            bench.absorb(Event::Delta { run, side, text });
+        }
+    }
+    compare(&mut bench);
+    assert_eq!(bench.prefixed.state, PaneState::Streaming);
+    bench
+}
+
+pub fn facts() -> ModuleFacts {
+    ModuleFacts {
+        address: "127.0.0.1:10001".to_owned(),
+        embedded: true,
+        version: "v1.6".to_owned(),
+        model: "qwen2.5-0.5b-instruct".to_owned(),
+        hidden_size: Some(H),
+        window: Some(1024),
+        prefill_window: Some(1024),
+        latency: Duration::from_micros(400),
+        ours: true,
+        concurrency: 16,
+        task: "llm.1000".to_owned(),
+        ..ModuleFacts::default()
+    }
+}
+
+pub fn models() -> Vec<ModelChoice> {
+    let choice = |name: &str, bytes, present, default, about: &str| ModelChoice {
+        name: name.to_owned(),
+        bytes: Some(bytes),
+        present,
+        default,
+        about: about.to_owned(),
+    };
+    vec![
+        choice(
+            "qwen2.5-0.5b-instruct",
+            491_400_032,
+            true,
+            true,
+            "Qwen2.5 0.5B, Japanese, English, Chinese",
+        ),
+        choice(
+            "smollm2-135m-instruct",
+            98_000_000,
+            false,
+            false,
+            "SmolLM2 135M, small and quick, English",
+        ),
+    ]
+}
+
+/// Norms as those of a real vocabulary lie: a bell around the median.
+fn vocabulary() -> Arc<Vocabulary> {
+    let (low, high, bins) = (-1.0, 0.2, 96);
+    let counts = (0..bins)
+        .map(|bin| {
+            let x = low + (high - low) * (f64::from(bin) + 0.5) / f64::from(bins);
+            let middle = MEDIAN.log10();
+            let width = if x < middle { 0.075 } else { 0.045 };
+            (20_000.0 * (-((x - middle) / width).powi(2) / 2.0).exp()) as u64
+        })
+        .collect();
+    Arc::new(Vocabulary {
+        rows: 151_936,
+        hidden_size: H,
+        median: MEDIAN,
+        percentiles: vec![(50, MEDIAN)],
+        max: 0.95,
+        rms: 0.0172,
+        histogram: Histogram {
+            log10_min: low,
+            log10_max: high,
+            counts,
+        },
+    })
+}
+
+/// What a model might say at a magnitude: nearer to one text than to the other, then a loop.
+fn text_at(inference: &Inference) -> String {
+    let Some(recipe) = &inference.recipe else {
+        return BASELINE.to_owned();
+    };
+    let size = match recipe.magnitude {
+        softprefix_core::prefix::Magnitude::TokenNorms(size) => size,
+        _ => 1.0,
+    };
+    if size > 6.0 {
+        return "花が咲き".repeat(12);
+    }
+    if (size - 2.9).abs() < 1e-9 {
+        return PREFIXED.to_owned();
+    }
+    let total = BASELINE.chars().count();
+    let share = ((size.max(1e-3).log10() + 1.2) / 2.0).clamp(0.0, 1.0);
+    let kept = total - (share * (total - 19) as f64) as usize;
+    let tail: String = "雲は流れ、鳥は鳴き、遠い山に雪が残る。"
+        .chars()
+        .cycle()
+        .take(total - kept)
+        .collect();
+    BASELINE.chars().take(kept).collect::<String>() + &tail
+}
+
+/// Answers everything the workbench asks for, until it asks for nothing more.
+pub fn settle(bench: &mut Workbench, answer: &dyn Fn(&Inference) -> String) {
+    for _ in 0..8 {
+        let requests = bench.take_requests();
+        if requests.is_empty() {
+            return;
+        }
+        for request in requests {
+            match request {
+                Request::Infer(inference) => finish(bench, &inference, &answer(&inference)),
+                Request::Describe { recipe } => {
+                    let norms = bench.norms_of(&recipe);
+                    let raw = bench.raw_of(&recipe);
+                    let built = Ok(described(recipe.len, norms, raw));
+                    bench.absorb(Event::Described { recipe, built });
+                }
+                Request::Compare(comparison) => {
+                    let diff = diff(&comparison.left, &comparison.right, comparison.granularity, None);
+                    let measures = (comparison.purpose != Purpose::Panes)
+                        .then(|| Box::new(Measures::of(&comparison.left, &comparison.right)));
+                    bench.absorb(Event::Compared {
+                        comparison,
+                        diff,
+                        measures,
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn compare(bench: &mut Workbench) {
+    settle(bench, &|_| String::new());
+}
+
+fn described(len: usize, norms: Option<f64>, raw: Option<f64>) -> BuiltPrefix {
+    let norm = norms.unwrap_or(1.0) * MEDIAN;
+    BuiltPrefix {
+        len,
+        hidden_size: H,
+        sha256: format!("{:064x}", u128::from(norm.to_bits()) * 0x9f3c_07d1_b2a4_a41e),
+        norm_min: norm,
+        norm_median: norm,
+        norm_max: norm,
+        norms,
+        raw,
+    }
+}
+
+fn built(inference: &Inference) -> BuiltPrefix {
+    let recipe = inference.recipe.as_ref();
+    let norms = recipe.map(|recipe| match recipe.magnitude {
+        softprefix_core::prefix::Magnitude::TokenNorms(size) => size,
+        _ => 1.0,
+    });
+    described(
+        recipe.map_or(0, |recipe| recipe.len),
+        norms,
+        norms.map(|norms| norms * MEDIAN / (H as f64).sqrt()),
+    )
+}
+
+fn finish(bench: &mut Workbench, inference: &Inference, text: &str) {
+    let (run, side) = (inference.run, inference.side);
+    let made = (side == Side::Prefixed).then(|| built(inference));
+    bench.absorb(Event::Started { run, side, built: made });
+    bench.absorb(Event::Delta {
+        run,
+        side,
+        text: text.to_owned(),
+    });
+    let tokens = text.chars().count() * 7 / 10;
+    let timings = Timings {
+        first_token: Some(Duration::from_millis(if side == Side::Prefixed { 41 } else { 39 })),
+        elapsed: Some(Duration::from_millis(560)),
+        tokens: Some(tokens),
+        tokens_per_second: Some(63.4),
+    };
+    let outcome = RunOutcome {
+        text: text.to_owned(),
+        finish: Finish::Stop,
+        timings,
+        tokens: None,
+        echoed: true,
+    };
+    bench.absorb(Event::Finished {
+        run,
+        side,
+        outcome: Box::new(outcome),
+    });
+}

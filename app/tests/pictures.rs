@@ -1,0 +1,95 @@
+//! Pictures of the whole window, to be looked at: `SOFTPREFIX_PICTURES=folder cargo test -p softprefix --test pictures`.
+//!
+//! They are for people. Without the variable nothing is drawn, and the other tests say what must hold.
+
+mod common;
+
+use std::path::PathBuf;
+
+use eframe::egui::{self, vec2};
+use egui_kittest::Harness;
+use softprefix::panels::Window;
+use softprefix::settings::{Language, Theme};
+use softprefix::workbench::{Action, Dialog, Problem, ProblemKind, Workbench};
+use softprefix::{fonts, theme};
+
+struct Stage {
+    window: Window,
+    bench: Workbench,
+}
+
+fn draw(name: &str, bench: Workbench, size: [f32; 2], zoom: f32) {
+    let Some(folder) = std::env::var_os("SOFTPREFIX_PICTURES").map(PathBuf::from) else {
+        return;
+    };
+    if std::env::var("SOFTPREFIX_PICTURE").is_ok_and(|wanted| !name.contains(&wanted)) {
+        return;
+    }
+    let dark = bench.settings.theme == Theme::Dark;
+    let stage = Stage {
+        window: Window::default(),
+        bench,
+    };
+    let mut harness = Harness::builder()
+        .with_size(vec2(size[0] / zoom, size[1] / zoom))
+        .with_pixels_per_point(zoom)
+        .with_theme(if dark { egui::Theme::Dark } else { egui::Theme::Light })
+        .with_max_steps(20)
+        .with_render_cursor(false)
+        .with_context_setup(|ctx| {
+            fonts::install(ctx);
+            theme::install(ctx);
+        })
+        .build_ui_state(
+            |ui, stage: &mut Stage| {
+                // The harness leaves a margin, a window does not.
+                let whole = ui.ctx().content_rect();
+                let ui = &mut ui.new_child(egui::UiBuilder::new().max_rect(whole));
+                for action in stage.window.show(ui, &stage.bench) {
+                    stage.bench.apply(action);
+                }
+            },
+            stage,
+        );
+    harness.run_steps(6);
+    let image = harness.render().expect("a picture");
+    std::fs::create_dir_all(&folder).expect("the folder for the pictures");
+    image
+        .save(folder.join(format!("{name}.png")))
+        .expect("the picture is written");
+}
+
+const SMALL: [f32; 2] = [1280.0, 800.0];
+const LARGE: [f32; 2] = [1440.0, 900.0];
+
+#[test]
+fn pictures_of_the_window() {
+    use Language::{English, Japanese};
+    use Theme::{Dark, Light};
+    draw("tune-1280-dark", common::tuned(English, Dark), SMALL, 1.0);
+    draw("tune-1280-light-ja", common::tuned(Japanese, Light), SMALL, 1.0);
+    draw("tune-1440-light", common::tuned(English, Light), LARGE, 1.0);
+    draw("tune-1440-dark-ja", common::tuned(Japanese, Dark), LARGE, 1.0);
+    draw("streaming", common::streaming(English, Dark), SMALL, 1.0);
+    draw("projector", common::tuned(English, Dark), SMALL, 1.5);
+    draw("projector-ja", common::tuned(Japanese, Light), [1920.0, 1080.0], 1.5);
+    draw("empty", common::empty(English, Light), SMALL, 1.0);
+    draw("ready", common::ready(Japanese, Dark), SMALL, 1.0);
+
+    let mut failed = common::tuned(English, Light);
+    failed.absorb(softprefix::bridge::Event::Lost(Problem::new(
+        ProblemKind::Connection,
+        "192.168.1.20:10001 closed the connection in the middle of an answer.",
+        "Check that llm-sys runs there (systemctl status llm-sys), then reconnect.",
+    )));
+    draw("failed", failed, SMALL, 1.0);
+    for (name, dialog) in [
+        ("help", Dialog::Help),
+        ("connect", Dialog::Connect),
+        ("models", Dialog::Models),
+    ] {
+        let mut bench = common::tuned(English, Dark);
+        bench.apply(Action::ShowDialog(dialog));
+        draw(name, bench, SMALL, 1.0);
+    }
+}

@@ -1,0 +1,402 @@
+//! The window by the names of its controls, as a screen reader and the keyboard meet it.
+
+mod common;
+
+use eframe::egui::accesskit::Role;
+use eframe::egui::{self, Key, Modifiers, vec2};
+use egui_kittest::Harness;
+use egui_kittest::kittest::{NodeT, Queryable};
+use softprefix::bridge::Event;
+use softprefix::panels::Window;
+use softprefix::settings::{Language, Theme};
+use softprefix::text::Text;
+use softprefix::workbench::{Action, Dialog, FetchProgress, ModuleState, Problem, ProblemKind, Target, Workbench};
+use softprefix::{fonts, theme};
+use softprefix_core::compare::{Granularity, Measure};
+
+struct Stage {
+    window: Window,
+    bench: Workbench,
+    done: Vec<Action>,
+}
+
+fn window(bench: Workbench) -> Harness<'static, Stage> {
+    sized(bench, [1280.0, 800.0])
+}
+
+fn sized(bench: Workbench, size: [f32; 2]) -> Harness<'static, Stage> {
+    let stage = Stage {
+        window: Window::default(),
+        bench,
+        done: Vec::new(),
+    };
+    let mut harness = Harness::builder()
+        .with_size(vec2(size[0], size[1]))
+        .with_max_steps(20)
+        .with_context_setup(|ctx| {
+            fonts::install(ctx);
+            theme::install(ctx);
+        })
+        .build_ui_state(
+            |ui, stage: &mut Stage| {
+                // The harness leaves a margin, a window does not.
+                let whole = ui.ctx().content_rect();
+                let ui = &mut ui.new_child(egui::UiBuilder::new().max_rect(whole));
+                for action in stage.window.show(ui, &stage.bench) {
+                    stage.done.push(action.clone());
+                    stage.bench.apply(action);
+                }
+            },
+            stage,
+        );
+    harness.run_steps(3);
+    harness
+}
+
+fn ready() -> Workbench {
+    common::ready(Language::English, Theme::Dark)
+}
+
+fn tuned() -> Workbench {
+    common::tuned(Language::English, Theme::Dark)
+}
+
+#[test]
+fn the_slider_has_a_name_a_value_and_moves_by_its_keys() {
+    let mut harness = window(ready());
+    let before = harness.state().bench.prefix.magnitude;
+    harness.get_by_role_and_label(Role::Slider, "Magnitude").focus();
+    harness.run_steps(2);
+    harness.key_press(Key::ArrowRight);
+    harness.run_steps(2);
+    let after = harness.state().bench.prefix.magnitude;
+    assert!((after / before - 1.02).abs() < 1e-9, "{before} became {after}");
+    harness.key_press_modifiers(Modifiers::SHIFT, Key::ArrowLeft);
+    harness.run_steps(2);
+    let back = harness.state().bench.prefix.magnitude;
+    assert!((after / back - 1.2).abs() < 0.01, "{after} became {back}");
+    harness.key_press(Key::Home);
+    harness.run_steps(2);
+    assert_eq!(harness.state().bench.prefix.magnitude, 0.0);
+    let slider = harness.get_by_role_and_label(Role::Slider, "Magnitude");
+    assert_eq!(slider.accesskit_node().numeric_value(), Some(0.0));
+}
+
+#[test]
+fn the_magnitude_can_be_typed() {
+    let mut harness = window(ready());
+    harness.get_by_label("Type the magnitude").focus();
+    harness.run_steps(2);
+    harness.get_by_label("Type the magnitude").type_text("2.9");
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert_eq!(harness.state().bench.prefix.magnitude, 2.9);
+}
+
+#[test]
+fn what_is_no_number_is_refused_in_words_and_changes_nothing() {
+    let mut harness = window(ready());
+    harness.get_by_label("Type P").focus();
+    harness.run_steps(2);
+    harness.get_by_label("Type P").type_text("many");
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert_eq!(harness.state().bench.prefix.len, 4);
+    assert!(
+        harness
+            .query_by_label_contains("is not a number that fits here")
+            .is_some()
+    );
+}
+
+#[test]
+fn minus_and_plus_are_steps_of_two_percent() {
+    let mut harness = window(ready());
+    harness.get_by_label("More").click();
+    harness.run_steps(2);
+    assert_eq!(harness.state().done.last(), Some(&Action::ScaleMagnitude(1.02)));
+    harness.get_by_label("Less").click();
+    harness.run_steps(2);
+    assert!((harness.state().bench.prefix.magnitude - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn the_kinds_are_chosen_by_name_and_words_bring_their_field() {
+    let mut harness = window(ready());
+    harness.get_by_role_and_label(Role::RadioButton, "Words").click();
+    harness.run_steps(3);
+    assert!(
+        harness
+            .query_by_role_and_label(Role::MultilineTextInput, "Words")
+            .is_some()
+    );
+    assert!(harness.query_by_label("Rows as they are").is_some());
+    harness.get_by_role_and_label(Role::RadioButton, "Normal").click();
+    harness.run_steps(3);
+    assert!(harness.query_by_label("New seed").is_some());
+}
+
+#[test]
+fn run_becomes_stop_while_text_arrives() {
+    let mut harness = window(ready());
+    harness.get_by_label("Run").click();
+    harness.run_steps(2);
+    assert_eq!(harness.state().done.last(), Some(&Action::Run));
+    assert!(harness.state().bench.is_running());
+    harness.get_by_label("Stop").click();
+    harness.run_steps(2);
+    assert_eq!(harness.state().done.last(), Some(&Action::Stop));
+}
+
+#[test]
+fn enter_in_the_prompt_makes_a_new_line_and_never_sends_it() {
+    let mut harness = window(ready());
+    harness.get_by_label("Prompt").focus();
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_steps(2);
+    assert!(harness.state().bench.prompt.user.contains('\n'));
+    assert!(!harness.state().done.contains(&Action::Run));
+}
+
+#[test]
+fn the_enter_that_ends_a_composition_sends_nothing_and_keeps_the_composed_text() {
+    let mut harness = window(ready());
+    harness.state_mut().bench.apply(Action::SetPrompt(String::new()));
+    harness.get_by_label("Prompt").focus();
+    harness.run_steps(2);
+    harness.event(egui::Event::Ime(egui::ImeEvent::Enabled));
+    harness.event(egui::Event::Ime(egui::ImeEvent::Preedit {
+        text: "はる".to_owned(),
+        active_range_chars: None,
+    }));
+    harness.run_steps(1);
+    harness.event(egui::Event::Ime(egui::ImeEvent::Commit("春".to_owned())));
+    harness.event(egui::Event::Ime(egui::ImeEvent::Disabled));
+    harness.run_steps(2);
+    assert_eq!(harness.state().bench.prompt.user, "春");
+    assert!(!harness.state().done.contains(&Action::Run));
+}
+
+#[test]
+fn run_is_off_with_a_reason_while_no_module_is_there() {
+    let harness = window(common::empty(Language::English, Theme::Dark));
+    assert!(harness.get_by_label("Run").accesskit_node().is_disabled());
+    assert!(
+        harness
+            .query_all_by_label_contains("no module is connected")
+            .next()
+            .is_some()
+    );
+}
+
+#[test]
+fn a_lost_module_is_told_with_a_remedy_and_reconnect_is_the_button() {
+    let mut bench = tuned();
+    bench.absorb(Event::Lost(Problem::new(
+        ProblemKind::Connection,
+        "It is gone.",
+        "Start it again.",
+    )));
+    let mut harness = window(bench);
+    for words in ["not connected", "It is gone.", "Start it again."] {
+        assert!(harness.query_by_label(words).is_some(), "{words}");
+    }
+    harness.get_by_label("Reconnect").click();
+    harness.run_steps(2);
+    assert_eq!(harness.state().done, [Action::Reconnect]);
+}
+
+#[test]
+fn a_fetch_shows_how_far_it_is_and_can_be_cancelled() {
+    let mut bench = common::empty(Language::English, Theme::Dark);
+    bench.absorb(Event::Fetching(FetchProgress {
+        model: "qwen".to_owned(),
+        source: "pypi.org".to_owned(),
+        done_bytes: 120_000_000,
+        total_bytes: Some(400_000_000),
+        what: "fetching".to_owned(),
+    }));
+    let mut harness = window(bench);
+    let bar = harness.get_by_role(Role::ProgressIndicator);
+    assert_eq!(
+        bar.accesskit_node().numeric_value().map(|value| value.round()),
+        Some(30.0)
+    );
+    assert!(
+        harness
+            .query_all_by_label_contains("120 MB of 400 MB from pypi.org")
+            .next()
+            .is_some()
+    );
+    harness.get_by_label("Cancel").click();
+    harness.run_steps(2);
+    assert_eq!(harness.state().done, [Action::CancelFetch]);
+}
+
+#[test]
+fn without_a_model_the_default_one_is_offered_with_its_size() {
+    let mut bench = common::empty(Language::English, Theme::Dark);
+    bench.absorb(Event::Models(common::models()));
+    bench.absorb(Event::NoModel(None));
+    let mut harness = window(bench);
+    harness.get_by_label("Fetch qwen2.5-0.5b-instruct, 491 MB").click();
+    harness.run_steps(2);
+    assert_eq!(
+        harness.state().done,
+        [Action::FetchModel("qwen2.5-0.5b-instruct".to_owned())]
+    );
+}
+
+#[test]
+fn left_over_tasks_are_listed_and_only_exited_when_the_person_agrees() {
+    let mut bench = common::empty(Language::English, Theme::Dark);
+    bench.absorb(Event::TaskFull {
+        tasks: vec!["llm.1000".to_owned(), "llm.1001".to_owned()],
+    });
+    let mut harness = window(bench);
+    assert_eq!(harness.state().bench.dialog, Some(Dialog::LeftOverTasks));
+    assert!(harness.query_by_label("llm.1001").is_some());
+    assert!(harness.state().done.is_empty());
+    harness.get_by_label("Exit 2 tasks and connect").click();
+    harness.run_steps(2);
+    assert_eq!(harness.state().done, [Action::ExitLeftOverTasks]);
+}
+
+#[test]
+fn an_address_is_read_and_a_wrong_one_is_told() {
+    let mut bench = ready();
+    bench.apply(Action::ShowDialog(Dialog::Connect));
+    let mut harness = window(bench);
+    harness.get_by_label("Host and port").focus();
+    harness.run_steps(2);
+    harness.get_by_label("Host and port").type_text("not an address");
+    harness.run_steps(2);
+    harness
+        .get_by_role_and_label(Role::Button, "Module at an address")
+        .click();
+    harness.run_steps(2);
+    assert!(harness.query_by_label_contains("That is not an address").is_some());
+    harness.get_by_label("Host and port").focus();
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    harness.run_steps(2);
+    harness.get_by_label("Host and port").type_text("10.0.0.7");
+    harness.run_steps(2);
+    harness
+        .get_by_role_and_label(Role::Button, "Module at an address")
+        .click();
+    harness.run_steps(2);
+    let target = Target::Remote {
+        address: "10.0.0.7:10001".to_owned(),
+    };
+    assert!(harness.state().done.contains(&Action::Connect(target)));
+}
+
+#[test]
+fn the_outputs_are_read_out_with_the_place_where_they_part() {
+    let harness = window(tuned());
+    let output = harness.get_by_role_and_label(Role::Document, "Prefixed output");
+    assert_eq!(output.accesskit_node().value().as_deref(), Some(common::PREFIXED));
+    assert_eq!(
+        output.accesskit_node().description().as_deref(),
+        Some("First difference at character 19")
+    );
+}
+
+#[test]
+fn a_measure_is_chosen_by_its_chip() {
+    let mut harness = window(tuned());
+    let chip = harness
+        .query_all_by_label_contains("distinct-4")
+        .next()
+        .expect("a chip");
+    chip.click();
+    harness.run_steps(2);
+    assert_eq!(harness.state().bench.measure, Measure::Distinct4);
+}
+
+#[test]
+fn the_unit_of_comparison_is_chosen_from_its_menu() {
+    let mut harness = window(tuned());
+    harness.get_by_label("Compare by").click();
+    harness.run_steps(3);
+    harness.get_by_label("by word").click();
+    harness.run_steps(3);
+    assert_eq!(harness.state().bench.granularity, Granularity::Word);
+}
+
+#[test]
+fn a_point_of_the_plot_is_reached_by_keys_and_opens_its_run() {
+    let mut harness = window(tuned());
+    harness
+        .get_by_role_and_label(Role::Figure, "Similarity over magnitude")
+        .focus();
+    harness.run_steps(2);
+    harness.key_press(Key::ArrowRight);
+    harness.run_steps(2);
+    assert!(matches!(harness.state().done.last(), Some(Action::SelectRun(Some(_)))));
+    assert!(harness.query_by_label("Use its settings").is_some());
+    harness.get_by_label("Back to the last run").click();
+    harness.run_steps(2);
+    assert_eq!(harness.state().bench.selected, None);
+}
+
+#[test]
+fn the_help_sheet_names_every_command() {
+    let mut bench = ready();
+    bench.apply(Action::ShowDialog(Dialog::Help));
+    let harness = sized(bench, [1280.0, 1100.0]);
+    let text = Text::of(Language::English);
+    for command in softprefix::commands::COMMANDS {
+        let label = (text.command)(command.id);
+        assert!(harness.query_all_by_label(label).next().is_some(), "{label}");
+    }
+}
+
+#[test]
+fn language_and_theme_are_chosen_in_the_settings() {
+    let mut harness = window(ready());
+    harness.get_by_label("Settings").click();
+    harness.run_steps(3);
+    harness.get_by_label("日本語").click();
+    harness.run_steps(3);
+    assert_eq!(harness.state().bench.settings.language, Language::Japanese);
+    assert!(harness.query_by_label("外観").is_some());
+}
+
+#[test]
+fn every_state_of_the_module_is_shown_in_both_languages_at_every_size() {
+    // Controls without a name, glyphs that no face has and clashing ids make the harness fail.
+    for language in [Language::English, Language::Japanese] {
+        for size in [[1280.0, 800.0], [853.0, 533.0], [1024.0, 680.0]] {
+            let with = |event: Option<Event>| {
+                let mut bench = common::tuned(language, Theme::Light);
+                if let Some(event) = event {
+                    bench.absorb(event);
+                }
+                sized(bench, size);
+            };
+            let problem = || Problem::new(ProblemKind::Model, "A model file is broken.", "Fetch it again.");
+            with(None);
+            with(Some(Event::Lost(problem())));
+            with(Some(Event::NoModel(Some(problem()))));
+            with(Some(Event::NoModel(None)));
+            with(Some(Event::FileProblem(problem())));
+            with(Some(Event::Connecting(softprefix::workbench::ConnectStep::SettingUp)));
+            let mut bench = common::empty(language, Theme::Dark);
+            bench.module = ModuleState::Loading {
+                model: "qwen".to_owned(),
+                fraction: 0.4,
+                what: "読み込み".to_owned(),
+            };
+            sized(bench, size);
+            for dialog in [Dialog::Help, Dialog::Connect, Dialog::Models, Dialog::About] {
+                let mut bench = common::tuned(language, Theme::Dark);
+                bench.apply(Action::ShowDialog(dialog));
+                sized(bench, size);
+            }
+        }
+    }
+}
