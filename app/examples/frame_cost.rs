@@ -76,6 +76,7 @@ fn wheel(delta: f32) -> Event {
         unit: MouseWheelUnit::Point,
         delta: vec2(0.0, delta),
         phase: egui::TouchPhase::Move,
+        source: egui::MouseWheelSource::Unknown,
         modifiers: egui::Modifiers::NONE,
     }
 }

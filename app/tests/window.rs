@@ -167,14 +167,12 @@ fn the_enter_that_ends_a_composition_sends_nothing_and_keeps_the_composed_text()
     harness.state_mut().bench.apply(Action::SetPrompt(String::new()));
     harness.get_by_label("Prompt").focus();
     harness.run_steps(2);
-    harness.event(egui::Event::Ime(egui::ImeEvent::Enabled));
     harness.event(egui::Event::Ime(egui::ImeEvent::Preedit {
         text: "はる".to_owned(),
         active_range_chars: None,
     }));
     harness.run_steps(1);
     harness.event(egui::Event::Ime(egui::ImeEvent::Commit("春".to_owned())));
-    harness.event(egui::Event::Ime(egui::ImeEvent::Disabled));
     harness.run_steps(2);
     assert_eq!(harness.state().bench.prompt.user, "春");
     assert!(!harness.state().done.contains(&Action::Run));
@@ -290,6 +288,7 @@ fn an_address_is_read_and_a_wrong_one_is_told() {
     harness.run_steps(2);
     let target = Target::Remote {
         address: "10.0.0.7:10001".to_owned(),
+        model: None,
     };
     assert!(harness.state().done.contains(&Action::Connect(target)));
 }

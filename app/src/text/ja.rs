@@ -118,6 +118,9 @@ pub(super) static TEXT: Text = Text {
             format!(" / {window}"),
         ]
     },
+    budget_spoken: |prefix, template, prompt, output, window| {
+        format!("{window} 位置のうち、プレフィックス {prefix}、定型 {template}、入力 {prompt}、出力は最大 {output}")
+    },
     budget_free: |free| {
         if free < 0 {
             format!("{} 超過", -free)
