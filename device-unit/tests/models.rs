@@ -58,10 +58,9 @@ fn models_are_found_in_all_places_and_the_first_of_a_name_wins() {
     );
 
     let places = Places {
-        own: at("own"),
         others: vec![at("other"), at("missing")],
         hub_cache: Some(at("hub")),
-        ..Places::default()
+        ..Places::only(at("own"))
     };
     let store = ModelStore::new(places.with_named(at("named/Mine.gguf")));
     assert_eq!(modes(&store), ["Mine", "a", "b", "c"]);
@@ -83,9 +82,8 @@ fn a_file_of_the_hugging_face_cache_is_found_through_its_link() {
     std::os::unix::fs::symlink("../../blobs/gone", link.with_file_name("gone.gguf")).unwrap();
 
     let store = ModelStore::new(Places {
-        own: folder.path().join("own"),
         hub_cache: Some(hub),
-        ..Places::default()
+        ..Places::only(folder.path().join("own"))
     });
     let found = store.find("qwen").unwrap();
     assert_eq!((found.path, found.entry.unwrap().short_name), (link, "qwen"));
@@ -263,7 +261,8 @@ fn a_loaded_model_has_its_settings_its_digest_and_the_set_ups_keys_over_the_card
 /// The whole way on a real model: found, loaded, a question through template and tokenizer, and a sensible next word.
 #[test]
 fn the_small_model_answers_a_question() {
-    let store = ModelStore::new(Places::default().with_named(small_model()));
+    let folder = tempfile::tempdir().unwrap();
+    let store = ModelStore::new(Places::only(folder.path().to_owned()).with_named(small_model()));
     let mut model = store.load("small", &Map::new(), &|_, _| ()).unwrap();
     assert_eq!(
         model.digest.as_deref(),
@@ -275,7 +274,8 @@ fn the_small_model_answers_a_question() {
 #[test]
 fn the_qwen_answers_a_question_under_the_modules_name() {
     let Some(path) = qwen_model() else { return };
-    let store = ModelStore::new(Places::default().with_named(path));
+    let folder = tempfile::tempdir().unwrap();
+    let store = ModelStore::new(Places::only(folder.path().to_owned()).with_named(path));
     let mut model = store.load(MODULE_QWEN, &Map::new(), &|_, _| ()).unwrap();
     assert!(answer(&mut model, "What is the capital of France?").contains("Paris"));
 }

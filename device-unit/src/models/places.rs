@@ -8,7 +8,7 @@ use directories::{BaseDirs, ProjectDirs};
 const MODEL_DIR: &str = "SOFTPREFIX_MODEL_DIR";
 
 /// Where models are looked for, in this order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
     /// Files (or folders of files) that somebody named.
     pub named: Vec<PathBuf>,
@@ -49,7 +49,12 @@ impl Places {
     /// One folder and nothing else.
     #[must_use]
     pub fn only(own: PathBuf) -> Self {
-        Self { own, ..Self::default() }
+        Self {
+            named: Vec::new(),
+            own,
+            others: Vec::new(),
+            hub_cache: None,
+        }
     }
 
     /// The same places, with `path` looked at before all others.

@@ -39,7 +39,7 @@ impl FoundModel {
 }
 
 /// Finds models and loads them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ModelStore {
     places: Places,
     engine: GgufOptions,
@@ -54,7 +54,8 @@ impl ModelStore {
     pub fn new(places: Places) -> Self {
         Self {
             places,
-            ..Self::default()
+            engine: GgufOptions::default(),
+            known: Mutex::default(),
         }
     }
 
