@@ -4,6 +4,7 @@
 
 mod bar;
 mod compare;
+mod doctor;
 mod models;
 mod module;
 mod report;
@@ -117,6 +118,12 @@ pub enum Command {
     Models(models::ModelsArgs),
     /// Say what a module is: version, models, tasks, and whether its unit is ours.
     Module(module::ModuleArgs),
+    /// Look at a module over ssh and port 10001, say what is wrong, and mend it.
+    Doctor(doctor::DoctorArgs),
+    /// Put the injector unit on a module in place of the stock one.
+    Install(doctor::InstallArgs),
+    /// Give the stock unit back.
+    Uninstall(doctor::UninstallArgs),
 }
 
 /// Runs a subcommand to its end.
@@ -126,6 +133,9 @@ pub fn run(command: Command) -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Models(args) => models::run(args),
         Command::Module(args) => module::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Install(args) => doctor::install(&args),
+        Command::Uninstall(args) => doctor::uninstall(&args),
     };
     match outcome {
         Ok(exit) => exit.into(),

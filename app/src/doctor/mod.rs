@@ -5,10 +5,12 @@
 
 pub mod checks;
 pub mod finding;
+pub mod install;
 pub mod log;
 pub mod remedy;
 pub mod script;
 pub mod ssh;
+pub mod talk;
 
 pub use finding::{Finding, Said, Verdict};
 pub use remedy::{Ended, Outcome, Remedy};

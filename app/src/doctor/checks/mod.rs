@@ -10,5 +10,5 @@ pub mod unit;
 use std::time::Duration;
 
 /// Long enough for a module that swaps.
-pub(super) const READ_LIMIT: Duration = Duration::from_secs(45);
-pub(super) const CHANGE_LIMIT: Duration = Duration::from_secs(90);
+pub(in crate::doctor) const READ_LIMIT: Duration = Duration::from_secs(45);
+pub(in crate::doctor) const CHANGE_LIMIT: Duration = Duration::from_secs(90);
