@@ -12,6 +12,8 @@ use super::{BLOCK, PANEL, QuantRows};
 /// Most rows of a tile: two accumulators for each, of 32 registers.
 pub(super) const MAX_TILE: usize = 12;
 
+const PREFETCH: usize = 4096;
+
 /// Runs a kernel compiled for these instructions.
 ///
 /// # Safety
@@ -91,6 +93,11 @@ unsafe fn rows<const R: usize, const NARROW: bool>(
             let bytes = x.bytes().as_ptr().add(place * BLOCK);
             let scales = x.scales().as_ptr().add(place);
             let offsets = all_offsets.as_ptr().add(place);
+            if first_row == 0 {
+                for line in 0..block_bytes / 64 {
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(PREFETCH + line * 64).cast());
+                }
+            }
             let mut sums = [_mm512_setzero_si512(); R];
             for (row, sum) in sums.iter_mut().enumerate() {
                 *sum = _mm512_set1_epi32(*offsets.add(row));

@@ -284,16 +284,22 @@ fn interleave(form: Form, lane: usize, bytes: &[i8], panel: &mut [u8]) {
 
 /// One block of 32 weights to bytes; returns the scale.
 pub fn quantise_weights(values: &[f32], bytes: &mut [i8]) -> f16 {
+    /// Adding it rounds a value below 2^22 to a whole number, ties to even, which then is in the low bits.
+    const ROUNDER: f32 = 12_582_912.0;
     let finite = |value: f32| if value.is_finite() { value } else { 0.0 };
-    let largest = values
-        .iter()
-        .fold(0.0f32, |largest, value| largest.max(finite(*value).abs()));
+    // The order of positive floats is that of their bits, and whole numbers compilers compare lane by lane.
+    let magnitude = |value: &f32| finite(*value).to_bits() & 0x7fff_ffff;
+    let largest = f32::from_bits(values.iter().map(magnitude).max().unwrap_or_default());
     let scale = f16::from_f32(largest / 127.0);
     let scale = if scale.is_finite() { scale } else { f16::MAX };
     let step = scale.to_f32();
+    if step == 0.0 {
+        bytes.fill(0);
+        return scale;
+    }
     for (value, byte) in values.iter().zip(bytes) {
-        let steps = if step > 0.0 { finite(*value) / step } else { 0.0 };
-        *byte = steps.round_ties_even().clamp(-127.0, 127.0) as i8;
+        let steps = (finite(*value) / step).clamp(-127.0, 127.0);
+        *byte = (steps + ROUNDER).to_bits() as u8 as i8;
     }
     scale
 }
