@@ -19,6 +19,9 @@ pub(super) const MAX_TILE: usize = 4;
 /// The same, where weights need no splitting.
 pub(super) const MAX_VNNI_TILE: usize = 6;
 
+/// How far ahead of their use weights are fetched, in bytes. The processor by itself stops at the end of a small page.
+const AHEAD: usize = 2048;
+
 /// Runs a kernel compiled for these instructions.
 ///
 /// # Safety
@@ -105,6 +108,12 @@ unsafe fn rows<const R: usize, const NARROW: bool>(
             let place = block * x.len() + first_row;
             let words = x.wide().as_ptr().add(place * BLOCK);
             let offsets = all_offsets.as_ptr().add(place);
+            // Later tiles of the same panel find it in a cache. An address beyond the weights is harmless.
+            if first_row == 0 {
+                for line in 0..block_bytes / 64 {
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(AHEAD + line * 64).cast());
+                }
+            }
             let mut sums = [[_mm256_setzero_si256(); 2]; R];
             for (row, sums) in sums.iter_mut().enumerate() {
                 *sums = [_mm256_set1_epi32(*offsets.add(row)); 2];
@@ -160,6 +169,12 @@ unsafe fn vnni_rows<const R: usize, const NARROW: bool>(
             let place = block * x.len() + first_row;
             let bytes = x.bytes().as_ptr().add(place * BLOCK);
             let offsets = all_offsets.as_ptr().add(place);
+            // Later tiles of the same panel find it in a cache. An address beyond the weights is harmless.
+            if first_row == 0 {
+                for line in 0..block_bytes / 64 {
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(AHEAD + line * 64).cast());
+                }
+            }
             let mut sums = [[_mm256_setzero_si256(); 2]; R];
             for (row, sums) in sums.iter_mut().enumerate() {
                 *sums = [_mm256_set1_epi32(*offsets.add(row)); 2];
