@@ -14,7 +14,10 @@ pub struct Said {
 /// `said!("{n} found", "{n} 個あります")`: both with the same inline arguments.
 macro_rules! said {
     ($en:literal, $ja:literal) => {
-        $crate::doctor::finding::Said { en: format!($en), ja: format!($ja) }
+        $crate::doctor::finding::Said {
+            en: format!($en),
+            ja: format!($ja),
+        }
     };
 }
 pub(crate) use said;
@@ -80,19 +83,40 @@ pub struct Finding {
 impl Finding {
     #[must_use]
     pub fn new(id: &'static str, section: &'static str, verdict: Verdict, title: Said, text: Said) -> Self {
-        Self { id, section, verdict, title, text, facts: Vec::new(), remedy: None }
+        Self {
+            id,
+            section,
+            verdict,
+            title,
+            text,
+            facts: Vec::new(),
+            remedy: None,
+        }
     }
 
     /// A check that could not be made, and why.
     #[must_use]
     pub fn could_not_look(id: &'static str, section: &'static str, why: &dyn std::fmt::Display) -> Self {
         let title = said!("Could not look at this", "確認できませんでした");
-        Self::new(id, section, Verdict::CouldNotLook, title, Said { en: why.to_string(), ja: why.to_string() })
+        Self::new(
+            id,
+            section,
+            Verdict::CouldNotLook,
+            title,
+            Said {
+                en: why.to_string(),
+                ja: why.to_string(),
+            },
+        )
     }
 
     #[must_use]
     pub fn fact(mut self, label: Said, value: impl Into<String>, wrong: bool) -> Self {
-        self.facts.push(Fact { label, value: value.into(), wrong });
+        self.facts.push(Fact {
+            label,
+            value: value.into(),
+            wrong,
+        });
         self
     }
 

@@ -40,7 +40,9 @@ impl Log {
     #[must_use]
     pub fn usual() -> Option<Self> {
         let folders = directories::ProjectDirs::from("org", "softprefix", "softprefix")?;
-        Some(Self { path: folders.data_dir().join("doctor.jsonl") })
+        Some(Self {
+            path: folders.data_dir().join("doctor.jsonl"),
+        })
     }
 
     #[must_use]
@@ -52,11 +54,21 @@ impl Log {
     ///
     /// # Errors
     /// What the file system says; the change itself was made all the same.
-    pub fn add(&self, host: &str, id: &str, act: &str, ended: &str, commands: &str, output: &str) -> std::io::Result<()> {
+    pub fn add(
+        &self,
+        host: &str,
+        id: &str,
+        act: &str,
+        ended: &str,
+        commands: &str,
+        output: &str,
+    ) -> std::io::Result<()> {
         if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let at_unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let at_unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
         let entry = Entry {
             at_unix,
             host: host.into(),
@@ -68,13 +80,22 @@ impl Log {
         };
         let mut line = serde_json::to_string(&entry).map_err(std::io::Error::other)?;
         line.push('\n');
-        std::fs::OpenOptions::new().create(true).append(true).open(&self.path)?.write_all(line.as_bytes())
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.path)?
+            .write_all(line.as_bytes())
     }
 
     /// All entries of a host, oldest first. Lines that are not entries are passed over: the log is for people too.
     #[must_use]
     pub fn of(&self, host: &str) -> Vec<Entry> {
-        let Ok(text) = std::fs::read_to_string(&self.path) else { return Vec::new() };
-        text.lines().filter_map(|line| serde_json::from_str::<Entry>(line).ok()).filter(|entry| entry.host == host).collect()
+        let Ok(text) = std::fs::read_to_string(&self.path) else {
+            return Vec::new();
+        };
+        text.lines()
+            .filter_map(|line| serde_json::from_str::<Entry>(line).ok())
+            .filter(|entry| entry.host == host)
+            .collect()
     }
 }

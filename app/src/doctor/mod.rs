@@ -52,5 +52,11 @@ pub fn remedy(id: &str) -> Option<Remedy> {
 }
 
 /// The names that [`remedy`] knows.
-pub const REMEDIES: [&str; 6] =
-    ["start-llm-sys", "patch-simdjson", "toolchain-wrappers", "start-llm-llm", "relink-libstdcxx", "register-interpreter"];
+pub const REMEDIES: [&str; 6] = [
+    "start-llm-sys",
+    "patch-simdjson",
+    "toolchain-wrappers",
+    "start-llm-llm",
+    "relink-libstdcxx",
+    "register-interpreter",
+];

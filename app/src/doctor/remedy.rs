@@ -178,8 +178,11 @@ impl Remedy {
     /// The commands with their variables, as text to read or to copy.
     #[must_use]
     pub fn shown(&self) -> String {
-        let variables: String =
-            self.variables.iter().map(|(name, value)| format!("{name}={}\n", super::script::quote(value))).collect();
+        let variables: String = self
+            .variables
+            .iter()
+            .map(|(name, value)| format!("{name}={}\n", super::script::quote(value)))
+            .collect();
         format!("{variables}{}", dedent(self.pieces.commands))
     }
 
@@ -210,15 +213,30 @@ fn outcome(answer: &Answer) -> Outcome {
         _ => Ended::Failed,
     };
     let why = answer.get("why").map(str::to_owned).or_else(|| {
-        (ended == Ended::Failed).then(|| if answer.errors.is_empty() { "it gave no reason".into() } else { answer.errors.clone() })
+        (ended == Ended::Failed).then(|| {
+            if answer.errors.is_empty() {
+                "it gave no reason".into()
+            } else {
+                answer.errors.clone()
+            }
+        })
     });
-    Outcome { ended, why, log: answer.get("log").unwrap_or_default().to_owned() }
+    Outcome {
+        ended,
+        why,
+        log: answer.get("log").unwrap_or_default().to_owned(),
+    }
 }
 
 /// Removes the indentation that the source gives the commands.
 fn dedent(text: &str) -> String {
     let lines: Vec<&str> = text.lines().skip_while(|line| line.trim().is_empty()).collect();
-    let indent = lines.iter().filter(|l| !l.trim().is_empty()).map(|l| l.len() - l.trim_start().len()).min().unwrap_or(0);
+    let indent = lines
+        .iter()
+        .filter(|l| !l.trim().is_empty())
+        .map(|l| l.len() - l.trim_start().len())
+        .min()
+        .unwrap_or(0);
     let lines: Vec<&str> = lines.iter().map(|line| line.get(indent..).unwrap_or("")).collect();
     lines.join("\n").trim_end().to_owned()
 }

@@ -32,7 +32,10 @@ say() { printf '%s\0%s\0' "$1" "$2"; }
 impl Script {
     #[must_use]
     pub const fn new(body: &'static str) -> Self {
-        Self { variables: Vec::new(), body }
+        Self {
+            variables: Vec::new(),
+            body,
+        }
     }
 
     /// Sets a variable for the body.
@@ -71,7 +74,11 @@ impl Script {
 #[must_use]
 pub fn quote(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
-    if !value.is_empty() && value.chars().all(plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
+    if !value.is_empty() && value.chars().all(plain) {
+        value.to_owned()
+    } else {
+        format!("'{}'", value.replace('\'', r"'\''"))
+    }
 }
 
 /// The pairs that a script said: keys and values, each ended by a NUL. A torn last pair is left out.
@@ -80,7 +87,10 @@ pub fn pairs(output: &[u8]) -> Vec<(String, String)> {
     let mut fields: Vec<&[u8]> = output.split(|byte| *byte == 0).collect();
     fields.pop(); // What follows the last NUL is no whole field.
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    fields.chunks_exact(2).map(|pair| (text(pair[0]), text(pair[1]))).collect()
+    fields
+        .chunks_exact(2)
+        .map(|pair| (text(pair[0]), text(pair[1])))
+        .collect()
 }
 
 #[cfg(test)]
@@ -90,7 +100,12 @@ mod tests {
     use std::process::{Command, Stdio};
 
     fn run(text: &str) -> Vec<u8> {
-        let mut shell = Command::new("sh").arg("-s").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut shell = Command::new("sh")
+            .arg("-s")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         shell.wait_with_output().unwrap().stdout
     }
@@ -98,10 +113,32 @@ mod tests {
     #[test]
     fn no_value_is_ever_interpreted() {
         for value in [
-            "plain", "", " ", "a b", "'", "''", "\"", "$(touch /tmp/no)", "`id`", ";id", "a\nb", "-n", "\\", "%s", "&&", "日本語 の 名前", "#", "*", "~root",
+            "plain",
+            "",
+            " ",
+            "a b",
+            "'",
+            "''",
+            "\"",
+            "$(touch /tmp/no)",
+            "`id`",
+            ";id",
+            "a\nb",
+            "-n",
+            "\\",
+            "%s",
+            "&&",
+            "日本語 の 名前",
+            "#",
+            "*",
+            "~root",
         ] {
             let script = Script::new(r#"say value "$V""#).with("V", value).unwrap();
-            assert_eq!(pairs(&run(&script.text())), [("value".to_owned(), value.to_owned())], "{value:?}");
+            assert_eq!(
+                pairs(&run(&script.text())),
+                [("value".to_owned(), value.to_owned())],
+                "{value:?}"
+            );
         }
     }
 

@@ -23,7 +23,12 @@ impl Host {
     pub fn parse(text: &str) -> Result<Self, SshError> {
         let text = text.trim();
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-@:%[]".contains(c);
-        if text.is_empty() || text.starts_with('-') || !text.chars().all(allowed) || text.matches('@').count() > 1 || text.contains("@-") {
+        if text.is_empty()
+            || text.starts_with('-')
+            || !text.chars().all(allowed)
+            || text.matches('@').count() > 1
+            || text.contains("@-")
+        {
             return Err(SshError::BadHost { given: text.to_owned() });
         }
         Ok(Self(text.to_owned()))
@@ -53,7 +58,11 @@ pub struct SshOptions {
 
 impl Default for SshOptions {
     fn default() -> Self {
-        Self { config: None, port: None, connect_timeout: Duration::from_secs(8) }
+        Self {
+            config: None,
+            port: None,
+            connect_timeout: Duration::from_secs(8),
+        }
     }
 }
 
@@ -66,7 +75,9 @@ pub enum SshError {
     NoProgram { detail: String },
     #[error("{host} does not accept the keys offered; put yours there with `ssh-copy-id {host}`, then check again")]
     Denied { host: String },
-    #[error("{host} is not known yet; connect once by hand with `ssh {host}`, compare its fingerprint, then check again")]
+    #[error(
+        "{host} is not known yet; connect once by hand with `ssh {host}`, compare its fingerprint, then check again"
+    )]
     UnknownHost { host: String },
     #[error(
         "{host} shows another host key than before; if the module was set up anew, remove the old key with `ssh-keygen -R {host}`; \
@@ -75,12 +86,18 @@ pub enum SshError {
     HostKeyChanged { host: String },
     #[error("{host} cannot be reached ({detail}); check cable, address and that the module is on")]
     Unreachable { host: String, detail: String },
-    #[error("the connection to {host} was lost ({detail}); check again: a remedy under way finishes there or is taken back")]
+    #[error(
+        "the connection to {host} was lost ({detail}); check again: a remedy under way finishes there or is taken back"
+    )]
     Lost { host: String, detail: String },
     #[error("{host} did not answer within {seconds} s; check again, or restart the module")]
     TimedOut { host: String, seconds: u64 },
     #[error("{path} could not be copied to {host} ({detail}); check the free space there")]
-    CopyFailed { host: String, path: PathBuf, detail: String },
+    CopyFailed {
+        host: String,
+        path: PathBuf,
+        detail: String,
+    },
     #[error("{0}")]
     Unusable(#[from] super::script::UnusableValue),
     #[error("stopped on request")]
@@ -101,12 +118,18 @@ impl Answer {
     /// The first value of a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.pairs.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+        self.pairs
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, value)| value.as_str())
     }
 
     /// All values of a key.
     pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.pairs.iter().filter(move |(k, _)| k == key).map(|(_, value)| value.as_str())
+        self.pairs
+            .iter()
+            .filter(move |(k, _)| k == key)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Whether a key was answered `yes`.
@@ -133,7 +156,9 @@ impl Ssh {
         let control = tempfile::Builder::new()
             .prefix("spx-")
             .tempdir_in(if cfg!(unix) { Path::new("/tmp") } else { Path::new(".") })
-            .map_err(|error| SshError::NoProgram { detail: format!("no folder for the connection's socket: {error}") })?;
+            .map_err(|error| SshError::NoProgram {
+                detail: format!("no folder for the connection's socket: {error}"),
+            })?;
         let ssh = Self { host, options, control };
         let limit = ssh.options.connect_timeout + Duration::from_secs(7);
         ssh.run(&Script::new("say hello yes"), limit).await?;
@@ -169,7 +194,10 @@ impl Ssh {
         };
         let (status, out, err) = tokio::time::timeout(limit, work)
             .await
-            .map_err(|_| SshError::TimedOut { host: self.host.0.clone(), seconds: limit.as_secs() })?;
+            .map_err(|_| SshError::TimedOut {
+                host: self.host.0.clone(),
+                seconds: limit.as_secs(),
+            })?;
         let errors = String::from_utf8_lossy(&err).trim().to_owned();
         let status = status.map_err(|error| self.lost(&error.to_string()))?.code();
         let pairs = pairs(&out);
@@ -185,7 +213,9 @@ impl Ssh {
     /// As [`run`](Self::run); [`SshError::Cancelled`] where `line` answered false (the script itself goes on until it is told).
     pub async fn stream(&self, script: &Script, mut chunk: impl FnMut(&[u8]) -> bool + Send) -> Result<i32, SshError> {
         let mut child = self.start(script).await?;
-        let (Some(mut out), Some(mut err)) = (child.stdout.take(), child.stderr.take()) else { return Err(self.lost("no pipes")) };
+        let (Some(mut out), Some(mut err)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(self.lost("no pipes"));
+        };
         let mut errors = Vec::new();
         let mut buffer = vec![0; 16 * 1024];
         let read_err = async {
@@ -215,7 +245,11 @@ impl Ssh {
             let _ = child.kill().await;
             return Err(SshError::Cancelled);
         }
-        let status = child.wait().await.map_err(|error| self.lost(&error.to_string()))?.code();
+        let status = child
+            .wait()
+            .await
+            .map_err(|error| self.lost(&error.to_string()))?
+            .code();
         match status {
             Some(255) | None => Err(self.explain(String::from_utf8_lossy(&errors).trim(), true)),
             Some(status) => Ok(status),
@@ -229,18 +263,36 @@ impl Ssh {
     pub async fn upload(&self, local: &Path, remote: &'static str, limit: Duration) -> Result<(), SshError> {
         let local = std::path::absolute(local).unwrap_or_else(|_| local.to_owned());
         let mut command = Command::new("scp");
-        command.args(self.arguments("-P")).arg("-q").arg("--").arg(&local).arg(format!("{}:{remote}", self.host.0));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .args(self.arguments("-P"))
+            .arg("-q")
+            .arg("--")
+            .arg(&local)
+            .arg(format!("{}:{remote}", self.host.0));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let output = tokio::time::timeout(limit, command.output())
             .await
-            .map_err(|_| SshError::TimedOut { host: self.host.0.clone(), seconds: limit.as_secs() })?
-            .map_err(|error| SshError::NoProgram { detail: error.to_string() })?;
+            .map_err(|_| SshError::TimedOut {
+                host: self.host.0.clone(),
+                seconds: limit.as_secs(),
+            })?
+            .map_err(|error| SshError::NoProgram {
+                detail: error.to_string(),
+            })?;
         if output.status.success() {
             return Ok(());
         }
         let errors = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         match self.explain(&errors, true) {
-            SshError::Lost { detail, .. } => Err(SshError::CopyFailed { host: self.host.0.clone(), path: local, detail }),
+            SshError::Lost { detail, .. } => Err(SshError::CopyFailed {
+                host: self.host.0.clone(),
+                path: local,
+                detail,
+            }),
             other => Err(other),
         }
     }
@@ -257,7 +309,10 @@ impl Ssh {
         control.push(self.control.path().join("m"));
         for option in [
             "BatchMode=yes".into(),
-            OsString::from(format!("ConnectTimeout={}", self.options.connect_timeout.as_secs().max(1))),
+            OsString::from(format!(
+                "ConnectTimeout={}",
+                self.options.connect_timeout.as_secs().max(1)
+            )),
             "ServerAliveInterval=5".into(),
             "ServerAliveCountMax=3".into(),
             "ControlMaster=auto".into(),
@@ -271,9 +326,20 @@ impl Ssh {
 
     async fn start(&self, script: &Script) -> Result<Child, SshError> {
         let mut command = Command::new("ssh");
-        command.args(self.arguments("-p")).arg("-T").arg("--").arg(&self.host.0).arg("sh -s");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|error| SshError::NoProgram { detail: error.to_string() })?;
+        command
+            .args(self.arguments("-p"))
+            .arg("-T")
+            .arg("--")
+            .arg(&self.host.0)
+            .arg("sh -s");
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().map_err(|error| SshError::NoProgram {
+            detail: error.to_string(),
+        })?;
         if let Some(mut stdin) = child.stdin.take() {
             // A pipe that breaks here means that ssh has ended: its own words say why.
             let _ = stdin.write_all(script.text().as_bytes()).await;
@@ -283,7 +349,10 @@ impl Ssh {
     }
 
     fn lost(&self, detail: &str) -> SshError {
-        SshError::Lost { host: self.host.0.clone(), detail: detail.to_owned() }
+        SshError::Lost {
+            host: self.host.0.clone(),
+            detail: detail.to_owned(),
+        }
     }
 
     /// Turns `ssh`'s own words into the sentence with the right remedy.
@@ -297,8 +366,22 @@ impl Ssh {
             SshError::UnknownHost { host }
         } else if has("Permission denied") {
             SshError::Denied { host }
-        } else if ["Could not resolve", "Connection refused", "timed out", "No route", "unreachable", "Name or service"].iter().any(|t| has(t)) {
-            if answered { self.lost(&last) } else { SshError::Unreachable { host, detail: last } }
+        } else if [
+            "Could not resolve",
+            "Connection refused",
+            "timed out",
+            "No route",
+            "unreachable",
+            "Name or service",
+        ]
+        .iter()
+        .any(|t| has(t))
+        {
+            if answered {
+                self.lost(&last)
+            } else {
+                SshError::Unreachable { host, detail: last }
+            }
         } else {
             self.lost(&last)
         }
@@ -309,7 +392,10 @@ impl Drop for Ssh {
     fn drop(&mut self) {
         // The master would stay for its 30 s; its folder goes now, so it is asked to go too. Nobody waits for it.
         let mut command = std::process::Command::new("ssh");
-        command.args(self.arguments("-p")).args(["-O", "exit", "--"]).arg(&self.host.0);
+        command
+            .args(self.arguments("-p"))
+            .args(["-O", "exit", "--"])
+            .arg(&self.host.0);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         if let Ok(mut child) = command.spawn() {
             let _ = child.wait();
@@ -323,10 +409,30 @@ mod tests {
 
     #[test]
     fn hosts_that_ssh_could_misread_are_refused() {
-        for good in ["root@192.168.1.5", "m5", "root@m5stack-LLM.local", "root@fe80::1%en0", "[::1]"] {
+        for good in [
+            "root@192.168.1.5",
+            "m5",
+            "root@m5stack-LLM.local",
+            "root@fe80::1%en0",
+            "[::1]",
+        ] {
             assert_eq!(Host::parse(good).unwrap().as_str(), good);
         }
-        for bad in ["", " ", "-oProxyCommand=id", "root@-x", "a b", "a;id", "$(id)", "a\nb", "a'b", "`id`", "a@b@c", "user@host/..", "日本"] {
+        for bad in [
+            "",
+            " ",
+            "-oProxyCommand=id",
+            "root@-x",
+            "a b",
+            "a;id",
+            "$(id)",
+            "a\nb",
+            "a'b",
+            "`id`",
+            "a@b@c",
+            "user@host/..",
+            "日本",
+        ] {
             assert!(matches!(Host::parse(bad), Err(SshError::BadHost { .. })), "{bad:?}");
         }
         assert_eq!(Host::parse("root@m5").unwrap().address(), "m5");

@@ -16,12 +16,16 @@ use crate::views::diff::{Content, DiffPanes, Pane as PaneSide, join_marks};
 use crate::views::icon::{Icon, IconButton};
 use crate::views::status::{self, Status};
 use crate::views::{paint, select};
-use crate::workbench::{Action, Applied, DiffOf, Origin, Pane, PaneState, Side};
+use crate::workbench::{Action, Applied, DiffOf, Origin, Pane, PaneState, RunId, Side};
 
-/// The outputs' letters where there is room, and where there is less.
-const LARGE: Type = Type { size: 22.0, line: 40.0 };
-const SMALL: Type = Type { size: 18.0, line: 32.0 };
-/// A pane narrower than this uses the smaller letters.
+/// The outputs' letters, by how long an output may get: all of a short one is to be read from across a table, a long
+/// one is to be overlooked. The limit decides, not the text, so that letters keep their size while it arrives.
+const SIZES: [(usize, Type); 2] = [
+    (64, Type { size: 22.0, line: 40.0 }),
+    (160, Type { size: 18.0, line: 32.0 }),
+];
+const SMALLEST: Type = Type { size: 15.0, line: 26.0 };
+/// A pane narrower than this takes the next smaller letters.
 const NARROW: f32 = 340.0;
 /// A stale text is shown this strongly.
 const STALE: f32 = 0.6;
@@ -49,7 +53,7 @@ pub struct Outputs {
     panes: DiffPanes,
     marks: Marks,
     /// The texts shown last, to notice when others take their place.
-    shown: Option<(crate::workbench::CaseId, bool)>,
+    shown: Option<(crate::workbench::CaseId, Option<RunId>, bool)>,
 }
 
 impl Outputs {
@@ -59,7 +63,7 @@ impl Outputs {
         let left = Rect::from_min_size(rect.min, vec2(half, height));
         let right = Rect::from_min_max(pos2(rect.right() - half, rect.top()), rect.max);
         let waiting = desk.bench.prefixed.state == PaneState::Waiting;
-        let shown = desk.bench.shown_case.map(|case| (case, waiting));
+        let shown = desk.bench.shown_case.map(|case| (case, desk.bench.selected, waiting));
         if shown != self.shown {
             self.shown = shown;
             self.panes.rewind();
@@ -117,7 +121,7 @@ impl Outputs {
                 name,
                 spoken: &spoken,
             };
-            let kind = if rect.width() < NARROW { SMALL } else { LARGE };
+            let kind = letters(desk.bench.prompt.max_tokens, rect.width());
             self.panes.show(&mut body, pane_side, &content, kind);
         }
 
@@ -208,6 +212,16 @@ impl Marks {
         };
         (marks, self.parting.as_ref())
     }
+}
+
+/// The letters for outputs of at most `tokens` tokens in a pane of `width`.
+fn letters(tokens: usize, width: f32) -> Type {
+    let step = SIZES
+        .iter()
+        .position(|(most, _)| tokens <= *most)
+        .unwrap_or(SIZES.len());
+    let step = if width < NARROW { step + 1 } else { step };
+    SIZES.get(step).map_or(SMALLEST, |(_, kind)| *kind)
 }
 
 /// The marks of one side. The place where the texts part counts as one: a single character that the diff found again
@@ -524,6 +538,13 @@ mod tests {
         assert_eq!(parting.character, 19);
         assert!(left[parting.byte..].starts_with('風'));
         assert!(right[parting.byte..].starts_with('新'));
+    }
+
+    #[test]
+    fn longer_outputs_and_narrower_panes_have_smaller_letters() {
+        let sizes =
+            [(64, 456.0), (64, 240.0), (128, 456.0), (512, 456.0)].map(|(tokens, width)| letters(tokens, width).size);
+        assert_eq!(sizes, [22.0, 18.0, 18.0, 15.0]);
     }
 
     #[test]

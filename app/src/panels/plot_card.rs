@@ -231,7 +231,14 @@ fn title_row(ui: &mut Ui, desk: &mut Desk<'_>) {
         Some(run) => format!("{}  {}", (text.shown_run)(&made_with(desk, run)), verdict(desk)),
         None => verdict(desk),
     };
-    let galley = paint::cut_to(&left, &words, theme::VERDICT.semibold(), palette.text, room.width());
+    // A sentence that does not fit is set smaller before it is cut.
+    let large = paint::line_of_text(&left, &words, theme::VERDICT.semibold(), palette.text);
+    let kind = if large.size().x <= room.width() {
+        theme::VERDICT
+    } else {
+        theme::NAME
+    };
+    let galley = paint::cut_to(&left, &words, kind.semibold(), palette.text, room.width());
     let cut = galley.elided;
     let response = left.add(Label::new(galley));
     if cut {

@@ -379,26 +379,38 @@ fn show_budget(ui: &mut Ui, desk: &Desk<'_>, counted: &Budget) {
     };
     budget::bar(ui, &bar, &spoken);
     ui.add_space(4.0);
-    ui.horizontal(|ui| {
-        ui.spacing_mut().interact_size.y = 16.0;
-        let [prefix, template, prompt, window] =
-            (text.budget)(counted.prefix, counted.template, counted.prompt, counted.window);
+    let strength = if counted.current { 1.0 } else { 0.6 };
+    let [prefix, template, prompt, window] =
+        (text.budget)(counted.prefix, counted.template, counted.prompt, counted.window);
+    let free = counted.free();
+    let rest_colour = if free < 0 { palette.broken } else { palette.text3 };
+    let rest = paint::line_of_text(ui, &(text.budget_free)(free), theme::CAPTION.regular(), rest_colour);
+    let room = ui.available_width() - rest.size().x - 8.0;
+    let parts = |ui: &Ui, with_window: bool| {
         let mut job = egui::text::LayoutJob::default();
-        let strength = if counted.current { 1.0 } else { 0.6 };
         for (words, colour) in [
-            (prefix, palette.prefix),
-            (template, palette.text3),
-            (prompt, palette.baseline),
-            (window, palette.text3),
+            (prefix.as_str(), palette.prefix),
+            (&template, palette.text3),
+            (&prompt, palette.baseline),
+            (if with_window { window.as_str() } else { "" }, palette.text3),
         ] {
             let colour = theme::faded(colour, strength);
-            job.append(&words, 0.0, egui::TextFormat::simple(theme::CAPTION.regular(), colour));
+            job.append(words, 0.0, egui::TextFormat::simple(theme::CAPTION.regular(), colour));
         }
-        ui.label(job);
+        ui.painter().layout_job(job)
+    };
+    // The window is said by what is free of it, where there is no room for both.
+    let whole = parts(ui, true);
+    let used = if whole.size().x <= room {
+        whole
+    } else {
+        parts(ui, false)
+    };
+    ui.horizontal(|ui| {
+        ui.spacing_mut().interact_size.y = 16.0;
+        ui.add(egui::Label::new(used));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let free = counted.free();
-            let colour = if free < 0 { palette.broken } else { palette.text3 };
-            ui.label(paint::words((text.budget_free)(free), theme::CAPTION, colour));
+            ui.add(egui::Label::new(rest))
         });
     });
 }

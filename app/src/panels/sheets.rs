@@ -210,11 +210,13 @@ fn help(ui: &mut Ui, desk: &Desk<'_>) {
     };
     ui.spacing_mut().item_spacing.y = 2.0;
     if wide {
+        // The columns' gap.
+        ui.spacing_mut().item_spacing.x = 48.0;
         ui.columns(2, |columns| {
             for column in columns.iter_mut() {
+                column.spacing_mut().item_spacing.x = 8.0;
                 column.spacing_mut().item_spacing.y = 2.0;
             }
-            columns[0].set_max_width(columns[0].available_width() - 24.0);
             for one in [Group::Run, Group::Prefix, Group::Module] {
                 group(&mut columns[0], one);
             }

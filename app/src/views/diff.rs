@@ -93,8 +93,11 @@ struct Memory {
     paragraphs: Vec<Paragraph>,
     /// Total height as of the last frame.
     height: f32,
-    /// The offset that was asked for in the last frame.
-    asked: f32,
+    /// Where the row begins at which the texts part, from the top of the text.
+    parting: Option<f32>,
+    /// How far this pane can be scrolled, and whether its text is arriving.
+    most: f32,
+    streaming: bool,
 }
 
 /// Two panes that scroll together. Keep it between frames.
@@ -104,35 +107,56 @@ pub struct DiffPanes {
     right: Memory,
     /// How far both are scrolled.
     offset: f32,
-    /// Whether the end is kept in sight while text arrives.
+    /// Both scroll by themselves until the person scrolls: with the arriving text, as far as the place where the texts
+    /// part stays in sight.
     follow: bool,
 }
 
 impl DiffPanes {
-    /// Both panes go back to their beginning; arriving text is followed.
+    /// Both panes go back to their beginning, and follow what arrives.
     pub fn rewind(&mut self) {
         self.offset = 0.0;
         self.follow = true;
     }
 
+    /// Where following leads to; `None` where there is nothing to follow.
+    fn followed(&self, kind: Type) -> Option<f32> {
+        let panes = [&self.left, &self.right];
+        let streaming = panes.iter().any(|pane| pane.streaming);
+        let parting = panes.iter().filter_map(|pane| pane.parting).reduce(f32::min);
+        let end = panes
+            .iter()
+            .filter(|pane| pane.streaming || !streaming)
+            .map(|pane| pane.most)
+            .fold(0.0, f32::max);
+        match parting {
+            // One row of what both share stays above it.
+            Some(parting) => Some(end.min((parting - kind.line).max(0.0))),
+            None => streaming.then_some(end),
+        }
+    }
+
     /// Shows one pane over the available space of `ui`, in the letters of `kind`.
     pub fn show(&mut self, ui: &mut Ui, pane: Pane, content: &Content<'_>, kind: Type) {
         let id = ui.scope_id().with(("diff", pane as u8));
-        let (shared, follow) = (self.offset, self.follow);
+        if self.follow
+            && let Some(to) = self.followed(kind)
+            && (to - self.offset).abs() > 0.5
+        {
+            self.offset = to;
+            ui.ctx().request_repaint();
+        }
+        let shared = self.offset;
         let memory = match pane {
             Pane::Left => &mut self.left,
             Pane::Right => &mut self.right,
         };
         let width = (ui.available_width() - 2.0 * MARGIN.x).max(40.0);
         memory.take(content.text, width, kind);
+        memory.streaming = content.streaming;
         let view_height = ui.available_height();
-        let most = (memory.height + 2.0 * MARGIN.y - view_height).max(0.0);
-        let asked = if content.streaming && follow {
-            most
-        } else {
-            shared.min(most)
-        };
-        memory.asked = asked;
+        memory.most = (memory.height + 2.0 * MARGIN.y - view_height).max(0.0);
+        let asked = shared.min(memory.most);
         let rect = ui.available_rect_before_wrap();
         let node = ui.interact(rect, id.with("text"), Sense::hover());
         node.widget_info(|| {
@@ -149,14 +173,12 @@ impl DiffPanes {
             .content_margin(0.0)
             .show_viewport(ui, |ui, viewport| memory.paint(ui, id, pane, content, kind, viewport));
         let now = output.state.clamped_offset().y;
-        let most = (memory.height + 2.0 * MARGIN.y - view_height).max(0.0);
+        memory.most = (memory.height + 2.0 * MARGIN.y - view_height).max(0.0);
         if (now - asked).abs() > 0.5 {
             // The person scrolled this pane: the other one comes along in the next frame.
             self.offset = now;
-            self.follow = now >= most - 4.0;
+            self.follow = false;
             ui.ctx().request_repaint();
-        } else if content.streaming && follow {
-            self.offset = asked;
         }
     }
 }
@@ -206,10 +228,17 @@ impl Memory {
         let mut measured = 0;
         let mut unknown = false;
         let count = self.paragraphs.len();
+        self.parting = None;
         for index in 0..count {
             let paragraph = &self.paragraphs[index];
             let height = paragraph.estimate(width, kind);
             let shown = y + MARGIN.y + height >= viewport.top() && y + MARGIN.y <= viewport.bottom();
+            let parts_here = content
+                .parting
+                .is_some_and(|(byte, _)| parts_in(byte, &paragraph.range, index + 1 == count));
+            if parts_here {
+                self.parting = Some(y);
+            }
             if !shown {
                 if paragraph.height.is_none() {
                     if measured < MEASURED_A_FRAME {
@@ -238,6 +267,9 @@ impl Memory {
                 opacity: content.opacity,
                 last,
             };
+            if let (true, Some((byte, _))) = (parts_here, content.parting) {
+                self.parting = Some(piece.place_of(byte).top() - origin.y);
+            }
             piece.paint_marks(ui, content);
             let area = Rect::from_min_size(at, vec2(width, galley.size().y));
             let mut sense = Sense::click_and_drag();
@@ -263,6 +295,11 @@ impl Paragraph {
         self.height
             .unwrap_or_else(|| (self.ems * kind.size / width).ceil().max(1.0) * kind.line)
     }
+}
+
+/// Whether the place at `byte` lies in the paragraph `range`; the last paragraph takes what lies behind all.
+fn parts_in(byte: usize, range: &Range<usize>, last: bool) -> bool {
+    byte >= range.start && (byte <= range.end || last)
 }
 
 /// Estimated width in ems: what takes one byte is about half as wide as what takes three.
@@ -371,8 +408,7 @@ impl Piece<'_> {
 
     fn paint_parting(&self, ui: &Ui, content: &Content<'_>) {
         let Some((byte, words)) = content.parting else { return };
-        let mine = byte >= self.range.start && (byte <= self.range.end || self.last);
-        if !mine {
+        if !parts_in(byte, self.range, self.last) {
             return;
         }
         let palette = Palette::of(ui);

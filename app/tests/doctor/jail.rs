@@ -14,9 +14,61 @@ use std::time::{Duration, Instant};
 use softprefix::doctor::{Host, Ssh, SshError, SshOptions};
 
 const TOOLS: &[&str] = &[
-    "sh", "bash", "cat", "ls", "cp", "mv", "rm", "mkdir", "rmdir", "ln", "readlink", "chmod", "date", "grep", "find", "head", "tail", "wc", "awk",
-    "sed", "tr", "sync", "sleep", "setsid", "flock", "ldconfig", "ldd", "df", "uname", "sha256sum", "ss", "touch", "true", "test", "[", "id", "yes",
-    "ar", "ranlib", "strip", "nm", "ld", "objcopy", "objdump", "strings", "mktemp", "kill", "getconf", "stat", "printf", "tee", "cut", "env", "basename", "dirname",
+    "sh",
+    "bash",
+    "cat",
+    "ls",
+    "cp",
+    "mv",
+    "rm",
+    "mkdir",
+    "rmdir",
+    "ln",
+    "readlink",
+    "chmod",
+    "date",
+    "grep",
+    "find",
+    "head",
+    "tail",
+    "wc",
+    "awk",
+    "sed",
+    "tr",
+    "sync",
+    "sleep",
+    "setsid",
+    "flock",
+    "ldconfig",
+    "ldd",
+    "df",
+    "uname",
+    "sha256sum",
+    "ss",
+    "touch",
+    "true",
+    "test",
+    "[",
+    "id",
+    "yes",
+    "ar",
+    "ranlib",
+    "strip",
+    "nm",
+    "ld",
+    "objcopy",
+    "objdump",
+    "strings",
+    "mktemp",
+    "kill",
+    "getconf",
+    "stat",
+    "printf",
+    "tee",
+    "cut",
+    "env",
+    "basename",
+    "dirname",
 ];
 
 /// One jail at a time: the service manager's port is the machine's.
@@ -34,7 +86,11 @@ pub fn possible() -> Result<(), &'static str> {
     if !cfg!(target_os = "linux") {
         return Err("a jail needs Linux");
     }
-    let uid = Command::new("id").arg("-u").output().map(|o| o.stdout).unwrap_or_default();
+    let uid = Command::new("id")
+        .arg("-u")
+        .output()
+        .map(|o| o.stdout)
+        .unwrap_or_default();
     if uid != b"0\n" {
         return Err("a jail needs root for chroot");
     }
@@ -47,13 +103,23 @@ pub fn possible() -> Result<(), &'static str> {
 }
 
 fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("{program}: {e}"));
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|e| panic!("{program}: {e}"));
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn which(tool: &str) -> Option<PathBuf> {
-    ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].iter().map(|folder| Path::new(folder).join(tool)).find(|path| path.exists())
+    ["/usr/bin", "/bin", "/usr/sbin", "/sbin"]
+        .iter()
+        .map(|folder| Path::new(folder).join(tool))
+        .find(|path| path.exists())
 }
 
 /// The ELF files that every jail holds, built once: the LLM unit, an old libstdc++, the interpreter library.
@@ -116,7 +182,10 @@ impl Jail {
     /// A healthy module without a StackFlow tree, its services running.
     pub fn new() -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = tempfile::Builder::new().prefix("jail-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("jail-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let root = folder.path().join("module");
         lay_out(&root);
@@ -124,12 +193,28 @@ impl Jail {
         fs::create_dir(&keys).unwrap();
         fs::set_permissions(&keys, fs::Permissions::from_mode(0o700)).unwrap();
         for name in ["host", "host2", "user", "stranger"] {
-            run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &keys.join(name).display().to_string()]);
+            run(
+                "ssh-keygen",
+                &[
+                    "-q",
+                    "-t",
+                    "ed25519",
+                    "-N",
+                    "",
+                    "-f",
+                    &keys.join(name).display().to_string(),
+                ],
+            );
         }
         fs::copy(keys.join("user.pub"), keys.join("authorized")).unwrap();
         let port = free_port();
         let sshd = start_sshd(&keys, &root, port, "host");
-        let jail = Self { folder, sshd, port, _turn: turn };
+        let jail = Self {
+            folder,
+            sshd,
+            port,
+            _turn: turn,
+        };
         jail.write_config("user");
         jail.trust("host");
         jail.libstdcxx(Cxx::LinkToSystem);
@@ -170,7 +255,11 @@ impl Jail {
     }
 
     pub fn options(&self) -> SshOptions {
-        SshOptions { config: Some(self.keys().join("config")), port: None, connect_timeout: Duration::from_secs(5) }
+        SshOptions {
+            config: Some(self.keys().join("config")),
+            port: None,
+            connect_timeout: Duration::from_secs(5),
+        }
     }
 
     pub async fn open(&self) -> Result<Ssh, SshError> {
@@ -179,7 +268,9 @@ impl Jail {
 
     /// Ends every connection, as a pulled cable would; the module goes on.
     pub fn cut_connections(&self) {
-        let _ = Command::new("pkill").args(["-9", "-P", &self.sshd.id().to_string()]).status();
+        let _ = Command::new("pkill")
+            .args(["-9", "-P", &self.sshd.id().to_string()])
+            .status();
     }
 
     pub fn libstdcxx(&self, state: Cxx) {
@@ -213,7 +304,11 @@ impl Jail {
             }
             Interpreter::BrokenLink => {
                 fs::create_dir_all(self.at("/usr/local/m5stack/lib/ax-lib")).unwrap();
-                symlink("libax_interpreter.so.2", self.at("/usr/local/m5stack/lib/ax-lib/libax_interpreter.so")).unwrap();
+                symlink(
+                    "libax_interpreter.so.2",
+                    self.at("/usr/local/m5stack/lib/ax-lib/libax_interpreter.so"),
+                )
+                .unwrap();
             }
             Interpreter::Nowhere => {}
         }
@@ -285,7 +380,11 @@ fn script(path: &Path, body: &str) {
 }
 
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 fn start_sshd(keys: &Path, root: &Path, port: u16, host_key: &str) -> Child {
@@ -310,7 +409,11 @@ fn start_sshd(keys: &Path, root: &Path, port: u16, host_key: &str) -> Child {
         .unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "sshd does not listen: {}", fs::read_to_string(keys.join("sshd.log")).unwrap_or_default());
+        assert!(
+            Instant::now() < deadline,
+            "sshd does not listen: {}",
+            fs::read_to_string(keys.join("sshd.log")).unwrap_or_default()
+        );
         std::thread::sleep(Duration::from_millis(30));
     }
     sshd
@@ -319,20 +422,45 @@ fn start_sshd(keys: &Path, root: &Path, port: u16, host_key: &str) -> Child {
 /// A module's tree: tools of this machine with their libraries, and what StackFlow puts beside them.
 fn lay_out(root: &Path) {
     for folder in [
-        "usr/bin", "usr/sbin", "etc/ld.so.conf.d", "tmp", "root", "dev", "proc", "run", "var/lib/stand-in", "var/cache/ldconfig",
-        "usr/local/m5stack/lib/gcc-10.3", "usr/lib/aarch64-linux-gnu", "opt/m5stack/bin", "opt/m5stack/data/models",
-        "opt/m5stack/data/qwen2.5-0.5B-prefill-20e", "etc/systemd/system", "lib64",
+        "usr/bin",
+        "usr/sbin",
+        "etc/ld.so.conf.d",
+        "tmp",
+        "root",
+        "dev",
+        "proc",
+        "run",
+        "var/lib/stand-in",
+        "var/cache/ldconfig",
+        "usr/local/m5stack/lib/gcc-10.3",
+        "usr/lib/aarch64-linux-gnu",
+        "opt/m5stack/bin",
+        "opt/m5stack/data/models",
+        "opt/m5stack/data/qwen2.5-0.5B-prefill-20e",
+        "etc/systemd/system",
+        "lib64",
     ] {
         fs::create_dir_all(root.join(folder)).unwrap();
     }
     symlink("usr/bin", root.join("bin")).unwrap();
     symlink("usr/sbin", root.join("sbin")).unwrap();
     fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
-    run("mknod", &["-m", "666", &root.join("dev/null").display().to_string(), "c", "1", "3"]);
+    run(
+        "mknod",
+        &["-m", "666", &root.join("dev/null").display().to_string(), "c", "1", "3"],
+    );
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/bash\n").unwrap();
     fs::write(root.join("etc/group"), "root:x:0:\n").unwrap();
-    fs::write(root.join("etc/ld.so.conf"), "include /etc/ld.so.conf.d/*.conf\n/lib\n/usr/lib\n").unwrap();
-    fs::write(root.join("proc/meminfo"), "MemTotal: 1000000 kB\nMemAvailable: 800000 kB\n").unwrap();
+    fs::write(
+        root.join("etc/ld.so.conf"),
+        "include /etc/ld.so.conf.d/*.conf\n/lib\n/usr/lib\n",
+    )
+    .unwrap();
+    fs::write(
+        root.join("proc/meminfo"),
+        "MemTotal: 1000000 kB\nMemAvailable: 800000 kB\n",
+    )
+    .unwrap();
 
     let mut libraries = BTreeSet::new();
     for tool in TOOLS {
@@ -340,11 +468,18 @@ fn lay_out(root: &Path) {
         let folder = if *tool == "ldconfig" { "usr/sbin" } else { "usr/bin" };
         fs::copy(&source, root.join(folder).join(tool)).unwrap();
         let needed = Command::new("ldd").arg(&source).output().unwrap().stdout;
-        for word in String::from_utf8_lossy(&needed).split_whitespace().filter(|word| word.starts_with('/')) {
+        for word in String::from_utf8_lossy(&needed)
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'))
+        {
             libraries.insert(PathBuf::from(word));
         }
     }
-    for name in ["/usr/lib/x86_64-linux-gnu/libstdc++.so.6", "/lib/x86_64-linux-gnu/libm.so.6", "/lib/x86_64-linux-gnu/libgcc_s.so.1"] {
+    for name in [
+        "/usr/lib/x86_64-linux-gnu/libstdc++.so.6",
+        "/lib/x86_64-linux-gnu/libm.so.6",
+        "/lib/x86_64-linux-gnu/libgcc_s.so.1",
+    ] {
         libraries.insert(PathBuf::from(name));
     }
     for library in libraries {
@@ -358,7 +493,11 @@ fn lay_out(root: &Path) {
     fs::copy("/usr/lib/x86_64-linux-gnu/libstdc++.so.6", own).unwrap();
     fs::copy(binaries().join("llm_llm-1.9"), root.join("opt/m5stack/bin/llm_llm-1.9")).unwrap();
     let card = r#"{"mode":"qwen2.5-0.5B-prefill-20e","type":"llm","mode_param":{"tokens_embed_num":151936,"tokens_embed_size":896}}"#;
-    fs::write(root.join("opt/m5stack/data/models/mode_qwen2.5-0.5B-prefill-20e.json"), card).unwrap();
+    fs::write(
+        root.join("opt/m5stack/data/models/mode_qwen2.5-0.5B-prefill-20e.json"),
+        card,
+    )
+    .unwrap();
 
     // The service manager stand-in. A unit starts only if its program can be loaded, as on a module.
     script(

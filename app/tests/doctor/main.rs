@@ -25,12 +25,18 @@ macro_rules! with_jail {
 async fn everything(jail: &Jail) -> Vec<Finding> {
     let ssh = jail.open().await.unwrap();
     let mut findings = Vec::new();
-    look_over_ssh(&ssh, Some(("qwen2.5-0.5B-prefill-20e", 896)), |finding| findings.push(finding)).await;
+    look_over_ssh(&ssh, Some(("qwen2.5-0.5B-prefill-20e", 896)), |finding| {
+        findings.push(finding)
+    })
+    .await;
     findings
 }
 
 fn verdict(findings: &[Finding], id: &str) -> (Verdict, Option<&'static str>) {
-    let finding = findings.iter().find(|finding| finding.id == id).unwrap_or_else(|| panic!("no check {id}"));
+    let finding = findings
+        .iter()
+        .find(|finding| finding.id == id)
+        .unwrap_or_else(|| panic!("no check {id}"));
     (finding.verdict, finding.remedy.as_ref().map(|remedy| remedy.id))
 }
 
@@ -41,7 +47,14 @@ fn a_healthy_module_is_good_all_over() {
         let ids: Vec<_> = findings.iter().map(|finding| (finding.id, finding.section)).collect();
         assert_eq!(
             ids,
-            [("service", "0.1"), ("tree", "1.1"), ("unit", "2"), ("libstdcxx", "3"), ("interpreter", "4"), ("hidden-size", "7")]
+            [
+                ("service", "0.1"),
+                ("tree", "1.1"),
+                ("unit", "2"),
+                ("libstdcxx", "3"),
+                ("interpreter", "4"),
+                ("hidden-size", "7")
+            ]
         );
         // Nothing listens on 10001 in the jail; all else is good.
         for finding in findings.iter().filter(|finding| finding.id != "service") {
@@ -57,7 +70,11 @@ fn the_library_checks_tell_every_state_and_their_combinations() {
         let ssh = jail.open().await.unwrap();
         let interpreters = [
             (Interpreter::Registered, Verdict::Good, None),
-            (Interpreter::Unregistered("/opt/usr/lib"), Verdict::Broken, Some("register-interpreter")),
+            (
+                Interpreter::Unregistered("/opt/usr/lib"),
+                Verdict::Broken,
+                Some("register-interpreter"),
+            ),
             (Interpreter::BrokenLink, Verdict::Broken, None),
             (Interpreter::Nowhere, Verdict::Broken, None),
         ];
@@ -75,11 +92,20 @@ fn the_library_checks_tell_every_state_and_their_combinations() {
                 let _ = fs::remove_dir_all(jail.at("/opt/usr"));
                 jail.interpreter(interpreter);
                 let finding = checks::interpreter::look(&ssh).await.unwrap();
-                assert_eq!((finding.verdict, finding.remedy.map(|r| r.id)), (*wanted, *mended_by), "{interpreter:?}");
+                assert_eq!(
+                    (finding.verdict, finding.remedy.map(|r| r.id)),
+                    (*wanted, *mended_by),
+                    "{interpreter:?}"
+                );
                 let unit = checks::unit::look(&ssh).await.unwrap();
-                let loads = *interpreter == Interpreter::Registered && matches!(cxx, Cxx::LinkToSystem | Cxx::Missing | Cxx::BrokenLink);
+                let loads = *interpreter == Interpreter::Registered
+                    && matches!(cxx, Cxx::LinkToSystem | Cxx::Missing | Cxx::BrokenLink);
                 // `ldd` passes over a broken link and finds the system's library in its own path.
-                assert_eq!(unit.verdict == Verdict::Good, loads, "{cxx:?} {interpreter:?} {unit:#?}");
+                assert_eq!(
+                    unit.verdict == Verdict::Good,
+                    loads,
+                    "{cxx:?} {interpreter:?} {unit:#?}"
+                );
             }
         }
     });
@@ -96,10 +122,21 @@ fn relinking_libstdcxx_mends_every_state_and_undo_gives_it_back() {
             let outcome = remedy.apply(&ssh).await.unwrap();
             assert_eq!(outcome.ended, Ended::Done, "{outcome:?}");
             let link = jail.at("/usr/local/m5stack/lib/gcc-10.3/libstdc++.so.6");
-            assert_eq!(fs::read_link(&link).unwrap().to_str(), Some("/usr/lib/aarch64-linux-gnu/libstdc++.so.6"));
+            assert_eq!(
+                fs::read_link(&link).unwrap().to_str(),
+                Some("/usr/lib/aarch64-linux-gnu/libstdc++.so.6")
+            );
             assert_eq!(checks::libstdcxx::look(&ssh).await.unwrap().verdict, Verdict::Good);
-            let kept = jail.snapshot("/usr/local/m5stack").iter().filter(|(path, _)| path.to_string_lossy().contains(".broken_")).count();
-            assert_eq!(kept, usize::from(state != Cxx::Missing), "the old one is kept under a name with the time");
+            let kept = jail
+                .snapshot("/usr/local/m5stack")
+                .iter()
+                .filter(|(path, _)| path.to_string_lossy().contains(".broken_"))
+                .count();
+            assert_eq!(
+                kept,
+                usize::from(state != Cxx::Missing),
+                "the old one is kept under a name with the time"
+            );
             assert_eq!(remedy.apply(&ssh).await.unwrap().ended, Ended::Already);
             assert_eq!(remedy.undo(&ssh).await.unwrap().ended, Ended::Undone);
             assert_eq!(jail.snapshot("/usr/local/m5stack"), before, "{state:?}");
@@ -121,11 +158,23 @@ fn registering_the_interpreter_writes_one_line_and_undo_gives_the_file_back() {
             }
             let before = jail.snapshot("/etc/ld.so.conf.d");
             let remedy = checks::interpreter::look(&ssh).await.unwrap().remedy.unwrap();
-            assert!(remedy.shown().starts_with("FOLDER=/opt/usr/lib\n"), "{}", remedy.shown());
+            assert!(
+                remedy.shown().starts_with("FOLDER=/opt/usr/lib\n"),
+                "{}",
+                remedy.shown()
+            );
             assert_eq!(remedy.apply(&ssh).await.unwrap().ended, Ended::Done);
             assert_eq!(fs::read_to_string(&conf).unwrap(), "/opt/usr/lib\n");
             assert_eq!(checks::interpreter::look(&ssh).await.unwrap().verdict, Verdict::Good);
-            assert_eq!(softprefix::doctor::remedy("register-interpreter").unwrap().undo(&ssh).await.unwrap().ended, Ended::Undone);
+            assert_eq!(
+                softprefix::doctor::remedy("register-interpreter")
+                    .unwrap()
+                    .undo(&ssh)
+                    .await
+                    .unwrap()
+                    .ended,
+                Ended::Undone
+            );
             assert_eq!(jail.snapshot("/etc/ld.so.conf.d"), before);
         }
     });
@@ -137,21 +186,40 @@ fn the_builds_obstacles_are_removed_and_put_back() {
         jail.stackflow_tree();
         let ssh = jail.open().await.unwrap();
         let findings = checks::build::look(&ssh).await.unwrap();
-        assert_eq!(verdict(&findings, "simdjson"), (Verdict::LookHere, Some("patch-simdjson")));
-        assert_eq!(verdict(&findings, "toolchain"), (Verdict::LookHere, Some("toolchain-wrappers")));
+        assert_eq!(
+            verdict(&findings, "simdjson"),
+            (Verdict::LookHere, Some("patch-simdjson"))
+        );
+        assert_eq!(
+            verdict(&findings, "toolchain"),
+            (Verdict::LookHere, Some("toolchain-wrappers"))
+        );
         let (root, opt) = (jail.snapshot("/root"), jail.snapshot("/opt"));
         for id in ["patch-simdjson", "toolchain-wrappers"] {
             let outcome = remedy(id).unwrap().apply(&ssh).await.unwrap();
             assert_eq!(outcome.ended, Ended::Done, "{id}: {outcome:?}");
-            assert_eq!(remedy(id).unwrap().apply(&ssh).await.unwrap().ended, Ended::Already, "{id}");
+            assert_eq!(
+                remedy(id).unwrap().apply(&ssh).await.unwrap().ended,
+                Ended::Already,
+                "{id}"
+            );
         }
         let text = fs::read_to_string(jail.at("/root/StackFlow/SDK/components/simdjson_component/SConstruct")).unwrap();
         assert_eq!(text.matches("if \"GCC_DUMPMACHINE\" not in env:").count(), 1);
-        assert!(text.contains("    import subprocess\n    if \"GCC_DUMPMACHINE\" not in env:\n        try:\n"), "indented as the line is: {text}");
+        assert!(
+            text.contains("    import subprocess\n    if \"GCC_DUMPMACHINE\" not in env:\n        try:\n"),
+            "indented as the line is: {text}"
+        );
         let wrapper = jail.at("/opt/gcc-arm-10.3-2021.07-x86_64-aarch64-none-linux-gnu/bin/aarch64-none-linux-gnu-gcc");
-        assert_eq!(fs::read_to_string(wrapper).unwrap(), "#!/bin/sh\nexec /usr/bin/gcc \"$@\"\n");
+        assert_eq!(
+            fs::read_to_string(wrapper).unwrap(),
+            "#!/bin/sh\nexec /usr/bin/gcc \"$@\"\n"
+        );
         let findings = checks::build::look(&ssh).await.unwrap();
-        assert!(findings.iter().all(|finding| finding.verdict == Verdict::Good), "{findings:#?}");
+        assert!(
+            findings.iter().all(|finding| finding.verdict == Verdict::Good),
+            "{findings:#?}"
+        );
         for id in ["patch-simdjson", "toolchain-wrappers"] {
             assert_eq!(remedy(id).unwrap().undo(&ssh).await.unwrap().ended, Ended::Undone);
         }
@@ -168,11 +236,22 @@ fn services_are_started_and_stopped_again() {
         assert_eq!(verdict(&findings, "service"), (Verdict::Broken, Some("start-llm-sys")));
         assert_eq!(verdict(&findings, "unit"), (Verdict::Broken, Some("start-llm-llm")));
         let ssh = jail.open().await.unwrap();
-        for (id, service, before) in [("start-llm-sys", "llm-sys", "inactive"), ("start-llm-llm", "llm-llm", "inactive")] {
+        for (id, service, before) in [
+            ("start-llm-sys", "llm-sys", "inactive"),
+            ("start-llm-llm", "llm-llm", "inactive"),
+        ] {
             assert_eq!(remedy(id).unwrap().apply(&ssh).await.unwrap().ended, Ended::Done);
-            assert_eq!(fs::read_to_string(jail.at("/var/lib/stand-in").join(service)).unwrap(), "active\n");
+            assert_eq!(
+                fs::read_to_string(jail.at("/var/lib/stand-in").join(service)).unwrap(),
+                "active\n"
+            );
             assert_eq!(remedy(id).unwrap().undo(&ssh).await.unwrap().ended, Ended::Undone);
-            assert_eq!(fs::read_to_string(jail.at("/var/lib/stand-in").join(service)).unwrap().trim(), before);
+            assert_eq!(
+                fs::read_to_string(jail.at("/var/lib/stand-in").join(service))
+                    .unwrap()
+                    .trim(),
+                before
+            );
         }
     });
 }
@@ -185,15 +264,27 @@ fn a_remedy_that_fails_half_way_puts_back_what_it_moved() {
         jail.libstdcxx(Cxx::BrokenLink);
         let remedy = checks::libstdcxx::look(&ssh).await.unwrap().remedy.unwrap();
         let before = jail.snapshot("/usr/local/m5stack");
-        fs::copy(jail.at("/opt/m5stack/data/models/mode_qwen2.5-0.5B-prefill-20e.json"), jail.at("/usr/lib/aarch64-linux-gnu/libstdc++.so.6")).unwrap();
-        fs::write(jail.at("/usr/lib/aarch64-linux-gnu/libstdc++.so.6"), "GLIBCXX_3.4.30 only").unwrap();
+        fs::copy(
+            jail.at("/opt/m5stack/data/models/mode_qwen2.5-0.5B-prefill-20e.json"),
+            jail.at("/usr/lib/aarch64-linux-gnu/libstdc++.so.6"),
+        )
+        .unwrap();
+        fs::write(
+            jail.at("/usr/lib/aarch64-linux-gnu/libstdc++.so.6"),
+            "GLIBCXX_3.4.30 only",
+        )
+        .unwrap();
         let outcome = remedy.apply(&ssh).await.unwrap();
         assert_eq!(outcome.ended, Ended::Restored, "{outcome:?}");
         assert_eq!(jail.snapshot("/usr/local/m5stack"), before);
         // A unit whose libraries are missing does not start, and says so.
         jail.interpreter(&Interpreter::Nowhere);
         jail.service("llm-llm", "failed");
-        let outcome = softprefix::doctor::remedy("start-llm-llm").unwrap().apply(&ssh).await.unwrap();
+        let outcome = softprefix::doctor::remedy("start-llm-llm")
+            .unwrap()
+            .apply(&ssh)
+            .await
+            .unwrap();
         assert_eq!(outcome.ended, Ended::Restored);
         assert!(outcome.why.unwrap().contains("llm-llm.service failed"));
     });
@@ -233,12 +324,17 @@ fn a_remedy_that_is_killed_is_taken_back_by_the_next() {
             tokio::time::sleep(Duration::from_millis(1500)).await;
             // As at a power cut: nothing of the remedy gets to clean up.
             let _ = std::process::Command::new("pkill").args(["-9", "-f", "sh -s"]).status();
-            let _ = std::process::Command::new("pkill").args(["-9", "-f", "sleep 30"]).status();
+            let _ = std::process::Command::new("pkill")
+                .args(["-9", "-f", "sleep 30"])
+                .status();
             jail.cut_connections();
         };
         let (ended, ()) = tokio::join!(work, kill);
         assert!(ended.is_err() || ended.unwrap().ended != Ended::Done);
-        assert!(jail.at("/var/lib/softprefix/doctor/register-interpreter/pending").exists());
+        assert!(
+            jail.at("/var/lib/softprefix/doctor/register-interpreter/pending")
+                .exists()
+        );
         fs::rename(jail.at("/sbin/ldconfig.real"), jail.at("/sbin/ldconfig")).unwrap();
         let again = jail.open().await.unwrap();
         assert_eq!(remedy.undo(&again).await.unwrap().ended, Ended::Undone);
@@ -250,7 +346,11 @@ fn a_remedy_that_is_killed_is_taken_back_by_the_next() {
 fn slow_ldconfig(jail: &Jail, seconds: u32) {
     let real = jail.at("/sbin/ldconfig");
     fs::rename(&real, jail.at("/sbin/ldconfig.real")).unwrap();
-    fs::write(&real, format!("#!/bin/sh\n[ \"$1\" = -p ] || sleep {seconds}\nexec /sbin/ldconfig.real \"$@\"\n")).unwrap();
+    fs::write(
+        &real,
+        format!("#!/bin/sh\n[ \"$1\" = -p ] || sleep {seconds}\nexec /sbin/ldconfig.real \"$@\"\n"),
+    )
+    .unwrap();
     fs::set_permissions(&real, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 }
 
@@ -273,13 +373,26 @@ fn refusals_of_the_connection_have_their_own_sentences() {
 fn hostile_names_on_the_module_are_names_and_nothing_else() {
     with_jail!(jail, {
         let ssh = jail.open().await.unwrap();
-        for name in ["a b", "a'b", "a\"b", "a;touch hacked", "$(touch hacked)", "`touch hacked`", "a\nb", "-rf", "日本"] {
+        for name in [
+            "a b",
+            "a'b",
+            "a\"b",
+            "a;touch hacked",
+            "$(touch hacked)",
+            "`touch hacked`",
+            "a\nb",
+            "-rf",
+            "日本",
+        ] {
             jail.interpreter(&Interpreter::Nowhere);
             let folder = jail.at("/opt").join(name).join("lib");
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("libax_interpreter.so"), "x").unwrap();
             let finding = checks::interpreter::look(&ssh).await.unwrap();
-            let shown = finding.facts.iter().any(|fact| fact.value == format!("/opt/{name}/lib/libax_interpreter.so"));
+            let shown = finding
+                .facts
+                .iter()
+                .any(|fact| fact.value == format!("/opt/{name}/lib/libax_interpreter.so"));
             assert!(shown, "{name:?}: {finding:#?}");
             if let Some(remedy) = finding.remedy {
                 // The file is no library, so the loader does not take it: tried, verified, taken back.
@@ -291,10 +404,19 @@ fn hostile_names_on_the_module_are_names_and_nothing_else() {
             let card = jail.at("/opt/m5stack/data/models").join(format!("mode_{name}.json"));
             fs::write(&card, r#"{"mode_param":{"tokens_embed_size":64}}"#).unwrap();
             let finding = checks::cards::look(&ssh, None).await.unwrap();
-            assert!(finding.facts.iter().any(|f| f.label.en.ends_with(&format!("mode_{name}.json")) && f.value == "H 64"), "{name:?}");
+            assert!(
+                finding
+                    .facts
+                    .iter()
+                    .any(|f| f.label.en.ends_with(&format!("mode_{name}.json")) && f.value == "H 64"),
+                "{name:?}"
+            );
             fs::remove_file(card).unwrap();
         }
-        let hacked = jail.snapshot("/").into_iter().any(|(path, _)| path.to_string_lossy().contains("hacked"));
+        let hacked = jail
+            .snapshot("/")
+            .into_iter()
+            .any(|(path, _)| path.to_string_lossy().contains("hacked"));
         assert!(!hacked);
     });
 }
@@ -303,11 +425,16 @@ fn hostile_names_on_the_module_are_names_and_nothing_else() {
 fn a_wrong_hidden_size_is_said_with_the_card() {
     with_jail!(jail, {
         let ssh = jail.open().await.unwrap();
-        let finding = checks::cards::look(&ssh, Some(("qwen2.5-0.5B-prefill-20e", 1536))).await.unwrap();
+        let finding = checks::cards::look(&ssh, Some(("qwen2.5-0.5B-prefill-20e", 1536)))
+            .await
+            .unwrap();
         assert_eq!(finding.verdict, Verdict::Broken);
         assert!(finding.title.en.contains("1536"));
         fs::write(jail.at("/opt/m5stack/data/models/mode_x.json"), "tokens_embed_size {").unwrap();
-        assert_eq!(checks::cards::look(&ssh, None).await.unwrap().verdict, Verdict::LookHere);
+        assert_eq!(
+            checks::cards::look(&ssh, None).await.unwrap().verdict,
+            Verdict::LookHere
+        );
     });
 }
 
@@ -324,8 +451,17 @@ fn the_build_streams_answers_its_question_and_can_be_stopped() {
         .await
         .unwrap();
         assert_eq!(status, 0, "{text}");
-        assert!(text.contains("scons stand-in -j1") && text.contains("answered Y") && text.contains("step 5") && text.contains("built"), "{text}");
-        assert!(jail.at("/root/StackFlow/projects/llm_framework/dist/llm_llm-1.9").exists());
+        assert!(
+            text.contains("scons stand-in -j1")
+                && text.contains("answered Y")
+                && text.contains("step 5")
+                && text.contains("built"),
+            "{text}"
+        );
+        assert!(
+            jail.at("/root/StackFlow/projects/llm_framework/dist/llm_llm-1.9")
+                .exists()
+        );
 
         // Want of memory ends it, with its reason.
         fs::write(jail.at("/tmp/slow"), "").unwrap();

@@ -81,7 +81,10 @@ pub fn patch_sconstruct() -> Remedy {
 pub fn toolchain_wrappers() -> Remedy {
     Remedy {
         id: "toolchain-wrappers",
-        title: said!("Put wrappers in the tool chain's place", "ツールチェーンの場所にラッパーを置く"),
+        title: said!(
+            "Put wrappers in the tool chain's place",
+            "ツールチェーンの場所にラッパーを置く"
+        ),
         effect: said!(
             "Makes small scripts that call the module's own gcc and g++, and links to its binutils. Files already there are left alone. Undo removes what was made.",
             "モジュール自身の gcc と g++ を呼ぶ小さなスクリプトと、binutils へのリンクを作ります。既にあるファイルには触れません。元に戻すと作ったものだけを消します。"
@@ -139,9 +142,18 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
     let tree = answer.yes("tree");
     let memory = answer.get("memory").and_then(|kb| kb.trim().parse::<u64>().ok());
     let title = match (tree, built.is_empty()) {
-        (false, _) => said!("There is no StackFlow tree to build from", "ビルド用の StackFlow ツリーはありません"),
-        (true, true) => said!("The StackFlow tree is there, not built yet", "StackFlow ツリーはありますが、まだビルドされていません"),
-        (true, false) => said!("The StackFlow tree is there, and was built", "StackFlow ツリーがあり、ビルド済みです"),
+        (false, _) => said!(
+            "There is no StackFlow tree to build from",
+            "ビルド用の StackFlow ツリーはありません"
+        ),
+        (true, true) => said!(
+            "The StackFlow tree is there, not built yet",
+            "StackFlow ツリーはありますが、まだビルドされていません"
+        ),
+        (true, false) => said!(
+            "The StackFlow tree is there, and was built",
+            "StackFlow ツリーがあり、ビルド済みです"
+        ),
     };
     let mut first = Finding::new("tree", "1.1", Verdict::Good, title, why.clone())
         .fact(said!("tree", "ツリー"), if tree { TREE } else { "absent" }, false)
@@ -150,7 +162,11 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
         first = first.fact(said!("built", "ビルド結果"), built, false);
     }
     if let Some(kb) = memory {
-        first = first.fact(said!("free memory", "空きメモリー"), format!("{} MiB", kb / 1024), kb < 200 * 1024);
+        first = first.fact(
+            said!("free memory", "空きメモリー"),
+            format!("{} MiB", kb / 1024),
+            kb < 200 * 1024,
+        );
     }
     if !tree {
         return Ok(vec![first]);
@@ -158,22 +174,46 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
 
     let (reads, patched) = (answer.yes("reads"), answer.yes("patched"));
     let mut sconstruct = match (answer.yes("sconstruct"), reads, patched) {
-        (true, true, true) => Finding::new("simdjson", "1.2", Verdict::Good, said!("The simdjson SConstruct is patched", "simdjson の SConstruct はパッチ済みです"), why.clone()),
+        (true, true, true) => Finding::new(
+            "simdjson",
+            "1.2",
+            Verdict::Good,
+            said!(
+                "The simdjson SConstruct is patched",
+                "simdjson の SConstruct はパッチ済みです"
+            ),
+            why.clone(),
+        ),
         (true, false, _) => Finding::new(
             "simdjson",
             "1.2",
             Verdict::Good,
-            said!("The simdjson SConstruct does not read GCC_DUMPMACHINE", "simdjson の SConstruct は GCC_DUMPMACHINE を読みません"),
+            said!(
+                "The simdjson SConstruct does not read GCC_DUMPMACHINE",
+                "simdjson の SConstruct は GCC_DUMPMACHINE を読みません"
+            ),
             why.clone(),
         ),
         (true, true, false) => Finding::new(
             "simdjson",
             "1.2",
             Verdict::LookHere,
-            said!("The build can stop with KeyError: 'GCC_DUMPMACHINE'", "ビルドが KeyError: 'GCC_DUMPMACHINE' で止まることがあります"),
+            said!(
+                "The build can stop with KeyError: 'GCC_DUMPMACHINE'",
+                "ビルドが KeyError: 'GCC_DUMPMACHINE' で止まることがあります"
+            ),
             why.clone(),
         ),
-        (false, _, _) => Finding::new("simdjson", "1.2", Verdict::Good, said!("This tree has no simdjson component", "このツリーに simdjson コンポーネントはありません"), why.clone()),
+        (false, _, _) => Finding::new(
+            "simdjson",
+            "1.2",
+            Verdict::Good,
+            said!(
+                "This tree has no simdjson component",
+                "このツリーに simdjson コンポーネントはありません"
+            ),
+            why.clone(),
+        ),
     };
     if sconstruct.verdict == Verdict::LookHere {
         sconstruct = sconstruct.mended_by(patch_sconstruct());
@@ -182,18 +222,34 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
     let tools = answer.all("tool").all(|tool| tool == "yes");
     let native = answer.all("native").all(|tool| tool == "yes");
     let mut toolchain = if tools {
-        Finding::new("toolchain", "1.3", Verdict::Good, said!("The compiler is where SCons looks for it", "コンパイラーは SCons が探す場所にあります"), why)
+        Finding::new(
+            "toolchain",
+            "1.3",
+            Verdict::Good,
+            said!(
+                "The compiler is where SCons looks for it",
+                "コンパイラーは SCons が探す場所にあります"
+            ),
+            why,
+        )
     } else {
         Finding::new(
             "toolchain",
             "1.3",
             Verdict::LookHere,
-            said!("SCons looks for a cross compiler that is not there", "SCons が探すクロスコンパイラーがありません"),
+            said!(
+                "SCons looks for a cross compiler that is not there",
+                "SCons が探すクロスコンパイラーがありません"
+            ),
             why,
         )
     }
     .fact(said!("folder", "フォルダー"), TOOLCHAIN, !tools)
-    .fact(said!("native gcc and g++", "ネイティブの gcc と g++"), if native { "present" } else { "missing" }, !native);
+    .fact(
+        said!("native gcc and g++", "ネイティブの gcc と g++"),
+        if native { "present" } else { "missing" },
+        !native,
+    );
     if !tools && native {
         toolchain = toolchain.mended_by(toolchain_wrappers());
     }
@@ -246,7 +302,9 @@ else say result nothing; fi
 /// # Errors
 /// Those of the connection; [`SshError::Cancelled`] after the build was stopped on request.
 pub async fn build(ssh: &Ssh, floor_mib: u32, chunk: impl FnMut(&[u8]) -> bool + Send) -> Result<i32, SshError> {
-    let script = Script::new(BUILD).with("TREE", TREE)?.with("FLOOR", floor_mib.to_string())?;
+    let script = Script::new(BUILD)
+        .with("TREE", TREE)?
+        .with("FLOOR", floor_mib.to_string())?;
     let ended = ssh.stream(&script, chunk).await;
     if matches!(ended, Err(SshError::Cancelled)) {
         ssh.run(&Script::new(STOP), Duration::from_secs(20)).await?;

@@ -34,24 +34,65 @@ pub async fn look(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, S
         "A prefix is P rows of tokens_embed_size values. A wrong width is dropped without a word by a patched stock unit.",
         "プレフィックスは tokens_embed_size 個の値が P 行です。幅が違うと、パッチ済みの標準ユニットは何も言わずに無視します。"
     );
-    let matching = |model: &str| cards.iter().find(|(file, _)| file.rsplit('/').next().is_some_and(|name| name == format!("mode_{model}.json")));
+    let matching = |model: &str| {
+        cards.iter().find(|(file, _)| {
+            file.rsplit('/')
+                .next()
+                .is_some_and(|name| name == format!("mode_{model}.json"))
+        })
+    };
     let unreadable = cards.iter().filter(|(_, h)| h.is_none()).count();
     let count = cards.len();
     let (verdict, title) = match in_use {
-        _ if cards.is_empty() => (Verdict::Broken, said!("There is no model card with tokens_embed_size", "tokens_embed_size を持つモデルカードがありません")),
+        _ if cards.is_empty() => (
+            Verdict::Broken,
+            said!(
+                "There is no model card with tokens_embed_size",
+                "tokens_embed_size を持つモデルカードがありません"
+            ),
+        ),
         Some((model, used)) if matching(model).is_some_and(|(_, h)| h.is_some_and(|h| h != used)) => (
             Verdict::Broken,
-            said!("The workbench uses H {used} for {model}, but its card says otherwise", "作業台は {model} に H {used} を使っていますが、カードの値と違います"),
+            said!(
+                "The workbench uses H {used} for {model}, but its card says otherwise",
+                "作業台は {model} に H {used} を使っていますが、カードの値と違います"
+            ),
         ),
-        _ if unreadable > 0 => (Verdict::LookHere, said!("{unreadable} of {count} model cards cannot be read", "モデルカード {count} 件のうち {unreadable} 件が読めません")),
-        Some((model, used)) => (Verdict::Good, said!("H is {used} for {model}, as its card says", "{model} の H は {used} で、カードと一致しています")),
-        None => (Verdict::Good, said!("{count} model cards give their hidden size", "モデルカード {count} 件に hidden size があります")),
+        _ if unreadable > 0 => (
+            Verdict::LookHere,
+            said!(
+                "{unreadable} of {count} model cards cannot be read",
+                "モデルカード {count} 件のうち {unreadable} 件が読めません"
+            ),
+        ),
+        Some((model, used)) => (
+            Verdict::Good,
+            said!(
+                "H is {used} for {model}, as its card says",
+                "{model} の H は {used} で、カードと一致しています"
+            ),
+        ),
+        None => (
+            Verdict::Good,
+            said!(
+                "{count} model cards give their hidden size",
+                "モデルカード {count} 件に hidden size があります"
+            ),
+        ),
     };
     let mut finding = Finding::new(ID, SECTION, verdict, title, text);
     for (file, h) in &cards {
         let shown = h.map_or_else(|| "not readable".to_owned(), |h| format!("H {h}"));
-        let wrong = h.is_none() || in_use.is_some_and(|(model, used)| file.ends_with(&format!("/mode_{model}.json")) && *h != Some(used));
-        finding = finding.fact(super::super::finding::Said { en: file.clone(), ja: file.clone() }, shown, wrong);
+        let wrong = h.is_none()
+            || in_use.is_some_and(|(model, used)| file.ends_with(&format!("/mode_{model}.json")) && *h != Some(used));
+        finding = finding.fact(
+            super::super::finding::Said {
+                en: file.clone(),
+                ja: file.clone(),
+            },
+            shown,
+            wrong,
+        );
     }
     Ok(finding)
 }
@@ -59,7 +100,10 @@ pub async fn look(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, S
 /// H of a card, in `mode_param` or at the top (a model's own JSON file has no `mode_param`).
 fn hidden_size(text: &str) -> Option<usize> {
     let card: Value = serde_json::from_str(text).ok()?;
-    let value = card.get("mode_param").and_then(|p| p.get("tokens_embed_size")).or_else(|| card.get("tokens_embed_size"))?;
+    let value = card
+        .get("mode_param")
+        .and_then(|p| p.get("tokens_embed_size"))
+        .or_else(|| card.get("tokens_embed_size"))?;
     usize::try_from(value.as_u64()?).ok().filter(|h| *h > 0)
 }
 
@@ -71,7 +115,14 @@ mod tests {
     fn the_hidden_size_is_read_from_either_place() {
         assert_eq!(hidden_size(r#"{"mode_param":{"tokens_embed_size":896}}"#), Some(896));
         assert_eq!(hidden_size(r#"{"tokens_embed_size":1536}"#), Some(1536));
-        for bad in ["", "{", "{}", r#"{"tokens_embed_size":"896"}"#, r#"{"tokens_embed_size":-1}"#, r#"{"tokens_embed_size":0}"#] {
+        for bad in [
+            "",
+            "{",
+            "{}",
+            r#"{"tokens_embed_size":"896"}"#,
+            r#"{"tokens_embed_size":-1}"#,
+            r#"{"tokens_embed_size":0}"#,
+        ] {
             assert_eq!(hidden_size(bad), None, "{bad}");
         }
     }

@@ -69,27 +69,55 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     let folder = whole
         .iter()
         .filter_map(|path| path.rsplit_once('/').map(|(folder, _)| folder))
-        .find(|folder| !folder.is_empty() && !folder.contains(|c: char| c.is_whitespace() || c.is_control() || "#:,=".contains(c)));
+        .find(|folder| {
+            !folder.is_empty() && !folder.contains(|c: char| c.is_whitespace() || c.is_control() || "#:,=".contains(c))
+        });
     let (verdict, title) = match (registered, whole.is_empty(), folder) {
-        (true, _, _) => (Verdict::Good, said!("The loader finds libax_interpreter.so", "ローダーは libax_interpreter.so を見つけられます")),
-        (false, true, _) if !broken.is_empty() => {
-            (Verdict::Broken, said!("libax_interpreter.so is a broken link", "libax_interpreter.so はリンク切れです"))
-        }
+        (true, _, _) => (
+            Verdict::Good,
+            said!(
+                "The loader finds libax_interpreter.so",
+                "ローダーは libax_interpreter.so を見つけられます"
+            ),
+        ),
+        (false, true, _) if !broken.is_empty() => (
+            Verdict::Broken,
+            said!(
+                "libax_interpreter.so is a broken link",
+                "libax_interpreter.so はリンク切れです"
+            ),
+        ),
         (false, true, _) => (
             Verdict::Broken,
-            said!("libax_interpreter.so is nowhere on the module: install its runtime packages again", "libax_interpreter.so がモジュールのどこにもありません。ランタイムのパッケージを入れ直してください"),
+            said!(
+                "libax_interpreter.so is nowhere on the module: install its runtime packages again",
+                "libax_interpreter.so がモジュールのどこにもありません。ランタイムのパッケージを入れ直してください"
+            ),
         ),
         (false, false, Some(_)) => (
             Verdict::Broken,
-            said!("libax_interpreter.so is there, but the loader does not know its folder", "libax_interpreter.so はありますが、ローダーがその場所を知りません"),
+            said!(
+                "libax_interpreter.so is there, but the loader does not know its folder",
+                "libax_interpreter.so はありますが、ローダーがその場所を知りません"
+            ),
         ),
         (false, false, None) => (
             Verdict::Broken,
-            said!("libax_interpreter.so lies in a folder whose name ldconfig cannot hold: move it", "libax_interpreter.so が ldconfig に登録できない名前のフォルダーにあります。移動してください"),
+            said!(
+                "libax_interpreter.so lies in a folder whose name ldconfig cannot hold: move it",
+                "libax_interpreter.so が ldconfig に登録できない名前のフォルダーにあります。移動してください"
+            ),
         ),
     };
-    let mut finding = Finding::new(ID, SECTION, verdict, title, text)
-        .fact(said!("ldconfig", "ldconfig"), if registered { answer.get("entry").unwrap_or_default().trim() } else { "not registered" }, !registered);
+    let mut finding = Finding::new(ID, SECTION, verdict, title, text).fact(
+        said!("ldconfig", "ldconfig"),
+        if registered {
+            answer.get("entry").unwrap_or_default().trim()
+        } else {
+            "not registered"
+        },
+        !registered,
+    );
     for path in whole {
         finding = finding.fact(said!("found", "場所"), path, false);
     }

@@ -89,19 +89,64 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
         "LLM ユニットはシステムの C++ ライブラリ向けにビルドされています。モジュール独自の場所にあるものが先に見つかるため、古かったりリンク切れだったりするとユニットが起動できません。"
     );
     let (verdict, title) = match (kind.as_str(), own, system) {
-        ("nofolder", _, true) => (Verdict::Good, said!("The system's libstdc++ is used, and is new enough", "システムの libstdc++ が使われ、十分に新しいものです")),
-        (_, true, _) => (Verdict::Good, said!("libstdc++ has what the unit needs", "libstdc++ に必要なシンボルがあります")),
-        ("link", false, _) if !whole => (Verdict::Broken, said!("The module's libstdc++ is a broken link", "モジュールの libstdc++ はリンク切れです")),
-        ("none", false, true) => (Verdict::LookHere, said!("The module's own folder has no libstdc++", "モジュール独自の場所に libstdc++ がありません")),
+        ("nofolder", _, true) => (
+            Verdict::Good,
+            said!(
+                "The system's libstdc++ is used, and is new enough",
+                "システムの libstdc++ が使われ、十分に新しいものです"
+            ),
+        ),
+        (_, true, _) => (
+            Verdict::Good,
+            said!(
+                "libstdc++ has what the unit needs",
+                "libstdc++ に必要なシンボルがあります"
+            ),
+        ),
+        ("link", false, _) if !whole => (
+            Verdict::Broken,
+            said!(
+                "The module's libstdc++ is a broken link",
+                "モジュールの libstdc++ はリンク切れです"
+            ),
+        ),
+        ("none", false, true) => (
+            Verdict::LookHere,
+            said!(
+                "The module's own folder has no libstdc++",
+                "モジュール独自の場所に libstdc++ がありません"
+            ),
+        ),
         (_, false, false) => (
             Verdict::Broken,
-            said!("No libstdc++ here is new enough, not even the system's", "システムのものも含め、十分に新しい libstdc++ がありません"),
+            said!(
+                "No libstdc++ here is new enough, not even the system's",
+                "システムのものも含め、十分に新しい libstdc++ がありません"
+            ),
         ),
-        _ => (Verdict::Broken, said!("The module's libstdc++ is too old (GLIBCXX_3.4.30 is missing)", "モジュールの libstdc++ が古すぎます（GLIBCXX_3.4.30 がありません）")),
+        _ => (
+            Verdict::Broken,
+            said!(
+                "The module's libstdc++ is too old (GLIBCXX_3.4.30 is missing)",
+                "モジュールの libstdc++ が古すぎます（GLIBCXX_3.4.30 がありません）"
+            ),
+        ),
     };
     let finding = Finding::new(ID, SECTION, verdict, title, text)
-        .fact(said!("system", "システム"), format!("{SYSTEM}: {}", if system { "has both" } else { "lacks them" }), !system)
-        .fact(said!("module", "モジュール"), format!("{FOLDER}/libstdc++.so.6: {state}"), verdict != Verdict::Good);
+        .fact(
+            said!("system", "システム"),
+            format!("{SYSTEM}: {}", if system { "has both" } else { "lacks them" }),
+            !system,
+        )
+        .fact(
+            said!("module", "モジュール"),
+            format!("{FOLDER}/libstdc++.so.6: {state}"),
+            verdict != Verdict::Good,
+        );
     // Without a good library to point to there is nothing to link.
-    Ok(if verdict != Verdict::Good && system && kind != "nofolder" { finding.mended_by(relink()) } else { finding })
+    Ok(if verdict != Verdict::Good && system && kind != "nofolder" {
+        finding.mended_by(relink())
+    } else {
+        finding
+    })
 }

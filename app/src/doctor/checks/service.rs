@@ -61,16 +61,31 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     let listens = answer.yes("listener");
     let running = state == "active";
     let (verdict, title) = match (running, listens) {
-        (true, true) => (Verdict::Good, said!("llm-sys is running and listens on 10001", "llm-sys は稼働中で、10001 番で待ち受けています")),
+        (true, true) => (
+            Verdict::Good,
+            said!(
+                "llm-sys is running and listens on 10001",
+                "llm-sys は稼働中で、10001 番で待ち受けています"
+            ),
+        ),
         (true, false) => (
             Verdict::Broken,
-            said!("llm-sys is running but does not listen on 10001", "llm-sys は稼働中ですが、10001 番で待ち受けていません"),
+            said!(
+                "llm-sys is running but does not listen on 10001",
+                "llm-sys は稼働中ですが、10001 番で待ち受けていません"
+            ),
         ),
         (false, true) => (
             Verdict::LookHere,
-            said!("Something listens on 10001, but not the llm-sys service", "10001 番は使われていますが、llm-sys サービスではありません"),
+            said!(
+                "Something listens on 10001, but not the llm-sys service",
+                "10001 番は使われていますが、llm-sys サービスではありません"
+            ),
         ),
-        (false, false) => (Verdict::Broken, said!("llm-sys is not running", "llm-sys が動いていません")),
+        (false, false) => (
+            Verdict::Broken,
+            said!("llm-sys is not running", "llm-sys が動いていません"),
+        ),
     };
     let text = said!(
         "Everything passes through llm-sys: it takes JSON on TCP port 10001 and hands it to the LLM unit.",
@@ -78,7 +93,11 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     );
     let mut finding = Finding::new(ID, SECTION, verdict, title, text)
         .fact(said!("service", "サービス"), state, !running)
-        .fact(said!("port 10001", "ポート 10001"), if listens { "listening" } else { "closed" }, !listens);
+        .fact(
+            said!("port 10001", "ポート 10001"),
+            if listens { "listening" } else { "closed" },
+            !listens,
+        );
     let journal = answer.get("journal").unwrap_or_default().trim();
     if !running && !journal.is_empty() {
         finding = finding.fact(said!("its last words", "最後のログ"), journal, false);

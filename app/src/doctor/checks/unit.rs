@@ -27,7 +27,10 @@ pub fn restart() -> Remedy {
     Remedy {
         id: "start-llm-llm",
         title: said!("Start the LLM unit", "LLM ユニットを起動"),
-        effect: said!("Starts the service llm-llm. Undo stops it again.", "llm-llm サービスを起動します。元に戻すと停止します。"),
+        effect: said!(
+            "Starts the service llm-llm. Undo stops it again.",
+            "llm-llm サービスを起動します。元に戻すと停止します。"
+        ),
         variables: vec![],
         pieces: pieces! {
             backup: r#"
@@ -53,7 +56,12 @@ pub fn restart() -> Remedy {
 pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     let answer = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
     let units: Vec<&str> = answer.all("unit").collect();
-    let missing: Vec<String> = answer.all("missing").flat_map(str::lines).map(|line| line.trim().to_owned()).filter(|l| !l.is_empty()).collect();
+    let missing: Vec<String> = answer
+        .all("missing")
+        .flat_map(str::lines)
+        .map(|line| line.trim().to_owned())
+        .filter(|l| !l.is_empty())
+        .collect();
     let state = answer.get("state").unwrap_or_default().trim().to_owned();
     let running = state == "active";
     let text = said!(
@@ -62,13 +70,31 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     );
     let count = missing.len();
     let (verdict, title) = match (units.is_empty(), missing.is_empty(), running) {
-        (true, _, _) => (Verdict::Broken, said!("There is no LLM unit on the module", "モジュールに LLM ユニットがありません")),
+        (true, _, _) => (
+            Verdict::Broken,
+            said!(
+                "There is no LLM unit on the module",
+                "モジュールに LLM ユニットがありません"
+            ),
+        ),
         (_, false, _) => (
             Verdict::Broken,
-            said!("The LLM unit cannot be loaded: {count} of its needs are not found", "LLM ユニットを読み込めません（見つからないもの：{count} 件）"),
+            said!(
+                "The LLM unit cannot be loaded: {count} of its needs are not found",
+                "LLM ユニットを読み込めません（見つからないもの：{count} 件）"
+            ),
         ),
-        (_, true, true) => (Verdict::Good, said!("The LLM unit is running, and all of its libraries are found", "LLM ユニットは稼働中で、ライブラリもすべて見つかります")),
-        (_, true, false) => (Verdict::Broken, said!("The LLM unit is not running", "LLM ユニットが動いていません")),
+        (_, true, true) => (
+            Verdict::Good,
+            said!(
+                "The LLM unit is running, and all of its libraries are found",
+                "LLM ユニットは稼働中で、ライブラリもすべて見つかります"
+            ),
+        ),
+        (_, true, false) => (
+            Verdict::Broken,
+            said!("The LLM unit is not running", "LLM ユニットが動いていません"),
+        ),
     };
     let mut finding = Finding::new(ID, SECTION, verdict, title, text);
     for unit in &units {
@@ -77,11 +103,19 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     for line in &missing {
         finding = finding.fact(said!("not found", "見つからない"), line, true);
     }
-    finding = finding.fact(said!("service llm-llm", "サービス llm-llm"), if state.is_empty() { "unknown" } else { &state }, !running);
+    finding = finding.fact(
+        said!("service llm-llm", "サービス llm-llm"),
+        if state.is_empty() { "unknown" } else { &state },
+        !running,
+    );
     let journal = answer.get("journal").unwrap_or_default().trim();
     if !running && !journal.is_empty() {
         finding = finding.fact(said!("its last words", "最後のログ"), journal, false);
     }
     // What is not found is mended by the checks of the libraries; starting comes after.
-    Ok(if !units.is_empty() && missing.is_empty() && !running { finding.mended_by(restart()) } else { finding })
+    Ok(if !units.is_empty() && missing.is_empty() && !running {
+        finding.mended_by(restart())
+    } else {
+        finding
+    })
 }
