@@ -83,10 +83,11 @@ impl Session {
         model: Option<&str>,
         embedded: Option<Embedded>,
         case: &CaseKey,
+        limits: ConnectOptions,
         progress: impl Fn(ConnectStep) + Send,
     ) -> Result<Self, ConnectProblem> {
         progress(ConnectStep::Opening);
-        let module = Module::connect(address, ConnectOptions::default()).await?;
+        let module = Module::connect(address, limits).await?;
         progress(ConnectStep::Asking);
         // The first round trip is the slowest (a stock module delays a small second packet): the second one is told.
         module.ping().await?;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use softprefix_core::client::ConnectOptions;
 use softprefix_core::compare::{Diff, Granularity, Measures};
 use softprefix_core::prefix::PrefixRecipe;
 
@@ -229,6 +230,14 @@ impl Bridge {
     /// # Errors
     /// Where the system gives no thread.
     pub fn start(wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Self> {
+        Self::with(ConnectOptions::default(), wake)
+    }
+
+    /// The same with other limits for what a module may take.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub fn with(limits: ConnectOptions, wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Self> {
         let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(wake);
         let (requests, taken) = mpsc::unbounded_channel();
         let (sender, events) = mpsc::channel(EVENTS);
@@ -246,7 +255,7 @@ impl Bridge {
         let thread = std::thread::Builder::new()
             .name("softprefix-bridge-main".to_owned())
             .spawn(move || {
-                runtime.block_on(worker::work(taken, report));
+                runtime.block_on(worker::work(taken, report, limits));
                 // A fetch or a dialog may still be blocking a thread; nothing of it is needed any more.
                 runtime.shutdown_background();
             })?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use softprefix_core::client::{ClientError, InferenceEvent, InferenceRequest, Outcome};
+use softprefix_core::client::{ClientError, ConnectOptions, InferenceEvent, InferenceRequest, Outcome};
 use softprefix_core::compare::{Measures, diff};
 use softprefix_core::prefix::PrefixRecipe;
 use softprefix_core::protocol::extension::{FinishReason, Priority};
@@ -64,6 +64,7 @@ struct Slot {
 }
 
 struct Worker {
+    limits: ConnectOptions,
     events: Events,
     done: mpsc::Sender<Done>,
     session: Option<Arc<Session>>,
@@ -79,13 +80,14 @@ struct Worker {
 }
 
 /// Works until a shutdown is asked for, or nobody can ask any more.
-pub(super) async fn work(mut requests: mpsc::UnboundedReceiver<Request>, events: Events) {
+pub(super) async fn work(mut requests: mpsc::UnboundedReceiver<Request>, events: Events, limits: ConnectOptions) {
     let (done, mut reports) = mpsc::channel(16);
     let (describe, described) = watch::channel(None);
     let (count, counted) = watch::channel(None);
     tokio::spawn(keep_describing(described, events.clone()));
     tokio::spawn(keep_counting(counted, events.clone()));
     let mut worker = Worker {
+        limits,
         events,
         done,
         session: None,
@@ -195,11 +197,11 @@ impl Worker {
         self.last = Some((target.clone(), case.clone()));
         self.cancel_fetch = Arc::default();
         let (attempt, done, events) = (self.attempt, self.done.clone(), self.events.clone());
-        let cancel = Arc::clone(&self.cancel_fetch);
+        let (cancel, limits) = (Arc::clone(&self.cancel_fetch), self.limits.clone());
         self.connecting = Some(tokio::spawn(async move {
             let report = match target {
                 Target::Remote { address, model } => {
-                    let session = remote(&address, model.as_deref(), &case, &exit_first, &events).await;
+                    let session = remote(&address, model.as_deref(), &case, &exit_first, limits, &events).await;
                     Done::Connected {
                         attempt,
                         session: session.map(Box::new),
@@ -207,7 +209,7 @@ impl Worker {
                 }
                 Target::Embedded { model } => match find_or_fetch(model, cancel, &events).await {
                     Ok(Some((name, store))) => {
-                        let session = in_process(name, store, &case, &events).await;
+                        let session = in_process(name, store, &case, limits, &events).await;
                         Done::Connected {
                             attempt,
                             session: session.map(Box::new),
@@ -313,7 +315,7 @@ impl Worker {
             before.stop.send_replace(true);
         }
         let (stop, stopped) = watch::channel(false);
-        let events = self.events.clone();
+        let (events, done, attempt) = (self.events.clone(), self.done.clone(), self.attempt);
         let handle = tokio::spawn(async move {
             // The hand rests while the old one ends.
             let rest = tokio::time::sleep(inference.delay);
@@ -332,8 +334,16 @@ impl Worker {
                         side: inference.side,
                     })
                     .await;
-            } else {
-                run(&session, inference, stopped, &events).await;
+            } else if run(&session, inference, stopped, &events).await == Trust::Doubtful
+                // One that is silent altogether would keep its other inferences waiting until their deadlines.
+                && let Err(reason) = session.module().ping().await
+            {
+                let _ = done
+                    .send(Done::Disconnected {
+                        attempt,
+                        problem: problem_of(&reason),
+                    })
+                    .await;
             }
         });
         self.slots[place] = Some(Slot { stop, handle });
@@ -368,12 +378,12 @@ async fn remote(
     model: Option<&str>,
     case: &CaseKey,
     exit_first: &[String],
+    limits: ConnectOptions,
     events: &Events,
 ) -> Result<Session, ConnectProblem> {
     if !exit_first.is_empty() {
         events.send(Event::Connecting(ConnectStep::Opening)).await;
-        let options = softprefix_core::client::ConnectOptions::default();
-        let module = softprefix_core::client::Module::connect(address, options).await?;
+        let module = softprefix_core::client::Module::connect(address, limits.clone()).await?;
         for task in exit_first {
             match module.exit(task).await {
                 // Gone already is as good.
@@ -383,7 +393,7 @@ async fn remote(
         }
     }
     let step = |step| events.send_if_room(Event::Connecting(step));
-    Session::open(address, model, None, case, step).await
+    Session::open(address, model, None, case, limits, step).await
 }
 
 /// The embedded unit's model: its name, and the store that has it. `None` where the person cancelled the fetch.
@@ -426,6 +436,7 @@ async fn in_process(
     name: String,
     store: softprefix_unit::models::ModelStore,
     case: &CaseKey,
+    limits: ConnectOptions,
     events: &Events,
 ) -> Result<Session, ConnectProblem> {
     let observer = {
@@ -443,11 +454,19 @@ async fn in_process(
             events.send_if_room(Event::Connecting(step));
         }
     };
-    Session::open(&address, Some(&name), Some(embedded), case, step).await
+    Session::open(&address, Some(&name), Some(embedded), case, limits, step).await
+}
+
+/// Whether a module may be relied on after an inference.
+#[derive(PartialEq)]
+enum Trust {
+    Fine,
+    /// It went silent, or ended otherwise than it promised.
+    Doubtful,
 }
 
 /// One inference, from its prefix to its last word.
-async fn run(session: &Session, inference: Inference, mut stop: watch::Receiver<bool>, events: &Events) {
+async fn run(session: &Session, inference: Inference, mut stop: watch::Receiver<bool>, events: &Events) -> Trust {
     let Inference {
         run,
         side,
@@ -468,12 +487,15 @@ async fn run(session: &Session, inference: Inference, mut stop: watch::Receiver<
         prepared = prepared => prepared,
         () = wanted(&mut stop) => {
             events.send(Event::Dropped { run, side }).await;
-            return;
+            return Trust::Fine;
         }
     };
     let (task, prefix) = match prepared {
         Ok(prepared) => prepared,
-        Err(problem) => return events.send(failed(problem)).await,
+        Err(problem) => {
+            events.send(failed(problem)).await;
+            return Trust::Fine;
+        }
     };
     let built = recipe
         .as_ref()
@@ -495,6 +517,7 @@ async fn run(session: &Session, inference: Inference, mut stop: watch::Receiver<
     let mut first_text = None;
     let mut inference = task.infer(request);
     let mut asked_to_stop = false;
+    let patience = session.module().options().idle;
     loop {
         let event = tokio::select! {
             event = inference.next() => event,
@@ -503,6 +526,11 @@ async fn run(session: &Session, inference: Inference, mut stop: watch::Receiver<
                 inference.stop();
                 continue;
             }
+            // Our unit may rightly be silent while others have their turn; a module that does not even answer a ping is gone.
+            () = tokio::time::sleep(patience) => match session.module().ping().await {
+                Ok(_) => continue,
+                Err(error) => Some(Err(error)),
+            },
         };
         match event {
             Some(Ok(InferenceEvent::Delta(text))) => {
@@ -511,21 +539,29 @@ async fn run(session: &Session, inference: Inference, mut stop: watch::Receiver<
             }
             Some(Ok(InferenceEvent::Done(outcome))) => {
                 let outcome = Box::new(outcome_of(outcome, sent.as_deref(), asked_to_stop));
-                return events.send(Event::Finished { run, side, outcome }).await;
+                events.send(Event::Finished { run, side, outcome }).await;
+                return Trust::Fine;
             }
             Some(Err(ClientError::Stopped { text })) => {
                 let outcome = Box::new(stopped(text, first_text, started.elapsed()));
-                return events.send(Event::Finished { run, side, outcome }).await;
+                events.send(Event::Finished { run, side, outcome }).await;
+                return Trust::Fine;
             }
             Some(Err(error)) => {
+                let trust = match error {
+                    ClientError::Refused { .. } | ClientError::Prefix(_) | ClientError::EmptyPrompt => Trust::Fine,
+                    _ => Trust::Doubtful,
+                };
+                events.send(failed(problem_of(&error))).await;
                 if error.needs_set_up() && !error.is_disconnect() {
                     session.forget_task().await;
                 }
-                return events.send(failed(problem_of(&error))).await;
+                return trust;
             }
             None => {
                 let outcome = Box::new(stopped(String::new(), first_text, started.elapsed()));
-                return events.send(Event::Finished { run, side, outcome }).await;
+                events.send(Event::Finished { run, side, outcome }).await;
+                return Trust::Fine;
             }
         }
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
-use softprefix_core::client::{InferenceEvent, InferenceRequest, Task};
+use softprefix_core::client::{ConnectOptions, InferenceEvent, InferenceRequest, Task};
 use softprefix_core::compare::{Report, ResultEntry, ResultExtra, ResultsFile};
 use softprefix_core::prefix::{Generator, Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix};
 use softprefix_core::protocol::extension::Priority;
@@ -342,11 +342,11 @@ async fn open(args: &CompareArgs, key: &CaseKey, bar: &Arc<Mutex<Bar>>) -> Resul
     };
     let opened = match with_model(args.module.clone(), args.model.clone()) {
         Target::Remote { address, model } => {
-            let first = Session::open(&address, model.as_deref(), None, key, step).await;
+            let first = Session::open(&address, model.as_deref(), None, key, ConnectOptions::default(), step).await;
             match first {
                 Err(ConnectProblem::TaskFull(tasks)) if args.exit_tasks => {
                     exit_all(&address, &tasks).await?;
-                    Session::open(&address, model.as_deref(), None, key, step).await
+                    Session::open(&address, model.as_deref(), None, key, ConnectOptions::default(), step).await
                 }
                 first => first,
             }
@@ -361,7 +361,15 @@ async fn open(args: &CompareArgs, key: &CaseKey, bar: &Arc<Mutex<Bar>>) -> Resul
             };
             let embedded = Embedded::start(Arc::new(store), observer).await?;
             let address = embedded.address().to_string();
-            Session::open(&address, Some(&name), Some(embedded), key, |_| {}).await
+            Session::open(
+                &address,
+                Some(&name),
+                Some(embedded),
+                key,
+                ConnectOptions::default(),
+                |_| {},
+            )
+            .await
         }
     };
     opened.map_err(|problem| match problem {
@@ -376,7 +384,7 @@ async fn open(args: &CompareArgs, key: &CaseKey, bar: &Arc<Mutex<Bar>>) -> Resul
 }
 
 async fn exit_all(address: &str, tasks: &[String]) -> Result<(), Failure> {
-    use softprefix_core::client::{ConnectOptions, Module};
+    use softprefix_core::client::Module;
     let failed = |error| Failure::from(problem_of(&error));
     let module = Module::connect(address, ConnectOptions::default())
         .await

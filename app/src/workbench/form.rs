@@ -245,16 +245,17 @@ impl Budget {
         self.window as i64 - (self.prefill() + self.output) as i64
     }
 
-    /// Largest P that fits with this text and at least one output token.
+    /// Largest P that fits with this text. One output token needs no position of its own: it comes out of the last one.
     pub fn max_len(&self) -> usize {
-        let by_window = self.window.saturating_sub(self.template + self.prompt + 1);
-        let by_prefill = self.prefill_window.saturating_sub(self.template + self.prompt);
-        by_window.min(by_prefill).max(1)
+        self.window
+            .min(self.prefill_window)
+            .saturating_sub(self.template + self.prompt)
+            .max(1)
     }
 
-    /// Whether at least one output token fits.
+    /// Whether at least one output token comes out.
     pub fn fits(&self) -> bool {
-        self.prefill() < self.window && self.prefill() <= self.prefill_window
+        self.prefill() <= self.window.min(self.prefill_window)
     }
 }
 

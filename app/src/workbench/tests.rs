@@ -250,17 +250,17 @@ fn the_budget_follows_p_at_once_and_says_what_is_free() {
         (4, 21, 18, 64)
     );
     assert_eq!(budget.free(), 1024 - 4 - 21 - 18 - 64);
-    assert_eq!(bench.max_len(), 1024 - 21 - 18 - 1);
+    assert_eq!(bench.max_len(), 1024 - 21 - 18);
 }
 
 #[test]
 fn a_prefix_that_leaves_no_room_for_an_output_token_cannot_be_run() {
     let mut bench = ready();
-    bench.apply(Action::SetLen(985));
+    bench.apply(Action::SetLen(986));
     assert_eq!(bench.why_not_run(), Some(WhyNot::DoesNotFit));
     bench.apply(Action::Run);
     assert!(inferences(&mut bench).is_empty());
-    bench.apply(Action::SetLen(984));
+    bench.apply(Action::SetLen(985));
     assert_eq!(bench.why_not_run(), None);
 }
 

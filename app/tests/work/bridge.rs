@@ -1,0 +1,282 @@
+//! From the slider to the diff: workbench and bridge against a real unit over TCP.
+
+use std::time::Duration;
+
+use softprefix::workbench::{
+    Action, Applied, Dialog, Finish, KindChoice, MagnitudeUnit, ModuleState, Noise, ProblemKind, Side, Target,
+};
+use softprefix_core::client::{ConnectOptions, Module};
+use softprefix_core::protocol::SetUp;
+use softprefix_unit::testing::small_model;
+
+use crate::support::{Desk, Seen, at, serve, tiny_model};
+
+fn embedded(path: std::path::PathBuf) -> Target {
+    Target::Embedded {
+        model: Some(path.to_string_lossy().into_owned()),
+    }
+}
+
+#[test]
+fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_the_baseline() {
+    let mut desk = Desk::new();
+    desk.connect(embedded(small_model()));
+    let facts = desk.bench.module.facts().unwrap().clone();
+    assert!(facts.ours && facts.embedded);
+    assert_eq!(facts.hidden_size, Some(576));
+    assert!(facts.model_sha256.is_some_and(|digest| digest.len() == 64));
+    let median = desk.bench.vocabulary.as_ref().unwrap().median;
+    assert!(median > 0.0);
+
+    desk.apply(Action::SetMagnitude(3.0));
+    desk.run();
+    let run = desk.bench.runs[0].clone();
+    assert_eq!(run.applied, Applied::Proven);
+    assert_eq!(run.text, desk.bench.prefixed.text);
+    assert!(!desk.bench.baseline.text.is_empty());
+    assert_ne!(desk.bench.baseline.text, desk.bench.prefixed.text);
+    assert!(run.measures.chrf2 < 100.0);
+    assert_eq!(desk.bench.prefixed.timings.tokens, Some(24));
+    assert!(desk.bench.prefixed.timings.first_token.is_some());
+    assert_eq!(desk.bench.prefixed.finish, Some(Finish::Length));
+    desk.until("the diff of the whole texts", |bench| {
+        bench.spans(Side::Prefixed).1 == bench.prefixed.text.len() && !bench.spans(Side::Prefixed).0.is_empty()
+    });
+    // The unit is deterministic, and says so by running the baseline twice.
+    desk.until("the noise floor", |bench| *bench.noise() != Noise::Unknown);
+    assert_eq!(*desk.bench.noise(), Noise::Deterministic);
+
+    // What the card promised is what was sent, and the same prefix gives the same text again.
+    let built = desk.bench.card.built.clone().unwrap().unwrap();
+    assert_eq!(built.sha256, run.sha256);
+    assert!((built.norm_median / median - 3.0).abs() < 0.02);
+    desk.apply(Action::Run);
+    desk.until("the second run", |bench| !bench.is_running());
+    desk.for_a_while(Duration::from_millis(300));
+    assert_eq!(
+        desk.bench.runs.len(),
+        1,
+        "the same prefix with the same text is the same point"
+    );
+    assert_eq!(desk.started(Side::Baseline), 1, "the baseline is kept");
+}
+
+#[test]
+fn words_typed_as_a_prefix_are_fetched_from_the_unit_and_sent_unscaled() {
+    let mut desk = Desk::new();
+    desk.connect(embedded(tiny_model()));
+    desk.apply(Action::SetKind(KindChoice::Words));
+    desk.apply(Action::SetWords("the the".to_owned()));
+    desk.apply(Action::SetUnscaled(true));
+    desk.apply(Action::SetLen(2));
+    desk.run();
+    assert_eq!(desk.bench.runs[0].len, 2);
+    assert_eq!(desk.bench.runs[0].applied, Applied::Proven);
+}
+
+#[test]
+fn live_mode_runs_only_the_last_of_several_quick_moves_and_keeps_the_baseline() {
+    let mut desk = Desk::new();
+    desk.apply(Action::SetMaxTokens(200));
+    desk.connect(at(serve(tiny_model())));
+    desk.run();
+    desk.until("the noise floor", |bench| *bench.noise() != Noise::Unknown);
+    desk.seen.clear();
+    desk.apply(Action::SetLive(true));
+
+    for step in 1..=8 {
+        desk.apply(Action::SetMagnitude(f64::from(step)));
+        desk.for_a_while(Duration::from_millis(30));
+    }
+    desk.until("the last move's run", |bench| {
+        bench.runs.iter().any(|run| run.origin.norms == Some(8.0)) && !bench.is_running()
+    });
+    let whole: Vec<_> = desk
+        .finished(Side::Prefixed)
+        .into_iter()
+        .filter(|outcome| outcome.finish != Finish::Stopped)
+        .collect();
+    assert_eq!(whole.len(), 1, "{:?}", desk.seen);
+    assert!(
+        desk.seen
+            .iter()
+            .any(|seen| matches!(seen, Seen::Dropped(Side::Prefixed, _)))
+    );
+    assert_eq!(desk.started(Side::Baseline), 0);
+    let points: Vec<_> = desk.bench.visible_runs().map(|run| run.origin.norms.unwrap()).collect();
+    assert_eq!(points, [1.0, 8.0]);
+    assert!(!desk.bench.prefixed.stale);
+}
+
+#[test]
+fn moving_the_slider_while_text_streams_in_stops_that_run_and_starts_another() {
+    let mut desk = Desk::new();
+    desk.apply(Action::SetMaxTokens(2000));
+    desk.apply(Action::SetPrompt(
+        "Write a long story about a lighthouse keeper, with many chapters.".to_owned(),
+    ));
+    desk.connect(at(serve(small_model())));
+    desk.apply(Action::SetLive(true));
+    desk.until("text that streams in", |bench| bench.prefixed.text.chars().count() > 20);
+    desk.apply(Action::SetMagnitude(5.0));
+    desk.until("the new run's text", |bench| {
+        bench
+            .prefixed
+            .origin
+            .as_ref()
+            .is_some_and(|origin| origin.norms == Some(5.0))
+    });
+    desk.apply(Action::Stop);
+    desk.until("the end of both", |bench| !bench.is_running());
+    let stopped: Vec<_> = desk.finished(Side::Prefixed);
+    assert!(
+        stopped.iter().all(|outcome| outcome.finish == Finish::Stopped),
+        "{stopped:?}"
+    );
+    assert!(desk.bench.runs.is_empty(), "a part of an output is no point");
+    assert_eq!(desk.bench.prefixed.finish, Some(Finish::Stopped));
+}
+
+#[test]
+fn another_system_prompt_or_sampling_sets_the_task_up_again_and_leaves_no_task_behind() {
+    let address = serve(tiny_model());
+    let mut desk = Desk::new();
+    desk.connect(at(address));
+    desk.run();
+    desk.apply(Action::SetSystem("You are a pirate.".to_owned()));
+    desk.run();
+    assert_eq!(desk.bench.cases.len(), 2);
+    assert_eq!(tasks_at(address).len(), 1);
+    desk.bridge.shutdown(Duration::from_secs(5));
+    assert_eq!(tasks_at(address), Vec::<String>::new());
+}
+
+#[test]
+fn raw_values_are_sent_as_existing_scripts_send_them() {
+    let mut desk = Desk::new();
+    desk.connect(at(serve(tiny_model())));
+    desk.apply(Action::SetMagnitudeUnit(MagnitudeUnit::Raw));
+    desk.apply(Action::SetMagnitude(0.01));
+    desk.run();
+    let run = &desk.bench.runs[0];
+    assert_eq!(run.origin.raw, Some(0.01));
+    assert!(run.origin.norms.is_some());
+}
+
+#[test]
+fn the_budget_is_counted_by_the_unit_and_a_prefix_that_does_not_fit_is_refused_in_words() {
+    let mut desk = Desk::new();
+    desk.connect(at(serve(tiny_model())));
+    desk.until("the budget", |bench| bench.budget.is_some_and(|budget| budget.current));
+    let budget = desk.bench.budget.unwrap();
+    assert_eq!(budget.window, 2048);
+    assert!(budget.prompt > 5 && budget.template > 5);
+    let most = desk.bench.max_len();
+    desk.apply(Action::SetLen(most + 1));
+    assert!(desk.bench.why_not_run().is_some());
+    // Without the workbench's own check the unit says it, with its numbers.
+    desk.bench.budget = None;
+    desk.apply(Action::Run);
+    desk.until("the refusal", |bench| bench.prefixed.error.is_some());
+    let problem = desk.bench.prefixed.error.clone().unwrap();
+    assert!(problem.sentence.contains("2048"), "{problem}");
+}
+
+#[test]
+fn tasks_left_by_a_former_client_are_listed_and_exited_only_when_the_person_agrees() {
+    let address = serve(tiny_model());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (_module, left) = runtime.block_on(async {
+        let module = Module::connect(address.to_string(), ConnectOptions::default())
+            .await
+            .unwrap();
+        let mut left = Vec::new();
+        for _ in 0..2 {
+            left.push(module.set_up(&SetUp::new("tiny", "left behind")).await.unwrap());
+        }
+        (module, left)
+    });
+    let ids: Vec<String> = left.iter().map(|task| task.work_id().to_owned()).collect();
+    let mut desk = Desk::new();
+    desk.apply(Action::Connect(at(address)));
+    desk.until("the question", |bench| bench.dialog == Some(Dialog::LeftOverTasks));
+    let ModuleState::TaskFull { tasks } = &desk.bench.module else {
+        panic!("{:?}", desk.bench.module)
+    };
+    assert_eq!(*tasks, ids);
+    assert_eq!(tasks_at(address).len(), 2);
+    desk.apply(Action::ExitLeftOverTasks);
+    desk.until("the module", |bench| bench.module.is_ready());
+    assert_eq!(tasks_at(address).len(), 1);
+}
+
+#[test]
+fn results_are_saved_and_opened_again_with_every_point() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("results.json");
+    let mut desk = Desk::new();
+    desk.connect(at(serve(tiny_model())));
+    for magnitude in [0.0, 2.0] {
+        desk.apply(Action::SetMagnitude(magnitude));
+        desk.run();
+    }
+    desk.until("the noise floor", |bench| *bench.noise() != Noise::Unknown);
+    desk.bench.file.path = Some(path.clone());
+    desk.apply(Action::Save);
+    desk.until("the file", |bench| {
+        bench.file.path.is_some() && !bench.file.writing && !bench.file.edited
+    });
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(json["results"][0]["name"], "baseline");
+    assert_eq!(
+        json["results"].as_array().unwrap().len(),
+        4,
+        "two baselines and two prefixes"
+    );
+
+    let mut other = Desk::new();
+    other.apply(Action::OpenPath(path));
+    other.until("the runs", |bench| bench.runs.len() == 2);
+    let (saved, opened) = (&desk.bench.runs, &other.bench.runs);
+    for (saved, opened) in saved.iter().zip(opened) {
+        assert_eq!(saved.text, opened.text);
+        assert_eq!(saved.sha256, opened.sha256);
+        assert_eq!(saved.origin.recipe, opened.origin.recipe);
+        assert_eq!(saved.measures.chrf2, opened.measures.chrf2);
+    }
+    assert_eq!(*other.bench.noise(), Noise::Deterministic);
+    assert_eq!(other.bench.prompt.user, desk.bench.prompt.user);
+}
+
+#[test]
+fn a_model_file_that_is_none_is_refused_with_the_files_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broken.gguf");
+    std::fs::write(&path, b"GGUF is not all").unwrap();
+    for (path, word) in [
+        (path, "broken.gguf"),
+        (folder.path().join("missing.gguf"), "missing.gguf"),
+    ] {
+        let mut desk = Desk::new();
+        desk.apply(Action::Connect(embedded(path)));
+        desk.until("the problem", |bench| {
+            matches!(bench.module, ModuleState::NoModel { problem: Some(_) })
+        });
+        let ModuleState::NoModel { problem: Some(problem) } = &desk.bench.module else {
+            unreachable!()
+        };
+        assert!(problem.sentence.contains(word), "{problem}");
+        assert_eq!(problem.kind, ProblemKind::Model);
+        desk.until("the alternatives", |bench| !bench.models.is_empty());
+    }
+}
+
+fn tasks_at(address: std::net::SocketAddr) -> Vec<String> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let module = Module::connect(address.to_string(), ConnectOptions::default())
+            .await
+            .unwrap();
+        module.tasks().await.unwrap()
+    })
+}

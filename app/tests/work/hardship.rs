@@ -1,0 +1,163 @@
+//! Modules that are not there, are not modules, or stop in the middle: each becomes a sentence with a remedy, and what was
+//! finished stays.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use softprefix::workbench::{Action, ModuleState, Notice, Problem, ProblemKind, Target};
+use softprefix_core::client::ConnectOptions;
+
+use crate::support::{Desk, at, closed_port, serve, tiny_model};
+
+fn short_limits() -> ConnectOptions {
+    ConnectOptions {
+        connect: Duration::from_secs(2),
+        request: Duration::from_secs(1),
+        idle: Duration::from_secs(1),
+        first_frame: Duration::from_secs(2),
+        drain: Duration::from_millis(500),
+        ..ConnectOptions::default()
+    }
+}
+
+/// Accepts connections and gives each to `answer` on a thread of its own.
+fn server(answer: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let answer = answer.clone();
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+    address
+}
+
+fn problem_with(target: Target) -> Problem {
+    let mut desk = Desk::with(short_limits());
+    desk.apply(Action::Connect(target));
+    desk.until("the problem", |bench| {
+        matches!(bench.module, ModuleState::Failed { .. })
+    });
+    let ModuleState::Failed { problem, .. } = &desk.bench.module else {
+        unreachable!()
+    };
+    assert!(!problem.remedy.is_empty(), "{problem}");
+    problem.clone()
+}
+
+#[test]
+fn a_closed_port_is_named_with_what_to_check() {
+    let address = closed_port();
+    let problem = problem_with(at(address));
+    assert_eq!(problem.kind, ProblemKind::Connection);
+    assert!(problem.sentence.contains(&address.to_string()), "{problem}");
+}
+
+#[test]
+fn a_module_that_never_answers_is_given_up_after_its_time() {
+    let problem = problem_with(at(server(|mut stream| {
+        let mut sink = [0; 1024];
+        while stream.read(&mut sink).is_ok_and(|count| count > 0) {}
+    })));
+    assert!(problem.sentence.contains("ping"), "{problem}");
+}
+
+#[test]
+fn what_does_not_speak_stackflow_is_said_to_be_so() {
+    let problem = problem_with(at(server(|mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\n\r\n<html></html>");
+    })));
+    assert_eq!(problem.kind, ProblemKind::Connection);
+}
+
+/// Hands bytes on between a client and a module; after `text` has gone by towards the client `limit` times, does `then`.
+fn between(module: SocketAddr, text: &'static [u8], limit: usize, then: fn(&TcpStream)) -> SocketAddr {
+    server(move |client| {
+        let module = TcpStream::connect(module).unwrap();
+        let (mut from_client, mut to_module) = (client.try_clone().unwrap(), module.try_clone().unwrap());
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut from_client, &mut to_module);
+            let _ = to_module.shutdown(Shutdown::Both);
+        });
+        let (mut from_module, mut to_client) = (module, client);
+        // Small pieces, so that a fast module's frames do not all go by at once.
+        let mut buffer = [0; 128];
+        let mut all = Vec::new();
+        while let Ok(count @ 1..) = from_module.read(&mut buffer) {
+            if to_client.write_all(&buffer[..count]).is_err() {
+                return;
+            }
+            all.extend_from_slice(&buffer[..count]);
+            if all.windows(text.len()).filter(|window| *window == text).count() > limit {
+                then(&to_client);
+                return;
+            }
+        }
+    })
+}
+
+const FRAME: &[u8] = b"\"finish\":false";
+
+#[test]
+fn a_connection_that_breaks_in_the_middle_of_a_stream_is_reported_and_the_rest_goes_on_after_a_reconnect() {
+    let module = serve(tiny_model());
+    let address = between(module, FRAME, 12, |stream| {
+        let _ = stream.shutdown(Shutdown::Both);
+    });
+    let mut desk = Desk::with(short_limits());
+    desk.apply(Action::SetMaxTokens(400));
+    desk.connect(at(address));
+    desk.apply(Action::Run);
+    desk.until("the loss", |bench| matches!(bench.module, ModuleState::Failed { .. }));
+    let ModuleState::Failed { problem, last } = &desk.bench.module else {
+        unreachable!()
+    };
+    assert!(!problem.remedy.is_empty());
+    assert!(last.is_some(), "what the module was stays readable");
+    assert!(!desk.bench.is_running());
+    desk.connect(at(module));
+    desk.apply(Action::SetMaxTokens(12));
+    desk.run();
+    assert_eq!(desk.bench.runs.len(), 1);
+}
+
+#[test]
+fn a_stream_that_stops_without_an_end_is_given_up_and_its_text_stays_on_screen() {
+    let module = serve(tiny_model());
+    let address = between(module, FRAME, 12, |_| std::thread::sleep(Duration::from_secs(60)));
+    let mut desk = Desk::with(short_limits());
+    desk.apply(Action::SetMaxTokens(400));
+    desk.connect(at(address));
+    desk.apply(Action::Run);
+    desk.until("the error", |bench| {
+        bench.prefixed.error.is_some() || bench.baseline.error.is_some()
+    });
+    // The module says nothing more at all, so that nothing else is waited for either.
+    desk.until("the loss", |bench| matches!(bench.module, ModuleState::Failed { .. }));
+    assert!(!desk.bench.is_running());
+    assert!(!desk.bench.baseline.text.is_empty() || !desk.bench.prefixed.text.is_empty());
+}
+
+#[test]
+fn a_file_that_is_no_results_file_is_refused_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("empty.json", ""),
+        ("other.json", "{\"a\": 1}"),
+        ("cut.json", "{\"meta\": {"),
+        ("text.txt", "hello"),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let mut desk = Desk::new();
+        desk.apply(Action::OpenPath(path));
+        desk.until("the notice", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
+        assert!(desk.bench.runs.is_empty());
+        assert_eq!(desk.bench.prompt.user, "Why is the sky blue?");
+    }
+    let mut desk = Desk::new();
+    desk.apply(Action::OpenPath(folder.path().join("missing.json")));
+    desk.until("the notice", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
+}

@@ -1,0 +1,8 @@
+//! The app's work without its window: the bridge against real units over TCP, and the shell's commands through the program.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bridge;
+mod hardship;
+mod shell;
+mod support;
