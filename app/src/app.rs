@@ -132,7 +132,7 @@ impl App {
                 ctx.request_repaint();
                 break;
             }
-            let Some(event) = self.bridge.next() else { break };
+            let Some(event) = self.bridge.poll() else { break };
             report(&event);
             self.workbench.absorb(event);
         }

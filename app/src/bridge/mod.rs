@@ -275,7 +275,7 @@ impl Bridge {
     }
 
     /// The next event, if there is one. Never waits.
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn poll(&mut self) -> Option<Event> {
         self.events.try_recv().ok()
     }
 
@@ -283,7 +283,7 @@ impl Bridge {
     pub fn wait(&mut self, limit: Duration) -> Option<Event> {
         let until = Instant::now() + limit;
         loop {
-            if let Some(event) = self.next() {
+            if let Some(event) = self.poll() {
                 return Some(event);
             }
             if Instant::now() >= until {
@@ -310,7 +310,7 @@ impl Bridge {
         let until = Instant::now() + limit;
         while !thread.is_finished() && Instant::now() < until {
             // The worker must not wait for room in a channel that nobody empties.
-            while self.next().is_some() {}
+            while self.poll().is_some() {}
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -85,11 +85,17 @@ impl ReachArgs {
 
     fn talk(&self, host: &Host) -> Talk {
         let address = self.module.clone().unwrap_or_else(|| host.address().to_owned());
-        Talk { model: self.model.clone(), ..Talk::new(address) }
+        Talk {
+            model: self.model.clone(),
+            ..Talk::new(address)
+        }
     }
 
     fn options(&self) -> SshOptions {
-        SshOptions { config: self.ssh_config.clone(), ..SshOptions::default() }
+        SshOptions {
+            config: self.ssh_config.clone(),
+            ..SshOptions::default()
+        }
     }
 
     /// Shows what will run and asks, unless told not to.
@@ -98,7 +104,9 @@ impl ReachArgs {
             return Ok(true);
         }
         if !std::io::stdin().is_terminal() {
-            return Err(Failure::arguments("Nobody is there to agree. Add --yes to run the commands above without being asked."));
+            return Err(Failure::arguments(
+                "Nobody is there to agree. Add --yes to run the commands above without being asked.",
+            ));
         }
         print(&format!("{question} [y/N] "));
         let _ = std::io::stdout().flush();
@@ -137,10 +145,19 @@ async fn look(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
         }
     }
     talk::look(&talk, &mut tell).await;
-    let broken = findings.iter().filter(|finding| finding.verdict == Verdict::Broken).count();
+    let broken = findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Broken)
+        .count();
     if json {
-        let value = serde_json::to_value(&findings).map_err(|error| Failure { exit: Exit::Module, message: error.to_string() })?;
-        print(&format!("{:#}\n", serde_json::json!({ "host": args.reach.host, "findings": value })));
+        let value = serde_json::to_value(&findings).map_err(|error| Failure {
+            exit: Exit::Module,
+            message: error.to_string(),
+        })?;
+        print(&format!(
+            "{:#}\n",
+            serde_json::json!({ "host": args.reach.host, "findings": value })
+        ));
     } else {
         let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
         print(&format!(
@@ -154,11 +171,22 @@ async fn look(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
 }
 
 fn text(finding: &Finding) -> String {
-    let mut text = format!("{:<14} {:>4}  {}\n", finding.verdict.word(), finding.section, finding.title.en);
+    let mut text = format!(
+        "{:<14} {:>4}  {}\n",
+        finding.verdict.word(),
+        finding.section,
+        finding.title.en
+    );
     if finding.verdict != Verdict::Good {
         text += &format!("{:20} {}\n", "", finding.text.en);
         for fact in &finding.facts {
-            text += &format!("{:20} {} {}: {}\n", "", if fact.wrong { "!" } else { " " }, fact.label.en, fact.value.replace('\n', " / "));
+            text += &format!(
+                "{:20} {} {}: {}\n",
+                "",
+                if fact.wrong { "!" } else { " " },
+                fact.label.en,
+                fact.value.replace('\n', " / ")
+            );
         }
     }
     if let Some(remedy) = &finding.remedy {
@@ -170,13 +198,26 @@ fn text(finding: &Finding) -> String {
 async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
     if id == EXIT_TASKS {
         let talk = args.reach.talk(&host);
-        print(&format!("Ends every task of the LLM unit on {}; whoever uses one loses it. This cannot be undone.\n", talk.address));
+        print(&format!(
+            "Ends every task of the LLM unit on {}; whoever uses one loses it. This cannot be undone.\n",
+            talk.address
+        ));
         if !args.reach.agree("Go on?")? {
             return Ok(Exit::Success);
         }
-        let ended = talk::exit_left_over_tasks(&talk).await.map_err(|error| Failure { exit: Exit::Module, message: error.to_string() })?;
+        let ended = talk::exit_left_over_tasks(&talk).await.map_err(|error| Failure {
+            exit: Exit::Module,
+            message: error.to_string(),
+        })?;
         log(args, id, "apply", "done", "", &ended.join(" "));
-        print(&format!("ended: {}\n", if ended.is_empty() { "there was none".into() } else { ended.join(", ") }));
+        print(&format!(
+            "ended: {}\n",
+            if ended.is_empty() {
+                "there was none".into()
+            } else {
+                ended.join(", ")
+            }
+        ));
         return Ok(Exit::Success);
     }
     let ssh = open(&args.reach, host).await?;
@@ -185,13 +226,19 @@ async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
     }
     let mut findings = Vec::new();
     look_over_ssh(&ssh, None, |finding| findings.push(finding)).await;
-    let offered = findings.into_iter().find_map(|finding| finding.remedy.filter(|remedy| remedy.id == id));
+    let offered = findings
+        .into_iter()
+        .find_map(|finding| finding.remedy.filter(|remedy| remedy.id == id));
     let Some(remedy) = offered else {
         if crate::doctor::remedy(id).is_none() {
             let known = crate::doctor::REMEDIES.join(", ");
-            return Err(Failure::arguments(format!("There is no remedy {id:?}. There are: {known}, {EXIT_TASKS}, {BUILD}.")));
+            return Err(Failure::arguments(format!(
+                "There is no remedy {id:?}. There are: {known}, {EXIT_TASKS}, {BUILD}."
+            )));
         }
-        print(&format!("{id}: nothing to mend, the check is good (or its precondition is missing).\n"));
+        print(&format!(
+            "{id}: nothing to mend, the check is good (or its precondition is missing).\n"
+        ));
         return Ok(Exit::Success);
     };
     print(&format!("{}\n\n{}\n\n", remedy.effect.en, indent(&remedy.shown())));
@@ -205,10 +252,14 @@ async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
 async fn undo(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
     let Some(remedy) = crate::doctor::remedy(id) else {
         let known = crate::doctor::REMEDIES.join(", ");
-        return Err(Failure::arguments(format!("There is no remedy {id:?} to undo. There are: {known}.")));
+        return Err(Failure::arguments(format!(
+            "There is no remedy {id:?} to undo. There are: {known}."
+        )));
     };
     let ssh = open(&args.reach, host).await?;
-    print(&format!("Gives back what {id} changed, from the backup on the module.\n"));
+    print(&format!(
+        "Gives back what {id} changed, from the backup on the module.\n"
+    ));
     if !args.reach.agree("Go on?")? {
         return Ok(Exit::Success);
     }
@@ -221,7 +272,10 @@ fn tell(args: &DoctorArgs, remedy: &Remedy, act: &str, outcome: Result<Outcome, 
         Ok(outcome) => outcome,
         Err(error) => {
             log(args, remedy.id, act, &error.to_string(), &remedy.shown(), "");
-            return Err(Failure { exit: Exit::Module, message: error.to_string() });
+            return Err(Failure {
+                exit: Exit::Module,
+                message: error.to_string(),
+            });
         }
     };
     let word = match outcome.ended {
@@ -237,11 +291,17 @@ fn tell(args: &DoctorArgs, remedy: &Remedy, act: &str, outcome: Result<Outcome, 
     if let Some(why) = &outcome.why {
         print(&format!("{}\n", indent(why)));
     }
-    Ok(if matches!(outcome.ended, Ended::Restored | Ended::Failed) { Exit::Module } else { Exit::Success })
+    Ok(if matches!(outcome.ended, Ended::Restored | Ended::Failed) {
+        Exit::Module
+    } else {
+        Exit::Success
+    })
 }
 
 async fn build(args: &DoctorArgs, ssh: &Ssh) -> Result<Exit, Failure> {
-    print("Builds the C++ unit on the module (scons -j1, its questions answered with yes). It takes long; Ctrl-C stops it.\n");
+    print(
+        "Builds the C++ unit on the module (scons -j1, its questions answered with yes). It takes long; Ctrl-C stops it.\n",
+    );
     if !args.reach.agree("Start the build?")? {
         return Ok(Exit::Success);
     }
@@ -264,8 +324,14 @@ async fn build(args: &DoctorArgs, ssh: &Ssh) -> Result<Exit, Failure> {
             log(args, BUILD, "apply", "done", "scons -j1", "");
             Ok(Exit::Success)
         }
-        Ok(status) => Err(Failure { exit: Exit::Module, message: format!("The build ended with status {status}; its last lines above say why.") }),
-        Err(error) => Err(Failure { exit: Exit::Module, message: error.to_string() }),
+        Ok(status) => Err(Failure {
+            exit: Exit::Module,
+            message: format!("The build ended with status {status}; its last lines above say why."),
+        }),
+        Err(error) => Err(Failure {
+            exit: Exit::Module,
+            message: error.to_string(),
+        }),
     }
 }
 
@@ -308,23 +374,39 @@ pub fn uninstall(args: &UninstallArgs) -> Result<Exit, Failure> {
         match install::uninstall(&ssh).await {
             Ok(true) => print("the injector is removed, the stock unit is running\n"),
             Ok(false) => print("no injector is installed\n"),
-            Err(error) => return Err(Failure { exit: Exit::Module, message: error.to_string() }),
+            Err(error) => {
+                return Err(Failure {
+                    exit: Exit::Module,
+                    message: error.to_string(),
+                });
+            }
         }
         Ok(Exit::Success)
     })
 }
 
 async fn open(reach: &ReachArgs, host: Host) -> Result<Ssh, Failure> {
-    Ssh::open(host, reach.options()).await.map_err(|error| Failure { exit: Exit::Module, message: error.to_string() })
+    Ssh::open(host, reach.options()).await.map_err(|error| Failure {
+        exit: Exit::Module,
+        message: error.to_string(),
+    })
 }
 
 fn log(args: &DoctorArgs, id: &str, act: &str, ended: &str, commands: &str, output: &str) {
-    let Some(log) = args.log.clone().map(Log::at).or_else(Log::usual) else { return };
+    let Some(log) = args.log.clone().map(Log::at).or_else(Log::usual) else {
+        return;
+    };
     if let Err(error) = log.add(&args.reach.host, id, act, ended, commands, output) {
-        eprintln!("softprefix: the change was made, but {} could not be written ({error})", log.path().display());
+        eprintln!(
+            "softprefix: the change was made, but {} could not be written ({error})",
+            log.path().display()
+        );
     }
 }
 
 fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| format!("    {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }

@@ -28,9 +28,17 @@ pub enum InstallError {
     #[error("{path} cannot be read: {source}; build the unit first (see the README's aarch64 section)")]
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{path} is built for {built}, the module is {module}; build it for the module")]
-    WrongMachine { path: PathBuf, built: String, module: String },
+    WrongMachine {
+        path: PathBuf,
+        built: String,
+        module: String,
+    },
     #[error("{path} needs glibc {needed}, the module has {present}; build it against an older system")]
-    OldGlibc { path: PathBuf, needed: String, present: String },
+    OldGlibc {
+        path: PathBuf,
+        needed: String,
+        present: String,
+    },
     #[error("the module has {free} bytes free, {needed} are needed; remove models or packages that are not used")]
     NoSpace { free: u64, needed: u64 },
     #[error("the module has no service llm-llm to take the place of; install M5Stack's LLM packages first")]
@@ -152,12 +160,20 @@ pub struct Installation {
 /// [`InstallError`]; the stock unit (or the injector that was there before) is in place again.
 pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step)) -> Result<(), InstallError> {
     tell(Step::Looking);
-    let bytes = std::fs::read(&what.unit).map_err(|source| InstallError::Unreadable { path: what.unit.clone(), source })?;
+    let bytes = std::fs::read(&what.unit).map_err(|source| InstallError::Unreadable {
+        path: what.unit.clone(),
+        source,
+    })?;
     let module = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
     fits(&what.unit, &bytes, &module)?;
-    let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = Sha256::digest(&bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
 
-    tell(Step::Copying { bytes: bytes.len() as u64 });
+    tell(Step::Copying {
+        bytes: bytes.len() as u64,
+    });
     ssh.upload(&what.unit, UPLOAD, Duration::from_secs(300)).await?;
 
     tell(Step::Swapping);
@@ -191,11 +207,16 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
             tell(Step::Confirmed);
             return Ok(());
         }
-        return Err(InstallError::NotWorking { finding: "the trial took longer than the module waited".into() });
+        return Err(InstallError::NotWorking {
+            finding: "the trial took longer than the module waited".into(),
+        });
     }
     tell(Step::TakingBack);
     ssh.run(&Script::new(BACK), CHANGE_LIMIT).await?;
-    let finding = worst.map_or_else(|| "it could not be shown that a prefix has an effect".to_owned(), |f| format!("{}: {}", f.title.en, f.text.en));
+    let finding = worst.map_or_else(
+        || "it could not be shown that a prefix has an effect".to_owned(),
+        |f| format!("{}: {}", f.title.en, f.text.en),
+    );
     Err(InstallError::NotWorking { finding })
 }
 
@@ -213,14 +234,21 @@ pub async fn uninstall(ssh: &Ssh) -> Result<bool, InstallError> {
 }
 
 fn why(answer: &Answer) -> String {
-    answer.get("why").filter(|why| !why.is_empty()).map_or_else(|| answer.errors.clone(), str::to_owned)
+    answer
+        .get("why")
+        .filter(|why| !why.is_empty())
+        .map_or_else(|| answer.errors.clone(), str::to_owned)
 }
 
 fn fits(path: &Path, bytes: &[u8], module: &Answer) -> Result<(), InstallError> {
     let machine = module.get("machine").unwrap_or_default().trim();
     let built = built_for(bytes);
     if built != machine {
-        return Err(InstallError::WrongMachine { path: path.to_owned(), built: built.into(), module: machine.into() });
+        return Err(InstallError::WrongMachine {
+            path: path.to_owned(),
+            built: built.into(),
+            module: machine.into(),
+        });
     }
     let needed = needed_glibc(bytes);
     let present = module.get("glibc").and_then(|text| version(text.trim()));
@@ -228,14 +256,26 @@ fn fits(path: &Path, bytes: &[u8], module: &Answer) -> Result<(), InstallError> 
         && needed > present
     {
         let text = |(major, minor): (u32, u32)| format!("{major}.{minor}");
-        return Err(InstallError::OldGlibc { path: path.to_owned(), needed: text(needed), present: text(present) });
+        return Err(InstallError::OldGlibc {
+            path: path.to_owned(),
+            needed: text(needed),
+            present: text(present),
+        });
     }
     if !module.yes("service") {
         return Err(InstallError::NoService);
     }
     let wanted = bytes.len() as u64 * 2 + SPARE;
-    let free = module.get("free").and_then(|kb| kb.trim().parse::<u64>().ok()).unwrap_or(0) * 1024;
-    if free < wanted { Err(InstallError::NoSpace { free, needed: wanted }) } else { Ok(()) }
+    let free = module
+        .get("free")
+        .and_then(|kb| kb.trim().parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024;
+    if free < wanted {
+        Err(InstallError::NoSpace { free, needed: wanted })
+    } else {
+        Ok(())
+    }
 }
 
 /// The machine of an ELF file, as `uname -m` spells it.
@@ -253,8 +293,18 @@ fn built_for(bytes: &[u8]) -> &'static str {
 fn needed_glibc(bytes: &[u8]) -> Option<(u32, u32)> {
     const MARK: &[u8] = b"GLIBC_";
     let mut highest = None;
-    for at in bytes.windows(MARK.len()).enumerate().filter(|(_, w)| *w == MARK).map(|(at, _)| at + MARK.len()) {
-        let text: String = bytes[at..].iter().take(8).map(|b| char::from(*b)).take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+    for at in bytes
+        .windows(MARK.len())
+        .enumerate()
+        .filter(|(_, w)| *w == MARK)
+        .map(|(at, _)| at + MARK.len())
+    {
+        let text: String = bytes[at..]
+            .iter()
+            .take(8)
+            .map(|b| char::from(*b))
+            .take_while(|c| c.is_ascii_digit() || *c == '.')
+            .collect();
         highest = highest.max(version(&text));
     }
     highest
@@ -271,14 +321,24 @@ mod tests {
 
     #[test]
     fn the_highest_glibc_of_a_binary_is_found() {
-        assert_eq!(needed_glibc(b"..GLIBC_2.17\0GLIBC_2.34\0GLIBC_2.4\0GLIBC_PRIVATE"), Some((2, 34)));
+        assert_eq!(
+            needed_glibc(b"..GLIBC_2.17\0GLIBC_2.34\0GLIBC_2.4\0GLIBC_PRIVATE"),
+            Some((2, 34))
+        );
         assert_eq!(needed_glibc(b"nothing"), None);
     }
 
     #[test]
     fn the_machine_is_read_from_the_elf_header() {
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert_eq!(built_for(&own), if cfg!(target_os = "linux") { std::env::consts::ARCH } else { "no Linux" });
+        assert_eq!(
+            built_for(&own),
+            if cfg!(target_os = "linux") {
+                std::env::consts::ARCH
+            } else {
+                "no Linux"
+            }
+        );
         assert_eq!(built_for(b"MZ"), "no Linux");
     }
 }

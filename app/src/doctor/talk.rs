@@ -34,8 +34,16 @@ pub struct Talk {
 impl Talk {
     #[must_use]
     pub fn new(address: impl Into<String>) -> Self {
-        let options = ConnectOptions { idle: Duration::from_secs(15), deadline: Duration::from_secs(90), ..ConnectOptions::default() };
-        Self { address: address.into(), model: None, options }
+        let options = ConnectOptions {
+            idle: Duration::from_secs(15),
+            deadline: Duration::from_secs(90),
+            ..ConnectOptions::default()
+        };
+        Self {
+            address: address.into(),
+            model: None,
+            options,
+        }
     }
 }
 
@@ -53,12 +61,25 @@ pub async fn look(talk: &Talk, mut tell: impl FnMut(Finding)) {
         (None, Ok(cards)) => match cards.iter().find(|card| card.is_language_model()) {
             Some(card) => card.name.clone(),
             None => {
-                let title = said!("The module lists no language model", "モジュールに言語モデルがありません");
-                let text = said!("Install a model package on the module.", "モジュールにモデルのパッケージを入れてください。");
+                let title = said!(
+                    "The module lists no language model",
+                    "モジュールに言語モデルがありません"
+                );
+                let text = said!(
+                    "Install a model package on the module.",
+                    "モジュールにモデルのパッケージを入れてください。"
+                );
                 return tell(Finding::new("model", "7", Verdict::Broken, title, text));
             }
         },
-        (None, Err(error)) => return tell(failed("model", "7", said!("The model cards cannot be listed", "モデルカードを一覧できません"), &error)),
+        (None, Err(error)) => {
+            return tell(failed(
+                "model",
+                "7",
+                said!("The model cards cannot be listed", "モデルカードを一覧できません"),
+                &error,
+            ));
+        }
     };
     tell(tasks(&module).await);
     if let Some(finding) = functional(&module, &model, &mut tell).await {
@@ -67,9 +88,19 @@ pub async fn look(talk: &Talk, mut tell: impl FnMut(Finding)) {
 }
 
 async fn reach(talk: &Talk) -> Result<(Module, Finding), Finding> {
-    let title = || said!("The module does not answer on port 10001", "モジュールがポート 10001 で応答しません");
-    let module = Module::connect(&talk.address, talk.options.clone()).await.map_err(|error| failed("answer", "0.1", title(), &error))?;
-    let first = module.ping().await.map_err(|error| failed("answer", "0.1", title(), &error))?;
+    let title = || {
+        said!(
+            "The module does not answer on port 10001",
+            "モジュールがポート 10001 で応答しません"
+        )
+    };
+    let module = Module::connect(&talk.address, talk.options.clone())
+        .await
+        .map_err(|error| failed("answer", "0.1", title(), &error))?;
+    let first = module
+        .ping()
+        .await
+        .map_err(|error| failed("answer", "0.1", title(), &error))?;
     let latency = module.ping().await.unwrap_or(first);
     let version = module.version().await.unwrap_or_else(|error| error.to_string());
     let ms = format!("{:.1}", latency.as_secs_f64() * 1e3);
@@ -78,7 +109,10 @@ async fn reach(talk: &Talk) -> Result<(Module, Finding), Finding> {
         "0.1",
         Verdict::Good,
         said!("The module answers in {ms} ms", "モジュールは {ms} ms で応答します"),
-        said!("llm-sys was asked for a ping and its version.", "llm-sys に ping とバージョンを尋ねました。"),
+        said!(
+            "llm-sys was asked for a ping and its version.",
+            "llm-sys に ping とバージョンを尋ねました。"
+        ),
     )
     .fact(said!("address", "アドレス"), module.address(), false)
     .fact(said!("llm-sys", "llm-sys"), version, false);
@@ -91,14 +125,31 @@ async fn tasks(module: &Module) -> Finding {
         "モジュールが動かせるタスクは二つです。終了せずに去ったクライアントのタスクも数えられ、設定時に「task full」になります。"
     );
     match module.tasks().await {
-        Ok(ids) if ids.is_empty() => Finding::new("tasks", "8.2", Verdict::Good, said!("No task is left over", "残っているタスクはありません"), text),
+        Ok(ids) if ids.is_empty() => Finding::new(
+            "tasks",
+            "8.2",
+            Verdict::Good,
+            said!("No task is left over", "残っているタスクはありません"),
+            text,
+        ),
         Ok(ids) => {
             let count = ids.len();
             let verdict = if count >= 2 { Verdict::LookHere } else { Verdict::Good };
-            Finding::new("tasks", "8.2", verdict, said!("{count} of 2 tasks are in use", "2 個中 {count} 個のタスクが使用中です"), text)
-                .fact(said!("tasks", "タスク"), ids.join(", "), count >= 2)
+            Finding::new(
+                "tasks",
+                "8.2",
+                verdict,
+                said!("{count} of 2 tasks are in use", "2 個中 {count} 個のタスクが使用中です"),
+                text,
+            )
+            .fact(said!("tasks", "タスク"), ids.join(", "), count >= 2)
         }
-        Err(error) => failed("tasks", "8.1", said!("The LLM unit does not answer", "LLM ユニットが応答しません"), &error),
+        Err(error) => failed(
+            "tasks",
+            "8.1",
+            said!("The LLM unit does not answer", "LLM ユニットが応答しません"),
+            &error,
+        ),
     }
 }
 
@@ -117,7 +168,15 @@ pub async fn exit_left_over_tasks(talk: &Talk) -> Result<Vec<String>, ClientErro
 
 /// Set-up, baseline, second run, prefixes, stream. Returns the finding that ends the list early.
 async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)) -> Option<Finding> {
-    let task = match module.set_up(&SetUp::new(model, SYSTEM).greedy().streaming(false).max_positions(POSITIONS)).await {
+    let task = match module
+        .set_up(
+            &SetUp::new(model, SYSTEM)
+                .greedy()
+                .streaming(false)
+                .max_positions(POSITIONS),
+        )
+        .await
+    {
         Ok(task) => task,
         Err(error) => return Some(set_up_failed(model, &error)),
     };
@@ -129,7 +188,10 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
             "8.1",
             Verdict::Good,
             said!("{name} sets up", "{name} を設定できます"),
-            said!("A set-up needs a unit that runs and a model that loads.", "設定には、動いているユニットと読み込めるモデルが必要です。"),
+            said!(
+                "A set-up needs a unit that runs and a model that loads.",
+                "設定には、動いているユニットと読み込めるモデルが必要です。"
+            ),
         )
         .fact(said!("task", "タスク"), task.work_id(), false),
     );
@@ -137,7 +199,12 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
     let baseline = match infer(&task, PROMPT, None).await {
         Ok(outcome) => outcome,
         Err(error) => {
-            let finding = failed("baseline", "5", said!("The baseline does not come", "ベースラインが返ってきません"), &error);
+            let finding = failed(
+                "baseline",
+                "5",
+                said!("The baseline does not come", "ベースラインが返ってきません"),
+                &error,
+            );
             let _ = task.exit().await;
             return Some(finding);
         }
@@ -148,7 +215,10 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
             "5",
             Verdict::Good,
             said!("The baseline comes whole", "ベースラインは最後まで返ります"),
-            said!("Non-stream output, which is safe on every unit.", "どのユニットでも安全な非ストリーム出力です。"),
+            said!(
+                "Non-stream output, which is safe on every unit.",
+                "どのユニットでも安全な非ストリーム出力です。"
+            ),
         )
         .fact(said!("text", "テキスト"), shorten(&baseline.text), false),
     );
@@ -156,21 +226,36 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
     let deterministic = match infer(&task, PROMPT, None).await {
         Ok(again) if again.text == baseline.text => {
             let title = said!("A second run is equal", "二回目の実行は同じ結果です");
-            let text = said!("The unit is deterministic: any difference is the prefix's.", "ユニットは決定的です。違いはすべてプレフィックスによるものです。");
+            let text = said!(
+                "The unit is deterministic: any difference is the prefix's.",
+                "ユニットは決定的です。違いはすべてプレフィックスによるものです。"
+            );
             tell(Finding::new("second-run", "6", Verdict::Good, title, text));
             true
         }
         Ok(again) => {
-            let title = said!("A second run differs: the unit samples", "二回目の実行が異なります：ユニットがサンプリングしています");
+            let title = said!(
+                "A second run differs: the unit samples",
+                "二回目の実行が異なります：ユニットがサンプリングしています"
+            );
             let text = said!(
                 "Differences below those of two baselines mean nothing. Set enable_top_k_sampling to false on the model's card for greedy output.",
                 "二つのベースラインの差より小さい違いに意味はありません。モデルカードの enable_top_k_sampling を false にすると決定的になります。"
             );
-            tell(Finding::new("second-run", "6", Verdict::LookHere, title, text).fact(said!("second run", "二回目"), shorten(&again.text), false));
+            tell(Finding::new("second-run", "6", Verdict::LookHere, title, text).fact(
+                said!("second run", "二回目"),
+                shorten(&again.text),
+                false,
+            ));
             false
         }
         Err(error) => {
-            tell(failed("second-run", "6", said!("The second run does not come", "二回目の実行が返ってきません"), &error));
+            tell(failed(
+                "second-run",
+                "6",
+                said!("The second run does not come", "二回目の実行が返ってきません"),
+                &error,
+            ));
             false
         }
     };
@@ -184,10 +269,18 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
 async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome, deterministic: bool) -> Finding {
     let hidden_size = match task.support() {
         Some(support) => Some(support.hidden_size),
-        None => module.cards().await.ok().and_then(|cards| cards.into_iter().find(|card| card.name == model)?.hidden_size),
+        None => module
+            .cards()
+            .await
+            .ok()
+            .and_then(|cards| cards.into_iter().find(|card| card.name == model)?.hidden_size),
     };
     let Some(hidden_size) = hidden_size else {
-        return Finding::could_not_look("prefix", "9", &"the model's card tells no tokens_embed_size, so no prefix can be made for it");
+        return Finding::could_not_look(
+            "prefix",
+            "9",
+            &"the model's card tells no tokens_embed_size, so no prefix can be made for it",
+        );
     };
     let prefix = |value: f32| SoftPrefix::from_bf16(hidden_size, vec![bf16::from_f32(value); hidden_size]);
     let (zero, loud) = match (prefix(0.0), prefix(LOUD)) {
@@ -202,13 +295,22 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
             let unit = support.unit.clone();
             (
                 Verdict::Good,
-                said!("This is {unit}: prefixes are put in front and confirmed", "{unit} です。プレフィックスは先頭に置かれ、確認されます"),
-                said!("The unit echoes each prefix with its SHA-256.", "ユニットは受け取ったプレフィックスを SHA-256 とともに返します。"),
+                said!(
+                    "This is {unit}: prefixes are put in front and confirmed",
+                    "{unit} です。プレフィックスは先頭に置かれ、確認されます"
+                ),
+                said!(
+                    "The unit echoes each prefix with its SHA-256.",
+                    "ユニットは受け取ったプレフィックスを SHA-256 とともに返します。"
+                ),
             )
         }
         (None, Ok(_)) if changed && deterministic => (
             Verdict::Good,
-            said!("A patched unit: a large prefix changes the text", "パッチ済みのユニットです。大きなプレフィックスで出力が変わります"),
+            said!(
+                "A patched unit: a large prefix changes the text",
+                "パッチ済みのユニットです。大きなプレフィックスで出力が変わります"
+            ),
             said!(
                 "It says nothing about wrong prefixes; sizes are checked before they are sent.",
                 "誤ったプレフィックスについては何も言わないユニットです。送る前に大きさを確かめます。"
@@ -216,30 +318,63 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
         ),
         (None, Ok(_)) if changed => (
             Verdict::LookHere,
-            said!("A large prefix changes the text, but so does a second run", "大きなプレフィックスで出力は変わりますが、二回目の実行でも変わります"),
-            said!("Whether soft_prefix is applied cannot be told while the unit samples.", "サンプリングしている間は、soft_prefix が効いているか判断できません。"),
+            said!(
+                "A large prefix changes the text, but so does a second run",
+                "大きなプレフィックスで出力は変わりますが、二回目の実行でも変わります"
+            ),
+            said!(
+                "Whether soft_prefix is applied cannot be told while the unit samples.",
+                "サンプリングしている間は、soft_prefix が効いているか判断できません。"
+            ),
         ),
         (_, Ok(_)) => (
             Verdict::Broken,
-            said!("soft_prefix is not applied here", "ここでは soft_prefix が効いていません"),
+            said!(
+                "soft_prefix is not applied here",
+                "ここでは soft_prefix が効いていません"
+            ),
             said!(
                 "The output equals the baseline although the prefix is large: check that the unit composes prefixes (takes the JSON, restores bf16, puts the rows in front), or install the injector unit.",
                 "大きなプレフィックスでも出力がベースラインと完全に一致します。ユニット側で prefix 合成が有効か（JSON 受理→bf16 復元→埋め込み先頭に合成）を確認するか、注入ユニットを導入してください。"
             ),
         ),
-        (_, Err(error)) => return failed("prefix", "6", said!("An inference with a prefix fails", "プレフィックス付きの推論が失敗します"), error),
+        (_, Err(error)) => {
+            return failed(
+                "prefix",
+                "6",
+                said!(
+                    "An inference with a prefix fails",
+                    "プレフィックス付きの推論が失敗します"
+                ),
+                error,
+            );
+        }
     };
     let mut finding = Finding::new("prefix", "9", verdict, title, text);
     match zero {
         Ok(zero) => {
             let same = zero.text == baseline.text;
-            let word = if same { "the baseline's text" } else { "another text (a row of zeros still takes the first position)" };
+            let word = if same {
+                "the baseline's text"
+            } else {
+                "another text (a row of zeros still takes the first position)"
+            };
             finding = finding.fact(said!("prefix of magnitude 0", "大きさ 0 のプレフィックス"), word, false);
         }
-        Err(error) => finding = finding.fact(said!("prefix of magnitude 0", "大きさ 0 のプレフィックス"), error.to_string(), true),
+        Err(error) => {
+            finding = finding.fact(
+                said!("prefix of magnitude 0", "大きさ 0 のプレフィックス"),
+                error.to_string(),
+                true,
+            )
+        }
     }
     if let Ok(loud) = loud {
-        finding = finding.fact(said!("prefix of magnitude 1.0", "大きさ 1.0 のプレフィックス"), shorten(&loud.text), !changed);
+        finding = finding.fact(
+            said!("prefix of magnitude 1.0", "大きさ 1.0 のプレフィックス"),
+            shorten(&loud.text),
+            !changed,
+        );
     }
     finding
 }
@@ -247,7 +382,12 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
 /// Seed 8.3: a stream of Japanese text against the same text whole.
 async fn stream(module: &Module, model: &str, ours: bool) -> Finding {
     const ID: &str = "stream";
-    let set_up = |streaming| SetUp::new(model, SYSTEM).greedy().streaming(streaming).max_positions(POSITIONS);
+    let set_up = |streaming| {
+        SetUp::new(model, SYSTEM)
+            .greedy()
+            .streaming(streaming)
+            .max_positions(POSITIONS)
+    };
     let text = said!(
         "A stock unit with the built-in tokenizer stops a stream without an end when a character falls between two groups of tokens.",
         "内蔵トークナイザーの標準ユニットでは、文字が二つのトークン群にまたがると、ストリームが終わりの合図なしに止まります。"
@@ -256,7 +396,14 @@ async fn stream(module: &Module, model: &str, ours: bool) -> Finding {
     for streaming in [false, true] {
         let task = match module.set_up(&set_up(streaming)).await {
             Ok(task) => task,
-            Err(error) => return failed(ID, "8.3", said!("The second set-up fails", "二回目の設定が失敗します"), &error),
+            Err(error) => {
+                return failed(
+                    ID,
+                    "8.3",
+                    said!("The second set-up fails", "二回目の設定が失敗します"),
+                    &error,
+                );
+            }
         };
         outcomes.push(infer(&task, JAPANESE, None).await);
         let _ = task.exit().await;
@@ -267,31 +414,64 @@ async fn stream(module: &Module, model: &str, ours: bool) -> Finding {
     };
     let (whole, streamed) = (shown(&outcomes[0]), shown(&outcomes[1]));
     let (verdict, title) = match (&outcomes[0], &outcomes[1]) {
-        (Ok(whole), Ok(streamed)) if whole.text == streamed.text => {
-            (Verdict::Good, said!("A Japanese stream ends, with the same text", "日本語のストリームは最後まで届き、テキストも一致します"))
-        }
+        (Ok(whole), Ok(streamed)) if whole.text == streamed.text => (
+            Verdict::Good,
+            said!(
+                "A Japanese stream ends, with the same text",
+                "日本語のストリームは最後まで届き、テキストも一致します"
+            ),
+        ),
         (Ok(_), Ok(_)) => (
             Verdict::LookHere,
-            said!("A Japanese stream ends, but its text differs", "日本語のストリームは最後まで届きますが、テキストが異なります"),
+            said!(
+                "A Japanese stream ends, but its text differs",
+                "日本語のストリームは最後まで届きますが、テキストが異なります"
+            ),
         ),
         (Ok(_), Err(ClientError::StreamStopped { .. })) => (
             Verdict::LookHere,
-            said!("A Japanese stream stops half-way: use non-stream output", "日本語のストリームが途中で止まります。非ストリーム出力を使ってください"),
+            said!(
+                "A Japanese stream stops half-way: use non-stream output",
+                "日本語のストリームが途中で止まります。非ストリーム出力を使ってください"
+            ),
         ),
-        (Ok(_), Err(_)) => (Verdict::LookHere, said!("A Japanese stream fails: use non-stream output", "日本語のストリームが失敗します。非ストリーム出力を使ってください")),
-        (Err(_), _) => (Verdict::Broken, said!("A Japanese prompt gets no answer", "日本語のプロンプトに応答がありません")),
+        (Ok(_), Err(_)) => (
+            Verdict::LookHere,
+            said!(
+                "A Japanese stream fails: use non-stream output",
+                "日本語のストリームが失敗します。非ストリーム出力を使ってください"
+            ),
+        ),
+        (Err(_), _) => (
+            Verdict::Broken,
+            said!(
+                "A Japanese prompt gets no answer",
+                "日本語のプロンプトに応答がありません"
+            ),
+        ),
     };
     let finding = Finding::new(ID, "8.3", verdict, title, text)
         .fact(said!("whole", "一括"), whole, outcomes[0].is_err())
         .fact(said!("streamed", "ストリーム"), streamed, verdict != Verdict::Good);
-    if ours && verdict == Verdict::LookHere { Finding { verdict: Verdict::Broken, ..finding } } else { finding }
+    if ours && verdict == Verdict::LookHere {
+        Finding {
+            verdict: Verdict::Broken,
+            ..finding
+        }
+    } else {
+        finding
+    }
 }
 
 fn set_up_failed(model: &str, error: &ClientError) -> Finding {
     let (section, title) = match error.code() {
-        Some(code) if code == Code::UNIT_CALL => {
-            ("8.1", said!("\"unit call false (-9)\": the LLM unit is not running", "「unit call false (-9)」：LLM ユニットが動いていません"))
-        }
+        Some(code) if code == Code::UNIT_CALL => (
+            "8.1",
+            said!(
+                "\"unit call false (-9)\": the LLM unit is not running",
+                "「unit call false (-9)」：LLM ユニットが動いていません"
+            ),
+        ),
         Some(code) if code == Code::TASK_FULL => ("8.2", said!("All tasks are taken", "タスクがすべて使われています")),
         _ => ("8.1", said!("{model} does not set up", "{model} を設定できません")),
     };
@@ -299,14 +479,29 @@ fn set_up_failed(model: &str, error: &ClientError) -> Finding {
 }
 
 fn failed(id: &'static str, section: &'static str, title: Said, error: &ClientError) -> Finding {
-    Finding::new(id, section, Verdict::Broken, title, Said { en: error.to_string(), ja: error.to_string() })
+    Finding::new(
+        id,
+        section,
+        Verdict::Broken,
+        title,
+        Said {
+            en: error.to_string(),
+            ja: error.to_string(),
+        },
+    )
 }
 
 async fn infer(task: &Task, prompt: &str, prefix: Option<SoftPrefix>) -> Result<Outcome, ClientError> {
-    task.infer(InferenceRequest::new(prompt).prefix(prefix).max_new_tokens(48)).outcome().await
+    task.infer(InferenceRequest::new(prompt).prefix(prefix).max_new_tokens(48))
+        .outcome()
+        .await
 }
 
 fn shorten(text: &str) -> String {
     let line = text.replace('\n', " ");
-    if line.chars().count() <= 80 { line } else { line.chars().take(79).chain(['…']).collect() }
+    if line.chars().count() <= 80 {
+        line
+    } else {
+        line.chars().take(79).chain(['…']).collect()
+    }
 }

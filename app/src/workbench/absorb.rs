@@ -258,14 +258,9 @@ impl Workbench {
         };
         let old = known.baseline.replace(baseline.clone());
         match old {
-            Some(old) if old.text == baseline.text => {
-                // Run again by hand: this is a repeat, too.
-                if known.noise == Noise::Unknown {
-                    known.noise = Noise::Deterministic;
-                }
-            }
+            // Run again by hand: this is a repeat, too.
+            Some(old) if old.text == baseline.text => known.noise.learn(Noise::Deterministic),
             Some(old) => {
-                known.noise = Noise::Unknown;
                 self.outbox.push(Request::Compare(Comparison {
                     purpose: Purpose::Noise(case),
                     left: old.text,
@@ -321,7 +316,7 @@ impl Workbench {
         };
         let Some(baseline) = &known.baseline else { return };
         if baseline.text == repeat.text {
-            known.noise = Noise::Deterministic;
+            known.noise.learn(Noise::Deterministic);
         } else {
             self.outbox.push(Request::Compare(Comparison {
                 purpose: Purpose::Noise(case),
@@ -387,7 +382,7 @@ impl Workbench {
             }
             Purpose::Noise(id) => {
                 if let (Some(case), Some(measures)) = (self.cases.iter_mut().find(|case| case.id == id), measures) {
-                    case.noise = Noise::Floor(Box::new(measures));
+                    case.noise.learn(Noise::Floor(Box::new(measures)));
                 }
             }
         }

@@ -68,6 +68,16 @@ pub enum Noise {
 }
 
 impl Noise {
+    /// Takes in what another repeat showed: once two baselines differed, equal ones prove nothing any more, and of two
+    /// floors the lower one counts.
+    pub fn learn(&mut self, shown: Self) {
+        match (&*self, &shown) {
+            (Self::Unknown, _) | (Self::Deterministic, Self::Floor(_)) => *self = shown,
+            (Self::Floor(known), Self::Floor(new)) if new.chrf2 < known.chrf2 => *self = shown,
+            _ => {}
+        }
+    }
+
     /// The noise floor in `measure`'s own units, where two baselines differ.
     pub fn floor(&self, measure: Measure) -> Option<f64> {
         match self {

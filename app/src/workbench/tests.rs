@@ -359,6 +359,17 @@ fn two_different_baselines_give_a_noise_floor() {
 }
 
 #[test]
+fn once_two_baselines_differed_an_equal_third_one_proves_nothing() {
+    let mut bench = with_one_run();
+    for text in ["春の海", "春の海"] {
+        bench.apply(Action::RerunBaseline);
+        let again = inferences(&mut bench).remove(0);
+        finish(&mut bench, &again, text);
+    }
+    assert!(matches!(bench.noise(), Noise::Floor(_)));
+}
+
+#[test]
 fn live_mode_waits_for_the_hand_and_launches_once_for_many_moves_within_a_frame() {
     let mut bench = ready();
     bench.apply(Action::SetLive(true));
