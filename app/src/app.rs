@@ -239,10 +239,11 @@ impl App {
             ),
             FileQuestion::OpenResults => Box::pin(dialog.add_filter("JSON", &["json"]).pick_file()),
             FileQuestion::ModelFile => Box::pin(dialog.add_filter("GGUF", &["gguf"]).pick_file()),
+            FileQuestion::UnitBinary => Box::pin(dialog.pick_file()),
         };
         let fallback = match &question {
             FileQuestion::SaveResults { suggested } => Some(free_name(suggested)),
-            FileQuestion::OpenResults | FileQuestion::ModelFile => None,
+            FileQuestion::OpenResults | FileQuestion::ModelFile | FileQuestion::UnitBinary => None,
         };
         self.bridge.await_answer(question, async move {
             let answer = answer.await.map(|file| file.path().to_owned());

@@ -3,6 +3,7 @@
 //! Only this module and the session it shares with the shell await. It knows the client and the embedded unit, and nothing of egui: after every event it calls a
 //! `wake` closure.
 
+mod doctor;
 mod worker;
 
 pub(crate) use worker::outcome_of;
@@ -19,6 +20,7 @@ use softprefix_core::client::ConnectOptions;
 use softprefix_core::compare::{Diff, Granularity, Measures};
 use softprefix_core::prefix::PrefixRecipe;
 
+use crate::workbench::doctor::{DoctorEvent, DoctorRequest};
 use crate::workbench::{
     BuiltPrefix, CaseId, CaseKey, ConnectStep, FetchProgress, FileQuestion, Finish, ModelChoice, ModuleFacts, Problem,
     RunId, Side, Snapshot, Target, Timings, Vocabulary,
@@ -74,6 +76,8 @@ pub enum Request {
     Open {
         path: PathBuf,
     },
+    /// Work of the doctor.
+    Doctor(DoctorRequest),
     /// Exit the task and end.
     Shutdown,
 }
@@ -188,6 +192,8 @@ pub enum Event {
         snapshot: Box<Snapshot>,
     },
     FileProblem(Problem),
+
+    Doctor(DoctorEvent),
 }
 
 /// Token counts of a prompt.

@@ -32,14 +32,14 @@ pub(super) struct Events {
 }
 
 impl Events {
-    async fn send(&self, event: Event) {
+    pub(super) async fn send(&self, event: Event) {
         // Where nobody receives any more, the app is on its way out.
         let _ = self.sender.send(event).await;
         (self.wake)();
     }
 
     /// For progress, from threads that may not wait: where the window is behind, this one is left out.
-    fn send_if_room(&self, event: Event) {
+    pub(super) fn send_if_room(&self, event: Event) {
         let _ = self.sender.try_send(event);
         (self.wake)();
     }
@@ -185,6 +185,9 @@ impl Worker {
                 });
             }
             // The loop ends before it comes here.
+            Request::Doctor(request) => {
+                tokio::spawn(super::doctor::work(request, self.events.clone()));
+            }
             Request::Shutdown => {}
         }
     }

@@ -3,6 +3,7 @@
 //! Panels read the workbench and answer with actions; none of them changes it. What a panel keeps for itself between
 //! frames (scroll positions, what is folded, what is half typed) is in [`Window`] and is of no interest to anyone else.
 
+mod doctor;
 mod module_card;
 mod outputs;
 mod plot_card;
@@ -18,7 +19,7 @@ use eframe::egui::{
 use crate::text::Text;
 use crate::theme::{self, Palette};
 use crate::views::axis::{Axis, RegionNames, Regions};
-use crate::workbench::{Action, MagnitudeUnit, Workbench};
+use crate::workbench::{Action, MagnitudeUnit, Tab, Workbench};
 
 /// What one frame is made of: the state to show, the words to show it in, and what the person did.
 pub struct Desk<'a> {
@@ -112,20 +113,28 @@ impl Window {
                 top_bar::show(ui, &mut desk);
             });
         top_bar::banner(ui, &mut desk);
+        match bench.tab {
+            Tab::Tune => self.tune(ui, &mut desk),
+            Tab::Doctor => doctor::show(ui, &mut desk),
+        }
+        self.sheets.show(ui, &mut desk);
+        desk.actions
+    }
+
+    fn tune(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        let palette = Palette::of(ui);
         let frame = Frame::NONE.fill(palette.panel);
         Panel::left("rail")
             .exact_size(theme::RAIL)
             .resizable(false)
             .frame(frame)
             .show(ui, |ui| {
-                self.rail.show(ui, &mut desk);
+                self.rail.show(ui, desk);
             });
         let frame = Frame::NONE.fill(palette.window);
         CentralPanel::no_frame()
             .frame(frame)
-            .show(ui, |ui| self.centre(ui, &mut desk));
-        self.sheets.show(ui, &mut desk);
-        desk.actions
+            .show(ui, |ui| self.centre(ui, desk));
     }
 
     fn centre(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {

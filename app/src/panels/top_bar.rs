@@ -13,7 +13,7 @@ use crate::views::button::Button;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::segmented::segmented;
 use crate::views::{paint, status};
-use crate::workbench::{Action, Notice};
+use crate::workbench::{Action, Notice, Tab};
 
 pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);
@@ -26,7 +26,13 @@ pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
             .max_rect(inner)
             .layout(Layout::left_to_right(Align::Center)),
     );
-    tab(&mut left, desk.text.tune, true);
+    left.spacing_mut().item_spacing.x = 28.0;
+    let doctor = text::DoctorText::of(desk.bench.settings.language).tab;
+    for (which, words) in [(Tab::Tune, desk.text.tune), (Tab::Doctor, doctor)] {
+        if tab(&mut left, words, desk.bench.tab == which) {
+            desk.act(Action::ShowTab(which));
+        }
+    }
     let used = left.min_rect().right();
     let rest = Rect::from_min_max(pos2(used + 24.0, inner.top()), inner.right_bottom());
     let mut right = ui.new_child(
@@ -38,8 +44,8 @@ pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
     right_side(&mut right, desk);
 }
 
-/// One view of the window. More of them come to stand here; each is shown once it works.
-fn tab(ui: &mut Ui, words: &str, on: bool) {
+/// One view of the window; true where it was chosen.
+fn tab(ui: &mut Ui, words: &str, on: bool) -> bool {
     let palette = Palette::of(ui);
     let (font, colour) = if on {
         (theme::NAME.semibold(), palette.text)
@@ -55,6 +61,7 @@ fn tab(ui: &mut Ui, words: &str, on: bool) {
             .hline(rect.x_range(), rect.bottom() - 1.0, Stroke::new(2.0, palette.text));
     }
     paint::focus_ring(ui, &response, rect.shrink2(vec2(-4.0, 10.0)), theme::RADIUS_TAG);
+    response.clicked()
 }
 
 fn right_side(ui: &mut Ui, desk: &mut Desk<'_>) {

@@ -4,8 +4,11 @@
 //! Sentences with figures in them are functions, so that each language can put the figures where they belong. It knows
 //! no state of the workbench beyond the names of choices.
 
+mod doctor;
 mod en;
 mod ja;
+
+pub use doctor::DoctorText;
 
 use softprefix_core::compare::{Granularity, Measure};
 

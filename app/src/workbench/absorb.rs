@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::doctor::DoctorAction;
 use super::runs::{BaselineRun, Noise, Run, Snapshot};
 use super::{
     Applied, Budget, CaseId, Dialog, DiffOf, FileQuestion, Finish, Lane, MagnitudeUnit, ModuleFacts, ModuleState,
@@ -73,6 +74,11 @@ impl Workbench {
                 self.notice = Some(Notice::Saved(path));
             }
             Event::Opened { path, snapshot } => self.opened(path, *snapshot),
+            Event::Doctor(event) => {
+                let in_use = self.doctor_compares_with();
+                let request = self.doctor.absorb(event, in_use);
+                self.outbox.extend(request.map(Request::Doctor));
+            }
             Event::FileProblem(problem) => {
                 self.file.writing = false;
                 self.notice = Some(Notice::Problem(problem));
@@ -442,6 +448,7 @@ impl Workbench {
         match question {
             FileQuestion::SaveResults { .. } => self.save_to(path),
             FileQuestion::OpenResults => self.outbox.push(Request::Open { path }),
+            FileQuestion::UnitBinary => self.apply(super::Action::Doctor(DoctorAction::Install(Some(path)))),
             FileQuestion::ModelFile => {
                 let model = Some(path.to_string_lossy().into_owned());
                 self.apply(super::Action::Connect(Target::Embedded { model }));

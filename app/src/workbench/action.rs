@@ -78,6 +78,8 @@ pub enum Action {
     OpenPath(std::path::PathBuf),
 
     // The window.
+    ShowTab(super::Tab),
+    Doctor(super::doctor::DoctorAction),
     SetTheme(Theme),
     ToggleTheme,
     SetLanguage(Language),

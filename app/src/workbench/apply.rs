@@ -6,6 +6,7 @@ use std::time::Duration;
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::prefix::{MAX_LEN, Magnitude, PrefixKind};
 
+use super::doctor::DoctorAction;
 use super::runs::{Case, CaseKey, Noise};
 use super::{
     Action, Budget, CaseId, Dialog, Effect, FileQuestion, Flight, KindChoice, LIVE_DELAY, Lane, MagnitudeUnit,
@@ -113,6 +114,8 @@ impl Workbench {
             Action::Open => self.ask(FileQuestion::OpenResults),
             Action::OpenPath(path) => self.outbox.push(Request::Open { path }),
 
+            Action::ShowTab(tab) => self.tab = tab,
+            Action::Doctor(action) => self.doctor_acts(action),
             Action::SetTheme(theme) => self.settings.theme = theme,
             Action::ToggleTheme => {
                 self.settings.theme = match self.settings.theme {
@@ -619,6 +622,29 @@ impl Workbench {
     }
 
     // ----- files -----
+
+    fn doctor_acts(&mut self, action: DoctorAction) {
+        match action {
+            DoctorAction::CopyCommands => {
+                if let Some(remedy) = self.doctor.shown().and_then(|finding| finding.remedy.as_ref()) {
+                    self.effects.push(Effect::Copy(remedy.shown()));
+                    self.notice = Some(Notice::Copied);
+                }
+            }
+            DoctorAction::Install(None) => self.ask(FileQuestion::UnitBinary),
+            action => {
+                let in_use = self.doctor_compares_with();
+                let request = self.doctor.apply(action, in_use);
+                self.outbox.extend(request.map(Request::Doctor));
+            }
+        }
+    }
+
+    /// The model and hidden size that are sent, where this window is connected to a module (not to its own).
+    pub(super) fn doctor_compares_with(&self) -> Option<(String, usize)> {
+        let facts = self.module.facts().filter(|facts| !facts.embedded)?;
+        Some((facts.model.clone(), facts.hidden_size?))
+    }
 
     fn ask(&mut self, question: FileQuestion) {
         if !self.file.asking {

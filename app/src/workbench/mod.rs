@@ -7,6 +7,7 @@
 mod absorb;
 mod action;
 mod apply;
+pub mod doctor;
 mod form;
 mod module;
 mod pane;
@@ -78,6 +79,8 @@ pub struct Workbench {
     pub shown_case: Option<CaseId>,
 
     // The window.
+    pub tab: Tab,
+    pub doctor: doctor::DoctorState,
     pub settings: Settings,
     pub dialog: Option<Dialog>,
     /// A sentence for the person that belongs to no pane: saved, opened, refused.
@@ -91,6 +94,14 @@ pub struct Workbench {
     unmeasured: Vec<Unmeasured>,
     streaming_diff: StreamingDiff,
     next_id: u64,
+}
+
+/// The views of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Tab {
+    #[default]
+    Tune,
+    Doctor,
 }
 
 /// A sheet over the window. While one is open no shortcut fires.
@@ -120,9 +131,13 @@ pub enum Effect {
 /// Which file the system's dialog is to ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileQuestion {
-    SaveResults { suggested: String },
+    SaveResults {
+        suggested: String,
+    },
     OpenResults,
     ModelFile,
+    /// The injector unit's binary, for the installer.
+    UnitBinary,
 }
 
 /// The results file, as far as there is one.
@@ -252,6 +267,8 @@ impl Workbench {
             measure: settings.measure,
             cases: Vec::new(),
             shown_case: None,
+            tab: Tab::default(),
+            doctor: doctor::DoctorState::default(),
             settings,
             dialog: None,
             notice: None,
