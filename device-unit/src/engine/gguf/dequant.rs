@@ -37,44 +37,112 @@ pub fn dequantise(kind: TensorKind, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Whether [`to_i8_blocks`] takes this type.
-pub const fn is_i8_blocks(kind: TensorKind) -> bool {
-    matches!(kind, TensorKind::Q4_0 | TensorKind::Q5_0 | TensorKind::Q8_0)
+/// What a stored type becomes as i8 blocks of 32 with an f16 scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocks {
+    /// The same numbers: [`to_i8_blocks`].
+    Scaled,
+    /// The same, with an f16 number for each block that is added to its values: [`to_i8_blocks`] and [`minima`]. Exact for
+    /// Q4_1 and Q5_1; of Q4_K and Q5_K the products of two scales are rounded to f16.
+    WithMinima,
+    /// Other numbers: dequantise and round anew.
+    No,
 }
 
-/// Rewrites blocks of 32 with one scale and integers of at most 8 bits as i8 values and f16 scales: the same numbers.
+/// How far a type can be taken over as i8 blocks.
+pub const fn blocks(kind: TensorKind) -> Blocks {
+    match kind {
+        TensorKind::Q4_0 | TensorKind::Q5_0 | TensorKind::Q8_0 => Blocks::Scaled,
+        TensorKind::Q4_1 | TensorKind::Q5_1 | TensorKind::Q4K | TensorKind::Q5K => Blocks::WithMinima,
+        _ => Blocks::No,
+    }
+}
+
+/// Rewrites stored blocks as i8 values and f16 scales.
 ///
-/// `values` has 32 and `scales` one element for each block of `bytes`. Types with a minimum or with sub-scales cannot be
-/// written this way and leave both untouched: ask [`is_i8_blocks`] first.
+/// `values` has 32 and `scales` one element for each 32 values of `bytes`. Types that [`blocks`] says no to leave both
+/// untouched.
 pub fn to_i8_blocks(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16]) {
-    if !is_i8_blocks(kind) {
+    let per_block = kind.block_len() / BLOCK;
+    if per_block == 0 || blocks(kind) == Blocks::No {
         return;
     }
-    let blocks = bytes.chunks_exact(kind.block_bytes());
-    for ((block, values), scale) in blocks.zip(values.chunks_exact_mut(BLOCK)).zip(scales) {
-        *scale = f16::from_le_bytes([block[0], block[1]]);
+    let places = values
+        .chunks_exact_mut(per_block * BLOCK)
+        .zip(scales.chunks_exact_mut(per_block));
+    for (block, (values, scales)) in bytes.chunks_exact(kind.block_bytes()).zip(places) {
         match kind {
             TensorKind::Q8_0 => values
                 .iter_mut()
                 .zip(&block[2..34])
                 .for_each(|(value, &byte)| *value = byte as i8),
-            TensorKind::Q4_0 => {
-                let (low, high) = values.split_at_mut(BLOCK / 2);
-                for ((low, high), &byte) in low.iter_mut().zip(high).zip(&block[2..18]) {
-                    *low = (byte & 15) as i8 - 8;
-                    *high = (byte >> 4) as i8 - 8;
+            TensorKind::Q4_0 => nibbles(&block[2..18], values, |_, q| q - 8),
+            TensorKind::Q4_1 => nibbles(&block[4..20], values, |_, q| q),
+            TensorKind::Q5_0 => {
+                let fifth = u32_at(block, 2);
+                nibbles(&block[6..22], values, |j, q| (q | fifth_bit(fifth, j) as i8) - 16);
+            }
+            TensorKind::Q5_1 => {
+                let fifth = u32_at(block, 4);
+                nibbles(&block[8..24], values, |j, q| q | fifth_bit(fifth, j) as i8);
+            }
+            TensorKind::Q4K => {
+                for (j, values) in values.chunks_exact_mut(BLOCK).enumerate() {
+                    for (value, &q) in values.iter_mut().zip(&block[16 + j / 2 * 32..][..32]) {
+                        *value = ((q >> (j % 2 * 4)) & 15) as i8;
+                    }
                 }
             }
             _ => {
-                let fifth = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
-                let (low, high) = values.split_at_mut(BLOCK / 2);
-                for (j, ((low, high), &byte)) in low.iter_mut().zip(high).zip(&block[6..22]).enumerate() {
-                    *low = ((byte & 15) | fifth_bit(fifth, j)) as i8 - 16;
-                    *high = ((byte >> 4) | fifth_bit(fifth, j + 16)) as i8 - 16;
+                for (j, values) in values.chunks_exact_mut(BLOCK).enumerate() {
+                    let low = &block[48 + j / 2 * 32..][..32];
+                    for ((value, &q), &high) in values.iter_mut().zip(low).zip(&block[16..48]) {
+                        *value = (((q >> (j % 2 * 4)) & 15) | (((high >> j) & 1) << 4)) as i8;
+                    }
                 }
             }
         }
+        if per_block == 1 {
+            scales[0] = f16::from_le_bytes([block[0], block[1]]);
+        } else {
+            for (j, scale) in scales.iter_mut().enumerate() {
+                *scale = f16::from_f32(f16_at(block, 0) * f32::from(scale_and_min(&block[4..16], j).0));
+            }
+        }
     }
+}
+
+/// The number that is added to the values of each 32, of types with [`Blocks::WithMinima`]; others leave `out` untouched.
+pub fn minima(kind: TensorKind, bytes: &[u8], out: &mut [f16]) {
+    if blocks(kind) != Blocks::WithMinima {
+        return;
+    }
+    let per_block = kind.block_len() / BLOCK;
+    for (block, out) in bytes
+        .chunks_exact(kind.block_bytes())
+        .zip(out.chunks_exact_mut(per_block))
+    {
+        if per_block == 1 {
+            out[0] = f16::from_le_bytes([block[2], block[3]]);
+            continue;
+        }
+        for (j, minimum) in out.iter_mut().enumerate() {
+            *minimum = f16::from_f32(-(f16_at(block, 2) * f32::from(scale_and_min(&block[4..16], j).1)));
+        }
+    }
+}
+
+/// 16 bytes as 32 values: low nibbles, then high ones, each with its number in the block.
+fn nibbles(bytes: &[u8], values: &mut [i8], value: impl Fn(usize, i8) -> i8) {
+    let (low, high) = values.split_at_mut(BLOCK / 2);
+    for (j, ((low, high), &byte)) in low.iter_mut().zip(high).zip(bytes).enumerate() {
+        *low = value(j, (byte & 15) as i8);
+        *high = value(j + BLOCK / 2, (byte >> 4) as i8);
+    }
+}
+
+fn u32_at(block: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
 }
 
 fn f16_at(block: &[u8], at: usize) -> f32 {
@@ -109,7 +177,7 @@ fn q4_1(block: &[u8], out: &mut [f32]) {
 /// d, 32 fifth bits, then nibbles as in Q4_0. Value = (q - 16) d.
 fn q5_0(block: &[u8], out: &mut [f32]) {
     let d = f16_at(block, 0);
-    let fifth = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
+    let fifth = u32_at(block, 2);
     for j in 0..16 {
         let q = block[6 + j];
         out[j] = f32::from(((q & 15) | fifth_bit(fifth, j)) as i8 - 16) * d;
@@ -120,7 +188,7 @@ fn q5_0(block: &[u8], out: &mut [f32]) {
 /// d, m, 32 fifth bits, then nibbles as in Q4_0. Value = q d + m.
 fn q5_1(block: &[u8], out: &mut [f32]) {
     let (d, m) = (f16_at(block, 0), f16_at(block, 2));
-    let fifth = u32::from_le_bytes([block[4], block[5], block[6], block[7]]);
+    let fifth = u32_at(block, 4);
     for j in 0..16 {
         let q = block[8 + j];
         out[j] = f32::from((q & 15) | fifth_bit(fifth, j)) * d + m;
@@ -286,21 +354,28 @@ mod tests {
     }
 
     #[test]
-    fn lossless_types_are_the_same_numbers_as_i8_blocks() {
-        let mut seen = 0;
-        for (kind, blocks, expected) in fixture().into_iter().filter(|(kind, ..)| is_i8_blocks(*kind)) {
+    fn types_with_one_scale_for_32_values_are_the_same_numbers_as_i8_blocks() {
+        let mut seen = Vec::new();
+        for (kind, stored, expected) in fixture().into_iter().filter(|(kind, ..)| blocks(*kind) != Blocks::No) {
             let mut values = vec![0_i8; expected.len()];
             let mut scales = vec![f16::ZERO; expected.len() / BLOCK];
-            to_i8_blocks(kind, &blocks, &mut values, &mut scales);
+            let mut least = scales.clone();
+            to_i8_blocks(kind, &stored, &mut values, &mut scales);
+            minima(kind, &stored, &mut least);
             for (i, expected) in expected.iter().enumerate() {
-                assert_eq!(
-                    f32::from(values[i]) * scales[i / BLOCK].to_f32(),
-                    *expected,
-                    "{kind:?} value {i}"
+                let got = f32::from(values[i]) * scales[i / BLOCK].to_f32() + least[i / BLOCK].to_f32();
+                // Scales of the K types are rounded to f16, which keeps 11 bits of each.
+                let rounded = matches!(kind, TensorKind::Q4K | TensorKind::Q5K);
+                let parts = (f32::from(values[i]) * scales[i / BLOCK].to_f32()).abs() + least[i / BLOCK].to_f32().abs();
+                let allowed = if rounded { parts / 2048.0 } else { 0.0 };
+                assert!(
+                    (got - expected).abs() <= allowed,
+                    "{kind:?} value {i}: {got} for {expected}"
                 );
             }
-            seen += 1;
+            seen.push(kind);
         }
-        assert_eq!(seen, 3);
+        use TensorKind::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q8_0};
+        assert_eq!(seen, [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4K, Q5K]);
     }
 }

@@ -1,14 +1,15 @@
 //! Loads a model's weights: found in the file by name, checked against the shape, packed for the kernels.
 //!
-//! Q4_0, Q5_0 and Q8_0 are packed without loss; every other type is dequantised and rounded to the kernels' form, i8 in
-//! blocks of 32 with an f16 scale, which is finer than what these types store. The originals' pages are given back as soon
-//! as they are packed. It knows tensor names and shapes, not what is computed with them.
+//! Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 are packed without loss; of Q4_K and Q5_K only the scales are rounded, to f16. Every other
+//! type is dequantised and rounded to the kernels' form, i8 in blocks of 32 with an f16 scale, which is finer than what
+//! most of these store, but not the same. The originals' pages are given back as soon as they are packed. It knows tensor
+//! names and shapes, not what is computed with them.
 
 use half::f16;
 
 use super::config::Config;
-use super::dequant::{dequantise, is_i8_blocks, to_i8_blocks};
-use super::file::{GgufFile, TensorInfo};
+use super::dequant::{Blocks, blocks, dequantise, minima, to_i8_blocks};
+use super::file::{GgufFile, TensorInfo, TensorKind};
 use super::kernel::{BLOCK, PackedMatrix, quantise_weights};
 use super::threads::Pool;
 use crate::model::{LoadError, Progress};
@@ -159,43 +160,61 @@ impl Loader<'_> {
             tensors.push((tensor, self.file.data(tensor)));
         }
         let outputs = parts.iter().map(|(_, outputs)| outputs).sum();
-        let packed = PackedMatrix::pack_q8(
+        // The tensor that holds an output's row, and the row's bytes.
+        let stored = |output: usize| {
+            let mut row = output;
+            tensors.iter().find_map(|(tensor, data)| {
+                if row >= tensor.rows() {
+                    row -= tensor.rows();
+                    return None;
+                }
+                let bytes = tensor.kind.bytes_of(inputs);
+                Some((tensor.kind, &data[row * bytes..(row + 1) * bytes]))
+            })
+        };
+        let mut packed = PackedMatrix::pack_q8(
             outputs,
             inputs,
             |output, values, scales| {
-                let mut row = output;
-                for (tensor, data) in &tensors {
-                    if row < tensor.rows() {
-                        let bytes = tensor.kind.bytes_of(inputs);
-                        pack_row(tensor, &data[row * bytes..(row + 1) * bytes], values, scales);
-                        return;
-                    }
-                    row -= tensor.rows();
+                if let Some((kind, bytes)) = stored(output) {
+                    pack_row(kind, bytes, values, scales);
                 }
             },
             self.pool,
         );
+        if tensors
+            .iter()
+            .any(|(tensor, _)| blocks(tensor.kind) == Blocks::WithMinima)
+        {
+            let row = |output, out: &mut [f16]| {
+                out.fill(f16::ZERO);
+                if let Some((kind, bytes)) = stored(output) {
+                    minima(kind, bytes, out);
+                }
+            };
+            packed = packed.with_minima(row, self.pool);
+        }
         tensors.iter().for_each(|(tensor, _)| self.file.release(tensor));
         Ok(packed)
     }
 }
 
 /// One stored row in the kernels' form.
-fn pack_row(tensor: &TensorInfo, bytes: &[u8], values: &mut [i8], scales: &mut [f16]) {
-    if is_i8_blocks(tensor.kind) {
-        return to_i8_blocks(tensor.kind, bytes, values, scales);
+fn pack_row(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16]) {
+    if blocks(kind) != Blocks::No {
+        return to_i8_blocks(kind, bytes, values, scales);
     }
     // 256 values are a whole number of blocks of every type.
     const PIECE: usize = 256;
     let mut piece = [0.0; PIECE];
-    let piece_bytes = tensor.kind.bytes_of(PIECE);
+    let piece_bytes = kind.bytes_of(PIECE);
     let pieces = bytes
         .chunks(piece_bytes)
         .zip(values.chunks_mut(PIECE))
         .zip(scales.chunks_mut(PIECE / BLOCK));
     for ((bytes, values), scales) in pieces {
         let piece = &mut piece[..values.len()];
-        dequantise(tensor.kind, bytes, piece);
+        dequantise(kind, bytes, piece);
         let blocks = piece
             .chunks_exact(BLOCK)
             .zip(values.chunks_exact_mut(BLOCK))

@@ -15,6 +15,8 @@
 //! out[r][o] = acc
 //! ```
 //!
+//! Where blocks also have a minimum that is added to each of their weights, `minima.rs` says what is added to that.
+//!
 //! Nothing else rounds and nothing depends on the other rows, on the number of threads or on the width of a processor's
 //! registers, so every tier gives the same bits as `scalar.rs`, which is this text in Rust. Inputs are limited (see
 //! [`QuantRows`] and [`PackedMatrix`]) so that no NaN can arise: NaNs are the one thing processors disagree about. Sums
@@ -30,6 +32,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod math;
+mod minima;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
@@ -44,6 +47,7 @@ pub use rows::QuantRows;
 pub use tier::{Kernel, Tier, TierError};
 
 use super::threads::Pool;
+use minima::AddMinima;
 use pack::Panel;
 
 /// Inputs of one block: the number of weights that share a scale.
@@ -114,6 +118,15 @@ pub fn matmul(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out: &mu
                 // SAFETY: `tile_of` gives only tiles this processor can run; 1..=max_tile rows that exist, as `next_tile`
                 // promises; equal inputs were asserted above.
                 unsafe { tile(w.panel(panel), x, first_row, results) };
+                if let Some(minima) = w.minima(panel) {
+                    let tile = &mut *results;
+                    tier.run(AddMinima {
+                        minima,
+                        x,
+                        first_row,
+                        tile,
+                    });
+                }
                 for (row, result) in rows[first_row..].iter_mut().zip(&*results) {
                     row[first_column..first_column + columns].copy_from_slice(&result[..columns]);
                 }

@@ -59,6 +59,8 @@ pub struct PackedMatrix {
     form: Form,
     weights: MmapMut,
     scales: MmapMut,
+    /// Laid out as the scales are.
+    minima: Option<MmapMut>,
 }
 
 /// One panel of a matrix.
@@ -156,7 +158,38 @@ impl PackedMatrix {
             form,
             weights,
             scales,
+            minima: None,
         }
+    }
+
+    /// Gives every block of 32 weights a number that is added to each of them, on all threads: `row(output, minima)` writes the
+    /// `inputs / 32` numbers of one output. Those that are not finite count as 0.
+    #[must_use]
+    pub fn with_minima(mut self, row: impl Fn(usize, &mut [f16]) + Sync, pool: &Pool) -> Self {
+        let (outputs, blocks) = (self.outputs, self.inputs / BLOCK);
+        let len = outputs.div_ceil(PANEL) * blocks * PANEL;
+        let mut minima = memory(len * size_of::<f16>());
+        if len > 0 {
+            let all = &mut bytemuck::cast_slice_mut::<u8, u16>(&mut minima)[..len];
+            pool.for_each_piece(all, blocks * PANEL, |panel, piece| {
+                let mut of_row = vec![f16::ZERO; blocks];
+                for (lane, output) in (panel * PANEL..outputs.min((panel + 1) * PANEL)).enumerate() {
+                    row(output, &mut of_row);
+                    for (minimum, into) in of_row.iter().zip(piece[lane..].iter_mut().step_by(PANEL)) {
+                        *into = if minimum.is_finite() { minimum.to_bits() } else { 0 };
+                    }
+                }
+            });
+        }
+        self.minima = Some(minima);
+        self
+    }
+
+    /// The minima of one panel, blocks x [`PANEL`], where the matrix has any.
+    pub(super) fn minima(&self, panel: usize) -> Option<&[f16]> {
+        let len = self.inputs / BLOCK * PANEL;
+        let all: &[f16] = bytemuck::cast_slice(self.minima.as_ref()?);
+        all.get(panel * len..(panel + 1) * len)
     }
 
     /// Packs all rows into a matrix of zeros; given up, with false, at the first weight that does not fit its form. Every
@@ -232,7 +265,8 @@ impl PackedMatrix {
     }
 
     pub(super) fn panel_bytes(&self) -> usize {
-        self.inputs / BLOCK * (self.form.block_bytes() + PANEL * size_of::<f16>())
+        let numbers = if self.minima.is_some() { 2 } else { 1 };
+        self.inputs / BLOCK * (self.form.block_bytes() + numbers * PANEL * size_of::<f16>())
     }
 
     pub(super) fn panel(&self, panel: usize) -> Panel<'_> {

@@ -34,7 +34,9 @@ pub struct QuantRows {
     /// For each block and row: -128 times the sum of its bytes, what the 128 added to each weight on x86 brings too much.
     #[cfg(target_arch = "x86_64")]
     offsets: Vec<i32>,
-    /// The same for the 16 added to each weight in its narrow form: -16 times the sum.
+    /// For each block and row: the sum of its bytes times its scale, which a minimum added to all weights is multiplied by.
+    sums: Vec<f32>,
+    /// For each block and row, for the 16 added to each weight in its narrow form: -16 times the sum.
     narrow_offsets: Vec<i32>,
     /// The bytes again, widened, as instructions without a dot product of bytes take them: 0 2 1 3 of each four.
     #[cfg(target_arch = "x86_64")]
@@ -58,6 +60,7 @@ impl QuantRows {
         self.inputs = inputs;
         self.bytes.resize(rows.len(), 0);
         self.scales.resize(rows.len() / BLOCK, 0.0);
+        self.sums.resize(rows.len() / BLOCK, 0.0);
         self.narrow_offsets.resize(rows.len() / BLOCK, 0);
         #[cfg(target_arch = "x86_64")]
         {
@@ -105,6 +108,10 @@ impl QuantRows {
         &self.offsets
     }
 
+    pub(super) fn sums(&self) -> &[f32] {
+        &self.sums
+    }
+
     pub(super) fn narrow_offsets(&self) -> &[i32] {
         &self.narrow_offsets
     }
@@ -139,6 +146,7 @@ impl Kernel for Quantise<'_> {
                 into.bytes[place * BLOCK..(place + 1) * BLOCK].copy_from_slice(&bytes);
                 let sum: i32 = bytes.iter().map(|byte| i32::from(*byte)).sum();
                 into.narrow_offsets[place] = -16 * sum;
+                into.sums[place] = sum as f32 * scale;
                 #[cfg(target_arch = "x86_64")]
                 {
                     into.offsets[place] = -128 * sum;

@@ -27,6 +27,8 @@ enum Data {
     Random,
     /// Weights -16..=15, as five-bit formats have them.
     Narrow,
+    /// Weights 0..=15 and a minimum for each block, as four-bit formats with minima have them.
+    Minima,
     /// All weights -128, all activations at the end of their range, in all signs.
     Extreme,
     Zeros,
@@ -38,9 +40,10 @@ enum Data {
     Anything,
 }
 
-const ALL_DATA: [Data; 7] = [
+const ALL_DATA: [Data; 8] = [
     Data::Random,
     Data::Narrow,
+    Data::Minima,
     Data::Extreme,
     Data::Zeros,
     Data::Tiny,
@@ -49,7 +52,7 @@ const ALL_DATA: [Data; 7] = [
 ];
 
 fn weights(data: Data, outputs: usize, inputs: usize, pool: &Pool) -> PackedMatrix {
-    PackedMatrix::pack_q8(
+    let packed = PackedMatrix::pack_q8(
         outputs,
         inputs,
         |output, bytes, scales| {
@@ -59,6 +62,7 @@ fn weights(data: Data, outputs: usize, inputs: usize, pool: &Pool) -> PackedMatr
                 *byte = match data {
                     Data::Random | Data::Tiny | Data::Huge | Data::Anything => bits,
                     Data::Narrow => bits >> 3,
+                    Data::Minima => bits & 15,
                     Data::Extreme => [-128, -128, 127][bits as u8 as usize * usize::from(output % 3 == 0) % 3],
                     Data::Zeros => 0,
                 };
@@ -74,7 +78,23 @@ fn weights(data: Data, outputs: usize, inputs: usize, pool: &Pool) -> PackedMatr
             }
         },
         pool,
-    )
+    );
+    if !matches!(data, Data::Minima | Data::Tiny | Data::Huge | Data::Anything) {
+        return packed;
+    }
+    let minima = |output: usize, minima: &mut [f16]| {
+        let mut noise = Noise((output * 7919 + inputs) as u64);
+        for minimum in minima {
+            let bits = noise.next() as u16;
+            *minimum = match data {
+                Data::Tiny => f16::from_bits(bits & 0x83ff),
+                Data::Huge => f16::from_bits(0x7bff | (bits & 0x8000)),
+                Data::Anything => f16::from_bits(bits),
+                _ => f16::from_f32(noise.float() * 0.08),
+            };
+        }
+    };
+    packed.with_minima(minima, pool)
 }
 
 fn activations(data: Data, rows: usize, inputs: usize) -> Vec<f32> {
@@ -83,7 +103,7 @@ fn activations(data: Data, rows: usize, inputs: usize) -> Vec<f32> {
     for _ in 0..rows * inputs {
         let bits = noise.next();
         values.push(match data {
-            Data::Random | Data::Narrow => noise.float() * 3.0,
+            Data::Random | Data::Narrow | Data::Minima => noise.float() * 3.0,
             Data::Extreme => [1.0, 1.0, 1.0, -1.0][bits as usize % 4],
             Data::Zeros => 0.0,
             Data::Tiny => noise.float() * 2e-30,
@@ -122,11 +142,17 @@ fn assert_all_tiers_equal(data: Data, rows: usize, outputs: usize, inputs: usize
 
 #[test]
 fn the_definition_is_its_formula() {
+    for data in [Data::Random, Data::Minima] {
+        assert_definition_is_formula(data);
+    }
+}
+
+fn assert_definition_is_formula(data: Data) {
     let pool = Pool::new(2);
     let (rows, outputs, inputs) = (3, 21, 96);
-    let w = weights(Data::Random, outputs, inputs, &pool);
+    let w = weights(data, outputs, inputs, &pool);
     let mut x = QuantRows::new();
-    x.quantise(&activations(Data::Random, rows, inputs), inputs);
+    x.quantise(&activations(data, rows, inputs), inputs);
     let mut out = vec![0.0; rows * outputs];
     matmul(&pool, Tier::Scalar, &w, &x, &mut out);
     for row in 0..rows {
@@ -134,6 +160,7 @@ fn the_definition_is_its_formula() {
             let panel = w.panel(output / PANEL);
             let lane = output % PANEL;
             let mut acc = 0.0f32;
+            let mut rest = 0.0f32;
             let mut wide = 0.0f64;
             for block in 0..inputs / BLOCK {
                 let sum: i32 = (0..BLOCK)
@@ -142,7 +169,14 @@ fn the_definition_is_its_formula() {
                 let scale = f32::from(panel.scale(block, lane)) * x.scale(row, block);
                 acc = libm::fmaf(sum as f32, scale, acc);
                 wide += f64::from(sum) * f64::from(scale);
+                if let Some(minima) = w.minima(output / PANEL) {
+                    let minimum = f32::from(minima[block * PANEL + lane]);
+                    let sum: i32 = x.block(row, block).iter().map(|byte| i32::from(*byte)).sum();
+                    rest = libm::fmaf(minimum, sum as f32 * x.scale(row, block), rest);
+                    wide += f64::from(minimum) * f64::from(sum) * f64::from(x.scale(row, block));
+                }
             }
+            let acc = acc + rest;
             assert_eq!(out[row * outputs + output].to_bits(), acc.to_bits());
             assert!((f64::from(acc) - wide).abs() < 1e-5);
         }
@@ -165,7 +199,7 @@ fn every_tier_gives_the_bits_of_the_definition_on_all_kinds_of_data() {
 fn every_tier_gives_the_bits_of_the_definition_for_every_number_of_rows() {
     let pool = Pool::new(2);
     for rows in 1..=64 {
-        for data in [Data::Random, Data::Narrow, Data::Extreme] {
+        for data in [Data::Random, Data::Narrow, Data::Minima, Data::Extreme] {
             assert_all_tiers_equal(data, rows, 35, 160, &pool);
         }
     }

@@ -1,5 +1,4 @@
 //! What the GGUF reader takes, and what it refuses with a sentence: files that are empty, cut off, damaged, or not GGUF.
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::path::Path;
 

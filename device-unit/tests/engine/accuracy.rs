@@ -1,0 +1,125 @@
+//! The engine's distributions against independent ones: llama.cpp's, and the file's weights in plain f32.
+
+use std::path::Path;
+
+use half::bf16;
+use serde::Deserialize;
+use softprefix_unit::engine::gguf::file::GgufFile;
+use softprefix_unit::testing::{qwen_model, small_model};
+
+use crate::harness::Bench;
+use crate::reference;
+
+/// `fixtures/logits/make.py` makes it.
+#[derive(Deserialize)]
+pub struct Fixture {
+    pub tokens: Vec<u32>,
+    prefix: Vec<f32>,
+    pub positions: Vec<usize>,
+    pub plain: Vec<Likeliest>,
+    prefixed: Vec<Likeliest>,
+}
+
+/// The likeliest tokens after a position, with their log-probabilities.
+#[derive(Deserialize)]
+pub struct Likeliest {
+    pub tokens: Vec<u32>,
+    logprobs: Vec<f64>,
+}
+
+pub fn small() -> Fixture {
+    serde_json::from_str(include_str!("../fixtures/logits/smollm2.json")).unwrap()
+}
+
+fn qwen() -> Fixture {
+    serde_json::from_str(include_str!("../fixtures/logits/qwen.json")).unwrap()
+}
+
+pub fn log_softmax(logits: &[f32]) -> Vec<f64> {
+    let highest = logits.iter().copied().fold(f32::MIN, f32::max);
+    let all: f64 = logits.iter().map(|logit| f64::from(logit - highest).exp()).sum();
+    logits
+        .iter()
+        .map(|logit| f64::from(logit - highest) - all.ln())
+        .collect()
+}
+
+/// KL(reference || ours) in nats; the tokens the reference does not list count as one.
+pub fn kl_to_listed(reference: &Likeliest, logits: &[f32]) -> f64 {
+    let ours = log_softmax(logits);
+    let (mut kl, mut left, mut ours_left) = (0.0, 1.0, 1.0);
+    for (&token, logprob) in reference.tokens.iter().zip(&reference.logprobs) {
+        kl += logprob.exp() * (logprob - ours[token as usize]);
+        left -= logprob.exp();
+        ours_left -= ours[token as usize].exp();
+    }
+    if left > 0.0 && ours_left > 0.0 {
+        kl + left * (left / ours_left).ln()
+    } else {
+        kl
+    }
+}
+
+fn assert_near_llama_cpp(path: &Path, fixture: &Fixture) {
+    let mut bench = Bench::new(path, 2, None);
+    let text = bench.rows(&fixture.tokens);
+    let mut prefixed = Vec::new();
+    for value in &fixture.prefix {
+        prefixed.extend(vec![bf16::from_f32(*value); bench.hidden_size()]);
+    }
+    prefixed.extend(&text);
+    for (rows, shift, reference) in [
+        (&text, 0, &fixture.plain),
+        (&prefixed, fixture.prefix.len(), &fixture.prefixed),
+    ] {
+        let logits = bench.logits(rows);
+        let mut sum = 0.0;
+        assert!(fixture.positions.len() >= 20);
+        for (position, reference) in fixture.positions.iter().zip(reference) {
+            let kl = kl_to_listed(reference, &logits[position + shift]);
+            println!("position {position}, {shift} rows in front: {kl:.5} nat");
+            assert!(kl < 0.01, "{kl} nat at position {position} behind {shift} rows");
+            sum += kl;
+        }
+        println!("mean {:.5} nat", sum / fixture.positions.len() as f64);
+    }
+}
+
+#[test]
+fn smollm2_is_within_a_hundredth_of_a_nat_of_llama_cpp() {
+    assert_near_llama_cpp(&small_model(), &small());
+}
+
+#[test]
+fn qwen_is_within_a_hundredth_of_a_nat_of_llama_cpp() {
+    if let Some(path) = qwen_model() {
+        assert_near_llama_cpp(&path, &qwen());
+    }
+}
+
+/// Mean KL(f32 || ours) over 150 positions.
+fn mean_kl_to_f32(path: &Path, fixture: &Fixture) -> f64 {
+    let mut bench = Bench::new(path, 2, None);
+    let rows = bench.rows(&fixture.tokens[..150]);
+    let exact = reference::logits(&GgufFile::open(path).unwrap(), &rows);
+    let ours = bench.logits(&rows);
+    let mut sum = 0.0;
+    for (exact, ours) in exact.iter().zip(&ours) {
+        let (exact, ours) = (log_softmax(exact), log_softmax(ours));
+        sum += exact.iter().zip(&ours).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
+    }
+    println!("mean KL to f32 {:.6}", sum / 150.0);
+    sum / 150.0
+}
+
+#[test]
+fn smollm2_stays_near_its_own_weights_in_f32() {
+    assert!(mean_kl_to_f32(&small_model(), &small()) <= 0.005);
+}
+
+#[test]
+fn qwen_stays_near_its_own_weights_in_f32() {
+    if let Some(path) = qwen_model() {
+        assert!(mean_kl_to_f32(&path, &qwen()) <= 0.001);
+    }
+}

@@ -1,0 +1,231 @@
+//! Runs cases on an engine in any company and keeps what they said, bit by bit.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use half::bf16;
+use sha2::{Digest, Sha256};
+use softprefix_core::prefix::{EmbeddingRows, Magnitude, PrefixKind, PrefixRecipe, SoftPrefix, TokenPiece, inject};
+use softprefix_unit::engine::gguf::file::GgufFile;
+use softprefix_unit::engine::gguf::kernel::Tier;
+use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+use softprefix_unit::engine::sampling::greedy;
+use softprefix_unit::engine::{Engine, Logits, SequenceId, Step};
+use softprefix_unit::testing::{qwen_model, small_model};
+use softprefix_unit::tokenizer::{ChatTemplate, Special, Tokenizer};
+
+/// The real models: SmolLM2, and Qwen where asked for.
+pub fn models() -> Vec<PathBuf> {
+    [Some(small_model()), qwen_model()].into_iter().flatten().collect()
+}
+
+pub struct Bench {
+    pub engine: GgufEngine,
+    pub tokenizer: Tokenizer,
+    pub template: ChatTemplate,
+}
+
+/// One text to be: rows that are fed, and how many tokens follow greedily.
+#[derive(Clone)]
+pub struct Case {
+    pub rows: Vec<bf16>,
+    pub tokens: usize,
+}
+
+/// What a case said: its tokens, and a digest of all its logits' bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub tokens: Vec<u32>,
+    pub digest: String,
+}
+
+/// How the rows of a prompt are fed.
+#[derive(Debug, Clone, Copy)]
+pub enum Feed {
+    Whole,
+    Chunks(usize),
+}
+
+impl Bench {
+    pub fn new(path: &Path, threads: usize, tier: Option<Tier>) -> Self {
+        let options = GgufOptions {
+            threads: Some(threads),
+            tier,
+            window: Some(1024),
+        };
+        let engine = GgufEngine::load(path, options, &|_, _| ()).unwrap();
+        let file = GgufFile::open(path).unwrap();
+        let tokenizer = Tokenizer::from_gguf(&file).unwrap();
+        let template = ChatTemplate::for_architecture(file.str("general.architecture").unwrap());
+        Self {
+            engine,
+            tokenizer,
+            template,
+        }
+    }
+
+    pub fn hidden_size(&self) -> usize {
+        self.engine.info().hidden_size
+    }
+
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        self.tokenizer.encode(text, Special::Parse).unwrap()
+    }
+
+    pub fn rows(&self, tokens: &[u32]) -> Vec<bf16> {
+        let table = self.engine.embeddings();
+        let mut rows = vec![bf16::ZERO; tokens.len() * self.hidden_size()];
+        for (token, row) in tokens.iter().zip(rows.chunks_exact_mut(self.hidden_size())) {
+            table.row(*token, row).unwrap();
+        }
+        rows
+    }
+
+    /// The rows of a question in the chat template.
+    pub fn question(&self, text: &str) -> Vec<bf16> {
+        self.rows(&self.encode(&self.template.render("You are a helpful assistant.", text)))
+    }
+
+    pub fn prefix(&self, kind: PrefixKind, len: usize, magnitude: Magnitude) -> SoftPrefix {
+        let table = match &kind {
+            PrefixKind::Words { text } => {
+                let tokens = self.encode(text);
+                let pieces = tokens
+                    .iter()
+                    .map(|&id| TokenPiece {
+                        id,
+                        text: String::new(),
+                    })
+                    .collect();
+                Some(EmbeddingRows {
+                    hidden_size: self.hidden_size(),
+                    rows: self.rows(&tokens),
+                    tokens: pieces,
+                })
+            }
+            _ => None,
+        };
+        let recipe = PrefixRecipe {
+            kind,
+            len,
+            magnitude,
+            rounding: Default::default(),
+        };
+        recipe.build(self.hidden_size(), table.as_ref(), Some(0.5)).unwrap()
+    }
+
+    pub fn case(&self, prefix: Option<&SoftPrefix>, prompt: &str, tokens: usize) -> Case {
+        Case {
+            rows: inject(prefix, self.question(prompt)),
+            tokens,
+        }
+    }
+
+    /// Runs each case by itself.
+    pub fn alone(&mut self, cases: &[Case], feed: Feed) -> Vec<Answer> {
+        cases
+            .iter()
+            .map(|case| self.together(std::slice::from_ref(case), |_| 0, feed).remove(0))
+            .collect()
+    }
+
+    /// Runs all cases in one batch; `joins(i)` is the step at which case i comes in.
+    pub fn together(&mut self, cases: &[Case], joins: impl Fn(usize) -> usize, feed: Feed) -> Vec<Answer> {
+        struct Running {
+            id: Option<SequenceId>,
+            waiting: Vec<bf16>,
+            tokens: Vec<u32>,
+            hash: Sha256,
+        }
+        let hidden_size = self.hidden_size();
+        let stop = AtomicBool::new(false);
+        let start = |case: &Case| Running {
+            id: None,
+            waiting: case.rows.clone(),
+            tokens: vec![],
+            hash: Sha256::new(),
+        };
+        let mut running: Vec<Running> = cases.iter().map(start).collect();
+        for time in 0.. {
+            if running
+                .iter()
+                .zip(cases)
+                .all(|(run, case)| run.tokens.len() == case.tokens)
+            {
+                break;
+            }
+            // What each case feeds now, and whether that is the last of its prompt.
+            let mut fed: Vec<(usize, Vec<bf16>, bool)> = Vec::new();
+            for (number, (run, case)) in running.iter_mut().zip(cases).enumerate() {
+                if time < joins(number) || run.tokens.len() == case.tokens {
+                    continue;
+                }
+                let positions = case.rows.len() / hidden_size + case.tokens;
+                run.id.get_or_insert_with(|| self.engine.open(positions).unwrap());
+                let count = match feed {
+                    Feed::Whole => run.waiting.len(),
+                    Feed::Chunks(rows) => (rows * hidden_size).min(run.waiting.len()),
+                };
+                let rows: Vec<bf16> = run.waiting.drain(..count).collect();
+                fed.push((number, rows, run.waiting.is_empty()));
+            }
+            let mut steps: Vec<Step<'_>> = fed
+                .iter()
+                .map(|(number, rows, last)| Step {
+                    sequence: running[*number].id.unwrap(),
+                    rows,
+                    logits: if *last { Logits::Last } else { Logits::None },
+                    out: Vec::new(),
+                    stop: &stop,
+                })
+                .collect();
+            self.engine.forward(&mut steps).unwrap();
+            let outs: Vec<Vec<f32>> = steps.into_iter().map(|step| step.out).collect();
+            for ((number, _, last), out) in fed.iter().zip(outs) {
+                if !last {
+                    assert!(out.is_empty());
+                    continue;
+                }
+                let run = &mut running[*number];
+                out.iter().for_each(|logit| run.hash.update(logit.to_le_bytes()));
+                let token = greedy(&out).unwrap();
+                run.tokens.push(token);
+                let mut row = vec![bf16::ZERO; hidden_size];
+                self.engine.embeddings().row(token, &mut row).unwrap();
+                run.waiting = row;
+                if run.tokens.len() == cases[*number].tokens {
+                    self.engine.close(run.id.unwrap());
+                }
+            }
+        }
+        let answer = |run: Running| Answer {
+            tokens: run.tokens,
+            digest: hex(&run.hash.finalize()),
+        };
+        running.into_iter().map(answer).collect()
+    }
+
+    /// The logits after every row.
+    pub fn logits(&mut self, rows: &[bf16]) -> Vec<Vec<f32>> {
+        let sequence = self.engine.open(rows.len() / self.hidden_size()).unwrap();
+        let stop = AtomicBool::new(false);
+        let mut steps = [Step {
+            sequence,
+            rows,
+            logits: Logits::All,
+            out: Vec::new(),
+            stop: &stop,
+        }];
+        self.engine.forward(&mut steps).unwrap();
+        self.engine.close(sequence);
+        steps[0]
+            .out
+            .chunks_exact(self.engine.info().vocab_size)
+            .map(<[f32]>::to_vec)
+            .collect()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

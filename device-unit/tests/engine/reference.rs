@@ -1,0 +1,133 @@
+//! The models in plain f32 and f64, slowly: what the engine's integers are measured against. It shares the engine's reader of
+//! files and nothing else.
+
+use half::bf16;
+use softprefix_unit::engine::gguf::dequant::dequantise;
+use softprefix_unit::engine::gguf::file::GgufFile;
+
+/// Logits after every row of `rows` (n x H), with the file's weights as they are.
+pub fn logits(file: &GgufFile, rows: &[bf16]) -> Vec<Vec<f32>> {
+    let architecture = file.str("general.architecture").unwrap();
+    let number = |key: &str| file.u32(&format!("{architecture}.{key}")).unwrap() as usize;
+    let h = number("embedding_length");
+    let (heads, kv_heads) = (number("attention.head_count"), number("attention.head_count_kv"));
+    let head = h / heads;
+    let base = f64::from(file.f32(&format!("{architecture}.rope.freq_base")).unwrap());
+    let epsilon = file
+        .f32(&format!("{architecture}.attention.layer_norm_rms_epsilon"))
+        .unwrap();
+    let n = rows.len() / h;
+
+    let mut x: Vec<f32> = rows.iter().map(|value| value.to_f32()).collect();
+    for layer in 0..number("block_count") {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let normed = norm(&x, &vector(file, &name("attn_norm.weight")), epsilon);
+        let project = |part: &str| {
+            let mut out = multiply(file, &name(&format!("{part}.weight")), &normed, n);
+            if file.tensor(&name(&format!("{part}.bias"))).is_some() {
+                let bias = vector(file, &name(&format!("{part}.bias")));
+                out.chunks_exact_mut(bias.len())
+                    .for_each(|row| row.iter_mut().zip(&bias).for_each(|(x, b)| *x += b));
+            }
+            out
+        };
+        let (mut q, mut k, v) = (project("attn_q"), project("attn_k"), project("attn_v"));
+        for values in [(&mut q, heads), (&mut k, kv_heads)] {
+            for (position, row) in values.0.chunks_exact_mut(values.1 * head).enumerate() {
+                row.chunks_exact_mut(head)
+                    .for_each(|part| rotate(part, position, base, architecture == "qwen2"));
+            }
+        }
+        let mut attended = vec![0.0; n * h];
+        for row in 0..n {
+            for number in 0..heads {
+                let kv = number / (heads / kv_heads) * head;
+                let query = &q[row * h + number * head..][..head];
+                let key = |t: usize| &k[t * kv_heads * head + kv..][..head];
+                let scores: Vec<f64> = (0..=row).map(|t| dot(query, key(t)) / (head as f64).sqrt()).collect();
+                let highest = scores.iter().copied().fold(f64::MIN, f64::max);
+                let weights: Vec<f64> = scores.iter().map(|score| (score - highest).exp()).collect();
+                let all: f64 = weights.iter().sum();
+                for d in 0..head {
+                    let value = |t: usize| f64::from(v[t * kv_heads * head + kv + d]);
+                    let sum: f64 = weights.iter().enumerate().map(|(t, weight)| weight * value(t)).sum();
+                    attended[row * h + number * head + d] = (sum / all) as f32;
+                }
+            }
+        }
+        add(&mut x, &multiply(file, &name("attn_output.weight"), &attended, n));
+        let normed = norm(&x, &vector(file, &name("ffn_norm.weight")), epsilon);
+        let mut gate = multiply(file, &name("ffn_gate.weight"), &normed, n);
+        let up = multiply(file, &name("ffn_up.weight"), &normed, n);
+        gate.iter_mut()
+            .zip(&up)
+            .for_each(|(gate, up)| *gate = *gate / (1.0 + (-*gate).exp()) * up);
+        add(&mut x, &multiply(file, &name("ffn_down.weight"), &gate, n));
+    }
+    let normed = norm(&x, &vector(file, "output_norm.weight"), epsilon);
+    let output = if file.tensor("output.weight").is_some() {
+        "output.weight"
+    } else {
+        "token_embd.weight"
+    };
+    let all = multiply(file, output, &normed, n);
+    all.chunks_exact(all.len() / n).map(<[f32]>::to_vec).collect()
+}
+
+fn vector(file: &GgufFile, name: &str) -> Vec<f32> {
+    let tensor = file.tensor(name).unwrap();
+    let mut values = vec![0.0; tensor.columns() * tensor.rows()];
+    dequantise(tensor.kind, file.data(tensor), &mut values);
+    values
+}
+
+/// n x outputs.
+fn multiply(file: &GgufFile, name: &str, x: &[f32], n: usize) -> Vec<f32> {
+    let tensor = file.tensor(name).unwrap();
+    let (inputs, outputs) = (tensor.columns(), tensor.rows());
+    let bytes = tensor.kind.bytes_of(inputs);
+    let mut out = vec![0.0; n * outputs];
+    let mut row = vec![0.0; inputs];
+    for (output, stored) in file.data(tensor).chunks_exact(bytes).enumerate() {
+        dequantise(tensor.kind, stored, &mut row);
+        for (number, x) in x.chunks_exact(inputs).enumerate() {
+            out[number * outputs + output] = dot(&row, x) as f32;
+        }
+    }
+    out
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    let mut lanes = [0.0_f32; 16];
+    for (a, b) in a.chunks(16).zip(b.chunks(16)) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * b;
+        }
+    }
+    lanes.iter().map(|lane| f64::from(*lane)).sum()
+}
+
+fn add(x: &mut [f32], y: &[f32]) {
+    x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+}
+
+fn norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
+    let mut out = Vec::with_capacity(x.len());
+    for row in x.chunks_exact(weight.len()) {
+        let mean = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>() / row.len() as f64;
+        let scale = 1.0 / (mean + f64::from(epsilon)).sqrt();
+        out.extend(row.iter().zip(weight).map(|(v, w)| (f64::from(*v) * scale) as f32 * w));
+    }
+    out
+}
+
+fn rotate(head: &mut [f32], position: usize, base: f64, halves: bool) {
+    let pairs = head.len() / 2;
+    for i in 0..pairs {
+        let (a, b) = if halves { (i, i + pairs) } else { (2 * i, 2 * i + 1) };
+        let (sin, cos) = (position as f64 * base.powf(-(i as f64) / pairs as f64)).sin_cos();
+        let (first, second) = (f64::from(head[a]), f64::from(head[b]));
+        head[a] = (first * cos - second * sin) as f32;
+        head[b] = (first * sin + second * cos) as f32;
+    }
+}
