@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, ValueEnum};
+#[cfg(all(feature = "bus", unix))]
+use softprefix_unit::bus::{self, BusOptions};
 use softprefix_unit::model::ModelSource;
 use softprefix_unit::unit::{Unit, UnitOptions};
 use softprefix_unit::{listen, self_test};
@@ -31,6 +33,14 @@ struct Arguments {
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 
+    /// With --bus: the unit's name to llm-sys, and the first part of its tasks' ids.
+    #[arg(long, value_name = "NAME", default_value = "llm")]
+    unit_name: String,
+
+    /// With --bus: the folder of the files rpc.sys and rpc.<unit>.
+    #[arg(long, value_name = "FOLDER", default_value = "/tmp")]
+    bus_folder: PathBuf,
+
     /// Let --listen take an address that other machines reach: anybody there can use the module.
     #[arg(long)]
     allow_remote: bool,
@@ -42,6 +52,11 @@ struct Task {
     /// Listen on TCP and answer as llm-sys with this unit does. Clients of a module expect port 10001.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+
+    /// Serve llm-sys over ZeroMQ, in place of the stock llm unit.
+    #[cfg(all(feature = "bus", unix))]
+    #[arg(long)]
+    bus: bool,
 
     /// Load --model, check that prefixes act as they must, and say a verdict for each check.
     #[arg(long)]
@@ -74,21 +89,34 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let (source, model) = models(&arguments)?;
-    if arguments.task.self_test {
-        let model = model.context("say which model to test: --model NAME or --model PATH")?;
-        return test(source.as_ref(), &model);
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
+    let (source, model) = models(&arguments, &runtime)?;
+    if arguments.task.self_test {
+        let model = model.context("say which model to test: --model NAME or --model PATH")?;
+        return test(source.as_ref(), &model);
+    }
     let options = UnitOptions {
         on_load: Some(Arc::new(|model, fraction, what| {
             tracing::info!("{model}: {:3.0} %, {what}", fraction * 100.0);
         })),
         ..UnitOptions::default()
     };
+    #[cfg(all(feature = "bus", unix))]
+    if arguments.task.bus {
+        let options = UnitOptions {
+            name: arguments.unit_name.clone(),
+            ..options
+        };
+        let bus = BusOptions {
+            folder: std::path::absolute(&arguments.bus_folder)?,
+        };
+        let started = |unit: &Unit| preload(unit, model);
+        runtime.block_on(bus::serve(source, options, bus, started, terminated()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let unit = Arc::new(Unit::new(source, options));
     if let Some(address) = arguments.task.listen {
         let listener = runtime.block_on(listen::bind(address, arguments.allow_remote))?;
@@ -100,9 +128,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// Loads the model beside everything else: whoever asks for it meanwhile waits for the same load.
-fn preload(unit: &Arc<Unit>, model: Option<String>) {
+fn preload(unit: &Unit, model: Option<String>) {
     let Some(model) = model else { return };
-    let unit = Arc::clone(unit);
+    let unit = unit.clone();
     std::thread::spawn(move || match unit.preload(&model) {
         Ok(()) => tracing::info!("{model} is ready"),
         Err(sentence) => tracing::error!("{model} is not ready: {sentence}"),
@@ -142,7 +170,10 @@ fn test(source: &dyn ModelSource, name: &str) -> anyhow::Result<ExitCode> {
 }
 
 /// Where models come from, and the name under which it has the one that was asked for.
-fn models(arguments: &Arguments) -> anyhow::Result<(Arc<dyn ModelSource>, Option<String>)> {
+fn models(
+    arguments: &Arguments,
+    runtime: &tokio::runtime::Runtime,
+) -> anyhow::Result<(Arc<dyn ModelSource>, Option<String>)> {
     let path = arguments
         .model
         .as_deref()
@@ -158,7 +189,7 @@ fn models(arguments: &Arguments) -> anyhow::Result<(Arc<dyn ModelSource>, Option
     match engine {
         Engine::Cpu => cpu_models(arguments, path),
         Engine::Npu if path.is_some() => bail!("the NPU runs the module's own models, by name, not a GGUF file"),
-        Engine::Npu => npu_models(arguments),
+        Engine::Npu => npu_models(arguments, runtime),
     }
 }
 
@@ -198,14 +229,38 @@ fn npu_is_there() -> bool {
 }
 
 #[cfg(feature = "npu")]
-fn npu_models(arguments: &Arguments) -> anyhow::Result<(Arc<dyn ModelSource>, Option<String>)> {
+fn npu_models(
+    arguments: &Arguments,
+    runtime: &tokio::runtime::Runtime,
+) -> anyhow::Result<(Arc<dyn ModelSource>, Option<String>)> {
     use softprefix_unit::engine::axera::{AxeraModels, ModelFolders, default_library_folders};
 
-    let models = AxeraModels::new(ModelFolders::default(), default_library_folders());
+    let mut folders = ModelFolders::default();
+    #[cfg(all(feature = "bus", unix))]
+    if arguments.task.bus {
+        // llm-sys knows where this module keeps its models; where it does not say, they are where they usually are.
+        let keys = [
+            "config_base_mode_path",
+            "config_model_d",
+            "config_base_mode_config_path",
+        ];
+        let bus = BusOptions {
+            folder: std::path::absolute(&arguments.bus_folder)?,
+        };
+        let values = runtime.block_on(bus::settings(&bus, &keys));
+        let places = [&mut folders.base, &mut folders.cards, &mut folders.etc];
+        for (place, value) in places.into_iter().zip(values) {
+            if let Some(value) = value {
+                *place = value.into();
+            }
+        }
+    }
+    let _ = runtime;
+    let models = AxeraModels::new(folders, default_library_folders());
     Ok((Arc::new(models), arguments.model.clone()))
 }
 
 #[cfg(not(feature = "npu"))]
-fn npu_models(_: &Arguments) -> anyhow::Result<(Arc<dyn ModelSource>, Option<String>)> {
+fn npu_models(_: &Arguments, _: &tokio::runtime::Runtime) -> anyhow::Result<(Arc<dyn ModelSource>, Option<String>)> {
     bail!("this program was built without the NPU engine; build it with the feature `npu`, or use --engine cpu")
 }

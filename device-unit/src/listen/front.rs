@@ -10,6 +10,7 @@ use softprefix_core::protocol::{Code, ErrorField, Reply, Request};
 
 use super::intake::Incoming;
 use super::machine;
+use crate::request_text::{self, Unreadable, is_for_sys, unreadable};
 use crate::unit::{Peer, Unit};
 
 /// The version of llm-sys whose behaviour this is.
@@ -43,7 +44,7 @@ impl Front {
         match incoming {
             Incoming::Message(text) => self.take_text(&text, peer),
             Incoming::Raw { header, payload } => match raw_message(&header, &payload) {
-                Some(value) => self.take_value(value, peer),
+                Some(request) => self.route(request, peer),
                 None => peer.reply(&unreadable()),
             },
             Incoming::Bson => {
@@ -60,23 +61,10 @@ impl Front {
     }
 
     fn take_text(&self, text: &[u8], peer: &Peer) {
-        if let Ok(value) = serde_json::from_slice(text) {
-            return self.take_value(value, peer);
-        }
-        // `\{` is no JSON, but the stock module takes it in a plain inference, and old clients write it.
-        match without_brace_escapes(text).and_then(|text| serde_json::from_slice::<Value>(&text).ok()) {
-            Some(value) if value["action"] == action::INFERENCE => self.take_value(value, peer),
-            Some(value) if is_for_sys(value["work_id"].as_str().unwrap_or_default()) => {
-                peer.sink().send(reset_message(""));
-            }
-            _ => peer.reply(&unreadable()),
-        }
-    }
-
-    fn take_value(&self, value: Value, peer: &Peer) {
-        match serde_json::from_value::<Request>(value) {
+        match request_text::read(text) {
             Ok(request) => self.route(request, peer),
-            Err(_) => peer.reply(&unreadable()),
+            Err(Unreadable::BraceEscapes) => peer.sink().send(reset_message("")),
+            Err(Unreadable::Broken) => peer.reply(&unreadable()),
         }
     }
 
@@ -160,15 +148,6 @@ impl Front {
     }
 }
 
-fn is_for_sys(work_id: &str) -> bool {
-    matches!(work_id.split('.').next(), Some(SYS)) || work_id.is_empty()
-}
-
-/// The reply to what cannot be read.
-fn unreadable() -> Reply {
-    Reply::stock_error(UNREADABLE_REQUEST_ID, SYS, Code::JSON)
-}
-
 /// What llm-sys writes when it has lost track: its own form, with blanks and without a line end (PROTOCOL 1.6).
 fn reset_message(detail: &str) -> Vec<u8> {
     let created = unix_seconds();
@@ -180,28 +159,10 @@ fn reset_message(detail: &str) -> Vec<u8> {
 }
 
 /// The header object with the bytes that followed as its `data`, in base64.
-fn raw_message(header: &[u8], payload: &[u8]) -> Option<Value> {
+fn raw_message(header: &[u8], payload: &[u8]) -> Option<Request> {
     let mut value: Value = serde_json::from_slice(header).ok()?;
     let object = value.as_object_mut()?;
     object.remove("RAW");
     object.insert("data".into(), STANDARD.encode(payload).into());
-    Some(value)
-}
-
-/// `\{` and `\}` become `{` and `}`; `None` where there are none.
-fn without_brace_escapes(text: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.iter().copied().peekable();
-    let mut found = false;
-    while let Some(byte) = bytes.next() {
-        match (byte, bytes.peek()) {
-            (b'\\', Some(b'{' | b'}')) => found = true,
-            (b'\\', Some(&next)) => {
-                out.extend([byte, next]);
-                bytes.next();
-            }
-            _ => out.push(byte),
-        }
-    }
-    found.then_some(out)
+    serde_json::from_value(value).ok()
 }

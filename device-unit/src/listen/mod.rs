@@ -5,7 +5,6 @@
 mod front;
 mod intake;
 mod machine;
-mod outbox;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,9 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::outbox::Outbox;
 use front::Front;
 use intake::{Incoming, Intake};
-use outbox::Outbox;
 
 use crate::unit::{Peer, ReplySink, Unit};
 

@@ -181,7 +181,8 @@ impl TokenSink for Answer {
     }
 
     fn is_gone(&self) -> bool {
-        self.peer.sink().is_gone() && self.entry.task().outlet.is_none()
+        let outlet = self.entry.task().outlet.as_ref();
+        self.peer.sink().is_gone() && outlet.is_none_or(|outlet| outlet.is_gone())
     }
 
     fn end(mut self: Box<Self>, end: End, timings: Timings) {

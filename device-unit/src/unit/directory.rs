@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::peer::ReplySink;
+use super::peer::{Peer, ReplySink};
 
 /// A new task's place in the module.
 pub struct Registration {
@@ -13,6 +13,15 @@ pub struct Registration {
     pub number: u32,
     /// Where all results of the task are published, besides going to whoever asked.
     pub outlet: Option<Arc<dyn ReplySink>>,
+}
+
+/// A task about to be opened.
+pub struct Opening<'a> {
+    pub work_id: &'a str,
+    /// The sources that the set-up names.
+    pub inputs: &'a [String],
+    pub asked_by: &'a Peer,
+    pub request_id: &'a str,
 }
 
 /// The module around the unit. Unless said otherwise, a call may wait: it never comes from the thread that owns an engine.
@@ -24,16 +33,19 @@ pub trait Directory: Send + Sync {
     fn register(&self) -> Result<Registration, String>;
 
     /// Called once the model is loaded and before the set-up is answered: when this returns, whatever is sent to the task
-    /// will be heard. `inputs` are the sources that the set-up names.
+    /// will be heard.
     ///
     /// # Errors
     /// A sentence about what could not be connected.
-    fn open(&self, _work_id: &str, _inputs: &[String]) -> Result<(), String> {
+    fn open(&self, _opening: &Opening<'_>) -> Result<(), String> {
         Ok(())
     }
 
-    /// The task has ended, or never came to be. This call does not wait: it may come from any thread.
-    fn release(&self, _work_id: &str) {}
+    /// The task has ended, or never came to be; `then` is to run when its number has been given back. This call does not
+    /// wait: it may come from any thread.
+    fn release(&self, _work_id: &str, then: Box<dyn FnOnce() + Send>) {
+        then();
+    }
 
     /// Connects the output of `source` (`asr.N`, `kws.N`) to the task. Whether that could be done.
     fn link(&self, _work_id: &str, _source: &str) -> bool {

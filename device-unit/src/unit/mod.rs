@@ -25,7 +25,7 @@ use softprefix_core::protocol::message::{action, object, to_data};
 use softprefix_core::protocol::{Code, ErrorField, Reply, Request};
 
 use answer::Answer;
-pub use directory::{Alone, Directory, Registration};
+pub use directory::{Alone, Directory, Opening, Registration};
 use input::Collector;
 use models::Models;
 pub use peer::{Peer, ReplySink, encode};
@@ -203,6 +203,13 @@ impl Unit {
         self.inner.collector().forget(client);
         for task in self.inner.all_tasks() {
             task.model.look_again();
+        }
+    }
+
+    /// Ends a task that can no longer be reached.
+    pub fn end(&self, work_id: &str) {
+        if let Some(task) = self.inner.task(work_id) {
+            self.inner.end(&task, || ());
         }
     }
 
@@ -436,17 +443,19 @@ impl Inner {
             inner.collector().forget_task(&work_id);
             let mut tasks = inner.lock();
             // A later task may have the same id, where whoever numbers them has started afresh.
-            if tasks
-                .by_id
-                .get(&work_id)
-                .is_some_and(|task| std::ptr::eq(Arc::as_ptr(task), ending.as_ptr()))
-            {
+            let is_current = |task: &Arc<Task>| std::ptr::eq(Arc::as_ptr(task), ending.as_ptr());
+            let current = tasks.by_id.get(&work_id).is_some_and(is_current);
+            if current {
+                // An exit is answered when the number has been given back: nothing that is sent after the answer gets lost.
+                // And whoever sees that the task is gone may see that its number is on its way.
+                inner.directory.release(&work_id, Box::new(then));
                 tasks.by_id.remove(&work_id);
+                drop(tasks);
+            } else {
+                drop(tasks);
+                then();
             }
-            drop(tasks);
             inner.task_ended.notify_all();
-            then();
-            inner.directory.release(&work_id);
         });
     }
 
@@ -469,8 +478,10 @@ impl Inner {
             .spawn(move || {
                 let request_id = request.request_id.clone();
                 // A panic in a loader must not leave the client without an answer.
-                let result = catch_unwind(AssertUnwindSafe(|| inner.set_up(request.data)))
-                    .unwrap_or_else(|_| Err(loading_failed("The loader failed unexpectedly; see the log.")));
+                let result = catch_unwind(AssertUnwindSafe(|| {
+                    inner.set_up(request.data, &request.request_id, &there)
+                }))
+                .unwrap_or_else(|_| Err(loading_failed("The loader failed unexpectedly; see the log.")));
                 // The room is given back before the answer, so that a client may go on at once.
                 drop(pending);
                 there.reply(&match result {
@@ -485,7 +496,12 @@ impl Inner {
         }
     }
 
-    fn set_up(self: &Arc<Self>, data: Option<Value>) -> Result<String, ErrorAndWorkId> {
+    fn set_up(
+        self: &Arc<Self>,
+        data: Option<Value>,
+        request_id: &str,
+        asked_by: &Peer,
+    ) -> Result<String, ErrorAndWorkId> {
         let _one_at_a_time = self.setting_up.lock().unwrap_or_else(PoisonError::into_inner);
         self.wait_for_room()?;
         let setup = SetUpRequest::read(data)?;
@@ -494,39 +510,48 @@ impl Inner {
             .register()
             .map_err(|sentence| loading_failed(&sentence))?;
         let work_id = format!("{}.{}", self.options.name, registration.number);
-        let task = self.open_task(work_id.clone(), setup, registration);
+        let task = self.open_task(&work_id, setup, registration, request_id, asked_by);
         if task.is_err() {
-            self.directory.release(&work_id);
+            self.directory.release(&work_id, Box::new(|| ()));
         }
         task.map(|()| work_id)
     }
 
     fn open_task(
         self: &Arc<Self>,
-        work_id: String,
+        work_id: &str,
         setup: SetUpRequest,
         registration: Registration,
+        request_id: &str,
+        asked_by: &Peer,
     ) -> Result<(), ErrorAndWorkId> {
         let model = self.load(&setup).map_err(|sentence| loading_failed(&sentence))?;
         let max_positions = setup.max_token_len(&model.settings)?;
         let sampling = Sampling::from_settings(&setup.settings_over(&model.settings))
             .map_err(|error| loading_failed(&error.to_string()))?;
         let inputs = setup.inputs.clone();
+        let outlet = registration.outlet;
         let task = Arc::new(Task::new(
-            work_id.clone(),
+            work_id.to_owned(),
             setup,
             max_positions,
             sampling,
             model,
-            registration.outlet,
+            outlet,
         ));
-        let old = self.lock().by_id.insert(work_id.clone(), Arc::clone(&task));
+        let old = self.lock().by_id.insert(work_id.to_owned(), Arc::clone(&task));
         if let Some(old) = old {
             // Its number was given anew, so nobody can reach it any more.
             old.close(|| ());
         }
-        self.directory.open(&work_id, &inputs).map_err(|sentence| {
-            self.lock().by_id.remove(&work_id);
+        let opening = Opening {
+            work_id,
+            inputs: &inputs,
+            asked_by,
+            request_id,
+        };
+        self.directory.open(&opening).map_err(|sentence| {
+            self.lock().by_id.remove(work_id);
             task.close(|| ());
             loading_failed(&sentence)
         })

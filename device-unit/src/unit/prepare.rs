@@ -157,7 +157,7 @@ fn template_tokens(model: &SharedModel, task: &Task) -> Result<usize, ErrorField
 
 /// Every inference draws afresh from its task's seed, so that the same request gives the same text.
 fn choose(task: &Task) -> Choose {
-    let mut sampler = Sampler::new(task.sampling.clone());
+    let mut sampler = Sampler::new(task.sampling);
     Box::new(move |logits| sampler.pick(logits).map_err(|error| error.to_string()))
 }
 

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 mod batching;
+#[cfg(all(feature = "bus", unix))]
+mod bus;
 mod common;
 mod hardship;
 mod plain_client;

@@ -148,11 +148,18 @@ fn without_time(reply: &str) -> String {
 #[test]
 fn the_llm_unit_answers_as_recorded() {
     let server = Server::start();
-    let mut client = server.client();
+    compare_with_the_llm_unit(&mut server.client(), |_| true);
+}
+
+/// Holds a unit's answers against the recorded ones, in those sections that are wanted.
+pub fn compare_with_the_llm_unit(client: &mut Client, wanted: impl Fn(&str) -> bool) {
     for section in read(include_str!("../../../core/tests/fixtures/conversations/llm.txt")) {
         let title = section.title.as_str();
+        if !wanted(title) {
+            continue;
+        }
         for exchange in &section.exchanges {
-            client.write(exchange.written.as_bytes());
+            client.write(format!("{}\n", exchange.written).as_bytes());
             let recorded = recorded(exchange);
             let asked: Value = serde_json::from_str(&exchange.written).unwrap();
             let ours = |client: &mut Client| timeless(client.next());
@@ -160,23 +167,23 @@ fn the_llm_unit_answers_as_recorded() {
                 // Nothing is ignored here: what the stock unit leaves without a reply gets one.
                 "unknown action" | "list_action through TCP" => {
                     assert_eq!(
-                        ours(&mut client)["error"],
+                        ours(client)["error"],
                         json!({"code": -18, "message": "not have unit action!"})
                     );
                 }
-                "empty prompt" => assert_eq!(ours(&mut client)["error"]["code"], -34),
+                "empty prompt" => assert_eq!(ours(client)["error"]["code"], -34),
                 // To this model, the word is a prompt like any other.
-                "THROW in runner" => assert_eq!(read_results(&mut client).last().unwrap()["data"]["finish"], true),
+                "THROW in runner" => assert_eq!(read_results(client).last().unwrap()["data"]["finish"], true),
                 // The task says what it can; all the rest is the same.
                 "taskinfo id" => {
-                    let mut info = ours(&mut client);
+                    let mut info = ours(client);
                     let support = info["data"].as_object_mut().unwrap().remove("soft_prefix").unwrap();
                     assert_eq!(support["hidden_size"], crate::common::HIDDEN);
                     assert_eq!(info, recorded[0]);
                 }
                 // The stock words come first, then a sentence.
                 "setup: no model card" | "setup: prompt missing" => {
-                    let mut reply = ours(&mut client);
+                    let mut reply = ours(client);
                     let message = reply["error"]["message"].as_str().unwrap().to_owned();
                     assert!(
                         message.starts_with("Model loading failed. ") && message.len() > 40,
@@ -187,17 +194,17 @@ fn the_llm_unit_answers_as_recorded() {
                 }
                 // An error goes to whoever caused it, under the request's own ids; the stock unit takes the last RPC's.
                 "stream errors: index gap -> -25" | "base64 bad" => {
-                    let reply = ours(&mut client);
+                    let reply = ours(client);
                     assert_eq!(reply["error"], recorded[0]["error"]);
                     assert_eq!(reply["request_id"], asked["request_id"]);
                     assert_eq!(reply["work_id"], asked["work_id"]);
                 }
                 _ if recorded.first().is_some_and(is_result) => {
-                    assert_same_form(&recorded, &read_results(&mut client), title);
+                    assert_same_form(&recorded, &read_results(client), title);
                 }
                 _ => {
                     for expected in recorded {
-                        assert_eq!(ours(&mut client), expected, "{title}");
+                        assert_eq!(ours(client), expected, "{title}");
                     }
                 }
             }

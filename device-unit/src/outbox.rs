@@ -1,4 +1,4 @@
-//! What waits to be written to one connection: bounded, and never in anybody's way. It knows no message's meaning.
+//! What waits to be written to one connection: bounded, and never in anybody's way. It knows no message's meaning and no transport.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

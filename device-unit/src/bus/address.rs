@@ -1,0 +1,98 @@
+//! The ways back to llm-sys' clients: one PUSH connection for each address, opened when it is first needed, forgotten when its
+//! client has gone. It knows no task.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::zmtp::{self, Connection, Kind};
+use crate::outbox::Outbox;
+use crate::unit::{Peer, ReplySink};
+
+/// Called with the address of a client that has gone.
+type WhenGone = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// All addresses in use.
+pub struct Addresses {
+    runtime: tokio::runtime::Handle,
+    open: Arc<Mutex<HashMap<String, Arc<Outbox>>>>,
+    when_gone: WhenGone,
+}
+
+/// The bounded queue of one address, its messages as ZMTP frames.
+struct Address(Arc<Outbox>);
+
+impl ReplySink for Address {
+    fn send(&self, message: Vec<u8>) {
+        self.0.send(zmtp::frame(&message));
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.has_room()
+    }
+
+    fn is_gone(&self) -> bool {
+        self.0.is_gone()
+    }
+}
+
+impl Addresses {
+    pub fn new(runtime: tokio::runtime::Handle, when_gone: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self {
+            runtime,
+            open: Arc::default(),
+            when_gone: Arc::new(when_gone),
+        }
+    }
+
+    /// The client at `url` (llm-sys' `zmq_com`).
+    pub fn peer(&self, url: &str) -> Peer {
+        let mut open = lock(&self.open);
+        let known = open.get(url).filter(|outbox| !outbox.is_gone()).cloned();
+        let outbox = known.unwrap_or_else(|| {
+            let outbox = Arc::new(Outbox::default());
+            open.insert(url.to_owned(), Arc::clone(&outbox));
+            let (url, all) = (url.to_owned(), Arc::clone(&self.open));
+            let (serving, when_gone) = (Arc::clone(&outbox), Arc::clone(&self.when_gone));
+            self.runtime.spawn(async move {
+                if let Err(error) = serve(&url, &serving).await {
+                    tracing::debug!(%error, url, "a client cannot be reached");
+                }
+                serving.abandon();
+                let mut all = lock(&all);
+                // The address may have a new client by now: llm-sys starts its numbers afresh when it restarts.
+                if all.get(&url).is_some_and(|current| Arc::ptr_eq(current, &serving)) {
+                    all.remove(&url);
+                }
+                drop(all);
+                when_gone(&url);
+            });
+            outbox
+        });
+        Peer::new(url, Arc::new(Address(outbox)))
+    }
+
+    /// Writes what is due, then ends all connections.
+    pub fn close(&self) {
+        for outbox in lock(&self.open).values() {
+            outbox.close();
+        }
+    }
+
+    /// How many clients can be reached.
+    pub fn count(&self) -> usize {
+        lock(&self.open).len()
+    }
+}
+
+/// Until the client is gone or the outbox closed.
+async fn serve(url: &str, outbox: &Outbox) -> std::io::Result<()> {
+    let (writer, watch) = Connection::open(url, Kind::Push).await?.into_push();
+    tokio::select! {
+        written = outbox.write_to(writer) => written,
+        () = watch.gone() => Ok(()),
+    }
+}
+
+fn lock(open: &Mutex<HashMap<String, Arc<Outbox>>>) -> MutexGuard<'_, HashMap<String, Arc<Outbox>>> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,403 @@
+//! The unit on llm-sys' bus (PROTOCOL 3): its calls come by ZeroMQ, its tasks are numbered and connected by llm-sys.
+//!
+//! Calls are answered at once and carried out elsewhere. A task hears llm-sys on one address and other units on theirs; what
+//! it says is published, and goes to the client of that very inference. It knows tasks only through [`Unit`].
+
+mod address;
+mod publisher;
+mod server;
+mod sys;
+mod text;
+mod zmtp;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use softprefix_core::protocol::message::action;
+use tokio::runtime::Handle;
+use tokio::task::{AbortHandle, JoinSet};
+
+use address::Addresses;
+use publisher::{Publisher, PublisherEnd};
+pub use sys::SysError;
+use sys::{Registered, Sys};
+use zmtp::{Connection, Kind};
+
+use crate::model::ModelSource;
+use crate::request_text;
+use crate::unit::{Directory, Opening, Peer, Registration, ReplySink, Unit, UnitOptions};
+
+/// How long tasks may take to end, and llm-sys to hear of it, when the unit is asked to end.
+const FAREWELL: Duration = Duration::from_secs(4);
+
+/// Where the bus is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusOptions {
+    /// The folder of the files `rpc.sys` and `rpc.<unit>`.
+    pub folder: PathBuf,
+}
+
+impl Default for BusOptions {
+    fn default() -> Self {
+        Self { folder: "/tmp".into() }
+    }
+}
+
+impl BusOptions {
+    fn url(&self, name: &str) -> String {
+        format!("ipc://{}", self.folder.join(format!("rpc.{name}")).display())
+    }
+}
+
+/// Why the unit is not on the bus.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    #[error(
+        "another unit answers at {path} already; stop it first (`systemctl stop llm-llm`), or give this one another --unit-name"
+    )]
+    Taken { path: PathBuf },
+    #[error("{path} cannot be bound ({reason}); check that its folder exists and belongs to this user")]
+    Bind { path: PathBuf, reason: String },
+}
+
+/// The values of llm-sys' key store under `keys`, `None` where it has none or does not answer.
+pub async fn settings(options: &BusOptions, keys: &[&str]) -> Vec<Option<String>> {
+    let sys = Sys::new(options.url("sys"));
+    let mut values = Vec::with_capacity(keys.len());
+    for key in keys {
+        values.push(sys.select(key).await.ok().filter(|value| !value.is_empty()));
+    }
+    values
+}
+
+/// Serves on the bus until `shutdown` is ready; then all tasks end, llm-sys is told, and the file is removed.
+///
+/// # Errors
+/// [`BusError`] where the unit's address cannot be had.
+pub async fn serve(
+    source: Arc<dyn ModelSource>,
+    unit_options: UnitOptions,
+    options: BusOptions,
+    started: impl FnOnce(&Unit),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), BusError> {
+    let mut server = server::bind(&options, &unit_options.name).await?;
+    let module = Arc::new(Module::new(Sys::new(options.url("sys")), unit_options.name.clone()));
+    let unit = Unit::within(source, unit_options, Arc::new(OnBusDirectory(Arc::clone(&module))));
+    *module.unit() = Some(unit.clone());
+    started(&unit);
+    tracing::info!("on the bus as {}", server.path().display());
+    tokio::select! {
+        () = server.run(&unit, &module) => {}
+        () = shutdown => {}
+    }
+    // No new calls first; then the tasks end, each with its last replies, and are given back.
+    server.close().await;
+    unit.reset();
+    let ending = async {
+        while !unit.tasks().is_empty() || module.is_busy() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        module.addresses.close();
+        while module.addresses.count() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if tokio::time::timeout(FAREWELL, ending).await.is_err() {
+        tracing::warn!("not everything could be brought to an end");
+    }
+    // The module knows the unit and the unit the module: one of the two has to let go.
+    *module.unit() = None;
+    Ok(())
+}
+
+/// The name of llm-sys among the sources of a task.
+const LLM_SYS: &str = "";
+
+/// The module around the unit: llm-sys, and what this unit has on its bus.
+struct Module {
+    sys: Sys,
+    name: String,
+    runtime: Handle,
+    addresses: Addresses,
+    unit: Arc<Mutex<Option<Unit>>>,
+    tasks: Arc<Mutex<HashMap<String, Arc<OnBus>>>>,
+    /// Tasks that are being given back.
+    releasing: Mutex<JoinSet<()>>,
+}
+
+/// A task's places on the bus.
+struct OnBus {
+    work_id: String,
+    registered: Registered,
+    publisher: Mutex<Option<PublisherEnd>>,
+    /// What hears llm-sys, and other units by their ids.
+    ears: Mutex<HashMap<String, AbortHandle>>,
+    /// Who asked last, and under which id: texts of other units are answered to them.
+    last: Mutex<Option<(Peer, String)>>,
+}
+
+impl Module {
+    /// To be called within the runtime that is to serve.
+    fn new(sys: Sys, name: String) -> Self {
+        let runtime = Handle::current();
+        let unit = Arc::<Mutex<Option<Unit>>>::default();
+        let known = Arc::clone(&unit);
+        let addresses = Addresses::new(runtime.clone(), move |url| {
+            let unit = lock(&known).clone();
+            if let Some(unit) = unit {
+                unit.forget(url);
+            }
+        });
+        Self {
+            sys,
+            name,
+            runtime,
+            addresses,
+            unit,
+            tasks: Arc::default(),
+            releasing: Mutex::default(),
+        }
+    }
+
+    fn unit(&self) -> MutexGuard<'_, Option<Unit>> {
+        lock(&self.unit)
+    }
+
+    fn task(&self, work_id: &str) -> Option<Arc<OnBus>> {
+        lock(&self.tasks).get(work_id).cloned()
+    }
+
+    /// Whether tasks are being given back.
+    fn is_busy(&self) -> bool {
+        let mut releasing = lock(&self.releasing);
+        while releasing.try_join_next().is_some() {}
+        !releasing.is_empty()
+    }
+
+    /// Hears llm-sys and the set-up's sources on behalf of a task.
+    async fn connect(self: &Arc<Self>, task: &Arc<OnBus>, inputs: &[String]) -> Result<(), String> {
+        let url = &task.registered.inference_url;
+        let cannot = |error| format!("llm-sys publishes nothing at {url} ({error}); set up again");
+        let mut inferences = Connection::open(url, Kind::Subscriber).await.map_err(cannot)?;
+        let early = inferences.subscribe().await.map_err(cannot)?;
+        let (module, heard) = (Arc::clone(self), Arc::clone(task));
+        let ear = self.runtime.spawn(async move {
+            for frames in early {
+                module.take_inference(&heard, &frames);
+            }
+            while let Ok(frames) = inferences.receive().await {
+                module.take_inference(&heard, &frames);
+            }
+            // This very ear is not to be cut off in the middle.
+            lock(&heard.ears).remove(LLM_SYS);
+            module.lose(&heard).await;
+        });
+        lock(&task.ears).insert(LLM_SYS.to_owned(), ear.abort_handle());
+        for input in inputs {
+            if (is_speech(input) || is_keyword(input))
+                && let Err(sentence) = self.listen_to(task, input).await
+            {
+                // As on the stock unit: the task is there, and can be linked later.
+                tracing::warn!("{}: {sentence}", task.work_id);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_inference(&self, task: &OnBus, frames: &[Vec<u8>]) {
+        let Some(unit) = self.unit().clone() else { return };
+        let Some((zmq_com, text)) = frames.first().and_then(|message| text::split_inference(message)) else {
+            tracing::warn!("{}: llm-sys sent something that is no inference", task.work_id);
+            return;
+        };
+        let peer = self.addresses.peer(&zmq_com);
+        match request_text::read(&text) {
+            Ok(mut request) => {
+                request.work_id.clone_from(&task.work_id);
+                request.action = action::INFERENCE.to_owned();
+                *lock(&task.last) = Some((peer.clone(), request.request_id.clone()));
+                unit.call(request, &peer);
+            }
+            Err(_) => peer.reply(&request_text::unreadable()),
+        }
+    }
+
+    /// llm-sys has let go of a task, or has died: nobody can reach the task any more, and its id may be given anew.
+    async fn lose(&self, task: &Arc<OnBus>) {
+        {
+            let mut tasks = lock(&self.tasks);
+            if !tasks
+                .get(&task.work_id)
+                .is_some_and(|current| Arc::ptr_eq(current, task))
+            {
+                return;
+            }
+            tasks.remove(&task.work_id);
+        }
+        tracing::info!("{} has lost its connection to llm-sys and is ended", task.work_id);
+        let unit = self.unit().clone();
+        if let Some(unit) = unit {
+            unit.end(&task.work_id);
+        }
+        task.close().await;
+    }
+
+    /// Subscribes to the output of another unit's task.
+    async fn listen_to(self: &Arc<Self>, task: &Arc<OnBus>, source: &str) -> Result<(), String> {
+        let key = format!("{source}.out_port");
+        let url = self.sys.select(&key).await.map_err(|error| error.to_string())?;
+        if url.is_empty() {
+            return Err(format!("{source} has no output; set it up first"));
+        }
+        let cannot = |error| format!("{source} cannot be heard at {url} ({error}); set it up again");
+        let mut speech = Connection::open(&url, Kind::Subscriber).await.map_err(cannot)?;
+        let early = speech.subscribe().await.map_err(cannot)?;
+        let (module, heard, only_stops) = (Arc::clone(self), Arc::clone(task), is_keyword(source));
+        let ear = self.runtime.spawn(async move {
+            for frames in early {
+                module.take_speech(&heard, &frames, only_stops);
+            }
+            while let Ok(frames) = speech.receive().await {
+                module.take_speech(&heard, &frames, only_stops);
+            }
+        });
+        if let Some(before) = lock(&task.ears).insert(source.to_owned(), ear.abort_handle()) {
+            before.abort();
+        }
+        Ok(())
+    }
+
+    fn take_speech(&self, task: &OnBus, frames: &[Vec<u8>], only_stops: bool) {
+        let Some(unit) = self.unit().clone() else { return };
+        if only_stops {
+            return unit.pause(&task.work_id);
+        }
+        let last = lock(&task.last).clone();
+        let text = frames.first().and_then(|message| text::of_speech(message));
+        if let (Some(text), Some((peer, request_id))) = (text, last) {
+            unit.say(&task.work_id, &request_id, text, &peer);
+        }
+    }
+}
+
+/// What the unit sees of the module.
+struct OnBusDirectory(Arc<Module>);
+
+impl Directory for OnBusDirectory {
+    fn register(&self) -> Result<Registration, String> {
+        self.0.runtime.block_on(async {
+            let registered = self
+                .0
+                .sys
+                .register(&self.0.name)
+                .await
+                .map_err(|error| error.to_string())?;
+            let work_id = format!("{}.{}", self.0.name, registered.number);
+            let publisher = Publisher::bind(&registered.output_url).await;
+            let (publisher, end) = match publisher {
+                Ok(publisher) => publisher,
+                Err(sentence) => {
+                    let _ = self.0.sys.release(&work_id).await;
+                    return Err(sentence);
+                }
+            };
+            let number = registered.number;
+            let task = Arc::new(OnBus {
+                work_id: work_id.clone(),
+                registered,
+                publisher: Mutex::new(Some(end)),
+                ears: Mutex::default(),
+                last: Mutex::default(),
+            });
+            let before = lock(&self.0.tasks).insert(work_id, task);
+            if let Some(before) = before {
+                // llm-sys has started its numbers afresh: the old one's addresses are this one's now.
+                before.deafen();
+            }
+            Ok(Registration {
+                number,
+                outlet: Some(Arc::new(publisher) as Arc<dyn ReplySink>),
+            })
+        })
+    }
+
+    fn open(&self, opening: &Opening<'_>) -> Result<(), String> {
+        let Some(task) = self.0.task(opening.work_id) else {
+            return Err("llm-sys has let go of the task while it was being set up; set up again".into());
+        };
+        *lock(&task.last) = Some((opening.asked_by.clone(), opening.request_id.to_owned()));
+        self.0.runtime.block_on(self.0.connect(&task, opening.inputs))
+    }
+
+    fn release(&self, work_id: &str, then: Box<dyn FnOnce() + Send>) {
+        let Some(task) = lock(&self.0.tasks).remove(work_id) else {
+            return then();
+        };
+        let sys = self.0.sys.clone();
+        lock(&self.0.releasing).spawn_on(
+            async move {
+                // The files go before the numbers are given back: a new task may get the same ones.
+                task.close().await;
+                if let Err(error) = sys.release(&task.work_id).await {
+                    tracing::warn!("{} was not given back: {error}", task.work_id);
+                }
+                then();
+            },
+            &self.0.runtime,
+        );
+    }
+
+    fn link(&self, work_id: &str, source: &str) -> bool {
+        let Some(task) = self.0.task(work_id) else { return false };
+        if !(source.starts_with("asr") || is_keyword(source)) {
+            return false;
+        }
+        match self.0.runtime.block_on(self.0.listen_to(&task, source)) {
+            Ok(()) => true,
+            Err(sentence) => {
+                tracing::info!("{work_id}: {sentence}");
+                false
+            }
+        }
+    }
+
+    fn unlink(&self, work_id: &str, source: &str) {
+        if let Some(task) = self.0.task(work_id).filter(|_| source != LLM_SYS)
+            && let Some(ear) = lock(&task.ears).remove(source)
+        {
+            ear.abort();
+        }
+    }
+}
+
+impl OnBus {
+    fn deafen(&self) {
+        for (_, ear) in lock(&self.ears).drain() {
+            ear.abort();
+        }
+    }
+
+    /// Hears nothing more, publishes nothing more; the output's file is gone when this returns.
+    async fn close(&self) {
+        self.deafen();
+        let publisher = lock(&self.publisher).take();
+        if let Some(publisher) = publisher {
+            publisher.end().await;
+        }
+    }
+}
+
+fn is_speech(input: &str) -> bool {
+    input.starts_with("asr") || input.starts_with("whisper")
+}
+
+fn is_keyword(input: &str) -> bool {
+    input.starts_with("kws")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

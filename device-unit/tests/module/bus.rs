@@ -1,0 +1,644 @@
+//! The unit behind an llm-sys that is played on the real libzmq.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use softprefix_unit::bus::{self, BusOptions};
+use softprefix_unit::testing::TinyModel;
+use softprefix_unit::unit::{Unit, UnitOptions};
+
+use crate::common::*;
+
+/// A Python with pyzmq: the one that is named, else one of our own, made once. `None` where neither can be had.
+fn python() -> Option<PathBuf> {
+    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+    PYTHON
+        .get_or_init(|| {
+            let has_zmq = |python: &Path| {
+                let checked = Command::new(python)
+                    .args(["-c", "import zmq"])
+                    .stderr(Stdio::null())
+                    .status();
+                checked.is_ok_and(|status| status.success())
+            };
+            if let Some(named) = std::env::var_os("SOFTPREFIX_TEST_PYTHON").map(PathBuf::from) {
+                assert!(has_zmq(&named), "{} has no pyzmq", named.display());
+                return Some(named);
+            }
+            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+            let own = folder.join("bin/python3");
+            if !has_zmq(&own) {
+                let _ = Command::new("python3").args(["-m", "venv"]).arg(&folder).status();
+                let _ = Command::new(&own)
+                    .args(["-m", "pip", "install", "--quiet", "pyzmq"])
+                    .status();
+            }
+            has_zmq(&own).then_some(own)
+        })
+        .clone()
+}
+
+/// Ends a process that a test started.
+struct Process(Child);
+
+impl Process {
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// llm-sys, on a folder of its own.
+struct LlmSys {
+    folder: PathBuf,
+    address: SocketAddr,
+    process: Process,
+}
+
+impl LlmSys {
+    fn start(folder: &Path) -> Option<Self> {
+        let Some(python) = python() else {
+            eprintln!("skipped: there is no Python with pyzmq, and none could be made");
+            return None;
+        };
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/llm_sys.py");
+        let mut child = Command::new(python)
+            .arg(script)
+            .arg("--folder")
+            .arg(folder)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = format!("127.0.0.1:{}", line.trim()).parse().unwrap();
+        Some(Self {
+            folder: folder.to_owned(),
+            address,
+            process: Process(child),
+        })
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// Asks the test's side of it.
+    fn command(&self, line: &str) -> Value {
+        let mut client = self.client();
+        client.write(format!("!{line}\n").as_bytes());
+        client.next()
+    }
+
+    fn files(&self) -> Vec<String> {
+        let names = std::fs::read_dir(self.folder.join("llm")).unwrap();
+        names
+            .map(|name| name.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    fn restart(&mut self) {
+        self.process.kill();
+        *self = Self::start(&self.folder).unwrap();
+    }
+}
+
+/// A unit in this process, on the bus.
+struct OnBus {
+    unit: Unit,
+    runtime: Option<tokio::runtime::Runtime>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    served: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl OnBus {
+    fn start(folder: &Path) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let options = BusOptions {
+            folder: folder.to_owned(),
+        };
+        let source = Arc::new(TinySource::new());
+        let served = runtime.spawn(async move {
+            let started = move |unit: &Unit| ready.send(unit.clone()).unwrap();
+            let stopped = async move {
+                let _ = stopped.await;
+            };
+            bus::serve(source, UnitOptions::default(), options, started, stopped)
+                .await
+                .unwrap();
+        });
+        let unit = is_ready
+            .recv_timeout(Duration::from_secs(10))
+            .expect("the unit is on the bus");
+        Self {
+            unit,
+            runtime: Some(runtime),
+            stop: Some(stop),
+            served: Some(served),
+        }
+    }
+}
+
+impl Drop for OnBus {
+    fn drop(&mut self) {
+        let (Some(stop), Some(runtime), Some(served)) = (self.stop.take(), self.runtime.take(), self.served.take())
+        else {
+            return;
+        };
+        let _ = stop.send(());
+        let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(8), served).await });
+        runtime.shutdown_timeout(Duration::from_secs(2));
+    }
+}
+
+/// llm-sys with a unit behind it; `None` where it cannot be played.
+fn module() -> Option<(LlmSys, OnBus, tempfile::TempDir)> {
+    let folder = short_folder();
+    let sys = LlmSys::start(folder.path())?;
+    let unit = OnBus::start(folder.path());
+    Some((sys, unit, folder))
+}
+
+/// Addresses of Unix sockets are at most about a hundred bytes long.
+fn short_folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("sp").tempdir_in("/tmp").unwrap()
+}
+
+fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(10);
+    while !check() {
+        assert!(Instant::now() < patience, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_recorded_conversations_are_answered_on_the_bus_as_alone() {
+    let Some((sys, _unit, _folder)) = module() else { return };
+    let ours_alone = ["unit_call llm.list_action"];
+    crate::recorded::compare_with_the_llm_unit(&mut sys.client(), |title| !ours_alone.contains(&title));
+}
+
+#[test]
+fn prefixed_inferences_and_an_exit_pass_through_llm_sys() {
+    let Some((sys, _unit, _folder)) = module() else { return };
+    let mut client = sys.client();
+    let task = client.set_up(&whole("tiny", 300));
+    assert_eq!(task, "llm.1000");
+    let baseline = client.ask(&infer("b", &task, "hello"))["data"].clone();
+    for i in 0..10 {
+        let more = json!({"soft_prefix": prefix(1 + i, HIDDEN, 2.0)});
+        let reply = client.ask(&infer_with(&format!("p{i}"), &task, "hello", more));
+        assert_eq!(reply["soft_prefix"]["len"], 1 + i);
+        assert_ne!(reply["data"], baseline);
+    }
+    let wide = client.ask(&infer_with(
+        "w",
+        &task,
+        "hello",
+        json!({"soft_prefix": prefix(2, 896, 2.0)}),
+    ));
+    assert_eq!(error(&wide).0, -30);
+    let embedded = client.ask(&request(
+        "e",
+        &task,
+        "softprefix.embed",
+        "None",
+        json!({"text": "the land"}),
+    ));
+    assert_eq!(embedded["data"]["hidden_size"], HIDDEN);
+    assert_eq!(error(&client.ask(&bare("d", &task, "dance"))).0, -18);
+    assert_eq!(client.ask(&bare("x", &task, "exit"))["error"]["code"], 0);
+    eventually("the number is given back", || sys.command("tasks") == json!([]));
+    assert!(
+        !sys.files().iter().any(|file| file.contains("output_url")),
+        "{:?}",
+        sys.files()
+    );
+}
+
+#[test]
+fn of_inferences_sent_right_on_the_set_up_reply_none_is_lost() {
+    let Some((sys, _unit, _folder)) = module() else { return };
+    let mut client = sys.client();
+    for i in 0..40 {
+        let task = client.set_up(&whole("tiny", 127));
+        let id = format!("i{i}");
+        assert_eq!(client.ask(&infer(&id, &task, "hello"))["request_id"], id);
+        assert_eq!(client.ask(&bare("x", &task, "exit"))["error"]["code"], 0);
+    }
+}
+
+#[test]
+fn a_thousand_rounds_leave_nothing_behind() {
+    let Some((sys, unit, _folder)) = module() else { return };
+    let mut client = sys.client();
+    for i in 0..1000 {
+        let task = client.set_up(&whole("tiny", 200));
+        let id = format!("i{i}");
+        let reply = client.ask(&infer_with(
+            &id,
+            &task,
+            "hello",
+            json!({"softprefix": {"max_new_tokens": 1}}),
+        ));
+        assert_eq!((&reply["request_id"], &reply["error"]["code"]), (&json!(id), &json!(0)));
+        assert_eq!(client.ask(&bare("x", &task, "exit"))["error"]["code"], 0);
+    }
+    eventually("all numbers are given back", || sys.command("tasks") == json!([]));
+    assert_eq!(unit.unit.tasks(), Vec::<String>::new());
+    assert!(
+        !sys.files().iter().any(|file| file.contains("output_url")),
+        "{:?}",
+        sys.files()
+    );
+}
+
+#[test]
+fn every_inference_keeps_its_own_address_and_id() {
+    let Some((sys, _unit, _folder)) = module() else { return };
+    let (mut a, mut b) = (sys.client(), sys.client());
+    let task = a.set_up(&streaming(ENDLESS, 20_000));
+    a.send(&infer_with(
+        "a1",
+        &task,
+        "hello",
+        json!({"softprefix": {"max_new_tokens": 300}}),
+    ));
+    a.next();
+    assert_eq!(b.ask(&bare("tb", &task, "taskinfo"))["object"], "llm.taskinfo");
+    b.send(&infer_with(
+        "b1",
+        &task,
+        "hello",
+        json!({"softprefix": {"max_new_tokens": 30}}),
+    ));
+    let bad = infer_with("b2", &task, "hello", json!({"index": 5}));
+    b.send(&bad);
+    a.stream("a1");
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let reply = b.next();
+        if reply["error"]["code"] == -25 {
+            assert_eq!(reply["request_id"], "b2");
+            seen.push("error");
+        } else {
+            assert_eq!(reply["request_id"], "b1");
+            if reply["data"]["finish"] == true {
+                seen.push("finish");
+            }
+        }
+    }
+    assert!(a.next_within(Duration::from_millis(200)).is_none());
+}
+
+#[test]
+fn speech_is_answered_keywords_stop_and_results_are_published() {
+    let Some((sys, unit, _folder)) = module() else { return };
+    let asr = sys.command("register asr").as_str().unwrap().to_owned();
+    let kws = sys.command("register kws").as_str().unwrap().to_owned();
+    let mut client = sys.client();
+    let mut data = streaming(ENDLESS, 20_000);
+    data["input"] = json!(["llm.utf-8", asr, kws]);
+    let task = client.set_up(&data);
+    let info = client.ask(&bare("t", &task, "taskinfo"));
+    assert_eq!(info["data"]["inputs"], data["input"]);
+
+    // Somebody hears the task, as a tts unit does.
+    let output = format!("ipc://{}/llm/5016.sock.llm.output_url", sys.folder.display());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/subscriber.py");
+    let mut hearing = Process(
+        Command::new(python().unwrap())
+            .args([script, &output])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut published = BufReader::new(hearing.0.stdout.take().unwrap()).lines();
+    assert_eq!(published.next().unwrap().unwrap(), "listening");
+    std::thread::sleep(Duration::from_millis(500));
+
+    let speech = |text: &str, finish: bool| {
+        let frame = json!({"created": 1, "data": {"delta": text, "finish": finish, "index": 0}, "error": {"code": 0, "message": ""},
+                           "object": "asr.utf-8.stream", "request_id": "a1", "work_id": asr});
+        assert_eq!(sys.command(&format!("publish {asr} {frame}")), "published");
+    };
+    let answered = |client: &mut Client| -> bool {
+        let Some(first) = client.next_within(Duration::from_millis(1500)) else {
+            return false;
+        };
+        assert_eq!(
+            (&first["request_id"], &first["work_id"]),
+            (&json!("setup"), &json!(task))
+        );
+        // It would go on for long; a keyword ends it.
+        assert_eq!(sys.command(&format!("publish {kws} wake")), "published");
+        let mut reply = first;
+        while reply["data"]["finish"] != true {
+            reply = client.next();
+        }
+        true
+    };
+    speech("hel", false);
+    speech("hello from asr", true);
+    assert!(answered(&mut client));
+    let first: Value = serde_json::from_str(&published.next().unwrap().unwrap()).unwrap();
+    assert_eq!(
+        (&first["request_id"], &first["data"]["index"]),
+        (&json!("setup"), &json!(0))
+    );
+    let rest = published
+        .by_ref()
+        .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let last = rest.into_iter().find(|reply| reply["data"]["finish"] == true);
+    assert!(last.is_some(), "the last frame is published too");
+
+    assert_eq!(
+        client.ask(&request("u", &task, "unlink", "work_id", json!(asr)))["error"]["code"],
+        0
+    );
+    speech("after unlink", true);
+    assert!(!answered(&mut client));
+    assert_eq!(
+        client.ask(&request("l", &task, "link", "work_id", json!(asr)))["error"]["code"],
+        0
+    );
+    speech("after link", true);
+    assert!(answered(&mut client));
+    for stranger in ["asr.9999", "tts.1", "", "whisper.1"] {
+        assert_eq!(
+            error(&client.ask(&request("k", &task, "link", "work_id", json!(stranger)))).0,
+            -20,
+            "{stranger}"
+        );
+    }
+    drop(unit);
+}
+
+#[test]
+fn a_client_that_vanishes_while_frames_are_due_holds_nobody_up() {
+    let Some((sys, unit, _folder)) = module() else { return };
+    let mut other = sys.client();
+    let task = other.set_up(&streaming(ENDLESS, 20_000));
+    for _ in 0..5 {
+        let mut client = sys.client();
+        for i in 0..4 {
+            client.send(&infer_with(
+                &format!("gone{i}"),
+                &task,
+                "hello",
+                json!({"softprefix": {"max_new_tokens": 9000}}),
+            ));
+        }
+        client.next();
+        drop(client);
+        let started = Instant::now();
+        other.send(&infer_with(
+            "here",
+            &task,
+            "hello",
+            json!({"softprefix": {"max_new_tokens": 30}}),
+        ));
+        other.stream("here");
+        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    }
+    assert_eq!(other.ask(&bare("p", &task, "pause"))["error"]["code"], 0);
+    let started = Instant::now();
+    assert_eq!(other.ask(&bare("x", &task, "exit"))["error"]["code"], 0);
+    assert!(started.elapsed() < Duration::from_secs(3));
+    drop(unit);
+}
+
+#[test]
+fn a_restart_of_llm_sys_frees_its_tasks_and_a_new_set_up_is_its_own() {
+    let Some((mut sys, unit, _folder)) = module() else {
+        return;
+    };
+    let mut client = sys.client();
+    let old = client.set_up(&streaming(ENDLESS, 20_000));
+    client.set_up(&whole("tiny", 127));
+    client.send(&infer("long", &old, "hello"));
+    client.next();
+    for _ in 0..3 {
+        sys.restart();
+        eventually("the old tasks have ended", || unit.unit.tasks().is_empty());
+        let mut client = sys.client();
+        assert_eq!(client.ask(&bare("t", "llm", "taskinfo"))["data"], json!([]));
+        let task = client.set_up(&whole("tiny", 127));
+        assert_eq!(task, "llm.1000", "numbers start afresh");
+        client.set_up(&whole("tiny", 127));
+        let reply = client.ask(&infer("i", &task, "hello"));
+        assert_eq!(
+            (&reply["request_id"], &reply["object"]),
+            (&json!("i"), &json!("llm.utf-8"))
+        );
+    }
+}
+
+#[test]
+fn calls_that_are_none_are_survived() {
+    let Some((sys, unit, folder)) = module() else { return };
+    let garbage = r#"
+import sys, zmq, socket, os
+url = "ipc://" + sys.argv[1] + "/rpc.llm"
+context = zmq.Context()
+for frames in [[b"setup"], [b"", b""], [b"setup", b"\xff"], [b"exit", b"\x05ipc:/{}"], [b"\xff\xfe", b"x"], [b"taskinfo", b"\x03ipc" + b"x" * 100000], [b"a", b"b", b"c"]]:
+    caller = context.socket(zmq.REQ)
+    caller.linger = 0
+    caller.connect(url)
+    caller.send_multipart(frames)
+    caller.poll(300)
+    caller.close()
+for bytes in [b"", b"GET / HTTP/1.1\r\n\r\n", os.urandom(4096)]:
+    raw = socket.socket(socket.AF_UNIX)
+    raw.connect(sys.argv[1] + "/rpc.llm")
+    raw.sendall(bytes)
+    raw.close()
+caller = context.socket(zmq.REQ)
+caller.connect(url)
+caller.send_multipart([b"list_action", b""])
+assert caller.poll(3000), "no answer"
+assert caller.recv().startswith(b'{"actions":')
+caller.send_multipart([b"nosuch", b"x"])
+assert caller.poll(3000), "no answer"
+assert caller.recv() == b"nosuch NotAction"
+"#;
+    let done = Command::new(python().unwrap())
+        .args(["-c", garbage])
+        .arg(folder.path())
+        .status()
+        .unwrap();
+    assert!(done.success());
+    let mut client = sys.client();
+    let task = client.set_up(&whole("tiny", 127));
+    assert_eq!(client.ask(&infer("i", &task, "hello"))["request_id"], "i");
+    drop(unit);
+}
+
+/// The program itself, with the tiny model as a file.
+struct Program {
+    process: Process,
+    log: Arc<Mutex<String>>,
+}
+
+impl Program {
+    fn start(bus: &Path, models: &Path) -> Self {
+        TinyModel::qwen2().write(&models.join("tiny.gguf")).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_softprefix-unit"))
+            .args(["--bus", "--engine", "cpu", "--threads", "1", "--bus-folder"])
+            .arg(bus)
+            .env("SOFTPREFIX_MODEL_DIR", models)
+            .env("RUST_LOG", "info")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::<Mutex<String>>::default();
+        let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = lines.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Self {
+            process: Process(child),
+            log,
+        }
+    }
+
+    fn says(&self, words: &str) {
+        eventually(words, || self.log.lock().unwrap().contains(words));
+    }
+
+    fn terminate(&mut self) -> bool {
+        let id = self.process.0.id().to_string();
+        Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        let patience = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < patience {
+            if let Some(status) = self.process.0.try_wait().unwrap() {
+                return status.success();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it does not end: {}", self.log.lock().unwrap());
+    }
+}
+
+#[test]
+fn asked_to_end_it_gives_its_numbers_back_and_removes_its_file() {
+    let (folder, models) = (short_folder(), tempfile::tempdir().unwrap());
+    let Some(sys) = LlmSys::start(folder.path()) else {
+        return;
+    };
+    let mut program = Program::start(folder.path(), models.path());
+    program.says("on the bus");
+    let mut client = sys.client();
+    client.set_up(&whole("tiny", 127));
+    client.set_up(&streaming("tiny", 127));
+    assert_eq!(sys.command("tasks"), json!(["llm.1000", "llm.1001"]));
+    assert!(program.terminate());
+    assert_eq!(sys.command("tasks"), json!([]));
+    assert!(!folder.path().join("rpc.llm").exists());
+    assert!(
+        !sys.files().iter().any(|file| file.contains("output_url")),
+        "{:?}",
+        sys.files()
+    );
+    assert_eq!(error(&client.ask(&bare("t", "llm", "taskinfo"))).0, -9);
+}
+
+#[test]
+fn killed_it_starts_clean_and_a_second_one_ends_with_a_sentence() {
+    let (folder, models) = (short_folder(), tempfile::tempdir().unwrap());
+    let Some(sys) = LlmSys::start(folder.path()) else {
+        return;
+    };
+    let mut client = sys.client();
+    for round in 0..3 {
+        let mut program = Program::start(folder.path(), models.path());
+        program.says("on the bus");
+        let task = client.set_up(&whole("tiny", 127));
+        assert_eq!(client.ask(&infer("i", &task, "hello"))["request_id"], "i");
+        if round == 0 {
+            let mut second = Program::start(folder.path(), models.path());
+            second.says("another unit answers");
+            assert!(!second.process.0.wait().unwrap().success());
+            assert_eq!(
+                client.ask(&infer("i", &task, "hello"))["request_id"],
+                "i",
+                "the first one goes on"
+            );
+        }
+        client.send(&infer("killed", &task, "hello"));
+        std::thread::sleep(Duration::from_millis(round * 7));
+        program.process.kill();
+        assert!(folder.path().join("rpc.llm").exists(), "a killed unit leaves its file");
+        while client.next_within(Duration::from_millis(100)).is_some() {}
+    }
+}
+
+#[test]
+fn kills_at_any_moment_leave_a_module_that_works() {
+    let (folder, models) = (short_folder(), tempfile::tempdir().unwrap());
+    let Some(mut sys) = LlmSys::start(folder.path()) else {
+        return;
+    };
+    let mut program = Program::start(folder.path(), models.path());
+    program.says("on the bus");
+    for round in 0..12_u64 {
+        let mut client = sys.client();
+        client.send(&request("s", "llm", "setup", "llm.setup", streaming("tiny", 500)));
+        std::thread::sleep(Duration::from_millis(round * 5));
+        client.send(&infer("i", &format!("llm.{}", 1000 + round), "hello"));
+        std::thread::sleep(Duration::from_millis((round * 13) % 29));
+        match round % 3 {
+            0 => drop(client),
+            1 => {
+                program.process.kill();
+                program = Program::start(folder.path(), models.path());
+                program.says("on the bus");
+            }
+            _ => sys.restart(),
+        }
+        // Whatever was going on: after ending what is left, a new task works.
+        let mut client = sys.client();
+        eventually("a new task works", || {
+            let left = client.ask(&bare("t", "llm", "taskinfo"))["data"].clone();
+            for id in left.as_array().unwrap() {
+                client.send(&bare("x", id.as_str().unwrap(), "exit"));
+                while client.next()["request_id"] != "x" {}
+            }
+            let reply = client.ask(&request("again", "llm", "setup", "llm.setup", whole("tiny", 127)));
+            if reply["error"]["code"] != 0 {
+                return false;
+            }
+            let task = reply["work_id"].as_str().unwrap().to_owned();
+            let answer = client.ask(&infer("i", &task, "hello"));
+            assert_eq!(
+                (&answer["request_id"], &answer["error"]["code"]),
+                (&json!("i"), &json!(0))
+            );
+            client.ask(&bare("x", &task, "exit"))["error"]["code"] == 0
+        });
+    }
+}
