@@ -6,6 +6,8 @@
 
 mod job;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;

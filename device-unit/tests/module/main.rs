@@ -1,4 +1,5 @@
 //! The unit as its clients see it: over TCP, with a tiny model of random weights.
+#![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 mod batching;
@@ -7,6 +8,8 @@ mod bus;
 mod common;
 mod hardship;
 mod plain_client;
+mod program;
+mod real_model;
 mod recorded;
 mod refusals;
 mod tasks;

@@ -297,7 +297,10 @@ fn taskinfo_says_what_the_unit_can() {
         (&info["version"], &info["hidden_size"], &info["window"]),
         (&json!(1), &json!(HIDDEN), &json!(100))
     );
-    assert_eq!(info["features"], json!(["embed", "vocabulary", "budget", "stop"]));
+    assert_eq!(
+        info["features"],
+        json!(["embed", "vocabulary", "budget", "stop", "stream"])
+    );
     assert!(info["concurrency"].as_u64().unwrap() > 1);
     assert!(info["unit"].as_str().unwrap().starts_with("softprefix-unit "));
     assert!(info["backend"].as_str().unwrap().starts_with("cpu/"));

@@ -1,0 +1,360 @@
+//! The scheduler with an engine that computes next to nothing, and tells what it was given.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use half::bf16;
+
+use super::*;
+
+const HIDDEN: usize = 2;
+
+/// Rows of each sequence in each step.
+type Steps = Arc<Mutex<Vec<Vec<(SequenceId, usize)>>>>;
+
+/// What the toy engine does when a row with this token comes.
+const PANICS: u32 = 901;
+const FAILS: u32 = 902;
+const SLOW: u32 = 903;
+
+struct Toy {
+    info: EngineInfo,
+    next: u64,
+    steps: Steps,
+}
+
+struct Rows;
+
+impl TokenEmbeddings for Rows {
+    fn hidden_size(&self) -> usize {
+        HIDDEN
+    }
+    fn vocab_size(&self) -> usize {
+        1000
+    }
+    fn row(&self, token: u32, out: &mut [bf16]) -> Result<(), EngineError> {
+        // bf16 holds whole numbers up to 256 exactly.
+        out[0] = bf16::from_f32((token / 256) as f32);
+        out[1] = bf16::from_f32((token % 256) as f32);
+        Ok(())
+    }
+}
+
+impl Engine for Toy {
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+    fn embeddings(&self) -> Arc<dyn TokenEmbeddings> {
+        Arc::new(Rows)
+    }
+    fn open(&mut self, _: usize) -> Result<SequenceId, EngineError> {
+        self.next += 1;
+        Ok(SequenceId(self.next))
+    }
+    fn close(&mut self, _: SequenceId) {}
+    fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError> {
+        let rows = batch.iter().map(|step| (step.sequence, step.rows.len() / HIDDEN));
+        self.steps.lock().unwrap().push(rows.collect());
+        let is = |token: u32| {
+            let mut row = [bf16::ZERO; HIDDEN];
+            Rows.row(token, &mut row).unwrap();
+            batch
+                .iter()
+                .any(|step| step.rows.chunks(HIDDEN).any(|found| found == row))
+        };
+        if is(SLOW) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(!is(PANICS), "as it was told");
+        if is(FAILS) {
+            return Err(EngineError::Machinery {
+                what: "the toy".into(),
+                detail: "broke".into(),
+                remedy: "mend it".into(),
+            });
+        }
+        std::thread::sleep(Duration::from_micros(200));
+        for step in batch {
+            if step.logits == Logits::Last {
+                step.out = vec![0.0, 1.0];
+            }
+        }
+        Ok(())
+    }
+}
+
+fn toy(max_sequences: usize, chunked_prefill: bool) -> (Scheduler, Steps) {
+    let steps = Steps::default();
+    let engine = Toy {
+        info: EngineInfo {
+            backend: "toy".into(),
+            architecture: "toy".into(),
+            hidden_size: HIDDEN,
+            vocab_size: 1000,
+            window: 100_000,
+            prefill_window: 100_000,
+            max_sequences,
+            chunked_prefill,
+        },
+        next: 0,
+        steps: Arc::clone(&steps),
+    };
+    (Scheduler::start(Box::new(engine), usize::MAX).unwrap(), steps)
+}
+
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Started(&'static str),
+    Token(&'static str),
+    End(&'static str, End),
+}
+
+struct Sink(&'static str, Sender<Seen>);
+
+impl TokenSink for Sink {
+    fn started(&mut self) {
+        let _ = self.1.send(Seen::Started(self.0));
+    }
+    fn token(&mut self, _: u32) {
+        let _ = self.1.send(Seen::Token(self.0));
+    }
+    fn is_gone(&self) -> bool {
+        false
+    }
+    fn end(self: Box<Self>, end: End, _: Timings) {
+        let _ = self.1.send(Seen::End(self.0, end));
+    }
+}
+
+struct Desk {
+    scheduler: Scheduler,
+    steps: Steps,
+    tell: Sender<Seen>,
+    seen: Receiver<Seen>,
+}
+
+impl Desk {
+    fn new(max_sequences: usize, chunked_prefill: bool) -> Self {
+        let (scheduler, steps) = toy(max_sequences, chunked_prefill);
+        let (tell, seen) = channel();
+        Self {
+            scheduler,
+            steps,
+            tell,
+            seen,
+        }
+    }
+
+    fn submit(&self, name: &'static str, tokens: Vec<u32>, max_new_tokens: usize, priority: Priority) -> StopFlag {
+        let stop = StopFlag::default();
+        self.scheduler.submit(Job {
+            prefix: None,
+            tokens,
+            max_new_tokens,
+            at_limit: FinishReason::Length,
+            stop_tokens: Arc::new([]),
+            choose: Box::new(|_| Ok(1)),
+            priority,
+            stop: stop.clone(),
+            deadline: None,
+            sink: Box::new(Sink(name, self.tell.clone())),
+            place: WaitingRoom::default().enter(0).unwrap(),
+        });
+        stop
+    }
+
+    fn next(&self) -> Seen {
+        self.seen.recv_timeout(Duration::from_secs(5)).unwrap()
+    }
+
+    /// Skips to the end of `name`.
+    fn end_of(&self, name: &str) -> End {
+        loop {
+            if let Seen::End(ended, end) = self.next()
+                && ended == name
+            {
+                return end;
+            }
+        }
+    }
+
+    fn starts(&self, count: usize) -> Vec<&'static str> {
+        let starts = std::iter::from_fn(|| Some(self.next())).filter_map(|seen| match seen {
+            Seen::Started(name) => Some(name),
+            _ => None,
+        });
+        starts.take(count).collect()
+    }
+}
+
+#[test]
+fn an_inference_gives_as_many_tokens_as_it_was_asked_for() {
+    let desk = Desk::new(4, true);
+    desk.submit("a", vec![1, 2, 3], 5, Priority::Live);
+    assert_eq!(desk.next(), Seen::Started("a"));
+    for _ in 0..5 {
+        assert_eq!(desk.next(), Seen::Token("a"));
+    }
+    assert_eq!(desk.next(), Seen::End("a", End::Finished(FinishReason::Length)));
+}
+
+#[test]
+fn a_latecomer_joins_the_running_batch() {
+    let desk = Desk::new(4, true);
+    let first = desk.submit("first", vec![1], 100_000, Priority::Live);
+    while desk.next() != Seen::Token("first") {}
+    desk.submit("second", vec![1], 3, Priority::Live);
+    assert_eq!(desk.end_of("second"), End::Finished(FinishReason::Length));
+    assert!(
+        desk.steps.lock().unwrap().iter().any(|step| step.len() == 2),
+        "both in one step"
+    );
+    first.set();
+    assert_eq!(desk.end_of("first"), End::Finished(FinishReason::Stopped));
+}
+
+#[test]
+fn live_runs_start_before_batch_cases_and_have_a_place_kept() {
+    let desk = Desk::new(3, true);
+    for name in ["b1", "b2", "b3", "b4"] {
+        desk.submit(name, vec![1], 400, Priority::Batch);
+    }
+    assert_eq!(desk.starts(2), ["b1", "b2"]);
+    desk.submit("live", vec![1], 2, Priority::Live);
+    assert_eq!(desk.starts(1), ["live"], "in the place that was kept");
+    assert_eq!(desk.end_of("live"), End::Finished(FinishReason::Length));
+    assert_eq!(desk.starts(2), ["b3", "b4"]);
+}
+
+#[test]
+fn a_long_prompt_is_fed_in_pieces_beside_others_and_whole_where_the_engine_wants_it_whole() {
+    for (chunked, largest) in [(true, PROMPT_ROWS_BESIDE_OTHERS), (false, 1000)] {
+        let desk = Desk::new(4, chunked);
+        let first = desk.submit("first", vec![1], 100_000, Priority::Live);
+        while desk.next() != Seen::Token("first") {}
+        desk.submit("long", vec![2; 1000], 1, Priority::Live);
+        desk.end_of("long");
+        let steps = desk.steps.lock().unwrap();
+        let fed: Vec<usize> = steps
+            .iter()
+            .flatten()
+            .filter(|(id, _)| id.0 == 2)
+            .map(|&(_, rows)| rows)
+            .collect();
+        assert_eq!(fed.iter().sum::<usize>(), 1000);
+        assert_eq!(fed.iter().max(), Some(&largest));
+        first.set();
+    }
+}
+
+#[test]
+fn whoever_waits_can_be_stopped_while_another_runs() {
+    let desk = Desk::new(1, true);
+    let first = desk.submit("first", vec![1], 100_000, Priority::Live);
+    let second = desk.submit("second", vec![1], 5, Priority::Live);
+    second.set();
+    desk.scheduler.look_again();
+    assert_eq!(desk.end_of("second"), End::NeverStarted);
+    first.set();
+    assert_eq!(desk.end_of("first"), End::Finished(FinishReason::Stopped));
+}
+
+#[test]
+fn a_deadline_ends_what_runs_and_what_waits() {
+    let desk = Desk::new(1, true);
+    for (name, patience) in [("runs", 200), ("waits", 100)] {
+        desk.scheduler.submit(Job {
+            prefix: None,
+            tokens: vec![1],
+            max_new_tokens: 100_000,
+            at_limit: FinishReason::Length,
+            stop_tokens: Arc::new([]),
+            choose: Box::new(|_| Ok(1)),
+            priority: Priority::Live,
+            stop: StopFlag::default(),
+            deadline: Some(Instant::now() + Duration::from_millis(patience)),
+            sink: Box::new(Sink(name, desk.tell.clone())),
+            place: WaitingRoom::default().enter(0).unwrap(),
+        });
+    }
+    assert_eq!(desk.end_of("waits"), End::NeverStarted);
+    assert_eq!(desk.end_of("runs"), End::Finished(FinishReason::Stopped));
+}
+
+#[test]
+fn a_failing_step_fails_those_in_it_and_nobody_after() {
+    let desk = Desk::new(4, true);
+    desk.submit("bad", vec![FAILS], 5, Priority::Live);
+    let End::Failed(sentence) = desk.end_of("bad") else {
+        panic!("it failed")
+    };
+    assert_eq!(sentence, "the toy failed: broke; mend it");
+    desk.submit("good", vec![1], 1, Priority::Live);
+    assert_eq!(desk.end_of("good"), End::Finished(FinishReason::Length));
+}
+
+#[test]
+fn a_choice_that_fails_fails_its_inference_alone() {
+    let desk = Desk::new(4, true);
+    desk.scheduler.submit(Job {
+        prefix: None,
+        tokens: vec![1],
+        max_new_tokens: 5,
+        at_limit: FinishReason::Length,
+        stop_tokens: Arc::new([]),
+        choose: Box::new(|_| Err("nothing but NaN".into())),
+        priority: Priority::Live,
+        stop: StopFlag::default(),
+        deadline: None,
+        sink: Box::new(Sink("bad", desk.tell.clone())),
+        place: WaitingRoom::default().enter(0).unwrap(),
+    });
+    assert_eq!(desk.end_of("bad"), End::Failed("nothing but NaN".into()));
+    desk.submit("good", vec![1], 1, Priority::Live);
+    assert_eq!(desk.end_of("good"), End::Finished(FinishReason::Length));
+}
+
+#[test]
+fn an_engine_that_panics_leaves_nobody_without_an_answer() {
+    let desk = Desk::new(2, true);
+    desk.submit("running", vec![SLOW], 1000, Priority::Live);
+    assert_eq!(desk.starts(1), ["running"]);
+    desk.submit("bad", vec![PANICS], 5, Priority::Live);
+    desk.submit("waiting", vec![1], 5, Priority::Batch);
+    for _ in 0..3 {
+        let end = loop {
+            if let Seen::End(_, end) = desk.next() {
+                break end;
+            }
+        };
+        assert_eq!(end, End::Failed(ENGINE_GONE.into()));
+    }
+    assert!(desk.scheduler.is_closed());
+    desk.submit("later", vec![1], 5, Priority::Live);
+    assert_eq!(desk.end_of("later"), End::Failed(ENGINE_GONE.into()));
+}
+
+#[test]
+fn dropping_the_scheduler_ends_everything() {
+    let desk = Desk::new(1, true);
+    desk.submit("running", vec![1], 100_000, Priority::Live);
+    assert_eq!(desk.starts(1), ["running"]);
+    desk.submit("waiting", vec![1], 5, Priority::Live);
+    let Desk { scheduler, seen, .. } = desk;
+    drop(scheduler);
+    let mut ends = Vec::new();
+    while ends.len() < 2 {
+        if let Seen::End(name, end) = seen.recv_timeout(Duration::from_secs(5)).unwrap() {
+            ends.push((name, end));
+        }
+    }
+    assert_eq!(
+        ends,
+        [
+            ("running", End::Finished(FinishReason::Stopped)),
+            ("waiting", End::NeverStarted)
+        ]
+    );
+}
