@@ -17,7 +17,7 @@ const PROMPT: &str = "Name three colours.";
 // Many of its characters take several tokens, which is what breaks a stream that cuts between them.
 const JAPANESE: &str = "「春の花を咲かせ」で始まる短い詩を書いてください。";
 const SYSTEM: &str = "You are a helpful assistant";
-const POSITIONS: u32 = 120;
+const POSITIONS: u32 = 256;
 /// A large prefix: about 58 times the norm of a token of Qwen2.5-0.5B.
 const LOUD: f32 = 1.0;
 

@@ -234,10 +234,15 @@ impl Jail {
     }
 
     pub fn write_config(&self, key: &str) {
+        self.write_config_for(key, self.port);
+    }
+
+    /// The same module behind another port.
+    pub fn write_config_for(&self, key: &str, port: u16) {
         let keys = self.keys();
         let text = format!(
-            "Host module\n HostName 127.0.0.1\n Port {}\n User root\n IdentityFile {}\n IdentitiesOnly yes\n UserKnownHostsFile {}\n GlobalKnownHostsFile /dev/null\n StrictHostKeyChecking yes\n",
-            self.port,
+            "Host module\n HostName 127.0.0.1\n Port {}\n User root\n IdentityFile {}\n IdentitiesOnly yes\n UserKnownHostsFile {}\n HostKeyAlias module\n GlobalKnownHostsFile /dev/null\n StrictHostKeyChecking yes\n",
+            port,
             keys.join(key).display(),
             keys.join("known").display()
         );
@@ -247,7 +252,7 @@ impl Jail {
     /// Makes `key` the known one.
     pub fn trust(&self, key: &str) {
         let public = fs::read_to_string(self.keys().join(format!("{key}.pub"))).unwrap();
-        fs::write(self.keys().join("known"), format!("[127.0.0.1]:{} {public}", self.port)).unwrap();
+        fs::write(self.keys().join("known"), format!("module {public}")).unwrap();
     }
 
     pub fn forget_host(&self) {

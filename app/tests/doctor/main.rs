@@ -2,7 +2,10 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail the test.
 
+mod installing;
 mod jail;
+mod modules;
+mod talking;
 
 use std::fs;
 use std::time::Duration;
@@ -13,14 +16,16 @@ use softprefix::doctor::{Ended, Finding, SshError, Verdict, checks, look_over_ss
 /// Runs `$work` with a jail, or says why it cannot.
 macro_rules! with_jail {
     ($jail:ident, $work:block) => {
-        if let Err(why) = jail::possible() {
+        if let Err(why) = $crate::jail::possible() {
             eprintln!("passed over: {why}");
             return;
         }
-        let $jail = Jail::new();
+        let $jail = $crate::jail::Jail::new();
         tokio::runtime::Runtime::new().unwrap().block_on(async $work);
     };
 }
+
+pub(crate) use with_jail;
 
 async fn everything(jail: &Jail) -> Vec<Finding> {
     let ssh = jail.open().await.unwrap();
@@ -480,5 +485,48 @@ fn the_build_streams_answers_its_question_and_can_be_stopped() {
         let stopped = checks::build::build(&ssh, 50, |chunk| !String::from_utf8_lossy(chunk).contains("step 1")).await;
         assert_eq!(stopped, Err(SshError::Cancelled));
         assert!(!jail.at("/var/lib/softprefix/doctor/build/pid").exists());
+    });
+}
+
+/// A wire of about 8 kB/s with 60 ms of delay in each direction.
+async fn slow_wire(to: u16) -> u16 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    async fn carry(mut from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp::OwnedWriteHalf) {
+        let mut buffer = [0; 512];
+        while let Ok(n @ 1..) = from.read(&mut buffer).await {
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            if to.write_all(&buffer[..n]).await.is_err() {
+                break;
+            }
+        }
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let far = tokio::net::TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+            let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+            tokio::spawn(carry(near_in, far_out));
+            tokio::spawn(carry(far_in, near_out));
+        }
+    });
+    port
+}
+
+#[test]
+fn a_slow_link_only_takes_longer() {
+    with_jail!(jail, {
+        jail.libstdcxx(Cxx::BrokenLink);
+        jail.write_config_for("user", slow_wire(jail.port).await);
+        let findings = everything(&jail).await;
+        assert_eq!(
+            verdict(&findings, "libstdcxx"),
+            (Verdict::Broken, Some("relink-libstdcxx"))
+        );
+        let ssh = jail.open().await.unwrap();
+        assert_eq!(
+            remedy("relink-libstdcxx").unwrap().apply(&ssh).await.unwrap().ended,
+            Ended::Done
+        );
     });
 }

@@ -1,0 +1,213 @@
+//! The installer on a module in a jail: the stock unit is in place at every end but the good one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use softprefix::doctor::install::{self, InstallError, Installation, Step};
+use softprefix::doctor::talk::Talk;
+
+use crate::jail::Jail;
+use crate::modules::ours;
+use crate::with_jail;
+
+const OURS: &str = "/opt/m5stack/bin/softprefix-unit";
+const STOCK: &str = "/opt/m5stack/bin/llm_llm-1.9";
+
+/// A program of this machine's kind that says a version and ends with `status`: what is installed in the jail. Whom the checks talk to
+/// afterwards is a real unit.
+fn program(folder: &Path, status: u32) -> PathBuf {
+    let (source, binary) = (folder.join("unit.c"), folder.join("unit of this machine"));
+    fs::write(
+        &source,
+        format!("#include <stdio.h>\nint main(void) {{ puts(\"stand-in unit\"); return {status}; }}\n"),
+    )
+    .unwrap();
+    let built = std::process::Command::new("gcc")
+        .arg("-o")
+        .arg(&binary)
+        .arg(&source)
+        .status()
+        .unwrap();
+    assert!(built.success());
+    binary
+}
+
+fn ready(jail: &Jail) {
+    fs::write(
+        jail.at("/etc/systemd/system/llm-llm.service"),
+        format!("[Service]\nExecStart={STOCK}\n"),
+    )
+    .unwrap();
+    fs::write(jail.at("/var/lib/stand-in/llm-llm.program"), format!("{STOCK}\n")).unwrap();
+}
+
+fn running(jail: &Jail) -> String {
+    fs::read_to_string(jail.at("/var/lib/stand-in/llm-llm.program"))
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+fn what(unit: PathBuf, address: impl ToString) -> Installation {
+    Installation {
+        unit,
+        talk: Talk::new(address.to_string()),
+        watch: Duration::from_secs(120),
+    }
+}
+
+fn closed_port() -> std::net::SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+#[test]
+fn a_unit_that_works_is_confirmed_and_can_be_removed() {
+    with_jail!(jail, {
+        ready(&jail);
+        let folder = tempfile::tempdir().unwrap();
+        let unit = program(folder.path(), 0);
+        let ssh = jail.open().await.unwrap();
+        let (bin, etc) = (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd"));
+        let mut steps = Vec::new();
+        install::install(&ssh, &what(unit.clone(), ours().await), |step| steps.push(step))
+            .await
+            .unwrap();
+        assert_eq!(steps.last(), Some(&Step::Confirmed));
+        assert_eq!(running(&jail), OURS);
+        assert_eq!(fs::read(jail.at(OURS)).unwrap(), fs::read(&unit).unwrap());
+        assert!(jail.at(STOCK).exists(), "the stock binary is kept");
+        // Again, over itself.
+        install::install(&ssh, &what(unit, ours().await), |_| {}).await.unwrap();
+        assert!(install::uninstall(&ssh).await.unwrap());
+        assert_eq!(running(&jail), STOCK);
+        assert_eq!(
+            (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd")),
+            (bin, etc)
+        );
+        assert!(!install::uninstall(&ssh).await.unwrap());
+    });
+}
+
+#[test]
+fn a_unit_that_does_not_answer_or_does_not_start_is_taken_back() {
+    with_jail!(jail, {
+        ready(&jail);
+        let folder = tempfile::tempdir().unwrap();
+        let ssh = jail.open().await.unwrap();
+        let before = (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd"));
+        let silent = install::install(&ssh, &what(program(folder.path(), 0), closed_port()), |_| {}).await;
+        assert!(matches!(silent, Err(InstallError::NotWorking { .. })), "{silent:?}");
+        assert_eq!(running(&jail), STOCK);
+        assert_eq!(
+            (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd")),
+            before
+        );
+
+        let broken = install::install(&ssh, &what(program(folder.path(), 1), closed_port()), |_| {}).await;
+        assert!(matches!(broken, Err(InstallError::TakenBack { .. })), "{broken:?}");
+        assert_eq!(running(&jail), STOCK);
+        assert_eq!(
+            (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd")),
+            before
+        );
+    });
+}
+
+#[test]
+fn a_swap_that_nobody_confirms_is_taken_back_by_the_module_itself() {
+    with_jail!(jail, {
+        ready(&jail);
+        let folder = tempfile::tempdir().unwrap();
+        let unit = program(folder.path(), 0);
+        let before = (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd"));
+        // Somebody takes the connection and never answers, and then the desk's computer is gone.
+        let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        {
+            let ssh = jail.open().await.unwrap();
+            let what = Installation {
+                watch: Duration::from_secs(3),
+                ..what(unit, mute.local_addr().unwrap())
+            };
+            let work = install::install(&ssh, &what, |_| {});
+            let swapped = async {
+                while running(&jail) != OURS {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                jail.cut_connections();
+            };
+            tokio::select! { _ = work => panic!("it cannot end"), () = swapped => {} }
+        }
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while running(&jail) != STOCK {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the module did not take the swap back"
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(
+            (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd")),
+            before
+        );
+    });
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_is_changed() {
+    with_jail!(jail, {
+        let folder = tempfile::tempdir().unwrap();
+        let unit = program(folder.path(), 0);
+        let ssh = jail.open().await.unwrap();
+        let before = (jail.snapshot("/opt"), jail.snapshot("/etc"));
+        let refused = async |unit: PathBuf| {
+            install::install(&ssh, &what(unit, closed_port()), |_| {})
+                .await
+                .unwrap_err()
+        };
+
+        assert!(matches!(refused(unit.clone()).await, InstallError::NoService));
+        ready(&jail);
+        let before = (before.0, jail.snapshot("/etc"));
+        assert!(matches!(
+            refused(folder.path().join("none")).await,
+            InstallError::Unreadable { .. }
+        ));
+
+        let mut bytes = fs::read(&unit).unwrap();
+        bytes[18..20].copy_from_slice(&[183, 0]);
+        let other = folder.path().join("aarch64");
+        fs::write(&other, &bytes).unwrap();
+        assert!(matches!(refused(other).await, InstallError::WrongMachine { built, .. } if built == "aarch64"));
+
+        let mut bytes = fs::read(&unit).unwrap();
+        bytes.extend(b"GLIBC_9.99\0");
+        let newer = folder.path().join("newer");
+        fs::write(&newer, &bytes).unwrap();
+        assert!(matches!(refused(newer).await, InstallError::OldGlibc { needed, .. } if needed == "9.99"));
+
+        let df = jail.at("/usr/bin/df");
+        let kept = folder.path().join("df");
+        fs::rename(&df, &kept).unwrap();
+        fs::write(&df, "#!/bin/sh\nprintf 'Filesystem 1024-blocks Used Available Capacity Mounted\\nstand-in 100 99 1 99%% /\\n'\n").unwrap();
+        fs::set_permissions(&df, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        assert!(matches!(
+            refused(unit.clone()).await,
+            InstallError::NoSpace { free: 1024, .. }
+        ));
+        fs::remove_file(&df).unwrap();
+        fs::copy(&kept, &df).unwrap();
+
+        // A copy that arrives damaged.
+        let sum = jail.at("/usr/bin/sha256sum");
+        fs::remove_file(&sum).unwrap();
+        fs::write(&sum, "#!/bin/sh\necho 0000  x\n").unwrap();
+        fs::set_permissions(&sum, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        assert!(matches!(refused(unit).await, InstallError::BadCopy { found, .. } if found == "0000"));
+        assert_eq!((jail.snapshot("/opt"), jail.snapshot("/etc")), before);
+    });
+}

@@ -1,0 +1,101 @@
+//! The checks over port 10001, on our unit and on units that behave as older ones do.
+
+use std::time::Duration;
+
+use softprefix::doctor::talk::{self, Talk};
+use softprefix::doctor::{Finding, Verdict};
+use softprefix_core::client::{ConnectOptions, Module};
+use softprefix_core::protocol::SetUp;
+
+use crate::modules::{Manner, older, ours};
+
+fn talk_to(address: impl ToString) -> Talk {
+    let mut talk = Talk::new(address.to_string());
+    talk.options.idle = Duration::from_secs(3);
+    talk.options.first_frame = Duration::from_secs(6);
+    talk
+}
+
+async fn findings(talk: &Talk) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    talk::look(talk, |finding| findings.push(finding)).await;
+    findings
+}
+
+fn verdicts(findings: &[Finding]) -> Vec<(&'static str, Verdict)> {
+    findings.iter().map(|finding| (finding.id, finding.verdict)).collect()
+}
+
+const ALL_GOOD: [(&str, Verdict); 7] = [
+    ("answer", Verdict::Good),
+    ("tasks", Verdict::Good),
+    ("set-up", Verdict::Good),
+    ("baseline", Verdict::Good),
+    ("second-run", Verdict::Good),
+    ("prefix", Verdict::Good),
+    ("stream", Verdict::Good),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_unit_is_good_in_every_check_and_named() {
+    let found = findings(&talk_to(ours().await)).await;
+    assert_eq!(verdicts(&found), ALL_GOOD, "{found:#?}");
+    assert!(found[5].title.en.contains("softprefix-unit"), "{:?}", found[5].title);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patched_unit_is_told_by_its_effect() {
+    let found = findings(&talk_to(older(Manner::Patched).await)).await;
+    assert_eq!(verdicts(&found), ALL_GOOD, "{found:#?}");
+    assert!(found[5].title.en.starts_with("A patched unit"), "{:?}", found[5].title);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_unit_is_said_not_to_apply_prefixes() {
+    let found = findings(&talk_to(older(Manner::Stock).await)).await;
+    let prefix = found.iter().find(|finding| finding.id == "prefix").unwrap();
+    assert_eq!((prefix.verdict, prefix.section), (Verdict::Broken, "9"));
+    assert_eq!(prefix.title.en, "soft_prefix is not applied here");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_stalls_is_found() {
+    let found = findings(&talk_to(older(Manner::Stalling).await)).await;
+    let stream = found.iter().find(|finding| finding.id == "stream").unwrap();
+    assert_eq!(stream.verdict, Verdict::LookHere, "{stream:#?}");
+    assert!(stream.title.en.contains("stops half-way"), "{stream:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn left_over_tasks_are_counted_and_ended_when_asked() {
+    let address = ours().await;
+    let module = Module::connect(address.to_string(), ConnectOptions::default())
+        .await
+        .unwrap();
+    let cards = module.cards().await.unwrap();
+    let set_up = SetUp::new(&cards[0].name, "s");
+    let tasks = (
+        module.set_up(&set_up).await.unwrap(),
+        module.set_up(&set_up).await.unwrap(),
+    );
+    let talk = talk_to(address);
+    let found = findings(&talk).await;
+    assert_eq!(verdicts(&found)[1], ("tasks", Verdict::LookHere));
+    assert_eq!(verdicts(&found)[2], ("set-up", Verdict::Broken), "{found:#?}");
+    assert_eq!(found[2].title.en, "All tasks are taken");
+    let ended = talk::exit_left_over_tasks(&talk).await.unwrap();
+    assert_eq!(ended.len(), 2);
+    assert_eq!(verdicts(&findings(&talk).await), ALL_GOOD);
+    drop(tasks);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_at_the_port_is_one_sentence() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let found = findings(&talk_to(port)).await;
+    assert_eq!(verdicts(&found), [("answer", Verdict::Broken)]);
+    assert!(found[0].text.en.contains("could not connect"), "{:?}", found[0]);
+}
