@@ -55,6 +55,16 @@ impl Desk<'_> {
         }
     }
 
+    /// The magnitude in hand in the plot's unit: of unscaled words, what their rows came to.
+    fn plot_magnitude_in_hand(&self) -> Option<f64> {
+        let built = self.bench.card.built.as_ref().and_then(|built| built.as_ref().ok());
+        if self.bench.vocabulary.is_some() {
+            self.bench.magnitude_norms().or_else(|| built?.norms)
+        } else {
+            self.bench.magnitude_raw().or_else(|| built?.raw)
+        }
+    }
+
     /// The regions on an axis of `unit`, where they are known there.
     fn regions(&self, unit: MagnitudeUnit) -> Option<Regions> {
         match unit {

@@ -387,11 +387,8 @@ fn granularity(ui: &mut Ui, desk: &mut Desk<'_>, room: f32) {
 
 /// What the controls say, as the pane's name has it.
 fn controls_magnitude(desk: &Desk<'_>) -> String {
-    match (desk.bench.magnitude_norms(), desk.bench.magnitude_raw()) {
-        (Some(norms), _) => format!("{}×", written(norms)),
-        (None, Some(raw)) => written(raw),
-        (None, None) => String::new(),
-    }
+    desk.plot_magnitude_in_hand()
+        .map_or_else(String::new, |x| desk.plot_magnitude(x))
 }
 
 fn origin_magnitude(desk: &Desk<'_>, origin: &Origin) -> String {

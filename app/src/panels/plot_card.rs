@@ -121,8 +121,7 @@ fn current(desk: &Desk<'_>, recipe: &PrefixRecipe) -> Option<Current> {
     let run = bench.visible_runs().filter(|run| run.origin.recipe == *recipe).last();
     let x = match run {
         Some(run) => run.magnitude(),
-        None if bench.vocabulary.is_some() => bench.magnitude_norms(),
-        None => bench.magnitude_raw(),
+        None => desk.plot_magnitude_in_hand(),
     }?;
     let y = run.and_then(|run| bench.measure.value(&run.measures));
     let tag = match y {
