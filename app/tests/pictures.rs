@@ -8,9 +8,10 @@ use std::path::PathBuf;
 
 use eframe::egui::{self, vec2};
 use egui_kittest::Harness;
+use softprefix::bridge::Event;
 use softprefix::panels::Window;
 use softprefix::settings::{Language, Theme};
-use softprefix::workbench::{Action, Dialog, Problem, ProblemKind, Workbench};
+use softprefix::workbench::{Action, Dialog, FetchProgress, Problem, ProblemKind, Workbench};
 use softprefix::{fonts, theme};
 
 struct Stage {
@@ -77,12 +78,54 @@ fn pictures_of_the_window() {
     draw("ready", common::ready(Japanese, Dark), SMALL, 1.0);
 
     let mut failed = common::tuned(English, Light);
-    failed.absorb(softprefix::bridge::Event::Lost(Problem::new(
+    failed.absorb(Event::Lost(Problem::new(
         ProblemKind::Connection,
         "192.168.1.20:10001 closed the connection in the middle of an answer.",
         "Check that llm-sys runs there (systemctl status llm-sys), then reconnect.",
     )));
     draw("failed", failed, SMALL, 1.0);
+    let mut stale = common::tuned(English, Dark);
+    stale.apply(Action::SetMagnitude(0.33));
+    draw("stale", stale, SMALL, 1.0);
+
+    let mut refused = common::tuned(Japanese, Dark);
+    refused.prefixed.error = Some(Problem::new(
+        ProblemKind::Module,
+        "The module stopped sending in the middle of an answer: nothing came for 30 seconds.",
+        "Run again; if it happens again, reconnect and look at the module's own log.",
+    ));
+    refused.apply(Action::SetKind(softprefix::workbench::KindChoice::Words));
+    refused.apply(Action::ToggleAdvanced);
+    draw("refused", refused, LARGE, 1.0);
+
+    let mut opened = common::tuned(English, Light);
+    let run = opened.runs[13].id;
+    opened.apply(Action::SelectRun(Some(run)));
+    opened.absorb(Event::FileProblem(Problem::new(
+        ProblemKind::File,
+        "results.json is not a results file: it has no \"results\".",
+        "Choose a file that was saved here or by the comparison script.",
+    )));
+    draw("opened", opened, SMALL, 1.0);
+
+    let mut full = common::empty(Japanese, Light);
+    let tasks = vec!["llm.1000".to_owned(), "llm.1001".to_owned()];
+    full.absorb(Event::TaskFull { tasks });
+    draw("full-ja", full, SMALL, 1.0);
+
+    let mut fetching = common::empty(Japanese, Dark);
+    fetching.absorb(Event::Fetching(FetchProgress {
+        model: "qwen2.5-0.5b-instruct".to_owned(),
+        source: "huggingface.co".to_owned(),
+        done_bytes: 173_000_000,
+        total_bytes: Some(491_400_032),
+        what: "fetching".to_owned(),
+    }));
+    draw("fetching-ja", fetching, SMALL, 1.0);
+
+    let mut help = common::tuned(Japanese, Light);
+    help.apply(Action::ShowDialog(Dialog::Help));
+    draw("help-ja", help, SMALL, 1.0);
     for (name, dialog) in [
         ("help", Dialog::Help),
         ("connect", Dialog::Connect),

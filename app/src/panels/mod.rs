@@ -33,13 +33,15 @@ impl Desk<'_> {
         self.actions.push(action);
     }
 
-    /// The unit of the plot: token norms where the vocabulary is known.
+    /// Whether magnitudes are in token norms: where the vocabulary is known, and until a module says that it is not.
+    fn in_norms(&self) -> bool {
+        let known = self.bench.vocabulary.is_some();
+        known || (!self.bench.module.is_ready() && self.bench.prefix.unit == MagnitudeUnit::TokenNorms)
+    }
+
+    /// The axis of the plot.
     fn plot_axis(&self) -> Axis {
-        if self.bench.vocabulary.is_some() {
-            Axis::NORMS
-        } else {
-            Axis::RAW
-        }
+        if self.in_norms() { Axis::NORMS } else { Axis::RAW }
     }
 
     /// A magnitude of the plot in words: `2.9×`, or a raw value as it is.
@@ -58,7 +60,7 @@ impl Desk<'_> {
     /// The magnitude in hand in the plot's unit: of unscaled words, what their rows came to.
     fn plot_magnitude_in_hand(&self) -> Option<f64> {
         let built = self.bench.card.built.as_ref().and_then(|built| built.as_ref().ok());
-        if self.bench.vocabulary.is_some() {
+        if self.in_norms() {
             self.bench.magnitude_norms().or_else(|| built?.norms)
         } else {
             self.bench.magnitude_raw().or_else(|| built?.raw)

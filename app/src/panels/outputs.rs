@@ -117,7 +117,7 @@ impl Outputs {
                 marks,
                 parting: parting.map(|parting| (parting.byte, parting.flag.as_str())),
                 streaming: pane.state == PaneState::Streaming,
-                opacity: if pane.stale { STALE } else { 1.0 },
+                opacity: if is_stale(desk, side, pane) { STALE } else { 1.0 },
                 name,
                 spoken: &spoken,
             };
@@ -302,9 +302,12 @@ fn header_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
         ui.add(strong(format!("P {len}"), palette.text));
         ui.spacing_mut().item_spacing.x = 8.0;
     }
-    if pane.stale && !pane.text.is_empty() {
+    if is_stale(desk, side, pane) && !pane.text.is_empty() {
         let words = match (&pane.stale_from, side) {
-            (Some(origin), Side::Prefixed) => (text.from)(&origin_magnitude(desk, origin)),
+            (Some(origin), Side::Prefixed) if origin_magnitude(desk, origin) != controls_magnitude(desk) => {
+                (text.from)(&origin_magnitude(desk, origin))
+            }
+            (Some(_), Side::Prefixed) => text.other_settings.to_owned(),
             _ => text.other_prompt.to_owned(),
         };
         let galley = paint::cut_to(ui, &words, theme::CAPTION.regular(), palette.text3, 140.0);
@@ -326,6 +329,11 @@ fn header_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
             }
         }
     });
+}
+
+/// Whether the text no longer belongs to what the controls say. A run that was opened again is shown for itself.
+fn is_stale(desk: &Desk<'_>, side: Side, pane: &Pane) -> bool {
+    pane.stale && (side == Side::Baseline || desk.bench.selected.is_none())
 }
 
 /// What the marks of this pane mean, drawn as they are.
@@ -415,18 +423,19 @@ fn footer_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
     }
     let width = ui.available_width();
     if let Some(problem) = &pane.error {
-        ui.allocate_ui_with_layout(
-            vec2(width, ui.available_height()),
-            Layout::left_to_right(Align::Center),
-            |ui| {
-                status::mark(ui, Status::Broken);
-                let words = problem.to_string();
-                let mut job =
-                    egui::text::LayoutJob::simple(words.clone(), theme::CAPTION.regular(), palette.text, width - 32.0);
-                job.wrap.max_rows = 4;
-                ui.add(Label::new(job)).on_hover_text(words);
-            },
-        );
+        let room = ui.available_rect_before_wrap().shrink2(vec2(0.0, 10.0));
+        let mut child = ui.new_child(UiBuilder::new().max_rect(room).layout(Layout::top_down(Align::Min)));
+        let words = problem.to_string();
+        super::module_card::with_mark(&mut child, Status::Broken, |ui| {
+            let mut job = egui::text::LayoutJob::simple(
+                words.clone(),
+                theme::CAPTION.regular(),
+                palette.text,
+                ui.available_width(),
+            );
+            job.wrap.max_rows = 4;
+            ui.add(Label::new(ui.painter().layout_job(job))).on_hover_text(&words);
+        });
         return;
     }
     ui.allocate_ui_with_layout(

@@ -78,7 +78,7 @@ impl PlotCard {
             }),
             _ => None,
         };
-        let unit = if bench.vocabulary.is_some() {
+        let unit = if desk.in_norms() {
             MagnitudeUnit::TokenNorms
         } else {
             MagnitudeUnit::Raw
@@ -90,11 +90,7 @@ impl PlotCard {
             points: &self.points,
             top,
             y_label: (text.measures)(measure),
-            x_label: if bench.vocabulary.is_some() {
-                text.x_norms
-            } else {
-                text.x_raw
-            },
+            x_label: if desk.in_norms() { text.x_norms } else { text.x_raw },
             noise,
             collapse: collapse.zip(collapse_words.as_deref()),
             current: current(desk, &recipe),
@@ -292,7 +288,8 @@ fn verdict(desk: &Desk<'_>) -> String {
         return text.verdict_noise.to_owned();
     }
     let character = run.measures.first_divergence.graphemes + 1;
-    match bench.collapse_from().filter(|x| *x > 0.0) {
+    // A run that was opened again has its own name beside the sentence; the series' fate is not its.
+    match bench.collapse_from().filter(|x| *x > 0.0 && bench.selected.is_none()) {
         Some(x) => (text.verdict_parts_collapse)(character, &desk.plot_magnitude(x)),
         None => (text.verdict_parts)(character),
     }

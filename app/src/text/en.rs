@@ -203,6 +203,7 @@ pub(super) static TEXT: Text = Text {
     added: "added",
     from: |what| format!("from {what}"),
     other_prompt: "from another prompt",
+    other_settings: "from other settings",
     baseline_empty: "Press Run: the model answers here without a prefix.",
     prefixed_empty: "Press Run: the model answers here with the prefix.",
     waiting: "waiting",

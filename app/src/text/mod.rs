@@ -141,6 +141,7 @@ pub struct Text {
     pub added: &'static str,
     pub from: fn(&str) -> String,
     pub other_prompt: &'static str,
+    pub other_settings: &'static str,
     pub baseline_empty: &'static str,
     pub prefixed_empty: &'static str,
     pub waiting: &'static str,

@@ -162,7 +162,7 @@ impl MagnitudeSlider<'_> {
             paint_bands(painter, track, band, regions, palette);
             paint_region_names(ui, track, rect.top() + 13.0, regions, names, value);
         }
-        self.paint_norms(ui, track, rect.top() + 32.0, line);
+        self.paint_norms(ui, track, rect.top() + 32.0, line, value);
         paint_ticks(ui, track, line);
         let handle = pos2(track.x_of(value), line);
         let enabled = ui.is_enabled();
@@ -191,7 +191,7 @@ impl MagnitudeSlider<'_> {
         }
     }
 
-    fn paint_norms(&self, ui: &Ui, track: &Track, top: f32, line: f32) {
+    fn paint_norms(&self, ui: &Ui, track: &Track, top: f32, line: f32, value: f64) {
         let Some(curve) = self.norms.filter(|curve| curve.points.len() > 1) else {
             return;
         };
@@ -220,21 +220,23 @@ impl MagnitudeSlider<'_> {
         // The curve is thinner than a pixel where hardly any token lies; only what can be seen is drawn.
         let seen: Vec<_> = points.iter().copied().filter(|point| base - point.y > 0.3).collect();
         if let (Some(first), Some(last)) = (seen.first(), seen.last()) {
-            let left = first.x;
+            // The words stand on the side of the curve where the handle is not.
+            let middle = seen
+                .iter()
+                .min_by(|a, b| a.y.total_cmp(&b.y))
+                .map_or(first.x, |peak| peak.x);
+            let (side, align) = if track.x_of(value) < middle {
+                (last.x + 12.0, Align2::LEFT_CENTER)
+            } else {
+                (first.x - 8.0, Align2::RIGHT_CENTER)
+            };
             let foot = Rangef::new(first.x - 10.0, last.x + 10.0);
             painter.hline(foot, base, Stroke::new(1.0, palette.text3));
             painter.add(Shape::line(seen, Stroke::new(1.0, palette.text3)));
             for (index, words) in self.norms_label.iter().enumerate() {
                 let y = base - 22.0 + 15.0 * index as f32;
-                let at = pos2(left - 8.0, y);
-                paint::text(
-                    painter,
-                    at,
-                    Align2::RIGHT_CENTER,
-                    words,
-                    theme::CAPTION.regular(),
-                    palette.text3,
-                );
+                let at = pos2(side, y);
+                paint::text(painter, at, align, words, theme::CAPTION.regular(), palette.text3);
             }
         }
         if track.axis == Axis::NORMS {

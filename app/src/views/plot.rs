@@ -355,17 +355,10 @@ impl Plot<'_> {
             text: palette.broken,
             padding: 12.0,
         };
-        let width = paint::line_of_text(ui, words, theme::CAPTION.semibold(), palette.broken)
-            .size()
-            .x
-            + 40.0;
-        let y = area.plot.top() + 38.0;
-        let (anchor, align) = if x + width < area.plot.right() {
-            (pos2(x + 8.0, y), Align2::LEFT_TOP)
-        } else {
-            (pos2(x - 8.0, y), Align2::RIGHT_TOP)
-        };
-        paint::tag(painter, anchor, align, words, style);
+        let width = paint::line_of_text(ui, words, theme::CAPTION.semibold(), palette.broken).size().x + 24.0;
+        // Right of the line; at the edge it is moved in, over the line.
+        let left = (x + 8.0).min(area.plot.right() - 8.0 - width);
+        paint::tag(painter, pos2(left, area.plot.top() + 38.0), Align2::LEFT_TOP, words, style);
     }
 
     fn paint_points(&self, ui: &Ui, area: &Area, pointed: Option<u64>) {
