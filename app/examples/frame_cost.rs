@@ -122,7 +122,7 @@ impl Scene {
             while count < CHARACTERS {
                 text.push_str(sentence);
                 count += 40;
-                if (count / 40 + salt) % 6 == 0 {
+                if (count / 40 + salt).is_multiple_of(6) {
                     text.push('\n');
                 }
             }

@@ -2,6 +2,8 @@
 //!
 //! They are for people. Without the variable nothing is drawn, and the other tests say what must hold.
 
+#![allow(clippy::expect_used, reason = "a picture that cannot be drawn ends the test")]
+
 mod common;
 
 use std::path::PathBuf;

@@ -355,10 +355,19 @@ impl Plot<'_> {
             text: palette.broken,
             padding: 12.0,
         };
-        let width = paint::line_of_text(ui, words, theme::CAPTION.semibold(), palette.broken).size().x + 24.0;
+        let width = paint::line_of_text(ui, words, theme::CAPTION.semibold(), palette.broken)
+            .size()
+            .x
+            + 24.0;
         // Right of the line; at the edge it is moved in, over the line.
         let left = (x + 8.0).min(area.plot.right() - 8.0 - width);
-        paint::tag(painter, pos2(left, area.plot.top() + 38.0), Align2::LEFT_TOP, words, style);
+        paint::tag(
+            painter,
+            pos2(left, area.plot.top() + 38.0),
+            Align2::LEFT_TOP,
+            words,
+            style,
+        );
     }
 
     fn paint_points(&self, ui: &Ui, area: &Area, pointed: Option<u64>) {
