@@ -229,7 +229,7 @@ impl Sweep {
                 }
                 values.into_iter().map(Magnitude::TokenNorms).collect()
             }
-            Magnitudes::Unscaled if matches!(self.kind, PrefixKind::Words { .. }) => vec![Magnitude::Unscaled],
+            Magnitudes::Unscaled if self.kind.has_own_size() => vec![Magnitude::Unscaled],
             Magnitudes::Unscaled => {
                 return Err(PlanError::UnscaledNeedsWords {
                     number,

@@ -64,9 +64,31 @@ pub enum PrefixError {
     #[error("the text {text:?} has no tokens, so there are no rows to make a prefix of; write at least one word")]
     NoTokens { text: String },
     #[error(
-        "\"unscaled\" means the rows of words as they are; a {kind} prefix needs a magnitude, raw or in token norms"
+        "\"unscaled\" means rows as they are, of words or of a file; a {kind} prefix needs a magnitude, raw or in token norms"
     )]
     UnscaledNeedsWords { kind: &'static str },
+    #[error("the blend stands at t = {t}; give a number from 0 (the first text) to 1 (the second)")]
+    BlendOutOfRange { t: f64 },
+    #[error(
+        "{text:?} and {minus:?} have the same mean row, so there is no contrast between them; choose two different texts"
+    )]
+    NoContrast { text: String, minus: String },
+    #[error("a prefix of sampled tokens needs the rows of those tokens; ask the unit to draw them first")]
+    SampleMissing,
+    #[error("the rows imported from {name:?} (sha256 {sha256}) are not at hand; import the file again")]
+    StoredMissing { name: String, sha256: String },
+    #[error(
+        "the rows at hand for {name:?} have the sha256 {found}, but the recipe names {sha256}; import the original file again"
+    )]
+    StoredDiffers {
+        name: String,
+        sha256: String,
+        found: String,
+    },
+    #[error("the envelope has no points; draw it, or remove it")]
+    EnvelopeEmpty,
+    #[error("point {point} of the envelope is {value}; every factor must be finite: draw it again")]
+    EnvelopeNotFinite { point: usize, value: f64 },
     /// The window's numbers: prefix, prompt (template and text) and window.
     #[error(
         "{prefix} prefix rows + {prompt} prompt tokens ({template} of them the template) + {output} for the output are {}, \

@@ -1,18 +1,27 @@
-//! Soft prefixes: the value, how it was made, its wire form, its place in front of the token rows. It knows no transport and no engine.
+//! Soft prefixes: the value, how it was made, its wire form, its files, its place in front of the token rows. It knows no transport
+//! and no engine.
 //!
 //! A soft prefix is P embedding rows of width H (the model's hidden size) that take the positions 0..P-1, before every
 //! token of the chat template. It is prompt tuning at the input embedding (Lester et al. 2021), not prefix tuning.
 
+mod build;
+mod card;
 mod error;
+pub mod files;
 mod generator;
 mod inject;
+mod mersenne;
 mod recipe;
+mod shelf;
 mod soft_prefix;
 mod wire;
 
+pub use build::envelope_at;
+pub use card::{COSINE_CAUTION, IdentityCard, Neighbour};
 pub use error::PrefixError;
 pub use generator::Generator;
 pub use inject::{WindowBudget, inject};
-pub use recipe::{EmbeddingRows, MAX_LEN, Magnitude, PrefixKind, PrefixRecipe, TokenPiece};
+pub use recipe::{EmbeddingRows, MAX_LEN, Magnitude, Need, PrefixKind, PrefixRecipe, TokenPiece};
+pub use shelf::{Shelf, ShelfError};
 pub use soft_prefix::{Rounding, SoftPrefix};
 pub use wire::{SoftPrefixField, decode, decode_value, encode};

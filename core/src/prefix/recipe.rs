@@ -1,10 +1,9 @@
-//! How a prefix is made: a description that can be stored, compared and built again to the same bytes. It knows no unit: the
-//! embedding rows and the vocabulary's median norm are handed to it.
+//! How a prefix is made: a description that can be stored and compared. How it becomes a prefix is told in `build`; what must be
+//! at hand for that ([`Need`]) is named here, and fetched by others.
 
 use half::bf16;
 use serde::{Deserialize, Serialize};
 
-use super::error::{PrefixError, too_large};
 use super::generator::Generator;
 use super::soft_prefix::{Rounding, SoftPrefix, norm};
 
@@ -43,6 +42,39 @@ pub enum PrefixKind {
     },
     /// The embedding rows of a text's tokens, repeated from the start or cut to P rows.
     Words { text: String },
+    /// Row by row between two texts: `(1 - t) * from + t * to`, with the length that lies between the two rows' lengths. Each
+    /// text's rows are repeated or cut to P by themselves. `t` is 0 to 1; at the ends the rows are the text's own, bit by bit.
+    Blend { from: String, to: String, t: f64 },
+    /// The mean row of `text` minus the mean row of `minus`, P times.
+    Contrast { text: String, minus: String },
+    /// The embedding rows of P tokens drawn from the vocabulary, each as likely as any other; marks of the template and unused
+    /// ids are left out.
+    SampledVocabulary {
+        seed: u64,
+        #[serde(default)]
+        generator: Generator,
+    },
+    /// Rows that were brought in from a file, repeated from the start or cut to P rows. The digest names them; the file's name
+    /// is for people.
+    Imported { name: String, sha256: String },
+    /// Any of the others with a factor for each row, applied after the magnitude. The points are spread evenly from the first
+    /// row to the last, with straight lines between them, so that one drawing serves every P.
+    Shaped { of: Box<PrefixKind>, envelope: Vec<f64> },
+}
+
+/// Rows that must be at hand before a recipe can be built.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Need {
+    /// The embedding rows of a text's tokens.
+    Text(String),
+    /// The embedding rows of so many tokens, drawn by the unit that knows which ids are tokens of text.
+    Sample {
+        count: usize,
+        seed: u64,
+        generator: Generator,
+    },
+    /// The rows of an imported prefix, by digest.
+    Stored { name: String, sha256: String },
 }
 
 impl PrefixKind {
@@ -53,7 +85,52 @@ impl PrefixKind {
             Self::RandomUniform { .. } => "random uniform",
             Self::RandomNormal { .. } => "random normal",
             Self::Words { .. } => "words",
+            Self::Blend { .. } => "blend",
+            Self::Contrast { .. } => "contrast",
+            Self::SampledVocabulary { .. } => "sampled vocabulary",
+            Self::Imported { .. } => "imported",
+            Self::Shaped { of, .. } => of.name(),
         }
+    }
+
+    /// The kind under its envelopes.
+    pub fn base(&self) -> &Self {
+        match self {
+            Self::Shaped { of, .. } => of.base(),
+            other => other,
+        }
+    }
+
+    /// The points of the outermost envelope, where there is one.
+    pub fn envelope(&self) -> Option<&[f64]> {
+        match self {
+            Self::Shaped { envelope, .. } => Some(envelope),
+            _ => None,
+        }
+    }
+
+    /// The same with this envelope in place of any it has; with `None` it has none.
+    #[must_use]
+    pub fn shaped(self, envelope: Option<Vec<f64>>) -> Self {
+        let of = match self {
+            Self::Shaped { of, .. } => of.shaped(None),
+            other => other,
+        };
+        match envelope {
+            Some(envelope) => Self::Shaped {
+                of: Box::new(of),
+                envelope,
+            },
+            None => of,
+        }
+    }
+
+    /// Whether its rows have a size of their own, so that [`Magnitude::Unscaled`] means something.
+    pub fn has_own_size(&self) -> bool {
+        !matches!(
+            self.base(),
+            Self::Constant | Self::RandomUniform { .. } | Self::RandomNormal { .. }
+        )
     }
 }
 
@@ -65,7 +142,7 @@ pub enum Magnitude {
     Raw(f64),
     /// L2 norm of every row, over the vocabulary's median L2 norm.
     TokenNorms(f64),
-    /// Rows of words exactly as the model has them.
+    /// Rows that have a size of their own, exactly as they are: words as the model has them, imported rows as the file has them.
     Unscaled,
 }
 
@@ -86,68 +163,23 @@ pub struct TokenPiece {
 }
 
 impl PrefixRecipe {
-    /// Builds the prefix for a model of width `hidden_size`.
-    ///
-    /// `table` holds the rows of the recipe's text ([`PrefixKind::Words`] only), `median_norm` the median L2 norm of the
-    /// vocabulary's rows ([`Magnitude::TokenNorms`] only). Values are computed in f64, stored as f32 and then rounded to
-    /// bf16, which for a constant is exactly what existing scripts do.
-    ///
-    /// # Errors
-    /// Every [`PrefixError`] but those of the wire form and the window.
-    pub fn build(
-        &self,
-        hidden_size: usize,
-        table: Option<&EmbeddingRows>,
-        median_norm: Option<f64>,
-    ) -> Result<SoftPrefix, PrefixError> {
-        if hidden_size == 0 {
-            return Err(PrefixError::HiddenSizeZero);
+    /// What [`PrefixRecipe::build_from`] needs, in the order in which it takes it.
+    pub fn needs(&self) -> Vec<Need> {
+        match self.kind.base() {
+            PrefixKind::Words { text } => vec![Need::Text(text.clone())],
+            PrefixKind::Blend { from, to, .. } => vec![Need::Text(from.clone()), Need::Text(to.clone())],
+            PrefixKind::Contrast { text, minus } => vec![Need::Text(text.clone()), Need::Text(minus.clone())],
+            PrefixKind::SampledVocabulary { seed, generator } => vec![Need::Sample {
+                count: self.len,
+                seed: *seed,
+                generator: *generator,
+            }],
+            PrefixKind::Imported { name, sha256 } => vec![Need::Stored {
+                name: name.clone(),
+                sha256: sha256.clone(),
+            }],
+            _ => Vec::new(),
         }
-        match self.len {
-            0 => return Err(PrefixError::LengthZero),
-            len if len > MAX_LEN => return Err(too_large(len)),
-            _ => {}
-        }
-        let count = self.len * hidden_size;
-        let mut values: Vec<f64> = match &self.kind {
-            PrefixKind::Constant => vec![1.0; count],
-            PrefixKind::RandomUniform { seed, generator } => {
-                let mut draw = generator.start(*seed);
-                (0..count).map(|_| draw.uniform()).collect()
-            }
-            PrefixKind::RandomNormal { seed, generator } => {
-                let mut draw = generator.start(*seed);
-                (0..count).map(|_| draw.normal()).collect()
-            }
-            PrefixKind::Words { text } => {
-                let rows = self.word_rows(text, hidden_size, table)?;
-                if self.magnitude == Magnitude::Unscaled {
-                    // No arithmetic may touch these bits: they must equal typing the tokens.
-                    return SoftPrefix::from_bf16(hidden_size, rows);
-                }
-                rows.into_iter().map(bf16::to_f64).collect()
-            }
-        };
-        match self.magnitude {
-            Magnitude::Raw(v) => {
-                if !v.is_finite() {
-                    return Err(PrefixError::MagnitudeNotFinite { value: v });
-                }
-                values.iter_mut().for_each(|value| *value *= v);
-            }
-            Magnitude::TokenNorms(x) => {
-                let wanted = x * self.usable_median(x, median_norm)?;
-                for row in values.chunks_exact_mut(hidden_size) {
-                    let length = row.iter().map(|value| value * value).sum::<f64>().sqrt();
-                    // A row of zeros has no direction; it stays zero.
-                    let factor = if length > 0.0 { wanted / length } else { 0.0 };
-                    row.iter_mut().for_each(|value| *value *= factor);
-                }
-            }
-            Magnitude::Unscaled => return Err(PrefixError::UnscaledNeedsWords { kind: self.kind.name() }),
-        }
-        let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
-        SoftPrefix::from_f32(hidden_size, &values, self.rounding)
     }
 
     /// The raw value v of which a constant prefix of this magnitude consists, for showing it beside the token norms.
@@ -159,58 +191,22 @@ impl PrefixRecipe {
     pub fn token_norms(raw: f64, hidden_size: usize, median_norm: f64) -> f64 {
         raw.abs() * (hidden_size as f64).sqrt() / median_norm
     }
-
-    fn word_rows(
-        &self,
-        text: &str,
-        hidden_size: usize,
-        table: Option<&EmbeddingRows>,
-    ) -> Result<Vec<bf16>, PrefixError> {
-        let table = table.ok_or_else(|| PrefixError::RowsMissing { text: text.to_owned() })?;
-        if table.hidden_size != hidden_size {
-            return Err(PrefixError::WrongWidth {
-                got: table.hidden_size,
-                hidden_size,
-            });
-        }
-        if table.rows.is_empty() {
-            return Err(PrefixError::NoTokens { text: text.to_owned() });
-        }
-        if !table.rows.len().is_multiple_of(hidden_size) {
-            return Err(PrefixError::RaggedValues {
-                got: table.rows.len(),
-                hidden_size,
-            });
-        }
-        Ok(table
-            .rows
-            .iter()
-            .copied()
-            .cycle()
-            .take(self.len * hidden_size)
-            .collect())
-    }
-
-    fn usable_median(&self, x: f64, median_norm: Option<f64>) -> Result<f64, PrefixError> {
-        if !x.is_finite() {
-            return Err(PrefixError::MagnitudeNotFinite { value: x });
-        }
-        if x < 0.0 {
-            return Err(PrefixError::MagnitudeNegative { value: x });
-        }
-        match median_norm {
-            Some(median) if median.is_finite() && median > 0.0 => Ok(median),
-            Some(median) => Err(PrefixError::MedianNormUnusable {
-                got: median.to_string(),
-            }),
-            None => Err(PrefixError::MedianNormUnusable { got: "none".to_owned() }),
-        }
-    }
 }
 
 impl EmbeddingRows {
     /// L2 norm of each token's row.
     pub fn norms(&self) -> Vec<f64> {
         self.rows.chunks(self.hidden_size.max(1)).map(norm).collect()
+    }
+}
+
+/// Imported rows as material. They stand for no tokens.
+impl From<&SoftPrefix> for EmbeddingRows {
+    fn from(prefix: &SoftPrefix) -> Self {
+        Self {
+            hidden_size: prefix.hidden_size(),
+            rows: prefix.values().to_vec(),
+            tokens: Vec::new(),
+        }
     }
 }

@@ -1,0 +1,267 @@
+//! From a recipe to a prefix. It knows no unit: the rows that a recipe needs and the vocabulary's median norm are handed to it.
+
+use super::error::{PrefixError, too_large};
+use super::recipe::{EmbeddingRows, MAX_LEN, Magnitude, PrefixKind, PrefixRecipe};
+use super::soft_prefix::SoftPrefix;
+
+impl PrefixRecipe {
+    /// Builds the prefix of a recipe that needs the rows of one text at most: as [`PrefixRecipe::build_from`].
+    ///
+    /// # Errors
+    /// Those of [`PrefixRecipe::build_from`].
+    pub fn build(
+        &self,
+        hidden_size: usize,
+        table: Option<&EmbeddingRows>,
+        median_norm: Option<f64>,
+    ) -> Result<SoftPrefix, PrefixError> {
+        self.build_from(hidden_size, table.as_slice(), median_norm)
+    }
+
+    /// Builds the prefix for a model of width `hidden_size`.
+    ///
+    /// `materials` are the rows that [`PrefixRecipe::needs`] names, in that order; `median_norm` is the median L2 norm of the
+    /// vocabulary's rows ([`Magnitude::TokenNorms`] only). Values are computed in f64, stored as f32 and then rounded to bf16,
+    /// which for a constant is exactly what existing scripts do.
+    ///
+    /// # Errors
+    /// Every [`PrefixError`] but those of the wire form and the window.
+    pub fn build_from(
+        &self,
+        hidden_size: usize,
+        materials: &[&EmbeddingRows],
+        median_norm: Option<f64>,
+    ) -> Result<SoftPrefix, PrefixError> {
+        if hidden_size == 0 {
+            return Err(PrefixError::HiddenSizeZero);
+        }
+        match self.len {
+            0 => return Err(PrefixError::LengthZero),
+            len if len > MAX_LEN => return Err(too_large(len)),
+            _ => {}
+        }
+        let mut values = self.values(hidden_size, materials)?;
+        match self.magnitude {
+            Magnitude::Raw(v) => {
+                if !v.is_finite() {
+                    return Err(PrefixError::MagnitudeNotFinite { value: v });
+                }
+                values.iter_mut().for_each(|value| *value *= v);
+            }
+            Magnitude::TokenNorms(x) => {
+                let wanted = x * usable_median(x, median_norm)?;
+                for row in values.chunks_exact_mut(hidden_size) {
+                    set_length(row, wanted);
+                }
+            }
+            // No arithmetic may touch these bits: words must equal typing their tokens. A bf16 survives the way to f64, f32 and
+            // back unchanged.
+            Magnitude::Unscaled if self.kind.has_own_size() => {}
+            Magnitude::Unscaled => return Err(PrefixError::UnscaledNeedsWords { kind: self.kind.name() }),
+        }
+        self.shape(&self.kind, &mut values, hidden_size)?;
+        let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
+        SoftPrefix::from_f32(hidden_size, &values, self.rounding)
+    }
+
+    /// P x H values before magnitude and envelope.
+    fn values(&self, hidden_size: usize, materials: &[&EmbeddingRows]) -> Result<Vec<f64>, PrefixError> {
+        let count = self.len * hidden_size;
+        Ok(match self.kind.base() {
+            PrefixKind::Constant => vec![1.0; count],
+            PrefixKind::RandomUniform { seed, generator } => {
+                let mut draw = generator.start(*seed);
+                (0..count).map(|_| draw.uniform()).collect()
+            }
+            PrefixKind::RandomNormal { seed, generator } => {
+                let mut draw = generator.start(*seed);
+                (0..count).map(|_| draw.normal()).collect()
+            }
+            PrefixKind::Words { text } => {
+                let rows = text_rows(materials.first().copied(), text, hidden_size)?;
+                self.repeated(rows).collect()
+            }
+            PrefixKind::Blend { from, to, t } => {
+                if !(0.0..=1.0).contains(t) {
+                    return Err(PrefixError::BlendOutOfRange { t: *t });
+                }
+                let from = text_rows(materials.first().copied(), from, hidden_size)?;
+                let to = text_rows(materials.get(1).copied(), to, hidden_size)?;
+                if *t == 0.0 {
+                    self.repeated(from).collect()
+                } else if *t == 1.0 {
+                    self.repeated(to).collect()
+                } else {
+                    self.blend(from, to, *t)
+                }
+            }
+            PrefixKind::Contrast { text, minus } => {
+                let first = text_rows(materials.first().copied(), text, hidden_size)?;
+                let second = text_rows(materials.get(1).copied(), minus, hidden_size)?;
+                let (first, second) = (mean(first), mean(second));
+                let row: Vec<f64> = first.iter().zip(&second).map(|(a, b)| a - b).collect();
+                if row.iter().all(|&value| value == 0.0) {
+                    return Err(PrefixError::NoContrast {
+                        text: text.clone(),
+                        minus: minus.clone(),
+                    });
+                }
+                row.iter().copied().cycle().take(count).collect()
+            }
+            PrefixKind::SampledVocabulary { .. } => {
+                let rows = materials.first().copied().ok_or(PrefixError::SampleMissing)?;
+                self.repeated(usable(rows, hidden_size)?.ok_or(PrefixError::SampleMissing)?)
+                    .collect()
+            }
+            PrefixKind::Imported { name, sha256 } => {
+                let missing = || PrefixError::StoredMissing {
+                    name: name.clone(),
+                    sha256: sha256.clone(),
+                };
+                let rows = materials.first().copied().ok_or_else(missing)?;
+                let rows = usable(rows, hidden_size)?.ok_or_else(missing)?;
+                let found = SoftPrefix::from_bf16(hidden_size, rows.rows.clone())?.sha256();
+                if found != *sha256 {
+                    return Err(PrefixError::StoredDiffers {
+                        name: name.clone(),
+                        sha256: sha256.clone(),
+                        found,
+                    });
+                }
+                self.repeated(rows).collect()
+            }
+            // `base` is never an envelope.
+            PrefixKind::Shaped { .. } => Vec::new(),
+        })
+    }
+
+    fn repeated<'a>(&self, rows: &'a EmbeddingRows) -> impl Iterator<Item = f64> + 'a {
+        let count = self.len * rows.hidden_size;
+        rows.rows.iter().map(|value| value.to_f64()).cycle().take(count)
+    }
+
+    fn blend(&self, from: &EmbeddingRows, to: &EmbeddingRows, t: f64) -> Vec<f64> {
+        let hidden_size = from.hidden_size;
+        let mut values: Vec<f64> = self
+            .repeated(from)
+            .zip(self.repeated(to))
+            .map(|(a, b)| (1.0 - t) * a + t * b)
+            .collect();
+        let lengths = |rows: &EmbeddingRows| rows.norms().into_iter().cycle().take(self.len).collect::<Vec<_>>();
+        let wanted = lengths(from).into_iter().zip(lengths(to));
+        for (row, (a, b)) in values.chunks_exact_mut(hidden_size).zip(wanted) {
+            set_length(row, (1.0 - t) * a + t * b);
+        }
+        values
+    }
+
+    /// Applies the envelopes, the innermost first.
+    fn shape(&self, kind: &PrefixKind, values: &mut [f64], hidden_size: usize) -> Result<(), PrefixError> {
+        let PrefixKind::Shaped { of, envelope } = kind else {
+            return Ok(());
+        };
+        self.shape(of, values, hidden_size)?;
+        if envelope.is_empty() {
+            return Err(PrefixError::EnvelopeEmpty);
+        }
+        if let Some(point) = envelope.iter().position(|factor| !factor.is_finite()) {
+            return Err(PrefixError::EnvelopeNotFinite {
+                point,
+                value: envelope[point],
+            });
+        }
+        for (row, values) in values.chunks_exact_mut(hidden_size).enumerate() {
+            let factor = envelope_at(envelope, row, self.len);
+            values.iter_mut().for_each(|value| *value *= factor);
+        }
+        Ok(())
+    }
+}
+
+/// The factor of row `row` of `len`: the points of the envelope are spread evenly from the first row to the last. Where there is
+/// but one row, it has the first point.
+pub fn envelope_at(envelope: &[f64], row: usize, len: usize) -> f64 {
+    let Some(last) = envelope.len().checked_sub(1) else {
+        return 1.0;
+    };
+    let Some(last_row) = len.checked_sub(1).filter(|&last_row| last_row > 0) else {
+        return envelope[0];
+    };
+    let place = row as f64 * last as f64 / last_row as f64;
+    let below = (place.floor() as usize).min(last);
+    let share = place - below as f64;
+    let above = envelope[(below + 1).min(last)];
+    if share > 0.0 {
+        envelope[below] + (above - envelope[below]) * share
+    } else {
+        envelope[below]
+    }
+}
+
+/// A row of zeros has no direction; it stays zero.
+fn set_length(row: &mut [f64], wanted: f64) {
+    let length = row.iter().map(|value| value * value).sum::<f64>().sqrt();
+    let factor = if length > 0.0 { wanted / length } else { 0.0 };
+    row.iter_mut().for_each(|value| *value *= factor);
+}
+
+fn mean(rows: &EmbeddingRows) -> Vec<f64> {
+    let mut sums = vec![0.0; rows.hidden_size];
+    for row in rows.rows.chunks_exact(rows.hidden_size) {
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum += value.to_f64();
+        }
+    }
+    let count = (rows.rows.len() / rows.hidden_size) as f64;
+    sums.iter_mut().for_each(|sum| *sum /= count);
+    sums
+}
+
+fn text_rows<'a>(
+    rows: Option<&'a EmbeddingRows>,
+    text: &str,
+    hidden_size: usize,
+) -> Result<&'a EmbeddingRows, PrefixError> {
+    let rows = rows.ok_or_else(|| PrefixError::RowsMissing { text: text.to_owned() })?;
+    usable(rows, hidden_size)?.ok_or_else(|| PrefixError::NoTokens { text: text.to_owned() })
+}
+
+/// Whole, finite rows of the right width; `None` where there are none.
+fn usable(rows: &EmbeddingRows, hidden_size: usize) -> Result<Option<&EmbeddingRows>, PrefixError> {
+    if rows.hidden_size != hidden_size {
+        return Err(PrefixError::WrongWidth {
+            got: rows.hidden_size,
+            hidden_size,
+        });
+    }
+    if !rows.rows.len().is_multiple_of(hidden_size) {
+        return Err(PrefixError::RaggedValues {
+            got: rows.rows.len(),
+            hidden_size,
+        });
+    }
+    if let Some(at) = rows.rows.iter().position(|value| !value.is_finite()) {
+        return Err(PrefixError::NotFinite {
+            row: at / hidden_size,
+            column: at % hidden_size,
+            value: rows.rows[at],
+        });
+    }
+    Ok((!rows.rows.is_empty()).then_some(rows))
+}
+
+fn usable_median(x: f64, median_norm: Option<f64>) -> Result<f64, PrefixError> {
+    if !x.is_finite() {
+        return Err(PrefixError::MagnitudeNotFinite { value: x });
+    }
+    if x < 0.0 {
+        return Err(PrefixError::MagnitudeNegative { value: x });
+    }
+    match median_norm {
+        Some(median) if median.is_finite() && median > 0.0 => Ok(median),
+        Some(median) => Err(PrefixError::MedianNormUnusable {
+            got: median.to_string(),
+        }),
+        None => Err(PrefixError::MedianNormUnusable { got: "none".to_owned() }),
+    }
+}

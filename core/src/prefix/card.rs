@@ -1,0 +1,71 @@
+//! A prefix's identity card: what people are told of the rows themselves. It knows no model; norms of the vocabulary and nearest
+//! tokens come from whoever has it.
+
+use serde::{Deserialize, Serialize};
+
+use super::soft_prefix::{SoftPrefix, norm};
+
+/// Below this cosine a nearest token says nothing about the row, and must be shown with that caution: rows of noise and constant rows
+/// reach about 0.16 to some token.
+pub const COSINE_CAUTION: f64 = 0.3;
+
+/// What a prefix looks like from outside.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IdentityCard {
+    /// P.
+    pub len: usize,
+    /// H.
+    pub hidden_size: usize,
+    /// Of the bf16 bytes, lower-case hex.
+    pub sha256: String,
+    /// L2 norm of each row.
+    pub norms: Vec<f64>,
+    pub min: f64,
+    /// Of an even number of rows, the mean of the two in the middle.
+    pub median: f64,
+    pub max: f64,
+    /// The vocabulary's median L2 norm, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_norm: Option<f64>,
+}
+
+impl IdentityCard {
+    /// The card of `prefix`; `token_norm` is the median L2 norm of the vocabulary's rows.
+    pub fn of(prefix: &SoftPrefix, token_norm: Option<f64>) -> Self {
+        let norms: Vec<f64> = prefix.rows().map(norm).collect();
+        let mut sorted = norms.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let at = |place: usize| sorted.get(place).copied().unwrap_or_default();
+        let last = sorted.len().saturating_sub(1);
+        Self {
+            len: prefix.len(),
+            hidden_size: prefix.hidden_size(),
+            sha256: prefix.sha256(),
+            min: at(0),
+            median: (at(last / 2) + at(sorted.len() / 2)) / 2.0,
+            max: at(last),
+            norms,
+            token_norm: token_norm.filter(|norm| norm.is_finite() && *norm > 0.0),
+        }
+    }
+
+    /// A norm in token norms, where the vocabulary is known.
+    pub fn in_token_norms(&self, norm: f64) -> Option<f64> {
+        self.token_norm.map(|token| norm / token)
+    }
+}
+
+/// A token whose embedding row points the same way as a row of the prefix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Neighbour {
+    pub id: u32,
+    pub text: String,
+    pub cosine: f64,
+}
+
+impl Neighbour {
+    /// Whether it must be shown with a caution ([`COSINE_CAUTION`]).
+    pub fn is_doubtful(&self) -> bool {
+        self.cosine.is_nan() || self.cosine < COSINE_CAUTION
+    }
+}

@@ -1,0 +1,143 @@
+//! A KoboldAI soft prompt: a zip of `meta.json` and `tensor.npy`. What it unpacks to is bounded before anything is unpacked.
+//!
+//! Its tools pack the table with LZMA, whose header names a dictionary of up to 4 GiB; here that is cut to what the entry needs.
+
+use std::io::{Cursor, Read};
+
+use serde_json::Value;
+use zip::read::ZipArchive;
+use zip::{CompressionMethod, result::ZipError};
+
+use super::FileError;
+
+const TENSOR: &str = "tensor.npy";
+const META: &str = "meta.json";
+/// However small a file is, it may unpack to this.
+const ALWAYS_ALLOWED: u64 = 4 << 20;
+/// However large a file is, it may not unpack to more.
+const NEVER_ALLOWED: u64 = 64 << 20;
+/// What a byte of the file may become: a little less than deflate can do at best.
+const GROWTH: u64 = 1000;
+/// An entry's header of its own, by the zip format.
+const LZMA_HEADER: usize = 9;
+
+/// What is in the zip.
+pub(super) struct Contents {
+    /// The bytes of `tensor.npy`.
+    pub tensor: Vec<u8>,
+    /// What people called it.
+    pub name: Option<String>,
+    /// The models it is said to be for.
+    pub supported: Option<String>,
+}
+
+pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Contents, FileError> {
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| malformed(file, &error))?;
+    // PyTorch's own files are zips too, of pickles.
+    if archive.file_names().any(|name| name.ends_with(".pkl")) {
+        return Err(FileError::Pickle { file: file.to_owned() });
+    }
+    if archive.index_for_name(TENSOR).is_none() {
+        return Err(FileError::Malformed {
+            file: file.to_owned(),
+            kind: "KoboldAI zip",
+            detail: format!("there is no {TENSOR} in it"),
+        });
+    }
+    let tensor = entry(file, &mut archive, TENSOR, bytes.len())?;
+    let meta: Value = match archive.index_for_name(META) {
+        None => Value::Null,
+        Some(_) => {
+            let meta = entry(file, &mut archive, META, bytes.len())?;
+            serde_json::from_slice(&meta).map_err(|error| FileError::Malformed {
+                file: file.to_owned(),
+                kind: "KoboldAI zip",
+                detail: format!("its {META} is no JSON: {error}"),
+            })?
+        }
+    };
+    let supported = match meta.get("supported") {
+        Some(Value::String(model)) => Some(model.clone()),
+        Some(Value::Array(models)) => {
+            let models: Vec<&str> = models.iter().filter_map(Value::as_str).collect();
+            Some(models.join(", "))
+        }
+        _ => None,
+    };
+    Ok(Contents {
+        tensor,
+        name: meta.get("name").and_then(Value::as_str).map(str::to_owned),
+        supported: supported.filter(|models| !models.is_empty()),
+    })
+}
+
+fn entry(file: &str, archive: &mut ZipArchive<Cursor<&[u8]>>, name: &str, packed: usize) -> Result<Vec<u8>, FileError> {
+    let bad = |detail: String| FileError::Malformed {
+        file: file.to_owned(),
+        kind: "KoboldAI zip",
+        detail: format!("its {name} {detail}"),
+    };
+    let number = archive.index_for_name(name).ok_or_else(|| bad("is missing".into()))?;
+    let raw = archive.by_index_raw(number).map_err(|error| malformed(file, &error))?;
+    let limit = (packed as u64 * GROWTH).clamp(ALWAYS_ALLOWED, NEVER_ALLOWED);
+    let size = raw.size();
+    if size > limit {
+        return Err(FileError::Bomb {
+            file: file.to_owned(),
+            bytes: size,
+            packed,
+            limit,
+        });
+    }
+    if raw.encrypted() {
+        return Err(bad("is encrypted".into()));
+    }
+    let (method, sum) = (raw.compression(), raw.crc32());
+    let mut unpacked = Vec::new();
+    let outcome = if method == CompressionMethod::STORE {
+        raw.take(size + 1).read_to_end(&mut unpacked)
+    } else if method == CompressionMethod::DEFLATE {
+        flate2::read::DeflateDecoder::new(raw)
+            .take(size + 1)
+            .read_to_end(&mut unpacked)
+    } else if method == CompressionMethod::LZMA {
+        lzma(raw, size).and_then(|reader| reader.take(size + 1).read_to_end(&mut unpacked))
+    } else {
+        return Err(bad(format!("is packed as {method:?}, which is not known here")));
+    };
+    outcome.map_err(|error| bad(format!("cannot be unpacked ({error})")))?;
+    if unpacked.len() as u64 != size {
+        return Err(bad(format!(
+            "should have {size} bytes, and has {} or more",
+            unpacked.len()
+        )));
+    }
+    let mut found = flate2::Crc::new();
+    found.update(&unpacked);
+    if found.sum() != sum {
+        return Err(bad("is damaged: its checksum is wrong".into()));
+    }
+    Ok(unpacked)
+}
+
+fn lzma(mut raw: impl Read, size: u64) -> std::io::Result<impl Read> {
+    let mut header = [0; LZMA_HEADER];
+    raw.read_exact(&mut header)?;
+    let [_, _, length, 0, properties, dictionary @ ..] = header else {
+        return Err(std::io::Error::other("its LZMA header is not known"));
+    };
+    if length != 5 {
+        return Err(std::io::Error::other("its LZMA header is not known"));
+    }
+    // No match can lie farther back than the beginning of the output.
+    let dictionary = u64::from(u32::from_le_bytes(dictionary)).min(size.max(4096)) as u32;
+    lzma_rust2::LzmaReader::new_with_props(raw, size, properties, dictionary, None)
+}
+
+fn malformed(file: &str, error: &ZipError) -> FileError {
+    FileError::Malformed {
+        file: file.to_owned(),
+        kind: "zip",
+        detail: error.to_string(),
+    }
+}

@@ -1,0 +1,304 @@
+//! Prefixes in the files that people have: PEFT folders, safetensors, `.npy`, KoboldAI soft prompts. Pickles are never opened. It
+//! knows no unit and no window.
+//!
+//! Nothing here reserves memory for what a header claims: sizes are checked against the bytes that are there.
+
+mod error;
+mod kobold;
+mod npy;
+mod peft;
+mod table;
+mod tensors;
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::FileError;
+pub use table::Stored;
+
+use super::recipe::{Magnitude, PrefixKind, PrefixRecipe};
+use super::soft_prefix::{Rounding, SoftPrefix};
+use table::Table;
+
+/// A prefix of 1000 rows for the widest of today's models has 64 MiB in f32.
+const LARGEST_FILE: u64 = 256 << 20;
+const LARGEST_CONFIG: u64 = 1 << 20;
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+/// Endings under which pickles go.
+const PICKLES: [&str; 7] = ["bin", "pt", "pth", "pkl", "pickle", "ckpt", "th"];
+
+/// What kind of file a prefix came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    Peft,
+    Safetensors,
+    Npy,
+    Kobold,
+}
+
+impl Format {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Peft => "PEFT adapter",
+            Self::Safetensors => "safetensors",
+            Self::Npy => "npy",
+            Self::Kobold => "KoboldAI soft prompt",
+        }
+    }
+}
+
+/// A prefix from a file, and what the file says of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Imported {
+    pub prefix: SoftPrefix,
+    /// For people: the name in the file, or the file's own.
+    pub name: String,
+    pub format: Format,
+    pub stored: Stored,
+    /// Whether every value survived as it was; otherwise they were rounded to bf16.
+    pub exact: bool,
+    /// The model it is said to be made for.
+    pub base_model: Option<String>,
+}
+
+impl Imported {
+    /// The recipe that stands for these rows, as they are. Keep the rows on a [`Shelf`](super::Shelf).
+    pub fn recipe(&self) -> PrefixRecipe {
+        PrefixRecipe {
+            kind: PrefixKind::Imported {
+                name: self.name.clone(),
+                sha256: self.prefix.sha256(),
+            },
+            len: self.prefix.len(),
+            magnitude: Magnitude::Unscaled,
+            rounding: Rounding::default(),
+        }
+    }
+}
+
+/// Reads a prefix from a PEFT folder or from a file of any kind known here. With `hidden_size`, rows of another width are refused.
+///
+/// # Errors
+/// [`FileError`], with the reason.
+pub fn import(path: &Path, hidden_size: Option<usize>, rounding: Rounding) -> Result<Imported, FileError> {
+    let file = path.display().to_string();
+    let about = fs::metadata(path).map_err(|error| unreadable(&file, &error))?;
+    if about.is_dir() {
+        return import_peft(path, hidden_size, rounding);
+    }
+    let (name, folder) = (path.file_name().unwrap_or_default(), path.parent());
+    if let Some(folder) = folder
+        && (name == CONFIG || (name == WEIGHTS && folder.join(CONFIG).is_file()))
+    {
+        return import_peft(folder, hidden_size, rounding);
+    }
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    if PICKLES.contains(&ending.to_ascii_lowercase().as_str()) {
+        return Err(FileError::Pickle { file });
+    }
+    let bytes = read(path, LARGEST_FILE)?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    from_bytes(&file, name, &bytes, hidden_size, rounding)
+}
+
+/// Reads a prefix from the bytes of a single file; `file` is its name for messages.
+///
+/// # Errors
+/// [`FileError`], with the reason.
+pub fn import_bytes(
+    file: &str,
+    bytes: &[u8],
+    hidden_size: Option<usize>,
+    rounding: Rounding,
+) -> Result<Imported, FileError> {
+    from_bytes(file, file.to_owned(), bytes, hidden_size, rounding)
+}
+
+fn from_bytes(
+    file: &str,
+    name: String,
+    bytes: &[u8],
+    hidden_size: Option<usize>,
+    rounding: Rounding,
+) -> Result<Imported, FileError> {
+    let import = |format, table: Table<'_>, name: String, base_model| {
+        check_width(file, table.width, hidden_size)?;
+        let stored = table.stored;
+        let (prefix, exact) = table.into_prefix(file, rounding)?;
+        Ok(Imported {
+            prefix,
+            name,
+            format,
+            stored,
+            exact,
+            base_model,
+        })
+    };
+    if bytes.starts_with(npy::MAGIC) {
+        return import(Format::Npy, npy::read(file, bytes)?, name, None);
+    }
+    if bytes.starts_with(b"PK\x03\x04") {
+        let contents = kobold::read(file, bytes)?;
+        let table = npy::read(file, &contents.tensor)?;
+        return import(Format::Kobold, table, contents.name.unwrap_or(name), contents.supported);
+    }
+    // Safetensors: the length of the header (which may be any byte), and then JSON.
+    if bytes.get(8) == Some(&b'{') {
+        return import(Format::Safetensors, tensors::read(file, bytes)?, name, None);
+    }
+    // The opcode PROTO with a version that exists.
+    if matches!(bytes, [0x80, 2..=5, ..]) {
+        return Err(FileError::Pickle { file: file.to_owned() });
+    }
+    Err(FileError::UnknownKind {
+        file: file.to_owned(),
+        start: String::from_utf8_lossy(&bytes[..bytes.len().min(12)]).into_owned(),
+    })
+}
+
+fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) -> Result<Imported, FileError> {
+    let not_peft = |missing| FileError::NotPeft {
+        folder: folder.display().to_string(),
+        missing,
+    };
+    let (config, weights) = (folder.join(CONFIG), folder.join(WEIGHTS));
+    if !config.is_file() {
+        return Err(not_peft(CONFIG));
+    }
+    let adapter = peft::Adapter::read(&config.display().to_string(), &read(&config, LARGEST_CONFIG)?)?;
+    if !weights.is_file() {
+        let pickle = folder.join("adapter_model.bin");
+        if pickle.exists() {
+            let file = pickle.display().to_string();
+            return Err(FileError::Pickle { file });
+        }
+        return Err(not_peft(WEIGHTS));
+    }
+    let bytes = read(&weights, LARGEST_FILE)?;
+    let file = weights.display().to_string();
+    let table = tensors::read(&file, &bytes)?;
+    adapter.check(&file, &table)?;
+    check_width(&file, table.width, hidden_size)?;
+    let stored = table.stored;
+    let (prefix, exact) = table.into_prefix(&file, rounding)?;
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Imported {
+        prefix,
+        name: if name.is_empty() { adapter.peft_type } else { name },
+        format: Format::Peft,
+        stored,
+        exact,
+        base_model: adapter.base_model,
+    })
+}
+
+/// Writes `prefix` as a PEFT prompt-tuning adapter into `folder`, which is made if it is missing. Values are stored as f32, exactly.
+///
+/// # Errors
+/// [`FileError::Unwritable`].
+pub fn export_peft(prefix: &SoftPrefix, folder: &Path, base_model: Option<&str>) -> Result<(), FileError> {
+    make_folder(folder)?;
+    let weights = folder.join(WEIGHTS);
+    write(
+        &weights,
+        &tensors::write(&weights.display().to_string(), prefix, Stored::F32)?,
+    )?;
+    // Last, so that a folder with a configuration is whole.
+    let config = format!("{:#}\n", peft::config(prefix, base_model));
+    write(&folder.join(CONFIG), config.as_bytes())
+}
+
+/// Writes `prefix` as an `.npy` of P x H f32 values, exactly.
+///
+/// # Errors
+/// [`FileError::Unwritable`].
+pub fn export_npy(prefix: &SoftPrefix, path: &Path) -> Result<(), FileError> {
+    let values = prefix.values().iter().map(|value| value.to_f32());
+    write(path, &npy::write(prefix.len(), prefix.hidden_size(), values))
+}
+
+/// The bytes of a safetensors file of bf16 values.
+pub(super) fn bf16_tensor(prefix: &SoftPrefix) -> Result<Vec<u8>, FileError> {
+    tensors::write("the prefix", prefix, Stored::Bf16)
+}
+
+fn check_width(file: &str, width: usize, hidden_size: Option<usize>) -> Result<(), FileError> {
+    let Some(hidden_size) = hidden_size.filter(|&hidden_size| hidden_size != width) else {
+        return Ok(());
+    };
+    Err(match peft::layers_of(width, hidden_size) {
+        Some(layers) => FileError::PrefixTuning {
+            file: file.to_owned(),
+            evidence: format!(
+                "its rows are {width} wide, as are keys and values of {layers} layers x 2 x {hidden_size}, and this model's rows \
+                 are {hidden_size} wide"
+            ),
+        },
+        None => FileError::WrongWidth {
+            file: file.to_owned(),
+            width,
+            hidden_size,
+        },
+    })
+}
+
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let file = path.display().to_string();
+    let fail = |error: std::io::Error| unreadable(&file, &error);
+    let too_large = |bytes| FileError::TooLarge {
+        file: file.clone(),
+        bytes,
+        limit,
+    };
+    // Before it is opened: opening a pipe would wait for a writer.
+    let about = fs::metadata(path).map_err(fail)?;
+    if !about.is_file() {
+        return Err(fail(std::io::Error::other("it is no file")));
+    }
+    if about.len() > limit {
+        return Err(too_large(about.len()));
+    }
+    let mut bytes = Vec::new();
+    let opened = fs::File::open(path).map_err(fail)?;
+    opened.take(limit + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > limit {
+        return Err(too_large(bytes.len() as u64));
+    }
+    Ok(bytes)
+}
+
+pub(super) fn make_folder(folder: &Path) -> Result<(), FileError> {
+    fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))
+}
+
+/// Writes beside the place and moves it there, so that no half a file is ever found under its name.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.part", std::process::id()));
+    let beside = Path::new(&beside);
+    let written = fs::write(beside, bytes).and_then(|()| fs::rename(beside, path));
+    written.map_err(|error| {
+        // What is left of it is of no use; that it may stay is no reason for another error.
+        let _ = fs::remove_file(beside);
+        unwritable(path, &error)
+    })
+}
+
+fn unreadable(file: &str, error: &std::io::Error) -> FileError {
+    FileError::Unreadable {
+        file: file.to_owned(),
+        detail: error.to_string(),
+    }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> FileError {
+    FileError::Unwritable {
+        file: path.display().to_string(),
+        detail: error.to_string(),
+    }
+}

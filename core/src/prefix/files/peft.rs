@@ -1,0 +1,109 @@
+//! What a PEFT adapter's configuration says of its table, and ours for those who load a prefix with PEFT. It reads no files.
+
+use serde_json::{Value, json};
+
+use super::FileError;
+use super::table::Table;
+use crate::prefix::SoftPrefix;
+
+/// The entries of `adapter_config.json` that matter here.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Adapter {
+    pub peft_type: String,
+    pub base_model: Option<String>,
+    virtual_tokens: Option<u64>,
+    token_dim: Option<u64>,
+}
+
+impl Adapter {
+    /// Reads the configuration, and refuses what is no soft prefix.
+    pub fn read(file: &str, bytes: &[u8]) -> Result<Self, FileError> {
+        let malformed = |detail: String| FileError::Malformed {
+            file: file.to_owned(),
+            kind: "adapter_config.json",
+            detail,
+        };
+        let config: Value = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+        let text = |key: &str| config.get(key).and_then(Value::as_str).map(str::to_owned);
+        let number = |key: &str| config.get(key).and_then(Value::as_u64);
+        let peft_type = text("peft_type").ok_or_else(|| malformed("it has no peft_type".to_owned()))?;
+        match peft_type.as_str() {
+            "PROMPT_TUNING" | "P_TUNING" => {}
+            "PREFIX_TUNING" => {
+                return Err(FileError::PrefixTuning {
+                    file: file.to_owned(),
+                    evidence: "its peft_type is PREFIX_TUNING".to_owned(),
+                });
+            }
+            _ => {
+                return Err(FileError::OtherAdapter {
+                    file: file.to_owned(),
+                    peft_type: peft_type.chars().take(40).collect(),
+                });
+            }
+        }
+        if let Some(submodules) = number("num_transformer_submodules").filter(|&count| count > 1) {
+            return Err(FileError::EncoderDecoder {
+                file: file.to_owned(),
+                submodules,
+            });
+        }
+        Ok(Self {
+            peft_type,
+            base_model: text("base_model_name_or_path").filter(|name| !name.is_empty()),
+            virtual_tokens: number("num_virtual_tokens"),
+            token_dim: number("token_dim"),
+        })
+    }
+
+    /// Whether the table is what the configuration says.
+    pub fn check(&self, file: &str, table: &Table<'_>) -> Result<(), FileError> {
+        let disagrees = |what, said, found| FileError::Disagrees {
+            file: file.to_owned(),
+            what,
+            said,
+            found,
+        };
+        if let Some(said) = self.token_dim.filter(|&said| said != table.width as u64) {
+            return Err(layers_of(table.width, usize::try_from(said).unwrap_or(0)).map_or_else(
+                || disagrees("columns (token_dim)", said, table.width),
+                |layers| FileError::PrefixTuning {
+                    file: file.to_owned(),
+                    evidence: format!(
+                        "its rows are {} wide, {layers} layers x 2 x token_dim {said}",
+                        table.width
+                    ),
+                },
+            ));
+        }
+        match self.virtual_tokens.filter(|&said| said != table.rows as u64) {
+            Some(said) => Err(disagrees("rows (num_virtual_tokens)", said, table.rows)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How many layers' keys and values rows of this width would be, where they would be any.
+pub(super) fn layers_of(width: usize, token_dim: usize) -> Option<usize> {
+    let pair = token_dim.checked_mul(2).filter(|&pair| pair > 0)?;
+    (width > token_dim && width.is_multiple_of(pair)).then(|| width / pair)
+}
+
+/// A configuration with which PEFT loads `prefix` as prompt tuning.
+pub(super) fn config(prefix: &SoftPrefix, base_model: Option<&str>) -> Value {
+    json!({
+        "base_model_name_or_path": base_model,
+        "inference_mode": true,
+        "num_attention_heads": null,
+        "num_layers": null,
+        "num_transformer_submodules": 1,
+        "num_virtual_tokens": prefix.len(),
+        "peft_type": "PROMPT_TUNING",
+        "prompt_tuning_init": "RANDOM",
+        "prompt_tuning_init_text": null,
+        "revision": null,
+        "task_type": "CAUSAL_LM",
+        "token_dim": prefix.hidden_size(),
+        "tokenizer_name_or_path": null,
+    })
+}

@@ -1,0 +1,100 @@
+//! A table of numbers as it stands in a file, and its way to a prefix. It knows no file format.
+
+use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
+
+use super::FileError;
+use crate::prefix::{MAX_LEN, Rounding, SoftPrefix};
+
+/// How numbers are stored in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stored {
+    F16,
+    Bf16,
+    F32,
+    F64,
+}
+
+impl Stored {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+        }
+    }
+
+    /// Bytes of one number.
+    pub(super) fn size(self) -> usize {
+        match self {
+            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
+}
+
+/// A table of `rows` x `width` numbers, whose bytes are all there.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Table<'a> {
+    pub rows: usize,
+    pub width: usize,
+    pub stored: Stored,
+    pub big_endian: bool,
+    /// Column by column instead of row by row.
+    pub by_columns: bool,
+    pub bytes: &'a [u8],
+}
+
+impl Table<'_> {
+    /// Rounds the numbers to bf16; also whether that kept every one of them as it was.
+    pub fn into_prefix(self, file: &str, rounding: Rounding) -> Result<(SoftPrefix, bool), FileError> {
+        if self.rows > MAX_LEN {
+            return Err(FileError::TooLong {
+                file: file.to_owned(),
+                rows: self.rows,
+            });
+        }
+        let size = self.stored.size();
+        let mut exact = true;
+        let mut values = Vec::with_capacity(self.bytes.len() / size);
+        for place in 0..self.bytes.len() / size {
+            let place = if self.by_columns {
+                let (row, column) = (place / self.width.max(1), place % self.width.max(1));
+                column * self.rows + row
+            } else {
+                place
+            };
+            let number = self.number(&self.bytes[place * size..(place + 1) * size]);
+            let value = rounding.round(number as f32);
+            exact &= value.to_f64() == number;
+            values.push(value);
+        }
+        match SoftPrefix::from_bf16(self.width, values) {
+            Ok(prefix) => Ok((prefix, exact)),
+            Err(source) => Err(FileError::Rows {
+                file: file.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    fn number(&self, bytes: &[u8]) -> f64 {
+        let mut word = [0; 8];
+        let word = &mut word[..bytes.len().min(8)];
+        word.copy_from_slice(&bytes[..word.len()]);
+        if self.big_endian {
+            word.reverse();
+        }
+        match (self.stored, &*word) {
+            (Stored::F16, &[a, b]) => f16::from_le_bytes([a, b]).to_f64(),
+            (Stored::Bf16, &[a, b]) => bf16::from_le_bytes([a, b]).to_f64(),
+            (Stored::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]).into(),
+            (Stored::F64, &[a, b, c, d, e, f, g, h]) => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            // `size` and `number` agree; if they did not, the prefix would be refused as not finite.
+            _ => f64::NAN,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Where imported rows are kept, so that a recipe that names them by digest can be built again: one file for each, named by its
+//! SHA-256. It knows no recipe and no model.
+
+use std::path::{Path, PathBuf};
+
+use super::files::{self, FileError};
+use super::soft_prefix::{Rounding, SoftPrefix};
+
+/// A folder of prefixes. The folder is made when the first is put there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shelf {
+    folder: PathBuf,
+}
+
+/// Why a prefix could not be kept or taken back.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ShelfError {
+    #[error("{digest:?} is no SHA-256 in lower-case hex, so it names no kept prefix; import the file again")]
+    NotADigest { digest: String },
+    #[error("the prefix {digest} is not among those kept in {folder}; import its file again")]
+    NotHere { digest: String, folder: String },
+    #[error(
+        "the file of the prefix {digest} in {folder} has changed (its rows now have {found}); import the original again"
+    )]
+    Changed {
+        digest: String,
+        folder: String,
+        found: String,
+    },
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl Shelf {
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Keeps a prefix and tells its SHA-256. One that is already there is left as it is.
+    ///
+    /// # Errors
+    /// [`FileError::Unwritable`].
+    pub fn put(&self, prefix: &SoftPrefix) -> Result<String, ShelfError> {
+        let digest = prefix.sha256();
+        if self.get(&digest).is_err() {
+            files::make_folder(&self.folder)?;
+            files::write(&self.place(&digest), &files::bf16_tensor(prefix)?)?;
+        }
+        Ok(digest)
+    }
+
+    /// The prefix of this SHA-256, checked against it.
+    ///
+    /// # Errors
+    /// [`ShelfError`].
+    pub fn get(&self, sha256: &str) -> Result<SoftPrefix, ShelfError> {
+        // A digest from a file becomes part of a path here.
+        let is_digest = sha256.len() == 64 && sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_digest {
+            return Err(ShelfError::NotADigest {
+                digest: sha256.to_owned(),
+            });
+        }
+        let place = self.place(sha256);
+        let folder = || self.folder.display().to_string();
+        if !place.is_file() {
+            return Err(ShelfError::NotHere {
+                digest: sha256.to_owned(),
+                folder: folder(),
+            });
+        }
+        let prefix = files::import(&place, None, Rounding::NearestEven)?.prefix;
+        let found = prefix.sha256();
+        if found == sha256 {
+            Ok(prefix)
+        } else {
+            Err(ShelfError::Changed {
+                digest: sha256.to_owned(),
+                folder: folder(),
+                found,
+            })
+        }
+    }
+
+    fn place(&self, digest: &str) -> PathBuf {
+        self.folder.join(format!("{digest}.safetensors"))
+    }
+}

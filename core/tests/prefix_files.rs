@@ -1,0 +1,369 @@
+//! Prefixes in files: what the real libraries write is read value by value, what is no soft prefix is refused with the reason, and
+//! damaged files do no harm. The files were made by `fixtures/prefix/make_fixtures.py`.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use half::bf16;
+use proptest::prelude::*;
+use softprefix_core::prefix::files::{
+    FileError, Format, Imported, Stored, export_npy, export_peft, import, import_bytes,
+};
+use softprefix_core::prefix::{Magnitude, PrefixError, PrefixKind, Rounding, Shelf, ShelfError, SoftPrefix};
+
+const P: usize = 3;
+const H: usize = 8;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/prefix")
+        .join(name)
+}
+
+fn open(name: &str) -> Result<Imported, FileError> {
+    import(&fixture(name), Some(H), Rounding::NearestEven)
+}
+
+fn refused(name: &str) -> FileError {
+    open(name).unwrap_err()
+}
+
+fn some_prefix() -> SoftPrefix {
+    let values = (0..P * H).map(|i| bf16::from_f32(i as f32 / 7.0 - 1.5)).collect();
+    SoftPrefix::from_bf16(H, values).unwrap()
+}
+
+#[test]
+fn every_form_of_file_gives_the_values_that_numpy_sees() {
+    let expected: BTreeMap<String, Vec<u16>> =
+        serde_json::from_slice(&std::fs::read(fixture("expected.json")).unwrap()).unwrap();
+    assert_eq!(expected.len(), 17);
+    for (name, bits) in expected {
+        let imported = open(&name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let found: Vec<u16> = imported.prefix.values().iter().map(|value| value.to_bits()).collect();
+        assert_eq!(found, bits, "{name}");
+        assert_eq!((imported.prefix.len(), imported.prefix.hidden_size()), (P, H), "{name}");
+        assert_eq!(imported.exact, imported.stored == Stored::Bf16, "{name}");
+    }
+}
+
+#[test]
+fn what_a_file_says_of_itself_comes_with_it() {
+    let adapter = open("peft_prompt_tuning").unwrap();
+    assert_eq!((adapter.format, adapter.stored), (Format::Peft, Stored::F32));
+    assert_eq!(adapter.name, "peft_prompt_tuning");
+    assert_eq!(adapter.base_model.as_deref(), Some("Qwen/Qwen2.5-0.5B-Instruct"));
+    for inside in ["adapter_config.json", "adapter_model.safetensors"] {
+        let chosen = open(&format!("peft_prompt_tuning/{inside}")).unwrap();
+        assert_eq!(chosen, adapter, "choosing {inside} is choosing its folder");
+    }
+    let shanties = open("kobold_lzma.zip").unwrap();
+    assert_eq!(
+        (shanties.format, shanties.name.as_str()),
+        (Format::Kobold, "Sea shanties")
+    );
+    assert_eq!(shanties.base_model.as_deref(), Some("gpt-j-6B"));
+    assert_eq!(open("v2.npy").unwrap().name, "v2");
+}
+
+#[test]
+fn rows_of_another_width_are_refused_with_both_widths() {
+    for name in ["f32.npy", "f32.safetensors", "peft_prompt_tuning", "kobold_lzma.zip"] {
+        let error = import(&fixture(name), Some(896), Rounding::NearestEven).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                FileError::WrongWidth {
+                    width: H,
+                    hidden_size: 896,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        let sentence = error.to_string();
+        assert!(sentence.contains(" 8 wide") && sentence.contains("896"), "{sentence}");
+        assert!(
+            import(&fixture(name), None, Rounding::NearestEven).is_ok(),
+            "any width is welcome where none is named"
+        );
+    }
+}
+
+#[test]
+fn prefix_tuning_is_refused_by_its_type_and_by_its_width() {
+    let by_type = refused("peft_prefix_tuning").to_string();
+    assert!(
+        by_type.contains("PREFIX_TUNING") && by_type.contains("every layer"),
+        "{by_type}"
+    );
+    let by_config = refused("peft_says_prompt_is_prefix").to_string();
+    assert!(by_config.contains("24 layers x 2 x token_dim 8"), "{by_config}");
+    let by_width = refused("prefix_tuning_width.safetensors");
+    assert!(matches!(by_width, FileError::PrefixTuning { .. }), "{by_width}");
+    assert!(by_width.to_string().contains("384 wide"), "{by_width}");
+}
+
+#[test]
+fn adapters_that_are_no_rows_of_embeddings_are_refused() {
+    assert!(matches!(refused("peft_lora"), FileError::OtherAdapter { peft_type, .. } if peft_type == "LORA"));
+    assert!(matches!(
+        refused("peft_encoder_decoder"),
+        FileError::EncoderDecoder { submodules: 2, .. }
+    ));
+    let rows = refused("peft_wrong_rows").to_string();
+    assert!(rows.contains("20 rows") && rows.contains("has 3"), "{rows}");
+    assert!(matches!(
+        refused("peft_no_weights"),
+        FileError::NotPeft {
+            missing: "adapter_model.safetensors",
+            ..
+        }
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    let empty = import(folder.path(), None, Rounding::NearestEven).unwrap_err();
+    assert!(matches!(
+        empty,
+        FileError::NotPeft {
+            missing: "adapter_config.json",
+            ..
+        }
+    ));
+}
+
+#[test]
+fn pickles_are_never_opened_under_whatever_name() {
+    for name in [
+        "pickle.dat",
+        "objects.npy",
+        "torch.zip",
+        "peft_pickle",
+        "peft_pickle/adapter_model.bin",
+    ] {
+        let error = refused(name);
+        assert!(matches!(error, FileError::Pickle { .. }), "{name}: {error}");
+        assert!(error.to_string().contains("can run any program"));
+    }
+}
+
+#[test]
+fn what_is_no_table_of_numbers_is_refused_with_what_it_is() {
+    for (name, part) in [
+        ("one_dimension.npy", "1 dimensions"),
+        ("three_dimensions.npy", "3 dimensions"),
+        ("int64.npy", "i8"),
+        ("two_tables.safetensors", "2 tensors of two dimensions"),
+        ("no_table.safetensors", "none of two dimensions"),
+        ("no_tensor.zip", "no tensor.npy"),
+        ("kobold_bzip2.zip", "not known"),
+        ("text.txt", "begins with"),
+        ("is not there", "cannot be read"),
+    ] {
+        let sentence = refused(name).to_string();
+        assert!(sentence.contains(part), "{name}: {sentence}");
+    }
+    let nan = import(&fixture("nan.npy"), None, Rounding::NearestEven).unwrap_err();
+    assert!(
+        matches!(
+            &nan,
+            FileError::Rows {
+                source: PrefixError::NotFinite { row: 1, column: 1, .. },
+                ..
+            }
+        ),
+        "{nan}"
+    );
+    let empty = refused("no_rows.npy");
+    assert!(matches!(
+        empty,
+        FileError::Rows {
+            source: PrefixError::LengthZero,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn a_small_zip_cannot_unpack_to_much() {
+    let error = refused("kobold_bomb.zip");
+    assert!(matches!(error, FileError::Bomb { bytes: 67_108_992, .. }), "{error}");
+    // Its entry names a dictionary of 4 GiB and is read all the same, with one of its own size.
+    assert!(open("kobold_greedy.zip").is_ok());
+}
+
+#[test]
+fn headers_that_promise_more_than_is_there_are_refused_at_once() {
+    let mut npy = std::fs::read(fixture("f32.npy")).unwrap();
+    let at = npy.windows(6).position(|text| text == b"(3, 8)").unwrap();
+    npy.splice(at..at + 6, *b"(9999999999, 8)");
+    let length = u16::from_le_bytes([npy[8], npy[9]]) + 9;
+    npy[8..10].copy_from_slice(&length.to_le_bytes());
+    let error = import_bytes("huge.npy", &npy, None, Rounding::NearestEven).unwrap_err();
+    assert!(
+        error.to_string().contains("319999999968 bytes, and 96 are there"),
+        "{error}"
+    );
+
+    let header = br#"{"a":{"dtype":"F32","shape":[4000000000,4000000000],"data_offsets":[0,96]}}"#;
+    let mut tensors = (header.len() as u64).to_le_bytes().to_vec();
+    tensors.extend(header);
+    tensors.extend([0; 96]);
+    let error = import_bytes("huge.safetensors", &tensors, None, Rounding::NearestEven).unwrap_err();
+    assert!(matches!(error, FileError::Malformed { .. }), "{error}");
+}
+
+#[test]
+fn truncation_is_there_for_those_who_repeat_old_runs() {
+    let nearest = open("f32.npy").unwrap().prefix;
+    let truncated = import(&fixture("f32.npy"), Some(H), Rounding::Truncate).unwrap().prefix;
+    assert_ne!(nearest, truncated);
+}
+
+#[test]
+fn an_exported_prefix_comes_back_bit_by_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let prefix = some_prefix();
+    let npy = folder.path().join("prefix.npy");
+    export_npy(&prefix, &npy).unwrap();
+    let peft = folder.path().join("made/here/adapter");
+    export_peft(&prefix, &peft, Some("Qwen/Qwen2.5-0.5B-Instruct")).unwrap();
+    for path in [&npy, &peft, &peft.join("adapter_model.safetensors")] {
+        let back = import(path, Some(H), Rounding::Truncate).unwrap();
+        assert_eq!(back.prefix, prefix, "{path:?}");
+        assert!(back.exact);
+    }
+    let config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(peft.join("adapter_config.json")).unwrap()).unwrap();
+    assert_eq!(config["peft_type"], "PROMPT_TUNING");
+    assert_eq!(
+        (&config["num_virtual_tokens"], &config["token_dim"]),
+        (&P.into(), &H.into())
+    );
+    let left: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left.len(), 2, "nothing is left beside them: {left:?}");
+}
+
+#[test]
+fn an_exported_npy_has_the_bytes_that_numpy_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("prefix.npy");
+    export_npy(&open("f32.npy").unwrap().prefix, &path).unwrap();
+    let (ours, theirs) = (std::fs::read(path).unwrap(), std::fs::read(fixture("f32.npy")).unwrap());
+    assert_eq!(ours[..128], theirs[..128]);
+    assert_eq!(ours.len(), theirs.len());
+}
+
+#[test]
+fn an_export_to_an_impossible_place_says_which() {
+    let error = export_npy(&some_prefix(), Path::new("/dev/null/x/prefix.npy")).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("/dev/null/x/prefix.npy cannot be written"),
+        "{error}"
+    );
+}
+
+#[test]
+fn kept_rows_are_found_by_their_digest_and_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let shelf = Shelf::new(folder.path().join("prefixes"));
+    let imported = open("peft_prompt_tuning").unwrap();
+    let digest = shelf.put(&imported.prefix).unwrap();
+    assert_eq!(shelf.put(&imported.prefix).unwrap(), digest);
+    assert_eq!(shelf.get(&digest).unwrap(), imported.prefix);
+
+    let other = some_prefix();
+    let file = |digest: &str| folder.path().join(format!("prefixes/{digest}.safetensors"));
+    shelf.put(&other).unwrap();
+    std::fs::copy(file(&other.sha256()), file(&digest)).unwrap();
+    assert!(matches!(shelf.get(&digest).unwrap_err(), ShelfError::Changed { .. }));
+    assert!(matches!(
+        shelf.get(&"0".repeat(64)).unwrap_err(),
+        ShelfError::NotHere { .. }
+    ));
+    for name in ["../../etc/passwd", "", "ABC"] {
+        assert!(matches!(shelf.get(name).unwrap_err(), ShelfError::NotADigest { .. }));
+    }
+}
+
+#[test]
+fn an_imported_recipe_is_built_from_the_rows_it_names_and_no_others() {
+    let imported = open("f32.npy").unwrap();
+    let recipe = imported.recipe();
+    assert!(matches!(&recipe.kind, PrefixKind::Imported { name, .. } if name == "f32"));
+    let rows = (&imported.prefix).into();
+    assert_eq!(recipe.build_from(H, &[&rows], None).unwrap(), imported.prefix);
+
+    let mut longer = recipe.clone();
+    longer.len = 5;
+    let longer = longer.build_from(H, &[&rows], None).unwrap();
+    assert_eq!(
+        longer.row(3),
+        imported.prefix.row(0),
+        "rows are repeated from the start"
+    );
+
+    let mut sized = recipe.clone();
+    sized.magnitude = Magnitude::TokenNorms(2.0);
+    for norm in sized.build_from(H, &[&rows], Some(0.5)).unwrap().row_norms() {
+        assert!((norm - 1.0).abs() < 0.01, "{norm}");
+    }
+
+    assert!(matches!(
+        recipe.build(H, None, None),
+        Err(PrefixError::StoredMissing { .. })
+    ));
+    let others = (&some_prefix()).into();
+    assert!(matches!(
+        recipe.build_from(H, &[&others], None),
+        Err(PrefixError::StoredDiffers { .. })
+    ));
+    assert!(matches!(
+        recipe.build_from(896, &[&rows], None),
+        Err(PrefixError::WrongWidth { got: H, .. })
+    ));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn damaged_files_give_a_prefix_or_a_sentence(
+        which in 0usize..11,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        cut in any::<prop::sample::Index>(),
+        cuts in any::<bool>(),
+    ) {
+        let names = [
+            "f32.npy", "version2.npy", "fortran.npy", "f64.npy", "f32.safetensors", "bf16.safetensors", "kobold_lzma.zip",
+            "kobold_greedy.zip", "kobold_deflated.zip", "kobold_stored.zip", "kobold_bomb.zip",
+        ];
+        let mut bytes = std::fs::read(fixture(names[which])).unwrap();
+        for (place, byte) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if cuts {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        match import_bytes("damaged", &bytes, None, Rounding::NearestEven) {
+            Ok(imported) => prop_assert!(imported.prefix.values().len() <= 32 << 20),
+            Err(error) => prop_assert!(error.to_string().len() < 600, "{}", error),
+        }
+    }
+
+    #[test]
+    fn any_bytes_after_a_known_beginning_do_no_harm(
+        beginning in prop::sample::select(vec![&b"\x93NUMPY\x01\x00"[..], b"\x93NUMPY\x03\x00", b"PK\x03\x04", b"", b"\x50\0\0\0\0\0\0\0{"]),
+        rest in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let bytes = [beginning, &rest].concat();
+        let _ = import_bytes("noise", &bytes, None, Rounding::NearestEven);
+    }
+}
