@@ -1,5 +1,5 @@
 //! Models that are there: found in all the places, named, described as cards, loaded.
-
+#![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;

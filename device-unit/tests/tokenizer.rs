@@ -1,5 +1,5 @@
 //! Text to tokens and back on the real vocabularies, against independent tokenizers (`fixtures/tokenizer/make.py`).
-
+#![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fmt::Write as _;

@@ -11,7 +11,7 @@ use softprefix_core::protocol::{Code, ErrorField, Reply, Request};
 use super::intake::Incoming;
 use super::machine;
 use crate::request_text::{self, Unreadable, is_for_sys, unreadable};
-use crate::unit::{Peer, Unit};
+use crate::unit::{Peer, Unit, encode};
 
 /// The version of llm-sys whose behaviour this is.
 const VERSION: &str = "v1.6";
@@ -146,6 +146,17 @@ impl Front {
         };
         peer.reply(&reply);
     }
+}
+
+/// What a client is told that is one too many.
+pub fn too_many_connections() -> Vec<u8> {
+    let stock = Code::NOT_AVAILABLE.stock_message().unwrap_or_default();
+    let sentence = format!("{stock} Too many clients are connected; close some of them.");
+    encode(&Reply::error(
+        UNREADABLE_REQUEST_ID,
+        SYS,
+        ErrorField::new(Code::NOT_AVAILABLE, sentence),
+    ))
 }
 
 /// What llm-sys writes when it has lost track: its own form, with blanks and without a line end (PROTOCOL 1.6).

@@ -92,6 +92,8 @@ pub async fn serve(listener: TcpListener, unit: Arc<Unit>, shutdown: impl Future
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             tracing::warn!(%address, "too many connections; this one is closed");
+            // A fresh connection takes this much without waiting; if not, the close says it too.
+            let _ = stream.try_write(&front::too_many_connections());
             continue;
         };
         let name = next.fetch_add(1, Ordering::Relaxed).to_string();

@@ -253,6 +253,7 @@ fn a_long_prompt_is_fed_in_pieces_beside_others_and_whole_where_the_engine_wants
 fn whoever_waits_can_be_stopped_while_another_runs() {
     let desk = Desk::new(1, true);
     let first = desk.submit("first", vec![1], 100_000, Priority::Live);
+    assert_eq!(desk.starts(1), ["first"]);
     let second = desk.submit("second", vec![1], 5, Priority::Live);
     second.set();
     desk.scheduler.look_again();

@@ -35,6 +35,8 @@ pub struct Answer {
     text: String,
     tokens_in_text: usize,
     next_index: i64,
+    /// The last reply has been sent.
+    ended: bool,
     entry: LiveEntry,
 }
 
@@ -61,6 +63,7 @@ impl Answer {
             text: String::new(),
             tokens_in_text: 0,
             next_index: 0,
+            ended: false,
             entry,
         }
     }
@@ -110,6 +113,7 @@ impl Answer {
     }
 
     fn finish(&mut self, reason: FinishReason, timings: Timings) {
+        self.ended = true;
         let rest = self.cutter.finish();
         self.text.push_str(&rest);
         let usage = self.wants_usage.then(|| self.usage(reason, timings));
@@ -130,6 +134,7 @@ impl Answer {
     /// An error goes to whoever caused it, also where results do not. A stream still ends with its last frame, for clients
     /// that wait for nothing else.
     fn fail(&mut self, error: ErrorField) {
+        self.ended = true;
         let work_id = self.entry.task().work_id.clone();
         self.peer.reply(&Reply::error(self.request_id.clone(), work_id, error));
         if self.streams && self.next_index > 0 {
@@ -155,6 +160,19 @@ impl Answer {
             queue_ms: ms(timings.queued),
             template_tokens: self.counts.template,
             tokens: self.tokens.clone(),
+        }
+    }
+}
+
+impl Drop for Answer {
+    /// Nobody waits for ever, not even for an inference that was lost on the way.
+    fn drop(&mut self) {
+        if !self.ended {
+            let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
+            self.fail(ErrorField::new(
+                Code::MODEL_RUN,
+                format!("{stock} The unit failed unexpectedly; see its log."),
+            ));
         }
     }
 }

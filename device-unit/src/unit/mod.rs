@@ -240,6 +240,8 @@ impl Unit {
             inputs: Vec::new(),
             overrides,
         };
+        // As a set-up would: whoever asks for the same model meanwhile waits for it instead of loading it again.
+        let _one_at_a_time = self.inner.setting_up.lock().unwrap_or_else(PoisonError::into_inner);
         self.inner.load(&setup).map(|_| ())
     }
 }

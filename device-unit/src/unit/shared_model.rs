@@ -2,6 +2,7 @@
 //!
 //! It knows no task and no request.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 
@@ -46,7 +47,10 @@ impl SharedModel {
             .spawn(move || {
                 // Ends when the model, and with it the only sender, is gone.
                 for (model, work) in work {
-                    work(&model);
+                    // A panic over one text must not take the thread from all others; what was dropped answers for itself.
+                    if catch_unwind(AssertUnwindSafe(|| work(&model))).is_err() {
+                        tracing::error!("preparing a prompt failed unexpectedly");
+                    }
                 }
             })?;
         let scheduler = Scheduler::start(loaded.engine, max_inferences)?;

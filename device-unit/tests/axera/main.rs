@@ -1,5 +1,5 @@
 //! The NPU engine against the stand-in runtime: what it asks of the runtime, in which order, and what it gives back.
-#![cfg(feature = "npu")]
+#![cfg(all(feature = "npu", feature = "cpu"))]
 #![allow(unsafe_code)] // Two calls into the stand-in's own test functions.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail the test.
 

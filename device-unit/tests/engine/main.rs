@@ -1,7 +1,7 @@
 //! The CPU engine against its promises: exact in every company, close to independent references, safe with bad files.
 //!
 //! SmolLM2 is always tested; Qwen too where `SOFTPREFIX_TEST_QWEN` is 1.
-
+#![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 mod accuracy;

@@ -202,6 +202,7 @@ fn more_connections_than_places_are_closed_and_the_others_go_on() {
     let server = Server::start();
     let mut clients: Vec<Client> = (0..300).map(|_| server.client()).collect();
     assert_eq!(clients[0].ask(&bare("p", "sys", "ping"))["error"]["code"], 0);
+    assert_eq!(error(&clients[299].next()).0, -10);
     assert!(clients[299].is_closed());
     drop(clients);
     std::thread::sleep(Duration::from_millis(1500));

@@ -327,6 +327,31 @@ fn usage_counts_what_went_in_and_came_out() {
 }
 
 #[test]
+fn an_inference_may_choose_its_form_apart_from_its_task() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole("tiny", 300));
+    let text = client.ask(&infer("w", &task, "hello"))["data"].clone();
+    client.send(&infer_with(
+        "s",
+        &task,
+        "hello",
+        json!({"softprefix": {"stream": true}}),
+    ));
+    let (joined, last) = client.stream("s");
+    assert_eq!(json!(joined), text);
+    assert_eq!(last["object"], "llm.utf-8.stream");
+    let frames = client.set_up(&streaming("tiny", 300));
+    let reply = client.ask(&infer_with(
+        "w",
+        &frames,
+        "hello",
+        json!({"softprefix": {"stream": false}}),
+    ));
+    assert_eq!((&reply["data"], &reply["object"]), (&text, &json!("llm.utf-8")));
+}
+
+#[test]
 fn max_token_len_counts_positions_as_on_the_stock_unit() {
     let server = Server::start();
     let mut client = server.client();
