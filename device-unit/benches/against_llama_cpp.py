@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""Runs this engine and llama.cpp on the same model, the same prompts and the same number of threads, in turns, and prints both.
+
+    python3 -m venv /tmp/llama && /tmp/llama/bin/pip install llama-cpp-python numpy
+    cargo build --release -p softprefix-unit --bin softprefix-bench
+    /tmp/llama/bin/python device-unit/benches/against_llama_cpp.py model.gguf [--threads 2] [--rounds 3]
+
+The package compiles llama.cpp for the machine it is installed on, so that llama.cpp is at its best. Each engine runs in a
+process of its own; of each figure the best round counts, for both. Rounds take turns, so that whatever else the machine does
+hits both alike.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+CASES = 11
+
+
+def llama_cpp_figures(model_path, threads, prompt, tokens):
+    """Load time, memory, prefill, decode, and eleven sequences one by one and at once."""
+    import llama_cpp
+    import numpy
+
+    start = time.perf_counter()
+    llama_cpp.llama_backend_init()
+    silent = llama_cpp.llama_log_callback(lambda *_: None)
+    llama_cpp.llama_log_set(silent, None)
+    params = llama_cpp.llama_model_default_params()
+    params.n_gpu_layers = 0
+    model = llama_cpp.llama_model_load_from_file(model_path.encode(), params)
+    if not model:
+        sys.exit(f"llama.cpp cannot load {model_path}")
+    vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
+    params = llama_cpp.llama_context_default_params()
+    params.n_ctx = CASES * (prompt + tokens + 8)
+    params.n_batch = params.n_ubatch = max(512, CASES * prompt)
+    params.n_seq_max = CASES
+    params.n_threads = params.n_threads_batch = threads
+    params.kv_unified = True
+    context = llama_cpp.llama_init_from_model(model, params)
+    if not context:
+        sys.exit("llama.cpp cannot make a context")
+    batch = llama_cpp.llama_batch_init(max(512, CASES * prompt), 0, 1)
+
+    def step(rows):
+        """rows: (sequence, position of the first, tokens) each; returns the likeliest next token of each."""
+        count = 0
+        last = []
+        for sequence, position, ids in rows:
+            for offset, token in enumerate(ids):
+                batch.token[count] = token
+                batch.pos[count] = position + offset
+                batch.n_seq_id[count] = 1
+                batch.seq_id[count][0] = sequence
+                batch.logits[count] = offset + 1 == len(ids)
+                count += 1
+            last.append(count - 1)
+        batch.n_tokens = count
+        if llama_cpp.llama_decode(context, batch) != 0:
+            sys.exit("llama.cpp failed to decode")
+        answers = []
+        for index in last:
+            logits = llama_cpp.llama_get_logits_ith(context, index)
+            answers.append(int(numpy.ctypeslib.as_array(logits, shape=(vocabulary,)).argmax()))
+        return answers
+
+    def generate(sequences):
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
+        # The prompts of softprefix-bench.
+        prompts = [[(at * 7919 + s * 104_729 + 1000) % vocabulary for at in range(prompt)] for s in range(sequences)]
+        start = time.perf_counter()
+        following = step([(s, 0, ids) for s, ids in enumerate(prompts)])
+        prefill = time.perf_counter() - start
+        start = time.perf_counter()
+        for number in range(tokens - 1):
+            following = step([(s, prompt + number, [token]) for s, token in enumerate(following)])
+        return prefill, time.perf_counter() - start
+
+    generate(1)  # warms up; the load is measured with it, as ours is
+    load = time.perf_counter() - start
+    resident = resident_bytes()
+    prefill, decode = generate(1)
+    start = time.perf_counter()
+    for _ in range(CASES):
+        generate(1)
+    one_by_one = time.perf_counter() - start
+    prefill_together, decode_together = generate(CASES)
+    return {
+        "load_s": load,
+        "resident_bytes": resident,
+        "prefill_tok_s": prompt / prefill,
+        "decode_tok_s": (tokens - 1) / decode,
+        "cases_one_by_one_s": one_by_one,
+        "cases_s": prefill_together + decode_together,
+        "decode_together_tok_s": CASES * (tokens - 1) / decode_together,
+    }
+
+
+def resident_bytes():
+    try:
+        for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def run(command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{command[0]} failed")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def best(rounds, key):
+    values = [figures[key] for figures in rounds if figures.get(key) is not None]
+    if not values:
+        return None
+    return max(values) if key.endswith("tok_s") else min(values)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--prompt", type=int, default=40)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    folder = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", pathlib.Path(__file__).parents[2] / "target"))
+    parser.add_argument("--bench", default=str(folder / "release" / "softprefix-bench"), help="our bench program")
+    parser.add_argument("--only-llama-cpp", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+
+    if args.only_llama_cpp:
+        print(json.dumps(llama_cpp_figures(args.model, args.threads, args.prompt, args.tokens)))
+        return
+
+    sizes = ["--threads", str(args.threads), "--prompt", str(args.prompt), "--tokens", str(args.tokens)]
+    ours, theirs = [], []
+    for _ in range(args.rounds):
+        theirs.append(run([sys.executable, __file__, args.model, "--only-llama-cpp", *sizes]))
+        ours.append(run([args.bench, "model", args.model, "--json", "--rounds", "1", *sizes]))
+
+    print(f"{args.model}, {args.threads} threads, {ours[0]['backend']}, prompt {args.prompt}, {args.tokens} tokens\n")
+    print("| | llama.cpp | ours | ours / llama.cpp |\n|---|---|---|---|")
+    rows = [
+        ("decode tok/s", "decode_tok_s", "decode_tok_s", 1, "{:.1f}"),
+        ("prefill tok/s", "prefill_tok_s", "prefill_tok_s", 1, "{:.0f}"),
+        ("11 sequences, decode, aggregate tok/s", "decode_together_tok_s", "decode_together_tok_s", 1, "{:.0f}"),
+        ("11 cases, one by one against at once, s", "cases_one_by_one_s", "cases_s", -1, "{:.2f}"),
+        ("11 cases at once, s", "cases_s", "cases_s", -1, "{:.2f}"),
+        ("load, s", "load_s", "load_s", -1, "{:.2f}"),
+        ("resident, MB", "resident_bytes", "resident_bytes", -1, "{:.0f}"),
+    ]
+    for name, their_key, our_key, direction, form in rows:
+        their, our = best(theirs, their_key), best(ours, our_key)
+        if their is None or our is None:
+            continue
+        unit = 1e6 if their_key == "resident_bytes" else 1
+        ratio = (our / their) ** direction
+        print(f"| {name} | {form.format(their / unit)} | {form.format(our / unit)} | {ratio:.2f} |")
+    bandwidth = best([{"tok_s": figures["read_bandwidth"]} for figures in ours], "tok_s")
+    share = best(ours, "decode_tok_s") * ours[0]["bytes_per_token"] / bandwidth
+    print(f"\nread bandwidth {bandwidth / 1e9:.1f} GB/s; decoding uses {share:.0%} of it")
+
+
+if __name__ == "__main__":
+    main()
