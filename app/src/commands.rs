@@ -181,7 +181,7 @@ pub const COMMANDS: [Command; 32] = [
         Group::Prefix,
         "command.magnitude_down_more",
     )
-    .shift(Key::OpenBracket),
+    .key(Key::OpenCurlyBracket),
     row(CommandId::MagnitudeZero, Group::Prefix, "command.magnitude_zero").key(Key::Num0),
     row(CommandId::MagnitudeReset, Group::Prefix, "command.magnitude_reset").key(Key::Num1),
     row(CommandId::MoreVectors, Group::Prefix, "command.more_vectors").key(Key::P),

@@ -269,10 +269,11 @@ impl Workbench {
             Some(old) => {
                 self.outbox.push(Request::Compare(Comparison {
                     purpose: Purpose::Noise(case),
-                    left: old.text,
+                    left: Arc::clone(&old.text),
                     right: Arc::clone(&baseline.text),
                     granularity: self.granularity,
                 }));
+                known.repeats.push(old);
                 let outdated: Vec<Run> = self.runs.extract_if(.., |run| run.case == case).collect();
                 self.unmeasured.extend(outdated.into_iter().map(Unmeasured::from));
             }

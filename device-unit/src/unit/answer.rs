@@ -115,7 +115,11 @@ impl Answer {
     fn finish(&mut self, reason: FinishReason, timings: Timings) {
         self.ended = true;
         let rest = self.cutter.finish();
-        self.text.push_str(&rest);
+        // A limit falls between tokens, and so within characters. The character it cut in two is left out: a replacement
+        // character would be the unit's, not the model's. Where the model itself ended inside one, that is shown.
+        if reason == FinishReason::Stop {
+            self.text.push_str(&rest);
+        }
         let usage = self.wants_usage.then(|| self.usage(reason, timings));
         if self.streams {
             if !self.text.is_empty() {
