@@ -1,5 +1,5 @@
 //! The NPU engine against the stand-in runtime: what it asks of the runtime, in which order, and what it gives back.
-#![cfg(all(feature = "npu", feature = "cpu"))]
+#![cfg(all(feature = "npu", feature = "cpu"))] // The world is made from a GGUF file.
 #![allow(unsafe_code)] // Two calls into the stand-in's own test functions.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail the test.
 
@@ -441,4 +441,55 @@ fn the_self_test_tells_what_the_runtime_refused() {
     let verdicts = softprefix_unit::self_test::run(&mut model);
     let last = verdicts.last().unwrap();
     assert!(!last.good && last.found.contains("AX_"), "{verdicts:#?}");
+}
+
+/// The CPU engine quantises activations to 8 bits and the NPU's layers round to bf16 between each other, so the logits of the same
+/// weights agree only to about a tenth of their size (small random models amplify). Both engines are fed the NPU's tokens; wherever the best token leads by
+/// more than that noise, both must choose it, and enough choices must be that clear.
+#[cfg(feature = "cpu")]
+#[test]
+fn the_npu_and_the_cpu_engine_choose_the_same_tokens_on_the_same_weights() {
+    use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+
+    const NOISE: f32 = 0.16;
+    let world = World::sized(softprefix_unit::testing::TinyModel::qwen2(), 32, 64);
+    let mut npu = load(&world).unwrap();
+    let mut cpu = GgufEngine::load(&world.gguf, GgufOptions::default(), &|_, _| {}).unwrap();
+    let typed = rows(npu.engine.as_ref(), &PROMPT);
+    assert_eq!(typed, rows(&cpu, &PROMPT), "both engines are fed the same rows");
+    let (mut clear, mut all) = (0, 0);
+    for (len, value) in [(0, 0.0), (1, 0.05), (1, 1.0), (8, 0.02), (32 - PROMPT.len(), 0.1)] {
+        let prompt = [prefix(64, len, value), typed.clone()].concat();
+        let (ids, npu_logits) = greedy(npu.engine.as_mut(), &prompt, 12).unwrap();
+        let fed = [prompt.clone(), rows(&cpu, &ids[..11])].concat();
+        let sequence = cpu.open(64).unwrap();
+        let logits = feed(&mut cpu, sequence, &fed, Logits::All).unwrap();
+        cpu.close(sequence);
+        let steps = logits.chunks_exact(265).skip(prompt.len() / 64 - 1);
+        for (step, (cpu_logits, npu_logits)) in steps.zip(&npu_logits).enumerate() {
+            let size = cpu_logits.iter().fold(0f32, |m, l| m.max(l.abs()));
+            let apart = cpu_logits
+                .iter()
+                .zip(npu_logits)
+                .fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+            assert!(
+                apart < NOISE * size,
+                "P {len}, value {value}, step {step}: apart by {apart} of {size}"
+            );
+            let best = argmax(cpu_logits);
+            let lead = cpu_logits
+                .iter()
+                .enumerate()
+                .filter(|(id, _)| *id != best as usize)
+                .map(|(_, l)| cpu_logits[best as usize] - l);
+            all += 1;
+            if lead.fold(f32::MAX, f32::min) > apart * 2.0 {
+                clear += 1;
+                assert_eq!(best, ids[step], "P {len}, value {value}, step {step}");
+            }
+        }
+    }
+    assert_eq!(all, 60);
+    assert!(clear > 20, "only {clear} of {all} choices are clear");
+    assert_eq!(world.violations(), Vec::<String>::new());
 }
