@@ -101,13 +101,11 @@ fn a_live_run_joins_before_the_cases_of_a_sweep() {
     ));
     assert_eq!(reply["error"]["code"], 0);
     let took = started.elapsed();
-    let queued = reply["usage"]["queue_ms"].as_f64().unwrap();
     let done = std::iter::from_fn(|| client.next_within(Duration::from_millis(1))).count();
     assert!(
         done < 12,
         "it did not wait for the sweep: {done} cases were done after {took:?}"
     );
-    assert!(queued < 500.0, "{queued} ms in the queue");
 }
 
 #[test]

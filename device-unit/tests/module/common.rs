@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
@@ -25,6 +26,8 @@ pub const HIDDEN: usize = 64;
 /// Tiny models, written when the source is made.
 pub struct TinySource {
     folder: tempfile::TempDir,
+    /// How often a model was loaded.
+    pub loads: AtomicUsize,
 }
 
 impl TinySource {
@@ -44,7 +47,10 @@ impl TinySource {
         let whole = std::fs::read(folder.path().join("tiny.gguf")).unwrap();
         std::fs::write(folder.path().join("truncated.gguf"), &whole[..whole.len() / 2]).unwrap();
         std::fs::write(folder.path().join("text.gguf"), "this is no model").unwrap();
-        Self { folder }
+        Self {
+            folder,
+            loads: AtomicUsize::new(0),
+        }
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -68,6 +74,7 @@ impl ModelSource for TinySource {
             "truncated" | "strange" | "text" => self.path(&format!("{model}.gguf")),
             other => return Err(LoadError::UnknownModel { name: other.into() }),
         };
+        self.loads.fetch_add(1, Ordering::Relaxed);
         let file = Arc::new(GgufFile::open(&path)?);
         let options = GgufOptions {
             threads: Some(1),

@@ -1,9 +1,13 @@
 //! Tasks and their inferences: set-up, input forms, prefixes, pause, exit, questions.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use softprefix_core::prefix::{Rounding, SoftPrefix};
+use softprefix_unit::model::ModelSource;
+use softprefix_unit::unit::{Unit, UnitOptions};
 
 use crate::common::*;
 
@@ -471,15 +475,17 @@ fn somebody_elses_question_does_not_divert_a_stream() {
 }
 
 #[test]
-fn two_tasks_of_one_model_share_it() {
-    let server = Server::start();
+fn two_tasks_of_one_model_share_it_and_it_stays_for_the_next() {
+    let source = Arc::new(TinySource::new());
+    let server = Server::serving(Arc::new(Unit::new(
+        Arc::clone(&source) as Arc<dyn ModelSource>,
+        UnitOptions::default(),
+    )));
     let mut client = server.client();
+    let loads = || source.loads.load(Ordering::Relaxed);
     let first = client.set_up(&whole("tiny", 127));
-    let started = Instant::now();
-    // Loading it anew would take the loader's time; and both run in one batch.
     let second = client.set_up(&whole("tiny", 300));
-    assert!(started.elapsed() < Duration::from_millis(500));
-    assert_ne!(first, second);
+    assert_eq!(loads(), 1);
     let long = client.ask(&infer("l", &second, "hello"))["data"]
         .as_str()
         .unwrap()
@@ -492,6 +498,30 @@ fn two_tasks_of_one_model_share_it() {
         long.starts_with(short.trim_end_matches('\u{fffd}')),
         "{short:?} {long:?}"
     );
+    for task in [first, second] {
+        assert_eq!(client.ask(&bare("x", &task, "exit"))["error"]["code"], 0);
+    }
+    let third = client.set_up(&whole("tiny", 300));
+    assert_eq!(loads(), 1, "the next set-up is quick");
+    assert_eq!(client.ask(&infer("l", &third, "hello"))["data"], long.as_str());
+    client.set_up(&whole(ENDLESS, 300));
+    assert_eq!(loads(), 2);
+}
+
+#[test]
+fn a_model_that_is_loading_already_is_waited_for() {
+    let source = Arc::new(TinySource::new());
+    let unit = Arc::new(Unit::new(
+        Arc::clone(&source) as Arc<dyn ModelSource>,
+        UnitOptions::default(),
+    ));
+    let server = Server::serving(Arc::clone(&unit));
+    let preloading = std::thread::spawn(move || unit.preload("slow to load"));
+    let mut client = server.client();
+    client.set_up(&whole("slow to load", 300));
+    client.set_up(&whole("slow to load", 200));
+    preloading.join().unwrap().unwrap();
+    assert_eq!(source.loads.load(Ordering::Relaxed), 1);
 }
 
 #[test]
