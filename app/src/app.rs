@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use eframe::egui::{self, Context, KeyboardShortcut, Modifiers, ThemePreference, Ui, ViewportCommand};
 
-use crate::bridge::{Bridge, Event};
+use crate::bridge::sweep::{SweepEvent, SweepRequest};
+use crate::bridge::{Bridge, Event, Request};
 use crate::cli::{Exit, WindowArgs, with_model};
 use crate::commands::COMMANDS;
 use crate::panels;
@@ -58,6 +59,16 @@ pub fn run(args: WindowArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Where everything that was run is kept: beside the settings where their folder is named, else in the system's place for data.
+fn history_path() -> PathBuf {
+    let folder = match std::env::var_os(STATE_DIR) {
+        Some(folder) => PathBuf::from(folder),
+        None => directories::ProjectDirs::from("", "", "softprefix")
+            .map_or_else(std::env::temp_dir, |dirs| dirs.data_dir().to_owned()),
+    };
+    folder.join("history.journal")
 }
 
 /// What to say where no window opens.
@@ -110,6 +121,9 @@ impl App {
             (None, None) => workbench.target.clone(),
             (target, model) => with_model(target.unwrap_or_default(), model),
         };
+        bridge.send(Request::Sweep(Box::new(SweepRequest::OpenHistory {
+            path: history_path(),
+        })));
         workbench.apply(Action::Connect(target));
         if let Some(path) = args.results {
             workbench.apply(Action::OpenPath(path));
@@ -240,10 +254,21 @@ impl App {
             FileQuestion::OpenResults => Box::pin(dialog.add_filter("JSON", &["json"]).pick_file()),
             FileQuestion::ModelFile => Box::pin(dialog.add_filter("GGUF", &["gguf"]).pick_file()),
             FileQuestion::UnitBinary => Box::pin(dialog.pick_file()),
+            FileQuestion::ExportSweep { suggested, format } => {
+                let extension = format.extension();
+                let dialog = dialog.add_filter(extension.to_uppercase(), &[extension]);
+                Box::pin(dialog.set_file_name(suggested).save_file())
+            }
+            FileQuestion::ImportSweep => Box::pin(dialog.add_filter("JSON", &["json"]).pick_file()),
         };
         let fallback = match &question {
-            FileQuestion::SaveResults { suggested } => Some(free_name(suggested)),
-            FileQuestion::OpenResults | FileQuestion::ModelFile | FileQuestion::UnitBinary => None,
+            FileQuestion::SaveResults { suggested } | FileQuestion::ExportSweep { suggested, .. } => {
+                Some(free_name(suggested))
+            }
+            FileQuestion::OpenResults
+            | FileQuestion::ModelFile
+            | FileQuestion::UnitBinary
+            | FileQuestion::ImportSweep => None,
         };
         self.bridge.await_answer(question, async move {
             let answer = answer.await.map(|file| file.path().to_owned());
@@ -260,13 +285,13 @@ impl App {
 /// A name beside the working directory's files that is not taken.
 fn free_name(suggested: &str) -> PathBuf {
     let folder = std::env::current_dir().unwrap_or_default();
-    let stem = suggested.strip_suffix(".json").unwrap_or(suggested);
+    let (stem, ending) = suggested.rsplit_once('.').unwrap_or((suggested, "json"));
     (1..1000)
         .map(|n| {
             folder.join(if n == 1 {
-                format!("{stem}.json")
+                format!("{stem}.{ending}")
             } else {
-                format!("{stem}-{n}.json")
+                format!("{stem}-{n}.{ending}")
             })
         })
         .find(|path| !path.exists())
@@ -303,6 +328,22 @@ fn report(event: &Event) {
             tracing::info!(run = run.0, ?side, chars, ?finish, text = outcome.text, "run finished");
         }
         Event::Failed { run, side, problem } => tracing::warn!(run = run.0, ?side, %problem, "run failed"),
+        Event::Sweep(event) => match &**event {
+            SweepEvent::History(history) => tracing::info!(experiments = history.experiments.len(), "history open"),
+            SweepEvent::Run(softprefix_core::experiment::RunEvent::CaseFinished(record)) => {
+                tracing::info!(
+                    id = record.id,
+                    name = record.case.name,
+                    error = record.error(),
+                    "case finished"
+                );
+            }
+            SweepEvent::Run(softprefix_core::experiment::RunEvent::Ended(end)) => tracing::info!(?end, "sweep ended"),
+            SweepEvent::NoHistory(problem) | SweepEvent::Refused(problem) | SweepEvent::FileProblem(problem) => {
+                tracing::warn!(%problem);
+            }
+            _ => {}
+        },
         Event::Lost(problem) | Event::FileProblem(problem) => tracing::warn!(%problem),
         _ => {}
     }

@@ -199,6 +199,20 @@ impl Session {
         Ok(task)
     }
 
+    /// The set-up of tasks that run cases like `case`: a sweep makes its own, beside the window's.
+    pub fn set_up_of(&self, case: &CaseKey) -> SetUp {
+        set_up(&TaskSettings {
+            model: self.facts.model.clone(),
+            system: case.system.clone(),
+            sampling: case.sampling,
+            max_positions: positions(
+                self.facts.ours,
+                self.facts.window.unwrap_or(STOCK_WINDOW),
+                case.max_tokens,
+            ),
+        })
+    }
+
     /// Forgets the task after a failure that made it useless; the next inference sets up again.
     pub async fn forget_task(&self) {
         if let Some(old) = self.current.lock().await.take() {

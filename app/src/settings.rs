@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use softprefix_core::compare::{Granularity, Measure};
 
+use crate::workbench::sweep::SweepForm;
 use crate::workbench::{PrefixForm, PromptForm, Target};
 
 /// Light or dark.
@@ -89,6 +90,7 @@ pub struct Remembered {
     pub settings: Settings,
     pub prefix: PrefixForm,
     pub prompt: PromptForm,
+    pub sweep: SweepForm,
 }
 
 impl Remembered {

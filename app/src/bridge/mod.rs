@@ -4,6 +4,7 @@
 //! `wake` closure.
 
 mod doctor;
+pub mod sweep;
 mod worker;
 
 pub(crate) use worker::outcome_of;
@@ -78,6 +79,8 @@ pub enum Request {
     },
     /// Work of the doctor.
     Doctor(DoctorRequest),
+    /// Sweeps and their history.
+    Sweep(Box<sweep::SweepRequest>),
     /// Exit the task and end.
     Shutdown,
 }
@@ -194,6 +197,8 @@ pub enum Event {
     FileProblem(Problem),
 
     Doctor(DoctorEvent),
+    /// What comes of sweeps.
+    Sweep(Box<sweep::SweepEvent>),
 }
 
 /// Token counts of a prompt.

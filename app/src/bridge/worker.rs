@@ -13,6 +13,7 @@ use softprefix_core::protocol::extension::{FinishReason, Priority};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::sweep::Sweeps;
 use super::{Comparison, Event, Inference, Purpose, Request, RunOutcome, TokenCount};
 use crate::embedded::{self, Embedded, Wanted};
 use crate::results;
@@ -20,7 +21,7 @@ use crate::session::{ConnectProblem, Session, problem_of};
 use crate::workbench::{CaseKey, ConnectStep, Finish, Problem, ProblemKind, Side, Target, Timings};
 
 /// Longest a diff of streaming text may take; a coarser one stands in beyond it.
-const DIFF_TIME: Duration = Duration::from_millis(250);
+pub(super) const DIFF_TIME: Duration = Duration::from_millis(250);
 /// Longest wait for a stopped inference to end before the next one of its side starts all the same.
 const ENDING: Duration = Duration::from_secs(5);
 
@@ -77,6 +78,7 @@ struct Worker {
     slots: [Option<Slot>; 3],
     describe: watch::Sender<Option<(Arc<Session>, PrefixRecipe)>>,
     count: watch::Sender<Option<(Arc<Session>, String, String)>>,
+    sweeps: Sweeps,
 }
 
 /// Works until a shutdown is asked for, or nobody can ask any more.
@@ -99,6 +101,7 @@ pub(super) async fn work(mut requests: mpsc::UnboundedReceiver<Request>, events:
         slots: [None, None, None],
         describe,
         count,
+        sweeps: Sweeps::default(),
     };
     loop {
         tokio::select! {
@@ -184,6 +187,7 @@ impl Worker {
                         .await;
                 });
             }
+            Request::Sweep(request) => self.sweeps.take(*request, self.session.as_ref(), &self.events).await,
             // The loop ends before it comes here.
             Request::Doctor(request) => {
                 tokio::spawn(super::doctor::work(request, self.events.clone()));
@@ -292,6 +296,7 @@ impl Worker {
             watching.abort();
         }
         self.stop_all();
+        self.sweeps.leave(&self.events).await;
         self.describe.send_replace(None);
         self.count.send_replace(None);
         if let Some(session) = self.session.take() {

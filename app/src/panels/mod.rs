@@ -10,6 +10,7 @@ mod plot_card;
 mod prefix_rail;
 mod prompt_bar;
 mod sheets;
+mod sweep;
 mod top_bar;
 
 use eframe::egui::{
@@ -98,6 +99,7 @@ pub struct Window {
     outputs: outputs::Outputs,
     plot: plot_card::PlotCard,
     sheets: sheets::Sheets,
+    sweep: sweep::SweepView,
     /// Height of the outputs where the person changed it.
     outputs_height: Option<f32>,
 }
@@ -127,6 +129,7 @@ impl Window {
         top_bar::banner(ui, &mut desk);
         match bench.tab {
             Tab::Tune => self.tune(ui, &mut desk),
+            Tab::Sweep => self.sweep.show(ui, &mut desk),
             Tab::Doctor => doctor::show(ui, &mut desk),
         }
         self.sheets.show(ui, &mut desk);

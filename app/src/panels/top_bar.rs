@@ -28,7 +28,8 @@ pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
     );
     left.spacing_mut().item_spacing.x = 28.0;
     let doctor = text::DoctorText::of(desk.bench.settings.language).tab;
-    for (which, words) in [(Tab::Tune, desk.text.tune), (Tab::Doctor, doctor)] {
+    let sweep = text::SweepText::of(desk.bench.settings.language).tab;
+    for (which, words) in [(Tab::Tune, desk.text.tune), (Tab::Sweep, sweep), (Tab::Doctor, doctor)] {
         if tab(&mut left, words, desk.bench.tab == which) {
             desk.act(Action::ShowTab(which));
         }

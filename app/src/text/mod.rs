@@ -7,8 +7,10 @@
 mod doctor;
 mod en;
 mod ja;
+mod sweep;
 
 pub use doctor::DoctorText;
+pub use sweep::SweepText;
 
 use softprefix_core::compare::{Granularity, Measure};
 

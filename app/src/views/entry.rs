@@ -65,11 +65,11 @@ struct Draft {
     refused: bool,
 }
 
-fn draft(ui: &Ui, id: Id) -> Option<String> {
+pub(super) fn draft(ui: &Ui, id: Id) -> Option<String> {
     ui.data(|data| data.get_temp::<Draft>(id)).map(|draft| draft.text)
 }
 
-fn draft_is_refused(ui: &Ui, id: Id) -> bool {
+pub(super) fn draft_is_refused(ui: &Ui, id: Id) -> bool {
     ui.data(|data| data.get_temp::<Draft>(id))
         .is_some_and(|draft| draft.refused)
 }

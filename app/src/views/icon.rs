@@ -18,6 +18,7 @@ pub enum Icon {
     Plus,
     Minus,
     Stop,
+    Pause,
     Run,
     Again,
     Settings,
@@ -69,6 +70,12 @@ pub fn paint(painter: &Painter, icon: Icon, centre: Pos2, colour: Color32) {
                 CornerRadius::same(1),
                 colour,
             );
+        }
+        Icon::Pause => {
+            for x in [-3.0, 3.0] {
+                let bar = Rect::from_center_size(at(x, 0.0), vec2(3.0, 10.0));
+                painter.rect_filled(bar, CornerRadius::same(1), colour);
+            }
         }
         Icon::Run => {
             painter.add(Shape::convex_polygon(

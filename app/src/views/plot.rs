@@ -24,7 +24,7 @@ const BELOW: f32 = 26.0;
 /// More of it for the axis' name, where the plot is high enough for one.
 const X_NAME: f32 = 20.0;
 /// How near the pointer must be to a point.
-const REACH: f32 = 12.0;
+pub(super) const REACH: f32 = 12.0;
 
 /// One run.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,18 +88,19 @@ pub struct Touched {
     pub opened: Option<u64>,
 }
 
-struct Area {
+/// Where the parts of a plot lie.
+pub(super) struct Area {
     /// Whether there is room for the axis' name.
     named: bool,
     strip: Rect,
     zero: Rect,
-    plot: Rect,
+    pub(super) plot: Rect,
     track: Track,
     top: f64,
 }
 
 impl Area {
-    fn of(rect: Rect, axis: Axis, top: f64) -> Self {
+    pub(super) fn of(rect: Rect, axis: Axis, top: f64) -> Self {
         let x_name = if rect.height() < 240.0 { 0.0 } else { X_NAME };
         let body = Rect::from_min_max(
             pos2(rect.left() + LEFT, rect.top() + STRIP),
@@ -130,7 +131,7 @@ impl Area {
         low - (low - high) * (y / self.top).clamp(0.0, 1.0) as f32
     }
 
-    fn at(&self, x: f64, y: f64) -> Pos2 {
+    pub(super) fn at(&self, x: f64, y: f64) -> Pos2 {
         pos2(self.track.x_of(x), self.y_of(y))
     }
 }
@@ -213,6 +214,22 @@ impl Plot<'_> {
     }
 
     fn paint(&self, ui: &Ui, area: &Area, pointed: Option<u64>) {
+        self.paint_ground(ui, area);
+        self.paint_points(ui, area, pointed);
+        self.paint_current(ui, area);
+        if self.points.is_empty() {
+            let palette = Palette::of(ui);
+            let painter = ui.painter();
+            let font = theme::BODY.regular();
+            let galley = paint::cut_to(ui, self.empty, font, palette.text3, area.plot.width() - 32.0);
+            let ground = Rect::from_center_size(area.plot.center(), galley.size() + vec2(24.0, 12.0));
+            painter.rect_filled(ground, 0.0, palette.inset);
+            paint::place(painter, area.plot.center(), Align2::CENTER_CENTER, galley);
+        }
+    }
+
+    /// Everything behind the points.
+    pub(super) fn paint_ground(&self, ui: &Ui, area: &Area) {
         let palette = Palette::of(ui);
         let painter = ui.painter();
         painter.rect_filled(area.zero, 0.0, palette.inset);
@@ -226,15 +243,6 @@ impl Plot<'_> {
         self.paint_grid(ui, area);
         self.paint_noise(ui, area);
         self.paint_collapse(ui, area);
-        self.paint_points(ui, area, pointed);
-        self.paint_current(ui, area);
-        if self.points.is_empty() {
-            let font = theme::BODY.regular();
-            let galley = paint::cut_to(ui, self.empty, font, palette.text3, area.plot.width() - 32.0);
-            let ground = Rect::from_center_size(area.plot.center(), galley.size() + vec2(24.0, 12.0));
-            painter.rect_filled(ground, 0.0, palette.inset);
-            paint::place(painter, area.plot.center(), Align2::CENTER_CENTER, galley);
-        }
     }
 
     fn paint_grid(&self, ui: &Ui, area: &Area) {

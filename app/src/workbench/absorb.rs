@@ -79,6 +79,7 @@ impl Workbench {
                 let request = self.doctor.absorb(event, in_use);
                 self.outbox.extend(request.map(Request::Doctor));
             }
+            Event::Sweep(event) => self.absorb_sweep(*event),
             Event::FileProblem(problem) => {
                 self.file.writing = false;
                 self.notice = Some(Notice::Problem(problem));
@@ -450,6 +451,8 @@ impl Workbench {
             FileQuestion::SaveResults { .. } => self.save_to(path),
             FileQuestion::OpenResults => self.outbox.push(Request::Open { path }),
             FileQuestion::UnitBinary => self.apply(super::Action::Doctor(DoctorAction::Install(Some(path)))),
+            FileQuestion::ExportSweep { format, .. } => self.export_sweep(path, format),
+            FileQuestion::ImportSweep => self.import_sweep(path),
             FileQuestion::ModelFile => {
                 let model = Some(path.to_string_lossy().into_owned());
                 self.apply(super::Action::Connect(Target::Embedded { model }));

@@ -77,6 +77,9 @@ pub enum Action {
     /// Opens this file without asking (command line, drop on the window).
     OpenPath(std::path::PathBuf),
 
+    /// Sweeps and their history.
+    Sweep(super::sweep::SweepAction),
+
     // The window.
     ShowTab(super::Tab),
     Doctor(super::doctor::DoctorAction),

@@ -116,6 +116,7 @@ impl Workbench {
 
             Action::ShowTab(tab) => self.tab = tab,
             Action::Doctor(action) => self.doctor_acts(action),
+            Action::Sweep(action) => self.apply_sweep(action),
             Action::SetTheme(theme) => self.settings.theme = theme,
             Action::ToggleTheme => {
                 self.settings.theme = match self.settings.theme {
@@ -695,17 +696,7 @@ fn form_of(origin: &Origin, now: &PrefixForm) -> PrefixForm {
     let mut form = now.clone();
     form.len = origin.recipe.len;
     form.rounding = origin.recipe.rounding;
-    match &origin.recipe.kind {
-        PrefixKind::Constant => form.kind = KindChoice::Constant,
-        PrefixKind::RandomUniform { seed, .. } => (form.kind, form.seed) = (KindChoice::RandomUniform, *seed),
-        PrefixKind::RandomNormal { seed, .. } => (form.kind, form.seed) = (KindChoice::RandomNormal, *seed),
-        PrefixKind::Words { text } => {
-            form.kind = KindChoice::Words;
-            form.words.clone_from(text);
-        }
-        // Kinds that these controls do not offer leave the kind as it is.
-        _ => {}
-    }
+    form.take_kind(&origin.recipe.kind);
     match origin.recipe.magnitude {
         Magnitude::TokenNorms(norms) => {
             (form.unit, form.magnitude, form.unscaled) = (MagnitudeUnit::TokenNorms, norms, false)

@@ -105,6 +105,20 @@ impl PrefixForm {
         }
     }
 
+    /// Takes over a kind; one that these controls do not offer leaves theirs as it is.
+    pub(super) fn take_kind(&mut self, kind: &PrefixKind) {
+        match kind {
+            PrefixKind::Constant => self.kind = KindChoice::Constant,
+            PrefixKind::RandomUniform { seed, .. } => (self.kind, self.seed) = (KindChoice::RandomUniform, *seed),
+            PrefixKind::RandomNormal { seed, .. } => (self.kind, self.seed) = (KindChoice::RandomNormal, *seed),
+            PrefixKind::Words { text } => {
+                self.kind = KindChoice::Words;
+                self.words.clone_from(text);
+            }
+            _ => {}
+        }
+    }
+
     /// Bounds of the slider behind its stop at 0, in the unit in use.
     pub fn range(&self) -> std::ops::RangeInclusive<f64> {
         match self.unit {

@@ -13,6 +13,7 @@ mod module;
 mod pane;
 mod problem;
 mod runs;
+pub mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -87,6 +88,7 @@ pub struct Workbench {
     pub notice: Option<Notice>,
     pub file: FileState,
     pub fullscreen: bool,
+    pub sweep: sweep::Sweeps,
 
     outbox: Vec<Request>,
     effects: Vec<Effect>,
@@ -99,8 +101,11 @@ pub struct Workbench {
 /// The views of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Tab {
+    /// One prefix, by hand.
     #[default]
     Tune,
+    /// Many prefixes, in one go.
+    Sweep,
     Doctor,
 }
 
@@ -138,6 +143,13 @@ pub enum FileQuestion {
     ModelFile,
     /// The injector unit's binary, for the installer.
     UnitBinary,
+    /// Where to write a sweep, in this form.
+    ExportSweep {
+        suggested: String,
+        format: crate::bridge::sweep::Format,
+    },
+    /// A sweep or a results file to take into the history.
+    ImportSweep,
 }
 
 /// The results file, as far as there is one.
@@ -247,6 +259,7 @@ impl Workbench {
             settings,
             prefix,
             prompt,
+            sweep,
         } = remembered;
         Self {
             module: ModuleState::Idle,
@@ -274,6 +287,7 @@ impl Workbench {
             notice: None,
             file: FileState::default(),
             fullscreen: false,
+            sweep: sweep::Sweeps::new(sweep),
             outbox: Vec::new(),
             effects: Vec::new(),
             flights: BTreeMap::new(),
@@ -296,6 +310,7 @@ impl Workbench {
             settings,
             prefix: self.prefix.clone(),
             prompt: self.prompt.clone(),
+            sweep: self.sweep.form.clone(),
         }
     }
 

@@ -1,0 +1,459 @@
+//! Sweeps on the bridge's thread: the history's file, one run at a time through the session that the window uses, exports.
+//!
+//! It knows the core's runner and files; what is shown of a run is the workbench's business.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use softprefix_core::compare::{Diff, Granularity, diff};
+use softprefix_core::experiment::{
+    Budget, Ending, Entry, Experiment, History, Journal, Plan, Record, Run, RunEvent, RunOptions, RunRequest,
+    SearchRequest, SharedJournal, ThresholdSearch, export, html, runner,
+};
+use softprefix_core::prefix::PrefixRecipe;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Event;
+use super::worker::{DIFF_TIME, Events};
+use crate::session::{Session, sentence};
+use crate::settings::Language;
+use crate::workbench::{CaseKey, Problem, ProblemKind};
+
+/// What the workbench asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SweepRequest {
+    /// Open the history's file and read it.
+    OpenHistory {
+        path: PathBuf,
+    },
+    /// Run a plan. `case` says how tokens are drawn and how many.
+    Start {
+        plan: Plan,
+        case: Box<CaseKey>,
+    },
+    /// Run what is missing of an experiment.
+    Resume {
+        experiment: Box<Experiment>,
+        finished: HashSet<usize>,
+        case: Box<CaseKey>,
+    },
+    /// Search the largest magnitude within a budget, on the plan's first prompt.
+    Search {
+        plan: Plan,
+        recipe: PrefixRecipe,
+        search: ThresholdSearch,
+        budget: Budget,
+        case: Box<CaseKey>,
+    },
+    /// Begin no further case.
+    Pause,
+    GoOn,
+    Cancel,
+    /// Put a line into the history: a new name, a deletion.
+    Append(Box<Entry>),
+    /// Write an experiment to a file.
+    Export {
+        path: PathBuf,
+        format: Format,
+        experiment: Box<Experiment>,
+        records: Vec<Record>,
+        /// Place in the plan of the prompt whose results file is written.
+        prompt: usize,
+        language: Language,
+    },
+    /// Take a file into the history.
+    Import {
+        path: PathBuf,
+    },
+    /// The difference of two texts that are looked at.
+    Compare {
+        left: Arc<str>,
+        right: Arc<str>,
+        granularity: Granularity,
+    },
+}
+
+/// A form in which an experiment leaves the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// A page to read, print and send.
+    Html,
+    Csv,
+    /// Everything, to be read again.
+    Json,
+    /// What existing scripts read.
+    Results,
+    /// For the LLM Comparator page.
+    LlmComparator,
+}
+
+impl Format {
+    pub const ALL: [Self; 5] = [Self::Html, Self::Csv, Self::Json, Self::Results, Self::LlmComparator];
+
+    /// What its files' names end with.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Html => ".html",
+            Self::Csv => ".csv",
+            Self::Json => ".json",
+            Self::Results => "-compare_results.json",
+            Self::LlmComparator => "-llm_comparator.json",
+        }
+    }
+
+    /// The ending that a file dialog filters by.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Html => "html",
+            Self::Csv => "csv",
+            Self::Json | Self::Results | Self::LlmComparator => "json",
+        }
+    }
+
+    /// An experiment in this form; `prompt` is its place in the plan where the form holds one only.
+    pub fn write(self, experiment: &Experiment, records: &[Record], prompt: usize, language: Language) -> String {
+        match self {
+            Self::Html => {
+                let language = match language {
+                    Language::English => html::Language::English,
+                    Language::Japanese => html::Language::Japanese,
+                };
+                html::to_html(experiment, records, language)
+            }
+            Self::Csv => export::to_csv(records),
+            Self::Json => export::to_json(experiment, records),
+            Self::Results => export::to_results_file(experiment, records, prompt).to_json(),
+            Self::LlmComparator => export::to_llm_comparator(experiment, records),
+        }
+    }
+}
+
+/// What the bridge reports.
+#[derive(Debug)]
+pub enum SweepEvent {
+    /// The history is open.
+    History(Box<History>),
+    /// The history cannot be used.
+    NoHistory(Problem),
+    Run(RunEvent),
+    /// The run could not begin.
+    Refused(Problem),
+    /// The module was left, and the run with it; the rest can be run later.
+    Left,
+    /// The line is in the history.
+    Appended(Box<Entry>),
+    /// These lines were taken into the history.
+    Imported {
+        path: PathBuf,
+        entries: Vec<Entry>,
+    },
+    Exported(PathBuf),
+    FileProblem(Problem),
+    Compared {
+        left: Arc<str>,
+        right: Arc<str>,
+        diff: Diff,
+    },
+}
+
+/// What a run is told while it runs.
+enum Word {
+    Pause,
+    GoOn,
+    Cancel,
+}
+
+struct AtWork {
+    words: mpsc::UnboundedSender<Word>,
+    handle: JoinHandle<()>,
+}
+
+/// The sweeps' part of the bridge.
+#[derive(Default)]
+pub(super) struct Sweeps {
+    journal: Arc<Mutex<Option<SharedJournal>>>,
+    at_work: Option<AtWork>,
+}
+
+impl Sweeps {
+    pub(super) async fn take(&mut self, request: SweepRequest, session: Option<&Arc<Session>>, events: &Events) {
+        match request {
+            SweepRequest::OpenHistory { path } => {
+                let place = Arc::clone(&self.journal);
+                in_the_background(events, "Opening the history", move || open_history(&path, &place));
+            }
+            SweepRequest::Start { plan, case } => {
+                self.run(session, &case, plan, None, None, events).await;
+            }
+            SweepRequest::Resume {
+                experiment,
+                finished,
+                case,
+            } => {
+                let plan = experiment.plan.clone();
+                self.run(session, &case, plan, Some((*experiment, finished)), None, events)
+                    .await;
+            }
+            SweepRequest::Search {
+                plan,
+                recipe,
+                search,
+                budget,
+                case,
+            } => {
+                let search = SearchRequest { recipe, search, budget };
+                self.run(session, &case, plan, None, Some(search), events).await;
+            }
+            SweepRequest::Pause => self.say(Word::Pause),
+            SweepRequest::GoOn => self.say(Word::GoOn),
+            SweepRequest::Cancel => self.say(Word::Cancel),
+            SweepRequest::Append(entry) => match self.journal() {
+                Ok(journal) => in_the_background(events, "Writing to the history", move || {
+                    match append(&journal, std::slice::from_ref(&entry)) {
+                        Ok(()) => SweepEvent::Appended(entry),
+                        Err(problem) => SweepEvent::FileProblem(problem),
+                    }
+                }),
+                Err(problem) => report(events, SweepEvent::FileProblem(problem)).await,
+            },
+            SweepRequest::Export {
+                path,
+                format,
+                experiment,
+                records,
+                prompt,
+                language,
+            } => in_the_background(events, "Writing the file", move || {
+                let text = format.write(&experiment, &records, prompt, language);
+                match std::fs::write(&path, text) {
+                    Ok(()) => SweepEvent::Exported(path),
+                    Err(error) => SweepEvent::FileProblem(Problem::new(
+                        ProblemKind::File,
+                        format!("{} cannot be written ({error}).", path.display()),
+                        "Choose another place.",
+                    )),
+                }
+            }),
+            SweepRequest::Import { path } => match self.journal() {
+                Ok(journal) => in_the_background(events, "Reading the file", move || match import(&path, &journal) {
+                    Ok(entries) => SweepEvent::Imported { path, entries },
+                    Err(problem) => SweepEvent::FileProblem(problem),
+                }),
+                Err(problem) => report(events, SweepEvent::FileProblem(problem)).await,
+            },
+            SweepRequest::Compare {
+                left,
+                right,
+                granularity,
+            } => in_the_background(events, "Comparing", move || {
+                let diff = diff(&left, &right, granularity, Some(Instant::now() + DIFF_TIME));
+                SweepEvent::Compared { left, right, diff }
+            }),
+        }
+    }
+
+    /// Leaves the run without a word in the history, so that it can go on later.
+    pub(super) async fn leave(&mut self, events: &Events) {
+        if let Some(at_work) = self.at_work.take()
+            && !at_work.handle.is_finished()
+        {
+            at_work.handle.abort();
+            let _ = at_work.handle.await;
+            report(events, SweepEvent::Left).await;
+        }
+    }
+
+    fn say(&self, word: Word) {
+        if let Some(at_work) = &self.at_work {
+            // A run that has just ended hears nothing any more.
+            let _ = at_work.words.send(word);
+        }
+    }
+
+    fn journal(&self) -> Result<SharedJournal, Problem> {
+        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.clone().ok_or_else(|| {
+            Problem::new(
+                ProblemKind::File,
+                "The history is not open, so nothing can be kept.",
+                "See the history for the reason.",
+            )
+        })
+    }
+
+    async fn run(
+        &mut self,
+        session: Option<&Arc<Session>>,
+        case: &CaseKey,
+        plan: Plan,
+        resume: Option<(Experiment, HashSet<usize>)>,
+        search: Option<SearchRequest>,
+        events: &Events,
+    ) {
+        if self
+            .at_work
+            .as_ref()
+            .is_some_and(|at_work| !at_work.handle.is_finished())
+        {
+            let problem = Problem::new(
+                ProblemKind::Input,
+                "A sweep is already running.",
+                "Cancel it, or wait for its end.",
+            );
+            return report(events, SweepEvent::Refused(problem)).await;
+        }
+        let Some(session) = session.cloned() else {
+            let problem = Problem::new(ProblemKind::Connection, "There is no module connected.", "Reconnect.");
+            return report(events, SweepEvent::Refused(problem)).await;
+        };
+        let journal = match self.journal() {
+            Ok(journal) => journal,
+            Err(problem) => return report(events, SweepEvent::Refused(problem)).await,
+        };
+        let request = request_of(&session, case, plan, Some(journal), resume);
+        let started = match search {
+            Some(search) => Run::search(request, search),
+            None => Run::start(request),
+        };
+        let run = match started {
+            Ok(run) => run,
+            Err(error) => {
+                let problem = Problem::new(ProblemKind::Input, sentence(&error.to_string()), "");
+                return report(events, SweepEvent::Refused(problem)).await;
+            }
+        };
+        let (words, heard) = mpsc::unbounded_channel();
+        let events = events.clone();
+        // The session is kept while the run lasts: with it the unit in this process, where there is one.
+        let handle = tokio::spawn(async move {
+            follow(run, heard, &events).await;
+            drop(session);
+        });
+        self.at_work = Some(AtWork { words, handle });
+    }
+}
+
+/// The runner's request for a plan on the module of a session. The window and the shell make it the same way.
+pub(crate) fn request_of(
+    session: &Session,
+    case: &CaseKey,
+    plan: Plan,
+    journal: Option<SharedJournal>,
+    resume: Option<(Experiment, HashSet<usize>)>,
+) -> RunRequest {
+    RunRequest {
+        plan,
+        module: session.module().clone(),
+        set_up: session.set_up_of(case),
+        words_from: None,
+        journal,
+        resume,
+        options: RunOptions {
+            written_by: concat!("softprefix ", env!("CARGO_PKG_VERSION")).to_owned(),
+            address: session.facts().embedded.then(|| "embedded".to_owned()),
+            ..RunOptions::default()
+        },
+    }
+}
+
+/// Passes the run's events on and the person's words in.
+async fn follow(mut run: Run, mut words: mpsc::UnboundedReceiver<Word>, events: &Events) {
+    loop {
+        tokio::select! {
+            event = run.next() => match event {
+                // Text of running cases is not shown, and there is much of it.
+                Some(RunEvent::Text { .. }) => {}
+                Some(event) => report(events, SweepEvent::Run(event)).await,
+                None => return,
+            },
+            Some(word) = words.recv() => match word {
+                Word::Pause => run.pause(),
+                Word::GoOn => run.go_on(),
+                Word::Cancel => run.cancel(),
+            },
+        }
+    }
+}
+
+async fn report(events: &Events, event: SweepEvent) {
+    events.send(Event::Sweep(Box::new(event))).await;
+}
+
+/// Does work that blocks on a thread of its own, and reports what comes of it.
+fn in_the_background(events: &Events, what: &'static str, work: impl FnOnce() -> SweepEvent + Send + 'static) {
+    let events = events.clone();
+    tokio::spawn(async move {
+        let event = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+            let sentence = format!("{what} broke off ({error}).");
+            SweepEvent::FileProblem(Problem::new(ProblemKind::File, sentence, "Try again."))
+        });
+        report(&events, event).await;
+    });
+}
+
+fn file_problem(error: &dyn std::fmt::Display) -> Problem {
+    Problem::new(ProblemKind::File, sentence(&error.to_string()), "")
+}
+
+fn open_history(path: &Path, place: &Mutex<Option<SharedJournal>>) -> SweepEvent {
+    if let Some(folder) = path.parent()
+        && let Err(error) = std::fs::create_dir_all(folder)
+    {
+        let problem = Problem::new(
+            ProblemKind::File,
+            format!("The folder {} cannot be made ({error}).", folder.display()),
+            "Check its rights; until then nothing can be kept.",
+        );
+        return SweepEvent::NoHistory(problem);
+    }
+    match Journal::open(path) {
+        Ok((journal, entries, condition)) => {
+            if condition.damaged > 0 || condition.torn_bytes > 0 {
+                tracing::warn!(?condition, "the history was damaged; what could be read was");
+            }
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Mutex::new(journal)));
+            SweepEvent::History(Box::new(History::of(entries)))
+        }
+        Err(error) => SweepEvent::NoHistory(file_problem(&error)),
+    }
+}
+
+fn append(journal: &SharedJournal, entries: &[impl std::borrow::Borrow<Entry>]) -> Result<(), Problem> {
+    let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+    for entry in entries {
+        journal.append(entry.borrow()).map_err(|error| file_problem(&error))?;
+    }
+    Ok(())
+}
+
+/// Reads an exported experiment or a results file and puts it into the history under a new id.
+fn import(path: &Path, journal: &SharedJournal) -> Result<Vec<Entry>, Problem> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        Problem::new(
+            ProblemKind::File,
+            format!("{} cannot be read ({error}).", path.display()),
+            "Check that it is there.",
+        )
+    })?;
+    let id = runner::new_id();
+    let (mut experiment, mut records) =
+        export::from_json(&bytes, &id).map_err(|error| file_problem(&format!("{}: {error}", path.display())))?;
+    for record in &mut records {
+        record.id = format!("{id}/{}", record.case.index);
+        record.experiment.clone_from(&id);
+    }
+    experiment.id.clone_from(&id);
+    let entries: Vec<Entry> = std::iter::once(Entry::Started(Box::new(experiment)))
+        .chain(records.into_iter().map(|record| Entry::Case(Box::new(record))))
+        .chain(std::iter::once(Entry::Ended {
+            experiment: id,
+            how: Ending::Complete,
+            at_unix: runner::unix_now(),
+        }))
+        .collect();
+    append(journal, &entries)?;
+    Ok(entries)
+}

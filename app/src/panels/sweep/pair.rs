@@ -1,0 +1,419 @@
+//! Two runs beside each other: what was asked differently, both texts with what differs, and the measures of both.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use eframe::egui::{self, Align, Align2, Layout, Sense, Stroke, StrokeKind, Ui, UiBuilder, pos2, vec2};
+use softprefix_core::compare::{Measure, Measures, Span, SpanKind};
+use softprefix_core::experiment::Record;
+use softprefix_core::experiment::analysis::Point;
+
+use super::super::Desk;
+use super::words;
+use crate::theme::{self, Palette, Type};
+use crate::views::button::Button;
+use crate::views::diff::{Content, DiffPanes, Pane, join_marks};
+use crate::views::paint;
+use crate::workbench::sweep::{PairDiff, SweepAction};
+
+/// Letters of the two texts.
+const READING: Type = Type { size: 16.0, line: 26.0 };
+/// Least height of a text's box: two lines.
+const BOX_LEAST: f32 = 68.0;
+const TABLE_ROW: f32 = 23.0;
+
+/// What the card keeps between frames.
+#[derive(Default)]
+pub struct PairCard {
+    panes: DiffPanes,
+    of: Option<Arc<PairDiff>>,
+    left: Vec<Range<usize>>,
+    right: Vec<Range<usize>>,
+    /// Byte where both part.
+    parting: Option<usize>,
+}
+
+impl PairCard {
+    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, width: f32, height: f32) {
+        let palette = Palette::of(ui);
+        let text = desk.sweep_text();
+        let (rect, _) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
+        let radius = egui::CornerRadius::same(theme::RADIUS_CARD);
+        let outline = Stroke::new(1.0, palette.line);
+        ui.painter()
+            .rect(rect, radius, palette.panel, outline, StrokeKind::Inside);
+        let inner = rect.shrink2(vec2(theme::PADDING, 12.0));
+        let mut child = ui.new_child(
+            UiBuilder::new()
+                .id_salt("pair")
+                .max_rect(inner)
+                .layout(Layout::top_down(Align::Min)),
+        );
+        let ui = &mut child;
+        ui.set_clip_rect(rect.intersect(ui.clip_rect()));
+        ui.spacing_mut().item_spacing.y = 0.0;
+        self.head(ui, desk);
+        let bench = desk.bench;
+        let Some((left, right)) = bench.sweep.pair() else {
+            ui.add_space(8.0);
+            ui.label(paint::words(text.pair_empty, theme::BODY, palette.text3));
+            return;
+        };
+        self.refresh(desk);
+        ui.add_space(4.0);
+        what_changed(ui, desk, left, right);
+        ui.add_space(8.0);
+        let rows = table(desk, left, right);
+        let table_height = TABLE_ROW * (rows.len() + 1) as f32 + 4.0;
+        let room = inner.bottom() - ui.cursor().top() - table_height - 8.0;
+        let heads = 2.0 * 22.0 + 8.0;
+        let each = ((room - heads) / 2.0).max(BOX_LEAST);
+        let letters = if bench.sweep.pinned.is_some() {
+            ("A ", "B ")
+        } else {
+            ("", "")
+        };
+        let name = if bench.sweep.pinned.is_some() {
+            text.output_a
+        } else {
+            desk.text.baseline_output
+        };
+        self.output(ui, desk, Pane::Left, (letters.0, name), left, each);
+        ui.add_space(4.0);
+        let name = if bench.sweep.pinned.is_some() {
+            text.output_b
+        } else {
+            desk.text.prefixed_output
+        };
+        self.output(ui, desk, Pane::Right, (letters.1, name), right, each);
+        ui.add_space(4.0);
+        show_table(ui, desk, &rows);
+    }
+
+    fn head(&self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        let palette = Palette::of(ui);
+        let text = desk.sweep_text();
+        let sweep = &desk.bench.sweep;
+        let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 28.0), Sense::hover());
+        let title = if sweep.pinned.is_some() {
+            text.pair_pinned
+        } else {
+            text.pair
+        };
+        paint::text(
+            ui.painter(),
+            rect.left_center(),
+            Align2::LEFT_CENTER,
+            title,
+            theme::CARD_TITLE.semibold(),
+            palette.text,
+        );
+        let mut right = ui.new_child(
+            UiBuilder::new()
+                .id_salt("pair buttons")
+                .max_rect(rect)
+                .layout(Layout::right_to_left(Align::Center)),
+        );
+        right.spacing_mut().item_spacing.x = 0.0;
+        if sweep.pinned.is_some() {
+            if right.add(Button::quiet(text.unpin).height(28.0)).clicked() {
+                desk.sweep(SweepAction::Unpin);
+            }
+            if sweep.pinned != sweep.selected && right.add(Button::quiet(text.swap).height(28.0)).clicked() {
+                desk.sweep(SweepAction::Swap);
+            }
+        } else if sweep.selected.is_some() && right.add(Button::quiet(text.pin).height(28.0)).clicked() {
+            desk.sweep(SweepAction::Pin);
+        }
+    }
+
+    fn refresh(&mut self, desk: &Desk<'_>) {
+        let now = &desk.bench.sweep.diff;
+        let same = match (&self.of, now) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            _ => false,
+        };
+        if same {
+            return;
+        }
+        self.of.clone_from(now);
+        self.panes.rewind();
+        self.left.clear();
+        self.right.clear();
+        self.parting = None;
+        if let Some(pair) = &self.of {
+            self.left = changed(&pair.left, &pair.diff.left);
+            self.right = changed(&pair.right, &pair.diff.right);
+            let shared = pair
+                .left
+                .char_indices()
+                .zip(pair.right.chars())
+                .find(|((_, a), b)| a != b)
+                .map(|((at, _), _)| at);
+            let shorter = pair.left.len().min(pair.right.len());
+            self.parting = shared.or((pair.left != pair.right).then_some(shorter));
+        }
+    }
+
+    fn output(
+        &mut self,
+        ui: &mut Ui,
+        desk: &Desk<'_>,
+        pane: Pane,
+        (letter, name): (&str, &str),
+        record: &Record,
+        height: f32,
+    ) {
+        let palette = Palette::of(ui);
+        let text = desk.sweep_text();
+        let (head, _) = ui.allocate_exact_size(vec2(ui.available_width(), 22.0), Sense::hover());
+        let measure = Measure::Chrf2;
+        let value = desk.bench.sweep.point(&record.id).map(|(group, point)| {
+            let verdict = (text.verdict)(group.verdict(point));
+            match point.measures.as_ref().filter(|_| !record.is_baseline()) {
+                Some(measures) => format!(
+                    "{verdict}, {} {}",
+                    (desk.text.measures)(measure),
+                    words::figures(measure, measure.value(measures))
+                ),
+                None => verdict.to_owned(),
+            }
+        });
+        let value = value.filter(|_| !record.is_baseline()).unwrap_or_default();
+        let value = paint::line_of_text(ui, &value, theme::CAPTION.regular(), palette.text2);
+        let room = head.width() - value.size().x - 12.0;
+        paint::place(ui.painter(), head.right_center(), Align2::RIGHT_CENTER, value);
+        let mut x = head.left();
+        if !letter.is_empty() {
+            let at = pos2(x, head.center().y);
+            let placed = paint::text(
+                ui.painter(),
+                at,
+                Align2::LEFT_CENTER,
+                letter,
+                theme::BODY.semibold(),
+                palette.text,
+            );
+            x = placed.right() + 6.0;
+        }
+        let made = words::made_with(desk.text, text, record);
+        let galley = paint::cut_to(
+            ui,
+            &made,
+            theme::BODY.regular(),
+            palette.text2,
+            room - (x - head.left()),
+        );
+        paint::place(ui.painter(), pos2(x, head.center().y), Align2::LEFT_CENTER, galley);
+
+        let (body, _) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
+        ui.painter()
+            .rect_filled(body, egui::CornerRadius::same(theme::RADIUS_CONTROL), palette.inset);
+        let mut child = ui.new_child(
+            UiBuilder::new()
+                .id_salt(("pair body", pane as u8))
+                .max_rect(body)
+                .layout(Layout::top_down(Align::Min)),
+        );
+        child.set_clip_rect(body.intersect(ui.clip_rect()));
+        let Some(output) = record.text() else {
+            let mut inner = child.new_child(
+                UiBuilder::new()
+                    .max_rect(body.shrink(12.0))
+                    .layout(Layout::top_down(Align::Min)),
+            );
+            let words = record.error().unwrap_or(text.no_text).to_owned();
+            inner.label(paint::words(words, theme::BODY, palette.broken));
+            return;
+        };
+        // Marks belong to the texts that were compared; while new ones are on their way there are none.
+        let current = self.of.as_ref().is_some_and(|pair| match pane {
+            Pane::Left => &*pair.left == output,
+            Pane::Right => &*pair.right == output,
+        });
+        let marks: &[Range<usize>] = match (current, pane) {
+            (false, _) => &[],
+            (true, Pane::Left) => &self.left,
+            (true, Pane::Right) => &self.right,
+        };
+        let content = Content {
+            text: output,
+            marks,
+            parting: self.parting.filter(|_| current).map(|byte| (byte, "")),
+            streaming: false,
+            opacity: 1.0,
+            name,
+            spoken: &made,
+        };
+        self.panes.show(&mut child, pane, &content, READING);
+    }
+}
+
+/// The changed spans of one side.
+fn changed(text: &str, spans: &[Span]) -> Vec<Range<usize>> {
+    let changed = spans
+        .iter()
+        .filter(|span| span.kind != SpanKind::Equal)
+        .map(|span| span.range.clone());
+    join_marks(text, changed, 2)
+}
+
+/// One or two sentences: which parameter changed, and what that did.
+fn what_changed(ui: &mut Ui, desk: &Desk<'_>, left: &Record, right: &Record) {
+    let palette = Palette::of(ui);
+    let text = desk.sweep_text();
+    let changes = words::changes(desk.text, text, left, right);
+    let said = match changes.as_slice() {
+        [] => text.nothing_changed.to_owned(),
+        [one] => (text.only)(one),
+        several => format!("{}.", several.join("; ")),
+    };
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing.x = 4.0;
+        ui.label(paint::strong(text.what_changed, theme::BODY, palette.text));
+        ui.label(paint::words(said, theme::BODY, palette.text));
+    });
+    ui.add_space(2.0);
+    let sweep = &desk.bench.sweep;
+    let measures = |record: &Record| sweep.point(&record.id).and_then(|(_, point)| point.measures.clone());
+    let effect = match (measures(left), measures(right)) {
+        (Some(a), Some(b)) if sweep.pinned.is_some() => between(desk, &a, &b),
+        (_, Some(b)) if !b.is_same() => {
+            let measure = Measure::Chrf2;
+            format!(
+                "{}, {}.",
+                (text.leaves_at)(b.first_divergence.graphemes + 1),
+                (text.value_is)(
+                    (desk.text.measures)(measure),
+                    &words::figures(measure, measure.value(&b))
+                )
+            )
+        }
+        _ => String::new(),
+    };
+    if !effect.is_empty() {
+        ui.label(paint::words(effect, theme::BODY, palette.text2));
+    }
+}
+
+/// How two runs differ in their distance to the baseline.
+fn between(desk: &Desk<'_>, a: &Measures, b: &Measures) -> String {
+    let text = desk.sweep_text();
+    let (from, to) = (a.first_divergence.graphemes + 1, b.first_divergence.graphemes + 1);
+    let leaves = match from.cmp(&to) {
+        std::cmp::Ordering::Greater => (text.leaves_earlier)(from - to, from, to),
+        std::cmp::Ordering::Less => (text.leaves_later)(to - from, from, to),
+        std::cmp::Ordering::Equal => (text.leaves_same)(from),
+    };
+    let measure = Measure::Chrf2;
+    let figures = |measures| format!("{:.0}", measure.value(measures).unwrap_or_default());
+    let value = (text.value_to)((desk.text.measures)(measure), &figures(a), &figures(b));
+    format!("{leaves}, {value}.")
+}
+
+/// A line of the table: name, A, B, change.
+struct Row {
+    name: String,
+    a: String,
+    b: String,
+    change: String,
+}
+
+fn table(desk: &Desk<'_>, left: &Record, right: &Record) -> Vec<Row> {
+    let text = desk.sweep_text();
+    let sweep = &desk.bench.sweep;
+    let (a, b) = (
+        sweep.point(&left.id).map(|(_, point)| point),
+        sweep.point(&right.id).map(|(_, point)| point),
+    );
+    let row = |name: &str, a: Option<f64>, b: Option<f64>, write: &dyn Fn(Option<f64>) -> String| {
+        let change = match (a, b) {
+            (Some(a), Some(b)) if write(Some(a)) == write(Some(b)) => "0".to_owned(),
+            (Some(a), Some(b)) => {
+                let sign = if b > a { "+" } else { "-" };
+                format!("{sign}{}", write(Some((b - a).abs())))
+            }
+            _ => String::new(),
+        };
+        Row {
+            name: name.to_owned(),
+            a: write(a),
+            b: write(b),
+            change,
+        }
+    };
+    let measured = |point: Option<&Point>, measure: Measure| {
+        point
+            .and_then(|point| point.measures.as_ref())
+            .and_then(|measures| measure.value(measures))
+    };
+    let mut shown = vec![Measure::Chrf2, Measure::FirstDivergence, Measure::Distinct4];
+    if !shown.contains(&desk.bench.measure) {
+        shown.push(desk.bench.measure);
+    }
+    let mut rows: Vec<Row> = shown
+        .into_iter()
+        .map(|measure| {
+            let write = move |value| words::figures(measure, value);
+            row(
+                (desk.text.measures)(measure),
+                measured(a, measure),
+                measured(b, measure),
+                &write,
+            )
+        })
+        .collect();
+    let whole = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.0}"));
+    let ttft = |point: Option<&Point>| point.and_then(|point| point.ttft_sec).map(|seconds| seconds * 1000.0);
+    rows.push(row(text.first_token, ttft(a), ttft(b), &whole));
+    rows
+}
+
+fn show_table(ui: &mut Ui, desk: &Desk<'_>, rows: &[Row]) {
+    let palette = Palette::of(ui);
+    let text = desk.sweep_text();
+    let width = ui.available_width();
+    let pinned = desk.bench.sweep.pinned.is_some();
+    let columns = [width - 168.0, width - 84.0, width];
+    let line = |ui: &mut Ui, cells: [&str; 4], head: bool, last: bool| {
+        let (rect, _) = ui.allocate_exact_size(vec2(width, TABLE_ROW), Sense::hover());
+        let painter = ui.painter();
+        let colour = if head { palette.text3 } else { palette.text2 };
+        let name = paint::cut_to(ui, cells[0], theme::CAPTION.regular(), colour, columns[0] - 72.0);
+        paint::place(painter, rect.left_center(), Align2::LEFT_CENTER, name);
+        for (index, right) in columns.into_iter().enumerate() {
+            let at = pos2(rect.left() + right, rect.center().y);
+            let colour = match (head, index) {
+                (true, _) => palette.text3,
+                (false, 2) => palette.text,
+                _ => palette.text2,
+            };
+            let font = if head && index < 3 {
+                theme::CAPTION.regular()
+            } else {
+                theme::CAPTION.mono()
+            };
+            let galley = paint::cut_to(ui, cells[index + 1], font, colour, 80.0);
+            paint::place(painter, at, Align2::RIGHT_CENTER, galley);
+        }
+        if !last {
+            let y = rect.bottom() - 0.5;
+            painter.hline(rect.x_range(), y, Stroke::new(1.0, palette.line));
+        }
+    };
+    let (a, b) = if pinned {
+        ("A", "B")
+    } else {
+        (text.baseline, desk.text.prefix)
+    };
+    line(ui, ["", a, b, text.change_column], true, false);
+    for (index, row) in rows.iter().enumerate() {
+        line(
+            ui,
+            [&row.name, &row.a, &row.b, &row.change],
+            false,
+            index + 1 == rows.len(),
+        );
+    }
+}

@@ -1,0 +1,476 @@
+//! What map and plot show, made of the records once and kept until something changes.
+
+use std::collections::{BTreeSet, HashMap};
+
+use softprefix_core::compare::Measure;
+use softprefix_core::experiment::analysis::{Group, Point};
+use softprefix_core::experiment::{Case, Plan};
+use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe};
+
+use super::super::Desk;
+use super::words;
+use crate::settings::Language;
+use crate::views::heatmap::{Cell, CellState};
+use crate::views::lines::{Curve, Marker, Spot};
+use crate::views::plot::round_top;
+use crate::workbench::sweep::{SweepForm, Sweeps};
+
+/// The pictures, and what they were made of.
+#[derive(Default)]
+pub struct Cache {
+    key: Option<Key>,
+    pub map: Map,
+    pub plot: Plotted,
+    /// Finished and planned cases of each case of the form.
+    pub counts: Vec<Option<(usize, usize)>>,
+    /// Runs that the form's plan makes.
+    pub planned: usize,
+}
+
+#[derive(PartialEq)]
+struct Key {
+    shown: Vec<String>,
+    points: usize,
+    records: usize,
+    deleted: bool,
+    running: BTreeSet<usize>,
+    case: usize,
+    measure: Measure,
+    form: SweepForm,
+    kind: PrefixKind,
+    selected: Option<String>,
+    pinned: Option<String>,
+    language: Language,
+}
+
+/// The heat map.
+#[derive(Default)]
+pub struct Map {
+    pub rows: Vec<String>,
+    pub columns: Vec<String>,
+    pub cells: Vec<Cell>,
+    /// The record of each cell.
+    pub ids: Vec<Option<String>>,
+    pub zero_first: bool,
+    pub current: Option<(usize, usize)>,
+}
+
+/// The curves.
+#[derive(Default)]
+pub struct Plotted {
+    pub curves: Vec<Curve>,
+    /// The record of each spot.
+    pub ids: Vec<Vec<String>>,
+    pub top: f64,
+    /// Magnitudes are token norms (else raw values).
+    pub norms: bool,
+    pub noise: Option<f64>,
+    pub collapse: Option<f64>,
+    pub selected: Option<(usize, usize)>,
+    pub tags: Vec<((usize, usize), &'static str)>,
+    /// Magnitude of what is looked at.
+    pub at: Option<f64>,
+}
+
+impl Cache {
+    pub fn refresh(&mut self, desk: &Desk<'_>) {
+        let bench = desk.bench;
+        let sweep = &bench.sweep;
+        let key = Key {
+            shown: sweep.shown.clone(),
+            points: sweep.analysis.groups.iter().map(|group| group.points.len()).sum(),
+            records: sweep.experiment().map_or(0, |past| past.records.len()),
+            deleted: sweep.deleted.is_some(),
+            running: sweep.running.clone(),
+            case: sweep.case,
+            measure: bench.measure,
+            form: sweep.form.clone(),
+            kind: bench.prefix.recipe().kind,
+            selected: sweep.selected.clone(),
+            pinned: sweep.pinned.clone(),
+            language: bench.settings.language,
+        };
+        if self.key.as_ref() == Some(&key) {
+            return;
+        }
+        self.key = Some(key);
+        self.planned = bench.sweep_plan().cases().map_or(0, |cases| cases.len());
+        self.counts = sweep.form.cases.iter().map(|case| sweep.done_of(case)).collect();
+        let planned = planned(desk);
+        self.map = map(desk, &planned);
+        self.plot = plotted(desk, &planned);
+    }
+}
+
+/// The prefixed cases of the shown prompt: of the shown sweep's plan, or of the form's where nothing is shown.
+fn planned(desk: &Desk<'_>) -> Vec<Case> {
+    let sweep = &desk.bench.sweep;
+    let plan: Plan = match sweep.experiment() {
+        Some(past) => past.experiment.plan.clone(),
+        None => desk.bench.sweep_plan(),
+    };
+    let shown = sweep.shown_case().map(crate::workbench::sweep::SweepCase::prompt);
+    let Some(place) = plan.prompts.iter().position(|prompt| Some(prompt) == shown.as_ref()) else {
+        return Vec::new();
+    };
+    let mut cases = plan.cases().unwrap_or_default();
+    cases.retain(|case| case.prompt == place && case.recipe.is_some());
+    cases
+}
+
+/// What a row of the map has in common.
+fn row_of(recipe: &PrefixRecipe) -> (PrefixKind, usize) {
+    (recipe.kind.clone(), recipe.len)
+}
+
+fn value_of(magnitude: Magnitude) -> f64 {
+    match magnitude {
+        Magnitude::Raw(value) | Magnitude::TokenNorms(value) => value,
+        Magnitude::Unscaled => 1.0,
+    }
+}
+
+/// How near to the baseline a value is, where the measure says that.
+fn share(measure: Measure, value: f64, group: &Group) -> Option<f32> {
+    if measure.is_similarity() {
+        return measure.full_scale().map(|top| (value / top) as f32);
+    }
+    if measure == Measure::FirstDivergence {
+        let length = group.baseline.as_ref()?.text.chars().count();
+        return (length > 0).then(|| (value / length as f64) as f32);
+    }
+    None
+}
+
+fn tag_of(sweep: &Sweeps, id: &str) -> Option<&'static str> {
+    let pinned = sweep.pinned.as_deref() == Some(id);
+    let selected = sweep.selected.as_deref() == Some(id);
+    match (pinned, selected, sweep.pinned.is_some()) {
+        (true, _, _) => Some("A"),
+        (false, true, true) => Some("B"),
+        _ => None,
+    }
+}
+
+fn points(sweep: &Sweeps) -> HashMap<&str, (&Group, &Point)> {
+    sweep
+        .groups()
+        .flat_map(|group| {
+            group
+                .points
+                .iter()
+                .map(move |point| (point.record.as_str(), (group, point)))
+        })
+        .collect()
+}
+
+fn map(desk: &Desk<'_>, planned: &[Case]) -> Map {
+    let bench = desk.bench;
+    let sweep = &bench.sweep;
+    let points = points(sweep);
+    let first = sweep.shown.first();
+    // A search has no planned cells: then its own magnitudes are the columns.
+    let records: Vec<_> = sweep
+        .records()
+        .filter(|record| record.case.recipe.is_some() && Some(&record.experiment) == first)
+        .collect();
+    let recipes: Vec<&PrefixRecipe> = if planned.is_empty() {
+        records
+            .iter()
+            .filter_map(|record| record.case.recipe.as_ref())
+            .collect()
+    } else {
+        planned.iter().filter_map(|case| case.recipe.as_ref()).collect()
+    };
+    let mut rows: Vec<(PrefixKind, usize)> = Vec::new();
+    let mut columns: Vec<Magnitude> = Vec::new();
+    for recipe in &recipes {
+        let row = row_of(recipe);
+        if !rows.contains(&row) {
+            rows.push(row);
+        }
+        if !columns.contains(&recipe.magnitude) {
+            columns.push(recipe.magnitude);
+        }
+    }
+    columns.sort_by(|a, b| value_of(*a).total_cmp(&value_of(*b)));
+    let one_kind = rows.iter().all(|(kind, _)| *kind == rows[0].0);
+    let row_words: Vec<String> = rows
+        .iter()
+        .map(|(kind, len)| match one_kind {
+            true => format!("P {len}"),
+            false => format!("P {len} {}", words::kind(desk.text, kind)),
+        })
+        .collect();
+    let column_words: Vec<String> = columns
+        .iter()
+        .map(|magnitude| match magnitude {
+            Magnitude::TokenNorms(0.0) => "0".to_owned(),
+            other => words::magnitude(*other),
+        })
+        .collect();
+    let place_of = |recipe: &PrefixRecipe| {
+        let row = row_of(recipe);
+        let row = rows.iter().position(|other| *other == row)?;
+        let column = columns.iter().position(|other| *other == recipe.magnitude)?;
+        Some((row, column))
+    };
+
+    let width = columns.len();
+    let count = rows.len() * width;
+    let mut cells = vec![Cell::default(); count];
+    let mut ids: Vec<Option<String>> = vec![None; count];
+    let mut sums: Vec<(f64, usize)> = vec![(0.0, 0); count];
+    let mut current = None;
+    let at_work = sweep.at_work.is_some() && sweep.at_work.as_ref() == first;
+    for case in planned
+        .iter()
+        .filter(|case| at_work && sweep.running.contains(&case.index))
+    {
+        if let Some((row, column)) = case.recipe.as_ref().and_then(place_of) {
+            cells[row * width + column].state = CellState::Running;
+        }
+    }
+    for record in records {
+        let Some((row, column)) = record.case.recipe.as_ref().and_then(place_of) else {
+            continue;
+        };
+        let at = row * width + column;
+        let cell = &mut cells[at];
+        let Some((group, point)) = points.get(record.id.as_str()) else {
+            continue;
+        };
+        let value = point
+            .measures
+            .as_ref()
+            .and_then(|measures| bench.measure.value(measures));
+        let looked_at = [&sweep.selected, &sweep.pinned]
+            .into_iter()
+            .flatten()
+            .any(|id| *id == record.id);
+        if ids[at].is_none() || looked_at {
+            ids[at] = Some(record.id.clone());
+        }
+        if sweep.selected.as_ref() == Some(&record.id) {
+            current = Some((row, column));
+        }
+        cell.tag = tag_of(sweep, &record.id).or(cell.tag);
+        match (&point.error, &point.measures) {
+            (Some(_), _) => {
+                if cell.state != CellState::Done {
+                    cell.state = CellState::Failed;
+                }
+            }
+            (None, Some(measures)) => {
+                cell.state = if measures.is_loop() {
+                    CellState::Collapsed
+                } else {
+                    CellState::Done
+                };
+                if let Some(value) = value {
+                    sums[at].0 += value;
+                    sums[at].1 += 1;
+                    let mean = sums[at].0 / sums[at].1 as f64;
+                    cell.share = share(bench.measure, mean, group);
+                    cell.words = in_a_cell(bench.measure, mean);
+                }
+            }
+            // No baseline yet to measure against.
+            (None, None) => cell.state = CellState::Done,
+        }
+    }
+    let text = desk.sweep_text();
+    for (at, cell) in cells.iter_mut().enumerate() {
+        let state = match cell.state {
+            CellState::Waiting => text.waiting.to_owned(),
+            CellState::Running => text.running.to_owned(),
+            CellState::Failed => text.case_failed.to_owned(),
+            CellState::Done => format!("{} {}", (desk.text.measures)(bench.measure), cell.words),
+            CellState::Collapsed => {
+                format!(
+                    "{}, {} {}",
+                    text.collapsed,
+                    (desk.text.measures)(bench.measure),
+                    cell.words
+                )
+            }
+        };
+        cell.spoken = format!("{}, {}: {state}", row_words[at / width], column_words[at % width]);
+    }
+    Map {
+        zero_first: columns
+            .first()
+            .is_some_and(|magnitude| value_of(*magnitude) == 0.0 && *magnitude != Magnitude::Unscaled),
+        rows: row_words,
+        columns: column_words,
+        cells,
+        ids,
+        current,
+    }
+}
+
+/// As few figures as tell cells apart.
+fn in_a_cell(measure: Measure, value: f64) -> String {
+    match measure {
+        Measure::Chrf2 => format!("{value:.0}"),
+        _ => words::figures(measure, Some(value)),
+    }
+}
+
+fn plotted(desk: &Desk<'_>, planned: &[Case]) -> Plotted {
+    let bench = desk.bench;
+    let sweep = &bench.sweep;
+    let groups: Vec<&Group> = sweep.groups().collect();
+    let prefixed = || {
+        groups
+            .iter()
+            .flat_map(|group| &group.points)
+            .filter(|point| point.series.is_some())
+    };
+    let norms = match prefixed().next() {
+        Some(_) => prefixed().all(|point| point.token_norms.is_some()),
+        None => bench.vocabulary.is_some(),
+    };
+    let x_of = |point: &Point| {
+        if norms {
+            point.token_norms
+        } else {
+            point.raw.map(f64::abs)
+        }
+    };
+    let several_models = groups.len() > 1;
+    let mut lines: Vec<_> = groups
+        .iter()
+        .flat_map(|group| {
+            group
+                .lines()
+                .into_iter()
+                .map(move |(series, points)| (*group, series, points))
+        })
+        .collect();
+    // Cases finish in any order; lines keep theirs.
+    lines.sort_by_key(|(_, series, _)| series.recipe.len);
+    let one_kind = lines.iter().all(|(_, series, _)| {
+        lines
+            .first()
+            .is_some_and(|(_, first, _)| first.recipe.kind == series.recipe.kind)
+    });
+    let mut out = Plotted {
+        norms,
+        ..Plotted::default()
+    };
+    let mut most = 0.0_f64;
+    for (index, (group, series, points)) in lines.iter().enumerate() {
+        let mut label = if one_kind {
+            format!("P {}", series.recipe.len)
+        } else {
+            format!(
+                "P {} {}",
+                series.recipe.len,
+                words::kind(desk.text, &series.recipe.kind)
+            )
+        };
+        if several_models {
+            label = format!("{label} · {}", group.model);
+        }
+        let row = row_of(&series.recipe);
+        let wanted = planned
+            .iter()
+            .filter(|case| case.recipe.as_ref().is_some_and(|recipe| row_of(recipe) == row))
+            .count();
+        let mut spots = Vec::new();
+        let mut ids = Vec::new();
+        let mut chosen = false;
+        for point in points {
+            let value = point
+                .measures
+                .as_ref()
+                .and_then(|measures| bench.measure.value(measures));
+            let (Some(x), Some(y)) = (x_of(point), value) else {
+                continue;
+            };
+            let here = (index, spots.len());
+            if sweep.selected.as_ref() == Some(&point.record) {
+                chosen = true;
+                out.selected = Some(here);
+                out.at = Some(x);
+            }
+            if let Some(tag) = tag_of(sweep, &point.record) {
+                out.tags.push((here, tag));
+            }
+            most = most.max(y);
+            spots.push(Spot {
+                x,
+                y,
+                collapsed: point.measures.as_ref().is_some_and(|measures| measures.is_loop()),
+            });
+            ids.push(point.record.clone());
+        }
+        out.curves.push(Curve {
+            label,
+            marker: Marker::of(index),
+            unfinished: points.len() < wanted,
+            spots,
+            chosen,
+        });
+        out.ids.push(ids);
+    }
+    out.top = bench.measure.full_scale().unwrap_or_else(|| round_top(most));
+    out.noise = groups
+        .iter()
+        .filter(|group| !group.is_deterministic())
+        .filter_map(|group| group.noise_floor(bench.measure))
+        .reduce(f64::min);
+    out.collapse = collapse(&out.curves);
+    out
+}
+
+/// The magnitude from which on everything is a loop: on the chosen line, or on all of them where none is chosen.
+fn collapse(curves: &[Curve]) -> Option<f64> {
+    let any_chosen = curves.iter().any(|curve| curve.chosen);
+    let mut spots: Vec<&Spot> = curves
+        .iter()
+        .filter(|curve| curve.chosen || !any_chosen)
+        .flat_map(|curve| &curve.spots)
+        .collect();
+    spots.sort_by(|a, b| a.x.total_cmp(&b.x));
+    let last_prose = spots
+        .iter()
+        .rev()
+        .find(|spot| !spot.collapsed)
+        .map_or(f64::NEG_INFINITY, |spot| spot.x);
+    spots
+        .iter()
+        .find(|spot| spot.x > last_prose && spot.collapsed)
+        .map(|spot| spot.x)
+        .filter(|x| *x > 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve(chosen: bool, spots: &[(f64, bool)]) -> Curve {
+        Curve {
+            label: String::new(),
+            marker: Marker::Disc,
+            spots: spots
+                .iter()
+                .map(|&(x, collapsed)| Spot { x, y: 1.0, collapsed })
+                .collect(),
+            chosen,
+            unfinished: false,
+        }
+    }
+
+    #[test]
+    fn collapse_begins_behind_the_last_output_that_is_prose() {
+        let early = curve(false, &[(0.1, true), (1.0, false), (4.0, true), (12.0, true)]);
+        let late = curve(false, &[(4.0, false), (12.0, true)]);
+        assert_eq!(collapse(&[early.clone()]), Some(4.0));
+        assert_eq!(collapse(&[early.clone(), late.clone()]), Some(12.0));
+        let chosen = Curve { chosen: true, ..early };
+        assert_eq!(collapse(&[chosen, late]), Some(4.0));
+        assert_eq!(collapse(&[curve(false, &[(1.0, false)])]), None);
+    }
+}

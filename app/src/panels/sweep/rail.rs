@@ -1,0 +1,504 @@
+//! The rail of the Sweep view: cases, grid, measure, threshold; or the history.
+
+use eframe::egui::{
+    self, Align, Align2, CornerRadius, Frame, Layout, Margin, Panel, Popup, PopupCloseBehavior, Rect, Role, ScrollArea,
+    Sense, Stroke, Ui, WidgetInfo, pos2, vec2,
+};
+use softprefix_core::compare::Measure;
+
+use super::super::Desk;
+use super::history::HistoryPage;
+use super::pictures::Cache;
+use super::{results, words};
+use crate::bridge::sweep::Format;
+use crate::theme::{self, Palette};
+use crate::views::button::Button;
+use crate::views::entry::{Entered, Field};
+use crate::views::icon::{Icon, IconButton};
+use crate::views::list_field::list_field;
+use crate::views::segmented::segmented;
+use crate::views::{fold, paint, select, status};
+use crate::workbench::sweep::{Range, SweepAction, parse_lens, parse_magnitudes, written_lens};
+use crate::workbench::{Action, MagnitudeUnit, PRESETS, Sampling, Tab};
+
+/// Which page the rail shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Page {
+    #[default]
+    Setup,
+    History,
+}
+
+/// What the rail keeps between frames.
+#[derive(Default)]
+pub struct Rail {
+    page: Page,
+    history: HistoryPage,
+    threshold_open: bool,
+    lens_refused: bool,
+    magnitudes_refused: bool,
+}
+
+const ROW: f32 = 48.0;
+
+impl Rail {
+    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
+        let palette = Palette::of(ui);
+        let text = desk.sweep_text();
+        let rect = ui.max_rect();
+        ui.painter()
+            .vline(rect.right() - 0.5, rect.y_range(), Stroke::new(1.0, palette.line));
+        let padding = theme::PADDING as i8;
+        let head = Frame::NONE.inner_margin(Margin {
+            left: padding,
+            right: padding,
+            top: 12,
+            bottom: 8,
+        });
+        Panel::top("sweep rail head")
+            .frame(head)
+            .show_separator_line(false)
+            .show(ui, |ui| {
+                let pages = [(Page::Setup, text.setup), (Page::History, text.history)];
+                let width = ui.available_width();
+                if let Some(page) = segmented(ui, text.rail, self.page, &pages, width) {
+                    self.page = page;
+                }
+            });
+        let foot = Frame::NONE.inner_margin(Margin {
+            left: padding,
+            right: padding,
+            top: 0,
+            bottom: 12,
+        });
+        Panel::bottom("sweep rail foot")
+            .frame(foot)
+            .show_separator_line(false)
+            .show(ui, |ui| exports(ui, desk));
+        if self.page == Page::History {
+            if self.history.show(ui, desk) {
+                self.page = Page::Setup;
+            }
+            return;
+        }
+        ScrollArea::vertical()
+            .id_salt("sweep rail")
+            .auto_shrink(false)
+            .show(ui, |ui| {
+                ui.spacing_mut().item_spacing.y = 0.0;
+                cases(ui, desk, pictures);
+                paint::rule(ui);
+                let margin = Margin {
+                    left: padding,
+                    right: padding,
+                    top: 14,
+                    bottom: 8,
+                };
+                Frame::NONE.inner_margin(margin).show(ui, |ui| self.grid(ui, desk));
+            });
+    }
+
+    fn grid(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        let palette = Palette::of(ui);
+        let text = desk.sweep_text();
+        let form = &desk.bench.sweep.form;
+        let busy = desk.bench.sweep.is_busy();
+        ui.spacing_mut().item_spacing.y = 0.0;
+        let width = ui.available_width();
+        title(ui, text.grid, &(text.cells_per_case)(form.cells()));
+        ui.add_space(4.0);
+        ui.add_enabled_ui(!busy, |ui| {
+            label(ui, text.lens);
+            match list_field(ui, text.lens, &written_lens(&form.lens), "1, 4", width, parse_lens) {
+                Entered::Value(lens) => {
+                    self.lens_refused = false;
+                    desk.sweep(SweepAction::SetLens(lens));
+                }
+                Entered::Refused(_) => self.lens_refused = true,
+                Entered::Nothing => {}
+            }
+            if self.lens_refused {
+                refused(ui, text.lens_refused);
+            }
+            ui.add_space(8.0);
+            let unit = desk.bench.sweep_unit();
+            let name = match unit {
+                MagnitudeUnit::TokenNorms => text.magnitudes_norms,
+                MagnitudeUnit::Raw => text.magnitudes_raw,
+            };
+            label(ui, name);
+            let parse = |typed: &str| parse_magnitudes(typed).map(|_| typed.trim().to_owned());
+            match list_field(ui, name, &form.magnitudes, "0, 0.01 … 12 (13)", width, parse) {
+                Entered::Value(list) => {
+                    self.magnitudes_refused = false;
+                    desk.sweep(SweepAction::SetMagnitudes(list));
+                }
+                Entered::Refused(_) => self.magnitudes_refused = true,
+                Entered::Nothing => {}
+            }
+            if self.magnitudes_refused {
+                refused(ui, text.list_refused);
+            }
+            ui.add_space(6.0);
+            let ranges: Vec<(Option<Range>, &str)> =
+                Range::ALL.map(|range| (Some(range), (text.range)(range))).to_vec();
+            if let Some(Some(range)) = segmented(ui, text.ranges, form.range(), &ranges, width) {
+                self.magnitudes_refused = false;
+                desk.sweep(SweepAction::TakeRange(range));
+            }
+            if form.range() == Some(Range::Script) {
+                ui.add_space(4.0);
+                ui.label(paint::words(text.truncated, theme::CAPTION, palette.text3));
+            }
+            ui.add_space(6.0);
+            if desk.bench.vocabulary.is_some() {
+                let units = [
+                    (MagnitudeUnit::TokenNorms, desk.text.unit_norms),
+                    (MagnitudeUnit::Raw, desk.text.unit_raw),
+                ];
+                if let Some(unit) = segmented(ui, desk.text.unit, form.unit, &units, width) {
+                    desk.sweep(SweepAction::SetUnit(unit));
+                }
+                ui.add_space(6.0);
+            }
+            ui.horizontal(|ui| {
+                ui.label(paint::words(text.repeats, theme::BODY, palette.text2))
+                    .on_hover_text(text.repeats_about);
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    let field = Field {
+                        name: text.repeats,
+                        shown: form.repeats.to_string(),
+                        width: 56.0,
+                    };
+                    let parse = |typed: &str| typed.parse::<usize>().ok().filter(|n| (1..=100).contains(n));
+                    if let Entered::Value(repeats) = field.show(ui, parse) {
+                        desk.sweep(SweepAction::SetRepeats(repeats));
+                    }
+                });
+            });
+        });
+        ui.add_space(8.0);
+        label(ui, text.measure);
+        let measures: Vec<_> = Measure::ALL
+            .map(|measure| (measure, (desk.text.measures)(measure).to_owned()))
+            .to_vec();
+        if let Some(measure) = select::select(ui, text.measure, Some(&desk.bench.measure), &measures, "", width) {
+            desk.act(Action::SetMeasure(measure));
+        }
+        ui.add_space(8.0);
+        let kind = words::kind(desk.text, &desk.bench.prefix.recipe().kind);
+        pair_line(ui, text.kind, &kind);
+        ui.horizontal(|ui| {
+            ui.set_min_height(28.0);
+            let prompt = &desk.bench.prompt;
+            let drawn = if prompt.sampling == Sampling::Greedy {
+                text.greedy
+            } else {
+                text.sampled
+            };
+            let words = format!("{drawn}, {}", (text.output)(prompt.max_tokens));
+            ui.label(paint::words(words, theme::BODY, palette.text2))
+                .on_hover_text(text.kind_from_tune);
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                if ui.add(Button::quiet(text.change).small()).clicked() {
+                    desk.act(Action::ShowTab(Tab::Tune));
+                }
+            });
+        });
+        let mut open = self.threshold_open;
+        fold::heading(ui, &mut open, text.threshold, text.threshold_summary);
+        self.threshold_open = open;
+        fold::body(ui, "threshold", open, |ui| threshold(ui, desk));
+    }
+}
+
+/// The cases, each with how far it is.
+fn cases(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
+    let palette = Palette::of(ui);
+    let text = desk.sweep_text();
+    let sweep = &desk.bench.sweep;
+    let padding = theme::PADDING as i8;
+    let done = pictures
+        .counts
+        .iter()
+        .flatten()
+        .filter(|(done, all)| done == all && *all > 0)
+        .count();
+    let remark = match sweep.experiment() {
+        Some(_) => (text.cases_done)(done, sweep.form.cases.len()),
+        None => String::new(),
+    };
+    let margin = Margin {
+        left: padding,
+        right: padding,
+        top: 4,
+        bottom: 4,
+    };
+    Frame::NONE
+        .inner_margin(margin)
+        .show(ui, |ui| title(ui, text.cases, &remark));
+    if sweep.form.cases.is_empty() {
+        Frame::NONE.inner_margin(margin).show(ui, |ui| {
+            ui.label(paint::words(text.no_cases, theme::BODY, palette.text3));
+        });
+    }
+    let busy = sweep.is_busy();
+    for (index, case) in sweep.form.cases.iter().enumerate() {
+        let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), ROW), Sense::click());
+        let on = index == sweep.case;
+        let (own, preset) = words::case(desk.text, case);
+        let count = pictures.counts.get(index).copied().flatten();
+        let spoken = preset.map_or_else(|| own.clone(), |preset| format!("{preset}: {own}"));
+        response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, on, &spoken));
+        if on || response.hovered() {
+            ui.painter().rect_filled(rect, 0.0, palette.raised);
+        }
+        if on {
+            let bar = rect.with_max_x(rect.left() + 2.0);
+            ui.painter().rect_filled(bar, 0.0, palette.text);
+        }
+        let inner = rect.shrink2(vec2(theme::PADDING, 0.0));
+        // The row's button comes first: what is under it must not be taken for the row.
+        let removable =
+            sweep.form.cases.len() > 1 && !busy && (response.hovered() || response.contains_pointer() || on);
+        let mut right = inner.right();
+        if removable {
+            let place = Rect::from_center_size(pos2(right - 10.0, rect.center().y), vec2(24.0, 24.0));
+            let name = (text.remove_case)(preset.unwrap_or(&own));
+            if ui
+                .place(place, IconButton::new(Icon::Close, &name).size(24.0))
+                .clicked()
+            {
+                desk.sweep(SweepAction::RemoveCase(index));
+            }
+            right -= 28.0;
+        }
+        let (state, colour) = match count {
+            Some((done, all)) if done >= all => (format!("{done}/{all}"), palette.text2),
+            Some((0, _)) if busy => (text.waiting.to_owned(), palette.text3),
+            Some((done, all)) => (format!("{done}/{all}"), palette.text),
+            None => (String::new(), palette.text3),
+        };
+        let galley = paint::line_of_text(ui, &state, theme::CAPTION.mono(), colour);
+        let placed = paint::place(ui.painter(), pos2(right, rect.center().y), Align2::RIGHT_CENTER, galley);
+        right = placed.left() - 8.0;
+        if count.is_some_and(|(done, all)| done >= all && all > 0) {
+            status::paint(
+                ui.painter(),
+                status::Status::Good,
+                pos2(right - 8.0, rect.center().y),
+                1.0,
+                palette,
+            );
+            right -= 24.0;
+        }
+        let room = right - inner.left();
+        let name_font = if on {
+            theme::NAME.semibold()
+        } else {
+            theme::NAME.regular()
+        };
+        match preset {
+            Some(preset) => {
+                let galley = paint::cut_to(ui, preset, name_font, palette.text, room);
+                paint::place(
+                    ui.painter(),
+                    pos2(inner.left(), rect.top() + 6.0),
+                    Align2::LEFT_TOP,
+                    galley,
+                );
+                let galley = paint::cut_to(ui, &own, theme::CAPTION.regular(), palette.text3, room);
+                paint::place(
+                    ui.painter(),
+                    pos2(inner.left(), rect.bottom() - 6.0),
+                    Align2::LEFT_BOTTOM,
+                    galley,
+                );
+            }
+            None => {
+                let galley = paint::cut_to(ui, &own, name_font, palette.text, room);
+                paint::place(ui.painter(), inner.left_center(), Align2::LEFT_CENTER, galley);
+            }
+        }
+        paint::focus_ring(ui, &response, rect.shrink(4.0), theme::RADIUS_TAG);
+        if response.clicked() {
+            desk.sweep(SweepAction::ShowCase(index));
+        }
+    }
+    let margin = Margin {
+        left: padding - 8,
+        right: padding,
+        top: 4,
+        bottom: 8,
+    };
+    Frame::NONE.inner_margin(margin).show(ui, |ui| {
+        ui.add_enabled_ui(!busy, |ui| {
+            ui.horizontal(|ui| {
+                ui.spacing_mut().item_spacing.x = 4.0;
+                if ui.add(Button::quiet(text.add_current)).clicked() {
+                    desk.sweep(SweepAction::AddCurrentPrompt);
+                }
+                let response = ui.add(Button::quiet(text.add_preset).trailing(Icon::ChevronDown));
+                Popup::menu(&response)
+                    .close_behavior(PopupCloseBehavior::CloseOnClick)
+                    .accessible_name(text.add_preset)
+                    .show(|ui| {
+                        ui.set_min_width(220.0);
+                        for (index, preset) in PRESETS.iter().enumerate() {
+                            if select::item(ui, (desk.text.presets)(preset.key), false).clicked() {
+                                desk.sweep(SweepAction::AddPreset(index));
+                            }
+                        }
+                    });
+            });
+        });
+    });
+}
+
+fn threshold(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.sweep_text();
+    let form = &desk.bench.sweep.form;
+    ui.spacing_mut().item_spacing.y = 6.0;
+    ui.label(paint::words(text.threshold_about, theme::CAPTION, palette.text3));
+    let width = ui.available_width();
+    let measures: Vec<_> = Measure::ALL
+        .into_iter()
+        .filter(|measure| measure.is_similarity() || matches!(measure, Measure::FirstDivergence | Measure::Distinct4))
+        .map(|measure| (measure, (desk.text.measures)(measure).to_owned()))
+        .collect();
+    let name = format!("{}: {}", text.threshold, text.measure);
+    if let Some(measure) = select::select(ui, &name, Some(&form.budget_measure), &measures, "", width) {
+        desk.sweep(SweepAction::SetBudgetMeasure(measure));
+    }
+    let busy = desk.bench.sweep.is_busy();
+    let off = busy || desk.bench.why_not_sweep().is_some();
+    ui.horizontal(|ui| {
+        ui.label(paint::words(text.at_least, theme::BODY, palette.text2));
+        let field = Field {
+            name: text.at_least,
+            shown: form.budget.to_string(),
+            width: 72.0,
+        };
+        let parse = |typed: &str| typed.parse::<f64>().ok().filter(|value| value.is_finite());
+        if let Entered::Value(budget) = field.show(ui, parse) {
+            desk.sweep(SweepAction::SetBudget(budget));
+        }
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let len = search_len(desk);
+            let words = format!("{} (P {len})", text.find);
+            if ui.add_enabled(!off, Button::outlined(&words).icon(Icon::Run)).clicked() {
+                desk.sweep(SweepAction::FindThreshold(len));
+            }
+        });
+    });
+    if let Some((_, found)) = desk.bench.sweep.threshold {
+        ui.label(paint::strong(
+            results::threshold_words(desk, found),
+            theme::BODY,
+            palette.text,
+        ));
+    }
+    ui.add_space(8.0);
+}
+
+/// The P to search: that of the record that is looked at, else the first.
+fn search_len(desk: &Desk<'_>) -> usize {
+    let sweep = &desk.bench.sweep;
+    let looked_at = sweep
+        .selected
+        .as_deref()
+        .and_then(|id| sweep.record(id))
+        .and_then(|record| record.case.recipe.as_ref())
+        .map(|recipe| recipe.len);
+    looked_at.or_else(|| sweep.form.lens.first().copied()).unwrap_or(1)
+}
+
+fn exports(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let text = desk.sweep_text();
+    paint::rule(ui);
+    ui.add_space(4.0);
+    let some = desk
+        .bench
+        .sweep
+        .experiment()
+        .is_some_and(|past| !past.records.is_empty())
+        && !desk.bench.file.asking;
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = 8.0;
+        let width = (ui.available_width() - theme::CONTROL - 16.0) / 2.0;
+        if ui
+            .add_enabled(some, Button::outlined(text.export_csv).width(width))
+            .clicked()
+        {
+            desk.sweep(SweepAction::Export(Format::Csv));
+        }
+        if ui
+            .add_enabled(some, Button::outlined(text.report).width(width))
+            .clicked()
+        {
+            desk.sweep(SweepAction::Export(Format::Html));
+        }
+        let menu = ui.add(IconButton::new(Icon::Menu, text.more_exports).outlined());
+        Popup::menu(&menu)
+            .close_behavior(PopupCloseBehavior::CloseOnClick)
+            .accessible_name(text.more_exports)
+            .show(|ui| {
+                ui.set_min_width(220.0);
+                for format in [Format::Json, Format::Results, Format::LlmComparator] {
+                    let response = ui
+                        .add_enabled_ui(some, |ui| select::item(ui, (text.format)(format), false))
+                        .inner;
+                    if response.clicked() {
+                        desk.sweep(SweepAction::Export(format));
+                    }
+                }
+                paint::rule(ui);
+                if select::item(ui, text.import, false).clicked() {
+                    desk.sweep(SweepAction::Import);
+                }
+            });
+    });
+}
+
+/// A section's name, with a remark at the right.
+pub(super) fn title(ui: &mut Ui, words: &str, remark: &str) {
+    let palette = Palette::of(ui);
+    ui.horizontal(|ui| {
+        ui.set_min_height(24.0);
+        ui.label(paint::strong(words, theme::CAPTION, palette.text2));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.label(paint::words(remark, theme::CAPTION, palette.text3));
+        });
+    });
+}
+
+fn label(ui: &mut Ui, words: &str) {
+    let palette = Palette::of(ui);
+    ui.label(paint::words(words, theme::BODY, palette.text2));
+    ui.add_space(4.0);
+}
+
+fn pair_line(ui: &mut Ui, name: &str, value: &str) {
+    let palette = Palette::of(ui);
+    ui.horizontal(|ui| {
+        ui.set_min_height(28.0);
+        ui.label(paint::words(name, theme::BODY, palette.text2));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let galley = paint::cut_to(ui, value, theme::BODY.regular(), palette.text, ui.available_width());
+            ui.add(egui::Label::new(galley));
+        });
+    });
+}
+
+fn refused(ui: &mut Ui, words: &str) {
+    let palette = Palette::of(ui);
+    ui.add_space(4.0);
+    ui.label(paint::words(words, theme::CAPTION, palette.broken));
+}
+
+/// A box around a row of the history that is open.
+pub(super) fn lit(ui: &Ui, rect: Rect) {
+    ui.painter()
+        .rect_filled(rect, CornerRadius::same(0), Palette::of(ui).raised);
+}

@@ -1,0 +1,543 @@
+//! The right side of the Sweep view: progress in words, the map of P x magnitude, and one line per P.
+
+use eframe::egui::{
+    self, Align, Align2, Layout, Rect, Role, Sense, Stroke, StrokeKind, Ui, UiBuilder, WidgetInfo, pos2, vec2,
+};
+use softprefix_core::compare::Measure;
+use softprefix_core::experiment::{CanaryFinding, Progress, RunEnd, Threshold};
+
+use super::super::Desk;
+use super::pictures::Cache;
+use super::words;
+use crate::theme::{self, Palette};
+use crate::views::axis::Axis;
+use crate::views::button::Button;
+use crate::views::heatmap::{self, HeatMap};
+use crate::views::icon::Icon;
+use crate::views::lines::{self, Lines};
+use crate::views::plot::{Current, Noise, Plot};
+use crate::views::{paint, status};
+use crate::workbench::sweep::{Stage, SweepAction, Trouble};
+use crate::workbench::{MagnitudeUnit, ProblemKind};
+
+/// How far it is, and the one button that goes with it.
+pub fn progress_row(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.sweep_text();
+    let sweep = &desk.bench.sweep;
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), theme::CONTROL_LARGE), Sense::hover());
+    let mut right = ui.new_child(
+        UiBuilder::new()
+            .id_salt("sweep buttons")
+            .max_rect(rect)
+            .layout(Layout::right_to_left(Align::Center)),
+    );
+    right.spacing_mut().item_spacing.x = 8.0;
+    buttons(&mut right, desk);
+    let end = right.min_rect().left() - 16.0;
+    let (title, share, remark) = match &sweep.stage {
+        Stage::Running {
+            reconnecting: Some(_), ..
+        } => (text.reconnecting.to_owned(), None, String::new()),
+        Stage::Running { progress, .. } => {
+            let title = match (progress.paused, progress.left) {
+                (true, _) => text.paused.to_owned(),
+                (false, Some(left)) => (text.left)(left),
+                (false, None) => text.just_begun.to_owned(),
+            };
+            (
+                title,
+                Some(progress.finished as f32 / progress.total.max(1) as f32),
+                counted(desk, progress),
+            )
+        }
+        Stage::Starting => (text.starting.to_owned(), None, String::new()),
+        Stage::Ended(end) => {
+            let title = match end {
+                RunEnd::Complete => text.complete,
+                RunEnd::Cancelled => text.cancelled,
+                RunEnd::NoEffect => text.no_effect,
+                RunEnd::Interrupted { .. } => text.interrupted,
+            };
+            let (share, remark) = standing(desk);
+            (title.to_owned(), share, remark)
+        }
+        Stage::Idle => match sweep.experiment() {
+            Some(_) => {
+                let title = if sweep.resumable().is_some() {
+                    text.interrupted
+                } else {
+                    text.complete
+                };
+                let (share, remark) = standing(desk);
+                (title.to_owned(), share, remark)
+            }
+            None => {
+                let why = desk.bench.why_not_sweep().map(|why| (text.off)(&why));
+                let planned = desk.bench.sweep_plan().cases().map_or(0, |cases| cases.len());
+                let words = why.unwrap_or_else(|| (text.ready)(planned));
+                let room = end - rect.left();
+                let galley = paint::cut_to(ui, &words, theme::BODY.regular(), palette.text2, room);
+                paint::place(ui.painter(), rect.left_center(), Align2::LEFT_CENTER, galley);
+                return;
+            }
+        },
+    };
+    let galley = paint::cut_to(
+        ui,
+        &title,
+        theme::VERDICT.semibold(),
+        palette.text,
+        (end - rect.left()) * 0.5,
+    );
+    let placed = paint::place(ui.painter(), rect.left_center(), Align2::LEFT_CENTER, galley);
+    let remark = paint::line_of_text(ui, &remark, theme::BODY.regular(), palette.text2);
+    let bar = Rect::from_min_max(
+        pos2(placed.right() + 16.0, rect.center().y - 4.0),
+        pos2(end - remark.size().x - 16.0, rect.center().y + 4.0),
+    );
+    paint::place(ui.painter(), pos2(end, rect.center().y), Align2::RIGHT_CENTER, remark);
+    let response = ui.interact(bar, ui.scope_id().with("sweep progress"), Sense::hover());
+    response.widget_info(|| {
+        let mut info = WidgetInfo::labeled(Role::ProgressIndicator, true, &title);
+        info.value = share.map(|share| f64::from(share) * 100.0);
+        info
+    });
+    if bar.width() > 24.0 {
+        let radius = egui::CornerRadius::same(4);
+        ui.painter().rect_filled(bar, radius, palette.line);
+        match share {
+            Some(share) => {
+                let done = bar.with_max_x(bar.left() + bar.width() * share.clamp(0.0, 1.0));
+                ui.painter().rect_filled(done, radius, palette.text2);
+            }
+            None => paint::hatch(ui.painter(), bar, 8.0, Stroke::new(2.0, palette.text3)),
+        }
+    }
+}
+
+fn counted(desk: &Desk<'_>, progress: &Progress) -> String {
+    let text = desk.sweep_text();
+    let to_do = progress.total.saturating_sub(progress.finished);
+    let each = progress
+        .left
+        .filter(|_| to_do > 0)
+        .map(|left| left.as_secs_f64() / to_do as f64);
+    let mut words = (text.cells_done)(progress.finished, progress.total, each);
+    if progress.failed > 0 {
+        words = format!("{words}, {}", (text.failed)(progress.failed));
+    }
+    words
+}
+
+/// How far the shown experiment got, from its records.
+fn standing(desk: &Desk<'_>) -> (Option<f32>, String) {
+    let Some(past) = desk.bench.sweep.experiment() else {
+        return (None, String::new());
+    };
+    let finished = past.finished().len();
+    let all = past
+        .experiment
+        .plan
+        .cases()
+        .map_or(finished, |cases| cases.len())
+        .max(finished);
+    let failed = past.records.iter().filter(|record| record.error().is_some()).count();
+    let mut words = (desk.sweep_text().cells_done)(finished, all, None);
+    if failed > 0 {
+        words = format!("{words}, {}", (desk.sweep_text().failed)(failed));
+    }
+    (Some(finished as f32 / all.max(1) as f32), words)
+}
+
+/// From right to left: the main button first.
+fn buttons(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let text = desk.sweep_text();
+    let sweep = &desk.bench.sweep;
+    let large = theme::CONTROL_LARGE;
+    match &sweep.stage {
+        Stage::Running { progress, .. } => {
+            let paused = progress.paused
+                || matches!(&sweep.trouble, Some(Trouble::Problem(problem)) if problem.kind == ProblemKind::File);
+            if paused {
+                if ui.add(Button::ink(text.go_on).icon(Icon::Run).height(large)).clicked() {
+                    desk.sweep(SweepAction::GoOn);
+                }
+            } else if ui
+                .add(Button::outlined(text.pause).icon(Icon::Pause).height(large))
+                .clicked()
+            {
+                desk.sweep(SweepAction::Pause);
+            }
+            if ui.add(Button::quiet(text.cancel).height(large)).clicked() {
+                desk.sweep(SweepAction::Cancel);
+            }
+        }
+        Stage::Starting => {
+            if ui.add(Button::outlined(text.cancel).height(large)).clicked() {
+                desk.sweep(SweepAction::Cancel);
+            }
+        }
+        Stage::Idle | Stage::Ended(_) => {
+            let resumable = sweep.resumable().is_some();
+            let why_start = desk.bench.why_not_sweep();
+            if resumable {
+                let why = desk.bench.why_not_resume();
+                let button = Button::ink(text.resume).icon(Icon::Run).height(large);
+                let response = ui.add_enabled(why.is_none(), button);
+                if let Some(why) = &why {
+                    response.clone().on_disabled_hover_text((text.off)(why));
+                }
+                if response.clicked() {
+                    desk.sweep(SweepAction::Resume);
+                }
+            }
+            let words = if sweep.experiment().is_some() {
+                text.new_sweep
+            } else {
+                text.start
+            };
+            let button = if resumable {
+                Button::quiet(words).height(large)
+            } else {
+                Button::ink(words).icon(Icon::Run).height(large)
+            };
+            let response = ui.add_enabled(why_start.is_none(), button);
+            if let Some(why) = &why_start {
+                response.clone().on_disabled_hover_text((text.off)(why));
+            }
+            if response.clicked() {
+                desk.sweep(SweepAction::Start);
+            }
+        }
+    }
+}
+
+/// What a person must know: why it stopped, and what to do.
+pub fn trouble(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let text = desk.sweep_text();
+    let palette = Palette::of(ui);
+    let sweep = &desk.bench.sweep;
+    let (mark, words) = match &sweep.trouble {
+        Some(Trouble::Problem(problem)) => {
+            let mut words = problem.to_string();
+            if sweep.is_busy() && problem.kind == ProblemKind::File {
+                words = format!("{words} {}", text.journal_retry);
+            }
+            (status::Status::Broken, words)
+        }
+        Some(Trouble::Canary(canary)) => match canary.finding {
+            CanaryFinding::NoEffect => (status::Status::Broken, text.canary_nothing.to_owned()),
+            CanaryFinding::CannotTell | CanaryFinding::Applied => {
+                (status::Status::LookHere, text.canary_unclear.to_owned())
+            }
+        },
+        None => match (&sweep.history, desk.bench.why_not_resume()) {
+            (crate::workbench::sweep::HistoryState::Unusable(problem), _) => {
+                (status::Status::Broken, problem.to_string())
+            }
+            (_, Some(why)) if sweep.resumable().is_some() => (status::Status::LookHere, (text.off)(&why)),
+            _ => return,
+        },
+    };
+    let can_dismiss = sweep.trouble.is_some();
+    ui.add_space(8.0);
+    ui.horizontal(|ui| {
+        status::mark(ui, mark);
+        let width = ui.available_width() - 96.0;
+        ui.allocate_ui_with_layout(vec2(width, 20.0), Layout::top_down(Align::Min), |ui| {
+            ui.set_width(width);
+            ui.label(paint::words(words, theme::BODY, palette.text));
+        });
+        if can_dismiss && ui.add(Button::quiet(text.dismiss).small()).clicked() {
+            desk.sweep(SweepAction::DismissTrouble);
+        }
+    });
+}
+
+fn card(ui: &Ui, rect: Rect) {
+    let palette = Palette::of(ui);
+    let radius = egui::CornerRadius::same(theme::RADIUS_CARD);
+    let outline = Stroke::new(1.0, palette.line);
+    ui.painter()
+        .rect(rect, radius, palette.panel, outline, StrokeKind::Inside);
+}
+
+/// The map of P x magnitude.
+pub fn map_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
+    let palette = Palette::of(ui);
+    let text = desk.sweep_text();
+    let bench = desk.bench;
+    let map = &pictures.map;
+    let rows = map.rows.len().max(1);
+    // Many lengths scroll inside the card.
+    let body = HeatMap::height(rows).min(HeatMap::height(8));
+    let height = 12.0 + 28.0 + 8.0 + body + 16.0;
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
+    card(ui, rect);
+    let inner = rect.shrink2(vec2(theme::PADDING, 12.0));
+    let head = inner.with_max_y(inner.top() + 28.0);
+    let mut right = ui.new_child(
+        UiBuilder::new()
+            .id_salt("map scale")
+            .max_rect(head)
+            .layout(Layout::right_to_left(Align::Center)),
+    );
+    right.spacing_mut().item_spacing.x = 8.0;
+    let coloured = bench.measure.is_similarity() || bench.measure == Measure::FirstDivergence;
+    right.label(paint::words(text.collapsed, theme::CAPTION, palette.broken));
+    let (place, _) = right.allocate_exact_size(vec2(12.0, 16.0), Sense::hover());
+    let centre = place.center();
+    let stroke = Stroke::new(2.0, palette.broken);
+    for side in [-1.0, 1.0] {
+        right
+            .painter()
+            .line_segment([centre - vec2(3.5, 3.5 * side), centre + vec2(3.5, 3.5 * side)], stroke);
+    }
+    if coloured {
+        right.add_space(12.0);
+        right.label(paint::words(text.far, theme::CAPTION, palette.text2));
+        heatmap::scale(&mut right, 160.0);
+        right.label(paint::words(text.same, theme::CAPTION, palette.text2));
+    }
+    let end = right.min_rect().left() - 16.0;
+    let name = bench.sweep.shown_case().map(|case| words::case(desk.text, case));
+    let title = name.map_or_else(
+        || text.tab.to_owned(),
+        |(own, preset)| preset.map_or(own, str::to_owned),
+    );
+    let galley = paint::cut_to(
+        ui,
+        &title,
+        theme::CARD_TITLE.regular(),
+        palette.text,
+        (end - head.left()) * 0.45,
+    );
+    let placed = paint::place(ui.painter(), head.left_center(), Align2::LEFT_CENTER, galley);
+    let measure = (desk.text.measures)(bench.measure);
+    let about = if bench.measure.is_similarity() {
+        (text.map)(measure)
+    } else {
+        (text.map_distance)(measure)
+    };
+    let room = end - placed.right() - 12.0;
+    let galley = paint::cut_to(ui, &about, theme::BODY.regular(), palette.text2, room);
+    paint::place(
+        ui.painter(),
+        pos2(placed.right() + 12.0, head.center().y),
+        Align2::LEFT_CENTER,
+        galley,
+    );
+
+    let area = Rect::from_min_max(
+        pos2(inner.left(), head.bottom() + 8.0),
+        pos2(inner.right(), rect.bottom() - 8.0),
+    );
+    let mut child = ui.new_child(UiBuilder::new().id_salt("map").max_rect(area));
+    if map.rows.is_empty() {
+        child.label(paint::words(text.no_cases, theme::BODY, palette.text3));
+        return;
+    }
+    let heat = HeatMap {
+        rows: &map.rows,
+        columns: &map.columns,
+        cells: &map.cells,
+        zero_first: map.zero_first,
+        current: map.current,
+        running: text.running,
+    };
+    let clicked = egui::ScrollArea::vertical()
+        .id_salt("map rows")
+        .auto_shrink(false)
+        .show(&mut child, |ui| heat.show(ui))
+        .inner;
+    if let Some((row, column)) = clicked
+        && let Some(id) = map.ids.get(row * map.columns.len() + column).cloned().flatten()
+    {
+        desk.sweep(SweepAction::Select(Some(id)));
+    }
+}
+
+/// One line per P.
+pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, width: f32, height: f32) {
+    let palette = Palette::of(ui);
+    let text = desk.sweep_text();
+    let bench = desk.bench;
+    let plotted = &pictures.plot;
+    let (rect, _) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
+    card(ui, rect);
+    let inner = rect.shrink2(vec2(theme::PADDING, 12.0));
+    let head = inner.with_max_y(inner.top() + 28.0);
+    let title = paint::text(
+        ui.painter(),
+        head.left_center(),
+        Align2::LEFT_CENTER,
+        text.lines,
+        theme::CARD_TITLE.semibold(),
+        palette.text,
+    );
+    legend(ui, head.with_min_x(title.right() + 12.0), plotted);
+    let remark = remark(desk);
+    let foot = if remark.is_empty() { 0.0 } else { 22.0 };
+    let area = Rect::from_min_max(
+        pos2(inner.left(), head.bottom() + 4.0),
+        inner.right_bottom() - vec2(0.0, foot),
+    );
+    if !remark.is_empty() {
+        let at = pos2(inner.left(), inner.bottom() - 2.0);
+        let galley = paint::cut_to(ui, &remark, theme::CAPTION.regular(), palette.text3, inner.width());
+        let cut = galley.elided;
+        let place = paint::place(ui.painter(), at, Align2::LEFT_BOTTOM, galley);
+        let response = ui.interact(place, ui.scope_id().with("noise remark"), Sense::hover());
+        response.widget_info(|| WidgetInfo::labeled(Role::Label, true, &remark));
+        if cut {
+            response.on_hover_text(&remark);
+        }
+    }
+    let unit = if plotted.norms {
+        MagnitudeUnit::TokenNorms
+    } else {
+        MagnitudeUnit::Raw
+    };
+    let axis = if plotted.norms { Axis::NORMS } else { Axis::RAW };
+    let collapse_words = plotted
+        .collapse
+        .map(|x| (desk.text.collapsed_above)(&format!("{}{}", words::number(x), axis.unit)));
+    let noise = match (bench.measure.full_scale(), plotted.noise) {
+        (Some(top), Some(from)) if bench.measure.is_similarity() => Some(Noise {
+            from,
+            to: top,
+            words: text.noise,
+        }),
+        _ => None,
+    };
+    let ground = Plot {
+        name: text.lines,
+        axis,
+        regions: desk.regions(unit).map(|regions| (regions, desk.region_names())),
+        points: &[],
+        top: plotted.top,
+        y_label: (desk.text.measures)(bench.measure),
+        x_label: if plotted.norms {
+            desk.text.x_norms
+        } else {
+            desk.text.x_raw
+        },
+        noise,
+        collapse: plotted.collapse.zip(collapse_words.as_deref()),
+        current: plotted.at.map(|x| Current {
+            x,
+            y: None,
+            tag: String::new(),
+        }),
+        selected: None,
+        empty: text.plot_empty,
+    };
+    let lines = Lines {
+        ground,
+        curves: &plotted.curves,
+        selected: plotted.selected,
+        tags: &plotted.tags,
+    };
+    let mut child = ui.new_child(UiBuilder::new().id_salt("sweep plot").max_rect(area));
+    let id_of = |curve: usize, spot: usize| plotted.ids.get(curve).and_then(|ids| ids.get(spot)).cloned();
+    let opened = lines.show(&mut child, area.size(), |curve, spot| {
+        id_of(curve, spot).map_or(String::new(), |id| describe(desk, &id))
+    });
+    if let Some((curve, spot)) = opened
+        && let Some(id) = id_of(curve, spot)
+    {
+        desk.sweep(SweepAction::Select(Some(id)));
+    }
+}
+
+fn legend(ui: &Ui, room: Rect, plotted: &super::pictures::Plotted) {
+    let palette = Palette::of(ui);
+    let mut x = room.right();
+    for curve in plotted.curves.iter().rev() {
+        let (font, colour) = if curve.chosen {
+            (theme::CAPTION.semibold(), palette.prefix)
+        } else {
+            (theme::CAPTION.regular(), palette.text2)
+        };
+        let galley = paint::line_of_text(ui, &curve.label, font, colour);
+        let width = galley.size().x + 16.0;
+        if x - width < room.left() {
+            break;
+        }
+        let y = room.center().y;
+        paint::place(ui.painter(), pos2(x, y), Align2::RIGHT_CENTER, galley);
+        lines::marker(
+            ui.painter(),
+            curve.marker,
+            pos2(x - width + 4.0, y),
+            curve.chosen,
+            palette,
+        );
+        x -= width + 14.0;
+    }
+}
+
+/// What is known of the baseline's noise and of the prefixes having been applied; before all, what a search found.
+fn remark(desk: &Desk<'_>) -> String {
+    let text = desk.sweep_text();
+    let sweep = &desk.bench.sweep;
+    let mut parts = Vec::new();
+    if let Some((_, found)) = sweep.threshold {
+        parts.push(threshold_words(desk, found));
+    }
+    for group in sweep.groups().take(1) {
+        if group.is_deterministic() {
+            parts.push(text.deterministic.to_owned());
+        } else if let Some(noise) = &group.noise {
+            parts.push((text.noise_runs)(noise.runs, &format!("{:.1}", noise.chrf2)));
+        }
+        parts.push((text.proof)(group.proof()).to_owned());
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join(" ")
+}
+
+/// What a search has found, in words.
+pub fn threshold_words(desk: &Desk<'_>, found: Threshold) -> String {
+    let text = desk.sweep_text();
+    let sign = if desk.bench.sweep_unit() == MagnitudeUnit::TokenNorms {
+        "×"
+    } else {
+        ""
+    };
+    let words = |x: f64| format!("{}{sign}", words::number(x));
+    match found {
+        Threshold::Between { within, beyond } => (text.threshold_found)(&words(within), &words(beyond)),
+        Threshold::BelowRange { smallest } => (text.threshold_below)(&words(smallest)),
+        Threshold::AboveRange { largest } => (text.threshold_above)(&words(largest)),
+        Threshold::Unknown => text.threshold_searching.to_owned(),
+    }
+}
+
+/// A point in words.
+fn describe(desk: &Desk<'_>, id: &str) -> String {
+    let text = desk.sweep_text();
+    let sweep = &desk.bench.sweep;
+    let (Some(record), Some((group, point))) = (sweep.record(id), sweep.point(id)) else {
+        return String::new();
+    };
+    let mut out = words::made_with(desk.text, text, record);
+    out = format!("{out}\n{}", (text.verdict)(group.verdict(point)));
+    if let Some(measures) = &point.measures {
+        let measure = desk.bench.measure;
+        out = format!(
+            "{out} · {} {}",
+            (desk.text.measures)(measure),
+            words::figures(measure, measure.value(measures))
+        );
+    }
+    if let Some(output) = record.text() {
+        let mut beginning: String = output.chars().take(60).collect();
+        if beginning.len() < output.len() {
+            beginning.push('…');
+        }
+        out = format!("{out}\n{}", beginning.replace('\n', " "));
+    }
+    out
+}

@@ -1,0 +1,296 @@
+//! Cells of P x magnitude, coloured from "the same as the baseline" (blue) to "far from it" (orange).
+//!
+//! Every cell is a button with a spoken name; its colour is never the only sign. It knows no experiment.
+
+use eframe::egui::{
+    self, Align2, Color32, CornerRadius, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
+};
+
+use super::paint;
+use crate::theme::{self, Palette};
+
+/// Where a cell is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CellState {
+    /// Not run yet.
+    #[default]
+    Waiting,
+    Running,
+    Done,
+    /// The output is a loop: a cross.
+    Collapsed,
+    /// There is no output: a square with a cross.
+    Failed,
+}
+
+/// One cell.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Cell {
+    pub state: CellState,
+    /// The value as it is written in the cell.
+    pub words: String,
+    /// How near to the baseline, 0..=1; `None` where that cannot be said, the cell is then grey.
+    pub share: Option<f32>,
+    /// `A` or `B` for the runs that are compared.
+    pub tag: Option<&'static str>,
+    /// What a screen reader says, and the pointer shows.
+    pub spoken: String,
+}
+
+/// The map; see [`HeatMap::show`].
+pub struct HeatMap<'a> {
+    pub rows: &'a [String],
+    pub columns: &'a [String],
+    /// Row by row.
+    pub cells: &'a [Cell],
+    /// The first column is magnitude 0 and stands apart.
+    pub zero_first: bool,
+    /// The cell that is looked at, as row and column.
+    pub current: Option<(usize, usize)>,
+    /// Written in cells that are being answered.
+    pub running: &'a str,
+}
+
+const ROW: f32 = 31.0;
+const HEAD: f32 = 28.0;
+const GAP: f32 = 2.0;
+const ZERO_GAP: f32 = 8.0;
+/// A narrower cell has no room for its value.
+const NARROW: f32 = 30.0;
+
+impl HeatMap<'_> {
+    /// Height of the whole map.
+    #[must_use]
+    pub fn height(rows: usize) -> f32 {
+        HEAD + ROW * rows as f32
+    }
+
+    /// Shows the map over the available width; answers the cell that was clicked, as row and column.
+    pub fn show(&self, ui: &mut Ui) -> Option<(usize, usize)> {
+        let palette = Palette::of(ui);
+        let width = ui.available_width();
+        let (area, _) = ui.allocate_exact_size(vec2(width, Self::height(self.rows.len())), Sense::hover());
+        let label = self
+            .rows
+            .iter()
+            .map(|row| {
+                paint::line_of_text(ui, row, theme::CAPTION.mono(), palette.text2)
+                    .size()
+                    .x
+            })
+            .fold(36.0, f32::max)
+            + 12.0;
+        let zero_gap = if self.zero_first && self.columns.len() > 1 {
+            ZERO_GAP
+        } else {
+            0.0
+        };
+        let pitch = (width - label - zero_gap) / self.columns.len().max(1) as f32;
+        let x_of =
+            |column: usize| area.left() + label + pitch * column as f32 + if column > 0 { zero_gap } else { 0.0 };
+        let mut next_free = f32::NEG_INFINITY;
+        for (column, words) in self.columns.iter().enumerate() {
+            let on = self.current.is_some_and(|(_, current)| current == column);
+            let (font, colour) = if on {
+                (theme::CAPTION.mono(), palette.prefix)
+            } else {
+                (theme::CAPTION.mono(), palette.text3)
+            };
+            let galley = paint::line_of_text(ui, words, font, colour);
+            let centre = x_of(column) + (pitch - GAP) / 2.0;
+            // Where columns are narrow, not every one has room for its words; the one that is looked at always has.
+            if centre - galley.size().x / 2.0 < next_free && !on {
+                continue;
+            }
+            next_free = centre + galley.size().x / 2.0 + 4.0;
+            paint::place(
+                ui.painter(),
+                pos2(centre, area.top() + 12.0),
+                Align2::CENTER_CENTER,
+                galley,
+            );
+        }
+        let mut clicked = None;
+        for (row, words) in self.rows.iter().enumerate() {
+            let top = area.top() + HEAD + ROW * row as f32;
+            let on = self.current.is_some_and(|(current, _)| current == row);
+            let colour = if on { palette.prefix } else { palette.text3 };
+            paint::text(
+                ui.painter(),
+                pos2(area.left() + label - 12.0, top + (ROW - GAP) / 2.0),
+                Align2::RIGHT_CENTER,
+                words,
+                theme::CAPTION.mono(),
+                colour,
+            );
+            for column in 0..self.columns.len() {
+                let Some(cell) = self.cells.get(row * self.columns.len() + column) else {
+                    continue;
+                };
+                let place = Rect::from_min_size(pos2(x_of(column), top), vec2(pitch - GAP, ROW - GAP));
+                if self.cell(ui, cell, place, (row, column)) {
+                    clicked = Some((row, column));
+                }
+            }
+        }
+        clicked
+    }
+
+    fn cell(&self, ui: &mut Ui, cell: &Cell, place: Rect, at: (usize, usize)) -> bool {
+        let palette = Palette::of(ui);
+        let can_open = matches!(cell.state, CellState::Done | CellState::Collapsed | CellState::Failed);
+        let sense = if can_open { Sense::click() } else { Sense::hover() };
+        let response = ui.interact(place, ui.scope_id().with(("cell", at)), sense);
+        let on = self.current == Some(at);
+        response.widget_info(|| WidgetInfo::selected(Role::Button, can_open, on, &cell.spoken));
+        if !ui.is_rect_visible(place) {
+            return response.clicked();
+        }
+        let radius = CornerRadius::same(theme::RADIUS_CELL);
+        let painter = ui.painter();
+        let roomy = place.width() >= NARROW;
+        let figures = |words: &str, colour: Color32, shift: f32| {
+            if roomy {
+                let at = place.center() + vec2(shift, 0.0);
+                paint::text(painter, at, Align2::CENTER_CENTER, words, theme::CAPTION.mono(), colour);
+            }
+        };
+        match cell.state {
+            CellState::Waiting => {
+                let corners = [
+                    place.left_top(),
+                    place.right_top(),
+                    place.right_bottom(),
+                    place.left_bottom(),
+                    place.left_top(),
+                ];
+                painter.extend(egui::Shape::dashed_line(
+                    &corners,
+                    Stroke::new(1.0, palette.line),
+                    2.0,
+                    3.0,
+                ));
+            }
+            CellState::Running => {
+                let outline = Stroke::new(1.5, palette.prefix_fill);
+                painter.rect(place, radius, palette.panel, outline, StrokeKind::Inside);
+                if place.width() >= 56.0 {
+                    let font = theme::CAPTION.regular();
+                    let galley = paint::cut_to(ui, self.running, font, palette.prefix, place.width() - 6.0);
+                    paint::place(painter, place.center(), Align2::CENTER_CENTER, galley);
+                } else {
+                    painter.circle_filled(place.center(), 3.0, palette.prefix_fill);
+                }
+            }
+            CellState::Done => {
+                let (fill, colour) = match cell.share {
+                    Some(share) => (shade(share), Color32::WHITE),
+                    None => (palette.raised, palette.text),
+                };
+                painter.rect_filled(place, radius, fill);
+                figures(&cell.words, colour, 0.0);
+            }
+            CellState::Collapsed | CellState::Failed => {
+                let outline = Stroke::new(1.0, palette.broken);
+                painter.rect(place, radius, palette.inset, outline, StrokeKind::Inside);
+                let wide = place.width() >= 52.0 && !cell.words.is_empty();
+                let mark = place.center() - vec2(if wide { 16.0 } else { 0.0 }, 0.0);
+                let stroke = Stroke::new(2.0, palette.broken);
+                for side in [-1.0, 1.0] {
+                    painter.line_segment([mark - vec2(3.5, 3.5 * side), mark + vec2(3.5, 3.5 * side)], stroke);
+                }
+                if cell.state == CellState::Failed {
+                    let frame = Rect::from_center_size(mark, vec2(13.0, 13.0));
+                    painter.rect_stroke(frame, radius, Stroke::new(1.0, palette.broken), StrokeKind::Middle);
+                }
+                if wide {
+                    figures(&cell.words, palette.broken, 8.0);
+                }
+            }
+        }
+        if let Some(tag) = cell.tag {
+            let colour = if cell.state == CellState::Done && cell.share.is_some() {
+                Color32::WHITE
+            } else {
+                palette.text
+            };
+            let at = place.right_center() - vec2(4.0, 0.0);
+            paint::text(
+                painter,
+                at,
+                Align2::RIGHT_CENTER,
+                tag,
+                theme::CAPTION.semibold(),
+                colour,
+            );
+        }
+        if on || (can_open && response.hovered()) {
+            let width = if on { 2.0 } else { 1.0 };
+            painter.rect_stroke(place, radius, Stroke::new(width, palette.text), StrokeKind::Outside);
+        }
+        paint::focus_ring(ui, &response, place, theme::RADIUS_CELL);
+        if can_open && response.hovered() {
+            ui.ctx().set_cursor_icon(egui::CursorIcon::PointingHand);
+        }
+        let clicked = response.clicked();
+        response.on_hover_text(&cell.spoken);
+        clicked
+    }
+}
+
+const NEAR: Color32 = Color32::from_rgb(0x2F, 0x5E, 0x94);
+const BETWEEN: Color32 = Color32::from_rgb(0x1E, 0x22, 0x28);
+const FAR: Color32 = Color32::from_rgb(0xA8, 0x5A, 0x14);
+
+/// The colour of a cell: blue at 1, nearly black at 0.7, orange from 0.15 down. White text reads on all of them.
+#[must_use]
+pub fn shade(share: f32) -> Color32 {
+    let share = share.clamp(0.0, 1.0);
+    if share >= 0.7 {
+        BETWEEN.lerp_to_gamma(NEAR, (share - 0.7) / 0.3)
+    } else {
+        BETWEEN.lerp_to_gamma(FAR, ((0.7 - share) / 0.55).min(1.0))
+    }
+}
+
+/// The scale of [`shade`] as a strip of steps, from near to far.
+pub fn scale(ui: &mut Ui, width: f32) {
+    let (rect, _) = ui.allocate_exact_size(vec2(width, 14.0), Sense::hover());
+    let steps = 20;
+    let step = rect.width() / steps as f32;
+    for index in 0..steps {
+        let left = rect.left() + step * index as f32;
+        let part = Rect::from_min_size(pos2(left, rect.top()), vec2(step + 0.5, rect.height()));
+        let share = 1.0 - index as f32 / (steps - 1) as f32;
+        ui.painter().rect_filled(part, 0.0, shade(share));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_text_reads_on_every_shade() {
+        for step in 0..=100 {
+            let colour = shade(step as f32 / 100.0);
+            let channel = |value: u8| {
+                let value = f64::from(value) / 255.0;
+                if value <= 0.040_45 {
+                    value / 12.92
+                } else {
+                    ((value + 0.055) / 1.055).powf(2.4)
+                }
+            };
+            let light = 0.2126 * channel(colour.r()) + 0.7152 * channel(colour.g()) + 0.0722 * channel(colour.b());
+            assert!(1.05 / (light + 0.05) >= 4.5, "{step}: {colour:?}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_scale_are_blue_and_orange() {
+        assert_eq!(shade(1.0), NEAR);
+        assert_eq!(shade(0.7), BETWEEN);
+        assert_eq!(shade(0.1), FAR);
+    }
+}

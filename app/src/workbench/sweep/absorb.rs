@@ -1,0 +1,203 @@
+//! What the bridge reports of sweeps, and what it changes.
+
+use softprefix_core::experiment::{CanaryFinding, Ending, Entry, RunEnd, RunEvent};
+
+use super::{HistoryState, PairDiff, Stage, Sweeps, Trouble};
+use crate::bridge::sweep::SweepEvent;
+use crate::workbench::{Notice, Problem, ProblemKind, Tab, Workbench};
+
+impl Workbench {
+    pub(in crate::workbench) fn absorb_sweep(&mut self, event: SweepEvent) {
+        match event {
+            SweepEvent::History(history) => {
+                self.sweep.past = *history;
+                self.sweep.history = HistoryState::Open;
+                self.reopen_interrupted();
+            }
+            SweepEvent::NoHistory(problem) => self.sweep.history = HistoryState::Unusable(problem),
+            SweepEvent::Run(event) => self.absorb_run(event),
+            SweepEvent::Refused(problem) => {
+                self.sweep.stage = Stage::Idle;
+                self.sweep.trouble = Some(Trouble::Problem(problem));
+            }
+            SweepEvent::Left => {
+                // The connection was left: what is finished is kept, and the rest can go on.
+                if self.sweep.is_busy() {
+                    self.sweep.stage = Stage::Idle;
+                    self.sweep.at_work = None;
+                    self.sweep.running.clear();
+                }
+            }
+            SweepEvent::Appended(entry) => self.appended(*entry),
+            SweepEvent::Imported { path, entries } => {
+                let id = entries.iter().find_map(|entry| match entry {
+                    Entry::Started(experiment) => Some(experiment.id.clone()),
+                    _ => None,
+                });
+                let cases = entries.iter().filter(|entry| matches!(entry, Entry::Case(_))).count();
+                for entry in entries {
+                    self.sweep.past.add(entry);
+                }
+                if let Some(id) = id {
+                    self.show_experiment(&id);
+                }
+                self.notice = Some(Notice::Opened(path, cases));
+            }
+            SweepEvent::Exported(path) => {
+                self.file.writing = false;
+                self.notice = Some(Notice::Saved(path));
+            }
+            SweepEvent::FileProblem(problem) => {
+                self.file.writing = false;
+                self.notice = Some(Notice::Problem(problem));
+            }
+            SweepEvent::Compared { left, right, diff } => {
+                let wanted = self
+                    .sweep
+                    .pair()
+                    .is_some_and(|(a, b)| a.text() == Some(&left) && b.text() == Some(&right));
+                if wanted {
+                    self.sweep.diff = Some(std::sync::Arc::new(PairDiff { left, right, diff }));
+                }
+            }
+        }
+    }
+
+    /// A sweep that was running when the program ended is what the person wants to see first.
+    fn reopen_interrupted(&mut self) {
+        let last = self
+            .sweep
+            .past
+            .shown()
+            .next()
+            .filter(|past| past.ending.is_none())
+            .map(|past| past.experiment.id.clone());
+        if let Some(id) = last {
+            self.show_experiment(&id);
+            if self.sweep.resumable().is_some() {
+                self.tab = Tab::Sweep;
+            } else {
+                self.sweep.show_nothing();
+            }
+        }
+    }
+
+    fn appended(&mut self, entry: Entry) {
+        match &entry {
+            Entry::Deleted { id } => {
+                self.sweep.deleted = Some(id.clone());
+                if self.sweep.shown.contains(id) {
+                    self.sweep.show_nothing();
+                    self.sweep.stage = Stage::Idle;
+                }
+            }
+            Entry::Restored { id } if self.sweep.deleted.as_ref() == Some(id) => self.sweep.deleted = None,
+            _ => {}
+        }
+        self.sweep.past.add(entry);
+    }
+
+    fn absorb_run(&mut self, event: RunEvent) {
+        let sweep = &mut self.sweep;
+        match event {
+            RunEvent::Started(experiment) => sweep.started(*experiment),
+            RunEvent::CaseStarted { index, .. } => {
+                sweep.running.insert(index);
+            }
+            RunEvent::Text { .. } => {}
+            RunEvent::CaseFinished(record) => {
+                sweep.running.remove(&record.case.index);
+                let shown = sweep.shown.contains(&record.experiment);
+                if shown {
+                    sweep.analysis.add(&record);
+                }
+                let first = shown && sweep.selected.is_none() && !record.is_baseline() && record.text().is_some();
+                let id = record.id.clone();
+                let here = sweep.shown_case().is_some_and(|case| case.prompt() == record.prompt);
+                sweep.past.add(Entry::Case(record));
+                if first && here {
+                    self.look_at(Some(id));
+                } else if self.sweep.diff.is_none() {
+                    self.compare_pair();
+                }
+            }
+            RunEvent::Progress(progress) => {
+                let reconnecting = match &mut sweep.stage {
+                    Stage::Running { reconnecting, .. } => reconnecting.take(),
+                    _ => None,
+                };
+                sweep.stage = Stage::Running { progress, reconnecting };
+            }
+            RunEvent::Canary(canary) => {
+                if canary.finding != CanaryFinding::Applied {
+                    sweep.trouble = Some(Trouble::Canary(canary));
+                }
+            }
+            RunEvent::Reconnecting { because } => {
+                if let Stage::Running { reconnecting, .. } = &mut sweep.stage {
+                    *reconnecting = Some(because);
+                }
+            }
+            RunEvent::Reconnected => {
+                if let Stage::Running { reconnecting, .. } = &mut sweep.stage {
+                    *reconnecting = None;
+                }
+            }
+            RunEvent::JournalFailed { error } => {
+                let problem = Problem::new(ProblemKind::File, crate::session::sentence(&error), "");
+                sweep.trouble = Some(Trouble::Problem(problem));
+            }
+            RunEvent::Threshold(found) => {
+                if let Some((_, threshold)) = &mut sweep.threshold {
+                    *threshold = found;
+                }
+            }
+            RunEvent::Ended(end) => sweep.ended(end),
+        }
+    }
+}
+
+impl Sweeps {
+    fn started(&mut self, experiment: softprefix_core::experiment::Experiment) {
+        let id = experiment.id.clone();
+        self.at_work = Some(id.clone());
+        if self.past.experiment(&id).is_none() {
+            self.past.add(Entry::Started(Box::new(experiment)));
+        }
+        if self.shown.contains(&id) {
+            return;
+        }
+        // A search joins the sweep whose case it searches; anything else takes its place.
+        let beside = self.joins && !self.shown.is_empty();
+        if !beside {
+            let threshold = self.threshold.take();
+            self.show_nothing();
+            self.threshold = threshold;
+        }
+        self.shown.push(id);
+        self.analyse();
+    }
+
+    fn ended(&mut self, end: RunEnd) {
+        let how = match &end {
+            RunEnd::Complete => Some(Ending::Complete),
+            RunEnd::Cancelled => Some(Ending::Cancelled),
+            RunEnd::NoEffect | RunEnd::Interrupted { .. } => None,
+        };
+        if let Some((how, experiment)) = how.zip(self.at_work.clone()) {
+            let at_unix = softprefix_core::experiment::runner::unix_now();
+            self.past.add(Entry::Ended {
+                experiment,
+                how,
+                at_unix,
+            });
+        }
+        if let RunEnd::Interrupted { error } = &end {
+            let problem = Problem::new(ProblemKind::Module, crate::session::sentence(error), "");
+            self.trouble = Some(Trouble::Problem(problem));
+        }
+        self.running.clear();
+        self.at_work = None;
+        self.stage = Stage::Ended(end);
+    }
+}

@@ -1,0 +1,440 @@
+//! What a person does in the sweep's view, and what it changes.
+
+use std::collections::HashSet;
+
+use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::experiment::analysis::Analysis;
+use softprefix_core::experiment::{Budget, Entry, Plan, ThresholdSearch};
+use softprefix_core::prefix::{Magnitude, Rounding};
+
+use super::{Range, Stage, SweepCase, Sweeps, Trouble};
+use crate::bridge::Request;
+use crate::bridge::sweep::{Format, SweepRequest};
+use crate::workbench::{
+    Effect, FileQuestion, MagnitudeUnit, PRESETS, PrefixForm, Problem, ProblemKind, Sampling, Workbench,
+};
+
+/// One thing a person did in the sweep's view.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SweepAction {
+    // What is to be run.
+    /// Adds the prompt of the Tune view.
+    AddCurrentPrompt,
+    /// Index into [`PRESETS`].
+    AddPreset(usize),
+    RemoveCase(usize),
+    ShowCase(usize),
+    SetLens(Vec<usize>),
+    /// As typed; a list that [`super::parse_magnitudes`] reads.
+    SetMagnitudes(String),
+    SetUnit(MagnitudeUnit),
+    SetRounding(Rounding),
+    TakeRange(Range),
+    SetRepeats(usize),
+
+    // Running.
+    Start,
+    Pause,
+    GoOn,
+    Cancel,
+    /// Runs what is missing of the shown experiment.
+    Resume,
+    SetBudgetMeasure(Measure),
+    SetBudget(f64),
+    /// Searches the largest magnitude within the budget, for this P, on the shown case.
+    FindThreshold(usize),
+    DismissTrouble,
+
+    // Looking.
+    /// Looks at a record.
+    Select(Option<String>),
+    /// What is looked at becomes what others are compared with.
+    Pin,
+    Unpin,
+    Swap,
+
+    // The history.
+    /// Shows an experiment, and its settings in the fields.
+    Show(String),
+    /// Its settings in the fields, and nothing shown.
+    CloneSettings(String),
+    /// Runs the same plan again, as a new experiment.
+    RunAgain(String),
+    Rename(String, String),
+    Delete(String),
+    UndoDelete,
+    Export(Format),
+    Import,
+}
+
+impl Workbench {
+    pub(in crate::workbench) fn apply_sweep(&mut self, action: SweepAction) {
+        match action {
+            SweepAction::AddCurrentPrompt => self.add_case(SweepCase {
+                system: self.prompt.system.clone(),
+                user: self.prompt.user.clone(),
+            }),
+            SweepAction::AddPreset(index) => {
+                if let Some(preset) = PRESETS.get(index) {
+                    self.add_case(SweepCase {
+                        system: preset.system.to_owned(),
+                        user: preset.user.to_owned(),
+                    });
+                }
+            }
+            SweepAction::RemoveCase(index) => {
+                if index < self.sweep.form.cases.len() {
+                    self.sweep.form.cases.remove(index);
+                    if self.sweep.case > index || self.sweep.case >= self.sweep.form.cases.len() {
+                        self.sweep.case = self.sweep.case.saturating_sub(1);
+                    }
+                    self.look_at(None);
+                }
+            }
+            SweepAction::ShowCase(index) => {
+                if self.sweep.case != index && index < self.sweep.form.cases.len() {
+                    self.sweep.case = index;
+                    self.sweep.pinned = None;
+                    self.look_at(None);
+                }
+            }
+            SweepAction::SetLens(lens) => {
+                if !lens.is_empty() {
+                    self.sweep.form.lens = lens;
+                }
+            }
+            SweepAction::SetMagnitudes(text) => {
+                if super::parse_magnitudes(&text).is_some() {
+                    self.sweep.form.magnitudes = text;
+                }
+            }
+            SweepAction::SetUnit(unit) => self.sweep.form.set_unit(unit),
+            SweepAction::SetRounding(rounding) => self.sweep.form.rounding = rounding,
+            SweepAction::TakeRange(range) => self.sweep.form.take_range(range),
+            SweepAction::SetRepeats(repeats) => self.sweep.form.repeats = repeats.clamp(1, 100),
+
+            SweepAction::Start => self.start_sweep(),
+            SweepAction::Pause => self.ask_bridge(SweepRequest::Pause),
+            SweepAction::GoOn => {
+                self.sweep.trouble = None;
+                self.ask_bridge(SweepRequest::GoOn);
+            }
+            SweepAction::Cancel => self.ask_bridge(SweepRequest::Cancel),
+            SweepAction::Resume => self.resume(),
+            SweepAction::SetBudgetMeasure(measure) => {
+                if self.sweep.form.budget_measure != measure
+                    && measure.full_scale() != self.sweep.form.budget_measure.full_scale()
+                {
+                    self.sweep.form.budget = measure.full_scale().map_or(20.0, |top| top * 0.8);
+                }
+                self.sweep.form.budget_measure = measure;
+            }
+            SweepAction::SetBudget(budget) => {
+                if budget.is_finite() {
+                    self.sweep.form.budget = budget;
+                }
+            }
+            SweepAction::FindThreshold(len) => self.find_threshold(len),
+            SweepAction::DismissTrouble => self.sweep.trouble = None,
+
+            SweepAction::Select(id) => self.look_at(id),
+            SweepAction::Pin => {
+                self.sweep.pinned.clone_from(&self.sweep.selected);
+                self.compare_pair();
+            }
+            SweepAction::Unpin => {
+                self.sweep.pinned = None;
+                self.compare_pair();
+            }
+            SweepAction::Swap => {
+                if self.sweep.pinned.is_some() && self.sweep.selected.is_some() {
+                    let sweep = &mut self.sweep;
+                    std::mem::swap(&mut sweep.pinned, &mut sweep.selected);
+                    self.compare_pair();
+                }
+            }
+
+            SweepAction::Show(id) => self.show_experiment(&id),
+            SweepAction::CloneSettings(id) => {
+                if !self.sweep.is_busy()
+                    && let Some(past) = self.sweep.past.experiment(&id)
+                {
+                    let plan = past.experiment.plan.clone();
+                    self.take_plan(&plan);
+                    self.sweep.show_nothing();
+                }
+            }
+            SweepAction::RunAgain(id) => {
+                if let Some(past) = self.sweep.past.experiment(&id) {
+                    let plan = past.experiment.plan.clone();
+                    self.take_plan(&plan);
+                    self.start(plan);
+                }
+            }
+            SweepAction::Rename(id, name) => {
+                let name = name.trim().to_owned();
+                if !name.is_empty() {
+                    self.ask_bridge(SweepRequest::Append(Box::new(Entry::Renamed { id, name })));
+                }
+            }
+            SweepAction::Delete(id) => {
+                if self.sweep.at_work.as_ref() != Some(&id) {
+                    self.ask_bridge(SweepRequest::Append(Box::new(Entry::Deleted { id })));
+                }
+            }
+            SweepAction::UndoDelete => {
+                if let Some(id) = self.sweep.deleted.clone() {
+                    self.ask_bridge(SweepRequest::Append(Box::new(Entry::Restored { id })));
+                }
+            }
+            SweepAction::Export(format) => {
+                if let Some(past) = self.sweep.experiment().filter(|_| !self.file.asking) {
+                    let stem = softprefix_core::experiment::export::file_stem(&past.experiment);
+                    let suggested = format!("{stem}{}", format.ending());
+                    self.file.asking = true;
+                    self.effects
+                        .push(Effect::Ask(FileQuestion::ExportSweep { suggested, format }));
+                }
+            }
+            SweepAction::Import => {
+                if !self.file.asking {
+                    self.file.asking = true;
+                    self.effects.push(Effect::Ask(FileQuestion::ImportSweep));
+                }
+            }
+        }
+    }
+
+    /// Writes the shown sweep to a file that was chosen.
+    pub(in crate::workbench) fn export_sweep(&mut self, path: std::path::PathBuf, format: Format) {
+        let Some(past) = self.sweep.experiment() else { return };
+        let shown = self.sweep.shown_case().map(SweepCase::prompt);
+        let prompts = &past.experiment.plan.prompts;
+        let request = SweepRequest::Export {
+            path,
+            format,
+            experiment: Box::new(past.experiment.clone()),
+            records: self.sweep.past.cases(past).cloned().collect(),
+            prompt: prompts
+                .iter()
+                .position(|prompt| Some(prompt) == shown.as_ref())
+                .unwrap_or(0),
+            language: self.settings.language,
+        };
+        self.file.writing = true;
+        self.ask_bridge(request);
+    }
+
+    /// Takes a file that was chosen into the history.
+    pub(in crate::workbench) fn import_sweep(&mut self, path: std::path::PathBuf) {
+        self.ask_bridge(SweepRequest::Import { path });
+    }
+
+    pub(super) fn ask_bridge(&mut self, request: SweepRequest) {
+        self.outbox.push(Request::Sweep(Box::new(request)));
+    }
+
+    fn add_case(&mut self, case: SweepCase) {
+        if case.user.trim().is_empty() || self.sweep.is_busy() {
+            return;
+        }
+        let cases = &mut self.sweep.form.cases;
+        let cases_len = cases.len();
+        let at = cases.iter().position(|other| *other == case).unwrap_or_else(|| {
+            cases.push(case);
+            cases_len
+        });
+        self.sweep.case = at;
+        self.look_at(None);
+    }
+
+    fn start_sweep(&mut self) {
+        if self.why_not_sweep().is_none() {
+            self.sweep.form.unit = self.sweep_unit();
+            let plan = self.sweep_plan();
+            self.start(plan);
+        }
+    }
+
+    fn start(&mut self, plan: Plan) {
+        if self.sweep.is_busy() || self.why_no_module().is_some() {
+            return;
+        }
+        self.sweep.begin(false);
+        let case = Box::new(self.case_key());
+        self.ask_bridge(SweepRequest::Start { plan, case });
+    }
+
+    fn resume(&mut self) {
+        if self.why_not_resume().is_some() {
+            return;
+        }
+        let Some(experiment) = self.sweep.resumable().cloned() else {
+            return;
+        };
+        let finished: HashSet<usize> = self
+            .sweep
+            .past
+            .experiment(&experiment.id)
+            .map(softprefix_core::experiment::Past::finished)
+            .unwrap_or_default();
+        self.sweep.begin(false);
+        let case = Box::new(self.case_key());
+        self.ask_bridge(SweepRequest::Resume {
+            experiment: Box::new(experiment),
+            finished,
+            case,
+        });
+    }
+
+    fn find_threshold(&mut self, len: usize) {
+        if self.sweep.is_busy() || self.why_no_module().is_some() {
+            return;
+        }
+        let Some(shown) = self.sweep.shown_case().cloned() else {
+            return;
+        };
+        let unit = self.sweep_unit();
+        let range = match unit {
+            MagnitudeUnit::TokenNorms => PrefixForm::NORMS,
+            MagnitudeUnit::Raw => PrefixForm::RAW,
+        };
+        let search = match ThresholdSearch::new(*range.start(), *range.end(), 14) {
+            Ok(search) => search,
+            Err(error) => {
+                let problem = Problem::new(ProblemKind::Input, error.to_string(), "");
+                self.sweep.trouble = Some(Trouble::Problem(problem));
+                return;
+            }
+        };
+        let budget = Budget {
+            measure: self.sweep.form.budget_measure,
+            at_least: self.sweep.form.budget,
+        };
+        let mut plan = self.sweep_plan();
+        plan.prompts = vec![shown.prompt()];
+        plan.repeats = 1;
+        plan.name = format!("{} ≥ {}", budget.measure.id(), budget.at_least);
+        let mut recipe = self.prefix.recipe();
+        recipe.len = len;
+        recipe.rounding = self.sweep.form.rounding;
+        recipe.magnitude = match unit {
+            MagnitudeUnit::TokenNorms => Magnitude::TokenNorms(1.0),
+            MagnitudeUnit::Raw => Magnitude::Raw(1.0),
+        };
+        self.sweep.begin(true);
+        self.sweep.threshold = Some((budget, softprefix_core::experiment::Threshold::Unknown));
+        let case = Box::new(self.case_key());
+        self.ask_bridge(SweepRequest::Search {
+            plan,
+            recipe,
+            search,
+            budget,
+            case,
+        });
+    }
+
+    /// The fields, as a plan has them; also those of the Tune view that a sweep takes from there.
+    pub(super) fn take_plan(&mut self, plan: &Plan) {
+        let sweeps_before = self.sweep.form.clone();
+        self.sweep.form.take_plan(plan);
+        if self.sweep.form.cases.is_empty() {
+            self.sweep.form = sweeps_before;
+        }
+        self.sweep.case = 0;
+        if let Some(tokens) = plan.settings.max_new_tokens {
+            self.prompt.max_tokens = tokens;
+        }
+        if plan
+            .settings
+            .other
+            .get("enable_top_k_sampling")
+            .and_then(serde_json::Value::as_bool)
+            == Some(false)
+        {
+            self.prompt.sampling = Sampling::Greedy;
+        }
+        if let Some(sweep) = plan.sweeps.first() {
+            self.prefix.take_kind(&sweep.kind);
+        }
+    }
+
+    /// Shows an experiment of the history, with its settings in the fields.
+    pub(super) fn show_experiment(&mut self, id: &str) {
+        if self.sweep.is_busy() {
+            return;
+        }
+        let Some(past) = self.sweep.past.experiment(id) else {
+            return;
+        };
+        let plan = past.experiment.plan.clone();
+        self.take_plan(&plan);
+        self.sweep.show_nothing();
+        self.sweep.stage = Stage::Idle;
+        self.sweep.shown = vec![id.to_owned()];
+        self.sweep.analyse();
+    }
+
+    /// Looks at a record, or at none, and has it compared.
+    pub(super) fn look_at(&mut self, id: Option<String>) {
+        self.sweep.selected = id;
+        self.compare_pair();
+    }
+
+    /// Asks for the difference of what is looked at.
+    pub(super) fn compare_pair(&mut self) {
+        let texts = self
+            .sweep
+            .pair()
+            .and_then(|(left, right)| Some((left.text()?.into(), right.text()?.into())));
+        let Some((left, right)) = texts else {
+            self.sweep.diff = None;
+            return;
+        };
+        let known = self
+            .sweep
+            .diff
+            .as_ref()
+            .is_some_and(|pair| pair.left == left && pair.right == right);
+        if !known {
+            self.sweep.diff = None;
+            let granularity = match self.granularity {
+                Granularity::Line => Granularity::Word,
+                other => other,
+            };
+            self.ask_bridge(SweepRequest::Compare {
+                left,
+                right,
+                granularity,
+            });
+        }
+    }
+}
+
+impl Sweeps {
+    fn begin(&mut self, joins: bool) {
+        self.stage = Stage::Starting;
+        self.trouble = None;
+        self.running.clear();
+        self.joins = joins;
+        if !joins {
+            self.threshold = None;
+        }
+    }
+
+    pub(super) fn show_nothing(&mut self) {
+        self.shown.clear();
+        self.analysis = Analysis::default();
+        self.selected = None;
+        self.pinned = None;
+        self.diff = None;
+        self.threshold = None;
+        self.trouble = None;
+    }
+
+    /// Measures what is shown anew.
+    pub(super) fn analyse(&mut self) {
+        let analysis = Analysis::of(self.all_records());
+        self.analysis = analysis;
+    }
+}

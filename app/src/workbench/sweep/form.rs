@@ -1,0 +1,375 @@
+//! What a sweep is to run, as it is edited: cases, lengths, magnitudes, repeats; and the plan that follows from it.
+//!
+//! It knows no widget and runs nothing.
+
+use serde::{Deserialize, Serialize};
+use softprefix_core::compare::Measure;
+use softprefix_core::experiment::{Magnitudes, Plan, Prompt, SCRIPT_VALUES, Settings, Sweep, Values};
+use softprefix_core::prefix::{MAX_LEN, PrefixKind, Rounding};
+use softprefix_core::protocol::SetUp;
+use softprefix_core::protocol::message;
+
+use crate::workbench::{MagnitudeUnit, PRESETS, Preset, PromptForm, Sampling};
+
+/// One prompt of a sweep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepCase {
+    pub system: String,
+    pub user: String,
+}
+
+impl SweepCase {
+    /// The preset that it is, if it is one.
+    pub fn preset(&self) -> Option<&'static Preset> {
+        PRESETS
+            .iter()
+            .find(|preset| preset.user == self.user && preset.system == self.system)
+    }
+
+    /// As plans and records have it.
+    pub fn prompt(&self) -> Prompt {
+        Prompt {
+            system: self.system.clone(),
+            user: self.user.clone(),
+        }
+    }
+}
+
+impl From<&Prompt> for SweepCase {
+    fn from(prompt: &Prompt) -> Self {
+        Self {
+            system: prompt.system.clone(),
+            user: prompt.user.clone(),
+        }
+    }
+}
+
+/// Magnitudes that are set with one press.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Range {
+    /// 0, and where tokens are: from far under the norm's floor to where outputs collapse.
+    Usual,
+    /// 0 and the whole axis in equal ratios.
+    Whole,
+    /// The ten raw values of existing scripts, cut to bf16 as they do it.
+    Script,
+}
+
+impl Range {
+    pub const ALL: [Self; 3] = [Self::Usual, Self::Whole, Self::Script];
+}
+
+const USUAL: &str = "0, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.4, 2, 2.9, 4, 5.8, 12";
+const USUAL_RAW: &str = "0, 1e-4, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1";
+const WHOLE: &str = "0, 0.001 … 100 (16)";
+const WHOLE_RAW: &str = "0, 1e-5 … 10 (19)";
+const SCRIPT: &str = "0, 1e-4, 0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 1, 2";
+
+/// A sweep as it is edited. Kind of prefix, sampling and output length are those of the Tune view.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SweepForm {
+    pub cases: Vec<SweepCase>,
+    /// Every P.
+    pub lens: Vec<usize>,
+    /// The magnitudes as they were typed; see [`parse_magnitudes`].
+    pub magnitudes: String,
+    pub unit: MagnitudeUnit,
+    pub rounding: Rounding,
+    pub repeats: usize,
+    /// The threshold finder's question.
+    pub budget_measure: Measure,
+    pub budget: f64,
+}
+
+impl Default for SweepForm {
+    fn default() -> Self {
+        let preset = &PRESETS[0];
+        Self {
+            cases: vec![SweepCase {
+                system: preset.system.to_owned(),
+                user: preset.user.to_owned(),
+            }],
+            lens: vec![1, 4],
+            magnitudes: USUAL.to_owned(),
+            unit: MagnitudeUnit::TokenNorms,
+            rounding: Rounding::NearestEven,
+            repeats: 1,
+            budget_measure: Measure::Chrf2,
+            budget: 80.0,
+        }
+    }
+}
+
+impl SweepForm {
+    /// The magnitudes; empty where what was typed is no list (a field never hands such a text over).
+    pub fn values(&self) -> Vec<f64> {
+        parse_magnitudes(&self.magnitudes).unwrap_or_default()
+    }
+
+    /// Takes one of the ready-made lists.
+    pub fn take_range(&mut self, range: Range) {
+        let raw = self.unit == MagnitudeUnit::Raw;
+        self.rounding = Rounding::NearestEven;
+        self.magnitudes = match range {
+            Range::Usual if raw => USUAL_RAW,
+            Range::Usual => USUAL,
+            Range::Whole if raw => WHOLE_RAW,
+            Range::Whole => WHOLE,
+            Range::Script => {
+                self.unit = MagnitudeUnit::Raw;
+                self.rounding = Rounding::Truncate;
+                SCRIPT
+            }
+        }
+        .to_owned();
+    }
+
+    /// Which of the ready-made lists it holds.
+    pub fn range(&self) -> Option<Range> {
+        Range::ALL.into_iter().find(|range| {
+            let mut other = self.clone();
+            other.take_range(*range);
+            other == *self
+        })
+    }
+
+    /// Changes the unit; the usual list of the other unit comes with it, since values of one mean nothing in the other.
+    pub fn set_unit(&mut self, unit: MagnitudeUnit) {
+        if self.unit != unit {
+            self.unit = unit;
+            self.take_range(Range::Usual);
+        }
+    }
+
+    /// Cells for each case: one for each length and magnitude.
+    pub fn cells(&self) -> usize {
+        self.lens.len() * self.values().len()
+    }
+
+    /// The plan of these fields, with prefixes of `kind`, drawn as `prompt` says.
+    pub fn plan(&self, kind: PrefixKind, prompt: &PromptForm, name: String) -> Plan {
+        let values = Values::List(self.values());
+        let sweep = Sweep {
+            kind,
+            lens: self.lens.clone(),
+            magnitudes: match self.unit {
+                MagnitudeUnit::TokenNorms => Magnitudes::TokenNorms(values),
+                MagnitudeUnit::Raw => Magnitudes::Raw(values),
+            },
+            rounding: self.rounding,
+        };
+        let first = self.cases.first().map(SweepCase::prompt).unwrap_or_default();
+        Plan {
+            name,
+            prompts: self.cases.iter().map(SweepCase::prompt).collect(),
+            repeats: self.repeats,
+            settings: settings(prompt),
+            ..Plan::new(first, sweep)
+        }
+    }
+
+    /// Takes over what a plan says, as far as these fields can say it.
+    pub fn take_plan(&mut self, plan: &Plan) {
+        self.cases = plan.prompts.iter().map(SweepCase::from).collect();
+        self.repeats = plan.repeats.max(1);
+        let Some(sweep) = plan.sweeps.first() else { return };
+        self.lens.clone_from(&sweep.lens);
+        self.rounding = sweep.rounding;
+        let values = match &sweep.magnitudes {
+            Magnitudes::Raw(values) => {
+                self.unit = MagnitudeUnit::Raw;
+                values
+            }
+            Magnitudes::TokenNorms(values) => {
+                self.unit = MagnitudeUnit::TokenNorms;
+                values
+            }
+            Magnitudes::Unscaled => return,
+        };
+        self.magnitudes = match values {
+            Values::List(list) if *list == SCRIPT_VALUES => SCRIPT.to_owned(),
+            Values::List(list) => [USUAL, USUAL_RAW, WHOLE, WHOLE_RAW]
+                .into_iter()
+                .find(|text| parse_magnitudes(text).as_deref() == Some(list.as_slice()))
+                .map_or_else(|| written(list), str::to_owned),
+            Values::Log { from, to, count, zero } => {
+                format!("{}{from} … {to} ({count})", if *zero { "0, " } else { "" })
+            }
+            // Equal steps are written out: the field has no shorter way to say them.
+            Values::Linear { from, to, count } => {
+                let step = |i: usize| from + (to - from) * i as f64 / (count.saturating_sub(1)).max(1) as f64;
+                written(&(0..*count).map(step).collect::<Vec<_>>())
+            }
+        };
+    }
+}
+
+/// The settings of inferences as plans have them.
+fn settings(prompt: &PromptForm) -> Settings {
+    let set_up = SetUp::new("", "");
+    let set_up = match prompt.sampling {
+        Sampling::Greedy => set_up.greedy(),
+        Sampling::TopK { k, temperature, seed } => set_up.sampling(&message::Sampling {
+            temperature: Some(temperature),
+            top_k: Some(k),
+            seed: Some(seed),
+            ..message::Sampling::default()
+        }),
+    };
+    Settings {
+        max_new_tokens: Some(prompt.max_tokens),
+        other: set_up.settings,
+        ..Settings::default()
+    }
+}
+
+fn written(values: &[f64]) -> String {
+    let words: Vec<String> = values.iter().map(ToString::to_string).collect();
+    words.join(", ")
+}
+
+/// Most values of one list: a slip in an exponent must not start a day's work.
+const MOST: usize = 200;
+
+/// Reads `0, 0.01, 1` and ranges in equal ratios: `0.01 … 12 (13)` is 13 values, `0.01 … 12` four a decade. Sorted, each
+/// once; `None` for what is no such list.
+pub fn parse_magnitudes(text: &str) -> Option<Vec<f64>> {
+    let mut values = Vec::new();
+    for item in text.split([',', '、', ';', '\n']) {
+        let item = item.trim();
+        if item.is_empty() {
+            continue;
+        }
+        match item.split_once('…').or_else(|| item.split_once("...")) {
+            Some((from, to)) => values.extend(ratio_range(from, to)?),
+            None => values.push(number(item)?),
+        }
+        if values.len() > MOST {
+            return None;
+        }
+    }
+    values.sort_by(f64::total_cmp);
+    values.dedup();
+    (!values.is_empty()).then_some(values)
+}
+
+fn number(text: &str) -> Option<f64> {
+    let text = text.trim().trim_end_matches(['×', 'x', 'X']).trim();
+    text.parse::<f64>()
+        .ok()
+        .filter(|value| value.is_finite() && *value >= 0.0)
+}
+
+fn ratio_range(from: &str, to: &str) -> Option<Vec<f64>> {
+    let (to, count) = match to.split_once('(') {
+        Some((to, count)) => {
+            let digits: String = count.chars().take_while(char::is_ascii_digit).collect();
+            (to, Some(digits.parse::<usize>().ok()?))
+        }
+        None => (to, None),
+    };
+    let (from, to) = (number(from)?, number(to)?);
+    if from <= 0.0 || to <= from {
+        return None;
+    }
+    let count = count.unwrap_or_else(|| (4.0 * (to / from).log10()).round() as usize + 1);
+    if !(2..=MOST).contains(&count) {
+        return None;
+    }
+    let step = |i: usize| {
+        if i == 0 {
+            from
+        } else if i + 1 == count {
+            to
+        } else {
+            // Three digits: values that can be read and typed again.
+            let value = from * (to / from).powf(i as f64 / (count - 1) as f64);
+            format!("{value:.2e}").parse().unwrap_or(value)
+        }
+    };
+    Some((0..count).map(step).collect())
+}
+
+/// Reads `1, 2, 4`: every P once, small to large; `None` for what is no such list.
+pub fn parse_lens(text: &str) -> Option<Vec<usize>> {
+    let mut lens = Vec::new();
+    for item in text.split([',', '、', ';', ' ']).filter(|item| !item.trim().is_empty()) {
+        lens.push(
+            item.trim()
+                .parse::<usize>()
+                .ok()
+                .filter(|len| (1..=MAX_LEN).contains(len))?,
+        );
+    }
+    lens.sort_unstable();
+    lens.dedup();
+    (!lens.is_empty() && lens.len() <= 64).then_some(lens)
+}
+
+/// Lengths as the field shows them.
+pub fn written_lens(lens: &[usize]) -> String {
+    let words: Vec<String> = lens.iter().map(ToString::to_string).collect();
+    words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_magnitudes_may_hold_ranges_in_equal_ratios() {
+        assert_eq!(parse_magnitudes("0, 0.01, 1").unwrap(), [0.0, 0.01, 1.0]);
+        assert_eq!(
+            parse_magnitudes("0, 0.01 … 100 (5)").unwrap(),
+            [0.0, 0.01, 0.1, 1.0, 10.0, 100.0]
+        );
+        assert_eq!(parse_magnitudes("0.1...10").unwrap().len(), 9);
+        assert_eq!(parse_magnitudes("2×, 1×").unwrap(), [1.0, 2.0]);
+        for text in ["", "x", "-1", "inf", "1 … 0.1", "0 … 1", "1 … 2 (1)", "1 … 2 (1000)"] {
+            assert_eq!(parse_magnitudes(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn lengths_come_out_sorted_and_once() {
+        assert_eq!(parse_lens("4, 1 2,4").unwrap(), [1, 2, 4]);
+        for text in ["", "0", "1.5", "a"] {
+            assert_eq!(parse_lens(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_scripts_list_is_the_scripts_raw_truncated_and_found_again() {
+        let mut form = SweepForm::default();
+        form.take_range(Range::Script);
+        assert_eq!(form.values(), SCRIPT_VALUES);
+        assert_eq!((form.unit, form.rounding), (MagnitudeUnit::Raw, Rounding::Truncate));
+        assert_eq!(form.range(), Some(Range::Script));
+        form.take_range(Range::Usual);
+        assert_eq!(form.rounding, Rounding::NearestEven);
+    }
+
+    #[test]
+    fn a_plan_and_the_fields_it_was_made_of_say_the_same() {
+        for range in Range::ALL {
+            let mut form = SweepForm {
+                repeats: 2,
+                ..SweepForm::default()
+            };
+            form.take_range(range);
+            let plan = form.plan(PrefixKind::Constant, &PromptForm::default(), "n".to_owned());
+            let mut again = SweepForm::default();
+            again.take_plan(&plan);
+            assert_eq!(again, form, "{range:?}");
+            assert_eq!(plan.cases().unwrap().len(), 2 + 2 * form.cells());
+        }
+    }
+
+    #[test]
+    fn a_plan_says_how_tokens_are_drawn_and_how_many() {
+        let plan = SweepForm::default().plan(PrefixKind::Constant, &PromptForm::default(), String::new());
+        assert_eq!(plan.settings.max_new_tokens, Some(64));
+        assert_eq!(plan.settings.other["enable_top_k_sampling"], false);
+    }
+}
