@@ -1,9 +1,14 @@
 //! What the GGUF reader takes, and what it refuses with a sentence: files that are empty, cut off, damaged, or not GGUF.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
+use half::bf16;
+use proptest::prelude::*;
 use softprefix_unit::engine::gguf::file::{GgufFile, TensorKind};
-use softprefix_unit::testing::TinyModel;
+use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+use softprefix_unit::engine::{Engine, Logits, Step};
+use softprefix_unit::testing::{TinyModel, TinyWeights};
 
 fn open(bytes: &[u8]) -> Result<GgufFile, String> {
     let folder = tempfile::tempdir().unwrap();
@@ -77,4 +82,137 @@ fn other_versions_and_byte_orders_are_named() {
     assert!(open(&bytes).err().unwrap().contains("version 1"));
     bytes[4..8].copy_from_slice(&3_u32.to_be_bytes());
     assert!(open(&bytes).err().unwrap().contains("big-endian"));
+}
+
+/// Loads a file and, where that works, runs it: a damaged file must end in a sentence or in numbers, never in a panic.
+fn load_and_run(bytes: &[u8]) -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    std::fs::write(&path, bytes).unwrap();
+    let options = GgufOptions {
+        threads: Some(1),
+        ..GgufOptions::default()
+    };
+    let mut engine = GgufEngine::load(&path, options, &|_, _| ()).map_err(|error| error.to_string())?;
+    let (width, vocab) = (engine.info().hidden_size, engine.info().vocab_size);
+    let sequence = engine.open(3.min(engine.info().window)).unwrap();
+    let rows = vec![bf16::from_f32(0.5); width * 3.min(engine.info().window)];
+    let stop = AtomicBool::new(false);
+    let mut steps = [Step {
+        sequence,
+        rows: &rows,
+        logits: Logits::Last,
+        out: Vec::new(),
+        stop: &stop,
+    }];
+    engine.forward(&mut steps).unwrap();
+    assert_eq!(steps[0].out.len(), vocab);
+    Ok(())
+}
+
+#[test]
+fn another_architecture_is_refused_by_name() {
+    let model = TinyModel {
+        architecture: "gpt2".into(),
+        ..TinyModel::qwen2()
+    };
+    let sentence = load_and_run(&model.bytes()).unwrap_err();
+    assert!(
+        sentence.contains("gpt2") && sentence.contains("qwen2 and llama"),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn a_tensor_that_is_missing_or_of_another_shape_is_named() {
+    let bytes = TinyModel::qwen2().bytes();
+    let at = bytes.windows(18).position(|w| w == b"blk.1.ffn_up.weigh").unwrap();
+    let mut renamed = bytes.clone();
+    renamed[at] = b'x';
+    assert!(load_and_run(&renamed).unwrap_err().contains("blk.1.ffn_up.weight"));
+    let other = TinyModel {
+        feed_forward: 128,
+        ..TinyModel::qwen2()
+    };
+    let mut wrong = other.bytes();
+    let key = b"qwen2.feed_forward_length";
+    let at = wrong.windows(key.len()).position(|w| w == key).unwrap() + key.len() + 4;
+    wrong[at..at + 4].copy_from_slice(&96_u32.to_le_bytes());
+    assert!(load_and_run(&wrong).unwrap_err().contains("128"));
+}
+
+#[test]
+fn metadata_that_the_tensors_contradict_is_refused() {
+    let mut bytes = TinyModel::llama().bytes();
+    let key = b"llama.attention.head_count_kv";
+    let at = bytes.windows(key.len()).position(|w| w == key).unwrap();
+    bytes[at..at + key.len()].copy_from_slice(b"llama.attention.head_count_xx");
+    // Without the number of key heads it is that of the queries, which the tensors contradict.
+    assert!(load_and_run(&bytes).unwrap_err().contains("attn_k"));
+}
+
+#[test]
+fn all_stored_types_and_both_architectures_load_and_run() {
+    for model in [TinyModel::qwen2(), TinyModel::llama()] {
+        for weights in [TinyWeights::F32, TinyWeights::F16, TinyWeights::Q8_0, TinyWeights::Q4_1] {
+            load_and_run(
+                &TinyModel {
+                    weights,
+                    own_output: weights == TinyWeights::F16,
+                    ..model.clone()
+                }
+                .bytes(),
+            )
+            .unwrap();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_damage_to_a_file_makes_the_engine_panic(
+        llama in any::<bool>(),
+        places in prop::collection::vec((0.0..1.0_f64, any::<bool>(), damage()), 1..6),
+        keep in prop::option::weighted(0.2, 0.0..1.0_f64),
+    ) {
+        let mut bytes = if llama { TinyModel::llama() } else { TinyModel::qwen2() }.bytes();
+        // Most damage where it matters: metadata and tensor infos.
+        let header = bytes.len() - bytes.len() / 2;
+        for (place, in_header, damage) in places {
+            let end = if in_header { header.min(9000) } else { bytes.len() };
+            let at = (place * (end - damage.len()) as f64) as usize;
+            bytes[at..at + damage.len()].copy_from_slice(&damage);
+        }
+        if let Some(keep) = keep {
+            bytes.truncate((keep * bytes.len() as f64) as usize);
+        }
+        if let Err(sentence) = load_and_run(&bytes) {
+            prop_assert!(sentence.contains("model.gguf"), "{sentence}");
+        }
+    }
+}
+
+/// Bytes to write over others: one, or a whole number of an extreme value.
+fn damage() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        any::<u8>().prop_map(|byte| vec![byte]),
+        prop_oneof![
+            Just(0_u32),
+            Just(1),
+            Just(u32::MAX),
+            Just(i32::MAX as u32),
+            any::<u32>()
+        ]
+        .prop_map(|number| number.to_le_bytes().to_vec()),
+        prop_oneof![
+            Just(0_u64),
+            Just(u64::MAX),
+            Just(i64::MAX as u64),
+            Just(1 << 40),
+            Just(u64::MAX / 2 + 2)
+        ]
+        .prop_map(|number| number.to_le_bytes().to_vec()),
+    ]
 }
