@@ -12,7 +12,7 @@ use super::connection::{Connection, Kind, Ticket};
 use super::error::ClientError;
 use super::task::Task;
 use crate::protocol::card::ModelCard;
-use crate::protocol::extension::feature;
+use crate::protocol::extension::{self, feature};
 use crate::protocol::frame::DEFAULT_LIMIT;
 use crate::protocol::message::{CmmInfo, HwInfo, LLM, NONE, SYS, action, object, to_data};
 use crate::protocol::{Code, Reply, Request, SetUp, TaskInfo};
@@ -292,18 +292,26 @@ impl Module {
         action: &str,
         data: Option<(&str, Value)>,
     ) -> Result<Reply, ClientError> {
+        self.call_within(self.inner.options.request, work_id, action, data)
+            .await
+    }
+
+    /// As [`Module::call`], for what takes longer.
+    pub(super) async fn call_within(
+        &self,
+        limit: Duration,
+        work_id: &str,
+        action: &str,
+        data: Option<(&str, Value)>,
+    ) -> Result<Reply, ClientError> {
         let connection = self.connection();
         let mut request = Request::new(connection.new_id(), work_id, action);
         if let Some((object, data)) = data {
             request = request.with(object, data);
         }
-        let options = &self.inner.options;
         let busy = work_id != SYS && self.inner.setting_up.load(Ordering::Relaxed) > 0;
-        let limit = if busy {
-            options.request + options.set_up
-        } else {
-            options.request
-        };
+        let limit = if busy { limit + self.inner.options.set_up } else { limit };
+        let stop = StopWhenDropped::of(&connection, &request);
         let mut ticket = connection.ask(&request, Kind::Call, Some(work_id))?;
         let reply = tokio::time::timeout(limit, ticket.next())
             .await
@@ -312,6 +320,7 @@ impl Module {
                 work_id: work_id.to_owned(),
                 seconds: limit.as_secs_f64(),
             })??;
+        stop.not_needed();
         if reply.error.code.is_ok() {
             Ok(reply)
         } else {
@@ -337,6 +346,40 @@ fn end_when_ready(connection: Arc<Connection>, mut ticket: Ticket) {
             let _ = connection.tell(&Request::new(connection.new_id(), reply.work_id, action::EXIT));
         }
     });
+}
+
+/// Tells the unit not to go on with a score for which nobody waits any more.
+struct StopWhenDropped {
+    connection: Arc<Connection>,
+    request: Option<Request>,
+}
+
+impl StopWhenDropped {
+    fn of(connection: &Arc<Connection>, asked: &Request) -> Self {
+        let request = (asked.action == extension::SCORE).then(|| {
+            let data = extension::StopRequest {
+                request_id: asked.request_id.clone(),
+            };
+            Request::new(connection.new_id(), &asked.work_id, extension::STOP).with(extension::STOP, to_data(&data))
+        });
+        Self {
+            connection: Arc::clone(connection),
+            request,
+        }
+    }
+
+    fn not_needed(mut self) {
+        self.request = None;
+    }
+}
+
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        if let Some(request) = self.request.take() {
+            // On a connection that has closed meanwhile there is nothing to stop.
+            let _ = self.connection.tell(&request);
+        }
+    }
 }
 
 /// Counts down when a set-up ends, also when its future is dropped.

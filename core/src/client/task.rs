@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -12,8 +12,12 @@ use super::connection::Connection;
 use super::error::ClientError;
 use super::inference::{Inference, InferenceRequest};
 use super::module::{Module, gone, typed};
-use crate::prefix::EmbeddingRows;
-use crate::protocol::extension::{self, Budget, Embedded, SoftPrefixSupport, TextRequest, Vocabulary, feature};
+use super::score::{ScoreRequest, ScoredText};
+use crate::prefix::{EmbeddingRows, Need, Neighbour, PrefixError, SoftPrefix, encode};
+use crate::protocol::extension::{
+    self, Budget, EmbedRequest, Embedded, MAX_NEAREST_ROWS, MAX_SCORE_PREFIXES, Nearest, NearestRequest, Scored,
+    SoftPrefixSupport, TextRequest, Vocabulary, feature,
+};
 use crate::protocol::message::{action, to_data};
 use crate::protocol::{Request, SetUp, TaskInfo};
 
@@ -149,9 +153,93 @@ impl Task {
     /// # Errors
     /// [`ClientError::Unsupported`], and as for every request.
     pub async fn embed(&self, text: &str) -> Result<EmbeddingRows, ClientError> {
-        let request = to_data(&TextRequest { text: text.to_owned() });
-        let rows: Embedded = self.ask(feature::EMBED, extension::EMBED, request).await?;
+        let request = EmbedRequest::Text { text: text.to_owned() };
+        let rows: Embedded = self.ask(feature::EMBED, extension::EMBED, to_data(&request)).await?;
         Ok(rows.rows()?)
+    }
+
+    /// The rows that a recipe needs ([`crate::prefix::PrefixRecipe::needs`]), as far as a unit has them. Our unit only.
+    ///
+    /// # Errors
+    /// [`PrefixError::StoredMissing`] for imported rows, which no unit has; [`ClientError::Unsupported`], and as for every request.
+    pub async fn material(&self, need: &Need) -> Result<EmbeddingRows, ClientError> {
+        let feature = match need {
+            Need::Text(_) => feature::EMBED,
+            _ => feature::SAMPLE,
+        };
+        let Some(request) = EmbedRequest::of(need) else {
+            let Need::Stored { name, sha256 } = need.clone() else {
+                return self.unsupported(feature);
+            };
+            return Err(PrefixError::StoredMissing { name, sha256 }.into());
+        };
+        let rows: Embedded = self.ask(feature, extension::EMBED, to_data(&request)).await?;
+        Ok(rows.rows()?)
+    }
+
+    /// The `k` tokens whose rows point most nearly the same way, for each row of `rows`; none for a row of zeros. Our unit only.
+    ///
+    /// # Errors
+    /// [`ClientError::Unsupported`], and as for every request.
+    pub async fn nearest(&self, rows: &SoftPrefix, k: usize) -> Result<Vec<Vec<Neighbour>>, ClientError> {
+        let limit = self.module().options().deadline;
+        let mut found = Vec::with_capacity(rows.len());
+        for part in rows.values().chunks(MAX_NEAREST_ROWS * rows.hidden_size()) {
+            let part = SoftPrefix::from_bf16(rows.hidden_size(), part.to_vec())?;
+            let request = NearestRequest { rows: encode(&part), k };
+            let nearest: Nearest = self
+                .ask_within(limit, feature::NEAREST, extension::NEAREST, to_data(&request))
+                .await?;
+            found.extend(nearest.rows);
+        }
+        Ok(found)
+    }
+
+    /// Leads the model through a text, without and with prefixes: see [`ScoreRequest`]. More prefixes than a request may have go in
+    /// several. When the future is dropped, the unit is told to stop. Our unit only.
+    ///
+    /// # Errors
+    /// [`ClientError::Unsupported`], and as for every request.
+    pub async fn score(&self, request: ScoreRequest) -> Result<Scored, ClientError> {
+        let mut parts = request.prefixes.chunks(MAX_SCORE_PREFIXES);
+        let mut scored = self.score_part(&request, parts.next().unwrap_or_default()).await?;
+        for part in parts {
+            scored.prefixed.extend(self.score_part(&request, part).await?.prefixed);
+        }
+        Ok(scored)
+    }
+
+    async fn score_part(&self, request: &ScoreRequest, prefixes: &[SoftPrefix]) -> Result<Scored, ClientError> {
+        let (text, tokens) = match &request.text {
+            ScoredText::Text(text) => (Some(text.clone()), None),
+            ScoredText::Tokens(tokens) => (None, Some(tokens.clone())),
+        };
+        let data = to_data(&extension::ScoreRequest {
+            prompt: request.prompt.clone(),
+            text,
+            tokens,
+            against: request.against.as_ref().map(encode),
+            soft_prefixes: prefixes.iter().map(encode).collect(),
+            top: request.top,
+        });
+        let limit = self.module().options().deadline;
+        let scored: Scored = self.ask_within(limit, feature::SCORE, extension::SCORE, data).await?;
+        let length = scored.tokens.len();
+        let whole = |scores: &extension::Scores| scores.logprobs.len() == length;
+        let all_there = whole(&scored.base)
+            && scored.prefixed.len() == prefixes.len()
+            && scored
+                .prefixed
+                .iter()
+                .all(|one| whole(&one.scores) && one.kl.len() == length && one.same_top.len() == length);
+        if all_there {
+            Ok(scored)
+        } else {
+            Err(ClientError::Unreadable {
+                action: extension::SCORE.to_owned(),
+                detail: "it does not tell of every token and every prefix".to_owned(),
+            })
+        }
     }
 
     /// The norms of the embedding table's rows. Our unit only.
@@ -178,18 +266,33 @@ impl Task {
 
     /// Asks one of our extension's actions, if the unit says that it has it.
     async fn ask<T: DeserializeOwned>(&self, feature: &str, action: &str, data: Value) -> Result<T, ClientError> {
+        let limit = self.module().options().request;
+        self.ask_within(limit, feature, action, data).await
+    }
+
+    async fn ask_within<T: DeserializeOwned>(
+        &self,
+        limit: Duration,
+        feature: &str,
+        action: &str,
+        data: Value,
+    ) -> Result<T, ClientError> {
         if !self.support().is_some_and(|support| support.has(feature)) {
-            return Err(ClientError::Unsupported {
-                work_id: self.work_id().to_owned(),
-                feature: feature.to_owned(),
-            });
+            return self.unsupported(feature);
         }
         let reply = self
             .inner
             .module
-            .call(self.work_id(), action, Some((action, data)))
+            .call_within(limit, self.work_id(), action, Some((action, data)))
             .await;
         typed(action, reply.map_err(|error| gone(error, self.work_id()))?.data)
+    }
+
+    fn unsupported<T>(&self, feature: &str) -> Result<T, ClientError> {
+        Err(ClientError::Unsupported {
+            work_id: self.work_id().to_owned(),
+            feature: feature.to_owned(),
+        })
     }
 
     /// Waits until an inference may be sent.

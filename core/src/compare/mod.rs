@@ -2,6 +2,7 @@
 //! It knows texts, not modules, prefixes or windows.
 
 mod chrf;
+mod deep;
 mod diff;
 mod difflib;
 mod lcs;
@@ -11,6 +12,7 @@ mod similarity;
 
 mod report;
 
+pub use deep::{DeepMeasures, perplexity};
 pub use diff::{Diff, Granularity, Side, Span, SpanKind, diff};
 pub use measure::Measure;
 pub use report::{Noise, REPORT_VERSION, Report, Row, Verdict};

@@ -20,7 +20,9 @@ use super::record::{Answer, Failure, ModuleIdentity, Outcome, PrefixIdentity, RE
 use super::threshold::{Budget, Threshold, ThresholdSearch};
 use crate::client::{ClientError, InferenceEvent, InferenceRequest, Module, Task};
 use crate::compare::{Measures, Noise, Verdict};
-use crate::prefix::{EmbeddingRows, Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix};
+use crate::prefix::{
+    EmbeddingRows, Magnitude, Need, PrefixError, PrefixKind, PrefixRecipe, Rounding, Shelf, SoftPrefix,
+};
 use crate::protocol::SetUp;
 use crate::protocol::extension::{Priority, feature};
 
@@ -56,6 +58,8 @@ pub struct RunOptions {
     pub canary: bool,
     /// Whether the run ends when that proof fails.
     pub stop_without_effect: bool,
+    /// Where imported prefixes are kept.
+    pub shelf: Option<Shelf>,
     /// Waits before each try to reach a dead module again.
     pub retries: Vec<Duration>,
 }
@@ -68,6 +72,7 @@ impl Default for RunOptions {
             at_once: None,
             canary: true,
             stop_without_effect: true,
+            shelf: None,
             retries: [0.2, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0]
                 .map(Duration::from_secs_f64)
                 .to_vec(),
@@ -383,9 +388,10 @@ impl Searching {
 struct Session {
     task: Task,
     words_from: Option<Task>,
+    shelf: Option<Shelf>,
     identity: ModuleIdentity,
-    /// Rows of texts that were asked for already.
-    rows: tokio::sync::Mutex<HashMap<String, EmbeddingRows>>,
+    /// Rows that were asked for already.
+    rows: tokio::sync::Mutex<HashMap<Need, Arc<EmbeddingRows>>>,
 }
 
 /// A case that was run once: its record, or the reason why it should be run again.
@@ -591,6 +597,7 @@ impl Runner {
         Ok(Session {
             task,
             words_from,
+            shelf: self.request.options.shelf.clone(),
             identity,
             rows: tokio::sync::Mutex::default(),
         })
@@ -862,27 +869,44 @@ async fn median_norm(task: &Task, words_from: Option<&Task>) -> Option<f64> {
 }
 
 impl Session {
-    /// Builds a case's prefix, asking for the rows of words where it needs them.
+    /// Builds a case's prefix, asking for the rows that it needs.
     async fn build(&self, recipe: &PrefixRecipe) -> Result<SoftPrefix, ClientError> {
-        let rows = match &recipe.kind {
-            PrefixKind::Words { text } => Some(self.rows_of(text).await?),
-            _ => None,
-        };
-        Ok(recipe.build(self.identity.hidden_size, rows.as_ref(), self.identity.median_norm)?)
+        let mut materials = Vec::new();
+        for need in recipe.needs() {
+            materials.push(self.material(need).await?);
+        }
+        let materials: Vec<&EmbeddingRows> = materials.iter().map(Arc::as_ref).collect();
+        Ok(recipe.build_from(self.identity.hidden_size, &materials, self.identity.median_norm)?)
     }
 
-    async fn rows_of(&self, text: &str) -> Result<EmbeddingRows, ClientError> {
+    async fn material(&self, need: Need) -> Result<Arc<EmbeddingRows>, ClientError> {
         let mut known = self.rows.lock().await;
-        if let Some(rows) = known.get(text) {
-            return Ok(rows.clone());
+        if let Some(rows) = known.get(&need) {
+            return Ok(Arc::clone(rows));
         }
-        let able = self.task.support().is_some_and(|support| support.has(feature::EMBED));
-        let asked = match &self.words_from {
-            Some(other) if !able => other,
-            _ => &self.task,
+        let rows = match (&need, &self.shelf) {
+            (Need::Stored { name, sha256 }, Some(shelf)) => match shelf.get(sha256) {
+                Ok(prefix) => EmbeddingRows::from(&prefix),
+                Err(error) => {
+                    tracing::warn!(%error, "an imported prefix is not at hand");
+                    return Err(PrefixError::StoredMissing {
+                        name: name.clone(),
+                        sha256: sha256.clone(),
+                    }
+                    .into());
+                }
+            },
+            _ => {
+                let able = self.task.support().is_some_and(|support| support.has(feature::EMBED));
+                let asked = match &self.words_from {
+                    Some(other) if !able => other,
+                    _ => &self.task,
+                };
+                asked.material(&need).await?
+            }
         };
-        let rows = asked.embed(text).await?;
-        known.insert(text.to_owned(), rows.clone());
+        let rows = Arc::new(rows);
+        known.insert(need, Arc::clone(&rows));
         Ok(rows)
     }
 }

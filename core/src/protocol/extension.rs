@@ -5,26 +5,31 @@
 //! * inference (stream form, finish frame): [`InferenceOptions`] as `softprefix` beside `soft_prefix` in the data.
 //! * replies: an accepted prefix comes back as [`SoftPrefixEcho`] in the reply's `soft_prefix`; where it was asked for, the last
 //!   reply carries [`Usage`] as `usage`.
-//! * actions on `llm.N`: [`EMBED`], [`VOCABULARY`], [`BUDGET`], [`STOP`]. The reply's `object` is the action's name, its data
-//!   the type named there. `softprefix.stop` takes [`StopRequest`] and ends that one inference: it then sends its normal last
-//!   reply with the text so far (finish reason `stopped`), whether it was running or waiting; an id that is not running is no
-//!   error, since the inference may just have ended. Each action is there if `features` names it ([`feature`]).
+//! * actions on `llm.N`: [`EMBED`], [`VOCABULARY`], [`BUDGET`], [`NEAREST`], [`SCORE`], [`STOP`]. The reply's `object` is the
+//!   action's name, its data the type named there. `softprefix.stop` takes [`StopRequest`] and ends that one inference: it then
+//!   sends its normal last reply with the text so far (finish reason `stopped`), whether it was running or waiting; an id that is
+//!   not running is no error, since the inference may just have ended. A score is stopped in the same way, and answers with an
+//!   error. Each action is there if `features` names it ([`feature`]).
 //! * a model card of our unit carries [`CARD_MARK`], so that people see before the first set-up whom they talk to.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::prefix::{EmbeddingRows, PrefixError, TokenPiece};
+use crate::prefix::{EmbeddingRows, Generator, Need, Neighbour, PrefixError, SoftPrefixField, TokenPiece};
 
 /// The version of these additions.
 pub const VERSION: u32 = 1;
 
-/// Action: the embedding rows of a text ([`TextRequest`] → [`Embedded`]).
+/// Action: the embedding rows of a text, of token ids or of sampled tokens ([`EmbedRequest`] → [`Embedded`]).
 pub const EMBED: &str = "softprefix.embed";
 /// Action: norms over the embedding table (no data → [`Vocabulary`]).
 pub const VOCABULARY: &str = "softprefix.vocabulary";
 /// Action: how many tokens a prompt takes ([`TextRequest`] → [`Budget`]).
 pub const BUDGET: &str = "softprefix.budget";
+/// Action: the tokens whose rows point the same way as given rows ([`NearestRequest`] → [`Nearest`]).
+pub const NEAREST: &str = "softprefix.nearest";
+/// Action: how likely a text is, token by token, without and with prefixes ([`ScoreRequest`] → [`Scored`]).
+pub const SCORE: &str = "softprefix.score";
 /// Action: stop one inference ([`StopRequest`] → `"None"`).
 pub const STOP: &str = "softprefix.stop";
 
@@ -38,6 +43,9 @@ pub mod feature {
     pub const BUDGET: &str = "budget";
     pub const STOP: &str = "stop";
     pub const STREAM: &str = "stream";
+    /// [`super::EMBED`] also takes token ids, and draws samples.
+    pub const SAMPLE: &str = "sample";
+    pub const NEAREST: &str = "nearest";
     pub const SCORE: &str = "score";
 }
 
@@ -158,7 +166,42 @@ pub struct Usage {
     pub tokens: Vec<u32>,
 }
 
-/// Data of [`EMBED`] and [`BUDGET`].
+/// Data of [`EMBED`]: one of three.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EmbedRequest {
+    Text { text: String },
+    Tokens { tokens: Vec<u32> },
+    Sample { sample: Sample },
+}
+
+impl EmbedRequest {
+    /// What a recipe needs, as far as a unit can give it.
+    pub fn of(need: &Need) -> Option<Self> {
+        match need {
+            Need::Text(text) => Some(Self::Text { text: text.clone() }),
+            Need::Sample { count, seed, generator } => Some(Self::Sample {
+                sample: Sample {
+                    count: *count,
+                    seed: *seed,
+                    generator: *generator,
+                },
+            }),
+            Need::Stored { .. } => None,
+        }
+    }
+}
+
+/// Tokens drawn from those of the vocabulary that stand for text, in the order of their ids ([`Generator::sample`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    pub count: usize,
+    pub seed: u64,
+    #[serde(default)]
+    pub generator: Generator,
+}
+
+/// Data of [`BUDGET`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextRequest {
     pub text: String,
@@ -171,7 +214,7 @@ pub struct StopRequest {
     pub request_id: String,
 }
 
-/// Reply to [`EMBED`]: a row for each token of the text (no template, no added tokens), in the wire form of a prefix.
+/// Reply to [`EMBED`]: a row for each token (of a text: no template, no added tokens), in the wire form of a prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Embedded {
     pub data_b64: String,
@@ -261,6 +304,92 @@ pub struct Budget {
     /// Tokens of the template (system prompt and markers) without the user's text.
     pub template: usize,
     pub window: usize,
+}
+
+/// Data of [`NEAREST`]: rows in the wire form of a prefix, and how many tokens are wanted for each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NearestRequest {
+    #[serde(flatten)]
+    pub rows: SoftPrefixField,
+    pub k: usize,
+}
+
+/// Reply to [`NEAREST`]: for each row the tokens of the largest cosine, the largest first; none for a row of zeros.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Nearest {
+    pub rows: Vec<Vec<Neighbour>>,
+}
+
+/// Most rows of one [`NearestRequest`].
+pub const MAX_NEAREST_ROWS: usize = 256;
+/// Most tokens for a row of it.
+pub const MAX_NEAREST: usize = 50;
+/// Most prefixes of one [`ScoreRequest`].
+pub const MAX_SCORE_PREFIXES: usize = 15;
+/// Most alternatives told for a token of it.
+pub const MAX_ALTERNATIVES: usize = 20;
+
+/// Data of [`SCORE`]: the model is led through a text after a prompt, and asked at each token how likely it would have been.
+/// Nothing is drawn. One of `text` and `tokens` is given; a text is cut into tokens as plain characters, so the ids of an output
+/// ([`Usage::tokens`]) are surer.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ScoreRequest {
+    pub prompt: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Vec<u32>>,
+    /// A prefix for the base itself, to compare prefixes with one another; without it the base has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<SoftPrefixField>,
+    /// Those to be compared with the base, at most [`MAX_SCORE_PREFIXES`]. A single one may also stand as `soft_prefix`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub soft_prefixes: Vec<SoftPrefixField>,
+    /// How many of the likeliest tokens are told at each place, at most [`MAX_ALTERNATIVES`].
+    #[serde(default)]
+    pub top: usize,
+}
+
+/// Reply to [`SCORE`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scored {
+    pub base: Scores,
+    /// In the order of the request.
+    pub prefixed: Vec<Compared>,
+    /// Of the text.
+    pub tokens: Vec<TokenPiece>,
+}
+
+/// A text's tokens under one condition. Logarithms are natural.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// ln p of each token after those before it.
+    pub logprobs: Vec<f64>,
+    /// exp of the mean of `-logprobs`.
+    pub perplexity: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soft_prefix: Option<SoftPrefixEcho>,
+    /// The likeliest tokens at each place, the likeliest first; empty where none were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top: Vec<Vec<Alternative>>,
+}
+
+/// The same under a prefix, and how far it is from the base.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Compared {
+    /// KL(base || prefixed) at each token, in nats.
+    pub kl: Vec<f64>,
+    /// Whether the likeliest token is the base's.
+    pub same_top: Vec<bool>,
+    pub scores: Scores,
+}
+
+/// A token that might have come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alternative {
+    pub id: u32,
+    pub logprob: f64,
+    pub text: String,
 }
 
 /// Whether a card, as `lsmode` lists it, carries our mark.

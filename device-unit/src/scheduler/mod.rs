@@ -5,10 +5,13 @@
 //! text, no request and no transport.
 
 mod job;
+mod likelihood;
 mod queue;
+mod scoring;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,6 +23,8 @@ use softprefix_core::prefix::SoftPrefix;
 pub use job::{Choose, End, FinishReason, Job, Priority, StopFlag, Timings, TokenSink};
 use queue::{Lines, Room, Waiting};
 pub use queue::{Place, WaitingLimits, WaitingRoom};
+use scoring::Scoring;
+pub use scoring::{ScoreJob, ScoreSink, TokenScore, Unscored};
 
 use crate::engine::{Engine, EngineError, EngineInfo, Logits, SequenceId, Step, TokenEmbeddings};
 
@@ -29,12 +34,19 @@ const PROMPT_ROWS_BESIDE_OTHERS: usize = 64;
 const PROMPT_ROWS_TOGETHER: usize = 128;
 /// Prompt rows of a step that has one sequence only: the engine then watches that sequence's own stop flag.
 const PROMPT_ROWS_ALONE: usize = 256;
+/// Rows of a step of scoring beside sequences that are producing tokens: one block of the CPU engine's columns.
+const SCORE_ROWS_BESIDE_OTHERS: usize = 16;
+/// Rows of such a step when nothing else runs. Each row's logits are kept until the step is over: 0.6 MB for a large vocabulary.
+const SCORE_ROWS_ALONE: usize = 64;
+/// Sequences kept for scoring by an engine that can run twice as many.
+const SCORE_SEQUENCES: usize = 16;
 
 /// The handle of a scheduler. Dropping it stops everything that runs or waits, and frees the engine.
 pub struct Scheduler {
     shared: Arc<Shared>,
     info: EngineInfo,
     embeddings: Arc<dyn TokenEmbeddings>,
+    score_sequences: usize,
 }
 
 struct Shared {
@@ -45,6 +57,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     lines: Lines,
+    /// Texts that wait to be scored, one after the other.
+    scores: VecDeque<ScoreJob>,
     /// Somebody who waits may have been stopped or left.
     look_again: bool,
     closing: bool,
@@ -69,7 +83,12 @@ impl Scheduler {
             wake: Condvar::new(),
         });
         let mut info = engine.info().clone();
-        info.max_sequences = info.max_sequences.min(max_sequences).max(1);
+        let score_sequences = if info.chunked_prefill && info.max_sequences >= 2 * SCORE_SEQUENCES {
+            SCORE_SEQUENCES
+        } else {
+            0
+        };
+        info.max_sequences = (info.max_sequences - score_sequences).min(max_sequences).max(1);
         let embeddings = engine.embeddings();
         let mut worker = Worker {
             shared: Arc::clone(&shared),
@@ -79,6 +98,8 @@ impl Scheduler {
             chunked_prefill: info.chunked_prefill,
             engine,
             active: Vec::new(),
+            next_score: None,
+            scoring: None,
         };
         std::thread::Builder::new()
             .name("softprefix-engine".into())
@@ -87,6 +108,7 @@ impl Scheduler {
             shared,
             info,
             embeddings,
+            score_sequences,
         })
     }
 
@@ -110,6 +132,32 @@ impl Scheduler {
             return;
         }
         state.lines.push(job);
+        drop(state);
+        self.shared.wake.notify_one();
+    }
+
+    /// Most conditions (the base and those compared with it) of a [`ScoreJob`]; 0 where the engine cannot score.
+    #[must_use]
+    pub fn score_sequences(&self) -> usize {
+        self.score_sequences
+    }
+
+    /// Puts a text in line to be scored. It never waits; as [`submit`](Self::submit).
+    pub fn score(&self, job: ScoreJob) {
+        let mut state = self.shared.lock();
+        let refusal = if state.closed || state.closing {
+            Some(ENGINE_GONE)
+        } else if job.conditions.len() > self.score_sequences {
+            Some("this engine cannot run so many sequences beside the others; score fewer prefixes at once")
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            drop(state);
+            job.sink.end(Err(Unscored::Failed(refusal.into())));
+            return;
+        }
+        state.scores.push_back(job);
         drop(state);
         self.shared.wake.notify_one();
     }
@@ -209,6 +257,9 @@ struct Worker {
     hidden_size: usize,
     chunked_prefill: bool,
     active: Vec<Active>,
+    /// The text that is scored next, and the one that is.
+    next_score: Option<ScoreJob>,
+    scoring: Option<Scoring>,
 }
 
 impl Worker {
@@ -217,12 +268,17 @@ impl Worker {
             for waiting in starting {
                 self.begin(waiting);
             }
-            self.let_go_of_the_unwanted();
-            if self.active.is_empty() {
-                continue;
+            if let Some(job) = self.next_score.take() {
+                self.scoring = Scoring::begin(job, self.engine.as_mut());
             }
+            self.let_go_of_the_unwanted();
             // A panic in an engine must not leave everybody without an answer.
-            let stepped = catch_unwind(AssertUnwindSafe(|| self.step()));
+            let stepped = catch_unwind(AssertUnwindSafe(|| {
+                if !self.active.is_empty() {
+                    self.step();
+                }
+                self.score_step();
+            }));
             if stepped.is_err() {
                 tracing::error!("the engine panicked; its thread ends");
                 break;
@@ -254,7 +310,11 @@ impl Worker {
                     continue;
                 }
             }
-            if !self.active.is_empty() || !state.lines.is_empty() {
+            if self.scoring.is_none() {
+                self.next_score = state.scores.pop_front();
+            }
+            let scores = self.scoring.is_some() || self.next_score.is_some();
+            if scores || !self.active.is_empty() || !state.lines.is_empty() {
                 break;
             }
             state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -352,6 +412,32 @@ impl Worker {
             }
         }
         self.active = kept;
+    }
+
+    /// A piece of the text that is being scored, small where others produce tokens meanwhile.
+    fn score_step(&mut self) {
+        // It stays in its place meanwhile: should the engine panic, it is still there to be answered.
+        let Some(scoring) = &mut self.scoring else {
+            return;
+        };
+        let engine = self.engine.as_mut();
+        let budget = if self.active.is_empty() {
+            SCORE_ROWS_ALONE
+        } else {
+            SCORE_ROWS_BESIDE_OTHERS
+        };
+        let ended = if scoring.unwanted(Instant::now()) {
+            Some(Err(Unscored::Stopped))
+        } else {
+            match scoring.step(engine, self.embeddings.as_ref(), budget) {
+                Ok(()) if scoring.is_done() => Some(Ok(())),
+                Ok(()) => None,
+                Err(unscored) => Some(Err(unscored)),
+            }
+        };
+        if let (Some(ended), Some(scoring)) = (&ended, self.scoring.take_if(|_| ended.is_some())) {
+            scoring.end(engine, ended.clone());
+        }
     }
 
     /// One forward pass over everything that is alive.
@@ -499,7 +585,27 @@ impl Drop for Worker {
         let asked_for = state.closing;
         state.closed = true;
         let waiting = state.lines.take_where(|_| true);
+        let scores: Vec<ScoreJob> = self
+            .next_score
+            .take()
+            .into_iter()
+            .chain(state.scores.drain(..))
+            .collect();
         drop(state);
+        let unscored = || {
+            if asked_for {
+                Unscored::Stopped
+            } else {
+                Unscored::Failed(ENGINE_GONE.into())
+            }
+        };
+        if let Some(scoring) = self.scoring.take() {
+            scoring.end(self.engine.as_mut(), Err(unscored()));
+        }
+        for job in scores {
+            drop(job.place);
+            job.sink.end(Err(unscored()));
+        }
         for active in self.active.drain(..) {
             self.engine.close(active.sequence);
             let end = if asked_for {

@@ -7,9 +7,11 @@ mod answer;
 mod directory;
 mod input;
 mod models;
+mod nearest;
 mod peer;
 mod prepare;
 mod queries;
+mod score;
 mod setup;
 mod shared_model;
 mod task;
@@ -269,14 +271,7 @@ impl Inner {
         let refuse = |error| peer.reply(&Reply::error(request_id.clone(), task.work_id.clone(), error));
         let place = match task.model.room.enter(input.bytes()) {
             Ok(place) => place,
-            Err(waiting) => {
-                return refuse(ErrorField::new(
-                    Code::NOT_AVAILABLE,
-                    format!(
-                        "Not available at the moment. {waiting} inferences are waiting already; send it again later."
-                    ),
-                ));
-            }
+            Err(waiting) => return refuse(too_many_wait(waiting)),
         };
         let Some(entry) = task.enter(peer, &request_id) else {
             return refuse(ErrorField::stock(Code::PUSH));
@@ -318,6 +313,8 @@ impl Inner {
             extension::EMBED,
             extension::VOCABULARY,
             extension::BUDGET,
+            extension::NEAREST,
+            extension::SCORE,
             extension::STOP,
         ];
         if !known.contains(&action.as_str()) && !ours.contains(&action.as_str()) {
@@ -372,6 +369,10 @@ impl Inner {
                     ),
                 )),
             },
+            extension::SCORE => {
+                self.score(&task, request_id, data, peer);
+                None
+            }
             _ => {
                 self.ask(&task, action, request_id, data, peer);
                 None
@@ -379,16 +380,33 @@ impl Inner {
         }
     }
 
+    /// A text to be led through; the answer comes when the engine has done so.
+    fn score(&self, task: &Arc<Task>, request_id: String, data: Option<Value>, peer: &Peer) {
+        let refuse = |error| peer.reply(&Reply::error(request_id.clone(), task.work_id.clone(), error));
+        let data = data.unwrap_or_default();
+        let place = match task.model.room.enter(score::bytes(&data)) {
+            Ok(place) => place,
+            Err(waiting) => return refuse(too_many_wait(waiting)),
+        };
+        let Some(entry) = task.enter(peer, &request_id) else {
+            return refuse(ErrorField::stock(Code::PUSH));
+        };
+        let answer = score::Answer::new(peer.clone(), request_id.clone(), entry);
+        let longest = self.options.longest_inference;
+        task.model
+            .prepare(move |model| score::run(model, &data, answer, place, longest));
+    }
+
     /// Questions that take a moment: answered by the thread that prepares prompts.
     fn ask(&self, task: &Arc<Task>, action: String, request_id: String, data: Option<Value>, peer: &Peer) {
         let (asked, peer_there) = (Arc::clone(task), peer.clone());
         let (id, work_id) = (request_id.clone(), task.work_id.clone());
-        let taken = task.model.ask(move |model| {
+        let long = action == extension::NEAREST;
+        let answer = move |model: &SharedModel| {
             let found = match action.as_str() {
                 extension::VOCABULARY => queries::vocabulary(model).map(|vocabulary| to_data(&vocabulary)),
-                extension::EMBED => queries::text_of(data.as_ref())
-                    .and_then(|text| queries::embed(model, &text))
-                    .map(|embedded| to_data(&embedded)),
+                extension::EMBED => queries::embed(model, data).map(|embedded| to_data(&embedded)),
+                extension::NEAREST => nearest::answer(model, data).map(|nearest| to_data(&nearest)),
                 _ => queries::text_of(data.as_ref())
                     .and_then(|text| prepare::budget(model, &asked, &text))
                     .map(|budget| to_data(&budget)),
@@ -397,7 +415,12 @@ impl Inner {
                 Ok(data) => Reply::data(id, work_id, action, data),
                 Err(error) => Reply::error(id, work_id, error),
             });
-        });
+        };
+        let taken = if long {
+            task.model.ask_long(answer)
+        } else {
+            task.model.ask(answer)
+        };
         if !taken {
             peer.reply(&Reply::error(
                 request_id,
@@ -413,19 +436,21 @@ impl Inner {
     fn describe(&self, task: &Task) -> softprefix_core::protocol::TaskInfo {
         let info = task.model.info();
         let window = info.window.min(task.max_positions);
+        let features = [
+            feature::EMBED,
+            feature::SAMPLE,
+            feature::VOCABULARY,
+            feature::BUDGET,
+            feature::NEAREST,
+            feature::STOP,
+            feature::STREAM,
+        ];
+        let score = (task.model.scheduler.score_sequences() > 0).then(|| feature::SCORE.to_owned());
         let mut described = task.info();
         described.soft_prefix = Some(SoftPrefixSupport {
             backend: info.backend.clone(),
             concurrency: info.max_sequences,
-            features: [
-                feature::EMBED,
-                feature::VOCABULARY,
-                feature::BUDGET,
-                feature::STOP,
-                feature::STREAM,
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+            features: features.map(str::to_owned).into_iter().chain(score).collect(),
             hidden_size: info.hidden_size,
             model_sha256: task.model.digest.clone(),
             prefill_window: info.prefill_window.min(window),
@@ -602,6 +627,13 @@ impl Drop for Pending {
     fn drop(&mut self) {
         self.0.lock().pending -= 1;
     }
+}
+
+fn too_many_wait(waiting: usize) -> ErrorField {
+    ErrorField::new(
+        Code::NOT_AVAILABLE,
+        format!("Not available at the moment. {waiting} inferences are waiting already; send it again later."),
+    )
 }
 
 fn task_full() -> ErrorAndWorkId {

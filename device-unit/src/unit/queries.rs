@@ -1,9 +1,9 @@
-//! Questions about a model: the embedding rows of a text, the norms of its vocabulary. It knows no transport.
+//! Questions about a model: the embedding rows of a text or of tokens, the norms of its vocabulary. It knows no transport.
 
 use half::bf16;
 use serde_json::Value;
 use softprefix_core::prefix::{EmbeddingRows, TokenPiece};
-use softprefix_core::protocol::extension::{Embedded, Histogram, Percentiles, Vocabulary};
+use softprefix_core::protocol::extension::{EmbedRequest, Embedded, Histogram, Percentiles, Vocabulary};
 use softprefix_core::protocol::{Code, ErrorField};
 
 use super::prepare::encode;
@@ -29,13 +29,29 @@ pub fn text_of(data: Option<&Value>) -> Result<String, ErrorField> {
         })
 }
 
-/// The embedding rows of a text, without template.
+/// The embedding rows of a text (without template), of token ids, or of tokens drawn from the vocabulary.
 ///
 /// # Errors
-/// -34 for a text without tokens, -32 for one longer than the window.
-pub fn embed(model: &SharedModel, text: &str) -> Result<Embedded, ErrorField> {
+/// -22 where it is not said of what, -34 for no tokens, -32 for more than the window holds, -11 for ids outside the vocabulary.
+pub fn embed(model: &SharedModel, data: Option<Value>) -> Result<Embedded, ErrorField> {
     let info = model.info();
-    let ids = encode(model, text)?;
+    let request = data.and_then(|data| serde_json::from_value::<EmbedRequest>(data).ok());
+    let ids = match request {
+        Some(EmbedRequest::Text { text }) => encode(model, &text)?,
+        Some(EmbedRequest::Tokens { tokens }) => tokens,
+        // Not before its number is known to be small.
+        Some(EmbedRequest::Sample { sample }) if sample.count <= info.window => {
+            sample.generator.sample(sample.seed, sample.count, &text_tokens(model))
+        }
+        Some(EmbedRequest::Sample { sample }) => return Err(too_many(sample.count, info.window)),
+        None => {
+            return Err(ErrorField::new(
+                Code::PARAMETER,
+                "the question does not say of what; send data as {\"text\": \"...\"}, {\"tokens\": [ids]} or \
+                 {\"sample\": {\"count\": P, \"seed\": n}}",
+            ));
+        }
+    };
     if ids.is_empty() {
         return Err(ErrorField::new(
             Code::EMPTY_PROMPT,
@@ -43,14 +59,7 @@ pub fn embed(model: &SharedModel, text: &str) -> Result<Embedded, ErrorField> {
         ));
     }
     if ids.len() > info.window {
-        return Err(ErrorField::new(
-            Code::WINDOW,
-            format!(
-                "the text has {} tokens, more than the window of {}; shorten it",
-                ids.len(),
-                info.window
-            ),
-        ));
+        return Err(too_many(ids.len(), info.window));
     }
     let mut rows = vec![bf16::ZERO; ids.len() * info.hidden_size];
     let mut tokens = Vec::with_capacity(ids.len());
@@ -71,6 +80,22 @@ pub fn embed(model: &SharedModel, text: &str) -> Result<Embedded, ErrorField> {
         tokens,
     };
     Embedded::of(&rows).map_err(|error| ErrorField::from(&error))
+}
+
+fn too_many(count: usize, window: usize) -> ErrorField {
+    ErrorField::new(
+        Code::WINDOW,
+        format!("these are {count} tokens, more than the window of {window}; ask for fewer"),
+    )
+}
+
+/// The ids that stand for text: no marks of the template, no unused ones.
+fn text_tokens(model: &SharedModel) -> Vec<u32> {
+    let known = model.tokenizer.vocab_size().min(model.info().vocab_size);
+    (0..u32::try_from(known).unwrap_or(u32::MAX))
+        .filter(|&id| !model.tokenizer.is_control(id))
+        .filter(|&id| model.tokenizer.token_bytes(id).is_some_and(|bytes| !bytes.is_empty()))
+        .collect()
 }
 
 /// The norms of the vocabulary, computed once for each model.
@@ -147,7 +172,7 @@ fn histogram(sorted: &[f64]) -> Option<Histogram> {
     })
 }
 
-fn failed(error: &EngineError) -> ErrorField {
+pub(super) fn failed(error: &EngineError) -> ErrorField {
     let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
     ErrorField::new(Code::MODEL_RUN, format!("{stock} {error}"))
 }

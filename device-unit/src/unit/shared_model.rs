@@ -16,6 +16,8 @@ use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 /// Questions about a model that may wait at once.
 const WAITING_QUESTIONS: usize = 256;
+/// Long questions about a model that are answered at once.
+const LONG_QUESTIONS: usize = 2;
 
 type Work = Box<dyn FnOnce(&SharedModel) + Send>;
 
@@ -33,6 +35,7 @@ pub struct SharedModel {
     /// To the thread that cuts texts into tokens, so that no caller and no running inference waits for a long text.
     preparer: mpsc::Sender<(Arc<SharedModel>, Work)>,
     questions: Arc<AtomicUsize>,
+    long_questions: Arc<AtomicUsize>,
 }
 
 impl SharedModel {
@@ -65,6 +68,7 @@ impl SharedModel {
             vocabulary: OnceLock::new(),
             preparer,
             questions: Arc::default(),
+            long_questions: Arc::default(),
         }))
     }
 
@@ -95,6 +99,25 @@ impl SharedModel {
             questions.fetch_sub(1, Ordering::AcqRel);
         });
         true
+    }
+
+    /// As [`ask`](Self::ask), for questions that take seconds: each has a thread of its own, so that prompts do not wait for it.
+    pub fn ask_long(self: &Arc<Self>, work: impl FnOnce(&SharedModel) + Send + 'static) -> bool {
+        if self.long_questions.fetch_add(1, Ordering::AcqRel) >= LONG_QUESTIONS {
+            self.long_questions.fetch_sub(1, Ordering::AcqRel);
+            return false;
+        }
+        let (model, questions) = (Arc::clone(self), Arc::clone(&self.long_questions));
+        let started = std::thread::Builder::new()
+            .name("softprefix-question".into())
+            .spawn(move || {
+                work(&model);
+                questions.fetch_sub(1, Ordering::AcqRel);
+            });
+        if started.is_err() {
+            self.long_questions.fetch_sub(1, Ordering::AcqRel);
+        }
+        started.is_ok()
     }
 
     /// Says that somebody who waits was stopped or has left.

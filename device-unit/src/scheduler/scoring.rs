@@ -1,0 +1,287 @@
+//! Leading the model through a text (teacher forcing): one sequence without and one with each prefix, side by side, a few tokens at
+//! a time, so that those who produce text are held up little. It knows token ids, and no text and no request.
+
+use std::time::Instant;
+
+use half::bf16;
+use softprefix_core::prefix::SoftPrefix;
+
+use super::job::StopFlag;
+use super::likelihood::Prediction;
+use super::queue::Place;
+use super::token_row;
+use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
+
+/// A text to be led through.
+pub struct ScoreJob {
+    /// What stands in front, the base first; the others are compared with it.
+    pub conditions: Vec<Option<SoftPrefix>>,
+    /// The tokens before the text, at least one.
+    pub prompt: Vec<u32>,
+    /// At least one.
+    pub text: Vec<u32>,
+    /// How many of the likeliest tokens are told at each place.
+    pub top: usize,
+    pub stop: StopFlag,
+    /// When it is given up at the latest.
+    pub deadline: Option<Instant>,
+    pub sink: Box<dyn ScoreSink>,
+    pub place: Place,
+}
+
+/// Who is told of the scores. Called from the thread that owns the engine, so no call may wait for anything.
+pub trait ScoreSink: Send {
+    /// It has begun.
+    fn started(&mut self) {}
+
+    /// Whether nobody is left to hear it; then it is given up.
+    fn is_gone(&self) -> bool;
+
+    /// The last call, once, however it ended: for each condition, the scores of the text's tokens.
+    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, Unscored>);
+}
+
+/// Why there are no scores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unscored {
+    /// Somebody asked for it, or its time was up.
+    Stopped,
+    /// The sentence says why.
+    Failed(String),
+}
+
+/// One token of the text under one condition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenScore {
+    /// ln of its probability after those before it.
+    pub logprob: f64,
+    /// KL(base || this) of the prediction it was drawn from; 0 for the base.
+    pub divergence: f64,
+    /// Whether the likeliest token is the base's.
+    pub same_top: bool,
+    /// The likeliest tokens and ln of their probabilities.
+    pub top: Vec<(u32, f64)>,
+}
+
+/// A job at work.
+pub(super) struct Scoring {
+    lanes: Vec<Lane>,
+    prompt: Vec<u32>,
+    text: Vec<u32>,
+    top: usize,
+    stop: StopFlag,
+    deadline: Option<Instant>,
+    sink: Box<dyn ScoreSink>,
+    /// Tokens of the text that have been scored, in every lane.
+    scored: usize,
+    base_weights: Vec<f64>,
+    weights: Vec<f64>,
+}
+
+/// One condition's sequence.
+struct Lane {
+    sequence: SequenceId,
+    prefix: Option<SoftPrefix>,
+    /// Rows the engine has.
+    fed: usize,
+    /// Rows of the next step; empty where it sits one out.
+    rows: Vec<bf16>,
+    logits: Vec<f32>,
+    scores: Vec<TokenScore>,
+}
+
+impl Lane {
+    fn prefix_rows(&self) -> usize {
+        self.prefix.as_ref().map_or(0, SoftPrefix::len)
+    }
+}
+
+impl Scoring {
+    /// Opens a sequence for each condition. A job that cannot begin is told so.
+    pub fn begin(job: ScoreJob, engine: &mut dyn Engine) -> Option<Self> {
+        let ScoreJob {
+            conditions,
+            prompt,
+            text,
+            top,
+            stop,
+            deadline,
+            mut sink,
+            place,
+        } = job;
+        drop(place);
+        if stop.is_set() || sink.is_gone() {
+            sink.end(Err(Unscored::Stopped));
+            return None;
+        }
+        if prompt.is_empty() || text.is_empty() || conditions.is_empty() {
+            sink.end(Err(Unscored::Failed(
+                "there is nothing to score: no text, or nothing before it".into(),
+            )));
+            return None;
+        }
+        let mut lanes: Vec<Lane> = Vec::with_capacity(conditions.len());
+        for prefix in conditions {
+            // The last token of the text is predicted and never fed.
+            let positions = prefix.as_ref().map_or(0, SoftPrefix::len) + prompt.len() + text.len() - 1;
+            match engine.open(positions) {
+                Ok(sequence) => lanes.push(Lane {
+                    sequence,
+                    prefix,
+                    fed: 0,
+                    rows: Vec::new(),
+                    logits: Vec::new(),
+                    scores: Vec::with_capacity(text.len()),
+                }),
+                Err(error) => {
+                    lanes.iter().for_each(|lane| engine.close(lane.sequence));
+                    sink.end(Err(Unscored::Failed(error.to_string())));
+                    return None;
+                }
+            }
+        }
+        sink.started();
+        Some(Self {
+            lanes,
+            prompt,
+            text,
+            top,
+            stop,
+            deadline,
+            sink,
+            scored: 0,
+            base_weights: Vec::new(),
+            weights: Vec::new(),
+        })
+    }
+
+    pub fn unwanted(&self, now: Instant) -> bool {
+        self.stop.is_set() || self.deadline.is_some_and(|deadline| now >= deadline) || self.sink.is_gone()
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.scored == self.text.len()
+    }
+
+    /// Gives its sequences back and tells how it ended.
+    pub fn end(self, engine: &mut dyn Engine, ended: Result<(), Unscored>) {
+        self.lanes.iter().for_each(|lane| engine.close(lane.sequence));
+        let scores = self.lanes.into_iter().map(|lane| lane.scores).collect();
+        self.sink.end(ended.map(|()| scores));
+    }
+
+    /// One forward pass of about `budget` rows.
+    pub fn step(
+        &mut self,
+        engine: &mut dyn Engine,
+        embeddings: &dyn TokenEmbeddings,
+        budget: usize,
+    ) -> Result<(), Unscored> {
+        let logits = self.choose_rows(embeddings, budget).map_err(failed)?;
+        let mut outs: Vec<Vec<f32>> = self
+            .lanes
+            .iter_mut()
+            .filter(|lane| !lane.rows.is_empty())
+            .map(|lane| std::mem::take(&mut lane.logits))
+            .collect();
+        let taking_part = self.lanes.iter().filter(|lane| !lane.rows.is_empty());
+        let mut steps: Vec<Step<'_>> = taking_part
+            .zip(&mut outs)
+            .map(|(lane, out)| Step {
+                sequence: lane.sequence,
+                rows: &lane.rows,
+                logits,
+                out: std::mem::take(out),
+                stop: self.stop.as_atomic(),
+            })
+            .collect();
+        let outcome = engine.forward(&mut steps);
+        let outs: Vec<Vec<f32>> = steps.into_iter().map(|step| step.out).collect();
+        outcome.map_err(failed)?;
+        let hidden_size = embeddings.hidden_size();
+        let taking_part = self.lanes.iter_mut().filter(|lane| !lane.rows.is_empty());
+        for (lane, out) in taking_part.zip(outs) {
+            lane.fed += lane.rows.len() / hidden_size;
+            lane.logits = out;
+        }
+        if logits == Logits::All {
+            self.score(embeddings.vocab_size())?;
+        }
+        Ok(())
+    }
+
+    /// Fills the lanes' next rows. What stands before the text is fed without logits; then all lanes go through the text abreast,
+    /// each row's logits being the prediction of the token after it.
+    fn choose_rows(&mut self, embeddings: &dyn TokenEmbeddings, budget: usize) -> Result<Logits, EngineError> {
+        let (prompt, text, scored) = (&self.prompt, &self.text, self.scored);
+        let before = |lane: &Lane| lane.prefix_rows() + prompt.len() - 1;
+        let feeding = self.lanes.iter().any(|lane| lane.fed < before(lane));
+        let abreast = (budget / self.lanes.len()).clamp(1, text.len() - scored);
+        let mut left = budget.max(1);
+        for lane in &mut self.lanes {
+            lane.rows.clear();
+            let count = if feeding {
+                let count = (before(lane) - lane.fed).min(left);
+                left -= count;
+                count
+            } else {
+                abreast
+            };
+            let prefix_rows = lane.prefix_rows();
+            for position in lane.fed..lane.fed + count {
+                if let Some(row) = lane.prefix.as_ref().and_then(|prefix| prefix.get(position)) {
+                    lane.rows.extend_from_slice(row);
+                    continue;
+                }
+                let place = position - prefix_rows;
+                let token = prompt.get(place).or_else(|| text.get(place - prompt.len()));
+                let Some(&token) = token else { break };
+                token_row(token, &mut lane.rows, embeddings.hidden_size(), embeddings)?;
+            }
+        }
+        Ok(if feeding { Logits::None } else { Logits::All })
+    }
+
+    /// Takes the predictions of the rows just fed.
+    fn score(&mut self, vocab_size: usize) -> Result<(), Unscored> {
+        let Some((base, others)) = self.lanes.split_first_mut() else {
+            return Ok(());
+        };
+        let unusable = || Unscored::Failed("the model's logits are not all finite; choose a smaller prefix".into());
+        for (row, base_logits) in base.logits.chunks_exact(vocab_size).enumerate() {
+            let Some(&token) = self.text.get(self.scored) else {
+                break;
+            };
+            let expected = Prediction::of(base_logits, &mut self.base_weights).ok_or_else(unusable)?;
+            let likeliest = expected.top(1).first().map(|best| best.0);
+            base.scores.push(TokenScore {
+                logprob: expected.ln(token).ok_or_else(unusable)?,
+                divergence: 0.0,
+                same_top: true,
+                top: expected.top(self.top),
+            });
+            for lane in &mut *others {
+                let logits = lane
+                    .logits
+                    .get(row * vocab_size..(row + 1) * vocab_size)
+                    .ok_or_else(unusable)?;
+                let found = Prediction::of(logits, &mut self.weights).ok_or_else(unusable)?;
+                lane.scores.push(TokenScore {
+                    logprob: found.ln(token).ok_or_else(unusable)?,
+                    divergence: expected.divergence(&self.base_weights, &found),
+                    same_top: found.top(1).first().map(|best| best.0) == likeliest,
+                    top: found.top(self.top),
+                });
+            }
+            self.scored += 1;
+        }
+        Ok(())
+    }
+}
+
+fn failed(error: EngineError) -> Unscored {
+    match error {
+        EngineError::Stopped => Unscored::Stopped,
+        other => Unscored::Failed(other.to_string()),
+    }
+}
