@@ -12,4 +12,5 @@ mod program;
 mod real_model;
 mod recorded;
 mod refusals;
+mod score;
 mod tasks;

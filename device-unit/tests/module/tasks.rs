@@ -303,7 +303,16 @@ fn taskinfo_says_what_the_unit_can() {
     );
     assert_eq!(
         info["features"],
-        json!(["embed", "vocabulary", "budget", "stop", "stream"])
+        json!([
+            "embed",
+            "sample",
+            "vocabulary",
+            "budget",
+            "nearest",
+            "stop",
+            "stream",
+            "score"
+        ])
     );
     assert!(info["concurrency"].as_u64().unwrap() > 1);
     assert!(info["unit"].as_str().unwrap().starts_with("softprefix-unit "));
