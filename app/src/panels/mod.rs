@@ -173,7 +173,7 @@ impl Window {
                         self.outputs.show(ui, desk, outputs);
                         self.splitter(ui, desk, outputs, most);
                         let plot = (room - outputs).max(PLOT_LEAST);
-                        self.plot.show(ui, desk, plot);
+                        self.plot.show(ui, desk, plot, self.outputs.parting_so_far(desk));
                     });
             });
     }

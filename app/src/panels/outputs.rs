@@ -73,6 +73,12 @@ impl Outputs {
         self.pane(ui, desk, Side::Prefixed, right);
     }
 
+    /// The character at which the texts that are arriving part, counted from 1, as far as they have arrived.
+    pub fn parting_so_far(&self, desk: &Desk<'_>) -> Option<usize> {
+        let (_, parting) = self.marks.of(desk, Side::Prefixed);
+        parting.map(|parting| parting.character)
+    }
+
     fn pane(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, side: Side, rect: Rect) {
         let palette = Palette::of(ui);
         let text = desk.text;

@@ -30,7 +30,8 @@ pub struct PlotCard {
 }
 
 impl PlotCard {
-    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, height: f32) {
+    /// `parting` is where the texts part that are shown, also while they arrive.
+    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, height: f32, parting: Option<usize>) {
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
         let palette = Palette::of(ui);
         let radius = egui::CornerRadius::same(theme::RADIUS_CARD);
@@ -41,7 +42,7 @@ impl PlotCard {
         let mut child = ui.new_child(UiBuilder::new().id_salt("plot card").max_rect(inner));
         let ui = &mut child;
         ui.spacing_mut().item_spacing.y = 0.0;
-        title_row(ui, desk);
+        title_row(ui, desk, parting);
         ui.add_space(8.0);
         chip_row(ui, desk);
         ui.add_space(8.0);
@@ -187,7 +188,7 @@ fn describe(desk: &Desk<'_>, run: &Run) -> String {
     )
 }
 
-fn title_row(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn title_row(ui: &mut Ui, desk: &mut Desk<'_>, parting: Option<usize>) {
     let palette = Palette::of(ui);
     let text = desk.text;
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), theme::CONTROL), Sense::hover());
@@ -223,8 +224,12 @@ fn title_row(ui: &mut Ui, desk: &mut Desk<'_>) {
             .layout(Layout::left_to_right(Align::Center)),
     );
     let words = match desk.bench.selected.and_then(|id| desk.bench.run(id)) {
-        Some(run) => format!("{}  {}", (text.shown_run)(&made_with(desk, run)), verdict(desk)),
-        None => verdict(desk),
+        Some(run) => format!(
+            "{}  {}",
+            (text.shown_run)(&made_with(desk, run)),
+            verdict(desk, parting)
+        ),
+        None => verdict(desk, parting),
     };
     // A sentence that does not fit is set smaller before it is cut.
     let large = paint::line_of_text(&left, &words, theme::VERDICT.semibold(), palette.text);
@@ -258,13 +263,15 @@ fn menu_items(ui: &mut Ui, desk: &mut Desk<'_>) {
 }
 
 /// One sentence: what the output that is shown says about the prefix.
-fn verdict(desk: &Desk<'_>) -> String {
+fn verdict(desk: &Desk<'_>, parting: Option<usize>) -> String {
     let text = desk.text;
     let bench = desk.bench;
+    if bench.is_running() && bench.selected.is_none() {
+        // What has arrived speaks, not the run before.
+        return parting.map_or_else(|| text.verdict_running.to_owned(), text.verdict_parts);
+    }
     let Some(run) = bench.current_run() else {
-        return if bench.is_running() {
-            text.verdict_running
-        } else if bench.module.is_ready() {
+        return if bench.module.is_ready() {
             text.verdict_begin
         } else {
             text.verdict_connect
@@ -300,6 +307,7 @@ fn chip_row(ui: &mut Ui, desk: &mut Desk<'_>) {
     let text = desk.text;
     let bench = desk.bench;
     let run = bench.current_run();
+    let outdated = bench.selected.is_none() && run.is_some_and(|run| run.origin.recipe != bench.prefix.recipe());
     let value = |measure: Measure| figures(measure, run.and_then(|run| measure.value(&run.measures)));
     let count = bench.visible_runs().count();
     let mut remark = (text.points)(count);
@@ -342,7 +350,7 @@ fn chip_row(ui: &mut Ui, desk: &mut Desk<'_>) {
     }
     for (measure, _) in shown.iter().zip(&fits).filter(|(_, fits)| **fits) {
         let figures = value(*measure);
-        let chip = Chip::new((text.measures)(*measure), &figures, *measure == bench.measure);
+        let chip = Chip::new((text.measures)(*measure), &figures, *measure == bench.measure).outdated(outdated);
         if row.add(chip).on_hover_text((text.measure_about)(*measure)).clicked() {
             desk.act(Action::SetMeasure(*measure));
         }

@@ -276,7 +276,7 @@ pub(super) static TEXT: Text = Text {
     shown_run: |run| format!("Shown: {run}"),
     verdict_connect: "Connect a module to begin.",
     verdict_begin: "Run once, then move the magnitude.",
-    verdict_running: "Running…",
+    verdict_running: "Running: the same as the baseline so far.",
     verdict_same: "No effect: both outputs are the same.",
     verdict_noise: "Within the noise: two baselines differ as much.",
     verdict_ignored: "Both outputs are the same: the module probably ignored the prefix.",

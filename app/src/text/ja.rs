@@ -262,7 +262,7 @@ pub(super) static TEXT: Text = Text {
     shown_run: |run| format!("表示中：{run}"),
     verdict_connect: "モジュールに接続すると始められます。",
     verdict_begin: "一度実行してから、大きさを動かしてください。",
-    verdict_running: "実行中…",
+    verdict_running: "実行中：ここまでは基準と同じです。",
     verdict_same: "効果なし：両方の出力は同じです。",
     verdict_noise: "ノイズの範囲内：基準どうしでも同じくらい違います。",
     verdict_ignored: "両方の出力が同じです。プレフィックスは無視された可能性があります。",

@@ -11,12 +11,24 @@ pub struct Chip<'a> {
     words: &'a str,
     value: &'a str,
     on: bool,
+    outdated: bool,
 }
 
 impl<'a> Chip<'a> {
     /// `value` is set in mono, so that a chip keeps its width while its figures change.
     pub fn new(words: &'a str, value: &'a str, on: bool) -> Self {
-        Self { words, value, on }
+        Self {
+            words,
+            value,
+            on,
+            outdated: false,
+        }
+    }
+
+    /// The value belongs to something that is no longer what the controls say: it is shown faintly.
+    pub fn outdated(mut self, outdated: bool) -> Self {
+        self.outdated = outdated;
+        self
     }
 }
 
@@ -29,7 +41,12 @@ impl egui::Widget for Chip<'_> {
             (theme::BODY.regular(), palette.text2)
         };
         let words = paint::line_of_text(ui, self.words, font, colour);
-        let value = paint::line_of_text(ui, self.value, theme::BODY.mono(), colour);
+        let faint = if self.outdated {
+            theme::faded(palette.text3, 0.7)
+        } else {
+            colour
+        };
+        let value = paint::line_of_text(ui, self.value, theme::BODY.mono(), faint);
         let room = paint::line_of_text(ui, "00", theme::BODY.mono(), colour).size().x;
         // Room for the SemiBold form also while the chip is off.
         let widest = paint::line_of_text(ui, self.words, theme::BODY.semibold(), colour)

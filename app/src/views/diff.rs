@@ -95,9 +95,11 @@ struct Memory {
     height: f32,
     /// Where the row begins at which the texts part, from the top of the text.
     parting: Option<f32>,
-    /// How far this pane can be scrolled, and whether its text is arriving.
-    most: f32,
+    /// How far the end of its own text is scrolled, and whether more of it is arriving.
+    end: f32,
     streaming: bool,
+    /// Height of the other pane's text: both can be scrolled equally far, or the shorter one would fall behind.
+    least: f32,
 }
 
 /// Two panes that scroll together. Keep it between frames.
@@ -117,6 +119,11 @@ impl DiffPanes {
     pub fn rewind(&mut self) {
         self.offset = 0.0;
         self.follow = true;
+        for pane in [&mut self.left, &mut self.right] {
+            pane.height = 0.0;
+            pane.parting = None;
+            pane.streaming = false;
+        }
     }
 
     /// Where following leads to; `None` where there is nothing to follow.
@@ -127,7 +134,7 @@ impl DiffPanes {
         let end = panes
             .iter()
             .filter(|pane| pane.streaming || !streaming)
-            .map(|pane| pane.most)
+            .map(|pane| pane.end)
             .fold(0.0, f32::max);
         match parting {
             // One row of what both share stays above it.
@@ -147,16 +154,18 @@ impl DiffPanes {
             ui.ctx().request_repaint();
         }
         let shared = self.offset;
-        let memory = match pane {
-            Pane::Left => &mut self.left,
-            Pane::Right => &mut self.right,
+        let (memory, other) = match pane {
+            Pane::Left => (&mut self.left, self.right.height),
+            Pane::Right => (&mut self.right, self.left.height),
         };
         let width = (ui.available_width() - 2.0 * MARGIN.x).max(40.0);
         memory.take(content.text, width, kind);
         memory.streaming = content.streaming;
         let view_height = ui.available_height();
-        memory.most = (memory.height + 2.0 * MARGIN.y - view_height).max(0.0);
-        let asked = shared.min(memory.most);
+        memory.least = other;
+        memory.end = (memory.height + 2.0 * MARGIN.y - view_height).max(0.0);
+        let most = (memory.height.max(other) + 2.0 * MARGIN.y - view_height).max(0.0);
+        let asked = shared.min(most);
         let rect = ui.available_rect_before_wrap();
         let node = ui.interact(rect, id.with("text"), Sense::hover());
         node.widget_info(|| {
@@ -173,7 +182,7 @@ impl DiffPanes {
             .content_margin(0.0)
             .show_viewport(ui, |ui, viewport| memory.paint(ui, id, pane, content, kind, viewport));
         let now = output.state.clamped_offset().y;
-        memory.most = (memory.height + 2.0 * MARGIN.y - view_height).max(0.0);
+        memory.end = (memory.height + 2.0 * MARGIN.y - view_height).max(0.0);
         if (now - asked).abs() > 0.5 {
             // The person scrolled this pane: the other one comes along in the next frame.
             self.offset = now;
@@ -283,7 +292,7 @@ impl Memory {
             y += galley.size().y;
         }
         self.height = y;
-        ui.set_height(y + 2.0 * MARGIN.y);
+        ui.set_height(y.max(self.least) + 2.0 * MARGIN.y);
         if unknown {
             ui.ctx().request_repaint();
         }
