@@ -100,6 +100,9 @@ fn values_of(text: &str) -> Result<Values, String> {
     values::parse(text).map(Values)
 }
 
+/// Longest wait, once interrupted, for a set-up that is under way.
+const LEAVING: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// One case to run: a baseline where there is no recipe.
 struct Plan {
     name: String,
@@ -162,15 +165,7 @@ pub fn run(args: CompareArgs) -> Result<Exit, Failure> {
     let recipes = args.recipes()?;
     writable(&args.out)?;
     let runtime = runtime()?;
-    let outcome = runtime.block_on(async {
-        tokio::select! {
-            outcome = compare(&args, recipes) => outcome,
-            _ = tokio::signal::ctrl_c() => {
-                eprintln!("\nsoftprefix: interrupted; what was finished is in {}.", args.out.display());
-                Ok(Exit::Interrupted)
-            }
-        }
-    });
+    let outcome = runtime.block_on(compare(&args, recipes));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     outcome
 }
@@ -205,7 +200,20 @@ async fn compare(args: &CompareArgs, recipes: Vec<PrefixRecipe>) -> Result<Exit,
         max_tokens: args.max_tokens as usize,
         sampling: Sampling::Greedy,
     };
-    let session = open(args, &key, &bar).await?;
+    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut opening = Box::pin(open(args, &key, &bar));
+    let session = tokio::select! {
+        session = &mut opening => session?,
+        _ = &mut interrupt => {
+            // A set-up that has been sent makes a task, whoever waits for it or not; so it is waited for, and exited.
+            say(&bar, "softprefix: interrupted; leaving the module");
+            if let Ok(Ok(session)) = tokio::time::timeout(LEAVING, &mut opening).await {
+                session.close().await;
+            }
+            return Ok(Exit::Interrupted);
+        }
+    };
+    drop(opening);
     let facts = session.facts();
     key.model.clone_from(&facts.model);
     if !facts.embedded {
@@ -264,7 +272,21 @@ async fn compare(args: &CompareArgs, recipes: Vec<PrefixRecipe>) -> Result<Exit,
     let mut done: Vec<Option<ResultEntry>> = plans.iter().map(|_| None).collect();
     let mut failed = false;
     let mut batch = Batch::start(&session, &key, cases, facts.concurrency.max(1)).await?;
-    while let Some(progress) = batch.next().await {
+    loop {
+        let progress = tokio::select! {
+            progress = batch.next() => progress,
+            _ = &mut interrupt => {
+                // The cases stop when the batch goes; the task must not stay on the module.
+                drop(batch);
+                session.close().await;
+                let what = match file.results.is_empty() {
+                    true => "no case was finished".to_owned(),
+                    false => format!("what was finished is in {}", args.out.display()),
+                };
+                return Ok(interrupted(&bar, &what));
+            }
+        };
+        let Some(progress) = progress else { break };
         let (at, entry) = match progress {
             Progress::Tokens(count) => {
                 let finished = done.iter().filter(|entry| entry.is_some()).count();
@@ -301,6 +323,11 @@ async fn compare(args: &CompareArgs, recipes: Vec<PrefixRecipe>) -> Result<Exit,
     print(&if args.json { report.to_json() } else { report.to_table() });
     say(&bar, &format!("saved in {}", args.out.display()));
     Ok(if failed { Exit::Module } else { Exit::Success })
+}
+
+fn interrupted(bar: &Mutex<Bar>, what: &str) -> Exit {
+    say(bar, &format!("softprefix: interrupted; {what}"));
+    Exit::Interrupted
 }
 
 fn unit_words(ours: bool) -> &'static str {

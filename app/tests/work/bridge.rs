@@ -9,7 +9,7 @@ use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_core::protocol::SetUp;
 use softprefix_unit::testing::small_model;
 
-use crate::support::{Desk, Seen, at, serve, tiny_model};
+use crate::support::{Desk, Seen, at, serve, tasks_at, tiny_model};
 
 fn embedded(path: std::path::PathBuf) -> Target {
     Target::Embedded {
@@ -269,14 +269,4 @@ fn a_model_file_that_is_none_is_refused_with_the_files_name() {
         assert_eq!(problem.kind, ProblemKind::Model);
         desk.until("the alternatives", |bench| !bench.models.is_empty());
     }
-}
-
-fn tasks_at(address: std::net::SocketAddr) -> Vec<String> {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let module = Module::connect(address.to_string(), ConnectOptions::default())
-            .await
-            .unwrap();
-        module.tasks().await.unwrap()
-    })
 }

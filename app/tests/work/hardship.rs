@@ -1,14 +1,17 @@
 //! Modules that are not there, are not modules, or stop in the middle: each becomes a sentence with a remedy, and what was
 //! finished stays.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use softprefix::workbench::{Action, ModuleState, Notice, Problem, ProblemKind, Target};
+use serde_json::Value;
+use softprefix::workbench::{
+    Action, Applied, KindChoice, MagnitudeUnit, ModuleState, Noise, Notice, Problem, ProblemKind, Side, Target,
+};
 use softprefix_core::client::ConnectOptions;
 
-use crate::support::{Desk, at, closed_port, serve, tiny_model};
+use crate::support::{Desk, Seen, at, closed_port, serve, tiny_model};
 
 fn short_limits() -> ConnectOptions {
     ConnectOptions {
@@ -138,6 +141,83 @@ fn a_stream_that_stops_without_an_end_is_given_up_and_its_text_stays_on_screen()
     desk.until("the loss", |bench| matches!(bench.module, ModuleState::Failed { .. }));
     assert!(!desk.bench.is_running());
     assert!(!desk.bench.baseline.text.is_empty() || !desk.bench.prefixed.text.is_empty());
+}
+
+/// Our unit, with everything taken away by which it tells that it is ours: what is left is what a stock unit says.
+fn stranger(module: SocketAddr) -> SocketAddr {
+    server(move |client| {
+        let module = TcpStream::connect(module).unwrap();
+        let (mut from_client, mut to_module) = (client.try_clone().unwrap(), module.try_clone().unwrap());
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut from_client, &mut to_module);
+            let _ = to_module.shutdown(Shutdown::Both);
+        });
+        let mut to_client = client;
+        for line in BufReader::new(module).lines().map_while(Result::ok) {
+            let mut reply: Value = serde_json::from_str(&line).unwrap();
+            hide(&mut reply);
+            if writeln!(to_client, "{reply}").is_err() {
+                return;
+            }
+        }
+    })
+}
+
+fn hide(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            for key in ["soft_prefix", "softprefix", "usage"] {
+                map.remove(key);
+            }
+            map.values_mut().for_each(hide);
+        }
+        Value::Array(items) => items.iter_mut().for_each(hide),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_strangers_module_is_worked_one_inference_at_a_time_in_raw_values_and_its_word_is_not_taken() {
+    let mut desk = Desk::new();
+    desk.connect(at(stranger(serve(tiny_model()))));
+    let facts = desk.bench.module.facts().unwrap().clone();
+    assert!(!facts.ours && facts.unit.is_none());
+    assert_eq!(facts.concurrency, 1);
+    assert_eq!(facts.hidden_size, Some(64), "H comes from the card");
+    assert_eq!(desk.bench.prefix.unit, MagnitudeUnit::Raw);
+    assert!(desk.bench.budget.is_none() && desk.bench.vocabulary.is_none());
+    desk.apply(Action::SetMagnitude(0.5));
+    desk.run();
+    assert_eq!(
+        desk.bench.runs[0].applied,
+        Applied::Plausible,
+        "the output differs, and nothing else tells"
+    );
+    desk.until("the noise floor", |bench| *bench.noise() != Noise::Unknown);
+    // Baseline, prefix and repeat each had the task for themselves.
+    let order: Vec<Side> = desk
+        .seen
+        .iter()
+        .filter_map(|seen| match seen {
+            Seen::Finished(side, ..) => Some(*side),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order, [Side::Baseline, Side::Prefixed, Side::Repeat]);
+}
+
+#[test]
+fn a_strangers_module_cannot_make_a_prefix_of_words_and_says_so() {
+    let mut desk = Desk::new();
+    desk.connect(at(stranger(serve(tiny_model()))));
+    desk.apply(Action::SetKind(KindChoice::Words));
+    desk.apply(Action::SetWords("the".to_owned()));
+    desk.apply(Action::SetUnscaled(true));
+    desk.until("the reason", |bench| matches!(bench.card.built, Some(Err(_))));
+    let Some(Err(problem)) = &desk.bench.card.built else {
+        unreachable!()
+    };
+    assert!(problem.remedy.contains("softprefix-unit"), "{problem}");
 }
 
 #[test]

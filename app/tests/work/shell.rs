@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use softprefix_unit::testing::small_model;
 
-use crate::support::{closed_port, serve, tiny_model};
+use crate::support::{closed_port, serve, tasks_at, tiny_model};
 
 fn softprefix(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_softprefix"))
@@ -267,6 +267,94 @@ fn models_lists_what_is_here_and_what_can_be_fetched() {
     let list: Value = serde_json::from_str(&stdout(&done)).unwrap();
     assert!(list.as_array().unwrap().iter().any(|model| model["default"] == true));
     assert_eq!(code(&softprefix(&["models", "fetch", "no-such-model"])), 2);
+}
+
+#[test]
+fn without_a_network_the_first_start_says_which_ways_were_tried_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("results.json");
+    let done = Command::new(env!("CARGO_BIN_EXE_softprefix"))
+        .args(["compare", "--prompt", "Hello", "--values", "1", "--out"])
+        .arg(&out)
+        .env("SOFTPREFIX_MODEL_DIR", folder.path().join("models"))
+        .env("HOME", folder.path())
+        .env("XDG_CACHE_HOME", folder.path().join("cache"))
+        .env_remove("HF_HOME")
+        .env_remove("HF_HUB_CACHE")
+        .env("HF_ENDPOINT", format!("http://{}", closed_port()))
+        .env("PATH", folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(code(&done), 3, "{}", stderr(&done));
+    let message = stderr(&done);
+    assert!(
+        message.contains("from the hub") && message.contains("from Python wheels"),
+        "{message}"
+    );
+    assert!(message.contains("another model"), "{message}");
+    assert!(!out.exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn where_no_display_is_there_the_window_says_what_to_do_instead() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = Command::new(env!("CARGO_BIN_EXE_softprefix"))
+        .arg("--fresh")
+        .env_remove("DISPLAY")
+        .env_remove("WAYLAND_DISPLAY")
+        .env_remove("WAYLAND_SOCKET")
+        .env("SOFTPREFIX_STATE_DIR", folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(code(&done), 1);
+    let message = stderr(&done);
+    assert!(
+        message.contains("--features glow") && message.contains("softprefix compare"),
+        "{message}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_compare_ends_with_130_and_leaves_no_task_on_the_module() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = serve(small_model());
+    let out = folder.path().join("results.json");
+    let mut running = Command::new(env!("CARGO_BIN_EXE_softprefix"))
+        .args([
+            "compare",
+            "--module",
+            &address.to_string(),
+            "--values",
+            "1",
+            "--max-tokens",
+            "4000",
+        ])
+        .args([
+            "--prompt",
+            "Write a long story about a lighthouse keeper, with many chapters.",
+            "--out",
+        ])
+        .arg(&out)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let end = std::time::Instant::now() + crate::support::LONG;
+    while tasks_at(address).is_empty() {
+        assert!(std::time::Instant::now() < end, "no task was set up");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let asked = Command::new("kill")
+        .args(["-INT", &running.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(asked.success());
+    assert_eq!(running.wait().unwrap().code(), Some(130));
+    while !tasks_at(address).is_empty() {
+        assert!(std::time::Instant::now() < end, "a task was left behind");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use softprefix::bridge::{Bridge, Event, RunOutcome};
 use softprefix::settings::Remembered;
 use softprefix::workbench::{Action, RunId, Side, Target, Workbench};
-use softprefix_core::client::ConnectOptions;
+use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_unit::listen;
 use softprefix_unit::models::{ModelStore, Places};
 use softprefix_unit::testing::TinyModel;
@@ -181,4 +181,15 @@ pub fn serve(path: PathBuf) -> SocketAddr {
 pub fn closed_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
+}
+
+/// The tasks that a module has.
+pub fn tasks_at(address: SocketAddr) -> Vec<String> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let module = Module::connect(address.to_string(), ConnectOptions::default())
+            .await
+            .unwrap();
+        module.tasks().await.unwrap()
+    })
 }
