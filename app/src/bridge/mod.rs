@@ -260,6 +260,7 @@ impl Bridge {
             .build()?;
         let handle = runtime.handle().clone();
         let report = worker::Events {
+            given_up: None,
             sender: sender.clone(),
             wake: Arc::clone(&wake),
         };

@@ -22,6 +22,8 @@ use crate::workbench::{CaseKey, ConnectStep, Finish, Problem, ProblemKind, Side,
 
 /// Longest a diff of streaming text may take; a coarser one stands in beyond it.
 pub(super) const DIFF_TIME: Duration = Duration::from_millis(250);
+/// Longest wait, on the way out, for an attempt to connect.
+const LEAVING: Duration = Duration::from_secs(3);
 /// Longest wait for a stopped inference to end before the next one of its side starts all the same.
 const ENDING: Duration = Duration::from_secs(5);
 
@@ -30,10 +32,21 @@ const ENDING: Duration = Duration::from_secs(5);
 pub(super) struct Events {
     pub(super) sender: mpsc::Sender<Event>,
     pub(super) wake: Arc<dyn Fn() + Send + Sync>,
+    /// Of an attempt to connect: what is reported after it was given up is dropped.
+    pub(super) given_up: Option<Arc<AtomicBool>>,
 }
 
 impl Events {
+    fn is_dropped(&self) -> bool {
+        self.given_up
+            .as_ref()
+            .is_some_and(|given_up| given_up.load(Ordering::Relaxed))
+    }
+
     pub(super) async fn send(&self, event: Event) {
+        if self.is_dropped() {
+            return;
+        }
         // Where nobody receives any more, the app is on its way out.
         let _ = self.sender.send(event).await;
         (self.wake)();
@@ -41,6 +54,9 @@ impl Events {
 
     /// For progress, from threads that may not wait: where the window is behind, this one is left out.
     pub(super) fn send_if_room(&self, event: Event) {
+        if self.is_dropped() {
+            return;
+        }
         let _ = self.sender.try_send(event);
         (self.wake)();
     }
@@ -74,6 +90,7 @@ struct Worker {
     connecting: Option<JoinHandle<()>>,
     watching: Option<JoinHandle<()>>,
     cancel_fetch: Arc<AtomicBool>,
+    given_up: Arc<AtomicBool>,
     last: Option<(Target, CaseKey)>,
     slots: [Option<Slot>; 3],
     describe: watch::Sender<Option<(Arc<Session>, PrefixRecipe)>>,
@@ -97,6 +114,7 @@ pub(super) async fn work(mut requests: mpsc::UnboundedReceiver<Request>, events:
         connecting: None,
         watching: None,
         cancel_fetch: Arc::default(),
+        given_up: Arc::default(),
         last: None,
         slots: [None, None, None],
         describe,
@@ -112,7 +130,7 @@ pub(super) async fn work(mut requests: mpsc::UnboundedReceiver<Request>, events:
             Some(report) = reports.recv() => worker.report(report).await,
         }
     }
-    worker.leave().await;
+    worker.leave(&mut reports).await;
 }
 
 impl Worker {
@@ -203,7 +221,12 @@ impl Worker {
         self.attempt += 1;
         self.last = Some((target.clone(), case.clone()));
         self.cancel_fetch = Arc::default();
-        let (attempt, done, events) = (self.attempt, self.done.clone(), self.events.clone());
+        self.given_up = Arc::default();
+        let (attempt, done) = (self.attempt, self.done.clone());
+        let events = Events {
+            given_up: Some(Arc::clone(&self.given_up)),
+            ..self.events.clone()
+        };
         let (cancel, limits) = (Arc::clone(&self.cancel_fetch), self.limits.clone());
         self.connecting = Some(tokio::spawn(async move {
             let report = match target {
@@ -289,9 +312,10 @@ impl Worker {
     /// Leaves the present connection, or the attempt at one.
     async fn abandon(&mut self) {
         self.cancel_fetch.store(true, Ordering::Relaxed);
-        if let Some(connecting) = self.connecting.take() {
-            connecting.abort();
-        }
+        // It runs on unheard: a set-up that has been sent makes a task, which is exited when the attempt reports.
+        self.given_up.store(true, Ordering::Relaxed);
+        self.attempt += 1;
+        self.connecting = None;
         if let Some(watching) = self.watching.take() {
             watching.abort();
         }
@@ -304,8 +328,28 @@ impl Worker {
         }
     }
 
-    async fn leave(&mut self) {
+    /// Leaves for good: also what an attempt under way still sets up is exited, if that comes soon.
+    async fn leave(&mut self, reports: &mut mpsc::Receiver<Done>) {
+        let connecting = self.connecting.take();
+        let attempt = self.attempt;
         self.abandon().await;
+        let Some(connecting) = connecting else { return };
+        let late = async {
+            while let Some(report) = reports.recv().await {
+                match report {
+                    Done::Connected { attempt: of, session } if of == attempt => {
+                        if let Ok(session) = session {
+                            session.close().await;
+                        }
+                        return;
+                    }
+                    Done::NoModel { attempt: of, .. } if of == attempt => return,
+                    _ => {}
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LEAVING, late).await;
+        connecting.abort();
     }
 
     // ----- inferences -----

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use softprefix::workbench::{
-    Action, Applied, Dialog, Finish, KindChoice, MagnitudeUnit, ModuleState, Noise, ProblemKind, Side, Target,
+    Action, Applied, ConnectStep, Dialog, Finish, KindChoice, MagnitudeUnit, ModuleState, Noise, ProblemKind, Side,
+    Target,
 };
 use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_core::protocol::SetUp;
@@ -149,6 +150,30 @@ fn another_system_prompt_or_sampling_sets_the_task_up_again_and_leaves_no_task_b
     assert_eq!(tasks_at(address).len(), 1);
     desk.bridge.shutdown(Duration::from_secs(5));
     assert_eq!(tasks_at(address), Vec::<String>::new());
+}
+
+#[test]
+fn a_connection_given_up_while_it_is_set_up_leaves_no_task_behind_and_says_nothing_more() {
+    let (first, second) = (serve(small_model()), serve(tiny_model()));
+    let mut desk = Desk::new();
+    desk.apply(Action::Connect(at(first)));
+    desk.until("the set-up", |bench| {
+        matches!(
+            bench.module,
+            ModuleState::Connecting {
+                what: ConnectStep::SettingUp
+            }
+        )
+    });
+    desk.connect(at(second));
+    for _ in 0..20 {
+        desk.for_a_while(Duration::from_millis(100));
+        assert_eq!(
+            desk.bench.module.facts().map(|facts| facts.model.as_str()),
+            Some("tiny")
+        );
+    }
+    assert_eq!(tasks_at(first), Vec::<String>::new());
 }
 
 #[test]
