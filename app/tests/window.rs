@@ -212,7 +212,7 @@ fn a_fetch_shows_how_far_it_is_and_can_be_cancelled() {
     let mut bench = common::empty(Language::English, Theme::Dark);
     bench.absorb(Event::Fetching(FetchProgress {
         model: "qwen".to_owned(),
-        source: "pypi.org".to_owned(),
+        source: "models.example".to_owned(),
         done_bytes: 120_000_000,
         total_bytes: Some(400_000_000),
         what: "fetching".to_owned(),
@@ -225,7 +225,7 @@ fn a_fetch_shows_how_far_it_is_and_can_be_cancelled() {
     );
     assert!(
         harness
-            .query_all_by_label_contains("120 MB of 400 MB from pypi.org")
+            .query_all_by_label_contains("120 MB of 400 MB from models.example")
             .next()
             .is_some()
     );
