@@ -120,7 +120,10 @@ fn a_loop_is_called_a_loop_and_prose_is_not() {
     assert!(!Measures::of("x", "abc").is_loop(), "too short to tell");
 }
 
-fn texts(a: &str, b: &str, d: &Diff) -> (Vec<(SpanKind, String)>, Vec<(SpanKind, String)>) {
+/// The spans of one side with their texts.
+type Pieces = Vec<(SpanKind, String)>;
+
+fn texts(a: &str, b: &str, d: &Diff) -> (Pieces, Pieces) {
     let side = |text: &str, spans: &[Span]| {
         spans
             .iter()

@@ -9,7 +9,7 @@ use softprefix_core::compare::{Measure, ResultsFile, Verdict};
 use softprefix_core::experiment::export::{self, ImportError};
 use softprefix_core::experiment::html::{self, Language};
 use softprefix_core::experiment::{Analysis, Applied, Experiment, Outcome, Proof, Record};
-use softprefix_core::prefix::Magnitude;
+use softprefix_core::prefix::{Magnitude, PrefixKind};
 use softprefix_core::protocol::extension::SoftPrefixEcho;
 
 const BASE: &str = "こんにちは。私は人工知能です。何かお手伝いできることはありますか?";
@@ -183,6 +183,29 @@ fn which_parameter_changed_is_said_in_words() {
     other.prompt.user = "別の質問".into();
     other.module.address = "embedded".into();
     assert_eq!(other.changes_from(&records[5]).len(), 2);
+
+    let of_kind = |kind: PrefixKind| {
+        let mut record = records[5].clone();
+        record.prefix.as_mut().unwrap().recipe.kind = kind;
+        record
+    };
+    let blend = |t| PrefixKind::Blend {
+        from: "sun".into(),
+        to: "moon".into(),
+        t,
+    };
+    let changes = of_kind(blend(0.5)).changes_from(&of_kind(blend(0.25)));
+    assert_eq!(
+        changes,
+        ["kind blend \"sun\" → \"moon\" at 0.25 → blend \"sun\" → \"moon\" at 0.5"]
+    );
+    let shaped = |envelope: &[f64]| PrefixKind::Constant.shaped(Some(envelope.to_vec()));
+    assert_eq!(
+        of_kind(shaped(&[1.0, 0.5]))
+            .changes_from(&of_kind(shaped(&[1.0, 0.6])))
+            .len(),
+        1
+    );
 }
 
 #[test]

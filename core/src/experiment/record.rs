@@ -325,6 +325,16 @@ pub(super) fn kind_words(kind: &PrefixKind) -> String {
             format!("{} (seed {seed})", kind.name())
         }
         PrefixKind::Words { text } => format!("words {text:?}"),
+        PrefixKind::Blend { from, to, t } => format!("blend {from:?} → {to:?} at {t}"),
+        PrefixKind::Contrast { text, minus } => format!("contrast {text:?} − {minus:?}"),
+        PrefixKind::SampledVocabulary { seed, .. } => format!("{} (seed {seed})", kind.name()),
+        PrefixKind::Imported { name, sha256 } => {
+            format!("imported {name:?} ({})", sha256.get(..8).unwrap_or(sha256))
+        }
+        PrefixKind::Shaped { of, envelope } => {
+            let factors: Vec<String> = envelope.iter().map(|factor| format!("{factor:.3}")).collect();
+            format!("{} shaped {}", kind_words(of), factors.join("/"))
+        }
         _ => kind.name().to_owned(),
     }
 }
