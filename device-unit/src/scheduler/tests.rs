@@ -77,9 +77,11 @@ impl Engine for Toy {
         }
         std::thread::sleep(Duration::from_micros(200));
         for step in batch {
-            if step.logits == Logits::Last {
-                step.out = vec![0.0, 1.0];
-            }
+            step.out = match step.logits {
+                Logits::None => Vec::new(),
+                Logits::Last => vec![0.0, 1.0],
+                Logits::All => vec![0.0; step.rows.len() / HIDDEN * 1000],
+            };
         }
         Ok(())
     }
@@ -358,4 +360,106 @@ fn dropping_the_scheduler_ends_everything() {
             ("waiting", End::NeverStarted)
         ]
     );
+}
+
+struct Scores(Sender<Result<Vec<Vec<TokenScore>>, Unscored>>);
+
+impl ScoreSink for Scores {
+    fn is_gone(&self) -> bool {
+        false
+    }
+    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, Unscored>) {
+        let _ = self.0.send(outcome);
+    }
+}
+
+/// Asks for the scores of a text under the base and two prefixes.
+fn score(scheduler: &Scheduler, text: Vec<u32>) -> Receiver<Result<Vec<Vec<TokenScore>>, Unscored>> {
+    let (tell, told) = channel();
+    let prefix = |len| SoftPrefix::from_bf16(HIDDEN, vec![bf16::ONE; len * HIDDEN]).ok();
+    scheduler.score(ScoreJob {
+        conditions: vec![None, prefix(1), prefix(30)],
+        prompt: vec![1, 2, 3],
+        text,
+        top: 0,
+        stop: StopFlag::default(),
+        deadline: None,
+        sink: Box::new(Scores(tell)),
+        place: WaitingRoom::default().enter(0).unwrap(),
+    });
+    told
+}
+
+fn scored(told: &Receiver<Result<Vec<Vec<TokenScore>>, Unscored>>) -> Result<Vec<Vec<TokenScore>>, Unscored> {
+    told.recv_timeout(Duration::from_secs(5)).unwrap()
+}
+
+#[test]
+fn a_text_is_scored_in_small_steps_beside_those_who_produce() {
+    let desk = Desk::new(32, true);
+    let stop = desk.submit("live", vec![7], 1_000_000, Priority::Live);
+    assert_eq!(desk.next(), Seen::Started("live"));
+    let first = score(&desk.scheduler, vec![5; 100]);
+    let second = score(&desk.scheduler, vec![6; 7]);
+    let scores = scored(&first).unwrap();
+    assert_eq!(scores.iter().map(Vec::len).collect::<Vec<_>>(), [100, 100, 100]);
+    let even = -(1000f64.ln());
+    assert!(
+        scores
+            .iter()
+            .flatten()
+            .all(|one| (one.logprob - even).abs() < 1e-9 && one.divergence == 0.0)
+    );
+    assert_eq!(scored(&second).unwrap()[2].len(), 7);
+    stop.set();
+    desk.end_of("live");
+    let steps = desk.steps.lock().unwrap();
+    let live = steps[0][0].0;
+    let (mine, others): (Vec<_>, Vec<_>) = steps.iter().partition(|step| step[0].0 == live);
+    assert!(
+        mine.len() >= others.len(),
+        "the one who produces has a step between any two of these"
+    );
+    for step in others {
+        assert!(
+            step.iter().map(|(_, rows)| rows).sum::<usize>() <= SCORE_ROWS_BESIDE_OTHERS,
+            "{step:?}"
+        );
+    }
+}
+
+#[test]
+fn an_engine_with_few_sequences_scores_nothing_and_keeps_them_all() {
+    let (scheduler, _) = toy(4, true);
+    assert_eq!((scheduler.score_sequences(), scheduler.info().max_sequences), (0, 4));
+    assert!(matches!(scored(&score(&scheduler, vec![5])), Err(Unscored::Failed(_))));
+    let (scheduler, _) = toy(64, true);
+    assert_eq!((scheduler.score_sequences(), scheduler.info().max_sequences), (16, 48));
+}
+
+#[test]
+fn scores_are_answered_when_the_engine_fails_panics_or_goes() {
+    let (scheduler, _) = toy(32, true);
+    let failed = scored(&score(&scheduler, vec![5, FAILS, 5]));
+    assert!(matches!(failed, Err(Unscored::Failed(sentence)) if sentence.contains("mend it")));
+    assert!(
+        scored(&score(&scheduler, vec![5, 6])).is_ok(),
+        "the next is none the worse"
+    );
+    let running = score(&scheduler, vec![SLOW, PANICS, 5]);
+    let waiting = score(&scheduler, vec![5]);
+    for told in [running, waiting] {
+        assert_eq!(scored(&told), Err(Unscored::Failed(ENGINE_GONE.into())));
+    }
+    assert_eq!(
+        scored(&score(&scheduler, vec![5])),
+        Err(Unscored::Failed(ENGINE_GONE.into()))
+    );
+
+    let (scheduler, _) = toy(32, true);
+    let (running, waiting) = (score(&scheduler, vec![SLOW; 9]), score(&scheduler, vec![5]));
+    drop(scheduler);
+    for told in [running, waiting] {
+        assert_eq!(scored(&told), Err(Unscored::Stopped));
+    }
 }
