@@ -79,7 +79,7 @@ pub struct CompareArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kind {
+pub(super) enum Kind {
     Constant,
     Uniform,
     Normal,
@@ -87,7 +87,7 @@ enum Kind {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum RoundingArg {
+pub(super) enum RoundingArg {
     NearestEven,
     Truncate,
 }
@@ -109,28 +109,34 @@ struct Plan {
     recipe: Option<PrefixRecipe>,
 }
 
+/// The kind of prefix that the arguments name.
+pub(super) fn kind_of(kind: Kind, words: Option<&str>, seed: u64) -> Result<PrefixKind, Failure> {
+    let generator = Generator::default();
+    match (words, kind) {
+        (Some(_), kind) if !matches!(kind, Kind::Words | Kind::Constant) => {
+            Err(Failure::arguments("--words makes a prefix of words; leave --kind out."))
+        }
+        (Some(text), _) => Ok(PrefixKind::Words { text: text.to_owned() }),
+        (None, Kind::Words) => Err(Failure::arguments("--kind words needs --words TEXT.")),
+        (None, Kind::Constant) => Ok(PrefixKind::Constant),
+        (None, Kind::Uniform) => Ok(PrefixKind::RandomUniform { seed, generator }),
+        (None, Kind::Normal) => Ok(PrefixKind::RandomNormal { seed, generator }),
+    }
+}
+
+impl From<RoundingArg> for Rounding {
+    fn from(rounding: RoundingArg) -> Self {
+        match rounding {
+            RoundingArg::NearestEven => Self::NearestEven,
+            RoundingArg::Truncate => Self::Truncate,
+        }
+    }
+}
+
 impl CompareArgs {
     fn recipes(&self) -> Result<Vec<PrefixRecipe>, Failure> {
-        let kind = match (&self.words, self.kind) {
-            (Some(_), kind) if !matches!(kind, Kind::Words | Kind::Constant) => {
-                return Err(Failure::arguments("--words makes a prefix of words; leave --kind out."));
-            }
-            (Some(text), _) => PrefixKind::Words { text: text.clone() },
-            (None, Kind::Words) => return Err(Failure::arguments("--kind words needs --words TEXT.")),
-            (None, Kind::Constant) => PrefixKind::Constant,
-            (None, Kind::Uniform) => PrefixKind::RandomUniform {
-                seed: self.seed,
-                generator: Generator::default(),
-            },
-            (None, Kind::Normal) => PrefixKind::RandomNormal {
-                seed: self.seed,
-                generator: Generator::default(),
-            },
-        };
-        let rounding = match self.rounding {
-            RoundingArg::NearestEven => Rounding::NearestEven,
-            RoundingArg::Truncate => Rounding::Truncate,
-        };
+        let kind = kind_of(self.kind, self.words.as_deref(), self.seed)?;
+        let rounding = Rounding::from(self.rounding);
         let recipe = |magnitude| PrefixRecipe {
             kind: kind.clone(),
             len: usize::from(self.len),
@@ -201,7 +207,8 @@ async fn compare(args: &CompareArgs, recipes: Vec<PrefixRecipe>) -> Result<Exit,
         sampling: Sampling::Greedy,
     };
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
-    let mut opening = Box::pin(open(args, &key, &bar));
+    let target = with_model(args.module.clone(), args.model.clone());
+    let mut opening = Box::pin(open(target, args.exit_tasks, &key, &bar));
     let session = tokio::select! {
         session = &mut opening => session?,
         _ = &mut interrupt => {
@@ -354,7 +361,12 @@ fn failed_entry(plan: &Plan, built: Option<&BuiltPrefix>, problem: &Problem) -> 
     entry
 }
 
-async fn open(args: &CompareArgs, key: &CaseKey, bar: &Arc<Mutex<Bar>>) -> Result<Session, Failure> {
+pub(super) async fn open(
+    target: Target,
+    exit_tasks: bool,
+    key: &CaseKey,
+    bar: &Arc<Mutex<Bar>>,
+) -> Result<Session, Failure> {
     let step = |step: ConnectStep| {
         show(
             bar,
@@ -367,11 +379,11 @@ async fn open(args: &CompareArgs, key: &CaseKey, bar: &Arc<Mutex<Bar>>) -> Resul
             },
         );
     };
-    let opened = match with_model(args.module.clone(), args.model.clone()) {
+    let opened = match target {
         Target::Remote { address, model } => {
             let first = Session::open(&address, model.as_deref(), None, key, ConnectOptions::default(), step).await;
             match first {
-                Err(ConnectProblem::TaskFull(tasks)) if args.exit_tasks => {
+                Err(ConnectProblem::TaskFull(tasks)) if exit_tasks => {
                     exit_all(&address, &tasks).await?;
                     Session::open(&address, model.as_deref(), None, key, ConnectOptions::default(), step).await
                 }
@@ -550,10 +562,15 @@ fn lock(bar: &Mutex<Bar>) -> std::sync::MutexGuard<'_, Bar> {
     bar.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn show(bar: &Mutex<Bar>, fraction: Option<f32>, words: &str) {
+/// Takes the bar away.
+pub(super) fn clear(bar: &Mutex<Bar>) {
+    lock(bar).clear();
+}
+
+pub(super) fn show(bar: &Mutex<Bar>, fraction: Option<f32>, words: &str) {
     lock(bar).show(fraction, words);
 }
 
-fn say(bar: &Mutex<Bar>, sentence: &str) {
+pub(super) fn say(bar: &Mutex<Bar>, sentence: &str) {
     lock(bar).say(sentence);
 }

@@ -1,4 +1,4 @@
-//! The same work from a shell: `compare`, `report`, `models`, `module`. Without a subcommand the window opens.
+//! The same work from a shell: `compare`, `sweep`, `report`, `models`, `module`. Without a subcommand the window opens.
 //!
 //! It knows terminals and exit codes; how a module is used is the session's business.
 
@@ -8,6 +8,7 @@ mod doctor;
 mod models;
 mod module;
 mod report;
+mod sweep;
 mod values;
 
 use std::path::PathBuf;
@@ -112,6 +113,8 @@ pub struct WindowArgs {
 pub enum Command {
     /// Run a baseline and a row of prefixes, and save and print how far each output moved.
     Compare(Box<compare::CompareArgs>),
+    /// Run a sweep of lengths and magnitudes, kept case by case in a journal, and write its report.
+    Sweep(Box<sweep::SweepArgs>),
     /// Print every measure of a saved results file, ours or an existing script's.
     Report(report::ReportArgs),
     /// List the models for the embedded module, or fetch one.
@@ -130,6 +133,7 @@ pub enum Command {
 pub fn run(command: Command) -> ExitCode {
     let outcome = match command {
         Command::Compare(args) => compare::run(*args),
+        Command::Sweep(args) => sweep::run(*args),
         Command::Report(args) => report::run(&args),
         Command::Models(args) => models::run(args),
         Command::Module(args) => module::run(&args),

@@ -1,0 +1,320 @@
+//! `softprefix sweep`: the window's sweep in a shell. Every finished case is in the journal before the next is told, so that
+//! a sweep that was killed goes on with what is missing.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use clap::Args;
+use softprefix_core::experiment::{
+    Experiment, History, Journal, Magnitudes, Past, Plan, Prompt, Record, Run, RunEnd, RunEvent, Settings,
+    SharedJournal, Sweep, Values,
+};
+use softprefix_core::prefix::PrefixKind;
+
+use super::bar::Bar;
+use super::compare::{Kind, RoundingArg, kind_of, open, say, show};
+use super::{Exit, Failure, print, runtime, values, with_model};
+use crate::bridge::sweep::{Format, request_of};
+use crate::settings::Language;
+use crate::text::SweepText;
+use crate::workbench::sweep::parse_lens;
+use crate::workbench::{CaseKey, PRESETS, Sampling, Target};
+
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// Where to run: `embedded`, or HOST[:PORT] of a StackFlow module.
+    #[arg(long, default_value = "embedded", value_parser = super::target)]
+    module: Target,
+    /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.
+    #[arg(long)]
+    model: Option<String>,
+    /// The user's text; may be given several times.
+    #[arg(long = "prompt", required_unless_present = "resume")]
+    prompts: Vec<String>,
+    /// The system prompt of all prompts.
+    #[arg(long, default_value = PRESETS[0].system)]
+    system: String,
+    /// Magnitudes: 0,1e-4,0.01 or 1e-4,...,2 for 1-2-5 steps. Raw values, as existing scripts give them, unless --token-norms.
+    #[arg(long, value_name = "LIST", default_value = values::USUAL, value_parser = values_of, allow_hyphen_values = true)]
+    values: List<f64>,
+    /// The values are L2 norms of each row, over the median norm of the vocabulary.
+    #[arg(long)]
+    token_norms: bool,
+    /// Every P, such as 1,4.
+    #[arg(long, value_name = "LIST", default_value = "1", value_parser = lens_of)]
+    len: List<usize>,
+    /// What the rows are made of.
+    #[arg(long, value_enum, default_value_t = Kind::Constant)]
+    kind: Kind,
+    /// Seed of random rows.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Text whose tokens' rows are taken (implies --kind words).
+    #[arg(long, value_name = "TEXT")]
+    words: Option<String>,
+    /// How values become bf16: `truncate` repeats runs of existing scripts byte for byte.
+    #[arg(long, value_enum, default_value_t = RoundingArg::NearestEven)]
+    rounding: RoundingArg,
+    /// Runs of each prefixed case.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=100))]
+    repeats: u8,
+    /// Runs of the baseline before the first prefix; one more follows the last.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=20))]
+    baselines: u8,
+    /// Most output tokens.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: u32,
+    /// Where every finished case is kept.
+    #[arg(long, value_name = "FILE", default_value = "softprefix-sweep.journal")]
+    journal: PathBuf,
+    /// Go on with what is missing of the journal's last sweep; where none was broken off, begin the one that is described.
+    #[arg(long)]
+    resume: bool,
+    /// Write a page to read and send.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Write a table.
+    #[arg(long, value_name = "FILE.csv")]
+    csv: Option<PathBuf>,
+    /// Write everything as JSON.
+    #[arg(long, value_name = "FILE.json")]
+    json: Option<PathBuf>,
+    /// Write what existing scripts read, for the first prompt.
+    #[arg(long, value_name = "FILE.json")]
+    results: Option<PathBuf>,
+    /// Exit tasks that former clients left, where they take all places of the module.
+    #[arg(long)]
+    exit_tasks: bool,
+}
+
+/// A list as one argument (clap takes a plain `Vec` for a repeated one).
+#[derive(Debug, Clone, PartialEq)]
+struct List<T>(Vec<T>);
+
+fn values_of(text: &str) -> Result<List<f64>, String> {
+    values::parse(text).map(List)
+}
+
+fn lens_of(text: &str) -> Result<List<usize>, String> {
+    parse_lens(text)
+        .map(List)
+        .ok_or_else(|| "write whole numbers from 1 up, such as 1,4,16".to_owned())
+}
+
+impl SweepArgs {
+    fn plan(&self, key: &CaseKey) -> Result<Plan, Failure> {
+        let kind: PrefixKind = kind_of(self.kind, self.words.as_deref(), self.seed)?;
+        let list = Values::List(self.values.0.clone());
+        let sweep = Sweep {
+            kind,
+            lens: self.len.0.clone(),
+            magnitudes: if self.token_norms {
+                Magnitudes::TokenNorms(list)
+            } else {
+                Magnitudes::Raw(list)
+            },
+            rounding: self.rounding.into(),
+        };
+        let prompt = |user: &String| Prompt {
+            system: self.system.clone(),
+            user: user.clone(),
+        };
+        let plan = Plan {
+            prompts: self.prompts.iter().map(prompt).collect(),
+            repeats: usize::from(self.repeats),
+            baselines: usize::from(self.baselines),
+            name: key.user.chars().take(24).collect(),
+            settings: Settings {
+                max_new_tokens: Some(self.max_tokens as usize),
+                other: softprefix_core::protocol::SetUp::new("", "").greedy().settings,
+                ..Settings::default()
+            },
+            ..Plan::new(Prompt::default(), sweep)
+        };
+        // What cannot be run is a wrong argument, and costs no loading of a model.
+        plan.cases().map_err(|error| Failure::arguments(error.to_string()))?;
+        Ok(plan)
+    }
+}
+
+pub fn run(args: SweepArgs) -> Result<Exit, Failure> {
+    let mut key = CaseKey {
+        module: String::new(),
+        model: String::new(),
+        system: args.system.clone(),
+        user: args.prompts.first().cloned().unwrap_or_default(),
+        max_tokens: args.max_tokens as usize,
+        sampling: Sampling::Greedy,
+    };
+    let described = if args.prompts.is_empty() {
+        None
+    } else {
+        Some(args.plan(&key)?)
+    };
+    let (journal, entries, _) = Journal::open(&args.journal).map_err(|error| file_failure(&error))?;
+    let history = History::of(entries);
+    let begun = args
+        .resume
+        .then(|| history.experiments.iter().rev().find(|past| is_open(past)))
+        .flatten();
+    let (plan, resume) = match (begun, described) {
+        (Some(past), described) => {
+            let wanted = &past.experiment.plan;
+            if described.is_some_and(|described| described != *wanted) {
+                return Err(Failure::arguments(format!(
+                    "{} holds an unfinished sweep of other settings ({}). Leave the settings out to go on with it, or --resume to begin \
+                     a new one.",
+                    args.journal.display(),
+                    past.experiment.name
+                )));
+            }
+            (wanted.clone(), Some((past.experiment.clone(), past.finished())))
+        }
+        (None, Some(plan)) => (plan, None),
+        (None, None) => {
+            return Err(Failure::arguments(format!(
+                "{} holds no unfinished sweep. Say with --prompt what is to be run.",
+                args.journal.display()
+            )));
+        }
+    };
+    if let (Some((experiment, _)), Some(prompt)) = (&resume, plan.prompts.first()) {
+        key.user.clone_from(&prompt.user);
+        key.system.clone_from(&prompt.system);
+        key.max_tokens = experiment.plan.settings.max_new_tokens.unwrap_or(key.max_tokens);
+    }
+    let records: Vec<Record> = begun.map(|past| past.records.clone()).unwrap_or_default();
+    let runtime = runtime()?;
+    let journal = Arc::new(Mutex::new(journal));
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = sweep(&args, &key, plan, resume, records, journal) => outcome,
+            _ = tokio::signal::ctrl_c() => {
+                eprintln!(
+                    "\nsoftprefix: interrupted; what was finished is in {}. Add --resume to go on.",
+                    args.journal.display()
+                );
+                Ok(Exit::Interrupted)
+            }
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    outcome
+}
+
+/// Whether an experiment has no end yet and some of its cases are missing.
+fn is_open(past: &Past) -> bool {
+    let planned = past.experiment.plan.cases().map_or(0, |cases| cases.len());
+    past.ending.is_none() && past.finished().len() < planned
+}
+
+fn file_failure(error: &dyn std::fmt::Display) -> Failure {
+    Failure {
+        exit: Exit::File,
+        message: error.to_string(),
+    }
+}
+
+async fn sweep(
+    args: &SweepArgs,
+    key: &CaseKey,
+    plan: Plan,
+    resume: Option<(Experiment, HashSet<usize>)>,
+    mut records: Vec<Record>,
+    journal: SharedJournal,
+) -> Result<Exit, Failure> {
+    let bar = Arc::new(Mutex::new(Bar::new()));
+    let text = SweepText::of(Language::English);
+    let target = with_model(args.module.clone(), args.model.clone());
+    let session = open(target, args.exit_tasks, key, &bar).await?;
+    let facts = session.facts();
+    if let Some((experiment, finished)) = &resume {
+        let begun_with = &experiment.module.model;
+        if *begun_with != facts.model {
+            return Err(Failure::arguments(format!(
+                "the sweep was begun with {begun_with}, and {} is set up here. Name that model with --model.",
+                facts.model
+            )));
+        }
+        say(
+            &bar,
+            &format!("going on with {}: {} runs are there", experiment.name, finished.len()),
+        );
+    }
+    say(&bar, &format!("{} on {}", facts.model, facts.address));
+    // The runner sets up a task of its own; a module with few places needs this one's.
+    session.forget_task().await;
+    let request = request_of(&session, key, plan, Some(journal), resume);
+    let mut run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
+    let mut experiment = None;
+    let mut end = RunEnd::Cancelled;
+    while let Some(event) = run.next().await {
+        match event {
+            RunEvent::Started(started) => experiment = Some(*started),
+            RunEvent::CaseFinished(record) => {
+                if let Some(error) = record.error() {
+                    say(&bar, &format!("{}: {error}", record.case.name));
+                }
+                records.push(*record);
+            }
+            RunEvent::Progress(progress) => {
+                let fraction = progress.finished as f32 / progress.total.max(1) as f32;
+                let left = progress
+                    .left
+                    .map(|left| format!(". {}", (text.left)(left)))
+                    .unwrap_or_default();
+                let words = format!("{} of {} runs{left}", progress.finished, progress.total);
+                show(&bar, Some(fraction), &words);
+            }
+            RunEvent::Canary(canary) => say(&bar, canary.sentence()),
+            RunEvent::Reconnecting { because } => say(&bar, &format!("the module is gone ({because}); reconnecting")),
+            RunEvent::JournalFailed { error } => return Err(file_failure(&error)),
+            RunEvent::Ended(how) => end = how,
+            RunEvent::CaseStarted { .. } | RunEvent::Text { .. } | RunEvent::Reconnected | RunEvent::Threshold(_) => {}
+        }
+    }
+    session.close().await;
+    super::compare::clear(&bar);
+    if let Some(experiment) = &experiment {
+        records.sort_by_key(|record| record.case.index);
+        let file = softprefix_core::experiment::export::to_results_file(experiment, &records, 0);
+        print(&softprefix_core::compare::Report::from(&file).to_table());
+        let outputs = [
+            (&args.report, Format::Html),
+            (&args.csv, Format::Csv),
+            (&args.json, Format::Json),
+            (&args.results, Format::Results),
+        ];
+        for (path, format) in outputs {
+            if let Some(path) = path {
+                write(path, format, experiment, &records)?;
+                say(&bar, &format!("saved in {}", path.display()));
+            }
+        }
+    }
+    let failed = records.iter().any(|record| record.error().is_some());
+    match end {
+        RunEnd::Complete if failed => Ok(Exit::Module),
+        RunEnd::Complete => Ok(Exit::Success),
+        RunEnd::Cancelled => Ok(Exit::Interrupted),
+        RunEnd::NoEffect => Ok(Exit::Module),
+        RunEnd::Interrupted { error } => Err(Failure {
+            exit: Exit::Module,
+            message: format!(
+                "{error} What was finished is in {}; add --resume to go on.",
+                args.journal.display()
+            ),
+        }),
+    }
+}
+
+fn write(path: &Path, format: Format, experiment: &Experiment, records: &[Record]) -> Result<(), Failure> {
+    let text = format.write(experiment, records, 0, Language::of_environment());
+    std::fs::write(path, text).map_err(|error| {
+        file_failure(&format!(
+            "{} cannot be written ({error}). The journal has everything; choose another place and add --resume.",
+            path.display()
+        ))
+    })
+}
