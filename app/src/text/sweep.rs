@@ -145,9 +145,6 @@ pub struct SweepText {
     pub output_b: &'static str,
     pub baseline: &'static str,
     pub change_column: &'static str,
-    pub first_divergence: &'static str,
-    pub first_token: &'static str,
-    pub tokens_per_second: &'static str,
     pub verdict: fn(Verdict) -> &'static str,
 }
 
@@ -333,9 +330,6 @@ static ENGLISH: SweepText = SweepText {
     output_b: "Output B",
     baseline: "Baseline",
     change_column: "change",
-    first_divergence: "first difference",
-    first_token: "first token, ms",
-    tokens_per_second: "tokens/s",
     verdict: |verdict| match verdict {
         Verdict::Baseline => "baseline",
         Verdict::Same => "same as the baseline",
@@ -508,9 +502,6 @@ static JAPANESE: SweepText = SweepText {
     output_b: "出力 B",
     baseline: "基準",
     change_column: "変化",
-    first_divergence: "最初の違い",
-    first_token: "最初のトークン, ms",
-    tokens_per_second: "トークン/秒",
     verdict: |verdict| match verdict {
         Verdict::Baseline => "基準",
         Verdict::Same => "基準と同じ",

@@ -6,3 +6,4 @@ mod bridge;
 mod hardship;
 mod shell;
 mod support;
+mod sweep;

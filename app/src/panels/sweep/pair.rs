@@ -321,7 +321,6 @@ struct Row {
 }
 
 fn table(desk: &Desk<'_>, left: &Record, right: &Record) -> Vec<Row> {
-    let text = desk.sweep_text();
     let sweep = &desk.bench.sweep;
     let (a, b) = (
         sweep.point(&left.id).map(|(_, point)| point),
@@ -348,11 +347,16 @@ fn table(desk: &Desk<'_>, left: &Record, right: &Record) -> Vec<Row> {
             .and_then(|point| point.measures.as_ref())
             .and_then(|measures| measure.value(measures))
     };
-    let mut shown = vec![Measure::Chrf2, Measure::FirstDivergence, Measure::Distinct4];
+    let mut shown = vec![
+        Measure::Chrf2,
+        Measure::FirstDivergence,
+        Measure::Distinct4,
+        Measure::Length,
+    ];
     if !shown.contains(&desk.bench.measure) {
         shown.push(desk.bench.measure);
     }
-    let mut rows: Vec<Row> = shown
+    shown
         .into_iter()
         .map(|measure| {
             let write = move |value| words::figures(measure, value);
@@ -363,11 +367,7 @@ fn table(desk: &Desk<'_>, left: &Record, right: &Record) -> Vec<Row> {
                 &write,
             )
         })
-        .collect();
-    let whole = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.0}"));
-    let ttft = |point: Option<&Point>| point.and_then(|point| point.ttft_sec).map(|seconds| seconds * 1000.0);
-    rows.push(row(text.first_token, ttft(a), ttft(b), &whole));
-    rows
+        .collect()
 }
 
 fn show_table(ui: &mut Ui, desk: &Desk<'_>, rows: &[Row]) {

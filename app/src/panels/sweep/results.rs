@@ -378,16 +378,21 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, width: f32
     );
     legend(ui, head.with_min_x(title.right() + 12.0), plotted);
     let remark = remark(desk);
-    let foot = if remark.is_empty() { 0.0 } else { 22.0 };
+    let job = {
+        let mut job =
+            egui::text::LayoutJob::simple(remark.clone(), theme::CAPTION.regular(), palette.text3, inner.width());
+        job.wrap.max_rows = 2;
+        ui.painter().layout_job(job)
+    };
+    let foot = if remark.is_empty() { 0.0 } else { job.size().y + 6.0 };
     let area = Rect::from_min_max(
         pos2(inner.left(), head.bottom() + 4.0),
         inner.right_bottom() - vec2(0.0, foot),
     );
     if !remark.is_empty() {
-        let at = pos2(inner.left(), inner.bottom() - 2.0);
-        let galley = paint::cut_to(ui, &remark, theme::CAPTION.regular(), palette.text3, inner.width());
-        let cut = galley.elided;
-        let place = paint::place(ui.painter(), at, Align2::LEFT_BOTTOM, galley);
+        let at = inner.left_bottom() + vec2(0.0, 2.0);
+        let cut = job.elided;
+        let place = paint::place(ui.painter(), at, Align2::LEFT_BOTTOM, job);
         let response = ui.interact(place, ui.scope_id().with("noise remark"), Sense::hover());
         response.widget_info(|| WidgetInfo::labeled(Role::Label, true, &remark));
         if cut {

@@ -1,0 +1,391 @@
+//! Sweeps from plan to journal: workbench and bridge against a real unit, and the shell's command killed and resumed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use softprefix::bridge::Request;
+use softprefix::bridge::sweep::{Format, SweepRequest};
+use softprefix::workbench::sweep::{HistoryState, Stage, Standing, SweepAction};
+use softprefix::workbench::{Action, Effect, FileQuestion, Tab, Workbench};
+use softprefix_core::compare::Measure;
+use softprefix_core::experiment::analysis::Proof;
+use softprefix_core::experiment::{Entry, Journal, RunEnd, Threshold};
+
+use crate::support::{Desk, LONG, at, serve, tiny_model};
+
+fn recorded(journal: &Path) -> Vec<String> {
+    let (entries, _) = Journal::read(journal).unwrap();
+    let ids = entries.into_iter().filter_map(|entry| match entry {
+        Entry::Case(record) => Some(record.id),
+        _ => None,
+    });
+    ids.collect()
+}
+
+fn with_history(journal: &Path) -> Desk {
+    let mut desk = Desk::new();
+    let path = journal.to_owned();
+    desk.bridge
+        .send(Request::Sweep(Box::new(SweepRequest::OpenHistory { path })));
+    desk.until("the history", |bench| bench.sweep.history != HistoryState::Opening);
+    assert_eq!(desk.bench.sweep.history, HistoryState::Open);
+    desk
+}
+
+/// A module, a history, and a sweep of 2 x 3 cells on the current prompt.
+fn ready(journal: &Path) -> Desk {
+    let mut desk = with_history(journal);
+    desk.connect(at(serve(tiny_model())));
+    sweep(&mut desk, SweepAction::AddCurrentPrompt);
+    sweep(&mut desk, SweepAction::RemoveCase(0));
+    sweep(&mut desk, SweepAction::SetLens(vec![1, 2]));
+    sweep(&mut desk, SweepAction::SetMagnitudes("0, 1, 8".to_owned()));
+    desk
+}
+
+fn sweep(desk: &mut Desk, action: SweepAction) {
+    desk.apply(Action::Sweep(action));
+}
+
+fn has_ended(bench: &Workbench) -> bool {
+    matches!(bench.sweep.stage, Stage::Ended(_))
+}
+
+fn shown_records(bench: &Workbench) -> usize {
+    bench.sweep.experiment().map_or(0, |past| past.records.len())
+}
+
+/// Chooses a file where the system's dialog would be asked.
+fn choose(desk: &mut Desk, path: PathBuf) -> FileQuestion {
+    let effects = desk.bench.take_effects();
+    let question = effects.into_iter().find_map(|effect| match effect {
+        Effect::Ask(question) => Some(question),
+        _ => None,
+    });
+    let question = question.expect("a question for a file");
+    desk.bridge.await_answer(question.clone(), async move { Some(path) });
+    question
+}
+
+#[test]
+fn a_sweep_is_shown_case_by_case_and_each_case_is_on_disk_before_it_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("state/history.journal");
+    let mut desk = ready(&journal);
+    sweep(&mut desk, SweepAction::Start);
+    let end = Instant::now() + LONG;
+    let mut seen = BTreeSet::new();
+    while !has_ended(&desk.bench) {
+        assert!(Instant::now() < end, "{:?}", desk.bench.sweep.stage);
+        desk.turn();
+        let shown = shown_records(&desk.bench);
+        seen.insert(shown);
+        assert!(shown <= recorded(&journal).len());
+    }
+    assert!(seen.len() > 3, "it grew case by case: {seen:?}");
+    let bench = &desk.bench;
+    assert_eq!(bench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    assert_eq!(shown_records(bench), 8);
+    let group = bench.sweep.groups().next().unwrap();
+    assert!(group.is_deterministic());
+    assert_eq!(group.proof(), Proof::Echoed);
+    assert_eq!(group.lines().len(), 2);
+    assert!(bench.sweep.running.is_empty());
+
+    desk.until("the difference of what is looked at", |bench| {
+        bench.sweep.diff.is_some()
+    });
+    let (left, right) = desk.bench.sweep.pair().unwrap();
+    assert!(left.is_baseline() && !right.is_baseline());
+}
+
+#[test]
+fn a_pinned_run_is_compared_with_the_next_one_that_is_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = ready(&folder.path().join("j"));
+    sweep(&mut desk, SweepAction::Start);
+    desk.until("the end", has_ended);
+    let ids: Vec<String> = desk
+        .bench
+        .sweep
+        .records()
+        .filter(|record| !record.is_baseline())
+        .map(|record| record.id.clone())
+        .collect();
+    sweep(&mut desk, SweepAction::Select(Some(ids[0].clone())));
+    sweep(&mut desk, SweepAction::Pin);
+    sweep(&mut desk, SweepAction::Select(Some(ids[3].clone())));
+    let pair = |bench: &Workbench| bench.sweep.pair().map(|(a, b)| (a.id.clone(), b.id.clone())).unwrap();
+    assert_eq!(pair(&desk.bench), (ids[0].clone(), ids[3].clone()));
+    desk.until("their difference", |bench| bench.sweep.diff.is_some());
+    sweep(&mut desk, SweepAction::Swap);
+    assert_eq!(pair(&desk.bench), (ids[3].clone(), ids[0].clone()));
+    sweep(&mut desk, SweepAction::Unpin);
+    assert!(desk.bench.sweep.pair().unwrap().0.is_baseline());
+}
+
+#[test]
+fn a_cancelled_sweep_goes_on_with_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("j");
+    let mut desk = ready(&journal);
+    desk.apply(Action::SetMaxTokens(200));
+    sweep(&mut desk, SweepAction::SetLens(vec![1, 2, 3, 4, 5, 6, 7, 8]));
+    sweep(&mut desk, SweepAction::Start);
+    desk.until("the first case", |bench| shown_records(bench) > 0);
+    sweep(&mut desk, SweepAction::Pause);
+    desk.until("the pause", |bench| {
+        bench
+            .sweep
+            .progress()
+            .is_some_and(|progress| progress.paused && progress.running == 0)
+    });
+    let held = shown_records(&desk.bench);
+    desk.for_a_while(Duration::from_millis(300));
+    assert_eq!(shown_records(&desk.bench), held, "nothing begins while it is paused");
+    sweep(&mut desk, SweepAction::Cancel);
+    desk.until("the end", has_ended);
+    assert_eq!(desk.bench.sweep.stage, Stage::Ended(RunEnd::Cancelled));
+
+    assert!(desk.bench.sweep.resumable().is_some());
+    sweep(&mut desk, SweepAction::Resume);
+    desk.until("the end of the rest", |bench| {
+        bench.sweep.stage == Stage::Ended(RunEnd::Complete)
+    });
+    let ids = recorded(&journal);
+    assert_eq!(ids.len(), 26);
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 26, "no case ran twice");
+    let past = desk.bench.sweep.experiment().unwrap();
+    assert_eq!(desk.bench.sweep.standing(past), Standing::Complete);
+}
+
+#[test]
+fn a_sweep_that_the_program_left_reopens_at_the_next_start_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("j");
+    let mut desk = ready(&journal);
+    desk.apply(Action::SetMaxTokens(300));
+    sweep(&mut desk, SweepAction::SetLens(vec![1, 2, 3, 4, 5, 6, 7, 8]));
+    sweep(&mut desk, SweepAction::Start);
+    desk.until("some cases", |bench| shown_records(bench) > 2);
+    drop(desk);
+    let before = recorded(&journal).len();
+    assert!(before < 26, "it was left before its end");
+
+    let mut desk = with_history(&journal);
+    assert_eq!(desk.bench.tab, Tab::Sweep);
+    assert_eq!(shown_records(&desk.bench), before);
+    assert_eq!(desk.bench.sweep.form.lens, [1, 2, 3, 4, 5, 6, 7, 8]);
+    desk.connect(at(serve(tiny_model())));
+    sweep(&mut desk, SweepAction::Resume);
+    desk.until("the end of the rest", |bench| {
+        bench.sweep.stage == Stage::Ended(RunEnd::Complete)
+    });
+    let ids = recorded(&journal);
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
+    assert_eq!(ids.len(), 26);
+}
+
+#[test]
+fn names_deletions_and_their_undoing_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("j");
+    let mut desk = ready(&journal);
+    sweep(&mut desk, SweepAction::SetMagnitudes("1".to_owned()));
+    sweep(&mut desk, SweepAction::Start);
+    desk.until("the end", has_ended);
+    let id = desk.bench.sweep.shown[0].clone();
+    sweep(&mut desk, SweepAction::Rename(id.clone(), "春".to_owned()));
+    desk.until("the name", |bench| {
+        bench
+            .sweep
+            .experiment()
+            .is_some_and(|past| past.experiment.name == "春")
+    });
+    sweep(&mut desk, SweepAction::Delete(id.clone()));
+    desk.until("the deletion", |bench| bench.sweep.past.shown().next().is_none());
+    assert!(desk.bench.sweep.shown.is_empty());
+    sweep(&mut desk, SweepAction::UndoDelete);
+    desk.until("its return", |bench| bench.sweep.past.shown().next().is_some());
+    drop(desk);
+
+    let desk = with_history(&journal);
+    let past = desk.bench.sweep.past.shown().next().unwrap();
+    assert_eq!(past.experiment.name, "春");
+    assert_eq!(desk.bench.tab, Tab::Tune, "what is complete is not pushed at anybody");
+    assert_eq!(desk.bench.sweep.past.search("春").len(), 4);
+}
+
+#[test]
+fn a_sweep_leaves_in_every_form_and_comes_back_from_json_and_from_a_results_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = ready(&folder.path().join("j"));
+    sweep(&mut desk, SweepAction::Start);
+    desk.until("the end", has_ended);
+    let texts = |bench: &Workbench| {
+        let mut texts: Vec<_> = bench
+            .sweep
+            .records()
+            .map(|record| (record.case.index, record.text().unwrap().to_owned()))
+            .collect();
+        texts.sort();
+        texts
+    };
+    let original = texts(&desk.bench);
+    let first = desk.bench.sweep.shown[0].clone();
+    for format in Format::ALL {
+        sweep(&mut desk, SweepAction::Export(format));
+        let path = folder.path().join(format!("out{}", format.ending()));
+        let question = choose(&mut desk, path.clone());
+        assert!(
+            matches!(question, FileQuestion::ExportSweep { suggested, .. } if suggested.ends_with(format.ending()))
+        );
+        desk.until("the file", |_| path.exists());
+        desk.until("the word of it", |bench| !bench.file.writing && !bench.file.asking);
+    }
+    let page = std::fs::read_to_string(folder.path().join("out.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("Why is the sky blue?"));
+    for file in ["out.json", "out-compare_results.json"] {
+        sweep(&mut desk, SweepAction::Import);
+        choose(&mut desk, folder.path().join(file));
+        desk.until("the import", |bench| {
+            bench.sweep.shown.first() != Some(&first) && !bench.sweep.shown.is_empty()
+        });
+        assert_eq!(texts(&desk.bench), original, "{file}");
+        sweep(&mut desk, SweepAction::Show(first.clone()));
+    }
+    assert_eq!(desk.bench.sweep.past.shown().count(), 3);
+}
+
+#[test]
+fn a_threshold_search_joins_the_sweep_whose_case_it_searches() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = ready(&folder.path().join("j"));
+    sweep(&mut desk, SweepAction::Start);
+    desk.until("the end", has_ended);
+    sweep(&mut desk, SweepAction::SetBudgetMeasure(Measure::Indel));
+    sweep(&mut desk, SweepAction::SetBudget(0.9));
+    sweep(&mut desk, SweepAction::FindThreshold(1));
+    desk.until("its beginning", |bench| bench.sweep.shown.len() == 2);
+    desk.until("its end", has_ended);
+    let (_, found) = desk.bench.sweep.threshold.unwrap();
+    assert_ne!(found, Threshold::Unknown);
+    let group = desk.bench.sweep.groups().next().unwrap();
+    assert_eq!(desk.bench.sweep.groups().count(), 1, "one case on one module");
+    let lines = group.lines();
+    assert_eq!(lines.len(), 2, "its points are on the line of their P");
+    assert!(lines[0].1.len() > 3);
+}
+
+#[test]
+fn without_a_module_or_a_history_nothing_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("j");
+    let mut desk = with_history(&journal);
+    sweep(&mut desk, SweepAction::Start);
+    assert_eq!(desk.bench.sweep.stage, Stage::Idle);
+    // Another window has the file.
+    let mut other = Desk::new();
+    let path = journal.clone();
+    other
+        .bridge
+        .send(Request::Sweep(Box::new(SweepRequest::OpenHistory { path })));
+    other.until("the refusal", |bench| bench.sweep.history != HistoryState::Opening);
+    assert!(matches!(other.bench.sweep.history, HistoryState::Unusable(_)));
+    other.connect(at(serve(tiny_model())));
+    sweep(&mut other, SweepAction::Start);
+    assert_eq!(other.bench.sweep.stage, Stage::Idle);
+}
+
+fn command(journal: &Path, module: &str, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_softprefix"));
+    command
+        .args(["sweep", "--module", module, "--journal"])
+        .arg(journal)
+        .args(more)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn the_shells_sweep_killed_without_warning_goes_on_with_what_is_missing_and_writes_its_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("sweep.journal");
+    let report = folder.path().join("report.html");
+    let module = serve(tiny_model()).to_string();
+    let described = [
+        "--prompt",
+        "Why is the sky blue?",
+        "--values",
+        "0,0.001,0.01,0.1",
+        "--len",
+        "1,4,16",
+        "--repeats",
+        "3",
+        "--max-tokens",
+        "300",
+    ];
+    let mut child = command(&journal, &module, &described).spawn().unwrap();
+    let end = Instant::now() + LONG;
+    while !journal.exists() || recorded(&journal).len() < 3 {
+        assert!(
+            Instant::now() < end && child.try_wait().unwrap().is_none(),
+            "it ended by itself"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // On Unix this is SIGKILL.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = recorded(&journal);
+    assert!(before.len() < 38);
+
+    let other = command(&journal, &module, &["--resume", "--prompt", "Something else"])
+        .output()
+        .unwrap();
+    assert_eq!(
+        other.status.code(),
+        Some(2),
+        "another question is not the one that was broken off"
+    );
+
+    let report_path = report.to_string_lossy();
+    let done = command(&journal, &module, &["--resume", "--report", &report_path])
+        .output()
+        .unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let after = recorded(&journal);
+    assert_eq!(after[..before.len()], before, "what was finished is as it was");
+    assert_eq!(after.len(), 38);
+    assert_eq!(after.iter().collect::<BTreeSet<_>>().len(), 38);
+    let table = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(
+        table.contains("prefix_val_0.01_P16") && table.contains("Deterministic"),
+        "{table}"
+    );
+    let page = std::fs::read_to_string(report).unwrap();
+    assert!(page.contains("<svg"));
+
+    let nothing = command(&journal, &module, &["--resume"]).output().unwrap();
+    assert_eq!(nothing.status.code(), Some(2), "there is nothing left to go on with");
+}
+
+#[test]
+fn the_shells_sweep_tells_wrong_arguments_and_files_by_its_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = "127.0.0.1:1";
+    let journal = folder.path().join("j");
+    let code = |journal: &Path, more: &[&str]| command(journal, module, more).output().unwrap().status.code();
+    assert_eq!(code(&journal, &["--prompt", " "]), Some(2));
+    assert_eq!(code(&journal, &["--prompt", "a", "--len", "0"]), Some(2));
+    assert_eq!(code(&journal, &["--prompt", "a", "--values", "x"]), Some(2));
+    assert_eq!(code(&journal, &[]), Some(2));
+    let foreign = folder.path().join("foreign");
+    std::fs::write(&foreign, "somebody's diary\n").unwrap();
+    assert_eq!(code(&foreign, &["--prompt", "a"]), Some(4));
+    assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "somebody's diary\n");
+    assert_eq!(code(&journal, &["--prompt", "a"]), Some(3), "nothing listens there");
+}
