@@ -24,6 +24,8 @@ const LEAVING: Duration = Duration::from_secs(4);
 const EVENTS_A_FRAME: usize = 256;
 /// A file dialog that is answered with "nothing" this fast was never shown.
 const NOT_SHOWN: Duration = Duration::from_millis(250);
+/// How much larger everything is in the presenter's view.
+const PRESENTING: f32 = 1.5;
 /// Names the folder where the window keeps its settings; without it the system's usual place is taken.
 const STATE_DIR: &str = "SOFTPREFIX_STATE_DIR";
 
@@ -167,6 +169,9 @@ impl App {
             }
             return;
         }
+        if self.workbench.presenting && ctx.input_mut(|input| input.consume_key(Modifiers::NONE, egui::Key::Escape)) {
+            self.workbench.apply(Action::Present(false));
+        }
         // A widget that has the focus (a slider, a button, a field) gets bare keys first.
         let typing = ctx.egui_wants_keyboard_input();
         let mut rows: Vec<_> = COMMANDS
@@ -214,7 +219,8 @@ impl App {
         if ctx.options(|options| options.theme_preference) != theme {
             ctx.set_theme(theme);
         }
-        let zoom = self.workbench.settings.zoom;
+        // The presenter's view is read from across a room.
+        let zoom = self.workbench.settings.zoom * if self.workbench.presenting { PRESENTING } else { 1.0 };
         if self.zoom != zoom {
             self.zoom = zoom;
             ctx.set_zoom_factor(zoom);

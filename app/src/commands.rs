@@ -4,7 +4,7 @@
 
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 
-use crate::workbench::{Action, Dialog, ModuleState, Workbench};
+use crate::workbench::{Action, Dialog, ModuleState, Tab, Workbench};
 
 /// A command that has a name, and may have a shortcut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,6 +38,10 @@ pub enum CommandId {
     ZoomIn,
     ZoomOut,
     ZoomReset,
+    ShowTune,
+    ShowSweep,
+    ShowDoctor,
+    Present,
     ToggleFullscreen,
     Help,
     Quit,
@@ -160,6 +164,10 @@ impl Command {
             CommandId::ZoomIn => Some(Action::ZoomIn),
             CommandId::ZoomOut => Some(Action::ZoomOut),
             CommandId::ZoomReset => Some(Action::ZoomReset),
+            CommandId::ShowTune => Some(Action::ShowTab(Tab::Tune)),
+            CommandId::ShowSweep => Some(Action::ShowTab(Tab::Sweep)),
+            CommandId::ShowDoctor => Some(Action::ShowTab(Tab::Doctor)),
+            CommandId::Present => Some(Action::Present(!workbench.presenting)),
             CommandId::ToggleFullscreen => Some(Action::ToggleFullscreen),
             CommandId::Help => Some(Action::ShowDialog(Dialog::Help)),
             CommandId::Quit => Some(Action::Quit),
@@ -168,7 +176,7 @@ impl Command {
 }
 
 /// The table, in the order of menu and help.
-pub const COMMANDS: [Command; 32] = [
+pub const COMMANDS: [Command; 36] = [
     row(CommandId::Run, Group::Run, "command.run").cmd(Key::Enter),
     row(CommandId::Stop, Group::Run, "command.stop").cmd(Key::Period),
     row(CommandId::RerunBaseline, Group::Run, "command.rerun_baseline").cmd(Key::B),
@@ -208,6 +216,10 @@ pub const COMMANDS: [Command; 32] = [
     row(CommandId::ZoomIn, Group::Window, "command.zoom_in").cmd(Key::Plus),
     row(CommandId::ZoomOut, Group::Window, "command.zoom_out").cmd(Key::Minus),
     row(CommandId::ZoomReset, Group::Window, "command.zoom_reset").cmd(Key::Num0),
+    row(CommandId::ShowTune, Group::Window, "command.show_tune").cmd(Key::Num1),
+    row(CommandId::ShowSweep, Group::Window, "command.show_sweep").cmd(Key::Num2),
+    row(CommandId::ShowDoctor, Group::Window, "command.show_doctor").cmd(Key::Num3),
+    row(CommandId::Present, Group::Window, "command.present").function(Key::F5),
     row(CommandId::ToggleFullscreen, Group::Window, "command.toggle_fullscreen").function(Key::F11),
     row(CommandId::Help, Group::Window, "command.help").key(Key::Questionmark),
     row(CommandId::Quit, Group::Window, "command.quit").cmd(Key::Q),
@@ -215,7 +227,7 @@ pub const COMMANDS: [Command; 32] = [
 
 /// The row of `id`.
 pub fn command(id: CommandId) -> &'static Command {
-    static TABLE: [Command; 32] = COMMANDS;
+    static TABLE: [Command; 36] = COMMANDS;
     // The table holds every id (a test counts them); should one ever be missing, the first row stands in.
     TABLE.iter().find(|command| command.id == id).unwrap_or(&TABLE[0])
 }

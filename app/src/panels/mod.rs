@@ -8,6 +8,7 @@ mod module_card;
 mod outputs;
 mod plot_card;
 mod prefix_rail;
+mod present;
 mod prompt_bar;
 mod sheets;
 mod sweep;
@@ -100,6 +101,7 @@ pub struct Window {
     plot: plot_card::PlotCard,
     sheets: sheets::Sheets,
     sweep: sweep::SweepView,
+    presenter: present::Presenter,
     /// Height of the outputs where the person changed it.
     outputs_height: Option<f32>,
 }
@@ -118,6 +120,12 @@ impl Window {
             text: Text::of(bench.settings.language),
             actions: Vec::new(),
         };
+        if bench.presenting {
+            self.presenter.show(ui, &mut desk);
+            self.sheets.show(ui, &mut desk);
+            return desk.actions;
+        }
+        self.presenter.leave();
         let palette = Palette::of(ui);
         let bar = Frame::NONE.fill(palette.panel);
         Panel::top("top bar")

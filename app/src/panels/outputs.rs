@@ -32,7 +32,7 @@ const STALE: f32 = 0.6;
 
 /// What is drawn over the two texts. Made once for a diff, not once for a frame.
 #[derive(Default)]
-struct Marks {
+pub(super) struct Marks {
     of: Option<Arc<DiffOf>>,
     streaming: bool,
     left: Vec<Range<usize>>,
@@ -41,9 +41,9 @@ struct Marks {
 }
 
 /// Where the two texts part: the byte in both, and the character's number, counted from 1.
-struct Parting {
-    byte: usize,
-    character: usize,
+pub(super) struct Parting {
+    pub(super) byte: usize,
+    pub(super) character: usize,
     flag: String,
 }
 
@@ -163,7 +163,7 @@ impl CardParts {
 }
 
 impl Marks {
-    fn refresh(&mut self, desk: &Desk<'_>) {
+    pub(super) fn refresh(&mut self, desk: &Desk<'_>) {
         let bench = desk.bench;
         let streaming = bench.prefixed.is_running() || bench.baseline.is_running();
         let same = match (&self.of, &bench.diff) {
@@ -206,7 +206,7 @@ impl Marks {
     }
 
     /// Marks and parting of one side, where they belong to the text that is shown.
-    fn of(&self, desk: &Desk<'_>, side: Side) -> (&[Range<usize>], Option<&Parting>) {
+    pub(super) fn of(&self, desk: &Desk<'_>, side: Side) -> (&[Range<usize>], Option<&Parting>) {
         let (_, covered) = desk.bench.spans(side);
         if covered == 0 {
             return (&[], None);

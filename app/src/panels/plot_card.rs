@@ -51,6 +51,19 @@ impl PlotCard {
     }
 
     fn plot(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, size: egui::Vec2) {
+        let bench = desk.bench;
+        let touched = self.with_plot(desk, |plot| {
+            plot.show(ui, size, |id| {
+                bench.run(RunId(id)).map_or(String::new(), |run| describe(desk, run))
+            })
+        });
+        if let Some(id) = touched.opened {
+            desk.act(Action::SelectRun(Some(RunId(id))));
+        }
+    }
+
+    /// Makes the plot of the shown case and hands it to `show`.
+    pub(super) fn with_plot<R>(&mut self, desk: &Desk<'_>, show: impl FnOnce(&Plot<'_>) -> R) -> R {
         let text = desk.text;
         let bench = desk.bench;
         let measure = bench.measure;
@@ -98,12 +111,7 @@ impl PlotCard {
             selected: bench.selected.map(|id| id.0),
             empty: text.plot_empty,
         };
-        let touched = plot.show(ui, size, |id| {
-            bench.run(RunId(id)).map_or(String::new(), |run| describe(desk, run))
-        });
-        if let Some(id) = touched.opened {
-            desk.act(Action::SelectRun(Some(RunId(id))));
-        }
+        show(&plot)
     }
 }
 

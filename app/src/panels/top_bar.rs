@@ -34,6 +34,10 @@ pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
             desk.act(Action::ShowTab(which));
         }
     }
+    let present = text::SweepText::of(desk.bench.settings.language).present;
+    if tab(&mut left, present, false) {
+        desk.act(Action::Present(true));
+    }
     let used = left.min_rect().right();
     let rest = Rect::from_min_max(pos2(used + 24.0, inner.top()), inner.right_bottom());
     let mut right = ui.new_child(

@@ -115,6 +115,10 @@ pub struct SweepText {
     pub proof: fn(Proof) -> &'static str,
     pub plot_empty: &'static str,
 
+    // The presenter's view.
+    pub present: &'static str,
+    pub present_hint: &'static str,
+
     // Two runs.
     pub pair: &'static str,
     pub pair_pinned: &'static str,
@@ -301,6 +305,8 @@ static ENGLISH: SweepText = SweepText {
         Proof::NoEffect => "The text never changed and the unit confirms nothing: the prefix was probably ignored.",
     },
     plot_empty: "Press Start; each finished run becomes a point.",
+    present: "Present",
+    present_hint: "Esc",
     pair: "Against the baseline",
     pair_pinned: "Pinned runs",
     pair_empty: "Click a cell or a point to see its text against the baseline.",
@@ -473,6 +479,8 @@ static JAPANESE: SweepText = SweepText {
         Proof::NoEffect => "出力が変わらず確認もありません。プレフィックスは無視された可能性があります。",
     },
     plot_empty: "「開始」を押すと、完了した実行が点になります。",
+    present: "発表",
+    present_hint: "Esc",
     pair: "基準との比較",
     pair_pinned: "2 つの実行の比較",
     pair_empty: "マスか点を押すと、基準との違いを表示します。",

@@ -355,7 +355,9 @@ impl Piece<'_> {
             Pane::Right => (palette.prefix_fill, palette.prefix_fill),
         };
         let tint = faded(tint, palette.mark_tint * self.opacity);
-        let stroke = Stroke::new(2.0, faded(colour, self.opacity));
+        // Large letters are read from afar.
+        let width = if self.kind.size >= 24.0 { 3.0 } else { 2.0 };
+        let stroke = Stroke::new(width, faded(colour, self.opacity));
         // Marks are ascending: those that end before this paragraph are skipped at once.
         let first = content
             .marks

@@ -20,6 +20,7 @@ pub mod plot;
 pub mod progress;
 pub mod segmented;
 pub mod select;
+pub mod stage;
 pub mod status;
 pub mod steps;
 pub mod toggle;

@@ -131,6 +131,11 @@ impl Area {
         low - (low - high) * (y / self.top).clamp(0.0, 1.0) as f32
     }
 
+    /// The x axis on the screen.
+    pub(super) fn track(&self) -> &Track {
+        &self.track
+    }
+
     pub(super) fn at(&self, x: f64, y: f64) -> Pos2 {
         pos2(self.track.x_of(x), self.y_of(y))
     }
@@ -226,6 +231,11 @@ impl Plot<'_> {
             painter.rect_filled(ground, 0.0, palette.inset);
             paint::place(painter, area.plot.center(), Align2::CENTER_CENTER, galley);
         }
+    }
+
+    /// Everything, without pointer and keys.
+    pub(super) fn paint_all(&self, ui: &Ui, area: &Area) {
+        self.paint(ui, area, None);
     }
 
     /// Everything behind the points.

@@ -92,6 +92,8 @@ pub enum Action {
     ZoomOut,
     ZoomReset,
     ToggleFullscreen,
+    /// Enters or leaves the presenter's view.
+    Present(bool),
     ToggleAdvanced,
     ShowDialog(super::Dialog),
     CloseDialog,

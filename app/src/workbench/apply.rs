@@ -140,6 +140,12 @@ impl Workbench {
                 self.fullscreen = !self.fullscreen;
                 self.effects.push(Effect::Fullscreen(self.fullscreen));
             }
+            Action::Present(on) => {
+                if self.presenting != on {
+                    self.presenting = on;
+                    self.effects.push(Effect::Fullscreen(on || self.fullscreen));
+                }
+            }
             Action::ToggleAdvanced => self.settings.advanced = !self.settings.advanced,
             Action::ShowDialog(dialog) => {
                 if dialog == Dialog::Models {

@@ -88,6 +88,8 @@ pub struct Workbench {
     pub notice: Option<Notice>,
     pub file: FileState,
     pub fullscreen: bool,
+    /// The presenter's view is shown: the slider, the texts, the plot, and nothing else.
+    pub presenting: bool,
     pub sweep: sweep::Sweeps,
 
     outbox: Vec<Request>,
@@ -287,6 +289,7 @@ impl Workbench {
             notice: None,
             file: FileState::default(),
             fullscreen: false,
+            presenting: false,
             sweep: sweep::Sweeps::new(sweep),
             outbox: Vec::new(),
             effects: Vec::new(),

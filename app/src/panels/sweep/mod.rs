@@ -83,7 +83,7 @@ impl SweepView {
 const LOWER_LEAST: f32 = 344.0;
 
 impl Desk<'_> {
-    fn sweep_text(&self) -> &'static SweepText {
+    pub(super) fn sweep_text(&self) -> &'static SweepText {
         SweepText::of(self.bench.settings.language)
     }
 

@@ -1,0 +1,266 @@
+//! The presenter's view: the slider, the two texts, one plot, and nothing else; readable from across a room.
+//!
+//! The window is zoomed while it is shown, so that every size of the other views is half as large again. Slider and plot
+//! share one x axis.
+
+use eframe::egui::{self, CentralPanel, Frame, Key, Rect, Ui, UiBuilder, pos2, vec2};
+
+use super::{Desk, outputs, plot_card};
+use crate::fonts;
+use crate::theme::{self, Palette, Type, faded};
+use crate::views::axis::{Axis, written};
+use crate::views::diff::{Content, DiffPanes, Pane as PaneSide};
+use crate::views::magnitude::{Moved, NormsCurve};
+use crate::views::stage::Stage;
+use crate::views::{paint, status};
+use crate::workbench::{Action, MagnitudeUnit, PRESETS, PaneState, Side};
+
+/// Letters of the texts, before the zoom: 36 on 64 on the screen.
+const LARGE: Type = Type { size: 24.0, line: 42.0 };
+const SMALL: Type = Type { size: 18.0, line: 30.0 };
+/// Space at the sides.
+const MARGIN: f32 = 40.0;
+/// How long the way out is told.
+const HINT: f64 = 3.0;
+
+/// What the view keeps between frames.
+#[derive(Default)]
+pub struct Presenter {
+    panes: DiffPanes,
+    marks: outputs::Marks,
+    plot: plot_card::PlotCard,
+    /// When it was entered.
+    since: Option<f64>,
+    shown: Option<(Option<crate::workbench::CaseId>, bool)>,
+}
+
+impl Presenter {
+    /// Forgets what belongs to one showing.
+    pub fn leave(&mut self) {
+        self.since = None;
+    }
+
+    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        let palette = Palette::of(ui);
+        CentralPanel::no_frame()
+            .frame(Frame::NONE.fill(palette.window))
+            .show(ui, |ui| self.centre(ui, desk));
+        keys(ui, desk);
+    }
+
+    fn centre(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        let palette = Palette::of(ui);
+        let whole = ui.max_rect();
+        let inner = whole.shrink2(vec2(MARGIN, 20.0));
+        let head = inner.with_max_y(inner.top() + theme::HERO.line + 8.0);
+        let stage_height = (inner.height() * 0.56)
+            .max(200.0)
+            .min(inner.height() - head.height() - 64.0);
+        let stage = inner.with_min_y(inner.bottom() - stage_height);
+        let texts = Rect::from_min_max(head.left_bottom(), pos2(inner.right(), stage.top() - 8.0));
+        let middle = inner.center().x;
+        let halves = |rect: Rect| (rect.with_max_x(middle - 16.0), rect.with_min_x(middle + 16.0));
+        let (left, right) = halves(head);
+        let y = head.center().y;
+        status::baseline_ring(ui.painter(), pos2(left.left() + 8.0, y), 1.5, palette);
+        paint::text(
+            ui.painter(),
+            pos2(left.left() + 24.0, y),
+            egui::Align2::LEFT_CENTER,
+            desk.text.baseline,
+            theme::TITLE.semibold(),
+            palette.baseline,
+        );
+        status::prefix_disc(ui.painter(), pos2(right.left() + 8.0, y), 1.4, palette);
+        let shown = desk.plot_magnitude(value_on_axis(desk));
+        paint::text(
+            ui.painter(),
+            pos2(right.left() + 26.0, y),
+            egui::Align2::LEFT_CENTER,
+            &shown,
+            egui::FontId::new(theme::HERO.size, fonts::semibold()),
+            palette.prefix_fill,
+        );
+
+        let waiting = desk.bench.prefixed.state == PaneState::Waiting;
+        let shown = Some((desk.bench.shown_case, waiting));
+        if shown != self.shown {
+            self.shown = shown;
+            self.panes.rewind();
+        }
+        self.marks.refresh(desk);
+        let (left, right) = halves(texts);
+        self.output(ui, desk, Side::Baseline, left);
+        self.output(ui, desk, Side::Prefixed, right);
+        self.stage(ui, desk, stage);
+        self.hint(ui, desk, whole);
+    }
+
+    fn output(&mut self, ui: &mut Ui, desk: &Desk<'_>, side: Side, rect: Rect) {
+        let palette = Palette::of(ui);
+        let pane = if side == Side::Baseline {
+            &desk.bench.baseline
+        } else {
+            &desk.bench.prefixed
+        };
+        // The panes keep a margin of their own; the text is to begin under its heading.
+        let body = rect.expand2(vec2(16.0, 0.0));
+        let mut child = ui.new_child(UiBuilder::new().id_salt(("present", side)).max_rect(body));
+        child.set_clip_rect(body.intersect(ui.clip_rect()));
+        if pane.text.is_empty() {
+            let words = match (&pane.error, desk.bench.why_not_run()) {
+                (Some(problem), _) => problem.to_string(),
+                (None, Some(why)) => (desk.text.why_not)(why).to_owned(),
+                (None, None) if pane.is_running() => desk.text.waiting.to_owned(),
+                (None, None) => String::new(),
+            };
+            let mut line = child.new_child(UiBuilder::new().max_rect(rect.shrink2(vec2(0.0, 16.0))));
+            line.label(paint::words(words, theme::CARD_TITLE, palette.text3));
+            return;
+        }
+        let (marks, parting) = self.marks.of(desk, side);
+        let spoken = match parting {
+            Some(parting) => (desk.text.parting_at)(parting.character),
+            None => desk.text.no_parting.to_owned(),
+        };
+        let (name, pane_side) = match side {
+            Side::Baseline => (desk.text.baseline_output, PaneSide::Left),
+            _ => (desk.text.prefixed_output, PaneSide::Right),
+        };
+        let content = Content {
+            text: &pane.text,
+            marks,
+            parting: parting.map(|parting| (parting.byte, "")),
+            streaming: pane.state == PaneState::Streaming,
+            opacity: if pane.stale { 0.6 } else { 1.0 },
+            name,
+            spoken: &spoken,
+        };
+        // A long text in large letters would show its beginning only.
+        let rows = (rect.height() / LARGE.line).floor().max(1.0);
+        let ems: f32 = pane.text.chars().map(|c| if c.is_ascii() { 0.55 } else { 1.0 }).sum();
+        let kind = if ems * LARGE.size > rows * rect.width() {
+            SMALL
+        } else {
+            LARGE
+        };
+        self.panes.show(&mut child, pane_side, &content, kind);
+    }
+
+    fn stage(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
+        let value = value_on_axis(desk);
+        let norms = norms(desk);
+        let name = desk.text.magnitude;
+        let spoken = (desk.text.magnitude_spoken)(
+            &desk.plot_magnitude(value),
+            desk.bench.magnitude_raw().map(written).as_deref(),
+        );
+        let mut child = ui.new_child(UiBuilder::new().id_salt("stage").max_rect(rect));
+        let moved = self.plot.with_plot(desk, |plot| {
+            let stage = Stage {
+                plot,
+                name,
+                spoken: &spoken,
+                norms: norms.as_ref(),
+            };
+            stage.show(&mut child, rect.size(), value)
+        });
+        match moved {
+            Some(Moved::To(value)) => desk.act(Action::SetMagnitude(in_hand(desk, value))),
+            Some(Moved::By(factor)) => desk.act(Action::ScaleMagnitude(factor)),
+            Some(Moved::ToOne) => desk.act(Action::ResetMagnitude),
+            None => {}
+        }
+    }
+
+    fn hint(&mut self, ui: &Ui, desk: &Desk<'_>, whole: Rect) {
+        let palette = Palette::of(ui);
+        let now = ui.input(|input| input.time);
+        let left = HINT - (now - *self.since.get_or_insert(now));
+        if left <= 0.0 {
+            return;
+        }
+        let strength = (left as f32).min(1.0);
+        let words = desk.sweep_text().present_hint;
+        paint::text(
+            ui.painter(),
+            whole.right_top() + vec2(-16.0, 10.0),
+            egui::Align2::RIGHT_TOP,
+            words,
+            theme::CAPTION.regular(),
+            faded(palette.text3, strength),
+        );
+        ui.ctx().request_repaint_after(std::time::Duration::from_millis(50));
+    }
+}
+
+/// The magnitude in hand, in the unit of the plot's axis.
+fn value_on_axis(desk: &Desk<'_>) -> f64 {
+    let form = &desk.bench.prefix;
+    let converted = match (desk.plot_axis() == Axis::NORMS, form.unit) {
+        (true, MagnitudeUnit::Raw) => desk.bench.magnitude_norms(),
+        (false, MagnitudeUnit::TokenNorms) => desk.bench.magnitude_raw(),
+        _ => None,
+    };
+    converted.unwrap_or(form.magnitude)
+}
+
+/// A magnitude of the plot's axis in the unit of the controls.
+fn in_hand(desk: &Desk<'_>, value: f64) -> f64 {
+    let scale = desk.raw_per_norm().unwrap_or(1.0);
+    match (desk.plot_axis() == Axis::NORMS, desk.bench.prefix.unit) {
+        (true, MagnitudeUnit::Raw) => value * scale,
+        (false, MagnitudeUnit::TokenNorms) => value / scale,
+        _ => value,
+    }
+}
+
+/// The vocabulary's norms in the unit of the axis.
+fn norms(desk: &Desk<'_>) -> Option<NormsCurve> {
+    if desk.plot_axis() != Axis::NORMS {
+        return None;
+    }
+    let vocabulary = desk.bench.vocabulary.as_ref()?;
+    let histogram = &vocabulary.histogram;
+    Some(NormsCurve::of_histogram(
+        histogram.log10_min,
+        histogram.log10_max,
+        &histogram.counts,
+        vocabulary.median,
+    ))
+}
+
+/// Keys of the presenter: the arrows move the hand, Page Up and Page Down step through the presets, Home is 0.
+fn keys(ui: &Ui, desk: &mut Desk<'_>) {
+    if desk.bench.dialog.is_some() || ui.ctx().egui_wants_keyboard_input() {
+        return;
+    }
+    let (steps, large, presets, home, run) = ui.input(|input| {
+        let pressed = |key| input.num_presses(key) as i32;
+        let arrows = pressed(Key::ArrowRight) - pressed(Key::ArrowLeft);
+        (
+            if input.modifiers.shift { 0 } else { arrows },
+            if input.modifiers.shift { arrows } else { 0 } + pressed(Key::ArrowUp) - pressed(Key::ArrowDown),
+            pressed(Key::PageDown) - pressed(Key::PageUp),
+            input.key_pressed(Key::Home),
+            input.key_pressed(Key::Space),
+        )
+    });
+    if steps != 0 {
+        desk.act(Action::ScaleMagnitude(1.02_f64.powi(steps)));
+    }
+    if large != 0 {
+        desk.act(Action::ScaleMagnitude(1.2_f64.powi(large)));
+    }
+    if home {
+        desk.act(Action::SetMagnitude(0.0));
+    }
+    if presets != 0 {
+        let now = desk.bench.prompt.preset.unwrap_or(0) as i32;
+        let next = (now + presets).rem_euclid(PRESETS.len() as i32) as usize;
+        desk.act(Action::LoadPreset(next));
+        desk.act(Action::Run);
+    } else if run && desk.bench.why_not_run().is_none() {
+        desk.act(Action::Run);
+    }
+}

@@ -1,0 +1,99 @@
+//! The presenter's instrument: the plot, and below it a slider on the very same x axis, joined by the hand's line.
+//!
+//! It changes nothing itself; it says what the person did.
+
+use eframe::egui::{Rangef, Rect, Sense, Shape, Stroke, Ui, Vec2, WidgetInfo, pos2};
+
+use super::magnitude::{Moved, NormsCurve};
+use super::plot::{Area, Plot};
+use super::{paint, steps};
+use crate::theme::{self, Palette, faded};
+
+/// Height of the slider below the plot.
+const SLIDER: f32 = 64.0;
+/// The track, the handle, and the ring around it.
+const TRACK: f32 = 5.0;
+const HANDLE: f32 = 16.0;
+/// Within this much of the stop's centre the handle snaps to 0.
+const SNAP: f32 = 14.0;
+
+/// Plot and slider; see [`Stage::show`].
+pub struct Stage<'a, 'p> {
+    pub plot: &'a Plot<'p>,
+    /// What a screen reader calls the slider, and its value in words.
+    pub name: &'a str,
+    pub spoken: &'a str,
+    /// The vocabulary's norms, on the plot's axis.
+    pub norms: Option<&'a NormsCurve>,
+}
+
+impl Stage<'_, '_> {
+    /// Shows both in a box of `size` with the handle at `value`.
+    pub fn show(&self, ui: &mut Ui, size: Vec2, value: f64) -> Option<Moved> {
+        let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+        let upper = rect.with_max_y(rect.bottom() - SLIDER);
+        let area = Area::of(upper, self.plot.axis, self.plot.top.max(f64::MIN_POSITIVE));
+        let strip = rect.with_min_y(upper.bottom());
+        let response = ui.interact(strip, ui.scope_id().with("stage slider"), Sense::click_and_drag());
+        let track = area.track();
+        let enabled = ui.is_enabled();
+        response.widget_info(|| WidgetInfo::slider(enabled, value, self.name));
+        steps::describe(ui, &response, value, 0.0, self.plot.axis.most);
+        ui.ctx()
+            .accesskit_node_builder(response.id, |node| node.set_description(self.spoken));
+        let moved = if response.double_clicked() {
+            Some(Moved::ToOne)
+        } else if let Some(asked) = steps::asked_value(ui, &response) {
+            Some(Moved::To(asked.clamp(0.0, self.plot.axis.most)))
+        } else if let Some(pointer) = response.interact_pointer_pos()
+            && (response.dragged() || response.clicked() || response.is_pointer_button_down_on())
+        {
+            let at = track.magnitude_at(pointer.x, SNAP);
+            (at != value).then_some(Moved::To(at))
+        } else {
+            None
+        };
+        if ui.is_rect_visible(rect) {
+            self.plot.paint_all(ui, &area);
+            self.paint_slider(ui, &area, strip, value);
+            paint::focus_ring(ui, &response, strip, theme::RADIUS_CONTROL);
+        }
+        moved
+    }
+
+    fn paint_slider(&self, ui: &Ui, area: &Area, strip: Rect, value: f64) {
+        let palette = Palette::of(ui);
+        let painter = ui.painter();
+        let track = area.track();
+        let y = strip.bottom() - HANDLE - 6.0;
+        if let Some(curve) = self.norms {
+            let height = y - TRACK - strip.top() - 2.0;
+            let points: Vec<_> = curve
+                .points
+                .iter()
+                .filter(|(x, _)| *x >= track.axis.least && *x <= track.axis.most)
+                .map(|(x, share)| pos2(track.x_of(*x), y - TRACK / 2.0 - height * share))
+                .collect();
+            let base = y - TRACK / 2.0;
+            for pair in points.windows(2) {
+                let [a, b] = pair else { continue };
+                let corners = vec![*a, *b, pos2(b.x, base), pos2(a.x, base)];
+                painter.add(Shape::convex_polygon(corners, faded(palette.text3, 0.28), Stroke::NONE));
+            }
+            painter.add(Shape::line(points, Stroke::new(1.0, palette.text3)));
+        }
+        let x = track.x_of(value);
+        let left = Rangef::new(track.x.min, x.max(track.x.min));
+        painter.hline(track.x, y, Stroke::new(TRACK, palette.stroke));
+        if value > 0.0 {
+            painter.hline(left, y, Stroke::new(TRACK, palette.prefix_fill));
+            let line = Rangef::new(area.plot.top(), y - HANDLE);
+            painter.vline(x, line, Stroke::new(2.0, palette.prefix_fill));
+        }
+        let stop = pos2(track.zero, y);
+        painter.circle_stroke(stop, 7.0, Stroke::new(2.0, palette.stroke));
+        let at = pos2(x, y);
+        painter.circle_filled(at, HANDLE + 3.0, palette.window);
+        painter.circle_filled(at, HANDLE, palette.prefix_fill);
+    }
+}
