@@ -211,7 +211,7 @@ impl View<'_> {
             painter.rect_filled(rect.with_max_x(rect.left() + 2.0), 0.0, palette.text);
         }
         let mark = status_of(finding.verdict);
-        status::paint(painter, mark, pos2(rect.left() + 32.0, rect.center().y), 1.0, &palette);
+        status::paint(painter, mark, pos2(rect.left() + 32.0, rect.center().y), 1.0, palette);
         let word = paint::text(
             painter,
             pos2(rect.right() - 24.0, rect.center().y),
@@ -221,7 +221,7 @@ impl View<'_> {
             if finding.verdict == Verdict::Good {
                 palette.text3
             } else {
-                mark.colour(&palette)
+                mark.colour(palette)
             },
         );
         let font = if chosen && self.language == Language::English {
@@ -286,7 +286,7 @@ impl View<'_> {
         };
         ui.horizontal(|ui| {
             let (rect, _) = ui.allocate_exact_size(vec2(28.0, 32.0), Sense::hover());
-            status::paint(ui.painter(), status_of(finding.verdict), rect.center(), 1.75, &palette);
+            status::paint(ui.painter(), status_of(finding.verdict), rect.center(), 1.75, palette);
             ui.add_space(8.0);
             ui.add(egui::Label::new(paint::strong(self.words(&finding.title), theme::TITLE, palette.text)).wrap());
         });

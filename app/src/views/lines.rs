@@ -53,15 +53,18 @@ pub struct Curve {
     pub unfinished: bool,
 }
 
+/// A spot: its curve, and its place in it.
+pub type Place = (usize, usize);
+
 /// The plot of several curves.
 pub struct Lines<'a> {
     /// Everything behind the curves; its own points are not used.
     pub ground: Plot<'a>,
     pub curves: &'a [Curve],
     /// The point that is looked at, as curve and place in it.
-    pub selected: Option<(usize, usize)>,
+    pub selected: Option<Place>,
     /// Points that bear a letter.
-    pub tags: &'a [((usize, usize), &'static str)],
+    pub tags: &'a [(Place, &'static str)],
 }
 
 impl Lines<'_> {
@@ -104,7 +107,8 @@ impl Lines<'_> {
         })
     }
 
-    fn touched(&self, ui: &Ui, response: &Response, area: &Area) -> (Option<(usize, usize)>, Option<(usize, usize)>) {
+    /// The spot under the pointer and the one that was opened.
+    fn touched(&self, ui: &Ui, response: &Response, area: &Area) -> (Option<Place>, Option<Place>) {
         let mut pointed = None;
         let mut opened = None;
         if let Some(pointer) = response.hover_pos() {
