@@ -6,6 +6,7 @@ mod batching;
 #[cfg(all(feature = "bus", unix))]
 mod bus;
 mod common;
+mod experiment;
 mod hardship;
 mod plain_client;
 mod program;
