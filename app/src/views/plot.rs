@@ -409,7 +409,9 @@ impl Plot<'_> {
             } else if point.joined {
                 painter.circle_filled(at, 3.5, palette.text);
             } else {
-                painter.circle(at, 3.0, palette.inset, Stroke::new(1.5, palette.text3));
+                // Two discs rather than a ring: discs come from the atlas, a ring is cut into triangles each time.
+                painter.circle_filled(at, 3.75, palette.text3);
+                painter.circle_filled(at, 2.25, palette.inset);
             }
             if Some(point.id) == self.selected || Some(point.id) == pointed {
                 painter.circle_stroke(at, 8.0, Stroke::new(2.0, palette.text));
