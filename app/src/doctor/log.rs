@@ -39,7 +39,7 @@ impl Log {
     /// The usual place: `doctor.jsonl` in the application's data folder.
     #[must_use]
     pub fn usual() -> Option<Self> {
-        let folders = directories::ProjectDirs::from("org", "softprefix", "softprefix")?;
+        let folders = directories::ProjectDirs::from("", "", "softprefix")?;
         Some(Self {
             path: folders.data_dir().join("doctor.jsonl"),
         })
