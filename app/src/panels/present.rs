@@ -32,6 +32,8 @@ pub struct Presenter {
     /// When it was entered.
     since: Option<f64>,
     shown: Option<(Option<crate::workbench::CaseId>, bool)>,
+    /// The parting that was brought into sight.
+    revealed: Option<usize>,
 }
 
 impl Presenter {
@@ -90,6 +92,14 @@ impl Presenter {
         }
         self.marks.refresh(desk);
         let (left, right) = halves(texts);
+        let parting = self.marks.of(desk, Side::Prefixed).1.map(|parting| parting.byte);
+        let parting = parting.filter(|_| !desk.bench.is_running());
+        if parting != self.revealed {
+            self.revealed = parting;
+            if let Some(byte) = parting {
+                self.panes.reveal(byte, texts.height());
+            }
+        }
         self.output(ui, desk, Side::Baseline, left);
         self.output(ui, desk, Side::Prefixed, right);
         self.stage(ui, desk, stage);

@@ -143,6 +143,26 @@ impl DiffPanes {
         }
     }
 
+    /// Brings the place where the texts part (a byte of both) into sight, with a line of what comes before it. `view` is the
+    /// height of the panes.
+    pub fn reveal(&mut self, byte: usize, view: f32) {
+        let (width, Some(kind)) = (self.left.width, self.left.kind) else {
+            return;
+        };
+        let before = self
+            .left
+            .paragraphs
+            .iter()
+            .take_while(|paragraph| paragraph.range.end < byte);
+        let above: f32 = before.map(|paragraph| paragraph.estimate(width, kind)).sum();
+        self.offset = if above + 2.0 * kind.line + MARGIN.y <= view {
+            0.0
+        } else {
+            (above - kind.line + MARGIN.y).max(0.0)
+        };
+        self.follow = false;
+    }
+
     /// Shows one pane over the available space of `ui`, in the letters of `kind`.
     pub fn show(&mut self, ui: &mut Ui, pane: Pane, content: &Content<'_>, kind: Type) {
         let id = ui.scope_id().with(("diff", pane as u8));

@@ -111,6 +111,7 @@ impl Workbench {
             None => {
                 // Without the vocabulary there is no token norm to go by: convert while the old one is still known.
                 self.set_unit(MagnitudeUnit::Raw);
+                self.sweep.form.set_unit(MagnitudeUnit::Raw);
                 self.vocabulary = None;
             }
         }

@@ -250,7 +250,6 @@ impl Workbench {
 
     fn start_sweep(&mut self) {
         if self.why_not_sweep().is_none() {
-            self.sweep.form.unit = self.sweep_unit();
             let plan = self.sweep_plan();
             self.start(plan);
         }

@@ -278,10 +278,10 @@ impl Workbench {
 
     /// The unit of the sweep's magnitudes: raw where the module does not tell its vocabulary.
     pub fn sweep_unit(&self) -> MagnitudeUnit {
-        if self.vocabulary.is_some() {
-            self.sweep.form.unit
-        } else {
+        if self.vocabulary.is_none() && self.module.is_ready() {
             MagnitudeUnit::Raw
+        } else {
+            self.sweep.form.unit
         }
     }
 

@@ -1,0 +1,255 @@
+//! The Sweep view and the presenter's view by the names of their controls.
+
+mod common;
+
+use eframe::egui::accesskit::Role;
+use eframe::egui::{self, Key, vec2};
+use egui_kittest::Harness;
+use egui_kittest::kittest::{NodeT, Queryable};
+use softprefix::bridge::Event;
+use softprefix::bridge::sweep::SweepEvent;
+use softprefix::panels::Window;
+use softprefix::settings::{Language, Theme};
+use softprefix::workbench::sweep::{Stage, SweepAction};
+use softprefix::workbench::{Action, MagnitudeUnit, Tab, Workbench};
+use softprefix::{fonts, theme};
+use softprefix_core::experiment::{
+    Answer, Case, Experiment, History, ModuleIdentity, Outcome, PrefixIdentity, Progress, Record, RunEvent,
+};
+use softprefix_core::prefix::Magnitude;
+use softprefix_core::protocol::extension::FinishReason;
+use std::time::Duration;
+
+struct Scene {
+    window: Window,
+    bench: Workbench,
+}
+
+fn window(bench: Workbench) -> Harness<'static, Scene> {
+    let scene = Scene {
+        window: Window::default(),
+        bench,
+    };
+    let mut harness = Harness::builder()
+        .with_size(vec2(1280.0, 800.0))
+        .with_max_steps(20)
+        .with_context_setup(|ctx| {
+            fonts::install(ctx);
+            theme::install(ctx);
+        })
+        .build_ui_state(
+            |ui, scene: &mut Scene| {
+                let whole = ui.ctx().content_rect();
+                let ui = &mut ui.new_child(egui::UiBuilder::new().max_rect(whole));
+                for action in scene.window.show(ui, &scene.bench) {
+                    scene.bench.apply(action);
+                }
+            },
+            scene,
+        );
+    harness.run_steps(3);
+    harness
+}
+
+fn ready(language: Language) -> Workbench {
+    let mut bench = common::ready(language, Theme::Dark);
+    sweep_event(&mut bench, SweepEvent::History(Box::new(History::default())));
+    bench.apply(Action::ShowTab(Tab::Sweep));
+    bench
+}
+
+fn sweep_event(bench: &mut Workbench, event: SweepEvent) {
+    bench.absorb(Event::Sweep(Box::new(event)));
+}
+
+fn run_event(bench: &mut Workbench, event: RunEvent) {
+    sweep_event(bench, SweepEvent::Run(event));
+}
+
+/// A record of a case as a unit would answer it.
+fn record(experiment: &Experiment, case: &Case) -> Record {
+    let size = case.recipe.as_ref().map(|recipe| match recipe.magnitude {
+        Magnitude::TokenNorms(size) | Magnitude::Raw(size) => size,
+        Magnitude::Unscaled => 1.0,
+    });
+    let text = match size {
+        None => common::BASELINE.to_owned(),
+        Some(size) if size > 5.0 => "花が咲き".repeat(12),
+        Some(_) => common::PREFIXED.to_owned(),
+    };
+    Record {
+        version: 1,
+        id: format!("{}/{}", experiment.id, case.index),
+        experiment: experiment.id.clone(),
+        case: case.clone(),
+        prompt: experiment.plan.prompts[case.prompt].clone(),
+        settings: experiment.plan.settings.clone(),
+        module: experiment.module.clone(),
+        prefix: case.recipe.as_ref().map(|recipe| PrefixIdentity {
+            recipe: recipe.clone(),
+            len: recipe.len,
+            hidden_size: 896,
+            sha256: "0".repeat(64),
+            row_norms: [1.0; 3],
+            token_norms: size,
+        }),
+        started_unix: 1_795_406_700.0,
+        attempts: 1,
+        outcome: Outcome::Done(Answer {
+            text,
+            tokens: None,
+            finish_reason: FinishReason::Stop,
+            echo: None,
+            usage: None,
+            ttft_sec: None,
+            elapsed_sec: 0.5,
+        }),
+        written_by: String::new(),
+    }
+}
+
+/// A sweep of which the first `done` cases are finished.
+fn running(language: Language, done: usize) -> Workbench {
+    let mut bench = ready(language);
+    bench.apply(Action::Sweep(SweepAction::SetMagnitudes("0, 1, 12".to_owned())));
+    bench.apply(Action::Sweep(SweepAction::Start));
+    assert_eq!(bench.sweep.stage, Stage::Starting);
+    let experiment = Experiment {
+        version: 1,
+        id: "e".to_owned(),
+        name: "Spring".to_owned(),
+        started_unix: 1_795_406_700.0,
+        plan: bench.sweep_plan(),
+        module: ModuleIdentity {
+            model: common::facts().model,
+            ..ModuleIdentity::default()
+        },
+    };
+    run_event(&mut bench, RunEvent::Started(Box::new(experiment.clone())));
+    let cases = experiment.plan.cases().unwrap();
+    for case in &cases[..done] {
+        let (index, name) = (case.index, case.name.clone());
+        run_event(&mut bench, RunEvent::CaseStarted { index, name });
+        run_event(&mut bench, RunEvent::CaseFinished(Box::new(record(&experiment, case))));
+    }
+    if let Some(next) = cases.get(done) {
+        let (index, name) = (next.index, next.name.clone());
+        run_event(&mut bench, RunEvent::CaseStarted { index, name });
+    }
+    let progress = Progress {
+        finished: done,
+        total: cases.len(),
+        running: 1,
+        left: Some(Duration::from_secs(240)),
+        ..Progress::default()
+    };
+    run_event(&mut bench, RunEvent::Progress(progress));
+    bench
+}
+
+#[test]
+fn the_view_is_reached_by_its_tab_and_says_what_it_would_run() {
+    let mut bench = ready(Language::English);
+    bench.apply(Action::ShowTab(Tab::Tune));
+    let mut harness = window(bench);
+    harness.get_by_role_and_label(Role::Tab, "Sweep").click();
+    harness.run_steps(3);
+    assert_eq!(harness.state().bench.tab, Tab::Sweep);
+    harness.get_by_label("Start");
+    harness.get_by_label("P 4, 2.9×: waiting");
+}
+
+#[test]
+fn lengths_and_magnitudes_are_typed_and_what_is_no_list_is_refused() {
+    let mut harness = window(ready(Language::English));
+    harness.get_by_role_and_label(Role::TextInput, "Vectors P").focus();
+    harness.run_steps(2);
+    harness.key_press_modifiers(egui::Modifiers::COMMAND, Key::A);
+    harness.run_steps(1);
+    harness
+        .get_by_role_and_label(Role::TextInput, "Vectors P")
+        .type_text("2, 8");
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert_eq!(harness.state().bench.sweep.form.lens, [2, 8]);
+    harness.get_by_label("P 8, 1×: waiting");
+    harness.get_by_label("Script's ten").click();
+    harness.run_steps(3);
+    let form = &harness.state().bench.sweep.form;
+    assert_eq!((form.unit, form.values().len()), (MagnitudeUnit::Raw, 10));
+}
+
+#[test]
+fn a_running_sweep_tells_the_time_left_and_shows_finished_running_and_waiting_cells() {
+    let harness = window(running(Language::English, 5));
+    let progress = harness.get_by_role_and_label(Role::ProgressIndicator, "About 4 min left");
+    assert_eq!(progress.accesskit_node().numeric_value(), Some(62.5));
+    harness.get_by_label("P 1, 1×: chrF2 36");
+    harness.get_by_label_contains("P 1, 12×: collapsed");
+    harness.get_by_label("P 4, 1×: running");
+    harness.get_by_label("P 4, 12×: waiting");
+    harness.get_by_label("Pause");
+}
+
+#[test]
+fn a_cell_opens_its_text_against_the_baseline_and_a_pinned_one_becomes_the_other_side() {
+    let mut harness = window(running(Language::English, 8));
+    harness.get_by_label("P 1, 1×: chrF2 36").click();
+    harness.run_steps(3);
+    let bench = &harness.state().bench;
+    assert!(bench.sweep.pair().unwrap().0.is_baseline());
+    let output = harness.get_by_role_and_label(Role::Document, "Prefixed output");
+    assert_eq!(output.accesskit_node().value().as_deref(), Some(common::PREFIXED));
+    harness.get_by_label("Pin").click();
+    harness.run_steps(2);
+    harness.get_by_label_contains("P 4, 12×: collapsed").click();
+    harness.run_steps(3);
+    let (a, b) = harness.state().bench.sweep.pair().unwrap();
+    assert_eq!(
+        (a.case.recipe.as_ref().unwrap().len, b.case.recipe.as_ref().unwrap().len),
+        (1, 4)
+    );
+    harness.get_by_label("Swap");
+    harness.get_by_label("Unpin").click();
+    harness.run_steps(2);
+    assert_eq!(harness.state().bench.sweep.pinned, None);
+}
+
+#[test]
+fn the_history_lists_what_was_run_and_finds_it_by_its_text() {
+    let mut harness = window(running(Language::English, 8));
+    harness.get_by_label("History").click();
+    harness.run_steps(3);
+    harness.get_by_label_contains("Spring, 2026-11-23");
+    harness.get_by_label("Search the history").focus();
+    harness.run_steps(2);
+    harness.get_by_label("Search the history").type_text("nowhere");
+    harness.run_steps(3);
+    assert!(harness.query_by_label_contains("Spring, 2026-11-23").is_none());
+}
+
+#[test]
+fn the_presenters_view_has_the_slider_and_the_texts_and_nothing_to_set_up() {
+    let mut bench = common::tuned(Language::English, Theme::Dark);
+    bench.apply(Action::Present(true));
+    let mut harness = window(bench);
+    harness.get_by_role_and_label(Role::Slider, "Magnitude");
+    assert!(harness.query_by_label("Run").is_none() && harness.query_by_label("Sweep").is_none());
+    let before = harness.state().bench.prefix.magnitude;
+    harness.key_press(Key::ArrowUp);
+    harness.run_steps(2);
+    let after = harness.state().bench.prefix.magnitude;
+    assert!((after / before - 1.2).abs() < 1e-9, "{before} became {after}");
+    harness.key_press(Key::PageDown);
+    harness.run_steps(2);
+    assert_eq!(harness.state().bench.prompt.preset, Some(1));
+}
+
+#[test]
+fn every_word_of_the_view_is_there_in_japanese() {
+    let harness = window(running(Language::Japanese, 5));
+    harness.get_by_label("残り約 4 分");
+    harness.get_by_label("一時停止");
+    harness.get_by_label("P 4, 1×: 実行中");
+}
