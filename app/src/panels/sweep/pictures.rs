@@ -13,6 +13,7 @@ use crate::settings::Language;
 use crate::views::heatmap::{Cell, CellState};
 use crate::views::lines::{Curve, Marker, Spot};
 use crate::views::plot::round_top;
+use crate::workbench::MagnitudeUnit;
 use crate::workbench::sweep::{SweepForm, Sweeps};
 
 /// The pictures, and what they were made of.
@@ -41,6 +42,7 @@ struct Key {
     selected: Option<String>,
     pinned: Option<String>,
     language: Language,
+    unit: MagnitudeUnit,
 }
 
 /// The heat map.
@@ -89,6 +91,7 @@ impl Cache {
             selected: sweep.selected.clone(),
             pinned: sweep.pinned.clone(),
             language: bench.settings.language,
+            unit: bench.sweep_unit(),
         };
         if self.key.as_ref() == Some(&key) {
             return;
@@ -329,7 +332,7 @@ fn plotted(desk: &Desk<'_>, planned: &[Case]) -> Plotted {
     };
     let norms = match prefixed().next() {
         Some(_) => prefixed().all(|point| point.token_norms.is_some()),
-        None => bench.vocabulary.is_some(),
+        None => bench.sweep_unit() == MagnitudeUnit::TokenNorms,
     };
     let x_of = |point: &Point| {
         if norms {
