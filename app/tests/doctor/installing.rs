@@ -11,12 +11,12 @@ use crate::jail::Jail;
 use crate::modules::ours;
 use crate::with_jail;
 
-const OURS: &str = "/opt/m5stack/bin/softprefix-unit";
+pub const OURS: &str = "/opt/m5stack/bin/softprefix-unit";
 const STOCK: &str = "/opt/m5stack/bin/llm_llm-1.9";
 
 /// A program of this machine's kind that says a version and ends with `status`: what is installed in the jail. Whom the checks talk to
 /// afterwards is a real unit.
-fn program(folder: &Path, status: u32) -> PathBuf {
+pub fn program(folder: &Path, status: u32) -> PathBuf {
     let (source, binary) = (folder.join("unit.c"), folder.join("unit of this machine"));
     fs::write(
         &source,
@@ -33,7 +33,7 @@ fn program(folder: &Path, status: u32) -> PathBuf {
     binary
 }
 
-fn ready(jail: &Jail) {
+pub fn ready(jail: &Jail) {
     fs::write(
         jail.at("/etc/systemd/system/llm-llm.service"),
         format!("[Service]\nExecStart={STOCK}\n"),
@@ -42,7 +42,7 @@ fn ready(jail: &Jail) {
     fs::write(jail.at("/var/lib/stand-in/llm-llm.program"), format!("{STOCK}\n")).unwrap();
 }
 
-fn running(jail: &Jail) -> String {
+pub fn running(jail: &Jail) -> String {
     fs::read_to_string(jail.at("/var/lib/stand-in/llm-llm.program"))
         .unwrap()
         .trim()

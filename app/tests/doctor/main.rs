@@ -5,6 +5,7 @@
 mod installing;
 mod jail;
 mod modules;
+mod story;
 mod talking;
 
 use std::fs;
