@@ -43,6 +43,10 @@ pub enum InstallError {
     NoSpace { free: u64, needed: u64 },
     #[error("the module has no service llm-llm to take the place of; install M5Stack's LLM packages first")]
     NoService,
+    #[error(
+        "the module has no model card in /opt/m5stack/data/models, so no unit could work there; install a model package first"
+    )]
+    NoModel,
     #[error("the copy on the module has the SHA-256 {found}, not {wanted}; check the connection and try again")]
     BadCopy { found: String, wanted: String },
     #[error("the swap failed and was taken back ({why}); the stock unit is in place")]
@@ -57,6 +61,7 @@ say glibc "$(ldd --version 2>/dev/null | head -n 1 | grep -oE '[0-9]+\.[0-9]+$')
 say free "$(df -Pk /opt 2>/dev/null | awk 'NR == 2 {print $4}')"
 if [ -e /etc/systemd/system/llm-llm.service ] || [ -e /lib/systemd/system/llm-llm.service ] || [ -e /usr/lib/systemd/system/llm-llm.service ]
 then say service yes; else say service no; fi
+say models "$(ls /opt/m5stack/data/models/mode_*.json 2>/dev/null | wc -l)"
 mkdir -p /var/lib/softprefix/install && rm -f /var/lib/softprefix/install/unit.part
 "#;
 
@@ -264,6 +269,9 @@ fn fits(path: &Path, bytes: &[u8], module: &Answer) -> Result<(), InstallError> 
     }
     if !module.yes("service") {
         return Err(InstallError::NoService);
+    }
+    if module.get("models").is_none_or(|count| count.trim() == "0") {
+        return Err(InstallError::NoModel);
     }
     let wanted = bytes.len() as u64 * 2 + SPARE;
     let free = module

@@ -116,6 +116,18 @@ async fn reach(talk: &Talk) -> Result<(Module, Finding), Finding> {
     )
     .fact(said!("address", "アドレス"), module.address(), false)
     .fact(said!("llm-sys", "llm-sys"), version, false);
+    // 0 in all is what a board without the NPU's memory says.
+    let finding = match module.cmminfo().await {
+        Ok(cmm) if cmm.total > 0 => {
+            let (remain, total) = (cmm.remain / 1024, cmm.total / 1024);
+            finding.fact(
+                said!("NPU memory", "NPU メモリー"),
+                format!("{remain} of {total} MiB free"),
+                remain < 16,
+            )
+        }
+        _ => finding,
+    };
     Ok((module, finding))
 }
 

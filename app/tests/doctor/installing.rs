@@ -178,6 +178,11 @@ fn what_does_not_fit_is_refused_before_anything_is_changed() {
             InstallError::Unreadable { .. }
         ));
 
+        let cards = jail.at("/opt/m5stack/data/models");
+        fs::rename(&cards, jail.at("/opt/m5stack/data/elsewhere")).unwrap();
+        assert!(matches!(refused(unit.clone()).await, InstallError::NoModel));
+        fs::rename(jail.at("/opt/m5stack/data/elsewhere"), &cards).unwrap();
+
         let mut bytes = fs::read(&unit).unwrap();
         bytes[18..20].copy_from_slice(&[183, 0]);
         let other = folder.path().join("aarch64");

@@ -318,6 +318,47 @@ fn a_connection_that_is_lost_leaves_the_remedy_to_finish() {
 }
 
 #[test]
+fn every_remedy_finishes_on_the_module_when_the_connection_is_lost() {
+    with_jail!(jail, {
+        // Every remedy asks for the time before it changes anything: there it waits, and there the cable is pulled.
+        let date = jail.at("/usr/bin/date");
+        fs::rename(&date, jail.at("/usr/bin/date.real")).unwrap();
+        fs::write(&date, "#!/bin/sh\nsleep 1\nexec /usr/bin/date.real \"$@\"\n").unwrap();
+        fs::set_permissions(&date, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        jail.stackflow_tree();
+        jail.libstdcxx(Cxx::BrokenLink);
+        jail.interpreter(&Interpreter::Unregistered("/opt/usr/lib"));
+        jail.service("llm-sys", "inactive");
+        jail.service("llm-llm", "inactive");
+        for id in softprefix::doctor::REMEDIES {
+            let ssh = jail.open().await.unwrap();
+            let offered = everything(&jail)
+                .await
+                .into_iter()
+                .find_map(|f| f.remedy.filter(|remedy| remedy.id == id));
+            // The unit can be started only once its libraries are found.
+            let Some(remedy) = offered.or_else(|| remedy(id).filter(|_| id == "start-llm-llm")) else {
+                panic!("{id} is not offered")
+            };
+            let cut = async {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                jail.cut_connections();
+            };
+            let (ended, ()) = tokio::join!(remedy.apply(&ssh), cut);
+            assert!(matches!(ended, Err(SshError::Lost { .. })), "{id}: {ended:?}");
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let state = jail.at("/var/lib/softprefix/doctor").join(id);
+            assert!(!state.join("pending").exists(), "{id} is neither done nor taken back");
+        }
+        let findings = everything(&jail).await;
+        for id in ["unit", "libstdcxx", "interpreter", "simdjson", "toolchain"] {
+            let wanted = if id == "unit" { Verdict::Broken } else { Verdict::Good };
+            assert_eq!(verdict(&findings, id).0, wanted, "{id}");
+        }
+    });
+}
+
+#[test]
 fn a_remedy_that_is_killed_is_taken_back_by_the_next() {
     with_jail!(jail, {
         jail.interpreter(&Interpreter::Unregistered("/opt/usr/lib"));
