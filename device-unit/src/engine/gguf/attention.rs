@@ -1,4 +1,4 @@
-//! Attention of a few query heads that share one head of keys and values, at one position of one sequence.
+//! Attention of the query heads that share one head of keys and values, at neighbouring positions of one sequence.
 //!
 //! ```text
 //! score[t] = sum over d, in order, of  q[d] * k[t][d]           one fused multiply-add each
@@ -6,158 +6,165 @@
 //! out[d]   = (sum over t, in order, of  p[t] * v[t][d]) * (1 / sum of p)
 //! ```
 //!
-//! The sum of p runs in 16 lanes by position, folded by halves. Only the sequence's own positions 0..=its own take part,
-//! so nothing depends on what else is computed beside it. It knows no layers and no batches.
+//! The sum of p runs in 16 lanes by position, folded by halves. Only a row's own position and those before it take part,
+//! so nothing depends on what else is computed beside it. Chunk by chunk of the cache all rows take their turn, while it is
+//! near. The loops are written so that compilers see lanes side by side (positions for scores, values of a head for
+//! outputs) and eight multiply-adds for each load and store of a sum. It knows no layers' order and no batches.
 
 use super::cache::{CHUNK, Cache};
 use super::kernel::Kernel;
 use super::kernel::math::{LANES, exp, largest, sum};
 
-/// Queries that are worked on together: they share every key and value that is read.
-pub const QUERIES: usize = 4;
+/// Multiply-adds between a load and a store of a sum.
+const UNROLLED: usize = 8;
 
 /// The work: see the file's head.
-pub struct Attend<'a> {
+pub struct Attend<'a, 'b> {
     pub cache: &'a Cache,
     pub layer: usize,
     pub kv_head: usize,
-    /// Positions that take part: the row's own and all before it.
-    pub positions: usize,
-    /// At most [`QUERIES`] heads, rotated and scaled, one after another.
-    pub queries: &'a [f32],
-    /// As long as `queries`.
-    pub out: &'a mut [f32],
     pub head_size: usize,
-    /// Room for scores; it grows as needed.
+    pub rows: &'a mut [QueryRow<'b>],
+    /// Memory for scores; it grows as needed.
     pub scratch: &'a mut Vec<f32>,
 }
 
-impl Kernel for Attend<'_> {
+/// Some heads of queries at one position.
+pub struct QueryRow<'a> {
+    /// Positions that take part: the row's own and all before it.
+    pub positions: usize,
+    /// Whole heads, rotated and scaled, one after another.
+    pub queries: Vec<f32>,
+    /// As long as `queries`.
+    pub out: &'a mut [f32],
+}
+
+impl Kernel for Attend<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        match self.queries.len() / self.head_size.max(1) {
-            1 => attend::<1>(self),
-            2 => attend::<2>(self),
-            3 => attend::<3>(self),
-            _ => attend::<QUERIES>(self),
-        }
-    }
-}
+        let Attend {
+            cache,
+            layer,
+            kv_head,
+            head_size,
+            rows,
+            scratch,
+        } = self;
+        let most = rows.iter().map(|row| row.positions).max().unwrap_or(0);
+        let heads: usize = rows.iter().map(|row| row.queries.len() / head_size).sum();
+        // One line of scores for each head of each row, as long as whole chunks.
+        let line = most.div_ceil(CHUNK) * CHUNK;
+        scratch.resize(heads * line, 0.0);
+        let scores = scratch.as_mut_slice();
 
-#[inline(always)]
-fn attend<const N: usize>(work: Attend<'_>) {
-    let Attend {
-        cache,
-        layer,
-        kv_head,
-        positions,
-        queries,
-        out,
-        head_size,
-        scratch,
-    } = work;
-    // One row of scores for each query, as long as whole chunks.
-    let row = positions.div_ceil(CHUNK) * CHUNK;
-    scratch.resize(N * row, 0.0);
-    let scores = &mut scratch[..N * row];
-
-    for (number, (keys, _)) in cache.chunks(layer, kv_head, positions).enumerate() {
-        for group in (0..CHUNK).step_by(LANES) {
-            let lanes: [[f32; LANES]; N] = scores_of_lanes(keys, group, queries, head_size);
-            for (query, lanes) in lanes.iter().enumerate() {
-                let at = query * row + number * CHUNK + group;
-                scores[at..at + LANES].copy_from_slice(lanes);
-            }
-        }
-    }
-
-    let mut shares = [0.0; N];
-    for (scores, share) in scores.chunks_exact_mut(row).zip(&mut shares) {
-        let highest = largest(&scores[..positions]);
-        let (own, beyond) = scores.split_at_mut(positions);
-        own.iter_mut().for_each(|score| *score = exp(*score - highest));
-        beyond.fill(0.0);
-        *share = 1.0 / sum(scores);
-    }
-
-    let mut from = 0;
-    while from < head_size {
-        let width = LANES.min(head_size - from);
-        let mut sums = [[0.0_f32; LANES]; N];
-        for (number, (_, values)) in cache.chunks(layer, kv_head, positions).enumerate() {
+        for (number, (keys, _)) in cache.chunks(layer, kv_head, most).enumerate() {
             let first = number * CHUNK;
-            let here = CHUNK.min(positions - first);
-            weigh_values(
-                &values[..here * head_size],
-                from,
-                width,
-                head_size,
-                &scores[first..],
-                row,
-                &mut sums,
-            );
-        }
-        for (query, (sums, share)) in sums.iter().zip(&shares).enumerate() {
-            let at = query * head_size + from;
-            for (out, sum) in out[at..at + width].iter_mut().zip(sums) {
-                *out = sum * share;
+            let mut lines = scores.chunks_exact_mut(line);
+            for row in rows.iter() {
+                for (query, scores) in row.queries.chunks_exact(head_size).zip(&mut lines) {
+                    if let Some(scores) = scores[first..].first_chunk_mut::<CHUNK>()
+                        && first < row.positions
+                    {
+                        score(keys, query, scores);
+                    }
+                }
             }
         }
-        from += width;
+
+        // From here on a head's output is its sum of weighted values; its line's share comes last.
+        let mut lines = scores.chunks_exact_mut(line);
+        let mut shares = Vec::with_capacity(heads);
+        for row in rows.iter_mut() {
+            row.out.fill(0.0);
+            for scores in (&mut lines).take(row.queries.len() / head_size) {
+                let highest = largest(&scores[..row.positions]);
+                // Whole groups of lanes: positions that take no part get the weight 0, like any that are far below.
+                scores[row.positions..].fill(f32::NEG_INFINITY);
+                for lanes in scores.as_chunks_mut::<LANES>().0 {
+                    lanes.iter_mut().for_each(|score| *score = exp(*score - highest));
+                }
+                shares.push(1.0 / sum(scores));
+            }
+        }
+
+        for (number, (_, values)) in cache.chunks(layer, kv_head, most).enumerate() {
+            let first = number * CHUNK;
+            let mut lines = scores.chunks_exact(line);
+            for row in rows.iter_mut() {
+                let here = CHUNK.min(row.positions.saturating_sub(first));
+                for (out, weights) in row.out.chunks_exact_mut(head_size).zip(&mut lines) {
+                    weigh(&values[..here * head_size], &weights[first..first + here], out);
+                }
+            }
+        }
+
+        let heads = rows.iter_mut().flat_map(|row| row.out.chunks_exact_mut(head_size));
+        for (out, share) in heads.zip(shares) {
+            out.iter_mut().for_each(|value| *value *= share);
+        }
     }
 }
 
-/// Scores of [`LANES`] positions of a chunk, from `group` on, for each query.
+/// Scores of one query against the positions of a chunk.
 #[inline(always)]
-fn scores_of_lanes<const N: usize>(keys: &[f32], group: usize, queries: &[f32], head_size: usize) -> [[f32; LANES]; N] {
-    let mut lanes = [[0.0_f32; LANES]; N];
-    for (d, keys) in keys.chunks_exact(CHUNK).enumerate() {
-        let Some(keys) = keys[group..].first_chunk::<LANES>() else {
+fn score(keys: &[f32], query: &[f32], out: &mut [f32; CHUNK]) {
+    out.fill(0.0);
+    let (lines, _) = keys.as_chunks::<CHUNK>();
+    let (eights, rest) = query.as_chunks::<UNROLLED>();
+    for (q, lines) in eights.iter().zip(lines.chunks_exact(UNROLLED)) {
+        let [k0, k1, k2, k3, k4, k5, k6, k7] = lines else {
             continue;
         };
-        for (query, lanes) in lanes.iter_mut().enumerate() {
-            let q = queries[query * head_size + d];
-            for (lane, &key) in lanes.iter_mut().zip(keys) {
-                *lane = q.mul_add(key, *lane);
-            }
+        for lane in 0..CHUNK {
+            let mut sum = out[lane];
+            sum = q[0].mul_add(k0[lane], sum);
+            sum = q[1].mul_add(k1[lane], sum);
+            sum = q[2].mul_add(k2[lane], sum);
+            sum = q[3].mul_add(k3[lane], sum);
+            sum = q[4].mul_add(k4[lane], sum);
+            sum = q[5].mul_add(k5[lane], sum);
+            sum = q[6].mul_add(k6[lane], sum);
+            out[lane] = q[7].mul_add(k7[lane], sum);
         }
     }
-    lanes
+    for (q, line) in rest.iter().zip(&lines[eights.len() * UNROLLED..]) {
+        for (out, key) in out.iter_mut().zip(line) {
+            *out = q.mul_add(*key, *out);
+        }
+    }
 }
 
-/// Adds the values of consecutive positions, each times its weight, columns `from..from + width` of a head.
+/// Adds the values of consecutive positions, each times its weight.
 #[inline(always)]
-fn weigh_values<const N: usize>(
-    values: &[f32],
-    from: usize,
-    width: usize,
-    head_size: usize,
-    weights: &[f32],
-    row: usize,
-    sums: &mut [[f32; LANES]; N],
-) {
-    let mut local = *sums;
-    for (t, value) in values.chunks_exact(head_size).enumerate() {
-        match value[from..].first_chunk::<LANES>() {
-            Some(value) => {
-                for (query, sums) in local.iter_mut().enumerate() {
-                    let weight = weights[query * row + t];
-                    for (sum, &value) in sums.iter_mut().zip(value) {
-                        *sum = weight.mul_add(value, *sum);
-                    }
-                }
-            }
-            None => {
-                for (query, sums) in local.iter_mut().enumerate() {
-                    let weight = weights[query * row + t];
-                    for (sum, &value) in sums.iter_mut().zip(&value[from..from + width]) {
-                        *sum = weight.mul_add(value, *sum);
-                    }
-                }
-            }
+fn weigh(values: &[f32], weights: &[f32], out: &mut [f32]) {
+    let width = out.len();
+    let (eights, rest) = weights.as_chunks::<UNROLLED>();
+    let (whole, tail) = values.split_at(eights.len() * UNROLLED * width);
+    for (p, values) in eights.iter().zip(whole.chunks_exact(UNROLLED * width)) {
+        let (v0, values) = values.split_at(width);
+        let (v1, values) = values.split_at(width);
+        let (v2, values) = values.split_at(width);
+        let (v3, values) = values.split_at(width);
+        let (v4, values) = values.split_at(width);
+        let (v5, values) = values.split_at(width);
+        let (v6, v7) = values.split_at(width);
+        for lane in 0..width {
+            let mut sum = out[lane];
+            sum = p[0].mul_add(v0[lane], sum);
+            sum = p[1].mul_add(v1[lane], sum);
+            sum = p[2].mul_add(v2[lane], sum);
+            sum = p[3].mul_add(v3[lane], sum);
+            sum = p[4].mul_add(v4[lane], sum);
+            sum = p[5].mul_add(v5[lane], sum);
+            sum = p[6].mul_add(v6[lane], sum);
+            out[lane] = p[7].mul_add(v7[lane], sum);
         }
     }
-    *sums = local;
+    for (p, value) in rest.iter().zip(tail.chunks_exact(width)) {
+        for (out, value) in out.iter_mut().zip(value) {
+            *out = p.mul_add(*value, *out);
+        }
+    }
 }

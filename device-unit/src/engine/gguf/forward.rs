@@ -14,7 +14,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::attention::{Attend, QUERIES};
+use super::attention::{Attend, QueryRow};
 use super::cache::Cache;
 use super::config::Config;
 use super::kernel::math::{add, rms_norm, silu};
@@ -24,6 +24,9 @@ use super::weights::{Layer, Weights};
 
 /// Rows of one sequence that attention gives to one task, where a prompt has so many.
 const ROWS_PER_TASK: usize = 8;
+
+/// Query heads that one task works on: they share every key and value, and are few enough for all threads to get some.
+const QUERIES: usize = 4;
 
 /// A model's arithmetic: shape, weights, threads and instructions.
 pub struct Model {
@@ -213,29 +216,33 @@ impl Model {
         let (qkv, angles) = (&scratch.qkv, &scratch.angles);
         self.pool.run(tasks.len(), |number| {
             let mut task = tasks[number].lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(sequence) = task.first().map(|(index, _)| rows[*index].sequence) else {
+                return;
+            };
             let (kv_head, part) = (number / parts % kv_heads, number % parts);
-            let mut queries = vec![0.0; QUERIES * head_size];
-            let mut scores = Vec::new();
+            let mut query_rows = Vec::with_capacity(task.len());
             for (index, out) in task.iter_mut() {
                 let from = *index * qkv_width + (kv_head * group + part * QUERIES) * head_size;
-                let queries = &mut queries[..out.len()];
-                queries.copy_from_slice(&qkv[from..from + out.len()]);
+                let mut queries = qkv[from..from + out.len()].to_vec();
                 let angles = &angles[*index * angles_width..(*index + 1) * angles_width];
                 for head in queries.chunks_exact_mut(head_size) {
                     self.config.rope.turn(angles, head);
                     head.iter_mut().for_each(|value| *value *= scale);
                 }
-                self.tier.run(Attend {
-                    cache: caches[rows[*index].sequence],
-                    layer,
-                    kv_head,
+                query_rows.push(QueryRow {
                     positions: rows[*index].position + 1,
                     queries,
                     out,
-                    head_size,
-                    scratch: &mut scores,
                 });
             }
+            self.tier.run(Attend {
+                cache: caches[sequence],
+                layer,
+                kv_head,
+                head_size,
+                rows: &mut query_rows,
+                scratch: &mut Vec::new(),
+            });
         });
     }
 
@@ -263,7 +270,7 @@ impl Model {
 
     /// `out` becomes the rows of `from` times the matrix.
     fn multiply(&self, matrix: &PackedMatrix, from: &[f32], quantised: &mut QuantRows, out: &mut Vec<f32>) {
-        quantised.quantise(from, matrix.inputs());
+        quantised.quantise_on(&self.pool, from, matrix.inputs());
         out.resize(quantised.len() * matrix.outputs(), 0.0);
         matmul(&self.pool, self.tier, matrix, quantised, out);
     }

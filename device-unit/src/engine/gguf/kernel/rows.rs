@@ -11,6 +11,9 @@
 //! byte  = v * (127 / m), rounded to the nearest whole number, ties to even: always in -127..=127
 //! ```
 
+use std::sync::{Mutex, PoisonError};
+
+use super::super::threads::Pool;
 use super::BLOCK;
 use super::tier::{Kernel, Tier};
 
@@ -53,21 +56,94 @@ impl QuantRows {
     /// # Panics
     /// Where `inputs` is not a multiple of 32, or `rows` no whole number of rows.
     pub fn quantise(&mut self, rows: &[f32], inputs: usize) {
+        self.resize(rows.len(), inputs);
+        let blocks = self.blocks();
+        for (first_block, into) in self.parts(blocks.max(1)) {
+            Tier::best().run(Quantise {
+                into,
+                first_block,
+                rows,
+                inputs,
+            });
+        }
+    }
+
+    /// [`QuantRows::quantise`] on all threads, where there is enough to share.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn quantise_on(&mut self, pool: &Pool, rows: &[f32], inputs: usize) {
+        /// Values that one task is worth.
+        const TASK: usize = 8192;
+        if rows.len() < 2 * TASK {
+            return self.quantise(rows, inputs);
+        }
+        self.resize(rows.len(), inputs);
+        let blocks = (TASK / (self.len * BLOCK)).max(1);
+        let parts: Vec<_> = self
+            .parts(blocks)
+            .into_iter()
+            .map(|part| Mutex::new(Some(part)))
+            .collect();
+        pool.run(parts.len(), |index| {
+            let part = parts[index].lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some((first_block, into)) = part {
+                Tier::best().run(Quantise {
+                    into,
+                    first_block,
+                    rows,
+                    inputs,
+                });
+            }
+        });
+    }
+
+    fn resize(&mut self, values: usize, inputs: usize) {
         assert_eq!(inputs % BLOCK, 0, "inputs come in blocks of {BLOCK}");
-        let len = rows.len().checked_div(inputs).unwrap_or(0);
-        assert_eq!(len * inputs, rows.len(), "a whole number of rows");
-        self.len = len;
+        self.len = values.checked_div(inputs).unwrap_or(0);
+        assert_eq!(self.len * inputs, values, "a whole number of rows");
         self.inputs = inputs;
-        self.bytes.resize(rows.len(), 0);
-        self.scales.resize(rows.len() / BLOCK, 0.0);
-        self.sums.resize(rows.len() / BLOCK, 0.0);
-        self.narrow_offsets.resize(rows.len() / BLOCK, 0);
+        self.bytes.resize(values, 0);
+        self.scales.resize(values / BLOCK, 0.0);
+        self.sums.resize(values / BLOCK, 0.0);
+        self.narrow_offsets.resize(values / BLOCK, 0);
         #[cfg(target_arch = "x86_64")]
         {
-            self.offsets.resize(rows.len() / BLOCK, 0);
-            self.wide.resize(rows.len(), 0);
+            self.offsets.resize(values / BLOCK, 0);
+            self.wide.resize(values, 0);
         }
-        Tier::best().run(Quantise { into: self, rows });
+    }
+
+    /// All of it in pieces of `blocks` blocks of every row, each with the number of its first block.
+    fn parts(&mut self, blocks: usize) -> Vec<(usize, Part<'_>)> {
+        let places = (self.len * blocks).max(1);
+        let first_blocks = (0..).step_by(blocks);
+        let parts = self
+            .bytes
+            .chunks_mut(places * BLOCK)
+            .zip(self.scales.chunks_mut(places))
+            .zip(self.sums.chunks_mut(places))
+            .zip(self.narrow_offsets.chunks_mut(places));
+        #[cfg(target_arch = "x86_64")]
+        let parts = parts
+            .zip(self.offsets.chunks_mut(places))
+            .zip(self.wide.chunks_mut(places * BLOCK))
+            .map(|(((((bytes, scales), sums), narrow_offsets), offsets), wide)| Part {
+                bytes,
+                scales,
+                sums,
+                narrow_offsets,
+                offsets,
+                wide,
+            });
+        #[cfg(not(target_arch = "x86_64"))]
+        let parts = parts.map(|(((bytes, scales), sums), narrow_offsets)| Part {
+            bytes,
+            scales,
+            sums,
+            narrow_offsets,
+        });
+        first_blocks.zip(parts).collect()
     }
 
     /// How many rows it holds.
@@ -127,9 +203,23 @@ impl QuantRows {
     }
 }
 
+/// Some blocks of all rows: pieces of the fields of [`QuantRows`].
+struct Part<'a> {
+    bytes: &'a mut [i8],
+    scales: &'a mut [f32],
+    sums: &'a mut [f32],
+    narrow_offsets: &'a mut [i32],
+    #[cfg(target_arch = "x86_64")]
+    offsets: &'a mut [i32],
+    #[cfg(target_arch = "x86_64")]
+    wide: &'a mut [i16],
+}
+
 struct Quantise<'a> {
-    into: &'a mut QuantRows,
+    into: Part<'a>,
+    first_block: usize,
     rows: &'a [f32],
+    inputs: usize,
 }
 
 impl Kernel for Quantise<'_> {
@@ -137,23 +227,30 @@ impl Kernel for Quantise<'_> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { into, rows } = self;
-        for (index, row) in rows.chunks_exact(into.inputs).enumerate() {
-            for (block, values) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
-                let place = block * into.len + index;
-                let (scale, bytes) = quantise_block(values);
-                into.scales[place] = scale;
-                into.bytes[place * BLOCK..(place + 1) * BLOCK].copy_from_slice(&bytes);
-                let sum: i32 = bytes.iter().map(|byte| i32::from(*byte)).sum();
-                into.narrow_offsets[place] = -16 * sum;
-                into.sums[place] = sum as f32 * scale;
-                #[cfg(target_arch = "x86_64")]
-                {
-                    into.offsets[place] = -128 * sum;
-                    let wide = &mut into.wide[place * BLOCK..(place + 1) * BLOCK];
-                    for (wide, four) in wide.as_chunks_mut::<4>().0.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                        *wide = [four[0], four[2], four[1], four[3]].map(i16::from);
-                    }
+        let Self {
+            into,
+            first_block,
+            rows,
+            inputs,
+        } = self;
+        let len = rows.len() / inputs.max(1);
+        for place in 0..into.scales.len() {
+            let from = place % len * inputs + (first_block + place / len) * BLOCK;
+            let Some(values) = rows[from..].first_chunk::<BLOCK>() else {
+                return;
+            };
+            let (scale, bytes) = quantise_block(values);
+            into.scales[place] = scale;
+            into.bytes[place * BLOCK..(place + 1) * BLOCK].copy_from_slice(&bytes);
+            let sum: i32 = bytes.iter().map(|byte| i32::from(*byte)).sum();
+            into.narrow_offsets[place] = -16 * sum;
+            into.sums[place] = sum as f32 * scale;
+            #[cfg(target_arch = "x86_64")]
+            {
+                into.offsets[place] = -128 * sum;
+                let wide = &mut into.wide[place * BLOCK..(place + 1) * BLOCK];
+                for (wide, four) in wide.as_chunks_mut::<4>().0.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                    *wide = [four[0], four[2], four[1], four[3]].map(i16::from);
                 }
             }
         }
@@ -245,6 +342,27 @@ mod tests {
             });
             let (scale, bytes) = one_block(values);
             assert!(scale.is_finite() && bytes.iter().all(|byte| *byte >= -127));
+        }
+    }
+
+    #[test]
+    fn rows_are_the_same_on_many_threads() {
+        let values: Vec<f32> = (0..37 * 1024)
+            .map(|i| ((i * 7919) % 1013) as f32 / 37.0 - 13.0)
+            .collect();
+        let (mut alone, mut shared) = (QuantRows::new(), QuantRows::new());
+        for inputs in [32, 64, 1024, 37 * 1024] {
+            alone.quantise(&values, inputs);
+            shared.quantise_on(&Pool::new(3), &values, inputs);
+            assert_eq!(format!("{alone:?}"), format!("{shared:?}"));
+            for row in 0..alone.len() {
+                let mut one = QuantRows::new();
+                one.quantise(&values[row * inputs..(row + 1) * inputs], inputs);
+                for block in 0..inputs / BLOCK {
+                    assert_eq!(alone.block(row, block), one.block(0, block));
+                    assert_eq!(alone.scale(row, block), one.scale(0, block));
+                }
+            }
         }
     }
 
