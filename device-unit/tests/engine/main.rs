@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 mod accuracy;
+mod arguments;
 mod digest;
 mod exactness;
 mod harness;

@@ -1,0 +1,191 @@
+//! What the engine says to steps it cannot take, and that nothing is lost by asking. On tiny models.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use half::bf16;
+use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+use softprefix_unit::engine::{Engine, EngineError, Logits, SequenceId, Step};
+use softprefix_unit::testing::TinyModel;
+
+const WIDTH: usize = 64;
+
+fn tiny(window: Option<usize>) -> GgufEngine {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    TinyModel::qwen2().write(&path).unwrap();
+    GgufEngine::load(
+        &path,
+        GgufOptions {
+            threads: Some(2),
+            window,
+            ..GgufOptions::default()
+        },
+        &|_, _| (),
+    )
+    .unwrap()
+}
+
+fn rows(count: usize) -> Vec<bf16> {
+    (0..count * WIDTH)
+        .map(|i| bf16::from_f32(((i * 37) % 19) as f32 / 10.0 - 0.9))
+        .collect()
+}
+
+fn step<'a>(sequence: SequenceId, rows: &'a [bf16], stop: &'a AtomicBool) -> Step<'a> {
+    Step {
+        sequence,
+        rows,
+        logits: Logits::Last,
+        out: Vec::new(),
+        stop,
+    }
+}
+
+/// The logits' bits after `count` more rows.
+fn feed(engine: &mut GgufEngine, sequence: SequenceId, count: usize) -> Vec<u32> {
+    let (rows, stop) = (rows(count), AtomicBool::new(false));
+    let mut steps = [step(sequence, &rows, &stop)];
+    engine.forward(&mut steps).unwrap();
+    steps[0].out.iter().map(|logit| logit.to_bits()).collect()
+}
+
+#[test]
+fn steps_that_cannot_be_taken_are_refused_and_change_nothing() {
+    let mut engine = tiny(None);
+    let stop = AtomicBool::new(false);
+    let good = engine.open(10).unwrap();
+    let twin = engine.open(10).unwrap();
+    let unknown = SequenceId(999);
+    let (three, eleven) = (rows(3), rows(11));
+
+    let mut refused = |bad: Step<'_>| {
+        let mut steps = [step(good, &three, &stop), bad];
+        engine.forward(&mut steps).unwrap_err()
+    };
+    assert_eq!(
+        refused(step(unknown, &three, &stop)),
+        EngineError::NoSuchSequence(unknown)
+    );
+    let ragged = EngineError::RaggedRows {
+        got: 70,
+        hidden_size: WIDTH,
+    };
+    assert_eq!(refused(step(twin, &three[..70], &stop)), ragged);
+    assert_eq!(
+        refused(step(twin, &[], &stop)),
+        EngineError::RaggedRows {
+            got: 0,
+            hidden_size: WIDTH
+        }
+    );
+    let too_long = EngineError::WindowExceeded { wanted: 11, window: 10 };
+    assert_eq!(refused(step(twin, &eleven, &stop)), too_long);
+    assert!(
+        matches!(refused(step(good, &three, &stop)), EngineError::Machinery { .. }),
+        "one sequence, two steps"
+    );
+
+    // Both stand where they stood: at the beginning.
+    assert_eq!(feed(&mut engine, good, 4), feed(&mut engine, twin, 4));
+}
+
+#[test]
+fn windows_and_the_number_of_sequences_have_limits() {
+    let mut engine = tiny(Some(100));
+    assert_eq!(engine.info().window, 100);
+    assert_eq!(
+        engine.open(101),
+        Err(EngineError::WindowExceeded {
+            wanted: 101,
+            window: 100
+        })
+    );
+    let limit = engine.info().max_sequences;
+    let all: Vec<SequenceId> = (0..limit).map(|_| engine.open(100).unwrap()).collect();
+    assert_eq!(engine.open(1), Err(EngineError::TooManySequences { limit }));
+    engine.close(all[3]);
+    engine.close(all[3]);
+    assert!(engine.open(1).is_ok());
+    assert_eq!(
+        tiny(Some(1_000_000)).info().window,
+        512,
+        "the model's own window is the most there is"
+    );
+}
+
+#[test]
+fn logits_come_as_they_are_asked_for() {
+    let mut engine = tiny(None);
+    let vocab = engine.info().vocab_size;
+    let (stop, rows) = (AtomicBool::new(false), rows(150));
+    let mut outs = Vec::new();
+    for logits in [Logits::None, Logits::Last, Logits::All] {
+        let sequence = engine.open(150).unwrap();
+        let mut steps = [Step {
+            logits,
+            ..step(sequence, &rows, &stop)
+        }];
+        engine.forward(&mut steps).unwrap();
+        outs.push(std::mem::take(&mut steps[0].out));
+    }
+    assert!(outs[0].is_empty());
+    assert_eq!((outs[1].len(), outs[2].len()), (vocab, 150 * vocab));
+    assert_eq!(outs[1], outs[2][149 * vocab..]);
+}
+
+#[test]
+fn a_batch_stops_when_all_of_it_is_to_stop_and_not_before() {
+    let mut engine = tiny(None);
+    let (on, off) = (AtomicBool::new(false), AtomicBool::new(true));
+    let rows = rows(5);
+    let ids = [engine.open(20).unwrap(), engine.open(20).unwrap()];
+    engine
+        .forward(&mut [step(ids[0], &rows, &on), step(ids[1], &rows, &off)])
+        .unwrap();
+    on.store(true, Ordering::Relaxed);
+    let stopped = engine.forward(&mut [step(ids[0], &rows, &on), step(ids[1], &rows, &off)]);
+    assert_eq!(stopped, Err(EngineError::Stopped));
+    engine.close(ids[0]);
+    let again = engine.open(20).unwrap();
+    assert!(
+        !feed(&mut engine, again, 5).is_empty(),
+        "the engine goes on with other sequences"
+    );
+}
+
+#[test]
+fn embeddings_are_read_by_token_and_none_beyond_the_vocabulary() {
+    let engine = tiny(None);
+    let table = engine.embeddings();
+    assert_eq!(
+        (table.hidden_size(), table.vocab_size()),
+        (WIDTH, engine.info().vocab_size)
+    );
+    let (mut first, mut last) = (vec![bf16::ZERO; WIDTH], vec![bf16::ZERO; WIDTH]);
+    table.row(0, &mut first).unwrap();
+    table.row(table.vocab_size() as u32 - 1, &mut last).unwrap();
+    assert!(first != last && first.iter().any(|value| value.to_f32() != 0.0));
+    let vocab_size = table.vocab_size();
+    let missing = EngineError::NoSuchToken {
+        token: vocab_size as u32,
+        vocab_size,
+    };
+    assert_eq!(table.row(vocab_size as u32, &mut first), Err(missing));
+    assert!(table.row(0, &mut first[1..]).is_err());
+}
+
+#[test]
+fn a_row_that_is_no_number_harms_its_own_sequence_only() {
+    let mut engine = tiny(None);
+    let alone = engine.open(8).unwrap();
+    let expected = feed(&mut engine, alone, 4);
+    let (poisoned, healthy) = (engine.open(8).unwrap(), engine.open(8).unwrap());
+    let mut bad = rows(4);
+    bad[5] = bf16::NAN;
+    bad[WIDTH + 1] = bf16::INFINITY;
+    let (good, stop) = (rows(4), AtomicBool::new(false));
+    let mut steps = [step(poisoned, &bad, &stop), step(healthy, &good, &stop)];
+    engine.forward(&mut steps).unwrap();
+    let got: Vec<u32> = steps[1].out.iter().map(|logit| logit.to_bits()).collect();
+    assert_eq!(got, expected);
+}
