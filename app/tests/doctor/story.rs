@@ -11,6 +11,9 @@ use crate::jail::{Cxx, Interpreter, Jail};
 use crate::modules::ours;
 use crate::with_jail;
 
+/// A finding's name, its verdict, and the remedy it offers.
+type Line = (String, String, Option<String>);
+
 struct Shell<'a> {
     config: &'a Path,
     module: String,
@@ -29,8 +32,8 @@ impl Shell<'_> {
         command.args(arguments).output().unwrap()
     }
 
-    /// Every finding: its name, its verdict, and the remedy it offers.
-    fn look(&self) -> (Option<i32>, Vec<(String, String, Option<String>)>) {
+    /// The exit code, and every finding.
+    fn look(&self) -> (Option<i32>, Vec<Line>) {
         let output = self.run("doctor", &["--json"]);
         let said: Value = serde_json::from_slice(&output.stdout).unwrap();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
