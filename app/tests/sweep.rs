@@ -1,4 +1,5 @@
 //! The Sweep view and the presenter's view by the names of their controls.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail the test.
 
 mod common;
 
@@ -14,7 +15,7 @@ use softprefix::workbench::sweep::{Stage, SweepAction};
 use softprefix::workbench::{Action, MagnitudeUnit, Tab, Workbench};
 use softprefix::{fonts, theme};
 use softprefix_core::experiment::{
-    Answer, Case, Experiment, History, ModuleIdentity, Outcome, PrefixIdentity, Progress, Record, RunEvent,
+    Answer, Case, Experiment, ModuleIdentity, Outcome, PrefixIdentity, Progress, Record, RunEvent,
 };
 use softprefix_core::prefix::Magnitude;
 use softprefix_core::protocol::extension::FinishReason;
@@ -53,7 +54,7 @@ fn window(bench: Workbench) -> Harness<'static, Scene> {
 
 fn ready(language: Language) -> Workbench {
     let mut bench = common::ready(language, Theme::Dark);
-    sweep_event(&mut bench, SweepEvent::History(Box::new(History::default())));
+    sweep_event(&mut bench, SweepEvent::History(Box::default()));
     bench.apply(Action::ShowTab(Tab::Sweep));
     bench
 }
