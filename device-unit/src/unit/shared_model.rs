@@ -1,4 +1,5 @@
-//! A loaded model as the tasks that name it share it: one engine, one scheduler, one thread that prepares prompts.
+//! A loaded model as the tasks that name it share it: one engine, one scheduler, one thread that prepares prompts, one
+//! that answers long questions.
 //!
 //! It knows no task and no request.
 
@@ -16,10 +17,56 @@ use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 /// Questions about a model that may wait at once.
 const WAITING_QUESTIONS: usize = 256;
-/// Long questions about a model that are answered at once.
-const LONG_QUESTIONS: usize = 2;
 
 type Work = Box<dyn FnOnce(&SharedModel) + Send>;
+
+/// A thread that does work on a model in the order in which it came, and how many questions wait for it.
+struct Worker {
+    sender: mpsc::Sender<(Arc<SharedModel>, Work)>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Worker {
+    fn start(name: &str) -> std::io::Result<Self> {
+        let (sender, work) = mpsc::channel::<(Arc<SharedModel>, Work)>();
+        std::thread::Builder::new().name(name.into()).spawn(move || {
+            // Ends when the model, and with it the only sender, is gone.
+            for (model, work) in work {
+                // A panic over one text must not take the thread from all others; what was dropped answers for itself.
+                if catch_unwind(AssertUnwindSafe(|| work(&model))).is_err() {
+                    tracing::error!("work on a model failed unexpectedly");
+                }
+            }
+        })?;
+        Ok(Self {
+            sender,
+            waiting: Arc::default(),
+        })
+    }
+
+    fn run(&self, model: &Arc<SharedModel>, work: impl FnOnce(&SharedModel) + Send + 'static) {
+        // The receiver lives as long as any sender: a failure here would mean that its thread panicked, and then dropping
+        // the work drops what it holds, replies included.
+        if self.sender.send((Arc::clone(model), Box::new(work))).is_err() {
+            tracing::error!("a thread that works on a model has ended");
+        }
+    }
+
+    /// As [`run`](Self::run); `false` where too many wait. A question waits no longer once it is being answered, so that
+    /// whoever has an answer can always ask the next.
+    fn ask(&self, model: &Arc<SharedModel>, work: impl FnOnce(&SharedModel) + Send + 'static) -> bool {
+        if self.waiting.fetch_add(1, Ordering::AcqRel) >= WAITING_QUESTIONS {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+            return false;
+        }
+        let waiting = Arc::clone(&self.waiting);
+        self.run(model, move |model| {
+            waiting.fetch_sub(1, Ordering::AcqRel);
+            work(model);
+        });
+        true
+    }
+}
 
 /// A model at work.
 pub struct SharedModel {
@@ -32,10 +79,10 @@ pub struct SharedModel {
     pub room: WaitingRoom,
     /// Computed at the first question.
     pub vocabulary: OnceLock<Vocabulary>,
-    /// To the thread that cuts texts into tokens, so that no caller and no running inference waits for a long text.
-    preparer: mpsc::Sender<(Arc<SharedModel>, Work)>,
-    questions: Arc<AtomicUsize>,
-    long_questions: Arc<AtomicUsize>,
+    /// Cuts texts into tokens, so that no caller and no running inference waits for a long text.
+    preparer: Worker,
+    /// Answers what takes seconds, so that no prompt waits for it.
+    researcher: Worker,
 }
 
 impl SharedModel {
@@ -44,18 +91,8 @@ impl SharedModel {
     /// # Errors
     /// When the system gives no threads.
     pub fn start(loaded: LoadedModel, limits: WaitingLimits, max_inferences: usize) -> std::io::Result<Arc<Self>> {
-        let (preparer, work) = mpsc::channel::<(Arc<SharedModel>, Work)>();
-        std::thread::Builder::new()
-            .name("softprefix-prepare".into())
-            .spawn(move || {
-                // Ends when the model, and with it the only sender, is gone.
-                for (model, work) in work {
-                    // A panic over one text must not take the thread from all others; what was dropped answers for itself.
-                    if catch_unwind(AssertUnwindSafe(|| work(&model))).is_err() {
-                        tracing::error!("preparing a prompt failed unexpectedly");
-                    }
-                }
-            })?;
+        let preparer = Worker::start("softprefix-prepare")?;
+        let researcher = Worker::start("softprefix-question")?;
         let scheduler = Scheduler::start(loaded.engine, max_inferences)?;
         Ok(Arc::new(Self {
             scheduler,
@@ -67,8 +104,7 @@ impl SharedModel {
             room: WaitingRoom::new(limits),
             vocabulary: OnceLock::new(),
             preparer,
-            questions: Arc::default(),
-            long_questions: Arc::default(),
+            researcher,
         }))
     }
 
@@ -80,44 +116,17 @@ impl SharedModel {
     /// Runs `work` on the preparing thread, in order. What waits there is bounded by whoever calls: inferences by their
     /// [`Place`](crate::scheduler::Place), questions by [`ask`](Self::ask).
     pub fn prepare(self: &Arc<Self>, work: impl FnOnce(&SharedModel) + Send + 'static) {
-        // The receiver lives as long as any sender: a failure here would mean that its thread panicked, and then dropping
-        // the work drops what it holds, replies included.
-        if self.preparer.send((Arc::clone(self), Box::new(work))).is_err() {
-            tracing::error!("the preparing thread has ended");
-        }
+        self.preparer.run(self, work);
     }
 
     /// As [`prepare`](Self::prepare), for questions; `false` where too many wait.
     pub fn ask(self: &Arc<Self>, work: impl FnOnce(&SharedModel) + Send + 'static) -> bool {
-        if self.questions.fetch_add(1, Ordering::AcqRel) >= WAITING_QUESTIONS {
-            self.questions.fetch_sub(1, Ordering::AcqRel);
-            return false;
-        }
-        let questions = Arc::clone(&self.questions);
-        self.prepare(move |model| {
-            work(model);
-            questions.fetch_sub(1, Ordering::AcqRel);
-        });
-        true
+        self.preparer.ask(self, work)
     }
 
-    /// As [`ask`](Self::ask), for questions that take seconds: each has a thread of its own, so that prompts do not wait for it.
+    /// As [`ask`](Self::ask), for questions that take seconds: prompts do not wait for them.
     pub fn ask_long(self: &Arc<Self>, work: impl FnOnce(&SharedModel) + Send + 'static) -> bool {
-        if self.long_questions.fetch_add(1, Ordering::AcqRel) >= LONG_QUESTIONS {
-            self.long_questions.fetch_sub(1, Ordering::AcqRel);
-            return false;
-        }
-        let (model, questions) = (Arc::clone(self), Arc::clone(&self.long_questions));
-        let started = std::thread::Builder::new()
-            .name("softprefix-question".into())
-            .spawn(move || {
-                work(&model);
-                questions.fetch_sub(1, Ordering::AcqRel);
-            });
-        if started.is_err() {
-            self.long_questions.fetch_sub(1, Ordering::AcqRel);
-        }
-        started.is_ok()
+        self.researcher.ask(self, work)
     }
 
     /// Says that somebody who waits was stopped or has left.

@@ -399,6 +399,10 @@ fn the_nearest_tokens_of_words_are_the_words_and_noise_is_near_nothing() {
     assert_eq!(error(&client.ask(&nearest(prefix(1, HIDDEN, 0.1), 0))).0, -22);
     assert_eq!(error(&client.ask(&nearest(prefix(257, HIDDEN, 0.1), 1))).0, -22);
     assert_eq!(error(&client.ask(&nearest(prefix(1, 63, 0.1), 1))).0, -30);
+    for _ in 0..300 {
+        let next = client.ask(&nearest(prefix(1, HIDDEN, 0.1), 1));
+        assert_eq!(error(&next).0, 0, "whoever has an answer can ask again at once");
+    }
 }
 
 #[test]
