@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -168,6 +169,8 @@ enum Word {
 
 struct AtWork {
     words: mpsc::UnboundedSender<Word>,
+    /// Set before its end is told.
+    ended: Arc<AtomicBool>,
     handle: JoinHandle<()>,
 }
 
@@ -293,6 +296,13 @@ impl Sweeps {
         search: Option<SearchRequest>,
         events: &Events,
     ) {
+        if let Some(at_work) = &mut self.at_work
+            && at_work.ended.load(Ordering::Acquire)
+        {
+            // Its end was told already; what is left of it is to let go of its module.
+            let _ = (&mut at_work.handle).await;
+            self.at_work = None;
+        }
         if self
             .at_work
             .as_ref()
@@ -328,11 +338,13 @@ impl Sweeps {
         let (words, heard) = mpsc::unbounded_channel();
         let events = events.clone();
         // The session is kept while the run lasts: with it the unit in this process, where there is one.
+        let ended = Arc::new(AtomicBool::new(false));
+        let tell_end = Arc::clone(&ended);
         let handle = tokio::spawn(async move {
-            follow(run, heard, &events).await;
+            follow(run, heard, &events, &tell_end).await;
             drop(session);
         });
-        self.at_work = Some(AtWork { words, handle });
+        self.at_work = Some(AtWork { words, ended, handle });
     }
 }
 
@@ -360,13 +372,18 @@ pub(crate) fn request_of(
 }
 
 /// Passes the run's events on and the person's words in.
-async fn follow(mut run: Run, mut words: mpsc::UnboundedReceiver<Word>, events: &Events) {
+async fn follow(mut run: Run, mut words: mpsc::UnboundedReceiver<Word>, events: &Events, ended: &AtomicBool) {
     loop {
         tokio::select! {
             event = run.next() => match event {
                 // Text of running cases is not shown, and there is much of it.
                 Some(RunEvent::Text { .. }) => {}
-                Some(event) => report(events, SweepEvent::Run(event)).await,
+                Some(event) => {
+                    if matches!(event, RunEvent::Ended(_)) {
+                        ended.store(true, Ordering::Release);
+                    }
+                    report(events, SweepEvent::Run(event)).await;
+                }
                 None => return,
             },
             Some(word) = words.recv() => match word {

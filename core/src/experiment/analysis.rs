@@ -209,7 +209,8 @@ impl Group {
         }
     }
 
-    /// The lines of a plot: each series with its points from small to large magnitude.
+    /// The lines of a plot: each series with its points from small to large magnitude. Recipes of one kind follow each other
+    /// from short to long, whichever of their cases ended first: a line keeps its place and colour from run to run.
     pub fn lines(&self) -> Vec<(&Series, Vec<&Point>)> {
         let mut out: Vec<(&Series, Vec<&Point>)> = Vec::new();
         for point in &self.points {
@@ -222,6 +223,9 @@ impl Group {
         for (_, points) in &mut out {
             points.sort_by(|a, b| a.magnitude().total_cmp(&b.magnitude()));
         }
+        out.sort_by_cached_key(|(Series { recipe, .. }, _)| {
+            (format!("{:?} {:?}", recipe.kind, recipe.rounding), recipe.len)
+        });
         out
     }
 
