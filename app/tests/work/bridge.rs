@@ -180,7 +180,9 @@ fn a_connection_given_up_while_it_is_set_up_leaves_no_task_behind_and_says_nothi
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(LONG, all_ended).await.expect("a task stays behind");
+        tokio::time::timeout(LONG, all_ended)
+            .await
+            .expect("a task stays behind");
     });
     desk.for_a_while(Duration::from_millis(200));
     assert_eq!(

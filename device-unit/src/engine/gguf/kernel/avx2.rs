@@ -37,19 +37,8 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 /// As `Tile`; the processor has AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
-    // SAFETY: what the caller promises is what `rows` asks for; each arm has the tile's own length and the panel's form.
-    unsafe {
-        match (tile.len(), panel.form) {
-            (1, Form::Wide) => rows::<1, false>(panel, x, first_row, tile),
-            (2, Form::Wide) => rows::<2, false>(panel, x, first_row, tile),
-            (3, Form::Wide) => rows::<3, false>(panel, x, first_row, tile),
-            (_, Form::Wide) => rows::<4, false>(panel, x, first_row, tile),
-            (1, Form::Narrow) => rows::<1, true>(panel, x, first_row, tile),
-            (2, Form::Narrow) => rows::<2, true>(panel, x, first_row, tile),
-            (3, Form::Narrow) => rows::<3, true>(panel, x, first_row, tile),
-            (_, Form::Narrow) => rows::<4, true>(panel, x, first_row, tile),
-        }
-    }
+    // SAFETY: what the caller promises is what `rows` asks for; the tile's own length and the panel's form are chosen.
+    unsafe { by_length!(rows, panel, x, first_row, tile, [1, 2, 3; 4]) }
 }
 
 /// See `Tile`.
@@ -58,23 +47,8 @@ pub(super) unsafe fn tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, til
 /// As `Tile`; the processor has AVX2, FMA, F16C and AVX-VNNI.
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 pub(super) unsafe fn vnni_tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
-    // SAFETY: what the caller promises is what `vnni_rows` asks for; each arm has the tile's own length and the panel's form.
-    unsafe {
-        match (tile.len(), panel.form) {
-            (1, Form::Wide) => vnni_rows::<1, false>(panel, x, first_row, tile),
-            (2, Form::Wide) => vnni_rows::<2, false>(panel, x, first_row, tile),
-            (3, Form::Wide) => vnni_rows::<3, false>(panel, x, first_row, tile),
-            (4, Form::Wide) => vnni_rows::<4, false>(panel, x, first_row, tile),
-            (5, Form::Wide) => vnni_rows::<5, false>(panel, x, first_row, tile),
-            (_, Form::Wide) => vnni_rows::<6, false>(panel, x, first_row, tile),
-            (1, Form::Narrow) => vnni_rows::<1, true>(panel, x, first_row, tile),
-            (2, Form::Narrow) => vnni_rows::<2, true>(panel, x, first_row, tile),
-            (3, Form::Narrow) => vnni_rows::<3, true>(panel, x, first_row, tile),
-            (4, Form::Narrow) => vnni_rows::<4, true>(panel, x, first_row, tile),
-            (5, Form::Narrow) => vnni_rows::<5, true>(panel, x, first_row, tile),
-            (_, Form::Narrow) => vnni_rows::<6, true>(panel, x, first_row, tile),
-        }
-    }
+    // SAFETY: what the caller promises is what `vnni_rows` asks for; the tile's own length and the panel's form are chosen.
+    unsafe { by_length!(vnni_rows, panel, x, first_row, tile, [1, 2, 3, 4, 5; 6]) }
 }
 
 /// # Safety
@@ -89,12 +63,8 @@ unsafe fn rows<const R: usize, const NARROW: bool>(
     tile: &mut [[f32; PANEL]],
 ) {
     let blocks = x.blocks();
-    let block_bytes = if NARROW {
-        Form::Narrow.block_bytes()
-    } else {
-        Form::Wide.block_bytes()
-    };
-    let all_offsets = if NARROW { x.narrow_offsets() } else { x.offsets() };
+    let block_bytes = const { Form::of(NARROW).block_bytes() };
+    let all_offsets = x.offsets(Form::of(NARROW));
     debug_assert!(panel.weights.len() == blocks * block_bytes && panel.scales.len() == blocks * PANEL);
     debug_assert!(first_row + R <= x.len() && tile.len() == R);
     let even_bytes = _mm256_set1_epi16(0x00ff);
@@ -108,11 +78,9 @@ unsafe fn rows<const R: usize, const NARROW: bool>(
             let place = block * x.len() + first_row;
             let words = x.wide().as_ptr().add(place * BLOCK);
             let offsets = all_offsets.as_ptr().add(place);
-            // Later tiles of the same panel find it in a cache. An address beyond the weights is harmless.
+            // Later tiles of the same panel find it in a cache.
             if first_row == 0 {
-                for line in 0..block_bytes / 64 {
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(AHEAD + line * 64).cast());
-                }
+                fetch(weights.wrapping_add(AHEAD), block_bytes);
             }
             let mut sums = [[_mm256_setzero_si256(); 2]; R];
             for (row, sums) in sums.iter_mut().enumerate() {
@@ -153,12 +121,8 @@ unsafe fn vnni_rows<const R: usize, const NARROW: bool>(
     tile: &mut [[f32; PANEL]],
 ) {
     let blocks = x.blocks();
-    let block_bytes = if NARROW {
-        Form::Narrow.block_bytes()
-    } else {
-        Form::Wide.block_bytes()
-    };
-    let all_offsets = if NARROW { x.narrow_offsets() } else { x.offsets() };
+    let block_bytes = const { Form::of(NARROW).block_bytes() };
+    let all_offsets = x.offsets(Form::of(NARROW));
     debug_assert!(panel.weights.len() == blocks * block_bytes && panel.scales.len() == blocks * PANEL);
     debug_assert!(first_row + R <= x.len() && tile.len() == R);
     let mut totals = [[_mm256_setzero_ps(); 2]; R];
@@ -169,11 +133,9 @@ unsafe fn vnni_rows<const R: usize, const NARROW: bool>(
             let place = block * x.len() + first_row;
             let bytes = x.bytes().as_ptr().add(place * BLOCK);
             let offsets = all_offsets.as_ptr().add(place);
-            // Later tiles of the same panel find it in a cache. An address beyond the weights is harmless.
+            // Later tiles of the same panel find it in a cache.
             if first_row == 0 {
-                for line in 0..block_bytes / 64 {
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(AHEAD + line * 64).cast());
-                }
+                fetch(weights.wrapping_add(AHEAD), block_bytes);
             }
             let mut sums = [[_mm256_setzero_si256(); 2]; R];
             for (row, sums) in sums.iter_mut().enumerate() {
@@ -196,6 +158,15 @@ unsafe fn vnni_rows<const R: usize, const NARROW: bool>(
         }
     }
     store(&totals, tile);
+}
+
+/// Asks for `bytes` from `place` on, which may lie beyond the weights: nothing is read.
+#[inline(always)]
+pub(super) fn fetch(place: *const u8, bytes: usize) {
+    for line in 0..bytes / 64 {
+        // SAFETY: an address that cannot be read is passed over by the processor.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.wrapping_add(line * 64).cast()) };
+    }
 }
 
 /// Scales a block's sums and adds them to the totals.

@@ -5,6 +5,7 @@
 
 use std::arch::x86_64::*;
 
+use super::avx2::fetch;
 use super::pack::{Form, GROUP_BYTES, GROUPS, Panel};
 use super::tier::Kernel;
 use super::{BLOCK, PANEL, QuantRows};
@@ -33,37 +34,8 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 /// As `Tile`, for the instructions named above.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) unsafe fn tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
-    // SAFETY: what the caller promises is what `tile_of` asks for; the form is the panel's.
-    unsafe {
-        match panel.form {
-            Form::Wide => tile_of::<false>(panel, x, first_row, tile),
-            Form::Narrow => tile_of::<true>(panel, x, first_row, tile),
-        }
-    }
-}
-
-/// # Safety
-/// As [`tile`]; `NARROW` tells the panel's form.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn tile_of<const NARROW: bool>(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
-    // SAFETY: what the caller promises is what `rows` asks for; each arm has the tile's own length.
-    unsafe {
-        match tile.len() {
-            1 => rows::<1, NARROW>(panel, x, first_row, tile),
-            2 => rows::<2, NARROW>(panel, x, first_row, tile),
-            3 => rows::<3, NARROW>(panel, x, first_row, tile),
-            4 => rows::<4, NARROW>(panel, x, first_row, tile),
-            5 => rows::<5, NARROW>(panel, x, first_row, tile),
-            6 => rows::<6, NARROW>(panel, x, first_row, tile),
-            7 => rows::<7, NARROW>(panel, x, first_row, tile),
-            8 => rows::<8, NARROW>(panel, x, first_row, tile),
-            9 => rows::<9, NARROW>(panel, x, first_row, tile),
-            10 => rows::<10, NARROW>(panel, x, first_row, tile),
-            11 => rows::<11, NARROW>(panel, x, first_row, tile),
-            _ => rows::<12, NARROW>(panel, x, first_row, tile),
-        }
-    }
+    // SAFETY: what the caller promises is what `rows` asks for; the tile's own length and the panel's form are chosen.
+    unsafe { by_length!(rows, panel, x, first_row, tile, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11; 12]) }
 }
 
 /// # Safety
@@ -78,12 +50,8 @@ unsafe fn rows<const R: usize, const NARROW: bool>(
     tile: &mut [[f32; PANEL]],
 ) {
     let blocks = x.blocks();
-    let block_bytes = if NARROW {
-        Form::Narrow.block_bytes()
-    } else {
-        Form::Wide.block_bytes()
-    };
-    let all_offsets = if NARROW { x.narrow_offsets() } else { x.offsets() };
+    let block_bytes = const { Form::of(NARROW).block_bytes() };
+    let all_offsets = x.offsets(Form::of(NARROW));
     debug_assert!(panel.weights.len() == blocks * block_bytes && panel.scales.len() == blocks * PANEL);
     debug_assert!(first_row + R <= x.len() && tile.len() == R);
     let mut totals = [_mm512_setzero_ps(); R];
@@ -97,11 +65,9 @@ unsafe fn rows<const R: usize, const NARROW: bool>(
             let bytes = x.bytes().as_ptr().add(place * BLOCK);
             let scales = x.scales().as_ptr().add(place);
             let offsets = all_offsets.as_ptr().add(place);
-            // Later tiles of the same panel find it in a cache. An address beyond the weights is harmless.
+            // Later tiles of the same panel find it in a cache.
             if first_row == 0 {
-                for line in 0..block_bytes / 64 {
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(ahead(R) + line * 64).cast());
-                }
+                fetch(weights.wrapping_add(ahead(R)), block_bytes);
             }
             let mut sums = [_mm512_setzero_si512(); R];
             for (row, sum) in sums.iter_mut().enumerate() {

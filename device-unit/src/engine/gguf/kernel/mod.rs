@@ -27,6 +27,22 @@
 // Calls of the tiers' tiles; see `Tile`.
 #![allow(unsafe_code)]
 
+/// Calls `$rows::<R, NARROW>` as compiled for the tile's own length and the panel's form. A tile longer than the lengths
+/// before the semicolon has the last one.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! by_length {
+    ($rows:ident, $panel:ident, $x:ident, $first_row:ident, $tile:ident, [$($length:literal),*; $last:literal]) => {
+        match ($tile.len(), $panel.form) {
+            $(
+                ($length, Form::Wide) => $rows::<$length, false>($panel, $x, $first_row, $tile),
+                ($length, Form::Narrow) => $rows::<$length, true>($panel, $x, $first_row, $tile),
+            )*
+            (_, Form::Wide) => $rows::<$last, false>($panel, $x, $first_row, $tile),
+            (_, Form::Narrow) => $rows::<$last, true>($panel, $x, $first_row, $tile),
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

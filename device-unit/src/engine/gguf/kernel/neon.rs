@@ -32,19 +32,8 @@ const QUADS: usize = PANEL / 4;
 /// As `Tile`; the processor has NEON and its dot product.
 #[target_feature(enable = "neon,dotprod")]
 pub(super) unsafe fn dot_tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
-    // SAFETY: what the caller promises is what `dot_rows` asks for; each arm has the tile's own length and the panel's form.
-    unsafe {
-        match (tile.len(), panel.form) {
-            (1, Form::Wide) => dot_rows::<1, false>(panel, x, first_row, tile),
-            (2, Form::Wide) => dot_rows::<2, false>(panel, x, first_row, tile),
-            (3, Form::Wide) => dot_rows::<3, false>(panel, x, first_row, tile),
-            (_, Form::Wide) => dot_rows::<4, false>(panel, x, first_row, tile),
-            (1, Form::Narrow) => dot_rows::<1, true>(panel, x, first_row, tile),
-            (2, Form::Narrow) => dot_rows::<2, true>(panel, x, first_row, tile),
-            (3, Form::Narrow) => dot_rows::<3, true>(panel, x, first_row, tile),
-            (_, Form::Narrow) => dot_rows::<4, true>(panel, x, first_row, tile),
-        }
-    }
+    // SAFETY: what the caller promises is what `dot_rows` asks for; the tile's own length and the panel's form are chosen.
+    unsafe { by_length!(dot_rows, panel, x, first_row, tile, [1, 2, 3; 4]) }
 }
 
 /// See `Tile`.
@@ -53,15 +42,8 @@ pub(super) unsafe fn dot_tile(panel: Panel<'_>, x: &QuantRows, first_row: usize,
 /// As `Tile`; the processor has NEON.
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
-    // SAFETY: what the caller promises is what `rows` asks for; each arm has the tile's own length and the panel's form.
-    unsafe {
-        match (tile.len(), panel.form) {
-            (1, Form::Wide) => rows::<1, false>(panel, x, first_row, tile),
-            (_, Form::Wide) => rows::<2, false>(panel, x, first_row, tile),
-            (1, Form::Narrow) => rows::<1, true>(panel, x, first_row, tile),
-            (_, Form::Narrow) => rows::<2, true>(panel, x, first_row, tile),
-        }
-    }
+    // SAFETY: what the caller promises is what `rows` asks for; the tile's own length and the panel's form are chosen.
+    unsafe { by_length!(rows, panel, x, first_row, tile, [1; 2]) }
 }
 
 /// # Safety
@@ -76,11 +58,7 @@ unsafe fn dot_rows<const R: usize, const NARROW: bool>(
     tile: &mut [[f32; PANEL]],
 ) {
     let blocks = x.blocks();
-    let block_bytes = if NARROW {
-        Form::Narrow.block_bytes()
-    } else {
-        Form::Wide.block_bytes()
-    };
+    let block_bytes = const { Form::of(NARROW).block_bytes() };
     debug_assert!(panel.weights.len() == blocks * block_bytes && panel.scales.len() == blocks * PANEL);
     debug_assert!(first_row + R <= x.len() && tile.len() == R);
     let mut totals = [[vdupq_n_f32(0.0); QUADS]; R];
@@ -127,11 +105,7 @@ unsafe fn rows<const R: usize, const NARROW: bool>(
     tile: &mut [[f32; PANEL]],
 ) {
     let blocks = x.blocks();
-    let block_bytes = if NARROW {
-        Form::Narrow.block_bytes()
-    } else {
-        Form::Wide.block_bytes()
-    };
+    let block_bytes = const { Form::of(NARROW).block_bytes() };
     debug_assert!(panel.weights.len() == blocks * block_bytes && panel.scales.len() == blocks * PANEL);
     debug_assert!(first_row + R <= x.len() && tile.len() == R);
     let mut totals = [[vdupq_n_f32(0.0); QUADS]; R];

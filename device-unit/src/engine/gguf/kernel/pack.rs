@@ -37,6 +37,11 @@ pub(super) enum Form {
 }
 
 impl Form {
+    /// What a kernel compiled for one form calls it.
+    pub(super) const fn of(narrow: bool) -> Self {
+        if narrow { Self::Narrow } else { Self::Wide }
+    }
+
     /// Bytes of one block of a panel.
     pub(super) const fn block_bytes(self) -> usize {
         match self {

@@ -15,6 +15,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::super::threads::Pool;
 use super::BLOCK;
+#[cfg(target_arch = "x86_64")]
+use super::pack::Form;
 use super::tier::{Kernel, Tier};
 
 /// Beyond it an activation is cut: its products with any weight stay finite.
@@ -179,15 +181,20 @@ impl QuantRows {
         &self.scales
     }
 
+    /// What a block's sums begin with on x86, where weights of the wide form are taken as 0..=255 and not as -128..=127.
     #[cfg(target_arch = "x86_64")]
-    pub(super) fn offsets(&self) -> &[i32] {
-        &self.offsets
+    pub(super) fn offsets(&self, form: Form) -> &[i32] {
+        match form {
+            Form::Wide => &self.offsets,
+            Form::Narrow => &self.narrow_offsets,
+        }
     }
 
     pub(super) fn sums(&self) -> &[f32] {
         &self.sums
     }
 
+    #[cfg(target_arch = "aarch64")]
     pub(super) fn narrow_offsets(&self) -> &[i32] {
         &self.narrow_offsets
     }
