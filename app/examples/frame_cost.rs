@@ -170,6 +170,7 @@ impl Scene {
             let content = Content {
                 text: &self.texts[index],
                 marks: &self.marks[index],
+                heats: &[],
                 parting: Some((54, "19")),
                 streaming: self.streaming && index == 1,
                 opacity: 1.0,

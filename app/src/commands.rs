@@ -23,6 +23,7 @@ pub enum CommandId {
     FewerVectors,
     NextMeasure,
     ToggleGranularity,
+    ToggleKl,
     PreviousRun,
     NextRun,
     CopyBaseline,
@@ -142,6 +143,7 @@ impl Command {
             CommandId::FewerVectors => (workbench.prefix.len > 1).then(|| Action::SetLen(workbench.prefix.len - 1)),
             CommandId::NextMeasure => Some(Action::NextMeasure),
             CommandId::ToggleGranularity => Some(Action::ToggleGranularity),
+            CommandId::ToggleKl => workbench.kl_off().is_none().then_some(Action::ToggleKl),
             CommandId::PreviousRun => neighbour(-1),
             CommandId::NextRun => neighbour(1),
             CommandId::CopyBaseline => {
@@ -176,7 +178,7 @@ impl Command {
 }
 
 /// The table, in the order of menu and help.
-pub const COMMANDS: [Command; 36] = [
+pub const COMMANDS: [Command; 37] = [
     row(CommandId::Run, Group::Run, "command.run").cmd(Key::Enter),
     row(CommandId::Stop, Group::Run, "command.stop").cmd(Key::Period),
     row(CommandId::RerunBaseline, Group::Run, "command.rerun_baseline").cmd(Key::B),
@@ -201,6 +203,7 @@ pub const COMMANDS: [Command; 36] = [
         "command.toggle_granularity",
     )
     .key(Key::G),
+    row(CommandId::ToggleKl, Group::Results, "command.toggle_kl").key(Key::K),
     row(CommandId::PreviousRun, Group::Results, "command.previous_run").key(Key::Comma),
     row(CommandId::NextRun, Group::Results, "command.next_run").key(Key::Period),
     row(CommandId::CopyBaseline, Group::Results, "command.copy_baseline").cmd_shift(Key::B),
@@ -227,7 +230,7 @@ pub const COMMANDS: [Command; 36] = [
 
 /// The row of `id`.
 pub fn command(id: CommandId) -> &'static Command {
-    static TABLE: [Command; 36] = COMMANDS;
+    static TABLE: [Command; 37] = COMMANDS;
     // The table holds every id (a test counts them); should one ever be missing, the first row stands in.
     TABLE.iter().find(|command| command.id == id).unwrap_or(&TABLE[0])
 }

@@ -133,6 +133,7 @@ impl Session {
             ours: support.is_some(),
             unit: support.map(|s| s.unit.clone()),
             backend: support.map(|s| s.backend.clone()),
+            scores: crate::bridge::deep::can_score(&task),
             concurrency: support.map_or(1, |s| s.concurrency.max(1)),
             model_sha256: support.and_then(|s| s.model_sha256.clone()),
             task: task.work_id().to_owned(),

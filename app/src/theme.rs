@@ -48,6 +48,10 @@ pub struct Palette {
     pub look_here: Color32,
     /// Broken or collapsed, with a crossed square.
     pub broken: Color32,
+    /// Steps of KL, from little to much: a violet of its own, since it is neither the baseline's nor the prefix's.
+    pub kl: [Color32; 4],
+    /// The line under a step of KL.
+    pub kl_line: Color32,
     /// How strong the background of changed text is.
     pub mark_tint: f32,
     /// How strong the bands of the magnitude's regions are: (blue, red).
@@ -73,6 +77,8 @@ pub const DARK: Palette = Palette {
     good: rgb(0x5CD1A5),
     look_here: rgb(0xEBCF52),
     broken: rgb(0xFF7FA0),
+    kl: [rgb(0x241D38), rgb(0x3B2C66), rgb(0x573B9A), rgb(0x7749D2)],
+    kl_line: rgb(0xC3ABFF),
     mark_tint: 0.20,
     band_tint: (0.07, 0.08),
     noise_tint: 0.26,
@@ -95,6 +101,8 @@ pub const LIGHT: Palette = Palette {
     good: rgb(0x0A6647),
     look_here: rgb(0x6B5600),
     broken: rgb(0xAD124C),
+    kl: [rgb(0xEEE8FA), rgb(0xD6C6F4), rgb(0xBA9DEC), rgb(0x9D74E2)],
+    kl_line: rgb(0x4B1FA3),
     mark_tint: 0.12,
     band_tint: (0.06, 0.06),
     noise_tint: 0.20,
@@ -331,6 +339,25 @@ mod tests {
             }
             assert!(contrast(palette.on_fill(), palette.prefix) >= 4.5);
             assert!(contrast(palette.on_fill(), palette.text) >= 7.0);
+        }
+    }
+
+    #[test]
+    fn text_reads_on_every_step_of_kl_and_the_steps_are_ordered_by_lightness_alone() {
+        for palette in [DARK, LIGHT] {
+            let mut before = luminance(palette.inset);
+            for step in palette.kl {
+                let now = luminance(step);
+                assert!(if palette.dark { now > before } else { now < before }, "{step:?}");
+                let (light, dark) = (now.max(before), now.min(before));
+                assert!(
+                    (light + 0.05) / (dark + 0.05) > 1.15,
+                    "{step:?} is too near to the step before"
+                );
+                before = now;
+                assert!(contrast(palette.text, step) >= 4.5, "{}", contrast(palette.text, step));
+            }
+            assert!(contrast(palette.kl_line, palette.inset) >= 3.0);
         }
     }
 

@@ -82,6 +82,7 @@ fn text(ui: &mut Ui, pane: Pane, text: &str, marks: &[std::ops::Range<usize>], s
     let content = Content {
         text,
         marks,
+        heats: &[],
         parting: Some((9, "4")),
         streaming,
         opacity: 1.0,

@@ -3,6 +3,7 @@
 //! Only this module and the session it shares with the shell await. It knows the client and the embedded unit, and nothing of egui: after every event it calls a
 //! `wake` closure.
 
+pub mod deep;
 mod doctor;
 pub mod sweep;
 mod worker;
@@ -24,7 +25,7 @@ use softprefix_core::prefix::PrefixRecipe;
 use crate::workbench::doctor::{DoctorEvent, DoctorRequest};
 use crate::workbench::{
     BuiltPrefix, CaseId, CaseKey, ConnectStep, FetchProgress, FileQuestion, Finish, ModelChoice, ModuleFacts, Problem,
-    RunId, Side, Snapshot, Target, Timings, Vocabulary,
+    RunId, Scores, Side, Snapshot, Target, Timings, Vocabulary,
 };
 
 /// What the workbench asks for. None of these is answered at once; what comes of them arrives as [`Event`]s.
@@ -67,6 +68,10 @@ pub enum Request {
 
     /// Compare two texts away from the window's thread.
     Compare(Comparison),
+
+    /// Lead the model through a run's texts, in the place of another run's.
+    Score(Box<deep::ScoreRun>),
+    StopScoring,
 
     /// Write a results file.
     Save {
@@ -175,6 +180,12 @@ pub enum Event {
     Dropped {
         run: RunId,
         side: Side,
+    },
+
+    /// What the model makes of a run's texts.
+    Scored {
+        run: RunId,
+        found: Result<Arc<Scores>, Problem>,
     },
 
     // Comparisons and files.

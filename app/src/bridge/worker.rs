@@ -13,6 +13,7 @@ use softprefix_core::protocol::extension::{FinishReason, Priority};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::deep::Scoring;
 use super::sweep::Sweeps;
 use super::{Comparison, Event, Inference, Purpose, Request, RunOutcome, TokenCount};
 use crate::embedded::{self, Embedded, Wanted};
@@ -96,6 +97,7 @@ struct Worker {
     describe: watch::Sender<Option<(Arc<Session>, PrefixRecipe)>>,
     count: watch::Sender<Option<(Arc<Session>, String, String)>>,
     sweeps: Sweeps,
+    scoring: Scoring,
 }
 
 /// Works until a shutdown is asked for, or nobody can ask any more.
@@ -120,6 +122,7 @@ pub(super) async fn work(mut requests: mpsc::UnboundedReceiver<Request>, events:
         describe,
         count,
         sweeps: Sweeps::default(),
+        scoring: Scoring::default(),
     };
     loop {
         tokio::select! {
@@ -174,6 +177,8 @@ impl Worker {
             Request::Compare(comparison) => {
                 tokio::spawn(compare(comparison, self.events.clone()));
             }
+            Request::Score(request) => self.scoring.start(*request, self.session.as_ref(), &self.events),
+            Request::StopScoring => self.scoring.stop(),
             Request::Save { path, snapshot } => {
                 let events = self.events.clone();
                 tokio::spawn(async move {
@@ -402,6 +407,7 @@ impl Worker {
     }
 
     fn stop_all(&mut self) {
+        self.scoring.stop();
         for slot in self.slots.iter_mut().filter_map(Option::take) {
             slot.stop.send_replace(true);
         }

@@ -3,6 +3,7 @@
 //! Panels read the workbench and answer with actions; none of them changes it. What a panel keeps for itself between
 //! frames (scroll positions, what is folded, what is half typed) is in [`Window`] and is of no interest to anyone else.
 
+mod deep;
 mod doctor;
 mod module_card;
 mod outputs;

@@ -7,7 +7,7 @@ use eframe::egui::{self, Align, Label, Layout, Popup, PopupCloseBehavior, Rect, 
 use softprefix_core::compare::{Granularity, Span, SpanKind};
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::{CardParts, Desk};
+use super::{CardParts, Desk, deep};
 use crate::text;
 use crate::theme::{self, Palette, Type};
 use crate::views::axis::written;
@@ -15,8 +15,8 @@ use crate::views::button::Button;
 use crate::views::diff::{Content, DiffPanes, Pane as PaneSide, join_marks};
 use crate::views::icon::{Icon, IconButton};
 use crate::views::status::{self, Status};
-use crate::views::{paint, select};
-use crate::workbench::{Action, Applied, DiffOf, Origin, Pane, PaneState, RunId, Side};
+use crate::views::{kl, paint, select};
+use crate::workbench::{Action, Applied, Colouring, DiffOf, Origin, Pane, PaneState, RunId, Side};
 
 /// The outputs' letters, by how long an output may get: all of a short one is to be read from across a table, a long
 /// one is to be overlooked. The limit decides, not the text, so that letters keep their size while it arrives.
@@ -52,6 +52,7 @@ pub(super) struct Parting {
 pub struct Outputs {
     panes: DiffPanes,
     marks: Marks,
+    heats: deep::HeatMarks,
     /// The texts shown last, to notice when others take their place.
     shown: Option<(crate::workbench::CaseId, Option<RunId>, bool)>,
 }
@@ -110,17 +111,28 @@ impl Outputs {
             line.label(paint::words(words, theme::BODY, palette.text3));
         } else {
             let (marks, parting) = self.marks.of(desk, side);
-            let spoken = match parting {
+            let mut spoken = match parting {
                 Some(parting) => (text.parting_at)(parting.character),
                 None => text.no_parting.to_owned(),
             };
+            let scores = desk.colouring_scores().filter(|_| side == Side::Baseline);
+            let heats = match side {
+                Side::Baseline => self.heats.of(scores),
+                _ => &[],
+            };
+            if let Some(scores) = scores {
+                spoken = format!("{spoken} {}", deep::spoken(desk.deep_text(), scores));
+            }
             let (name, pane_side) = match side {
                 Side::Baseline => (text.baseline_output, PaneSide::Left),
                 _ => (text.prefixed_output, PaneSide::Right),
             };
+            // While the colours are still to come the text stands plain: marks of the diff would be taken for them.
+            let by_kl = side == Side::Baseline && desk.bench.colouring() == Colouring::Kl;
             let content = Content {
                 text: &pane.text,
-                marks,
+                marks: if by_kl { &[] } else { marks },
+                heats,
                 parting: parting.map(|parting| (parting.byte, parting.flag.as_str())),
                 streaming: pane.state == PaneState::Streaming,
                 opacity: if is_stale(desk, side, pane) { STALE } else { 1.0 },
@@ -128,7 +140,12 @@ impl Outputs {
                 spoken: &spoken,
             };
             let kind = letters(desk.bench.prompt.max_tokens, rect.width());
-            self.panes.show(&mut body, pane_side, &content, kind);
+            let touched = self.panes.show(&mut body, pane_side, &content, kind);
+            if let (Some(touched), Some(scores)) = (touched, scores)
+                && let Some(heat) = heats.get(touched.heat)
+            {
+                deep::tooltip(&body, desk, scores, heat, touched);
+            }
         }
 
         let footer = parts.footer.shrink2(vec2(theme::PADDING, 0.0));
@@ -321,11 +338,19 @@ fn header_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
     }
     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
-        legend(ui, desk, side);
+        if side == Side::Baseline {
+            deep::switch(ui, desk);
+        }
+        if side == Side::Baseline && desk.bench.colouring() == Colouring::Kl {
+            let words = desk.deep_text();
+            kl::legend(ui, words.scale, words.nats);
+        } else {
+            legend(ui, desk, side);
+        }
         let room = ui.available_width();
         if side == Side::Prefixed {
             granularity(ui, desk, room);
-        } else if !desk.bench.baseline.text.is_empty() {
+        } else if room >= 32.0 && !desk.bench.baseline.text.is_empty() {
             let off = desk.bench.why_not_run().is_some() || desk.bench.is_running();
             if ui
                 .add_enabled(!off, IconButton::new(Icon::Again, text.rerun_baseline))
@@ -477,6 +502,12 @@ fn facts(ui: &mut Ui, desk: &Desk<'_>, side: Side, pane: &Pane) {
         _ => None,
     };
     ui.spacing_mut().item_spacing.x = 5.0;
+    if side == Side::Baseline && deep::figures_under_the_baseline(ui, desk) {
+        return;
+    }
+    if side == Side::Prefixed && desk.bench.colouring() == Colouring::Kl {
+        deep::perplexity(ui, desk);
+    }
     let sizes: Vec<f32> = facts
         .iter()
         .map(|fact| {

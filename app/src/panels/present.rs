@@ -140,6 +140,7 @@ impl Presenter {
         let content = Content {
             text: &pane.text,
             marks,
+            heats: &[],
             parting: parting.map(|parting| (parting.byte, "")),
             streaming: pane.state == PaneState::Streaming,
             opacity: if pane.stale { 0.6 } else { 1.0 },

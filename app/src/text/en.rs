@@ -311,6 +311,7 @@ pub(super) static TEXT: Text = Text {
         CommandId::FewerVectors => "One vector fewer",
         CommandId::NextMeasure => "Next measure",
         CommandId::ToggleGranularity => "Compare by character, word or line",
+        CommandId::ToggleKl => "Colour the baseline by KL",
         CommandId::PreviousRun => "Run before",
         CommandId::NextRun => "Run after",
         CommandId::CopyBaseline => "Copy the baseline output",

@@ -295,6 +295,7 @@ pub(super) static TEXT: Text = Text {
         CommandId::FewerVectors => "ベクトルを一つ減らす",
         CommandId::NextMeasure => "次の指標",
         CommandId::ToggleGranularity => "文字・単語・行の切り替え",
+        CommandId::ToggleKl => "基準を KL で色分け",
         CommandId::PreviousRun => "前の実行",
         CommandId::NextRun => "次の実行",
         CommandId::CopyBaseline => "基準の出力をコピー",

@@ -4,11 +4,13 @@
 //! Sentences with figures in them are functions, so that each language can put the figures where they belong. It knows
 //! no state of the workbench beyond the names of choices.
 
+mod deep;
 mod doctor;
 mod en;
 mod ja;
 mod sweep;
 
+pub use deep::DeepText;
 pub use doctor::DoctorText;
 pub use sweep::SweepText;
 

@@ -14,6 +14,7 @@ use eframe::egui::{
     WidgetInfo, pos2, vec2,
 };
 
+use super::kl::{self, Heat, Touched};
 use super::paint;
 use crate::theme::{self, Palette, Type, faded};
 
@@ -32,6 +33,8 @@ pub struct Content<'a> {
     pub text: &'a str,
     /// Byte ranges of `text` that differ from the other pane, ascending, not touching each other.
     pub marks: &'a [Range<usize>],
+    /// Tokens to be coloured by KL, in the order of the text; then nothing is marked.
+    pub heats: &'a [Heat],
     /// Where the texts part: a byte of `text`, and what is written on the flag there.
     pub parting: Option<(usize, &'a str)>,
     /// A caret at the end: text is still arriving.
@@ -163,8 +166,8 @@ impl DiffPanes {
         self.follow = false;
     }
 
-    /// Shows one pane over the available space of `ui`, in the letters of `kind`.
-    pub fn show(&mut self, ui: &mut Ui, pane: Pane, content: &Content<'_>, kind: Type) {
+    /// Shows one pane over the available space of `ui`, in the letters of `kind`; answers the coloured token under the pointer.
+    pub fn show(&mut self, ui: &mut Ui, pane: Pane, content: &Content<'_>, kind: Type) -> Option<Touched> {
         let id = ui.scope_id().with(("diff", pane as u8));
         if self.follow
             && let Some(to) = self.followed(kind)
@@ -209,6 +212,7 @@ impl DiffPanes {
             self.follow = false;
             ui.ctx().request_repaint();
         }
+        output.inner
     }
 }
 
@@ -248,7 +252,20 @@ impl Memory {
             .sum();
     }
 
-    fn paint(&mut self, ui: &mut Ui, id: Id, pane: Pane, content: &Content<'_>, kind: Type, viewport: Rect) {
+    fn paint(
+        &mut self,
+        ui: &mut Ui,
+        id: Id,
+        pane: Pane,
+        content: &Content<'_>,
+        kind: Type,
+        viewport: Rect,
+    ) -> Option<Touched> {
+        let mut touched = None;
+        let pointer = ui
+            .rect_contains_pointer(ui.clip_rect())
+            .then(|| ui.ctx().pointer_hover_pos())
+            .flatten();
         let palette = Palette::of(ui);
         ui.set_width(ui.available_width());
         let origin = ui.max_rect().min + MARGIN;
@@ -299,7 +316,18 @@ impl Memory {
             if let (true, Some((byte, _))) = (parts_here, content.parting) {
                 self.parting = Some(piece.place_of(byte).top() - origin.y);
             }
-            piece.paint_marks(ui, content);
+            if content.heats.is_empty() {
+                piece.paint_marks(ui, content);
+            } else {
+                let laid = kl::Laid {
+                    galley: &galley,
+                    at,
+                    range: &range,
+                    kind,
+                    opacity: content.opacity,
+                };
+                touched = kl::paint(ui, &laid, content.heats, pointer).or(touched);
+            }
             let area = Rect::from_min_size(at, vec2(width, galley.size().y));
             let mut sense = Sense::click_and_drag();
             sense -= Sense::FOCUSABLE;
@@ -316,6 +344,7 @@ impl Memory {
         if unknown {
             ui.ctx().request_repaint();
         }
+        touched
     }
 }
 
@@ -493,7 +522,7 @@ impl Piece<'_> {
 }
 
 /// Top and bottom of the mark on a row that begins at `top`: a little space keeps rows apart.
-fn mark_band(top: f32, kind: Type) -> Rangef {
+pub(super) fn mark_band(top: f32, kind: Type) -> Rangef {
     let air = ((kind.line - kind.size) * 0.15).round();
     Rangef::new(top + air, top + kind.line - air)
 }

@@ -12,6 +12,7 @@ pub mod entry;
 pub mod fold;
 pub mod heatmap;
 pub mod icon;
+pub mod kl;
 pub mod lines;
 pub mod list_field;
 pub mod magnitude;

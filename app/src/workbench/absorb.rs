@@ -60,6 +60,7 @@ impl Workbench {
             Event::Failed { run, side, problem } => self.failed(run, side, problem),
             Event::Dropped { run, side } => self.dropped(run, side),
 
+            Event::Scored { run, found } => self.scored(run, found),
             Event::Compared {
                 comparison,
                 diff,
@@ -85,6 +86,7 @@ impl Workbench {
                 self.notice = Some(Notice::Problem(problem));
             }
         }
+        self.look_deeper();
     }
 
     // ----- the module -----
@@ -96,6 +98,7 @@ impl Workbench {
             // What "the default" turned out to be is what the next start takes.
             *model = model.take().or_else(|| Some(facts.model.clone()));
         }
+        self.deep.start_over();
         let ours = facts.ours;
         self.module = ModuleState::Ready(facts);
         if self.dialog == Some(Dialog::LeftOverTasks) {

@@ -67,6 +67,9 @@ pub enum Action {
     NextMeasure,
     SetGranularity(Granularity),
     ToggleGranularity,
+    /// What the baseline's text is coloured by.
+    SetColouring(super::deep::Colouring),
+    ToggleKl,
     CopyText(Side),
     CopySha256,
 

@@ -9,8 +9,9 @@ use softprefix_core::prefix::{MAX_LEN, Magnitude, PrefixKind};
 use super::doctor::DoctorAction;
 use super::runs::{Case, CaseKey, Noise};
 use super::{
-    Action, Budget, CaseId, Dialog, Effect, FileQuestion, Flight, KindChoice, LIVE_DELAY, Lane, MagnitudeUnit,
-    ModuleState, Notice, Origin, PRESETS, Pane, PaneState, PrefixForm, RunId, Side, Snapshot, Target, Workbench,
+    Action, Budget, CaseId, Colouring, Dialog, Effect, FileQuestion, Flight, KindChoice, LIVE_DELAY, Lane,
+    MagnitudeUnit, ModuleState, Notice, Origin, PRESETS, Pane, PaneState, PrefixForm, RunId, Side, Snapshot, Target,
+    Workbench,
 };
 use crate::bridge::{Comparison, Inference, Purpose, Request};
 use crate::settings::{Language, Settings, Theme};
@@ -91,6 +92,11 @@ impl Workbench {
                 Granularity::Word => Granularity::Line,
                 Granularity::Line => Granularity::Grapheme,
             }),
+            Action::SetColouring(colouring) => self.set_colouring(colouring),
+            Action::ToggleKl => self.set_colouring(match self.deep.colouring {
+                Colouring::Diff => Colouring::Kl,
+                Colouring::Kl => Colouring::Diff,
+            }),
             Action::CopyText(side) => {
                 let text = match side {
                     Side::Baseline | Side::Repeat => &self.baseline.text,
@@ -157,6 +163,7 @@ impl Workbench {
             Action::DismissNotice => self.notice = None,
             Action::Quit => self.effects.push(Effect::Quit),
         }
+        self.look_deeper();
     }
 
     // ----- what is edited -----

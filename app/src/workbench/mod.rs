@@ -7,6 +7,7 @@
 mod absorb;
 mod action;
 mod apply;
+mod deep;
 pub mod doctor;
 mod form;
 mod module;
@@ -29,6 +30,7 @@ use crate::bridge::Request;
 use crate::settings::{Remembered, Settings};
 
 pub use action::Action;
+pub use deep::{Colouring, Deep, KlOff, Scores};
 pub use form::{
     Budget, BuiltPrefix, Histogram, KindChoice, MagnitudeUnit, PRESETS, PrefixCard, PrefixForm, Preset, PromptForm,
     Sampling, Vocabulary, norm_per_raw,
@@ -69,6 +71,8 @@ pub struct Workbench {
     /// Differences between the two panes. While text streams in it lags a moment behind: see [`Workbench::spans`].
     pub diff: Option<Arc<DiffOf>>,
     pub granularity: Granularity,
+    /// What the model makes of the texts, and whether they are coloured by it.
+    pub deep: Deep,
 
     // The plot.
     /// All finished prefixed runs of this session, of all cases; see [`Workbench::visible_runs`].
@@ -277,6 +281,7 @@ impl Workbench {
             prefixed: Pane::default(),
             diff: None,
             granularity: settings.granularity,
+            deep: Deep::default(),
             runs: Vec::new(),
             selected: None,
             measure: settings.measure,

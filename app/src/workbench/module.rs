@@ -181,6 +181,8 @@ pub struct ModuleFacts {
     pub unit: Option<String>,
     /// `cpu/avx2`, `npu`.
     pub backend: Option<String>,
+    /// Whether the unit leads its model through texts: KL and perplexity.
+    pub scores: bool,
     /// Inferences at once.
     pub concurrency: usize,
     pub model_sha256: Option<String>,

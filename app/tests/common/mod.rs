@@ -6,12 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use softprefix::bridge::deep::ScoreRun;
 use softprefix::bridge::{Event, Inference, Purpose, Request, RunOutcome, TokenCount};
 use softprefix::settings::{Language, Remembered, Theme};
 use softprefix::workbench::{
-    Action, BuiltPrefix, Finish, Histogram, ModelChoice, ModuleFacts, PaneState, Side, Timings, Vocabulary, Workbench,
+    Action, BuiltPrefix, Finish, Histogram, ModelChoice, ModuleFacts, PaneState, Scores, Side, Timings, Vocabulary,
+    Workbench,
 };
-use softprefix_core::compare::{Measures, diff};
+use softprefix_core::compare::{DeepMeasures, Measures, diff, token_ranges};
+use softprefix_core::prefix::TokenPiece;
+use softprefix_core::protocol::extension::{Alternative, Compared, Scored, Scores as Told};
 
 pub const BASELINE: &str =
     "「春の花を咲かせ」 春の花を咲かせ、風に揺れる葉を見つめ、花の香りに心を包まれて、静かな朝を歩く。";
@@ -95,6 +99,7 @@ pub fn facts() -> ModuleFacts {
         prefill_window: Some(1024),
         latency: Duration::from_micros(400),
         ours: true,
+        scores: true,
         concurrency: 16,
         task: "llm.1000".to_owned(),
         ..ModuleFacts::default()
@@ -186,28 +191,87 @@ pub fn settle(bench: &mut Workbench, answer: &dyn Fn(&Inference) -> String) {
         if requests.is_empty() {
             return;
         }
-        for request in requests {
-            match request {
-                Request::Infer(inference) => finish(bench, &inference, &answer(&inference)),
-                Request::Describe { recipe } => {
-                    let norms = bench.norms_of(&recipe);
-                    let raw = bench.raw_of(&recipe);
-                    let built = Ok(described(recipe.len, norms, raw));
-                    bench.absorb(Event::Described { recipe, built });
-                }
-                Request::Compare(comparison) => {
-                    let diff = diff(&comparison.left, &comparison.right, comparison.granularity, None);
-                    let measures = (comparison.purpose != Purpose::Panes)
-                        .then(|| Box::new(Measures::of(&comparison.left, &comparison.right)));
-                    bench.absorb(Event::Compared {
-                        comparison,
-                        diff,
-                        measures,
-                    });
-                }
-                _ => {}
+        self::answer(bench, requests, answer);
+    }
+}
+
+/// Answers these requests, once.
+pub fn answer(bench: &mut Workbench, requests: Vec<Request>, answer: &dyn Fn(&Inference) -> String) {
+    for request in requests {
+        match request {
+            Request::Infer(inference) => finish(bench, &inference, &answer(&inference)),
+            Request::Describe { recipe } => {
+                let norms = bench.norms_of(&recipe);
+                let raw = bench.raw_of(&recipe);
+                let built = Ok(described(recipe.len, norms, raw));
+                bench.absorb(Event::Described { recipe, built });
             }
+            Request::Compare(comparison) => {
+                let diff = diff(&comparison.left, &comparison.right, comparison.granularity, None);
+                let measures = (comparison.purpose != Purpose::Panes)
+                    .then(|| Box::new(Measures::of(&comparison.left, &comparison.right)));
+                bench.absorb(Event::Compared {
+                    comparison,
+                    diff,
+                    measures,
+                });
+            }
+            Request::Score(request) => {
+                let found = Ok(Arc::new(scores(&request)));
+                bench.absorb(Event::Scored {
+                    run: request.run,
+                    found,
+                });
+            }
+            _ => {}
         }
+    }
+}
+
+/// What a unit might say of a run: a token a character, and more KL the further into the text.
+pub fn scores(request: &ScoreRun) -> Scores {
+    let text = &request.baseline.text;
+    let piece = |(index, c): (usize, char)| TokenPiece {
+        id: index as u32,
+        text: c.to_string(),
+    };
+    let tokens: Vec<TokenPiece> = text.chars().enumerate().map(piece).collect();
+    let told = |shift: f64| Told {
+        logprobs: vec![-0.5 - shift; tokens.len()],
+        perplexity: (0.5 + shift).exp(),
+        soft_prefix: None,
+        top: tokens
+            .iter()
+            .map(|token| {
+                let others = ["風", "花", "の", "は"].iter().enumerate();
+                let others = others.map(|(index, text)| (1_000 + index as u32, (*text).to_owned()));
+                let all = std::iter::once((token.id, token.text.clone())).chain(others);
+                let told = all.zip(1..).map(|((id, text), place)| Alternative {
+                    id,
+                    text,
+                    logprob: -0.5 * f64::from(place) - shift,
+                });
+                told.collect()
+            })
+            .collect(),
+    };
+    let count = tokens.len() as f64;
+    let kl: Vec<f64> = (0..tokens.len()).map(|at| 8.0 * (at as f64 / count).powi(4)).collect();
+    let scored = Scored {
+        base: told(0.0),
+        prefixed: vec![Compared {
+            same_top: kl.iter().map(|nats| *nats < 2.0).collect(),
+            kl,
+            scores: told(0.7),
+        }],
+        tokens,
+    };
+    Scores {
+        text: Arc::clone(text),
+        measures: DeepMeasures::of(&scored, 0).unwrap(),
+        ranges: token_ranges(text, &scored.tokens).unwrap(),
+        scored,
+        perplexity: Some(4.25),
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bridge;
+mod deep;
 mod hardship;
 mod shell;
 mod support;

@@ -1,8 +1,12 @@
 //! How far a prefix moved the model itself, where the text may still look the same: figures over a text's tokens, from what a unit
 //! scored. It knows no unit and no text.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
+use crate::prefix::TokenPiece;
 use crate::protocol::extension::{Compared, Scored};
 
 /// KL(base || prefixed) over a text's tokens, in nats, and how often the likeliest token stayed the same.
@@ -45,6 +49,69 @@ impl DeepMeasures {
 /// exp of the mean of `-logprobs`; 1 for no tokens at all, since nothing surprised.
 pub fn perplexity(logprobs: &[f64]) -> f64 {
     (-mean(logprobs)).exp()
+}
+
+/// The bytes of `text` for which each of its tokens stands. Tokens that are parts of one character have the whole of it, each.
+/// A few at the end may have no text yet: an output may be cut off within a character. `None` where these are not the text's tokens.
+///
+/// Pieces show parts of characters as replacement characters, one for several bytes, so a piece may end at several places; all of
+/// them are followed, and the text's end says which was right.
+pub fn token_ranges(text: &str, tokens: &[TokenPiece]) -> Option<Vec<Range<usize>>> {
+    let bytes = text.as_bytes();
+    // For each token, from where each place behind it was reached.
+    let mut reached: Vec<BTreeMap<usize, usize>> = Vec::with_capacity(tokens.len());
+    let mut places: Vec<usize> = vec![0];
+    for token in tokens {
+        let mut ends = BTreeMap::new();
+        for &place in &places {
+            for end in ends_of(&token.text, bytes, place) {
+                ends.entry(end).or_insert(place);
+            }
+        }
+        if ends.is_empty() {
+            break;
+        }
+        places = ends.keys().copied().collect();
+        reached.push(ends);
+    }
+    let whole = reached.len() == tokens.len();
+    let mut place = match places.last() {
+        Some(&last) if whole && last == bytes.len() => last,
+        Some(&last) if cut_off(&tokens[reached.len()..], &bytes[last..]) => last,
+        _ => return None,
+    };
+    let mut ranges = vec![bytes.len()..bytes.len(); tokens.len()];
+    if !whole {
+        ranges[reached.len()..].fill(text.floor_char_boundary(place)..bytes.len());
+    }
+    for (range, ends) in ranges.iter_mut().zip(&reached).rev() {
+        let start = *ends.get(&place)?;
+        *range = text.floor_char_boundary(start)..text.ceil_char_boundary(place);
+        place = start;
+    }
+    Some(ranges)
+}
+
+/// Whether `tokens` are the parts of one character that never became whole, behind what is left of the text.
+fn cut_off(tokens: &[TokenPiece], left: &[u8]) -> bool {
+    const MOST_PARTS: usize = 3;
+    let is_part = |token: &TokenPiece| token.text.ends_with(char::REPLACEMENT_CHARACTER);
+    tokens.len() <= MOST_PARTS
+        && tokens.iter().all(is_part)
+        && tokens
+            .first()
+            .is_some_and(|first| first.text.trim_end_matches(char::REPLACEMENT_CHARACTER).as_bytes() == left)
+}
+
+/// Where a token written as `piece` may end that begins at `place`.
+fn ends_of<'a>(piece: &'a str, bytes: &'a [u8], place: usize) -> impl Iterator<Item = usize> + 'a {
+    // A replacement character takes three bytes and stands for one to three.
+    let parts = piece.matches(char::REPLACEMENT_CHARACTER).count();
+    let lengths = piece.len().saturating_sub(2 * parts)..=piece.len();
+    lengths.map(move |length| place + length).filter(move |&end| {
+        let found = bytes.get(place..end);
+        found.is_some_and(|found| found == piece.as_bytes() || (parts > 0 && String::from_utf8_lossy(found) == piece))
+    })
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -92,6 +159,62 @@ mod tests {
         assert!((found.perplexity_base - 1f64.exp()).abs() < 1e-12);
         assert!((found.perplexity_prefixed - 3f64.exp()).abs() < 1e-12);
         assert_eq!(DeepMeasures::of(&scored, 1), None);
+    }
+
+    fn pieces(text: &str, cuts: &[usize]) -> Vec<TokenPiece> {
+        let ends = cuts.iter().copied().chain([text.len()]);
+        let mut start = 0;
+        ends.map(|end| {
+            let text = String::from_utf8_lossy(&text.as_bytes()[start..end]).into_owned();
+            start = end;
+            TokenPiece { id: 0, text }
+        })
+        .collect()
+    }
+
+    #[test]
+    fn each_token_has_its_place_in_the_text_and_parts_of_a_character_have_the_whole_of_it() {
+        let text = "a 森の🙂";
+        let found = token_ranges(text, &pieces(text, &[1, 3, 5, 8, 10, 11])).unwrap();
+        assert_eq!(found, [0..1, 1..5, 2..5, 5..8, 8..12, 8..12, 8..12]);
+        assert_eq!(token_ranges("", &[]), Some(Vec::new()));
+    }
+
+    #[test]
+    fn tokens_of_another_text_have_no_places_in_it() {
+        assert_eq!(token_ranges("abc", &pieces("abd", &[1])), None);
+        assert_eq!(token_ranges("abc", &pieces("ab", &[1])), None);
+        assert_eq!(token_ranges("abc", &[]), None);
+    }
+
+    #[test]
+    fn a_text_that_was_cut_off_within_a_character_leaves_its_last_tokens_without_text() {
+        let whole = "ab森";
+        let mut tokens = pieces(whole, &[2, 3]);
+        tokens.truncate(2);
+        assert_eq!(token_ranges("ab", &tokens).unwrap(), [0..2, 2..2]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn wherever_a_text_is_cut_into_tokens_they_cover_it_in_order(
+            text in "[a-c あ森é🙂]{1,12}", cuts in proptest::collection::btree_set(0usize..48, 0..12)
+        ) {
+            let cuts: Vec<usize> = cuts.into_iter().filter(|&cut| cut > 0 && cut < text.len()).collect();
+            let tokens = pieces(&text, &cuts);
+            let found = token_ranges(&text, &tokens).unwrap();
+            proptest::prop_assert_eq!(found.len(), tokens.len());
+            proptest::prop_assert_eq!(found[0].start, 0);
+            proptest::prop_assert_eq!(found[found.len() - 1].end, text.len());
+            for pair in found.windows(2) {
+                proptest::prop_assert!(pair[0].start <= pair[1].start && pair[1].start <= pair[0].end);
+            }
+            for (token, range) in tokens.iter().zip(&found) {
+                if !token.text.contains(char::REPLACEMENT_CHARACTER) {
+                    proptest::prop_assert_eq!(&text[range.clone()], &token.text);
+                }
+            }
+        }
     }
 
     #[test]

@@ -240,6 +240,7 @@ impl PairCard {
         let content = Content {
             text: output,
             marks,
+            heats: &[],
             parting: self.parting.filter(|_| current).map(|byte| (byte, "")),
             streaming: false,
             opacity: 1.0,

@@ -1,0 +1,134 @@
+//! Deep measures on the bridge's thread: one run's texts are led through the model at a time, until somebody wants another.
+//!
+//! It awaits the session; what is shown of the scores is the workbench's business.
+
+use std::sync::Arc;
+
+use softprefix_core::client::{ScoreRequest, ScoredText, Task};
+use softprefix_core::compare::{DeepMeasures, token_ranges};
+use softprefix_core::prefix::PrefixRecipe;
+use softprefix_core::protocol::extension::feature;
+use tokio::task::JoinHandle;
+
+use super::Event;
+use super::worker::Events;
+use crate::session::{Session, problem_of};
+use crate::workbench::{CaseKey, Problem, ProblemKind, RunId, Scores};
+
+/// Likeliest tokens that are told at each place.
+pub const ALTERNATIVES: usize = 5;
+
+/// A run whose texts are to be scored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoreRun {
+    pub run: RunId,
+    pub case: CaseKey,
+    pub recipe: PrefixRecipe,
+    /// Of the prefix that it was made with; empty where that is not known.
+    pub sha256: String,
+    pub baseline: TextOf,
+    pub prefixed: TextOf,
+}
+
+/// An output: its text, and the tokens that it came in, where they are known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextOf {
+    pub text: Arc<str>,
+    pub tokens: Option<Vec<u32>>,
+}
+
+impl TextOf {
+    pub fn new(text: &Arc<str>, tokens: Option<&[u32]>) -> Self {
+        Self {
+            text: Arc::clone(text),
+            tokens: tokens.filter(|tokens| !tokens.is_empty()).map(<[u32]>::to_vec),
+        }
+    }
+
+    fn scored(&self) -> ScoredText {
+        match &self.tokens {
+            Some(tokens) => ScoredText::Tokens(tokens.clone()),
+            None => ScoredText::Text(self.text.to_string()),
+        }
+    }
+}
+
+/// The scoring that is under way. Aborting it drops the request, and with that the unit is told to stop.
+#[derive(Default)]
+pub(super) struct Scoring {
+    under_way: Option<JoinHandle<()>>,
+}
+
+impl Scoring {
+    /// Starts scoring, in the place of what is under way.
+    pub(super) fn start(&mut self, request: ScoreRun, session: Option<&Arc<Session>>, events: &Events) {
+        self.stop();
+        let (session, events) = (session.cloned(), events.clone());
+        self.under_way = Some(tokio::spawn(async move {
+            let run = request.run;
+            let found = match session {
+                Some(session) => score(&session, request).await.map(Arc::new),
+                None => Err(Problem::new(
+                    ProblemKind::Connection,
+                    "There is no module connected.",
+                    "Reconnect.",
+                )),
+            };
+            events.send(Event::Scored { run, found }).await;
+        }));
+    }
+
+    pub(super) fn stop(&mut self) {
+        if let Some(under_way) = self.under_way.take() {
+            under_way.abort();
+        }
+    }
+}
+
+async fn score(session: &Session, request: ScoreRun) -> Result<Scores, Problem> {
+    let task = session.task_for(&request.case).await?;
+    let prefix = session.build(&request.recipe).await?;
+    if !request.sha256.is_empty() && prefix.sha256() != request.sha256 {
+        return Err(Problem::new(
+            ProblemKind::Input,
+            "This run's prefix cannot be made again here: its digest is another one.",
+            "Run it again with this model.",
+        ));
+    }
+    let user = request.case.user.as_str();
+    let asked = ScoreRequest::new(user, request.baseline.scored())
+        .prefixes([prefix])
+        .top(ALTERNATIVES);
+    let scored = task.score(asked).await.map_err(|error| problem_of(&error))?;
+    let measures = DeepMeasures::of(&scored, 0).ok_or_else(nothing_scored)?;
+    let perplexity = perplexity(&task, user, &request.prefixed).await?;
+    Ok(Scores {
+        ranges: token_ranges(&request.baseline.text, &scored.tokens).unwrap_or_default(),
+        text: request.baseline.text,
+        scored,
+        measures,
+        perplexity,
+    })
+}
+
+/// Of a text without any prefix; `None` for an empty one.
+async fn perplexity(task: &Task, user: &str, of: &TextOf) -> Result<Option<f64>, Problem> {
+    if of.text.is_empty() {
+        return Ok(None);
+    }
+    let scored = task.score(ScoreRequest::new(user, of.scored())).await;
+    Ok(Some(scored.map_err(|error| problem_of(&error))?.base.perplexity))
+}
+
+fn nothing_scored() -> Problem {
+    Problem::new(
+        ProblemKind::Module,
+        "The module scored no token of the baseline.",
+        "Run again.",
+    )
+}
+
+/// Whether the unit of a task scores texts.
+pub(crate) fn can_score(task: &Task) -> bool {
+    task.support().is_some_and(|support| support.has(feature::SCORE))
+}

@@ -1,0 +1,319 @@
+//! Deep measures in the outputs: the switch between diff and KL, the figures under the panes, and what is known of a token that is
+//! pointed at.
+
+use std::sync::Arc;
+
+use eframe::egui::{self, Label, Tooltip, Ui, vec2};
+use softprefix_core::protocol::extension::{Alternative, Scores as Told};
+
+use super::Desk;
+use crate::text::DeepText;
+use crate::theme::{self, Palette};
+use crate::views::kl::{self, Heat, Touched};
+use crate::views::segmented::segmented;
+use crate::views::{paint, status};
+use crate::workbench::{Action, Colouring, Scores};
+
+/// Width of the switch.
+const SWITCH: f32 = 104.0;
+
+impl Desk<'_> {
+    pub(super) fn deep_text(&self) -> &'static DeepText {
+        DeepText::of(self.bench.settings.language)
+    }
+
+    /// The scores by which the baseline is coloured now.
+    pub(super) fn colouring_scores(&self) -> Option<&Arc<Scores>> {
+        match (self.bench.colouring(), self.bench.scores()) {
+            (Colouring::Kl, Some(Ok(scores))) => Some(scores),
+            _ => None,
+        }
+    }
+}
+
+/// The marks of a run's scores. Made once for them, not once for a frame.
+#[derive(Default)]
+pub(super) struct HeatMarks {
+    of: Option<Arc<Scores>>,
+    heats: Vec<Heat>,
+}
+
+impl HeatMarks {
+    /// The marks over the text of `scores`.
+    pub(super) fn of(&mut self, scores: Option<&Arc<Scores>>) -> &[Heat] {
+        let same = match (&self.of, scores) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            self.of = scores.cloned();
+            self.heats = match scores.and_then(|scores| Some((scores, scores.prefixed()?))) {
+                Some((scores, prefixed)) => kl::heats(&scores.ranges, &prefixed.kl),
+                None => Vec::new(),
+            };
+        }
+        &self.heats
+    }
+}
+
+/// What a reader of the baseline hears of its colours.
+pub(super) fn spoken(text: &DeepText, scores: &Scores) -> String {
+    let measures = &scores.measures;
+    (text.spoken)(
+        &nats(measures.kl_mean),
+        &nats(measures.kl_p95),
+        &nats(measures.kl_max),
+        percent(measures.same_top),
+    )
+}
+
+/// The switch, and where it is off the reason.
+pub(super) fn switch(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let text = desk.deep_text();
+    let off = desk.bench.kl_off();
+    let options = [(Colouring::Diff, text.diff), (Colouring::Kl, text.kl)];
+    let current = desk.bench.colouring();
+    let shown = ui.add_enabled_ui(off.is_none(), |ui| {
+        segmented(ui, text.colouring, current, &options, SWITCH)
+    });
+    if let Some(colouring) = shown.inner {
+        desk.act(Action::SetColouring(colouring));
+    }
+    let about = off.map_or(text.about, text.kl_off);
+    let response = shown.response.interact(egui::Sense::hover());
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Group, off.is_none(), text.colouring));
+    ui.ctx()
+        .accesskit_node_builder(response.id, |node| node.set_description(about));
+    response.on_hover_text(about).on_disabled_hover_text(about);
+    if let Some(off) = off {
+        let palette = Palette::of(ui);
+        let words = (text.kl_off_short)(off);
+        let galley = paint::line_of_text(ui, words, theme::CAPTION.regular(), palette.text3);
+        if ui.available_width() > galley.size().x + 8.0 {
+            ui.add(Label::new(galley)).on_hover_text(about);
+        }
+    }
+}
+
+/// The figures under the baseline; `true` where they take the place of the usual ones.
+pub(super) fn figures_under_the_baseline(ui: &mut Ui, desk: &Desk<'_>) -> bool {
+    if desk.bench.colouring() != Colouring::Kl {
+        return false;
+    }
+    let text = desk.deep_text();
+    let palette = Palette::of(ui);
+    let say = |ui: &mut Ui, words: &str| {
+        let galley = paint::cut_to(ui, words, theme::CAPTION.regular(), palette.text3, ui.available_width());
+        ui.add(Label::new(galley)).on_hover_text(words);
+    };
+    match desk.bench.scores() {
+        Some(Ok(scores)) => {
+            let measures = &scores.measures;
+            facts(
+                ui,
+                &[
+                    (text.mean, nats(measures.kl_mean)),
+                    (text.p95, nats(measures.kl_p95)),
+                    (text.max, nats(measures.kl_max)),
+                    (text.same_top, format!("{} %", percent(measures.same_top))),
+                    (text.perplexity, factor(measures.perplexity_base)),
+                ],
+            );
+            if scores.ranges.is_empty() {
+                say(ui, text.not_laid);
+            }
+        }
+        Some(Err(problem)) => say(ui, &problem.to_string()),
+        None if desk.bench.deep.is_under_way() => say(ui, text.measuring),
+        None if desk.bench.is_running() => return false,
+        None => say(ui, text.no_run),
+    }
+    true
+}
+
+/// The perplexity of the prefixed text, where it is known.
+pub(super) fn perplexity(ui: &mut Ui, desk: &Desk<'_>) {
+    let Some(Ok(scores)) = desk.bench.scores() else { return };
+    let Some(perplexity) = scores.perplexity else { return };
+    let text = desk.deep_text();
+    let palette = Palette::of(ui);
+    let words = |words: &str, colour| paint::line_of_text(ui, words, theme::CAPTION.regular(), colour);
+    let name = words(text.perplexity, palette.text3);
+    let figure = paint::line_of_text(ui, &factor(perplexity), theme::CAPTION.mono(), palette.text);
+    let under = words(text.perplexity_under_base, palette.text3);
+    let (least, all) = (name.size().x + figure.size().x + 18.0, under.size().x + 5.0);
+    if ui.available_width() < least {
+        return;
+    }
+    let with_base = ui.available_width() > least + all + 90.0;
+    ui.add(Label::new(name)).on_hover_text(text.perplexity_about);
+    ui.add(Label::new(figure)).on_hover_text(text.perplexity_about);
+    if with_base {
+        ui.add(Label::new(under));
+    }
+    ui.add_space(10.0);
+}
+
+/// Names and figures in a row; what does not fit is left out whole.
+fn facts(ui: &mut Ui, facts: &[(&str, String)]) {
+    let palette = Palette::of(ui);
+    ui.spacing_mut().item_spacing.x = 5.0;
+    for (name, figure) in facts {
+        let name = paint::line_of_text(ui, name, theme::CAPTION.regular(), palette.text3);
+        let figure = paint::line_of_text(ui, figure, theme::CAPTION.mono(), palette.text);
+        if ui.available_width() < name.size().x + figure.size().x + 5.0 {
+            return;
+        }
+        ui.add(Label::new(name));
+        ui.add(Label::new(figure));
+        ui.add_space(7.0);
+    }
+}
+
+/// What is known of the tokens under the pointer, beside them.
+pub(super) fn tooltip(ui: &Ui, desk: &Desk<'_>, scores: &Scores, heat: &Heat, touched: Touched) {
+    let text = desk.deep_text();
+    let id = ui.scope_id().with(("token", touched.heat));
+    let tooltip = Tooltip::always_open(ui.ctx().clone(), ui.layer_id(), id, touched.rect);
+    tooltip.gap(8.0).width(420.0).show(|ui| {
+        ui.spacing_mut().item_spacing = vec2(12.0, 2.0);
+        ui.spacing_mut().interact_size.y = 18.0;
+        for token in heat.tokens.clone() {
+            if token > heat.tokens.start {
+                paint::rule(ui);
+            }
+            about_token(ui, desk, text, scores, token);
+        }
+    });
+}
+
+fn about_token(ui: &mut Ui, desk: &Desk<'_>, text: &DeepText, scores: &Scores, token: usize) -> Option<()> {
+    let palette = Palette::of(ui);
+    let (base, prefixed) = (&scores.scored.base, scores.prefixed()?);
+    let piece = scores.scored.tokens.get(token)?;
+    let probability = |told: &Told| told.logprobs.get(token).map_or_else(String::new, |lp| share(lp.exp()));
+    ui.horizontal(|ui| {
+        ui.label(paint::strong(quoted(&piece.text), theme::BODY, palette.text));
+        let nats = prefixed.kl.get(token).copied().map(self::nats).unwrap_or_default();
+        ui.label(paint::figures(
+            format!("KL {nats} {}", text.nats),
+            theme::BODY,
+            palette.text,
+        ));
+    });
+    egui::Grid::new(("token", token))
+        .spacing(vec2(14.0, 2.0))
+        .show(ui, |ui| {
+            let caption = |words: &str| paint::words(words, theme::CAPTION, palette.text3);
+            ui.label("");
+            side_name(ui, desk.text.baseline, false);
+            ui.label("");
+            side_name(ui, desk.text.prefixed, true);
+            ui.label("");
+            ui.end_row();
+            ui.label(caption(text.probability));
+            ui.label("");
+            ui.label(paint::figures(probability(base), theme::CAPTION, palette.text));
+            ui.label("");
+            ui.label(paint::figures(
+                probability(&prefixed.scores),
+                theme::CAPTION,
+                palette.text,
+            ));
+            ui.end_row();
+            let tops = [base, &prefixed.scores].map(|told| told.top.get(token).map_or(&[][..], Vec::as_slice));
+            for place in 0..tops[0].len().max(tops[1].len()) {
+                ui.label(caption(&format!("{}.", place + 1)));
+                for top in tops {
+                    alternative(ui, top.get(place), piece.id);
+                }
+                ui.end_row();
+            }
+        });
+    Some(())
+}
+
+/// A column's head, with the sign of its side.
+fn side_name(ui: &mut Ui, name: &str, prefixed: bool) {
+    let palette = Palette::of(ui);
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = 4.0;
+        let (sign, _) = ui.allocate_exact_size(vec2(12.0, 16.0), egui::Sense::hover());
+        if prefixed {
+            status::prefix_disc(ui.painter(), sign.center(), 1.0, palette);
+        } else {
+            status::baseline_ring(ui.painter(), sign.center(), 1.0, palette);
+        }
+        ui.label(paint::words(name, theme::CAPTION, palette.text2));
+    });
+}
+
+/// A token that might have come, and its probability; the one that did is strong.
+fn alternative(ui: &mut Ui, alternative: Option<&Alternative>, came: u32) {
+    let palette = Palette::of(ui);
+    let Some(alternative) = alternative else {
+        ui.label("");
+        ui.label("");
+        return;
+    };
+    let words = quoted(&alternative.text);
+    let words = if alternative.id == came {
+        paint::strong(words, theme::CAPTION, palette.text)
+    } else {
+        paint::words(words, theme::CAPTION, palette.text2)
+    };
+    ui.label(words);
+    let figure = share(alternative.logprob.exp());
+    ui.label(paint::figures(figure, theme::CAPTION, palette.text2));
+}
+
+/// A token's text so that spaces and line ends are seen.
+fn quoted(text: &str) -> String {
+    let shown: String = text
+        .chars()
+        .take(24)
+        .map(|c| match c {
+            '\n' => "\\n".to_owned(),
+            '\t' => "\\t".to_owned(),
+            '\r' => "\\r".to_owned(),
+            c if c.is_control() => " ".to_owned(),
+            c => c.to_string(),
+        })
+        .collect();
+    format!("“{shown}”")
+}
+
+/// Nats as they are written everywhere: two significant figures where they are small.
+pub(super) fn nats(nats: f64) -> String {
+    match nats {
+        n if n < 0.000_5 => "0".to_owned(),
+        n if n < 0.01 => format!("{n:.3}"),
+        n if n < 10.0 => format!("{n:.2}"),
+        n => format!("{n:.1}"),
+    }
+}
+
+/// A perplexity: a factor, 1 and up.
+pub(super) fn factor(factor: f64) -> String {
+    match factor {
+        f if f < 10.0 => format!("{f:.2}"),
+        f if f < 1000.0 => format!("{f:.0}"),
+        f => format!("{f:.1e}"),
+    }
+}
+
+fn percent(share: f64) -> u32 {
+    (share * 100.0).round() as u32
+}
+
+/// A probability in percent.
+fn share(probability: f64) -> String {
+    match probability * 100.0 {
+        p if p >= 99.95 => "100 %".to_owned(),
+        p if p >= 10.0 => format!("{p:.0} %"),
+        p if p >= 0.1 => format!("{p:.1} %"),
+        p if p >= 0.001 => format!("{p:.3} %"),
+        p => format!("{p:.0e} %"),
+    }
+}

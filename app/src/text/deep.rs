@@ -1,0 +1,108 @@
+//! The words of deep measures: KL, perplexity, alternatives.
+
+use crate::settings::Language;
+use crate::workbench::KlOff;
+
+/// The words in one language.
+pub struct DeepText {
+    /// Names the switch.
+    pub colouring: &'static str,
+    pub diff: &'static str,
+    pub kl: &'static str,
+    pub kl_off: fn(KlOff) -> &'static str,
+    /// The same in a few words, for beside the switch.
+    pub kl_off_short: fn(KlOff) -> &'static str,
+    pub scale: &'static str,
+    pub nats: &'static str,
+    pub about: &'static str,
+    pub measuring: &'static str,
+    pub no_run: &'static str,
+    pub mean: &'static str,
+    pub p95: &'static str,
+    pub max: &'static str,
+    pub same_top: &'static str,
+    pub perplexity: &'static str,
+    pub perplexity_about: &'static str,
+    pub perplexity_under_base: &'static str,
+    pub probability: &'static str,
+    pub spoken: fn(&str, &str, &str, u32) -> String,
+    pub not_laid: &'static str,
+}
+
+impl DeepText {
+    #[must_use]
+    pub const fn of(language: Language) -> &'static Self {
+        match language {
+            Language::English => &EN,
+            Language::Japanese => &JA,
+        }
+    }
+}
+
+const EN: DeepText = DeepText {
+    colouring: "Colour the baseline by",
+    diff: "Diff",
+    kl: "KL",
+    kl_off: |off| match off {
+        KlOff::NotConnected => "KL needs a module: connect one.",
+        KlOff::NotHere => {
+            "This module's unit does not tell the probabilities of tokens; KL needs softprefix-unit on a processor, as the embedded module has it."
+        }
+    },
+    kl_off_short: |off| match off {
+        KlOff::NotConnected => "no module",
+        KlOff::NotHere => "no KL from this unit",
+    },
+    scale: "KL in nats, colours from",
+    nats: "nats",
+    about: "KL(base || prefixed) at each token of the baseline: how far the prefix moves the model's prediction there, also where the text stays the same. Point at a token for its alternatives.",
+    measuring: "measuring…",
+    no_run: "Run a prefix to see its KL.",
+    mean: "KL mean",
+    p95: "p95",
+    max: "max",
+    same_top: "same top-1",
+    perplexity: "perplexity",
+    perplexity_about: "Perplexity of this text under the model without the prefix. Read it beside distinct-4: a loop has a low one.",
+    perplexity_under_base: "under the base",
+    probability: "probability",
+    spoken: |mean, p95, max, same| {
+        format!(
+            "KL in nats: mean {mean}, 95th percentile {p95}, largest {max}; the likeliest token is the same at {same} %"
+        )
+    },
+    not_laid: "The tokens do not make up this text, so it is not coloured.",
+};
+
+const JA: DeepText = DeepText {
+    colouring: "基準の色分け",
+    diff: "差分",
+    kl: "KL",
+    kl_off: |off| match off {
+        KlOff::NotConnected => "KL にはモジュールの接続が必要です。",
+        KlOff::NotHere => {
+            "このモジュールのユニットはトークンの確率を返しません。KL には CPU で動く softprefix-unit（内蔵モジュールなど）が必要です。"
+        }
+    },
+    kl_off_short: |off| match off {
+        KlOff::NotConnected => "未接続",
+        KlOff::NotHere => "KL 非対応のユニット",
+    },
+    scale: "KL（nat）、色の境目",
+    nats: "nat",
+    about: "基準の各トークンでの KL(基準 || プレフィックス)。文が同じでも、予測がどれだけ動いたかがわかります。トークンを指すと候補が出ます。",
+    measuring: "計算中…",
+    no_run: "実行すると KL が出ます。",
+    mean: "KL 平均",
+    p95: "p95",
+    max: "最大",
+    same_top: "第1候補一致",
+    perplexity: "パープレキシティ",
+    perplexity_about: "この文の、プレフィックスなしのモデルでのパープレキシティ。繰り返しの文では低くなるので、distinct-4 と併せて見てください。",
+    perplexity_under_base: "（基準モデル）",
+    probability: "確率",
+    spoken: |mean, p95, max, same| {
+        format!("KL（nat）: 平均 {mean}、95 パーセンタイル {p95}、最大 {max}。第1候補の一致 {same} %")
+    },
+    not_laid: "トークンが文と対応しないため、色分けできません。",
+};

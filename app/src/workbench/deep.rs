@@ -1,0 +1,198 @@
+//! What a prefix does to the model itself, where the text may still look the same: KL, perplexity and alternatives of the run that is
+//! shown. When they are asked for and when they are let go is decided here; it knows no widget and asks no module.
+//!
+//! They are asked for when no output is on its way, and given up when one is to be run: whoever watches goes first.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use softprefix_core::compare::DeepMeasures;
+use softprefix_core::protocol::extension::{Compared, Scored};
+
+use super::runs::{CaseKey, Run, RunId};
+use super::{Problem, Workbench};
+use crate::bridge::Request;
+use crate::bridge::deep::{ScoreRun, TextOf};
+
+/// What the baseline's text is coloured by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Colouring {
+    /// What differs from the prefixed text.
+    #[default]
+    Diff,
+    /// KL(base || prefixed) at each token.
+    Kl,
+}
+
+/// Why there is no KL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KlOff {
+    NotConnected,
+    /// The unit scores no texts: a stranger's, or one whose engine cannot.
+    NotHere,
+}
+
+/// What was learnt of one run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    /// The baseline's text through which the model was led.
+    pub text: Arc<str>,
+    /// Without the prefix and with it.
+    pub scored: Scored,
+    pub measures: DeepMeasures,
+    /// Bytes of [`Scores::text`] for which each token stands; empty where the tokens are not the text's.
+    pub ranges: Vec<Range<usize>>,
+    /// Perplexity of the prefixed text without the prefix; `None` where that text is empty.
+    pub perplexity: Option<f64>,
+}
+
+impl Scores {
+    /// The prefixed side; always there.
+    pub fn prefixed(&self) -> Option<&Compared> {
+        self.scored.prefixed.first()
+    }
+}
+
+/// The deep measures of the session's runs.
+#[derive(Debug, Default)]
+pub struct Deep {
+    pub colouring: Colouring,
+    /// Of the last runs that were looked at; alternatives are many.
+    known: BTreeMap<RunId, Result<Arc<Scores>, Problem>>,
+    under_way: Option<RunId>,
+}
+
+/// How many runs' scores are kept.
+const KEPT: usize = 64;
+
+impl Deep {
+    /// Of a run, where they are there.
+    pub fn of(&self, run: RunId) -> Option<&Result<Arc<Scores>, Problem>> {
+        self.known.get(&run)
+    }
+
+    pub fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Another connection: what was under way on the old one is lost.
+    pub(super) fn start_over(&mut self) {
+        self.under_way = None;
+        self.try_again();
+    }
+
+    /// Failures are forgotten.
+    fn try_again(&mut self) {
+        self.known.retain(|_, found| found.is_ok());
+    }
+}
+
+impl Workbench {
+    /// Why the baseline cannot be coloured by KL; `None` where it can.
+    pub fn kl_off(&self) -> Option<KlOff> {
+        if matches!(self.scores(), Some(Ok(_))) {
+            return None;
+        }
+        match self.module.facts() {
+            None => Some(KlOff::NotConnected),
+            Some(facts) if !facts.scores => Some(KlOff::NotHere),
+            Some(_) => None,
+        }
+    }
+
+    /// What the baseline's text is coloured by now.
+    pub fn colouring(&self) -> Colouring {
+        match self.kl_off() {
+            Some(_) => Colouring::Diff,
+            None => self.deep.colouring,
+        }
+    }
+
+    /// The deep measures of the run that the panes show, as far as they are there and belong to their texts.
+    pub fn scores(&self) -> Option<Result<&Arc<Scores>, &Problem>> {
+        if self.is_running() && self.selected.is_none() {
+            return None;
+        }
+        let run = self.current_run()?;
+        match self.deep.of(run.id)? {
+            Ok(scores) if *scores.text == *self.baseline.text => Some(Ok(scores)),
+            Ok(_) => None,
+            Err(problem) => Some(Err(problem)),
+        }
+    }
+
+    pub(super) fn set_colouring(&mut self, colouring: Colouring) {
+        if colouring == Colouring::Kl {
+            self.deep.try_again();
+        }
+        self.deep.colouring = colouring;
+    }
+
+    /// Asks for what is not known of the shown run, and gives up what is no longer wanted. Called after everything that happens.
+    pub(super) fn look_deeper(&mut self) {
+        let wanted = self.unscored();
+        let id = wanted.as_ref().map(|wanted| wanted.run);
+        if id == self.deep.under_way {
+            return;
+        }
+        if self.deep.under_way.is_some() {
+            self.outbox.push(Request::StopScoring);
+        }
+        self.deep.under_way = id;
+        self.outbox
+            .extend(wanted.map(|wanted| Request::Score(Box::new(wanted))));
+    }
+
+    fn unscored(&self) -> Option<ScoreRun> {
+        let facts = self.module.facts()?;
+        if !facts.scores || self.is_running() {
+            return None;
+        }
+        let run = self.current_run()?;
+        let case = self.case().filter(|case| case.id == run.case)?;
+        let baseline = case.baseline.as_ref()?;
+        let known = match self.deep.of(run.id) {
+            Some(Ok(scores)) => *scores.text == *baseline.text,
+            Some(Err(_)) => true,
+            None => false,
+        };
+        if known || baseline.text.is_empty() || !self.is_here(&case.key) {
+            return None;
+        }
+        Some(ScoreRun {
+            run: run.id,
+            case: case.key.clone(),
+            recipe: run.origin.recipe.clone(),
+            sha256: run.sha256.clone(),
+            baseline: TextOf::new(&baseline.text, baseline.tokens.as_deref()),
+            prefixed: TextOf::new(&run.text, run.tokens.as_deref()),
+        })
+    }
+
+    /// Whether a case is one of the model that is connected.
+    fn is_here(&self, key: &CaseKey) -> bool {
+        self.module.facts().is_some_and(|facts| facts.model == key.model)
+    }
+
+    pub(super) fn scored(&mut self, run: RunId, found: Result<Arc<Scores>, Problem>) {
+        if self.deep.under_way != Some(run) {
+            return;
+        }
+        self.deep.under_way = None;
+        self.deep.known.insert(run, found);
+        while self.deep.known.len() > KEPT {
+            let shown = self.current_run().map(|run| run.id);
+            let oldest = self.deep.known.keys().copied().find(|&id| Some(id) != shown);
+            match oldest {
+                Some(id) => self.deep.known.remove(&id),
+                None => break,
+            };
+        }
+    }
+
+    /// The scores of a run, where it has any: for views that show several.
+    pub fn scores_of(&self, run: &Run) -> Option<&Arc<Scores>> {
+        self.deep.of(run.id)?.as_ref().ok()
+    }
+}

@@ -1,0 +1,134 @@
+//! What a prefix does to the model itself: asked of a real unit over TCP, after the outputs, and given up for them.
+
+use softprefix::bridge::Request;
+use softprefix::workbench::{Action, Colouring, KlOff, Noise, Side, Workbench};
+use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
+use softprefix_core::compare::DeepMeasures;
+use softprefix_core::protocol::SetUp;
+
+use crate::support::{Desk, at, serve, tiny_model};
+
+fn scored(bench: &Workbench) -> bool {
+    matches!(bench.scores(), Some(Ok(_)))
+}
+
+#[test]
+fn after_a_run_the_baseline_is_led_through_the_model_with_and_without_the_prefix() {
+    let address = serve(tiny_model());
+    let mut desk = Desk::new();
+    assert_eq!(desk.bench.kl_off(), Some(KlOff::NotConnected));
+    desk.connect(at(address));
+    assert_eq!(desk.bench.kl_off(), None);
+    desk.apply(Action::SetMagnitude(3.0));
+    desk.run();
+    desk.until("the scores", scored);
+    let scores = desk.bench.scores().unwrap().unwrap().clone();
+    let baseline = desk.bench.baseline.text.clone();
+    assert_eq!(scores.text, baseline);
+    assert!(scores.measures.kl_mean > 0.0 && scores.measures.kl_max >= scores.measures.kl_p95);
+
+    // Every token has its place in the text, and five alternatives on both sides.
+    let count = scores.scored.tokens.len();
+    assert_eq!(scores.ranges.len(), count);
+    assert_eq!(scores.ranges.last().unwrap().end, baseline.len());
+    let prefixed = scores.prefixed().unwrap();
+    assert!(
+        scores
+            .scored
+            .base
+            .top
+            .iter()
+            .chain(&prefixed.scores.top)
+            .all(|top| top.len() == 5)
+    );
+
+    // The same as the unit says to anyone who asks.
+    let run = desk.bench.current_run().unwrap().clone();
+    let (system, user) = (desk.bench.prompt.system.clone(), desk.bench.prompt.user.clone());
+    let tokens = desk
+        .bench
+        .case()
+        .unwrap()
+        .baseline
+        .as_ref()
+        .unwrap()
+        .tokens
+        .clone()
+        .unwrap();
+    let (model, hidden) = {
+        let facts = desk.bench.module.facts().unwrap();
+        (facts.model.clone(), facts.hidden_size.unwrap())
+    };
+    let median = desk.bench.vocabulary.as_ref().unwrap().median;
+    let prefix = run.origin.recipe.build(hidden, None, Some(median)).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let direct = runtime.block_on(async {
+        let module = Module::connect(address.to_string(), ConnectOptions::default())
+            .await
+            .unwrap();
+        let task = module
+            .set_up(&SetUp::new(model.as_str(), system.as_str()).greedy())
+            .await
+            .unwrap();
+        let request = ScoreRequest::new(user.as_str(), ScoredText::Tokens(tokens)).prefixes([prefix]);
+        let base = ScoreRequest::new(user.as_str(), ScoredText::Tokens(run.tokens.clone().unwrap()));
+        let scored = task.score(request).await.unwrap();
+        (
+            DeepMeasures::of(&scored, 0).unwrap(),
+            task.score(base).await.unwrap().base.perplexity,
+        )
+    });
+    assert_eq!(scores.measures, direct.0);
+    assert_eq!(scores.perplexity, Some(direct.1));
+}
+
+#[test]
+fn whoever_watches_goes_first_and_the_scores_are_those_of_the_run_that_is_shown() {
+    let mut desk = Desk::new();
+    desk.connect(at(serve(tiny_model())));
+    desk.apply(Action::SetColouring(Colouring::Kl));
+    desk.apply(Action::SetMagnitude(1.0));
+    desk.run();
+    // Whether or not the scoring of the first run has ended by now: a new run gives it up.
+    desk.apply(Action::SetMagnitude(9.0));
+    desk.run();
+    desk.until("the scores of the second run", scored);
+    let second = desk.bench.current_run().unwrap().id;
+    let large = desk.bench.scores().unwrap().unwrap().measures;
+    let first = desk.bench.runs.iter().map(|run| run.id).min().unwrap();
+    assert_ne!(first, second);
+    desk.apply(Action::SelectRun(Some(first)));
+    desk.until("the scores of the first run", scored);
+    assert!(desk.bench.scores().unwrap().unwrap().measures.kl_mean < large.kl_mean);
+    assert_eq!(desk.finished(Side::Prefixed).len(), 2);
+}
+
+#[test]
+fn while_an_output_is_on_its_way_nothing_is_scored() {
+    let mut desk = Desk::new();
+    desk.connect(at(serve(tiny_model())));
+    desk.run();
+    desk.until("the noise floor", |bench| *bench.noise() != Noise::Unknown);
+    desk.until("the scores", scored);
+    let bench = &mut desk.bench;
+    bench.apply(Action::SetMagnitude(2.0));
+    bench.apply(Action::Run);
+    let requests = bench.take_requests();
+    assert!(requests.iter().any(|request| matches!(request, Request::Infer(_))));
+    assert!(!requests.iter().any(|request| matches!(request, Request::Score(_))));
+    assert!(
+        bench.scores().is_none(),
+        "the scores of the run before are not shown as this one's"
+    );
+}
+
+#[test]
+fn a_module_that_was_left_while_it_scored_is_asked_again_by_the_next() {
+    let mut desk = Desk::new();
+    desk.connect(at(serve(tiny_model())));
+    desk.run();
+    desk.apply(Action::Reconnect);
+    desk.until("the scores after the reconnect", |bench| {
+        bench.module.is_ready() && scored(bench)
+    });
+}
