@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use eframe::egui::{self, Context, KeyboardShortcut, Modifiers, ThemePreference, Ui, ViewportCommand};
 
+use crate::bridge::material::MaterialRequest;
 use crate::bridge::sweep::{SweepEvent, SweepRequest};
 use crate::bridge::{Bridge, Event, Request};
 use crate::cli::{Exit, WindowArgs, with_model};
 use crate::commands::COMMANDS;
 use crate::panels;
 use crate::settings::{Remembered, Theme};
-use crate::workbench::{Action, Effect, FileQuestion, Target, Workbench};
-use crate::{fonts, theme};
+use crate::workbench::{Action, Effect, ExportForm, FileQuestion, Workbench, dropped};
+use crate::{fonts, places, theme};
 
 const TITLE: &str = "Soft-Prefix Workbench";
 /// Longest wait at the end for the module to give the task up.
@@ -26,8 +27,6 @@ const EVENTS_A_FRAME: usize = 256;
 const NOT_SHOWN: Duration = Duration::from_millis(250);
 /// How much larger everything is in the presenter's view.
 const PRESENTING: f32 = 1.5;
-/// Names the folder where the window keeps its settings; without it the system's usual place is taken.
-const STATE_DIR: &str = "SOFTPREFIX_STATE_DIR";
 
 /// Opens the window and runs until it is closed.
 pub fn run(args: WindowArgs) -> ExitCode {
@@ -43,7 +42,7 @@ pub fn run(args: WindowArgs) -> ExitCode {
     let options = eframe::NativeOptions {
         viewport,
         persist_window: !args.fresh,
-        persistence_path: std::env::var_os(STATE_DIR).map(|folder| PathBuf::from(folder).join("softprefix.ron")),
+        persistence_path: places::settings(),
         ..eframe::NativeOptions::default()
     };
     let opened = eframe::run_native(
@@ -61,16 +60,6 @@ pub fn run(args: WindowArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Where everything that was run is kept: beside the settings where their folder is named, else in the system's place for data.
-fn history_path() -> PathBuf {
-    let folder = match std::env::var_os(STATE_DIR) {
-        Some(folder) => PathBuf::from(folder),
-        None => directories::ProjectDirs::from("", "", "softprefix")
-            .map_or_else(std::env::temp_dir, |dirs| dirs.data_dir().to_owned()),
-    };
-    folder.join("history.journal")
 }
 
 /// What to say where no window opens.
@@ -123,8 +112,11 @@ impl App {
             (None, None) => workbench.target.clone(),
             (target, model) => with_model(target.unwrap_or_default(), model),
         };
+        bridge.send(Request::Material(Box::new(MaterialRequest::UseShelf {
+            folder: places::shelf().folder().to_owned(),
+        })));
         bridge.send(Request::Sweep(Box::new(SweepRequest::OpenHistory {
-            path: history_path(),
+            path: places::history(),
         })));
         workbench.apply(Action::Connect(target));
         if let Some(path) = args.results {
@@ -196,16 +188,7 @@ impl App {
                 .map(|file| file.path().to_path_buf())
                 .next()
         }) {
-            let model = path
-                .extension()
-                .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
-            self.workbench.apply(if model {
-                Action::Connect(Target::Embedded {
-                    model: Some(path.to_string_lossy().into_owned()),
-                })
-            } else {
-                Action::OpenPath(path)
-            });
+            self.workbench.apply(dropped(path));
         }
     }
 
@@ -266,15 +249,32 @@ impl App {
                 Box::pin(dialog.set_file_name(suggested).save_file())
             }
             FileQuestion::ImportSweep => Box::pin(dialog.add_filter("JSON", &["json"]).pick_file()),
+            FileQuestion::ImportPrefix => {
+                let endings = ["safetensors", "npy", "zip", "json"];
+                Box::pin(
+                    dialog
+                        .add_filter("PEFT, safetensors, npy, KoboldAI", &endings)
+                        .pick_file(),
+                )
+            }
+            // A PEFT adapter is a folder: its name is asked for like that of a file.
+            FileQuestion::ExportPrefix { suggested, form } => {
+                let dialog = match form {
+                    ExportForm::Peft => dialog,
+                    ExportForm::Npy => dialog.add_filter("NumPy", &["npy"]),
+                };
+                Box::pin(dialog.set_file_name(suggested).save_file())
+            }
         };
         let fallback = match &question {
-            FileQuestion::SaveResults { suggested } | FileQuestion::ExportSweep { suggested, .. } => {
-                Some(free_name(suggested))
-            }
+            FileQuestion::SaveResults { suggested }
+            | FileQuestion::ExportSweep { suggested, .. }
+            | FileQuestion::ExportPrefix { suggested, .. } => Some(free_name(suggested)),
             FileQuestion::OpenResults
             | FileQuestion::ModelFile
             | FileQuestion::UnitBinary
-            | FileQuestion::ImportSweep => None,
+            | FileQuestion::ImportSweep
+            | FileQuestion::ImportPrefix => None,
         };
         self.bridge.await_answer(question, async move {
             let answer = answer.await.map(|file| file.path().to_owned());
@@ -291,13 +291,14 @@ impl App {
 /// A name beside the working directory's files that is not taken.
 fn free_name(suggested: &str) -> PathBuf {
     let folder = std::env::current_dir().unwrap_or_default();
-    let (stem, ending) = suggested.rsplit_once('.').unwrap_or((suggested, "json"));
+    let stem = suggested.rsplit_once('.').map_or(suggested, |(stem, _)| stem);
+    let ending = &suggested[stem.len()..];
     (1..1000)
         .map(|n| {
             folder.join(if n == 1 {
-                format!("{stem}.{ending}")
+                suggested.to_owned()
             } else {
-                format!("{stem}-{n}.{ending}")
+                format!("{stem}-{n}{ending}")
             })
         })
         .find(|path| !path.exists())

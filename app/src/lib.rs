@@ -11,6 +11,7 @@ pub mod embedded;
 pub mod fonts;
 pub mod log;
 pub mod panels;
+pub mod places;
 pub mod results;
 pub mod session;
 pub mod settings;

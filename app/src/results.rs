@@ -137,7 +137,7 @@ pub fn entry_name(recipe: &PrefixRecipe, raw: Option<f64>) -> String {
     match (recipe.magnitude, raw) {
         (Magnitude::TokenNorms(norms), _) => format!("prefix_norm_{norms}"),
         (Magnitude::Raw(raw), _) | (Magnitude::Unscaled, Some(raw)) => format!("prefix_val_{raw}"),
-        (Magnitude::Unscaled, None) => "prefix_words".to_owned(),
+        (Magnitude::Unscaled, None) => format!("prefix_{}", recipe.kind.name().replace(' ', "_")),
     }
 }
 

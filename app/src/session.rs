@@ -2,19 +2,21 @@
 //!
 //! It awaits, and knows neither window nor files. Every failure is a [`Problem`]: a sentence and what to do next.
 
+mod material;
+
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use softprefix_core::client::{ClientError, ConnectOptions, Module, Task};
-use softprefix_core::prefix::{EmbeddingRows, Magnitude, PrefixKind, PrefixRecipe, SoftPrefix};
+use softprefix_core::prefix::{EmbeddingRows, Need, Shelf};
 use softprefix_core::protocol::SetUp;
 use softprefix_core::protocol::extension::{self, feature};
 
+pub use material::shelf_problem;
+
 use crate::embedded::Embedded;
-use crate::workbench::{
-    BuiltPrefix, CaseKey, ConnectStep, Histogram, ModuleFacts, Problem, ProblemKind, Sampling, Vocabulary, norm_per_raw,
-};
+use crate::workbench::{CaseKey, ConnectStep, Histogram, ModuleFacts, Problem, ProblemKind, Sampling, Vocabulary};
 
 /// Longest wait for a task to end while leaving a module: a module that hangs must not hold up the way out.
 const LEAVING: Duration = Duration::from_secs(3);
@@ -67,8 +69,9 @@ pub struct Session {
     facts: ModuleFacts,
     vocabulary: Option<Arc<Vocabulary>>,
     current: tokio::sync::Mutex<Option<Current>>,
-    /// Rows of texts that were asked for, by text: words recipes are built again and again while a slider moves.
-    rows: Mutex<HashMap<String, Arc<EmbeddingRows>>>,
+    /// Rows that recipes needed so far: they are built again and again while a slider moves.
+    rows: Mutex<HashMap<Need, Arc<EmbeddingRows>>>,
+    shelf: Option<Shelf>,
     /// Keeps the unit alive that this session talks to, where it runs in this process.
     _embedded: Option<Embedded>,
 }
@@ -149,6 +152,7 @@ impl Session {
             vocabulary,
             current: tokio::sync::Mutex::new(Some(Current { settings, task })),
             rows: Mutex::default(),
+            shelf: None,
             _embedded: embedded,
         })
     }
@@ -218,92 +222,6 @@ impl Session {
     pub async fn forget_task(&self) {
         if let Some(old) = self.current.lock().await.take() {
             let _ = tokio::time::timeout(LEAVING, old.task.exit()).await;
-        }
-    }
-
-    /// Builds the prefix that `recipe` describes, for this model. A words recipe asks the unit for the rows once a text.
-    ///
-    /// # Errors
-    /// Why the recipe gives no prefix here.
-    pub async fn build(&self, recipe: &PrefixRecipe) -> Result<SoftPrefix, Problem> {
-        let Some(hidden_size) = self.facts.hidden_size else {
-            return Err(Problem::new(
-                ProblemKind::Input,
-                "The module does not say how wide its model's rows are (no tokens_embed_size on the card).",
-                "Choose another model, or install softprefix-unit on the module.",
-            ));
-        };
-        let rows = match &recipe.kind {
-            PrefixKind::Words { text } => Some(self.rows_of(text).await?),
-            _ => None,
-        };
-        let median = self.vocabulary.as_ref().map(|vocabulary| vocabulary.median);
-        let recipe = recipe.clone();
-        let built = tokio::task::spawn_blocking(move || recipe.build(hidden_size, rows.as_deref(), median)).await;
-        match built {
-            Ok(built) => built.map_err(|error| Problem::new(ProblemKind::Input, sentence(&error.to_string()), "")),
-            Err(error) => Err(Problem::new(
-                ProblemKind::Input,
-                format!("Building the prefix broke off ({error})."),
-                "Choose other settings and report this.",
-            )),
-        }
-    }
-
-    async fn rows_of(&self, text: &str) -> Result<Arc<EmbeddingRows>, Problem> {
-        if let Some(rows) = self.rows.lock().unwrap_or_else(PoisonError::into_inner).get(text) {
-            return Ok(Arc::clone(rows));
-        }
-        let task = {
-            let current = self.current.lock().await;
-            current.as_ref().map(|current| current.task.clone())
-        };
-        let Some(task) = task else {
-            return Err(Problem::new(
-                ProblemKind::Module,
-                "There is no task on the module to ask for the rows of these words.",
-                "Run once, or reconnect.",
-            ));
-        };
-        if !task.support().is_some_and(|support| support.has(feature::EMBED)) {
-            return Err(Problem::new(
-                ProblemKind::Input,
-                "This module's unit does not tell its embedding rows, so a prefix cannot be made from words here.",
-                "Choose another kind of prefix, or a module with softprefix-unit.",
-            ));
-        }
-        let rows = Arc::new(task.embed(text).await.map_err(|error| problem_of(&error))?);
-        let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        // Words are typed: every keystroke is a new text. A few hundred rows of them are enough to keep.
-        if known.len() >= 64 {
-            known.clear();
-        }
-        known.insert(text.to_owned(), Arc::clone(&rows));
-        Ok(rows)
-    }
-
-    /// Facts about a prefix that was built from `recipe`.
-    pub fn describe(&self, recipe: &PrefixRecipe, prefix: &SoftPrefix) -> BuiltPrefix {
-        let mut norms: Vec<f64> = prefix.row_norms().into_iter().map(f64::from).collect();
-        norms.sort_by(f64::total_cmp);
-        let median = middle(&norms);
-        let vocabulary = self.vocabulary.as_ref().map(|vocabulary| vocabulary.median);
-        let raw = match recipe.magnitude {
-            Magnitude::Raw(raw) => Some(raw),
-            Magnitude::TokenNorms(norms) => vocabulary
-                .zip(norm_per_raw(&recipe.kind, prefix.hidden_size()))
-                .map(|(vocabulary, per_raw)| norms * vocabulary / per_raw),
-            Magnitude::Unscaled => None,
-        };
-        BuiltPrefix {
-            len: prefix.len(),
-            hidden_size: prefix.hidden_size(),
-            sha256: prefix.sha256(),
-            norm_min: norms.first().copied().unwrap_or(0.0),
-            norm_median: median,
-            norm_max: norms.last().copied().unwrap_or(0.0),
-            norms: vocabulary.map(|vocabulary| median / vocabulary),
-            raw,
         }
     }
 
@@ -418,15 +336,6 @@ fn vocabulary_of(vocabulary: extension::Vocabulary) -> Vocabulary {
                 log10_max: histogram.log10_max,
                 counts: histogram.counts,
             }),
-    }
-}
-
-/// The middle of sorted values; the mean of both middles where their number is even.
-fn middle(sorted: &[f64]) -> f64 {
-    match (sorted.len(), sorted.get(sorted.len() / 2)) {
-        (_, None) => 0.0,
-        (len, Some(&upper)) if len.is_multiple_of(2) => f64::midpoint(upper, sorted[len / 2 - 1]),
-        (_, Some(&upper)) => upper,
     }
 }
 

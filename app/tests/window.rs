@@ -123,22 +123,6 @@ fn minus_and_plus_are_steps_of_two_percent() {
 }
 
 #[test]
-fn the_kinds_are_chosen_by_name_and_words_bring_their_field() {
-    let mut harness = window(ready());
-    harness.get_by_role_and_label(Role::RadioButton, "Words").click();
-    harness.run_steps(3);
-    assert!(
-        harness
-            .query_by_role_and_label(Role::MultilineTextInput, "Words")
-            .is_some()
-    );
-    assert!(harness.query_by_label("Rows as they are").is_some());
-    harness.get_by_role_and_label(Role::RadioButton, "Normal").click();
-    harness.run_steps(3);
-    assert!(harness.query_by_label("New seed").is_some());
-}
-
-#[test]
 fn run_becomes_stop_while_text_arrives() {
     let mut harness = window(ready());
     harness.get_by_label("Run").click();

@@ -5,6 +5,7 @@
 
 pub mod deep;
 mod doctor;
+pub mod material;
 pub mod sweep;
 mod worker;
 
@@ -82,6 +83,8 @@ pub enum Request {
     Open {
         path: PathBuf,
     },
+    /// Files of prefixes, and what a prefix is.
+    Material(Box<material::MaterialRequest>),
     /// Work of the doctor.
     Doctor(DoctorRequest),
     /// Sweeps and their history.
@@ -208,6 +211,8 @@ pub enum Event {
     FileProblem(Problem),
 
     Doctor(DoctorEvent),
+    /// What comes of files of prefixes, and of questions what one is.
+    Material(Box<material::MaterialEvent>),
     /// What comes of sweeps.
     Sweep(Box<sweep::SweepEvent>),
 }

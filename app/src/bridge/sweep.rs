@@ -366,6 +366,7 @@ pub(crate) fn request_of(
         options: RunOptions {
             written_by: concat!("softprefix ", env!("CARGO_PKG_VERSION")).to_owned(),
             address: session.facts().embedded.then(|| "embedded".to_owned()),
+            shelf: session.shelf().cloned(),
             ..RunOptions::default()
         },
     }

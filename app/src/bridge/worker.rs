@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use softprefix_core::client::{ClientError, ConnectOptions, InferenceEvent, InferenceRequest, Outcome};
 use softprefix_core::compare::{Measures, diff};
-use softprefix_core::prefix::PrefixRecipe;
+use softprefix_core::prefix::{PrefixRecipe, Shelf};
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::deep::Scoring;
+use super::material::MaterialRequest;
 use super::sweep::Sweeps;
 use super::{Comparison, Event, Inference, Purpose, Request, RunOutcome, TokenCount};
 use crate::embedded::{self, Embedded, Wanted};
@@ -98,6 +99,8 @@ struct Worker {
     count: watch::Sender<Option<(Arc<Session>, String, String)>>,
     sweeps: Sweeps,
     scoring: Scoring,
+    /// Where imported prefixes are kept.
+    shelf: Option<Shelf>,
 }
 
 /// Works until a shutdown is asked for, or nobody can ask any more.
@@ -123,6 +126,7 @@ pub(super) async fn work(mut requests: mpsc::UnboundedReceiver<Request>, events:
         count,
         sweeps: Sweeps::default(),
         scoring: Scoring::default(),
+        shelf: None,
     };
     loop {
         tokio::select! {
@@ -211,10 +215,17 @@ impl Worker {
                 });
             }
             Request::Sweep(request) => self.sweeps.take(*request, self.session.as_ref(), &self.events).await,
-            // The loop ends before it comes here.
+            Request::Material(request) => match *request {
+                MaterialRequest::UseShelf { folder } => self.shelf = Some(Shelf::new(folder)),
+                request => {
+                    let (session, shelf) = (self.session.clone(), self.shelf.clone());
+                    tokio::spawn(super::material::work(request, session, shelf, self.events.clone()));
+                }
+            },
             Request::Doctor(request) => {
                 tokio::spawn(super::doctor::work(request, self.events.clone()));
             }
+            // The loop ends before it comes here.
             Request::Shutdown => {}
         }
     }
@@ -268,7 +279,7 @@ impl Worker {
                 self.connecting = None;
                 match session {
                     Ok(session) => {
-                        let session: Arc<Session> = Arc::from(session);
+                        let session = Arc::new((*session).with_shelf(self.shelf.clone()));
                         let (facts, vocabulary) = (session.facts().clone(), session.vocabulary().cloned());
                         self.watch(&session);
                         self.session = Some(session);

@@ -7,21 +7,22 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use softprefix_core::client::{ConnectOptions, InferenceEvent, InferenceRequest, Task};
 use softprefix_core::compare::{Report, ResultEntry, ResultExtra, ResultsFile};
-use softprefix_core::prefix::{Generator, Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix};
+use softprefix_core::prefix::{Magnitude, PrefixRecipe, SoftPrefix};
 use softprefix_core::protocol::extension::Priority;
 use tokio::sync::mpsc;
 
 use super::bar::Bar;
 use super::models::fetch_words;
+use super::prefix::{Material, PrefixArgs};
 use super::{Exit, Failure, print, runtime, values, with_model};
 use crate::bridge::outcome_of;
 use crate::embedded::{self, Embedded, Wanted};
-use crate::results;
 use crate::session::{ConnectProblem, Session, problem_of};
 use crate::workbench::{BuiltPrefix, CaseKey, ConnectStep, PRESETS, Problem, ProblemKind, Sampling, Target};
+use crate::{places, results};
 
 #[derive(Debug, Args)]
 pub struct CompareArgs {
@@ -37,30 +38,22 @@ pub struct CompareArgs {
     /// The system prompt.
     #[arg(long, default_value = PRESETS[0].system)]
     system: String,
-    /// Magnitudes, small to large: 0,1e-4,0.01 or 1e-4,...,2 for 1-2-5 steps. Raw values, as existing scripts give them, unless --token-norms.
-    #[arg(long, value_name = "LIST", default_value = values::USUAL, value_parser = values_of, allow_hyphen_values = true)]
-    values: Values,
+    /// Magnitudes, small to large: 0,1e-4,0.01 or 1e-4,...,2 for 1-2-5 steps. Raw values, as existing scripts give them, unless
+    /// --token-norms. Left out, rows that have a size of their own (of words, of a file) stay as they are, and others take
+    /// 0,1e-4,...,2.
+    #[arg(long, value_name = "LIST", value_parser = values_of, allow_hyphen_values = true)]
+    values: Option<Values>,
     /// The values are raw: the scale of the prefix's values (the default).
     #[arg(long, conflicts_with = "token_norms")]
     raw: bool,
     /// The values are L2 norms of each row, over the median norm of the vocabulary.
     #[arg(long)]
     token_norms: bool,
-    /// P: rows of each prefix.
-    #[arg(long, value_name = "P", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    len: u16,
-    /// What the rows are made of.
-    #[arg(long, value_enum, default_value_t = Kind::Constant)]
-    kind: Kind,
-    /// Seed of random rows.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Text whose tokens' rows are taken (implies --kind words; without --values: the rows as they are).
-    #[arg(long, value_name = "TEXT")]
-    words: Option<String>,
-    /// How values become bf16: `truncate` repeats runs of existing scripts byte for byte.
-    #[arg(long, value_enum, default_value_t = RoundingArg::NearestEven)]
-    rounding: RoundingArg,
+    /// P: rows of each prefix [default: as many as the file has, else 1].
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
+    len: Option<u16>,
+    #[command(flatten)]
+    prefix: PrefixArgs,
     /// Most output tokens.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: u32,
@@ -76,20 +69,6 @@ pub struct CompareArgs {
     /// Print the report as JSON instead of a table.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Kind {
-    Constant,
-    Uniform,
-    Normal,
-    Words,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum RoundingArg {
-    NearestEven,
-    Truncate,
 }
 
 /// A list of magnitudes (clap takes a plain `Vec` for a repeated argument).
@@ -109,56 +88,35 @@ struct Plan {
     recipe: Option<PrefixRecipe>,
 }
 
-/// The kind of prefix that the arguments name.
-pub(super) fn kind_of(kind: Kind, words: Option<&str>, seed: u64) -> Result<PrefixKind, Failure> {
-    let generator = Generator::default();
-    match (words, kind) {
-        (Some(_), kind) if !matches!(kind, Kind::Words | Kind::Constant) => {
-            Err(Failure::arguments("--words makes a prefix of words; leave --kind out."))
-        }
-        (Some(text), _) => Ok(PrefixKind::Words { text: text.to_owned() }),
-        (None, Kind::Words) => Err(Failure::arguments("--kind words needs --words TEXT.")),
-        (None, Kind::Constant) => Ok(PrefixKind::Constant),
-        (None, Kind::Uniform) => Ok(PrefixKind::RandomUniform { seed, generator }),
-        (None, Kind::Normal) => Ok(PrefixKind::RandomNormal { seed, generator }),
-    }
-}
-
-impl From<RoundingArg> for Rounding {
-    fn from(rounding: RoundingArg) -> Self {
-        match rounding {
-            RoundingArg::NearestEven => Self::NearestEven,
-            RoundingArg::Truncate => Self::Truncate,
-        }
-    }
-}
-
 impl CompareArgs {
     fn recipes(&self) -> Result<Vec<PrefixRecipe>, Failure> {
-        let kind = kind_of(self.kind, self.words.as_deref(), self.seed)?;
-        let rounding = Rounding::from(self.rounding);
+        let Material { kind, rows } = self.prefix.material()?;
+        let len = self.len.map_or(rows.unwrap_or(1), usize::from);
+        let own_size = kind.has_own_size();
         let recipe = |magnitude| PrefixRecipe {
             kind: kind.clone(),
-            len: usize::from(self.len),
+            len,
             magnitude,
-            rounding,
+            rounding: self.prefix.rounding(),
         };
-        if self.words.is_some() && !self.token_norms && !self.raw {
-            return Ok(vec![recipe(Magnitude::Unscaled)]);
-        }
+        let values = match &self.values {
+            Some(values) => values.0.clone(),
+            None if own_size && !self.token_norms && !self.raw => return Ok(vec![recipe(Magnitude::Unscaled)]),
+            None => values::parse(values::USUAL).map_err(Failure::arguments)?,
+        };
         if self.token_norms
-            && let Some(value) = self.values.0.iter().find(|&&value| value < 0.0)
+            && let Some(value) = values.iter().find(|&&value| value < 0.0)
         {
             return Err(Failure::arguments(format!("{value} is no norm: norms are 0 or more.")));
         }
-        let magnitude = |&value: &f64| {
+        let magnitude = |value: f64| {
             if self.token_norms {
                 Magnitude::TokenNorms(value)
             } else {
                 Magnitude::Raw(value)
             }
         };
-        Ok(self.values.0.iter().map(|value| recipe(magnitude(value))).collect())
+        Ok(values.into_iter().map(|value| recipe(magnitude(value))).collect())
     }
 }
 
@@ -222,6 +180,10 @@ async fn compare(args: &CompareArgs, recipes: Vec<PrefixRecipe>) -> Result<Exit,
     };
     drop(opening);
     let facts = session.facts();
+    if let Err(failure) = args.prefix.check(facts.hidden_size) {
+        session.close().await;
+        return Err(failure);
+    }
     key.model.clone_from(&facts.model);
     if !facts.embedded {
         key.module.clone_from(&facts.address);
@@ -271,7 +233,15 @@ async fn compare(args: &CompareArgs, recipes: Vec<PrefixRecipe>) -> Result<Exit,
         .filter_map(|(_, built)| built.as_ref().and_then(|built| built.raw))
         .collect();
     let mut file = ResultsFile {
-        meta: results::meta(&key, Some(facts), usize::from(args.len), vals),
+        meta: results::meta(
+            &key,
+            Some(facts),
+            plans
+                .iter()
+                .find_map(|plan| Some(plan.recipe.as_ref()?.len))
+                .unwrap_or(0),
+            vals,
+        ),
         results: Vec::new(),
         extra: Some(results::file_extra(&key, Some(facts))),
         ..ResultsFile::default()
@@ -411,6 +381,7 @@ pub(super) async fn open(
             .await
         }
     };
+    let opened = opened.map(|session| session.with_shelf(Some(places::shelf())));
     opened.map_err(|problem| match problem {
         ConnectProblem::Other(problem) => problem.into(),
         ConnectProblem::TaskFull(tasks) => Problem::new(

@@ -7,6 +7,7 @@ mod compare;
 mod doctor;
 mod models;
 mod module;
+mod prefix;
 mod report;
 mod sweep;
 mod values;

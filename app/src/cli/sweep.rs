@@ -10,10 +10,10 @@ use softprefix_core::experiment::{
     Experiment, History, Journal, Magnitudes, Past, Plan, Prompt, Record, Run, RunEnd, RunEvent, Settings,
     SharedJournal, Sweep, Values,
 };
-use softprefix_core::prefix::PrefixKind;
 
 use super::bar::Bar;
-use super::compare::{Kind, RoundingArg, kind_of, open, say, show};
+use super::compare::{open, say, show};
+use super::prefix::{Material, PrefixArgs};
 use super::{Exit, Failure, print, runtime, values, with_model};
 use crate::bridge::sweep::{Format, request_of};
 use crate::settings::Language;
@@ -41,21 +41,11 @@ pub struct SweepArgs {
     /// The values are L2 norms of each row, over the median norm of the vocabulary.
     #[arg(long)]
     token_norms: bool,
-    /// Every P, such as 1,4.
-    #[arg(long, value_name = "LIST", default_value = "1", value_parser = lens_of)]
-    len: List<usize>,
-    /// What the rows are made of.
-    #[arg(long, value_enum, default_value_t = Kind::Constant)]
-    kind: Kind,
-    /// Seed of random rows.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Text whose tokens' rows are taken (implies --kind words).
-    #[arg(long, value_name = "TEXT")]
-    words: Option<String>,
-    /// How values become bf16: `truncate` repeats runs of existing scripts byte for byte.
-    #[arg(long, value_enum, default_value_t = RoundingArg::NearestEven)]
-    rounding: RoundingArg,
+    /// Every P, such as 1,4 [default: as many rows as the file has, else 1].
+    #[arg(long, value_name = "LIST", value_parser = lens_of)]
+    len: Option<List<usize>>,
+    #[command(flatten)]
+    prefix: PrefixArgs,
     /// Runs of each prefixed case.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=100))]
     repeats: u8,
@@ -104,17 +94,20 @@ fn lens_of(text: &str) -> Result<List<usize>, String> {
 
 impl SweepArgs {
     fn plan(&self, key: &CaseKey) -> Result<Plan, Failure> {
-        let kind: PrefixKind = kind_of(self.kind, self.words.as_deref(), self.seed)?;
+        let Material { kind, rows } = self.prefix.material()?;
         let list = Values::List(self.values.0.clone());
         let sweep = Sweep {
             kind,
-            lens: self.len.0.clone(),
+            lens: self
+                .len
+                .as_ref()
+                .map_or_else(|| vec![rows.unwrap_or(1)], |lens| lens.0.clone()),
             magnitudes: if self.token_norms {
                 Magnitudes::TokenNorms(list)
             } else {
                 Magnitudes::Raw(list)
             },
-            rounding: self.rounding.into(),
+            rounding: self.prefix.rounding(),
         };
         let prompt = |user: &String| Prompt {
             system: self.system.clone(),
@@ -229,6 +222,10 @@ async fn sweep(
     let target = with_model(args.module.clone(), args.model.clone());
     let session = open(target, args.exit_tasks, key, &bar).await?;
     let facts = session.facts();
+    if let Err(failure) = args.prefix.check(facts.hidden_size) {
+        session.close().await;
+        return Err(failure);
+    }
     if let Some((experiment, finished)) = &resume {
         let begun_with = &experiment.module.model;
         if *begun_with != facts.model {

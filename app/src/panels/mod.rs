@@ -5,6 +5,8 @@
 
 mod deep;
 mod doctor;
+mod identity;
+mod material;
 mod module_card;
 mod outputs;
 mod plot_card;

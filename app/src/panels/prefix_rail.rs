@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use eframe::egui::{self, Align, CornerRadius, Frame, Layout, Margin, Panel, ScrollArea, Stroke, TextEdit, Ui, vec2};
+use eframe::egui::{self, Align, Frame, Layout, Margin, Panel, ScrollArea, Stroke, Ui, vec2};
 use softprefix_core::prefix::Rounding;
 
-use super::{Desk, module_card};
+use super::{Desk, identity, material, module_card};
 use crate::theme::{self, Palette};
 use crate::views::axis::{Axis, written};
 use crate::views::budget;
 use crate::views::entry::{Entered, Field, Headline};
 use crate::views::icon::{Icon, IconButton};
 use crate::views::magnitude::{MagnitudeSlider, Moved, NormsCurve, STEP};
-use crate::views::segmented::segmented;
 use crate::views::status::Status;
-use crate::views::{fold, paint, select, steps, toggle};
-use crate::workbench::{Action, Budget, KindChoice, MagnitudeUnit, Vocabulary};
+use crate::views::{fold, paint, select, steps};
+use crate::workbench::{Action, Budget, MagnitudeUnit, Vocabulary};
 
 /// What the rail keeps between frames.
 #[derive(Default)]
@@ -24,6 +23,7 @@ pub struct Rail {
     curve: Option<(Arc<Vocabulary>, NormsCurve)>,
     /// Something was typed that is no number for its field.
     refused: Option<String>,
+    envelope_open: bool,
 }
 
 impl Rail {
@@ -47,7 +47,7 @@ impl Rail {
             Panel::bottom("identity")
                 .frame(foot)
                 .show_separator_line(false)
-                .show(ui, |ui| identity(ui, desk));
+                .show(ui, |ui| identity::foot(ui, desk));
         }
         ScrollArea::vertical()
             .id_salt("rail")
@@ -75,7 +75,7 @@ impl Rail {
                     .inner_margin(margin)
                     .show(ui, |ui| self.prefix(ui, desk, tall));
                 if low {
-                    foot.show(ui, |ui| identity(ui, desk));
+                    foot.show(ui, |ui| identity::foot(ui, desk));
                 }
             });
     }
@@ -86,17 +86,14 @@ impl Rail {
         ui.spacing_mut().item_spacing.y = 0.0;
         ui.label(paint::strong(text.prefix, theme::CAPTION, palette.text2));
         ui.add_space(8.0);
-        let kinds = KindChoice::ALL.map(|kind| (kind, (text.kinds)(kind)));
-        let width = ui.available_width();
-        if let Some(kind) = segmented(ui, text.kind, desk.bench.prefix.kind, &kinds, width) {
-            desk.act(Action::SetKind(kind));
-        }
-        ui.add_space(if tall { 16.0 } else { 8.0 });
+        material::kind(ui, desk);
+        ui.add_space(if tall { 10.0 } else { 2.0 });
         self.magnitude(ui, desk, tall);
         ui.add_space(4.0);
         self.vectors(ui, desk);
         ui.add_space(8.0);
-        self.source(ui, desk);
+        material::source(ui, desk, &mut self.refused);
+        material::envelope(ui, desk, &mut self.envelope_open);
         let mut advanced = desk.bench.settings.advanced;
         let rounding = rounding_words(desk, desk.bench.prefix.rounding);
         if fold::heading(ui, &mut advanced, text.advanced, rounding).clicked() {
@@ -271,83 +268,18 @@ impl Rail {
             None => {}
         }
     }
-
-    /// What the prefix is made of beside its size: a seed, or words.
-    fn source(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
-        let palette = Palette::of(ui);
-        let text = desk.text;
-        let form = &desk.bench.prefix;
-        if form.kind == KindChoice::Words {
-            let mut words = form.words.clone();
-            let frame = Frame::NONE
-                .fill(palette.inset)
-                .stroke(Stroke::new(1.0, palette.stroke))
-                .corner_radius(CornerRadius::same(theme::RADIUS_CONTROL))
-                .inner_margin(Margin::symmetric(10, 6));
-            let response = ui
-                .add(
-                    TextEdit::multiline(&mut words)
-                        .id_salt("words")
-                        .hint_text(text.words_hint)
-                        .desired_rows(1)
-                        .desired_width(f32::INFINITY)
-                        .font(theme::CARD_TITLE.regular())
-                        .text_color(palette.text)
-                        .frame(frame),
-                )
-                .accessible_name(text.words);
-            paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
-            if response.changed() {
-                desk.act(Action::SetWords(words));
-            }
-            let mut unscaled = form.unscaled;
-            if toggle::toggle(ui, &mut unscaled, text.unscaled).changed() {
-                desk.act(Action::SetUnscaled(unscaled));
-            }
-            return;
-        }
-        let seeded = form.kind.is_seeded();
-        ui.horizontal(|ui| {
-            ui.spacing_mut().item_spacing.x = 8.0;
-            ui.add(egui::Label::new(paint::words(text.seed, theme::BODY, palette.text2)));
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                ui.add_enabled_ui(seeded, |ui| {
-                    let field = Field {
-                        name: text.seed,
-                        shown: form.seed.to_string(),
-                        width: 96.0,
-                    };
-                    match field.show(ui, |typed| typed.parse::<u64>().ok()) {
-                        Entered::Value(seed) => {
-                            self.refused = None;
-                            desk.act(Action::SetSeed(seed));
-                        }
-                        Entered::Refused(typed) => self.refused = Some(typed),
-                        Entered::Nothing => {}
-                    }
-                });
-                if seeded {
-                    if ui.add(IconButton::new(Icon::Dice, text.new_seed)).clicked() {
-                        desk.act(Action::SetSeed(form.seed.wrapping_add(1)));
-                    }
-                } else {
-                    ui.label(paint::words(text.random_only, theme::CAPTION, palette.text3));
-                }
-            });
-        });
-    }
 }
 
-/// The magnitude to show: of unscaled words, what their rows came to.
+/// The magnitude to show: of rows that keep their own size, what that came to.
 fn shown_magnitude(desk: &Desk<'_>) -> f64 {
     let form = &desk.bench.prefix;
     let built = desk.bench.card.built.as_ref().and_then(|built| built.as_ref().ok());
-    match (form.kind, form.unscaled, built) {
-        (KindChoice::Words, true, Some(built)) => match form.unit {
+    match built.filter(|_| form.is_unscaled()) {
+        Some(built) => match form.unit {
             MagnitudeUnit::TokenNorms => built.norms.unwrap_or(form.magnitude),
             MagnitudeUnit::Raw => built.raw.unwrap_or(form.magnitude),
         },
-        _ => form.magnitude,
+        None => form.magnitude,
     }
 }
 
@@ -457,61 +389,6 @@ fn advanced_rows(ui: &mut Ui, desk: &mut Desk<'_>) {
     });
 }
 
-/// The foot of the rail: norm and digest of exactly what will be sent.
-fn identity(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let palette = Palette::of(ui);
-    let text = desk.text;
-    ui.spacing_mut().item_spacing.y = 0.0;
-    paint::rule(ui);
-    ui.add_space(8.0);
-    let card = &desk.bench.card;
-    let built = match &card.built {
-        Some(Err(problem)) => {
-            module_card::trouble(ui, desk, problem);
-            return;
-        }
-        Some(Ok(built)) => Some(built),
-        None => None,
-    };
-    let colour = if card.outdated { palette.text3 } else { palette.text };
-    ui.horizontal(|ui| {
-        ui.set_min_height(24.0);
-        ui.label(paint::words(text.row_norm, theme::BODY, palette.text3));
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| match built {
-            Some(built) => {
-                ui.label(paint::figures(format!("{:.3}", built.norm_median), theme::BODY, colour));
-            }
-            None => {
-                ui.label(paint::words(text.nothing_built, theme::CAPTION, palette.text3));
-            }
-        });
-    });
-    ui.horizontal(|ui| {
-        ui.set_min_height(24.0);
-        ui.label(paint::words("sha256", theme::BODY, palette.text3));
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let Some(built) = built else { return };
-            ui.spacing_mut().item_spacing.x = 4.0;
-            if ui
-                .add(IconButton::new(Icon::Copy, text.copy_digest).size(24.0))
-                .clicked()
-            {
-                desk.act(Action::CopySha256);
-            }
-            let response = ui.label(paint::figures(short_digest(&built.sha256), theme::BODY, colour));
-            response.on_hover_text(paint::figures(&built.sha256, theme::CAPTION, palette.text));
-        });
-    });
-}
-
-/// `9f3c07…a41e`
-fn short_digest(digest: &str) -> String {
-    match (digest.get(..6), digest.get(digest.len().saturating_sub(4)..)) {
-        (Some(head), Some(tail)) if digest.len() > 12 => format!("{head}…{tail}"),
-        _ => digest.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -524,11 +401,5 @@ mod tests {
         for typed in ["", "-1", "NaN", "inf", "two"] {
             assert_eq!(parse_magnitude(typed), None, "{typed}");
         }
-    }
-
-    #[test]
-    fn a_digest_is_shown_by_its_ends() {
-        assert_eq!(short_digest(&"0123456789abcdef".repeat(4)), "012345…cdef");
-        assert_eq!(short_digest("abc"), "abc");
     }
 }

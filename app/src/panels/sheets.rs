@@ -37,7 +37,12 @@ impl Sheets {
             }
         }
         let screen = ui.ctx().content_rect();
-        let width = if dialog == Dialog::Help { 720.0 } else { 520.0_f32 }.min(screen.width() - 96.0);
+        let width = match dialog {
+            Dialog::Help => 720.0,
+            Dialog::Identity => 640.0,
+            _ => 520.0_f32,
+        }
+        .min(screen.width() - 96.0);
         let frame = Frame::NONE
             .fill(palette.panel)
             .stroke(Stroke::new(1.0, palette.stroke))
@@ -61,6 +66,7 @@ impl Sheets {
                         Dialog::Connect => self.connect(ui, desk, opened),
                         Dialog::Models => models(ui, desk),
                         Dialog::LeftOverTasks => left_over(ui, desk),
+                        Dialog::Identity => super::identity::sheet(ui, desk),
                         Dialog::About => about(ui, desk),
                     });
             });
@@ -158,6 +164,7 @@ fn title(ui: &mut Ui, desk: &mut Desk<'_>, dialog: Dialog) {
         Dialog::Connect => text.connect_title,
         Dialog::Models => text.models_title,
         Dialog::LeftOverTasks => text.left_over_title,
+        Dialog::Identity => desk.prefix_text().identity_title,
         Dialog::About => text.about_title,
     };
     ui.horizontal(|ui| {

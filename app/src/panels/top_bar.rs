@@ -103,7 +103,7 @@ fn file_or_notice(ui: &mut Ui, desk: &mut Desk<'_>) {
         Some(Notice::Saved(path)) => Some((text.saved)(&name(path).unwrap_or_default())),
         Some(Notice::Opened(path, runs)) => Some((text.opened)(&name(path).unwrap_or_default(), *runs)),
         Some(Notice::Copied) => Some(text.copied.to_owned()),
-        Some(Notice::Problem(_)) | None => None,
+        Some(Notice::Problem(_) | Notice::Refused(_)) | None => None,
     };
     let width = ui.available_width();
     if let Some(words) = words {
@@ -195,11 +195,13 @@ fn settings(ui: &mut Ui, desk: &mut Desk<'_>) {
 
 /// What went wrong outside any pane, with what to do next; it stays until it is dismissed.
 pub fn banner(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let Some(Notice::Problem(problem)) = &desk.bench.notice else {
-        return;
+    let text = desk.text;
+    let (headline, words) = match &desk.bench.notice {
+        Some(Notice::Problem(problem)) => ((text.problem)(problem.kind), problem.to_string()),
+        Some(Notice::Refused(file)) => ((desk.prefix_text().refusal)(file.why), file.sentence.clone()),
+        _ => return,
     };
     let palette = Palette::of(ui);
-    let text = desk.text;
     let frame = Frame::NONE
         .fill(palette.raised)
         .inner_margin(Margin::symmetric(theme::PADDING as i8, 8));
@@ -214,8 +216,8 @@ pub fn banner(ui: &mut Ui, desk: &mut Desk<'_>) {
         ui.set_max_width(rect.width() - 48.0);
         super::module_card::with_mark(ui, status::Status::Broken, |ui| {
             ui.spacing_mut().item_spacing.y = 2.0;
-            ui.label(paint::strong((text.problem)(problem.kind), theme::BODY, palette.text));
-            ui.label(paint::words(problem.to_string(), theme::BODY, palette.text2));
+            ui.label(paint::strong(headline, theme::BODY, palette.text));
+            ui.label(paint::words(words, theme::BODY, palette.text2));
         });
     });
     if dismissed {

@@ -101,6 +101,10 @@ pub(super) static TEXT: Text = Text {
         KindChoice::RandomUniform => "Uniform",
         KindChoice::RandomNormal => "Normal",
         KindChoice::Words => "Words",
+        KindChoice::Blend => "Blend of two texts",
+        KindChoice::Contrast => "Contrast of two texts",
+        KindChoice::Sampled => "Sampled vocabulary",
+        KindChoice::Imported => "Imported file",
     },
     magnitude: "Magnitude",
     magnitude_spoken: |norms, raw| match raw {
@@ -142,7 +146,6 @@ pub(super) static TEXT: Text = Text {
     budget_unknown: "This module does not count tokens.",
     seed: "Seed",
     new_seed: "New seed",
-    random_only: "Random only",
     words: "Words",
     words_hint: "Text whose token rows become the prefix",
     unscaled: "Rows as they are",
@@ -191,6 +194,8 @@ pub(super) static TEXT: Text = Text {
         WhyNot::StillConnecting => "Run is off until the module is ready.",
         WhyNot::EmptyPrompt => "Run is off: the prompt is empty.",
         WhyNot::NoWords => "Run is off: the prefix has no words.",
+        WhyNot::SameTexts => "Run is off: both texts are the same, so there is no contrast.",
+        WhyNot::NoPrefixFile => "Run is off: there is no file of a prefix yet.",
         WhyNot::DoesNotFit => "Run is off: prefix and prompt do not fit the window.",
     },
 

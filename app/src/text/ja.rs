@@ -92,6 +92,10 @@ pub(super) static TEXT: Text = Text {
         KindChoice::RandomUniform => "一様乱数",
         KindChoice::RandomNormal => "正規乱数",
         KindChoice::Words => "言葉",
+        KindChoice::Blend => "2 つの言葉のブレンド",
+        KindChoice::Contrast => "2 つの言葉の差",
+        KindChoice::Sampled => "語彙からの抽出",
+        KindChoice::Imported => "ファイルから",
     },
     magnitude: "大きさ",
     magnitude_spoken: |norms, raw| match raw {
@@ -131,7 +135,6 @@ pub(super) static TEXT: Text = Text {
     budget_unknown: "このモジュールはトークン数を教えません。",
     seed: "シード",
     new_seed: "新しいシード",
-    random_only: "乱数のみ",
     words: "言葉",
     words_hint: "この文字列のトークンの行をプレフィックスにします",
     unscaled: "行をそのまま使う",
@@ -180,6 +183,8 @@ pub(super) static TEXT: Text = Text {
         WhyNot::StillConnecting => "モジュールの準備ができるまで実行できません。",
         WhyNot::EmptyPrompt => "プロンプトが空のため実行できません。",
         WhyNot::NoWords => "プレフィックスの言葉が空のため実行できません。",
+        WhyNot::SameTexts => "2 つの言葉が同じため差がなく、実行できません。",
+        WhyNot::NoPrefixFile => "プレフィックスのファイルがまだないため実行できません。",
         WhyNot::DoesNotFit => "プレフィックスと入力が文脈長に収まらないため実行できません。",
     },
 

@@ -8,10 +8,12 @@ mod deep;
 mod doctor;
 mod en;
 mod ja;
+mod prefix;
 mod sweep;
 
 pub use deep::DeepText;
 pub use doctor::DoctorText;
+pub use prefix::PrefixText;
 pub use sweep::SweepText;
 
 use softprefix_core::compare::{Granularity, Measure};
@@ -98,7 +100,6 @@ pub struct Text {
     pub budget_unknown: &'static str,
     pub seed: &'static str,
     pub new_seed: &'static str,
-    pub random_only: &'static str,
     pub words: &'static str,
     pub words_hint: &'static str,
     pub unscaled: &'static str,

@@ -81,6 +81,7 @@ impl Workbench {
                 self.outbox.extend(request.map(Request::Doctor));
             }
             Event::Sweep(event) => self.absorb_sweep(*event),
+            Event::Material(event) => self.absorb_material(*event),
             Event::FileProblem(problem) => {
                 self.file.writing = false;
                 self.notice = Some(Notice::Problem(problem));
@@ -457,6 +458,8 @@ impl Workbench {
             FileQuestion::UnitBinary => self.apply(super::Action::Doctor(DoctorAction::Install(Some(path)))),
             FileQuestion::ExportSweep { format, .. } => self.export_sweep(path, format),
             FileQuestion::ImportSweep => self.import_sweep(path),
+            FileQuestion::ImportPrefix => self.import_prefix(path),
+            FileQuestion::ExportPrefix { form, .. } => self.export_prefix(path, form),
             FileQuestion::ModelFile => {
                 let model = Some(path.to_string_lossy().into_owned());
                 self.apply(super::Action::Connect(Target::Embedded { model }));

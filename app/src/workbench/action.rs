@@ -5,9 +5,11 @@
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::prefix::Rounding;
 
-use super::form::{KindChoice, MagnitudeUnit, Sampling};
+use super::form::Sampling;
+use super::material::MaterialAction;
 use super::module::Target;
 use super::pane::Side;
+use super::prefix_form::{KindChoice, MagnitudeUnit};
 use super::runs::RunId;
 use crate::settings::{Language, Theme};
 
@@ -28,6 +30,8 @@ pub enum Action {
     SetSeed(u64),
     SetRounding(Rounding),
     SetWords(String),
+    /// What else prefixes are made of, and their files.
+    Material(MaterialAction),
 
     // The prompt.
     SetPrompt(String),

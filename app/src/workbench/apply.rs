@@ -9,9 +9,8 @@ use softprefix_core::prefix::{MAX_LEN, Magnitude, PrefixKind};
 use super::doctor::DoctorAction;
 use super::runs::{Case, CaseKey, Noise};
 use super::{
-    Action, Budget, CaseId, Colouring, Dialog, Effect, FileQuestion, Flight, KindChoice, LIVE_DELAY, Lane,
-    MagnitudeUnit, ModuleState, Notice, Origin, PRESETS, Pane, PaneState, PrefixForm, RunId, Side, Snapshot, Target,
-    Workbench,
+    Action, Budget, CaseId, Colouring, Dialog, Effect, FileQuestion, Flight, LIVE_DELAY, Lane, MagnitudeUnit,
+    ModuleState, Notice, Origin, PRESETS, Pane, PaneState, PrefixForm, RunId, Side, Snapshot, Target, Workbench,
 };
 use crate::bridge::{Comparison, Inference, Purpose, Request};
 use crate::settings::{Language, Settings, Theme};
@@ -30,6 +29,8 @@ impl Workbench {
             | Action::SetSeed(_)
             | Action::SetRounding(_)
             | Action::SetWords(_) => self.edit_prefix(action),
+
+            Action::Material(action) => self.apply_material(action),
 
             Action::SetPrompt(_)
             | Action::SetSystem(_)
@@ -106,8 +107,8 @@ impl Workbench {
                 self.notice = Some(Notice::Copied);
             }
             Action::CopySha256 => {
-                if let Some(Ok(built)) = &self.card.built {
-                    self.effects.push(Effect::Copy(built.sha256.clone()));
+                if let Some(digest) = self.digest_in_sight() {
+                    self.effects.push(Effect::Copy(digest));
                     self.notice = Some(Notice::Copied);
                 }
             }
@@ -154,8 +155,10 @@ impl Workbench {
             }
             Action::ToggleAdvanced => self.settings.advanced = !self.settings.advanced,
             Action::ShowDialog(dialog) => {
-                if dialog == Dialog::Models {
-                    self.outbox.push(Request::ListModels);
+                match dialog {
+                    Dialog::Models => self.outbox.push(Request::ListModels),
+                    Dialog::Identity => self.identify(),
+                    _ => {}
                 }
                 self.dialog = Some(dialog);
             }
@@ -212,7 +215,7 @@ impl Workbench {
         let usable = value.is_finite() && (value >= 0.0 || self.prefix.unit == MagnitudeUnit::Raw);
         if usable {
             self.prefix.magnitude = value;
-            if self.prefix.kind == KindChoice::Words {
+            if self.prefix.kind.has_own_size() {
                 self.prefix.unscaled = false;
             }
         }
@@ -234,7 +237,7 @@ impl Workbench {
         }
     }
 
-    fn prefix_changed(&mut self) {
+    pub(super) fn prefix_changed(&mut self) {
         if let Some(budget) = &mut self.budget {
             budget.prefix = self.prefix.len;
         }
@@ -255,7 +258,10 @@ impl Workbench {
     /// Asks the bridge to build what the controls say, so that its norm and digest can be shown.
     pub(super) fn describe(&mut self) {
         self.card.outdated = true;
-        if self.module.is_ready() {
+        if self.prefix.lacks().is_some() {
+            // There is nothing to build from; what is missing is said beside Run.
+            self.card = super::PrefixCard::default();
+        } else if self.module.is_ready() {
             let recipe = self.prefix.recipe();
             self.replace_request(
                 |request| matches!(request, Request::Describe { .. }),
@@ -660,7 +666,7 @@ impl Workbench {
         Some((facts.model.clone(), facts.hidden_size?))
     }
 
-    fn ask(&mut self, question: FileQuestion) {
+    pub(super) fn ask(&mut self, question: FileQuestion) {
         if !self.file.asking {
             self.file.asking = true;
             self.effects.push(Effect::Ask(question));
@@ -709,7 +715,7 @@ fn form_of(origin: &Origin, now: &PrefixForm) -> PrefixForm {
     let mut form = now.clone();
     form.len = origin.recipe.len;
     form.rounding = origin.recipe.rounding;
-    form.take_kind(&origin.recipe.kind);
+    form.take_kind(&origin.recipe.kind, origin.recipe.len);
     match origin.recipe.magnitude {
         Magnitude::TokenNorms(norms) => {
             (form.unit, form.magnitude, form.unscaled) = (MagnitudeUnit::TokenNorms, norms, false)

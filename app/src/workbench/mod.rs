@@ -9,9 +9,12 @@ mod action;
 mod apply;
 mod deep;
 pub mod doctor;
+mod envelope;
 mod form;
+mod material;
 mod module;
 mod pane;
+mod prefix_form;
 mod problem;
 mod runs;
 pub mod sweep;
@@ -31,12 +34,15 @@ use crate::settings::{Remembered, Settings};
 
 pub use action::Action;
 pub use deep::{Colouring, Deep, KlOff, Scores};
-pub use form::{
-    Budget, BuiltPrefix, Histogram, KindChoice, MagnitudeUnit, PRESETS, PrefixCard, PrefixForm, Preset, PromptForm,
-    Sampling, Vocabulary, norm_per_raw,
+pub use envelope::Envelope;
+pub use form::{Budget, BuiltPrefix, Histogram, PRESETS, PrefixCard, Preset, PromptForm, Sampling, Vocabulary};
+pub use material::{
+    ExportForm, FileAbout, ImportedFile, MaterialAction, Nearest, PrefixSheet, Refusal, RefusedFile, dropped,
+    without_folders,
 };
 pub use module::{ConnectStep, FetchProgress, ModelChoice, ModuleFacts, ModuleState, Target};
 pub use pane::{Finish, Origin, Pane, PaneState, Side, Timings};
+pub use prefix_form::{KindChoice, MagnitudeUnit, PrefixForm, norm_per_raw};
 pub use problem::{Problem, ProblemKind};
 pub use runs::{Applied, BaselineRun, Case, CaseId, CaseKey, Noise, Run, RunId, Snapshot};
 pub use softprefix_core::compare::Measure;
@@ -60,6 +66,8 @@ pub struct Workbench {
     // What follows from it.
     /// Norm and digest of what would be sent.
     pub card: PrefixCard,
+    /// What is known of the prefix whose sheet is open.
+    pub sheet: Option<PrefixSheet>,
     /// `None` where the module does not count tokens for others.
     pub budget: Option<Budget>,
     /// `None` where the module does not tell its vocabulary's norms: then magnitudes are raw values.
@@ -126,6 +134,8 @@ pub enum Dialog {
     Models,
     /// The tasks that former clients left; exit them?
     LeftOverTasks,
+    /// What the prefix in hand is: its rows' norms, digest, nearest tokens.
+    Identity,
     About,
 }
 
@@ -156,6 +166,13 @@ pub enum FileQuestion {
     },
     /// A sweep or a results file to take into the history.
     ImportSweep,
+    /// The file of a prefix.
+    ImportPrefix,
+    /// Where to write the prefix in hand, in this form.
+    ExportPrefix {
+        suggested: String,
+        form: ExportForm,
+    },
 }
 
 /// The results file, as far as there is one.
@@ -186,6 +203,8 @@ pub enum Notice {
     /// A results file was opened; so many runs are in it.
     Opened(PathBuf, usize),
     Copied,
+    /// The file of a prefix was not taken.
+    Refused(RefusedFile),
     Problem(Problem),
 }
 
@@ -195,7 +214,12 @@ pub enum WhyNot {
     NotConnected,
     StillConnecting,
     EmptyPrompt,
+    /// A text that the prefix is made of is missing.
     NoWords,
+    /// The two texts of a contrast are the same.
+    SameTexts,
+    /// No file was imported yet.
+    NoPrefixFile,
     DoesNotFit,
 }
 
@@ -275,6 +299,7 @@ impl Workbench {
             prompt,
             live: settings.live,
             card: PrefixCard::default(),
+            sheet: None,
             budget: None,
             vocabulary: None,
             baseline: Pane::default(),
@@ -345,8 +370,8 @@ impl Workbench {
         if self.prompt.user.trim().is_empty() {
             return Some(WhyNot::EmptyPrompt);
         }
-        if self.prefix.kind == KindChoice::Words && self.prefix.words.is_empty() {
-            return Some(WhyNot::NoWords);
+        if let Some(lacking) = self.prefix.lacks() {
+            return Some(lacking);
         }
         match self.budget {
             Some(budget) if budget.current && !budget.fits() => Some(WhyNot::DoesNotFit),

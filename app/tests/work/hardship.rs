@@ -144,7 +144,7 @@ fn a_stream_that_stops_without_an_end_is_given_up_and_its_text_stays_on_screen()
 }
 
 /// Our unit, with everything taken away by which it tells that it is ours: what is left is what a stock unit says.
-fn stranger(module: SocketAddr) -> SocketAddr {
+pub fn stranger(module: SocketAddr) -> SocketAddr {
     server(move |client| {
         let module = TcpStream::connect(module).unwrap();
         let (mut from_client, mut to_module) = (client.try_clone().unwrap(), module.try_clone().unwrap());

@@ -5,6 +5,8 @@
 mod bridge;
 mod deep;
 mod hardship;
+mod material;
 mod shell;
+mod shell_material;
 mod support;
 mod sweep;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use softprefix::bridge::{Bridge, Event, RunOutcome};
+use softprefix::bridge::material::MaterialRequest;
+use softprefix::bridge::{Bridge, Event, Request, RunOutcome};
 use softprefix::settings::Remembered;
 use softprefix::workbench::{Action, RunId, Side, Target, Workbench};
 use softprefix_core::client::{ConnectOptions, Module};
@@ -49,6 +50,14 @@ impl Desk {
             bridge: Bridge::with(limits, || ()).unwrap(),
             seen: Vec::new(),
         }
+    }
+
+    /// Keeps imported prefixes in `folder`.
+    pub fn with_shelf(self, folder: &std::path::Path) -> Self {
+        let folder = folder.to_owned();
+        let request = MaterialRequest::UseShelf { folder };
+        self.bridge.send(Request::Material(Box::new(request)));
+        self
     }
 
     pub fn apply(&mut self, action: Action) {

@@ -5,7 +5,7 @@ mod pair;
 mod pictures;
 mod rail;
 mod results;
-mod words;
+pub(super) mod words;
 
 use eframe::egui::{CentralPanel, Frame, Margin, Panel, ScrollArea, Ui};
 

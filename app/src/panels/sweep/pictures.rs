@@ -87,7 +87,7 @@ impl Cache {
             case: sweep.case,
             measure: bench.measure,
             form: sweep.form.clone(),
-            kind: bench.prefix.recipe().kind,
+            kind: bench.sweep_kind(),
             selected: sweep.selected.clone(),
             pinned: sweep.pinned.clone(),
             language: bench.settings.language,
@@ -356,7 +356,7 @@ fn plotted(desk: &Desk<'_>, planned: &[Case]) -> Plotted {
     let one_kind = lines.iter().all(|(_, series, _)| {
         lines
             .first()
-            .is_some_and(|(_, first, _)| first.recipe.kind == series.recipe.kind)
+            .is_some_and(|(_, first, _)| first.recipe.kind.base() == series.recipe.kind.base())
     });
     let mut out = Plotted {
         norms,

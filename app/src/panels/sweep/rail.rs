@@ -186,7 +186,7 @@ impl Rail {
             desk.act(Action::SetMeasure(measure));
         }
         ui.add_space(8.0);
-        let kind = words::kind(desk.text, &desk.bench.prefix.recipe().kind);
+        let kind = words::kind(desk.text, &desk.bench.sweep_kind());
         pair_line(ui, text.kind, &kind);
         ui.horizontal(|ui| {
             ui.set_min_height(28.0);

@@ -2,7 +2,7 @@
 
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::Record;
-use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe};
+use softprefix_core::prefix::{Generator, Magnitude, PrefixKind, PrefixRecipe};
 
 use crate::text::{SweepText, Text};
 use crate::views::axis::written;
@@ -28,13 +28,27 @@ pub fn magnitude(of: Magnitude) -> String {
     }
 }
 
+/// What a prefix is made of, in a few words.
 pub fn kind(text: &Text, of: &PrefixKind) -> String {
-    match of {
+    let drawn = |kind: KindChoice, seed: &u64, generator: &Generator| match generator {
+        Generator::SplitMix64V1 => format!("{} {seed}", (text.kinds)(kind)),
+        Generator::PythonRandom => format!("{} {seed} (Python)", (text.kinds)(kind)),
+    };
+    let words = match of.base() {
         PrefixKind::Constant => (text.kinds)(KindChoice::Constant).to_owned(),
-        PrefixKind::RandomUniform { seed, .. } => format!("{} {seed}", (text.kinds)(KindChoice::RandomUniform)),
-        PrefixKind::RandomNormal { seed, .. } => format!("{} {seed}", (text.kinds)(KindChoice::RandomNormal)),
+        PrefixKind::RandomUniform { seed, generator } => drawn(KindChoice::RandomUniform, seed, generator),
+        PrefixKind::RandomNormal { seed, generator } => drawn(KindChoice::RandomNormal, seed, generator),
+        PrefixKind::SampledVocabulary { seed, generator } => drawn(KindChoice::Sampled, seed, generator),
         PrefixKind::Words { text: words } => format!("“{words}”"),
+        PrefixKind::Blend { from, to, t } => format!("“{from}” → “{to}” {t:.2}"),
+        PrefixKind::Contrast { text: words, minus } => format!("“{words}” − “{minus}”"),
+        PrefixKind::Imported { name, .. } => name.clone(),
         other => other.name().to_owned(),
+    };
+    match of.envelope() {
+        // A sign that stands for the drawing: which one is told where it is drawn.
+        Some(_) => format!("{words} × ∿"),
+        None => words,
     }
 }
 

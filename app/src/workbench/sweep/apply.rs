@@ -315,6 +315,7 @@ impl Workbench {
         plan.repeats = 1;
         plan.name = format!("{} ≥ {}", budget.measure.id(), budget.at_least);
         let mut recipe = self.prefix.recipe();
+        recipe.kind = self.prefix.kind_for(len);
         recipe.len = len;
         recipe.rounding = self.sweep.form.rounding;
         recipe.magnitude = match unit {
@@ -353,8 +354,10 @@ impl Workbench {
         {
             self.prompt.sampling = Sampling::Greedy;
         }
-        if let Some(sweep) = plan.sweeps.first() {
-            self.prefix.take_kind(&sweep.kind);
+        // The last one: where single rows go without the envelope of the others, it has the envelope.
+        if let Some(sweep) = plan.sweeps.last() {
+            self.prefix
+                .take_kind(&sweep.kind, sweep.lens.iter().copied().max().unwrap_or(1));
         }
     }
 

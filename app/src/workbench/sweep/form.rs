@@ -147,17 +147,28 @@ impl SweepForm {
         self.lens.len() * self.values().len()
     }
 
-    /// The plan of these fields, with prefixes of `kind`, drawn as `prompt` says.
+    /// The plan of these fields, with prefixes of `kind`, drawn as `prompt` says. An envelope needs two rows: prefixes of one
+    /// row go without, as a sweep of their own.
     pub fn plan(&self, kind: PrefixKind, prompt: &PromptForm, name: String) -> Plan {
         let values = Values::List(self.values());
-        let sweep = Sweep {
+        let magnitudes = match self.unit {
+            MagnitudeUnit::TokenNorms => Magnitudes::TokenNorms(values),
+            MagnitudeUnit::Raw => Magnitudes::Raw(values),
+        };
+        let sweep = |kind: PrefixKind, lens: Vec<usize>| Sweep {
             kind,
-            lens: self.lens.clone(),
-            magnitudes: match self.unit {
-                MagnitudeUnit::TokenNorms => Magnitudes::TokenNorms(values),
-                MagnitudeUnit::Raw => Magnitudes::Raw(values),
-            },
+            lens,
+            magnitudes: magnitudes.clone(),
             rounding: self.rounding,
+        };
+        let (single, longer): (Vec<usize>, Vec<usize>) = self.lens.iter().partition(|&&len| len < 2);
+        let sweeps = match kind.envelope() {
+            Some(_) if !single.is_empty() => {
+                let parts = [(kind.clone().shaped(None), single), (kind, longer)];
+                let some = parts.into_iter().filter(|(_, lens)| !lens.is_empty());
+                some.map(|(kind, lens)| sweep(kind, lens)).collect()
+            }
+            _ => vec![sweep(kind, self.lens.clone())],
         };
         let first = self.cases.first().map(SweepCase::prompt).unwrap_or_default();
         Plan {
@@ -165,7 +176,8 @@ impl SweepForm {
             prompts: self.cases.iter().map(SweepCase::prompt).collect(),
             repeats: self.repeats,
             settings: settings(prompt),
-            ..Plan::new(first, sweep)
+            sweeps,
+            ..Plan::new(first, sweep(PrefixKind::Constant, vec![1]))
         }
     }
 
@@ -174,7 +186,13 @@ impl SweepForm {
         self.cases = plan.prompts.iter().map(SweepCase::from).collect();
         self.repeats = plan.repeats.max(1);
         let Some(sweep) = plan.sweeps.first() else { return };
-        self.lens.clone_from(&sweep.lens);
+        self.lens = plan
+            .sweeps
+            .iter()
+            .flat_map(|sweep| sweep.lens.iter().copied())
+            .collect();
+        self.lens.sort_unstable();
+        self.lens.dedup();
         self.rounding = sweep.rounding;
         let values = match &sweep.magnitudes {
             Magnitudes::Raw(values) => {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use softprefix_core::compare::Diff;
 use softprefix_core::experiment::analysis::{Analysis, Group, Point};
 use softprefix_core::experiment::{Budget, Canary, Experiment, History, Past, Progress, Record, RunEnd, Threshold};
+use softprefix_core::prefix::PrefixKind;
 
 use super::{MagnitudeUnit, Problem, Workbench};
 
@@ -285,9 +286,15 @@ impl Workbench {
         }
     }
 
+    /// What the sweep's prefixes are made of: as the Tune view says, with its envelope where there are rows enough for one.
+    pub fn sweep_kind(&self) -> PrefixKind {
+        let longest = self.sweep.form.lens.iter().copied().max().unwrap_or(1);
+        self.prefix.kind_for(longest)
+    }
+
     /// The plan that the fields describe.
     pub fn sweep_plan(&self) -> softprefix_core::experiment::Plan {
-        let recipe = self.prefix.recipe();
+        let kind = self.sweep_kind();
         let name = self
             .sweep
             .form
@@ -295,6 +302,6 @@ impl Workbench {
             .first()
             .map(|case| case.user.chars().take(24).collect::<String>())
             .unwrap_or_default();
-        self.sweep.form.plan(recipe.kind, &self.prompt, name)
+        self.sweep.form.plan(kind, &self.prompt, name)
     }
 }

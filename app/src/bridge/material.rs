@@ -1,0 +1,183 @@
+//! Files of prefixes and what a prefix is, away from the window's thread. It knows the core's files and the session, and nothing of
+//! what is shown.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use softprefix_core::prefix::files::{self, FileError};
+use softprefix_core::prefix::{IdentityCard, PrefixRecipe, Rounding, Shelf, ShelfError};
+
+use super::Event;
+use super::worker::Events;
+use crate::session::{Session, sentence};
+use crate::workbench::{
+    ExportForm, ImportedFile, Nearest, Problem, ProblemKind, Refusal, RefusedFile, without_folders,
+};
+
+/// What the workbench asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MaterialRequest {
+    /// Keep imported prefixes in this folder from now on.
+    UseShelf { folder: PathBuf },
+    /// Read the file of a prefix and keep its rows. Rows of another width than `hidden_size` are refused.
+    Import {
+        path: PathBuf,
+        hidden_size: Option<usize>,
+        rounding: Rounding,
+    },
+    /// Write a prefix.
+    Export {
+        path: PathBuf,
+        form: ExportForm,
+        recipe: PrefixRecipe,
+        base_model: Option<String>,
+    },
+    /// Tell what a prefix is, and which tokens are nearest to its rows.
+    Identify { recipe: PrefixRecipe },
+}
+
+/// What the bridge reports.
+#[derive(Debug)]
+pub enum MaterialEvent {
+    Imported(ImportedFile),
+    Refused(RefusedFile),
+    Exported(PathBuf),
+    /// It could not be written.
+    Failed(Problem),
+    Identified {
+        recipe: PrefixRecipe,
+        card: Result<IdentityCard, Problem>,
+    },
+    Nearest {
+        recipe: PrefixRecipe,
+        nearest: Nearest,
+    },
+}
+
+/// Carries out one request, and reports what comes of it.
+pub(super) async fn work(
+    request: MaterialRequest,
+    session: Option<Arc<Session>>,
+    shelf: Option<Shelf>,
+    events: Events,
+) {
+    let report = |event| events.send(Event::Material(Box::new(event)));
+    match request {
+        // The worker itself keeps the shelf.
+        MaterialRequest::UseShelf { .. } => {}
+        MaterialRequest::Import {
+            path,
+            hidden_size,
+            rounding,
+        } => {
+            let of = path.clone();
+            let read = tokio::task::spawn_blocking(move || import(&path, hidden_size, rounding, shelf.as_ref())).await;
+            report(match read {
+                Ok(Ok(file)) => MaterialEvent::Imported(file),
+                Ok(Err((why, reason))) => MaterialEvent::Refused(refused(why, &reason, &of)),
+                Err(error) => MaterialEvent::Refused(refused(
+                    Refusal::Unreadable,
+                    &format!("reading it broke off ({error})"),
+                    &of,
+                )),
+            })
+            .await;
+        }
+        MaterialRequest::Export {
+            path,
+            form,
+            recipe,
+            base_model,
+        } => {
+            let written = export(&path, form, &recipe, base_model, session.as_deref()).await;
+            report(match written {
+                Ok(()) => MaterialEvent::Exported(path),
+                Err(problem) => MaterialEvent::Failed(problem),
+            })
+            .await;
+        }
+        MaterialRequest::Identify { recipe } => {
+            let Some(session) = session else {
+                let card = Err(not_connected());
+                return report(MaterialEvent::Identified { recipe, card }).await;
+            };
+            let prefix = match session.build(&recipe).await {
+                Ok(prefix) => prefix,
+                Err(problem) => {
+                    let card = Err(problem);
+                    return report(MaterialEvent::Identified { recipe, card }).await;
+                }
+            };
+            // The card first: neighbours are looked for over the whole vocabulary.
+            let card = Ok(session.identity(&prefix));
+            report(MaterialEvent::Identified {
+                recipe: recipe.clone(),
+                card,
+            })
+            .await;
+            let nearest = match session.nearest(&prefix).await {
+                Ok(Some(rows)) => Nearest::Known(rows),
+                Ok(None) => Nearest::NotTold,
+                Err(problem) => Nearest::Failed(problem),
+            };
+            report(MaterialEvent::Nearest { recipe, nearest }).await;
+        }
+    }
+}
+
+fn import(
+    path: &Path,
+    hidden_size: Option<usize>,
+    rounding: Rounding,
+    shelf: Option<&Shelf>,
+) -> Result<ImportedFile, (Refusal, String)> {
+    let imported = files::import(path, hidden_size, rounding).map_err(|error| reason(&error))?;
+    let Some(shelf) = shelf else {
+        let no_place = "no folder for imported prefixes was named; start the program with one";
+        return Err((Refusal::NotKept, no_place.to_owned()));
+    };
+    // From here on the rows are needed again and again, and the file may go away.
+    shelf.put(&imported.prefix).map_err(|error| match error {
+        ShelfError::File(error) => reason(&error),
+        error => (Refusal::NotKept, error.to_string()),
+    })?;
+    Ok(ImportedFile::from(&imported))
+}
+
+fn reason(error: &FileError) -> (Refusal, String) {
+    (Refusal::of(error), error.to_string())
+}
+
+fn refused(why: Refusal, reason: &str, path: &Path) -> RefusedFile {
+    RefusedFile {
+        why,
+        sentence: sentence(&without_folders(reason, path)),
+    }
+}
+
+async fn export(
+    path: &Path,
+    form: ExportForm,
+    recipe: &PrefixRecipe,
+    base_model: Option<String>,
+    session: Option<&Session>,
+) -> Result<(), Problem> {
+    let prefix = session.ok_or_else(not_connected)?.build(recipe).await?;
+    let to = path.to_owned();
+    let write = move || match form {
+        ExportForm::Peft => files::export_peft(&prefix, &to, base_model.as_deref()),
+        ExportForm::Npy => files::export_npy(&prefix, &to),
+    };
+    match tokio::task::spawn_blocking(write).await {
+        Ok(written) => written.map_err(|error| Problem::new(ProblemKind::File, sentence(&error.to_string()), "")),
+        Err(error) => Err(Problem::new(
+            ProblemKind::File,
+            format!("Writing the prefix broke off ({error})."),
+            "Try again.",
+        )),
+    }
+}
+
+fn not_connected() -> Problem {
+    Problem::new(ProblemKind::Connection, "There is no module connected.", "Reconnect.")
+}

@@ -1,0 +1,196 @@
+//! What the rows of prefixes are made of, as arguments: `compare` and `sweep` take the same ones.
+//!
+//! It reads the file of a prefix and keeps its rows; it knows no module.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use softprefix_core::prefix::{Generator, PrefixKind, Rounding, files};
+
+use super::{Exit, Failure};
+use crate::places;
+use crate::session::shelf_problem;
+
+#[derive(Debug, Args)]
+pub(super) struct PrefixArgs {
+    /// What the rows are made of; the options below that bring texts or a file say it themselves [default: constant].
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// Seed of random rows, and of tokens that are drawn.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Whose random numbers: `python` gives those of Python's `random.Random(seed)`, for repeating old runs.
+    #[arg(long, value_enum, default_value_t = GeneratorArg::Softprefix)]
+    generator: GeneratorArg,
+    /// Text whose tokens' rows are taken.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["blend", "contrast", "prefix_file"])]
+    words: Option<String>,
+    /// Two texts; each row lies between theirs, where --t says.
+    #[arg(long, num_args = 2, value_names = ["FROM", "TO"], conflicts_with_all = ["contrast", "prefix_file"])]
+    blend: Option<Vec<String>>,
+    /// Where a blend stands: 0 is its first text, 1 its second.
+    #[arg(long, value_name = "T", default_value_t = 0.5, value_parser = share, requires = "blend")]
+    t: f64,
+    /// Two texts; every row is the mean of the first one's rows minus that of the second one's.
+    #[arg(long, num_args = 2, value_names = ["TEXT", "MINUS"], conflicts_with = "prefix_file")]
+    contrast: Option<Vec<String>>,
+    /// Rows from a file: a PEFT folder, .safetensors, .npy or a KoboldAI .zip.
+    #[arg(long, value_name = "PATH")]
+    prefix_file: Option<PathBuf>,
+    /// A factor for each row, such as 1,0.5,0; fewer than P are joined by straight lines from the first row to the last.
+    #[arg(long, value_name = "LIST", value_parser = factors)]
+    envelope: Option<Factors>,
+    /// How values become bf16: `truncate` repeats runs of existing scripts byte for byte.
+    #[arg(long, value_enum, default_value_t = RoundingArg::NearestEven)]
+    rounding: RoundingArg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Every value the same.
+    Constant,
+    /// Random numbers, uniform.
+    Uniform,
+    /// Random numbers, normal.
+    Normal,
+    /// Rows of a text's tokens: --words.
+    Words,
+    /// Rows of tokens drawn from the vocabulary.
+    Sampled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GeneratorArg {
+    Softprefix,
+    Python,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RoundingArg {
+    NearestEven,
+    Truncate,
+}
+
+/// A list as one argument (clap takes a plain `Vec` for a repeated one).
+#[derive(Debug, Clone, PartialEq)]
+struct Factors(Vec<f64>);
+
+fn factors(text: &str) -> Result<Factors, String> {
+    let wrong = |item: &str| format!("{item:?} is no finite number; write factors like 1,0.5,0");
+    let number = |item: &str| item.trim().parse::<f64>().ok().filter(|factor| factor.is_finite());
+    let factors: Result<Vec<f64>, String> = text
+        .split(',')
+        .map(|item| number(item).ok_or_else(|| wrong(item)))
+        .collect();
+    factors.map(Factors)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|t| (0.0..=1.0).contains(t))
+        .ok_or_else(|| "give a number from 0 (the first text) to 1 (the second)".to_owned())
+}
+
+/// What the arguments name.
+pub(super) struct Material {
+    pub kind: PrefixKind,
+    /// Rows that the file has, where there is one: the P that is taken unless another is asked for.
+    pub rows: Option<usize>,
+}
+
+impl PrefixArgs {
+    pub fn rounding(&self) -> Rounding {
+        match self.rounding {
+            RoundingArg::NearestEven => Rounding::NearestEven,
+            RoundingArg::Truncate => Rounding::Truncate,
+        }
+    }
+
+    /// What the arguments name. The rows of a file are put on the shelf, so that a record of them can be repeated.
+    pub fn material(&self) -> Result<Material, Failure> {
+        let mut rows = None;
+        let kind = match self.of_its_own()? {
+            Some(Given::Kind(kind)) => kind,
+            Some(Given::File(path)) => {
+                let imported = files::import(path, None, self.rounding()).map_err(|error| file_failure(&error))?;
+                places::shelf()
+                    .put(&imported.prefix)
+                    .map_err(|error| shelf_problem(&error))?;
+                rows = Some(imported.prefix.len());
+                imported.recipe().kind
+            }
+            None => self.by_name()?,
+        };
+        Ok(Material {
+            kind: kind.shaped(self.envelope.as_ref().map(|factors| factors.0.clone())),
+            rows,
+        })
+    }
+
+    /// Refuses a file that is not made for a model of this width, with the reason.
+    pub fn check(&self, hidden_size: Option<usize>) -> Result<(), Failure> {
+        match &self.prefix_file {
+            Some(path) => files::import(path, hidden_size, self.rounding())
+                .map(drop)
+                .map_err(|error| file_failure(&error)),
+            None => Ok(()),
+        }
+    }
+
+    /// What the options with texts or a file say.
+    fn of_its_own(&self) -> Result<Option<Given<'_>>, Failure> {
+        let given = match (
+            &self.words,
+            self.blend.as_deref(),
+            self.contrast.as_deref(),
+            &self.prefix_file,
+        ) {
+            (Some(text), ..) => ("--words", Given::Kind(PrefixKind::Words { text: text.clone() })),
+            (_, Some([from, to]), ..) => {
+                let (from, to) = (from.clone(), to.clone());
+                ("--blend", Given::Kind(PrefixKind::Blend { from, to, t: self.t }))
+            }
+            (_, _, Some([text, minus]), _) => {
+                let (text, minus) = (text.clone(), minus.clone());
+                ("--contrast", Given::Kind(PrefixKind::Contrast { text, minus }))
+            }
+            (_, _, _, Some(path)) => ("--prefix-file", Given::File(path)),
+            _ => return Ok(None),
+        };
+        match (self.kind, given) {
+            (None, (_, given)) => Ok(Some(given)),
+            (Some(Kind::Words), ("--words", given)) => Ok(Some(given)),
+            (Some(_), (option, _)) => Err(Failure::arguments(format!(
+                "{option} says what the rows are made of; leave --kind out."
+            ))),
+        }
+    }
+
+    fn by_name(&self) -> Result<PrefixKind, Failure> {
+        let seed = self.seed;
+        let generator = match self.generator {
+            GeneratorArg::Softprefix => Generator::SplitMix64V1,
+            GeneratorArg::Python => Generator::PythonRandom,
+        };
+        match self.kind.unwrap_or(Kind::Constant) {
+            Kind::Constant => Ok(PrefixKind::Constant),
+            Kind::Uniform => Ok(PrefixKind::RandomUniform { seed, generator }),
+            Kind::Normal => Ok(PrefixKind::RandomNormal { seed, generator }),
+            Kind::Sampled => Ok(PrefixKind::SampledVocabulary { seed, generator }),
+            Kind::Words => Err(Failure::arguments("--kind words needs --words TEXT.")),
+        }
+    }
+}
+
+enum Given<'a> {
+    Kind(PrefixKind),
+    File(&'a std::path::Path),
+}
+
+fn file_failure(error: &files::FileError) -> Failure {
+    Failure {
+        exit: Exit::File,
+        message: crate::session::sentence(&error.to_string()),
+    }
+}

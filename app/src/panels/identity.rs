@@ -1,0 +1,317 @@
+//! What a prefix is: in the rail its norm and digest with ways to look closer and to write it; on a sheet everything that is known.
+
+use eframe::egui::{self, Align, Layout, Popup, PopupCloseBehavior, Ui, vec2};
+use softprefix_core::prefix::{COSINE_CAUTION, IdentityCard, Neighbour};
+
+use super::{Desk, module_card};
+use crate::theme::{self, Palette};
+use crate::views::axis::written;
+use crate::views::button::Button;
+use crate::views::icon::{Icon, IconButton};
+use crate::views::norms::NormBars;
+use crate::views::status::Status;
+use crate::views::{paint, select};
+use crate::workbench::{Action, Dialog, ExportForm, MaterialAction, Nearest, Vocabulary};
+
+/// Rows whose nearest tokens are listed; the rest is counted.
+const LISTED: usize = 64;
+const ROW: f32 = 24.0;
+const LABEL: f32 = 96.0;
+
+/// The foot of the rail: norm and digest of exactly what will be sent.
+pub(super) fn foot(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let (text, words) = (desk.text, desk.prefix_text());
+    ui.spacing_mut().item_spacing.y = 0.0;
+    paint::rule(ui);
+    ui.add_space(8.0);
+    let card = &desk.bench.card;
+    let built = match &card.built {
+        Some(Err(problem)) => {
+            module_card::trouble(ui, desk, problem);
+            return;
+        }
+        Some(Ok(built)) => Some(built),
+        None => None,
+    };
+    let colour = if card.outdated { palette.text3 } else { palette.text };
+    ui.horizontal(|ui| {
+        ui.set_min_height(ROW);
+        ui.label(paint::words(text.row_norm, theme::BODY, palette.text3));
+        match built {
+            Some(built) => {
+                let norm = format!("{:.3}", built.norm_median);
+                ui.label(paint::figures(norm, theme::BODY, colour));
+            }
+            None => {
+                ui.label(paint::words(text.nothing_built, theme::CAPTION, palette.text3));
+            }
+        }
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let button = Button::quiet(words.identity).small().height(ROW);
+            if ui.add_enabled(built.is_some(), button).clicked() {
+                desk.act(Action::ShowDialog(Dialog::Identity));
+            }
+        });
+    });
+    ui.horizontal(|ui| {
+        ui.set_min_height(ROW);
+        ui.label(paint::words("sha256", theme::BODY, palette.text3));
+        ui.spacing_mut().item_spacing.x = 4.0;
+        if let Some(built) = built {
+            let response = ui.label(paint::figures(short_digest(&built.sha256), theme::BODY, colour));
+            response.on_hover_text(paint::figures(&built.sha256, theme::CAPTION, palette.text));
+            if ui
+                .add(IconButton::new(Icon::Copy, text.copy_digest).size(ROW))
+                .clicked()
+            {
+                desk.act(Action::CopySha256);
+            }
+        }
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| export(ui, desk));
+    });
+}
+
+fn export(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let words = desk.prefix_text();
+    let button = Button::quiet(words.export)
+        .small()
+        .height(ROW)
+        .trailing(Icon::ChevronDown);
+    let response = ui.add_enabled(desk.bench.can_export(), button);
+    Popup::menu(&response)
+        .close_behavior(PopupCloseBehavior::CloseOnClick)
+        .accessible_name(words.export)
+        .show(|ui| {
+            ui.set_min_width(240.0);
+            for form in ExportForm::ALL {
+                if select::item(ui, (words.export_as)(form), false).clicked() {
+                    desk.act(Action::Material(MaterialAction::Export(form)));
+                }
+            }
+        });
+}
+
+/// `9f3c07…a41e`
+fn short_digest(digest: &str) -> String {
+    match (digest.get(..6), digest.get(digest.len().saturating_sub(4)..)) {
+        (Some(head), Some(tail)) if digest.len() > 12 => format!("{head}…{tail}"),
+        _ => digest.to_owned(),
+    }
+}
+
+/// The sheet.
+pub(super) fn sheet(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let words = desk.prefix_text();
+    let Some(sheet) = &desk.bench.sheet else { return };
+    let card = match &sheet.card {
+        Some(Ok(card)) => card,
+        Some(Err(problem)) => return module_card::trouble(ui, desk, problem),
+        None => {
+            let why = if !desk.bench.module.is_ready() {
+                words.not_connected
+            } else if desk.bench.prefix.lacks().is_some() {
+                words.nothing_to_build
+            } else {
+                words.building
+            };
+            ui.label(paint::words(why, theme::BODY, palette.text2));
+            return;
+        }
+    };
+    let made_of = super::sweep::words::kind(desk.text, &sheet.recipe.kind);
+    fact(ui, words.made_of, &made_of, false);
+    fact(ui, words.shape, &format!("{} × {}", card.len, card.hidden_size), true);
+    digest(ui, desk, card);
+    ui.add_space(8.0);
+    norms(ui, desk, card);
+    ui.add_space(8.0);
+    paint::rule(ui);
+    nearest(ui, desk, &sheet.nearest);
+}
+
+fn fact(ui: &mut Ui, name: &str, value: &str, figures: bool) {
+    let palette = Palette::of(ui);
+    ui.horizontal(|ui| {
+        ui.set_min_height(ROW);
+        caption(ui, name);
+        let font = if figures {
+            theme::BODY.mono()
+        } else {
+            theme::BODY.regular()
+        };
+        let galley = paint::cut_to(ui, value, font, palette.text, ui.available_width());
+        ui.add(egui::Label::new(galley));
+    });
+}
+
+fn caption(ui: &mut Ui, words: &str) {
+    let palette = Palette::of(ui);
+    let size = vec2(LABEL, ROW);
+    ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
+        ui.set_min_size(size);
+        ui.label(paint::words(words, theme::BODY, palette.text3));
+    });
+}
+
+fn digest(ui: &mut Ui, desk: &mut Desk<'_>, card: &IdentityCard) {
+    let palette = Palette::of(ui);
+    let words = desk.prefix_text();
+    ui.add_space(4.0);
+    ui.label(paint::words(words.digest, theme::BODY, palette.text3));
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = 4.0;
+        ui.label(paint::figures(&card.sha256, theme::BODY, palette.text));
+        if ui
+            .add(IconButton::new(Icon::Copy, desk.text.copy_digest).size(ROW))
+            .clicked()
+        {
+            desk.act(Action::CopySha256);
+        }
+    });
+}
+
+fn norms(ui: &mut Ui, desk: &Desk<'_>, card: &IdentityCard) {
+    let palette = Palette::of(ui);
+    let words = desk.prefix_text();
+    let vocabulary = desk.bench.vocabulary.as_deref().filter(|_| card.token_norm.is_some());
+    let scale = card.token_norm.unwrap_or(1.0);
+    let (name, unit) = match vocabulary {
+        Some(_) => (words.norms, "×"),
+        None => (words.norms_raw, ""),
+    };
+    ui.label(paint::strong(name, theme::BODY, palette.text));
+    let scaled: Vec<f64> = card.norms.iter().map(|norm| norm / scale).collect();
+    let of = |norm: f64| format!("{}{unit}", written(norm / scale));
+    let sentence = (words.norms_of)(&of(card.min), &of(card.median), &of(card.max));
+    let bars = NormBars {
+        name,
+        spoken: &sentence,
+        norms: &scaled,
+        band: vocabulary.and_then(|vocabulary| band(vocabulary, scale)),
+        line: vocabulary.map(|_| 1.0),
+        unit,
+        row: &words.row,
+        height: 112.0,
+    };
+    bars.show(ui);
+    ui.label(paint::words(sentence, theme::BODY, palette.text2));
+    match vocabulary {
+        Some(_) => {
+            ui.horizontal(|ui| {
+                let (swatch, _) = ui.allocate_exact_size(vec2(16.0, 12.0), egui::Sense::hover());
+                ui.painter().rect_filled(swatch, 0.0, theme::faded(palette.text3, 0.28));
+                ui.label(paint::words(words.band, theme::CAPTION, palette.text3));
+            });
+        }
+        None => {
+            ui.label(paint::words(words.no_vocabulary, theme::CAPTION, palette.text3));
+        }
+    }
+}
+
+/// Where the middle 90 % of the vocabulary's rows lie.
+fn band(vocabulary: &Vocabulary, scale: f64) -> Option<(f64, f64)> {
+    let at = |wanted: u8| {
+        let found = vocabulary.percentiles.iter().find(|(percent, _)| *percent == wanted);
+        found.map(|(_, norm)| norm / scale)
+    };
+    Some((at(5)?, at(95)?))
+}
+
+fn nearest(ui: &mut Ui, desk: &Desk<'_>, nearest: &Nearest) {
+    let palette = Palette::of(ui);
+    let words = desk.prefix_text();
+    ui.label(paint::strong(words.nearest, theme::BODY, palette.text));
+    let rows = match nearest {
+        Nearest::Pending => {
+            ui.label(paint::words(words.looking, theme::BODY, palette.text3));
+            return;
+        }
+        Nearest::NotTold => {
+            ui.label(paint::words(words.nearest_not_told, theme::BODY, palette.text2));
+            return;
+        }
+        Nearest::Failed(problem) => return module_card::trouble(ui, desk, problem),
+        Nearest::Known(rows) => rows,
+    };
+    let far = rows
+        .iter()
+        .filter(|row| row.first().is_none_or(Neighbour::is_doubtful))
+        .count();
+    module_card::with_mark(ui, Status::LookHere, |ui| {
+        ui.spacing_mut().item_spacing.y = 2.0;
+        if far > 0 {
+            ui.label(paint::words((words.far)(far, rows.len()), theme::BODY, palette.text));
+        }
+        ui.label(paint::words(words.caution, theme::BODY, palette.text2));
+    });
+    ui.spacing_mut().item_spacing.y = 0.0;
+    for (row, found) in rows.iter().take(LISTED).enumerate() {
+        ui.horizontal(|ui| {
+            ui.set_min_height(ROW);
+            caption(ui, &(words.row)(row + 1));
+            if found.is_empty() {
+                ui.label(paint::words(words.zero_row, theme::BODY, palette.text3));
+                return;
+            }
+            let mut job = egui::text::LayoutJob::default();
+            for neighbour in found {
+                // What says nothing is not shown as if it said something.
+                let colour = if neighbour.is_doubtful() {
+                    palette.text3
+                } else {
+                    palette.text
+                };
+                let style = egui::TextFormat::simple(theme::BODY.regular(), colour);
+                job.append(&format!("“{}”", visible(&neighbour.text)), 0.0, style);
+                let style = egui::TextFormat::simple(theme::CAPTION.mono(), palette.text3);
+                job.append(&format!(" {:.2}", neighbour.cosine), 0.0, style);
+                job.append("   ", 0.0, egui::TextFormat::default());
+            }
+            job.wrap = egui::text::TextWrapping::truncate_at_width(ui.available_width());
+            let galley = ui.painter().layout_job(job);
+            ui.add(egui::Label::new(galley));
+        });
+    }
+    if rows.len() > LISTED {
+        let more = (words.rows_more)(rows.len() - LISTED);
+        ui.label(paint::words(more, theme::BODY, palette.text3));
+    }
+}
+
+/// A token's text with its line breaks and other control characters written out.
+fn visible(token: &str) -> String {
+    token
+        .chars()
+        .flat_map(|letter| {
+            let written = if letter.is_control() {
+                letter.escape_default().to_string()
+            } else {
+                letter.to_string()
+            };
+            written.chars().collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// The words of the caution name this number.
+const _: () = assert!(COSINE_CAUTION == 0.3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_shown_by_its_ends() {
+        assert_eq!(short_digest(&"0123456789abcdef".repeat(4)), "012345…cdef");
+        assert_eq!(short_digest("abc"), "abc");
+    }
+
+    #[test]
+    fn a_token_of_a_line_break_can_be_seen() {
+        assert_eq!(visible("\n\t"), "\\n\\t");
+        assert_eq!(visible(" 春"), " 春");
+    }
+}

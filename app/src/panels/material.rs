@@ -1,0 +1,331 @@
+//! What the prefix is made of, below its size: texts, a seed, a file; and the envelope over its rows.
+
+use eframe::egui::{self, Align, CornerRadius, Frame, Layout, Margin, Stroke, TextEdit, Ui};
+use softprefix_core::prefix::{Generator, Rounding};
+
+use super::Desk;
+use crate::text::PrefixText;
+use crate::theme::{self, Palette};
+use crate::views::button::Button;
+use crate::views::entry::{Entered, Field};
+use crate::views::envelope::{Drawn, EnvelopeBars};
+use crate::views::icon::{Icon, IconButton};
+use crate::views::segmented::segmented;
+use crate::views::share::share;
+use crate::views::{fold, paint, select, toggle};
+use crate::workbench::{Action, Envelope, ImportedFile, KindChoice, MagnitudeUnit, MaterialAction};
+
+/// Width of the labels before fields.
+const LABEL: f32 = 92.0;
+const CHOICE: f32 = 176.0;
+const FIGURES: f32 = 56.0;
+/// Two lines: the sentence of every kind has the same room, so that nothing moves when another is chosen.
+const SENTENCE: f32 = 32.0;
+
+impl Desk<'_> {
+    pub(super) fn prefix_text(&self) -> &'static PrefixText {
+        PrefixText::of(self.bench.settings.language)
+    }
+
+    fn material(&mut self, action: MaterialAction) {
+        self.act(Action::Material(action));
+    }
+}
+
+/// The kind, and a sentence about it.
+pub(super) fn kind(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let kinds = KindChoice::ALL
+        .map(|kind| (kind, (text.kinds)(kind).to_owned()))
+        .to_vec();
+    let (width, now) = (ui.available_width(), desk.bench.prefix.kind);
+    if let Some(kind) = select::select(ui, text.kind, Some(&now), &kinds, "", width) {
+        desk.act(Action::SetKind(kind));
+    }
+    ui.add_space(6.0);
+    ui.allocate_ui(egui::vec2(width, SENTENCE), |ui| {
+        ui.set_min_size(egui::vec2(width, SENTENCE));
+        let sentence = (desk.prefix_text().about)(now);
+        ui.label(paint::words(sentence, theme::CAPTION, palette.text3));
+    });
+}
+
+/// The fields of the chosen kind.
+pub(super) fn source(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
+    let kind = desk.bench.prefix.kind;
+    let form = &desk.bench.prefix;
+    let text = desk.prefix_text();
+    match kind {
+        KindChoice::Constant => return,
+        KindChoice::Words => words(ui, desk),
+        KindChoice::Blend => {
+            line(ui, text.from, &form.blend_from, |words| {
+                desk.material(MaterialAction::SetBlendFrom(words));
+            });
+            line(ui, text.to, &form.blend_to, |words| {
+                desk.material(MaterialAction::SetBlendTo(words));
+            });
+            blend(ui, desk, refused);
+        }
+        KindChoice::Contrast => {
+            line(ui, text.text, &form.contrast, |words| {
+                desk.material(MaterialAction::SetContrast(words));
+            });
+            line(ui, text.minus, &form.contrast_minus, |words| {
+                desk.material(MaterialAction::SetContrastMinus(words));
+            });
+        }
+        KindChoice::Imported => file(ui, desk),
+        KindChoice::RandomUniform | KindChoice::RandomNormal | KindChoice::Sampled => {}
+    }
+    if kind.is_seeded() {
+        seed(ui, desk, refused);
+        generator(ui, desk);
+    }
+    if kind.has_own_size() {
+        let mut unscaled = desk.bench.prefix.unscaled;
+        if toggle::toggle(ui, &mut unscaled, desk.text.unscaled).changed() {
+            desk.act(Action::SetUnscaled(unscaled));
+        }
+    }
+    ui.add_space(4.0);
+}
+
+fn field_frame(ui: &Ui) -> Frame {
+    let palette = Palette::of(ui);
+    Frame::NONE
+        .fill(palette.inset)
+        .stroke(Stroke::new(1.0, palette.stroke))
+        .corner_radius(CornerRadius::same(theme::RADIUS_CONTROL))
+        .inner_margin(Margin::symmetric(10, 6))
+}
+
+fn words(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let mut words = desk.bench.prefix.words.clone();
+    let frame = field_frame(ui);
+    let response = ui
+        .add(
+            TextEdit::multiline(&mut words)
+                .id_salt("words")
+                .hint_text(text.words_hint)
+                .desired_rows(1)
+                .desired_width(f32::INFINITY)
+                .font(theme::CARD_TITLE.regular())
+                .text_color(palette.text)
+                .frame(frame),
+        )
+        .accessible_name(text.words);
+    paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
+    if response.changed() {
+        desk.act(Action::SetWords(words));
+    }
+}
+
+/// A label and a line of text.
+fn line(ui: &mut Ui, name: &str, shown: &str, mut changed: impl FnMut(String)) {
+    let palette = Palette::of(ui);
+    ui.horizontal(|ui| {
+        label(ui, name);
+        let mut words = shown.to_owned();
+        let frame = field_frame(ui);
+        let response = ui
+            .add(
+                TextEdit::singleline(&mut words)
+                    .id_salt(name)
+                    .desired_width(ui.available_width() - 20.0)
+                    .font(theme::CARD_TITLE.regular())
+                    .text_color(palette.text)
+                    .frame(frame),
+            )
+            .accessible_name(name);
+        paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
+        if response.changed() {
+            changed(words);
+        }
+    });
+    ui.add_space(6.0);
+}
+
+fn label(ui: &mut Ui, words: &str) {
+    let palette = Palette::of(ui);
+    ui.spacing_mut().item_spacing.x = 8.0;
+    let size = egui::vec2(LABEL, theme::CONTROL);
+    ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
+        ui.set_min_size(size);
+        let galley = paint::cut_to(ui, words, theme::BODY.regular(), palette.text2, LABEL);
+        ui.add(egui::Label::new(galley));
+    });
+}
+
+fn blend(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
+    let text = desk.prefix_text();
+    let mut t = desk.bench.prefix.blend;
+    ui.horizontal(|ui| {
+        label(ui, text.blend);
+        let width = ui.available_width() - FIGURES - 8.0;
+        if share(ui, text.blend, &mut t, width).changed() {
+            desk.material(MaterialAction::SetBlend(t));
+        }
+        let field = Field {
+            name: text.type_blend,
+            shown: format!("{:.2}", desk.bench.prefix.blend),
+            width: FIGURES,
+        };
+        let parse = |typed: &str| typed.replace(',', ".").parse::<f64>().ok();
+        match field.show(ui, |typed| parse(typed).filter(|t| (0.0..=1.0).contains(t))) {
+            Entered::Value(t) => {
+                *refused = None;
+                desk.material(MaterialAction::SetBlend(t));
+            }
+            Entered::Refused(typed) => *refused = Some(typed),
+            Entered::Nothing => {}
+        }
+    });
+}
+
+fn seed(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let seed = desk.bench.prefix.seed;
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = 8.0;
+        ui.add(egui::Label::new(paint::words(text.seed, theme::BODY, palette.text2)));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let field = Field {
+                name: text.seed,
+                shown: seed.to_string(),
+                width: 96.0,
+            };
+            match field.show(ui, |typed| typed.parse::<u64>().ok()) {
+                Entered::Value(seed) => {
+                    *refused = None;
+                    desk.act(Action::SetSeed(seed));
+                }
+                Entered::Refused(typed) => *refused = Some(typed),
+                Entered::Nothing => {}
+            }
+            if ui.add(IconButton::new(Icon::Dice, text.new_seed)).clicked() {
+                desk.act(Action::SetSeed(seed.wrapping_add(1)));
+            }
+        });
+    });
+    ui.add_space(6.0);
+}
+
+fn generator(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.prefix_text();
+    let form = &desk.bench.prefix;
+    let now = form.generator;
+    let generators = [
+        (Generator::SplitMix64V1, text.generator_ours.to_owned()),
+        (Generator::PythonRandom, text.generator_python.to_owned()),
+    ];
+    ui.horizontal(|ui| {
+        ui.add(egui::Label::new(paint::words(
+            text.generator,
+            theme::BODY,
+            palette.text2,
+        )));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if let Some(generator) = select::select(ui, text.generator, Some(&now), &generators, "", CHOICE) {
+                desk.material(MaterialAction::SetGenerator(generator));
+            }
+        });
+    });
+    let repeats = form.unit == MagnitudeUnit::Raw && form.rounding == Rounding::Truncate;
+    if now == Generator::PythonRandom && form.kind != KindChoice::Sampled && !repeats {
+        ui.add_space(4.0);
+        ui.label(paint::words(text.python_about, theme::CAPTION, palette.text3));
+    }
+    ui.add_space(4.0);
+}
+
+fn file(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.prefix_text();
+    let imported = desk.bench.prefix.imported.as_ref();
+    let width = ui.available_width();
+    match imported {
+        Some(file) => {
+            let galley = paint::cut_to(ui, &file.name, theme::CARD_TITLE.semibold(), palette.text, width);
+            ui.add(egui::Label::new(galley));
+            ui.add_space(2.0);
+            for words in about(text, file) {
+                ui.label(paint::words(words, theme::CAPTION, palette.text3));
+            }
+        }
+        None => {
+            ui.label(paint::words(text.no_file, theme::BODY, palette.text3));
+        }
+    }
+    ui.add_space(6.0);
+    let words = if imported.is_some() {
+        text.choose_other
+    } else {
+        text.choose
+    };
+    let button = Button::outlined(words).width(width);
+    if ui.add_enabled(!desk.bench.file.asking, button).clicked() {
+        desk.material(MaterialAction::ChooseFile);
+    }
+    ui.add_space(4.0);
+    ui.label(paint::words(text.drop_hint, theme::CAPTION, palette.text3));
+    ui.add_space(4.0);
+}
+
+/// What a file says of itself, line by line.
+fn about(text: &PrefixText, file: &ImportedFile) -> Vec<String> {
+    let Some(about) = &file.about else {
+        return vec![text.file_unknown.to_owned()];
+    };
+    let table = (text.table)(about.rows, about.hidden_size, about.stored.name());
+    let mut lines = vec![format!("{}  ·  {table}", (text.format)(about.format))];
+    lines.extend(about.base_model.as_deref().map(text.base_model));
+    if !about.exact {
+        lines.push(text.rounded.to_owned());
+    }
+    lines
+}
+
+/// The envelope, folded until it is wanted; a single row has none.
+pub(super) fn envelope(ui: &mut Ui, desk: &mut Desk<'_>, open: &mut bool) {
+    let form = &desk.bench.prefix;
+    if form.len < 2 {
+        return;
+    }
+    let palette = Palette::of(ui);
+    let text = desk.prefix_text();
+    fold::heading(ui, open, text.envelope, (text.envelopes)(&form.envelope));
+    fold::body(ui, "envelope", *open, |ui| {
+        let bars = form.envelope.bars(form.len);
+        let shown = EnvelopeBars {
+            name: text.envelope,
+            bars: &bars,
+            spoken: &text.bar,
+            height: 76.0,
+        };
+        match shown.show(ui) {
+            Some(Drawn::Bars(bars)) => desk.material(MaterialAction::SetEnvelope(Envelope::Drawn(bars))),
+            Some(Drawn::Reset) => desk.material(MaterialAction::SetEnvelope(Envelope::Flat)),
+            None => {}
+        }
+        ui.add_space(6.0);
+        let ready_made: Vec<(usize, &str)> = Envelope::READY_MADE.iter().map(text.envelopes).enumerate().collect();
+        let now = Envelope::READY_MADE
+            .iter()
+            .position(|ready_made| *ready_made == form.envelope);
+        let width = ui.available_width();
+        if let Some(chosen) = segmented(ui, text.envelope, now.unwrap_or(usize::MAX), &ready_made, width)
+            && let Some(envelope) = Envelope::READY_MADE.get(chosen)
+        {
+            desk.material(MaterialAction::SetEnvelope(envelope.clone()));
+        }
+        ui.add_space(4.0);
+        ui.label(paint::words(text.envelope_about, theme::CAPTION, palette.text3));
+        ui.add_space(8.0);
+    });
+}

@@ -1,0 +1,288 @@
+//! The words about what prefixes are made of, their files, and what one is, in each language.
+
+use softprefix_core::prefix::files::Format;
+
+use crate::settings::Language;
+use crate::workbench::{Envelope, ExportForm, KindChoice, Refusal};
+
+/// The words of one language.
+pub struct PrefixText {
+    /// One sentence for each kind.
+    pub about: fn(KindChoice) -> &'static str,
+
+    // What it is made of.
+    pub generator: &'static str,
+    pub generator_ours: &'static str,
+    pub generator_python: &'static str,
+    /// What repeats an old script's rows, byte for byte.
+    pub python_about: &'static str,
+    pub from: &'static str,
+    pub to: &'static str,
+    pub blend: &'static str,
+    pub type_blend: &'static str,
+    pub text: &'static str,
+    pub minus: &'static str,
+    pub file: &'static str,
+    pub no_file: &'static str,
+    pub choose: &'static str,
+    pub choose_other: &'static str,
+    pub drop_hint: &'static str,
+    pub format: fn(Format) -> &'static str,
+    /// `8 x 896`, how values are stored.
+    pub table: fn(usize, usize, &str) -> String,
+    pub base_model: fn(&str) -> String,
+    pub rounded: &'static str,
+    pub file_unknown: &'static str,
+    pub refusal: fn(Refusal) -> &'static str,
+
+    // The envelope.
+    pub envelope: &'static str,
+    pub envelope_about: &'static str,
+    pub envelopes: fn(&Envelope) -> &'static str,
+    /// Bar number, of so many, factor.
+    pub bar: fn(usize, usize, f64) -> String,
+
+    // What it is.
+    pub identity: &'static str,
+    pub identity_title: &'static str,
+    pub export: &'static str,
+    pub export_as: fn(ExportForm) -> &'static str,
+    pub shape: &'static str,
+    pub made_of: &'static str,
+    pub digest: &'static str,
+    pub norms: &'static str,
+    pub norms_raw: &'static str,
+    /// Least, median, most.
+    pub norms_of: fn(&str, &str, &str) -> String,
+    pub band: &'static str,
+    pub no_vocabulary: &'static str,
+    pub row: fn(usize) -> String,
+    pub rows_more: fn(usize) -> String,
+    pub nearest: &'static str,
+    pub caution: &'static str,
+    /// So many of so many rows are far from every token.
+    pub far: fn(usize, usize) -> String,
+    pub zero_row: &'static str,
+    pub looking: &'static str,
+    pub nearest_not_told: &'static str,
+    pub building: &'static str,
+    pub not_connected: &'static str,
+    pub nothing_to_build: &'static str,
+    pub cosine: &'static str,
+}
+
+impl PrefixText {
+    /// The words of a language.
+    #[must_use]
+    pub fn of(language: Language) -> &'static Self {
+        match language {
+            Language::English => &ENGLISH,
+            Language::Japanese => &JAPANESE,
+        }
+    }
+}
+
+fn format(format: Format) -> &'static str {
+    match format {
+        Format::Peft => "PEFT",
+        Format::Safetensors => "safetensors",
+        Format::Npy => "npy",
+        Format::Kobold => "KoboldAI",
+    }
+}
+
+static ENGLISH: PrefixText = PrefixText {
+    about: |kind| match kind {
+        KindChoice::Constant => "Every value of every row is the same number.",
+        KindChoice::RandomUniform => "Random numbers, spread evenly around 0; a seed repeats them.",
+        KindChoice::RandomNormal => "Random numbers, most of them near 0; a seed repeats them.",
+        KindChoice::Words => "The model's own rows for these words, put before everything else.",
+        KindChoice::Blend => "Rows between those of two texts; the slider says where.",
+        KindChoice::Contrast => "What one text has and the other has not: mean row minus mean row.",
+        KindChoice::Sampled => "The model's own rows for tokens drawn by chance.",
+        KindChoice::Imported => "Rows from a file: PEFT adapter, safetensors, npy or KoboldAI.",
+    },
+    generator: "Generator",
+    generator_ours: "SplitMix64",
+    generator_python: "Python random.Random",
+    python_about: "Raw values and truncation repeat an old script's rows byte for byte.",
+    from: "First text",
+    to: "Second text",
+    blend: "Blend",
+    type_blend: "Type the blend",
+    text: "Text",
+    minus: "Minus",
+    file: "File",
+    no_file: "No file yet",
+    choose: "Choose a file…",
+    choose_other: "Another file…",
+    drop_hint: "or drop one, or a PEFT folder, on the window",
+    format,
+    table: |rows, width, stored| format!("{rows} × {width}, {stored}"),
+    base_model: |model| format!("made for {model}"),
+    rounded: "values were rounded to bf16",
+    file_unknown: "imported before",
+    refusal: |why| match why {
+        Refusal::Pickle => "Pickles are never opened",
+        Refusal::PrefixTuning => "This is prefix tuning, not a soft prefix",
+        Refusal::OtherAdapter => "This adapter is no soft prefix",
+        Refusal::OtherWidth => "Made for a model of another width",
+        Refusal::NoPrefix => "This file holds no prefix that can be read",
+        Refusal::BadValues => "This file holds values that no prefix may have",
+        Refusal::TooLarge => "This file is too large for a prefix",
+        Refusal::Unreadable => "This file cannot be read",
+        Refusal::NotKept => "The prefix cannot be kept",
+    },
+    envelope: "Rows' envelope",
+    envelope_about: "Drag to draw, double click to reset, or use the arrow keys.",
+    envelopes: |envelope| match envelope {
+        Envelope::Flat => "Flat",
+        Envelope::FadeIn => "Fade in",
+        Envelope::FadeOut => "Fade out",
+        Envelope::OnlyFirst => "First only",
+        Envelope::Drawn(_) => "drawn",
+    },
+    bar: |bar, of, factor| format!("{bar} of {of}: {factor:.2}"),
+    identity: "What it is…",
+    identity_title: "What this prefix is",
+    export: "Export",
+    export_as: |form| match form {
+        ExportForm::Peft => "PEFT folder (safetensors)…",
+        ExportForm::Npy => "NumPy file (.npy)…",
+    },
+    shape: "Rows × width",
+    made_of: "Made of",
+    digest: "SHA-256 of its bf16 bytes",
+    norms: "L2 norm of each row, in token norms",
+    norms_raw: "L2 norm of each row",
+    norms_of: |least, median, most| format!("least {least}, median {median}, most {most}"),
+    band: "where 90 % of the vocabulary's rows lie",
+    no_vocabulary: "This module does not tell its vocabulary's norms, so there is nothing to compare with.",
+    row: |row| format!("Row {row}"),
+    rows_more: |more| match more {
+        1 => "and 1 row more".to_owned(),
+        _ => format!("and {more} rows more"),
+    },
+    nearest: "Nearest tokens",
+    caution: "Tokens below a cosine of 0.3 say nothing about a row: even noise reaches 0.16 to some token. Near ones can mislead, too; only \
+              the output shows what a row does.",
+    far: |far, rows| match rows {
+        1 => "This row is far from every token.".to_owned(),
+        _ if far == rows => "All rows are far from every token.".to_owned(),
+        _ => format!("{far} of {rows} rows are far from every token."),
+    },
+    zero_row: "zeros, no direction",
+    looking: "Looking through the vocabulary…",
+    nearest_not_told: "This module's unit cannot tell which tokens are near; softprefix-unit can.",
+    building: "Building the prefix…",
+    not_connected: "Connect a module: without its model there is no prefix to look at.",
+    nothing_to_build: "Something that the prefix is made of is still missing.",
+    cosine: "cosine",
+};
+
+static JAPANESE: PrefixText = PrefixText {
+    about: |kind| match kind {
+        KindChoice::Constant => "すべての行のすべての値が同じ数です。",
+        KindChoice::RandomUniform => "0 を中心に均等に散らばる乱数です。シードで再現できます。",
+        KindChoice::RandomNormal => "0 の近くに集まる乱数です。シードで再現できます。",
+        KindChoice::Words => "言葉に対応するモデル自身の行を、すべての前に置きます。",
+        KindChoice::Blend => "2 つの言葉の間にある行です。位置はスライダーで決めます。",
+        KindChoice::Contrast => "一方にあって他方にないもの。平均の行どうしの差です。",
+        KindChoice::Sampled => "語彙から無作為に引いたトークンの行です。",
+        KindChoice::Imported => "ファイルの行です（PEFT、safetensors、npy、KoboldAI）。",
+    },
+    generator: "乱数の生成",
+    generator_ours: "SplitMix64",
+    generator_python: "Python random.Random",
+    python_about: "生の値と切り捨てにすると、以前のスクリプトの行をバイト単位で再現します。",
+    from: "1 つ目の言葉",
+    to: "2 つ目の言葉",
+    blend: "ブレンド",
+    type_blend: "ブレンドの位置を入力",
+    text: "言葉",
+    minus: "引く言葉",
+    file: "ファイル",
+    no_file: "ファイルはまだありません",
+    choose: "ファイルを選ぶ…",
+    choose_other: "別のファイル…",
+    drop_hint: "ファイルや PEFT フォルダーをウィンドウに落としても読み込めます",
+    format,
+    table: |rows, width, stored| format!("{rows} × {width}、{stored}"),
+    base_model: |model| format!("対象モデル: {model}"),
+    rounded: "値は bf16 に丸めました",
+    file_unknown: "以前に読み込んだもの",
+    refusal: |why| match why {
+        Refusal::Pickle => "pickle は開きません",
+        Refusal::PrefixTuning => "これは prefix tuning で、ソフトプレフィックスではありません",
+        Refusal::OtherAdapter => "このアダプターはソフトプレフィックスではありません",
+        Refusal::OtherWidth => "幅の異なるモデル用のファイルです",
+        Refusal::NoPrefix => "読み取れるプレフィックスがこのファイルにありません",
+        Refusal::BadValues => "プレフィックスに使えない値が含まれています",
+        Refusal::TooLarge => "プレフィックスとしては大きすぎるファイルです",
+        Refusal::Unreadable => "ファイルを読み取れません",
+        Refusal::NotKept => "プレフィックスを保存できません",
+    },
+    envelope: "行ごとの強さ",
+    envelope_about: "ドラッグで描き、ダブルクリックで戻します。矢印キーも使えます。",
+    envelopes: |envelope| match envelope {
+        Envelope::Flat => "一定",
+        Envelope::FadeIn => "強める",
+        Envelope::FadeOut => "弱める",
+        Envelope::OnlyFirst => "先頭のみ",
+        Envelope::Drawn(_) => "手描き",
+    },
+    bar: |bar, of, factor| format!("{of} 本中 {bar} 本目: {factor:.2}"),
+    identity: "詳しく見る…",
+    identity_title: "このプレフィックスの正体",
+    export: "書き出す",
+    export_as: |form| match form {
+        ExportForm::Peft => "PEFT フォルダー（safetensors）…",
+        ExportForm::Npy => "NumPy ファイル（.npy）…",
+    },
+    shape: "行数 × 幅",
+    made_of: "材料",
+    digest: "bf16 バイト列の SHA-256",
+    norms: "各行の L2 ノルム（トークンノルム比）",
+    norms_raw: "各行の L2 ノルム",
+    norms_of: |least, median, most| format!("最小 {least}、中央値 {median}、最大 {most}"),
+    band: "語彙の行の 90 % が入る範囲",
+    no_vocabulary: "このモジュールは語彙のノルムを教えないため、比べる相手がありません。",
+    row: |row| format!("{row} 行目"),
+    rows_more: |more| format!("ほか {more} 行"),
+    nearest: "近いトークン",
+    caution: "コサインが 0.3 未満のトークンは行の意味を表しません。雑音でも 0.16 程度までは近づきます。近くても意味が同じとは限らず、行の働きは\
+              出力でしかわかりません。",
+    far: |far, rows| match rows {
+        1 => "この行はどのトークンからも遠く離れています。".to_owned(),
+        _ if far == rows => "すべての行が、どのトークンからも遠く離れています。".to_owned(),
+        _ => format!("{rows} 行中 {far} 行は、どのトークンからも遠く離れています。"),
+    },
+    zero_row: "ゼロの行（向きなし）",
+    looking: "語彙を調べています…",
+    nearest_not_told: "このモジュールのユニットは近いトークンを教えません（softprefix-unit なら可能です）。",
+    building: "プレフィックスを作っています…",
+    not_connected: "モジュールを接続してください。モデルがなければプレフィックスを作れません。",
+    nothing_to_build: "プレフィックスの材料がまだ足りません。",
+    cosine: "コサイン",
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_and_every_refusal_has_words_of_its_own_in_every_language() {
+        for language in [Language::English, Language::Japanese] {
+            let text = PrefixText::of(language);
+            let mut words: Vec<&str> = KindChoice::ALL.map(text.about).to_vec();
+            words.extend(Refusal::ALL.map(text.refusal));
+            words.extend(ExportForm::ALL.map(text.export_as));
+            words.extend(Envelope::READY_MADE.iter().map(text.envelopes));
+            let count = words.len();
+            words.sort_unstable();
+            words.dedup();
+            assert_eq!(words.len(), count, "{language:?}");
+            assert!(words.iter().all(|words| !words.is_empty()));
+        }
+    }
+}

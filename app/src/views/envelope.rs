@@ -1,0 +1,201 @@
+//! Bars that are drawn with the mouse: a factor from 0 to 1 for each.
+
+use eframe::egui::{
+    self, CornerRadius, EventFilter, Key, Pos2, Rect, Response, Sense, Stroke, StrokeKind, Ui, WidgetInfo, accesskit,
+    pos2, vec2,
+};
+
+use super::paint;
+use super::steps::{asked_value, describe};
+use crate::theme::{self, Palette};
+
+/// What one press of an arrow key moves; four times as much with Shift.
+const STEP: f64 = 0.05;
+/// So near to the top or the bottom it is the end that is meant.
+const SNAP: f32 = 4.0;
+
+/// The bars to show.
+pub struct EnvelopeBars<'a> {
+    pub name: &'a str,
+    /// One factor a bar.
+    pub bars: &'a [f64],
+    /// Says a bar: its number from 1, of how many, its factor.
+    pub spoken: &'a dyn Fn(usize, usize, f64) -> String,
+    pub height: f32,
+}
+
+/// What a person did with the bars.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Drawn {
+    /// The bars have these factors now.
+    Bars(Vec<f64>),
+    /// Back to 1 everywhere.
+    Reset,
+}
+
+impl EnvelopeBars<'_> {
+    /// Shows the bars over the available width. Left and Right choose a bar, Up and Down move it.
+    pub fn show(&self, ui: &mut Ui) -> Option<Drawn> {
+        let count = self.bars.len();
+        let size = vec2(ui.available_width(), self.height);
+        let (rect, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
+        let last = count.checked_sub(1)?;
+        let area = rect.shrink2(vec2(4.0, 6.0));
+        let chosen_id = response.id.with("bar");
+        let mut chosen = ui.data(|data| data.get_temp::<usize>(chosen_id)).unwrap_or(0).min(last);
+        let mut bars = self.bars.to_vec();
+
+        if let Some(pointer) = response.interact_pointer_pos() {
+            let (bar, factor) = at(area, count, pointer);
+            let before = ui.input(|input| pointer - input.pointer.delta());
+            // A quick hand skips bars: those between are drawn on the way.
+            let (from, start) = if response.drag_started() || !response.dragged() {
+                (bar, factor)
+            } else {
+                at(area, count, before)
+            };
+            draw(&mut bars, (from, start), (bar, factor));
+            chosen = bar;
+        }
+        if let Some((step, change)) = asked(ui, &response) {
+            chosen = chosen.saturating_add_signed(step).min(last);
+            bars[chosen] = rounded(bars[chosen] + change);
+        }
+        if let Some(value) = asked_value(ui, &response) {
+            bars[chosen] = rounded(value);
+        }
+        ui.data_mut(|data| data.insert_temp(chosen_id, chosen));
+
+        let (enabled, value) = (ui.is_enabled(), bars[chosen]);
+        let words = (self.spoken)(chosen + 1, count, value);
+        response.widget_info(|| WidgetInfo::slider(enabled, value, self.name));
+        describe(ui, &response, value, 0.0, 1.0);
+        ui.ctx()
+            .accesskit_node_builder(response.id, |node| node.set_description(words.clone()));
+        if ui.is_rect_visible(rect) {
+            paint_bars(ui, &response, rect, area, &bars, chosen);
+        }
+        if let Some(pointer) = response.hover_pos().filter(|_| !response.dragged()) {
+            let (bar, _) = at(area, count, pointer);
+            let words = (self.spoken)(bar + 1, count, bars[bar]);
+            ui.ctx().set_cursor_icon(egui::CursorIcon::Crosshair);
+            response.clone().on_hover_text_at_pointer(words);
+        }
+        if response.double_clicked() {
+            return Some(Drawn::Reset);
+        }
+        (bars != self.bars).then_some(Drawn::Bars(bars))
+    }
+}
+
+/// The bar under the pointer, and the factor at its height.
+fn at(area: Rect, count: usize, pointer: Pos2) -> (usize, f64) {
+    let share = ((pointer.x - area.left()) / area.width().max(1.0)).clamp(0.0, 1.0);
+    let bar = ((share * count as f32) as usize).min(count.saturating_sub(1));
+    let factor = if pointer.y <= area.top() + SNAP {
+        1.0
+    } else if pointer.y >= area.bottom() - SNAP {
+        0.0
+    } else {
+        f64::from((area.bottom() - pointer.y) / area.height().max(1.0))
+    };
+    (bar, rounded(factor))
+}
+
+/// A straight line over the bars from one place to the other.
+fn draw(bars: &mut [f64], from: (usize, f64), to: (usize, f64)) {
+    let (low, high) = if from.0 <= to.0 { (from, to) } else { (to, from) };
+    let steps = (high.0 - low.0).max(1) as f64;
+    for bar in low.0..=high.0 {
+        if let Some(factor) = bars.get_mut(bar) {
+            let share = (bar - low.0) as f64 / steps;
+            *factor = rounded(low.1 + (high.1 - low.1) * share);
+        }
+    }
+    if let Some(factor) = bars.get_mut(to.0) {
+        *factor = to.1;
+    }
+}
+
+/// To two digits, so that a factor can be read.
+fn rounded(factor: f64) -> f64 {
+    (factor.clamp(0.0, 1.0) * 100.0).round() / 100.0
+}
+
+/// How many bars to go to the side, and how much to add to the one that is reached.
+fn asked(ui: &Ui, response: &Response) -> Option<(isize, f64)> {
+    let (mut side, mut steps) = (0_isize, 0_i32);
+    if response.has_focus() {
+        let filter = EventFilter {
+            horizontal_arrows: true,
+            vertical_arrows: true,
+            ..EventFilter::default()
+        };
+        ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
+        ui.input(|input| {
+            let by = if input.modifiers.shift { 4 } else { 1 };
+            side = input.num_presses(Key::ArrowRight) as isize - input.num_presses(Key::ArrowLeft) as isize;
+            steps = by * (input.num_presses(Key::ArrowUp) as i32 - input.num_presses(Key::ArrowDown) as i32);
+        });
+    }
+    ui.input(|input| {
+        steps += input.num_accesskit_action_requests(response.id, accesskit::Action::Increment) as i32;
+        steps -= input.num_accesskit_action_requests(response.id, accesskit::Action::Decrement) as i32;
+    });
+    (side != 0 || steps != 0).then_some((side, f64::from(steps) * STEP))
+}
+
+fn paint_bars(ui: &Ui, response: &Response, rect: Rect, area: Rect, bars: &[f64], chosen: usize) {
+    let palette = Palette::of(ui);
+    let painter = ui.painter();
+    let radius = CornerRadius::same(theme::RADIUS_CONTROL);
+    let outline = Stroke::new(1.0, palette.stroke);
+    painter.rect(rect, radius, palette.inset, outline, StrokeKind::Inside);
+    let pitch = area.width() / bars.len() as f32;
+    let gap = if pitch > 6.0 { 2.0 } else { 0.5 };
+    for (bar, factor) in bars.iter().enumerate() {
+        let left = area.left() + pitch * bar as f32 + gap / 2.0;
+        let top = area.bottom() - area.height() * *factor as f32;
+        // A bar at 0 stays visible as its foot.
+        let shape = Rect::from_min_max(
+            pos2(left, top.min(area.bottom() - 2.0)),
+            pos2(left + pitch - gap, area.bottom()),
+        );
+        painter.rect_filled(shape, CornerRadius::same(1), palette.prefix_fill);
+        if response.has_focus() && bar == chosen {
+            painter.rect_stroke(
+                shape,
+                CornerRadius::same(1),
+                Stroke::new(2.0, palette.text),
+                StrokeKind::Outside,
+            );
+        }
+    }
+    paint::focus_ring(ui, response, rect, theme::RADIUS_CONTROL);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AREA: Rect = Rect::from_min_max(pos2(0.0, 0.0), pos2(80.0, 100.0));
+
+    #[test]
+    fn the_pointer_is_over_one_bar_and_near_the_ends_it_means_them() {
+        assert_eq!(at(AREA, 8, pos2(0.0, 50.0)), (0, 0.5));
+        assert_eq!(at(AREA, 8, pos2(79.9, 25.0)), (7, 0.75));
+        assert_eq!(at(AREA, 8, pos2(200.0, -20.0)), (7, 1.0));
+        assert_eq!(at(AREA, 8, pos2(12.0, 98.0)), (1, 0.0));
+    }
+
+    #[test]
+    fn a_quick_stroke_draws_the_bars_between() {
+        let mut bars = vec![1.0; 5];
+        draw(&mut bars, (0, 1.0), (4, 0.0));
+        assert_eq!(bars, [1.0, 0.75, 0.5, 0.25, 0.0]);
+        draw(&mut bars, (4, 0.5), (2, 0.5));
+        assert_eq!(bars, [1.0, 0.75, 0.5, 0.5, 0.5]);
+        draw(&mut bars, (1, 0.2), (1, 0.3));
+        assert_eq!(bars[1], 0.3);
+    }
+}

@@ -1,0 +1,117 @@
+//! How much of its size each row of the prefix keeps: a drawing over the rows, or one of a few ready-made ones.
+
+use serde::{Deserialize, Serialize};
+use softprefix_core::prefix::envelope_at;
+
+/// A factor for each row, from 0 to 1.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Envelope {
+    /// Every row as it is.
+    #[default]
+    Flat,
+    /// From 0 at the first row to 1 at the last.
+    FadeIn,
+    /// From 1 at the first row to 0 at the last.
+    FadeOut,
+    /// The first row as it is, and zeros after it.
+    OnlyFirst,
+    /// Points spread evenly from the first row to the last, joined by straight lines.
+    Drawn(Vec<f64>),
+}
+
+impl Envelope {
+    pub const READY_MADE: [Self; 4] = [Self::Flat, Self::FadeIn, Self::FadeOut, Self::OnlyFirst];
+    /// Most points of a drawing: more bars cannot be told apart with a mouse.
+    pub const MOST: usize = 64;
+
+    /// The points as a recipe for P = `len` has them. A single row has no envelope, nor has a flat one.
+    pub fn points(&self, len: usize) -> Option<Vec<f64>> {
+        if len < 2 {
+            return None;
+        }
+        match self {
+            Self::Flat => None,
+            Self::FadeIn => Some(vec![0.0, 1.0]),
+            Self::FadeOut => Some(vec![1.0, 0.0]),
+            Self::OnlyFirst => {
+                let mut points = vec![0.0; len];
+                points[0] = 1.0;
+                Some(points)
+            }
+            Self::Drawn(points) => Some(points.clone()),
+        }
+    }
+
+    /// The envelope that has these points.
+    pub fn of(points: &[f64]) -> Self {
+        let all = |wanted: f64| points.iter().all(|&factor| factor == wanted);
+        match points {
+            [] => Self::Flat,
+            _ if all(1.0) => Self::Flat,
+            [0.0, 1.0] => Self::FadeIn,
+            [first, rest @ ..] if *first == 1.0 && !rest.is_empty() && rest.iter().all(|&factor| factor == 0.0) => {
+                // Two points are a line down to 0 as well; over two rows both are the same.
+                if rest.len() == 1 {
+                    Self::FadeOut
+                } else {
+                    Self::OnlyFirst
+                }
+            }
+            _ => Self::Drawn(points.to_vec()),
+        }
+    }
+
+    /// The bars to show and to draw on: one for each row, or [`Envelope::MOST`] over all of them.
+    pub fn bars(&self, len: usize) -> Vec<f64> {
+        let count = len.clamp(1, Self::MOST);
+        match self.points(len) {
+            Some(points) => (0..count).map(|bar| envelope_at(&points, bar, count)).collect(),
+            None => vec![1.0; count],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_row_has_no_envelope() {
+        for envelope in Envelope::READY_MADE {
+            assert_eq!(envelope.points(1), None);
+            assert_eq!(envelope.bars(1), [1.0]);
+        }
+    }
+
+    #[test]
+    fn the_points_of_an_envelope_name_it_again() {
+        for envelope in Envelope::READY_MADE {
+            for len in 3..9 {
+                let points = envelope.points(len).unwrap_or_default();
+                assert_eq!(Envelope::of(&points), envelope, "P = {len}");
+            }
+        }
+        let drawn = Envelope::Drawn(vec![0.2, 1.0, 0.4]);
+        assert_eq!(Envelope::of(&drawn.points(7).unwrap()), drawn);
+    }
+
+    #[test]
+    fn only_the_first_row_is_left_at_every_length_up_to_its_own() {
+        let points = Envelope::OnlyFirst.points(16).unwrap();
+        for len in 2..=16 {
+            let factors: Vec<f64> = (0..len).map(|row| envelope_at(&points, row, len)).collect();
+            assert_eq!(factors[0], 1.0);
+            assert!(
+                factors[1..].iter().all(|&factor| factor == 0.0),
+                "P = {len}: {factors:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_long_prefix_is_drawn_on_a_bounded_number_of_bars() {
+        assert_eq!(Envelope::FadeIn.bars(4), [0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0]);
+        assert_eq!(Envelope::FadeIn.bars(1000).len(), Envelope::MOST);
+    }
+}

@@ -1,0 +1,334 @@
+//! Prefixes as material: what they are made of beside numbers, their files, and the sheet that says what one is.
+//!
+//! It knows no widget and opens no file; what a file is, and what is nearest to a row, arrives as events.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use softprefix_core::prefix::files::{FileError, Format, Imported, Stored};
+use softprefix_core::prefix::{Generator, IdentityCard, Neighbour, PrefixRecipe};
+
+use super::envelope::Envelope;
+use super::{Action, Dialog, FileQuestion, KindChoice, Notice, Problem, Target, Workbench};
+use crate::bridge::Request;
+use crate::bridge::material::{MaterialEvent, MaterialRequest};
+
+/// One thing a person did with what prefixes are made of.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MaterialAction {
+    SetGenerator(Generator),
+    SetBlendFrom(String),
+    SetBlendTo(String),
+    /// Where the blend stands, 0 to 1.
+    SetBlend(f64),
+    SetContrast(String),
+    SetContrastMinus(String),
+    SetEnvelope(Envelope),
+    /// Ask for the file of a prefix.
+    ChooseFile,
+    /// Import this file without asking (drop on the window).
+    Import(PathBuf),
+    /// Ask where to write the prefix in hand.
+    Export(ExportForm),
+}
+
+/// A form in which a prefix leaves the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ExportForm {
+    /// A folder that PEFT loads as prompt tuning.
+    Peft,
+    Npy,
+}
+
+impl ExportForm {
+    pub const ALL: [Self; 2] = [Self::Peft, Self::Npy];
+}
+
+/// A file that was imported; its rows lie on the shelf.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImportedFile {
+    /// For people: the name in the file, or the file's own.
+    pub name: String,
+    /// Of the rows as bf16.
+    pub sha256: String,
+    pub about: Option<FileAbout>,
+}
+
+/// What a file says of itself; not known where a recipe of the history named it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FileAbout {
+    pub rows: usize,
+    pub hidden_size: usize,
+    pub format: Format,
+    pub stored: Stored,
+    /// Whether every value survived as it was; otherwise they were rounded to bf16.
+    pub exact: bool,
+    /// The model that it is said to be made for.
+    pub base_model: Option<String>,
+}
+
+impl ImportedFile {
+    /// A file of which only a recipe tells.
+    pub fn known_by(name: &str, sha256: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            sha256: sha256.to_owned(),
+            about: None,
+        }
+    }
+}
+
+impl From<&Imported> for ImportedFile {
+    fn from(imported: &Imported) -> Self {
+        Self {
+            name: imported.name.clone(),
+            sha256: imported.prefix.sha256(),
+            about: Some(FileAbout {
+                rows: imported.prefix.len(),
+                hidden_size: imported.prefix.hidden_size(),
+                format: imported.format,
+                stored: imported.stored,
+                exact: imported.exact,
+                base_model: imported.base_model.clone(),
+            }),
+        }
+    }
+}
+
+/// A file that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedFile {
+    pub why: Refusal,
+    /// The whole reason.
+    pub sentence: String,
+}
+
+/// Why a file was not taken, as far as headlines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    Pickle,
+    PrefixTuning,
+    OtherAdapter,
+    /// Made for a model of another width.
+    OtherWidth,
+    /// No file of a prefix at all, or a damaged one.
+    NoPrefix,
+    /// It holds values that no prefix may have.
+    BadValues,
+    TooLarge,
+    Unreadable,
+    /// It could be read, but its rows could not be kept.
+    NotKept,
+}
+
+impl Refusal {
+    pub const ALL: [Self; 9] = [
+        Self::Pickle,
+        Self::PrefixTuning,
+        Self::OtherAdapter,
+        Self::OtherWidth,
+        Self::NoPrefix,
+        Self::BadValues,
+        Self::TooLarge,
+        Self::Unreadable,
+        Self::NotKept,
+    ];
+
+    pub fn of(error: &FileError) -> Self {
+        match error {
+            FileError::Pickle { .. } => Self::Pickle,
+            FileError::PrefixTuning { .. } => Self::PrefixTuning,
+            FileError::OtherAdapter { .. } | FileError::EncoderDecoder { .. } => Self::OtherAdapter,
+            FileError::WrongWidth { .. } => Self::OtherWidth,
+            FileError::Rows { .. } => Self::BadValues,
+            FileError::TooLarge { .. } | FileError::TooLong { .. } | FileError::Bomb { .. } => Self::TooLarge,
+            FileError::Unreadable { .. } => Self::Unreadable,
+            FileError::Unwritable { .. } => Self::NotKept,
+            FileError::UnknownKind { .. }
+            | FileError::NotPeft { .. }
+            | FileError::Malformed { .. }
+            | FileError::NotOneTable { .. }
+            | FileError::WrongType { .. }
+            | FileError::Disagrees { .. } => Self::NoPrefix,
+        }
+    }
+}
+
+/// What the sheet "what this prefix is" shows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PrefixSheet {
+    pub recipe: PrefixRecipe,
+    /// `None` while it is being built.
+    pub card: Option<Result<IdentityCard, Problem>>,
+    pub nearest: Nearest,
+}
+
+/// The tokens nearest to the rows of a prefix.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Nearest {
+    /// Asked for.
+    #[default]
+    Pending,
+    /// For each row, the nearest first; none for a row of zeros.
+    Known(Vec<Vec<Neighbour>>),
+    /// This module's unit cannot tell.
+    NotTold,
+    Failed(Problem),
+}
+
+/// What a file that was dropped on the window is taken for.
+pub fn dropped(path: PathBuf) -> Action {
+    let ending = path
+        .extension()
+        .map(|ending| ending.to_string_lossy().to_ascii_lowercase());
+    match ending.as_deref() {
+        Some("gguf") => Action::Connect(Target::Embedded {
+            model: Some(path.to_string_lossy().into_owned()),
+        }),
+        Some("json") if path.file_name().is_none_or(|name| name != "adapter_config.json") => Action::OpenPath(path),
+        _ => Action::Material(MaterialAction::Import(path)),
+    }
+}
+
+impl Workbench {
+    pub(super) fn apply_material(&mut self, action: MaterialAction) {
+        let before = self.prefix.clone();
+        match action {
+            MaterialAction::SetGenerator(generator) => self.prefix.generator = generator,
+            MaterialAction::SetBlendFrom(text) => self.prefix.blend_from = text,
+            MaterialAction::SetBlendTo(text) => self.prefix.blend_to = text,
+            MaterialAction::SetBlend(t) => {
+                if t.is_finite() {
+                    self.prefix.blend = t.clamp(0.0, 1.0);
+                }
+            }
+            MaterialAction::SetContrast(text) => self.prefix.contrast = text,
+            MaterialAction::SetContrastMinus(text) => self.prefix.contrast_minus = text,
+            MaterialAction::SetEnvelope(envelope) => {
+                self.prefix.envelope = match envelope {
+                    Envelope::Drawn(points) if points.iter().all(|factor| factor.is_finite()) => Envelope::of(&points),
+                    Envelope::Drawn(_) => return,
+                    ready_made => ready_made,
+                }
+            }
+            MaterialAction::ChooseFile => self.ask(FileQuestion::ImportPrefix),
+            MaterialAction::Import(path) => self.import_prefix(path),
+            MaterialAction::Export(form) => {
+                if self.can_export() {
+                    let suggested = self.export_name(form);
+                    self.ask(FileQuestion::ExportPrefix { suggested, form });
+                }
+            }
+        }
+        if self.prefix != before {
+            self.prefix_changed();
+        }
+    }
+
+    /// Whether there is a prefix to write to a file.
+    pub fn can_export(&self) -> bool {
+        self.module.is_ready() && !self.file.asking && matches!(self.card.built, Some(Ok(_)))
+    }
+
+    fn export_name(&self, form: ExportForm) -> String {
+        let kind = self.prefix.recipe().kind.name().replace(' ', "-");
+        match form {
+            ExportForm::Peft => format!("prefix-{kind}-P{}", self.prefix.len),
+            ExportForm::Npy => format!("prefix-{kind}-P{}.npy", self.prefix.len),
+        }
+    }
+
+    pub(super) fn import_prefix(&mut self, path: PathBuf) {
+        let facts = self.module.last_facts();
+        self.ask_material(MaterialRequest::Import {
+            path,
+            hidden_size: facts.and_then(|facts| facts.hidden_size),
+            rounding: self.prefix.rounding,
+        });
+    }
+
+    pub(super) fn export_prefix(&mut self, path: PathBuf, form: ExportForm) {
+        let model = self.module.facts().map(|facts| facts.model.clone());
+        self.ask_material(MaterialRequest::Export {
+            path,
+            form,
+            recipe: self.prefix.recipe(),
+            base_model: model,
+        });
+    }
+
+    /// Asks what the prefix in hand is.
+    pub(super) fn identify(&mut self) {
+        let recipe = self.prefix.recipe();
+        self.sheet = Some(PrefixSheet {
+            recipe: recipe.clone(),
+            card: None,
+            nearest: Nearest::Pending,
+        });
+        if self.module.is_ready() && self.prefix.lacks().is_none() {
+            self.ask_material(MaterialRequest::Identify { recipe });
+        }
+    }
+
+    /// The digest that the person sees: that of the open sheet, else of the prefix in hand.
+    pub(super) fn digest_in_sight(&self) -> Option<String> {
+        let on_sheet = self.sheet.as_ref().filter(|_| self.dialog == Some(Dialog::Identity));
+        if let Some(Ok(card)) = on_sheet.and_then(|sheet| sheet.card.as_ref()) {
+            return Some(card.sha256.clone());
+        }
+        let built = self.card.built.as_ref()?.as_ref().ok()?;
+        Some(built.sha256.clone())
+    }
+
+    fn ask_material(&mut self, request: MaterialRequest) {
+        self.outbox.push(Request::Material(Box::new(request)));
+    }
+
+    pub(super) fn absorb_material(&mut self, event: MaterialEvent) {
+        match event {
+            MaterialEvent::Imported(file) => self.take_file(file),
+            MaterialEvent::Refused(refused) => self.notice = Some(Notice::Refused(refused)),
+            MaterialEvent::Exported(path) => self.notice = Some(Notice::Saved(path)),
+            MaterialEvent::Failed(problem) => self.notice = Some(Notice::Problem(problem)),
+            MaterialEvent::Identified { recipe, card } => {
+                if let Some(sheet) = self.sheet.as_mut().filter(|sheet| sheet.recipe == recipe) {
+                    sheet.card = Some(card);
+                }
+            }
+            MaterialEvent::Nearest { recipe, nearest } => {
+                if let Some(sheet) = self.sheet.as_mut().filter(|sheet| sheet.recipe == recipe) {
+                    sheet.nearest = nearest;
+                }
+            }
+        }
+    }
+
+    /// Turns the controls to a file that was imported: its rows, all of them, as they are.
+    fn take_file(&mut self, file: ImportedFile) {
+        if matches!(self.notice, Some(Notice::Refused(_))) {
+            self.notice = None;
+        }
+        let rows = file.about.as_ref().map(|about| about.rows);
+        self.prefix.kind = KindChoice::Imported;
+        self.prefix.len = rows.unwrap_or(self.prefix.len);
+        self.prefix.unscaled = true;
+        self.prefix.imported = Some(file);
+        self.tab = if self.tab == super::Tab::Doctor {
+            super::Tab::Tune
+        } else {
+            self.tab
+        };
+        if self.dialog != Some(Dialog::LeftOverTasks) {
+            self.dialog = None;
+        }
+        self.prefix_changed();
+    }
+}
+
+/// A reason without the folders of `path` in it: the name of the file says which one is meant.
+pub fn without_folders(sentence: &str, path: &Path) -> String {
+    match path.parent().map(|folder| folder.display().to_string()) {
+        Some(folder) if !folder.is_empty() => sentence.replace(&format!("{}{}", folder, std::path::MAIN_SEPARATOR), ""),
+        _ => sentence.to_owned(),
+    }
+}

@@ -1,0 +1,259 @@
+//! The prefix as it is edited: its kind, what it is made of, its size; and the recipe that follows.
+//!
+//! It knows no widget and builds nothing.
+
+use serde::{Deserialize, Serialize};
+use softprefix_core::prefix::{Generator, Magnitude, PrefixKind, PrefixRecipe, Rounding};
+
+use super::WhyNot;
+use super::envelope::Envelope;
+use super::material::ImportedFile;
+
+/// Which kind of prefix the controls show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KindChoice {
+    #[default]
+    Constant,
+    RandomUniform,
+    RandomNormal,
+    Words,
+    /// Between two texts.
+    Blend,
+    /// One text minus another.
+    Contrast,
+    /// Tokens drawn from the vocabulary.
+    Sampled,
+    /// From a file.
+    Imported,
+}
+
+impl KindChoice {
+    pub const ALL: [Self; 8] = [
+        Self::Constant,
+        Self::RandomUniform,
+        Self::RandomNormal,
+        Self::Words,
+        Self::Blend,
+        Self::Contrast,
+        Self::Sampled,
+        Self::Imported,
+    ];
+
+    /// The choice that shows a recipe's kind.
+    pub fn of(kind: &PrefixKind) -> Option<Self> {
+        Some(match kind.base() {
+            PrefixKind::Constant => Self::Constant,
+            PrefixKind::RandomUniform { .. } => Self::RandomUniform,
+            PrefixKind::RandomNormal { .. } => Self::RandomNormal,
+            PrefixKind::Words { .. } => Self::Words,
+            PrefixKind::Blend { .. } => Self::Blend,
+            PrefixKind::Contrast { .. } => Self::Contrast,
+            PrefixKind::SampledVocabulary { .. } => Self::Sampled,
+            PrefixKind::Imported { .. } => Self::Imported,
+            _ => return None,
+        })
+    }
+
+    /// Whether a seed matters.
+    pub fn is_seeded(self) -> bool {
+        matches!(self, Self::RandomUniform | Self::RandomNormal | Self::Sampled)
+    }
+
+    /// Whether its rows have a size of their own, and can stay as they are.
+    pub fn has_own_size(self) -> bool {
+        !matches!(self, Self::Constant | Self::RandomUniform | Self::RandomNormal)
+    }
+}
+
+/// In which unit the magnitude is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MagnitudeUnit {
+    /// L2 of each row over the vocabulary's median L2.
+    #[default]
+    TokenNorms,
+    /// The scale of the values, as existing scripts say it; the only one where the module does not tell its vocabulary.
+    Raw,
+}
+
+/// The prefix as it is edited. Every field keeps its value while another kind is chosen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PrefixForm {
+    pub kind: KindChoice,
+    /// In [`PrefixForm::unit`]s; 0 is the stop at the left end.
+    pub magnitude: f64,
+    pub unit: MagnitudeUnit,
+    /// Of kinds with a size of their own: the rows as they are, without scaling.
+    pub unscaled: bool,
+    /// P.
+    pub len: usize,
+    pub seed: u64,
+    /// Whose random numbers.
+    pub generator: Generator,
+    pub words: String,
+    pub blend_from: String,
+    pub blend_to: String,
+    /// Where the blend stands: 0 is its first text, 1 its second.
+    pub blend: f64,
+    pub contrast: String,
+    pub contrast_minus: String,
+    /// The file that was imported last.
+    pub imported: Option<ImportedFile>,
+    pub envelope: Envelope,
+    pub rounding: Rounding,
+}
+
+impl Default for PrefixForm {
+    fn default() -> Self {
+        Self {
+            kind: KindChoice::Constant,
+            magnitude: 1.0,
+            unit: MagnitudeUnit::TokenNorms,
+            unscaled: true,
+            len: 1,
+            seed: 0,
+            generator: Generator::default(),
+            words: "春".to_owned(),
+            blend_from: "春".to_owned(),
+            blend_to: "冬".to_owned(),
+            blend: 0.5,
+            contrast: "喜び".to_owned(),
+            contrast_minus: "悲しみ".to_owned(),
+            imported: None,
+            envelope: Envelope::Flat,
+            rounding: Rounding::NearestEven,
+        }
+    }
+}
+
+impl PrefixForm {
+    /// Bounds of the slider behind its stop at 0, in token norms.
+    pub const NORMS: std::ops::RangeInclusive<f64> = 0.001..=100.0;
+    /// Bounds of the slider behind its stop at 0, in raw values.
+    pub const RAW: std::ops::RangeInclusive<f64> = 1e-5..=10.0;
+
+    /// The recipe that the fields describe.
+    pub fn recipe(&self) -> PrefixRecipe {
+        let magnitude = match self.unit {
+            _ if self.is_unscaled() => Magnitude::Unscaled,
+            MagnitudeUnit::TokenNorms => Magnitude::TokenNorms(self.magnitude),
+            MagnitudeUnit::Raw => Magnitude::Raw(self.magnitude),
+        };
+        PrefixRecipe {
+            kind: self.kind_for(self.len),
+            len: self.len,
+            magnitude,
+            rounding: self.rounding,
+        }
+    }
+
+    /// Whether the rows keep the size that they have.
+    pub fn is_unscaled(&self) -> bool {
+        self.unscaled && self.kind.has_own_size()
+    }
+
+    /// The kind of prefix that the fields describe, for prefixes of at most `len` rows.
+    pub fn kind_for(&self, len: usize) -> PrefixKind {
+        self.base_kind().shaped(self.envelope.points(len))
+    }
+
+    /// The same without its envelope.
+    pub fn base_kind(&self) -> PrefixKind {
+        let (seed, generator) = (self.seed, self.generator);
+        match self.kind {
+            KindChoice::Constant => PrefixKind::Constant,
+            KindChoice::RandomUniform => PrefixKind::RandomUniform { seed, generator },
+            KindChoice::RandomNormal => PrefixKind::RandomNormal { seed, generator },
+            KindChoice::Sampled => PrefixKind::SampledVocabulary { seed, generator },
+            KindChoice::Words => PrefixKind::Words {
+                text: self.words.clone(),
+            },
+            KindChoice::Blend => PrefixKind::Blend {
+                from: self.blend_from.clone(),
+                to: self.blend_to.clone(),
+                t: self.blend,
+            },
+            KindChoice::Contrast => PrefixKind::Contrast {
+                text: self.contrast.clone(),
+                minus: self.contrast_minus.clone(),
+            },
+            KindChoice::Imported => {
+                let (name, sha256) = self
+                    .imported
+                    .as_ref()
+                    .map_or_else(Default::default, |file| (file.name.clone(), file.sha256.clone()));
+                PrefixKind::Imported { name, sha256 }
+            }
+        }
+    }
+
+    /// What is missing to make such a prefix; `None` where nothing is.
+    pub fn lacks(&self) -> Option<WhyNot> {
+        let empty = |texts: [&String; 2]| texts.iter().any(|text| text.is_empty());
+        match self.kind {
+            KindChoice::Words if self.words.is_empty() => Some(WhyNot::NoWords),
+            KindChoice::Blend if empty([&self.blend_from, &self.blend_to]) => Some(WhyNot::NoWords),
+            KindChoice::Contrast if empty([&self.contrast, &self.contrast_minus]) => Some(WhyNot::NoWords),
+            KindChoice::Contrast if self.contrast == self.contrast_minus => Some(WhyNot::SameTexts),
+            KindChoice::Imported if self.imported.is_none() => Some(WhyNot::NoPrefixFile),
+            _ => None,
+        }
+    }
+
+    /// Takes over a kind and its envelope, of a prefix of `len` rows; one that these controls do not offer leaves theirs as
+    /// it is.
+    pub(super) fn take_kind(&mut self, kind: &PrefixKind, len: usize) {
+        let Some(choice) = KindChoice::of(kind) else { return };
+        self.kind = choice;
+        // A recipe of a single row says nothing of an envelope.
+        if let Some(points) = kind.envelope() {
+            self.envelope = Envelope::of(points);
+        } else if len > 1 {
+            self.envelope = Envelope::Flat;
+        }
+        match kind.base() {
+            PrefixKind::RandomUniform { seed, generator }
+            | PrefixKind::RandomNormal { seed, generator }
+            | PrefixKind::SampledVocabulary { seed, generator } => {
+                (self.seed, self.generator) = (*seed, *generator);
+            }
+            PrefixKind::Words { text } => self.words.clone_from(text),
+            PrefixKind::Blend { from, to, t } => {
+                self.blend_from.clone_from(from);
+                self.blend_to.clone_from(to);
+                self.blend = *t;
+            }
+            PrefixKind::Contrast { text, minus } => {
+                self.contrast.clone_from(text);
+                self.contrast_minus.clone_from(minus);
+            }
+            PrefixKind::Imported { name, sha256 } => {
+                if self.imported.as_ref().is_none_or(|file| file.sha256 != *sha256) {
+                    self.imported = Some(ImportedFile::known_by(name, sha256));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Bounds of the slider behind its stop at 0, in the unit in use.
+    pub fn range(&self) -> std::ops::RangeInclusive<f64> {
+        match self.unit {
+            MagnitudeUnit::TokenNorms => Self::NORMS,
+            MagnitudeUnit::Raw => Self::RAW,
+        }
+    }
+}
+
+/// Row norm of a recipe over its raw value: sqrt(H) for a constant and (in expectation) for normal values, sqrt(H/3)
+/// for uniform ones; rows with a size of their own have no raw value.
+pub fn norm_per_raw(kind: &PrefixKind, hidden_size: usize) -> Option<f64> {
+    let h = hidden_size as f64;
+    match kind.base() {
+        PrefixKind::Constant | PrefixKind::RandomNormal { .. } => Some(h.sqrt()),
+        PrefixKind::RandomUniform { .. } => Some((h / 3.0).sqrt()),
+        _ => None,
+    }
+}

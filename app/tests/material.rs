@@ -1,0 +1,445 @@
+//! What prefixes are made of, in the window: the controls by their names, as a screen reader and the keyboard meet them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use eframe::egui::accesskit::Role;
+use eframe::egui::{Key, Modifiers, vec2};
+use egui_kittest::Harness;
+use egui_kittest::kittest::{NodeT, Queryable};
+use softprefix::bridge::Event;
+use softprefix::bridge::material::{MaterialEvent, MaterialRequest};
+use softprefix::panels::Window;
+use softprefix::settings::{Language, Theme};
+use softprefix::text::Text;
+use softprefix::workbench::{
+    Action, Dialog, Effect, Envelope, FileAbout, FileQuestion, ImportedFile, KindChoice, MaterialAction, Nearest,
+    Refusal, RefusedFile, Workbench,
+};
+use softprefix::{fonts, theme};
+use softprefix_core::prefix::files::{Format, Stored};
+use softprefix_core::prefix::{Generator, IdentityCard, Neighbour, PrefixKind};
+
+struct Stage {
+    window: Window,
+    bench: Workbench,
+    done: Vec<Action>,
+}
+
+fn window(bench: Workbench) -> Harness<'static, Stage> {
+    let stage = Stage {
+        window: Window::default(),
+        bench,
+        done: Vec::new(),
+    };
+    let mut harness = Harness::builder()
+        // High enough that nothing of the rail is scrolled away.
+        .with_size(vec2(1280.0, 1100.0))
+        .with_max_steps(20)
+        // Two presses make a double click only if they come quickly.
+        .with_step_dt(0.02)
+        .with_context_setup(|ctx| {
+            fonts::install(ctx);
+            theme::install(ctx);
+        })
+        .build_ui_state(
+            |ui, stage: &mut Stage| {
+                // The harness leaves a margin, a window does not.
+                let whole = ui.ctx().content_rect();
+                let ui = &mut ui.new_child(eframe::egui::UiBuilder::new().max_rect(whole));
+                for action in stage.window.show(ui, &stage.bench) {
+                    stage.done.push(action.clone());
+                    stage.bench.apply(action);
+                }
+            },
+            stage,
+        );
+    harness.run_steps(3);
+    harness
+}
+
+fn ready() -> Workbench {
+    common::ready(Language::English, Theme::Dark)
+}
+
+fn of_kind(kind: KindChoice) -> Harness<'static, Stage> {
+    let mut bench = ready();
+    bench.apply(Action::SetKind(kind));
+    common::settle(&mut bench, &|_| String::new());
+    window(bench)
+}
+
+fn file() -> ImportedFile {
+    ImportedFile {
+        name: "haiku".to_owned(),
+        sha256: "ab".repeat(32),
+        about: Some(FileAbout {
+            rows: 8,
+            hidden_size: 896,
+            format: Format::Peft,
+            stored: Stored::F32,
+            exact: false,
+            base_model: Some("Qwen/Qwen2.5-0.5B-Instruct".to_owned()),
+        }),
+    }
+}
+
+#[test]
+fn every_kind_is_chosen_from_one_list_and_brings_its_sentence_and_its_own_fields_only() {
+    let mut harness = window(ready());
+    for kind in KindChoice::ALL {
+        if harness.state().bench.prefix.kind != kind {
+            harness.get_by_role_and_label(Role::ComboBox, "Kind of prefix").click();
+            harness.run_steps(3);
+            let name = (Text::of(Language::English).kinds)(kind);
+            harness.get_by_role_and_label(Role::MenuItemRadio, name).click();
+            harness.run_steps(3);
+        }
+        assert_eq!(harness.state().bench.prefix.kind, kind);
+        let shown = |label: &str| harness.query_all_by_label(label).next().is_some();
+        assert_eq!(shown("New seed"), kind.is_seeded(), "{kind:?}");
+        assert_eq!(shown("Generator"), kind.is_seeded(), "{kind:?}");
+        assert_eq!(shown("Rows as they are"), kind.has_own_size(), "{kind:?}");
+        assert_eq!(shown("First text"), kind == KindChoice::Blend, "{kind:?}");
+        assert_eq!(shown("Minus"), kind == KindChoice::Contrast, "{kind:?}");
+        assert_eq!(shown("Choose a file…"), kind == KindChoice::Imported, "{kind:?}");
+        let words = harness
+            .query_by_role_and_label(Role::MultilineTextInput, "Words")
+            .is_some();
+        assert_eq!(words, kind == KindChoice::Words, "{kind:?}");
+    }
+}
+
+#[test]
+fn the_slider_stays_where_it_is_whatever_kind_is_chosen() {
+    let places: Vec<f32> = KindChoice::ALL
+        .map(|kind| {
+            let harness = of_kind(kind);
+            harness.get_by_role_and_label(Role::Slider, "Magnitude").rect().top()
+        })
+        .to_vec();
+    assert!(places.iter().all(|place| *place == places[0]), "{places:?}");
+}
+
+#[test]
+fn the_blend_moves_by_keys_and_can_be_typed() {
+    let mut harness = of_kind(KindChoice::Blend);
+    harness.get_by_role_and_label(Role::Slider, "Blend").focus();
+    harness.run_steps(2);
+    harness.key_press(Key::ArrowRight);
+    harness.run_steps(2);
+    assert_eq!(harness.state().bench.prefix.blend, 0.51);
+    harness.key_press_modifiers(Modifiers::SHIFT, Key::ArrowLeft);
+    harness.run_steps(2);
+    assert_eq!(harness.state().bench.prefix.blend, 0.41);
+    harness.get_by_label("Type the blend").focus();
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    harness.get_by_label("Type the blend").type_text("0.75");
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    let recipe = harness.state().bench.prefix.recipe();
+    assert!(
+        matches!(recipe.kind, PrefixKind::Blend { t, .. } if t == 0.75),
+        "{recipe:?}"
+    );
+}
+
+#[test]
+fn pythons_generator_is_chosen_by_name_and_says_what_repeats_an_old_run() {
+    let mut harness = of_kind(KindChoice::RandomNormal);
+    harness.get_by_role_and_label(Role::ComboBox, "Generator").click();
+    harness.run_steps(3);
+    harness
+        .get_by_role_and_label(Role::MenuItemRadio, "Python random.Random")
+        .click();
+    harness.run_steps(3);
+    assert_eq!(harness.state().bench.prefix.generator, Generator::PythonRandom);
+    assert!(harness.query_by_label_contains("byte for byte").is_some());
+}
+
+#[test]
+fn the_envelope_is_folded_and_a_single_row_has_none() {
+    let mut harness = window(ready());
+    assert!(
+        harness
+            .query_by_role_and_label(Role::Slider, "Rows' envelope")
+            .is_none()
+    );
+    harness
+        .get_by_role_and_label(Role::DisclosureTriangle, "Rows' envelope")
+        .click();
+    harness.run_steps(20);
+    assert!(
+        harness
+            .query_by_role_and_label(Role::Slider, "Rows' envelope")
+            .is_some()
+    );
+    harness.state_mut().bench.apply(Action::SetLen(1));
+    harness.run_steps(2);
+    assert!(harness.query_by_label("Rows' envelope").is_none());
+}
+
+fn unfolded() -> Harness<'static, Stage> {
+    let mut harness = window(ready());
+    harness
+        .get_by_role_and_label(Role::DisclosureTriangle, "Rows' envelope")
+        .click();
+    harness.run_steps(20);
+    harness
+}
+
+#[test]
+fn the_envelope_is_drawn_with_the_arrow_keys() {
+    let mut harness = unfolded();
+    harness.get_by_role_and_label(Role::Slider, "Rows' envelope").focus();
+    harness.run_steps(2);
+    harness.key_press(Key::ArrowDown);
+    harness.run_steps(2);
+    harness.key_press(Key::ArrowRight);
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::SHIFT, Key::ArrowDown);
+    harness.run_steps(2);
+    assert_eq!(
+        harness.state().bench.prefix.envelope,
+        Envelope::Drawn(vec![0.95, 0.8, 1.0, 1.0])
+    );
+    let bars = harness.get_by_role_and_label(Role::Slider, "Rows' envelope");
+    assert_eq!(bars.accesskit_node().numeric_value(), Some(0.8));
+}
+
+#[test]
+fn the_envelope_is_drawn_with_the_mouse_and_a_double_click_takes_it_back() {
+    let mut harness = unfolded();
+    let rect = harness.get_by_role_and_label(Role::Slider, "Rows' envelope").rect();
+    let at = |x: f32, y: f32| rect.left_top() + vec2(rect.width() * x, rect.height() * y);
+    harness.hover_at(at(0.1, 0.98));
+    harness.run_steps(2);
+    harness.drag_at(at(0.1, 0.98));
+    harness.run_steps(2);
+    for step in 1..=8 {
+        harness.hover_at(at(0.1 + 0.1 * step as f32, 0.98 - 0.12 * step as f32));
+        harness.run_steps(1);
+    }
+    harness.drop_at(at(0.95, 0.01));
+    harness.run_steps(3);
+    let Envelope::Drawn(points) = harness.state().bench.prefix.envelope.clone() else {
+        panic!("{:?}", harness.state().bench.prefix.envelope);
+    };
+    assert_eq!(points.len(), 4);
+    assert!(points[0] < 0.2 && points[3] == 1.0, "{points:?}");
+    assert!(points.is_sorted(), "{points:?}");
+
+    for _ in 0..2 {
+        harness.drag_at(at(0.5, 0.5));
+        harness.drop_at(at(0.5, 0.5));
+    }
+    harness.run_steps(3);
+    assert_eq!(harness.state().bench.prefix.envelope, Envelope::Flat);
+}
+
+#[test]
+fn ready_made_envelopes_are_one_press_away() {
+    let mut harness = unfolded();
+    for (name, envelope) in [
+        ("Fade in", Envelope::FadeIn),
+        ("Fade out", Envelope::FadeOut),
+        ("First only", Envelope::OnlyFirst),
+        ("Flat", Envelope::Flat),
+    ] {
+        harness.get_by_role_and_label(Role::RadioButton, name).click();
+        harness.run_steps(3);
+        assert_eq!(harness.state().bench.prefix.envelope, envelope);
+    }
+}
+
+#[test]
+fn an_imported_file_says_what_it_is_and_what_became_of_its_values() {
+    let mut harness = of_kind(KindChoice::Imported);
+    assert!(harness.query_by_label("No file yet").is_some());
+    let why = "there is no file of a prefix yet";
+    assert!(harness.query_all_by_label_contains(why).next().is_some());
+    harness.get_by_label("Choose a file…").click();
+    harness.run_steps(2);
+    let effects = harness.state_mut().bench.take_effects();
+    assert_eq!(effects, [Effect::Ask(FileQuestion::ImportPrefix)]);
+
+    let event = MaterialEvent::Imported(file());
+    harness.state_mut().bench.absorb(Event::Material(Box::new(event)));
+    harness.run_steps(2);
+    for words in ["haiku", "Qwen/Qwen2.5-0.5B-Instruct", "8 × 896, f32", "rounded to bf16"] {
+        assert!(harness.query_by_label_contains(words).is_some(), "{words}");
+    }
+    assert_eq!(harness.state().bench.prefix.len, 8, "all of its rows");
+    assert!(harness.state().bench.prefix.is_unscaled(), "as they are");
+}
+
+#[test]
+fn a_refused_file_has_a_headline_in_the_language_of_the_window_and_the_whole_reason() {
+    for (language, headline) in [
+        (Language::English, "This is prefix tuning, not a soft prefix"),
+        (
+            Language::Japanese,
+            "これは prefix tuning で、ソフトプレフィックスではありません",
+        ),
+    ] {
+        let mut bench = common::ready(language, Theme::Light);
+        let refused = RefusedFile {
+            why: Refusal::PrefixTuning,
+            sentence: "adapter_model.safetensors is a prefix-tuning adapter.".to_owned(),
+        };
+        bench.absorb(Event::Material(Box::new(MaterialEvent::Refused(refused))));
+        let mut harness = window(bench);
+        assert!(harness.query_by_label(headline).is_some(), "{headline}");
+        assert!(harness.query_by_label_contains("is a prefix-tuning adapter").is_some());
+        harness.get_by_label(Text::of(language).dismiss).click();
+        harness.run_steps(2);
+        assert!(harness.query_by_label(headline).is_none());
+    }
+}
+
+#[test]
+fn the_prefix_is_written_from_the_rail_in_the_form_that_is_chosen() {
+    let mut harness = window(ready());
+    for (name, suggested) in [
+        ("PEFT folder (safetensors)…", "prefix-constant-P4"),
+        ("NumPy file (.npy)…", "prefix-constant-P4.npy"),
+    ] {
+        harness.get_by_label("Export").click();
+        harness.run_steps(3);
+        harness.get_by_label(name).click();
+        harness.run_steps(3);
+        let effects = harness.state_mut().bench.take_effects();
+        let [Effect::Ask(question @ FileQuestion::ExportPrefix { suggested: name, .. })] = &effects[..] else {
+            panic!("{effects:?}");
+        };
+        assert_eq!(name, suggested);
+        let (question, path) = (question.clone(), None);
+        harness.state_mut().bench.absorb(Event::Chosen { question, path });
+        harness.run_steps(2);
+    }
+}
+
+fn card(rows: usize) -> IdentityCard {
+    let norms = vec![0.515; rows];
+    IdentityCard {
+        len: rows,
+        hidden_size: 896,
+        sha256: "0123456789abcdef".repeat(4),
+        min: 0.515,
+        median: 0.515,
+        max: 0.515,
+        norms,
+        token_norm: Some(0.515),
+    }
+}
+
+fn neighbour(text: &str, cosine: f64) -> Neighbour {
+    Neighbour {
+        id: 1,
+        text: text.to_owned(),
+        cosine,
+    }
+}
+
+fn opened(nearest: Nearest) -> Harness<'static, Stage> {
+    let mut harness = window(ready());
+    harness.get_by_label("What it is…").click();
+    harness.run_steps(3);
+    assert_eq!(harness.state().bench.dialog, Some(Dialog::Identity));
+    assert!(harness.query_by_label_contains("Building the prefix").is_some());
+    let recipe = harness.state().bench.prefix.recipe();
+    let asked = harness.state_mut().bench.take_requests();
+    let wanted = MaterialRequest::Identify { recipe: recipe.clone() };
+    assert!(
+        asked
+            .iter()
+            .any(|request| matches!(request, softprefix::bridge::Request::Material(asked) if **asked == wanted)),
+        "{asked:?}"
+    );
+    let events = [
+        MaterialEvent::Identified {
+            recipe: recipe.clone(),
+            card: Ok(card(4)),
+        },
+        MaterialEvent::Nearest { recipe, nearest },
+    ];
+    for event in events {
+        harness.state_mut().bench.absorb(Event::Material(Box::new(event)));
+    }
+    harness.run_steps(3);
+    harness
+}
+
+#[test]
+fn the_sheet_says_what_the_prefix_is_and_warns_where_neighbours_say_nothing() {
+    let rows = vec![
+        vec![neighbour(" the", 1.0), neighbour("\n", 0.31)],
+        vec![neighbour("春", 0.12)],
+        vec![neighbour("花", 0.1)],
+        Vec::new(),
+    ];
+    let mut harness = opened(Nearest::Known(rows));
+    for words in [
+        "What this prefix is",
+        "4 × 896",
+        "least 1.0×, median 1.0×, most 1.0×",
+        "cosine of 0.3",
+        "3 of 4 rows are far from every token",
+        "Row 1",
+        "“ the” 1.00",
+        "“\\n” 0.31",
+        "zeros, no direction",
+    ] {
+        assert!(harness.query_all_by_label_contains(words).next().is_some(), "{words}");
+    }
+    harness.get_all_by_label("Copy the SHA-256").last().unwrap().click();
+    harness.run_steps(2);
+    let effects = harness.state_mut().bench.take_effects();
+    assert_eq!(effects, [Effect::Copy("0123456789abcdef".repeat(4))]);
+}
+
+#[test]
+fn the_sheet_says_plainly_what_a_module_cannot_tell() {
+    let harness = opened(Nearest::NotTold);
+    assert!(
+        harness
+            .query_by_label_contains("cannot tell which tokens are near")
+            .is_some()
+    );
+}
+
+#[test]
+fn what_arrives_for_another_prefix_than_that_of_the_sheet_is_left_out() {
+    let mut harness = opened(Nearest::NotTold);
+    let mut other = harness.state().bench.prefix.recipe();
+    other.len += 1;
+    let event = MaterialEvent::Identified {
+        recipe: other,
+        card: Ok(card(5)),
+    };
+    harness.state_mut().bench.absorb(Event::Material(Box::new(event)));
+    let sheet = harness.state().bench.sheet.clone().unwrap();
+    assert_eq!(sheet.card.unwrap().unwrap().len, 4);
+}
+
+#[test]
+fn a_file_that_is_dropped_goes_where_it_belongs() {
+    use softprefix::workbench::dropped;
+    for (name, imports) in [
+        ("adapter_model.safetensors", true),
+        ("adapter_config.json", true),
+        ("prefix.npy", true),
+        ("soft prompt.zip", true),
+        ("adapter_model.bin", true),
+        ("a folder", true),
+        ("results.json", false),
+        ("model.gguf", false),
+    ] {
+        let action = dropped(name.into());
+        let import = matches!(action, Action::Material(MaterialAction::Import(_)));
+        assert_eq!(import, imports, "{name}: {action:?}");
+    }
+}

@@ -1,0 +1,396 @@
+//! Every kind of prefix by hand and in a sweep, files in and out, and what a prefix is: workbench and bridge against a real unit.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use softprefix::bridge::Request;
+use softprefix::bridge::sweep::SweepRequest;
+use softprefix::settings::Remembered;
+use softprefix::workbench::sweep::{HistoryState, Stage, SweepAction};
+use softprefix::workbench::{
+    Action, Applied, Dialog, Effect, Envelope, ExportForm, KindChoice, MagnitudeUnit, MaterialAction, Nearest, Notice,
+    Refusal, WhyNot,
+};
+use softprefix_core::experiment::analysis::Proof;
+use softprefix_core::prefix::{Generator, PrefixKind, Rounding, SoftPrefix, files};
+
+use crate::hardship::stranger;
+use crate::support::{Desk, at, serve, tiny_model};
+
+/// The width of the tiny model's rows.
+const H: usize = 64;
+
+fn material(desk: &mut Desk, action: MaterialAction) {
+    desk.apply(Action::Material(action));
+}
+
+fn sweep(desk: &mut Desk, action: SweepAction) {
+    desk.apply(Action::Sweep(action));
+}
+
+/// Three rows of small numbers that differ from row to row.
+fn rows(width: usize) -> SoftPrefix {
+    let values: Vec<f32> = (0..3 * width)
+        .map(|place| ((place * 7919) % 97) as f32 / 970.0 - 0.05)
+        .collect();
+    SoftPrefix::from_f32(width, &values, Rounding::NearestEven).unwrap()
+}
+
+fn adapter(folder: &Path, width: usize) -> PathBuf {
+    let place = folder.join(format!("adapter-{width}"));
+    files::export_peft(&rows(width), &place, Some("tiny")).unwrap();
+    place
+}
+
+fn import(desk: &mut Desk, path: PathBuf) {
+    material(desk, MaterialAction::Import(path));
+    desk.until("the file", |bench| {
+        bench.prefix.imported.is_some() || matches!(bench.notice, Some(Notice::Refused(_)))
+    });
+}
+
+/// A unit, a shelf, and a file that was imported.
+fn ready(folder: &Path) -> Desk {
+    let mut desk = Desk::new().with_shelf(&folder.join("shelf"));
+    desk.connect(at(serve(tiny_model())));
+    desk.apply(Action::SetMaxTokens(4));
+    desk.apply(Action::SetLen(2));
+    import(&mut desk, adapter(folder, H));
+    desk
+}
+
+#[test]
+fn every_kind_of_prefix_runs_by_hand_and_the_unit_confirms_what_the_card_promised() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = ready(folder.path());
+    material(&mut desk, MaterialAction::SetGenerator(Generator::PythonRandom));
+    material(&mut desk, MaterialAction::SetEnvelope(Envelope::FadeOut));
+    for kind in KindChoice::ALL {
+        desk.apply(Action::SetKind(kind));
+        desk.apply(Action::SetUnscaled(true));
+        desk.run();
+        let run = desk.bench.runs.last().unwrap().clone();
+        assert_eq!(KindChoice::of(&run.origin.recipe.kind), Some(kind));
+        assert_eq!(run.origin.recipe.kind.envelope(), Some(&[1.0, 0.0][..]), "{kind:?}");
+        assert_eq!(run.applied, Applied::Proven, "{kind:?}");
+        desk.until("the card", |bench| !bench.card.outdated);
+        let built = desk.bench.card.built.clone().unwrap().unwrap();
+        assert_eq!(built.sha256, run.sha256, "{kind:?}");
+        assert!(
+            built.norm_max > 0.0 && built.norm_min == 0.0,
+            "{kind:?}: the second row fades to nothing"
+        );
+    }
+    assert_eq!(desk.bench.runs.len(), KindChoice::ALL.len());
+}
+
+fn with_history(desk: &mut Desk, journal: &Path) {
+    let path = journal.to_owned();
+    desk.bridge
+        .send(Request::Sweep(Box::new(SweepRequest::OpenHistory { path })));
+    desk.until("the history", |bench| bench.sweep.history == HistoryState::Open);
+}
+
+fn sweep_through(desk: &mut Desk) {
+    sweep(desk, SweepAction::Start);
+    desk.until("the sweep", |bench| {
+        bench.sweep.is_busy() || matches!(bench.sweep.stage, Stage::Ended(_))
+    });
+    desk.until("its end", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
+}
+
+#[test]
+fn every_kind_of_prefix_runs_in_a_sweep_and_single_rows_go_without_the_envelope() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = ready(folder.path());
+    with_history(&mut desk, &folder.path().join("journal"));
+    sweep(&mut desk, SweepAction::SetLens(vec![1, 3]));
+    sweep(&mut desk, SweepAction::SetMagnitudes("0, 2".to_owned()));
+    material(&mut desk, MaterialAction::SetEnvelope(Envelope::OnlyFirst));
+    for kind in KindChoice::ALL {
+        desk.apply(Action::SetKind(kind));
+        sweep_through(&mut desk);
+        let records: Vec<_> = desk.bench.sweep.records().cloned().collect();
+        assert_eq!(records.len(), 2 + 4, "{kind:?}");
+        for record in &records {
+            assert_eq!(record.error(), None, "{kind:?} {}", record.case.name);
+            if let Some(recipe) = &record.case.recipe {
+                assert_eq!(KindChoice::of(&recipe.kind), Some(kind));
+                let envelope = (recipe.len == 3).then_some(&[1.0, 0.0, 0.0][..]);
+                assert_eq!(recipe.kind.envelope(), envelope, "{kind:?} P = {}", recipe.len);
+            }
+        }
+        assert_eq!(desk.bench.sweep.groups().next().unwrap().proof(), Proof::Echoed);
+        // The fields can be taken from what was run.
+        let id = desk.bench.sweep.experiment().unwrap().experiment.id.clone();
+        desk.apply(Action::SetKind(KindChoice::Constant));
+        sweep(&mut desk, SweepAction::CloneSettings(id));
+        assert_eq!(desk.bench.prefix.kind, kind);
+        assert_eq!(desk.bench.prefix.envelope, Envelope::OnlyFirst);
+        assert_eq!(desk.bench.sweep.form.lens, [1, 3]);
+    }
+}
+
+#[test]
+fn an_imported_adapter_is_swept_and_its_sweep_is_run_again_after_the_file_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let mut desk = ready(folder.path());
+    with_history(&mut desk, &journal);
+    let file = desk.bench.prefix.imported.clone().unwrap();
+    assert_eq!(file.sha256, rows(H).sha256());
+    sweep(&mut desk, SweepAction::SetLens(vec![3]));
+    sweep(&mut desk, SweepAction::SetUnit(MagnitudeUnit::Raw));
+    sweep(&mut desk, SweepAction::SetMagnitudes("1".to_owned()));
+    sweep_through(&mut desk);
+    let sent = |desk: &Desk| {
+        let records = desk.bench.sweep.records();
+        let sent: Vec<_> = records
+            .filter_map(|record| Some(record.prefix.as_ref()?.sha256.clone()))
+            .collect();
+        sent
+    };
+    assert_eq!(
+        sent(&desk),
+        [file.sha256.clone()],
+        "at a factor of 1 the rows are the file's"
+    );
+    drop(desk);
+
+    fs::remove_dir_all(folder.path().join(format!("adapter-{H}"))).unwrap();
+    let mut later = Desk::new().with_shelf(&folder.path().join("shelf"));
+    later.connect(at(serve(tiny_model())));
+    with_history(&mut later, &journal);
+    let id = later.bench.sweep.past.experiments[0].experiment.id.clone();
+    sweep(&mut later, SweepAction::RunAgain(id));
+    later.until("its end", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
+    assert_eq!(sent(&later), [file.sha256.clone()]);
+    assert_eq!(later.bench.prefix.imported.as_ref().unwrap().sha256, file.sha256);
+}
+
+#[test]
+fn the_rows_of_another_folder_are_missed_in_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = ready(folder.path());
+    fs::remove_dir_all(folder.path().join("shelf")).unwrap();
+    desk.apply(Action::SetUnscaled(false));
+    desk.until("the reason", |bench| matches!(bench.card.built, Some(Err(_))));
+    let Some(Err(problem)) = &desk.bench.card.built else {
+        unreachable!()
+    };
+    assert!(problem.to_string().contains("import its file again"), "{problem}");
+}
+
+#[test]
+fn live_mode_runs_again_when_the_blend_moves() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = ready(folder.path());
+    desk.apply(Action::SetKind(KindChoice::Blend));
+    desk.apply(Action::SetLive(true));
+    desk.until("the first run", |bench| !bench.runs.is_empty() && !bench.is_running());
+    material(&mut desk, MaterialAction::SetBlend(0.25));
+    desk.until("the second run", |bench| {
+        let last = bench.runs.last().map(|run| &run.origin.recipe.kind);
+        matches!(last, Some(PrefixKind::Blend { t, .. }) if *t == 0.25)
+    });
+}
+
+#[test]
+fn files_that_are_no_prefix_for_this_model_are_refused_with_the_reason_and_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let tuned = adapter(folder.path(), 2 * 4 * H);
+    let config = tuned.join("adapter_config.json");
+    fs::write(
+        &config,
+        fs::read_to_string(&config)
+            .unwrap()
+            .replace("PROMPT_TUNING", "PREFIX_TUNING"),
+    )
+    .unwrap();
+    fs::write(place("weights.pt"), b"\x80\x02}q\x00.").unwrap();
+    fs::write(place("notes.npy"), b"not an array").unwrap();
+    fs::write(place("empty.safetensors"), b"").unwrap();
+    let poisoned: Vec<u8> = {
+        files::export_npy(&rows(H), &place("fine.npy")).unwrap();
+        let mut bytes = fs::read(place("fine.npy")).unwrap();
+        let last = bytes.len() - 4;
+        bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+        bytes
+    };
+    fs::write(place("poisoned.npy"), poisoned).unwrap();
+
+    let mut desk = Desk::new().with_shelf(&place("shelf"));
+    desk.connect(at(serve(tiny_model())));
+    for (path, why, words) in [
+        (adapter(folder.path(), 80), Refusal::OtherWidth, "80 wide"),
+        (tuned, Refusal::PrefixTuning, "PREFIX_TUNING"),
+        (place("weights.pt"), Refusal::Pickle, "weights.pt is a Python pickle"),
+        (place("notes.npy"), Refusal::NoPrefix, "notes.npy"),
+        (place("empty.safetensors"), Refusal::NoPrefix, "empty.safetensors"),
+        (place("poisoned.npy"), Refusal::BadValues, "NaN"),
+        (place("missing.npy"), Refusal::Unreadable, "missing.npy"),
+    ] {
+        let before = desk.bench.prefix.clone();
+        desk.bench.notice = None;
+        import(&mut desk, path);
+        let Some(Notice::Refused(refused)) = &desk.bench.notice else {
+            panic!("{:?}", desk.bench.notice);
+        };
+        assert_eq!(refused.why, why, "{}", refused.sentence);
+        assert!(refused.sentence.contains(words), "{}", refused.sentence);
+        let folders = folder.path().to_string_lossy();
+        assert!(
+            !refused.sentence.contains(&*folders),
+            "only the name: {}",
+            refused.sentence
+        );
+        assert_eq!(desk.bench.prefix, before);
+    }
+    assert!(!place("shelf").exists(), "nothing was kept");
+}
+
+#[test]
+fn what_is_written_is_read_again_bit_by_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = ready(folder.path());
+    desk.apply(Action::SetKind(KindChoice::RandomNormal));
+    desk.apply(Action::SetLen(5));
+    desk.apply(Action::SetMagnitude(3.0));
+    desk.until("the card", |bench| {
+        !bench.card.outdated && matches!(&bench.card.built, Some(Ok(built)) if built.len == 5)
+    });
+    let sent = desk.bench.card.built.clone().unwrap().unwrap().sha256;
+    for (form, name) in [(ExportForm::Peft, "mine"), (ExportForm::Npy, "mine.npy")] {
+        desk.apply(Action::SetKind(KindChoice::RandomNormal));
+        desk.until("the card", |bench| !bench.card.outdated);
+        desk.bench.notice = None;
+        material(&mut desk, MaterialAction::Export(form));
+        let question = desk.bench.take_effects().into_iter().find_map(|effect| match effect {
+            Effect::Ask(question) => Some(question),
+            _ => None,
+        });
+        let path = folder.path().join(name);
+        let answer = Some(path.clone());
+        desk.bridge.await_answer(question.unwrap(), async move { answer });
+        desk.until("the file", |bench| matches!(bench.notice, Some(Notice::Saved(_))));
+
+        desk.bench.prefix.imported = None;
+        import(&mut desk, path);
+        let file = desk.bench.prefix.imported.clone().unwrap();
+        assert_eq!(file.sha256, sent, "{name}");
+        let about = file.about.unwrap();
+        assert_eq!((about.rows, about.hidden_size, about.exact), (5, H, true));
+        desk.until("the card of the file", |bench| {
+            matches!(&bench.card.built, Some(Ok(built)) if built.sha256 == sent) && !bench.card.outdated
+        });
+        assert_eq!(desk.bench.prefix.len, 5);
+    }
+}
+
+#[test]
+fn the_sheet_tells_norms_digest_and_neighbours_without_being_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = ready(folder.path());
+    desk.apply(Action::SetKind(KindChoice::Words));
+    desk.apply(Action::SetWords("ab".to_owned()));
+    desk.apply(Action::SetUnscaled(true));
+    desk.apply(Action::SetLen(2));
+    desk.apply(Action::ShowDialog(Dialog::Identity));
+    assert_eq!(desk.bench.dialog, Some(Dialog::Identity), "open at once");
+    assert_eq!(desk.bench.sheet.as_ref().unwrap().card, None);
+    desk.until("the neighbours", |bench| {
+        bench
+            .sheet
+            .as_ref()
+            .is_some_and(|sheet| sheet.nearest != Nearest::Pending)
+    });
+    let sheet = desk.bench.sheet.clone().unwrap();
+    let card = sheet.card.unwrap().unwrap();
+    assert_eq!((card.len, card.hidden_size, card.norms.len()), (2, H, 2));
+    assert!(card.token_norm.is_some());
+    desk.until("the card", |bench| !bench.card.outdated);
+    assert_eq!(card.sha256, desk.bench.card.built.clone().unwrap().unwrap().sha256);
+    let Nearest::Known(found) = sheet.nearest else {
+        panic!("{:?}", sheet.nearest);
+    };
+    assert_eq!(found.len(), 2);
+    for (row, word) in found.iter().zip(["a", "b"]) {
+        assert_eq!(row[0].text, word);
+        assert!(row[0].cosine > 0.999 && !row[0].is_doubtful());
+        assert!(row.len() > 1);
+    }
+}
+
+#[test]
+fn a_strangers_module_tells_the_rows_of_a_number_but_no_neighbours() {
+    let mut desk = Desk::new();
+    desk.connect(at(stranger(serve(tiny_model()))));
+    desk.apply(Action::ShowDialog(Dialog::Identity));
+    desk.until("the sheet", |bench| {
+        bench
+            .sheet
+            .as_ref()
+            .is_some_and(|sheet| sheet.nearest != Nearest::Pending)
+    });
+    let sheet = desk.bench.sheet.clone().unwrap();
+    assert_eq!(sheet.nearest, Nearest::NotTold);
+    assert_eq!(sheet.card.unwrap().unwrap().token_norm, None);
+
+    desk.apply(Action::SetKind(KindChoice::Sampled));
+    desk.until("the reason", |bench| matches!(bench.card.built, Some(Err(_))));
+    let Some(Err(problem)) = &desk.bench.card.built else {
+        unreachable!()
+    };
+    assert!(problem.remedy.contains("softprefix-unit"), "{problem}");
+}
+
+#[test]
+fn what_is_missing_keeps_run_off_and_is_named() {
+    let mut desk = Desk::new();
+    desk.connect(at(serve(tiny_model())));
+    desk.apply(Action::SetKind(KindChoice::Imported));
+    assert_eq!(desk.bench.why_not_run(), Some(WhyNot::NoPrefixFile));
+    desk.apply(Action::SetKind(KindChoice::Contrast));
+    assert_eq!(desk.bench.why_not_run(), None);
+    material(&mut desk, MaterialAction::SetContrastMinus("喜び".to_owned()));
+    assert_eq!(desk.bench.why_not_run(), Some(WhyNot::SameTexts));
+    material(&mut desk, MaterialAction::SetContrastMinus(String::new()));
+    assert_eq!(desk.bench.why_not_run(), Some(WhyNot::NoWords));
+    desk.apply(Action::SetKind(KindChoice::Blend));
+    material(&mut desk, MaterialAction::SetBlendTo(String::new()));
+    assert_eq!(desk.bench.why_not_run(), Some(WhyNot::NoWords));
+}
+
+#[test]
+fn what_prefixes_are_made_of_is_remembered_as_the_window_stores_it() {
+    #[derive(Default)]
+    struct Memory(std::collections::HashMap<String, String>);
+    impl eframe::Storage for Memory {
+        fn get_string(&self, key: &str) -> Option<String> {
+            self.0.get(key).cloned()
+        }
+        fn set_string(&mut self, key: &str, value: String) {
+            self.0.insert(key.to_owned(), value);
+        }
+        fn remove_string(&mut self, key: &str) {
+            self.0.remove(key);
+        }
+        fn flush(&mut self) {}
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = ready(folder.path());
+    for generator in [Generator::SplitMix64V1, Generator::PythonRandom] {
+        for envelope in [Envelope::OnlyFirst, Envelope::Drawn(vec![0.2, 1.0, 0.4])] {
+            material(&mut desk, MaterialAction::SetGenerator(generator));
+            material(&mut desk, MaterialAction::SetEnvelope(envelope));
+            let mut memory = Memory::default();
+            let remembered = desk.bench.remembered();
+            eframe::set_value(&mut memory, Remembered::KEY, &remembered);
+            assert_eq!(
+                eframe::get_value::<Remembered>(&memory, Remembered::KEY),
+                Some(remembered)
+            );
+        }
+    }
+}
