@@ -169,13 +169,14 @@ fn an_imported_adapter_is_swept_and_its_sweep_is_run_again_after_the_file_is_gon
 }
 
 #[test]
-fn the_rows_of_another_folder_are_missed_in_a_sentence() {
+fn rows_that_are_not_on_the_shelf_are_missed_in_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(folder.path());
-    fs::remove_dir_all(folder.path().join("shelf")).unwrap();
-    desk.apply(Action::SetUnscaled(false));
-    desk.until("the reason", |bench| matches!(bench.card.built, Some(Err(_))));
-    let Some(Err(problem)) = &desk.bench.card.built else {
+    let here = ready(folder.path());
+    let mut elsewhere = Desk::new().with_shelf(&folder.path().join("another shelf"));
+    elsewhere.bench.prefix = here.bench.prefix.clone();
+    elsewhere.connect(at(serve(tiny_model())));
+    elsewhere.until("the reason", |bench| matches!(bench.card.built, Some(Err(_))));
+    let Some(Err(problem)) = &elsewhere.bench.card.built else {
         unreachable!()
     };
     assert!(problem.to_string().contains("import its file again"), "{problem}");
