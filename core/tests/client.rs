@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use softprefix_core::client::{
-    ClientError, ConnectOptions, Inference, InferenceEvent, InferenceRequest, Module, Note, Outcome, Task,
+    ClientError, ConnectOptions, Inference, InferenceEvent, InferenceRequest, Module, Note, Outcome, ScoreRequest,
+    ScoredText, Task,
 };
 use softprefix_core::prefix::{Magnitude, PrefixError, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, decode_value};
 use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho};
@@ -944,6 +945,28 @@ async fn errors_without_a_useful_id_reach_the_only_one_they_can_concern() {
     assert_eq!(outcome(&task, "x").await.unwrap_err().code(), Some(Code::STREAM_INDEX));
     assert_eq!(module.ping().await.unwrap_err().code(), Some(Code::RESET));
     assert_eq!(module.version().await.unwrap(), "v1.6");
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_last_word_of_a_score_that_was_given_up_reaches_no_inference() {
+    let (module, peer) = with_module(async |mut peer: Peer| {
+        let mut support = support();
+        support["features"] = json!(["stop", "score"]);
+        peer.set_up_with("llm.1000", Some(support)).await;
+        let score = peer.expect("llm.1000", "softprefix.score").await;
+        let stop = peer.expect("llm.1000", "softprefix.stop").await;
+        assert_eq!(stop.data.as_ref().unwrap()["request_id"], score.request_id);
+        let inference = peer.expect("llm.1000", "inference").await;
+        peer.error(&score.request_id, "llm.1000", -11, "the scoring was stopped")
+            .await;
+        peer.delta(&inference, "all well", 0, true).await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let score = task.score(ScoreRequest::new("Why?", ScoredText::Text("So.".to_owned())));
+    assert!(tokio::time::timeout(Duration::from_millis(50), score).await.is_err());
+    assert_eq!(outcome(&task, "Hello").await.unwrap().text, "all well");
     peer.await.unwrap();
 }
 

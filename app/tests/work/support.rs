@@ -94,8 +94,10 @@ impl Desk {
         while !done(&self.bench) {
             assert!(
                 Instant::now() < end,
-                "waited in vain for {what}; {:?}; {:?}",
+                "waited in vain for {what}; {:?}; {:?}; {:?}; {:?}",
                 self.bench.module,
+                self.bench.prefixed.error,
+                self.bench.notice,
                 self.seen
             );
             self.turn();

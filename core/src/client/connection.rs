@@ -1,6 +1,6 @@
 //! One TCP connection: bytes out, replies in, each given to whoever asked. It knows framing and routing, and no actions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +15,9 @@ use tokio::task::AbortHandle;
 use super::error::ClientError;
 use crate::protocol::message::UNREADABLE_REQUEST_ID;
 use crate::protocol::{Code, FrameError, FrameReader, Reply, Request, encode};
+
+/// So many requests that were given up are remembered; a module that answers none of them must not fill the memory.
+const GIVEN_UP: usize = 256;
 
 /// What a waiting request is, for replies that do not name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,8 @@ struct Route {
 /// Who waits for what. Closed for good by the first reason given.
 struct Routes {
     waiting: HashMap<String, Route>,
+    /// Requests that were given up before they were answered: what still comes for them is for nobody, and no stray error.
+    given_up: VecDeque<String>,
     closed: Option<ClientError>,
 }
 
@@ -65,6 +70,7 @@ impl Connection {
         let (reader, writer) = stream.into_split();
         let routes = Arc::new(Mutex::new(Routes {
             waiting: HashMap::new(),
+            given_up: VecDeque::new(),
             closed: None,
         }));
         let (outgoing, queue) = mpsc::unbounded_channel();
@@ -112,6 +118,7 @@ impl Connection {
         let ticket = Ticket {
             request_id: request.request_id.clone(),
             replies,
+            answered: false,
             routes: Arc::clone(&self.routes),
         };
         self.tell(request)?;
@@ -155,6 +162,7 @@ impl Drop for Connection {
 pub(super) struct Ticket {
     pub(super) request_id: String,
     replies: mpsc::UnboundedReceiver<Reply>,
+    answered: bool,
     routes: Arc<Mutex<Routes>>,
 }
 
@@ -165,7 +173,10 @@ impl Ticket {
     /// Why the connection was closed.
     pub(super) async fn next(&mut self) -> Result<Reply, ClientError> {
         match self.replies.recv().await {
-            Some(reply) => Ok(reply),
+            Some(reply) => {
+                self.answered = true;
+                Ok(reply)
+            }
             None => Err(why_closed(&self.routes).unwrap_or_else(|| ClientError::ConnectionLost {
                 address: "the module".to_owned(),
                 detail: "it is closing".to_owned(),
@@ -176,7 +187,14 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        lock(&self.routes).waiting.remove(&self.request_id);
+        let mut routes = lock(&self.routes);
+        routes.waiting.remove(&self.request_id);
+        if !self.answered && self.replies.is_empty() {
+            if routes.given_up.len() >= GIVEN_UP {
+                routes.given_up.pop_front();
+            }
+            routes.given_up.push_back(std::mem::take(&mut self.request_id));
+        }
     }
 }
 
@@ -265,8 +283,13 @@ async fn read(mut reader: OwnedReadHalf, max_message: usize, id_stem: String, cl
 /// Gives a reply to whoever waits for it: request id and work id must agree. Errors may carry any work id (`llm`, even `kws`), and
 /// two kinds of errors carry no request id of use; they are given to the only one they can belong to, if there is only one.
 fn deliver(routes: &Mutex<Routes>, reply: Reply, id_stem: &str) {
-    let routes = lock(routes);
+    let mut routes = lock(routes);
     let failed = !reply.error.code.is_ok();
+    if let Some(place) = routes.given_up.iter().position(|id| *id == reply.request_id) {
+        routes.given_up.remove(place);
+        tracing::debug!(request_id = %reply.request_id, "an answer that nobody waits for any more was ignored");
+        return;
+    }
     let route = match routes.waiting.get(&reply.request_id) {
         Some(route) if failed || route.work_id.as_ref().is_none_or(|work_id| *work_id == reply.work_id) => Some(route),
         Some(_) => None,
