@@ -143,7 +143,13 @@ impl Command {
             CommandId::FewerVectors => (workbench.prefix.len > 1).then(|| Action::SetLen(workbench.prefix.len - 1)),
             CommandId::NextMeasure => Some(Action::NextMeasure),
             CommandId::ToggleGranularity => Some(Action::ToggleGranularity),
-            CommandId::ToggleKl => workbench.kl_off().is_none().then_some(Action::ToggleKl),
+            CommandId::ToggleKl => {
+                let possible = match workbench.tab {
+                    Tab::Sweep => workbench.pair_scores().is_ok(),
+                    _ => workbench.kl_off().is_none(),
+                };
+                possible.then_some(Action::ToggleKl)
+            }
             CommandId::PreviousRun => neighbour(-1),
             CommandId::NextRun => neighbour(1),
             CommandId::CopyBaseline => {

@@ -14,8 +14,9 @@ use softprefix::settings::{Language, Theme};
 use softprefix::workbench::sweep::{Stage, SweepAction};
 use softprefix::workbench::{Action, MagnitudeUnit, Tab, Workbench};
 use softprefix::{fonts, theme};
+use softprefix_core::compare::{DeepMeasures, Measure};
 use softprefix_core::experiment::{
-    Answer, Case, Experiment, ModuleIdentity, Outcome, PrefixIdentity, Progress, Record, RunEvent,
+    Answer, Case, CaseScores, Experiment, ModuleIdentity, Outcome, PrefixIdentity, Progress, Record, RunEvent,
 };
 use softprefix_core::prefix::Magnitude;
 use softprefix_core::protocol::extension::FinishReason;
@@ -105,6 +106,7 @@ fn record(experiment: &Experiment, case: &Case) -> Record {
             ttft_sec: None,
             elapsed_sec: 0.5,
         }),
+        scores: None,
         written_by: String::new(),
     }
 }
@@ -253,4 +255,47 @@ fn every_word_of_the_view_is_there_in_japanese() {
     harness.get_by_label("残り約 4 分");
     harness.get_by_label("一時停止");
     harness.get_by_label("P 4, 1×: 実行中");
+}
+
+#[test]
+fn a_pair_is_coloured_by_kl_where_its_case_was_scored_and_the_option_is_in_the_rail() {
+    let bench = running(Language::English, 8);
+    let record = bench.sweep.selected.clone().unwrap();
+    let places: Vec<[usize; 2]> = common::BASELINE
+        .char_indices()
+        .map(|(at, c)| [at, at + c.len_utf8()])
+        .collect();
+    let scores = CaseScores {
+        baseline: "e/0".to_owned(),
+        measures: DeepMeasures {
+            kl_mean: 0.42,
+            kl_p95: 1.0,
+            kl_max: 4.0,
+            same_top: 0.9,
+            perplexity_base: 1.2,
+            perplexity_prefixed: 2.0,
+        },
+        kl: (0..places.len()).map(|at| at as f64 / 10.0).collect(),
+        places,
+        perplexity: Some(7.5),
+    };
+    let mut harness = window(bench);
+    assert!(
+        harness
+            .get_by_role_and_label(Role::RadioButton, "KL")
+            .accesskit_node()
+            .is_disabled()
+    );
+    let scores = Box::new(scores);
+    run_event(&mut harness.state_mut().bench, RunEvent::Scored { record, scores });
+    harness.run_steps(3);
+    harness.get_by_role_and_label(Role::RadioButton, "KL").click();
+    harness.run_steps(3);
+    let legend = harness.get_by_role(Role::Image).accesskit_node().label().unwrap();
+    assert!(legend.starts_with("KL in nats"), "{legend}");
+
+    harness.state_mut().bench.apply(Action::SetMeasure(Measure::KlMean));
+    harness.run_steps(3);
+    harness.get_by_label_contains("mean KL 0.42");
+    harness.get_by_role_and_label(Role::Switch, "KL and perplexity");
 }

@@ -40,7 +40,13 @@ fn sweep() -> (Experiment, Vec<Record>) {
             texts.get(i).copied().unwrap_or("=1+1, 猫\n「二行目」"),
         ),
     });
-    let records = records.collect();
+    let mut records: Vec<Record> = records.collect();
+    for record in records
+        .iter_mut()
+        .filter(|record| record.prefix.is_some() && record.text().is_some())
+    {
+        record.scores = Some(Box::new(common::scores(&experiment, &record.case, BASE)));
+    }
     (experiment, records)
 }
 
@@ -457,7 +463,11 @@ fn the_html_report_needs_nothing_from_outside_and_no_text_breaks_out() {
             page.matches("http").count(),
             page.matches("http://www.w3.org/2000/svg").count() + page.matches("http-equiv").count()
         );
-        assert_eq!(page.matches("<svg").count(), 6);
+        assert_eq!(
+            page.matches("class=\"chart\"").count(),
+            8,
+            "two of them about what was scored"
+        );
         assert_eq!(page.matches("<section").count(), 12);
         assert!(page.contains("<del>") && page.contains("<ins>"));
         for tag in ["div", "section", "table", "dl", "svg", "ins", "del", "a", "p"] {
@@ -497,4 +507,44 @@ fn names_become_file_names() {
         experiment.name = name.into();
         assert_eq!(export::file_stem(&experiment), stem);
     }
+}
+
+#[test]
+fn scores_are_measures_like_others_and_leave_with_their_case_in_every_form() {
+    let (experiment, records) = sweep();
+    let analysis = Analysis::of(&records);
+    let id = &records[5].id;
+    let (_, point) = analysis.find(id).unwrap();
+    let measures = point.measures.as_ref().unwrap();
+    let scores = records[5].scores.as_ref().unwrap();
+    assert_eq!(Measure::KlMean.value(measures), Some(scores.measures.kl_mean));
+    assert_eq!(Measure::Perplexity.value(measures), Some(3.25));
+    // A case that was not scored has none, and one that is scored later gets them then.
+    let bare: Vec<Record> = records
+        .iter()
+        .cloned()
+        .map(|record| Record { scores: None, ..record })
+        .collect();
+    let mut later = Analysis::of(&bare);
+    assert_eq!(
+        Measure::KlMean.value(later.find(id).unwrap().1.measures.as_ref().unwrap()),
+        None
+    );
+    for record in records.iter().filter(|record| record.scores.is_some()) {
+        later.add_scores(&record.id, record.scores.as_ref().unwrap());
+    }
+    assert_eq!(later, analysis);
+
+    let rows = read_csv(&export::to_csv(&records));
+    let column = |name: &str| rows[0].iter().position(|head| head == name).unwrap();
+    assert_eq!(rows[6][column("kl_mean")], scores.measures.kl_mean.to_string());
+    assert_eq!(rows[6][column("same_top")], "0.75");
+    assert_eq!(rows[1][column("kl_mean")], "", "the baseline has no KL to itself");
+    let file = export::to_results_file(&experiment, &records, 0);
+    let (_, back) = export::from_json(file.to_json().as_bytes(), "again").unwrap();
+    let back = back
+        .iter()
+        .find(|record| record.case.name == records[5].case.name)
+        .unwrap();
+    assert_eq!(back.scores, records[5].scores);
 }

@@ -387,3 +387,40 @@ fn ten_thousand_cases_open_quickly() {
     // The figure itself is a bench's; without optimisation and on a busy machine it may take a few times as long.
     assert!(took < Duration::from_secs(10), "took {took:?}");
 }
+
+#[test]
+fn scores_are_lines_that_come_later_and_records_without_them_are_as_they_always_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    let mut plan = common::plan();
+    plan.deep = true;
+    let experiment = common::experiment("e", plan);
+    let cases = experiment.plan.cases().unwrap();
+    let record = |index: usize| common::record(&experiment, &cases[index], "text");
+    let scores = common::scores(&experiment, &cases[2], "text");
+    let mut entries = vec![Entry::Started(Box::new(experiment.clone()))];
+    entries.extend((0..3).map(|index| Entry::Case(Box::new(record(index)))));
+    assert!(History::of(entries.clone()).experiments[0].is_unscored());
+    for index in 1..3 {
+        entries.push(Entry::Scored {
+            record: record(index).id,
+            scores: Box::new(scores.clone()),
+        });
+    }
+    write(&path, &entries);
+    let history = History::of(Journal::read(&path).unwrap().0);
+    let past = &history.experiments[0];
+    assert_eq!(past.records[0].scores, None);
+    assert_eq!(past.records[2].scores.as_deref(), Some(&scores));
+    assert!(!past.is_unscored());
+
+    // What was written before there were scores has neither key.
+    let line = serde_json::to_string(&Entry::Case(Box::new(record(1)))).unwrap();
+    assert!(!line.contains("scores"));
+    let line = serde_json::to_string(&Entry::Started(Box::new(common::experiment("f", common::plan())))).unwrap();
+    assert!(!line.contains("deep"));
+    let Entry::Started(old) = serde_json::from_str(&line).unwrap() else {
+        panic!("{line}")
+    };
+    assert!(!old.plan.deep);
+}

@@ -327,6 +327,7 @@ async fn request(unit: &Unit, plan: Plan, folder: &tempfile::TempDir) -> RunRequ
         words_from: None,
         journal: Some(journal(folder)),
         resume: None,
+        known: Vec::new(),
         options: RunOptions {
             retries: vec![Duration::from_millis(10); 3],
             ..RunOptions::default()

@@ -39,6 +39,8 @@ pub enum SweepRequest {
     Resume {
         experiment: Box<Experiment>,
         finished: HashSet<usize>,
+        /// Its records: those that are not scored yet are.
+        known: Vec<Record>,
         case: Box<CaseKey>,
     },
     /// Search the largest magnitude within a budget, on the plan's first prompt.
@@ -194,11 +196,16 @@ impl Sweeps {
             SweepRequest::Resume {
                 experiment,
                 finished,
+                known,
                 case,
             } => {
                 let plan = experiment.plan.clone();
-                self.run(session, &case, plan, Some((*experiment, finished)), None, events)
-                    .await;
+                let resume = Resume {
+                    experiment: *experiment,
+                    finished,
+                    known,
+                };
+                self.run(session, &case, plan, Some(resume), None, events).await;
             }
             SweepRequest::Search {
                 plan,
@@ -292,7 +299,7 @@ impl Sweeps {
         session: Option<&Arc<Session>>,
         case: &CaseKey,
         plan: Plan,
-        resume: Option<(Experiment, HashSet<usize>)>,
+        resume: Option<Resume>,
         search: Option<SearchRequest>,
         events: &Events,
     ) {
@@ -348,14 +355,27 @@ impl Sweeps {
     }
 }
 
+/// An experiment that goes on.
+pub(crate) struct Resume {
+    pub experiment: Experiment,
+    /// Places in the plan of its finished cases.
+    pub finished: HashSet<usize>,
+    /// Its records.
+    pub known: Vec<Record>,
+}
+
 /// The runner's request for a plan on the module of a session. The window and the shell make it the same way.
 pub(crate) fn request_of(
     session: &Session,
     case: &CaseKey,
     plan: Plan,
     journal: Option<SharedJournal>,
-    resume: Option<(Experiment, HashSet<usize>)>,
+    resume: Option<Resume>,
 ) -> RunRequest {
+    let (resume, known) = match resume {
+        Some(resume) => (Some((resume.experiment, resume.finished)), resume.known),
+        None => (None, Vec::new()),
+    };
     RunRequest {
         plan,
         module: session.module().clone(),
@@ -363,6 +383,7 @@ pub(crate) fn request_of(
         words_from: None,
         journal,
         resume,
+        known,
         options: RunOptions {
             written_by: concat!("softprefix ", env!("CARGO_PKG_VERSION")).to_owned(),
             address: session.facts().embedded.then(|| "embedded".to_owned()),

@@ -15,7 +15,7 @@ use super::bar::Bar;
 use super::compare::{open, say, show};
 use super::prefix::{Material, PrefixArgs};
 use super::{Exit, Failure, print, runtime, values, with_model};
-use crate::bridge::sweep::{Format, request_of};
+use crate::bridge::sweep::{Format, Resume, request_of};
 use crate::settings::Language;
 use crate::text::SweepText;
 use crate::workbench::sweep::parse_lens;
@@ -52,6 +52,9 @@ pub struct SweepArgs {
     /// Runs of the baseline before the first prefix; one more follows the last.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=20))]
     baselines: u8,
+    /// Do not lead the model through the texts afterwards for KL and perplexity, where the unit could.
+    #[arg(long)]
+    no_kl: bool,
     /// Most output tokens.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: u32,
@@ -117,6 +120,7 @@ impl SweepArgs {
             prompts: self.prompts.iter().map(prompt).collect(),
             repeats: usize::from(self.repeats),
             baselines: usize::from(self.baselines),
+            deep: !self.no_kl,
             name: key.user.chars().take(24).collect(),
             settings: Settings {
                 max_new_tokens: Some(self.max_tokens as usize),
@@ -199,7 +203,7 @@ pub fn run(args: SweepArgs) -> Result<Exit, Failure> {
 /// Whether an experiment has no end yet and some of its cases are missing.
 fn is_open(past: &Past) -> bool {
     let planned = past.experiment.plan.cases().map_or(0, |cases| cases.len());
-    past.ending.is_none() && past.finished().len() < planned
+    past.ending.is_none() && (past.finished().len() < planned || past.is_unscored())
 }
 
 fn file_failure(error: &dyn std::fmt::Display) -> Failure {
@@ -242,6 +246,11 @@ async fn sweep(
     say(&bar, &format!("{} on {}", facts.model, facts.address));
     // The runner sets up a task of its own; a module with few places needs this one's.
     session.forget_task().await;
+    let resume = resume.map(|(experiment, finished)| Resume {
+        experiment,
+        finished,
+        known: records.clone(),
+    });
     let request = request_of(&session, key, plan, Some(journal), resume);
     let mut run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
     let mut experiment = None;
@@ -261,9 +270,18 @@ async fn sweep(
                     .left
                     .map(|left| format!(". {}", (text.left)(left)))
                     .unwrap_or_default();
-                let words = format!("{} of {} runs{left}", progress.finished, progress.total);
+                let words = match (progress.finished == progress.total, progress.unscored) {
+                    (true, unscored @ 1..) => format!("all runs finished; KL of {unscored} to go"),
+                    _ => format!("{} of {} runs{left}", progress.finished, progress.total),
+                };
                 show(&bar, Some(fraction), &words);
             }
+            RunEvent::Scored { record, scores } => {
+                if let Some(record) = records.iter_mut().rev().find(|known| known.id == record) {
+                    record.scores = Some(scores);
+                }
+            }
+            RunEvent::NotScored { count, error } => say(&bar, &format!("no KL of {count} runs: {error}")),
             RunEvent::Canary(canary) => say(&bar, canary.sentence()),
             RunEvent::Reconnecting { because } => say(&bar, &format!("the module is gone ({because}); reconnecting")),
             RunEvent::JournalFailed { error } => return Err(file_failure(&error)),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use eframe::egui::{self, Label, Tooltip, Ui, vec2};
+use softprefix_core::experiment::CaseScores;
 use softprefix_core::protocol::extension::{Alternative, Scores as Told};
 
 use super::Desk;
@@ -12,7 +13,7 @@ use crate::theme::{self, Palette};
 use crate::views::kl::{self, Heat, Touched};
 use crate::views::segmented::segmented;
 use crate::views::{paint, status};
-use crate::workbench::{Action, Colouring, Scores};
+use crate::workbench::{Action, Colouring, KlOff, Scores};
 
 /// Width of the switch.
 const SWITCH: f32 = 104.0;
@@ -70,10 +71,21 @@ pub(super) fn spoken(text: &DeepText, scores: &Scores) -> String {
 
 /// The switch, and where it is off the reason.
 pub(super) fn switch(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let (off, current) = (desk.bench.kl_off(), desk.bench.colouring());
+    switch_of(ui, desk, off, current);
+    if let Some(off) = off {
+        let palette = Palette::of(ui);
+        let text = desk.deep_text();
+        let galley = paint::line_of_text(ui, (text.kl_off_short)(off), theme::CAPTION.regular(), palette.text3);
+        if ui.available_width() > galley.size().x + 8.0 {
+            ui.add(Label::new(galley)).on_hover_text((text.kl_off)(off));
+        }
+    }
+}
+
+fn switch_of(ui: &mut Ui, desk: &mut Desk<'_>, off: Option<KlOff>, current: Colouring) {
     let text = desk.deep_text();
-    let off = desk.bench.kl_off();
     let options = [(Colouring::Diff, text.diff), (Colouring::Kl, text.kl)];
-    let current = desk.bench.colouring();
     let shown = ui.add_enabled_ui(off.is_none(), |ui| {
         segmented(ui, text.colouring, current, &options, SWITCH)
     });
@@ -86,14 +98,51 @@ pub(super) fn switch(ui: &mut Ui, desk: &mut Desk<'_>) {
     ui.ctx()
         .accesskit_node_builder(response.id, |node| node.set_description(about));
     response.on_hover_text(about).on_disabled_hover_text(about);
-    if let Some(off) = off {
-        let palette = Palette::of(ui);
-        let words = (text.kl_off_short)(off);
-        let galley = paint::line_of_text(ui, words, theme::CAPTION.regular(), palette.text3);
-        if ui.available_width() > galley.size().x + 8.0 {
-            ui.add(Label::new(galley)).on_hover_text(about);
+}
+
+/// The switch over a sweep's pair; where that has no KL it is off and says why.
+pub(super) fn pair_switch(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let off = desk.bench.pair_scores().err();
+    let current = if off.is_none() {
+        desk.bench.deep.colouring
+    } else {
+        Colouring::Diff
+    };
+    switch_of(ui, desk, off, current);
+}
+
+/// The marks over the baseline of a sweep's pair, where it is coloured by KL.
+#[derive(Default)]
+pub(super) struct PairHeats {
+    of: Option<CaseScores>,
+    heats: Vec<Heat>,
+}
+
+impl PairHeats {
+    pub(super) fn of(&mut self, desk: &Desk<'_>) -> Option<&[Heat]> {
+        let scores = desk.bench.pair_scores().ok()?;
+        if desk.bench.deep.colouring != Colouring::Kl {
+            return None;
         }
+        if self.of.as_ref() != Some(scores) {
+            let ranges: Vec<_> = scores.places.iter().map(|[from, to]| *from..*to).collect();
+            self.heats = kl::heats(&ranges, &scores.kl);
+            self.of = Some(scores.clone());
+        }
+        Some(&self.heats)
     }
+}
+
+/// What the record of a sweep tells of a token: its text and its KL.
+pub(super) fn short_tooltip(ui: &Ui, desk: &Desk<'_>, text: &str, heat: &Heat, touched: Touched) {
+    let id = ui.scope_id().with(("token", touched.heat));
+    let tooltip = Tooltip::always_open(ui.ctx().clone(), ui.layer_id(), id, touched.rect);
+    tooltip.gap(8.0).show(|ui| {
+        let palette = Palette::of(ui);
+        let piece = quoted(text.get(heat.range.clone()).unwrap_or_default());
+        let words = format!("{piece}  KL {} {}", nats(heat.nats), desk.deep_text().nats);
+        ui.label(paint::figures(words, theme::BODY, palette.text));
+    });
 }
 
 /// The figures under the baseline; `true` where they take the place of the usual ones.

@@ -148,6 +148,8 @@ fn figures(measure: Measure, value: Option<f64>) -> String {
         Some(value) => match measure {
             Measure::Chrf2 => format!("{value:.1}"),
             Measure::FirstDivergence | Measure::Length => format!("{value:.0}"),
+            Measure::KlMean => super::deep::nats(value),
+            Measure::Perplexity => super::deep::factor(value),
             _ => format!("{value:.2}"),
         },
     }

@@ -27,6 +27,11 @@ pub struct DeepText {
     pub probability: &'static str,
     pub spoken: fn(&str, &str, &str, u32) -> String,
     pub not_laid: &'static str,
+    /// The sweep's option.
+    pub in_sweep: &'static str,
+    pub in_sweep_about: &'static str,
+    pub scoring: fn(usize) -> String,
+    pub not_scored: fn(&str) -> String,
 }
 
 impl DeepText {
@@ -45,12 +50,16 @@ const EN: DeepText = DeepText {
     kl: "KL",
     kl_off: |off| match off {
         KlOff::NotConnected => "KL needs a module: connect one.",
+        KlOff::NotScored => {
+            "This pair has no KL: it is measured between the baseline and a case of a sweep that asks for it."
+        }
         KlOff::NotHere => {
             "This module's unit does not tell the probabilities of tokens; KL needs softprefix-unit on a processor, as the embedded module has it."
         }
     },
     kl_off_short: |off| match off {
         KlOff::NotConnected => "no module",
+        KlOff::NotScored => "no KL of this pair",
         KlOff::NotHere => "no KL from this unit",
     },
     scale: "KL in nats, colours from",
@@ -72,6 +81,10 @@ const EN: DeepText = DeepText {
         )
     },
     not_laid: "The tokens do not make up this text, so it is not coloured.",
+    in_sweep: "KL and perplexity",
+    in_sweep_about: "After each case the model is led through the baseline's text with its prefix, and through the case's own text without one.",
+    scoring: |left| format!("KL of {left} to go"),
+    not_scored: |what| format!("Cases without KL: {what}"),
 };
 
 const JA: DeepText = DeepText {
@@ -80,12 +93,14 @@ const JA: DeepText = DeepText {
     kl: "KL",
     kl_off: |off| match off {
         KlOff::NotConnected => "KL にはモジュールの接続が必要です。",
+        KlOff::NotScored => "この組の KL はありません。KL を測るスイープの、基準とケースの間で測ります。",
         KlOff::NotHere => {
             "このモジュールのユニットはトークンの確率を返しません。KL には CPU で動く softprefix-unit（内蔵モジュールなど）が必要です。"
         }
     },
     kl_off_short: |off| match off {
         KlOff::NotConnected => "未接続",
+        KlOff::NotScored => "この組の KL なし",
         KlOff::NotHere => "KL 非対応のユニット",
     },
     scale: "KL（nat）、色の境目",
@@ -105,4 +120,8 @@ const JA: DeepText = DeepText {
         format!("KL（nat）: 平均 {mean}、95 パーセンタイル {p95}、最大 {max}。第1候補の一致 {same} %")
     },
     not_laid: "トークンが文と対応しないため、色分けできません。",
+    in_sweep: "KL とパープレキシティ",
+    in_sweep_about: "各ケースのあと、そのプレフィックスで基準の文を、プレフィックスなしでそのケースの文を、モデルに読ませて測ります。",
+    scoring: |left| format!("KL 計算 残り {left}"),
+    not_scored: |what| format!("KL のないケース: {what}"),
 };

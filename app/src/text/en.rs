@@ -247,6 +247,8 @@ pub(super) static TEXT: Text = Text {
         Measure::Distinct2 => "distinct-2",
         Measure::Distinct4 => "distinct-4",
         Measure::Length => "length",
+        Measure::KlMean => "mean KL",
+        Measure::Perplexity => "perplexity",
     },
     measure_about: |measure| match measure {
         Measure::Chrf2 => "Character n-gram F-score against the baseline, 0 to 100, as sacreBLEU computes it",
@@ -260,6 +262,10 @@ pub(super) static TEXT: Text = Text {
         Measure::Distinct2 => "Different character pairs over all pairs of this output",
         Measure::Distinct4 => "Different runs of four characters over all; prose is above 0.5, a loop under 0.2",
         Measure::Length => "Characters of this output",
+        Measure::KlMean => {
+            "Mean KL(base || prefixed) over the baseline's tokens, in nats: how far the prefix moves the model's predictions, also where the text is the same"
+        }
+        Measure::Perplexity => "Perplexity of this output under the model without the prefix; a loop has a low one",
     },
     measure: "Measure",
     more_measures: "More measures",

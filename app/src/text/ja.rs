@@ -236,6 +236,8 @@ pub(super) static TEXT: Text = Text {
         Measure::Distinct2 => "distinct-2",
         Measure::Distinct4 => "distinct-4",
         Measure::Length => "長さ",
+        Measure::KlMean => "平均 KL",
+        Measure::Perplexity => "パープレキシティ",
     },
     measure_about: |measure| match measure {
         Measure::Chrf2 => "基準に対する文字 n-gram の F 値（0〜100、sacreBLEU と同じ計算）",
@@ -249,6 +251,10 @@ pub(super) static TEXT: Text = Text {
         Measure::Distinct2 => "この出力の 2 文字の並びのうち、異なるものの割合",
         Measure::Distinct4 => "この出力の 4 文字の並びのうち、異なるものの割合。文章は 0.5 以上、反復は 0.2 未満",
         Measure::Length => "この出力の文字数",
+        Measure::KlMean => {
+            "基準の各トークンでの KL(基準 || プレフィックス) の平均（nat）。文が同じでも、予測がどれだけ動いたかがわかります"
+        }
+        Measure::Perplexity => "この出力の、プレフィックスなしのモデルでのパープレキシティ。繰り返しでは低くなります",
     },
     measure: "指標",
     more_measures: "ほかの指標",

@@ -7,23 +7,16 @@
 use std::ops::Range;
 
 use eframe::egui::{
-    self, Color32, CornerRadius, Galley, Pos2, Rangef, Rect, Sense, Stroke, StrokeKind, Ui, pos2, vec2,
+    self, Align2, Color32, CornerRadius, Galley, Pos2, Rangef, Rect, Sense, Stroke, StrokeKind, Ui, pos2, vec2,
 };
+
+use softprefix_core::compare::{KL_STEPS as EDGES, kl_step as step};
 
 use super::paint;
 use crate::theme::{self, Palette, Type, faded};
 
-/// Nats at which the steps of the scale begin, after the first, which is "nothing to see". Each is ten times the one before: what a
-/// prefix does spans as many decades as its magnitude.
-pub const EDGES: [f64; 4] = [0.003, 0.03, 0.3, 3.0];
 /// Steps of the scale.
 pub const STEPS: usize = EDGES.len() + 1;
-
-/// The step of the scale on which `nats` lies, from 0.
-#[must_use]
-pub fn step(nats: f64) -> usize {
-    EDGES.iter().take_while(|&&edge| nats >= edge).count()
-}
 
 /// Fill and line of a step; the first has none.
 #[must_use]
@@ -189,7 +182,7 @@ impl<'a> Walk<'a> {
 /// Width of a step in the legend.
 const SWATCH: f32 = 28.0;
 
-/// The scale with its edges in nats; `name` is what a screen reader calls it, `unit` stands behind it where there is room for it.
+/// The scale with its edges in nats under it; `name` is what a screen reader calls it, `unit` stands behind it where there is room.
 pub fn legend(ui: &mut Ui, name: &str, unit: &str) {
     let palette = Palette::of(ui);
     let unit = paint::line_of_text(ui, unit, theme::CAPTION.regular(), palette.text3);
@@ -200,45 +193,71 @@ pub fn legend(ui: &mut Ui, name: &str, unit: &str) {
     let with_unit = ui.available_width() >= bare + 6.0 + unit.size().x;
     let width = if with_unit { bare + 6.0 + unit.size().x } else { bare };
     let (rect, response) = ui.allocate_exact_size(vec2(width, 34.0), Sense::hover());
-    let spoken = format!("{name}: {}", EDGES.map(|edge| edge.to_string()).join(", "));
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &spoken));
+    speak(&response, name);
     let painter = ui.painter();
+    let bands = Rect::from_min_size(rect.min + vec2(0.0, 3.0), vec2(bare, 13.0));
     for index in 0..STEPS {
-        let left = rect.left() + SWATCH * index as f32;
-        let band = Rect::from_min_size(pos2(left, rect.top() + 3.0), vec2(SWATCH - 1.0, 13.0));
-        match shade(palette, index) {
-            Some((fill, line)) => {
-                painter.rect_filled(band, 0.0, fill);
-                painter.hline(band.x_range(), band.bottom() - line.width / 2.0, line);
-            }
-            None => {
-                painter.rect_stroke(band, 0.0, Stroke::new(1.0, palette.line), StrokeKind::Inside);
-            }
-        }
-        if let Some(edge) = index.checked_sub(1).and_then(|at| EDGES.get(at)) {
-            paint::text(
-                painter,
-                pos2(left, rect.bottom() - 1.0),
-                egui::Align2::CENTER_BOTTOM,
-                &short(*edge),
-                theme::CAPTION.mono(),
-                palette.text2,
-            );
+        let band = paint_step(ui, bands, index);
+        if let Some(edge) = edge_of(index) {
+            let place = pos2(band.left(), rect.bottom() - 1.0);
+            let font = theme::CAPTION.mono();
+            paint::text(painter, place, Align2::CENTER_BOTTOM, &edge, font, palette.text2);
         }
     }
     if with_unit {
-        paint::place(
-            painter,
-            pos2(rect.right(), rect.top() + 3.0),
-            egui::Align2::RIGHT_TOP,
-            unit,
-        );
+        paint::place(painter, pos2(rect.right(), bands.top()), Align2::RIGHT_TOP, unit);
     }
 }
 
-/// An edge without a zero before the point: four of them stand close together.
-fn short(edge: f64) -> String {
-    edge.to_string().trim_start_matches('0').to_owned()
+/// The scale on one line that ends at `right`: the edges stand in its steps. Answers its left end.
+pub fn legend_in_line(ui: &mut Ui, right: Pos2, name: &str, unit: &str) -> f32 {
+    let palette = Palette::of(ui);
+    let unit = paint::line_of_text(ui, unit, theme::CAPTION.regular(), palette.text3);
+    let placed = paint::place(ui.painter(), right, Align2::RIGHT_CENTER, unit);
+    let size = vec2((SWATCH + 4.0) * STEPS as f32, 18.0);
+    let rect = Align2::RIGHT_CENTER.anchor_size(pos2(placed.left() - 6.0, right.y), size);
+    let response = ui.interact(rect, ui.scope_id().with("kl legend"), Sense::hover());
+    speak(&response, name);
+    for index in 0..STEPS {
+        let band = paint_step(ui, rect, index);
+        if let Some(edge) = edge_of(index) {
+            let place = band.center() - vec2(0.0, 1.0);
+            let font = theme::CAPTION.mono();
+            paint::text(ui.painter(), place, Align2::CENTER_CENTER, &edge, font, palette.text);
+        }
+    }
+    rect.left()
+}
+
+fn speak(response: &egui::Response, name: &str) {
+    let spoken = format!("{name}: {}", EDGES.map(|edge| edge.to_string()).join(", "));
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &spoken));
+}
+
+/// Paints one of the steps that share the width of `bands`; answers its place.
+fn paint_step(ui: &Ui, bands: Rect, index: usize) -> Rect {
+    let palette = Palette::of(ui);
+    let width = bands.width() / STEPS as f32;
+    let left = bands.left() + width * index as f32;
+    let band = Rect::from_min_size(pos2(left, bands.top()), vec2(width - 1.0, bands.height()));
+    match shade(palette, index) {
+        Some((fill, line)) => {
+            ui.painter().rect_filled(band, 0.0, fill);
+            ui.painter()
+                .hline(band.x_range(), band.bottom() - line.width / 2.0, line);
+        }
+        None => {
+            let outline = Stroke::new(1.0, palette.line);
+            ui.painter().rect_stroke(band, 0.0, outline, StrokeKind::Inside);
+        }
+    }
+    band
+}
+
+/// Where a step begins. Without a zero before the point: four of them stand close together.
+fn edge_of(index: usize) -> Option<String> {
+    let edge = EDGES.get(index.checked_sub(1)?)?;
+    Some(edge.to_string().trim_start_matches('0').to_owned())
 }
 
 #[cfg(test)]

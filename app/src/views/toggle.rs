@@ -5,12 +5,20 @@ use eframe::egui::{self, CornerRadius, Response, Role, Sense, Stroke, StrokeKind
 use super::paint;
 use crate::theme::{self, Palette};
 
+/// The switch's track.
+const TRACK: egui::Vec2 = vec2(34.0, 18.0);
+
 /// Shows the switch after its words and flips `on` when it is used.
 pub fn toggle(ui: &mut Ui, on: &mut bool, words: &str) -> Response {
+    toggle_across(ui, on, words, 0.0)
+}
+
+/// The same over at least `width`, the words at its left end and the switch at its right.
+pub fn toggle_across(ui: &mut Ui, on: &mut bool, words: &str, width: f32) -> Response {
     let palette = Palette::of(ui);
     let galley = paint::line_of_text(ui, words, theme::BODY.regular(), palette.text2);
-    let track = vec2(34.0, 18.0);
-    let size = vec2(galley.size().x + 8.0 + track.x, theme::CONTROL);
+    let track = TRACK;
+    let size = vec2((galley.size().x + 8.0 + track.x).max(width), theme::CONTROL);
     let (rect, mut response) = ui.allocate_exact_size(size, Sense::click());
     if response.clicked() {
         *on = !*on;

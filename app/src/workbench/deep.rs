@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use softprefix_core::compare::DeepMeasures;
+use softprefix_core::experiment::{CaseScores, Record};
 use softprefix_core::protocol::extension::{Compared, Scored};
 
 use super::runs::{CaseKey, Run, RunId};
@@ -31,6 +32,8 @@ pub enum KlOff {
     NotConnected,
     /// The unit scores no texts: a stranger's, or one whose engine cannot.
     NotHere,
+    /// The pair of a sweep that is looked at was not scored.
+    NotScored,
 }
 
 /// What was learnt of one run.
@@ -99,6 +102,25 @@ impl Workbench {
             Some(facts) if !facts.scores => Some(KlOff::NotHere),
             Some(_) => None,
         }
+    }
+
+    /// The scores of the sweep's pair: of a case beside the baseline that it was scored against.
+    pub fn pair_scores(&self) -> Result<&CaseScores, KlOff> {
+        let (left, right) = self.sweep.pair().ok_or(KlOff::NotScored)?;
+        match right.scores.as_deref() {
+            // Another run of the baseline with the same text is as good.
+            Some(scores) if left.id == scores.baseline || left.is_baseline() && self.is_text_of(left, scores) => {
+                Ok(scores)
+            }
+            Some(_) => Err(KlOff::NotScored),
+            None if self.module.facts().is_some_and(|facts| !facts.scores) => Err(KlOff::NotHere),
+            None => Err(KlOff::NotScored),
+        }
+    }
+
+    fn is_text_of(&self, record: &Record, scores: &CaseScores) -> bool {
+        let scored = self.sweep.record(&scores.baseline);
+        scored.is_some_and(|scored| scored.text() == record.text())
     }
 
     /// What the baseline's text is coloured by now.
@@ -180,6 +202,10 @@ impl Workbench {
             return;
         }
         self.deep.under_way = None;
+        if let (Ok(scores), Some(run)) = (&found, self.runs.iter_mut().find(|known| known.id == run)) {
+            run.measures.kl_mean = Some(scores.measures.kl_mean);
+            run.measures.perplexity = scores.perplexity;
+        }
         self.deep.known.insert(run, found);
         while self.deep.known.len() > KEPT {
             let shown = self.current_run().map(|run| run.id);

@@ -393,3 +393,53 @@ fn the_shells_sweep_tells_wrong_arguments_and_files_by_its_exit_code() {
     assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "somebody's diary\n");
     assert_eq!(code(&journal, &["--prompt", "a"]), Some(3), "nothing listens there");
 }
+
+#[test]
+fn each_case_has_its_kl_to_plot_and_colour_by_and_the_exports_carry_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = ready(&folder.path().join("j"));
+    assert!(desk.bench.sweep_plan().deep, "the unit can, so it does");
+    desk.apply(Action::SetMeasure(Measure::KlMean));
+    sweep(&mut desk, SweepAction::Start);
+    desk.until("the end", has_ended);
+    let bench = &desk.bench;
+    assert_eq!(bench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    let group = bench.sweep.groups().next().unwrap();
+    let scored = group.points.iter().filter(|point| point.is_scored()).count();
+    assert_eq!(scored, 6, "six prefixes, and the baselines need none");
+    let large = group.lines()[0].1.last().unwrap().record.clone();
+    sweep(&mut desk, SweepAction::Select(Some(large.clone())));
+    let scores = desk.bench.pair_scores().unwrap().clone();
+    let (left, _) = desk.bench.sweep.pair().unwrap();
+    assert_eq!(scores.places.last().unwrap()[1], left.text().unwrap().len());
+    // Against another prefix there is none.
+    sweep(&mut desk, SweepAction::Pin);
+    assert!(desk.bench.pair_scores().is_err());
+    sweep(&mut desk, SweepAction::Unpin);
+
+    for (format, wanted) in [
+        (Format::Csv, "kl_mean"),
+        (Format::Json, "\"kl_p95\""),
+        (Format::Html, "class=\"k"),
+        (Format::Results, "\"kl_mean\""),
+    ] {
+        let path = folder.path().join(format!("x{}", format.ending()));
+        sweep(&mut desk, SweepAction::Export(format));
+        choose(&mut desk, path.clone());
+        desk.until("the file", |_| path.exists());
+        desk.until("the word of it", |bench| !bench.file.writing && !bench.file.asking);
+        assert!(std::fs::read_to_string(&path).unwrap().contains(wanted), "{format:?}");
+    }
+}
+
+#[test]
+fn a_sweep_may_be_run_without_kl() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = ready(&folder.path().join("j"));
+    sweep(&mut desk, SweepAction::SetDeep(false));
+    sweep(&mut desk, SweepAction::Start);
+    desk.until("the end", has_ended);
+    let group = desk.bench.sweep.groups().next().unwrap();
+    assert!(!group.points.iter().any(|point| point.is_scored()));
+    assert!(desk.bench.sweep.resumable().is_none(), "nothing is missing");
+}

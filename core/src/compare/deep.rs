@@ -51,6 +51,15 @@ pub fn perplexity(logprobs: &[f64]) -> f64 {
     (-mean(logprobs)).exp()
 }
 
+/// Nats at which the steps of a scale for KL begin, after the first, which is "nothing to see". Each is ten times the one before:
+/// what a prefix does spans as many decades as its magnitude.
+pub const KL_STEPS: [f64; 4] = [0.003, 0.03, 0.3, 3.0];
+
+/// The step on which `nats` lies, from 0.
+pub fn kl_step(nats: f64) -> usize {
+    KL_STEPS.iter().take_while(|&&edge| nats >= edge).count()
+}
+
 /// The bytes of `text` for which each of its tokens stands. Tokens that are parts of one character have the whole of it, each.
 /// A few at the end may have no text yet: an output may be cut off within a character. `None` where these are not the text's tokens.
 ///

@@ -26,11 +26,15 @@ pub enum Measure {
     Distinct4,
     /// Length of the text in code points.
     Length,
+    /// Mean KL(base || prefixed) over the baseline's tokens, in nats.
+    KlMean,
+    /// Perplexity of the text under the model without the prefix.
+    Perplexity,
 }
 
 impl Measure {
     /// All measures, the headline first.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Chrf2,
         Self::Indel,
         Self::Difflib,
@@ -40,6 +44,8 @@ impl Measure {
         Self::Distinct2,
         Self::Distinct4,
         Self::Length,
+        Self::KlMean,
+        Self::Perplexity,
     ];
 
     /// The name in files and on command lines.
@@ -54,6 +60,8 @@ impl Measure {
             Self::Distinct2 => "distinct2",
             Self::Distinct4 => "distinct4",
             Self::Length => "length",
+            Self::KlMean => "kl_mean",
+            Self::Perplexity => "perplexity",
         }
     }
 
@@ -70,16 +78,21 @@ impl Measure {
         )
     }
 
+    /// True if a unit has to lead its model through the texts for it.
+    pub fn is_deep(self) -> bool {
+        matches!(self, Self::KlMean | Self::Perplexity)
+    }
+
     /// The greatest possible value, where there is one: 100 for chrF2, 1 for ratios.
     pub fn full_scale(self) -> Option<f64> {
         match self {
             Self::Chrf2 => Some(100.0),
-            Self::FirstDivergence | Self::Length => None,
+            Self::FirstDivergence | Self::Length | Self::KlMean | Self::Perplexity => None,
             _ => Some(1.0),
         }
     }
 
-    /// This column of `measures` on its own scale; `None` where a text is too short for the measure.
+    /// This column of `measures` on its own scale; `None` where a text is too short for the measure, or no unit has scored it.
     pub fn value(self, measures: &Measures) -> Option<f64> {
         match self {
             Self::Chrf2 => Some(measures.chrf2),
@@ -91,6 +104,8 @@ impl Measure {
             Self::Distinct2 => measures.distinct2,
             Self::Distinct4 => measures.distinct4,
             Self::Length => Some(measures.length.code_points as f64),
+            Self::KlMean => measures.kl_mean,
+            Self::Perplexity => measures.perplexity,
         }
     }
 }

@@ -12,7 +12,7 @@ mod similarity;
 
 mod report;
 
-pub use deep::{DeepMeasures, perplexity, token_ranges};
+pub use deep::{DeepMeasures, KL_STEPS, kl_step, perplexity, token_ranges};
 pub use diff::{Diff, Granularity, Side, Span, SpanKind, diff};
 pub use measure::Measure;
 pub use report::{Noise, REPORT_VERSION, Report, Row, Verdict};

@@ -37,6 +37,12 @@ pub struct Measures {
     pub baseline_length: Lengths,
     /// Length of the text.
     pub length: Lengths,
+    /// Mean KL(base || prefixed) over the baseline's tokens, in nats, where a unit has scored them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl_mean: Option<f64>,
+    /// Perplexity of the text under the model without the prefix, where a unit has scored it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perplexity: Option<f64>,
 }
 
 /// Shared from the start, in both counts. Equal texts share their whole length.
@@ -102,6 +108,8 @@ impl Measures {
             distinct4: chrf::distinct(&b, 4),
             baseline_length: Lengths::of(baseline, &nfc_a, a.len()),
             length: Lengths::of(text, &nfc_b, b.len()),
+            kl_mean: None,
+            perplexity: None,
         }
     }
 

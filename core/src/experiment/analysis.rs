@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Prompt;
 use super::record::{Applied, Record};
+use super::scores::CaseScores;
 use crate::compare::{Measure, Measures, Noise, Verdict};
 use crate::prefix::{Magnitude, PrefixRecipe};
 
@@ -64,6 +65,8 @@ pub struct Point {
     pub ttft_sec: Option<f64>,
     pub tokens_per_sec: Option<f64>,
     tokens: Option<Vec<u32>>,
+    /// Mean KL and perplexity, where a unit has scored the texts.
+    deep: Option<(f64, Option<f64>)>,
 }
 
 /// Points that belong on one line: the same prefix at different magnitudes.
@@ -126,6 +129,15 @@ impl Analysis {
         }
     }
 
+    /// Takes in what a unit's scores said of a record.
+    pub fn add_scores(&mut self, record: &str, scores: &CaseScores) {
+        let mut points = self.groups.iter_mut().flat_map(|group| &mut group.points);
+        if let Some(point) = points.find(|point| point.record == record) {
+            point.deep = Some((scores.measures.kl_mean, scores.perplexity));
+            point.take_deep();
+        }
+    }
+
     /// The group and the point of a record.
     pub fn find(&self, record: &str) -> Option<(&Group, &Point)> {
         self.groups
@@ -156,6 +168,7 @@ impl Group {
                 if let Some(point) = self.points.get_mut(at) {
                     let measures = Measures::of(&baseline.text, &text);
                     point.measures = Some(measures.with_tokens(baseline.tokens.as_deref(), point.tokens.as_deref()));
+                    point.take_deep();
                 }
             }
             let repeats = self
@@ -269,6 +282,21 @@ impl Point {
             ttft_sec: record.answer().and_then(|answer| answer.ttft_sec),
             tokens_per_sec: record.tokens_per_sec(),
             tokens: record.tokens().map(<[u32]>::to_vec),
+            deep: record
+                .scores
+                .as_ref()
+                .map(|scores| (scores.measures.kl_mean, scores.perplexity)),
+        }
+    }
+
+    /// Whether a unit has scored its texts.
+    pub fn is_scored(&self) -> bool {
+        self.deep.is_some()
+    }
+
+    fn take_deep(&mut self) {
+        if let (Some(measures), Some((kl_mean, perplexity))) = (&mut self.measures, self.deep) {
+            (measures.kl_mean, measures.perplexity) = (Some(kl_mean), perplexity);
         }
     }
 

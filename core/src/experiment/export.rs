@@ -206,6 +206,12 @@ fn entry(record: &Record) -> ResultEntry {
         error: record.error().map(str::to_owned),
         other: [("started_unix".to_owned(), json!(record.started_unix))]
             .into_iter()
+            .chain(
+                record
+                    .scores
+                    .as_ref()
+                    .map(|scores| ("scores".to_owned(), json!(scores))),
+            )
             .collect(),
     });
     out
@@ -264,6 +270,7 @@ pub fn from_results_file(file: &ResultsFile, id: &str) -> (Experiment, Vec<Recor
             sweeps,
             repeats: 1,
             baselines: 1,
+            deep: false,
             settings: settings.clone(),
         },
         module: module.clone(),
@@ -301,6 +308,10 @@ pub fn from_results_file(file: &ResultsFile, id: &str) -> (Experiment, Vec<Recor
                 .unwrap_or(meta.saved_at_unix),
             attempts: 1,
             outcome: outcome_of(entry, &extra),
+            scores: extra
+                .other
+                .get("scores")
+                .and_then(|value| serde_json::from_value(value.clone()).ok()),
             written_by: written_by.clone(),
         }
     });
@@ -405,7 +416,14 @@ pub fn to_csv(records: &[Record]) -> String {
     let head: Vec<&str> = fixed
         .into_iter()
         .chain(measures)
-        .chain(["first_divergence_tokens"])
+        .chain([
+            "first_divergence_tokens",
+            "kl_p95",
+            "kl_max",
+            "same_top",
+            "perplexity_base",
+            "perplexity_prefixed",
+        ])
         .chain(tail)
         .collect();
     out.push_str(&head.join(","));
@@ -437,7 +455,13 @@ pub fn to_csv(records: &[Record]) -> String {
         let measured = found.and_then(|(_, point)| point.measures.as_ref());
         cells.extend(Measure::ALL.map(|measure| number(measured.and_then(|m| measure.value(m)))));
         cells.push(count(measured.and_then(|m| m.first_divergence_tokens)));
+        let deep = record.scores.as_ref().map(|scores| scores.measures);
         cells.extend([
+            number(deep.map(|deep| deep.kl_p95)),
+            number(deep.map(|deep| deep.kl_max)),
+            number(deep.map(|deep| deep.same_top)),
+            number(deep.map(|deep| deep.perplexity_base)),
+            number(deep.map(|deep| deep.perplexity_prefixed)),
             count(record.tokens().map(<[u32]>::len)),
             number(record.answer().and_then(|answer| answer.ttft_sec)),
             record.elapsed_sec().to_string(),

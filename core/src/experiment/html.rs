@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use super::analysis::{Analysis, Group, Point};
+use super::html_cards;
 use super::journal::Experiment;
 use super::record::{Applied, Record};
 use super::svg::{self, Chart, Dot, Line, escape};
@@ -74,7 +75,8 @@ pub fn to_html(experiment: &Experiment, records: &[Record], language: Language) 
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"{lang}\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
-         <title>{name}</title><style>{STYLE}{}</style></head><body>\n<h1>{name}</h1>\n",
+         <title>{name}</title><style>{STYLE}{}{}</style></head><body>\n<h1>{name}</h1>\n",
+        html_cards::STYLE,
         svg::STYLE
     );
     page.write_head(&mut out, experiment, records);
@@ -258,6 +260,16 @@ impl Page<'_> {
             self.word("all s", "全体 s"),
             "tok/s",
         ];
+        let scored = group.points.iter().any(|point| point.is_scored());
+        let heads: Vec<&str> = heads
+            .into_iter()
+            .chain(
+                scored
+                    .then_some(["KL", self.word("perpl.", "PPL")])
+                    .into_iter()
+                    .flatten(),
+            )
+            .collect();
         out.push_str("<div class=\"scroll\"><table><thead><tr>");
         for head in heads {
             let _ = write!(out, "<th>{head}</th>");
@@ -269,6 +281,7 @@ impl Page<'_> {
             let show =
                 |value: Option<f64>, digits: usize| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
             let short = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value}"));
+            let deep = |measure: Measure| scored.then(|| show(m.and_then(|m| measure.value(m)), 3));
             let cells = [
                 point
                     .series
@@ -296,7 +309,8 @@ impl Page<'_> {
                 escape(&point.name),
                 self.badge(verdict)
             );
-            for cell in cells {
+            let deep = [Measure::KlMean, Measure::Perplexity].into_iter().filter_map(deep);
+            for cell in cells.into_iter().chain(deep) {
                 let _ = write!(out, "<td>{cell}</td>");
             }
             out.push_str("</tr>\n");
@@ -324,6 +338,17 @@ impl Page<'_> {
         self.write_identity(out, record);
         if let Some(error) = record.error() {
             let _ = write!(out, "<p class=\"failed\">{}</p>", escape(error));
+        }
+        if let (Some(scores), Some(baseline)) = (&record.scores, &group.baseline)
+            && !scores.places.is_empty()
+        {
+            let _ = write!(
+                out,
+                "<div class=\"kl\"><h4>{} · {}</h4><div class=\"text\" dir=\"auto\">{}</div></div>",
+                self.word("baseline, coloured by KL", "ベースライン（KL による色分け）"),
+                html_cards::scale(),
+                html_cards::coloured(&baseline.text, scores)
+            );
         }
         match (&group.baseline, record.text()) {
             (Some(baseline), Some(text)) if verdict != Verdict::Baseline && verdict != Verdict::Same => {
@@ -375,14 +400,37 @@ impl Page<'_> {
         };
         let _ = write!(
             out,
-            "<dl><dt>P × H</dt><dd>{} × {}</dd><dt>{}</dt><dd>{norms}</dd><dt>SHA-256</dt><dd class=\"mono\">{}</dd>\
-             <dt>{}</dt><dd>{applied}</dd></dl>",
+            "<dl><dt>P × H</dt><dd>{} × {}</dd><dt>{}</dt><dd>{norms}{}</dd><dt>SHA-256</dt><dd class=\"mono\">{}</dd>\
+             <dt>{}</dt><dd>{applied}</dd>",
             prefix.len,
             prefix.hidden_size,
             self.word("Row norms, smallest / median / largest", "行ノルム 最小 / 中央 / 最大"),
+            html_cards::norms(prefix, record.module.median_norm).unwrap_or_default(),
             escape(&prefix.sha256),
             self.word("Applied", "適用")
         );
+        if let Some(scores) = &record.scores {
+            let deep = &scores.measures;
+            let _ = write!(
+                out,
+                "<dt>{}</dt><dd>{} {:.3} · p95 {:.3} · {} {:.3} nats · {} {:.0} %</dd><dt>{}</dt><dd>{} {} · {} {:.2} → {:.2}</dd>",
+                self.word("KL at the baseline's tokens", "基準トークンの KL"),
+                self.word("mean", "平均"),
+                deep.kl_mean,
+                deep.kl_p95,
+                self.word("largest", "最大"),
+                deep.kl_max,
+                self.word("same likeliest token", "第1候補の一致"),
+                deep.same_top * 100.0,
+                self.word("Perplexity", "パープレキシティ"),
+                self.word("of this text under the base", "この文（基準モデル）"),
+                scores.perplexity.map_or("–".to_owned(), |value| format!("{value:.2}")),
+                self.word("of the baseline's text", "基準の文"),
+                deep.perplexity_base,
+                deep.perplexity_prefixed
+            );
+        }
+        out.push_str("</dl>");
     }
 }
 
@@ -458,7 +506,7 @@ fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {
             measure.value(point.measures.as_ref()?)
         })
     };
-    vec![
+    let mut out = vec![
         of(
             Measure::Chrf2,
             page.word("chrF2 against the baseline", "chrF2 (ベースライン比)"),
@@ -482,7 +530,25 @@ fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {
         chart(page.word("Seconds", "秒").to_owned(), None, None, &|point| {
             Some(point.elapsed_sec)
         }),
-    ]
+    ];
+    let scored = group.points.iter().any(|point| point.is_scored());
+    if scored {
+        let deep = [
+            of(
+                Measure::KlMean,
+                page.word("Mean KL at the baseline's tokens, nats", "基準トークンの平均 KL (nat)"),
+            ),
+            of(
+                Measure::Perplexity,
+                page.word(
+                    "Perplexity of the text under the base",
+                    "出力のパープレキシティ (基準モデル)",
+                ),
+            ),
+        ];
+        out.splice(2..2, deep);
+    }
+    out
 }
 
 fn dot(group: &Group, point: &Point, value: f64, page: &Page<'_>) -> Option<Dot> {

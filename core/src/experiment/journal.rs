@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 use super::record::{ModuleIdentity, Record};
+use super::scores::CaseScores;
 
 /// Version of the lines.
 pub const JOURNAL_VERSION: u32 = 1;
@@ -28,6 +29,8 @@ pub enum Entry {
     Started(Box<Experiment>),
     /// A case finished.
     Case(Box<Record>),
+    /// A case's texts were led through the model.
+    Scored { record: String, scores: Box<CaseScores> },
     /// An experiment came to its end, or was ended.
     Ended {
         experiment: String,
@@ -380,6 +383,15 @@ impl History {
                     past.records.push(*record);
                 }
             }
+            Entry::Scored { record, scores } => {
+                let experiment = record.rsplit_once('/').map_or("", |(experiment, _)| experiment);
+                let past = places.get(experiment).and_then(|&i| self.experiments.get_mut(i));
+                // Scores come soon after their case, so it is looked for from the end.
+                let found = past.and_then(|past| past.records.iter_mut().rev().find(|known| known.id == record));
+                if let Some(found) = found {
+                    found.scores = Some(scores);
+                }
+            }
             Entry::Ended { experiment, how, .. } => {
                 if let Some(past) = places.get(&experiment).and_then(|&i| self.experiments.get_mut(i)) {
                     past.ending = Some(how);
@@ -459,6 +471,25 @@ impl Past {
     /// Indices of the plan's cases that need not be run again.
     pub fn finished(&self) -> HashSet<usize> {
         self.records.iter().map(|record| record.case.index).collect()
+    }
+
+    /// Whether a case is still to be scored that can be: its prompt has a baseline with a text.
+    pub fn is_unscored(&self) -> bool {
+        let has_text = |record: &&Record| record.text().is_some_and(|text| !text.is_empty());
+        let baseline_of = |prompt| {
+            let mut baselines = self
+                .records
+                .iter()
+                .filter(|record| record.is_baseline())
+                .filter(has_text);
+            baselines.any(|baseline| baseline.case.prompt == prompt)
+        };
+        let mut cases = self
+            .records
+            .iter()
+            .filter(has_text)
+            .filter(|record| !record.is_baseline());
+        self.experiment.plan.deep && cases.any(|record| record.scores.is_none() && baseline_of(record.case.prompt))
     }
 }
 

@@ -4,10 +4,12 @@
 pub mod analysis;
 pub mod export;
 pub mod html;
+mod html_cards;
 pub mod journal;
 pub mod plan;
 pub mod record;
 pub mod runner;
+pub mod scores;
 pub mod svg;
 pub mod threshold;
 
@@ -18,4 +20,5 @@ pub use record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdenti
 pub use runner::{
     Canary, CanaryFinding, Progress, Run, RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest, SharedJournal,
 };
+pub use scores::CaseScores;
 pub use threshold::{Budget, Threshold, ThresholdError, ThresholdSearch};

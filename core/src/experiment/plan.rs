@@ -28,6 +28,9 @@ pub struct Plan {
     /// Runs of the baseline before the first prefix; one more follows the last. At least 1.
     #[serde(default = "one")]
     pub baselines: usize,
+    /// Whether the texts are led through the model afterwards, for KL and perplexity, where the unit can do that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deep: bool,
     #[serde(default)]
     pub settings: Settings,
 }
@@ -262,6 +265,7 @@ impl Plan {
             sweeps: vec![sweep],
             repeats: 1,
             baselines: 1,
+            deep: false,
             settings: Settings::default(),
         }
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::plan::{Case, Prompt, Settings};
+use super::scores::CaseScores;
 use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, SoftPrefix};
 use crate::protocol::extension::{FinishReason, SoftPrefixEcho, Usage};
 
@@ -34,6 +35,9 @@ pub struct Record {
     #[serde(default = "one")]
     pub attempts: u32,
     pub outcome: Outcome,
+    /// What the prefix did to the model itself; a line of its own in the journal, since it comes later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Box<CaseScores>>,
     /// Program and version that wrote this.
     pub written_by: String,
 }

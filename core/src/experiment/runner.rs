@@ -17,6 +17,7 @@ use super::analysis::Proof;
 use super::journal::{Ending, Entry, Experiment, JOURNAL_VERSION, Journal, JournalError};
 use super::plan::{Case, Plan, PlanError, Prompt, Settings};
 use super::record::{Answer, Failure, ModuleIdentity, Outcome, PrefixIdentity, RECORD_VERSION, Record};
+use super::scores::{self, Batch, CaseScores, Unscored};
 use super::threshold::{Budget, Threshold, ThresholdSearch};
 use crate::client::{ClientError, InferenceEvent, InferenceRequest, Module, Task};
 use crate::compare::{Measures, Noise, Verdict};
@@ -42,6 +43,8 @@ pub struct RunRequest {
     pub journal: Option<SharedJournal>,
     /// Going on with an experiment, and the indices of its finished cases.
     pub resume: Option<(Experiment, HashSet<usize>)>,
+    /// The records of the experiment that goes on: those that are not scored yet are. May be empty.
+    pub known: Vec<Record>,
     pub options: RunOptions,
 }
 
@@ -91,6 +94,10 @@ pub enum RunEvent {
     Text { index: usize, text: String },
     /// A case finished, and is in the journal (unless [`RunEvent::JournalFailed`] comes first).
     CaseFinished(Box<Record>),
+    /// A finished case was scored, and that is in the journal. Sent where the plan asks for it and the unit can.
+    Scored { record: String, scores: Box<CaseScores> },
+    /// So many finished cases could not be scored, for this reason; the run goes on.
+    NotScored { count: usize, error: String },
     /// How far the run is.
     Progress(Progress),
     /// What the canary showed on a stranger's module.
@@ -133,6 +140,8 @@ pub struct Progress {
     /// Time to the end at the present pace; `None` before the first case has finished.
     pub left: Option<Duration>,
     pub paused: bool,
+    /// Finished cases whose texts are still to be scored.
+    pub unscored: usize,
 }
 
 /// Whether a large prefix changes what a stranger's module says.
@@ -416,6 +425,7 @@ struct Runner {
     clock: Clock,
     /// Failed saving pauses too.
     halted: bool,
+    unscored: Unscored,
     canary_done: bool,
     /// [`RunEvent::Started`] was told.
     introduced: bool,
@@ -471,6 +481,7 @@ impl Runner {
             here: 0,
             clock,
             halted: false,
+            unscored: Unscored::default(),
             canary_done: false,
             introduced: false,
         }
@@ -485,6 +496,9 @@ impl Runner {
         if let Some((_, finished)) = &self.request.resume {
             self.progress.finished = finished.len();
             source.forget(finished);
+        }
+        for record in std::mem::take(&mut self.request.known) {
+            self.note(&record);
         }
         self.clock.run(true);
         let end = self.drive(&mut source).await;
@@ -513,7 +527,8 @@ impl Runner {
             let next = again
                 .front()
                 .map(|(case, _)| case.prompt)
-                .or_else(|| source.next_prompt().filter(|_| source.left() > 0));
+                .or_else(|| source.next_prompt().filter(|_| source.left() > 0))
+                .or_else(|| self.unscored.next_prompt());
             let Some(prompt) = next else { return RunEnd::Complete };
             let system = self.prompt(prompt).system;
             let session = match self.set_up_or_wait(&system, is_first).await {
@@ -642,7 +657,16 @@ impl Runner {
     ) -> SessionEnd {
         let most = session.task.support().map_or(1, |support| support.concurrency).max(1);
         let most = most.min(self.request.options.at_once.unwrap_or(usize::MAX)).max(1);
+        let can_score = session
+            .task
+            .support()
+            .is_some_and(|support| support.has(feature::SCORE));
+        if !can_score {
+            self.unscored = Unscored::default();
+        }
         let mut running: JoinSet<Attempt> = JoinSet::new();
+        // One batch at a time: it shares the engine with the running cases.
+        let mut scoring: JoinSet<Scoring> = JoinSet::new();
         let mut died = None;
         let mut control = self.control.clone();
         loop {
@@ -678,8 +702,16 @@ impl Runner {
                     break;
                 }
             }
+            if died.is_none()
+                && !paused
+                && scoring.is_empty()
+                && can_score
+                && let Some(batch) = self.next_batch(system)
+            {
+                scoring.spawn(score_batch(Arc::clone(session), batch));
+            }
             self.report(running.len(), source.left() + again.len(), paused);
-            if running.is_empty() {
+            if running.is_empty() && scoring.is_empty() {
                 if let Some(error) = died {
                     return SessionEnd::Died(error);
                 }
@@ -692,6 +724,12 @@ impl Runner {
                     // A panic in a case would be a fault of ours; the case is then missing and a resumed run repeats it.
                     let Ok(attempt) = joined else { continue };
                     if let Some(error) = self.finish(attempt, source, again).await {
+                        died = Some(error);
+                    }
+                }
+                Some(joined) = scoring.join_next(), if !scoring.is_empty() => {
+                    let Ok(scored) = joined else { continue };
+                    if let Some(error) = self.take_scores(scored).await {
                         died = Some(error);
                     }
                 }
@@ -748,8 +786,52 @@ impl Runner {
                 self.tell(RunEvent::Threshold(searching.search.search.found()));
             }
         }
+        self.note(&record);
         self.tell(RunEvent::CaseFinished(Box::new(record)));
         died
+    }
+
+    fn next_batch(&mut self, system: &str) -> Option<Batch> {
+        let prompts = &self.request.plan.prompts;
+        let fits = |prompt: usize| prompts.get(prompt).is_none_or(|prompt| prompt.system == system);
+        self.unscored.next(fits)
+    }
+
+    /// Remembers a finished case for scoring, where that is wanted.
+    fn note(&mut self, record: &Record) {
+        if self.request.plan.deep {
+            self.unscored.take(record);
+        }
+    }
+
+    /// Keeps and tells what was scored. What failed with others is tried once more by itself. Returns why the session is of no more
+    /// use.
+    async fn take_scores(&mut self, scoring: Scoring) -> Option<ClientError> {
+        let Scoring { batch, scores } = scoring;
+        self.unscored.is_back();
+        let error = match scores {
+            Ok(scores) => {
+                for (record, scores) in scores {
+                    let scores = Box::new(scores);
+                    self.save(Entry::Scored {
+                        record: record.clone(),
+                        scores: scores.clone(),
+                    })
+                    .await;
+                    self.tell(RunEvent::Scored { record, scores });
+                }
+                return None;
+            }
+            Err(error) => error,
+        };
+        let count = batch.cases.len();
+        if !self.unscored.put_back(batch) {
+            self.tell(RunEvent::NotScored {
+                count,
+                error: error.to_string(),
+            });
+        }
+        Some(error).filter(ClientError::needs_set_up)
     }
 
     fn report(&mut self, running: usize, left: usize, paused: bool) {
@@ -761,6 +843,7 @@ impl Runner {
         self.progress.elapsed = elapsed;
         self.progress.left = (self.here > 0).then(|| elapsed.div_f64(self.here as f64).mul_f64(to_do as f64));
         self.progress.paused = paused;
+        self.progress.unscored = self.unscored.left();
         self.tell(RunEvent::Progress(self.progress));
     }
 
@@ -911,6 +994,24 @@ impl Session {
     }
 }
 
+/// A batch that was scored, or not.
+struct Scoring {
+    batch: Batch,
+    scores: Result<Vec<(String, CaseScores)>, ClientError>,
+}
+
+async fn score_batch(session: Arc<Session>, batch: Batch) -> Scoring {
+    let work = async {
+        let mut prefixes = Vec::with_capacity(batch.cases.len());
+        for recipe in batch.cases.iter().filter_map(|case| case.case.recipe.as_ref()) {
+            prefixes.push(session.build(recipe).await?);
+        }
+        scores::score(&session.task, &batch, prefixes).await
+    };
+    let scores = work.await;
+    Scoring { batch, scores }
+}
+
 /// One case on its way.
 struct Job {
     session: Arc<Session>,
@@ -952,6 +1053,7 @@ impl Job {
             started_unix,
             attempts: self.number,
             outcome,
+            scores: None,
             written_by: self.written_by,
         };
         Attempt {

@@ -4,10 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use half::bf16;
+use softprefix_core::compare::DeepMeasures;
 use softprefix_core::experiment::{
-    Answer, Case, Experiment, Failure, ModuleIdentity, Outcome, Plan, PrefixIdentity, Prompt, Record, Sweep,
+    Answer, Case, CaseScores, Experiment, Failure, ModuleIdentity, Outcome, Plan, PrefixIdentity, Prompt, Record, Sweep,
 };
-use softprefix_core::prefix::SoftPrefix;
+use softprefix_core::prefix::{Magnitude, SoftPrefix};
 use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho, Usage};
 
 pub const HIDDEN: usize = 8;
@@ -87,7 +88,33 @@ pub fn record(experiment: &Experiment, case: &Case, text: &str) -> Record {
             ttft_sec: Some(0.1),
             elapsed_sec: 0.5,
         }),
+        scores: None,
         written_by: "softprefix 0.1.0".into(),
+    }
+}
+
+/// What a unit might say of a case: the larger the prefix, the farther.
+pub fn scores(experiment: &Experiment, case: &Case, baseline: &str) -> CaseScores {
+    let size = match case.recipe.as_ref().map(|recipe| recipe.magnitude) {
+        Some(Magnitude::Raw(size) | Magnitude::TokenNorms(size)) => size + 1e-3,
+        _ => 1.0,
+    };
+    let places: Vec<[usize; 2]> = baseline.char_indices().map(|(at, c)| [at, at + c.len_utf8()]).collect();
+    let kl: Vec<f64> = (0..places.len()).map(|at| size * at as f64 / 10.0).collect();
+    let most = kl.iter().copied().fold(0.0, f64::max);
+    CaseScores {
+        baseline: format!("{}/0", experiment.id),
+        measures: DeepMeasures {
+            kl_mean: most / 2.0,
+            kl_p95: most * 0.95,
+            kl_max: most,
+            same_top: 0.75,
+            perplexity_base: 1.5,
+            perplexity_prefixed: 2.5,
+        },
+        kl,
+        places,
+        perplexity: Some(3.25),
     }
 }
 

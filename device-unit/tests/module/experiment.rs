@@ -1,12 +1,13 @@
 //! Experiments on the unit, from the plan to the journal: what the workbench does, without its window.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use softprefix_core::client::{ConnectOptions, Module};
-use softprefix_core::compare::Measure;
+use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
+use softprefix_core::compare::{DeepMeasures, Measure};
 use softprefix_core::experiment::{
-    Analysis, Budget, Ending, History, Journal, Magnitudes, Plan, Prompt, Proof, Record, Run, RunEnd, RunEvent,
-    RunOptions, RunRequest, SearchRequest, Sweep, Threshold, ThresholdSearch, Values,
+    Analysis, Budget, CaseScores, Ending, Entry, History, Journal, Magnitudes, Plan, Prompt, Proof, Record, Run,
+    RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest, Sweep, Threshold, ThresholdSearch, Values,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::SetUp;
@@ -45,6 +46,7 @@ async fn request(server: &Server, plan: Plan) -> RunRequest {
         words_from: None,
         journal: None,
         resume: None,
+        known: Vec::new(),
         options: RunOptions::default(),
     }
 }
@@ -140,4 +142,118 @@ fn a_threshold_is_found_on_the_unit() {
         _ => None,
     });
     assert!(!matches!(found, None | Some(Threshold::Unknown)), "{found:?}");
+}
+
+fn scored(plan: Plan) -> Plan {
+    Plan { deep: true, ..plan }
+}
+
+#[test]
+fn each_case_of_a_sweep_is_scored_and_kept_beside_its_record() {
+    let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("history");
+    let (events, records, direct) = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut request = request(&server, scored(plan())).await;
+        request.journal = Some(Arc::new(Mutex::new(Journal::open(&path).unwrap().0)));
+        let (events, records) = finish(Run::start(request).unwrap()).await;
+        // The largest P of the sweep, asked for directly.
+        let case = records
+            .iter()
+            .find(|record| record.case.name.contains("0.05_P4"))
+            .unwrap();
+        let module = Module::connect(server.address.to_string(), ConnectOptions::default())
+            .await
+            .unwrap();
+        let task = module.set_up(&SetUp::new(ENDLESS, "You are terse.")).await.unwrap();
+        let recipe = case.case.recipe.as_ref().unwrap();
+        let prefix = recipe
+            .build(case.module.hidden_size, None, case.module.median_norm)
+            .unwrap();
+        let tokens = |record: &Record| ScoredText::Tokens(record.tokens().unwrap().to_vec());
+        let asked = ScoreRequest::new("hello there", tokens(&records[0])).prefixes([prefix]);
+        let own = ScoreRequest::new("hello there", tokens(case));
+        let direct = (
+            case.id.clone(),
+            DeepMeasures::of(&task.score(asked).await.unwrap(), 0).unwrap(),
+            task.score(own).await.unwrap().base.perplexity,
+        );
+        (events, records, direct)
+    });
+    let told: HashMap<String, CaseScores> = events
+        .into_iter()
+        .filter_map(|event| match event {
+            RunEvent::Scored { record, scores } => Some((record, *scores)),
+            RunEvent::NotScored { error, .. } => panic!("{error}"),
+            _ => None,
+        })
+        .collect();
+    let prefixed: Vec<&Record> = records.iter().filter(|record| !record.is_baseline()).collect();
+    assert_eq!((told.len(), prefixed.len()), (23, 23), "every prefix, and no baseline");
+    let (id, measures, perplexity) = direct;
+    assert_eq!((told[&id].measures, told[&id].perplexity), (measures, Some(perplexity)));
+
+    let history = History::of(Journal::read(&path).unwrap().0);
+    let past = &history.experiments[0];
+    assert!(!past.is_unscored());
+    for record in past.records.iter().filter(|record| !record.is_baseline()) {
+        let scores = record.scores.as_deref().unwrap();
+        assert_eq!(scores, &told[&record.id]);
+        assert_eq!(scores.baseline, records[0].id);
+        assert_eq!(scores.kl.len(), 24);
+        assert_eq!(scores.places.last().unwrap()[1], records[0].text().unwrap().len());
+    }
+    let analysis = Analysis::of(&past.records);
+    let line = &analysis.groups[0].lines()[0].1;
+    let kl: Vec<f64> = line
+        .iter()
+        .map(|point| Measure::KlMean.value(point.measures.as_ref().unwrap()).unwrap())
+        .collect();
+    assert!(
+        kl[0] > 0.0 && kl[kl.len() - 1] > kl[1],
+        "a prefix of zeros is one, and a large one does more: {kl:?}"
+    );
+}
+
+#[test]
+fn a_sweep_that_was_killed_before_it_was_scored_is_scored_when_it_goes_on() {
+    let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("history");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut request = request(&server, scored(plan())).await;
+        request.journal = Some(Arc::new(Mutex::new(Journal::open(&path).unwrap().0)));
+        let mut run = Run::start(request).unwrap();
+        let mut finished = 0;
+        while finished < 25 {
+            finished += usize::from(matches!(run.next().await.unwrap(), RunEvent::CaseFinished(_)));
+        }
+    });
+    drop(runtime);
+    let (journal, entries, _) = Journal::open(&path).unwrap();
+    // As though nothing had been scored yet; some may have been.
+    let entries = entries
+        .into_iter()
+        .filter(|entry| !matches!(entry, Entry::Scored { .. }));
+    let past = History::of(entries.filter(|entry| !matches!(entry, Entry::Ended { .. })))
+        .experiments
+        .remove(0);
+    assert!(past.is_unscored());
+    let (events, records) = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut request = request(&server, scored(plan())).await;
+        request.journal = Some(Arc::new(Mutex::new(journal)));
+        request.resume = Some((past.experiment.clone(), past.finished()));
+        request.known.clone_from(&past.records);
+        finish(Run::start(request).unwrap()).await
+    });
+    assert!(records.is_empty(), "no case is run again");
+    assert_eq!(
+        events
+            .iter()
+            .filter(|event| matches!(event, RunEvent::Scored { .. }))
+            .count(),
+        23
+    );
+    let history = History::of(Journal::read(&path).unwrap().0);
+    assert!(!history.experiments[0].is_unscored());
+    assert_eq!(history.experiments[0].ending, Some(Ending::Complete));
 }

@@ -8,12 +8,12 @@ use softprefix_core::compare::{Measure, Measures, Span, SpanKind};
 use softprefix_core::experiment::Record;
 use softprefix_core::experiment::analysis::Point;
 
-use super::super::Desk;
+use super::super::{Desk, deep};
 use super::words;
 use crate::theme::{self, Palette, Type};
 use crate::views::button::Button;
 use crate::views::diff::{Content, DiffPanes, Pane, join_marks};
-use crate::views::paint;
+use crate::views::{kl, paint};
 use crate::workbench::sweep::{PairDiff, SweepAction};
 
 /// Letters of the two texts.
@@ -31,6 +31,7 @@ pub struct PairCard {
     right: Vec<Range<usize>>,
     /// Byte where both part.
     parting: Option<usize>,
+    heats: deep::PairHeats,
 }
 
 impl PairCard {
@@ -125,6 +126,10 @@ impl PairCard {
         } else if sweep.selected.is_some() && right.add(Button::quiet(text.pin).height(28.0)).clicked() {
             desk.sweep(SweepAction::Pin);
         }
+        if sweep.selected.is_some() {
+            right.add_space(4.0);
+            deep::pair_switch(&mut right, desk);
+        }
     }
 
     fn refresh(&mut self, desk: &Desk<'_>) {
@@ -181,9 +186,19 @@ impl PairCard {
             }
         });
         let value = value.filter(|_| !record.is_baseline()).unwrap_or_default();
-        let value = paint::line_of_text(ui, &value, theme::CAPTION.regular(), palette.text2);
-        let room = head.width() - value.size().x - 12.0;
-        paint::place(ui.painter(), head.right_center(), Align2::RIGHT_CENTER, value);
+        let heats = match pane {
+            Pane::Left => self.heats.of(desk),
+            Pane::Right => None,
+        };
+        let room = if heats.is_some() {
+            let words = desk.deep_text();
+            kl::legend_in_line(ui, head.right_center(), words.scale, words.nats) - head.left() - 12.0
+        } else {
+            let value = paint::line_of_text(ui, &value, theme::CAPTION.regular(), palette.text2);
+            let room = head.width() - value.size().x - 12.0;
+            paint::place(ui.painter(), head.right_center(), Align2::RIGHT_CENTER, value);
+            room
+        };
         let mut x = head.left();
         if !letter.is_empty() {
             let at = pos2(x, head.center().y);
@@ -240,14 +255,19 @@ impl PairCard {
         let content = Content {
             text: output,
             marks,
-            heats: &[],
+            heats: heats.unwrap_or_default(),
             parting: self.parting.filter(|_| current).map(|byte| (byte, "")),
             streaming: false,
             opacity: 1.0,
             name,
             spoken: &made,
         };
-        self.panes.show(&mut child, pane, &content, READING);
+        let touched = self.panes.show(&mut child, pane, &content, READING);
+        if let (Some(touched), Some(heats)) = (touched, heats)
+            && let Some(heat) = heats.get(touched.heat)
+        {
+            deep::short_tooltip(&child, desk, output, heat, touched);
+        }
     }
 }
 
@@ -354,6 +374,9 @@ fn table(desk: &Desk<'_>, left: &Record, right: &Record) -> Vec<Row> {
         Measure::Distinct4,
         Measure::Length,
     ];
+    if right.scores.is_some() || left.scores.is_some() {
+        shown.extend([Measure::KlMean, Measure::Perplexity]);
+    }
     if !shown.contains(&desk.bench.measure) {
         shown.push(desk.bench.measure);
     }

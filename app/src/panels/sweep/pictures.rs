@@ -33,6 +33,7 @@ struct Key {
     shown: Vec<String>,
     points: usize,
     records: usize,
+    scored: usize,
     deleted: bool,
     running: BTreeSet<usize>,
     case: usize,
@@ -82,6 +83,11 @@ impl Cache {
             shown: sweep.shown.clone(),
             points: sweep.analysis.groups.iter().map(|group| group.points.len()).sum(),
             records: sweep.experiment().map_or(0, |past| past.records.len()),
+            scored: sweep
+                .groups()
+                .flat_map(|group| &group.points)
+                .filter(|point| point.is_scored())
+                .count(),
             deleted: sweep.deleted.is_some(),
             running: sweep.running.clone(),
             case: sweep.case,
@@ -137,6 +143,10 @@ fn value_of(magnitude: Magnitude) -> f64 {
 fn share(measure: Measure, value: f64, group: &Group) -> Option<f32> {
     if measure.is_similarity() {
         return measure.full_scale().map(|top| (value / top) as f32);
+    }
+    if measure == Measure::KlMean {
+        // What is left of the likeness: 1 where no prediction moved.
+        return Some((-value).exp() as f32);
     }
     if measure == Measure::FirstDivergence {
         let length = group.baseline.as_ref()?.text.chars().count();

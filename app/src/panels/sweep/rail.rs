@@ -17,9 +17,9 @@ use crate::views::entry::{Entered, Field};
 use crate::views::icon::{Icon, IconButton};
 use crate::views::list_field::list_field;
 use crate::views::segmented::segmented;
-use crate::views::{fold, paint, select, status};
+use crate::views::{fold, paint, select, status, toggle};
 use crate::workbench::sweep::{Range, SweepAction, parse_lens, parse_magnitudes, written_lens};
-use crate::workbench::{Action, MagnitudeUnit, PRESETS, Sampling, Tab};
+use crate::workbench::{Action, KlOff, MagnitudeUnit, PRESETS, Sampling, Tab};
 
 /// Which page the rail shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -175,6 +175,20 @@ impl Rail {
                         desk.sweep(SweepAction::SetRepeats(repeats));
                     }
                 });
+            });
+            let able = desk.bench.module.facts().is_none_or(|facts| facts.scores);
+            let words = desk.deep_text();
+            ui.add_enabled_ui(able, |ui| {
+                let mut deep = form.deep && able;
+                let about = if able {
+                    words.in_sweep_about
+                } else {
+                    (words.kl_off)(KlOff::NotHere)
+                };
+                let switch = toggle::toggle_across(ui, &mut deep, words.in_sweep, width);
+                if switch.on_hover_text(about).on_disabled_hover_text(about).changed() {
+                    desk.sweep(SweepAction::SetDeep(deep));
+                }
             });
         });
         ui.add_space(8.0);

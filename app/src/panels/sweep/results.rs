@@ -124,6 +124,9 @@ fn counted(desk: &Desk<'_>, progress: &Progress) -> String {
         .filter(|_| to_do > 0)
         .map(|left| left.as_secs_f64() / to_do as f64);
     let mut words = (text.cells_done)(progress.finished, progress.total, each);
+    if progress.unscored > 0 && to_do == 0 {
+        words = format!("{words}, {}", (desk.deep_text().scoring)(progress.unscored));
+    }
     if progress.failed > 0 {
         words = format!("{words}, {}", (text.failed)(progress.failed));
     }
@@ -226,6 +229,7 @@ pub fn trouble(ui: &mut Ui, desk: &mut Desk<'_>) {
             }
             (status::Status::Broken, words)
         }
+        Some(Trouble::NotScored(what)) => (status::Status::LookHere, (desk.deep_text().not_scored)(what)),
         Some(Trouble::Canary(canary)) => match canary.finding {
             CanaryFinding::NoEffect => (status::Status::Broken, text.canary_nothing.to_owned()),
             CanaryFinding::CannotTell | CanaryFinding::Applied => {
@@ -284,7 +288,7 @@ pub fn map_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
             .layout(Layout::right_to_left(Align::Center)),
     );
     right.spacing_mut().item_spacing.x = 8.0;
-    let coloured = bench.measure.is_similarity() || bench.measure == Measure::FirstDivergence;
+    let coloured = bench.measure.is_similarity() || matches!(bench.measure, Measure::FirstDivergence | Measure::KlMean);
     right.label(paint::words(text.collapsed, theme::CAPTION, palette.broken));
     let (place, _) = right.allocate_exact_size(vec2(12.0, 16.0), Sense::hover());
     let centre = place.center();

@@ -82,6 +82,8 @@ pub fn figures(measure: Measure, value: Option<f64>) -> String {
         Some(value) => match measure {
             Measure::Chrf2 => format!("{value:.1}"),
             Measure::FirstDivergence | Measure::Length => format!("{value:.0}"),
+            Measure::KlMean => super::super::deep::nats(value),
+            Measure::Perplexity => super::super::deep::factor(value),
             _ => format!("{value:.2}"),
         },
     }

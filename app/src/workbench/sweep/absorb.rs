@@ -121,6 +121,14 @@ impl Workbench {
                     self.compare_pair();
                 }
             }
+            RunEvent::Scored { record, scores } => {
+                sweep.analysis.add_scores(&record, &scores);
+                sweep.past.add(Entry::Scored { record, scores });
+            }
+            RunEvent::NotScored { count, error } => {
+                let what = format!("{count}: {}", crate::session::sentence(&error));
+                sweep.trouble = Some(Trouble::NotScored(what));
+            }
             RunEvent::Progress(progress) => {
                 let reconnecting = match &mut sweep.stage {
                     Stage::Running { reconnecting, .. } => reconnecting.take(),

@@ -31,6 +31,8 @@ pub enum SweepAction {
     SetRounding(Rounding),
     TakeRange(Range),
     SetRepeats(usize),
+    /// Whether every case is scored.
+    SetDeep(bool),
 
     // Running.
     Start,
@@ -112,6 +114,8 @@ impl Workbench {
             SweepAction::SetRounding(rounding) => self.sweep.form.rounding = rounding,
             SweepAction::TakeRange(range) => self.sweep.form.take_range(range),
             SweepAction::SetRepeats(repeats) => self.sweep.form.repeats = repeats.clamp(1, 100),
+
+            SweepAction::SetDeep(deep) => self.sweep.form.deep = deep,
 
             SweepAction::Start => self.start_sweep(),
             SweepAction::Pause => self.ask_bridge(SweepRequest::Pause),
@@ -271,17 +275,17 @@ impl Workbench {
         let Some(experiment) = self.sweep.resumable().cloned() else {
             return;
         };
-        let finished: HashSet<usize> = self
-            .sweep
-            .past
-            .experiment(&experiment.id)
+        let past = self.sweep.past.experiment(&experiment.id);
+        let finished: HashSet<usize> = past
             .map(softprefix_core::experiment::Past::finished)
             .unwrap_or_default();
+        let known = past.map(|past| past.records.clone()).unwrap_or_default();
         self.sweep.begin(false);
         let case = Box::new(self.case_key());
         self.ask_bridge(SweepRequest::Resume {
             experiment: Box::new(experiment),
             finished,
+            known,
             case,
         });
     }
@@ -313,6 +317,8 @@ impl Workbench {
         let mut plan = self.sweep_plan();
         plan.prompts = vec![shown.prompt()];
         plan.repeats = 1;
+        // A search goes from one case to the next; scores would hold it up.
+        plan.deep = false;
         plan.name = format!("{} ≥ {}", budget.measure.id(), budget.at_least);
         let mut recipe = self.prefix.recipe();
         recipe.kind = self.prefix.kind_for(len);

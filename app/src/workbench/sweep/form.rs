@@ -77,6 +77,8 @@ pub struct SweepForm {
     pub unit: MagnitudeUnit,
     pub rounding: Rounding,
     pub repeats: usize,
+    /// KL and perplexity of every case, where the unit can tell them.
+    pub deep: bool,
     /// The threshold finder's question.
     pub budget_measure: Measure,
     pub budget: f64,
@@ -95,6 +97,7 @@ impl Default for SweepForm {
             unit: MagnitudeUnit::TokenNorms,
             rounding: Rounding::NearestEven,
             repeats: 1,
+            deep: true,
             budget_measure: Measure::Chrf2,
             budget: 80.0,
         }
@@ -175,6 +178,7 @@ impl SweepForm {
             name,
             prompts: self.cases.iter().map(SweepCase::prompt).collect(),
             repeats: self.repeats,
+            deep: self.deep,
             settings: settings(prompt),
             sweeps,
             ..Plan::new(first, sweep(PrefixKind::Constant, vec![1]))
@@ -185,6 +189,7 @@ impl SweepForm {
     pub fn take_plan(&mut self, plan: &Plan) {
         self.cases = plan.prompts.iter().map(SweepCase::from).collect();
         self.repeats = plan.repeats.max(1);
+        self.deep = plan.deep;
         let Some(sweep) = plan.sweeps.first() else { return };
         self.lens = plan
             .sweeps

@@ -83,6 +83,8 @@ pub enum Trouble {
     Problem(Problem),
     /// What a large prefix did to a stranger's module.
     Canary(Canary),
+    /// How many cases have no KL, and why.
+    NotScored(String),
 }
 
 /// The difference of two texts that are looked at.
@@ -245,6 +247,7 @@ impl Sweeps {
         }
         let past = self.experiment()?;
         let missing = past.experiment.plan.cases().ok()?.len() > past.finished().len();
+        let missing = missing || past.is_unscored();
         (missing && self.standing(past) != Standing::Complete).then_some(&past.experiment)
     }
 }
@@ -302,6 +305,8 @@ impl Workbench {
             .first()
             .map(|case| case.user.chars().take(24).collect::<String>())
             .unwrap_or_default();
-        self.sweep.form.plan(kind, &self.prompt, name)
+        let mut plan = self.sweep.form.plan(kind, &self.prompt, name);
+        plan.deep &= self.module.facts().is_none_or(|facts| facts.scores);
+        plan
     }
 }
