@@ -4,17 +4,21 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eframe::egui::{self, Context, KeyboardShortcut, Modifiers, ThemePreference, Ui, ViewportCommand};
 
 use crate::bridge::material::MaterialRequest;
+use crate::bridge::recording::RecordingRequest;
 use crate::bridge::sweep::{SweepEvent, SweepRequest};
 use crate::bridge::{Bridge, Event, Request};
 use crate::cli::{Exit, WindowArgs, with_model};
 use crate::commands::COMMANDS;
 use crate::panels;
 use crate::settings::{Remembered, Theme};
+use crate::workbench::exhibition::ExhibitionAction;
+use crate::workbench::playback::{PlaybackAction, Session};
 use crate::workbench::{Action, Effect, ExportForm, FileQuestion, Workbench, dropped};
 use crate::{fonts, places, theme};
 
@@ -28,8 +32,20 @@ const NOT_SHOWN: Duration = Duration::from_millis(250);
 /// How much larger everything is in the presenter's view.
 const PRESENTING: f32 = 1.5;
 
+/// What the window begins with.
+pub enum Start {
+    /// Connects to the module that was used last, or the one that was named.
+    Module,
+    /// Plays a recording and connects to nothing.
+    Playback {
+        session: Arc<Session>,
+        /// Over the whole screen, again and again.
+        exhibition: bool,
+    },
+}
+
 /// Opens the window and runs until it is closed.
-pub fn run(args: WindowArgs) -> ExitCode {
+pub fn run(args: WindowArgs, start: Start) -> ExitCode {
     let mut viewport = egui::ViewportBuilder::default()
         .with_title(TITLE)
         .with_app_id("softprefix")
@@ -49,7 +65,7 @@ pub fn run(args: WindowArgs) -> ExitCode {
         TITLE,
         options,
         Box::new(move |context| {
-            let app = App::new(context, args)?;
+            let app = App::new(context, args, start)?;
             Ok(Box::new(app))
         }),
     );
@@ -87,6 +103,8 @@ pub struct App {
     remember: bool,
     title: String,
     zoom: f32,
+    /// When time was last let pass, while anything goes by it.
+    passing: Option<Instant>,
 }
 
 impl App {
@@ -94,7 +112,7 @@ impl App {
     ///
     /// # Errors
     /// Where the system gives no thread.
-    pub fn new(context: &eframe::CreationContext<'_>, args: WindowArgs) -> std::io::Result<Self> {
+    pub fn new(context: &eframe::CreationContext<'_>, args: WindowArgs, start: Start) -> std::io::Result<Self> {
         let ctx = &context.egui_ctx;
         fonts::install(ctx);
         theme::install(ctx);
@@ -118,7 +136,18 @@ impl App {
         bridge.send(Request::Sweep(Box::new(SweepRequest::OpenHistory {
             path: places::history(),
         })));
-        workbench.apply(Action::Connect(target));
+        bridge.send(Request::Recording(RecordingRequest::Folder(places::recordings())));
+        match start {
+            Start::Module => workbench.apply(Action::Connect(target)),
+            Start::Playback { session, exhibition } => {
+                workbench.play(session);
+                workbench.apply(if exhibition {
+                    Action::Exhibit(ExhibitionAction::Toggle)
+                } else {
+                    Action::Playback(PlaybackAction::Large)
+                });
+            }
+        }
         if let Some(path) = args.results {
             workbench.apply(Action::OpenPath(path));
         }
@@ -129,6 +158,7 @@ impl App {
             window: panels::Window::default(),
             remember: !args.fresh,
             title: String::new(),
+            passing: None,
         };
         Ok(app)
     }
@@ -161,8 +191,17 @@ impl App {
             }
             return;
         }
-        if self.workbench.presenting && ctx.input_mut(|input| input.consume_key(Modifiers::NONE, egui::Key::Escape)) {
-            self.workbench.apply(Action::Present(false));
+        self.touched(ctx);
+        let way_out = match &self.workbench {
+            bench if bench.exhibition.is_some() => Some(Action::Exhibit(ExhibitionAction::Toggle)),
+            bench if bench.playback.is_some() => Some(Action::Playback(PlaybackAction::Leave)),
+            bench if bench.presenting => Some(Action::Present(false)),
+            _ => None,
+        };
+        if let Some(action) = way_out
+            && ctx.input_mut(|input| input.consume_key(Modifiers::NONE, egui::Key::Escape))
+        {
+            self.workbench.apply(action);
         }
         // A widget that has the focus (a slider, a button, a field) gets bare keys first.
         let typing = ctx.egui_wants_keyboard_input();
@@ -190,6 +229,39 @@ impl App {
         }) {
             self.workbench.apply(dropped(path));
         }
+    }
+
+    /// In an exhibition anything that is pressed hands the controls over. A pointer that moves by itself does not.
+    fn touched(&mut self, ctx: &Context) {
+        let touched = self.workbench.exhibition.is_some()
+            && ctx.input(|input| {
+                input.events.iter().any(|event| {
+                    matches!(
+                        event,
+                        egui::Event::PointerButton { pressed: true, .. }
+                            | egui::Event::Key { pressed: true, .. }
+                            | egui::Event::MouseWheel { .. }
+                            | egui::Event::Touch { .. }
+                    )
+                })
+            });
+        if touched {
+            self.workbench.apply(Action::Exhibit(ExhibitionAction::Touched));
+        }
+    }
+
+    /// Lets time pass for a recording that is played and for an exhibition; nothing else goes by the clock.
+    fn pass(&mut self, ctx: &Context) {
+        let now = Instant::now();
+        let time = self.passing.map_or(Duration::ZERO, |before| now - before);
+        match self.workbench.pass(time) {
+            Some(wait) => {
+                self.passing = Some(now);
+                ctx.request_repaint_after(wait);
+            }
+            None => self.passing = None,
+        }
+        self.hand_over();
     }
 
     /// Brings theme, zoom and title in line with the workbench.
@@ -265,6 +337,11 @@ impl App {
                 };
                 Box::pin(dialog.set_file_name(suggested).save_file())
             }
+            FileQuestion::SaveRecording { suggested, .. } => {
+                let dialog = dialog.add_filter("JSON lines", &["jsonl"]);
+                Box::pin(dialog.set_file_name(suggested).save_file())
+            }
+            FileQuestion::OpenRecording => Box::pin(dialog.add_filter("JSON lines", &["jsonl"]).pick_file()),
         };
         let fallback = match &question {
             FileQuestion::SaveResults { suggested }
@@ -273,8 +350,11 @@ impl App {
             FileQuestion::OpenResults
             | FileQuestion::ModelFile
             | FileQuestion::UnitBinary
-            | FileQuestion::ImportSweep
-            | FileQuestion::ImportPrefix => None,
+            | FileQuestion::ImportPrefix
+            // A recording stays where it was written.
+            | FileQuestion::SaveRecording { .. }
+            | FileQuestion::OpenRecording
+            | FileQuestion::ImportSweep => None,
         };
         self.bridge.await_answer(question, async move {
             let answer = answer.await.map(|file| file.path().to_owned());
@@ -359,6 +439,7 @@ fn report(event: &Event) {
 impl eframe::App for App {
     fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
         self.drain(ctx);
+        self.pass(ctx);
     }
 
     fn ui(&mut self, ui: &mut Ui, frame: &mut eframe::Frame) {

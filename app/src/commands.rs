@@ -4,6 +4,8 @@
 
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 
+use crate::workbench::exhibition::ExhibitionAction;
+use crate::workbench::playback::PlaybackAction;
 use crate::workbench::{Action, Dialog, ModuleState, Tab, Workbench};
 
 /// A command that has a name, and may have a shortcut.
@@ -43,6 +45,10 @@ pub enum CommandId {
     ShowSweep,
     ShowDoctor,
     Present,
+    Exhibit,
+    PlayDemo,
+    ToggleRecording,
+    OpenRecording,
     ToggleFullscreen,
     Help,
     Quit,
@@ -176,6 +182,10 @@ impl Command {
             CommandId::ShowSweep => Some(Action::ShowTab(Tab::Sweep)),
             CommandId::ShowDoctor => Some(Action::ShowTab(Tab::Doctor)),
             CommandId::Present => Some(Action::Present(!workbench.presenting)),
+            CommandId::Exhibit => Some(Action::Exhibit(ExhibitionAction::Toggle)),
+            CommandId::PlayDemo => Some(Action::Playback(PlaybackAction::Demo)),
+            CommandId::ToggleRecording => workbench.playback.is_none().then_some(Action::ToggleRecording),
+            CommandId::OpenRecording => (!workbench.file.asking).then_some(Action::Playback(PlaybackAction::Open)),
             CommandId::ToggleFullscreen => Some(Action::ToggleFullscreen),
             CommandId::Help => Some(Action::ShowDialog(Dialog::Help)),
             CommandId::Quit => Some(Action::Quit),
@@ -184,7 +194,7 @@ impl Command {
 }
 
 /// The table, in the order of menu and help.
-pub const COMMANDS: [Command; 37] = [
+pub const COMMANDS: [Command; 41] = [
     row(CommandId::Run, Group::Run, "command.run").cmd(Key::Enter),
     row(CommandId::Stop, Group::Run, "command.stop").cmd(Key::Period),
     row(CommandId::RerunBaseline, Group::Run, "command.rerun_baseline").cmd(Key::B),
@@ -229,6 +239,10 @@ pub const COMMANDS: [Command; 37] = [
     row(CommandId::ShowSweep, Group::Window, "command.show_sweep").cmd(Key::Num2),
     row(CommandId::ShowDoctor, Group::Window, "command.show_doctor").cmd(Key::Num3),
     row(CommandId::Present, Group::Window, "command.present").function(Key::F5),
+    row(CommandId::Exhibit, Group::Window, "command.exhibit").function(Key::F6),
+    row(CommandId::PlayDemo, Group::Window, "command.play_demo").function(Key::F7),
+    row(CommandId::ToggleRecording, Group::Results, "command.toggle_recording").cmd_shift(Key::R),
+    row(CommandId::OpenRecording, Group::Results, "command.open_recording").cmd_shift(Key::O),
     row(CommandId::ToggleFullscreen, Group::Window, "command.toggle_fullscreen").function(Key::F11),
     row(CommandId::Help, Group::Window, "command.help").key(Key::Questionmark),
     row(CommandId::Quit, Group::Window, "command.quit").cmd(Key::Q),
@@ -236,7 +250,7 @@ pub const COMMANDS: [Command; 37] = [
 
 /// The row of `id`.
 pub fn command(id: CommandId) -> &'static Command {
-    static TABLE: [Command; 37] = COMMANDS;
+    static TABLE: [Command; 41] = COMMANDS;
     // The table holds every id (a test counts them); should one ever be missing, the first row stands in.
     TABLE.iter().find(|command| command.id == id).unwrap_or(&TABLE[0])
 }

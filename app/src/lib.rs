@@ -12,6 +12,7 @@ pub mod fonts;
 pub mod log;
 pub mod panels;
 pub mod places;
+pub mod recording;
 pub mod results;
 pub mod session;
 pub mod settings;

@@ -10,6 +10,6 @@ fn main() -> ExitCode {
     softprefix::log::start();
     match cli.command {
         Some(command) => cli::run(command),
-        None => softprefix::app::run(cli.window),
+        None => softprefix::app::run(cli.window, softprefix::app::Start::Module),
     }
 }

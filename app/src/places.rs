@@ -26,6 +26,11 @@ pub fn history() -> PathBuf {
     data().join("history.journal")
 }
 
+/// Recordings that were not given another place.
+pub fn recordings() -> PathBuf {
+    data().join("recordings")
+}
+
 /// The rows of imported prefixes, by digest: a recipe that names one can be built again as long as it lies there.
 pub fn shelf() -> Shelf {
     Shelf::new(data().join("prefixes"))

@@ -141,7 +141,8 @@ pub fn entry_name(recipe: &PrefixRecipe, raw: Option<f64>) -> String {
     }
 }
 
-fn file_of(snapshot: &Snapshot) -> ResultsFile {
+/// A case and its runs in the file's form, small magnitudes first.
+pub(crate) fn file_of(snapshot: &Snapshot) -> ResultsFile {
     let Snapshot { case, runs } = snapshot;
     let mut runs: Vec<&Run> = runs.iter().collect();
     runs.sort_by(|a, b| {
@@ -197,7 +198,8 @@ fn file_of(snapshot: &Snapshot) -> ResultsFile {
     }
 }
 
-fn snapshot_of(file: &ResultsFile, name: &str) -> Result<Snapshot, Problem> {
+/// What a file holds, measured; `name` is what a refusal calls it.
+pub(crate) fn snapshot_of(file: &ResultsFile, name: &str) -> Result<Snapshot, Problem> {
     let baseline_at = file.baseline().ok_or_else(|| {
         Problem::new(
             ProblemKind::File,
@@ -278,16 +280,21 @@ fn timings_of(entry: &ResultEntry) -> Timings {
 }
 
 fn finish_of(entry: &ResultEntry) -> Finish {
-    match entry.extra.as_ref().and_then(|extra| extra.finish_reason.as_deref()) {
-        Some("stop") => Finish::Stop,
-        Some("length") => Finish::Length,
-        Some("window") => Finish::Window,
-        Some("stopped") => Finish::Stopped,
+    let name = entry.extra.as_ref().and_then(|extra| extra.finish_reason.as_deref());
+    name.map_or(Finish::Unknown, finish_named)
+}
+
+pub(crate) fn finish_named(name: &str) -> Finish {
+    match name {
+        "stop" => Finish::Stop,
+        "length" => Finish::Length,
+        "window" => Finish::Window,
+        "stopped" => Finish::Stopped,
         _ => Finish::Unknown,
     }
 }
 
-fn finish_name(finish: Finish) -> Option<&'static str> {
+pub(crate) fn finish_name(finish: Finish) -> Option<&'static str> {
     match finish {
         Finish::Stop => Some("stop"),
         Finish::Length => Some("length"),

@@ -6,6 +6,7 @@
 pub mod deep;
 mod doctor;
 pub mod material;
+pub mod recording;
 pub mod sweep;
 mod worker;
 
@@ -89,6 +90,8 @@ pub enum Request {
     Doctor(DoctorRequest),
     /// Sweeps and their history.
     Sweep(Box<sweep::SweepRequest>),
+    /// Recordings: written, read.
+    Recording(recording::RecordingRequest),
     /// Exit the task and end.
     Shutdown,
 }
@@ -215,6 +218,7 @@ pub enum Event {
     Material(Box<material::MaterialEvent>),
     /// What comes of sweeps.
     Sweep(Box<sweep::SweepEvent>),
+    Recording(Box<recording::RecordingEvent>),
 }
 
 /// Token counts of a prompt.

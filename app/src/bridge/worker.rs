@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::deep::Scoring;
 use super::material::MaterialRequest;
+use super::recording::Recordings;
 use super::sweep::Sweeps;
 use super::{Comparison, Event, Inference, Purpose, Request, RunOutcome, TokenCount};
 use crate::embedded::{self, Embedded, Wanted};
@@ -101,6 +102,7 @@ struct Worker {
     scoring: Scoring,
     /// Where imported prefixes are kept.
     shelf: Option<Shelf>,
+    recordings: Recordings,
 }
 
 /// Works until a shutdown is asked for, or nobody can ask any more.
@@ -127,6 +129,7 @@ pub(super) async fn work(mut requests: mpsc::UnboundedReceiver<Request>, events:
         sweeps: Sweeps::default(),
         scoring: Scoring::default(),
         shelf: None,
+        recordings: Recordings::default(),
     };
     loop {
         tokio::select! {
@@ -214,6 +217,7 @@ impl Worker {
                         .await;
                 });
             }
+            Request::Recording(request) => self.recordings.take(request, &self.events).await,
             Request::Sweep(request) => self.sweeps.take(*request, self.session.as_ref(), &self.events).await,
             Request::Material(request) => match *request {
                 MaterialRequest::UseShelf { folder } => self.shelf = Some(Shelf::new(folder)),

@@ -4,6 +4,7 @@
 
 mod bar;
 mod compare;
+mod demo;
 mod doctor;
 mod models;
 mod module;
@@ -122,6 +123,8 @@ pub enum Command {
     Models(models::ModelsArgs),
     /// Say what a module is: version, models, tasks, and whether its unit is ours.
     Module(module::ModuleArgs),
+    /// Play a recorded session in the window; without a file the one that is part of the program. Needs no module and no model.
+    Demo(demo::DemoArgs),
     /// Look at a module over ssh and port 10001, say what is wrong, and mend it.
     Doctor(doctor::DoctorArgs),
     /// Put the injector unit on a module in place of the stock one.
@@ -133,6 +136,7 @@ pub enum Command {
 /// Runs a subcommand to its end.
 pub fn run(command: Command) -> ExitCode {
     let outcome = match command {
+        Command::Demo(args) => return demo::run(&args),
         Command::Compare(args) => compare::run(*args),
         Command::Sweep(args) => sweep::run(*args),
         Command::Report(args) => report::run(&args),

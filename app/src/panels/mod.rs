@@ -9,6 +9,7 @@ mod identity;
 mod material;
 mod module_card;
 mod outputs;
+mod playback;
 mod plot_card;
 mod prefix_rail;
 mod present;
@@ -29,6 +30,8 @@ use crate::workbench::{Action, MagnitudeUnit, Tab, Workbench};
 /// What one frame is made of: the state to show, the words to show it in, and what the person did.
 pub struct Desk<'a> {
     pub bench: &'a Workbench,
+    /// The person's own: another one only while a recording is shown.
+    pub own: &'a Workbench,
     pub text: &'static Text,
     pub actions: Vec<Action>,
 }
@@ -107,6 +110,8 @@ pub struct Window {
     presenter: present::Presenter,
     /// Height of the outputs where the person changed it.
     outputs_height: Option<f32>,
+    /// What the panels keep of a recording that is played, and of which jump in it.
+    played: Option<(u64, Box<Window>)>,
 }
 
 /// Height of the outputs unless the person changes it.
@@ -118,8 +123,26 @@ const PLOT_LEAST: f32 = 300.0;
 impl Window {
     /// Shows the whole window in `ui` and answers with what the person did.
     pub fn show(&mut self, ui: &mut Ui, bench: &Workbench) -> Vec<Action> {
+        let Some(playback) = &bench.playback else {
+            self.played = None;
+            return self.show_bench(ui, bench, bench);
+        };
+        let mut actions = Vec::new();
+        playback::foot(ui, bench, playback, &mut actions);
+        let (jump, mut window) = self.played.take().unwrap_or_default();
+        if jump != playback.jumps {
+            // Nothing of what was shown before a jump holds after it.
+            *window = Self::default();
+        }
+        actions.extend(window.show_bench(ui, &playback.bench, bench));
+        self.played = Some((playback.jumps, window));
+        actions
+    }
+
+    fn show_bench(&mut self, ui: &mut Ui, bench: &Workbench, own: &Workbench) -> Vec<Action> {
         let mut desk = Desk {
             bench,
+            own,
             text: Text::of(bench.settings.language),
             actions: Vec::new(),
         };

@@ -47,7 +47,9 @@ impl Presenter {
         CentralPanel::no_frame()
             .frame(Frame::NONE.fill(palette.window))
             .show(ui, |ui| self.centre(ui, desk));
-        keys(ui, desk);
+        if desk.own.playback.is_none() {
+            keys(ui, desk);
+        }
     }
 
     fn centre(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
@@ -185,6 +187,10 @@ impl Presenter {
     }
 
     fn hint(&mut self, ui: &Ui, desk: &Desk<'_>, whole: Rect) {
+        let corner = whole.right_top() + vec2(-16.0, 10.0);
+        if super::playback::corner(ui, desk.own, corner).is_some() || desk.own.playback.is_some() {
+            return;
+        }
         let palette = Palette::of(ui);
         let now = ui.input(|input| input.time);
         let left = HINT - (now - *self.since.get_or_insert(now));

@@ -13,6 +13,7 @@ use crate::views::button::Button;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::segmented::segmented;
 use crate::views::{paint, status};
+use crate::workbench::playback::PlaybackAction;
 use crate::workbench::{Action, Notice, Tab};
 
 pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
@@ -91,6 +92,7 @@ fn right_side(ui: &mut Ui, desk: &mut Desk<'_>) {
         desk.act(Action::Open);
     }
     ui.add_space(12.0);
+    super::playback::recording_sign(ui, desk.own, &mut desk.actions);
     file_or_notice(ui, desk);
 }
 
@@ -177,12 +179,20 @@ fn settings(ui: &mut Ui, desk: &mut Desk<'_>) {
     });
     ui.add_space(4.0);
     paint::rule(ui);
+    let demo = text::DemoText::of(desk.bench.settings.language);
     for (words, action) in [
+        (demo.record, Action::ToggleRecording),
+        (demo.open_recording, Action::Playback(PlaybackAction::Open)),
+        (demo.play_demo, Action::Playback(PlaybackAction::Demo)),
         (text.full_screen, Action::ToggleFullscreen),
         (text.save_as, Action::SaveAs),
         (text.about, Action::ShowDialog(crate::workbench::Dialog::About)),
     ] {
-        let off = action == Action::SaveAs && !desk.bench.can_save();
+        let off = match action {
+            Action::SaveAs => !desk.bench.can_save(),
+            Action::ToggleRecording => desk.own.recording().is_some() || desk.own.playback.is_some(),
+            _ => false,
+        };
         let response = ui
             .add_enabled_ui(!off, |ui| crate::views::select::item(ui, words, false))
             .inner;

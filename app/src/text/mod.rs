@@ -5,6 +5,7 @@
 //! no state of the workbench beyond the names of choices.
 
 mod deep;
+mod demo;
 mod doctor;
 mod en;
 mod ja;
@@ -12,6 +13,7 @@ mod prefix;
 mod sweep;
 
 pub use deep::DeepText;
+pub use demo::DemoText;
 pub use doctor::DoctorText;
 pub use prefix::PrefixText;
 pub use sweep::SweepText;

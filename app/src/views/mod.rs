@@ -21,6 +21,7 @@ pub mod norms;
 pub mod paint;
 pub mod plot;
 pub mod progress;
+pub mod scrub;
 pub mod segmented;
 pub mod select;
 pub mod share;

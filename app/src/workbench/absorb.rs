@@ -9,12 +9,21 @@ use super::{
     Applied, Budget, CaseId, Dialog, DiffOf, FileQuestion, Finish, Lane, MagnitudeUnit, ModuleFacts, ModuleState,
     Notice, Origin, PaneState, Problem, RunId, Side, StreamingDiff, Target, Unmeasured, Vocabulary, Workbench,
 };
+use crate::bridge::recording::RecordingRequest;
 use crate::bridge::{Comparison, Event, Purpose, Request, RunOutcome, TokenCount};
 use softprefix_core::compare::{Diff, Measures};
 
 impl Workbench {
     /// Takes in what the bridge reports. The only other way in which the state changes.
     pub fn absorb(&mut self, event: Event) {
+        let noted = self.note_event(&event);
+        let opened = matches!(event, Event::Opened { .. });
+        self.take_in(event);
+        self.record_event(noted, opened);
+        self.show_played();
+    }
+
+    fn take_in(&mut self, event: Event) {
         match event {
             Event::Models(models) => self.models = models,
             Event::Fetching(progress) => self.module = ModuleState::Fetching(progress),
@@ -82,6 +91,7 @@ impl Workbench {
             }
             Event::Sweep(event) => self.absorb_sweep(*event),
             Event::Material(event) => self.absorb_material(*event),
+            Event::Recording(event) => self.absorb_recording(*event),
             Event::FileProblem(problem) => {
                 self.file.writing = false;
                 self.notice = Some(Notice::Problem(problem));
@@ -451,18 +461,23 @@ impl Workbench {
 
     fn chosen(&mut self, question: FileQuestion, path: Option<std::path::PathBuf>) {
         self.file.asking = false;
+        if let FileQuestion::SaveRecording { from, .. } = question {
+            return self.keep_recording(from, path);
+        }
         let Some(path) = path else { return };
         match question {
+            FileQuestion::SaveRecording { .. } => {}
+            FileQuestion::OpenRecording => self.outbox.push(Request::Recording(RecordingRequest::Open(path))),
             FileQuestion::SaveResults { .. } => self.save_to(path),
             FileQuestion::OpenResults => self.outbox.push(Request::Open { path }),
-            FileQuestion::UnitBinary => self.apply(super::Action::Doctor(DoctorAction::Install(Some(path)))),
+            FileQuestion::UnitBinary => self.act(super::Action::Doctor(DoctorAction::Install(Some(path)))),
             FileQuestion::ExportSweep { format, .. } => self.export_sweep(path, format),
             FileQuestion::ImportSweep => self.import_sweep(path),
             FileQuestion::ImportPrefix => self.import_prefix(path),
             FileQuestion::ExportPrefix { form, .. } => self.export_prefix(path, form),
             FileQuestion::ModelFile => {
                 let model = Some(path.to_string_lossy().into_owned());
-                self.apply(super::Action::Connect(Target::Embedded { model }));
+                self.act(super::Action::Connect(Target::Embedded { model }));
             }
         }
     }
@@ -486,7 +501,7 @@ impl Workbench {
         self.stop_for_opened();
         self.show_case(id);
         let last = self.visible_runs().map(|run| run.id).max();
-        self.apply(super::Action::SelectRun(last));
+        self.act(super::Action::SelectRun(last));
         self.count();
         self.file = super::FileState {
             path: Some(path.clone()),
@@ -496,7 +511,7 @@ impl Workbench {
     }
 
     fn stop_for_opened(&mut self) {
-        self.apply(super::Action::Stop);
+        self.act(super::Action::Stop);
         self.flights.clear();
     }
 }

@@ -87,6 +87,11 @@ pub enum Action {
     /// Sweeps and their history.
     Sweep(super::sweep::SweepAction),
 
+    /// Begins a recording, or ends it and asks where to keep it.
+    ToggleRecording,
+    Playback(super::playback::PlaybackAction),
+    Exhibit(super::exhibition::ExhibitionAction),
+
     // The window.
     ShowTab(super::Tab),
     Doctor(super::doctor::DoctorAction),

@@ -18,6 +18,20 @@ use crate::settings::{Language, Settings, Theme};
 impl Workbench {
     /// Carries out one action. The only way in which a person changes the state.
     pub fn apply(&mut self, action: Action) {
+        if let Some(action) = self.to_playback(action) {
+            self.act(action);
+        }
+        self.show_played();
+    }
+
+    /// The same for the person's own work, whatever is shown.
+    pub(super) fn act(&mut self, action: Action) {
+        let noted = self.note_action(&action);
+        self.carry_out(action);
+        self.record_action(noted);
+    }
+
+    fn carry_out(&mut self, action: Action) {
         match action {
             Action::SetMagnitude(_)
             | Action::ScaleMagnitude(_)
@@ -120,6 +134,10 @@ impl Workbench {
             Action::SaveAs => self.ask_save(),
             Action::Open => self.ask(FileQuestion::OpenResults),
             Action::OpenPath(path) => self.outbox.push(Request::Open { path }),
+
+            Action::ToggleRecording => self.toggle_recording(),
+            Action::Playback(action) => self.playback_acts(action),
+            Action::Exhibit(action) => self.exhibition_acts(action),
 
             Action::ShowTab(tab) => self.tab = tab,
             Action::Doctor(action) => self.doctor_acts(action),
@@ -398,7 +416,7 @@ impl Workbench {
     }
 
     /// Turns panes and plot to the case of the controls.
-    fn show_controls_case(&mut self) -> CaseId {
+    pub(super) fn show_controls_case(&mut self) -> CaseId {
         let case = self.ensure_case();
         if self.shown_case != Some(case) {
             self.show_case(case);
@@ -565,7 +583,7 @@ impl Workbench {
 
     // ----- the module -----
 
-    fn connect(&mut self, target: Target) {
+    pub(super) fn connect(&mut self, target: Target) {
         self.dialog = None;
         self.forget_flights();
         self.target = target.clone();

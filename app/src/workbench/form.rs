@@ -150,7 +150,7 @@ pub struct PrefixCard {
 }
 
 /// Facts about a prefix that was built.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BuiltPrefix {
     pub len: usize,
     pub hidden_size: usize,

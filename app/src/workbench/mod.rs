@@ -10,12 +10,15 @@ mod apply;
 mod deep;
 pub mod doctor;
 mod envelope;
+pub mod exhibition;
 mod form;
 mod material;
 mod module;
 mod pane;
 mod prefix_form;
+pub mod playback;
 mod problem;
+mod recorder;
 mod runs;
 pub mod sweep;
 #[cfg(test)]
@@ -103,7 +106,11 @@ pub struct Workbench {
     /// The presenter's view is shown: the slider, the texts, the plot, and nothing else.
     pub presenting: bool,
     pub sweep: sweep::Sweeps,
+    /// A recording that is shown in place of all this.
+    pub playback: Option<Box<playback::Playback>>,
+    pub exhibition: Option<exhibition::Exhibition>,
 
+    recorder: Option<recorder::Recorder>,
     outbox: Vec<Request>,
     effects: Vec<Effect>,
     flights: BTreeMap<Lane, Flight>,
@@ -173,6 +180,12 @@ pub enum FileQuestion {
         suggested: String,
         form: ExportForm,
     },
+    /// Where to keep the recording that was written to `from`.
+    SaveRecording {
+        suggested: String,
+        from: PathBuf,
+    },
+    OpenRecording,
 }
 
 /// The results file, as far as there is one.
@@ -321,6 +334,9 @@ impl Workbench {
             fullscreen: false,
             presenting: false,
             sweep: sweep::Sweeps::new(sweep),
+            playback: None,
+            exhibition: None,
+            recorder: None,
             outbox: Vec::new(),
             effects: Vec::new(),
             flights: BTreeMap::new(),

@@ -6,6 +6,7 @@ mod bridge;
 mod deep;
 mod hardship;
 mod material;
+mod recording;
 mod shell;
 mod shell_material;
 mod support;

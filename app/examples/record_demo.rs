@@ -1,0 +1,175 @@
+//! Records the session that `softprefix demo` plays: the workbench and the bridge without a window, with the real embedded
+//! module, led by the script below at a hand's pace.
+//!
+//! `cargo run --release -p softprefix --example record_demo -- assets/demo/demo.jsonl`
+//!
+//! It needs the Qwen model (`softprefix models fetch`), and a machine with nothing else to do: what is recorded is its pace.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use softprefix::bridge::recording::{RecordingEvent, RecordingRequest};
+use softprefix::bridge::{Bridge, Event, Request};
+use softprefix::settings::{Language, Remembered};
+use softprefix::workbench::{Action, Measure, Noise, Target, Workbench};
+
+/// What the hand does.
+enum Move {
+    /// Another of the presets.
+    Preset(usize),
+    /// To this magnitude in token norms, in so many milliseconds; then until the text is there, and so long after it.
+    To(f64, u64, u64),
+}
+
+/// From no prefix through token-like to collapse, in Japanese and in English.
+const SCRIPT: &[Move] = &[
+    Move::Preset(0),
+    Move::To(0.0, 0, 1500),
+    Move::To(0.05, 900, 900),
+    Move::To(0.3, 800, 900),
+    Move::To(1.0, 800, 1300),
+    Move::To(2.0, 800, 1300),
+    Move::To(3.0, 700, 1500),
+    Move::To(4.5, 700, 1200),
+    Move::To(7.0, 800, 1300),
+    Move::To(20.0, 900, 1500),
+    Move::Preset(5),
+    Move::To(0.0, 1200, 1500),
+    Move::To(0.05, 900, 900),
+    Move::To(0.3, 800, 900),
+    Move::To(1.0, 800, 1300),
+    Move::To(2.0, 800, 1300),
+    Move::To(3.0, 700, 1500),
+    Move::To(4.5, 700, 1200),
+    Move::To(7.0, 800, 1300),
+    Move::To(20.0, 900, 2500),
+];
+const LEN: usize = 4;
+const MAX_TOKENS: usize = 48;
+/// One step of the hand.
+const STEP: Duration = Duration::from_millis(40);
+const PATIENCE: Duration = Duration::from_secs(120);
+
+struct Desk {
+    bench: Workbench,
+    bridge: Bridge,
+    written: Option<PathBuf>,
+}
+
+impl Desk {
+    fn act(&mut self, action: Action) {
+        self.bench.apply(action);
+        self.hand_over();
+    }
+
+    fn hand_over(&mut self) {
+        for request in self.bench.take_requests() {
+            self.bridge.send(request);
+        }
+    }
+
+    fn turn(&mut self, at_most: Duration) -> anyhow::Result<()> {
+        if let Some(event) = self.bridge.wait(at_most) {
+            match &event {
+                Event::Failed { problem, .. } | Event::Lost(problem) => anyhow::bail!("{problem}"),
+                Event::Recording(event) => match &**event {
+                    RecordingEvent::Ended { path } => self.written = Some(path.clone()),
+                    RecordingEvent::CannotWrite(problem) => anyhow::bail!("{problem}"),
+                    _ => {}
+                },
+                _ => {}
+            }
+            self.bench.absorb(event);
+            self.hand_over();
+        }
+        Ok(())
+    }
+
+    fn rest(&mut self, time: Duration) -> anyhow::Result<()> {
+        let until = Instant::now() + time;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            self.turn(left.min(Duration::from_millis(5)))?;
+        }
+        Ok(())
+    }
+
+    fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while !done(self) {
+            anyhow::ensure!(Instant::now() < until, "waited in vain for {what}");
+            self.turn(Duration::from_millis(5))?;
+        }
+        Ok(())
+    }
+
+    fn glide(&mut self, to: f64, time: Duration) -> anyhow::Result<()> {
+        const LEAST: f64 = 1e-3;
+        let from = self.bench.prefix.magnitude;
+        let (a, b) = (from.max(LEAST).ln(), to.max(LEAST).ln());
+        let steps = (time.as_millis() / STEP.as_millis()) as u32;
+        for step in 1..steps {
+            let way = f64::from(step) / f64::from(steps);
+            // A hand is slow at both ends; four figures are more than a slider has.
+            let at = (a + (b - a) * way * way * (3.0 - 2.0 * way)).exp();
+            self.act(Action::SetMagnitude((at * 1e4).round() / 1e4));
+            self.rest(STEP)?;
+        }
+        self.act(Action::SetMagnitude(to));
+        Ok(())
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let to: PathBuf = std::env::args_os()
+        .nth(1)
+        .map_or_else(|| PathBuf::from("assets/demo/demo.jsonl"), PathBuf::from);
+    let folder = tempfile::tempdir()?;
+    let mut remembered = Remembered::default();
+    remembered.settings.live = false;
+    remembered.settings.language = Language::English;
+    remembered.settings.measure = Measure::Chrf2;
+    remembered.prefix.len = LEN;
+    remembered.prefix.magnitude = 0.0;
+    remembered.prompt.max_tokens = MAX_TOKENS;
+    let mut desk = Desk {
+        bench: Workbench::new(remembered),
+        bridge: Bridge::start(|| ())?,
+        written: None,
+    };
+    desk.bridge
+        .send(Request::Recording(RecordingRequest::Folder(folder.path().to_owned())));
+    desk.act(Action::Connect(Target::default()));
+    desk.until("the module", |desk| desk.bench.module.is_ready())?;
+    desk.until("the budget", |desk| {
+        desk.bench.budget.is_some_and(|budget| budget.current)
+    })?;
+    desk.rest(Duration::from_secs(1))?;
+    desk.act(Action::ToggleRecording);
+    desk.rest(Duration::from_millis(400))?;
+    for step in SCRIPT {
+        match *step {
+            Move::Preset(preset) => {
+                desk.act(Action::SetLive(false));
+                desk.act(Action::LoadPreset(preset));
+                desk.rest(Duration::from_millis(300))?;
+            }
+            Move::To(magnitude, hand, after) => {
+                desk.glide(magnitude, Duration::from_millis(hand))?;
+                if !desk.bench.live {
+                    desk.act(Action::Run);
+                    desk.act(Action::SetLive(true));
+                }
+                desk.until("the texts", |desk| !desk.bench.is_running())?;
+                desk.until("the noise floor", |desk| *desk.bench.noise() != Noise::Unknown)?;
+                desk.rest(Duration::from_millis(after))?;
+            }
+        }
+    }
+    desk.act(Action::ToggleRecording);
+    desk.until("the file", |desk| desk.written.is_some())?;
+    if let Some(written) = desk.written.take() {
+        std::fs::copy(&written, &to)?;
+    }
+    println!("{}: {} bytes", to.display(), std::fs::metadata(&to)?.len());
+    Ok(())
+}

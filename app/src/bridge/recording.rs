@@ -1,0 +1,217 @@
+//! Recordings on the bridge's thread: lines are stamped and written as they come, files are read and made ready to play.
+//!
+//! Each line is handed to the system before the next is taken, so that what was recorded survives the program. It knows
+//! nothing of modules: nothing that is played reaches one.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::Event;
+use super::worker::Events;
+use crate::recording::{DEMO, Line, Recording, Writer};
+use crate::workbench::playback::Session;
+use crate::workbench::{Problem, ProblemKind};
+
+/// Larger files are no recordings: an hour of text and slider moves is a tenth of it.
+const LARGEST: u64 = 64 << 20;
+
+/// What the workbench asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RecordingRequest {
+    /// Recordings are written into this folder until they are given a place.
+    Folder(PathBuf),
+    /// Begin a file.
+    Begin,
+    /// This happened now.
+    Line(Box<Line>),
+    End,
+    /// Move a file that was written to where the person wants it.
+    Keep {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    /// Read a file for playing it.
+    Open(PathBuf),
+    /// Make the recording ready that is part of the program.
+    OpenDemo,
+}
+
+/// What the bridge reports.
+#[derive(Debug)]
+pub enum RecordingEvent {
+    /// The file is whole.
+    Ended {
+        path: PathBuf,
+    },
+    Kept {
+        path: PathBuf,
+    },
+    /// Nothing more is recorded, for this reason; what was is in the file.
+    CannotWrite(Problem),
+    Opened {
+        session: Arc<Session>,
+    },
+    /// Why a file is not played, in one sentence.
+    Refused(String),
+}
+
+struct Tape {
+    path: PathBuf,
+    file: File,
+    writer: Writer,
+    since: Instant,
+}
+
+/// The recordings' part of the bridge.
+#[derive(Default)]
+pub(super) struct Recordings {
+    folder: Option<PathBuf>,
+    tape: Option<Tape>,
+}
+
+impl Recordings {
+    pub(super) async fn take(&mut self, request: RecordingRequest, events: &Events) {
+        match request {
+            RecordingRequest::Folder(folder) => self.folder = Some(folder),
+            RecordingRequest::Begin => match begin(self.folder.as_deref()) {
+                Ok(tape) => self.tape = Some(tape),
+                Err(problem) => report(events, RecordingEvent::CannotWrite(problem)).await,
+            },
+            RecordingRequest::Line(line) => {
+                let Some(tape) = &mut self.tape else { return };
+                let at = u64::try_from(tape.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let Some(words) = tape.writer.line(at, &line) else {
+                    return;
+                };
+                if let Err(error) = tape.file.write_all(words.as_bytes()) {
+                    let problem = Problem::new(
+                        ProblemKind::File,
+                        format!("The recording {} cannot be written ({error}).", tape.path.display()),
+                        "What was recorded until now is kept there; free some space and record again.",
+                    );
+                    self.tape = None;
+                    report(events, RecordingEvent::CannotWrite(problem)).await;
+                }
+            }
+            RecordingRequest::End => {
+                if let Some(Tape { path, .. }) = self.tape.take() {
+                    report(events, RecordingEvent::Ended { path }).await;
+                }
+            }
+            RecordingRequest::Keep { from, to } => in_the_background(events, move || keep(&from, to)),
+            RecordingRequest::Open(path) => in_the_background(events, move || match read(&path) {
+                Ok(session) => RecordingEvent::Opened {
+                    session: Arc::new(session),
+                },
+                Err(sentence) => RecordingEvent::Refused(sentence),
+            }),
+            RecordingRequest::OpenDemo => in_the_background(events, || match demo() {
+                Ok(session) => RecordingEvent::Opened { session },
+                Err(sentence) => RecordingEvent::Refused(sentence),
+            }),
+        }
+    }
+}
+
+async fn report(events: &Events, event: RecordingEvent) {
+    events.send(Event::Recording(Box::new(event))).await;
+}
+
+fn in_the_background(events: &Events, work: impl FnOnce() -> RecordingEvent + Send + 'static) {
+    let events = events.clone();
+    tokio::spawn(async move {
+        let event = tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(|error| RecordingEvent::Refused(format!("Reading the recording broke off ({error}).")));
+        report(&events, event).await;
+    });
+}
+
+fn begin(folder: Option<&Path>) -> Result<Tape, Problem> {
+    let folder = folder.map_or_else(std::env::temp_dir, Path::to_owned);
+    let cannot = |error: std::io::Error| {
+        Problem::new(
+            ProblemKind::File,
+            format!("No recording can be written into {} ({error}).", folder.display()),
+            "Check the folder's rights and the space on its disk.",
+        )
+    };
+    std::fs::create_dir_all(&folder).map_err(cannot)?;
+    let at_unix = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    // Two recordings may begin in the same second.
+    let (path, mut file) = (0..100)
+        .find_map(|again| {
+            let name = match again {
+                0 => format!("recording-{at_unix}.jsonl"),
+                again => format!("recording-{at_unix}-{again}.jsonl"),
+            };
+            let path = folder.join(name);
+            match File::create_new(&path) {
+                Ok(file) => Some(Ok((path, file))),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => None,
+                Err(error) => Some(Err(error)),
+            }
+        })
+        .unwrap_or_else(|| Err(std::io::ErrorKind::AlreadyExists.into()))
+        .map_err(cannot)?;
+    file.write_all(Writer::head(at_unix).as_bytes()).map_err(cannot)?;
+    Ok(Tape {
+        path,
+        file,
+        writer: Writer::default(),
+        since: Instant::now(),
+    })
+}
+
+fn keep(from: &Path, to: PathBuf) -> RecordingEvent {
+    if from == to {
+        return RecordingEvent::Kept { path: to };
+    }
+    // Another disk takes a copy.
+    let moved = std::fs::rename(from, &to).or_else(|_| {
+        std::fs::copy(from, &to)?;
+        std::fs::remove_file(from)
+    });
+    match moved {
+        Ok(()) => RecordingEvent::Kept { path: to },
+        Err(error) => RecordingEvent::Refused(format!(
+            "{} cannot be written ({error}); the recording is kept as {}.",
+            to.display(),
+            from.display()
+        )),
+    }
+}
+
+/// Reads a file and makes it ready to play.
+///
+/// # Errors
+/// Why it is not played, in one sentence.
+pub fn read(path: &Path) -> Result<Session, String> {
+    let cannot = |error: std::io::Error| format!("{} cannot be read ({error}).", path.display());
+    let bytes = std::fs::metadata(path).map_err(cannot)?.len();
+    if bytes > LARGEST {
+        return Err(format!(
+            "{} is too large for a recording ({} MB); choose a file that this program recorded.",
+            path.display(),
+            bytes >> 20
+        ));
+    }
+    let bytes = std::fs::read(path).map_err(cannot)?;
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    let recording = Recording::read(&bytes, &name).map_err(|broken| broken.to_string())?;
+    Ok(Session::new(Some(name.into_owned()), recording))
+}
+
+/// The recording that is part of the program, ready to play.
+///
+/// # Errors
+/// Never, as long as the file in the repository is whole (a test reads it).
+pub fn demo() -> Result<Arc<Session>, String> {
+    let recording = Recording::read(DEMO, "demo.jsonl").map_err(|broken| broken.to_string())?;
+    Ok(Arc::new(Session::new(None, recording)))
+}

@@ -1,0 +1,49 @@
+//! `softprefix demo`: a recorded session in the window, without a module or a model.
+//!
+//! A file that cannot be played is refused before any window opens.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::{Exit, WindowArgs};
+use crate::app;
+use crate::bridge::recording;
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// A recording to play instead.
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Over the whole screen, again and again, until somebody leaves it.
+    #[arg(long)]
+    pub exhibition: bool,
+    /// Say what is in the recording, and open no window.
+    #[arg(long, conflicts_with = "exhibition")]
+    pub check: bool,
+}
+
+pub fn run(args: &DemoArgs) -> ExitCode {
+    let session = match &args.file {
+        Some(path) => recording::read(path).map(Arc::new),
+        None => recording::demo(),
+    };
+    let session = match session {
+        Ok(session) => session,
+        Err(sentence) => {
+            eprintln!("softprefix: {sentence}");
+            return Exit::File.into();
+        }
+    };
+    if args.check {
+        super::print(&format!("{}\n", session.summary()));
+        return Exit::Success.into();
+    }
+    let start = app::Start::Playback {
+        session,
+        exhibition: args.exhibition,
+    };
+    app::run(WindowArgs::default(), start)
+}

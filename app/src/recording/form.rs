@@ -1,0 +1,599 @@
+//! The file's form: lines written one by one, and a whole file read, or refused in one sentence.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use softprefix_core::compare::{Granularity, Measure, ResultsFile};
+use softprefix_core::prefix::MAX_LEN;
+
+use super::Line;
+use crate::bridge::{RunOutcome, TokenCount};
+use crate::results;
+use crate::workbench::{
+    BuiltPrefix, Finish, Histogram, ModuleFacts, PrefixForm, Problem, ProblemKind, PromptForm, Side, Timings,
+    Vocabulary,
+};
+
+/// The version that is written, and the newest that is read.
+pub const VERSION: u32 = 1;
+
+/// Larger numbers of tokens, positions or rows than any model has.
+const MOST: usize = 1 << 24;
+
+/// A recording: what happened, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Recording {
+    pub written_by: String,
+    /// When it began, in seconds since 1970.
+    pub at_unix: u64,
+    /// Times in milliseconds since it began, never falling.
+    pub lines: Vec<(u64, Line)>,
+}
+
+/// Why a file is not played.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    #[error("{0} is not a recording of this program; choose a file that it recorded.")]
+    NotOne(String),
+    #[error(
+        "{name} was recorded by a newer version (form {version}, this program reads {VERSION}); update softprefix to play it."
+    )]
+    Newer { name: String, version: u64 },
+    #[error("{name} is damaged in line {line} ({why}); record it again or take a copy that is whole.")]
+    Line { name: String, line: usize, why: String },
+    #[error("{0} has nothing in it to play; record for longer.")]
+    Empty(String),
+}
+
+/// The first line.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    softprefix_recording: u64,
+    #[serde(default)]
+    written_by: String,
+    #[serde(default)]
+    at_unix: u64,
+}
+
+/// A further line: a time and one of the others.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Row {
+    t: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    module: Option<ModuleRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<[String; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefix: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    view: Option<ViewRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<CountRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    case: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<SideKey>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    began: Option<BeganRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    b: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<EndRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<FailedRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped: Option<SideKey>,
+    /// `Some(None)` is the last point.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    look: Option<Option<usize>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remove: Option<usize>,
+    #[serde(skip_serializing_if = "is_false")]
+    clear: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    over: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Tells `null` from a key that is not there.
+fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<usize>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SideKey {
+    B,
+    P,
+    R,
+}
+
+impl From<Side> for SideKey {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Baseline => Self::B,
+            Side::Prefixed => Self::P,
+            Side::Repeat => Self::R,
+        }
+    }
+}
+
+impl From<SideKey> for Side {
+    fn from(key: SideKey) -> Self {
+        match key {
+            SideKey::B => Self::Baseline,
+            SideKey::P => Self::Prefixed,
+            SideKey::R => Self::Repeat,
+        }
+    }
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct ModuleRow {
+    embedded: bool,
+    version: String,
+    model: String,
+    hidden_size: Option<usize>,
+    window: Option<usize>,
+    prefill_window: Option<usize>,
+    latency_us: u64,
+    ours: bool,
+    unit: Option<String>,
+    backend: Option<String>,
+    concurrency: usize,
+    model_sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vocabulary: Option<VocabularyRow>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct VocabularyRow {
+    rows: usize,
+    hidden_size: usize,
+    median: f64,
+    percentiles: Vec<(u8, f64)>,
+    max: f64,
+    rms: f64,
+    log10_min: f64,
+    log10_max: f64,
+    counts: Vec<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ViewRow {
+    measure: Value,
+    granularity: Value,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CountRow {
+    template: usize,
+    prompt: usize,
+    window: usize,
+    prefill_window: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct BeganRow {
+    side: SideKey,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    built: Option<BuiltPrefix>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EndRow {
+    side: SideKey,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    finish: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_ms: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    elapsed_ms: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tokens: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tokens_per_second: Option<f64>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    echoed: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FailedRow {
+    side: SideKey,
+    because: [String; 2],
+}
+
+/// What both directions keep from line to line: the forms as they were, and the text that has arrived on each side.
+#[derive(Default)]
+struct Memory {
+    prefix: Map<String, Value>,
+    prompt: Map<String, Value>,
+    texts: [String; 3],
+}
+
+impl Memory {
+    fn text(&mut self, side: Side) -> &mut String {
+        &mut self.texts[match side {
+            Side::Baseline => 0,
+            Side::Prefixed => 1,
+            Side::Repeat => 2,
+        }]
+    }
+}
+
+/// Writes a recording line by line.
+#[derive(Default)]
+pub struct Writer {
+    memory: Memory,
+    at: u64,
+}
+
+impl Writer {
+    /// The first line of a file.
+    pub fn head(at_unix: u64) -> String {
+        let head = Head {
+            softprefix_recording: u64::from(VERSION),
+            written_by: results::WRITTEN_BY.to_owned(),
+            at_unix,
+        };
+        written(&head)
+    }
+
+    /// The line for what happened `at` milliseconds after the beginning; `None` where it is of no matter any more.
+    pub fn line(&mut self, at: u64, line: &Line) -> Option<String> {
+        self.at = self.at.max(at);
+        let mut row = Row {
+            t: self.at,
+            ..Row::default()
+        };
+        match line {
+            Line::Module { facts, vocabulary } => row.module = Some(module_row(facts, vocabulary.as_deref())),
+            Line::Lost(problem) => row.lost = Some(because(problem)),
+            Line::Prefix(form) => row.prefix = Some(changes(&mut self.memory.prefix, &**form)?),
+            Line::Prompt(form) => row.prompt = Some(changes(&mut self.memory.prompt, &**form)?),
+            Line::View { measure, granularity } => {
+                row.view = Some(ViewRow {
+                    measure: serde_json::to_value(measure).ok()?,
+                    granularity: serde_json::to_value(granularity).ok()?,
+                });
+            }
+            Line::Count(count) => {
+                row.count = Some(CountRow {
+                    template: count.template,
+                    prompt: count.prompt,
+                    window: count.window,
+                    prefill_window: count.prefill_window,
+                });
+            }
+            Line::Case(snapshot) => {
+                let mut snapshot = snapshot.clone();
+                snapshot.case.key.module = String::new();
+                row.case = serde_json::to_value(results::file_of(&snapshot)).ok();
+            }
+            Line::Run(side) => {
+                self.memory.text(*side).clear();
+                row.run = Some((*side).into());
+            }
+            Line::Began(side, built) => {
+                row.began = Some(BeganRow {
+                    side: (*side).into(),
+                    built: built.as_deref().cloned(),
+                });
+            }
+            Line::Text(side, text) => {
+                self.memory.text(*side).push_str(text);
+                let text = Some(text.clone());
+                match side {
+                    Side::Baseline => row.b = text,
+                    Side::Prefixed => row.p = text,
+                    Side::Repeat => row.r = text,
+                }
+            }
+            Line::Ended(side, outcome) => {
+                let arrived = std::mem::take(self.memory.text(*side));
+                row.end = Some(end_row(*side, outcome, &arrived));
+            }
+            Line::Failed(side, problem) => {
+                row.failed = Some(FailedRow {
+                    side: (*side).into(),
+                    because: because(problem),
+                });
+            }
+            Line::Dropped(side) => row.dropped = Some((*side).into()),
+            Line::Look(at) => row.look = Some(*at),
+            Line::Remove(at) => row.remove = Some(*at),
+            Line::Clear => row.clear = true,
+            Line::Over => row.over = true,
+        }
+        Some(written(&row))
+    }
+}
+
+fn written(value: &impl Serialize) -> String {
+    // Rows are maps with text keys and finite numbers: they can always be written.
+    let mut line = serde_json::to_string(value).unwrap_or_default();
+    line.push('\n');
+    line
+}
+
+fn because(problem: &Problem) -> [String; 2] {
+    [problem.sentence.clone(), problem.remedy.clone()]
+}
+
+/// The fields that differ from `before`, which becomes the new form.
+fn changes(before: &mut Map<String, Value>, form: &impl Serialize) -> Option<Map<String, Value>> {
+    let Ok(Value::Object(now)) = serde_json::to_value(form) else {
+        return None;
+    };
+    let changed: Map<String, Value> = now
+        .iter()
+        .filter(|(key, value)| before.get(*key) != Some(*value))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    *before = now;
+    (!changed.is_empty()).then_some(changed)
+}
+
+fn module_row(facts: &ModuleFacts, vocabulary: Option<&Vocabulary>) -> ModuleRow {
+    ModuleRow {
+        embedded: facts.embedded,
+        version: facts.version.clone(),
+        model: facts.model.clone(),
+        hidden_size: facts.hidden_size,
+        window: facts.window,
+        prefill_window: facts.prefill_window,
+        latency_us: u64::try_from(facts.latency.as_micros()).unwrap_or(u64::MAX),
+        ours: facts.ours,
+        unit: facts.unit.clone(),
+        backend: facts.backend.clone(),
+        concurrency: facts.concurrency,
+        model_sha256: facts.model_sha256.clone(),
+        vocabulary: vocabulary.map(|vocabulary| VocabularyRow {
+            rows: vocabulary.rows,
+            hidden_size: vocabulary.hidden_size,
+            median: vocabulary.median,
+            percentiles: vocabulary.percentiles.clone(),
+            max: vocabulary.max,
+            rms: vocabulary.rms,
+            log10_min: vocabulary.histogram.log10_min,
+            log10_max: vocabulary.histogram.log10_max,
+            counts: vocabulary.histogram.counts.clone(),
+        }),
+    }
+}
+
+fn end_row(side: Side, outcome: &RunOutcome, arrived: &str) -> EndRow {
+    // Times are told as the panes show them; more figures would only fill the file.
+    let ms = |time: Duration| (time.as_secs_f64() * 10_000.0).round() / 10.0;
+    EndRow {
+        side: side.into(),
+        text: (outcome.text != arrived).then(|| outcome.text.clone()),
+        finish: results::finish_name(outcome.finish).map(str::to_owned),
+        first_ms: outcome.timings.first_token.map(ms),
+        elapsed_ms: outcome.timings.elapsed.map(ms),
+        tokens: outcome.timings.tokens,
+        tokens_per_second: outcome
+            .timings
+            .tokens_per_second
+            .map(|rate| (rate * 10.0).round() / 10.0),
+        echoed: outcome.echoed,
+    }
+}
+
+impl Recording {
+    /// Reads a file; `name` is what a refusal calls it.
+    ///
+    /// # Errors
+    /// Where it is no recording, of a newer version, damaged, or empty.
+    pub fn read(bytes: &[u8], name: &str) -> Result<Self, Broken> {
+        let not_one = || Broken::NotOne(name.to_owned());
+        let mut rows = bytes.split_inclusive(|&byte| byte == b'\n');
+        let head: Head = rows
+            .next()
+            .and_then(|first| serde_json::from_slice(first).ok())
+            .ok_or_else(not_one)?;
+        if head.softprefix_recording == 0 {
+            return Err(not_one());
+        }
+        if head.softprefix_recording > u64::from(VERSION) {
+            return Err(Broken::Newer {
+                name: name.to_owned(),
+                version: head.softprefix_recording,
+            });
+        }
+        let mut memory = Memory::default();
+        let mut lines: Vec<(u64, Line)> = Vec::new();
+        for (at, row) in rows.enumerate() {
+            let broken = |why: String| Broken::Line {
+                name: name.to_owned(),
+                line: at + 2,
+                why,
+            };
+            if row.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            let parsed: Row = match serde_json::from_slice(row) {
+                Ok(parsed) => parsed,
+                // A line without its end is the last one of a program that was killed.
+                Err(_) if !row.ends_with(b"\n") => break,
+                Err(error) => return Err(broken(without_place(&error))),
+            };
+            let before = lines.last().map_or(0, |(before, _)| *before);
+            if parsed.t < before {
+                return Err(broken("its time lies before the line above".to_owned()));
+            }
+            let time = parsed.t;
+            if let Some(line) = line_of(parsed, &mut memory, name).map_err(broken)? {
+                lines.push((time, line));
+            }
+        }
+        if lines.iter().all(|(_, line)| *line == Line::Over) {
+            return Err(Broken::Empty(name.to_owned()));
+        }
+        Ok(Self {
+            written_by: head.written_by,
+            at_unix: head.at_unix,
+            lines,
+        })
+    }
+
+    /// From the beginning to the last line.
+    pub fn length(&self) -> Duration {
+        Duration::from_millis(self.lines.last().map_or(0, |(at, _)| *at))
+    }
+}
+
+/// What serde says, without the line and column of its own counting.
+fn without_place(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    message.split(" at line ").next().unwrap_or_default().to_owned()
+}
+
+fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, String> {
+    let problem = |[sentence, remedy]: [String; 2]| Problem::new(ProblemKind::Module, sentence, remedy);
+    for (text, side) in [(row.b, Side::Baseline), (row.p, Side::Prefixed), (row.r, Side::Repeat)] {
+        if let Some(text) = text {
+            memory.text(side).push_str(&text);
+            return Ok(Some(Line::Text(side, text)));
+        }
+    }
+    let line = if let Some(module) = row.module {
+        let (facts, vocabulary) = module_of(module)?;
+        Line::Module {
+            facts: Box::new(facts),
+            vocabulary,
+        }
+    } else if let Some(words) = row.lost {
+        Line::Lost(problem(words))
+    } else if let Some(changed) = row.prefix {
+        memory.prefix.extend(changed);
+        let mut form: PrefixForm = form_of(&memory.prefix)?;
+        form.len = form.len.clamp(1, MAX_LEN);
+        if !form.magnitude.is_finite() {
+            return Err("a magnitude is not a number".to_owned());
+        }
+        Line::Prefix(Box::new(form))
+    } else if let Some(changed) = row.prompt {
+        memory.prompt.extend(changed);
+        let mut form: PromptForm = form_of(&memory.prompt)?;
+        form.max_tokens = form.max_tokens.clamp(1, MOST);
+        form.preset = form.preset.filter(|&preset| preset < crate::workbench::PRESETS.len());
+        Line::Prompt(Box::new(form))
+    } else if let Some(view) = row.view {
+        // A measure that this version does not have is shown as the usual one.
+        Line::View {
+            measure: serde_json::from_value(view.measure).unwrap_or(Measure::Chrf2),
+            granularity: serde_json::from_value(view.granularity).unwrap_or(Granularity::Grapheme),
+        }
+    } else if let Some(count) = row.count {
+        Line::Count(TokenCount {
+            template: count.template.min(MOST),
+            prompt: count.prompt.min(MOST),
+            window: count.window.min(MOST),
+            prefill_window: count.prefill_window.min(MOST),
+        })
+    } else if let Some(case) = row.case {
+        let file = ResultsFile::from_json(case.to_string().as_bytes()).map_err(|error| error.to_string())?;
+        let snapshot = results::snapshot_of(&file, name).map_err(|problem| problem.sentence)?;
+        Line::Case(Box::new(snapshot))
+    } else if let Some(side) = row.run {
+        memory.text(side.into()).clear();
+        Line::Run(side.into())
+    } else if let Some(began) = row.began {
+        Line::Began(began.side.into(), began.built.map(Box::new))
+    } else if let Some(end) = row.end {
+        let side = end.side.into();
+        let arrived = std::mem::take(memory.text(side));
+        Line::Ended(side, Box::new(outcome_of(end, arrived)))
+    } else if let Some(failed) = row.failed {
+        Line::Failed(failed.side.into(), problem(failed.because))
+    } else if let Some(side) = row.dropped {
+        Line::Dropped(side.into())
+    } else if let Some(at) = row.look {
+        Line::Look(at)
+    } else if let Some(at) = row.remove {
+        Line::Remove(at)
+    } else if row.clear {
+        Line::Clear
+    } else if row.over {
+        Line::Over
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(line))
+}
+
+fn form_of<T: serde::de::DeserializeOwned>(fields: &Map<String, Value>) -> Result<T, String> {
+    serde_json::from_value(Value::Object(fields.clone())).map_err(|error| without_place(&error))
+}
+
+fn module_of(row: ModuleRow) -> Result<(ModuleFacts, Option<Arc<Vocabulary>>), String> {
+    let limited = |number: Option<usize>| number.map(|number| number.min(MOST));
+    let facts = ModuleFacts {
+        embedded: row.embedded,
+        version: row.version,
+        model: row.model,
+        hidden_size: limited(row.hidden_size),
+        window: limited(row.window),
+        prefill_window: limited(row.prefill_window),
+        latency: Duration::from_micros(row.latency_us),
+        ours: row.ours,
+        unit: row.unit,
+        backend: row.backend,
+        concurrency: row.concurrency.min(MOST),
+        model_sha256: row.model_sha256,
+        ..ModuleFacts::default()
+    };
+    let Some(row) = row.vocabulary else {
+        return Ok((facts, None));
+    };
+    if !(row.median.is_finite() && row.median > 0.0 && row.log10_min < row.log10_max) {
+        return Err("the norms of the vocabulary are none".to_owned());
+    }
+    let vocabulary = Vocabulary {
+        rows: row.rows,
+        hidden_size: row.hidden_size.clamp(1, MOST),
+        median: row.median,
+        percentiles: row.percentiles,
+        max: row.max,
+        rms: row.rms,
+        histogram: Histogram {
+            log10_min: row.log10_min,
+            log10_max: row.log10_max,
+            counts: row.counts,
+        },
+    };
+    Ok((facts, Some(Arc::new(vocabulary))))
+}
+
+fn outcome_of(row: EndRow, arrived: String) -> RunOutcome {
+    let time = |ms: Option<f64>| ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
+    RunOutcome {
+        text: row.text.unwrap_or(arrived),
+        finish: row.finish.as_deref().map_or(Finish::Unknown, results::finish_named),
+        timings: Timings {
+            first_token: time(row.first_ms),
+            elapsed: time(row.elapsed_ms),
+            tokens: row.tokens.map(|tokens| tokens.min(MOST)),
+            tokens_per_second: row.tokens_per_second.filter(|rate| rate.is_finite()),
+        },
+        tokens: None,
+        echoed: row.echoed,
+    }
+}

@@ -1,0 +1,278 @@
+//! The idle loop of an exhibition: preset after preset, each from no prefix to an overdriven one, until somebody touches.
+//!
+//! With a module it works on the module; without one it plays the recording that is part of the program, and looks for the
+//! module again and again. After a while without a touch it goes on. It knows no clock and no window.
+
+use std::time::Duration;
+
+use super::{
+    Action, MagnitudeUnit, ModuleState, PRESETS, PrefixForm, PromptForm, Target, Workbench, playback::PlaybackAction,
+};
+
+/// Magnitudes in token norms, from nothing to far beyond.
+const STATIONS: [f64; 9] = [0.0, 0.1, 0.3, 1.0, 1.6, 2.4, 4.0, 6.0, 12.0];
+/// What one token norm is about in raw values, where the module does not tell its vocabulary.
+const RAW: f64 = 0.017;
+/// The hand takes this long from one station to the next.
+const GLIDE: Duration = Duration::from_millis(900);
+/// One step of the hand.
+const FRAME: Duration = Duration::from_millis(33);
+/// A finished text is left to be read.
+const DWELL: Duration = Duration::from_millis(3500);
+/// Longest wait for an output.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// After the last touch the visitor has this long.
+const UNTOUCHED: Duration = Duration::from_secs(60);
+/// Between two attempts to reach a module that is away.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// The idle loop.
+pub struct Exhibition {
+    phase: Phase,
+    /// Place of the preset that is played.
+    preset: usize,
+    station: usize,
+    /// Until the next attempt to reach a module that is away.
+    retry: Duration,
+    /// The recording was asked for.
+    asked: bool,
+    /// What was on the controls.
+    kept: Option<(PrefixForm, PromptForm, bool, bool)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Phase {
+    /// The hand moves to the station.
+    Gliding {
+        from: f64,
+        left: Duration,
+    },
+    /// The output of the station is on its way.
+    Running {
+        left: Duration,
+    },
+    Reading {
+        left: Duration,
+    },
+    /// A visitor is at it.
+    Touched {
+        left: Duration,
+    },
+}
+
+impl Exhibition {
+    /// Whether a visitor has the controls.
+    pub fn is_touched(&self) -> bool {
+        matches!(self.phase, Phase::Touched { .. })
+    }
+}
+
+/// What happens to an exhibition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExhibitionAction {
+    /// Begins, or ends.
+    Toggle,
+    /// Somebody is at the machine.
+    Touched,
+}
+
+impl Workbench {
+    pub(super) fn exhibition_acts(&mut self, action: ExhibitionAction) {
+        match (action, self.exhibition.is_some()) {
+            (ExhibitionAction::Toggle, true) => self.end_exhibition(),
+            (ExhibitionAction::Toggle, false) => {
+                if self.module.is_ready() {
+                    self.leave_playback();
+                }
+                let playing = self.playback.as_mut().map(|playback| {
+                    playback.looping = true;
+                    playback.before = (self.tab, false);
+                });
+                let kept = (self.prefix.clone(), self.prompt.clone(), self.live, self.presenting);
+                self.exhibition = Some(Exhibition {
+                    phase: first(&self.prefix),
+                    preset: 0,
+                    station: 0,
+                    retry: Duration::ZERO,
+                    asked: playing.is_some(),
+                    kept: Some(kept),
+                });
+                self.live = false;
+                self.act(Action::Present(true));
+                self.act(Action::LoadPreset(0));
+            }
+            (ExhibitionAction::Touched, true) => {
+                let live = self.kept_live();
+                if let Some(exhibition) = &mut self.exhibition {
+                    exhibition.phase = Phase::Touched { left: UNTOUCHED };
+                }
+                self.live = live;
+            }
+            (ExhibitionAction::Touched, false) => {}
+        }
+    }
+
+    fn kept_live(&self) -> bool {
+        self.exhibition
+            .as_ref()
+            .and_then(|exhibition| exhibition.kept.as_ref())
+            .is_some_and(|(_, _, live, _)| *live)
+    }
+
+    /// Gives the person's own fields back.
+    pub(super) fn end_exhibition(&mut self) {
+        let Some(Exhibition {
+            kept: Some(kept),
+            asked,
+            ..
+        }) = self.exhibition.take()
+        else {
+            return;
+        };
+        if asked {
+            self.leave_playback();
+        }
+        let (prefix, prompt, live, presenting) = kept;
+        self.live = false;
+        self.act(Action::Present(presenting));
+        self.prefix = prefix;
+        self.prefix_changed();
+        self.prompt = prompt;
+        self.count();
+        self.refresh_stale();
+        self.live = live;
+    }
+
+    pub(super) fn pass_exhibition(&mut self, time: Duration) -> Option<Duration> {
+        let exhibition = self.exhibition.as_mut()?;
+        if let Phase::Touched { left } = &mut exhibition.phase {
+            *left = left.saturating_sub(time);
+            let left = *left;
+            if !left.is_zero() {
+                return Some(left);
+            }
+            self.live = false;
+            if let (None, Some(exhibition)) = (&self.playback, &mut self.exhibition) {
+                exhibition.asked = false;
+            }
+            self.next_preset();
+        }
+        if !self.module.is_ready() {
+            return Some(self.stand_in(time));
+        }
+        self.go_on_live(time)
+    }
+
+    /// There is no module: the recording is shown, and a module that was lost is looked for.
+    fn stand_in(&mut self, time: Duration) -> Duration {
+        let lost = matches!(self.module, ModuleState::Failed { .. });
+        let remote = matches!(self.target, Target::Remote { .. });
+        let again = lost && (remote || self.module.last_facts().is_some());
+        let idle = self.playback.is_none();
+        let Some(exhibition) = &mut self.exhibition else {
+            return RETRY;
+        };
+        exhibition.retry = exhibition.retry.saturating_sub(time);
+        let due = exhibition.retry.is_zero();
+        if due {
+            exhibition.retry = RETRY;
+        }
+        let wait = exhibition.retry;
+        if idle && !exhibition.asked {
+            exhibition.asked = true;
+            self.playback_acts(PlaybackAction::Demo);
+        }
+        if again && due {
+            self.connect(self.target.clone());
+        }
+        wait
+    }
+
+    fn go_on_live(&mut self, time: Duration) -> Option<Duration> {
+        let exhibition = self.exhibition.as_mut()?;
+        exhibition.retry = Duration::ZERO;
+        if std::mem::take(&mut exhibition.asked) {
+            // The module is back.
+            self.leave_playback();
+            self.act(Action::Present(true));
+            self.next_preset();
+        }
+        let running = self.is_running();
+        let unit = self.prefix.unit;
+        let exhibition = self.exhibition.as_mut()?;
+        let scale = if unit == MagnitudeUnit::Raw { RAW } else { 1.0 };
+        let station = STATIONS.get(exhibition.station).copied().unwrap_or(0.0) * scale;
+        match exhibition.phase {
+            Phase::Gliding { from, left } => {
+                let left = left.saturating_sub(time);
+                if left.is_zero() {
+                    exhibition.phase = Phase::Running { left: PATIENCE };
+                    self.act(Action::SetMagnitude(station));
+                    self.act(Action::Run);
+                } else {
+                    exhibition.phase = Phase::Gliding { from, left };
+                    let way = 1.0 - left.as_secs_f64() / GLIDE.as_secs_f64();
+                    self.act(Action::SetMagnitude(between(from, station, way)));
+                }
+                Some(FRAME)
+            }
+            Phase::Running { left } => {
+                let left = left.saturating_sub(time);
+                if !running {
+                    exhibition.phase = Phase::Reading { left: DWELL };
+                    return Some(DWELL);
+                }
+                exhibition.phase = Phase::Running { left };
+                if left.is_zero() {
+                    exhibition.phase = Phase::Reading { left: DWELL };
+                    self.act(Action::Stop);
+                }
+                // Its last word wakes the window, too.
+                Some(Duration::from_millis(250))
+            }
+            Phase::Reading { left } => {
+                let left = left.saturating_sub(time);
+                if !left.is_zero() {
+                    exhibition.phase = Phase::Reading { left };
+                    return Some(left);
+                }
+                if exhibition.station + 1 < STATIONS.len() {
+                    exhibition.station += 1;
+                    let from = self.prefix.magnitude;
+                    exhibition.phase = Phase::Gliding { from, left: GLIDE };
+                } else {
+                    self.next_preset();
+                }
+                Some(FRAME)
+            }
+            Phase::Touched { left } => Some(left),
+        }
+    }
+
+    fn next_preset(&mut self) {
+        let prefix = &self.prefix;
+        let phase = first(prefix);
+        let Some(exhibition) = &mut self.exhibition else { return };
+        exhibition.preset = (exhibition.preset + 1) % PRESETS.len();
+        exhibition.station = 0;
+        exhibition.phase = phase;
+        let preset = exhibition.preset;
+        self.act(Action::LoadPreset(preset));
+    }
+}
+
+fn first(prefix: &PrefixForm) -> Phase {
+    Phase::Gliding {
+        from: prefix.magnitude,
+        left: GLIDE,
+    }
+}
+
+/// A share of the way from one magnitude to another, as the slider counts it: in powers of ten, from a thousandth on.
+fn between(from: f64, to: f64, way: f64) -> f64 {
+    const LEAST: f64 = 1e-3;
+    let (a, b) = (from.abs().max(LEAST).ln(), to.max(LEAST).ln());
+    // Slow at both ends, as a hand is.
+    let eased = way * way * (3.0 - 2.0 * way);
+    (a + (b - a) * eased).exp()
+}

@@ -1,0 +1,632 @@
+//! Playing a recording: a workbench of its own that is led through what was recorded. The person's stays as it is.
+//!
+//! Nothing that the played workbench asks for reaches the bridge: texts are compared here, everything else is dropped, so
+//! that no recording can start a model, touch a setting or use the network. It knows no clock: whoever has one tells it how
+//! much time has passed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use softprefix_core::compare::{Diff, Measures, diff};
+
+use super::{Action, CaseId, Lane, Pane, PaneState, Problem, RunId, Side, Snapshot, Tab, Target, Workbench};
+use crate::bridge::recording::RecordingRequest;
+use crate::bridge::{Event, Purpose, Request};
+use crate::recording::{Line, Recording};
+use crate::settings::{Remembered, Settings};
+
+/// Longest that a frame compares texts; a coarser difference stands in beyond it.
+const DIFF_TIME: Duration = Duration::from_millis(4);
+/// How far one step of the keys goes.
+pub const STEP: Duration = Duration::from_secs(5);
+
+/// A recording, made ready: what of it can be passed over on the way to a later time, and its measures.
+#[derive(Debug)]
+pub struct Session {
+    /// The file's name; `None` for the recording that is part of the program.
+    pub name: Option<String>,
+    recording: Recording,
+    /// For each line, the place of the line that makes it unnecessary; its own where there is none.
+    superseded: Vec<usize>,
+    measures: HashMap<(Arc<str>, Arc<str>), Measures>,
+}
+
+impl Session {
+    /// Makes a recording ready: plays it once, without a pause.
+    pub fn new(name: Option<String>, recording: Recording) -> Self {
+        let superseded = superseded(&recording.lines);
+        let mut session = Self {
+            name,
+            recording,
+            superseded,
+            measures: HashMap::new(),
+        };
+        let mut bench = blank(&Settings::default());
+        let mut measures = HashMap::new();
+        for (_, line) in &session.recording.lines {
+            bench.play_line(line);
+            answer(&mut bench, |left, right| {
+                measures
+                    .entry((Arc::clone(left), Arc::clone(right)))
+                    .or_insert_with(|| Measures::of(left, right))
+                    .clone()
+            });
+        }
+        session.measures = measures;
+        session
+    }
+
+    pub fn length(&self) -> Duration {
+        self.recording.length()
+    }
+
+    /// When it was recorded, in seconds since 1970; 0 where the file does not say.
+    pub fn at_unix(&self) -> u64 {
+        self.recording.at_unix
+    }
+
+    /// What is in it, in one line.
+    pub fn summary(&self) -> String {
+        let lines = &self.recording.lines;
+        let count = |what: &dyn Fn(&Line) -> bool| lines.iter().filter(|(_, line)| what(line)).count();
+        format!(
+            "{:.0} s, {} movements of the prefix, {} runs, {} pieces of text; written by {}",
+            self.length().as_secs_f64(),
+            count(&|line| matches!(line, Line::Prefix(_))),
+            count(&|line| matches!(line, Line::Ended(..))),
+            count(&|line| matches!(line, Line::Text(..))),
+            self.recording.written_by,
+        )
+    }
+
+    fn measures(&self, left: &Arc<str>, right: &Arc<str>) -> Measures {
+        self.measures
+            .get(&(Arc::clone(left), Arc::clone(right)))
+            .cloned()
+            .unwrap_or_else(|| Measures::of(left, right))
+    }
+}
+
+/// What a person does with a recording.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PlaybackAction {
+    /// Ask for a file.
+    Open,
+    /// Play the recording that is part of the program.
+    Demo,
+    /// Play, or pause; from the end, play from the beginning.
+    Toggle,
+    /// To this time since the beginning.
+    Seek(Duration),
+    /// Steps of five seconds, forwards or back.
+    Step(i32),
+    NextSpeed,
+    ToggleLoop,
+    /// In the presenter's view, without taking the whole screen.
+    Large,
+    /// Back to the person's own work.
+    Leave,
+}
+
+/// A recording that is played.
+pub struct Playback {
+    pub session: Arc<Session>,
+    /// What it shows.
+    pub bench: Workbench,
+    pub playing: bool,
+    pub looping: bool,
+    pub speed: f64,
+    /// The person tried what a recording does not do; it is told why not.
+    pub refused: bool,
+    /// Grows with every jump, so that views can forget what they keep between frames.
+    pub jumps: u64,
+    /// Milliseconds since the beginning.
+    at: f64,
+    /// Lines that were played.
+    played: usize,
+    /// What of the window was shown before.
+    pub(super) before: (Tab, bool),
+}
+
+impl Playback {
+    pub const SPEEDS: [f64; 4] = [1.0, 2.0, 4.0, 0.5];
+
+    fn new(session: Arc<Session>, own: &Workbench) -> Self {
+        let mut playback = Self {
+            bench: blank(&own.settings),
+            session,
+            playing: true,
+            looping: false,
+            speed: 1.0,
+            refused: false,
+            jumps: 0,
+            at: 0.0,
+            played: 0,
+            before: (own.tab, own.presenting),
+        };
+        playback.catch_up();
+        playback
+    }
+
+    pub fn at(&self) -> Duration {
+        Duration::from_secs_f64(self.at / 1000.0)
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.at() >= self.session.length()
+    }
+
+    /// Lets time pass, and says when something more will happen.
+    pub fn pass(&mut self, time: Duration) -> Option<Duration> {
+        if !self.playing {
+            return None;
+        }
+        let length = self.session.length().as_secs_f64() * 1000.0;
+        let to = self.at + time.as_secs_f64() * 1000.0 * self.speed;
+        if to >= length && self.looping && length > 0.0 {
+            self.seek(Duration::from_secs_f64((to % length) / 1000.0));
+        } else {
+            self.at = to.min(length);
+            self.catch_up();
+        }
+        if self.is_over() && !self.looping {
+            self.playing = false;
+            return None;
+        }
+        let next = self
+            .session
+            .recording
+            .lines
+            .get(self.played)
+            .map_or(length, |(at, _)| *at as f64);
+        let wait = ((next - self.at) / self.speed).max(1.0);
+        // The time that is shown moves on in any case.
+        Some(Duration::from_secs_f64(wait / 1000.0).min(Duration::from_millis(100)))
+    }
+
+    /// Goes to a time at once, whatever lies between.
+    pub fn seek(&mut self, to: Duration) {
+        let to = to.min(self.session.length());
+        self.at = to.as_secs_f64() * 1000.0;
+        let last = self
+            .played
+            .checked_sub(1)
+            .and_then(|last| self.session.recording.lines.get(last));
+        if last.is_some_and(|(at, _)| *at as f64 > self.at) {
+            self.bench = blank(&self.bench.settings);
+            self.played = 0;
+        }
+        self.jumps += 1;
+        self.catch_up();
+    }
+
+    /// Plays all lines up to the time.
+    fn catch_up(&mut self) {
+        let session = Arc::clone(&self.session);
+        let lines = &session.recording.lines;
+        let end = lines.partition_point(|(at, _)| *at as f64 <= self.at);
+        for place in self.played..end {
+            if session.superseded[place] < end && session.superseded[place] > place {
+                continue;
+            }
+            self.bench.play_line(&lines[place].1);
+            if matches!(lines[place].1, Line::Ended(..)) {
+                // Points must be there before one of them is opened; the panes are compared once, at the end.
+                let panes = self.bench.outbox.extract_if(.., is_for_panes).next();
+                answer(&mut self.bench, |left, right| session.measures(left, right));
+                self.bench.outbox.extend(panes);
+            }
+        }
+        self.played = end.max(self.played);
+        answer(&mut self.bench, |left, right| session.measures(left, right));
+        self.bench.file = super::FileState::default();
+        self.bench.effects.clear();
+    }
+
+    fn act(&mut self, action: PlaybackAction) {
+        self.refused = false;
+        match action {
+            PlaybackAction::Toggle if self.is_over() => {
+                self.seek(Duration::ZERO);
+                self.playing = true;
+            }
+            PlaybackAction::Toggle => self.playing = !self.playing,
+            PlaybackAction::Seek(to) => self.seek(to),
+            PlaybackAction::Step(steps) => {
+                let by = STEP * steps.unsigned_abs();
+                let to = if steps < 0 {
+                    self.at().saturating_sub(by)
+                } else {
+                    self.at() + by
+                };
+                self.seek(to);
+            }
+            PlaybackAction::NextSpeed => {
+                let now = Self::SPEEDS.iter().position(|&speed| speed == self.speed).unwrap_or(0);
+                self.speed = Self::SPEEDS[(now + 1) % Self::SPEEDS.len()];
+            }
+            PlaybackAction::ToggleLoop => self.looping = !self.looping,
+            PlaybackAction::Open | PlaybackAction::Demo | PlaybackAction::Large | PlaybackAction::Leave => {}
+        }
+    }
+}
+
+fn is_for_panes(request: &mut Request) -> bool {
+    matches!(request, Request::Compare(comparison) if comparison.purpose == Purpose::Panes)
+}
+
+/// A workbench with nothing on it, that starts nothing by itself.
+fn blank(settings: &Settings) -> Workbench {
+    let remembered = Remembered {
+        settings: Settings {
+            live: false,
+            ..settings.clone()
+        },
+        ..Remembered::default()
+    };
+    Workbench::new(remembered)
+}
+
+/// Compares the texts that `bench` wants compared, and drops whatever else it asks for.
+fn answer(bench: &mut Workbench, measures: impl FnMut(&Arc<str>, &Arc<str>) -> Measures) {
+    let mut measures = measures;
+    // Each answer may ask for one more; two rounds are enough, and a bound is a bound.
+    for _ in 0..8 {
+        let requests = bench.take_requests();
+        if requests.is_empty() {
+            return;
+        }
+        for request in requests {
+            let Request::Compare(comparison) = request else {
+                continue;
+            };
+            let (diff, measures) = match comparison.purpose {
+                Purpose::Panes => {
+                    let until = Instant::now() + DIFF_TIME;
+                    let diff = diff(&comparison.left, &comparison.right, comparison.granularity, Some(until));
+                    (diff, None)
+                }
+                Purpose::Run(_) | Purpose::Noise(_) => {
+                    let measured = measures(&comparison.left, &comparison.right);
+                    (Diff::default(), Some(Box::new(measured)))
+                }
+            };
+            bench.absorb(Event::Compared {
+                comparison,
+                diff,
+                measures,
+            });
+        }
+    }
+}
+
+/// For each line the place of the one after which nobody can tell whether it was played.
+fn superseded(lines: &[(u64, Line)]) -> Vec<usize> {
+    let mut by: Vec<usize> = (0..lines.len()).collect();
+    let mut form = None;
+    let mut texts: [Vec<usize>; 3] = Default::default();
+    for (place, (_, line)) in lines.iter().enumerate() {
+        match line {
+            Line::Prefix(_) => {
+                if let Some(before) = form.replace(place) {
+                    by[before] = place;
+                }
+            }
+            // It runs with the prefix as it is.
+            Line::Run(side) => {
+                texts[Lane::from(*side) as usize].clear();
+                form = None;
+            }
+            Line::Text(side, _) => texts[Lane::from(*side) as usize].push(place),
+            Line::Ended(side, outcome) => {
+                let texts = std::mem::take(&mut texts[Lane::from(*side) as usize]);
+                // The first text also ends the look at an older point.
+                for text in texts.into_iter().skip(1).filter(|_| !outcome.text.is_empty()) {
+                    by[text] = place;
+                }
+            }
+            Line::Failed(side, _) | Line::Dropped(side) => texts[Lane::from(*side) as usize].clear(),
+            Line::Lost(_) => texts.iter_mut().for_each(Vec::clear),
+            _ => {}
+        }
+    }
+    by
+}
+
+impl Workbench {
+    /// Takes one recorded line for what happened here.
+    fn play_line(&mut self, line: &Line) {
+        match line {
+            Line::Module { facts, vocabulary } => {
+                // What the recorded workbench made of its fields is recorded, too.
+                let prefix = self.prefix.clone();
+                self.target = if facts.embedded {
+                    Target::default()
+                } else {
+                    // Where it stood is nobody's business.
+                    Target::Remote {
+                        address: "StackFlow".to_owned(),
+                        model: None,
+                    }
+                };
+                self.absorb(Event::Ready(facts.clone(), vocabulary.clone()));
+                self.prefix = prefix;
+            }
+            Line::Lost(problem) => self.absorb(Event::Lost(problem.clone())),
+            Line::Prefix(form) => {
+                self.prefix = (**form).clone();
+                self.prefix_changed();
+            }
+            Line::Prompt(form) => {
+                self.prompt = (**form).clone();
+                self.count();
+                self.refresh_stale();
+            }
+            Line::View { measure, granularity } => {
+                self.measure = *measure;
+                if self.granularity != *granularity {
+                    self.apply(Action::SetGranularity(*granularity));
+                }
+            }
+            Line::Count(count) => {
+                let (system, user) = (self.prompt.system.clone(), self.prompt.user.clone());
+                self.absorb(Event::Counted {
+                    system,
+                    user,
+                    count: *count,
+                });
+            }
+            Line::Case(snapshot) => self.play_case(snapshot),
+            Line::Run(side) => {
+                self.play_run(*side);
+            }
+            Line::Began(side, built) => {
+                let Some(run) = self.played_run(*side) else { return };
+                let built = built.as_deref().cloned();
+                if *side == Side::Prefixed && built.is_some() {
+                    self.card.built = built.clone().map(Ok);
+                    self.card.outdated = false;
+                }
+                self.absorb(Event::Started {
+                    run,
+                    side: *side,
+                    built,
+                });
+            }
+            Line::Text(side, text) => {
+                let (Some(run), text) = (self.played_run(*side), text.clone()) else {
+                    return;
+                };
+                self.absorb(Event::Delta { run, side: *side, text });
+            }
+            Line::Ended(side, outcome) => {
+                let (Some(run), outcome) = (self.played_run(*side), outcome.clone()) else {
+                    return;
+                };
+                self.absorb(Event::Finished {
+                    run,
+                    side: *side,
+                    outcome,
+                });
+            }
+            Line::Failed(side, problem) => {
+                let (Some(run), problem) = (self.played_run(*side), problem.clone()) else {
+                    return;
+                };
+                self.absorb(Event::Failed {
+                    run,
+                    side: *side,
+                    problem,
+                });
+            }
+            Line::Dropped(side) => {
+                let Some(run) = self.flights.get(&Lane::from(*side)).map(|flight| flight.run) else {
+                    return;
+                };
+                self.absorb(Event::Dropped { run, side: *side });
+            }
+            Line::Look(at) => {
+                let id = at.and_then(|at| self.placed_runs().get(at).map(|run| run.id));
+                self.apply(Action::SelectRun(id));
+            }
+            Line::Remove(at) => {
+                if let Some(id) = self.placed_runs().get(*at).map(|run| run.id) {
+                    self.apply(Action::RemoveRun(id));
+                }
+            }
+            Line::Clear => self.apply(Action::ClearRuns),
+            Line::Over => {}
+        }
+    }
+
+    /// Begins a run of the controls' case, as the recorded workbench did.
+    fn play_run(&mut self, side: Side) -> Option<RunId> {
+        let lane = Lane::from(side);
+        let case = match lane {
+            Lane::Repeat => self.case()?.id,
+            Lane::Baseline | Lane::Prefixed => self.show_controls_case(),
+        };
+        self.launch(lane, case, Duration::ZERO);
+        self.flights.get(&lane).map(|flight| flight.run)
+    }
+
+    /// The run of a side that is under way; one whose beginning is not in the file begins now.
+    fn played_run(&mut self, side: Side) -> Option<RunId> {
+        match self.flights.get(&Lane::from(side)) {
+            Some(flight) => Some(flight.run),
+            None => self.play_run(side),
+        }
+    }
+
+    fn play_case(&mut self, snapshot: &Snapshot) {
+        let Snapshot { case, runs } = snapshot;
+        let mut case = case.clone();
+        case.id = CaseId(self.fresh_id());
+        let key = self.case_key();
+        // A file knows no module; runs that follow with the same prompt belong to it.
+        (case.key.module, case.key.model) = (key.module, key.model);
+        case.facts = self.module.last_facts().cloned().map(Box::new);
+        let id = case.id;
+        self.cases.retain(|known| known.key != case.key);
+        self.cases.push(case);
+        for run in runs {
+            let mut run = run.clone();
+            run.id = RunId(self.fresh_id());
+            run.case = id;
+            self.runs.push(run);
+        }
+        self.flights.clear();
+        self.prefixed = Pane::default();
+        self.show_case(id);
+        if self.baseline.state == PaneState::Waiting {
+            self.baseline.state = PaneState::Done;
+        }
+    }
+
+    // ----- the person's own workbench -----
+
+    /// Shows a recording instead of the person's work, which stays as it is.
+    pub fn play(&mut self, session: Arc<Session>) {
+        let exhibited = self
+            .exhibition
+            .as_ref()
+            .is_some_and(|exhibition| !exhibition.is_touched());
+        if exhibited && self.module.is_ready() {
+            // It was to stand in for a module that is back.
+            return;
+        }
+        let mut playback = Playback::new(session, self);
+        if let Some(former) = self.playback.take() {
+            playback.before = former.before;
+        }
+        playback.looping = exhibited;
+        self.dialog = None;
+        self.notice = None;
+        self.playback = Some(Box::new(playback));
+        self.show_played();
+    }
+
+    pub(super) fn playback_acts(&mut self, action: PlaybackAction) {
+        match action {
+            PlaybackAction::Open => self.ask(super::FileQuestion::OpenRecording),
+            PlaybackAction::Demo => self.outbox.push(Request::Recording(RecordingRequest::OpenDemo)),
+            PlaybackAction::Large => self.presenting = true,
+            PlaybackAction::Leave => self.leave_playback(),
+            action => {
+                if let Some(playback) = &mut self.playback {
+                    playback.act(action);
+                }
+            }
+        }
+        self.show_played();
+    }
+
+    pub(super) fn leave_playback(&mut self) {
+        let Some(playback) = self.playback.take() else { return };
+        let (tab, presenting) = playback.before;
+        self.tab = tab;
+        if self.presenting != presenting {
+            self.act(Action::Present(presenting));
+        }
+    }
+
+    /// While a recording is shown: what of the person's actions is meant for it, or for nobody. `None` where an action
+    /// is carried out as usual.
+    pub(super) fn to_playback(&mut self, action: Action) -> Option<Action> {
+        let Some(playback) = &mut self.playback else {
+            return Some(action);
+        };
+        match action {
+            // The window, and the files.
+            Action::Playback(_)
+            | Action::Exhibit(_)
+            | Action::SetTheme(_)
+            | Action::ToggleTheme
+            | Action::SetLanguage(_)
+            | Action::ToggleLanguage
+            | Action::SetZoom(_)
+            | Action::ZoomIn
+            | Action::ZoomOut
+            | Action::ZoomReset
+            | Action::ToggleFullscreen
+            | Action::Present(_)
+            | Action::ToggleAdvanced
+            | Action::ShowDialog(super::Dialog::Help | super::Dialog::About)
+            | Action::CloseDialog
+            | Action::DismissNotice
+            | Action::Quit => Some(action),
+            Action::SetMeasure(_)
+            | Action::NextMeasure
+            | Action::SetGranularity(_)
+            | Action::ToggleGranularity
+            | Action::SelectRun(_) => {
+                if matches!(action, Action::SelectRun(_)) {
+                    // What is looked at must not be played over.
+                    playback.playing = false;
+                }
+                playback.bench.apply(action);
+                let session = Arc::clone(&playback.session);
+                answer(&mut playback.bench, |left, right| session.measures(left, right));
+                None
+            }
+            Action::CopyText(_) => {
+                playback.bench.apply(action);
+                self.effects.append(&mut playback.bench.effects);
+                None
+            }
+            Action::ShowTab(Tab::Tune) => None,
+            _ => {
+                playback.refused = true;
+                None
+            }
+        }
+    }
+
+    /// Brings what is the window's own, not the recording's, into the played workbench.
+    pub(super) fn show_played(&mut self) {
+        let Some(playback) = &mut self.playback else { return };
+        let bench = &mut playback.bench;
+        bench.settings = Settings {
+            live: false,
+            ..self.settings.clone()
+        };
+        bench.presenting = self.presenting;
+        bench.fullscreen = self.fullscreen;
+        bench.tab = Tab::Tune;
+        bench.dialog = self
+            .dialog
+            .filter(|dialog| matches!(dialog, super::Dialog::Help | super::Dialog::About));
+        bench.notice = match &self.notice {
+            Some(notice @ super::Notice::Problem(_)) => Some(notice.clone()),
+            _ => None,
+        };
+    }
+
+    /// Lets time pass for what goes by it: a recording that is played, an exhibition. Says when to come again.
+    pub fn pass(&mut self, time: Duration) -> Option<Duration> {
+        let played = self.playback.as_mut().and_then(|playback| playback.pass(time));
+        if played.is_some() {
+            self.show_played();
+        }
+        let exhibited = self.pass_exhibition(time);
+        match (played, exhibited) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// What the window shows: the recording that is played, or the person's own work.
+    pub fn shown(&self) -> &Self {
+        self.playback.as_ref().map_or(self, |playback| &playback.bench)
+    }
+
+    /// A problem with a file that was to be played at the start.
+    pub fn cannot_play(&mut self, sentence: String) {
+        self.notice = Some(super::Notice::Problem(Problem::new(
+            super::ProblemKind::File,
+            sentence,
+            "",
+        )));
+    }
+}

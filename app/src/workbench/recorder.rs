@@ -1,0 +1,275 @@
+//! Recording: tells what has changed at the workbench, one [`Line`] after the other, and where they are kept.
+//!
+//! It compares the state with what it told last, so that no way of changing it can be forgotten; only what the module
+//! answers, and which point is opened or taken away, is told as it comes. It knows no clock and no file: the bridge
+//! stamps each line and writes it at once.
+
+use softprefix_core::compare::{Granularity, Measure};
+
+use super::{
+    Action, Effect, FileQuestion, Flight, Lane, Notice, PrefixForm, Problem, ProblemKind, PromptForm, Run, RunId,
+    Snapshot, Workbench,
+};
+use crate::bridge::recording::{RecordingEvent, RecordingRequest};
+use crate::bridge::{Event, Request, TokenCount};
+use crate::recording::Line;
+
+/// What was told last.
+pub struct Recorder {
+    prefix: Option<PrefixForm>,
+    prompt: Option<PromptForm>,
+    view: Option<(Measure, Granularity)>,
+    launched: [Option<RunId>; 3],
+    /// The bridge was asked to end the file.
+    ending: bool,
+    /// Finished runs so far.
+    runs: usize,
+}
+
+impl Recorder {
+    /// Finished prefixed runs that were recorded.
+    pub fn runs(&self) -> usize {
+        self.runs
+    }
+}
+
+const LANES: [Lane; 3] = [Lane::Baseline, Lane::Prefixed, Lane::Repeat];
+
+impl Workbench {
+    /// The recording that is being made.
+    pub fn recording(&self) -> Option<&Recorder> {
+        self.recorder.as_ref().filter(|recorder| !recorder.ending)
+    }
+
+    pub(super) fn toggle_recording(&mut self) {
+        match &mut self.recorder {
+            Some(recorder) if recorder.ending => {}
+            Some(recorder) => {
+                recorder.ending = true;
+                self.tell_bridge(RecordingRequest::Line(Box::new(Line::Over)));
+                self.tell_bridge(RecordingRequest::End);
+            }
+            None => self.begin_recording(),
+        }
+    }
+
+    fn tell_bridge(&mut self, request: RecordingRequest) {
+        self.outbox.push(Request::Recording(request));
+    }
+
+    fn line(&mut self, line: Line) {
+        self.tell_bridge(RecordingRequest::Line(Box::new(line)));
+    }
+
+    /// Tells everything that is there, so that the recording needs nothing else.
+    fn begin_recording(&mut self) {
+        self.tell_bridge(RecordingRequest::Begin);
+        self.recorder = Some(Recorder {
+            prefix: None,
+            prompt: None,
+            view: None,
+            launched: [None; 3],
+            ending: false,
+            runs: 0,
+        });
+        if let Some(facts) = self.module.facts().cloned() {
+            let vocabulary = self.vocabulary.clone();
+            self.line(Line::Module {
+                facts: Box::new(facts),
+                vocabulary,
+            });
+        }
+        self.tell_forms();
+        if let Some(budget) = self.budget.filter(|budget| budget.current) {
+            self.line(Line::Count(TokenCount {
+                template: budget.template,
+                prompt: budget.prompt,
+                window: budget.window,
+                prefill_window: budget.prefill_window,
+            }));
+        }
+        self.tell_case();
+        for lane in LANES {
+            let Some(Flight { run, built, text, .. }) = self.flights.get(&lane).cloned() else {
+                continue;
+            };
+            if let Some(recorder) = &mut self.recorder {
+                recorder.launched[lane as usize] = Some(run);
+            }
+            self.line(Line::Run(lane.side()));
+            if built.is_some() || !text.is_empty() {
+                self.line(Line::Began(lane.side(), built.map(Box::new)));
+            }
+            if !text.is_empty() {
+                self.line(Line::Text(lane.side(), text));
+            }
+        }
+    }
+
+    /// The shown case as it stands, where it has a baseline, and the point whose text is shown.
+    fn tell_case(&mut self) {
+        let Some(case) = self.case().filter(|case| case.baseline.is_some()).cloned() else {
+            return;
+        };
+        let runs = self.visible_runs().cloned().collect();
+        let shown = self
+            .current_run()
+            .filter(|run| run.text == self.prefixed.text)
+            .map(|run| run.id);
+        self.line(Line::Case(Box::new(Snapshot { case, runs })));
+        if let Some(place) = shown.and_then(|id| self.place_of(id)) {
+            self.line(Line::Look(Some(place)));
+        }
+    }
+
+    /// What an action does that the state afterwards does not tell. Called before it is carried out.
+    pub(super) fn note_action(&self, action: &Action) -> Option<Line> {
+        self.recording()?;
+        match action {
+            Action::SelectRun(None) => Some(Line::Look(None)),
+            Action::SelectRun(Some(id)) | Action::AdoptRun(id) => self.place_of(*id).map(|at| Line::Look(Some(at))),
+            Action::RemoveRun(id) => self.place_of(*id).map(Line::Remove),
+            Action::ClearRuns => Some(Line::Clear),
+            _ => None,
+        }
+    }
+
+    /// What an event says to the runs that are under way. Called before it is taken in: late news of others is left out.
+    pub(super) fn note_event(&self, event: &Event) -> Option<Line> {
+        self.recording()?;
+        let heard = |run: &RunId, side: &super::Side| {
+            self.flights
+                .get(&Lane::from(*side))
+                .is_some_and(|flight| flight.run == *run)
+        };
+        match event {
+            Event::Ready(facts, vocabulary) => Some(Line::Module {
+                facts: facts.clone(),
+                vocabulary: vocabulary.clone(),
+            }),
+            Event::Lost(problem) => Some(Line::Lost(problem.clone())),
+            Event::Counted { system, user, count } => {
+                (*system == self.prompt.system && *user == self.prompt.user).then_some(Line::Count(*count))
+            }
+            Event::Started { run, side, built } => {
+                heard(run, side).then(|| Line::Began(*side, built.clone().map(Box::new)))
+            }
+            Event::Delta { run, side, text } => heard(run, side).then(|| Line::Text(*side, text.clone())),
+            Event::Finished { run, side, outcome } => heard(run, side).then(|| Line::Ended(*side, outcome.clone())),
+            Event::Failed { run, side, problem } => heard(run, side).then(|| Line::Failed(*side, problem.clone())),
+            Event::Dropped { run, side } => heard(run, side).then_some(Line::Dropped(*side)),
+            _ => None,
+        }
+    }
+
+    /// Tells what an action did: the fields and runs that changed, then what it noted.
+    pub(super) fn record_action(&mut self, noted: Option<Line>) {
+        self.record_changes();
+        if let Some(line) = noted {
+            self.line(line);
+        }
+    }
+
+    /// Tells an event, then what came of it.
+    pub(super) fn record_event(&mut self, noted: Option<Line>, opened: bool) {
+        if let Some(line) = noted {
+            if let (Line::Ended(super::Side::Prefixed, _), Some(recorder)) = (&line, &mut self.recorder) {
+                recorder.runs += 1;
+            }
+            self.line(line);
+        }
+        self.record_changes();
+        if opened && self.recording().is_some() {
+            self.tell_case();
+        }
+    }
+
+    fn record_changes(&mut self) {
+        if self.recording().is_none() {
+            return;
+        }
+        self.tell_forms();
+        for lane in LANES {
+            let now = self.flights.get(&lane).map(|flight| flight.run);
+            let Some(recorder) = &mut self.recorder else { return };
+            let before = std::mem::replace(&mut recorder.launched[lane as usize], now);
+            if now.is_some() && now != before {
+                self.line(Line::Run(lane.side()));
+            }
+        }
+    }
+
+    fn tell_forms(&mut self) {
+        let view = (self.measure, self.granularity);
+        let Some(recorder) = &mut self.recorder else { return };
+        let mut lines = Vec::new();
+        if recorder.prefix.as_ref() != Some(&self.prefix) {
+            recorder.prefix = Some(self.prefix.clone());
+            lines.push(Line::Prefix(Box::new(self.prefix.clone())));
+        }
+        if recorder.prompt.as_ref() != Some(&self.prompt) {
+            recorder.prompt = Some(self.prompt.clone());
+            lines.push(Line::Prompt(Box::new(self.prompt.clone())));
+        }
+        if recorder.view.replace(view) != Some(view) {
+            let (measure, granularity) = view;
+            lines.push(Line::View { measure, granularity });
+        }
+        for line in lines {
+            self.line(line);
+        }
+    }
+
+    /// The points of the shown case in an order that does not depend on when they were made.
+    pub(super) fn placed_runs(&self) -> Vec<&Run> {
+        let mut runs: Vec<&Run> = self.visible_runs().collect();
+        let x = |run: &Run| run.magnitude().unwrap_or(f64::INFINITY);
+        runs.sort_by(|a, b| {
+            let by_size = a.len.cmp(&b.len).then(x(a).total_cmp(&x(b)));
+            by_size.then_with(|| (&a.sha256, &a.text).cmp(&(&b.sha256, &b.text)))
+        });
+        runs
+    }
+
+    fn place_of(&self, id: RunId) -> Option<usize> {
+        self.placed_runs().iter().position(|run| run.id == id)
+    }
+
+    /// What the bridge says of files.
+    pub(super) fn absorb_recording(&mut self, event: RecordingEvent) {
+        match event {
+            RecordingEvent::Ended { path } => {
+                self.recorder = None;
+                if self.file.asking {
+                    // The dialog is taken: the file stays where it was written.
+                    self.notice = Some(Notice::Saved(path));
+                    return;
+                }
+                self.file.asking = true;
+                let suggested = path.file_name().map_or_else(
+                    || "recording.jsonl".to_owned(),
+                    |name| name.to_string_lossy().into_owned(),
+                );
+                let question = FileQuestion::SaveRecording { suggested, from: path };
+                self.effects.push(Effect::Ask(question));
+            }
+            RecordingEvent::Kept { path } => self.notice = Some(Notice::Saved(path)),
+            RecordingEvent::CannotWrite(problem) => {
+                self.recorder = None;
+                self.notice = Some(Notice::Problem(problem));
+            }
+            RecordingEvent::Opened { session } => self.play(session),
+            RecordingEvent::Refused(sentence) => {
+                self.notice = Some(Notice::Problem(Problem::new(ProblemKind::File, sentence, "")));
+            }
+        }
+    }
+
+    /// The answer of the dialog: a place of its own, or the one where it lies.
+    pub(super) fn keep_recording(&mut self, from: std::path::PathBuf, to: Option<std::path::PathBuf>) {
+        match to {
+            Some(to) => self.tell_bridge(RecordingRequest::Keep { from, to }),
+            None => self.notice = Some(Notice::Saved(from)),
+        }
+    }
+}

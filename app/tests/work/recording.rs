@@ -1,0 +1,486 @@
+//! Sessions that are recorded with a real unit and played without one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use softprefix::bridge::Request;
+use softprefix::bridge::recording::{RecordingRequest, demo, read};
+use softprefix::recording::{DEMO, Line, Recording, Writer};
+use softprefix::settings::{Language, Remembered};
+use softprefix::workbench::playback::{Playback, PlaybackAction, Session};
+use softprefix::workbench::{
+    Action, Effect, Finish, Measure, ModuleState, Notice, PrefixForm, Side, Tab, Target, Timings, Workbench,
+};
+
+use crate::support::{Desk, at, serve, tiny_model};
+
+/// A desk whose recordings go into `folder`.
+fn desk(folder: &Path) -> Desk {
+    let desk = Desk::new();
+    let request = RecordingRequest::Folder(folder.to_owned());
+    desk.bridge.send(Request::Recording(request));
+    desk
+}
+
+/// Ends the recording and answers the dialog with `to`.
+fn end_into(desk: &mut Desk, to: &Path) {
+    desk.apply(Action::ToggleRecording);
+    desk.until("the question", |bench| bench.file.asking);
+    let question = desk
+        .bench
+        .take_effects()
+        .into_iter()
+        .find_map(|effect| match effect {
+            Effect::Ask(question) => Some(question),
+            _ => None,
+        })
+        .unwrap();
+    desk.bench.absorb(softprefix::bridge::Event::Chosen {
+        question,
+        path: Some(to.to_owned()),
+    });
+    desk.until("the file", |bench| matches!(bench.notice, Some(Notice::Saved(_))));
+}
+
+/// What a person sees of a workbench.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    prefix: PrefixForm,
+    user: String,
+    baseline: String,
+    prefixed: String,
+    finish: Option<Finish>,
+    stale: (bool, bool),
+    /// Magnitude, digest, text and similarity of each point.
+    points: Vec<(Option<f64>, String, String, f64)>,
+    selected: Option<usize>,
+    noise: String,
+    measure: Measure,
+}
+
+fn seen(bench: &Workbench) -> Seen {
+    Seen {
+        prefix: bench.prefix.clone(),
+        user: bench.prompt.user.clone(),
+        baseline: bench.baseline.text.to_string(),
+        prefixed: bench.prefixed.text.to_string(),
+        finish: bench.prefixed.finish,
+        stale: (bench.baseline.stale, bench.prefixed.stale),
+        points: bench
+            .visible_runs()
+            .map(|run| {
+                let text = run.text.to_string();
+                (run.magnitude(), run.sha256.clone(), text, run.measures.chrf2)
+            })
+            .collect(),
+        selected: bench
+            .selected
+            .and_then(|id| bench.visible_runs().position(|run| run.id == id)),
+        noise: format!("{:?}", bench.noise()),
+        measure: bench.measure,
+    }
+}
+
+fn viewer() -> Workbench {
+    Workbench::new(Remembered::default())
+}
+
+fn played(session: &Arc<Session>) -> Workbench {
+    let mut bench = viewer();
+    bench.play(Arc::clone(session));
+    bench
+}
+
+fn playback(bench: &Workbench) -> &Playback {
+    bench.playback.as_ref().unwrap()
+}
+
+fn to_the_end(bench: &mut Workbench) {
+    for _ in 0..1_000_000 {
+        if bench.pass(Duration::from_millis(50)).is_none() {
+            return;
+        }
+    }
+    panic!("the recording does not end");
+}
+
+/// A session of some runs, a change of prompt, an opened point and a removed one.
+fn recorded(folder: &Path) -> (Seen, PathBuf) {
+    let mut desk = desk(folder);
+    desk.connect(at(serve(tiny_model())));
+    desk.apply(Action::SetMagnitude(0.5));
+    desk.run();
+    // What was there before belongs to it.
+    desk.apply(Action::ToggleRecording);
+    assert!(desk.bench.recording().is_some());
+    for magnitude in [0.0, 1.0, 2.9] {
+        desk.apply(Action::SetMagnitude(magnitude));
+        desk.run();
+    }
+    desk.apply(Action::NextMeasure);
+    desk.apply(Action::SetPrompt("Tell me of the sea.".to_owned()));
+    desk.apply(Action::SetLen(4));
+    for magnitude in [0.3, 3.0, 30.0] {
+        desk.apply(Action::SetMagnitude(magnitude));
+        desk.run();
+    }
+    desk.until("the noise floor", |bench| {
+        *bench.noise() != softprefix::workbench::Noise::Unknown
+    });
+    let runs: Vec<_> = desk.bench.visible_runs().map(|run| run.id).collect();
+    desk.apply(Action::RemoveRun(runs[1]));
+    desk.apply(Action::SelectRun(Some(runs[0])));
+    desk.until("the diff", |bench| bench.diff.is_some());
+    let was = seen(&desk.bench);
+    let path = folder.join("session.jsonl");
+    end_into(&mut desk, &path);
+    assert!(desk.bench.recording().is_none());
+    (was, path)
+}
+
+#[test]
+fn a_session_played_without_a_module_ends_where_the_recorded_one_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let (was, path) = recorded(folder.path());
+    let session = Arc::new(read(&path).unwrap());
+    let mut bench = played(&session);
+    to_the_end(&mut bench);
+    assert_eq!(seen(bench.shown()), was);
+    assert_eq!(bench.shown().module.facts().unwrap().model, "tiny");
+    assert!(bench.shown().diff.is_some(), "what differs is marked");
+}
+
+#[test]
+fn a_recording_begins_with_what_was_there_already() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, path) = recorded(folder.path());
+    let bench = played(&Arc::new(read(&path).unwrap()));
+    let shown = bench.shown();
+    assert_eq!(shown.runs.len(), 1, "the point from before the recording");
+    assert_eq!(shown.prompt.user, "Why is the sky blue?");
+    assert!(!shown.baseline.text.is_empty());
+    assert_eq!(shown.runs[0].text, shown.prefixed.text);
+}
+
+#[test]
+fn every_moment_looks_the_same_whether_it_was_played_to_or_jumped_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, path) = recorded(folder.path());
+    let session = Arc::new(read(&path).unwrap());
+    let length = session.length();
+    let mut slow = played(&session);
+    let mut at = Duration::ZERO;
+    let mut jumper = played(&session);
+    while at < length {
+        let step = length / 23;
+        slow.pass(step);
+        at = playback(&slow).at();
+        // Far ahead first: so half of the jumps go back.
+        jumper.apply(Action::Playback(PlaybackAction::Seek(length)));
+        jumper.apply(Action::Playback(PlaybackAction::Seek(at)));
+        assert_eq!(seen(jumper.shown()), seen(slow.shown()), "at {at:?}");
+        let mut forward = played(&session);
+        forward.apply(Action::Playback(PlaybackAction::Seek(at)));
+        assert_eq!(seen(forward.shown()), seen(slow.shown()), "straight to {at:?}");
+    }
+}
+
+#[test]
+fn nothing_that_is_done_to_a_recording_reaches_a_module_a_file_or_the_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, path) = recorded(folder.path());
+    let mut bench = viewer();
+    let before = bench.remembered();
+    bench.take_requests();
+    bench.play(Arc::new(read(&path).unwrap()));
+    for action in [
+        Action::Run,
+        Action::Stop,
+        Action::SetMagnitude(9.0),
+        Action::SetPrompt("mine".to_owned()),
+        Action::SetLive(true),
+        Action::RerunBaseline,
+        Action::Reconnect,
+        Action::Connect(Target::default()),
+        Action::FetchModel("smollm2-135m-instruct".to_owned()),
+        Action::Save,
+        Action::OpenPath(path),
+        Action::ShowTab(Tab::Doctor),
+        Action::ClearRuns,
+    ] {
+        bench.apply(action.clone());
+        assert_eq!(bench.take_requests(), [], "{action:?}");
+        assert!(playback(&bench).refused, "{action:?} is told to be impossible");
+    }
+    to_the_end(&mut bench);
+    assert_eq!(bench.take_requests(), []);
+    assert_eq!(bench.remembered(), before);
+    assert_eq!(bench.module, ModuleState::Idle);
+}
+
+#[test]
+fn leaving_a_recording_brings_the_persons_own_work_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, path) = recorded(folder.path());
+    let mut desk = Desk::new();
+    desk.connect(at(serve(tiny_model())));
+    desk.apply(Action::SetMagnitude(2.0));
+    desk.run();
+    let own = seen(&desk.bench);
+    desk.bench.play(Arc::new(read(&path).unwrap()));
+    assert_ne!(seen(desk.bench.shown()), own);
+    desk.apply(Action::Playback(PlaybackAction::Large));
+    desk.bench.pass(Duration::from_secs(5));
+    desk.apply(Action::Playback(PlaybackAction::Leave));
+    assert!(desk.bench.playback.is_none() && !desk.bench.presenting);
+    assert_eq!(seen(desk.bench.shown()), own);
+    desk.apply(Action::SetMagnitude(4.0));
+    desk.run();
+    assert_eq!(desk.bench.runs.len(), 2, "and it goes on");
+}
+
+#[test]
+fn a_recording_keeps_its_own_pace_can_be_hurried_paused_and_played_again_and_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, path) = recorded(folder.path());
+    let session = Arc::new(read(&path).unwrap());
+    let mut bench = played(&session);
+    bench.pass(Duration::from_millis(30));
+    assert_eq!(playback(&bench).at(), Duration::from_millis(30));
+    bench.apply(Action::Playback(PlaybackAction::NextSpeed));
+    bench.pass(Duration::from_millis(10));
+    assert_eq!(playback(&bench).at(), Duration::from_millis(50));
+    bench.apply(Action::Playback(PlaybackAction::Toggle));
+    assert_eq!(bench.pass(Duration::from_millis(10)), None, "nothing to come back for");
+    assert_eq!(playback(&bench).at(), Duration::from_millis(50));
+    bench.apply(Action::Playback(PlaybackAction::Toggle));
+    to_the_end(&mut bench);
+    assert!(playback(&bench).is_over());
+    bench.apply(Action::Playback(PlaybackAction::Toggle));
+    assert!(playback(&bench).at().is_zero(), "from the beginning");
+    bench.apply(Action::Playback(PlaybackAction::ToggleLoop));
+    bench.pass(session.length());
+    assert!(playback(&bench).playing && !playback(&bench).is_over());
+}
+
+#[test]
+fn a_recording_that_broke_off_anywhere_can_be_played_as_far_as_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, path) = recorded(folder.path());
+    let whole = std::fs::read(&path).unwrap();
+    let head = whole.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+    let full = Recording::read(&whole, "whole").unwrap();
+    let mut last = 0;
+    for end in (head..whole.len()).step_by(whole.len() / 300) {
+        match Recording::read(&whole[..end], "whole") {
+            Ok(recording) => {
+                assert!(recording.lines.len() >= last);
+                last = recording.lines.len();
+                assert_eq!(recording.lines[..], full.lines[..last]);
+            }
+            Err(error) => assert!(error.to_string().contains("nothing in it"), "{error}"),
+        }
+    }
+    assert!(last > 20);
+}
+
+#[test]
+fn lines_are_in_the_file_as_soon_as_they_happen() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = desk(folder.path());
+    desk.connect(at(serve(tiny_model())));
+    desk.apply(Action::ToggleRecording);
+    desk.run();
+    // Nobody ended it: the file is what a killed program leaves.
+    let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap();
+    let bench = played(&Arc::new(read(&file.path()).unwrap()));
+    let mut bench = bench;
+    to_the_end(&mut bench);
+    assert_eq!(bench.shown().baseline.text, desk.bench.baseline.text);
+}
+
+#[test]
+fn files_that_are_no_recordings_are_refused_in_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("talk.jsonl");
+    let head = "{\"softprefix_recording\":1}\n";
+    for (bytes, words) in [
+        (String::new(), "is not a recording"),
+        ("{\"meta\":{}}".to_owned(), "is not a recording"),
+        ("{\"softprefix_recording\":2}\n{\"t\":0}\n".to_owned(), "newer version"),
+        (head.to_owned(), "nothing in it"),
+        (
+            format!("{head}{{\"t\":5,\"run\":\"p\"}}\n{{\"t\":4,\"run\":\"p\"}}\n"),
+            "line 3",
+        ),
+        (format!("{head}{{\"t\":5,\"run\":\"q\"}}\n{{\"t\":6}}\n"), "line 2"),
+        (
+            format!("{head}{{\"t\":0,\"prefix\":{{\"magnitude\":\"much\"}}}}\n"),
+            "line 2",
+        ),
+        (
+            format!("{head}{{\"t\":0,\"module\":{{\"vocabulary\":{{\"median\":0}}}}}}\n"),
+            "line 2",
+        ),
+    ] {
+        std::fs::write(&path, &bytes).unwrap();
+        let refused = read(&path).unwrap_err();
+        assert!(
+            refused.contains("talk.jsonl") && refused.contains(words),
+            "{bytes}: {refused}"
+        );
+        assert_eq!(
+            refused.matches('.').count(),
+            2,
+            "one sentence and a file's ending: {refused}"
+        );
+    }
+    let mut desk = Desk::new();
+    desk.bridge.send(Request::Recording(RecordingRequest::Open(path)));
+    desk.until("the refusal", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
+    assert!(desk.bench.playback.is_none());
+}
+
+#[test]
+fn what_a_newer_writer_adds_within_the_version_is_passed_over() {
+    let file = "{\"softprefix_recording\":1,\"mood\":3}\n{\"t\":0,\"weather\":\"fine\"}\n\
+                {\"t\":0,\"prefix\":{\"magnitude\":2.5,\"colour\":1}}\n";
+    let recording = Recording::read(file.as_bytes(), "x").unwrap();
+    assert_eq!(recording.lines.len(), 1);
+    let bench = played(&Arc::new(Session::new(None, recording)));
+    assert_eq!(bench.shown().prefix.magnitude, 2.5);
+}
+
+#[test]
+fn numbers_no_machine_has_do_no_harm() {
+    let file = "{\"softprefix_recording\":1}\n\
+                {\"t\":0,\"module\":{\"hidden_size\":18446744073709551615,\"window\":18446744073709551615,\"ours\":true}}\n\
+                {\"t\":0,\"prefix\":{\"len\":18446744073709551615}}\n\
+                {\"t\":0,\"prompt\":{\"max_tokens\":18446744073709551615,\"preset\":99}}\n\
+                {\"t\":0,\"count\":{\"template\":18446744073709551615,\"prompt\":1,\"window\":2,\"prefill_window\":3}}\n\
+                {\"t\":1,\"look\":18446744073709551615}\n{\"t\":1,\"remove\":7}\n{\"t\":1,\"end\":{\"side\":\"r\"}}\n\
+                {\"t\":1,\"p\":\"text of nothing\"}\n{\"t\":18446744073709551615,\"end\":{\"side\":\"p\",\"elapsed_ms\":-1}}\n";
+    let session = Arc::new(Session::new(None, Recording::read(file.as_bytes(), "x").unwrap()));
+    let mut bench = played(&session);
+    bench.apply(Action::Playback(PlaybackAction::Seek(session.length())));
+    assert_eq!(&*bench.shown().prefixed.text, "text of nothing");
+}
+
+/// Ten minutes of a busy hand: twenty movements a second, a run every two seconds, 64 pieces of text in each.
+fn ten_minutes() -> Recording {
+    let mut lines = Vec::new();
+    let form = |magnitude: f64| {
+        Line::Prefix(Box::new(PrefixForm {
+            magnitude,
+            ..PrefixForm::default()
+        }))
+    };
+    for second in 0..600_u64 {
+        let begin = second * 1000;
+        for step in 0..20 {
+            lines.push((begin + step * 50, form((second * 20 + step) as f64 / 1e3 + 1e-3)));
+        }
+        if second % 2 == 0 {
+            let sides = if second == 0 {
+                vec![Side::Baseline, Side::Prefixed]
+            } else {
+                vec![Side::Prefixed]
+            };
+            for side in sides {
+                lines.push((begin + 990, Line::Run(side)));
+                let text = |piece: u64| format!("{} {piece} ", (piece * 7 + second) % 601);
+                for piece in 0..64 {
+                    lines.push((begin + 991, Line::Text(side, text(piece))));
+                }
+                let outcome = softprefix::bridge::RunOutcome {
+                    text: (0..64).map(text).collect(),
+                    finish: Finish::Length,
+                    timings: Timings::default(),
+                    tokens: None,
+                    echoed: true,
+                };
+                lines.push((begin + 992, Line::Ended(side, Box::new(outcome))));
+            }
+        }
+    }
+    Recording {
+        lines,
+        ..Recording::default()
+    }
+}
+
+#[test]
+fn ten_minutes_are_jumped_through_at_once() {
+    let session = Arc::new(Session::new(None, ten_minutes()));
+    assert!(session.length() > Duration::from_secs(590));
+    let mut bench = played(&session);
+    let mut longest = Duration::ZERO;
+    for share in [100, 3, 97, 50, 99] {
+        let to = session.length() * share / 100;
+        // The processor's time: others may be at work on this machine.
+        let before = cpu_time::ThreadTime::now();
+        bench.apply(Action::Playback(PlaybackAction::Seek(to)));
+        longest = longest.max(before.elapsed());
+        assert_eq!(playback(&bench).at(), to);
+    }
+    assert_eq!(bench.shown().runs.len(), 297, "a point for every run until then");
+    eprintln!("the longest jump took {longest:?}");
+    // Measured: 0.1 s without optimisation, a tenth of it with.
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+}
+
+#[test]
+fn the_recording_that_ships_shows_the_idea_in_about_a_minute() {
+    assert!(DEMO.len() < 200_000, "{} bytes", DEMO.len());
+    let began = cpu_time::ThreadTime::now();
+    let session = demo().unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "ready at once, also without optimisation"
+    );
+    let length = session.length();
+    assert!(
+        length > Duration::from_secs(40) && length < Duration::from_secs(110),
+        "{length:?}"
+    );
+    let mut bench = played(&session);
+    let mut prompts = Vec::new();
+    let mut furthest: f64 = 100.0;
+    let mut points = 0;
+    while bench.pass(Duration::from_millis(100)).is_some() {
+        let shown = bench.shown();
+        if !prompts.contains(&shown.prompt.user) {
+            prompts.push(shown.prompt.user.clone());
+        }
+        points = points.max(shown.runs.len());
+        furthest = shown.runs.iter().map(|run| run.measures.chrf2).fold(furthest, f64::min);
+    }
+    assert!(prompts.iter().any(|prompt| prompt.is_ascii()), "{prompts:?}");
+    assert!(prompts.iter().any(|prompt| !prompt.is_ascii()), "{prompts:?}");
+    assert!(points >= 12, "{points}");
+    assert!(furthest < 50.0, "{furthest}");
+    assert!(!String::from_utf8_lossy(DEMO).contains("127.0.0.1"), "nobody's address");
+}
+
+#[test]
+fn settings_changed_while_a_recording_is_shown_are_the_persons() {
+    let mut bench = played(&Arc::new(Session::new(None, ten_minutes())));
+    bench.apply(Action::SetLanguage(Language::Japanese));
+    assert_eq!(bench.shown().settings.language, Language::Japanese);
+    bench.apply(Action::Playback(PlaybackAction::Leave));
+    assert_eq!(bench.settings.language, Language::Japanese);
+}
+
+#[test]
+fn a_writer_says_only_what_changed() {
+    let mut writer = Writer::default();
+    let mut form = PrefixForm::default();
+    writer.line(0, &Line::Prefix(Box::new(form.clone()))).unwrap();
+    form.magnitude = 2.5;
+    let line = writer.line(40, &Line::Prefix(Box::new(form.clone()))).unwrap();
+    assert_eq!(line, "{\"t\":40,\"prefix\":{\"magnitude\":2.5}}\n");
+    assert_eq!(writer.line(50, &Line::Prefix(Box::new(form))), None);
+    let line = writer.line(60, &Line::Text(Side::Prefixed, "春".to_owned())).unwrap();
+    assert_eq!(line, "{\"t\":60,\"p\":\"春\"}\n");
+}
