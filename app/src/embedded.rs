@@ -14,6 +14,7 @@ use softprefix_unit::unit::{LoadObserver, Unit, UnitOptions};
 use tokio::sync::oneshot;
 
 use crate::session::sentence;
+use crate::text::errors;
 use crate::workbench::{FetchProgress, ModelChoice, Problem, ProblemKind};
 
 /// A unit that runs in this process. Dropping it ends it and its tasks.
@@ -29,7 +30,12 @@ impl Embedded {
     /// # Errors
     /// Where no loopback port can be listened on.
     pub async fn start(source: Arc<dyn ModelSource>, on_load: LoadObserver) -> Result<Self, Problem> {
-        let failed = |detail: String| Problem::new(ProblemKind::Connection, sentence(&detail), "Try again.");
+        let failed = |detail: String| {
+            Problem::new(ProblemKind::Connection, sentence(&detail), "Try again.").in_japanese(
+                format!("内蔵モジュールを起動できません（{}）。", errors::system(&detail)),
+                "もう一度試してください。",
+            )
+        };
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = listen::bind(anywhere, false)
             .await
@@ -108,6 +114,10 @@ pub fn wanted(model: Option<&str>) -> Result<Wanted, Problem> {
             ProblemKind::Model,
             sentence(&reason),
             "Fetch it again or choose another model.",
+        )
+        .in_japanese(
+            format!("{model} は使えません（{reason}）。"),
+            "取得し直すか、別のモデルを選んでください。",
         ));
     }
     match models::entry(model) {
@@ -116,27 +126,42 @@ pub fn wanted(model: Option<&str>) -> Result<Wanted, Problem> {
             ProblemKind::Model,
             format!("There is no model {model:?} here, and none of that name can be fetched."),
             "Choose one of those that `softprefix models` lists, or give the path of a GGUF file.",
+        )
+        .in_japanese(
+            format!("{model:?} というモデルはここになく、その名前では取得もできません。"),
+            "`softprefix models` の一覧から選ぶか、GGUF ファイルのパスを指定してください。",
         )),
     }
 }
 
 fn named_file(path: &Path) -> Result<Wanted, Problem> {
-    let problem = |what: String| {
+    let problem = |what: String, japanese: String| {
         Problem::new(
             ProblemKind::Model,
             what,
             "Choose a GGUF file of a qwen2 or llama model.",
         )
+        .in_japanese(japanese, "qwen2 か llama のモデルの GGUF ファイルを選んでください。")
     };
+    let shown = path.display();
     if !path.is_file() {
-        return Err(problem(format!("There is no file {}.", path.display())));
+        return Err(problem(
+            format!("There is no file {shown}."),
+            format!("{shown} というファイルはありません。"),
+        ));
     }
     let store = ModelStore::new(Places::from_env().with_named(path.to_owned()));
     let found = store.found().into_iter().find(|found| found.path == path);
     match found.map(|found| (found.name, found.info)) {
         Some((name, Ok(_))) => Ok(Wanted::Present { name, store }),
-        Some((_, Err(reason))) => Err(problem(sentence(&reason))),
-        None => Err(problem(format!("{} is not a model file.", path.display()))),
+        Some((_, Err(reason))) => Err(problem(
+            sentence(&reason),
+            format!("{shown} は使えません（{reason}）。"),
+        )),
+        None => Err(problem(
+            format!("{shown} is not a model file."),
+            format!("{shown} はモデルのファイルではありません。"),
+        )),
     }
 }
 
@@ -162,11 +187,7 @@ pub fn fetch(
     match fetched {
         Ok(fetched) => Ok(Some(fetched.entry.name.to_owned())),
         Err(FetchError::Cancelled { .. }) => Ok(None),
-        Err(error) => {
-            let message = error.to_string();
-            let (what, remedy) = message.rsplit_once("; ").unwrap_or((&message, ""));
-            Err(Problem::new(ProblemKind::Model, sentence(what), sentence(remedy)))
-        }
+        Err(error) => Err(Problem::told(ProblemKind::Model, errors::fetch(&error))),
     }
 }
 

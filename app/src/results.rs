@@ -14,7 +14,6 @@ use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::message::object;
 
 use crate::bridge::RunOutcome;
-use crate::session::sentence;
 use crate::workbench::{
     Applied, BaselineRun, BuiltPrefix, Case, CaseId, CaseKey, Finish, ModuleFacts, Noise, Origin, Problem, ProblemKind,
     Run, RunId, Sampling, Snapshot, Timings,
@@ -45,10 +44,7 @@ pub fn read(path: &Path) -> Result<Snapshot, Problem> {
 }
 
 fn file_problem(error: &softprefix_core::compare::ResultsError) -> Problem {
-    let message = error.to_string();
-    // Their messages are two sentences: what, and what to do.
-    let (what, remedy) = message.rsplit_once(". ").unwrap_or((&message, ""));
-    Problem::new(ProblemKind::File, sentence(what), sentence(remedy))
+    Problem::told(ProblemKind::File, crate::text::errors::results(error))
 }
 
 /// What all cases of a file share.
@@ -205,6 +201,10 @@ pub(crate) fn snapshot_of(file: &ResultsFile, name: &str) -> Result<Snapshot, Pr
             ProblemKind::File,
             format!("{name} has no baseline: no case without a prefix that ended well."),
             "Run the comparison again; without a baseline nothing can be measured.",
+        )
+        .in_japanese(
+            format!("{name} にはベースライン（プレフィックスなしで正常に終わったケース）がありません。"),
+            "比較をやり直してください。ベースラインがないと何も測れません。",
         )
     })?;
     let baseline_text: Arc<str> = Arc::from(file.results[baseline_at].out_text.as_str());

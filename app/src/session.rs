@@ -305,11 +305,17 @@ fn own_choice(models: &[String]) -> Option<String> {
 }
 
 fn no_language_model(address: &str) -> ConnectProblem {
-    ConnectProblem::Other(Problem::new(
-        ProblemKind::Model,
-        format!("{address} lists no language model."),
-        "Install one on the module (for example qwen2.5-0.5B-prefill-20e), or name one that it does not list.",
-    ))
+    ConnectProblem::Other(
+        Problem::new(
+            ProblemKind::Model,
+            format!("{address} lists no language model."),
+            "Install one on the module (for example qwen2.5-0.5B-prefill-20e), or name one that it does not list.",
+        )
+        .in_japanese(
+            format!("{address} に言語モデルがありません。"),
+            "モジュールに入れるか（例：qwen2.5-0.5B-prefill-20e）、一覧にない名前を指定してください。",
+        ),
+    )
 }
 
 fn vocabulary_of(vocabulary: extension::Vocabulary) -> Vocabulary {
@@ -339,7 +345,7 @@ fn vocabulary_of(vocabulary: extension::Vocabulary) -> Vocabulary {
     }
 }
 
-/// A client's error as the person is told it. The client's messages hold sentence and remedy, parted by a semicolon.
+/// A client's error as the person is told it.
 pub fn problem_of(error: &ClientError) -> Problem {
     let kind = match error {
         ClientError::Connect { .. }
@@ -350,11 +356,7 @@ pub fn problem_of(error: &ClientError) -> Problem {
         ClientError::EmptyPrompt | ClientError::NulInPrompt | ClientError::Prefix(_) => ProblemKind::Input,
         _ => ProblemKind::Module,
     };
-    let message = error.to_string();
-    match message.split_once("; ") {
-        Some((what, remedy)) => Problem::new(kind, sentence(what), sentence(remedy)),
-        None => Problem::new(kind, sentence(&message), ""),
-    }
+    Problem::told(kind, crate::text::errors::client(error))
 }
 
 /// With a capital letter and a full stop.
@@ -364,7 +366,11 @@ pub fn sentence(text: &str) -> String {
     let mut out: String = match letters.next() {
         // An address or a name at the beginning stays as it is.
         Some(first)
-            if first.is_ascii_lowercase() && !text.split(' ').next().is_some_and(|word| word.contains(['.', ':'])) =>
+            if first.is_ascii_lowercase()
+                && !text
+                    .split(' ')
+                    .next()
+                    .is_some_and(|word| word.contains(['.', ':']) || matches!(word, "llm" | "sys")) =>
         {
             first.to_ascii_uppercase().to_string() + letters.as_str()
         }

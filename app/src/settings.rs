@@ -60,6 +60,8 @@ pub struct Settings {
     pub granularity: Granularity,
     pub measure: Measure,
     pub target: Target,
+    /// Whom the doctor looked at last.
+    pub doctor_host: String,
 }
 
 impl Default for Settings {
@@ -74,6 +76,7 @@ impl Default for Settings {
             granularity: Granularity::Grapheme,
             measure: Measure::Chrf2,
             target: Target::default(),
+            doctor_host: String::new(),
         }
     }
 }

@@ -68,11 +68,10 @@ impl Scoring {
             let run = request.run;
             let found = match session {
                 Some(session) => score(&session, request).await.map(Arc::new),
-                None => Err(Problem::new(
-                    ProblemKind::Connection,
-                    "There is no module connected.",
-                    "Reconnect.",
-                )),
+                None => Err(
+                    Problem::new(ProblemKind::Connection, "There is no module connected.", "Reconnect.")
+                        .in_japanese("モジュールに接続していません。", "再接続してください。"),
+                ),
             };
             events.send(Event::Scored { run, found }).await;
         }));
@@ -93,6 +92,10 @@ async fn score(session: &Session, request: ScoreRun) -> Result<Scores, Problem> 
             ProblemKind::Input,
             "This run's prefix cannot be made again here: its digest is another one.",
             "Run it again with this model.",
+        )
+        .in_japanese(
+            "この実行のプレフィックスをここで作り直すと、違うものになります（SHA-256 が一致しません）。",
+            "このモデルでもう一度実行してください。",
         ));
     }
     let user = request.case.user.as_str();
@@ -125,6 +128,10 @@ fn nothing_scored() -> Problem {
         ProblemKind::Module,
         "The module scored no token of the baseline.",
         "Run again.",
+    )
+    .in_japanese(
+        "モジュールがベースラインのトークンを一つも評価しませんでした。",
+        "もう一度実行してください。",
     )
 }
 

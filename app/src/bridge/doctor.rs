@@ -1,198 +1,301 @@
-//! The doctor's work, away from the window: looks, remedies, the installer. One thing at a time, each with its end reported.
+//! The doctor's work, away from the window: looks, remedies, builds, the installer. One thing at a time, each with its end reported.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Event;
 use super::worker::Events;
-use crate::doctor::install::{self, Installation, Step};
-use crate::doctor::log::Log;
+use crate::doctor::finding::{Said as Words, said};
+use crate::doctor::install::{self, Installation};
+use crate::doctor::log::{Entry, Log};
 use crate::doctor::talk::{self, Talk};
-use crate::doctor::{Host, Outcome, Remedy, Ssh, SshError, SshOptions, look_over_ssh};
+use crate::doctor::{
+    BUILD, EXIT_TASKS, Host, INSTALL, Outcome, Remedy, Ssh, SshError, SshOptions, build, look_over_ssh,
+};
+use crate::text::errors;
 use crate::workbench::doctor::{DoctorEvent, DoctorRequest, Said};
 
-/// After this long the module takes an unconfirmed swap back by itself.
-const WATCH: Duration = Duration::from_secs(240);
+/// How modules are reached, and where changes are logged.
+#[derive(Debug, Clone)]
+pub struct Ways {
+    pub ssh: SshOptions,
+    /// Where llm-sys is, if not on port 10001 of the host.
+    pub module: Option<String>,
+    pub log: Option<Log>,
+    stop_build: Arc<AtomicBool>,
+}
+
+impl Ways {
+    #[must_use]
+    pub fn new(ssh: SshOptions, module: Option<String>, log: Option<Log>) -> Self {
+        Self {
+            ssh,
+            module,
+            log,
+            stop_build: Arc::default(),
+        }
+    }
+}
+
+impl Default for Ways {
+    /// The person's own ssh and the usual log. `SOFTPREFIX_SSH_CONFIG` names another ssh configuration, `SOFTPREFIX_DOCTOR_MODULE` the
+    /// address of llm-sys where ssh's name for the module is not its address.
+    fn default() -> Self {
+        let ssh = SshOptions {
+            config: std::env::var_os("SOFTPREFIX_SSH_CONFIG").map(Into::into),
+            ..SshOptions::default()
+        };
+        Self::new(ssh, std::env::var("SOFTPREFIX_DOCTOR_MODULE").ok(), Log::usual())
+    }
+}
 
 /// Carries a request out to its end.
-pub(super) async fn work(request: DoctorRequest, events: Events) {
+pub(super) async fn work(request: DoctorRequest, ways: Ways, events: Events) {
     let said = match request {
-        DoctorRequest::Look { host, in_use } => look(&host, in_use, &events).await,
+        DoctorRequest::StopBuild => {
+            ways.stop_build.store(true, Ordering::Relaxed);
+            return;
+        }
+        DoctorRequest::Look { host, in_use } => ways.look(&host, in_use, &events).await,
         DoctorRequest::Apply { host, remedy } => {
-            let result = with_ssh(&host, async |ssh| remedy.apply(ssh).await).await;
-            Some(change(&host, &remedy, "apply", result))
+            let result = ways.with_ssh(&host, async |ssh| remedy.apply(ssh).await).await;
+            Some(ways.change(&host, &remedy, "apply", result))
         }
         DoctorRequest::Undo { host, id } => match crate::doctor::remedy(&id) {
             Some(remedy) => {
-                let result = with_ssh(&host, async |ssh| remedy.undo(ssh).await).await;
-                Some(change(&host, &remedy, "undo", result))
+                let result = ways.with_ssh(&host, async |ssh| remedy.undo(ssh).await).await;
+                Some(ways.change(&host, &remedy, "undo", result))
             }
-            None => Some(Said::Problem(format!("There is no remedy {id} to undo."))),
+            None => Some(Said::Problem(said!(
+                "There is no remedy {id} to undo.",
+                "{id} という作業は元に戻せません。"
+            ))),
         },
-        DoctorRequest::ExitTasks { host } => Some(exit_tasks(&host).await),
-        DoctorRequest::Install { host, unit } => Some(install(&host, unit, &events).await),
-        DoctorRequest::Uninstall { host } => Some(uninstall(&host).await),
+        DoctorRequest::ExitTasks { host } => Some(ways.exit_tasks(&host).await),
+        DoctorRequest::Install { host, unit } => Some(ways.install(&host, unit, &events).await),
+        DoctorRequest::Uninstall { host } => Some(ways.uninstall(&host).await),
+        DoctorRequest::Build { host } => Some(ways.build(&host, &events).await),
     };
     events.send(Event::Doctor(DoctorEvent::Ended(said))).await;
 }
 
-async fn with_ssh<T>(host: &str, work: impl AsyncFnOnce(&Ssh) -> Result<T, SshError>) -> Result<T, SshError> {
-    let ssh = open(host).await?;
-    work(&ssh).await
-}
-
-async fn open(host: &str) -> Result<Ssh, SshError> {
-    Ssh::open(Host::parse(host)?, options()).await
-}
-
-/// `SOFTPREFIX_SSH_CONFIG` names another configuration than the person's own.
-fn options() -> SshOptions {
-    SshOptions {
-        config: std::env::var_os("SOFTPREFIX_SSH_CONFIG").map(Into::into),
-        ..SshOptions::default()
+impl Ways {
+    async fn with_ssh<T>(
+        &self,
+        host: &str,
+        work: impl AsyncFnOnce(&Ssh) -> Result<T, SshError>,
+    ) -> Result<T, SshError> {
+        let ssh = self.open(host).await?;
+        work(&ssh).await
     }
-}
 
-/// Where port 10001 of the host is; `SOFTPREFIX_DOCTOR_MODULE` where ssh's name for it is not its address.
-fn talk(host: &str) -> Talk {
-    let address = Host::parse(host).map_or_else(|_| host.to_owned(), |host| host.address().to_owned());
-    Talk::new(std::env::var("SOFTPREFIX_DOCTOR_MODULE").unwrap_or(address))
-}
-
-async fn look(host: &str, in_use: Option<(String, usize)>, events: &Events) -> Option<Said> {
-    if let Some(log) = Log::usual() {
-        let mut before = log.of(host);
-        before.reverse();
-        events.send(Event::Doctor(DoctorEvent::Before(before))).await;
+    async fn open(&self, host: &str) -> Result<Ssh, SshError> {
+        Ssh::open(Host::parse(host)?, self.ssh.clone()).await
     }
-    // Findings are few and small: they wait here while the window is told.
-    let (sender, mut findings) = tokio::sync::mpsc::unbounded_channel();
-    let teller = events.clone();
-    let telling = tokio::spawn(async move {
-        while let Some(finding) = findings.recv().await {
-            teller.send(Event::Doctor(DoctorEvent::Found(Box::new(finding)))).await;
+
+    fn talk(&self, host: &str) -> Talk {
+        let address = || Host::parse(host).map_or_else(|_| host.to_owned(), |host| host.address().to_owned());
+        Talk::new(self.module.clone().unwrap_or_else(address))
+    }
+
+    async fn look(&self, host: &str, in_use: Option<(String, usize)>, events: &Events) -> Option<Said> {
+        if let Some(log) = &self.log {
+            let mut before = log.of(host);
+            before.reverse();
+            events.send(Event::Doctor(DoctorEvent::Before(before))).await;
         }
-    });
-    let mut said = None;
-    match open(host).await {
-        Ok(ssh) => {
-            let in_use = in_use.as_ref().map(|(model, h)| (model.as_str(), *h));
-            look_over_ssh(&ssh, in_use, |finding| {
+        let talk = self.talk(host);
+        let address = DoctorEvent::Address(talk.address.clone());
+        events.send(Event::Doctor(address)).await;
+        // Findings are few and small: they wait here while the window is told.
+        let (sender, mut findings) = tokio::sync::mpsc::unbounded_channel();
+        let teller = events.clone();
+        let telling = tokio::spawn(async move {
+            while let Some(finding) = findings.recv().await {
+                teller.send(Event::Doctor(DoctorEvent::Found(Box::new(finding)))).await;
+            }
+        });
+        let mut said = None;
+        match self.open(host).await {
+            Ok(ssh) => {
+                let in_use = in_use.as_ref().map(|(model, h)| (model.as_str(), *h));
+                look_over_ssh(&ssh, in_use, |finding| {
+                    let _ = sender.send(finding);
+                })
+                .await;
+            }
+            Err(error) => said = Some(Said::Problem(error.said())),
+        }
+        if !matches!(Host::parse(host), Err(SshError::BadHost { .. })) {
+            talk::look(&talk, |finding| {
                 let _ = sender.send(finding);
             })
             .await;
         }
-        Err(error) => said = Some(Said::Problem(error.to_string())),
+        drop(sender);
+        let _ = telling.await;
+        said
     }
-    if !matches!(Host::parse(host), Err(SshError::BadHost { .. })) {
-        talk::look(&talk(host), |finding| {
-            let _ = sender.send(finding);
+
+    fn change(&self, host: &str, remedy: &Remedy, act: &str, result: Result<Outcome, SshError>) -> Said {
+        let (ended, output, said) = match result {
+            Ok(outcome) => {
+                let (ended, output) = (outcome.ended.word().to_owned(), outcome.log.clone());
+                let id = remedy.id.into();
+                (ended, output, Said::Outcome { id, outcome })
+            }
+            Err(error) => (error.to_string(), String::new(), Said::Problem(error.said())),
+        };
+        self.note(
+            &Entry::now(host, remedy.id, act, ended).with(remedy.shown(), output),
+            said,
+        )
+    }
+
+    /// Writes the log; where that fails, the person is told beside what happened.
+    fn note(&self, entry: &Entry, said: Said) -> Said {
+        let Some(log) = &self.log else { return said };
+        match log.add(entry) {
+            Ok(()) => said,
+            Err(error) => {
+                let (id, ended, path) = (&entry.id, &entry.ended, log.path().display());
+                let why = errors::system(&error.to_string());
+                Said::Problem(said!(
+                    "{id} was carried out ({ended}), but {path} could not be written: {error}",
+                    "{id} は実行しましたが（{ended}）、記録 {path} に書けませんでした（{why}）。"
+                ))
+            }
+        }
+    }
+
+    async fn exit_tasks(&self, host: &str) -> Said {
+        match talk::exit_left_over_tasks(&self.talk(host)).await {
+            Ok(ids) => {
+                let ids = ids.join(", ");
+                self.note(
+                    &Entry::now(host, EXIT_TASKS, "apply", "done").with("", ids.clone()),
+                    Said::Good(if ids.is_empty() {
+                        said!("There was no task to end.", "終了するタスクはありませんでした。")
+                    } else {
+                        said!("Ended: {ids}.", "終了しました：{ids}。")
+                    }),
+                )
+            }
+            Err(error) => Said::Problem(errors::client(&error).whole()),
+        }
+    }
+
+    async fn install(&self, host: &str, unit: std::path::PathBuf, events: &Events) -> Said {
+        let ssh = match self.open(host).await {
+            Ok(ssh) => ssh,
+            Err(error) => return Said::Problem(error.said()),
+        };
+        let what = Installation::new(unit, self.talk(host));
+        let mut steps = Vec::new();
+        let result = install::install(&ssh, &what, |step| {
+            let words = step.said();
+            steps.push(words.en.clone());
+            events.send_if_room(Event::Doctor(DoctorEvent::Step(words)));
         })
         .await;
-    }
-    drop(sender);
-    let _ = telling.await;
-    said
-}
-
-fn change(host: &str, remedy: &Remedy, act: &str, result: Result<Outcome, SshError>) -> Said {
-    let (ended, output, said) = match result {
-        Ok(outcome) => {
-            let ended = serde_json::to_value(outcome.ended)
-                .ok()
-                .and_then(|value| Some(value.as_str()?.to_owned()))
-                .unwrap_or_default();
-            (
-                ended,
-                outcome.log.clone(),
-                Said::Outcome {
-                    id: remedy.id.into(),
-                    outcome,
-                },
-            )
-        }
-        Err(error) => (error.to_string(), String::new(), Said::Problem(error.to_string())),
-    };
-    note(host, remedy.id, act, &ended, &remedy.shown(), &output, said)
-}
-
-/// Writes the log; where that fails, the person is told beside what happened.
-fn note(host: &str, id: &str, act: &str, ended: &str, commands: &str, output: &str, said: Said) -> Said {
-    let Some(log) = Log::usual() else { return said };
-    match log.add(host, id, act, ended, commands, output) {
-        Ok(()) => said,
-        Err(error) => Said::Problem(format!(
-            "{id} was carried out ({ended}), but {} could not be written: {error}",
-            log.path().display()
-        )),
-    }
-}
-
-async fn exit_tasks(host: &str) -> Said {
-    match talk::exit_left_over_tasks(&talk(host)).await {
-        Ok(ids) => {
-            let ended = ids.join(", ");
-            note(
-                host,
-                "exit-left-over-tasks",
-                "apply",
-                "done",
-                "",
-                &ended,
-                Said::Good(ended.clone()),
-            )
-        }
-        Err(error) => Said::Problem(error.to_string()),
-    }
-}
-
-async fn install(host: &str, unit: std::path::PathBuf, events: &Events) -> Said {
-    let ssh = match open(host).await {
-        Ok(ssh) => ssh,
-        Err(error) => return Said::Problem(error.to_string()),
-    };
-    let what = Installation {
-        unit,
-        talk: talk(host),
-        watch: WATCH,
-    };
-    let result = install::install(&ssh, &what, |step| {
-        let words = match step {
-            Step::Looking => "looking whether it fits".to_owned(),
-            Step::Copying { bytes } => format!("copying {:.1} MB", bytes as f64 / 1e6),
-            Step::Swapping => "swapping".to_owned(),
-            Step::Trying => "trying: set-up, baseline, prefix".to_owned(),
-            Step::Confirmed => "confirmed".to_owned(),
-            Step::TakingBack => "taking it back".to_owned(),
+        let (ended, said) = match result {
+            Ok(()) => (
+                "done".to_owned(),
+                Said::Good(said!(
+                    "softprefix-unit is installed: it set up, answered, and applied a prefix.",
+                    "softprefix-unit を導入しました。設定、応答、プレフィックスの適用を確認済みです。"
+                )),
+            ),
+            Err(error) => (error.to_string(), Said::Problem(error.said())),
         };
-        events.send_if_room(Event::Doctor(DoctorEvent::Step(words)));
-    })
-    .await;
-    let (ended, said) = match result {
-        Ok(()) => (
-            "done".to_owned(),
-            Said::Good("softprefix-unit is installed and works.".into()),
-        ),
-        Err(error) => (error.to_string(), Said::Problem(error.to_string())),
-    };
-    note(host, "install", "apply", &ended, "", "", said)
+        let entry = Entry::now(host, INSTALL, "apply", ended).with(install::shown(), steps.join("\n"));
+        self.note(&entry, said)
+    }
+
+    async fn uninstall(&self, host: &str) -> Said {
+        let ssh = match self.open(host).await {
+            Ok(ssh) => ssh,
+            Err(error) => return Said::Problem(error.said()),
+        };
+        let (ended, said) = match install::uninstall(&ssh).await {
+            Ok(true) => (
+                "undone".to_owned(),
+                Said::Good(said!(
+                    "The stock unit is running again.",
+                    "標準ユニットが再び動いています。"
+                )),
+            ),
+            Ok(false) => {
+                return Said::Good(said!("No injector is installed.", "注入ユニットは導入されていません。"));
+            }
+            Err(error) => (error.to_string(), Said::Problem(error.said())),
+        };
+        self.note(
+            &Entry::now(host, INSTALL, "undo", ended).with(install::UNDO_SHOWN, ""),
+            said,
+        )
+    }
+
+    async fn build(&self, host: &str, events: &Events) -> Said {
+        self.stop_build.store(false, Ordering::Relaxed);
+        let ssh = match self.open(host).await {
+            Ok(ssh) => ssh,
+            Err(error) => return Said::Problem(error.said()),
+        };
+        // The build's output may not be lost: it waits here, where there is room, while the window is told.
+        let (sender, mut news) = tokio::sync::mpsc::unbounded_channel();
+        let teller = events.clone();
+        let telling = tokio::spawn(async move {
+            while let Some(news) = news.recv().await {
+                teller.send(Event::Doctor(DoctorEvent::Building(news))).await;
+            }
+        });
+        let mut last = String::new();
+        let result = build::build(&ssh, build::FLOOR_MIB, |news| {
+            if let build::News::Output(text) = &news {
+                last.push_str(text);
+                if last.len() > 8192 {
+                    last = last.chars().skip(last.chars().count() / 2).collect();
+                }
+            }
+            let _ = sender.send(news);
+            !self.stop_build.load(Ordering::Relaxed)
+        })
+        .await;
+        drop(sender);
+        let _ = telling.await;
+        let (ended, said) = built(result);
+        self.note(
+            &Entry::now(host, BUILD, "apply", ended).with(build::shown(), last),
+            said,
+        )
+    }
 }
 
-async fn uninstall(host: &str) -> Said {
-    let ssh = match open(host).await {
-        Ok(ssh) => ssh,
-        Err(error) => return Said::Problem(error.to_string()),
-    };
-    match install::uninstall(&ssh).await {
-        Ok(true) => note(
-            host,
-            "install",
-            "undo",
-            "undone",
-            "",
-            "",
-            Said::Good("The stock unit is running again.".into()),
+/// How a build ended, for the log and for the person.
+fn built(result: Result<i32, SshError>) -> (String, Said) {
+    let floor = build::FLOOR_MIB;
+    let words: Words = match result {
+        Ok(0) => {
+            let words = said!(
+                "The C++ unit is built: it lies in projects/llm_framework/dist.",
+                "C++ ユニットをビルドしました（projects/llm_framework/dist）。"
+            );
+            return ("done".to_owned(), Said::Good(words));
+        }
+        Ok(3) => said!(
+            "The build was stopped, because less than {floor} MiB of memory were free. Stop other services on the module, then build again.",
+            "空きメモリーが {floor} MiB を下回ったため、ビルドを止めました。モジュールのほかのサービスを止めてから、やり直してください。"
         ),
-        Ok(false) => Said::Good("No injector is installed.".into()),
-        Err(error) => Said::Problem(error.to_string()),
-    }
+        Ok(status) => said!(
+            "The build ended with status {status}; its last lines say why.",
+            "ビルドは状態 {status} で終わりました。理由は最後の数行にあります。"
+        ),
+        Err(SshError::Cancelled) => said!(
+            "The build was stopped; the next one goes on from what is done.",
+            "ビルドを止めました。次回は終わったところから続きます。"
+        ),
+        Err(error) => error.said(),
+    };
+    (words.en.clone(), Said::Problem(words))
 }

@@ -180,4 +180,5 @@ async fn export(
 
 fn not_connected() -> Problem {
     Problem::new(ProblemKind::Connection, "There is no module connected.", "Reconnect.")
+        .in_japanese("モジュールに接続していません。", "再接続してください。")
 }

@@ -10,6 +10,7 @@ pub mod recording;
 pub mod sweep;
 mod worker;
 
+pub use doctor::Ways;
 pub(crate) use worker::outcome_of;
 
 use std::future::Future;
@@ -269,6 +270,14 @@ impl Bridge {
     /// # Errors
     /// Where the system gives no thread.
     pub fn with(limits: ConnectOptions, wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Self> {
+        Self::by(limits, Ways::default(), wake)
+    }
+
+    /// The same with the doctor's ways to modules given.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub fn by(limits: ConnectOptions, ways: Ways, wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Self> {
         let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(wake);
         let (requests, taken) = mpsc::unbounded_channel();
         let (sender, events) = mpsc::channel(EVENTS);
@@ -287,7 +296,7 @@ impl Bridge {
         let thread = std::thread::Builder::new()
             .name("softprefix-bridge-main".to_owned())
             .spawn(move || {
-                runtime.block_on(worker::work(taken, report, limits));
+                runtime.block_on(worker::work(taken, report, limits, ways));
                 // A fetch or a dialog may still be blocking a thread; nothing of it is needed any more.
                 runtime.shutdown_background();
             })?;

@@ -21,6 +21,7 @@ use super::Event;
 use super::worker::{DIFF_TIME, Events};
 use crate::session::{Session, sentence};
 use crate::settings::Language;
+use crate::text::errors;
 use crate::workbench::{CaseKey, Problem, ProblemKind};
 
 /// What the workbench asks for.
@@ -291,6 +292,10 @@ impl Sweeps {
                 "The history is not open, so nothing can be kept.",
                 "See the history for the reason.",
             )
+            .in_japanese(
+                "履歴が開いていないため、何も保存できません。",
+                "理由は履歴の欄を見てください。",
+            )
         })
     }
 
@@ -319,11 +324,13 @@ impl Sweeps {
                 ProblemKind::Input,
                 "A sweep is already running.",
                 "Cancel it, or wait for its end.",
-            );
+            )
+            .in_japanese("一括実験がすでに実行中です。", "中止するか、終わるのを待ってください。");
             return report(events, SweepEvent::Refused(problem)).await;
         }
         let Some(session) = session.cloned() else {
-            let problem = Problem::new(ProblemKind::Connection, "There is no module connected.", "Reconnect.");
+            let problem = Problem::new(ProblemKind::Connection, "There is no module connected.", "Reconnect.")
+                .in_japanese("モジュールに接続していません。", "再接続してください。");
             return report(events, SweepEvent::Refused(problem)).await;
         };
         let journal = match self.journal() {
@@ -427,14 +434,14 @@ fn in_the_background(events: &Events, what: &'static str, work: impl FnOnce() ->
     tokio::spawn(async move {
         let event = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
             let sentence = format!("{what} broke off ({error}).");
-            SweepEvent::FileProblem(Problem::new(ProblemKind::File, sentence, "Try again."))
+            let problem = Problem::new(ProblemKind::File, sentence, "Try again.").in_japanese(
+                format!("作業が途中で止まりました（{error}）。"),
+                "もう一度試してください。",
+            );
+            SweepEvent::FileProblem(problem)
         });
         report(&events, event).await;
     });
-}
-
-fn file_problem(error: &dyn std::fmt::Display) -> Problem {
-    Problem::new(ProblemKind::File, sentence(&error.to_string()), "")
 }
 
 fn open_history(path: &Path, place: &Mutex<Option<SharedJournal>>) -> SweepEvent {
@@ -445,6 +452,14 @@ fn open_history(path: &Path, place: &Mutex<Option<SharedJournal>>) -> SweepEvent
             ProblemKind::File,
             format!("The folder {} cannot be made ({error}).", folder.display()),
             "Check its rights; until then nothing can be kept.",
+        )
+        .in_japanese(
+            format!(
+                "フォルダー {} を作れません（{}）。",
+                folder.display(),
+                errors::system(&error.to_string())
+            ),
+            "権限を確かめてください。それまでは何も保存できません。",
         );
         return SweepEvent::NoHistory(problem);
     }
@@ -456,14 +471,16 @@ fn open_history(path: &Path, place: &Mutex<Option<SharedJournal>>) -> SweepEvent
             *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Mutex::new(journal)));
             SweepEvent::History(Box::new(History::of(entries)))
         }
-        Err(error) => SweepEvent::NoHistory(file_problem(&error)),
+        Err(error) => SweepEvent::NoHistory(Problem::told(ProblemKind::File, errors::journal(&error))),
     }
 }
 
 fn append(journal: &SharedJournal, entries: &[impl std::borrow::Borrow<Entry>]) -> Result<(), Problem> {
     let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
     for entry in entries {
-        journal.append(entry.borrow()).map_err(|error| file_problem(&error))?;
+        journal
+            .append(entry.borrow())
+            .map_err(|error| Problem::told(ProblemKind::File, errors::journal(&error)))?;
     }
     Ok(())
 }
@@ -476,10 +493,22 @@ fn import(path: &Path, journal: &SharedJournal) -> Result<Vec<Entry>, Problem> {
             format!("{} cannot be read ({error}).", path.display()),
             "Check that it is there.",
         )
+        .in_japanese(
+            format!(
+                "{} を読めません（{}）。",
+                path.display(),
+                errors::system(&error.to_string())
+            ),
+            "ファイルがあるか確かめてください。",
+        )
     })?;
     let id = runner::new_id();
-    let (mut experiment, mut records) =
-        export::from_json(&bytes, &id).map_err(|error| file_problem(&format!("{}: {error}", path.display())))?;
+    let (mut experiment, mut records) = export::from_json(&bytes, &id).map_err(|error| {
+        let told = errors::export(&error);
+        let named = |what: &str, mark: &str| format!("{}{mark}{what}", path.display());
+        Problem::new(ProblemKind::File, named(&told.what.en, ": "), told.todo.en)
+            .in_japanese(named(&told.what.ja, "："), told.todo.ja)
+    })?;
     for record in &mut records {
         record.id = format!("{id}/{}", record.case.index);
         record.experiment.clone_from(&id);

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::deep::Scoring;
+use super::doctor::Ways;
 use super::material::MaterialRequest;
 use super::recording::Recordings;
 use super::sweep::Sweeps;
@@ -103,10 +104,16 @@ struct Worker {
     /// Where imported prefixes are kept.
     shelf: Option<Shelf>,
     recordings: Recordings,
+    ways: Ways,
 }
 
 /// Works until a shutdown is asked for, or nobody can ask any more.
-pub(super) async fn work(mut requests: mpsc::UnboundedReceiver<Request>, events: Events, limits: ConnectOptions) {
+pub(super) async fn work(
+    mut requests: mpsc::UnboundedReceiver<Request>,
+    events: Events,
+    limits: ConnectOptions,
+    ways: Ways,
+) {
     let (done, mut reports) = mpsc::channel(16);
     let (describe, described) = watch::channel(None);
     let (count, counted) = watch::channel(None);
@@ -130,6 +137,7 @@ pub(super) async fn work(mut requests: mpsc::UnboundedReceiver<Request>, events:
         scoring: Scoring::default(),
         shelf: None,
         recordings: Recordings::default(),
+        ways,
     };
     loop {
         tokio::select! {
@@ -227,7 +235,7 @@ impl Worker {
                 }
             },
             Request::Doctor(request) => {
-                tokio::spawn(super::doctor::work(request, self.events.clone()));
+                tokio::spawn(super::doctor::work(request, self.ways.clone(), self.events.clone()));
             }
             // The loop ends before it comes here.
             Request::Shutdown => {}
@@ -376,7 +384,8 @@ impl Worker {
 
     async fn infer(&mut self, inference: Inference) {
         let Some(session) = self.session.clone() else {
-            let problem = Problem::new(ProblemKind::Connection, "There is no module connected.", "Reconnect.");
+            let problem = Problem::new(ProblemKind::Connection, "There is no module connected.", "Reconnect.")
+                .in_japanese("モジュールに接続していません。", "再接続してください。");
             let (run, side) = (inference.run, inference.side);
             self.events.send(Event::Failed { run, side, problem }).await;
             return;
@@ -443,7 +452,10 @@ fn index(side: Side) -> usize {
 }
 
 fn broke_off(what: &str, error: &dyn std::fmt::Display) -> Problem {
-    Problem::new(ProblemKind::File, format!("{what} broke off ({error})."), "Try again.")
+    Problem::new(ProblemKind::File, format!("{what} broke off ({error})."), "Try again.").in_japanese(
+        format!("作業が途中で止まりました（{what}：{error}）。"),
+        "もう一度試してください。",
+    )
 }
 
 async fn remote(
@@ -490,6 +502,10 @@ async fn find_or_fetch(
                     ProblemKind::Model,
                     format!("{name} was fetched but cannot be found."),
                     "Check that nothing clears the model folder, and fetch it again.",
+                )
+                .in_japanese(
+                    format!("{name} を取得しましたが、見つかりません。"),
+                    "モデルのフォルダーを消すものがないか確かめて、取得し直してください。",
                 )),
             }
         }
@@ -501,6 +517,10 @@ async fn find_or_fetch(
             ProblemKind::Model,
             format!("Looking for the model broke off ({error})."),
             "Try again.",
+        )
+        .in_japanese(
+            format!("モデルを探す作業が途中で止まりました（{error}）。"),
+            "もう一度試してください。",
         )),
     }
 }

@@ -6,19 +6,27 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{Exit, Failure, print, runtime};
-use crate::doctor::install::{self, Installation, Step};
-use crate::doctor::log::Log;
+use crate::doctor::build::{self, News};
+use crate::doctor::finding::{Said, said};
+use crate::doctor::install::{self, Installation};
+use crate::doctor::log::{Entry, Log};
 use crate::doctor::talk::{self, Talk};
-use crate::doctor::{Ended, Finding, Host, Outcome, Remedy, Ssh, SshError, SshOptions, Verdict, checks, look_over_ssh};
+use crate::doctor::{
+    BUILD, EXIT_TASKS, Ended, Finding, Host, INSTALL, Outcome, Remedy, Ssh, SshError, SshOptions, Verdict,
+    look_over_ssh, title,
+};
+use crate::settings::Language;
+use crate::text::errors;
 
-/// The remedies that are no scripts.
-const EXIT_TASKS: &str = "exit-left-over-tasks";
-const BUILD: &str = "build-stock-unit";
-/// A build is stopped when less memory is free.
-const BUILD_FLOOR_MIB: u32 = 48;
+/// The language of what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Lang {
+    En,
+    Ja,
+}
 
 #[derive(Debug, Args)]
 pub struct ReachArgs {
@@ -37,6 +45,12 @@ pub struct ReachArgs {
     /// Do not ask before changing something.
     #[arg(long)]
     yes: bool,
+    /// Where changes are logged, if not in the usual place.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Language of what is printed; that of the environment (LANG) otherwise.
+    #[arg(long, value_name = "LANGUAGE")]
+    lang: Option<Lang>,
 }
 
 #[derive(Debug, Args)]
@@ -55,9 +69,9 @@ pub struct DoctorArgs {
     /// Only what port 10001 allows; ssh is not used.
     #[arg(long, conflicts_with_all = ["fix", "undo"])]
     no_ssh: bool,
-    /// Where changes are logged, if not in the usual place.
-    #[arg(long, value_name = "FILE")]
-    log: Option<PathBuf>,
+    /// Tell what was changed on this module so far, from the log here; nothing is asked of the module.
+    #[arg(long, conflicts_with_all = ["fix", "undo", "no_ssh"])]
+    history: bool,
 }
 
 #[derive(Debug, Args)]
@@ -79,8 +93,32 @@ pub struct UninstallArgs {
 }
 
 impl ReachArgs {
+    fn language(&self) -> Language {
+        match self.lang {
+            Some(Lang::En) => Language::English,
+            Some(Lang::Ja) => Language::Japanese,
+            None => Language::of_environment(),
+        }
+    }
+
+    fn say(&self, words: &Said) {
+        print(words.get(self.language()));
+        print("\n");
+    }
+
+    fn wrong(&self, words: &Said) -> Failure {
+        Failure::arguments(words.get(self.language()))
+    }
+
+    fn failed(&self, words: &Said) -> Failure {
+        Failure {
+            exit: Exit::Module,
+            message: words.get(self.language()).to_owned(),
+        }
+    }
+
     fn host(&self) -> Result<Host, Failure> {
-        Host::parse(&self.host).map_err(|error| Failure::arguments(error.to_string()))
+        Host::parse(&self.host).map_err(|error| self.wrong(&error.said()))
     }
 
     fn talk(&self, host: &Host) -> Talk {
@@ -98,26 +136,52 @@ impl ReachArgs {
         }
     }
 
+    async fn open(&self, host: Host) -> Result<Ssh, Failure> {
+        let opened = Ssh::open(host, self.options()).await;
+        opened.map_err(|error| self.failed(&error.said()))
+    }
+
     /// Shows what will run and asks, unless told not to.
-    fn agree(&self, question: &str) -> Result<bool, Failure> {
+    fn agree(&self, question: &Said) -> Result<bool, Failure> {
         if self.yes {
             return Ok(true);
         }
         if !std::io::stdin().is_terminal() {
-            return Err(Failure::arguments(
+            return Err(self.wrong(&said!(
                 "Nobody is there to agree. Add --yes to run the commands above without being asked.",
-            ));
+                "同意する人がいません。上のコマンドを確認なしで実行するには --yes を付けてください。"
+            )));
         }
-        print(&format!("{question} [y/N] "));
+        print(&format!("{} [y/N] ", question.get(self.language())));
         let _ = std::io::stdout().flush();
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer);
         Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
     }
+
+    fn log(&self) -> Option<Log> {
+        self.log.clone().map(Log::at).or_else(Log::usual)
+    }
+
+    fn note(&self, id: &str, act: &str, ended: &str, commands: String, output: String) {
+        let Some(log) = self.log() else { return };
+        let entry = Entry::now(&self.host, id, act, ended).with(commands, output);
+        if let Err(error) = log.add(&entry) {
+            let path = log.path().display();
+            let words = said!(
+                "softprefix: the change was made, but {path} could not be written ({error})",
+                "softprefix: 変更は行いましたが、{path} に書けませんでした（{error}）"
+            );
+            eprintln!("{}", words.get(self.language()));
+        }
+    }
 }
 
 pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
     let host = args.reach.host()?;
+    if args.history {
+        return Ok(history(args));
+    }
     runtime()?.block_on(async {
         match (&args.fix, &args.undo) {
             (Some(id), _) => fix(args, host, id).await,
@@ -129,26 +193,25 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
 
 /// All checks: over ssh where it can be had, and over port 10001.
 async fn look(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
+    let language = args.reach.language();
     let talk = args.reach.talk(&host);
     let mut findings = Vec::new();
     let json = args.json;
     let mut tell = |finding: Finding| {
         if !json {
-            print(&text(&finding));
+            print(&text(&finding, language));
         }
         findings.push(finding);
     };
     if !args.no_ssh {
         match Ssh::open(host, args.reach.options()).await {
             Ok(ssh) => look_over_ssh(&ssh, None, &mut tell).await,
-            Err(error) => tell(Finding::could_not_look("ssh", "0", &error)),
+            Err(error) => tell(Finding::could_not_look("ssh", "0", error.said())),
         }
     }
     talk::look(&talk, &mut tell).await;
-    let broken = findings
-        .iter()
-        .filter(|finding| finding.verdict == Verdict::Broken)
-        .count();
+    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
+    let broken = count(Verdict::Broken);
     if json {
         let value = serde_json::to_value(&findings).map_err(|error| Failure {
             exit: Exit::Module,
@@ -159,70 +222,94 @@ async fn look(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
             serde_json::json!({ "host": args.reach.host, "findings": value })
         ));
     } else {
-        let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
-        print(&format!(
-            "\n{broken} broken, {} to look at, {} could not be looked at, {} good. Nothing was changed.\n",
+        let (look, could_not, good) = (
             count(Verdict::LookHere),
             count(Verdict::CouldNotLook),
-            count(Verdict::Good)
+            count(Verdict::Good),
+        );
+        args.reach.say(&said!(
+            "\n{broken} broken, {look} to look at, {could_not} could not be looked at, {good} good. Nothing was changed.",
+            "\n故障 {broken}・要確認 {look}・確認できず {could_not}・正常 {good}。何も変更していません。"
         ));
     }
     Ok(if broken == 0 { Exit::Success } else { Exit::Module })
 }
 
-fn text(finding: &Finding) -> String {
+/// One finding; what a Japanese character takes of a terminal's line is two columns.
+fn text(finding: &Finding, language: Language) -> String {
+    let word = finding.verdict.word(language);
+    let columns: usize = word.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum();
+    let space = " ".repeat(14_usize.saturating_sub(columns));
     let mut text = format!(
-        "{:<14} {:>4}  {}\n",
-        finding.verdict.word(),
+        "{word}{space} {:>4}  {}\n",
         finding.section,
-        finding.title.en
+        finding.title.get(language)
     );
     if finding.verdict != Verdict::Good {
-        text += &format!("{:20} {}\n", "", finding.text.en);
+        text += &format!("{:20} {}\n", "", finding.text.get(language));
         for fact in &finding.facts {
             text += &format!(
                 "{:20} {} {}: {}\n",
                 "",
                 if fact.wrong { "!" } else { " " },
-                fact.label.en,
-                fact.value.replace('\n', " / ")
+                fact.label.get(language),
+                fact.value.get(language).replace('\n', " / ")
             );
         }
     }
     if let Some(remedy) = &finding.remedy {
-        text += &format!("{:20} mend it: --fix {}  ({})\n", "", remedy.id, remedy.title.en);
+        let (id, en, ja) = (remedy.id, &remedy.title.en, &remedy.title.ja);
+        let mend = said!("mend it: --fix {id}  ({en})", "直すには: --fix {id}（{ja}）");
+        text += &format!("{:20} {}\n", "", mend.get(language));
     }
     text
 }
 
-async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
-    if id == EXIT_TASKS {
-        let talk = args.reach.talk(&host);
-        print(&format!(
-            "Ends every task of the LLM unit on {}; whoever uses one loses it. This cannot be undone.\n",
-            talk.address
+/// What was changed on the module so far, oldest first.
+fn history(args: &DoctorArgs) -> Exit {
+    let reach = &args.reach;
+    let entries = reach.log().map(|log| log.of(&reach.host)).unwrap_or_default();
+    if entries.is_empty() {
+        reach.say(&said!(
+            "Nothing was changed on this module from here.",
+            "ここからこのモジュールに加えた変更はありません。"
         ));
-        if !args.reach.agree("Go on?")? {
-            return Ok(Exit::Success);
-        }
-        let ended = talk::exit_left_over_tasks(&talk).await.map_err(|error| Failure {
-            exit: Exit::Module,
-            message: error.to_string(),
-        })?;
-        log(args, id, "apply", "done", "", &ended.join(" "));
-        print(&format!(
-            "ended: {}\n",
-            if ended.is_empty() {
-                "there was none".into()
-            } else {
-                ended.join(", ")
-            }
-        ));
-        return Ok(Exit::Success);
     }
-    let ssh = open(&args.reach, host).await?;
+    for entry in entries {
+        let (title, ended) = (title(&entry.id), ended(&entry.ended));
+        let back = said!(" (undo)", "（元に戻す）");
+        let back = if entry.act == "undo" { back } else { "".into() };
+        let language = reach.language();
+        print(&format!(
+            "{}  {}{}: {}\n",
+            crate::doctor::log::time(entry.at_unix),
+            title.get(language),
+            back.get(language),
+            ended.get(language)
+        ));
+        if !entry.commands.trim().is_empty() {
+            print(&format!("{}\n", indent(entry.commands.trim())));
+        }
+    }
+    Exit::Success
+}
+
+/// The sentence for how an entry of the log ended.
+fn ended(word: &str) -> Said {
+    Ended::ALL
+        .into_iter()
+        .find(|ended| ended.word() == word)
+        .map_or_else(|| word.into(), Ended::said)
+}
+
+async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
+    let reach = &args.reach;
+    if id == EXIT_TASKS {
+        return exit_tasks(reach, &reach.talk(&host)).await;
+    }
+    let ssh = reach.open(host).await?;
     if id == BUILD {
-        return build(args, &ssh).await;
+        return build(reach, &ssh).await;
     }
     let mut findings = Vec::new();
     look_over_ssh(&ssh, None, |finding| findings.push(finding)).await;
@@ -232,77 +319,105 @@ async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
     let Some(remedy) = offered else {
         if crate::doctor::remedy(id).is_none() {
             let known = crate::doctor::REMEDIES.join(", ");
-            return Err(Failure::arguments(format!(
-                "There is no remedy {id:?}. There are: {known}, {EXIT_TASKS}, {BUILD}."
+            return Err(reach.wrong(&said!(
+                "There is no remedy {id:?}. There are: {known}, {EXIT_TASKS}, {BUILD}.",
+                "{id:?} という作業はありません。あるのは：{known}, {EXIT_TASKS}, {BUILD}。"
             )));
         }
-        print(&format!(
-            "{id}: nothing to mend, the check is good (or its precondition is missing).\n"
+        reach.say(&said!(
+            "{id}: nothing to mend, the check is good (or its precondition is missing).",
+            "{id}：直すものはありません（正常か、前提が整っていません）。"
         ));
         return Ok(Exit::Success);
     };
-    print(&format!("{}\n\n{}\n\n", remedy.effect.en, indent(&remedy.shown())));
-    if !args.reach.agree("Run this on the module?")? {
+    reach.say(&remedy.effect);
+    print(&format!("\n{}\n\n", indent(&remedy.shown())));
+    if !reach.agree(&said!("Run this on the module?", "これをモジュールで実行しますか？"))? {
         return Ok(Exit::Success);
     }
     let outcome = remedy.apply(&ssh).await;
-    tell(args, &remedy, "apply", outcome)
+    tell(reach, &remedy, "apply", outcome)
+}
+
+async fn exit_tasks(reach: &ReachArgs, talk: &Talk) -> Result<Exit, Failure> {
+    let address = &talk.address;
+    reach.say(&said!(
+        "Ends every task of the LLM unit on {address}; whoever uses one loses it. This cannot be undone.",
+        "{address} の LLM ユニットのタスクをすべて終了します。使っている人がいれば、そのタスクは失われます。元に戻せません。"
+    ));
+    if !reach.agree(&said!("Go on?", "続けますか？"))? {
+        return Ok(Exit::Success);
+    }
+    let ended = talk::exit_left_over_tasks(talk)
+        .await
+        .map_err(|error| reach.failed(&errors::client(&error).whole()))?;
+    let ids = ended.join(", ");
+    reach.note(EXIT_TASKS, "apply", Ended::Done.word(), String::new(), ids.clone());
+    reach.say(&if ids.is_empty() {
+        said!("There was no task to end.", "終了するタスクはありませんでした。")
+    } else {
+        said!("Ended: {ids}.", "終了しました：{ids}。")
+    });
+    Ok(Exit::Success)
 }
 
 async fn undo(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
+    let reach = &args.reach;
     let Some(remedy) = crate::doctor::remedy(id) else {
         let known = crate::doctor::REMEDIES.join(", ");
-        return Err(Failure::arguments(format!(
-            "There is no remedy {id:?} to undo. There are: {known}."
+        return Err(reach.wrong(&said!(
+            "There is no remedy {id:?} to undo. There are: {known}.",
+            "{id:?} という、元に戻せる作業はありません。あるのは：{known}。"
         )));
     };
-    let ssh = open(&args.reach, host).await?;
-    print(&format!(
-        "Gives back what {id} changed, from the backup on the module.\n"
+    let ssh = reach.open(host).await?;
+    reach.say(&said!(
+        "Gives back what {id} changed, from the backup on the module.",
+        "{id} が変更したものを、モジュール上のバックアップから元に戻します。"
     ));
-    if !args.reach.agree("Go on?")? {
+    if !reach.agree(&said!("Go on?", "続けますか？"))? {
         return Ok(Exit::Success);
     }
     let outcome = remedy.undo(&ssh).await;
-    tell(args, &remedy, "undo", outcome)
+    tell(reach, &remedy, "undo", outcome)
 }
 
-fn tell(args: &DoctorArgs, remedy: &Remedy, act: &str, outcome: Result<Outcome, SshError>) -> Result<Exit, Failure> {
+fn tell(reach: &ReachArgs, remedy: &Remedy, act: &str, outcome: Result<Outcome, SshError>) -> Result<Exit, Failure> {
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(error) => {
-            log(args, remedy.id, act, &error.to_string(), &remedy.shown(), "");
-            return Err(Failure {
-                exit: Exit::Module,
-                message: error.to_string(),
-            });
+            reach.note(remedy.id, act, &error.to_string(), remedy.shown(), String::new());
+            return Err(reach.failed(&error.said()));
         }
     };
-    let word = match outcome.ended {
-        Ended::Done => "done, and verified",
-        Ended::Already => "it was in effect already; nothing was changed",
-        Ended::Restored => "it failed; what it had changed is back as it was",
-        Ended::Undone => "undone",
-        Ended::Nothing => "there was nothing to undo",
-        Ended::Failed => "it could not run",
-    };
-    log(args, remedy.id, act, word, &remedy.shown(), &outcome.log);
-    print(&format!("{}: {word}\n", remedy.id));
+    let ended = outcome.ended.said();
+    reach.note(
+        remedy.id,
+        act,
+        outcome.ended.word(),
+        remedy.shown(),
+        outcome.log.clone(),
+    );
+    print(&format!("{}: {}\n", remedy.id, ended.get(reach.language())));
     if let Some(why) = &outcome.why {
-        print(&format!("{}\n", indent(why)));
+        print(&format!("{}\n", indent(why.get(reach.language()))));
     }
-    Ok(if matches!(outcome.ended, Ended::Restored | Ended::Failed) {
-        Exit::Module
-    } else {
-        Exit::Success
-    })
+    Ok(
+        if matches!(outcome.ended, Ended::Restored | Ended::Stuck | Ended::Failed) {
+            Exit::Module
+        } else {
+            Exit::Success
+        },
+    )
 }
 
-async fn build(args: &DoctorArgs, ssh: &Ssh) -> Result<Exit, Failure> {
-    print(
-        "Builds the C++ unit on the module (scons -j1, its questions answered with yes). It takes long; Ctrl-C stops it.\n",
-    );
-    if !args.reach.agree("Start the build?")? {
+async fn build(reach: &ReachArgs, ssh: &Ssh) -> Result<Exit, Failure> {
+    reach.say(&said!(
+        "Builds the C++ unit on the module, its questions answered with yes. It takes long; Ctrl-C stops it.",
+        "モジュール上で C++ ユニットをビルドします。質問にはすべて Y で答えます。時間がかかります。Ctrl-C で止まります。"
+    ));
+    print(&format!("\n{}\n\n", indent(&build::shown())));
+    if !reach.agree(&said!("Start the build?", "ビルドを始めますか？"))? {
         return Ok(Exit::Success);
     }
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -313,95 +428,109 @@ async fn build(args: &DoctorArgs, ssh: &Ssh) -> Result<Exit, Failure> {
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
         }
     });
-    let status = checks::build::build(ssh, BUILD_FLOOR_MIB, |chunk| {
-        print(&String::from_utf8_lossy(chunk));
+    let mut least = None;
+    let status = build::build(ssh, build::FLOOR_MIB, |news| {
+        match news {
+            News::Output(text) => print(&text),
+            News::Memory(mib) => least = Some(least.map_or(mib, |least: u64| least.min(mib))),
+        }
         !stop.load(std::sync::atomic::Ordering::Relaxed)
     })
     .await;
     watch.abort();
-    match status {
-        Ok(0) => {
-            log(args, BUILD, "apply", "done", "scons -j1", "");
-            Ok(Exit::Success)
-        }
-        Ok(status) => Err(Failure {
-            exit: Exit::Module,
-            message: format!("The build ended with status {status}; its last lines above say why."),
-        }),
-        Err(error) => Err(Failure {
-            exit: Exit::Module,
-            message: error.to_string(),
-        }),
+    let least = least
+        .map(|mib| format!("least free memory: {mib} MiB"))
+        .unwrap_or_default();
+    if !least.is_empty() {
+        print(&format!("{least}\n"));
     }
+    let (ended, result) = match status {
+        Ok(0) => (Ended::Done.word().to_owned(), Ok(Exit::Success)),
+        Ok(status) => {
+            let words = said!(
+                "The build ended with status {status}; its last lines above say why.",
+                "ビルドは状態 {status} で終わりました。理由は上の最後の数行にあります。"
+            );
+            (words.en.clone(), Err(reach.failed(&words)))
+        }
+        Err(error) => (error.to_string(), Err(reach.failed(&error.said()))),
+    };
+    reach.note(BUILD, "apply", &ended, build::shown(), least);
+    result
 }
 
 pub fn install(args: &InstallArgs) -> Result<Exit, Failure> {
-    let host = args.reach.host()?;
+    let reach = &args.reach;
+    let host = reach.host()?;
     runtime()?.block_on(async {
-        let talk = args.reach.talk(&host);
-        let ssh = open(&args.reach, host).await?;
-        print(&format!(
-            "Copies {} to /opt/m5stack/bin/softprefix-unit on the module and lets the service llm-llm start it instead of the stock unit,\n\
-             which stays where it is. If the injector does not set up, answer and apply a prefix, the stock unit is put back.\n",
-            args.unit.display()
+        let talk = reach.talk(&host);
+        let ssh = reach.open(host).await?;
+        let unit = args.unit.display();
+        reach.say(&said!(
+            "Copies {unit} to /opt/m5stack/bin/softprefix-unit on the module and lets the service llm-llm start it instead of the stock unit,\n\
+             which stays where it is. If the injector does not set up, answer and apply a prefix, the stock unit is put back.",
+            "{unit} をモジュールの /opt/m5stack/bin/softprefix-unit にコピーし、llm-llm サービスが標準ユニットの代わりに起動するようにします。\n\
+             標準ユニットはそのまま残ります。設定・応答・プレフィックスの適用のどれかができなければ、標準ユニットに戻します。"
         ));
-        if !args.reach.agree("Install it?")? {
+        print(&format!("\n{}\n\n", indent(&install::shown())));
+        if !reach.agree(&said!("Install it?", "導入しますか？"))? {
             return Ok(Exit::Success);
         }
-        let what = Installation { unit: args.unit.clone(), talk, watch: Duration::from_secs(args.watch) };
+        let watch = Duration::from_secs(args.watch);
+        let usual = Installation::new(args.unit.clone(), talk);
+        let what = Installation {
+            patience: usual.patience.min(watch / 2),
+            watch,
+            ..usual
+        };
+        let mut steps = Vec::new();
         let result = install::install(&ssh, &what, |step| {
-            print(&match step {
-                Step::Looking => "looking whether it fits\n".into(),
-                Step::Copying { bytes } => format!("copying {bytes} bytes\n"),
-                Step::Swapping => "swapping\n".into(),
-                Step::Trying => "trying: set-up, baseline, prefix\n".into(),
-                Step::Confirmed => "it works: confirmed on the module\n".into(),
-                Step::TakingBack => "it does not work: giving the stock unit back\n".into(),
-            });
+            let words = step.said();
+            reach.say(&words);
+            steps.push(words.en);
         })
         .await;
-        result.map(|()| Exit::Success).map_err(|error| Failure { exit: Exit::Module, message: error.to_string() })
+        let ended = match &result {
+            Ok(()) => Ended::Done.word().to_owned(),
+            Err(error) => error.to_string(),
+        };
+        reach.note(INSTALL, "apply", &ended, install::shown(), steps.join("\n"));
+        result.map(|()| Exit::Success).map_err(|error| reach.failed(&error.said()))
     })
 }
 
 pub fn uninstall(args: &UninstallArgs) -> Result<Exit, Failure> {
-    let host = args.reach.host()?;
+    let reach = &args.reach;
+    let host = reach.host()?;
     runtime()?.block_on(async {
-        let ssh = open(&args.reach, host).await?;
-        if !args.reach.agree("Remove the injector and start the stock unit?")? {
+        let ssh = reach.open(host).await?;
+        print(&format!("{}\n\n", indent(install::UNDO_SHOWN)));
+        if !reach.agree(&said!(
+            "Remove the injector and start the stock unit?",
+            "注入ユニットを取り除き、標準ユニットを起動しますか？"
+        ))? {
             return Ok(Exit::Success);
         }
-        match install::uninstall(&ssh).await {
-            Ok(true) => print("the injector is removed, the stock unit is running\n"),
-            Ok(false) => print("no injector is installed\n"),
-            Err(error) => {
-                return Err(Failure {
-                    exit: Exit::Module,
-                    message: error.to_string(),
-                });
+        let (ended, result) = match install::uninstall(&ssh).await {
+            Ok(true) => {
+                reach.say(&said!(
+                    "The injector is removed, the stock unit is running.",
+                    "注入ユニットを取り除き、標準ユニットが動いています。"
+                ));
+                (Ended::Undone.word().to_owned(), Ok(Exit::Success))
             }
-        }
-        Ok(Exit::Success)
+            Ok(false) => {
+                reach.say(&said!(
+                    "No injector is installed.",
+                    "注入ユニットは導入されていません。"
+                ));
+                return Ok(Exit::Success);
+            }
+            Err(error) => (error.to_string(), Err(reach.failed(&error.said()))),
+        };
+        reach.note(INSTALL, "undo", &ended, install::UNDO_SHOWN.to_owned(), String::new());
+        result
     })
-}
-
-async fn open(reach: &ReachArgs, host: Host) -> Result<Ssh, Failure> {
-    Ssh::open(host, reach.options()).await.map_err(|error| Failure {
-        exit: Exit::Module,
-        message: error.to_string(),
-    })
-}
-
-fn log(args: &DoctorArgs, id: &str, act: &str, ended: &str, commands: &str, output: &str) {
-    let Some(log) = args.log.clone().map(Log::at).or_else(Log::usual) else {
-        return;
-    };
-    if let Err(error) = log.add(&args.reach.host, id, act, ended, commands, output) {
-        eprintln!(
-            "softprefix: the change was made, but {} could not be written ({error})",
-            log.path().display()
-        );
-    }
 }
 
 fn indent(text: &str) -> String {

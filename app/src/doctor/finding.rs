@@ -3,12 +3,40 @@
 use serde::Serialize;
 
 use super::remedy::Remedy;
+use crate::settings::Language;
 
 /// A sentence in English and Japanese.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Said {
     pub en: String,
     pub ja: String,
+}
+
+/// What reads the same in both: a path, a number, a module's own words.
+impl From<String> for Said {
+    fn from(text: String) -> Self {
+        Self {
+            en: text.clone(),
+            ja: text,
+        }
+    }
+}
+
+impl From<&str> for Said {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl Said {
+    /// The words in a language.
+    #[must_use]
+    pub fn get(&self, language: Language) -> &str {
+        match language {
+            Language::English => &self.en,
+            Language::Japanese => &self.ja,
+        }
+    }
 }
 
 /// `said!("{n} found", "{n} 個あります")`: both with the same inline arguments.
@@ -35,22 +63,16 @@ pub enum Verdict {
 impl Verdict {
     /// The word shown beside the check.
     #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Broken => "broken",
-            Self::LookHere => "look here",
-            Self::CouldNotLook => "could not look",
-            Self::Good => "good",
-        }
-    }
-
-    #[must_use]
-    pub const fn word_ja(self) -> &'static str {
-        match self {
-            Self::Broken => "故障",
-            Self::LookHere => "要確認",
-            Self::CouldNotLook => "確認できず",
-            Self::Good => "正常",
+    pub const fn word(self, language: Language) -> &'static str {
+        match (self, language) {
+            (Self::Broken, Language::English) => "broken",
+            (Self::LookHere, Language::English) => "look here",
+            (Self::CouldNotLook, Language::English) => "could not look",
+            (Self::Good, Language::English) => "good",
+            (Self::Broken, Language::Japanese) => "故障",
+            (Self::LookHere, Language::Japanese) => "要確認",
+            (Self::CouldNotLook, Language::Japanese) => "確認できず",
+            (Self::Good, Language::Japanese) => "正常",
         }
     }
 }
@@ -59,7 +81,7 @@ impl Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fact {
     pub label: Said,
-    pub value: String,
+    pub value: Said,
     /// Whether this line is what is wrong.
     pub wrong: bool,
 }
@@ -96,22 +118,13 @@ impl Finding {
 
     /// A check that could not be made, and why.
     #[must_use]
-    pub fn could_not_look(id: &'static str, section: &'static str, why: &dyn std::fmt::Display) -> Self {
+    pub fn could_not_look(id: &'static str, section: &'static str, why: Said) -> Self {
         let title = said!("Could not look at this", "確認できませんでした");
-        Self::new(
-            id,
-            section,
-            Verdict::CouldNotLook,
-            title,
-            Said {
-                en: why.to_string(),
-                ja: why.to_string(),
-            },
-        )
+        Self::new(id, section, Verdict::CouldNotLook, title, why)
     }
 
     #[must_use]
-    pub fn fact(mut self, label: Said, value: impl Into<String>, wrong: bool) -> Self {
+    pub fn fact(mut self, label: Said, value: impl Into<Said>, wrong: bool) -> Self {
         self.facts.push(Fact {
             label,
             value: value.into(),

@@ -6,12 +6,12 @@
 //! swap back after a while, also if the cable is pulled.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
 use super::checks::{CHANGE_LIMIT, READ_LIMIT};
-use super::finding::{Finding, Verdict};
+use super::finding::{Finding, Said, Verdict, said};
 use super::script::Script;
 use super::ssh::{Answer, Ssh, SshError};
 use super::talk::{self, Talk};
@@ -19,6 +19,8 @@ use super::talk::{self, Talk};
 const UPLOAD: &str = "/var/lib/softprefix/install/unit.part";
 /// Free space asked for beyond twice the binary.
 const SPARE: u64 = 8 << 20;
+/// Between two questions whether the unit is up.
+const AGAIN: Duration = Duration::from_millis(700);
 
 /// Why the injector was not installed. The stock unit is in place in every case.
 #[derive(Debug, thiserror::Error)]
@@ -49,10 +51,53 @@ pub enum InstallError {
     NoModel,
     #[error("the copy on the module has the SHA-256 {found}, not {wanted}; check the connection and try again")]
     BadCopy { found: String, wanted: String },
-    #[error("the swap failed and was taken back ({why}); the stock unit is in place")]
-    TakenBack { why: String },
-    #[error("the injector was started, but {finding}; the stock unit is back in place")]
-    NotWorking { finding: String },
+    #[error("the swap failed and was taken back ({why}); {}", stock.said().en)]
+    TakenBack { why: String, stock: Former },
+    #[error("the injector was started, but this was found: {}; {}", finding.en.trim_end_matches('.'), stock.said().en)]
+    NotWorking { finding: Said, stock: Former },
+    #[error(
+        "the injector is removed, but the stock unit does not start ({why}); the doctor's checks 2, 3 and 4 say what it lacks"
+    )]
+    StockStopped { why: String },
+}
+
+/// How the unit that was there before stands after a swap was taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Former {
+    Running,
+    /// In place, but its service is not active.
+    Stopped,
+    /// The module did not say.
+    Unknown,
+}
+
+impl Former {
+    fn of(answer: &Answer) -> Self {
+        match answer.get("former") {
+            Some("running") => Self::Running,
+            Some(_) => Self::Stopped,
+            None => Self::Unknown,
+        }
+    }
+
+    /// The end of the sentence.
+    #[must_use]
+    pub fn said(self) -> Said {
+        match self {
+            Self::Running => said!(
+                "the unit from before is back in place and running",
+                "前のユニットに戻し、動いています。"
+            ),
+            Self::Stopped => said!(
+                "the unit from before is back in place but does not start: the doctor's checks 2, 3 and 4 say what it lacks",
+                "前のユニットに戻しましたが、起動しません。診断の 2・3・4 節が原因を示します。"
+            ),
+            Self::Unknown => said!(
+                "the module gives the unit from before back by itself within minutes: check again then",
+                "モジュールが数分以内に自分で前のユニットに戻します。そのあと、もう一度診断してください。"
+            ),
+        }
+    }
 }
 
 const LOOK: &str = r#"
@@ -65,9 +110,39 @@ say models "$(ls /opt/m5stack/data/models/mode_*.json 2>/dev/null | wc -l)"
 mkdir -p /var/lib/softprefix/install && rm -f /var/lib/softprefix/install/unit.part
 "#;
 
+/// What the installation runs on the module, once the copy is there; the person is shown the same text.
+macro_rules! commands {
+    () => {
+        r#"    chmod 755 "$S/unit.part"
+    "$S/unit.part" --version
+    cp -p "$S/unit.part" "$NEW.new"
+    mkdir -p "$D"
+    mv "$NEW.new" "$NEW"
+    printf '[Service]\nExecStart=\nExecStart=/opt/m5stack/bin/softprefix-unit --bus\n' >"$S/dropin.new"
+    mv "$S/dropin.new" "$D/softprefix.conf"
+    systemctl daemon-reload
+    systemctl restart llm-llm
+    systemctl is-active --quiet llm-llm
+"#
+    };
+}
+
+/// The commands of an installation, to read.
+#[must_use]
+pub fn shown() -> String {
+    let places = "S=/var/lib/softprefix/install\nD=/etc/systemd/system/llm-llm.service.d\nNEW=/opt/m5stack/bin/softprefix-unit\n";
+    let commands: Vec<&str> = commands!().lines().map(str::trim_start).collect();
+    format!("{places}{}", commands.join("\n"))
+}
+
+/// The commands that give the stock unit back, to read.
+pub const UNDO_SHOWN: &str =
+    "rm -f /etc/systemd/system/llm-llm.service.d/softprefix.conf\nsystemctl daemon-reload\nsystemctl restart llm-llm";
+
 // One rename puts the drop-in in place. The watch is a process of its own: whatever happens to the connection, it ends with either
 // a confirmation or the stock unit.
-const SWAP: &str = r#"
+const SWAP: &str = concat!(
+    r#"
 umask 022
 trap '' HUP PIPE
 S=/var/lib/softprefix/install
@@ -90,28 +165,23 @@ systemctl restart llm-llm
 rm -f "$S/watch"
 BACK
 work() ( set -eu
-    chmod 755 "$S/unit.part"
-    "$S/unit.part" --version
-    cp -p "$S/unit.part" "$NEW.new"
-    mkdir -p "$D"
-    mv "$NEW.new" "$NEW"
-    printf '[Service]\nExecStart=\nExecStart=/opt/m5stack/bin/softprefix-unit --bus\n' >"$S/dropin.new"
-    mv "$S/dropin.new" "$D/softprefix.conf"
-    systemctl daemon-reload
-    systemctl restart llm-llm
-    systemctl is-active --quiet llm-llm
+"#,
+    commands!(),
+    r#"
 )
 : >"$S/watch"
 work >"$S/last" 2>&1; code=$?
 if [ "$code" != 0 ]; then
     sh "$S/back" >>"$S/last" 2>&1
     rm -f "$S/unit.part"
+    if systemctl is-active --quiet llm-llm; then say former running; else say former stopped; fi
     say result back; say why "$(tail -n 4 "$S/last")"; return 0
 fi
 setsid sh -c 'sleep "$1"; if [ ! -e "$2/confirmed" ] && [ -e "$2/watch" ]; then sh "$2/back"; fi' watch "$WATCH" "$S" >/dev/null 2>&1 </dev/null &
 rm -f "$S/unit.part"; sync
 say result swapped
-"#;
+"#
+);
 
 const CONFIRM: &str = r#"
 S=/var/lib/softprefix/install
@@ -122,6 +192,7 @@ const BACK: &str = r#"
 trap '' HUP PIPE
 S=/var/lib/softprefix/install
 if [ -e "$S/watch" ]; then sh "$S/back" >"$S/last" 2>&1; say result back; else say result nothing; fi
+if systemctl is-active --quiet llm-llm; then say former running; else say former stopped; fi
 "#;
 
 const UNINSTALL: &str = r#"
@@ -157,6 +228,21 @@ pub struct Installation {
     pub talk: Talk,
     /// After how long the module takes the swap back by itself if nobody confirms it.
     pub watch: Duration,
+    /// How long the unit may take to answer at all after its start. A trial after that must still end before `watch`.
+    pub patience: Duration,
+}
+
+impl Installation {
+    /// With the usual times: a minute to come up, and the module's own watch after four.
+    #[must_use]
+    pub fn new(unit: PathBuf, talk: Talk) -> Self {
+        Self {
+            unit,
+            talk,
+            watch: Duration::from_secs(240),
+            patience: Duration::from_secs(60),
+        }
+    }
 }
 
 /// Installs the injector unit.
@@ -193,19 +279,16 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
             let found = answer.get("found").unwrap_or_default().to_owned();
             return Err(InstallError::BadCopy { found, wanted: digest });
         }
-        _ => return Err(InstallError::TakenBack { why: why(&answer) }),
+        _ => {
+            return Err(InstallError::TakenBack {
+                why: why(&answer),
+                stock: Former::of(&answer),
+            });
+        }
     }
 
     tell(Step::Trying);
-    let mut worst: Option<Finding> = None;
-    let mut proved = false;
-    talk::look(&what.talk, |finding| {
-        proved |= finding.id == "prefix" && finding.verdict == Verdict::Good;
-        if finding.verdict == Verdict::Broken && worst.is_none() {
-            worst = Some(finding);
-        }
-    })
-    .await;
+    let (worst, proved) = try_until(&what.talk, Instant::now() + what.patience).await;
     if worst.is_none() && proved {
         let answer = ssh.run(&Script::new(CONFIRM), READ_LIMIT).await?;
         if answer.get("result") == Some("confirmed") {
@@ -213,28 +296,65 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
             return Ok(());
         }
         return Err(InstallError::NotWorking {
-            finding: "the trial took longer than the module waited".into(),
+            finding: said!(
+                "the trial took longer than the module waited",
+                "試験がモジュールの待ち時間より長くかかりました"
+            ),
+            stock: Former::Unknown,
         });
     }
     tell(Step::TakingBack);
-    ssh.run(&Script::new(BACK), CHANGE_LIMIT).await?;
+    let answer = ssh.run(&Script::new(BACK), CHANGE_LIMIT).await?;
     let finding = worst.map_or_else(
-        || "it could not be shown that a prefix has an effect".to_owned(),
-        |f| format!("{}: {}", f.title.en, f.text.en),
+        || {
+            said!(
+                "it could not be shown that a prefix has an effect",
+                "プレフィックスの効果を確かめられませんでした"
+            )
+        },
+        |f| Said {
+            en: format!("{}: {}", f.title.en, f.text.en),
+            ja: format!("{}：{}", f.title.ja, f.text.ja),
+        },
     );
-    Err(InstallError::NotWorking { finding })
+    Err(InstallError::NotWorking {
+        finding,
+        stock: Former::of(&answer),
+    })
+}
+
+/// Tries the module; again, until `end`, while its unit is not up yet. The worst finding, and whether a prefix was seen to act.
+async fn try_until(talk: &Talk, end: Instant) -> (Option<Finding>, bool) {
+    /// What fails while a unit starts: the connection, its list of tasks, the set-up.
+    const STARTING: [&str; 3] = ["answer", "tasks", "set-up"];
+    loop {
+        let mut worst: Option<Finding> = None;
+        let mut proved = false;
+        talk::look(talk, |finding| {
+            proved |= finding.id == "prefix" && finding.verdict == Verdict::Good;
+            if finding.verdict == Verdict::Broken && worst.is_none() {
+                worst = Some(finding);
+            }
+        })
+        .await;
+        let starting = worst.as_ref().is_some_and(|finding| STARTING.contains(&finding.id));
+        if !starting || Instant::now() >= end {
+            return (worst, proved);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Gives the stock unit back. `false` where no injector is installed.
 ///
 /// # Errors
-/// [`InstallError::TakenBack`] where the stock unit does not start (it is in its place all the same).
+/// [`InstallError::StockStopped`] where the stock unit does not start (it is in its place all the same).
 pub async fn uninstall(ssh: &Ssh) -> Result<bool, InstallError> {
     let answer = ssh.run(&Script::new(UNINSTALL), CHANGE_LIMIT).await?;
     match answer.get("result") {
         Some("removed") => Ok(true),
         Some("nothing") => Ok(false),
-        _ => Err(InstallError::TakenBack { why: why(&answer) }),
+        _ => Err(InstallError::StockStopped { why: why(&answer) }),
     }
 }
 

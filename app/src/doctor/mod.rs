@@ -3,15 +3,18 @@
 //! `script` (safe shell text) ← `ssh` (the way there) ← `checks` (what is so) and `remedy` (what mends it, with a backup and a way back) ←
 //! this file (all checks in their order, a remedy by its name, the log). It knows no window; `panels` and `cli` show what it says.
 
+pub mod build;
 pub mod checks;
 pub mod finding;
 pub mod install;
 pub mod log;
 pub mod remedy;
+mod sayings;
 pub mod script;
 pub mod ssh;
 pub mod talk;
 
+use finding::said;
 pub use finding::{Finding, Said, Verdict};
 pub use remedy::{Ended, Outcome, Remedy};
 pub use ssh::{Host, Ssh, SshError, SshOptions};
@@ -22,12 +25,12 @@ pub use ssh::{Host, Ssh, SshError, SshOptions};
 pub async fn look_over_ssh(ssh: &Ssh, in_use: Option<(&str, usize)>, mut tell: impl FnMut(Finding)) {
     let or_why = |id, section, result: Result<Finding, SshError>| match result {
         Ok(finding) => finding,
-        Err(error) => Finding::could_not_look(id, section, &error),
+        Err(error) => Finding::could_not_look(id, section, error.said()),
     };
     tell(or_why("service", "0.1", checks::service::look(ssh).await));
     match checks::build::look(ssh).await {
         Ok(findings) => findings.into_iter().for_each(&mut tell),
-        Err(error) => tell(Finding::could_not_look("tree", "1", &error)),
+        Err(error) => tell(Finding::could_not_look("tree", "1.1", error.said())),
     }
     tell(or_why("unit", "2", checks::unit::look(ssh).await));
     tell(or_why("libstdcxx", "3", checks::libstdcxx::look(ssh).await));
@@ -59,4 +62,53 @@ pub const REMEDIES: [&str; 6] = [
     "start-llm-llm",
     "relink-libstdcxx",
     "register-interpreter",
+];
+
+/// The remedies that are no scripts with a way back.
+pub const EXIT_TASKS: &str = "exit-left-over-tasks";
+pub const BUILD: &str = "build-stock-unit";
+/// What the log calls the installation of the injector; not offered to `--fix`.
+pub const INSTALL: &str = "install";
+
+/// What a change does, in a few words.
+#[must_use]
+pub fn title(id: &str) -> Said {
+    match id {
+        EXIT_TASKS => said!("End the left-over tasks", "残っているタスクを終了"),
+        BUILD => said!("Build the C++ unit", "C++ ユニットをビルド"),
+        INSTALL => said!("Install the injector", "注入ユニットを導入"),
+        _ => remedy(id).map_or_else(|| id.into(), |remedy| remedy.title),
+    }
+}
+
+/// A check: its name, the sections of the set-up guide that it stands for, and what mends what it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Check {
+    pub id: &'static str,
+    pub sections: &'static [&'static str],
+    pub remedies: &'static [&'static str],
+}
+
+const fn check(id: &'static str, sections: &'static [&'static str], remedies: &'static [&'static str]) -> Check {
+    Check { id, sections, remedies }
+}
+
+/// Every check that can appear, in the guide's order. The README's table says the same.
+pub const CHECKS: [Check; 16] = [
+    check("service", &["0.1"], &["start-llm-sys"]),
+    check("answer", &["0.1"], &[]),
+    check("tree", &["1.1", "1.4"], &[BUILD]),
+    check("simdjson", &["1.2"], &["patch-simdjson"]),
+    check("toolchain", &["1.3"], &["toolchain-wrappers"]),
+    check("unit", &["2", "8.1"], &["start-llm-llm"]),
+    check("set-up", &["2", "8.1", "8.2"], &[]),
+    check("libstdcxx", &["3"], &["relink-libstdcxx"]),
+    check("interpreter", &["4"], &["register-interpreter"]),
+    check("baseline", &["5"], &[]),
+    check("second-run", &["6"], &[]),
+    check("prefix", &["6", "9"], &[INSTALL]),
+    check("hidden-size", &["7"], &[]),
+    check("model", &["7"], &[]),
+    check("tasks", &["8.1", "8.2"], &[EXIT_TASKS]),
+    check("stream", &["8.3"], &[]),
 ];

@@ -7,7 +7,7 @@
 use serde::Serialize;
 use std::time::Duration;
 
-use super::finding::Said;
+use super::finding::{Said, said};
 use super::script::{Script, UnusableValue};
 use super::ssh::{Answer, Ssh, SshError};
 
@@ -60,13 +60,13 @@ macro_rules! pieces {
 umask 022
 trap '' HUP PIPE
 STATE="/var/lib/softprefix/doctor/$ID"; B="$STATE/backup"
-mkdir -p "$STATE" || { say result failed; say why "the folder $STATE cannot be written"; return 1; }
+mkdir -p "$STATE" || { say result failed; say folder "$STATE"; return 1; }
 if command -v flock >/dev/null 2>&1; then
     exec 9>"$STATE/lock"
-    flock -n 9 || { say result failed; say why "the same remedy is running already"; return 1; }
+    flock -n 9 || { say result failed; say busy yes; return 1; }
 fi
 TS=$(date +%Y%m%d_%H%M%S)
-restore() ( "#,
+restore() ( set -e; "#,
                 $restore,
                 r#"
 )
@@ -84,14 +84,16 @@ work() ( set -eux
 LOG="$STATE/log"
 if [ -e "$STATE/pending" ]; then
     echo "$TS an earlier run was cut off: taking it back" >>"$LOG"
-    restore >>"$LOG" 2>&1
+    restore >"$STATE/back" 2>&1; code=$?
+    cat "$STATE/back" >>"$LOG"
+    if [ "$code" != 0 ]; then say result stuck; say why "$(tail -n 4 "$STATE/back")"; say backup "$B"; return 1; fi
     rm -f "$STATE/pending"; rm -rf "$B"
 fi
 # Not inside a condition: there a shell passes over failing commands.
 verify >>"$LOG" 2>&1; code=$?
 if [ "$code" = 0 ]; then say result already; return 0; fi
 if [ -e "$B" ]; then mv "$B" "$B.$TS"; fi
-mkdir -p "$B" || { say result failed; say why "the folder $B cannot be written"; return 1; }
+mkdir -p "$B" || { say result failed; say folder "$B"; return 1; }
 echo "$TS apply" >>"$LOG"
 : >"$STATE/pending"
 : >"$STATE/last"
@@ -102,10 +104,21 @@ if [ "$code" = 0 ]; then
     mv "$STATE/pending" "$STATE/applied"; sync
     say result done
 else
-    restore >>"$LOG" 2>&1
-    rm -f "$STATE/pending"; rm -rf "$B"; sync
-    say result restored
-    say why "$(tail -n 4 "$STATE/last")"
+    why=$(tail -n 4 "$STATE/last")
+    restore >"$STATE/back" 2>&1; code=$?
+    cat "$STATE/back" >>"$LOG"
+    if [ "$code" = 0 ]; then
+        rm -f "$STATE/pending"; rm -rf "$B"; sync
+        say result restored
+        say why "$why"
+    else
+        # The backup and the mark stay: the next run or undo tries again.
+        sync
+        say result stuck
+        say why "$why
+$(tail -n 4 "$STATE/back")"
+        say backup "$B"
+    fi
 fi
 say log "$(cat "$STATE/last")"
 "#
@@ -118,9 +131,9 @@ STATE="/var/lib/softprefix/doctor/$ID"; B="$STATE/backup"
 if [ ! -e "$STATE/applied" ] && [ ! -e "$STATE/pending" ]; then say result nothing; return 0; fi
 if command -v flock >/dev/null 2>&1; then
     exec 9>"$STATE/lock"
-    flock -n 9 || { say result failed; say why "the remedy is running"; return 1; }
+    flock -n 9 || { say result failed; say busy yes; return 1; }
 fi
-restore() ( set -x
+restore() ( set -ex
 "#,
                 $restore,
                 r#"
@@ -129,7 +142,7 @@ restore() ( set -x
 restore >>"$STATE/last" 2>&1; code=$?
 { date "+%Y%m%d_%H%M%S undo"; cat "$STATE/last"; } >>"$STATE/log"
 if [ "$code" = 0 ]; then rm -f "$STATE/applied" "$STATE/pending"; rm -rf "$B"; sync; say result undone
-else say result failed; say why "$(tail -n 4 "$STATE/last")"; fi
+else say result stuck; say why "$(tail -n 4 "$STATE/last")"; say backup "$B"; fi
 say log "$(cat "$STATE/last")"
 "#
             ),
@@ -148,6 +161,8 @@ pub enum Ended {
     Already,
     /// It failed, and what it had changed was given back.
     Restored,
+    /// Giving back what was there before failed, after a failure or when it was asked for. The backup is still on the module.
+    Stuck,
     /// What was there before is back.
     Undone,
     /// There was nothing to undo.
@@ -156,12 +171,24 @@ pub enum Ended {
     Failed,
 }
 
+impl Ended {
+    pub const ALL: [Self; 7] = [
+        Self::Done,
+        Self::Already,
+        Self::Restored,
+        Self::Stuck,
+        Self::Undone,
+        Self::Nothing,
+        Self::Failed,
+    ];
+}
+
 /// What a remedy did, for the person and the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Outcome {
     pub ended: Ended,
     /// Why it failed, in the commands' own last words.
-    pub why: Option<String>,
+    pub why: Option<Said>,
     /// The commands as they ran, with their output.
     pub log: String,
 }
@@ -208,19 +235,36 @@ fn outcome(answer: &Answer) -> Outcome {
         Some("done") => Ended::Done,
         Some("already") => Ended::Already,
         Some("restored") => Ended::Restored,
+        Some("stuck") => Ended::Stuck,
         Some("undone") => Ended::Undone,
         Some("nothing") => Ended::Nothing,
         _ => Ended::Failed,
     };
-    let why = answer.get("why").map(str::to_owned).or_else(|| {
-        (ended == Ended::Failed).then(|| {
-            if answer.errors.is_empty() {
-                "it gave no reason".into()
-            } else {
-                answer.errors.clone()
-            }
+    let why = if answer.yes("busy") {
+        Some(said!(
+            "the same remedy is running already",
+            "同じ作業がすでに実行中です"
+        ))
+    } else if let Some(folder) = answer.get("folder") {
+        Some(said!(
+            "the folder {folder} cannot be written",
+            "フォルダー {folder} に書けません"
+        ))
+    } else if let Some(why) = answer.get("why") {
+        Some(match answer.get("backup") {
+            Some(backup) => said!(
+                "{why}\nthe backup on the module: {backup}",
+                "{why}\nモジュール上のバックアップ：{backup}"
+            ),
+            None => why.into(),
         })
-    });
+    } else if ended != Ended::Failed {
+        None
+    } else if answer.errors.is_empty() {
+        Some(said!("it gave no reason", "理由は示されませんでした"))
+    } else {
+        Some(answer.errors.as_str().into())
+    };
     Outcome {
         ended,
         why,

@@ -12,6 +12,7 @@ use softprefix_core::prefix::SoftPrefix;
 use softprefix_core::protocol::{Code, SetUp};
 
 use super::finding::{Finding, Said, Verdict, said};
+use crate::text::errors;
 
 const PROMPT: &str = "Name three colours.";
 // Many of its characters take several tokens, which is what breaks a stream that cuts between them.
@@ -122,7 +123,7 @@ async fn reach(talk: &Talk) -> Result<(Module, Finding), Finding> {
             let (remain, total) = (cmm.remain / 1024, cmm.total / 1024);
             finding.fact(
                 said!("NPU memory", "NPU メモリー"),
-                format!("{remain} of {total} MiB free"),
+                said!("{remain} of {total} MiB free", "{total} MiB 中 {remain} MiB 空き"),
                 remain < 16,
             )
         }
@@ -291,13 +292,18 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
         return Finding::could_not_look(
             "prefix",
             "9",
-            &"the model's card tells no tokens_embed_size, so no prefix can be made for it",
+            said!(
+                "The model's card tells no tokens_embed_size, so no prefix can be made for it.",
+                "モデルカードに tokens_embed_size がないため、プレフィックスを作れません。"
+            ),
         );
     };
     let prefix = |value: f32| SoftPrefix::from_bf16(hidden_size, vec![bf16::from_f32(value); hidden_size]);
     let (zero, loud) = match (prefix(0.0), prefix(LOUD)) {
         (Ok(zero), Ok(loud)) => (zero, loud),
-        (Err(error), _) | (_, Err(error)) => return Finding::could_not_look("prefix", "9", &error),
+        (Err(error), _) | (_, Err(error)) => {
+            return Finding::could_not_look("prefix", "9", errors::prefix(&error).whole());
+        }
     };
     let zero = infer(task, PROMPT, Some(zero)).await;
     let loud = infer(task, PROMPT, Some(loud)).await;
@@ -367,16 +373,19 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
         Ok(zero) => {
             let same = zero.text == baseline.text;
             let word = if same {
-                "the baseline's text"
+                said!("the baseline's text", "ベースラインと同じテキスト")
             } else {
-                "another text (a row of zeros still takes the first position)"
+                said!(
+                    "another text (a row of zeros still takes the first position)",
+                    "別のテキスト（ゼロの行も先頭の位置を占めるため）"
+                )
             };
             finding = finding.fact(said!("prefix of magnitude 0", "大きさ 0 のプレフィックス"), word, false);
         }
         Err(error) => {
             finding = finding.fact(
                 said!("prefix of magnitude 0", "大きさ 0 のプレフィックス"),
-                error.to_string(),
+                errors::client(&error).whole(),
                 true,
             )
         }
@@ -421,8 +430,8 @@ async fn stream(module: &Module, model: &str, ours: bool) -> Finding {
         let _ = task.exit().await;
     }
     let shown = |outcome: &Result<Outcome, ClientError>| match outcome {
-        Ok(outcome) => shorten(&outcome.text),
-        Err(error) => error.to_string(),
+        Ok(outcome) => shorten(&outcome.text).into(),
+        Err(error) => errors::client(error).whole(),
     };
     let (whole, streamed) = (shown(&outcomes[0]), shown(&outcomes[1]));
     let (verdict, title) = match (&outcomes[0], &outcomes[1]) {
@@ -491,16 +500,7 @@ fn set_up_failed(model: &str, error: &ClientError) -> Finding {
 }
 
 fn failed(id: &'static str, section: &'static str, title: Said, error: &ClientError) -> Finding {
-    Finding::new(
-        id,
-        section,
-        Verdict::Broken,
-        title,
-        Said {
-            en: error.to_string(),
-            ja: error.to_string(),
-        },
-    )
+    Finding::new(id, section, Verdict::Broken, title, errors::client(error).whole())
 }
 
 async fn infer(task: &Task, prompt: &str, prefix: Option<SoftPrefix>) -> Result<Outcome, ClientError> {

@@ -173,7 +173,7 @@ pub(super) fn figures_under_the_baseline(ui: &mut Ui, desk: &Desk<'_>) -> bool {
                 say(ui, text.not_laid);
             }
         }
-        Some(Err(problem)) => say(ui, &problem.to_string()),
+        Some(Err(problem)) => say(ui, &problem.whole(desk.bench.settings.language)),
         None if desk.bench.deep.is_under_way() => say(ui, text.measuring),
         None if desk.bench.is_running() => return false,
         None => say(ui, text.no_run),

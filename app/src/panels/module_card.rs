@@ -8,6 +8,7 @@ use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::status::{self, Status};
 use crate::views::{paint, progress};
+use crate::workbench::doctor::DoctorAction;
 use crate::workbench::{Action, Dialog, FetchProgress, ModuleFacts, ModuleState, Problem, Target};
 
 pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
@@ -54,6 +55,7 @@ pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
         ModuleState::Failed { problem, .. } => {
             trouble(ui, desk, problem);
             primary(ui, desk, text.reconnect, Action::Reconnect);
+            visit_doctor(ui, desk);
             elsewhere(ui, desk);
         }
         ModuleState::TaskFull { tasks } => {
@@ -179,9 +181,10 @@ pub(super) fn trouble(ui: &mut Ui, desk: &Desk<'_>, problem: &Problem) {
     with_mark(ui, Status::Broken, |ui| {
         ui.spacing_mut().item_spacing.y = 4.0;
         ui.label(paint::strong((text.problem)(problem.kind), theme::BODY, palette.text));
-        ui.label(paint::words(&problem.sentence, theme::BODY, palette.text2));
-        if !problem.remedy.is_empty() {
-            ui.label(paint::words(&problem.remedy, theme::BODY, palette.text));
+        let (sentence, remedy) = problem.words(desk.bench.settings.language);
+        ui.label(paint::words(sentence, theme::BODY, palette.text2));
+        if !remedy.is_empty() {
+            ui.label(paint::words(remedy, theme::BODY, palette.text));
         }
     });
 }
@@ -204,6 +207,18 @@ fn primary(ui: &mut Ui, desk: &mut Desk<'_>, words: &str, action: Action) {
     let width = ui.available_width();
     if ui.add(Button::ink(words).width(width)).clicked() {
         desk.act(action);
+    }
+}
+
+/// A module that does not answer is the doctor's: the way there, with its address filled in.
+fn visit_doctor(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let Target::Remote { address, .. } = desk.bench.target.clone() else {
+        return;
+    };
+    let width = ui.available_width();
+    let words = text::DoctorText::of(desk.bench.settings.language).visit;
+    if ui.add(Button::outlined(words).width(width)).clicked() {
+        desk.act(Action::Doctor(DoctorAction::Visit(address)));
     }
 }
 

@@ -456,7 +456,7 @@ fn footer_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
     if let Some(problem) = &pane.error {
         let room = ui.available_rect_before_wrap().shrink2(vec2(0.0, 10.0));
         let mut child = ui.new_child(UiBuilder::new().max_rect(room).layout(Layout::top_down(Align::Min)));
-        let words = problem.to_string();
+        let words = problem.whole(desk.bench.settings.language);
         super::module_card::with_mark(&mut child, Status::Broken, |ui| {
             let mut job = egui::text::LayoutJob::simple(
                 words.clone(),

@@ -121,7 +121,7 @@ impl Presenter {
         child.set_clip_rect(body.intersect(ui.clip_rect()));
         if pane.text.is_empty() {
             let words = match (&pane.error, desk.bench.why_not_run()) {
-                (Some(problem), _) => problem.to_string(),
+                (Some(problem), _) => problem.whole(desk.bench.settings.language),
                 (None, Some(why)) => (desk.text.why_not)(why).to_owned(),
                 (None, None) if pane.is_running() => desk.text.waiting.to_owned(),
                 (None, None) => String::new(),

@@ -207,7 +207,10 @@ fn settings(ui: &mut Ui, desk: &mut Desk<'_>) {
 pub fn banner(ui: &mut Ui, desk: &mut Desk<'_>) {
     let text = desk.text;
     let (headline, words) = match &desk.bench.notice {
-        Some(Notice::Problem(problem)) => ((text.problem)(problem.kind), problem.to_string()),
+        Some(Notice::Problem(problem)) => (
+            (text.problem)(problem.kind),
+            problem.whole(desk.bench.settings.language),
+        ),
         Some(Notice::Refused(file)) => ((desk.prefix_text().refusal)(file.why), file.sentence.clone()),
         _ => return,
     };

@@ -39,6 +39,10 @@ impl Session {
                 ProblemKind::Input,
                 "The module does not say how wide its model's rows are (no tokens_embed_size on the card).",
                 "Choose another model, or install softprefix-unit on the module.",
+            )
+            .in_japanese(
+                "モジュールがモデルの行の幅を示しません（カードに tokens_embed_size がありません）。",
+                "別のモデルを選ぶか、モジュールに softprefix-unit を導入してください。",
             ));
         };
         let mut materials = Vec::new();
@@ -111,6 +115,10 @@ impl Session {
                 ProblemKind::Module,
                 "There is no task on the module to ask for the rows of this prefix.",
                 "Run once, or reconnect.",
+            )
+            .in_japanese(
+                "このプレフィックスの行を尋ねるためのタスクがモジュールにありません。",
+                "一度実行するか、再接続してください。",
             ));
         };
         if task.support().is_some_and(|support| support.has(feature)) {
@@ -120,6 +128,10 @@ impl Session {
             ProblemKind::Input,
             format!("This module's unit does not tell {what}, so such a prefix cannot be made here."),
             "Choose another kind of prefix, or a module with softprefix-unit.",
+        )
+        .in_japanese(
+            "このモジュールのユニットは必要な行を教えないため、この種類のプレフィックスを作れません。",
+            "別の種類のプレフィックスを選ぶか、softprefix-unit のモジュールに接続してください。",
         ))
     }
 
@@ -173,7 +185,7 @@ impl Session {
 }
 
 fn told(error: &softprefix_core::prefix::PrefixError) -> Problem {
-    Problem::new(ProblemKind::Input, sentence(&error.to_string()), "")
+    Problem::told(ProblemKind::Input, crate::text::errors::prefix(error))
 }
 
 /// An error of the shelf as the person is told it.

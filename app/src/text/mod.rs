@@ -8,6 +8,7 @@ mod deep;
 mod demo;
 mod doctor;
 mod en;
+pub mod errors;
 mod ja;
 mod prefix;
 mod sweep;

@@ -470,7 +470,9 @@ impl Workbench {
             FileQuestion::OpenRecording => self.outbox.push(Request::Recording(RecordingRequest::Open(path))),
             FileQuestion::SaveResults { .. } => self.save_to(path),
             FileQuestion::OpenResults => self.outbox.push(Request::Open { path }),
-            FileQuestion::UnitBinary => self.act(super::Action::Doctor(DoctorAction::Install(Some(path)))),
+            FileQuestion::UnitBinary => self.act(super::Action::Doctor(DoctorAction::SetUnit(
+                path.to_string_lossy().into_owned(),
+            ))),
             FileQuestion::ExportSweep { format, .. } => self.export_sweep(path, format),
             FileQuestion::ImportSweep => self.import_sweep(path),
             FileQuestion::ImportPrefix => self.import_prefix(path),

@@ -663,13 +663,21 @@ impl Workbench {
 
     fn doctor_acts(&mut self, action: DoctorAction) {
         match action {
-            DoctorAction::CopyCommands => {
-                if let Some(remedy) = self.doctor.shown().and_then(|finding| finding.remedy.as_ref()) {
-                    self.effects.push(Effect::Copy(remedy.shown()));
-                    self.notice = Some(Notice::Copied);
+            DoctorAction::CopyCommands(commands) => {
+                self.effects.push(Effect::Copy(commands));
+                self.notice = Some(Notice::Copied);
+            }
+            DoctorAction::ChooseUnit => self.ask(FileQuestion::UnitBinary),
+            DoctorAction::Visit(address) => {
+                self.doctor.apply(DoctorAction::Visit(address), None);
+                self.tab = super::Tab::Doctor;
+            }
+            DoctorAction::Connect => {
+                if let Some(address) = self.doctor.connectable().map(str::to_owned) {
+                    self.tab = super::Tab::Tune;
+                    self.carry_out(Action::Connect(super::Target::Remote { address, model: None }));
                 }
             }
-            DoctorAction::Install(None) => self.ask(FileQuestion::UnitBinary),
             action => {
                 let in_use = self.doctor_compares_with();
                 let request = self.doctor.apply(action, in_use);

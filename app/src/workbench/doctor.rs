@@ -4,8 +4,9 @@
 
 use std::path::PathBuf;
 
+use crate::doctor::build::News;
 use crate::doctor::log::Entry;
-use crate::doctor::{Ended, Finding, Outcome, Remedy};
+use crate::doctor::{CHECKS, Ended, Finding, Outcome, Remedy, Said as Words};
 
 /// What is being done on the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +16,9 @@ pub enum Work {
     Undoing(String),
     ExitingTasks,
     /// With what the installer last said.
-    Installing(String),
+    Installing(Option<Words>),
     Uninstalling,
+    Building,
 }
 
 /// What the last change came to.
@@ -27,8 +29,48 @@ pub enum Said {
         outcome: Outcome,
     },
     /// A sentence: the connection's, the installer's.
-    Problem(String),
-    Good(String),
+    Problem(Words),
+    Good(Words),
+}
+
+/// A build of the C++ unit: what it printed last, and how much memory the module has left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Build {
+    pub text: String,
+    pub free_mib: Option<u64>,
+    /// The person asked for its end.
+    pub stopping: bool,
+}
+
+impl Build {
+    /// Of a long build the last part is kept: about this many bytes, cut at a line.
+    const KEPT: usize = 64 * 1024;
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Memory(mib) => self.free_mib = Some(mib),
+            News::Output(text) => {
+                // A terminal's line ends, and lines that a progress bar writes over.
+                self.text.push_str(&text.replace("\r\n", "\n").replace('\r', "\n"));
+                if self.text.len() > 2 * Self::KEPT {
+                    let from = self.text.len() - Self::KEPT;
+                    let cut = self.text.bytes().skip(from).position(|byte| byte == b'\n');
+                    let cut = cut.map_or(from, |at| from + at + 1);
+                    self.text = self.text.get(cut..).unwrap_or_default().to_owned();
+                }
+            }
+        }
+    }
+}
+
+/// What the right side shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Page {
+    /// One finding.
+    #[default]
+    Finding,
+    /// Installing the injector: what it does, the file, the commands.
+    Installer,
 }
 
 /// The Doctor view.
@@ -36,9 +78,19 @@ pub enum Said {
 pub struct DoctorState {
     /// As typed: `user@host`.
     pub host: String,
+    /// In the order of the set-up guide. During a new look the former findings stay until theirs is made again.
     pub findings: Vec<Finding>,
+    /// Those that the look under way has made.
+    fresh: Vec<&'static str>,
+    /// Where the module's port 10001 was looked for.
+    pub address: Option<String>,
     /// The chosen check, by its name.
     pub chosen: Option<&'static str>,
+    pub page: Page,
+    /// The file to install, as typed or chosen.
+    pub unit: String,
+    /// The build that runs, or the last one.
+    pub build: Option<Build>,
     pub work: Option<Work>,
     pub said: Option<Said>,
     /// Earlier changes to this host, newest first.
@@ -49,15 +101,25 @@ pub struct DoctorState {
 #[derive(Debug, Clone, PartialEq)]
 pub enum DoctorAction {
     SetHost(String),
+    /// Look at this address of a module: its host is filled in.
+    Visit(String),
     Look,
     Choose(&'static str),
     Apply,
     Undo(String),
-    CopyCommands,
+    CopyCommands(String),
     ExitTasks,
-    /// The unit's binary was chosen, or is to be asked for.
-    Install(Option<PathBuf>),
+    Show(Page),
+    /// The file to install, as typed or chosen.
+    SetUnit(String),
+    /// Ask for that file with the system's dialog.
+    ChooseUnit,
+    Install,
     Uninstall,
+    Build,
+    StopBuild,
+    /// Connect the workbench to the module that was looked at.
+    Connect,
 }
 
 /// What the bridge is asked for.
@@ -85,6 +147,10 @@ pub enum DoctorRequest {
     Uninstall {
         host: String,
     },
+    Build {
+        host: String,
+    },
+    StopBuild,
 }
 
 /// What it reports.
@@ -93,7 +159,10 @@ pub enum DoctorEvent {
     Found(Box<Finding>),
     /// The log of this host, newest first.
     Before(Vec<Entry>),
-    Step(String),
+    /// Where port 10001 is looked for.
+    Address(String),
+    Step(Words),
+    Building(News),
     /// The work ended.
     Ended(Option<Said>),
 }
@@ -114,7 +183,20 @@ impl DoctorState {
         self.before
             .iter()
             .find(|entry| entry.id == id)
-            .is_some_and(|entry| entry.act == "apply" && entry.ended.starts_with("done"))
+            .is_some_and(|entry| match entry.act.as_str() {
+                "apply" => entry.ended.starts_with("done") || entry.ended == Ended::Stuck.word(),
+                _ => entry.ended == Ended::Stuck.word(),
+            })
+    }
+
+    /// Where to connect to: the module that was looked at, if a model can be set up there.
+    #[must_use]
+    pub fn connectable(&self) -> Option<&str> {
+        let works = self
+            .findings
+            .iter()
+            .any(|finding| finding.id == "set-up" && finding.verdict == crate::doctor::Verdict::Good);
+        self.address.as_deref().filter(|_| works)
     }
 
     /// How many findings are broken, to look at (or could not be looked at), good.
@@ -137,22 +219,48 @@ impl DoctorState {
     /// Carries an action out; what the bridge must do comes back.
     pub fn apply(&mut self, action: DoctorAction, in_use: Option<(String, usize)>) -> Option<DoctorRequest> {
         let host = self.host.trim().to_owned();
-        if let DoctorAction::SetHost(host) = action {
-            self.host = host;
-            return None;
-        }
-        if let DoctorAction::Choose(id) = action {
-            self.chosen = Some(id);
-            self.said = None;
-            return None;
+        match action {
+            DoctorAction::SetHost(host) => {
+                if self.work.is_none() && host.trim() != self.host.trim() {
+                    self.forget();
+                }
+                self.host = host;
+                return None;
+            }
+            DoctorAction::Visit(address) => {
+                self.visit(&address);
+                return None;
+            }
+            DoctorAction::Choose(id) => {
+                self.chosen = Some(id);
+                self.page = Page::Finding;
+                self.said = None;
+                return None;
+            }
+            DoctorAction::Show(page) => {
+                self.page = page;
+                self.said = None;
+                return None;
+            }
+            DoctorAction::SetUnit(path) => {
+                self.unit = path;
+                return None;
+            }
+            DoctorAction::StopBuild => {
+                let build = self.build.as_mut().filter(|_| self.work == Some(Work::Building))?;
+                build.stopping = true;
+                return Some(DoctorRequest::StopBuild);
+            }
+            _ => {}
         }
         if self.work.is_some() || host.is_empty() {
             return None;
         }
         let (work, request) = match action {
             DoctorAction::Look => {
-                self.findings.clear();
+                self.fresh.clear();
                 self.chosen = None;
+                self.page = Page::Finding;
                 (Work::Looking, DoctorRequest::Look { host, in_use })
             }
             DoctorAction::Apply => {
@@ -167,14 +275,20 @@ impl DoctorState {
             }
             DoctorAction::Undo(id) => (Work::Undoing(id.clone()), DoctorRequest::Undo { host, id }),
             DoctorAction::ExitTasks => (Work::ExitingTasks, DoctorRequest::ExitTasks { host }),
-            DoctorAction::Install(Some(unit)) => {
-                (Work::Installing(String::new()), DoctorRequest::Install { host, unit })
+            DoctorAction::Install => {
+                let unit = self.unit.trim();
+                if unit.is_empty() {
+                    return None;
+                }
+                let unit = PathBuf::from(unit);
+                (Work::Installing(None), DoctorRequest::Install { host, unit })
             }
             DoctorAction::Uninstall => (Work::Uninstalling, DoctorRequest::Uninstall { host }),
-            DoctorAction::Install(None)
-            | DoctorAction::SetHost(_)
-            | DoctorAction::Choose(_)
-            | DoctorAction::CopyCommands => return None,
+            DoctorAction::Build => {
+                self.build = Some(Build::default());
+                (Work::Building, DoctorRequest::Build { host })
+            }
+            _ => return None,
         };
         self.said = None;
         self.work = Some(work);
@@ -185,29 +299,75 @@ impl DoctorState {
     pub fn absorb(&mut self, event: DoctorEvent, in_use: Option<(String, usize)>) -> Option<DoctorRequest> {
         match event {
             DoctorEvent::Found(finding) => {
-                // The same check over ssh and over the port does not exist; a repeated one replaces the former.
+                self.fresh.push(finding.id);
                 self.findings.retain(|old| old.id != finding.id);
                 self.findings.push(*finding);
+                let place = |id: &str| CHECKS.iter().position(|check| check.id == id);
+                self.findings.sort_by_key(|finding| place(finding.id));
             }
             DoctorEvent::Before(entries) => self.before = entries,
+            DoctorEvent::Address(address) => self.address = Some(address),
             DoctorEvent::Step(step) => {
                 if let Some(Work::Installing(said)) = &mut self.work {
-                    *said = step;
+                    *said = Some(step);
+                }
+            }
+            DoctorEvent::Building(news) => {
+                if let Some(build) = &mut self.build {
+                    build.hear(news);
                 }
             }
             DoctorEvent::Ended(said) => {
                 let looked = self.work.take() == Some(Work::Looking);
                 if !looked {
-                    let chosen = self.chosen;
+                    let (chosen, page) = (self.chosen, self.page);
                     let again = self.apply(DoctorAction::Look, in_use);
-                    self.chosen = chosen;
+                    (self.chosen, self.page) = (chosen, page);
                     self.said = said;
                     return again;
                 }
+                let fresh = std::mem::take(&mut self.fresh);
+                self.findings.retain(|finding| fresh.contains(&finding.id));
                 self.said = self.said.take().or(said);
             }
         }
         None
+    }
+}
+
+impl DoctorState {
+    /// Nothing looked at yet.
+    #[must_use]
+    pub fn at(host: String) -> Self {
+        Self {
+            host,
+            ..Self::default()
+        }
+    }
+
+    /// What was found is another module's.
+    fn forget(&mut self) {
+        *self = Self {
+            host: std::mem::take(&mut self.host),
+            unit: std::mem::take(&mut self.unit),
+            ..Self::default()
+        };
+    }
+
+    /// Takes the host of an address, unless it is the one that stands there already.
+    fn visit(&mut self, address: &str) {
+        let host = match address.rsplit_once(':') {
+            Some((host, port)) if port.chars().all(|c| c.is_ascii_digit()) => host,
+            _ => address,
+        };
+        let host = host.trim_matches(['[', ']']);
+        let known = self.host.trim();
+        let same = known.rsplit_once('@').map_or(known, |(_, host)| host) == host;
+        if !same && self.work.is_none() {
+            self.forget();
+            // A module's usual user.
+            self.host = format!("root@{host}");
+        }
     }
 }
 
@@ -216,7 +376,7 @@ impl Said {
     #[must_use]
     pub fn is_good(&self) -> bool {
         match self {
-            Self::Outcome { outcome, .. } => !matches!(outcome.ended, Ended::Failed | Ended::Restored),
+            Self::Outcome { outcome, .. } => !matches!(outcome.ended, Ended::Failed | Ended::Restored | Ended::Stuck),
             Self::Problem(_) => false,
             Self::Good(_) => true,
         }
@@ -226,7 +386,7 @@ impl Said {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::{Said as Words, Verdict, checks};
+    use crate::doctor::{Verdict, checks};
 
     fn finding(id: &'static str, verdict: Verdict) -> Finding {
         let words = || Words {
@@ -263,13 +423,17 @@ mod tests {
     #[test]
     fn the_worst_finding_is_shown_until_one_is_chosen() {
         let mut state = looking();
-        for (id, verdict) in [("a", Verdict::Good), ("b", Verdict::LookHere), ("c", Verdict::Broken)] {
+        for (id, verdict) in [
+            ("service", Verdict::Good),
+            ("tree", Verdict::LookHere),
+            ("unit", Verdict::Broken),
+        ] {
             state.absorb(DoctorEvent::Found(Box::new(finding(id, verdict))), None);
         }
         assert_eq!(state.counts(), (1, 1, 1));
-        assert_eq!(state.shown().map(|finding| finding.id), Some("c"));
-        state.apply(DoctorAction::Choose("a"), None);
-        assert_eq!(state.shown().map(|finding| finding.id), Some("a"));
+        assert_eq!(state.shown().map(|finding| finding.id), Some("unit"));
+        state.apply(DoctorAction::Choose("service"), None);
+        assert_eq!(state.shown().map(|finding| finding.id), Some("service"));
     }
 
     #[test]
@@ -293,8 +457,70 @@ mod tests {
         };
         let next = state.absorb(DoctorEvent::Ended(Some(said.clone())), None);
         assert!(matches!(next, Some(DoctorRequest::Look { .. })));
+        assert_eq!(
+            state.findings.len(),
+            1,
+            "the former finding stays until it is made again"
+        );
+        state.absorb(DoctorEvent::Found(Box::new(finding("unit", Verdict::Good))), None);
         state.absorb(DoctorEvent::Ended(None), None);
         assert_eq!(state.said, Some(said));
         assert_eq!(state.work, None);
+        let left: Vec<_> = state.findings.iter().map(|finding| finding.id).collect();
+        assert_eq!(left, ["unit"], "what the new look did not find again is gone");
+    }
+
+    #[test]
+    fn findings_stand_in_the_guides_order_and_are_forgotten_with_the_host() {
+        let mut state = looking();
+        for id in ["stream", "service", "interpreter"] {
+            state.absorb(DoctorEvent::Found(Box::new(finding(id, Verdict::Good))), None);
+        }
+        let ids: Vec<_> = state.findings.iter().map(|finding| finding.id).collect();
+        assert_eq!(ids, ["service", "interpreter", "stream"]);
+        state.absorb(DoctorEvent::Ended(None), None);
+        state.apply(DoctorAction::SetHost("root@m5 ".into()), None);
+        assert_eq!(state.findings.len(), 3);
+        state.apply(DoctorAction::SetHost("root@m6".into()), None);
+        assert!(state.findings.is_empty());
+    }
+
+    #[test]
+    fn an_address_that_failed_becomes_the_host_to_look_at() {
+        let mut state = DoctorState::default();
+        for (address, host) in [
+            ("192.168.1.20:10001", "root@192.168.1.20"),
+            ("m5.local", "root@m5.local"),
+            ("[fe80::1]:10001", "root@fe80::1"),
+        ] {
+            state.apply(DoctorAction::Visit(address.into()), None);
+            assert_eq!(state.host, host);
+        }
+        state.host = "pi@m5.local".into();
+        state.apply(DoctorAction::Visit("m5.local:10001".into()), None);
+        assert_eq!(state.host, "pi@m5.local", "the user that was typed stays");
+    }
+
+    #[test]
+    fn a_build_keeps_its_last_lines_and_is_stopped_once_it_runs() {
+        let mut state = looking();
+        assert_eq!(state.apply(DoctorAction::StopBuild, None), None);
+        state.absorb(DoctorEvent::Ended(None), None);
+        assert!(matches!(
+            state.apply(DoctorAction::Build, None),
+            Some(DoctorRequest::Build { .. })
+        ));
+        for line in 0..20_000 {
+            state.absorb(DoctorEvent::Building(News::Output(format!("行 {line}\r\n"))), None);
+        }
+        state.absorb(DoctorEvent::Building(News::Memory(612)), None);
+        let build = state.build.clone().unwrap();
+        assert!(build.text.len() <= 2 * Build::KEPT && build.text.ends_with("行 19999\n"));
+        assert!(build.text.starts_with("行 "), "cut at a line");
+        assert_eq!(build.free_mib, Some(612));
+        assert_eq!(
+            state.apply(DoctorAction::StopBuild, None),
+            Some(DoctorRequest::StopBuild)
+        );
     }
 }

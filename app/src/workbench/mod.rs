@@ -326,7 +326,7 @@ impl Workbench {
             cases: Vec::new(),
             shown_case: None,
             tab: Tab::default(),
-            doctor: doctor::DoctorState::default(),
+            doctor: doctor::DoctorState::at(settings.doctor_host.clone()),
             settings,
             dialog: None,
             notice: None,
@@ -353,6 +353,7 @@ impl Workbench {
             granularity: self.granularity,
             measure: self.measure,
             target: self.target.clone(),
+            doctor_host: self.doctor.host.clone(),
             ..self.settings.clone()
         };
         Remembered {

@@ -4,6 +4,9 @@
 
 use std::fmt;
 
+use crate::settings::Language;
+use crate::text::errors::Told;
+
 /// What kind of thing went wrong: views choose a picture by it, and a translated headline where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProblemKind {
@@ -29,6 +32,8 @@ pub struct Problem {
     pub sentence: String,
     /// What to do next; may be empty where the sentence already says it.
     pub remedy: String,
+    /// Both in Japanese, where they are known so.
+    pub japanese: Option<(String, String)>,
 }
 
 impl Problem {
@@ -38,16 +43,48 @@ impl Problem {
             kind,
             sentence: sentence.into(),
             remedy: remedy.into(),
+            japanese: None,
         }
+    }
+
+    /// An error that was put into words.
+    #[must_use]
+    pub fn told(kind: ProblemKind, told: Told) -> Self {
+        let Told { what, todo } = told;
+        Self::new(kind, what.en, todo.en).in_japanese(what.ja, todo.ja)
+    }
+
+    /// The same in Japanese.
+    #[must_use]
+    pub fn in_japanese(mut self, sentence: impl Into<String>, remedy: impl Into<String>) -> Self {
+        self.japanese = Some((sentence.into(), remedy.into()));
+        self
+    }
+
+    /// What happened and what to do, in a language where it is known in it, else in English.
+    #[must_use]
+    pub fn words(&self, language: Language) -> (&str, &str) {
+        match (language, &self.japanese) {
+            (Language::Japanese, Some((sentence, remedy))) => (sentence, remedy),
+            _ => (&self.sentence, &self.remedy),
+        }
+    }
+
+    /// Both sentences as one.
+    #[must_use]
+    pub fn whole(&self, language: Language) -> String {
+        let (sentence, remedy) = self.words(language);
+        let between = if remedy.is_empty() || sentence.ends_with('。') {
+            ""
+        } else {
+            " "
+        };
+        format!("{sentence}{between}{remedy}")
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.remedy.is_empty() {
-            f.write_str(&self.sentence)
-        } else {
-            write!(f, "{} {}", self.sentence, self.remedy)
-        }
+        f.write_str(&self.whole(Language::English))
     }
 }

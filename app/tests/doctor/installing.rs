@@ -51,9 +51,8 @@ pub fn running(jail: &Jail) -> String {
 
 fn what(unit: PathBuf, address: impl ToString) -> Installation {
     Installation {
-        unit,
-        talk: Talk::new(address.to_string()),
-        watch: Duration::from_secs(120),
+        patience: Duration::from_secs(2),
+        ..Installation::new(unit, Talk::new(address.to_string()))
     }
 }
 

@@ -5,20 +5,23 @@
 mod installing;
 mod jail;
 mod modules;
+mod port;
+mod readme;
 mod story;
 mod talking;
+mod walk;
 
 use std::fs;
 use std::time::Duration;
 
 use jail::{Cxx, Interpreter, Jail};
-use softprefix::doctor::{Ended, Finding, SshError, Verdict, checks, look_over_ssh, remedy};
+use softprefix::doctor::build::{self, News};
+use softprefix::doctor::{CHECKS, Ended, Finding, Outcome, SshError, Verdict, checks, look_over_ssh, remedy};
 
-/// Runs `$work` with a jail, or says why it cannot.
+/// Runs `$work` with a jail, or says why it cannot; fails where `SOFTPREFIX_TEST_JAIL` says that it must.
 macro_rules! with_jail {
     ($jail:ident, $work:block) => {
-        if let Err(why) = $crate::jail::possible() {
-            eprintln!("passed over: {why}");
+        if !$crate::jail::is_possible() {
             return;
         }
         let $jail = $crate::jail::Jail::new();
@@ -35,7 +38,22 @@ async fn everything(jail: &Jail) -> Vec<Finding> {
         findings.push(finding)
     })
     .await;
+    findings.iter().for_each(is_known);
     findings
+}
+
+/// Every finding is one of the listed checks, with a section and a remedy that stand there.
+fn is_known(finding: &Finding) {
+    let check = CHECKS.iter().find(|check| check.id == finding.id);
+    let check = check.unwrap_or_else(|| panic!("{} is in no list", finding.id));
+    assert!(check.sections.contains(&finding.section), "{finding:#?}");
+    let remedy = finding.remedy.as_ref().map(|remedy| remedy.id);
+    assert!(remedy.is_none_or(|id| check.remedies.contains(&id)), "{finding:#?}");
+    let japanese = |text: &str| text.chars().any(|c| ('\u{3040}'..='\u{30ff}').contains(&c));
+    assert!(
+        japanese(&finding.title.ja) && japanese(&finding.text.ja),
+        "{finding:#?}"
+    );
 }
 
 fn verdict(findings: &[Finding], id: &str) -> (Verdict, Option<&'static str>) {
@@ -292,7 +310,44 @@ fn a_remedy_that_fails_half_way_puts_back_what_it_moved() {
             .await
             .unwrap();
         assert_eq!(outcome.ended, Ended::Restored);
-        assert!(outcome.why.unwrap().contains("llm-llm.service failed"));
+        assert!(outcome.why.unwrap().en.contains("llm-llm.service failed"));
+    });
+}
+
+#[test]
+fn a_restoring_that_fails_is_said_keeps_its_backup_and_can_be_done_again() {
+    with_jail!(jail, {
+        let ssh = jail.open().await.unwrap();
+        jail.libstdcxx(Cxx::BrokenLink);
+        let remedy = checks::libstdcxx::look(&ssh).await.unwrap().remedy.unwrap();
+        let before = jail.snapshot("/usr/local/m5stack");
+        let system = jail.at("/usr/lib/aarch64-linux-gnu/libstdc++.so.6");
+        fs::write(&system, "GLIBCXX_3.4.30 only").unwrap();
+        let (mv, kept) = (jail.at("/usr/bin/mv"), jail.at("/usr/bin/mv.real"));
+        fs::rename(&mv, &kept).unwrap();
+        let refusing = "#!/bin/sh\ncase \"$1\" in *.broken_*) echo 'mv: read-only file system' >&2; exit 1;; esac\nexec /usr/bin/mv.real \"$@\"\n";
+        fs::write(&mv, refusing).unwrap();
+        fs::set_permissions(&mv, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+
+        let stuck = |outcome: Outcome| {
+            assert_eq!(outcome.ended, Ended::Stuck, "{outcome:?}");
+            let why = outcome.why.unwrap();
+            for words in [&why.en, &why.ja] {
+                assert!(words.contains("read-only file system"), "{words}");
+                assert!(
+                    words.contains("/var/lib/softprefix/doctor/relink-libstdcxx/backup"),
+                    "{words}"
+                );
+            }
+        };
+        stuck(remedy.apply(&ssh).await.unwrap());
+        // Neither another run nor an undoing passes over it while the cause is there.
+        stuck(remedy.apply(&ssh).await.unwrap());
+        stuck(remedy.undo(&ssh).await.unwrap());
+
+        fs::rename(&kept, &mv).unwrap();
+        assert_eq!(remedy.undo(&ssh).await.unwrap().ended, Ended::Undone);
+        assert_eq!(jail.snapshot("/usr/local/m5stack"), before);
     });
 }
 
@@ -439,7 +494,7 @@ fn hostile_names_on_the_module_are_names_and_nothing_else() {
             let shown = finding
                 .facts
                 .iter()
-                .any(|fact| fact.value == format!("/opt/{name}/lib/libax_interpreter.so"));
+                .any(|fact| fact.value.en == format!("/opt/{name}/lib/libax_interpreter.so"));
             assert!(shown, "{name:?}: {finding:#?}");
             if let Some(remedy) = finding.remedy {
                 // The file is no library, so the loader does not take it: tried, verified, taken back.
@@ -455,7 +510,7 @@ fn hostile_names_on_the_module_are_names_and_nothing_else() {
                 finding
                     .facts
                     .iter()
-                    .any(|f| f.label.en.ends_with(&format!("mode_{name}.json")) && f.value == "H 64"),
+                    .any(|f| f.label.en.ends_with(&format!("mode_{name}.json")) && f.value.en == "H 64"),
                 "{name:?}"
             );
             fs::remove_file(card).unwrap();
@@ -490,14 +545,19 @@ fn the_build_streams_answers_its_question_and_can_be_stopped() {
     with_jail!(jail, {
         jail.stackflow_tree();
         let ssh = jail.open().await.unwrap();
-        let mut text = String::new();
-        let status = checks::build::build(&ssh, 50, |chunk| {
-            text.push_str(&String::from_utf8_lossy(chunk));
+        let (mut text, mut free) = (String::new(), None);
+        let status = build::build(&ssh, 50, |news| {
+            match news {
+                News::Output(more) => text.push_str(&more),
+                News::Memory(mib) => free = Some(mib),
+            }
             true
         })
         .await
         .unwrap();
         assert_eq!(status, 0, "{text}");
+        assert_eq!(free, Some(781), "the module's memory is told");
+        assert!(!text.contains('\u{1e}'), "{text:?}");
         assert!(
             text.contains("scons stand-in -j1")
                 && text.contains("answered Y")
@@ -514,8 +574,10 @@ fn the_build_streams_answers_its_question_and_can_be_stopped() {
         fs::write(jail.at("/tmp/slow"), "").unwrap();
         fs::write(jail.at("/proc/meminfo"), "MemAvailable: 20000 kB\n").unwrap();
         let mut text = String::new();
-        let status = checks::build::build(&ssh, 50, |chunk| {
-            text.push_str(&String::from_utf8_lossy(chunk));
+        let status = build::build(&ssh, 50, |news| {
+            if let News::Output(more) = news {
+                text.push_str(&more);
+            }
             true
         })
         .await
@@ -524,7 +586,12 @@ fn the_build_streams_answers_its_question_and_can_be_stopped() {
         assert!(text.contains("less than 50 MiB"), "{text}");
 
         fs::write(jail.at("/proc/meminfo"), "MemAvailable: 800000 kB\n").unwrap();
-        let stopped = checks::build::build(&ssh, 50, |chunk| !String::from_utf8_lossy(chunk).contains("step 1")).await;
+        let stopped = build::build(
+            &ssh,
+            50,
+            |news| !matches!(news, News::Output(text) if text.contains("step 1")),
+        )
+        .await;
         assert_eq!(stopped, Err(SshError::Cancelled));
         assert!(!jail.at("/var/lib/softprefix/doctor/build/pid").exists());
     });

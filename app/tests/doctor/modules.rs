@@ -1,7 +1,7 @@
 //! Modules to talk to: a real unit on loopback, and the same unit behind a wire that makes it behave as older units do.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 use softprefix_unit::listen;
@@ -11,24 +11,34 @@ use softprefix_unit::unit::{Unit, UnitOptions};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+/// A store with a small random model.
+pub fn tiny_store() -> ModelStore {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        TinyModel {
+            window: 1024,
+            ..TinyModel::qwen2()
+        }
+        .write(&folder.path().join("tiny.gguf"))
+        .unwrap();
+        folder
+    });
+    let path = folder.path().join("tiny.gguf");
+    ModelStore::new(Places::only(folder.path().to_owned()).with_named(path))
+}
+
 /// Serves our unit with a small random model until the runtime ends.
 pub async fn ours() -> SocketAddr {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tiny.gguf");
-    TinyModel {
-        window: 1024,
-        ..TinyModel::qwen2()
-    }
-    .write(&path)
-    .unwrap();
-    let store = ModelStore::new(Places::only(folder.path().to_owned()).with_named(path));
-    let unit = Arc::new(Unit::new(Arc::new(store), UnitOptions::default()));
+    serve(tiny_store()).await
+}
+
+/// Serves our unit with these models until the runtime ends.
+pub async fn serve(models: ModelStore) -> SocketAddr {
+    let unit = Arc::new(Unit::new(Arc::new(models), UnitOptions::default()));
     let listener = listen::bind("127.0.0.1:0".parse().unwrap(), false).await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        listen::serve(listener, unit, std::future::pending()).await;
-        drop(folder);
-    });
+    tokio::spawn(listen::serve(listener, unit, std::future::pending()));
     address
 }
 
@@ -56,7 +66,7 @@ pub async fn older(manner: Manner) -> SocketAddr {
     address
 }
 
-async fn wire(client: TcpStream, unit: SocketAddr, manner: Manner) {
+pub async fn wire(client: TcpStream, unit: SocketAddr, manner: Manner) {
     let unit = TcpStream::connect(unit).await.unwrap();
     let (from_client, mut to_client) = client.into_split();
     let (from_unit, mut to_unit) = unit.into_split();

@@ -7,8 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::jail::{Cxx, Interpreter, Jail};
-use crate::modules::ours;
+use crate::port;
 use crate::with_jail;
 
 /// A finding's name, its verdict, and the remedy it offers.
@@ -16,7 +15,6 @@ type Line = (String, String, Option<String>);
 
 struct Shell<'a> {
     config: &'a Path,
-    module: String,
     log: &'a Path,
 }
 
@@ -24,11 +22,10 @@ impl Shell<'_> {
     fn run(&self, verb: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_softprefix"));
         command
-            .args([verb, "module", "--yes", "--module", &self.module, "--ssh-config"])
-            .arg(self.config);
-        if verb == "doctor" {
-            command.arg("--log").arg(self.log);
-        }
+            .args([verb, "root@127.0.0.1", "--yes", "--lang", "en", "--ssh-config"])
+            .arg(self.config)
+            .arg("--log")
+            .arg(self.log);
         command.args(arguments).output().unwrap()
     }
 
@@ -52,16 +49,13 @@ impl Shell<'_> {
 #[test]
 fn the_worst_module_is_mended_by_what_the_doctor_offers() {
     with_jail!(jail, {
-        worst(&jail);
-        // What answers for the module's llm-sys once it is started; the port itself is looked for on the module.
-        let port = std::net::TcpListener::bind("127.0.0.1:10001");
-        let address = ours().await;
+        jail.make_worst();
+        port::reflect(&jail, port::tiny()).await;
         let folder = tempfile::tempdir().unwrap();
         let config = jail.options().config.unwrap();
         let log = folder.path().join("log.jsonl");
         let shell = Shell {
             config: &config,
-            module: address.to_string(),
             log: &log,
         };
 
@@ -72,7 +66,7 @@ fn the_worst_module_is_mended_by_what_the_doctor_offers() {
             .filter(|f| f.1 == "broken")
             .map(|f| f.0.as_str())
             .collect();
-        assert_eq!(broken, ["unit", "libstdcxx", "interpreter"]);
+        assert_eq!(broken, ["service", "unit", "libstdcxx", "interpreter", "answer"]);
 
         let mut applied = Vec::new();
         // Some remedies are offered only after others: the unit can be started when its libraries are found.
@@ -81,7 +75,7 @@ fn the_worst_module_is_mended_by_what_the_doctor_offers() {
             let output = shell.run("doctor", &["--fix", &id]);
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             assert!(
-                output.status.success() && text.contains("done, and verified"),
+                output.status.success() && text.contains("Done, and verified"),
                 "{id}: {text}"
             );
             applied.push(id);
@@ -98,13 +92,32 @@ fn the_worst_module_is_mended_by_what_the_doctor_offers() {
             ]
         );
         let (code, after) = shell.look();
-        assert!(after.iter().all(|finding| finding.1 == "good"), "{after:?}");
-        assert_eq!(code, Some(0));
+        let left: Vec<&str> = after.iter().filter(|f| f.1 != "good").map(|f| f.0.as_str()).collect();
+        assert_eq!(left, ["prefix"], "only the unit is still the stock one: {after:?}");
+        assert_eq!(code, Some(3));
 
         let unit = crate::installing::program(folder.path(), 0);
         let output = shell.run("install", &["--unit", &unit.display().to_string()]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(crate::installing::running(&jail), crate::installing::OURS);
+        let (code, after) = shell.look();
+        assert!(after.iter().all(|finding| finding.1 == "good"), "{after:?}");
+        assert_eq!(code, Some(0));
+
+        // And a prefixed inference.
+        let output = Command::new(env!("CARGO_BIN_EXE_softprefix"))
+            .args([
+                "compare",
+                "--module",
+                "127.0.0.1:10001",
+                "--prompt",
+                "Why is the sky blue?",
+            ])
+            .args(["--values", "1.0", "--len", "1", "--max-tokens", "16", "--out"])
+            .arg(folder.path().join("results.json"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
         // The log reads like the story.
         let entries: Vec<Value> = fs::read_to_string(&log)
@@ -113,6 +126,7 @@ fn the_worst_module_is_mended_by_what_the_doctor_offers() {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
         let told: Vec<&str> = entries.iter().filter_map(|entry| entry["id"].as_str()).collect();
+        applied.push("install".to_owned());
         assert_eq!(told, applied);
         assert!(
             entries
@@ -120,22 +134,20 @@ fn the_worst_module_is_mended_by_what_the_doctor_offers() {
                 .all(|entry| entry["commands"].as_str().is_some_and(|text| !text.is_empty()))
         );
 
+        let history = shell.run("doctor", &["--history"]);
+        let history = String::from_utf8_lossy(&history.stdout).into_owned();
+        assert!(
+            history.contains("Point libstdc++ to the system's: Done, and verified."),
+            "{history}"
+        );
+        assert!(history.contains("    ln -sfn \"$SYSTEM\""), "{history}");
+
         // And back again, the last change first.
         assert!(shell.run("uninstall", &[]).status.success());
-        for id in applied.iter().rev() {
+        for id in applied.iter().rev().skip(1) {
             let output = shell.run("doctor", &["--undo", id]);
-            assert!(String::from_utf8_lossy(&output.stdout).contains("undone"), "{id}");
+            assert!(String::from_utf8_lossy(&output.stdout).contains("Undone"), "{id}");
         }
         assert_eq!(shell.look().1, before);
-        drop(port);
     });
-}
-
-fn worst(jail: &Jail) {
-    crate::installing::ready(jail);
-    jail.stackflow_tree();
-    jail.libstdcxx(Cxx::BrokenLink);
-    jail.interpreter(&Interpreter::Unregistered("/opt/usr/lib"));
-    jail.service("llm-sys", "inactive");
-    jail.service("llm-llm", "inactive");
 }

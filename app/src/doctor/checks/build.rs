@@ -1,15 +1,13 @@
 //! Seed 1.1 to 1.4: the StackFlow tree, its two known obstacles, and the build. Only for those who keep the C++ unit; the injector
 //! unit of this project needs no build on the module.
 
-use std::time::Duration;
-
 use super::super::finding::{Finding, Verdict, said};
 use super::super::remedy::{Remedy, pieces};
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
 use super::{CHANGE_LIMIT, READ_LIMIT};
 
-const TREE: &str = "/root/StackFlow";
+pub(in crate::doctor) const TREE: &str = "/root/StackFlow";
 const TOOLCHAIN: &str = "/opt/gcc-arm-10.3-2021.07-x86_64-aarch64-none-linux-gnu/bin";
 
 const LOOK: &str = r#"
@@ -156,8 +154,24 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
         ),
     };
     let mut first = Finding::new("tree", "1.1", Verdict::Good, title, why.clone())
-        .fact(said!("tree", "ツリー"), if tree { TREE } else { "absent" }, false)
-        .fact(said!("scons", "scons"), answer.get("scons").unwrap_or("no"), false);
+        .fact(
+            said!("tree", "ツリー"),
+            if tree {
+                TREE.into()
+            } else {
+                said!("absent", "ありません")
+            },
+            false,
+        )
+        .fact(
+            said!("scons", "scons"),
+            if answer.yes("scons") {
+                said!("present", "あります")
+            } else {
+                said!("absent", "ありません")
+            },
+            false,
+        );
     if !built.is_empty() {
         first = first.fact(said!("built", "ビルド結果"), built, false);
     }
@@ -247,67 +261,15 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
     .fact(said!("folder", "フォルダー"), TOOLCHAIN, !tools)
     .fact(
         said!("native gcc and g++", "ネイティブの gcc と g++"),
-        if native { "present" } else { "missing" },
+        if native {
+            said!("present", "あります")
+        } else {
+            said!("missing", "ありません")
+        },
         !native,
     );
     if !tools && native {
         toolchain = toolchain.mended_by(toolchain_wrappers());
     }
     Ok(vec![first, sconstruct, toolchain])
-}
-
-// The build runs in a session of its own, so that it can be ended as a whole, and with its memory watched: a module that swaps is
-// a module that has to be unplugged.
-const BUILD: &str = r#"
-STATE=/var/lib/softprefix/doctor/build
-mkdir -p "$STATE" || return 1
-cd "$TREE/projects/llm_framework" || { echo "there is no $TREE/projects/llm_framework"; return 1; }
-if [ -e "$STATE/pid" ] && kill -0 "$(cat "$STATE/pid")" 2>/dev/null; then echo "a build is running already"; return 1; fi
-rm -f "$STATE/status" "$STATE/why"
-setsid sh -c 'yes Y | scons -j1; echo $? >"$1/status"' build "$STATE" 2>&1 &
-build=$!
-echo "$build" >"$STATE/pid"
-trap '' PIPE
-(
-    while kill -0 "$build" 2>/dev/null; do
-        free=$(awk '/MemAvailable/ {print int($2 / 1024)}' /proc/meminfo)
-        if [ "${free:-9999}" -lt "$FLOOR" ]; then
-            echo "memory" >"$STATE/why"
-            kill -TERM "-$build" 2>/dev/null
-            return
-        fi
-        sleep 2
-    done
-) &
-wait "$build"
-rm -f "$STATE/pid"
-if [ -e "$STATE/why" ]; then echo; echo "softprefix: stopped, because less than $FLOOR MiB of memory were free"; return 3; fi
-return "$(cat "$STATE/status" 2>/dev/null || echo 4)"
-"#;
-
-const STOP: &str = r#"
-STATE=/var/lib/softprefix/doctor/build
-if [ -e "$STATE/pid" ]; then
-    pid=$(cat "$STATE/pid")
-    kill -TERM "-$pid" 2>/dev/null; sleep 1; kill -KILL "-$pid" 2>/dev/null
-    rm -f "$STATE/pid"
-    say result stopped
-else say result nothing; fi
-"#;
-
-/// Builds the C++ unit with `scons -j1`, all questions answered with yes. Output is told as it comes; `false` from `chunk` stops it.
-///
-/// Returns the build's exit status; 3 where it was stopped for want of memory (`floor_mib` free at least).
-///
-/// # Errors
-/// Those of the connection; [`SshError::Cancelled`] after the build was stopped on request.
-pub async fn build(ssh: &Ssh, floor_mib: u32, chunk: impl FnMut(&[u8]) -> bool + Send) -> Result<i32, SshError> {
-    let script = Script::new(BUILD)
-        .with("TREE", TREE)?
-        .with("FLOOR", floor_mib.to_string())?;
-    let ended = ssh.stream(&script, chunk).await;
-    if matches!(ended, Err(SshError::Cancelled)) {
-        ssh.run(&Script::new(STOP), Duration::from_secs(20)).await?;
-    }
-    ended
 }

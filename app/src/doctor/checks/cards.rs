@@ -65,6 +65,13 @@ pub async fn look(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, S
                 "モデルカード {count} 件のうち {unreadable} 件が読めません"
             ),
         ),
+        Some((model, used)) if matching(model).is_none() => (
+            Verdict::LookHere,
+            said!(
+                "The workbench uses H {used} for {model}, and no card here has that name",
+                "作業台は {model} に H {used} を使っていますが、その名前のカードがここにありません"
+            ),
+        ),
         Some((model, used)) => (
             Verdict::Good,
             said!(
@@ -82,17 +89,10 @@ pub async fn look(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, S
     };
     let mut finding = Finding::new(ID, SECTION, verdict, title, text);
     for (file, h) in &cards {
-        let shown = h.map_or_else(|| "not readable".to_owned(), |h| format!("H {h}"));
+        let shown = h.map_or_else(|| said!("not readable", "読めません"), |h| format!("H {h}").into());
         let wrong = h.is_none()
             || in_use.is_some_and(|(model, used)| file.ends_with(&format!("/mode_{model}.json")) && *h != Some(used));
-        finding = finding.fact(
-            super::super::finding::Said {
-                en: file.clone(),
-                ja: file.clone(),
-            },
-            shown,
-            wrong,
-        );
+        finding = finding.fact(file.as_str().into(), shown, wrong);
     }
     Ok(finding)
 }

@@ -112,9 +112,9 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     let mut finding = Finding::new(ID, SECTION, verdict, title, text).fact(
         said!("ldconfig", "ldconfig"),
         if registered {
-            answer.get("entry").unwrap_or_default().trim()
+            answer.get("entry").unwrap_or_default().trim().into()
         } else {
-            "not registered"
+            said!("not registered", "登録されていません")
         },
         !registered,
     );

@@ -1,6 +1,6 @@
 //! Seed 3: does the module's own libstdc++ have what the LLM unit needs (`GLIBCXX_3.4.30`, `CXXABI_1.3.13`)?
 
-use super::super::finding::{Finding, Verdict, said};
+use super::super::finding::{Finding, Said as Words, Verdict, said};
 use super::super::remedy::{Remedy, pieces};
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
@@ -78,11 +78,11 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     let kind = answer.get("kind").unwrap_or("none").to_owned();
     let points = answer.get("points").unwrap_or_default().to_owned();
     let state = match (kind.as_str(), whole) {
-        ("link", true) => format!("link to {points}"),
-        ("link", false) => format!("broken link to {points}"),
-        ("file", _) => "a file of its own".into(),
-        ("none", _) => "missing".into(),
-        _ => "the folder is missing".into(),
+        ("link", true) => said!("link to {points}", "{points} へのリンク"),
+        ("link", false) => said!("broken link to {points}", "{points} へのリンク（切れています）"),
+        ("file", _) => said!("a file of its own", "独自のファイル"),
+        ("none", _) => said!("missing", "ありません"),
+        _ => said!("the folder is missing", "フォルダーがありません"),
     };
     let text = said!(
         "The LLM unit is built for the system's C++ library. A copy in the module's own folder is found first; if it is older or a broken link, the unit cannot start.",
@@ -135,12 +135,19 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     let finding = Finding::new(ID, SECTION, verdict, title, text)
         .fact(
             said!("system", "システム"),
-            format!("{SYSTEM}: {}", if system { "has both" } else { "lacks them" }),
+            if system {
+                said!("{SYSTEM}: has both", "{SYSTEM}：両方のシンボルがあります")
+            } else {
+                said!("{SYSTEM}: lacks them", "{SYSTEM}：必要なシンボルがありません")
+            },
             !system,
         )
         .fact(
             said!("module", "モジュール"),
-            format!("{FOLDER}/libstdc++.so.6: {state}"),
+            Words {
+                en: format!("{FOLDER}/libstdc++.so.6: {}", state.en),
+                ja: format!("{FOLDER}/libstdc++.so.6：{}", state.ja),
+            },
             verdict != Verdict::Good,
         );
     // Without a good library to point to there is nothing to link.

@@ -95,7 +95,11 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
         .fact(said!("service", "サービス"), state, !running)
         .fact(
             said!("port 10001", "ポート 10001"),
-            if listens { "listening" } else { "closed" },
+            if listens {
+                said!("listening", "待ち受け中")
+            } else {
+                said!("closed", "閉じています")
+            },
             !listens,
         );
     let journal = answer.get("journal").unwrap_or_default().trim();

@@ -101,11 +101,15 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
         finding = finding.fact(said!("unit", "ユニット"), *unit, false);
     }
     for line in &missing {
-        finding = finding.fact(said!("not found", "見つからない"), line, true);
+        finding = finding.fact(said!("not found", "見つからない"), line.as_str(), true);
     }
     finding = finding.fact(
         said!("service llm-llm", "サービス llm-llm"),
-        if state.is_empty() { "unknown" } else { &state },
+        if state.is_empty() {
+            said!("unknown", "不明")
+        } else {
+            state.into()
+        },
         !running,
     );
     let journal = answer.get("journal").unwrap_or_default().trim();

@@ -70,7 +70,11 @@ impl HistoryPage {
                 });
             }
             if let HistoryState::Unusable(problem) = &sweep.history {
-                ui.label(paint::words(problem.to_string(), theme::BODY, palette.broken));
+                ui.label(paint::words(
+                    problem.whole(desk.bench.settings.language),
+                    theme::BODY,
+                    palette.broken,
+                ));
             }
         });
         self.find(desk);

@@ -223,7 +223,7 @@ pub fn trouble(ui: &mut Ui, desk: &mut Desk<'_>) {
     let sweep = &desk.bench.sweep;
     let (mark, words) = match &sweep.trouble {
         Some(Trouble::Problem(problem)) => {
-            let mut words = problem.to_string();
+            let mut words = problem.whole(desk.bench.settings.language);
             if sweep.is_busy() && problem.kind == ProblemKind::File {
                 words = format!("{words} {}", text.journal_retry);
             }
@@ -238,7 +238,7 @@ pub fn trouble(ui: &mut Ui, desk: &mut Desk<'_>) {
         },
         None => match (&sweep.history, desk.bench.why_not_resume()) {
             (crate::workbench::sweep::HistoryState::Unusable(problem), _) => {
-                (status::Status::Broken, problem.to_string())
+                (status::Status::Broken, problem.whole(desk.bench.settings.language))
             }
             (_, Some(why)) if sweep.resumable().is_some() => (status::Status::LookHere, (text.off)(&why)),
             _ => return,

@@ -5,8 +5,12 @@ use eframe::egui::{
     TextEdit, Ui, WidgetInfo, pos2, vec2,
 };
 
+mod build;
+mod installer;
+
 use super::Desk;
-use crate::doctor::{Ended, Finding, Said as Words, Verdict};
+use crate::doctor::log::time;
+use crate::doctor::{Ended, Finding, Said as Words, Verdict, title};
 use crate::settings::Language;
 use crate::text::DoctorText;
 use crate::theme::{self, Palette};
@@ -15,8 +19,8 @@ use crate::views::icon::Icon;
 use crate::views::paint;
 use crate::views::progress::progress;
 use crate::views::status::{self, Status};
-use crate::workbench::Action;
-use crate::workbench::doctor::{DoctorAction, DoctorState, Said, Work};
+use crate::workbench::doctor::{DoctorAction, DoctorState, Page, Said, Work};
+use crate::workbench::{Action, Target};
 
 const LEFT: f32 = 420.0;
 const ROW: f32 = 40.0;
@@ -31,6 +35,7 @@ pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
         text: DoctorText::of(language),
         language,
         state: &desk.bench.doctor,
+        connected: connected(desk),
         palette,
     };
     let mut actions = Vec::new();
@@ -62,7 +67,27 @@ struct View<'a> {
     text: &'static DoctorText,
     language: Language,
     state: &'a DoctorState,
+    /// The workbench is connected to the module that is looked at.
+    connected: bool,
     palette: &'static Palette,
+}
+
+fn connected(desk: &Desk<'_>) -> bool {
+    let bench = desk.bench;
+    match (&bench.target, bench.doctor.connectable()) {
+        (Target::Remote { address, .. }, Some(looked_at)) => {
+            let port = |address: &str| address.strip_suffix(":10001").unwrap_or(address).to_owned();
+            bench.module.is_ready() && port(address) == port(looked_at)
+        }
+        _ => false,
+    }
+}
+
+/// How an entry of the log ended; `None` for a sentence that says why it did not.
+fn ended(word: &str) -> Option<Ended> {
+    Ended::ALL
+        .into_iter()
+        .find(|ended| word == ended.word() || (*ended == Ended::Done && word.starts_with("done,")))
 }
 
 const fn status_of(verdict: Verdict) -> Status {
@@ -76,17 +101,7 @@ const fn status_of(verdict: Verdict) -> Status {
 
 impl View<'_> {
     fn words<'w>(&self, said: &'w Words) -> &'w str {
-        match self.language {
-            Language::English => &said.en,
-            Language::Japanese => &said.ja,
-        }
-    }
-
-    fn word(&self, verdict: Verdict) -> &'static str {
-        match self.language {
-            Language::English => verdict.word(),
-            Language::Japanese => verdict.word_ja(),
-        }
+        said.get(self.language)
     }
 
     fn list(&self, ui: &mut Ui, actions: &mut Vec<DoctorAction>) {
@@ -107,6 +122,12 @@ impl View<'_> {
                     palette.text,
                 ));
                 ui.label(paint::words(text.changed_nothing, theme::CAPTION, palette.text3));
+            }
+            if self.state.work.is_none() && self.state.connectable().is_some() && !self.connected {
+                let width = ui.available_width();
+                if ui.add(Button::ink(text.connect).width(width)).clicked() {
+                    actions.push(DoctorAction::Connect);
+                }
             }
             if self.state.work == Some(Work::Looking) {
                 progress(ui, None, text.checking);
@@ -151,8 +172,8 @@ impl View<'_> {
                         }
                     }
                 }
-                if self.state.work.is_none() && !self.state.host.trim().is_empty() {
-                    self.installer(ui, actions);
+                if self.state.work.is_none() && !self.state.findings.is_empty() {
+                    self.offer_installer(ui, actions);
                 }
             });
     }
@@ -216,7 +237,7 @@ impl View<'_> {
             painter,
             pos2(rect.right() - 24.0, rect.center().y),
             egui::Align2::RIGHT_CENTER,
-            self.word(finding.verdict),
+            finding.verdict.word(self.language),
             theme::CAPTION.regular(),
             if finding.verdict == Verdict::Good {
                 palette.text3
@@ -244,42 +265,23 @@ impl View<'_> {
         response.clicked()
     }
 
-    fn installer(&self, ui: &mut Ui, actions: &mut Vec<DoctorAction>) {
-        let (text, palette) = (self.text, self.palette);
-        Frame::NONE
-            .inner_margin(Margin {
-                left: 24,
-                right: 24,
-                top: 24,
-                bottom: 16,
-            })
-            .show(ui, |ui| {
-                ui.spacing_mut().item_spacing.y = 8.0;
-                ui.label(paint::words(text.install_about, theme::CAPTION, palette.text3));
-                ui.horizontal(|ui| {
-                    if ui.add(Button::outlined(text.install)).clicked() {
-                        actions.push(DoctorAction::Install(None));
-                    }
-                    if ui.add(Button::quiet(text.uninstall)).clicked() {
-                        actions.push(DoctorAction::Uninstall);
-                    }
-                });
-            });
-    }
-
     fn right(&self, ui: &mut Ui, actions: &mut Vec<DoctorAction>) {
         let (text, palette) = (self.text, self.palette);
         if let Some(work) = &self.state.work
-            && *work != Work::Looking
+            && !matches!(work, Work::Looking | Work::Building)
         {
             let words = match work {
-                Work::Installing(step) if !step.is_empty() => step.as_str(),
+                Work::Installing(Some(step)) => self.words(step),
                 _ => text.working,
             };
             progress(ui, None, words);
             ui.add_space(16.0);
         }
         self.said(ui);
+        if self.state.page == Page::Installer {
+            self.installer(ui, actions);
+            return self.before(ui, actions);
+        }
         let Some(finding) = self.state.shown() else {
             ui.label(paint::words(text.about, theme::CARD_TITLE, palette.text2));
             return;
@@ -309,13 +311,16 @@ impl View<'_> {
             self.facts(ui, finding);
         }
         self.remedy(ui, finding, actions);
+        if finding.id == "tree" && finding.facts.iter().any(|fact| fact.value.en.starts_with('/')) {
+            self.build(ui, actions);
+        }
         self.before(ui, actions);
     }
 
     /// What the last change came to.
     fn said(&self, ui: &mut Ui) {
         let Some(said) = &self.state.said else { return };
-        let (text, palette) = (self.text, self.palette);
+        let palette = self.palette;
         let good = said.is_good();
         let colour = if good { palette.good } else { palette.broken };
         Frame::NONE
@@ -327,18 +332,18 @@ impl View<'_> {
                 ui.set_width(ui.available_width());
                 ui.spacing_mut().item_spacing.y = 4.0;
                 let (words, detail) = match said {
-                    Said::Problem(sentence) | Said::Good(sentence) => (sentence.as_str(), None),
-                    Said::Outcome { outcome, .. } => (
-                        match outcome.ended {
-                            Ended::Done => text.done,
-                            Ended::Already => text.already,
-                            Ended::Restored => text.restored,
-                            Ended::Undone => text.undone,
-                            Ended::Nothing => text.nothing,
-                            Ended::Failed => text.failed,
-                        },
-                        outcome.why.as_deref(),
-                    ),
+                    Said::Problem(sentence) | Said::Good(sentence) => (self.words(sentence).to_owned(), None),
+                    Said::Outcome { id, outcome } => {
+                        let (what, ended) = (title(id), outcome.ended.said());
+                        let between = match self.language {
+                            Language::English => ": ",
+                            Language::Japanese => "：",
+                        };
+                        (
+                            format!("{}{between}{}", self.words(&what), self.words(&ended)),
+                            outcome.why.as_ref().map(|why| self.words(why)),
+                        )
+                    }
                 };
                 ui.horizontal_top(|ui| {
                     status::mark(ui, if good { Status::Good } else { Status::Broken });
@@ -368,7 +373,10 @@ impl View<'_> {
                     let colour = if fact.wrong { palette.broken } else { palette.text };
                     ui.scope(|ui| {
                         ui.set_max_width(width - 264.0);
-                        ui.add(egui::Label::new(paint::figures(fact.value.trim(), theme::BODY, colour)).wrap());
+                        ui.add(
+                            egui::Label::new(paint::figures(self.words(&fact.value).trim(), theme::BODY, colour))
+                                .wrap(),
+                        );
                     });
                     ui.end_row();
                 }
@@ -390,32 +398,7 @@ impl View<'_> {
         }
         let Some(remedy) = &finding.remedy else { return };
         ui.add_space(16.0);
-        ui.label(paint::strong(text.commands, theme::CAPTION, palette.text3));
-        Frame::NONE
-            .fill(palette.inset)
-            .stroke(Stroke::new(1.0, palette.line))
-            .corner_radius(CornerRadius::same(theme::RADIUS_CARD))
-            .inner_margin(Margin::same(16))
-            .show(ui, |ui| {
-                ui.set_width(ui.available_width());
-                let shown = remedy.shown();
-                let top = ui.max_rect();
-                ScrollArea::horizontal().id_salt("commands").show(ui, |ui| {
-                    ui.add(egui::Label::new(paint::figures(shown, theme::BODY, palette.text)).extend());
-                });
-                let corner = Rect::from_min_max(
-                    pos2(top.right() - 96.0, top.top() - 8.0),
-                    pos2(top.right(), top.top() + 24.0),
-                );
-                let mut corner = ui.new_child(
-                    egui::UiBuilder::new()
-                        .max_rect(corner)
-                        .layout(Layout::right_to_left(Align::Center)),
-                );
-                if corner.add(Button::quiet(text.copy).icon(Icon::Copy)).clicked() {
-                    actions.push(DoctorAction::CopyCommands);
-                }
-            });
+        self.commands(ui, &remedy.shown(), actions);
         ui.add(egui::Label::new(paint::words(self.words(&remedy.effect), theme::BODY, palette.text2)).wrap());
         ui.add_space(8.0);
         ui.horizontal(|ui| {
@@ -443,6 +426,36 @@ impl View<'_> {
         });
     }
 
+    /// Commands to read and to copy.
+    fn commands(&self, ui: &mut Ui, shown: &str, actions: &mut Vec<DoctorAction>) {
+        let (text, palette) = (self.text, self.palette);
+        ui.label(paint::strong(text.commands, theme::CAPTION, palette.text3));
+        Frame::NONE
+            .fill(palette.inset)
+            .stroke(Stroke::new(1.0, palette.line))
+            .corner_radius(CornerRadius::same(theme::RADIUS_CARD))
+            .inner_margin(Margin::same(16))
+            .show(ui, |ui| {
+                ui.set_width(ui.available_width());
+                let top = ui.max_rect();
+                ScrollArea::horizontal().id_salt("commands").show(ui, |ui| {
+                    ui.add(egui::Label::new(paint::figures(shown, theme::BODY, palette.text)).extend());
+                });
+                let corner = Rect::from_min_max(
+                    pos2(top.right() - 96.0, top.top() - 8.0),
+                    pos2(top.right(), top.top() + 24.0),
+                );
+                let mut corner = ui.new_child(
+                    egui::UiBuilder::new()
+                        .max_rect(corner)
+                        .layout(Layout::right_to_left(Align::Center)),
+                );
+                if corner.add(Button::quiet(text.copy).icon(Icon::Copy)).clicked() {
+                    actions.push(DoctorAction::CopyCommands(shown.to_owned()));
+                }
+            });
+    }
+
     fn before(&self, ui: &mut Ui, actions: &mut Vec<DoctorAction>) {
         let (text, palette) = (self.text, self.palette);
         if self.state.before.is_empty() {
@@ -454,13 +467,23 @@ impl View<'_> {
         for (index, entry) in self.state.before.iter().take(8).enumerate() {
             paint::rule(ui);
             ui.horizontal(|ui| {
-                ui.label(paint::figures(when(entry.at_unix), theme::CAPTION, palette.text3));
-                ui.add_space(16.0);
-                ui.label(paint::words(
-                    format!("{} · {} · {}", entry.id, entry.act, entry.ended),
-                    theme::BODY,
-                    palette.text,
+                let at = time(entry.at_unix);
+                ui.label(paint::figures(
+                    at.get(5..16).unwrap_or(&at),
+                    theme::CAPTION,
+                    palette.text3,
                 ));
+                ui.add_space(16.0);
+                // A sentence of why it failed would not fit into a line: it is there under the pointer.
+                let ended = ended(&entry.ended).unwrap_or(Ended::Failed);
+                let good = matches!(ended, Ended::Done | Ended::Already | Ended::Undone | Ended::Nothing);
+                status::mark(ui, if good { Status::Good } else { Status::Broken });
+                let mut line = self.words(&title(&entry.id)).to_owned();
+                if entry.act == "undo" {
+                    line = format!("{line} · {}", text.taken_back);
+                }
+                let response = ui.label(paint::words(line, theme::BODY, palette.text));
+                response.on_hover_text(format!("{}\n{}\n\n{}", entry.id, entry.ended, entry.commands.trim()));
                 let latest = !undone.contains(&entry.id);
                 undone.push(entry.id.clone());
                 if latest && self.state.can_undo(&entry.id) && crate::doctor::remedy(&entry.id).is_some() {
@@ -476,31 +499,5 @@ impl View<'_> {
                 }
             });
         }
-    }
-}
-
-/// Day and time in UTC: `11-23 04:05`.
-fn when(unix: u64) -> String {
-    let (days, seconds) = (unix / 86_400, unix % 86_400);
-    // Civil date from days since 1970 (proleptic Gregorian, counted from 0000-03-01).
-    let shifted = days + 719_468;
-    let era_day = shifted % 146_097;
-    let year_of_era = (era_day - era_day / 1460 + era_day / 36_524 - era_day / 146_096) / 365;
-    let day_of_year = era_day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    format!("{month:02}-{day:02} {:02}:{:02} UTC", seconds / 3600, seconds / 60 % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::when;
-
-    #[test]
-    fn times_are_written_as_day_and_time() {
-        assert_eq!(when(0), "01-01 00:00 UTC");
-        assert_eq!(when(951_827_696), "02-29 12:34 UTC");
-        assert_eq!(when(1_795_388_022), "11-22 22:53 UTC");
     }
 }

@@ -1,0 +1,146 @@
+//! Seed 1.4: the build of the C++ unit on the module, streamed, its questions answered, its memory watched, to be stopped at any time.
+
+use std::time::Duration;
+
+use softprefix_core::protocol::Utf8Cutter;
+
+use super::checks::build::TREE;
+use super::script::Script;
+use super::ssh::{Ssh, SshError};
+
+/// A build is stopped when less memory is free.
+pub const FLOOR_MIB: u32 = 48;
+
+// The build runs in a session of its own, so that it can be ended as a whole, and with its memory watched: a module that swaps is
+// a module that has to be unplugged.
+const BUILD: &str = r#"
+STATE=/var/lib/softprefix/doctor/build
+mkdir -p "$STATE" || return 1
+cd "$TREE/projects/llm_framework" || { echo "there is no $TREE/projects/llm_framework"; return 1; }
+if [ -e "$STATE/pid" ] && kill -0 "$(cat "$STATE/pid")" 2>/dev/null; then echo "a build is running already"; return 1; fi
+rm -f "$STATE/status" "$STATE/why"
+setsid sh -c 'yes Y | scons -j1; echo $? >"$1/status"' build "$STATE" 2>&1 &
+build=$!
+echo "$build" >"$STATE/pid"
+trap '' PIPE
+(
+    while kill -0 "$build" 2>/dev/null; do
+        free=$(awk '/MemAvailable/ {print int($2 / 1024)}' /proc/meminfo)
+        printf '\036%s\037' "$free"
+        if [ "${free:-9999}" -lt "$FLOOR" ]; then
+            echo "memory" >"$STATE/why"
+            kill -TERM "-$build" 2>/dev/null
+            return
+        fi
+        sleep 2
+    done
+) &
+wait "$build"
+rm -f "$STATE/pid"
+if [ -e "$STATE/why" ]; then echo; echo "softprefix: stopped, because less than $FLOOR MiB of memory were free"; return 3; fi
+return "$(cat "$STATE/status" 2>/dev/null || echo 4)"
+"#;
+
+const STOP: &str = r#"
+STATE=/var/lib/softprefix/doctor/build
+if [ -e "$STATE/pid" ]; then
+    pid=$(cat "$STATE/pid")
+    kill -TERM "-$pid" 2>/dev/null; sleep 1; kill -KILL "-$pid" 2>/dev/null
+    rm -f "$STATE/pid"
+    say result stopped
+else say result nothing; fi
+"#;
+
+/// What a build tells while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    Output(String),
+    /// MiB of memory that are free on the module.
+    Memory(u64),
+}
+
+/// Builds the C++ unit with `scons -j1`, all questions answered with yes. What it prints and the module's free memory are told as they
+/// come, the latter every two seconds; `false` from `tell` stops the build.
+///
+/// Returns the build's exit status; 3 where it was stopped for want of memory (`floor_mib` free at least).
+///
+/// # Errors
+/// Those of the connection; [`SshError::Cancelled`] after the build was stopped on request.
+pub async fn build(ssh: &Ssh, floor_mib: u32, mut tell: impl FnMut(News) -> bool + Send) -> Result<i32, SshError> {
+    let script = Script::new(BUILD)
+        .with("TREE", TREE)?
+        .with("FLOOR", floor_mib.to_string())?;
+    let mut sieve = Sieve::default();
+    let ended = ssh.stream(&script, |chunk| sieve.take(chunk, &mut tell)).await;
+    if matches!(ended, Err(SshError::Cancelled)) {
+        ssh.run(&Script::new(STOP), Duration::from_secs(20)).await?;
+    }
+    ended
+}
+
+/// The commands of a build, to read.
+#[must_use]
+pub fn shown() -> String {
+    format!("cd {TREE}/projects/llm_framework\nyes Y | scons -j1")
+}
+
+/// Parts the script's marks (RS, free MiB, US) from what the build prints.
+#[derive(Default)]
+struct Sieve {
+    mark: Option<Vec<u8>>,
+    letters: Utf8Cutter,
+}
+
+impl Sieve {
+    fn take(&mut self, chunk: &[u8], tell: &mut impl FnMut(News) -> bool) -> bool {
+        let mut text = Vec::new();
+        let mut memory = None;
+        for &byte in chunk {
+            match (&mut self.mark, byte) {
+                (None, 0x1e) => self.mark = Some(Vec::new()),
+                (None, _) => text.push(byte),
+                (Some(mark), 0x1f) => {
+                    memory = std::str::from_utf8(mark)
+                        .ok()
+                        .and_then(|mib| mib.parse().ok())
+                        .or(memory);
+                    self.mark = None;
+                }
+                (Some(mark), _) => mark.push(byte),
+            }
+        }
+        let text = self.letters.push(&text);
+        let mut go_on = true;
+        if !text.is_empty() {
+            go_on &= tell(News::Output(text));
+        }
+        if let Some(memory) = memory {
+            go_on &= tell(News::Memory(memory));
+        }
+        go_on
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_parted_from_the_text_wherever_a_chunk_is_cut() {
+        let whole = "コンパイル\x1e780\x1f中\x1e779\x1f。".as_bytes();
+        for cut in 0..=whole.len() {
+            let (mut text, mut memory, mut sieve) = (String::new(), Vec::new(), Sieve::default());
+            for chunk in [&whole[..cut], &whole[cut..]] {
+                sieve.take(chunk, &mut |news| {
+                    match news {
+                        News::Output(more) => text.push_str(&more),
+                        News::Memory(mib) => memory.push(mib),
+                    }
+                    true
+                });
+            }
+            assert_eq!(text, "コンパイル中。", "cut at {cut}");
+            assert_eq!(memory.last(), Some(&779), "cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What the way to a module and the installer have to say, in both languages. The English is the errors' own.
+
+use super::finding::{Said, said};
+use super::install::{InstallError, Step};
+use super::remedy::Ended;
+use super::ssh::SshError;
+use crate::session::sentence;
+use crate::text::errors::system;
+
+impl SshError {
+    /// The error as the person is told it.
+    #[must_use]
+    pub fn said(&self) -> Said {
+        let ja = match self {
+            Self::BadHost { given } => {
+                format!("{given:?} はホスト名ではありません。ssh と同じように「ユーザー@ホスト」で指定してください。")
+            }
+            Self::NoProgram { detail } => format!(
+                "この機械に `ssh` がありません（{}）。OpenSSH を入れるか、ポート 10001 だけの診断を使ってください。",
+                system(detail)
+            ),
+            Self::Denied { host } => format!(
+                "{host} が鍵を受け付けません。`ssh-copy-id {host}` で自分の鍵を登録してから、もう一度診断してください。"
+            ),
+            Self::UnknownHost { host } => format!(
+                "{host} はまだ知らない相手です。一度 `ssh {host}` で接続して指紋を確かめてから、もう一度診断してください。"
+            ),
+            Self::HostKeyChanged { host } => format!(
+                "{host} のホスト鍵が前と違います。モジュールを入れ直した場合は `ssh-keygen -R {host}` で古い鍵を消してください。\
+                 心当たりがなければ、別の機械が応答しているおそれがあります。先に進まないでください。"
+            ),
+            Self::Unreachable { host, detail } => format!(
+                "{host} に届きません（{}）。ケーブル、アドレス、モジュールの電源を確かめてください。",
+                system(detail)
+            ),
+            Self::Lost { host, detail } => format!(
+                "{host} との接続が切れました（{}）。もう一度診断してください。途中の作業はモジュール側で完了するか、元に戻されます。",
+                system(detail)
+            ),
+            Self::TimedOut { host, seconds } => format!(
+                "{host} が {seconds} 秒以内に応答しませんでした。もう一度診断するか、モジュールを再起動してください。"
+            ),
+            Self::CopyFailed { host, path, detail } => format!(
+                "{} を {host} にコピーできませんでした（{}）。モジュールの空き容量を確かめてください。",
+                path.display(),
+                system(detail)
+            ),
+            Self::Unusable(error) => format!("使えない値です（{error}）。"),
+            Self::Cancelled => "指示により停止しました。".to_owned(),
+        };
+        Said {
+            en: sentence(&self.to_string()),
+            ja,
+        }
+    }
+}
+
+impl InstallError {
+    /// The error as the person is told it.
+    #[must_use]
+    pub fn said(&self) -> Said {
+        let ja = match self {
+            Self::Ssh(error) => return error.said(),
+            Self::Unreadable { path, source } => format!(
+                "{} を読めません（{}）。先にユニットをビルドしてください（README の「The unit for a module」）。",
+                path.display(),
+                system(&source.to_string())
+            ),
+            Self::WrongMachine { path, built, module } => format!(
+                "{} は {built} 用のビルドですが、モジュールは {module} です。モジュール用にビルドしてください。",
+                path.display()
+            ),
+            Self::OldGlibc { path, needed, present } => format!(
+                "{} には glibc {needed} が必要ですが、モジュールのものは {present} です。古いシステムに合わせてビルドしてください。",
+                path.display()
+            ),
+            Self::NoSpace { free, needed } => format!(
+                "モジュールの空きは {free} バイトで、{needed} バイト必要です。使っていないモデルやパッケージを消してください。"
+            ),
+            Self::NoService => {
+                "モジュールに、置き換える llm-llm サービスがありません。先に M5Stack の LLM パッケージを入れてください。".to_owned()
+            }
+            Self::NoModel => "モジュールの /opt/m5stack/data/models にモデルカードがないため、どのユニットも動けません。\
+                              先にモデルのパッケージを入れてください。"
+                .to_owned(),
+            Self::BadCopy { found, wanted } => format!(
+                "モジュールに届いたコピーの SHA-256 が {wanted} ではなく {found} です。接続を確かめて、もう一度試してください。"
+            ),
+            Self::TakenBack { why, stock } => {
+                format!("入れ替えに失敗し、取り消しました（{why}）。{}", stock.said().ja)
+            }
+            Self::StockStopped { why } => {
+                format!("注入ユニットは取り除きましたが、標準ユニットが起動しません（{why}）。診断の 2・3・4 節が原因を示します。")
+            }
+            Self::NotWorking { finding, stock } => {
+                format!("注入ユニットは起動しましたが、次の問題がありました：{}。{}", finding.ja.trim_end_matches('。'), stock.said().ja)
+            }
+        };
+        Said {
+            en: sentence(&self.to_string()),
+            ja,
+        }
+    }
+}
+
+impl Step {
+    /// The step as it is told while it lasts.
+    #[must_use]
+    pub fn said(&self) -> Said {
+        match self {
+            Self::Looking => said!(
+                "Looking whether it fits: processor, glibc, space, service, model",
+                "合うか確認中：プロセッサー、glibc、空き容量、サービス、モデル"
+            ),
+            Self::Copying { bytes } => {
+                let mb = format!("{:.1}", *bytes as f64 / 1e6);
+                said!(
+                    "Copying {mb} MB under a temporary name",
+                    "仮の名前で {mb} MB をコピー中"
+                )
+            }
+            Self::Swapping => said!(
+                "SHA-256 is right: swapping, and starting it",
+                "SHA-256 が一致。入れ替えて起動中"
+            ),
+            Self::Trying => said!(
+                "Trying it: set-up, baseline, a large prefix",
+                "試験中：設定、ベースライン、大きなプレフィックス"
+            ),
+            Self::Confirmed => said!(
+                "It works: confirmed on the module",
+                "動作を確認し、モジュールで確定しました"
+            ),
+            Self::TakingBack => said!(
+                "It does not work: giving the stock unit back",
+                "動作しないため、標準ユニットに戻しています"
+            ),
+        }
+    }
+}
+
+impl Ended {
+    /// How it ended, as a sentence.
+    #[must_use]
+    pub fn said(self) -> Said {
+        match self {
+            Self::Done => said!("Done, and verified.", "完了し、確認しました。"),
+            Self::Already => said!(
+                "It was in effect already; nothing was changed.",
+                "すでに適用済みでした。何も変更していません。"
+            ),
+            Self::Restored => said!(
+                "It failed. What it had changed is back as it was.",
+                "失敗しました。変更した分は元の状態に戻しました。"
+            ),
+            Self::Stuck => said!(
+                "It failed, and giving back what it had changed failed too. The backup is kept on the module: see why below, \
+                 remove the cause, then press Undo (or `--undo`) again.",
+                "失敗し、変更した分を元に戻すこともできませんでした。バックアップはモジュールに残っています。下の理由を取り除いてから、\
+                 もう一度「元に戻す」（または `--undo`）を実行してください。"
+            ),
+            Self::Undone => said!("Undone: what was there before is back.", "元に戻しました。"),
+            Self::Nothing => said!("There was nothing to undo.", "元に戻すものはありませんでした。"),
+            Self::Failed => said!(
+                "It could not run; nothing was changed.",
+                "実行できませんでした。何も変更していません。"
+            ),
+        }
+    }
+
+    /// The word in the log.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Already => "already",
+            Self::Restored => "restored",
+            Self::Stuck => "stuck",
+            Self::Undone => "undone",
+            Self::Nothing => "nothing",
+            Self::Failed => "failed",
+        }
+    }
+}

