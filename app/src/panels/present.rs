@@ -9,15 +9,21 @@ use super::{Desk, outputs, plot_card};
 use crate::fonts;
 use crate::theme::{self, Palette, Type, faded};
 use crate::views::axis::{Axis, written};
-use crate::views::diff::{Content, DiffPanes, Pane as PaneSide};
+use crate::views::diff::{self, Content, DiffPanes, Pane as PaneSide};
 use crate::views::magnitude::{Moved, NormsCurve};
 use crate::views::stage::Stage;
 use crate::views::{paint, status};
 use crate::workbench::{Action, MagnitudeUnit, PRESETS, PaneState, Side};
 
-/// Letters of the texts, before the zoom: 36 on 64 on the screen.
-const LARGE: Type = Type { size: 24.0, line: 42.0 };
-const SMALL: Type = Type { size: 18.0, line: 30.0 };
+/// Letters of the texts, before the zoom (the first are 36 on 64 on the screen): the largest in which all of both is in sight.
+const LETTERS: [Type; 4] = [
+    Type { size: 24.0, line: 42.0 },
+    Type { size: 21.0, line: 36.0 },
+    Type { size: 18.0, line: 30.0 },
+    Type { size: 16.0, line: 26.0 },
+];
+/// Share of the height that slider and plot take.
+const STAGE: f32 = 0.5;
 /// Space at the sides.
 const MARGIN: f32 = 40.0;
 /// How long the way out is told.
@@ -57,7 +63,7 @@ impl Presenter {
         let whole = ui.max_rect();
         let inner = whole.shrink2(vec2(MARGIN, 20.0));
         let head = inner.with_max_y(inner.top() + theme::HERO.line + 8.0);
-        let stage_height = (inner.height() * 0.56)
+        let stage_height = (inner.height() * STAGE)
             .max(200.0)
             .min(inner.height() - head.height() - 64.0);
         let stage = inner.with_min_y(inner.bottom() - stage_height);
@@ -102,13 +108,20 @@ impl Presenter {
                 self.panes.reveal(byte, texts.height());
             }
         }
-        self.output(ui, desk, Side::Baseline, left);
-        self.output(ui, desk, Side::Prefixed, right);
+        // Both texts in the same letters: the baseline is whole, so that they keep their size while the other arrives.
+        let kind = letters(
+            [&desk.bench.baseline.text, &desk.bench.prefixed.text],
+            left.width(),
+            left.height() - diff::MARGIN.y,
+        );
+        self.panes.follow_the_newest();
+        self.output(ui, desk, Side::Baseline, left, kind);
+        self.output(ui, desk, Side::Prefixed, right, kind);
         self.stage(ui, desk, stage);
         self.hint(ui, desk, whole);
     }
 
-    fn output(&mut self, ui: &mut Ui, desk: &Desk<'_>, side: Side, rect: Rect) {
+    fn output(&mut self, ui: &mut Ui, desk: &Desk<'_>, side: Side, rect: Rect, kind: Type) {
         let palette = Palette::of(ui);
         let pane = if side == Side::Baseline {
             &desk.bench.baseline
@@ -148,14 +161,6 @@ impl Presenter {
             opacity: if pane.stale { 0.6 } else { 1.0 },
             name,
             spoken: &spoken,
-        };
-        // A long text in large letters would show its beginning only.
-        let rows = (rect.height() / LARGE.line).floor().max(1.0);
-        let ems: f32 = pane.text.chars().map(|c| if c.is_ascii() { 0.55 } else { 1.0 }).sum();
-        let kind = if ems * LARGE.size > rows * rect.width() {
-            SMALL
-        } else {
-            LARGE
         };
         self.panes.show(&mut child, pane_side, &content, kind);
     }
@@ -209,6 +214,25 @@ impl Presenter {
         );
         ui.ctx().request_repaint_after(std::time::Duration::from_millis(50));
     }
+}
+
+/// The largest letters in which both texts fit, as far as their widths can be told without laying them out.
+fn letters(texts: [&str; 2], width: f32, height: f32) -> Type {
+    let fits = |kind: &Type| {
+        texts.iter().all(|text| {
+            let rows: f32 = text
+                .split('\n')
+                .map(|line| {
+                    let ems: f32 = line.chars().map(|c| if c.is_ascii() { 0.53 } else { 1.0 }).sum();
+                    // Words are not cut: a row ends a little before its end.
+                    (ems * kind.size / (width - kind.size)).ceil().max(1.0)
+                })
+                .sum();
+            rows * kind.line <= height
+        })
+    };
+    let [.., smallest] = LETTERS;
+    LETTERS.into_iter().find(fits).unwrap_or(smallest)
 }
 
 /// The magnitude in hand, in the unit of the plot's axis.

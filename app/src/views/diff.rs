@@ -72,7 +72,8 @@ pub fn join_marks(text: &str, marks: impl IntoIterator<Item = Range<usize>>, gap
 /// Most characters that are laid out in one frame only to learn their height.
 const MEASURED_A_FRAME: usize = 3000;
 /// Space around the text.
-const MARGIN: Vec2 = vec2(16.0, 16.0);
+/// Around a text, within its pane.
+pub const MARGIN: Vec2 = vec2(16.0, 16.0);
 
 /// A stretch of the text up to a line end.
 #[derive(Clone, Debug)]
@@ -115,6 +116,8 @@ pub struct DiffPanes {
     /// Both scroll by themselves until the person scrolls: with the arriving text, as far as the place where the texts
     /// part stays in sight.
     follow: bool,
+    /// What arrives is kept in sight even where that place goes out of it.
+    newest: bool,
 }
 
 impl DiffPanes {
@@ -129,6 +132,11 @@ impl DiffPanes {
         }
     }
 
+    /// From now on the newest of an arriving text is kept in sight, whatever goes out of it.
+    pub fn follow_the_newest(&mut self) {
+        self.newest = true;
+    }
+
     /// Where following leads to; `None` where there is nothing to follow.
     fn followed(&self, kind: Type) -> Option<f32> {
         let panes = [&self.left, &self.right];
@@ -141,6 +149,7 @@ impl DiffPanes {
             .fold(0.0, f32::max);
         match parting {
             // One row of what both share stays above it.
+            Some(_) if streaming && self.newest => Some(end),
             Some(parting) => Some(end.min((parting - kind.line).max(0.0))),
             None => streaming.then_some(end),
         }

@@ -373,19 +373,18 @@ impl Plot<'_> {
             text: palette.broken,
             padding: 12.0,
         };
-        let width = paint::line_of_text(ui, words, theme::CAPTION.semibold(), palette.broken)
-            .size()
-            .x
-            + 24.0;
-        // Right of the line; at the edge it is moved in, over the line.
-        let left = (x + 8.0).min(area.plot.right() - 8.0 - width);
-        paint::tag(
-            painter,
-            pos2(left, area.plot.top() + 38.0),
-            Align2::LEFT_TOP,
-            words,
-            style,
-        );
+        if let Some(at) = self.collapse_tag(ui, area) {
+            paint::tag(painter, at.min, Align2::LEFT_TOP, words, style);
+        }
+    }
+
+    /// Where the words of the collapse stand: right of its line; at the edge they are moved in, over the line.
+    fn collapse_tag(&self, ui: &Ui, area: &Area) -> Option<Rect> {
+        let (from, words) = self.collapse?;
+        let text = paint::line_of_text(ui, words, theme::CAPTION.semibold(), Palette::of(ui).broken).size();
+        let size = vec2(text.x + 24.0, text.y + 8.0);
+        let left = (area.track.x_of(from) + 8.0).min(area.plot.right() - 8.0 - size.x);
+        Some(Rect::from_min_size(pos2(left, area.plot.top() + 38.0), size))
     }
 
     fn paint_points(&self, ui: &Ui, area: &Area, pointed: Option<u64>) {
@@ -444,6 +443,12 @@ impl Plot<'_> {
         }
         if place.y + size.y > area.plot.bottom() - 4.0 {
             place.y = at.y - 14.0 - size.y;
+        }
+        // Words of the collapse that are there already stay readable.
+        if let Some(taken) = self.collapse_tag(ui, area)
+            && taken.expand(4.0).intersects(Rect::from_min_size(place, size))
+        {
+            place.x = taken.left() - 8.0 - size.x;
         }
         let box_ = Rect::from_min_size(place, size);
         painter.rect(

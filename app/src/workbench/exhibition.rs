@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Magnitudes in token norms, from nothing to far beyond.
-const STATIONS: [f64; 9] = [0.0, 0.1, 0.3, 1.0, 1.6, 2.4, 4.0, 6.0, 12.0];
+const STATIONS: [f64; 8] = [0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 20.0, 100.0];
 /// What one token norm is about in raw values, where the module does not tell its vocabulary.
 const RAW: f64 = 0.017;
 /// The hand takes this long from one station to the next.

@@ -4,6 +4,7 @@
 
 mod bridge;
 mod deep;
+mod exhibition;
 mod hardship;
 mod material;
 mod recording;

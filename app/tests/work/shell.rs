@@ -368,3 +368,21 @@ fn help_and_version_end_with_0() {
         assert_eq!(code(&softprefix(args)), 0, "{args:?}");
     }
 }
+
+#[test]
+fn demo_says_what_is_in_a_recording_and_refuses_what_it_cannot_play() {
+    let done = softprefix(&["demo", "--check"]);
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    assert!(stdout(&done).contains("runs"), "{}", stdout(&done));
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tomorrow.jsonl");
+    std::fs::write(&path, "{\"softprefix_recording\":7}\n{\"t\":0}\n").unwrap();
+    let refused = softprefix(&["demo", &path.to_string_lossy()]);
+    assert_eq!(code(&refused), 4);
+    assert!(stderr(&refused).contains("newer version"), "{}", stderr(&refused));
+    assert_eq!(stderr(&refused).lines().count(), 1, "one sentence, and no window");
+    let missing = softprefix(&["demo", &folder.path().join("none.jsonl").to_string_lossy()]);
+    assert_eq!(code(&missing), 4);
+    assert!(stderr(&missing).contains("none.jsonl"));
+}

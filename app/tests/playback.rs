@@ -1,0 +1,160 @@
+//! A recording in the window, by the names of its controls.
+
+mod common;
+
+use std::time::Duration;
+
+use eframe::egui::accesskit::Role;
+use eframe::egui::{self, Key, vec2};
+use egui_kittest::Harness;
+use egui_kittest::kittest::{NodeT, Queryable};
+use softprefix::bridge::recording::demo;
+use softprefix::panels::Window;
+use softprefix::settings::{Language, Theme};
+use softprefix::text::DemoText;
+use softprefix::workbench::exhibition::ExhibitionAction;
+use softprefix::workbench::playback::{Playback, PlaybackAction};
+use softprefix::workbench::{Action, Workbench};
+use softprefix::{fonts, theme};
+
+struct Stage {
+    window: Window,
+    bench: Workbench,
+}
+
+fn window(bench: Workbench, size: [f32; 2]) -> Harness<'static, Stage> {
+    let stage = Stage {
+        window: Window::default(),
+        bench,
+    };
+    let mut harness = Harness::builder()
+        .with_size(vec2(size[0], size[1]))
+        .with_max_steps(20)
+        .with_context_setup(|ctx| {
+            fonts::install(ctx);
+            theme::install(ctx);
+        })
+        .build_ui_state(
+            |ui, stage: &mut Stage| {
+                let whole = ui.ctx().content_rect();
+                let ui = &mut ui.new_child(egui::UiBuilder::new().max_rect(whole));
+                for action in stage.window.show(ui, &stage.bench) {
+                    stage.bench.apply(action);
+                }
+            },
+            stage,
+        );
+    harness.run_steps(3);
+    harness
+}
+
+fn playing(language: Language) -> Workbench {
+    let mut bench = common::tuned(language, Theme::Dark);
+    bench.play(demo().unwrap());
+    bench
+}
+
+fn playback<'a>(harness: &'a Harness<'static, Stage>) -> &'a Playback {
+    harness.state().bench.playback.as_ref().unwrap()
+}
+
+#[test]
+fn a_recording_is_paused_played_hurried_repeated_and_left_by_its_controls() {
+    let mut harness = window(playing(Language::English), [1280.0, 800.0]);
+    assert!(harness.query_by_label("Demo recording").is_some(), "that it is one");
+    harness.get_by_label("Pause").click();
+    harness.run_steps(2);
+    assert!(!playback(&harness).playing);
+    harness.get_by_label("Play").click();
+    harness.run_steps(2);
+    assert!(playback(&harness).playing);
+    harness.get_by_label("Speed 1×").click();
+    harness.run_steps(2);
+    harness.get_by_label("Speed 2×").click();
+    harness.run_steps(2);
+    assert_eq!(playback(&harness).speed, 4.0);
+    harness.get_by_label("Play again and again").click();
+    harness.run_steps(2);
+    assert!(playback(&harness).looping);
+    harness.get_by_label("Leave").click();
+    harness.run_steps(2);
+    assert!(harness.state().bench.playback.is_none());
+    assert!(harness.query_by_label("Demo recording").is_none());
+    assert_eq!(
+        harness.state().bench.visible_runs().count(),
+        25,
+        "the person's own points"
+    );
+}
+
+#[test]
+fn the_bar_goes_to_any_moment_by_pointer_and_by_keys() {
+    let mut harness = window(playing(Language::English), [1280.0, 800.0]);
+    let length = playback(&harness).session.length();
+    let bar = harness.get_by_role_and_label(Role::Slider, "Position in the recording");
+    let rect = bar.rect();
+    harness.drag_at(rect.center());
+    harness.drop_at(rect.center());
+    harness.run_steps(2);
+    let at = playback(&harness).at();
+    assert!(at > length / 3 && at < length * 2 / 3, "{at:?} of {length:?}");
+    let bar = harness.get_by_role_and_label(Role::Slider, "Position in the recording");
+    assert!(bar.accesskit_node().numeric_value().is_some_and(|value| value > 1.0));
+    harness.key_press(Key::ArrowRight);
+    harness.run_steps(2);
+    assert_eq!(playback(&harness).at(), at + Duration::from_secs(5));
+    harness.key_press(Key::Home);
+    harness.run_steps(2);
+    assert!(playback(&harness).at().is_zero());
+}
+
+#[test]
+fn a_hand_on_the_recorded_slider_is_told_what_this_is() {
+    let mut harness = window(playing(Language::English), [1280.0, 800.0]);
+    let before = playback(&harness).bench.prefix.magnitude;
+    harness.get_by_label("More").click();
+    harness.run_steps(2);
+    assert_eq!(playback(&harness).bench.prefix.magnitude, before);
+    assert!(harness.query_by_label_contains("This is a recording").is_some());
+}
+
+#[test]
+fn in_the_presenters_view_the_recording_says_so_in_both_languages_and_fits_at_every_size() {
+    for language in [Language::English, Language::Japanese] {
+        for size in [[853.0, 533.0], [960.0, 600.0], [1280.0, 800.0]] {
+            let mut bench = playing(language);
+            bench.apply(Action::Playback(PlaybackAction::Large));
+            bench.pass(Duration::from_secs(20));
+            let harness = window(bench, size);
+            let text = DemoText::of(language);
+            assert!(harness.query_by_label(text.is_demo).is_some());
+            for name in [text.pause, text.again, text.leave] {
+                let rect = harness.get_by_label(name).rect();
+                let whole = egui::Rect::from_min_size(egui::Pos2::ZERO, vec2(size[0], size[1]));
+                assert!(whole.contains_rect(rect), "{name} at {rect:?} of {size:?}");
+            }
+            let bar = harness.get_by_role_and_label(Role::Slider, text.position).rect();
+            assert!(bar.width() > 120.0, "{bar:?} at {size:?}");
+        }
+    }
+}
+
+#[test]
+fn while_a_session_is_recorded_it_is_always_in_sight_and_can_be_ended() {
+    let mut bench = common::tuned(Language::English, Theme::Light);
+    bench.apply(Action::ToggleRecording);
+    let mut harness = window(bench, [1280.0, 800.0]);
+    assert!(harness.query_by_label_contains("Recording · 0 runs").is_some());
+    harness.get_by_label("End").click();
+    harness.run_steps(2);
+    assert!(harness.state().bench.recording().is_none());
+}
+
+#[test]
+fn an_exhibition_shows_the_presenters_view() {
+    let mut bench = common::tuned(Language::Japanese, Theme::Light);
+    bench.apply(Action::Exhibit(ExhibitionAction::Toggle));
+    let harness = window(bench, [853.0, 533.0]);
+    assert!(harness.state().bench.presenting);
+    assert!(harness.query_by_label("実行").is_none(), "no set-up in sight");
+}
