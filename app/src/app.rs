@@ -320,6 +320,11 @@ impl App {
                 let dialog = dialog.add_filter(extension.to_uppercase(), &[extension]);
                 Box::pin(dialog.set_file_name(suggested).save_file())
             }
+            FileQuestion::SaveFigure { suggested, form } => {
+                let extension = form.extension();
+                let dialog = dialog.add_filter(extension.to_uppercase(), &[extension]);
+                Box::pin(dialog.set_file_name(suggested).save_file())
+            }
             FileQuestion::ImportSweep => Box::pin(dialog.add_filter("JSON", &["json"]).pick_file()),
             FileQuestion::ImportPrefix => {
                 let endings = ["safetensors", "npy", "zip", "json"];
@@ -346,6 +351,7 @@ impl App {
         let fallback = match &question {
             FileQuestion::SaveResults { suggested }
             | FileQuestion::ExportSweep { suggested, .. }
+            | FileQuestion::SaveFigure { suggested, .. }
             | FileQuestion::ExportPrefix { suggested, .. } => Some(free_name(suggested)),
             FileQuestion::OpenResults
             | FileQuestion::ModelFile

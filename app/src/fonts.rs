@@ -65,6 +65,12 @@ pub fn definitions() -> FontDefinitions {
     fonts
 }
 
+/// The bytes of a face and of the one that stands in for what it lacks, for figures.
+#[must_use]
+pub fn faces(semibold: bool) -> [&'static [u8]; 2] {
+    [if semibold { INTER_SEMIBOLD } else { INTER }, CJK]
+}
+
 /// Gives the faces to egui.
 pub fn install(ctx: &Context) {
     ctx.set_fonts(definitions());

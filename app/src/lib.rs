@@ -8,6 +8,7 @@ pub mod cli;
 pub mod commands;
 pub mod doctor;
 pub mod embedded;
+pub mod figure;
 pub mod fonts;
 pub mod log;
 pub mod panels;

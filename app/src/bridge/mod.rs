@@ -5,6 +5,7 @@
 
 pub mod deep;
 mod doctor;
+pub mod figure;
 pub mod material;
 pub mod recording;
 pub mod sweep;
@@ -76,6 +77,8 @@ pub enum Request {
     Score(Box<deep::ScoreRun>),
     StopScoring,
 
+    /// Write a plot.
+    SaveFigure(Box<figure::WriteFigure>),
     /// Write a results file.
     Save {
         path: PathBuf,
@@ -212,6 +215,7 @@ pub enum Event {
         path: PathBuf,
         snapshot: Box<Snapshot>,
     },
+    FigureSaved(PathBuf),
     FileProblem(Problem),
 
     Doctor(DoctorEvent),

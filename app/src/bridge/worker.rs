@@ -194,6 +194,9 @@ impl Worker {
             }
             Request::Score(request) => self.scoring.start(*request, self.session.as_ref(), &self.events),
             Request::StopScoring => self.scoring.stop(),
+            Request::SaveFigure(request) => {
+                tokio::spawn(super::figure::write(*request, self.events.clone()));
+            }
             Request::Save { path, snapshot } => {
                 let events = self.events.clone();
                 tokio::spawn(async move {

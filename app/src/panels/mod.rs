@@ -5,6 +5,7 @@
 
 mod deep;
 mod doctor;
+mod figure;
 mod identity;
 mod material;
 mod module_card;

@@ -4,7 +4,7 @@ use eframe::egui::{self, Align, Label, Layout, Popup, PopupCloseBehavior, Rect, 
 use softprefix_core::compare::Measure;
 use softprefix_core::prefix::PrefixRecipe;
 
-use super::Desk;
+use super::{Desk, figure};
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::chip::Chip;
@@ -270,6 +270,7 @@ fn menu_items(ui: &mut Ui, desk: &mut Desk<'_>) {
     if select::item(ui, text.clear_points, false).clicked() {
         desk.act(Action::ClearRuns);
     }
+    figure::items(ui, desk, figure::tune);
 }
 
 /// One sentence: what the output that is shown says about the prefix.

@@ -1,5 +1,6 @@
 //! The words of deep measures: KL, perplexity, alternatives.
 
+use crate::figure::Form;
 use crate::settings::Language;
 use crate::workbench::KlOff;
 
@@ -27,6 +28,9 @@ pub struct DeepText {
     pub probability: &'static str,
     pub spoken: fn(&str, &str, &str, u32) -> String,
     pub not_laid: &'static str,
+    /// A plot's menu, and its lines.
+    pub save_figure: &'static str,
+    pub save_as: fn(Form) -> &'static str,
     /// The sweep's option.
     pub in_sweep: &'static str,
     pub in_sweep_about: &'static str,
@@ -81,6 +85,11 @@ const EN: DeepText = DeepText {
         )
     },
     not_laid: "The tokens do not make up this text, so it is not coloured.",
+    save_figure: "Save this figure",
+    save_as: |form| match form {
+        Form::Png => "Save as PNG…",
+        Form::Svg => "Save as SVG…",
+    },
     in_sweep: "KL and perplexity",
     in_sweep_about: "After each case the model is led through the baseline's text with its prefix, and through the case's own text without one.",
     scoring: |left| format!("KL of {left} to go"),
@@ -120,6 +129,11 @@ const JA: DeepText = DeepText {
         format!("KL（nat）: 平均 {mean}、95 パーセンタイル {p95}、最大 {max}。第1候補の一致 {same} %")
     },
     not_laid: "トークンが文と対応しないため、色分けできません。",
+    save_figure: "この図を保存",
+    save_as: |form| match form {
+        Form::Png => "PNG で保存…",
+        Form::Svg => "SVG で保存…",
+    },
     in_sweep: "KL とパープレキシティ",
     in_sweep_about: "各ケースのあと、そのプレフィックスで基準の文を、プレフィックスなしでそのケースの文を、モデルに読ませて測ります。",
     scoring: |left| format!("KL 計算 残り {left}"),

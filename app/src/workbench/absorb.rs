@@ -76,6 +76,7 @@ impl Workbench {
                 measures,
             } => self.compared(comparison, diff, measures.map(|m| *m)),
             Event::Chosen { question, path } => self.chosen(question, path),
+            Event::FigureSaved(path) => self.notice = Some(Notice::Saved(path)),
             Event::Saved { path } => {
                 self.file = super::FileState {
                     path: Some(path.clone()),
@@ -473,6 +474,7 @@ impl Workbench {
             FileQuestion::UnitBinary => self.act(super::Action::Doctor(DoctorAction::SetUnit(
                 path.to_string_lossy().into_owned(),
             ))),
+            FileQuestion::SaveFigure { form, .. } => self.save_figure(path, form),
             FileQuestion::ExportSweep { format, .. } => self.export_sweep(path, format),
             FileQuestion::ImportSweep => self.import_sweep(path),
             FileQuestion::ImportPrefix => self.import_prefix(path),

@@ -78,6 +78,12 @@ pub enum Action {
     CopySha256,
 
     // Files.
+    /// A plot, in this form and for this paper.
+    SaveFigure(
+        Box<super::Figure>,
+        crate::figure::Form,
+        softprefix_core::experiment::drawing::Paper,
+    ),
     Save,
     SaveAs,
     Open,

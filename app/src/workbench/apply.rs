@@ -127,6 +127,7 @@ impl Workbench {
                 }
             }
 
+            Action::SaveFigure(figure, form, paper) => self.ask_for_figure(*figure, form, paper),
             Action::Save => match self.file.path.clone() {
                 Some(path) => self.save_to(path),
                 None => self.ask_save(),

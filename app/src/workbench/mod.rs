@@ -11,6 +11,7 @@ mod deep;
 pub mod doctor;
 mod envelope;
 pub mod exhibition;
+mod figure;
 mod form;
 mod material;
 mod module;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softprefix_core::compare::{Diff, Granularity, Span};
+use softprefix_core::experiment::drawing::Paper;
 use softprefix_core::prefix::{Magnitude, PrefixRecipe};
 
 use crate::bridge::Request;
@@ -38,6 +40,7 @@ use crate::settings::{Remembered, Settings};
 pub use action::Action;
 pub use deep::{Colouring, Deep, KlOff, Scores};
 pub use envelope::Envelope;
+pub use figure::Figure;
 pub use form::{Budget, BuiltPrefix, Histogram, PRESETS, PrefixCard, Preset, PromptForm, Sampling, Vocabulary};
 pub use material::{
     ExportForm, FileAbout, ImportedFile, MaterialAction, Nearest, PrefixSheet, Refusal, RefusedFile, dropped,
@@ -111,6 +114,8 @@ pub struct Workbench {
     pub exhibition: Option<exhibition::Exhibition>,
 
     recorder: Option<recorder::Recorder>,
+    /// The plot for which a place is being chosen.
+    figure: Option<(Figure, Paper)>,
     outbox: Vec<Request>,
     effects: Vec<Effect>,
     flights: BTreeMap<Lane, Flight>,
@@ -170,6 +175,11 @@ pub enum FileQuestion {
     ExportSweep {
         suggested: String,
         format: crate::bridge::sweep::Format,
+    },
+    /// Where to write a plot, in this form.
+    SaveFigure {
+        suggested: String,
+        form: crate::figure::Form,
     },
     /// A sweep or a results file to take into the history.
     ImportSweep,
@@ -337,6 +347,7 @@ impl Workbench {
             playback: None,
             exhibition: None,
             recorder: None,
+            figure: None,
             outbox: Vec::new(),
             effects: Vec::new(),
             flights: BTreeMap::new(),

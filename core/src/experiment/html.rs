@@ -6,10 +6,11 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use super::analysis::{Analysis, Group, Point};
+use super::drawing::{self, escape};
 use super::html_cards;
 use super::journal::Experiment;
 use super::record::{Applied, Record};
-use super::svg::{self, Chart, Dot, Line, escape};
+use super::svg::{Chart, Dot, Line};
 use crate::compare::{Granularity, Measure, Span, SpanKind, Verdict, diff};
 
 /// The language of a page's own words.
@@ -77,7 +78,7 @@ pub fn to_html(experiment: &Experiment, records: &[Record], language: Language) 
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
          <title>{name}</title><style>{STYLE}{}{}</style></head><body>\n<h1>{name}</h1>\n",
         html_cards::STYLE,
-        svg::STYLE
+        drawing::STYLE
     );
     page.write_head(&mut out, experiment, records);
     for group in &analysis.groups {

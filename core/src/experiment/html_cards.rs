@@ -3,9 +3,9 @@
 
 use std::fmt::Write as _;
 
+use super::drawing::escape;
 use super::record::PrefixIdentity;
 use super::scores::CaseScores;
-use super::svg::escape;
 use crate::compare::{KL_STEPS, kl_step};
 
 /// The style of these parts. The steps of KL differ in lightness and in the thickness of their line, not in hue alone.

@@ -2,6 +2,7 @@
 //! only through the client, and no window.
 
 pub mod analysis;
+pub mod drawing;
 pub mod export;
 pub mod html;
 mod html_cards;

@@ -1,7 +1,7 @@
-//! A plot over magnitude as SVG text: log axis with 0 apart, one line per series, noise band, collapse marks. It knows numbers and
-//! words, no records and no window.
+//! Figures over magnitude: a plot (log axis with 0 apart, one line per series, noise band, collapse marks) and a map of rows and
+//! columns. It knows numbers and words, no records and no window.
 
-use std::fmt::Write as _;
+use super::drawing::{Anchor, Drawing, Ink, Shape};
 
 /// A plot of one quantity over magnitude.
 #[derive(Clone, Debug, Default)]
@@ -49,37 +49,8 @@ const BOTTOM: f64 = 46.0;
 /// Width kept for the magnitude 0.
 const ZERO: f64 = 44.0;
 
-/// Colours that stay apart for most kinds of colour blindness (Okabe and Ito); lines differ in their dashes and marks too.
-const COLOURS: [&str; 7] = [
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f",
-];
-const DASHES: [&str; 4] = ["", "7 3", "2 3", "9 3 2 3"];
-
-/// The style of every chart, for light and dark; stands once in a page, or in a chart saved alone.
-pub const STYLE: &str = ".chart{font:12px system-ui,sans-serif;--ink:#1c1c1e;--soft:#6b6b70;--grid:#d9d9de;--paper:#fff}\
-.chart .paper{fill:var(--paper)}.chart text{fill:var(--ink)}.chart .soft{fill:var(--soft)}.chart .grid{stroke:var(--grid);stroke-width:1}\
-.chart .axis{stroke:var(--soft);stroke-width:1}.chart .band{fill:#8888;opacity:.35}.chart .regime{fill:#8884;opacity:.3}\
-.chart .line{fill:none;stroke-width:2}.chart .title{font-weight:600;font-size:13px}\
-@media (prefers-color-scheme:dark){.chart{--ink:#ececf0;--soft:#a0a0a8;--grid:#3a3a40;--paper:#1c1c1e}}\
-@media print{.chart{--ink:#000;--soft:#444;--grid:#ccc;--paper:#fff}}";
-
-/// Text made safe inside HTML and SVG, in elements and in quoted attributes. Characters that XML forbids become U+FFFD.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\t' | '\n' | '\r' => out.push(c),
-            '\0'..='\u{1F}' | '\u{FFFE}' | '\u{FFFF}' => out.push('\u{FFFD}'),
-            c => out.push(c),
-        }
-    }
-    out
-}
+/// Lines differ in their dashes too.
+const DASHES: [&[f64]; 4] = [&[], &[7.0, 3.0], &[2.0, 3.0], &[9.0, 3.0, 2.0, 3.0]];
 
 /// How values lie on the paper.
 struct Scale {
@@ -177,65 +148,54 @@ fn tick(value: f64) -> String {
 }
 
 impl Chart {
-    /// The chart as an `<svg>` element for a page that has [`STYLE`].
-    pub fn element(&self) -> String {
+    /// The chart as shapes.
+    pub fn drawing(&self) -> Drawing {
         let scale = Scale::of(self);
-        let mut out = String::new();
         let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
-        let title = escape(&self.title);
-        let _ = write!(
-            out,
-            "<svg class=\"chart\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
-             aria-label=\"{title}\"><rect class=\"paper\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>\
-             <text class=\"title\" x=\"{LEFT}\" y=\"18\">{title}</text>"
-        );
-        self.write_regimes(&mut out, &scale);
+        let mut out = Drawing {
+            title: self.title.clone(),
+            width: WIDTH,
+            height: HEIGHT,
+            items: Vec::new(),
+        };
+        out.add(Ink::Paper, Shape::Rect([0.0, 0.0, WIDTH, HEIGHT]));
+        let title = Shape::Text {
+            at: (LEFT, 18.0),
+            words: self.title.clone(),
+            size: 13.0,
+            anchor: Anchor::Start,
+            bold: true,
+        };
+        out.add(Ink::Text, title);
+        self.draw_regimes(&mut out, &scale);
         if let Some((low, high, meaning)) = &self.band {
             let (top, base) = (scale.y(*high), scale.y(*low));
             // A band of no height (a deterministic module) is still drawn, as a line.
-            let height = (base - top).max(2.0);
-            let _ = write!(
-                out,
-                "<rect class=\"band\" x=\"{LEFT}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{height:.1}\"><title>{}</title></rect>",
-                right - LEFT,
-                escape(meaning)
-            );
+            let area = [LEFT, top, right - LEFT, (base - top).max(2.0)];
+            out.add(Ink::Band, Shape::Rect(area)).title.clone_from(meaning);
         }
         for step in 0..=4 {
             let value = scale.y.0 + (scale.y.1 - scale.y.0) * f64::from(step) / 4.0;
             let y = scale.y(value);
-            let _ = write!(
-                out,
-                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-                 <text class=\"soft\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                LEFT - 6.0,
-                y + 4.0,
-                tick(value)
-            );
+            out.rule(Ink::Grid, (LEFT, y), (right, y));
+            out.words(Ink::Soft, (LEFT - 6.0, y + 4.0), Anchor::End, tick(value));
         }
-        self.write_magnitude_axis(&mut out, &scale);
+        self.draw_magnitude_axis(&mut out, &scale);
         for (number, line) in self.lines.iter().enumerate() {
-            write_line(&mut out, &scale, line, number);
+            draw_line(&mut out, &scale, line, number);
         }
-        self.write_legend(&mut out);
-        let _ = write!(
-            out,
-            "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{bottom}\" y2=\"{bottom}\"/>\
-             <text class=\"soft\" x=\"{right}\" y=\"{:.1}\" text-anchor=\"end\">{}</text></svg>",
-            HEIGHT - 8.0,
-            escape(&self.x_label)
-        );
+        self.draw_legend(&mut out);
+        out.rule(Ink::Soft, (LEFT, bottom), (right, bottom));
+        out.words(Ink::Soft, (right, HEIGHT - 8.0), Anchor::End, &self.x_label);
         out
     }
 
-    /// The chart as a file of its own.
-    pub fn document(&self) -> String {
-        let element = self.element();
-        let (head, rest) = element.split_once('>').unwrap_or((&element, ""));
-        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{head}><style>{STYLE}</style>{rest}\n")
+    /// The chart as an `<svg>` element for a page that has [`super::drawing::STYLE`].
+    pub fn element(&self) -> String {
+        self.drawing().element()
     }
 
-    fn write_regimes(&self, out: &mut String, scale: &Scale) {
+    fn draw_regimes(&self, out: &mut Drawing, scale: &Scale) {
         let Some((low, high)) = scale.log else { return };
         for (from, to, name) in &self.regimes {
             let (from, to) = (from.max(10_f64.powf(low)), to.min(10_f64.powf(high)));
@@ -243,82 +203,71 @@ impl Chart {
                 continue;
             }
             let (x, width) = (scale.x(from), scale.x(to) - scale.x(from));
-            let _ = write!(
-                out,
-                "<rect class=\"regime\" x=\"{x:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{:.1}\"><title>{}</title></rect>",
-                HEIGHT - BOTTOM - TOP,
-                escape(name)
-            );
+            let area = [x, TOP, width, HEIGHT - BOTTOM - TOP];
+            out.add(Ink::Regime, Shape::Rect(area)).title.clone_from(name);
             if width > 70.0 {
-                let _ = write!(
-                    out,
-                    "<text class=\"soft\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"10\">{}</text>",
-                    x + width / 2.0,
-                    HEIGHT - BOTTOM - 5.0,
-                    escape(name)
-                );
+                let words = Shape::Text {
+                    at: (x + width / 2.0, HEIGHT - BOTTOM - 5.0),
+                    words: name.clone(),
+                    size: 10.0,
+                    anchor: Anchor::Middle,
+                    bold: false,
+                };
+                out.add(Ink::Soft, words);
             }
         }
     }
 
-    fn write_magnitude_axis(&self, out: &mut String, scale: &Scale) {
+    fn draw_magnitude_axis(&self, out: &mut Drawing, scale: &Scale) {
         let (bottom, label) = (HEIGHT - BOTTOM, HEIGHT - BOTTOM + 16.0);
         if scale.has_zero {
-            let (x, edge) = (scale.x(0.0), scale.log_left());
-            let _ = write!(
-                out,
-                "<text class=\"soft\" x=\"{x:.1}\" y=\"{label}\" text-anchor=\"middle\">0</text>\
-                 <line class=\"axis\" stroke-dasharray=\"3 3\" x1=\"{edge}\" x2=\"{edge}\" y1=\"{TOP}\" y2=\"{bottom}\"/>"
-            );
+            let edge = scale.log_left();
+            out.words(Ink::Soft, (scale.x(0.0), label), Anchor::Middle, "0");
+            let border = Shape::Line {
+                points: vec![(edge, TOP), (edge, bottom)],
+                width: 1.0,
+                dashes: &[3.0, 3.0],
+            };
+            out.add(Ink::Soft, border);
         }
         let Some((low, high)) = scale.log else { return };
         let (first, last) = (low.ceil() as i32, high.floor() as i32);
         for exponent in first..=last.min(first + 40) {
             let magnitude = 10_f64.powi(exponent);
             let x = scale.x(magnitude);
-            let _ = write!(
-                out,
-                "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>\
-                 <text class=\"soft\" x=\"{x:.1}\" y=\"{label}\" text-anchor=\"middle\">{}</text>",
-                tick(magnitude)
-            );
+            out.rule(Ink::Grid, (x, TOP), (x, bottom));
+            out.words(Ink::Soft, (x, label), Anchor::Middle, tick(magnitude));
         }
         if last < first {
             // No power of ten in sight: name the ends.
             for magnitude in [10_f64.powf(low), 10_f64.powf(high)] {
-                let anchor = if scale.x(magnitude) > WIDTH / 2.0 {
-                    "end"
-                } else {
-                    "start"
-                };
-                let _ = write!(
-                    out,
-                    "<text class=\"soft\" x=\"{:.1}\" y=\"{label}\" text-anchor=\"{anchor}\">{magnitude:.3}</text>",
-                    scale.x(magnitude)
-                );
+                let x = scale.x(magnitude);
+                let anchor = if x > WIDTH / 2.0 { Anchor::End } else { Anchor::Start };
+                out.words(Ink::Soft, (x, label), anchor, format!("{magnitude:.3}"));
             }
         }
     }
 
-    fn write_legend(&self, out: &mut String) {
+    fn draw_legend(&self, out: &mut Drawing) {
         if self.lines.len() < 2 {
             return;
         }
-        let mut x = LEFT;
+        let (mut x, y) = (LEFT, HEIGHT - 10.0);
         for (number, line) in self.lines.iter().enumerate() {
-            let label = escape(&line.label);
-            let y = HEIGHT - 10.0;
-            let _ = write!(
-                out,
-                "<line class=\"line\" stroke=\"{}\" stroke-dasharray=\"{}\" x1=\"{x:.1}\" x2=\"{:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>\
-                 <text x=\"{:.1}\" y=\"{y}\" font-size=\"11\">{label}</text>",
-                colour(number),
-                dash(number),
-                x + 18.0,
-                y - 4.0,
-                y - 4.0,
-                x + 22.0
-            );
+            let stroke = Shape::Line {
+                points: vec![(x, y - 4.0), (x + 18.0, y - 4.0)],
+                width: 2.0,
+                dashes: dash(number),
+            };
+            out.add(Ink::Series(number), stroke);
+            let words = Shape::Text {
+                at: (x + 22.0, y),
+                words: line.label.clone(),
+                size: 11.0,
+                anchor: Anchor::Start,
+                bold: false,
+            };
+            out.add(Ink::Text, words);
             let wide: f64 = line.label.chars().map(|c| if c.is_ascii() { 6.3 } else { 11.0 }).sum();
             x += 34.0 + wide;
             if x > WIDTH - 160.0 {
@@ -328,64 +277,159 @@ impl Chart {
     }
 }
 
-fn colour(number: usize) -> &'static str {
-    COLOURS[number % COLOURS.len()]
-}
-
-fn dash(number: usize) -> &'static str {
+fn dash(number: usize) -> &'static [f64] {
     DASHES[number % DASHES.len()]
 }
 
-fn write_line(out: &mut String, scale: &Scale, line: &Line, number: usize) {
-    let colour = colour(number);
+fn draw_line(out: &mut Drawing, scale: &Scale, line: &Line, number: usize) {
+    let ink = Ink::Series(number);
     let drawn: Vec<&Dot> = line.points.iter().filter(|dot| dot.value.is_finite()).collect();
+    let place = |dot: &Dot| (scale.x(dot.magnitude), scale.y(dot.value));
     // The magnitude 0 stands apart, so no line leads to it.
-    let path: Vec<String> = drawn
-        .iter()
-        .filter(|dot| dot.magnitude > 0.0)
-        .map(|dot| format!("{:.1},{:.1}", scale.x(dot.magnitude), scale.y(dot.value)))
-        .collect();
-    let _ = write!(
-        out,
-        "<polyline class=\"line\" stroke=\"{colour}\" stroke-dasharray=\"{}\" points=\"{}\"/>",
-        dash(number),
-        path.join(" ")
-    );
+    let path = Shape::Line {
+        points: drawn
+            .iter()
+            .filter(|dot| dot.magnitude > 0.0)
+            .map(|dot| place(dot))
+            .collect(),
+        width: 2.0,
+        dashes: dash(number),
+    };
+    out.add(ink, path);
     for dot in drawn {
-        let (x, y) = (scale.x(dot.magnitude), scale.y(dot.value));
-        if let Some(link) = &dot.link {
-            let _ = write!(out, "<a href=\"{}\">", escape(link));
-        }
-        let title = escape(&dot.title);
-        if dot.is_loop {
-            let _ = write!(
-                out,
-                "<path d=\"M{:.1} {:.1}l10 10m0 -10l-10 10\" stroke=\"{colour}\" stroke-width=\"2.5\" fill=\"none\"><title>{title}\
-                 </title></path>",
-                x - 5.0,
-                y - 5.0
-            );
+        let (x, y) = place(dot);
+        let mark = if dot.is_loop {
+            Shape::Cross {
+                centre: (x, y),
+                reach: 5.0,
+                width: 2.5,
+            }
         } else if number.is_multiple_of(2) {
-            let _ = write!(
-                out,
-                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\" fill=\"{colour}\"><title>{title}</title></circle>"
-            );
+            Shape::Circle {
+                centre: (x, y),
+                radius: 4.5,
+            }
         } else {
-            let _ = write!(
-                out,
-                "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"8\" height=\"8\" fill=\"{colour}\"><title>{title}</title></rect>",
-                x - 4.0,
-                y - 4.0
-            );
+            Shape::Rect([x - 4.0, y - 4.0, 8.0, 8.0])
+        };
+        let item = out.add(ink, mark);
+        item.title.clone_from(&dot.title);
+        item.link.clone_from(&dot.link);
+    }
+}
+
+/// A map of P x magnitude, or of any rows and columns.
+#[derive(Clone, Debug, Default)]
+pub struct Map {
+    pub title: String,
+    /// What the columns count.
+    pub x_label: String,
+    pub rows: Vec<String>,
+    pub columns: Vec<String>,
+    /// Row by row; `None` where nothing was run.
+    pub cells: Vec<Option<MapCell>>,
+    /// The first column stands apart.
+    pub zero_first: bool,
+}
+
+/// A cell of a map.
+#[derive(Clone, Debug, Default)]
+pub struct MapCell {
+    pub words: String,
+    /// How near to the baseline, 0 to 1; `None` where that cannot be said.
+    pub share: Option<f64>,
+    /// Crossed: the text repeats itself, or there is none.
+    pub is_crossed: bool,
+}
+
+const ROW: f64 = 30.0;
+const ZERO_GAP: f64 = 8.0;
+
+impl Map {
+    /// The map as shapes.
+    pub fn drawing(&self) -> Drawing {
+        let height = TOP + 20.0 + ROW * self.rows.len() as f64 + 26.0;
+        let mut out = Drawing {
+            title: self.title.clone(),
+            width: WIDTH,
+            height,
+            items: Vec::new(),
+        };
+        out.add(Ink::Paper, Shape::Rect([0.0, 0.0, WIDTH, height]));
+        let text = |at, words: &str, size, anchor, bold| Shape::Text {
+            at,
+            words: words.to_owned(),
+            size,
+            anchor,
+            bold,
+        };
+        out.add(Ink::Text, text((14.0, 18.0), &self.title, 13.0, Anchor::Start, true));
+        let gap = if self.zero_first && self.columns.len() > 1 {
+            ZERO_GAP
+        } else {
+            0.0
+        };
+        let pitch = (WIDTH - RIGHT - LEFT - gap) / self.columns.len().max(1) as f64;
+        let x_of = |column: usize| LEFT + pitch * column as f64 + if column > 0 { gap } else { 0.0 };
+        // As many heads as do not touch.
+        let wide = self
+            .columns
+            .iter()
+            .map(|words| words.chars().count())
+            .max()
+            .unwrap_or(0) as f64
+            * 6.6;
+        let every = (wide / pitch).ceil().max(1.0) as usize;
+        for (column, words) in self.columns.iter().enumerate().step_by(every) {
+            let at = (x_of(column) + pitch / 2.0, TOP + 12.0);
+            out.add(Ink::Soft, text(at, words, 11.0, Anchor::Middle, false));
         }
-        if dot.link.is_some() {
-            out.push_str("</a>");
+        for (row, words) in self.rows.iter().enumerate() {
+            let top = TOP + 20.0 + ROW * row as f64;
+            let at = (LEFT - 8.0, top + ROW / 2.0 + 4.0);
+            out.add(Ink::Soft, text(at, words, 11.0, Anchor::End, false));
+            for column in 0..self.columns.len() {
+                let area = [x_of(column), top, pitch - 2.0, ROW - 2.0];
+                let Some(cell) = self
+                    .cells
+                    .get(row * self.columns.len() + column)
+                    .and_then(Option::as_ref)
+                else {
+                    out.add(Ink::Grid, Shape::Rect(area));
+                    continue;
+                };
+                let ink = Ink::Cell(cell.share.unwrap_or(f64::NAN));
+                out.add(ink, Shape::Rect(area)).title.clone_from(&cell.words);
+                let centre = (area[0] + area[2] / 2.0, top + area[3] / 2.0);
+                let fits = cell.words.chars().count() as f64 * 6.4 + if cell.is_crossed { 14.0 } else { 0.0 } < area[2];
+                let shift = if cell.is_crossed && fits { 7.0 } else { 0.0 };
+                if fits {
+                    let at = (centre.0 + shift, centre.1 + 4.0);
+                    out.add(Ink::OnCell, text(at, &cell.words, 11.0, Anchor::Middle, false));
+                }
+                if cell.is_crossed {
+                    let half = if fits {
+                        cell.words.chars().count() as f64 * 3.2 + 3.0
+                    } else {
+                        0.0
+                    };
+                    let mark = Shape::Cross {
+                        centre: (centre.0 - half, centre.1),
+                        reach: 3.5,
+                        width: 1.5,
+                    };
+                    out.add(Ink::OnCell, mark);
+                }
+            }
         }
+        out.words(Ink::Soft, (WIDTH - RIGHT, height - 8.0), Anchor::End, &self.x_label);
+        out
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::drawing::{Paper, escape};
     use super::*;
 
     fn chart(points: &[(f64, f64)]) -> Chart {
@@ -411,7 +455,14 @@ mod tests {
         let scale = Scale::of(&chart);
         assert!(scale.x(0.0) < scale.log_left() && scale.log_left() < scale.x(1e-4));
         let svg = chart.element();
-        let line = svg.split("points=\"").nth(1).unwrap().split('"').next().unwrap();
+        let line = svg
+            .split("stroke-width=\"2\"")
+            .next()
+            .unwrap()
+            .rsplit("points=\"")
+            .next()
+            .unwrap();
+        let line = line.split('"').next().unwrap();
         assert_eq!(line.split(' ').count(), 2);
         assert_eq!(svg.matches("<circle").count(), 3);
     }
@@ -432,7 +483,7 @@ mod tests {
 
     #[test]
     fn words_cannot_break_out() {
-        let svg = chart(&[(1.0, 1.0)]).document();
+        let svg = chart(&[(1.0, 1.0)]).drawing().document(Paper::Dark);
         assert!(svg.contains("類似度 &lt;x&gt;") && svg.contains("<title>&lt;&amp;&gt;</title>"));
         assert_eq!(escape("a\0\u{b}\n"), "a\u{FFFD}\u{FFFD}\n");
     }

@@ -2,7 +2,7 @@
 
 mod history;
 mod pair;
-mod pictures;
+pub(super) mod pictures;
 mod rail;
 mod results;
 pub(super) mod words;

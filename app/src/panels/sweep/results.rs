@@ -6,7 +6,7 @@ use eframe::egui::{
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::{CanaryFinding, Progress, RunEnd, Threshold};
 
-use super::super::Desk;
+use super::super::{Desk, figure};
 use super::pictures::Cache;
 use super::words;
 use crate::theme::{self, Palette};
@@ -288,6 +288,7 @@ pub fn map_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
             .layout(Layout::right_to_left(Align::Center)),
     );
     right.spacing_mut().item_spacing.x = 8.0;
+    figure::menu(&mut right, desk, |desk| figure::map(desk, map));
     let coloured = bench.measure.is_similarity() || matches!(bench.measure, Measure::FirstDivergence | Measure::KlMean);
     right.label(paint::words(text.collapsed, theme::CAPTION, palette.broken));
     let (place, _) = right.allocate_exact_size(vec2(12.0, 16.0), Sense::hover());
@@ -380,7 +381,17 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, width: f32
         theme::CARD_TITLE.semibold(),
         palette.text,
     );
-    legend(ui, head.with_min_x(title.right() + 12.0), plotted);
+    let mut right = ui.new_child(
+        UiBuilder::new()
+            .id_salt("lines menu")
+            .max_rect(head)
+            .layout(Layout::right_to_left(Align::Center)),
+    );
+    figure::menu(&mut right, desk, |desk| figure::lines(desk, plotted));
+    let room = head
+        .with_min_x(title.right() + 12.0)
+        .with_max_x(right.min_rect().left() - 8.0);
+    legend(ui, room, plotted);
     let remark = remark(desk);
     let job = {
         let mut job =

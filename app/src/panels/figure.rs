@@ -1,0 +1,194 @@
+//! Plots and maps as figures to save: the same numbers as on screen, drawn by the core.
+
+use std::collections::BTreeMap;
+
+use eframe::egui::{Popup, PopupCloseBehavior, Ui};
+use softprefix_core::compare::Measure;
+use softprefix_core::experiment::drawing::{Drawing, Paper};
+use softprefix_core::experiment::svg::{Chart, Dot, Line, Map, MapCell};
+
+use super::Desk;
+use super::sweep::pictures::{self, Plotted};
+use crate::figure::Form;
+use crate::text::DeepText;
+use crate::theme::Palette;
+use crate::views::axis::Regions;
+use crate::views::heatmap::CellState;
+use crate::views::icon::{Icon, IconButton};
+use crate::views::select;
+use crate::workbench::{Action, Figure, MagnitudeUnit, Noise};
+
+/// A button whose menu saves the figure that `make` draws.
+pub(super) fn menu(ui: &mut Ui, desk: &mut Desk<'_>, make: impl FnOnce(&Desk<'_>) -> Figure) {
+    let name = DeepText::of(desk.bench.settings.language).save_figure;
+    let button = ui.add(IconButton::new(Icon::Menu, name));
+    Popup::menu(&button)
+        .close_behavior(PopupCloseBehavior::CloseOnClick)
+        .accessible_name(name)
+        .show(|ui| items(ui, desk, make));
+}
+
+/// The menu's lines, for a menu that has others too.
+pub(super) fn items(ui: &mut Ui, desk: &mut Desk<'_>, make: impl FnOnce(&Desk<'_>) -> Figure) {
+    ui.set_min_width(200.0);
+    let words = DeepText::of(desk.bench.settings.language);
+    let chosen = Form::ALL.into_iter().fold(None, |chosen, form| {
+        let clicked = select::item(ui, (words.save_as)(form), false).clicked();
+        if clicked { Some(form) } else { chosen }
+    });
+    if let Some(form) = chosen {
+        let paper = if Palette::of(ui).dark {
+            Paper::Dark
+        } else {
+            Paper::Light
+        };
+        let figure = make(desk);
+        desk.act(Action::SaveFigure(Box::new(figure), form, paper));
+    }
+}
+
+fn figure(stem: &str, drawing: Drawing) -> Figure {
+    Figure {
+        stem: stem.to_owned(),
+        drawing,
+    }
+}
+
+fn regimes(desk: &Desk<'_>, in_norms: bool) -> Vec<(f64, f64, String)> {
+    let unit = if in_norms {
+        MagnitudeUnit::TokenNorms
+    } else {
+        MagnitudeUnit::Raw
+    };
+    let Some(Regions { floor, over }) = desk.regions(unit) else {
+        return Vec::new();
+    };
+    let names = desk.region_names();
+    vec![
+        (0.0, floor.0, names.floor.to_owned()),
+        (floor.1, over.0, names.tokens.to_owned()),
+        (over.1, f64::MAX, names.over.to_owned()),
+    ]
+}
+
+fn x_label(desk: &Desk<'_>, in_norms: bool) -> String {
+    if in_norms { desk.text.x_norms } else { desk.text.x_raw }.to_owned()
+}
+
+fn y_range(measure: Measure, top: f64) -> Option<(f64, f64)> {
+    measure
+        .full_scale()
+        .or(Some(top).filter(|top| *top > 0.0))
+        .map(|top| (0.0, top))
+}
+
+/// The runs of the Tune view: a line for each prefix that differs in nothing but its magnitude.
+pub(super) fn tune(desk: &Desk<'_>) -> Figure {
+    let bench = desk.bench;
+    let measure = bench.measure;
+    let mut lines: BTreeMap<String, Line> = BTreeMap::new();
+    for run in bench.visible_runs() {
+        let (Some(magnitude), Some(value)) = (run.magnitude(), measure.value(&run.measures)) else {
+            continue;
+        };
+        let label = format!("{}, P {}", run.origin.recipe.kind.name(), run.len);
+        let dot = Dot {
+            magnitude,
+            value,
+            is_loop: run.collapsed,
+            ..Dot::default()
+        };
+        let line = lines.entry(label.clone()).or_insert_with(|| Line {
+            label,
+            points: Vec::new(),
+        });
+        line.points.push(dot);
+    }
+    for line in lines.values_mut() {
+        line.points.sort_by(|a, b| a.magnitude.total_cmp(&b.magnitude));
+    }
+    let in_norms = desk.in_norms();
+    let band = match (bench.noise(), bench.noise().floor(measure)) {
+        (Noise::Floor(_), Some(floor)) if measure.is_similarity() => {
+            let top = measure.full_scale().unwrap_or(floor);
+            Some((floor, top, desk.text.noise.to_owned()))
+        }
+        _ => None,
+    };
+    let chart = Chart {
+        title: (desk.text.measures)(measure).to_owned(),
+        x_label: x_label(desk, in_norms),
+        lines: lines.into_values().collect(),
+        band,
+        y_range: measure.full_scale().map(|top| (0.0, top)),
+        regimes: regimes(desk, in_norms),
+    };
+    figure(&format!("tune-{}", measure.id()), chart.drawing())
+}
+
+/// The lines of a sweep.
+pub(super) fn lines(desk: &Desk<'_>, plotted: &Plotted) -> Figure {
+    let measure = desk.bench.measure;
+    let band = match (measure.full_scale(), plotted.noise) {
+        (Some(top), Some(floor)) if measure.is_similarity() => Some((floor, top, desk.text.noise.to_owned())),
+        _ => None,
+    };
+    let chart = Chart {
+        title: format!("{} · {}", case_name(desk), (desk.text.measures)(measure)),
+        x_label: x_label(desk, plotted.norms),
+        lines: plotted
+            .curves
+            .iter()
+            .map(|curve| Line {
+                label: curve.label.clone(),
+                points: curve
+                    .spots
+                    .iter()
+                    .map(|spot| Dot {
+                        magnitude: spot.x,
+                        value: spot.y,
+                        is_loop: spot.collapsed,
+                        ..Dot::default()
+                    })
+                    .collect(),
+            })
+            .collect(),
+        band,
+        y_range: y_range(measure, plotted.top),
+        regimes: regimes(desk, plotted.norms),
+    };
+    figure(&format!("sweep-{}", measure.id()), chart.drawing())
+}
+
+/// The map of a sweep.
+pub(super) fn map(desk: &Desk<'_>, map: &pictures::Map) -> Figure {
+    let measure = desk.bench.measure;
+    let cell = |cell: &crate::views::heatmap::Cell| match cell.state {
+        CellState::Waiting | CellState::Running => None,
+        state => Some(MapCell {
+            words: cell.words.clone(),
+            share: cell.share.map(f64::from),
+            is_crossed: state != CellState::Done,
+        }),
+    };
+    let map = Map {
+        title: format!("{} · {}", case_name(desk), (desk.text.measures)(measure)),
+        x_label: x_label(desk, desk.bench.sweep_unit() == MagnitudeUnit::TokenNorms),
+        rows: map.rows.clone(),
+        columns: map.columns.clone(),
+        cells: map.cells.iter().map(cell).collect(),
+        zero_first: map.zero_first,
+    };
+    figure(&format!("map-{}", measure.id()), map.drawing())
+}
+
+fn case_name(desk: &Desk<'_>) -> String {
+    let Some(case) = desk.bench.sweep.shown_case() else {
+        return String::new();
+    };
+    let name = match case.preset() {
+        Some(preset) => (desk.text.presets)(preset.key).to_owned(),
+        None => case.user.replace('\n', " "),
+    };
+    name.chars().take(40).collect()
+}

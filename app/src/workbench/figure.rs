@@ -1,0 +1,40 @@
+//! A plot on its way to a file: drawn when it was asked for, written when its place was chosen.
+
+use std::path::PathBuf;
+
+use softprefix_core::experiment::drawing::{Drawing, Paper};
+
+use super::{FileQuestion, Workbench};
+use crate::bridge::Request;
+use crate::bridge::figure::WriteFigure;
+use crate::figure::Form;
+
+/// A plot to be saved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figure {
+    /// What its file is called, without an ending.
+    pub stem: String,
+    pub drawing: Drawing,
+}
+
+impl Workbench {
+    pub(super) fn ask_for_figure(&mut self, figure: Figure, form: Form, paper: Paper) {
+        if self.file.asking {
+            return;
+        }
+        let suggested = format!("{}.{}", figure.stem, form.extension());
+        self.figure = Some((figure, paper));
+        self.ask(FileQuestion::SaveFigure { suggested, form });
+    }
+
+    pub(super) fn save_figure(&mut self, path: PathBuf, form: Form) {
+        if let Some((Figure { drawing, .. }, paper)) = self.figure.take() {
+            self.outbox.push(Request::SaveFigure(Box::new(WriteFigure {
+                path,
+                drawing,
+                form,
+                paper,
+            })));
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! A picture as shapes, from which every form of it is made: an `<svg>` in a page that follows light and dark, an SVG file with colours
+//! of its own, and whatever a caller paints of the shapes (a PNG). It knows no plot and no file.
+
+use std::fmt::Write as _;
+
+/// What a picture stands on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Paper {
+    #[default]
+    Light,
+    Dark,
+}
+
+/// What a colour is for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ink {
+    Paper,
+    Text,
+    Soft,
+    Grid,
+    /// The noise band, and whatever else is a range of values.
+    Band,
+    /// A range of magnitudes.
+    Regime,
+    /// One of several lines.
+    Series(usize),
+    /// A cell as near to the baseline as this, 1 being the same; not a number where that cannot be said.
+    Cell(f64),
+    /// Words in a cell.
+    OnCell,
+}
+
+/// Colours that stay apart for most kinds of colour blindness (Okabe and Ito).
+const SERIES: [u32; 7] = [0x0072b2, 0xd55e00, 0x009e73, 0xcc79a7, 0xe69f00, 0x56b4e9, 0x7f7f7f];
+/// Near to the baseline, between, far from it.
+const CELLS: [u32; 3] = [0x2f5e94, 0x1e2228, 0xa85a14];
+/// How near a cell is that has the colour between.
+const BETWEEN: f64 = 0.7;
+
+impl Ink {
+    /// Red, green, blue and alpha.
+    pub fn rgba(self, paper: Paper) -> [u8; 4] {
+        let dark = paper == Paper::Dark;
+        let pick = |light: u32, in_the_dark: u32| if dark { in_the_dark } else { light };
+        let (rgb, alpha) = match self {
+            Self::Paper => (pick(0xffffff, 0x1c1c1e), 255),
+            Self::Text => (pick(0x1c1c1e, 0xececf0), 255),
+            Self::Soft => (pick(0x6b6b70, 0xa0a0a8), 255),
+            Self::Grid => (pick(0xd9d9de, 0x3a3a40), 255),
+            Self::Band => (0x888888, 48),
+            Self::Regime => (0x888888, 20),
+            Self::Series(number) => (SERIES[number % SERIES.len()], 255),
+            Self::Cell(share) if share.is_nan() => (0x5a5f66, 255),
+            Self::Cell(share) => (between(share), 255),
+            Self::OnCell => (0xffffff, 255),
+        };
+        let [_, red, green, blue] = rgb.to_be_bytes();
+        [red, green, blue, alpha]
+    }
+
+    /// Its name in a page's style; `None` for colours that are the same on every paper.
+    fn class(self) -> Option<&'static str> {
+        match self {
+            Self::Paper => Some("paper"),
+            Self::Text => Some("ink"),
+            Self::Soft => Some("soft"),
+            Self::Grid => Some("grid"),
+            Self::Band => Some("band"),
+            Self::Regime => Some("regime"),
+            Self::Series(_) | Self::Cell(_) | Self::OnCell => None,
+        }
+    }
+}
+
+fn between(share: f64) -> u32 {
+    let share = share.clamp(0.0, 1.0);
+    let (to, part) = if share >= BETWEEN {
+        (CELLS[0], (share - BETWEEN) / (1.0 - BETWEEN))
+    } else {
+        (CELLS[2], ((BETWEEN - share) / 0.55).min(1.0))
+    };
+    let mix = |shift: u32| {
+        let (from, to) = (f64::from((CELLS[1] >> shift) & 255), f64::from((to >> shift) & 255));
+        (from + (to - from) * part).round() as u32
+    };
+    (mix(16) << 16) | (mix(8) << 8) | mix(0)
+}
+
+/// Which point of a text stands at its place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Anchor {
+    #[default]
+    Start,
+    Middle,
+    End,
+}
+
+/// A shape. Lengths are in the units of the drawing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    /// Left, top, width, height.
+    Rect([f64; 4]),
+    /// Through these points, this wide, with dashes and gaps of these lengths (none: drawn through).
+    Line {
+        points: Vec<(f64, f64)>,
+        width: f64,
+        dashes: &'static [f64],
+    },
+    Circle {
+        centre: (f64, f64),
+        radius: f64,
+    },
+    /// Two strokes across, each end this far from the centre along both axes.
+    Cross {
+        centre: (f64, f64),
+        reach: f64,
+        width: f64,
+    },
+    Text {
+        /// On its base line.
+        at: (f64, f64),
+        words: String,
+        size: f64,
+        anchor: Anchor,
+        bold: bool,
+    },
+}
+
+/// A shape in its colour.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    pub shape: Shape,
+    pub ink: Ink,
+    /// Shown when pointed at.
+    pub title: String,
+    /// Where a click leads (`#case-3`).
+    pub link: Option<String>,
+}
+
+/// A picture.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Drawing {
+    /// What it shows, for those who do not see it.
+    pub title: String,
+    pub width: f64,
+    pub height: f64,
+    /// The undermost first.
+    pub items: Vec<Item>,
+}
+
+/// The style of every drawing in a page, for light and dark.
+pub const STYLE: &str = ".chart{font:12px system-ui,sans-serif;--ink:#1c1c1e;--soft:#6b6b70;--grid:#d9d9de;--paper:#fff}\
+.chart .paper{fill:var(--paper)}.chart text.ink{fill:var(--ink)}.chart text.soft{fill:var(--soft)}\
+.chart polyline.grid{stroke:var(--grid)}.chart polyline.soft{stroke:var(--soft)}.chart .band{fill:#888;fill-opacity:.19}\
+.chart .regime{fill:#888;fill-opacity:.08}\
+@media (prefers-color-scheme:dark){.chart{--ink:#ececf0;--soft:#a0a0a8;--grid:#3a3a40;--paper:#1c1c1e}}\
+@media print{.chart{--ink:#000;--soft:#444;--grid:#ccc;--paper:#fff}.chart *{-webkit-print-color-adjust:exact;\
+print-color-adjust:exact}}";
+
+/// Text made safe inside HTML and SVG, in elements and in quoted attributes. Characters that XML forbids become U+FFFD.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\t' | '\n' | '\r' => out.push(c),
+            '\0'..='\u{1F}' | '\u{FFFE}' | '\u{FFFF}' => out.push('\u{FFFD}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+impl Drawing {
+    /// Adds a shape on top of the others.
+    pub fn add(&mut self, ink: Ink, shape: Shape) -> &mut Item {
+        let at = self.items.len();
+        self.items.push(Item {
+            shape,
+            ink,
+            title: String::new(),
+            link: None,
+        });
+        &mut self.items[at]
+    }
+
+    /// A straight line, one unit wide.
+    pub fn rule(&mut self, ink: Ink, from: (f64, f64), to: (f64, f64)) -> &mut Item {
+        let shape = Shape::Line {
+            points: vec![from, to],
+            width: 1.0,
+            dashes: &[],
+        };
+        self.add(ink, shape)
+    }
+
+    /// Words in the usual size.
+    pub fn words(&mut self, ink: Ink, at: (f64, f64), anchor: Anchor, words: impl Into<String>) -> &mut Item {
+        let shape = Shape::Text {
+            at,
+            words: words.into(),
+            size: 12.0,
+            anchor,
+            bold: false,
+        };
+        self.add(ink, shape)
+    }
+
+    /// As an `<svg>` element for a page that has [`STYLE`].
+    pub fn element(&self) -> String {
+        self.write(None)
+    }
+
+    /// As a file of its own, in the colours of `paper`. It needs no style: not every program that reads SVG reads those.
+    pub fn document(&self, paper: Paper) -> String {
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}\n",
+            self.write(Some(paper))
+        )
+    }
+
+    fn write(&self, paper: Option<Paper>) -> String {
+        let (width, height) = (self.width, self.height);
+        let size = match paper {
+            Some(_) => {
+                format!(" width=\"{width}\" height=\"{height}\" font-family=\"Inter, system-ui, sans-serif\"")
+            }
+            None => " class=\"chart\"".to_owned(),
+        };
+        let mut out = format!(
+            "<svg{size} xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\">",
+            escape(&self.title)
+        );
+        for item in &self.items {
+            if let Some(link) = item.link.as_ref().filter(|_| paper.is_none()) {
+                let _ = write!(out, "<a href=\"{}\">", escape(link));
+                item.write(&mut out, paper);
+                out.push_str("</a>");
+            } else {
+                item.write(&mut out, paper);
+            }
+        }
+        out.push_str("</svg>");
+        out
+    }
+}
+
+impl Item {
+    fn write(&self, out: &mut String, paper: Option<Paper>) {
+        let (tag, words) = match &self.shape {
+            Shape::Rect([x, y, width, height]) => {
+                let _ = write!(
+                    out,
+                    "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"{}",
+                    self.dress("fill", paper)
+                );
+                ("rect", None)
+            }
+            Shape::Line { points, width, dashes } => {
+                let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+                let _ = write!(
+                    out,
+                    "<polyline points=\"{}\" fill=\"none\" stroke-width=\"{width}\"{}{}",
+                    points.join(" "),
+                    self.dress("stroke", paper),
+                    dash_array(dashes)
+                );
+                ("polyline", None)
+            }
+            Shape::Circle { centre: (x, y), radius } => {
+                let _ = write!(
+                    out,
+                    "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"{}",
+                    self.dress("fill", paper)
+                );
+                ("circle", None)
+            }
+            Shape::Cross {
+                centre: (x, y),
+                reach,
+                width,
+            } => {
+                let whole = 2.0 * reach;
+                let _ = write!(
+                    out,
+                    "<path d=\"M{:.1} {:.1}l{whole} {whole}m0 -{whole}l-{whole} {whole}\" fill=\"none\" stroke-width=\"{width}\"{}",
+                    x - reach,
+                    y - reach,
+                    self.dress("stroke", paper)
+                );
+                ("path", None)
+            }
+            Shape::Text {
+                at: (x, y),
+                words,
+                size,
+                anchor,
+                bold,
+            } => {
+                let anchor = match anchor {
+                    Anchor::Start => "",
+                    Anchor::Middle => " text-anchor=\"middle\"",
+                    Anchor::End => " text-anchor=\"end\"",
+                };
+                let weight = if *bold { " font-weight=\"600\"" } else { "" };
+                let _ = write!(
+                    out,
+                    "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size}\"{anchor}{weight}{}",
+                    self.dress("fill", paper)
+                );
+                ("text", Some(words))
+            }
+        };
+        if words.is_none() && self.title.is_empty() {
+            out.push_str("/>");
+            return;
+        }
+        out.push('>');
+        if !self.title.is_empty() {
+            let _ = write!(out, "<title>{}</title>", escape(&self.title));
+        }
+        let _ = write!(out, "{}</{tag}>", words.map(|words| escape(words)).unwrap_or_default());
+    }
+
+    /// Its colour: by the page's style where it has one for it, else as an attribute.
+    fn dress(&self, attribute: &str, paper: Option<Paper>) -> String {
+        if let (None, Some(class)) = (paper, self.ink.class()) {
+            return format!(" class=\"{class}\"");
+        }
+        let [red, green, blue, alpha] = self.ink.rgba(paper.unwrap_or_default());
+        let mut out = format!(" {attribute}=\"#{red:02x}{green:02x}{blue:02x}\"");
+        if alpha < 255 {
+            let _ = write!(out, " {attribute}-opacity=\"{:.2}\"", f64::from(alpha) / 255.0);
+        }
+        out
+    }
+}
+
+fn dash_array(dashes: &[f64]) -> String {
+    if dashes.is_empty() {
+        return String::new();
+    }
+    let lengths: Vec<String> = dashes.iter().map(ToString::to_string).collect();
+    format!(" stroke-dasharray=\"{}\"", lengths.join(" "))
+}
