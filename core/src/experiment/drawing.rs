@@ -32,6 +32,8 @@ pub enum Ink {
 
 /// Colours that stay apart for most kinds of colour blindness (Okabe and Ito).
 const SERIES: [u32; 7] = [0x0072b2, 0xd55e00, 0x009e73, 0xcc79a7, 0xe69f00, 0x56b4e9, 0x7f7f7f];
+/// The same, lighter, for dark paper.
+const LIGHT_SERIES: [u32; 7] = [0x4aa8e0, 0xff8a3c, 0x2fc39a, 0xe39bc4, 0xf2b84b, 0x9ad3f5, 0xa8a8a8];
 /// Near to the baseline, between, far from it.
 const CELLS: [u32; 3] = [0x2f5e94, 0x1e2228, 0xa85a14];
 /// How near a cell is that has the colour between.
@@ -49,7 +51,10 @@ impl Ink {
             Self::Grid => (pick(0xd9d9de, 0x3a3a40), 255),
             Self::Band => (0x888888, 48),
             Self::Regime => (0x888888, 20),
-            Self::Series(number) => (SERIES[number % SERIES.len()], 255),
+            Self::Series(number) => (
+                pick(SERIES[number % SERIES.len()], LIGHT_SERIES[number % SERIES.len()]),
+                255,
+            ),
             Self::Cell(share) if share.is_nan() => (0x5a5f66, 255),
             Self::Cell(share) => (between(share), 255),
             Self::OnCell => (0xffffff, 255),

@@ -30,6 +30,9 @@ impl Language {
     }
 }
 
+/// The column of the table before which those stand that a unit had to score.
+const DEEP: usize = 6;
+
 /// The longest time that the difference of one pair may take.
 const DIFF_TIME: Duration = Duration::from_millis(500);
 
@@ -38,7 +41,7 @@ const STYLE: &str = "\
 --new-ink:#0b5a28;--accent:#0072b2}\
 @media (prefers-color-scheme:dark){:root{--ink:#ececf0;--soft:#a0a0a8;--line:#3a3a40;--paper:#1c1c1e;--panel:#26262a;--gone:#4d2019;\
 --gone-ink:#ffb4a6;--new:#173d25;--new-ink:#9be3b4;--accent:#56b4e9}}\
-*{box-sizing:border-box}body{margin:0 auto;max-width:1100px;padding:24px;background:var(--paper);color:var(--ink);\
+*{box-sizing:border-box}body{margin:0 auto;max-width:1160px;padding:24px;background:var(--paper);color:var(--ink);\
 font:15px/1.55 system-ui,-apple-system,'Segoe UI','Hiragino Sans','Noto Sans CJK JP','Noto Sans JP',sans-serif}\
 h1{font-size:26px;margin:0 0 4px}h2{font-size:20px;margin:36px 0 10px;border-top:1px solid var(--line);padding-top:18px}\
 h3{font-size:16px;margin:0 0 6px}a{color:var(--accent)}.soft{color:var(--soft)}\
@@ -47,8 +50,8 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 14px;margin:8px 0}
 .notes{background:var(--panel);border-left:4px solid var(--accent);padding:8px 14px;margin:12px 0}.notes p{margin:4px 0}\
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(440px,1fr));gap:14px}.charts svg{width:100%;height:auto;\
 border:1px solid var(--line);border-radius:8px}\
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:12.5px;margin-top:18px}\
-th,td{padding:4px 6px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th:first-child,td:first-child,\
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:12px;margin-top:18px}\
+th,td{padding:4px 5px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th:first-child,td:first-child,\
 th:nth-child(2),td:nth-child(2){text-align:left}th{color:var(--soft);font-weight:600}\
 .case{border:1px solid var(--line);border-radius:10px;padding:14px 16px;margin:14px 0}\
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:14px;margin-top:8px}.pair>div{background:var(--panel);border-radius:6px;\
@@ -58,8 +61,10 @@ text-decoration:underline;text-decoration-thickness:2px}\
 .word{display:inline-block;border:1px solid currentColor;border-radius:10px;padding:0 8px;font-size:12px}\
 .loop,.failed,.empty{color:var(--gone-ink)}.same,.inside_noise{color:var(--soft)}\
 @media (max-width:700px){.pair{grid-template-columns:1fr}.charts{grid-template-columns:1fr}}\
-@media print{body{max-width:none;padding:0;font-size:11pt;background:#fff;color:#000}.case,.charts svg,tr,.notes{break-inside:avoid}\
-h2,h3{break-after:avoid}a{color:inherit;text-decoration:none}.scroll{overflow:visible}table{font-size:8.5pt}th,td{padding:2px 4px}\
+@media print{body{max-width:none;padding:0;font-size:9.5pt;line-height:1.4;background:#fff;color:#000}h1{font-size:17pt}h2{font-size:13pt}h3{font-size:11pt}\
+.case{padding:8pt 10pt;margin:8pt 0}dl{margin:4pt 0}.case>p{margin:2pt 0}.case{font-size:8.5pt}.kl,.pair{margin-top:4pt}.kl,.pair>div{padding:4pt 7pt}.case .text{line-height:1.35}.case .kl .text{line-height:1.5}\
+.case,.charts svg,tr,.notes{break-inside:avoid}\
+h2,h3{break-after:avoid}a{color:inherit;text-decoration:none}.scroll{overflow:visible}table{font-size:7pt}th,td{padding:1px 3px}.word{font-size:7pt;padding:0 4px}\
 .charts{grid-template-columns:1fr 1fr}del,ins{-webkit-print-color-adjust:exact;print-color-adjust:exact}@page{margin:14mm}}";
 
 /// The page. Texts stand in it as they are, made harmless.
@@ -262,15 +267,10 @@ impl Page<'_> {
             "tok/s",
         ];
         let scored = group.points.iter().any(|point| point.is_scored());
-        let heads: Vec<&str> = heads
-            .into_iter()
-            .chain(
-                scored
-                    .then_some(["KL", self.word("perpl.", "PPL")])
-                    .into_iter()
-                    .flatten(),
-            )
-            .collect();
+        let mut heads = heads.to_vec();
+        if scored {
+            heads.splice(DEEP..DEEP, ["KL", self.word("perpl.", "PPL")]);
+        }
         out.push_str("<div class=\"scroll\"><table><thead><tr>");
         for head in heads {
             let _ = write!(out, "<th>{head}</th>");
@@ -310,8 +310,13 @@ impl Page<'_> {
                 escape(&point.name),
                 self.badge(verdict)
             );
-            let deep = [Measure::KlMean, Measure::Perplexity].into_iter().filter_map(deep);
-            for cell in cells.into_iter().chain(deep) {
+            let mut cells = cells.to_vec();
+            // Two heads stand before the first of these cells.
+            cells.splice(
+                DEEP - 2..DEEP - 2,
+                [Measure::KlMean, Measure::Perplexity].into_iter().filter_map(deep),
+            );
+            for cell in cells {
                 let _ = write!(out, "<td>{cell}</td>");
             }
             out.push_str("</tr>\n");

@@ -17,7 +17,7 @@ pub const STYLE: &str = "\
 .k1{background:var(--k1);box-shadow:inset 0 -1px var(--kl)}.k2{background:var(--k2);box-shadow:inset 0 -2px var(--kl)}\
 .k3{background:var(--k3);box-shadow:inset 0 -3px var(--kl)}.k4{background:var(--k4);box-shadow:inset 0 -4px var(--kl)}\
 .kl{background:var(--panel);border-radius:6px;padding:8px 10px;margin-top:8px}.kl h4{margin:0 0 4px;font-size:12px;\
-color:var(--soft);font-weight:600}.kl .text{line-height:1.75}.scale{font-weight:400;white-space:nowrap}.scale span{padding:1px 5px}\
+color:var(--soft);font-weight:600}.kl .text{line-height:1.75}.scale{font-weight:400;white-space:nowrap}.scale span{padding:1px 5px;color:var(--ink)}\
 .norms{display:block;width:300px;max-width:100%;height:34px}.norms text{font:10px system-ui,sans-serif;fill:var(--soft)}\
 .norms .region{fill:var(--soft);opacity:.18}.norms .track{stroke:var(--soft)}.norms .span{stroke:var(--ink);stroke-width:5;\
 stroke-linecap:round}.norms .median{stroke:var(--ink);stroke-width:2}";
@@ -28,19 +28,21 @@ const NORMS: (f64, f64) = (-3.0, 2.0);
 /// Rows' norms from the smallest to the largest with the median, over the token-like region; `None` without a token norm.
 pub fn norms(prefix: &PrefixIdentity, token_norm: Option<f64>) -> Option<String> {
     const WIDTH: f64 = 300.0;
+    // The outer numbers stand half outside the axis.
+    const MARGIN: f64 = 16.0;
     let token_norm = token_norm.filter(|norm| *norm > 0.0)?;
     let [low, median, high] = prefix.row_norms.map(|norm| norm / token_norm);
     let x = |norm: f64| {
         let part = (norm.max(1e-9).log10() - NORMS.0) / (NORMS.1 - NORMS.0);
-        8.0 + part.clamp(0.0, 1.0) * (WIDTH - 16.0)
+        MARGIN + part.clamp(0.0, 1.0) * (WIDTH - 2.0 * MARGIN)
     };
     let mut out = format!(
         "<svg class=\"norms\" viewBox=\"0 0 {WIDTH} 34\" role=\"img\" aria-label=\"{low:.3} / {median:.3} / {high:.3}\">\
          <rect class=\"region\" x=\"{:.1}\" y=\"2\" width=\"{:.1}\" height=\"14\"/>\
-         <line class=\"track\" x1=\"8\" x2=\"{}\" y1=\"16\" y2=\"16\"/>",
+         <line class=\"track\" x1=\"{MARGIN}\" x2=\"{}\" y1=\"16\" y2=\"16\"/>",
         x(0.1),
         x(3.0) - x(0.1),
-        WIDTH - 8.0
+        WIDTH - MARGIN
     );
     for power in (NORMS.0 as i32)..=(NORMS.1 as i32) {
         let at = 10_f64.powi(power);

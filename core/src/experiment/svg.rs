@@ -207,7 +207,8 @@ impl Chart {
             out.add(Ink::Regime, Shape::Rect(area)).title.clone_from(name);
             if width > 70.0 {
                 let words = Shape::Text {
-                    at: (x + width / 2.0, HEIGHT - BOTTOM - 5.0),
+                    // Above the points, which may lie at either end.
+                    at: (x + width / 2.0, TOP - 4.0),
                     words: name.clone(),
                     size: 10.0,
                     anchor: Anchor::Middle,

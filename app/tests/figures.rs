@@ -1,0 +1,150 @@
+//! Plots and maps saved from the window: the menu at each, and files that open.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::path::Path;
+use std::time::Duration;
+
+use eframe::egui::{self, vec2};
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable;
+use softprefix::bridge::{Bridge, Event};
+use softprefix::panels::Window;
+use softprefix::settings::{Language, Theme};
+use softprefix::workbench::{Action, Effect, FileQuestion, Notice, Tab, Workbench};
+use softprefix::{fonts, theme};
+
+struct Stage {
+    window: Window,
+    bench: Workbench,
+}
+
+fn window(bench: Workbench) -> Harness<'static, Stage> {
+    let stage = Stage {
+        window: Window::default(),
+        bench,
+    };
+    let mut harness = Harness::builder()
+        .with_size(vec2(1280.0, 800.0))
+        .with_max_steps(20)
+        .with_context_setup(|ctx| {
+            fonts::install(ctx);
+            theme::install(ctx);
+        })
+        .build_ui_state(
+            |ui, stage: &mut Stage| {
+                // The harness leaves a margin, a window does not.
+                let whole = ui.ctx().content_rect();
+                let ui = &mut ui.new_child(egui::UiBuilder::new().max_rect(whole));
+                for action in stage.window.show(ui, &stage.bench) {
+                    stage.bench.apply(action);
+                }
+            },
+            stage,
+        );
+    harness.run_steps(3);
+    harness
+}
+
+/// Chooses `path` where the system's dialog would be asked, and writes the file.
+fn save(bench: &mut Workbench, path: &Path) {
+    let question = bench.take_effects().into_iter().find_map(|effect| match effect {
+        Effect::Ask(question @ FileQuestion::SaveFigure { .. }) => Some(question),
+        _ => None,
+    });
+    let question = question.expect("a question for a place");
+    bench.take_requests();
+    bench.absorb(Event::Chosen {
+        question,
+        path: Some(path.to_owned()),
+    });
+    let mut bridge = Bridge::start(|| ()).unwrap();
+    for request in bench.take_requests() {
+        bridge.send(request);
+    }
+    while !matches!(&bench.notice, Some(Notice::Saved(saved)) if saved == path) {
+        let event = bridge.wait(Duration::from_secs(60)).expect("the file");
+        assert!(!matches!(event, Event::FileProblem(_)), "{event:?}");
+        bench.absorb(event);
+    }
+    if let Ok(folder) = std::env::var("SOFTPREFIX_TEST_KEEP") {
+        std::fs::copy(path, Path::new(&folder).join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+fn opens(path: &Path) -> [u32; 2] {
+    let bytes = std::fs::read(path).unwrap();
+    let image = eframe::icon_data::from_png_bytes(&bytes).unwrap();
+    assert_eq!(image.rgba.len(), (image.width * image.height * 4) as usize);
+    [image.width, image.height]
+}
+
+/// Reads an SVG file's tags; panics where they do not close as XML has it.
+fn tags(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let body = text
+        .strip_prefix("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n")
+        .unwrap();
+    let (mut open, mut seen) = (Vec::new(), Vec::new());
+    for piece in body.split('<').skip(1) {
+        let (tag, _) = piece.split_once('>').expect("a tag that ends");
+        assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+        let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap().to_owned();
+        if tag.starts_with('/') {
+            assert_eq!(open.pop(), Some(name));
+            continue;
+        }
+        seen.push(name.clone());
+        if !tag.ends_with('/') {
+            open.push(name);
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+    assert!(!text.contains("class=") && !text.contains("var("), "colours of its own");
+    seen
+}
+
+#[test]
+fn the_plot_of_the_tune_view_is_saved_in_both_forms_from_its_menu() {
+    let folder = tempfile::tempdir().unwrap();
+    for (line, name) in [("Save as PNG…", "tune.png"), ("Save as SVG…", "tune.svg")] {
+        let mut harness = window(common::tuned(Language::English, Theme::Light));
+        harness.get_by_label("Points").click();
+        harness.run_steps(3);
+        harness.get_by_label(line).click();
+        harness.run_steps(3);
+        save(&mut harness.state_mut().bench, &folder.path().join(name));
+    }
+    assert_eq!(opens(&folder.path().join("tune.png")), [1240, 600]);
+    let tags = tags(&folder.path().join("tune.svg"));
+    let marks = tags
+        .iter()
+        .filter(|tag| ["circle", "path"].contains(&tag.as_str()))
+        .count();
+    assert_eq!(marks, 25, "every run is a point");
+}
+
+#[test]
+fn the_map_and_the_lines_of_a_sweep_have_a_menu_each() {
+    let folder = tempfile::tempdir().unwrap();
+    for (index, name) in ["map.png", "lines.svg"].into_iter().enumerate() {
+        let mut bench = common::ready(Language::Japanese, Theme::Dark);
+        bench.apply(Action::ShowTab(Tab::Sweep));
+        let mut harness = window(bench);
+        harness.get_all_by_label("この図を保存").nth(index).unwrap().click();
+        harness.run_steps(3);
+        let line = if name.ends_with("png") {
+            "PNG で保存…"
+        } else {
+            "SVG で保存…"
+        };
+        harness.get_by_label(line).click();
+        harness.run_steps(3);
+        save(&mut harness.state_mut().bench, &folder.path().join(name));
+    }
+    let [width, height] = opens(&folder.path().join("map.png"));
+    assert!(width == 1240 && height > 200);
+    assert!(tags(&folder.path().join("lines.svg")).contains(&"svg".to_owned()));
+}
