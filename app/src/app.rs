@@ -19,7 +19,7 @@ use crate::panels;
 use crate::settings::{Remembered, Theme};
 use crate::workbench::exhibition::ExhibitionAction;
 use crate::workbench::playback::{PlaybackAction, Session};
-use crate::workbench::{Action, Effect, ExportForm, FileQuestion, Workbench, dropped};
+use crate::workbench::{Action, Effect, ExportForm, FileQuestion, MaterialAction, Workbench, dropped};
 use crate::{fonts, places, theme};
 
 const TITLE: &str = "Soft-Prefix Workbench";
@@ -147,6 +147,9 @@ impl App {
                     Action::Playback(PlaybackAction::Large)
                 });
             }
+        }
+        if let Some(path) = args.prefix_file {
+            workbench.apply(Action::Material(MaterialAction::Import(path)));
         }
         if let Some(path) = args.results {
             workbench.apply(Action::OpenPath(path));

@@ -106,6 +106,9 @@ pub struct WindowArgs {
     /// Start with the fields as they are delivered, and remember nothing.
     #[arg(long)]
     pub fresh: bool,
+    /// Start with the prefix of this file: a PEFT folder, .safetensors, .npy or a KoboldAI .zip.
+    #[arg(long, value_name = "PATH")]
+    pub prefix_file: Option<PathBuf>,
     /// Results file to open.
     #[arg(value_name = "RESULTS")]
     pub results: Option<PathBuf>,

@@ -13,7 +13,7 @@ use crate::views::status::Status;
 use crate::views::{paint, select};
 use crate::workbench::{Action, Dialog, ExportForm, MaterialAction, Nearest, Vocabulary};
 
-/// Rows whose nearest tokens are listed; the rest is counted.
+/// Groups of rows whose nearest tokens are listed; the rest is counted.
 const LISTED: usize = 64;
 const ROW: f32 = 24.0;
 const LABEL: f32 = 96.0;
@@ -42,6 +42,9 @@ pub(super) fn foot(ui: &mut Ui, desk: &mut Desk<'_>) {
             Some(built) => {
                 let norm = format!("{:.3}", built.norm_median);
                 ui.label(paint::figures(norm, theme::BODY, colour));
+            }
+            None if desk.bench.module.is_ready() => {
+                ui.label(paint::words("–", theme::BODY, palette.text3));
             }
             None => {
                 ui.label(paint::words(text.nothing_built, theme::CAPTION, palette.text3));
@@ -248,10 +251,17 @@ fn nearest(ui: &mut Ui, desk: &Desk<'_>, nearest: &Nearest) {
         ui.label(paint::words(words.caution, theme::BODY, palette.text2));
     });
     ui.spacing_mut().item_spacing.y = 0.0;
-    for (row, found) in rows.iter().take(LISTED).enumerate() {
+    let groups = alike(rows);
+    for &(from, to) in groups.iter().take(LISTED) {
+        let found = &rows[from];
         ui.horizontal(|ui| {
             ui.set_min_height(ROW);
-            caption(ui, &(words.row)(row + 1));
+            let name = if from == to {
+                (words.row)(from + 1)
+            } else {
+                (words.rows)(from + 1, to + 1)
+            };
+            caption(ui, &name);
             if found.is_empty() {
                 ui.label(paint::words(words.zero_row, theme::BODY, palette.text3));
                 return;
@@ -275,10 +285,29 @@ fn nearest(ui: &mut Ui, desk: &Desk<'_>, nearest: &Nearest) {
             ui.add(egui::Label::new(galley));
         });
     }
-    if rows.len() > LISTED {
-        let more = (words.rows_more)(rows.len() - LISTED);
+    if let Some(&(next, _)) = groups.get(LISTED) {
+        let more = (words.rows_more)(rows.len() - next);
         ui.label(paint::words(more, theme::BODY, palette.text3));
     }
+}
+
+/// Rows in a row that have the same neighbours, as the first and the last of each group: repeated words are told once.
+fn alike(rows: &[Vec<Neighbour>]) -> Vec<(usize, usize)> {
+    // Scaling a row rounds it anew, which moves a cosine in its last digits.
+    let same = |a: &Vec<Neighbour>, b: &Vec<Neighbour>| {
+        a.len() == b.len()
+            && a.iter()
+                .zip(b)
+                .all(|(a, b)| a.id == b.id && (a.cosine - b.cosine).abs() < 0.005)
+    };
+    let mut groups: Vec<(usize, usize)> = Vec::new();
+    for (row, found) in rows.iter().enumerate() {
+        match groups.last_mut() {
+            Some((first, last)) if same(&rows[*first], found) => *last = row,
+            _ => groups.push((row, row)),
+        }
+    }
+    groups
 }
 
 /// A token's text with its line breaks and other control characters written out.
@@ -307,6 +336,24 @@ mod tests {
     fn a_digest_is_shown_by_its_ends() {
         assert_eq!(short_digest(&"0123456789abcdef".repeat(4)), "012345…cdef");
         assert_eq!(short_digest("abc"), "abc");
+    }
+
+    #[test]
+    fn rows_with_the_same_neighbours_are_told_once() {
+        let row = |id, cosine| {
+            let text = String::new();
+            vec![Neighbour { id, text, cosine }]
+        };
+        let rows = [
+            row(1, 0.9),
+            row(1, 0.901),
+            row(2, 0.9),
+            Vec::new(),
+            Vec::new(),
+            row(1, 0.9),
+        ];
+        assert_eq!(alike(&rows), [(0, 1), (2, 2), (3, 4), (5, 5)]);
+        assert_eq!(alike(&[]), []);
     }
 
     #[test]

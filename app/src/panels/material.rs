@@ -15,12 +15,12 @@ use crate::views::share::share;
 use crate::views::{fold, paint, select, toggle};
 use crate::workbench::{Action, Envelope, ImportedFile, KindChoice, MagnitudeUnit, MaterialAction};
 
-/// Width of the labels before fields.
-const LABEL: f32 = 92.0;
+/// Room for the sign between two texts.
+const SIGN: f32 = 24.0;
 const CHOICE: f32 = 176.0;
 const FIGURES: f32 = 56.0;
-/// Two lines: the sentence of every kind has the same room, so that nothing moves when another is chosen.
-const SENTENCE: f32 = 32.0;
+/// The sentence of every kind has the same room, so that nothing moves when another is chosen.
+const SENTENCE: f32 = 16.0;
 
 impl Desk<'_> {
     pub(super) fn prefix_text(&self) -> &'static PrefixText {
@@ -47,7 +47,8 @@ pub(super) fn kind(ui: &mut Ui, desk: &mut Desk<'_>) {
     ui.allocate_ui(egui::vec2(width, SENTENCE), |ui| {
         ui.set_min_size(egui::vec2(width, SENTENCE));
         let sentence = (desk.prefix_text().about)(now);
-        ui.label(paint::words(sentence, theme::CAPTION, palette.text3));
+        let galley = paint::cut_to(ui, sentence, theme::CAPTION.regular(), palette.text3, width);
+        ui.add(egui::Label::new(galley));
     });
 }
 
@@ -60,22 +61,18 @@ pub(super) fn source(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<Stri
         KindChoice::Constant => return,
         KindChoice::Words => words(ui, desk),
         KindChoice::Blend => {
-            line(ui, text.from, &form.blend_from, |words| {
-                desk.material(MaterialAction::SetBlendFrom(words));
-            });
-            line(ui, text.to, &form.blend_to, |words| {
-                desk.material(MaterialAction::SetBlendTo(words));
-            });
+            match pair(ui, [text.from, text.to], [&form.blend_from, &form.blend_to], "→") {
+                Some((0, words)) => desk.material(MaterialAction::SetBlendFrom(words)),
+                Some((_, words)) => desk.material(MaterialAction::SetBlendTo(words)),
+                None => {}
+            }
             blend(ui, desk, refused);
         }
-        KindChoice::Contrast => {
-            line(ui, text.text, &form.contrast, |words| {
-                desk.material(MaterialAction::SetContrast(words));
-            });
-            line(ui, text.minus, &form.contrast_minus, |words| {
-                desk.material(MaterialAction::SetContrastMinus(words));
-            });
-        }
+        KindChoice::Contrast => match pair(ui, [text.text, text.minus], [&form.contrast, &form.contrast_minus], "−") {
+            Some((0, words)) => desk.material(MaterialAction::SetContrast(words)),
+            Some((_, words)) => desk.material(MaterialAction::SetContrastMinus(words)),
+            None => {}
+        },
         KindChoice::Imported => file(ui, desk),
         KindChoice::RandomUniform | KindChoice::RandomNormal | KindChoice::Sampled => {}
     }
@@ -124,47 +121,48 @@ fn words(ui: &mut Ui, desk: &mut Desk<'_>) {
     }
 }
 
-/// A label and a line of text.
-fn line(ui: &mut Ui, name: &str, shown: &str, mut changed: impl FnMut(String)) {
+/// Two short texts with a sign between them; answers what was just typed, and in which.
+fn pair(ui: &mut Ui, names: [&str; 2], shown: [&str; 2], sign: &str) -> Option<(usize, String)> {
     let palette = Palette::of(ui);
+    let mut typed = None;
     ui.horizontal(|ui| {
-        label(ui, name);
-        let mut words = shown.to_owned();
-        let frame = field_frame(ui);
-        let response = ui
-            .add(
-                TextEdit::singleline(&mut words)
-                    .id_salt(name)
-                    .desired_width(ui.available_width() - 20.0)
-                    .font(theme::CARD_TITLE.regular())
-                    .text_color(palette.text)
-                    .frame(frame),
-            )
-            .accessible_name(name);
-        paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
-        if response.changed() {
-            changed(words);
+        ui.spacing_mut().item_spacing.x = 0.0;
+        let width = (ui.available_width() - SIGN) / 2.0;
+        for place in 0..2 {
+            if place == 1 {
+                let sign = egui::Label::new(paint::words(sign, theme::CARD_TITLE, palette.text2));
+                ui.add_sized(egui::vec2(SIGN, theme::CONTROL), sign);
+            }
+            let mut words = shown[place].to_owned();
+            let frame = field_frame(ui).inner_margin(Margin::symmetric(10, 0));
+            let response = ui
+                .add_sized(
+                    egui::vec2(width, theme::CONTROL),
+                    TextEdit::singleline(&mut words)
+                        .id_salt(names[place])
+                        .hint_text(names[place])
+                        .font(theme::CARD_TITLE.regular())
+                        .text_color(palette.text)
+                        .align(egui::Align2::LEFT_CENTER)
+                        .frame(frame),
+                )
+                .accessible_name(names[place])
+                .on_hover_text(names[place]);
+            paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
+            if response.changed() {
+                typed = Some((place, words));
+            }
         }
     });
-    ui.add_space(6.0);
-}
-
-fn label(ui: &mut Ui, words: &str) {
-    let palette = Palette::of(ui);
-    ui.spacing_mut().item_spacing.x = 8.0;
-    let size = egui::vec2(LABEL, theme::CONTROL);
-    ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
-        ui.set_min_size(size);
-        let galley = paint::cut_to(ui, words, theme::BODY.regular(), palette.text2, LABEL);
-        ui.add(egui::Label::new(galley));
-    });
+    ui.add_space(4.0);
+    typed
 }
 
 fn blend(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
     let text = desk.prefix_text();
     let mut t = desk.bench.prefix.blend;
     ui.horizontal(|ui| {
-        label(ui, text.blend);
+        ui.spacing_mut().item_spacing.x = 8.0;
         let width = ui.available_width() - FIGURES - 8.0;
         if share(ui, text.blend, &mut t, width).changed() {
             desk.material(MaterialAction::SetBlend(t));

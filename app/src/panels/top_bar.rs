@@ -225,13 +225,14 @@ pub fn banner(ui: &mut Ui, desk: &mut Desk<'_>) {
             pos2(rect.right() - theme::CONTROL, rect.top()),
             egui::Vec2::splat(theme::CONTROL),
         );
-        dismissed = ui.place(close, IconButton::new(Icon::Close, text.dismiss)).clicked();
         ui.set_max_width(rect.width() - 48.0);
         super::module_card::with_mark(ui, status::Status::Broken, |ui| {
             ui.spacing_mut().item_spacing.y = 2.0;
             ui.label(paint::strong(headline, theme::BODY, palette.text));
             ui.label(paint::words(words, theme::BODY, palette.text2));
         });
+        // Last, since what is placed makes room for itself.
+        dismissed = ui.place(close, IconButton::new(Icon::Close, text.dismiss)).clicked();
     });
     if dismissed {
         desk.act(Action::DismissNotice);

@@ -98,8 +98,8 @@ pub(super) static TEXT: Text = Text {
     kind: "Kind of prefix",
     kinds: |kind| match kind {
         KindChoice::Constant => "Constant",
-        KindChoice::RandomUniform => "Uniform",
-        KindChoice::RandomNormal => "Normal",
+        KindChoice::RandomUniform => "Uniform random",
+        KindChoice::RandomNormal => "Normal random",
         KindChoice::Words => "Words",
         KindChoice::Blend => "Blend of two texts",
         KindChoice::Contrast => "Contrast of two texts",

@@ -57,6 +57,8 @@ pub struct PrefixText {
     pub band: &'static str,
     pub no_vocabulary: &'static str,
     pub row: fn(usize) -> String,
+    /// From and to.
+    pub rows: fn(usize, usize) -> String,
     pub rows_more: fn(usize) -> String,
     pub nearest: &'static str,
     pub caution: &'static str,
@@ -94,13 +96,13 @@ fn format(format: Format) -> &'static str {
 static ENGLISH: PrefixText = PrefixText {
     about: |kind| match kind {
         KindChoice::Constant => "Every value of every row is the same number.",
-        KindChoice::RandomUniform => "Random numbers, spread evenly around 0; a seed repeats them.",
-        KindChoice::RandomNormal => "Random numbers, most of them near 0; a seed repeats them.",
-        KindChoice::Words => "The model's own rows for these words, put before everything else.",
-        KindChoice::Blend => "Rows between those of two texts; the slider says where.",
-        KindChoice::Contrast => "What one text has and the other has not: mean row minus mean row.",
-        KindChoice::Sampled => "The model's own rows for tokens drawn by chance.",
-        KindChoice::Imported => "Rows from a file: PEFT adapter, safetensors, npy or KoboldAI.",
+        KindChoice::RandomUniform => "Random numbers, spread evenly around 0.",
+        KindChoice::RandomNormal => "Random numbers, most of them near 0.",
+        KindChoice::Words => "The model's own rows for these words.",
+        KindChoice::Blend => "Rows that lie between those of two texts.",
+        KindChoice::Contrast => "What one text has and the other has not.",
+        KindChoice::Sampled => "The model's own rows for tokens by chance.",
+        KindChoice::Imported => "Rows from a file: PEFT, safetensors, npy, zip.",
     },
     generator: "Generator",
     generator_ours: "SplitMix64",
@@ -134,7 +136,7 @@ static ENGLISH: PrefixText = PrefixText {
         Refusal::NotKept => "The prefix cannot be kept",
     },
     envelope: "Rows' envelope",
-    envelope_about: "Drag to draw, double click to reset, or use the arrow keys.",
+    envelope_about: "Drag or use arrow keys; double click resets.",
     envelopes: |envelope| match envelope {
         Envelope::Flat => "Flat",
         Envelope::FadeIn => "Fade in",
@@ -159,6 +161,7 @@ static ENGLISH: PrefixText = PrefixText {
     band: "where 90 % of the vocabulary's rows lie",
     no_vocabulary: "This module does not tell its vocabulary's norms, so there is nothing to compare with.",
     row: |row| format!("Row {row}"),
+    rows: |from, to| format!("Rows {from}–{to}"),
     rows_more: |more| match more {
         1 => "and 1 row more".to_owned(),
         _ => format!("and {more} rows more"),
@@ -183,13 +186,13 @@ static ENGLISH: PrefixText = PrefixText {
 static JAPANESE: PrefixText = PrefixText {
     about: |kind| match kind {
         KindChoice::Constant => "すべての行のすべての値が同じ数です。",
-        KindChoice::RandomUniform => "0 を中心に均等に散らばる乱数です。シードで再現できます。",
-        KindChoice::RandomNormal => "0 の近くに集まる乱数です。シードで再現できます。",
-        KindChoice::Words => "言葉に対応するモデル自身の行を、すべての前に置きます。",
-        KindChoice::Blend => "2 つの言葉の間にある行です。位置はスライダーで決めます。",
-        KindChoice::Contrast => "一方にあって他方にないもの。平均の行どうしの差です。",
+        KindChoice::RandomUniform => "0 を中心に均等に散らばる乱数です。",
+        KindChoice::RandomNormal => "0 の近くに集まる乱数です。",
+        KindChoice::Words => "言葉に対応するモデル自身の行です。",
+        KindChoice::Blend => "2 つの言葉の間にある行です。",
+        KindChoice::Contrast => "一方にあって他方にないものです。",
         KindChoice::Sampled => "語彙から無作為に引いたトークンの行です。",
-        KindChoice::Imported => "ファイルの行です（PEFT、safetensors、npy、KoboldAI）。",
+        KindChoice::Imported => "ファイルから読み込んだ行です。",
     },
     generator: "乱数の生成",
     generator_ours: "SplitMix64",
@@ -223,7 +226,7 @@ static JAPANESE: PrefixText = PrefixText {
         Refusal::NotKept => "プレフィックスを保存できません",
     },
     envelope: "行ごとの強さ",
-    envelope_about: "ドラッグで描き、ダブルクリックで戻します。矢印キーも使えます。",
+    envelope_about: "ドラッグか矢印キー、ダブルクリックで戻す",
     envelopes: |envelope| match envelope {
         Envelope::Flat => "一定",
         Envelope::FadeIn => "強める",
@@ -248,6 +251,7 @@ static JAPANESE: PrefixText = PrefixText {
     band: "語彙の行の 90 % が入る範囲",
     no_vocabulary: "このモジュールは語彙のノルムを教えないため、比べる相手がありません。",
     row: |row| format!("{row} 行目"),
+    rows: |from, to| format!("{from}–{to} 行目"),
     rows_more: |more| format!("ほか {more} 行"),
     nearest: "近いトークン",
     caution: "コサインが 0.3 未満のトークンは行の意味を表しません。雑音でも 0.16 程度までは近づきます。近くても意味が同じとは限らず、行の働きは\

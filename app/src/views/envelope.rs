@@ -14,6 +14,9 @@ const STEP: f64 = 0.05;
 /// So near to the top or the bottom it is the end that is meant.
 const SNAP: f32 = 4.0;
 
+/// Few bars are not blocks.
+const WIDEST: f32 = 24.0;
+
 /// The bars to show.
 pub struct EnvelopeBars<'a> {
     pub name: &'a str,
@@ -45,17 +48,10 @@ impl EnvelopeBars<'_> {
         let mut chosen = ui.data(|data| data.get_temp::<usize>(chosen_id)).unwrap_or(0).min(last);
         let mut bars = self.bars.to_vec();
 
-        if let Some(pointer) = response.interact_pointer_pos() {
-            let (bar, factor) = at(area, count, pointer);
-            let before = ui.input(|input| pointer - input.pointer.delta());
-            // A quick hand skips bars: those between are drawn on the way.
-            let (from, start) = if response.drag_started() || !response.dragged() {
-                (bar, factor)
-            } else {
-                at(area, count, before)
-            };
-            draw(&mut bars, (from, start), (bar, factor));
-            chosen = bar;
+        for (from, to) in strokes(ui, &response) {
+            let to = at(area, count, to);
+            draw(&mut bars, from.map_or(to, |from| at(area, count, from)), to);
+            chosen = to.0;
         }
         if let Some((step, change)) = asked(ui, &response) {
             chosen = chosen.saturating_add_signed(step).min(last);
@@ -86,6 +82,40 @@ impl EnvelopeBars<'_> {
         }
         (bars != self.bars).then_some(Drawn::Bars(bars))
     }
+}
+
+/// Where the pointer went in this frame while it was held down here: from place to place, the first from where it was before.
+fn strokes(ui: &Ui, response: &Response) -> Vec<(Option<Pos2>, Pos2)> {
+    let id = response.id.with("pointer");
+    let mut strokes = Vec::new();
+    if response.interact_pointer_pos().is_none() {
+        ui.data_mut(|data| data.remove::<Pos2>(id));
+        return strokes;
+    }
+    let mut last = ui.data(|data| data.get_temp::<Pos2>(id));
+    ui.input(|input| {
+        for event in &input.events {
+            let (pos, down) = match event {
+                egui::Event::PointerButton { pos, pressed, .. } => {
+                    if *pressed {
+                        last = None;
+                    }
+                    (*pos, true)
+                }
+                // A quick hand moves several times in one frame, and skips bars between.
+                egui::Event::PointerMoved(pos) => (*pos, last.is_some()),
+                _ => continue,
+            };
+            if down {
+                strokes.push((last, pos));
+                last = Some(pos);
+            }
+        }
+    });
+    if let Some(last) = last {
+        ui.data_mut(|data| data.insert_temp(id, last));
+    }
+    strokes
 }
 
 /// The bar under the pointer, and the factor at its height.
@@ -152,14 +182,14 @@ fn paint_bars(ui: &Ui, response: &Response, rect: Rect, area: Rect, bars: &[f64]
     let outline = Stroke::new(1.0, palette.stroke);
     painter.rect(rect, radius, palette.inset, outline, StrokeKind::Inside);
     let pitch = area.width() / bars.len() as f32;
-    let gap = if pitch > 6.0 { 2.0 } else { 0.5 };
+    let width = (pitch - if pitch > 6.0 { 2.0 } else { 0.5 }).min(WIDEST);
     for (bar, factor) in bars.iter().enumerate() {
-        let left = area.left() + pitch * bar as f32 + gap / 2.0;
+        let left = area.left() + pitch * (bar as f32 + 0.5) - width / 2.0;
         let top = area.bottom() - area.height() * *factor as f32;
         // A bar at 0 stays visible as its foot.
         let shape = Rect::from_min_max(
             pos2(left, top.min(area.bottom() - 2.0)),
-            pos2(left + pitch - gap, area.bottom()),
+            pos2(left + width, area.bottom()),
         );
         painter.rect_filled(shape, CornerRadius::same(1), palette.prefix_fill);
         if response.has_focus() && bar == chosen {

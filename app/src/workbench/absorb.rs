@@ -99,6 +99,7 @@ impl Workbench {
             }
         }
         self.look_deeper();
+        self.import_waiting();
     }
 
     // ----- the module -----

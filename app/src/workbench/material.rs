@@ -9,7 +9,7 @@ use softprefix_core::prefix::files::{FileError, Format, Imported, Stored};
 use softprefix_core::prefix::{Generator, IdentityCard, Neighbour, PrefixRecipe};
 
 use super::envelope::Envelope;
-use super::{Action, Dialog, FileQuestion, KindChoice, Notice, Problem, Target, Workbench};
+use super::{Action, Dialog, FileQuestion, KindChoice, ModuleState, Notice, Problem, Target, Workbench};
 use crate::bridge::Request;
 use crate::bridge::material::{MaterialEvent, MaterialRequest};
 
@@ -238,13 +238,27 @@ impl Workbench {
         }
     }
 
+    /// Imports a file; while a module is on its way, as soon as it is known how wide its rows are.
     pub(super) fn import_prefix(&mut self, path: PathBuf) {
+        if self.module.is_busy() || self.module == ModuleState::Idle {
+            self.waiting_file = Some(path);
+            return;
+        }
         let facts = self.module.last_facts();
         self.ask_material(MaterialRequest::Import {
             path,
             hidden_size: facts.and_then(|facts| facts.hidden_size),
             rounding: self.prefix.rounding,
         });
+    }
+
+    /// The module is there, or will not be: what has waited for it waits no longer.
+    pub(super) fn import_waiting(&mut self) {
+        if !self.module.is_busy()
+            && let Some(path) = self.waiting_file.take()
+        {
+            self.import_prefix(path);
+        }
     }
 
     pub(super) fn export_prefix(&mut self, path: PathBuf, form: ExportForm) {

@@ -74,6 +74,8 @@ pub struct Workbench {
     pub card: PrefixCard,
     /// What is known of the prefix whose sheet is open.
     pub sheet: Option<PrefixSheet>,
+    /// The file of a prefix that waits until the width of the model's rows is known.
+    waiting_file: Option<PathBuf>,
     /// `None` where the module does not count tokens for others.
     pub budget: Option<Budget>,
     /// `None` where the module does not tell its vocabulary's norms: then magnitudes are raw values.
@@ -323,6 +325,7 @@ impl Workbench {
             live: settings.live,
             card: PrefixCard::default(),
             sheet: None,
+            waiting_file: None,
             budget: None,
             vocabulary: None,
             baseline: Pane::default(),

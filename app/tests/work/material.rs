@@ -395,3 +395,25 @@ fn what_prefixes_are_made_of_is_remembered_as_the_window_stores_it() {
         }
     }
 }
+
+#[test]
+fn a_file_that_is_named_at_the_start_waits_until_the_width_of_the_rows_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    for (width, imported) in [(H, true), (80, false)] {
+        let mut desk = Desk::new().with_shelf(&folder.path().join("shelf"));
+        desk.apply(Action::Connect(at(serve(tiny_model()))));
+        import(&mut desk, adapter(folder.path(), width));
+        assert!(desk.bench.module.is_ready());
+        assert_eq!(desk.bench.prefix.imported.is_some(), imported);
+        if !imported {
+            let refused =
+                matches!(&desk.bench.notice, Some(Notice::Refused(refused)) if refused.why == Refusal::OtherWidth);
+            assert!(refused, "{:?}", desk.bench.notice);
+        }
+    }
+    // Where no module comes, the file is read all the same.
+    let mut desk = Desk::new().with_shelf(&folder.path().join("shelf"));
+    desk.apply(Action::Connect(at(crate::support::closed_port())));
+    import(&mut desk, adapter(folder.path(), H));
+    assert!(desk.bench.prefix.imported.is_some());
+}

@@ -207,7 +207,7 @@ fn map(desk: &Desk<'_>, planned: &[Case]) -> Map {
         }
     }
     columns.sort_by(|a, b| value_of(*a).total_cmp(&value_of(*b)));
-    let one_kind = rows.iter().all(|(kind, _)| *kind == rows[0].0);
+    let one_kind = rows.iter().all(|(kind, _)| kind.base() == rows[0].0.base());
     let row_words: Vec<String> = rows
         .iter()
         .map(|(kind, len)| match one_kind {
