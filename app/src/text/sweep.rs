@@ -259,6 +259,7 @@ static ENGLISH: SweepText = SweepText {
     off: |why| match why {
         SweepOff::NotConnected => "No module is connected; connect one in the Tune view.".to_owned(),
         SweepOff::NoCases => "There are no cases: add a prompt.".to_owned(),
+        SweepOff::NoMaterial => "What prefixes are made of is missing: a text or a file in the Tune view.".to_owned(),
         SweepOff::Plan(sentence) => sentence.clone(),
         SweepOff::NoHistory => "The history is not open, so nothing could be kept.".to_owned(),
         SweepOff::OtherModel(model) => format!("It was begun with {model}; connect to that model to go on."),
@@ -431,6 +432,7 @@ static JAPANESE: SweepText = SweepText {
     off: |why| match why {
         SweepOff::NotConnected => "モジュールが未接続です。「調整」で接続してください。".to_owned(),
         SweepOff::NoCases => "ケースがありません。プロンプトを追加してください。".to_owned(),
+        SweepOff::NoMaterial => "プレフィックスの材料（言葉かファイル）が「調整」にありません。".to_owned(),
         SweepOff::Plan(sentence) => sentence.clone(),
         SweepOff::NoHistory => "履歴が開けないため、結果を保存できません。".to_owned(),
         SweepOff::OtherModel(model) => format!("{model} で始めた実験です。再開するにはそのモデルに接続してください。"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use softprefix::bridge::Request;
 use softprefix::bridge::sweep::SweepRequest;
 use softprefix::settings::Remembered;
-use softprefix::workbench::sweep::{HistoryState, Stage, SweepAction};
+use softprefix::workbench::sweep::{HistoryState, Stage, SweepAction, SweepOff};
 use softprefix::workbench::{
     Action, Applied, Dialog, Effect, Envelope, ExportForm, KindChoice, MagnitudeUnit, MaterialAction, Nearest, Notice,
     Refusal, WhyNot,
@@ -348,10 +348,13 @@ fn a_strangers_module_tells_the_rows_of_a_number_but_no_neighbours() {
 
 #[test]
 fn what_is_missing_keeps_run_off_and_is_named() {
+    let folder = tempfile::tempdir().unwrap();
     let mut desk = Desk::new();
     desk.connect(at(serve(tiny_model())));
     desk.apply(Action::SetKind(KindChoice::Imported));
     assert_eq!(desk.bench.why_not_run(), Some(WhyNot::NoPrefixFile));
+    with_history(&mut desk, &folder.path().join("journal"));
+    assert_eq!(desk.bench.why_not_sweep(), Some(SweepOff::NoMaterial));
     desk.apply(Action::SetKind(KindChoice::Contrast));
     assert_eq!(desk.bench.why_not_run(), None);
     material(&mut desk, MaterialAction::SetContrastMinus("喜び".to_owned()));

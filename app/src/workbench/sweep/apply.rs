@@ -291,7 +291,7 @@ impl Workbench {
     }
 
     fn find_threshold(&mut self, len: usize) {
-        if self.sweep.is_busy() || self.why_no_module().is_some() {
+        if self.sweep.is_busy() || self.why_no_module().is_some() || self.prefix.lacks().is_some() {
             return;
         }
         let Some(shown) = self.sweep.shown_case().cloned() else {

@@ -100,6 +100,8 @@ pub struct PairDiff {
 pub enum SweepOff {
     NotConnected,
     NoCases,
+    /// Something that the prefixes are made of is missing in the Tune view.
+    NoMaterial,
     /// The plan's own sentence.
     Plan(String),
     /// The history is not open, so nothing could be kept.
@@ -258,6 +260,9 @@ impl Workbench {
         self.why_no_module().or_else(|| {
             if self.sweep.form.cases.is_empty() {
                 return Some(SweepOff::NoCases);
+            }
+            if self.prefix.lacks().is_some() {
+                return Some(SweepOff::NoMaterial);
             }
             let plan = self.sweep_plan();
             plan.cases().err().map(|error| SweepOff::Plan(error.to_string()))
