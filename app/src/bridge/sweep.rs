@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use softprefix_core::client::ConnectOptions;
 use softprefix_core::compare::{Diff, Granularity, diff};
 use softprefix_core::experiment::{
-    Budget, Ending, Entry, Experiment, History, Journal, Plan, Record, Run, RunEvent, RunOptions, RunRequest,
+    Budget, Ending, Entry, Experiment, History, Journal, Plan, Record, Run, RunEnd, RunEvent, RunOptions, RunRequest,
     SearchRequest, SharedJournal, ThresholdSearch, export, html, runner,
 };
 use softprefix_core::prefix::PrefixRecipe;
@@ -19,10 +20,11 @@ use tokio::task::JoinHandle;
 
 use super::Event;
 use super::worker::{DIFF_TIME, Events};
-use crate::session::{Session, sentence};
+use crate::embedded::{self, Embedded, Wanted};
+use crate::session::{ConnectProblem, Session, sentence};
 use crate::settings::Language;
 use crate::text::errors;
-use crate::workbench::{CaseKey, Problem, ProblemKind};
+use crate::workbench::{CaseKey, Problem, ProblemKind, Target};
 
 /// What the workbench asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +36,12 @@ pub enum SweepRequest {
     /// Run a plan. `case` says how tokens are drawn and how many.
     Start {
         plan: Plan,
+        case: Box<CaseKey>,
+    },
+    /// Run a plan on another module than the window's, reached for this run alone.
+    StartOn {
+        plan: Plan,
+        target: Target,
         case: Box<CaseKey>,
     },
     /// Run what is missing of an experiment.
@@ -194,6 +202,7 @@ impl Sweeps {
             SweepRequest::Start { plan, case } => {
                 self.run(session, &case, plan, None, None, events).await;
             }
+            SweepRequest::StartOn { plan, target, case } => self.run_on(session, target, *case, plan, events).await,
             SweepRequest::Resume {
                 experiment,
                 finished,
@@ -360,6 +369,111 @@ impl Sweeps {
         });
         self.at_work = Some(AtWork { words, ended, handle });
     }
+}
+
+impl Sweeps {
+    /// Runs a plan on another module. Reaching it may take a minute; a cancelling word is heard meanwhile.
+    async fn run_on(
+        &mut self,
+        here: Option<&Arc<Session>>,
+        target: Target,
+        case: CaseKey,
+        plan: Plan,
+        events: &Events,
+    ) {
+        if let Some(before) = self.at_work.take() {
+            // Its end was told: the plan goes on elsewhere because of it.
+            let _ = before.handle.await;
+        }
+        let journal = match self.journal() {
+            Ok(journal) => journal,
+            Err(problem) => return report(events, SweepEvent::Refused(problem)).await,
+        };
+        let limits = here
+            .map(|session| session.module().options().clone())
+            .unwrap_or_default();
+        let (words, mut heard) = mpsc::unbounded_channel();
+        let ended = Arc::new(AtomicBool::new(false));
+        let (tell_end, events) = (Arc::clone(&ended), events.clone());
+        let handle = tokio::spawn(async move {
+            let opened = tokio::select! {
+                opened = open_elsewhere(target, &case, limits) => opened,
+                () = cancelled(&mut heard) => {
+                    tell_end.store(true, Ordering::Release);
+                    return report(&events, SweepEvent::Run(RunEvent::Ended(RunEnd::Cancelled))).await;
+                }
+            };
+            let started = match opened {
+                Ok(session) => {
+                    // The runner sets up a task of its own; a module with few places needs this one's.
+                    session.forget_task().await;
+                    let request = request_of(&session, &case, plan, Some(journal), None);
+                    Run::start(request)
+                        .map(|run| (session, run))
+                        .map_err(|error| Problem::new(ProblemKind::Input, sentence(&error.to_string()), ""))
+                }
+                Err(problem) => Err(problem),
+            };
+            match started {
+                Ok((session, run)) => {
+                    follow(run, heard, &events, &tell_end).await;
+                    session.close().await;
+                }
+                Err(problem) => {
+                    tell_end.store(true, Ordering::Release);
+                    report(&events, SweepEvent::Refused(problem)).await;
+                }
+            }
+        });
+        self.at_work = Some(AtWork { words, ended, handle });
+    }
+}
+
+/// Returns once the person cancels; who is gone wants nothing any more.
+async fn cancelled(words: &mut mpsc::UnboundedReceiver<Word>) {
+    while let Some(word) = words.recv().await {
+        if matches!(word, Word::Cancel) {
+            return;
+        }
+    }
+}
+
+/// A second module, beside the window's. A model that is not here is not fetched: that is the window's to ask.
+async fn open_elsewhere(target: Target, case: &CaseKey, limits: ConnectOptions) -> Result<Session, Problem> {
+    let opened = match target {
+        Target::Remote { address, model } => {
+            Session::open(&address, model.as_deref(), None, case, limits, |_| ()).await
+        }
+        Target::Embedded { model } => {
+            let found = tokio::task::spawn_blocking(move || embedded::wanted(model.as_deref())).await;
+            let (name, store) = match found {
+                Ok(Ok(Wanted::Present { name, store })) => (name, store),
+                Ok(Ok(Wanted::Missing(_))) => {
+                    return Err(Problem::new(
+                        ProblemKind::Model,
+                        "There is no model here for the embedded module.",
+                        "Fetch one under Models, then run again.",
+                    ));
+                }
+                Ok(Err(problem)) => return Err(problem),
+                Err(error) => {
+                    let sentence = format!("Looking for the model broke off ({error}).");
+                    return Err(Problem::new(ProblemKind::Model, sentence, "Try again."));
+                }
+            };
+            let unit = Embedded::start(Arc::new(store), Arc::new(|_: &str, _: f32, _: &str| ())).await?;
+            let address = unit.address().to_string();
+            Session::open(&address, Some(&name), Some(unit), case, limits, |_| ()).await
+        }
+    };
+    opened.map_err(|problem| match problem {
+        ConnectProblem::Other(problem) => problem,
+        ConnectProblem::TaskFull(tasks) => Problem::new(
+            ProblemKind::TaskFull,
+            format!("All places of the second module are taken ({}).", tasks.join(", ")),
+            "Connect the window to it once and exit the left-over tasks there.",
+        ),
+    })
 }
 
 /// An experiment that goes on.

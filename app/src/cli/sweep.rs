@@ -29,6 +29,13 @@ pub struct SweepArgs {
     /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.
     #[arg(long)]
     model: Option<String>,
+    /// A second module for the same plan, each with its own baseline: `embedded`, or HOST[:PORT]. Its cases go into the same files.
+    /// Give magnitudes in token norms where the models differ in width.
+    #[arg(long, value_name = "MODULE", value_parser = super::target)]
+    also: Option<Target>,
+    /// Model of the second module.
+    #[arg(long, value_name = "MODEL", requires = "also")]
+    also_model: Option<String>,
     /// The user's text; may be given several times.
     #[arg(long = "prompt", required_unless_present = "resume")]
     prompts: Vec<String>,
@@ -251,62 +258,62 @@ async fn sweep(
         finished,
         known: records.clone(),
     });
-    let request = request_of(&session, key, plan, Some(journal), resume);
-    let mut run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
-    let mut experiment = None;
-    let mut end = RunEnd::Cancelled;
-    while let Some(event) = run.next().await {
-        match event {
-            RunEvent::Started(started) => experiment = Some(*started),
-            RunEvent::CaseFinished(record) => {
-                if let Some(error) = record.error() {
-                    say(&bar, &format!("{}: {error}", record.case.name));
-                }
-                records.push(*record);
+    let twin = plan.clone();
+    let request = request_of(&session, key, plan, Some(Arc::clone(&journal)), resume);
+    let run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
+    let (experiment, mut end) = follow(run, &mut records, &bar, text).await?;
+    session.close().await;
+    records.sort_by_key(|record| record.case.index);
+    let mut elsewhere = None;
+    let mut trouble = None;
+    if let (RunEnd::Complete, Some(target)) = (&end, args.also.clone()) {
+        let ours = (args, key, &bar);
+        match on_the_other(ours, target, twin, journal).await {
+            Ok((experiment, theirs, ended)) => {
+                elsewhere = experiment.map(|experiment| (experiment, theirs));
+                end = ended;
             }
-            RunEvent::Progress(progress) => {
-                let fraction = progress.finished as f32 / progress.total.max(1) as f32;
-                let left = progress
-                    .left
-                    .map(|left| format!(". {}", (text.left)(left)))
-                    .unwrap_or_default();
-                let words = match (progress.finished == progress.total, progress.unscored) {
-                    (true, unscored @ 1..) => format!("all runs finished; KL of {unscored} to go"),
-                    _ => format!("{} of {} runs{left}", progress.finished, progress.total),
-                };
-                show(&bar, Some(fraction), &words);
-            }
-            RunEvent::Scored { record, scores } => {
-                if let Some(record) = records.iter_mut().rev().find(|known| known.id == record) {
-                    record.scores = Some(scores);
-                }
-            }
-            RunEvent::NotScored { count, error } => say(&bar, &format!("no KL of {count} runs: {error}")),
-            RunEvent::Canary(canary) => say(&bar, canary.sentence()),
-            RunEvent::Reconnecting { because } => say(&bar, &format!("the module is gone ({because}); reconnecting")),
-            RunEvent::JournalFailed { error } => return Err(file_failure(&error)),
-            RunEvent::Ended(how) => end = how,
-            RunEvent::CaseStarted { .. } | RunEvent::Text { .. } | RunEvent::Reconnected | RunEvent::Threshold(_) => {}
+            // What the first module did is told and written all the same.
+            Err(failure) => trouble = Some(failure),
         }
     }
-    session.close().await;
     super::compare::clear(&bar);
     if let Some(experiment) = &experiment {
-        records.sort_by_key(|record| record.case.index);
-        let file = softprefix_core::experiment::export::to_results_file(experiment, &records, 0);
-        print(&softprefix_core::compare::Report::from(&file).to_table());
+        let tables =
+            std::iter::once((experiment, &records)).chain(elsewhere.iter().map(|(other, theirs)| (other, theirs)));
+        for (experiment, records) in tables {
+            if elsewhere.is_some() {
+                let module = &experiment.module;
+                print(&format!(
+                    "{} on {} (H {})\n",
+                    module.model, module.address, module.hidden_size
+                ));
+            }
+            let file = softprefix_core::experiment::export::to_results_file(experiment, records, 0);
+            print(&softprefix_core::compare::Report::from(&file).to_table());
+        }
+        let all: Vec<Record> = records
+            .iter()
+            .chain(elsewhere.iter().flat_map(|(_, theirs)| theirs))
+            .cloned()
+            .collect();
         let outputs = [
-            (&args.report, Format::Html),
-            (&args.csv, Format::Csv),
-            (&args.json, Format::Json),
-            (&args.results, Format::Results),
+            (&args.report, Format::Html, &all),
+            (&args.csv, Format::Csv, &all),
+            (&args.json, Format::Json, &all),
+            // What existing scripts read has room for one module.
+            (&args.results, Format::Results, &records),
         ];
-        for (path, format) in outputs {
+        for (path, format, records) in outputs {
             if let Some(path) = path {
-                write(path, format, experiment, &records)?;
+                write(path, format, experiment, records)?;
                 say(&bar, &format!("saved in {}", path.display()));
             }
         }
+        records = all;
+    }
+    if let Some(failure) = trouble {
+        return Err(failure);
     }
     let failed = records.iter().any(|record| record.error().is_some());
     match end {
@@ -322,6 +329,72 @@ async fn sweep(
             ),
         }),
     }
+}
+
+/// The same plan on the second module, as an experiment of its own.
+async fn on_the_other(
+    (args, key, bar): (&SweepArgs, &CaseKey, &Arc<Mutex<Bar>>),
+    target: Target,
+    plan: Plan,
+    journal: SharedJournal,
+) -> Result<(Option<Experiment>, Vec<Record>, RunEnd), Failure> {
+    let session = open(with_model(target, args.also_model.clone()), args.exit_tasks, key, bar).await?;
+    let facts = session.facts();
+    say(bar, &format!("the same on {} on {}", facts.model, facts.address));
+    session.forget_task().await;
+    let request = request_of(&session, key, plan, Some(journal), None);
+    let run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
+    let mut records = Vec::new();
+    let (experiment, end) = follow(run, &mut records, bar, SweepText::of(Language::English)).await?;
+    session.close().await;
+    records.sort_by_key(|record| record.case.index);
+    Ok((experiment, records, end))
+}
+
+/// Runs to the end, tells how far it is, and gathers the records.
+async fn follow(
+    mut run: Run,
+    records: &mut Vec<Record>,
+    bar: &Arc<Mutex<Bar>>,
+    text: &SweepText,
+) -> Result<(Option<Experiment>, RunEnd), Failure> {
+    let mut experiment = None;
+    let mut end = RunEnd::Cancelled;
+    while let Some(event) = run.next().await {
+        match event {
+            RunEvent::Started(started) => experiment = Some(*started),
+            RunEvent::CaseFinished(record) => {
+                if let Some(error) = record.error() {
+                    say(bar, &format!("{}: {error}", record.case.name));
+                }
+                records.push(*record);
+            }
+            RunEvent::Progress(progress) => {
+                let fraction = progress.finished as f32 / progress.total.max(1) as f32;
+                let left = progress
+                    .left
+                    .map(|left| format!(". {}", (text.left)(left)))
+                    .unwrap_or_default();
+                let words = match (progress.finished == progress.total, progress.unscored) {
+                    (true, unscored @ 1..) => format!("all runs finished; KL of {unscored} to go"),
+                    _ => format!("{} of {} runs{left}", progress.finished, progress.total),
+                };
+                show(bar, Some(fraction), &words);
+            }
+            RunEvent::Scored { record, scores } => {
+                if let Some(record) = records.iter_mut().rev().find(|known| known.id == record) {
+                    record.scores = Some(scores);
+                }
+            }
+            RunEvent::NotScored { count, error } => say(bar, &format!("no KL of {count} runs: {error}")),
+            RunEvent::Canary(canary) => say(bar, canary.sentence()),
+            RunEvent::Reconnecting { because } => say(bar, &format!("the module is gone ({because}); reconnecting")),
+            RunEvent::JournalFailed { error } => return Err(file_failure(&error)),
+            RunEvent::Ended(how) => end = how,
+            RunEvent::CaseStarted { .. } | RunEvent::Text { .. } | RunEvent::Reconnected | RunEvent::Threshold(_) => {}
+        }
+    }
+    Ok((experiment, end))
 }
 
 fn write(path: &Path, format: Format, experiment: &Experiment, records: &[Record]) -> Result<(), Failure> {

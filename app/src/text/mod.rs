@@ -12,12 +12,14 @@ pub mod errors;
 mod ja;
 mod prefix;
 mod sweep;
+mod twin;
 
 pub use deep::DeepText;
 pub use demo::DemoText;
 pub use doctor::DoctorText;
 pub use prefix::PrefixText;
 pub use sweep::SweepText;
+pub use twin::TwinText;
 
 use softprefix_core::compare::{Granularity, Measure};
 

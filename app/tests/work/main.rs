@@ -12,3 +12,4 @@ mod shell;
 mod shell_material;
 mod support;
 mod sweep;
+mod twin;

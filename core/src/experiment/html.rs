@@ -86,8 +86,12 @@ pub fn to_html(experiment: &Experiment, records: &[Record], language: Language) 
         drawing::STYLE
     );
     page.write_head(&mut out, experiment, records);
+    let several = analysis.groups.iter().any(|group| {
+        let first = &analysis.groups[0];
+        (&group.address, &group.model) != (&first.address, &first.model)
+    });
     for group in &analysis.groups {
-        page.write_group(&mut out, group);
+        page.write_group(&mut out, group, several);
     }
     out.push_str("</body></html>\n");
     out
@@ -155,7 +159,8 @@ impl Page<'_> {
         out.push_str("</dl>\n");
     }
 
-    fn write_group(&self, out: &mut String, group: &Group) {
+    /// `several`: other groups ran on other modules, so that this one says on which.
+    fn write_group(&self, out: &mut String, group: &Group, several: bool) {
         let _ = writeln!(
             out,
             "<h2>{}</h2><dl><dt>{}</dt><dd class=\"text\" dir=\"auto\">{}</dd><dt>{}</dt><dd class=\"text\" dir=\"auto\">{}</dd></dl>",
@@ -165,6 +170,14 @@ impl Page<'_> {
             self.word("Prompt", "プロンプト"),
             escape(&group.prompt.user),
         );
+        if several {
+            let _ = writeln!(
+                out,
+                "<p><strong>{}</strong> · {}</p>",
+                escape(&group.model),
+                escape(&group.address)
+            );
+        }
         out.push_str("<div class=\"notes\">");
         for sentence in [self.noise_sentence(group), self.proof_sentence(group)] {
             let _ = write!(out, "<p>{}</p>", escape(&sentence));

@@ -11,6 +11,7 @@ use super::history::HistoryPage;
 use super::pictures::Cache;
 use super::{results, words};
 use crate::bridge::sweep::Format;
+use crate::text::TwinText;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::entry::{Entered, Field};
@@ -19,7 +20,7 @@ use crate::views::list_field::list_field;
 use crate::views::segmented::segmented;
 use crate::views::{fold, paint, select, status, toggle};
 use crate::workbench::sweep::{Range, SweepAction, parse_lens, parse_magnitudes, written_lens};
-use crate::workbench::{Action, KlOff, MagnitudeUnit, PRESETS, Sampling, Tab};
+use crate::workbench::{Action, KlOff, MagnitudeUnit, PRESETS, Sampling, Tab, Target};
 
 /// Which page the rail shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +38,7 @@ pub struct Rail {
     threshold_open: bool,
     lens_refused: bool,
     magnitudes_refused: bool,
+    also_refused: bool,
 }
 
 const ROW: f32 = 48.0;
@@ -96,6 +98,36 @@ impl Rail {
                 };
                 Frame::NONE.inner_margin(margin).show(ui, |ui| self.grid(ui, desk));
             });
+    }
+
+    /// A second module for the same plan.
+    fn second_module(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, width: f32) {
+        let text = TwinText::of(desk.bench.settings.language);
+        let palette = Palette::of(ui);
+        let also = &desk.bench.sweep.form.also;
+        label(ui, text.also);
+        let parse = |typed: &str| {
+            let typed = typed.trim();
+            (typed.is_empty() || Target::parse(typed).is_some()).then(|| typed.to_owned())
+        };
+        match list_field(ui, text.also, also, text.hint, width, parse) {
+            Entered::Value(address) => {
+                self.also_refused = false;
+                desk.sweep(SweepAction::SetAlso(address));
+            }
+            Entered::Refused(_) => self.also_refused = true,
+            Entered::Nothing => {}
+        }
+        if self.also_refused {
+            refused(ui, text.refused);
+        } else if !also.is_empty() {
+            let about = match desk.bench.sweep_unit() {
+                MagnitudeUnit::TokenNorms => text.about_norms,
+                MagnitudeUnit::Raw => text.about_raw,
+            };
+            ui.label(paint::words(about, theme::CAPTION, palette.text3));
+        }
+        ui.add_space(6.0);
     }
 
     fn grid(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
@@ -176,6 +208,7 @@ impl Rail {
                     }
                 });
             });
+            self.second_module(ui, desk, width);
             let able = desk.bench.module.facts().is_none_or(|facts| facts.scores);
             let words = desk.deep_text();
             ui.add_enabled_ui(able, |ui| {

@@ -160,7 +160,15 @@ impl Workbench {
                     *threshold = found;
                 }
             }
-            RunEvent::Ended(end) => sweep.ended(end),
+            RunEvent::Ended(end) => {
+                let complete = end == RunEnd::Complete;
+                sweep.ended(end);
+                if complete {
+                    self.go_on_elsewhere();
+                } else {
+                    sweep.then = None;
+                }
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{Range, Stage, SweepCase, Sweeps, Trouble};
 use crate::bridge::Request;
 use crate::bridge::sweep::{Format, SweepRequest};
 use crate::workbench::{
-    Effect, FileQuestion, MagnitudeUnit, PRESETS, PrefixForm, Problem, ProblemKind, Sampling, Workbench,
+    Effect, FileQuestion, MagnitudeUnit, PRESETS, PrefixForm, Problem, ProblemKind, Sampling, Target, Workbench,
 };
 
 /// One thing a person did in the sweep's view.
@@ -31,6 +31,8 @@ pub enum SweepAction {
     SetRounding(Rounding),
     TakeRange(Range),
     SetRepeats(usize),
+    /// A second module for the same plan; empty for none. What is no address is left out.
+    SetAlso(String),
     /// Whether every case is scored.
     SetDeep(bool),
 
@@ -115,6 +117,12 @@ impl Workbench {
             SweepAction::TakeRange(range) => self.sweep.form.take_range(range),
             SweepAction::SetRepeats(repeats) => self.sweep.form.repeats = repeats.clamp(1, 100),
 
+            SweepAction::SetAlso(address) => {
+                let address = address.trim();
+                if address.is_empty() || Target::parse(address).is_some() {
+                    self.sweep.form.also = address.to_owned();
+                }
+            }
             SweepAction::SetDeep(deep) => self.sweep.form.deep = deep,
 
             SweepAction::Start => self.start_sweep(),
@@ -218,7 +226,7 @@ impl Workbench {
             path,
             format,
             experiment: Box::new(past.experiment.clone()),
-            records: self.sweep.past.cases(past).cloned().collect(),
+            records: self.sweep.shown_records(),
             prompt: prompts
                 .iter()
                 .position(|prompt| Some(prompt) == shown.as_ref())
@@ -264,6 +272,7 @@ impl Workbench {
             return;
         }
         self.sweep.begin(false);
+        self.sweep.then = Target::parse(&self.sweep.form.also).map(|target| (plan.clone(), target));
         let case = Box::new(self.case_key());
         self.ask_bridge(SweepRequest::Start { plan, case });
     }
@@ -340,6 +349,16 @@ impl Workbench {
         });
     }
 
+    /// The same plan once more on the second module, now that the first is done with it; each has its own baseline.
+    pub(super) fn go_on_elsewhere(&mut self) {
+        let Some((plan, target)) = self.sweep.then.take() else {
+            return;
+        };
+        self.sweep.begin(true);
+        let case = Box::new(self.case_key());
+        self.ask_bridge(SweepRequest::StartOn { plan, target, case });
+    }
+
     /// The fields, as a plan has them; also those of the Tune view that a sweep takes from there.
     pub(super) fn take_plan(&mut self, plan: &Plan) {
         let sweeps_before = self.sweep.form.clone();
@@ -379,7 +398,9 @@ impl Workbench {
         self.take_plan(&plan);
         self.sweep.show_nothing();
         self.sweep.stage = Stage::Idle;
-        self.sweep.shown = vec![id.to_owned()];
+        let twin = self.sweep.past.experiment(id).and_then(|past| self.sweep.twin(past));
+        let twin = twin.map(|past| past.experiment.id.clone());
+        self.sweep.shown = std::iter::once(id.to_owned()).chain(twin).collect();
         self.sweep.analyse();
     }
 
@@ -425,6 +446,7 @@ impl Sweeps {
         self.trouble = None;
         self.running.clear();
         self.joins = joins;
+        self.then = None;
         if !joins {
             self.threshold = None;
         }

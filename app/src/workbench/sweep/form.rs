@@ -82,6 +82,8 @@ pub struct SweepForm {
     /// The threshold finder's question.
     pub budget_measure: Measure,
     pub budget: f64,
+    /// A second module on which the same plan is run: `embedded`, or `host:port`; empty for none.
+    pub also: String,
 }
 
 impl Default for SweepForm {
@@ -100,6 +102,7 @@ impl Default for SweepForm {
             deep: true,
             budget_measure: Measure::Chrf2,
             budget: 80.0,
+            also: String::new(),
         }
     }
 }

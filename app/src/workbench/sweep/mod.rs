@@ -11,10 +11,12 @@ use std::sync::Arc;
 
 use softprefix_core::compare::Diff;
 use softprefix_core::experiment::analysis::{Analysis, Group, Point};
-use softprefix_core::experiment::{Budget, Canary, Experiment, History, Past, Progress, Record, RunEnd, Threshold};
+use softprefix_core::experiment::{
+    Budget, Canary, Experiment, History, Past, Plan, Progress, Record, RunEnd, Threshold,
+};
 use softprefix_core::prefix::PrefixKind;
 
-use super::{MagnitudeUnit, Problem, Workbench};
+use super::{MagnitudeUnit, Problem, Target, Workbench};
 
 pub use apply::SweepAction;
 pub use form::{Range, SweepCase, SweepForm, parse_lens, parse_magnitudes, written_lens};
@@ -47,8 +49,10 @@ pub struct Sweeps {
     pub threshold: Option<(Budget, Threshold)>,
     /// The experiment that was deleted last, for undoing it.
     pub deleted: Option<String>,
-    /// A run was asked for that the shown experiments stay beside: a threshold search.
+    /// A run was asked for that the shown experiments stay beside: a threshold search, or the same plan on another module.
     joins: bool,
+    /// What is run on another module when the run under way is complete.
+    then: Option<(Plan, Target)>,
 }
 
 /// Where the sweep is.
@@ -140,6 +144,7 @@ impl Sweeps {
             threshold: None,
             deleted: None,
             joins: false,
+            then: None,
         }
     }
 
@@ -159,6 +164,28 @@ impl Sweeps {
     /// The sweep that is shown: the first of what is shown.
     pub fn experiment(&self) -> Option<&Past> {
         self.shown.first().and_then(|id| self.past.experiment(id))
+    }
+
+    /// The records of the shown sweep, and of the same plan on another module that is shown beside it.
+    pub fn shown_records(&self) -> Vec<Record> {
+        let plan = self.experiment().map(|past| &past.experiment.plan);
+        self.shown
+            .iter()
+            .filter_map(|id| self.past.experiment(id))
+            .filter(|past| Some(&past.experiment.plan) == plan)
+            .flat_map(|past| self.past.cases(past))
+            .cloned()
+            .collect()
+    }
+
+    /// The last run of the same plan on another module or model.
+    fn twin(&self, of: &Past) -> Option<&Past> {
+        let here = &of.experiment;
+        self.past.shown().find(|past| {
+            let there = &past.experiment;
+            let elsewhere = (&there.module.address, &there.module.model) != (&here.module.address, &here.module.model);
+            elsewhere && there.plan == here.plan
+        })
     }
 
     /// The case whose pictures are shown.

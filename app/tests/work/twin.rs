@@ -1,0 +1,171 @@
+//! One sweep on two modules: a real unit each, with models of different width.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use softprefix::bridge::Request;
+use softprefix::bridge::sweep::{Format, SweepRequest};
+use softprefix::workbench::sweep::{HistoryState, Stage, SweepAction};
+use softprefix::workbench::{Action, Effect, Workbench};
+use softprefix_core::experiment::{History, Journal, RunEnd};
+use softprefix_unit::testing::TinyModel;
+
+use crate::support::{Desk, at, closed_port, serve, tasks_at, tiny_model};
+
+/// Another model of random weights, wider than the first.
+fn wide_model() -> PathBuf {
+    static FILE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = FILE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wide.gguf");
+        TinyModel {
+            window: 2048,
+            hidden_size: 128,
+            ..TinyModel::qwen2()
+        }
+        .write(&path)
+        .unwrap();
+        (folder, path)
+    });
+    path.clone()
+}
+
+fn sweep(desk: &mut Desk, action: SweepAction) {
+    desk.apply(Action::Sweep(action));
+}
+
+fn ready(journal: &Path) -> Desk {
+    let mut desk = Desk::new();
+    let path = journal.to_owned();
+    desk.bridge
+        .send(Request::Sweep(Box::new(SweepRequest::OpenHistory { path })));
+    desk.until("the history", |bench| bench.sweep.history == HistoryState::Open);
+    desk.connect(at(serve(tiny_model())));
+    sweep(&mut desk, SweepAction::AddCurrentPrompt);
+    sweep(&mut desk, SweepAction::RemoveCase(0));
+    sweep(&mut desk, SweepAction::SetLens(vec![1]));
+    sweep(&mut desk, SweepAction::SetMagnitudes("0, 1, 8".to_owned()));
+    desk
+}
+
+fn is_done(bench: &Workbench) -> bool {
+    !bench.sweep.is_busy() && (bench.sweep.shown.len() == 2 || bench.sweep.trouble.is_some())
+}
+
+fn export(desk: &mut Desk, format: Format, path: &Path) -> String {
+    sweep(desk, SweepAction::Export(format));
+    let question = desk.bench.take_effects().into_iter().find_map(|effect| match effect {
+        Effect::Ask(question) => Some(question),
+        _ => None,
+    });
+    let to = path.to_owned();
+    desk.bridge.await_answer(question.unwrap(), async move { Some(to) });
+    desk.until("the file", |bench| bench.file.writing);
+    desk.until("its end", |bench| !bench.file.writing);
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn the_same_plan_runs_on_both_modules_each_against_its_own_baseline() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("history.journal");
+    let mut desk = ready(&journal);
+    let second = serve(wide_model());
+    sweep(&mut desk, SweepAction::SetAlso("no such: address".to_owned()));
+    assert_eq!(desk.bench.sweep.form.also, "", "what is no address is left out");
+    sweep(&mut desk, SweepAction::SetAlso(second.to_string()));
+    sweep(&mut desk, SweepAction::Start);
+    desk.until("both", is_done);
+    assert_eq!(desk.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
+
+    let groups: Vec<_> = desk.bench.sweep.groups().cloned().collect();
+    assert_eq!(groups.len(), 2);
+    assert_eq!((groups[0].model.as_str(), groups[1].model.as_str()), ("tiny", "wide"));
+    assert_eq!(groups[1].address, second.to_string());
+    for group in &groups {
+        assert!(group.baseline.is_some() && group.noise.is_some());
+        let prefixed: Vec<_> = group.points.iter().filter(|point| point.series.is_some()).collect();
+        assert_eq!(prefixed.len(), 3);
+        // Widths differ: what both share is the token norm.
+        let mut norms: Vec<f64> = prefixed.iter().filter_map(|point| point.token_norms).collect();
+        norms.sort_by(f64::total_cmp);
+        assert_eq!(norms.len(), 3);
+        assert!(
+            (norms[1] - 1.0).abs() < 0.02 && (norms[2] - 8.0).abs() < 0.1,
+            "{norms:?}"
+        );
+    }
+    assert_ne!(
+        groups[0].baseline.as_ref().unwrap().record,
+        groups[1].baseline.as_ref().unwrap().record
+    );
+    desk.until("the second module to be left", |_| tasks_at(second).is_empty());
+
+    for (format, ending) in [(Format::Csv, "csv"), (Format::Html, "html"), (Format::Json, "json")] {
+        let text = export(&mut desk, format, &folder.path().join(format!("both.{ending}")));
+        assert!(text.contains("tiny") && text.contains("wide"), "{ending} names both");
+        assert!(text.contains(&second.to_string()), "{ending} says where");
+    }
+
+    // Opened again from the history, both are there.
+    let first = desk.bench.sweep.shown[0].clone();
+    let shown = desk.bench.sweep.shown.clone();
+    sweep(&mut desk, SweepAction::CloneSettings(first.clone()));
+    assert!(desk.bench.sweep.shown.is_empty());
+    sweep(&mut desk, SweepAction::Show(first));
+    assert_eq!(desk.bench.sweep.shown, shown);
+    assert_eq!(desk.bench.sweep.groups().count(), 2);
+}
+
+#[test]
+fn a_second_module_that_cannot_be_reached_is_told_and_the_first_ones_records_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = ready(&folder.path().join("history.journal"));
+    let nobody = closed_port();
+    sweep(&mut desk, SweepAction::SetAlso(nobody.to_string()));
+    sweep(&mut desk, SweepAction::Start);
+    desk.until("the trouble", is_done);
+    let trouble = format!("{:?}", desk.bench.sweep.trouble);
+    assert!(trouble.contains(&nobody.to_string()), "{trouble}");
+    assert_eq!(desk.bench.sweep.groups().count(), 1);
+    assert!(desk.bench.sweep.records().count() >= 5);
+    // And the next sweep can begin.
+    sweep(&mut desk, SweepAction::SetAlso(String::new()));
+    sweep(&mut desk, SweepAction::Start);
+    desk.until("another sweep", |bench| {
+        bench.sweep.stage == Stage::Ended(RunEnd::Complete)
+    });
+}
+
+#[test]
+fn the_shells_sweep_goes_to_both_and_names_both_in_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, csv) = (folder.path().join("s.journal"), folder.path().join("both.csv"));
+    let (first, second) = (serve(tiny_model()), serve(wide_model()));
+    let done = Command::new(env!("CARGO_BIN_EXE_softprefix"))
+        .args([
+            "sweep",
+            "--prompt",
+            "Why?",
+            "--token-norms",
+            "--values",
+            "0,1",
+            "--max-tokens",
+            "8",
+        ])
+        .args(["--module", &first.to_string(), "--also", &second.to_string()])
+        .arg("--journal")
+        .arg(&journal)
+        .arg("--csv")
+        .arg(&csv)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let printed = String::from_utf8_lossy(&done.stdout);
+    assert!(printed.contains("tiny") && printed.contains("wide on"), "{printed}");
+    let table = std::fs::read_to_string(&csv).unwrap();
+    assert!(table.contains(&first.to_string()) && table.contains(&second.to_string()));
+    let (entries, _) = Journal::read(&journal).unwrap();
+    assert_eq!(History::of(entries).experiments.len(), 2);
+}
