@@ -291,10 +291,13 @@ fn built(result: Result<i32, SshError>) -> (String, Said) {
             "The build ended with status {status}; its last lines say why.",
             "ビルドは状態 {status} で終わりました。理由は最後の数行にあります。"
         ),
-        Err(SshError::Cancelled) => said!(
-            "The build was stopped; the next one goes on from what is done.",
-            "ビルドを止めました。次回は終わったところから続きます。"
-        ),
+        Err(SshError::Cancelled) => {
+            let words = said!(
+                "The build was stopped; the next one goes on from what is done.",
+                "ビルドを止めました。次回は終わったところから続きます。"
+            );
+            return ("stopped".to_owned(), Said::Good(words));
+        }
         Err(error) => error.said(),
     };
     (words.en.clone(), Said::Problem(words))

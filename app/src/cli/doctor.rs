@@ -257,6 +257,16 @@ fn text(finding: &Finding, language: Language) -> String {
             );
         }
     }
+    let by_command = match (finding.id, finding.verdict) {
+        (_, Verdict::Good) => None,
+        ("prefix", _) => Some(("softprefix install HOST --unit FILE".to_owned(), title(INSTALL))),
+        ("tasks", _) => Some((format!("--fix {EXIT_TASKS}"), title(EXIT_TASKS))),
+        _ => None,
+    };
+    if let Some((command, Said { en, ja })) = by_command {
+        let mend = said!("mend it: {command}  ({en})", "直すには: {command}（{ja}）");
+        text += &format!("{:20} {}\n", "", mend.get(language));
+    }
     if let Some(remedy) = &finding.remedy {
         let (id, en, ja) = (remedy.id, &remedy.title.en, &remedy.title.ja);
         let mend = said!("mend it: --fix {id}  ({en})", "直すには: --fix {id}（{ja}）");

@@ -118,7 +118,7 @@ macro_rules! commands {
     cp -p "$S/unit.part" "$NEW.new"
     mkdir -p "$D"
     mv "$NEW.new" "$NEW"
-    printf '[Service]\nExecStart=\nExecStart=/opt/m5stack/bin/softprefix-unit --bus\n' >"$S/dropin.new"
+    { echo '[Service]'; echo 'ExecStart='; echo "ExecStart=$NEW --bus"; } >"$S/dropin.new"
     mv "$S/dropin.new" "$D/softprefix.conf"
     systemctl daemon-reload
     systemctl restart llm-llm

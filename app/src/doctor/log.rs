@@ -22,7 +22,7 @@ pub struct Entry {
     pub what: String,
     /// `apply` or `undo`.
     pub act: String,
-    /// How it ended: `done`, `already`, `restored`, `stuck`, `undone`, `nothing`, `failed`, or the sentence that says why.
+    /// How it ended: `done`, `already`, `restored`, `stuck`, `undone`, `nothing`, `failed`, `stopped` (a build, on request), or the sentence that says why.
     pub ended: String,
     /// The commands as shown to the person before.
     pub commands: String,

@@ -210,7 +210,18 @@ impl Remedy {
             .iter()
             .map(|(name, value)| format!("{name}={}\n", super::script::quote(value)))
             .collect();
-        format!("{variables}{}", dedent(self.pieces.commands))
+        let commands = dedent(self.pieces.commands);
+        let place = if commands.contains("$B/") {
+            format!("B=/var/lib/softprefix/doctor/{}/backup\n", self.id)
+        } else {
+            String::new()
+        };
+        let time = if commands.contains("$TS") {
+            "TS=$(date +%Y%m%d_%H%M%S)\n"
+        } else {
+            ""
+        };
+        format!("{variables}{place}{time}{commands}")
     }
 
     /// Applies the remedy: backup, commands, verification; gives back what it moved where one of them fails.

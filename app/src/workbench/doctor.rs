@@ -168,13 +168,15 @@ pub enum DoctorEvent {
 }
 
 impl DoctorState {
-    /// The finding that is shown: the chosen one, or the worst.
+    /// The finding that is shown: the chosen one, or the worst that can be mended.
     #[must_use]
     pub fn shown(&self) -> Option<&Finding> {
         let chosen = self
             .chosen
             .and_then(|id| self.findings.iter().find(|finding| finding.id == id));
-        chosen.or_else(|| self.findings.iter().min_by_key(|finding| finding.verdict))
+        // Of the worst, one that can be mended now: what needs others mended first has no remedy yet.
+        let next = |finding: &&Finding| (finding.verdict, finding.remedy.is_none());
+        chosen.or_else(|| self.findings.iter().min_by_key(next))
     }
 
     /// Whether the remedy was applied from here or elsewhere and not undone since.
@@ -320,7 +322,9 @@ impl DoctorState {
             DoctorEvent::Ended(said) => {
                 let looked = self.work.take() == Some(Work::Looking);
                 if !looked {
-                    let (chosen, page) = (self.chosen, self.page);
+                    // What was mended makes room for the next thing to mend.
+                    let mended = matches!(&said, Some(Said::Outcome { outcome, .. }) if matches!(outcome.ended, Ended::Done | Ended::Already));
+                    let (chosen, page) = (self.chosen.filter(|_| !mended), self.page);
                     let again = self.apply(DoctorAction::Look, in_use);
                     (self.chosen, self.page) = (chosen, page);
                     self.said = said;

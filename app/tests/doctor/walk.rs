@@ -244,6 +244,48 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
 }
 
 #[test]
+fn a_build_is_started_watched_and_stopped_in_the_window() {
+    with_jail!(jail, {
+        jail.stackflow_tree();
+        std::fs::write(jail.at("/tmp/slow"), "").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::at(folder.path().join("log.jsonl"));
+        tokio::task::block_in_place(|| {
+            let mut hand = desk(&jail, log.clone());
+            hand.run_steps(3);
+            press(&mut hand, Role::Tab, "Doctor");
+            write(&mut hand, "Module, as for ssh", "root@127.0.0.1");
+            click(&mut hand, "Check");
+            until(&mut hand, "the look", |bench| {
+                idle(bench) && !bench.doctor.findings.is_empty()
+            });
+            press(
+                &mut hand,
+                Role::ListBoxOption,
+                "The StackFlow tree is there, not built yet",
+            );
+            click(&mut hand, "Start the build");
+            until(&mut hand, "the answered question and the memory", |bench| {
+                let build = bench.doctor.build.as_ref();
+                build.is_some_and(|build| build.text.contains("answered Y") && build.free_mib == Some(781))
+            });
+            assert!(hand.query_all_by_label("Building: 781 MiB of memory free").next().is_some());
+            click(&mut hand, "Stop the build");
+            until(&mut hand, "the end of the build", idle);
+            hand.get_by_label_contains("The build was stopped");
+        });
+        assert!(!jail.at("/var/lib/softprefix/doctor/build/pid").exists());
+        let entries = log.of("root@127.0.0.1");
+        assert_eq!(entries.len(), 1);
+        assert_eq!(
+            (entries[0].id.as_str(), entries[0].ended.as_str()),
+            ("build-stock-unit", "stopped")
+        );
+        assert!(entries[0].output.contains("step 1"), "{entries:?}");
+    });
+}
+
+#[test]
 #[ignore = "a module to try by hand: it waits until the file that it names is made"]
 fn a_worst_module_to_try_by_hand() {
     with_jail!(jail, {

@@ -64,10 +64,17 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
         .collect();
     let state = answer.get("state").unwrap_or_default().trim().to_owned();
     let running = state == "active";
-    let text = said!(
-        "Where llm-sys answers \"unit call false (-9)\", the LLM unit is not running, most often because the loader does not find one of its libraries.",
-        "llm-sys が「unit call false (-9)」と答えるのは、LLM ユニットが動いていないときです。多くはライブラリが見つからないことが原因です。"
-    );
+    let text = if missing.is_empty() {
+        said!(
+            "Where llm-sys answers \"unit call false (-9)\", the LLM unit is not running, most often because the loader does not find one of its libraries.",
+            "llm-sys が「unit call false (-9)」と答えるのは、LLM ユニットが動いていないときです。多くはライブラリが見つからないことが原因です。"
+        )
+    } else {
+        said!(
+            "This is why llm-sys answers \"unit call false (-9)\". Mend the libraries first (sections 3 and 4); then the unit can be started here.",
+            "llm-sys が「unit call false (-9)」と答えるのはこのためです。先にライブラリを直してください（3 節と 4 節）。そのあと、ここでユニットを起動できます。"
+        )
+    };
     let count = missing.len();
     let (verdict, title) = match (units.is_empty(), missing.is_empty(), running) {
         (true, _, _) => (
@@ -80,8 +87,8 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
         (_, false, _) => (
             Verdict::Broken,
             said!(
-                "The LLM unit cannot be loaded: {count} of its needs are not found",
-                "LLM ユニットを読み込めません（見つからないもの：{count} 件）"
+                "The LLM unit cannot be loaded (libraries not found: {count})",
+                "LLM ユニットを読み込めません（見つからないライブラリ：{count} 件）"
             ),
         ),
         (_, true, true) => (

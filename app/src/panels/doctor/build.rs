@@ -11,7 +11,7 @@ use crate::views::progress::progress;
 use crate::workbench::doctor::{DoctorAction, Work};
 
 /// Height of the output.
-const OUTPUT: f32 = 240.0;
+const OUTPUT: f32 = 200.0;
 
 impl View<'_> {
     pub(super) fn build(&self, ui: &mut Ui, actions: &mut Vec<DoctorAction>) {
@@ -21,6 +21,20 @@ impl View<'_> {
         ui.add(egui::Label::new(paint::words(text.build_about, theme::BODY, palette.text2)).wrap());
         self.commands(ui, &build::shown(), actions);
         let building = self.state.work == Some(Work::Building);
+        ui.add_space(8.0);
+        if building {
+            let stopping = self.state.build.as_ref().is_some_and(|run| run.stopping);
+            let button = Button::outlined(text.build_stop).height(theme::CONTROL_LARGE);
+            if ui.add_enabled(!stopping, button).clicked() {
+                actions.push(DoctorAction::StopBuild);
+            }
+        } else {
+            let button = Button::ink(text.build_start).height(theme::CONTROL_LARGE);
+            if ui.add_enabled(self.state.work.is_none(), button).clicked() {
+                actions.push(DoctorAction::Build);
+            }
+        }
+        ui.add_space(8.0);
         if let Some(run) = &self.state.build {
             if building {
                 let words = match run.free_mib {
@@ -49,19 +63,6 @@ impl View<'_> {
                             ui.add(egui::Label::new(lines).extend());
                         });
                 });
-        }
-        ui.add_space(8.0);
-        if building {
-            let stopping = self.state.build.as_ref().is_some_and(|run| run.stopping);
-            let button = Button::outlined(text.build_stop).height(theme::CONTROL_LARGE);
-            if ui.add_enabled(!stopping, button).clicked() {
-                actions.push(DoctorAction::StopBuild);
-            }
-        } else {
-            let button = Button::ink(text.build_start).height(theme::CONTROL_LARGE);
-            if ui.add_enabled(self.state.work.is_none(), button).clicked() {
-                actions.push(DoctorAction::Build);
-            }
         }
     }
 }

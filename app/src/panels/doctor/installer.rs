@@ -18,7 +18,7 @@ impl View<'_> {
                 left: 24,
                 right: 24,
                 top: 24,
-                bottom: 16,
+                bottom: 24,
             })
             .show(ui, |ui| {
                 ui.spacing_mut().item_spacing.y = 8.0;

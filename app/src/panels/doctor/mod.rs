@@ -10,7 +10,7 @@ mod installer;
 
 use super::Desk;
 use crate::doctor::log::time;
-use crate::doctor::{Ended, Finding, Said as Words, Verdict, title};
+use crate::doctor::{Ended, Finding, INSTALL, Said as Words, Verdict, title};
 use crate::settings::Language;
 use crate::text::DoctorText;
 use crate::theme::{self, Palette};
@@ -125,7 +125,14 @@ impl View<'_> {
             }
             if self.state.work.is_none() && self.state.connectable().is_some() && !self.connected {
                 let width = ui.available_width();
-                if ui.add(Button::ink(text.connect).width(width)).clicked() {
+                // While something is broken, mending it comes first.
+                let broken = self.state.counts().0 > 0;
+                let button = if broken {
+                    Button::outlined(text.connect)
+                } else {
+                    Button::ink(text.connect)
+                };
+                if ui.add(button.width(width)).clicked() {
                     actions.push(DoctorAction::Connect);
                 }
             }
@@ -187,7 +194,11 @@ impl View<'_> {
                 text.check_again
             };
             let can = self.state.work.is_none() && !self.state.host.trim().is_empty();
-            let button = Button::outlined(words);
+            let button = if self.state.findings.is_empty() {
+                Button::ink(words)
+            } else {
+                Button::outlined(words)
+            };
             let width = ui.available_width() - button.measure(ui) - 8.0;
             let frame = Frame::NONE
                 .fill(palette.inset)
@@ -311,6 +322,15 @@ impl View<'_> {
             self.facts(ui, finding);
         }
         self.remedy(ui, finding, actions);
+        if finding.id == "prefix" && finding.verdict == Verdict::Broken {
+            ui.add_space(16.0);
+            ui.add(egui::Label::new(paint::words(text.install_about, theme::BODY, palette.text2)).wrap());
+            ui.add_space(8.0);
+            let button = Button::ink(text.installer_title).height(theme::CONTROL_LARGE);
+            if ui.add_enabled(self.state.work.is_none(), button).clicked() {
+                actions.push(DoctorAction::Show(Page::Installer));
+            }
+        }
         if finding.id == "tree" && finding.facts.iter().any(|fact| fact.value.en.starts_with('/')) {
             self.build(ui, actions);
         }
@@ -439,7 +459,11 @@ impl View<'_> {
                 ui.set_width(ui.available_width());
                 let top = ui.max_rect();
                 ScrollArea::horizontal().id_salt("commands").show(ui, |ui| {
-                    ui.add(egui::Label::new(paint::figures(shown, theme::BODY, palette.text)).extend());
+                    let label = egui::Label::new(paint::figures(shown, theme::BODY, palette.text)).extend();
+                    if ui.add(label).rect.width() > top.width() {
+                        // The bar floats over the last line otherwise.
+                        ui.add_space(12.0);
+                    }
                 });
                 let corner = Rect::from_min_max(
                     pos2(top.right() - 96.0, top.top() - 8.0),
@@ -469,14 +493,15 @@ impl View<'_> {
             ui.horizontal(|ui| {
                 let at = time(entry.at_unix);
                 ui.label(paint::figures(
-                    at.get(5..16).unwrap_or(&at),
+                    format!("{} UTC", at.get(5..16).unwrap_or(&at)),
                     theme::CAPTION,
                     palette.text3,
                 ));
                 ui.add_space(16.0);
                 // A sentence of why it failed would not fit into a line: it is there under the pointer.
                 let ended = ended(&entry.ended).unwrap_or(Ended::Failed);
-                let good = matches!(ended, Ended::Done | Ended::Already | Ended::Undone | Ended::Nothing);
+                let good = matches!(ended, Ended::Done | Ended::Already | Ended::Undone | Ended::Nothing)
+                    || entry.ended == "stopped";
                 status::mark(ui, if good { Status::Good } else { Status::Broken });
                 let mut line = self.words(&title(&entry.id)).to_owned();
                 if entry.act == "undo" {
@@ -486,14 +511,20 @@ impl View<'_> {
                 response.on_hover_text(format!("{}\n{}\n\n{}", entry.id, entry.ended, entry.commands.trim()));
                 let latest = !undone.contains(&entry.id);
                 undone.push(entry.id.clone());
-                if latest && self.state.can_undo(&entry.id) && crate::doctor::remedy(&entry.id).is_some() {
+                let installed = entry.id == INSTALL;
+                if latest && self.state.can_undo(&entry.id) && (installed || crate::doctor::remedy(&entry.id).is_some())
+                {
                     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                         let name = format!("{} {} {index}", text.undo, entry.id);
                         if ui
                             .add_enabled(self.state.work.is_none(), Button::quiet(text.undo).name(&name))
                             .clicked()
                         {
-                            actions.push(DoctorAction::Undo(entry.id.clone()));
+                            actions.push(if installed {
+                                DoctorAction::Uninstall
+                            } else {
+                                DoctorAction::Undo(entry.id.clone())
+                            });
                         }
                     });
                 }
