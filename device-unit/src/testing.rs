@@ -3,14 +3,14 @@
 //! The files are real ones: the format, the tensor names, the metadata and the tokenizer's tables of their architecture; only
 //! the weights say nothing. Compiled for tests only (feature `testing`).
 
-#[cfg(feature = "fetch")]
+#[cfg(feature = "cpu")]
 mod models;
 
 use std::io::Write;
 use std::path::Path;
 
 use half::f16;
-#[cfg(feature = "fetch")]
+#[cfg(feature = "cpu")]
 pub use models::{qwen_model, small_model};
 
 /// What the file is to hold. `TinyModel::qwen2()` and `TinyModel::llama()` are good beginnings.

@@ -1,9 +1,8 @@
 //! The real models that tests run on, found or fetched by the product's own code. Compiled for tests only.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
-use crate::models::{Entry, FetchOptions, ModelStore, entry};
+use crate::models::ModelStore;
 
 /// Set to 1, tests run on the Qwen 0.5B model too.
 const WITH_QWEN: &str = "SOFTPREFIX_TEST_QWEN";
@@ -30,8 +29,24 @@ pub fn qwen_model() -> Option<PathBuf> {
         .then(|| fetched("qwen-coder"))
 }
 
+#[cfg(feature = "fetch")]
 fn fetched(name: &str) -> PathBuf {
+    use std::sync::atomic::AtomicBool;
+
+    use crate::models::{Entry, FetchOptions, entry};
+
     let entries: Vec<&'static Entry> = entry(name).into_iter().collect();
     let outcome = ModelStore::from_env().fetch(&entries, &FetchOptions::from_env(), &AtomicBool::new(false), &|_| ());
     outcome.unwrap_or_else(|error| panic!("{error}")).path
+}
+
+/// A build that cannot fetch (for another processor) runs on what other tests have fetched.
+#[cfg(not(feature = "fetch"))]
+fn fetched(name: &str) -> PathBuf {
+    let found = ModelStore::from_env().find(name);
+    found
+        .unwrap_or_else(|| {
+            panic!("there is no model {name:?} here; run this package's tests with the feature `fetch` first")
+        })
+        .path
 }

@@ -163,6 +163,14 @@ impl World {
         .unwrap();
     }
 
+    /// Lets the model be asked for by another name too.
+    #[allow(dead_code, reason = "for tests of the whole program")]
+    pub fn is_also_called(&self, name: &str) {
+        let data = self.root.path().join("data");
+        std::os::unix::fs::symlink(MODEL, data.join(name)).unwrap();
+        std::fs::write(data.join(format!("models/mode_{name}.json")), self.card().to_string()).unwrap();
+    }
+
     fn write_model(&self, prefill: usize, cache: usize) {
         let folder = self.model_folder();
         std::fs::create_dir_all(&folder).unwrap();

@@ -5,13 +5,28 @@
 mod batching;
 #[cfg(all(feature = "bus", unix))]
 mod bus;
+#[cfg(all(feature = "bus", unix))]
+mod bus_recorded;
 mod common;
 mod experiment;
 mod hardship;
+#[cfg(all(feature = "bus", unix))]
+mod llm_sys;
 mod plain_client;
 mod program;
 mod real_model;
 mod recorded;
+mod recorded_prefixes;
 mod refusals;
 mod score;
 mod tasks;
+mod under_test;
+/// The NPU engine's world, for the program behind llm-sys.
+#[cfg(all(feature = "bus", feature = "npu", unix))]
+#[allow(
+    dead_code,
+    unsafe_code,
+    reason = "most of it serves the engine's own tests, which ask the stand-in for its log"
+)]
+#[path = "../axera/world.rs"]
+mod world;

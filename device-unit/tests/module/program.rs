@@ -1,13 +1,12 @@
 //! The program by itself: what it says when it cannot do what it was asked.
 
 use std::net::TcpListener;
-use std::process::{Command, Output};
+use std::process::Output;
+
+use crate::under_test::program;
 
 fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_softprefix-unit"))
-        .args(arguments)
-        .output()
-        .unwrap()
+    program().args(arguments).output().unwrap()
 }
 
 fn said(output: &Output) -> String {

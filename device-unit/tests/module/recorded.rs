@@ -1,5 +1,8 @@
-//! Conversations recorded from the stock module, held with ours: every field equal, but for `created` and what is named here
-//! with its reason.
+//! Conversations recorded from the stock module, held with ours: the same requests are written, and every field of every reply
+//! is compared with the recorded one, but for `created`, for the texts (they are the model's), and for what is named here with
+//! its reason. The text's form is compared: one whole text, or frames in order with an empty last one.
+//!
+//! The conversations with prefixes, and those of cut characters and restarts, are in `recorded_prefixes` and `bus`.
 
 use std::time::Duration;
 
@@ -7,54 +10,55 @@ use serde_json::{Value, json};
 
 use crate::common::{Client, STOCK_MODEL, Server};
 
-/// What was written and what came back, one section.
-struct Section {
-    title: String,
-    exchanges: Vec<Exchange>,
+/// What was written and what came back, one section; the first one has no title where the record begins without.
+#[derive(Default)]
+pub struct Section {
+    pub title: String,
+    pub exchanges: Vec<Exchange>,
 }
 
-/// Something written, and the replies before the next thing was.
-struct Exchange {
-    written: String,
-    replies: Vec<String>,
+/// Something written (nothing, where what was written was not recorded), and the replies before the next thing was.
+#[derive(Default)]
+pub struct Exchange {
+    pub written: String,
+    pub replies: Vec<String>,
 }
 
-fn read(text: &str) -> Vec<Section> {
-    let mut sections: Vec<Section> = Vec::new();
+pub fn read(text: &str) -> Vec<Section> {
+    let mut sections = vec![Section::default()];
     for line in text.lines() {
         if let Some(title) = line.strip_prefix("## ") {
             sections.push(Section {
                 title: title.into(),
                 exchanges: Vec::new(),
             });
-        } else if let Some(written) = line.strip_prefix("> ") {
-            let section = sections.last_mut().unwrap();
-            section.exchanges.push(Exchange {
+            continue;
+        }
+        let exchanges = &mut sections.last_mut().unwrap().exchanges;
+        if let Some(written) = line.strip_prefix("> ") {
+            exchanges.push(Exchange {
                 written: written.into(),
                 replies: Vec::new(),
             });
         } else if let Some(reply) = line.strip_prefix("< ").or_else(|| line.strip_prefix("<! ")) {
-            sections
-                .last_mut()
-                .unwrap()
-                .exchanges
-                .last_mut()
-                .unwrap()
-                .replies
-                .push(reply.into());
+            if exchanges.is_empty() {
+                exchanges.push(Exchange::default());
+            }
+            exchanges.last_mut().unwrap().replies.push(reply.into());
         }
     }
+    sections.retain(|section| !section.exchanges.is_empty());
     sections
 }
 
 /// A reply without its time.
-fn timeless(mut reply: Value) -> Value {
+pub fn timeless(mut reply: Value) -> Value {
     assert!(reply["created"].is_u64());
     reply.as_object_mut().unwrap().remove("created");
     reply
 }
 
-fn recorded(exchange: &Exchange) -> Vec<Value> {
+pub fn recorded(exchange: &Exchange) -> Vec<Value> {
     exchange
         .replies
         .iter()
@@ -70,7 +74,7 @@ fn is_result(reply: &Value) -> bool {
 }
 
 /// The texts are the model's, so only their form can be compared: frames in order, an empty last one, or one whole text.
-fn assert_same_form(recorded: &[Value], ours: &[Value], title: &str) {
+pub fn assert_same_form(recorded: &[Value], ours: &[Value], title: &str) {
     let frame = |reply: &Value| reply["data"].get("delta").is_some();
     for (i, reply) in ours.iter().enumerate() {
         for key in ["error", "object", "request_id", "work_id"] {
@@ -88,7 +92,7 @@ fn assert_same_form(recorded: &[Value], ours: &[Value], title: &str) {
     }
 }
 
-fn read_results(client: &mut Client) -> Vec<Value> {
+pub fn read_results(client: &mut Client) -> Vec<Value> {
     let mut replies = vec![client.next()];
     while replies.last().is_some_and(|reply| reply["data"]["finish"] == false) {
         replies.push(client.next());

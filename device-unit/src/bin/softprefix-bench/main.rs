@@ -1,6 +1,9 @@
-//! Measures the CPU engine: a model's speed, memory and load time, or the products of its kernels alone.
+//! Measures the CPU engine: a model's speed, memory and load time, what the way over TCP adds, or the products of its kernels
+//! alone.
 //!
 //! It prints what it measures, beside what other engines reached when this one was designed, and judges nothing.
+
+mod tcp;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,6 +52,20 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    /// A unit on a loopback port: a sweep of eleven cases against the engine's own batch, and the time to a first text
+    Tcp {
+        /// A GGUF file
+        path: PathBuf,
+        /// Threads that compute; without it, one for each core
+        #[arg(long)]
+        threads: Option<usize>,
+        /// Most tokens of each case
+        #[arg(long, default_value_t = 64)]
+        tokens: usize,
+        /// Rounds, after one for warming up
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
     /// The products alone, for each tier this processor runs and several numbers of rows
     Kernels {
         /// Threads that compute; without it, one for each processor
@@ -90,6 +107,15 @@ fn main() -> anyhow::Result<()> {
             } else {
                 measured.print(&path)
             }
+        }
+        What::Tcp {
+            path,
+            threads,
+            tokens,
+            rounds,
+        } => {
+            ensure!(tokens > 0 && rounds > 0, "--tokens and --rounds start at 1");
+            tcp::measure(&path, threads, tokens, rounds)?;
         }
         What::Kernels {
             threads,

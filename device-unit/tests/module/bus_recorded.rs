@@ -1,0 +1,116 @@
+//! The recorded conversations behind an llm-sys that is played on the real libzmq, with the unit in this process and with the
+//! program, on both engines. What is compared is said where the conversations are read (`recorded`, `recorded_prefixes`).
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+#[cfg(feature = "npu")]
+use softprefix_unit::testing::TinyModel;
+
+use crate::common::*;
+use crate::llm_sys::*;
+use crate::{recorded, recorded_prefixes};
+
+/// Every recorded conversation with the LLM unit, each on an llm-sys and a unit of its own, since numbers count from 1000.
+/// `start` starts the unit behind the llm-sys of a folder.
+fn all_recorded_conversations<U>(start: impl Fn(&Path) -> U) {
+    let on_a_module = |conversation: &dyn Fn(&mut LlmSys)| {
+        let folder = short_folder();
+        if let Some(mut sys) = LlmSys::start(folder.path()) {
+            let unit = start(folder.path());
+            conversation(&mut sys);
+            drop(unit);
+        }
+    };
+    on_a_module(&|sys| {
+        // This one is between llm-sys and the unit alone, and has a test of its own.
+        let theirs = ["unit_call llm.list_action"];
+        recorded::compare_with_the_llm_unit(&mut sys.client(), |title| !theirs.contains(&title));
+    });
+    on_a_module(&|sys| recorded_prefixes::compare_prefixes(&mut sys.client()));
+    on_a_module(&|sys| recorded_prefixes::compare_split_characters(&mut sys.client()));
+    on_a_module(&compare_a_restart);
+}
+
+/// The conversation across a restart of llm-sys. Up to it, and from the next set-up on, the replies are the recorded ones; but
+/// the old tasks are freed here, where the recorded unit kept counting them, so that nothing has to be ended by hand.
+fn compare_a_restart(sys: &mut LlmSys) {
+    let mut client = sys.client();
+    for section in recorded::read(include_str!("../../../core/tests/fixtures/conversations/restart.txt")) {
+        for (at, exchange) in section.exchanges.iter().enumerate() {
+            let asked: Value = serde_json::from_str(&exchange.written).unwrap();
+            let expected = recorded::recorded(exchange);
+            match (section.title.as_str(), &asked["action"]) {
+                // llm-sys' own: no models' folder.
+                ("lsmode with the directory missing", _) => {
+                    sys.restart();
+                    client = sys.client();
+                    eventually("the old tasks are freed", || {
+                        client.ask(&bare("t", "llm", "taskinfo"))["data"] == json!([])
+                    });
+                    continue;
+                }
+                ("setup: full", action) if action == "taskinfo" => {
+                    let ours = client.ask(&asked);
+                    assert_eq!(
+                        ours["data"],
+                        json!(["llm.1000"]),
+                        "of the recorded two, the old one is gone"
+                    );
+                    continue;
+                }
+                ("exit llm.1001", _) => {
+                    assert_eq!(error(&client.ask(&asked)).0, -6, "the old task is gone by itself");
+                    continue;
+                }
+                _ => {}
+            }
+            client.write(format!("{}\n", exchange.written).as_bytes());
+            if asked["action"] == "inference" {
+                recorded::assert_same_form(&expected, &recorded::read_results(&mut client), &section.title);
+                continue;
+            }
+            let ours = recorded::timeless(client.next());
+            assert_eq!(ours, expected[0], "{} {at}", section.title);
+        }
+    }
+}
+
+#[test]
+fn the_recorded_conversations_are_answered_on_the_bus_as_alone() {
+    all_recorded_conversations(OnBus::start);
+}
+
+#[test]
+fn the_program_answers_the_recorded_conversations() {
+    all_recorded_conversations(|folder| {
+        let models = tempfile::tempdir().unwrap();
+        let program = Program::start_named(folder, models.path(), STOCK_MODEL);
+        program.says("on the bus");
+        (program, models)
+    });
+}
+
+/// The program that goes onto a module, on the NPU engine with the runtime's stand-in.
+#[cfg(feature = "npu")]
+#[test]
+fn the_shipped_program_answers_the_recorded_conversations_on_the_npu_engine() {
+    use crate::world::World;
+
+    all_recorded_conversations(|folder| {
+        let world = World::sized(TinyModel::qwen2(), 128, 512);
+        world.is_also_called(STOCK_MODEL);
+        // Where llm-sys says that models are.
+        for part in ["data", "etc"] {
+            std::os::unix::fs::symlink(world.root.path().join(part), folder.join(part)).unwrap();
+        }
+        let mut command = crate::under_test::shipped_program();
+        command
+            .args(["--bus", "--engine", "npu", "--bus-folder"])
+            .arg(folder)
+            .env("SOFTPREFIX_AX_LIB_DIR", world.root.path().join("lib"));
+        let program = Program::of(command);
+        program.says("on the bus");
+        (program, world)
+    });
+}

@@ -1,0 +1,250 @@
+//! An llm-sys that is played on the real libzmq, and units behind it: in this process, and as the program.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use softprefix_unit::bus::{self, BusOptions};
+use softprefix_unit::testing::TinyModel;
+use softprefix_unit::unit::{Unit, UnitOptions};
+
+use crate::common::*;
+use crate::under_test::program;
+
+/// A Python with pyzmq: the one that is named, else one of our own, made once. `None` where neither can be had.
+pub fn python() -> Option<PathBuf> {
+    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+    PYTHON
+        .get_or_init(|| {
+            let has_zmq = |python: &Path| {
+                let checked = Command::new(python)
+                    .args(["-c", "import zmq"])
+                    .stderr(Stdio::null())
+                    .status();
+                checked.is_ok_and(|status| status.success())
+            };
+            if let Some(named) = std::env::var_os("SOFTPREFIX_TEST_PYTHON").map(PathBuf::from) {
+                assert!(has_zmq(&named), "{} has no pyzmq", named.display());
+                return Some(named);
+            }
+            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+            let own = folder.join("bin/python3");
+            if !has_zmq(&own) {
+                let _ = Command::new("python3").args(["-m", "venv"]).arg(&folder).status();
+                let _ = Command::new(&own)
+                    .args(["-m", "pip", "install", "--quiet", "pyzmq"])
+                    .status();
+            }
+            has_zmq(&own).then_some(own)
+        })
+        .clone()
+}
+
+/// Ends a process that a test started.
+pub struct Process(pub Child);
+
+impl Process {
+    pub fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// llm-sys, on a folder of its own.
+pub struct LlmSys {
+    pub folder: PathBuf,
+    pub address: SocketAddr,
+    pub process: Process,
+}
+
+impl LlmSys {
+    pub fn start(folder: &Path) -> Option<Self> {
+        let Some(python) = python() else {
+            eprintln!("skipped: there is no Python with pyzmq, and none could be made");
+            return None;
+        };
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/llm_sys.py");
+        let mut child = Command::new(python)
+            .arg(script)
+            .arg("--folder")
+            .arg(folder)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = format!("127.0.0.1:{}", line.trim()).parse().unwrap();
+        Some(Self {
+            folder: folder.to_owned(),
+            address,
+            process: Process(child),
+        })
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// Asks the test's side of it.
+    pub fn command(&self, line: &str) -> Value {
+        let mut client = self.client();
+        client.write(format!("!{line}\n").as_bytes());
+        client.next()
+    }
+
+    pub fn files(&self) -> Vec<String> {
+        let names = std::fs::read_dir(self.folder.join("llm")).unwrap();
+        names
+            .map(|name| name.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    pub fn restart(&mut self) {
+        self.process.kill();
+        *self = Self::start(&self.folder).unwrap();
+    }
+}
+
+/// A unit in this process, on the bus.
+pub struct OnBus {
+    pub unit: Unit,
+    runtime: Option<tokio::runtime::Runtime>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    served: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl OnBus {
+    pub fn start(folder: &Path) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let options = BusOptions {
+            folder: folder.to_owned(),
+        };
+        let source = Arc::new(TinySource::new());
+        let served = runtime.spawn(async move {
+            let started = move |unit: &Unit| ready.send(unit.clone()).unwrap();
+            let stopped = async move {
+                let _ = stopped.await;
+            };
+            bus::serve(source, UnitOptions::default(), options, started, stopped)
+                .await
+                .unwrap();
+        });
+        let unit = is_ready
+            .recv_timeout(Duration::from_secs(10))
+            .expect("the unit is on the bus");
+        Self {
+            unit,
+            runtime: Some(runtime),
+            stop: Some(stop),
+            served: Some(served),
+        }
+    }
+}
+
+impl Drop for OnBus {
+    fn drop(&mut self) {
+        let (Some(stop), Some(runtime), Some(served)) = (self.stop.take(), self.runtime.take(), self.served.take())
+        else {
+            return;
+        };
+        let _ = stop.send(());
+        let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(8), served).await });
+        runtime.shutdown_timeout(Duration::from_secs(2));
+    }
+}
+
+/// llm-sys with a unit behind it; `None` where it cannot be played.
+pub fn module() -> Option<(LlmSys, OnBus, tempfile::TempDir)> {
+    let folder = short_folder();
+    let sys = LlmSys::start(folder.path())?;
+    let unit = OnBus::start(folder.path());
+    Some((sys, unit, folder))
+}
+
+/// Addresses of Unix sockets are at most about a hundred bytes long.
+pub fn short_folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("sp").tempdir_in("/tmp").unwrap()
+}
+
+pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(10);
+    while !check() {
+        assert!(Instant::now() < patience, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The program itself, with the tiny model as a file.
+pub struct Program {
+    pub process: Process,
+    pub log: Arc<Mutex<String>>,
+}
+
+impl Program {
+    pub fn start(bus: &Path, models: &Path) -> Self {
+        Self::start_named(bus, models, "tiny")
+    }
+
+    /// With the tiny model under another name.
+    pub fn start_named(bus: &Path, models: &Path, model: &str) -> Self {
+        TinyModel::qwen2().write(&models.join(format!("{model}.gguf"))).unwrap();
+        let mut command = program();
+        command
+            .args(["--bus", "--engine", "cpu", "--threads", "1", "--bus-folder"])
+            .arg(bus)
+            .env("SOFTPREFIX_MODEL_DIR", models);
+        Self::of(command)
+    }
+
+    pub fn of(mut command: Command) -> Self {
+        let mut child = command.env("RUST_LOG", "info").stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::<Mutex<String>>::default();
+        let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = lines.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Self {
+            process: Process(child),
+            log,
+        }
+    }
+
+    pub fn says(&self, words: &str) {
+        eventually(words, || self.log.lock().unwrap().contains(words));
+    }
+
+    pub fn terminate(&mut self) -> bool {
+        let id = self.process.0.id().to_string();
+        Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        let patience = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < patience {
+            if let Some(status) = self.process.0.try_wait().unwrap() {
+                return status.success();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it does not end: {}", self.log.lock().unwrap());
+    }
+}
