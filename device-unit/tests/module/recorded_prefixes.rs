@@ -55,7 +55,7 @@ pub fn compare_prefixes(client: &mut Client) {
             continue;
         }
         let (written, outcome) = asked(title);
-        client.write(written.as_bytes());
+        client.write(format!("{}\n", written.trim_end()).as_bytes());
         compare(client, &section, outcome);
         compared += 1;
     }
