@@ -230,12 +230,12 @@ fn a_client_that_vanishes_while_frames_are_due_holds_nobody_up() {
             json!({"softprefix": {"max_new_tokens": 30}}),
         ));
         other.stream("here");
-        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
     }
     assert_eq!(other.ask(&bare("p", &task, "pause"))["error"]["code"], 0);
     let started = Instant::now();
     assert_eq!(other.ask(&bare("x", &task, "exit"))["error"]["code"], 0);
-    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() < Duration::from_secs(6));
     drop(unit);
 }
 
@@ -287,10 +287,10 @@ for bytes in [b"", b"GET / HTTP/1.1\r\n\r\n", os.urandom(4096)]:
 caller = context.socket(zmq.REQ)
 caller.connect(url)
 caller.send_multipart([b"list_action", b""])
-assert caller.poll(3000), "no answer"
+assert caller.poll(20000), "no answer"
 assert caller.recv().startswith(b'{"actions":')
 caller.send_multipart([b"nosuch", b"x"])
-assert caller.poll(3000), "no answer"
+assert caller.poll(20000), "no answer"
 assert caller.recv() == b"nosuch NotAction"
 "#;
     let done = Command::new(python().unwrap())
