@@ -70,7 +70,7 @@ impl Session {
             return Ok(Arc::clone(rows));
         }
         let rows = match &need {
-            Need::Stored { sha256, .. } => self.from_shelf(sha256.clone()).await?,
+            Need::Stored { sha256, .. } => self.imported(sha256.clone()).await?,
             Need::Text(_) => {
                 let task = self.able(feature::EMBED, "its embedding rows").await?;
                 task.material(&need).await.map_err(|error| problem_of(&error))?
@@ -89,7 +89,7 @@ impl Session {
         Ok(rows)
     }
 
-    async fn from_shelf(&self, sha256: String) -> Result<EmbeddingRows, Problem> {
+    async fn imported(&self, sha256: String) -> Result<EmbeddingRows, Problem> {
         let Some(shelf) = self.shelf.clone() else {
             return Err(Problem::new(
                 ProblemKind::File,

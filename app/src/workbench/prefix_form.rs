@@ -229,13 +229,15 @@ impl PrefixForm {
                 self.contrast.clone_from(text);
                 self.contrast_minus.clone_from(minus);
             }
-            PrefixKind::Imported { name, sha256 } => {
-                if self.imported.as_ref().is_none_or(|file| file.sha256 != *sha256) {
-                    self.imported = Some(ImportedFile::known_by(name, sha256));
-                }
+            PrefixKind::Imported { name, sha256 } if self.is_other_file(sha256) => {
+                self.imported = Some(ImportedFile::known_by(name, sha256));
             }
             _ => {}
         }
+    }
+
+    fn is_other_file(&self, sha256: &str) -> bool {
+        self.imported.as_ref().is_none_or(|file| file.sha256 != sha256)
     }
 
     /// Bounds of the slider behind its stop at 0, in the unit in use.
