@@ -152,7 +152,7 @@ fn an_imported_adapter_is_swept_and_its_sweep_is_run_again_after_the_file_is_gon
     };
     assert_eq!(
         sent(&desk),
-        [file.sha256.clone()],
+        std::slice::from_ref(&file.sha256),
         "at a factor of 1 the rows are the file's"
     );
     drop(desk);
@@ -164,7 +164,7 @@ fn an_imported_adapter_is_swept_and_its_sweep_is_run_again_after_the_file_is_gon
     let id = later.bench.sweep.past.experiments[0].experiment.id.clone();
     sweep(&mut later, SweepAction::RunAgain(id));
     later.until("its end", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
-    assert_eq!(sent(&later), [file.sha256.clone()]);
+    assert_eq!(sent(&later), std::slice::from_ref(&file.sha256));
     assert_eq!(later.bench.prefix.imported.as_ref().unwrap().sha256, file.sha256);
 }
 
