@@ -1,5 +1,7 @@
 //! A recording in the window, by the names of its controls.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod common;
 
 use std::time::Duration;

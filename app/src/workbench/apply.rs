@@ -18,7 +18,7 @@ use crate::settings::{Language, Settings, Theme};
 impl Workbench {
     /// Carries out one action. The only way in which a person changes the state.
     pub fn apply(&mut self, action: Action) {
-        if let Some(action) = self.to_playback(action) {
+        if let Some(action) = self.past_playback(action) {
             self.act(action);
         }
         self.show_played();

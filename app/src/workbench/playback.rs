@@ -206,12 +206,13 @@ impl Playback {
         let session = Arc::clone(&self.session);
         let lines = &session.recording.lines;
         let end = lines.partition_point(|(at, _)| *at as f64 <= self.at);
-        for place in self.played..end {
-            if session.superseded[place] < end && session.superseded[place] > place {
+        let begin = self.played.min(end);
+        for (place, ((_, line), &by)) in lines.iter().zip(&session.superseded).enumerate().take(end).skip(begin) {
+            if by < end && by > place {
                 continue;
             }
-            self.bench.play_line(&lines[place].1);
-            if matches!(lines[place].1, Line::Ended(..)) {
+            self.bench.play_line(line);
+            if matches!(line, Line::Ended(..)) {
                 // Points must be there before one of them is opened; the panes are compared once, at the end.
                 let panes = self.bench.outbox.extract_if(.., is_for_panes).next();
                 answer(&mut self.bench, |left, right| session.measures(left, right));
@@ -533,7 +534,7 @@ impl Workbench {
 
     /// While a recording is shown: what of the person's actions is meant for it, or for nobody. `None` where an action
     /// is carried out as usual.
-    pub(super) fn to_playback(&mut self, action: Action) -> Option<Action> {
+    pub(super) fn past_playback(&mut self, action: Action) -> Option<Action> {
         let Some(playback) = &mut self.playback else {
             return Some(action);
         };
