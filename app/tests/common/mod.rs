@@ -1,6 +1,7 @@
 //! A workbench with something on it, for tests of the window: no bridge and no model, but every event that they would
 //! send, and real comparisons of the texts.
 
+#![allow(clippy::unwrap_used)]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::sync::Arc;
