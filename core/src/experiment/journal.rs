@@ -246,24 +246,67 @@ fn scan(bytes: &[u8]) -> Found {
     };
     let mut bad = 0;
     let mut at = 0;
-    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
+    for (line, read) in lines.iter().zip(read_all(&lines)) {
         at += line.len();
-        match content(line) {
-            None => bad += 1,
-            Some(json) => {
+        match read {
+            Line::Bad => bad += 1,
+            good => {
                 // Only lines before a good one are damage in the middle; those after the last good one are torn.
                 found.condition.damaged += bad;
                 bad = 0;
                 found.end = at as u64;
-                match serde_json::from_slice(json) {
-                    Ok(entry) => found.entries.push(entry),
-                    Err(_) => found.condition.unknown += 1,
+                match good {
+                    Line::Entry(entry) => found.entries.push(*entry),
+                    _ => found.condition.unknown += 1,
                 }
             }
         }
     }
     found.condition.torn_bytes = bytes.len() as u64 - found.end;
     found
+}
+
+/// What a line holds.
+enum Line {
+    /// Torn or damaged.
+    Bad,
+    /// Whole, and of a kind that this version does not know.
+    Unknown,
+    Entry(Box<Entry>),
+}
+
+/// Lines that are worth a thread of their own to be read.
+const LINES_FOR_A_THREAD: usize = 256;
+
+/// Reads lines on as many threads as there are processors for: a long history is mostly numbers to be parsed.
+fn read_all(lines: &[&[u8]]) -> Vec<Line> {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let each = lines.len().div_ceil(threads.max(1)).max(LINES_FOR_A_THREAD);
+    let read = |part: &[&[u8]]| part.iter().map(|line| read_line(line)).collect::<Vec<Line>>();
+    if lines.len() <= each {
+        return read(lines);
+    }
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = lines
+            .chunks(each)
+            .map(|part| (part, scope.spawn(move || read(part))))
+            .collect();
+        let mut out = Vec::with_capacity(lines.len());
+        for (part, handle) in parts {
+            // A thread that could not finish has left nothing half done: its part is read here.
+            out.extend(handle.join().unwrap_or_else(|_| read(part)));
+        }
+        out
+    })
+}
+
+fn read_line(line: &[u8]) -> Line {
+    match content(line).map(serde_json::from_slice) {
+        None => Line::Bad,
+        Some(Ok(entry)) => Line::Entry(Box::new(entry)),
+        Some(Err(_)) => Line::Unknown,
+    }
 }
 
 /// The JSON of a complete line whose length and checksum are right.
@@ -297,15 +340,21 @@ fn could_be_torn_start(bytes: &[u8]) -> bool {
         && !bytes.contains(&b'\n')
 }
 
-/// CRC-32 as in zlib, gzip and PNG (reflected 0xEDB88320).
+/// CRC-32 as in zlib, gzip and PNG (reflected 0xEDB88320), eight bytes a step (M. Kounavis and F. Berry, "slicing by 8").
 fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc: u32, &byte| {
-        (crc >> 8) ^ CRC_TABLE[((crc ^ u32::from(byte)) & 0xFF) as usize]
-    })
+    let (steps, rest) = bytes.as_chunks::<8>();
+    let at = |table: usize, byte: u8| CRC_TABLES[table][usize::from(byte)];
+    let crc = steps.iter().fold(!0, |crc: u32, step| {
+        let [a, b, c, d] = (crc ^ u32::from_le_bytes([step[0], step[1], step[2], step[3]])).to_le_bytes();
+        at(7, a) ^ at(6, b) ^ at(5, c) ^ at(4, d) ^ at(3, step[4]) ^ at(2, step[5]) ^ at(1, step[6]) ^ at(0, step[7])
+    });
+    !rest
+        .iter()
+        .fold(crc, |crc, &byte| (crc >> 8) ^ at(0, crc.to_le_bytes()[0] ^ byte))
 }
 
-const CRC_TABLE: [u32; 256] = {
-    let mut table = [0; 256];
+const CRC_TABLES: [[u32; 256]; 8] = {
+    let mut tables = [[0; 256]; 8];
     let mut i = 0;
     while i < 256 {
         let mut crc = i as u32;
@@ -318,10 +367,20 @@ const CRC_TABLE: [u32; 256] = {
             };
             bit += 1;
         }
-        table[i] = crc;
+        tables[0][i] = crc;
         i += 1;
     }
-    table
+    let mut table = 1;
+    while table < 8 {
+        let mut i = 0;
+        while i < 256 {
+            let before = tables[table - 1][i];
+            tables[table][i] = (before >> 8) ^ tables[0][(before & 0xFF) as usize];
+            i += 1;
+        }
+        table += 1;
+    }
+    tables
 };
 
 /// The journal as a person sees it: experiments with their cases, under their latest names, without what was deleted.
@@ -501,5 +560,15 @@ mod tests {
     fn the_checksum_is_the_one_of_zlib() {
         assert_eq!(crc32(b""), 0);
         assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+        // Byte by byte, as it is defined.
+        let slow = |bytes: &[u8]| {
+            !bytes.iter().fold(!0, |crc: u32, &byte| {
+                (crc >> 8) ^ CRC_TABLES[0][((crc ^ u32::from(byte)) & 0xFF) as usize]
+            })
+        };
+        let bytes: Vec<u8> = (0..100_u32).map(|i| (i * i % 251) as u8).collect();
+        for end in 0..bytes.len() {
+            assert_eq!(crc32(&bytes[..end]), slow(&bytes[..end]), "{end}");
+        }
     }
 }

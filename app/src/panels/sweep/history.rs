@@ -1,5 +1,7 @@
 //! The history: every experiment that was kept, found by words, opened, repeated, renamed, deleted and brought back.
 
+use std::collections::HashSet;
+
 use eframe::egui::{
     self, Align2, Frame, Margin, Popup, PopupCloseBehavior, Rect, Role, ScrollArea, Sense, TextEdit, Ui, WidgetInfo,
     pos2, vec2,
@@ -23,13 +25,13 @@ pub struct HistoryPage {
     found: Option<Found>,
 }
 
-/// Ids of the experiments that a query finds, and what they were found in.
+/// Places in the history of the experiments that a query finds, and what they were found in.
 struct Found {
     query: String,
     experiments: usize,
     records: usize,
     deleted: bool,
-    ids: Vec<String>,
+    places: Vec<usize>,
 }
 
 const ROW: f32 = 52.0;
@@ -78,8 +80,8 @@ impl HistoryPage {
             }
         });
         self.find(desk);
-        let ids: &[String] = self.found.as_ref().map_or(&[], |found| &found.ids);
-        if ids.is_empty() {
+        let places: &[usize] = self.found.as_ref().map_or(&[], |found| &found.places);
+        if places.is_empty() {
             let words = if self.query.trim().is_empty() {
                 text.history_empty
             } else {
@@ -95,9 +97,9 @@ impl HistoryPage {
         ScrollArea::vertical()
             .id_salt("history rows")
             .auto_shrink(false)
-            .show_rows(ui, ROW, ids.len(), |ui, range| {
-                for id in &ids[range] {
-                    if let Some(past) = desk.bench.sweep.past.experiment(id) {
+            .show_rows(ui, ROW, places.len(), |ui, range| {
+                for place in &places[range] {
+                    if let Some(past) = desk.bench.sweep.past.experiments.get(*place) {
                         to_setup |= row(ui, desk, past, &mut renaming);
                     }
                 }
@@ -123,23 +125,23 @@ impl HistoryPage {
             return;
         }
         let query = self.query.trim();
-        let ids = if query.is_empty() {
-            past.shown().map(|past| past.experiment.id.clone()).collect()
-        } else {
-            let mut ids: Vec<String> = Vec::new();
-            for (past, _) in past.search(query) {
-                if !ids.contains(&past.experiment.id) {
-                    ids.push(past.experiment.id.clone());
-                }
-            }
-            ids
-        };
+        let mut hits: Option<HashSet<&str>> = None;
+        if !query.is_empty() {
+            let found = past.search(query).into_iter();
+            hits = Some(found.map(|(past, _)| past.experiment.id.as_str()).collect());
+        }
+        // The latest first.
+        let places = past.experiments.iter().enumerate().rev().filter(|(_, one)| {
+            let id = one.experiment.id.as_str();
+            !past.is_deleted(id) && hits.as_ref().is_none_or(|hits| hits.contains(id))
+        });
+        let places = places.map(|(place, _)| place).collect();
         self.found = Some(Found {
             query: self.query.clone(),
             experiments,
             records,
             deleted,
-            ids,
+            places,
         });
     }
 }
