@@ -16,7 +16,8 @@ use softprefix::workbench::{Action, MagnitudeUnit, Tab, Workbench};
 use softprefix::{fonts, theme};
 use softprefix_core::compare::{DeepMeasures, Measure};
 use softprefix_core::experiment::{
-    Answer, Case, CaseScores, Experiment, ModuleIdentity, Outcome, PrefixIdentity, Progress, Record, RunEvent,
+    Answer, Case, CaseScores, Entry, Experiment, History, ModuleIdentity, Outcome, PrefixIdentity, Progress, Record,
+    RunEvent,
 };
 use softprefix_core::prefix::Magnitude;
 use softprefix_core::protocol::extension::FinishReason;
@@ -298,4 +299,38 @@ fn a_pair_is_coloured_by_kl_where_its_case_was_scored_and_the_option_is_in_the_r
     harness.run_steps(3);
     harness.get_by_label_contains("mean KL 0.42");
     harness.get_by_role_and_label(Role::Switch, "KL and perplexity");
+}
+
+/// A history of 10,000 experiments, the newest called "Number 9999".
+fn long_history() -> Workbench {
+    let mut bench = ready(Language::English);
+    let plan = bench.sweep_plan();
+    let entries = (0..10_000).map(|number| {
+        Entry::Started(Box::new(Experiment {
+            version: 1,
+            id: format!("e{number}"),
+            name: format!("Number {number}"),
+            started_unix: 1_795_406_700.0,
+            plan: plan.clone(),
+            module: ModuleIdentity::default(),
+        }))
+    });
+    sweep_event(&mut bench, SweepEvent::History(Box::new(History::of(entries))));
+    bench.apply(Action::ShowTab(Tab::Sweep));
+    bench
+}
+
+#[test]
+fn of_a_long_history_only_the_rows_in_sight_are_made_and_the_latest_stands_first() {
+    let mut harness = window(long_history());
+    harness.get_by_label("History").click();
+    harness.run_steps(3);
+    harness.get_by_label_contains("Number 9999, ");
+    let rows = harness.query_all_by_role(Role::ListItem).count();
+    assert!((5..30).contains(&rows), "{rows}");
+    harness.get_by_label("Search the history").focus();
+    harness.run_steps(2);
+    harness.get_by_label("Search the history").type_text("nowhere");
+    harness.run_steps(3);
+    assert_eq!(harness.query_all_by_role(Role::ListItem).count(), 0);
 }

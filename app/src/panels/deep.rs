@@ -232,18 +232,30 @@ pub(super) fn tooltip(ui: &Ui, desk: &Desk<'_>, scores: &Scores, heat: &Heat, to
             if token > heat.tokens.start {
                 paint::rule(ui);
             }
-            about_token(ui, desk, text, scores, token);
+            // The parts of a character are named by the whole of it.
+            let count = heat.tokens.len();
+            let character = scores.text.get(heat.range.clone()).filter(|_| count > 1);
+            let part = character.map(|whole| format!("{} {}/{count}", quoted(whole), token - heat.tokens.start + 1));
+            about_token(ui, desk, text, scores, token, part);
         }
     });
 }
 
-fn about_token(ui: &mut Ui, desk: &Desk<'_>, text: &DeepText, scores: &Scores, token: usize) -> Option<()> {
+fn about_token(
+    ui: &mut Ui,
+    desk: &Desk<'_>,
+    text: &DeepText,
+    scores: &Scores,
+    token: usize,
+    name: Option<String>,
+) -> Option<()> {
     let palette = Palette::of(ui);
     let (base, prefixed) = (&scores.scored.base, scores.prefixed()?);
     let piece = scores.scored.tokens.get(token)?;
     let probability = |told: &Told| told.logprobs.get(token).map_or_else(String::new, |lp| share(lp.exp()));
     ui.horizontal(|ui| {
-        ui.label(paint::strong(quoted(&piece.text), theme::BODY, palette.text));
+        let name = name.unwrap_or_else(|| quoted(&piece.text));
+        ui.label(paint::strong(name, theme::BODY, palette.text));
         let nats = prefixed.kl.get(token).copied().map(self::nats).unwrap_or_default();
         ui.label(paint::figures(
             format!("KL {nats} {}", text.nats),

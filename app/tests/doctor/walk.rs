@@ -269,7 +269,11 @@ fn a_build_is_started_watched_and_stopped_in_the_window() {
                 let build = bench.doctor.build.as_ref();
                 build.is_some_and(|build| build.text.contains("answered Y") && build.free_mib == Some(781))
             });
-            assert!(hand.query_all_by_label("Building: 781 MiB of memory free").next().is_some());
+            assert!(
+                hand.query_all_by_label("Building: 781 MiB of memory free")
+                    .next()
+                    .is_some()
+            );
             click(&mut hand, "Stop the build");
             until(&mut hand, "the end of the build", idle);
             hand.get_by_label_contains("The build was stopped");

@@ -1,6 +1,6 @@
 //! The history: every experiment that was kept, found by words, opened, repeated, renamed, deleted and brought back.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use eframe::egui::{
     self, Align2, Frame, Margin, Popup, PopupCloseBehavior, Rect, Role, ScrollArea, Sense, TextEdit, Ui, WidgetInfo,
@@ -32,6 +32,8 @@ struct Found {
     records: usize,
     deleted: bool,
     places: Vec<usize>,
+    /// Planned cases of those that were in sight: a plan may unfold into very many.
+    planned: HashMap<usize, usize>,
 }
 
 const ROW: f32 = 52.0;
@@ -80,8 +82,8 @@ impl HistoryPage {
             }
         });
         self.find(desk);
-        let places: &[usize] = self.found.as_ref().map_or(&[], |found| &found.places);
-        if places.is_empty() {
+        let nothing = self.found.as_ref().is_none_or(|found| found.places.is_empty());
+        if nothing {
             let words = if self.query.trim().is_empty() {
                 text.history_empty
             } else {
@@ -94,13 +96,20 @@ impl HistoryPage {
         }
         ui.spacing_mut().item_spacing.y = 0.0;
         let mut renaming = self.renaming.take();
+        let Some(Found { places, planned, .. }) = &mut self.found else {
+            return false;
+        };
         ScrollArea::vertical()
             .id_salt("history rows")
             .auto_shrink(false)
             .show_rows(ui, ROW, places.len(), |ui, range| {
                 for place in &places[range] {
                     if let Some(past) = desk.bench.sweep.past.experiments.get(*place) {
-                        to_setup |= row(ui, desk, past, &mut renaming);
+                        let plan = &past.experiment.plan;
+                        let all = planned
+                            .entry(*place)
+                            .or_insert_with(|| plan.cases().map_or(0, |cases| cases.len()));
+                        to_setup |= row(ui, desk, past, *all, &mut renaming);
                     }
                 }
             });
@@ -142,11 +151,12 @@ impl HistoryPage {
             records,
             deleted,
             places,
+            planned: HashMap::new(),
         });
     }
 }
 
-fn row(ui: &mut Ui, desk: &mut Desk<'_>, past: &Past, renaming: &mut Option<(String, String)>) -> bool {
+fn row(ui: &mut Ui, desk: &mut Desk<'_>, past: &Past, planned: usize, renaming: &mut Option<(String, String)>) -> bool {
     let palette = Palette::of(ui);
     let text = desk.sweep_text();
     let id = &past.experiment.id;
@@ -155,12 +165,7 @@ fn row(ui: &mut Ui, desk: &mut Desk<'_>, past: &Past, renaming: &mut Option<(Str
     let name = &past.experiment.name;
     let standing = desk.bench.sweep.standing(past);
     let count = past.records.len();
-    let all = past
-        .experiment
-        .plan
-        .cases()
-        .map_or(count, |cases| cases.len())
-        .max(count);
+    let all = planned.max(count);
     let about = format!(
         "{} · {} · {}",
         when(past.experiment.started_unix),
