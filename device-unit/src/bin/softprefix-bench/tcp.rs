@@ -91,7 +91,7 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
         let request = InferenceRequest::new(prompt)
             .prefix(prefixes[5].clone())
             .max_new_tokens(8);
-        let outcome = runtime.block_on(task.infer(request).outcome())?;
+        let outcome = runtime.block_on(async { task.infer(request).outcome().await })?;
         let first_text = outcome.time_to_first_token.context("the unit tells no times")?;
         if round > 0 {
             println!(
