@@ -7,46 +7,12 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use eframe::egui::{self, vec2};
-use egui_kittest::Harness;
+use common::stage::window;
+
 use egui_kittest::kittest::Queryable;
 use softprefix::bridge::{Bridge, Event};
-use softprefix::panels::Window;
 use softprefix::settings::{Language, Theme};
 use softprefix::workbench::{Action, Effect, FileQuestion, Notice, Tab, Workbench};
-use softprefix::{fonts, theme};
-
-struct Stage {
-    window: Window,
-    bench: Workbench,
-}
-
-fn window(bench: Workbench) -> Harness<'static, Stage> {
-    let stage = Stage {
-        window: Window::default(),
-        bench,
-    };
-    let mut harness = Harness::builder()
-        .with_size(vec2(1280.0, 800.0))
-        .with_max_steps(20)
-        .with_context_setup(|ctx| {
-            fonts::install(ctx);
-            theme::install(ctx);
-        })
-        .build_ui_state(
-            |ui, stage: &mut Stage| {
-                // The harness leaves a margin, a window does not.
-                let whole = ui.ctx().content_rect();
-                let ui = &mut ui.new_child(egui::UiBuilder::new().max_rect(whole));
-                for action in stage.window.show(ui, &stage.bench) {
-                    stage.bench.apply(action);
-                }
-            },
-            stage,
-        );
-    harness.run_steps(3);
-    harness
-}
 
 /// Chooses `path` where the system's dialog would be asked, and writes the file.
 fn save(bench: &mut Workbench, path: &Path) {

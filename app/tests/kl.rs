@@ -5,46 +5,14 @@
 mod common;
 
 use eframe::egui::accesskit::Role;
-use eframe::egui::{self, Key, Pos2, vec2};
-use egui_kittest::Harness;
+use eframe::egui::{Key, Pos2};
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::bridge::{Event, Request};
-use softprefix::panels::Window;
+use softprefix::commands;
 use softprefix::settings::{Language, Theme};
 use softprefix::workbench::{Action, Colouring, ModuleFacts, Problem, ProblemKind, Workbench};
-use softprefix::{commands, fonts, theme};
 
-struct Stage {
-    window: Window,
-    bench: Workbench,
-}
-
-fn window(bench: Workbench) -> Harness<'static, Stage> {
-    let stage = Stage {
-        window: Window::default(),
-        bench,
-    };
-    let mut harness = Harness::builder()
-        .with_size(vec2(1280.0, 800.0))
-        .with_max_steps(20)
-        .with_context_setup(|ctx| {
-            fonts::install(ctx);
-            theme::install(ctx);
-        })
-        .build_ui_state(
-            |ui, stage: &mut Stage| {
-                // The harness leaves a margin, a window does not.
-                let whole = ui.ctx().content_rect();
-                let ui = &mut ui.new_child(egui::UiBuilder::new().max_rect(whole));
-                for action in stage.window.show(ui, &stage.bench) {
-                    stage.bench.apply(action);
-                }
-            },
-            stage,
-        );
-    harness.run_steps(3);
-    harness
-}
+use common::stage::window;
 
 fn english() -> Workbench {
     common::tuned(Language::English, Theme::Dark)

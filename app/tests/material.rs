@@ -10,53 +10,20 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::bridge::Event;
 use softprefix::bridge::material::{MaterialEvent, MaterialRequest};
-use softprefix::panels::Window;
 use softprefix::settings::{Language, Theme};
 use softprefix::text::Text;
 use softprefix::workbench::{
     Action, Dialog, Effect, Envelope, FileAbout, FileQuestion, ImportedFile, KindChoice, MaterialAction, Nearest,
     Refusal, RefusedFile, Workbench,
 };
-use softprefix::{fonts, theme};
 use softprefix_core::prefix::files::{Format, Stored};
 use softprefix_core::prefix::{Generator, IdentityCard, Neighbour, PrefixKind};
 
-struct Stage {
-    window: Window,
-    bench: Workbench,
-    done: Vec<Action>,
-}
+use common::stage::{Stage, paced};
 
+/// High enough that nothing of the rail is scrolled away.
 fn window(bench: Workbench) -> Harness<'static, Stage> {
-    let stage = Stage {
-        window: Window::default(),
-        bench,
-        done: Vec::new(),
-    };
-    let mut harness = Harness::builder()
-        // High enough that nothing of the rail is scrolled away.
-        .with_size(vec2(1280.0, 1100.0))
-        .with_max_steps(20)
-        // Two presses make a double click only if they come quickly.
-        .with_step_dt(0.02)
-        .with_context_setup(|ctx| {
-            fonts::install(ctx);
-            theme::install(ctx);
-        })
-        .build_ui_state(
-            |ui, stage: &mut Stage| {
-                // The harness leaves a margin, a window does not.
-                let whole = ui.ctx().content_rect();
-                let ui = &mut ui.new_child(eframe::egui::UiBuilder::new().max_rect(whole));
-                for action in stage.window.show(ui, &stage.bench) {
-                    stage.done.push(action.clone());
-                    stage.bench.apply(action);
-                }
-            },
-            stage,
-        );
-    harness.run_steps(3);
-    harness
+    paced(bench, [1280.0, 1100.0], 0.02)
 }
 
 fn ready() -> Workbench {

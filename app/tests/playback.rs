@@ -6,49 +6,18 @@ mod common;
 
 use std::time::Duration;
 
+use common::stage::{Stage, sized};
+
 use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::bridge::recording::demo;
-use softprefix::panels::Window;
 use softprefix::settings::{Language, Theme};
 use softprefix::text::DemoText;
 use softprefix::workbench::exhibition::ExhibitionAction;
 use softprefix::workbench::playback::{Playback, PlaybackAction};
 use softprefix::workbench::{Action, Workbench};
-use softprefix::{fonts, theme};
-
-struct Stage {
-    window: Window,
-    bench: Workbench,
-}
-
-fn window(bench: Workbench, size: [f32; 2]) -> Harness<'static, Stage> {
-    let stage = Stage {
-        window: Window::default(),
-        bench,
-    };
-    let mut harness = Harness::builder()
-        .with_size(vec2(size[0], size[1]))
-        .with_max_steps(20)
-        .with_context_setup(|ctx| {
-            fonts::install(ctx);
-            theme::install(ctx);
-        })
-        .build_ui_state(
-            |ui, stage: &mut Stage| {
-                let whole = ui.ctx().content_rect();
-                let ui = &mut ui.new_child(egui::UiBuilder::new().max_rect(whole));
-                for action in stage.window.show(ui, &stage.bench) {
-                    stage.bench.apply(action);
-                }
-            },
-            stage,
-        );
-    harness.run_steps(3);
-    harness
-}
 
 fn playing(language: Language) -> Workbench {
     let mut bench = common::tuned(language, Theme::Dark);
@@ -62,7 +31,7 @@ fn playback<'a>(harness: &'a Harness<'static, Stage>) -> &'a Playback {
 
 #[test]
 fn a_recording_is_paused_played_hurried_repeated_and_left_by_its_controls() {
-    let mut harness = window(playing(Language::English), [1280.0, 800.0]);
+    let mut harness = sized(playing(Language::English), [1280.0, 800.0]);
     assert!(harness.query_by_label("Demo recording").is_some(), "that it is one");
     harness.get_by_label("Pause").click();
     harness.run_steps(2);
@@ -91,7 +60,7 @@ fn a_recording_is_paused_played_hurried_repeated_and_left_by_its_controls() {
 
 #[test]
 fn the_bar_goes_to_any_moment_by_pointer_and_by_keys() {
-    let mut harness = window(playing(Language::English), [1280.0, 800.0]);
+    let mut harness = sized(playing(Language::English), [1280.0, 800.0]);
     let length = playback(&harness).session.length();
     let bar = harness.get_by_role_and_label(Role::Slider, "Position in the recording");
     let rect = bar.rect();
@@ -112,7 +81,7 @@ fn the_bar_goes_to_any_moment_by_pointer_and_by_keys() {
 
 #[test]
 fn a_hand_on_the_recorded_slider_is_told_what_this_is() {
-    let mut harness = window(playing(Language::English), [1280.0, 800.0]);
+    let mut harness = sized(playing(Language::English), [1280.0, 800.0]);
     let before = playback(&harness).bench.prefix.magnitude;
     harness.get_by_label("More").click();
     harness.run_steps(2);
@@ -127,7 +96,7 @@ fn in_the_presenters_view_the_recording_says_so_in_both_languages_and_fits_at_ev
             let mut bench = playing(language);
             bench.apply(Action::Playback(PlaybackAction::Large));
             bench.pass(Duration::from_secs(20));
-            let harness = window(bench, size);
+            let harness = sized(bench, size);
             let text = DemoText::of(language);
             assert!(harness.query_by_label(text.is_demo).is_some());
             for name in [text.pause, text.again, text.leave] {
@@ -145,7 +114,7 @@ fn in_the_presenters_view_the_recording_says_so_in_both_languages_and_fits_at_ev
 fn while_a_session_is_recorded_it_is_always_in_sight_and_can_be_ended() {
     let mut bench = common::tuned(Language::English, Theme::Light);
     bench.apply(Action::ToggleRecording);
-    let mut harness = window(bench, [1280.0, 800.0]);
+    let mut harness = sized(bench, [1280.0, 800.0]);
     assert!(harness.query_by_label_contains("Recording · 0 runs").is_some());
     harness.get_by_label("End").click();
     harness.run_steps(2);
@@ -156,7 +125,7 @@ fn while_a_session_is_recorded_it_is_always_in_sight_and_can_be_ended() {
 fn an_exhibition_shows_the_presenters_view() {
     let mut bench = common::tuned(Language::Japanese, Theme::Light);
     bench.apply(Action::Exhibit(ExhibitionAction::Toggle));
-    let harness = window(bench, [853.0, 533.0]);
+    let harness = sized(bench, [853.0, 533.0]);
     assert!(harness.state().bench.presenting);
     assert!(harness.query_by_label("実行").is_none(), "no set-up in sight");
 }

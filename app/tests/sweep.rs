@@ -4,16 +4,13 @@
 mod common;
 
 use eframe::egui::accesskit::Role;
-use eframe::egui::{self, Key, vec2};
-use egui_kittest::Harness;
+use eframe::egui::{self, Key};
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::bridge::Event;
 use softprefix::bridge::sweep::SweepEvent;
-use softprefix::panels::Window;
 use softprefix::settings::{Language, Theme};
 use softprefix::workbench::sweep::{Stage, SweepAction};
 use softprefix::workbench::{Action, MagnitudeUnit, Tab, Workbench};
-use softprefix::{fonts, theme};
 use softprefix_core::compare::{DeepMeasures, Measure};
 use softprefix_core::experiment::{
     Answer, Case, CaseScores, Entry, Experiment, History, ModuleIdentity, Outcome, PrefixIdentity, Progress, Record,
@@ -23,36 +20,7 @@ use softprefix_core::prefix::Magnitude;
 use softprefix_core::protocol::extension::FinishReason;
 use std::time::Duration;
 
-struct Scene {
-    window: Window,
-    bench: Workbench,
-}
-
-fn window(bench: Workbench) -> Harness<'static, Scene> {
-    let scene = Scene {
-        window: Window::default(),
-        bench,
-    };
-    let mut harness = Harness::builder()
-        .with_size(vec2(1280.0, 800.0))
-        .with_max_steps(20)
-        .with_context_setup(|ctx| {
-            fonts::install(ctx);
-            theme::install(ctx);
-        })
-        .build_ui_state(
-            |ui, scene: &mut Scene| {
-                let whole = ui.ctx().content_rect();
-                let ui = &mut ui.new_child(egui::UiBuilder::new().max_rect(whole));
-                for action in scene.window.show(ui, &scene.bench) {
-                    scene.bench.apply(action);
-                }
-            },
-            scene,
-        );
-    harness.run_steps(3);
-    harness
-}
+use common::stage::window;
 
 fn ready(language: Language) -> Workbench {
     let mut bench = common::ready(language, Theme::Dark);

@@ -3,55 +3,15 @@
 mod common;
 
 use eframe::egui::accesskit::Role;
-use eframe::egui::{self, Key, Modifiers, vec2};
-use egui_kittest::Harness;
+use eframe::egui::{self, Key, Modifiers};
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::bridge::Event;
-use softprefix::panels::Window;
 use softprefix::settings::{Language, Theme};
 use softprefix::text::Text;
 use softprefix::workbench::{Action, Dialog, FetchProgress, ModuleState, Problem, ProblemKind, Target, Workbench};
-use softprefix::{fonts, theme};
 use softprefix_core::compare::{Granularity, Measure};
 
-struct Stage {
-    window: Window,
-    bench: Workbench,
-    done: Vec<Action>,
-}
-
-fn window(bench: Workbench) -> Harness<'static, Stage> {
-    sized(bench, [1280.0, 800.0])
-}
-
-fn sized(bench: Workbench, size: [f32; 2]) -> Harness<'static, Stage> {
-    let stage = Stage {
-        window: Window::default(),
-        bench,
-        done: Vec::new(),
-    };
-    let mut harness = Harness::builder()
-        .with_size(vec2(size[0], size[1]))
-        .with_max_steps(20)
-        .with_context_setup(|ctx| {
-            fonts::install(ctx);
-            theme::install(ctx);
-        })
-        .build_ui_state(
-            |ui, stage: &mut Stage| {
-                // The harness leaves a margin, a window does not.
-                let whole = ui.ctx().content_rect();
-                let ui = &mut ui.new_child(egui::UiBuilder::new().max_rect(whole));
-                for action in stage.window.show(ui, &stage.bench) {
-                    stage.done.push(action.clone());
-                    stage.bench.apply(action);
-                }
-            },
-            stage,
-        );
-    harness.run_steps(3);
-    harness
-}
+use common::stage::{sized, window};
 
 fn ready() -> Workbench {
     common::ready(Language::English, Theme::Dark)

@@ -1,0 +1,55 @@
+//! The window without a screen: shown on a workbench, its actions applied to it. It knows no bridge.
+
+use eframe::egui::{UiBuilder, vec2};
+use egui_kittest::Harness;
+use softprefix::panels::Window;
+use softprefix::workbench::{Action, Workbench};
+use softprefix::{fonts, theme};
+
+/// What the harness shows.
+pub struct Stage {
+    pub window: Window,
+    pub bench: Workbench,
+    /// What was done in the window so far, oldest first.
+    pub done: Vec<Action>,
+}
+
+/// The window at the smallest size it is made for.
+pub fn window(bench: Workbench) -> Harness<'static, Stage> {
+    sized(bench, [1280.0, 800.0])
+}
+
+pub fn sized(bench: Workbench, size: [f32; 2]) -> Harness<'static, Stage> {
+    paced(bench, size, 0.25)
+}
+
+/// With `step` seconds from frame to frame: two presses make a double click only if they come quickly.
+pub fn paced(bench: Workbench, size: [f32; 2], step: f32) -> Harness<'static, Stage> {
+    let stage = Stage {
+        window: Window::default(),
+        bench,
+        done: Vec::new(),
+    };
+    let mut harness = Harness::builder()
+        .with_size(vec2(size[0], size[1]))
+        .with_max_steps(20)
+        .with_step_dt(step)
+        .with_context_setup(|ctx| {
+            fonts::install(ctx);
+            theme::install(ctx);
+        })
+        .build_ui_state(
+            |ui, stage: &mut Stage| {
+                // The harness leaves a margin, a window does not.
+                let whole = ui.ctx().content_rect();
+                let ui = &mut ui.new_child(UiBuilder::new().max_rect(whole));
+                for action in stage.window.show(ui, &stage.bench) {
+                    stage.done.push(action.clone());
+                    stage.bench.apply(action);
+                }
+            },
+            stage,
+        );
+    harness.run_steps(3);
+    harness
+}
