@@ -99,10 +99,15 @@ impl Ways {
     }
 
     async fn look(&self, host: &str, in_use: Option<(String, usize)>, events: &Events) -> Option<Said> {
+        let mut said = None;
         if let Some(log) = &self.log {
-            let mut before = log.of(host);
-            before.reverse();
-            events.send(Event::Doctor(DoctorEvent::Before(before))).await;
+            match log.of(host) {
+                Ok(mut before) => {
+                    before.reverse();
+                    events.send(Event::Doctor(DoctorEvent::Before(before))).await;
+                }
+                Err(error) => said = Some(Said::Problem(log.unreadable(&error))),
+            }
         }
         let talk = self.talk(host);
         let address = DoctorEvent::Address(talk.address.clone());
@@ -115,7 +120,6 @@ impl Ways {
                 teller.send(Event::Doctor(DoctorEvent::Found(Box::new(finding)))).await;
             }
         });
-        let mut said = None;
         match self.open(host).await {
             Ok(ssh) => {
                 let in_use = in_use.as_ref().map(|(model, h)| (model.as_str(), *h));

@@ -164,7 +164,13 @@ impl ReachArgs {
     }
 
     fn note(&self, id: &str, act: &str, ended: &str, commands: String, output: String) {
-        let Some(log) = self.log() else { return };
+        let Some(log) = self.log() else {
+            let words = said!(
+                "softprefix: the change was made, but this account has no folder for a log of it; name one with --log",
+                "softprefix: 変更は行いましたが、記録を置くフォルダーがこのアカウントにありません。--log で指定してください"
+            );
+            return eprintln!("{}", words.get(self.language()));
+        };
         let entry = Entry::now(&self.host, id, act, ended).with(commands, output);
         if let Err(error) = log.add(&entry) {
             let path = log.path().display();
@@ -180,7 +186,7 @@ impl ReachArgs {
 pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
     let host = args.reach.host()?;
     if args.history {
-        return Ok(history(args));
+        return history(args);
     }
     runtime()?.block_on(async {
         match (&args.fix, &args.undo) {
@@ -276,9 +282,16 @@ fn text(finding: &Finding, language: Language) -> String {
 }
 
 /// What was changed on the module so far, oldest first.
-fn history(args: &DoctorArgs) -> Exit {
+fn history(args: &DoctorArgs) -> Result<Exit, Failure> {
     let reach = &args.reach;
-    let entries = reach.log().map(|log| log.of(&reach.host)).unwrap_or_default();
+    let Some(log) = reach.log() else {
+        return Err(reach.failed(&said!(
+            "This account has no folder for application data, so no log of changes is kept. Name one with --log.",
+            "このアカウントにはアプリケーションデータのフォルダーがなく、変更の記録がありません。--log で指定してください。"
+        )));
+    };
+    let entries = log.of(&reach.host);
+    let entries = entries.map_err(|error| reach.failed(&log.unreadable(&error)))?;
     if entries.is_empty() {
         reach.say(&said!(
             "Nothing was changed on this module from here.",
@@ -301,7 +314,7 @@ fn history(args: &DoctorArgs) -> Exit {
             print(&format!("{}\n", indent(entry.commands.trim())));
         }
     }
-    Exit::Success
+    Ok(Exit::Success)
 }
 
 /// The sentence for how an entry of the log ended.

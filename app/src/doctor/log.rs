@@ -6,6 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::finding::{Said, said};
+
 /// One change to a module.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Entry {
@@ -123,22 +125,49 @@ impl Log {
             .write_all(line.as_bytes())
     }
 
-    /// All entries of a host, oldest first. Lines that are not entries are passed over: the log is for people too.
+    /// The sentence for a log that is there and cannot be read.
     #[must_use]
-    pub fn of(&self, host: &str) -> Vec<Entry> {
-        let Ok(text) = std::fs::read_to_string(&self.path) else {
-            return Vec::new();
+    pub fn unreadable(&self, error: &std::io::Error) -> Said {
+        let path = self.path.display();
+        said!(
+            "The log of changes {path} could not be read ({error}). Check its permissions.",
+            "変更の記録 {path} を読めませんでした（{error}）。アクセス権を確かめてください。"
+        )
+    }
+
+    /// All entries of a host, oldest first; none where no log was begun. Lines that are not entries are passed over:
+    /// the log is for people too.
+    ///
+    /// # Errors
+    /// What the file system says of a log that is there.
+    pub fn of(&self, host: &str) -> std::io::Result<Vec<Entry>> {
+        let text = match std::fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
         };
-        text.lines()
+        Ok(text
+            .lines()
             .filter_map(|line| serde_json::from_str::<Entry>(line).ok())
             .filter(|entry| entry.host == host)
-            .collect()
+            .collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::time;
+    use super::{Log, time};
+
+    #[test]
+    fn a_log_that_was_never_begun_is_empty_and_one_that_cannot_be_read_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::at(folder.path().join("doctor.jsonl"));
+        assert_eq!(log.of("module").unwrap(), []);
+        // A folder in its place stands for whatever keeps a file from being read; root reads all files.
+        std::fs::create_dir(log.path()).unwrap();
+        let error = log.of("module").unwrap_err();
+        assert!(log.unreadable(&error).en.contains("doctor.jsonl"));
+    }
 
     #[test]
     fn times_are_written_as_day_and_time() {

@@ -57,6 +57,7 @@ const EN: DeepText = DeepText {
         KlOff::NotScored => {
             "This pair has no KL: it is measured between the baseline and a case of a sweep that asks for it."
         }
+        KlOff::NotLaid => "The tokens do not make up this text, so it is not coloured.",
         KlOff::NotHere => {
             "This module's unit does not tell the probabilities of tokens; KL needs softprefix-unit on a processor, as the embedded module has it."
         }
@@ -64,6 +65,7 @@ const EN: DeepText = DeepText {
     kl_off_short: |off| match off {
         KlOff::NotConnected => "no module",
         KlOff::NotScored => "no KL of this pair",
+        KlOff::NotLaid => "tokens not found in the text",
         KlOff::NotHere => "no KL from this unit",
     },
     scale: "KL in nats, colours from",
@@ -103,6 +105,7 @@ const JA: DeepText = DeepText {
     kl_off: |off| match off {
         KlOff::NotConnected => "KL にはモジュールの接続が必要です。",
         KlOff::NotScored => "この組の KL はありません。KL を測るスイープの、基準とケースの間で測ります。",
+        KlOff::NotLaid => "トークンが文と対応しないため、色分けできません。",
         KlOff::NotHere => {
             "このモジュールのユニットはトークンの確率を返しません。KL には CPU で動く softprefix-unit（内蔵モジュールなど）が必要です。"
         }
@@ -110,6 +113,7 @@ const JA: DeepText = DeepText {
     kl_off_short: |off| match off {
         KlOff::NotConnected => "未接続",
         KlOff::NotScored => "この組の KL なし",
+        KlOff::NotLaid => "トークンと文が不一致",
         KlOff::NotHere => "KL 非対応のユニット",
     },
     scale: "KL（nat）、色の境目",

@@ -34,6 +34,8 @@ pub enum KlOff {
     NotHere,
     /// The pair of a sweep that is looked at was not scored.
     NotScored,
+    /// The pair was scored, but its tokens are not those of the text that is shown.
+    NotLaid,
 }
 
 /// What was learnt of one run.
@@ -110,6 +112,9 @@ impl Workbench {
         match right.scores.as_deref() {
             // Another run of the baseline with the same text is as good.
             Some(scores) if left.id == scores.baseline || left.is_baseline() && self.is_text_of(left, scores) => {
+                if scores.places.is_empty() && !scores.kl.is_empty() {
+                    return Err(KlOff::NotLaid);
+                }
                 Ok(scores)
             }
             Some(_) => Err(KlOff::NotScored),

@@ -129,7 +129,7 @@ fn the_worst_module_is_mended_and_tuned_by_the_window_alone() {
         // The window waits; the module must not.
         tokio::task::block_in_place(|| walk(&jail, &log, &unit.display().to_string()));
 
-        let entries = log.of("root@127.0.0.1");
+        let entries = log.of("root@127.0.0.1").unwrap();
         let told: Vec<(&str, &str)> = entries.iter().map(|e| (e.id.as_str(), e.ended.as_str())).collect();
         assert_eq!(
             told,
@@ -279,7 +279,7 @@ fn a_build_is_started_watched_and_stopped_in_the_window() {
             hand.get_by_label_contains("The build was stopped");
         });
         assert!(!jail.at("/var/lib/softprefix/doctor/build/pid").exists());
-        let entries = log.of("root@127.0.0.1");
+        let entries = log.of("root@127.0.0.1").unwrap();
         assert_eq!(entries.len(), 1);
         assert_eq!(
             (entries[0].id.as_str(), entries[0].ended.as_str()),
