@@ -426,6 +426,23 @@ fn the_csv_has_a_line_for_each_record_whatever_is_in_the_texts() {
 }
 
 #[test]
+fn every_export_is_in_the_plans_order_whichever_case_ended_first() {
+    let (experiment, records) = sweep();
+    // As after a run that was killed: a late case ended early, the baseline came again in between.
+    let mut ended: Vec<_> = records.clone();
+    ended.reverse();
+    ended.swap(1, 7);
+    assert_eq!(export::to_csv(&ended), export::to_csv(&records));
+    assert_eq!(export::to_json(&experiment, &ended), export::to_json(&experiment, &records));
+    assert_eq!(
+        export::to_llm_comparator(&experiment, &ended),
+        export::to_llm_comparator(&experiment, &records)
+    );
+    let page = |records| html::to_html(&experiment, records, Language::English);
+    assert_eq!(page(&ended), page(&records));
+}
+
+#[test]
 fn llm_comparator_json_has_every_required_field() {
     let (experiment, records) = sweep();
     let value: Value = serde_json::from_str(&export::to_llm_comparator(&experiment, &records)).unwrap();

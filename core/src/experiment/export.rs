@@ -58,9 +58,17 @@ pub enum ImportError {
     Results(#[from] ResultsError),
 }
 
+/// Cases end in any order, and those of a resumed experiment after all others; a reader expects the plan's.
+pub(super) fn in_plan_order(records: &[Record]) -> Vec<Record> {
+    let mut records = records.to_vec();
+    records.sort_by_key(|record| record.case.index);
+    records
+}
+
 /// Our JSON, indented.
 pub fn to_json(experiment: &Experiment, records: &[Record]) -> String {
-    let analysis = Analysis::of(records);
+    let records = in_plan_order(records);
+    let analysis = Analysis::of(&records);
     let measured = analysis.groups.iter().flat_map(|group| {
         group.points.iter().map(|point| Measured {
             record: point.record.clone(),
@@ -72,8 +80,8 @@ pub fn to_json(experiment: &Experiment, records: &[Record]) -> String {
         format: FORMAT.to_owned(),
         version: FORMAT_VERSION,
         experiment: experiment.clone(),
-        records: records.to_vec(),
         analysis: measured.collect(),
+        records,
     };
     // Structs with string keys cannot fail to serialise; a number that is not finite becomes null.
     let mut text = serde_json::to_string_pretty(&exported).unwrap_or_default();
@@ -381,7 +389,8 @@ fn outcome_of(entry: &ResultEntry, extra: &ResultExtra) -> Outcome {
 ///
 /// A text that a spreadsheet would take for a formula is put behind an apostrophe.
 pub fn to_csv(records: &[Record]) -> String {
-    let analysis = Analysis::of(records);
+    let records = in_plan_order(records);
+    let analysis = Analysis::of(&records);
     let mut by_id: HashMap<&str, (&Group, &Point)> = HashMap::new();
     for group in &analysis.groups {
         by_id.extend(group.points.iter().map(|point| (point.record.as_str(), (group, point))));
@@ -428,7 +437,7 @@ pub fn to_csv(records: &[Record]) -> String {
         .collect();
     out.push_str(&head.join(","));
     out.push_str("\r\n");
-    for record in records {
+    for record in &records {
         let found = by_id.get(record.id.as_str());
         let prefix = record.prefix.as_ref();
         let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
@@ -499,7 +508,8 @@ fn csv_cell(text: &str) -> String {
 ///
 /// There is no judge here, so every score is 0; the measures are custom fields.
 pub fn to_llm_comparator(experiment: &Experiment, records: &[Record]) -> String {
-    let analysis = Analysis::of(records);
+    let records = in_plan_order(records);
+    let analysis = Analysis::of(&records);
     let by_id: HashMap<&str, &Record> = records.iter().map(|record| (record.id.as_str(), record)).collect();
     let mut examples = Vec::new();
     for group in &analysis.groups {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::analysis::{Analysis, Group, Point};
 use super::drawing::{self, escape};
+use super::export::in_plan_order;
 use super::html_cards;
 use super::journal::Experiment;
 use super::record::{Applied, Record};
@@ -69,6 +70,7 @@ h2,h3{break-after:avoid}a{color:inherit;text-decoration:none}.scroll{overflow:vi
 
 /// The page. Texts stand in it as they are, made harmless.
 pub fn to_html(experiment: &Experiment, records: &[Record], language: Language) -> String {
+    let records = &in_plan_order(records);
     let analysis = Analysis::of(records);
     let by_id: HashMap<&str, (usize, &Record)> = records
         .iter()
