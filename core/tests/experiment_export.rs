@@ -433,7 +433,10 @@ fn every_export_is_in_the_plans_order_whichever_case_ended_first() {
     ended.reverse();
     ended.swap(1, 7);
     assert_eq!(export::to_csv(&ended), export::to_csv(&records));
-    assert_eq!(export::to_json(&experiment, &ended), export::to_json(&experiment, &records));
+    assert_eq!(
+        export::to_json(&experiment, &ended),
+        export::to_json(&experiment, &records)
+    );
     assert_eq!(
         export::to_llm_comparator(&experiment, &ended),
         export::to_llm_comparator(&experiment, &records)

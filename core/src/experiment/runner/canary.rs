@@ -1,0 +1,76 @@
+//! The proof asked of a stranger's module: a large prefix must change its text. It knows a session, and no plan.
+
+use super::session::Session;
+use crate::client::{ClientError, InferenceRequest};
+use crate::compare::{Measures, Noise, Verdict};
+use crate::experiment::analysis::Proof;
+use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix};
+use crate::protocol::extension::Priority;
+
+/// Whether a large prefix changes what a stranger's module says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Canary {
+    pub finding: CanaryFinding,
+    /// The text without a prefix.
+    pub baseline: String,
+    /// The text with the large prefix.
+    pub text: String,
+}
+
+/// What a canary showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CanaryFinding {
+    /// The text changed more than by itself.
+    Applied,
+    /// The text stayed the same.
+    NoEffect,
+    /// The module's texts differ so much by themselves that nothing can be said.
+    CannotTell,
+}
+
+impl Canary {
+    /// What a person should know.
+    pub fn sentence(&self) -> &'static str {
+        match self.finding {
+            CanaryFinding::Applied => "A large prefix changes the text: this module uses prefixes.",
+            CanaryFinding::NoEffect => Proof::NoEffect.sentence(),
+            CanaryFinding::CannotTell => {
+                "This module's texts differ from run to run as much as a large prefix changes them, so nothing proves that prefixes \
+                 are used. Turn its sampling down, or run more baselines."
+            }
+        }
+    }
+}
+
+/// The canary's prefix: the largest value of existing scripts.
+const CANARY: PrefixRecipe = PrefixRecipe {
+    kind: PrefixKind::Constant,
+    len: 1,
+    magnitude: Magnitude::Raw(2.0),
+    rounding: Rounding::NearestEven,
+};
+
+/// Asks without a prefix and with a large one. Where the texts differ, asks without one again: perhaps they always do.
+pub(super) async fn canary(session: &Session, prompt: &str) -> Result<Canary, ClientError> {
+    let ask = async |prefix: Option<SoftPrefix>| -> Result<String, ClientError> {
+        let request = InferenceRequest::new(prompt).prefix(prefix).priority(Priority::Batch);
+        Ok(session.task.infer(request).outcome().await?.text)
+    };
+    let baseline = ask(None).await?;
+    let text = ask(Some(session.build(&CANARY).await?)).await?;
+    let measures = Measures::of(&baseline, &text);
+    let finding = if measures.is_same() {
+        CanaryFinding::NoEffect
+    } else {
+        let noise = Noise::of([&Measures::of(&baseline, &ask(None).await?)]);
+        match Verdict::of(&measures, noise.as_ref()) {
+            Verdict::InsideNoise => CanaryFinding::CannotTell,
+            _ => CanaryFinding::Applied,
+        }
+    };
+    Ok(Canary {
+        finding,
+        baseline,
+        text,
+    })
+}

@@ -1,0 +1,449 @@
+//! The loop of a run: session after session, case after case, a second try for what died. It knows modules through its sessions,
+//! and no file.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::canary::{CanaryFinding, canary};
+use super::clock::Clock;
+use super::event::{Progress, RunEnd, RunEvent};
+use super::job::{Attempt, Job, Scoring, score_batch};
+use super::session::{Session, identify};
+use super::source::Source;
+use super::{Control, RunRequest, new_id, unix_now};
+use crate::client::ClientError;
+use crate::experiment::journal::{Ending, Entry, Experiment, JOURNAL_VERSION};
+use crate::experiment::plan::{Case, Prompt};
+use crate::experiment::record::{ModuleIdentity, Record};
+use crate::experiment::scores::{Batch, Unscored};
+use crate::protocol::extension::feature;
+
+pub(super) struct Runner {
+    pub(super) request: RunRequest,
+    events: mpsc::UnboundedSender<RunEvent>,
+    control: watch::Receiver<Control>,
+    experiment: Experiment,
+    /// Lines that could not be saved yet.
+    pub(super) unsaved: VecDeque<Entry>,
+    progress: Progress,
+    /// Cases finished in this run, for the pace.
+    here: usize,
+    clock: Clock,
+    /// Failed saving pauses too.
+    pub(super) halted: bool,
+    unscored: Unscored,
+    canary_done: bool,
+    /// [`RunEvent::Started`] was told.
+    introduced: bool,
+}
+
+impl Runner {
+    pub(super) fn new(
+        request: RunRequest,
+        events: mpsc::UnboundedSender<RunEvent>,
+        control: watch::Receiver<Control>,
+    ) -> Self {
+        let experiment = match &request.resume {
+            Some((experiment, _)) => experiment.clone(),
+            None => Experiment {
+                version: JOURNAL_VERSION,
+                id: new_id(),
+                name: request.plan.name.clone(),
+                started_unix: unix_now(),
+                plan: request.plan.clone(),
+                module: ModuleIdentity::default(),
+            },
+        };
+        Self {
+            request,
+            events,
+            control,
+            experiment,
+            unsaved: VecDeque::new(),
+            progress: Progress::default(),
+            here: 0,
+            clock: Clock::default(),
+            halted: false,
+            unscored: Unscored::default(),
+            canary_done: false,
+            introduced: false,
+        }
+    }
+
+    pub(super) fn tell(&self, event: RunEvent) {
+        // Nobody listens to a dropped run; it then ends by itself.
+        let _ = self.events.send(event);
+    }
+
+    pub(super) async fn run(mut self, mut source: Source) {
+        if let Some((_, finished)) = &self.request.resume {
+            self.progress.finished = finished.len();
+            source.forget(finished);
+        }
+        for record in std::mem::take(&mut self.request.known) {
+            self.note(&record);
+        }
+        self.clock.run(true);
+        let end = self.drive(&mut source).await;
+        let how = match &end {
+            RunEnd::Complete => Some(Ending::Complete),
+            RunEnd::Cancelled => Some(Ending::Cancelled),
+            RunEnd::NoEffect | RunEnd::Interrupted { .. } => None,
+        };
+        if let Some(how) = how.filter(|_| !self.experiment.module.model.is_empty()) {
+            let experiment = self.experiment.id.clone();
+            self.save(Entry::Ended {
+                experiment,
+                how,
+                at_unix: unix_now(),
+            })
+            .await;
+        }
+        self.tell(RunEvent::Ended(end));
+    }
+
+    /// Runs session after session: one for each stretch of cases with the same system text.
+    async fn drive(&mut self, source: &mut Source) -> RunEnd {
+        let mut again: VecDeque<(Case, u32)> = VecDeque::new();
+        let (mut is_first, mut is_back) = (true, false);
+        loop {
+            let next = again
+                .front()
+                .map(|(case, _)| case.prompt)
+                .or_else(|| source.next_prompt().filter(|_| source.left() > 0))
+                .or_else(|| self.unscored.next_prompt());
+            let Some(prompt) = next else { return RunEnd::Complete };
+            let system = self.prompt(prompt).system;
+            let session = match self.set_up_or_wait(&system, is_first).await {
+                Ok(session) => Arc::new(session),
+                Err(end) => return end,
+            };
+            is_first = false;
+            if std::mem::take(&mut is_back) {
+                self.tell(RunEvent::Reconnected);
+            }
+            self.introduce(&session).await;
+            if let Some(end) = self.prove(&session, prompt).await {
+                return end;
+            }
+            match self.run_session(&session, &system, source, &mut again).await {
+                SessionEnd::Done => {
+                    // The next session may need this one's place: a stock unit has room for two tasks.
+                    let _ = session.task.exit().await;
+                }
+                SessionEnd::Died(error) => {
+                    is_back = true;
+                    self.tell(RunEvent::Reconnecting {
+                        because: error.to_string(),
+                    });
+                    // What is left of the task on a module that merely hung would fill its places.
+                    let _ = tokio::time::timeout(Duration::from_secs(5), session.task.exit()).await;
+                }
+                SessionEnd::Cancelled => {
+                    let _ = tokio::time::timeout(Duration::from_secs(5), session.task.exit()).await;
+                    return RunEnd::Cancelled;
+                }
+            }
+        }
+    }
+
+    fn prompt(&self, number: usize) -> Prompt {
+        self.request.plan.prompts.get(number).cloned().unwrap_or_default()
+    }
+
+    /// Sets up, and where the module is gone, tries again after each of the waits.
+    async fn set_up_or_wait(&mut self, system: &str, is_first: bool) -> Result<Session, RunEnd> {
+        let mut waits = self.request.options.retries.clone().into_iter();
+        loop {
+            let error = match self.set_up(system).await {
+                Ok(session) => return Ok(session),
+                Err(error) => error,
+            };
+            // A module that was never there, or says no, will not change its mind.
+            let hopeless = is_first || matches!(error, ClientError::Refused { .. } | ClientError::TaskFull { .. });
+            let Some(wait) = waits.next().filter(|_| !hopeless) else {
+                return Err(RunEnd::Interrupted {
+                    error: error.to_string(),
+                });
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = cancelled(&mut self.control) => return Err(RunEnd::Cancelled),
+            }
+        }
+    }
+
+    async fn set_up(&self, system: &str) -> Result<Session, ClientError> {
+        let module = &self.request.module;
+        if !module.is_connected() {
+            module.reconnect().await?;
+        }
+        let settings = &self.request.plan.settings;
+        let mut set_up = self.request.set_up.clone();
+        if let Some(streaming) = settings.streaming {
+            set_up = set_up.streaming(streaming);
+        }
+        set_up.prompt = system.to_owned();
+        if settings.max_token_len.is_some() {
+            set_up.max_token_len = settings.max_token_len;
+        }
+        set_up.settings.extend(settings.other.clone());
+        let task = module.set_up(&set_up).await?;
+        let words_from = self.request.words_from.clone();
+        let address = self.request.options.address.clone();
+        let identity = identify(&task, words_from.as_ref(), address).await;
+        Ok(Session {
+            task,
+            words_from,
+            shelf: self.request.options.shelf.clone(),
+            identity,
+            rows: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Writes the experiment's first line once it is known who answers.
+    async fn introduce(&mut self, session: &Session) {
+        let is_new = self.experiment.module == ModuleIdentity::default();
+        if is_new {
+            self.experiment.module = session.identity.clone();
+            self.save(Entry::Started(Box::new(self.experiment.clone()))).await;
+        }
+        if !std::mem::replace(&mut self.introduced, true) {
+            self.tell(RunEvent::Started(Box::new(self.experiment.clone())));
+        }
+    }
+
+    /// The canary, once and for strangers only. Ends the run if it proves that prefixes have no effect.
+    async fn prove(&mut self, session: &Arc<Session>, prompt: usize) -> Option<RunEnd> {
+        let wanted = self.request.options.canary && session.task.support().is_none();
+        if std::mem::replace(&mut self.canary_done, true) || !wanted {
+            return None;
+        }
+        let prompt = self.prompt(prompt);
+        let found = tokio::select! {
+            found = canary(session, &prompt.user) => found,
+            () = cancelled(&mut self.control) => return Some(RunEnd::Cancelled),
+        };
+        // A canary that failed proves nothing; the cases will tell what is wrong.
+        let canary = found.ok()?;
+        let stop = canary.finding == CanaryFinding::NoEffect && self.request.options.stop_without_effect;
+        self.tell(RunEvent::Canary(canary));
+        stop.then_some(RunEnd::NoEffect)
+    }
+
+    async fn run_session(
+        &mut self,
+        session: &Arc<Session>,
+        system: &str,
+        source: &mut Source,
+        again: &mut VecDeque<(Case, u32)>,
+    ) -> SessionEnd {
+        let most = session.task.support().map_or(1, |support| support.concurrency).max(1);
+        let most = most.min(self.request.options.at_once.unwrap_or(usize::MAX)).max(1);
+        let can_score = session
+            .task
+            .support()
+            .is_some_and(|support| support.has(feature::SCORE));
+        if !can_score {
+            self.unscored = Unscored::default();
+        }
+        let mut running: JoinSet<Attempt> = JoinSet::new();
+        // One batch at a time: it shares the engine with the running cases.
+        let mut scoring: JoinSet<Scoring> = JoinSet::new();
+        let mut died = None;
+        let mut control = self.control.clone();
+        loop {
+            if self.events.is_closed() || *control.borrow_and_update() == Control::Cancel {
+                return SessionEnd::Cancelled;
+            }
+            let paused = self.halted || *control.borrow() == Control::Pause;
+            while died.is_none() && !paused && running.len() < most {
+                // What died once runs alone, so that it cannot take others with it a second time.
+                let repeat = if running.is_empty() { again.pop_front() } else { None };
+                if repeat.is_none() && !again.is_empty() {
+                    break;
+                }
+                let is_repeat = repeat.is_some();
+                let fits = |prompt| self.prompt(prompt).system == system;
+                let next = match repeat {
+                    Some((case, number)) if fits(case.prompt) => Some((case, number)),
+                    Some(other) => {
+                        again.push_front(other);
+                        return SessionEnd::Done;
+                    }
+                    None if source.next_prompt().is_some_and(fits) => source.next().map(|case| (case, 1)),
+                    None => None,
+                };
+                let Some((case, number)) = next else { break };
+                self.tell(RunEvent::CaseStarted {
+                    index: case.index,
+                    name: case.name.clone(),
+                });
+                let job = self.job(session, case, number);
+                running.spawn(job.run());
+                if is_repeat {
+                    break;
+                }
+            }
+            if died.is_none()
+                && !paused
+                && scoring.is_empty()
+                && can_score
+                && let Some(batch) = self.next_batch(system)
+            {
+                scoring.spawn(score_batch(Arc::clone(session), batch));
+            }
+            self.report(running.len(), source.left() + again.len(), paused);
+            if running.is_empty() && scoring.is_empty() {
+                if let Some(error) = died {
+                    return SessionEnd::Died(error);
+                }
+                if !paused {
+                    return SessionEnd::Done;
+                }
+            }
+            tokio::select! {
+                Some(joined) = running.join_next(), if !running.is_empty() => {
+                    // A panic in a case would be a fault of ours; the case is then missing and a resumed run repeats it.
+                    let Ok(attempt) = joined else { continue };
+                    if let Some(error) = self.finish(attempt, source, again).await {
+                        died = Some(error);
+                    }
+                }
+                Some(joined) = scoring.join_next(), if !scoring.is_empty() => {
+                    let Ok(scored) = joined else { continue };
+                    if let Some(error) = self.take_scores(scored).await {
+                        died = Some(error);
+                    }
+                }
+                changed = control.changed() => {
+                    if changed.is_err() {
+                        return SessionEnd::Cancelled;
+                    }
+                    if *control.borrow() == Control::Go && std::mem::take(&mut self.halted) {
+                        self.save_rest().await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn job(&self, session: &Arc<Session>, case: Case, number: u32) -> Job {
+        Job {
+            session: Arc::clone(session),
+            experiment: self.experiment.id.clone(),
+            prompt: self.prompt(case.prompt),
+            settings: self.request.plan.settings.clone(),
+            written_by: self.request.options.written_by.clone(),
+            events: self.events.clone(),
+            case,
+            number,
+        }
+    }
+
+    /// Keeps and tells a finished case, or puts it back for a second time. Returns why the session is of no more use.
+    async fn finish(
+        &mut self,
+        attempt: Attempt,
+        source: &mut Source,
+        again: &mut VecDeque<(Case, u32)>,
+    ) -> Option<ClientError> {
+        let Attempt {
+            case,
+            number,
+            record,
+            died,
+        } = attempt;
+        if died.is_some() && number == 1 {
+            again.push_back((case, 2));
+            return died;
+        }
+        self.here += 1;
+        self.progress.finished += 1;
+        self.progress.failed += usize::from(record.error().is_some());
+        self.save(Entry::Case(Box::new(record.clone()))).await;
+        if let Source::Search(searching) = source {
+            let is_probe = !record.is_baseline();
+            searching.take(&record);
+            if is_probe {
+                self.tell(RunEvent::Threshold(searching.search.search.found()));
+            }
+        }
+        self.note(&record);
+        self.tell(RunEvent::CaseFinished(Box::new(record)));
+        died
+    }
+
+    fn next_batch(&mut self, system: &str) -> Option<Batch> {
+        let prompts = &self.request.plan.prompts;
+        let fits = |prompt: usize| prompts.get(prompt).is_none_or(|prompt| prompt.system == system);
+        self.unscored.next(fits)
+    }
+
+    /// Remembers a finished case for scoring, where that is wanted.
+    fn note(&mut self, record: &Record) {
+        if self.request.plan.deep {
+            self.unscored.take(record);
+        }
+    }
+
+    /// Keeps and tells what was scored. What failed with others is tried once more by itself. Returns why the session is of no more
+    /// use.
+    async fn take_scores(&mut self, scoring: Scoring) -> Option<ClientError> {
+        let Scoring { batch, scores } = scoring;
+        self.unscored.is_back();
+        let error = match scores {
+            Ok(scores) => {
+                for (record, scores) in scores {
+                    let scores = Box::new(scores);
+                    self.save(Entry::Scored {
+                        record: record.clone(),
+                        scores: scores.clone(),
+                    })
+                    .await;
+                    self.tell(RunEvent::Scored { record, scores });
+                }
+                return None;
+            }
+            Err(error) => error,
+        };
+        let count = batch.cases.len();
+        if !self.unscored.put_back(batch) {
+            self.tell(RunEvent::NotScored {
+                count,
+                error: error.to_string(),
+            });
+        }
+        Some(error).filter(ClientError::needs_set_up)
+    }
+
+    fn report(&mut self, running: usize, left: usize, paused: bool) {
+        self.clock.run(!paused || running > 0);
+        let elapsed = self.clock.elapsed();
+        let to_do = left + running;
+        self.progress.running = running;
+        self.progress.total = self.progress.finished + to_do;
+        self.progress.elapsed = elapsed;
+        self.progress.left = (self.here > 0).then(|| elapsed.div_f64(self.here as f64).mul_f64(to_do as f64));
+        self.progress.paused = paused;
+        self.progress.unscored = self.unscored.left();
+        self.tell(RunEvent::Progress(self.progress));
+    }
+}
+
+enum SessionEnd {
+    /// No case with this system text is left.
+    Done,
+    Died(ClientError),
+    Cancelled,
+}
+
+/// Returns when the run is to be cancelled.
+async fn cancelled(control: &mut watch::Receiver<Control>) {
+    // An error means that the run was dropped, which cancels it too.
+    let _ = control.wait_for(|now| *now == Control::Cancel).await;
+}

@@ -1,0 +1,70 @@
+//! What a run tells while it lasts, and how it ends. It knows what can happen, not how it comes about.
+
+use std::time::Duration;
+
+use super::canary::Canary;
+use crate::experiment::journal::Experiment;
+use crate::experiment::record::Record;
+use crate::experiment::scores::CaseScores;
+use crate::experiment::threshold::Threshold;
+
+/// What happens in a run.
+#[derive(Clone, Debug)]
+pub enum RunEvent {
+    /// The module is set up and the first cases begin; sent again for a resumed experiment.
+    Started(Box<Experiment>),
+    /// A case was sent.
+    CaseStarted { index: usize, name: String },
+    /// More text of a running case.
+    Text { index: usize, text: String },
+    /// A case finished, and is in the journal (unless [`RunEvent::JournalFailed`] comes first).
+    CaseFinished(Box<Record>),
+    /// A finished case was scored, and that is in the journal. Sent where the plan asks for it and the unit can.
+    Scored { record: String, scores: Box<CaseScores> },
+    /// So many finished cases could not be scored, for this reason; the run goes on.
+    NotScored { count: usize, error: String },
+    /// How far the run is.
+    Progress(Progress),
+    /// What the canary showed on a stranger's module.
+    Canary(Canary),
+    /// The module died and is being reached again.
+    Reconnecting { because: String },
+    /// It is there again.
+    Reconnected,
+    /// Records cannot be saved; the run waits ([`Run::go_on`] tries again). Nothing is lost meanwhile.
+    JournalFailed { error: String },
+    /// A threshold search knows more.
+    Threshold(Threshold),
+    /// The last event.
+    Ended(RunEnd),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RunEnd {
+    Complete,
+    Cancelled,
+    /// The canary had no effect; see [`RunEvent::Canary`].
+    NoEffect,
+    /// The module could not be used any more; the rest can be run later.
+    Interrupted {
+        error: String,
+    },
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Cases with a record, failed ones and those of earlier runs included.
+    pub finished: usize,
+    pub failed: usize,
+    pub running: usize,
+    pub total: usize,
+    /// Since the start, without pauses.
+    pub elapsed: Duration,
+    /// Time to the end at the present pace; `None` before the first case has finished.
+    pub left: Option<Duration>,
+    pub paused: bool,
+    /// Finished cases whose texts are still to be scored.
+    pub unscored: usize,
+}

@@ -1,0 +1,58 @@
+//! Keeps what a run has found: in order, off the run's own thread, and nothing is lost where the disk says no. It knows the journal,
+//! and no module.
+
+use std::collections::VecDeque;
+use std::sync::PoisonError;
+
+use super::SharedJournal;
+use super::drive::Runner;
+use super::event::RunEvent;
+use crate::experiment::journal::{Entry, JournalError};
+
+impl Runner {
+    pub(super) async fn save(&mut self, entry: Entry) {
+        if self.request.journal.is_some() {
+            self.unsaved.push_back(entry);
+            self.save_rest().await;
+        }
+    }
+
+    /// Saves what is not saved yet, in order; halts the run if that fails.
+    pub(super) async fn save_rest(&mut self) {
+        let Some(journal) = self.request.journal.clone() else {
+            return;
+        };
+        let entries = std::mem::take(&mut self.unsaved);
+        // Waiting for the disk must not hold up running inferences.
+        let saved = tokio::task::spawn_blocking(move || append_all(&journal, entries)).await;
+        match saved {
+            Ok((rest, error)) => {
+                self.unsaved = rest;
+                if let Some(error) = error {
+                    self.halted = true;
+                    self.tell(RunEvent::JournalFailed {
+                        error: error.to_string(),
+                    });
+                }
+            }
+            Err(error) => {
+                self.halted = true;
+                self.tell(RunEvent::JournalFailed {
+                    error: error.to_string(),
+                });
+            }
+        }
+    }
+}
+
+/// Appends the entries until one fails; returns those that are not saved, and why.
+fn append_all(journal: &SharedJournal, mut entries: VecDeque<Entry>) -> (VecDeque<Entry>, Option<JournalError>) {
+    let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+    while let Some(entry) = entries.front() {
+        if let Err(error) = journal.append(entry) {
+            return (entries, Some(error));
+        }
+        entries.pop_front();
+    }
+    (entries, None)
+}

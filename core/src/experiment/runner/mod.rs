@@ -1,0 +1,187 @@
+//! Runs a plan on a module and tells what happens: as many cases at once as the unit can take, one at a time on a stranger's. Each
+//! finished case is in the journal before it is told. It knows modules through the client, and no window.
+//!
+//! A case that fails is recorded with its error and the rest goes on. When the module dies under a case, the connection and the
+//! task are made anew and the case is repeated once, alone. What cannot be made anew interrupts the run; a run of the rest can
+//! follow any time ([`RunRequest::resume`]).
+
+mod canary;
+mod clock;
+mod drive;
+mod event;
+mod job;
+mod keep;
+mod session;
+mod source;
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+
+pub use canary::{Canary, CanaryFinding};
+pub use event::{Progress, RunEnd, RunEvent};
+pub use source::SearchRequest;
+
+use super::journal::{Experiment, Journal};
+use super::plan::{Case, Plan, PlanError};
+use super::record::Record;
+use crate::client::{Module, Task};
+use crate::prefix::Shelf;
+use crate::protocol::SetUp;
+use drive::Runner;
+use source::{Searching, Source};
+
+/// A journal that the runner and others append to.
+pub type SharedJournal = Arc<Mutex<Journal>>;
+
+/// What is to be run, and where.
+#[derive(Clone)]
+pub struct RunRequest {
+    pub plan: Plan,
+    pub module: Module,
+    /// The set-up of every task: model and settings. The prompts' system texts and the plan's settings are put in.
+    pub set_up: SetUp,
+    /// Answers for words and the vocabulary where the module cannot: a task of our unit with the same model.
+    pub words_from: Option<Task>,
+    /// Where records are kept; `None` keeps none.
+    pub journal: Option<SharedJournal>,
+    /// Going on with an experiment, and the indices of its finished cases.
+    pub resume: Option<(Experiment, HashSet<usize>)>,
+    /// The records of the experiment that goes on: those that are not scored yet are. May be empty.
+    pub known: Vec<Record>,
+    pub options: RunOptions,
+}
+
+/// How a plan is run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// What records say wrote them: `softprefix 0.1.0`.
+    pub written_by: String,
+    /// How the module is called in records instead of its address (`embedded`).
+    pub address: Option<String>,
+    /// At most so many cases at once, whatever the unit says.
+    pub at_once: Option<usize>,
+    /// Whether a stranger's module is first asked to prove that a prefix has any effect.
+    pub canary: bool,
+    /// Whether the run ends when that proof fails.
+    pub stop_without_effect: bool,
+    /// Where imported prefixes are kept.
+    pub shelf: Option<Shelf>,
+    /// Waits before each try to reach a dead module again.
+    pub retries: Vec<Duration>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            written_by: concat!("softprefix ", env!("CARGO_PKG_VERSION")).to_owned(),
+            address: None,
+            at_once: None,
+            canary: true,
+            stop_without_effect: true,
+            shelf: None,
+            retries: [0.2, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0]
+                .map(Duration::from_secs_f64)
+                .to_vec(),
+        }
+    }
+}
+
+/// A run in progress. Dropping it cancels the run without a word in the journal, so that it can be resumed.
+pub struct Run {
+    events: mpsc::UnboundedReceiver<RunEvent>,
+    control: watch::Sender<Control>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Control {
+    Go,
+    /// Counts up, so that going on after a failed save can be told from never having paused.
+    Pause,
+    Cancel,
+}
+
+impl Run {
+    /// Starts a plan. Must be called from within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`PlanError`]; what goes wrong later is an event.
+    pub fn start(request: RunRequest) -> Result<Self, PlanError> {
+        let cases = request.plan.cases()?;
+        Ok(Self::drive(request, Source::Plan(cases.into())))
+    }
+
+    /// Starts a search instead: the plan's prompt (the first) with one magnitude after the other. The plan's sweeps are not run.
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn search(mut request: RunRequest, search: SearchRequest) -> Result<Self, PlanError> {
+        request.plan.sweeps.clear();
+        request.plan.prompts.truncate(1);
+        let baselines: VecDeque<Case> = request.plan.cases()?.into();
+        let searching = Searching::new(baselines, search);
+        Ok(Self::drive(request, Source::Search(Box::new(searching))))
+    }
+
+    fn drive(request: RunRequest, source: Source) -> Self {
+        let (sender, events) = mpsc::unbounded_channel();
+        let (control, controlled) = watch::channel(Control::Go);
+        let runner = Runner::new(request, sender, controlled);
+        tokio::spawn(runner.run(source));
+        Self { events, control }
+    }
+
+    /// The next event; `None` after [`RunEvent::Ended`]. May be dropped while it waits without losing anything.
+    pub async fn next(&mut self) -> Option<RunEvent> {
+        self.events.recv().await
+    }
+
+    /// Begins no further case; running ones finish.
+    pub fn pause(&self) {
+        self.set(Control::Pause);
+    }
+
+    /// Goes on after a pause.
+    pub fn go_on(&self) {
+        self.set(Control::Go);
+    }
+
+    /// Stops running cases (they leave no record) and ends the run.
+    pub fn cancel(&self) {
+        self.set(Control::Cancel);
+    }
+
+    fn set(&self, control: Control) {
+        // Cancelling is final.
+        self.control.send_if_modified(|now| {
+            let changes = *now != Control::Cancel;
+            if changes {
+                *now = control;
+            }
+            changes
+        });
+    }
+}
+
+/// Seconds since 1970.
+pub fn unix_now() -> f64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// An id that no other experiment has: the time in nanoseconds, the process, and a count within it.
+pub fn new_id() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let nanos = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos());
+    format!(
+        "{nanos:x}-{:x}-{:x}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
+}

@@ -1,0 +1,141 @@
+//! Where a run's cases come from: a plan, or a search whose next magnitude depends on the last text. It sends nothing.
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::compare::Measures;
+use crate::experiment::plan::Case;
+use crate::experiment::record::Record;
+use crate::experiment::threshold::{Budget, ThresholdSearch};
+use crate::prefix::{Magnitude, PrefixRecipe};
+
+/// A search for the largest magnitude within an effect budget.
+#[derive(Clone, Debug)]
+pub struct SearchRequest {
+    /// The prefix; its magnitude only tells the unit in which the search goes (raw or token norms).
+    pub recipe: PrefixRecipe,
+    pub search: ThresholdSearch,
+    pub budget: Budget,
+}
+
+/// Where cases come from.
+pub(super) enum Source {
+    Plan(VecDeque<Case>),
+    Search(Box<Searching>),
+}
+
+/// A search at work: the baselines before, one magnitude at a time, the baseline again.
+pub(super) struct Searching {
+    /// The plan's baselines; the last one is run at the end.
+    baselines: VecDeque<Case>,
+    next_index: usize,
+    pub(super) search: SearchRequest,
+    /// The text that effects are measured against.
+    base: Option<String>,
+    /// Whether a case is out whose result the next step needs.
+    waits: bool,
+}
+
+impl Source {
+    /// The next case; `None` if there is none now.
+    pub(super) fn next(&mut self) -> Option<Case> {
+        match self {
+            Self::Plan(cases) => cases.pop_front(),
+            Self::Search(searching) => searching.next(),
+        }
+    }
+
+    pub(super) fn left(&self) -> usize {
+        match self {
+            Self::Plan(cases) => cases.len(),
+            Self::Search(searching) => searching.left(),
+        }
+    }
+
+    /// System text of the next case's prompt.
+    pub(super) fn next_prompt(&self) -> Option<usize> {
+        match self {
+            Self::Plan(cases) => cases.front().map(|case| case.prompt),
+            Self::Search(_) => Some(0),
+        }
+    }
+
+    pub(super) fn forget(&mut self, finished: &HashSet<usize>) {
+        if let Self::Plan(cases) = self {
+            cases.retain(|case| !finished.contains(&case.index));
+        }
+    }
+}
+
+impl Searching {
+    /// The baselines of a plan (the last of them is run at the end), and what is searched for.
+    pub(super) fn new(baselines: VecDeque<Case>, search: SearchRequest) -> Self {
+        Self {
+            next_index: baselines.len(),
+            baselines,
+            search,
+            base: None,
+            waits: false,
+        }
+    }
+
+    fn left(&self) -> usize {
+        // Without a baseline's text there is nothing to measure against, and no magnitude is tried.
+        let can_measure = self.base.is_some() || self.waits || self.baselines.len() > 1;
+        self.baselines.len() + if can_measure { self.search.search.most_left() } else { 0 }
+    }
+
+    fn next(&mut self) -> Option<Case> {
+        if self.waits {
+            return None;
+        }
+        let is_last = self.baselines.len() == 1;
+        if !is_last && let Some(baseline) = self.baselines.pop_front() {
+            self.waits = true;
+            return Some(baseline);
+        }
+        let wanted = self.base.as_ref().and_then(|_| self.search.search.next());
+        let Some(magnitude) = wanted else {
+            return self.baselines.pop_front();
+        };
+        self.waits = true;
+        let index = self.next_index;
+        self.next_index += 1;
+        let (magnitude, name) = match self.search.recipe.magnitude {
+            Magnitude::Raw(_) => (Magnitude::Raw(magnitude), format!("prefix_val_{magnitude:?}")),
+            _ => (Magnitude::TokenNorms(magnitude), format!("prefix_norm_{magnitude:?}")),
+        };
+        let recipe = PrefixRecipe {
+            magnitude,
+            ..self.search.recipe.clone()
+        };
+        Some(Case {
+            index,
+            name,
+            prompt: 0,
+            repeat: 0,
+            recipe: Some(recipe),
+        })
+    }
+
+    /// Takes in what a case gave. A failed case counts as over the budget: nobody wants a magnitude that fails.
+    pub(super) fn take(&mut self, record: &Record) {
+        self.waits = false;
+        if record.is_baseline() {
+            self.base = self.base.take().or_else(|| record.text().map(str::to_owned));
+            return;
+        }
+        let magnitude = match record.case.recipe.as_ref().map(|recipe| recipe.magnitude) {
+            Some(Magnitude::Raw(value) | Magnitude::TokenNorms(value)) => value,
+            _ => return,
+        };
+        let measured = self
+            .base
+            .as_ref()
+            .zip(record.text())
+            .map(|(base, text)| Measures::of(base, text));
+        let within = measured
+            .and_then(|measures| self.search.budget.holds(&measures))
+            .unwrap_or(false);
+        self.search.search.record(magnitude, within);
+    }
+}
