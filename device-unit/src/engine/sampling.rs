@@ -285,14 +285,21 @@ impl Sampler {
 
 /// The token of the largest logit, the lowest of several; `None` where there is no number above minus infinity.
 pub fn greedy(logits: &[f32]) -> Option<u32> {
-    let mut best: Option<(usize, f32)> = None;
-    for (token, &logit) in logits.iter().enumerate() {
+    /// Logits looked at together: most of a vocabulary's pieces hold nothing larger, which compilers see in a few steps.
+    const PIECE: usize = 64;
+    let mut highest = f32::NEG_INFINITY;
+    let mut best = None;
+    for (number, piece) in logits.chunks(PIECE).enumerate() {
         // A NaN is larger than nothing.
-        if logit > best.map_or(f32::NEG_INFINITY, |(_, highest)| highest) {
-            best = Some((token, logit));
+        if piece.iter().fold(false, |any, logit| any | (*logit > highest)) {
+            for (at, &logit) in piece.iter().enumerate() {
+                if logit > highest {
+                    (highest, best) = (logit, Some(number * PIECE + at));
+                }
+            }
         }
     }
-    best.map(|(token, _)| token as u32)
+    best.map(|token| token as u32)
 }
 
 /// Tokens with their logits, NaN and minus infinity left out.

@@ -18,7 +18,7 @@ use super::attention::{Attend, QueryRow};
 use super::cache::Cache;
 use super::config::Config;
 use super::kernel::math::{add, rms_norm, silu};
-use super::kernel::{Kernel, PackedMatrix, QuantRows, Tier, matmul};
+use super::kernel::{Kernel, PackedMatrix, QuantRows, Tier, matmul, matmul_into};
 use super::threads::Pool;
 use super::weights::{Layer, Weights};
 
@@ -52,8 +52,6 @@ pub struct Row {
 pub struct Scratch {
     /// Residual stream, rows x H. The caller fills it with the rows' embeddings.
     pub x: Vec<f32>,
-    /// Logits of the rows that asked for them, in their order.
-    pub logits: Vec<f32>,
     normed: Vec<f32>,
     quantised: QuantRows,
     qkv: Vec<f32>,
@@ -65,7 +63,8 @@ pub struct Scratch {
 }
 
 impl Model {
-    /// Runs `rows`, whose embeddings are in `scratch.x`, and leaves the wanted logits in `scratch.logits`.
+    /// Runs `rows`, whose embeddings are in `scratch.x`; `logits` has a place for those of each row that asks for them, in
+    /// their order.
     ///
     /// The caches of all sequences have room for their rows. Rows of one sequence are neighbours, in the order of their
     /// positions. Returns false, with caches half-written, where `stop` said so between two layers.
@@ -74,10 +73,10 @@ impl Model {
         rows: &[Row],
         caches: &mut [&mut Cache],
         scratch: &mut Scratch,
+        logits: &mut [&mut [f32]],
         stop: &dyn Fn() -> bool,
     ) -> bool {
         let mut rows = rows.to_vec();
-        scratch.logits.clear();
         self.fill_angles(&rows, &mut scratch.angles);
         for (number, layer) in self.weights.layers.iter().enumerate() {
             if stop() {
@@ -104,14 +103,12 @@ impl Model {
             self.feed_forward(layer, scratch);
         }
         let Scratch {
-            x,
-            normed,
-            quantised,
-            logits,
-            ..
+            x, normed, quantised, ..
         } = scratch;
         self.norm(x, &self.weights.norm, normed);
-        self.multiply(&self.weights.vocabulary, normed, quantised, logits);
+        let vocabulary = &self.weights.vocabulary;
+        quantised.quantise_on(&self.pool, normed, vocabulary.inputs());
+        matmul_into(&self.pool, self.tier, vocabulary, quantised, logits);
         true
     }
 

@@ -278,24 +278,25 @@ impl Engine for GgufEngine {
         // All rows of the batch in order: (step, row within the step, where it belongs).
         let mut rows = Vec::new();
         for (number, step) in batch.iter_mut().enumerate() {
-            step.out.clear();
             let count = step.rows.len() / hidden_size;
+            // What it holds already is written over: clearing it would touch all of it twice.
+            let wanted = match step.logits {
+                crate::engine::Logits::None => 0,
+                crate::engine::Logits::Last => 1,
+                crate::engine::Logits::All => count,
+            };
+            step.out.resize(wanted * vocab_size, 0.0);
             let Some(sequence) = self.sequences.get_mut(&step.sequence) else {
                 continue;
             };
             for row in 0..count {
-                let logits = match step.logits {
-                    crate::engine::Logits::None => false,
-                    crate::engine::Logits::Last => row + 1 == count,
-                    crate::engine::Logits::All => true,
-                };
                 rows.push((
                     number,
                     row,
                     Row {
                         sequence: number,
                         position: sequence.len + row,
-                        logits,
+                        logits: row + wanted >= count,
                     },
                 ));
             }
@@ -311,6 +312,10 @@ impl Engine for GgufEngine {
             .collect();
         let mut caches: Vec<&mut Cache> = batch.iter().filter_map(|step| by_id.remove(&step.sequence)).collect();
 
+        // Where logits go, in the order of the rows that want them.
+        let mut outs: Vec<Vec<f32>> = batch.iter_mut().map(|step| std::mem::take(&mut step.out)).collect();
+        let mut logits = outs.iter_mut().flat_map(|out| out.chunks_exact_mut(vocab_size));
+        let mut stopped = false;
         for pass in rows.chunks(PASS_ROWS) {
             let scratch = &mut self.scratch;
             scratch.x.clear();
@@ -320,15 +325,17 @@ impl Engine for GgufEngine {
             }
             let places: Vec<Row> = pass.iter().map(|(_, _, place)| *place).collect();
             let stop = || batch.iter().all(|step| step.stop.load(Ordering::Relaxed));
-            if !self.model.pass(&places, &mut caches, scratch, &stop) {
-                return Err(EngineError::Stopped);
-            }
-            let wanted = pass.iter().filter(|(_, _, place)| place.logits);
-            for ((step, ..), logits) in wanted.zip(scratch.logits.chunks_exact(vocab_size)) {
-                batch[*step].out.extend_from_slice(logits);
+            let wanted = places.iter().filter(|row| row.logits).count();
+            let mut logits: Vec<&mut [f32]> = logits.by_ref().take(wanted).collect();
+            if !self.model.pass(&places, &mut caches, scratch, &mut logits, &stop) {
+                stopped = true;
+                break;
             }
         }
-        Ok(())
+        for (step, out) in batch.iter_mut().zip(outs) {
+            step.out = out;
+        }
+        if stopped { Err(EngineError::Stopped) } else { Ok(()) }
     }
 }
 

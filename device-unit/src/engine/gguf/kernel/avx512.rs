@@ -5,6 +5,8 @@
 
 use std::arch::x86_64::*;
 
+use half::f16;
+
 use super::avx2::fetch;
 use super::pack::{Form, GROUP_BYTES, GROUPS, Panel};
 use super::tier::Kernel;
@@ -16,7 +18,7 @@ pub(super) const MAX_TILE: usize = 12;
 /// How far ahead of their use weights are fetched, in bytes: what few and many rows do best with, measured on Zen 5. The
 /// processor by itself stops at the end of a small page, and gets less far the more there is to compute on the way.
 const fn ahead(rows: usize) -> usize {
-    if rows <= 4 { 4096 } else { 2048 }
+    if rows <= 4 { 4096 } else { 16384 }
 }
 
 /// Runs a kernel compiled for these instructions.
@@ -94,6 +96,52 @@ unsafe fn rows<const R: usize, const NARROW: bool>(
     for (total, out) in totals.iter().zip(tile) {
         // SAFETY: `out` is 16 floats.
         unsafe { _mm512_storeu_ps(out.as_mut_ptr(), *total) };
+    }
+}
+
+/// What `minima.rs` adds to a tile's results.
+///
+/// # Safety
+/// The instructions exist; the rows from `first_row` on exist, 1..=[`MAX_TILE`] of them; `minima` has [`PANEL`] for each of the
+/// rows' blocks.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn add_minima(minima: &[f16], x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+    macro_rules! by_length {
+        ($($length:literal),*) => {
+            match tile.len() {
+                // SAFETY: what the caller promises, and the tile's own length.
+                $($length => unsafe { add_rests::<$length>(minima, x, first_row, tile) },)*
+                _ => {}
+            }
+        };
+    }
+    by_length!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
+}
+
+/// # Safety
+/// As [`add_minima`], with `R` rows.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn add_rests<const R: usize>(minima: &[f16], x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+    debug_assert!(minima.len() == x.blocks() * PANEL && first_row + R <= x.len() && tile.len() == R);
+    let mut rests = [_mm512_setzero_ps(); R];
+    for block in 0..x.blocks() {
+        // SAFETY: block < blocks, so there are PANEL minima and, since first_row + R <= x.len(), R sums from these places on.
+        unsafe {
+            let minima = _mm512_cvtph_ps(_mm256_loadu_si256(minima.as_ptr().add(block * PANEL).cast()));
+            let sums = x.sums().as_ptr().add(block * x.len() + first_row);
+            for (row, rest) in rests.iter_mut().enumerate() {
+                *rest = _mm512_fmadd_ps(minima, _mm512_set1_ps(*sums.add(row)), *rest);
+            }
+        }
+    }
+    for (rest, out) in rests.iter().zip(tile) {
+        // SAFETY: `out` is 16 floats.
+        unsafe {
+            let sum = _mm512_add_ps(_mm512_loadu_ps(out.as_ptr()), *rest);
+            let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(sum, sum);
+            _mm512_storeu_ps(out.as_mut_ptr(), _mm512_maskz_mov_ps(number, sum));
+        }
     }
 }
 

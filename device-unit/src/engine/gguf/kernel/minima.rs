@@ -8,7 +8,8 @@
 //! out[r][o] = acc + rest                                           one rounding; 0 where that is no number
 //! ```
 //!
-//! It is added to what a tier's tile computed, by the same code for all tiers. It knows one panel at a time.
+//! It is added to what a tier's tile computed, by the same code for all tiers but one: of many rows compilers keep the sums in
+//! memory, so `avx512.rs`, which has the registers for them, says it by itself. It knows one panel at a time.
 
 use half::f16;
 

@@ -58,6 +58,8 @@ mod tier;
 
 use std::sync::{Mutex, PoisonError};
 
+use half::f16;
+
 pub use pack::{PackedMatrix, quantise_weights};
 pub use rows::QuantRows;
 pub use tier::{Kernel, Tier, TierError};
@@ -82,9 +84,10 @@ const MAX_TILE: usize = 12;
 /// same number of blocks.
 type Tile = unsafe fn(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]);
 
-/// Bytes of weights one task of a product works on, where there are enough: long enough that handing it out costs nothing,
-/// short enough that no thread waits long for the last one.
-const TASK_BYTES: usize = 96 * 1024;
+/// Bytes of weights one task of a product works on, where there are enough: long enough that handing it out costs nothing and
+/// that of what is fetched ahead little belongs to the next task, short enough (some 20 microseconds) that no thread waits long
+/// for the last one.
+const TASK_BYTES: usize = 384 * 1024;
 
 /// `out = x * w^T`: `out` has a row of `w.outputs()` values for each row of `x`.
 ///
@@ -93,17 +96,30 @@ const TASK_BYTES: usize = 96 * 1024;
 /// # Panics
 /// Where the sizes of `w`, `x` and `out` do not belong together: an error in the caller.
 pub fn matmul(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out: &mut [f32]) {
-    assert_eq!(w.inputs(), x.inputs(), "a matrix of other inputs than its activations");
     assert_eq!(
         out.len(),
         x.len() * w.outputs(),
         "a place of another size than the product"
     );
+    let mut rows: Vec<&mut [f32]> = out.chunks_mut(w.outputs().max(1)).collect();
+    matmul_into(pool, tier, w, x, &mut rows);
+}
+
+/// [`matmul`] with the rows of the product in places of their own.
+///
+/// # Panics
+/// As there.
+pub fn matmul_into(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out: &mut [&mut [f32]]) {
+    assert_eq!(w.inputs(), x.inputs(), "a matrix of other inputs than its activations");
     if out.is_empty() {
         return;
     }
+    assert!(
+        out.len() == x.len() && out.iter().all(|row| row.len() == w.outputs()),
+        "a place of another size than the product"
+    );
     if w.inputs() == 0 {
-        out.fill(0.0);
+        out.iter_mut().for_each(|row| row.fill(0.0));
         return;
     }
     let (tile, max_tile) = tile_of(tier);
@@ -116,7 +132,7 @@ pub fn matmul(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out: &mu
     tasks.resize_with(panels.div_ceil(panels_per_task), || {
         Mutex::new(Vec::with_capacity(x.len()))
     });
-    for row in out.chunks_mut(w.outputs()) {
+    for row in out {
         for (columns, task) in row.chunks_mut(columns_per_task).zip(&mut tasks) {
             task.get_mut().unwrap_or_else(PoisonError::into_inner).push(columns);
         }
@@ -135,13 +151,7 @@ pub fn matmul(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out: &mu
                 // promises; equal inputs were asserted above.
                 unsafe { tile(w.panel(panel), x, first_row, results) };
                 if let Some(minima) = w.minima(panel) {
-                    let tile = &mut *results;
-                    tier.run(AddMinima {
-                        minima,
-                        x,
-                        first_row,
-                        tile,
-                    });
+                    add_minima(tier, minima, x, first_row, results);
                 }
                 for (row, result) in rows[first_row..].iter_mut().zip(&*results) {
                     row[first_column..first_column + columns].copy_from_slice(&result[..columns]);
@@ -152,6 +162,22 @@ pub fn matmul(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out: &mu
     });
 }
 
+/// Adds a panel's minima to what a tile computed.
+fn add_minima(tier: Tier, minima: &[f16], x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
+    match tier.supported_or_scalar() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a tier that is supported has its instructions; the rows exist and are a tile's, and a panel has PANEL minima for
+        // each block.
+        Tier::Avx512Vnni => unsafe { avx512::add_minima(minima, x, first_row, tile) },
+        _ => tier.run(AddMinima {
+            minima,
+            x,
+            first_row,
+            tile,
+        }),
+    }
+}
+
 /// Rows of the next tile where `left` rows are still to be done: as many as fit, but no lonely last one.
 fn next_tile(left: usize, max_tile: usize) -> usize {
     left.div_ceil(left.div_ceil(max_tile))
@@ -159,8 +185,8 @@ fn next_tile(left: usize, max_tile: usize) -> usize {
 
 /// Panels a task takes: several tasks for each thread, none shorter than it is worth.
 fn panels_per_task(pool: &Pool, panels: usize, panel_bytes: usize, rows: usize) -> usize {
-    // With many rows a panel is worked on for as long as several are with one.
-    let worth = (TASK_BYTES / (panel_bytes * rows.div_ceil(4))).max(1);
+    // With many rows a panel is worked on for as long as several are with few.
+    let worth = (TASK_BYTES / (panel_bytes * rows.div_ceil(MAX_TILE))).max(1);
     let even = panels.div_ceil(pool.threads() * 2).max(1);
     worth.min(even)
 }
