@@ -7,7 +7,8 @@
 
 The package compiles llama.cpp for the machine it is installed on, so that llama.cpp is at its best. Each engine runs in a
 process of its own; of each figure the best round counts, for both. Rounds take turns, so that whatever else the machine does
-hits both alike.
+hits both alike. Of a case to be the same alone and together, llama.cpp is asked for the same tokens, ours for the same bits of
+all logits. llama.cpp's distance to the f32 weights is the one recorded with the text (`tests/fixtures/logits`).
 """
 
 import argparse
@@ -69,28 +70,32 @@ def llama_cpp_figures(model_path, threads, prompt, tokens):
             answers.append(int(numpy.ctypeslib.as_array(logits, shape=(vocabulary,)).argmax()))
         return answers
 
-    def generate(sequences):
+    def generate(cases):
+        """Time to the first tokens and that of the rest, and what each case said."""
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
         # The prompts of softprefix-bench.
-        prompts = [[(at * 7919 + s * 104_729 + 1000) % vocabulary for at in range(prompt)] for s in range(sequences)]
+        prompts = [[(at * 7919 + s * 104_729 + 1000) % vocabulary for at in range(prompt)] for s in cases]
         start = time.perf_counter()
         following = step([(s, 0, ids) for s, ids in enumerate(prompts)])
         prefill = time.perf_counter() - start
+        said = [[token] for token in following]
         start = time.perf_counter()
         for number in range(tokens - 1):
             following = step([(s, prompt + number, [token]) for s, token in enumerate(following)])
-        return prefill, time.perf_counter() - start
+            for text, token in zip(said, following):
+                text.append(token)
+        return prefill, time.perf_counter() - start, said
 
-    generate(1)  # warms up; the load is measured with it, as ours is
+    generate([0])  # warms up; the load is measured with it, as ours is
     load = time.perf_counter() - start
     resident = resident_bytes()
-    prefill, decode = generate(1)
+    prefill, decode, _ = generate([0])
     start = time.perf_counter()
-    for _ in range(CASES):
-        generate(1)
+    alone = [generate([case])[2][0] for case in range(CASES)]
     one_by_one = time.perf_counter() - start
-    prefill_together, decode_together = generate(CASES)
+    prefill_together, decode_together, together = generate(range(CASES))
     return {
+        "equal_cases": sum(a == b for a, b in zip(alone, together)),
         "load_s": load,
         "resident_bytes": resident,
         "prefill_tok_s": prompt / prefill,
@@ -143,13 +148,17 @@ def main():
 
     sizes = ["--threads", str(args.threads), "--prompt", str(args.prompt), "--tokens", str(args.tokens)]
     ours, theirs = [], []
-    for _ in range(args.rounds):
+    for number in range(args.rounds):
         theirs.append(run([sys.executable, __file__, args.model, "--only-llama-cpp", *sizes]))
-        ours.append(run([args.bench, "model", args.model, "--json", "--rounds", "1", *sizes]))
+        # What is no speed is the same in every round.
+        speed_only = ["--speed-only"] if number > 0 else []
+        ours.append(run([args.bench, "model", args.model, "--json", "--rounds", "1", *speed_only, *sizes]))
+    theirs[0]["mean_kl_to_f32"] = ours[0]["mean_kl_to_f32_llama_cpp"]
 
     print(f"{args.model}, {args.threads} threads, {ours[0]['backend']}, prompt {args.prompt}, {args.tokens} tokens\n")
-    print("| | llama.cpp | ours | ours / llama.cpp |\n|---|---|---|---|")
+    print("| | llama.cpp | ours | ours is better by |\n|---|---|---|---|")
     rows = [
+        ("cases that are the same alone and together, of 11", "equal_cases", "equal_cases", 0, "{:.0f}"),
         ("decode tok/s", "decode_tok_s", "decode_tok_s", 1, "{:.1f}"),
         ("prefill tok/s", "prefill_tok_s", "prefill_tok_s", 1, "{:.0f}"),
         ("11 sequences, decode, aggregate tok/s", "decode_together_tok_s", "decode_together_tok_s", 1, "{:.0f}"),
@@ -157,14 +166,15 @@ def main():
         ("11 cases at once, s", "cases_s", "cases_s", -1, "{:.2f}"),
         ("load, s", "load_s", "load_s", -1, "{:.2f}"),
         ("resident, MB", "resident_bytes", "resident_bytes", -1, "{:.0f}"),
+        ("mean KL to the f32 weights, nats", "mean_kl_to_f32", "mean_kl_to_f32", 0, "{:.5f}"),
     ]
     for name, their_key, our_key, direction, form in rows:
         their, our = best(theirs, their_key), best(ours, our_key)
         if their is None or our is None:
             continue
         unit = 1e6 if their_key == "resident_bytes" else 1
-        ratio = (our / their) ** direction
-        print(f"| {name} | {form.format(their / unit)} | {form.format(our / unit)} | {ratio:.2f} |")
+        ratio = f"{(our / their) ** direction:.2f}" if direction else ""
+        print(f"| {name} | {form.format(their / unit)} | {form.format(our / unit)} | {ratio} |")
     bandwidth = best([{"tok_s": figures["read_bandwidth"]} for figures in ours], "tok_s")
     share = best(ours, "decode_tok_s") * ours[0]["bytes_per_token"] / bandwidth
     print(f"\nread bandwidth {bandwidth / 1e9:.1f} GB/s; decoding uses {share:.0%} of it")

@@ -103,7 +103,7 @@ fn qwen_is_within_a_hundredth_of_a_nat_of_llama_cpp() {
 fn mean_kl_to_f32(path: &Path, fixture: &Fixture) -> f64 {
     let mut bench = Bench::new(path, 2, None);
     let rows = bench.rows(&fixture.tokens[..150]);
-    let exact = reference::logits(&GgufFile::open(path).unwrap(), &rows);
+    let exact = reference::logits(&GgufFile::open(path).unwrap(), &rows).unwrap();
     let ours = bench.logits(&rows);
     let mut sum = 0.0;
     for (exact, ours) in exact.iter().zip(&ours) {

@@ -10,4 +10,5 @@ mod digest;
 mod exactness;
 mod harness;
 mod input;
+#[path = "../../src/bin/softprefix-bench/reference.rs"]
 mod reference;

@@ -3,8 +3,12 @@
 //!
 //! It prints what it measures, beside what other engines reached when this one was designed, and judges nothing.
 
+mod accuracy;
+mod reference;
+mod table;
 mod tcp;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +19,7 @@ use half::{bf16, f16};
 use softprefix_unit::engine::gguf::kernel::{PackedMatrix, QuantRows, Tier, matmul};
 use softprefix_unit::engine::gguf::threads::Pool;
 use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+use softprefix_unit::engine::sampling::greedy;
 use softprefix_unit::engine::{Engine, Logits, SequenceId, Step};
 
 /// Sequences of a sweep: a baseline and ten values.
@@ -51,6 +56,9 @@ enum What {
         /// One line of JSON in place of the table
         #[arg(long)]
         json: bool,
+        /// Leave out what takes long and is no speed: the cases' bits alone and together, and the distance to the f32 weights
+        #[arg(long)]
+        speed_only: bool,
     },
     /// A unit on a loopback port: a sweep of eleven cases against the engine's own batch, and the time to a first text
     Tcp {
@@ -96,12 +104,16 @@ fn main() -> anyhow::Result<()> {
             rounds,
             foreign,
             json,
+            speed_only,
         } => {
             ensure!(
                 prompt > 0 && tokens > 1 && rounds > 0,
                 "--prompt and --rounds start at 1, --tokens at 2"
             );
-            let measured = with_foreign_load(foreign, || measure(&path, threads, prompt, tokens, rounds))?;
+            let mut measured = with_foreign_load(foreign, || measure(&path, threads, prompt, tokens, rounds))?;
+            if !speed_only {
+                measured.accuracy = Some(accuracy::measure(&path, threads, prompt, tokens)?);
+            }
             if json {
                 println!("{}", measured.json())
             } else {
@@ -157,6 +169,7 @@ struct Measured {
     decode_together: f64,
     /// Eleven prompts and their tokens, from the first to the last.
     cases: Duration,
+    accuracy: Option<accuracy::Accuracy>,
 }
 
 fn measure(
@@ -192,6 +205,7 @@ fn measure(
         decode: 0.0,
         decode_together: 0.0,
         cases: Duration::MAX,
+        accuracy: None,
     };
     let pool = Pool::new(measured.threads);
     for _ in 0..rounds {
@@ -218,162 +232,86 @@ fn generate(
     prompt: usize,
     tokens: usize,
 ) -> anyhow::Result<(Duration, Duration)> {
-    let vocabulary = engine.info().vocab_size;
-    let ids: Vec<SequenceId> = (0..sequences)
-        .map(|_| engine.open(prompt + tokens))
-        .collect::<Result<_, _>>()?;
-    // Any tokens will do; each sequence has its own.
-    let prompts: Vec<Vec<u32>> = (0..sequences)
-        .map(|sequence| {
-            (0..prompt)
-                .map(|at| ((at * 7919 + sequence * 104_729 + 1000) % vocabulary) as u32)
-                .collect()
-        })
-        .collect();
-
+    let mut cases = Cases::open(engine, 0..sequences, prompt, tokens)?;
     let start = Instant::now();
-    let mut next = step(engine, &ids, &prompts)?;
+    cases.step(engine)?;
     let prefill = start.elapsed();
     let start = Instant::now();
     for _ in 1..tokens {
-        let rows: Vec<Vec<u32>> = next.iter().map(|token| vec![*token]).collect();
-        next = step(engine, &ids, &rows)?;
+        cases.step(engine)?;
     }
     let decode = start.elapsed();
-    ids.into_iter().for_each(|id| engine.close(id));
+    cases.close(engine);
     Ok((prefill, decode))
 }
 
-/// Feeds each sequence its tokens and returns the likeliest next ones.
-fn step(engine: &mut GgufEngine, ids: &[SequenceId], tokens: &[Vec<u32>]) -> anyhow::Result<Vec<u32>> {
-    let stop = AtomicBool::new(false);
-    let hidden_size = engine.info().hidden_size;
-    let embeddings = engine.embeddings();
-    let rows: Vec<Vec<bf16>> = tokens
-        .iter()
-        .map(|tokens| {
-            let mut rows = vec![bf16::ZERO; tokens.len() * hidden_size];
-            for (token, row) in tokens.iter().zip(rows.chunks_exact_mut(hidden_size)) {
-                embeddings.row(*token, row)?;
-            }
-            Ok(rows)
-        })
-        .collect::<anyhow::Result<_>>()?;
-    let mut batch: Vec<Step<'_>> = ids
-        .iter()
-        .zip(&rows)
-        .map(|(id, rows)| Step {
-            sequence: *id,
-            rows,
-            logits: Logits::Last,
-            out: Vec::new(),
-            stop: &stop,
-        })
-        .collect();
-    engine.forward(&mut batch)?;
-    Ok(batch.iter().map(|step| likeliest(&step.out)).collect())
+/// Some sequences, each with a prompt of its own, on their way.
+struct Cases {
+    ids: Vec<SequenceId>,
+    /// What each is fed next: its prompt, then its last token.
+    next: Vec<Vec<u32>>,
+    /// Those of the last step, kept from one to the next as the scheduler does.
+    logits: Vec<Vec<f32>>,
 }
 
-fn likeliest(logits: &[f32]) -> u32 {
-    let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-    best.map_or(0, |(token, _)| token as u32)
-}
-
-impl Measured {
-    /// Of the bytes per second that memory gives, those that decoding one sequence reads.
-    fn share_of_bandwidth(&self) -> f64 {
-        self.decode * self.weight_bytes as f64 / self.bandwidth
+impl Cases {
+    fn open(engine: &mut GgufEngine, numbers: Range<usize>, prompt: usize, tokens: usize) -> anyhow::Result<Self> {
+        let vocabulary = engine.info().vocab_size;
+        let ids: Vec<SequenceId> = numbers
+            .clone()
+            .map(|_| engine.open(prompt + tokens))
+            .collect::<Result<_, _>>()?;
+        // Any tokens will do; each sequence has its own.
+        let token = |at: usize, sequence: usize| ((at * 7919 + sequence * 104_729 + 1000) % vocabulary) as u32;
+        let next = numbers.map(|sequence| (0..prompt).map(|at| token(at, sequence)).collect());
+        Ok(Self {
+            next: next.collect(),
+            logits: vec![Vec::new(); ids.len()],
+            ids,
+        })
     }
 
-    fn print(&self, path: &Path) {
-        let megabytes = |bytes: Option<u64>| bytes.map_or("-".into(), |bytes| format!("{} MB", bytes / 1_000_000));
-        println!("{} on {}, {} threads", path.display(), self.backend, self.threads);
-        println!(
-            "prompt of {} tokens, {} generated; figures of others: recorded at design time, 2 cores (Zen 4), 2 threads",
-            self.prompt, self.tokens
-        );
-        let recorded = RECORDED.iter().find(|(name, _)| {
-            path.file_name()
-                .is_some_and(|file| file.to_string_lossy().to_lowercase().contains(name))
-        });
-        let recorded = recorded.map_or([["-"; 3]; 5], |(_, figures)| *figures);
-        let ours = [
-            format!("{:.1}", self.decode),
-            format!("{:.0}", self.prefill),
-            format!("{:.0}", self.decode_together),
-            format!("{:.2} s", self.cases.as_secs_f64()),
-            megabytes(self.resident),
-        ];
-        let rows = [
-            "decode tok/s",
-            "prefill tok/s",
-            "11 sequences, decode, aggregate",
-            "11 cases, end to end",
-            "memory",
-        ];
-        println!("\n| | llama.cpp | candle as is | candle, weights widened at load | ours |\n|---|---|---|---|---|");
-        for ((row, [llama, candle, widened]), ours) in rows.iter().zip(recorded).zip(ours) {
-            println!("| {row} | {llama} | {candle} | {widened} | **{ours}** |");
+    /// Feeds each sequence what it has and chooses the likeliest next token.
+    fn step(&mut self, engine: &mut GgufEngine) -> anyhow::Result<()> {
+        let stop = AtomicBool::new(false);
+        let hidden_size = engine.info().hidden_size;
+        let embeddings = engine.embeddings();
+        let rows: Vec<Vec<bf16>> = self
+            .next
+            .iter()
+            .map(|tokens| {
+                let mut rows = vec![bf16::ZERO; tokens.len() * hidden_size];
+                for (token, row) in tokens.iter().zip(rows.chunks_exact_mut(hidden_size)) {
+                    embeddings.row(*token, row)?;
+                }
+                Ok(rows)
+            })
+            .collect::<anyhow::Result<_>>()?;
+        let mut batch: Vec<Step<'_>> = self
+            .ids
+            .iter()
+            .zip(&rows)
+            .zip(&mut self.logits)
+            .map(|((id, rows), out)| Step {
+                sequence: *id,
+                rows,
+                logits: Logits::Last,
+                out: std::mem::take(out),
+                stop: &stop,
+            })
+            .collect();
+        engine.forward(&mut batch)?;
+        for ((step, logits), next) in batch.into_iter().zip(&mut self.logits).zip(&mut self.next) {
+            *logits = step.out;
+            *next = vec![greedy(logits).context("the engine gave no logits")?];
         }
-        println!(
-            "\nread bandwidth {:.1} GB/s, {:.0} MB a token: decoding uses {:.0} % of it\n\
-             first token after {:.0} ms; loaded in {:.2} s, {} resident at most while loading",
-            self.bandwidth / 1e9,
-            self.weight_bytes as f64 / 1e6,
-            self.share_of_bandwidth() * 100.0,
-            self.first_token.as_secs_f64() * 1e3,
-            self.load.as_secs_f64(),
-            megabytes(self.resident_peak),
-        );
+        Ok(())
     }
 
-    fn json(&self) -> serde_json::Value {
-        serde_json::json!({
-            "backend": self.backend,
-            "threads": self.threads,
-            "prompt": self.prompt,
-            "tokens": self.tokens,
-            "load_s": self.load.as_secs_f64(),
-            "resident_bytes": self.resident,
-            "resident_peak_bytes": self.resident_peak,
-            "read_bandwidth": self.bandwidth,
-            "bytes_per_token": self.weight_bytes,
-            "share_of_bandwidth": self.share_of_bandwidth(),
-            "first_token_s": self.first_token.as_secs_f64(),
-            "prefill_tok_s": self.prefill,
-            "decode_tok_s": self.decode,
-            "decode_together_tok_s": self.decode_together,
-            "cases_s": self.cases.as_secs_f64(),
-        })
+    fn close(self, engine: &mut GgufEngine) {
+        self.ids.into_iter().for_each(|id| engine.close(id));
     }
 }
-
-/// A model's name, and rows of the table: llama.cpp, candle as is, candle with weights widened at load.
-type Recorded = (&'static str, [[&'static str; 3]; 5]);
-
-/// What others reached with 0.5B (Q4_K_M) and 135M (Q4_1) when the engine was designed; cases are of 64 tokens.
-const RECORDED: [Recorded; 2] = [
-    (
-        "qwen2.5",
-        [
-            ["39-45", "28-33", "38-42"],
-            ["132-168", "42-53", "232-249"],
-            ["76-81", "35", "114-125"],
-            ["18.5 s one by one, 10.6 s batched", "-", "7.1-7.9 s"],
-            ["556 MB", "-", "1210 MB"],
-        ],
-    ),
-    (
-        "smollm2",
-        [
-            ["105-115", "66-69", "100-116"],
-            ["281-340", "86-93", "619-739"],
-            ["183-203", "84", "288-324"],
-            ["7.7 s one by one, 4.9 s batched", "-", "2.6-3.0 s"],
-            ["130 MB", "-", "400 MB"],
-        ],
-    ),
-];
 
 /// A figure of this process's memory in bytes, where the system tells (Linux).
 fn memory_figure(name: &str) -> Option<u64> {

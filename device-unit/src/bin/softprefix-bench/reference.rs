@@ -1,37 +1,46 @@
-//! The models in plain f32 and f64, slowly: what the engine's integers are measured against. It shares the engine's reader of
-//! files and nothing else.
+//! The models in plain f32 and f64, slowly: what the engine's integers are measured against, here and in the engine's tests. It
+//! shares the engine's reader of files and nothing else.
 
+use anyhow::{Context, Result};
 use half::bf16;
 use softprefix_unit::engine::gguf::dequant::dequantise;
 use softprefix_unit::engine::gguf::file::GgufFile;
 
 /// Logits after every row of `rows` (n x H), with the file's weights as they are.
-pub fn logits(file: &GgufFile, rows: &[bf16]) -> Vec<Vec<f32>> {
-    let architecture = file.str("general.architecture").unwrap();
-    let number = |key: &str| file.u32(&format!("{architecture}.{key}")).unwrap() as usize;
-    let h = number("embedding_length");
-    let (heads, kv_heads) = (number("attention.head_count"), number("attention.head_count_kv"));
+///
+/// # Errors
+/// Where the file lacks metadata or a tensor.
+pub fn logits(file: &GgufFile, rows: &[bf16]) -> Result<Vec<Vec<f32>>> {
+    let architecture = file.str("general.architecture").context("no architecture")?;
+    let number = |key: &str| -> Result<usize> {
+        let value = file.u32(&format!("{architecture}.{key}"));
+        Ok(value.with_context(|| format!("no {key}"))? as usize)
+    };
+    let float = |key: &str| {
+        let value = file.f32(&format!("{architecture}.{key}"));
+        value.with_context(|| format!("no {key}"))
+    };
+    let h = number("embedding_length")?;
+    let (heads, kv_heads) = (number("attention.head_count")?, number("attention.head_count_kv")?);
     let head = h / heads;
-    let base = f64::from(file.f32(&format!("{architecture}.rope.freq_base")).unwrap());
-    let epsilon = file
-        .f32(&format!("{architecture}.attention.layer_norm_rms_epsilon"))
-        .unwrap();
+    let base = f64::from(float("rope.freq_base")?);
+    let epsilon = float("attention.layer_norm_rms_epsilon")?;
     let n = rows.len() / h;
 
     let mut x: Vec<f32> = rows.iter().map(|value| value.to_f32()).collect();
-    for layer in 0..number("block_count") {
+    for layer in 0..number("block_count")? {
         let name = |part: &str| format!("blk.{layer}.{part}");
-        let normed = norm(&x, &vector(file, &name("attn_norm.weight")), epsilon);
-        let project = |part: &str| {
-            let mut out = multiply(file, &name(&format!("{part}.weight")), &normed, n);
+        let normed = norm(&x, &vector(file, &name("attn_norm.weight"))?, epsilon);
+        let project = |part: &str| -> Result<Vec<f32>> {
+            let mut out = multiply(file, &name(&format!("{part}.weight")), &normed, n)?;
             if file.tensor(&name(&format!("{part}.bias"))).is_some() {
-                let bias = vector(file, &name(&format!("{part}.bias")));
+                let bias = vector(file, &name(&format!("{part}.bias")))?;
                 out.chunks_exact_mut(bias.len())
                     .for_each(|row| row.iter_mut().zip(&bias).for_each(|(x, b)| *x += b));
             }
-            out
+            Ok(out)
         };
-        let (mut q, mut k, v) = (project("attn_q"), project("attn_k"), project("attn_v"));
+        let (mut q, mut k, v) = (project("attn_q")?, project("attn_k")?, project("attn_v")?);
         for values in [(&mut q, heads), (&mut k, kv_heads)] {
             for (position, row) in values.0.chunks_exact_mut(values.1 * head).enumerate() {
                 row.chunks_exact_mut(head)
@@ -55,35 +64,35 @@ pub fn logits(file: &GgufFile, rows: &[bf16]) -> Vec<Vec<f32>> {
                 }
             }
         }
-        add(&mut x, &multiply(file, &name("attn_output.weight"), &attended, n));
-        let normed = norm(&x, &vector(file, &name("ffn_norm.weight")), epsilon);
-        let mut gate = multiply(file, &name("ffn_gate.weight"), &normed, n);
-        let up = multiply(file, &name("ffn_up.weight"), &normed, n);
+        add(&mut x, &multiply(file, &name("attn_output.weight"), &attended, n)?);
+        let normed = norm(&x, &vector(file, &name("ffn_norm.weight"))?, epsilon);
+        let mut gate = multiply(file, &name("ffn_gate.weight"), &normed, n)?;
+        let up = multiply(file, &name("ffn_up.weight"), &normed, n)?;
         gate.iter_mut()
             .zip(&up)
             .for_each(|(gate, up)| *gate = *gate / (1.0 + (-*gate).exp()) * up);
-        add(&mut x, &multiply(file, &name("ffn_down.weight"), &gate, n));
+        add(&mut x, &multiply(file, &name("ffn_down.weight"), &gate, n)?);
     }
-    let normed = norm(&x, &vector(file, "output_norm.weight"), epsilon);
+    let normed = norm(&x, &vector(file, "output_norm.weight")?, epsilon);
     let output = if file.tensor("output.weight").is_some() {
         "output.weight"
     } else {
         "token_embd.weight"
     };
-    let all = multiply(file, output, &normed, n);
-    all.chunks_exact(all.len() / n).map(<[f32]>::to_vec).collect()
+    let all = multiply(file, output, &normed, n)?;
+    Ok(all.chunks_exact(all.len() / n).map(<[f32]>::to_vec).collect())
 }
 
-fn vector(file: &GgufFile, name: &str) -> Vec<f32> {
-    let tensor = file.tensor(name).unwrap();
+fn vector(file: &GgufFile, name: &str) -> Result<Vec<f32>> {
+    let tensor = file.tensor(name).with_context(|| format!("no tensor {name}"))?;
     let mut values = vec![0.0; tensor.columns() * tensor.rows()];
     dequantise(tensor.kind, file.data(tensor), &mut values);
-    values
+    Ok(values)
 }
 
 /// n x outputs.
-fn multiply(file: &GgufFile, name: &str, x: &[f32], n: usize) -> Vec<f32> {
-    let tensor = file.tensor(name).unwrap();
+fn multiply(file: &GgufFile, name: &str, x: &[f32], n: usize) -> Result<Vec<f32>> {
+    let tensor = file.tensor(name).with_context(|| format!("no tensor {name}"))?;
     let (inputs, outputs) = (tensor.columns(), tensor.rows());
     let bytes = tensor.kind.bytes_of(inputs);
     let mut out = vec![0.0; n * outputs];
@@ -94,7 +103,7 @@ fn multiply(file: &GgufFile, name: &str, x: &[f32], n: usize) -> Vec<f32> {
             out[number * outputs + output] = dot(&row, x) as f32;
         }
     }
-    out
+    Ok(out)
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {

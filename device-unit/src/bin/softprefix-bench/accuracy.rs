@@ -1,0 +1,129 @@
+//! What a model's speed is worth: whether its cases have the same bits alone and together, and how far its distributions are from
+//! those of the file's weights in f32. It measures no time.
+
+use std::path::Path;
+
+use half::bf16;
+use serde::Deserialize;
+use softprefix_unit::engine::gguf::file::GgufFile;
+use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+use softprefix_unit::engine::{Engine, Logits, Step};
+
+use crate::{CASES, Cases, reference};
+
+/// Positions whose distributions are compared.
+const POSITIONS: usize = 150;
+
+/// What was found about one model.
+pub struct Accuracy {
+    /// Of [`CASES`] cases, those whose logits of all steps are the same bits alone and together.
+    pub equal: usize,
+    pub kl: Option<Divergence>,
+}
+
+/// Mean KL to the file's weights in f32, in nats, over the first positions of a text that is kept for the model.
+pub struct Divergence {
+    pub ours: f64,
+    /// llama.cpp's with the file's own types, as recorded with the text.
+    pub llama_cpp: f64,
+}
+
+/// `tests/fixtures/logits/make.py` makes it.
+#[derive(Deserialize)]
+struct Text {
+    tokens: Vec<u32>,
+    native_kl: f64,
+}
+
+/// Measures; it takes a minute, most of it in f32.
+///
+/// # Errors
+/// Whatever loading or a step says.
+pub fn measure(path: &Path, threads: Option<usize>, prompt: usize, tokens: usize) -> anyhow::Result<Accuracy> {
+    let options = GgufOptions {
+        threads,
+        ..GgufOptions::default()
+    };
+    let mut engine = GgufEngine::load(path, options, &|_, _| {})?;
+    let mut bits = |numbers: std::ops::Range<usize>| -> anyhow::Result<Vec<u64>> {
+        let mut cases = Cases::open(&mut engine, numbers, prompt, tokens)?;
+        let mut sums = vec![0; cases.logits.len()];
+        for _ in 0..tokens {
+            cases.step(&mut engine)?;
+            for (sum, logits) in sums.iter_mut().zip(&cases.logits) {
+                *sum = logits.iter().fold(*sum, add_bits);
+            }
+        }
+        cases.close(&mut engine);
+        Ok(sums)
+    };
+    let together = bits(0..CASES)?;
+    let mut equal = 0;
+    for (number, together) in together.into_iter().enumerate() {
+        equal += usize::from(bits(number..number + 1)? == [together]);
+    }
+    let kl = match text_for(path)? {
+        Some(text) => Some(Divergence {
+            ours: mean_kl_to_f32(path, &mut engine, &text.tokens)?,
+            llama_cpp: text.native_kl,
+        }),
+        None => None,
+    };
+    Ok(Accuracy { equal, kl })
+}
+
+/// A checksum that any other bit changes (FNV-1a by words).
+fn add_bits(sum: u64, logit: &f32) -> u64 {
+    (sum ^ u64::from(logit.to_bits())).wrapping_mul(0x0100_0000_01b3)
+}
+
+fn text_for(path: &Path) -> anyhow::Result<Option<Text>> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let kept = if name.contains("qwen2.5-coder-0.5b") {
+        include_str!("../../../tests/fixtures/logits/qwen.json")
+    } else if name.contains("smollm2-135m") {
+        include_str!("../../../tests/fixtures/logits/smollm2.json")
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(serde_json::from_str(kept)?))
+}
+
+fn mean_kl_to_f32(path: &Path, engine: &mut GgufEngine, tokens: &[u32]) -> anyhow::Result<f64> {
+    let tokens = &tokens[..POSITIONS.min(tokens.len())];
+    let (hidden_size, vocabulary) = (engine.info().hidden_size, engine.info().vocab_size);
+    let embeddings = engine.embeddings();
+    let mut rows = vec![bf16::ZERO; tokens.len() * hidden_size];
+    for (token, row) in tokens.iter().zip(rows.chunks_exact_mut(hidden_size)) {
+        embeddings.row(*token, row)?;
+    }
+    let sequence = engine.open(tokens.len())?;
+    let mut batch = [Step {
+        sequence,
+        rows: &rows,
+        logits: Logits::All,
+        out: Vec::new(),
+        stop: &std::sync::atomic::AtomicBool::new(false),
+    }];
+    engine.forward(&mut batch)?;
+    engine.close(sequence);
+    let exact = reference::logits(&GgufFile::open(path)?, &rows)?;
+    let ours = batch[0].out.chunks_exact(vocabulary);
+    let sum: f64 = exact.iter().zip(ours).map(|(exact, ours)| kl(exact, ours)).sum();
+    Ok(sum / tokens.len() as f64)
+}
+
+/// KL(exact || ours) of two rows of logits, in nats.
+fn kl(exact: &[f32], ours: &[f32]) -> f64 {
+    let (exact, ours) = (log_softmax(exact), log_softmax(ours));
+    exact.iter().zip(&ours).map(|(p, q)| p.exp() * (p - q)).sum()
+}
+
+fn log_softmax(logits: &[f32]) -> Vec<f64> {
+    let highest = logits.iter().copied().fold(f32::MIN, f32::max);
+    let all: f64 = logits.iter().map(|logit| f64::from(logit - highest).exp()).sum();
+    logits
+        .iter()
+        .map(|logit| f64::from(logit - highest) - all.ln())
+        .collect()
+}
