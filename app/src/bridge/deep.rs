@@ -11,7 +11,7 @@ use softprefix_core::protocol::extension::feature;
 use tokio::task::JoinHandle;
 
 use super::Event;
-use super::worker::Events;
+use super::events::Events;
 use crate::session::{Session, problem_of};
 use crate::workbench::{CaseKey, Problem, ProblemKind, RunId, Scores};
 

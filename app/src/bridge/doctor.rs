@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Event;
-use super::worker::Events;
+use super::events::Events;
 use crate::doctor::finding::{Said as Words, said};
 use crate::doctor::install::{self, Installation};
 use crate::doctor::log::{Entry, Log};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use softprefix_core::experiment::drawing::{Drawing, Paper};
 
 use super::Event;
-use super::worker::Events;
+use super::events::Events;
 use crate::figure::Form;
 use crate::workbench::{Problem, ProblemKind};
 

@@ -8,7 +8,7 @@ use softprefix_core::prefix::files::{self, FileError};
 use softprefix_core::prefix::{IdentityCard, PrefixRecipe, Rounding, Shelf, ShelfError};
 
 use super::Event;
-use super::worker::Events;
+use super::events::Events;
 use crate::session::{Session, sentence};
 use crate::workbench::{
     ExportForm, ImportedFile, Nearest, Problem, ProblemKind, Refusal, RefusedFile, without_folders,

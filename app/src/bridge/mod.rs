@@ -5,14 +5,18 @@
 
 pub mod deep;
 mod doctor;
+mod events;
 pub mod figure;
+mod inference;
+mod latest;
 pub mod material;
+mod reach;
 pub mod recording;
 pub mod sweep;
 mod worker;
 
 pub use doctor::Ways;
-pub(crate) use worker::outcome_of;
+pub(crate) use inference::outcome_of;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -292,7 +296,7 @@ impl Bridge {
             .enable_all()
             .build()?;
         let handle = runtime.handle().clone();
-        let report = worker::Events {
+        let report = events::Events {
             given_up: None,
             sender: sender.clone(),
             wake: Arc::clone(&wake),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::Event;
-use super::worker::Events;
+use super::events::Events;
 use crate::recording::{DEMO, Line, Recording, Writer};
 use crate::workbench::playback::Session;
 use crate::workbench::{Problem, ProblemKind};

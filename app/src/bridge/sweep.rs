@@ -19,7 +19,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Event;
-use super::worker::{DIFF_TIME, Events};
+use super::events::Events;
+use super::latest::DIFF_TIME;
 use crate::embedded::{self, Embedded, Wanted};
 use crate::session::{ConnectProblem, Session, sentence};
 use crate::settings::Language;

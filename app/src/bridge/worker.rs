@@ -4,67 +4,31 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use softprefix_core::client::{ClientError, ConnectOptions, InferenceEvent, InferenceRequest, Outcome};
-use softprefix_core::compare::{Measures, diff};
+use softprefix_core::client::ConnectOptions;
 use softprefix_core::prefix::{PrefixRecipe, Shelf};
-use softprefix_core::protocol::extension::{FinishReason, Priority};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::deep::Scoring;
 use super::doctor::Ways;
+use super::events::Events;
+use super::inference::{Trust, run, wanted};
+use super::latest::{compare, keep_counting, keep_describing};
 use super::material::MaterialRequest;
+use super::reach::{find_or_fetch, in_process, remote};
 use super::recording::Recordings;
 use super::sweep::Sweeps;
-use super::{Comparison, Event, Inference, Purpose, Request, RunOutcome, TokenCount};
-use crate::embedded::{self, Embedded, Wanted};
-use crate::results;
+use super::{Event, Inference, Request};
 use crate::session::{ConnectProblem, Session, problem_of};
-use crate::workbench::{CaseKey, ConnectStep, Finish, Problem, ProblemKind, Side, Target, Timings};
+use crate::workbench::{CaseKey, Problem, ProblemKind, Side, Target};
+use crate::{embedded, results};
 
-/// Longest a diff of streaming text may take; a coarser one stands in beyond it.
-pub(super) const DIFF_TIME: Duration = Duration::from_millis(250);
 /// Longest wait, on the way out, for an attempt to connect.
 const LEAVING: Duration = Duration::from_secs(3);
 /// Longest wait for a stopped inference to end before the next one of its side starts all the same.
 const ENDING: Duration = Duration::from_secs(5);
-
-/// Sends events and wakes the window.
-#[derive(Clone)]
-pub(super) struct Events {
-    pub(super) sender: mpsc::Sender<Event>,
-    pub(super) wake: Arc<dyn Fn() + Send + Sync>,
-    /// Of an attempt to connect: what is reported after it was given up is dropped.
-    pub(super) given_up: Option<Arc<AtomicBool>>,
-}
-
-impl Events {
-    fn is_dropped(&self) -> bool {
-        self.given_up
-            .as_ref()
-            .is_some_and(|given_up| given_up.load(Ordering::Relaxed))
-    }
-
-    pub(super) async fn send(&self, event: Event) {
-        if self.is_dropped() {
-            return;
-        }
-        // Where nobody receives any more, the app is on its way out.
-        let _ = self.sender.send(event).await;
-        (self.wake)();
-    }
-
-    /// For progress, from threads that may not wait: where the window is behind, this one is left out.
-    pub(super) fn send_if_room(&self, event: Event) {
-        if self.is_dropped() {
-            return;
-        }
-        let _ = self.sender.try_send(event);
-        (self.wake)();
-    }
-}
 
 /// What a task of its own reports back to the loop.
 enum Done {
@@ -441,11 +405,6 @@ impl Worker {
     }
 }
 
-/// Returns once a stop is wanted. A slot that is gone wants it, too.
-async fn wanted(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
 fn index(side: Side) -> usize {
     match side {
         Side::Baseline => 0,
@@ -459,309 +418,4 @@ fn broke_off(what: &str, error: &dyn std::fmt::Display) -> Problem {
         format!("作業が途中で止まりました（{what}：{error}）。"),
         "もう一度試してください。",
     )
-}
-
-async fn remote(
-    address: &str,
-    model: Option<&str>,
-    case: &CaseKey,
-    exit_first: &[String],
-    limits: ConnectOptions,
-    events: &Events,
-) -> Result<Session, ConnectProblem> {
-    if !exit_first.is_empty() {
-        events.send(Event::Connecting(ConnectStep::Opening)).await;
-        let module = softprefix_core::client::Module::connect(address, limits.clone()).await?;
-        for task in exit_first {
-            match module.exit(task).await {
-                // Gone already is as good.
-                Ok(()) | Err(ClientError::TaskGone { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    let step = |step| events.send_if_room(Event::Connecting(step));
-    Session::open(address, model, None, case, limits, step).await
-}
-
-/// The embedded unit's model: its name, and the store that has it. `None` where the person cancelled the fetch.
-async fn find_or_fetch(
-    model: Option<String>,
-    cancel: Arc<AtomicBool>,
-    events: &Events,
-) -> Result<Option<(String, softprefix_unit::models::ModelStore)>, Problem> {
-    events.send(Event::Connecting(ConnectStep::Starting)).await;
-    let events = events.clone();
-    let found = tokio::task::spawn_blocking(move || match embedded::wanted(model.as_deref())? {
-        Wanted::Present { name, store } => Ok(Some((name, store))),
-        Wanted::Missing(entries) => {
-            let fetched = embedded::fetch(&entries, &cancel, |progress| {
-                events.send_if_room(Event::Fetching(progress));
-            })?;
-            let Some(name) = fetched else { return Ok(None) };
-            match embedded::wanted(Some(&name))? {
-                Wanted::Present { name, store } => Ok(Some((name, store))),
-                Wanted::Missing(_) => Err(Problem::new(
-                    ProblemKind::Model,
-                    format!("{name} was fetched but cannot be found."),
-                    "Check that nothing clears the model folder, and fetch it again.",
-                )
-                .in_japanese(
-                    format!("{name} を取得しましたが、見つかりません。"),
-                    "モデルのフォルダーを消すものがないか確かめて、取得し直してください。",
-                )),
-            }
-        }
-    })
-    .await;
-    match found {
-        Ok(found) => found,
-        Err(error) => Err(Problem::new(
-            ProblemKind::Model,
-            format!("Looking for the model broke off ({error})."),
-            "Try again.",
-        )
-        .in_japanese(
-            format!("モデルを探す作業が途中で止まりました（{error}）。"),
-            "もう一度試してください。",
-        )),
-    }
-}
-
-async fn in_process(
-    name: String,
-    store: softprefix_unit::models::ModelStore,
-    case: &CaseKey,
-    limits: ConnectOptions,
-    events: &Events,
-) -> Result<Session, ConnectProblem> {
-    let observer = {
-        let events = events.clone();
-        Arc::new(move |model: &str, fraction: f32, what: &str| {
-            let (model, what) = (model.to_owned(), what.to_owned());
-            events.send_if_room(Event::Loading { model, fraction, what });
-        })
-    };
-    let embedded = Embedded::start(Arc::new(store), observer).await?;
-    let address = embedded.address().to_string();
-    let step = |step| {
-        // While the model loads, the observer tells more.
-        if step != ConnectStep::SettingUp {
-            events.send_if_room(Event::Connecting(step));
-        }
-    };
-    Session::open(&address, Some(&name), Some(embedded), case, limits, step).await
-}
-
-/// Whether a module may be relied on after an inference.
-#[derive(PartialEq)]
-enum Trust {
-    Fine,
-    /// It went silent, or ended otherwise than it promised.
-    Doubtful,
-}
-
-/// One inference, from its prefix to its last word.
-async fn run(session: &Session, inference: Inference, mut stop: watch::Receiver<bool>, events: &Events) -> Trust {
-    let Inference {
-        run,
-        side,
-        case,
-        recipe,
-        ..
-    } = inference;
-    let failed = |problem| Event::Failed { run, side, problem };
-    let prepared = async {
-        let task = session.task_for(&case).await?;
-        let prefix = match &recipe {
-            Some(recipe) => Some(session.build(recipe).await?),
-            None => None,
-        };
-        Ok::<_, Problem>((task, prefix))
-    };
-    let prepared = tokio::select! {
-        prepared = prepared => prepared,
-        () = wanted(&mut stop) => {
-            events.send(Event::Dropped { run, side }).await;
-            return Trust::Fine;
-        }
-    };
-    let (task, prefix) = match prepared {
-        Ok(prepared) => prepared,
-        Err(problem) => {
-            events.send(failed(problem)).await;
-            return Trust::Fine;
-        }
-    };
-    let built = recipe
-        .as_ref()
-        .zip(prefix.as_ref())
-        .map(|(recipe, prefix)| session.describe(recipe, prefix));
-    let sent = built.as_ref().map(|built| built.sha256.clone());
-    events.send(Event::Started { run, side, built }).await;
-
-    let priority = if side == Side::Repeat {
-        Priority::Batch
-    } else {
-        Priority::Live
-    };
-    let request = InferenceRequest::new(case.user)
-        .prefix(prefix)
-        .max_new_tokens(case.max_tokens)
-        .priority(priority);
-    let started = Instant::now();
-    let mut first_text = None;
-    let mut inference = task.infer(request);
-    let mut asked_to_stop = false;
-    let patience = session.module().options().idle;
-    loop {
-        let event = tokio::select! {
-            event = inference.next() => event,
-            () = wanted(&mut stop), if !asked_to_stop => {
-                asked_to_stop = true;
-                inference.stop();
-                continue;
-            }
-            // Our unit may rightly be silent while others have their turn; a module that does not even answer a ping is gone.
-            () = tokio::time::sleep(patience) => match session.module().ping().await {
-                Ok(_) => continue,
-                Err(error) => Some(Err(error)),
-            },
-        };
-        match event {
-            Some(Ok(InferenceEvent::Delta(text))) => {
-                first_text.get_or_insert_with(|| started.elapsed());
-                events.send(Event::Delta { run, side, text }).await;
-            }
-            Some(Ok(InferenceEvent::Done(outcome))) => {
-                let outcome = Box::new(outcome_of(outcome, sent.as_deref(), asked_to_stop));
-                events.send(Event::Finished { run, side, outcome }).await;
-                return Trust::Fine;
-            }
-            Some(Err(ClientError::Stopped { text })) => {
-                let outcome = Box::new(stopped(text, first_text, started.elapsed()));
-                events.send(Event::Finished { run, side, outcome }).await;
-                return Trust::Fine;
-            }
-            Some(Err(error)) => {
-                let trust = match error {
-                    ClientError::Refused { .. } | ClientError::Prefix(_) | ClientError::EmptyPrompt => Trust::Fine,
-                    _ => Trust::Doubtful,
-                };
-                events.send(failed(problem_of(&error))).await;
-                if error.needs_set_up() && !error.is_disconnect() {
-                    session.forget_task().await;
-                }
-                return trust;
-            }
-            None => {
-                let outcome = Box::new(stopped(String::new(), first_text, started.elapsed()));
-                events.send(Event::Finished { run, side, outcome }).await;
-                return Trust::Fine;
-            }
-        }
-    }
-}
-
-fn stopped(text: String, first_token: Option<Duration>, elapsed: Duration) -> RunOutcome {
-    let timings = Timings {
-        first_token,
-        elapsed: Some(elapsed),
-        ..Timings::default()
-    };
-    RunOutcome {
-        text,
-        finish: Finish::Stopped,
-        timings,
-        tokens: None,
-        echoed: false,
-    }
-}
-
-/// The client's outcome as the workbench keeps it.
-pub(crate) fn outcome_of(outcome: Outcome, sent_sha256: Option<&str>, asked_to_stop: bool) -> RunOutcome {
-    let finish = match outcome.finish_reason {
-        FinishReason::Stop => Finish::Stop,
-        FinishReason::Length => Finish::Length,
-        FinishReason::Window => Finish::Window,
-        FinishReason::Stopped => Finish::Stopped,
-        // A stranger gives no reason; ours is known.
-        _ if asked_to_stop => Finish::Stopped,
-        _ => Finish::Unknown,
-    };
-    let timings = Timings {
-        first_token: outcome.time_to_first_token,
-        elapsed: Some(outcome.elapsed),
-        tokens: outcome.usage.as_ref().map(|usage| usage.completion_tokens),
-        tokens_per_second: outcome.tokens_per_second(),
-    };
-    let echoed = matches!((&outcome.echo, sent_sha256), (Some(echo), Some(sent)) if echo.sha256 == sent);
-    RunOutcome {
-        text: outcome.text,
-        finish,
-        timings,
-        tokens: outcome.tokens,
-        echoed,
-    }
-}
-
-/// Builds the latest recipe that was asked for, again and again.
-async fn keep_describing(mut latest: watch::Receiver<Option<(Arc<Session>, PrefixRecipe)>>, events: Events) {
-    while latest.changed().await.is_ok() {
-        let wanted = latest.borrow_and_update().clone();
-        let Some((session, recipe)) = wanted else { continue };
-        let built = session
-            .build(&recipe)
-            .await
-            .map(|prefix| session.describe(&recipe, &prefix));
-        events.send(Event::Described { recipe, built }).await;
-    }
-}
-
-/// Counts the tokens of the latest prompt that was asked for, again and again.
-async fn keep_counting(mut latest: watch::Receiver<Option<(Arc<Session>, String, String)>>, events: Events) {
-    while latest.changed().await.is_ok() {
-        let wanted = latest.borrow_and_update().clone();
-        let Some((session, system, user)) = wanted else {
-            continue;
-        };
-        match session.count(&system, &user).await {
-            Ok(Some(budget)) => {
-                let count = TokenCount {
-                    template: budget.template,
-                    prompt: budget.prompt,
-                    window: budget.window,
-                    prefill_window: budget.prefill_window,
-                };
-                events.send(Event::Counted { system, user, count }).await;
-            }
-            // The inference itself will say what is wrong.
-            Ok(None) => {}
-            Err(problem) => tracing::debug!(%problem, "the prompt's tokens could not be counted"),
-        }
-    }
-}
-
-async fn compare(comparison: Comparison, events: Events) {
-    let work = tokio::task::spawn_blocking(move || {
-        let deadline = Instant::now() + DIFF_TIME;
-        let diff = diff(
-            &comparison.left,
-            &comparison.right,
-            comparison.granularity,
-            Some(deadline),
-        );
-        let measures = match comparison.purpose {
-            Purpose::Panes => None,
-            Purpose::Run(_) | Purpose::Noise(_) => Some(Box::new(Measures::of(&comparison.left, &comparison.right))),
-        };
-        Event::Compared {
-            comparison,
-            diff,
-            measures,
-        }
-    });
-    if let Ok(event) = work.await {
-        events.send(event).await;
-    }
 }
