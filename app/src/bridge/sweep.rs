@@ -51,6 +51,8 @@ pub enum SweepRequest {
         finished: HashSet<usize>,
         /// Its records: those that are not scored yet are.
         known: Vec<Record>,
+        /// Whether a stranger's module is first asked to prove that a prefix has any effect.
+        canary: bool,
         case: Box<CaseKey>,
     },
     /// Search the largest magnitude within a budget, on the plan's first prompt.
@@ -208,6 +210,7 @@ impl Sweeps {
                 experiment,
                 finished,
                 known,
+                canary,
                 case,
             } => {
                 let plan = experiment.plan.clone();
@@ -215,6 +218,7 @@ impl Sweeps {
                     experiment: *experiment,
                     finished,
                     known,
+                    canary,
                 };
                 self.run(session, &case, plan, Some(resume), None, events).await;
             }
@@ -484,6 +488,8 @@ pub(crate) struct Resume {
     pub finished: HashSet<usize>,
     /// Its records.
     pub known: Vec<Record>,
+    /// Whether a stranger's module is first asked to prove that a prefix has any effect.
+    pub canary: bool,
 }
 
 /// The runner's request for a plan on the module of a session. The window and the shell make it the same way.
@@ -494,6 +500,7 @@ pub(crate) fn request_of(
     journal: Option<SharedJournal>,
     resume: Option<Resume>,
 ) -> RunRequest {
+    let canary = resume.as_ref().is_none_or(|resume| resume.canary);
     let (resume, known) = match resume {
         Some(resume) => (Some((resume.experiment, resume.finished)), resume.known),
         None => (None, Vec::new()),
@@ -510,6 +517,7 @@ pub(crate) fn request_of(
             written_by: concat!("softprefix ", env!("CARGO_PKG_VERSION")).to_owned(),
             address: session.facts().embedded.then(|| "embedded".to_owned()),
             shelf: session.shelf().cloned(),
+            canary,
             ..RunOptions::default()
         },
     }

@@ -83,6 +83,9 @@ pub struct SweepArgs {
     /// Write what existing scripts read, for the first prompt.
     #[arg(long, value_name = "FILE.json")]
     results: Option<PathBuf>,
+    /// Run on a module that confirms no prefix even where a large one leaves its text as it was.
+    #[arg(long)]
+    anyway: bool,
     /// Exit tasks that former clients left, where they take all places of the module.
     #[arg(long)]
     exit_tasks: bool,
@@ -257,9 +260,11 @@ async fn sweep(
         experiment,
         finished,
         known: records.clone(),
+        canary: true,
     });
     let twin = plan.clone();
-    let request = request_of(&session, key, plan, Some(Arc::clone(&journal)), resume);
+    let mut request = request_of(&session, key, plan, Some(Arc::clone(&journal)), resume);
+    request.options.stop_without_effect = !args.anyway;
     let run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
     let (experiment, mut end) = follow(run, &mut records, &bar, text).await?;
     session.close().await;
@@ -342,7 +347,8 @@ async fn on_the_other(
     let facts = session.facts();
     say(bar, &format!("the same on {} on {}", facts.model, facts.address));
     session.forget_task().await;
-    let request = request_of(&session, key, plan, Some(journal), None);
+    let mut request = request_of(&session, key, plan, Some(journal), None);
+    request.options.stop_without_effect = !args.anyway;
     let run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
     let mut records = Vec::new();
     let (experiment, end) = follow(run, &mut records, bar, SweepText::of(Language::English)).await?;

@@ -81,6 +81,7 @@ pub struct SweepText {
     pub go_on: &'static str,
     pub cancel: &'static str,
     pub resume: &'static str,
+    pub run_anyway: &'static str,
     pub new_sweep: &'static str,
     pub off: fn(&SweepOff) -> String,
     pub ready: fn(usize) -> String,
@@ -255,6 +256,7 @@ static ENGLISH: SweepText = SweepText {
     go_on: "Go on",
     cancel: "Cancel",
     resume: "Resume",
+    run_anyway: "Run anyway",
     new_sweep: "Start anew",
     off: |why| match why {
         SweepOff::NotConnected => "No module is connected; connect one in the Tune view.".to_owned(),
@@ -428,6 +430,7 @@ static JAPANESE: SweepText = SweepText {
     go_on: "続ける",
     cancel: "中止",
     resume: "再開",
+    run_anyway: "このまま実行",
     new_sweep: "新しく開始",
     off: |why| match why {
         SweepOff::NotConnected => "モジュールが未接続です。「調整」で接続してください。".to_owned(),

@@ -145,21 +145,31 @@ fn a_stream_that_stops_without_an_end_is_given_up_and_its_text_stays_on_screen()
 
 /// Our unit, with everything taken away by which it tells that it is ours: what is left is what a stock unit says.
 pub fn stranger(module: SocketAddr) -> SocketAddr {
-    server(move |client| {
-        let module = TcpStream::connect(module).unwrap();
-        let (mut from_client, mut to_module) = (client.try_clone().unwrap(), module.try_clone().unwrap());
-        std::thread::spawn(move || {
-            let _ = std::io::copy(&mut from_client, &mut to_module);
-            let _ = to_module.shutdown(Shutdown::Both);
-        });
-        let mut to_client = client;
-        for line in BufReader::new(module).lines().map_while(Result::ok) {
-            let mut reply: Value = serde_json::from_str(&line).unwrap();
-            hide(&mut reply);
-            if writeln!(to_client, "{reply}").is_err() {
-                return;
+    changed(module, |_request| {}, hide)
+}
+
+/// A stock unit indeed: what it is told of prefixes it passes over without a word.
+pub fn deaf_stranger(module: SocketAddr) -> SocketAddr {
+    changed(module, hide, hide)
+}
+
+/// Hands frames on between a client and a module, changed on their way.
+fn changed(module: SocketAddr, requests: fn(&mut Value), replies: fn(&mut Value)) -> SocketAddr {
+    let hand_on = |from: TcpStream, mut to: TcpStream, change: fn(&mut Value)| {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            let mut frame: Value = serde_json::from_str(&line).unwrap();
+            change(&mut frame);
+            if writeln!(to, "{frame}").is_err() {
+                break;
             }
         }
+        let _ = to.shutdown(Shutdown::Both);
+    };
+    server(move |client| {
+        let module = TcpStream::connect(module).unwrap();
+        let (from_client, to_module) = (client.try_clone().unwrap(), module.try_clone().unwrap());
+        std::thread::spawn(move || hand_on(from_client, to_module, requests));
+        hand_on(module, client, replies);
     })
 }
 

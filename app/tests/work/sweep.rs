@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use softprefix::bridge::Request;
 use softprefix::bridge::sweep::{Format, SweepRequest};
-use softprefix::workbench::sweep::{HistoryState, Stage, Standing, SweepAction};
+use softprefix::workbench::sweep::{HistoryState, Stage, Standing, SweepAction, Trouble};
 use softprefix::workbench::{Action, Effect, FileQuestion, Tab, Workbench};
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::analysis::Proof;
-use softprefix_core::experiment::{Entry, Journal, RunEnd, Threshold};
+use softprefix_core::experiment::{CanaryFinding, Entry, Journal, RunEnd, Threshold};
 
+use crate::hardship::deaf_stranger;
 use crate::support::{Desk, LONG, at, serve, tiny_model};
 
 fn recorded(journal: &Path) -> Vec<String> {
@@ -442,4 +443,29 @@ fn a_sweep_may_be_run_without_kl() {
     let group = desk.bench.sweep.groups().next().unwrap();
     assert!(!group.points.iter().any(|point| point.is_scored()));
     assert!(desk.bench.sweep.resumable().is_none(), "nothing is missing");
+}
+
+#[test]
+fn where_a_large_prefix_changes_nothing_the_sweep_stops_with_the_reason_and_goes_on_if_the_person_insists() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = with_history(&folder.path().join("history.journal"));
+    desk.connect(at(deaf_stranger(serve(tiny_model()))));
+    sweep(&mut desk, SweepAction::AddCurrentPrompt);
+    sweep(&mut desk, SweepAction::RemoveCase(0));
+    sweep(&mut desk, SweepAction::SetLens(vec![1]));
+    sweep(&mut desk, SweepAction::SetMagnitudes("0.1, 1".to_owned()));
+    sweep(&mut desk, SweepAction::Start);
+    desk.until("the end", has_ended);
+    assert_eq!(desk.bench.sweep.stage, Stage::Ended(RunEnd::NoEffect));
+    let trouble = &desk.bench.sweep.trouble;
+    assert!(matches!(trouble, Some(Trouble::Canary(canary)) if canary.finding == CanaryFinding::NoEffect));
+    assert_eq!(shown_records(&desk.bench), 0, "no case was spent on it");
+
+    assert!(desk.bench.sweep.had_no_effect());
+    sweep(&mut desk, SweepAction::Resume);
+    desk.until("the end", has_ended);
+    assert_eq!(desk.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    assert_eq!(shown_records(&desk.bench), 4);
+    let group = &desk.bench.sweep.analysis.groups[0];
+    assert_eq!(group.proof(), Proof::NoEffect, "and what it showed is said of it");
 }

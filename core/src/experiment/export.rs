@@ -58,11 +58,17 @@ pub enum ImportError {
     Results(#[from] ResultsError),
 }
 
-/// Cases end in any order, and those of a resumed experiment after all others; a reader expects the plan's.
+/// Cases end in any order, and those of a resumed experiment after all others; a reader expects the plan's, module by module.
 pub(super) fn in_plan_order(records: &[Record]) -> Vec<Record> {
-    let mut records = records.to_vec();
-    records.sort_by_key(|record| record.case.index);
-    records
+    let module = |record: &Record| {
+        let same = |other: &Record| {
+            (&other.module.address, &other.module.model) == (&record.module.address, &record.module.model)
+        };
+        records.iter().position(same)
+    };
+    let mut ordered = records.to_vec();
+    ordered.sort_by_cached_key(|record| (module(record), record.case.index));
+    ordered
 }
 
 /// Our JSON, indented.

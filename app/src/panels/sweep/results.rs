@@ -186,7 +186,12 @@ fn buttons(ui: &mut Ui, desk: &mut Desk<'_>) {
             let why_start = desk.bench.why_not_sweep();
             if resumable {
                 let why = desk.bench.why_not_resume();
-                let button = Button::ink(text.resume).icon(Icon::Run).height(large);
+                let words = if sweep.had_no_effect() {
+                    text.run_anyway
+                } else {
+                    text.resume
+                };
+                let button = Button::ink(words).icon(Icon::Run).height(large);
                 let response = ui.add_enabled(why.is_none(), button);
                 if let Some(why) = &why {
                     response.clone().on_disabled_hover_text((text.off)(why));

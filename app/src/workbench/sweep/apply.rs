@@ -289,12 +289,15 @@ impl Workbench {
             .map(softprefix_core::experiment::Past::finished)
             .unwrap_or_default();
         let known = past.map(|past| past.records.clone()).unwrap_or_default();
+        // Who goes on after a proof that failed has read why, and wants to see for themselves.
+        let canary = !self.sweep.had_no_effect();
         self.sweep.begin(false);
         let case = Box::new(self.case_key());
         self.ask_bridge(SweepRequest::Resume {
             experiment: Box::new(experiment),
             finished,
             known,
+            canary,
             case,
         });
     }

@@ -269,6 +269,11 @@ impl Sweeps {
         }
     }
 
+    /// Whether the run has just ended because a large prefix changed nothing.
+    pub fn had_no_effect(&self) -> bool {
+        self.stage == Stage::Ended(RunEnd::NoEffect)
+    }
+
     /// The experiment that is shown, was begun and can go on.
     pub fn resumable(&self) -> Option<&Experiment> {
         if self.is_busy() {
