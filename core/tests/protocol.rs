@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use softprefix_core::protocol::card::ModelCard;
 use softprefix_core::protocol::frame::{DEFAULT_LIMIT, is_field_name};
-use softprefix_core::protocol::message::{object, to_data};
+use softprefix_core::protocol::message::{CmmInfo, object, to_data};
 use softprefix_core::protocol::{
     Code, DeltaJoiner, ErrorField, FrameError, FrameReader, Reply, Request, Sampling, SetUp, StreamData, StreamInput,
     TaskInfo, Utf8Cutter, encode,
@@ -512,6 +512,28 @@ fn task_information_tells_our_unit_from_a_stranger() {
         serde_json::from_value::<TaskInfo>(unreadable).unwrap().soft_prefix,
         None
     );
+}
+
+#[test]
+fn memory_that_a_board_without_an_npu_makes_up_is_read_as_none() {
+    let read = |data: Value| serde_json::from_value::<CmmInfo>(data).unwrap();
+    let real = CmmInfo {
+        remain: 1_000_000,
+        total: 3_145_728,
+        used: 2_145_728,
+    };
+    assert_eq!(read(to_data(&real)), real);
+    for made_up in [
+        // As the stock llm-sys has sent it.
+        json!({"remain": 0, "total": 9_853_867_305_873_377_280_u64, "used": 140_024_000_000_000_u64}),
+        json!({"remain": 140_024_000_000_000_u64, "total": 94_000_000_000_000_u64, "used": 0}),
+        json!({"remain": 7, "total": 5, "used": 0}),
+        json!({"remain": -1, "total": 5, "used": 0}),
+        json!({"remain": "much"}),
+        json!({}),
+    ] {
+        assert_eq!(read(made_up), CmmInfo::default());
+    }
 }
 
 #[test]

@@ -14,15 +14,19 @@ pub enum Unreadable {
     BraceEscapes,
 }
 
-/// Reads a request. `\{` and `\}` are no JSON, but the stock unit takes them in an inference, and old clients write them.
+/// Reads a request: the first JSON value of the text. Behind it can stand whatever llm-sys took for the rest of it, because braces
+/// inside a text misled it.
+///
+/// Two things that are no JSON are read all the same, as the stock unit reads them. `\{` and `\}` in an inference: old clients
+/// write them. And a value whose name is missing: llm-sys leaves it where it puts a `RAW` payload in the place of other data.
 ///
 /// # Errors
 /// [`Unreadable`].
 pub fn read(text: &[u8]) -> Result<Request, Unreadable> {
-    let value = match serde_json::from_slice(text) {
-        Ok(value) => value,
-        Err(_) => {
-            let value = without_brace_escapes(text).and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    let value = match first_value(text).or_else(|| without_nameless_value(text).and_then(|text| first_value(&text))) {
+        Some(value) => value,
+        None => {
+            let value = without_brace_escapes(text).and_then(|text| first_value(&text));
             match value {
                 Some(value) if value["action"] == action::INFERENCE => value,
                 Some(value) if is_for_sys(value["work_id"].as_str().unwrap_or_default()) => {
@@ -43,6 +47,34 @@ pub fn is_for_sys(work_id: &str) -> bool {
 /// The reply to what cannot be read.
 pub fn unreadable() -> Reply {
     Reply::stock_error(UNREADABLE_REQUEST_ID, SYS, Code::JSON)
+}
+
+fn first_value(text: &[u8]) -> Option<Value> {
+    serde_json::Deserializer::from_slice(text).into_iter().next()?.ok()
+}
+
+/// `,:value` is taken out; `None` where there is none.
+fn without_nameless_value(text: &[u8]) -> Option<Vec<u8>> {
+    let mut in_string = false;
+    let mut escaped = false;
+    let mut start = None;
+    for (at, &byte) in text.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b':' if !in_string && at > 0 && text[at - 1] == b',' => {
+                start = Some(at);
+                break;
+            }
+            _ => {}
+        }
+    }
+    let start = start?;
+    let rest = &text[start + 1..];
+    let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<serde::de::IgnoredAny>();
+    values.next()?.ok()?;
+    Some([&text[..start - 1], &rest[values.byte_offset()..]].concat())
 }
 
 /// `\{` and `\}` become `{` and `}`; `None` where there are none.
@@ -75,6 +107,33 @@ mod tests {
         assert_eq!(read(ping), Err(Unreadable::BraceEscapes));
         let setup = br#"{"request_id":"q","work_id":"llm","action":"setup","data":"a \{ b"}"#;
         assert_eq!(read(setup), Err(Unreadable::Broken));
+    }
+
+    #[test]
+    fn what_llm_sys_took_for_the_rest_of_a_message_is_left_alone() {
+        let glued =
+            br#"{"request_id":"q","work_id":"llm.1","action":"inference","data":"a { b"}{"request_id":"sync"}}"#;
+        let request = read(glued).unwrap();
+        assert_eq!((request.request_id.as_str(), request.data), ("q", Some("a { b".into())));
+    }
+
+    #[test]
+    fn a_raw_payload_in_the_place_of_other_data_is_found() {
+        for data in [
+            r#""None""#,
+            r#""a\",: b""#,
+            "7",
+            r#"{"delta":"x,:y","index":0}"#,
+            "null",
+        ] {
+            let left = format!(
+                r#"{{"RAW":5,"request_id":"r","work_id":"llm.1","action":"inference","object":"llm.utf-8.base64",:{data},"data":"aGVsbG8="}}"#
+            );
+            assert_eq!(read(left.as_bytes()).unwrap().data, Some("aGVsbG8=".into()), "{left}");
+        }
+        for broken in [r#"{"a":1,:}"#, r#"{"a":1,:"b"#, r#"{"a":1,:2"#, "{,:1}", ",:", ":"] {
+            assert_eq!(read(broken.as_bytes()), Err(Unreadable::Broken), "{broken}");
+        }
     }
 
     #[test]

@@ -368,15 +368,32 @@ pub struct EthInfo {
     pub speed: String,
 }
 
-/// `data` of `cmminfo`: the NPU's memory in KiB.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// `data` of `cmminfo`: the NPU's memory in KiB; zeros where there is none.
+///
+/// On a board without such memory the stock llm-sys sends whatever its own memory held at that place, beyond an `i64` too: numbers
+/// that cannot be are read as zeros.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Map<String, Value>")]
 pub struct CmmInfo {
-    #[serde(default)]
     pub remain: i64,
-    #[serde(default)]
     pub total: i64,
-    #[serde(default)]
     pub used: i64,
+}
+
+impl From<Map<String, Value>> for CmmInfo {
+    fn from(data: Map<String, Value>) -> Self {
+        /// 4 TiB.
+        const MOST: i64 = 1 << 32;
+        let number = |key: &str| data.get(key).and_then(Value::as_i64);
+        match (number("remain"), number("total"), number("used")) {
+            (Some(remain), Some(total), Some(used))
+                if (0..MOST).contains(&total) && (0..=total).contains(&remain) && (0..=total).contains(&used) =>
+            {
+                Self { remain, total, used }
+            }
+            _ => Self::default(),
+        }
+    }
 }
 
 /// A value as `data`. Only for the types of this protocol, all of which serialise.

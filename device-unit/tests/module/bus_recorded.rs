@@ -1,8 +1,6 @@
 //! The recorded conversations behind an llm-sys that is played on the real libzmq, with the unit in this process and with the
 //! program, on both engines. What is compared is said where the conversations are read (`recorded`, `recorded_prefixes`).
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 #[cfg(feature = "npu")]
 use softprefix_unit::testing::TinyModel;
@@ -12,12 +10,12 @@ use crate::llm_sys::*;
 use crate::{recorded, recorded_prefixes};
 
 /// Every recorded conversation with the LLM unit, each on an llm-sys and a unit of its own, since numbers count from 1000.
-/// `start` starts the unit behind the llm-sys of a folder.
-fn all_recorded_conversations<U>(start: impl Fn(&Path) -> U) {
+/// `start` starts the unit behind an llm-sys.
+fn all_recorded_conversations<U>(kind: Kind, start: impl Fn(&LlmSys) -> U) {
     let on_a_module = |conversation: &dyn Fn(&mut LlmSys)| {
         let folder = short_folder();
-        if let Some(mut sys) = LlmSys::start(folder.path()) {
-            let unit = start(folder.path());
+        if let Some(mut sys) = LlmSys::start_as(kind, folder.path()) {
+            let unit = start(&sys);
             conversation(&mut sys);
             drop(unit);
         }
@@ -78,14 +76,19 @@ fn compare_a_restart(sys: &mut LlmSys) {
 
 #[test]
 fn the_recorded_conversations_are_answered_on_the_bus_as_alone() {
-    all_recorded_conversations(OnBus::start);
+    all_recorded_conversations(Kind::Played, |sys| OnBus::start(&sys.folder));
 }
 
 #[test]
 fn the_program_answers_the_recorded_conversations() {
-    all_recorded_conversations(|folder| {
+    behind(Kind::Played);
+}
+
+/// The program, behind an llm-sys of that kind.
+pub fn behind(kind: Kind) {
+    all_recorded_conversations(kind, |sys| {
         let models = tempfile::tempdir().unwrap();
-        let program = Program::start_named(folder, models.path(), STOCK_MODEL);
+        let program = Program::start_named(&sys.folder, models.path(), STOCK_MODEL);
         program.says("on the bus");
         (program, models)
     });
@@ -97,17 +100,17 @@ fn the_program_answers_the_recorded_conversations() {
 fn the_shipped_program_answers_the_recorded_conversations_on_the_npu_engine() {
     use crate::world::World;
 
-    all_recorded_conversations(|folder| {
+    all_recorded_conversations(Kind::Played, |sys| {
         let world = World::sized(TinyModel::qwen2(), 128, 512);
         world.is_also_called(STOCK_MODEL);
         // Where llm-sys says that models are.
         for part in ["data", "etc"] {
-            std::os::unix::fs::symlink(world.root.path().join(part), folder.join(part)).unwrap();
+            std::os::unix::fs::symlink(world.root.path().join(part), sys.folder.join(part)).unwrap();
         }
         let mut command = crate::under_test::shipped_program();
         command
             .args(["--bus", "--engine", "npu", "--bus-folder"])
-            .arg(folder)
+            .arg(&sys.folder)
             .env("SOFTPREFIX_AX_LIB_DIR", world.root.path().join("lib"));
         let program = Program::of(command);
         program.says("on the bus");

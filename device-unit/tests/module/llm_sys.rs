@@ -1,7 +1,8 @@
-//! An llm-sys that is played on the real libzmq, and units behind it: in this process, and as the program.
+//! An llm-sys that is played on the real libzmq, or the stock program where it is named, and units behind it: in this process, and
+//! as the program.
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -60,15 +61,48 @@ impl Drop for Process {
     }
 }
 
-/// llm-sys, on a folder of its own.
+/// Which llm-sys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Played, as the build for x86-64.
+    Played,
+    /// Played, as the build for aarch64, which takes text in blocks.
+    PlayedInBlocks,
+    /// The stock program of [`STOCK_PROGRAM`].
+    Stock,
+}
+
+/// Names the stock llm-sys: a program's path, or HOST:PORT of a module that has our unit behind it.
+pub const STOCK_PROGRAM: &str = "SOFTPREFIX_LLM_SYS";
+
+/// The stock program's path, where one is named.
+pub fn stock_program() -> Option<PathBuf> {
+    std::env::var_os(STOCK_PROGRAM)
+        .map(PathBuf::from)
+        .filter(|path| path.is_file())
+}
+
+/// llm-sys: played, on a folder of its own, or the stock program, whose files always lie in /tmp.
 pub struct LlmSys {
+    /// Of rpc.sys and rpc.<unit>.
     pub folder: PathBuf,
     pub address: SocketAddr,
     pub process: Process,
+    kind: Kind,
+    /// Where the stock program works and has its settings and models.
+    home: Option<Arc<tempfile::TempDir>>,
 }
 
 impl LlmSys {
     pub fn start(folder: &Path) -> Option<Self> {
+        Self::start_as(Kind::Played, folder)
+    }
+
+    /// `folder` is for the played ones.
+    pub fn start_as(kind: Kind, folder: &Path) -> Option<Self> {
+        if kind == Kind::Stock {
+            return Some(Self::start_stock(Arc::new(short_folder())));
+        }
         let Some(python) = python() else {
             eprintln!("skipped: there is no Python with pyzmq, and none could be made");
             return None;
@@ -78,6 +112,7 @@ impl LlmSys {
             .arg(script)
             .arg("--folder")
             .arg(folder)
+            .args((kind == Kind::PlayedInBlocks).then_some("--blocks"))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -90,14 +125,53 @@ impl LlmSys {
             folder: folder.to_owned(),
             address,
             process: Process(child),
+            kind,
+            home: None,
         })
+    }
+
+    fn start_stock(home: Arc<tempfile::TempDir>) -> Self {
+        let folder = PathBuf::from("/tmp");
+        let taken = std::os::unix::net::UnixStream::connect(folder.join("rpc.sys"));
+        assert!(
+            taken.is_err(),
+            "an llm-sys is running here; stop it, or name it as HOST:PORT"
+        );
+        // A port that is free now.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let path = |part: &str| {
+            let path = home.path().join(part);
+            std::fs::create_dir_all(&path).unwrap();
+            format!("{}/", path.display())
+        };
+        let settings = serde_json::json!({
+            "config_tcp_server": address.port(),
+            "config_base_mode_path": path("data"), "config_base_mode_config_path": path("etc"),
+            "config_model_d": path("data/models"), "config_lsmod_dir": path("data/models"),
+        });
+        std::fs::write(home.path().join("sys_config.json"), settings.to_string()).unwrap();
+        let child = Command::new(stock_program().unwrap())
+            .current_dir(home.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let sys = Self {
+            folder,
+            address,
+            process: Process(child),
+            kind: Kind::Stock,
+            home: Some(home),
+        };
+        eventually("llm-sys listens", || TcpStream::connect(address).is_ok());
+        sys
     }
 
     pub fn client(&self) -> Client {
         Client::connect(self.address)
     }
 
-    /// Asks the test's side of it.
+    /// Asks the test's side of a played one.
     pub fn command(&self, line: &str) -> Value {
         let mut client = self.client();
         client.write(format!("!{line}\n").as_bytes());
@@ -113,7 +187,21 @@ impl LlmSys {
 
     pub fn restart(&mut self) {
         self.process.kill();
-        *self = Self::start(&self.folder).unwrap();
+        *self = match &self.home {
+            Some(home) => Self::start_stock(Arc::clone(home)),
+            None => Self::start_as(self.kind, &self.folder).unwrap(),
+        };
+    }
+}
+
+impl Drop for LlmSys {
+    /// The stock program leaves its files where others would take them for its own; after a restart they are the next one's.
+    fn drop(&mut self) {
+        self.process.kill();
+        if self.home.as_ref().is_some_and(|home| Arc::strong_count(home) == 1) {
+            let _ = std::fs::remove_file(self.folder.join("rpc.sys"));
+            let _ = std::fs::remove_dir_all(self.folder.join("llm"));
+        }
     }
 }
 

@@ -19,6 +19,8 @@ mod recorded;
 mod recorded_prefixes;
 mod refusals;
 mod score;
+#[cfg(all(feature = "bus", unix))]
+mod stock_llm_sys;
 mod tasks;
 mod under_test;
 /// The NPU engine's world, for the program behind llm-sys.

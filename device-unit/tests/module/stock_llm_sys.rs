@@ -1,0 +1,351 @@
+//! The unit behind the stock llm-sys, where one is named by the environment; behind the played one, always the same.
+//!
+//! `SOFTPREFIX_LLM_SYS=/path/to/llm_sys` starts that program here, with the program under test behind it; all that this can be
+//! asked for is run, restarts included, and the recorded conversations too. Its files are in /tmp, so that nothing else may use
+//! them meanwhile. `SOFTPREFIX_LLM_SYS=HOST:PORT` speaks with a module that has our unit on its bus already
+//! (`SOFTPREFIX_LLM_SYS_MODEL` names the model if it is not the first of the module's list), and restarts nothing.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use softprefix_core::client::{ConnectOptions, InferenceRequest, Module, Task};
+use softprefix_core::prefix::{Rounding, SoftPrefix};
+use softprefix_core::protocol::message::SetUp;
+use softprefix_unit::testing::{TinyModel, qwen_model, small_model};
+
+use crate::bus_recorded;
+use crate::common::*;
+use crate::llm_sys::*;
+use crate::under_test::program;
+
+/// Prompts whose braces, quotes and ends llm-sys would stumble over if a client did not write them as it must.
+const PROMPTS: [&str; 6] = [
+    "Where is the sea?",
+    "a } lone { brace {and} \\{ more",
+    "ends in a backslash: C:\\",
+    "海はどこですか。😀",
+    "two\nlines\tand \"quotes\" \u{1}",
+    "\"data\": \"x\"",
+];
+const MAGNITUDES: [f32; 10] = [0.0, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.5, 1.0, 1.5, 2.0];
+
+/// The program under test as a module of its own, on the same models: what it says directly is what must come through llm-sys.
+struct Direct {
+    _program: Program,
+    address: SocketAddr,
+}
+
+impl Direct {
+    fn start(models: &Path) -> Self {
+        let address = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let mut command = program();
+        command
+            .args(["--engine", "cpu", "--threads", "1", "--listen", &address.to_string()])
+            .env("SOFTPREFIX_MODEL_DIR", models)
+            .stdout(Stdio::null());
+        let program = Program::of(command);
+        eventually("it listens", || std::net::TcpStream::connect(address).is_ok());
+        Self {
+            _program: program,
+            address,
+        }
+    }
+}
+
+fn on_the_bus(folder: &Path, models: &Path) -> Program {
+    let mut command = program();
+    command
+        .args(["--bus", "--engine", "cpu", "--threads", "1", "--bus-folder"])
+        .arg(folder)
+        .env("SOFTPREFIX_MODEL_DIR", models);
+    let program = Program::of(command);
+    program.says("on the bus");
+    program
+}
+
+/// Everything that was answered: for comparing two ways to the same unit.
+#[derive(Debug, PartialEq)]
+struct Answers {
+    baselines: Vec<String>,
+    prefixed: Vec<String>,
+}
+
+/// What the product's own client does: lists, sets up, ten prefixes and prompts of all kinds, a large prefix, exit.
+fn with_our_client(address: SocketAddr, model: &str) -> Answers {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let module = Module::connect(address.to_string(), ConnectOptions::default())
+            .await
+            .unwrap();
+        module.ping().await.unwrap();
+        assert!(module.version().await.unwrap().starts_with('v'));
+        module.cards().await.unwrap();
+        module.cmminfo().await.unwrap();
+        for left in module.tasks().await.unwrap() {
+            module.exit(&left).await.unwrap();
+        }
+        let set_up = SetUp::new(model, "You are helpful").greedy().max_positions(400);
+        let task = module.set_up(&set_up).await.unwrap();
+        let hidden = task.support().expect("our unit is behind it").hidden_size;
+        let answers = ten_prefixes(&task, hidden).await;
+        large_prefix(&task, hidden).await;
+        task.exit().await.unwrap();
+        assert_eq!(module.tasks().await.unwrap(), Vec::<String>::new());
+        answers
+    })
+}
+
+async fn ten_prefixes(task: &Task, hidden: usize) -> Answers {
+    let request = |prompt: &str| InferenceRequest::new(prompt).max_new_tokens(24);
+    let mut baselines = Vec::new();
+    for prompt in PROMPTS {
+        let first = task.infer(request(prompt)).outcome().await.unwrap();
+        let again = task.infer(request(prompt)).outcome().await.unwrap();
+        assert_eq!(first.text, again.text, "the baseline is repeatable");
+        assert_eq!(first.echo, None);
+        baselines.push(first.text);
+    }
+    // All at once: every one of them keeps its id.
+    let mut running = Vec::new();
+    for (i, magnitude) in MAGNITUDES.into_iter().enumerate() {
+        let len = 1 + i;
+        let values: Vec<f32> = (0..len * hidden)
+            .map(|k| if k % 3 == 0 { -magnitude } else { magnitude })
+            .collect();
+        let soft = SoftPrefix::from_f32(hidden, &values, Rounding::NearestEven).unwrap();
+        let prompt = PROMPTS[i % PROMPTS.len()];
+        running.push((i, soft.clone(), task.infer(request(prompt).prefix(Some(soft)))));
+    }
+    let mut prefixed = Vec::new();
+    for (i, soft, inference) in running {
+        let outcome = inference.outcome().await.unwrap();
+        let echo = outcome.echo.expect("an accepted prefix is echoed");
+        assert_eq!((echo.len, echo.hidden_size), (soft.len(), hidden));
+        assert_eq!(echo.sha256, soft.sha256(), "the bytes came through: prefix {i}");
+        prefixed.push(outcome.text);
+    }
+    let last = MAGNITUDES.len() - 1;
+    assert_ne!(
+        prefixed[last],
+        baselines[last % PROMPTS.len()],
+        "the largest prefix has an effect"
+    );
+    Answers { baselines, prefixed }
+}
+
+/// At H = 896 a prefix of 64 rows is 153 kB of base64 in one message.
+async fn large_prefix(task: &Task, hidden: usize) {
+    let values: Vec<f32> = (0..64 * hidden)
+        .map(|k| ((k * 37) % 251) as f32 / 251.0 - 0.5)
+        .collect();
+    let soft = SoftPrefix::from_f32(hidden, &values, Rounding::Truncate).unwrap();
+    let request = InferenceRequest::new("hello")
+        .max_new_tokens(4)
+        .prefix(Some(soft.clone()));
+    let outcome = task.infer(request).outcome().await.unwrap();
+    assert_eq!(outcome.echo.unwrap().sha256, soft.sha256());
+}
+
+/// The wire as other clients use it.
+fn with_a_plain_client(address: SocketAddr, model: &str) {
+    let (mut a, mut b) = (Client::connect(address), Client::connect(address));
+    let task = a.set_up(&streaming(model, 400));
+    let info = a.ask(&bare("t", &task, "taskinfo"));
+    let hidden = usize::try_from(info["data"]["soft_prefix"]["hidden_size"].as_u64().unwrap()).unwrap();
+
+    // A stranger's taskinfo in the middle of a stream takes nothing of it.
+    let long = json!({"softprefix": {"max_new_tokens": 150}});
+    let alone = {
+        a.send(&infer_with("alone", &task, "hello", long.clone()));
+        a.stream("alone").0
+    };
+    a.send(&infer_with("a", &task, "hello", long));
+    let first = a.next();
+    for _ in 0..5 {
+        assert_eq!(b.ask(&bare("b", &task, "taskinfo"))["object"], "llm.taskinfo");
+    }
+    let mut text = first["data"]["delta"].as_str().unwrap().to_owned();
+    if first["data"]["finish"] != true {
+        text.push_str(&a.stream("a").0);
+    }
+    assert_eq!(text, alone);
+    assert!(
+        b.next_within(Duration::from_millis(200)).is_none(),
+        "nothing of it went to B"
+    );
+
+    // Old clients: frames by index, base64, RAW.
+    let whole = b.set_up(&whole(model, 400));
+    let said = b.ask(&infer("w", &whole, "hello there"))["data"].clone();
+    let frame = |id: &str, delta: &str, index: u32, finish: bool| {
+        request(
+            id,
+            &whole,
+            "inference",
+            "llm.utf-8.stream",
+            json!({"delta": delta, "index": index, "finish": finish}),
+        )
+    };
+    b.send(&frame("f", "hello", 0, false));
+    assert_eq!(b.ask(&frame("f", " there", 1, true))["data"], said);
+    let base64 = request("64", &whole, "inference", "llm.utf-8.base64", json!("aGVsbG8gdGhlcmU="));
+    assert_eq!(b.ask(&base64)["data"], said);
+    for data in ["", r#","data":"None""#] {
+        let header = format!(
+            r#"{{"RAW":11,"request_id":"raw","work_id":"{whole}","action":"inference","object":"llm.utf-8.base64"{data}}}"#
+        );
+        b.write(format!("{header}hello there\n").as_bytes());
+        let reply = b.next();
+        assert_eq!((&reply["request_id"], &reply["data"]), (&json!("raw"), &said), "{data}");
+    }
+
+    // What is wrong is said to whoever did it.
+    let narrow = json!({"soft_prefix": prefix(2, hidden - 1, 0.5)});
+    assert_eq!(error(&b.ask(&infer_with("n", &whole, "hello", narrow))).0, -30);
+    assert_eq!(error(&b.ask(&frame("g", "x", 3, true))).0, -25);
+    assert_eq!(error(&b.ask(&infer("none", "llm.9", "hello"))).0, -4);
+    assert_eq!(error(&b.ask(&bare("none", "llm.9", "exit"))).0, -6);
+    assert_eq!(
+        error(&b.ask(&request("full", "llm", "setup", "llm.setup", streaming(model, 400)))).0,
+        -21
+    );
+    for task in [&task, &whole] {
+        assert_eq!(b.ask(&bare("x", task, "exit"))["error"]["code"], 0);
+        assert_eq!(
+            error(&b.ask(&infer("gone", task, "hello"))).0,
+            -4,
+            "llm-sys has the number back"
+        );
+    }
+}
+
+/// Kills both sides at work, each in turn.
+fn kills(sys: &mut LlmSys, models: &Path, model: &str) {
+    let mut unit = on_the_bus(&sys.folder, models);
+    let busy = |sys: &LlmSys| {
+        let mut client = sys.client();
+        let task = client.set_up(&streaming(model, 400));
+        client.send(&infer("long", &task, "hello"));
+        client.next();
+        (client, task)
+    };
+    let works = |sys: &LlmSys| {
+        let mut client = sys.client();
+        let task = client.set_up(&whole(model, 200));
+        let short = json!({"softprefix": {"max_new_tokens": 3}});
+        assert_eq!(client.ask(&infer_with("i", &task, "hello", short))["request_id"], "i");
+        (client, task)
+    };
+    for _ in 0..3 {
+        let _at_work = busy(sys);
+        sys.restart();
+        eventually("the old task is freed", || {
+            sys.client().ask(&bare("t", "llm", "taskinfo"))["data"] == json!([])
+        });
+        let (mut client, task) = works(sys);
+        assert_eq!(task, "llm.1000", "numbers start afresh");
+        client.ask(&bare("x", &task, "exit"));
+    }
+    for _ in 0..3 {
+        let (mut client, old) = busy(sys);
+        unit.process.kill();
+        unit = on_the_bus(&sys.folder, models);
+        while client.next_within(Duration::from_millis(100)).is_some() {}
+        client.send(&bare("x", &old, "exit"));
+        assert_eq!(error(&client.next()).0, -6, "the new unit knows nothing of it");
+        let (mut client, task) = works(sys);
+        client.ask(&bare("x", &task, "exit"));
+    }
+    let (mut client, task) = works(sys);
+    assert!(unit.terminate());
+    assert_eq!(
+        error(&client.ask(&infer("i", &task, "hello"))).0,
+        -4,
+        "its number is given back"
+    );
+    assert_eq!(
+        error(&client.ask(&bare("t", "llm", "taskinfo"))).0,
+        -9,
+        "its file is removed"
+    );
+}
+
+/// All of it on one model, against what the same program says directly.
+fn all_of_it(sys: &mut LlmSys, model: &Path) {
+    let models = model.parent().unwrap();
+    let name = model.file_stem().unwrap().to_str().unwrap();
+    {
+        let _unit = on_the_bus(&sys.folder, models);
+        let direct = Direct::start(models);
+        assert_eq!(
+            with_our_client(sys.address, name),
+            with_our_client(direct.address, name)
+        );
+        with_a_plain_client(sys.address, name);
+    }
+    kills(sys, models, name);
+}
+
+#[test]
+fn everything_a_client_does_works_behind_the_played_llm_sys() {
+    let (folder, models) = (short_folder(), tempfile::tempdir().unwrap());
+    let Some(mut sys) = LlmSys::start(folder.path()) else {
+        return;
+    };
+    let model = models.path().join("tiny.gguf");
+    TinyModel::qwen2().write(&model).unwrap();
+    all_of_it(&mut sys, &model);
+}
+
+#[test]
+fn everything_a_client_does_works_behind_the_stock_llm_sys() {
+    let Some(named) = std::env::var_os(STOCK_PROGRAM) else {
+        println!("PASSED OVER: no stock llm-sys is named by {STOCK_PROGRAM}");
+        return;
+    };
+    if stock_program().is_none() {
+        let named = named.into_string().unwrap();
+        let mut addresses = std::net::ToSocketAddrs::to_socket_addrs(&named).expect("a program's path, or HOST:PORT");
+        return on_a_module(addresses.next().unwrap());
+    }
+    let models = tempfile::tempdir().unwrap();
+    let tiny = models.path().join("tiny.gguf");
+    TinyModel::qwen2().write(&tiny).unwrap();
+    for model in [Some(tiny), Some(small_model()), qwen_model()].into_iter().flatten() {
+        let mut sys = LlmSys::start_as(Kind::Stock, Path::new("")).unwrap();
+        all_of_it(&mut sys, &model);
+        println!("behind {}: {}", named.display(), model.display());
+    }
+    bus_recorded::behind(Kind::Stock);
+    println!("behind {}: the recorded conversations", named.display());
+}
+
+/// A module that runs already.
+fn on_a_module(address: SocketAddr) {
+    let model = std::env::var("SOFTPREFIX_LLM_SYS_MODEL").unwrap_or_else(|_| {
+        let cards = Client::connect(address).ask(&bare("l", "sys", "lsmode"));
+        let first = cards["data"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|card| card["type"] == "llm");
+        let first: Option<&Value> = first;
+        first.expect("a model of the type llm")["mode"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    });
+    let answers = with_our_client(address, &model);
+    println!("{model} at {address}: {answers:#?}");
+    with_a_plain_client(address, &model);
+}
