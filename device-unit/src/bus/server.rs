@@ -125,6 +125,8 @@ fn is_known(name: &str) -> bool {
         extension::EMBED,
         extension::VOCABULARY,
         extension::BUDGET,
+        extension::NEAREST,
+        extension::SCORE,
         extension::STOP,
     ];
     stock.contains(&name) || ours.contains(&name)

@@ -16,7 +16,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 const LIMIT: usize = 64 << 20;
 /// How long a peer may take for the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(3);
-/// How long an answer to PING is waited for. A peer that knows no PING has had time enough then.
+/// How long answers to PING are waited for. A peer that knows no PING has had time enough then.
 const SETTLING: Duration = Duration::from_millis(200);
 
 const MORE: u8 = 1;
@@ -187,18 +187,23 @@ impl Connection {
     /// # Errors
     /// Those of the connection.
     pub async fn subscribe(&mut self) -> io::Result<Vec<Vec<Vec<u8>>>> {
-        let mut bytes = frame(&[1]);
-        // The peer handles what it reads in order: when this comes back, it has the subscription.
-        push_frame(&mut bytes, COMMAND, &command(b"PING", &[0, 0, b's', b'p']));
-        self.writer.write_all(&bytes).await?;
+        self.writer.write_all(&frame(&[1])).await?;
         let mut early = Vec::new();
         let settling = async {
-            loop {
-                match self.receive_any().await? {
-                    Received::Pong => return io::Result::Ok(()),
-                    Received::Message(frames) => early.push(frames),
+            // libzmq answers PING in the middle of what it has just read, and only behind all of that hands the subscription on
+            // to the publisher. What is asked when the first answer is here is read later, and so answered behind it.
+            for _ in 0..2 {
+                let mut ping = Vec::new();
+                push_frame(&mut ping, COMMAND, &command(b"PING", &[0, 0, b's', b'p']));
+                self.writer.write_all(&ping).await?;
+                loop {
+                    match self.receive_any().await? {
+                        Received::Pong => break,
+                        Received::Message(frames) => early.push(frames),
+                    }
                 }
             }
+            io::Result::Ok(())
         };
         tokio::time::timeout(SETTLING, settling).await.unwrap_or(Ok(()))?;
         Ok(early)
@@ -282,6 +287,44 @@ mod tests {
         assert_eq!(frame(b"hi"), b"\x00\x02hi");
         assert_eq!(frame(&[7; 255])[..3], [0, 255, 7]);
         assert_eq!(frame(&[7; 256])[..10], [2, 0, 0, 0, 0, 0, 0, 1, 0, 7]);
+    }
+
+    #[tokio::test]
+    async fn a_subscription_counts_when_a_second_question_is_answered_that_was_asked_behind_the_first_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pub");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let publisher = tokio::spawn(async move {
+            let (reader, writer) = listener.accept().await.unwrap().0.into_split();
+            let reader = FrameReader {
+                stream: reader,
+                bytes: Vec::new(),
+            };
+            let mut peer = Connection { reader, writer };
+            peer.shake_hands(Kind::Push).await.unwrap();
+            assert_eq!(peer.reader.frame().await.unwrap(), (0, vec![1]), "the subscription");
+            let mut answered = 0;
+            while let Ok((flags, body)) = peer.reader.frame().await {
+                assert_eq!((flags, &body[..5]), (COMMAND, &b"\x04PING"[..]));
+                let early = tokio::time::timeout(Duration::from_millis(30), peer.reader.fill(1)).await;
+                assert!(early.is_err(), "nothing is asked before the answer");
+                if answered == 0 {
+                    peer.send(&[b"early"]).await.unwrap();
+                }
+                let mut pong = Vec::new();
+                push_frame(&mut pong, COMMAND, &command(b"PONG", &body[7..]));
+                peer.writer.write_all(&pong).await.unwrap();
+                answered += 1;
+                if answered == 2 {
+                    break;
+                }
+            }
+            answered
+        });
+        let url = format!("ipc://{}", path.display());
+        let mut subscriber = Connection::open(&url, Kind::Subscriber).await.unwrap();
+        assert_eq!(subscriber.subscribe().await.unwrap(), [[b"early".to_vec()]]);
+        assert_eq!(publisher.await.unwrap(), 2);
     }
 
     #[test]
