@@ -10,12 +10,12 @@
 //! | behaviour | here |
 //! |---|---|
 //! | messages in any number of pieces, several in one, with or without line ends, in an array | same |
-//! | lone braces in a text | changed: they work. llm-sys stalls or answers -2; `\u007b` and `\u007d` work in both |
+//! | lone braces in a text | changed, without llm-sys: they work. llm-sys stalls or answers -2; `\u007b` and `\u007d` work in both |
 //! | `\{` and `\}` in an inference | same: taken as braces, now in stream form and beside a prefix too |
 //! | broken JSON | same codes (-2, -1 in llm-sys' own form); changed: a connection is never poisoned, and garbage lines are told |
 //! | messages without end | changed: refused beyond 16 MiB, and the connection is closed; llm-sys takes all |
 //! | escapes in texts (`\u` pairs, a last backslash), a `request_id` that equals a field's name or holds quotes | changed: all arrive as they were meant; there they vanish or arrive mangled |
-//! | `RAW` headers | same; changed: the byte behind the payload is not eaten. `BON` (BSON): -2 instead of silence |
+//! | `RAW` headers | same, also behind llm-sys where the header has data already, which it leaves there without its name; changed, without llm-sys: the byte behind the payload is not eaten. `BON` (BSON): -2 instead of silence |
 //! | replies: keys in alphabetical order, compact, UTF-8, one line each | same; changed: braces in texts go out as `\u007b` and `\u007d` |
 //! | `sys` ping, version, version2, lsmode, lstask, cmminfo, hwinfo, unknown actions | same; hwinfo answers zeros where the machine says nothing |
 //! | `sys` bashexec, push, pull, update, upgrade, rmmode, reboot, uartsetup | changed: refused (-3), nothing runs for a peer |
@@ -25,7 +25,7 @@
 //! | an inference right behind the set-up's reply | changed: never lost (there 2 of 40) |
 //! | plain, stream, base64 input and both; `finish` true unless it says otherwise; `index` as text | same |
 //! | frames of several clients at once | changed: collected for each task, client and request apart; there they mix |
-//! | data that is a number, an object or null in plain form | same: its text is the prompt (an object's keys in order); changed: with a prefix in it -33, never spoken |
+//! | data that is a number, a list or an object in plain form | same: its text is the prompt (an object's keys in order, a list whole); changed: with a prefix in it -33, never spoken; null is no data |
 //! | an empty prompt, no data | changed: -34 instead of silence |
 //! | -23, -25 | same codes; changed: to whoever caused them, under the request's own ids |
 //! | several inferences on a task | changed: they run as one batch, each with its own `request_id` and address; there four queue up, the rest is dropped, and ids and addresses are overwritten. Beyond what may wait: -10 |

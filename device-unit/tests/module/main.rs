@@ -6,6 +6,8 @@ mod batching;
 #[cfg(all(feature = "bus", unix))]
 mod bus;
 #[cfg(all(feature = "bus", unix))]
+mod bus_captures;
+#[cfg(all(feature = "bus", unix))]
 mod bus_recorded;
 mod common;
 mod experiment;

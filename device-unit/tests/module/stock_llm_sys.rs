@@ -16,10 +16,10 @@ use softprefix_core::prefix::{Rounding, SoftPrefix};
 use softprefix_core::protocol::message::SetUp;
 use softprefix_unit::testing::{TinyModel, qwen_model, small_model};
 
-use crate::bus_recorded;
 use crate::common::*;
 use crate::llm_sys::*;
 use crate::under_test::program;
+use crate::{bus_captures, bus_recorded};
 
 /// Prompts whose braces, quotes and ends llm-sys would stumble over if a client did not write them as it must.
 const PROMPTS: [&str; 6] = [
@@ -327,6 +327,7 @@ fn everything_a_client_does_works_behind_the_stock_llm_sys() {
         println!("behind {}: {}", named.display(), model.display());
     }
     bus_recorded::behind(Kind::Stock);
+    bus_captures::behind_the_stock_program();
     println!("behind {}: the recorded conversations", named.display());
 }
 
