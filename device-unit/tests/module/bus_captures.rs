@@ -289,11 +289,7 @@ fn compare_framing(sys: &LlmSys, record: &str, differences: &[Difference], fresh
                         task = reply["work_id"].as_str().unwrap().to_owned();
                         ours.push(said(&reply));
                     }
-                    // What was written is read before the next thing is, for reads must not run together.
-                    for _ in 0..2 {
-                        side.ask(&bare("side", "sys", "ping"));
-                    }
-                    std::thread::sleep(Duration::from_millis(15));
+                    settled(&mut side);
                 }
                 Line::Came(_, text) => {
                     let reply: Value = serde_json::from_str(text).unwrap();
@@ -367,7 +363,7 @@ fn settle(bag: &mut Vec<Said>, text_for: &mut impl FnMut(&str) -> String) {
 }
 
 fn gather(clients: &mut HashMap<String, Client>, count: usize, ours: &mut Vec<Said>) {
-    for patience in [5000, 100] {
+    for patience in [60_000, 100] {
         let until = std::time::Instant::now() + Duration::from_millis(patience);
         while (ours.len() < count || patience == 100) && std::time::Instant::now() < until {
             for client in clients.values_mut() {
@@ -393,6 +389,15 @@ fn assert_bags(expected: &mut Vec<Said>, ours: &mut Vec<Said>, title: &str) {
     );
     expected.clear();
     ours.clear();
+}
+
+/// What was written is read before the next thing is, for reads must not run together.
+fn settled(side: &mut Client) {
+    for _ in 0..2 {
+        side.ask(&bare("side", "sys", "ping"));
+    }
+    // The stock program reads each client apart.
+    std::thread::sleep(Duration::from_millis(15));
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
@@ -474,8 +479,10 @@ fn compare_lives(
             }
             let client = clients.get_mut(name).unwrap();
             client.write(&bytes);
-            // A header and its payload apart.
-            std::thread::sleep(Duration::from_millis(15));
+            // A header and its payload apart, and what follows them.
+            if contains(&bytes, b"RAW") || contains(&bytes, b"BON") || !contains(&bytes, b"{") {
+                settled(&mut sys.client());
+            }
             for written in requests_in(&bytes) {
                 let id = written["request_id"].as_str().unwrap().to_owned();
                 let recorded: Vec<Value> = section[i..]
@@ -591,7 +598,7 @@ fn read_until(
     replies: &mut HashMap<(String, String), Vec<Value>>,
     enough: impl Fn(&HashMap<(String, String), Vec<Value>>) -> bool,
 ) {
-    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let until = std::time::Instant::now() + Duration::from_secs(60);
     while !enough(replies) && std::time::Instant::now() < until {
         if let Some(reply) = client.next_within(Duration::from_millis(200)) {
             let id = reply["request_id"].as_str().unwrap().to_owned();
