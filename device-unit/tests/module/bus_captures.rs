@@ -517,6 +517,10 @@ fn compare_lives(
                     Some(reply) => Became::Reply(timeless_text(reply, &[])),
                 };
                 // Its first reply comes before the next line is written, as when it was recorded.
+                if became == Became::Nothing {
+                    // As long as the recorder waited for it.
+                    std::thread::sleep(Duration::from_secs(1));
+                }
                 let is_header_alone = written["RAW"].is_u64() && bytes.ends_with(b"}");
                 if became != Became::Nothing && !is_header_alone {
                     let key = (name.clone(), id.clone());
@@ -653,7 +657,11 @@ fn compare_section(
     for (name, id, became) in asked {
         let mine = replies.entry((name.clone(), id.clone())).or_default();
         match became {
-            Became::Nothing => assert!(mine.is_empty(), "{title}: {id}: {mine:?}"),
+            Became::Nothing => {
+                // An exit that overtakes an inference before its start is told, on a slow machine.
+                mine.retain(|reply| reply["error"]["code"] != -11);
+                assert!(mine.is_empty(), "{title}: {id}: {mine:?}");
+            }
             Became::Reply(text) => {
                 assert!(!mine.is_empty(), "{title}: {id}: no reply; recorded: {text}");
                 assert_eq!(&timeless_text(&mine.remove(0), &[]), text, "{title}: {id}");
