@@ -287,6 +287,80 @@ fn a_deadline_ends_what_runs_and_what_waits() {
 }
 
 #[test]
+fn a_case_that_ends_makes_room_in_the_very_next_step() {
+    let desk = Desk::new(2, true);
+    let long = desk.submit("long", vec![1], 100_000, Priority::Live);
+    assert_eq!(desk.starts(1), ["long"]);
+    desk.submit("short", vec![1], 5, Priority::Live);
+    desk.submit("waits", vec![1], 5, Priority::Live);
+    assert_eq!(desk.end_of("waits"), End::Finished(FinishReason::Length));
+    long.set();
+    let steps = desk.steps.lock().unwrap();
+    let has = |step: &[(SequenceId, usize)], id: u64| step.iter().any(|(sequence, _)| sequence.0 == id);
+    let last = steps.iter().rposition(|step| has(step, 2)).unwrap();
+    assert!(
+        has(&steps[last + 1], 1) && has(&steps[last + 1], 3),
+        "the other went on beside it"
+    );
+}
+
+/// Does something at its third token, on the scheduler's own thread.
+struct AtTheThird<F: FnMut() + Send>(u32, F, Sender<(u32, End)>);
+
+impl<F: FnMut() + Send> TokenSink for AtTheThird<F> {
+    fn started(&mut self) {}
+    fn token(&mut self, _: u32) {
+        self.0 += 1;
+        if self.0 == 3 {
+            self.1();
+        }
+    }
+    fn is_gone(&self) -> bool {
+        false
+    }
+    fn end(self: Box<Self>, end: End, _: Timings) {
+        let _ = self.2.send((self.0, end));
+    }
+}
+
+#[test]
+fn a_stop_and_a_deadline_are_honoured_within_one_token() {
+    let desk = Desk::new(2, true);
+    let ending_after = |stop: StopFlag, deadline: Option<Instant>, then: Box<dyn FnMut() + Send>| {
+        let (tell, told) = channel();
+        desk.scheduler.submit(Job {
+            prefix: None,
+            tokens: vec![1],
+            max_new_tokens: 100_000,
+            at_limit: FinishReason::Length,
+            stop_tokens: Arc::new([]),
+            choose: Box::new(|_| Ok(1)),
+            priority: Priority::Live,
+            stop,
+            deadline,
+            sink: Box::new(AtTheThird(0, then, tell)),
+            place: WaitingRoom::default().enter(0).unwrap(),
+        });
+        told.recv_timeout(Duration::from_secs(5)).unwrap()
+    };
+    let stop = StopFlag::default();
+    let stopped = ending_after(stop.clone(), None, Box::new(move || stop.set()));
+    assert!(
+        matches!(stopped, (3 | 4, End::Finished(FinishReason::Stopped))),
+        "{stopped:?}"
+    );
+
+    // However slow the first tokens come: after the third one the time is over for certain.
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let wait = move || std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+    let late = ending_after(StopFlag::default(), Some(deadline), Box::new(wait));
+    assert!(
+        matches!(late, (0..=4, End::Finished(FinishReason::Stopped))),
+        "{late:?}"
+    );
+}
+
+#[test]
 fn a_failing_step_fails_those_in_it_and_nobody_after() {
     let desk = Desk::new(4, true);
     desk.submit("bad", vec![FAILS], 5, Priority::Live);

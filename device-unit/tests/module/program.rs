@@ -3,6 +3,8 @@
 use std::net::TcpListener;
 use std::process::Output;
 
+use softprefix_unit::testing::TinyModel;
+
 use crate::under_test::program;
 
 fn run(arguments: &[&str]) -> Output {
@@ -51,4 +53,26 @@ fn a_bus_folder_that_is_not_there_is_named() {
         "{}",
         said(&output)
     );
+}
+
+#[test]
+fn a_kernel_is_forced_by_the_environment_and_what_the_weights_became_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    TinyModel::qwen2().write(&path).unwrap();
+    let test = |kernel: &str| {
+        let arguments = ["--engine", "cpu", "--self-test", "--model", path.to_str().unwrap()];
+        program()
+            .args(arguments)
+            .env("SOFTPREFIX_KERNEL", kernel)
+            .env("RUST_LOG", "info")
+            .output()
+            .unwrap()
+    };
+    let scalar = test("scalar");
+    let words = "cpu/scalar, matrices: 15 Q8_0 as they are";
+    assert!(said(&scalar).contains(words), "{}", said(&scalar));
+    let unknown = test("nonsense");
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(said(&unknown).contains("names \"nonsense\""), "{}", said(&unknown));
 }

@@ -84,7 +84,7 @@ pub struct TensorInfo {
 }
 
 /// How a tensor's values are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TensorKind {
     F32,
     F16,

@@ -137,6 +137,7 @@ impl GgufEngine {
                 reason: "it lacks the tensor token_embd.weight".into(),
             });
         };
+        tracing::info!("{}: cpu/{tier}, {}", file.path().display(), weights.taken_over);
         let window = options.window.unwrap_or(config.window).min(config.window).max(1);
         let info = EngineInfo {
             backend: format!("cpu/{tier}"),
@@ -170,6 +171,11 @@ impl GgufEngine {
     /// Threads that compute.
     pub fn threads(&self) -> usize {
         self.model.pool.threads()
+    }
+
+    /// Which matrices are the file's numbers and which were rounded, in a sentence.
+    pub fn taken_over(&self) -> &str {
+        &self.model.weights.taken_over
     }
 
     /// Bytes of weights that one step reads, whatever the number of its rows.

@@ -5,6 +5,9 @@
 //! most of these store, but not the same. The originals' pages are given back as soon as they are packed. It knows tensor
 //! names and shapes, not what is computed with them.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use half::f16;
 
 use super::config::Config;
@@ -21,6 +24,8 @@ pub struct Weights {
     pub norm: Vec<f32>,
     /// V x H: the model's own, or the embedding table where both are one.
     pub vocabulary: PackedMatrix,
+    /// Which matrices are the file's numbers and which were rounded, in a sentence.
+    pub taken_over: String,
 }
 
 /// One decoder layer.
@@ -47,7 +52,11 @@ impl Weights {
     /// # Errors
     /// [`LoadError::BadFile`] where a tensor is missing or of another shape than the metadata says.
     pub fn load(file: &GgufFile, config: &Config, pool: &Pool, progress: &Progress<'_>) -> Result<Self, LoadError> {
-        let loader = Loader { file, pool };
+        let loader = Loader {
+            file,
+            pool,
+            kinds: RefCell::default(),
+        };
         let h = config.hidden_size;
         let (queries, kv) = (config.query_width(), config.kv_width());
         let table = loader.tensor("token_embd.weight")?;
@@ -90,6 +99,7 @@ impl Weights {
             layers,
             norm,
             vocabulary,
+            taken_over: taken_over(&loader.kinds.borrow()),
         })
     }
 
@@ -100,9 +110,25 @@ impl Weights {
     }
 }
 
+/// What became of the matrices, given how many there are of each type.
+fn taken_over(kinds: &BTreeMap<TensorKind, usize>) -> String {
+    let rounded = |kind| match (blocks(kind), kind) {
+        (Blocks::No, _) => ", rounded to i8 blocks of 32",
+        (_, TensorKind::Q4K | TensorKind::Q5K) => ", their scales rounded to f16",
+        _ => " as they are",
+    };
+    let words: Vec<String> = kinds
+        .iter()
+        .map(|(&kind, count)| format!("{count} {kind:?}{}", rounded(kind)))
+        .collect();
+    format!("matrices: {}", words.join("; "))
+}
+
 struct Loader<'a> {
     file: &'a GgufFile,
     pool: &'a Pool,
+    /// Matrices packed so far, by how the file stores them.
+    kinds: RefCell<BTreeMap<TensorKind, usize>>,
 }
 
 impl Loader<'_> {
@@ -157,6 +183,7 @@ impl Loader<'_> {
             if tensor.columns() != inputs || tensor.rows() != *outputs {
                 return Err(self.bad_shape(tensor, inputs, *outputs));
             }
+            *self.kinds.borrow_mut().entry(tensor.kind).or_default() += 1;
             tensors.push((tensor, self.file.data(tensor)));
         }
         let outputs = parts.iter().map(|(_, outputs)| outputs).sum();
@@ -222,5 +249,19 @@ fn pack_row(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16
         for ((block, values), scale) in blocks {
             *scale = quantise_weights(block, values);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BTreeMap, TensorKind, taken_over};
+
+    #[test]
+    fn what_was_rounded_is_said_type_by_type() {
+        let kinds = BTreeMap::from([(TensorKind::Q5_0, 132), (TensorKind::Q4K, 12), (TensorKind::Q6K, 24)]);
+        assert_eq!(
+            taken_over(&kinds),
+            "matrices: 132 Q5_0 as they are; 12 Q4K, their scales rounded to f16; 24 Q6K, rounded to i8 blocks of 32"
+        );
     }
 }
