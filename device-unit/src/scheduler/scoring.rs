@@ -253,7 +253,7 @@ impl Scoring {
                 break;
             };
             let expected = Prediction::of(base_logits, &mut self.base_weights).ok_or_else(unusable)?;
-            let likeliest = expected.top(1).first().map(|best| best.0);
+            let likeliest = expected.likeliest();
             base.scores.push(TokenScore {
                 logprob: expected.ln(token).ok_or_else(unusable)?,
                 divergence: 0.0,
@@ -269,7 +269,7 @@ impl Scoring {
                 lane.scores.push(TokenScore {
                     logprob: found.ln(token).ok_or_else(unusable)?,
                     divergence: expected.divergence(&self.base_weights, &found),
-                    same_top: found.top(1).first().map(|best| best.0) == likeliest,
+                    same_top: found.likeliest() == likeliest,
                     top: found.top(self.top),
                 });
             }
