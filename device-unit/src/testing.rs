@@ -9,6 +9,8 @@ mod models;
 use std::io::Write;
 use std::path::Path;
 
+#[cfg(feature = "cpu")]
+use crate::engine::gguf::{dequant::dequantise, file::TensorKind};
 use half::f16;
 #[cfg(feature = "cpu")]
 pub use models::{qwen_model, small_model};
@@ -38,6 +40,66 @@ pub enum TinyWeights {
     F16,
     Q8_0,
     Q4_1,
+    Bf16,
+    /// Blocks of a type that is not written here from numbers: every bit by chance but the scales.
+    Blocks(Stored),
+    /// The numbers that these blocks stand for, as F32.
+    #[cfg(feature = "cpu")]
+    BlocksAsF32(Stored),
+}
+
+/// A type of blocks as files store it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// GGML's number of the type.
+    pub id: u32,
+    /// Numbers in a block.
+    pub values: usize,
+    /// Bytes of a block.
+    pub bytes: usize,
+    /// Where its f16 scales stand, and the factor of each on `step`.
+    pub scales: &'static [(usize, i32)],
+    /// The power of two that the numbers are multiples of.
+    pub step: i32,
+}
+
+impl Stored {
+    /// Every type of GGUF files that are read and that is not written from numbers here, with scales that make weights of a usual size.
+    pub const ALL: [Self; 9] = [
+        Self::of(2, 32, 18, &[(0, 1)], -6),
+        Self::of(6, 32, 22, &[(0, 1)], -7),
+        Self::of(7, 32, 24, &[(0, 1), (2, -16)], -7),
+        Self::of(3, 32, 20, &[(0, 1), (2, -8)], -6),
+        Self::of(10, 256, 84, &[(80, 2), (82, 3)], -8),
+        Self::of(11, 256, 110, &[(108, 1)], -9),
+        Self::of(12, 256, 144, &[(0, 2), (2, 15)], -12),
+        Self::of(13, 256, 176, &[(0, 2), (2, 31)], -13),
+        Self::of(14, 256, 210, &[(208, 1)], -14),
+    ];
+
+    const fn of(id: u32, values: usize, bytes: usize, scales: &'static [(usize, i32)], step: i32) -> Self {
+        Self {
+            id,
+            values,
+            bytes,
+            scales,
+            step,
+        }
+    }
+
+    /// Blocks for `values` numbers.
+    fn blocks(self, values: usize, random: &mut Random) -> Vec<u8> {
+        let mut data: Vec<u8> = (0..values / self.values * self.bytes)
+            .map(|_| (random.signed() * 128.0).floor() as i8 as u8)
+            .collect();
+        for block in data.chunks_exact_mut(self.bytes) {
+            for &(place, factor) in self.scales {
+                let scale = f16::from_f32(factor as f32 * 2.0_f32.powi(self.step));
+                block[place..place + 2].copy_from_slice(&scale.to_le_bytes());
+            }
+        }
+        data
+    }
 }
 
 /// The ids of the tiny vocabulary: bytes are 0..=255 (token = byte), special tokens follow.
@@ -258,9 +320,34 @@ impl TinyWeights {
                 }
                 3
             }
+            Self::Bf16 => {
+                values
+                    .iter()
+                    .for_each(|&v| data.extend(half::bf16::from_f32(v).to_le_bytes()));
+                30
+            }
+            Self::Blocks(stored) => {
+                data = stored.blocks(values.len(), &mut chance(values));
+                stored.id
+            }
+            #[cfg(feature = "cpu")]
+            Self::BlocksAsF32(stored) => {
+                let blocks = stored.blocks(values.len(), &mut chance(values));
+                let mut numbers = vec![0.0; values.len()];
+                if let Some(kind) = TensorKind::from_id(stored.id) {
+                    dequantise(kind, &blocks, &mut numbers);
+                }
+                numbers.iter().for_each(|v| data.extend(v.to_le_bytes()));
+                0
+            }
         };
         (kind, data)
     }
+}
+
+/// The same chance for the same tensor.
+fn chance(values: &[f32]) -> Random {
+    Random(values.first().map_or(0, |value| u64::from(value.to_bits())))
 }
 
 enum Meta {

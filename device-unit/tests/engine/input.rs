@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use softprefix_unit::engine::gguf::file::{GgufFile, TensorKind};
 use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
 use softprefix_unit::engine::{Engine, Logits, Step};
-use softprefix_unit::testing::{TinyModel, TinyWeights};
+use softprefix_unit::testing::{Stored, TinyModel, TinyWeights};
+
+use crate::harness::Bench;
 
 fn open(bytes: &[u8]) -> Result<GgufFile, String> {
     let folder = tempfile::tempdir().unwrap();
@@ -165,6 +167,41 @@ fn all_stored_types_and_both_architectures_load_and_run() {
             )
             .unwrap();
         }
+    }
+}
+
+/// A model with rows as long as a K block.
+fn wide(weights: TinyWeights) -> Vec<u8> {
+    TinyModel {
+        hidden_size: 256,
+        feed_forward: 256,
+        weights,
+        ..TinyModel::qwen2()
+    }
+    .bytes()
+}
+
+#[test]
+fn a_model_says_the_same_whether_its_weights_are_stored_as_blocks_or_as_the_numbers_they_stand_for() {
+    let logits = |bytes: &[u8]| -> Vec<f32> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        std::fs::write(&path, bytes).unwrap();
+        let mut bench = Bench::new(&path, 1, None);
+        let rows = bench.rows(&[116, 104, 101, 32, 115, 101, 97, 46]);
+        bench.logits(&rows).pop().unwrap()
+    };
+    let rms = |values: &mut dyn Iterator<Item = f32>| {
+        let squares: Vec<f32> = values.map(|value| value * value).collect();
+        (squares.iter().sum::<f32>() / squares.len() as f32).sqrt()
+    };
+    let blocks = Stored::ALL.map(|stored| (TinyWeights::Blocks(stored), TinyWeights::BlocksAsF32(stored)));
+    for (stored, numbers) in blocks.into_iter().chain([(TinyWeights::Bf16, TinyWeights::F32)]) {
+        let (ours, expected) = (logits(&wide(stored)), logits(&wide(numbers)));
+        let apart = rms(&mut ours.iter().zip(&expected).map(|(a, b)| a - b));
+        let size = rms(&mut expected.iter().copied());
+        assert!(size > 1e-3, "{stored:?}: a model that says nothing proves nothing");
+        assert!(apart < 0.05 * size, "{stored:?}: {apart} of {size}");
     }
 }
 

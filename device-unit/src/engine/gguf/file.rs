@@ -315,7 +315,7 @@ impl TensorInfo {
 
 impl TensorKind {
     /// The type by the number that stands for it in the file.
-    fn from_id(id: u32) -> Option<Self> {
+    pub(crate) fn from_id(id: u32) -> Option<Self> {
         Some(match id {
             0 => Self::F32,
             1 => Self::F16,
