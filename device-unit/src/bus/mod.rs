@@ -83,7 +83,7 @@ pub async fn serve(
     started: impl FnOnce(&Unit),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), BusError> {
-    let mut server = server::bind(&options, &unit_options.name).await?;
+    let server = server::bind(&options, &unit_options.name).await?;
     let module = Arc::new(Module::new(Sys::new(options.url("sys")), unit_options.name.clone()));
     let unit = Unit::within(source, unit_options, Arc::new(OnBusDirectory(Arc::clone(&module))));
     *module.unit() = Some(unit.clone());
@@ -94,7 +94,7 @@ pub async fn serve(
         () = shutdown => {}
     }
     // No new calls first; then the tasks end, each with its last replies, and are given back.
-    server.close().await;
+    drop(server);
     unit.reset();
     let ending = async {
         while !unit.tasks().is_empty() || module.is_busy() {

@@ -1,34 +1,39 @@
 //! A task's output for other units: PUB on the address that llm-sys gave it. It knows no message's meaning.
 
-use std::collections::HashSet;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
-use zeromq::{PubSocket, Socket, SocketEvent, SocketSend, ZmqMessage};
+use tokio::task::JoinSet;
 
-use super::zmtp::path_of;
+use super::zmtp::{self, Connection, Kind, Listener, Wish, path_of};
 use crate::unit::ReplySink;
 
-/// Messages that may wait for the publishing task. A subscriber that is slower loses some, as PUB has it.
+/// Messages that may wait for one subscriber. One that is slower loses some, as PUB has it.
 const WAITING: usize = 4096;
-/// How often it is looked whether anybody subscribes.
-const LOOK: Duration = Duration::from_millis(100);
-/// How long the last messages may take to their subscribers before the socket is closed.
-const LAST_MESSAGES: Duration = Duration::from_millis(50);
+/// How long the last messages may take to their subscribers before the connections are cut.
+const LAST_MESSAGES: Duration = Duration::from_millis(200);
 
 /// The publishing end.
-pub struct Publisher {
-    messages: mpsc::Sender<Vec<u8>>,
-    heard: Arc<AtomicBool>,
-}
+pub struct Publisher(Arc<Subscribers>);
 
 /// Ends a publisher.
 pub struct PublisherEnd {
     stop: oneshot::Sender<()>,
     ended: tokio::task::JoinHandle<()>,
+}
+
+/// Who is connected, by a number of ours. Never held while anything is waited for.
+#[derive(Default)]
+struct Subscribers(Mutex<HashMap<u64, Subscriber>>);
+
+struct Subscriber {
+    /// What messages must begin with, one of them.
+    topics: Vec<Vec<u8>>,
+    /// Frames to be written.
+    queue: mpsc::Sender<Arc<Vec<u8>>>,
 }
 
 impl Publisher {
@@ -38,52 +43,36 @@ impl Publisher {
     /// A sentence about the address.
     pub async fn bind(url: &str) -> Result<(Self, PublisherEnd), String> {
         let path = path_of(url).map_err(|error| error.to_string())?;
-        remove(&path);
-        let mut socket = PubSocket::new();
-        let mut events = socket.monitor();
-        socket
-            .bind(url)
-            .await
+        if let Err(error) = std::fs::remove_file(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, path = %path.display(), "a socket file could not be removed");
+        }
+        let listener = Listener::bind(url)
             .map_err(|error| format!("{url} cannot be bound ({error}); check who owns its folder"))?;
-        let (messages, mut waiting) = mpsc::channel::<Vec<u8>>(WAITING);
+        let subscribers = Arc::<Subscribers>::default();
         let (stop, mut stopped) = oneshot::channel();
-        let heard = Arc::new(AtomicBool::new(false));
-        let is_heard = Arc::clone(&heard);
+        let all = Arc::clone(&subscribers);
         let ended = tokio::spawn(async move {
-            let mut subscribers = HashSet::new();
-            loop {
-                let message = tokio::select! {
-                    message = waiting.recv() => message,
-                    () = tokio::time::sleep(LOOK) => None,
-                    _ = &mut stopped => break,
-                };
-                while let Ok(event) = events.try_recv() {
-                    match event {
-                        SocketEvent::Accepted(_, peer) => {
-                            subscribers.insert(peer);
-                        }
-                        SocketEvent::Disconnected(peer) => {
-                            subscribers.remove(&peer);
-                        }
-                        _ => {}
+            let mut connections = JoinSet::new();
+            for number in 0.. {
+                tokio::select! {
+                    stream = listener.accept() => {
+                        connections.spawn(serve(stream, number, Arc::clone(&all)));
                     }
-                }
-                is_heard.store(!subscribers.is_empty(), Ordering::Release);
-                if let Some(message) = message {
-                    publish(&mut socket, message).await;
+                    Some(_) = connections.join_next() => {}
+                    _ = &mut stopped => break,
                 }
             }
-            while let Ok(message) = waiting.try_recv() {
-                publish(&mut socket, message).await;
-            }
-            if !subscribers.is_empty() {
-                tokio::time::sleep(LAST_MESSAGES).await;
-            }
-            // Only now is the address free for another task.
-            socket.unbind_all().await;
-            remove(&path);
+            drop(listener);
+            // Without their queues' other ends, the connections write what is left in them and end.
+            all.lock().clear();
+            let _ = tokio::time::timeout(LAST_MESSAGES, async {
+                while connections.join_next().await.is_some() {}
+            })
+            .await;
         });
-        Ok((Self { messages, heard }, PublisherEnd { stop, ended }))
+        Ok((Self(subscribers), PublisherEnd { stop, ended }))
     }
 }
 
@@ -97,26 +86,150 @@ impl PublisherEnd {
 
 impl ReplySink for Publisher {
     fn send(&self, message: Vec<u8>) {
-        // Full: that is a subscriber too slow, and PUB drops.
-        let _ = self.messages.try_send(message);
+        let subscribers = self.0.lock();
+        let mut wanted = subscribers
+            .values()
+            .filter(|subscriber| subscriber.topics.iter().any(|topic| message.starts_with(topic)))
+            .peekable();
+        if wanted.peek().is_none() {
+            return;
+        }
+        let frame = Arc::new(zmtp::frame(&message));
+        for subscriber in wanted {
+            // Full: that is a subscriber too slow, and PUB drops.
+            let _ = subscriber.queue.try_send(Arc::clone(&frame));
+        }
     }
 
     /// Whether nobody subscribes.
     fn is_gone(&self) -> bool {
-        !self.heard.load(Ordering::Acquire)
+        self.0.lock().values().all(|subscriber| subscriber.topics.is_empty())
     }
 }
 
-async fn publish(socket: &mut PubSocket, message: Vec<u8>) {
-    if let Err(error) = socket.send(ZmqMessage::from(message)).await {
-        tracing::debug!(%error, "a result was not published");
+impl Subscribers {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Subscriber>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, number: u64, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
+        if let Some(subscriber) = self.lock().get_mut(&number) {
+            change(&mut subscriber.topics);
+        }
     }
 }
 
-fn remove(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, path = %path.display(), "a socket file could not be removed");
+/// Serves one who has connected, until it goes or the publisher ends.
+async fn serve(stream: UnixStream, number: u64, subscribers: Arc<Subscribers>) {
+    let served = async {
+        let mut connection = Connection::accept(stream, Kind::Publisher).await?;
+        let (queue, mut waiting) = mpsc::channel(WAITING);
+        let topics = Vec::new();
+        subscribers.lock().insert(number, Subscriber { topics, queue });
+        loop {
+            tokio::select! {
+                wish = connection.wish() => match wish? {
+                    Wish::Subscribe(topic) => subscribers.change(number, |topics| topics.push(topic)),
+                    Wish::Cancel(topic) => subscribers.change(number, |topics| {
+                        if let Some(place) = topics.iter().position(|known| *known == topic) {
+                            topics.remove(place);
+                        }
+                    }),
+                    Wish::Answer(frame) => connection.write(&frame).await?,
+                    Wish::Nothing => {}
+                },
+                frame = waiting.recv() => match frame {
+                    Some(frame) => connection.write(&frame).await?,
+                    None => return std::io::Result::Ok(()),
+                },
+            }
+        }
+    };
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "a subscriber has gone");
+    }
+    subscribers.lock().remove(&number);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits until the publisher has as many subscriptions.
+    async fn subscribed(publisher: &Publisher, count: usize) {
+        let counted = || {
+            publisher
+                .0
+                .lock()
+                .values()
+                .map(|subscriber| subscriber.topics.len())
+                .sum::<usize>()
+        };
+        while counted() != count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    fn address() -> (tempfile::TempDir, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("ipc://{}", folder.path().join("out").display());
+        (folder, url)
+    }
+
+    #[tokio::test]
+    async fn subscribers_get_what_they_asked_for_and_the_last_message_before_the_end() {
+        let (folder, url) = address();
+        let (publisher, end) = Publisher::bind(&url).await.unwrap();
+        assert!(publisher.is_gone());
+        let mut all = Connection::open(&url, Kind::Subscriber).await.unwrap();
+        let mut some = Connection::open(&url, Kind::Subscriber).await.unwrap();
+        all.subscribe().await.unwrap();
+        some.write(&zmtp::frame(b"\x01a")).await.unwrap();
+        some.write(&zmtp::frame(b"\x01b")).await.unwrap();
+        some.write(&zmtp::frame(b"\x00b")).await.unwrap();
+        some.write(&zmtp::frame(b"\x01c")).await.unwrap();
+        subscribed(&publisher, 3).await;
+        assert!(!publisher.is_gone());
+        for message in ["a1", "b2", "c3"] {
+            publisher.send(message.into());
+        }
+        end.end().await;
+        assert!(!folder.path().join("out").exists());
+        for (subscriber, expected) in [(&mut all, &["a1", "b2", "c3"][..]), (&mut some, &["a1", "c3"])] {
+            for message in expected {
+                assert_eq!(subscriber.receive().await.unwrap(), [message.as_bytes()]);
+            }
+            assert!(subscriber.receive().await.is_err());
+        }
+        publisher.send(b"a".to_vec());
+        assert!(publisher.is_gone());
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_loses_messages_and_holds_nobody_up() {
+        let (_folder, url) = address();
+        let (publisher, end) = Publisher::bind(&url).await.unwrap();
+        let mut idle = Connection::open(&url, Kind::Subscriber).await.unwrap();
+        let mut reading = Connection::open(&url, Kind::Subscriber).await.unwrap();
+        idle.subscribe().await.unwrap();
+        reading.subscribe().await.unwrap();
+        for round in 0..20_u32 {
+            // More than a queue and a socket's buffer hold, in all.
+            for _ in 0..1000 {
+                publisher.send(vec![7; 1000]);
+            }
+            publisher.send(round.to_be_bytes().to_vec());
+            while reading.receive().await.unwrap() != [round.to_be_bytes()] {}
+        }
+        let waiting = publisher
+            .0
+            .lock()
+            .values()
+            .map(|one| one.queue.max_capacity() - one.queue.capacity())
+            .max();
+        assert_eq!(waiting, Some(WAITING));
+        drop(idle);
+        subscribed(&publisher, 1).await;
+        end.end().await;
     }
 }

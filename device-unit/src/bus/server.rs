@@ -1,17 +1,19 @@
 //! The unit's address for llm-sys' calls: REP on `rpc.<unit>`. Every call is answered at once, because llm-sys holds everybody
 //! up until it is (PROTOCOL 3.1); the work is done elsewhere, in the order of the calls.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use softprefix_core::protocol::extension;
 use softprefix_core::protocol::message::action;
 use softprefix_core::protocol::{Code, ErrorField, Reply, Request};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
-use zeromq::{RepSocket, Socket, SocketRecv, SocketSend, ZmqMessage};
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
 
 use super::sys::split_pair;
+use super::zmtp::{Connection, Kind, Listener};
 use super::{BusError, BusOptions, Module};
 use crate::request_text;
 use crate::unit::{Peer, Unit};
@@ -22,13 +24,14 @@ const LIST: &str = r#"{"actions":["taskinfo","link","exit","work","pause","setup
 const DONE: &str = "None";
 /// Calls that may wait to be carried out.
 const WAITING: usize = 1024;
-/// How long an answer may take to be taken.
+/// How long an answer may take to be taken; others wait meanwhile.
 const ANSWERING: Duration = Duration::from_secs(1);
 
-pub struct Server {
-    socket: RepSocket,
-    path: PathBuf,
-}
+pub struct Server(Listener);
+
+/// Calls on their way to be carried out, in the order of their answers: who makes a second call on the answer to the first must not
+/// overtake it.
+type Calls = Arc<Mutex<mpsc::Sender<(Request, Peer)>>>;
 
 /// Takes the unit's address. A file that a killed unit left there is removed; a unit that answers there is left alone.
 ///
@@ -48,66 +51,74 @@ pub async fn bind(options: &BusOptions, unit: &str) -> Result<Server, BusError> 
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(cannot(error.to_string())),
     }
-    let mut socket = RepSocket::new();
-    socket
-        .bind(&options.url(unit))
-        .await
-        .map_err(|error| cannot(error.to_string()))?;
-    Ok(Server { socket, path })
+    let listener = Listener::bind(&options.url(unit)).map_err(|error| cannot(error.to_string()))?;
+    Ok(Server(listener))
 }
 
 impl Server {
     pub fn path(&self) -> &Path {
-        &self.path
+        self.0.path()
     }
 
     /// Answers calls, and has `unit` carry them out. It never returns.
-    pub async fn run(&mut self, unit: &Unit, module: &Module) {
+    pub async fn run(&self, unit: &Unit, module: &Arc<Module>) {
         let (calls, mut waiting) = mpsc::channel::<(Request, Peer)>(WAITING);
-        let serving = unit.clone();
-        let carrying_out = async move {
+        let carrying_out = async {
             while let Some((request, peer)) = waiting.recv().await {
-                let unit = serving.clone();
+                let unit = unit.clone();
                 // Links ask llm-sys, and wait for it.
                 let _ = tokio::task::spawn_blocking(move || unit.call(request, &peer)).await;
             }
         };
         let answering = async {
+            let calls = Arc::new(Mutex::new(calls));
+            let mut callers = JoinSet::new();
             loop {
-                let message = match self.socket.recv().await {
-                    Ok(message) => message,
-                    Err(error) => {
-                        // A caller that broke off, or spoke no REQ; the others are not touched by it.
-                        tracing::debug!(%error, "a call could not be read");
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                        continue;
+                tokio::select! {
+                    stream = self.0.accept() => {
+                        let (calls, module) = (Arc::clone(&calls), Arc::clone(module));
+                        callers.spawn(async move {
+                            // Whoever breaks off or speaks no REQ; the others are not touched by it.
+                            if let Err(error) = answer(stream, &calls, &module).await {
+                                tracing::debug!(%error, "a caller has gone");
+                            }
+                        });
                     }
-                };
-                let frames = message.into_vec();
-                let name = frames
-                    .first()
-                    .map(|frame| String::from_utf8_lossy(frame).into_owned())
-                    .unwrap_or_default();
-                let argument = frames.get(1).map(|frame| frame.to_vec()).unwrap_or_default();
-                let answer = match name.as_str() {
-                    "list_action" => LIST.to_owned(),
-                    known if is_known(known) => DONE.to_owned(),
-                    other => format!("{other} NotAction"),
-                };
-                let sending = self.socket.send(ZmqMessage::from(answer));
-                if !matches!(tokio::time::timeout(ANSWERING, sending).await, Ok(Ok(()))) {
-                    tracing::debug!(name, "a caller did not wait for its answer");
+                    Some(_) = callers.join_next() => {}
                 }
-                dispatch(&calls, module, name, &argument);
             }
         };
         tokio::join!(answering, carrying_out);
     }
+}
 
-    /// Gives the address back.
-    pub async fn close(mut self) {
-        self.socket.unbind_all().await;
-        let _ = std::fs::remove_file(&self.path);
+/// Answers the calls of one who has connected, until it goes.
+async fn answer(stream: UnixStream, calls: &Calls, module: &Module) -> std::io::Result<()> {
+    let mut caller = Connection::accept(stream, Kind::Reply).await?;
+    loop {
+        let mut frames = caller.receive().await?;
+        // REQ puts an empty frame in front, routers on the way put more before that: all of it goes back with the answer.
+        let Some(envelope) = frames.iter().position(Vec::is_empty) else {
+            tracing::debug!("a call without an envelope");
+            continue;
+        };
+        let call = frames.split_off(envelope + 1);
+        let name = call
+            .first()
+            .map(|frame| String::from_utf8_lossy(frame).into_owned())
+            .unwrap_or_default();
+        let answer = match name.as_str() {
+            "list_action" => LIST.to_owned(),
+            known if is_known(known) => DONE.to_owned(),
+            other => format!("{other} NotAction"),
+        };
+        let reply: Vec<&[u8]> = frames.iter().map(Vec::as_slice).chain([answer.as_bytes()]).collect();
+        let calls = calls.lock().await;
+        let sent = tokio::time::timeout(ANSWERING, caller.send(&reply)).await;
+        dispatch(&calls, module, name, call.get(1).map_or(&[][..], Vec::as_slice));
+        drop(calls);
+        // What was not written whole leaves nothing to go on with.
+        sent.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
     }
 }
 

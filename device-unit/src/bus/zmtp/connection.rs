@@ -1,0 +1,302 @@
+//! A connection between two sockets, from its handshake on. It knows no addresses' meaning.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
+
+use super::frames::{COMMAND, FrameReader, LIMIT, MORE, command, frame, garbage, pong, push_frame, ready, socket_type};
+use super::{Kind, path_of};
+
+/// How long a peer may take for the handshake.
+const HANDSHAKE: Duration = Duration::from_secs(3);
+/// How long answers to PING are waited for. A peer that knows no PING has had time enough then.
+const SETTLING: Duration = Duration::from_millis(200);
+/// What a frame of a message counts beside its bytes: a message of nothing but empty frames has an end, too.
+const FRAME_COST: usize = 64;
+
+/// A connection after its handshake.
+#[derive(Debug)]
+pub struct Connection {
+    reader: FrameReader,
+    writer: OwnedWriteHalf,
+}
+
+impl Connection {
+    /// Connects to the socket file of `url`.
+    ///
+    /// # Errors
+    /// Nobody there, no answer within three seconds, or an answer that is no ZMTP.
+    pub async fn open(url: &str, kind: Kind) -> io::Result<Self> {
+        let path = path_of(url)?;
+        let opening = async { Self::shake_hands(UnixStream::connect(&path).await?, kind).await };
+        tokio::time::timeout(HANDSHAKE, opening)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// The same for one who has connected to a socket of ours.
+    ///
+    /// # Errors
+    /// Those of [`Connection::open`] but the first.
+    pub async fn accept(stream: UnixStream, kind: Kind) -> io::Result<Self> {
+        tokio::time::timeout(HANDSHAKE, Self::shake_hands(stream, kind))
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn shake_hands(stream: UnixStream, kind: Kind) -> io::Result<Self> {
+        let (reader, mut writer) = stream.into_split();
+        let mut reader = FrameReader::new(reader);
+        // Signature, version 3.0, mechanism NULL, not a server, filler.
+        let mut greeting = [0; 64];
+        greeting[0] = 0xff;
+        greeting[9] = 0x7f;
+        greeting[10] = 3;
+        greeting[12..16].copy_from_slice(b"NULL");
+        writer.write_all(&greeting).await?;
+        let theirs = reader.take(64).await?;
+        if theirs[0] != 0xff || theirs[9] & 1 != 1 || theirs[10] < 3 || &theirs[12..17] != b"NULL\0" {
+            return Err(garbage("the peer does not speak ZMTP 3 without security"));
+        }
+        writer.write_all(&ready(kind.name())).await?;
+        let (flags, body) = reader.frame().await?;
+        let partner = socket_type(&body).filter(|_| flags & COMMAND != 0);
+        if !partner.is_some_and(|name| kind.partners().contains(&name)) {
+            return Err(garbage(
+                "the peer refused the handshake, or is a socket of the wrong kind",
+            ));
+        }
+        Ok(Self { reader, writer })
+    }
+
+    /// Sends a message of several frames.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub async fn send(&mut self, frames: &[&[u8]]) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for (i, frame) in frames.iter().enumerate() {
+            push_frame(&mut bytes, if i + 1 < frames.len() { MORE } else { 0 }, frame);
+        }
+        self.writer.write_all(&bytes).await
+    }
+
+    /// The next message, its frames one by one.
+    ///
+    /// # Errors
+    /// Those of the connection; `UnexpectedEof` where the peer is gone.
+    pub async fn receive(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        loop {
+            if let Received::Message(frames) = self.receive_any().await? {
+                return Ok(frames);
+            }
+        }
+    }
+
+    async fn receive_any(&mut self) -> io::Result<Received> {
+        let (mut frames, mut size) = (Vec::new(), 0);
+        loop {
+            let (flags, body) = self.reader.frame().await?;
+            if flags & COMMAND != 0 {
+                if let Some(rest) = body.strip_prefix(b"\x04PING") {
+                    self.writer.write_all(&pong(rest)).await?;
+                } else if body.starts_with(b"\x04PONG") {
+                    return Ok(Received::Pong);
+                }
+                continue;
+            }
+            size += body.len() + FRAME_COST;
+            if size > LIMIT + FRAME_COST {
+                return Err(garbage("a message is larger than 64 MiB"));
+            }
+            frames.push(body);
+            if flags & MORE == 0 {
+                return Ok(Received::Message(frames));
+            }
+        }
+    }
+
+    /// Subscribes to everything, and returns when the publisher has it: whatever is published from then on arrives. What
+    /// arrives meanwhile is returned.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub async fn subscribe(&mut self) -> io::Result<Vec<Vec<Vec<u8>>>> {
+        self.writer.write_all(&frame(&[1])).await?;
+        let mut early = Vec::new();
+        let settling = async {
+            // libzmq answers PING in the middle of what it has just read, and only behind all of that hands the subscription on
+            // to the publisher. What is asked when the first answer is here is read later, and so answered behind it.
+            for _ in 0..2 {
+                self.writer.write_all(&command(b"PING", &[0, 0, b's', b'p'])).await?;
+                loop {
+                    match self.receive_any().await? {
+                        Received::Pong => break,
+                        Received::Message(frames) => early.push(frames),
+                    }
+                }
+            }
+            io::Result::Ok(())
+        };
+        tokio::time::timeout(SETTLING, settling).await.unwrap_or(Ok(()))?;
+        Ok(early)
+    }
+
+    /// What a subscriber says next. Given up while nothing has come, it loses nothing.
+    ///
+    /// # Errors
+    /// Those of the connection; `UnexpectedEof` where the subscriber is gone.
+    pub async fn wish(&mut self) -> io::Result<Wish> {
+        let (flags, body) = self.reader.frame().await?;
+        // A message up to ZMTP 3.0, a command from 3.1 on.
+        let (subscribe, cancel): (&[u8], &[u8]) = match flags & COMMAND {
+            0 => (&[1], &[0]),
+            _ => (b"\x09SUBSCRIBE", b"\x06CANCEL"),
+        };
+        let ping = body.strip_prefix(b"\x04PING").filter(|_| flags & COMMAND != 0);
+        Ok(if let Some(topic) = body.strip_prefix(subscribe) {
+            Wish::Subscribe(topic.to_vec())
+        } else if let Some(topic) = body.strip_prefix(cancel) {
+            Wish::Cancel(topic.to_vec())
+        } else if let Some(rest) = ping {
+            Wish::Answer(pong(rest))
+        } else {
+            Wish::Nothing
+        })
+    }
+
+    /// Writes bytes that are frames already.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub async fn write(&mut self, frames: &[u8]) -> io::Result<()> {
+        self.writer.write_all(frames).await
+    }
+
+    /// The two directions apart: the bytes to write are then frames, and to be read there is only the end.
+    pub fn into_push(self) -> (OwnedWriteHalf, PeerWatch) {
+        (self.writer, PeerWatch(self.reader))
+    }
+}
+
+/// What a subscriber wants of a publisher.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Messages that begin like this.
+    Subscribe(Vec<u8>),
+    Cancel(Vec<u8>),
+    /// These bytes are to be written to it: the answer to a PING.
+    Answer(Vec<u8>),
+    /// Something that is said to no purpose.
+    Nothing,
+}
+
+enum Received {
+    Message(Vec<Vec<u8>>),
+    Pong,
+}
+
+/// Sees the peer of a PUSH go.
+#[derive(Debug)]
+pub struct PeerWatch(FrameReader);
+
+impl PeerWatch {
+    /// Returns when the peer has gone.
+    pub async fn gone(mut self) {
+        while self.0.frame().await.is_ok() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_subscription_counts_when_a_second_question_is_answered_that_was_asked_behind_the_first_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pub");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let publisher = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut peer = Connection::accept(stream, Kind::Publisher).await.unwrap();
+            assert_eq!(peer.reader.frame().await.unwrap(), (0, vec![1]), "the subscription");
+            let mut answered = 0;
+            while let Ok((flags, body)) = peer.reader.frame().await {
+                assert_eq!((flags, &body[..5]), (COMMAND, &b"\x04PING"[..]));
+                let early = tokio::time::timeout(Duration::from_millis(30), peer.reader.fill(1)).await;
+                assert!(early.is_err(), "nothing is asked before the answer");
+                if answered == 0 {
+                    peer.send(&[b"early"]).await.unwrap();
+                }
+                peer.write(&pong(&body[5..])).await.unwrap();
+                answered += 1;
+                if answered == 2 {
+                    break;
+                }
+            }
+            answered
+        });
+        let url = format!("ipc://{}", path.display());
+        let mut subscriber = Connection::open(&url, Kind::Subscriber).await.unwrap();
+        assert_eq!(subscriber.subscribe().await.unwrap(), [[b"early".to_vec()]]);
+        assert_eq!(publisher.await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn sockets_that_do_not_belong_together_refuse_each_other() {
+        for (ours, theirs, fit) in [
+            (Kind::Reply, Kind::Request, true),
+            (Kind::Publisher, Kind::Subscriber, true),
+            (Kind::Reply, Kind::Push, false),
+            (Kind::Publisher, Kind::Request, false),
+        ] {
+            let (one, two) = UnixStream::pair().unwrap();
+            let (one, two) = tokio::join!(Connection::accept(one, ours), Connection::accept(two, theirs));
+            assert_eq!((one.is_ok(), two.is_ok()), (fit, fit), "{ours:?} {theirs:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_subscriber_wishes_is_understood_in_both_ways_of_saying_it() {
+        let (one, two) = UnixStream::pair().unwrap();
+        let (publisher, subscriber) = tokio::join!(
+            Connection::accept(one, Kind::Publisher),
+            Connection::accept(two, Kind::Subscriber)
+        );
+        let (mut publisher, mut subscriber) = (publisher.unwrap(), subscriber.unwrap());
+        let said = [
+            (frame(b"\x01asr"), Wish::Subscribe(b"asr".to_vec())),
+            (frame(b"\x00asr"), Wish::Cancel(b"asr".to_vec())),
+            (frame(b"\x01"), Wish::Subscribe(Vec::new())),
+            (command(b"SUBSCRIBE", b"tts"), Wish::Subscribe(b"tts".to_vec())),
+            (command(b"CANCEL", b"tts"), Wish::Cancel(b"tts".to_vec())),
+            (command(b"PING", b"\0\0sp"), Wish::Answer(command(b"PONG", b"sp"))),
+            (frame(b"hello"), Wish::Nothing),
+            (frame(b""), Wish::Nothing),
+            (command(b"JOIN", b"x"), Wish::Nothing),
+        ];
+        for (bytes, wish) in said {
+            subscriber.write(&bytes).await.unwrap();
+            assert_eq!(publisher.wish().await.unwrap(), wish);
+        }
+        drop(subscriber);
+        assert!(publisher.wish().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_message_of_endless_frames_is_cut_off() {
+        let (one, two) = UnixStream::pair().unwrap();
+        let (reading, writing) = tokio::join!(
+            Connection::accept(one, Kind::Reply),
+            Connection::accept(two, Kind::Request)
+        );
+        let (mut reading, mut writing) = (reading.unwrap(), writing.unwrap());
+        let endless = tokio::spawn(async move { while writing.write(&[MORE, 0].repeat(10_000)).await.is_ok() {} });
+        assert!(reading.receive().await.is_err());
+        drop(reading);
+        endless.await.unwrap();
+    }
+}

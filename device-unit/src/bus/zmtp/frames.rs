@@ -1,0 +1,157 @@
+//! Frames and commands as bytes. It knows no socket kinds.
+
+use std::io;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::OwnedReadHalf;
+
+/// Largest message that is read.
+pub const LIMIT: usize = 64 << 20;
+
+pub const MORE: u8 = 1;
+pub const LONG: u8 = 2;
+pub const COMMAND: u8 = 4;
+
+/// A message as one frame.
+pub fn frame(message: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(message.len() + 9);
+    push_frame(&mut bytes, 0, message);
+    bytes
+}
+
+pub fn push_frame(bytes: &mut Vec<u8>, flags: u8, body: &[u8]) {
+    match u8::try_from(body.len()) {
+        Ok(length) => bytes.extend([flags, length]),
+        Err(_) => {
+            bytes.push(flags | LONG);
+            bytes.extend((body.len() as u64).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(body);
+}
+
+/// A command as a frame: its name, and what follows.
+pub fn command(name: &[u8], rest: &[u8]) -> Vec<u8> {
+    let mut body = vec![name.len() as u8];
+    body.extend_from_slice(name);
+    body.extend_from_slice(rest);
+    let mut bytes = Vec::with_capacity(body.len() + 9);
+    push_frame(&mut bytes, COMMAND, &body);
+    bytes
+}
+
+/// The answer to a PING of this body, from behind its name: two bytes of time to live, then what is to come back.
+pub fn pong(ping: &[u8]) -> Vec<u8> {
+    command(b"PONG", ping.get(2..).unwrap_or_default())
+}
+
+/// READY of a socket of the kind `name`.
+pub fn ready(name: &[u8]) -> Vec<u8> {
+    let mut metadata = vec![SOCKET_TYPE.len() as u8];
+    metadata.extend_from_slice(SOCKET_TYPE);
+    metadata.extend((name.len() as u32).to_be_bytes());
+    metadata.extend_from_slice(name);
+    command(b"READY", &metadata)
+}
+
+const SOCKET_TYPE: &[u8] = b"Socket-Type";
+
+/// The kind of socket that sent READY with this body; `None` where it is another command, or does not say.
+pub fn socket_type(body: &[u8]) -> Option<&[u8]> {
+    let mut rest = body.strip_prefix(b"\x05READY")?;
+    loop {
+        let (&length, after) = rest.split_first()?;
+        let (name, after) = after.split_at_checked(usize::from(length))?;
+        let (length, after) = after.split_first_chunk::<4>()?;
+        let (value, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        if name.eq_ignore_ascii_case(SOCKET_TYPE) {
+            return Some(value);
+        }
+        rest = after;
+    }
+}
+
+/// Reads frames. What is half-read stays when a read is given up.
+#[derive(Debug)]
+pub struct FrameReader {
+    stream: OwnedReadHalf,
+    bytes: Vec<u8>,
+}
+
+impl FrameReader {
+    pub fn new(stream: OwnedReadHalf) -> Self {
+        Self {
+            stream,
+            bytes: Vec::new(),
+        }
+    }
+
+    pub async fn fill(&mut self, count: usize) -> io::Result<()> {
+        while self.bytes.len() < count {
+            if self.stream.read_buf(&mut self.bytes).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The next `count` bytes.
+    pub async fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        self.fill(count).await?;
+        let rest = self.bytes.split_off(count);
+        Ok(std::mem::replace(&mut self.bytes, rest))
+    }
+
+    /// The next frame: its flags and its body.
+    pub async fn frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        self.fill(2).await?;
+        let flags = self.bytes[0];
+        let (header, length) = if flags & LONG == 0 {
+            (2, u64::from(self.bytes[1]))
+        } else {
+            self.fill(9).await?;
+            let mut length = [0; 8];
+            length.copy_from_slice(&self.bytes[1..9]);
+            (9, u64::from_be_bytes(length))
+        };
+        let length = usize::try_from(length).ok().filter(|&length| length <= LIMIT);
+        let length = length.ok_or_else(|| garbage("a message is larger than 64 MiB"))?;
+        self.fill(header + length).await?;
+        let mut body = self.take(header + length).await?;
+        body.drain(..header);
+        Ok((flags, body))
+    }
+}
+
+pub fn garbage(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_short_up_to_255_bytes_and_long_beyond() {
+        assert_eq!(frame(b"hi"), b"\x00\x02hi");
+        assert_eq!(frame(&[7; 255])[..3], [0, 255, 7]);
+        assert_eq!(frame(&[7; 256])[..10], [2, 0, 0, 0, 0, 0, 0, 1, 0, 7]);
+    }
+
+    #[test]
+    fn the_kind_of_socket_is_found_among_other_properties_whatever_their_case() {
+        assert_eq!(socket_type(&ready(b"REP")[2..]), Some(&b"REP"[..]));
+        let body = b"\x05READY\x08Identity\0\0\0\x03me!\x0bSOCKET-TYPE\0\0\0\x03SUB";
+        assert_eq!(socket_type(body), Some(&b"SUB"[..]));
+        for broken in [
+            &b"\x05READY"[..],
+            b"\x05ERROR\x02no",
+            b"\x05READY\x0bSocket-Type\0\0\0\x09SUB",
+            b"\x05READY\xffSocket",
+            b"\x05READY\x0bSocket-Type\xff\xff\xff\xffSUB",
+            b"",
+        ] {
+            assert_eq!(socket_type(broken), None, "{broken:?}");
+        }
+    }
+}
