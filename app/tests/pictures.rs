@@ -11,15 +11,10 @@ use std::path::PathBuf;
 use eframe::egui::{self, vec2};
 use egui_kittest::Harness;
 use softprefix::bridge::Event;
-use softprefix::panels::Window;
 use softprefix::settings::{Language, Theme};
 use softprefix::workbench::{Action, Dialog, FetchProgress, Problem, ProblemKind, Workbench};
-use softprefix::{fonts, theme};
 
-struct Stage {
-    window: Window,
-    bench: Workbench,
-}
+use common::stage::{Stage, prepare};
 
 fn draw(name: &str, bench: Workbench, size: [f32; 2], zoom: f32) {
     let Some(folder) = std::env::var_os("SOFTPREFIX_PICTURES").map(PathBuf::from) else {
@@ -29,31 +24,14 @@ fn draw(name: &str, bench: Workbench, size: [f32; 2], zoom: f32) {
         return;
     }
     let dark = bench.settings.theme == Theme::Dark;
-    let stage = Stage {
-        window: Window::default(),
-        bench,
-    };
     let mut harness = Harness::builder()
         .with_size(vec2(size[0] / zoom, size[1] / zoom))
         .with_pixels_per_point(zoom)
         .with_theme(if dark { egui::Theme::Dark } else { egui::Theme::Light })
         .with_max_steps(20)
         .with_render_cursor(false)
-        .with_context_setup(|ctx| {
-            fonts::install(ctx);
-            theme::install(ctx);
-        })
-        .build_ui_state(
-            |ui, stage: &mut Stage| {
-                // The harness leaves a margin, a window does not.
-                let whole = ui.ctx().content_rect();
-                let ui = &mut ui.new_child(egui::UiBuilder::new().max_rect(whole));
-                for action in stage.window.show(ui, &stage.bench) {
-                    stage.bench.apply(action);
-                }
-            },
-            stage,
-        );
+        .with_context_setup(prepare)
+        .build_ui_state(|ui, stage: &mut Stage| stage.show(ui), Stage::new(bench));
     harness.run_steps(6);
     let image = harness.render().expect("a picture");
     std::fs::create_dir_all(&folder).expect("the folder for the pictures");

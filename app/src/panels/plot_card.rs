@@ -170,9 +170,9 @@ fn made_with(desk: &Desk<'_>, run: &Run) -> String {
     };
     let size = run
         .magnitude()
-        .map(|x| format!("{}, ", desk.plot_magnitude(x)))
+        .map(|x| desk.plot_magnitude(x) + text.comma)
         .unwrap_or_default();
-    format!("{size}P {}, {kind}", run.len)
+    format!("{size}P {}{}{kind}", run.len, text.comma)
 }
 
 fn describe(desk: &Desk<'_>, run: &Run) -> String {

@@ -96,24 +96,43 @@ fn right_side(ui: &mut Ui, desk: &mut Desk<'_>) {
     file_or_notice(ui, desk);
 }
 
+/// The least room a folder's path is shown in.
+const FOLDER: f32 = 72.0;
+
 /// The file's name; for a while, what was just done.
 fn file_or_notice(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);
     let text = desk.text;
     let name = |path: &std::path::Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let words = match &desk.bench.notice {
-        Some(Notice::Saved(path)) => Some((text.saved)(&name(path).unwrap_or_default())),
-        Some(Notice::Opened(path, runs)) => Some((text.opened)(&name(path).unwrap_or_default(), *runs)),
-        Some(Notice::Copied) => Some(text.copied.to_owned()),
-        Some(Notice::Problem(_) | Notice::Refused(_)) | None => None,
+    let (words, path) = match &desk.bench.notice {
+        Some(Notice::Saved(path)) => (Some((text.saved)(&name(path).unwrap_or_default())), Some(path)),
+        Some(Notice::Opened(path, runs)) => {
+            let words = (text.opened)(&name(path).unwrap_or_default(), *runs);
+            (Some(words), Some(path))
+        }
+        Some(Notice::Copied) => (Some(text.copied.to_owned()), None),
+        Some(Notice::Problem(_) | Notice::Refused(_)) | None => (None, None),
     };
     let width = ui.available_width();
     if let Some(words) = words {
+        let whole = path.map(|path| path.display().to_string());
         if ui.add(IconButton::new(Icon::Close, text.dismiss).size(24.0)).clicked() {
             desk.act(Action::DismissNotice);
         }
         let galley = paint::cut_to(ui, &words, theme::BODY.regular(), palette.text, width - 52.0);
-        ui.add(egui::Label::new(galley));
+        // Where the file is, as far as there is room: nobody may have been asked for a folder.
+        let room = width - 52.0 - galley.size().x - 16.0;
+        let folder = path
+            .and_then(|path| path.parent())
+            .map(|folder| folder.display().to_string());
+        if let Some(folder) = folder.filter(|folder| !folder.is_empty() && room > FOLDER) {
+            let galley = paint::cut_to(ui, &folder, theme::CAPTION.regular(), palette.text3, room);
+            ui.add(egui::Label::new(galley));
+        }
+        let response = ui.add(egui::Label::new(galley));
+        if let Some(whole) = whole {
+            response.on_hover_text(whole);
+        }
         status::mark(ui, status::Status::Good);
         return;
     }

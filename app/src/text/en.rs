@@ -278,6 +278,8 @@ pub(super) static TEXT: Text = Text {
         1 => "1 point".to_owned(),
         _ => format!("{count} points"),
     },
+    comma: ", ",
+    full_stop: ".",
     plot_empty: "Every finished run becomes a point here.",
     plot_menu: "Points",
     clear_points: "Remove all points of this prompt",

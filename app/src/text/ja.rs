@@ -264,6 +264,8 @@ pub(super) static TEXT: Text = Text {
     noise_none: "基準 2 回は一致",
     collapsed_above: |x| format!("{x} から崩壊"),
     points: |count| format!("{count} 点"),
+    comma: "、",
+    full_stop: "。",
     plot_empty: "実行が終わるたびに、ここに点が増えます。",
     plot_menu: "点の操作",
     clear_points: "このプロンプトの点をすべて消す",

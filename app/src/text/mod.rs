@@ -181,6 +181,10 @@ pub struct Text {
     pub noise_none: &'static str,
     pub collapsed_above: fn(&str) -> String,
     pub points: fn(usize) -> String,
+    /// Between the parts of a list.
+    pub comma: &'static str,
+    /// Behind a sentence that is put together.
+    pub full_stop: &'static str,
     pub plot_empty: &'static str,
     pub plot_menu: &'static str,
     pub clear_points: &'static str,

@@ -223,16 +223,7 @@ impl Lines<'_> {
             );
         }
         if self.curves.iter().all(|curve| curve.spots.is_empty()) {
-            let galley = paint::cut_to(
-                ui,
-                self.ground.empty,
-                theme::BODY.regular(),
-                palette.text3,
-                area.plot.width() - 32.0,
-            );
-            let ground = Rect::from_center_size(area.plot.center(), galley.size() + vec2(24.0, 12.0));
-            painter.rect_filled(ground, 0.0, palette.inset);
-            paint::place(painter, area.plot.center(), egui::Align2::CENTER_CENTER, galley);
+            paint::notice(ui, area.plot, self.ground.empty);
         }
     }
 }

@@ -35,6 +35,27 @@ pub fn cut_to(ui: &Ui, words: &str, font: FontId, colour: Color32, width: f32) -
     ui.painter().layout_job(job)
 }
 
+/// A sentence in the middle of `area`, on a ground of its own, where there is nothing else to see there.
+pub fn notice(ui: &Ui, area: Rect, words: &str) {
+    let palette = Palette::of(ui);
+    let mut job = egui::text::LayoutJob::simple(
+        words.to_owned(),
+        theme::BODY.regular(),
+        palette.text3,
+        area.width() - 32.0,
+    );
+    job.halign = egui::Align::Center;
+    let galley = ui.painter().layout_job(job);
+    let ground = Rect::from_center_size(area.center(), galley.size() + egui::vec2(24.0, 12.0));
+    ui.painter().rect_filled(ground, 0.0, palette.inset);
+    // Its lines are centred on the place where it is painted.
+    ui.painter().galley(
+        pos2(area.center().x, area.center().y - galley.size().y / 2.0),
+        galley,
+        Color32::PLACEHOLDER,
+    );
+}
+
 /// A horizontal line of dashes.
 pub fn dashed_h(painter: &Painter, x: egui::Rangef, y: f32, stroke: Stroke, dash: f32, gap: f32) {
     painter.extend(Shape::dashed_line(&[pos2(x.min, y), pos2(x.max, y)], stroke, dash, gap));

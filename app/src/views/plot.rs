@@ -223,13 +223,7 @@ impl Plot<'_> {
         self.paint_points(ui, area, pointed);
         self.paint_current(ui, area);
         if self.points.is_empty() {
-            let palette = Palette::of(ui);
-            let painter = ui.painter();
-            let font = theme::BODY.regular();
-            let galley = paint::cut_to(ui, self.empty, font, palette.text3, area.plot.width() - 32.0);
-            let ground = Rect::from_center_size(area.plot.center(), galley.size() + vec2(24.0, 12.0));
-            painter.rect_filled(ground, 0.0, palette.inset);
-            paint::place(painter, area.plot.center(), Align2::CENTER_CENTER, galley);
+            paint::notice(ui, area.plot, self.empty);
         }
     }
 

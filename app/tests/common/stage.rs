@@ -1,6 +1,6 @@
 //! The window without a screen: shown on a workbench, its actions applied to it. It knows no bridge.
 
-use eframe::egui::{UiBuilder, vec2};
+use eframe::egui::{Context, Ui, UiBuilder, vec2};
 use egui_kittest::Harness;
 use softprefix::panels::Window;
 use softprefix::workbench::{Action, Workbench};
@@ -14,6 +14,33 @@ pub struct Stage {
     pub done: Vec<Action>,
 }
 
+impl Stage {
+    pub fn new(bench: Workbench) -> Self {
+        Self {
+            window: Window::default(),
+            bench,
+            done: Vec::new(),
+        }
+    }
+
+    /// One frame, and what is done in it.
+    pub fn show(&mut self, ui: &mut Ui) {
+        // The harness leaves a margin, a window does not.
+        let whole = ui.ctx().content_rect();
+        let ui = &mut ui.new_child(UiBuilder::new().max_rect(whole));
+        for action in self.window.show(ui, &self.bench) {
+            self.done.push(action.clone());
+            self.bench.apply(action);
+        }
+    }
+}
+
+/// What the window needs before its first frame.
+pub fn prepare(ctx: &Context) {
+    fonts::install(ctx);
+    theme::install(ctx);
+}
+
 /// The window at the smallest size it is made for.
 pub fn window(bench: Workbench) -> Harness<'static, Stage> {
     sized(bench, [1280.0, 800.0])
@@ -25,31 +52,12 @@ pub fn sized(bench: Workbench, size: [f32; 2]) -> Harness<'static, Stage> {
 
 /// With `step` seconds from frame to frame: two presses make a double click only if they come quickly.
 pub fn paced(bench: Workbench, size: [f32; 2], step: f32) -> Harness<'static, Stage> {
-    let stage = Stage {
-        window: Window::default(),
-        bench,
-        done: Vec::new(),
-    };
     let mut harness = Harness::builder()
         .with_size(vec2(size[0], size[1]))
         .with_max_steps(20)
         .with_step_dt(step)
-        .with_context_setup(|ctx| {
-            fonts::install(ctx);
-            theme::install(ctx);
-        })
-        .build_ui_state(
-            |ui, stage: &mut Stage| {
-                // The harness leaves a margin, a window does not.
-                let whole = ui.ctx().content_rect();
-                let ui = &mut ui.new_child(UiBuilder::new().max_rect(whole));
-                for action in stage.window.show(ui, &stage.bench) {
-                    stage.done.push(action.clone());
-                    stage.bench.apply(action);
-                }
-            },
-            stage,
-        );
+        .with_context_setup(prepare)
+        .build_ui_state(|ui, stage: &mut Stage| stage.show(ui), Stage::new(bench));
     harness.run_steps(3);
     harness
 }

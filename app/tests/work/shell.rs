@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use softprefix_unit::testing::small_model;
 
+use crate::hardship::deaf_stranger;
 use crate::support::{closed_port, serve, tasks_at, tiny_model};
 
 fn softprefix(args: &[&str]) -> Output {
@@ -267,6 +268,49 @@ fn models_lists_what_is_here_and_what_can_be_fetched() {
     let list: Value = serde_json::from_str(&stdout(&done)).unwrap();
     assert!(list.as_array().unwrap().iter().any(|model| model["default"] == true));
     assert_eq!(code(&softprefix(&["models", "fetch", "no-such-model"])), 2);
+}
+
+#[test]
+fn a_sweep_on_a_module_that_ignores_prefixes_stops_with_3_and_the_reason_unless_it_is_to_run_anyway() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = deaf_stranger(serve(tiny_model())).to_string();
+    let journal = folder.path().join("journal").to_string_lossy().into_owned();
+    let json = folder.path().join("all.json");
+    let (values, out) = (["--values", "0.1,1", "--len", "1"], json.to_string_lossy().into_owned());
+    let sweep = |more: &[&str]| {
+        let usual = [
+            "sweep",
+            "--module",
+            &module,
+            "--journal",
+            &journal,
+            "--max-tokens",
+            "8",
+            "--json",
+            &out,
+        ];
+        softprefix(&[&usual[..], &values, more].concat())
+    };
+    let records = || {
+        let file: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+        file["records"].as_array().unwrap().len()
+    };
+    let stopped = sweep(&[]);
+    assert_eq!(code(&stopped), 3, "{}", stderr(&stopped));
+    assert!(
+        stderr(&stopped).contains("ignores soft_prefix silently"),
+        "{}",
+        stderr(&stopped)
+    );
+    assert_eq!(records(), 0, "no case was spent on it");
+    let ran = sweep(&["--anyway"]);
+    assert_eq!(code(&ran), 0, "{}", stderr(&ran));
+    assert_eq!(records(), 4, "two values between two baselines");
+    assert!(
+        stderr(&ran).contains("ignores soft_prefix silently"),
+        "it is said all the same: {}",
+        stderr(&ran)
+    );
 }
 
 #[test]

@@ -178,7 +178,8 @@ impl PairCard {
             let verdict = (text.verdict)(group.verdict(point));
             match point.measures.as_ref().filter(|_| !record.is_baseline()) {
                 Some(measures) => format!(
-                    "{verdict}, {} {}",
+                    "{verdict}{}{} {}",
+                    desk.text.comma,
                     (desk.text.measures)(measure),
                     words::figures(measure, measure.value(measures))
                 ),
@@ -288,7 +289,7 @@ fn what_changed(ui: &mut Ui, desk: &Desk<'_>, left: &Record, right: &Record) {
     let said = match changes.as_slice() {
         [] => text.nothing_changed.to_owned(),
         [one] => (text.only)(one),
-        several => format!("{}.", several.join("; ")),
+        several => several.join("; ") + desk.text.full_stop,
     };
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = 4.0;
@@ -302,14 +303,12 @@ fn what_changed(ui: &mut Ui, desk: &Desk<'_>, left: &Record, right: &Record) {
         (Some(a), Some(b)) if sweep.pinned.is_some() => between(desk, &a, &b),
         (_, Some(b)) if !b.is_same() => {
             let measure = Measure::Chrf2;
-            format!(
-                "{}, {}.",
-                (text.leaves_at)(b.first_divergence.graphemes + 1),
-                (text.value_is)(
-                    (desk.text.measures)(measure),
-                    &words::figures(measure, measure.value(&b))
-                )
-            )
+            let leaves = (text.leaves_at)(b.first_divergence.graphemes + 1);
+            let value = (text.value_is)(
+                (desk.text.measures)(measure),
+                &words::figures(measure, measure.value(&b)),
+            );
+            two_parts(desk, &leaves, &value)
         }
         _ => String::new(),
     };
@@ -330,7 +329,11 @@ fn between(desk: &Desk<'_>, a: &Measures, b: &Measures) -> String {
     let measure = Measure::Chrf2;
     let figures = |measures| format!("{:.0}", measure.value(measures).unwrap_or_default());
     let value = (text.value_to)((desk.text.measures)(measure), &figures(a), &figures(b));
-    format!("{leaves}, {value}.")
+    two_parts(desk, &leaves, &value)
+}
+
+fn two_parts(desk: &Desk<'_>, one: &str, other: &str) -> String {
+    [one, desk.text.comma, other, desk.text.full_stop].concat()
 }
 
 /// A line of the table: name, A, B, change.
@@ -394,17 +397,20 @@ fn table(desk: &Desk<'_>, left: &Record, right: &Record) -> Vec<Row> {
         .collect()
 }
 
+/// The widest cell beside a row's name.
+const COLUMN: f32 = 98.0;
+
 fn show_table(ui: &mut Ui, desk: &Desk<'_>, rows: &[Row]) {
     let palette = Palette::of(ui);
     let text = desk.sweep_text();
     let width = ui.available_width();
     let pinned = desk.bench.sweep.pinned.is_some();
-    let columns = [width - 168.0, width - 84.0, width];
+    let columns = [width - 208.0, width - 104.0, width];
     let line = |ui: &mut Ui, cells: [&str; 4], head: bool, last: bool| {
         let (rect, _) = ui.allocate_exact_size(vec2(width, TABLE_ROW), Sense::hover());
         let painter = ui.painter();
         let colour = if head { palette.text3 } else { palette.text2 };
-        let name = paint::cut_to(ui, cells[0], theme::CAPTION.regular(), colour, columns[0] - 72.0);
+        let name = paint::cut_to(ui, cells[0], theme::CAPTION.regular(), colour, columns[0] - COLUMN);
         paint::place(painter, rect.left_center(), Align2::LEFT_CENTER, name);
         for (index, right) in columns.into_iter().enumerate() {
             let at = pos2(rect.left() + right, rect.center().y);
@@ -418,7 +424,7 @@ fn show_table(ui: &mut Ui, desk: &Desk<'_>, rows: &[Row]) {
             } else {
                 theme::CAPTION.mono()
             };
-            let galley = paint::cut_to(ui, cells[index + 1], font, colour, 80.0);
+            let galley = paint::cut_to(ui, cells[index + 1], font, colour, COLUMN);
             paint::place(painter, at, Align2::RIGHT_CENTER, galley);
         }
         if !last {

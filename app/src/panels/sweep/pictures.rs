@@ -301,8 +301,9 @@ fn map(desk: &Desk<'_>, planned: &[Case]) -> Map {
             CellState::Done => format!("{} {}", (desk.text.measures)(bench.measure), cell.words),
             CellState::Collapsed => {
                 format!(
-                    "{}, {} {}",
+                    "{}{}{} {}",
                     text.collapsed,
+                    desk.text.comma,
                     (desk.text.measures)(bench.measure),
                     cell.words
                 )

@@ -243,7 +243,7 @@ impl Rail {
             } else {
                 text.sampled
             };
-            let words = format!("{drawn}, {}", (text.output)(prompt.max_tokens));
+            let words = format!("{drawn}{}{}", desk.text.comma, (text.output)(prompt.max_tokens));
             ui.label(paint::words(words, theme::BODY, palette.text2))
                 .on_hover_text(text.kind_from_tune);
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {

@@ -125,10 +125,14 @@ fn counted(desk: &Desk<'_>, progress: &Progress) -> String {
         .map(|left| left.as_secs_f64() / to_do as f64);
     let mut words = (text.cells_done)(progress.finished, progress.total, each);
     if progress.unscored > 0 && to_do == 0 {
-        words = format!("{words}, {}", (desk.deep_text().scoring)(progress.unscored));
+        words = format!(
+            "{words}{}{}",
+            desk.text.comma,
+            (desk.deep_text().scoring)(progress.unscored)
+        );
     }
     if progress.failed > 0 {
-        words = format!("{words}, {}", (text.failed)(progress.failed));
+        words = format!("{words}{}{}", desk.text.comma, (text.failed)(progress.failed));
     }
     words
 }
@@ -148,7 +152,7 @@ fn standing(desk: &Desk<'_>) -> (Option<f32>, String) {
     let failed = past.records.iter().filter(|record| record.error().is_some()).count();
     let mut words = (desk.sweep_text().cells_done)(finished, all, None);
     if failed > 0 {
-        words = format!("{words}, {}", (desk.sweep_text().failed)(failed));
+        words = format!("{words}{}{}", desk.text.comma, (desk.sweep_text().failed)(failed));
     }
     (Some(finished as f32 / all.max(1) as f32), words)
 }

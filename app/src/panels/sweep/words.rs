@@ -54,7 +54,9 @@ pub fn kind(text: &Text, of: &PrefixKind) -> String {
 
 /// `P 4, 2.9×, Constant`
 pub fn recipe(text: &Text, of: &PrefixRecipe) -> String {
-    format!("P {}, {}, {}", of.len, magnitude(of.magnitude), kind(text, &of.kind))
+    let Text { comma, .. } = text;
+    let (size, kind) = (magnitude(of.magnitude), kind(text, &of.kind));
+    format!("P {}{comma}{size}{comma}{kind}", of.len)
 }
 
 /// The record's recipe in words, or that it is a baseline.
