@@ -280,6 +280,8 @@ fn a_sweep_on_a_module_that_ignores_prefixes_stops_with_3_and_the_reason_unless_
     let sweep = |more: &[&str]| {
         let usual = [
             "sweep",
+            "--prompt",
+            "Why is the sky blue?",
             "--module",
             &module,
             "--journal",
