@@ -33,6 +33,9 @@ pub const SCORE: &str = "softprefix.score";
 /// Action: stop one inference ([`StopRequest`] → `"None"`).
 pub const STOP: &str = "softprefix.stop";
 
+/// All of them.
+pub const ACTIONS: [&str; 6] = [EMBED, VOCABULARY, BUDGET, NEAREST, SCORE, STOP];
+
 /// Key of a model card's top level that marks it as our unit's; its value is an object with more about the model.
 pub const CARD_MARK: &str = "softprefix";
 

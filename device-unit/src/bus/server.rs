@@ -132,15 +132,7 @@ fn is_known(name: &str) -> bool {
         action::SETUP,
         action::UNLINK,
     ];
-    let ours = [
-        extension::EMBED,
-        extension::VOCABULARY,
-        extension::BUDGET,
-        extension::NEAREST,
-        extension::SCORE,
-        extension::STOP,
-    ];
-    stock.contains(&name) || ours.contains(&name)
+    stock.contains(&name) || extension::ACTIONS.contains(&name)
 }
 
 /// Passes a call on to be carried out: the client's address, and the request as it wrote it.

@@ -309,15 +309,7 @@ impl Inner {
             action::LINK,
             action::UNLINK,
         ];
-        let ours = [
-            extension::EMBED,
-            extension::VOCABULARY,
-            extension::BUDGET,
-            extension::NEAREST,
-            extension::SCORE,
-            extension::STOP,
-        ];
-        if !known.contains(&action.as_str()) && !ours.contains(&action.as_str()) {
+        if !known.contains(&action.as_str()) && !extension::ACTIONS.contains(&action.as_str()) {
             return error(Code::NO_UNIT_ACTION);
         }
         let Some(task) = self.task(&work_id) else {

@@ -6,13 +6,14 @@
 //! (`SOFTPREFIX_LLM_SYS_MODEL` names the model if it is not the first of the module's list), and restarts nothing.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use softprefix_core::client::{ConnectOptions, InferenceRequest, Module, Task};
-use softprefix_core::prefix::{Rounding, SoftPrefix};
+use softprefix_core::client::{ConnectOptions, InferenceRequest, Module, ScoreRequest, ScoredText, Task};
+use softprefix_core::prefix::{Generator, Need, Rounding, SoftPrefix};
+use softprefix_core::protocol::extension;
 use softprefix_core::protocol::message::SetUp;
 use softprefix_unit::testing::{TinyModel, qwen_model, small_model};
 
@@ -31,6 +32,9 @@ const PROMPTS: [&str; 6] = [
     "\"data\": \"x\"",
 ];
 const MAGNITUDES: [f32; 10] = [0.0, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.5, 1.0, 1.5, 2.0];
+
+/// Positions that nobody waits for to be filled.
+const ROOM: usize = 20_000;
 
 /// The program under test as a module of its own, on the same models: what it says directly is what must come through llm-sys.
 struct Direct {
@@ -74,6 +78,8 @@ fn on_the_bus(folder: &Path, models: &Path) -> Program {
 struct Answers {
     baselines: Vec<String>,
     prefixed: Vec<String>,
+    /// What our additions say, in Rust's own spelling.
+    additions: String,
 }
 
 /// What the product's own client does: lists, sets up, ten prefixes and prompts of all kinds, a large prefix, exit.
@@ -97,7 +103,8 @@ fn with_our_client(address: SocketAddr, model: &str) -> Answers {
         let set_up = SetUp::new(model, "You are helpful").greedy().max_positions(400);
         let task = module.set_up(&set_up).await.unwrap();
         let hidden = task.support().expect("our unit is behind it").hidden_size;
-        let answers = ten_prefixes(&task, hidden).await;
+        let mut answers = ten_prefixes(&task, hidden).await;
+        answers.additions = additions(&task, hidden).await;
         large_prefix(&task, hidden).await;
         task.exit().await.unwrap();
         assert_eq!(module.tasks().await.unwrap(), Vec::<String>::new());
@@ -140,7 +147,34 @@ async fn ten_prefixes(task: &Task, hidden: usize) -> Answers {
         baselines[last % PROMPTS.len()],
         "the largest prefix has an effect"
     );
-    Answers { baselines, prefixed }
+    Answers {
+        baselines,
+        prefixed,
+        additions: String::new(),
+    }
+}
+
+/// Every question that only our unit answers.
+async fn additions(task: &Task, hidden: usize) -> String {
+    let drawn = Need::Sample {
+        count: 5,
+        seed: 7,
+        generator: Generator::default(),
+    };
+    let embedded = task.embed(PROMPTS[1]).await.unwrap();
+    let sampled = task.material(&drawn).await.unwrap();
+    let vocabulary = task.vocabulary().await.unwrap();
+    let budget = task.budget(PROMPTS[3]).await.unwrap();
+    let rows = SoftPrefix::from_bf16(hidden, embedded.rows.clone()).unwrap();
+    let nearest = task.nearest(&rows, 3).await.unwrap();
+    assert_eq!(nearest.len(), rows.len());
+    let text = ScoredText::Text("the sea } is { there".to_owned());
+    let scoring = ScoreRequest::new(PROMPTS[0], text)
+        .prefixes([rows.clone(), rows])
+        .top(2);
+    let scored = task.score(scoring).await.unwrap();
+    assert_eq!(scored.prefixed.len(), 2);
+    format!("{embedded:?} {sampled:?} {vocabulary:?} {budget:?} {nearest:?} {scored:?}")
 }
 
 /// At H = 896 a prefix of 64 rows is 153 kB of base64 in one message.
@@ -159,7 +193,7 @@ async fn large_prefix(task: &Task, hidden: usize) {
 /// The wire as other clients use it.
 fn with_a_plain_client(address: SocketAddr, model: &str) {
     let (mut a, mut b) = (Client::connect(address), Client::connect(address));
-    let task = a.set_up(&streaming(model, 400));
+    let task = a.set_up(&streaming(model, ROOM));
     let info = a.ask(&bare("t", &task, "taskinfo"));
     let hidden = usize::try_from(info["data"]["soft_prefix"]["hidden_size"].as_u64().unwrap()).unwrap();
 
@@ -182,6 +216,40 @@ fn with_a_plain_client(address: SocketAddr, model: &str) {
     assert!(
         b.next_within(Duration::from_millis(200)).is_none(),
         "nothing of it went to B"
+    );
+
+    // llm-sys has an answer for every call: ours are known by name, and the one that ends an inference arrives in its midst.
+    let answered = |client: &mut Client, name: &str| {
+        client.ask(&request(
+            "c",
+            "sys",
+            "unit_call",
+            &format!("llm.{name}"),
+            json!("no pair"),
+        ))["data"]
+            .clone()
+    };
+    for name in extension::ACTIONS {
+        assert_eq!(answered(&mut b, name), "None", "{name}");
+    }
+    assert_eq!(answered(&mut b, "softprefix.dance"), "softprefix.dance NotAction");
+    let usage = json!({"softprefix": {"usage": true}});
+    a.send(&infer_with("stopped", &task, "hello", usage));
+    a.next();
+    let stop = json!({"request_id": "stopped"});
+    a.send(&request("s", &task, extension::STOP, extension::STOP, stop));
+    let (mut reason, mut is_answered) = (Value::Null, false);
+    while reason.is_null() || !is_answered {
+        let reply = a.next();
+        assert_eq!(reply["error"]["code"], 0, "{reply}");
+        is_answered |= reply["object"] == extension::STOP;
+        if reply["data"]["finish"] == true {
+            reason = reply["usage"]["finish_reason"].clone();
+        }
+    }
+    assert!(
+        reason == "stopped" || reason == "stop",
+        "{reason}: at the latest where the model ends it"
     );
 
     // Old clients: frames by index, base64, RAW.
@@ -296,15 +364,23 @@ fn all_of_it(sys: &mut LlmSys, model: &Path) {
     kills(sys, models, name);
 }
 
+fn tiny(models: &Path) -> PathBuf {
+    let path = models.join("tiny.gguf");
+    let model = TinyModel {
+        window: ROOM,
+        ..TinyModel::qwen2()
+    };
+    model.write(&path).unwrap();
+    path
+}
+
 #[test]
 fn everything_a_client_does_works_behind_the_played_llm_sys() {
     let (folder, models) = (short_folder(), tempfile::tempdir().unwrap());
     let Some(mut sys) = LlmSys::start(folder.path()) else {
         return;
     };
-    let model = models.path().join("tiny.gguf");
-    TinyModel::qwen2().write(&model).unwrap();
-    all_of_it(&mut sys, &model);
+    all_of_it(&mut sys, &tiny(models.path()));
 }
 
 #[test]
@@ -319,9 +395,10 @@ fn everything_a_client_does_works_behind_the_stock_llm_sys() {
         return on_a_module(addresses.next().unwrap());
     }
     let models = tempfile::tempdir().unwrap();
-    let tiny = models.path().join("tiny.gguf");
-    TinyModel::qwen2().write(&tiny).unwrap();
-    for model in [Some(tiny), Some(small_model()), qwen_model()].into_iter().flatten() {
+    for model in [Some(tiny(models.path())), Some(small_model()), qwen_model()]
+        .into_iter()
+        .flatten()
+    {
         let mut sys = LlmSys::start_as(Kind::Stock, Path::new("")).unwrap();
         all_of_it(&mut sys, &model);
         println!("behind {}: {}", named.display(), model.display());
