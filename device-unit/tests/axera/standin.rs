@@ -13,6 +13,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::BTreeMap;
 use std::ffi::{c_char, c_void, CStr};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const FAILED: i32 = 0x8006_0010_u32 as i32;
 const PHYSICAL: u64 = 0x4000_0000_0000;
@@ -38,6 +39,12 @@ struct State {
     violations: Vec<String>,
     calls: u64,
     fail_at: u64,
+    releases: u64,
+    fail_release_at: u64,
+    /// Set when the call of this number has come.
+    flag: Option<(u64, usize)>,
+    /// The input of each layer's last prefill.
+    prefilled: BTreeMap<usize, Vec<u8>>,
 }
 
 impl State {
@@ -45,7 +52,17 @@ impl State {
     fn enter(&mut self, what: String) -> bool {
         self.log.push(what);
         self.calls += 1;
+        if let Some((_, flag)) = self.flag.take_if(|(at, _)| *at == self.calls) {
+            // The test keeps it alive until it takes it back.
+            unsafe { &*(flag as *const AtomicBool) }.store(true, Ordering::Relaxed);
+        }
         self.calls == self.fail_at
+    }
+
+    /// What a call that gives something back answers. It has done its work, whatever it says.
+    fn leave(&mut self) -> i32 {
+        self.releases += 1;
+        if self.releases == self.fail_release_at { FAILED } else { 0 }
     }
 
     fn violation(&mut self, what: String) {
@@ -62,7 +79,7 @@ fn with<T>(work: impl FnOnce(&mut State) -> T) -> T {
 
 // ---- what tests ask ------------------------------------------------------------------------------------------------
 
-/// Forgets log, violations and the planned failure.
+/// Forgets log, violations and what was planned; then the call of number `fail_at` fails (0: none).
 #[unsafe(no_mangle)]
 pub extern "C" fn standin_reset(fail_at: u64) {
     with(|s| {
@@ -70,15 +87,34 @@ pub extern "C" fn standin_reset(fail_at: u64) {
         s.violations.clear();
         s.calls = 0;
         s.fail_at = fail_at;
+        s.releases = 0;
+        s.fail_release_at = 0;
+        s.flag = None;
     });
 }
 
-/// `what`: 0 the log, 1 violations, 2 what is still held. Writes at most `len` bytes, returns how many there are.
+/// From now on, the release of number `fail_at` says that it failed.
+#[unsafe(no_mangle)]
+pub extern "C" fn standin_fail_release(fail_at: u64) {
+    with(|s| {
+        s.releases = 0;
+        s.fail_release_at = fail_at;
+    });
+}
+
+/// `flag` is set while the call of number `at` runs. It must live until then or until the next reset.
+#[unsafe(no_mangle)]
+pub extern "C" fn standin_set_at(at: u64, flag: *const AtomicBool) {
+    with(|s| s.flag = Some((at, flag as usize)));
+}
+
+/// `what`: 0 the log, 1 violations, 2 what is still held, 3 the first layer's input of the last prefill, in hex. Writes at most `len` bytes, returns how many there are.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn standin_report(what: i32, out: *mut u8, len: usize) -> usize {
     let text = with(|s| match what {
         0 => s.log.join("\n"),
         1 => s.violations.join("\n"),
+        3 => s.prefilled.values().next().into_iter().flatten().map(|byte| format!("{byte:02x}")).collect(),
         _ => {
             let mut held: Vec<String> = s.allocations.values().map(|a| format!("buffer of {}", a.len)).collect();
             held.extend(s.handles.keys().map(|h| format!("handle {h}")));
@@ -114,7 +150,7 @@ pub extern "C" fn AX_SYS_Deinit() -> i32 {
         if s.engine_inits != 0 || !s.allocations.is_empty() || !s.handles.is_empty() {
             s.violation("AX_SYS_Deinit before everything was given back".into());
         }
-        0
+        s.leave()
     })
 }
 
@@ -179,7 +215,7 @@ pub extern "C" fn AX_SYS_MemFree(phy: u64, address: *mut c_void) -> i32 {
             s.violation(format!("written beyond a buffer of {}", a.len));
         }
         unsafe { dealloc(a.address as *mut u8, layout(a.len)) };
-        0
+        s.leave()
     })
 }
 
@@ -291,7 +327,10 @@ pub extern "C" fn AX_ENGINE_Deinit() -> i32 {
     with(|s| {
         s.log.push("engine deinit".into());
         s.engine_inits -= 1;
-        0
+        if !s.handles.is_empty() {
+            s.violation("AX_ENGINE_Deinit before every handle was destroyed".into());
+        }
+        s.leave()
     })
 }
 
@@ -361,7 +400,8 @@ pub extern "C" fn AX_ENGINE_DestroyHandle(handle: *mut c_void) -> i32 {
             s.violation("a handle destroyed twice".into());
             return FAILED;
         }
-        0
+        s.prefilled.remove(&(handle as usize));
+        s.leave()
     })
 }
 
@@ -477,6 +517,10 @@ fn run(handle: *mut c_void, group: u32, io: *mut Io, context_ok: bool, what: &st
             }
         };
         let data: Vec<Vec<u8>> = inputs.iter().map(|buffer| read(s, buffer)).collect();
+        loaded.model.check(group, &data).into_iter().for_each(|what| s.violation(what));
+        if loaded.model.kind == 0 && group == 1 {
+            s.prefilled.insert(handle as usize, data[3].clone());
+        }
         let made = loaded.model.run(group, &data);
         for (buffer, bytes) in outputs.iter().zip(made) {
             if let Some(a) = s.allocations.get_mut(&buffer.physical) {
@@ -594,6 +638,38 @@ impl Model {
                 (c"output", size(rows * h * 2)),
             ],
         )
+    }
+
+    /// What of a layer's inputs is not as PROTOCOL 6.5 has it.
+    fn check(&self, group: u32, inputs: &[Vec<u8>]) -> Vec<String> {
+        const MASKED: f32 = -65536.0;
+        let mut found = Vec::new();
+        if self.kind != 0 {
+            return found;
+        }
+        let indices: Vec<u32> = inputs[2].chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let mask = words(&inputs[4]);
+        if group == 1 {
+            if !indices.iter().copied().eq(0..self.prefill as u32) {
+                found.push(format!("prefill's indices are {indices:?}"));
+            }
+            let seen = |row: usize, column: usize| if column <= row { 0.0 } else { MASKED };
+            if (0..mask.len()).any(|i| mask[i] != seen(i / self.prefill, i % self.prefill)) {
+                found.push("prefill's mask is not causal over the whole window".into());
+            }
+            return found;
+        }
+        let position = indices[0] as usize;
+        let seen = |column: usize| if column < position || column == self.kv_len { 0.0 } else { MASKED };
+        if (0..mask.len()).any(|column| mask[column] != seen(column)) {
+            found.push(format!("decode's mask at {position} shows other columns than those before it and its own"));
+        }
+        // A masked column weighs nothing, but nothing times NaN is NaN.
+        let width = self.kv_heads * self.width;
+        if inputs[..2].iter().any(|cache| words(cache)[position * width..].iter().any(|value| *value != 0.0)) {
+            found.push(format!("a cache holds something at or behind {position}"));
+        }
+        found
     }
 
     fn run(&self, group: u32, inputs: &[Vec<u8>]) -> Vec<Vec<u8>> {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use base64::Engine as _;
@@ -120,6 +121,22 @@ impl World {
         unsafe { self.standin.get::<extern "C" fn(u64)>(b"standin_reset").unwrap()(fail_at) }
     }
 
+    /// Makes the release number `fail_at` (a buffer, a handle, the engine, the system) say that it failed.
+    pub fn fail_release(&self, fail_at: u64) {
+        // SAFETY: the stand-in's function of this type.
+        unsafe { self.standin.get::<extern "C" fn(u64)>(b"standin_fail_release").unwrap()(fail_at) }
+    }
+
+    /// Sets `flag` while the call number `at` runs.
+    pub fn set_at(&self, at: u64, flag: &'static AtomicBool) {
+        // SAFETY: the stand-in's function of this type; the flag lives for ever.
+        unsafe {
+            self.standin
+                .get::<extern "C" fn(u64, *const AtomicBool)>(b"standin_set_at")
+                .unwrap()(at, flag)
+        }
+    }
+
     fn report(&self, what: i32) -> Vec<String> {
         // SAFETY: the stand-in's function of this type; it writes at most the length given.
         let text = unsafe {
@@ -144,6 +161,13 @@ impl World {
 
     pub fn still_held(&self) -> Vec<String> {
         self.report(2)
+    }
+
+    /// The first layer's input of the last prefill.
+    pub fn prefilled(&self) -> Vec<bf16> {
+        let hex = self.report(3).concat();
+        let word = |at: usize| u16::from_str_radix(&hex[at..at + 4], 16).unwrap().swap_bytes();
+        (0..hex.len()).step_by(4).map(|at| bf16::from_bits(word(at))).collect()
     }
 
     pub fn card(&self) -> Value {

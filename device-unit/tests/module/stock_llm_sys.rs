@@ -424,6 +424,9 @@ fn on_a_module(address: SocketAddr) {
             .to_owned()
     });
     let answers = with_our_client(address, &model);
-    println!("{model} at {address}: {answers:#?}");
+    println!(
+        "{model} at {address}: {:#?}, with prefixes {:#?}",
+        answers.baselines, answers.prefixed
+    );
     with_a_plain_client(address, &model);
 }

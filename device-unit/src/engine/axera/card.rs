@@ -221,6 +221,23 @@ mod tests {
     }
 
     #[test]
+    fn a_card_is_looked_for_where_the_stock_unit_looks_in_its_order() {
+        let expected = [
+            "/opt/m5stack/m.json",
+            "/opt/m5stack/mode_m.json",
+            "/opt/m5stack/data/m/m.json",
+            "/opt/m5stack/data/m/mode_m.json",
+            "/opt/m5stack/data/models/m.json",
+            "/opt/m5stack/data/models/mode_m.json",
+            "/opt/m5stack/etc/m.json",
+            "/opt/m5stack/etc/mode_m.json",
+            "/opt/m5stack/data/../share/m.json",
+            "/opt/m5stack/data/../share/mode_m.json",
+        ];
+        assert_eq!(ModelFolders::default().candidates("m"), expected.map(PathBuf::from));
+    }
+
+    #[test]
     fn a_broken_card_is_not_passed_over() {
         let root = tempfile::tempdir().unwrap();
         let folders = folders(root.path());

@@ -1,0 +1,236 @@
+//! What is asked of the runtime: each call in its order, what the buffers hold, and that everything is given back whatever fails.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use half::bf16;
+use serde_json::json;
+use softprefix_unit::engine::{Engine, EngineError, Logits, Step};
+
+use crate::feeding::*;
+use crate::world::{CACHE, PREFILL, World};
+
+#[test]
+fn the_runtime_is_asked_in_its_order_and_everything_is_given_back() {
+    let world = World::new();
+    let mut model = load(&world).unwrap();
+    let layer = {
+        let mut calls = vec!["create handle", "create context", "create context v2", "group count"];
+        calls.push("group info 0");
+        // Inputs uncached, outputs cached; decode, then prefill with its dummy caches.
+        calls.extend([
+            "alloc uncached 2560",
+            "alloc uncached 2560",
+            "alloc uncached 4",
+            "alloc uncached 128",
+            "alloc uncached 82",
+        ]);
+        calls.extend(["alloc cached 64", "alloc cached 64", "alloc cached 128"]);
+        calls.push("group info 1");
+        calls.extend([
+            "alloc uncached 2",
+            "alloc uncached 2",
+            "alloc uncached 64",
+            "alloc uncached 2048",
+            "alloc uncached 512",
+        ]);
+        calls.extend(["alloc cached 1024", "alloc cached 1024", "alloc cached 2048"]);
+        calls
+    };
+    let mut expected = vec!["sys init", "engine init"];
+    expected.extend(layer.iter().chain(&layer));
+    expected.extend([
+        "create handle",
+        "create context",
+        "create context v2",
+        "group count",
+        "group info 0",
+    ]);
+    expected.extend(["alloc uncached 128", "alloc cached 530"]);
+    assert_eq!(world.log(), expected);
+
+    world.reset(0);
+    let prompt = rows(model.engine.as_ref(), &PROMPT);
+    greedy(model.engine.as_mut(), &prompt, 2).unwrap();
+    let run = |group: &'static str| [group, "invalidate", "invalidate", "invalidate"];
+    let post = ["run 0", "invalidate"];
+    let expected: Vec<&str> = [
+        run("run group 1").as_slice(),
+        &run("run group 1"),
+        &post,
+        &run("run group 0"),
+        &run("run group 0"),
+        &post,
+    ]
+    .concat();
+    assert_eq!(world.log(), expected);
+
+    world.reset(0);
+    drop(model);
+    assert_eq!(world.log(), releases());
+    assert_eq!(world.still_held(), Vec::<String>::new());
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn each_call_that_fails_is_a_clean_error_and_nothing_leaks() {
+    let world = World::new();
+    for dynamic in [false, true] {
+        let mut card = world.card();
+        card["mode_param"]["b_dynamic_load_axmodel_layer"] = json!(dynamic);
+        world.write_card(&card);
+        let work = || -> Result<(), String> {
+            let mut model = load(&world).map_err(|error| error.to_string())?;
+            let prompt = rows(model.engine.as_ref(), &PROMPT);
+            greedy(model.engine.as_mut(), &prompt, 3).map_err(|error| error.to_string())?;
+            Ok(())
+        };
+        world.reset(0);
+        work().unwrap();
+        let calls = world
+            .log()
+            .iter()
+            .filter(|call| !["free", "destroy handle", "engine deinit", "sys deinit"].contains(&call.as_str()))
+            .count();
+        for fail_at in 1..=calls as u64 {
+            world.reset(fail_at);
+            let sentence = work().expect_err("the call failed");
+            assert!(sentence.contains("AX_"), "call {fail_at}: {sentence}");
+            assert_eq!(world.still_held(), Vec::<String>::new(), "call {fail_at}");
+            assert_eq!(world.violations(), Vec::<String>::new(), "call {fail_at}");
+        }
+        world.reset(0);
+        work().unwrap();
+    }
+}
+
+/// Of every model its buffers, then its handle; then the engine, then the system.
+fn releases() -> Vec<&'static str> {
+    let given_back = |buffers: usize| [vec!["free"; buffers], vec!["destroy handle"]].concat();
+    [
+        given_back(16),
+        given_back(16),
+        given_back(2),
+        vec!["engine deinit", "sys deinit"],
+    ]
+    .concat()
+}
+
+#[test]
+fn a_release_that_fails_keeps_none_of_the_others_from_being_made() {
+    let world = World::new();
+    for fail_at in 1..=releases().len() as u64 {
+        let model = load(&world).unwrap();
+        world.reset(0);
+        world.fail_release(fail_at);
+        drop(model);
+        assert_eq!(world.log(), releases(), "release {fail_at}");
+        assert_eq!(world.still_held(), Vec::<String>::new(), "release {fail_at}");
+    }
+    let mut model = load(&world).unwrap();
+    let prompt = rows(model.engine.as_ref(), &PROMPT);
+    greedy(model.engine.as_mut(), &prompt, 2).unwrap();
+}
+
+/// Of what the stand-in checks at every run are the indices, the mask and the caches behind the position: they are violations.
+#[test]
+fn prefill_gets_the_prefix_at_its_first_rows_then_the_tokens_then_zeros_to_the_window_every_time() {
+    let world = World::new();
+    let mut model = load(&world).unwrap();
+    let engine = model.engine.as_mut();
+    let typed = rows(engine, &PROMPT);
+    let full = prefix(64, PREFILL, 3.0);
+    for soft in [
+        Vec::new(),
+        prefix(64, 3, 0.5),
+        prefix(64, PREFILL - PROMPT.len(), 2.0),
+        prefix(64, 1, 0.1),
+    ] {
+        // Something that fills the window, and the cache with its output, runs before each.
+        greedy(engine, &full, CACHE - PREFILL + 1).unwrap();
+        assert_eq!(world.prefilled(), full);
+
+        let prompt = [soft, typed.clone()].concat();
+        greedy(engine, &prompt, 4).unwrap();
+        let mut window = prompt;
+        window.resize(PREFILL * 64, bf16::ZERO);
+        assert_eq!(world.prefilled(), window);
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn a_stop_that_comes_while_a_layer_runs_ends_before_the_next_one() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let world = World::new();
+    let mut model = load(&world).unwrap();
+    let engine = model.engine.as_mut();
+    let prompt = rows(engine, &PROMPT);
+    let expected = greedy(engine, &prompt, 6).unwrap();
+    let stopped = |engine: &mut dyn Engine, sequence, rows: &[bf16]| {
+        world.reset(0);
+        world.set_at(1, &STOP);
+        let mut batch = [Step {
+            sequence,
+            rows,
+            logits: Logits::Last,
+            out: Vec::new(),
+            stop: &STOP,
+        }];
+        assert_eq!(engine.forward(&mut batch), Err(EngineError::Stopped));
+        assert!(STOP.swap(false, Ordering::Relaxed));
+        world.log()
+    };
+
+    let sequence = engine.open(CACHE).unwrap();
+    let log = stopped(engine, sequence, &prompt);
+    assert_eq!(log, ["run group 1", "invalidate", "invalidate", "invalidate"]);
+    engine.close(sequence);
+
+    let sequence = engine.open(CACHE).unwrap();
+    feed(engine, sequence, &prompt, Logits::None).unwrap();
+    let log = stopped(engine, sequence, &prompt[..64]);
+    assert_eq!(log, ["run group 0", "invalidate", "invalidate", "invalidate"]);
+    engine.close(sequence);
+
+    world.reset(0);
+    assert_eq!(greedy(engine, &prompt, 6).unwrap(), expected);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn a_layer_that_is_loaded_for_each_use_is_held_for_that_use_only() {
+    let world = World::new();
+    let mut card = world.card();
+    card["mode_param"]["b_dynamic_load_axmodel_layer"] = json!(true);
+    world.write_card(&card);
+    let mut model = load(&world).unwrap();
+    let resting = world.still_held();
+    let handles = |held: &[String]| held.iter().filter(|what| what.starts_with("handle")).count();
+    assert_eq!(
+        (handles(&resting), resting.len()),
+        (1, 4),
+        "the post model's: {resting:?}"
+    );
+
+    world.reset(0);
+    let prompt = rows(model.engine.as_ref(), &PROMPT);
+    greedy(model.engine.as_mut(), &prompt, 2).unwrap();
+    assert_eq!(world.still_held(), resting);
+    let log = world.log();
+    let beside: Vec<&str> = log
+        .iter()
+        .map(String::as_str)
+        .filter(|call| ["create handle", "destroy handle"].contains(call) || call.starts_with("run"))
+        .collect();
+    let use_of = |run| ["create handle", run, "destroy handle"];
+    let expected: Vec<&str> = [
+        use_of("run group 1").as_slice(),
+        &use_of("run group 1"),
+        &["run 0"],
+        &use_of("run group 0"),
+        &use_of("run group 0"),
+        &["run 0"],
+    ]
+    .concat();
+    assert_eq!(beside, expected);
+}
