@@ -169,6 +169,14 @@ fn hasty() -> ConnectOptions {
     }
 }
 
+/// Limits for tests in which streams stall and questions are answered.
+fn stalling() -> ConnectOptions {
+    ConnectOptions {
+        request: options().request,
+        ..hasty()
+    }
+}
+
 async fn accept(listener: &TcpListener) -> Peer {
     let (stream, _) = listener.accept().await.unwrap();
     stream.set_nodelay(true).unwrap();
@@ -416,13 +424,14 @@ async fn a_task_that_is_gone_says_so() {
 
 #[tokio::test]
 async fn a_stream_that_stops_at_a_cut_character_keeps_its_text_and_the_next_one_runs() {
-    let (module, peer) = with_options(hasty(), |mut peer| async move {
+    let (module, peer) = with_options(stalling(), |mut peer| async move {
         peer.set_up("llm.1000").await;
         let (_, bytes) = &recorded(SPLIT, "stream: a character split over two 3-token groups")[1];
         let request = peer.expect("llm.1000", "inference").await;
         peer.send(bytes.replace("\"u1\"", &format!("\"{}\"", request.request_id)))
             .await;
-        // Nothing more comes by itself; the client makes sure that the run has ended.
+        // Nothing more comes by itself; the client asks for the task, and makes sure that the run has ended.
+        alive(&mut peer, "llm.1000").await;
         let next = pauses_until(&mut peer, "inference").await;
         // The index goes on from the dead run; it says nothing.
         let (_, bytes) = &recorded(SPLIT, "next inference on the task: index does not restart")[0];
@@ -1089,6 +1098,107 @@ async fn a_unit_that_hangs_is_told_apart_from_one_that_forgot_the_task() {
         "{error}"
     );
     let error = outcome(&task, "x").await.unwrap_err();
+    assert!(matches!(error, ClientError::TaskGone { .. }), "{error}");
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_stops_because_its_task_is_gone_is_told_as_such() {
+    for ours in [false, true] {
+        let (module, peer) = with_options(stalling(), move |mut peer| async move {
+            peer.set_up_with("llm.1000", ours.then(support)).await;
+            let request = peer.expect("llm.1000", "inference").await;
+            peer.delta(&request, "half", 0, false).await;
+            let asked = peer.expect("llm.1000", "taskinfo").await;
+            peer.error(&asked.request_id, "llm.1000", -6, "Unit Does Not Exist")
+                .await;
+            // A unit that knows nothing of it is not asked to stop it.
+            assert_eq!(peer.request().await.action, "exit");
+        })
+        .await;
+        let task = module.set_up(&streaming()).await.unwrap();
+        let error = outcome(&task, "x").await.unwrap_err();
+        assert!(
+            matches!(error, ClientError::TaskGone { .. }) && error.needs_set_up(),
+            "{error}"
+        );
+        drop(task);
+        peer.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn of_many_that_wait_for_a_dead_unit_hardly_one_asks_and_none_waits_for_its_deadline() {
+    const MANY: usize = 12;
+    let (module, peer) = with_options(hasty(), |mut peer| async move {
+        peer.set_up_with("llm.1000", Some(support())).await;
+        for _ in 0..MANY {
+            peer.expect("llm.1000", "inference").await;
+        }
+        let mut asked = 0;
+        while let Some(request) = peer.try_request(Duration::from_secs(20)).await {
+            match request.action.as_str() {
+                "taskinfo" => asked += 1,
+                "exit" => break,
+                other => panic!("a dead unit is asked for {other}"),
+            }
+        }
+        assert!((1..MANY / 2).contains(&asked), "{asked}");
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let started = std::time::Instant::now();
+    let mut waiting: Vec<Inference> = (0..MANY).map(|_| task.infer(InferenceRequest::new("x"))).collect();
+    for inference in &mut waiting {
+        let error = failure(inference).await;
+        assert!(
+            matches!(error, ClientError::UnitSilent { .. }) && error.needs_set_up(),
+            "{error}"
+        );
+    }
+    assert!(started.elapsed() < options().deadline / 4);
+    drop((waiting, task));
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_waits_for_its_turn_on_our_unit_is_asked_after_and_goes_on_waiting() {
+    let (module, peer) = with_options(stalling(), |mut peer| async move {
+        let mut support = support();
+        support["features"] = json!(["stop", "score"]);
+        peer.set_up_with("llm.1000", Some(support)).await;
+        let waiting = peer.expect("llm.1000", "inference").await;
+        alive(&mut peer, "llm.1000").await;
+        alive(&mut peer, "llm.1000").await;
+        peer.delta(&waiting, "at last", 0, false).await;
+        let last = json!({"delta": "", "finish": true, "index": 1});
+        let mut last = reply(&waiting.request_id, "llm.1000", "llm.utf-8.stream", last);
+        last["usage"] = usage("stop", &[1]);
+        peer.send(format!("{last}\n")).await;
+        // A score waits in the same way, until its task is gone.
+        let mut next = peer.request().await;
+        while next.action == "taskinfo" {
+            // One more question may have been on its way.
+            peer.reply(
+                &next,
+                "llm.taskinfo",
+                json!({"model": QWEN, "response_format": "llm.utf-8"}),
+            )
+            .await;
+            next = peer.request().await;
+        }
+        assert_eq!(next.action, "softprefix.score");
+        alive(&mut peer, "llm.1000").await;
+        let asked = peer.expect("llm.1000", "taskinfo").await;
+        peer.error(&asked.request_id, "llm.1000", -6, "Unit Does Not Exist")
+            .await;
+        peer.expect("llm.1000", "softprefix.stop").await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    assert_eq!(outcome(&task, "x").await.unwrap().text, "at last");
+    let score = ScoreRequest::new("Why?", ScoredText::Text("So.".to_owned()));
+    let error = task.score(score).await.unwrap_err();
     assert!(matches!(error, ClientError::TaskGone { .. }), "{error}");
     peer.await.unwrap();
 }

@@ -280,6 +280,8 @@ impl Run {
                 }
                 Heard::Idle => {
                     let seconds = self.idle().as_secs_f64();
+                    // A unit that has died leaves its streams without an end, too.
+                    self.task.check_after(seconds).await?;
                     self.end_early(&mut ticket, start).await?;
                     return Err(ClientError::StreamStopped {
                         text: self.text.into_text(),
@@ -296,7 +298,7 @@ impl Run {
                 }
                 Heard::Nothing => {
                     let seconds = start.elapsed().as_secs_f64();
-                    self.is_alive(seconds).await?;
+                    self.task.check_after(seconds).await?;
                     // Alive and silent: lost on the way, or still at it. A stop brings the text of one that is still at it.
                     if self.end_early(&mut ticket, start).await?.is_some() {
                         return Err(ClientError::DeadlinePassed {
@@ -358,9 +360,17 @@ impl Run {
         };
         let mut heard = false;
         let mut stop = self.stop.clone();
+        let task = self.task.clone();
+        // Our unit may rightly be silent while others have their turn, and one that has died is silent, too. A stranger is asked
+        // nothing before its last frame.
+        let given_up = task.given_up(self.idle());
+        let mut given_up = std::pin::pin!(given_up);
+        let is_ours = task.support().is_some();
         loop {
             let reply = tokio::select! {
+                biased;
                 reply = ticket.next() => reply?,
+                error = &mut given_up, if is_ours && !heard => return Err(error),
                 () = stop.wanted() => return Ok(Heard::Stop),
                 () = tokio::time::sleep_until(limit.into()) => {
                     return Ok(match heard {
@@ -442,17 +452,6 @@ impl Run {
             Request::new(id, work_id, extension::STOP).with(extension::STOP, to_data(&data))
         } else {
             Request::new(id, work_id, action::PAUSE)
-        }
-    }
-
-    /// Asks the task for its state after a silence.
-    async fn is_alive(&self, seconds: f64) -> Result<(), ClientError> {
-        match self.task.check().await {
-            Err(ClientError::NoAnswer { .. }) => Err(ClientError::UnitSilent {
-                work_id: self.task.work_id().to_owned(),
-                seconds,
-            }),
-            other => other,
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::connection::Connection;
 use super::error::ClientError;
@@ -43,6 +43,8 @@ struct Inner {
     /// Whether an inference has ever been answered; only the first after a set-up gets lost.
     answered: AtomicBool,
     exited: AtomicBool,
+    /// When the unit last said that it still has the task (true), or said nothing when it was asked.
+    asked_after: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Task {
@@ -71,6 +73,7 @@ impl Task {
             turn: Arc::new(Semaphore::new(turns)),
             answered: AtomicBool::new(false),
             exited: AtomicBool::new(false),
+            asked_after: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -118,6 +121,47 @@ impl Task {
                 work_id: self.work_id().to_owned(),
                 detail,
             })
+        }
+    }
+
+    /// As [`Task::check`], after a silence of so many seconds. Whoever comes while the unit is being asked waits for that answer
+    /// and asks nothing more: llm-sys holds everybody up for 4 s each time that a dead unit is asked.
+    ///
+    /// # Errors
+    /// [`ClientError::UnitSilent`] where there is no answer, and as for [`Task::check`].
+    pub(super) async fn check_after(&self, seconds: f64) -> Result<(), ClientError> {
+        let came = Instant::now();
+        let mut asked_after = self.inner.asked_after.lock().await;
+        let is_there = match *asked_after {
+            Some((at, is_there)) if at >= came => is_there,
+            _ => {
+                let is_there = match self.check().await {
+                    Ok(()) => true,
+                    Err(ClientError::NoAnswer { .. }) => false,
+                    Err(other) => return Err(other),
+                };
+                *asked_after = Some((Instant::now(), is_there));
+                is_there
+            }
+        };
+        if is_there {
+            return Ok(());
+        }
+        Err(ClientError::UnitSilent {
+            work_id: self.work_id().to_owned(),
+            seconds,
+        })
+    }
+
+    /// Returns when the unit has to be given up: it is asked after each silence of `silence`, for as long as it answers that it has
+    /// the task.
+    pub(super) async fn given_up(&self, silence: Duration) -> ClientError {
+        let started = Instant::now();
+        loop {
+            tokio::time::sleep(silence).await;
+            if let Err(error) = self.check_after(started.elapsed().as_secs_f64()).await {
+                return error;
+            }
         }
     }
 
@@ -280,11 +324,11 @@ impl Task {
         if !self.support().is_some_and(|support| support.has(feature)) {
             return self.unsupported(feature);
         }
-        let reply = self
-            .inner
-            .module
-            .call_within(limit, self.work_id(), action, Some((action, data)))
-            .await;
+        let reply = tokio::select! {
+            biased;
+            reply = self.inner.module.call_within(limit, self.work_id(), action, Some((action, data))) => reply,
+            error = self.given_up(self.module().options().idle) => Err(error),
+        };
         typed(action, reply.map_err(|error| gone(error, self.work_id()))?.data)
     }
 

@@ -374,10 +374,12 @@ impl Report {
     }
 }
 
-/// A number as short as it can be told apart: `0.0001`, `0.58`, `58.1`.
+/// A number as short as it can be told apart: `1e-4`, `7.62e-4`, `0.58`, `58.1`.
 fn short(value: f64) -> String {
     if value != 0.0 && (value.abs() < 1e-3 || value.abs() >= 1e6) {
-        return format!("{value:e}");
+        let text = format!("{value:.3e}");
+        let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+        return format!("{}e{power}", digits.trim_end_matches('0').trim_end_matches('.'));
     }
     let rounded = (value * 1e4).round() / 1e4;
     rounded.to_string()

@@ -334,6 +334,29 @@ fn kills(sys: &mut LlmSys, models: &Path, model: &str) {
         let (mut client, task) = works(sys);
         client.ask(&bare("x", &task, "exit"));
     }
+    // Our own client learns that all it asked for is gone, and can go on, without waiting for any deadline.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let options = ConnectOptions {
+            idle: Duration::from_secs(1),
+            ..ConnectOptions::default()
+        };
+        let module = Module::connect(sys.address.to_string(), options).await.unwrap();
+        let set_up = SetUp::new(model, "You are helpful").greedy().max_positions(ROOM);
+        let task = module.set_up(&set_up).await.unwrap();
+        let mut running: Vec<_> = (0..20).map(|_| task.infer(InferenceRequest::new("hello"))).collect();
+        running[0].next().await.unwrap().unwrap();
+        unit.process.kill();
+        unit = on_the_bus(&sys.folder, models);
+        for inference in running {
+            let error = inference.outcome().await.unwrap_err();
+            assert!(error.needs_set_up(), "{error}");
+        }
+        let again = module.set_up(&set_up).await.unwrap();
+        let request = InferenceRequest::new("hello").max_new_tokens(3);
+        assert!(!again.infer(request).outcome().await.unwrap().text.is_empty());
+        again.exit().await.unwrap();
+    });
     let (mut client, task) = works(sys);
     assert!(unit.terminate());
     assert_eq!(
