@@ -7,6 +7,8 @@ mod batching;
 mod bus;
 #[cfg(all(feature = "bus", unix))]
 mod bus_captures;
+#[cfg(all(feature = "bus", target_os = "linux"))]
+mod bus_memory;
 #[cfg(all(feature = "bus", unix))]
 mod bus_recorded;
 mod common;

@@ -342,7 +342,7 @@ fn kills(sys: &mut LlmSys, models: &Path, model: &str) {
             ..ConnectOptions::default()
         };
         let module = Module::connect(sys.address.to_string(), options).await.unwrap();
-        let set_up = SetUp::new(model, "You are helpful").greedy().max_positions(ROOM);
+        let set_up = SetUp::new(model, "You are helpful").greedy().max_positions(ROOM as u32);
         let task = module.set_up(&set_up).await.unwrap();
         let mut running: Vec<_> = (0..20).map(|_| task.infer(InferenceRequest::new("hello"))).collect();
         running[0].next().await.unwrap().unwrap();

@@ -1,0 +1,135 @@
+//! What the unit holds while thousands of frames are due to somebody who takes none: the program's memory, as the system counts it.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use softprefix_unit::testing::TinyModel;
+
+use crate::common::*;
+use crate::llm_sys::*;
+use crate::under_test::{program, runs_natively};
+
+/// 3000 frames of three tokens.
+const TOKENS: usize = 9000;
+const FRAMES: usize = TOKENS / 3;
+/// Inferences at once.
+const TOGETHER: usize = 4;
+
+/// kB of memory: now, or at most since [`forget_the_peak`].
+fn resident(process: &Process, which: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.0.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(which)).unwrap();
+    line.trim_start_matches(':')
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap()
+}
+
+fn forget_the_peak(process: &Process) {
+    std::fs::write(format!("/proc/{}/clear_refs", process.0.id()), "5").unwrap();
+}
+
+fn ask_for_all(client: &mut Client, task: &str, name: &str) {
+    for i in 0..TOGETHER {
+        let more = json!({"softprefix": {"max_new_tokens": TOKENS, "usage": true}});
+        client.send(&infer_with(&format!("{name}{i}"), task, "hello", more));
+    }
+}
+
+/// All texts to their ends, and how many frames they came in.
+fn take_all(client: &mut Client) -> (Vec<String>, usize) {
+    let mut texts = vec![String::new(); TOGETHER];
+    let (mut ended, mut frames) = (0, 0);
+    while ended < TOGETHER {
+        let reply: Value = client.next();
+        assert_eq!(reply["error"]["code"], 0, "{reply}");
+        let id = reply["request_id"].as_str().unwrap();
+        let place: usize = id[id.len() - 1..].parse().unwrap();
+        texts[place].push_str(reply["data"]["delta"].as_str().unwrap());
+        frames += 1;
+        if reply["data"]["finish"] == true {
+            assert_eq!(reply["usage"]["finish_reason"], "length", "the model ends no text by itself");
+            ended += 1;
+        }
+    }
+    (texts, frames)
+}
+
+fn signal(name: &str, process: &Process) {
+    let id = process.0.id().to_string();
+    assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+}
+
+#[test]
+fn frames_due_to_clients_that_vanished_and_to_an_llm_sys_that_stands_still_cost_bounded_memory() {
+    let (folder, models) = (short_folder(), tempfile::tempdir().unwrap());
+    let Some(sys) = LlmSys::start(folder.path()) else {
+        return;
+    };
+    let model = TinyModel {
+        window: 20_000,
+        ..TinyModel::qwen2()
+    };
+    model.write(&models.path().join("tiny.gguf")).unwrap();
+    let mut command = program();
+    command
+        .args(["--bus", "--engine", "cpu", "--threads", "1", "--bus-folder"])
+        .arg(folder.path())
+        .env("SOFTPREFIX_MODEL_DIR", models.path());
+    let unit = Program::of(command);
+    unit.says("on the bus");
+    let mut client = sys.client();
+    let task = client.set_up(&streaming("tiny", 20_000));
+
+    // What as many inferences need anyhow is there from here on.
+    ask_for_all(&mut client, &task, "all");
+    let (texts, frames) = take_all(&mut client);
+    assert!(frames >= TOGETHER * FRAMES, "{frames}");
+    let before = resident(&unit.process, "VmRSS");
+    forget_the_peak(&unit.process);
+    for round in 0..5 {
+        let mut vanishing = sys.client();
+        ask_for_all(&mut vanishing, &task, "gone");
+        vanishing.next();
+        drop(vanishing);
+        let started = Instant::now();
+        let short = json!({"softprefix": {"max_new_tokens": 30}});
+        client.send(&infer_with("here", &task, "hello", short));
+        client.stream("here");
+        assert!(started.elapsed() < Duration::from_secs(10), "round {round}");
+    }
+    let (peak, after) = (resident(&unit.process, "VmHWM"), resident(&unit.process, "VmRSS"));
+    println!("five times {TOGETHER} x {FRAMES} frames due to a client that vanished: {before} kB before, {peak} kB at most, {after} kB after");
+
+    forget_the_peak(&unit.process);
+    ask_for_all(&mut client, &task, "all");
+    client.next();
+    signal("-STOP", &sys.process);
+    // Until the unit has stopped writing: what it may hold, it holds.
+    let mut held = 0;
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = resident(&unit.process, "VmRSS");
+        if now <= held + 64 {
+            break;
+        }
+        held = now;
+    }
+    let stalled = resident(&unit.process, "VmHWM");
+    signal("-CONT", &sys.process);
+    let (late, frames) = take_all(&mut client);
+    let end = resident(&unit.process, "VmRSS");
+    println!(
+        "{TOGETHER} x {FRAMES} frames due to an llm-sys that stands still: {stalled} kB at most, {end} kB after; they came in {frames}"
+    );
+    for (late, text) in late.iter().zip(&texts) {
+        assert!(text.ends_with(late), "nothing of it is lost");
+    }
+    if runs_natively() {
+        assert!(peak < before + 16_000, "{before} {peak}");
+        assert!(after < before + 8_000, "{before} {after}");
+        assert!(stalled < before + 32_000, "{before} {stalled}");
+    }
+}
