@@ -291,6 +291,22 @@ async fn ping_version_cards_and_memory_are_read_from_the_recorded_replies() {
 }
 
 #[tokio::test]
+async fn a_unit_tells_by_name_which_actions_it_has() {
+    let (module, peer) = with_module(|mut peer| async move {
+        for answer in ["None", "softprefix.embed NotAction", ""] {
+            let request = peer.expect("sys", "unit_call").await;
+            assert_eq!(request.object.as_deref(), Some("llm.softprefix.embed"));
+            peer.reply(&request, "llm.softprefix.embed", json!(answer)).await;
+        }
+    })
+    .await;
+    for known in [true, false, false] {
+        assert_eq!(module.unit_knows("softprefix.embed").await.unwrap(), known);
+    }
+    peer.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_recorded_session_runs_from_set_up_to_exit() {
     let (module, peer) = with_module(|mut peer| async move {
         peer.play(LLM, &["taskinfo empty", "setup non-stream", "taskinfo id"])

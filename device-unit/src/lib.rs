@@ -15,38 +15,50 @@
 //! | broken JSON | same codes (-2, -1 in llm-sys' own form); changed: a connection is never poisoned, and garbage lines are told |
 //! | messages without end | changed: refused beyond 16 MiB, and the connection is closed; llm-sys takes all |
 //! | escapes in texts (`\u` pairs, a last backslash), a `request_id` that equals a field's name or holds quotes | changed: all arrive as they were meant; there they vanish or arrive mangled |
+//! | `request_id`, `work_id` and `action` must be texts (-2); their order, other fields, and `object` and `data` that are left out, do not matter; an empty `work_id` is `sys`; a unit that is not there: -9; an unknown task: -4 for an inference | same; changed, without llm-sys: a `work_id` that begins with a dot gets -9 instead of silence |
 //! | `RAW` headers | same, also behind llm-sys where the header has data already, which it leaves there without its name; changed, without llm-sys: the byte behind the payload is not eaten. `BON` (BSON): -2 instead of silence |
-//! | replies: keys in alphabetical order, compact, UTF-8, one line each | same; changed: braces in texts go out as `\u007b` and `\u007d` |
-//! | `sys` ping, version, version2, lsmode, lstask, cmminfo, hwinfo, unknown actions | same; hwinfo answers zeros where the machine says nothing |
+//! | replies: keys in alphabetical order, compact, UTF-8, one line each; `"None"` where there is nothing to say | same; changed: braces in texts go out as `\u007b` and `\u007d` |
+//! | replies of different requests overtake each other | changed: what the unit says to a client comes in the order in which it was said |
+//! | `sys` ping, version, version2, lsmode, lstask, cmminfo, hwinfo, unknown actions | same; changed, without llm-sys: hwinfo answers zeros where the machine says nothing, and an action without the data that it reads is answered. There llm-sys dies of either |
+//! | `sys` unit_call | same behind llm-sys; changed, without it: only the unit's names are told apart (`None`, or `NotAction`), nothing is carried out |
 //! | `sys` bashexec, push, pull, update, upgrade, rmmode, reboot, uartsetup | changed: refused (-3), nothing runs for a peer |
 //! | `sys` reset | changed: ends all tasks; connections stay |
-//! | set-up: required keys, -2 in the name of `kws`, -5, -21 at two tasks, numbers from 1000 | same; changed: behind the words of -5 comes a sentence that says why |
+//! | set-up: required keys, `input` as a text or a list, unknown keys ignored, -2 in the name of `kws`, -5, -21 at two tasks, numbers from 1000, one used up also by a set-up that fails | same; changed: behind the words of -5 comes a sentence that says why |
+//! | keys of the set-up go before the card's; `response_format` is a stream where it says `stream`, and comes back as `object` whatever it says | same |
+//! | tokenizer servers (`tokenizer_type` 2) | changed: the model's `tokenizer.json` is read; no Python, no port, no wait, and no failure of theirs |
 //! | a set-up in progress | changed: everything else is answered meanwhile |
 //! | an inference right behind the set-up's reply | changed: never lost (there 2 of 40) |
 //! | plain, stream, base64 input and both; `finish` true unless it says otherwise; `index` as text | same |
 //! | frames of several clients at once | changed: collected for each task, client and request apart; there they mix |
-//! | data that is a number, a list or an object in plain form | same: its text is the prompt (an object's keys in order, a list whole); changed: with a prefix in it -33, never spoken; null is no data |
+//! | data that is a number, true or an object in plain form | same: its text is the prompt (an object's keys in order); changed: with a prefix in it -33, never spoken |
+//! | data that is a list or null | changed: a list's whole text is the prompt, null is no data; there `["a","b"]` becomes `[a`, and null the word |
+//! | frames and inferences are not acknowledged | same |
 //! | an empty prompt, no data | changed: -34 instead of silence |
 //! | -23, -25 | same codes; changed: to whoever caused them, under the request's own ids |
 //! | several inferences on a task | changed: they run as one batch, each with its own `request_id` and address; there four queue up, the rest is dropped, and ids and addresses are overwritten. Beyond what may wait: -10 |
 //! | output in frames of three tokens, an empty last frame, `index` from 0 | same; changed: always cut at characters and always ended, whatever the text; the index is the inference's own; a client that reads slowly gets larger frames |
-//! | `max_token_len` counts positions, 127 where nothing is said | same; changed: a prompt with prefix that leaves no room is refused (-32) with the numbers, instead of an empty answer or one token |
+//! | `max_token_len` counts positions (prefix, prompt, output), 127 where nothing is said | same |
+//! | input that is too long, with a prefix or without | changed: refused (-32) with the numbers; there an empty answer, a wild one, or one token |
+//! | an engine that fails | changed: -11 and a sentence; there silence |
 //! | the Qwen template with its added full stop, special tokens in texts | same |
 //! | the end of a text | changed: at `<\|im_end\|>` too; there generation goes on behind it |
 //! | top-k 10 without seed where nothing is said | changed: greedy; sampling as the card or the set-up says, repeatable by its `seed` |
-//! | a soft prefix in the finish frame | same, echoed in the reply's `soft_prefix`; also with `finish` 1 or left out, and however the JSON is laid out |
-//! | a prefix of the wrong size or type, `len` as text, not base64 | changed: -30 with both sizes; there it is ignored, or ends the unit |
+//! | a soft prefix in the finish frame, beside base64 texts too, for that inference only; its rows stand in front of the whole template, bit for bit as sent | same, echoed in the reply's `soft_prefix`; changed: also with `finish` 1 or left out, and however the JSON is laid out |
+//! | a prefix of the wrong size or type, `len` as text or below 1, not base64 | changed: -30 with both sizes; there it is ignored, or ends the unit |
+//! | what the NPU is given at prefill | changed: zeros and indices up to the window every time; there rows of the last request stay (the second run's time-out) |
 //! | a prefix with NaN or infinity | changed: -31 |
 //! | a prefix on an earlier frame or in plain form | changed: -33 |
 //! | pause ends what runs with its normal last frame, and holds nothing back | same |
 //! | exit: last frames first, then the answer; the number is not used again | same; changed: answered when llm-sys has the number back, so that nothing sent later gets lost |
 //! | taskinfo | same, with `soft_prefix` saying what this unit can; changed: asking diverts nobody's stream |
 //! | work (-18), bad ids (-6), link (-20) and unlink | same |
-//! | unknown actions | changed: -18 instead of silence |
+//! | unknown actions | same to llm-sys (`NotAction`); changed: -18 to the client instead of silence |
 //! | `enoutput` false: results are published only | same |
 //! | a task without `llm` among its inputs | changed: -4 instead of silence |
-//! | `asr.N`, `whisper.N` in, last frame only; `kws.N` stops; output published for others | same |
-//! | a client that leaves | changed: its inferences end; nothing blocks, and memory is bounded. There the unit can hang for good |
+//! | `asr.N`, `whisper.N` in, last frame only, answered to whoever asked last; `kws.N` stops; output published for others | same; changed: escapes in what other units say are undone |
+//! | places on the bus: calls at `rpc.<unit>`, two frames in and one out at once, `None` by convention, `list_action`; numbers and addresses by `register_unit` and `release_unit`, other units and model folders by `sql_select`; an inference's own `zmq_com` | same |
+//! | the unit asks for `serial_zmq_url` until it has it | changed: never asked; llm-sys gives the serial port's name to the last TCP client, and nobody is told what they did not ask for |
+//! | a client that leaves; its tasks stay | same; changed: its inferences end, nothing blocks, and memory is bounded. There the unit can hang for good |
 //! | llm-sys restarts | changed: the tasks it has forgotten are ended at once; there they count until somebody ends them |
 //! | a stale file at its address | same: removed; changed: a unit that answers there is left alone, and this one ends |
 //! | SIGTERM gives numbers back and removes the file | same |

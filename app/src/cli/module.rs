@@ -3,6 +3,7 @@
 use clap::Args;
 use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_core::protocol::card::ModelCard;
+use softprefix_core::protocol::extension;
 
 use super::{Exit, Failure, print, runtime};
 use crate::session::problem_of;
@@ -38,7 +39,8 @@ async fn look(address: &str, json: bool) -> Result<Exit, Failure> {
     let cards = module.cards().await.map_err(failed)?;
     // A module without an LLM unit says so with an error; that is an answer, too.
     let tasks = module.tasks().await;
-    let ours = cards.iter().any(|card| card.ours);
+    // Behind llm-sys the cards are its own, and only the unit itself tells.
+    let ours = cards.iter().any(|card| card.ours) || module.unit_knows(extension::EMBED).await.unwrap_or(false);
     if json {
         let cards: Vec<_> = cards
             .iter()

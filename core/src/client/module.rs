@@ -167,6 +167,17 @@ impl Module {
         typed(action::CMMINFO, self.sys(action::CMMINFO).await?.data)
     }
 
+    /// Whether the LLM unit knows an action by this name. A unit says so to llm-sys without a task, and a stock one says of ours that
+    /// it does not; a unit that is not there knows none.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn unit_knows(&self, action: &str) -> Result<bool, ClientError> {
+        let data = Some((&*format!("{LLM}.{action}"), NONE.into()));
+        let reply = self.call(SYS, action::UNIT_CALL, data).await?;
+        Ok(reply.data == NONE)
+    }
+
     /// The LLM unit's tasks, of all clients.
     ///
     /// # Errors

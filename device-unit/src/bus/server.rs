@@ -5,8 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use softprefix_core::protocol::extension;
-use softprefix_core::protocol::message::action;
 use softprefix_core::protocol::{Code, ErrorField, Reply, Request};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, mpsc};
@@ -16,12 +14,8 @@ use super::sys::split_pair;
 use super::zmtp::{Connection, Kind, Listener};
 use super::{BusError, BusOptions, Module};
 use crate::request_text;
-use crate::unit::{Peer, Unit};
+use crate::unit::{Peer, Unit, answer_to_call};
 
-/// The actions of the stock unit, in the words and the order in which it lists them.
-const LIST: &str = r#"{"actions":["taskinfo","link","exit","work","pause","setup","unlink","list_action"]}"#;
-/// What a call is answered with by convention.
-const DONE: &str = "None";
 /// Calls that may wait to be carried out.
 const WAITING: usize = 1024;
 /// How long an answer may take to be taken; others wait meanwhile.
@@ -107,11 +101,7 @@ async fn answer(stream: UnixStream, calls: &Calls, module: &Module) -> std::io::
             .first()
             .map(|frame| String::from_utf8_lossy(frame).into_owned())
             .unwrap_or_default();
-        let answer = match name.as_str() {
-            "list_action" => LIST.to_owned(),
-            known if is_known(known) => DONE.to_owned(),
-            other => format!("{other} NotAction"),
-        };
+        let answer = answer_to_call(&name);
         let reply: Vec<&[u8]> = frames.iter().map(Vec::as_slice).chain([answer.as_bytes()]).collect();
         let calls = calls.lock().await;
         let sent = tokio::time::timeout(ANSWERING, caller.send(&reply)).await;
@@ -120,19 +110,6 @@ async fn answer(stream: UnixStream, calls: &Calls, module: &Module) -> std::io::
         // What was not written whole leaves nothing to go on with.
         sent.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
     }
-}
-
-fn is_known(name: &str) -> bool {
-    let stock = [
-        action::TASKINFO,
-        action::LINK,
-        action::EXIT,
-        action::WORK,
-        action::PAUSE,
-        action::SETUP,
-        action::UNLINK,
-    ];
-    stock.contains(&name) || extension::ACTIONS.contains(&name)
 }
 
 /// Passes a call on to be carried out: the client's address, and the request as it wrote it.

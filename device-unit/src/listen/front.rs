@@ -11,7 +11,7 @@ use softprefix_core::protocol::{Code, ErrorField, Reply, Request};
 use super::intake::Incoming;
 use super::machine;
 use crate::request_text::{self, Unreadable, is_for_sys, unreadable};
-use crate::unit::{Peer, Unit, encode};
+use crate::unit::{Peer, Unit, answer_to_call, encode};
 
 /// The version of llm-sys whose behaviour this is.
 const VERSION: &str = "v1.6";
@@ -128,13 +128,13 @@ impl Front {
             }
             action::UNIT_CALL => {
                 let object = object.unwrap_or_default();
-                let data = match object.strip_suffix(".list_action") {
-                    Some(SYS) => json!({"actions": ["list_action"]}),
-                    Some(unit) if unit == self.unit.name() => {
-                        json!({"actions": ["taskinfo", "link", "exit", "work", "pause", "setup", "unlink", "list_action"]})
-                    }
-                    _ => json!(""),
+                // The calls themselves need an address to answer to, which nobody has here: as there, only their names count.
+                let answer = match object.split_once('.') {
+                    Some((SYS, "list_action")) => r#"{"actions":["list_action"]}"#.to_owned(),
+                    Some((unit, name)) if unit == self.unit.name() => answer_to_call(name),
+                    _ => String::new(),
                 };
+                let data = serde_json::from_str(&answer).unwrap_or(Value::String(answer));
                 data_reply(&object, data)
             }
             refused if REFUSED.contains(&refused) => {

@@ -1,10 +1,13 @@
 //! What the unit holds while thousands of frames are due to somebody who takes none: the program's memory, as the system counts it.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use softprefix_unit::engine::gguf::file::GgufFile;
 use softprefix_unit::testing::TinyModel;
+use softprefix_unit::tokenizer::Tokenizer;
 
 use crate::common::*;
 use crate::llm_sys::*;
@@ -31,9 +34,29 @@ fn forget_the_peak(process: &Process) {
     std::fs::write(format!("/proc/{}/clear_refs", process.0.id()), "5").unwrap();
 }
 
+/// A model that never ends a text: the rows of the tokens that would are zero, and there is always a likelier one.
+fn write_endless(path: &Path) {
+    let model = TinyModel {
+        window: 20_000,
+        ..TinyModel::qwen2()
+    };
+    let mut bytes = model.bytes();
+    std::fs::write(path, &bytes).unwrap();
+    let file = GgufFile::open(path).unwrap();
+    let rows = file.data(file.tensor("token_embd.weight").unwrap());
+    let width = rows.len() / model.vocab_size();
+    for id in Tokenizer::from_gguf(&file).unwrap().stop_tokens() {
+        let row = &rows[id as usize * width..][..width];
+        let at = bytes.windows(width).position(|window| window == row).unwrap();
+        bytes[at..at + width].fill(0);
+    }
+    drop(file);
+    std::fs::write(path, bytes).unwrap();
+}
+
 fn ask_for_all(client: &mut Client, task: &str, name: &str) {
     for i in 0..TOGETHER {
-        let more = json!({"softprefix": {"max_new_tokens": TOKENS, "usage": true}});
+        let more = json!({"softprefix": {"max_new_tokens": TOKENS}});
         client.send(&infer_with(&format!("{name}{i}"), task, "hello", more));
     }
 }
@@ -50,7 +73,6 @@ fn take_all(client: &mut Client) -> (Vec<String>, usize) {
         texts[place].push_str(reply["data"]["delta"].as_str().unwrap());
         frames += 1;
         if reply["data"]["finish"] == true {
-            assert_eq!(reply["usage"]["finish_reason"], "length", "the model ends no text by itself");
             ended += 1;
         }
     }
@@ -64,15 +86,14 @@ fn signal(name: &str, process: &Process) {
 
 #[test]
 fn frames_due_to_clients_that_vanished_and_to_an_llm_sys_that_stands_still_cost_bounded_memory() {
+    if !runs_natively() {
+        return; // An emulator's memory would be counted.
+    }
     let (folder, models) = (short_folder(), tempfile::tempdir().unwrap());
     let Some(sys) = LlmSys::start(folder.path()) else {
         return;
     };
-    let model = TinyModel {
-        window: 20_000,
-        ..TinyModel::qwen2()
-    };
-    model.write(&models.path().join("tiny.gguf")).unwrap();
+    write_endless(&models.path().join("tiny.gguf"));
     let mut command = program();
     command
         .args(["--bus", "--engine", "cpu", "--threads", "1", "--bus-folder"])
@@ -86,7 +107,8 @@ fn frames_due_to_clients_that_vanished_and_to_an_llm_sys_that_stands_still_cost_
     // What as many inferences need anyhow is there from here on.
     ask_for_all(&mut client, &task, "all");
     let (texts, frames) = take_all(&mut client);
-    assert!(frames >= TOGETHER * FRAMES, "{frames}");
+    // Some wait for the rest of a character.
+    assert!(frames > TOGETHER * FRAMES * 9 / 10, "{frames}");
     let before = resident(&unit.process, "VmRSS");
     forget_the_peak(&unit.process);
     for round in 0..5 {
@@ -101,7 +123,9 @@ fn frames_due_to_clients_that_vanished_and_to_an_llm_sys_that_stands_still_cost_
         assert!(started.elapsed() < Duration::from_secs(10), "round {round}");
     }
     let (peak, after) = (resident(&unit.process, "VmHWM"), resident(&unit.process, "VmRSS"));
-    println!("five times {TOGETHER} x {FRAMES} frames due to a client that vanished: {before} kB before, {peak} kB at most, {after} kB after");
+    println!(
+        "five times {TOGETHER} x {FRAMES} frames due to a client that vanished: {before} kB before, {peak} kB at most, {after} kB after"
+    );
 
     forget_the_peak(&unit.process);
     ask_for_all(&mut client, &task, "all");
@@ -127,9 +151,7 @@ fn frames_due_to_clients_that_vanished_and_to_an_llm_sys_that_stands_still_cost_
     for (late, text) in late.iter().zip(&texts) {
         assert!(text.ends_with(late), "nothing of it is lost");
     }
-    if runs_natively() {
-        assert!(peak < before + 16_000, "{before} {peak}");
-        assert!(after < before + 8_000, "{before} {after}");
-        assert!(stalled < before + 32_000, "{before} {stalled}");
-    }
+    assert!(peak < before + 16_000, "{before} {peak}");
+    assert!(after < before + 8_000, "{before} {after}");
+    assert!(stalled < before + 32_000, "{before} {stalled}");
 }

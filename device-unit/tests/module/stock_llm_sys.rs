@@ -97,6 +97,11 @@ fn with_our_client(address: SocketAddr, model: &str) -> Answers {
         assert!(module.version().await.unwrap().starts_with('v'));
         module.cards().await.unwrap();
         module.cmminfo().await.unwrap();
+        assert!(
+            module.unit_knows(extension::EMBED).await.unwrap(),
+            "our unit is behind it"
+        );
+        assert!(!module.unit_knows("softprefix.dance").await.unwrap());
         for left in module.tasks().await.unwrap() {
             module.exit(&left).await.unwrap();
         }

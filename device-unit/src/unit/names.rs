@@ -1,0 +1,45 @@
+//! The unit's actions by name, as its module calls them (PROTOCOL 3.1). It carries none of them out.
+
+use softprefix_core::protocol::extension;
+use softprefix_core::protocol::message::action;
+
+/// Those of the stock unit, in the words and the order in which it lists them; the last one is the listing itself.
+const LISTED: [&str; 8] = [
+    action::TASKINFO,
+    action::LINK,
+    action::EXIT,
+    action::WORK,
+    action::PAUSE,
+    action::SETUP,
+    action::UNLINK,
+    LIST,
+];
+const LIST: &str = "list_action";
+
+/// What a call by this name is answered with at once, whatever comes of it.
+#[must_use]
+pub fn answer_to_call(name: &str) -> String {
+    if name == LIST {
+        format!("{{\"actions\":[\"{}\"]}}", LISTED.join("\",\""))
+    } else if LISTED.contains(&name) || extension::ACTIONS.contains(&name) {
+        "None".to_owned()
+    } else {
+        format!("{name} NotAction")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stock_units_list_is_given_as_it_was_recorded_and_ours_are_known_beside_it() {
+        let recorded = r#"{"actions":["taskinfo","link","exit","work","pause","setup","unlink","list_action"]}"#;
+        assert_eq!(answer_to_call("list_action"), recorded);
+        for name in LISTED.iter().filter(|name| **name != LIST).chain(&extension::ACTIONS) {
+            assert_eq!(answer_to_call(name), "None");
+        }
+        assert_eq!(answer_to_call("softprefix.dance"), "softprefix.dance NotAction");
+        assert_eq!(answer_to_call(""), " NotAction");
+    }
+}
