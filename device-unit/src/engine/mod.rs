@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use half::bf16;
 
+pub mod likelihood;
 pub mod sampling;
 
 #[cfg(feature = "npu")]
@@ -99,6 +100,11 @@ pub trait Engine: Send {
     /// On [`EngineError::Stopped`] and on failures of the machinery the sequences of this batch are in an undefined state
     /// and are to be closed; argument errors leave everything as it was.
     fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError>;
+
+    /// Does the shares of a comparison of predictions, in any order and on all the threads it has, which changes no number.
+    fn weigh(&self, shares: &mut [likelihood::Share<'_>]) {
+        shares.iter_mut().for_each(likelihood::Share::weigh);
+    }
 }
 
 /// What can go wrong in an engine.

@@ -5,7 +5,6 @@
 //! text, no request and no transport.
 
 mod job;
-mod likelihood;
 mod queue;
 mod scoring;
 #[cfg(test)]

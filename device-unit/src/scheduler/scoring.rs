@@ -7,9 +7,9 @@ use half::bf16;
 use softprefix_core::prefix::SoftPrefix;
 
 use super::job::StopFlag;
-use super::likelihood::Prediction;
 use super::queue::Place;
 use super::token_row;
+use crate::engine::likelihood::{Comparison, Prediction};
 use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
 
 /// A text to be led through.
@@ -74,8 +74,6 @@ pub(super) struct Scoring {
     sink: Box<dyn ScoreSink>,
     /// Tokens of the text that have been scored, in every lane.
     scored: usize,
-    base_weights: Vec<f64>,
-    weights: Vec<f64>,
 }
 
 /// One condition's sequence.
@@ -150,8 +148,6 @@ impl Scoring {
             deadline,
             sink,
             scored: 0,
-            base_weights: Vec::new(),
-            weights: Vec::new(),
         })
     }
 
@@ -205,7 +201,7 @@ impl Scoring {
             lane.logits = out;
         }
         if logits == Logits::All {
-            self.score(embeddings.vocab_size())?;
+            self.score(engine, embeddings.vocab_size())?;
         }
         Ok(())
     }
@@ -243,37 +239,26 @@ impl Scoring {
     }
 
     /// Takes the predictions of the rows just fed.
-    fn score(&mut self, vocab_size: usize) -> Result<(), Unscored> {
-        let Some((base, others)) = self.lanes.split_first_mut() else {
-            return Ok(());
-        };
+    fn score(&mut self, engine: &dyn Engine, vocab_size: usize) -> Result<(), Unscored> {
         let unusable = || Unscored::Failed("the model's logits are not all finite; choose a smaller prefix".into());
-        for (row, base_logits) in base.logits.chunks_exact(vocab_size).enumerate() {
-            let Some(&token) = self.text.get(self.scored) else {
-                break;
-            };
-            let expected = Prediction::of(base_logits, &mut self.base_weights).ok_or_else(unusable)?;
-            let likeliest = expected.likeliest();
-            base.scores.push(TokenScore {
-                logprob: expected.ln(token).ok_or_else(unusable)?,
-                divergence: 0.0,
-                same_top: true,
-                top: expected.top(self.top),
-            });
-            for lane in &mut *others {
-                let logits = lane
-                    .logits
-                    .get(row * vocab_size..(row + 1) * vocab_size)
-                    .ok_or_else(unusable)?;
-                let found = Prediction::of(logits, &mut self.weights).ok_or_else(unusable)?;
+        let logits: Vec<Vec<f32>> = self.lanes.iter_mut().map(|lane| std::mem::take(&mut lane.logits)).collect();
+        let conditions: Vec<&[f32]> = logits.iter().map(Vec::as_slice).collect();
+        let comparison = Comparison::of(&conditions, vocab_size, |shares| engine.weigh(shares));
+        for (place, &token) in (0..comparison.places()).zip(&self.text[self.scored..]) {
+            let predictions = comparison.at(place).ok_or_else(unusable)?;
+            let expected = predictions.first().and_then(Prediction::likeliest);
+            for (lane, prediction) in self.lanes.iter_mut().zip(&predictions) {
                 lane.scores.push(TokenScore {
-                    logprob: found.ln(token).ok_or_else(unusable)?,
-                    divergence: expected.divergence(&self.base_weights, &found),
-                    same_top: found.likeliest() == likeliest,
-                    top: found.top(self.top),
+                    logprob: prediction.ln(token).ok_or_else(unusable)?,
+                    divergence: prediction.divergence(),
+                    same_top: prediction.likeliest() == expected,
+                    top: prediction.top(self.top),
                 });
             }
-            self.scored += 1;
+        }
+        self.scored += comparison.places();
+        for (lane, logits) in self.lanes.iter_mut().zip(logits) {
+            lane.logits = logits;
         }
         Ok(())
     }

@@ -61,6 +61,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::engine::likelihood::Share;
 use crate::engine::{Engine, EngineError, EngineInfo, SequenceId, Step, TokenEmbeddings};
 use crate::model::{LoadError, Progress};
 
@@ -69,7 +70,7 @@ use config::Config;
 use embeddings::MappedEmbeddings;
 use file::GgufFile;
 use forward::{Model, Row, Scratch};
-use kernel::Tier;
+use kernel::{Kernel, Tier};
 use threads::Pool;
 use weights::Weights;
 
@@ -351,6 +352,23 @@ impl Engine for GgufEngine {
             step.out = out;
         }
         if stopped { Err(EngineError::Stopped) } else { Ok(()) }
+    }
+
+    fn weigh(&self, shares: &mut [Share<'_>]) {
+        let Model { pool, tier, .. } = &self.model;
+        pool.for_each_piece(shares, 1, |_, piece| piece.iter_mut().for_each(|share| tier.run(Weigh(share))));
+    }
+}
+
+/// A share of a comparison, compiled for a tier.
+struct Weigh<'a, 'b>(&'a mut Share<'b>);
+
+impl Kernel for Weigh<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.0.weigh();
     }
 }
 
