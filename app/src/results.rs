@@ -88,6 +88,7 @@ pub fn file_extra(key: &CaseKey, facts: Option<&ModuleFacts>) -> FileExtra {
             "name": facts.unit,
             "backend": facts.backend,
             "model_sha256": facts.model_sha256,
+            "weights": facts.weights,
             "version": facts.version,
             "window": facts.window,
             "prefill_window": facts.prefill_window,

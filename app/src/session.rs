@@ -139,6 +139,7 @@ impl Session {
             scores: crate::bridge::deep::can_score(&task),
             concurrency: support.map_or(1, |s| s.concurrency.max(1)),
             model_sha256: support.and_then(|s| s.model_sha256.clone()),
+            weights: support.map(|s| s.weights.clone()).unwrap_or_default(),
             task: task.work_id().to_owned(),
             models,
         };

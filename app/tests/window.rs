@@ -8,8 +8,11 @@ use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::bridge::Event;
 use softprefix::settings::{Language, Theme};
 use softprefix::text::Text;
-use softprefix::workbench::{Action, Dialog, FetchProgress, ModuleState, Problem, ProblemKind, Target, Workbench};
+use softprefix::workbench::{
+    Action, Dialog, FetchProgress, ModuleFacts, ModuleState, Problem, ProblemKind, Target, Workbench,
+};
 use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::protocol::extension::{StoredWeights, TakenOver};
 
 use common::stage::{sized, window};
 
@@ -176,6 +179,48 @@ fn a_fetch_shows_how_far_it_is_and_can_be_cancelled() {
     harness.get_by_label("Cancel").click();
     harness.run_steps(2);
     assert_eq!(harness.state().done, [Action::CancelFetch]);
+}
+
+#[test]
+fn the_card_says_in_both_languages_what_became_of_the_models_weights() {
+    let stored = |kind: &str, count, how| StoredWeights {
+        count,
+        how,
+        kind: kind.to_owned(),
+    };
+    for (language, words, tip) in [
+        (
+            Language::English,
+            "weights: 145 matrices exact, 24 rounded",
+            "Q4_K: 12 with scales rounded",
+        ),
+        (
+            Language::Japanese,
+            "重み行列: そのまま 145、丸めあり 24",
+            "Q6_K: 8 ビットに丸め 12",
+        ),
+    ] {
+        let mut bench = common::ready(language, Theme::Dark);
+        assert!(
+            window(common::ready(language, Theme::Dark))
+                .query_by_label(words)
+                .is_none()
+        );
+        let facts = ModuleFacts {
+            weights: vec![
+                stored("Q5_0", 132, TakenOver::Exact),
+                stored("Q8_0", 13, TakenOver::Exact),
+                stored("Q4_K", 12, TakenOver::ScalesRounded),
+                stored("Q6_K", 12, TakenOver::Rounded),
+            ],
+            ..common::facts()
+        };
+        bench.absorb(Event::Ready(Box::new(facts), None));
+        let mut harness = window(bench);
+        harness.get_by_label(words).hover();
+        harness.run_steps(8);
+        assert!(harness.query_by_label_contains(tip).is_some(), "{tip}");
+    }
 }
 
 #[test]

@@ -50,7 +50,7 @@
 //! | a prefix on an earlier frame or in plain form | changed: -33 |
 //! | pause ends what runs with its normal last frame, and holds nothing back | same |
 //! | exit: last frames first, then the answer; the number is not used again | same; changed: answered when llm-sys has the number back, so that nothing sent later gets lost |
-//! | taskinfo | same, with `soft_prefix` saying what this unit can; changed: asking diverts nobody's stream |
+//! | taskinfo | same, with `soft_prefix` saying what this unit can and which of the model's weights were rounded; changed: asking diverts nobody's stream |
 //! | work (-18), bad ids (-6), link (-20) and unlink | same |
 //! | unknown actions | same to llm-sys (`NotAction`); changed: -18 to the client instead of silence |
 //! | `enoutput` false: results are published only | same |

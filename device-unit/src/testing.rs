@@ -14,6 +14,7 @@ use crate::engine::gguf::{dequant::dequantise, file::TensorKind};
 use half::f16;
 #[cfg(feature = "cpu")]
 pub use models::{qwen_model, small_model};
+use softprefix_core::prefix::split_mix;
 
 /// What the file is to hold. `TinyModel::qwen2()` and `TinyModel::llama()` are good beginnings.
 #[derive(Debug, Clone)]
@@ -416,10 +417,6 @@ struct Random(u64);
 impl Random {
     /// Uniform in -1..1.
     fn signed(&mut self) -> f32 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+        (split_mix(&mut self.0) >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
     }
 }

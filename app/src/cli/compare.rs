@@ -11,7 +11,7 @@ use clap::Args;
 use softprefix_core::client::{ConnectOptions, InferenceEvent, InferenceRequest, Task};
 use softprefix_core::compare::{Report, ResultEntry, ResultExtra, ResultsFile};
 use softprefix_core::prefix::{Magnitude, PrefixRecipe, SoftPrefix};
-use softprefix_core::protocol::extension::Priority;
+use softprefix_core::protocol::extension::{Priority, StoredWeights};
 use tokio::sync::mpsc;
 
 use super::bar::Bar;
@@ -21,7 +21,9 @@ use super::{Exit, Failure, print, runtime, values, with_model};
 use crate::bridge::outcome_of;
 use crate::embedded::{self, Embedded, Wanted};
 use crate::session::{ConnectProblem, Session, problem_of};
-use crate::workbench::{BuiltPrefix, CaseKey, ConnectStep, PRESETS, Problem, ProblemKind, Sampling, Target};
+use crate::workbench::{
+    BuiltPrefix, CaseKey, ConnectStep, ModuleFacts, PRESETS, Problem, ProblemKind, Sampling, Target,
+};
 use crate::{places, results};
 
 #[derive(Debug, Args)]
@@ -192,6 +194,7 @@ async fn compare(args: &CompareArgs, recipes: Vec<PrefixRecipe>) -> Result<Exit,
         &bar,
         &format!("{} on {} ({})", facts.model, facts.address, unit_words(facts.ours)),
     );
+    say_weights(&bar, facts);
 
     let baselines = (1..=args.baselines).map(|n| Plan {
         name: if n == 1 {
@@ -544,4 +547,12 @@ pub(super) fn show(bar: &Mutex<Bar>, fraction: Option<f32>, words: &str) {
 
 pub(super) fn say(bar: &Mutex<Bar>, sentence: &str) {
     lock(bar).say(sentence);
+}
+
+/// Which numbers are not the model file's own is part of what was compared.
+pub(super) fn say_weights(bar: &Mutex<Bar>, facts: &ModuleFacts) {
+    if !facts.weights.is_empty() {
+        let weights = StoredWeights::sentence(&facts.weights);
+        say(bar, &format!("weight matrices: {weights}"));
+    }
 }

@@ -12,7 +12,7 @@ use softprefix_core::experiment::{
 };
 
 use super::bar::Bar;
-use super::compare::{open, say, show};
+use super::compare::{open, say, say_weights, show};
 use super::prefix::{Material, PrefixArgs};
 use super::{Exit, Failure, print, runtime, values, with_model};
 use crate::bridge::sweep::{Format, Resume, request_of};
@@ -254,6 +254,7 @@ async fn sweep(
         );
     }
     say(&bar, &format!("{} on {}", facts.model, facts.address));
+    say_weights(&bar, facts);
     // The runner sets up a task of its own; a module with few places needs this one's.
     session.forget_task().await;
     let resume = resume.map(|(experiment, finished)| Resume {

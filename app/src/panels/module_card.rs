@@ -1,6 +1,7 @@
 //! The module at a glance: which it is, how it stands, and the one thing to do when it does not stand well.
 
 use eframe::egui::{self, Align, Layout, Ui, vec2};
+use softprefix_core::protocol::extension::{StoredWeights, TakenOver};
 
 use super::Desk;
 use crate::text;
@@ -122,10 +123,33 @@ fn ready(ui: &mut Ui, desk: &mut Desk<'_>, facts: &ModuleFacts) {
             ui.add_space(10.0);
         }
     });
+    weights(ui, desk, &facts.weights);
     if !facts.ours {
         ui.label(paint::words(text.stranger, theme::CAPTION, palette.text3));
     }
     elsewhere(ui, desk);
+}
+
+/// Of how many matrices the unit computes with the model file's own numbers; the tip says it type by type.
+fn weights(ui: &mut Ui, desk: &Desk<'_>, weights: &[StoredWeights]) {
+    if weights.is_empty() {
+        return;
+    }
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let count = |exact: bool| {
+        let alike = weights
+            .iter()
+            .filter(|stored| (stored.how == TakenOver::Exact) == exact);
+        alike.map(|stored| stored.count).fold(0, usize::saturating_add)
+    };
+    let lines: Vec<String> = weights
+        .iter()
+        .map(|stored| format!("{}: {}", stored.kind, (text.taken_over)(stored.how, stored.count)))
+        .collect();
+    let said = (text.weights_counted)(count(true), count(false));
+    ui.label(paint::words(said, theme::CAPTION, palette.text2))
+        .on_hover_text(lines.join("\n"));
 }
 
 fn idle(ui: &mut Ui, desk: &mut Desk<'_>) {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use softprefix_core::compare::{Granularity, Measure, ResultsFile};
 use softprefix_core::prefix::MAX_LEN;
+use softprefix_core::protocol::extension::StoredWeights;
 
 use super::Line;
 use crate::bridge::{RunOutcome, TokenCount};
@@ -155,6 +156,8 @@ struct ModuleRow {
     backend: Option<String>,
     concurrency: usize,
     model_sha256: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    weights: Vec<StoredWeights>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vocabulary: Option<VocabularyRow>,
 }
@@ -367,6 +370,7 @@ fn module_row(facts: &ModuleFacts, vocabulary: Option<&Vocabulary>) -> ModuleRow
         backend: facts.backend.clone(),
         concurrency: facts.concurrency,
         model_sha256: facts.model_sha256.clone(),
+        weights: facts.weights.clone(),
         vocabulary: vocabulary.map(|vocabulary| VocabularyRow {
             rows: vocabulary.rows,
             hidden_size: vocabulary.hidden_size,
@@ -561,6 +565,7 @@ fn module_of(row: ModuleRow) -> Result<(ModuleFacts, Option<Arc<Vocabulary>>), S
         backend: row.backend,
         concurrency: row.concurrency.min(MOST),
         model_sha256: row.model_sha256,
+        weights: row.weights,
         ..ModuleFacts::default()
     };
     let Some(row) = row.vocabulary else {

@@ -1,6 +1,7 @@
 //! The words of the window in English.
 
 use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::protocol::extension::TakenOver;
 
 use super::Text;
 use crate::commands::{CommandId, Group};
@@ -46,6 +47,17 @@ pub(super) static TEXT: Text = Text {
     no_model: "no model",
     window: "window",
     latency: "latency",
+    weights_counted: |exact, rounded| match (exact, rounded) {
+        (_, 0) => "weights as in the file".to_owned(),
+        (0, _) => "weights rounded".to_owned(),
+        _ => format!("weights: {exact} matrices exact, {rounded} rounded"),
+    },
+    taken_over: |how, count| match how {
+        TakenOver::Exact => format!("{count} as in the file"),
+        TakenOver::ScalesRounded => format!("{count} with scales rounded"),
+        TakenOver::Rounded => format!("{count} rounded to 8 bits"),
+        TakenOver::Unknown => format!("{count} unknown"),
+    },
     connect_step: |step| match step {
         ConnectStep::Starting => "Starting the embedded module",
         ConnectStep::Opening => "Opening the connection",

@@ -1,6 +1,7 @@
 //! The words of the window in Japanese.
 
 use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::protocol::extension::TakenOver;
 
 use super::Text;
 use crate::commands::{CommandId, Group};
@@ -43,6 +44,17 @@ pub(super) static TEXT: Text = Text {
     no_model: "モデルなし",
     window: "文脈長",
     latency: "応答",
+    weights_counted: |exact, rounded| match (exact, rounded) {
+        (_, 0) => "重みはファイルのまま".to_owned(),
+        (0, _) => "重みは丸めあり".to_owned(),
+        _ => format!("重み行列: そのまま {exact}、丸めあり {rounded}"),
+    },
+    taken_over: |how, count| match how {
+        TakenOver::Exact => format!("ファイルのまま {count}"),
+        TakenOver::ScalesRounded => format!("スケールのみ丸め {count}"),
+        TakenOver::Rounded => format!("8 ビットに丸め {count}"),
+        TakenOver::Unknown => format!("不明 {count}"),
+    },
     connect_step: |step| match step {
         ConnectStep::Starting => "内蔵モジュールを起動しています",
         ConnectStep::Opening => "接続を開いています",

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use softprefix_core::protocol::extension::StoredWeights;
 
 use super::problem::Problem;
 
@@ -186,6 +187,8 @@ pub struct ModuleFacts {
     /// Inferences at once.
     pub concurrency: usize,
     pub model_sha256: Option<String>,
+    /// How the unit took over the numbers of the model file, where it says.
+    pub weights: Vec<StoredWeights>,
     /// `llm.1000`.
     pub task: String,
     /// Names of the models the module lists.

@@ -8,6 +8,7 @@ use softprefix::workbench::{
 };
 use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_core::protocol::SetUp;
+use softprefix_core::protocol::extension::TakenOver;
 use softprefix_unit::testing::small_model;
 
 use crate::support::{Desk, LONG, Seen, at, serve, tasks_at, tiny_model};
@@ -26,6 +27,12 @@ fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_th
     assert!(facts.ours && facts.embedded);
     assert_eq!(facts.hidden_size, Some(576));
     assert!(facts.model_sha256.is_some_and(|digest| digest.len() == 64));
+    assert!(
+        facts
+            .weights
+            .iter()
+            .any(|stored| stored.kind == "Q4_1" && stored.how == TakenOver::Exact)
+    );
     let median = desk.bench.vocabulary.as_ref().unwrap().median;
     assert!(median > 0.0);
 

@@ -13,6 +13,7 @@ use super::journal::Experiment;
 use super::record::{Applied, Record};
 use super::svg::{Chart, Dot, Line};
 use crate::compare::{Granularity, Measure, Span, SpanKind, Verdict, diff};
+use crate::protocol::extension::{StoredWeights, TakenOver};
 
 /// The language of a page's own words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,6 +111,19 @@ impl Page<'_> {
         self.language.pick(english, japanese)
     }
 
+    fn weights(&self, weights: &[StoredWeights]) -> String {
+        let words = weights.iter().map(|stored| {
+            let how = match stored.how {
+                TakenOver::Exact => self.word("as in the file", "ファイルのまま"),
+                TakenOver::ScalesRounded => self.word("scales rounded to f16", "スケールを f16 に丸め"),
+                TakenOver::Rounded => self.word("rounded to 8 bits", "8 ビットに丸め"),
+                TakenOver::Unknown => self.word("unknown", "不明"),
+            };
+            format!("{} × {} ({how})", stored.kind, stored.count)
+        });
+        words.collect::<Vec<_>>().join(", ")
+    }
+
     fn write_head(&self, out: &mut String, experiment: &Experiment, records: &[Record]) {
         let module = &experiment.module;
         let failed = records.iter().filter(|record| record.error().is_some()).count();
@@ -146,6 +160,7 @@ impl Page<'_> {
             self.word("Model file SHA-256", "モデルの SHA-256"),
             module.model_sha256.as_deref().unwrap_or_default(),
         );
+        line(self.word("Weights", "重み"), &self.weights(&module.weights));
         let norm = module
             .median_norm
             .map(|norm| format!("{norm:.4} (L2)"))

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::plan::{Case, Prompt, Settings};
 use super::scores::CaseScores;
 use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, SoftPrefix};
-use crate::protocol::extension::{FinishReason, SoftPrefixEcho, Usage};
+use crate::protocol::extension::{FinishReason, SoftPrefixEcho, StoredWeights, Usage};
 
 /// Version of the serialised record.
 pub const RECORD_VERSION: u32 = 1;
@@ -66,6 +66,9 @@ pub struct ModuleIdentity {
     /// SHA-256 of the model file, where the unit says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_sha256: Option<String>,
+    /// How the unit took over the numbers of the model file, where it says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weights: Vec<StoredWeights>,
     /// What `sys.version` answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,

@@ -19,7 +19,7 @@ mod wire;
 pub use build::envelope_at;
 pub use card::{COSINE_CAUTION, IdentityCard, Neighbour};
 pub use error::PrefixError;
-pub use generator::Generator;
+pub use generator::{Generator, split_mix};
 pub use inject::{WindowBudget, inject};
 pub use recipe::{EmbeddingRows, MAX_LEN, Magnitude, Need, PrefixKind, PrefixRecipe, TokenPiece};
 pub use shelf::{Shelf, ShelfError};

@@ -15,6 +15,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::weights;
+pub use super::weights::{StoredWeights, TakenOver};
 use crate::prefix::{EmbeddingRows, Generator, Need, Neighbour, PrefixError, SoftPrefixField, TokenPiece};
 
 /// The version of these additions.
@@ -75,6 +77,13 @@ pub struct SoftPrefixSupport {
     #[serde(default)]
     pub unit: String,
     pub version: u32,
+    /// How the matrices of the model file were taken over, by how it stores them; empty where the unit does not say.
+    #[serde(
+        default,
+        deserialize_with = "weights::readable",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub weights: Vec<StoredWeights>,
     /// Most positions: prefix + template + prompt + output.
     pub window: usize,
 }

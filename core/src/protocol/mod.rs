@@ -26,6 +26,7 @@ pub mod extension;
 pub mod frame;
 pub mod message;
 pub mod text_stream;
+mod weights;
 
 pub use card::ModelCard;
 pub use error::{Code, ErrorField};

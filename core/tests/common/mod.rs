@@ -9,7 +9,7 @@ use softprefix_core::experiment::{
     Answer, Case, CaseScores, Experiment, Failure, ModuleIdentity, Outcome, Plan, PrefixIdentity, Prompt, Record, Sweep,
 };
 use softprefix_core::prefix::{Magnitude, SoftPrefix};
-use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho, Usage};
+use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho, StoredWeights, TakenOver, Usage};
 
 pub const HIDDEN: usize = 8;
 pub const MEDIAN: f64 = 0.5;
@@ -23,6 +23,11 @@ pub fn module() -> ModuleIdentity {
         unit: Some("softprefix-unit 0.1.0".into()),
         backend: Some("cpu/scalar".into()),
         model_sha256: Some("ab".repeat(32)),
+        weights: vec![StoredWeights {
+            count: 12,
+            how: TakenOver::Rounded,
+            kind: "Q6_K".into(),
+        }],
         version: Some("v1.3".into()),
         template: "Qwen2.5 chat".into(),
         median_norm: Some(MEDIAN),

@@ -143,7 +143,11 @@ impl<'a> Comparison<'a> {
         let found = &self.found[place * stretches..(place + 1) * stretches];
         let mut predictions: Vec<Prediction<'a>> = Vec::with_capacity(self.conditions);
         for (condition, &logits) in rows.iter().enumerate() {
-            let of = |condition: usize| found.chunks_exact(self.conditions).map(move |stretch| stretch[condition]);
+            let of = |condition: usize| {
+                found
+                    .chunks_exact(self.conditions)
+                    .map(move |stretch| stretch[condition])
+            };
             if !of(condition).all(|stretch| stretch.finite) {
                 return None;
             }

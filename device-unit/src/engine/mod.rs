@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use half::bf16;
+use softprefix_core::protocol::extension::StoredWeights;
 
 pub mod likelihood;
 pub mod sampling;
@@ -35,6 +36,8 @@ pub struct EngineInfo {
     pub max_sequences: usize,
     /// Whether a prompt may be fed in several steps. Where it may not, the whole of it must come in one step.
     pub chunked_prefill: bool,
+    /// What became of the matrices of the model file; empty where they are used as they are, whatever that is.
+    pub weights: Vec<StoredWeights>,
 }
 
 /// Names one living sequence of one engine.
@@ -97,8 +100,8 @@ pub trait Engine: Send {
     /// Feeds every step's rows to its sequence and fills `out`. Each sequence appears at most once.
     ///
     /// # Errors
-    /// On [`EngineError::Stopped`] and on failures of the machinery the sequences of this batch are in an undefined state
-    /// and are to be closed; argument errors leave everything as it was.
+    /// On [`EngineError::Stopped`] the sequences hold what they held before, and may be fed the same again. On failures of the
+    /// machinery those of this batch are in an undefined state and are to be closed; argument errors leave everything as it was.
     fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError>;
 
     /// Does the shares of a comparison of predictions, in any order and on all the threads it has, which changes no number.

@@ -8,6 +8,7 @@
 use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
+use softprefix_core::prefix::split_mix;
 
 /// The generator's name, for records: SplitMix64 (Steele, Lea, Flood 2014) started at the seed; one output a token, its upper
 /// 53 bits times 2^-53.
@@ -275,11 +276,7 @@ impl Sampler {
 
     /// Uniform in [0, 1).
     fn uniform(&mut self) -> f64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        (split_mix(&mut self.state) >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 

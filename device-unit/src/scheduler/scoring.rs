@@ -1,14 +1,15 @@
 //! Leading the model through a text (teacher forcing): one sequence without and one with each prefix, side by side, a few tokens at
 //! a time, so that those who produce text are held up little. It knows token ids, and no text and no request.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use half::bf16;
 use softprefix_core::prefix::SoftPrefix;
 
+use super::active::token_row;
 use super::job::StopFlag;
 use super::queue::Place;
-use super::token_row;
 use crate::engine::likelihood::{Comparison, Prediction};
 use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
 
@@ -166,12 +167,14 @@ impl Scoring {
         self.sink.end(ended.map(|()| scores));
     }
 
-    /// One forward pass of about `budget` rows.
+    /// One forward pass of about `budget` rows. Where `give_up` is set meanwhile, it may have been for nothing: the rows are then fed
+    /// again next time.
     pub fn step(
         &mut self,
         engine: &mut dyn Engine,
         embeddings: &dyn TokenEmbeddings,
         budget: usize,
+        give_up: &AtomicBool,
     ) -> Result<(), Unscored> {
         let logits = self.choose_rows(embeddings, budget).map_err(failed)?;
         let mut outs: Vec<Vec<f32>> = self
@@ -188,19 +191,24 @@ impl Scoring {
                 rows: &lane.rows,
                 logits,
                 out: std::mem::take(out),
-                stop: self.stop.as_atomic(),
+                stop: give_up,
             })
             .collect();
-        let outcome = engine.forward(&mut steps);
+        let given_up = match engine.forward(&mut steps) {
+            Ok(()) => false,
+            Err(EngineError::Stopped) => true,
+            Err(error) => return Err(failed(error)),
+        };
         let outs: Vec<Vec<f32>> = steps.into_iter().map(|step| step.out).collect();
-        outcome.map_err(failed)?;
         let hidden_size = embeddings.hidden_size();
         let taking_part = self.lanes.iter_mut().filter(|lane| !lane.rows.is_empty());
         for (lane, out) in taking_part.zip(outs) {
-            lane.fed += lane.rows.len() / hidden_size;
+            if !given_up {
+                lane.fed += lane.rows.len() / hidden_size;
+            }
             lane.logits = out;
         }
-        if logits == Logits::All {
+        if logits == Logits::All && !given_up {
             self.score(engine, embeddings.vocab_size())?;
         }
         Ok(())
@@ -241,7 +249,11 @@ impl Scoring {
     /// Takes the predictions of the rows just fed.
     fn score(&mut self, engine: &dyn Engine, vocab_size: usize) -> Result<(), Unscored> {
         let unusable = || Unscored::Failed("the model's logits are not all finite; choose a smaller prefix".into());
-        let logits: Vec<Vec<f32>> = self.lanes.iter_mut().map(|lane| std::mem::take(&mut lane.logits)).collect();
+        let logits: Vec<Vec<f32>> = self
+            .lanes
+            .iter_mut()
+            .map(|lane| std::mem::take(&mut lane.logits))
+            .collect();
         let conditions: Vec<&[f32]> = logits.iter().map(Vec::as_slice).collect();
         let comparison = Comparison::of(&conditions, vocab_size, |shares| engine.weigh(shares));
         for (place, &token) in (0..comparison.places()).zip(&self.text[self.scored..]) {
@@ -265,8 +277,5 @@ impl Scoring {
 }
 
 fn failed(error: EngineError) -> Unscored {
-    match error {
-        EngineError::Stopped => Unscored::Stopped,
-        other => Unscored::Failed(other.to_string()),
-    }
+    Unscored::Failed(error.to_string())
 }

@@ -6,8 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use half::bf16;
+use softprefix_core::prefix::SoftPrefix;
 
+use super::batch::PROMPT_ROWS_BESIDE_OTHERS;
+use super::worker::SCORE_ROWS_BESIDE_OTHERS;
 use super::*;
+use crate::engine::{EngineError, Logits, SequenceId, Step};
 
 const HIDDEN: usize = 2;
 
@@ -18,11 +22,14 @@ type Steps = Arc<Mutex<Vec<Vec<(SequenceId, usize)>>>>;
 const PANICS: u32 = 901;
 const FAILS: u32 = 902;
 const SLOW: u32 = 903;
+/// The first time: works until it is to give up.
+const HOLDS: u32 = 904;
 
 struct Toy {
     info: EngineInfo,
     next: u64,
     steps: Steps,
+    held: bool,
 }
 
 struct Rows;
@@ -67,6 +74,14 @@ impl Engine for Toy {
         if is(SLOW) {
             std::thread::sleep(Duration::from_millis(50));
         }
+        if is(HOLDS) && !std::mem::replace(&mut self.held, true) {
+            let patience = Instant::now() + Duration::from_secs(60);
+            while !batch.iter().all(|step| step.stop.load(Ordering::Relaxed)) {
+                assert!(Instant::now() < patience, "nobody asked it to give up");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            return Err(EngineError::Stopped);
+        }
         assert!(!is(PANICS), "as it was told");
         if is(FAILS) {
             return Err(EngineError::Machinery {
@@ -99,9 +114,11 @@ fn toy(max_sequences: usize, chunked_prefill: bool) -> (Scheduler, Steps) {
             prefill_window: 100_000,
             max_sequences,
             chunked_prefill,
+            weights: Vec::new(),
         },
         next: 0,
         steps: Arc::clone(&steps),
+        held: false,
     };
     (Scheduler::start(Box::new(engine), usize::MAX).unwrap(), steps)
 }
@@ -130,6 +147,23 @@ impl TokenSink for Sink {
     }
 }
 
+/// A live job without an end of its own, each token being 1.
+fn job(tokens: Vec<u32>, sink: impl TokenSink + 'static) -> Job {
+    Job {
+        prefix: None,
+        tokens,
+        max_new_tokens: 100_000,
+        at_limit: FinishReason::Length,
+        stop_tokens: Arc::new([]),
+        choose: Box::new(|_| Ok(1)),
+        priority: Priority::Live,
+        stop: StopFlag::default(),
+        deadline: None,
+        sink: Box::new(sink),
+        place: WaitingRoom::default().enter(0).unwrap(),
+    }
+}
+
 struct Desk {
     scheduler: Scheduler,
     steps: Steps,
@@ -152,17 +186,10 @@ impl Desk {
     fn submit(&self, name: &'static str, tokens: Vec<u32>, max_new_tokens: usize, priority: Priority) -> StopFlag {
         let stop = StopFlag::default();
         self.scheduler.submit(Job {
-            prefix: None,
-            tokens,
             max_new_tokens,
-            at_limit: FinishReason::Length,
-            stop_tokens: Arc::new([]),
-            choose: Box::new(|_| Ok(1)),
             priority,
             stop: stop.clone(),
-            deadline: None,
-            sink: Box::new(Sink(name, self.tell.clone())),
-            place: WaitingRoom::default().enter(0).unwrap(),
+            ..job(tokens, Sink(name, self.tell.clone()))
         });
         stop
     }
@@ -269,17 +296,8 @@ fn a_deadline_ends_what_runs_and_what_waits() {
     let desk = Desk::new(1, true);
     for (name, patience) in [("runs", 200), ("waits", 100)] {
         desk.scheduler.submit(Job {
-            prefix: None,
-            tokens: vec![1],
-            max_new_tokens: 100_000,
-            at_limit: FinishReason::Length,
-            stop_tokens: Arc::new([]),
-            choose: Box::new(|_| Ok(1)),
-            priority: Priority::Live,
-            stop: StopFlag::default(),
             deadline: Some(Instant::now() + Duration::from_millis(patience)),
-            sink: Box::new(Sink(name, desk.tell.clone())),
-            place: WaitingRoom::default().enter(0).unwrap(),
+            ..job(vec![1], Sink(name, desk.tell.clone()))
         });
     }
     assert_eq!(desk.end_of("waits"), End::NeverStarted);
@@ -329,17 +347,9 @@ fn a_stop_and_a_deadline_are_honoured_within_one_token() {
     let ending_after = |stop: StopFlag, deadline: Option<Instant>, then: Box<dyn FnMut() + Send>| {
         let (tell, told) = channel();
         desk.scheduler.submit(Job {
-            prefix: None,
-            tokens: vec![1],
-            max_new_tokens: 100_000,
-            at_limit: FinishReason::Length,
-            stop_tokens: Arc::new([]),
-            choose: Box::new(|_| Ok(1)),
-            priority: Priority::Live,
             stop,
             deadline,
-            sink: Box::new(AtTheThird(0, then, tell)),
-            place: WaitingRoom::default().enter(0).unwrap(),
+            ..job(vec![1], AtTheThird(0, then, tell))
         });
         told.recv_timeout(Duration::from_secs(5)).unwrap()
     };
@@ -376,17 +386,8 @@ fn a_failing_step_fails_those_in_it_and_nobody_after() {
 fn a_choice_that_fails_fails_its_inference_alone() {
     let desk = Desk::new(4, true);
     desk.scheduler.submit(Job {
-        prefix: None,
-        tokens: vec![1],
-        max_new_tokens: 5,
-        at_limit: FinishReason::Length,
-        stop_tokens: Arc::new([]),
         choose: Box::new(|_| Err("nothing but NaN".into())),
-        priority: Priority::Live,
-        stop: StopFlag::default(),
-        deadline: None,
-        sink: Box::new(Sink("bad", desk.tell.clone())),
-        place: WaitingRoom::default().enter(0).unwrap(),
+        ..job(vec![1], Sink("bad", desk.tell.clone()))
     });
     assert_eq!(desk.end_of("bad"), End::Failed("nothing but NaN".into()));
     desk.submit("good", vec![1], 1, Priority::Live);
@@ -499,6 +500,33 @@ fn a_text_is_scored_in_small_steps_beside_those_who_produce() {
             step.iter().map(|(_, rows)| rows).sum::<usize>() <= SCORE_ROWS_BESIDE_OTHERS,
             "{step:?}"
         );
+    }
+}
+
+#[test]
+fn a_step_of_scoring_is_given_up_for_whoever_comes_and_done_again() {
+    let desk = Desk::new(32, true);
+    // It would hold the engine for good, were it not given up.
+    let told = score(&desk.scheduler, vec![HOLDS; 100]);
+    let of_the_text = |step: &Vec<(SequenceId, usize)>| step.iter().any(|&(id, rows)| id.0 == 1 && rows > 2);
+    while !desk.steps.lock().unwrap().iter().any(of_the_text) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    desk.submit("live", vec![7], 3, Priority::Live);
+    assert_eq!(desk.end_of("live"), End::Finished(FinishReason::Length));
+    let scores = scored(&told).unwrap();
+    assert_eq!(scores.iter().map(Vec::len).collect::<Vec<_>>(), [100, 100, 100]);
+    // What the engine has of each condition: prefix, prompt and text, the last token being predicted only.
+    let steps = desk.steps.lock().unwrap();
+    let given_up = steps.iter().position(of_the_text).unwrap();
+    for (sequence, rows) in [(1, 2 + 100), (2, 3 + 100), (3, 32 + 100)] {
+        let fed = steps.iter().enumerate().filter(|(at, _)| *at != given_up);
+        let fed: usize = fed
+            .flat_map(|(_, step)| step)
+            .filter(|(id, _)| id.0 == sequence)
+            .map(|(_, rows)| rows)
+            .sum();
+        assert_eq!(fed, rows, "rows of the sequence {sequence}");
     }
 }
 

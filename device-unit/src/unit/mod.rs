@@ -450,6 +450,7 @@ impl Inner {
             prefill_window: info.prefill_window.min(window),
             unit: concat!("softprefix-unit ", env!("CARGO_PKG_VERSION")).to_owned(),
             version: extension::VERSION,
+            weights: info.weights.clone(),
             window,
         });
         described

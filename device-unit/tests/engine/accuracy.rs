@@ -37,20 +37,11 @@ fn qwen() -> Fixture {
     serde_json::from_str(include_str!("../fixtures/logits/qwen.json")).unwrap()
 }
 
-fn log_softmax(logits: &[f32]) -> Vec<f64> {
-    let highest = logits.iter().copied().fold(f32::MIN, f32::max);
-    let all: f64 = logits.iter().map(|logit| f64::from(logit - highest).exp()).sum();
-    logits
-        .iter()
-        .map(|logit| f64::from(logit - highest) - all.ln())
-        .collect()
-}
-
 /// KL(reference || ours) in nats; the tokens the reference does not list count as one.
-fn kl_to_listed(reference: &Likeliest, logits: &[f32]) -> f64 {
-    let ours = log_softmax(logits);
+fn kl_to_listed(listed: &Likeliest, logits: &[f32]) -> f64 {
+    let ours = reference::log_softmax(logits);
     let (mut kl, mut left, mut ours_left) = (0.0, 1.0, 1.0);
-    for (&token, logprob) in reference.tokens.iter().zip(&reference.logprobs) {
+    for (&token, logprob) in listed.tokens.iter().zip(&listed.logprobs) {
         kl += logprob.exp() * (logprob - ours[token as usize]);
         left -= logprob.exp();
         ours_left -= ours[token as usize].exp();
@@ -105,11 +96,11 @@ fn mean_kl_to_f32(path: &Path, fixture: &Fixture) -> f64 {
     let rows = bench.rows(&fixture.tokens[..150]);
     let exact = reference::logits(&GgufFile::open(path).unwrap(), &rows).unwrap();
     let ours = bench.logits(&rows);
-    let mut sum = 0.0;
-    for (exact, ours) in exact.iter().zip(&ours) {
-        let (exact, ours) = (log_softmax(exact), log_softmax(ours));
-        sum += exact.iter().zip(&ours).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
-    }
+    let sum: f64 = exact
+        .iter()
+        .zip(&ours)
+        .map(|(exact, ours)| reference::kl(exact, ours))
+        .sum();
     println!("mean KL to f32 {:.6}", sum / 150.0);
     sum / 150.0
 }

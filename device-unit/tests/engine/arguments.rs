@@ -3,26 +3,27 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use half::bf16;
+use softprefix_unit::engine::gguf::kernel::Tier;
 use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+use softprefix_unit::engine::likelihood::{Comparison, Share};
 use softprefix_unit::engine::{Engine, EngineError, Logits, SequenceId, Step};
 use softprefix_unit::testing::TinyModel;
 
 const WIDTH: usize = 64;
 
 fn tiny(window: Option<usize>) -> GgufEngine {
+    tiny_with(GgufOptions {
+        threads: Some(2),
+        window,
+        ..GgufOptions::default()
+    })
+}
+
+fn tiny_with(options: GgufOptions) -> GgufEngine {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     TinyModel::qwen2().write(&path).unwrap();
-    GgufEngine::load(
-        &path,
-        GgufOptions {
-            threads: Some(2),
-            window,
-            ..GgufOptions::default()
-        },
-        &|_, _| (),
-    )
-    .unwrap()
+    GgufEngine::load(&path, options, &|_, _| ()).unwrap()
 }
 
 fn rows(count: usize) -> Vec<bf16> {
@@ -151,6 +152,82 @@ fn a_batch_stops_when_all_of_it_is_to_stop_and_not_before() {
         !feed(&mut engine, again, 5).is_empty(),
         "the engine goes on with other sequences"
     );
+}
+
+#[test]
+fn a_step_that_was_given_up_can_be_fed_again_whenever_that_was() {
+    let mut engine = tiny(None);
+    let (three, many) = (rows(3), rows(300));
+    let run = |engine: &mut GgufEngine, stop_after: Option<u32>| {
+        let sequence = engine.open(303).unwrap();
+        let go_on = AtomicBool::new(false);
+        engine.forward(&mut [step(sequence, &three, &go_on)]).unwrap();
+        let stop = AtomicBool::new(stop_after == Some(0));
+        let mut given_up = false;
+        if let Some(rounds) = stop_after {
+            let outcome = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    (0..rounds * 1000).for_each(|_| std::hint::spin_loop());
+                    stop.store(true, Ordering::Relaxed);
+                });
+                engine.forward(&mut [step(sequence, &many, &stop)])
+            });
+            given_up = outcome == Err(EngineError::Stopped);
+            if !given_up {
+                engine.close(sequence);
+                return (given_up, Vec::new());
+            }
+        }
+        let mut steps = [Step {
+            logits: Logits::All,
+            ..step(sequence, &many, &go_on)
+        }];
+        engine.forward(&mut steps).unwrap();
+        engine.close(sequence);
+        (given_up, steps[0].out.iter().map(|logit| logit.to_bits()).collect())
+    };
+    let (_, expected) = run(&mut engine, None);
+    for rounds in 0..60 {
+        let (given_up, logits) = run(&mut engine, Some(rounds));
+        assert!(given_up || rounds > 0);
+        assert!(!given_up || logits == expected, "after {rounds} rounds");
+    }
+}
+
+#[test]
+fn predictions_are_weighed_to_the_same_bits_on_any_threads_with_any_instructions() {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32 * 60.0 - 30.0
+    };
+    const VOCABULARY: usize = 5003;
+    let logits: Vec<Vec<f32>> = (0..4).map(|_| (0..3 * VOCABULARY).map(|_| next()).collect()).collect();
+    let conditions: Vec<&[f32]> = logits.iter().map(Vec::as_slice).collect();
+    let bits = |weigh: &dyn Fn(&mut [Share<'_>])| -> Vec<u64> {
+        let comparison = Comparison::of(&conditions, VOCABULARY, |shares| weigh(shares));
+        let predictions = (0..3).flat_map(|place| comparison.at(place).unwrap());
+        predictions
+            .flat_map(|prediction| [prediction.ln(17).unwrap(), prediction.divergence()])
+            .map(f64::to_bits)
+            .collect()
+    };
+    let expected = bits(&|shares| shares.iter_mut().for_each(Share::weigh));
+    assert_eq!(expected.len(), 3 * 4 * 2);
+    for tier in Tier::ALL.into_iter().filter(|tier| tier.is_supported()) {
+        for threads in [1, 2, 5] {
+            let engine = tiny_with(GgufOptions {
+                threads: Some(threads),
+                tier: Some(tier),
+                ..GgufOptions::default()
+            });
+            assert_eq!(
+                bits(&|shares| engine.weigh(shares)),
+                expected,
+                "{tier}, {threads} threads"
+            );
+        }
+    }
 }
 
 #[test]

@@ -365,13 +365,7 @@ fn kills_at_random_moments_leave_a_module_that_works() {
     // The same moments every time, as far as a machine allows; other ones are asked for by another seed.
     let seed = std::env::var("SOFTPREFIX_TEST_SEED").map_or(1, |seed| seed.parse().unwrap());
     let mut state: u64 = seed;
-    // Steele et al., splitmix64.
-    let mut below = |limit: u64| {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % limit
-    };
+    let mut below = |limit: u64| softprefix_core::prefix::split_mix(&mut state) % limit;
     let (folder, models) = (short_folder(), tempfile::tempdir().unwrap());
     let Some(mut sys) = LlmSys::start(folder.path()) else {
         return;

@@ -12,7 +12,7 @@ use softprefix_unit::engine::gguf::file::GgufFile;
 use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
 use softprefix_unit::listen;
 use softprefix_unit::model::{LoadError, LoadedModel, ModelSource, Progress};
-use softprefix_unit::testing::TinyModel;
+use softprefix_unit::testing::{TinyModel, TinyWeights};
 use softprefix_unit::tokenizer::{ChatTemplate, Tokenizer};
 use softprefix_unit::unit::{Unit, UnitOptions};
 
@@ -39,6 +39,11 @@ impl TinySource {
             ..TinyModel::qwen2()
         };
         endless.write(&folder.path().join("endless.gguf")).unwrap();
+        let halves = TinyModel {
+            weights: TinyWeights::F16,
+            ..TinyModel::qwen2()
+        };
+        halves.write(&folder.path().join("halves.gguf")).unwrap();
         let strange = TinyModel {
             architecture: "mamba".into(),
             ..TinyModel::qwen2()
@@ -71,7 +76,7 @@ impl ModelSource for TinySource {
                 std::thread::sleep(Duration::from_millis(700));
                 self.path("tiny.gguf")
             }
-            "truncated" | "strange" | "text" => self.path(&format!("{model}.gguf")),
+            "halves" | "truncated" | "strange" | "text" => self.path(&format!("{model}.gguf")),
             other => return Err(LoadError::UnknownModel { name: other.into() }),
         };
         self.loads.fetch_add(1, Ordering::Relaxed);

@@ -70,7 +70,7 @@ fn a_kernel_is_forced_by_the_environment_and_what_the_weights_became_is_said() {
             .unwrap()
     };
     let scalar = test("scalar");
-    let words = "cpu/scalar, matrices: 15 Q8_0 as they are";
+    let words = "cpu/scalar, weight matrices: 15 Q8_0 as in the file";
     assert!(said(&scalar).contains(words), "{}", said(&scalar));
     let unknown = test("nonsense");
     assert_eq!(unknown.status.code(), Some(1));

@@ -320,6 +320,21 @@ fn taskinfo_says_what_the_unit_can() {
 }
 
 #[test]
+fn taskinfo_says_whether_the_weights_are_the_files_own_or_were_rounded() {
+    let server = Server::start();
+    let mut client = server.client();
+    // Seven matrices in each of two layers, and the vocabulary.
+    for (model, kind, how) in [("tiny", "Q8_0", "exact"), ("halves", "F16", "rounded")] {
+        let task = client.set_up(&whole(model, 100));
+        let info = client.ask(&bare("t", &task, "taskinfo"));
+        assert_eq!(
+            info["data"]["soft_prefix"]["weights"],
+            json!([{"count": 15, "how": how, "kind": kind}])
+        );
+    }
+}
+
+#[test]
 fn usage_counts_what_went_in_and_came_out() {
     let server = Server::start();
     let mut client = server.client();

@@ -84,6 +84,7 @@ pub(super) async fn identify(task: &Task, words_from: Option<&Task>, address: Op
         unit: support.and_then(|support| said(&support.unit)),
         backend: support.and_then(|support| said(&support.backend)),
         model_sha256: support.and_then(|support| support.model_sha256.clone()),
+        weights: support.map(|support| support.weights.clone()).unwrap_or_default(),
         version: module.version().await.ok(),
         template: if support.is_some() {
             "the unit's"

@@ -109,21 +109,10 @@ fn mean_kl_to_f32(path: &Path, engine: &mut GgufEngine, tokens: &[u32]) -> anyho
     engine.close(sequence);
     let exact = reference::logits(&GgufFile::open(path)?, &rows)?;
     let ours = batch[0].out.chunks_exact(vocabulary);
-    let sum: f64 = exact.iter().zip(ours).map(|(exact, ours)| kl(exact, ours)).sum();
-    Ok(sum / tokens.len() as f64)
-}
-
-/// KL(exact || ours) of two rows of logits, in nats.
-fn kl(exact: &[f32], ours: &[f32]) -> f64 {
-    let (exact, ours) = (log_softmax(exact), log_softmax(ours));
-    exact.iter().zip(&ours).map(|(p, q)| p.exp() * (p - q)).sum()
-}
-
-fn log_softmax(logits: &[f32]) -> Vec<f64> {
-    let highest = logits.iter().copied().fold(f32::MIN, f32::max);
-    let all: f64 = logits.iter().map(|logit| f64::from(logit - highest).exp()).sum();
-    logits
+    let sum: f64 = exact
         .iter()
-        .map(|logit| f64::from(logit - highest) - all.ln())
-        .collect()
+        .zip(ours)
+        .map(|(exact, ours)| reference::kl(exact, ours))
+        .sum();
+    Ok(sum / tokens.len() as f64)
 }

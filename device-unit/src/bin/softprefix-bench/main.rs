@@ -5,6 +5,7 @@
 
 mod accuracy;
 mod reference;
+mod score;
 mod table;
 mod tcp;
 
@@ -34,7 +35,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    /// A model: load time, memory, prefill, decode, and eleven sequences at once
+    /// A model: load time, memory, prefill, decode, eleven sequences at once, and a text scored under eleven conditions
     Model {
         /// A GGUF file
         path: PathBuf,
@@ -169,6 +170,8 @@ struct Measured {
     decode_together: f64,
     /// Eleven prompts and their tokens, from the first to the last.
     cases: Duration,
+    /// A text under eleven conditions at once.
+    scoring: Option<score::Speeds>,
     accuracy: Option<accuracy::Accuracy>,
 }
 
@@ -205,6 +208,7 @@ fn measure(
         decode: 0.0,
         decode_together: 0.0,
         cases: Duration::MAX,
+        scoring: None,
         accuracy: None,
     };
     let pool = Pool::new(measured.threads);
@@ -222,6 +226,8 @@ fn measure(
             .decode_together
             .max((CASES * (tokens - 1)) as f64 / decode.as_secs_f64());
     }
+    drop(engine);
+    measured.scoring = Some(score::measure(path, threads, rounds)?);
     Ok(measured)
 }
 

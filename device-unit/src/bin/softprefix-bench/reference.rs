@@ -140,3 +140,19 @@ fn rotate(head: &mut [f32], position: usize, base: f64, halves: bool) {
         head[b] = (first * sin + second * cos) as f32;
     }
 }
+
+/// KL(exact || ours) of two rows of logits, in nats.
+pub fn kl(exact: &[f32], ours: &[f32]) -> f64 {
+    let (exact, ours) = (log_softmax(exact), log_softmax(ours));
+    exact.iter().zip(&ours).map(|(p, q)| p.exp() * (p - q)).sum()
+}
+
+/// ln of the probabilities.
+pub fn log_softmax(logits: &[f32]) -> Vec<f64> {
+    let highest = logits.iter().copied().fold(f32::MIN, f32::max);
+    let all: f64 = logits.iter().map(|logit| f64::from(logit - highest).exp()).sum();
+    logits
+        .iter()
+        .map(|logit| f64::from(logit - highest) - all.ln())
+        .collect()
+}

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::{CASES, Measured};
+use crate::{CASES, Measured, score};
 
 impl Measured {
     /// Of the bytes per second that memory gives, those that decoding one sequence reads.
@@ -60,6 +60,9 @@ impl Measured {
             self.load.as_secs_f64(),
             megabytes(self.resident_peak),
         );
+        if let Some(scoring) = &self.scoring {
+            scoring.print();
+        }
     }
 
     pub fn json(&self) -> serde_json::Value {
@@ -80,6 +83,7 @@ impl Measured {
             "decode_tok_s": self.decode,
             "decode_together_tok_s": self.decode_together,
             "cases_s": self.cases.as_secs_f64(),
+            "scoring": self.scoring.as_ref().map(score::Speeds::json),
             "equal_cases": self.accuracy.as_ref().map(|accuracy| accuracy.equal),
             "mean_kl_to_f32": kl.map(|kl| kl.ours),
             "mean_kl_to_f32_llama_cpp": kl.map(|kl| kl.llama_cpp),

@@ -121,6 +121,7 @@ impl AxeraEngine {
                 prefill_window: sizes.prefill,
                 max_sequences: 1,
                 chunked_prefill: false,
+                weights: Vec::new(),
             },
             sizes,
             layers,
@@ -340,7 +341,13 @@ impl Engine for AxeraEngine {
             return Err(EngineError::NoSuchSequence(stranger));
         }
         batch.iter().try_for_each(|step| self.check_step(step))?;
-        batch.iter_mut().try_for_each(|step| self.step(step))
+        let before = self.open;
+        let outcome = batch.iter_mut().try_for_each(|step| self.step(step));
+        if outcome == Err(EngineError::Stopped) {
+            // What was stored beyond the sequence's end is masked, and written over by the rows that come next.
+            self.open = before;
+        }
+        outcome
     }
 }
 

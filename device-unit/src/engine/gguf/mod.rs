@@ -34,9 +34,10 @@
 //! ms on SmolLM2 (best of six; the slowest took 230 and 93 ms). Beside two foreign busy threads (`softprefix-bench model --foreign 2`)
 //! two threads on two cores keep 0.54 to 0.64 of their speed (decode of one, of 11, and prefill), where half is the fair share.
 //!
-//! Leading the model through a text of 208 tokens under 11 conditions at once does 0.41 (Qwen) and 0.47 (SmolLM2) of a long prompt's
-//! rows a second (best of six in one run): each row has its product with the vocabulary, which a prompt needs once, and V exponentials,
-//! and the steps are of 64 rows, so that a live run waits little.
+//! Leading the model through a text of 208 tokens under 11 conditions at once (`softprefix-bench model`, best of six rounds): 0.83
+//! (Qwen) and 0.85 (SmolLM2) of the rows a second of a prompt with every row's logits, which is 0.59 and 0.74 of a long prompt's
+//! without them: each row has its own product with the vocabulary. A live run of 40 tokens that comes meanwhile has its first one after
+//! 96 and 35 ms at worst (38 and 18 alone), since the step of scoring is given up for it and done again.
 //!
 //! Where the time of 11 cases goes on SmolLM2 (perf, share of both threads' samples, the load included): products 44 %, their
 //! minima 7 %, attention 16 %, quantising activations 7 %, threads that wait for work 10 %, the choice of tokens 1 %. Eleven
@@ -60,6 +61,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+use softprefix_core::protocol::extension::StoredWeights;
 
 use crate::engine::likelihood::Share;
 use crate::engine::{Engine, EngineError, EngineInfo, SequenceId, Step, TokenEmbeddings};
@@ -142,7 +145,8 @@ impl GgufEngine {
                 reason: "it lacks the tensor token_embd.weight".into(),
             });
         };
-        tracing::info!("{}: cpu/{tier}, {}", file.path().display(), weights.taken_over);
+        let taken_over = StoredWeights::sentence(&weights.taken_over);
+        tracing::info!("{}: cpu/{tier}, weight matrices: {taken_over}", file.path().display());
         let window = options.window.unwrap_or(config.window).min(config.window).max(1);
         let info = EngineInfo {
             backend: format!("cpu/{tier}"),
@@ -153,6 +157,7 @@ impl GgufEngine {
             prefill_window: window,
             max_sequences: MAX_SEQUENCES,
             chunked_prefill: true,
+            weights: weights.taken_over.clone(),
         };
         let mut engine = Self {
             info,
@@ -176,11 +181,6 @@ impl GgufEngine {
     /// Threads that compute.
     pub fn threads(&self) -> usize {
         self.model.pool.threads()
-    }
-
-    /// Which matrices are the file's numbers and which were rounded, in a sentence.
-    pub fn taken_over(&self) -> &str {
-        &self.model.weights.taken_over
     }
 
     /// Bytes of weights that one step reads, whatever the number of its rows.
@@ -351,12 +351,23 @@ impl Engine for GgufEngine {
         for (step, out) in batch.iter_mut().zip(outs) {
             step.out = out;
         }
-        if stopped { Err(EngineError::Stopped) } else { Ok(()) }
+        if !stopped {
+            return Ok(());
+        }
+        // What was stored beyond a sequence's end is not looked at, and written over by the rows that come next.
+        for step in batch.iter() {
+            if let Some(sequence) = self.sequences.get_mut(&step.sequence) {
+                sequence.len -= step.rows.len() / hidden_size;
+            }
+        }
+        Err(EngineError::Stopped)
     }
 
     fn weigh(&self, shares: &mut [Share<'_>]) {
         let Model { pool, tier, .. } = &self.model;
-        pool.for_each_piece(shares, 1, |_, piece| piece.iter_mut().for_each(|share| tier.run(Weigh(share))));
+        pool.for_each_piece(shares, 1, |_, piece| {
+            piece.iter_mut().for_each(|share| tier.run(Weigh(share)))
+        });
     }
 }
 

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use half::f16;
+use softprefix_core::protocol::extension::{StoredWeights, TakenOver};
 
 use super::config::Config;
 use super::dequant::{Blocks, blocks, dequantise, minima, to_i8_blocks};
@@ -24,8 +25,8 @@ pub struct Weights {
     pub norm: Vec<f32>,
     /// V x H: the model's own, or the embedding table where both are one.
     pub vocabulary: PackedMatrix,
-    /// Which matrices are the file's numbers and which were rounded, in a sentence.
-    pub taken_over: String,
+    /// Which matrices are the file's numbers and which were rounded.
+    pub taken_over: Vec<StoredWeights>,
 }
 
 /// One decoder layer.
@@ -111,17 +112,18 @@ impl Weights {
 }
 
 /// What became of the matrices, given how many there are of each type.
-fn taken_over(kinds: &BTreeMap<TensorKind, usize>) -> String {
-    let rounded = |kind| match (blocks(kind), kind) {
-        (Blocks::No, _) => ", rounded to i8 blocks of 32",
-        (_, TensorKind::Q4K | TensorKind::Q5K) => ", their scales rounded to f16",
-        _ => " as they are",
+fn taken_over(kinds: &BTreeMap<TensorKind, usize>) -> Vec<StoredWeights> {
+    let how = |kind| match (blocks(kind), kind) {
+        (Blocks::No, _) => TakenOver::Rounded,
+        (_, TensorKind::Q4K | TensorKind::Q5K) => TakenOver::ScalesRounded,
+        _ => TakenOver::Exact,
     };
-    let words: Vec<String> = kinds
-        .iter()
-        .map(|(&kind, count)| format!("{count} {kind:?}{}", rounded(kind)))
-        .collect();
-    format!("matrices: {}", words.join("; "))
+    let stored = kinds.iter().map(|(&kind, &count)| StoredWeights {
+        count,
+        how: how(kind),
+        kind: kind.name().to_owned(),
+    });
+    stored.collect()
 }
 
 struct Loader<'a> {
@@ -254,14 +256,17 @@ fn pack_row(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16
 
 #[cfg(test)]
 mod tests {
-    use super::{BTreeMap, TensorKind, taken_over};
+    use super::{BTreeMap, StoredWeights, TakenOver, TensorKind, taken_over};
 
     #[test]
     fn what_was_rounded_is_said_type_by_type() {
         let kinds = BTreeMap::from([(TensorKind::Q5_0, 132), (TensorKind::Q4K, 12), (TensorKind::Q6K, 24)]);
+        let told = taken_over(&kinds);
+        let hows: Vec<TakenOver> = told.iter().map(|stored| stored.how).collect();
+        assert_eq!(hows, [TakenOver::Exact, TakenOver::ScalesRounded, TakenOver::Rounded]);
         assert_eq!(
-            taken_over(&kinds),
-            "matrices: 132 Q5_0 as they are; 12 Q4K, their scales rounded to f16; 24 Q6K, rounded to i8 blocks of 32"
+            StoredWeights::sentence(&told),
+            "132 Q5_0 as in the file; 12 Q4_K with their scales rounded to f16; 24 Q6_K rounded to 8 bits"
         );
     }
 }

@@ -1,6 +1,7 @@
 //! Every tier against the definition, bit for bit; and the definition against its formula.
 
 use half::f16;
+use softprefix_core::prefix::split_mix;
 
 use super::*;
 
@@ -9,10 +10,7 @@ struct Noise(u64);
 
 impl Noise {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        split_mix(&mut self.0)
     }
 
     /// In -1..1.

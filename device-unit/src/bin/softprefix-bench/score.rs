@@ -1,0 +1,261 @@
+//! How fast texts are scored: the model led through one text under eleven conditions at once, against a prompt as long, which is
+//! computed without the logits of its rows and with all of them. And how long a live run waits for its first token when it comes
+//! while a text is being scored. It knows engine and scheduler, and no requests.
+//!
+//! Each row of a scored text has its own product with the vocabulary, which a prompt needs once for its last row. So a prompt with
+//! every row's logits is what scoring can reach, and "the share of it" what the exponentials, the divergences and the way through the
+//! scheduler leave. Everything takes turns in one process, so that whatever else the machine does hits all alike.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use half::bf16;
+use softprefix_core::prefix::SoftPrefix;
+use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+use softprefix_unit::engine::sampling::greedy;
+use softprefix_unit::engine::{Engine, Logits, Step};
+use softprefix_unit::scheduler::{
+    End, FinishReason, Job, Place, Priority, Scheduler, ScoreJob, ScoreSink, StopFlag, Timings, TokenScore, TokenSink,
+    Unscored, WaitingRoom,
+};
+
+use crate::CASES;
+
+/// Tokens of the text that is scored, and rows of the prompt it is held against.
+const TEXT: usize = 208;
+/// Tokens before that text: few, since their rows have no logits.
+const BEFORE: usize = 4;
+/// Tokens of a live run's prompt.
+const LIVE: usize = 40;
+/// Live runs that come while a text is scored.
+const VISITS: u32 = 6;
+
+/// Rows per second, the best of all rounds, and times of live runs.
+pub struct Speeds {
+    /// Of one prompt, with the logits after its last row.
+    pub prefill: f64,
+    /// Of one prompt, with the logits after every row.
+    pub every_row: f64,
+    /// Of a text under [`CASES`] conditions, from the request to the scores.
+    pub score: f64,
+    /// A live run's first token with nothing else to do, the best of all rounds.
+    pub live_alone: Duration,
+    /// The same while a text is scored, the worst of all rounds.
+    pub live_beside: Duration,
+}
+
+impl Speeds {
+    pub fn print(&self) {
+        let Self {
+            prefill,
+            every_row,
+            score,
+            live_alone,
+            live_beside,
+        } = self;
+        println!(
+            "\n| scoring: a text of {TEXT} tokens under {CASES} conditions | |\n|---|---|\n\
+             | prefill of as many rows, rows/s | {prefill:.0} |\n\
+             | the same with every row's logits, rows/s | {every_row:.0} |\n\
+             | score, rows/s | {score:.0} |\n\
+             | score / prefill with every row's logits | {:.2} |\n\
+             | score / prefill | {:.2} |\n\
+             | first token of a live run of {LIVE} rows, alone at best | {:.0} ms |\n\
+             | the same while a text is scored, at worst | {:.0} ms |",
+            score / every_row,
+            score / prefill,
+            live_alone.as_secs_f64() * 1e3,
+            live_beside.as_secs_f64() * 1e3,
+        );
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "prefill_rows_s": self.prefill,
+            "prefill_every_row_rows_s": self.every_row,
+            "score_rows_s": self.score,
+            "live_alone_s": self.live_alone.as_secs_f64(),
+            "live_beside_worst_s": self.live_beside.as_secs_f64(),
+        })
+    }
+}
+
+/// Measures; the model is loaded twice, since a scheduler keeps its engine.
+///
+/// # Errors
+/// Whatever loading, a step or a score says.
+pub fn measure(path: &Path, threads: Option<usize>, rounds: usize) -> anyhow::Result<Speeds> {
+    let load = || {
+        let options = GgufOptions {
+            threads,
+            ..GgufOptions::default()
+        };
+        GgufEngine::load(path, options, &|_, _| {})
+    };
+    let mut engine = load()?;
+    let scheduler = Scheduler::start(Box::new(load()?), usize::MAX)?;
+    let mut speeds = Speeds {
+        prefill: 0.0,
+        every_row: 0.0,
+        score: 0.0,
+        live_alone: Duration::MAX,
+        live_beside: Duration::ZERO,
+    };
+    let mut out = Vec::new();
+    for _ in 0..rounds {
+        // The first one finds everything cold that others have used meanwhile.
+        for logits in [Logits::None, Logits::Last, Logits::All, Logits::Last, Logits::All] {
+            let elapsed = prefill(&mut engine, logits, &mut out)?;
+            let best = match logits {
+                Logits::None => continue,
+                Logits::Last => &mut speeds.prefill,
+                Logits::All => &mut speeds.every_row,
+            };
+            *best = best.max(TEXT as f64 / elapsed.as_secs_f64());
+        }
+
+        let start = Instant::now();
+        let scores = begin_score(&scheduler)?;
+        scores.recv().context("the scheduler has ended")?.map_err(unscored)?;
+        let elapsed = start.elapsed();
+        // A condition's prefix has one row, the first one none; the last token is predicted only.
+        let rows = CASES * (BEFORE + TEXT - 1) + CASES - 1;
+        speeds.score = speeds.score.max(rows as f64 / elapsed.as_secs_f64());
+
+        let alone = live(&scheduler)?;
+        speeds.live_alone = speeds.live_alone.min(alone);
+        let scores = begin_score(&scheduler)?;
+        for visit in 1..=VISITS {
+            std::thread::sleep(alone * visit / 4);
+            if let Ok(ended) = scores.try_recv() {
+                ended.map_err(unscored)?;
+                break;
+            }
+            speeds.live_beside = speeds.live_beside.max(live(&scheduler)?);
+        }
+        drop(scores);
+    }
+    Ok(speeds)
+}
+
+fn unscored(unscored: Unscored) -> anyhow::Error {
+    anyhow!("the text was not scored: {unscored:?}")
+}
+
+/// Any tokens will do.
+fn tokens(vocabulary: usize, count: usize) -> Vec<u32> {
+    (0..count).map(|at| ((at * 7919 + 1000) % vocabulary) as u32).collect()
+}
+
+/// `out` is kept from one time to the next, as the scheduler does.
+fn prefill(engine: &mut GgufEngine, logits: Logits, out: &mut Vec<f32>) -> anyhow::Result<Duration> {
+    let embeddings = engine.embeddings();
+    let hidden_size = embeddings.hidden_size();
+    let mut rows = vec![bf16::ZERO; TEXT * hidden_size];
+    let tokens = tokens(embeddings.vocab_size(), TEXT);
+    for (token, row) in tokens.into_iter().zip(rows.chunks_exact_mut(hidden_size)) {
+        embeddings.row(token, row)?;
+    }
+    let sequence = engine.open(TEXT)?;
+    let mut batch = [Step {
+        sequence,
+        rows: &rows,
+        logits,
+        out: std::mem::take(out),
+        stop: &AtomicBool::new(false),
+    }];
+    let start = Instant::now();
+    engine.forward(&mut batch)?;
+    let elapsed = start.elapsed();
+    engine.close(sequence);
+    let [step] = batch;
+    *out = step.out;
+    Ok(elapsed)
+}
+
+type Scores = Result<Vec<Vec<TokenScore>>, Unscored>;
+
+fn begin_score(scheduler: &Scheduler) -> anyhow::Result<std::sync::mpsc::Receiver<Scores>> {
+    let hidden_size = scheduler.info().hidden_size;
+    let prefix = |case: usize| -> anyhow::Result<Option<SoftPrefix>> {
+        let value = bf16::from_f32(case as f32 * 0.01);
+        Ok(match case {
+            0 => None,
+            _ => Some(SoftPrefix::from_bf16(hidden_size, vec![value; hidden_size])?),
+        })
+    };
+    let (tell, told) = channel();
+    let tokens = tokens(scheduler.info().vocab_size, BEFORE + TEXT);
+    scheduler.score(ScoreJob {
+        conditions: (0..CASES).map(prefix).collect::<anyhow::Result<_>>()?,
+        prompt: tokens[..BEFORE].to_vec(),
+        text: tokens[BEFORE..].to_vec(),
+        top: 0,
+        stop: StopFlag::default(),
+        deadline: None,
+        sink: Box::new(Told(tell)),
+        place: place()?,
+    });
+    Ok(told)
+}
+
+/// From the request to the first token.
+fn live(scheduler: &Scheduler) -> anyhow::Result<Duration> {
+    let (tell, told) = channel();
+    let start = Instant::now();
+    scheduler.submit(Job {
+        prefix: None,
+        tokens: tokens(scheduler.info().vocab_size, LIVE),
+        max_new_tokens: 1,
+        at_limit: FinishReason::Length,
+        stop_tokens: Arc::new([]),
+        choose: Box::new(|logits| greedy(logits).ok_or_else(|| "the engine gave no logits".into())),
+        priority: Priority::Live,
+        stop: StopFlag::default(),
+        deadline: None,
+        sink: Box::new(Told(tell)),
+        place: place()?,
+    });
+    told.recv()
+        .context("the scheduler has ended")?
+        .map_err(|end| anyhow!("a live run ended as {end:?}"))?;
+    Ok(start.elapsed())
+}
+
+fn place() -> anyhow::Result<Place> {
+    WaitingRoom::default()
+        .enter(0)
+        .map_err(|_| anyhow!("there is no room to wait"))
+}
+
+/// Hears how something ended. Nobody listening any more is no harm.
+struct Told<T>(Sender<T>);
+
+impl ScoreSink for Told<Scores> {
+    fn is_gone(&self) -> bool {
+        false
+    }
+
+    fn end(self: Box<Self>, outcome: Scores) {
+        let _ = self.0.send(outcome);
+    }
+}
+
+impl TokenSink for Told<Result<(), End>> {
+    fn token(&mut self, _: u32) {
+        let _ = self.0.send(Ok(()));
+    }
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+
+    fn end(self: Box<Self>, end: End, _: Timings) {
+        // Behind its token this is not heard.
+        let _ = self.0.send(Err(end));
+    }
+}

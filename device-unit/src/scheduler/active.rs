@@ -1,0 +1,123 @@
+//! A sequence in the batch: the job it came from, how far it is, and its next rows.
+//!
+//! It knows embedding rows and times, and neither the others in the batch nor the engine.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use half::bf16;
+use softprefix_core::prefix::SoftPrefix;
+
+use super::job::{Choose, End, FinishReason, Job, Priority, StopFlag, Timings, TokenSink};
+use super::queue::Waiting;
+use crate::engine::{EngineError, SequenceId, TokenEmbeddings};
+
+/// A sequence in the batch.
+pub(super) struct Active {
+    pub sequence: SequenceId,
+    pub work: Work,
+    /// Rows of prefix and prompt, and how many of them the engine has.
+    pub prompt_rows: usize,
+    pub fed: usize,
+    pub produced: usize,
+    pub last: u32,
+    /// The rows of the next step; empty where it sits one out.
+    pub rows: Vec<bf16>,
+    pub logits: Vec<f32>,
+    pub queued: Duration,
+    pub started: Instant,
+    pub first_token: Option<Instant>,
+}
+
+/// What of a [`Job`] outlives its start.
+pub(super) struct Work {
+    pub prefix: Option<SoftPrefix>,
+    pub tokens: Vec<u32>,
+    pub max_new_tokens: usize,
+    pub at_limit: FinishReason,
+    pub stop_tokens: Arc<[u32]>,
+    pub choose: Choose,
+    pub priority: Priority,
+    pub stop: StopFlag,
+    pub deadline: Option<Instant>,
+    pub sink: Box<dyn TokenSink>,
+}
+
+impl Active {
+    pub fn prefilling(&self) -> bool {
+        self.fed < self.prompt_rows
+    }
+
+    /// Whether it is to end before its time.
+    pub fn unwanted(&self, now: Instant) -> bool {
+        self.work.stop.is_set()
+            || self.work.deadline.is_some_and(|deadline| now >= deadline)
+            || self.work.sink.is_gone()
+    }
+
+    fn timings(&self) -> Timings {
+        let now = Instant::now();
+        match self.first_token {
+            Some(first) => Timings {
+                queued: self.queued,
+                prefill: first - self.started,
+                decode: now.saturating_duration_since(first),
+            },
+            None => Timings {
+                queued: self.queued,
+                prefill: now - self.started,
+                decode: Duration::ZERO,
+            },
+        }
+    }
+
+    pub fn end(self, end: End) {
+        let timings = self.timings();
+        self.work.sink.end(end, timings);
+    }
+}
+
+/// The next `count` rows of prefix and prompt.
+pub(super) fn prompt_rows(
+    active: &mut Active,
+    count: usize,
+    hidden_size: usize,
+    embeddings: &dyn TokenEmbeddings,
+) -> Result<(), EngineError> {
+    let prefix_rows = active.work.prefix.as_ref().map_or(0, SoftPrefix::len);
+    for position in active.fed..active.fed + count {
+        match active.work.prefix.as_ref().and_then(|prefix| prefix.get(position)) {
+            Some(row) => active.rows.extend_from_slice(row),
+            None => token_row(
+                active.work.tokens[position - prefix_rows],
+                &mut active.rows,
+                hidden_size,
+                embeddings,
+            )?,
+        }
+    }
+    Ok(())
+}
+
+/// The embedding row of `token`, behind those that are there.
+pub(super) fn token_row(
+    token: u32,
+    rows: &mut Vec<bf16>,
+    hidden_size: usize,
+    embeddings: &dyn TokenEmbeddings,
+) -> Result<(), EngineError> {
+    let start = rows.len();
+    rows.resize(start + hidden_size, bf16::ZERO);
+    embeddings.row(token, &mut rows[start..])
+}
+
+/// Tells a job that it ended before it began.
+pub(super) fn never_started(waiting: Waiting, end: End) {
+    let timings = Timings {
+        queued: waiting.since.elapsed(),
+        ..Timings::default()
+    };
+    let Job { sink, place, .. } = waiting.job;
+    drop(place);
+    sink.end(end, timings);
+}
