@@ -34,10 +34,10 @@
 //! ms on SmolLM2 (best of six; the slowest took 230 and 93 ms). Beside two foreign busy threads (`softprefix-bench model --foreign 2`)
 //! two threads on two cores keep 0.54 to 0.64 of their speed (decode of one, of 11, and prefill), where half is the fair share.
 //!
-//! Leading the model through a text of 208 tokens under 11 conditions at once (`softprefix-bench model`, best of six rounds): 0.83
-//! (Qwen) and 0.85 (SmolLM2) of the rows a second of a prompt with every row's logits, which is 0.59 and 0.74 of a long prompt's
+//! Leading the model through a text of 208 tokens under 11 conditions at once (`softprefix-bench model`, best of six rounds): 0.91
+//! (Qwen) and 0.82 (SmolLM2) of the rows a second of a prompt with every row's logits, which is 0.64 and 0.69 of a long prompt's
 //! without them: each row has its own product with the vocabulary. A live run of 40 tokens that comes meanwhile has its first one after
-//! 96 and 35 ms at worst (38 and 18 alone), since the step of scoring is given up for it and done again.
+//! 95 and 31 ms at worst (39 and 16 alone), since the step of scoring is given up for it and done again.
 //!
 //! Where the time of 11 cases goes on SmolLM2 (perf, share of both threads' samples, the load included): products 44 %, their
 //! minima 7 %, attention 16 %, quantising activations 7 %, threads that wait for work 10 %, the choice of tokens 1 %. Eleven
