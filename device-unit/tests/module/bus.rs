@@ -308,6 +308,30 @@ assert caller.recv() == b"nosuch NotAction"
 }
 
 #[test]
+fn under_another_name_it_works_beside_a_unit_that_has_the_usual_one() {
+    let (bus, models) = (short_folder(), tempfile::tempdir().unwrap());
+    let folder = bus.path();
+    let Some(sys) = LlmSys::start(folder) else { return };
+    let usual = Program::start(folder, models.path());
+    usual.says("on the bus");
+    let poet = Program::start_with(folder, models.path(), "tiny", &["--unit-name", "poet"]);
+    poet.says("on the bus");
+    assert!(folder.join("rpc.poet").exists() && folder.join("rpc.llm").exists());
+    let mut client = sys.client();
+    for (unit, task) in [("llm", "llm.1000"), ("poet", "poet.1001")] {
+        let reply = client.ask(&request("s", unit, "setup", "llm.setup", whole("tiny", 127)));
+        assert_eq!((&reply["error"]["code"], &reply["work_id"]), (&json!(0), &json!(task)));
+        let reply = client.ask(&infer("i", task, "hello"));
+        assert_eq!((&reply["error"]["code"], &reply["work_id"]), (&json!(0), &json!(task)));
+        assert_eq!(
+            client.ask(&bare("t", unit, "taskinfo"))["data"],
+            json!([task]),
+            "only its own"
+        );
+    }
+}
+
+#[test]
 fn asked_to_end_it_gives_its_numbers_back_and_removes_its_file() {
     let (folder, models) = (short_folder(), tempfile::tempdir().unwrap());
     let Some(sys) = LlmSys::start(folder.path()) else {

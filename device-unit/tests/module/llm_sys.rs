@@ -293,11 +293,17 @@ impl Program {
 
     /// With the tiny model under another name.
     pub fn start_named(bus: &Path, models: &Path, model: &str) -> Self {
+        Self::start_with(bus, models, model, &[])
+    }
+
+    /// With further arguments.
+    pub fn start_with(bus: &Path, models: &Path, model: &str, more: &[&str]) -> Self {
         TinyModel::qwen2().write(&models.join(format!("{model}.gguf"))).unwrap();
         let mut command = program();
         command
             .args(["--bus", "--engine", "cpu", "--threads", "1", "--bus-folder"])
             .arg(bus)
+            .args(more)
             .env("SOFTPREFIX_MODEL_DIR", models);
         Self::of(command)
     }
