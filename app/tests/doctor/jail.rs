@@ -418,6 +418,15 @@ fn free_port() -> u16 {
 
 fn start_sshd(keys: &Path, root: &Path, port: u16, host_key: &str) -> Child {
     fs::create_dir_all("/run/sshd").unwrap();
+    for folder in root.ancestors() {
+        let mode = fs::metadata(folder).unwrap().permissions().mode();
+        assert_eq!(
+            mode & 0o022,
+            0,
+            "sshd shuts nobody in below {}, which others may write to: run the tests in a check-out elsewhere",
+            folder.display()
+        );
+    }
     let config = keys.join("sshd_config");
     let text = format!(
         "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n\
