@@ -1,7 +1,6 @@
 //! What the unit holds while thousands of frames are due to somebody who takes none: the program's memory, as the system counts it.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -79,11 +78,6 @@ fn take_all(client: &mut Client) -> (Vec<String>, usize) {
     (texts, frames)
 }
 
-fn signal(name: &str, process: &Process) {
-    let id = process.0.id().to_string();
-    assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
-}
-
 #[test]
 fn frames_due_to_clients_that_vanished_and_to_an_llm_sys_that_stands_still_cost_bounded_memory() {
     if !runs_natively() {
@@ -130,7 +124,7 @@ fn frames_due_to_clients_that_vanished_and_to_an_llm_sys_that_stands_still_cost_
     forget_the_peak(&unit.process);
     ask_for_all(&mut client, &task, "all");
     client.next();
-    signal("-STOP", &sys.process);
+    sys.process.signal("-STOP");
     // Until the unit has stopped writing: what it may hold, it holds.
     let mut held = 0;
     loop {
@@ -142,7 +136,7 @@ fn frames_due_to_clients_that_vanished_and_to_an_llm_sys_that_stands_still_cost_
         held = now;
     }
     let stalled = resident(&unit.process, "VmHWM");
-    signal("-CONT", &sys.process);
+    sys.process.signal("-CONT");
     let (late, frames) = take_all(&mut client);
     let end = resident(&unit.process, "VmRSS");
     println!("as many due to an llm-sys that stands still: {stalled} kB at most, {end} kB after, in {frames} frames");

@@ -49,6 +49,12 @@ pub fn python() -> Option<PathBuf> {
 pub struct Process(pub Child);
 
 impl Process {
+    /// Sends a signal by its option of `kill`.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.0.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
     pub fn kill(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

@@ -349,12 +349,18 @@ fn kills(sys: &mut LlmSys, models: &Path, model: &str) {
         let module = Module::connect(sys.address.to_string(), options).await.unwrap();
         let set_up = SetUp::new(model, "You are helpful").greedy().max_positions(ROOM as u32);
         let task = module.set_up(&set_up).await.unwrap();
-        let mut running: Vec<_> = (0..20).map(|_| task.infer(InferenceRequest::new("hello"))).collect();
-        running[0].next().await.unwrap().unwrap();
+        let mut flowing = task.infer(InferenceRequest::new("hello"));
+        flowing.next().await.unwrap().unwrap();
+        // It works too fast for all of the others to be there still when it is killed.
+        unit.process.signal("-STOP");
+        let running: Vec<_> = (0..20).map(|_| task.infer(InferenceRequest::new("hello"))).collect();
         unit.process.kill();
         unit = on_the_bus(&sys.folder, models);
         for inference in running {
             let error = inference.outcome().await.unwrap_err();
+            assert!(error.needs_set_up(), "{error}");
+        }
+        if let Err(error) = flowing.outcome().await {
             assert!(error.needs_set_up(), "{error}");
         }
         let again = module.set_up(&set_up).await.unwrap();
