@@ -1,0 +1,164 @@
+//! The floors of this crate: an import goes down, never up and never across.
+//!
+//! The other crates have the same test, with the same reader (`imports.rs`).
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod imports;
+
+use std::path::Path;
+
+use imports::{Floors, Import, circles, faults, files, imports};
+
+/// From the ground up.
+const FLOORS: Floors<'_> = &[
+    &["prefix/"],
+    &["protocol/"],
+    &["compare/"],
+    &["client/"],
+    &["experiment/"],
+    &["lib.rs"],
+];
+
+#[test]
+fn no_import_of_this_crate_climbs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
+    let found = faults(&files(&root), &imports(&root), FLOORS);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn no_more_than_four_files_of_this_crate_import_each_other_in_a_circle() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
+    assert_eq!(circles(&imports(&root), 4), []);
+}
+
+/// A crate of a few files in a folder of its own.
+fn planted(sources: &[(&str, &str)]) -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in sources {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let root = folder.path().join("lib.rs");
+    (folder, root)
+}
+
+fn found_in(sources: &[(&str, &str)]) -> Vec<(String, String, String)> {
+    let (_folder, root) = planted(sources);
+    let told = |Import { from, to, written }| (from, to, written);
+    imports(&root).into_iter().map(told).collect()
+}
+
+fn import(from: &str, to: &str, written: &str) -> (String, String, String) {
+    (from.into(), to.into(), written.into())
+}
+
+#[test]
+fn a_planted_import_that_climbs_is_found_and_both_files_are_named() {
+    let (_folder, root) = planted(&[
+        ("lib.rs", "mod low; mod high;"),
+        ("low.rs", "pub struct Low; fn climbs() { let _ = crate::high::HIGH; }"),
+        ("high.rs", "use crate::low::Low; pub const HIGH: u8 = 1;"),
+    ]);
+    let floors: Floors<'_> = &[&["low.rs"], &["high.rs"], &["lib.rs"]];
+    assert_eq!(
+        faults(&files(&root), &imports(&root), floors),
+        ["low.rs imports high.rs (crate::high::HIGH), which stands above it"]
+    );
+}
+
+#[test]
+fn a_planted_import_between_two_parts_of_one_floor_is_found() {
+    let (_folder, root) = planted(&[
+        ("lib.rs", "mod left; mod right;"),
+        ("left.rs", "use super::right::Right;"),
+        ("right.rs", "pub struct Right;"),
+    ]);
+    let floors: Floors<'_> = &[&["left.rs", "right.rs"], &["lib.rs"]];
+    assert_eq!(
+        faults(&files(&root), &imports(&root), floors),
+        ["left.rs imports right.rs (super::right::Right), which stands beside it"]
+    );
+}
+
+#[test]
+fn a_file_on_no_floor_and_a_floor_without_a_file_are_faults() {
+    let (_folder, root) = planted(&[("lib.rs", "mod new;"), ("new.rs", "")]);
+    let floors: Floors<'_> = &[&["old.rs"], &["lib.rs"]];
+    assert_eq!(
+        faults(&files(&root), &imports(&root), floors),
+        [
+            "new.rs stands on no floor",
+            "the floors name old.rs, where there is no file"
+        ]
+    );
+}
+
+#[test]
+fn groups_super_self_and_relative_paths_are_resolved() {
+    let found = found_in(&[
+        ("lib.rs", "mod a; mod b;"),
+        (
+            "a/mod.rs",
+            "mod inner; mod other; use self::inner::{One, deep::{Two as Three, self}}; fn f() { other::g(); }",
+        ),
+        (
+            "a/inner/mod.rs",
+            "pub mod deep; pub struct One; mod tests { use super::super::super::b::B; }",
+        ),
+        ("a/inner/deep.rs", "pub struct Two; use super::One;"),
+        (
+            "a/other.rs",
+            "use std::fmt; // use crate::b::B;\nconst TEXT: &str = \"crate::b::B\"; pub fn g() { use crate::b; }",
+        ),
+        ("b.rs", "pub struct B;"),
+    ]);
+    assert_eq!(
+        found,
+        [
+            import("a/inner/deep.rs", "a/inner/mod.rs", "super::One"),
+            import("a/inner/mod.rs", "b.rs", "super::super::super::b::B"),
+            import("a/mod.rs", "a/inner/deep.rs", "self::inner::deep::Two"),
+            import("a/mod.rs", "a/inner/mod.rs", "self::inner::One"),
+            import("a/mod.rs", "a/other.rs", "other::g"),
+            import("a/other.rs", "b.rs", "crate::b"),
+        ]
+    );
+}
+
+#[test]
+fn a_name_that_is_passed_on_belongs_to_the_file_it_comes_from() {
+    let found = found_in(&[
+        ("lib.rs", "mod a; mod b;"),
+        (
+            "a/mod.rs",
+            "mod inner; pub use inner::{Seen, Used}; pub fn f(_: Used) {}",
+        ),
+        ("a/inner.rs", "pub struct Seen; pub struct Used;"),
+        ("b.rs", "use crate::a::Seen;"),
+    ]);
+    assert_eq!(
+        found,
+        [
+            import("a/mod.rs", "a/inner.rs", "inner::Used"),
+            import("b.rs", "a/inner.rs", "crate::a::Seen"),
+        ]
+    );
+}
+
+#[test]
+fn a_planted_circle_is_found_with_all_its_files() {
+    let (_folder, root) = planted(&[
+        ("lib.rs", "mod a; mod b; mod c; mod d;"),
+        ("a.rs", "use crate::b::B; pub struct A;"),
+        ("b.rs", "use crate::c::C; pub struct B;"),
+        ("c.rs", "use crate::a::A; pub struct C;"),
+        ("d.rs", "use crate::a::A;"),
+    ]);
+    let all = imports(&root);
+    assert_eq!(circles(&all, 3), []);
+    let circle = ["a.rs", "b.rs", "c.rs"].map(String::from).into();
+    assert_eq!(circles(&all, 2), [circle]);
+}
