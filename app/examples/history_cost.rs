@@ -8,9 +8,9 @@ use std::process::ExitCode;
 
 use cpu_time::ThreadTime;
 use eframe::egui::{self, Context, Event, MouseWheelUnit, PointerButton, Pos2, RawInput, Rect, UiBuilder, pos2, vec2};
-use softprefix::bridge::sweep::SweepEvent;
+use softprefix::messages::SweepEvent;
+use softprefix::model::Remembered;
 use softprefix::panels::Window;
-use softprefix::settings::Remembered;
 use softprefix::workbench::{Action, Tab, Workbench};
 use softprefix::{fonts, theme};
 use softprefix_core::experiment::{Entry, Experiment, History, ModuleIdentity};
@@ -34,7 +34,9 @@ fn bench() -> Workbench {
         }))
     });
     let history = Box::new(History::of(entries));
-    bench.absorb(softprefix::bridge::Event::Sweep(Box::new(SweepEvent::History(history))));
+    bench.absorb(softprefix::messages::Event::Sweep(Box::new(SweepEvent::History(
+        history,
+    ))));
     bench.apply(Action::ShowTab(Tab::Sweep));
     bench
 }

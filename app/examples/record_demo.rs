@@ -8,10 +8,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use softprefix::bridge::recording::{RecordingEvent, RecordingRequest};
-use softprefix::bridge::{Bridge, Event, Request};
-use softprefix::settings::{Language, Remembered};
-use softprefix::workbench::{Action, Measure, Noise, Target, Workbench};
+use softprefix::bridge::Bridge;
+use softprefix::messages::{Event, RecordingEvent, RecordingRequest, Request};
+use softprefix::model::{Language, Noise, Remembered, Target};
+use softprefix::workbench::{Action, Workbench};
+use softprefix_core::compare::Measure;
 
 /// What the hand does.
 enum Move {

@@ -4,23 +4,19 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eframe::egui::{self, Context, KeyboardShortcut, Modifiers, ThemePreference, Ui, ViewportCommand};
 
-use crate::bridge::material::MaterialRequest;
-use crate::bridge::recording::RecordingRequest;
-use crate::bridge::sweep::{SweepEvent, SweepRequest};
-use crate::bridge::{Bridge, Event, Request};
-use crate::cli::{Exit, WindowArgs, with_model};
+use crate::bridge::Bridge;
 use crate::commands::COMMANDS;
-use crate::panels;
-use crate::settings::{Remembered, Theme};
+use crate::messages::{Event, FileQuestion, MaterialRequest, RecordingRequest, Request, SweepEvent, SweepRequest};
+use crate::model::{ExportForm, Remembered, Theme};
+use crate::start::{Exit, Start, WindowArgs, with_model};
 use crate::workbench::exhibition::ExhibitionAction;
-use crate::workbench::playback::{PlaybackAction, Session};
-use crate::workbench::{Action, Effect, ExportForm, FileQuestion, MaterialAction, Workbench, dropped};
-use crate::{fonts, places, theme};
+use crate::workbench::playback::PlaybackAction;
+use crate::workbench::{Action, Effect, MaterialAction, Workbench, dropped};
+use crate::{fonts, panels, places, theme};
 
 const TITLE: &str = "Soft-Prefix Workbench";
 /// Longest wait at the end for the module to give the task up.
@@ -31,18 +27,6 @@ const EVENTS_A_FRAME: usize = 256;
 const NOT_SHOWN: Duration = Duration::from_millis(250);
 /// How much larger everything is in the presenter's view.
 const PRESENTING: f32 = 1.5;
-
-/// What the window begins with.
-pub enum Start {
-    /// Connects to the module that was used last, or the one that was named.
-    Module,
-    /// Plays a recording and connects to nothing.
-    Playback {
-        session: Arc<Session>,
-        /// Over the whole screen, again and again.
-        exhibition: bool,
-    },
-}
 
 /// Opens the window and runs until it is closed.
 pub fn run(args: WindowArgs, start: Start) -> ExitCode {

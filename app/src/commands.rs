@@ -4,9 +4,10 @@
 
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 
+use crate::model::ModuleState;
 use crate::workbench::exhibition::ExhibitionAction;
 use crate::workbench::playback::PlaybackAction;
-use crate::workbench::{Action, Dialog, ModuleState, Tab, Workbench};
+use crate::workbench::{Action, Dialog, Tab, Workbench};
 
 /// A command that has a name, and may have a shortcut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -159,10 +160,10 @@ impl Command {
             CommandId::PreviousRun => neighbour(-1),
             CommandId::NextRun => neighbour(1),
             CommandId::CopyBaseline => {
-                (!workbench.baseline.text.is_empty()).then_some(Action::CopyText(crate::workbench::Side::Baseline))
+                (!workbench.baseline.text.is_empty()).then_some(Action::CopyText(crate::model::Side::Baseline))
             }
             CommandId::CopyPrefixed => {
-                (!workbench.prefixed.text.is_empty()).then_some(Action::CopyText(crate::workbench::Side::Prefixed))
+                (!workbench.prefixed.text.is_empty()).then_some(Action::CopyText(crate::model::Side::Prefixed))
             }
             CommandId::Open => (!workbench.file.asking).then_some(Action::Open),
             CommandId::Save => workbench.can_save().then_some(Action::Save),
@@ -253,4 +254,24 @@ pub fn command(id: CommandId) -> &'static Command {
     static TABLE: [Command; 41] = COMMANDS;
     // The table holds every id (a test counts them); should one ever be missing, the first row stands in.
     TABLE.iter().find(|command| command.id == id).unwrap_or(&TABLE[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_stands_in_the_table_once_and_no_two_share_a_key() {
+        let mut ids: Vec<_> = COMMANDS.iter().map(|command| command.id).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), COMMANDS.len());
+        let keys: Vec<_> = COMMANDS.iter().filter_map(|command| command.shortcut).collect();
+        for (at, key) in keys.iter().enumerate() {
+            assert!(!keys[at + 1..].contains(key), "{key:?} stands twice");
+        }
+        for group in Group::ALL {
+            assert!(COMMANDS.iter().any(|command| command.group == group));
+        }
+    }
 }

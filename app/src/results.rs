@@ -13,10 +13,9 @@ use softprefix_core::compare::{
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::message::object;
 
-use crate::bridge::RunOutcome;
-use crate::workbench::{
+use crate::model::{
     Applied, BaselineRun, BuiltPrefix, Case, CaseId, CaseKey, Finish, ModuleFacts, Noise, Origin, Problem, ProblemKind,
-    Run, RunId, Sampling, Snapshot, Timings,
+    Run, RunId, RunOutcome, Sampling, Snapshot, Timings,
 };
 
 /// Program and version, as files name their writer.
@@ -44,7 +43,7 @@ pub fn read(path: &Path) -> Result<Snapshot, Problem> {
 }
 
 fn file_problem(error: &softprefix_core::compare::ResultsError) -> Problem {
-    Problem::told(ProblemKind::File, crate::text::errors::results(error))
+    Problem::told(ProblemKind::File, crate::errors::results(error))
 }
 
 /// What all cases of a file share.

@@ -10,9 +10,10 @@ use std::time::Duration;
 use common::stage::window;
 
 use egui_kittest::kittest::Queryable;
-use softprefix::bridge::{Bridge, Event};
-use softprefix::settings::{Language, Theme};
-use softprefix::workbench::{Action, Effect, FileQuestion, Notice, Tab, Workbench};
+use softprefix::bridge::Bridge;
+use softprefix::messages::{Event, FileQuestion};
+use softprefix::model::{Language, Theme};
+use softprefix::workbench::{Action, Effect, Notice, Tab, Workbench};
 
 /// Chooses `path` where the system's dialog would be asked, and writes the file.
 fn save(bench: &mut Workbench, path: &Path) {

@@ -7,10 +7,10 @@ mod common;
 use eframe::egui::accesskit::Role;
 use eframe::egui::{Key, Pos2};
 use egui_kittest::kittest::{NodeT, Queryable};
-use softprefix::bridge::{Event, Request};
 use softprefix::commands;
-use softprefix::settings::{Language, Theme};
-use softprefix::workbench::{Action, Colouring, ModuleFacts, Problem, ProblemKind, Workbench};
+use softprefix::messages::{Event, Request};
+use softprefix::model::{Colouring, Language, ModuleFacts, Problem, ProblemKind, Theme};
+use softprefix::workbench::{Action, Workbench};
 
 use common::stage::window;
 

@@ -8,14 +8,12 @@ use eframe::egui::accesskit::Role;
 use eframe::egui::{Key, Modifiers, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
-use softprefix::bridge::Event;
-use softprefix::bridge::material::{MaterialEvent, MaterialRequest};
-use softprefix::settings::{Language, Theme};
-use softprefix::text::Text;
-use softprefix::workbench::{
-    Action, Dialog, Effect, Envelope, FileAbout, FileQuestion, ImportedFile, KindChoice, MaterialAction, Nearest,
-    Refusal, RefusedFile, Workbench,
+use softprefix::messages::{Event, FileQuestion, MaterialEvent, MaterialRequest};
+use softprefix::model::{
+    Envelope, FileAbout, ImportedFile, KindChoice, Language, Nearest, Refusal, RefusedFile, Theme,
 };
+use softprefix::text::Text;
+use softprefix::workbench::{Action, Dialog, Effect, MaterialAction, Workbench};
 use softprefix_core::prefix::files::{Format, Stored};
 use softprefix_core::prefix::{Generator, IdentityCard, Neighbour, PrefixKind};
 
@@ -323,7 +321,7 @@ fn opened(nearest: Nearest) -> Harness<'static, Stage> {
     assert!(
         asked
             .iter()
-            .any(|request| matches!(request, softprefix::bridge::Request::Material(asked) if **asked == wanted)),
+            .any(|request| matches!(request, softprefix::messages::Request::Material(asked) if **asked == wanted)),
         "{asked:?}"
     );
     let events = [

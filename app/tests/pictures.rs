@@ -10,9 +10,9 @@ use std::path::PathBuf;
 
 use eframe::egui::{self, vec2};
 use egui_kittest::Harness;
-use softprefix::bridge::Event;
-use softprefix::settings::{Language, Theme};
-use softprefix::workbench::{Action, Dialog, FetchProgress, Problem, ProblemKind, Workbench};
+use softprefix::messages::Event;
+use softprefix::model::{FetchProgress, Language, Problem, ProblemKind, Theme};
+use softprefix::workbench::{Action, Dialog, Workbench};
 
 use common::stage::{Stage, prepare};
 
@@ -74,7 +74,7 @@ fn pictures_of_the_window() {
         "The module stopped sending in the middle of an answer: nothing came for 30 seconds.",
         "Run again; if it happens again, reconnect and look at the module's own log.",
     ));
-    refused.apply(Action::SetKind(softprefix::workbench::KindChoice::Words));
+    refused.apply(Action::SetKind(softprefix::model::KindChoice::Words));
     refused.apply(Action::ToggleAdvanced);
     draw("refused", refused, LARGE, 1.0);
 

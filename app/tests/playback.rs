@@ -13,7 +13,7 @@ use eframe::egui::{self, Key, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::bridge::recording::demo;
-use softprefix::settings::{Language, Theme};
+use softprefix::model::{Language, Theme};
 use softprefix::text::DemoText;
 use softprefix::workbench::exhibition::ExhibitionAction;
 use softprefix::workbench::playback::{Playback, PlaybackAction};

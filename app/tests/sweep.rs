@@ -6,11 +6,10 @@ mod common;
 use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key};
 use egui_kittest::kittest::{NodeT, Queryable};
-use softprefix::bridge::Event;
-use softprefix::bridge::sweep::SweepEvent;
-use softprefix::settings::{Language, Theme};
+use softprefix::messages::{Event, SweepEvent};
+use softprefix::model::{Language, MagnitudeUnit, Theme};
 use softprefix::workbench::sweep::{Stage, SweepAction};
-use softprefix::workbench::{Action, MagnitudeUnit, Tab, Workbench};
+use softprefix::workbench::{Action, Tab, Workbench};
 use softprefix_core::compare::{DeepMeasures, Measure};
 use softprefix_core::experiment::{
     Answer, Case, CaseScores, Entry, Experiment, History, ModuleIdentity, Outcome, PrefixIdentity, Progress, Record,

@@ -5,12 +5,10 @@ mod common;
 use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key, Modifiers};
 use egui_kittest::kittest::{NodeT, Queryable};
-use softprefix::bridge::Event;
-use softprefix::settings::{Language, Theme};
+use softprefix::messages::Event;
+use softprefix::model::{FetchProgress, Language, ModuleFacts, ModuleState, Problem, ProblemKind, Target, Theme};
 use softprefix::text::Text;
-use softprefix::workbench::{
-    Action, Dialog, FetchProgress, ModuleFacts, ModuleState, Problem, ProblemKind, Target, Workbench,
-};
+use softprefix::workbench::{Action, Dialog, Workbench};
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::protocol::extension::{StoredWeights, TakenOver};
 
@@ -372,7 +370,7 @@ fn every_state_of_the_module_is_shown_in_both_languages_at_every_size() {
             with(Some(Event::NoModel(Some(problem()))));
             with(Some(Event::NoModel(None)));
             with(Some(Event::FileProblem(problem())));
-            with(Some(Event::Connecting(softprefix::workbench::ConnectStep::SettingUp)));
+            with(Some(Event::Connecting(softprefix::model::ConnectStep::SettingUp)));
             let mut bench = common::empty(language, Theme::Dark);
             bench.module = ModuleState::Loading {
                 model: "qwen".to_owned(),

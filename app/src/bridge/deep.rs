@@ -4,54 +4,18 @@
 
 use std::sync::Arc;
 
-use softprefix_core::client::{ScoreRequest, ScoredText, Task};
+use softprefix_core::client::{ScoreRequest, Task};
 use softprefix_core::compare::{DeepMeasures, token_ranges};
-use softprefix_core::prefix::PrefixRecipe;
-use softprefix_core::protocol::extension::feature;
 use tokio::task::JoinHandle;
 
-use super::Event;
 use super::events::Events;
-use crate::session::{Session, problem_of};
-use crate::workbench::{CaseKey, Problem, ProblemKind, RunId, Scores};
+use crate::errors::problem_of;
+use crate::messages::{Event, ScoreRun, TextOf};
+use crate::model::{Problem, ProblemKind, Scores};
+use crate::session::Session;
 
 /// Likeliest tokens that are told at each place.
 pub const ALTERNATIVES: usize = 5;
-
-/// A run whose texts are to be scored.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ScoreRun {
-    pub run: RunId,
-    pub case: CaseKey,
-    pub recipe: PrefixRecipe,
-    /// Of the prefix that it was made with; empty where that is not known.
-    pub sha256: String,
-    pub baseline: TextOf,
-    pub prefixed: TextOf,
-}
-
-/// An output: its text, and the tokens that it came in, where they are known.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TextOf {
-    pub text: Arc<str>,
-    pub tokens: Option<Vec<u32>>,
-}
-
-impl TextOf {
-    pub fn new(text: &Arc<str>, tokens: Option<&[u32]>) -> Self {
-        Self {
-            text: Arc::clone(text),
-            tokens: tokens.filter(|tokens| !tokens.is_empty()).map(<[u32]>::to_vec),
-        }
-    }
-
-    fn scored(&self) -> ScoredText {
-        match &self.tokens {
-            Some(tokens) => ScoredText::Tokens(tokens.clone()),
-            None => ScoredText::Text(self.text.to_string()),
-        }
-    }
-}
 
 /// The scoring that is under way. Aborting it drops the request, and with that the unit is told to stop.
 #[derive(Default)]
@@ -133,9 +97,4 @@ fn nothing_scored() -> Problem {
         "モジュールがベースラインのトークンを一つも評価しませんでした。",
         "もう一度実行してください。",
     )
-}
-
-/// Whether the unit of a task scores texts.
-pub(crate) fn can_score(task: &Task) -> bool {
-    task.support().is_some_and(|support| support.has(feature::SCORE))
 }

@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Event;
 use super::events::Events;
-use crate::doctor::finding::{Said as Words, said};
 use crate::doctor::install::{self, Installation};
 use crate::doctor::log::{Entry, Log};
 use crate::doctor::talk::{self, Talk};
 use crate::doctor::{
     BUILD, EXIT_TASKS, Host, INSTALL, Outcome, Remedy, Ssh, SshError, SshOptions, build, look_over_ssh,
 };
-use crate::text::errors;
-use crate::workbench::doctor::{DoctorEvent, DoctorRequest, Said};
+use crate::errors;
+use crate::messages::{DoctorEvent, DoctorRequest, Event, Said};
+use crate::model::{Said as Words, said};
 
 /// How modules are reached, and where changes are logged.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
-use super::Event;
+use crate::messages::Event;
 
 /// Sends events and wakes the window.
 #[derive(Clone)]

@@ -1,22 +1,10 @@
 //! Figures painted and written away from the window's thread.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use softprefix_core::experiment::drawing::{Drawing, Paper};
-
-use super::Event;
 use super::events::Events;
-use crate::figure::Form;
-use crate::workbench::{Problem, ProblemKind};
-
-/// A figure to be written.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WriteFigure {
-    pub path: PathBuf,
-    pub drawing: Drawing,
-    pub form: Form,
-    pub paper: Paper,
-}
+use crate::messages::{Event, WriteFigure};
+use crate::model::{Problem, ProblemKind};
 
 pub(super) async fn write(request: WriteFigure, events: Events) {
     let path = request.path.clone();

@@ -7,9 +7,10 @@ use softprefix_core::protocol::extension::{FinishReason, Priority};
 use tokio::sync::watch;
 
 use super::events::Events;
-use super::{Event, Inference, RunOutcome};
-use crate::session::{Session, problem_of};
-use crate::workbench::{Finish, Problem, Side, Timings};
+use crate::errors::problem_of;
+use crate::messages::{Event, Inference};
+use crate::model::{Finish, Problem, RunOutcome, Side, Timings};
+use crate::session::Session;
 
 /// Whether a module may be relied on after an inference.
 #[derive(PartialEq)]

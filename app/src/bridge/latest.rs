@@ -8,7 +8,8 @@ use softprefix_core::prefix::PrefixRecipe;
 use tokio::sync::watch;
 
 use super::events::Events;
-use super::{Comparison, Event, Purpose, TokenCount};
+use crate::messages::{Comparison, Event, Purpose};
+use crate::model::TokenCount;
 use crate::session::Session;
 
 /// Longest a diff of streaming text may take; a coarser one stands in beyond it.

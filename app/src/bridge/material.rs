@@ -1,58 +1,17 @@
 //! Files of prefixes and what a prefix is, away from the window's thread. It knows the core's files and the session, and nothing of
 //! what is shown.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use softprefix_core::prefix::files::{self, FileError};
-use softprefix_core::prefix::{IdentityCard, PrefixRecipe, Rounding, Shelf, ShelfError};
+use softprefix_core::prefix::{PrefixRecipe, Rounding, Shelf, ShelfError};
 
-use super::Event;
 use super::events::Events;
-use crate::session::{Session, sentence};
-use crate::workbench::{
-    ExportForm, ImportedFile, Nearest, Problem, ProblemKind, Refusal, RefusedFile, without_folders,
-};
-
-/// What the workbench asks for.
-#[derive(Debug, Clone, PartialEq)]
-pub enum MaterialRequest {
-    /// Keep imported prefixes in this folder from now on.
-    UseShelf { folder: PathBuf },
-    /// Read the file of a prefix and keep its rows. Rows of another width than `hidden_size` are refused.
-    Import {
-        path: PathBuf,
-        hidden_size: Option<usize>,
-        rounding: Rounding,
-    },
-    /// Write a prefix.
-    Export {
-        path: PathBuf,
-        form: ExportForm,
-        recipe: PrefixRecipe,
-        base_model: Option<String>,
-    },
-    /// Tell what a prefix is, and which tokens are nearest to its rows.
-    Identify { recipe: PrefixRecipe },
-}
-
-/// What the bridge reports.
-#[derive(Debug)]
-pub enum MaterialEvent {
-    Imported(ImportedFile),
-    Refused(RefusedFile),
-    Exported(PathBuf),
-    /// It could not be written.
-    Failed(Problem),
-    Identified {
-        recipe: PrefixRecipe,
-        card: Result<IdentityCard, Problem>,
-    },
-    Nearest {
-        recipe: PrefixRecipe,
-        nearest: Nearest,
-    },
-}
+use crate::errors::sentence;
+use crate::messages::{Event, MaterialEvent, MaterialRequest};
+use crate::model::{ExportForm, ImportedFile, Nearest, Problem, ProblemKind, Refusal, RefusedFile, without_folders};
+use crate::session::Session;
 
 /// Carries out one request, and reports what comes of it.
 pub(super) async fn work(

@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicBool;
 
 use softprefix_core::client::{ClientError, ConnectOptions};
 
-use super::Event;
 use super::events::Events;
-use crate::embedded::{self, Embedded, Wanted};
+use crate::messages::Event;
+use crate::model::{CaseKey, ConnectStep, Problem, ProblemKind};
+use crate::session::embedded::{self, Embedded, Wanted};
 use crate::session::{ConnectProblem, Session};
-use crate::workbench::{CaseKey, ConnectStep, Problem, ProblemKind};
 
 pub(super) async fn remote(
     address: &str,

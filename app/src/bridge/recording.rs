@@ -9,54 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::Event;
 use super::events::Events;
-use crate::recording::{DEMO, Line, Recording, Writer};
-use crate::workbench::playback::Session;
-use crate::workbench::{Problem, ProblemKind};
+use crate::messages::{Event, RecordingEvent, RecordingRequest};
+use crate::model::{Problem, ProblemKind};
+use crate::recording::{DEMO, Recording, Session, Writer};
 
 /// Larger files are no recordings: an hour of text and slider moves is a tenth of it.
 const LARGEST: u64 = 64 << 20;
-
-/// What the workbench asks for.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RecordingRequest {
-    /// Recordings are written into this folder until they are given a place.
-    Folder(PathBuf),
-    /// Begin a file.
-    Begin,
-    /// This happened now.
-    Line(Box<Line>),
-    End,
-    /// Move a file that was written to where the person wants it.
-    Keep {
-        from: PathBuf,
-        to: PathBuf,
-    },
-    /// Read a file for playing it.
-    Open(PathBuf),
-    /// Make the recording ready that is part of the program.
-    OpenDemo,
-}
-
-/// What the bridge reports.
-#[derive(Debug)]
-pub enum RecordingEvent {
-    /// The file is whole.
-    Ended {
-        path: PathBuf,
-    },
-    Kept {
-        path: PathBuf,
-    },
-    /// Nothing more is recorded, for this reason; what was is in the file.
-    CannotWrite(Problem),
-    Opened {
-        session: Arc<Session>,
-    },
-    /// Why a file is not played, in one sentence.
-    Refused(String),
-}
 
 struct Tape {
     path: PathBuf,

@@ -3,176 +3,27 @@
 //! It knows the core's runner and files; what is shown of a run is the workbench's business.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use softprefix_core::client::ConnectOptions;
-use softprefix_core::compare::{Diff, Granularity, diff};
+use softprefix_core::compare::diff;
 use softprefix_core::experiment::{
-    Budget, Ending, Entry, Experiment, History, Journal, Plan, Record, Run, RunEnd, RunEvent, RunOptions, RunRequest,
-    SearchRequest, SharedJournal, ThresholdSearch, export, html, runner,
+    Ending, Entry, Experiment, History, Journal, Plan, Record, Run, RunEnd, RunEvent, RunOptions, RunRequest,
+    SearchRequest, SharedJournal, export, runner,
 };
-use softprefix_core::prefix::PrefixRecipe;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Event;
 use super::events::Events;
 use super::latest::DIFF_TIME;
-use crate::embedded::{self, Embedded, Wanted};
-use crate::session::{ConnectProblem, Session, sentence};
-use crate::settings::Language;
-use crate::text::errors;
-use crate::workbench::{CaseKey, Problem, ProblemKind, Target};
-
-/// What the workbench asks for.
-#[derive(Debug, Clone, PartialEq)]
-pub enum SweepRequest {
-    /// Open the history's file and read it.
-    OpenHistory {
-        path: PathBuf,
-    },
-    /// Run a plan. `case` says how tokens are drawn and how many.
-    Start {
-        plan: Plan,
-        case: Box<CaseKey>,
-    },
-    /// Run a plan on another module than the window's, reached for this run alone.
-    StartOn {
-        plan: Plan,
-        target: Target,
-        case: Box<CaseKey>,
-    },
-    /// Run what is missing of an experiment.
-    Resume {
-        experiment: Box<Experiment>,
-        finished: HashSet<usize>,
-        /// Its records: those that are not scored yet are.
-        known: Vec<Record>,
-        /// Whether a stranger's module is first asked to prove that a prefix has any effect.
-        canary: bool,
-        case: Box<CaseKey>,
-    },
-    /// Search the largest magnitude within a budget, on the plan's first prompt.
-    Search {
-        plan: Plan,
-        recipe: PrefixRecipe,
-        search: ThresholdSearch,
-        budget: Budget,
-        case: Box<CaseKey>,
-    },
-    /// Begin no further case.
-    Pause,
-    GoOn,
-    Cancel,
-    /// Put a line into the history: a new name, a deletion.
-    Append(Box<Entry>),
-    /// Write an experiment to a file.
-    Export {
-        path: PathBuf,
-        format: Format,
-        experiment: Box<Experiment>,
-        records: Vec<Record>,
-        /// Place in the plan of the prompt whose results file is written.
-        prompt: usize,
-        language: Language,
-    },
-    /// Take a file into the history.
-    Import {
-        path: PathBuf,
-    },
-    /// The difference of two texts that are looked at.
-    Compare {
-        left: Arc<str>,
-        right: Arc<str>,
-        granularity: Granularity,
-    },
-}
-
-/// A form in which an experiment leaves the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// A page to read, print and send.
-    Html,
-    Csv,
-    /// Everything, to be read again.
-    Json,
-    /// What existing scripts read.
-    Results,
-    /// For the LLM Comparator page.
-    LlmComparator,
-}
-
-impl Format {
-    pub const ALL: [Self; 5] = [Self::Html, Self::Csv, Self::Json, Self::Results, Self::LlmComparator];
-
-    /// What its files' names end with.
-    pub fn ending(self) -> &'static str {
-        match self {
-            Self::Html => ".html",
-            Self::Csv => ".csv",
-            Self::Json => ".json",
-            Self::Results => "-compare_results.json",
-            Self::LlmComparator => "-llm_comparator.json",
-        }
-    }
-
-    /// The ending that a file dialog filters by.
-    pub fn extension(self) -> &'static str {
-        match self {
-            Self::Html => "html",
-            Self::Csv => "csv",
-            Self::Json | Self::Results | Self::LlmComparator => "json",
-        }
-    }
-
-    /// An experiment in this form; `prompt` is its place in the plan where the form holds one only.
-    pub fn write(self, experiment: &Experiment, records: &[Record], prompt: usize, language: Language) -> String {
-        match self {
-            Self::Html => {
-                let language = match language {
-                    Language::English => html::Language::English,
-                    Language::Japanese => html::Language::Japanese,
-                };
-                html::to_html(experiment, records, language)
-            }
-            Self::Csv => export::to_csv(records),
-            Self::Json => export::to_json(experiment, records),
-            Self::Results => export::to_results_file(experiment, records, prompt).to_json(),
-            Self::LlmComparator => export::to_llm_comparator(experiment, records),
-        }
-    }
-}
-
-/// What the bridge reports.
-#[derive(Debug)]
-pub enum SweepEvent {
-    /// The history is open.
-    History(Box<History>),
-    /// The history cannot be used.
-    NoHistory(Problem),
-    Run(RunEvent),
-    /// The run could not begin.
-    Refused(Problem),
-    /// The module was left, and the run with it; the rest can be run later.
-    Left,
-    /// The line is in the history.
-    Appended(Box<Entry>),
-    /// These lines were taken into the history.
-    Imported {
-        path: PathBuf,
-        entries: Vec<Entry>,
-    },
-    Exported(PathBuf),
-    FileProblem(Problem),
-    Compared {
-        left: Arc<str>,
-        right: Arc<str>,
-        diff: Diff,
-    },
-}
+use crate::errors::{self, sentence};
+use crate::messages::{Event, SweepEvent, SweepRequest};
+use crate::model::{CaseKey, Problem, ProblemKind, Target};
+use crate::session::embedded::{self, Embedded, Wanted};
+use crate::session::{ConnectProblem, Session};
 
 /// What a run is told while it runs.
 enum Word {

@@ -16,14 +16,14 @@ use super::doctor::Ways;
 use super::events::Events;
 use super::inference::{Trust, run, wanted};
 use super::latest::{compare, keep_counting, keep_describing};
-use super::material::MaterialRequest;
 use super::reach::{find_or_fetch, in_process, remote};
 use super::recording::Recordings;
 use super::sweep::Sweeps;
-use super::{Event, Inference, Request};
-use crate::session::{ConnectProblem, Session, problem_of};
-use crate::workbench::{CaseKey, Problem, ProblemKind, Side, Target};
-use crate::{embedded, results};
+use crate::errors::problem_of;
+use crate::messages::{Event, Inference, MaterialRequest, Request};
+use crate::model::{CaseKey, Problem, ProblemKind, Side, Target};
+use crate::results;
+use crate::session::{ConnectProblem, Session, embedded};
 
 /// Longest wait, on the way out, for an attempt to connect.
 const LEAVING: Duration = Duration::from_secs(3);

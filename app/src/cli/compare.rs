@@ -17,19 +17,19 @@ use tokio::sync::mpsc;
 use super::bar::Bar;
 use super::models::fetch_words;
 use super::prefix::{Material, PrefixArgs};
-use super::{Exit, Failure, print, runtime, values, with_model};
+use super::{Failure, print, runtime, values};
 use crate::bridge::outcome_of;
-use crate::embedded::{self, Embedded, Wanted};
-use crate::session::{ConnectProblem, Session, problem_of};
-use crate::workbench::{
-    BuiltPrefix, CaseKey, ConnectStep, ModuleFacts, PRESETS, Problem, ProblemKind, Sampling, Target,
-};
+use crate::errors::problem_of;
+use crate::model::{BuiltPrefix, CaseKey, ConnectStep, ModuleFacts, PRESETS, Problem, ProblemKind, Sampling, Target};
+use crate::session::embedded::{self, Embedded, Wanted};
+use crate::session::{ConnectProblem, Session};
+use crate::start::{Exit, with_model};
 use crate::{places, results};
 
 #[derive(Debug, Args)]
 pub struct CompareArgs {
     /// Where to run: `embedded`, or HOST[:PORT] of a StackFlow module.
-    #[arg(long, default_value = "embedded", value_parser = super::target)]
+    #[arg(long, default_value = "embedded", value_parser = crate::start::target)]
     module: Target,
     /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.
     #[arg(long)]
@@ -443,7 +443,7 @@ async fn find_or_fetch(
 enum Progress {
     /// Pieces of text so far, of all cases.
     Tokens(usize),
-    Done(usize, crate::bridge::RunOutcome, Option<BuiltPrefix>),
+    Done(usize, crate::model::RunOutcome, Option<BuiltPrefix>),
     Failed(usize, Problem, Option<BuiltPrefix>),
 }
 

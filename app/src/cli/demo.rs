@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{Exit, WindowArgs};
 use crate::app;
 use crate::bridge::recording;
+use crate::start::{Exit, Start, WindowArgs};
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
@@ -41,7 +41,7 @@ pub fn run(args: &DemoArgs) -> ExitCode {
         super::print(&format!("{}\n", session.summary()));
         return Exit::Success.into();
     }
-    let start = app::Start::Playback {
+    let start = Start::Playback {
         session,
         exhibition: args.exhibition,
     };

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{Exit, Failure, print, runtime};
+use super::{Failure, print, runtime};
 use crate::doctor::build::{self, News};
-use crate::doctor::finding::{Said, said};
 use crate::doctor::install::{self, Installation};
 use crate::doctor::log::{Entry, Log};
 use crate::doctor::talk::{self, Talk};
@@ -18,8 +17,9 @@ use crate::doctor::{
     BUILD, EXIT_TASKS, Ended, Finding, Host, INSTALL, Outcome, Remedy, Ssh, SshError, SshOptions, Verdict,
     look_over_ssh, title,
 };
-use crate::settings::Language;
-use crate::text::errors;
+use crate::errors;
+use crate::model::{Language, Said, said};
+use crate::start::Exit;
 
 /// The language of what is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

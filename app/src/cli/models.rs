@@ -8,9 +8,10 @@ use clap::{Args, Subcommand};
 use softprefix_unit::models;
 
 use super::bar::Bar;
-use super::{Exit, Failure, print};
-use crate::embedded;
-use crate::workbench::{FetchProgress, ModelChoice};
+use super::{Failure, print};
+use crate::model::{FetchProgress, ModelChoice};
+use crate::session::embedded;
+use crate::start::Exit;
 
 #[derive(Debug, Args)]
 pub struct ModelsArgs {

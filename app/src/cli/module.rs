@@ -5,14 +5,15 @@ use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_core::protocol::card::ModelCard;
 use softprefix_core::protocol::extension;
 
-use super::{Exit, Failure, print, runtime};
-use crate::session::problem_of;
-use crate::workbench::Target;
+use super::{Failure, print, runtime};
+use crate::errors::problem_of;
+use crate::model::Target;
+use crate::start::Exit;
 
 #[derive(Debug, Args)]
 pub struct ModuleArgs {
     /// HOST or HOST:PORT (10001 where no port is given).
-    #[arg(value_name = "HOST:PORT", value_parser = super::target)]
+    #[arg(value_name = "HOST:PORT", value_parser = crate::start::target)]
     module: Target,
     /// Print JSON instead of text.
     #[arg(long)]

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use softprefix_core::prefix::{Generator, PrefixKind, Rounding, files};
 
-use super::{Exit, Failure};
+use super::Failure;
+use crate::errors::shelf_problem;
 use crate::places;
-use crate::session::shelf_problem;
+use crate::start::Exit;
 
 #[derive(Debug, Args)]
 pub(super) struct PrefixArgs {
@@ -191,6 +192,6 @@ enum Given<'a> {
 fn file_failure(error: &files::FileError) -> Failure {
     Failure {
         exit: Exit::File,
-        message: crate::session::sentence(&error.to_string()),
+        message: crate::errors::sentence(&error.to_string()),
     }
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use softprefix_core::compare::{Report, ResultsFile};
 
-use super::{Exit, Failure, print};
+use super::{Failure, print};
+use crate::start::Exit;
 
 #[derive(Debug, Args)]
 pub struct ReportArgs {

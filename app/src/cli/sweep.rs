@@ -14,24 +14,24 @@ use softprefix_core::experiment::{
 use super::bar::Bar;
 use super::compare::{open, say, say_weights, show};
 use super::prefix::{Material, PrefixArgs};
-use super::{Exit, Failure, print, runtime, values, with_model};
-use crate::bridge::sweep::{Format, Resume, request_of};
-use crate::settings::Language;
+use super::{Failure, print, runtime, values};
+use crate::bridge::sweep::{Resume, request_of};
+use crate::model::sweep::parse_lens;
+use crate::model::{CaseKey, Format, Language, PRESETS, Sampling, Target};
+use crate::start::{Exit, with_model};
 use crate::text::SweepText;
-use crate::workbench::sweep::parse_lens;
-use crate::workbench::{CaseKey, PRESETS, Sampling, Target};
 
 #[derive(Debug, Args)]
 pub struct SweepArgs {
     /// Where to run: `embedded`, or HOST[:PORT] of a StackFlow module.
-    #[arg(long, default_value = "embedded", value_parser = super::target)]
+    #[arg(long, default_value = "embedded", value_parser = crate::start::target)]
     module: Target,
     /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.
     #[arg(long)]
     model: Option<String>,
     /// A second module for the same plan, each with its own baseline: `embedded`, or HOST[:PORT]. Its cases go into the same files.
     /// Give magnitudes in token norms where the models differ in width.
-    #[arg(long, value_name = "MODULE", value_parser = super::target)]
+    #[arg(long, value_name = "MODULE", value_parser = crate::start::target)]
     also: Option<Target>,
     /// Model of the second module.
     #[arg(long, value_name = "MODEL", requires = "also")]

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::checks::{CHANGE_LIMIT, READ_LIMIT};
-use super::finding::{Finding, Said, Verdict, said};
+use super::finding::{Finding, Verdict};
 use super::script::Script;
 use super::ssh::{Answer, Ssh, SshError};
 use super::talk::{self, Talk};
+use crate::model::{Said, said};
 
 const UPLOAD: &str = "/var/lib/softprefix/install/unit.part";
 /// Free space asked for beyond twice the binary.

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::finding::{Said, said};
+use crate::model::{Said, said};
 
 /// One change to a module.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

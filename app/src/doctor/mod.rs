@@ -14,8 +14,9 @@ pub mod script;
 pub mod ssh;
 pub mod talk;
 
-use finding::said;
-pub use finding::{Finding, Said, Verdict};
+pub use finding::{Finding, Verdict};
+
+use crate::model::{Said, said};
 pub use remedy::{Ended, Outcome, Remedy};
 pub use ssh::{Host, Ssh, SshError, SshOptions};
 

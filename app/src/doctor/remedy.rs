@@ -7,9 +7,9 @@
 use serde::Serialize;
 use std::time::Duration;
 
-use super::finding::{Said, said};
 use super::script::{Script, UnusableValue};
 use super::ssh::{Answer, Ssh, SshError};
+use crate::model::{Said, said};
 
 /// A change to a module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,11 +1,10 @@
 //! What the way to a module and the installer have to say, in both languages. The English is the errors' own.
 
-use super::finding::{Said, said};
 use super::install::{InstallError, Step};
 use super::remedy::Ended;
 use super::ssh::SshError;
-use crate::session::sentence;
-use crate::text::errors::system;
+use crate::errors::{sentence, system};
+use crate::model::{Said, said};
 
 impl SshError {
     /// The error as the person is told it.

@@ -11,8 +11,9 @@ use softprefix_core::client::{ClientError, ConnectOptions, InferenceRequest, Mod
 use softprefix_core::prefix::SoftPrefix;
 use softprefix_core::protocol::{Code, SetUp};
 
-use super::finding::{Finding, Said, Verdict, said};
-use crate::text::errors;
+use super::finding::{Finding, Verdict};
+use crate::errors;
+use crate::model::{Said, said};
 
 const PROMPT: &str = "Name three colours.";
 // Many of its characters take several tokens, which is what breaks a stream that cuts between them.

@@ -8,12 +8,13 @@ use softprefix_core::experiment::CaseScores;
 use softprefix_core::protocol::extension::{Alternative, Scores as Told};
 
 use super::Desk;
+use crate::model::{Colouring, KlOff, Scores};
 use crate::text::DeepText;
 use crate::theme::{self, Palette};
 use crate::views::kl::{self, Heat, Touched};
 use crate::views::segmented::segmented;
 use crate::views::{paint, status};
-use crate::workbench::{Action, Colouring, KlOff, Scores};
+use crate::workbench::Action;
 
 /// Width of the switch.
 const SWITCH: f32 = 104.0;

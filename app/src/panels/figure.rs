@@ -10,13 +10,14 @@ use softprefix_core::experiment::svg::{Chart, Dot, Line, Map, MapCell};
 use super::Desk;
 use super::sweep::pictures::{self, Plotted};
 use crate::figure::Form;
+use crate::model::{MagnitudeUnit, Noise};
 use crate::text::DeepText;
 use crate::theme::Palette;
 use crate::views::axis::Regions;
 use crate::views::heatmap::CellState;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::select;
-use crate::workbench::{Action, Figure, MagnitudeUnit, Noise};
+use crate::workbench::{Action, Figure};
 
 /// A button whose menu saves the figure that `make` draws.
 pub(super) fn menu(ui: &mut Ui, desk: &mut Desk<'_>, make: impl FnOnce(&Desk<'_>) -> Figure) {

@@ -4,6 +4,7 @@ use eframe::egui::{self, Align, Layout, Popup, PopupCloseBehavior, Ui, vec2};
 use softprefix_core::prefix::{COSINE_CAUTION, IdentityCard, Neighbour};
 
 use super::{Desk, module_card};
+use crate::model::{ExportForm, Nearest, Vocabulary};
 use crate::theme::{self, Palette};
 use crate::views::axis::written;
 use crate::views::button::Button;
@@ -11,7 +12,7 @@ use crate::views::icon::{Icon, IconButton};
 use crate::views::norms::NormBars;
 use crate::views::status::Status;
 use crate::views::{paint, select};
-use crate::workbench::{Action, Dialog, ExportForm, MaterialAction, Nearest, Vocabulary};
+use crate::workbench::{Action, Dialog, MaterialAction};
 
 /// Groups of rows whose nearest tokens are listed; the rest is counted.
 const LISTED: usize = 64;

@@ -4,6 +4,7 @@ use eframe::egui::{self, Align, CornerRadius, Frame, Layout, Margin, Stroke, Tex
 use softprefix_core::prefix::{Generator, Rounding};
 
 use super::Desk;
+use crate::model::{Envelope, ImportedFile, KindChoice, MagnitudeUnit};
 use crate::text::PrefixText;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -13,7 +14,7 @@ use crate::views::icon::{Icon, IconButton};
 use crate::views::segmented::segmented;
 use crate::views::share::share;
 use crate::views::{fold, paint, select, toggle};
-use crate::workbench::{Action, Envelope, ImportedFile, KindChoice, MagnitudeUnit, MaterialAction};
+use crate::workbench::{Action, MaterialAction};
 
 /// Room for the sign between two texts.
 const SIGN: f32 = 24.0;

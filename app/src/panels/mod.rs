@@ -23,10 +23,11 @@ use eframe::egui::{
     self, CentralPanel, Frame, Margin, Panel, Rect, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, vec2,
 };
 
+use crate::model::MagnitudeUnit;
 use crate::text::Text;
 use crate::theme::{self, Palette};
 use crate::views::axis::{Axis, RegionNames, Regions};
-use crate::workbench::{Action, MagnitudeUnit, Tab, Workbench};
+use crate::workbench::{Action, Tab, Workbench};
 
 /// What one frame is made of: the state to show, the words to show it in, and what the person did.
 pub struct Desk<'a> {
@@ -93,7 +94,7 @@ impl Desk<'_> {
 
     /// The raw value of one token norm for the kind of prefix in hand, where both are known.
     fn raw_per_norm(&self) -> Option<f64> {
-        use crate::workbench::norm_per_raw;
+        use crate::model::norm_per_raw;
         let vocabulary = self.bench.vocabulary.as_ref()?;
         Some(vocabulary.median / norm_per_raw(&self.bench.prefix.recipe().kind, vocabulary.hidden_size)?)
     }

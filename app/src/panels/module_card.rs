@@ -4,13 +4,14 @@ use eframe::egui::{self, Align, Layout, Ui, vec2};
 use softprefix_core::protocol::extension::{StoredWeights, TakenOver};
 
 use super::Desk;
+use crate::model::{FetchProgress, ModuleFacts, ModuleState, Problem, Target};
 use crate::text;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::status::{self, Status};
 use crate::views::{paint, progress};
 use crate::workbench::doctor::DoctorAction;
-use crate::workbench::{Action, Dialog, FetchProgress, ModuleFacts, ModuleState, Problem, Target};
+use crate::workbench::{Action, Dialog};
 
 pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);

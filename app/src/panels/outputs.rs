@@ -8,6 +8,7 @@ use softprefix_core::compare::{Granularity, Span, SpanKind};
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{CardParts, Desk, deep};
+use crate::model::{Applied, Colouring, Origin, Pane, PaneState, RunId, Side};
 use crate::text;
 use crate::theme::{self, Palette, Type};
 use crate::views::axis::written;
@@ -16,7 +17,7 @@ use crate::views::diff::{Content, DiffPanes, Pane as PaneSide, join_marks};
 use crate::views::icon::{Icon, IconButton};
 use crate::views::status::{self, Status};
 use crate::views::{kl, paint, select};
-use crate::workbench::{Action, Applied, Colouring, DiffOf, Origin, Pane, PaneState, RunId, Side};
+use crate::workbench::{Action, DiffOf};
 
 /// The outputs' letters, by how long an output may get: all of a short one is to be read from across a table, a long
 /// one is to be overlooked. The limit decides, not the text, so that letters keep their size while it arrives.
@@ -54,7 +55,7 @@ pub struct Outputs {
     marks: Marks,
     heats: deep::HeatMarks,
     /// The texts shown last, to notice when others take their place.
-    shown: Option<(crate::workbench::CaseId, Option<RunId>, bool)>,
+    shown: Option<(crate::model::CaseId, Option<RunId>, bool)>,
 }
 
 impl Outputs {

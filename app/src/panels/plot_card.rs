@@ -5,13 +5,14 @@ use softprefix_core::compare::Measure;
 use softprefix_core::prefix::PrefixRecipe;
 
 use super::{Desk, figure};
+use crate::model::{Applied, MagnitudeUnit, Noise, Run, RunId};
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::chip::Chip;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::plot::{Current, Noise as NoiseBand, Plot, Point, round_top};
 use crate::views::{paint, select};
-use crate::workbench::{Action, Applied, MagnitudeUnit, Noise, Run, RunId};
+use crate::workbench::Action;
 
 /// The measures that have a chip; the others are in the menu beside them.
 const CHIPS: [Measure; 6] = [
@@ -159,7 +160,7 @@ fn figures(measure: Measure, value: Option<f64>) -> String {
 fn made_with(desk: &Desk<'_>, run: &Run) -> String {
     use softprefix_core::prefix::PrefixKind;
 
-    use crate::workbench::KindChoice;
+    use crate::model::KindChoice;
     let text = desk.text;
     let kind = match &run.origin.recipe.kind {
         PrefixKind::Constant => (text.kinds)(KindChoice::Constant).to_owned(),

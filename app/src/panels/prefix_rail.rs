@@ -6,15 +6,15 @@ use eframe::egui::{self, Align, Frame, Layout, Margin, Panel, ScrollArea, Stroke
 use softprefix_core::prefix::Rounding;
 
 use super::{Desk, identity, material, module_card};
+use crate::model::{Budget, MagnitudeUnit, Vocabulary};
 use crate::theme::{self, Palette};
 use crate::views::axis::{Axis, written};
-use crate::views::budget;
 use crate::views::entry::{Entered, Field, Headline};
 use crate::views::icon::{Icon, IconButton};
 use crate::views::magnitude::{MagnitudeSlider, Moved, NormsCurve, STEP};
 use crate::views::status::Status;
-use crate::views::{fold, paint, select, steps};
-use crate::workbench::{Action, Budget, MagnitudeUnit, Vocabulary};
+use crate::views::{budget, fold, paint, select, steps};
+use crate::workbench::Action;
 
 /// What the rail keeps between frames.
 #[derive(Default)]

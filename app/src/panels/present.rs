@@ -7,13 +7,14 @@ use eframe::egui::{self, CentralPanel, Frame, Key, Rect, Ui, UiBuilder, pos2, ve
 
 use super::{Desk, outputs, plot_card};
 use crate::fonts;
+use crate::model::{MagnitudeUnit, PRESETS, PaneState, Side};
 use crate::theme::{self, Palette, Type, faded};
 use crate::views::axis::{Axis, written};
 use crate::views::diff::{self, Content, DiffPanes, Pane as PaneSide};
 use crate::views::magnitude::{Moved, NormsCurve};
 use crate::views::stage::Stage;
 use crate::views::{paint, status};
-use crate::workbench::{Action, MagnitudeUnit, PRESETS, PaneState, Side};
+use crate::workbench::Action;
 
 /// Letters of the texts, before the zoom (the first are 36 on 64 on the screen): the largest in which all of both is in sight.
 const LETTERS: [Type; 4] = [
@@ -37,7 +38,7 @@ pub struct Presenter {
     plot: plot_card::PlotCard,
     /// When it was entered.
     since: Option<f64>,
-    shown: Option<(Option<crate::workbench::CaseId>, bool)>,
+    shown: Option<(Option<crate::model::CaseId>, bool)>,
     /// The parting that was brought into sight.
     revealed: Option<usize>,
 }

@@ -7,12 +7,13 @@ use eframe::egui::{
 
 use super::Desk;
 use crate::commands::{CommandId, command};
+use crate::model::{PRESETS, Sampling};
 use crate::theme::{self, Palette, Type};
 use crate::views::button::Button;
 use crate::views::entry::{Entered, Field};
 use crate::views::icon::{self, Icon};
 use crate::views::{fold, paint, select, toggle};
-use crate::workbench::{Action, PRESETS, Sampling};
+use crate::workbench::Action;
 
 /// The prompt's own letters: large enough to be read by those who look over a shoulder.
 const PROMPT: Type = Type { size: 16.0, line: 24.0 };

@@ -6,13 +6,14 @@ use eframe::egui::{
 
 use super::Desk;
 use crate::commands::{COMMANDS, Group};
+use crate::model::{ModelChoice, ModuleState, Target};
 use crate::text;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::paint;
 use crate::views::status::{self, Status};
-use crate::workbench::{Action, Dialog, ModelChoice, ModuleState, Target};
+use crate::workbench::{Action, Dialog};
 
 /// What the sheets keep between frames.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use eframe::egui::{
 };
 
 use super::Desk;
-use crate::settings::{Language, Theme};
+use crate::model::{Language, Theme};
 use crate::text;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;

@@ -10,12 +10,11 @@ use softprefix_core::prefix::MAX_LEN;
 use softprefix_core::protocol::extension::StoredWeights;
 
 use super::Line;
-use crate::bridge::{RunOutcome, TokenCount};
-use crate::results;
-use crate::workbench::{
-    BuiltPrefix, Finish, Histogram, ModuleFacts, PrefixForm, Problem, ProblemKind, PromptForm, Side, Timings,
-    Vocabulary,
+use crate::model::{
+    BuiltPrefix, Finish, Histogram, ModuleFacts, PrefixForm, Problem, ProblemKind, PromptForm, RunOutcome, Side,
+    Timings, TokenCount, Vocabulary,
 };
+use crate::results;
 
 /// The version that is written, and the newest that is read.
 pub const VERSION: u32 = 1;
@@ -500,7 +499,7 @@ fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, St
         memory.prompt.extend(changed);
         let mut form: PromptForm = form_of(&memory.prompt)?;
         form.max_tokens = form.max_tokens.clamp(1, MOST);
-        form.preset = form.preset.filter(|&preset| preset < crate::workbench::PRESETS.len());
+        form.preset = form.preset.filter(|&preset| preset < crate::model::PRESETS.len());
         Line::Prompt(Box::new(form))
     } else if let Some(view) = row.view {
         // A measure that this version does not have is shown as the usual one.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use softprefix_core::compare::{Granularity, Measure};
 
-use crate::bridge::{RunOutcome, TokenCount};
-use crate::workbench::{BuiltPrefix, ModuleFacts, PrefixForm, Problem, PromptForm, Side, Snapshot, Vocabulary};
+use crate::model::{
+    BuiltPrefix, ModuleFacts, PrefixForm, Problem, PromptForm, RunOutcome, Side, Snapshot, TokenCount, Vocabulary,
+};
 
 /// One thing that happened. Runs have no names: a side has at most one, and what came of replaced ones is not recorded.
 #[derive(Debug, Clone, PartialEq)]

@@ -28,9 +28,11 @@
 
 mod form;
 mod line;
+mod session;
 
 pub use form::{Broken, Recording, VERSION, Writer};
 pub use line::Line;
+pub use session::Session;
 
 /// The recording that is part of the program.
 pub const DEMO: &[u8] = include_bytes!("../../../assets/demo/demo.jsonl");

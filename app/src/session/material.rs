@@ -5,12 +5,13 @@ use std::sync::{Arc, PoisonError};
 
 use softprefix_core::client::Task;
 use softprefix_core::prefix::{
-    EmbeddingRows, IdentityCard, Magnitude, Need, Neighbour, PrefixRecipe, Shelf, ShelfError, SoftPrefix,
+    EmbeddingRows, IdentityCard, Magnitude, Need, Neighbour, PrefixRecipe, Shelf, SoftPrefix,
 };
 use softprefix_core::protocol::extension::feature;
 
-use super::{Session, problem_of, sentence};
-use crate::workbench::{BuiltPrefix, Problem, ProblemKind, norm_per_raw};
+use super::Session;
+use crate::errors::{problem_of, shelf_problem};
+use crate::model::{BuiltPrefix, Problem, ProblemKind, norm_per_raw};
 
 /// Rows of so many needs are kept: words are typed, and every keystroke is a new text.
 const KEPT: usize = 64;
@@ -185,10 +186,5 @@ impl Session {
 }
 
 fn told(error: &softprefix_core::prefix::PrefixError) -> Problem {
-    Problem::told(ProblemKind::Input, crate::text::errors::prefix(error))
-}
-
-/// An error of the shelf as the person is told it.
-pub fn shelf_problem(error: &ShelfError) -> Problem {
-    Problem::new(ProblemKind::File, sentence(&error.to_string()), "")
+    Problem::told(ProblemKind::Input, crate::errors::prefix(error))
 }

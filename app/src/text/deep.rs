@@ -1,8 +1,7 @@
 //! The words of deep measures: KL, perplexity, alternatives.
 
 use crate::figure::Form;
-use crate::settings::Language;
-use crate::workbench::KlOff;
+use crate::model::{KlOff, Language};
 
 /// The words in one language.
 pub struct DeepText {

@@ -1,6 +1,6 @@
 //! The words of recordings, their playback and the idle loop, in each language.
 
-use crate::settings::Language;
+use crate::model::Language;
 
 /// The words of one language.
 pub struct DemoText {

@@ -1,6 +1,6 @@
 //! The doctor's own words. What its checks say comes with the findings, in both languages.
 
-use crate::settings::Language;
+use crate::model::Language;
 
 /// The words of the Doctor view in one language.
 pub struct DoctorText {

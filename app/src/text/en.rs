@@ -5,7 +5,7 @@ use softprefix_core::protocol::extension::TakenOver;
 
 use super::Text;
 use crate::commands::{CommandId, Group};
-use crate::workbench::{ConnectStep, Finish, KindChoice, ProblemKind, WhyNot};
+use crate::model::{ConnectStep, Finish, KindChoice, ProblemKind, WhyNot};
 
 pub(super) static TEXT: Text = Text {
     tune: "Tune",

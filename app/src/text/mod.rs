@@ -8,7 +8,6 @@ mod deep;
 mod demo;
 mod doctor;
 mod en;
-pub mod errors;
 mod ja;
 mod prefix;
 mod sweep;
@@ -25,8 +24,7 @@ use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::protocol::extension::TakenOver;
 
 use crate::commands::{CommandId, Group};
-use crate::settings::Language;
-use crate::workbench::{ConnectStep, Finish, KindChoice, ProblemKind, WhyNot};
+use crate::model::{ConnectStep, Finish, KindChoice, Language, ProblemKind, WhyNot};
 
 /// The words of one language.
 pub struct Text {
@@ -287,7 +285,7 @@ mod tests {
 
     use super::*;
     use crate::commands::COMMANDS;
-    use crate::workbench::PRESETS;
+    use crate::model::PRESETS;
 
     const LANGUAGES: [Language; 2] = [Language::English, Language::Japanese];
 

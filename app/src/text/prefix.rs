@@ -2,8 +2,7 @@
 
 use softprefix_core::prefix::files::Format;
 
-use crate::settings::Language;
-use crate::workbench::{Envelope, ExportForm, KindChoice, Refusal};
+use crate::model::{Envelope, ExportForm, KindChoice, Language, Refusal};
 
 /// The words of one language.
 pub struct PrefixText {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use softprefix_core::compare::Verdict;
 use softprefix_core::experiment::analysis::Proof;
 
-use crate::bridge::sweep::Format;
-use crate::settings::Language;
-use crate::workbench::sweep::{Range, Standing, SweepOff};
+use crate::model::sweep::Range;
+use crate::model::{Format, Language};
+use crate::workbench::sweep::{Standing, SweepOff};
 
 /// The words of the Sweep view in one language.
 pub struct SweepText {

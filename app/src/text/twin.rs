@@ -1,6 +1,6 @@
 //! The words of a sweep on two modules, in each language.
 
-use crate::settings::Language;
+use crate::model::Language;
 
 /// The words of one language.
 pub struct TwinText {

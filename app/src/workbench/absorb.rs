@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::doctor::DoctorAction;
-use super::runs::{BaselineRun, Noise, Run, Snapshot};
-use super::{
-    Applied, Budget, CaseId, Dialog, DiffOf, FileQuestion, Finish, Lane, MagnitudeUnit, ModuleFacts, ModuleState,
-    Notice, Origin, PaneState, Problem, RunId, Side, StreamingDiff, Target, Unmeasured, Vocabulary, Workbench,
+use super::{Dialog, DiffOf, Lane, Notice, StreamingDiff, Unmeasured, Workbench};
+use crate::messages::{Comparison, Event, FileQuestion, Purpose, RecordingRequest, Request};
+use crate::model::{
+    Applied, BaselineRun, Budget, CaseId, Finish, MagnitudeUnit, ModuleFacts, ModuleState, Noise, Origin, PaneState,
+    Problem, Run, RunId, RunOutcome, Side, Snapshot, Target, TokenCount, Vocabulary,
 };
-use crate::bridge::recording::RecordingRequest;
-use crate::bridge::{Comparison, Event, Purpose, Request, RunOutcome, TokenCount};
 use softprefix_core::compare::{Diff, Measures};
 
 impl Workbench {
@@ -177,7 +176,7 @@ impl Workbench {
         if first {
             // The old text stood until now; from here on the pane shows the new run.
             pane.finish = None;
-            pane.timings = super::Timings::default();
+            pane.timings = crate::model::Timings::default();
             pane.error = None;
             if side == Side::Prefixed {
                 pane.origin = origin;

@@ -5,13 +5,8 @@
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::prefix::Rounding;
 
-use super::form::Sampling;
 use super::material::MaterialAction;
-use super::module::Target;
-use super::pane::Side;
-use super::prefix_form::{KindChoice, MagnitudeUnit};
-use super::runs::RunId;
-use crate::settings::{Language, Theme};
+use crate::model::{KindChoice, Language, MagnitudeUnit, RunId, Sampling, Side, Target, Theme};
 
 /// One thing a person did.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +33,7 @@ pub enum Action {
     SetSystem(String),
     SetMaxTokens(usize),
     SetSampling(Sampling),
-    /// Index into [`super::form::PRESETS`].
+    /// Index into [`crate::model::PRESETS`].
     LoadPreset(usize),
 
     // Running.
@@ -72,7 +67,7 @@ pub enum Action {
     SetGranularity(Granularity),
     ToggleGranularity,
     /// What the baseline's text is coloured by.
-    SetColouring(super::deep::Colouring),
+    SetColouring(crate::model::Colouring),
     ToggleKl,
     CopyText(Side),
     CopySha256,

@@ -7,13 +7,12 @@ use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::prefix::{MAX_LEN, Magnitude, PrefixKind};
 
 use super::doctor::DoctorAction;
-use super::runs::{Case, CaseKey, Noise};
-use super::{
-    Action, Budget, CaseId, Colouring, Dialog, Effect, FileQuestion, Flight, LIVE_DELAY, Lane, MagnitudeUnit,
-    ModuleState, Notice, Origin, PRESETS, Pane, PaneState, PrefixForm, RunId, Side, Snapshot, Target, Workbench,
+use super::{Action, Dialog, Effect, Flight, LIVE_DELAY, Lane, Notice, Workbench};
+use crate::messages::{Comparison, FileQuestion, Inference, Purpose, Request};
+use crate::model::{
+    Budget, Case, CaseId, CaseKey, Colouring, Language, MagnitudeUnit, ModuleState, Noise, Origin, PRESETS, Pane,
+    PaneState, PrefixForm, RunId, Settings, Side, Snapshot, Target, Theme,
 };
-use crate::bridge::{Comparison, Inference, Purpose, Request};
-use crate::settings::{Language, Settings, Theme};
 
 impl Workbench {
     /// Carries out one action. The only way in which a person changes the state.
@@ -279,7 +278,7 @@ impl Workbench {
         self.card.outdated = true;
         if self.prefix.lacks().is_some() {
             // There is nothing to build from; what is missing is said beside Run.
-            self.card = super::PrefixCard::default();
+            self.card = crate::model::PrefixCard::default();
         } else if self.module.is_ready() {
             let recipe = self.prefix.recipe();
             self.replace_request(
@@ -676,7 +675,7 @@ impl Workbench {
             DoctorAction::Connect => {
                 if let Some(address) = self.doctor.connectable().map(str::to_owned) {
                     self.tab = super::Tab::Tune;
-                    self.carry_out(Action::Connect(super::Target::Remote { address, model: None }));
+                    self.carry_out(Action::Connect(crate::model::Target::Remote { address, model: None }));
                 }
             }
             action => {

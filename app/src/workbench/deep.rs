@@ -4,60 +4,13 @@
 //! They are asked for when no output is on its way, and given up when one is to be run: whoever watches goes first.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
-use softprefix_core::compare::DeepMeasures;
 use softprefix_core::experiment::{CaseScores, Record};
-use softprefix_core::protocol::extension::{Compared, Scored};
 
-use super::runs::{CaseKey, Run, RunId};
-use super::{Problem, Workbench};
-use crate::bridge::Request;
-use crate::bridge::deep::{ScoreRun, TextOf};
-
-/// What the baseline's text is coloured by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Colouring {
-    /// What differs from the prefixed text.
-    #[default]
-    Diff,
-    /// KL(base || prefixed) at each token.
-    Kl,
-}
-
-/// Why there is no KL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum KlOff {
-    NotConnected,
-    /// The unit scores no texts: a stranger's, or one whose engine cannot.
-    NotHere,
-    /// The pair of a sweep that is looked at was not scored.
-    NotScored,
-    /// The pair was scored, but its tokens are not those of the text that is shown.
-    NotLaid,
-}
-
-/// What was learnt of one run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Scores {
-    /// The baseline's text through which the model was led.
-    pub text: Arc<str>,
-    /// Without the prefix and with it.
-    pub scored: Scored,
-    pub measures: DeepMeasures,
-    /// Bytes of [`Scores::text`] for which each token stands; empty where the tokens are not the text's.
-    pub ranges: Vec<Range<usize>>,
-    /// Perplexity of the prefixed text without the prefix; `None` where that text is empty.
-    pub perplexity: Option<f64>,
-}
-
-impl Scores {
-    /// The prefixed side; always there.
-    pub fn prefixed(&self) -> Option<&Compared> {
-        self.scored.prefixed.first()
-    }
-}
+use super::Workbench;
+use crate::messages::{Request, ScoreRun, TextOf};
+use crate::model::{CaseKey, Colouring, KlOff, Problem, Run, RunId, Scores};
 
 /// The deep measures of the session's runs.
 #[derive(Debug, Default)]

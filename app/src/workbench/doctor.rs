@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use crate::doctor::build::News;
 use crate::doctor::log::Entry;
-use crate::doctor::{CHECKS, Ended, Finding, Outcome, Remedy, Said as Words};
+use crate::doctor::{CHECKS, Ended, Finding};
+use crate::messages::{DoctorEvent, DoctorRequest, Said};
+use crate::model::Said as Words;
 
 /// What is being done on the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,18 +21,6 @@ pub enum Work {
     Installing(Option<Words>),
     Uninstalling,
     Building,
-}
-
-/// What the last change came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
-    Outcome {
-        id: String,
-        outcome: Outcome,
-    },
-    /// A sentence: the connection's, the installer's.
-    Problem(Words),
-    Good(Words),
 }
 
 /// A build of the C++ unit: what it printed last, and how much memory the module has left.
@@ -120,51 +110,6 @@ pub enum DoctorAction {
     StopBuild,
     /// Connect the workbench to the module that was looked at.
     Connect,
-}
-
-/// What the bridge is asked for.
-#[derive(Debug, Clone, PartialEq)]
-pub enum DoctorRequest {
-    Look {
-        host: String,
-        in_use: Option<(String, usize)>,
-    },
-    Apply {
-        host: String,
-        remedy: Box<Remedy>,
-    },
-    Undo {
-        host: String,
-        id: String,
-    },
-    ExitTasks {
-        host: String,
-    },
-    Install {
-        host: String,
-        unit: PathBuf,
-    },
-    Uninstall {
-        host: String,
-    },
-    Build {
-        host: String,
-    },
-    StopBuild,
-}
-
-/// What it reports.
-#[derive(Debug)]
-pub enum DoctorEvent {
-    Found(Box<Finding>),
-    /// The log of this host, newest first.
-    Before(Vec<Entry>),
-    /// Where port 10001 is looked for.
-    Address(String),
-    Step(Words),
-    Building(News),
-    /// The work ended.
-    Ended(Option<Said>),
 }
 
 impl DoctorState {
@@ -375,22 +320,10 @@ impl DoctorState {
     }
 }
 
-impl Said {
-    /// Whether it is good news.
-    #[must_use]
-    pub fn is_good(&self) -> bool {
-        match self {
-            Self::Outcome { outcome, .. } => !matches!(outcome.ended, Ended::Failed | Ended::Restored | Ended::Stuck),
-            Self::Problem(_) => false,
-            Self::Good(_) => true,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::{Verdict, checks};
+    use crate::doctor::{Outcome, Verdict, checks};
 
     fn finding(id: &'static str, verdict: Verdict) -> Finding {
         let words = || Words {

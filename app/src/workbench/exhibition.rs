@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use super::{
-    Action, MagnitudeUnit, ModuleState, PRESETS, PrefixForm, PromptForm, Target, Workbench, playback::PlaybackAction,
-};
+use super::playback::PlaybackAction;
+use super::{Action, Workbench};
+use crate::model::{MagnitudeUnit, ModuleState, PRESETS, PrefixForm, PromptForm, Target};
 
 /// Magnitudes in token norms, from nothing to far beyond.
 const STATIONS: [f64; 8] = [0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 20.0, 100.0];

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use softprefix_core::experiment::drawing::{Drawing, Paper};
 
-use super::{FileQuestion, Workbench};
-use crate::bridge::Request;
-use crate::bridge::figure::WriteFigure;
+use super::Workbench;
 use crate::figure::Form;
+use crate::messages::{FileQuestion, Request, WriteFigure};
 
 /// A plot to be saved.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,16 +2,13 @@
 //!
 //! It knows no widget and opens no file; what a file is, and what is nearest to a row, arrives as events.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-use softprefix_core::prefix::files::{FileError, Format, Imported, Stored};
-use softprefix_core::prefix::{Generator, IdentityCard, Neighbour, PrefixRecipe};
+use softprefix_core::prefix::Generator;
 
-use super::envelope::Envelope;
-use super::{Action, Dialog, FileQuestion, KindChoice, ModuleState, Notice, Problem, Target, Workbench};
-use crate::bridge::Request;
-use crate::bridge::material::{MaterialEvent, MaterialRequest};
+use super::{Action, Dialog, Notice, Workbench};
+use crate::messages::{FileQuestion, MaterialEvent, MaterialRequest, Request};
+use crate::model::{Envelope, ExportForm, ImportedFile, KindChoice, ModuleState, Nearest, PrefixSheet, Target};
 
 /// One thing a person did with what prefixes are made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,150 +27,6 @@ pub enum MaterialAction {
     Import(PathBuf),
     /// Ask where to write the prefix in hand.
     Export(ExportForm),
-}
-
-/// A form in which a prefix leaves the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ExportForm {
-    /// A folder that PEFT loads as prompt tuning.
-    Peft,
-    Npy,
-}
-
-impl ExportForm {
-    pub const ALL: [Self; 2] = [Self::Peft, Self::Npy];
-}
-
-/// A file that was imported; its rows lie on the shelf.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ImportedFile {
-    /// For people: the name in the file, or the file's own.
-    pub name: String,
-    /// Of the rows as bf16.
-    pub sha256: String,
-    pub about: Option<FileAbout>,
-}
-
-/// What a file says of itself; not known where a recipe of the history named it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FileAbout {
-    pub rows: usize,
-    pub hidden_size: usize,
-    pub format: Format,
-    pub stored: Stored,
-    /// Whether every value survived as it was; otherwise they were rounded to bf16.
-    pub exact: bool,
-    /// The model that it is said to be made for.
-    pub base_model: Option<String>,
-}
-
-impl ImportedFile {
-    /// A file of which only a recipe tells.
-    pub fn known_by(name: &str, sha256: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            sha256: sha256.to_owned(),
-            about: None,
-        }
-    }
-}
-
-impl From<&Imported> for ImportedFile {
-    fn from(imported: &Imported) -> Self {
-        Self {
-            name: imported.name.clone(),
-            sha256: imported.prefix.sha256(),
-            about: Some(FileAbout {
-                rows: imported.prefix.len(),
-                hidden_size: imported.prefix.hidden_size(),
-                format: imported.format,
-                stored: imported.stored,
-                exact: imported.exact,
-                base_model: imported.base_model.clone(),
-            }),
-        }
-    }
-}
-
-/// A file that was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusedFile {
-    pub why: Refusal,
-    /// The whole reason.
-    pub sentence: String,
-}
-
-/// Why a file was not taken, as far as headlines go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    Pickle,
-    PrefixTuning,
-    OtherAdapter,
-    /// Made for a model of another width.
-    OtherWidth,
-    /// No file of a prefix at all, or a damaged one.
-    NoPrefix,
-    /// It holds values that no prefix may have.
-    BadValues,
-    TooLarge,
-    Unreadable,
-    /// It could be read, but its rows could not be kept.
-    NotKept,
-}
-
-impl Refusal {
-    pub const ALL: [Self; 9] = [
-        Self::Pickle,
-        Self::PrefixTuning,
-        Self::OtherAdapter,
-        Self::OtherWidth,
-        Self::NoPrefix,
-        Self::BadValues,
-        Self::TooLarge,
-        Self::Unreadable,
-        Self::NotKept,
-    ];
-
-    pub fn of(error: &FileError) -> Self {
-        match error {
-            FileError::Pickle { .. } => Self::Pickle,
-            FileError::PrefixTuning { .. } => Self::PrefixTuning,
-            FileError::OtherAdapter { .. } | FileError::EncoderDecoder { .. } => Self::OtherAdapter,
-            FileError::WrongWidth { .. } => Self::OtherWidth,
-            FileError::Rows { .. } => Self::BadValues,
-            FileError::TooLarge { .. } | FileError::TooLong { .. } | FileError::Bomb { .. } => Self::TooLarge,
-            FileError::Unreadable { .. } => Self::Unreadable,
-            FileError::Unwritable { .. } => Self::NotKept,
-            FileError::UnknownKind { .. }
-            | FileError::NotPeft { .. }
-            | FileError::Malformed { .. }
-            | FileError::NotOneTable { .. }
-            | FileError::WrongType { .. }
-            | FileError::Disagrees { .. } => Self::NoPrefix,
-        }
-    }
-}
-
-/// What the sheet "what this prefix is" shows.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PrefixSheet {
-    pub recipe: PrefixRecipe,
-    /// `None` while it is being built.
-    pub card: Option<Result<IdentityCard, Problem>>,
-    pub nearest: Nearest,
-}
-
-/// The tokens nearest to the rows of a prefix.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub enum Nearest {
-    /// Asked for.
-    #[default]
-    Pending,
-    /// For each row, the nearest first; none for a row of zeros.
-    Known(Vec<Vec<Neighbour>>),
-    /// This module's unit cannot tell.
-    NotTold,
-    Failed(Problem),
 }
 
 /// What a file that was dropped on the window is taken for.
@@ -336,13 +189,5 @@ impl Workbench {
             self.dialog = None;
         }
         self.prefix_changed();
-    }
-}
-
-/// A reason without the folders of `path` in it: the name of the file says which one is meant.
-pub fn without_folders(sentence: &str, path: &Path) -> String {
-    match path.parent().map(|folder| folder.display().to_string()) {
-        Some(folder) if !folder.is_empty() => sentence.replace(&format!("{}{}", folder, std::path::MAIN_SEPARATOR), ""),
-        _ => sentence.to_owned(),
     }
 }

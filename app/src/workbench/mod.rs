@@ -1,6 +1,6 @@
 //! The workbench: everything the window shows, and the one place that changes it.
 //!
-//! Views read [`Workbench`] and send [`Action`]s; the bridge reports [`Event`]s. [`Workbench::apply`] and
+//! Views read [`Workbench`] and send [`Action`]s; the bridge reports [`Event`](crate::messages::Event)s. [`Workbench::apply`] and
 //! [`Workbench::absorb`] turn both into new state, into [`Request`]s for the bridge and into [`Effect`]s for the window.
 //! Nothing here waits, and nothing here knows egui, sockets or files.
 
@@ -9,18 +9,11 @@ mod action;
 mod apply;
 mod deep;
 pub mod doctor;
-mod envelope;
 pub mod exhibition;
 mod figure;
-mod form;
 mod material;
-mod module;
-mod pane;
 pub mod playback;
-mod prefix_form;
-mod problem;
 mod recorder;
-mod runs;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
@@ -30,28 +23,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use softprefix_core::compare::{Diff, Granularity, Span};
+use softprefix_core::compare::{Diff, Granularity, Measure, Span};
 use softprefix_core::experiment::drawing::Paper;
 use softprefix_core::prefix::{Magnitude, PrefixRecipe};
 
-use crate::bridge::Request;
-use crate::settings::{Remembered, Settings};
+use crate::messages::{FileQuestion, Request};
+use crate::model::{
+    Budget, BuiltPrefix, Case, CaseId, Finish, ModelChoice, ModuleState, Noise, Origin, Pane, PrefixCard, PrefixForm,
+    PrefixSheet, Problem, PromptForm, RefusedFile, Remembered, Run, RunId, Settings, Side, Target, Timings, Vocabulary,
+    WhyNot, norm_per_raw,
+};
 
 pub use action::Action;
-pub use deep::{Colouring, Deep, KlOff, Scores};
-pub use envelope::Envelope;
+pub use deep::Deep;
 pub use figure::Figure;
-pub use form::{Budget, BuiltPrefix, Histogram, PRESETS, PrefixCard, Preset, PromptForm, Sampling, Vocabulary};
-pub use material::{
-    ExportForm, FileAbout, ImportedFile, MaterialAction, Nearest, PrefixSheet, Refusal, RefusedFile, dropped,
-    without_folders,
-};
-pub use module::{ConnectStep, FetchProgress, ModelChoice, ModuleFacts, ModuleState, Target};
-pub use pane::{Finish, Origin, Pane, PaneState, Side, Timings};
-pub use prefix_form::{KindChoice, MagnitudeUnit, PrefixForm, norm_per_raw};
-pub use problem::{Problem, ProblemKind};
-pub use runs::{Applied, BaselineRun, Case, CaseId, CaseKey, Noise, Run, RunId, Snapshot};
-pub use softprefix_core::compare::Measure;
+pub use material::{MaterialAction, dropped};
 
 /// Live mode waits this long after the last change before it runs.
 pub const LIVE_DELAY: Duration = Duration::from_millis(150);
@@ -163,43 +149,6 @@ pub enum Effect {
     Ask(FileQuestion),
 }
 
-/// Which file the system's dialog is to ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileQuestion {
-    SaveResults {
-        suggested: String,
-    },
-    OpenResults,
-    ModelFile,
-    /// The injector unit's binary, for the installer.
-    UnitBinary,
-    /// Where to write a sweep, in this form.
-    ExportSweep {
-        suggested: String,
-        format: crate::bridge::sweep::Format,
-    },
-    /// Where to write a plot, in this form.
-    SaveFigure {
-        suggested: String,
-        form: crate::figure::Form,
-    },
-    /// A sweep or a results file to take into the history.
-    ImportSweep,
-    /// The file of a prefix.
-    ImportPrefix,
-    /// Where to write the prefix in hand, in this form.
-    ExportPrefix {
-        suggested: String,
-        form: ExportForm,
-    },
-    /// Where to keep the recording that was written to `from`.
-    SaveRecording {
-        suggested: String,
-        from: PathBuf,
-    },
-    OpenRecording,
-}
-
 /// The results file, as far as there is one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FileState {
@@ -231,21 +180,6 @@ pub enum Notice {
     /// The file of a prefix was not taken.
     Refused(RefusedFile),
     Problem(Problem),
-}
-
-/// Why `Run` is off, for the words beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum WhyNot {
-    NotConnected,
-    StillConnecting,
-    EmptyPrompt,
-    /// A text that the prefix is made of is missing.
-    NoWords,
-    /// The two texts of a contrast are the same.
-    SameTexts,
-    /// No file was imported yet.
-    NoPrefixFile,
-    DoesNotFit,
 }
 
 /// A diff and the two texts that it was made of.

@@ -4,89 +4,20 @@
 //! that no recording can start a model, touch a setting or use the network. It knows no clock: whoever has one tells it how
 //! much time has passed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use softprefix_core::compare::{Diff, Measures, diff};
 
-use super::{Action, CaseId, Lane, Pane, PaneState, Problem, RunId, Side, Snapshot, Tab, Target, Workbench};
-use crate::bridge::recording::RecordingRequest;
-use crate::bridge::{Event, Purpose, Request};
-use crate::recording::{Line, Recording};
-use crate::settings::{Remembered, Settings};
+use super::{Action, Lane, Tab, Workbench};
+use crate::messages::{Event, Purpose, RecordingRequest, Request};
+use crate::model::{CaseId, Pane, PaneState, Problem, Remembered, RunId, Settings, Side, Snapshot, Target};
+use crate::recording::{Line, Session};
 
 /// Longest that a frame compares texts; a coarser difference stands in beyond it.
 const DIFF_TIME: Duration = Duration::from_millis(4);
 /// How far one step of the keys goes.
 pub const STEP: Duration = Duration::from_secs(5);
-
-/// A recording, made ready: what of it can be passed over on the way to a later time, and its measures.
-#[derive(Debug)]
-pub struct Session {
-    /// The file's name; `None` for the recording that is part of the program.
-    pub name: Option<String>,
-    recording: Recording,
-    /// For each line, the place of the line that makes it unnecessary; its own where there is none.
-    superseded: Vec<usize>,
-    measures: HashMap<(Arc<str>, Arc<str>), Measures>,
-}
-
-impl Session {
-    /// Makes a recording ready: plays it once, without a pause.
-    pub fn new(name: Option<String>, recording: Recording) -> Self {
-        let superseded = superseded(&recording.lines);
-        let mut session = Self {
-            name,
-            recording,
-            superseded,
-            measures: HashMap::new(),
-        };
-        let mut bench = blank(&Settings::default());
-        let mut measures = HashMap::new();
-        for (_, line) in &session.recording.lines {
-            bench.play_line(line);
-            answer(&mut bench, |left, right| {
-                measures
-                    .entry((Arc::clone(left), Arc::clone(right)))
-                    .or_insert_with(|| Measures::of(left, right))
-                    .clone()
-            });
-        }
-        session.measures = measures;
-        session
-    }
-
-    pub fn length(&self) -> Duration {
-        self.recording.length()
-    }
-
-    /// When it was recorded, in seconds since 1970; 0 where the file does not say.
-    pub fn at_unix(&self) -> u64 {
-        self.recording.at_unix
-    }
-
-    /// What is in it, in one line.
-    pub fn summary(&self) -> String {
-        let lines = &self.recording.lines;
-        let count = |what: &dyn Fn(&Line) -> bool| lines.iter().filter(|(_, line)| what(line)).count();
-        format!(
-            "{:.0} s, {} movements of the prefix, {} runs, {} pieces of text; written by {}",
-            self.length().as_secs_f64(),
-            count(&|line| matches!(line, Line::Prefix(_))),
-            count(&|line| matches!(line, Line::Ended(..))),
-            count(&|line| matches!(line, Line::Text(..))),
-            self.recording.written_by,
-        )
-    }
-
-    fn measures(&self, left: &Arc<str>, right: &Arc<str>) -> Measures {
-        self.measures
-            .get(&(Arc::clone(left), Arc::clone(right)))
-            .cloned()
-            .unwrap_or_else(|| Measures::of(left, right))
-    }
-}
 
 /// What a person does with a recording.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -176,8 +107,7 @@ impl Playback {
         }
         let next = self
             .session
-            .recording
-            .lines
+            .lines()
             .get(self.played)
             .map_or(length, |(at, _)| *at as f64);
         let wait = ((next - self.at) / self.speed).max(1.0);
@@ -192,7 +122,7 @@ impl Playback {
         let last = self
             .played
             .checked_sub(1)
-            .and_then(|last| self.session.recording.lines.get(last));
+            .and_then(|last| self.session.lines().get(last));
         if last.is_some_and(|(at, _)| *at as f64 > self.at) {
             self.bench = blank(&self.bench.settings);
             self.played = 0;
@@ -204,10 +134,10 @@ impl Playback {
     /// Plays all lines up to the time.
     fn catch_up(&mut self) {
         let session = Arc::clone(&self.session);
-        let lines = &session.recording.lines;
+        let lines = session.lines();
         let end = lines.partition_point(|(at, _)| *at as f64 <= self.at);
         let begin = self.played.min(end);
-        for (place, ((_, line), &by)) in lines.iter().zip(&session.superseded).enumerate().take(end).skip(begin) {
+        for (place, ((_, line), &by)) in lines.iter().zip(session.superseded()).enumerate().take(end).skip(begin) {
             if by < end && by > place {
                 continue;
             }
@@ -215,12 +145,12 @@ impl Playback {
             if matches!(line, Line::Ended(..)) {
                 // Points must be there before one of them is opened; the panes are compared once, at the end.
                 let panes = self.bench.outbox.extract_if(.., is_for_panes).next();
-                answer(&mut self.bench, |left, right| session.measures(left, right));
+                answer(&mut self.bench, |left, right| measures(&session, left, right));
                 self.bench.outbox.extend(panes);
             }
         }
         self.played = end.max(self.played);
-        answer(&mut self.bench, |left, right| session.measures(left, right));
+        answer(&mut self.bench, |left, right| measures(&session, left, right));
         self.bench.file = super::FileState::default();
         self.bench.effects.clear();
     }
@@ -255,6 +185,12 @@ impl Playback {
 
 fn is_for_panes(request: &mut Request) -> bool {
     matches!(request, Request::Compare(comparison) if comparison.purpose == Purpose::Panes)
+}
+
+/// Most pairs are measured already when the recording is made ready.
+fn measures(session: &Session, left: &Arc<str>, right: &Arc<str>) -> Measures {
+    let known = session.measures(left, right).cloned();
+    known.unwrap_or_else(|| Measures::of(left, right))
 }
 
 /// A workbench with nothing on it, that starts nothing by itself.
@@ -300,39 +236,6 @@ fn answer(bench: &mut Workbench, measures: impl FnMut(&Arc<str>, &Arc<str>) -> M
             });
         }
     }
-}
-
-/// For each line the place of the one after which nobody can tell whether it was played.
-fn superseded(lines: &[(u64, Line)]) -> Vec<usize> {
-    let mut by: Vec<usize> = (0..lines.len()).collect();
-    let mut form = None;
-    let mut texts: [Vec<usize>; 3] = Default::default();
-    for (place, (_, line)) in lines.iter().enumerate() {
-        match line {
-            Line::Prefix(_) => {
-                if let Some(before) = form.replace(place) {
-                    by[before] = place;
-                }
-            }
-            // It runs with the prefix as it is.
-            Line::Run(side) => {
-                texts[Lane::from(*side) as usize].clear();
-                form = None;
-            }
-            Line::Text(side, _) => texts[Lane::from(*side) as usize].push(place),
-            Line::Ended(side, outcome) => {
-                let texts = std::mem::take(&mut texts[Lane::from(*side) as usize]);
-                // The first text also ends the look at an older point.
-                for text in texts.into_iter().skip(1).filter(|_| !outcome.text.is_empty()) {
-                    by[text] = place;
-                }
-            }
-            Line::Failed(side, _) | Line::Dropped(side) => texts[Lane::from(*side) as usize].clear(),
-            Line::Lost(_) => texts.iter_mut().for_each(Vec::clear),
-            _ => {}
-        }
-    }
-    by
 }
 
 impl Workbench {
@@ -510,7 +413,7 @@ impl Workbench {
 
     pub(super) fn playback_acts(&mut self, action: PlaybackAction) {
         match action {
-            PlaybackAction::Open => self.ask(super::FileQuestion::OpenRecording),
+            PlaybackAction::Open => self.ask(crate::messages::FileQuestion::OpenRecording),
             PlaybackAction::Demo => self.outbox.push(Request::Recording(RecordingRequest::OpenDemo)),
             PlaybackAction::Large => self.presenting = true,
             PlaybackAction::Leave => self.leave_playback(),
@@ -568,7 +471,7 @@ impl Workbench {
                 }
                 playback.bench.apply(action);
                 let session = Arc::clone(&playback.session);
-                answer(&mut playback.bench, |left, right| session.measures(left, right));
+                answer(&mut playback.bench, |left, right| measures(&session, left, right));
                 None
             }
             Action::CopyText(_) => {
@@ -625,7 +528,7 @@ impl Workbench {
     /// A problem with a file that was to be played at the start.
     pub fn cannot_play(&mut self, sentence: String) {
         self.notice = Some(super::Notice::Problem(Problem::new(
-            super::ProblemKind::File,
+            crate::model::ProblemKind::File,
             sentence,
             "",
         )));

@@ -6,12 +6,9 @@
 
 use softprefix_core::compare::{Granularity, Measure};
 
-use super::{
-    Action, Effect, FileQuestion, Flight, Lane, Notice, PrefixForm, Problem, ProblemKind, PromptForm, Run, RunId,
-    Snapshot, Workbench,
-};
-use crate::bridge::recording::{RecordingEvent, RecordingRequest};
-use crate::bridge::{Event, Request, TokenCount};
+use super::{Action, Effect, Flight, Lane, Notice, Workbench};
+use crate::messages::{Event, FileQuestion, RecordingEvent, RecordingRequest, Request};
+use crate::model::{PrefixForm, Problem, ProblemKind, PromptForm, Run, RunId, Snapshot, TokenCount};
 use crate::recording::Line;
 
 /// What was told last.
@@ -137,7 +134,7 @@ impl Workbench {
     /// What an event says to the runs that are under way. Called before it is taken in: late news of others is left out.
     pub(super) fn note_event(&self, event: &Event) -> Option<Line> {
         self.recording()?;
-        let heard = |run: &RunId, side: &super::Side| {
+        let heard = |run: &RunId, side: &crate::model::Side| {
             self.flights
                 .get(&Lane::from(*side))
                 .is_some_and(|flight| flight.run == *run)
@@ -173,7 +170,7 @@ impl Workbench {
     /// Tells an event, then what came of it.
     pub(super) fn record_event(&mut self, noted: Option<Line>, opened: bool) {
         if let Some(line) = noted {
-            if let (Line::Ended(super::Side::Prefixed, _), Some(recorder)) = (&line, &mut self.recorder) {
+            if let (Line::Ended(crate::model::Side::Prefixed, _), Some(recorder)) = (&line, &mut self.recorder) {
                 recorder.runs += 1;
             }
             self.line(line);

@@ -7,7 +7,11 @@ use softprefix_core::compare::{Granularity, Measures, diff};
 use softprefix_core::prefix::{Magnitude, PrefixKind, Rounding};
 
 use super::*;
-use crate::bridge::{Comparison, Event, Inference, Purpose, RunOutcome, TokenCount};
+use crate::messages::{Comparison, Event, Inference, Purpose};
+use crate::model::{
+    Applied, Histogram, KindChoice, MagnitudeUnit, ModuleFacts, PaneState, ProblemKind, RunOutcome, Snapshot,
+    TokenCount,
+};
 
 const H: usize = 896;
 const MEDIAN: f64 = 0.515;
@@ -657,21 +661,5 @@ fn a_target_is_read_as_people_write_it() {
     assert_eq!(Target::parse("[::1]"), remote("[::1]:10001"));
     for bad in ["", "a b", "host:", "host:0", "host:70000", ":10001", "http://x"] {
         assert_eq!(Target::parse(bad), None, "{bad}");
-    }
-}
-
-#[test]
-fn every_command_stands_in_the_table_once_and_no_two_share_a_key() {
-    use crate::commands::{COMMANDS, Group};
-    let mut ids: Vec<_> = COMMANDS.iter().map(|command| command.id).collect();
-    ids.sort();
-    ids.dedup();
-    assert_eq!(ids.len(), COMMANDS.len());
-    let keys: Vec<_> = COMMANDS.iter().filter_map(|command| command.shortcut).collect();
-    for (at, key) in keys.iter().enumerate() {
-        assert!(!keys[at + 1..].contains(key), "{key:?} stands twice");
-    }
-    for group in Group::ALL {
-        assert!(COMMANDS.iter().any(|command| command.group == group));
     }
 }

@@ -9,13 +9,12 @@ pub mod stage;
 use std::sync::Arc;
 use std::time::Duration;
 
-use softprefix::bridge::deep::ScoreRun;
-use softprefix::bridge::{Event, Inference, Purpose, Request, RunOutcome, TokenCount};
-use softprefix::settings::{Language, Remembered, Theme};
-use softprefix::workbench::{
-    Action, BuiltPrefix, Finish, Histogram, ModelChoice, ModuleFacts, PaneState, Scores, Side, Timings, Vocabulary,
-    Workbench,
+use softprefix::messages::{Event, Inference, Purpose, Request, ScoreRun};
+use softprefix::model::{
+    BuiltPrefix, Finish, Histogram, Language, ModelChoice, ModuleFacts, PaneState, Remembered, RunOutcome, Scores,
+    Side, Theme, Timings, TokenCount, Vocabulary,
 };
+use softprefix::workbench::{Action, Workbench};
 use softprefix_core::compare::{DeepMeasures, Measures, diff, token_ranges};
 use softprefix_core::prefix::TokenPiece;
 use softprefix_core::protocol::extension::{Alternative, Compared, Scored, Scores as Told};

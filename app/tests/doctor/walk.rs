@@ -10,10 +10,10 @@ use egui_kittest::kittest::Queryable;
 use softprefix::bridge::{Bridge, Ways};
 use softprefix::doctor::log::Log;
 use softprefix::doctor::{Ended, SshOptions, Verdict};
+use softprefix::messages::Said;
+use softprefix::model::{Language, ModuleState, Remembered};
 use softprefix::panels::Window;
-use softprefix::settings::{Language, Remembered};
-use softprefix::workbench::doctor::Said;
-use softprefix::workbench::{ModuleState, Tab, Workbench};
+use softprefix::workbench::{Tab, Workbench};
 use softprefix::{fonts, theme};
 use softprefix_core::client::ConnectOptions;
 
@@ -239,7 +239,7 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
         !bench.is_running() && !bench.runs.is_empty()
     });
     let bench = &hand.state().bench;
-    assert_eq!(bench.runs[0].applied, softprefix::workbench::Applied::Proven);
+    assert_eq!(bench.runs[0].applied, softprefix::model::Applied::Proven);
     assert!(!bench.prefixed.text.is_empty());
 }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use softprefix::workbench::{
-    Action, Applied, ConnectStep, Dialog, Finish, KindChoice, MagnitudeUnit, ModuleState, Noise, ProblemKind, Side,
-    Target,
+use softprefix::model::{
+    Applied, ConnectStep, Finish, KindChoice, MagnitudeUnit, ModuleState, Noise, ProblemKind, Side, Target,
 };
+use softprefix::workbench::{Action, Dialog};
 use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_core::protocol::SetUp;
 use softprefix_core::protocol::extension::TakenOver;

@@ -1,7 +1,8 @@
 //! What a prefix does to the model itself: asked of a real unit over TCP, after the outputs, and given up for them.
 
-use softprefix::bridge::Request;
-use softprefix::workbench::{Action, Colouring, KlOff, Noise, Side, Workbench};
+use softprefix::messages::Request;
+use softprefix::model::{Colouring, KlOff, Noise, Side};
+use softprefix::workbench::{Action, Workbench};
 use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
 use softprefix_core::compare::DeepMeasures;
 use softprefix_core::protocol::SetUp;

@@ -6,9 +6,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
-use softprefix::workbench::{
-    Action, Applied, KindChoice, MagnitudeUnit, ModuleState, Noise, Notice, Problem, ProblemKind, Side, Target,
-};
+use softprefix::model::{Applied, KindChoice, MagnitudeUnit, ModuleState, Noise, Problem, ProblemKind, Side, Target};
+use softprefix::workbench::{Action, Notice};
 use softprefix_core::client::ConnectOptions;
 
 use crate::support::{Desk, Seen, at, closed_port, serve, tiny_model};

@@ -3,14 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use softprefix::bridge::Request;
-use softprefix::bridge::sweep::SweepRequest;
-use softprefix::settings::Remembered;
-use softprefix::workbench::sweep::{HistoryState, Stage, SweepAction, SweepOff};
-use softprefix::workbench::{
-    Action, Applied, Dialog, Effect, Envelope, ExportForm, KindChoice, MagnitudeUnit, MaterialAction, Nearest, Notice,
-    Refusal, WhyNot,
+use softprefix::messages::{Request, SweepRequest};
+use softprefix::model::{
+    Applied, Envelope, ExportForm, KindChoice, MagnitudeUnit, Nearest, Refusal, Remembered, WhyNot,
 };
+use softprefix::workbench::sweep::{HistoryState, Stage, SweepAction, SweepOff};
+use softprefix::workbench::{Action, Dialog, Effect, MaterialAction, Notice};
 use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::prefix::{Generator, PrefixKind, Rounding, SoftPrefix, files};
 

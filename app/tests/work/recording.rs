@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use softprefix::bridge::Request;
-use softprefix::bridge::recording::{RecordingRequest, demo, read};
-use softprefix::recording::{DEMO, Line, Recording, Writer};
-use softprefix::settings::{Language, Remembered};
-use softprefix::workbench::playback::{Playback, PlaybackAction, Session};
-use softprefix::workbench::{
-    Action, Effect, Finish, Measure, ModuleState, Notice, PrefixForm, Side, Tab, Target, Timings, Workbench,
-};
+use softprefix::bridge::recording::{demo, read};
+use softprefix::messages::{RecordingRequest, Request};
+use softprefix::model::{Finish, Language, ModuleState, PrefixForm, Remembered, Side, Target, Timings};
+use softprefix::recording::{DEMO, Line, Recording, Session, Writer};
+use softprefix::workbench::playback::{Playback, PlaybackAction};
+use softprefix::workbench::{Action, Effect, Notice, Tab, Workbench};
+use softprefix_core::compare::Measure;
 
 use crate::support::{Desk, at, serve, tiny_model};
 
@@ -36,7 +35,7 @@ fn end_into(desk: &mut Desk, to: &Path) {
             _ => None,
         })
         .unwrap();
-    desk.bench.absorb(softprefix::bridge::Event::Chosen {
+    desk.bench.absorb(softprefix::messages::Event::Chosen {
         question,
         path: Some(to.to_owned()),
     });
@@ -126,7 +125,7 @@ fn recorded(folder: &Path) -> (Seen, PathBuf) {
         desk.run();
     }
     desk.until("the noise floor", |bench| {
-        *bench.noise() != softprefix::workbench::Noise::Unknown
+        *bench.noise() != softprefix::model::Noise::Unknown
     });
     let runs: Vec<_> = desk.bench.visible_runs().map(|run| run.id).collect();
     desk.apply(Action::RemoveRun(runs[1]));
@@ -396,7 +395,7 @@ fn ten_minutes() -> Recording {
                 for piece in 0..64 {
                     lines.push((begin + 991, Line::Text(side, text(piece))));
                 }
-                let outcome = softprefix::bridge::RunOutcome {
+                let outcome = softprefix::model::RunOutcome {
                     text: (0..64).map(text).collect(),
                     finish: Finish::Length,
                     timings: Timings::default(),

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use softprefix::bridge::material::MaterialRequest;
-use softprefix::bridge::{Bridge, Event, Request, RunOutcome};
-use softprefix::settings::Remembered;
-use softprefix::workbench::{Action, RunId, Side, Target, Workbench};
+use softprefix::bridge::Bridge;
+use softprefix::messages::{Event, MaterialRequest, Request};
+use softprefix::model::{Remembered, RunId, RunOutcome, Side, Target};
+use softprefix::workbench::{Action, Workbench};
 use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_unit::listen;
 use softprefix_unit::models::{ModelStore, Places};

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use softprefix::bridge::Request;
-use softprefix::bridge::sweep::{Format, SweepRequest};
+use softprefix::messages::{FileQuestion, Request, SweepRequest};
+use softprefix::model::Format;
 use softprefix::workbench::sweep::{HistoryState, Stage, Standing, SweepAction, Trouble};
-use softprefix::workbench::{Action, Effect, FileQuestion, Tab, Workbench};
+use softprefix::workbench::{Action, Effect, Tab, Workbench};
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::experiment::{CanaryFinding, Entry, Journal, RunEnd, Threshold};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use softprefix::bridge::Request;
-use softprefix::bridge::sweep::{Format, SweepRequest};
+use softprefix::messages::{Request, SweepRequest};
+use softprefix::model::Format;
 use softprefix::workbench::sweep::{HistoryState, Stage, SweepAction};
 use softprefix::workbench::{Action, Effect, Workbench};
 use softprefix_core::experiment::{History, Journal, RunEnd};

@@ -1,11 +1,12 @@
 //! Seed 1.1 to 1.4: the StackFlow tree, its two known obstacles, and the build. Only for those who keep the C++ unit; the injector
 //! unit of this project needs no build on the module.
 
-use super::super::finding::{Finding, Verdict, said};
+use super::super::finding::{Finding, Verdict};
 use super::super::remedy::{Remedy, pieces};
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
 use super::{CHANGE_LIMIT, READ_LIMIT};
+use crate::model::said;
 
 pub(in crate::doctor) const TREE: &str = "/root/StackFlow";
 const TOOLCHAIN: &str = "/opt/gcc-arm-10.3-2021.07-x86_64-aarch64-none-linux-gnu/bin";

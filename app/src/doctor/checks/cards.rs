@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::super::finding::{Finding, Verdict, said};
+use super::super::finding::{Finding, Verdict};
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
 use super::READ_LIMIT;
+use crate::model::said;
 
 const ID: &str = "hidden-size";
 const SECTION: &str = "7";

@@ -1,10 +1,11 @@
 //! Seed 4: is `libax_interpreter.so` where the loader finds it?
 
-use super::super::finding::{Finding, Verdict, said};
+use super::super::finding::{Finding, Verdict};
 use super::super::remedy::{Remedy, pieces};
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
 use super::{CHANGE_LIMIT, READ_LIMIT};
+use crate::model::said;
 
 const ID: &str = "interpreter";
 const SECTION: &str = "4";

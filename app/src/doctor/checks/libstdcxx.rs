@@ -1,10 +1,11 @@
 //! Seed 3: does the module's own libstdc++ have what the LLM unit needs (`GLIBCXX_3.4.30`, `CXXABI_1.3.13`)?
 
-use super::super::finding::{Finding, Said as Words, Verdict, said};
+use super::super::finding::{Finding, Verdict};
 use super::super::remedy::{Remedy, pieces};
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
 use super::{CHANGE_LIMIT, READ_LIMIT};
+use crate::model::{Said as Words, said};
 
 const ID: &str = "libstdcxx";
 const SECTION: &str = "3";

@@ -1,10 +1,11 @@
 //! Seed 0.1: is the `llm-sys` service running, and does something listen on port 10001?
 
-use super::super::finding::{Finding, Verdict, said};
+use super::super::finding::{Finding, Verdict};
 use super::super::remedy::{Remedy, pieces};
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
 use super::{CHANGE_LIMIT, READ_LIMIT};
+use crate::model::said;
 
 const ID: &str = "service";
 const SECTION: &str = "0.1";

@@ -1,10 +1,11 @@
 //! Seed 2 and 8.1: which LLM unit is there, is it running, and are all of its libraries found?
 
-use super::super::finding::{Finding, Verdict, said};
+use super::super::finding::{Finding, Verdict};
 use super::super::remedy::{Remedy, pieces};
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
 use super::{CHANGE_LIMIT, READ_LIMIT};
+use crate::model::said;
 
 const ID: &str = "unit";
 const SECTION: &str = "2";

@@ -10,8 +10,9 @@ mod installer;
 
 use super::Desk;
 use crate::doctor::log::time;
-use crate::doctor::{Ended, Finding, INSTALL, Said as Words, Verdict, title};
-use crate::settings::Language;
+use crate::doctor::{Ended, Finding, INSTALL, Verdict, title};
+use crate::messages::Said;
+use crate::model::{Language, Said as Words, Target};
 use crate::text::DoctorText;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -19,8 +20,8 @@ use crate::views::icon::Icon;
 use crate::views::paint;
 use crate::views::progress::progress;
 use crate::views::status::{self, Status};
-use crate::workbench::doctor::{DoctorAction, DoctorState, Page, Said, Work};
-use crate::workbench::{Action, Target};
+use crate::workbench::Action;
+use crate::workbench::doctor::{DoctorAction, DoctorState, Page, Work};
 
 const LEFT: f32 = 420.0;
 const ROW: f32 = 40.0;

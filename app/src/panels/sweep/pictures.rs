@@ -9,12 +9,12 @@ use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe};
 
 use super::super::Desk;
 use super::words;
-use crate::settings::Language;
+use crate::model::sweep::SweepForm;
+use crate::model::{Language, MagnitudeUnit};
 use crate::views::heatmap::{Cell, CellState};
 use crate::views::lines::{Curve, Marker, Spot};
 use crate::views::plot::round_top;
-use crate::workbench::MagnitudeUnit;
-use crate::workbench::sweep::{SweepForm, Sweeps};
+use crate::workbench::sweep::Sweeps;
 
 /// The pictures, and what they were made of.
 #[derive(Default)]
@@ -118,7 +118,7 @@ fn planned(desk: &Desk<'_>) -> Vec<Case> {
         Some(past) => past.experiment.plan.clone(),
         None => desk.bench.sweep_plan(),
     };
-    let shown = sweep.shown_case().map(crate::workbench::sweep::SweepCase::prompt);
+    let shown = sweep.shown_case().map(crate::model::sweep::SweepCase::prompt);
     let Some(place) = plan.prompts.iter().position(|prompt| Some(prompt) == shown.as_ref()) else {
         return Vec::new();
     };

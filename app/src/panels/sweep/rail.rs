@@ -10,7 +10,8 @@ use super::super::Desk;
 use super::history::HistoryPage;
 use super::pictures::Cache;
 use super::{results, words};
-use crate::bridge::sweep::Format;
+use crate::model::sweep::{Range, parse_lens, parse_magnitudes, written_lens};
+use crate::model::{Format, KlOff, MagnitudeUnit, PRESETS, Sampling, Target};
 use crate::text::TwinText;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -19,8 +20,8 @@ use crate::views::icon::{Icon, IconButton};
 use crate::views::list_field::list_field;
 use crate::views::segmented::segmented;
 use crate::views::{fold, paint, select, status, toggle};
-use crate::workbench::sweep::{Range, SweepAction, parse_lens, parse_magnitudes, written_lens};
-use crate::workbench::{Action, KlOff, MagnitudeUnit, PRESETS, Sampling, Tab, Target};
+use crate::workbench::sweep::SweepAction;
+use crate::workbench::{Action, Tab};
 
 /// Which page the rail shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

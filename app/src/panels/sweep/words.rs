@@ -4,10 +4,10 @@ use softprefix_core::compare::Measure;
 use softprefix_core::experiment::Record;
 use softprefix_core::prefix::{Generator, Magnitude, PrefixKind, PrefixRecipe};
 
+use crate::model::KindChoice;
+use crate::model::sweep::SweepCase;
 use crate::text::{SweepText, Text};
 use crate::views::axis::written;
-use crate::workbench::KindChoice;
-use crate::workbench::sweep::SweepCase;
 
 /// A number as it was given where that is short, else in two figures.
 pub fn number(value: f64) -> String {

@@ -3,8 +3,9 @@
 use softprefix_core::experiment::{CanaryFinding, Ending, Entry, RunEnd, RunEvent};
 
 use super::{HistoryState, PairDiff, Stage, Sweeps, Trouble};
-use crate::bridge::sweep::SweepEvent;
-use crate::workbench::{Notice, Problem, ProblemKind, Tab, Workbench};
+use crate::messages::SweepEvent;
+use crate::model::{Problem, ProblemKind};
+use crate::workbench::{Notice, Tab, Workbench};
 
 impl Workbench {
     pub(in crate::workbench) fn absorb_sweep(&mut self, event: SweepEvent) {
@@ -126,7 +127,7 @@ impl Workbench {
                 sweep.past.add(Entry::Scored { record, scores });
             }
             RunEvent::NotScored { count, error } => {
-                let what = format!("{count}: {}", crate::session::sentence(&error));
+                let what = format!("{count}: {}", crate::errors::sentence(&error));
                 sweep.trouble = Some(Trouble::NotScored(what));
             }
             RunEvent::Progress(progress) => {
@@ -152,7 +153,7 @@ impl Workbench {
                 }
             }
             RunEvent::JournalFailed { error } => {
-                let problem = Problem::new(ProblemKind::File, crate::session::sentence(&error), "");
+                let problem = Problem::new(ProblemKind::File, crate::errors::sentence(&error), "");
                 sweep.trouble = Some(Trouble::Problem(problem));
             }
             RunEvent::Threshold(found) => {
@@ -209,7 +210,7 @@ impl Sweeps {
             });
         }
         if let RunEnd::Interrupted { error } = &end {
-            let problem = Problem::new(ProblemKind::Module, crate::session::sentence(error), "");
+            let problem = Problem::new(ProblemKind::Module, crate::errors::sentence(error), "");
             self.trouble = Some(Trouble::Problem(problem));
         }
         self.running.clear();

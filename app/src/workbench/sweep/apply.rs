@@ -7,12 +7,11 @@ use softprefix_core::experiment::analysis::Analysis;
 use softprefix_core::experiment::{Budget, Entry, Plan, ThresholdSearch};
 use softprefix_core::prefix::{Magnitude, Rounding};
 
-use super::{Range, Stage, SweepCase, Sweeps, Trouble};
-use crate::bridge::Request;
-use crate::bridge::sweep::{Format, SweepRequest};
-use crate::workbench::{
-    Effect, FileQuestion, MagnitudeUnit, PRESETS, PrefixForm, Problem, ProblemKind, Sampling, Target, Workbench,
-};
+use super::{Stage, Sweeps, Trouble};
+use crate::messages::{FileQuestion, Request, SweepRequest};
+use crate::model::sweep::{Range, SweepCase};
+use crate::model::{Format, MagnitudeUnit, PRESETS, PrefixForm, Problem, ProblemKind, Sampling, Target};
+use crate::workbench::{Effect, Workbench};
 
 /// One thing a person did in the sweep's view.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +24,7 @@ pub enum SweepAction {
     RemoveCase(usize),
     ShowCase(usize),
     SetLens(Vec<usize>),
-    /// As typed; a list that [`super::parse_magnitudes`] reads.
+    /// As typed; a list that [`crate::model::sweep::parse_magnitudes`] reads.
     SetMagnitudes(String),
     SetUnit(MagnitudeUnit),
     SetRounding(Rounding),
@@ -108,7 +107,7 @@ impl Workbench {
                 }
             }
             SweepAction::SetMagnitudes(text) => {
-                if super::parse_magnitudes(&text).is_some() {
+                if crate::model::sweep::parse_magnitudes(&text).is_some() {
                     self.sweep.form.magnitudes = text;
                 }
             }

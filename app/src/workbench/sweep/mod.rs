@@ -4,7 +4,6 @@
 
 mod absorb;
 mod apply;
-mod form;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,10 +15,11 @@ use softprefix_core::experiment::{
 };
 use softprefix_core::prefix::PrefixKind;
 
-use super::{MagnitudeUnit, Problem, Target, Workbench};
+use super::Workbench;
+use crate::model::sweep::{SweepCase, SweepForm};
+use crate::model::{MagnitudeUnit, Problem, Target};
 
 pub use apply::SweepAction;
-pub use form::{Range, SweepCase, SweepForm, parse_lens, parse_magnitudes, written_lens};
 
 /// Everything of the sweep's view.
 pub struct Sweeps {

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::problem::Problem;
+use super::Problem;
 
 /// The prompt and how the output is drawn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -140,6 +140,15 @@ impl Budget {
     }
 }
 
+/// Token counts of a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenCount {
+    pub template: usize,
+    pub prompt: usize,
+    pub window: usize,
+    pub prefill_window: usize,
+}
+
 /// What will be sent: the identity of the prefix that the controls describe.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PrefixCard {
@@ -184,4 +193,19 @@ pub struct Histogram {
     pub log10_min: f64,
     pub log10_max: f64,
     pub counts: Vec<u64>,
+}
+
+/// Why `Run` is off, for the words beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WhyNot {
+    NotConnected,
+    StillConnecting,
+    EmptyPrompt,
+    /// A text that the prefix is made of is missing.
+    NoWords,
+    /// The two texts of a contrast are the same.
+    SameTexts,
+    /// No file was imported yet.
+    NoPrefixFile,
+    DoesNotFit,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use softprefix_core::protocol::extension::StoredWeights;
 
-use super::problem::Problem;
+use super::Problem;
 
 /// Which module to work with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

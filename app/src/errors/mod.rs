@@ -11,8 +11,10 @@ pub use files::{export, fetch, journal, results};
 pub use prefixes::prefix;
 pub use reach::{client, refusal};
 
-use crate::doctor::Said;
-use crate::session::sentence;
+use softprefix_core::client::ClientError;
+use softprefix_core::prefix::ShelfError;
+
+use crate::model::{Problem, ProblemKind, Said};
 
 /// An error in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,58 @@ impl Told {
             ja: join(&self.what.ja, &self.todo.ja, ""),
         }
     }
+}
+
+impl Problem {
+    /// An error that was put into words.
+    #[must_use]
+    pub fn told(kind: ProblemKind, told: Told) -> Self {
+        let Told { what, todo } = told;
+        Self::new(kind, what.en, todo.en).in_japanese(what.ja, todo.ja)
+    }
+}
+
+/// A client's error as the person is told it.
+pub fn problem_of(error: &ClientError) -> Problem {
+    let kind = match error {
+        ClientError::Connect { .. }
+        | ClientError::ConnectTimedOut { .. }
+        | ClientError::ConnectionLost { .. }
+        | ClientError::Garbage { .. } => ProblemKind::Connection,
+        ClientError::TaskFull { .. } => ProblemKind::TaskFull,
+        ClientError::EmptyPrompt | ClientError::NulInPrompt | ClientError::Prefix(_) => ProblemKind::Input,
+        _ => ProblemKind::Module,
+    };
+    Problem::told(kind, client(error))
+}
+
+/// With a capital letter and a full stop.
+pub fn sentence(text: &str) -> String {
+    let text = text.trim();
+    let mut letters = text.chars();
+    let mut out: String = match letters.next() {
+        // An address or a name at the beginning stays as it is.
+        Some(first)
+            if first.is_ascii_lowercase()
+                && !text
+                    .split(' ')
+                    .next()
+                    .is_some_and(|word| word.contains(['.', ':']) || matches!(word, "llm" | "sys")) =>
+        {
+            first.to_ascii_uppercase().to_string() + letters.as_str()
+        }
+        Some(_) => text.to_owned(),
+        None => String::new(),
+    };
+    if !out.is_empty() && !out.ends_with(['.', '!', '?', '。']) {
+        out.push('.');
+    }
+    out
+}
+
+/// An error of the shelf as the person is told it.
+pub fn shelf_problem(error: &ShelfError) -> Problem {
+    Problem::new(ProblemKind::File, sentence(&error.to_string()), "")
 }
 
 /// Where an English message falls into what happened and what to do.

@@ -13,9 +13,8 @@ use softprefix_unit::models::{self, Entry, FetchError, FetchOptions, ModelStore,
 use softprefix_unit::unit::{LoadObserver, Unit, UnitOptions};
 use tokio::sync::oneshot;
 
-use crate::session::sentence;
-use crate::text::errors;
-use crate::workbench::{FetchProgress, ModelChoice, Problem, ProblemKind};
+use crate::errors::{self, sentence};
+use crate::model::{FetchProgress, ModelChoice, Problem, ProblemKind};
 
 /// A unit that runs in this process. Dropping it ends it and its tasks.
 pub struct Embedded {

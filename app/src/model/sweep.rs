@@ -9,7 +9,7 @@ use softprefix_core::prefix::{MAX_LEN, PrefixKind, Rounding};
 use softprefix_core::protocol::SetUp;
 use softprefix_core::protocol::message;
 
-use crate::workbench::{MagnitudeUnit, PRESETS, Preset, PromptForm, Sampling};
+use super::{MagnitudeUnit, PRESETS, Preset, PromptForm, Sampling};
 
 /// One prompt of a sweep.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,8 +5,8 @@
 use serde::{Deserialize, Serialize};
 use softprefix_core::compare::{Granularity, Measure};
 
-use crate::workbench::sweep::SweepForm;
-use crate::workbench::{PrefixForm, PromptForm, Target};
+use super::sweep::SweepForm;
+use super::{PrefixForm, PromptForm, Target};
 
 /// Light or dark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

@@ -4,8 +4,7 @@
 
 use std::fmt;
 
-use crate::settings::Language;
-use crate::text::errors::Told;
+use super::Language;
 
 /// What kind of thing went wrong: views choose a picture by it, and a translated headline where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,13 +44,6 @@ impl Problem {
             remedy: remedy.into(),
             japanese: None,
         }
-    }
-
-    /// An error that was put into words.
-    #[must_use]
-    pub fn told(kind: ProblemKind, told: Told) -> Self {
-        let Told { what, todo } = told;
-        Self::new(kind, what.en, todo.en).in_japanese(what.ja, todo.ja)
     }
 
     /// The same in Japanese.

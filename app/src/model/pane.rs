@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use softprefix_core::prefix::PrefixRecipe;
 
-use super::problem::Problem;
+use super::Problem;
 
 /// Which of the runs of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -2,6 +2,7 @@
 //!
 //! It awaits, and knows neither window nor files. Every failure is a [`Problem`]: a sentence and what to do next.
 
+pub mod embedded;
 mod material;
 
 use std::collections::HashMap;
@@ -13,10 +14,9 @@ use softprefix_core::prefix::{EmbeddingRows, Need, Shelf};
 use softprefix_core::protocol::SetUp;
 use softprefix_core::protocol::extension::{self, feature};
 
-pub use material::shelf_problem;
-
-use crate::embedded::Embedded;
-use crate::workbench::{CaseKey, ConnectStep, Histogram, ModuleFacts, Problem, ProblemKind, Sampling, Vocabulary};
+use self::embedded::Embedded;
+use crate::errors::problem_of;
+use crate::model::{CaseKey, ConnectStep, Histogram, ModuleFacts, Problem, ProblemKind, Sampling, Vocabulary};
 
 /// Longest wait for a task to end while leaving a module: a module that hangs must not hold up the way out.
 const LEAVING: Duration = Duration::from_secs(3);
@@ -136,7 +136,7 @@ impl Session {
             ours: support.is_some(),
             unit: support.map(|s| s.unit.clone()),
             backend: support.map(|s| s.backend.clone()),
-            scores: crate::bridge::deep::can_score(&task),
+            scores: can_score(&task),
             concurrency: support.map_or(1, |s| s.concurrency.max(1)),
             model_sha256: support.and_then(|s| s.model_sha256.clone()),
             weights: support.map(|s| s.weights.clone()).unwrap_or_default(),
@@ -346,40 +346,7 @@ fn vocabulary_of(vocabulary: extension::Vocabulary) -> Vocabulary {
     }
 }
 
-/// A client's error as the person is told it.
-pub fn problem_of(error: &ClientError) -> Problem {
-    let kind = match error {
-        ClientError::Connect { .. }
-        | ClientError::ConnectTimedOut { .. }
-        | ClientError::ConnectionLost { .. }
-        | ClientError::Garbage { .. } => ProblemKind::Connection,
-        ClientError::TaskFull { .. } => ProblemKind::TaskFull,
-        ClientError::EmptyPrompt | ClientError::NulInPrompt | ClientError::Prefix(_) => ProblemKind::Input,
-        _ => ProblemKind::Module,
-    };
-    Problem::told(kind, crate::text::errors::client(error))
-}
-
-/// With a capital letter and a full stop.
-pub fn sentence(text: &str) -> String {
-    let text = text.trim();
-    let mut letters = text.chars();
-    let mut out: String = match letters.next() {
-        // An address or a name at the beginning stays as it is.
-        Some(first)
-            if first.is_ascii_lowercase()
-                && !text
-                    .split(' ')
-                    .next()
-                    .is_some_and(|word| word.contains(['.', ':']) || matches!(word, "llm" | "sys")) =>
-        {
-            first.to_ascii_uppercase().to_string() + letters.as_str()
-        }
-        Some(_) => text.to_owned(),
-        None => String::new(),
-    };
-    if !out.is_empty() && !out.ends_with(['.', '!', '?', '。']) {
-        out.push('.');
-    }
-    out
+/// Whether the unit of a task scores texts.
+fn can_score(task: &Task) -> bool {
+    task.support().is_some_and(|support| support.has(feature::SCORE))
 }

@@ -5,9 +5,7 @@
 use serde::{Deserialize, Serialize};
 use softprefix_core::prefix::{Generator, Magnitude, PrefixKind, PrefixRecipe, Rounding};
 
-use super::WhyNot;
-use super::envelope::Envelope;
-use super::material::ImportedFile;
+use super::{Envelope, ImportedFile, WhyNot};
 
 /// Which kind of prefix the controls show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -204,7 +202,7 @@ impl PrefixForm {
 
     /// Takes over a kind and its envelope, of a prefix of `len` rows; one that these controls do not offer leaves theirs as
     /// it is.
-    pub(super) fn take_kind(&mut self, kind: &PrefixKind, len: usize) {
+    pub(crate) fn take_kind(&mut self, kind: &PrefixKind, len: usize) {
         let Some(choice) = KindChoice::of(kind) else { return };
         self.kind = choice;
         // A recipe of a single row says nothing of an envelope.

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use softprefix_core::compare::{Measure, Measures};
 
-use super::form::{PromptForm, Sampling};
-use super::module::ModuleFacts;
-use super::pane::{Finish, Origin, Timings};
+use super::{Finish, ModuleFacts, Origin, PromptForm, Sampling, Timings};
 
 /// Names a run within this session. Ids only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -149,4 +147,16 @@ impl CaseKey {
 pub struct Snapshot {
     pub case: Case,
     pub runs: Vec<Run>,
+}
+
+/// How an inference ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunOutcome {
+    /// The whole text.
+    pub text: String,
+    pub finish: Finish,
+    pub timings: Timings,
+    pub tokens: Option<Vec<u32>>,
+    /// The reply carries the digest of the prefix that was sent.
+    pub echoed: bool,
 }

@@ -1,0 +1,44 @@
+//! Which texts are to be scored.
+
+use std::sync::Arc;
+
+use softprefix_core::client::ScoredText;
+use softprefix_core::prefix::PrefixRecipe;
+
+use crate::model::{CaseKey, RunId};
+
+/// A run whose texts are to be scored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoreRun {
+    pub run: RunId,
+    pub case: CaseKey,
+    pub recipe: PrefixRecipe,
+    /// Of the prefix that it was made with; empty where that is not known.
+    pub sha256: String,
+    pub baseline: TextOf,
+    pub prefixed: TextOf,
+}
+
+/// An output: its text, and the tokens that it came in, where they are known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextOf {
+    pub text: Arc<str>,
+    pub tokens: Option<Vec<u32>>,
+}
+
+impl TextOf {
+    pub fn new(text: &Arc<str>, tokens: Option<&[u32]>) -> Self {
+        Self {
+            text: Arc::clone(text),
+            tokens: tokens.filter(|tokens| !tokens.is_empty()).map(<[u32]>::to_vec),
+        }
+    }
+
+    /// As the client asks for it.
+    pub(crate) fn scored(&self) -> ScoredText {
+        match &self.tokens {
+            Some(tokens) => ScoredText::Tokens(tokens.clone()),
+            None => ScoredText::Text(self.text.to_string()),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! A sentence in both languages.
+
+use serde::Serialize;
+
+use super::Language;
+
+/// A sentence in English and Japanese.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Said {
+    pub en: String,
+    pub ja: String,
+}
+
+/// What reads the same in both: a path, a number, a module's own words.
+impl From<String> for Said {
+    fn from(text: String) -> Self {
+        Self {
+            en: text.clone(),
+            ja: text,
+        }
+    }
+}
+
+impl From<&str> for Said {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl Said {
+    /// The words in a language.
+    #[must_use]
+    pub fn get(&self, language: Language) -> &str {
+        match language {
+            Language::English => &self.en,
+            Language::Japanese => &self.ja,
+        }
+    }
+}
+
+/// `said!("{n} found", "{n} 個あります")`: both with the same inline arguments.
+macro_rules! said {
+    ($en:literal, $ja:literal) => {
+        $crate::model::Said {
+            en: format!($en),
+            ja: format!($ja),
+        }
+    };
+}
+pub(crate) use said;
