@@ -17,11 +17,12 @@ use softprefix_core::experiment::{
     Analysis, Applied, Budget, Ending, Entry, History, Journal, Magnitudes, Outcome, Plan, Prompt, Record, Run, RunEnd,
     RunEvent, RunOptions, RunRequest, SearchRequest, SharedJournal, Sweep, Threshold, ThresholdSearch, Values,
 };
-use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, decode_value};
+use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, Shelf, SoftPrefix, decode_value};
 use softprefix_core::protocol::extension::SoftPrefixEcho;
 use softprefix_core::protocol::{FrameReader, Reply, Request, SetUp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore};
 
 const MODEL: &str = "qwen2.5-0.5B-prefill-20e";
 const H: usize = 8;
@@ -41,8 +42,12 @@ struct Manner {
     breaks_at: Vec<usize>,
     /// Connections are refused from this one on, counted from 1.
     gone_from: usize,
+    /// What is streamed before the connection breaks.
+    says_before_it_breaks: &'static str,
     /// Raw magnitudes (first value of the prefix) that are answered with an error.
     refuses: Vec<f32>,
+    /// Each set-up waits for a permit.
+    sets_up: Arc<Semaphore>,
 }
 
 impl Manner {
@@ -54,7 +59,9 @@ impl Manner {
             takes: Duration::from_millis(5),
             breaks_at: vec![],
             gone_from: usize::MAX,
+            says_before_it_breaks: "",
             refuses: vec![],
+            sets_up: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
         }
     }
 
@@ -74,6 +81,7 @@ struct Seen {
     running: AtomicUsize,
     most_at_once: AtomicUsize,
     set_ups: Mutex<Vec<String>>,
+    set_up_came: Notify,
     exits: AtomicUsize,
     /// Every prompt with the P of its prefix, in order.
     asked: Mutex<Vec<(String, usize)>>,
@@ -133,9 +141,14 @@ async fn serve(stream: TcpStream, manner: Manner, seen: Arc<Seen>) {
                 ),
                 ("llm", "setup") => {
                     let prompt = request.data.as_ref().unwrap()["prompt"].as_str().unwrap().to_owned();
-                    let mut set_ups = seen.set_ups.lock().unwrap();
-                    set_ups.push(prompt);
-                    Reply::ok(&request.request_id, format!("llm.{}", 999 + set_ups.len()))
+                    let count = {
+                        let mut set_ups = seen.set_ups.lock().unwrap();
+                        set_ups.push(prompt);
+                        set_ups.len()
+                    };
+                    seen.set_up_came.notify_one();
+                    manner.sets_up.acquire().await.unwrap().forget();
+                    Reply::ok(&request.request_id, format!("llm.{}", 999 + count))
                 }
                 (_, "taskinfo") => {
                     let mut info = json!({"enoutput": true, "inputs": ["llm.utf-8"], "model": MODEL, "response_format": "llm.utf-8"});
@@ -166,6 +179,10 @@ async fn serve(stream: TcpStream, manner: Manner, seen: Arc<Seen>) {
                 (_, "inference") => {
                     let number = seen.inferences.fetch_add(1, Ordering::SeqCst) + 1;
                     if manner.breaks_at.contains(&number) {
+                        if !manner.says_before_it_breaks.is_empty() {
+                            let frame = json!({"index": 0, "delta": manner.says_before_it_breaks, "finish": false});
+                            send(&write, &answer("llm.utf-8.stream", frame)).await;
+                        }
                         broken.notify_one();
                         continue;
                     }
@@ -595,6 +612,155 @@ async fn cancelling_ends_soon_and_leaves_finished_cases_only() {
             .iter()
             .all(|record| matches!(record.outcome, Outcome::Done(_)))
     );
+}
+
+#[tokio::test]
+async fn a_cancel_is_heard_during_the_set_up_and_the_task_that_comes_late_is_ended() {
+    let manner = Manner {
+        sets_up: Arc::new(Semaphore::new(0)),
+        ..Manner::ours(1)
+    };
+    let (unit, folder) = (Unit::start(manner.clone()).await, tempfile::tempdir().unwrap());
+    let mut run = Run::start(request(&unit, plan(), &folder).await).unwrap();
+    unit.seen.set_up_came.notified().await;
+    run.cancel();
+    assert!(matches!(run.next().await, Some(RunEvent::Ended(RunEnd::Cancelled))));
+    assert_eq!(
+        unit.seen.exits.load(Ordering::SeqCst),
+        0,
+        "the module is still setting up"
+    );
+    manner.sets_up.add_permits(1);
+    assert!(run.next().await.is_none());
+    assert_eq!(
+        unit.seen.exits.load(Ordering::SeqCst),
+        1,
+        "nothing is left on the module"
+    );
+    assert_eq!(unit.seen.inferences.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_run_that_is_left_leaves_nothing_on_the_module_and_can_go_on_later() {
+    let (unit, folder) = (Unit::start(Manner::ours(1)).await, tempfile::tempdir().unwrap());
+    let mut run = Run::start(request(&unit, plan(), &folder).await).unwrap();
+    while !matches!(run.next().await.unwrap(), RunEvent::CaseFinished(_)) {}
+    run.leave().await;
+    assert_eq!(unit.seen.exits.load(Ordering::SeqCst), 1);
+    let history = saved(&folder);
+    assert_eq!(history.experiments[0].ending, None, "it was not cancelled");
+    assert!((1..12).contains(&history.experiments[0].records.len()));
+}
+
+/// Panics at the first warning: the one of a case whose imported prefix is missing, in the midst of its task.
+struct PanicsOnce(std::sync::atomic::AtomicBool);
+
+impl tracing::Subscriber for PanicsOnce {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        assert!(self.0.swap(true, Ordering::SeqCst), "a fault for this test");
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn a_case_lost_to_a_panic_is_told_and_runs_when_the_experiment_goes_on() {
+    let _guard = tracing::subscriber::set_default(PanicsOnce(false.into()));
+    let (unit, folder) = (Unit::start(Manner::ours(1)).await, tempfile::tempdir().unwrap());
+    let mut plan = plan();
+    plan.sweeps.push(Sweep {
+        kind: PrefixKind::Imported {
+            name: "gone.npy".into(),
+            sha256: "0".repeat(64),
+        },
+        lens: vec![1],
+        magnitudes: Magnitudes::Raw(Values::List(vec![0.5])),
+        rounding: Rounding::NearestEven,
+    });
+    let mut asked = request(&unit, plan, &folder).await;
+    let shelf = tempfile::tempdir().unwrap();
+    asked.options.shelf = Some(Shelf::new(shelf.path()));
+    let outcomes = Outcomes::of(Run::start(asked.clone()).unwrap()).await;
+    let RunEnd::Interrupted { error } = &outcomes.end else {
+        panic!("{:?}", outcomes.end)
+    };
+    assert!(
+        error.contains("a fault in this program") && error.contains("a fault for this test"),
+        "{error}"
+    );
+    assert!(outcomes.has(|event| matches!(event, RunEvent::CaseLost { name, .. } if name.contains("imported"))));
+    assert_eq!(outcomes.records().len(), 12, "the others are there");
+
+    let past = saved(&folder).experiments.remove(0);
+    assert_eq!(past.ending, None);
+    asked.resume = Some((past.experiment.clone(), past.finished()));
+    let rest = Outcomes::of(Run::start(asked).unwrap()).await;
+    assert_eq!((rest.end.clone(), rest.records().len()), (RunEnd::Complete, 1));
+    assert!(rest.records()[0].error().unwrap().contains("gone.npy"));
+}
+
+#[tokio::test]
+async fn a_search_whose_case_is_lost_to_a_panic_ends() {
+    let _guard = tracing::subscriber::set_default(PanicsOnce(false.into()));
+    let (unit, folder) = (Unit::start(Manner::ours(1)).await, tempfile::tempdir().unwrap());
+    let mut asked = request(&unit, plan(), &folder).await;
+    let shelf = tempfile::tempdir().unwrap();
+    asked.options.shelf = Some(Shelf::new(shelf.path()));
+    let search = SearchRequest {
+        recipe: PrefixRecipe {
+            kind: PrefixKind::Imported {
+                name: "gone.npy".into(),
+                sha256: "0".repeat(64),
+            },
+            len: 1,
+            magnitude: Magnitude::Raw(0.0),
+            rounding: Rounding::NearestEven,
+        },
+        search: ThresholdSearch::new(0.001, 2.0, 12).unwrap(),
+        budget: Budget {
+            measure: Measure::Chrf2,
+            at_least: 50.0,
+        },
+    };
+    let outcomes = Outcomes::of(Run::search(asked, search).unwrap()).await;
+    assert!(matches!(outcomes.end, RunEnd::Interrupted { .. }), "{:?}", outcomes.end);
+}
+
+#[tokio::test]
+async fn a_canary_that_fails_is_told_and_the_run_goes_on() {
+    let manner = Manner {
+        refuses: vec![2.0],
+        ..Manner::stranger()
+    };
+    let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
+    let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
+    assert_eq!((outcomes.end.clone(), outcomes.records().len()), (RunEnd::Complete, 12));
+    assert!(outcomes.has(|event| matches!(event, RunEvent::CanaryFailed { error } if error.contains("odd"))));
+}
+
+#[tokio::test]
+async fn what_had_come_before_the_connection_was_lost_is_kept() {
+    let manner = Manner {
+        breaks_at: vec![2, 3],
+        says_before_it_breaks: "こんにち",
+        ..Manner::ours(1)
+    };
+    let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
+    let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
+    let records = outcomes.records();
+    let cut = records.iter().find(|record| record.error().is_some()).unwrap();
+    let Outcome::Failed(failure) = &cut.outcome else {
+        panic!("{cut:?}")
+    };
+    assert_eq!((failure.partial_text.as_str(), cut.attempts), ("こんにち", 2));
 }
 
 #[tokio::test]

@@ -173,17 +173,10 @@ impl Sweeps {
         search: Option<SearchRequest>,
         events: &Events,
     ) {
-        if let Some(at_work) = &mut self.at_work
-            && at_work.ended.load(Ordering::Acquire)
-        {
-            // Its end was told already; what is left of it is to let go of its module.
-            let _ = (&mut at_work.handle).await;
-            self.at_work = None;
-        }
         if self
             .at_work
             .as_ref()
-            .is_some_and(|at_work| !at_work.handle.is_finished())
+            .is_some_and(|at_work| !at_work.ended.load(Ordering::Acquire) && !at_work.handle.is_finished())
         {
             let problem = Problem::new(
                 ProblemKind::Input,
@@ -203,24 +196,28 @@ impl Sweeps {
             Err(problem) => return report(events, SweepEvent::Refused(problem)).await,
         };
         let request = request_of(&session, case, plan, Some(journal), resume);
-        let started = match search {
-            Some(search) => Run::search(request, search),
-            None => Run::start(request),
-        };
-        let run = match started {
-            Ok(run) => run,
-            Err(error) => {
-                let problem = Problem::new(ProblemKind::Input, sentence(&error.to_string()), "");
-                return report(events, SweepEvent::Refused(problem)).await;
-            }
-        };
-        let (words, heard) = mpsc::unbounded_channel();
+        let before = self.at_work.take();
+        let (words, mut heard) = mpsc::unbounded_channel();
         let events = events.clone();
         // The session is kept while the run lasts: with it the unit in this process, where there is one.
         let ended = Arc::new(AtomicBool::new(false));
         let tell_end = Arc::clone(&ended);
         let handle = tokio::spawn(async move {
-            follow(run, heard, &events, &tell_end).await;
+            if !has_let_go(before, &mut heard, &events, &tell_end).await {
+                return;
+            }
+            let started = match search {
+                Some(search) => Run::search(request, search),
+                None => Run::start(request),
+            };
+            match started {
+                Ok(run) => follow(run, heard, &events, &tell_end).await,
+                Err(error) => {
+                    tell_end.store(true, Ordering::Release);
+                    let problem = Problem::new(ProblemKind::Input, sentence(&error.to_string()), "");
+                    report(&events, SweepEvent::Refused(problem)).await;
+                }
+            }
             drop(session);
         });
         self.at_work = Some(AtWork { words, ended, handle });
@@ -237,10 +234,6 @@ impl Sweeps {
         plan: Plan,
         events: &Events,
     ) {
-        if let Some(before) = self.at_work.take() {
-            // Its end was told: the plan goes on elsewhere because of it.
-            let _ = before.handle.await;
-        }
         let journal = match self.journal() {
             Ok(journal) => journal,
             Err(problem) => return report(events, SweepEvent::Refused(problem)).await,
@@ -251,13 +244,15 @@ impl Sweeps {
         let (words, mut heard) = mpsc::unbounded_channel();
         let ended = Arc::new(AtomicBool::new(false));
         let (tell_end, events) = (Arc::clone(&ended), events.clone());
+        // Its end was told: the plan goes on elsewhere because of it.
+        let before = self.at_work.take();
         let handle = tokio::spawn(async move {
+            if !has_let_go(before, &mut heard, &events, &tell_end).await {
+                return;
+            }
             let opened = tokio::select! {
                 opened = open_elsewhere(target, &case, limits) => opened,
-                () = cancelled(&mut heard) => {
-                    tell_end.store(true, Ordering::Release);
-                    return report(&events, SweepEvent::Run(RunEvent::Ended(RunEnd::Cancelled))).await;
-                }
+                () = cancelled(&mut heard) => return report_cancelled(&events, &tell_end).await,
             };
             let started = match opened {
                 Ok(session) => {
@@ -283,6 +278,33 @@ impl Sweeps {
         });
         self.at_work = Some(AtWork { words, ended, handle });
     }
+}
+
+/// Waits until the run before, whose end was told, has let go of its module. False if the person cancels meanwhile; that is told.
+async fn has_let_go(
+    before: Option<AtWork>,
+    words: &mut mpsc::UnboundedReceiver<Word>,
+    events: &Events,
+    ended: &AtomicBool,
+) -> bool {
+    let Some(before) = before else { return true };
+    tokio::select! {
+        joined = before.handle => {
+            if let Err(error) = joined {
+                tracing::warn!(%error, "the run before broke off");
+            }
+            true
+        }
+        () = cancelled(words) => {
+            report_cancelled(events, ended).await;
+            false
+        }
+    }
+}
+
+async fn report_cancelled(events: &Events, ended: &AtomicBool) {
+    ended.store(true, Ordering::Release);
+    report(events, SweepEvent::Run(RunEvent::Ended(RunEnd::Cancelled))).await;
 }
 
 /// Returns once the person cancels; who is gone wants nothing any more.

@@ -10,6 +10,7 @@ use softprefix_core::experiment::{
     Experiment, History, Journal, Magnitudes, Past, Plan, Prompt, Record, Run, RunEnd, RunEvent, Settings,
     SharedJournal, Sweep, Values,
 };
+use tokio::sync::watch;
 
 use super::bar::Bar;
 use super::compare::{open, say, say_weights, show};
@@ -18,6 +19,7 @@ use super::{Failure, print, runtime, values};
 use crate::bridge::sweep::{Resume, request_of};
 use crate::model::sweep::parse_lens;
 use crate::model::{CaseKey, Format, Language, PRESETS, Sampling, Target};
+use crate::session::Session;
 use crate::start::{Exit, with_model};
 use crate::text::SweepText;
 
@@ -195,19 +197,50 @@ pub fn run(args: SweepArgs) -> Result<Exit, Failure> {
     let runtime = runtime()?;
     let journal = Arc::new(Mutex::new(journal));
     let outcome = runtime.block_on(async {
+        let mut interrupts = Interrupts::heard(&args.journal);
         tokio::select! {
-            outcome = sweep(&args, &key, plan, resume, records, journal) => outcome,
-            _ = tokio::signal::ctrl_c() => {
-                eprintln!(
-                    "\nsoftprefix: interrupted; what was finished is in {}. Add --resume to go on.",
-                    args.journal.display()
-                );
-                Ok(Exit::Interrupted)
-            }
+            outcome = sweep(&args, &key, plan, resume, records, journal, interrupts.clone()) => outcome,
+            () = interrupts.at_least(2) => Ok(Exit::Interrupted),
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     outcome
+}
+
+/// How often Ctrl-C was pressed: the first time the sweep lets go of its module and ends, the second time it ends at once.
+#[derive(Clone)]
+struct Interrupts(watch::Receiver<u32>);
+
+impl Interrupts {
+    /// Listens from now on, and answers on the terminal. Must be called from within a tokio runtime.
+    fn heard(journal: &Path) -> Self {
+        let (count, counted) = watch::channel(0);
+        let journal = journal.to_owned();
+        tokio::spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if *count.borrow() == 0 {
+                    eprintln!(
+                        "\nsoftprefix: interrupted; what was finished is in {}. Add --resume to go on. The task on the module is being \
+                         ended; Ctrl-C once more ends this program at once.",
+                        journal.display()
+                    );
+                }
+                count.send_modify(|count| *count += 1);
+            }
+        });
+        Self(counted)
+    }
+
+    fn any(&self) -> bool {
+        *self.0.borrow() > 0
+    }
+
+    async fn at_least(&mut self, times: u32) {
+        if self.0.wait_for(|count| *count >= times).await.is_err() {
+            // Ctrl-C cannot be heard here, and ends the program by itself.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// Whether an experiment has no end yet and some of its cases are missing.
@@ -230,11 +263,14 @@ async fn sweep(
     resume: Option<(Experiment, HashSet<usize>)>,
     mut records: Vec<Record>,
     journal: SharedJournal,
+    mut interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
     let bar = Arc::new(Mutex::new(Bar::new()));
     let text = SweepText::of(Language::English);
     let target = with_model(args.module.clone(), args.model.clone());
-    let session = open(target, args.exit_tasks, key, &bar).await?;
+    let Some(session) = open_or_leave(target, args.exit_tasks, key, &bar, &mut interrupts).await? else {
+        return Ok(Exit::Interrupted);
+    };
     let facts = session.facts();
     if let Err(failure) = args.prefix.check(facts.hidden_size) {
         session.close().await;
@@ -267,14 +303,19 @@ async fn sweep(
     let mut request = request_of(&session, key, plan, Some(Arc::clone(&journal)), resume);
     request.options.stop_without_effect = !args.anyway;
     let run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
-    let (experiment, mut end) = follow(run, &mut records, &bar, text).await?;
+    let followed = follow(run, &mut records, &bar, text, &mut interrupts).await;
     session.close().await;
+    let (experiment, mut end) = followed?;
+    if interrupts.any() {
+        return Ok(Exit::Interrupted);
+    }
     records.sort_by_key(|record| record.case.index);
     let mut elsewhere = None;
     let mut trouble = None;
     if let (RunEnd::Complete, Some(target)) = (&end, args.also.clone()) {
         let ours = (args, key, &bar);
-        match on_the_other(ours, target, twin, journal).await {
+        match on_the_other(ours, target, twin, journal, &mut interrupts).await {
+            _ if interrupts.any() => return Ok(Exit::Interrupted),
             Ok((experiment, theirs, ended)) => {
                 elsewhere = experiment.map(|experiment| (experiment, theirs));
                 end = ended;
@@ -343,8 +384,12 @@ async fn on_the_other(
     target: Target,
     plan: Plan,
     journal: SharedJournal,
+    interrupts: &mut Interrupts,
 ) -> Result<(Option<Experiment>, Vec<Record>, RunEnd), Failure> {
-    let session = open(with_model(target, args.also_model.clone()), args.exit_tasks, key, bar).await?;
+    let target = with_model(target, args.also_model.clone());
+    let Some(session) = open_or_leave(target, args.exit_tasks, key, bar, interrupts).await? else {
+        return Ok((None, Vec::new(), RunEnd::Cancelled));
+    };
     let facts = session.facts();
     say(bar, &format!("the same on {} on {}", facts.model, facts.address));
     session.forget_task().await;
@@ -352,22 +397,55 @@ async fn on_the_other(
     request.options.stop_without_effect = !args.anyway;
     let run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
     let mut records = Vec::new();
-    let (experiment, end) = follow(run, &mut records, bar, SweepText::of(Language::English)).await?;
+    let followed = follow(run, &mut records, bar, SweepText::of(Language::English), interrupts).await;
     session.close().await;
+    let (experiment, end) = followed?;
     records.sort_by_key(|record| record.case.index);
     Ok((experiment, records, end))
 }
 
-/// Runs to the end, tells how far it is, and gathers the records.
+/// Opens the module; `None` where Ctrl-C was pressed meanwhile. Another machine's module is waited for even then, since it would
+/// keep a task that is set up and that nobody ends.
+async fn open_or_leave(
+    target: Target,
+    exit_tasks: bool,
+    key: &CaseKey,
+    bar: &Arc<Mutex<Bar>>,
+    interrupts: &mut Interrupts,
+) -> Result<Option<Session>, Failure> {
+    let is_elsewhere = matches!(target, Target::Remote { .. });
+    let mut opening = std::pin::pin!(open(target, exit_tasks, key, bar));
+    tokio::select! {
+        opened = &mut opening => return opened.map(Some),
+        () = interrupts.at_least(1) => {}
+    }
+    if is_elsewhere && let Ok(session) = opening.await {
+        session.close().await;
+    }
+    Ok(None)
+}
+
+/// Runs to the end, tells how far it is, and gathers the records. After Ctrl-C, lets go of the module.
 async fn follow(
     mut run: Run,
     records: &mut Vec<Record>,
     bar: &Arc<Mutex<Bar>>,
     text: &SweepText,
+    interrupts: &mut Interrupts,
 ) -> Result<(Option<Experiment>, RunEnd), Failure> {
     let mut experiment = None;
     let mut end = RunEnd::Cancelled;
-    while let Some(event) = run.next().await {
+    loop {
+        let event = tokio::select! {
+            event = run.next() => event,
+            () = interrupts.at_least(1) => {
+                run.leave().await;
+                return Ok((experiment, RunEnd::Cancelled));
+            }
+        };
+        let Some(event) = event else {
+            return Ok((experiment, end));
+        };
         match event {
             RunEvent::Started(started) => experiment = Some(*started),
             RunEvent::CaseFinished(record) => {
@@ -396,12 +474,19 @@ async fn follow(
             RunEvent::NotScored { count, error } => say(bar, &format!("no KL of {count} runs: {error}")),
             RunEvent::Canary(canary) => say(bar, canary.sentence()),
             RunEvent::Reconnecting { because } => say(bar, &format!("the module is gone ({because}); reconnecting")),
-            RunEvent::JournalFailed { error } => return Err(file_failure(&error)),
+            RunEvent::CanaryFailed { error } => say(
+                bar,
+                &format!("it could not be tried whether the module uses prefixes: {error}"),
+            ),
+            RunEvent::CaseLost { name, error, .. } => say(bar, &format!("{name}: {error}")),
+            RunEvent::JournalFailed { error } => {
+                run.leave().await;
+                return Err(file_failure(&error));
+            }
             RunEvent::Ended(how) => end = how,
             RunEvent::CaseStarted { .. } | RunEvent::Text { .. } | RunEvent::Reconnected | RunEvent::Threshold(_) => {}
         }
     }
-    Ok((experiment, end))
 }
 
 fn write(path: &Path, format: Format, experiment: &Experiment, records: &[Record]) -> Result<(), Failure> {

@@ -109,9 +109,9 @@ impl Unscored {
         })
     }
 
-    /// The batch that was handed out has been scored, or not.
-    pub fn is_back(&mut self) {
-        self.out = 0;
+    /// The batch that was handed out has been scored, or not. Returns how many cases it had.
+    pub fn is_back(&mut self) -> usize {
+        std::mem::take(&mut self.out)
     }
 
     /// Puts back what failed, case by case, for a second time; there is no third.

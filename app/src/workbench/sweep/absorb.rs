@@ -142,6 +142,23 @@ impl Workbench {
                     sweep.trouble = Some(Trouble::Canary(canary));
                 }
             }
+            RunEvent::CanaryFailed { error } => {
+                let what = crate::errors::sentence(&error);
+                let problem = Problem::new(
+                    ProblemKind::Module,
+                    format!("It could not be tried whether the module uses prefixes. {what}"),
+                    "Compare the outputs with the baseline before you trust them.",
+                )
+                .in_japanese(
+                    format!("モジュールが接頭辞を使うかどうかを確かめられませんでした。{what}"),
+                    "信用する前に、出力を基準と見比べてください。",
+                );
+                sweep.trouble = Some(Trouble::Problem(problem));
+            }
+            RunEvent::CaseLost { index, name, error } => {
+                sweep.running.remove(&index);
+                tracing::error!(name, error, "a case was lost");
+            }
             RunEvent::Reconnecting { because } => {
                 if let Stage::Running { reconnecting, .. } = &mut sweep.stage {
                     *reconnecting = Some(because);

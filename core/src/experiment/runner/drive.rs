@@ -1,12 +1,12 @@
 //! The loop of a run: session after session, case after case, a second try for what died. It knows modules through its sessions,
 //! and no file.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::canary::{CanaryFinding, canary};
 use super::clock::Clock;
@@ -15,11 +15,12 @@ use super::job::{Attempt, Job, Scoring, score_batch};
 use super::session::{Session, identify};
 use super::source::Source;
 use super::{Control, RunRequest, new_id, unix_now};
-use crate::client::ClientError;
+use crate::client::{ClientError, Module, Task};
 use crate::experiment::journal::{Ending, Entry, Experiment, JOURNAL_VERSION};
 use crate::experiment::plan::{Case, Prompt};
 use crate::experiment::record::{ModuleIdentity, Record};
 use crate::experiment::scores::{Batch, Unscored};
+use crate::protocol::SetUp;
 use crate::protocol::extension::feature;
 
 pub(super) struct Runner {
@@ -39,7 +40,13 @@ pub(super) struct Runner {
     canary_done: bool,
     /// [`RunEvent::Started`] was told.
     introduced: bool,
+    /// Cases that ended in a panic and have no record, and the first panic.
+    lost: Option<(usize, String)>,
+    /// A set-up that was given up before the module answered; its task is ended once it is there.
+    late: Option<SettingUp>,
 }
+
+type SettingUp = JoinHandle<Result<Task, ClientError>>;
 
 impl Runner {
     pub(super) fn new(
@@ -71,6 +78,8 @@ impl Runner {
             unscored: Unscored::default(),
             canary_done: false,
             introduced: false,
+            lost: None,
+            late: None,
         }
     }
 
@@ -88,11 +97,19 @@ impl Runner {
             self.note(&record);
         }
         self.clock.run(true);
-        let end = self.drive(&mut source).await;
+        let mut end = self.drive(&mut source).await;
+        if let (RunEnd::Complete, Some((count, panic))) = (&end, &self.lost) {
+            let error = format!(
+                "a fault in this program ended {count} of the runs ({panic}), which have no record; everything else is kept. Resume to \
+                 run them again, and report the fault if it comes again"
+            );
+            end = RunEnd::Interrupted { error };
+        }
         let how = match &end {
             RunEnd::Complete => Some(Ending::Complete),
-            RunEnd::Cancelled => Some(Ending::Cancelled),
-            RunEnd::NoEffect | RunEnd::Interrupted { .. } => None,
+            // A run that was dropped can go on later; one that was cancelled is over.
+            RunEnd::Cancelled if *self.control.borrow() == Control::Cancel => Some(Ending::Cancelled),
+            RunEnd::Cancelled | RunEnd::NoEffect | RunEnd::Interrupted { .. } => None,
         };
         if let Some(how) = how.filter(|_| !self.experiment.module.model.is_empty()) {
             let experiment = self.experiment.id.clone();
@@ -104,6 +121,14 @@ impl Runner {
             .await;
         }
         self.tell(RunEvent::Ended(end));
+        if let Some(late) = self.late {
+            match late.await {
+                Ok(Ok(task)) => leave(&task).await,
+                // Nothing was set up.
+                Ok(Err(_)) => {}
+                Err(error) => tracing::warn!(%error, "a set-up that was given up broke off"),
+            }
+        }
     }
 
     /// Runs session after session: one for each stretch of cases with the same system text.
@@ -128,23 +153,22 @@ impl Runner {
             }
             self.introduce(&session).await;
             if let Some(end) = self.prove(&session, prompt).await {
+                leave(&session.task).await;
                 return end;
             }
             match self.run_session(&session, &system, source, &mut again).await {
-                SessionEnd::Done => {
-                    // The next session may need this one's place: a stock unit has room for two tasks.
-                    let _ = session.task.exit().await;
-                }
+                // The next session may need this one's place: a stock unit has room for two tasks.
+                SessionEnd::Done => leave(&session.task).await,
                 SessionEnd::Died(error) => {
                     is_back = true;
                     self.tell(RunEvent::Reconnecting {
                         because: error.to_string(),
                     });
                     // What is left of the task on a module that merely hung would fill its places.
-                    let _ = tokio::time::timeout(Duration::from_secs(5), session.task.exit()).await;
+                    leave(&session.task).await;
                 }
                 SessionEnd::Cancelled => {
-                    let _ = tokio::time::timeout(Duration::from_secs(5), session.task.exit()).await;
+                    leave(&session.task).await;
                     return RunEnd::Cancelled;
                 }
             }
@@ -155,13 +179,22 @@ impl Runner {
         self.request.plan.prompts.get(number).cloned().unwrap_or_default()
     }
 
-    /// Sets up, and where the module is gone, tries again after each of the waits.
+    /// Sets up, and where the module is gone, tries again after each of the waits. A cancel is heard at every step.
     async fn set_up_or_wait(&mut self, system: &str, is_first: bool) -> Result<Session, RunEnd> {
         let mut waits = self.request.options.retries.clone().into_iter();
         loop {
-            let error = match self.set_up(system).await {
-                Ok(session) => return Ok(session),
-                Err(error) => error,
+            let mut setting_up = tokio::spawn(set_up(self.request.module.clone(), self.set_up_of(system)));
+            let set_up = tokio::select! {
+                set_up = &mut setting_up => set_up,
+                () = cancelled(&mut self.control) => {
+                    self.late = Some(setting_up);
+                    return Err(RunEnd::Cancelled);
+                }
+            };
+            let error = match set_up {
+                Ok(Ok(task)) => return self.identified(task).await,
+                Ok(Err(error)) => error,
+                Err(error) => return Err(RunEnd::Interrupted { error: fault(&error) }),
             };
             // A module that was never there, or says no, will not change its mind.
             let hopeless = is_first || matches!(error, ClientError::Refused { .. } | ClientError::TaskFull { .. });
@@ -177,11 +210,7 @@ impl Runner {
         }
     }
 
-    async fn set_up(&self, system: &str) -> Result<Session, ClientError> {
-        let module = &self.request.module;
-        if !module.is_connected() {
-            module.reconnect().await?;
-        }
+    fn set_up_of(&self, system: &str) -> SetUp {
         let settings = &self.request.plan.settings;
         let mut set_up = self.request.set_up.clone();
         if let Some(streaming) = settings.streaming {
@@ -192,10 +221,19 @@ impl Runner {
             set_up.max_token_len = settings.max_token_len;
         }
         set_up.settings.extend(settings.other.clone());
-        let task = module.set_up(&set_up).await?;
+        set_up
+    }
+
+    async fn identified(&mut self, task: Task) -> Result<Session, RunEnd> {
         let words_from = self.request.words_from.clone();
         let address = self.request.options.address.clone();
-        let identity = identify(&task, words_from.as_ref(), address).await;
+        let identity = tokio::select! {
+            identity = identify(&task, words_from.as_ref(), address) => identity,
+            () = cancelled(&mut self.control) => {
+                leave(&task).await;
+                return Err(RunEnd::Cancelled);
+            }
+        };
         Ok(Session {
             task,
             words_from,
@@ -228,8 +266,15 @@ impl Runner {
             found = canary(session, &prompt.user) => found,
             () = cancelled(&mut self.control) => return Some(RunEnd::Cancelled),
         };
-        // A canary that failed proves nothing; the cases will tell what is wrong.
-        let canary = found.ok()?;
+        let canary = match found {
+            Ok(canary) => canary,
+            // It proves nothing, which the person must know; the cases will tell whether the module can be used at all.
+            Err(error) => {
+                let error = error.to_string();
+                self.tell(RunEvent::CanaryFailed { error });
+                return None;
+            }
+        };
         let stop = canary.finding == CanaryFinding::NoEffect && self.request.options.stop_without_effect;
         self.tell(RunEvent::Canary(canary));
         stop.then_some(RunEnd::NoEffect)
@@ -252,6 +297,8 @@ impl Runner {
             self.unscored = Unscored::default();
         }
         let mut running: JoinSet<Attempt> = JoinSet::new();
+        // By the task that runs it: of one that panics nothing else is left.
+        let mut cases: HashMap<tokio::task::Id, Case> = HashMap::new();
         // One batch at a time: it shares the engine with the running cases.
         let mut scoring: JoinSet<Scoring> = JoinSet::new();
         let mut died = None;
@@ -283,8 +330,8 @@ impl Runner {
                     index: case.index,
                     name: case.name.clone(),
                 });
-                let job = self.job(session, case, number);
-                running.spawn(job.run());
+                let job = self.job(session, case.clone(), number);
+                cases.insert(running.spawn(job.run()).id(), case);
                 if is_repeat {
                     break;
                 }
@@ -307,19 +354,29 @@ impl Runner {
                 }
             }
             tokio::select! {
-                Some(joined) = running.join_next(), if !running.is_empty() => {
-                    // A panic in a case would be a fault of ours; the case is then missing and a resumed run repeats it.
-                    let Ok(attempt) = joined else { continue };
-                    if let Some(error) = self.finish(attempt, source, again).await {
-                        died = Some(error);
+                Some(joined) = running.join_next_with_id(), if !running.is_empty() => match joined {
+                    Ok((id, attempt)) => {
+                        cases.remove(&id);
+                        if let Some(error) = self.finish(attempt, source, again).await {
+                            died = Some(error);
+                        }
                     }
-                }
-                Some(joined) = scoring.join_next(), if !scoring.is_empty() => {
-                    let Ok(scored) = joined else { continue };
-                    if let Some(error) = self.take_scores(scored).await {
-                        died = Some(error);
+                    Err(error) => {
+                        source.give_up();
+                        self.lose(cases.remove(&error.id()), &error);
                     }
-                }
+                },
+                Some(joined) = scoring.join_next(), if !scoring.is_empty() => match joined {
+                    Ok(scored) => {
+                        if let Some(error) = self.take_scores(scored).await {
+                            died = Some(error);
+                        }
+                    }
+                    Err(error) => {
+                        let count = self.unscored.is_back();
+                        self.tell(RunEvent::NotScored { count, error: fault(&error) });
+                    }
+                },
                 changed = control.changed() => {
                     if changed.is_err() {
                         return SessionEnd::Cancelled;
@@ -376,6 +433,19 @@ impl Runner {
         self.note(&record);
         self.tell(RunEvent::CaseFinished(Box::new(record)));
         died
+    }
+
+    /// Tells that a case ended in a panic. It has no record, so that a resumed run repeats it.
+    fn lose(&mut self, case: Option<Case>, error: &JoinError) {
+        let (count, _) = self.lost.get_or_insert_with(|| (0, error.to_string()));
+        *count += 1;
+        if let Some(case) = case {
+            self.tell(RunEvent::CaseLost {
+                index: case.index,
+                name: case.name,
+                error: fault(error),
+            });
+        }
     }
 
     fn next_batch(&mut self, system: &str) -> Option<Batch> {
@@ -440,6 +510,31 @@ enum SessionEnd {
     Done,
     Died(ClientError),
     Cancelled,
+}
+
+async fn set_up(module: Module, set_up: SetUp) -> Result<Task, ClientError> {
+    if !module.is_connected() {
+        module.reconnect().await?;
+    }
+    module.set_up(&set_up).await
+}
+
+/// Ends the task on the module, within the time in which a module that lives answers.
+async fn leave(task: &Task) {
+    const LIMIT: Duration = Duration::from_secs(5);
+    let work_id = task.work_id();
+    match tokio::time::timeout(LIMIT, task.exit()).await {
+        Ok(Ok(()) | Err(ClientError::TaskGone { .. })) => {}
+        Ok(Err(error)) => tracing::warn!(work_id, %error, "the task could not be ended"),
+        Err(_) => tracing::warn!(work_id, "the module did not say that it ended the task"),
+    }
+}
+
+/// The sentence for a panic in a task of the run.
+pub(super) fn fault(error: &JoinError) -> String {
+    format!(
+        "a fault in this program ({error}); everything finished is kept. Resume to go on, and report the fault if it comes again"
+    )
 }
 
 /// Returns when the run is to be cancelled.

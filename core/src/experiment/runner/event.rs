@@ -19,6 +19,8 @@ pub enum RunEvent {
     Text { index: usize, text: String },
     /// A case finished, and is in the journal (unless [`RunEvent::JournalFailed`] comes first).
     CaseFinished(Box<Record>),
+    /// A case ended in a fault of this program and has no record: the run goes on and ends as [`RunEnd::Interrupted`].
+    CaseLost { index: usize, name: String, error: String },
     /// A finished case was scored, and that is in the journal. Sent where the plan asks for it and the unit can.
     Scored { record: String, scores: Box<CaseScores> },
     /// So many finished cases could not be scored, for this reason; the run goes on.
@@ -27,6 +29,8 @@ pub enum RunEvent {
     Progress(Progress),
     /// What the canary showed on a stranger's module.
     Canary(Canary),
+    /// The canary could not be run, so nothing proves that prefixes are used; the run goes on.
+    CanaryFailed { error: String },
     /// The module died and is being reached again.
     Reconnecting { because: String },
     /// It is there again.
@@ -35,7 +39,7 @@ pub enum RunEvent {
     JournalFailed { error: String },
     /// A threshold search knows more.
     Threshold(Threshold),
-    /// The last event.
+    /// The last event. [`super::Run::next`] then waits until nothing of the run is left on the module.
     Ended(RunEnd),
 }
 
@@ -46,7 +50,7 @@ pub enum RunEnd {
     Cancelled,
     /// The canary had no effect; see [`RunEvent::Canary`].
     NoEffect,
-    /// The module could not be used any more; the rest can be run later.
+    /// The module could not be used any more, or a case was lost; the rest can be run later.
     Interrupted {
         error: String,
     },

@@ -39,14 +39,14 @@ impl Job {
     pub(super) async fn run(self) -> Attempt {
         let started_unix = unix_now();
         let started = Instant::now();
-        let mut identity = None;
-        let result = self.infer(&mut identity).await;
+        let (mut identity, mut so_far) = (None, String::new());
+        let result = self.infer(&mut identity, &mut so_far).await;
         let (outcome, died) = match result {
             Ok(answer) => (Outcome::Done(answer), None),
             Err(error) => {
                 let failure = Failure {
                     error: error.to_string(),
-                    partial_text: error.text_so_far().unwrap_or_default().to_owned(),
+                    partial_text: error.text_so_far().map_or(so_far, str::to_owned),
                     elapsed_sec: started.elapsed().as_secs_f64(),
                 };
                 (Outcome::Failed(failure), Some(error).filter(ClientError::needs_set_up))
@@ -75,7 +75,8 @@ impl Job {
         }
     }
 
-    async fn infer(&self, identity: &mut Option<PrefixIdentity>) -> Result<Answer, ClientError> {
+    /// Leaves in `so_far` what has come, also where the connection is lost.
+    async fn infer(&self, identity: &mut Option<PrefixIdentity>, so_far: &mut String) -> Result<Answer, ClientError> {
         let prefix = match &self.case.recipe {
             Some(recipe) => {
                 let prefix = self.session.build(recipe).await?;
@@ -92,6 +93,8 @@ impl Job {
         while let Some(event) = inference.next().await {
             match event? {
                 InferenceEvent::Delta(text) => {
+                    so_far.push_str(&text);
+                    // Nobody listens to a dropped run.
                     let _ = self.events.send(RunEvent::Text {
                         index: self.case.index,
                         text,

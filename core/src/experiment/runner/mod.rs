@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 pub use canary::{Canary, CanaryFinding};
 pub use event::{Progress, RunEnd, RunEvent};
@@ -94,6 +95,7 @@ impl Default for RunOptions {
 pub struct Run {
     events: mpsc::UnboundedReceiver<RunEvent>,
     control: watch::Sender<Control>,
+    at_work: JoinHandle<()>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,12 +131,23 @@ impl Run {
     fn drive(request: RunRequest, source: Source) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
         let (control, controlled) = watch::channel(Control::Go);
-        let runner = Runner::new(request, sender, controlled);
-        tokio::spawn(runner.run(source));
-        Self { events, control }
+        let runner = Runner::new(request, sender.clone(), controlled);
+        let at_work = tokio::spawn(async move {
+            if let Err(error) = tokio::spawn(runner.run(source)).await {
+                let error = drive::fault(&error);
+                // Nobody listens to a dropped run.
+                let _ = sender.send(RunEvent::Ended(RunEnd::Interrupted { error }));
+            }
+        });
+        Self {
+            events,
+            control,
+            at_work,
+        }
     }
 
-    /// The next event; `None` after [`RunEvent::Ended`]. May be dropped while it waits without losing anything.
+    /// The next event. `None` once [`RunEvent::Ended`] was told and nothing of the run is left on the module, which takes as long as
+    /// the module takes to set up where the run was cancelled meanwhile. May be dropped while it waits without losing anything.
     pub async fn next(&mut self) -> Option<RunEvent> {
         self.events.recv().await
     }
@@ -152,6 +165,20 @@ impl Run {
     /// Stops running cases (they leave no record) and ends the run.
     pub fn cancel(&self) {
         self.set(Control::Cancel);
+    }
+
+    /// Ends the run as dropping it does, and waits until nothing of it is left on the module: as long as the module takes to set up
+    /// where it is doing that.
+    pub async fn leave(self) {
+        let Self {
+            events,
+            control,
+            at_work,
+        } = self;
+        drop((events, control));
+        if let Err(error) = at_work.await {
+            tracing::warn!(%error, "the run broke off");
+        }
     }
 
     fn set(&self, control: Control) {

@@ -33,6 +33,8 @@ pub(super) struct Searching {
     base: Option<String>,
     /// Whether a case is out whose result the next step needs.
     waits: bool,
+    /// A result that the next step needs will never come.
+    over: bool,
 }
 
 impl Source {
@@ -59,6 +61,13 @@ impl Source {
         }
     }
 
+    /// A case was lost. The other cases of a plan do not need it; a search cannot go on.
+    pub(super) fn give_up(&mut self) {
+        if let Self::Search(searching) = self {
+            searching.over = true;
+        }
+    }
+
     pub(super) fn forget(&mut self, finished: &HashSet<usize>) {
         if let Self::Plan(cases) = self {
             cases.retain(|case| !finished.contains(&case.index));
@@ -75,17 +84,21 @@ impl Searching {
             search,
             base: None,
             waits: false,
+            over: false,
         }
     }
 
     fn left(&self) -> usize {
+        if self.over {
+            return 0;
+        }
         // Without a baseline's text there is nothing to measure against, and no magnitude is tried.
         let can_measure = self.base.is_some() || self.waits || self.baselines.len() > 1;
         self.baselines.len() + if can_measure { self.search.search.most_left() } else { 0 }
     }
 
     fn next(&mut self) -> Option<Case> {
-        if self.waits {
+        if self.waits || self.over {
             return None;
         }
         let is_last = self.baselines.len() == 1;
