@@ -2,6 +2,25 @@
 //!
 //! It knows the core, models on disk, engines and transports. It knows nothing of a user interface.
 //!
+//! # Floors
+//!
+//! An import goes down, never up and never across; `tests/floors.rs` reads the sources and fails on the first that does not.
+//!
+//! ```text
+//! main.rs, bin/           the programs
+//! bus/ | listen/          behind llm-sys over ZeroMQ | on a TCP port of one's own
+//! outbox.rs               what is due to a client that reads slowly
+//! unit/ | request_text.rs tasks, requests, replies | reading a request's JSON
+//! models/ | scheduler/    models on disk, found, fetched, loaded | which sequences an engine computes next
+//!   | self_test.rs
+//! model.rs                a loaded model: engine, tokenizer, template, settings
+//! engine/cpu | engine/axera   GGUF on the processor | the module's NPU
+//! engine/                 what every engine offers; sampling; likelihoods
+//! tokenizer/              text to tokens and back
+//! gguf/                   the file format: metadata, tensors, numbers
+//! errors.rs               what can go wrong below the unit
+//! ```
+//!
 //! # Kept from the stock unit, and not
 //!
 //! The unit takes the place of StackFlow's `llm_llm` (and, listening by itself, of `llm_sys` before it). What a client or
@@ -68,9 +87,12 @@
 #[cfg(all(feature = "bus", unix))]
 pub mod bus;
 pub mod engine;
+pub mod errors;
+#[cfg(feature = "cpu")]
+pub mod gguf;
 pub mod listen;
 pub mod model;
-#[cfg(feature = "cpu")]
+#[cfg(any(feature = "cpu", feature = "npu"))]
 pub mod models;
 mod outbox;
 mod request_text;

@@ -195,7 +195,7 @@ fn models(
 
 #[cfg(feature = "cpu")]
 fn cpu_models(arguments: &Arguments, path: Option<PathBuf>) -> anyhow::Result<(Arc<dyn ModelSource>, Option<String>)> {
-    use softprefix_unit::engine::gguf::GgufOptions;
+    use softprefix_unit::engine::cpu::CpuOptions;
     use softprefix_unit::models::{ModelStore, Places};
 
     let mut places = Places::from_env();
@@ -205,9 +205,9 @@ fn cpu_models(arguments: &Arguments, path: Option<PathBuf>) -> anyhow::Result<(A
         name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         places = places.with_named(path);
     }
-    let options = GgufOptions {
+    let options = CpuOptions {
         threads: arguments.threads,
-        ..GgufOptions::default()
+        ..CpuOptions::default()
     };
     Ok((Arc::new(ModelStore::new(places).with_engine(options)), name))
 }
@@ -233,7 +233,8 @@ fn npu_models(
     arguments: &Arguments,
     runtime: &tokio::runtime::Runtime,
 ) -> anyhow::Result<(Arc<dyn ModelSource>, Option<String>)> {
-    use softprefix_unit::engine::axera::{AxeraModels, ModelFolders, default_library_folders};
+    use softprefix_unit::engine::axera::{ModelFolders, default_library_folders};
+    use softprefix_unit::models::AxeraModels;
 
     let mut folders = ModelFolders::default();
     #[cfg(all(feature = "bus", unix))]

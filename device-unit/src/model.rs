@@ -1,13 +1,13 @@
 //! A model ready for work: engine, tokenizer, chat template and what the model card says of them.
 //!
-//! This is the seam between those who load models (`engine::gguf`, `engine::axera`) and those who run them (`scheduler`,
+//! This is the seam between those who load models (`models`) and those who run them (`scheduler`,
 //! `unit`). It knows no transport and no file format.
-
-use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
 use crate::engine::Engine;
+pub use crate::engine::Progress;
+pub use crate::errors::LoadError;
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 /// Everything an inference needs of one model.
@@ -25,9 +25,6 @@ pub struct LoadedModel {
     pub digest: Option<String>,
 }
 
-/// Progress of a load: `fraction` in 0..=1 and what is being done, in one or two words.
-pub type Progress<'a> = dyn Fn(f32, &str) + Send + Sync + 'a;
-
 /// Where the unit gets its models from.
 pub trait ModelSource: Send + Sync {
     /// The model cards, as `lsmode` lists them.
@@ -43,21 +40,4 @@ pub trait ModelSource: Send + Sync {
         overrides: &Map<String, Value>,
         progress: &Progress<'_>,
     ) -> Result<LoadedModel, LoadError>;
-}
-
-/// Why a model could not be loaded. Each sentence names the file and a remedy.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    #[error("there is no model named {name:?} here; `softprefix models` lists those that are")]
-    UnknownModel { name: String },
-    #[error("{path} is not usable: {reason}; fetch it again or choose another file")]
-    BadFile { path: PathBuf, reason: String },
-    #[error("{path} holds a model of the architecture {architecture:?}; this engine runs qwen2 and llama")]
-    UnsupportedArchitecture { path: PathBuf, architecture: String },
-    #[error("{path} could not be read: {source}")]
-    Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("the set-up's {key:?} is {value}; {remedy}")]
-    BadSetting { key: String, value: String, remedy: String },
-    #[error(transparent)]
-    Engine(#[from] crate::engine::EngineError),
 }

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::Path;
 
 #[cfg(feature = "cpu")]
-use crate::engine::gguf::{dequant::dequantise, file::TensorKind};
+use crate::gguf::{TensorKind, dequantise};
 use half::f16;
 #[cfg(feature = "cpu")]
 pub use models::{qwen_model, small_model};

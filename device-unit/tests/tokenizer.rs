@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde::Deserialize;
-use softprefix_unit::engine::gguf::file::GgufFile;
+use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::testing::{TinyModel, qwen_model, small_model};
 use softprefix_unit::tokenizer::{ChatTemplate, Special, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 

@@ -9,13 +9,15 @@ use std::sync::atomic::AtomicBool;
 use half::bf16;
 use softprefix_core::protocol::extension::StoredWeights;
 
+pub use crate::errors::EngineError;
+
 pub mod likelihood;
 pub mod sampling;
 
 #[cfg(feature = "npu")]
 pub mod axera;
 #[cfg(feature = "cpu")]
-pub mod gguf;
+pub mod cpu;
 
 /// What an engine is and what it can take. Fixed from load on.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +41,9 @@ pub struct EngineInfo {
     /// What became of the matrices of the model file; empty where they are used as they are, whatever that is.
     pub weights: Vec<StoredWeights>,
 }
+
+/// Progress of a load: `fraction` in 0..=1 and what is being done, in one or two words.
+pub type Progress<'a> = dyn Fn(f32, &str) + Send + Sync + 'a;
 
 /// Names one living sequence of one engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -108,32 +113,4 @@ pub trait Engine: Send {
     fn weigh(&self, shares: &mut [likelihood::Share<'_>]) {
         shares.iter_mut().for_each(likelihood::Share::weigh);
     }
-}
-
-/// What can go wrong in an engine.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum EngineError {
-    #[error(
-        "the token {token} is outside the vocabulary of {vocab_size} tokens; check that tokenizer and model belong together"
-    )]
-    NoSuchToken { token: u32, vocab_size: usize },
-    #[error("the engine already runs {limit} sequences; wait until one ends")]
-    TooManySequences { limit: usize },
-    #[error(
-        "{wanted} positions do not fit into the model's window of {window}; shorten the prompt, the prefix or the output"
-    )]
-    WindowExceeded { wanted: usize, window: usize },
-    #[error("the sequence {0:?} is not open; open one first")]
-    NoSuchSequence(SequenceId),
-    #[error("{got} values are no whole number of embedding rows of width {hidden_size}; send P x {hidden_size} values")]
-    RaggedRows { got: usize, hidden_size: usize },
-    #[error("stopped on request")]
-    Stopped,
-    /// A failure of the machinery below (the NPU's runtime, memory).
-    #[error("{what} failed: {detail}; {remedy}")]
-    Machinery {
-        what: String,
-        detail: String,
-        remedy: String,
-    },
 }

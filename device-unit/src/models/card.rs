@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::engine::gguf::config::Config;
-use crate::engine::gguf::file::GgufFile;
+use crate::engine::cpu::config::Config;
+use crate::gguf::GgufFile;
 use crate::model::LoadError;
 use crate::tokenizer::Vocabulary;
 

@@ -10,8 +10,8 @@ use std::time::SystemTime;
 use serde_json::{Map, Value};
 
 use crate::engine::EngineError;
-use crate::engine::gguf::file::GgufFile;
-use crate::engine::gguf::{GgufEngine, GgufOptions};
+use crate::engine::cpu::{CpuEngine, CpuOptions};
+use crate::gguf::GgufFile;
 use crate::model::{LoadError, LoadedModel, ModelSource, Progress};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
@@ -42,7 +42,7 @@ impl FoundModel {
 #[derive(Debug)]
 pub struct ModelStore {
     places: Places,
-    engine: GgufOptions,
+    engine: CpuOptions,
     /// Headers that were read, by file, length and time of change.
     known: Mutex<HashMap<FileState, Result<ModelInfo, String>>>,
 }
@@ -54,7 +54,7 @@ impl ModelStore {
     pub fn new(places: Places) -> Self {
         Self {
             places,
-            engine: GgufOptions::default(),
+            engine: CpuOptions::default(),
             known: Mutex::default(),
         }
     }
@@ -67,7 +67,7 @@ impl ModelStore {
 
     /// The same store, whose models run with these options.
     #[must_use]
-    pub fn with_engine(mut self, options: GgufOptions) -> Self {
+    pub fn with_engine(mut self, options: CpuOptions) -> Self {
         self.engine = options;
         self
     }
@@ -189,7 +189,7 @@ impl ModelSource for ModelStore {
         let (engine, tokenizer, digest) = thread::scope(|scope| {
             let tokenizer = scope.spawn(|| Tokenizer::from_gguf(&file));
             let digest = scope.spawn(|| self.sha256(path));
-            let engine = GgufEngine::from_file(Arc::clone(&file), self.engine, progress);
+            let engine = CpuEngine::from_file(Arc::clone(&file), self.engine, progress);
             (engine, joined("tokenizer", tokenizer), joined("digest", digest))
         });
         let tokenizer = tokenizer?.map_err(|error| LoadError::BadFile {

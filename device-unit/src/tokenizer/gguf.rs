@@ -1,6 +1,6 @@
 //! The vocabulary inside a GGUF file. It knows metadata keys, not tensors.
 
-use crate::engine::gguf::file::{GgufFile, StringTable};
+use crate::gguf::{GgufFile, StringTable};
 
 use super::{PreTokenization, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use softprefix_unit::engine::gguf::file::GgufFile;
 use softprefix_unit::engine::sampling::{Sampler, Sampling};
+use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::model::ModelSource;
 use softprefix_unit::tokenizer::{Special, TokenKind, Vocabulary};
 

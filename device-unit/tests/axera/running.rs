@@ -132,10 +132,10 @@ fn only_one_sequence_is_open_at_a_time() {
         })
     );
     let row = rows(engine, &[97]);
-    let stranger = SequenceId(sequence.0 + 1);
+    let unknown = SequenceId(sequence.0 + 1);
     assert_eq!(
-        feed(engine, stranger, &row, Logits::Last),
-        Err(EngineError::NoSuchSequence(stranger))
+        feed(engine, unknown, &row, Logits::Last),
+        Err(EngineError::NoSuchSequence(unknown.0))
     );
     assert_eq!(
         feed(engine, sequence, &row[1..], Logits::Last),
@@ -185,12 +185,12 @@ fn the_self_test_tells_what_the_runtime_refused() {
 #[cfg(feature = "cpu")]
 #[test]
 fn the_npu_and_the_cpu_engine_choose_the_same_tokens_on_the_same_weights() {
-    use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+    use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 
     const NOISE: f32 = 0.16;
     let world = World::sized(softprefix_unit::testing::TinyModel::qwen2(), 32, 64);
     let mut npu = load(&world).unwrap();
-    let mut cpu = GgufEngine::load(&world.gguf, GgufOptions::default(), &|_, _| {}).unwrap();
+    let mut cpu = CpuEngine::load(&world.gguf, CpuOptions::default(), &|_, _| {}).unwrap();
     let typed = rows(npu.engine.as_ref(), &PROMPT);
     assert_eq!(typed, rows(&cpu, &PROMPT), "both engines are fed the same rows");
     let (mut clear, mut all) = (0, 0);

@@ -10,9 +10,9 @@ use base64::Engine as _;
 use half::bf16;
 use libloading::Library;
 use serde_json::{Value, json};
-use softprefix_unit::engine::axera::{AxeraModels, ModelFolders};
-use softprefix_unit::engine::gguf::dequant::dequantise;
-use softprefix_unit::engine::gguf::file::GgufFile;
+use softprefix_unit::engine::axera::ModelFolders;
+use softprefix_unit::gguf::{GgufFile, dequantise};
+use softprefix_unit::models::AxeraModels;
 use softprefix_unit::testing::TinyModel;
 
 pub const MODEL: &str = "tiny-p16";

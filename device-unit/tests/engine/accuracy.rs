@@ -4,7 +4,7 @@ use std::path::Path;
 
 use half::bf16;
 use serde::Deserialize;
-use softprefix_unit::engine::gguf::file::GgufFile;
+use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::testing::{qwen_model, small_model};
 
 use crate::harness::Bench;

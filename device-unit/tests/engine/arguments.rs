@@ -3,27 +3,27 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use half::bf16;
-use softprefix_unit::engine::gguf::kernel::Tier;
-use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+use softprefix_unit::engine::cpu::kernel::Tier;
+use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::likelihood::{Comparison, Share};
 use softprefix_unit::engine::{Engine, EngineError, Logits, SequenceId, Step};
 use softprefix_unit::testing::TinyModel;
 
 const WIDTH: usize = 64;
 
-fn tiny(window: Option<usize>) -> GgufEngine {
-    tiny_with(GgufOptions {
+fn tiny(window: Option<usize>) -> CpuEngine {
+    tiny_with(CpuOptions {
         threads: Some(2),
         window,
-        ..GgufOptions::default()
+        ..CpuOptions::default()
     })
 }
 
-fn tiny_with(options: GgufOptions) -> GgufEngine {
+fn tiny_with(options: CpuOptions) -> CpuEngine {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     TinyModel::qwen2().write(&path).unwrap();
-    GgufEngine::load(&path, options, &|_, _| ()).unwrap()
+    CpuEngine::load(&path, options, &|_, _| ()).unwrap()
 }
 
 fn rows(count: usize) -> Vec<bf16> {
@@ -43,7 +43,7 @@ fn step<'a>(sequence: SequenceId, rows: &'a [bf16], stop: &'a AtomicBool) -> Ste
 }
 
 /// The logits' bits after `count` more rows.
-fn feed(engine: &mut GgufEngine, sequence: SequenceId, count: usize) -> Vec<u32> {
+fn feed(engine: &mut CpuEngine, sequence: SequenceId, count: usize) -> Vec<u32> {
     let (rows, stop) = (rows(count), AtomicBool::new(false));
     let mut steps = [step(sequence, &rows, &stop)];
     engine.forward(&mut steps).unwrap();
@@ -65,7 +65,7 @@ fn steps_that_cannot_be_taken_are_refused_and_change_nothing() {
     };
     assert_eq!(
         refused(step(unknown, &three, &stop)),
-        EngineError::NoSuchSequence(unknown)
+        EngineError::NoSuchSequence(unknown.0)
     );
     let ragged = EngineError::RaggedRows {
         got: 70,
@@ -158,7 +158,7 @@ fn a_batch_stops_when_all_of_it_is_to_stop_and_not_before() {
 fn a_step_that_was_given_up_can_be_fed_again_whenever_that_was() {
     let mut engine = tiny(None);
     let (three, many) = (rows(3), rows(300));
-    let run = |engine: &mut GgufEngine, stop_after: Option<u32>| {
+    let run = |engine: &mut CpuEngine, stop_after: Option<u32>| {
         let sequence = engine.open(303).unwrap();
         let go_on = AtomicBool::new(false);
         engine.forward(&mut [step(sequence, &three, &go_on)]).unwrap();
@@ -216,10 +216,10 @@ fn predictions_are_weighed_to_the_same_bits_on_any_threads_with_any_instructions
     assert_eq!(expected.len(), 3 * 4 * 2);
     for tier in Tier::ALL.into_iter().filter(|tier| tier.is_supported()) {
         for threads in [1, 2, 5] {
-            let engine = tiny_with(GgufOptions {
+            let engine = tiny_with(CpuOptions {
                 threads: Some(threads),
                 tier: Some(tier),
-                ..GgufOptions::default()
+                ..CpuOptions::default()
             });
             assert_eq!(
                 bits(&|shares| engine.weigh(shares)),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use half::bf16;
 use softprefix_core::prefix::{Magnitude, PrefixKind};
-use softprefix_unit::engine::gguf::kernel::Tier;
+use softprefix_unit::engine::cpu::kernel::Tier;
 use softprefix_unit::testing::{qwen_model, small_model};
 
 use crate::harness::{Answer, Bench, Case, Feed};

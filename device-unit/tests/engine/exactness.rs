@@ -1,7 +1,7 @@
 //! A case's tokens and logits are the same bits in every company.
 
 use softprefix_core::prefix::{Magnitude, PrefixKind};
-use softprefix_unit::engine::gguf::kernel::Tier;
+use softprefix_unit::engine::cpu::kernel::Tier;
 
 use crate::harness::{Answer, Bench, Case, Feed, models};
 

@@ -6,11 +6,11 @@ use std::sync::atomic::AtomicBool;
 use half::bf16;
 use sha2::{Digest, Sha256};
 use softprefix_core::prefix::{EmbeddingRows, Magnitude, PrefixKind, PrefixRecipe, SoftPrefix, TokenPiece, inject};
-use softprefix_unit::engine::gguf::file::GgufFile;
-use softprefix_unit::engine::gguf::kernel::Tier;
-use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+use softprefix_unit::engine::cpu::kernel::Tier;
+use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::sampling::greedy;
 use softprefix_unit::engine::{Engine, Logits, SequenceId, Step};
+use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::testing::{qwen_model, small_model};
 use softprefix_unit::tokenizer::{ChatTemplate, Special, Tokenizer};
 
@@ -20,7 +20,7 @@ pub fn models() -> Vec<PathBuf> {
 }
 
 pub struct Bench {
-    pub engine: GgufEngine,
+    pub engine: CpuEngine,
     pub tokenizer: Tokenizer,
     pub template: ChatTemplate,
 }
@@ -48,12 +48,12 @@ pub enum Feed {
 
 impl Bench {
     pub fn new(path: &Path, threads: usize, tier: Option<Tier>) -> Self {
-        let options = GgufOptions {
+        let options = CpuOptions {
             threads: Some(threads),
             tier,
             window: Some(1024),
         };
-        let engine = GgufEngine::load(path, options, &|_, _| ()).unwrap();
+        let engine = CpuEngine::load(path, options, &|_, _| ()).unwrap();
         let file = GgufFile::open(path).unwrap();
         let tokenizer = Tokenizer::from_gguf(&file).unwrap();
         let template = ChatTemplate::for_architecture(file.str("general.architecture").unwrap());

@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 
 use half::bf16;
 use proptest::prelude::*;
-use softprefix_unit::engine::gguf::file::{GgufFile, TensorKind};
-use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::{Engine, Logits, Step};
+use softprefix_unit::gguf::{GgufFile, TensorKind};
 use softprefix_unit::testing::{Stored, TinyModel, TinyWeights};
 
 use crate::harness::Bench;
@@ -91,11 +91,11 @@ fn load_and_run(bytes: &[u8]) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     std::fs::write(&path, bytes).unwrap();
-    let options = GgufOptions {
+    let options = CpuOptions {
         threads: Some(1),
-        ..GgufOptions::default()
+        ..CpuOptions::default()
     };
-    let mut engine = GgufEngine::load(&path, options, &|_, _| ()).map_err(|error| error.to_string())?;
+    let mut engine = CpuEngine::load(&path, options, &|_, _| ()).map_err(|error| error.to_string())?;
     let (width, vocab) = (engine.info().hidden_size, engine.info().vocab_size);
     let sequence = engine.open(3.min(engine.info().window)).unwrap();
     let rows = vec![bf16::from_f32(0.5); width * 3.min(engine.info().window)];

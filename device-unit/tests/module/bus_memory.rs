@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use softprefix_unit::engine::gguf::file::GgufFile;
+use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::testing::TinyModel;
 use softprefix_unit::tokenizer::Tokenizer;
 

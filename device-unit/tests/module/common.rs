@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
-use softprefix_unit::engine::gguf::file::GgufFile;
-use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
+use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::listen;
 use softprefix_unit::model::{LoadError, LoadedModel, ModelSource, Progress};
 use softprefix_unit::testing::{TinyModel, TinyWeights};
@@ -81,11 +81,11 @@ impl ModelSource for TinySource {
         };
         self.loads.fetch_add(1, Ordering::Relaxed);
         let file = Arc::new(GgufFile::open(&path)?);
-        let options = GgufOptions {
+        let options = CpuOptions {
             threads: Some(1),
-            ..GgufOptions::default()
+            ..CpuOptions::default()
         };
-        let engine = GgufEngine::from_file(Arc::clone(&file), options, progress)?;
+        let engine = CpuEngine::from_file(Arc::clone(&file), options, progress)?;
         let tokenizer = Arc::new(Tokenizer::from_gguf(&file).unwrap());
         Ok(LoadedModel {
             name: model.into(),

@@ -14,9 +14,9 @@ use softprefix_core::prefix::{
     Generator, Magnitude, Need, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, SoftPrefixField, decode,
 };
 use softprefix_core::protocol::SetUp;
-use softprefix_unit::engine::gguf::file::GgufFile;
-use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::{Engine, Logits, Step};
+use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::testing::TinyModel;
 use softprefix_unit::tokenizer::{ChatTemplate, Special, Tokenizer};
 
@@ -45,7 +45,7 @@ fn rows(field: &Value) -> SoftPrefix {
 
 /// The same model by itself, and everything in one step.
 struct Direct {
-    engine: GgufEngine,
+    engine: CpuEngine,
     tokenizer: Tokenizer,
 }
 
@@ -55,12 +55,12 @@ impl Direct {
         let path = folder.path().join("tiny.gguf");
         TinyModel::qwen2().write(&path).unwrap();
         let file = Arc::new(GgufFile::open(&path).unwrap());
-        let options = GgufOptions {
+        let options = CpuOptions {
             threads: Some(1),
-            ..GgufOptions::default()
+            ..CpuOptions::default()
         };
         let tokenizer = Tokenizer::from_gguf(&file).unwrap();
-        let engine = GgufEngine::from_file(file, options, &|_, _| ()).unwrap();
+        let engine = CpuEngine::from_file(file, options, &|_, _| ()).unwrap();
         Self { engine, tokenizer }
     }
 

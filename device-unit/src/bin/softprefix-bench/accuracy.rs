@@ -5,9 +5,9 @@ use std::path::Path;
 
 use half::bf16;
 use serde::Deserialize;
-use softprefix_unit::engine::gguf::file::GgufFile;
-use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::{Engine, Logits, Step};
+use softprefix_unit::gguf::GgufFile;
 
 use crate::{CASES, Cases, reference};
 
@@ -40,11 +40,11 @@ struct Text {
 /// # Errors
 /// Whatever loading or a step says.
 pub fn measure(path: &Path, threads: Option<usize>, prompt: usize, tokens: usize) -> anyhow::Result<Accuracy> {
-    let options = GgufOptions {
+    let options = CpuOptions {
         threads,
-        ..GgufOptions::default()
+        ..CpuOptions::default()
     };
-    let mut engine = GgufEngine::load(path, options, &|_, _| {})?;
+    let mut engine = CpuEngine::load(path, options, &|_, _| {})?;
     let mut bits = |numbers: std::ops::Range<usize>| -> anyhow::Result<Vec<u64>> {
         let mut cases = Cases::open(&mut engine, numbers, prompt, tokens)?;
         let mut sums = vec![0; cases.logits.len()];
@@ -89,7 +89,7 @@ fn text_for(path: &Path) -> anyhow::Result<Option<Text>> {
     Ok(Some(serde_json::from_str(kept)?))
 }
 
-fn mean_kl_to_f32(path: &Path, engine: &mut GgufEngine, tokens: &[u32]) -> anyhow::Result<f64> {
+fn mean_kl_to_f32(path: &Path, engine: &mut CpuEngine, tokens: &[u32]) -> anyhow::Result<f64> {
     let tokens = &tokens[..POSITIONS.min(tokens.len())];
     let (hidden_size, vocabulary) = (engine.info().hidden_size, engine.info().vocab_size);
     let embeddings = engine.embeddings();

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use half::{bf16, f16};
-use softprefix_unit::engine::gguf::kernel::{PackedMatrix, QuantRows, Tier, matmul};
-use softprefix_unit::engine::gguf::threads::Pool;
-use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+use softprefix_unit::engine::cpu::kernel::{PackedMatrix, QuantRows, Tier, matmul};
+use softprefix_unit::engine::cpu::threads::Pool;
+use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::sampling::greedy;
 use softprefix_unit::engine::{Engine, Logits, SequenceId, Step};
 
@@ -183,11 +183,11 @@ fn measure(
     rounds: usize,
 ) -> anyhow::Result<Measured> {
     let start = Instant::now();
-    let mut engine = GgufEngine::load(
+    let mut engine = CpuEngine::load(
         path,
-        GgufOptions {
+        CpuOptions {
             threads,
-            ..GgufOptions::default()
+            ..CpuOptions::default()
         },
         &|_, _| {},
     )
@@ -233,7 +233,7 @@ fn measure(
 
 /// Runs `sequences` prompts and `tokens` greedy tokens of each; returns the time to the first tokens, and that of the rest.
 fn generate(
-    engine: &mut GgufEngine,
+    engine: &mut CpuEngine,
     sequences: usize,
     prompt: usize,
     tokens: usize,
@@ -261,7 +261,7 @@ struct Cases {
 }
 
 impl Cases {
-    fn open(engine: &mut GgufEngine, numbers: Range<usize>, prompt: usize, tokens: usize) -> anyhow::Result<Self> {
+    fn open(engine: &mut CpuEngine, numbers: Range<usize>, prompt: usize, tokens: usize) -> anyhow::Result<Self> {
         let vocabulary = engine.info().vocab_size;
         let ids: Vec<SequenceId> = numbers
             .clone()
@@ -278,7 +278,7 @@ impl Cases {
     }
 
     /// Feeds each sequence what it has and chooses the likeliest next token.
-    fn step(&mut self, engine: &mut GgufEngine) -> anyhow::Result<()> {
+    fn step(&mut self, engine: &mut CpuEngine) -> anyhow::Result<()> {
         let stop = AtomicBool::new(false);
         let hidden_size = engine.info().hidden_size;
         let embeddings = engine.embeddings();
@@ -314,7 +314,7 @@ impl Cases {
         Ok(())
     }
 
-    fn close(self, engine: &mut GgufEngine) {
+    fn close(self, engine: &mut CpuEngine) {
         self.ids.into_iter().for_each(|id| engine.close(id));
     }
 }

@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result};
 use half::bf16;
-use softprefix_unit::engine::gguf::dequant::dequantise;
-use softprefix_unit::engine::gguf::file::GgufFile;
+use softprefix_unit::gguf::GgufFile;
+use softprefix_unit::gguf::dequantise;
 
 /// Logits after every row of `rows` (n x H), with the file's weights as they are.
 ///

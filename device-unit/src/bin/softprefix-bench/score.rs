@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use half::bf16;
 use softprefix_core::prefix::SoftPrefix;
-use softprefix_unit::engine::gguf::{GgufEngine, GgufOptions};
+use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::sampling::greedy;
 use softprefix_unit::engine::{Engine, Logits, Step};
 use softprefix_unit::scheduler::{
@@ -90,11 +90,11 @@ impl Speeds {
 /// Whatever loading, a step or a score says.
 pub fn measure(path: &Path, threads: Option<usize>, rounds: usize) -> anyhow::Result<Speeds> {
     let load = || {
-        let options = GgufOptions {
+        let options = CpuOptions {
             threads,
-            ..GgufOptions::default()
+            ..CpuOptions::default()
         };
-        GgufEngine::load(path, options, &|_, _| {})
+        CpuEngine::load(path, options, &|_, _| {})
     };
     let mut engine = load()?;
     let scheduler = Scheduler::start(Box::new(load()?), usize::MAX)?;
@@ -152,7 +152,7 @@ fn tokens(vocabulary: usize, count: usize) -> Vec<u32> {
 }
 
 /// `out` is kept from one time to the next, as the scheduler does.
-fn prefill(engine: &mut GgufEngine, logits: Logits, out: &mut Vec<f32>) -> anyhow::Result<Duration> {
+fn prefill(engine: &mut CpuEngine, logits: Logits, out: &mut Vec<f32>) -> anyhow::Result<Duration> {
     let embeddings = engine.embeddings();
     let hidden_size = embeddings.hidden_size();
     let mut rows = vec![bf16::ZERO; TEXT * hidden_size];

@@ -17,7 +17,7 @@ use softprefix_core::client::{ConnectOptions, InferenceRequest, Module, Outcome,
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, inject};
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 use softprefix_core::protocol::message::SetUp;
-use softprefix_unit::engine::gguf::GgufOptions;
+use softprefix_unit::engine::cpu::CpuOptions;
 use softprefix_unit::engine::sampling::greedy;
 use softprefix_unit::engine::{Logits, SequenceId, Step};
 use softprefix_unit::listen;
@@ -48,9 +48,9 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
     let path = std::fs::canonicalize(path).with_context(|| format!("{} cannot be found", path.display()))?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let store = || {
-        let options = GgufOptions {
+        let options = CpuOptions {
             threads,
-            ..GgufOptions::default()
+            ..CpuOptions::default()
         };
         ModelStore::new(Places::from_env().with_named(path.clone())).with_engine(options)
     };

@@ -15,7 +15,7 @@ use super::abi::{self, Context, Handle};
 use super::memory::{Caching, DeviceBuffer};
 use super::runtime::Runtime;
 use crate::engine::EngineError;
-use crate::model::LoadError;
+use crate::errors::LoadError;
 
 /// One input or output.
 pub struct Tensor {

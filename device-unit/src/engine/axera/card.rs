@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::model::LoadError;
+use crate::errors::LoadError;
 
 /// The folders of a module. Behind llm-sys their values come from its key store, so that a moved installation is followed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use half::bf16;
 use memmap2::Mmap;
 
 use crate::engine::{EngineError, TokenEmbeddings};
-use crate::model::LoadError;
+use crate::errors::LoadError;
 
 /// The mapped table. Rows are copied out as they stand.
 pub struct EmbeddingFile {

@@ -14,8 +14,9 @@ use super::axmodel::AxModel;
 use super::card::ModelParameters;
 use super::embeddings::EmbeddingFile;
 use super::runtime::Runtime;
+use crate::engine::Progress;
 use crate::engine::{Engine, EngineError, EngineInfo, Logits, SequenceId, Step, TokenEmbeddings};
-use crate::model::{LoadError, Progress};
+use crate::errors::LoadError;
 
 /// bf16(-65536): what a masked position adds to its attention score.
 const MASKED: u16 = 0xC780;
@@ -241,7 +242,7 @@ impl AxeraEngine {
     fn step(&mut self, step: &mut Step<'_>) -> Result<(), EngineError> {
         let hidden = self.sizes.hidden;
         let Some((_, mut length)) = self.open else {
-            return Err(EngineError::NoSuchSequence(step.sequence));
+            return Err(EngineError::NoSuchSequence(step.sequence.0));
         };
         let rows: Vec<u16> = step.rows.iter().map(|value| value.to_bits()).collect();
         step.out.clear();
@@ -272,9 +273,9 @@ impl AxeraEngine {
 
     fn check_step(&self, step: &Step<'_>) -> Result<(), EngineError> {
         let hidden = self.sizes.hidden;
-        let (open, length) = self.open.ok_or(EngineError::NoSuchSequence(step.sequence))?;
+        let (open, length) = self.open.ok_or(EngineError::NoSuchSequence(step.sequence.0))?;
         if open != step.sequence {
-            return Err(EngineError::NoSuchSequence(step.sequence));
+            return Err(EngineError::NoSuchSequence(step.sequence.0));
         }
         if step.rows.is_empty() || !step.rows.len().is_multiple_of(hidden) {
             return Err(EngineError::RaggedRows {
@@ -333,12 +334,12 @@ impl Engine for AxeraEngine {
     fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError> {
         if let [first, second, ..] = batch {
             // One sequence can be open, so a second step names the same one or none.
-            let stranger = if self.open.is_some_and(|(open, _)| open == first.sequence) {
+            let unknown = if self.open.is_some_and(|(open, _)| open == first.sequence) {
                 second.sequence
             } else {
                 first.sequence
             };
-            return Err(EngineError::NoSuchSequence(stranger));
+            return Err(EngineError::NoSuchSequence(unknown.0));
         }
         batch.iter().try_for_each(|step| self.check_step(step))?;
         let before = self.open;

@@ -1,8 +1,8 @@
 //! The NPU engine: Qwen-style models compiled for Axera's AX630C, run through the module's own runtime libraries.
 //!
 //! `abi` (the binary interface) ← `runtime` (libraries, opened at run time) ← `memory` (device buffers) ← `axmodel` (one compiled
-//! file) ← `llm` (layers, KV cache, prefill and decode: the [`Engine`](super::Engine)); `card` finds and reads a model card and
-//! `source` is the [`ModelSource`](crate::model::ModelSource) over a module's model folders.
+//! file) ← `llm` (layers, KV cache, prefill and decode: the [`Engine`](super::Engine)); `card` finds and reads a model card. What puts
+//! a module's models together of these is `models::axera`.
 //!
 //! It knows the runtime and the module's file layout; it knows no tasks, no transport, no prefixes. The interface is described from
 //! what the libraries export and from public board support trees; no vendor header is used. It is checked against that interface
@@ -15,9 +15,7 @@ mod embeddings;
 mod llm;
 mod memory;
 mod runtime;
-mod source;
 
 pub use card::{ModelFolders, ModelParameters};
 pub use llm::AxeraEngine;
 pub use runtime::{Runtime, RuntimeError, default_library_folders};
-pub use source::AxeraModels;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use half::bf16;
 
-use super::dequant::dequantise;
-use super::file::{GgufFile, TensorInfo};
 use crate::engine::{EngineError, TokenEmbeddings};
+use crate::gguf::dequantise;
+use crate::gguf::{GgufFile, TensorInfo};
 
 /// The table `token_embd.weight` of an open file.
 pub struct MappedEmbeddings {

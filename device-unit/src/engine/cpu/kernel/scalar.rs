@@ -1,7 +1,8 @@
 //! The definition: the arithmetic of `mod.rs`, word for word, for any processor. The other tiers must equal it bit for bit.
 
+use super::block::{BLOCK, PANEL};
 use super::pack::Panel;
-use super::{BLOCK, PANEL, QuantRows};
+use super::rows::QuantRows;
 
 /// One panel times the rows from `first_row` on; see `Tile`. Any processor can run it, and no size is unsafe.
 pub(super) fn tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {

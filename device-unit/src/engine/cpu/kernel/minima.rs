@@ -13,8 +13,9 @@
 
 use half::f16;
 
+use super::block::PANEL;
+use super::rows::QuantRows;
 use super::tier::Kernel;
-use super::{PANEL, QuantRows};
 
 /// Rows worked on together: they share each minimum that is read.
 const TOGETHER: usize = 4;

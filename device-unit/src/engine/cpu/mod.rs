@@ -5,9 +5,7 @@
 //!
 //! | file | does |
 //! |---|---|
-//! | `file` | reads the container |
 //! | `config` | reads the model's shape |
-//! | `dequant` | turns stored blocks into numbers |
 //! | `weights` | packs the weights |
 //! | `embeddings` | gives token rows |
 //! | `cache` | holds a sequence's keys and values |
@@ -48,9 +46,7 @@
 mod attention;
 mod cache;
 pub mod config;
-pub mod dequant;
 mod embeddings;
-pub mod file;
 mod forward;
 pub mod kernel;
 mod rope;
@@ -64,14 +60,15 @@ use std::sync::atomic::Ordering;
 
 use softprefix_core::protocol::extension::StoredWeights;
 
+use crate::engine::Progress;
 use crate::engine::likelihood::Share;
 use crate::engine::{Engine, EngineError, EngineInfo, SequenceId, Step, TokenEmbeddings};
-use crate::model::{LoadError, Progress};
+use crate::errors::LoadError;
+use crate::gguf::GgufFile;
 
 use cache::Cache;
 use config::Config;
 use embeddings::MappedEmbeddings;
-use file::GgufFile;
 use forward::{Model, Row, Scratch};
 use kernel::{Kernel, Tier};
 use threads::Pool;
@@ -85,7 +82,7 @@ const MAX_SEQUENCES: usize = 64;
 
 /// How an engine is to run. The default is what a person wants who says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct GgufOptions {
+pub struct CpuOptions {
     /// Threads that compute, the calling one included; `None`: one for each physical core.
     pub threads: Option<usize>,
     /// The kernels' instructions; `None`: what `SOFTPREFIX_KERNEL` names, or the fastest of this processor.
@@ -95,7 +92,7 @@ pub struct GgufOptions {
 }
 
 /// A GGUF model on this machine's processor.
-pub struct GgufEngine {
+pub struct CpuEngine {
     info: EngineInfo,
     model: Model,
     embeddings: Arc<MappedEmbeddings>,
@@ -112,22 +109,22 @@ struct Sequence {
     limit: usize,
 }
 
-impl GgufEngine {
+impl CpuEngine {
     /// Loads the model at `path`: maps it, packs its weights, and runs it once to warm it up.
     ///
     /// # Errors
     /// A [`LoadError`] for files that are unreadable, damaged or of another architecture, and for a forced kernel that this
     /// processor cannot run.
-    pub fn load(path: &Path, options: GgufOptions, progress: &Progress<'_>) -> Result<Self, LoadError> {
+    pub fn load(path: &Path, options: CpuOptions, progress: &Progress<'_>) -> Result<Self, LoadError> {
         progress(0.0, "file");
         Self::from_file(Arc::new(GgufFile::open(path)?), options, progress)
     }
 
-    /// [`GgufEngine::load`] of a file that is open already.
+    /// [`CpuEngine::load`] of a file that is open already.
     ///
     /// # Errors
     /// As there.
-    pub fn from_file(file: Arc<GgufFile>, options: GgufOptions, progress: &Progress<'_>) -> Result<Self, LoadError> {
+    pub fn from_file(file: Arc<GgufFile>, options: CpuOptions, progress: &Progress<'_>) -> Result<Self, LoadError> {
         let config = Config::read(&file)?;
         let tier = match options.tier {
             Some(tier) => tier,
@@ -212,7 +209,7 @@ impl GgufEngine {
         let mut seen = std::collections::BTreeSet::new();
         for step in batch {
             let Some(sequence) = self.sequences.get(&step.sequence) else {
-                return Err(EngineError::NoSuchSequence(step.sequence));
+                return Err(EngineError::NoSuchSequence(step.sequence.0));
             };
             if step.rows.is_empty() || step.rows.len() % hidden_size != 0 {
                 return Err(EngineError::RaggedRows {
@@ -239,7 +236,7 @@ impl GgufEngine {
     }
 }
 
-impl Engine for GgufEngine {
+impl Engine for CpuEngine {
     fn info(&self) -> &EngineInfo {
         &self.info
     }

@@ -14,8 +14,9 @@ use std::arch::asm;
 
 use half::f16;
 
+use super::block::{BLOCK, PANEL};
 use super::pack::{Form, GROUP_BYTES, GROUPS, Panel};
-use super::{BLOCK, PANEL, QuantRows};
+use super::rows::QuantRows;
 
 /// Most rows of a tile with the dot product: four sums for each, of 32 registers; the totals are touched once a block and
 /// may live in memory.

@@ -14,7 +14,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::super::threads::Pool;
-use super::BLOCK;
+use super::block::BLOCK;
 #[cfg(target_arch = "x86_64")]
 use super::pack::Form;
 use super::tier::{Kernel, Tier};

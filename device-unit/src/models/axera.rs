@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::{Map, Value};
 
-use super::card::{ModelFolders, ModelParameters};
-use super::llm::AxeraEngine;
-use super::runtime::{Runtime, RuntimeError};
 use crate::engine::EngineError;
-use crate::model::{LoadError, LoadedModel, ModelSource, Progress};
+use crate::engine::axera::{AxeraEngine, ModelFolders, ModelParameters, Runtime, RuntimeError};
+use crate::errors::LoadError;
+use crate::model::{LoadedModel, ModelSource, Progress};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 /// Tokenizer kinds of a card (`tokenizer_type`) that the unit reads by itself.
@@ -24,7 +23,7 @@ pub struct AxeraModels {
 }
 
 impl AxeraModels {
-    /// `libraries`: where the runtime is looked for, usually [`default_library_folders`](super::default_library_folders).
+    /// `libraries`: where the runtime is looked for, usually [`default_library_folders`](crate::engine::axera::default_library_folders).
     #[must_use]
     pub fn new(folders: ModelFolders, libraries: Vec<PathBuf>) -> Self {
         Self {

@@ -111,10 +111,10 @@ impl Tier {
         match self.supported_or_scalar() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a tier that is supported has the instructions its `run` is compiled for.
-            Self::Avx512Vnni => unsafe { super::avx512::run(kernel) },
+            Self::Avx512Vnni => unsafe { run_avx512(kernel) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Self::Avx2 | Self::AvxVnni => unsafe { super::avx2::run(kernel) },
+            Self::Avx2 | Self::AvxVnni => unsafe { run_avx2(kernel) },
             // aarch64 has what a kernel needs without asking.
             _ => kernel.run(),
         }
@@ -123,6 +123,26 @@ impl Tier {
     pub(super) fn supported_or_scalar(self) -> Self {
         if self.is_supported() { self } else { Self::Scalar }
     }
+}
+
+/// Runs a kernel compiled for AVX2, FMA and F16C.
+///
+/// # Safety
+/// The processor has AVX2, FMA and F16C.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
+}
+
+/// Runs a kernel compiled for AVX-512 besides.
+///
+/// # Safety
+/// The processor has AVX2, FMA, F16C and AVX-512 F, BW, VL and DQ.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
 }
 
 impl fmt::Display for Tier {

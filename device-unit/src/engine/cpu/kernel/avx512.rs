@@ -8,9 +8,9 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::avx2::fetch;
+use super::block::{BLOCK, PANEL};
 use super::pack::{Form, GROUP_BYTES, GROUPS, Panel};
-use super::tier::Kernel;
-use super::{BLOCK, PANEL, QuantRows};
+use super::rows::QuantRows;
 
 /// Most rows of a tile: two accumulators for each, of 32 registers.
 pub(super) const MAX_TILE: usize = 12;
@@ -19,15 +19,6 @@ pub(super) const MAX_TILE: usize = 12;
 /// processor by itself stops at the end of a small page, and gets less far the more there is to compute on the way.
 const fn ahead(rows: usize) -> usize {
     if rows <= 4 { 4096 } else { 16384 }
-}
-
-/// Runs a kernel compiled for these instructions.
-///
-/// # Safety
-/// The processor has AVX2, FMA, F16C and AVX-512 F, BW, VL and DQ.
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
-pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run()
 }
 
 /// See `Tile`.

@@ -10,9 +10,9 @@
 
 use std::arch::x86_64::*;
 
+use super::block::{BLOCK, PANEL};
 use super::pack::{Form, GROUP_BYTES, GROUPS, Panel};
-use super::tier::Kernel;
-use super::{BLOCK, PANEL, QuantRows};
+use super::rows::QuantRows;
 
 /// Most rows of a tile: two sums for each, of 16 registers; the totals are touched once a block and may live in memory.
 pub(super) const MAX_TILE: usize = 4;
@@ -21,15 +21,6 @@ pub(super) const MAX_VNNI_TILE: usize = 6;
 
 /// How far ahead of their use weights are fetched, in bytes. The processor by itself stops at the end of a small page.
 const AHEAD: usize = 2048;
-
-/// Runs a kernel compiled for these instructions.
-///
-/// # Safety
-/// The processor has AVX2, FMA and F16C.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run()
-}
 
 /// See `Tile`.
 ///

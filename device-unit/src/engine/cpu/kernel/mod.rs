@@ -47,6 +47,7 @@ macro_rules! by_length {
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod block;
 pub mod math;
 mod minima;
 #[cfg(target_arch = "aarch64")]
@@ -60,6 +61,7 @@ use std::sync::{Mutex, PoisonError};
 
 use half::f16;
 
+pub use block::{BLOCK, PANEL};
 pub use pack::{PackedMatrix, quantise_weights};
 pub use rows::QuantRows;
 pub use tier::{Kernel, Tier, TierError};
@@ -67,12 +69,6 @@ pub use tier::{Kernel, Tier, TierError};
 use super::threads::Pool;
 use minima::AddMinima;
 use pack::Panel;
-
-/// Inputs of one block: the number of weights that share a scale.
-pub const BLOCK: usize = 32;
-
-/// Outputs of one panel: those whose weights lie interleaved, and the lanes of the widest registers.
-pub const PANEL: usize = 16;
 
 /// Most rows of activations one call of any tile takes.
 const MAX_TILE: usize = 12;

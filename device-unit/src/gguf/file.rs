@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
-use crate::model::LoadError;
+use crate::errors::LoadError;
 
 /// Where tensor data is aligned to if the file does not say otherwise.
 const DEFAULT_ALIGNMENT: u64 = 32;

@@ -319,8 +319,7 @@ mod tests {
                 .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
                 .collect()
         };
-        let cases: serde_json::Value =
-            serde_json::from_str(include_str!("../../../tests/fixtures/dequant.json")).unwrap();
+        let cases: serde_json::Value = serde_json::from_str(include_str!("../../tests/fixtures/dequant.json")).unwrap();
         let cases = cases.as_array().unwrap();
         assert_eq!(cases.len(), KINDS.len());
         cases

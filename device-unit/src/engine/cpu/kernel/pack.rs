@@ -18,7 +18,7 @@ use half::f16;
 use memmap2::MmapMut;
 
 use super::super::threads::Pool;
-use super::{BLOCK, PANEL};
+use super::block::{BLOCK, PANEL};
 
 /// Inputs that lie together in memory.
 const GROUP: usize = 4;

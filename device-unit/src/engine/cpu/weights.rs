@@ -12,11 +12,12 @@ use half::f16;
 use softprefix_core::protocol::extension::{StoredWeights, TakenOver};
 
 use super::config::Config;
-use super::dequant::{Blocks, blocks, dequantise, minima, to_i8_blocks};
-use super::file::{GgufFile, TensorInfo, TensorKind};
 use super::kernel::{BLOCK, PackedMatrix, quantise_weights};
 use super::threads::Pool;
-use crate::model::{LoadError, Progress};
+use crate::engine::Progress;
+use crate::errors::LoadError;
+use crate::gguf::{Blocks, blocks, dequantise, minima, to_i8_blocks};
+use crate::gguf::{GgufFile, TensorInfo, TensorKind};
 
 /// All weights but the embedding table, which stays in the file.
 pub struct Weights {

@@ -2,11 +2,11 @@
 //!
 //! It knows the metadata keys of the architectures this engine runs, and no weights.
 
-use crate::model::LoadError;
+use crate::errors::LoadError;
 
-use super::file::GgufFile;
 use super::kernel::BLOCK;
 use super::rope::{Pairing, Rope};
+use crate::gguf::GgufFile;
 
 /// The shape of a decoder of the Llama family.
 #[derive(Debug, Clone)]
@@ -156,7 +156,7 @@ fn rope_factors(file: &GgufFile, pairs: usize) -> Result<Option<Vec<f32>>, LoadE
         return Ok(None);
     };
     let mut factors = vec![0.0; tensor.columns() * tensor.rows()];
-    super::dequant::dequantise(tensor.kind, file.data(tensor), &mut factors);
+    crate::gguf::dequantise(tensor.kind, file.data(tensor), &mut factors);
     if factors.len() != pairs || !factors.iter().all(|factor| factor.is_finite() && *factor > 0.0) {
         let reason = format!("its rope_freqs.weight does not hold {pairs} positive numbers");
         return Err(LoadError::BadFile {

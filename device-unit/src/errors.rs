@@ -1,0 +1,48 @@
+//! What can go wrong when a model is read, loaded and computed. Each sentence says what to do.
+
+use std::path::PathBuf;
+
+/// Why a model could not be loaded. Each sentence names the file and a remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("there is no model named {name:?} here; `softprefix models` lists those that are")]
+    UnknownModel { name: String },
+    #[error("{path} is not usable: {reason}; fetch it again or choose another file")]
+    BadFile { path: PathBuf, reason: String },
+    #[error("{path} holds a model of the architecture {architecture:?}; this engine runs qwen2 and llama")]
+    UnsupportedArchitecture { path: PathBuf, architecture: String },
+    #[error("{path} could not be read: {source}")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("the set-up's {key:?} is {value}; {remedy}")]
+    BadSetting { key: String, value: String, remedy: String },
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// What can go wrong in an engine.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum EngineError {
+    #[error(
+        "the token {token} is outside the vocabulary of {vocab_size} tokens; check that tokenizer and model belong together"
+    )]
+    NoSuchToken { token: u32, vocab_size: usize },
+    #[error("the engine already runs {limit} sequences; wait until one ends")]
+    TooManySequences { limit: usize },
+    #[error(
+        "{wanted} positions do not fit into the model's window of {window}; shorten the prompt, the prefix or the output"
+    )]
+    WindowExceeded { wanted: usize, window: usize },
+    #[error("the sequence {0} is not open; open one first")]
+    NoSuchSequence(u64),
+    #[error("{got} values are no whole number of embedding rows of width {hidden_size}; send P x {hidden_size} values")]
+    RaggedRows { got: usize, hidden_size: usize },
+    #[error("stopped on request")]
+    Stopped,
+    /// A failure of the machinery below (the NPU's runtime, memory).
+    #[error("{what} failed: {detail}; {remedy}")]
+    Machinery {
+        what: String,
+        detail: String,
+        remedy: String,
+    },
+}

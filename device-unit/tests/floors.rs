@@ -1,0 +1,36 @@
+//! The floors of this crate, as its documentation draws them: an import goes down, never up and never across.
+
+#[path = "../../core/tests/floors/imports.rs"]
+mod imports;
+
+use std::path::Path;
+
+use imports::{Floors, circles, faults, files, imports};
+
+/// From the ground up.
+const FLOORS: Floors<'_> = &[
+    &["errors.rs"],
+    &["gguf/"],
+    &["tokenizer/", "testing.rs", "engine/likelihood.rs", "engine/sampling.rs"],
+    &["engine/mod.rs"],
+    &["engine/axera/", "engine/cpu/"],
+    &["model.rs"],
+    &["models/", "scheduler/", "self_test.rs"],
+    &["unit/", "request_text.rs", "testing/models.rs"],
+    &["outbox.rs"],
+    &["bus/", "listen/"],
+    &["lib.rs"],
+];
+
+#[test]
+fn no_import_of_this_crate_climbs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
+    let found = faults(&files(&root), &imports(&root), FLOORS);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn no_more_than_four_files_of_this_crate_import_each_other_in_a_circle() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
+    assert_eq!(circles(&imports(&root), 4), []);
+}
