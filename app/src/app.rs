@@ -13,9 +13,7 @@ use crate::commands::COMMANDS;
 use crate::messages::{Event, FileQuestion, MaterialRequest, RecordingRequest, Request, SweepEvent, SweepRequest};
 use crate::model::{ExportForm, Remembered, Theme};
 use crate::start::{Exit, Start, WindowArgs, with_model};
-use crate::workbench::exhibition::ExhibitionAction;
-use crate::workbench::playback::PlaybackAction;
-use crate::workbench::{Action, Effect, MaterialAction, Workbench, dropped};
+use crate::workbench::{Action, Effect, ExhibitionAction, MaterialAction, PlaybackAction, Workbench, dropped};
 use crate::{fonts, panels, places, theme};
 
 const TITLE: &str = "Soft-Prefix Workbench";

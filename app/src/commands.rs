@@ -5,9 +5,7 @@
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 
 use crate::model::ModuleState;
-use crate::workbench::exhibition::ExhibitionAction;
-use crate::workbench::playback::PlaybackAction;
-use crate::workbench::{Action, Dialog, Tab, Workbench};
+use crate::workbench::{Action, Dialog, ExhibitionAction, PlaybackAction, Tab, Workbench};
 
 /// A command that has a name, and may have a shortcut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

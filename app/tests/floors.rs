@@ -5,7 +5,7 @@ mod imports;
 
 use std::path::PathBuf;
 
-use imports::{Floors, faults, files, imports};
+use imports::{Floors, circles, faults, files, imports};
 
 /// From the ground up.
 const FLOORS: Floors<'_> = &[
@@ -39,4 +39,9 @@ fn root() -> PathBuf {
 fn no_import_of_this_crate_climbs() {
     let found = faults(&files(&root()), &imports(&root()), FLOORS);
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn no_more_than_four_files_of_this_crate_import_each_other_in_a_circle() {
+    assert_eq!(circles(&imports(&root()), 4), []);
 }

@@ -15,9 +15,8 @@ use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::bridge::recording::demo;
 use softprefix::model::{Language, Theme};
 use softprefix::text::DemoText;
-use softprefix::workbench::exhibition::ExhibitionAction;
-use softprefix::workbench::playback::{Playback, PlaybackAction};
-use softprefix::workbench::{Action, Workbench};
+use softprefix::workbench::playback::Playback;
+use softprefix::workbench::{Action, ExhibitionAction, PlaybackAction, Workbench};
 
 fn playing(language: Language) -> Workbench {
     let mut bench = common::tuned(language, Theme::Dark);

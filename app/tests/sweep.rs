@@ -8,8 +8,8 @@ use eframe::egui::{self, Key};
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::messages::{Event, SweepEvent};
 use softprefix::model::{Language, MagnitudeUnit, Theme};
-use softprefix::workbench::sweep::{Stage, SweepAction};
-use softprefix::workbench::{Action, Tab, Workbench};
+use softprefix::workbench::sweep::Stage;
+use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::compare::{DeepMeasures, Measure};
 use softprefix_core::experiment::{
     Answer, Case, CaseScores, Entry, Experiment, History, ModuleIdentity, Outcome, PrefixIdentity, Progress, Record,

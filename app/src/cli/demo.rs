@@ -38,7 +38,7 @@ pub fn run(args: &DemoArgs) -> ExitCode {
         }
     };
     if args.check {
-        super::print(&format!("{}\n", session.summary()));
+        super::shell::print(&format!("{}\n", session.summary()));
         return Exit::Success.into();
     }
     let start = Start::Playback {

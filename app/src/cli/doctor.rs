@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{Failure, print, runtime};
+use super::shell::{Failure, print, runtime};
 use crate::doctor::build::{self, News};
 use crate::doctor::install::{self, Installation};
 use crate::doctor::log::{Entry, Log};

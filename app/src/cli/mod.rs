@@ -10,6 +10,7 @@ mod models;
 mod module;
 mod prefix;
 mod report;
+mod shell;
 mod sweep;
 mod values;
 
@@ -17,38 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::model::{Problem, ProblemKind};
-use crate::start::{Exit, WindowArgs};
-
-/// A command that failed: what to say and which code to exit with.
-#[derive(Debug)]
-pub struct Failure {
-    pub exit: Exit,
-    pub message: String,
-}
-
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        let exit = match problem.kind {
-            ProblemKind::File => Exit::File,
-            ProblemKind::Input => Exit::BadArguments,
-            _ => Exit::Module,
-        };
-        Self {
-            exit,
-            message: problem.to_string(),
-        }
-    }
-}
-
-impl Failure {
-    fn arguments(message: impl Into<String>) -> Self {
-        Self {
-            exit: Exit::BadArguments,
-            message: message.into(),
-        }
-    }
-}
+use crate::start::WindowArgs;
 
 /// Tune a soft prefix by hand and watch the output leave the baseline.
 #[derive(Debug, Parser)]
@@ -109,22 +79,4 @@ pub fn run(command: Command) -> ExitCode {
             failure.exit.into()
         }
     }
-}
-
-/// A runtime for one command.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure {
-            exit: Exit::Module,
-            message: format!("The system gives no threads ({error}). Close other programs and try again."),
-        })
-}
-
-/// Prints to standard output; a reader that went away (`| head`) is no failure.
-fn print(text: &str) {
-    use std::io::Write as _;
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }

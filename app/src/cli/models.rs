@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use softprefix_unit::models;
 
 use super::bar::Bar;
-use super::{Failure, print};
+use super::shell::{Failure, print};
 use crate::model::{FetchProgress, ModelChoice};
 use crate::session::embedded;
 use crate::start::Exit;

@@ -5,7 +5,7 @@ use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_core::protocol::card::ModelCard;
 use softprefix_core::protocol::extension;
 
-use super::{Failure, print, runtime};
+use super::shell::{Failure, print, runtime};
 use crate::errors::problem_of;
 use crate::model::Target;
 use crate::start::Exit;

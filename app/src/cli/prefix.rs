@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use softprefix_core::prefix::{Generator, PrefixKind, Rounding, files};
 
-use super::Failure;
+use super::shell::Failure;
 use crate::errors::shelf_problem;
 use crate::places;
 use crate::start::Exit;

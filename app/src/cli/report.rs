@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use softprefix_core::compare::{Report, ResultsFile};
 
-use super::{Failure, print};
+use super::shell::{Failure, print};
 use crate::start::Exit;
 
 #[derive(Debug, Args)]

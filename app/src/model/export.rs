@@ -1,5 +1,6 @@
-//! The forms in which an experiment leaves the program.
+//! The forms in which work leaves the program.
 
+use softprefix_core::experiment::drawing::Drawing;
 use softprefix_core::experiment::{Experiment, Record, export, html};
 
 use super::Language;
@@ -57,4 +58,12 @@ impl Format {
             Self::LlmComparator => export::to_llm_comparator(experiment, records),
         }
     }
+}
+
+/// A plot to be saved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figure {
+    /// What its file is called, without an ending.
+    pub stem: String,
+    pub drawing: Drawing,
 }

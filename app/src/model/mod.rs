@@ -4,6 +4,7 @@
 mod envelope;
 mod export;
 mod form;
+mod language;
 mod material;
 mod module;
 mod pane;
@@ -16,10 +17,11 @@ mod settings;
 pub mod sweep;
 
 pub use envelope::Envelope;
-pub use export::Format;
+pub use export::{Figure, Format};
 pub use form::{
     Budget, BuiltPrefix, Histogram, PRESETS, PrefixCard, Preset, PromptForm, Sampling, TokenCount, Vocabulary, WhyNot,
 };
+pub use language::Language;
 pub use material::{ExportForm, FileAbout, ImportedFile, Nearest, PrefixSheet, Refusal, RefusedFile, without_folders};
 pub use module::{ConnectStep, FetchProgress, ModelChoice, ModuleFacts, ModuleState, Target};
 pub use pane::{Finish, Origin, Pane, PaneState, Side, Timings};
@@ -29,4 +31,4 @@ pub use runs::{Applied, BaselineRun, Case, CaseId, CaseKey, Noise, Run, RunId, R
 pub use said::Said;
 pub(crate) use said::said;
 pub use scores::{Colouring, KlOff, Scores};
-pub use settings::{Language, Remembered, Settings, Theme};
+pub use settings::{Remembered, Settings, Theme};

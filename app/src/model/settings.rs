@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use softprefix_core::compare::{Granularity, Measure};
 
 use super::sweep::SweepForm;
-use super::{PrefixForm, PromptForm, Target};
+use super::{Language, PrefixForm, PromptForm, Target};
 
 /// Light or dark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -17,31 +17,6 @@ pub enum Theme {
     System,
     Light,
     Dark,
-}
-
-/// The language of the window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Language {
-    #[default]
-    English,
-    Japanese,
-}
-
-impl Language {
-    /// What the environment asks for: `LC_ALL`, `LC_MESSAGES`, `LANG` in their usual order.
-    pub fn of_environment() -> Self {
-        let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
-            .into_iter()
-            .filter_map(std::env::var_os)
-            .find(|value| !value.is_empty())
-            .unwrap_or_default();
-        if locale.to_string_lossy().starts_with("ja") {
-            Self::Japanese
-        } else {
-            Self::English
-        }
-    }
 }
 
 /// How the window looks and behaves.

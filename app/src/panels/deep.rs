@@ -7,7 +7,7 @@ use eframe::egui::{self, Label, Tooltip, Ui, vec2};
 use softprefix_core::experiment::CaseScores;
 use softprefix_core::protocol::extension::{Alternative, Scores as Told};
 
-use super::Desk;
+use super::desk::Desk;
 use crate::model::{Colouring, KlOff, Scores};
 use crate::text::DeepText;
 use crate::theme::{self, Palette};

@@ -7,17 +7,17 @@ use softprefix_core::compare::Measure;
 use softprefix_core::experiment::drawing::{Drawing, Paper};
 use softprefix_core::experiment::svg::{Chart, Dot, Line, Map, MapCell};
 
-use super::Desk;
+use super::desk::Desk;
 use super::sweep::pictures::{self, Plotted};
 use crate::figure::Form;
-use crate::model::{MagnitudeUnit, Noise};
+use crate::model::{Figure, MagnitudeUnit, Noise};
 use crate::text::DeepText;
 use crate::theme::Palette;
 use crate::views::axis::Regions;
 use crate::views::heatmap::CellState;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::select;
-use crate::workbench::{Action, Figure};
+use crate::workbench::Action;
 
 /// A button whose menu saves the figure that `make` draws.
 pub(super) fn menu(ui: &mut Ui, desk: &mut Desk<'_>, make: impl FnOnce(&Desk<'_>) -> Figure) {

@@ -3,7 +3,8 @@
 use eframe::egui::{self, Align, Layout, Popup, PopupCloseBehavior, Ui, vec2};
 use softprefix_core::prefix::{COSINE_CAUTION, IdentityCard, Neighbour};
 
-use super::{Desk, module_card};
+use super::desk::Desk;
+use super::module_card;
 use crate::model::{ExportForm, Nearest, Vocabulary};
 use crate::theme::{self, Palette};
 use crate::views::axis::written;

@@ -3,7 +3,7 @@
 use eframe::egui::{self, Align, CornerRadius, Frame, Layout, Margin, Stroke, TextEdit, Ui};
 use softprefix_core::prefix::{Generator, Rounding};
 
-use super::Desk;
+use super::desk::Desk;
 use crate::model::{Envelope, ImportedFile, KindChoice, MagnitudeUnit};
 use crate::text::PrefixText;
 use crate::theme::{self, Palette};

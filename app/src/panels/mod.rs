@@ -4,6 +4,7 @@
 //! frames (scroll positions, what is folded, what is half typed) is in [`Window`] and is of no interest to anyone else.
 
 mod deep;
+mod desk;
 mod doctor;
 mod figure;
 mod identity;
@@ -19,86 +20,12 @@ mod sheets;
 mod sweep;
 mod top_bar;
 
-use eframe::egui::{
-    self, CentralPanel, Frame, Margin, Panel, Rect, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, vec2,
-};
+use eframe::egui::{self, CentralPanel, Frame, Margin, Panel, Rect, Role, ScrollArea, Sense, Ui, WidgetInfo, vec2};
 
-use crate::model::MagnitudeUnit;
+use self::desk::Desk;
 use crate::text::Text;
 use crate::theme::{self, Palette};
-use crate::views::axis::{Axis, RegionNames, Regions};
 use crate::workbench::{Action, Tab, Workbench};
-
-/// What one frame is made of: the state to show, the words to show it in, and what the person did.
-pub struct Desk<'a> {
-    pub bench: &'a Workbench,
-    /// The person's own: another one only while a recording is shown.
-    pub own: &'a Workbench,
-    pub text: &'static Text,
-    pub actions: Vec<Action>,
-}
-
-impl Desk<'_> {
-    fn act(&mut self, action: Action) {
-        self.actions.push(action);
-    }
-
-    /// Whether magnitudes are in token norms: where the vocabulary is known, and until a module says that it is not.
-    fn in_norms(&self) -> bool {
-        let known = self.bench.vocabulary.is_some();
-        known || (!self.bench.module.is_ready() && self.bench.prefix.unit == MagnitudeUnit::TokenNorms)
-    }
-
-    /// The axis of the plot.
-    fn plot_axis(&self) -> Axis {
-        if self.in_norms() { Axis::NORMS } else { Axis::RAW }
-    }
-
-    /// A magnitude of the plot in words: `2.9×`, or a raw value as it is.
-    fn plot_magnitude(&self, x: f64) -> String {
-        format!("{}{}", crate::views::axis::written(x), self.plot_axis().unit)
-    }
-
-    fn region_names(&self) -> RegionNames<'static> {
-        RegionNames {
-            floor: self.text.region_floor,
-            tokens: self.text.region_tokens,
-            over: self.text.region_over,
-        }
-    }
-
-    /// The magnitude in hand in the plot's unit: of unscaled words, what their rows came to.
-    fn plot_magnitude_in_hand(&self) -> Option<f64> {
-        let built = self.bench.card.built.as_ref().and_then(|built| built.as_ref().ok());
-        if self.in_norms() {
-            self.bench.magnitude_norms().or_else(|| built?.norms)
-        } else {
-            self.bench.magnitude_raw().or_else(|| built?.raw)
-        }
-    }
-
-    /// The regions on an axis of `unit`, where they are known there.
-    fn regions(&self, unit: MagnitudeUnit) -> Option<Regions> {
-        match unit {
-            MagnitudeUnit::TokenNorms => Some(Regions::NORMS),
-            MagnitudeUnit::Raw => {
-                let scale = self.raw_per_norm()?;
-                let Regions { floor, over } = Regions::NORMS;
-                Some(Regions {
-                    floor: (floor.0 * scale, floor.1 * scale),
-                    over: (over.0 * scale, over.1 * scale),
-                })
-            }
-        }
-    }
-
-    /// The raw value of one token norm for the kind of prefix in hand, where both are known.
-    fn raw_per_norm(&self) -> Option<f64> {
-        use crate::model::norm_per_raw;
-        let vocabulary = self.bench.vocabulary.as_ref()?;
-        Some(vocabulary.median / norm_per_raw(&self.bench.prefix.recipe().kind, vocabulary.hidden_size)?)
-    }
-}
 
 /// What the panels keep between frames.
 #[derive(Default)]
@@ -232,45 +159,5 @@ impl Window {
         } else if response.dragged() {
             self.outputs_height = Some((outputs + response.drag_delta().y).clamp(OUTPUTS_LEAST, most));
         }
-    }
-}
-
-/// A card at `rect` with a header of 40 points, a body and, below a hairline, a footer of 40 points.
-struct CardParts {
-    header: Rect,
-    body: Rect,
-    footer: Rect,
-}
-
-const HEADER: f32 = 40.0;
-
-impl CardParts {
-    fn paint(ui: &Ui, rect: Rect) -> Self {
-        let palette = Palette::of(ui);
-        let radius = egui::CornerRadius::same(theme::RADIUS_CARD);
-        let outline = Stroke::new(1.0, palette.line);
-        ui.painter()
-            .rect(rect, radius, palette.panel, outline, egui::StrokeKind::Inside);
-        let inner = rect.shrink(1.0);
-        let header = inner.with_max_y(inner.top() + HEADER);
-        let footer = inner.with_min_y(inner.bottom() - HEADER);
-        let body = Rect::from_min_max(header.left_bottom(), footer.right_top());
-        ui.painter().rect_filled(body, 0.0, palette.inset);
-        ui.painter().hline(body.x_range(), body.top(), outline);
-        ui.painter().hline(body.x_range(), body.bottom(), outline);
-        Self { header, body, footer }
-    }
-}
-
-/// A shortcut as it is written on keys: `Ctrl+.`, on a Mac `⌘.`
-fn keys(ui: &Ui, shortcut: &egui::KeyboardShortcut) -> String {
-    let modifiers = ui.ctx().format_modifiers(shortcut.modifiers);
-    let key = shortcut.logical_key.symbol_or_name();
-    if modifiers.is_empty() {
-        key.to_owned()
-    } else if ui.ctx().os().is_mac() {
-        format!("{modifiers}{key}")
-    } else {
-        format!("{modifiers}+{key}")
     }
 }

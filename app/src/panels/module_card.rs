@@ -3,7 +3,7 @@
 use eframe::egui::{self, Align, Layout, Ui, vec2};
 use softprefix_core::protocol::extension::{StoredWeights, TakenOver};
 
-use super::Desk;
+use super::desk::Desk;
 use crate::model::{FetchProgress, ModuleFacts, ModuleState, Problem, Target};
 use crate::text;
 use crate::theme::{self, Palette};

@@ -7,7 +7,8 @@ use eframe::egui::{self, Align, Label, Layout, Popup, PopupCloseBehavior, Rect, 
 use softprefix_core::compare::{Granularity, Span, SpanKind};
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::{CardParts, Desk, deep};
+use super::deep;
+use super::desk::{CardParts, Desk};
 use crate::model::{Applied, Colouring, Origin, Pane, PaneState, RunId, Side};
 use crate::text;
 use crate::theme::{self, Palette, Type};

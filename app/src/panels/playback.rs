@@ -11,8 +11,8 @@ use crate::views::button::Button;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::paint;
 use crate::views::scrub::Scrub;
-use crate::workbench::playback::{Playback, PlaybackAction};
-use crate::workbench::{Action, Workbench};
+use crate::workbench::playback::Playback;
+use crate::workbench::{Action, PlaybackAction, Workbench};
 
 /// Height of the foot.
 const FOOT: f32 = 52.0;

@@ -4,7 +4,8 @@ use eframe::egui::{self, Align, Label, Layout, Popup, PopupCloseBehavior, Rect, 
 use softprefix_core::compare::Measure;
 use softprefix_core::prefix::PrefixRecipe;
 
-use super::{Desk, figure};
+use super::desk::Desk;
+use super::figure;
 use crate::model::{Applied, MagnitudeUnit, Noise, Run, RunId};
 use crate::theme::{self, Palette};
 use crate::views::button::Button;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use eframe::egui::{self, Align, Frame, Layout, Margin, Panel, ScrollArea, Stroke, Ui, vec2};
 use softprefix_core::prefix::Rounding;
 
-use super::{Desk, identity, material, module_card};
+use super::desk::Desk;
+use super::{identity, material, module_card};
 use crate::model::{Budget, MagnitudeUnit, Vocabulary};
 use crate::theme::{self, Palette};
 use crate::views::axis::{Axis, written};

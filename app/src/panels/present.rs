@@ -5,7 +5,8 @@
 
 use eframe::egui::{self, CentralPanel, Frame, Key, Rect, Ui, UiBuilder, pos2, vec2};
 
-use super::{Desk, outputs, plot_card};
+use super::desk::Desk;
+use super::{outputs, plot_card};
 use crate::fonts;
 use crate::model::{MagnitudeUnit, PRESETS, PaneState, Side};
 use crate::theme::{self, Palette, Type, faded};

@@ -5,7 +5,7 @@ use eframe::egui::{
     pos2, vec2,
 };
 
-use super::Desk;
+use super::desk::Desk;
 use crate::commands::{CommandId, command};
 use crate::model::{PRESETS, Sampling};
 use crate::theme::{self, Palette, Type};
@@ -208,7 +208,7 @@ fn prompt_row(ui: &mut Ui, desk: &mut Desk<'_>) {
     let shortcut = |id: CommandId| {
         command(id)
             .shortcut
-            .map(|keys| super::keys(ui, &keys))
+            .map(|keys| super::desk::keys(ui, &keys))
             .unwrap_or_default()
     };
     let run_key = shortcut(CommandId::Run);

@@ -4,7 +4,7 @@ use eframe::egui::{
     self, Align, CornerRadius, Frame, Id, Key, Layout, Margin, Modal, ScrollArea, Stroke, TextEdit, Ui, vec2,
 };
 
-use super::Desk;
+use super::desk::Desk;
 use crate::commands::{COMMANDS, Group};
 use crate::model::{ModelChoice, ModuleState, Target};
 use crate::text;
@@ -209,7 +209,11 @@ fn help(ui: &mut Ui, desk: &Desk<'_>) {
                 ui.label(paint::words((text.command)(command.id), theme::BODY, palette.text));
                 ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                     if let Some(keys) = command.shortcut {
-                        ui.label(paint::figures(super::keys(ui, &keys), theme::CAPTION, palette.text2));
+                        ui.label(paint::figures(
+                            super::desk::keys(ui, &keys),
+                            theme::CAPTION,
+                            palette.text2,
+                        ));
                     }
                 });
             });

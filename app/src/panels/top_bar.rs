@@ -5,7 +5,7 @@ use eframe::egui::{
     WidgetInfo, pos2, vec2,
 };
 
-use super::Desk;
+use super::desk::Desk;
 use crate::model::{Language, Theme};
 use crate::text;
 use crate::theme::{self, Palette};
@@ -13,8 +13,7 @@ use crate::views::button::Button;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::segmented::segmented;
 use crate::views::{paint, status};
-use crate::workbench::playback::PlaybackAction;
-use crate::workbench::{Action, Notice, Tab};
+use crate::workbench::{Action, Notice, PlaybackAction, Tab};
 
 pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);

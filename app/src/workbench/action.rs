@@ -2,11 +2,21 @@
 //!
 //! It knows no widget; an action carries what was chosen, never where.
 
-use softprefix_core::compare::{Granularity, Measure};
-use softprefix_core::prefix::Rounding;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use super::material::MaterialAction;
-use crate::model::{KindChoice, Language, MagnitudeUnit, RunId, Sampling, Side, Target, Theme};
+use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::experiment::drawing::Paper;
+use softprefix_core::prefix::{Generator, Rounding};
+
+use super::doctor::DoctorAction;
+use super::{Dialog, Tab};
+use crate::figure::Form;
+use crate::model::sweep::Range;
+use crate::model::{
+    Colouring, Envelope, ExportForm, Figure, Format, KindChoice, Language, MagnitudeUnit, RunId, Sampling, Side,
+    Target, Theme,
+};
 
 /// One thing a person did.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,35 +77,31 @@ pub enum Action {
     SetGranularity(Granularity),
     ToggleGranularity,
     /// What the baseline's text is coloured by.
-    SetColouring(crate::model::Colouring),
+    SetColouring(Colouring),
     ToggleKl,
     CopyText(Side),
     CopySha256,
 
     // Files.
     /// A plot, in this form and for this paper.
-    SaveFigure(
-        Box<super::Figure>,
-        crate::figure::Form,
-        softprefix_core::experiment::drawing::Paper,
-    ),
+    SaveFigure(Box<Figure>, Form, Paper),
     Save,
     SaveAs,
     Open,
     /// Opens this file without asking (command line, drop on the window).
-    OpenPath(std::path::PathBuf),
+    OpenPath(PathBuf),
 
     /// Sweeps and their history.
-    Sweep(super::sweep::SweepAction),
+    Sweep(SweepAction),
 
     /// Begins a recording, or ends it and asks where to keep it.
     ToggleRecording,
-    Playback(super::playback::PlaybackAction),
-    Exhibit(super::exhibition::ExhibitionAction),
+    Playback(PlaybackAction),
+    Exhibit(ExhibitionAction),
 
     // The window.
-    ShowTab(super::Tab),
-    Doctor(super::doctor::DoctorAction),
+    ShowTab(Tab),
+    Doctor(DoctorAction),
     SetTheme(Theme),
     ToggleTheme,
     SetLanguage(Language),
@@ -108,8 +114,114 @@ pub enum Action {
     /// Enters or leaves the presenter's view.
     Present(bool),
     ToggleAdvanced,
-    ShowDialog(super::Dialog),
+    ShowDialog(Dialog),
     CloseDialog,
     DismissNotice,
     Quit,
+}
+
+/// One thing a person did with what prefixes are made of.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MaterialAction {
+    SetGenerator(Generator),
+    SetBlendFrom(String),
+    SetBlendTo(String),
+    /// Where the blend stands, 0 to 1.
+    SetBlend(f64),
+    SetContrast(String),
+    SetContrastMinus(String),
+    SetEnvelope(Envelope),
+    /// Ask for the file of a prefix.
+    ChooseFile,
+    /// Import this file without asking (drop on the window).
+    Import(PathBuf),
+    /// Ask where to write the prefix in hand.
+    Export(ExportForm),
+}
+
+/// One thing a person did in the sweep's view.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SweepAction {
+    // What is to be run.
+    /// Adds the prompt of the Tune view.
+    AddCurrentPrompt,
+    /// Index into [`PRESETS`].
+    AddPreset(usize),
+    RemoveCase(usize),
+    ShowCase(usize),
+    SetLens(Vec<usize>),
+    /// As typed; a list that [`crate::model::sweep::parse_magnitudes`] reads.
+    SetMagnitudes(String),
+    SetUnit(MagnitudeUnit),
+    SetRounding(Rounding),
+    TakeRange(Range),
+    SetRepeats(usize),
+    /// A second module for the same plan; empty for none. What is no address is left out.
+    SetAlso(String),
+    /// Whether every case is scored.
+    SetDeep(bool),
+
+    // Running.
+    Start,
+    Pause,
+    GoOn,
+    Cancel,
+    /// Runs what is missing of the shown experiment.
+    Resume,
+    SetBudgetMeasure(Measure),
+    SetBudget(f64),
+    /// Searches the largest magnitude within the budget, for this P, on the shown case.
+    FindThreshold(usize),
+    DismissTrouble,
+
+    // Looking.
+    /// Looks at a record.
+    Select(Option<String>),
+    /// What is looked at becomes what others are compared with.
+    Pin,
+    Unpin,
+    Swap,
+
+    // The history.
+    /// Shows an experiment, and its settings in the fields.
+    Show(String),
+    /// Its settings in the fields, and nothing shown.
+    CloneSettings(String),
+    /// Runs the same plan again, as a new experiment.
+    RunAgain(String),
+    Rename(String, String),
+    Delete(String),
+    UndoDelete,
+    Export(Format),
+    Import,
+}
+
+/// What a person does with a recording.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PlaybackAction {
+    /// Ask for a file.
+    Open,
+    /// Play the recording that is part of the program.
+    Demo,
+    /// Play, or pause; from the end, play from the beginning.
+    Toggle,
+    /// To this time since the beginning.
+    Seek(Duration),
+    /// Steps of five seconds, forwards or back.
+    Step(i32),
+    NextSpeed,
+    ToggleLoop,
+    /// In the presenter's view, without taking the whole screen.
+    Large,
+    /// Back to the person's own work.
+    Leave,
+}
+
+/// What happens to an exhibition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExhibitionAction {
+    /// Begins, or ends.
+    Toggle,
+    /// Somebody is at the machine.
+    Touched,
 }

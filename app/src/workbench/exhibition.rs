@@ -5,8 +5,7 @@
 
 use std::time::Duration;
 
-use super::playback::PlaybackAction;
-use super::{Action, Workbench};
+use super::{Action, ExhibitionAction, PlaybackAction, Workbench};
 use crate::model::{MagnitudeUnit, ModuleState, PRESETS, PrefixForm, PromptForm, Target};
 
 /// Magnitudes in token norms, from nothing to far beyond.
@@ -65,15 +64,6 @@ impl Exhibition {
     pub fn is_touched(&self) -> bool {
         matches!(self.phase, Phase::Touched { .. })
     }
-}
-
-/// What happens to an exhibition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExhibitionAction {
-    /// Begins, or ends.
-    Toggle,
-    /// Somebody is at the machine.
-    Touched,
 }
 
 impl Workbench {

@@ -2,19 +2,12 @@
 
 use std::path::PathBuf;
 
-use softprefix_core::experiment::drawing::{Drawing, Paper};
+use softprefix_core::experiment::drawing::Paper;
 
 use super::Workbench;
 use crate::figure::Form;
 use crate::messages::{FileQuestion, Request, WriteFigure};
-
-/// A plot to be saved.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Figure {
-    /// What its file is called, without an ending.
-    pub stem: String,
-    pub drawing: Drawing,
-}
+use crate::model::Figure;
 
 impl Workbench {
     pub(super) fn ask_for_figure(&mut self, figure: Figure, form: Form, paper: Paper) {

@@ -4,30 +4,9 @@
 
 use std::path::PathBuf;
 
-use softprefix_core::prefix::Generator;
-
-use super::{Action, Dialog, Notice, Workbench};
+use super::{Action, Dialog, MaterialAction, Notice, Workbench};
 use crate::messages::{FileQuestion, MaterialEvent, MaterialRequest, Request};
 use crate::model::{Envelope, ExportForm, ImportedFile, KindChoice, ModuleState, Nearest, PrefixSheet, Target};
-
-/// One thing a person did with what prefixes are made of.
-#[derive(Debug, Clone, PartialEq)]
-pub enum MaterialAction {
-    SetGenerator(Generator),
-    SetBlendFrom(String),
-    SetBlendTo(String),
-    /// Where the blend stands, 0 to 1.
-    SetBlend(f64),
-    SetContrast(String),
-    SetContrastMinus(String),
-    SetEnvelope(Envelope),
-    /// Ask for the file of a prefix.
-    ChooseFile,
-    /// Import this file without asking (drop on the window).
-    Import(PathBuf),
-    /// Ask where to write the prefix in hand.
-    Export(ExportForm),
-}
 
 /// What a file that was dropped on the window is taken for.
 pub fn dropped(path: PathBuf) -> Action {

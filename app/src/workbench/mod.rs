@@ -14,9 +14,11 @@ mod figure;
 mod material;
 pub mod playback;
 mod recorder;
+mod scoring;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,17 +29,17 @@ use softprefix_core::compare::{Diff, Granularity, Measure, Span};
 use softprefix_core::experiment::drawing::Paper;
 use softprefix_core::prefix::{Magnitude, PrefixRecipe};
 
-use crate::messages::{FileQuestion, Request};
+use crate::messages::Request;
 use crate::model::{
-    Budget, BuiltPrefix, Case, CaseId, Finish, ModelChoice, ModuleState, Noise, Origin, Pane, PrefixCard, PrefixForm,
-    PrefixSheet, Problem, PromptForm, RefusedFile, Remembered, Run, RunId, Settings, Side, Target, Timings, Vocabulary,
-    WhyNot, norm_per_raw,
+    Budget, BuiltPrefix, Case, CaseId, Figure, Finish, ModelChoice, ModuleState, Noise, Origin, Pane, PrefixCard,
+    PrefixForm, PrefixSheet, PromptForm, Remembered, Run, RunId, Settings, Side, Target, Timings, Vocabulary, WhyNot,
+    norm_per_raw,
 };
 
-pub use action::Action;
+pub use action::{Action, ExhibitionAction, MaterialAction, PlaybackAction, SweepAction};
 pub use deep::Deep;
-pub use figure::Figure;
-pub use material::{MaterialAction, dropped};
+pub use material::dropped;
+pub use window::{Dialog, Effect, FileState, Notice, Tab};
 
 /// Live mode waits this long after the last change before it runs.
 pub const LIVE_DELAY: Duration = Duration::from_millis(150);
@@ -110,76 +112,6 @@ pub struct Workbench {
     unmeasured: Vec<Unmeasured>,
     streaming_diff: StreamingDiff,
     next_id: u64,
-}
-
-/// The views of the window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Tab {
-    /// One prefix, by hand.
-    #[default]
-    Tune,
-    /// Many prefixes, in one go.
-    Sweep,
-    Doctor,
-}
-
-/// A sheet over the window. While one is open no shortcut fires.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Dialog {
-    /// Keys and commands.
-    Help,
-    /// Embedded or host:port.
-    Connect,
-    /// Models: present ones, and those that can be fetched.
-    Models,
-    /// The tasks that former clients left; exit them?
-    LeftOverTasks,
-    /// What the prefix in hand is: its rows' norms, digest, nearest tokens.
-    Identity,
-    About,
-}
-
-/// What the window has to do for the workbench.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
-    Copy(String),
-    Fullscreen(bool),
-    Quit,
-    /// Ask for a file with the system's dialog; the answer comes back as an event.
-    Ask(FileQuestion),
-}
-
-/// The results file, as far as there is one.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct FileState {
-    pub path: Option<PathBuf>,
-    /// Runs were added or removed since it was saved or opened.
-    pub edited: bool,
-    /// The system's file dialog is open.
-    pub asking: bool,
-    pub writing: bool,
-}
-
-impl FileState {
-    /// The file's name, for the title.
-    pub fn name(&self) -> Option<String> {
-        self.path
-            .as_ref()
-            .and_then(|path| path.file_name())
-            .map(|name| name.to_string_lossy().into_owned())
-    }
-}
-
-/// A sentence in the corner.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Notice {
-    Saved(PathBuf),
-    /// A results file was opened; so many runs are in it.
-    Opened(PathBuf, usize),
-    Copied,
-    /// The file of a prefix was not taken.
-    Refused(RefusedFile),
-    Problem(Problem),
 }
 
 /// A diff and the two texts that it was made of.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use softprefix_core::compare::{Diff, Measures, diff};
 
-use super::{Action, Lane, Tab, Workbench};
+use super::{Action, Lane, PlaybackAction, Tab, Workbench};
 use crate::messages::{Event, Purpose, RecordingRequest, Request};
 use crate::model::{CaseId, Pane, PaneState, Problem, Remembered, RunId, Settings, Side, Snapshot, Target};
 use crate::recording::{Line, Session};
@@ -18,27 +18,6 @@ use crate::recording::{Line, Session};
 const DIFF_TIME: Duration = Duration::from_millis(4);
 /// How far one step of the keys goes.
 pub const STEP: Duration = Duration::from_secs(5);
-
-/// What a person does with a recording.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum PlaybackAction {
-    /// Ask for a file.
-    Open,
-    /// Play the recording that is part of the program.
-    Demo,
-    /// Play, or pause; from the end, play from the beginning.
-    Toggle,
-    /// To this time since the beginning.
-    Seek(Duration),
-    /// Steps of five seconds, forwards or back.
-    Step(i32),
-    NextSpeed,
-    ToggleLoop,
-    /// In the presenter's view, without taking the whole screen.
-    Large,
-    /// Back to the person's own work.
-    Leave,
-}
 
 /// A recording that is played.
 pub struct Playback {

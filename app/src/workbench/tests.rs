@@ -9,7 +9,7 @@ use softprefix_core::prefix::{Magnitude, PrefixKind, Rounding};
 use super::*;
 use crate::messages::{Comparison, Event, Inference, Purpose};
 use crate::model::{
-    Applied, Histogram, KindChoice, MagnitudeUnit, ModuleFacts, PaneState, ProblemKind, RunOutcome, Snapshot,
+    Applied, Histogram, KindChoice, MagnitudeUnit, ModuleFacts, PaneState, Problem, ProblemKind, RunOutcome, Snapshot,
     TokenCount,
 };
 

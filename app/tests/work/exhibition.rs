@@ -7,9 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use softprefix::model::ModuleState;
-use softprefix::workbench::exhibition::ExhibitionAction;
-use softprefix::workbench::playback::PlaybackAction;
-use softprefix::workbench::{Action, Workbench};
+use softprefix::workbench::{Action, ExhibitionAction, PlaybackAction, Workbench};
 use softprefix_unit::listen;
 use softprefix_unit::models::{ModelStore, Places};
 use softprefix_unit::unit::{Unit, UnitOptions};

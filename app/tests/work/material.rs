@@ -7,8 +7,8 @@ use softprefix::messages::{Request, SweepRequest};
 use softprefix::model::{
     Applied, Envelope, ExportForm, KindChoice, MagnitudeUnit, Nearest, Refusal, Remembered, WhyNot,
 };
-use softprefix::workbench::sweep::{HistoryState, Stage, SweepAction, SweepOff};
-use softprefix::workbench::{Action, Dialog, Effect, MaterialAction, Notice};
+use softprefix::workbench::sweep::{HistoryState, Stage, SweepOff};
+use softprefix::workbench::{Action, Dialog, Effect, MaterialAction, Notice, SweepAction};
 use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::prefix::{Generator, PrefixKind, Rounding, SoftPrefix, files};
 

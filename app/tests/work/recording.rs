@@ -8,8 +8,8 @@ use softprefix::bridge::recording::{demo, read};
 use softprefix::messages::{RecordingRequest, Request};
 use softprefix::model::{Finish, Language, ModuleState, PrefixForm, Remembered, Side, Target, Timings};
 use softprefix::recording::{DEMO, Line, Recording, Session, Writer};
-use softprefix::workbench::playback::{Playback, PlaybackAction};
-use softprefix::workbench::{Action, Effect, Notice, Tab, Workbench};
+use softprefix::workbench::playback::Playback;
+use softprefix::workbench::{Action, Effect, Notice, PlaybackAction, Tab, Workbench};
 use softprefix_core::compare::Measure;
 
 use crate::support::{Desk, at, serve, tiny_model};

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use softprefix::messages::{FileQuestion, Request, SweepRequest};
 use softprefix::model::Format;
-use softprefix::workbench::sweep::{HistoryState, Stage, Standing, SweepAction, Trouble};
-use softprefix::workbench::{Action, Effect, Tab, Workbench};
+use softprefix::workbench::sweep::{HistoryState, Stage, Standing, Trouble};
+use softprefix::workbench::{Action, Effect, SweepAction, Tab, Workbench};
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::experiment::{CanaryFinding, Entry, Journal, RunEnd, Threshold};

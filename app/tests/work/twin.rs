@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use softprefix::messages::{Request, SweepRequest};
 use softprefix::model::Format;
-use softprefix::workbench::sweep::{HistoryState, Stage, SweepAction};
-use softprefix::workbench::{Action, Effect, Workbench};
+use softprefix::workbench::sweep::{HistoryState, Stage};
+use softprefix::workbench::{Action, Effect, SweepAction, Workbench};
 use softprefix_core::experiment::{History, Journal, RunEnd};
 use softprefix_unit::testing::TinyModel;
 

@@ -8,7 +8,7 @@ use eframe::egui::{
 mod build;
 mod installer;
 
-use super::Desk;
+use super::desk::Desk;
 use crate::doctor::log::time;
 use crate::doctor::{Ended, Finding, INSTALL, Verdict, title};
 use crate::messages::Said;

@@ -8,13 +8,14 @@ use eframe::egui::{
 };
 use softprefix_core::experiment::Past;
 
-use super::super::Desk;
 use super::rail::lit;
+use crate::panels::desk::Desk;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::{paint, select};
-use crate::workbench::sweep::{HistoryState, Standing, SweepAction};
+use crate::workbench::SweepAction;
+use crate::workbench::sweep::{HistoryState, Standing};
 
 /// What the page keeps between frames.
 #[derive(Default)]

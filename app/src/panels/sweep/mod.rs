@@ -9,11 +9,10 @@ pub(super) mod words;
 
 use eframe::egui::{CentralPanel, Frame, Margin, Panel, ScrollArea, Ui};
 
-use super::Desk;
+use super::desk::Desk;
 use crate::text::SweepText;
 use crate::theme::{self, Palette};
-use crate::workbench::Action;
-use crate::workbench::sweep::SweepAction;
+use crate::workbench::{Action, SweepAction};
 
 /// What the view keeps between frames.
 #[derive(Default)]

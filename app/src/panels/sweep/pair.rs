@@ -8,13 +8,15 @@ use softprefix_core::compare::{Measure, Measures, Span, SpanKind};
 use softprefix_core::experiment::Record;
 use softprefix_core::experiment::analysis::Point;
 
-use super::super::{Desk, deep};
+use super::super::deep;
 use super::words;
+use crate::panels::desk::Desk;
 use crate::theme::{self, Palette, Type};
 use crate::views::button::Button;
 use crate::views::diff::{Content, DiffPanes, Pane, join_marks};
 use crate::views::{kl, paint};
-use crate::workbench::sweep::{PairDiff, SweepAction};
+use crate::workbench::SweepAction;
+use crate::workbench::sweep::PairDiff;
 
 /// Letters of the two texts.
 const READING: Type = Type { size: 16.0, line: 26.0 };

@@ -7,10 +7,10 @@ use softprefix_core::experiment::analysis::{Group, Point};
 use softprefix_core::experiment::{Case, Plan};
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe};
 
-use super::super::Desk;
 use super::words;
 use crate::model::sweep::SweepForm;
 use crate::model::{Language, MagnitudeUnit};
+use crate::panels::desk::Desk;
 use crate::views::heatmap::{Cell, CellState};
 use crate::views::lines::{Curve, Marker, Spot};
 use crate::views::plot::round_top;

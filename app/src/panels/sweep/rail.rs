@@ -6,12 +6,12 @@ use eframe::egui::{
 };
 use softprefix_core::compare::Measure;
 
-use super::super::Desk;
 use super::history::HistoryPage;
 use super::pictures::Cache;
 use super::{results, words};
 use crate::model::sweep::{Range, parse_lens, parse_magnitudes, written_lens};
 use crate::model::{Format, KlOff, MagnitudeUnit, PRESETS, Sampling, Target};
+use crate::panels::desk::Desk;
 use crate::text::TwinText;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -20,8 +20,7 @@ use crate::views::icon::{Icon, IconButton};
 use crate::views::list_field::list_field;
 use crate::views::segmented::segmented;
 use crate::views::{fold, paint, select, status, toggle};
-use crate::workbench::sweep::SweepAction;
-use crate::workbench::{Action, Tab};
+use crate::workbench::{Action, SweepAction, Tab};
 
 /// Which page the rail shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

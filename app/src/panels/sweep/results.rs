@@ -6,10 +6,11 @@ use eframe::egui::{
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::{CanaryFinding, Progress, RunEnd, Threshold};
 
-use super::super::{Desk, figure};
+use super::super::figure;
 use super::pictures::Cache;
 use super::words;
 use crate::model::{MagnitudeUnit, ProblemKind};
+use crate::panels::desk::Desk;
 use crate::theme::{self, Palette};
 use crate::views::axis::Axis;
 use crate::views::button::Button;
@@ -18,7 +19,8 @@ use crate::views::icon::Icon;
 use crate::views::lines::{self, Lines};
 use crate::views::plot::{Current, Noise, Plot};
 use crate::views::{paint, status};
-use crate::workbench::sweep::{Stage, SweepAction, Trouble};
+use crate::workbench::SweepAction;
+use crate::workbench::sweep::{Stage, Trouble};
 
 /// How far it is, and the one button that goes with it.
 pub fn progress_row(ui: &mut Ui, desk: &mut Desk<'_>) {

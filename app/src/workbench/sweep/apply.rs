@@ -2,73 +2,16 @@
 
 use std::collections::HashSet;
 
-use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::compare::Granularity;
 use softprefix_core::experiment::analysis::Analysis;
 use softprefix_core::experiment::{Budget, Entry, Plan, ThresholdSearch};
-use softprefix_core::prefix::{Magnitude, Rounding};
+use softprefix_core::prefix::Magnitude;
 
 use super::{Stage, Sweeps, Trouble};
 use crate::messages::{FileQuestion, Request, SweepRequest};
-use crate::model::sweep::{Range, SweepCase};
+use crate::model::sweep::SweepCase;
 use crate::model::{Format, MagnitudeUnit, PRESETS, PrefixForm, Problem, ProblemKind, Sampling, Target};
-use crate::workbench::{Effect, Workbench};
-
-/// One thing a person did in the sweep's view.
-#[derive(Debug, Clone, PartialEq)]
-pub enum SweepAction {
-    // What is to be run.
-    /// Adds the prompt of the Tune view.
-    AddCurrentPrompt,
-    /// Index into [`PRESETS`].
-    AddPreset(usize),
-    RemoveCase(usize),
-    ShowCase(usize),
-    SetLens(Vec<usize>),
-    /// As typed; a list that [`crate::model::sweep::parse_magnitudes`] reads.
-    SetMagnitudes(String),
-    SetUnit(MagnitudeUnit),
-    SetRounding(Rounding),
-    TakeRange(Range),
-    SetRepeats(usize),
-    /// A second module for the same plan; empty for none. What is no address is left out.
-    SetAlso(String),
-    /// Whether every case is scored.
-    SetDeep(bool),
-
-    // Running.
-    Start,
-    Pause,
-    GoOn,
-    Cancel,
-    /// Runs what is missing of the shown experiment.
-    Resume,
-    SetBudgetMeasure(Measure),
-    SetBudget(f64),
-    /// Searches the largest magnitude within the budget, for this P, on the shown case.
-    FindThreshold(usize),
-    DismissTrouble,
-
-    // Looking.
-    /// Looks at a record.
-    Select(Option<String>),
-    /// What is looked at becomes what others are compared with.
-    Pin,
-    Unpin,
-    Swap,
-
-    // The history.
-    /// Shows an experiment, and its settings in the fields.
-    Show(String),
-    /// Its settings in the fields, and nothing shown.
-    CloneSettings(String),
-    /// Runs the same plan again, as a new experiment.
-    RunAgain(String),
-    Rename(String, String),
-    Delete(String),
-    UndoDelete,
-    Export(Format),
-    Import,
-}
+use crate::workbench::{Effect, SweepAction, Workbench};
 
 impl Workbench {
     pub(in crate::workbench) fn apply_sweep(&mut self, action: SweepAction) {

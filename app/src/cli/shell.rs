@@ -1,0 +1,52 @@
+//! What the commands share: how one fails, where it runs and how it prints.
+
+use crate::model::{Problem, ProblemKind};
+use crate::start::Exit;
+
+/// A command that failed: what to say and which code to exit with.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    pub message: String,
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        let exit = match problem.kind {
+            ProblemKind::File => Exit::File,
+            ProblemKind::Input => Exit::BadArguments,
+            _ => Exit::Module,
+        };
+        Self {
+            exit,
+            message: problem.to_string(),
+        }
+    }
+}
+
+impl Failure {
+    pub fn arguments(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::BadArguments,
+            message: message.into(),
+        }
+    }
+}
+
+/// A runtime for one command.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure {
+            exit: Exit::Module,
+            message: format!("The system gives no threads ({error}). Close other programs and try again."),
+        })
+}
+
+/// Prints to standard output; a reader that went away (`| head`) is no failure.
+pub fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

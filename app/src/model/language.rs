@@ -1,0 +1,28 @@
+//! The languages of the window.
+
+use serde::{Deserialize, Serialize};
+
+/// The language of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Language {
+    #[default]
+    English,
+    Japanese,
+}
+
+impl Language {
+    /// What the environment asks for: `LC_ALL`, `LC_MESSAGES`, `LANG` in their usual order.
+    pub fn of_environment() -> Self {
+        let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
+            .into_iter()
+            .filter_map(std::env::var_os)
+            .find(|value| !value.is_empty())
+            .unwrap_or_default();
+        if locale.to_string_lossy().starts_with("ja") {
+            Self::Japanese
+        } else {
+            Self::English
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What every panel is handed, and what several of them draw.
+
+use eframe::egui::{self, Rect, Stroke, Ui};
+
+use crate::model::{MagnitudeUnit, norm_per_raw};
+use crate::text::Text;
+use crate::theme::{self, Palette};
+use crate::views::axis::{self, Axis, RegionNames, Regions};
+use crate::workbench::{Action, Workbench};
+
+/// What one frame is made of: the state to show, the words to show it in, and what the person did.
+pub struct Desk<'a> {
+    pub bench: &'a Workbench,
+    /// The person's own: another one only while a recording is shown.
+    pub own: &'a Workbench,
+    pub text: &'static Text,
+    pub actions: Vec<Action>,
+}
+
+impl Desk<'_> {
+    pub fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    /// Whether magnitudes are in token norms: where the vocabulary is known, and until a module says that it is not.
+    pub fn in_norms(&self) -> bool {
+        let known = self.bench.vocabulary.is_some();
+        known || (!self.bench.module.is_ready() && self.bench.prefix.unit == MagnitudeUnit::TokenNorms)
+    }
+
+    /// The axis of the plot.
+    pub fn plot_axis(&self) -> Axis {
+        if self.in_norms() { Axis::NORMS } else { Axis::RAW }
+    }
+
+    /// A magnitude of the plot in words: `2.9×`, or a raw value as it is.
+    pub fn plot_magnitude(&self, x: f64) -> String {
+        format!("{}{}", axis::written(x), self.plot_axis().unit)
+    }
+
+    pub fn region_names(&self) -> RegionNames<'static> {
+        RegionNames {
+            floor: self.text.region_floor,
+            tokens: self.text.region_tokens,
+            over: self.text.region_over,
+        }
+    }
+
+    /// The magnitude in hand in the plot's unit: of unscaled words, what their rows came to.
+    pub fn plot_magnitude_in_hand(&self) -> Option<f64> {
+        let built = self.bench.card.built.as_ref().and_then(|built| built.as_ref().ok());
+        if self.in_norms() {
+            self.bench.magnitude_norms().or_else(|| built?.norms)
+        } else {
+            self.bench.magnitude_raw().or_else(|| built?.raw)
+        }
+    }
+
+    /// The regions on an axis of `unit`, where they are known there.
+    pub fn regions(&self, unit: MagnitudeUnit) -> Option<Regions> {
+        match unit {
+            MagnitudeUnit::TokenNorms => Some(Regions::NORMS),
+            MagnitudeUnit::Raw => {
+                let scale = self.raw_per_norm()?;
+                let Regions { floor, over } = Regions::NORMS;
+                Some(Regions {
+                    floor: (floor.0 * scale, floor.1 * scale),
+                    over: (over.0 * scale, over.1 * scale),
+                })
+            }
+        }
+    }
+
+    /// The raw value of one token norm for the kind of prefix in hand, where both are known.
+    pub fn raw_per_norm(&self) -> Option<f64> {
+        let vocabulary = self.bench.vocabulary.as_ref()?;
+        Some(vocabulary.median / norm_per_raw(&self.bench.prefix.recipe().kind, vocabulary.hidden_size)?)
+    }
+}
+
+/// A card at `rect` with a header of 40 points, a body and, below a hairline, a footer of 40 points.
+pub struct CardParts {
+    pub header: Rect,
+    pub body: Rect,
+    pub footer: Rect,
+}
+
+const HEADER: f32 = 40.0;
+
+impl CardParts {
+    pub fn paint(ui: &Ui, rect: Rect) -> Self {
+        let palette = Palette::of(ui);
+        let radius = egui::CornerRadius::same(theme::RADIUS_CARD);
+        let outline = Stroke::new(1.0, palette.line);
+        ui.painter()
+            .rect(rect, radius, palette.panel, outline, egui::StrokeKind::Inside);
+        let inner = rect.shrink(1.0);
+        let header = inner.with_max_y(inner.top() + HEADER);
+        let footer = inner.with_min_y(inner.bottom() - HEADER);
+        let body = Rect::from_min_max(header.left_bottom(), footer.right_top());
+        ui.painter().rect_filled(body, 0.0, palette.inset);
+        ui.painter().hline(body.x_range(), body.top(), outline);
+        ui.painter().hline(body.x_range(), body.bottom(), outline);
+        Self { header, body, footer }
+    }
+}
+
+/// A shortcut as it is written on keys: `Ctrl+.`, on a Mac `⌘.`
+pub fn keys(ui: &Ui, shortcut: &egui::KeyboardShortcut) -> String {
+    let modifiers = ui.ctx().format_modifiers(shortcut.modifiers);
+    let key = shortcut.logical_key.symbol_or_name();
+    if modifiers.is_empty() {
+        key.to_owned()
+    } else if ui.ctx().os().is_mac() {
+        format!("{modifiers}{key}")
+    } else {
+        format!("{modifiers}+{key}")
+    }
+}

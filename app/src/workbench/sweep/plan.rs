@@ -1,0 +1,69 @@
+//! The plan that the fields of the sweep describe, and why it cannot be run.
+
+use softprefix_core::prefix::PrefixKind;
+
+use super::{HistoryState, SweepOff};
+use crate::model::MagnitudeUnit;
+use crate::workbench::Workbench;
+
+impl Workbench {
+    /// Why a sweep cannot begin; `None` where it can.
+    pub fn why_not_sweep(&self) -> Option<SweepOff> {
+        self.why_no_module().or_else(|| {
+            if self.sweep.form.cases.is_empty() {
+                return Some(SweepOff::NoCases);
+            }
+            if self.prefix.lacks().is_some() {
+                return Some(SweepOff::NoMaterial);
+            }
+            let plan = self.sweep_plan();
+            plan.cases().err().map(|error| SweepOff::Plan(error.to_string()))
+        })
+    }
+
+    /// Why the shown sweep cannot go on; `None` where it can.
+    pub fn why_not_resume(&self) -> Option<SweepOff> {
+        self.why_no_module().or_else(|| {
+            let begun_with = &self.sweep.resumable()?.module.model;
+            let here = self.module.facts().map(|facts| &facts.model);
+            (!begun_with.is_empty() && here != Some(begun_with)).then(|| SweepOff::OtherModel(begun_with.clone()))
+        })
+    }
+
+    pub(super) fn why_no_module(&self) -> Option<SweepOff> {
+        if !self.module.is_ready() {
+            return Some(SweepOff::NotConnected);
+        }
+        (self.sweep.history != HistoryState::Open).then_some(SweepOff::NoHistory)
+    }
+
+    /// The unit of the sweep's magnitudes: raw where the module does not tell its vocabulary.
+    pub fn sweep_unit(&self) -> MagnitudeUnit {
+        if self.vocabulary.is_none() && self.module.is_ready() {
+            MagnitudeUnit::Raw
+        } else {
+            self.sweep.form.unit
+        }
+    }
+
+    /// What the sweep's prefixes are made of: as the Tune view says, with its envelope where there are rows enough for one.
+    pub fn sweep_kind(&self) -> PrefixKind {
+        let longest = self.sweep.form.lens.iter().copied().max().unwrap_or(1);
+        self.prefix.kind_for(longest)
+    }
+
+    /// The plan that the fields describe.
+    pub fn sweep_plan(&self) -> softprefix_core::experiment::Plan {
+        let kind = self.sweep_kind();
+        let name = self
+            .sweep
+            .form
+            .cases
+            .first()
+            .map(|case| case.user.chars().take(24).collect::<String>())
+            .unwrap_or_default();
+        let mut plan = self.sweep.form.plan(kind, &self.prompt, name);
+        plan.deep &= self.module.facts().is_none_or(|facts| facts.scores);
+        plan
+    }
+}
