@@ -5,6 +5,7 @@ mod common;
 
 use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key};
+use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::messages::{Event, SweepEvent};
 use softprefix::model::{Language, MagnitudeUnit, Theme};
@@ -19,7 +20,7 @@ use softprefix_core::prefix::Magnitude;
 use softprefix_core::protocol::extension::FinishReason;
 use std::time::Duration;
 
-use common::stage::window;
+use common::stage::{Stage as Shown, window};
 
 fn ready(language: Language) -> Workbench {
     let mut bench = common::ready(language, Theme::Dark);
@@ -133,22 +134,48 @@ fn the_view_is_reached_by_its_tab_and_says_what_it_would_run() {
 #[test]
 fn lengths_and_magnitudes_are_typed_and_what_is_no_list_is_refused() {
     let mut harness = window(ready(Language::English));
-    harness.get_by_role_and_label(Role::TextInput, "Vectors P").focus();
-    harness.run_steps(2);
-    harness.key_press_modifiers(egui::Modifiers::COMMAND, Key::A);
-    harness.run_steps(1);
-    harness
-        .get_by_role_and_label(Role::TextInput, "Vectors P")
-        .type_text("2, 8");
-    harness.run_steps(2);
-    harness.key_press(Key::Enter);
-    harness.run_steps(3);
+    type_into(&mut harness, "Vectors P", "2, 8");
     assert_eq!(harness.state().bench.sweep.form.lens, [2, 8]);
     harness.get_by_label("P 8, 1×: waiting");
     harness.get_by_label("Script's ten").click();
     harness.run_steps(3);
     let form = &harness.state().bench.sweep.form;
     assert_eq!((form.unit, form.values().len()), (MagnitudeUnit::Raw, 10));
+}
+
+fn type_into(harness: &mut Harness<'static, Shown>, field: &str, text: &str) {
+    harness.get_by_role_and_label(Role::TextInput, field).focus();
+    harness.run_steps(2);
+    harness.key_press_modifiers(egui::Modifiers::COMMAND, Key::A);
+    harness.run_steps(1);
+    harness.get_by_role_and_label(Role::TextInput, field).type_text(text);
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+}
+
+#[test]
+fn a_sweep_does_not_start_while_a_field_is_marked_wrong() {
+    let is_off = |harness: &Harness<'static, Shown>| harness.get_by_label("Start").accesskit_node().is_disabled();
+    for (field, wrong, right) in [
+        ("Vectors P", "1, many", "1, 8"),
+        ("Magnitude, × token norm", "0, large", "0, 2"),
+        ("Also on", "two words", "192.168.1.20"),
+        ("Repeats", "none", "2"),
+    ] {
+        let mut harness = window(ready(Language::English));
+        assert!(!is_off(&harness));
+        type_into(&mut harness, field, wrong);
+        assert!(is_off(&harness), "{field}");
+        type_into(&mut harness, field, right);
+        assert!(!is_off(&harness), "{field}");
+    }
+    // A ready-made list takes the place of what was typed.
+    let mut harness = window(ready(Language::English));
+    type_into(&mut harness, "Magnitude, × token norm", "0, large");
+    harness.get_by_label("Whole axis").click();
+    harness.run_steps(3);
+    assert!(!is_off(&harness));
 }
 
 #[test]

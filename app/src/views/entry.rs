@@ -5,14 +5,14 @@ use eframe::egui::{self, CornerRadius, Id, Key, Margin, Response, Stroke, TextEd
 use super::paint;
 use crate::theme::{self, Palette};
 
-/// What a field for a number came to in this frame.
+/// What a field came to in this frame.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entered<T> {
     /// Nothing new.
     Nothing,
     /// A number that was typed to the end.
     Value(T),
-    /// Something that is not such a number; the field keeps showing it.
+    /// It shows something that is not such a number: in every frame until it is corrected, or until its value changes otherwise.
     Refused(String),
 }
 
@@ -29,7 +29,7 @@ impl Field<'_> {
     pub fn show<T>(self, ui: &mut Ui, parse: impl Fn(&str) -> Option<T>) -> Entered<T> {
         let palette = Palette::of(ui);
         let id = ui.scope_id().with(("field", self.name));
-        let mut draft = draft(ui, id).unwrap_or_else(|| self.shown.clone());
+        let mut draft = draft(ui, id, &self.shown).unwrap_or_else(|| self.shown.clone());
         let refused = draft_is_refused(ui, id);
         let outline = match (refused, ui.is_enabled()) {
             (true, _) => palette.broken,
@@ -62,16 +62,23 @@ impl Field<'_> {
 #[derive(Clone, Default)]
 struct Draft {
     text: String,
-    refused: bool,
+    /// What was shown when it was refused.
+    refused: Option<String>,
 }
 
-pub(super) fn draft(ui: &Ui, id: Id) -> Option<String> {
-    ui.data(|data| data.get_temp::<Draft>(id)).map(|draft| draft.text)
+/// What was typed and is not taken yet. What was refused goes when the value changes otherwise.
+pub(super) fn draft(ui: &Ui, id: Id, shown: &str) -> Option<String> {
+    let draft = ui.data(|data| data.get_temp::<Draft>(id))?;
+    if draft.refused.as_deref().is_some_and(|over| over != shown) {
+        ui.data_mut(|data| data.remove::<Draft>(id));
+        return None;
+    }
+    Some(draft.text)
 }
 
 pub(super) fn draft_is_refused(ui: &Ui, id: Id) -> bool {
     ui.data(|data| data.get_temp::<Draft>(id))
-        .is_some_and(|draft| draft.refused)
+        .is_some_and(|draft| draft.refused.is_some())
 }
 
 /// Decides what becomes of a typed text: kept while typing, taken on Enter or on leaving, dropped on Escape.
@@ -85,12 +92,14 @@ pub(super) fn settle<T>(
 ) -> Entered<T> {
     if response.has_focus() {
         if response.changed() {
-            ui.data_mut(|data| data.insert_temp(id, Draft { text, refused: false }));
+            let refused = None;
+            ui.data_mut(|data| data.insert_temp(id, Draft { text, refused }));
+            return Entered::Nothing;
         }
-        return Entered::Nothing;
+        return standing(ui, id, text);
     }
     if !response.lost_focus() {
-        return Entered::Nothing;
+        return standing(ui, id, text);
     }
     let escaped = ui.input(|input| input.key_pressed(Key::Escape));
     if escaped || text == shown {
@@ -103,17 +112,21 @@ pub(super) fn settle<T>(
             Entered::Value(value)
         }
         None => {
-            ui.data_mut(|data| {
-                data.insert_temp(
-                    id,
-                    Draft {
-                        text: text.clone(),
-                        refused: true,
-                    },
-                )
-            });
+            let draft = Draft {
+                text: text.clone(),
+                refused: Some(shown.to_owned()),
+            };
+            ui.data_mut(|data| data.insert_temp(id, draft));
             Entered::Refused(text)
         }
+    }
+}
+
+fn standing<T>(ui: &Ui, id: Id, text: String) -> Entered<T> {
+    if draft_is_refused(ui, id) {
+        Entered::Refused(text)
+    } else {
+        Entered::Nothing
     }
 }
 
@@ -132,7 +145,7 @@ impl Headline<'_> {
     pub fn show<T>(self, ui: &mut Ui, parse: impl Fn(&str) -> Option<T>) -> Entered<T> {
         let palette = Palette::of(ui);
         let id = ui.scope_id().with(("headline", self.name));
-        let mut draft = draft(ui, id).unwrap_or_else(|| self.shown.clone());
+        let mut draft = draft(ui, id, &self.shown).unwrap_or_else(|| self.shown.clone());
         let colour = if draft_is_refused(ui, id) {
             palette.broken
         } else {

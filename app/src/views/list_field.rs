@@ -17,7 +17,7 @@ pub fn list_field<T>(
 ) -> Entered<T> {
     let palette = Palette::of(ui);
     let id = ui.scope_id().with(("list field", name));
-    let mut text = draft(ui, id).unwrap_or_else(|| shown.to_owned());
+    let mut text = draft(ui, id, shown).unwrap_or_else(|| shown.to_owned());
     let outline = match (draft_is_refused(ui, id), ui.is_enabled()) {
         (true, _) => palette.broken,
         (false, true) => palette.stroke,

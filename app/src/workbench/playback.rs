@@ -513,3 +513,24 @@ impl Workbench {
         )));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::{DEMO, Recording};
+
+    #[test]
+    fn the_lines_of_a_recording_name_every_pair_of_texts_that_playing_it_compares() {
+        let session = Session::new(None, Recording::read(DEMO, "demo.jsonl").unwrap());
+        let mut bench = blank(&Settings::default());
+        let mut compared = 0;
+        for (_, line) in session.lines() {
+            bench.play_line(line);
+            answer(&mut bench, |left, right| {
+                compared += 1;
+                session.measures(left, right).unwrap().clone()
+            });
+        }
+        assert!(compared > 10, "{compared}");
+    }
+}

@@ -48,7 +48,7 @@ impl SweepView {
                     .show(ui, |ui| {
                         ui.spacing_mut().item_spacing.y = 0.0;
                         let top = ui.cursor().top();
-                        results::progress_row(ui, desk);
+                        results::progress_row(ui, desk, self.rail.is_wrong());
                         results::trouble(ui, desk);
                         ui.add_space(theme::GAP);
                         results::map_card(ui, desk, &self.pictures);

@@ -36,14 +36,18 @@ pub struct Rail {
     page: Page,
     history: HistoryPage,
     threshold_open: bool,
-    lens_refused: bool,
-    magnitudes_refused: bool,
-    also_refused: bool,
+    /// A field that a sweep is made of shows what it cannot be.
+    wrong: bool,
 }
 
 const ROW: f32 = 48.0;
 
 impl Rail {
+    /// Whether a field is marked wrong: then the fields are not what a sweep would run.
+    pub fn is_wrong(&self) -> bool {
+        self.wrong
+    }
+
     pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
         let palette = Palette::of(ui);
         let text = desk.sweep_text();
@@ -110,15 +114,8 @@ impl Rail {
             let typed = typed.trim();
             (typed.is_empty() || Target::parse(typed).is_some()).then(|| typed.to_owned())
         };
-        match list_field(ui, text.also, also, text.hint, width, parse) {
-            Entered::Value(address) => {
-                self.also_refused = false;
-                desk.sweep(SweepAction::SetAlso(address));
-            }
-            Entered::Refused(_) => self.also_refused = true,
-            Entered::Nothing => {}
-        }
-        if self.also_refused {
+        let entered = list_field(ui, text.also, also, text.hint, width, parse);
+        if self.taken(entered, |address| desk.sweep(SweepAction::SetAlso(address))) {
             refused(ui, text.refused);
         } else if !also.is_empty() {
             let about = match desk.bench.sweep_unit() {
@@ -130,26 +127,30 @@ impl Rail {
         ui.add_space(6.0);
     }
 
+    /// Hands on what was entered; whether it was refused instead.
+    fn taken<T>(&mut self, entered: Entered<T>, take: impl FnOnce(T)) -> bool {
+        let refused = matches!(entered, Entered::Refused(_));
+        self.wrong |= refused;
+        if let Entered::Value(value) = entered {
+            take(value);
+        }
+        refused
+    }
+
     fn grid(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
         let palette = Palette::of(ui);
         let text = desk.sweep_text();
         let form = &desk.bench.sweep.form;
         let busy = desk.bench.sweep.is_busy();
         ui.spacing_mut().item_spacing.y = 0.0;
+        self.wrong = false;
         let width = ui.available_width();
         title(ui, text.grid, &(text.cells_per_case)(form.cells()));
         ui.add_space(4.0);
         ui.add_enabled_ui(!busy, |ui| {
             label(ui, text.lens);
-            match list_field(ui, text.lens, &written_lens(&form.lens), "1, 4", width, parse_lens) {
-                Entered::Value(lens) => {
-                    self.lens_refused = false;
-                    desk.sweep(SweepAction::SetLens(lens));
-                }
-                Entered::Refused(_) => self.lens_refused = true,
-                Entered::Nothing => {}
-            }
-            if self.lens_refused {
+            let entered = list_field(ui, text.lens, &written_lens(&form.lens), "1, 4", width, parse_lens);
+            if self.taken(entered, |lens| desk.sweep(SweepAction::SetLens(lens))) {
                 refused(ui, text.lens_refused);
             }
             ui.add_space(8.0);
@@ -160,22 +161,14 @@ impl Rail {
             };
             label(ui, name);
             let parse = |typed: &str| parse_magnitudes(typed).map(|_| typed.trim().to_owned());
-            match list_field(ui, name, &form.magnitudes, "0, 0.01 … 12 (13)", width, parse) {
-                Entered::Value(list) => {
-                    self.magnitudes_refused = false;
-                    desk.sweep(SweepAction::SetMagnitudes(list));
-                }
-                Entered::Refused(_) => self.magnitudes_refused = true,
-                Entered::Nothing => {}
-            }
-            if self.magnitudes_refused {
+            let entered = list_field(ui, name, &form.magnitudes, "0, 0.01 … 12 (13)", width, parse);
+            if self.taken(entered, |list| desk.sweep(SweepAction::SetMagnitudes(list))) {
                 refused(ui, text.list_refused);
             }
             ui.add_space(6.0);
             let ranges: Vec<(Option<Range>, &str)> =
                 Range::ALL.map(|range| (Some(range), (text.range)(range))).to_vec();
             if let Some(Some(range)) = segmented(ui, text.ranges, form.range(), &ranges, width) {
-                self.magnitudes_refused = false;
                 desk.sweep(SweepAction::TakeRange(range));
             }
             if form.range() == Some(Range::Script) {
@@ -203,9 +196,8 @@ impl Rail {
                         width: 56.0,
                     };
                     let parse = |typed: &str| typed.parse::<usize>().ok().filter(|n| (1..=100).contains(n));
-                    if let Entered::Value(repeats) = field.show(ui, parse) {
-                        desk.sweep(SweepAction::SetRepeats(repeats));
-                    }
+                    let entered = field.show(ui, parse);
+                    self.taken(entered, |repeats| desk.sweep(SweepAction::SetRepeats(repeats)));
                 });
             });
             self.second_module(ui, desk, width);
@@ -255,7 +247,7 @@ impl Rail {
         let mut open = self.threshold_open;
         fold::heading(ui, &mut open, text.threshold, text.threshold_summary);
         self.threshold_open = open;
-        fold::body(ui, "threshold", open, |ui| threshold(ui, desk));
+        fold::body(ui, "threshold", open, |ui| threshold(ui, desk, self.wrong));
     }
 }
 
@@ -402,7 +394,7 @@ fn cases(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
     });
 }
 
-fn threshold(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn threshold(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
     let palette = Palette::of(ui);
     let text = desk.sweep_text();
     let form = &desk.bench.sweep.form;
@@ -419,7 +411,7 @@ fn threshold(ui: &mut Ui, desk: &mut Desk<'_>) {
         desk.sweep(SweepAction::SetBudgetMeasure(measure));
     }
     let busy = desk.bench.sweep.is_busy();
-    let off = busy || desk.bench.why_not_sweep().is_some();
+    let mut off = busy || wrong || desk.bench.why_not_sweep().is_some();
     ui.horizontal(|ui| {
         ui.label(paint::words(text.at_least, theme::BODY, palette.text2));
         let field = Field {
@@ -428,8 +420,10 @@ fn threshold(ui: &mut Ui, desk: &mut Desk<'_>) {
             width: 72.0,
         };
         let parse = |typed: &str| typed.parse::<f64>().ok().filter(|value| value.is_finite());
-        if let Entered::Value(budget) = field.show(ui, parse) {
-            desk.sweep(SweepAction::SetBudget(budget));
+        match field.show(ui, parse) {
+            Entered::Value(budget) => desk.sweep(SweepAction::SetBudget(budget)),
+            Entered::Refused(_) => off = true,
+            Entered::Nothing => {}
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let len = search_len(desk);

@@ -20,10 +20,10 @@ use crate::views::lines::{self, Lines};
 use crate::views::plot::{Current, Noise, Plot};
 use crate::views::{paint, status};
 use crate::workbench::SweepAction;
-use crate::workbench::sweep::{Stage, Trouble};
+use crate::workbench::sweep::{Stage, SweepOff, Trouble};
 
-/// How far it is, and the one button that goes with it.
-pub fn progress_row(ui: &mut Ui, desk: &mut Desk<'_>) {
+/// How far it is, and the one button that goes with it. `wrong`: a field is marked wrong.
+pub fn progress_row(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
     let palette = Palette::of(ui);
     let text = desk.sweep_text();
     let sweep = &desk.bench.sweep;
@@ -35,7 +35,8 @@ pub fn progress_row(ui: &mut Ui, desk: &mut Desk<'_>) {
             .layout(Layout::right_to_left(Align::Center)),
     );
     right.spacing_mut().item_spacing.x = 8.0;
-    buttons(&mut right, desk);
+    let why_start = desk.bench.why_not_sweep().or(wrong.then_some(SweepOff::WrongField));
+    buttons(&mut right, desk, why_start.as_ref());
     let end = right.min_rect().left() - 16.0;
     let (title, share, remark) = match &sweep.stage {
         Stage::Running {
@@ -75,7 +76,7 @@ pub fn progress_row(ui: &mut Ui, desk: &mut Desk<'_>) {
                 (title.to_owned(), share, remark)
             }
             None => {
-                let why = desk.bench.why_not_sweep().map(|why| (text.off)(&why));
+                let why = why_start.map(|why| (text.off)(&why));
                 let planned = desk.bench.sweep_plan().cases().map_or(0, |cases| cases.len());
                 let words = why.unwrap_or_else(|| (text.ready)(planned));
                 let room = end - rect.left();
@@ -160,7 +161,7 @@ fn standing(desk: &Desk<'_>) -> (Option<f32>, String) {
 }
 
 /// From right to left: the main button first.
-fn buttons(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn buttons(ui: &mut Ui, desk: &mut Desk<'_>, why_start: Option<&SweepOff>) {
     let text = desk.sweep_text();
     let sweep = &desk.bench.sweep;
     let large = theme::CONTROL_LARGE;
@@ -189,7 +190,6 @@ fn buttons(ui: &mut Ui, desk: &mut Desk<'_>) {
         }
         Stage::Idle | Stage::Ended(_) => {
             let resumable = sweep.resumable().is_some();
-            let why_start = desk.bench.why_not_sweep();
             if resumable {
                 let why = desk.bench.why_not_resume();
                 let words = if sweep.had_no_effect() {
@@ -217,7 +217,7 @@ fn buttons(ui: &mut Ui, desk: &mut Desk<'_>) {
                 Button::ink(words).icon(Icon::Run).height(large)
             };
             let response = ui.add_enabled(why_start.is_none(), button);
-            if let Some(why) = &why_start {
+            if let Some(why) = why_start {
                 response.clone().on_disabled_hover_text((text.off)(why));
             }
             if response.clicked() {

@@ -105,6 +105,8 @@ pub enum SweepOff {
     NoMaterial,
     /// The plan's own sentence.
     Plan(String),
+    /// A field shows what a sweep cannot be made of.
+    WrongField,
     /// The history is not open, so nothing could be kept.
     NoHistory,
     /// The model that it was begun with.
