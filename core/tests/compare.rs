@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use serde::Deserialize;
-use softprefix_core::compare::{Diff, Granularity, Measures, Side, Span, SpanKind, diff};
+use softprefix_core::compare::{Change, Diff, Granularity, Measures, diff};
+use unicode_normalization::UnicodeNormalization;
 
 #[derive(Deserialize)]
 struct Fixtures {
@@ -120,39 +122,91 @@ fn a_loop_is_called_a_loop_and_prose_is_not() {
     assert!(!Measures::of("x", "abc").is_loop(), "too short to tell");
 }
 
-/// The spans of one side with their texts.
-type Pieces = Vec<(SpanKind, String)>;
-
-fn texts(a: &str, b: &str, d: &Diff) -> (Pieces, Pieces) {
-    let side = |text: &str, spans: &[Span]| {
-        spans
-            .iter()
-            .map(|s| (s.kind, text[s.range.clone()].to_owned()))
-            .collect()
-    };
-    (side(a, &d.left), side(b, &d.right))
+/// What was removed from the left text and what was added in the right one, change by change.
+fn marked<'a>(a: &'a str, b: &'a str, d: &Diff) -> Vec<(&'a str, &'a str)> {
+    let pair = |change: &Change| (&a[change.left.clone()], &b[change.right.clone()]);
+    d.changes.iter().map(pair).collect()
 }
 
 /// Checks everything that `Diff` promises.
 fn check(a: &str, b: &str, d: &Diff) {
-    for (text, spans, changed) in [(a, &d.left, SpanKind::Removed), (b, &d.right, SpanKind::Added)] {
-        let mut at = 0;
-        let mut rebuilt = String::new();
-        for span in spans {
-            assert_eq!(span.range.start, at, "spans follow one another");
-            assert!(span.range.end > at, "no span is empty");
-            assert!(span.kind == SpanKind::Equal || span.kind == changed);
-            rebuilt.push_str(&text[span.range.clone()]);
-            at = span.range.end;
-        }
-        assert_eq!(rebuilt, text);
-    }
-    let equal = |text: &str, spans: &[Span]| -> Vec<String> {
-        use unicode_normalization::UnicodeNormalization;
-        let kept = spans.iter().filter(|s| s.kind == SpanKind::Equal);
-        kept.map(|s| text[s.range.clone()].nfc().collect()).collect()
+    let same = |left: Range<usize>, right: Range<usize>| {
+        let (l, r): (String, String) = (a[left].nfc().collect(), b[right].nfc().collect());
+        assert_eq!(l, r, "what stands between two changes is the same in both texts");
     };
-    assert_eq!(equal(a, &d.left), equal(b, &d.right));
+    let (mut i, mut j) = (0, 0);
+    for (at, change) in d.changes.iter().enumerate() {
+        assert!(at == 0 || change.left.start > i, "changes do not touch each other");
+        assert!(!change.left.is_empty() || !change.right.is_empty());
+        same(i..change.left.start, j..change.right.start);
+        (i, j) = (change.left.end, change.right.end);
+    }
+    same(i..a.len(), j..b.len());
+}
+
+/// A pair of texts with the changes that a reader would mark.
+struct Pair {
+    name: String,
+    left: String,
+    right: String,
+    changes: Vec<(String, String)>,
+}
+
+fn pairs() -> Vec<Pair> {
+    let (_, pairs) = include_str!("fixtures/changes.txt").split_once("\n## ").unwrap();
+    let pair = |block: &str| {
+        let (name, text) = block.trim_end().split_once('\n').unwrap();
+        let mut pair = Pair {
+            name: name.to_owned(),
+            left: String::new(),
+            right: String::new(),
+            changes: Vec::new(),
+        };
+        for piece in text.split_inclusive('}') {
+            let (equal, change) = piece.split_once('{').unwrap_or((piece, "|}"));
+            let (old, new) = change.strip_suffix('}').unwrap().split_once('|').unwrap();
+            pair.left += &format!("{equal}{old}");
+            pair.right += &format!("{equal}{new}");
+            if old != new {
+                pair.changes.push((old.to_owned(), new.to_owned()));
+            }
+        }
+        pair
+    };
+    pairs.split("\n## ").map(pair).collect()
+}
+
+#[test]
+fn the_changes_are_those_that_a_reader_would_mark() {
+    let pairs = pairs();
+    assert!(pairs.len() >= 20);
+    let mut wrong = String::new();
+    for pair in &pairs {
+        let d = diff(&pair.left, &pair.right, Granularity::Auto, None);
+        check(&pair.left, &pair.right, &d);
+        let found = marked(&pair.left, &pair.right, &d);
+        let wanted: Vec<_> = pair
+            .changes
+            .iter()
+            .map(|(old, new)| (old.as_str(), new.as_str()))
+            .collect();
+        if found != wanted {
+            wrong += &format!("{}\n  wanted {wanted:?}\n  found  {found:?}\n", pair.name);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn by_character_there_are_few_changes_too() {
+    let (mut wanted, mut found) = (0, 0);
+    for pair in pairs() {
+        let d = diff(&pair.left, &pair.right, Granularity::Grapheme, None);
+        check(&pair.left, &pair.right, &d);
+        wanted += pair.changes.len();
+        found += d.changes.len();
+    }
+    assert!(found <= wanted, "{found} changes where a reader marks {wanted}");
 }
 
 #[test]
@@ -160,44 +214,35 @@ fn graphemes_are_never_cut() {
     let (a, b) = ("家族👨‍👩‍👧‍👦です", "家族👨‍👩‍👦です");
     let d = diff(a, b, Granularity::Grapheme, None);
     check(a, b, &d);
-    let (left, right) = texts(a, b, &d);
-    assert_eq!(left[1], (SpanKind::Removed, "👨‍👩‍👧‍👦".to_owned()));
-    assert_eq!(right[1], (SpanKind::Added, "👨‍👩‍👦".to_owned()));
+    assert_eq!(marked(a, b, &d), [("👨‍👩‍👧‍👦", "👨‍👩‍👦")]);
     assert!(d.exact);
 }
 
 #[test]
 fn words_are_words_and_cjk_goes_by_character() {
-    let (a, b) = ("the black cat", "the white cat");
-    let (left, right) = texts(a, b, &diff(a, b, Granularity::Word, None));
-    assert_eq!(left[1], (SpanKind::Removed, "black".to_owned()));
-    assert_eq!(right[1], (SpanKind::Added, "white".to_owned()));
-    for (a, b, removed) in [
-        ("私はネコです", "私はネズです", "コ"),
-        ("汉语学习", "汉语练习", "学"),
-        ("한글이다", "한국이다", "글"),
+    for (a, b, removed, added) in [
+        ("the black cat", "the white cat", "black", "white"),
+        ("私はネコです", "私はネズです", "コ", "ズ"),
+        ("汉语学习", "汉语练习", "学", "练"),
+        ("한글이다", "한국이다", "글", "국"),
     ] {
-        let (left, _) = texts(a, b, &diff(a, b, Granularity::Word, None));
-        assert_eq!(left[1], (SpanKind::Removed, removed.to_owned()));
+        assert_eq!(marked(a, b, &diff(a, b, Granularity::Auto, None)), [(removed, added)]);
     }
+    let (a, b) = ("私はネコです", "私はネズです");
+    assert_eq!(marked(a, b, &diff(a, b, Granularity::Word, None)), [("ネコ", "ネズ")]);
 }
 
 #[test]
 fn lines_keep_their_endings() {
     let (a, b) = ("one\r\ntwo\r\nthree", "one\r\n2\r\nthree");
     let d = diff(a, b, Granularity::Line, None);
-    let (left, _) = texts(a, b, &d);
-    assert_eq!(
-        left.iter().map(|(_, t)| t.as_str()).collect::<Vec<_>>(),
-        ["one\r\n", "two\r\n", "three"]
-    );
+    assert_eq!(marked(a, b, &d), [("two\r\n", "2\r\n")]);
 }
 
 #[test]
 fn composed_and_decomposed_text_is_the_same_text() {
-    let d = diff("がぎ", "か\u{3099}き\u{3099}", Granularity::Grapheme, None);
-    assert!(d.is_same() && d.exact);
-    check("がぎ", "か\u{3099}き\u{3099}", &d);
+    let d = diff("がぎ", "か\u{3099}き\u{3099}", Granularity::Auto, None);
+    assert!(d.changes.is_empty() && d.exact);
 }
 
 #[test]
@@ -207,19 +252,14 @@ fn without_time_the_difference_is_coarse_but_correct_and_says_so() {
         .collect();
     let b = a.replace('b', "c").replace('α', "ab");
     let past = Instant::now();
-    for granularity in [Granularity::Grapheme, Granularity::Word, Granularity::Line] {
+    for granularity in Granularity::ALL {
         let d = diff(&a, &b, granularity, Some(past));
         assert!(!d.exact);
         check(&a, &b, &d);
+        assert!(diff(&a, &a, granularity, Some(past)).changes.is_empty());
     }
-    assert!(diff(&a, &a, Granularity::Grapheme, Some(past)).is_same());
-    let enough = diff(
-        &a,
-        &b,
-        Granularity::Grapheme,
-        Some(Instant::now() + Duration::from_secs(600)),
-    );
-    assert!(enough.exact);
+    let enough = Instant::now() + Duration::from_secs(600);
+    assert!(diff(&a, &b, Granularity::Grapheme, Some(enough)).exact);
 }
 
 #[test]
@@ -242,36 +282,6 @@ fn huge_texts_keep_to_their_time() {
     );
 }
 
-#[test]
-fn a_tidied_difference_of_unrelated_texts_is_not_confetti() {
-    let (a, b) = (
-        "吾輩は猫である。名前はまだ無い。どこで生れたか。",
-        "メロスは激怒した。必ず、王を除かねばならぬ。",
-    );
-    let raw = diff(a, b, Granularity::Grapheme, None);
-    let tidy = raw.tidied();
-    check(a, b, &tidy);
-    assert!(tidy.left.len() < raw.left.len());
-    let (a, b) = (
-        "a long text with one small change in it",
-        "a long text with one tiny change in it",
-    );
-    assert_eq!(
-        diff(a, b, Granularity::Word, None).tidied(),
-        diff(a, b, Granularity::Word, None)
-    );
-}
-
-#[test]
-fn an_offset_finds_its_place_in_the_other_text() {
-    let d = diff("aaXXXXbb", "aaYYbb", Granularity::Grapheme, None);
-    let there: Vec<usize> = (0..=8).map(|at| d.across(Side::Left, at)).collect();
-    assert_eq!(there, [0, 1, 2, 2, 3, 3, 4, 5, 6]);
-    assert_eq!(d.across(Side::Right, 4), 6);
-    assert_eq!(d.across(Side::Left, 1_000), 6);
-    assert_eq!(Diff::default().across(Side::Left, 3), 0);
-}
-
 /// Texts as models write them, and worse ones.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -289,7 +299,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn granularity() -> impl Strategy<Value = Granularity> {
-    prop::sample::select(vec![Granularity::Grapheme, Granularity::Word, Granularity::Line])
+    prop::sample::select(Granularity::ALL.to_vec())
 }
 
 proptest! {
@@ -326,22 +336,9 @@ proptest! {
     }
 
     #[test]
-    fn spans_cover_both_texts_and_rebuild_them(a in text(), b in text(), unit in granularity()) {
+    fn changes_and_what_is_between_them_make_up_both_texts(a in text(), b in text(), unit in granularity()) {
         let d = diff(&a, &b, unit, None);
         prop_assert!(d.exact);
         check(&a, &b, &d);
-        check(&a, &b, &d.tidied());
-        for at in 0..=a.len() {
-            prop_assert!(d.across(Side::Left, at) <= b.len());
-        }
-    }
-
-    #[test]
-    fn the_diff_by_characters_agrees_with_the_indel_ratio(a in "[abc日本語]{0,60}", b in "[abc日本語]{0,60}") {
-        let d = diff(&a, &b, Granularity::Grapheme, None);
-        let equal: usize = d.left.iter().filter(|s| s.kind == SpanKind::Equal).map(|s| a[s.range.clone()].chars().count()).sum();
-        let both = a.chars().count() + b.chars().count();
-        let ratio = if both == 0 { 1.0 } else { 2.0 * equal as f64 / both as f64 };
-        prop_assert!((ratio - Measures::of(&a, &b).indel).abs() < 1e-12);
     }
 }

@@ -48,7 +48,7 @@ impl Default for Settings {
             advanced: false,
             raw_magnitude: false,
             live: true,
-            granularity: Granularity::Grapheme,
+            granularity: Granularity::default(),
             measure: Measure::Chrf2,
             target: Target::default(),
             doctor_host: String::new(),

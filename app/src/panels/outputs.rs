@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use eframe::egui::{self, Align, Label, Layout, Popup, PopupCloseBehavior, Rect, Sense, Ui, UiBuilder, pos2, vec2};
-use softprefix_core::compare::{Granularity, Span, SpanKind};
+use softprefix_core::compare::Granularity;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::deep;
@@ -14,7 +14,7 @@ use crate::text;
 use crate::theme::{self, Palette, Type};
 use crate::views::axis::written;
 use crate::views::button::Button;
-use crate::views::diff::{Content, DiffPanes, Pane as PaneSide, join_marks};
+use crate::views::diff::{Content, DiffPanes, Pane as PaneSide};
 use crate::views::icon::{Icon, IconButton};
 use crate::views::status::{self, Status};
 use crate::views::{kl, paint, select};
@@ -200,9 +200,8 @@ impl Marks {
         };
         let Some(of) = &self.of else { return };
         let parting = parting(&of.left, &of.right);
-        let byte = parting.as_ref().map(|parting| parting.byte);
-        self.left = changed(&of.left, &of.diff.left, byte);
-        self.right = changed(&of.right, &of.diff.right, byte);
+        self.left = of.diff.removed().collect();
+        self.right = of.diff.added().collect();
         if streaming {
             // What has not arrived yet is not "removed": the shorter text's end says nothing.
             let (arriving, other) = if bench.baseline.is_running() {
@@ -226,8 +225,7 @@ impl Marks {
 
     /// Marks and parting of one side, where they belong to the text that is shown.
     pub(super) fn of(&self, desk: &Desk<'_>, side: Side) -> (&[Range<usize>], Option<&Parting>) {
-        let (_, covered) = desk.bench.spans(side);
-        if covered == 0 {
+        if desk.bench.covered(side) == 0 {
             return (&[], None);
         }
         let marks = if side == Side::Baseline {
@@ -247,24 +245,6 @@ fn letters(tokens: usize, width: f32) -> Type {
         .unwrap_or(SIZES.len());
     let step = if width < NARROW { step + 1 } else { step };
     SIZES.get(step).map_or(SMALLEST, |(_, kind)| *kind)
-}
-
-/// The marks of one side. The place where the texts part counts as one: a single character that the diff found again
-/// later would otherwise stand unmarked behind the flag.
-fn changed(text: &str, spans: &[Span], parting: Option<usize>) -> Vec<Range<usize>> {
-    let mut changed: Vec<_> = spans
-        .iter()
-        .filter(|span| span.kind != SpanKind::Equal)
-        .map(|span| span.range.clone())
-        .collect();
-    if let (Some(byte), Some(first)) = (parting, changed.first_mut())
-        && text
-            .get(byte..first.start)
-            .is_some_and(|between| between.chars().count() < 2)
-    {
-        first.start = byte;
-    }
-    join_marks(text, changed, 2)
 }
 
 /// Where two texts part; `None` where they are the same.
@@ -417,7 +397,7 @@ fn granularity(ui: &mut Ui, desk: &mut Desk<'_>, room: f32) {
         .accessible_name(text.granularity)
         .show(|ui| {
             ui.set_min_width(160.0);
-            for granularity in [Granularity::Grapheme, Granularity::Word, Granularity::Line] {
+            for granularity in Granularity::ALL {
                 let words = (text.granularities)(granularity);
                 if select::item(ui, words, granularity == current).clicked() {
                     desk.act(Action::SetGranularity(granularity));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use softprefix_core::compare::{Granularity, Measure, ResultsFile};
+use softprefix_core::compare::{Measure, ResultsFile};
 use softprefix_core::prefix::MAX_LEN;
 use softprefix_core::protocol::extension::StoredWeights;
 
@@ -502,10 +502,10 @@ fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, St
         form.preset = form.preset.filter(|&preset| preset < crate::model::PRESETS.len());
         Line::Prompt(Box::new(form))
     } else if let Some(view) = row.view {
-        // A measure that this version does not have is shown as the usual one.
+        // A measure or a unit that this version does not have is shown as the usual one.
         Line::View {
             measure: serde_json::from_value(view.measure).unwrap_or(Measure::Chrf2),
-            granularity: serde_json::from_value(view.granularity).unwrap_or(Granularity::Grapheme),
+            granularity: serde_json::from_value(view.granularity).unwrap_or_default(),
         }
     } else if let Some(count) = row.count {
         Line::Count(TokenCount {

@@ -241,6 +241,7 @@ pub(super) static TEXT: Text = Text {
     no_parting: "No difference",
     granularity: "Compare by",
     granularities: |granularity| match granularity {
+        Granularity::Auto => "automatic",
         Granularity::Grapheme => "by character",
         Granularity::Word => "by word",
         Granularity::Line => "by line",

@@ -230,6 +230,7 @@ pub(super) static TEXT: Text = Text {
     no_parting: "違いはありません",
     granularity: "比較の単位",
     granularities: |granularity| match granularity {
+        Granularity::Auto => "自動",
         Granularity::Grapheme => "文字単位",
         Granularity::Word => "単語単位",
         Granularity::Line => "行単位",

@@ -47,32 +47,9 @@ pub struct Content<'a> {
     pub spoken: &'a str,
 }
 
-/// Joins marks that fewer than `gap` characters keep apart: such islands of equal text are chance, and tire the eye.
-#[must_use]
-pub fn join_marks(text: &str, marks: impl IntoIterator<Item = Range<usize>>, gap: usize) -> Vec<Range<usize>> {
-    let mut joined: Vec<Range<usize>> = Vec::new();
-    for mark in marks {
-        if mark.is_empty() {
-            continue;
-        }
-        match joined.last_mut() {
-            Some(last)
-                if text
-                    .get(last.end..mark.start)
-                    .is_some_and(|between| between.chars().count() < gap) =>
-            {
-                last.end = mark.end.max(last.end);
-            }
-            _ => joined.push(mark),
-        }
-    }
-    joined
-}
-
 /// Most characters that are laid out in one frame only to learn their height.
 const MEASURED_A_FRAME: usize = 3000;
-/// Space around the text.
-/// Around a text, within its pane.
+/// Space around a text, within its pane.
 pub const MARGIN: Vec2 = vec2(16.0, 16.0);
 
 /// A stretch of the text up to a line end.
@@ -539,18 +516,6 @@ pub(super) fn mark_band(top: f32, kind: Type) -> Rangef {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_single_equal_character_between_two_marks_is_marked_with_them() {
-        let text = "春の花を咲かせ";
-        let marks = [0..3, 6..9, 15..18];
-        assert_eq!(join_marks(text, marks, 2), [0..9, 15..18]);
-    }
-
-    #[test]
-    fn empty_marks_are_left_out() {
-        assert_eq!(join_marks("abcdef", [1..1, 2..3, 5..6], 2), vec![2..3, 5..6]);
-    }
 
     #[test]
     fn what_is_known_of_paragraphs_that_did_not_change_is_kept() {

@@ -102,9 +102,10 @@ impl Workbench {
             }
             Action::SetGranularity(granularity) => self.set_granularity(granularity),
             Action::ToggleGranularity => self.set_granularity(match self.granularity {
+                Granularity::Auto => Granularity::Grapheme,
                 Granularity::Grapheme => Granularity::Word,
                 Granularity::Word => Granularity::Line,
-                Granularity::Line => Granularity::Grapheme,
+                Granularity::Line => Granularity::Auto,
             }),
             Action::SetColouring(colouring) => self.set_colouring(colouring),
             Action::ToggleKl => self.set_colouring(match self.deep.colouring {

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use softprefix_core::compare::{Diff, Granularity, Measure, Span};
+use softprefix_core::compare::{Diff, Granularity, Measure};
 use softprefix_core::experiment::drawing::Paper;
 use softprefix_core::prefix::{Magnitude, PrefixRecipe};
 
@@ -378,19 +378,17 @@ impl Workbench {
             .map(|&(x, _)| x)
     }
 
-    /// Spans of a pane's text and how many of its bytes they cover; the rest is to be shown plain.
+    /// How many bytes of a pane's text the difference covers; the rest is to be shown plain.
     ///
-    /// While text streams in, the diff belongs to a beginning of it. Where it belongs to another text, nothing is covered.
-    pub fn spans(&self, side: Side) -> (&[Span], usize) {
-        let (Some(of), true) = (&self.diff, side != Side::Repeat) else {
-            return (&[], 0);
-        };
-        if !self.baseline.text.starts_with(&*of.left) || !self.prefixed.text.starts_with(&*of.right) {
-            return (&[], 0);
-        }
-        match side {
-            Side::Baseline => (&of.diff.left, of.left.len()),
-            Side::Prefixed | Side::Repeat => (&of.diff.right, of.right.len()),
-        }
+    /// While text streams in, the difference belongs to a beginning of it. Where it belongs to another text, nothing is covered.
+    pub fn covered(&self, side: Side) -> usize {
+        let current =
+            |of: &&Arc<DiffOf>| self.baseline.text.starts_with(&*of.left) && self.prefixed.text.starts_with(&*of.right);
+        let of = self.diff.as_ref().filter(current);
+        of.map_or(0, |of| match side {
+            Side::Baseline => of.left.len(),
+            Side::Prefixed => of.right.len(),
+            Side::Repeat => 0,
+        })
     }
 }

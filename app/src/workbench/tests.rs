@@ -337,8 +337,9 @@ fn a_finished_run_becomes_a_point_with_its_measures_and_its_diff() {
     assert_eq!(runs[0].measures.first_divergence.code_points, 2);
     assert_eq!(runs[0].magnitude(), Some(1.0));
     assert_eq!(runs[0].applied, Applied::Proven);
-    let (left, covered) = bench.spans(Side::Baseline);
-    assert_eq!((left.len(), covered), (2, "春の風".len()));
+    assert_eq!(bench.covered(Side::Baseline), "春の風".len());
+    let of = bench.diff.as_ref().unwrap();
+    assert_eq!(of.diff.removed().collect::<Vec<_>>(), ["春の".len().."春の風".len()]);
 }
 
 #[test]
@@ -594,15 +595,15 @@ fn while_text_streams_in_one_comparison_is_under_way_at_most_and_the_diff_covers
         .collect();
     assert_eq!(comparisons.len(), 1);
     let comparison = comparisons.into_iter().next().unwrap();
-    let diff = diff(&comparison.left, &comparison.right, Granularity::Grapheme, None);
+    let diff = diff(&comparison.left, &comparison.right, Granularity::Auto, None);
     bench.absorb(Event::Compared {
         comparison,
         diff,
         measures: None,
     });
-    assert_eq!(bench.spans(Side::Prefixed).1, "春".len());
+    assert_eq!(bench.covered(Side::Prefixed), "春".len());
     compare(&mut bench);
-    assert_eq!(bench.spans(Side::Prefixed).1, "春の山".len());
+    assert_eq!(bench.covered(Side::Prefixed), "春の山".len());
 }
 
 #[test]

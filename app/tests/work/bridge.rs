@@ -1,11 +1,12 @@
 //! From the slider to the diff: workbench and bridge against a real unit over TCP.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use softprefix::model::{
     Applied, ConnectStep, Finish, KindChoice, MagnitudeUnit, ModuleState, Noise, ProblemKind, Side, Target,
 };
-use softprefix::workbench::{Action, Dialog};
+use softprefix::workbench::{Action, Dialog, DiffOf};
 use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_core::protocol::SetUp;
 use softprefix_core::protocol::extension::TakenOver;
@@ -48,7 +49,8 @@ fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_th
     assert!(desk.bench.prefixed.timings.first_token.is_some());
     assert_eq!(desk.bench.prefixed.finish, Some(Finish::Length));
     desk.until("the diff of the whole texts", |bench| {
-        bench.spans(Side::Prefixed).1 == bench.prefixed.text.len() && !bench.spans(Side::Prefixed).0.is_empty()
+        let differ = |of: &Arc<DiffOf>| of.diff.added().next().is_some();
+        bench.covered(Side::Prefixed) == bench.prefixed.text.len() && bench.diff.as_ref().is_some_and(differ)
     });
     // The unit is deterministic, and says so by running the baseline twice.
     desk.until("the noise floor", |bench| *bench.noise() != Noise::Unknown);

@@ -1,154 +1,272 @@
-//! Differences between two texts, for people: by grapheme, word or line, as byte ranges of both texts, bounded in time.
-//! It knows nothing about how differences are painted.
+//! Differences between two texts, for people: few whole changes, as byte ranges of both texts, bounded in time.
+//!
+//! [`diff`] cuts both texts into units ([`Granularity`]), aligns them with the crate `similar`, and then makes the alignment
+//! readable: equal stretches that are there by chance become part of the change around them, and an insertion or a deletion
+//! that could stand at several places begins where a sentence or a word begins. Numbers are taken from
+//! [`Measures`](super::Measures), never from a difference.
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use similar::{Algorithm, DiffTag, capture_diff_slices_deadline};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 use unicode_segmentation::UnicodeSegmentation;
-
-use super::lcs::{self, Match};
 
 /// The unit in which two texts are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Granularity {
-    /// What a person takes for one character (UAX 29 extended grapheme clusters).
+    /// Words where the script separates them by spaces, single characters in Chinese, Japanese and Korean; a mixed text by its
+    /// parts.
     #[default]
+    Auto,
+    /// What a person takes for one character (UAX 29 extended grapheme clusters).
     Grapheme,
-    /// UAX 29 words and the gaps between them; Chinese, Japanese and Korean text character by character.
+    /// UAX 29 words and the gaps between them, in every script.
     Word,
     /// Lines, each with its line ending.
     Line,
 }
 
 impl Granularity {
-    /// The next coarser unit, or `None` after lines.
-    fn coarser(self) -> Option<Self> {
-        match self {
-            Self::Grapheme => Some(Self::Word),
-            Self::Word => Some(Self::Line),
-            Self::Line => None,
-        }
-    }
+    /// Every unit, in the order in which they are offered.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Grapheme, Self::Word, Self::Line];
 }
 
-/// What became of a span on the way from the left text to the right one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SpanKind {
-    /// In both texts (up to Unicode normalisation: composed and decomposed forms are the same text).
-    Equal,
-    /// In the left text only.
-    Removed,
-    /// In the right text only.
-    Added,
+/// One change: `left` of the left text became `right` of the right text. One of the two may be empty, never both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Byte range of the left text, cut at character boundaries.
+    pub left: Range<usize>,
+    /// Byte range of the right text, cut at character boundaries.
+    pub right: Range<usize>,
 }
 
-/// A run of bytes of one text, cut at character boundaries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Span {
-    /// Byte range within the text on this span's side.
-    pub range: Range<usize>,
-    /// What became of it.
-    pub kind: SpanKind,
-}
-
-/// One of the two texts of a [`Diff`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// The first text: the baseline.
-    Left,
-    /// The second text.
-    Right,
-}
-
-/// The difference of two texts.
-///
-/// On each side the spans are in order, adjacent, not empty, and cover the whole text. The n-th `Equal` span of the left side
-/// matches the n-th `Equal` span of the right side. Left spans are `Equal` or `Removed`, right spans `Equal` or `Added`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The difference of two texts: changes in order, with text between them that is the same in both (up to Unicode
+/// normalisation: composed and decomposed forms are the same text).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diff {
-    /// Spans of the left text.
-    pub left: Vec<Span>,
-    /// Spans of the right text.
-    pub right: Vec<Span>,
-    /// True if this is a smallest difference in the unit asked for; false if time ran out and a coarser one stands in.
+    /// The changes, ascending in both texts; no two touch each other.
+    pub changes: Vec<Change>,
+    /// False if time ran out: then a change may hold text that is the same in both.
     pub exact: bool,
 }
 
-/// The smallest difference between `left` and `right` in the unit `granularity`.
+impl Diff {
+    /// Byte ranges of the left text that are not in the right one, ascending, none empty.
+    pub fn removed(&self) -> impl Iterator<Item = Range<usize>> {
+        let ranges = self.changes.iter().map(|change| change.left.clone());
+        ranges.filter(|range| !range.is_empty())
+    }
+
+    /// Byte ranges of the right text that are not in the left one, ascending, none empty.
+    pub fn added(&self) -> impl Iterator<Item = Range<usize>> {
+        let ranges = self.changes.iter().map(|change| change.right.clone());
+        ranges.filter(|range| !range.is_empty())
+    }
+}
+
+/// The difference between `left` and `right` in the unit `granularity`, as a reader would mark it.
 ///
-/// Cost grows with the product of the lengths (about 20 ms for two unrelated texts of 20,000 characters). When the exact answer
-/// does not fit before `deadline`, the next coarser unit is tried, and at last the common start and end around one block: always
-/// a correct difference, with `exact` telling. `None` waits as long as it takes.
+/// Where the texts have little in common, the work grows with the product of their lengths. At `deadline` the search ends: the
+/// part that was not searched is one change, and [`Diff::exact`] is false. `None` waits as long as it takes.
 pub fn diff(left: &str, right: &str, granularity: Granularity, deadline: Option<Instant>) -> Diff {
-    let mut unit = Some(granularity);
-    while let Some(current) = unit {
-        let (a, b) = (tokens(left, current), tokens(right, current));
-        let (ids_a, ids_b) = intern(left, &a, right, &b);
-        if let Some(matches) = matches_in_time(&ids_a, &ids_b, deadline) {
-            return assemble(&a, &b, &matches, current == granularity);
-        }
-        unit = current.coarser();
-        if unit.is_none_or(|_| expired(deadline)) {
-            return assemble(&a, &b, &lcs::common_ends(&ids_a, &ids_b), false);
+    let (a, b) = (units(left, granularity), units(right, granularity));
+    let (ids_a, ids_b) = intern(left, &a, right, &b);
+    let mut steps: Vec<Step> = Vec::new();
+    for op in capture_diff_slices_deadline(Algorithm::Myers, &ids_a, &ids_b, deadline) {
+        let (left, right) = (op.old_range(), op.new_range());
+        match (op.tag(), steps.last_mut()) {
+            (DiffTag::Equal, Some(step)) => step.equal += left.len(),
+            // What the texts share from their start follows no change.
+            (DiffTag::Equal, None) => {}
+            (_, Some(step)) if step.equal == 0 => {
+                step.left.end = left.end;
+                step.right.end = right.end;
+            }
+            _ => steps.push(Step { left, right, equal: 0 }),
         }
     }
-    // Lines have no coarser unit, so the loop has returned.
-    Diff::default()
-}
-
-fn expired(deadline: Option<Instant>) -> bool {
-    deadline.is_some_and(|at| Instant::now() >= at)
-}
-
-/// The matches, unless they are foreseen not to be ready by `deadline`, or turn out not to be.
-fn matches_in_time(a: &[u32], b: &[u32], deadline: Option<Instant>) -> Option<Vec<Match>> {
-    let Some(at) = deadline else {
-        return lcs::matches(a, b, &mut || true);
+    let exact = deadline.is_none_or(|at| Instant::now() < at) || steps.is_empty();
+    let left = Text::new(left, &a, &ids_a);
+    let right = Text::new(right, &b, &ids_b);
+    if granularity != Granularity::Line {
+        slide(&left, &right, &mut steps);
+        steps = join(&left, &right, steps);
+    }
+    let change = |step: Step| Change {
+        left: left.byte(step.left.start)..left.byte(step.left.end),
+        right: right.byte(step.right.start)..right.byte(step.right.end),
     };
-    // A slow guess (a word step takes under a nanosecond on a fast machine) keeps time for the coarser attempt.
-    let steps = u64::try_from(lcs::steps(a.len(), b.len())).unwrap_or(u64::MAX);
-    let foreseen = Duration::from_nanos(steps.saturating_mul(2));
-    if at.saturating_duration_since(Instant::now()) < foreseen && a != b {
-        return None;
+    Diff {
+        changes: steps.into_iter().map(change).collect(),
+        exact,
     }
-    lcs::matches(a, b, &mut || Instant::now() < at)
+}
+
+/// A change, in units of both texts, and the number of units after it that are equal in both.
+#[derive(Clone, Debug)]
+struct Step {
+    left: Range<usize>,
+    right: Range<usize>,
+    equal: usize,
+}
+
+/// One of the two texts, as the steps that make a difference readable see it.
+struct Text<'a> {
+    text: &'a str,
+    units: &'a [Range<usize>],
+    ids: &'a [u32],
+    /// Characters before each unit, and before the end.
+    characters: Vec<usize>,
+    /// Bytes at which a word or a gap between words begins, and the end.
+    words: Vec<usize>,
+}
+
+impl<'a> Text<'a> {
+    fn new(text: &'a str, units: &'a [Range<usize>], ids: &'a [u32]) -> Self {
+        let mut characters = Vec::with_capacity(units.len() + 1);
+        let mut before = 0;
+        characters.push(before);
+        for unit in units {
+            before += text.get(unit.clone()).map_or(0, |unit| unit.graphemes(true).count());
+            characters.push(before);
+        }
+        let words = text.split_word_bound_indices().map(|(at, _)| at);
+        Self {
+            text,
+            units,
+            ids,
+            characters,
+            words: words.chain([text.len()]).collect(),
+        }
+    }
+
+    /// Where unit `at` begins, in bytes.
+    fn byte(&self, at: usize) -> usize {
+        self.units.get(at).map_or(self.text.len(), |unit| unit.start)
+    }
+
+    /// Length in characters.
+    fn length(&self, units: &Range<usize>) -> usize {
+        self.characters[units.end].saturating_sub(self.characters[units.start])
+    }
+
+    /// Length in characters of the words that lie whole in `units`: letters that two words have in common are no words.
+    fn whole_words(&self, units: &Range<usize>) -> usize {
+        let bound = |at: &usize| self.words.binary_search(&self.byte(*at)).is_ok();
+        let start = (units.start..units.end).find(bound).unwrap_or(units.end);
+        let end = (start..=units.end).rev().find(bound).unwrap_or(start);
+        self.length(&(start..end))
+    }
+
+    /// How good a place the start of unit `at` is for a change to begin or to end at.
+    fn boundary(&self, at: usize) -> u8 {
+        let (before, after) = self.text.split_at(self.byte(at));
+        let (Some(last), Some(next)) = (before.chars().next_back(), after.chars().next()) else {
+            return 5;
+        };
+        let ends_sentence =
+            |c: Option<char>| c.is_some_and(|c| matches!(c, '.' | '!' | '?' | '。' | '！' | '？' | '」'));
+        if last == '\n' {
+            5
+        } else if ends_sentence(before.trim_end().chars().next_back()) && (last.is_whitespace() || !last.is_ascii()) {
+            4
+        } else if last.is_whitespace() {
+            3
+        } else if next.is_whitespace() {
+            2
+        } else {
+            u8::from(!last.is_alphanumeric() || !next.is_alphanumeric())
+        }
+    }
+}
+
+/// Moves insertions and deletions to the best of the places where they can stand: "a cat[ and a] dog" is "a cat [and a ]dog".
+fn slide(left: &Text<'_>, right: &Text<'_>, steps: &mut [Step]) {
+    let mut start = 0;
+    for at in 0..steps.len() {
+        let step = &steps[at];
+        let (range, text) = match (step.left.is_empty(), step.right.is_empty()) {
+            (false, true) => (step.left.clone(), left),
+            (true, false) => (step.right.clone(), right),
+            _ => {
+                start = step.left.end;
+                continue;
+            }
+        };
+        // Equal units before and after; the neighbours keep one, so that changes stay apart.
+        let before = (step.left.start - start).saturating_sub(usize::from(at > 0));
+        let after = step.equal.saturating_sub(usize::from(at + 1 < steps.len()));
+        let same = |x: usize, y: usize| text.ids[x] == text.ids[y];
+        let back = (0..before)
+            .take_while(|by| same(range.start - by - 1, range.end - by - 1))
+            .count();
+        let on = (0..after)
+            .take_while(|by| same(range.start + by, range.end + by))
+            .count();
+        let score = |start: usize| text.boundary(start) + text.boundary(start + range.len());
+        let best = (range.start - back..=range.start + on).max_by_key(|start| score(*start));
+        let by = |place: usize| place + best.unwrap_or(range.start) - range.start;
+        let step = &mut steps[at];
+        let moved = by(step.left.start) as isize - step.left.start as isize;
+        step.left = by(step.left.start)..by(step.left.end);
+        step.right = by(step.right.start)..by(step.right.end);
+        step.equal = step.equal.saturating_add_signed(-moved);
+        start = step.left.end;
+        if let Some(previous) = at.checked_sub(1).and_then(|at| steps.get_mut(at)) {
+            previous.equal = previous.equal.saturating_add_signed(moved);
+        }
+    }
+}
+
+/// Takes equal stretches into the changes around them where they are there by chance: parts of words, a single character, and
+/// what is shorter than the changes on both its sides.
+fn join(left: &Text<'_>, right: &Text<'_>, steps: Vec<Step>) -> Vec<Step> {
+    let size = |step: &Step| left.length(&step.left).max(right.length(&step.right));
+    let mut kept: Vec<Step> = Vec::with_capacity(steps.len());
+    for step in steps {
+        kept.push(step);
+        while let [.., before, after] = kept.as_slice() {
+            let equal = left.whole_words(&(before.left.end..after.left.start));
+            if equal > 1 && equal >= size(before).min(size(after)) {
+                break;
+            }
+            let joined = Step {
+                left: before.left.start..after.left.end,
+                right: before.right.start..after.right.end,
+                equal: after.equal,
+            };
+            kept.truncate(kept.len() - 2);
+            kept.push(joined);
+        }
+    }
+    kept
 }
 
 /// Byte ranges of the comparison units of `text`: adjacent, covering it.
-fn tokens(text: &str, granularity: Granularity) -> Vec<Range<usize>> {
-    match granularity {
-        Granularity::Grapheme => ranges(text.grapheme_indices(true)),
-        Granularity::Line => {
-            let mut start = 0;
-            text.split_inclusive('\n')
-                .map(|line| {
-                    let range = start..start + line.len();
-                    start = range.end;
-                    range
-                })
-                .collect()
-        }
-        Granularity::Word => {
-            let mut out = Vec::new();
-            for (at, word) in text.split_word_bound_indices() {
-                if word.chars().any(is_cjk) {
-                    out.extend(word.grapheme_indices(true).map(|(i, g)| at + i..at + i + g.len()));
-                } else {
-                    out.push(at..at + word.len());
-                }
-            }
-            out
-        }
-    }
-}
-
-fn ranges<'a>(pieces: impl Iterator<Item = (usize, &'a str)>) -> Vec<Range<usize>> {
-    pieces.map(|(at, piece)| at..at + piece.len()).collect()
+fn units(text: &str, granularity: Granularity) -> Vec<Range<usize>> {
+    let pieces: Box<dyn Iterator<Item = &str>> = match granularity {
+        Granularity::Grapheme => Box::new(text.graphemes(true)),
+        Granularity::Word => Box::new(text.split_word_bounds()),
+        Granularity::Line => Box::new(text.split_inclusive('\n')),
+        Granularity::Auto => Box::new(text.split_word_bounds().flat_map(|word| {
+            let by_character = word.chars().any(is_cjk);
+            let characters = by_character.then(|| word.graphemes(true));
+            let whole = (!by_character).then_some(word);
+            characters.into_iter().flatten().chain(whole)
+        })),
+    };
+    let mut end = 0;
+    pieces
+        .map(|piece| {
+            let start = end;
+            end += piece.len();
+            start..end
+        })
+        .collect()
 }
 
 /// Characters of scripts that a reader compares one by one: Han, kana, bopomofo, hangul, and their wide forms.
@@ -186,157 +304,4 @@ fn intern(left: &str, a: &[Range<usize>], right: &str, b: &[Range<usize>]) -> (V
         ranges.iter().map(&mut number).collect()
     };
     (numbers(left, a), numbers(right, b))
-}
-
-/// Turns matched units into spans of bytes.
-fn assemble(a: &[Range<usize>], b: &[Range<usize>], matches: &[Match], exact: bool) -> Diff {
-    let mut out = Diff {
-        left: Vec::new(),
-        right: Vec::new(),
-        exact,
-    };
-    let (mut i, mut j) = (0, 0);
-    for m in matches {
-        push(&mut out.left, a, i..m.left, SpanKind::Removed);
-        push(&mut out.right, b, j..m.right, SpanKind::Added);
-        push(&mut out.left, a, m.left..m.left + m.len, SpanKind::Equal);
-        push(&mut out.right, b, m.right..m.right + m.len, SpanKind::Equal);
-        (i, j) = (m.left + m.len, m.right + m.len);
-    }
-    push(&mut out.left, a, i..a.len(), SpanKind::Removed);
-    push(&mut out.right, b, j..b.len(), SpanKind::Added);
-    out
-}
-
-fn push(spans: &mut Vec<Span>, units: &[Range<usize>], which: Range<usize>, kind: SpanKind) {
-    if let Some([first, .., last]) | Some([first @ last]) = units.get(which) {
-        spans.push(Span {
-            range: first.start..last.end,
-            kind,
-        });
-    }
-}
-
-impl Diff {
-    /// True if nothing was removed or added.
-    pub fn is_same(&self) -> bool {
-        self.left
-            .iter()
-            .chain(&self.right)
-            .all(|span| span.kind == SpanKind::Equal)
-    }
-
-    /// The byte offset in the other text that stands at the same place as `offset` in the text on `side`, for scrolling both
-    /// together: exact inside equal spans, in proportion inside changed ones. Not always a character boundary.
-    pub fn across(&self, side: Side, offset: usize) -> usize {
-        let (from, to) = match side {
-            Side::Left => (&self.left, &self.right),
-            Side::Right => (&self.right, &self.left),
-        };
-        let equal = |spans: &[Span]| -> Vec<Range<usize>> {
-            spans
-                .iter()
-                .filter(|span| span.kind == SpanKind::Equal)
-                .map(|span| span.range.clone())
-                .collect()
-        };
-        let ends = |spans: &[Span]| spans.last().map_or(0, |span| span.range.end);
-        let (mut gap_from, mut gap_to) = (0, 0);
-        for (f, t) in equal(from).into_iter().zip(equal(to)) {
-            if offset < f.start {
-                return between(offset, gap_from..f.start, gap_to..t.start);
-            }
-            if offset < f.end {
-                return (t.start + (offset - f.start)).min(t.end);
-            }
-            (gap_from, gap_to) = (f.end, t.end);
-        }
-        between(offset, gap_from..ends(from), gap_to..ends(to))
-    }
-
-    /// The same difference with chance matches between big changes taken as changed, which is easier to read: an equal run goes
-    /// when the changes on both sides of it are longer than itself. Where two texts have nothing to do with each other this
-    /// leaves two blocks instead of confetti. Numbers are taken from the measures, never from this.
-    pub fn tidied(&self) -> Diff {
-        #[derive(Clone)]
-        struct Step {
-            equal: Option<(Range<usize>, Range<usize>)>,
-            left: Range<usize>,
-            right: Range<usize>,
-        }
-        // A list of (changed block, equal block after it).
-        let mut steps = Vec::new();
-        let (mut i, mut j) = (0, 0);
-        let equal = |spans: &[Span]| -> Vec<Range<usize>> {
-            spans
-                .iter()
-                .filter(|span| span.kind == SpanKind::Equal)
-                .map(|span| span.range.clone())
-                .collect()
-        };
-        for (l, r) in equal(&self.left).into_iter().zip(equal(&self.right)) {
-            steps.push(Step {
-                left: i..l.start,
-                right: j..r.start,
-                equal: Some((l.clone(), r.clone())),
-            });
-            (i, j) = (l.end, r.end);
-        }
-        let ends = |spans: &[Span]| spans.last().map_or(0, |span| span.range.end);
-        steps.push(Step {
-            left: i..ends(&self.left),
-            right: j..ends(&self.right),
-            equal: None,
-        });
-
-        let mut kept: Vec<Step> = Vec::with_capacity(steps.len());
-        for step in steps {
-            kept.push(step);
-            while let [.., before, after] = kept.as_slice() {
-                let Some((l, r)) = &before.equal else { break };
-                let run = l.len().max(r.len());
-                let change = |s: &Step| s.left.len().max(s.right.len());
-                if run >= change(before) || run >= change(after) {
-                    break;
-                }
-                let merged = Step {
-                    left: before.left.start..after.left.end,
-                    right: before.right.start..after.right.end,
-                    equal: after.equal.clone(),
-                };
-                kept.truncate(kept.len() - 2);
-                kept.push(merged);
-            }
-        }
-        let mut out = Diff {
-            left: Vec::new(),
-            right: Vec::new(),
-            exact: self.exact,
-        };
-        let put = |spans: &mut Vec<Span>, range: Range<usize>, kind| {
-            if !range.is_empty() {
-                spans.push(Span { range, kind });
-            }
-        };
-        for step in kept {
-            put(&mut out.left, step.left, SpanKind::Removed);
-            put(&mut out.right, step.right, SpanKind::Added);
-            if let Some((l, r)) = step.equal {
-                put(&mut out.left, l, SpanKind::Equal);
-                put(&mut out.right, r, SpanKind::Equal);
-            }
-        }
-        out
-    }
-}
-
-/// `offset` of `from` carried over to `to` in proportion.
-fn between(offset: usize, from: Range<usize>, to: Range<usize>) -> usize {
-    let into = offset.saturating_sub(from.start).min(from.len());
-    if from.is_empty() {
-        return to.start;
-    }
-    let part = u128::try_from(into).unwrap_or(0) * u128::try_from(to.len()).unwrap_or(0);
-    let part = part / u128::try_from(from.len()).unwrap_or(1).max(1);
-    to.start + usize::try_from(part).unwrap_or(0)
 }

@@ -5,7 +5,6 @@ mod chrf;
 mod deep;
 mod diff;
 mod difflib;
-mod lcs;
 mod measure;
 mod results_file;
 mod similarity;
@@ -13,7 +12,7 @@ mod similarity;
 mod report;
 
 pub use deep::{DeepMeasures, KL_STEPS, kl_step, perplexity, token_ranges};
-pub use diff::{Diff, Granularity, Side, Span, SpanKind, diff};
+pub use diff::{Change, Diff, Granularity, diff};
 pub use measure::Measure;
 pub use report::{Noise, REPORT_VERSION, Report, Row, Verdict};
 pub use results_file::{

@@ -5,18 +5,19 @@
 
 use std::collections::HashMap;
 
+use rapidfuzz::distance::{indel, levenshtein};
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::{chrf, difflib, lcs};
+use super::{chrf, difflib};
 
 /// How far `text` is from its baseline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measures {
     /// Character F-score, 0 to 100 (sacreBLEU `CHRF()` with the baseline as reference); 0 where either text is empty.
     pub chrf2: f64,
-    /// 2 LCS / (n + m), 0 to 1 (RapidFuzz `Indel.normalized_similarity`); symmetric; agrees with the diff by characters.
+    /// 2 LCS / (n + m), 0 to 1 (RapidFuzz `Indel.normalized_similarity`); symmetric.
     pub indel: f64,
     /// `difflib.SequenceMatcher(None, baseline, text, autojunk=False).ratio()`; not symmetric.
     pub difflib: f64,
@@ -75,26 +76,12 @@ impl Measures {
         let (nfc_a, nfc_b): (String, String) = (baseline.nfc().collect(), text.nfc().collect());
         let (a, b): (Vec<char>, Vec<char>) = (nfc_a.chars().collect(), nfc_b.chars().collect());
         let (ids_a, ids_b) = numbers(&a, &b);
-        let longer = a.len().max(b.len());
-        let both = a.len() + b.len();
-        let ratio = |part: usize, whole: usize| if whole == 0 { 1.0 } else { part as f64 / whole as f64 };
-        // The same order of operations as the reference (1 - distance / whole), for the same last digit.
-        let indel = if both == 0 {
-            1.0
-        } else {
-            1.0 - ratio(both - 2 * lcs::length(&ids_a, &ids_b), both)
-        };
-        let levenshtein = if longer == 0 {
-            1.0
-        } else {
-            1.0 - ratio(lcs::levenshtein(&ids_a, &ids_b), longer)
-        };
         Self {
             chrf2: chrf::chrf2(&a, &b),
-            indel,
+            indel: indel::normalized_similarity(a.iter().copied(), b.iter().copied()),
             difflib: difflib::ratio(&ids_a, &ids_b, false),
             difflib_autojunk: difflib::ratio(&ids_a, &ids_b, true),
-            levenshtein,
+            levenshtein: levenshtein::normalized_similarity(a.iter().copied(), b.iter().copied()),
             first_divergence: FirstDivergence {
                 code_points: shared(&a, &b),
                 graphemes: nfc_a

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::analysis::{Analysis, Group, Point};
@@ -12,7 +13,7 @@ use super::html_cards;
 use super::journal::Experiment;
 use super::record::{Applied, Record};
 use super::svg::{Chart, Dot, Line};
-use crate::compare::{Granularity, Measure, Span, SpanKind, Verdict, diff};
+use crate::compare::{Granularity, Measure, Verdict, diff};
 use crate::protocol::extension::{StoredWeights, TakenOver};
 
 /// The language of a page's own words.
@@ -391,18 +392,17 @@ impl Page<'_> {
                 let difference = diff(
                     &baseline.text,
                     text,
-                    Granularity::Grapheme,
+                    Granularity::Auto,
                     Some(Instant::now() + DIFF_TIME),
-                )
-                .tidied();
+                );
                 let _ = write!(
                     out,
                     "<div class=\"pair\"><div><h4>{}</h4><div class=\"text\" dir=\"auto\">{}</div></div>\
                      <div><h4>{}</h4><div class=\"text\" dir=\"auto\">{}</div></div></div>",
                     self.word("baseline", "ベースライン"),
-                    marked(&baseline.text, &difference.left),
+                    marked(&baseline.text, difference.removed(), "del"),
                     escape(&point.name),
-                    marked(text, &difference.right)
+                    marked(text, difference.added(), "ins")
                 );
             }
             (_, Some(text)) if verdict != Verdict::Same => {
@@ -601,21 +601,16 @@ fn dot(group: &Group, point: &Point, value: f64, page: &Page<'_>) -> Option<Dot>
 }
 
 /// A text with its changed spans marked; a reader without colours sees them struck through or underlined.
-fn marked(text: &str, spans: &[Span]) -> String {
+fn marked(text: &str, marks: impl Iterator<Item = Range<usize>>, element: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);
-    for span in spans {
-        let piece = escape(text.get(span.range.clone()).unwrap_or_default());
-        match span.kind {
-            SpanKind::Equal => out.push_str(&piece),
-            SpanKind::Removed => {
-                let _ = write!(out, "<del>{piece}</del>");
-            }
-            SpanKind::Added => {
-                let _ = write!(out, "<ins>{piece}</ins>");
-            }
-        }
+    let piece = |range: Range<usize>| escape(text.get(range).unwrap_or_default());
+    let mut end = 0;
+    for mark in marks {
+        out += &piece(end..mark.start);
+        end = mark.end;
+        let _ = write!(out, "<{element}>{}</{element}>", piece(mark));
     }
-    out
+    out + &piece(end..text.len())
 }
 
 /// The start of a text in one line.
@@ -678,7 +673,7 @@ mod tests {
     fn changed_text_is_marked_without_losing_a_character() {
         let (a, b) = ("私は<猫>です", "私は<犬>です");
         let d = diff(a, b, Granularity::Grapheme, None);
-        assert_eq!(marked(a, &d.left), "私は&lt;<del>猫</del>&gt;です");
-        assert_eq!(marked(b, &d.right), "私は&lt;<ins>犬</ins>&gt;です");
+        assert_eq!(marked(a, d.removed(), "del"), "私は&lt;<del>猫</del>&gt;です");
+        assert_eq!(marked(b, d.added(), "ins"), "私は&lt;<ins>犬</ins>&gt;です");
     }
 }

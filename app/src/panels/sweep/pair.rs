@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use eframe::egui::{self, Align, Align2, Layout, Sense, Stroke, StrokeKind, Ui, UiBuilder, pos2, vec2};
-use softprefix_core::compare::{Measure, Measures, Span, SpanKind};
+use softprefix_core::compare::{Measure, Measures};
 use softprefix_core::experiment::Record;
 use softprefix_core::experiment::analysis::Point;
 
@@ -13,7 +13,7 @@ use super::words;
 use crate::panels::desk::Desk;
 use crate::theme::{self, Palette, Type};
 use crate::views::button::Button;
-use crate::views::diff::{Content, DiffPanes, Pane, join_marks};
+use crate::views::diff::{Content, DiffPanes, Pane};
 use crate::views::{kl, paint};
 use crate::workbench::SweepAction;
 use crate::workbench::sweep::PairDiff;
@@ -150,8 +150,8 @@ impl PairCard {
         self.right.clear();
         self.parting = None;
         if let Some(pair) = &self.of {
-            self.left = changed(&pair.left, &pair.diff.left);
-            self.right = changed(&pair.right, &pair.diff.right);
+            self.left = pair.diff.removed().collect();
+            self.right = pair.diff.added().collect();
             let shared = pair
                 .left
                 .char_indices()
@@ -272,15 +272,6 @@ impl PairCard {
             deep::short_tooltip(&child, desk, output, heat, touched);
         }
     }
-}
-
-/// The changed spans of one side.
-fn changed(text: &str, spans: &[Span]) -> Vec<Range<usize>> {
-    let changed = spans
-        .iter()
-        .filter(|span| span.kind != SpanKind::Equal)
-        .map(|span| span.range.clone());
-    join_marks(text, changed, 2)
 }
 
 /// One or two sentences: which parameter changed, and what that did.

@@ -373,7 +373,7 @@ impl Workbench {
         if !known {
             self.sweep.diff = None;
             let granularity = match self.granularity {
-                Granularity::Line => Granularity::Word,
+                Granularity::Line => Granularity::Auto,
                 other => other,
             };
             self.ask_bridge(SweepRequest::Compare {
