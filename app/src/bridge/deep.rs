@@ -27,9 +27,8 @@ impl Scoring {
     /// Starts scoring, in the place of what is under way.
     pub(super) fn start(&mut self, request: ScoreRun, session: Option<&Arc<Session>>, events: &Events) {
         self.stop();
-        let (session, events) = (session.cloned(), events.clone());
-        self.under_way = Some(tokio::spawn(async move {
-            let run = request.run;
+        let (run, session, teller) = (request.run, session.cloned(), events.clone());
+        let work = async move {
             let found = match session {
                 Some(session) => score(&session, request).await.map(Arc::new),
                 None => Err(
@@ -37,8 +36,13 @@ impl Scoring {
                         .in_japanese("モジュールに接続していません。", "再接続してください。"),
                 ),
             };
-            events.send(Event::Scored { run, found }).await;
-        }));
+            teller.send(Event::Scored { run, found }).await;
+        };
+        let broken = move |problem| Event::Scored {
+            run,
+            found: Err(problem),
+        };
+        self.under_way = Some(events.spawn(work, broken));
     }
 
     pub(super) fn stop(&mut self) {

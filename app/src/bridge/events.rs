@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use crate::messages::Event;
+use crate::model::{Problem, ProblemKind};
 
 /// Sends events and wakes the window.
 #[derive(Clone)]
@@ -32,6 +34,20 @@ impl Events {
         (self.wake)();
     }
 
+    /// Starts work as a task of its own. Where it panics, what `broken` makes of that is reported.
+    pub(super) fn spawn(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+        broken: impl FnOnce(Problem) -> Event + Send + 'static,
+    ) -> JoinHandle<()> {
+        let events = self.clone();
+        tokio::spawn(async move {
+            if let Err(problem) = caught(work).await {
+                events.send(broken(problem)).await;
+            }
+        })
+    }
+
     /// For progress, from threads that may not wait: where the window is behind, this one is left out.
     pub(super) fn send_if_room(&self, event: Event) {
         if self.is_dropped() {
@@ -40,4 +56,36 @@ impl Events {
         let _ = self.sender.try_send(event);
         (self.wake)();
     }
+}
+
+/// What work comes to; a panic in it is a problem. The work ends with whoever waits for it.
+pub(super) async fn caught<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Problem> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(work);
+    match tasks.join_next().await {
+        Some(done) => done.map_err(broken),
+        // The set holds the task that was just started.
+        None => unreachable!(),
+    }
+}
+
+/// Why a task ended without a result.
+pub(super) fn broken(error: JoinError) -> Problem {
+    let why = match error.try_into_panic() {
+        Ok(payload) => {
+            let words = payload.downcast_ref::<&str>().map(|words| (*words).to_owned());
+            let words = words.or_else(|| payload.downcast_ref::<String>().cloned());
+            words.unwrap_or_else(|| "it does not say why".to_owned())
+        }
+        Err(error) => error.to_string(),
+    };
+    Problem::new(
+        ProblemKind::Program,
+        format!("A part of this program broke off ({why})."),
+        "Try again; if it happens again, start the program anew and report it.",
+    )
+    .in_japanese(
+        format!("プログラムの一部が途中で止まりました（{why}）。"),
+        "もう一度試してください。繰り返す場合は、プログラムを起動し直して報告してください。",
+    )
 }

@@ -7,7 +7,7 @@ use softprefix_core::compare::{Measures, diff};
 use softprefix_core::prefix::PrefixRecipe;
 use tokio::sync::watch;
 
-use super::events::Events;
+use super::events::{Events, broken, caught};
 use crate::messages::{Comparison, Event, Purpose};
 use crate::model::TokenCount;
 use crate::session::Session;
@@ -20,10 +20,12 @@ pub(super) async fn keep_describing(mut latest: watch::Receiver<Option<(Arc<Sess
     while latest.changed().await.is_ok() {
         let wanted = latest.borrow_and_update().clone();
         let Some((session, recipe)) = wanted else { continue };
-        let built = session
-            .build(&recipe)
-            .await
-            .map(|prefix| session.describe(&recipe, &prefix));
+        let of = recipe.clone();
+        let built = caught(async move {
+            let prefix = session.build(&of).await?;
+            Ok(session.describe(&of, &prefix))
+        });
+        let built = built.await.and_then(|built| built);
         events.send(Event::Described { recipe, built }).await;
     }
 }
@@ -35,7 +37,9 @@ pub(super) async fn keep_counting(mut latest: watch::Receiver<Option<(Arc<Sessio
         let Some((session, system, user)) = wanted else {
             continue;
         };
-        match session.count(&system, &user).await {
+        let (of_system, of_user) = (system.clone(), user.clone());
+        let counted = caught(async move { session.count(&of_system, &of_user).await });
+        match counted.await.and_then(|counted| counted) {
             Ok(Some(budget)) => {
                 let count = TokenCount {
                     template: budget.template,
@@ -71,7 +75,6 @@ pub(super) async fn compare(comparison: Comparison, events: Events) {
             measures,
         }
     });
-    if let Ok(event) = work.await {
-        events.send(event).await;
-    }
+    let event = work.await.unwrap_or_else(|error| Event::NotCompared(broken(error)));
+    events.send(event).await;
 }

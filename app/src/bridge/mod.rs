@@ -83,7 +83,13 @@ impl Bridge {
         let thread = std::thread::Builder::new()
             .name("softprefix-bridge-main".to_owned())
             .spawn(move || {
-                runtime.block_on(worker::work(taken, report, limits, ways));
+                let events = report.clone();
+                let work = worker::work(taken, report, limits, ways);
+                runtime.block_on(async move {
+                    if let Err(problem) = events::caught(work).await {
+                        events.send(Event::Lost(problem)).await;
+                    }
+                });
                 // A fetch or a dialog may still be blocking a thread; nothing of it is needed any more.
                 runtime.shutdown_background();
             })?;

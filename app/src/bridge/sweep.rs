@@ -198,11 +198,11 @@ impl Sweeps {
         let request = request_of(&session, case, plan, Some(journal), resume);
         let before = self.at_work.take();
         let (words, mut heard) = mpsc::unbounded_channel();
-        let events = events.clone();
+        let (tasks, events) = (events.clone(), events.clone());
         // The session is kept while the run lasts: with it the unit in this process, where there is one.
         let ended = Arc::new(AtomicBool::new(false));
         let tell_end = Arc::clone(&ended);
-        let handle = tokio::spawn(async move {
+        let work = async move {
             if !has_let_go(before, &mut heard, &events, &tell_end).await {
                 return;
             }
@@ -219,7 +219,8 @@ impl Sweeps {
                 }
             }
             drop(session);
-        });
+        };
+        let handle = tasks.spawn(work, interrupted(&ended));
         self.at_work = Some(AtWork { words, ended, handle });
     }
 }
@@ -243,10 +244,11 @@ impl Sweeps {
             .unwrap_or_default();
         let (words, mut heard) = mpsc::unbounded_channel();
         let ended = Arc::new(AtomicBool::new(false));
-        let (tell_end, events) = (Arc::clone(&ended), events.clone());
+        let tell_end = Arc::clone(&ended);
+        let (tasks, events) = (events.clone(), events.clone());
         // Its end was told: the plan goes on elsewhere because of it.
         let before = self.at_work.take();
-        let handle = tokio::spawn(async move {
+        let work = async move {
             if !has_let_go(before, &mut heard, &events, &tell_end).await {
                 return;
             }
@@ -275,7 +277,8 @@ impl Sweeps {
                     report(&events, SweepEvent::Refused(problem)).await;
                 }
             }
-        });
+        };
+        let handle = tasks.spawn(work, interrupted(&ended));
         self.at_work = Some(AtWork { words, ended, handle });
     }
 }
@@ -305,6 +308,18 @@ async fn has_let_go(
 async fn report_cancelled(events: &Events, ended: &AtomicBool) {
     ended.store(true, Ordering::Release);
     report(events, SweepEvent::Run(RunEvent::Ended(RunEnd::Cancelled))).await;
+}
+
+/// What is told of a run whose own task broke.
+fn interrupted(ended: &Arc<AtomicBool>) -> impl FnOnce(Problem) -> Event + Send + 'static {
+    let ended = Arc::clone(ended);
+    move |problem| {
+        ended.store(true, Ordering::Release);
+        let error = problem.to_string();
+        Event::Sweep(Box::new(SweepEvent::Run(RunEvent::Ended(RunEnd::Interrupted {
+            error,
+        }))))
+    }
 }
 
 /// Returns once the person cancels; who is gone wants nothing any more.

@@ -13,14 +13,14 @@ use tokio::task::JoinHandle;
 
 use super::deep::Scoring;
 use super::doctor::Ways;
-use super::events::Events;
+use super::events::{Events, caught};
 use super::inference::{Trust, run, wanted};
 use super::latest::{compare, keep_counting, keep_describing};
 use super::reach::{find_or_fetch, in_process, remote};
 use super::recording::Recordings;
 use super::sweep::Sweeps;
 use crate::errors::problem_of;
-use crate::messages::{Event, Inference, MaterialRequest, Request};
+use crate::messages::{DoctorEvent, Event, Inference, MaterialEvent, MaterialRequest, Request, Said};
 use crate::model::{CaseKey, Problem, ProblemKind, Side, Target};
 use crate::results;
 use crate::session::{ConnectProblem, Session, embedded};
@@ -154,12 +154,14 @@ impl Worker {
                 }
             }
             Request::Compare(comparison) => {
-                tokio::spawn(compare(comparison, self.events.clone()));
+                self.events
+                    .spawn(compare(comparison, self.events.clone()), Event::NotCompared);
             }
             Request::Score(request) => self.scoring.start(*request, self.session.as_ref(), &self.events),
             Request::StopScoring => self.scoring.stop(),
             Request::SaveFigure(request) => {
-                tokio::spawn(super::figure::write(*request, self.events.clone()));
+                self.events
+                    .spawn(super::figure::write(*request, self.events.clone()), Event::FileProblem);
             }
             Request::Save { path, snapshot } => {
                 let events = self.events.clone();
@@ -198,11 +200,16 @@ impl Worker {
                 MaterialRequest::UseShelf { folder } => self.shelf = Some(Shelf::new(folder)),
                 request => {
                     let (session, shelf) = (self.session.clone(), self.shelf.clone());
-                    tokio::spawn(super::material::work(request, session, shelf, self.events.clone()));
+                    let work = super::material::work(request, session, shelf, self.events.clone());
+                    let broken = |problem| Event::Material(Box::new(MaterialEvent::Failed(problem)));
+                    self.events.spawn(work, broken);
                 }
             },
             Request::Doctor(request) => {
-                tokio::spawn(super::doctor::work(request, self.ways.clone(), self.events.clone()));
+                let work = super::doctor::work(request, self.ways.clone(), self.events.clone());
+                self.events.spawn(work, |problem| {
+                    Event::Doctor(DoctorEvent::Ended(Some(Said::Problem(problem.said()))))
+                });
             }
             // The loop ends before it comes here.
             Request::Shutdown => {}
@@ -223,8 +230,8 @@ impl Worker {
             ..self.events.clone()
         };
         let (cancel, limits) = (Arc::clone(&self.cancel_fetch), self.limits.clone());
-        self.connecting = Some(tokio::spawn(async move {
-            let report = match target {
+        let connecting = async move {
+            match target {
                 Target::Remote { address, model } => {
                     let session = remote(&address, model.as_deref(), &case, &exit_first, limits, &events).await;
                     Done::Connected {
@@ -246,7 +253,13 @@ impl Worker {
                         problem: Some(problem),
                     },
                 },
-            };
+            }
+        };
+        self.connecting = Some(tokio::spawn(async move {
+            let report = caught(connecting).await.unwrap_or_else(|problem| Done::Connected {
+                attempt,
+                session: Err(problem.into()),
+            });
             // Where the loop has ended, nobody needs the report.
             let _ = done.send(report).await;
         }));
@@ -364,7 +377,8 @@ impl Worker {
         }
         let (stop, stopped) = watch::channel(false);
         let (events, done, attempt) = (self.events.clone(), self.done.clone(), self.attempt);
-        let handle = tokio::spawn(async move {
+        let (of, on) = (inference.run, inference.side);
+        let work = async move {
             // The hand rests while the old one ends.
             let rest = tokio::time::sleep(inference.delay);
             let mut wish = stopped.clone();
@@ -393,6 +407,11 @@ impl Worker {
                     })
                     .await;
             }
+        };
+        let handle = self.events.spawn(work, move |problem| Event::Failed {
+            run: of,
+            side: on,
+            problem,
         });
         self.slots[place] = Some(Slot { stop, handle });
     }

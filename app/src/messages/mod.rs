@@ -201,6 +201,8 @@ pub enum Event {
         diff: Diff,
         measures: Option<Box<Measures>>,
     },
+    /// Two texts could not be compared.
+    NotCompared(Problem),
     Chosen {
         question: FileQuestion,
         path: Option<PathBuf>,

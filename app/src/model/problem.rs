@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::Language;
+use super::{Language, Said};
 
 /// What kind of thing went wrong: views choose a picture by it, and a translated headline where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +21,8 @@ pub enum ProblemKind {
     Input,
     /// A file could not be read or written, or is not what it should be.
     File,
+    /// A part of this program broke.
+    Program,
 }
 
 /// What went wrong and what to do next.
@@ -59,6 +61,15 @@ impl Problem {
         match (language, &self.japanese) {
             (Language::Japanese, Some((sentence, remedy))) => (sentence, remedy),
             _ => (&self.sentence, &self.remedy),
+        }
+    }
+
+    /// Both sentences as one, in each language.
+    #[must_use]
+    pub fn said(&self) -> Said {
+        Said {
+            en: self.whole(Language::English),
+            ja: self.whole(Language::Japanese),
         }
     }
 

@@ -176,7 +176,6 @@ fn blend(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
         let parse = |typed: &str| typed.replace(',', ".").parse::<f64>().ok();
         match field.show(ui, |typed| parse(typed).filter(|t| (0.0..=1.0).contains(t))) {
             Entered::Value(t) => {
-                *refused = None;
                 desk.material(MaterialAction::SetBlend(t));
             }
             Entered::Refused(typed) => *refused = Some(typed),
@@ -200,7 +199,6 @@ fn seed(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
             };
             match field.show(ui, |typed| typed.parse::<u64>().ok()) {
                 Entered::Value(seed) => {
-                    *refused = None;
                     desk.act(Action::SetSeed(seed));
                 }
                 Entered::Refused(typed) => *refused = Some(typed),

@@ -84,6 +84,7 @@ impl Rail {
     fn prefix(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, tall: bool) {
         let palette = Palette::of(ui);
         let text = desk.text;
+        self.refused = None;
         ui.spacing_mut().item_spacing.y = 0.0;
         ui.label(paint::strong(text.prefix, theme::CAPTION, palette.text2));
         ui.add_space(8.0);
@@ -173,7 +174,6 @@ impl Rail {
             };
             match field.show(ui, parse_magnitude) {
                 Entered::Value(value) => {
-                    self.refused = None;
                     desk.act(Action::SetMagnitude(value));
                 }
                 Entered::Refused(typed) => self.refused = Some(typed),
@@ -253,7 +253,6 @@ impl Rail {
             };
             match field.show(ui, |typed| typed.parse::<usize>().ok().filter(|len| *len >= 1)) {
                 Entered::Value(len) => {
-                    self.refused = None;
                     desk.act(Action::SetLen(len));
                 }
                 Entered::Refused(typed) => self.refused = Some(typed),

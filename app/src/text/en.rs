@@ -104,6 +104,7 @@ pub(super) static TEXT: Text = Text {
         ProblemKind::Model => "No usable model",
         ProblemKind::Input => "Cannot be sent",
         ProblemKind::File => "File trouble",
+        ProblemKind::Program => "A fault of this program",
     },
 
     prefix: "Prefix",

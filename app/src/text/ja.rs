@@ -95,6 +95,7 @@ pub(super) static TEXT: Text = Text {
         ProblemKind::Model => "使えるモデルがありません",
         ProblemKind::Input => "送信できません",
         ProblemKind::File => "ファイルの問題",
+        ProblemKind::Program => "このプログラムの不具合",
     },
 
     prefix: "プレフィックス",

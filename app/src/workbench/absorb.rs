@@ -74,6 +74,11 @@ impl Workbench {
                 diff,
                 measures,
             } => self.compared(comparison, diff, measures.map(|m| *m)),
+            Event::NotCompared(problem) => {
+                // The next text is compared again.
+                self.streaming_diff = StreamingDiff::default();
+                self.notice = Some(Notice::Problem(problem));
+            }
             Event::Chosen { question, path } => self.chosen(question, path),
             Event::FigureSaved(path) => self.notice = Some(Notice::Saved(path)),
             Event::Saved { path } => {

@@ -607,6 +607,22 @@ fn while_text_streams_in_one_comparison_is_under_way_at_most_and_the_diff_covers
 }
 
 #[test]
+fn texts_that_could_not_be_compared_are_told_and_the_next_ones_are_compared() {
+    let mut bench = with_one_run();
+    let asked = |bench: &mut Workbench| {
+        let requests = bench.take_requests();
+        requests.iter().any(|request| matches!(request, Request::Compare(_)))
+    };
+    bench.apply(Action::ToggleGranularity);
+    assert!(asked(&mut bench));
+    let problem = Problem::new(ProblemKind::Program, "It broke.", "Try again.");
+    bench.absorb(Event::NotCompared(problem.clone()));
+    assert_eq!(bench.notice, Some(Notice::Problem(problem)));
+    bench.apply(Action::ToggleGranularity);
+    assert!(asked(&mut bench));
+}
+
+#[test]
 fn an_opened_file_is_a_case_of_its_own_and_running_does_not_mix_with_it() {
     let mut bench = with_one_run();
     let snapshot = Snapshot {

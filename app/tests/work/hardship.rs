@@ -3,12 +3,19 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use softprefix::model::{Applied, KindChoice, MagnitudeUnit, ModuleState, Noise, Problem, ProblemKind, Side, Target};
-use softprefix::workbench::{Action, Notice};
+use softprefix::bridge::Bridge;
+use softprefix::messages::{Comparison, Event, Inference, Purpose, Request};
+use softprefix::model::{
+    Applied, KindChoice, MagnitudeUnit, ModuleState, Noise, Problem, ProblemKind, Remembered, RunId, Side, Target,
+};
+use softprefix::workbench::{Action, Notice, Workbench};
 use softprefix_core::client::ConnectOptions;
+use softprefix_core::compare::Granularity;
 
 use crate::support::{Desk, Seen, at, closed_port, serve, tiny_model};
 
@@ -249,4 +256,91 @@ fn a_file_that_is_no_results_file_is_refused_and_nothing_is_lost() {
     let mut desk = Desk::new();
     desk.apply(Action::OpenPath(folder.path().join("missing.json")));
     desk.until("the notice", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
+}
+
+/// A bridge whose next wake-up panics, in the task that reports something.
+fn bridge_with_a_fault() -> (Bridge, Arc<AtomicBool>) {
+    let armed = Arc::new(AtomicBool::new(false));
+    let fault = Arc::clone(&armed);
+    let bridge = Bridge::start(move || assert!(!fault.swap(false, Ordering::Relaxed), "planted")).unwrap();
+    (bridge, armed)
+}
+
+fn heard(bridge: &mut Bridge, found: impl Fn(&Event) -> bool) -> Event {
+    let until = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < until {
+        match bridge.wait(Duration::from_secs(30)) {
+            Some(event) if found(&event) => return event,
+            _ => {}
+        }
+    }
+    panic!("nothing of the kind was reported");
+}
+
+fn comparison() -> Request {
+    Request::Compare(Comparison {
+        purpose: Purpose::Panes,
+        left: "春の花".into(),
+        right: "春の風".into(),
+        granularity: Granularity::Grapheme,
+    })
+}
+
+#[test]
+fn a_panic_while_texts_are_compared_is_told_and_the_next_texts_are_compared() {
+    let (mut bridge, armed) = bridge_with_a_fault();
+    armed.store(true, Ordering::Relaxed);
+    bridge.send(comparison());
+    let Event::NotCompared(problem) = heard(&mut bridge, |event| matches!(event, Event::NotCompared(_))) else {
+        unreachable!()
+    };
+    assert_eq!(problem.kind, ProblemKind::Program);
+    assert!(problem.sentence.contains("planted"), "{problem}");
+    bridge.send(comparison());
+    heard(&mut bridge, |event| matches!(event, Event::Compared { .. }));
+}
+
+#[test]
+fn a_panic_of_the_worker_itself_is_told() {
+    let (mut bridge, armed) = bridge_with_a_fault();
+    armed.store(true, Ordering::Relaxed);
+    // Without a module the worker itself answers.
+    bridge.send(Request::Infer(Box::new(Inference {
+        run: RunId(1),
+        side: Side::Baseline,
+        case: Workbench::new(Remembered::default()).case_key(),
+        recipe: None,
+        delay: Duration::ZERO,
+    })));
+    let lost = heard(&mut bridge, |event| matches!(event, Event::Lost(_)));
+    assert!(matches!(lost, Event::Lost(problem) if problem.kind == ProblemKind::Program));
+}
+
+#[test]
+fn a_panic_in_a_run_ends_the_run_with_a_problem() {
+    let (mut bridge, armed) = bridge_with_a_fault();
+    let case = Workbench::new(Remembered::default()).case_key();
+    bridge.send(Request::Connect {
+        target: at(serve(tiny_model())),
+        case: Box::new(case.clone()),
+    });
+    heard(&mut bridge, |event| matches!(event, Event::Ready(..)));
+    let run = |run: u64| {
+        Request::Infer(Box::new(Inference {
+            run: RunId(run),
+            side: Side::Baseline,
+            case: case.clone(),
+            recipe: None,
+            delay: Duration::ZERO,
+        }))
+    };
+    armed.store(true, Ordering::Relaxed);
+    bridge.send(run(1));
+    heard(&mut bridge, |event| {
+        matches!(event, Event::Failed { run: RunId(1), .. })
+    });
+    bridge.send(run(2));
+    heard(&mut bridge, |event| {
+        matches!(event, Event::Finished { run: RunId(2), .. })
+    });
 }
