@@ -32,6 +32,7 @@
 //! | lone braces in a text | changed, without llm-sys: they work. llm-sys stalls or answers -2; `\u007b` and `\u007d` work in both |
 //! | `\{` and `\}` in an inference | same: taken as braces, now in stream form and beside a prefix too |
 //! | broken JSON | same codes (-2, -1 in llm-sys' own form); changed: a connection is never poisoned, and garbage lines are told |
+//! | a web browser (an HTTP request or a TLS handshake as the first bytes) | changed, without llm-sys: the connection is closed and nothing on it is read; llm-sys obeys what a web page sends |
 //! | messages without end | changed: refused beyond 16 MiB, and the connection is closed; llm-sys takes all |
 //! | escapes in texts (`\u` pairs, a last backslash), a `request_id` that equals a field's name or holds quotes | changed: all arrive as they were meant; there they vanish or arrive mangled |
 //! | `request_id`, `work_id` and `action` must be texts (-2); their order, other fields, and `object` and `data` that are left out, do not matter; an empty `work_id` is `sys`; a unit that is not there: -9; an unknown task: -4 for an inference | same; changed, without llm-sys: a `work_id` that begins with a dot gets -9 instead of silence |
@@ -79,7 +80,8 @@
 //! | the unit asks for `serial_zmq_url` until it has it | changed: never asked; llm-sys gives the serial port's name to the last TCP client, and nobody is told what they did not ask for |
 //! | a client that leaves; its tasks stay | same; changed: its inferences end, nothing blocks, and memory is bounded. There the unit can hang for good |
 //! | llm-sys restarts | changed: the tasks it has forgotten are ended at once; there they count until somebody ends them |
-//! | a stale file at its address | same: removed; changed: a unit that answers there is left alone, and this one ends |
+//! | a stale file at its address | same: removed; changed: a unit that answers there is left alone, and this one ends; so are files that are no sockets, and those outside the folder of the bus |
+//! | file names in a set-up | changed: they stay inside the model's folder and name regular files; there any file is read, as root |
 //! | SIGTERM gives numbers back and removes the file | same |
 //!
 //! Added, and told in `taskinfo`: see [`softprefix_core::protocol::extension`].
@@ -88,6 +90,7 @@
 pub mod bus;
 pub mod engine;
 pub mod errors;
+mod files;
 #[cfg(feature = "cpu")]
 pub mod gguf;
 pub mod listen;

@@ -41,7 +41,8 @@ struct Arguments {
     #[arg(long, value_name = "FOLDER", default_value = "/tmp")]
     bus_folder: PathBuf,
 
-    /// Let --listen take an address that other machines reach: anybody there can use the module.
+    /// Let --listen take an address that other machines reach. There is no password: whoever reaches it can list and load models, run
+    /// and end anybody's inferences, and read this machine's load, memory and address. It opens no files and no shell.
     #[arg(long)]
     allow_remote: bool,
 }
@@ -120,7 +121,14 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let unit = Arc::new(Unit::new(source, options));
     if let Some(address) = arguments.task.listen {
         let listener = runtime.block_on(listen::bind(address, arguments.allow_remote))?;
-        tracing::info!("listening on {}", listener.local_addr()?);
+        let address = listener.local_addr()?;
+        tracing::info!("listening on {address}");
+        if !address.ip().is_loopback() {
+            tracing::warn!(
+                "whoever reaches {address} can list and load models, run and end anybody's inferences, and read this machine's load, \
+                 memory and address: there is no password"
+            );
+        }
         preload(&unit, model);
         runtime.block_on(listen::serve(listener, unit, terminated()));
     }

@@ -29,6 +29,16 @@ fn japanese(error: &PrefixError) -> (String, String) {
             format!("プレフィックスの長さ P = {len} は、どのモデルの文脈長にも収まりません（上限 {limit}）。"),
             "P を小さくしてください。".to_owned(),
         ),
+        PrefixError::TooManyValues {
+            len,
+            hidden_size,
+            limit,
+        } => (
+            format!(
+                "P = {len} 行、H = {hidden_size} のプレフィックスは、1 つのメッセージで送れる大きさを超えています（上限 {limit} 個の値）。"
+            ),
+            "H を確かめるか、P を小さくしてください。".to_owned(),
+        ),
         PrefixError::HiddenSizeZero => (
             "隠れ幅 H が 0 です。".to_owned(),
             "モデルカードの tokens_embed_size の値を使ってください。".to_owned(),

@@ -165,6 +165,11 @@ fn every_error_of_a_prefix_is_said_in_japanese_with_its_numbers() {
             len: "99999".into(),
             limit: 65536,
         },
+        PrefixError::TooManyValues {
+            len: 4,
+            hidden_size: 1_000_000_000_000,
+            limit: 16_777_216,
+        },
         PrefixError::HiddenSizeZero,
         PrefixError::NotAnObject { got: "a number".into() },
         PrefixError::FieldMissing { field: "len" },

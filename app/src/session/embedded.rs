@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use softprefix_core::protocol::extension::Secret;
 use softprefix_unit::listen;
 use softprefix_unit::model::ModelSource;
 use softprefix_unit::models::{self, Entry, FetchError, FetchOptions, ModelStore, Places, Step, Way};
@@ -19,6 +20,8 @@ use crate::model::{FetchProgress, ModelChoice, Problem, ProblemKind};
 /// A unit that runs in this process. Dropping it ends it and its tasks.
 pub struct Embedded {
     address: SocketAddr,
+    /// What its clients say first: no other program on this machine is to command it.
+    secret: Secret,
     /// Dropping the sender is what ends the unit.
     _shutdown: oneshot::Sender<()>,
 }
@@ -47,13 +50,20 @@ impl Embedded {
                 ..UnitOptions::default()
             },
         );
+        let secret = Secret::random().map_err(|error| failed(error.to_string()))?;
         let (shutdown, ended) = oneshot::channel::<()>();
-        tokio::spawn(listen::serve(listener, Arc::new(unit), async move {
-            // An error is the sender's end, which is the signal.
-            let _ = ended.await;
-        }));
+        tokio::spawn(listen::serve_own(
+            listener,
+            Arc::new(unit),
+            secret.clone(),
+            async move {
+                // An error is the sender's end, which is the signal.
+                let _ = ended.await;
+            },
+        ));
         Ok(Self {
             address,
+            secret,
             _shutdown: shutdown,
         })
     }
@@ -61,6 +71,11 @@ impl Embedded {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What a client of it is to be given ([`ConnectOptions::secret`](softprefix_core::client::ConnectOptions::secret)).
+    pub fn secret(&self) -> Secret {
+        self.secret.clone()
     }
 }
 

@@ -90,7 +90,8 @@ impl Session {
         progress: impl Fn(ConnectStep) + Send,
     ) -> Result<Self, ConnectProblem> {
         progress(ConnectStep::Opening);
-        let module = Module::connect(address, limits).await?;
+        let secret = embedded.as_ref().map(Embedded::secret);
+        let module = Module::connect(address, ConnectOptions { secret, ..limits }).await?;
         progress(ConnectStep::Asking);
         // The first round trip is the slowest (a stock module delays a small second packet): the second one is told.
         module.ping().await?;

@@ -4,7 +4,6 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -13,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::error::ClientError;
+use super::module::ConnectOptions;
 use crate::protocol::message::UNREADABLE_REQUEST_ID;
 use crate::protocol::{Code, FrameError, FrameReader, Reply, Request, encode};
 
@@ -53,7 +53,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(address: &str, limit: Duration, max_message: usize) -> Result<Self, ClientError> {
+    pub(super) async fn open(address: &str, options: &ConnectOptions) -> Result<Self, ClientError> {
+        let limit = options.connect;
         let failed = |detail: String| ClientError::Connect {
             address: address.to_owned(),
             detail,
@@ -74,6 +75,12 @@ impl Connection {
             closed: None,
         }));
         let (outgoing, queue) = mpsc::unbounded_channel();
+        if let Some(secret) = &options.secret {
+            // The queue's other end is here, so it is taken: the first bytes that the unit sees.
+            outgoing
+                .send(secret.line())
+                .map_err(|error| failed(error.to_string()))?;
+        }
         let (closing, closed) = watch::channel(false);
         let id_stem = format!("sp{:08x}", RandomState::new().build_hasher().finish() as u32);
         let closer = Closer {
@@ -82,7 +89,7 @@ impl Connection {
             closing,
         };
         let closer = Arc::new(closer);
-        let reading = tokio::spawn(read(reader, max_message, id_stem.clone(), Arc::clone(&closer)));
+        let reading = tokio::spawn(read(reader, options.max_message, id_stem.clone(), Arc::clone(&closer)));
         tokio::spawn(write(writer, queue, closer));
         Ok(Self {
             address: address.to_owned(),

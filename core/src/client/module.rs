@@ -12,7 +12,7 @@ use super::connection::{Connection, Kind, Ticket};
 use super::error::ClientError;
 use super::task::Task;
 use crate::protocol::card::ModelCard;
-use crate::protocol::extension::{self, feature};
+use crate::protocol::extension::{self, Secret, feature};
 use crate::protocol::frame::DEFAULT_LIMIT;
 use crate::protocol::message::{CmmInfo, HwInfo, LLM, NONE, SYS, action, object, to_data};
 use crate::protocol::{Code, Reply, Request, SetUp, TaskInfo};
@@ -20,7 +20,7 @@ use crate::protocol::{Code, Reply, Request, SetUp, TaskInfo};
 /// Where llm-sys listens.
 pub const DEFAULT_PORT: u16 = 10001;
 
-/// The limits of every wait.
+/// How a module is reached, and the limits of every wait.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConnectOptions {
     /// For the TCP connection, name resolution included.
@@ -42,6 +42,8 @@ pub struct ConnectOptions {
     pub settle: Duration,
     /// Largest message taken from the module, in bytes.
     pub max_message: usize,
+    /// What a unit asks for that serves this program alone.
+    pub secret: Option<Secret>,
 }
 
 impl Default for ConnectOptions {
@@ -56,6 +58,7 @@ impl Default for ConnectOptions {
             drain: Duration::from_secs(5),
             settle: Duration::from_millis(150),
             max_message: DEFAULT_LIMIT,
+            secret: None,
         }
     }
 }
@@ -81,7 +84,7 @@ impl Module {
     /// [`ClientError::Connect`], [`ClientError::ConnectTimedOut`].
     pub async fn connect(address: impl AsRef<str>, options: ConnectOptions) -> Result<Self, ClientError> {
         let address = with_port(address.as_ref());
-        let connection = Connection::open(&address, options.connect, options.max_message).await?;
+        let connection = Connection::open(&address, &options).await?;
         let inner = Inner {
             address,
             options,
@@ -96,8 +99,7 @@ impl Module {
     /// # Errors
     /// Those of [`Module::connect`]; the old connection then stays as it is.
     pub async fn reconnect(&self) -> Result<(), ClientError> {
-        let options = &self.inner.options;
-        let connection = Connection::open(&self.inner.address, options.connect, options.max_message).await?;
+        let connection = Connection::open(&self.inner.address, &self.inner.options).await?;
         *self.inner.connection.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(connection);
         Ok(())
     }

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha1::{Digest, Sha1};
 
+use crate::prefix::{MAX_HIDDEN_SIZE, MAX_LEN};
+
 /// Version of the `softprefix` objects that this code writes and reads.
 pub const EXTRA_VERSION: u32 = 1;
 
@@ -322,8 +324,8 @@ impl ResultEntry {
             name: fields.text_needed("name")?,
             out_text: fields.text_needed("out_text")?,
             has_prefix: fields.truth("has_prefix")?.unwrap_or(false),
-            prefix_len: fields.count("P")?,
-            hidden_size: fields.count("H")?,
+            prefix_len: fields.count_up_to("P", MAX_LEN)?,
+            hidden_size: fields.count_up_to("H", MAX_HIDDEN_SIZE)?,
             val: fields.number("val")?,
             elapsed_sec: fields.number("elapsed_sec")?.unwrap_or(0.0),
             out_len: fields.count("out_len")?,
@@ -346,8 +348,8 @@ impl Meta {
             response_format: fields.text("response_format")?,
             input_object_for_infer: fields.text("input_object_for_infer")?,
             max_token_len: fields.count("max_token_len")?,
-            prefix_len: fields.count("P")?,
-            hidden_size: fields.count("H")?,
+            prefix_len: fields.count_up_to("P", MAX_LEN)?,
+            hidden_size: fields.count_up_to("H", MAX_HIDDEN_SIZE)?,
             vals: fields.numbers("vals")?,
             saved_at_unix: fields.number("saved_at_unix")?.unwrap_or(0.0),
             other: fields.map,
@@ -433,6 +435,15 @@ impl Fields {
     }
 
     /// A whole number of 0 or more that fits `T`; 0 where absent.
+    /// A number by which memory is taken later.
+    fn count_up_to(&mut self, key: &str, most: usize) -> Result<usize, ResultsError> {
+        let count: usize = self.count(key)?;
+        if count > most {
+            return Err(self.wrong(key, "a size that a prefix can have", &count.into()));
+        }
+        Ok(count)
+    }
+
     fn count<T: TryFrom<u64> + Default>(&mut self, key: &str) -> Result<T, ResultsError> {
         let Some(value) = self.take(key) else {
             return Ok(T::default());

@@ -1,7 +1,7 @@
 //! From a recipe to a prefix. It knows no unit: the rows that a recipe needs and the vocabulary's median norm are handed to it.
 
-use super::error::{PrefixError, too_large};
-use super::recipe::{EmbeddingRows, MAX_LEN, Magnitude, PrefixKind, PrefixRecipe};
+use super::error::{PrefixError, check_size};
+use super::recipe::{EmbeddingRows, Magnitude, PrefixKind, PrefixRecipe};
 use super::soft_prefix::SoftPrefix;
 
 impl PrefixRecipe {
@@ -32,14 +32,7 @@ impl PrefixRecipe {
         materials: &[&EmbeddingRows],
         median_norm: Option<f64>,
     ) -> Result<SoftPrefix, PrefixError> {
-        if hidden_size == 0 {
-            return Err(PrefixError::HiddenSizeZero);
-        }
-        match self.len {
-            0 => return Err(PrefixError::LengthZero),
-            len if len > MAX_LEN => return Err(too_large(len)),
-            _ => {}
-        }
+        check_size(self.len, hidden_size)?;
         let mut values = self.values(hidden_size, materials)?;
         match self.magnitude {
             Magnitude::Raw(v) => {

@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use super::recipe::MAX_LEN;
+use super::recipe::{MAX_LEN, MAX_VALUES};
 
 /// Why a prefix was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -17,6 +17,14 @@ pub enum PrefixError {
     LengthNotANumber { got: String },
     #[error("the prefix length P = {len} is more than any model's window holds (limit {limit}); choose a smaller P")]
     LengthTooLarge { len: String, limit: usize },
+    #[error(
+        "a prefix of P = {len} rows of H = {hidden_size} values is larger than any message carries ({limit} values); check H, or choose a smaller P"
+    )]
+    TooManyValues {
+        len: usize,
+        hidden_size: usize,
+        limit: usize,
+    },
     #[error("the hidden size H is 0; take H from the model card (tokens_embed_size)")]
     HiddenSizeZero,
     #[error("soft_prefix is {got}, not an object; send {{\"len\": P, \"data_b64\": \"...\"}}")]
@@ -123,6 +131,27 @@ fn window_remedy(prefix: usize, prompt: usize, window: usize) -> String {
         Some(room) if room > 1 && prefix >= room => format!("shorten the prefix below P = {room} or the prompt"),
         _ => "shorten the prompt, the prefix or the output".to_owned(),
     }
+}
+
+/// Checks P and H before memory is taken for so many values.
+pub(super) fn check_size(len: usize, hidden_size: usize) -> Result<(), PrefixError> {
+    if hidden_size == 0 {
+        return Err(PrefixError::HiddenSizeZero);
+    }
+    if len == 0 {
+        return Err(PrefixError::LengthZero);
+    }
+    if len > MAX_LEN {
+        return Err(too_large(len));
+    }
+    if len.checked_mul(hidden_size).is_none_or(|values| values > MAX_VALUES) {
+        return Err(PrefixError::TooManyValues {
+            len,
+            hidden_size,
+            limit: MAX_VALUES,
+        });
+    }
+    Ok(())
 }
 
 pub(super) fn too_large(len: impl ToString) -> PrefixError {

@@ -21,7 +21,9 @@ pub use card::{COSINE_CAUTION, IdentityCard, Neighbour};
 pub use error::PrefixError;
 pub use generator::{Generator, split_mix};
 pub use inject::{WindowBudget, inject};
-pub use recipe::{EmbeddingRows, MAX_LEN, Magnitude, Need, PrefixKind, PrefixRecipe, TokenPiece};
+pub use recipe::{
+    EmbeddingRows, MAX_HIDDEN_SIZE, MAX_LEN, MAX_VALUES, Magnitude, Need, PrefixKind, PrefixRecipe, TokenPiece,
+};
 pub use shelf::{Shelf, ShelfError};
 pub use soft_prefix::{Rounding, SoftPrefix};
 pub use wire::{SoftPrefixField, decode, decode_value, encode};

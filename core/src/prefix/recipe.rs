@@ -9,6 +9,10 @@ use super::soft_prefix::{Rounding, SoftPrefix, norm};
 
 /// Most rows a prefix may have: longer than the window of any model that runs on the module or beside it.
 pub const MAX_LEN: usize = 65_536;
+/// Widest row (H) that is believed: wider than that of any model here. A card, a file or a peer may claim anything.
+pub const MAX_HIDDEN_SIZE: usize = 65_536;
+/// Most values (P x H) of a prefix: more than twice what a message can carry.
+pub const MAX_VALUES: usize = 1 << 24;
 
 /// Everything that decides a prefix's bytes, apart from the model it is built for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

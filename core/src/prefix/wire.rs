@@ -8,7 +8,7 @@ use half::bf16;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::error::{PrefixError, too_large};
+use super::error::{PrefixError, check_size, too_large};
 use super::recipe::MAX_LEN;
 use super::soft_prefix::SoftPrefix;
 
@@ -42,16 +42,8 @@ pub fn encode(prefix: &SoftPrefix) -> SoftPrefixField {
 /// # Errors
 /// Wrong lengths, wrong base64, a size other than P x H x 2 (the sentence names both sizes and H), values that are not finite.
 pub fn decode(field: &SoftPrefixField, hidden_size: usize) -> Result<SoftPrefix, PrefixError> {
-    if hidden_size == 0 {
-        return Err(PrefixError::HiddenSizeZero);
-    }
     let len = field.len;
-    if len == 0 {
-        return Err(PrefixError::LengthZero);
-    }
-    if len > MAX_LEN {
-        return Err(too_large(len));
-    }
+    check_size(len, hidden_size)?;
     let bytes = BASE64.decode(&field.data_b64).map_err(|error| PrefixError::NotBase64 {
         detail: error.to_string(),
     })?;

@@ -2,12 +2,16 @@
 
 use serde_json::{Map, Value};
 
-use super::extension;
+use super::extension::{self, MAX_POSITIONS};
+use crate::prefix::MAX_HIDDEN_SIZE;
 
 /// What a stock unit takes for `max_token_len` where the card says nothing.
 pub const STOCK_MAX_POSITIONS: usize = 127;
 
-/// What a card tells about a model.
+/// More rows than any embedding table has.
+const MAX_VOCABULARY: usize = 1 << 26;
+
+/// What a card tells about a model. Numbers are sizes that a model can have; others were left out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelCard {
     /// The name a set-up asks for (`mode`).
@@ -46,15 +50,15 @@ impl ModelCard {
         let flags = top.get("compile_flage").and_then(Value::as_str).unwrap_or_default();
         let kind = text(top, "type").unwrap_or_default();
         let language = kind == "llm" || kind == "vlm";
-        let stated = number(param, "max_token_len");
+        let stated = number(param, "max_token_len", MAX_POSITIONS);
         let max_positions = stated.or(language.then_some(STOCK_MAX_POSITIONS));
         Some(Self {
             name,
-            hidden_size: number(param, "tokens_embed_size"),
-            vocab_size: number(param, "tokens_embed_num"),
+            hidden_size: number(param, "tokens_embed_size", MAX_HIDDEN_SIZE),
+            vocab_size: number(param, "tokens_embed_num", MAX_VOCABULARY),
             max_positions,
             window: flag(flags, "--kv_cache_len").or(stated),
-            prefill_window: flag(flags, "--prefill_len").or(number(param, "prefill_token_num")),
+            prefill_window: flag(flags, "--prefill_len").or(number(param, "prefill_token_num", MAX_POSITIONS)),
             capabilities: top.get("capabilities").map(texts).unwrap_or_default(),
             homepage: text(top, "homepage"),
             ours: extension::is_marked(card),
@@ -80,9 +84,9 @@ fn text(object: &Map<String, Value>, key: &str) -> Option<String> {
     object.get(key)?.as_str().map(str::to_owned)
 }
 
-/// A whole number, also where it was written as text or with a fraction of zero.
-fn number(object: &Map<String, Value>, key: &str) -> Option<usize> {
-    match object.get(key)? {
+/// A whole number up to `most`, also where it was written as text or with a fraction of zero. By these numbers memory is taken.
+fn number(object: &Map<String, Value>, key: &str, most: usize) -> Option<usize> {
+    let number: Option<usize> = match object.get(key)? {
         Value::Number(number) => number
             .as_u64()
             .and_then(|value| usize::try_from(value).ok())
@@ -94,7 +98,8 @@ fn number(object: &Map<String, Value>, key: &str) -> Option<usize> {
             }),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
-    }
+    };
+    number.filter(|&number| number <= most)
 }
 
 fn texts(value: &Value) -> Vec<String> {
@@ -109,5 +114,9 @@ fn texts(value: &Value) -> Vec<String> {
 fn flag(flags: &str, name: &str) -> Option<usize> {
     let mut words = flags.split([' ', '=', ';']).filter(|word| !word.is_empty());
     words.find(|word| *word == name)?;
-    words.next()?.parse().ok()
+    words
+        .next()?
+        .parse()
+        .ok()
+        .filter(|&positions| positions <= MAX_POSITIONS)
 }

@@ -11,13 +11,18 @@
 //!   not running is no error, since the inference may just have ended. A score is stopped in the same way, and answers with an
 //!   error. Each action is there if `features` names it ([`feature`]).
 //! * a model card of our unit carries [`CARD_MARK`], so that people see before the first set-up whom they talk to.
+//! * a unit that serves one program alone (the workbench's embedded module) takes nothing before a first line with the secret of its
+//!   start: [`Secret::line`]. Whoever sends something else is told so (-10) and disconnected. No other unit asks for it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+pub use super::secret::Secret;
 use super::weights;
 pub use super::weights::{StoredWeights, TakenOver};
-use crate::prefix::{EmbeddingRows, Generator, Need, Neighbour, PrefixError, SoftPrefixField, TokenPiece};
+use crate::prefix::{
+    EmbeddingRows, Generator, MAX_HIDDEN_SIZE, Need, Neighbour, PrefixError, SoftPrefixField, TokenPiece,
+};
 
 /// The version of these additions.
 pub const VERSION: u32 = 1;
@@ -61,17 +66,18 @@ pub struct SoftPrefixSupport {
     #[serde(default)]
     pub backend: String,
     /// Most inferences of this task that run at once.
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "concurrency")]
     pub concurrency: usize,
     #[serde(default)]
     pub features: Vec<String>,
     /// H.
+    #[serde(deserialize_with = "hidden_size")]
     pub hidden_size: usize,
     /// SHA-256 of the model file, lower-case hex, where it is one file.
     #[serde(default)]
     pub model_sha256: Option<String>,
     /// Most rows before the first output (prefix + template + prompt).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "positions")]
     pub prefill_window: usize,
     /// Name and version of the unit: `"softprefix-unit 0.1.0"`.
     #[serde(default)]
@@ -85,7 +91,36 @@ pub struct SoftPrefixSupport {
     )]
     pub weights: Vec<StoredWeights>,
     /// Most positions: prefix + template + prompt + output.
+    #[serde(deserialize_with = "positions")]
     pub window: usize,
+}
+
+/// More positions than any window has. Beyond this, and beyond [`MAX_HIDDEN_SIZE`], a peer's numbers are not believed: memory is taken
+/// by them.
+pub const MAX_POSITIONS: usize = 1 << 24;
+/// Most inferences that are sent to a unit at once, whatever it says that it can take.
+const MAX_CONCURRENCY: usize = 1024;
+
+fn up_to<'de, D: Deserializer<'de>>(deserializer: D, most: usize) -> Result<usize, D::Error> {
+    let number = usize::deserialize(deserializer)?;
+    if number > most {
+        return Err(serde::de::Error::custom(format_args!(
+            "{number} is more than any model has ({most})"
+        )));
+    }
+    Ok(number)
+}
+
+fn positions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    up_to(deserializer, MAX_POSITIONS)
+}
+
+fn hidden_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    up_to(deserializer, MAX_HIDDEN_SIZE)
+}
+
+fn concurrency<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    Ok(usize::deserialize(deserializer)?.clamp(1, MAX_CONCURRENCY))
 }
 
 fn one() -> usize {
@@ -230,6 +265,7 @@ pub struct StopRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Embedded {
     pub data_b64: String,
+    #[serde(deserialize_with = "hidden_size")]
     pub hidden_size: usize,
     /// Rows, equal to the number of tokens.
     pub len: usize,
@@ -269,6 +305,7 @@ impl Embedded {
 /// Reply to [`VOCABULARY`]: L2 norms over the rows of the embedding table, as bf16.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Vocabulary {
+    #[serde(deserialize_with = "hidden_size")]
     pub hidden_size: usize,
     #[serde(default)]
     pub histogram: Option<Histogram>,
@@ -310,11 +347,15 @@ pub struct Histogram {
 /// Reply to [`BUDGET`]: token counts of a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
+    #[serde(deserialize_with = "positions")]
     pub prefill_window: usize,
     /// Tokens of the user's text.
+    #[serde(deserialize_with = "positions")]
     pub prompt: usize,
     /// Tokens of the template (system prompt and markers) without the user's text.
+    #[serde(deserialize_with = "positions")]
     pub template: usize,
+    #[serde(deserialize_with = "positions")]
     pub window: usize,
 }
 

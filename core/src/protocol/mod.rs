@@ -25,6 +25,7 @@ pub mod error;
 pub mod extension;
 pub mod frame;
 pub mod message;
+mod secret;
 pub mod text_stream;
 mod weights;
 

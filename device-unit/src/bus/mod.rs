@@ -84,7 +84,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), BusError> {
     let server = server::bind(&options, &unit_options.name).await?;
-    let module = Arc::new(Module::new(Sys::new(options.url("sys")), unit_options.name.clone()));
+    let module = Arc::new(Module::new(&options, unit_options.name.clone()));
     let unit = Unit::within(source, unit_options, Arc::new(OnBusDirectory(Arc::clone(&module))));
     *module.unit() = Some(unit.clone());
     started(&unit);
@@ -119,6 +119,7 @@ const LLM_SYS: &str = "";
 /// The module around the unit: llm-sys, and what this unit has on its bus.
 struct Module {
     sys: Sys,
+    folder: PathBuf,
     name: String,
     runtime: Handle,
     addresses: Addresses,
@@ -141,7 +142,7 @@ struct OnBus {
 
 impl Module {
     /// To be called within the runtime that is to serve.
-    fn new(sys: Sys, name: String) -> Self {
+    fn new(options: &BusOptions, name: String) -> Self {
         let runtime = Handle::current();
         let unit = Arc::<Mutex<Option<Unit>>>::default();
         let known = Arc::clone(&unit);
@@ -152,7 +153,8 @@ impl Module {
             }
         });
         Self {
-            sys,
+            sys: Sys::new(options.url("sys")),
+            folder: options.folder.clone(),
             name,
             runtime,
             addresses,
@@ -296,7 +298,7 @@ impl Directory for OnBusDirectory {
                 .await
                 .map_err(|error| error.to_string())?;
             let work_id = format!("{}.{}", self.0.name, registered.number);
-            let publisher = Publisher::bind(&registered.output_url).await;
+            let publisher = Publisher::bind(&registered.output_url, &self.0.folder).await;
             let (publisher, end) = match publisher {
                 Ok(publisher) => publisher,
                 Err(sentence) => {

@@ -1,6 +1,7 @@
 //! A task's output for other units: PUB on the address that llm-sys gave it. It knows no message's meaning.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::zmtp::{self, Connection, Kind, Listener, Wish, path_of};
+use super::zmtp::{self, Connection, Kind, Listener, Wish, path_of, remove_stale};
 use crate::unit::ReplySink;
 
 /// Messages that may wait for one subscriber. One that is slower loses some, as PUB has it.
@@ -37,19 +38,19 @@ struct Subscriber {
 }
 
 impl Publisher {
-    /// Binds `url`. A file that a killed process left there is removed first.
+    /// Binds `url`. A socket that a killed process left there is removed first where it lies in `folder`, that of the bus, or in the
+    /// folder `llm` in it: the address comes from whoever answers at llm-sys' own.
     ///
     /// # Errors
     /// A sentence about the address.
-    pub async fn bind(url: &str) -> Result<(Self, PublisherEnd), String> {
+    pub async fn bind(url: &str, folder: &Path) -> Result<(Self, PublisherEnd), String> {
+        let cannot = |error: std::io::Error| format!("{url} cannot be bound ({error}); check who owns its folder");
         let path = path_of(url).map_err(|error| error.to_string())?;
-        if let Err(error) = std::fs::remove_file(&path)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, path = %path.display(), "a socket file could not be removed");
+        let parent = path.parent();
+        if parent == Some(folder) || parent == Some(&folder.join("llm")) {
+            remove_stale(&path).map_err(cannot)?;
         }
-        let listener = Listener::bind(url)
-            .map_err(|error| format!("{url} cannot be bound ({error}); check who owns its folder"))?;
+        let listener = Listener::bind(url).map_err(cannot)?;
         let subscribers = Arc::<Subscribers>::default();
         let (stop, mut stopped) = oneshot::channel();
         let all = Arc::clone(&subscribers);
@@ -179,7 +180,7 @@ mod tests {
     #[tokio::test]
     async fn subscribers_get_what_they_asked_for_and_the_last_message_before_the_end() {
         let (folder, url) = address();
-        let (publisher, end) = Publisher::bind(&url).await.unwrap();
+        let (publisher, end) = Publisher::bind(&url, folder.path()).await.unwrap();
         assert!(publisher.is_gone());
         let mut all = Connection::open(&url, Kind::Subscriber).await.unwrap();
         let mut some = Connection::open(&url, Kind::Subscriber).await.unwrap();
@@ -206,9 +207,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whoever_answers_for_llm_sys_cannot_have_files_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("llm")).unwrap();
+        let places = [
+            outside.path().join("out"),
+            folder.path().join("out"),
+            folder.path().join("llm/out"),
+            folder.path().join(format!(
+                "llm/../../{}/out",
+                outside.path().file_name().unwrap().to_string_lossy()
+            )),
+        ];
+        for place in &places {
+            let url = format!("ipc://{}", place.display());
+            std::fs::write(place, "a person's").unwrap();
+            assert!(Publisher::bind(&url, folder.path()).await.is_err());
+            assert_eq!(std::fs::read(place).unwrap(), b"a person's", "{url}");
+            std::fs::remove_file(place).unwrap();
+            std::mem::forget(Listener::bind(&url).unwrap());
+            let ours = place.starts_with(folder.path()) && !url.contains("..");
+            assert_eq!(Publisher::bind(&url, folder.path()).await.is_ok(), ours, "{url}");
+            if !ours {
+                assert!(place.exists(), "{url}");
+                std::fs::remove_file(place).unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn who_does_not_read_loses_messages_and_holds_nobody_up() {
-        let (_folder, url) = address();
-        let (publisher, end) = Publisher::bind(&url).await.unwrap();
+        let (folder, url) = address();
+        let (publisher, end) = Publisher::bind(&url, folder.path()).await.unwrap();
         let mut idle = Connection::open(&url, Kind::Subscriber).await.unwrap();
         let mut reading = Connection::open(&url, Kind::Subscriber).await.unwrap();
         idle.subscribe().await.unwrap();

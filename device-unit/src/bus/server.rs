@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use super::sys::split_pair;
-use super::zmtp::{Connection, Kind, Listener};
+use super::zmtp::{Connection, Kind, Listener, remove_stale};
 use super::{BusError, BusOptions, Module};
 use crate::request_text;
 use crate::unit::{Peer, Unit, answer_to_call};
@@ -40,10 +40,8 @@ pub async fn bind(options: &BusOptions, unit: &str) -> Result<Server, BusError> 
         path: path.clone(),
         reason,
     };
-    match std::fs::remove_file(&path) {
-        Ok(()) => tracing::info!("removed {}, which a unit left that was killed", path.display()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(cannot(error.to_string())),
+    if remove_stale(&path).map_err(|error| cannot(error.to_string()))? {
+        tracing::info!("removed {}, which a unit left that was killed", path.display());
     }
     let listener = Listener::bind(&options.url(unit)).map_err(|error| cannot(error.to_string()))?;
     Ok(Server(listener))

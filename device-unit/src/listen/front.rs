@@ -150,8 +150,19 @@ impl Front {
 
 /// What a client is told that is one too many.
 pub fn too_many_connections() -> Vec<u8> {
+    turned_away("Too many clients are connected; close some of them.")
+}
+
+/// What a client is told that does not know the secret of the program to which the unit belongs.
+pub fn belongs_to_another() -> Vec<u8> {
+    turned_away(
+        "This module serves the program that started it and no other; start softprefix-unit --listen for your own use.",
+    )
+}
+
+fn turned_away(sentence: &str) -> Vec<u8> {
     let stock = Code::NOT_AVAILABLE.stock_message().unwrap_or_default();
-    let sentence = format!("{stock} Too many clients are connected; close some of them.");
+    let sentence = format!("{stock} {sentence}");
     encode(&Reply::error(
         UNREADABLE_REQUEST_ID,
         SYS,

@@ -5,6 +5,7 @@
 mod front;
 mod intake;
 mod machine;
+mod opening;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use softprefix_core::protocol::extension::Secret;
 use softprefix_core::protocol::frame::DEFAULT_LIMIT;
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
@@ -22,6 +24,7 @@ use tokio::task::JoinSet;
 use crate::outbox::Outbox;
 use front::Front;
 use intake::{Incoming, Intake};
+use opening::{Opening, Stranger, Verdict};
 
 use crate::unit::{Peer, ReplySink, Unit};
 
@@ -31,6 +34,8 @@ const CONNECTIONS: usize = 256;
 const DOUBT: Duration = Duration::from_secs(1);
 /// How long replies that are due are waited for when a client has sent its last byte.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long a client may take for the line with the secret, where one is asked for.
+const INTRODUCTION: Duration = Duration::from_secs(5);
 /// How much of what a refused client goes on sending is read, so that it gets to see the refusal.
 const DRAINED_BYTES: usize = 256 << 20;
 
@@ -38,7 +43,7 @@ const DRAINED_BYTES: usize = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     #[error(
-        "{address} is not on this machine alone, and anybody who reaches it could use the module; choose 127.0.0.1, or say --allow-remote"
+        "{address} is not on this machine alone, and whoever reaches it could load models, run and end inferences and read the machine's load, memory and address without a password; choose 127.0.0.1, or say --allow-remote"
     )]
     NotLoopback { address: SocketAddr },
     #[error(
@@ -66,8 +71,18 @@ pub async fn bind(address: SocketAddr, allow_remote: bool) -> Result<TcpListener
     })
 }
 
-/// Serves `unit` until `shutdown` is ready; then the connections are closed and all tasks end.
+/// Serves `unit` to everybody who connects until `shutdown` is ready; then the connections are closed and all tasks end. Web browsers
+/// are not served: a page in one could say anything to the unit.
 pub async fn serve(listener: TcpListener, unit: Arc<Unit>, shutdown: impl Future<Output = ()>) {
+    serve_all(listener, unit, None, shutdown).await;
+}
+
+/// As [`serve`], to those alone who begin with the line of `secret`: a unit that belongs to one program.
+pub async fn serve_own(listener: TcpListener, unit: Arc<Unit>, secret: Secret, shutdown: impl Future<Output = ()>) {
+    serve_all(listener, unit, Some(secret), shutdown).await;
+}
+
+async fn serve_all(listener: TcpListener, unit: Arc<Unit>, secret: Option<Secret>, shutdown: impl Future<Output = ()>) {
     let front = Front::new(Unit::clone(&unit));
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     // llm-sys counts its connections from 8000 on; the number is all that a client is called by.
@@ -98,9 +113,10 @@ pub async fn serve(listener: TcpListener, unit: Arc<Unit>, shutdown: impl Future
         };
         let name = next.fetch_add(1, Ordering::Relaxed).to_string();
         let (front, unit) = (front.clone(), Arc::clone(&unit));
+        let opening = Opening::new(secret.clone());
         connections.spawn(async move {
             tracing::debug!(%address, name, "connected");
-            converse(stream, name.clone(), front).await;
+            converse(stream, name.clone(), front, opening).await;
             unit.forget(&name);
             tracing::debug!(%address, name, "disconnected");
             drop(place);
@@ -119,7 +135,7 @@ impl Drop for EndTasks {
 }
 
 /// One connection, from its first byte to its last.
-async fn converse(stream: TcpStream, name: String, front: Front) {
+async fn converse(stream: TcpStream, name: String, front: Front, opening: Opening) {
     // Frames are small and are wanted at once.
     let _ = stream.set_nodelay(true);
     let (mut reader, writer) = stream.into_split();
@@ -136,7 +152,7 @@ async fn converse(stream: TcpStream, name: String, front: Front) {
     };
     let read = async {
         let peer = Peer::new(name, Arc::clone(&outbox) as Arc<dyn ReplySink>);
-        match listen_to(&mut reader, &front, &peer, &outbox).await {
+        match listen_to(&mut reader, opening, &front, &peer, &outbox).await {
             Farewell::Refused => {
                 outbox.close();
                 drain(&mut reader).await;
@@ -175,10 +191,28 @@ enum Farewell {
     Lost,
 }
 
-async fn listen_to(reader: &mut OwnedReadHalf, front: &Front, peer: &Peer, outbox: &Outbox) -> Farewell {
+async fn listen_to(
+    reader: &mut OwnedReadHalf,
+    opening: Opening,
+    front: &Front,
+    peer: &Peer,
+    outbox: &Outbox,
+) -> Farewell {
     let mut intake = Intake::new(DEFAULT_LIMIT);
     let mut bytes = vec![0; 64 << 10];
+    match hear_out(reader, opening, &mut bytes).await {
+        Ok(first) => intake.push(&first),
+        Err(Some(stranger)) => return turn_away(stranger, outbox),
+        Err(None) => return Farewell::Lost,
+    }
     loop {
+        while let Some(incoming) = intake.next() {
+            let last = incoming == Incoming::TooLarge;
+            front.take(incoming, peer);
+            if last {
+                return Farewell::Refused;
+            }
+        }
         // Nothing more is taken in from a client that does not read its replies.
         if !outbox.has_settled().await {
             return Farewell::Lost;
@@ -203,12 +237,41 @@ async fn listen_to(reader: &mut OwnedReadHalf, front: &Front, peer: &Peer, outbo
             Some(count) => intake.push(&bytes[..count]),
             None => intake.give_up(),
         }
-        while let Some(incoming) = intake.next() {
-            let last = incoming == Incoming::TooLarge;
-            front.take(incoming, peer);
-            if last {
-                return Farewell::Refused;
-            }
+    }
+}
+
+/// The first bytes of a client that is to be heard; who else it is, or nothing where it has gone.
+async fn hear_out(
+    reader: &mut OwnedReadHalf,
+    mut opening: Opening,
+    bytes: &mut [u8],
+) -> Result<Vec<u8>, Option<Stranger>> {
+    let too_late = tokio::time::sleep(INTRODUCTION);
+    tokio::pin!(too_late);
+    loop {
+        let count = tokio::select! {
+            read = reader.read(bytes) => read.map_err(|_| None)?,
+            () = &mut too_late, if opening.is_urgent() => return Err(Some(Stranger::WithoutSecret)),
+        };
+        match opening.push(&bytes[..count]) {
+            Verdict::Heard(first) => return Ok(first),
+            Verdict::Refused(stranger) => return Err(Some(stranger)),
+            Verdict::Open if count == 0 => return Err(None),
+            Verdict::Open => {}
+        }
+    }
+}
+
+/// Says why somebody is not heard, to whom it may help.
+fn turn_away(stranger: Stranger, outbox: &Outbox) -> Farewell {
+    match stranger {
+        Stranger::Http | Stranger::Tls => {
+            tracing::warn!("a web browser or another program that speaks HTTP or TLS has connected; it is not heard");
+            Farewell::Lost
+        }
+        Stranger::WithoutSecret => {
+            outbox.send(front::belongs_to_another());
+            Farewell::Refused
         }
     }
 }

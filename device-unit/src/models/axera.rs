@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use serde_json::{Map, Value};
 
 use crate::engine::EngineError;
-use crate::engine::axera::{AxeraEngine, ModelFolders, ModelParameters, Runtime, RuntimeError};
+use crate::engine::axera::{AxeraEngine, HTTP_TOKENIZER, ModelFolders, ModelParameters, Runtime, RuntimeError};
 use crate::errors::LoadError;
+use crate::files;
 use crate::model::{LoadedModel, ModelSource, Progress};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
-/// Tokenizer kinds of a card (`tokenizer_type`) that the unit reads by itself.
+/// A page of settings.
+const POST_CONFIG_BYTES: u64 = 1 << 20;
+/// The tokenizer kind of a card (`tokenizer_type`) that is built into the stock unit.
 const QWEN_TIKTOKEN: i64 = 1;
-const HTTP: i64 = 2;
 
 /// A [`ModelSource`] over a module's model folders. The runtime is opened with the first model and closed with the last.
 pub struct AxeraModels {
@@ -62,7 +64,7 @@ impl ModelSource for AxeraModels {
         let tokenizer_file = match parameters.tokenizer_type {
             QWEN_TIKTOKEN => folder.join(&parameters.tokenizer_file),
             // The stock unit starts a Python server on this folder; its tokenizer.json says the same without one.
-            HTTP => folder.join("tokenizer/tokenizer.json"),
+            HTTP_TOKENIZER => folder.join("tokenizer/tokenizer.json"),
             other => {
                 return Err(LoadError::BadSetting {
                     key: "tokenizer_type".into(),
@@ -104,8 +106,14 @@ impl ModelSource for AxeraModels {
 /// `post_config.json` in the working folder holds sampling keys, below the card's and the set-up's.
 fn with_post_config(mut settings: Map<String, Value>, folders: &ModelFolders) -> Map<String, Value> {
     let file = folders.current.join("post_config.json");
-    let Ok(text) = std::fs::read_to_string(&file) else {
-        return settings;
+    let text = match files::read_text(&file, POST_CONFIG_BYTES) {
+        Ok(text) => text,
+        Err(error) => {
+            if error.kind() != std::io::ErrorKind::NotFound {
+                tracing::warn!("{} is passed over: {error}", file.display());
+            }
+            return settings;
+        }
     };
     match serde_json::from_str::<Map<String, Value>>(&text) {
         Ok(post) => {

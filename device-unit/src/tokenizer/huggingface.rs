@@ -77,7 +77,7 @@ pub(super) fn build(vocabulary: Vocabulary) -> Result<Tokenizer, TokenizerError>
 
 /// Reads a `tokenizer.json` and the bytes of its tokens.
 pub(super) fn read(path: &Path) -> Result<(Tokenizer, Pieces), TokenizerError> {
-    let bytes = std::fs::read(path).map_err(|source| TokenizerError::Unreadable {
+    let bytes = crate::files::read(path, super::LARGEST_FILE).map_err(|source| TokenizerError::Unreadable {
         path: path.to_owned(),
         source,
     })?;

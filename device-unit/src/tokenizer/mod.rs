@@ -25,6 +25,9 @@ pub use vocabulary::{PreTokenization, TokenKind, Vocabulary};
 /// whitespace, and give up silently beyond a million steps: a limit below that keeps every answer exact.
 pub const LONGEST_TEXT: usize = 512 * 1024;
 
+/// Largest tokenizer file that is read, in bytes: ten times the largest of those in use.
+const LARGEST_FILE: u64 = 256 << 20;
+
 /// What text such as `<|im_end|>` means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Special {

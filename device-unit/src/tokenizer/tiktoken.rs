@@ -36,7 +36,7 @@ const SPECIALS: [(&str, TokenKind); 22] = [
 
 /// Reads the file as a vocabulary with merges.
 pub(super) fn read(path: &Path) -> Result<Vocabulary, TokenizerError> {
-    let text = std::fs::read_to_string(path).map_err(|source| TokenizerError::Unreadable {
+    let text = crate::files::read_text(path, super::LARGEST_FILE).map_err(|source| TokenizerError::Unreadable {
         path: path.to_owned(),
         source,
     })?;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
+use softprefix_core::protocol::extension::Secret;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::listen;
@@ -121,6 +122,16 @@ impl Server {
     }
 
     pub fn serving(unit: Arc<Unit>) -> Self {
+        Self::listening(unit, None)
+    }
+
+    /// A module that serves those alone who know the secret.
+    pub fn belonging_to(secret: Secret) -> Self {
+        let unit = Unit::new(Arc::new(TinySource::new()), UnitOptions::default());
+        Self::listening(Arc::new(unit), Some(secret))
+    }
+
+    fn listening(unit: Arc<Unit>, secret: Option<Secret>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -132,9 +143,13 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let served = Arc::clone(&unit);
-        runtime.spawn(listen::serve(listener, served, async move {
+        let stopped = async move {
             let _ = stopped.await;
-        }));
+        };
+        match secret {
+            None => runtime.spawn(listen::serve(listener, served, stopped)),
+            Some(secret) => runtime.spawn(listen::serve_own(listener, served, secret, stopped)),
+        };
         Self {
             address,
             unit,

@@ -25,6 +25,7 @@ mod refusals;
 mod score;
 #[cfg(all(feature = "bus", unix))]
 mod stock_llm_sys;
+mod strangers;
 mod tasks;
 mod under_test;
 /// The NPU engine's world, for the program behind llm-sys.

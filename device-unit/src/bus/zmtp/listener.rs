@@ -1,7 +1,7 @@
 //! A bound socket: the file others connect to. It knows nothing of what is said there.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,6 +61,22 @@ impl Drop for Listener {
     }
 }
 
+/// Removes what a killed process left at `path`: a socket and nothing else. Whether something was removed.
+///
+/// # Errors
+/// Those of the file system; `AlreadyExists` where it is something else than a socket.
+pub fn remove_stale(path: &Path) -> io::Result<bool> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+        Ok(metadata) if metadata.file_type().is_socket() => std::fs::remove_file(path).map(|()| true),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "what lies there is no socket; move it away",
+        )),
+    }
+}
+
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = std::fs::symlink_metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
@@ -69,6 +85,21 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn of_what_lies_at_an_address_only_a_socket_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        assert!(!remove_stale(&path).unwrap());
+        std::mem::forget(Listener::bind(&format!("ipc://{}", path.display())).unwrap());
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(remove_stale(&link).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(remove_stale(&path).unwrap());
+        std::fs::write(&path, "a person's").unwrap();
+        assert_eq!(remove_stale(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"a person's");
+    }
 
     #[tokio::test]
     async fn the_file_goes_with_the_listener_and_a_later_ones_stays() {

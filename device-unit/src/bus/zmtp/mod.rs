@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use connection::{Connection, Wish};
 pub use frames::frame;
-pub use listener::Listener;
+pub use listener::{Listener, remove_stale};
 
 /// What a socket is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

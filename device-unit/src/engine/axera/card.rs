@@ -5,8 +5,19 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+use softprefix_core::prefix::MAX_HIDDEN_SIZE;
 
 use crate::errors::LoadError;
+use crate::files;
+
+/// A card is a page of JSON.
+const CARD_BYTES: u64 = 1 << 20;
+/// More layers than any model has.
+const MAX_LAYERS: u64 = 1024;
+/// More rows than any vocabulary has.
+const MAX_VOCAB: u64 = 1 << 24;
+/// `tokenizer_type` of models whose stock tokenizer is a server of its own.
+pub const HTTP_TOKENIZER: i64 = 2;
 
 /// The folders of a module. Behind llm-sys their values come from its key store, so that a moved installation is followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +65,13 @@ impl ModelFolders {
             return Err(LoadError::UnknownModel { name: model.to_owned() });
         }
         for path in self.candidates(model) {
-            let Ok(text) = std::fs::read_to_string(&path) else {
-                continue;
+            let text = match files::read_text(&path, CARD_BYTES) {
+                Ok(text) => text,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    tracing::warn!(%error, "{} is passed over", path.display());
+                    continue;
+                }
             };
             let card: Value = serde_json::from_str(&text).map_err(|error| LoadError::BadFile {
                 path: path.clone(),
@@ -86,7 +102,12 @@ impl ModelFolders {
         paths.sort();
         paths
             .iter()
-            .filter_map(|path| serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok())
+            .filter_map(|path| {
+                let read = files::read_text(path, CARD_BYTES).map_err(|error| error.to_string());
+                let card = read.and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
+                card.inspect_err(|error| tracing::warn!("{} is not listed: {error}", path.display()))
+                    .ok()
+            })
             .collect()
     }
 }
@@ -141,14 +162,12 @@ impl ModelParameters {
                 .map(str::to_owned)
                 .ok_or_else(|| bad(key, "a text"))
         };
-        let count = |key: &str| {
-            let number = settings
-                .get(key)
-                .and_then(Value::as_u64)
-                .and_then(|n| usize::try_from(n).ok());
+        let count = |key: &str, most: u64| {
+            let number = settings.get(key).and_then(Value::as_u64);
             number
-                .filter(|n| *n > 0)
-                .ok_or_else(|| bad(key, "a positive whole number"))
+                .filter(|n| (1..=most).contains(n))
+                .and_then(|n| usize::try_from(n).ok())
+                .ok_or_else(|| bad(key, &format!("a whole number from 1 to {most}")))
         };
         let flag = |key: &str| match settings.get(key) {
             None => Ok(false),
@@ -157,10 +176,10 @@ impl ModelParameters {
         // File names are joined to the model's folder.
         let file = |key: &str| {
             let name = text(key)?;
-            if name.split('/').any(|part| part == "..") || name.starts_with('/') {
-                Err(bad(key, "a file name inside the model's folder"))
-            } else {
+            if files::stays_inside(&name) {
                 Ok(name)
+            } else {
+                Err(bad(key, "a file name inside the model's folder"))
             }
         };
         let layer_template = file("template_filename_axmodel")?;
@@ -170,18 +189,23 @@ impl ModelParameters {
                 "a file name with one %d for the layer's number",
             ));
         }
+        let tokenizer_type = settings
+            .get("tokenizer_type")
+            .and_then(Value::as_i64)
+            .ok_or_else(|| bad("tokenizer_type", "a number"))?;
         Ok(Self {
-            tokenizer_type: settings
-                .get("tokenizer_type")
-                .and_then(Value::as_i64)
-                .ok_or_else(|| bad("tokenizer_type", "a number"))?,
-            tokenizer_file: text("filename_tokenizer_model")?,
+            tokenizer_type,
+            // A tokenizer server's address is no file, and is not used.
+            tokenizer_file: match tokenizer_type {
+                HTTP_TOKENIZER => text("filename_tokenizer_model")?,
+                _ => file("filename_tokenizer_model")?,
+            },
             embeddings_file: file("filename_tokens_embed")?,
             post_model_file: file("filename_post_axmodel")?,
             layer_template,
-            layers: count("axmodel_num")?,
-            vocab_size: count("tokens_embed_num")?,
-            hidden_size: count("tokens_embed_size")?,
+            layers: count("axmodel_num", MAX_LAYERS)?,
+            vocab_size: count("tokens_embed_num", MAX_VOCAB)?,
+            hidden_size: count("tokens_embed_size", MAX_HIDDEN_SIZE as u64)?,
             dynamic_layers: flag("b_dynamic_load_axmodel_layer")?,
             append_eos: flag("b_eos")?,
             settings,
@@ -276,6 +300,13 @@ mod tests {
     fn a_wrong_or_missing_key_is_named() {
         for (key, value) in [
             ("axmodel_num", json!(0)),
+            ("axmodel_num", json!(1_000_000_000_000_u64)),
+            ("tokens_embed_size", json!(1_000_000_000_000_u64)),
+            ("tokens_embed_num", json!(u64::MAX)),
+            ("filename_tokenizer_model", json!("/dev/zero")),
+            ("filename_tokens_embed", json!("../../etc/shadow")),
+            ("filename_post_axmodel", json!("")),
+            ("template_filename_axmodel", json!("/dev/%d")),
             ("tokens_embed_size", json!("896")),
             ("template_filename_axmodel", json!("a.axmodel")),
         ] {

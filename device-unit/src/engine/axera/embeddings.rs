@@ -27,7 +27,7 @@ impl EmbeddingFile {
             path: path.to_owned(),
             source,
         };
-        let file = std::fs::File::open(path).map_err(unreadable)?;
+        let file = crate::files::open(path).map_err(unreadable)?;
         // SAFETY: the table is read only through byte copies; a file that is rewritten under a running unit changes values, never
         // addresses. Truncating it would be fatal, as it is for every mapped model.
         let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;

@@ -16,6 +16,6 @@ mod llm;
 mod memory;
 mod runtime;
 
-pub use card::{ModelFolders, ModelParameters};
+pub use card::{HTTP_TOKENIZER, ModelFolders, ModelParameters};
 pub use llm::AxeraEngine;
 pub use runtime::{Runtime, RuntimeError, default_library_folders};
