@@ -18,7 +18,7 @@
 //! engine/                 what every engine offers; sampling; likelihoods
 //! tokenizer/              text to tokens and back
 //! gguf/                   the file format: metadata, tensors, numbers
-//! errors.rs               what can go wrong below the unit
+//! errors.rs | files.rs    what can go wrong below the unit | opening files whose names a peer may choose
 //! ```
 //!
 //! # Kept from the stock unit, and not
