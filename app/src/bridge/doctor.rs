@@ -93,7 +93,7 @@ impl Ways {
     }
 
     fn talk(&self, host: &str) -> Talk {
-        let address = || Host::parse(host).map_or_else(|_| host.to_owned(), |host| host.address().to_owned());
+        let address = || Host::parse(host).map_or_else(|_| host.to_owned(), |host| host.address());
         Talk::new(self.module.clone().unwrap_or_else(address))
     }
 
@@ -119,17 +119,23 @@ impl Ways {
                 teller.send(Event::Doctor(DoctorEvent::Found(Box::new(finding)))).await;
             }
         });
-        match self.open(host).await {
-            Ok(ssh) => {
+        let parsed = Host::parse(host);
+        let over_ssh = match &parsed {
+            Ok(host) if !host.is_for_ssh() => None,
+            _ => Some(self.open(host).await),
+        };
+        match over_ssh {
+            Some(Ok(ssh)) => {
                 let in_use = in_use.as_ref().map(|(model, h)| (model.as_str(), *h));
                 look_over_ssh(&ssh, in_use, |finding| {
                     let _ = sender.send(finding);
                 })
                 .await;
             }
-            Err(error) => said = Some(Said::Problem(error.said())),
+            Some(Err(error)) => said = Some(Said::Problem(error.said())),
+            None => {}
         }
-        if !matches!(Host::parse(host), Err(SshError::BadHost { .. })) {
+        if parsed.is_ok() {
             talk::look(&talk, |finding| {
                 let _ = sender.send(finding);
             })

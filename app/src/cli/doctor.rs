@@ -30,7 +30,7 @@ enum Lang {
 
 #[derive(Debug, Args)]
 pub struct ReachArgs {
-    /// user@host, as for ssh.
+    /// user@host, as for ssh; HOST:PORT is llm-sys' address, which is looked at alone.
     #[arg(value_name = "HOST")]
     host: String,
     /// Address of llm-sys, where it is not HOST:10001.
@@ -122,7 +122,7 @@ impl ReachArgs {
     }
 
     fn talk(&self, host: &Host) -> Talk {
-        let address = self.module.clone().unwrap_or_else(|| host.address().to_owned());
+        let address = self.module.clone().unwrap_or_else(|| host.address());
         Talk {
             model: self.model.clone(),
             ..Talk::new(address)
@@ -209,7 +209,7 @@ async fn look(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
         }
         findings.push(finding);
     };
-    if !args.no_ssh {
+    if !args.no_ssh && host.is_for_ssh() {
         match Ssh::open(host, args.reach.options()).await {
             Ok(ssh) => look_over_ssh(&ssh, None, &mut tell).await,
             Err(error) => tell(Finding::could_not_look("ssh", "0", error.said())),

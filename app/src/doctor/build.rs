@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use softprefix_core::protocol::Utf8Cutter;
 
-use super::checks::build::TREE;
+use super::remedies::TREE;
 use super::script::Script;
 use super::ssh::{Ssh, SshError};
 

@@ -3,7 +3,7 @@
 //! The stock binary and its service stay untouched: our binary lies beside it, and a drop-in file lets the service `llm-llm` start
 //! ours, so that what depends on the service goes on working. Writing or removing that one file is the whole swap. The module is never
 //! left alone with a unit that does not work: until the workbench has confirmed an inference, a watch on the module itself takes the
-//! swap back after a while, also if the cable is pulled.
+//! swap back after a while, also if the cable is pulled. An installation has a token, so that its watch never acts on a later one.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,14 +12,19 @@ use sha2::{Digest, Sha256};
 
 use super::checks::{CHANGE_LIMIT, READ_LIMIT};
 use super::finding::{Finding, Verdict};
-use super::script::Script;
+use super::remedy::function;
+use super::script::{self, Script, UnusableValue};
 use super::ssh::{Answer, Ssh, SshError};
 use super::talk::{self, Talk};
 use crate::model::{Said, said};
 
-const UPLOAD: &str = "/var/lib/softprefix/install/unit.part";
+/// Where the unit lies on the module.
+const PROGRAM: &str = "/opt/m5stack/bin/softprefix-unit";
+/// What the copy is called until it is in its place; the installation's token follows.
+const UPLOAD: &str = "/var/lib/softprefix/install/unit.part-";
 /// Free space asked for beyond twice the binary.
 const SPARE: u64 = 8 << 20;
+const UPLOAD_LIMIT: Duration = Duration::from_secs(300);
 /// Between two questions whether the unit is up.
 const AGAIN: Duration = Duration::from_millis(700);
 
@@ -52,6 +57,16 @@ pub enum InstallError {
     NoModel,
     #[error("the copy on the module has the SHA-256 {found}, not {wanted}; check the connection and try again")]
     BadCopy { found: String, wanted: String },
+    #[error("it could not be put in place, and nothing was changed ({why}); remove the cause and try again")]
+    NotBegun { why: String },
+    #[error("another installation or removal is under way on the module; wait a minute, then try again")]
+    Busy,
+    #[error("another installation has taken this one's place on the module; check again which unit runs")]
+    Replaced,
+    #[error(
+        "{program} on the module belongs to the Debian package {package}; update that package with `dpkg -i`, or remove it first with `dpkg -r {package}`"
+    )]
+    Packaged { program: &'static str, package: String },
     #[error("the swap failed and was taken back ({why}); {}", stock.said().en)]
     TakenBack { why: String, stock: Former },
     #[error("the injector was started, but this was found: {}; {}", finding.en.trim_end_matches('.'), stock.said().en)]
@@ -60,6 +75,23 @@ pub enum InstallError {
         "the injector is removed, but the stock unit does not start ({why}); the doctor's checks 2, 3 and 4 say what it lacks"
     )]
     StockStopped { why: String },
+    #[error("the injector stays, because {file} still makes the service start it; {}", remove_by(file, package).en)]
+    StillStarted { file: String, package: String },
+}
+
+/// What removes a drop-in file that is not the installer's.
+pub(super) fn remove_by(file: &str, package: &str) -> Said {
+    if package.is_empty() {
+        said!(
+            "remove that file on the module, then uninstall again",
+            "モジュールでこのファイルを削除してから、もう一度取り除いてください。"
+        )
+    } else {
+        said!(
+            "remove its Debian package on the module with `dpkg -r {package}`",
+            "モジュールで `dpkg -r {package}` を実行し、Debian パッケージ（{file}）を削除してください。"
+        )
+    }
 }
 
 /// How the unit that was there before stands after a swap was taken back.
@@ -101,113 +133,36 @@ impl Former {
     }
 }
 
-const LOOK: &str = r#"
-say machine "$(uname -m)"
-say glibc "$(ldd --version 2>/dev/null | head -n 1 | grep -oE '[0-9]+\.[0-9]+$')"
-say free "$(df -Pk /opt 2>/dev/null | awk 'NR == 2 {print $4}')"
-if [ -e /etc/systemd/system/llm-llm.service ] || [ -e /lib/systemd/system/llm-llm.service ] || [ -e /usr/lib/systemd/system/llm-llm.service ]
-then say service yes; else say service no; fi
-say models "$(ls /opt/m5stack/data/models/mode_*.json 2>/dev/null | wc -l)"
-mkdir -p /var/lib/softprefix/install && rm -f /var/lib/softprefix/install/unit.part
-"#;
-
-/// What the installation runs on the module, once the copy is there; the person is shown the same text.
-macro_rules! commands {
-    () => {
-        r#"    chmod 755 "$S/unit.part"
-    "$S/unit.part" --version
-    cp -p "$S/unit.part" "$NEW.new"
-    mkdir -p "$D"
-    mv "$NEW.new" "$NEW"
-    { echo '[Service]'; echo 'ExecStart='; echo "ExecStart=$NEW --bus"; } >"$S/dropin.new"
-    mv "$S/dropin.new" "$D/softprefix.conf"
-    systemctl daemon-reload
-    systemctl restart llm-llm
-    systemctl is-active --quiet llm-llm
-"#
+/// A script of the installer, put together at compile time: a script's body is a constant.
+macro_rules! shell {
+    ($file:literal) => {
+        concat!(
+            include_str!("lib.sh"),
+            include_str!("install/lib.sh"),
+            include_str!($file)
+        )
     };
 }
 
-/// The commands of an installation, to read.
+const LOOK: &str = shell!("install/look.sh");
+const SWAP: &str = shell!("install/swap.sh");
+const CONFIRM: &str = shell!("install/confirm.sh");
+const BACK: &str = shell!("install/back.sh");
+const UNINSTALL: &str = shell!("install/uninstall.sh");
+
+/// The commands of an installation, to read: what stands inside the functions `prepare` and `change` of the swap.
 #[must_use]
 pub fn shown() -> String {
-    let places = "S=/var/lib/softprefix/install\nD=/etc/systemd/system/llm-llm.service.d\nNEW=/opt/m5stack/bin/softprefix-unit\n";
-    let commands: Vec<&str> = commands!().lines().map(str::trim_start).collect();
-    format!("{places}{}", commands.join("\n"))
+    format!(
+        "D=/etc/systemd/system/llm-llm.service.d\nDROPIN=$D/softprefix.conf\nNEW={PROGRAM}\nPART=the copy\n{}\n{}",
+        function(SWAP, "prepare"),
+        function(SWAP, "change")
+    )
 }
 
 /// The commands that give the stock unit back, to read.
 pub const UNDO_SHOWN: &str =
     "rm -f /etc/systemd/system/llm-llm.service.d/softprefix.conf\nsystemctl daemon-reload\nsystemctl restart llm-llm";
-
-// One rename puts the drop-in in place. The watch is a process of its own: whatever happens to the connection, it ends with either
-// a confirmation or the stock unit.
-const SWAP: &str = concat!(
-    r#"
-umask 022
-trap '' HUP PIPE
-S=/var/lib/softprefix/install
-D=/etc/systemd/system/llm-llm.service.d
-NEW=/opt/m5stack/bin/softprefix-unit
-found=$(sha256sum "$S/unit.part" | cut -d' ' -f1)
-if [ "$found" != "$SHA" ]; then rm -f "$S/unit.part"; say result badcopy; say found "$found"; return 0; fi
-rm -f "$S/confirmed" "$S/old-dropin" "$S/old-unit"
-if [ -e "$NEW" ]; then cp -p "$NEW" "$S/old-unit"; fi
-if [ -e "$D/softprefix.conf" ]; then cp -p "$D/softprefix.conf" "$S/old-dropin"; fi
-cat >"$S/back" <<'BACK'
-S=/var/lib/softprefix/install
-D=/etc/systemd/system/llm-llm.service.d
-NEW=/opt/m5stack/bin/softprefix-unit
-if [ -e "$S/old-dropin" ]; then cp -p "$S/old-dropin" "$S/dropin.back" && mv "$S/dropin.back" "$D/softprefix.conf"
-else rm -f "$D/softprefix.conf"; rmdir "$D" 2>/dev/null; fi
-if [ -e "$S/old-unit" ]; then cp -p "$S/old-unit" "$NEW.back" && mv "$NEW.back" "$NEW"; else rm -f "$NEW"; fi
-systemctl daemon-reload
-systemctl restart llm-llm
-rm -f "$S/watch"
-BACK
-work() ( set -eu
-"#,
-    commands!(),
-    r#"
-)
-: >"$S/watch"
-work >"$S/last" 2>&1; code=$?
-if [ "$code" != 0 ]; then
-    sh "$S/back" >>"$S/last" 2>&1
-    rm -f "$S/unit.part"
-    if systemctl is-active --quiet llm-llm; then say former running; else say former stopped; fi
-    say result back; say why "$(tail -n 4 "$S/last")"; return 0
-fi
-setsid sh -c 'sleep "$1"; if [ ! -e "$2/confirmed" ] && [ -e "$2/watch" ]; then sh "$2/back"; fi' watch "$WATCH" "$S" >/dev/null 2>&1 </dev/null &
-rm -f "$S/unit.part"; sync
-say result swapped
-"#
-);
-
-const CONFIRM: &str = r#"
-S=/var/lib/softprefix/install
-if [ -e "$S/watch" ]; then : >"$S/confirmed"; rm -f "$S/watch" "$S/old-unit" "$S/old-dropin"; sync; say result confirmed; else say result late; fi
-"#;
-
-const BACK: &str = r#"
-trap '' HUP PIPE
-S=/var/lib/softprefix/install
-if [ -e "$S/watch" ]; then sh "$S/back" >"$S/last" 2>&1; say result back; else say result nothing; fi
-if systemctl is-active --quiet llm-llm; then say former running; else say former stopped; fi
-"#;
-
-const UNINSTALL: &str = r#"
-trap '' HUP PIPE
-D=/etc/systemd/system/llm-llm.service.d
-if [ ! -e "$D/softprefix.conf" ]; then say result nothing; return 0; fi
-rm -f "$D/softprefix.conf"; rmdir "$D" 2>/dev/null
-systemctl daemon-reload
-systemctl restart llm-llm; code=$?
-rm -f /opt/m5stack/bin/softprefix-unit /var/lib/softprefix/install/old-dropin /var/lib/softprefix/install/old-unit
-sync
-if [ "$code" = 0 ] && systemctl is-active --quiet llm-llm; then say result removed
-else say result stopped; say why "$(systemctl status llm-llm --no-pager 2>&1 | tail -n 4)"; fi
-"#;
 
 /// One step of an installation, as it is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -266,46 +221,74 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
     tell(Step::Copying {
         bytes: bytes.len() as u64,
     });
-    ssh.upload(&what.unit, UPLOAD, Duration::from_secs(300)).await?;
+    let token = script::token();
+    let upload = format!("{UPLOAD}{token}");
+    if let Err(error) = ssh.upload(&what.unit, &upload, UPLOAD_LIMIT).await {
+        // Half a copy would fill the module's disk. Where this fails too, the next look removes it.
+        let _ = ssh.run(&back(&token, Duration::ZERO)?, CHANGE_LIMIT).await;
+        return Err(error.into());
+    }
 
     tell(Step::Swapping);
-    let script = Script::new(SWAP)
-        .with("SHA", digest.clone())
-        .and_then(|script| script.with("WATCH", what.watch.as_secs().max(1).to_string()))
+    let watch = back(&token, what.watch.max(Duration::from_secs(1)))?.text();
+    let swap = with_token(SWAP, &token)
+        .and_then(|script| script.with("SHA", digest.clone()))
+        .and_then(|script| script.with("WATCHER", watch))
         .map_err(SshError::from)?;
-    let answer = ssh.run(&script, CHANGE_LIMIT).await?;
+    let answer = match ssh.run(&swap, CHANGE_LIMIT).await {
+        Ok(answer) => answer,
+        // How far it came is not known: it is taken back now, or by the module's own watch.
+        Err(error) => {
+            return Err(match take_back(ssh, &token).await {
+                Ok(Some(stock)) => InstallError::TakenBack {
+                    why: error.to_string(),
+                    stock,
+                },
+                _ => error.into(),
+            });
+        }
+    };
     match answer.get("result") {
         Some("swapped") => {}
         Some("badcopy") => {
             let found = answer.get("found").unwrap_or_default().to_owned();
             return Err(InstallError::BadCopy { found, wanted: digest });
         }
-        _ => {
+        Some("back") => {
             return Err(InstallError::TakenBack {
                 why: why(&answer),
                 stock: Former::of(&answer),
             });
         }
+        _ => return Err(not_begun(&answer)),
     }
 
     tell(Step::Trying);
     let (worst, proved) = try_until(&what.talk, Instant::now() + what.patience).await;
     if worst.is_none() && proved {
-        let answer = ssh.run(&Script::new(CONFIRM), READ_LIMIT).await?;
-        if answer.get("result") == Some("confirmed") {
-            tell(Step::Confirmed);
-            return Ok(());
-        }
-        return Err(InstallError::NotWorking {
-            finding: said!(
-                "the trial took longer than the module waited",
-                "試験がモジュールの待ち時間より長くかかりました"
-            ),
-            stock: Former::Unknown,
-        });
+        let confirm = with_token(CONFIRM, &token).map_err(SshError::from)?;
+        let answer = match ssh.run(&confirm, CHANGE_LIMIT).await {
+            // Asking again is safe: what is confirmed stays confirmed.
+            Err(_) => ssh.run(&confirm, CHANGE_LIMIT).await?,
+            Ok(answer) => answer,
+        };
+        return match answer.get("result") {
+            Some("confirmed") => {
+                tell(Step::Confirmed);
+                Ok(())
+            }
+            Some("other") => Err(InstallError::Replaced),
+            _ => Err(InstallError::NotWorking {
+                finding: said!(
+                    "the trial took longer than the module waited",
+                    "試験がモジュールの待ち時間より長くかかりました"
+                ),
+                stock: Former::Unknown,
+            }),
+        };
     }
     tell(Step::TakingBack);
-    let answer = ssh.run(&Script::new(BACK), CHANGE_LIMIT).await?;
+    let stock = take_back(ssh, &token).await?.unwrap_or(Former::Unknown);
     let finding = worst.map_or_else(
         || {
             said!(
@@ -318,10 +301,39 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
             ja: format!("{}：{}", f.title.ja, f.text.ja),
         },
     );
-    Err(InstallError::NotWorking {
-        finding,
-        stock: Former::of(&answer),
-    })
+    Err(InstallError::NotWorking { finding, stock })
+}
+
+fn with_token(body: &'static str, token: &str) -> Result<Script, UnusableValue> {
+    Script::new(body).with("TOKEN", token)
+}
+
+/// Takes an installation's swap back after `delay`.
+fn back(token: &str, delay: Duration) -> Result<Script, SshError> {
+    Ok(with_token(BACK, token)?.with("DELAY", delay.as_secs().to_string())?)
+}
+
+/// Takes a swap back now, in a second try where the first gives no answer. How the unit from before stands; none where the module did
+/// not say, or where another installation has taken the place.
+async fn take_back(ssh: &Ssh, token: &str) -> Result<Option<Former>, SshError> {
+    let script = back(token, Duration::ZERO)?;
+    let answer = match ssh.run(&script, CHANGE_LIMIT).await {
+        Err(_) => ssh.run(&script, CHANGE_LIMIT).await?,
+        Ok(answer) => answer,
+    };
+    Ok(answer.get("former").map(|_| Former::of(&answer)))
+}
+
+fn not_begun(answer: &Answer) -> InstallError {
+    if answer.yes("busy") {
+        return InstallError::Busy;
+    }
+    InstallError::NotBegun {
+        why: match answer.get("folder") {
+            Some(folder) => format!("{folder} cannot be written"),
+            None => why(answer),
+        },
+    }
 }
 
 /// Tries the module; again, until `end`, while its unit is not up yet. The worst finding, and whether a prefix was seen to act.
@@ -349,19 +361,32 @@ async fn try_until(talk: &Talk, end: Instant) -> (Option<Finding>, bool) {
 /// Gives the stock unit back. `false` where no injector is installed.
 ///
 /// # Errors
-/// [`InstallError::StockStopped`] where the stock unit does not start (it is in its place all the same).
+/// [`InstallError::StockStopped`] where the stock unit does not start (it is in its place all the same);
+/// [`InstallError::StillStarted`] where something else than the installer makes the service start the injector.
 pub async fn uninstall(ssh: &Ssh) -> Result<bool, InstallError> {
-    let answer = ssh.run(&Script::new(UNINSTALL), CHANGE_LIMIT).await?;
+    let script = Script::new(UNINSTALL);
+    let answer = match ssh.run(&script, CHANGE_LIMIT).await {
+        // It goes on from wherever it was ended.
+        Err(SshError::CutOff { .. } | SshError::Lost { .. }) => ssh.run(&script, CHANGE_LIMIT).await?,
+        other => other?,
+    };
+    let text = |key: &str| answer.get(key).unwrap_or_default().trim().to_owned();
     match answer.get("result") {
         Some("removed") => Ok(true),
         Some("nothing") => Ok(false),
-        _ => Err(InstallError::StockStopped { why: why(&answer) }),
+        Some("kept") => Err(InstallError::StillStarted {
+            file: text("file"),
+            package: text("package"),
+        }),
+        Some("stopped") => Err(InstallError::StockStopped { why: why(&answer) }),
+        _ => Err(not_begun(&answer)),
     }
 }
 
 fn why(answer: &Answer) -> String {
     answer
         .get("why")
+        .map(str::trim)
         .filter(|why| !why.is_empty())
         .map_or_else(|| answer.errors.clone(), str::to_owned)
 }
@@ -393,6 +418,12 @@ fn fits(path: &Path, bytes: &[u8], module: &Answer) -> Result<(), InstallError> 
     }
     if module.get("models").is_none_or(|count| count.trim() == "0") {
         return Err(InstallError::NoModel);
+    }
+    if let Some(package) = module.get("owner").map(str::trim).filter(|package| !package.is_empty()) {
+        return Err(InstallError::Packaged {
+            program: PROGRAM,
+            package: package.to_owned(),
+        });
     }
     let wanted = bytes.len() as u64 * 2 + SPARE;
     let free = module

@@ -8,6 +8,7 @@ pub mod checks;
 pub mod finding;
 pub mod install;
 pub mod log;
+mod remedies;
 pub mod remedy;
 mod sayings;
 pub mod script;
@@ -15,6 +16,7 @@ pub mod ssh;
 pub mod talk;
 
 pub use finding::{Finding, Verdict};
+pub use remedies::{NAMES as REMEDIES, by_name as remedy};
 
 use crate::model::{Said, said};
 pub use remedy::{Ended, Outcome, Remedy};
@@ -38,32 +40,6 @@ pub async fn look_over_ssh(ssh: &Ssh, in_use: Option<(&str, usize)>, mut tell: i
     tell(or_why("interpreter", "4", checks::interpreter::look(ssh).await));
     tell(or_why("hidden-size", "7", checks::cards::look(ssh, in_use).await));
 }
-
-/// A remedy that needs nothing found first, by its name: what `--undo` takes.
-///
-/// `register-interpreter` is undone without knowing the folder, which is then empty here.
-#[must_use]
-pub fn remedy(id: &str) -> Option<Remedy> {
-    match id {
-        "start-llm-sys" => Some(checks::service::start()),
-        "patch-simdjson" => Some(checks::build::patch_sconstruct()),
-        "toolchain-wrappers" => Some(checks::build::toolchain_wrappers()),
-        "start-llm-llm" => Some(checks::unit::restart()),
-        "relink-libstdcxx" => Some(checks::libstdcxx::relink()),
-        "register-interpreter" => Some(checks::interpreter::register(String::new())),
-        _ => None,
-    }
-}
-
-/// The names that [`remedy`] knows.
-pub const REMEDIES: [&str; 6] = [
-    "start-llm-sys",
-    "patch-simdjson",
-    "toolchain-wrappers",
-    "start-llm-llm",
-    "relink-libstdcxx",
-    "register-interpreter",
-];
 
 /// The remedies that are no scripts with a way back.
 pub const EXIT_TASKS: &str = "exit-left-over-tasks";

@@ -1,10 +1,11 @@
 //! Remedies: what is changed on a module, with a backup first, a verification afterwards, and a way back.
 //!
-//! A remedy is four constant pieces of shell (backup, commands, verify, restore) in a frame that is the same for all. The commands that
-//! the person is shown are the ones that run. On the module, `/var/lib/softprefix/doctor/ID` holds the backup, so that another computer can
-//! undo; a remedy that is cut off is taken back by whoever comes next.
+//! A remedy is a shell file with five functions (backup, change, verify, restored, restore) in a frame that is the same for all. The
+//! commands that the person is shown are the ones that run. On the module, `/var/lib/softprefix/doctor/ID` holds the backup, so that
+//! another computer can undo; a remedy that is cut off is taken back by whoever comes next.
 
 use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
 use std::time::Duration;
 
 use super::script::{Script, UnusableValue};
@@ -23,133 +24,38 @@ pub struct Remedy {
     /// Values that the commands use, as shown above them.
     pub variables: Vec<(&'static str, String)>,
     #[serde(flatten)]
-    pub pieces: Pieces,
+    pub shell: Shell,
     /// Whether `undo` gives back what was there before.
     pub undoable: bool,
     #[serde(skip)]
     pub limit: Duration,
 }
 
-/// The shell of a remedy. `$B` is its backup folder, `$TS` the time; a failing command ends it and restores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Pieces {
-    /// Keeps what the commands will change. Runs first, changes nothing else.
-    pub backup: &'static str,
-    /// The change itself, as the person is shown it.
-    pub commands: &'static str,
-    /// Succeeds if the change is in effect. Also asked first: what is already so is left alone.
-    pub verify: &'static str,
-    /// Gives back what the backup holds; also right where only a part of the commands ran.
-    pub restore: &'static str,
-    #[serde(skip)]
-    pub(super) apply: &'static str,
-    #[serde(skip)]
-    pub(super) undo: &'static str,
+/// The shell of a remedy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shell {
+    /// The file with the five functions.
+    pub file: &'static str,
+    /// The file in its frame: what runs.
+    pub(super) body: &'static str,
 }
 
-/// Puts the four pieces into the frame, at compile time: a script's body stays a constant.
-macro_rules! pieces {
-    (backup: $backup:literal, commands: $commands:literal, verify: $verify:literal, restore: $restore:literal $(,)?) => {
-        $crate::doctor::remedy::Pieces {
-            backup: $backup,
-            commands: $commands,
-            verify: $verify,
-            restore: $restore,
-            apply: concat!(
-                r#"
-umask 022
-trap '' HUP PIPE
-STATE="/var/lib/softprefix/doctor/$ID"; B="$STATE/backup"
-mkdir -p "$STATE" || { say result failed; say folder "$STATE"; return 1; }
-if command -v flock >/dev/null 2>&1; then
-    exec 9>"$STATE/lock"
-    flock -n 9 || { say result failed; say busy yes; return 1; }
-fi
-TS=$(date +%Y%m%d_%H%M%S)
-restore() ( set -e; "#,
-                $restore,
-                r#"
-)
-verify() ( set -eu; "#,
-                $verify,
-                r#"
-)
-work() ( set -eux
-"#,
-                $backup,
-                "\n",
-                $commands,
-                r#"
-)
-LOG="$STATE/log"
-if [ -e "$STATE/pending" ]; then
-    echo "$TS an earlier run was cut off: taking it back" >>"$LOG"
-    restore >"$STATE/back" 2>&1; code=$?
-    cat "$STATE/back" >>"$LOG"
-    if [ "$code" != 0 ]; then say result stuck; say why "$(tail -n 4 "$STATE/back")"; say backup "$B"; return 1; fi
-    rm -f "$STATE/pending"; rm -rf "$B"
-fi
-# Not inside a condition: there a shell passes over failing commands.
-verify >>"$LOG" 2>&1; code=$?
-if [ "$code" = 0 ]; then say result already; return 0; fi
-if [ -e "$B" ]; then mv "$B" "$B.$TS"; fi
-mkdir -p "$B" || { say result failed; say folder "$B"; return 1; }
-echo "$TS apply" >>"$LOG"
-: >"$STATE/pending"
-: >"$STATE/last"
-work >>"$STATE/last" 2>&1; code=$?
-cat "$STATE/last" >>"$LOG"
-if [ "$code" = 0 ]; then verify >>"$STATE/last" 2>&1; code=$?; fi
-if [ "$code" = 0 ]; then
-    mv "$STATE/pending" "$STATE/applied"; sync
-    say result done
-else
-    why=$(tail -n 4 "$STATE/last")
-    restore >"$STATE/back" 2>&1; code=$?
-    cat "$STATE/back" >>"$LOG"
-    if [ "$code" = 0 ]; then
-        rm -f "$STATE/pending"; rm -rf "$B"; sync
-        say result restored
-        say why "$why"
-    else
-        # The backup and the mark stay: the next run or undo tries again.
-        sync
-        say result stuck
-        say why "$why
-$(tail -n 4 "$STATE/back")"
-        say backup "$B"
-    fi
-fi
-say log "$(cat "$STATE/last")"
-"#
-            ),
-            undo: concat!(
-                r#"
-umask 022
-trap '' HUP PIPE
-STATE="/var/lib/softprefix/doctor/$ID"; B="$STATE/backup"
-if [ ! -e "$STATE/applied" ] && [ ! -e "$STATE/pending" ]; then say result nothing; return 0; fi
-if command -v flock >/dev/null 2>&1; then
-    exec 9>"$STATE/lock"
-    flock -n 9 || { say result failed; say busy yes; return 1; }
-fi
-restore() ( set -ex
-"#,
-                $restore,
-                r#"
-)
-: >"$STATE/last"
-restore >>"$STATE/last" 2>&1; code=$?
-{ date "+%Y%m%d_%H%M%S undo"; cat "$STATE/last"; } >>"$STATE/log"
-if [ "$code" = 0 ]; then rm -f "$STATE/applied" "$STATE/pending"; rm -rf "$B"; sync; say result undone
-else say result stuck; say why "$(tail -n 4 "$STATE/last")"; say backup "$B"; fi
-say log "$(cat "$STATE/last")"
-"#
-            ),
-        }
-    };
+impl Shell {
+    /// The commands of the change, as the person is shown them: what stands inside the function `change`.
+    #[must_use]
+    pub fn commands(&self) -> String {
+        function(self.file, "change")
+    }
 }
-pub(crate) use pieces;
+
+impl Serialize for Shell {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("commands", &self.commands())?;
+        map.serialize_entry("script", self.file)?;
+        map.end()
+    }
+}
 
 /// How a remedy or its undoing ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -194,8 +100,8 @@ pub struct Outcome {
 }
 
 impl Remedy {
-    fn script(&self, body: &'static str) -> Result<Script, UnusableValue> {
-        let mut script = Script::new(body).with("ID", self.id)?;
+    fn script(&self, act: &'static str) -> Result<Script, UnusableValue> {
+        let mut script = Script::new(self.shell.body).with("ID", self.id)?.with("ACT", act)?;
         for (name, value) in &self.variables {
             script = script.with(name, value.clone())?;
         }
@@ -210,26 +116,22 @@ impl Remedy {
             .iter()
             .map(|(name, value)| format!("{name}={}\n", super::script::quote(value)))
             .collect();
-        let commands = dedent(self.pieces.commands);
-        let place = if commands.contains("$B/") {
-            format!("B=/var/lib/softprefix/doctor/{}/backup\n", self.id)
-        } else {
-            String::new()
-        };
+        let commands = self.shell.commands();
         let time = if commands.contains("$TS") {
             "TS=$(date +%Y%m%d_%H%M%S)\n"
         } else {
             ""
         };
-        format!("{variables}{place}{time}{commands}")
+        format!("{variables}{time}{commands}")
     }
 
-    /// Applies the remedy: backup, commands, verification; gives back what it moved where one of them fails.
+    /// Applies the remedy: backup, commands, verification; gives back what it changed where one of them fails.
     ///
     /// # Errors
-    /// [`SshError`] where the connection failed; the module then finishes or restores by itself.
+    /// [`SshError`] where the connection failed and the module cannot be asked how the remedy ended; it finishes there, or the next
+    /// call takes it back.
     pub async fn apply(&self, ssh: &Ssh) -> Result<Outcome, SshError> {
-        Ok(outcome(&ssh.run(&self.script(self.pieces.apply)?, self.limit).await?))
+        self.carry_out(ssh, "apply", "settle-apply").await
     }
 
     /// Gives back what was there before.
@@ -237,7 +139,21 @@ impl Remedy {
     /// # Errors
     /// As [`apply`](Self::apply).
     pub async fn undo(&self, ssh: &Ssh) -> Result<Outcome, SshError> {
-        Ok(outcome(&ssh.run(&self.script(self.pieces.undo)?, self.limit).await?))
+        self.carry_out(ssh, "undo", "settle-undo").await
+    }
+
+    /// Where no answer comes back, the module is asked how it ended, or takes it back.
+    async fn carry_out(&self, ssh: &Ssh, act: &'static str, settle: &'static str) -> Result<Outcome, SshError> {
+        let answer = match ssh.run(&self.script(act)?, self.limit).await {
+            Err(error @ (SshError::Lost { .. } | SshError::CutOff { .. } | SshError::TimedOut { .. })) => {
+                match ssh.run(&self.script(settle)?, self.limit).await {
+                    Ok(answer) if !answer.yes("busy") => answer,
+                    _ => return Err(error),
+                }
+            }
+            other => other?,
+        };
+        Ok(outcome(&answer))
     }
 }
 
@@ -251,6 +167,7 @@ fn outcome(answer: &Answer) -> Outcome {
         Some("nothing") => Ended::Nothing,
         _ => Ended::Failed,
     };
+    let why = answer.get("why").map(str::trim).filter(|why| !why.is_empty());
     let why = if answer.yes("busy") {
         Some(said!(
             "the same remedy is running already",
@@ -261,14 +178,20 @@ fn outcome(answer: &Answer) -> Outcome {
             "the folder {folder} cannot be written",
             "フォルダー {folder} に書けません"
         ))
-    } else if let Some(why) = answer.get("why") {
-        Some(match answer.get("backup") {
-            Some(backup) => said!(
-                "{why}\nthe backup on the module: {backup}",
-                "{why}\nモジュール上のバックアップ：{backup}"
-            ),
-            None => why.into(),
-        })
+    } else if let Some(backup) = answer.get("backup") {
+        let why = why.unwrap_or_default();
+        let stands = match answer.get("stands") {
+            Some("old") => said!("the module is as it was before", "モジュールは変更前の状態です"),
+            Some("new") => said!("the change is in effect, as a whole", "変更は全体が有効なままです"),
+            _ => said!("the change is in effect in part", "変更の一部だけが有効です"),
+        };
+        let (en, ja) = (stands.en, stands.ja);
+        Some(said!(
+            "{en}\n{why}\nthe backup on the module: {backup}",
+            "{ja}\n{why}\nモジュール上のバックアップ：{backup}"
+        ))
+    } else if let Some(why) = why {
+        Some(why.into())
     } else if ended != Ended::Failed {
         None
     } else if answer.errors.is_empty() {
@@ -279,8 +202,15 @@ fn outcome(answer: &Answer) -> Outcome {
     Outcome {
         ended,
         why,
-        log: answer.get("log").unwrap_or_default().to_owned(),
+        log: answer.get("log").unwrap_or_default().trim().to_owned(),
     }
+}
+
+/// The commands inside a function of a script, to read.
+pub(super) fn function(script: &str, name: &str) -> String {
+    let start = format!("\n{name}() {{\n");
+    let inside = script.split_once(&start).and_then(|(_, rest)| rest.split_once("\n}\n"));
+    inside.map_or_else(String::new, |(inside, _)| dedent(inside))
 }
 
 /// Removes the indentation that the source gives the commands.

@@ -1,6 +1,6 @@
 //! What the way to a module and the installer have to say, in both languages. The English is the errors' own.
 
-use super::install::{InstallError, Step};
+use super::install::{InstallError, Step, remove_by};
 use super::remedy::Ended;
 use super::ssh::SshError;
 use crate::errors::{sentence, system};
@@ -14,6 +14,18 @@ impl SshError {
             Self::BadHost { given } => {
                 format!("{given:?} はホスト名ではありません。ssh と同じように「ユーザー@ホスト」で指定してください。")
             }
+            Self::Embedded => {
+                "内蔵モジュールはこのプログラムの一部です。診断は ssh で届くモジュールを調べます。「ユーザー@ホスト」で指定してください。".to_owned()
+            }
+            Self::CutOff { host, detail } => format!(
+                "{host} でスクリプトが最後まで実行されませんでした（{detail}）。もう一度診断してください。途中の作業は、その結果が示されるか、元に戻されます。"
+            ),
+            Self::NoShell { host, detail } => format!(
+                "{host} でスクリプトを実行できませんでした（{detail}）。`sh` を実行できるシェルをアカウントに設定してから、もう一度診断してください。"
+            ),
+            Self::TooMuch { host, mib } => format!(
+                "{host} の出力が {mib} MiB を超えました。シェルの起動ファイルが何を出力しているか確かめてから、もう一度診断してください。"
+            ),
             Self::NoProgram { detail } => format!(
                 "この機械に `ssh` がありません（{}）。OpenSSH を入れるか、ポート 10001 だけの診断を使ってください。",
                 system(detail)
@@ -85,6 +97,22 @@ impl InstallError {
             Self::BadCopy { found, wanted } => format!(
                 "モジュールに届いたコピーの SHA-256 が {wanted} ではなく {found} です。接続を確かめて、もう一度試してください。"
             ),
+            Self::NotBegun { why } => {
+                format!("導入できず、何も変更していません（{why}）。原因を取り除いてから、もう一度試してください。")
+            }
+            Self::Busy => {
+                "モジュールで別の導入または取り外しが進行中です。一分ほど待ってから、もう一度試してください。".to_owned()
+            }
+            Self::Replaced => {
+                "モジュールでは別の導入がこの導入に置き換わりました。どのユニットが動いているか、もう一度診断してください。".to_owned()
+            }
+            Self::Packaged { program, package } => format!(
+                "モジュールの {program} は Debian パッケージ {package} のものです。`dpkg -i` でパッケージを更新するか、先に `dpkg -r {package}` で削除してください。"
+            ),
+            Self::StillStarted { file, package } => format!(
+                "{file} によってサービスが注入ユニットを起動するため、注入ユニットは残っています。{}",
+                remove_by(file, package).ja
+            ),
             Self::TakenBack { why, stock } => {
                 format!("入れ替えに失敗し、取り消しました（{why}）。{}", stock.said().ja)
             }
@@ -153,9 +181,9 @@ impl Ended {
                 "失敗しました。変更した分は元の状態に戻しました。"
             ),
             Self::Stuck => said!(
-                "It failed, and giving back what it had changed failed too. The backup is kept on the module: see why below, \
-                 remove the cause, then press Undo (or `--undo`) again.",
-                "失敗し、変更した分を元に戻すこともできませんでした。バックアップはモジュールに残っています。下の理由を取り除いてから、\
+                "What was there before could not be put back. The backup is kept on the module: see below how the module stands and \
+                 why, remove the cause, then press Undo (or `--undo`) again.",
+                "元の状態に戻せませんでした。バックアップはモジュールに残っています。下の現在の状態と理由を見て、原因を取り除いてから、\
                  もう一度「元に戻す」（または `--undo`）を実行してください。"
             ),
             Self::Undone => said!("Undone: what was there before is back.", "元に戻しました。"),

@@ -2,8 +2,12 @@
 //!
 //! It runs nothing. Two rules keep it safe: a body is a constant of this program, never put together; and a value reaches the shell
 //! only inside single quotes, so that no name, path or model can be read as a command.
+//!
+//! A script's answer stands between two marks that are drawn anew for each run: what a login shell's start-up files print, before or
+//! after, is no part of it, and neither is what the script's own commands print.
 
 use std::fmt::Write as _;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 /// A script for `sh -s`: variables, then a body that may use them.
 ///
@@ -26,8 +30,14 @@ pub struct UnusableValue {
 const PREAMBLE: &str = r#"
 LC_ALL=C; export LC_ALL
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
-say() { printf '%s\0%s\0' "$1" "$2"; }
+say() { printf '%s\0%s\0' "$1" "$2" >&3; }
 "#;
+
+/// A name that nobody can have used before: 16 hexadecimal digits.
+#[must_use]
+pub fn token() -> String {
+    format!("{:016x}", RandomState::new().build_hasher().finish())
+}
 
 impl Script {
     #[must_use]
@@ -51,17 +61,37 @@ impl Script {
         Ok(self)
     }
 
-    /// The text for a shell's standard input.
+    /// The text for a shell's standard input. It answers nothing; what its commands print is the shell's own output.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::from("softprefix_main() {\n");
+        self.write_body(&mut text);
+        text.push_str("}\nsoftprefix_main\n");
+        text
+    }
+
+    /// The same with the pairs of `say` between marks on standard output, for [`answer`] to find. Everything else that the commands
+    /// print goes to standard error.
+    #[must_use]
+    pub fn answering(&self, mark: &str) -> String {
+        let mut text = String::from("softprefix_body() {\n");
+        self.write_body(&mut text);
+        let mark = quote(mark);
+        let _ = write!(
+            text,
+            "}}\nsoftprefix_main() {{\nprintf '\\0begin %s\\0' {mark}\nsoftprefix_body 3>&1 >&2 </dev/null\nset -- $?\n\
+             printf '\\0end %s\\0' {mark}\nreturn \"$1\"\n}}\nsoftprefix_main\n"
+        );
+        text
+    }
+
+    fn write_body(&self, text: &mut String) {
         text.push_str(PREAMBLE.trim_start());
         for (name, value) in &self.variables {
             let _ = writeln!(text, "{name}={}", quote(value));
         }
         text.push_str(self.body.trim());
-        text.push_str("\n}\nsoftprefix_main\n");
-        text
+        text.push('\n');
     }
 
     /// The variables, as the person is shown them above the commands.
@@ -81,16 +111,41 @@ pub fn quote(value: &str) -> String {
     }
 }
 
-/// The pairs that a script said: keys and values, each ended by a NUL. A torn last pair is left out.
+/// What was found in the output of an [answering](Script::answering) script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The keys and values that it said, to its end.
+    Whole(Vec<(String, String)>),
+    /// It began and did not reach its end.
+    Torn,
+    /// Not even its beginning.
+    Nothing,
+}
+
+/// Looks for a script's answer in what came back.
 #[must_use]
-pub fn pairs(output: &[u8]) -> Vec<(String, String)> {
-    let mut fields: Vec<&[u8]> = output.split(|byte| *byte == 0).collect();
-    fields.pop(); // What follows the last NUL is no whole field.
+pub fn answer(output: &[u8], mark: &str) -> Found {
+    let after = |text: &[u8], what: &str| {
+        let mark = format!("\0{what} {mark}\0").into_bytes();
+        text.windows(mark.len())
+            .position(|window| window == mark)
+            .map(|at| (at, at + mark.len()))
+    };
+    let Some((_, begin)) = after(output, "begin") else {
+        return Found::Nothing;
+    };
+    let Some((end, _)) = after(&output[begin..], "end") else {
+        return Found::Torn;
+    };
+    let mut fields: Vec<&[u8]> = output[begin..begin + end].split(|byte| *byte == 0).collect();
+    fields.pop(); // After the NUL of the last field.
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    fields
-        .chunks_exact(2)
-        .map(|pair| (text(pair[0]), text(pair[1])))
-        .collect()
+    Found::Whole(
+        fields
+            .chunks_exact(2)
+            .map(|pair| (text(pair[0]), text(pair[1])))
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -108,6 +163,13 @@ mod tests {
             .unwrap();
         shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         shell.wait_with_output().unwrap().stdout
+    }
+
+    fn said(output: &[u8]) -> Vec<(String, String)> {
+        match answer(output, "m") {
+            Found::Whole(pairs) => pairs,
+            other => panic!("{other:?} in {output:?}"),
+        }
     }
 
     #[test]
@@ -135,7 +197,7 @@ mod tests {
         ] {
             let script = Script::new(r#"say value "$V""#).with("V", value).unwrap();
             assert_eq!(
-                pairs(&run(&script.text())),
+                said(&run(&script.answering("m"))),
                 [("value".to_owned(), value.to_owned())],
                 "{value:?}"
             );
@@ -144,21 +206,39 @@ mod tests {
 
     #[test]
     fn half_a_script_does_nothing() {
-        let text = Script::new("say done one\nsay done two").text();
+        let text = Script::new("say done one\nsay done two").answering("m");
         for cut in 0..text.len() - "softprefix_main\n".len() {
             assert_eq!(run(&text[..cut]), b"", "cut at {cut}");
         }
-        assert_eq!(pairs(&run(&text)).len(), 2);
+        assert_eq!(said(&run(&text)).len(), 2);
+    }
+
+    #[test]
+    fn only_what_is_said_is_an_answer() {
+        let script = Script::new(r"echo chatter; say key value; printf 'state\0broken\0'; return 7").answering("m");
+        let noisy = format!("echo hello; printf 'key\\0noise\\0'\n{script}echo bye\n");
+        assert_eq!(said(&run(&noisy)), [("key".to_owned(), "value".to_owned())]);
+        assert_eq!(answer(b"key\0noise\0", "m"), Found::Nothing);
+        assert_eq!(answer(b"\0begin m\0key\0value\0", "m"), Found::Torn);
+        assert_eq!(answer(b"\0begin n\0key\0value\0\0end n\0", "m"), Found::Nothing);
+        assert_ne!(token(), token());
+    }
+
+    #[test]
+    fn the_status_is_the_bodys() {
+        let mut shell = Command::new("sh")
+            .arg("-s")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let script = Script::new("say a b; return 7").answering("m");
+        shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        assert_eq!(shell.wait().unwrap().code(), Some(7));
     }
 
     #[test]
     fn a_nul_is_refused() {
         assert_eq!(Script::new("").with("V", "a\0b"), Err(UnusableValue { name: "V" }));
-    }
-
-    #[test]
-    fn a_torn_answer_gives_its_whole_pairs() {
-        assert_eq!(pairs(b"a\0b\0c\0d"), [("a".to_owned(), "b".to_owned())]);
-        assert_eq!(pairs(b""), []);
     }
 }

@@ -8,42 +8,117 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
-use super::script::{Script, pairs};
+use super::script::{self, Found, Script};
 
-/// Where a module is reached, as one gives it to `ssh`: `user@host`, a host, or an alias of the configuration.
+/// The most that a script may answer; what a shell prints around it counts too.
+const MOST: usize = 4 << 20;
+/// Of standard error the last part is kept: ssh's own words come last.
+const LAST: usize = 64 << 10;
+
+/// Where a module is reached: `user@host`, a host, or an alias of ssh's configuration, with the port of llm-sys where one is given.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Host(String);
+pub struct Host {
+    given: String,
+    user: Option<String>,
+    /// Without the brackets of an IPv6 address.
+    address: String,
+    port: Option<u16>,
+}
 
 impl Host {
+    /// Reads `[USER@]HOST[:PORT]`; an IPv6 address stands in brackets where a port follows it.
+    ///
     /// # Errors
-    /// [`SshError::BadHost`] for anything that `ssh` could take for an option, a command or a second argument.
+    /// [`SshError::BadHost`] for anything that `ssh` could take for an option, a command or a second argument;
+    /// [`SshError::Embedded`] for the embedded module.
     pub fn parse(text: &str) -> Result<Self, SshError> {
         let text = text.trim();
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-@:%[]".contains(c);
-        if text.is_empty()
-            || text.starts_with('-')
-            || !text.chars().all(allowed)
-            || text.matches('@').count() > 1
-            || text.contains("@-")
-        {
-            return Err(SshError::BadHost { given: text.to_owned() });
+        if text == "embedded" {
+            return Err(SshError::Embedded);
         }
-        Ok(Self(text.to_owned()))
+        Self::read(text).ok_or_else(|| SshError::BadHost { given: text.to_owned() })
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (user, place) = match text.split_once('@') {
+            Some((user, place)) => (Some(user), place),
+            None => (None, text),
+        };
+        let (address, port) = if let Some(bracketed) = place.strip_prefix('[') {
+            let (address, rest) = bracketed.split_once(']')?;
+            match rest {
+                "" => (address, None),
+                _ => (address, Some(rest.strip_prefix(':')?)),
+            }
+        } else {
+            match place.split_once(':') {
+                Some((address, port)) if !port.contains(':') => (address, Some(port)),
+                _ => (place, None),
+            }
+        };
+        let word = |text: &str, others: &str| {
+            !text.is_empty()
+                && !text.starts_with('-')
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c))
+        };
+        if user.is_some_and(|user| !word(user, "._-")) || !word(address, "._-:%") {
+            return None;
+        }
+        Some(Self {
+            given: text.to_owned(),
+            user: user.map(str::to_owned),
+            address: address.to_owned(),
+            port: port.map(str::parse).transpose().ok()?,
+        })
     }
 
     /// As given.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.given
     }
 
-    /// Without the user: what the TCP side connects to.
+    /// What the TCP side connects to: without the user, with the port where one was given.
     #[must_use]
-    pub fn address(&self) -> &str {
-        self.0.split_once('@').map_or(self.0.as_str(), |(_, host)| host)
+    pub fn address(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}:{port}", self.bracketed()),
+            None => self.address.clone(),
+        }
+    }
+
+    /// Whether it names somebody to reach over ssh: an address with a port and without a user is llm-sys' alone.
+    #[must_use]
+    pub fn is_for_ssh(&self) -> bool {
+        self.user.is_some() || self.port.is_none()
+    }
+
+    /// What `ssh` is given.
+    fn login(&self) -> String {
+        self.at(&self.address)
+    }
+
+    /// What `scp` is given for a path of the module: a colon ends the host, so that an IPv6 address stands in brackets.
+    fn file(&self, path: &str) -> String {
+        format!("{}:{path}", self.at(&self.bracketed()))
+    }
+
+    fn at(&self, address: &str) -> String {
+        match &self.user {
+            Some(user) => format!("{user}@{address}"),
+            None => address.to_owned(),
+        }
+    }
+
+    fn bracketed(&self) -> String {
+        if self.address.contains(':') {
+            format!("[{}]", self.address)
+        } else {
+            self.address.clone()
+        }
     }
 }
 
@@ -71,6 +146,10 @@ impl Default for SshOptions {
 pub enum SshError {
     #[error("{given:?} is no host name; give user@host, as for ssh")]
     BadHost { given: String },
+    #[error(
+        "the embedded module is a part of this program; the doctor looks at modules that ssh reaches: give user@host"
+    )]
+    Embedded,
     #[error("there is no `ssh` program here ({detail}); install OpenSSH, or use the checks that port 10001 allows")]
     NoProgram { detail: String },
     #[error("{host} does not accept the keys offered; put yours there with `ssh-copy-id {host}`, then check again")]
@@ -90,6 +169,14 @@ pub enum SshError {
         "the connection to {host} was lost ({detail}); check again: a remedy under way finishes there or is taken back"
     )]
     Lost { host: String, detail: String },
+    #[error(
+        "{host} ended a script before its last line ({detail}); check again: what it had begun is told or taken back then"
+    )]
+    CutOff { host: String, detail: String },
+    #[error("{host} did not run a script ({detail}); give the account a shell that runs `sh`, then check again")]
+    NoShell { host: String, detail: String },
+    #[error("{host} printed more than {mib} MiB; look what its shell's start-up files print, then check again")]
+    TooMuch { host: String, mib: usize },
     #[error("{host} did not answer within {seconds} s; check again, or restart the module")]
     TimedOut { host: String, seconds: u64 },
     #[error("{path} could not be copied to {host} ({detail}); check the free space there")]
@@ -173,37 +260,55 @@ impl Ssh {
     /// Runs a script and waits for its end.
     ///
     /// # Errors
-    /// [`SshError`] where the connection failed. A script's own failure is its [`Answer::status`].
+    /// [`SshError`] where the connection failed or the script did not come to its end. A script's own failure is its
+    /// [`Answer::status`].
     pub async fn run(&self, script: &Script, limit: Duration) -> Result<Answer, SshError> {
-        let mut child = self.start(script).await?;
-        let work = async {
-            let (mut out, mut err) = (Vec::new(), Vec::new());
-            let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-            let read_out = async {
-                if let Some(mut pipe) = stdout {
-                    let _ = pipe.read_to_end(&mut out).await;
-                }
-            };
-            let read_err = async {
-                if let Some(mut pipe) = stderr {
-                    let _ = pipe.read_to_end(&mut err).await;
-                }
-            };
-            tokio::join!(read_out, read_err);
-            (child.wait().await, out, err)
+        let host = || self.host.login();
+        let mark = script::token();
+        let mut child = self.start(&script.answering(&mark)).await?;
+        let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(self.lost("no pipes"));
         };
-        let (status, out, err) = tokio::time::timeout(limit, work)
+        let lost = |error: std::io::Error| self.lost(&error.to_string());
+        let work = async {
+            let (out, errors) = tokio::try_join!(most(out), last(err)).map_err(lost)?;
+            // A child that is dropped is killed.
+            let out = out.ok_or_else(|| SshError::TooMuch {
+                host: host(),
+                mib: MOST >> 20,
+            })?;
+            let status = child.wait().await.map_err(lost)?;
+            Ok::<_, SshError>((status.code(), out, errors))
+        };
+        let (status, out, errors) = tokio::time::timeout(limit, work)
             .await
             .map_err(|_| SshError::TimedOut {
-                host: self.host.0.clone(),
+                host: host(),
                 seconds: limit.as_secs(),
-            })?;
-        let errors = String::from_utf8_lossy(&err).trim().to_owned();
-        let status = status.map_err(|error| self.lost(&error.to_string()))?.code();
-        let pairs = pairs(&out);
-        match status {
-            Some(255) | None => Err(self.explain(&errors, !pairs.is_empty())),
-            Some(status) => Ok(Answer { pairs, status, errors }),
+            })??;
+        let said = script::answer(&out, &mark);
+        let failed = matches!(status, Some(255) | None);
+        let detail = || {
+            let words = String::from_utf8_lossy(&out);
+            let line = errors.lines().next_back().or_else(|| words.lines().next_back());
+            line.unwrap_or("nothing was printed").trim().to_owned()
+        };
+        match said {
+            Found::Whole(pairs) => Ok(Answer {
+                pairs,
+                status: status.unwrap_or(255),
+                errors,
+            }),
+            Found::Torn if failed && !errors.is_empty() => Err(self.explain(&errors, true)),
+            Found::Torn => Err(SshError::CutOff {
+                host: host(),
+                detail: detail(),
+            }),
+            Found::Nothing if failed => Err(self.explain(&errors, false)),
+            Found::Nothing => Err(SshError::NoShell {
+                host: host(),
+                detail: detail(),
+            }),
         }
     }
 
@@ -212,14 +317,17 @@ impl Ssh {
     /// # Errors
     /// As [`run`](Self::run); [`SshError::Cancelled`] where `line` answered false (the script itself goes on until it is told).
     pub async fn stream(&self, script: &Script, mut chunk: impl FnMut(&[u8]) -> bool + Send) -> Result<i32, SshError> {
-        let mut child = self.start(script).await?;
-        let (Some(mut out), Some(mut err)) = (child.stdout.take(), child.stderr.take()) else {
+        let mut child = self.start(&script.text()).await?;
+        let (Some(mut out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(self.lost("no pipes"));
         };
-        let mut errors = Vec::new();
+        let mut errors = String::new();
         let mut buffer = vec![0; 16 * 1024];
         let read_err = async {
-            let _ = err.read_to_end(&mut errors).await;
+            match last(err).await {
+                Ok(words) => errors = words,
+                Err(error) => errors = error.to_string(),
+            }
         };
         let read_out = async {
             loop {
@@ -251,16 +359,16 @@ impl Ssh {
             .map_err(|error| self.lost(&error.to_string()))?
             .code();
         match status {
-            Some(255) | None => Err(self.explain(String::from_utf8_lossy(&errors).trim(), true)),
+            Some(255) | None => Err(self.explain(&errors, true)),
             Some(status) => Ok(status),
         }
     }
 
-    /// Copies a file to a path of the module. The path is a constant of this program, as `scp` may read it with a shell.
+    /// Copies a file to a path of the module, which `scp` may read with a shell: letters, digits and `/._-` alone.
     ///
     /// # Errors
     /// [`SshError::CopyFailed`] and those of the connection.
-    pub async fn upload(&self, local: &Path, remote: &'static str, limit: Duration) -> Result<(), SshError> {
+    pub async fn upload(&self, local: &Path, remote: &str, limit: Duration) -> Result<(), SshError> {
         let local = std::path::absolute(local).unwrap_or_else(|_| local.to_owned());
         let mut command = Command::new("scp");
         command
@@ -268,7 +376,7 @@ impl Ssh {
             .arg("-q")
             .arg("--")
             .arg(&local)
-            .arg(format!("{}:{remote}", self.host.0));
+            .arg(self.host.file(remote));
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -277,7 +385,7 @@ impl Ssh {
         let output = tokio::time::timeout(limit, command.output())
             .await
             .map_err(|_| SshError::TimedOut {
-                host: self.host.0.clone(),
+                host: self.host.login(),
                 seconds: limit.as_secs(),
             })?
             .map_err(|error| SshError::NoProgram {
@@ -289,7 +397,7 @@ impl Ssh {
         let errors = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         match self.explain(&errors, true) {
             SshError::Lost { detail, .. } => Err(SshError::CopyFailed {
-                host: self.host.0.clone(),
+                host: self.host.login(),
                 path: local,
                 detail,
             }),
@@ -324,13 +432,13 @@ impl Ssh {
         arguments
     }
 
-    async fn start(&self, script: &Script) -> Result<Child, SshError> {
+    async fn start(&self, script: &str) -> Result<Child, SshError> {
         let mut command = Command::new("ssh");
         command
             .args(self.arguments("-p"))
             .arg("-T")
             .arg("--")
-            .arg(&self.host.0)
+            .arg(self.host.login())
             .arg("sh -s");
         command
             .stdin(Stdio::piped())
@@ -342,7 +450,7 @@ impl Ssh {
         })?;
         if let Some(mut stdin) = child.stdin.take() {
             // A pipe that breaks here means that ssh has ended: its own words say why.
-            let _ = stdin.write_all(script.text().as_bytes()).await;
+            let _ = stdin.write_all(script.as_bytes()).await;
             let _ = stdin.shutdown().await;
         }
         Ok(child)
@@ -350,14 +458,14 @@ impl Ssh {
 
     fn lost(&self, detail: &str) -> SshError {
         SshError::Lost {
-            host: self.host.0.clone(),
+            host: self.host.login(),
             detail: detail.to_owned(),
         }
     }
 
     /// Turns `ssh`'s own words into the sentence with the right remedy.
     fn explain(&self, errors: &str, answered: bool) -> SshError {
-        let host = self.host.0.clone();
+        let host = self.host.login();
         let last = errors.lines().last().unwrap_or("no word from ssh").trim().to_owned();
         let has = |text: &str| errors.contains(text);
         if has("REMOTE HOST IDENTIFICATION HAS CHANGED") {
@@ -395,10 +503,32 @@ impl Drop for Ssh {
         command
             .args(self.arguments("-p"))
             .args(["-O", "exit", "--"])
-            .arg(&self.host.0);
+            .arg(self.host.login());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         if let Ok(mut child) = command.spawn() {
             let _ = child.wait();
+        }
+    }
+}
+
+/// All of a pipe, or nothing where it is more than [`MOST`].
+async fn most(pipe: impl AsyncRead + Unpin) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    pipe.take(MOST as u64 + 1).read_to_end(&mut bytes).await?;
+    Ok((bytes.len() <= MOST).then_some(bytes))
+}
+
+/// The end of what comes through a pipe, at most [`LAST`] bytes.
+async fn last(mut pipe: impl AsyncRead + Unpin) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        match pipe.read(&mut buffer).await? {
+            0 => return Ok(String::from_utf8_lossy(&bytes).trim().to_owned()),
+            n => bytes.extend_from_slice(&buffer[..n]),
+        }
+        if bytes.len() > LAST {
+            bytes.drain(..bytes.len() - LAST);
         }
     }
 }
@@ -408,21 +538,67 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_that_ssh_could_misread_are_refused() {
-        for good in [
-            "root@192.168.1.5",
-            "m5",
-            "root@m5stack-LLM.local",
-            "root@fe80::1%en0",
-            "[::1]",
+    fn a_host_is_read_as_ssh_scp_and_the_tcp_side_want_it() {
+        for (given, login, file, address) in [
+            (
+                "root@192.168.1.5",
+                "root@192.168.1.5",
+                "root@192.168.1.5:/f",
+                "192.168.1.5",
+            ),
+            ("m5", "m5", "m5:/f", "m5"),
+            (
+                "root@m5stack-LLM.local",
+                "root@m5stack-LLM.local",
+                "root@m5stack-LLM.local:/f",
+                "m5stack-LLM.local",
+            ),
+            (
+                "root@fe80::1%en0",
+                "root@fe80::1%en0",
+                "root@[fe80::1%en0]:/f",
+                "fe80::1%en0",
+            ),
+            ("[::1]", "::1", "[::1]:/f", "::1"),
+            ("root@[::1]:10001", "root@::1", "root@[::1]:/f", "[::1]:10001"),
+            (
+                "192.168.1.5:10001",
+                "192.168.1.5",
+                "192.168.1.5:/f",
+                "192.168.1.5:10001",
+            ),
         ] {
-            assert_eq!(Host::parse(good).unwrap().as_str(), good);
+            let host = Host::parse(given).unwrap();
+            assert_eq!(host.as_str(), given);
+            assert_eq!(
+                (host.login(), host.file("/f"), host.address()),
+                (login.into(), file.into(), address.into())
+            );
         }
+    }
+
+    #[test]
+    fn an_address_with_a_port_and_no_user_is_no_ssh_host() {
+        for (given, for_ssh) in [
+            ("m5", true),
+            ("::1", true),
+            ("root@m5:10001", true),
+            ("m5:10001", false),
+            ("[::1]:10001", false),
+        ] {
+            assert_eq!(Host::parse(given).unwrap().is_for_ssh(), for_ssh, "{given}");
+        }
+    }
+
+    #[test]
+    fn hosts_that_ssh_could_misread_are_refused() {
         for bad in [
             "",
             " ",
             "-oProxyCommand=id",
             "root@-x",
+            "[-x]",
+            "@m5",
             "a b",
             "a;id",
             "$(id)",
@@ -432,9 +608,23 @@ mod tests {
             "a@b@c",
             "user@host/..",
             "日本",
+            "m5:",
+            "m5:x",
+            "m5:70000",
+            "[::1",
+            "[::1]x",
+            "a]b",
         ] {
             assert!(matches!(Host::parse(bad), Err(SshError::BadHost { .. })), "{bad:?}");
         }
-        assert_eq!(Host::parse("root@m5").unwrap().address(), "m5");
+        assert_eq!(Host::parse("embedded"), Err(SshError::Embedded));
+    }
+
+    #[tokio::test]
+    async fn what_is_printed_is_kept_up_to_a_bound() {
+        assert_eq!(most(&b"whole"[..]).await.unwrap(), Some(b"whole".to_vec()));
+        assert_eq!(most(tokio::io::repeat(b'y')).await.unwrap(), None);
+        let endless = tokio::io::repeat(b'y').take(10 << 20);
+        assert_eq!(last(endless.chain(&b"the reason\n"[..])).await.unwrap().len(), LAST - 1);
     }
 }

@@ -323,7 +323,7 @@ impl DoctorState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::{Outcome, Verdict, checks};
+    use crate::doctor::{Outcome, Verdict};
 
     fn finding(id: &'static str, verdict: Verdict) -> Finding {
         let words = || Words {
@@ -376,7 +376,8 @@ mod tests {
     #[test]
     fn a_change_is_followed_by_a_new_look_and_its_outcome_stays_to_be_read() {
         let mut state = looking();
-        let broken = finding("libstdcxx", Verdict::Broken).mended_by(checks::libstdcxx::relink());
+        let broken =
+            finding("libstdcxx", Verdict::Broken).mended_by(crate::doctor::remedy("relink-libstdcxx").unwrap());
         state.absorb(DoctorEvent::Found(Box::new(broken)), None);
         state.absorb(DoctorEvent::Ended(None), None);
         assert!(matches!(

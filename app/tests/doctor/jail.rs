@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -70,6 +70,8 @@ const TOOLS: &[&str] = &[
     "env",
     "basename",
     "dirname",
+    "cmp",
+    "dpkg-query",
 ];
 
 /// One jail at a time: the service manager's port is the machine's.
@@ -78,6 +80,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 pub struct Jail {
     folder: tempfile::TempDir,
     sshd: Child,
+    /// The module's root: on this machine's disk, or on a disk of its own that only sshd's mount namespace has.
+    root: PathBuf,
     pub port: u16,
     _turn: MutexGuard<'static, ()>,
 }
@@ -195,6 +199,15 @@ pub enum Interpreter {
 impl Jail {
     /// A healthy module without a StackFlow tree, its services running.
     pub fn new() -> Self {
+        Self::on(Disk::Shared)
+    }
+
+    /// The same on a disk of its own, in memory, which can be [filled](Self::leave).
+    pub fn with_a_disk() -> Self {
+        Self::on(Disk::Own)
+    }
+
+    fn on(disk: Disk) -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::Builder::new()
             .prefix("jail-")
@@ -222,10 +235,11 @@ impl Jail {
         }
         fs::copy(keys.join("user.pub"), keys.join("authorized")).unwrap();
         let port = free_port();
-        let sshd = start_sshd(&keys, &root, port, "host");
+        let (sshd, root) = start_sshd(&keys, &root, port, "host", disk);
         let jail = Self {
             folder,
             sshd,
+            root,
             port,
             _turn: turn,
         };
@@ -240,7 +254,46 @@ impl Jail {
 
     /// A path inside the jail, from outside.
     pub fn at(&self, path: &str) -> PathBuf {
-        self.folder.path().join("module").join(path.trim_start_matches('/'))
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// Makes the module's disk so small that `pages` of 4 KiB are free on it.
+    pub fn leave(&self, pages: u64) {
+        let used = run("stat", &["-f", "-c", "%b %f %S", &self.at("/").display().to_string()]);
+        let used: Vec<u64> = used.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        let size = (used[0] - used[1] + pages) * used[2];
+        let pid = self.sshd.id().to_string();
+        let folder = self.folder.path().join("disk").display().to_string();
+        run(
+            "nsenter",
+            &[
+                "-t",
+                &pid,
+                "-m",
+                "mount",
+                "-o",
+                &format!("remount,size={size}"),
+                &folder,
+            ],
+        );
+    }
+
+    /// Ends every process in the module, as a power cut would. They are known by their root folder.
+    pub fn cut_the_power(&self) {
+        let place = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+        let Ok(own) = place(&self.at("/")) else { return };
+        for process in fs::read_dir("/proc").unwrap().map_while(Result::ok) {
+            let Ok(pid) = process.file_name().to_string_lossy().parse::<u32>() else {
+                continue;
+            };
+            if place(&process.path().join("root/")).is_ok_and(|root| root == own) {
+                // It may have ended by itself.
+                let _ = Command::new("kill")
+                    .args(["-9", &pid.to_string()])
+                    .stderr(Stdio::null())
+                    .status();
+            }
+        }
     }
 
     fn keys(&self) -> PathBuf {
@@ -397,6 +450,7 @@ impl Jail {
 
 impl Drop for Jail {
     fn drop(&mut self) {
+        self.cut_the_power();
         self.cut_connections();
         let _ = self.sshd.kill();
         let _ = self.sshd.wait();
@@ -416,7 +470,14 @@ fn free_port() -> u16 {
         .port()
 }
 
-fn start_sshd(keys: &Path, root: &Path, port: u16, host_key: &str) -> Child {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    Shared,
+    Own,
+}
+
+/// sshd, and the module's root as it is reached from here.
+fn start_sshd(keys: &Path, root: &Path, port: u16, host_key: &str, disk: Disk) -> (Child, PathBuf) {
     fs::create_dir_all("/run/sshd").unwrap();
     for folder in root.ancestors() {
         let mode = fs::metadata(folder).unwrap().permissions().mode();
@@ -427,17 +488,36 @@ fn start_sshd(keys: &Path, root: &Path, port: u16, host_key: &str) -> Child {
             folder.display()
         );
     }
+    let own = root.with_file_name("disk");
+    let jailed = match disk {
+        Disk::Shared => root,
+        Disk::Own => {
+            fs::create_dir(&own).unwrap();
+            &own
+        }
+    };
     let config = keys.join("sshd_config");
     let text = format!(
         "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n\
          PasswordAuthentication no\nKbdInteractiveAuthentication no\nChrootDirectory {}\nSubsystem sftp internal-sftp\nPrintMotd no\nUseDNS no\n",
         keys.join(host_key).display(),
         keys.join("authorized").display(),
-        root.display()
+        jailed.display()
     );
     fs::write(&config, text).unwrap();
     let log = fs::File::create(keys.join("sshd.log")).unwrap();
-    let sshd = Command::new("/usr/sbin/sshd")
+    let mut command = match disk {
+        Disk::Shared => Command::new("/usr/sbin/sshd"),
+        Disk::Own => {
+            let mut command = Command::new("unshare");
+            let mount = "mount -t tmpfs -o size=512m,mode=755 module \"$1\"; cp -a \"$0/.\" \"$1/\"; shift; exec /usr/sbin/sshd \"$@\"";
+            command
+                .args(["-m", "--propagation", "private", "sh", "-ec", mount])
+                .args([root, &own]);
+            command
+        }
+    };
+    let sshd = command
         .args(["-D", "-e", "-f"])
         .arg(&config)
         .stdin(Stdio::null())
@@ -454,7 +534,14 @@ fn start_sshd(keys: &Path, root: &Path, port: u16, host_key: &str) -> Child {
         );
         std::thread::sleep(Duration::from_millis(30));
     }
-    sshd
+    let reached = match disk {
+        Disk::Shared => root.to_owned(),
+        Disk::Own => Path::new("/proc")
+            .join(sshd.id().to_string())
+            .join("root")
+            .join(own.strip_prefix("/").unwrap()),
+    };
+    (sshd, reached)
 }
 
 /// A module's tree: tools of this machine with their libraries, and what StackFlow puts beside them.
@@ -477,6 +564,7 @@ fn lay_out(root: &Path) {
         "opt/m5stack/data/qwen2.5-0.5B-prefill-20e",
         "etc/systemd/system",
         "lib64",
+        "var/lib/dpkg/info",
     ] {
         fs::create_dir_all(root.join(folder)).unwrap();
     }
@@ -489,6 +577,7 @@ fn lay_out(root: &Path) {
     );
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/bash\n").unwrap();
     fs::write(root.join("etc/group"), "root:x:0:\n").unwrap();
+    fs::write(root.join("var/lib/dpkg/status"), "").unwrap();
     fs::write(
         root.join("etc/ld.so.conf"),
         "include /etc/ld.so.conf.d/*.conf\n/lib\n/usr/lib\n",
@@ -537,28 +626,8 @@ fn lay_out(root: &Path) {
     )
     .unwrap();
 
-    // The service manager stand-in. A unit starts only if its program can be loaded, as on a module.
-    script(
-        &root.join("usr/bin/systemctl"),
-        r#"S=/var/lib/stand-in
-case "$1" in
-  --version) echo "service manager stand-in (not systemd)";;
-  is-active) [ "$2" = --quiet ] && { quiet=1; shift; }; state=$(cat "$S/$2" 2>/dev/null || echo inactive); [ -n "$quiet" ] || echo "$state"; [ "$state" = active ];;
-  start|restart)
-    if [ "$2" = llm-llm ]; then
-      program=/opt/m5stack/bin/llm_llm-1.9
-      conf=/etc/systemd/system/llm-llm.service.d/softprefix.conf
-      if [ -e "$conf" ]; then program=$(sed -n 's/^ExecStart=\(\/[^ ]*\).*/\1/p' "$conf"); fi
-      if ! [ -x "$program" ] || ldd "$program" 2>&1 | grep -q 'not found'; then echo failed >"$S/$2"; echo "Job for $2.service failed." >&2; exit 1; fi
-      echo "$program" >"$S/$2.program"
-    fi
-    echo active >"$S/$2";;
-  stop) echo inactive >"$S/$2";;
-  daemon-reload|enable|disable) ;;
-  show) echo "ExecStart=stand-in";;
-  *) echo "stand-in: unknown $1" >&2; exit 1;;
-esac
-"#,
-    );
+    // The service manager stand-in. A unit starts only if its program can be loaded, as on a module, and it starts what its files said at
+    // the last daemon-reload.
+    script(&root.join("usr/bin/systemctl"), include_str!("systemctl.sh"));
     script(&root.join("usr/bin/journalctl"), "echo \"stand-in journal of $2\"\n");
 }

@@ -2,14 +2,11 @@
 //! unit of this project needs no build on the module.
 
 use super::super::finding::{Finding, Verdict};
-use super::super::remedy::{Remedy, pieces};
+use super::super::remedies::{self, TOOLCHAIN, TREE};
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
-use super::{CHANGE_LIMIT, READ_LIMIT};
+use super::READ_LIMIT;
 use crate::model::said;
-
-pub(in crate::doctor) const TREE: &str = "/root/StackFlow";
-const TOOLCHAIN: &str = "/opt/gcc-arm-10.3-2021.07-x86_64-aarch64-none-linux-gnu/bin";
 
 const LOOK: &str = r#"
 if [ -d "$TREE/projects/llm_framework" ]; then say tree yes; else say tree no; fi
@@ -27,106 +24,6 @@ if command -v scons >/dev/null 2>&1; then say scons yes; else say scons no; fi
 say built "$(ls -t "$TREE"/projects/llm_framework/dist/llm_llm* 2>/dev/null | head -n 1)"
 say memory "$(awk '/MemAvailable/ {print $2}' /proc/meminfo 2>/dev/null)"
 "#;
-
-/// Lets the SConstruct work where SCons' GCC tool did not say what machine it builds for.
-#[must_use]
-pub fn patch_sconstruct() -> Remedy {
-    Remedy {
-        id: "patch-simdjson",
-        title: said!("Patch the SConstruct", "SConstruct にパッチを当てる"),
-        effect: said!(
-            "Adds a few lines in front of the one that fails, once. Undo gives the file back byte for byte.",
-            "エラーになる行の前に数行を一度だけ追加します。元に戻すとファイルは元の内容そのままになります。"
-        ),
-        variables: vec![("FILE", format!("{TREE}/SDK/components/simdjson_component/SConstruct"))],
-        pieces: pieces! {
-            backup: r#"
-                cp -p "$FILE" "$B/SConstruct"
-            "#,
-            commands: r##"
-                cp -p "$FILE" "$FILE.softprefix-new"
-                awk '
-                    index($0, "gcc_dumpmachine = env[\"GCC_DUMPMACHINE\"]") && !added {
-                        lead = $0; sub(/[^ \t].*/, "", lead)
-                        print lead "# SCons does not always know the machine: ask the compiler itself"
-                        print lead "import subprocess"
-                        print lead "if \"GCC_DUMPMACHINE\" not in env:"
-                        print lead "    try:"
-                        print lead "        env[\"GCC_DUMPMACHINE\"] = subprocess.check_output([env.get(\"CC\", \"gcc\"), \"-dumpmachine\"]).decode().strip()"
-                        print lead "    except Exception:"
-                        print lead "        env[\"GCC_DUMPMACHINE\"] = \"aarch64-linux-gnu\""
-                        added = 1
-                    }
-                    { print }
-                ' "$FILE" >"$FILE.softprefix-new"
-                mv "$FILE.softprefix-new" "$FILE"
-            "##,
-            verify: r#"
-                test "$(grep -cF 'if "GCC_DUMPMACHINE" not in env' "$FILE")" = 1
-                grep -qF 'gcc_dumpmachine = env["GCC_DUMPMACHINE"]' "$FILE"
-            "#,
-            restore: r#"
-                rm -f "$FILE.softprefix-new"
-                if [ -e "$B/SConstruct" ]; then cp -p "$B/SConstruct" "$FILE.softprefix-old" && mv "$FILE.softprefix-old" "$FILE"; fi
-            "#,
-        },
-        undoable: true,
-        limit: CHANGE_LIMIT,
-    }
-}
-
-/// Puts wrappers of the native tools where SCons looks for the cross compiler.
-#[must_use]
-pub fn toolchain_wrappers() -> Remedy {
-    Remedy {
-        id: "toolchain-wrappers",
-        title: said!(
-            "Put wrappers in the tool chain's place",
-            "ツールチェーンの場所にラッパーを置く"
-        ),
-        effect: said!(
-            "Makes small scripts that call the module's own gcc and g++, and links to its binutils. Files already there are left alone. Undo removes what was made.",
-            "モジュール自身の gcc と g++ を呼ぶ小さなスクリプトと、binutils へのリンクを作ります。既にあるファイルには触れません。元に戻すと作ったものだけを消します。"
-        ),
-        variables: vec![("TC", TOOLCHAIN.into())],
-        pieces: pieces! {
-            backup: r#"
-                if [ -d "$TC" ]; then : >"$B/folder"; fi
-                : >"$B/made"
-            "#,
-            commands: r#"
-                mkdir -p "$TC"
-                for t in gcc g++; do
-                    new="$TC/aarch64-none-linux-gnu-$t"
-                    if [ -e "$new" ] || [ -L "$new" ]; then continue; fi
-                    test -x "/usr/bin/$t"
-                    printf '%s\n' "$new" >>"$B/made"
-                    printf '#!/bin/sh\nexec /usr/bin/%s "$@"\n' "$t" >"$new"
-                    chmod +x "$new"
-                done
-                for t in ar ranlib strip nm ld objcopy objdump; do
-                    new="$TC/aarch64-none-linux-gnu-$t"
-                    if [ -e "$new" ] || [ -L "$new" ]; then continue; fi
-                    native=$(command -v "$t") || continue
-                    printf '%s\n' "$new" >>"$B/made"
-                    ln -s "$native" "$new"
-                done
-            "#,
-            verify: r#"
-                test -x "$TC/aarch64-none-linux-gnu-gcc"
-                test -x "$TC/aarch64-none-linux-gnu-g++"
-            "#,
-            restore: r#"
-                if [ -e "$B/made" ]; then
-                    while IFS= read -r new; do rm -f "$new"; done <"$B/made"
-                    if [ ! -e "$B/folder" ]; then rmdir -p "$TC" 2>/dev/null || true; fi
-                fi
-            "#,
-        },
-        undoable: true,
-        limit: CHANGE_LIMIT,
-    }
-}
 
 /// # Errors
 /// Those of the connection.
@@ -231,7 +128,7 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
         ),
     };
     if sconstruct.verdict == Verdict::LookHere {
-        sconstruct = sconstruct.mended_by(patch_sconstruct());
+        sconstruct = sconstruct.mended_by(remedies::patch_simdjson());
     }
 
     let tools = answer.all("tool").all(|tool| tool == "yes");
@@ -270,7 +167,7 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
         !native,
     );
     if !tools && native {
-        toolchain = toolchain.mended_by(toolchain_wrappers());
+        toolchain = toolchain.mended_by(remedies::toolchain_wrappers());
     }
     Ok(vec![first, sconstruct, toolchain])
 }

@@ -1,10 +1,10 @@
 //! Seed 4: is `libax_interpreter.so` where the loader finds it?
 
 use super::super::finding::{Finding, Verdict};
-use super::super::remedy::{Remedy, pieces};
+use super::super::remedies;
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
-use super::{CHANGE_LIMIT, READ_LIMIT};
+use super::READ_LIMIT;
 use crate::model::said;
 
 const ID: &str = "interpreter";
@@ -15,45 +15,8 @@ const LOOK: &str = r#"
 if ldconfig -p 2>/dev/null | grep -q 'libax_interpreter\.so'; then say registered yes; else say registered no; fi
 say entry "$(ldconfig -p 2>/dev/null | grep 'libax_interpreter\.so' | head -n 1)"
 find /opt /usr/local/m5stack /usr/lib /soc/lib -name 'libax_interpreter.so*' \( -type f -o -type l \) -exec sh -c '
-    for file; do if [ -e "$file" ]; then state=whole; else state=broken; fi; printf "%s\0%s\0" "$state" "$file"; done' sh {} + 2>/dev/null
+    for file; do if [ -e "$file" ]; then state=whole; else state=broken; fi; printf "%s\0%s\0" "$state" "$file"; done' sh {} + 2>/dev/null >&3
 "#;
-
-/// Registers the folder of the library with the loader.
-#[must_use]
-pub fn register(folder: String) -> Remedy {
-    Remedy {
-        id: "register-interpreter",
-        title: said!("Register the folder with ldconfig", "フォルダーを ldconfig に登録"),
-        effect: said!(
-            "Writes the folder into /etc/ld.so.conf.d/m5stack-ax.conf and runs ldconfig, which is for the whole system. Undo gives the file back as it was.",
-            "フォルダーを /etc/ld.so.conf.d/m5stack-ax.conf に書き、ldconfig を実行します（システム全体に影響します）。元に戻すとファイルが以前の状態に戻ります。"
-        ),
-        variables: vec![("FOLDER", folder), ("CONF", "/etc/ld.so.conf.d/m5stack-ax.conf".into())],
-        pieces: pieces! {
-            backup: r#"
-                if [ -e "$CONF" ]; then cp -p "$CONF" "$B/conf"; else : >"$B/absent"; fi
-            "#,
-            commands: r#"
-                ls -l "$FOLDER"/libax_interpreter.so*
-                mkdir -p /etc/ld.so.conf.d
-                printf '%s\n' "$FOLDER" >"$CONF.new"
-                mv "$CONF.new" "$CONF"
-                ldconfig
-            "#,
-            verify: r#"
-                grep -qxF "$FOLDER" "$CONF"
-                ldconfig -p | grep -qF "$FOLDER/libax_interpreter.so"
-            "#,
-            restore: r#"
-                rm -f "$CONF.new"
-                if [ -e "$B/conf" ]; then cp -p "$B/conf" "$CONF.old" && mv "$CONF.old" "$CONF" && ldconfig
-                elif [ -e "$B/absent" ]; then rm -f "$CONF"; ldconfig; fi
-            "#,
-        },
-        undoable: true,
-        limit: CHANGE_LIMIT,
-    }
-}
 
 /// # Errors
 /// Those of the connection.
@@ -126,7 +89,7 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
         finding = finding.fact(said!("broken link", "リンク切れ"), path, true);
     }
     Ok(match folder {
-        Some(folder) if !registered => finding.mended_by(register(folder.to_owned())),
+        Some(folder) if !registered => finding.mended_by(remedies::register_interpreter(folder.to_owned())),
         _ => finding,
     })
 }

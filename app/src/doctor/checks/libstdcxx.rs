@@ -1,16 +1,14 @@
 //! Seed 3: does the module's own libstdc++ have what the LLM unit needs (`GLIBCXX_3.4.30`, `CXXABI_1.3.13`)?
 
 use super::super::finding::{Finding, Verdict};
-use super::super::remedy::{Remedy, pieces};
+use super::super::remedies::{self, LIBSTDCXX_FOLDER as FOLDER, LIBSTDCXX_SYSTEM as SYSTEM};
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
-use super::{CHANGE_LIMIT, READ_LIMIT};
+use super::READ_LIMIT;
 use crate::model::{Said as Words, said};
 
 const ID: &str = "libstdcxx";
 const SECTION: &str = "3";
-const FOLDER: &str = "/usr/local/m5stack/lib/gcc-10.3";
-const SYSTEM: &str = "/usr/lib/aarch64-linux-gnu/libstdc++.so.6";
 
 const LOOK: &str = r#"
 has() { if grep -aq GLIBCXX_3.4.30 "$1" 2>/dev/null && grep -aq CXXABI_1.3.13 "$1" 2>/dev/null; then say "$2" yes; else say "$2" no; fi; }
@@ -22,53 +20,6 @@ elif [ -d "$FOLDER" ]; then say kind none
 else say kind nofolder; fi
 has "$OWN" own
 "#;
-
-/// Points the module's libstdc++ to the system's, keeping the old one.
-#[must_use]
-pub fn relink() -> Remedy {
-    Remedy {
-        id: "relink-libstdcxx",
-        title: said!("Point libstdc++ to the system's", "libstdc++ をシステムのものに向ける"),
-        effect: said!(
-            "Moves the old file aside under a name with the time, puts an absolute symbolic link in its place and looks whether it has the symbols. Undo moves the old one back.",
-            "古いものを日時付きの名前に退避し、絶対パスのシンボリックリンクを置き、必要なシンボルがあるか確かめます。元に戻すと退避したものが戻ります。"
-        ),
-        variables: vec![("DIR", FOLDER.into()), ("SYSTEM", SYSTEM.into())],
-        pieces: pieces! {
-            backup: r#"
-                if [ -e "$DIR/libstdc++.so.6" ] || [ -L "$DIR/libstdc++.so.6" ]; then
-                    printf %s "libstdc++.so.6.broken_$TS" >"$B/moved"
-                else
-                    : >"$B/absent"
-                fi
-            "#,
-            commands: r#"
-                grep -aq GLIBCXX_3.4.30 "$SYSTEM"
-                if [ -e "$DIR/libstdc++.so.6" ] || [ -L "$DIR/libstdc++.so.6" ]; then
-                    mv "$DIR/libstdc++.so.6" "$DIR/libstdc++.so.6.broken_$TS"
-                fi
-                ln -sfn "$SYSTEM" "$DIR/libstdc++.so.6"
-            "#,
-            verify: r#"
-                grep -aq GLIBCXX_3.4.30 "$DIR/libstdc++.so.6"
-                grep -aq CXXABI_1.3.13 "$DIR/libstdc++.so.6"
-            "#,
-            restore: r#"
-                if [ -s "$B/moved" ]; then
-                    OLD="$DIR/$(cat "$B/moved")"
-                    if [ -e "$OLD" ] || [ -L "$OLD" ]; then
-                        rm -f "$DIR/libstdc++.so.6"
-                        mv "$OLD" "$DIR/libstdc++.so.6"
-                    fi
-                elif [ -e "$B/absent" ]; then
-                    rm -f "$DIR/libstdc++.so.6"
-                fi
-            "#,
-        },
-        undoable: true,
-        limit: CHANGE_LIMIT,
-    }
-}
 
 /// # Errors
 /// Those of the connection.
@@ -153,7 +104,7 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
         );
     // Without a good library to point to there is nothing to link.
     Ok(if verdict != Verdict::Good && system && kind != "nofolder" {
-        finding.mended_by(relink())
+        finding.mended_by(remedies::relink_libstdcxx())
     } else {
         finding
     })

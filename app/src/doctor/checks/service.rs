@@ -1,10 +1,10 @@
 //! Seed 0.1: is the `llm-sys` service running, and does something listen on port 10001?
 
 use super::super::finding::{Finding, Verdict};
-use super::super::remedy::{Remedy, pieces};
+use super::super::remedies;
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
-use super::{CHANGE_LIMIT, READ_LIMIT};
+use super::READ_LIMIT;
 use crate::model::said;
 
 const ID: &str = "service";
@@ -23,36 +23,6 @@ elif grep -qi ':2711 0*:0000 0A' /proc/net/tcp /proc/net/tcp6 2>/dev/null; then 
 else say listener no; fi
 say journal "$(journalctl -u llm-sys -n 5 --no-pager -o cat 2>/dev/null)"
 "#;
-
-/// Starts the service that is not running.
-#[must_use]
-pub fn start() -> Remedy {
-    Remedy {
-        id: "start-llm-sys",
-        title: said!("Start llm-sys", "llm-sys を起動"),
-        effect: said!(
-            "Starts the service. Undo stops it again.",
-            "サービスを起動します。元に戻すと停止します。"
-        ),
-        variables: vec![],
-        pieces: pieces! {
-            backup: r#"
-                systemctl is-active llm-sys >"$B/state" || true
-            "#,
-            commands: r#"
-                systemctl start llm-sys
-            "#,
-            verify: r#"
-                systemctl is-active --quiet llm-sys
-            "#,
-            restore: r#"
-                if [ -e "$B/state" ] && [ "$(cat "$B/state")" != active ]; then systemctl stop llm-sys; fi
-            "#,
-        },
-        undoable: true,
-        limit: CHANGE_LIMIT,
-    }
-}
 
 /// # Errors
 /// Those of the connection.
@@ -107,5 +77,9 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     if !running && !journal.is_empty() {
         finding = finding.fact(said!("its last words", "最後のログ"), journal, false);
     }
-    Ok(if running { finding } else { finding.mended_by(start()) })
+    Ok(if running {
+        finding
+    } else {
+        finding.mended_by(remedies::start_llm_sys())
+    })
 }

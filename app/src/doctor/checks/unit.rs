@@ -1,10 +1,10 @@
 //! Seed 2 and 8.1: which LLM unit is there, is it running, and are all of its libraries found?
 
 use super::super::finding::{Finding, Verdict};
-use super::super::remedy::{Remedy, pieces};
+use super::super::remedies;
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
-use super::{CHANGE_LIMIT, READ_LIMIT};
+use super::READ_LIMIT;
 use crate::model::said;
 
 const ID: &str = "unit";
@@ -21,36 +21,6 @@ say state "$(systemctl is-active llm-llm 2>/dev/null)"
 if [ -e /tmp/rpc.llm ]; then say rpc yes; else say rpc no; fi
 say journal "$(journalctl -u llm-llm -n 5 --no-pager -o cat 2>/dev/null)"
 "#;
-
-/// Starts the LLM unit's service.
-#[must_use]
-pub fn restart() -> Remedy {
-    Remedy {
-        id: "start-llm-llm",
-        title: said!("Start the LLM unit", "LLM ユニットを起動"),
-        effect: said!(
-            "Starts the service llm-llm. Undo stops it again.",
-            "llm-llm サービスを起動します。元に戻すと停止します。"
-        ),
-        variables: vec![],
-        pieces: pieces! {
-            backup: r#"
-                systemctl is-active llm-llm >"$B/state" || true
-            "#,
-            commands: r#"
-                systemctl restart llm-llm
-            "#,
-            verify: r#"
-                systemctl is-active --quiet llm-llm
-            "#,
-            restore: r#"
-                if [ -e "$B/state" ] && [ "$(cat "$B/state")" != active ]; then systemctl stop llm-llm; fi
-            "#,
-        },
-        undoable: true,
-        limit: CHANGE_LIMIT,
-    }
-}
 
 /// # Errors
 /// Those of the connection.
@@ -126,7 +96,7 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     }
     // What is not found is mended by the checks of the libraries; starting comes after.
     Ok(if !units.is_empty() && missing.is_empty() && !running {
-        finding.mended_by(restart())
+        finding.mended_by(remedies::start_llm_llm())
     } else {
         finding
     })

@@ -1,0 +1,180 @@
+//! The table of remedies. Each names its shell file beside this one; `frame.sh` is what they have in common.
+
+use std::time::Duration;
+
+use super::checks::CHANGE_LIMIT;
+use super::remedy::{Remedy, Shell};
+use crate::model::said;
+
+/// A remedy's file in the frame, put together at compile time: a script's body is a constant.
+macro_rules! shell {
+    ($file:literal) => {
+        Shell {
+            file: include_str!($file),
+            body: concat!(include_str!("../lib.sh"), include_str!($file), include_str!("frame.sh")),
+        }
+    };
+}
+
+const LIMIT: Duration = CHANGE_LIMIT;
+
+/// The names that `--fix` and `--undo` take, in the guide's order.
+pub const NAMES: [&str; 6] = [
+    "start-llm-sys",
+    "patch-simdjson",
+    "toolchain-wrappers",
+    "start-llm-llm",
+    "relink-libstdcxx",
+    "register-interpreter",
+];
+
+/// A remedy that needs nothing found first, by its name: what `--undo` takes.
+///
+/// `register-interpreter` is undone without knowing the folder, which is then empty here.
+#[must_use]
+pub fn by_name(id: &str) -> Option<Remedy> {
+    match id {
+        "start-llm-sys" => Some(start_llm_sys()),
+        "patch-simdjson" => Some(patch_simdjson()),
+        "toolchain-wrappers" => Some(toolchain_wrappers()),
+        "start-llm-llm" => Some(start_llm_llm()),
+        "relink-libstdcxx" => Some(relink_libstdcxx()),
+        "register-interpreter" => Some(register_interpreter(String::new())),
+        _ => None,
+    }
+}
+
+/// The StackFlow tree that a C++ unit is built from.
+pub const TREE: &str = "/root/StackFlow";
+/// Where SCons looks for the cross compiler.
+pub const TOOLCHAIN: &str = "/opt/gcc-arm-10.3-2021.07-x86_64-aarch64-none-linux-gnu/bin";
+/// The module's own folder for libstdc++.
+pub const LIBSTDCXX_FOLDER: &str = "/usr/local/m5stack/lib/gcc-10.3";
+/// The system's libstdc++.
+pub const LIBSTDCXX_SYSTEM: &str = "/usr/lib/aarch64-linux-gnu/libstdc++.so.6";
+
+/// Starts the service that is not running.
+#[must_use]
+pub fn start_llm_sys() -> Remedy {
+    Remedy {
+        id: "start-llm-sys",
+        title: said!("Start llm-sys", "llm-sys を起動"),
+        effect: said!(
+            "Starts the service. Undo stops it again.",
+            "サービスを起動します。元に戻すと停止します。"
+        ),
+        variables: vec![("SERVICE", "llm-sys".into())],
+        shell: shell!("start-service.sh"),
+        undoable: true,
+        limit: LIMIT,
+    }
+}
+
+/// Starts the LLM unit's service.
+#[must_use]
+pub fn start_llm_llm() -> Remedy {
+    Remedy {
+        id: "start-llm-llm",
+        title: said!("Start the LLM unit", "LLM ユニットを起動"),
+        effect: said!(
+            "Starts the service llm-llm. Undo stops it again.",
+            "llm-llm サービスを起動します。元に戻すと停止します。"
+        ),
+        variables: vec![("SERVICE", "llm-llm".into())],
+        shell: shell!("start-service.sh"),
+        undoable: true,
+        limit: LIMIT,
+    }
+}
+
+/// Lets the SConstruct work where SCons' GCC tool did not say what machine it builds for.
+#[must_use]
+pub fn patch_simdjson() -> Remedy {
+    Remedy {
+        id: "patch-simdjson",
+        title: said!("Patch the SConstruct", "SConstruct にパッチを当てる"),
+        effect: said!(
+            "Adds a few lines in front of the one that fails, once. Undo gives the file back byte for byte.",
+            "エラーになる行の前に数行を一度だけ追加します。元に戻すとファイルは元の内容そのままになります。"
+        ),
+        variables: vec![("FILE", format!("{TREE}/SDK/components/simdjson_component/SConstruct"))],
+        shell: shell!("patch-simdjson.sh"),
+        undoable: true,
+        limit: LIMIT,
+    }
+}
+
+/// Puts wrappers of the native tools where SCons looks for the cross compiler.
+#[must_use]
+pub fn toolchain_wrappers() -> Remedy {
+    Remedy {
+        id: "toolchain-wrappers",
+        title: said!(
+            "Put wrappers in the tool chain's place",
+            "ツールチェーンの場所にラッパーを置く"
+        ),
+        effect: said!(
+            "Makes small scripts that call the module's own gcc and g++, and links to its binutils. Files already there are left alone. Undo removes what was made.",
+            "モジュール自身の gcc と g++ を呼ぶ小さなスクリプトと、binutils へのリンクを作ります。既にあるファイルには触れません。元に戻すと作ったものだけを消します。"
+        ),
+        variables: vec![("TC", TOOLCHAIN.into())],
+        shell: shell!("toolchain-wrappers.sh"),
+        undoable: true,
+        limit: LIMIT,
+    }
+}
+
+/// Points the module's libstdc++ to the system's, keeping the old one.
+#[must_use]
+pub fn relink_libstdcxx() -> Remedy {
+    Remedy {
+        id: "relink-libstdcxx",
+        title: said!("Point libstdc++ to the system's", "libstdc++ をシステムのものに向ける"),
+        effect: said!(
+            "Keeps the old file under a name with the time, puts an absolute symbolic link in its place and looks whether it has the symbols. Undo moves the old one back.",
+            "古いものを日時付きの名前で残し、その場所に絶対パスのシンボリックリンクを置き、必要なシンボルがあるか確かめます。元に戻すと古いものが戻ります。"
+        ),
+        variables: vec![("DIR", LIBSTDCXX_FOLDER.into()), ("SYSTEM", LIBSTDCXX_SYSTEM.into())],
+        shell: shell!("relink-libstdcxx.sh"),
+        undoable: true,
+        limit: LIMIT,
+    }
+}
+
+/// Registers the folder of the library with the loader.
+#[must_use]
+pub fn register_interpreter(folder: String) -> Remedy {
+    Remedy {
+        id: "register-interpreter",
+        title: said!("Register the folder with ldconfig", "フォルダーを ldconfig に登録"),
+        effect: said!(
+            "Writes the folder into /etc/ld.so.conf.d/m5stack-ax.conf and runs ldconfig, which is for the whole system. Undo gives the file back as it was.",
+            "フォルダーを /etc/ld.so.conf.d/m5stack-ax.conf に書き、ldconfig を実行します（システム全体に影響します）。元に戻すとファイルが以前の状態に戻ります。"
+        ),
+        variables: vec![("FOLDER", folder), ("CONF", "/etc/ld.so.conf.d/m5stack-ax.conf".into())],
+        shell: shell!("register-interpreter.sh"),
+        undoable: true,
+        limit: LIMIT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NAMES, by_name};
+
+    #[test]
+    fn every_remedy_has_the_five_functions_and_shows_its_change() {
+        for name in NAMES {
+            let remedy = by_name(name).unwrap();
+            for function in ["backup", "change", "verify", "restored", "restore"] {
+                assert!(
+                    remedy.shell.file.contains(&format!("\n{function}() {{\n")),
+                    "{name}: {function}"
+                );
+            }
+            let shown = remedy.shown();
+            assert!(shown.lines().count() > remedy.variables.len(), "{name}: {shown}");
+            assert!(!shown.contains("$B"), "{name} shows its backup: {shown}");
+        }
+    }
+}
