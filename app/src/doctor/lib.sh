@@ -50,12 +50,13 @@ move_back() {
 # step FUNCTION: runs it; its commands and what they print are added to $log, its status is $code. Never in a condition: there a shell
 # passes over failing commands.
 log=''
+TS=$(date +%Y%m%d_%H%M%S)
 step() {
     text=$(exec 2>&1; set -eux; "$1"); code=$?
     log="$log$text
 "
     # For people, as far as the disk has room.
-    { printf '%s %s\n%s\n' "$(date +%Y%m%d_%H%M%S)" "$1" "$text" >>"$LOG"; } 2>/dev/null || true
+    { printf '%s %s\n%s\n' "$TS" "$1" "$text" >>"$LOG"; } 2>/dev/null || true
 }
 
 # is FUNCTION: whether it says yes; what it prints is nobody's.

@@ -12,7 +12,7 @@ use crate::modules::ours;
 use crate::with_jail;
 
 pub const OURS: &str = "/opt/m5stack/bin/softprefix-unit";
-const STOCK: &str = "/opt/m5stack/bin/llm_llm-1.9";
+pub const STOCK: &str = "/opt/m5stack/bin/llm_llm-1.9";
 
 /// A program of this machine's kind that says a version and ends with `status`: what is installed in the jail. Whom the checks talk to
 /// afterwards is a real unit.
@@ -49,7 +49,7 @@ pub fn running(jail: &Jail) -> String {
         .to_owned()
 }
 
-fn what(unit: PathBuf, address: impl ToString) -> Installation {
+pub fn what(unit: PathBuf, address: impl ToString) -> Installation {
     Installation {
         patience: Duration::from_secs(2),
         ..Installation::new(unit, Talk::new(address.to_string()))
@@ -107,7 +107,7 @@ fn a_unit_that_does_not_answer_or_does_not_start_is_taken_back() {
         );
 
         let broken = install::install(&ssh, &what(program(folder.path(), 1), closed_port()), |_| {}).await;
-        assert!(matches!(broken, Err(InstallError::TakenBack { .. })), "{broken:?}");
+        assert!(matches!(broken, Err(InstallError::NotBegun { .. })), "{broken:?}");
         assert_eq!(running(&jail), STOCK);
         assert_eq!(
             (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd")),
@@ -153,6 +153,174 @@ fn a_swap_that_nobody_confirms_is_taken_back_by_the_module_itself() {
             (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd")),
             before
         );
+    });
+}
+
+/// A unit that is another one than [`program`]'s by its bytes.
+fn another(unit: &Path) -> PathBuf {
+    let other = unit.with_file_name("another unit");
+    let mut bytes = fs::read(unit).unwrap();
+    bytes.extend(b"another");
+    fs::write(&other, bytes).unwrap();
+    fs::set_permissions(&other, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    other
+}
+
+/// Swaps a unit in and goes away without a word; the module takes it back after `watch`.
+async fn swap_and_leave(jail: &Jail, unit: PathBuf, watch: Duration) {
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ssh = jail.open().await.unwrap();
+    let wanted = fs::read(&unit).unwrap();
+    let what = Installation {
+        watch,
+        ..what(unit, mute.local_addr().unwrap())
+    };
+    let work = install::install(&ssh, &what, |_| {});
+    let swapped = async {
+        while running(jail) != OURS || fs::read(jail.at(OURS)).ok().as_ref() != Some(&wanted) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! { ended = work => panic!("it cannot end: {ended:?}"), () = swapped => {} }
+}
+
+#[test]
+fn the_watch_of_an_earlier_installation_leaves_a_later_one_alone() {
+    with_jail!(jail, {
+        ready(&jail);
+        let folder = tempfile::tempdir().unwrap();
+        let unit = program(folder.path(), 0);
+        let other = another(&unit);
+        let stock = (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd"));
+        swap_and_leave(&jail, unit.clone(), Duration::from_secs(6)).await;
+        let ssh = jail.open().await.unwrap();
+        install::install(&ssh, &what(other.clone(), ours().await), |_| {})
+            .await
+            .unwrap();
+        jail.wait_for_scripts();
+        assert_eq!(running(&jail), OURS);
+        assert_eq!(fs::read(jail.at(OURS)).unwrap(), fs::read(&other).unwrap());
+
+        // One that fails on top of one that was never confirmed goes back to what was there before both.
+        assert!(install::uninstall(&ssh).await.unwrap());
+        swap_and_leave(&jail, unit, Duration::from_secs(6)).await;
+        let failed = install::install(&ssh, &what(other, closed_port()), |_| {}).await;
+        assert!(matches!(failed, Err(InstallError::NotWorking { .. })), "{failed:?}");
+        jail.wait_for_scripts();
+        assert_eq!(running(&jail), STOCK);
+        assert_eq!(
+            (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd")),
+            stock
+        );
+    });
+}
+
+/// Lays the Debian package's files where dpkg does, and runs its scripts around that.
+fn dpkg_install(jail: &Jail, unit: &Path) {
+    let deb = Path::new(env!("CARGO_MANIFEST_DIR")).join("../device-unit/deb");
+    let chroot = |script: &str, act: &str| {
+        fs::copy(deb.join(script), jail.at("/tmp").join(script)).unwrap();
+        let root = jail.at("/").display().to_string();
+        let status = std::process::Command::new("chroot")
+            .args([&root, "/bin/sh", &format!("/tmp/{script}"), act])
+            .status();
+        assert!(status.unwrap().success(), "{script}");
+    };
+    fs::create_dir_all(jail.at("/run/systemd/system")).unwrap();
+    chroot("preinst", "install");
+    let dropin = "/lib/systemd/system/llm-llm.service.d/softprefix.conf";
+    fs::create_dir_all(jail.at(dropin).parent().unwrap()).unwrap();
+    fs::copy(deb.join("softprefix.conf"), jail.at(dropin)).unwrap();
+    fs::copy(unit, jail.at(OURS)).unwrap();
+    fs::write(
+        jail.at("/var/lib/dpkg/info/softprefix-unit.list"),
+        format!("/.\n{OURS}\n{dropin}\n"),
+    )
+    .unwrap();
+    fs::write(
+        jail.at("/var/lib/dpkg/status"),
+        "Package: softprefix-unit\nStatus: install ok installed\nMaintainer: nobody\nArchitecture: all\nVersion: 1\nDescription: none\n\n",
+    )
+    .unwrap();
+    chroot("postinst", "configure");
+}
+
+#[test]
+fn what_a_debian_package_has_installed_is_left_to_dpkg() {
+    with_jail!(jail, {
+        ready(&jail);
+        let folder = tempfile::tempdir().unwrap();
+        let unit = program(folder.path(), 0);
+        let packaged = another(&unit);
+        // The package comes over a unit that is tried and not confirmed yet.
+        swap_and_leave(&jail, unit.clone(), Duration::from_secs(4)).await;
+        dpkg_install(&jail, &packaged);
+        jail.wait_for_scripts();
+        assert_eq!(running(&jail), OURS);
+        assert_eq!(fs::read(jail.at(OURS)).unwrap(), fs::read(&packaged).unwrap());
+        assert_eq!(
+            jail.snapshot("/etc/systemd/system").len(),
+            1,
+            "the installer's drop-in is gone"
+        );
+
+        let ssh = jail.open().await.unwrap();
+        let before = (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd"));
+        let over = install::install(&ssh, &what(unit, ours().await), |_| {}).await;
+        assert!(
+            matches!(&over, Err(InstallError::Packaged { package, .. }) if package == "softprefix-unit"),
+            "{over:?}"
+        );
+        let removed = install::uninstall(&ssh).await;
+        assert!(
+            matches!(&removed, Err(InstallError::StillStarted { package, .. }) if package == "softprefix-unit"),
+            "{removed:?}"
+        );
+        let told = removed.unwrap_err().said();
+        assert!(
+            told.en.contains("dpkg -r softprefix-unit") && told.ja.contains("dpkg -r softprefix-unit"),
+            "{told:?}"
+        );
+
+        // An installer of before has laid its drop-in beside the package: that one goes, and what the package starts is said.
+        fs::create_dir_all(jail.at("/etc/systemd/system/llm-llm.service.d")).unwrap();
+        let own = format!("[Service]\nExecStart=\nExecStart={OURS} --bus\n");
+        fs::write(jail.at("/etc/systemd/system/llm-llm.service.d/softprefix.conf"), own).unwrap();
+        let removed = install::uninstall(&ssh).await;
+        assert!(matches!(removed, Err(InstallError::StillStarted { .. })), "{removed:?}");
+        assert_eq!(running(&jail), OURS);
+        assert_eq!(
+            (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd")),
+            before
+        );
+    });
+}
+
+#[test]
+fn a_drop_in_that_somebody_else_has_written_is_named() {
+    with_jail!(jail, {
+        ready(&jail);
+        let folder = tempfile::tempdir().unwrap();
+        let ssh = jail.open().await.unwrap();
+        install::install(&ssh, &what(program(folder.path(), 0), ours().await), |_| {})
+            .await
+            .unwrap();
+        let own = jail.at("/etc/systemd/system/llm-llm.service.d/softprefix.conf");
+        let theirs = own.with_file_name("by-hand.conf");
+        fs::copy(&own, &theirs).unwrap();
+        let kept = install::uninstall(&ssh).await.unwrap_err();
+        assert!(
+            kept.said()
+                .en
+                .contains("/etc/systemd/system/llm-llm.service.d/by-hand.conf"),
+            "{kept}"
+        );
+        assert_eq!(running(&jail), OURS);
+        assert!(jail.at(OURS).exists(), "what the service starts stays");
+        fs::remove_file(theirs).unwrap();
+        assert!(install::uninstall(&ssh).await.unwrap());
+        assert_eq!(running(&jail), STOCK);
+        assert!(!jail.at(OURS).exists());
     });
 }
 

@@ -278,22 +278,71 @@ impl Jail {
         );
     }
 
-    /// Ends every process in the module, as a power cut would. They are known by their root folder.
-    pub fn cut_the_power(&self) {
-        let place = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
-        let Ok(own) = place(&self.at("/")) else { return };
-        for process in fs::read_dir("/proc").unwrap().map_while(Result::ok) {
-            let Ok(pid) = process.file_name().to_string_lossy().parse::<u32>() else {
-                continue;
-            };
-            if place(&process.path().join("root/")).is_ok_and(|root| root == own) {
-                // It may have ended by itself.
-                let _ = Command::new("kill")
-                    .args(["-9", &pid.to_string()])
-                    .stderr(Stdio::null())
-                    .status();
-            }
+    /// Every script that comes over ssh is ended before its `at`th command, counted from 1, with all that it has started; and every
+    /// later one before its first, until [`heal`](Self::heal). Functions, conditions and what stands in `$(...)` count too.
+    pub fn kill_before(&self, at: usize) {
+        let shell = self.at("/usr/bin/bash");
+        if !self.at("/usr/bin/bash.real").exists() {
+            fs::rename(&shell, self.at("/usr/bin/bash.real")).unwrap();
+            let login = "#!/usr/bin/bash.real\nif [ \"$2\" = 'sh -s' ] && [ -e /kill/script ]; then exec /usr/bin/bash.real --posix -c \"$(cat /kill/script -)\"; fi\nexec /usr/bin/bash.real \"$@\"\n";
+            fs::write(&shell, login).unwrap();
+            fs::set_permissions(&shell, fs::Permissions::from_mode(0o755)).unwrap();
         }
+        fs::create_dir_all(self.at("/kill")).unwrap();
+        fs::write(self.at("/kill/count"), "0\n").unwrap();
+        // The script is in a process group of its own.
+        let trap = format!(
+            "set -T\ntrap 'read -r kills </kill/count; kills=$((kills + 1)); echo $kills >/kill/count; \
+             if [ $kills = {at} ]; then echo yes >/kill/dead; fi; \
+             if [ -e /kill/dead ]; then [ ! -e /kill/once ] || rm -f /kill/script; kill -9 0; fi' DEBUG\n"
+        );
+        fs::write(self.at("/kill/script"), trap).unwrap();
+    }
+
+    /// Ends the killing. Whether a script was killed.
+    pub fn heal(&self) -> bool {
+        let killed = self.at("/kill/dead").exists();
+        fs::remove_dir_all(self.at("/kill")).unwrap();
+        killed
+    }
+
+    /// Waits until no script runs on the module any more, also none that waits for its time.
+    pub fn wait_for_scripts(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let scripts = || {
+            let name = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            self.processes()
+                .iter()
+                .filter(|pid| ["sh", "sleep", "bash", "bash.real"].contains(&name(pid).trim()))
+                .count()
+        };
+        while scripts() > 0 {
+            assert!(Instant::now() < deadline, "a script does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends every process in the module, as a power cut would.
+    pub fn cut_the_power(&self) {
+        for pid in self.processes() {
+            // It may have ended by itself.
+            let _ = Command::new("kill")
+                .args(["-9", &pid.to_string()])
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+
+    /// Every process in the module: they are known by their root folder.
+    fn processes(&self) -> Vec<u32> {
+        let place = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+        let Ok(own) = place(&self.at("/")) else {
+            return Vec::new();
+        };
+        let all = fs::read_dir("/proc").unwrap().map_while(Result::ok);
+        all.filter(|process| place(&process.path().join("root/")).is_ok_and(|root| root == own))
+            .filter_map(|process| process.file_name().to_string_lossy().parse().ok())
+            .collect()
     }
 
     fn keys(&self) -> PathBuf {
@@ -308,7 +357,7 @@ impl Jail {
     pub fn write_config_for(&self, key: &str, port: u16) {
         let keys = self.keys();
         let text = format!(
-            "Host module 127.0.0.1\n HostName 127.0.0.1\n Port {}\n User root\n IdentityFile {}\n IdentitiesOnly yes\n UserKnownHostsFile {}\n HostKeyAlias module\n GlobalKnownHostsFile /dev/null\n StrictHostKeyChecking yes\n",
+            "Host module 127.0.0.1\n HostName 127.0.0.1\nHost *\n Port {}\n User root\n IdentityFile {}\n IdentitiesOnly yes\n UserKnownHostsFile {}\n HostKeyAlias module\n GlobalKnownHostsFile /dev/null\n StrictHostKeyChecking yes\n",
             port,
             keys.join(key).display(),
             keys.join("known").display()
@@ -498,7 +547,7 @@ fn start_sshd(keys: &Path, root: &Path, port: u16, host_key: &str, disk: Disk) -
     };
     let config = keys.join("sshd_config");
     let text = format!(
-        "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n\
+        "Port {port}\nListenAddress 127.0.0.1\nListenAddress ::1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n\
          PasswordAuthentication no\nKbdInteractiveAuthentication no\nChrootDirectory {}\nSubsystem sftp internal-sftp\nPrintMotd no\nUseDNS no\n",
         keys.join(host_key).display(),
         keys.join("authorized").display(),

@@ -55,6 +55,7 @@ is-active)
     [ "$state" = active ]
     ;;
 start | restart) start "$2" ;;
+try-restart) if [ "$(cat "$S/llm-llm")" = active ]; then start "${2%.service}"; fi ;;
 stop)
     echo inactive >"$S/$2"
     rm -f /proc/4242/exe

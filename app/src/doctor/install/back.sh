@@ -1,8 +1,11 @@
 # shellcheck shell=sh disable=SC2154
-# Takes an installation's swap back; as the module's own watch, after a while.
+# Takes an installation's swap back; as the module's own watch, after $DELAY seconds in which nobody has confirmed it.
 umask 022
 trap '' HUP PIPE
-sleep "$DELAY"
+while [ "$DELAY" -gt 0 ] && [ "$(token "$S/watch")" = "$TOKEN" ]; do
+    sleep 1
+    DELAY=$((DELAY - 1))
+done
 lock "$S" 600 || return 1
 rm -f "$S/unit.part-$TOKEN"
 if [ "$(token "$S/watch")" = "$TOKEN" ]; then
@@ -12,6 +15,7 @@ if [ "$(token "$S/watch")" = "$TOKEN" ]; then
 elif [ -e "$S/watch" ]; then say result other
 elif [ "$(token "$S/confirmed")" = "$TOKEN" ]; then say result confirmed
 else
+    clear_away
     say result nothing
     say_former
 fi

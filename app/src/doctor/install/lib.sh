@@ -45,7 +45,6 @@ token() { sed -n 1p "$1" 2>/dev/null; }
 take_back() {
     if [ "$(sed -n 3p "$S/watch")" = no ]; then
         rm -f "$DROPIN"
-        rmdir "$D" 2>/dev/null
     elif present "$DROPIN.before"; then move_back "$DROPIN.before" "$DROPIN"; fi
     if [ "$(sed -n 2p "$S/watch")" = yes ] && present "$NEW.before"; then move_back "$NEW.before" "$NEW"; fi
     systemctl daemon-reload
@@ -57,8 +56,11 @@ take_back() {
     [ "$(starts_next program)" = "$former" ]
 }
 
-# What a swap leaves behind.
-clear_away() { rm -f "$NEW.before" "$NEW.softprefix" "$DROPIN.before" "$DROPIN.softprefix"; }
+# What a swap leaves behind; the folder only where nothing else is in it.
+clear_away() {
+    rm -f "$NEW.before" "$NEW.softprefix" "$DROPIN.before" "$DROPIN.softprefix"
+    rmdir "$D" 2>/dev/null || true
+}
 
 say_former() {
     if systemctl is-active --quiet llm-llm; then say former running; else say former stopped; fi

@@ -54,7 +54,6 @@ if [ "$code" = 0 ]; then step keep; fi
 if [ "$code" != 0 ]; then
     rm -f "$PART" "$NEW.softprefix" "$DROPIN.softprefix"
     if [ ! -e "$S/watch" ]; then clear_away; fi
-    rmdir "$D" 2>/dev/null
     say result failed
     say why "$(last_words)"
     return 0

@@ -5,7 +5,6 @@ lock "$S" 60 || return 1
 
 stock() {
     rm -f "$DROPIN"
-    rmdir "$D" 2>/dev/null || true
     # A swap that still waits is over with it.
     rm -f "$S/watch" "$S/confirmed"
     clear_away
@@ -13,11 +12,15 @@ stock() {
 }
 
 not_there() {
-    ! present "$DROPIN" && [ "$(starts_next program)" != "$NEW" ] && ! ours "$(running)" &&
+    ! present "$DROPIN" && [ ! -e "$S/watch" ] && [ "$(starts_next program)" != "$NEW" ] && ! ours "$(running)" &&
         { ! present "$NEW" || [ -n "$(owner "$NEW")" ]; }
 }
 
-if is not_there; then say result nothing; return 0; fi
+if is not_there; then
+    clear_away
+    say result nothing
+    return 0
+fi
 step stock
 if [ "$(starts_next program)" = "$NEW" ]; then
     file=$(starts_next file)

@@ -11,7 +11,6 @@ umask 022
 trap '' HUP PIPE
 STATE="/var/lib/softprefix/doctor/$ID"; B="$STATE/backup"
 lock "$STATE" 5 || return 1
-TS=$(date +%Y%m%d_%H%M%S)
 LOG="$STATE/log"
 
 # Puts the old state there and compares; $code is 0 where it is there, whole.
@@ -90,14 +89,16 @@ undo() {
     if ! is restored && is verify; then mv "$STATE/pending" "$STATE/applied"; fi
 }
 
+unsaid() { say result failed; say why "its answer did not come; what it printed is in $STATE/log"; }
+
 # settle RESULT: after an apply or undo whose answer did not come, says how it ended, or takes it back.
 settle() {
     if [ -e "$STATE/pending" ]; then
         give_back
         if [ "$code" = 0 ]; then over "$1"; say why 'it was cut off on the module'; else stuck "$(last_words)"; fi
     elif [ "$1" = undone ]; then
-        if [ -e "$STATE/applied" ]; then say result failed; say why 'it was cut off on the module'; else say result undone; fi
-    elif ! is verify; then say result failed; say why 'it was cut off on the module'
+        if [ -e "$STATE/applied" ]; then unsaid; else say result undone; fi
+    elif ! is verify; then unsaid
     elif [ -e "$STATE/applied" ]; then say result "done"
     else say result already; fi
 }

@@ -18,7 +18,7 @@ change() {
     sync "$CONF.softprefix"
     mv -fT "$CONF.softprefix" "$CONF"
     sync "$(dirname "$CONF")"
-    ldconfig
+    ldconfig || { rm -f /etc/ld.so.cache~; false; }
 }
 
 # To undo, the folder is known from the backup alone.
@@ -44,6 +44,7 @@ restore() {
     if present "$CONF"; then ln -P "$CONF" "$CONF.softprefix-new"; fi
     if present "$B/conf"; then mv -fT "$CONF.softprefix-old" "$CONF"; else rm -f "$CONF"; fi
     if ! restored && ! ldconfig; then
+        rm -f /etc/ld.so.cache~
         if present "$CONF.softprefix-new"; then mv -fT "$CONF.softprefix-new" "$CONF"; fi
         return 1
     fi
