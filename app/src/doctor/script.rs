@@ -159,6 +159,7 @@ mod tests {
             .arg("-s")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
