@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
-use softprefix_core::compare::{
-    EXTRA_VERSION, FileExtra, LOOP_BELOW, Measures, Meta, ResultEntry, ResultExtra, ResultsFile,
-};
+use softprefix_core::compare::{EXTRA_VERSION, FileExtra, Measures, Meta, ResultEntry, ResultExtra, ResultsFile};
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::message::object;
 
@@ -341,7 +339,7 @@ fn prefixed_run(entry: &ResultEntry, baseline: &str) -> Run {
         len: entry.prefix_len,
         sha256: extra.and_then(|extra| extra.sha256.clone()).unwrap_or_default(),
         text: Arc::from(entry.out_text.as_str()),
-        collapsed: measures.distinct4.is_some_and(|distinct| distinct < LOOP_BELOW),
+        collapsed: measures.repetition.is_collapse(),
         applied: match (acknowledged, measures.indel >= 1.0) {
             (true, _) => Applied::Proven,
             (false, true) => Applied::Unknown,

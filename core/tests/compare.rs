@@ -115,13 +115,6 @@ fn tokens_shared_from_the_start_are_counted_where_both_lists_are_known() {
     );
 }
 
-#[test]
-fn a_loop_is_called_a_loop_and_prose_is_not() {
-    assert!(Measures::of("x", &"また、また、".repeat(50)).is_loop());
-    assert!(!Measures::of("x", "吾輩は猫である。名前はまだ無い。").is_loop());
-    assert!(!Measures::of("x", "abc").is_loop(), "too short to tell");
-}
-
 /// What was removed from the left text and what was added in the right one, change by change.
 fn marked<'a>(a: &'a str, b: &'a str, d: &Diff) -> Vec<(&'a str, &'a str)> {
     let pair = |change: &Change| (&a[change.left.clone()], &b[change.right.clone()]);

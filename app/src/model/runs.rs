@@ -99,16 +99,13 @@ pub struct Run {
     pub timings: Timings,
     pub finish: Finish,
     pub tokens: Option<Vec<u32>>,
-    /// The output is a loop: see [`Run::COLLAPSE`].
+    /// The output repeats itself beyond what its baseline does.
     pub collapsed: bool,
     /// Whether the module said that it took the prefix (its echo carries the digest of what was sent).
     pub applied: Applied,
 }
 
 impl Run {
-    /// Distinct character 4-grams over all: about 0.5 and up is prose, below this a loop.
-    pub const COLLAPSE: f64 = 0.2;
-
     /// The x of its point: token norms where known, else the raw value.
     pub fn magnitude(&self) -> Option<f64> {
         self.origin.norms.or(self.origin.raw)

@@ -274,7 +274,9 @@ pub(super) static TEXT: Text = Text {
         Measure::Levenshtein => "One minus the edit distance over the longer length",
         Measure::FirstDivergence => "Characters that both outputs share from the start",
         Measure::Distinct2 => "Different character pairs over all pairs of this output",
-        Measure::Distinct4 => "Different runs of four characters over all; prose is above 0.5, a loop under 0.2",
+        Measure::Distinct4 => {
+            "Different runs of four characters over all of the output; it falls with the length, and far in a loop"
+        }
         Measure::Length => "Characters of this output",
         Measure::KlMean => {
             "Mean KL(base || prefixed) over the baseline's tokens, in nats: how far the prefix moves the model's predictions, also where the text is the same"

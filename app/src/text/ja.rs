@@ -263,7 +263,7 @@ pub(super) static TEXT: Text = Text {
         Measure::Levenshtein => "1 から、編集距離を長い方の長さで割った値を引いたもの",
         Measure::FirstDivergence => "先頭から一致している文字数",
         Measure::Distinct2 => "この出力の 2 文字の並びのうち、異なるものの割合",
-        Measure::Distinct4 => "この出力の 4 文字の並びのうち、異なるものの割合。文章は 0.5 以上、反復は 0.2 未満",
+        Measure::Distinct4 => "この出力の 4 文字の並びのうち、異なるものの割合。長いほど下がり、反復では大きく下がる",
         Measure::Length => "この出力の文字数",
         Measure::KlMean => {
             "基準の各トークンでの KL(基準 || プレフィックス) の平均（nat）。文が同じでも、予測がどれだけ動いたかがわかります"

@@ -441,9 +441,7 @@ impl Workbench {
         let run = Run {
             id: waiting.run,
             case: waiting.case,
-            collapsed: measures
-                .distinct4
-                .is_some_and(|distinct| distinct < softprefix_core::compare::LOOP_BELOW),
+            collapsed: measures.repetition.is_collapse(),
             origin: waiting.origin,
             len: waiting.len,
             sha256: waiting.sha256,

@@ -6,6 +6,7 @@ mod deep;
 mod diff;
 mod difflib;
 mod measure;
+mod repetition;
 mod results_file;
 mod similarity;
 
@@ -14,8 +15,9 @@ mod report;
 pub use deep::{DeepMeasures, KL_STEPS, kl_step, perplexity, token_ranges};
 pub use diff::{Change, Diff, Granularity, diff};
 pub use measure::Measure;
+pub use repetition::Repetition;
 pub use report::{Noise, REPORT_VERSION, Report, Row, Verdict};
 pub use results_file::{
     EXTRA_VERSION, FileExtra, Meta, ResultEntry, ResultExtra, ResultsError, ResultsFile, preview, sha1_hex,
 };
-pub use similarity::{FirstDivergence, LOOP_BELOW, Lengths, Measures, shared_tokens};
+pub use similarity::{FirstDivergence, Lengths, Measures, shared_tokens};

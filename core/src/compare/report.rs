@@ -81,7 +81,7 @@ pub enum Verdict {
     InsideNoise,
     /// Another text.
     Changed,
-    /// Another text, and it repeats itself.
+    /// Another text, and it repeats itself beyond what the baseline does.
     Loop,
     /// No text at all.
     Empty,
@@ -147,7 +147,7 @@ impl Verdict {
             Self::Empty
         } else if noise.is_some_and(|noise| noise.holds(measures)) {
             Self::InsideNoise
-        } else if measures.is_loop() {
+        } else if measures.repetition.is_collapse() {
             Self::Loop
         } else {
             Self::Changed

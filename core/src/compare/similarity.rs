@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::repetition::Repetition;
 use super::{chrf, difflib};
 
 /// How far `text` is from its baseline.
@@ -32,8 +33,11 @@ pub struct Measures {
     pub first_divergence_tokens: Option<usize>,
     /// Distinct character 2-grams of the text over all of them; `None` under two characters.
     pub distinct2: Option<f64>,
-    /// Distinct character 4-grams of the text over all of them (0.5 and up is prose, under 0.2 a loop); `None` under four characters.
+    /// Distinct character 4-grams of the text over all of them; falls with the length. `None` under four characters.
     pub distinct4: Option<f64>,
+    /// How much the text repeats itself, and the baseline over an equal stretch.
+    #[serde(default)]
+    pub repetition: Repetition,
     /// Length of the baseline.
     pub baseline_length: Lengths,
     /// Length of the text.
@@ -66,9 +70,6 @@ pub struct Lengths {
     pub bytes: usize,
 }
 
-/// Below this, [`Measures::distinct4`] means that the text repeats itself.
-pub const LOOP_BELOW: f64 = 0.2;
-
 impl Measures {
     /// All measures of `text` against `baseline`. Takes a few milliseconds at 2 x 5,000 characters; grows with the product of the
     /// lengths.
@@ -93,6 +94,7 @@ impl Measures {
             first_divergence_tokens: None,
             distinct2: chrf::distinct(&b, 2),
             distinct4: chrf::distinct(&b, 4),
+            repetition: Repetition::of(&a, &b),
             baseline_length: Lengths::of(baseline, &nfc_a, a.len()),
             length: Lengths::of(text, &nfc_b, b.len()),
             kl_mean: None,
@@ -110,11 +112,6 @@ impl Measures {
     pub fn is_same(&self) -> bool {
         self.first_divergence.code_points == self.length.code_points
             && self.length.code_points == self.baseline_length.code_points
-    }
-
-    /// True if the text repeats itself ([`LOOP_BELOW`]).
-    pub fn is_loop(&self) -> bool {
-        self.distinct4.is_some_and(|share| share < LOOP_BELOW)
     }
 }
 

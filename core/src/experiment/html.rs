@@ -558,8 +558,8 @@ fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {
         of(
             Measure::Distinct4,
             page.word(
-                "Distinct 4-grams (under 0.2: a loop)",
-                "異なる 4-gram の割合 (0.2 未満は繰り返し)",
+                "Distinct 4-grams (crossed: collapsed into repetition)",
+                "異なる 4-gram の割合 (× は反復への崩壊)",
             ),
         ),
         of(Measure::Length, page.word("Length in characters", "文字数")),

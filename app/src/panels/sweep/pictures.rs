@@ -275,7 +275,7 @@ fn map(desk: &Desk<'_>, planned: &[Case]) -> Map {
                 }
             }
             (None, Some(measures)) => {
-                cell.state = if measures.is_loop() {
+                cell.state = if measures.repetition.is_collapse() {
                     CellState::Collapsed
                 } else {
                     CellState::Done
@@ -426,7 +426,10 @@ fn plotted(desk: &Desk<'_>, planned: &[Case]) -> Plotted {
             spots.push(Spot {
                 x,
                 y,
-                collapsed: point.measures.as_ref().is_some_and(|measures| measures.is_loop()),
+                collapsed: point
+                    .measures
+                    .as_ref()
+                    .is_some_and(|measures| measures.repetition.is_collapse()),
             });
             ids.push(point.record.clone());
         }
