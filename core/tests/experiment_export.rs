@@ -5,10 +5,10 @@
 mod common;
 
 use serde_json::Value;
-use softprefix_core::compare::{Measure, ResultsFile, Verdict};
+use softprefix_core::compare::{Measure, Report, ResultsFile, Verdict};
 use softprefix_core::experiment::export::{self, ImportError};
 use softprefix_core::experiment::html::{self, Language};
-use softprefix_core::experiment::{Analysis, Applied, Experiment, Outcome, Proof, Record};
+use softprefix_core::experiment::{Analysis, Applied, Experiment, Extent, Outcome, Proof, Record};
 use softprefix_core::prefix::{Magnitude, PrefixKind};
 use softprefix_core::protocol::extension::SoftPrefixEcho;
 
@@ -119,6 +119,133 @@ fn prompts_and_modules_are_groups_of_their_own() {
             .collect::<Vec<_>>(),
         [12, 12]
     );
+}
+
+#[test]
+fn a_change_of_the_token_limit_or_of_the_model_file_alone_is_another_group() {
+    let (_, records) = sweep();
+    let changed = |change: &dyn Fn(&mut Record)| {
+        let mut other = records.clone();
+        other.iter_mut().for_each(change);
+        Analysis::of(records.iter().chain(&other)).groups.len()
+    };
+    assert_eq!(changed(&|record| record.settings.max_new_tokens = Some(7)), 2);
+    assert_eq!(changed(&|record| record.settings.max_token_len = Some(99)), 2);
+    let sampling = |record: &mut Record| drop(record.settings.other.insert("temperature".into(), 0.7.into()));
+    assert_eq!(changed(&sampling), 2);
+    assert_eq!(changed(&|record| record.settings.streaming = Some(true)), 1);
+
+    let mut known = records.clone();
+    known
+        .iter_mut()
+        .for_each(|record| record.module.model_sha256 = Some("a".repeat(64)));
+    let mut other = known.clone();
+    other
+        .iter_mut()
+        .for_each(|record| record.module.model_sha256 = Some("b".repeat(64)));
+    assert_eq!(Analysis::of(known.iter().chain(&other)).groups.len(), 2);
+    let mut silent = known.clone();
+    silent.iter_mut().for_each(|record| record.module.model_sha256 = None);
+    assert_eq!(
+        Analysis::of(known.iter().chain(&silent)).groups.len(),
+        1,
+        "a digest that is not known is no other one"
+    );
+}
+
+#[test]
+fn a_text_that_was_cut_off_is_told_as_cut_in_every_form() {
+    let (experiment, mut records) = sweep();
+    if let Outcome::Failed(failure) = &mut records[8].outcome {
+        failure.partial_text = "こんに".into();
+    }
+    let analysis = Analysis::of(&records);
+    let extents: Vec<Extent> = analysis.groups[0].points.iter().map(|point| point.extent).collect();
+    assert_eq!(extents[8], Extent::Cut { characters: 3 });
+    assert!(
+        extents
+            .iter()
+            .enumerate()
+            .all(|(i, extent)| i == 8 || *extent == Extent::Complete)
+    );
+
+    let page = html::to_html(&experiment, &records, Language::English);
+    assert!(page.contains("cut off after 3 characters") && page.contains(">こんに</div>"));
+    assert!(html::to_html(&experiment, &records, Language::Japanese).contains("3 文字で途切れた"));
+    let csv = read_csv(&export::to_csv(&records));
+    let column = csv[0].iter().position(|head| head == "cut").unwrap();
+    assert_eq!((csv[9][column].as_str(), csv[8][column].as_str()), ("cut", ""));
+    let file = export::to_results_file(&experiment, &records, 0);
+    assert!(
+        Report::from(&file)
+            .to_table()
+            .contains("the text was cut off after 3 characters")
+    );
+    let (_, back) = export::from_results_file(&file, "back");
+    assert_eq!(
+        Analysis::of(&back).groups[0].points[8].extent,
+        Extent::Cut { characters: 3 }
+    );
+}
+
+#[test]
+fn values_below_0_lie_by_their_size_on_a_line_of_their_own() {
+    let (_, mut records) = sweep();
+    for record in records.iter_mut().skip(2).take(2) {
+        let prefix = record.prefix.as_mut().unwrap();
+        let Magnitude::Raw(value) = prefix.recipe.magnitude else {
+            panic!("{prefix:?}")
+        };
+        prefix.recipe.magnitude = Magnitude::Raw(-value);
+        prefix.token_norms = None;
+    }
+    let analysis = Analysis::of(&records);
+    let lines = analysis.groups[0].lines();
+    assert_eq!(lines.len(), 2);
+    let (series, points) = &lines[1];
+    assert_eq!(series.label, "constant, P 1, values below 0");
+    assert!(points.iter().all(|point| point.is_negative()));
+    assert_eq!(points[0].magnitude(), 1e-4);
+}
+
+#[test]
+fn what_is_said_of_application_follows_from_all_runs() {
+    let (_, mut records) = sweep();
+    if let Outcome::Done(answer) = &mut records[5].outcome {
+        answer.echo = None;
+    }
+    assert_eq!(Analysis::of(&records).groups[0].proof(), Proof::PartlyEchoed);
+    for record in &mut records {
+        if let Outcome::Done(answer) = &mut record.outcome {
+            answer.echo = None;
+        }
+    }
+    let without_baseline = records.iter().filter(|record| !record.is_baseline());
+    assert_eq!(Analysis::of(without_baseline).groups[0].proof(), Proof::NoBaseline);
+}
+
+#[test]
+fn a_results_file_keeps_what_was_acknowledged_and_plans_the_cases_it_has() {
+    let (experiment, mut records) = sweep();
+    // As the user turns the slider: other units, kinds and lengths in one file.
+    for (record, magnitude) in records[2..4].iter_mut().zip([0.5, 3.0]) {
+        let prefix = record.prefix.as_mut().unwrap();
+        prefix.recipe.magnitude = Magnitude::TokenNorms(magnitude);
+        record.case.recipe = Some(prefix.recipe.clone());
+    }
+    let file = export::to_results_file(&experiment, &records, 0);
+    let file = ResultsFile::from_json(file.to_json().as_bytes()).unwrap();
+    let (opened, back) = export::from_results_file(&file, "back");
+    assert_eq!(Analysis::of(&back).groups[0].proof(), Proof::Echoed);
+    let planned = opened.plan.cases().unwrap();
+    for record in back.iter().filter(|record| !record.is_baseline()) {
+        assert!(
+            planned.iter().any(|case| case.recipe == record.case.recipe),
+            "{} has a cell",
+            record.case.name
+        );
+    }
+    assert_eq!(planned.iter().filter(|case| case.recipe.is_some()).count(), 10);
 }
 
 #[test]

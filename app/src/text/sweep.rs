@@ -107,6 +107,8 @@ pub struct SweepText {
     pub same: &'static str,
     pub far: &'static str,
     pub collapsed: &'static str,
+    /// Characters that had come of a text that was broken off.
+    pub cut_off: fn(usize) -> String,
     pub running: &'static str,
     pub case_failed: &'static str,
     pub lines: &'static str,
@@ -295,6 +297,7 @@ static ENGLISH: SweepText = SweepText {
     same: "same as baseline",
     far: "far from it",
     collapsed: "collapsed",
+    cut_off: |characters| format!("cut off after {characters} characters"),
     running: "running",
     case_failed: "failed",
     lines: "One line per P",
@@ -304,6 +307,10 @@ static ENGLISH: SweepText = SweepText {
     proof: |proof| match proof {
         Proof::NothingToProve => "",
         Proof::Echoed => "Every prefix was confirmed by its digest.",
+        Proof::PartlyEchoed => "Some prefixes were confirmed by their digest; of the others the unit says nothing.",
+        Proof::NoBaseline => {
+            "The unit confirms nothing, and there is no baseline that could show whether the prefix was used."
+        }
         Proof::Contradicted => "The unit named another prefix than the one sent: do not trust these results.",
         Proof::TextChanged => "The unit does not confirm prefixes, but the text changed beyond the noise.",
         Proof::NoEffect => "The text never changed and the unit confirms nothing: the prefix was probably ignored.",
@@ -470,6 +477,7 @@ static JAPANESE: SweepText = SweepText {
     same: "基準と同じ",
     far: "遠い",
     collapsed: "崩壊",
+    cut_off: |characters| format!("{characters} 文字で途切れた"),
     running: "実行中",
     case_failed: "失敗",
     lines: "P ごとの線",
@@ -481,6 +489,8 @@ static JAPANESE: SweepText = SweepText {
     proof: |proof| match proof {
         Proof::NothingToProve => "",
         Proof::Echoed => "すべてのプレフィックスがダイジェストで確認されました。",
+        Proof::PartlyEchoed => "一部のプレフィックスはダイジェストで確認されました。ほかについては示されません。",
+        Proof::NoBaseline => "ユニットは確認を返さず、使われたかどうかを見分ける基準もありません。",
         Proof::Contradicted => "ユニットが別のプレフィックスを返しました。この結果は信頼できません。",
         Proof::TextChanged => "ユニットは確認を返しませんが、出力はノイズを超えて変わりました。",
         Proof::NoEffect => "出力が変わらず確認もありません。プレフィックスは無視された可能性があります。",

@@ -465,7 +465,9 @@ impl Plot<'_> {
 
 fn tick(value: f64, top: f64) -> String {
     if top <= 1.0 {
-        format!("{value:.2}")
+        // A quarter of the top must be told from its neighbours, however small it is.
+        let decimals = (2.0 - top.max(1e-9).log10().floor()) as usize;
+        format!("{value:.decimals$}")
     } else if top < 8.0 {
         format!("{value:.1}")
     } else {
@@ -476,14 +478,14 @@ fn tick(value: f64, top: f64) -> String {
 /// The smallest round number that is at least `most`, for the top of an axis without a fixed one.
 #[must_use]
 pub fn round_top(most: f64) -> f64 {
-    if !most.is_finite() || most <= 4.0 {
-        return 4.0;
+    if !(most > 0.0 && most.is_finite()) {
+        return 1.0;
     }
     let unit = 10_f64.powf(most.log10().floor());
     [1.0, 2.0, 4.0, 6.0, 8.0, 10.0]
         .into_iter()
         .map(|step| step * unit)
-        .find(|top| *top >= most)
+        .find(|top| *top >= most * 0.999_999)
         .unwrap_or(most)
 }
 
@@ -502,7 +504,10 @@ mod tests {
     #[test]
     fn an_axis_without_a_fixed_top_ends_at_a_round_number() {
         for (most, top) in [
-            (0.0, 4.0),
+            (0.0, 1.0),
+            (0.0031, 0.004),
+            (0.7, 0.8),
+            (2.5, 4.0),
             (19.0, 20.0),
             (36.0, 40.0),
             (61.0, 80.0),
@@ -511,5 +516,16 @@ mod tests {
         ] {
             assert!((round_top(most) - top).abs() < 1e-9, "{most}");
         }
+    }
+
+    #[test]
+    fn quarters_of_a_small_top_are_told_apart() {
+        for top in [1.0, 0.8, 0.04, 0.002] {
+            let words: Vec<String> = (0..=4)
+                .map(|quarter| tick(top * f64::from(quarter) / 4.0, top))
+                .collect();
+            assert!(words.windows(2).all(|pair| pair[0] != pair[1]), "{words:?}");
+        }
+        assert_eq!(tick(0.25, 1.0), "0.25");
     }
 }

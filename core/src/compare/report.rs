@@ -66,6 +66,9 @@ pub struct Row {
     pub tokens_per_sec: Option<f64>,
     pub finish_reason: Option<String>,
     pub error: Option<String>,
+    /// Code points of a text that was cut off by the error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_after: Option<usize>,
     pub verdict: Verdict,
 }
 
@@ -255,6 +258,7 @@ impl Row {
             tokens,
             tokens_per_sec: rate,
             finish_reason: extra.finish_reason,
+            cut_after: (extra.error.is_some() && !entry.out_text.is_empty()).then(|| entry.out_text.chars().count()),
             error: extra.error,
             verdict,
         }
@@ -359,10 +363,14 @@ impl Report {
                     .collect(),
             );
         }
-        let failed = self
-            .rows
-            .iter()
-            .filter_map(|row| row.error.as_ref().map(|error| format!("{}: {error}", row.name)));
+        let failed = self.rows.iter().filter_map(|row| {
+            let error = row.error.as_ref()?;
+            let cut = match row.cut_after {
+                Some(characters) => format!(" (the text was cut off after {characters} characters)"),
+                None => String::new(),
+            };
+            Some(format!("{}: {error}{cut}", row.name))
+        });
         let notes: Vec<String> = failed.chain(self.notes.iter().cloned()).collect();
         if !notes.is_empty() {
             out.push('\n');

@@ -3,11 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::Prompt;
-use super::record::{Applied, Record};
+use super::plan::{Prompt, Settings};
+use super::record::{Applied, Outcome, Record};
 use super::scores::CaseScores;
 use crate::compare::{Measure, Measures, Noise, Verdict};
 use crate::prefix::{Magnitude, PrefixRecipe};
+use crate::protocol::extension::FinishReason;
 
 /// All groups of comparable records.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,14 +17,17 @@ pub struct Analysis {
     pub groups: Vec<Group>,
 }
 
-/// Records that share a baseline: one prompt on one module.
+/// Records that share a baseline: one prompt on one module with the same settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// Address of the module.
     pub address: String,
     /// Name of the model's card.
     pub model: String,
+    /// SHA-256 of the model, once a record tells it.
+    pub model_sha256: Option<String>,
     pub prompt: Prompt,
+    pub settings: Settings,
     /// The first baseline that succeeded; every measure is against it.
     pub baseline: Option<Baseline>,
     /// How far the baseline is from itself; `None` until it ran twice.
@@ -61,6 +65,8 @@ pub struct Point {
     /// Whether the unit is known to have used the prefix.
     pub applied: Applied,
     pub error: Option<String>,
+    /// How much of the output is there.
+    pub extent: Extent,
     pub elapsed_sec: f64,
     pub ttft_sec: Option<f64>,
     pub tokens_per_sec: Option<f64>,
@@ -74,8 +80,21 @@ pub struct Point {
 pub struct Series {
     /// The recipe at magnitude 0: what is left when only the magnitude changes.
     pub recipe: PrefixRecipe,
-    /// `constant, P 4`.
+    /// Whether the raw values are below 0: their points lie by their size, on a line of their own.
+    pub negative: bool,
+    /// `constant, P 4`; `constant, P 4, values below 0`.
     pub label: String,
+}
+
+/// How much of an output is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Extent {
+    /// As much as the module gave before it ended by itself.
+    Complete,
+    /// It was broken off, by a lost connection, a limit of time or the user, after so many characters (code points).
+    Cut { characters: usize },
+    /// There is no text.
+    Missing,
 }
 
 /// What is known about prefixes having been applied, over a whole group.
@@ -86,12 +105,16 @@ pub enum Proof {
     NothingToProve,
     /// The unit named every prefix it was sent.
     Echoed,
+    /// The unit named some prefixes and said nothing of others.
+    PartlyEchoed,
     /// The unit named a prefix other than the one that was sent.
     Contradicted,
     /// The unit says nothing, but some prefix changed the text more than the baseline changes by itself.
     TextChanged,
     /// The unit says nothing and no text changed beyond the noise: the prefix was probably ignored.
     NoEffect,
+    /// The unit says nothing, and without a baseline nobody can tell whether a text changed.
+    NoBaseline,
 }
 
 impl Analysis {
@@ -106,18 +129,15 @@ impl Analysis {
 
     /// Takes in one more record, and measures it if its group has a baseline.
     pub fn add(&mut self, record: &Record) {
-        let fits = |group: &&mut Group| {
-            group.address == record.module.address
-                && group.model == record.module.model
-                && group.prompt == record.prompt
-        };
-        match self.groups.iter_mut().find(fits) {
+        match self.groups.iter_mut().find(|group| group.shares_baseline_with(record)) {
             Some(group) => group.add(record),
             None => {
                 let mut group = Group {
                     address: record.module.address.clone(),
                     model: record.module.model.clone(),
+                    model_sha256: None,
                     prompt: record.prompt.clone(),
+                    settings: record.settings.clone(),
                     baseline: None,
                     noise: None,
                     points: Vec::new(),
@@ -147,7 +167,24 @@ impl Analysis {
 }
 
 impl Group {
+    /// Whether a record may be measured against this group's baseline: prompt, module, model and all settings that shape a text are
+    /// the same. Whether it streams shapes none.
+    fn shares_baseline_with(&self, record: &Record) -> bool {
+        let settings = &record.settings;
+        let digests = self.model_sha256.as_ref().zip(record.module.model_sha256.as_ref());
+        self.address == record.module.address
+            && self.model == record.module.model
+            && digests.is_none_or(|(here, there)| here == there)
+            && self.prompt == record.prompt
+            && self.settings.max_token_len == settings.max_token_len
+            && self.settings.max_new_tokens == settings.max_new_tokens
+            && self.settings.other == settings.other
+    }
+
     fn add(&mut self, record: &Record) {
+        if self.model_sha256.is_none() {
+            self.model_sha256.clone_from(&record.module.model_sha256);
+        }
         if self.baseline.is_none()
             && record.is_baseline()
             && let Some(text) = record.text()
@@ -212,6 +249,10 @@ impl Group {
             Proof::Contradicted
         } else if sent.iter().all(|point| point.applied == Applied::Proven) {
             Proof::Echoed
+        } else if sent.iter().any(|point| point.applied == Applied::Proven) {
+            Proof::PartlyEchoed
+        } else if sent.iter().all(|point| point.measures.is_none()) {
+            Proof::NoBaseline
         } else if sent
             .iter()
             .any(|point| matches!(self.verdict(point), Verdict::Changed | Verdict::Loop | Verdict::Empty))
@@ -236,8 +277,12 @@ impl Group {
         for (_, points) in &mut out {
             points.sort_by(|a, b| a.magnitude().total_cmp(&b.magnitude()));
         }
-        out.sort_by_cached_key(|(Series { recipe, .. }, _)| {
-            (format!("{:?} {:?}", recipe.kind, recipe.rounding), recipe.len)
+        out.sort_by_cached_key(|(Series { recipe, negative, .. }, _)| {
+            (
+                format!("{:?} {:?}", recipe.kind, recipe.rounding),
+                recipe.len,
+                *negative,
+            )
         });
         out
     }
@@ -278,6 +323,7 @@ impl Point {
             measures: None,
             applied: record.applied(),
             error: record.error().map(str::to_owned),
+            extent: Extent::of(record),
             elapsed_sec: record.elapsed_sec(),
             ttft_sec: record.answer().and_then(|answer| answer.ttft_sec),
             tokens_per_sec: record.tokens_per_sec(),
@@ -300,9 +346,28 @@ impl Point {
         }
     }
 
+    /// Whether its raw value is below 0. Every axis places it by its size.
+    pub fn is_negative(&self) -> bool {
+        self.raw.is_some_and(|raw| raw < 0.0)
+    }
+
     /// The place on a magnitude axis: token norms where they are known, else the raw value's size.
     pub fn magnitude(&self) -> f64 {
         self.token_norms.or(self.raw.map(f64::abs)).unwrap_or(0.0)
+    }
+}
+
+impl Extent {
+    fn of(record: &Record) -> Self {
+        let (text, broken_off) = match &record.outcome {
+            Outcome::Done(answer) => (&answer.text, answer.finish_reason == FinishReason::Stopped),
+            Outcome::Failed(failure) => (&failure.partial_text, true),
+        };
+        match text.chars().count() {
+            characters @ 1.. if broken_off => Self::Cut { characters },
+            0 if broken_off => Self::Missing,
+            _ => Self::Complete,
+        }
     }
 }
 
@@ -313,12 +378,18 @@ impl Series {
             Magnitude::TokenNorms(_) => Magnitude::TokenNorms(0.0),
             Magnitude::Unscaled => Magnitude::Unscaled,
         };
+        let negative = matches!(recipe.magnitude, Magnitude::Raw(value) if value < 0.0);
         let recipe = PrefixRecipe {
             magnitude,
             ..recipe.clone()
         };
-        let label = format!("{}, P {}", super::record::kind_words(&recipe.kind), recipe.len);
-        Self { recipe, label }
+        let sign = if negative { ", values below 0" } else { "" };
+        let label = format!("{}, P {}{sign}", super::record::kind_words(&recipe.kind), recipe.len);
+        Self {
+            recipe,
+            negative,
+            label,
+        }
     }
 }
 
@@ -328,6 +399,12 @@ impl Proof {
         match self {
             Self::NothingToProve => "No prefix was sent.",
             Self::Echoed => "The unit confirmed every prefix by its digest.",
+            Self::PartlyEchoed => {
+                "The unit confirmed some of the prefixes by their digest and says nothing of the others."
+            }
+            Self::NoBaseline => {
+                "The unit does not say whether it used the prefix, and there is no baseline that could show it."
+            }
             Self::Contradicted => {
                 "The unit named another prefix than the one that was sent: do not trust these results."
             }

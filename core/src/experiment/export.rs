@@ -6,15 +6,15 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::analysis::{Analysis, Group, Point};
+use super::analysis::{Analysis, Extent, Group, Point};
 use super::journal::{Experiment, JOURNAL_VERSION};
 use super::plan::{Case, Magnitudes, PLAN_VERSION, Plan, Prompt, Settings, Sweep, Values};
-use super::record::{Answer, Failure, ModuleIdentity, Outcome, PrefixIdentity, RECORD_VERSION, Record};
+use super::record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdentity, RECORD_VERSION, Record};
 use crate::compare::{
     EXTRA_VERSION, FileExtra, Measure, Measures, Meta, ResultEntry, ResultExtra, ResultsError, ResultsFile, Verdict,
 };
 use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
-use crate::protocol::extension::{FinishReason, Usage};
+use crate::protocol::extension::{FinishReason, SoftPrefixEcho, Usage};
 
 /// The JSON Schema (2020-12) of [`to_json`].
 pub const JSON_SCHEMA: &str = include_str!("export.schema.json");
@@ -196,12 +196,16 @@ pub fn to_results_file(experiment: &Experiment, records: &[Record], prompt: usiz
     }
 }
 
+/// The output, also where it was cut off.
+fn text_so_far(record: &Record) -> &str {
+    match &record.outcome {
+        Outcome::Done(answer) => &answer.text,
+        Outcome::Failed(failure) => &failure.partial_text,
+    }
+}
+
 fn entry(record: &Record) -> ResultEntry {
-    let mut out = ResultEntry::new(
-        &record.case.name,
-        record.text().unwrap_or_default(),
-        record.elapsed_sec(),
-    );
+    let mut out = ResultEntry::new(&record.case.name, text_so_far(record), record.elapsed_sec());
     out.hidden_size = record.module.hidden_size;
     if let Some(prefix) = &record.prefix {
         out = out.with_prefix(prefix.len, prefix.hidden_size, prefix.raw());
@@ -220,6 +224,7 @@ fn entry(record: &Record) -> ResultEntry {
         error: record.error().map(str::to_owned),
         other: [("started_unix".to_owned(), json!(record.started_unix))]
             .into_iter()
+            .chain((record.applied() == Applied::Proven).then(|| ("acknowledged".to_owned(), json!(true))))
             .chain(
                 record
                     .scores
@@ -261,11 +266,6 @@ pub fn from_results_file(file: &ResultsFile, id: &str) -> (Experiment, Vec<Recor
         user: meta.user_prompt.clone(),
     };
     let name = told("name").and_then(|value| value.as_str().map(str::to_owned));
-    let sweep = Sweep {
-        magnitudes: Magnitudes::Raw(Values::List(meta.vals.clone())),
-        ..Sweep::script(meta.prefix_len.max(1))
-    };
-    let sweeps = if meta.vals.is_empty() { Vec::new() } else { vec![sweep] };
     let experiment = Experiment {
         version: JOURNAL_VERSION,
         id: id.to_owned(),
@@ -281,7 +281,7 @@ pub fn from_results_file(file: &ResultsFile, id: &str) -> (Experiment, Vec<Recor
             version: PLAN_VERSION,
             name: String::new(),
             prompts: vec![prompt.clone()],
-            sweeps,
+            sweeps: sweeps_of(file),
             repeats: 1,
             baselines: 1,
             deep: false,
@@ -364,6 +364,55 @@ fn identity_of(entry: &ResultEntry, recipe: PrefixRecipe, extra: &ResultExtra, m
     identity
 }
 
+/// The sweeps whose cases are those of the file: one for each kind, length and unit, with the magnitudes that are there.
+fn sweeps_of(file: &ResultsFile) -> Vec<Sweep> {
+    let mut out: Vec<Sweep> = Vec::new();
+    for entry in file.results.iter().filter(|entry| entry.has_prefix) {
+        let recipe = recipe_of(entry, entry.extra.as_ref().and_then(|extra| extra.recipe.as_ref()));
+        let magnitudes = match recipe.magnitude {
+            Magnitude::Raw(value) => Magnitudes::Raw(Values::List(vec![value])),
+            Magnitude::TokenNorms(value) => Magnitudes::TokenNorms(Values::List(vec![value])),
+            Magnitude::Unscaled => Magnitudes::Unscaled,
+        };
+        let known = out.iter_mut().find(|sweep| {
+            let unit = std::mem::discriminant(&sweep.magnitudes) == std::mem::discriminant(&magnitudes);
+            unit && sweep.kind == recipe.kind && sweep.lens == [recipe.len] && sweep.rounding == recipe.rounding
+        });
+        let Some(known) = known else {
+            out.push(Sweep {
+                kind: recipe.kind,
+                lens: vec![recipe.len],
+                magnitudes,
+                rounding: recipe.rounding,
+            });
+            continue;
+        };
+        if let (
+            Magnitudes::Raw(Values::List(list)) | Magnitudes::TokenNorms(Values::List(list)),
+            Magnitudes::Raw(Values::List(more)) | Magnitudes::TokenNorms(Values::List(more)),
+        ) = (&mut known.magnitudes, magnitudes)
+        {
+            more.into_iter().for_each(|value| {
+                if !list.contains(&value) {
+                    list.push(value);
+                }
+            });
+        }
+    }
+    out
+}
+
+/// What the unit is recorded to have put in front, where the file says that it named the prefix it was sent.
+fn echo_of(entry: &ResultEntry, extra: &ResultExtra) -> Option<SoftPrefixEcho> {
+    let is_acknowledged = extra.other.get("acknowledged").and_then(Value::as_bool) == Some(true);
+    let sha256 = extra.sha256.clone().filter(|_| is_acknowledged)?;
+    Some(SoftPrefixEcho {
+        len: entry.prefix_len,
+        hidden_size: entry.hidden_size,
+        sha256,
+    })
+}
+
 fn outcome_of(entry: &ResultEntry, extra: &ResultExtra) -> Outcome {
     if let Some(error) = &extra.error {
         return Outcome::Failed(Failure {
@@ -384,7 +433,7 @@ fn outcome_of(entry: &ResultEntry, extra: &ResultExtra) -> Outcome {
         text: entry.out_text.clone(),
         tokens: extra.tokens.clone(),
         finish_reason: reason.unwrap_or(FinishReason::Unknown),
-        echo: None,
+        echo: echo_of(entry, extra),
         usage,
         ttft_sec: extra.ttft_sec,
         elapsed_sec: entry.elapsed_sec,
@@ -424,6 +473,7 @@ pub fn to_csv(records: &[Record]) -> String {
         "elapsed_sec",
         "tokens_per_sec",
         "finish_reason",
+        "cut",
         "error",
         "text",
     ];
@@ -485,8 +535,12 @@ pub fn to_csv(records: &[Record]) -> String {
                 .answer()
                 .map(|answer| words(json!(answer.finish_reason)))
                 .unwrap_or_default(),
+            match found.map(|(_, point)| point.extent) {
+                Some(Extent::Cut { .. }) => "cut".to_owned(),
+                _ => String::new(),
+            },
             record.error().unwrap_or_default().to_owned(),
-            record.text().unwrap_or_default().to_owned(),
+            text_so_far(record).to_owned(),
         ]);
         let cells: Vec<String> = cells.iter().map(|cell| csv_cell(cell)).collect();
         out.push_str(&cells.join(","));

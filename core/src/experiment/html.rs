@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::analysis::{Analysis, Group, Point};
+use super::analysis::{Analysis, Extent, Group, Point};
 use super::drawing::{self, escape};
 use super::export::in_plan_order;
 use super::html_cards;
 use super::journal::Experiment;
-use super::record::{Applied, Record};
+use super::record::{Applied, Outcome, Record};
 use super::svg::{Chart, Dot, Line};
 use crate::compare::{Granularity, Measure, Verdict, diff};
 use crate::protocol::extension::{StoredWeights, TakenOver};
@@ -188,6 +188,9 @@ impl Page<'_> {
             self.word("Prompt", "プロンプト"),
             escape(&group.prompt.user),
         );
+        if let Some(words) = self.settings_words(group) {
+            let _ = writeln!(out, "<p>{}</p>", escape(&words));
+        }
         if several {
             let _ = writeln!(
                 out,
@@ -209,6 +212,28 @@ impl Page<'_> {
         for point in &group.points {
             self.write_case(out, group, point);
         }
+    }
+
+    /// The settings that shape the texts, where the experiment has any that are known.
+    fn settings_words(&self, group: &Group) -> Option<String> {
+        let settings = &group.settings;
+        let mut words = Vec::new();
+        if let Some(tokens) = settings.max_new_tokens {
+            words.push(match self.language {
+                Language::English => format!("at most {tokens} output tokens"),
+                Language::Japanese => format!("出力は最大 {tokens} トークン"),
+            });
+        }
+        if let Some(positions) = settings.max_token_len {
+            words.push(match self.language {
+                Language::English => format!("{positions} positions"),
+                Language::Japanese => format!("{positions} 位置"),
+            });
+        }
+        if !settings.other.is_empty() {
+            words.push(serde_json::Value::Object(settings.other.clone()).to_string());
+        }
+        (!words.is_empty()).then(|| words.join(self.word(", ", "、")))
     }
 
     fn noise_sentence(&self, group: &Group) -> String {
@@ -246,6 +271,12 @@ impl Page<'_> {
             (Language::English, proof) => proof.sentence().to_owned(),
             (_, Proof::NothingToProve) => "プレフィックスは送られていません。".to_owned(),
             (_, Proof::Echoed) => "ユニットはすべてのプレフィックスをダイジェストで確認しました。".to_owned(),
+            (_, Proof::PartlyEchoed) => {
+                "ユニットは一部のプレフィックスをダイジェストで確認しましたが、ほかについては示しません。".to_owned()
+            }
+            (_, Proof::NoBaseline) => {
+                "ユニットはプレフィックスを使ったかどうかを示さず、それを見分けるベースラインもありません。".to_owned()
+            }
             (_, Proof::Contradicted) => {
                 "ユニットは送ったものと違うプレフィックスを返しました。この結果は信用できません。".to_owned()
             }
@@ -339,7 +370,7 @@ impl Page<'_> {
                 "<tr><td><a href=\"#case-{}\">{}</a></td><td>{}</td>",
                 self.number(point),
                 escape(&point.name),
-                self.badge(verdict)
+                self.badges(verdict, point)
             );
             let mut cells = cells.to_vec();
             // Two heads stand before the first of these cells.
@@ -353,6 +384,19 @@ impl Page<'_> {
             out.push_str("</tr>\n");
         }
         out.push_str("</tbody></table></div>\n");
+    }
+
+    /// The verdict, and whether the text was cut.
+    fn badges(&self, verdict: Verdict, point: &Point) -> String {
+        let mut out = self.badge(verdict);
+        if let Extent::Cut { characters } = point.extent {
+            let words = match self.language {
+                Language::English => format!("cut off after {characters} characters"),
+                Language::Japanese => format!("{characters} 文字で途切れた"),
+            };
+            let _ = write!(out, " <span class=\"word failed\">{words}</span>");
+        }
+        out
     }
 
     fn badge(&self, verdict: Verdict) -> String {
@@ -369,12 +413,22 @@ impl Page<'_> {
             out,
             "<section class=\"case\" id=\"case-{number}\"><h3>{} {}</h3><p class=\"soft\">{}</p>",
             escape(&point.name),
-            self.badge(verdict),
+            self.badges(verdict, point),
             escape(&record.recipe_words())
         );
         self.write_identity(out, record);
         if let Some(error) = record.error() {
             let _ = write!(out, "<p class=\"failed\">{}</p>", escape(error));
+        }
+        if let Outcome::Failed(failure) = &record.outcome
+            && !failure.partial_text.is_empty()
+        {
+            let _ = write!(
+                out,
+                "<h4>{}</h4><div class=\"text\" dir=\"auto\">{}</div>",
+                self.word("what had come until then", "それまでに届いた分"),
+                escape(&failure.partial_text)
+            );
         }
         if let (Some(scores), Some(baseline)) = (&record.scores, &group.baseline)
             && !scores.places.is_empty()

@@ -14,7 +14,7 @@ pub mod scores;
 pub mod svg;
 pub mod threshold;
 
-pub use analysis::{Analysis, Baseline, Group, Point, Proof, Series};
+pub use analysis::{Analysis, Baseline, Extent, Group, Point, Proof, Series};
 pub use journal::{Condition, Ending, Entry, Experiment, History, Journal, JournalError, Past};
 pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Settings, Sweep, Values};
 pub use record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdentity, Record};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use eframe::egui::{self, Align, Align2, Layout, Sense, Stroke, StrokeKind, Ui, UiBuilder, pos2, vec2};
 use softprefix_core::compare::{Measure, Measures};
-use softprefix_core::experiment::Record;
 use softprefix_core::experiment::analysis::Point;
+use softprefix_core::experiment::{Outcome, Record};
 
 use super::super::deep;
 use super::words;
@@ -243,6 +243,14 @@ impl PairCard {
             );
             let words = record.error().unwrap_or(text.no_text).to_owned();
             inner.label(paint::words(words, theme::BODY, palette.broken));
+            if let Outcome::Failed(failure) = &record.outcome
+                && !failure.partial_text.is_empty()
+            {
+                let cut = (text.cut_off)(failure.partial_text.chars().count());
+                inner.add_space(8.0);
+                inner.label(paint::words(cut, theme::CAPTION, palette.broken));
+                inner.label(paint::words(failure.partial_text.clone(), theme::BODY, palette.text));
+            }
             return;
         };
         // Marks belong to the texts that were compared; while new ones are on their way there are none.

@@ -4,7 +4,7 @@ use eframe::egui::{
     self, Align, Align2, Layout, Rect, Role, Sense, Stroke, StrokeKind, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 use softprefix_core::compare::Measure;
-use softprefix_core::experiment::{CanaryFinding, Progress, RunEnd, Threshold};
+use softprefix_core::experiment::{CanaryFinding, Extent, Progress, RunEnd, Threshold};
 
 use super::super::figure;
 use super::pictures::Cache;
@@ -555,6 +555,9 @@ fn describe(desk: &Desk<'_>, id: &str) -> String {
     };
     let mut out = words::made_with(desk.text, text, record);
     out = format!("{out}\n{}", (text.verdict)(group.verdict(point)));
+    if let Extent::Cut { characters } = point.extent {
+        out = format!("{out}{}{}", desk.text.comma, (text.cut_off)(characters));
+    }
     if let Some(measures) = &point.measures {
         let measure = desk.bench.measure;
         out = format!(
