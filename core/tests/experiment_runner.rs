@@ -729,6 +729,7 @@ async fn a_search_whose_case_is_lost_to_a_panic_ends() {
             measure: Measure::Chrf2,
             at_least: 50.0,
         },
+        beside: Vec::new(),
     };
     let outcomes = Outcomes::of(Run::search(asked, search).unwrap()).await;
     assert!(matches!(outcomes.end, RunEnd::Interrupted { .. }), "{:?}", outcomes.end);
@@ -832,14 +833,20 @@ async fn a_threshold_is_found_in_about_a_dozen_runs_each_of_them_recorded() {
             measure: Measure::FirstDivergence,
             at_least: 17.0,
         },
+        beside: Vec::new(),
     };
     let outcomes = Outcomes::of(Run::search(request(&unit, plan(), &folder).await, search).unwrap()).await;
     assert_eq!(outcomes.end, RunEnd::Complete);
     let found = outcomes.events.iter().rev().find_map(|event| match event {
-        RunEvent::Threshold(found) => Some(*found),
+        RunEvent::Threshold(found) => Some(found.clone()),
         _ => None,
     });
-    let Some(Threshold::Between { within, beyond }) = found else {
+    let Some(Threshold {
+        holds_to: Some(within),
+        falls_at: Some(beyond),
+        ..
+    }) = found
+    else {
         panic!("{found:?}")
     };
     // Half of the text is lost at half of the magnitude 1.
@@ -865,6 +872,42 @@ async fn a_threshold_is_found_in_about_a_dozen_runs_each_of_them_recorded() {
 }
 
 #[tokio::test]
+async fn a_search_beside_a_sweep_takes_its_points_for_measured() {
+    let (unit, folder) = (Unit::start(Manner::ours(4)).await, tempfile::tempdir().unwrap());
+    let beside = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap())
+        .await
+        .records();
+    let search = |beside: Vec<Record>| SearchRequest {
+        recipe: PrefixRecipe {
+            kind: PrefixKind::Constant,
+            len: 1,
+            magnitude: Magnitude::Raw(0.0),
+            rounding: Rounding::Truncate,
+        },
+        search: ThresholdSearch::new(1e-4, 2.0, 14).unwrap(),
+        budget: Budget {
+            measure: Measure::FirstDivergence,
+            at_least: 17.0,
+        },
+        beside,
+    };
+    let magnitudes = async |beside: Vec<Record>| {
+        let asked = request(&unit, plan(), &tempfile::tempdir().unwrap()).await;
+        let outcomes = Outcomes::of(Run::search(asked, search(beside)).unwrap()).await;
+        let raw = |record: &Record| record.prefix.as_ref()?.raw();
+        outcomes.records().iter().filter_map(raw).collect::<Vec<f64>>()
+    };
+    // The sweep goes from 1e-4 to 2 and falls between 0.2 and 1: only there something is left to be measured.
+    let next_to_it = magnitudes(beside.clone()).await;
+    assert!(next_to_it.iter().all(|raw| (0.2..1.0).contains(raw)), "{next_to_it:?}");
+    let mut of_another_limit = beside;
+    for record in &mut of_another_limit {
+        record.settings.max_new_tokens = Some(5);
+    }
+    assert_eq!(magnitudes(of_another_limit).await[0], 1e-4);
+}
+
+#[tokio::test]
 async fn a_search_whose_baseline_fails_ends() {
     let manner = Manner {
         breaks_at: vec![1, 2, 3, 4],
@@ -885,6 +928,7 @@ async fn a_search_whose_baseline_fails_ends() {
         recipe,
         search: ThresholdSearch::new(0.1, 2.0, 12).unwrap(),
         budget,
+        beside: Vec::new(),
     };
     let outcomes = Outcomes::of(Run::search(request(&unit, plan(), &folder).await, search).unwrap()).await;
     assert_eq!((outcomes.end.clone(), outcomes.records().len()), (RunEnd::Complete, 2));

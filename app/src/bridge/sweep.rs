@@ -78,9 +78,15 @@ impl Sweeps {
                 recipe,
                 search,
                 budget,
+                beside,
                 case,
             } => {
-                let search = SearchRequest { recipe, search, budget };
+                let search = SearchRequest {
+                    recipe,
+                    search,
+                    budget,
+                    beside,
+                };
                 self.run(session, &case, plan, None, Some(search), events).await;
             }
             SweepRequest::Pause => self.say(Word::Pause),

@@ -44,6 +44,8 @@ pub enum SweepRequest {
         recipe: PrefixRecipe,
         search: ThresholdSearch,
         budget: Budget,
+        /// The records that are shown: a search beside a sweep takes its points for measured.
+        beside: Vec<Record>,
         case: Box<CaseKey>,
     },
     /// Begin no further case.

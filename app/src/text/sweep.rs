@@ -50,7 +50,10 @@ pub struct SweepText {
     pub find: &'static str,
     pub threshold_found: fn(&str, &str) -> String,
     pub threshold_below: fn(&str) -> String,
-    pub threshold_above: fn(&str) -> String,
+    pub threshold_above: fn(&str, usize) -> String,
+    /// A magnitude above the first fall, and whether it is back within the budget.
+    pub threshold_crossing: fn(&str, bool) -> String,
+    pub threshold_crossings: fn(&str) -> String,
     pub threshold_searching: &'static str,
     pub export_csv: &'static str,
     pub report: &'static str,
@@ -215,12 +218,22 @@ static ENGLISH: SweepText = SweepText {
     change: "Change…",
     threshold: "Threshold",
     threshold_summary: "largest magnitude within a budget",
-    threshold_about: "Finds the largest magnitude that keeps this measure, in at most 14 runs on the shown case.",
+    threshold_about: "Finds where this measure first falls below the budget, with the points of the sweep and at most 14 runs on the shown case.",
     at_least: "at least",
     find: "Find",
-    threshold_found: |within, beyond| format!("Within the budget up to {within}, beyond it at {beyond}."),
-    threshold_below: |smallest| format!("Even {smallest} is beyond the budget."),
-    threshold_above: |largest| format!("Even {largest} is within the budget."),
+    threshold_found: |within, beyond| {
+        format!("First falls below the budget at {beyond}; every measured point up to {within} is within it.")
+    },
+    threshold_below: |smallest| format!("The smallest measured magnitude, {smallest}, is beyond the budget."),
+    threshold_above: |largest, count| format!("All {count} measured points, up to {largest}, are within the budget."),
+    threshold_crossing: |at, back_within| {
+        if back_within {
+            format!("within it at {at}")
+        } else {
+            format!("below it at {at}")
+        }
+    },
+    threshold_crossings: |list| format!("Further crossings: {list}."),
     threshold_searching: "Searching…",
     export_csv: "Export CSV…",
     report: "Report…",
@@ -395,12 +408,22 @@ static JAPANESE: SweepText = SweepText {
     change: "変更…",
     threshold: "しきい値",
     threshold_summary: "許容内で最大の大きさ",
-    threshold_about: "表示中のケースで、この尺度を保つ最大の大きさを最多 14 回の実行で探します。",
+    threshold_about: "この尺度が最初に許容を下回るところを、一括実験の点と、表示中のケースでの最多 14 回の実行から探します。",
     at_least: "下限",
     find: "探す",
-    threshold_found: |within, beyond| format!("{within} まで許容内、{beyond} で許容を超えます。"),
-    threshold_below: |smallest| format!("{smallest} でも許容を超えます。"),
-    threshold_above: |largest| format!("{largest} でも許容内です。"),
+    threshold_found: |within, beyond| {
+        format!("{beyond} で初めて許容を下回ります。測った点は {within} まですべて許容内です。")
+    },
+    threshold_below: |smallest| format!("測った中で最小の {smallest} が、すでに許容を下回っています。"),
+    threshold_above: |largest, count| format!("測った {count} 点は、{largest} まですべて許容内です。"),
+    threshold_crossing: |at, back_within| {
+        if back_within {
+            format!("{at} で許容内")
+        } else {
+            format!("{at} で許容を下回る")
+        }
+    },
+    threshold_crossings: |list| format!("その先の交差: {list}。"),
     threshold_searching: "探索中…",
     export_csv: "CSV 出力…",
     report: "レポート…",

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::{Prompt, Settings};
 use super::record::{Applied, Outcome, Record};
 use super::scores::CaseScores;
+use super::threshold::Budget;
 use crate::compare::{Measure, Measures, Noise, Verdict};
 use crate::prefix::{Magnitude, PrefixRecipe};
 use crate::protocol::extension::FinishReason;
@@ -285,6 +286,25 @@ impl Group {
             )
         });
         out
+    }
+
+    /// The measured points of one series, as a threshold search takes them: the magnitude in the recipe's own unit, and whether the
+    /// text is within the budget.
+    pub(super) fn measured(&self, recipe: &PrefixRecipe, budget: &Budget) -> Vec<(f64, bool)> {
+        let series = Series::of(recipe);
+        let points = self
+            .points
+            .iter()
+            .filter(|point| point.series.as_ref() == Some(&series));
+        let measured = points.filter_map(|point| {
+            let at = if matches!(recipe.magnitude, Magnitude::Raw(_)) {
+                point.raw
+            } else {
+                point.token_norms
+            };
+            Some((at?, budget.holds(point.measures.as_ref()?)?))
+        });
+        measured.collect()
     }
 
     /// The smallest value of `measure` between runs of the baseline: the lower edge of the noise band.

@@ -22,4 +22,4 @@ pub use runner::{
     Canary, CanaryFinding, Progress, Run, RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest, SharedJournal,
 };
 pub use scores::CaseScores;
-pub use threshold::{Budget, Threshold, ThresholdError, ThresholdSearch};
+pub use threshold::{Budget, Crossing, Threshold, ThresholdError, ThresholdSearch, told_apart};

@@ -1,5 +1,6 @@
-//! Finds the largest magnitude whose effect stays within a budget, in about a dozen runs: both ends first, then halving the
-//! interval on a log scale. It decides what to run next and knows nothing of running it.
+//! Finds the largest magnitude up to which every measured one stays within an effect budget, in about a dozen runs: some over the
+//! whole range, then halving the interval in which the points first fall beyond it, on a log scale. It decides what to run next and
+//! knows nothing of running it.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,20 +31,34 @@ pub struct ThresholdSearch {
     most_runs: usize,
     /// Every magnitude tried, in order, and whether it was within the budget.
     tried: Vec<(f64, bool)>,
+    /// What was measured by others: the points of a sweep.
+    #[serde(default)]
+    known: Vec<(f64, bool)>,
 }
 
-/// What the search has found.
+/// What the measured points say, from small to large magnitude. Nothing is assumed of what lies between two of them: the text of a
+/// greedy model changes as a whole with one token, and similarity rises again as often as it falls.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Threshold {
+    /// Magnitudes measured, 0 apart.
+    pub measured: usize,
+    /// The largest magnitude up to which every measured one is within the budget; `None` where the smallest is not.
+    pub holds_to: Option<f64>,
+    /// The smallest measured magnitude that is beyond the budget; `None` where all are within it.
+    pub falls_at: Option<f64>,
+    /// Where the points cross the budget again above that, in order.
+    pub crossings: Vec<Crossing>,
+}
+
+/// Two neighbouring points on different sides of the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Threshold {
-    /// Within the budget up to `within`, over it at `beyond`.
-    Between { within: f64, beyond: f64 },
-    /// Even the smallest magnitude of the range is over the budget.
-    BelowRange { smallest: f64 },
-    /// Even the largest magnitude of the range is within the budget.
-    AboveRange { largest: f64 },
-    /// Nothing was tried yet, or only one end.
-    Unknown,
+pub struct Crossing {
+    /// The smaller magnitude.
+    pub from: f64,
+    /// The larger magnitude.
+    pub to: f64,
+    /// Whether the larger one is within the budget.
+    pub back_within: bool,
 }
 
 /// Why a search cannot start.
@@ -59,9 +74,12 @@ pub enum ThresholdError {
 
 /// Where the ends of the interval are this close, no person sees a difference: 1 %.
 const CLOSE: f64 = 1.01;
+/// So many magnitudes are measured all over the range before an interval is halved.
+const OVERVIEW: usize = 5;
 
 impl ThresholdSearch {
-    /// A search between two magnitudes with at most `most_runs` runs (12 narrow a range of 1 : 10,000 down to 1 %).
+    /// A search between two magnitudes with at most `most_runs` runs (14 narrow a range of 1 : 100,000 down to 1 %: five over the
+    /// whole range, the rest where the points first fall beyond the budget).
     ///
     /// # Errors
     /// [`ThresholdError`].
@@ -77,6 +95,7 @@ impl ThresholdSearch {
             high,
             most_runs,
             tried: Vec::new(),
+            known: Vec::new(),
         })
     }
 
@@ -85,14 +104,34 @@ impl ThresholdSearch {
         if self.tried.len() >= self.most_runs {
             return None;
         }
-        match (self.result_at(self.high), self.result_at(self.low)) {
-            (None, _) => return Some(self.high),
-            (Some(true), _) => return None,
-            (Some(false), None) => return Some(self.low),
-            (Some(false), Some(false)) => return None,
-            (Some(false), Some(true)) => {}
-        }
-        let (within, beyond) = self.interval();
+        let points = self.points();
+        self.overview(&points).or_else(|| self.between(&points))
+    }
+
+    /// The first of the magnitudes over the range near which nothing is measured yet.
+    fn overview(&self, points: &[(f64, bool)]) -> Option<f64> {
+        let count = OVERVIEW.min(self.most_runs.saturating_sub(1));
+        let step = libm::pow(self.high / self.low, 1.0 / (count - 1) as f64);
+        let at = |i: usize| match i {
+            0 => self.low,
+            i if i + 1 == count => self.high,
+            i => six_digits(self.low * libm::pow(step, i as f64)),
+        };
+        // A point within half a step stands for it; the ends are measured exactly, unless a point lies beyond them.
+        let near = libm::sqrt(step);
+        (0..count).map(at).find(|&wanted| {
+            !points.iter().any(|&(known, _)| match wanted {
+                low if low == self.low => known <= low,
+                high if high == self.high => known >= high,
+                _ => known > wanted / near && known < wanted * near,
+            })
+        })
+    }
+
+    /// The middle between the last point that holds and the first that does not, on a log scale.
+    fn between(&self, points: &[(f64, bool)]) -> Option<f64> {
+        let found = Threshold::of(points);
+        let (within, beyond) = found.holds_to.zip(found.falls_at)?;
         let middle = six_digits(libm::sqrt(within * beyond));
         (beyond / within > CLOSE && middle > within && middle < beyond).then_some(middle)
     }
@@ -100,6 +139,11 @@ impl ThresholdSearch {
     /// Tells the search what a run at `magnitude` gave.
     pub fn record(&mut self, magnitude: f64, within_budget: bool) {
         self.tried.push((magnitude, within_budget));
+    }
+
+    /// Tells the search what is measured already. Magnitude 0 is a case of its own and no point of the search.
+    pub fn know(&mut self, points: impl IntoIterator<Item = (f64, bool)>) {
+        self.known.extend(points);
     }
 
     /// Every magnitude tried, in order, and whether it was within the budget.
@@ -118,46 +162,56 @@ impl ThresholdSearch {
 
     /// What is known by now.
     pub fn found(&self) -> Threshold {
-        match (self.result_at(self.low), self.result_at(self.high)) {
-            (_, Some(true)) => Threshold::AboveRange { largest: self.high },
-            (Some(false), _) => Threshold::BelowRange { smallest: self.low },
-            (Some(true), Some(false)) => {
-                let (within, beyond) = self.interval();
-                Threshold::Between { within, beyond }
-            }
-            _ => Threshold::Unknown,
+        Threshold::of(&self.points())
+    }
+
+    /// All points from small to large, one for each magnitude: what was beyond the budget once is beyond it.
+    fn points(&self) -> Vec<(f64, bool)> {
+        let mut points: Vec<(f64, bool)> = self.known.iter().chain(&self.tried).copied().collect();
+        points.retain(|(at, _)| *at > 0.0 && at.is_finite());
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        points.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            kept.1 &= next.1 || !same;
+            same
+        });
+        points
+    }
+}
+
+impl Threshold {
+    /// `points` lie from small to large.
+    fn of(points: &[(f64, bool)]) -> Self {
+        let first_beyond = points.iter().position(|(_, within)| !within);
+        let (below, above) = points.split_at(first_beyond.unwrap_or(points.len()));
+        let crossings = above.windows(2).filter_map(|pair| match *pair {
+            [(from, before), (to, after)] if before != after => Some(Crossing {
+                from,
+                to,
+                back_within: after,
+            }),
+            _ => None,
+        });
+        Self {
+            measured: points.len(),
+            holds_to: below.last().map(|(at, _)| *at),
+            falls_at: above.first().map(|(at, _)| *at),
+            crossings: crossings.collect(),
         }
     }
+}
 
-    /// True if some magnitude was over the budget although a larger one was within it: then there is no one threshold, and
-    /// [`Threshold::Between`] is one of several crossings.
-    pub fn is_contradictory(&self) -> bool {
-        let over = self
-            .tried
-            .iter()
-            .filter(|(_, within)| !within)
-            .map(|(at, _)| *at)
-            .fold(f64::INFINITY, f64::min);
-        self.tried.iter().any(|(at, within)| *within && *at > over)
-    }
-
-    fn result_at(&self, magnitude: f64) -> Option<bool> {
-        self.tried
-            .iter()
-            .find(|(at, _)| *at == magnitude)
-            .map(|(_, within)| *within)
-    }
-
-    /// The last interval: where halving has led.
-    fn interval(&self) -> (f64, f64) {
-        let (mut within, mut beyond) = (self.low, self.high);
-        for &(at, holds) in &self.tried {
-            if at > within && at < beyond {
-                if holds { within = at } else { beyond = at }
-            }
-        }
-        (within, beyond)
-    }
+/// Two numbers in as few significant digits, at least two, as tell them apart.
+pub fn told_apart(a: f64, b: f64) -> (String, String) {
+    let rounded = |value: f64, digits: usize| {
+        let value: f64 = format!("{value:.digits$e}").parse().unwrap_or(value);
+        value.to_string()
+    };
+    let pair = |digits| (rounded(a, digits), rounded(b, digits));
+    (1..17)
+        .map(pair)
+        .find(|(a, b)| a != b)
+        .unwrap_or_else(|| (a.to_string(), b.to_string()))
 }
 
 #[cfg(test)]
@@ -172,41 +226,94 @@ mod tests {
     }
 
     #[test]
-    fn twelve_runs_find_the_threshold_of_a_wide_range_to_one_percent() {
-        for threshold in [0.0013, 0.0421, 0.5, 1.0, 7.7, 19.0] {
-            let search = run(ThresholdSearch::new(0.001, 20.0, 12).unwrap(), |magnitude| {
+    fn fourteen_runs_find_the_threshold_of_a_wide_range_to_one_percent() {
+        for threshold in [0.0013, 0.0421, 0.5, 1.0, 7.7, 99.0] {
+            let search = run(ThresholdSearch::new(0.001, 100.0, 14).unwrap(), |magnitude| {
                 magnitude <= threshold
             });
-            let Threshold::Between { within, beyond } = search.found() else {
-                panic!("{:?}", search.found())
-            };
+            let found = search.found();
+            let (within, beyond) = (found.holds_to.unwrap(), found.falls_at.unwrap());
             assert!(within <= threshold && threshold < beyond);
             assert!(beyond / within < 1.015, "{within} to {beyond}");
-            assert!(search.tried().len() <= 12 && !search.is_contradictory());
+            assert!(search.tried().len() <= 14 && found.crossings.is_empty());
         }
     }
 
     #[test]
-    fn a_range_without_a_threshold_costs_one_or_two_runs() {
-        let all = run(ThresholdSearch::new(0.1, 10.0, 12).unwrap(), |_| true);
-        assert_eq!(
-            (all.found(), all.tried().len()),
-            (Threshold::AboveRange { largest: 10.0 }, 1)
+    fn a_range_without_a_threshold_costs_no_more_than_an_overview() {
+        let all = run(ThresholdSearch::new(0.1, 10.0, 14).unwrap(), |_| true);
+        assert_eq!((all.found().holds_to, all.found().falls_at), (Some(10.0), None));
+        let none = run(ThresholdSearch::new(0.1, 10.0, 14).unwrap(), |_| false);
+        assert_eq!((none.found().holds_to, none.found().falls_at), (None, Some(0.1)));
+        assert_eq!((all.tried().len(), none.tried().len()), (OVERVIEW, OVERVIEW));
+    }
+
+    #[test]
+    fn the_points_of_a_sweep_decide_where_it_first_falls() {
+        // A sweep that lies beyond the budget at 0.05, 0.5 and 2.9, and within it up to 40 between and above.
+        let mut search = ThresholdSearch::new(0.001, 100.0, 14).unwrap();
+        search.know([
+            (0.0, false),
+            (0.01, true),
+            (0.05, false),
+            (0.1, true),
+            (0.5, false),
+            (1.0, true),
+            (2.9, false),
+            (40.0, true),
+        ]);
+        let dips = |x: f64| (0.03..0.06).contains(&x) || (0.4..0.6).contains(&x) || (2.0..4.0).contains(&x) || x > 51.0;
+        let search = run(search, |x| !dips(x));
+        let found = search.found();
+        let (within, beyond) = (found.holds_to.unwrap(), found.falls_at.unwrap());
+        assert!(
+            (0.0295..0.03).contains(&within) && (0.03..0.0305).contains(&beyond),
+            "{found:?}"
         );
-        let none = run(ThresholdSearch::new(0.1, 10.0, 12).unwrap(), |_| false);
+        let back: Vec<(f64, bool)> = found
+            .crossings
+            .iter()
+            .map(|crossing| (crossing.to, crossing.back_within))
+            .collect();
         assert_eq!(
-            (none.found(), none.tried().len()),
-            (Threshold::BelowRange { smallest: 0.1 }, 2)
+            back,
+            [
+                (0.1, true),
+                (0.5, false),
+                (1.0, true),
+                (2.9, false),
+                (40.0, true),
+                (100.0, false)
+            ]
+        );
+        assert_eq!(
+            search.tried()[..2],
+            [(0.001, true), (100.0, false)],
+            "the rest of the overview was there"
         );
     }
 
     #[test]
-    fn an_effect_that_comes_and_goes_is_pointed_at() {
-        let mut search = ThresholdSearch::new(0.1, 10.0, 12).unwrap();
-        for (magnitude, within) in [(10.0, false), (0.1, true), (1.0, false), (2.0, true)] {
-            search.record(magnitude, within);
+    fn a_magnitude_that_was_beyond_the_budget_once_is_beyond_it() {
+        let mut search = ThresholdSearch::new(0.1, 10.0, 14).unwrap();
+        search.know([(1.0, true), (1.0, false), (0.5, true)]);
+        let found = search.found();
+        assert_eq!(
+            (found.measured, found.holds_to, found.falls_at),
+            (2, Some(0.5), Some(1.0))
+        );
+    }
+
+    #[test]
+    fn both_ends_are_told_in_digits_that_differ() {
+        for (pair, words) in [
+            ((51.2, 51.4), ("51.2", "51.4")),
+            ((0.05, 0.5), ("0.05", "0.5")),
+            ((1.0, 1.004), ("1", "1.004")),
+            ((2.0, 2.0), ("2", "2")),
+        ] {
+            assert_eq!(told_apart(pair.0, pair.1), (words.0.to_owned(), words.1.to_owned()));
         }
-        assert!(search.is_contradictory());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
 use softprefix_core::compare::{DeepMeasures, Measure};
 use softprefix_core::experiment::{
     Analysis, Budget, CaseScores, Ending, Entry, History, Journal, Magnitudes, Plan, Prompt, Proof, Record, Run,
-    RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest, Sweep, Threshold, ThresholdSearch, Values,
+    RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest, Sweep, ThresholdSearch, Values,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::SetUp;
@@ -132,16 +132,17 @@ fn a_threshold_is_found_on_the_unit() {
             measure: Measure::Indel,
             at_least: 0.999,
         },
+        beside: Vec::new(),
     };
     let (events, records) = tokio::runtime::Runtime::new()
         .unwrap()
         .block_on(async { finish(Run::search(request(&server, plan()).await, search).unwrap()).await });
     assert!(records.len() <= 14);
     let found = events.iter().rev().find_map(|event| match event {
-        RunEvent::Threshold(found) => Some(*found),
+        RunEvent::Threshold(found) => Some(found.clone()),
         _ => None,
     });
-    assert!(!matches!(found, None | Some(Threshold::Unknown)), "{found:?}");
+    assert!(found.as_ref().is_some_and(|found| found.measured >= 5), "{found:?}");
 }
 
 fn scored(plan: Plan) -> Plan {

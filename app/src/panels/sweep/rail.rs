@@ -433,7 +433,7 @@ fn threshold(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
             }
         });
     });
-    if let Some((_, found)) = desk.bench.sweep.threshold {
+    if let Some((_, found)) = &desk.bench.sweep.threshold {
         ui.label(paint::strong(
             results::threshold_words(desk, found),
             theme::BODY,

@@ -4,7 +4,7 @@ use eframe::egui::{
     self, Align, Align2, Layout, Rect, Role, Sense, Stroke, StrokeKind, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 use softprefix_core::compare::Measure;
-use softprefix_core::experiment::{CanaryFinding, Extent, Progress, RunEnd, Threshold};
+use softprefix_core::experiment::{CanaryFinding, Extent, Progress, RunEnd, Threshold, told_apart};
 
 use super::super::figure;
 use super::pictures::Cache;
@@ -514,23 +514,32 @@ fn remark(desk: &Desk<'_>) -> String {
     let text = desk.sweep_text();
     let sweep = &desk.bench.sweep;
     let mut parts = Vec::new();
-    if let Some((_, found)) = sweep.threshold {
+    if let Some((_, found)) = &sweep.threshold {
         parts.push(threshold_words(desk, found));
     }
-    for group in sweep.groups().take(1) {
-        if group.is_deterministic() {
-            parts.push(text.deterministic.to_owned());
+    let mut said: Vec<(&str, String)> = Vec::new();
+    for group in sweep.groups() {
+        let noise = if group.is_deterministic() {
+            text.deterministic.to_owned()
         } else if let Some(noise) = &group.noise {
-            parts.push((text.noise_runs)(noise.runs, &format!("{:.1}", noise.chrf2)));
-        }
-        parts.push((text.proof)(group.proof()).to_owned());
+            (text.noise_runs)(noise.runs, &format!("{:.1}", noise.chrf2))
+        } else {
+            String::new()
+        };
+        let proof = (text.proof)(group.proof());
+        said.push((group.model.as_str(), format!("{noise} {proof}").trim().to_owned()));
     }
-    parts.retain(|part| !part.is_empty());
+    said.retain(|(_, words)| !words.is_empty());
+    // One sentence where all groups agree; else each says of which model it speaks.
+    match said.split_first() {
+        Some(((_, first), rest)) if rest.iter().all(|(_, words)| words == first) => parts.push(first.clone()),
+        _ => parts.extend(said.iter().map(|(model, words)| format!("{model}: {words}"))),
+    }
     parts.join(" ")
 }
 
 /// What a search has found, in words.
-pub fn threshold_words(desk: &Desk<'_>, found: Threshold) -> String {
+pub fn threshold_words(desk: &Desk<'_>, found: &Threshold) -> String {
     let text = desk.sweep_text();
     let sign = if desk.bench.sweep_unit() == MagnitudeUnit::TokenNorms {
         "×"
@@ -538,12 +547,28 @@ pub fn threshold_words(desk: &Desk<'_>, found: Threshold) -> String {
         ""
     };
     let words = |x: f64| format!("{}{sign}", words::number(x));
-    match found {
-        Threshold::Between { within, beyond } => (text.threshold_found)(&words(within), &words(beyond)),
-        Threshold::BelowRange { smallest } => (text.threshold_below)(&words(smallest)),
-        Threshold::AboveRange { largest } => (text.threshold_above)(&words(largest)),
-        Threshold::Unknown => text.threshold_searching.to_owned(),
+    let mut out = match (found.holds_to, found.falls_at) {
+        (Some(within), Some(beyond)) => {
+            let (within, beyond) = told_apart(within, beyond);
+            (text.threshold_found)(&format!("{within}{sign}"), &format!("{beyond}{sign}"))
+        }
+        (None, Some(smallest)) => (text.threshold_below)(&words(smallest)),
+        (Some(largest), None) => (text.threshold_above)(&words(largest), found.measured),
+        (None, None) => return text.threshold_searching.to_owned(),
+    };
+    const TOLD: usize = 6;
+    let crossings = found.crossings.iter().take(TOLD);
+    let crossings: Vec<String> = crossings
+        .map(|crossing| (text.threshold_crossing)(&words(crossing.to), crossing.back_within))
+        .collect();
+    if !crossings.is_empty() {
+        let more = if found.crossings.len() > TOLD { "…" } else { "" };
+        out = format!(
+            "{out} {}",
+            (text.threshold_crossings)(&format!("{}{more}", crossings.join(desk.text.comma)))
+        );
     }
+    out
 }
 
 /// A point in words.

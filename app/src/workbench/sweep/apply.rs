@@ -282,14 +282,16 @@ impl Workbench {
             MagnitudeUnit::TokenNorms => Magnitude::TokenNorms(1.0),
             MagnitudeUnit::Raw => Magnitude::Raw(1.0),
         };
+        let beside = self.sweep.records().cloned().collect();
         self.sweep.begin(true);
-        self.sweep.threshold = Some((budget, softprefix_core::experiment::Threshold::Unknown));
+        self.sweep.threshold = Some((budget, softprefix_core::experiment::Threshold::default()));
         let case = Box::new(self.case_key());
         self.ask_bridge(SweepRequest::Search {
             plan,
             recipe,
             search,
             budget,
+            beside,
             case,
         });
     }

@@ -424,10 +424,10 @@ impl Runner {
         self.progress.failed += usize::from(record.error().is_some());
         self.save(Entry::Case(Box::new(record.clone()))).await;
         if let Source::Search(searching) = source {
-            let is_probe = !record.is_baseline();
             searching.take(&record);
-            if is_probe {
-                self.tell(RunEvent::Threshold(searching.search.search.found()));
+            let found = searching.search.search.found();
+            if found.measured > 0 {
+                self.tell(RunEvent::Threshold(found));
             }
         }
         self.note(&record);

@@ -3,6 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use crate::compare::Measures;
+use crate::experiment::analysis::Analysis;
 use crate::experiment::plan::Case;
 use crate::experiment::record::Record;
 use crate::experiment::threshold::{Budget, ThresholdSearch};
@@ -15,6 +16,8 @@ pub struct SearchRequest {
     pub recipe: PrefixRecipe,
     pub search: ThresholdSearch,
     pub budget: Budget,
+    /// Records beside which the search runs. Those of the same prompt, module, settings and kind of prefix are measured points too.
+    pub beside: Vec<Record>,
 }
 
 /// Where cases come from.
@@ -130,11 +133,26 @@ impl Searching {
         })
     }
 
+    /// Takes over what the records beside say, now that it is known who answers.
+    fn know_beside(&mut self, baseline: &Record) {
+        let beside = std::mem::take(&mut self.search.beside);
+        let analysis = Analysis::of(beside.iter().chain([baseline]));
+        if let Some((group, _)) = analysis.find(&baseline.id) {
+            let points = group.measured(&self.search.recipe, &self.search.budget);
+            self.search.search.know(points);
+        }
+    }
+
     /// Takes in what a case gave. A failed case counts as over the budget: nobody wants a magnitude that fails.
     pub(super) fn take(&mut self, record: &Record) {
         self.waits = false;
         if record.is_baseline() {
-            self.base = self.base.take().or_else(|| record.text().map(str::to_owned));
+            if self.base.is_none()
+                && let Some(text) = record.text()
+            {
+                self.base = Some(text.to_owned());
+                self.know_beside(record);
+            }
             return;
         }
         let magnitude = match record.case.recipe.as_ref().map(|recipe| recipe.magnitude) {
