@@ -21,7 +21,7 @@ use super::recording::Recordings;
 use super::sweep::Sweeps;
 use crate::errors::problem_of;
 use crate::messages::{DoctorEvent, Event, Inference, MaterialEvent, MaterialRequest, Request, Said};
-use crate::model::{CaseKey, Problem, ProblemKind, Side, Target};
+use crate::model::{CaseKey, Kept, Problem, ProblemKind, Side, Target};
 use crate::results;
 use crate::session::{ConnectProblem, Session, embedded};
 
@@ -55,6 +55,8 @@ struct Worker {
     session: Option<Arc<Session>>,
     /// Counts connections; what an older attempt reports is ignored.
     attempt: u64,
+    /// The attempt that the session came of, and what was asked for.
+    in_use: (u64, Target),
     connecting: Option<JoinHandle<()>>,
     watching: Option<JoinHandle<()>>,
     cancel_fetch: Arc<AtomicBool>,
@@ -89,6 +91,7 @@ pub(super) async fn work(
         done,
         session: None,
         attempt: 0,
+        in_use: (0, Target::default()),
         connecting: None,
         watching: None,
         cancel_fetch: Arc::default(),
@@ -219,7 +222,13 @@ impl Worker {
     // ----- the connection -----
 
     async fn connect(&mut self, target: Target, case: CaseKey, exit_first: Vec<String>) {
-        self.abandon().await;
+        self.give_up();
+        // Until the new module is ready the one in use stays, but for what runs on it.
+        self.stop_all();
+        if let Some(session) = self.session.as_ref().filter(|_| is_same(&self.in_use.1, &target)) {
+            // On one module both may need the same place.
+            session.forget_task().await;
+        }
         self.attempt += 1;
         self.last = Some((target.clone(), case.clone()));
         self.cancel_fetch = Arc::default();
@@ -271,6 +280,10 @@ impl Worker {
                 self.connecting = None;
                 match session {
                     Ok(session) => {
+                        self.leave_session().await;
+                        if let Some((target, _)) = &self.last {
+                            self.in_use = (attempt, target.clone());
+                        }
                         let session = Arc::new((*session).with_shelf(self.shelf.clone()));
                         let (facts, vocabulary) = (session.facts().clone(), session.vocabulary().cloned());
                         self.watch(&session);
@@ -280,18 +293,23 @@ impl Worker {
                     Err(ConnectProblem::TaskFull(tasks)) => self.events.send(Event::TaskFull { tasks }).await,
                     Err(ConnectProblem::Other(problem)) => self.events.send(Event::Lost(problem)).await,
                 }
+                self.keep().await;
             }
             Done::NoModel { attempt, problem } if attempt == self.attempt => {
                 self.connecting = None;
                 self.events.send(Event::NoModel(problem)).await;
+                self.keep().await;
                 if let Ok(choices) = tokio::task::spawn_blocking(embedded::choices).await {
                     self.events.send(Event::Models(choices)).await;
                 }
             }
-            Done::Disconnected { attempt, problem } if attempt == self.attempt => {
+            Done::Disconnected { attempt, problem } if attempt == self.in_use.0 && self.session.is_some() => {
                 self.stop_all();
                 self.session = None;
-                self.events.send(Event::Lost(problem)).await;
+                // While another module is on its way, nobody waits for this one.
+                if self.connecting.is_none() {
+                    self.events.send(Event::Lost(problem)).await;
+                }
             }
             // An attempt that was given up.
             Done::Connected {
@@ -303,9 +321,22 @@ impl Worker {
         }
     }
 
+    /// After an attempt that failed: tells what is still in use.
+    async fn keep(&self) {
+        let Some(session) = self.session.as_ref().filter(|_| self.in_use.0 != self.attempt) else {
+            return;
+        };
+        let kept = Kept {
+            target: self.in_use.1.clone(),
+            facts: session.facts().clone(),
+            vocabulary: session.vocabulary().cloned(),
+        };
+        self.events.send(Event::Kept(Box::new(kept))).await;
+    }
+
     /// Reports when the connection closes by itself.
     fn watch(&mut self, session: &Arc<Session>) {
-        let (module, done, attempt) = (session.module().clone(), self.done.clone(), self.attempt);
+        let (module, done, attempt) = (session.module().clone(), self.done.clone(), self.in_use.0);
         self.watching = Some(tokio::spawn(async move {
             let reason = module.disconnected().await;
             let _ = done
@@ -317,13 +348,17 @@ impl Worker {
         }));
     }
 
-    /// Leaves the present connection, or the attempt at one.
-    async fn abandon(&mut self) {
+    /// Gives up the attempt to connect that is under way.
+    fn give_up(&mut self) {
         self.cancel_fetch.store(true, Ordering::Relaxed);
         // It runs on unheard: a set-up that has been sent makes a task, which is exited when the attempt reports.
         self.given_up.store(true, Ordering::Relaxed);
         self.attempt += 1;
         self.connecting = None;
+    }
+
+    /// Leaves the module in use.
+    async fn leave_session(&mut self) {
         if let Some(watching) = self.watching.take() {
             watching.abort();
         }
@@ -340,7 +375,8 @@ impl Worker {
     async fn leave(&mut self, reports: &mut mpsc::Receiver<Done>) {
         let connecting = self.connecting.take();
         let attempt = self.attempt;
-        self.abandon().await;
+        self.give_up();
+        self.leave_session().await;
         let Some(connecting) = connecting else { return };
         let late = async {
             while let Some(report) = reports.recv().await {
@@ -376,7 +412,7 @@ impl Worker {
             before.stop.send_replace(true);
         }
         let (stop, stopped) = watch::channel(false);
-        let (events, done, attempt) = (self.events.clone(), self.done.clone(), self.attempt);
+        let (events, done, attempt) = (self.events.clone(), self.done.clone(), self.in_use.0);
         let (of, on) = (inference.run, inference.side);
         let work = async move {
             // The hand rests while the old one ends.
@@ -421,6 +457,14 @@ impl Worker {
         for slot in self.slots.iter_mut().filter_map(Option::take) {
             slot.stop.send_replace(true);
         }
+    }
+}
+
+/// Whether two targets are one module elsewhere. Each embedded one is a module of its own.
+fn is_same(one: &Target, other: &Target) -> bool {
+    match (one, other) {
+        (Target::Remote { address: one, .. }, Target::Remote { address: other, .. }) => one == other,
+        _ => false,
     }
 }
 

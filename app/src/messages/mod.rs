@@ -25,14 +25,14 @@ use softprefix_core::prefix::PrefixRecipe;
 
 use crate::figure::Form;
 use crate::model::{
-    BuiltPrefix, CaseId, CaseKey, ConnectStep, ExportForm, FetchProgress, Format, ModelChoice, ModuleFacts, Problem,
-    RunId, RunOutcome, Scores, Side, Snapshot, Target, TokenCount, Vocabulary,
+    BuiltPrefix, CaseId, CaseKey, ConnectStep, ExportForm, FetchProgress, Format, Kept, ModelChoice, ModuleFacts,
+    Problem, RunId, RunOutcome, Scores, Side, Snapshot, Target, TokenCount, Vocabulary,
 };
 
 /// What the workbench asks for. None of these is answered at once; what comes of them arrives as [`Event`]s.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Request {
-    /// Connect and set up, leaving the module in use (its task is exited first).
+    /// Connect and set up. The module in use is left as soon as the new one is ready.
     Connect {
         target: Target,
         case: Box<CaseKey>,
@@ -149,6 +149,8 @@ pub enum Event {
     },
     /// Connecting did not work, or the connection was lost.
     Lost(Problem),
+    /// Another module could not be had, as was just told; this one is still in use.
+    Kept(Box<Kept>),
 
     // The prefix and the prompt.
     Described {

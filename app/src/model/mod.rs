@@ -23,7 +23,7 @@ pub use form::{
 };
 pub use language::Language;
 pub use material::{ExportForm, FileAbout, ImportedFile, Nearest, PrefixSheet, Refusal, RefusedFile, without_folders};
-pub use module::{ConnectStep, FetchProgress, ModelChoice, ModuleFacts, ModuleState, Target};
+pub use module::{ConnectStep, FetchProgress, Kept, ModelChoice, ModuleFacts, ModuleState, Target};
 pub use pane::{Finish, Origin, Pane, PaneState, Side, Timings};
 pub use prefix_form::{KindChoice, MagnitudeUnit, PrefixForm, norm_per_raw};
 pub use problem::{Problem, ProblemKind};

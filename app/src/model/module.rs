@@ -2,12 +2,13 @@
 //!
 //! It knows no socket; the bridge reports, this remembers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use softprefix_core::protocol::extension::StoredWeights;
 
-use super::Problem;
+use super::{Problem, Vocabulary};
 
 /// Which module to work with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -122,6 +123,14 @@ impl ModuleState {
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::Fetching(_) | Self::Loading { .. } | Self::Connecting { .. })
     }
+}
+
+/// The module that stays in use where another one was asked for and is not ready.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    pub target: Target,
+    pub facts: ModuleFacts,
+    pub vocabulary: Option<Arc<Vocabulary>>,
 }
 
 /// The step that a connection is at.

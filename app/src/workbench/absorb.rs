@@ -7,8 +7,8 @@ use super::doctor::DoctorAction;
 use super::{Dialog, DiffOf, Lane, Notice, StreamingDiff, Unmeasured, Workbench};
 use crate::messages::{Comparison, Event, FileQuestion, Purpose, RecordingRequest, Request};
 use crate::model::{
-    Applied, BaselineRun, Budget, CaseId, Finish, MagnitudeUnit, ModuleFacts, ModuleState, Noise, Origin, PaneState,
-    Problem, Run, RunId, RunOutcome, Side, Snapshot, Target, TokenCount, Vocabulary,
+    Applied, BaselineRun, Budget, CaseId, Finish, Kept, MagnitudeUnit, ModuleFacts, ModuleState, Noise, Origin,
+    PaneState, Problem, Run, RunId, RunOutcome, Side, Snapshot, Target, TokenCount, Vocabulary,
 };
 use softprefix_core::compare::{Diff, Measures};
 
@@ -45,6 +45,8 @@ impl Workbench {
                 let last = self.module.last_facts().cloned().map(Box::new);
                 self.module = ModuleState::Failed { problem, last };
             }
+
+            Event::Kept(kept) => self.keep(kept),
 
             Event::Described { recipe, built } => {
                 if recipe == self.prefix.recipe() {
@@ -108,7 +110,32 @@ impl Workbench {
 
     // ----- the module -----
 
+    /// Another module could not be had: the one in use is worked with again, as soon as the person has decided about tasks that former
+    /// clients left on the other one.
+    fn keep(&mut self, kept: Box<Kept>) {
+        let why = match &self.module {
+            ModuleState::TaskFull { .. } if self.dialog == Some(Dialog::LeftOverTasks) => {
+                self.kept = Some(kept);
+                return;
+            }
+            ModuleState::Failed { problem, .. } => Some(problem.clone()),
+            ModuleState::NoModel { problem } => problem.clone(),
+            _ => None,
+        };
+        self.target = kept.target;
+        self.ready(kept.facts, kept.vocabulary);
+        self.notice = why.map(Notice::Problem).or(self.notice.take());
+    }
+
+    /// The person leaves the tasks of the other module alone.
+    pub(super) fn back_to_kept(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            self.keep(kept);
+        }
+    }
+
     fn ready(&mut self, facts: ModuleFacts, vocabulary: Option<Arc<Vocabulary>>) {
+        self.kept = None;
         if let Target::Embedded { model } = &mut self.target
             && facts.embedded
         {

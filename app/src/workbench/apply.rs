@@ -181,7 +181,10 @@ impl Workbench {
                 }
                 self.dialog = Some(dialog);
             }
-            Action::CloseDialog => self.dialog = None,
+            Action::CloseDialog => {
+                self.dialog = None;
+                self.back_to_kept();
+            }
             Action::DismissNotice => self.notice = None,
             Action::Quit => self.effects.push(Effect::Quit),
         }

@@ -31,7 +31,7 @@ use softprefix_core::prefix::{Magnitude, PrefixRecipe};
 
 use crate::messages::Request;
 use crate::model::{
-    Budget, BuiltPrefix, Case, CaseId, Figure, Finish, ModelChoice, ModuleState, Noise, Origin, Pane, PrefixCard,
+    Budget, BuiltPrefix, Case, CaseId, Figure, Finish, Kept, ModelChoice, ModuleState, Noise, Origin, Pane, PrefixCard,
     PrefixForm, PrefixSheet, PromptForm, Remembered, Run, RunId, Settings, Side, Target, Timings, Vocabulary, WhyNot,
     norm_per_raw,
 };
@@ -49,6 +49,8 @@ pub struct Workbench {
     // The module.
     pub module: ModuleState,
     pub target: Target,
+    /// What is worked with again where the person leaves another module's tasks alone.
+    kept: Option<Box<Kept>>,
     /// Models for the embedded module: present ones and those that can be fetched.
     pub models: Vec<ModelChoice>,
 
@@ -185,6 +187,7 @@ impl Workbench {
         Self {
             module: ModuleState::Idle,
             target: settings.target.clone(),
+            kept: None,
             models: Vec::new(),
             prefix,
             prompt,

@@ -144,6 +144,10 @@ impl Workbench {
                 facts: facts.clone(),
                 vocabulary: vocabulary.clone(),
             }),
+            Event::Kept(kept) => Some(Line::Module {
+                facts: Box::new(kept.facts.clone()),
+                vocabulary: kept.vocabulary.clone(),
+            }),
             Event::Lost(problem) => Some(Line::Lost(problem.clone())),
             Event::Counted { system, user, count } => {
                 (*system == self.prompt.system && *user == self.prompt.user).then_some(Line::Count(*count))

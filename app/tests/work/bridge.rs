@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softprefix::model::{
-    Applied, ConnectStep, Finish, KindChoice, MagnitudeUnit, ModuleState, Noise, ProblemKind, Side, Target,
+    Applied, ConnectStep, Finish, KindChoice, MagnitudeUnit, ModuleState, Noise, Problem, ProblemKind, Side, Target,
 };
-use softprefix::workbench::{Action, Dialog, DiffOf};
+use softprefix::workbench::{Action, Dialog, DiffOf, Notice};
 use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_core::protocol::SetUp;
 use softprefix_core::protocol::extension::TakenOver;
 use softprefix_unit::testing::small_model;
 
-use crate::support::{Desk, LONG, Seen, at, serve, tasks_at, tiny_model};
+use crate::support::{Desk, LONG, Seen, at, closed_port, serve, tasks_at, tiny_model};
 
 fn embedded(path: std::path::PathBuf) -> Target {
     Target::Embedded {
@@ -257,6 +257,83 @@ fn tasks_left_by_a_former_client_are_listed_and_exited_only_when_the_person_agre
     desk.apply(Action::ExitLeftOverTasks);
     desk.until("the module", |bench| bench.module.is_ready());
     assert_eq!(tasks_at(address).len(), 1);
+}
+
+/// Asks for `target`, which cannot be had, and waits until that was told.
+fn not_reached(desk: &mut Desk, target: Target) -> Problem {
+    desk.bench.notice = None;
+    desk.apply(Action::Connect(target));
+    desk.until("the problem", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
+    match desk.bench.notice.take() {
+        Some(Notice::Problem(problem)) => problem,
+        _ => unreachable!(),
+    }
+}
+
+#[test]
+fn a_connection_that_fails_leaves_the_module_in_use_as_it_was() {
+    let (first, nobody) = (serve(tiny_model()), closed_port());
+    let mut desk = Desk::new();
+    desk.connect(at(first));
+    desk.run();
+    let no_model = Target::Remote {
+        address: first.to_string(),
+        model: Some("no such model".to_owned()),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let no_file = embedded(folder.path().join("none.gguf"));
+    for (target, named) in [
+        (at(nobody), nobody.to_string()),
+        (no_model, "no such model".to_owned()),
+        (no_file, "none.gguf".to_owned()),
+    ] {
+        let problem = not_reached(&mut desk, target);
+        assert!(problem.sentence.contains(&named), "{problem}");
+        assert_eq!(
+            desk.bench.module.facts().map(|facts| facts.address.clone()),
+            Some(first.to_string())
+        );
+        assert_eq!(desk.bench.target, at(first), "what Reconnect asks for");
+        desk.apply(Action::ScaleMagnitude(1.5));
+        desk.run();
+    }
+    assert_eq!(tasks_at(first).len(), 1);
+    // A module that is reached takes its place.
+    let second = serve(tiny_model());
+    desk.apply(Action::Connect(at(second)));
+    desk.until("the second module", |bench| {
+        bench
+            .module
+            .facts()
+            .is_some_and(|facts| facts.address == second.to_string())
+    });
+    assert!(tasks_at(first).is_empty());
+}
+
+#[test]
+fn who_leaves_another_modules_tasks_alone_is_back_at_the_module_in_use() {
+    let (first, full) = (serve(tiny_model()), serve(tiny_model()));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _left = runtime.block_on(async {
+        let module = Module::connect(full.to_string(), ConnectOptions::default())
+            .await
+            .unwrap();
+        let mut left = Vec::new();
+        for _ in 0..2 {
+            left.push(module.set_up(&SetUp::new("tiny", "left behind")).await.unwrap());
+        }
+        (module, left)
+    });
+    let mut desk = Desk::new();
+    desk.connect(at(first));
+    desk.apply(Action::Connect(at(full)));
+    desk.until("the question", |bench| bench.dialog == Some(Dialog::LeftOverTasks));
+    assert!(!desk.bench.module.is_ready());
+    desk.apply(Action::CloseDialog);
+    desk.until("the first module", |bench| bench.module.is_ready());
+    assert_eq!(desk.bench.target, at(first));
+    desk.run();
+    assert_eq!(tasks_at(full).len(), 2);
 }
 
 #[test]
