@@ -12,7 +12,7 @@ use crate::bridge::Bridge;
 use crate::commands::COMMANDS;
 use crate::messages::{Event, FileQuestion, MaterialRequest, RecordingRequest, Request, SweepEvent, SweepRequest};
 use crate::model::{ExportForm, Remembered, Theme};
-use crate::start::{Exit, Start, WindowArgs, with_model};
+use crate::start::{Exit, Start, WindowArgs};
 use crate::workbench::{Action, Effect, ExhibitionAction, MaterialAction, PlaybackAction, Workbench, dropped};
 use crate::{fonts, panels, places, theme};
 
@@ -110,7 +110,7 @@ impl App {
         let mut workbench = Workbench::new(remembered);
         let target = match (args.connect, args.model) {
             (None, None) => workbench.target.clone(),
-            (target, model) => with_model(target.unwrap_or_default(), model),
+            (target, model) => target.unwrap_or_default().with_model(model),
         };
         bridge.send(Request::Material(Box::new(MaterialRequest::UseShelf {
             folder: places::shelf().folder().to_owned(),

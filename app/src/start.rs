@@ -62,15 +62,6 @@ pub(crate) fn target(text: &str) -> Result<Target, String> {
         .ok_or_else(|| "give `embedded`, or a host with or without a port, such as 192.168.0.7:10001".to_owned())
 }
 
-/// The target with the model that was named beside it.
-pub fn with_model(target: Target, model: Option<String>) -> Target {
-    match (target, model) {
-        (target, None) => target,
-        (Target::Embedded { .. }, model) => Target::Embedded { model },
-        (Target::Remote { address, .. }, model) => Target::Remote { address, model },
-    }
-}
-
 /// What the window begins with.
 pub enum Start {
     /// Connects to the module that was used last, or the one that was named.

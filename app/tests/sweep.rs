@@ -7,8 +7,9 @@ use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
-use softprefix::messages::{Event, SweepEvent};
+use softprefix::messages::{Event, Second, SweepEvent};
 use softprefix::model::{Language, MagnitudeUnit, Theme};
+use softprefix::text::TwinText;
 use softprefix::workbench::sweep::Stage;
 use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::compare::{DeepMeasures, Measure};
@@ -176,6 +177,28 @@ fn a_sweep_does_not_start_while_a_field_is_marked_wrong() {
     harness.get_by_label("Whole axis").click();
     harness.run_steps(3);
     assert!(!is_off(&harness));
+}
+
+#[test]
+fn a_second_module_without_the_model_lists_its_own_to_choose_from() {
+    for language in [Language::English, Language::Japanese] {
+        let mut bench = ready(language);
+        bench.apply(Action::Sweep(SweepAction::SetAlso("192.168.1.20".to_owned())));
+        bench.apply(Action::Sweep(SweepAction::Start));
+        let (model, models) = ("qwen2.5-0.5b".to_owned(), vec!["wide".to_owned(), "wider".to_owned()]);
+        sweep_event(&mut bench, SweepEvent::Second(Ok(Second::Lacks { model, models })));
+        let mut harness = window(bench);
+        let text = TwinText::of(language);
+        let told = (text.which_model)("qwen2.5-0.5b");
+        harness.get_by_label(&told);
+        harness.get_by_role_and_label(Role::ComboBox, text.model).click();
+        harness.run_steps(3);
+        harness.get_by_label("wider").click();
+        harness.run_steps(3);
+        let sweep = &harness.state().bench.sweep;
+        assert_eq!(sweep.form.also_model.as_deref(), Some("wider"));
+        assert!(harness.query_by_label(&told).is_none());
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod latest;
 mod material;
 mod reach;
 pub mod recording;
+pub(crate) mod second;
 pub mod sweep;
 mod worker;
 

@@ -56,6 +56,16 @@ impl Sweeps {
             SweepRequest::Start { plan, case } => {
                 self.run(session, &case, plan, None, None, events).await;
             }
+            SweepRequest::AskSecond { target, model } => {
+                let limits = session.map(|session| session.module().options().clone());
+                let teller = events.clone();
+                let second = |answer| Event::Sweep(Box::new(SweepEvent::Second(answer)));
+                let work = async move {
+                    let answer = super::second::ask(target, model, limits.unwrap_or_default()).await;
+                    teller.send(second(answer)).await;
+                };
+                events.spawn(work, move |problem| second(Err(problem)));
+            }
             SweepRequest::StartOn { plan, target, case } => self.run_on(session, target, *case, plan, events).await,
             SweepRequest::Resume {
                 experiment,

@@ -24,7 +24,7 @@ use crate::errors::problem_of;
 use crate::model::{BuiltPrefix, CaseKey, ConnectStep, ModuleFacts, PRESETS, Problem, ProblemKind, Sampling, Target};
 use crate::session::embedded::{self, Embedded, Wanted};
 use crate::session::{ConnectProblem, Session};
-use crate::start::{Exit, with_model};
+use crate::start::Exit;
 use crate::{places, results};
 
 #[derive(Debug, Args)]
@@ -168,7 +168,7 @@ async fn compare(args: &CompareArgs, recipes: Vec<PrefixRecipe>) -> Result<Exit,
         sampling: Sampling::Greedy,
     };
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
-    let target = with_model(args.module.clone(), args.model.clone());
+    let target = args.module.clone().with_model(args.model.clone());
     let mut opening = Box::pin(open(target, args.exit_tasks, &key, &bar));
     let session = tokio::select! {
         session = &mut opening => session?,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use clap::Args;
+use softprefix_core::client::ConnectOptions;
 use softprefix_core::experiment::{
     Experiment, History, Journal, Magnitudes, Past, Plan, Prompt, Record, Run, RunEnd, RunEvent, Settings,
     SharedJournal, Sweep, Values,
@@ -17,11 +18,13 @@ use super::compare::{open, say, say_weights, show};
 use super::prefix::{Material, PrefixArgs};
 use super::shell::{Failure, print, runtime};
 use super::values;
+use crate::bridge::second::ask;
 use crate::bridge::sweep::{Resume, request_of};
+use crate::messages::Second;
 use crate::model::sweep::parse_lens;
 use crate::model::{CaseKey, Format, Language, PRESETS, Sampling, Target};
 use crate::session::Session;
-use crate::start::{Exit, with_model};
+use crate::start::Exit;
 use crate::text::SweepText;
 
 #[derive(Debug, Args)]
@@ -268,7 +271,7 @@ async fn sweep(
 ) -> Result<Exit, Failure> {
     let bar = Arc::new(Mutex::new(Bar::new()));
     let text = SweepText::of(Language::English);
-    let target = with_model(args.module.clone(), args.model.clone());
+    let target = args.module.clone().with_model(args.model.clone());
     let Some(session) = open_or_leave(target, args.exit_tasks, key, &bar, &mut interrupts).await? else {
         return Ok(Exit::Interrupted);
     };
@@ -290,6 +293,16 @@ async fn sweep(
             &format!("going on with {}: {} runs are there", experiment.name, finished.len()),
         );
     }
+    let second = match args.also.clone() {
+        Some(target) => match second(args, target, &session).await {
+            Ok(target) => Some(target),
+            Err(failure) => {
+                session.close().await;
+                return Err(failure);
+            }
+        },
+        None => None,
+    };
     say(&bar, &format!("{} on {}", facts.model, facts.address));
     say_weights(&bar, facts);
     // The runner sets up a task of its own; a module with few places needs this one's.
@@ -313,7 +326,7 @@ async fn sweep(
     records.sort_by_key(|record| record.case.index);
     let mut elsewhere = None;
     let mut trouble = None;
-    if let (RunEnd::Complete, Some(target)) = (&end, args.also.clone()) {
+    if let (RunEnd::Complete, Some(target)) = (&end, second) {
         let ours = (args, key, &bar);
         match on_the_other(ours, target, twin, journal, &mut interrupts).await {
             _ if interrupts.any() => return Ok(Exit::Interrupted),
@@ -379,6 +392,18 @@ async fn sweep(
     }
 }
 
+/// The second module, asked before anything is run: with the model that was named, else with that of the first.
+async fn second(args: &SweepArgs, target: Target, first: &Session) -> Result<Target, Failure> {
+    let model = args.also_model.clone().unwrap_or_else(|| first.facts().model.clone());
+    match ask(target, model, ConnectOptions::default()).await? {
+        Second::Has(target) => Ok(target),
+        Second::Lacks { model, models } => Err(Failure::arguments(format!(
+            "The second module has no {model}. Name one of its models with --also-model: {}.",
+            models.join(", ")
+        ))),
+    }
+}
+
 /// The same plan on the second module, as an experiment of its own.
 async fn on_the_other(
     (args, key, bar): (&SweepArgs, &CaseKey, &Arc<Mutex<Bar>>),
@@ -387,7 +412,6 @@ async fn on_the_other(
     journal: SharedJournal,
     interrupts: &mut Interrupts,
 ) -> Result<(Option<Experiment>, Vec<Record>, RunEnd), Failure> {
-    let target = with_model(target, args.also_model.clone());
     let Some(session) = open_or_leave(target, args.exit_tasks, key, bar, interrupts).await? else {
         return Ok((None, Vec::new(), RunEnd::Cancelled));
     };

@@ -14,7 +14,7 @@ pub use doctor::{DoctorEvent, DoctorRequest, Said};
 pub use figure::WriteFigure;
 pub use material::{MaterialEvent, MaterialRequest};
 pub use recording::{RecordingEvent, RecordingRequest};
-pub use sweep::{SweepEvent, SweepRequest};
+pub use sweep::{Second, SweepEvent, SweepRequest};
 
 use std::path::PathBuf;
 use std::sync::Arc;

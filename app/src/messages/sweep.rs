@@ -22,6 +22,11 @@ pub enum SweepRequest {
         plan: Plan,
         case: Box<CaseKey>,
     },
+    /// Ask a second module for a model, before anything is run on the first.
+    AskSecond {
+        target: Target,
+        model: String,
+    },
     /// Run a plan on another module than the window's, reached for this run alone.
     StartOn {
         plan: Plan,
@@ -86,6 +91,8 @@ pub enum SweepEvent {
     Run(RunEvent),
     /// The run could not begin.
     Refused(Problem),
+    /// What the second module said.
+    Second(Result<Second, Problem>),
     /// The module was left, and the run with it; the rest can be run later.
     Left,
     /// The line is in the history.
@@ -102,4 +109,13 @@ pub enum SweepEvent {
         right: Arc<str>,
         diff: Diff,
     },
+}
+
+/// What a second module said when it was asked for a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Second {
+    /// It has it; this is what to open.
+    Has(Target),
+    /// It has these instead.
+    Lacks { model: String, models: Vec<String> },
 }

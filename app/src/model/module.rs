@@ -35,6 +35,16 @@ impl Target {
     /// The port that llm-sys listens on.
     pub const DEFAULT_PORT: u16 = 10001;
 
+    /// The target with the model that was named beside it.
+    #[must_use]
+    pub fn with_model(self, model: Option<String>) -> Self {
+        match (self, model) {
+            (target, None) => target,
+            (Self::Embedded { .. }, model) => Self::Embedded { model },
+            (Self::Remote { address, .. }, model) => Self::Remote { address, model },
+        }
+    }
+
     /// Reads `embedded`, `host` or `host:port`; a missing port is [`Target::DEFAULT_PORT`].
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();

@@ -84,6 +84,8 @@ pub struct SweepForm {
     pub budget: f64,
     /// A second module on which the same plan is run: `embedded`, or `host:port`; empty for none.
     pub also: String,
+    /// Its model, where it has not the first one's.
+    pub also_model: Option<String>,
 }
 
 impl Default for SweepForm {
@@ -103,6 +105,7 @@ impl Default for SweepForm {
             budget_measure: Measure::Chrf2,
             budget: 80.0,
             also: String::new(),
+            also_model: None,
         }
     }
 }

@@ -7,6 +7,10 @@ pub struct TwinText {
     pub also: &'static str,
     pub hint: &'static str,
     pub refused: &'static str,
+    pub model: &'static str,
+    pub model_hint: &'static str,
+    /// The second module has no model of this name.
+    pub which_model: fn(&str) -> String,
     /// How magnitudes compare where the models differ in width: in token norms, and as raw values.
     pub about_norms: &'static str,
     pub about_raw: &'static str,
@@ -25,6 +29,11 @@ static ENGLISH: TwinText = TwinText {
     also: "Also on",
     hint: "host:port, embedded, or none",
     refused: "Write a host, host:port or embedded; leave it empty for one module.",
+    model: "Its model",
+    model_hint: "choose one",
+    which_model: |model| {
+        format!("The second module has no {model}: choose its model under “Also on”, then start again.")
+    },
     about_norms: "The same plan on both, each against its own baseline. Token norms compare models of different width.",
     about_raw: "The same plan on both. A raw value is another size on a model of another width: token norms compare them.",
 };
@@ -33,6 +42,13 @@ static JAPANESE: TwinText = TwinText {
     also: "もう一つのモジュール",
     hint: "host:port、embedded、空欄なら一つだけ",
     refused: "ホスト名、host:port、embedded のいずれかを入れてください。空欄なら一つのモジュールだけで実行します。",
+    model: "そのモデル",
+    model_hint: "選んでください",
+    which_model: |model| {
+        format!(
+            "もう一つのモジュールに {model} がありません。「もう一つのモジュール」でモデルを選んでから、もう一度開始してください。"
+        )
+    },
     about_norms: "同じ計画を両方で実行し、それぞれの基準と比べます。トークンノルム比なら、幅の違うモデルでも大きさを比べられます。",
     about_raw: "同じ計画を両方で実行します。幅の違うモデルでは生の値の大きさが揃いません。比べるにはトークンノルム比を使ってください。",
 };

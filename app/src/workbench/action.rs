@@ -158,6 +158,8 @@ pub enum SweepAction {
     SetRepeats(usize),
     /// A second module for the same plan; empty for none. What is no address is left out.
     SetAlso(String),
+    /// The model of the second module, where it has not the first one's.
+    SetAlsoModel(String),
     /// Whether every case is scored.
     SetDeep(bool),
 

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use softprefix::messages::{Request, SweepRequest};
 use softprefix::model::Format;
-use softprefix::workbench::sweep::{HistoryState, Stage};
+use softprefix::workbench::sweep::{HistoryState, Stage, Trouble};
 use softprefix::workbench::{Action, Effect, SweepAction, Workbench};
 use softprefix_core::experiment::{History, Journal, RunEnd};
 use softprefix_unit::testing::TinyModel;
@@ -76,6 +76,14 @@ fn the_same_plan_runs_on_both_modules_each_against_its_own_baseline() {
     assert_eq!(desk.bench.sweep.form.also, "", "what is no address is left out");
     sweep(&mut desk, SweepAction::SetAlso(second.to_string()));
     sweep(&mut desk, SweepAction::Start);
+    // It has not the first one's model: nothing is run before the person has chosen another.
+    desk.until("the question", |bench| bench.sweep.trouble.is_some());
+    assert_eq!(desk.bench.sweep.trouble, Some(Trouble::WhichModel("tiny".to_owned())));
+    assert_eq!(desk.bench.sweep.also_models, ["wide"]);
+    assert!(desk.bench.sweep.shown.is_empty() && !desk.bench.sweep.is_busy());
+    sweep(&mut desk, SweepAction::SetAlsoModel("wide".to_owned()));
+    assert_eq!(desk.bench.sweep.trouble, None);
+    sweep(&mut desk, SweepAction::Start);
     desk.until("both", is_done);
     assert_eq!(desk.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
 
@@ -119,7 +127,21 @@ fn the_same_plan_runs_on_both_modules_each_against_its_own_baseline() {
 }
 
 #[test]
-fn a_second_module_that_cannot_be_reached_is_told_and_the_first_ones_records_stay() {
+fn the_second_module_runs_the_model_of_the_first_where_it_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = ready(&folder.path().join("history.journal"));
+    let second = serve(tiny_model());
+    sweep(&mut desk, SweepAction::SetAlso(second.to_string()));
+    sweep(&mut desk, SweepAction::Start);
+    desk.until("both", is_done);
+    let groups: Vec<_> = desk.bench.sweep.groups().collect();
+    assert_eq!(groups.len(), 2);
+    assert!(groups.iter().all(|group| group.model == "tiny"));
+    assert_eq!(groups[1].address, second.to_string());
+}
+
+#[test]
+fn a_second_module_that_cannot_be_reached_is_told_before_anything_is_run() {
     let folder = tempfile::tempdir().unwrap();
     let mut desk = ready(&folder.path().join("history.journal"));
     let nobody = closed_port();
@@ -128,8 +150,7 @@ fn a_second_module_that_cannot_be_reached_is_told_and_the_first_ones_records_sta
     desk.until("the trouble", is_done);
     let trouble = format!("{:?}", desk.bench.sweep.trouble);
     assert!(trouble.contains(&nobody.to_string()), "{trouble}");
-    assert_eq!(desk.bench.sweep.groups().count(), 1);
-    assert!(desk.bench.sweep.records().count() >= 5);
+    assert!(desk.bench.sweep.shown.is_empty() && desk.bench.sweep.past.experiments.is_empty());
     // And the next sweep can begin.
     sweep(&mut desk, SweepAction::SetAlso(String::new()));
     sweep(&mut desk, SweepAction::Start);
@@ -143,24 +164,37 @@ fn the_shells_sweep_goes_to_both_and_names_both_in_its_files() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, csv) = (folder.path().join("s.journal"), folder.path().join("both.csv"));
     let (first, second) = (serve(tiny_model()), serve(wide_model()));
-    let done = Command::new(env!("CARGO_BIN_EXE_softprefix"))
-        .args([
-            "sweep",
-            "--prompt",
-            "Why?",
-            "--token-norms",
-            "--values",
-            "0,1",
-            "--max-tokens",
-            "8",
-        ])
-        .args(["--module", &first.to_string(), "--also", &second.to_string()])
-        .arg("--journal")
-        .arg(&journal)
-        .arg("--csv")
-        .arg(&csv)
-        .output()
-        .unwrap();
+    let run = |more: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_softprefix"))
+            .args([
+                "sweep",
+                "--prompt",
+                "Why?",
+                "--token-norms",
+                "--values",
+                "0,1",
+                "--max-tokens",
+                "8",
+            ])
+            .args(["--module", &first.to_string(), "--also", &second.to_string()])
+            .arg("--journal")
+            .arg(&journal)
+            .arg("--csv")
+            .arg(&csv)
+            .args(more)
+            .output()
+            .unwrap()
+    };
+    // Without its name no other model is taken, and nothing is run.
+    let refused = run(&[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        told.contains("no tiny") && told.contains("--also-model: wide"),
+        "{told}"
+    );
+    assert!(!csv.exists());
+    let done = run(&["--also-model", "wide"]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let printed = String::from_utf8_lossy(&done.stdout);
     assert!(printed.contains("tiny") && printed.contains("wide on"), "{printed}");

@@ -215,7 +215,13 @@ impl PairCard {
             );
             x = placed.right() + 6.0;
         }
-        let made = words::made_with(desk.text, text, record);
+        let mut made = words::made_with(desk.text, text, record);
+        if desk.bench.sweep.groups().nth(1).is_some() {
+            made = format!(
+                "{made} · {}",
+                words::module(&record.module.model, &record.module.address)
+            );
+        }
         let galley = paint::cut_to(
             ui,
             &made,

@@ -331,16 +331,6 @@ fn in_a_cell(measure: Measure, value: f64) -> String {
     }
 }
 
-/// What a line is called by, beside others: its model; where the models are the same, its module.
-fn model_of(groups: &[&Group], group: &Group) -> String {
-    let alike = groups.iter().filter(|other| other.model == group.model).count();
-    if alike > 1 {
-        format!("{} ({})", group.model, group.address)
-    } else {
-        group.model.clone()
-    }
-}
-
 fn plotted(desk: &Desk<'_>, planned: &[Case]) -> Plotted {
     let bench = desk.bench;
     let sweep = &bench.sweep;
@@ -395,7 +385,7 @@ fn plotted(desk: &Desk<'_>, planned: &[Case]) -> Plotted {
             )
         };
         if several_models {
-            label = format!("{label} · {}", model_of(&groups, group));
+            label = format!("{label} · {}", words::module(&group.model, &group.address));
         }
         let row = row_of(&series.recipe);
         let wanted = planned

@@ -123,6 +123,7 @@ impl Rail {
                 MagnitudeUnit::Raw => text.about_raw,
             };
             ui.label(paint::words(about, theme::CAPTION, palette.text3));
+            second_model(ui, desk, text, width);
         }
         ui.add_space(6.0);
     }
@@ -248,6 +249,25 @@ impl Rail {
         fold::heading(ui, &mut open, text.threshold, text.threshold_summary);
         self.threshold_open = open;
         fold::body(ui, "threshold", open, |ui| threshold(ui, desk, self.wrong));
+    }
+}
+
+/// Which model the second module runs, where it has not the first one's.
+fn second_model(ui: &mut Ui, desk: &mut Desk<'_>, text: &TwinText, width: f32) {
+    let sweep = &desk.bench.sweep;
+    let chosen = sweep.form.also_model.as_ref();
+    let named = sweep
+        .also_models
+        .iter()
+        .chain(chosen.filter(|model| !sweep.also_models.contains(model)));
+    let models: Vec<(String, String)> = named.map(|model| (model.clone(), model.clone())).collect();
+    if models.is_empty() {
+        return;
+    }
+    ui.add_space(4.0);
+    label(ui, text.model);
+    if let Some(model) = select::select(ui, text.model, chosen, &models, text.model_hint, width) {
+        desk.sweep(SweepAction::SetAlsoModel(model));
     }
 }
 

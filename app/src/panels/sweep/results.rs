@@ -11,6 +11,7 @@ use super::pictures::Cache;
 use super::words;
 use crate::model::{MagnitudeUnit, ProblemKind};
 use crate::panels::desk::Desk;
+use crate::text::TwinText;
 use crate::theme::{self, Palette};
 use crate::views::axis::Axis;
 use crate::views::button::Button;
@@ -241,6 +242,10 @@ pub fn trouble(ui: &mut Ui, desk: &mut Desk<'_>) {
             (status::Status::Broken, words)
         }
         Some(Trouble::NotScored(what)) => (status::Status::LookHere, (desk.deep_text().not_scored)(what)),
+        Some(Trouble::WhichModel(model)) => {
+            let text = TwinText::of(desk.bench.settings.language);
+            (status::Status::LookHere, (text.which_model)(model))
+        }
         Some(Trouble::Canary(canary)) => match canary.finding {
             CanaryFinding::NoEffect => (status::Status::Broken, text.canary_nothing.to_owned()),
             CanaryFinding::CannotTell | CanaryFinding::Applied => {

@@ -91,6 +91,11 @@ pub fn figures(measure: Measure, value: Option<f64>) -> String {
     }
 }
 
+/// A model and where it runs, beside those of another module.
+pub fn module(model: &str, address: &str) -> String {
+    format!("{model} ({address})")
+}
+
 /// What was asked differently of `right` than of `left`.
 pub fn changes(text: &Text, sweep: &SweepText, left: &Record, right: &Record) -> Vec<String> {
     let mut changed = Vec::new();

@@ -21,6 +21,7 @@ impl Workbench {
                 self.sweep.stage = Stage::Idle;
                 self.sweep.trouble = Some(Trouble::Problem(problem));
             }
+            SweepEvent::Second(answer) => self.second_said(answer),
             SweepEvent::Left => {
                 // The connection was left: what is finished is kept, and the rest can go on.
                 if self.sweep.is_busy() {

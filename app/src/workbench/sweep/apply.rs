@@ -63,6 +63,13 @@ impl Workbench {
                 let address = address.trim();
                 if address.is_empty() || Target::parse(address).is_some() {
                     self.sweep.form.also = address.to_owned();
+                    self.sweep.forget_second();
+                }
+            }
+            SweepAction::SetAlsoModel(model) => {
+                self.sweep.form.also_model = Some(model);
+                if matches!(self.sweep.trouble, Some(Trouble::WhichModel(_))) {
+                    self.sweep.trouble = None;
                 }
             }
             SweepAction::SetDeep(deep) => self.sweep.form.deep = deep,
@@ -73,7 +80,11 @@ impl Workbench {
                 self.sweep.trouble = None;
                 self.ask_bridge(SweepRequest::GoOn);
             }
-            SweepAction::Cancel => self.ask_bridge(SweepRequest::Cancel),
+            SweepAction::Cancel => {
+                if !self.sweep.stop_asking() {
+                    self.ask_bridge(SweepRequest::Cancel);
+                }
+            }
             SweepAction::Resume => self.resume(),
             SweepAction::SetBudgetMeasure(measure) => {
                 if self.sweep.form.budget_measure != measure
@@ -214,7 +225,12 @@ impl Workbench {
             return;
         }
         self.sweep.begin(false);
-        self.sweep.then = Target::parse(&self.sweep.form.also).map(|target| (plan.clone(), target));
+        if !self.ask_second(&plan) {
+            self.start_here(plan);
+        }
+    }
+
+    pub(super) fn start_here(&mut self, plan: Plan) {
         let case = Box::new(self.case_key());
         self.ask_bridge(SweepRequest::Start { plan, case });
     }

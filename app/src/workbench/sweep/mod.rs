@@ -5,6 +5,7 @@
 mod absorb;
 mod apply;
 mod plan;
+mod second;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,6 +49,10 @@ pub struct Sweeps {
     pub deleted: Option<String>,
     /// A run was asked for that the shown experiments stay beside: a threshold search, or the same plan on another module.
     joins: bool,
+    /// The plan that waits for what the second module says.
+    asking: Option<Plan>,
+    /// Models of the second module, which has not the first one's.
+    pub also_models: Vec<String>,
     /// What is run on another module when the run under way is complete.
     then: Option<(Plan, Target)>,
 }
@@ -86,6 +91,8 @@ pub enum Trouble {
     Canary(Canary),
     /// How many cases have no KL, and why.
     NotScored(String),
+    /// The second module has no model of this name; which of its models is to be taken?
+    WhichModel(String),
 }
 
 /// The difference of two texts that are looked at.
@@ -143,6 +150,8 @@ impl Sweeps {
             threshold: None,
             deleted: None,
             joins: false,
+            asking: None,
+            also_models: Vec::new(),
             then: None,
         }
     }

@@ -1,0 +1,53 @@
+//! A second module, asked what it has before anything is run on the first. It sets nothing up.
+
+use std::path::Path;
+
+use softprefix_core::client::{ConnectOptions, Module};
+
+use crate::errors::problem_of;
+use crate::messages::Second;
+use crate::model::{Problem, ProblemKind, Target};
+use crate::session::embedded;
+
+/// Whether the module has `model`; if not, which language models it has.
+///
+/// # Errors
+/// Where it cannot be reached, or has no language model at all.
+pub(crate) async fn ask(target: Target, model: String, limits: ConnectOptions) -> Result<Second, Problem> {
+    let (name, models) = match &target {
+        Target::Remote { address, .. } => {
+            let told = |error| problem_of(&error);
+            let module = Module::connect(address, limits).await.map_err(told)?;
+            let cards = module.cards().await.map_err(told)?;
+            let models = cards.into_iter().filter(|card| card.is_language_model());
+            (address.clone(), models.map(|card| card.name).collect::<Vec<_>>())
+        }
+        Target::Embedded { .. } if is_file(&model) => return Ok(Second::Has(target.with_model(Some(model)))),
+        Target::Embedded { .. } => {
+            let choices = tokio::task::spawn_blocking(embedded::choices).await;
+            let choices = choices.map_err(super::events::broken)?;
+            let present = choices.into_iter().filter(|choice| choice.present);
+            ("embedded".to_owned(), present.map(|choice| choice.name).collect())
+        }
+    };
+    if models.contains(&model) {
+        return Ok(Second::Has(target.with_model(Some(model))));
+    }
+    if models.is_empty() {
+        return Err(Problem::new(
+            ProblemKind::Model,
+            format!("The second module ({name}) has no language model."),
+            "Install or fetch one there, or run on one module.",
+        )
+        .in_japanese(
+            format!("もう一つのモジュール（{name}）に言語モデルがありません。"),
+            "モデルを入れるか、一つのモジュールだけで実行してください。",
+        ));
+    }
+    Ok(Second::Lacks { model, models })
+}
+
+/// Whether a model is named by its file.
+fn is_file(model: &str) -> bool {
+    Path::new(model).components().count() > 1
+}
