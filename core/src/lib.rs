@@ -6,5 +6,6 @@
 pub mod client;
 pub mod compare;
 pub mod experiment;
+mod json;
 pub mod prefix;
 pub mod protocol;

@@ -288,3 +288,14 @@ fn the_json_form_can_be_read_again() {
     let report = Report::from(&open(&scripts_file()).unwrap());
     assert_eq!(serde_json::from_str::<Report>(&report.to_json()).unwrap(), report);
 }
+
+#[test]
+fn a_lone_surrogate_as_python_writes_it_is_read_and_said() {
+    let file = ResultsFile::from_json(include_bytes!("fixtures/compare/lone_surrogate.json")).unwrap();
+    assert_eq!((file.replaced, file.results[1].out_text.as_str()), (1, "a\u{FFFD}b"));
+    assert!(file.doubts()[0].contains("U+FFFD"), "{:?}", file.doubts());
+    let (_, records) =
+        softprefix_core::experiment::export::from_json(include_bytes!("fixtures/compare/lone_surrogate.json"), "x")
+            .unwrap();
+    assert_eq!(records[1].text(), Some("a\u{FFFD}b"));
+}

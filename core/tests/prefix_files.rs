@@ -69,6 +69,109 @@ fn what_a_file_says_of_itself_comes_with_it() {
 }
 
 #[test]
+fn every_way_in_which_people_save_the_same_rows_gives_the_same_rows() {
+    // Also beside an embedding table, with one axis more, in an archive, in a folder of their own, and beside a byte order mark, NaN
+    // or another table.
+    for name in [
+        "f32.npy",
+        "3d.npy",
+        "savez-named.npz",
+        "k-bom.zip",
+        "k-nan.zip",
+        "peft-bom",
+        "peft-embed-small",
+        "peft-parent",
+        "3d-and-other.safetensors",
+    ] {
+        let imported = import(&fixture("cases").join(name), Some(64), Rounding::NearestEven)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(imported.prefix.sha256().starts_with("5b89ec5f"), "{name}");
+        assert_eq!(imported.prefix.len(), 4, "{name}");
+    }
+    let row = import(&fixture("cases/1d.npy"), Some(64), Rounding::NearestEven).unwrap();
+    assert_eq!((row.prefix.len(), row.prefix.hidden_size()), (1, 64));
+    let inside = import(&fixture("cases/peft-parent"), Some(64), Rounding::NearestEven).unwrap();
+    assert_eq!((inside.name.as_str(), inside.format), ("my_prompt", Format::Peft));
+    let archive = import(&fixture("cases/savez-named.npz"), Some(64), Rounding::NearestEven).unwrap();
+    assert_eq!(archive.format, Format::Npy);
+}
+
+/// A safetensors file with this header and this many bytes of data, of which only the last are written.
+fn tensors_file(path: &Path, header: &str, data: u64, at: u64, bytes: &[u8]) {
+    use std::io::{Seek, SeekFrom, Write};
+    let mut file = std::fs::File::create(path).unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(header.as_bytes()).unwrap();
+    let start = 8 + header.len() as u64;
+    file.set_len(start + data).unwrap();
+    file.seek(SeekFrom::Start(start + at)).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+#[test]
+fn an_adapter_beside_a_large_embedding_table_is_read_for_its_own_tensor() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = r#"{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 1, "token_dim": 8}"#;
+    std::fs::write(folder.path().join("adapter_config.json"), config).unwrap();
+    // One gigabyte of zeros, of which the disk keeps none.
+    let table = 1_u64 << 30;
+    let header = format!(
+        r#"{{"embed.weight":{{"dtype":"F32","shape":[{},8],"data_offsets":[0,{table}]}},"prompt_embeddings":{{"dtype":"F32","shape":[1,8],"data_offsets":[{table},{}]}}}}"#,
+        table / 32,
+        table + 32
+    );
+    let values: Vec<u8> = [0.5_f32; 8].into_iter().flat_map(f32::to_le_bytes).collect();
+    tensors_file(
+        &folder.path().join("adapter_model.safetensors"),
+        &header,
+        table + 32,
+        table,
+        &values,
+    );
+    let imported = import(folder.path(), Some(8), Rounding::NearestEven).unwrap();
+    assert!(imported.prefix.values().iter().all(|value| value.to_f32() == 0.5));
+}
+
+#[test]
+fn a_named_tensor_that_is_no_table_is_refused_and_no_other_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("two.safetensors");
+    let header = r#"{"other":{"dtype":"F32","shape":[1,8],"data_offsets":[0,32]},"prompt_embeddings":{"dtype":"F32","shape":[2,2,8],"data_offsets":[32,160]}}"#;
+    tensors_file(&path, header, 160, 0, &[]);
+    let error = import(&path, Some(8), Rounding::NearestEven).unwrap_err();
+    assert!(error.to_string().contains("[2, 2, 8]"), "{error}");
+}
+
+#[test]
+fn a_folder_of_several_adapters_is_refused_with_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        export_peft(&some_prefix(), &folder.path().join(name), None).unwrap();
+    }
+    let error = import(folder.path(), None, Rounding::NearestEven)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("(a, b"), "{error}");
+}
+
+#[test]
+fn a_header_that_promises_more_than_a_file_has_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = r#"{"peft_type": "PROMPT_TUNING"}"#;
+    std::fs::write(folder.path().join("adapter_config.json"), config).unwrap();
+    let weights = folder.path().join("adapter_model.safetensors");
+    for bytes in [
+        &b"\xff\xff\xff\xff\xff\xff\xff\x7f{}"[..],
+        b"\x02\0\0\0\0\0\0\0{",
+        b"\0",
+        b"\x5c\0\0\0\0\0\0\0{\"prompt_embeddings\":{\"dtype\":\"F32\",\"shape\":[1,8000000],\"data_offsets\":[0,32000000]}}     ",
+    ] {
+        std::fs::write(&weights, bytes).unwrap();
+        assert!(import(folder.path(), None, Rounding::NearestEven).is_err());
+    }
+}
+
+#[test]
 fn rows_of_another_width_are_refused_with_both_widths() {
     for name in ["f32.npy", "f32.safetensors", "peft_prompt_tuning", "kobold_lzma.zip"] {
         let error = import(&fixture(name), Some(896), Rounding::NearestEven).unwrap_err();
@@ -151,7 +254,6 @@ fn pickles_are_never_opened_under_whatever_name() {
 #[test]
 fn what_is_no_table_of_numbers_is_refused_with_what_it_is() {
     for (name, part) in [
-        ("one_dimension.npy", "1 dimensions"),
         ("three_dimensions.npy", "3 dimensions"),
         ("int64.npy", "i8"),
         ("two_tables.safetensors", "2 tensors of two dimensions"),

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha1::{Digest, Sha1};
 
+use crate::json::{self, Lenient};
+
 use crate::prefix::{MAX_HIDDEN_SIZE, MAX_LEN};
 
 /// Version of the `softprefix` objects that this code writes and reads.
@@ -34,6 +36,10 @@ pub struct ResultsFile {
     /// Our fields; absent in the files of existing scripts.
     #[serde(rename = "softprefix", skip_serializing_if = "Option::is_none")]
     pub extra: Option<FileExtra>,
+    /// Characters of the file that are no characters (halves of surrogate pairs, as Python writes bytes it cannot decode) and were
+    /// read as U+FFFD.
+    #[serde(skip)]
+    pub replaced: usize,
     /// Keys that neither side knows, kept for writing the file again.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -186,9 +192,9 @@ impl ResultsFile {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(not_one("the file is empty".to_owned()));
         }
-        let text = std::str::from_utf8(bytes)
+        std::str::from_utf8(bytes)
             .map_err(|error| not_one(format!("it is not text (byte {} is not UTF-8)", error.valid_up_to())))?;
-        let value: Value = serde_json::from_str(text).map_err(|error| {
+        let Lenient { value, surrogates } = json::read(bytes).map_err(|error| {
             let kind = if error.is_eof() {
                 "it ends in the middle"
             } else {
@@ -233,6 +239,7 @@ impl ResultsFile {
             meta,
             results,
             extra,
+            replaced: surrogates,
             other: top.map,
         })
     }
@@ -268,6 +275,12 @@ impl ResultsFile {
     /// Sentences about entries whose text is not the one that their digest or length was taken from.
     pub fn doubts(&self) -> Vec<String> {
         let mut out = Vec::new();
+        if self.replaced > 0 {
+            out.push(format!(
+                "{} characters of this file are halves of surrogate pairs and no text; each is read as U+FFFD (\u{FFFD}).",
+                self.replaced
+            ));
+        }
         for entry in &self.results {
             let (sha1, len) = (sha1_hex(&entry.out_text), entry.out_text.chars().count());
             if !entry.out_sha1.is_empty() && !entry.out_sha1.eq_ignore_ascii_case(&sha1) {

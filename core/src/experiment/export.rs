@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::analysis::{Analysis, Extent, Group, Point};
 use super::journal::{Experiment, JOURNAL_VERSION};
@@ -13,6 +13,7 @@ use super::record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIde
 use crate::compare::{
     EXTRA_VERSION, FileExtra, Measure, Measures, Meta, ResultEntry, ResultExtra, ResultsError, ResultsFile, Verdict,
 };
+use crate::json;
 use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use crate::protocol::extension::{FinishReason, SoftPrefixEcho, Usage};
 
@@ -102,13 +103,14 @@ pub fn to_json(experiment: &Experiment, records: &[Record]) -> String {
 pub fn from_json(bytes: &[u8], id: &str) -> Result<(Experiment, Vec<Record>), ImportError> {
     let not_one = |what: String| ImportError::NotOne { what };
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    let head: Value = serde_json::from_slice(bytes).map_err(|error| {
+    let read = json::read(bytes).map_err(|error| {
         not_one(format!(
             "it is not complete JSON (line {}, column {})",
             error.line(),
             error.column()
         ))
     })?;
+    let head = read.value;
     if head.get("format").and_then(Value::as_str) != Some(FORMAT) {
         if head.get("results").is_some() || head.get("meta").is_some() {
             return Ok(from_results_file(&ResultsFile::from_json(bytes)?, id));
@@ -185,9 +187,9 @@ pub fn to_results_file(experiment: &Experiment, records: &[Record], prompt: usiz
                 .map(|record| record.written_by.clone())
                 .unwrap_or_default(),
             other: [
-                ("name".to_owned(), json!(experiment.name)),
-                ("module".to_owned(), json!(module)),
-                ("settings".to_owned(), json!(settings)),
+                ("name".to_owned(), serde_json::json!(experiment.name)),
+                ("module".to_owned(), serde_json::json!(module)),
+                ("settings".to_owned(), serde_json::json!(settings)),
             ]
             .into_iter()
             .collect(),
@@ -212,24 +214,24 @@ fn entry(record: &Record) -> ResultEntry {
     }
     let answer = record.answer();
     out.extra = Some(ResultExtra {
-        recipe: record.prefix.as_ref().map(|prefix| json!(prefix.recipe)),
+        recipe: record.prefix.as_ref().map(|prefix| serde_json::json!(prefix.recipe)),
         sha256: record.prefix.as_ref().map(|prefix| prefix.sha256.clone()),
         token_norms: record.token_norms(),
         usage: answer
             .and_then(|answer| answer.usage.as_ref())
-            .map(|usage| json!(usage)),
+            .map(|usage| serde_json::json!(usage)),
         tokens: record.tokens().map(<[u32]>::to_vec),
-        finish_reason: answer.and_then(|answer| json!(answer.finish_reason).as_str().map(str::to_owned)),
+        finish_reason: answer.and_then(|answer| serde_json::json!(answer.finish_reason).as_str().map(str::to_owned)),
         ttft_sec: answer.and_then(|answer| answer.ttft_sec),
         error: record.error().map(str::to_owned),
-        other: [("started_unix".to_owned(), json!(record.started_unix))]
+        other: [("started_unix".to_owned(), serde_json::json!(record.started_unix))]
             .into_iter()
-            .chain((record.applied() == Applied::Proven).then(|| ("acknowledged".to_owned(), json!(true))))
+            .chain((record.applied() == Applied::Proven).then(|| ("acknowledged".to_owned(), serde_json::json!(true))))
             .chain(
                 record
                     .scores
                     .as_ref()
-                    .map(|scores| ("scores".to_owned(), json!(scores))),
+                    .map(|scores| ("scores".to_owned(), serde_json::json!(scores))),
             )
             .collect(),
     });
@@ -428,7 +430,7 @@ fn outcome_of(entry: &ResultEntry, extra: &ResultExtra) -> Outcome {
     let reason = extra
         .finish_reason
         .as_ref()
-        .and_then(|reason| serde_json::from_value(json!(reason)).ok());
+        .and_then(|reason| serde_json::from_value(serde_json::json!(reason)).ok());
     Outcome::Done(Answer {
         text: entry.out_text.clone(),
         tokens: extra.tokens.clone(),
@@ -514,7 +516,7 @@ pub fn to_csv(records: &[Record]) -> String {
             prefix.map(|prefix| prefix.sha256.clone()).unwrap_or_default(),
             format!("{:?}", record.applied()).to_lowercase(),
             found
-                .map(|(group, point)| words(json!(group.verdict(point))))
+                .map(|(group, point)| words(serde_json::json!(group.verdict(point))))
                 .unwrap_or_default(),
         ];
         let measured = found.and_then(|(_, point)| point.measures.as_ref());
@@ -533,7 +535,7 @@ pub fn to_csv(records: &[Record]) -> String {
             number(record.tokens_per_sec()),
             record
                 .answer()
-                .map(|answer| words(json!(answer.finish_reason)))
+                .map(|answer| words(serde_json::json!(answer.finish_reason)))
                 .unwrap_or_default(),
             match found.map(|(_, point)| point.extent) {
                 Some(Extent::Cut { .. }) => "cut".to_owned(),
@@ -581,7 +583,7 @@ pub fn to_llm_comparator(experiment: &Experiment, records: &[Record]) -> String 
             }
         }
     }
-    let field = |name: &str, kind: &str| json!({"name": name, "type": kind});
+    let field = |name: &str, kind: &str| serde_json::json!({"name": name, "type": kind});
     let words = [
         field("case", "string"),
         field("prefix", "category"),
@@ -595,7 +597,7 @@ pub fn to_llm_comparator(experiment: &Experiment, records: &[Record]) -> String 
         .chain([field("sha256", "string")])
         .collect();
     let model = &experiment.module.model;
-    let file = json!({
+    let file = serde_json::json!({
         "metadata": {"source_path": experiment.id, "custom_fields_schema": schema},
         "models": [{"name": format!("{model} baseline")}, {"name": format!("{model} prefixed")}],
         "examples": examples,
@@ -607,21 +609,21 @@ pub fn to_llm_comparator(experiment: &Experiment, records: &[Record]) -> String 
 
 fn example(group: &Group, point: &Point, measures: &Measures, baseline: &str, record: &Record) -> Value {
     let mut fields = serde_json::Map::new();
-    fields.insert("case".to_owned(), json!(point.name));
+    fields.insert("case".to_owned(), serde_json::json!(point.name));
     fields.insert(
         "prefix".to_owned(),
-        json!(point.series.as_ref().map(|series| series.label.clone())),
+        serde_json::json!(point.series.as_ref().map(|series| series.label.clone())),
     );
-    fields.insert("verdict".to_owned(), json!(group.verdict(point).word()));
-    fields.insert("magnitude".to_owned(), json!(point.magnitude()));
+    fields.insert("verdict".to_owned(), serde_json::json!(group.verdict(point).word()));
+    fields.insert("magnitude".to_owned(), serde_json::json!(point.magnitude()));
     for measure in Measure::ALL {
-        fields.insert(measure.id().to_owned(), json!(measure.value(measures)));
+        fields.insert(measure.id().to_owned(), serde_json::json!(measure.value(measures)));
     }
     fields.insert(
         "sha256".to_owned(),
-        json!(record.prefix.as_ref().map(|prefix| prefix.sha256.as_str())),
+        serde_json::json!(record.prefix.as_ref().map(|prefix| prefix.sha256.as_str())),
     );
-    json!({
+    serde_json::json!({
         "input_text": group.prompt.user,
         "tags": [],
         "output_text_a": baseline,

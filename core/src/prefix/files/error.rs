@@ -26,6 +26,12 @@ pub enum FileError {
         "{folder} is no PEFT folder: it has no {missing}; choose a folder with adapter_config.json and adapter_model.safetensors"
     )]
     NotPeft { folder: String, missing: &'static str },
+    #[error("{folder} holds several adapters ({first}, {second} and perhaps more); choose the folder of one of them")]
+    SeveralAdapters {
+        folder: String,
+        first: String,
+        second: String,
+    },
     #[error("{file} is no usable {kind} file: {detail}; save it again")]
     Malformed {
         file: String,

@@ -1,4 +1,4 @@
-//! A KoboldAI soft prompt: a zip of `meta.json` and `tensor.npy`. What it unpacks to is bounded before anything is unpacked.
+//! A KoboldAI soft prompt, which is a zip of `meta.json` and `tensor.npy`, or NumPy's `.npz`, a zip of arrays. What it unpacks to is bounded before anything is unpacked.
 //!
 //! Its tools pack the table with LZMA, whose header names a dictionary of up to 4 GiB; here that is cut to what the entry needs.
 
@@ -11,6 +11,8 @@ use zip::{CompressionMethod, result::ZipError};
 use super::FileError;
 
 const TENSOR: &str = "tensor.npy";
+/// What NumPy calls an array that was saved under PEFT's key.
+const PROMPT_EMBEDDINGS: &str = "prompt_embeddings.npy";
 const META: &str = "meta.json";
 /// However small a file is, it may unpack to this.
 const ALWAYS_ALLOWED: u64 = 4 << 20;
@@ -23,7 +25,9 @@ const LZMA_HEADER: usize = 9;
 
 /// What is in the zip.
 pub(super) struct Contents {
-    /// The bytes of `tensor.npy`.
+    /// Whether it is a soft prompt of KoboldAI and no archive of NumPy's.
+    pub is_kobold: bool,
+    /// The bytes of the array.
     pub tensor: Vec<u8>,
     /// What people called it.
     pub name: Option<String>,
@@ -37,23 +41,18 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Contents, FileError> {
     if archive.file_names().any(|name| name.ends_with(".pkl")) {
         return Err(FileError::Pickle { file: file.to_owned() });
     }
-    if archive.index_for_name(TENSOR).is_none() {
-        return Err(FileError::Malformed {
-            file: file.to_owned(),
-            kind: "KoboldAI zip",
-            detail: format!("there is no {TENSOR} in it"),
-        });
-    }
-    let tensor = entry(file, &mut archive, TENSOR, bytes.len())?;
+    let array = array_in(file, &archive)?;
+    let tensor = entry(file, &mut archive, &array, bytes.len())?;
     let meta: Value = match archive.index_for_name(META) {
         None => Value::Null,
         Some(_) => {
             let meta = entry(file, &mut archive, META, bytes.len())?;
-            serde_json::from_slice(&meta).map_err(|error| FileError::Malformed {
+            let read = crate::json::read(&meta).map_err(|error| FileError::Malformed {
                 file: file.to_owned(),
                 kind: "KoboldAI zip",
                 detail: format!("its {META} is no JSON: {error}"),
-            })?
+            })?;
+            read.value
         }
     };
     let supported = match meta.get("supported") {
@@ -65,10 +64,38 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Contents, FileError> {
         _ => None,
     };
     Ok(Contents {
+        is_kobold: array == TENSOR,
         tensor,
         name: meta.get("name").and_then(Value::as_str).map(str::to_owned),
         supported: supported.filter(|models| !models.is_empty()),
     })
+}
+
+/// The name of the array that is the prefix: KoboldAI's, PEFT's, or the only one.
+fn array_in(file: &str, archive: &ZipArchive<Cursor<&[u8]>>) -> Result<String, FileError> {
+    let named = [TENSOR, PROMPT_EMBEDDINGS]
+        .into_iter()
+        .find(|name| archive.index_for_name(name).is_some());
+    if let Some(name) = named {
+        return Ok(name.to_owned());
+    }
+    let mut arrays: Vec<&str> = archive.file_names().filter(|name| name.ends_with(".npy")).collect();
+    arrays.sort_unstable();
+    match arrays[..] {
+        [only] => Ok(only.to_owned()),
+        [] => Err(FileError::Malformed {
+            file: file.to_owned(),
+            kind: "KoboldAI zip",
+            detail: format!("there is no {TENSOR} in it, nor another .npy"),
+        }),
+        [first, second, ..] => Err(FileError::NotOneTable {
+            file: file.to_owned(),
+            found: format!(
+                "{} arrays ({first}, {second} …), none of them {PROMPT_EMBEDDINGS}",
+                arrays.len()
+            ),
+        }),
+    }
 }
 
 fn entry(file: &str, archive: &mut ZipArchive<Cursor<&[u8]>>, name: &str, packed: usize) -> Result<Vec<u8>, FileError> {

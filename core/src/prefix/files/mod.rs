@@ -12,7 +12,7 @@ mod tensors;
 
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -145,7 +145,12 @@ fn from_bytes(
     if bytes.starts_with(b"PK\x03\x04") {
         let contents = kobold::read(file, bytes)?;
         let table = npy::read(file, &contents.tensor)?;
-        return import(Format::Kobold, table, contents.name.unwrap_or(name), contents.supported);
+        let format = if contents.is_kobold {
+            Format::Kobold
+        } else {
+            Format::Npy
+        };
+        return import(format, table, contents.name.unwrap_or(name), contents.supported);
     }
     // Safetensors: the length of the header (which may be any byte), and then JSON.
     if bytes.get(8) == Some(&b'{') {
@@ -168,7 +173,18 @@ fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) ->
     };
     let (config, weights) = (folder.join(CONFIG), folder.join(WEIGHTS));
     if !config.is_file() {
-        return Err(not_peft(CONFIG));
+        return match &adapters_in(folder)?[..] {
+            [] => Err(not_peft(CONFIG)),
+            [only] => import_peft(only, hidden_size, rounding),
+            [first, second, ..] => {
+                let name = |folder: &Path| folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                Err(FileError::SeveralAdapters {
+                    folder: folder.display().to_string(),
+                    first: name(first),
+                    second: name(second),
+                })
+            }
+        };
     }
     let adapter = peft::Adapter::read(&config.display().to_string(), &read(&config, LARGEST_CONFIG)?)?;
     if !weights.is_file() {
@@ -179,9 +195,19 @@ fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) ->
         }
         return Err(not_peft(WEIGHTS));
     }
-    let bytes = read(&weights, LARGEST_FILE)?;
     let file = weights.display().to_string();
-    let table = tensors::read(&file, &bytes)?;
+    // Beside its one tensor, PEFT may have saved the whole embedding table of the model.
+    let opened = fs::File::open(&weights).map_err(|error| unreadable(&file, &error))?;
+    let length = opened.metadata().map_err(|error| unreadable(&file, &error))?.len();
+    let named = tensors::read_named(&file, opened, length, LARGEST_FILE)?;
+    let bytes = match &named {
+        Some(_) => Vec::new(),
+        None => read(&weights, LARGEST_FILE)?,
+    };
+    let table = match &named {
+        Some(tensor) => tensor.table(&file)?,
+        None => tensors::read(&file, &bytes)?,
+    };
     adapter.check(&file, &table)?;
     check_width(&file, table.width, hidden_size)?;
     let stored = table.stored;
@@ -195,6 +221,23 @@ fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) ->
         exact,
         base_model: adapter.base_model,
     })
+}
+
+/// The folders right inside `folder` that hold an adapter, in the order of their names; at most two, since more are as ambiguous.
+fn adapters_in(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+    const MOST: usize = 10_000;
+    let name = folder.display().to_string();
+    let entries = fs::read_dir(folder).map_err(|error| unreadable(&name, &error))?;
+    let mut found = Vec::new();
+    for entry in entries.take(MOST) {
+        let path = entry.map_err(|error| unreadable(&name, &error))?.path();
+        if path.join(CONFIG).is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found.truncate(2);
+    Ok(found)
 }
 
 /// Writes `prefix` as a PEFT prompt-tuning adapter into `folder`, which is made if it is missing. Values are stored as f32, exactly.
@@ -289,7 +332,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     })
 }
 
-fn unreadable(file: &str, error: &std::io::Error) -> FileError {
+pub(super) fn unreadable(file: &str, error: &std::io::Error) -> FileError {
     FileError::Unreadable {
         file: file.to_owned(),
         detail: error.to_string(),

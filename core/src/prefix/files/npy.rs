@@ -3,13 +3,13 @@
 //! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>
 
 use super::FileError;
-use super::table::{Stored, Table};
+use super::table::{Stored, Table, rows_and_columns};
 
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 /// NumPy's own headers have one or two hundred bytes.
 const LONGEST_HEADER: usize = 64 << 10;
 
-/// Reads an array of two dimensions. The bytes must be exactly as many as its header says.
+/// Reads an array of two dimensions, or one that is a table all the same. The bytes must be exactly as many as its header says.
 pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileError> {
     let malformed = |detail: String| FileError::Malformed {
         file: file.to_owned(),
@@ -63,7 +63,7 @@ pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileErr
             });
         }
     };
-    let &[rows, width] = &shape[..] else {
+    let Some((rows, width)) = rows_and_columns(&shape) else {
         return Err(FileError::NotOneTable {
             file: file.to_owned(),
             found: format!("an array of {} dimensions", shape.len()),

@@ -1,9 +1,10 @@
 //! What a PEFT adapter's configuration says of its table, and ours for those who load a prefix with PEFT. It reads no files.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::FileError;
 use super::table::Table;
+use crate::json;
 use crate::prefix::SoftPrefix;
 
 /// The entries of `adapter_config.json` that matter here.
@@ -23,7 +24,7 @@ impl Adapter {
             kind: "adapter_config.json",
             detail,
         };
-        let config: Value = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+        let config = json::read(bytes).map_err(|error| malformed(error.to_string()))?.value;
         let text = |key: &str| config.get(key).and_then(Value::as_str).map(str::to_owned);
         let number = |key: &str| config.get(key).and_then(Value::as_u64);
         let peft_type = text("peft_type").ok_or_else(|| malformed("it has no peft_type".to_owned()))?;
@@ -91,7 +92,7 @@ pub(super) fn layers_of(width: usize, token_dim: usize) -> Option<usize> {
 
 /// A configuration with which PEFT loads `prefix` as prompt tuning.
 pub(super) fn config(prefix: &SoftPrefix, base_model: Option<&str>) -> Value {
-    json!({
+    serde_json::json!({
         "base_model_name_or_path": base_model,
         "inference_mode": true,
         "num_attention_heads": null,

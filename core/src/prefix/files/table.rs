@@ -36,6 +36,15 @@ impl Stored {
     }
 }
 
+/// Rows and columns of an array: [P, H], [1, P, H], or [H] for a single row.
+pub(super) fn rows_and_columns(shape: &[usize]) -> Option<(usize, usize)> {
+    match *shape {
+        [width] => Some((1, width)),
+        [rows, width] | [1, rows, width] => Some((rows, width)),
+        _ => None,
+    }
+}
+
 /// A table of `rows` x `width` numbers, whose bytes are all there.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Table<'a> {

@@ -1,39 +1,107 @@
 //! Safetensors with one table in it. It knows no adapter.
 
 use std::collections::HashMap;
+use std::io::{Read, Seek, SeekFrom};
 
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{Metadata, TensorView};
 use safetensors::{Dtype, SafeTensors};
 
 use super::FileError;
-use super::table::{Stored, Table};
+use super::table::{Stored, Table, rows_and_columns};
 use crate::prefix::SoftPrefix;
 
 /// The key under which PEFT keeps a soft prefix.
 pub(super) const PROMPT_EMBEDDINGS: &str = "prompt_embeddings";
 
-/// Reads the table under PEFT's key, or else the only table there is.
-pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileError> {
-    let malformed = |detail: String| FileError::Malformed {
+/// Longest header: that of the largest models has some hundred kilobytes.
+const LONGEST_HEADER: u64 = 16 << 20;
+
+/// A tensor by itself.
+pub(super) struct Tensor {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    data: Vec<u8>,
+}
+
+impl Tensor {
+    pub fn table(&self, file: &str) -> Result<Table<'_>, FileError> {
+        let view =
+            TensorView::new(self.dtype, self.shape.clone(), &self.data).map_err(|error| malformed(file, &error))?;
+        table(file, &view)
+    }
+}
+
+/// Reads the tensor under PEFT's key from its place in a file of any size; `None` if there is none. `length` is the file's, and no
+/// tensor may have more than `limit` bytes.
+pub(super) fn read_named(
+    file: &str,
+    mut source: impl Read + Seek,
+    length: u64,
+    limit: u64,
+) -> Result<Option<Tensor>, FileError> {
+    let unreadable = |error: std::io::Error| super::unreadable(file, &error);
+    let mut header_length = [0; 8];
+    source.read_exact(&mut header_length).map_err(unreadable)?;
+    let header_length = u64::from_le_bytes(header_length);
+    if header_length > LONGEST_HEADER.min(length) {
+        return Err(malformed(file, &format!("its header claims {header_length} bytes")));
+    }
+    let mut header = Vec::new();
+    source
+        .by_ref()
+        .take(header_length)
+        .read_to_end(&mut header)
+        .map_err(unreadable)?;
+    let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| malformed(file, &error))?;
+    let Some(info) = metadata.info(PROMPT_EMBEDDINGS) else {
+        return Ok(None);
+    };
+    let (from, to) = info.data_offsets;
+    let size = to.saturating_sub(from) as u64;
+    if size > limit {
+        return Err(FileError::TooLarge {
+            file: file.to_owned(),
+            bytes: size,
+            limit,
+        });
+    }
+    let at = (8 + header_length).saturating_add(from as u64);
+    source.seek(SeekFrom::Start(at)).map_err(unreadable)?;
+    let mut data = Vec::new();
+    source.take(size).read_to_end(&mut data).map_err(unreadable)?;
+    Ok(Some(Tensor {
+        dtype: info.dtype,
+        shape: info.shape.clone(),
+        data,
+    }))
+}
+
+fn malformed(file: &str, error: &dyn std::fmt::Display) -> FileError {
+    FileError::Malformed {
         file: file.to_owned(),
         kind: "safetensors",
-        detail,
-    };
-    let tensors = SafeTensors::deserialize(bytes).map_err(|error| malformed(error.to_string()))?;
+        detail: error.to_string(),
+    }
+}
+
+/// Reads the table under PEFT's key, or else the only table there is.
+pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileError> {
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| malformed(file, &error))?;
     let mut tables = Vec::new();
     let mut others = Vec::new();
     for (name, tensor) in tensors.iter() {
-        if name == PROMPT_EMBEDDINGS && tensor.shape().len() == 2 {
+        if name == PROMPT_EMBEDDINGS {
+            // Another table beside it is not what the person means.
             return table(file, &tensor);
         }
-        if tensor.shape().len() == 2 {
-            tables.push((name, tensor));
-        } else {
-            others.push(name);
+        match *tensor.shape() {
+            [_, _] | [1, _, _] => tables.push(tensor),
+            _ => others.push(tensor),
         }
     }
     match &tables[..] {
-        [(_, tensor)] => table(file, tensor),
+        [tensor] => table(file, tensor),
+        [] if others.len() == 1 => table(file, &others[0]),
         _ => Err(FileError::NotOneTable {
             file: file.to_owned(),
             found: match (tables.len(), others.len()) {
@@ -58,10 +126,10 @@ fn table<'a>(file: &str, tensor: &TensorView<'a>) -> Result<Table<'a>, FileError
             });
         }
     };
-    let &[rows, width] = tensor.shape() else {
+    let Some((rows, width)) = rows_and_columns(tensor.shape()) else {
         return Err(FileError::NotOneTable {
             file: file.to_owned(),
-            found: format!("a tensor of {} dimensions", tensor.shape().len()),
+            found: format!("a tensor of the shape {:?}", tensor.shape()),
         });
     };
     Ok(Table {
