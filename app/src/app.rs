@@ -312,7 +312,7 @@ impl App {
             }
             FileQuestion::ImportSweep => Box::pin(dialog.add_filter("JSON", &["json"]).pick_file()),
             FileQuestion::ImportPrefix => {
-                let endings = ["safetensors", "npy", "zip", "json"];
+                let endings = ["safetensors", "npy", "npz", "zip", "json"];
                 Box::pin(
                     dialog
                         .add_filter("PEFT, safetensors, npy, KoboldAI", &endings)

@@ -188,7 +188,7 @@ pub(crate) fn file_of(snapshot: &Snapshot) -> ResultsFile {
         meta,
         results,
         extra: Some(file_extra(&case.key, facts)),
-        other: Map::new(),
+        ..ResultsFile::default()
     }
 }
 

@@ -90,6 +90,7 @@ fn every_way_in_which_people_save_the_same_rows_gives_the_same_rows() {
     }
     let row = import(&fixture("cases/1d.npy"), Some(64), Rounding::NearestEven).unwrap();
     assert_eq!((row.prefix.len(), row.prefix.hidden_size()), (1, 64));
+    assert_eq!(open("one_dimension.npy").unwrap().prefix.len(), 1);
     let inside = import(&fixture("cases/peft-parent"), Some(64), Rounding::NearestEven).unwrap();
     assert_eq!((inside.name.as_str(), inside.format), ("my_prompt", Format::Peft));
     let archive = import(&fixture("cases/savez-named.npz"), Some(64), Rounding::NearestEven).unwrap();

@@ -122,6 +122,7 @@ impl Refusal {
             FileError::Unwritable { .. } => Self::NotKept,
             FileError::UnknownKind { .. }
             | FileError::NotPeft { .. }
+            | FileError::SeveralAdapters { .. }
             | FileError::Malformed { .. }
             | FileError::NotOneTable { .. }
             | FileError::WrongType { .. }

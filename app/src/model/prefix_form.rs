@@ -187,6 +187,17 @@ impl PrefixForm {
         }
     }
 
+    /// Rows of the chosen file, where `len` asks for more: they are said again from the first on.
+    pub fn rows_repeated_to(&self, len: usize) -> Option<usize> {
+        let about = self
+            .imported
+            .as_ref()
+            .filter(|_| self.kind == KindChoice::Imported)?
+            .about
+            .as_ref()?;
+        Some(about.rows).filter(|rows| *rows < len)
+    }
+
     /// What is missing to make such a prefix; `None` where nothing is.
     pub fn lacks(&self) -> Option<WhyNot> {
         let empty = |texts: [&String; 2]| texts.iter().any(|text| text.is_empty());
@@ -255,5 +266,25 @@ pub fn norm_per_raw(kind: &PrefixKind, hidden_size: usize) -> Option<f64> {
         PrefixKind::Constant | PrefixKind::RandomNormal { .. } => Some(h.sqrt()),
         PrefixKind::RandomUniform { .. } => Some((h / 3.0).sqrt()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use softprefix_core::prefix::SoftPrefix;
+    use softprefix_core::prefix::files::{export_npy, import};
+
+    #[test]
+    fn a_p_beyond_the_rows_of_the_chosen_file_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("four.npy");
+        let rows = SoftPrefix::from_f32(2, &[0.5; 8], Rounding::NearestEven).unwrap();
+        export_npy(&rows, &path).unwrap();
+        let mut form = PrefixForm::default();
+        form.imported = Some(ImportedFile::from(&import(&path, None, Rounding::NearestEven).unwrap()));
+        assert_eq!(form.rows_repeated_to(5), None, "another kind is chosen");
+        form.kind = KindChoice::Imported;
+        assert_eq!((form.rows_repeated_to(5), form.rows_repeated_to(4)), (Some(4), None));
     }
 }

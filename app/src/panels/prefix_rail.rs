@@ -259,6 +259,11 @@ impl Rail {
                 Entered::Nothing => {}
             }
         });
+        let len = desk.bench.prefix.len;
+        if let Some(rows) = desk.bench.prefix.rows_repeated_to(len) {
+            let words = (desk.prefix_text().file_repeats)(rows, len);
+            ui.label(paint::words(words, theme::CAPTION, palette.text2));
+        }
         ui.add_space(8.0);
         match desk.bench.budget {
             Some(counted) => show_budget(ui, desk, &counted),

@@ -29,6 +29,8 @@ pub struct PrefixText {
     pub format: fn(Format) -> &'static str,
     /// `8 x 896`, how values are stored.
     pub table: fn(usize, usize, &str) -> String,
+    /// The file has fewer rows than P asks for.
+    pub file_repeats: fn(usize, usize) -> String,
     pub base_model: fn(&str) -> String,
     pub rounded: &'static str,
     pub file_unknown: &'static str,
@@ -120,6 +122,10 @@ static ENGLISH: PrefixText = PrefixText {
     drop_hint: "or drop one, or a PEFT folder, on the window",
     format,
     table: |rows, width, stored| format!("{rows} × {width}, {stored}"),
+    file_repeats: |rows, len| match rows {
+        1 => format!("The file has 1 row: it is repeated to fill P = {len}."),
+        _ => format!("The file has {rows} rows: they are repeated, from the first on, to fill P = {len}."),
+    },
     base_model: |model| format!("made for {model}"),
     rounded: "values were rounded to bf16",
     file_unknown: "imported before",
@@ -210,6 +216,7 @@ static JAPANESE: PrefixText = PrefixText {
     drop_hint: "ファイルや PEFT フォルダーをウィンドウに落としても読み込めます",
     format,
     table: |rows, width, stored| format!("{rows} × {width}、{stored}"),
+    file_repeats: |rows, len| format!("ファイルは {rows} 行です。P = {len} になるまで先頭から繰り返します。"),
     base_model: |model| format!("対象モデル: {model}"),
     rounded: "値は bf16 に丸めました",
     file_unknown: "以前に読み込んだもの",

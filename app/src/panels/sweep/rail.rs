@@ -154,6 +154,11 @@ impl Rail {
             if self.taken(entered, |lens| desk.sweep(SweepAction::SetLens(lens))) {
                 refused(ui, text.lens_refused);
             }
+            let longest = form.lens.iter().copied().max().unwrap_or(1);
+            if let Some(rows) = desk.bench.prefix.rows_repeated_to(longest) {
+                let words = (desk.prefix_text().file_repeats)(rows, longest);
+                ui.label(paint::words(words, theme::CAPTION, palette.text2));
+            }
             ui.add_space(8.0);
             let unit = desk.bench.sweep_unit();
             let name = match unit {
