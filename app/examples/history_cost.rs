@@ -8,12 +8,13 @@ use std::process::ExitCode;
 
 use cpu_time::ThreadTime;
 use eframe::egui::{self, Context, Event, MouseWheelUnit, PointerButton, Pos2, RawInput, Rect, UiBuilder, pos2, vec2};
-use softprefix::messages::SweepEvent;
+use softprefix::messages::LibraryEvent;
 use softprefix::model::Remembered;
 use softprefix::panels::Window;
 use softprefix::workbench::{Action, Tab, Workbench};
 use softprefix::{fonts, theme};
-use softprefix_core::experiment::{Entry, Experiment, History, ModuleIdentity};
+use softprefix_core::experiment::journal::JOURNAL_VERSION;
+use softprefix_core::experiment::{Condition, Experiment, ModuleIdentity, Past, Summary};
 
 const EXPERIMENTS: usize = 10_000;
 const FRAMES: usize = 200;
@@ -23,20 +24,22 @@ const BOUND: f64 = 1.5;
 fn bench() -> Workbench {
     let mut bench = Workbench::new(Remembered::default());
     let plan = bench.sweep_plan();
-    let entries = (0..EXPERIMENTS).map(|number| {
-        Entry::Started(Box::new(Experiment {
-            version: 1,
+    let experiments = (0..EXPERIMENTS).rev().map(|number| {
+        let past = Past::new(Experiment {
+            version: JOURNAL_VERSION,
             id: format!("e{number}"),
             name: format!("春の花を咲かせ {number}"),
             started_unix: 1.8e9 + number as f64,
-            plan: plan.clone(),
+            plan: Some(plan.clone()),
             module: ModuleIdentity::default(),
-        }))
+        });
+        Summary::of(&past, Condition::default())
     });
-    let history = Box::new(History::of(entries));
-    bench.absorb(softprefix::messages::Event::Sweep(Box::new(SweepEvent::History(
-        history,
-    ))));
+    let listed = LibraryEvent::Listed {
+        experiments: experiments.collect(),
+        problems: Vec::new(),
+    };
+    bench.absorb(softprefix::messages::Event::Library(Box::new(listed)));
     bench.apply(Action::ShowTab(Tab::Sweep));
     bench
 }

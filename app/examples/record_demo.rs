@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use softprefix::bridge::Bridge;
-use softprefix::messages::{Event, RecordingEvent, RecordingRequest, Request};
-use softprefix::model::{Language, Noise, Remembered, Target};
+use softprefix::messages::{Event, LibraryRequest, RecordingEvent, RecordingRequest, Request};
+use softprefix::model::{Language, Remembered, Target};
 use softprefix::workbench::{Action, Workbench};
 use softprefix_core::compare::Measure;
 
@@ -134,6 +134,11 @@ fn main() -> anyhow::Result<()> {
     };
     desk.bridge
         .send(Request::Recording(RecordingRequest::Folder(folder.path().to_owned())));
+    // What is run is kept; here only until the recording is written.
+    desk.bridge.send(Request::Library(LibraryRequest::Open {
+        folder: folder.path().join("experiments"),
+        old: folder.path().join("none"),
+    }));
     desk.act(Action::Connect(Target::default()));
     desk.until("the module", |desk| desk.bench.module.is_ready())?;
     desk.until("the budget", |desk| {
@@ -156,7 +161,9 @@ fn main() -> anyhow::Result<()> {
                     desk.act(Action::SetLive(true));
                 }
                 desk.until("the texts", |desk| !desk.bench.is_running())?;
-                desk.until("the noise floor", |desk| *desk.bench.noise() != Noise::Unknown)?;
+                desk.until("the noise floor", |desk| {
+                    desk.bench.tuning.group().is_some_and(|group| group.noise.is_some())
+                })?;
                 desk.rest(Duration::from_millis(after))?;
             }
         }

@@ -10,7 +10,9 @@ use eframe::egui::{self, Context, KeyboardShortcut, Modifiers, ThemePreference, 
 
 use crate::bridge::Bridge;
 use crate::commands::COMMANDS;
-use crate::messages::{Event, FileQuestion, MaterialRequest, RecordingRequest, Request, SweepEvent, SweepRequest};
+use crate::messages::{
+    Event, FileQuestion, LibraryEvent, LibraryRequest, MaterialRequest, RecordingRequest, Request, SweepEvent,
+};
 use crate::model::{ExportForm, Remembered, Theme};
 use crate::start::{Exit, Start, WindowArgs};
 use crate::workbench::{Action, Effect, ExhibitionAction, MaterialAction, PlaybackAction, Workbench, dropped};
@@ -115,9 +117,11 @@ impl App {
         bridge.send(Request::Material(Box::new(MaterialRequest::UseShelf {
             folder: places::shelf().folder().to_owned(),
         })));
-        bridge.send(Request::Sweep(Box::new(SweepRequest::OpenHistory {
-            path: places::history(),
-        })));
+        bridge.send(Request::Library(LibraryRequest::Open {
+            folder: places::library(),
+            old: places::old_history(),
+        }));
+        workbench.library.restore = !args.fresh;
         bridge.send(Request::Recording(RecordingRequest::Folder(places::recordings())));
         match start {
             Start::Module => workbench.apply(Action::Connect(target)),
@@ -265,10 +269,9 @@ impl App {
             self.zoom = zoom;
             ctx.set_zoom_factor(zoom);
         }
-        let title = match self.workbench.file.name() {
-            Some(name) if self.workbench.file.edited => format!("{name} * - {TITLE}"),
-            Some(name) => format!("{name} - {TITLE}"),
-            None => TITLE.to_owned(),
+        let title = match self.workbench.tuning.past.experiment.name.as_str() {
+            "" => TITLE.to_owned(),
+            session => format!("{} - {TITLE}", session.replace('\n', " ")),
         };
         if self.title != title {
             ctx.send_viewport_cmd(ViewportCommand::Title(title.clone()));
@@ -291,16 +294,14 @@ impl App {
         let asked = Instant::now();
         // Three kinds of futures become one; all of them may be awaited on another thread.
         let answer: std::pin::Pin<Box<dyn Future<Output = Option<rfd::FileHandle>> + Send>> = match &question {
-            FileQuestion::SaveResults { suggested } => Box::pin(
+            FileQuestion::Open => Box::pin(
                 dialog
-                    .add_filter("JSON", &["json"])
-                    .set_file_name(suggested)
-                    .save_file(),
+                    .add_filter("Softprefix", &["json", "jsonl", "journal"])
+                    .pick_file(),
             ),
-            FileQuestion::OpenResults => Box::pin(dialog.add_filter("JSON", &["json"]).pick_file()),
             FileQuestion::ModelFile => Box::pin(dialog.add_filter("GGUF", &["gguf"]).pick_file()),
             FileQuestion::UnitBinary => Box::pin(dialog.pick_file()),
-            FileQuestion::ExportSweep { suggested, format } => {
+            FileQuestion::Export { suggested, format } => {
                 let extension = format.extension();
                 let dialog = dialog.add_filter(extension.to_uppercase(), &[extension]);
                 Box::pin(dialog.set_file_name(suggested).save_file())
@@ -310,7 +311,6 @@ impl App {
                 let dialog = dialog.add_filter(extension.to_uppercase(), &[extension]);
                 Box::pin(dialog.set_file_name(suggested).save_file())
             }
-            FileQuestion::ImportSweep => Box::pin(dialog.add_filter("JSON", &["json"]).pick_file()),
             FileQuestion::ImportPrefix => {
                 let endings = ["safetensors", "npy", "npz", "zip", "json"];
                 Box::pin(
@@ -331,21 +331,17 @@ impl App {
                 let dialog = dialog.add_filter("JSON lines", &["jsonl"]);
                 Box::pin(dialog.set_file_name(suggested).save_file())
             }
-            FileQuestion::OpenRecording => Box::pin(dialog.add_filter("JSON lines", &["jsonl"]).pick_file()),
         };
         let fallback = match &question {
-            FileQuestion::SaveResults { suggested }
-            | FileQuestion::ExportSweep { suggested, .. }
+            FileQuestion::Export { suggested, .. }
             | FileQuestion::SaveFigure { suggested, .. }
             | FileQuestion::ExportPrefix { suggested, .. } => Some(free_name(suggested)),
-            FileQuestion::OpenResults
+            FileQuestion::Open
             | FileQuestion::ModelFile
             | FileQuestion::UnitBinary
             | FileQuestion::ImportPrefix
             // A recording stays where it was written.
-            | FileQuestion::SaveRecording { .. }
-            | FileQuestion::OpenRecording
-            | FileQuestion::ImportSweep => None,
+            | FileQuestion::SaveRecording { .. } => None,
         };
         self.bridge.await_answer(question, async move {
             let answer = answer.await.map(|file| file.path().to_owned());
@@ -395,19 +391,19 @@ fn report(event: &Event) {
     match event {
         Event::Ready(facts, _) => {
             tracing::info!(
-                model = facts.model,
+                model = facts.identity.model,
                 address = facts.address,
-                ours = facts.ours,
+                ours = facts.is_ours(),
                 "module ready"
             );
         }
-        Event::Finished { run, side, outcome } => {
-            let (chars, finish) = (outcome.text.chars().count(), outcome.finish);
-            tracing::info!(run = run.0, ?side, chars, ?finish, text = outcome.text, "run finished");
+        Event::Finished { run, side, record } => {
+            let text = record.output();
+            let (chars, finish) = (text.chars().count(), crate::model::finish_of(record));
+            tracing::info!(run = run.0, ?side, chars, finish = ?finish, text, "run finished");
         }
         Event::Failed { run, side, problem } => tracing::warn!(run = run.0, ?side, %problem, "run failed"),
         Event::Sweep(event) => match &**event {
-            SweepEvent::History(history) => tracing::info!(experiments = history.experiments.len(), "history open"),
             SweepEvent::Run(softprefix_core::experiment::RunEvent::CaseFinished(record)) => {
                 tracing::info!(
                     id = record.id,
@@ -417,12 +413,20 @@ fn report(event: &Event) {
                 );
             }
             SweepEvent::Run(softprefix_core::experiment::RunEvent::Ended(end)) => tracing::info!(?end, "sweep ended"),
-            SweepEvent::NoHistory(problem) | SweepEvent::Refused(problem) | SweepEvent::FileProblem(problem) => {
-                tracing::warn!(%problem);
-            }
+            SweepEvent::Refused(problem) => tracing::warn!(%problem),
             _ => {}
         },
-        Event::Lost(problem) | Event::FileProblem(problem) => tracing::warn!(%problem),
+        Event::Library(event) => match &**event {
+            LibraryEvent::Listed { experiments, problems } => {
+                tracing::info!(experiments = experiments.len(), "history listed");
+                for problem in problems {
+                    tracing::warn!(%problem);
+                }
+            }
+            LibraryEvent::Unusable(problem) | LibraryEvent::Failed(problem) => tracing::warn!(%problem),
+            _ => {}
+        },
+        Event::Lost(problem) | Event::FileProblem(problem) | Event::TuningClosed(problem) => tracing::warn!(%problem),
         _ => {}
     }
 }

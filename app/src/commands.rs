@@ -4,7 +4,7 @@
 
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 
-use crate::model::ModuleState;
+use crate::model::{Format, ModuleState};
 use crate::workbench::{Action, Dialog, ExhibitionAction, PlaybackAction, Tab, Workbench};
 
 /// A command that has a name, and may have a shortcut.
@@ -30,8 +30,8 @@ pub enum CommandId {
     CopyBaseline,
     CopyPrefixed,
     Open,
-    Save,
-    SaveAs,
+    Export,
+    NewSession,
     Connect,
     Reconnect,
     Models,
@@ -125,11 +125,12 @@ impl Command {
         let running = workbench.is_running();
         let ready = workbench.module.is_ready();
         let neighbour = |step: isize| {
-            let runs: Vec<_> = workbench.visible_runs().map(|run| run.id).collect();
-            let current = workbench.current_run()?.id;
-            let at = runs.iter().position(|&id| id == current)? as isize + step;
-            runs.get(usize::try_from(at).ok()?)
-                .map(|&id| Action::SelectRun(Some(id)))
+            let tuning = &workbench.tuning;
+            let ids: Vec<&String> = tuning.points().map(|(record, _)| &record.id).collect();
+            let (current, _) = tuning.current()?;
+            let at = ids.iter().position(|id| **id == current.id)? as isize + step;
+            let id = ids.get(usize::try_from(at).ok()?)?;
+            Some(Action::SelectRun(Some((*id).clone())))
         };
         match self.id {
             CommandId::Run => (workbench.why_not_run().is_none()).then_some(Action::Run),
@@ -164,8 +165,8 @@ impl Command {
                 (!workbench.prefixed.text.is_empty()).then_some(Action::CopyText(crate::model::Side::Prefixed))
             }
             CommandId::Open => (!workbench.file.asking).then_some(Action::Open),
-            CommandId::Save => workbench.can_save().then_some(Action::Save),
-            CommandId::SaveAs => workbench.can_save().then_some(Action::SaveAs),
+            CommandId::Export => workbench.can_export().then_some(Action::Export(Format::Results)),
+            CommandId::NewSession => (!workbench.tuning.is_empty()).then_some(Action::NewSession),
             CommandId::Connect => Some(Action::ShowDialog(Dialog::Connect)),
             CommandId::Reconnect => {
                 let possible = ready || matches!(workbench.module, ModuleState::Failed { .. } | ModuleState::Idle);
@@ -224,8 +225,8 @@ pub const COMMANDS: [Command; 41] = [
     row(CommandId::CopyBaseline, Group::Results, "command.copy_baseline").cmd_shift(Key::B),
     row(CommandId::CopyPrefixed, Group::Results, "command.copy_prefixed").cmd_shift(Key::C),
     row(CommandId::Open, Group::Results, "command.open").cmd(Key::O),
-    row(CommandId::Save, Group::Results, "command.save").cmd(Key::S),
-    row(CommandId::SaveAs, Group::Results, "command.save_as").cmd_shift(Key::S),
+    row(CommandId::Export, Group::Results, "command.export").cmd(Key::S),
+    row(CommandId::NewSession, Group::Results, "command.new_session").cmd(Key::N),
     row(CommandId::Connect, Group::Module, "command.connect").cmd(Key::K),
     row(CommandId::Reconnect, Group::Module, "command.reconnect").cmd(Key::R),
     row(CommandId::Models, Group::Module, "command.models").cmd(Key::M),

@@ -20,7 +20,6 @@
 //! session              a module in use, also the one inside this process
 //! doctor               checks and remedies over ssh
 //! recording            a session as lines, and as it is played
-//! results              results files of a case and its runs
 //! errors               what went wrong: a sentence and a remedy, in both languages
 //! model                plain values that the parts share: forms, module, runs, settings
 //! places, log          where things are kept; diagnostics
@@ -40,7 +39,6 @@ pub mod model;
 pub mod panels;
 pub mod places;
 pub mod recording;
-pub mod results;
 pub mod session;
 pub mod start;
 pub mod text;

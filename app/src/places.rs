@@ -21,8 +21,13 @@ pub fn settings() -> Option<PathBuf> {
     named().map(|folder| folder.join("softprefix.ron"))
 }
 
-/// Everything that was run.
-pub fn history() -> PathBuf {
+/// The folder of everything that was run.
+pub fn library() -> PathBuf {
+    data().join("experiments")
+}
+
+/// The journal in which version 0.1.0 kept everything.
+pub fn old_history() -> PathBuf {
     data().join("history.journal")
 }
 

@@ -12,7 +12,6 @@ const FLOORS: Floors<'_> = &[
     &["log.rs", "places.rs"],
     &["model/"],
     &["errors/"],
-    &["results.rs"],
     &["recording/"],
     &["doctor/"],
     &["session/"],

@@ -9,7 +9,7 @@ use eframe::egui::{Key, Pos2};
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::commands;
 use softprefix::messages::{Event, Request};
-use softprefix::model::{Colouring, Language, ModuleFacts, Problem, ProblemKind, Theme};
+use softprefix::model::{Colouring, Language, Problem, ProblemKind, Theme};
 use softprefix::workbench::{Action, Workbench};
 
 use common::stage::window;
@@ -20,11 +20,9 @@ fn english() -> Workbench {
 
 fn stranger(language: Language) -> Workbench {
     let mut bench = common::ready(language, Theme::Dark);
-    let facts = ModuleFacts {
-        ours: false,
-        scores: false,
-        ..common::facts()
-    };
+    let mut facts = common::facts();
+    facts.identity.unit = None;
+    facts.scores = false;
     bench.absorb(Event::Ready(Box::new(facts), None));
     bench
 }
@@ -149,10 +147,8 @@ fn a_scoring_that_failed_says_so_under_the_pane_and_is_tried_again_by_the_switch
         "The task was ended.",
         "Set up again.",
     ));
-    harness
-        .state_mut()
-        .bench
-        .absorb(Event::Scored { run: asked.run, found });
+    let record = asked.record.clone();
+    harness.state_mut().bench.absorb(Event::Scored { record, found });
     harness.run_steps(2);
     assert!(harness.query_by_label_contains("The task was ended.").is_some());
     assert!(

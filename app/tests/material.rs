@@ -272,7 +272,12 @@ fn the_prefix_is_written_from_the_rail_in_the_form_that_is_chosen() {
         ("PEFT folder (safetensors)…", "prefix-constant-P4"),
         ("NumPy file (.npy)…", "prefix-constant-P4.npy"),
     ] {
-        harness.get_by_label("Export").click();
+        // The one of the same name in the bar is off: nothing was run.
+        harness
+            .query_all_by_label("Export")
+            .find(|node| !node.accesskit_node().is_disabled())
+            .unwrap()
+            .click();
         harness.run_steps(3);
         harness.get_by_label(name).click();
         harness.run_steps(3);

@@ -79,8 +79,8 @@ fn pictures_of_the_window() {
     draw("refused", refused, LARGE, 1.0);
 
     let mut opened = common::tuned(English, Light);
-    let run = opened.runs[13].id;
-    opened.apply(Action::SelectRun(Some(run)));
+    let run = opened.tuning.points().nth(13).map(|(record, _)| record.id.clone());
+    opened.apply(Action::SelectRun(run));
     opened.absorb(Event::FileProblem(Problem::new(
         ProblemKind::File,
         "results.json is not a results file: it has no \"results\".",

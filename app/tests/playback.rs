@@ -51,7 +51,7 @@ fn a_recording_is_paused_played_hurried_repeated_and_left_by_its_controls() {
     assert!(harness.state().bench.playback.is_none());
     assert!(harness.query_by_label("Demo recording").is_none());
     assert_eq!(
-        harness.state().bench.visible_runs().count(),
+        harness.state().bench.tuning.points().count(),
         25,
         "the person's own points"
     );

@@ -7,15 +7,16 @@ use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
-use softprefix::messages::{Event, Second, SweepEvent};
+use softprefix::messages::{Event, LibraryEvent, LibraryRequest, Request, Second, SweepEvent};
 use softprefix::model::{Language, MagnitudeUnit, Theme};
 use softprefix::text::TwinText;
 use softprefix::workbench::sweep::Stage;
 use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::compare::{DeepMeasures, Measure};
+use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    Answer, Case, CaseScores, Entry, Experiment, History, ModuleIdentity, Outcome, PrefixIdentity, Progress, Record,
-    RunEvent,
+    Answer, Case, CaseScores, Condition, Experiment, ModuleIdentity, Outcome, Past, PrefixIdentity, Progress, Record,
+    RunEvent, Summary,
 };
 use softprefix_core::prefix::Magnitude;
 use softprefix_core::protocol::extension::FinishReason;
@@ -25,7 +26,6 @@ use common::stage::{Stage as Shown, window};
 
 fn ready(language: Language) -> Workbench {
     let mut bench = common::ready(language, Theme::Dark);
-    sweep_event(&mut bench, SweepEvent::History(Box::default()));
     bench.apply(Action::ShowTab(Tab::Sweep));
     bench
 }
@@ -54,8 +54,8 @@ fn record(experiment: &Experiment, case: &Case) -> Record {
         id: format!("{}/{}", experiment.id, case.index),
         experiment: experiment.id.clone(),
         case: case.clone(),
-        prompt: experiment.plan.prompts[case.prompt].clone(),
-        settings: experiment.plan.settings.clone(),
+        prompt: experiment.plan.as_ref().unwrap().prompts[case.prompt].clone(),
+        settings: experiment.plan.as_ref().unwrap().settings.clone(),
         module: experiment.module.clone(),
         prefix: case.recipe.as_ref().map(|recipe| PrefixIdentity {
             recipe: recipe.clone(),
@@ -88,18 +88,18 @@ fn running(language: Language, done: usize) -> Workbench {
     bench.apply(Action::Sweep(SweepAction::Start));
     assert_eq!(bench.sweep.stage, Stage::Starting);
     let experiment = Experiment {
-        version: 1,
+        version: JOURNAL_VERSION,
         id: "e".to_owned(),
         name: "Spring".to_owned(),
         started_unix: 1_795_406_700.0,
-        plan: bench.sweep_plan(),
+        plan: Some(bench.sweep_plan()),
         module: ModuleIdentity {
-            model: common::facts().model,
+            model: common::facts().identity.model,
             ..ModuleIdentity::default()
         },
     };
     run_event(&mut bench, RunEvent::Started(Box::new(experiment.clone())));
-    let cases = experiment.plan.cases().unwrap();
+    let cases = experiment.plan.as_ref().unwrap().cases().unwrap();
     for case in &cases[..done] {
         let (index, name) = (case.index, case.name.clone());
         run_event(&mut bench, RunEvent::CaseStarted { index, name });
@@ -117,6 +117,7 @@ fn running(language: Language, done: usize) -> Workbench {
         ..Progress::default()
     };
     run_event(&mut bench, RunEvent::Progress(progress));
+    common::settle(&mut bench, &|_| String::new());
     bench
 }
 
@@ -237,16 +238,37 @@ fn a_cell_opens_its_text_against_the_baseline_and_a_pinned_one_becomes_the_other
     assert_eq!(harness.state().bench.sweep.pinned, None);
 }
 
+/// Types words into the field of the history, and answers what is looked for.
+fn search(harness: &mut Harness<'static, Shown>, words: &str, found: &[&str]) {
+    harness.get_by_label("Search the history").focus();
+    harness.run_steps(2);
+    harness.key_press_modifiers(egui::Modifiers::COMMAND, Key::A);
+    harness.run_steps(1);
+    harness.get_by_label("Search the history").type_text(words);
+    harness.run_steps(3);
+    let asked = harness.state_mut().bench.take_requests();
+    let query = words.to_owned();
+    let request = Request::Library(LibraryRequest::Find(query.clone()));
+    assert!(asked.contains(&request), "the texts are looked through: {asked:?}");
+    let ids = found.iter().map(|id| (*id).to_owned()).collect();
+    let event = LibraryEvent::Found { query, ids };
+    harness.state_mut().bench.absorb(Event::Library(Box::new(event)));
+    harness.run_steps(3);
+}
+
 #[test]
 fn the_history_lists_what_was_run_and_finds_it_by_its_text() {
-    let mut harness = window(running(Language::English, 8));
+    let mut bench = running(Language::English, 8);
+    let past = bench.sweep.experiment().unwrap();
+    let summary = Summary::of(past, Condition::default());
+    common::list(&mut bench, vec![summary]);
+    let mut harness = window(bench);
     harness.get_by_label("History").click();
     harness.run_steps(3);
     harness.get_by_label_contains("Spring, 2026-11-23");
-    harness.get_by_label("Search the history").focus();
-    harness.run_steps(2);
-    harness.get_by_label("Search the history").type_text("nowhere");
-    harness.run_steps(3);
+    search(&mut harness, "sky", &["e"]);
+    harness.get_by_label_contains("Spring, 2026-11-23");
+    search(&mut harness, "nowhere", &[]);
     assert!(harness.query_by_label_contains("Spring, 2026-11-23").is_none());
 }
 
@@ -322,18 +344,18 @@ fn a_pair_is_coloured_by_kl_where_its_case_was_scored_and_the_option_is_in_the_r
 fn long_history() -> Workbench {
     let mut bench = ready(Language::English);
     let plan = bench.sweep_plan();
-    let entries = (0..10_000).map(|number| {
-        Entry::Started(Box::new(Experiment {
-            version: 1,
+    let experiments = (0..10_000).rev().map(|number| {
+        let past = Past::new(Experiment {
+            version: JOURNAL_VERSION,
             id: format!("e{number}"),
             name: format!("Number {number}"),
             started_unix: 1_795_406_700.0,
-            plan: plan.clone(),
+            plan: Some(plan.clone()),
             module: ModuleIdentity::default(),
-        }))
+        });
+        Summary::of(&past, Condition::default())
     });
-    sweep_event(&mut bench, SweepEvent::History(Box::new(History::of(entries))));
-    bench.apply(Action::ShowTab(Tab::Sweep));
+    common::list(&mut bench, experiments.collect());
     bench
 }
 
@@ -345,9 +367,6 @@ fn of_a_long_history_only_the_rows_in_sight_are_made_and_the_latest_stands_first
     harness.get_by_label_contains("Number 9999, ");
     let rows = harness.query_all_by_role(Role::ListItem).count();
     assert!((5..30).contains(&rows), "{rows}");
-    harness.get_by_label("Search the history").focus();
-    harness.run_steps(2);
-    harness.get_by_label("Search the history").type_text("nowhere");
-    harness.run_steps(3);
+    search(&mut harness, "nowhere", &[]);
     assert_eq!(harness.query_all_by_role(Role::ListItem).count(), 0);
 }

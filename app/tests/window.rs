@@ -6,7 +6,7 @@ use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key, Modifiers};
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::messages::Event;
-use softprefix::model::{FetchProgress, Language, ModuleFacts, ModuleState, Problem, ProblemKind, Target, Theme};
+use softprefix::model::{FetchProgress, Language, ModuleState, Problem, ProblemKind, Target, Theme};
 use softprefix::text::Text;
 use softprefix::workbench::{Action, Dialog, Workbench};
 use softprefix_core::compare::{Granularity, Measure};
@@ -204,15 +204,13 @@ fn the_card_says_in_both_languages_what_became_of_the_models_weights() {
                 .query_by_label(words)
                 .is_none()
         );
-        let facts = ModuleFacts {
-            weights: vec![
-                stored("Q5_0", 132, TakenOver::Exact),
-                stored("Q8_0", 13, TakenOver::Exact),
-                stored("Q4_K", 12, TakenOver::ScalesRounded),
-                stored("Q6_K", 12, TakenOver::Rounded),
-            ],
-            ..common::facts()
-        };
+        let mut facts = common::facts();
+        facts.identity.weights = vec![
+            stored("Q5_0", 132, TakenOver::Exact),
+            stored("Q8_0", 13, TakenOver::Exact),
+            stored("Q4_K", 12, TakenOver::ScalesRounded),
+            stored("Q6_K", 12, TakenOver::Rounded),
+        ];
         bench.absorb(Event::Ready(Box::new(facts), None));
         let mut harness = window(bench);
         harness.get_by_label(words).hover();
@@ -326,7 +324,7 @@ fn a_point_of_the_plot_is_reached_by_keys_and_opens_its_run() {
     assert!(harness.query_by_label("Use its settings").is_some());
     harness.get_by_label("Back to the last run").click();
     harness.run_steps(2);
-    assert_eq!(harness.state().bench.selected, None);
+    assert_eq!(harness.state().bench.tuning.selected, None);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use softprefix_core::experiment::{Analysis, Entry, History, Journal};
+use softprefix_core::experiment::{Analysis, Entry, Journal, experiments};
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -15,7 +15,7 @@ fn journal(count: usize) -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history");
     let experiment = common::experiment("e", common::plan());
-    let cases = experiment.plan.cases().unwrap();
+    let cases = common::plan_of(&experiment).cases().unwrap();
     let text = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。".repeat(9);
     let records: Vec<Entry> = (0..12)
         .map(|i| Entry::Case(Box::new(common::record(&experiment, &cases[i], &text))))
@@ -42,15 +42,15 @@ fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("history of 10,000 cases");
     group.sample_size(10);
     group.bench_function("open", |bench| {
-        bench.iter(|| History::of(Journal::open(&path).unwrap().1))
+        bench.iter(|| experiments(Journal::open(&path).unwrap().1))
     });
-    let history = History::of(Journal::read(&path).unwrap().0);
-    assert!(history.experiments[0].records.len() >= 10_000);
+    let history = experiments(Journal::read(&path).unwrap().0);
+    assert!(history[0].records.len() >= 10_000);
     group.bench_function("search", |bench| {
-        bench.iter(|| history.search(black_box("猫 prefix_val_0.01")))
+        bench.iter(|| history[0].matches(black_box(&["猫".to_owned(), "nowhere".to_owned()])))
     });
     group.bench_function("analyse 12 cases", |bench| {
-        bench.iter(|| Analysis::of(black_box(&history.experiments[0].records[..12])))
+        bench.iter(|| Analysis::of(black_box(&history[0].records[..12])))
     });
     group.finish();
 }

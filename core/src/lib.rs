@@ -6,6 +6,7 @@
 pub mod client;
 pub mod compare;
 pub mod experiment;
+pub mod files;
 mod json;
 pub mod prefix;
 pub mod protocol;

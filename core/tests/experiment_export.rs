@@ -4,7 +4,7 @@
 
 mod common;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use softprefix_core::compare::{Measure, Report, ResultsFile, Verdict};
 use softprefix_core::experiment::export::{self, ImportError};
 use softprefix_core::experiment::html::{self, Language};
@@ -25,7 +25,7 @@ fn sweep() -> (Experiment, Vec<Record>) {
         "こんにちは。私はAIです。<b>何か</b>お手伝いできますか?",
         "はい、\"私\"は猫です。",
     ];
-    let cases = experiment.plan.cases().unwrap();
+    let cases = common::plan_of(&experiment).cases().unwrap();
     let records = cases.iter().map(|case| match case.index {
         _ if case.recipe.is_none() => common::record(&experiment, case, BASE),
         8 => common::failed(
@@ -181,7 +181,7 @@ fn a_text_that_was_cut_off_is_told_as_cut_in_every_form() {
             .to_table()
             .contains("the text was cut off after 3 characters")
     );
-    let (_, back) = export::from_results_file(&file, "back");
+    let (_, back) = export::from_results_file(&file, "back").unwrap();
     assert_eq!(
         Analysis::of(&back).groups[0].points[8].extent,
         Extent::Cut { characters: 3 }
@@ -233,11 +233,13 @@ fn a_results_file_keeps_what_was_acknowledged_and_plans_the_cases_it_has() {
         prefix.recipe.magnitude = Magnitude::TokenNorms(magnitude);
         record.case.recipe = Some(prefix.recipe.clone());
     }
-    let file = export::to_results_file(&experiment, &records, 0);
+    let mut file = export::to_results_file(&experiment, &records, 0);
+    // As version 0.1.0 wrote it.
+    file.extra.as_mut().unwrap().other.remove("plan");
     let file = ResultsFile::from_json(file.to_json().as_bytes()).unwrap();
-    let (opened, back) = export::from_results_file(&file, "back");
+    let (opened, back) = export::from_results_file(&file, "back").unwrap();
     assert_eq!(Analysis::of(&back).groups[0].proof(), Proof::Echoed);
-    let planned = opened.plan.cases().unwrap();
+    let planned = opened.plan.unwrap().cases().unwrap();
     for record in back.iter().filter(|record| !record.is_baseline()) {
         assert!(
             planned.iter().any(|case| case.recipe == record.case.recipe),
@@ -251,7 +253,7 @@ fn a_results_file_keeps_what_was_acknowledged_and_plans_the_cases_it_has() {
 #[test]
 fn a_noisy_module_has_a_band_and_effects_inside_it_are_none() {
     let (experiment, mut records) = sweep();
-    let cases = experiment.plan.cases().unwrap();
+    let cases = common::plan_of(&experiment).cases().unwrap();
     records[11] = common::record(
         &experiment,
         &cases[11],
@@ -286,7 +288,7 @@ fn what_is_known_of_the_prefix_having_been_applied_is_said() {
         (Applied::Unknown, Proof::TextChanged)
     );
 
-    let cases = experiment.plan.cases().unwrap();
+    let cases = common::plan_of(&experiment).cases().unwrap();
     let mut ignored: Vec<Record> = cases
         .iter()
         .map(|case| common::record(&experiment, case, BASE))
@@ -427,7 +429,7 @@ fn validate(value: &Value, schema: &Value, root: &Value, at: &str, wrong: &mut V
 #[test]
 fn our_json_is_as_its_schema_says_and_every_field_is_documented() {
     let (mut experiment, records) = sweep();
-    experiment.plan.settings.max_new_tokens = Some(64);
+    experiment.plan.as_mut().unwrap().settings.max_new_tokens = Some(64);
     let schema: Value = serde_json::from_str(export::JSON_SCHEMA).unwrap();
     let value: Value = serde_json::from_str(&export::to_json(&experiment, &records)).unwrap();
     let mut wrong = Vec::new();
@@ -481,6 +483,67 @@ fn a_file_of_the_existing_script_becomes_an_experiment_with_the_prefixes_it_sent
     assert!((prefix.row_norms[1] - 896_f64.sqrt() * value).abs() < 1e-6);
     assert_eq!(prefix.sha256.len(), 64);
     assert!(records[0].is_baseline() && records[0].elapsed_sec() == 2.5);
+}
+
+#[test]
+fn what_version_1_saved_in_the_tune_view_opens_with_its_limit_its_sampling_and_its_proof() {
+    let (experiment, records) = export::from_json(include_bytes!("fixtures/v1/compare.json"), "t").unwrap();
+    assert!(experiment.plan.is_none(), "it is a session of tuning");
+    assert_eq!(records.len(), 6);
+    let settings = &records[0].settings;
+    assert_eq!(settings.max_new_tokens, Some(12));
+    assert_eq!(
+        settings.sampling().unwrap(),
+        Some(softprefix_core::protocol::Sampling::default())
+    );
+    for record in records.iter().filter(|record| !record.is_baseline()) {
+        assert_eq!(record.applied(), Applied::Proven, "{}", record.case.name);
+        assert_eq!(record.answer().unwrap().usage.as_ref().unwrap().completion_tokens, 12);
+    }
+    assert_eq!(
+        (records[0].module.address.as_str(), records[0].module.window),
+        ("embedded", Some(8192))
+    );
+    assert!(records[0].module.unit.is_some());
+}
+
+#[test]
+fn what_version_1_exported_from_a_sweep_opens() {
+    let (experiment, records) = export::from_json(include_bytes!("fixtures/v1/sweep.json"), "x").unwrap();
+    assert_eq!(records.len(), experiment.plan.unwrap().cases().unwrap().len());
+    assert!(records.iter().any(|record| record.scores.is_some()));
+    let (_, records) = export::from_json(include_bytes!("fixtures/v1/sweep-results.json"), "x").unwrap();
+    assert_eq!(records[0].settings.max_new_tokens, Some(10), "not 1");
+    assert!(records.iter().all(|record| record.text().is_some()));
+}
+
+#[test]
+fn a_setting_or_a_recipe_that_cannot_be_read_is_an_error_and_no_default() {
+    let (experiment, records) = sweep();
+    let file = export::to_results_file(&experiment, &records, 0).to_json();
+    let file: Value = serde_json::from_str(&file).unwrap();
+    for (place, bad, key) in [
+        ("/results/1/softprefix/recipe/rounding", json!("upwards"), "recipe"),
+        ("/results/1/softprefix/finish_reason", json!(7), "results[1]"),
+        (
+            "/softprefix/settings",
+            json!({"max_new_tokens": "many"}),
+            "softprefix.settings",
+        ),
+        ("/softprefix/module/median_norm", json!("half"), "softprefix.module"),
+        ("/softprefix/plan/repeats", json!(-1), "softprefix.plan"),
+    ] {
+        let mut edited = file.clone();
+        *edited.pointer_mut(place).expect(place) = bad;
+        let error = export::from_json(edited.to_string().as_bytes(), "x")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(key), "{place}: {error}");
+    }
+    let mut settings = common::plan().settings;
+    assert_eq!(settings.sampling().unwrap(), None, "left to the module");
+    settings.other.insert("enable_top_k_sampling".into(), true.into());
+    assert!(settings.sampling().is_err(), "a top-k without its k");
 }
 
 #[test]
@@ -549,7 +612,10 @@ fn the_csv_has_a_line_for_each_record_whatever_is_in_the_texts() {
     for measure in Measure::ALL {
         column(measure.id());
     }
-    assert_eq!(experiment.plan.cases().unwrap()[2].name, rows[3][column("case")]);
+    assert_eq!(
+        common::plan_of(&experiment).cases().unwrap()[2].name,
+        rows[3][column("case")]
+    );
 }
 
 #[test]

@@ -8,17 +8,17 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proptest::prelude::*;
-use softprefix_core::experiment::{Ending, Entry, Experiment, History, Journal, JournalError};
+use softprefix_core::experiment::{Condition, Ending, Entry, Experiment, Journal, JournalError, Past, experiments};
 
 /// Held while a process is being started: until it has become another program, it holds copies of all open files and their locks.
 static STARTING: Mutex<()> = Mutex::new(());
 
 fn entries(count: usize) -> Vec<Entry> {
     let experiment = common::experiment("e", common::plan());
-    let cases = experiment.plan.cases().unwrap();
+    let cases = common::plan_of(&experiment).cases().unwrap();
     let record = |i: usize| common::record(&experiment, &cases[i % cases.len()], &format!("本文 {i}\n\"{{}}\"\\"));
     let mut out = vec![Entry::Started(Box::new(experiment.clone()))];
     out.extend((0..count).map(|i| Entry::Case(Box::new(record(i)))));
@@ -39,7 +39,7 @@ fn what_was_appended_is_there_at_the_next_opening() {
     let all = entries(5);
     write(&path, &all[..3]);
     let (mut journal, before, condition) = Journal::open(&path).unwrap();
-    assert_eq!((before.as_slice(), condition), (&all[..3], Default::default()));
+    assert_eq!((before.as_slice(), condition), (&all[..3], Condition::default()));
     for entry in &all[3..] {
         journal.append(entry).unwrap();
     }
@@ -75,7 +75,9 @@ fn a_file_cut_at_any_byte_opens_with_every_whole_line() {
         .filter(|(_, b)| **b == b'\n')
         .map(|(i, _)| i + 1)
         .collect();
-    for cut in 0..=bytes.len() {
+    // Every byte around the ends of lines, and every seventh between: each opening waits for the disk.
+    let near = |cut: usize| cut < 30 || ends.iter().any(|&end| cut.abs_diff(end) < 12);
+    for cut in (0..=bytes.len()).filter(|&cut| near(cut) || cut % 7 == 0) {
         let _nothing_starts = STARTING.lock().unwrap();
         std::fs::write(&path, &bytes[..cut]).unwrap();
         let whole = ends.iter().filter(|&&end| end <= cut).count();
@@ -108,6 +110,100 @@ fn zeros_at_the_end_as_after_a_power_cut_are_cut_off() {
     assert_eq!((found, condition.torn_bytes), (all, 4096));
     std::fs::write(&path, [0; 512]).unwrap();
     assert_eq!(Journal::open(&path).unwrap().1, []);
+}
+
+#[test]
+fn an_unterminated_tail_is_kept_beside_the_journal_before_it_is_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    write(&path, &entries(2));
+    let whole = std::fs::read(&path).unwrap();
+    let tail = b"1c2f09ab 512 {\"case\":{\"version\"";
+    for copy in 0..2 {
+        std::fs::write(&path, [whole.as_slice(), tail].concat()).unwrap();
+        let (_, _, condition) = Journal::open(&path).unwrap();
+        let kept = condition.kept_in.unwrap();
+        assert_eq!(std::fs::read(&kept).unwrap(), tail, "copy {copy}");
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
+    }
+    let copies = std::fs::read_dir(folder.path()).unwrap().count() - 1;
+    assert_eq!(copies, 2, "a second copy does not replace the first");
+}
+
+#[test]
+fn complete_lines_behind_the_last_good_one_stay_however_damaged_or_foreign_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    let all = entries(2);
+    write(&path, &all);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let last = bytes[..bytes.len() - 1].iter().rposition(|&b| b == b'\n').unwrap() + 1;
+    let mut damaged = bytes[last..].to_vec();
+    damaged[40] ^= 1;
+    for _ in 0..5 {
+        bytes.extend(&damaged);
+    }
+    for line in 0..50 {
+        bytes.extend(format!("v9:{line}:another frame\n").into_bytes());
+    }
+    std::fs::write(&path, &bytes).unwrap();
+    let (mut journal, found, condition) = Journal::open(&path).unwrap();
+    assert_eq!(
+        (found.as_slice(), condition.damaged, condition.torn_bytes),
+        (all.as_slice(), 55, 0)
+    );
+    journal.append(&all[1]).unwrap();
+    drop(journal);
+    assert!(std::fs::read(&path).unwrap().starts_with(&bytes), "nothing is cut");
+    assert_eq!(Journal::read(&path).unwrap().0.len(), 4, "and it goes on behind them");
+}
+
+#[test]
+fn a_journal_of_a_newer_version_is_refused_and_left_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    let json = br#"{"started":{"version":3,"id":"x","shape":["unknown"]}}"#;
+    let line = format!(
+        "{:08x} {} {}\n",
+        crc32fast::hash(json),
+        json.len(),
+        std::str::from_utf8(json).unwrap()
+    );
+    std::fs::write(&path, &line).unwrap();
+    for error in [Journal::open(&path).unwrap_err(), Journal::read(&path).unwrap_err()] {
+        assert!(matches!(error, JournalError::Newer { version: 3, .. }), "{error}");
+        assert!(error.to_string().contains("newer version") && error.to_string().contains("left as it was"));
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), line);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_new_journal_can_be_read_by_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    write(&path, &entries(1));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn what_version_1_wrote_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sweep.journal");
+    std::fs::write(&path, include_bytes!("fixtures/v1/sweep.journal")).unwrap();
+    let (_, found, condition) = Journal::open(&path).unwrap();
+    assert_eq!(condition, Condition::default());
+    let pasts = experiments(found);
+    assert_eq!(pasts.len(), 1);
+    let past = &pasts[0];
+    assert_eq!(past.ending, Some(Ending::Complete));
+    assert_eq!(past.finished().len(), past.planned().len());
+    assert!(past.records.iter().all(|record| record.text().is_some()));
+    assert_eq!(
+        std::fs::read(&path).unwrap(),
+        include_bytes!("fixtures/v1/sweep.journal")
+    );
 }
 
 #[test]
@@ -175,70 +271,66 @@ fn two_windows_cannot_write_one_history() {
     assert!(matches!(error, JournalError::InUse { .. }), "{error}");
 }
 
+fn past(entries: Vec<Entry>) -> Past {
+    experiments(entries).remove(0)
+}
+
 #[test]
 fn renaming_and_deleting_are_lines_that_can_be_taken_back() {
-    let mut history = History::of(entries(3));
-    let id = history.experiments[0].records[1].id.clone();
-    history.add(Entry::Renamed {
+    let mut past = past(entries(3));
+    let id = past.records[1].id.clone();
+    past.add(Entry::Renamed {
         id: id.clone(),
         name: "最初の変化".into(),
     });
-    history.add(Entry::Renamed {
+    past.add(Entry::Renamed {
         id: "e".into(),
         name: "朝の実験".into(),
     });
-    assert_eq!(history.experiments[0].records[1].case.name, "最初の変化");
-    assert_eq!(history.search("朝の 最初の").len(), 1);
-    history.add(Entry::Deleted { id: id.clone() });
-    assert_eq!(history.cases(&history.experiments[0]).count(), 2);
-    assert_eq!(history.search("最初の変化").len(), 0);
-    history.add(Entry::Restored { id });
-    assert_eq!(history.cases(&history.experiments[0]).count(), 3);
-    history.add(Entry::Deleted { id: "e".into() });
-    assert_eq!(history.shown().count(), 0);
-    history.add(Entry::Ended {
+    assert_eq!(past.records[1].case.name, "最初の変化");
+    let finds = |past: &Past, words: &str| past.matches(&words.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    assert!(finds(&past, "朝の 最初の"));
+    past.add(Entry::Deleted { id: id.clone() });
+    assert_eq!(past.shown().count(), 2);
+    assert!(!finds(&past, "最初の変化"));
+    past.add(Entry::Restored { id });
+    assert_eq!(past.shown().count(), 3);
+    past.add(Entry::Deleted { id: "e".into() });
+    assert!(past.is_deleted());
+    past.add(Entry::Ended {
         experiment: "e".into(),
         how: Ending::Complete,
         at_unix: 1.9e9,
     });
-    assert_eq!(history.experiments[0].ending, Some(Ending::Complete));
+    assert_eq!(past.ending, Some(Ending::Complete));
 }
 
 #[test]
-fn history_is_searched_by_words_in_any_case_in_everything_that_was_asked_and_answered() {
-    let history = History::of(entries(12));
-    for (query, hits) in [
-        ("", 12),
-        ("本文 7", 1),
-        ("QWEN2.5", 12),
-        ("constant 0.05", 1),
-        ("自己紹介 baseline", 2),
-        ("nowhere", 0),
+fn words_are_found_in_any_case_in_everything_that_was_asked_and_answered() {
+    let past = past(entries(12));
+    for (query, found) in [
+        ("本文 7", true),
+        ("qwen2.5", true),
+        ("constant 0.05", true),
+        ("自己紹介 baseline", true),
+        ("本文 nowhere", false),
     ] {
-        assert_eq!(history.search(query).len(), hits, "{query:?}");
+        let words: Vec<String> = query.split(' ').map(str::to_owned).collect();
+        assert_eq!(past.matches(&words), found, "{query:?}");
     }
-    let latest = history.search("");
-    assert!(
-        latest
-            .windows(2)
-            .all(|pair| pair[0].1.started_unix >= pair[1].1.started_unix)
-    );
 }
 
 #[test]
 fn what_is_left_of_an_interrupted_experiment_is_known() {
-    let history = History::of(entries(5));
-    let past = &history.experiments[0];
+    let past = past(entries(5));
+    let finished = past.finished();
     let left: Vec<usize> = past
-        .experiment
-        .plan
-        .cases()
-        .unwrap()
+        .planned()
         .iter()
-        .map(|c| c.index)
-        .filter(|i| !past.finished().contains(i))
+        .map(|case| case.index)
+        .filter(|index| !finished.contains(index))
         .collect();
-    assert_eq!((left, past.ending), ((5..12).collect(), None));
+    assert_eq!((left, past.ending, past.is_open()), ((5..12).collect(), None, true));
 }
 
 proptest! {
@@ -270,7 +362,7 @@ fn child_text(n: usize) -> String {
 }
 
 fn child_record(experiment: &Experiment, n: usize) -> Entry {
-    let cases = experiment.plan.cases().unwrap();
+    let cases = common::plan_of(experiment).cases().unwrap();
     let mut record = common::record(experiment, &cases[0], "");
     record.id = n.to_string();
     if let softprefix_core::experiment::Outcome::Done(answer) = &mut record.outcome {
@@ -367,40 +459,18 @@ fn a_process_killed_at_200_random_moments_loses_no_finished_case() {
 }
 
 #[test]
-fn ten_thousand_cases_open_quickly() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("j");
-    // Written in one go: appending and syncing 10,000 lines is the tests' time, not the reader's.
-    write(&path, &entries(1));
-    let bytes = std::fs::read(&path).unwrap();
-    let first_end = bytes.iter().position(|&b| b == b'\n').unwrap() + 1;
-    let mut many = bytes[..first_end].to_vec();
-    for _ in 0..10_000 {
-        many.extend_from_slice(&bytes[first_end..]);
-    }
-    std::fs::write(&path, &many).unwrap();
-    let started = Instant::now();
-    let (_, found, _) = Journal::open(&path).unwrap();
-    let history = History::of(found);
-    let took = started.elapsed();
-    assert_eq!(history.experiments[0].records.len(), 10_000);
-    // The figure itself is a bench's; without optimisation and on a busy machine it may take a few times as long.
-    assert!(took < Duration::from_secs(10), "took {took:?}");
-}
-
-#[test]
 fn scores_are_lines_that_come_later_and_records_without_them_are_as_they_always_were() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j");
     let mut plan = common::plan();
     plan.deep = true;
     let experiment = common::experiment("e", plan);
-    let cases = experiment.plan.cases().unwrap();
+    let cases = common::plan_of(&experiment).cases().unwrap();
     let record = |index: usize| common::record(&experiment, &cases[index], "text");
     let scores = common::scores(&experiment, &cases[2], "text");
     let mut entries = vec![Entry::Started(Box::new(experiment.clone()))];
     entries.extend((0..3).map(|index| Entry::Case(Box::new(record(index)))));
-    assert!(History::of(entries.clone()).experiments[0].is_unscored());
+    assert!(past(entries.clone()).is_unscored());
     for index in 1..3 {
         entries.push(Entry::Scored {
             record: record(index).id,
@@ -408,8 +478,7 @@ fn scores_are_lines_that_come_later_and_records_without_them_are_as_they_always_
         });
     }
     write(&path, &entries);
-    let history = History::of(Journal::read(&path).unwrap().0);
-    let past = &history.experiments[0];
+    let past = past(Journal::read(&path).unwrap().0);
     assert_eq!(past.records[0].scores, None);
     assert_eq!(past.records[2].scores.as_deref(), Some(&scores));
     assert!(!past.is_unscored());
@@ -422,5 +491,5 @@ fn scores_are_lines_that_come_later_and_records_without_them_are_as_they_always_
     let Entry::Started(old) = serde_json::from_str(&line).unwrap() else {
         panic!("{line}")
     };
-    assert!(!old.plan.deep);
+    assert!(!common::plan_of(&old).deep);
 }

@@ -10,16 +10,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use softprefix_core::client::{ConnectOptions, Module};
+use softprefix_core::client::ConnectOptions;
 use softprefix_core::compare::{Measure, Verdict};
-use softprefix_core::experiment::runner::{self, CanaryFinding};
+use softprefix_core::experiment::runner::CanaryFinding;
+use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
-    Analysis, Applied, Budget, Ending, Entry, History, Journal, Magnitudes, Outcome, Plan, Prompt, Record, Run, RunEnd,
-    RunEvent, RunOptions, RunRequest, SearchRequest, SharedJournal, Sweep, Threshold, ThresholdSearch, Values,
+    Analysis, Applied, Budget, Ending, Entry, Journal, Keep, Magnitudes, Outcome, Past, Plan, Prompt, Record, Run,
+    RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest, Session, Settings, SharedJournal, Sweep, Threshold,
+    ThresholdSearch, Values, experiments, new_id,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, Shelf, SoftPrefix, decode_value};
 use softprefix_core::protocol::extension::SoftPrefixEcho;
-use softprefix_core::protocol::{FrameReader, Reply, Request, SetUp};
+use softprefix_core::protocol::{FrameReader, Reply, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
@@ -61,7 +63,7 @@ impl Manner {
             gone_from: usize::MAX,
             says_before_it_breaks: "",
             refuses: vec![],
-            sets_up: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            sets_up: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS / 2)),
         }
     }
 
@@ -90,6 +92,7 @@ struct Seen {
 struct Unit {
     address: String,
     seen: Arc<Seen>,
+    sets_up: Arc<tokio::sync::Semaphore>,
 }
 
 impl Unit {
@@ -98,6 +101,7 @@ impl Unit {
         let address = listener.local_addr().unwrap().to_string();
         let seen = Arc::new(Seen::default());
         let for_loop = Arc::clone(&seen);
+        let sets_up = Arc::clone(&manner.sets_up);
         tokio::spawn(async move {
             let mut listener = Some(listener);
             while let Some(open) = &listener {
@@ -110,16 +114,31 @@ impl Unit {
                 tokio::spawn(serve(stream, manner.clone(), Arc::clone(&for_loop)));
             }
         });
-        Self { address, seen }
+        Self { address, seen, sets_up }
     }
 
-    async fn connect(&self) -> Module {
-        let options = ConnectOptions {
-            settle: Duration::ZERO,
-            request: Duration::from_secs(5),
-            ..ConnectOptions::default()
+    /// Opens it and gives its first task up again, so that what is seen afterwards is the run's.
+    async fn open(&self, shelf: Option<Shelf>) -> Arc<Session> {
+        self.sets_up.add_permits(1);
+        let request = OpenRequest {
+            address: self.address.clone(),
+            name: None,
+            model: Some(MODEL.to_owned()),
+            system: String::new(),
+            settings: Settings::default(),
+            limits: ConnectOptions {
+                settle: Duration::ZERO,
+                request: Duration::from_secs(5),
+                ..ConnectOptions::default()
+            },
+            shelf,
         };
-        Module::connect(&self.address, options).await.unwrap()
+        let session = Session::open(request, |_| ()).await.unwrap();
+        session.forget_task().await;
+        self.seen.set_up_came.notified().await;
+        self.seen.set_ups.lock().unwrap().clear();
+        self.seen.exits.store(0, Ordering::SeqCst);
+        Arc::new(session)
     }
 }
 
@@ -133,6 +152,7 @@ async fn serve(stream: TcpStream, manner: Manner, seen: Arc<Seen>) {
             let request: Request = serde_json::from_slice(&frame).unwrap();
             let answer = |object: &str, data: Value| Reply::data(&request.request_id, &request.work_id, object, data);
             let reply = match (request.work_id.as_str(), request.action.as_str()) {
+                ("sys", "ping") => Reply::ok(&request.request_id, &request.work_id),
                 ("sys", "version") => answer("sys.utf-8", json!("v1.6")),
                 ("sys", "lsmode") => answer(
                     "sys.lsmode",
@@ -339,12 +359,9 @@ fn journal(folder: &tempfile::TempDir) -> SharedJournal {
 async fn request(unit: &Unit, plan: Plan, folder: &tempfile::TempDir) -> RunRequest {
     RunRequest {
         plan,
-        module: unit.connect().await,
-        set_up: SetUp::new(MODEL, ""),
-        words_from: None,
-        journal: Some(journal(folder)),
+        session: unit.open(None).await,
+        keep: Keep::Journal(journal(folder)),
         resume: None,
-        known: Vec::new(),
         options: RunOptions {
             retries: vec![Duration::from_millis(10); 3],
             ..RunOptions::default()
@@ -352,8 +369,8 @@ async fn request(unit: &Unit, plan: Plan, folder: &tempfile::TempDir) -> RunRequ
     }
 }
 
-fn saved(folder: &tempfile::TempDir) -> History {
-    History::of(Journal::read(&folder.path().join("j")).unwrap().0)
+fn saved(folder: &tempfile::TempDir) -> Vec<Past> {
+    experiments(Journal::read(&folder.path().join("j")).unwrap().0)
 }
 
 #[tokio::test]
@@ -386,7 +403,7 @@ async fn a_sweep_on_our_unit_runs_in_batches_and_every_case_is_kept() {
     );
 
     let history = saved(&folder);
-    let past = &history.experiments[0];
+    let past = &history[0];
     assert_eq!((past.records.len(), past.ending), (12, Some(Ending::Complete)));
     assert!(
         past.records.iter().all(|record| records.contains(record)),
@@ -432,7 +449,7 @@ async fn a_stranger_that_ignores_prefixes_is_found_out_before_the_sweep() {
 
     // A person may want it all the same.
     let mut anyway = request(&unit, plan(), &tempfile::tempdir().unwrap()).await;
-    anyway.journal = None;
+    anyway.keep = Keep::Nowhere;
     anyway.options.stop_without_effect = false;
     assert_eq!(Outcomes::of(Run::start(anyway).unwrap()).await.end, RunEnd::Complete);
 }
@@ -477,7 +494,7 @@ async fn a_failed_case_is_recorded_with_its_error_and_the_rest_goes_on() {
         .collect();
     assert_eq!(failed, ["prefix_val_0.1", "prefix_val_1.0"]);
     assert!(
-        saved(&folder).experiments[0]
+        saved(&folder)[0]
             .records
             .iter()
             .any(|record| record.error().is_some_and(|e| e.contains("odd")))
@@ -548,19 +565,19 @@ async fn a_module_that_stays_away_interrupts_the_run_and_the_rest_runs_later() {
     assert_eq!(first.records().len(), 5);
 
     let history = saved(&folder);
-    let past = &history.experiments[0];
+    let past = &history[0];
     assert_eq!((past.ending, past.finished()), (None, (0..5).collect::<HashSet<_>>()));
     let back = Unit::start(Manner::ours(4)).await;
     let resumed = RunRequest {
-        resume: Some((past.experiment.clone(), past.finished())),
+        resume: Some(past.clone()),
         ..request(&back, plan(), &folder).await
     };
     let second = Outcomes::of(Run::start(resumed).unwrap()).await;
     assert_eq!((second.end.clone(), second.records().len()), (RunEnd::Complete, 7));
     let history = saved(&folder);
-    assert_eq!(history.experiments.len(), 1, "it is the same experiment");
-    assert_eq!(history.experiments[0].finished(), (0..12).collect());
-    assert_eq!(history.experiments[0].ending, Some(Ending::Complete));
+    assert_eq!(history.len(), 1, "it is the same experiment");
+    assert_eq!(history[0].finished(), (0..12).collect());
+    assert_eq!(history[0].ending, Some(Ending::Complete));
 }
 
 #[tokio::test]
@@ -587,7 +604,7 @@ async fn a_pause_begins_no_case_and_going_on_finishes() {
     run.go_on();
     let rest = Outcomes::of(run).await;
     assert_eq!(rest.end, RunEnd::Complete);
-    assert_eq!(saved(&folder).experiments[0].records.len(), 12);
+    assert_eq!(saved(&folder)[0].records.len(), 12);
 }
 
 #[tokio::test]
@@ -604,10 +621,10 @@ async fn cancelling_ends_soon_and_leaves_finished_cases_only() {
     let rest = Outcomes::of(run).await;
     assert_eq!(rest.end, RunEnd::Cancelled);
     let history = saved(&folder);
-    assert_eq!(history.experiments[0].ending, Some(Ending::Cancelled));
-    assert!(history.experiments[0].records.len() < 12);
+    assert_eq!(history[0].ending, Some(Ending::Cancelled));
+    assert!(history[0].records.len() < 12);
     assert!(
-        history.experiments[0]
+        history[0]
             .records
             .iter()
             .all(|record| matches!(record.outcome, Outcome::Done(_)))
@@ -648,8 +665,8 @@ async fn a_run_that_is_left_leaves_nothing_on_the_module_and_can_go_on_later() {
     run.leave().await;
     assert_eq!(unit.seen.exits.load(Ordering::SeqCst), 1);
     let history = saved(&folder);
-    assert_eq!(history.experiments[0].ending, None, "it was not cancelled");
-    assert!((1..12).contains(&history.experiments[0].records.len()));
+    assert_eq!(history[0].ending, None, "it was not cancelled");
+    assert!((1..12).contains(&history[0].records.len()));
 }
 
 /// Panics at the first warning: the one of a case whose imported prefix is missing, in the midst of its task.
@@ -687,7 +704,7 @@ async fn a_case_lost_to_a_panic_is_told_and_runs_when_the_experiment_goes_on() {
     });
     let mut asked = request(&unit, plan, &folder).await;
     let shelf = tempfile::tempdir().unwrap();
-    asked.options.shelf = Some(Shelf::new(shelf.path()));
+    asked.session = unit.open(Some(Shelf::new(shelf.path()))).await;
     let outcomes = Outcomes::of(Run::start(asked.clone()).unwrap()).await;
     let RunEnd::Interrupted { error } = &outcomes.end else {
         panic!("{:?}", outcomes.end)
@@ -699,9 +716,9 @@ async fn a_case_lost_to_a_panic_is_told_and_runs_when_the_experiment_goes_on() {
     assert!(outcomes.has(|event| matches!(event, RunEvent::CaseLost { name, .. } if name.contains("imported"))));
     assert_eq!(outcomes.records().len(), 12, "the others are there");
 
-    let past = saved(&folder).experiments.remove(0);
+    let past = saved(&folder).remove(0);
     assert_eq!(past.ending, None);
-    asked.resume = Some((past.experiment.clone(), past.finished()));
+    asked.resume = Some(past);
     let rest = Outcomes::of(Run::start(asked).unwrap()).await;
     assert_eq!((rest.end.clone(), rest.records().len()), (RunEnd::Complete, 1));
     assert!(rest.records()[0].error().unwrap().contains("gone.npy"));
@@ -713,7 +730,7 @@ async fn a_search_whose_case_is_lost_to_a_panic_ends() {
     let (unit, folder) = (Unit::start(Manner::ours(1)).await, tempfile::tempdir().unwrap());
     let mut asked = request(&unit, plan(), &folder).await;
     let shelf = tempfile::tempdir().unwrap();
-    asked.options.shelf = Some(Shelf::new(shelf.path()));
+    asked.session = unit.open(Some(Shelf::new(shelf.path()))).await;
     let search = SearchRequest {
         recipe: PrefixRecipe {
             kind: PrefixKind::Imported {
@@ -785,7 +802,7 @@ async fn prompts_with_other_system_texts_are_set_up_anew() {
 }
 
 #[tokio::test]
-async fn words_and_token_norms_come_from_the_unit_or_from_one_beside_it() {
+async fn words_and_token_norms_come_from_the_unit() {
     let mut plan = plan();
     plan.sweeps = vec![Sweep {
         kind: PrefixKind::Words { text: "森".into() },
@@ -800,22 +817,12 @@ async fn words_and_token_norms_come_from_the_unit_or_from_one_beside_it() {
     assert!(records.iter().all(|record| record.error().is_none()));
     assert_eq!(records[3].prefix.as_ref().map(|prefix| prefix.len), Some(3));
 
-    // A stranger can neither embed nor count norms; with a task of ours beside it the same prefixes are sent.
-    let stranger = Unit::start(Manner::stranger()).await;
-    let alone =
-        Outcomes::of(Run::start(request(&stranger, plan.clone(), &tempfile::tempdir().unwrap()).await).unwrap()).await;
-    assert!(
-        alone.records()[1].error().unwrap().contains("only our own unit can"),
-        "{:?}",
-        alone.records()[1].error()
-    );
-    let beside = ours.connect().await.set_up(&SetUp::new(MODEL, "")).await.unwrap();
-    let mut helped = request(&stranger, plan, &tempfile::tempdir().unwrap()).await;
-    helped.words_from = Some(beside);
-    let helped = Outcomes::of(Run::start(helped).unwrap()).await.records();
-    for (a, b) in records.iter().zip(&helped) {
-        assert_eq!(a.prefix, b.prefix);
-    }
+    // A stock unit can neither embed nor count norms.
+    let stock = Unit::start(Manner::stranger()).await;
+    let alone = Outcomes::of(Run::start(request(&stock, plan, &tempfile::tempdir().unwrap()).await).unwrap()).await;
+    let records = alone.records();
+    let error = records[1].error().unwrap();
+    assert!(error.contains("does not tell its embedding rows"), "{error}");
 }
 
 #[tokio::test]
@@ -868,7 +875,7 @@ async fn a_threshold_is_found_in_about_a_dozen_runs_each_of_them_recorded() {
             .iter()
             .any(|point| analysis.groups[0].verdict(point) == Verdict::Changed)
     );
-    assert_eq!(saved(&folder).experiments[0].records.len(), records.len());
+    assert_eq!(saved(&folder)[0].records.len(), records.len());
 }
 
 #[tokio::test]
@@ -943,7 +950,7 @@ async fn child_runs_on_a_full_disk() {
     let Ok(path) = std::env::var(FULL_DISK) else { return };
     let unit = Unit::start(Manner::ours(1)).await;
     let mut asked = request(&unit, plan(), &tempfile::tempdir().unwrap()).await;
-    asked.journal = Some(Arc::new(Mutex::new(Journal::open(path.as_ref()).unwrap().0)));
+    asked.keep = Keep::Journal(Arc::new(Mutex::new(Journal::open(path.as_ref()).unwrap().0)));
     let mut run = Run::start(asked).unwrap();
     let mut failures: Vec<String> = Vec::new();
     let mut told = 0;
@@ -959,7 +966,7 @@ async fn child_runs_on_a_full_disk() {
         }
     }
     assert!(
-        failures[0].contains("cannot save to the history") && failures[0].contains("Free some space"),
+        failures[0].contains("cannot save to the journal") && failures[0].contains("Free some space"),
         "{failures:?}"
     );
     run.cancel();
@@ -1011,16 +1018,11 @@ async fn a_module_that_is_not_there_and_a_plan_that_cannot_be_run_are_said_at_on
     let mut empty = plan();
     empty.prompts[0].user.clear();
     assert!(Run::start(request(&unit, empty, &folder).await).is_err());
-    let full = RunRequest {
-        set_up: SetUp::new("", ""),
-        ..request(&unit, plan(), &folder).await
-    };
-    drop(Run::start(full).unwrap());
 }
 
 #[test]
 fn ids_are_their_own() {
-    let ids: HashSet<String> = (0..1000).map(|_| runner::new_id()).collect();
+    let ids: HashSet<String> = (0..1000).map(|_| new_id()).collect();
     assert_eq!(ids.len(), 1000);
-    assert!(matches!(Entry::Deleted { id: runner::new_id() }, Entry::Deleted { .. }));
+    assert!(matches!(Entry::Deleted { id: new_id() }, Entry::Deleted { .. }));
 }

@@ -436,10 +436,18 @@ fn a_magnitude_in_token_norms_is_the_l2_norm_over_the_vocabulary_s_median() {
             }
         }
     }
-    let v = PrefixRecipe::raw_value(1.0, H, median);
+    let constant = |magnitude| recipe(PrefixKind::Constant, 1, magnitude, Rounding::NearestEven);
+    let norms = |raw| constant(Magnitude::Raw(raw)).token_norms_at(H, Some(median)).unwrap();
+    let v = constant(Magnitude::TokenNorms(1.0)).raw_at(H, Some(median)).unwrap();
     assert!((v - 0.0172).abs() < 1e-4, "{v}");
-    assert!((PrefixRecipe::token_norms(0.01, H, median) - 0.58).abs() < 0.005);
-    assert!((PrefixRecipe::token_norms(v, H, median) - 1.0).abs() < 1e-12);
+    assert!((norms(0.01) - 0.58).abs() < 0.005);
+    assert!((norms(v) - 1.0).abs() < 1e-12);
+    assert!((norms(-v) - 1.0).abs() < 1e-12, "a norm has no sign");
+    assert_eq!(
+        constant(Magnitude::TokenNorms(1.0)).raw_at(H, None),
+        None,
+        "without the vocabulary it is not known"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Deep measures on the bridge's thread: one run's texts are led through the model at a time, until somebody wants another.
+//! KL and perplexity of one record at a time, by teacher forcing, until those of another are wanted.
 //!
 //! It awaits the session; what is shown of the scores is the workbench's business.
 
@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::events::Events;
 use crate::errors::problem_of;
-use crate::messages::{Event, ScoreRun, TextOf};
+use crate::messages::{Asked, Event, ScoreRun, TextOf};
 use crate::model::{Problem, ProblemKind, Scores};
 use crate::session::Session;
 
@@ -27,7 +27,9 @@ impl Scoring {
     /// Starts scoring, in the place of what is under way.
     pub(super) fn start(&mut self, request: ScoreRun, session: Option<&Arc<Session>>, events: &Events) {
         self.stop();
-        let (run, session, teller) = (request.run, session.cloned(), events.clone());
+        let (session, teller) = (session.cloned(), events.clone());
+        let record = request.record.clone();
+        let of = record.clone();
         let work = async move {
             let found = match session {
                 Some(session) => score(&session, request).await.map(Arc::new),
@@ -36,10 +38,10 @@ impl Scoring {
                         .in_japanese("モジュールに接続していません。", "再接続してください。"),
                 ),
             };
-            teller.send(Event::Scored { run, found }).await;
+            teller.send(Event::Scored { record, found }).await;
         };
         let broken = move |problem| Event::Scored {
-            run,
+            record: of,
             found: Err(problem),
         };
         self.under_way = Some(events.spawn(work, broken));
@@ -53,8 +55,10 @@ impl Scoring {
 }
 
 async fn score(session: &Session, request: ScoreRun) -> Result<Scores, Problem> {
-    let task = session.task_for(&request.case).await?;
-    let prefix = session.build(&request.recipe).await?;
+    let Asked { prompt, settings } = &request.asked;
+    let task = session.task_for(&prompt.system, settings).await;
+    let task = task.map_err(|error| problem_of(&error))?;
+    let prefix = session.build_of(&request.recipe).await?;
     if !request.sha256.is_empty() && prefix.sha256() != request.sha256 {
         return Err(Problem::new(
             ProblemKind::Input,
@@ -66,7 +70,7 @@ async fn score(session: &Session, request: ScoreRun) -> Result<Scores, Problem> 
             "このモデルでもう一度実行してください。",
         ));
     }
-    let user = request.case.user.as_str();
+    let user = prompt.user.as_str();
     let asked = ScoreRequest::new(user, request.baseline.scored())
         .prefixes([prefix])
         .top(ALTERNATIVES);

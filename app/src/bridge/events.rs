@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 
+use crate::errors::broken;
 use crate::messages::Event;
-use crate::model::{Problem, ProblemKind};
+use crate::model::Problem;
 
 /// Sends events and wakes the window.
 #[derive(Clone)]
@@ -67,25 +68,4 @@ pub(super) async fn caught<T: Send + 'static>(work: impl Future<Output = T> + Se
         // The set holds the task that was just started.
         None => unreachable!(),
     }
-}
-
-/// Why a task ended without a result.
-pub(super) fn broken(error: JoinError) -> Problem {
-    let why = match error.try_into_panic() {
-        Ok(payload) => {
-            let words = payload.downcast_ref::<&str>().map(|words| (*words).to_owned());
-            let words = words.or_else(|| payload.downcast_ref::<String>().cloned());
-            words.unwrap_or_else(|| "it does not say why".to_owned())
-        }
-        Err(error) => error.to_string(),
-    };
-    Problem::new(
-        ProblemKind::Program,
-        format!("A part of this program broke off ({why})."),
-        "Try again; if it happens again, start the program anew and report it.",
-    )
-    .in_japanese(
-        format!("プログラムの一部が途中で止まりました（{why}）。"),
-        "もう一度試してください。繰り返す場合は、プログラムを起動し直して報告してください。",
-    )
 }

@@ -1,15 +1,19 @@
-//! One inference for the window, from its prefix to its last word. It knows its session, and neither the other sides nor who asked.
+//! One inference for the window, from its prefix to its record.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use softprefix_core::client::{ClientError, InferenceEvent, InferenceRequest, Outcome};
+use softprefix_core::client::ClientError;
+use softprefix_core::experiment::session::{CaseRequest, Progress, Ran, SessionError, Stop};
+use softprefix_core::experiment::{Record, WRITTEN_BY};
 use softprefix_core::protocol::extension::{FinishReason, Priority};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot};
 
 use super::events::Events;
-use crate::errors::problem_of;
+use super::tuning::Tuning;
+use crate::errors::{self, broken};
 use crate::messages::{Event, Inference};
-use crate::model::{Finish, Problem, RunOutcome, Side, Timings};
+use crate::model::{Problem, RunId, Side};
 use crate::session::Session;
 
 /// Whether a module may be relied on after an inference.
@@ -20,156 +24,125 @@ pub(super) enum Trust {
     Doubtful,
 }
 
-/// One inference, from its prefix to its last word.
+/// Runs an inference and keeps its record. One that `replaced` says was replaced by another of its side leaves none, unless it came
+/// to its end all the same.
 pub(super) async fn run(
     session: &Session,
     inference: Inference,
-    mut stop: watch::Receiver<bool>,
+    (mut stop, tell_sent): (Stop, oneshot::Sender<()>),
+    replaced: &AtomicBool,
+    tuning: Tuning,
     events: &Events,
 ) -> Trust {
     let Inference {
         run,
         side,
-        case,
+        asked,
         recipe,
+        kept,
         ..
     } = inference;
-    let failed = |problem| Event::Failed { run, side, problem };
-    let prepared = async {
-        let task = session.task_for(&case).await?;
-        let prefix = match &recipe {
-            Some(recipe) => Some(session.build(recipe).await?),
-            None => None,
-        };
-        Ok::<_, Problem>((task, prefix))
-    };
-    let prepared = tokio::select! {
-        prepared = prepared => prepared,
-        () = wanted(&mut stop) => {
+    let task = tokio::select! {
+        task = session.task_for(&asked.prompt.system, &asked.settings) => task,
+        () = stop.wanted() => {
             events.send(Event::Dropped { run, side }).await;
             return Trust::Fine;
         }
     };
-    let (task, prefix) = match prepared {
-        Ok(prepared) => prepared,
-        Err(problem) => {
-            events.send(failed(problem)).await;
+    let task = match task {
+        Ok(task) => task,
+        Err(error) => {
+            let problem = errors::problem_of(&error);
+            events.send(Event::Failed { run, side, problem }).await;
             return Trust::Fine;
         }
     };
-    let built = recipe
-        .as_ref()
-        .zip(prefix.as_ref())
-        .map(|(recipe, prefix)| session.describe(recipe, prefix));
-    let sent = built.as_ref().map(|built| built.sha256.clone());
-    events.send(Event::Started { run, side, built }).await;
-
-    let priority = if side == Side::Repeat {
-        Priority::Batch
-    } else {
-        Priority::Live
+    let (experiment, case) = tuning.next(&asked.prompt, recipe);
+    let request = CaseRequest {
+        experiment: if kept { experiment } else { String::new() },
+        case,
+        prompt: asked.prompt,
+        settings: asked.settings,
+        priority: match side {
+            Side::Repeat => Priority::Batch,
+            Side::Baseline | Side::Prefixed => Priority::Live,
+        },
+        attempt: 1,
+        written_by: WRITTEN_BY.to_owned(),
     };
-    let request = InferenceRequest::new(case.user)
-        .prefix(prefix)
-        .max_new_tokens(case.max_tokens)
-        .priority(priority);
-    let started = Instant::now();
-    let mut first_text = None;
-    let mut inference = task.infer(request);
-    let mut asked_to_stop = false;
-    let patience = session.module().options().idle;
-    loop {
-        let event = tokio::select! {
-            event = inference.next() => event,
-            () = wanted(&mut stop), if !asked_to_stop => {
-                asked_to_stop = true;
-                inference.stop();
-                continue;
-            }
-            // Our unit may rightly be silent while others have their turn; a module that does not even answer a ping is gone.
-            () = tokio::time::sleep(patience) => match session.module().ping().await {
-                Ok(_) => continue,
-                Err(error) => Some(Err(error)),
-            },
-        };
-        match event {
-            Some(Ok(InferenceEvent::Delta(text))) => {
-                first_text.get_or_insert_with(|| started.elapsed());
-                events.send(Event::Delta { run, side, text }).await;
-            }
-            Some(Ok(InferenceEvent::Done(outcome))) => {
-                let outcome = Box::new(outcome_of(outcome, sent.as_deref(), asked_to_stop));
-                events.send(Event::Finished { run, side, outcome }).await;
-                return Trust::Fine;
-            }
-            Some(Err(ClientError::Stopped { text })) => {
-                let outcome = Box::new(stopped(text, first_text, started.elapsed()));
-                events.send(Event::Finished { run, side, outcome }).await;
-                return Trust::Fine;
-            }
-            Some(Err(error)) => {
-                let trust = match error {
-                    ClientError::Refused { .. } | ClientError::Prefix(_) | ClientError::EmptyPrompt => Trust::Fine,
-                    _ => Trust::Doubtful,
-                };
-                events.send(failed(problem_of(&error))).await;
-                if error.needs_set_up() && !error.is_disconnect() {
-                    session.forget_task().await;
-                }
-                return trust;
-            }
-            None => {
-                let outcome = Box::new(stopped(String::new(), first_text, started.elapsed()));
-                events.send(Event::Finished { run, side, outcome }).await;
-                return Trust::Fine;
-            }
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let running = session.run(&task, request, stop, move |progress| {
+        // Whoever forwards it waits for the end of this.
+        let _ = tell.send(progress);
+    });
+    let mut tell_sent = Some(tell_sent);
+    let forwarding = async {
+        while let Some(progress) = told.recv().await {
+            events
+                .send(match progress {
+                    Progress::Sent(built) => {
+                        // Nobody may wait for it.
+                        let _ = tell_sent.take().map(|tell| tell.send(()));
+                        Event::Started { run, side, built }
+                    }
+                    Progress::Text(text) => Event::Delta { run, side, text },
+                })
+                .await;
         }
+    };
+    let (ran, ()) = tokio::join!(running, forwarding);
+    let Some(Ran { record, error }) = ran else {
+        events.send(Event::Dropped { run, side }).await;
+        return Trust::Fine;
+    };
+    let was_stopped = record
+        .answer()
+        .is_some_and(|answer| answer.finish_reason == FinishReason::Stopped);
+    if was_stopped && replaced.load(Ordering::Acquire) {
+        events.send(Event::Dropped { run, side }).await;
+        return Trust::Fine;
+    }
+    let is_sent = record.prefix.is_some() || record.case.recipe.is_none();
+    if kept
+        && is_sent
+        && let Err(problem) = keep(&record, tuning, events).await
+    {
+        events.send(Event::Failed { run, side, problem }).await;
+        return Trust::Fine;
+    }
+    let Some(error) = error else {
+        finished(run, side, record, events).await;
+        return Trust::Fine;
+    };
+    let problem = errors::session(&error);
+    if is_sent {
+        finished(run, side, record, events).await;
+    }
+    events.send(Event::Failed { run, side, problem }).await;
+    let SessionError::Client(error) = error else {
+        return Trust::Fine;
+    };
+    if error.needs_set_up() && !error.is_disconnect() {
+        session.forget_task().await;
+    }
+    match error {
+        ClientError::Refused { .. } | ClientError::Prefix(_) | ClientError::EmptyPrompt => Trust::Fine,
+        _ => Trust::Doubtful,
     }
 }
 
-fn stopped(text: String, first_token: Option<Duration>, elapsed: Duration) -> RunOutcome {
-    let timings = Timings {
-        first_token,
-        elapsed: Some(elapsed),
-        ..Timings::default()
-    };
-    RunOutcome {
-        text,
-        finish: Finish::Stopped,
-        timings,
-        tokens: None,
-        echoed: false,
-    }
+async fn finished(run: RunId, side: Side, record: Record, events: &Events) {
+    let record = Box::new(record);
+    events.send(Event::Finished { run, side, record }).await;
 }
 
-/// The client's outcome as the workbench keeps it.
-pub(crate) fn outcome_of(outcome: Outcome, sent_sha256: Option<&str>, asked_to_stop: bool) -> RunOutcome {
-    let finish = match outcome.finish_reason {
-        FinishReason::Stop => Finish::Stop,
-        FinishReason::Length => Finish::Length,
-        FinishReason::Window => Finish::Window,
-        FinishReason::Stopped => Finish::Stopped,
-        // A stranger gives no reason; ours is known.
-        _ if asked_to_stop => Finish::Stopped,
-        _ => Finish::Unknown,
-    };
-    let timings = Timings {
-        first_token: outcome.time_to_first_token,
-        elapsed: Some(outcome.elapsed),
-        tokens: outcome.usage.as_ref().map(|usage| usage.completion_tokens),
-        tokens_per_second: outcome.tokens_per_second(),
-    };
-    let echoed = matches!((&outcome.echo, sent_sha256), (Some(echo), Some(sent)) if echo.sha256 == sent);
-    RunOutcome {
-        text: outcome.text,
-        finish,
-        timings,
-        tokens: outcome.tokens,
-        echoed,
+/// Puts a record on disk before it is shown.
+async fn keep(record: &Record, tuning: Tuning, events: &Events) -> Result<(), Problem> {
+    let shared = Arc::new(record.clone());
+    let kept = tokio::task::spawn_blocking(move || tuning.keep(&shared)).await;
+    let began = kept.unwrap_or_else(|error| Err(broken(error)))?;
+    if let Some(experiment) = began {
+        events.send(Event::TuningBegan(Box::new(experiment))).await;
     }
-}
-
-/// Returns once a stop is wanted. A slot that is gone wants it, too.
-pub(super) async fn wanted(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
+    Ok(())
 }

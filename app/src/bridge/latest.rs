@@ -1,15 +1,17 @@
-//! What follows the hand: the prefix that is shown, the prompt's tokens, the diff of the texts. Only the latest question counts.
+//! What is told while a person moves the controls: the prefix's identity, the prompt's tokens, the diff of the texts. Only the latest
+//! question counts.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use softprefix_core::compare::{Measures, diff};
+use softprefix_core::compare::diff;
+use softprefix_core::experiment::{Comparison, PrefixIdentity};
 use softprefix_core::prefix::PrefixRecipe;
 use tokio::sync::watch;
 
-use super::events::{Events, broken, caught};
-use crate::messages::{Comparison, Event, Purpose};
-use crate::model::TokenCount;
+use super::events::{Events, caught};
+use crate::errors::{broken, problem_of};
+use crate::messages::{Event, Texts};
 use crate::session::Session;
 
 /// Longest a diff of streaming text may take; a coarser one stands in beyond it.
@@ -22,8 +24,8 @@ pub(super) async fn keep_describing(mut latest: watch::Receiver<Option<(Arc<Sess
         let Some((session, recipe)) = wanted else { continue };
         let of = recipe.clone();
         let built = caught(async move {
-            let prefix = session.build(&of).await?;
-            Ok(session.describe(&of, &prefix))
+            let prefix = session.build_of(&of).await?;
+            Ok(PrefixIdentity::of(&of, &prefix, session.facts().identity.median_norm))
         });
         let built = built.await.and_then(|built| built);
         events.send(Event::Described { recipe, built }).await;
@@ -39,16 +41,11 @@ pub(super) async fn keep_counting(mut latest: watch::Receiver<Option<(Arc<Sessio
         };
         let (of_system, of_user) = (system.clone(), user.clone());
         let counted = caught(async move { session.count(&of_system, &of_user).await });
-        match counted.await.and_then(|counted| counted) {
-            Ok(Some(budget)) => {
-                let count = TokenCount {
-                    template: budget.template,
-                    prompt: budget.prompt,
-                    window: budget.window,
-                    prefill_window: budget.prefill_window,
-                };
-                events.send(Event::Counted { system, user, count }).await;
-            }
+        match counted
+            .await
+            .and_then(|counted| counted.map_err(|error| problem_of(&error)))
+        {
+            Ok(Some(count)) => events.send(Event::Counted { system, user, count }).await,
             // The inference itself will say what is wrong.
             Ok(None) => {}
             Err(problem) => tracing::debug!(%problem, "the prompt's tokens could not be counted"),
@@ -56,25 +53,30 @@ pub(super) async fn keep_counting(mut latest: watch::Receiver<Option<(Arc<Sessio
     }
 }
 
-pub(super) async fn compare(comparison: Comparison, events: Events) {
+pub(super) async fn compare(texts: Texts, events: Events) {
     let work = tokio::task::spawn_blocking(move || {
         let deadline = Instant::now() + DIFF_TIME;
-        let diff = diff(
-            &comparison.left,
-            &comparison.right,
-            comparison.granularity,
-            Some(deadline),
-        );
-        let measures = match comparison.purpose {
-            Purpose::Panes => None,
-            Purpose::Run(_) | Purpose::Noise(_) => Some(Box::new(Measures::of(&comparison.left, &comparison.right))),
-        };
-        Event::Compared {
-            comparison,
-            diff,
-            measures,
-        }
+        let diff = diff(&texts.left, &texts.right, texts.granularity, Some(deadline));
+        Event::Compared { texts, diff }
     });
     let event = work.await.unwrap_or_else(|error| Event::NotCompared(broken(error)));
     events.send(event).await;
+}
+
+/// Measures that are told together: a long list grows on screen while it is made.
+const TOGETHER: usize = 32;
+
+pub(super) async fn measure(comparisons: Vec<Comparison>, events: Events) {
+    let mut left = comparisons.into_iter();
+    loop {
+        let part: Vec<Comparison> = left.by_ref().take(TOGETHER).collect();
+        if part.is_empty() {
+            return;
+        }
+        let work = tokio::task::spawn_blocking(move || part.into_iter().map(Comparison::measure).collect());
+        let event = work
+            .await
+            .map_or_else(|error| Event::NotCompared(broken(error)), Event::Measured);
+        events.send(event).await;
+    }
 }

@@ -8,7 +8,7 @@ use softprefix_core::prefix::files::{self, FileError};
 use softprefix_core::prefix::{PrefixRecipe, Rounding, Shelf, ShelfError};
 
 use super::events::Events;
-use crate::errors::sentence;
+use crate::errors::{self, sentence};
 use crate::messages::{Event, MaterialEvent, MaterialRequest};
 use crate::model::{ExportForm, ImportedFile, Nearest, Problem, ProblemKind, Refusal, RefusedFile, without_folders};
 use crate::session::Session;
@@ -60,7 +60,7 @@ pub(super) async fn work(
                 let card = Err(not_connected());
                 return report(MaterialEvent::Identified { recipe, card }).await;
             };
-            let prefix = match session.build(&recipe).await {
+            let prefix = match session.build_of(&recipe).await {
                 Ok(prefix) => prefix,
                 Err(problem) => {
                     let card = Err(problem);
@@ -77,7 +77,7 @@ pub(super) async fn work(
             let nearest = match session.nearest(&prefix).await {
                 Ok(Some(rows)) => Nearest::Known(rows),
                 Ok(None) => Nearest::NotTold,
-                Err(problem) => Nearest::Failed(problem),
+                Err(error) => Nearest::Failed(errors::session(&error)),
             };
             report(MaterialEvent::Nearest { recipe, nearest }).await;
         }
@@ -121,7 +121,7 @@ async fn export(
     base_model: Option<String>,
     session: Option<&Session>,
 ) -> Result<(), Problem> {
-    let prefix = session.ok_or_else(not_connected)?.build(recipe).await?;
+    let prefix = session.ok_or_else(not_connected)?.build_of(recipe).await?;
     let to = path.to_owned();
     let write = move || match form {
         ExportForm::Peft => files::export_peft(&prefix, &to, base_model.as_deref()),

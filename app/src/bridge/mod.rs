@@ -9,15 +9,15 @@ mod events;
 mod figure;
 mod inference;
 mod latest;
+mod library;
 mod material;
-mod reach;
 pub mod recording;
 pub(crate) mod second;
 pub mod sweep;
+mod tuning;
 mod worker;
 
 pub use doctor::Ways;
-pub(crate) use inference::outcome_of;
 
 use std::future::Future;
 use std::path::PathBuf;

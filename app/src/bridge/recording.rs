@@ -21,7 +21,8 @@ struct Tape {
     path: PathBuf,
     file: File,
     writer: Writer,
-    since: Instant,
+    /// `None` until everything is told that stands at its beginning.
+    since: Option<Instant>,
 }
 
 /// The recordings' part of the bridge.
@@ -41,7 +42,8 @@ impl Recordings {
             },
             RecordingRequest::Line(line) => {
                 let Some(tape) = &mut self.tape else { return };
-                let at = u64::try_from(tape.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let at = tape.since.map_or(0, |since| since.elapsed().as_millis());
+                let at = u64::try_from(at).unwrap_or(u64::MAX);
                 let Some(words) = tape.writer.line(at, &line) else {
                     return;
                 };
@@ -53,6 +55,11 @@ impl Recordings {
                     );
                     self.tape = None;
                     report(events, RecordingEvent::CannotWrite(problem)).await;
+                }
+            }
+            RecordingRequest::Run => {
+                if let Some(tape) = &mut self.tape {
+                    tape.since = Some(Instant::now());
                 }
             }
             RecordingRequest::End => {
@@ -123,7 +130,7 @@ fn begin(folder: Option<&Path>) -> Result<Tape, Problem> {
         path,
         file,
         writer: Writer::default(),
-        since: Instant::now(),
+        since: None,
     })
 }
 

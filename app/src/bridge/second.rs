@@ -4,7 +4,7 @@ use std::path::Path;
 
 use softprefix_core::client::{ConnectOptions, Module};
 
-use crate::errors::problem_of;
+use crate::errors::{broken, problem_of};
 use crate::messages::Second;
 use crate::model::{Problem, ProblemKind, Target};
 use crate::session::embedded;
@@ -25,7 +25,7 @@ pub(crate) async fn ask(target: Target, model: String, limits: ConnectOptions) -
         Target::Embedded { .. } if is_file(&model) => return Ok(Second::Has(target.with_model(Some(model)))),
         Target::Embedded { .. } => {
             let choices = tokio::task::spawn_blocking(embedded::choices).await;
-            let choices = choices.map_err(super::events::broken)?;
+            let choices = choices.map_err(broken)?;
             let present = choices.into_iter().filter(|choice| choice.present);
             ("embedded".to_owned(), present.map(|choice| choice.name).collect())
         }

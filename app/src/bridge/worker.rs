@@ -7,23 +7,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use softprefix_core::client::ConnectOptions;
+use softprefix_core::experiment::Library;
+use softprefix_core::experiment::session::Stop;
 use softprefix_core::prefix::{PrefixRecipe, Shelf};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::deep::Scoring;
 use super::doctor::Ways;
 use super::events::{Events, caught};
-use super::inference::{Trust, run, wanted};
-use super::latest::{compare, keep_counting, keep_describing};
-use super::reach::{find_or_fetch, in_process, remote};
+use super::inference::{self, Trust};
+use super::latest::{compare, keep_counting, keep_describing, measure};
 use super::recording::Recordings;
-use super::sweep::Sweeps;
-use crate::errors::problem_of;
-use crate::messages::{DoctorEvent, Event, Inference, MaterialEvent, MaterialRequest, Request, Said};
-use crate::model::{CaseKey, Kept, Problem, ProblemKind, Side, Target};
-use crate::results;
-use crate::session::{ConnectProblem, Session, embedded};
+use super::sweep::{Place, Sweeps};
+use super::tuning::Tuning;
+use crate::errors::{self, broken, problem_of};
+use crate::messages::{
+    Asked, DoctorEvent, Event, Inference, LibraryRequest, MaterialEvent, MaterialRequest, Request, Said,
+};
+use crate::model::{Kept, Problem, ProblemKind, Side, Target};
+use crate::session::{ConnectProblem, LeftOver, OpenStep, Opening, Session, Steps, embedded};
 
 /// Longest wait, on the way out, for an attempt to connect.
 const LEAVING: Duration = Duration::from_secs(3);
@@ -36,15 +39,15 @@ enum Done {
         attempt: u64,
         session: Result<Box<Session>, ConnectProblem>,
     },
-    /// The fetch ended without a model.
-    NoModel { attempt: u64, problem: Option<Problem> },
     /// The connection of this session is closed.
     Disconnected { attempt: u64, problem: Problem },
 }
 
-/// An inference that is on its way, or waits for the hand to rest.
+/// An inference that is on its way, or waits for the controls to rest.
 struct Slot {
     stop: watch::Sender<bool>,
+    /// Set before it is stopped for another of its side.
+    replaced: Arc<AtomicBool>,
     handle: JoinHandle<()>,
 }
 
@@ -61,10 +64,16 @@ struct Worker {
     watching: Option<JoinHandle<()>>,
     cancel_fetch: Arc<AtomicBool>,
     given_up: Arc<AtomicBool>,
-    last: Option<(Target, CaseKey)>,
+    last: Option<(Target, Asked)>,
     slots: [Option<Slot>; 3],
     describe: watch::Sender<Option<(Arc<Session>, PrefixRecipe)>>,
     count: watch::Sender<Option<(Arc<Session>, String, String)>>,
+    /// Where everything that is run is kept.
+    library: Option<Arc<Library>>,
+    library_work: mpsc::UnboundedSender<super::library::Wanted>,
+    /// Told, or closed, once the inference before is on its way to the module.
+    sent: Option<oneshot::Receiver<()>>,
+    tuning: Tuning,
     sweeps: Sweeps,
     scoring: Scoring,
     /// Where imported prefixes are kept.
@@ -85,6 +94,8 @@ pub(super) async fn work(
     let (count, counted) = watch::channel(None);
     tokio::spawn(keep_describing(described, events.clone()));
     tokio::spawn(keep_counting(counted, events.clone()));
+    let (library_work, wanted) = mpsc::unbounded_channel();
+    tokio::spawn(super::library::keep_working(wanted, events.clone()));
     let mut worker = Worker {
         limits,
         events,
@@ -100,6 +111,10 @@ pub(super) async fn work(
         slots: [None, None, None],
         describe,
         count,
+        library: None,
+        library_work,
+        sent: None,
+        tuning: Tuning::default(),
         sweeps: Sweeps::default(),
         scoring: Scoring::default(),
         shelf: None,
@@ -121,25 +136,18 @@ pub(super) async fn work(
 impl Worker {
     async fn take(&mut self, request: Request) {
         match request {
-            Request::Connect { target, case } => self.connect(target, *case, Vec::new()).await,
+            Request::Connect { target, asked } => self.connect(target, *asked, Vec::new()).await,
             Request::ExitTasks { tasks } => {
-                if let Some((target, case)) = self.last.clone() {
-                    self.connect(target, case, tasks).await;
+                if let Some((target, asked)) = self.last.clone() {
+                    self.connect(target, asked, tasks).await;
                 }
             }
-            Request::FetchModel { name, case } => {
-                self.connect(Target::Embedded { model: Some(name) }, *case, Vec::new())
+            Request::FetchModel { name, asked } => {
+                self.connect(Target::Embedded { model: Some(name) }, *asked, Vec::new())
                     .await;
             }
             Request::CancelFetch => self.cancel_fetch.store(true, Ordering::Relaxed),
-            Request::ListModels => {
-                let events = self.events.clone();
-                tokio::spawn(async move {
-                    if let Ok(choices) = tokio::task::spawn_blocking(embedded::choices).await {
-                        events.send(Event::Models(choices)).await;
-                    }
-                });
-            }
+            Request::ListModels => self.list_models(),
             Request::Describe { recipe } => {
                 if let Some(session) = self.session.clone() {
                     self.describe.send_replace(Some((session, recipe)));
@@ -156,9 +164,13 @@ impl Worker {
                     slot.stop.send_replace(true);
                 }
             }
-            Request::Compare(comparison) => {
+            Request::Compare(texts) => {
                 self.events
-                    .spawn(compare(comparison, self.events.clone()), Event::NotCompared);
+                    .spawn(compare(texts, self.events.clone()), Event::NotCompared);
+            }
+            Request::Measure(comparisons) => {
+                self.events
+                    .spawn(measure(comparisons, self.events.clone()), Event::NotCompared);
             }
             Request::Score(request) => self.scoring.start(*request, self.session.as_ref(), &self.events),
             Request::StopScoring => self.scoring.stop(),
@@ -166,39 +178,34 @@ impl Worker {
                 self.events
                     .spawn(super::figure::write(*request, self.events.clone()), Event::FileProblem);
             }
-            Request::Save { path, snapshot } => {
-                let events = self.events.clone();
-                tokio::spawn(async move {
-                    let to = path.clone();
-                    let written = tokio::task::spawn_blocking(move || results::write(&to, &snapshot)).await;
-                    events
-                        .send(match written {
-                            Ok(Ok(())) => Event::Saved { path },
-                            Ok(Err(problem)) => Event::FileProblem(problem),
-                            Err(error) => Event::FileProblem(broke_off("Writing the file", &error)),
-                        })
-                        .await;
-                });
-            }
-            Request::Open { path } => {
-                let events = self.events.clone();
-                tokio::spawn(async move {
-                    let from = path.clone();
-                    let read = tokio::task::spawn_blocking(move || results::read(&from)).await;
-                    events
-                        .send(match read {
-                            Ok(Ok(snapshot)) => Event::Opened {
-                                path,
-                                snapshot: Box::new(snapshot),
-                            },
-                            Ok(Err(problem)) => Event::FileProblem(problem),
-                            Err(error) => Event::FileProblem(broke_off("Reading the file", &error)),
-                        })
-                        .await;
-                });
-            }
             Request::Recording(request) => self.recordings.take(request, &self.events).await,
-            Request::Sweep(request) => self.sweeps.take(*request, self.session.as_ref(), &self.events).await,
+            Request::Library(LibraryRequest::Open { folder, old }) => {
+                self.library = super::library::open(&folder, &old, &self.events).await;
+                self.tuning.use_library(self.library.clone());
+            }
+            Request::Tuning(None) => self.tuning.begin(),
+            Request::Tuning(Some(past)) => {
+                let tuning = self.tuning.clone();
+                let opened = tokio::task::spawn_blocking(move || tuning.go_on_with(&past)).await;
+                let problem = match opened {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => Problem::told(ProblemKind::File, errors::journal(&error)),
+                    Err(error) => broken(error),
+                };
+                self.events.send(Event::TuningClosed(problem)).await;
+            }
+            Request::Library(request) => {
+                // Who carries them out lives as long as the runtime.
+                let _ = self.library_work.send((request, self.library.clone()));
+            }
+            Request::Sweep(request) => {
+                let place = Place {
+                    session: self.session.as_ref(),
+                    library: self.library.as_ref(),
+                    events: &self.events,
+                };
+                self.sweeps.take(*request, place).await;
+            }
             Request::Material(request) => match *request {
                 MaterialRequest::UseShelf { folder } => self.shelf = Some(Shelf::new(folder)),
                 request => {
@@ -219,9 +226,21 @@ impl Worker {
         }
     }
 
+    fn list_models(&self) {
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            match tokio::task::spawn_blocking(embedded::choices).await {
+                Ok(choices) => events.send(Event::Models(choices)).await,
+                Err(error) => {
+                    events.send(Event::FileProblem(broken(error))).await;
+                }
+            }
+        });
+    }
+
     // ----- the connection -----
 
-    async fn connect(&mut self, target: Target, case: CaseKey, exit_first: Vec<String>) {
+    async fn connect(&mut self, target: Target, asked: Asked, exit_first: Vec<String>) {
         self.give_up();
         // Until the new module is ready the one in use stays, but for what runs on it.
         self.stop_all();
@@ -230,7 +249,7 @@ impl Worker {
             session.forget_task().await;
         }
         self.attempt += 1;
-        self.last = Some((target.clone(), case.clone()));
+        self.last = Some((target.clone(), asked.clone()));
         self.cancel_fetch = Arc::default();
         self.given_up = Arc::default();
         let (attempt, done) = (self.attempt, self.done.clone());
@@ -238,39 +257,30 @@ impl Worker {
             given_up: Some(Arc::clone(&self.given_up)),
             ..self.events.clone()
         };
-        let (cancel, limits) = (Arc::clone(&self.cancel_fetch), self.limits.clone());
-        let connecting = async move {
-            match target {
-                Target::Remote { address, model } => {
-                    let session = remote(&address, model.as_deref(), &case, &exit_first, limits, &events).await;
-                    Done::Connected {
-                        attempt,
-                        session: session.map(Box::new),
-                    }
-                }
-                Target::Embedded { model } => match find_or_fetch(model, cancel, &events).await {
-                    Ok(Some((name, store))) => {
-                        let session = in_process(name, store, &case, limits, &events).await;
-                        Done::Connected {
-                            attempt,
-                            session: session.map(Box::new),
-                        }
-                    }
-                    Ok(None) => Done::NoModel { attempt, problem: None },
-                    Err(problem) => Done::NoModel {
-                        attempt,
-                        problem: Some(problem),
-                    },
-                },
-            }
+        let opening = Opening {
+            target,
+            system: asked.prompt.system,
+            settings: asked.settings,
+            limits: self.limits.clone(),
+            shelf: self.shelf.clone(),
+            left_over: match exit_first.is_empty() {
+                true => LeftOver::Keep,
+                false => LeftOver::Exit(exit_first),
+            },
+            fetch: Some(Arc::clone(&self.cancel_fetch)),
         };
-        self.connecting = Some(tokio::spawn(async move {
-            let report = caught(connecting).await.unwrap_or_else(|problem| Done::Connected {
-                attempt,
-                session: Err(problem.into()),
+        let steps: Steps = Arc::new(move |step| {
+            events.send_if_room(match step {
+                OpenStep::Connecting(step) => Event::Connecting(step),
+                OpenStep::Fetching(progress) => Event::Fetching(progress),
+                OpenStep::Loading { model, fraction, what } => Event::Loading { model, fraction, what },
             });
+        });
+        self.connecting = Some(tokio::spawn(async move {
+            let opened = caught(Session::open(opening, steps)).await;
+            let session = opened.unwrap_or_else(|problem| Err(problem.into())).map(Box::new);
             // Where the loop has ended, nobody needs the report.
-            let _ = done.send(report).await;
+            let _ = done.send(Done::Connected { attempt, session }).await;
         }));
     }
 
@@ -284,24 +294,20 @@ impl Worker {
                         if let Some((target, _)) = &self.last {
                             self.in_use = (attempt, target.clone());
                         }
-                        let session = Arc::new((*session).with_shelf(self.shelf.clone()));
-                        let (facts, vocabulary) = (session.facts().clone(), session.vocabulary().cloned());
+                        let session: Arc<Session> = Arc::from(session);
+                        let (facts, vocabulary) = (session.facts().clone(), session.norms());
                         self.watch(&session);
                         self.session = Some(session);
                         self.events.send(Event::Ready(Box::new(facts), vocabulary)).await;
                     }
                     Err(ConnectProblem::TaskFull(tasks)) => self.events.send(Event::TaskFull { tasks }).await,
                     Err(ConnectProblem::Other(problem)) => self.events.send(Event::Lost(problem)).await,
+                    Err(ConnectProblem::NoModel(problem)) => {
+                        self.events.send(Event::NoModel(problem)).await;
+                        self.list_models();
+                    }
                 }
                 self.keep().await;
-            }
-            Done::NoModel { attempt, problem } if attempt == self.attempt => {
-                self.connecting = None;
-                self.events.send(Event::NoModel(problem)).await;
-                self.keep().await;
-                if let Ok(choices) = tokio::task::spawn_blocking(embedded::choices).await {
-                    self.events.send(Event::Models(choices)).await;
-                }
             }
             Done::Disconnected { attempt, problem } if attempt == self.in_use.0 && self.session.is_some() => {
                 self.stop_all();
@@ -317,7 +323,7 @@ impl Worker {
             } => {
                 tokio::spawn(async move { session.close().await });
             }
-            Done::Connected { .. } | Done::NoModel { .. } | Done::Disconnected { .. } => {}
+            Done::Connected { .. } | Done::Disconnected { .. } => {}
         }
     }
 
@@ -329,7 +335,7 @@ impl Worker {
         let kept = Kept {
             target: self.in_use.1.clone(),
             facts: session.facts().clone(),
-            vocabulary: session.vocabulary().cloned(),
+            vocabulary: session.norms(),
         };
         self.events.send(Event::Kept(Box::new(kept))).await;
     }
@@ -387,7 +393,6 @@ impl Worker {
                         }
                         return;
                     }
-                    Done::NoModel { attempt: of, .. } if of == attempt => return,
                     _ => {}
                 }
             }
@@ -409,47 +414,48 @@ impl Worker {
         let place = index(inference.side);
         let before = self.slots[place].take();
         if let Some(before) = &before {
+            before.replaced.store(true, Ordering::Release);
             before.stop.send_replace(true);
         }
-        let (stop, stopped) = watch::channel(false);
+        let (stop, mut stopped) = Stop::pair();
         let (events, done, attempt) = (self.events.clone(), self.done.clone(), self.in_use.0);
-        let (of, on) = (inference.run, inference.side);
+        let (tuning, replaced) = (self.tuning.clone(), Arc::new(AtomicBool::new(false)));
+        let by = Arc::clone(&replaced);
+        let (run, side) = (inference.run, inference.side);
+        let (tell_sent, sent) = oneshot::channel();
+        // A module that serves one at a time serves them in the order in which they were asked for.
+        let earlier = self.sent.replace(sent).filter(|_| !session.facts().is_ours());
         let work = async move {
-            // The hand rests while the old one ends.
-            let rest = tokio::time::sleep(inference.delay);
-            let mut wish = stopped.clone();
-            let dropped = tokio::select! {
-                () = rest => false,
-                () = wanted(&mut wish) => true,
+            let free = async {
+                tokio::time::sleep(inference.delay).await;
+                if let Some(earlier) = earlier {
+                    // Closed where that one ended before it was sent.
+                    let _ = earlier.await;
+                }
+                if let Some(before) = before
+                    && tokio::time::timeout(ENDING, before.handle).await.is_err()
+                {
+                    tracing::warn!("the inference before takes long to end");
+                }
             };
-            if !dropped && let Some(before) = before {
-                let _ = tokio::time::timeout(ENDING, before.handle).await;
+            tokio::select! {
+                () = free => {}
+                () = stopped.wanted() => return events.send(Event::Dropped { run, side }).await,
             }
-            if dropped || *stopped.borrow() {
-                events
-                    .send(Event::Dropped {
-                        run: inference.run,
-                        side: inference.side,
-                    })
-                    .await;
-            } else if run(&session, inference, stopped, &events).await == Trust::Doubtful
+            let work = inference::run(&session, inference, (stopped, tell_sent), &by, tuning, &events);
+            if work.await == Trust::Doubtful
                 // One that is silent altogether would keep its other inferences waiting until their deadlines.
                 && let Err(reason) = session.module().ping().await
             {
-                let _ = done
-                    .send(Done::Disconnected {
-                        attempt,
-                        problem: problem_of(&reason),
-                    })
-                    .await;
+                let problem = problem_of(&reason);
+                // Where the loop has ended, nobody needs the report.
+                let _ = done.send(Done::Disconnected { attempt, problem }).await;
             }
         };
-        let handle = self.events.spawn(work, move |problem| Event::Failed {
-            run: of,
-            side: on,
-            problem,
-        });
-        self.slots[place] = Some(Slot { stop, handle });
+        let handle = self
+            .events
+            .spawn(work, move |problem| Event::Failed { run, side, problem });
+        self.slots[place] = Some(Slot { stop, replaced, handle });
     }
 
     fn stop_all(&mut self) {
@@ -474,11 +480,4 @@ fn index(side: Side) -> usize {
         Side::Prefixed => 1,
         Side::Repeat => 2,
     }
-}
-
-fn broke_off(what: &str, error: &dyn std::fmt::Display) -> Problem {
-    Problem::new(ProblemKind::File, format!("{what} broke off ({error})."), "Try again.").in_japanese(
-        format!("作業が途中で止まりました（{what}：{error}）。"),
-        "もう一度試してください。",
-    )
 }

@@ -10,9 +10,9 @@ mod models;
 mod module;
 mod prefix;
 mod report;
+mod running;
 mod shell;
 mod sweep;
-mod values;
 
 use std::process::ExitCode;
 
@@ -43,7 +43,7 @@ pub enum Command {
     Compare(Box<compare::CompareArgs>),
     /// Run a sweep of lengths and magnitudes, kept case by case in a journal, and write its report.
     Sweep(Box<sweep::SweepArgs>),
-    /// Print every measure of a saved results file, ours or an existing script's.
+    /// Print every measure of a saved results file (ours or an existing script's), an exported experiment or a journal.
     Report(report::ReportArgs),
     /// List the models for the embedded module, or fetch one.
     Models(models::ModelsArgs),

@@ -1,7 +1,7 @@
 //! `softprefix module`: what answers at an address. It changes nothing there and sets nothing up.
 
 use clap::Args;
-use softprefix_core::client::{ConnectOptions, Module};
+use softprefix_core::client::{ClientError, ConnectOptions, Module};
 use softprefix_core::protocol::card::ModelCard;
 use softprefix_core::protocol::extension;
 
@@ -39,9 +39,13 @@ async fn look(address: &str, json: bool) -> Result<Exit, Failure> {
     let version = module.version().await.map_err(failed)?;
     let cards = module.cards().await.map_err(failed)?;
     // A module without an LLM unit says so with an error; that is an answer, too.
-    let tasks = module.tasks().await;
+    let tasks = answered(module.tasks().await).map_err(failed)?;
     // Behind llm-sys the cards are its own, and only the unit itself tells.
-    let ours = cards.iter().any(|card| card.ours) || module.unit_knows(extension::EMBED).await.unwrap_or(false);
+    let ours = cards.iter().any(|card| card.ours)
+        || matches!(
+            answered(module.unit_knows(extension::EMBED).await).map_err(failed)?,
+            Ok(true)
+        );
     if json {
         let cards: Vec<_> = cards
             .iter()
@@ -75,7 +79,7 @@ async fn look(address: &str, json: bool) -> Result<Exit, Failure> {
     out += if ours {
         "unit    softprefix-unit: takes soft prefixes and confirms them, runs many inferences at once\n"
     } else {
-        "unit    a stranger: one inference at a time; whether it takes soft prefixes only a comparison tells\n"
+        "unit    a stock unit: one inference at a time; whether it takes soft prefixes only a comparison tells\n"
     };
     match tasks {
         Ok(tasks) if tasks.is_empty() => out += "tasks   none\n",
@@ -90,6 +94,18 @@ async fn look(address: &str, json: bool) -> Result<Exit, Failure> {
     }
     print(&out);
     Ok(Exit::Success)
+}
+
+/// What the module said, also where it said no.
+///
+/// # Errors
+/// Where nothing can be learnt from it: the connection is gone, or no answer came.
+fn answered<T>(reply: Result<T, ClientError>) -> Result<Result<T, ClientError>, ClientError> {
+    match reply {
+        Err(error @ (ClientError::Refused { .. } | ClientError::Unreadable { .. })) => Ok(Err(error)),
+        Err(error) => Err(error),
+        Ok(value) => Ok(Ok(value)),
+    }
 }
 
 fn line(card: &ModelCard) -> String {

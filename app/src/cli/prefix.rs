@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use softprefix_core::prefix::{Generator, PrefixKind, Rounding, files};
 
-use super::shell::Failure;
+use super::shell::{Failure, List};
 use crate::errors::shelf_problem;
 use crate::places;
 use crate::start::Exit;
@@ -40,7 +40,7 @@ pub(super) struct PrefixArgs {
     prefix_file: Option<PathBuf>,
     /// A factor for each row, such as 1,0.5,0; fewer than P are joined by straight lines from the first row to the last.
     #[arg(long, value_name = "LIST", value_parser = factors)]
-    envelope: Option<Factors>,
+    envelope: Option<List<f64>>,
     /// How values become bf16: `truncate` repeats runs of existing scripts byte for byte.
     #[arg(long, value_enum, default_value_t = RoundingArg::NearestEven)]
     rounding: RoundingArg,
@@ -72,18 +72,14 @@ enum RoundingArg {
     Truncate,
 }
 
-/// A list as one argument (clap takes a plain `Vec` for a repeated one).
-#[derive(Debug, Clone, PartialEq)]
-struct Factors(Vec<f64>);
-
-fn factors(text: &str) -> Result<Factors, String> {
+fn factors(text: &str) -> Result<List<f64>, String> {
     let wrong = |item: &str| format!("{item:?} is no finite number; write factors like 1,0.5,0");
     let number = |item: &str| item.trim().parse::<f64>().ok().filter(|factor| factor.is_finite());
     let factors: Result<Vec<f64>, String> = text
         .split(',')
         .map(|item| number(item).ok_or_else(|| wrong(item)))
         .collect();
-    factors.map(Factors)
+    factors.map(List)
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -1,29 +1,134 @@
 //! `softprefix report`: every measure of a saved file, without a module.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use softprefix_core::compare::{Report, ResultsFile};
+use softprefix_core::experiment::{Experiment, Journal, JournalError, Record, experiments, export, new_id};
 
-use super::shell::{Failure, print};
+use super::running::{journal_failure, tell_damage};
+use super::shell::{Failure, name_of, print};
+use crate::errors;
+use crate::model::{Problem, ProblemKind};
 use crate::start::Exit;
 
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// The results file, ours or an existing comparison script's.
-    #[arg(value_name = "RESULTS")]
+    /// A results file, ours or an existing comparison script's, an exported experiment, or a journal.
+    #[arg(value_name = "FILE")]
     path: PathBuf,
-    /// Print JSON instead of a table.
+    /// Print JSON instead of a table: one report, or a list where the file holds several prompts, modules or experiments.
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
-    let file = ResultsFile::read(&args.path).map_err(|error| Failure {
-        exit: Exit::File,
-        message: format!("{}: {error}", args.path.display()),
-    })?;
-    let report = Report::from(&file);
-    print(&if args.json { report.to_json() } else { report.to_table() });
+    let tables = read(&args.path)?;
+    if !args.json {
+        print_all(&tables);
+        return Ok(Exit::Success);
+    }
+    let reports: Vec<Report> = tables.iter().map(|table| Report::from(&table.file)).collect();
+    match reports.as_slice() {
+        [report] => print(&report.to_json()),
+        // Structs with string keys cannot fail to serialise.
+        reports => print(&format!(
+            "{}\n",
+            serde_json::to_string_pretty(reports).unwrap_or_default()
+        )),
+    }
     Ok(Exit::Success)
+}
+
+/// The cases of one prompt on one module.
+pub(super) struct Table {
+    heading: String,
+    file: ResultsFile,
+}
+
+/// The tables of an experiment: module by module, prompt by prompt, in the order in which they were first run.
+pub(super) fn tables(experiment: &Experiment, records: &[Record]) -> Vec<Table> {
+    let mut groups: Vec<(Experiment, usize, Vec<Record>)> = Vec::new();
+    for record in records {
+        let is_its = |(experiment, prompt, _): &&mut (Experiment, usize, Vec<Record>)| {
+            let module = &experiment.module;
+            (&module.address, &module.model, *prompt)
+                == (&record.module.address, &record.module.model, record.case.prompt)
+        };
+        match groups.iter_mut().find(is_its) {
+            Some((_, _, records)) => records.push(record.clone()),
+            None => {
+                let experiment = Experiment {
+                    module: record.module.clone(),
+                    ..experiment.clone()
+                };
+                groups.push((experiment, record.case.prompt, vec![record.clone()]));
+            }
+        }
+    }
+    let table = |(experiment, prompt, records): (Experiment, usize, Vec<Record>)| {
+        let module = &experiment.module;
+        let file = export::to_results_file(&experiment, &records, prompt);
+        Table {
+            heading: format!(
+                "{} on {} (H {}): {}",
+                module.model,
+                module.address,
+                module.hidden_size,
+                name_of(&file.meta.user_prompt)
+            ),
+            file,
+        }
+    };
+    groups.into_iter().map(table).collect()
+}
+
+/// Prints tables, with headings where there are several.
+pub(super) fn print_all(tables: &[Table]) {
+    for table in tables {
+        if tables.len() > 1 {
+            print(&format!("{}\n", table.heading));
+        }
+        print(&Report::from(&table.file).to_table());
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<Table>, Failure> {
+    let bytes = std::fs::read(path).map_err(|error| errors::cannot_read(path, &error))?;
+    let start = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    let is_json = start.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    if !is_json {
+        return read_journal(path);
+    }
+    let failed = |error: export::ImportError| Failure {
+        exit: Exit::File,
+        message: format!(
+            "{}: {}",
+            path.display(),
+            Problem::told(ProblemKind::File, errors::export(&error))
+        ),
+    };
+    let (experiment, records) = export::from_json(&bytes, &new_id()).map_err(failed)?;
+    // A results file is shown as it stands: an existing script's has fields that an experiment has no place for.
+    match ResultsFile::from_json(&bytes) {
+        Ok(file) => Ok(vec![Table {
+            heading: String::new(),
+            file,
+        }]),
+        Err(_) => Ok(tables(&experiment, &records)),
+    }
+}
+
+fn read_journal(path: &Path) -> Result<Vec<Table>, Failure> {
+    let (entries, condition) = Journal::read(path).map_err(|error| journal_failure(&error))?;
+    tell_damage(path, &condition);
+    let pasts = experiments(entries);
+    if pasts.is_empty() {
+        return Err(journal_failure(&JournalError::NotOne { path: path.to_owned() }));
+    }
+    let of = |past: &softprefix_core::experiment::Past| {
+        let shown: Vec<Record> = past.shown().cloned().collect();
+        tables(&past.experiment, &shown)
+    };
+    Ok(pasts.iter().filter(|past| !past.is_deleted()).flat_map(of).collect())
 }

@@ -1,6 +1,6 @@
 //! What the commands share: how one fails, where it runs and how it prints.
 
-use crate::model::{Problem, ProblemKind};
+use crate::model::{MagnitudeUnit, Problem, ProblemKind, magnitudes};
 use crate::start::Exit;
 
 /// A command that failed: what to say and which code to exit with.
@@ -43,6 +43,22 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
             exit: Exit::Module,
             message: format!("The system gives no threads ({error}). Close other programs and try again."),
         })
+}
+
+/// A list as one argument (clap takes a plain `Vec` for a repeated one).
+#[derive(Debug, Clone, PartialEq)]
+pub struct List<T>(pub Vec<T>);
+
+/// Reads magnitudes from an argument. In which unit they are another argument says, so negative ones are refused later.
+pub fn list_of_magnitudes(text: &str) -> Result<List<f64>, String> {
+    magnitudes::parse(text, MagnitudeUnit::Raw)
+        .map(List)
+        .map_err(|said| said.en)
+}
+
+/// What an experiment is called until somebody names it: the beginning of its prompt.
+pub fn name_of(prompt: &str) -> String {
+    prompt.chars().take(24).collect()
 }
 
 /// Prints to standard output; a reader that went away (`| head`) is no failure.

@@ -1,31 +1,27 @@
-//! `softprefix sweep`: the window's sweep in a shell. Every finished case is in the journal before the next is told, so that
-//! a sweep that was killed goes on with what is missing.
+//! `softprefix sweep`: the window's sweep in a terminal. Every finished case is kept before the next is told, so that a sweep that was
+//! killed goes on with what is missing.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
 use clap::Args;
 use softprefix_core::client::ConnectOptions;
 use softprefix_core::experiment::{
-    Experiment, History, Journal, Magnitudes, Past, Plan, Prompt, Record, Run, RunEnd, RunEvent, Settings,
-    SharedJournal, Sweep, Values,
+    Magnitudes, ModuleIdentity, Plan, Prompt, Record, RunEnd, RunOptions, Settings, Sweep, Values,
 };
-use tokio::sync::watch;
+use softprefix_core::protocol::Sampling;
 
-use super::bar::Bar;
-use super::compare::{open, say, say_weights, show};
 use super::prefix::{Material, PrefixArgs};
-use super::shell::{Failure, print, runtime};
-use super::values;
+use super::report::{print_all, tables};
+use super::running::{Begun, Done, Store, Terminal, exit_of};
+use super::shell::{Failure, List, list_of_magnitudes, name_of};
 use crate::bridge::second::ask;
-use crate::bridge::sweep::{Resume, request_of};
+use crate::errors::problem_of;
 use crate::messages::Second;
+use crate::model::magnitudes::USUAL_RAW;
 use crate::model::sweep::parse_lens;
-use crate::model::{CaseKey, Format, Language, PRESETS, Sampling, Target};
+use crate::model::{Format, Language, PRESETS, Target};
 use crate::session::Session;
 use crate::start::Exit;
-use crate::text::SweepText;
 
 #[derive(Debug, Args)]
 pub struct SweepArgs {
@@ -39,7 +35,7 @@ pub struct SweepArgs {
     /// Give magnitudes in token norms where the models differ in width.
     #[arg(long, value_name = "MODULE", value_parser = crate::start::target)]
     also: Option<Target>,
-    /// Model of the second module.
+    /// Model of the second module [default: the first one's, where it lists that].
     #[arg(long, value_name = "MODEL", requires = "also")]
     also_model: Option<String>,
     /// The user's text; may be given several times.
@@ -48,8 +44,9 @@ pub struct SweepArgs {
     /// The system prompt of all prompts.
     #[arg(long, default_value = PRESETS[0].system)]
     system: String,
-    /// Magnitudes: 0,1e-4,0.01 or 1e-4,...,2 for 1-2-5 steps. Raw values, as existing scripts give them, unless --token-norms.
-    #[arg(long, value_name = "LIST", default_value = values::USUAL, value_parser = values_of, allow_hyphen_values = true)]
+    /// Magnitudes: 0,1e-4,0.01, or 1e-4,...,2 for 1-2-5 steps, or 0.01...12(13) for 13 values in equal ratios. Raw values, as existing
+    /// scripts give them, unless --token-norms.
+    #[arg(long, value_name = "LIST", default_value = USUAL_RAW, value_parser = list_of_magnitudes, allow_hyphen_values = true)]
     values: List<f64>,
     /// The values are L2 norms of each row, over the median norm of the vocabulary.
     #[arg(long)]
@@ -65,16 +62,17 @@ pub struct SweepArgs {
     /// Runs of the baseline before the first prefix; one more follows the last.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=20))]
     baselines: u8,
-    /// Do not lead the model through the texts afterwards for KL and perplexity, where the unit could.
+    /// Do not score the texts by teacher forcing afterwards (KL and perplexity), where the unit could.
     #[arg(long)]
     no_kl: bool,
     /// Most output tokens.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: u32,
-    /// Where every finished case is kept.
-    #[arg(long, value_name = "FILE", default_value = "softprefix-sweep.journal")]
-    journal: PathBuf,
-    /// Go on with what is missing of the journal's last sweep; where none was broken off, begin the one that is described.
+    /// A journal of your own for the finished cases, instead of the history that the window shows.
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// Go on with what is missing of the last sweep that was broken off (of the same plan, where prompts are given); where there is
+    /// none, begin the one that is described.
     #[arg(long)]
     resume: bool,
     /// Write a page to read and send.
@@ -97,14 +95,6 @@ pub struct SweepArgs {
     exit_tasks: bool,
 }
 
-/// A list as one argument (clap takes a plain `Vec` for a repeated one).
-#[derive(Debug, Clone, PartialEq)]
-struct List<T>(Vec<T>);
-
-fn values_of(text: &str) -> Result<List<f64>, String> {
-    values::parse(text).map(List)
-}
-
 fn lens_of(text: &str) -> Result<List<usize>, String> {
     parse_lens(text)
         .map(List)
@@ -112,9 +102,9 @@ fn lens_of(text: &str) -> Result<List<usize>, String> {
 }
 
 impl SweepArgs {
-    fn plan(&self, key: &CaseKey) -> Result<Plan, Failure> {
+    fn plan(&self) -> Result<Plan, Failure> {
         let Material { kind, rows } = self.prefix.material()?;
-        let list = Values::List(self.values.0.clone());
+        let values = Values::List(self.values.0.clone());
         let sweep = Sweep {
             kind,
             lens: self
@@ -122,9 +112,9 @@ impl SweepArgs {
                 .as_ref()
                 .map_or_else(|| vec![rows.unwrap_or(1)], |lens| lens.0.clone()),
             magnitudes: if self.token_norms {
-                Magnitudes::TokenNorms(list)
+                Magnitudes::TokenNorms(values)
             } else {
-                Magnitudes::Raw(list)
+                Magnitudes::Raw(values)
             },
             rounding: self.prefix.rounding(),
         };
@@ -137,389 +127,236 @@ impl SweepArgs {
             repeats: usize::from(self.repeats),
             baselines: usize::from(self.baselines),
             deep: !self.no_kl,
-            name: key.user.chars().take(24).collect(),
-            settings: Settings {
-                max_new_tokens: Some(self.max_tokens as usize),
-                other: softprefix_core::protocol::SetUp::new("", "").greedy().settings,
-                ..Settings::default()
-            },
+            name: self.prompts.first().map(|user| name_of(user)).unwrap_or_default(),
+            settings: Settings::new(self.max_tokens as usize, &Sampling::default()),
             ..Plan::new(Prompt::default(), sweep)
         };
         // What cannot be run is a wrong argument, and costs no loading of a model.
         plan.cases().map_err(|error| Failure::arguments(error.to_string()))?;
         Ok(plan)
     }
+
+    fn options(&self) -> RunOptions {
+        RunOptions {
+            stop_without_effect: !self.anyway,
+            ..RunOptions::default()
+        }
+    }
 }
 
 pub fn run(args: SweepArgs) -> Result<Exit, Failure> {
-    let mut key = CaseKey {
-        module: String::new(),
-        model: String::new(),
-        system: args.system.clone(),
-        user: args.prompts.first().cloned().unwrap_or_default(),
-        max_tokens: args.max_tokens as usize,
-        sampling: Sampling::Greedy,
+    let described = match args.prompts.is_empty() {
+        true => None,
+        false => Some(args.plan()?),
     };
-    let described = if args.prompts.is_empty() {
-        None
-    } else {
-        Some(args.plan(&key)?)
+    let store = match &args.journal {
+        Some(path) => Store::file(path)?,
+        None => Store::library()?,
     };
-    let (journal, entries, _) = Journal::open(&args.journal).map_err(|error| file_failure(&error))?;
-    let history = History::of(entries);
-    let begun = args
-        .resume
-        .then(|| history.experiments.iter().rev().find(|past| is_open(past)))
-        .flatten();
-    let (plan, resume) = match (begun, described) {
-        (Some(past), described) => {
-            let wanted = &past.experiment.plan;
-            if described.is_some_and(|described| described != *wanted) {
-                return Err(Failure::arguments(format!(
-                    "{} holds an unfinished sweep of other settings ({}). Leave the settings out to go on with it, or --resume to begin \
-                     a new one.",
-                    args.journal.display(),
-                    past.experiment.name
-                )));
-            }
-            (wanted.clone(), Some((past.experiment.clone(), past.finished())))
+    // A journal of one's own holds one sweep after the other; in the history a plan that is described is looked for by itself.
+    let looks_for_the_last = args.resume && (described.is_none() || args.journal.is_some());
+    let last = if looks_for_the_last { store.last_open()? } else { None };
+    let last_plan = last.as_ref().and_then(|last| last.past.experiment.plan.clone());
+    let plan = match (last_plan, described) {
+        (Some(plan), Some(described)) if described != plan => {
+            return Err(Failure::arguments(format!(
+                "{} holds an unfinished sweep of other settings ({}). Leave the settings out to go on with it, or --resume to begin a new \
+                 one.",
+                store.name(),
+                last.map(|last| last.past.experiment.name).unwrap_or_default()
+            )));
         }
-        (None, Some(plan)) => (plan, None),
+        (Some(plan), _) | (None, Some(plan)) => plan,
         (None, None) => {
             return Err(Failure::arguments(format!(
-                "{} holds no unfinished sweep. Say with --prompt what is to be run.",
-                args.journal.display()
+                "There is no unfinished sweep in {}. Say with --prompt what is to be run.",
+                store.name()
             )));
         }
     };
-    if let (Some((experiment, _)), Some(prompt)) = (&resume, plan.prompts.first()) {
-        key.user.clone_from(&prompt.user);
-        key.system.clone_from(&prompt.system);
-        key.max_tokens = experiment.plan.settings.max_new_tokens.unwrap_or(key.max_tokens);
-    }
-    let records: Vec<Record> = begun.map(|past| past.records.clone()).unwrap_or_default();
-    let runtime = runtime()?;
-    let journal = Arc::new(Mutex::new(journal));
-    let outcome = runtime.block_on(async {
-        let mut interrupts = Interrupts::heard(&args.journal);
-        tokio::select! {
-            outcome = sweep(&args, &key, plan, resume, records, journal, interrupts.clone()) => outcome,
-            () = interrupts.at_least(2) => Ok(Exit::Interrupted),
-        }
-    });
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
-    outcome
-}
-
-/// How often Ctrl-C was pressed: the first time the sweep lets go of its module and ends, the second time it ends at once.
-#[derive(Clone)]
-struct Interrupts(watch::Receiver<u32>);
-
-impl Interrupts {
-    /// Listens from now on, and answers on the terminal. Must be called from within a tokio runtime.
-    fn heard(journal: &Path) -> Self {
-        let (count, counted) = watch::channel(0);
-        let journal = journal.to_owned();
-        tokio::spawn(async move {
-            while tokio::signal::ctrl_c().await.is_ok() {
-                if *count.borrow() == 0 {
-                    eprintln!(
-                        "\nsoftprefix: interrupted; what was finished is in {}. Add --resume to go on. The task on the module is being \
-                         ended; Ctrl-C once more ends this program at once.",
-                        journal.display()
-                    );
-                }
-                count.send_modify(|count| *count += 1);
+    Terminal::work(&store.name(), async |terminal| {
+        let Some(first) = open(
+            &args,
+            args.module.clone().with_model(args.model.clone()),
+            &plan,
+            &terminal,
+        )
+        .await?
+        else {
+            return Ok(Exit::Interrupted);
+        };
+        // The second module is opened before the first one's work begins: one that is dead is told at once.
+        let second = match open_second(&args, &plan, &terminal, &first).await {
+            Ok(second) => second,
+            Err(failure) => {
+                first.close().await;
+                return Err(failure);
             }
-        });
-        Self(counted)
-    }
-
-    fn any(&self) -> bool {
-        *self.0.borrow() > 0
-    }
-
-    async fn at_least(&mut self, times: u32) {
-        if self.0.wait_for(|count| *count >= times).await.is_err() {
-            // Ctrl-C cannot be heard here, and ends the program by itself.
-            std::future::pending::<()>().await;
+        };
+        let outcome = match terminal.is_interrupted() {
+            true => Ok(Exit::Interrupted),
+            false => sweep(&args, &plan, (&store, last), &terminal, (&first, second.as_ref())).await,
+        };
+        first.close().await;
+        if let Some(second) = &second {
+            second.close().await;
         }
-    }
+        outcome
+    })
 }
 
-/// Whether an experiment has no end yet and some of its cases are missing.
-fn is_open(past: &Past) -> bool {
-    let planned = past.experiment.plan.cases().map_or(0, |cases| cases.len());
-    past.ending.is_none() && (past.finished().len() < planned || past.is_unscored())
+/// Opens a module and says what it is; `None` where Ctrl-C was pressed meanwhile.
+async fn open(args: &SweepArgs, target: Target, plan: &Plan, terminal: &Terminal) -> Result<Option<Session>, Failure> {
+    let Some(session) = terminal.open(target, args.exit_tasks, plan).await? else {
+        return Ok(None);
+    };
+    let facts = session.facts();
+    if let Err(failure) = args.prefix.check(facts.hidden_size()) {
+        session.close().await;
+        return Err(failure);
+    }
+    terminal.say_module(facts);
+    // Each run sets up tasks of its own; a module with few places needs this one's.
+    session.forget_task().await;
+    Ok(Some(session))
 }
 
-fn file_failure(error: &dyn std::fmt::Display) -> Failure {
-    Failure {
-        exit: Exit::File,
-        message: error.to_string(),
-    }
+async fn open_second(
+    args: &SweepArgs,
+    plan: &Plan,
+    terminal: &Terminal,
+    first: &Session,
+) -> Result<Option<Session>, Failure> {
+    let Some(target) = args.also.clone() else {
+        return Ok(None);
+    };
+    let model = args.also_model.clone();
+    let model = model.unwrap_or_else(|| first.facts().identity.model.clone());
+    let target = match ask(target, model, ConnectOptions::default()).await? {
+        Second::Has(target) => target,
+        Second::Lacks { model, models } => {
+            return Err(Failure::arguments(format!(
+                "The second module has no {model}. Name one of its models with --also-model: {}.",
+                models.join(", ")
+            )));
+        }
+    };
+    open(args, target, plan, terminal).await
 }
 
 async fn sweep(
     args: &SweepArgs,
-    key: &CaseKey,
-    plan: Plan,
-    resume: Option<(Experiment, HashSet<usize>)>,
-    mut records: Vec<Record>,
-    journal: SharedJournal,
-    mut interrupts: Interrupts,
+    plan: &Plan,
+    (store, last): (&Store, Option<Begun>),
+    terminal: &Terminal,
+    (first, second): (&Session, Option<&Session>),
 ) -> Result<Exit, Failure> {
-    let bar = Arc::new(Mutex::new(Bar::new()));
-    let text = SweepText::of(Language::English);
-    let target = args.module.clone().with_model(args.model.clone());
-    let Some(session) = open_or_leave(target, args.exit_tasks, key, &bar, &mut interrupts).await? else {
-        return Ok(Exit::Interrupted);
+    let sessions: Vec<&Session> = std::iter::once(first).chain(second).collect();
+    let modules: Vec<&ModuleIdentity> = sessions.iter().map(|session| &session.facts().identity).collect();
+    let mut begun: Vec<Option<Begun>> = match args.resume {
+        true => store.resume(plan, &modules)?,
+        false => sessions.iter().map(|_| None).collect(),
     };
-    let facts = session.facts();
-    if let Err(failure) = args.prefix.check(facts.hidden_size) {
-        session.close().await;
-        return Err(failure);
+    if let Some(last) = last.filter(|_| begun.iter().all(Option::is_none)) {
+        let module = &last.past.experiment.module;
+        return Err(Failure::arguments(format!(
+            "{} was begun with {} on {}, and {} on {} is set up here. Name that module and model with --module and --model.",
+            last.past.experiment.name,
+            module.model,
+            module.address,
+            first.facts().identity.model,
+            first.facts().identity.address
+        )));
     }
-    if let Some((experiment, finished)) = &resume {
-        let begun_with = &experiment.module.model;
-        if *begun_with != facts.model {
-            return Err(Failure::arguments(format!(
-                "the sweep was begun with {begun_with}, and {} is set up here. Name that model with --model.",
-                facts.model
-            )));
+    begun.reverse();
+    let (mut runs, mut trouble) = (Vec::<Done>::new(), None);
+    for session in sessions {
+        // A module that has waited for the first one's sweep may have been restarted meanwhile.
+        if !runs.is_empty()
+            && session.module().ping().await.is_err()
+            && let Err(error) = session.module().reconnect().await
+        {
+            trouble = Some(Failure::from(problem_of(&error)));
+            break;
         }
-        say(
-            &bar,
-            &format!("going on with {}: {} runs are there", experiment.name, finished.len()),
-        );
-    }
-    let second = match args.also.clone() {
-        Some(target) => match second(args, target, &session).await {
-            Ok(target) => Some(target),
+        let begun = begun.pop().flatten();
+        let ran = terminal
+            .run(session, (plan.clone(), args.options()), (store, begun), &mut |_, _| {
+                Ok(())
+            })
+            .await;
+        if terminal.is_interrupted() {
+            return Ok(Exit::Interrupted);
+        }
+        match ran {
+            Ok(done) => {
+                let is_complete = done.end == RunEnd::Complete;
+                runs.push(done);
+                if !is_complete {
+                    break;
+                }
+            }
+            // What the module before did is told and written all the same.
             Err(failure) => {
-                session.close().await;
-                return Err(failure);
-            }
-        },
-        None => None,
-    };
-    say(&bar, &format!("{} on {}", facts.model, facts.address));
-    say_weights(&bar, facts);
-    // The runner sets up a task of its own; a module with few places needs this one's.
-    session.forget_task().await;
-    let resume = resume.map(|(experiment, finished)| Resume {
-        experiment,
-        finished,
-        known: records.clone(),
-        canary: true,
-    });
-    let twin = plan.clone();
-    let mut request = request_of(&session, key, plan, Some(Arc::clone(&journal)), resume);
-    request.options.stop_without_effect = !args.anyway;
-    let run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
-    let followed = follow(run, &mut records, &bar, text, &mut interrupts).await;
-    session.close().await;
-    let (experiment, mut end) = followed?;
-    if interrupts.any() {
-        return Ok(Exit::Interrupted);
-    }
-    records.sort_by_key(|record| record.case.index);
-    let mut elsewhere = None;
-    let mut trouble = None;
-    if let (RunEnd::Complete, Some(target)) = (&end, second) {
-        let ours = (args, key, &bar);
-        match on_the_other(ours, target, twin, journal, &mut interrupts).await {
-            _ if interrupts.any() => return Ok(Exit::Interrupted),
-            Ok((experiment, theirs, ended)) => {
-                elsewhere = experiment.map(|experiment| (experiment, theirs));
-                end = ended;
-            }
-            // What the first module did is told and written all the same.
-            Err(failure) => trouble = Some(failure),
-        }
-    }
-    super::compare::clear(&bar);
-    if let Some(experiment) = &experiment {
-        let tables =
-            std::iter::once((experiment, &records)).chain(elsewhere.iter().map(|(other, theirs)| (other, theirs)));
-        for (experiment, records) in tables {
-            if elsewhere.is_some() {
-                let module = &experiment.module;
-                print(&format!(
-                    "{} on {} (H {})\n",
-                    module.model, module.address, module.hidden_size
-                ));
-            }
-            let file = softprefix_core::experiment::export::to_results_file(experiment, records, 0);
-            print(&softprefix_core::compare::Report::from(&file).to_table());
-        }
-        let all: Vec<Record> = records
-            .iter()
-            .chain(elsewhere.iter().flat_map(|(_, theirs)| theirs))
-            .cloned()
-            .collect();
-        let outputs = [
-            (&args.report, Format::Html, &all),
-            (&args.csv, Format::Csv, &all),
-            (&args.json, Format::Json, &all),
-            // What existing scripts read has room for one module.
-            (&args.results, Format::Results, &records),
-        ];
-        for (path, format, records) in outputs {
-            if let Some(path) = path {
-                write(path, format, experiment, records)?;
-                say(&bar, &format!("saved in {}", path.display()));
+                trouble = Some(failure);
+                break;
             }
         }
-        records = all;
     }
+    terminal.clear();
+    write_all(args, terminal, &runs)?;
     if let Some(failure) = trouble {
         return Err(failure);
     }
-    let failed = records.iter().any(|record| record.error().is_some());
-    match end {
-        RunEnd::Complete if failed => Ok(Exit::Module),
-        RunEnd::Complete => Ok(Exit::Success),
-        RunEnd::Cancelled => Ok(Exit::Interrupted),
-        RunEnd::NoEffect => Ok(Exit::Module),
-        RunEnd::Interrupted { error } => Err(Failure {
-            exit: Exit::Module,
-            message: format!(
-                "{error} What was finished is in {}; add --resume to go on.",
-                args.journal.display()
-            ),
-        }),
+    let failed = runs
+        .iter()
+        .flat_map(|done| &done.records)
+        .any(|record| record.error().is_some());
+    match runs.pop() {
+        Some(done) => exit_of(done.end, failed, store),
+        None => Ok(Exit::Interrupted),
     }
 }
 
-/// The second module, asked before anything is run: with the model that was named, else with that of the first.
-async fn second(args: &SweepArgs, target: Target, first: &Session) -> Result<Target, Failure> {
-    let model = args.also_model.clone().unwrap_or_else(|| first.facts().model.clone());
-    match ask(target, model, ConnectOptions::default()).await? {
-        Second::Has(target) => Ok(target),
-        Second::Lacks { model, models } => Err(Failure::arguments(format!(
-            "The second module has no {model}. Name one of its models with --also-model: {}.",
-            models.join(", ")
-        ))),
-    }
-}
-
-/// The same plan on the second module, as an experiment of its own.
-async fn on_the_other(
-    (args, key, bar): (&SweepArgs, &CaseKey, &Arc<Mutex<Bar>>),
-    target: Target,
-    plan: Plan,
-    journal: SharedJournal,
-    interrupts: &mut Interrupts,
-) -> Result<(Option<Experiment>, Vec<Record>, RunEnd), Failure> {
-    let Some(session) = open_or_leave(target, args.exit_tasks, key, bar, interrupts).await? else {
-        return Ok((None, Vec::new(), RunEnd::Cancelled));
+/// Prints the tables, and writes the files that were asked for: the cases of both modules into the same ones.
+fn write_all(args: &SweepArgs, terminal: &Terminal, runs: &[Done]) -> Result<(), Failure> {
+    let known: Vec<_> = runs
+        .iter()
+        .filter_map(|done| Some((done.experiment.as_ref()?, &done.records)))
+        .collect();
+    let Some((experiment, firsts)) = known.first() else {
+        return Ok(());
     };
-    let facts = session.facts();
-    say(bar, &format!("the same on {} on {}", facts.model, facts.address));
-    session.forget_task().await;
-    let mut request = request_of(&session, key, plan, Some(journal), None);
-    request.options.stop_without_effect = !args.anyway;
-    let run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
-    let mut records = Vec::new();
-    let followed = follow(run, &mut records, bar, SweepText::of(Language::English), interrupts).await;
-    session.close().await;
-    let (experiment, end) = followed?;
-    records.sort_by_key(|record| record.case.index);
-    Ok((experiment, records, end))
-}
-
-/// Opens the module; `None` where Ctrl-C was pressed meanwhile. Another machine's module is waited for even then, since it would
-/// keep a task that is set up and that nobody ends.
-async fn open_or_leave(
-    target: Target,
-    exit_tasks: bool,
-    key: &CaseKey,
-    bar: &Arc<Mutex<Bar>>,
-    interrupts: &mut Interrupts,
-) -> Result<Option<Session>, Failure> {
-    let is_elsewhere = matches!(target, Target::Remote { .. });
-    let mut opening = std::pin::pin!(open(target, exit_tasks, key, bar));
-    tokio::select! {
-        opened = &mut opening => return opened.map(Some),
-        () = interrupts.at_least(1) => {}
-    }
-    if is_elsewhere && let Ok(session) = opening.await {
-        session.close().await;
-    }
-    Ok(None)
-}
-
-/// Runs to the end, tells how far it is, and gathers the records. After Ctrl-C, lets go of the module.
-async fn follow(
-    mut run: Run,
-    records: &mut Vec<Record>,
-    bar: &Arc<Mutex<Bar>>,
-    text: &SweepText,
-    interrupts: &mut Interrupts,
-) -> Result<(Option<Experiment>, RunEnd), Failure> {
-    let mut experiment = None;
-    let mut end = RunEnd::Cancelled;
-    loop {
-        let event = tokio::select! {
-            event = run.next() => event,
-            () = interrupts.at_least(1) => {
-                run.leave().await;
-                return Ok((experiment, RunEnd::Cancelled));
-            }
-        };
-        let Some(event) = event else {
-            return Ok((experiment, end));
-        };
-        match event {
-            RunEvent::Started(started) => experiment = Some(*started),
-            RunEvent::CaseFinished(record) => {
-                if let Some(error) = record.error() {
-                    say(bar, &format!("{}: {error}", record.case.name));
-                }
-                records.push(*record);
-            }
-            RunEvent::Progress(progress) => {
-                let fraction = progress.finished as f32 / progress.total.max(1) as f32;
-                let left = progress
-                    .left
-                    .map(|left| format!(". {}", (text.left)(left)))
-                    .unwrap_or_default();
-                let words = match (progress.finished == progress.total, progress.unscored) {
-                    (true, unscored @ 1..) => format!("all runs finished; KL of {unscored} to go"),
-                    _ => format!("{} of {} runs{left}", progress.finished, progress.total),
-                };
-                show(bar, Some(fraction), &words);
-            }
-            RunEvent::Scored { record, scores } => {
-                if let Some(record) = records.iter_mut().rev().find(|known| known.id == record) {
-                    record.scores = Some(scores);
-                }
-            }
-            RunEvent::NotScored { count, error } => say(bar, &format!("no KL of {count} runs: {error}")),
-            RunEvent::Canary(canary) => say(bar, canary.sentence()),
-            RunEvent::Reconnecting { because } => say(bar, &format!("the module is gone ({because}); reconnecting")),
-            RunEvent::CanaryFailed { error } => say(
-                bar,
-                &format!("it could not be tried whether the module uses prefixes: {error}"),
-            ),
-            RunEvent::CaseLost { name, error, .. } => say(bar, &format!("{name}: {error}")),
-            RunEvent::JournalFailed { error } => {
-                run.leave().await;
-                return Err(file_failure(&error));
-            }
-            RunEvent::Ended(how) => end = how,
-            RunEvent::CaseStarted { .. } | RunEvent::Text { .. } | RunEvent::Reconnected | RunEvent::Threshold(_) => {}
+    let all: Vec<_> = known
+        .iter()
+        .flat_map(|(experiment, records)| tables(experiment, records))
+        .collect();
+    print_all(&all);
+    let both: Vec<Record> = known.iter().flat_map(|(_, records)| records.iter().cloned()).collect();
+    let outputs = [
+        (&args.report, Format::Html, &both),
+        (&args.csv, Format::Csv, &both),
+        (&args.json, Format::Json, &both),
+        // What existing scripts read has room for one module.
+        (&args.results, Format::Results, *firsts),
+    ];
+    for (path, format, records) in outputs {
+        if let Some(path) = path {
+            let text = format.write(experiment, records, 0, Language::of_environment());
+            write(path, &text)?;
+            terminal.say(&format!("saved in {}", path.display()));
         }
     }
+    Ok(())
 }
 
-fn write(path: &Path, format: Format, experiment: &Experiment, records: &[Record]) -> Result<(), Failure> {
-    let text = format.write(experiment, records, 0, Language::of_environment());
-    std::fs::write(path, text).map_err(|error| {
-        file_failure(&format!(
-            "{} cannot be written ({error}). The journal has everything; choose another place and add --resume.",
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    softprefix_core::files::write_whole(path, text.as_bytes()).map_err(|error| Failure {
+        exit: Exit::File,
+        message: format!(
+            "{} cannot be written ({error}). Choose another place; every run is kept, and the window's history or `softprefix report` \
+             shows them.",
             path.display()
-        ))
+        ),
     })
 }

@@ -1,11 +1,15 @@
 //! Errors of files and of fetching them: results, the history, the disk, the network.
 
+use std::path::Path;
+
 use softprefix_core::compare::ResultsError;
-use softprefix_core::experiment::JournalError;
 use softprefix_core::experiment::export::ImportError;
+use softprefix_core::experiment::journal::JOURNAL_VERSION;
+use softprefix_core::experiment::{Condition, JournalError};
 use softprefix_unit::models::{FetchError, HubError, WayError, WheelError};
 
 use super::{Part, Told, system};
+use crate::model::{Problem, ProblemKind};
 
 /// A results file that cannot be read, written or understood.
 #[must_use]
@@ -51,6 +55,10 @@ pub fn export(error: &ImportError) -> Told {
             format!("この実験は新しい版の本ソフトが書いたものです（形式 {found}）。"),
             "本ソフトを更新してください。",
         ),
+        ImportError::Unreadable { key, why } => (
+            format!("このファイルの {key} を読めません（{why}）。"),
+            "直すか、保存し直してください。",
+        ),
         ImportError::Results(error) => return results(error),
     };
     Told::of(&error.to_string(), Part::Last(". "), what, todo)
@@ -62,30 +70,37 @@ pub fn journal(error: &JournalError) -> Told {
     let (what, todo) = match error {
         JournalError::Open { path, source } => (
             format!(
-                "履歴 {} を開けません（{}）。",
+                "記録 {} を開けません（{}）。",
                 path.display(),
                 system(&source.to_string())
             ),
             "フォルダーの権限と、ディスクがつながっていることを確かめてください。",
         ),
         JournalError::InUse { path } => (
-            format!("履歴 {} は本ソフトの別のウィンドウが使っています。", path.display()),
-            "そちらを閉じるか、別のファイルを選んでください。",
+            format!("記録 {} は別のウィンドウまたはシェルが使っています。", path.display()),
+            "そちらを閉じるか、終わるのを待ってください。",
         ),
         JournalError::NotOne { path } => (
-            format!("{} は履歴ファイルではありません。", path.display()),
+            format!("{} は本ソフトの記録ファイルではありません。", path.display()),
             "別のファイルを選んでください。このファイルには触れていません。",
+        ),
+        JournalError::Newer { path, version } => (
+            format!(
+                "{} は新しい版の本ソフトが書いたものです（形式 {version}、この版が読めるのは {JOURNAL_VERSION} まで）。",
+                path.display()
+            ),
+            "本ソフトを更新してください。このファイルには触れていません。",
         ),
         JournalError::Write { path, source } => (
             format!(
-                "履歴 {} に保存できません（{}）。",
+                "記録 {} に保存できません（{}）。",
                 path.display(),
                 system(&source.to_string())
             ),
-            "空き容量を増やしてください。このケースはまだウィンドウに残っており、書き出せます。",
+            "空き容量を増やしてください。それまでに保存したものは残っています。",
         ),
         JournalError::Serialise { source } => (
-            format!("ケースを JSON にできません（{source}）。"),
+            format!("結果を JSON にできません（{source}）。"),
             "本ソフトの不具合です。報告してください。",
         ),
     };
@@ -170,4 +185,106 @@ fn wheels(error: &WheelError) -> String {
             format!("つなげた結果が壊れています（SHA-256 は {wanted} ではなく {got}）")
         }
     }
+}
+
+/// What was wrong with a journal that could be opened all the same.
+pub fn damaged(path: &Path, condition: &Condition) -> Problem {
+    let path = path.display();
+    let (mut en, mut ja) = (Vec::new(), Vec::new());
+    if let Some(kept) = &condition.kept_in {
+        en.push(format!(
+            "its last line was cut off in the middle ({} bytes, kept in {})",
+            condition.torn_bytes,
+            kept.display()
+        ));
+        ja.push(format!(
+            "最後の行が途中で切れていました（{} バイト、{} に保存）",
+            condition.torn_bytes,
+            kept.display()
+        ));
+    }
+    if condition.damaged > 0 {
+        en.push(format!("{} lines are damaged and passed over", condition.damaged));
+        ja.push(format!("{} 行が壊れているため読み飛ばしました", condition.damaged));
+    }
+    if condition.unknown > 0 {
+        en.push(format!(
+            "{} lines are of kinds that this version does not know",
+            condition.unknown
+        ));
+        ja.push(format!("{} 行はこの版の知らない種類です", condition.unknown));
+    }
+    Problem::new(
+        ProblemKind::File,
+        format!("{path}: {}.", en.join("; ")),
+        "Everything else was read, and nothing was removed from the file.",
+    )
+    .in_japanese(
+        format!("{path}：{}。", ja.join("。")),
+        "ほかはすべて読み込みました。ファイルからは何も消していません。",
+    )
+}
+
+/// A file that cannot be read.
+pub fn cannot_read(path: &Path, error: &std::io::Error) -> Problem {
+    Problem::new(
+        ProblemKind::File,
+        format!("{} cannot be read ({error}).", path.display()),
+        "Check that it is there.",
+    )
+    .in_japanese(
+        format!("{} を読めません（{}）。", path.display(), system(&error.to_string())),
+        "ファイルがあるか確かめてください。",
+    )
+}
+
+/// A file that cannot be written.
+pub fn cannot_write(path: &Path, error: &std::io::Error) -> Problem {
+    Problem::new(
+        ProblemKind::File,
+        format!("{} cannot be written ({error}).", path.display()),
+        "Choose another place.",
+    )
+    .in_japanese(
+        format!(
+            "{} に書き込めません（{}）。",
+            path.display(),
+            system(&error.to_string())
+        ),
+        "別の場所を選んでください。",
+    )
+}
+
+/// Why a task ended without a result.
+pub fn broken(error: tokio::task::JoinError) -> Problem {
+    let why = match error.try_into_panic() {
+        Ok(payload) => {
+            let words = payload.downcast_ref::<&str>().map(|words| (*words).to_owned());
+            let words = words.or_else(|| payload.downcast_ref::<String>().cloned());
+            words.unwrap_or_else(|| "it does not say why".to_owned())
+        }
+        Err(error) => error.to_string(),
+    };
+    Problem::new(
+        ProblemKind::Program,
+        format!("A part of this program broke off ({why})."),
+        "Try again; if it happens again, start the program anew and report it.",
+    )
+    .in_japanese(
+        format!("プログラムの一部が途中で止まりました（{why}）。"),
+        "もう一度試してください。繰り返す場合は、プログラムを起動し直して報告してください。",
+    )
+}
+
+/// There is no place where experiments could be kept.
+pub fn no_library() -> Problem {
+    Problem::new(
+        ProblemKind::File,
+        "The history is not open, so nothing can be kept.",
+        "See the history for the reason.",
+    )
+    .in_japanese(
+        "履歴が開いていないため、何も保存できません。",
+        "理由は履歴の欄を見てください。",
+    )
 }

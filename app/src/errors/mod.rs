@@ -7,11 +7,12 @@ mod files;
 mod prefixes;
 mod reach;
 
-pub use files::{export, fetch, journal, results};
+pub use files::{broken, cannot_read, cannot_write, damaged, export, fetch, journal, no_library, results};
 pub use prefixes::prefix;
 pub use reach::{client, refusal};
 
 use softprefix_core::client::ClientError;
+use softprefix_core::experiment::SessionError;
 use softprefix_core::prefix::ShelfError;
 
 use crate::model::{Problem, ProblemKind, Said};
@@ -83,6 +84,35 @@ pub fn problem_of(error: &ClientError) -> Problem {
         _ => ProblemKind::Module,
     };
     Problem::told(kind, client(error))
+}
+
+/// A session's error as the person is told it.
+pub fn session(error: &SessionError) -> Problem {
+    let (ja, todo_ja) = match error {
+        SessionError::Client(error) => return problem_of(error),
+        SessionError::Prefix(error) => return Problem::told(ProblemKind::Input, prefix(error)),
+        SessionError::NoLanguageModel { address } => (
+            format!("{address} に言語モデルがありません。"),
+            "モジュールに入れるか（例：qwen2.5-0.5B-prefill-20e）、一覧にない名前を指定してください。",
+        ),
+        SessionError::NoHiddenSize => (
+            "モジュールがモデルの行の幅を示しません（カードに tokens_embed_size がありません）。".to_owned(),
+            "別のモデルを選ぶか、モジュールに softprefix-unit を導入してください。",
+        ),
+        SessionError::CannotTell { .. } => (
+            "このモジュールのユニットは必要な行を教えないため、この種類のプレフィックスを作れません。".to_owned(),
+            "別の種類のプレフィックスを選ぶか、softprefix-unit のモジュールに接続してください。",
+        ),
+        SessionError::BrokeOff(error) => (
+            format!("作業が途中で止まりました（{error}）。"),
+            "別の設定を選び、不具合として報告してください。",
+        ),
+    };
+    let kind = match error {
+        SessionError::NoLanguageModel { .. } => ProblemKind::Model,
+        _ => ProblemKind::Input,
+    };
+    Problem::told(kind, Told::of(&error.to_string(), Part::First(". "), ja, todo_ja))
 }
 
 /// With a capital letter and a full stop.

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use softprefix_core::client::ScoredText;
+use softprefix_core::experiment::Record;
 use softprefix_core::prefix::PrefixRecipe;
 
-use crate::model::{CaseKey, RunId};
+use super::Asked;
 
-/// A run whose texts are to be scored.
+/// A record whose texts are to be scored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoreRun {
-    pub run: RunId,
-    pub case: CaseKey,
+    /// Id of the record.
+    pub record: String,
+    pub asked: Asked,
     pub recipe: PrefixRecipe,
     /// Of the prefix that it was made with; empty where that is not known.
     pub sha256: String,
@@ -27,9 +29,10 @@ pub struct TextOf {
 }
 
 impl TextOf {
-    pub fn new(text: &Arc<str>, tokens: Option<&[u32]>) -> Self {
+    pub fn of(record: &Record) -> Self {
+        let tokens = record.tokens();
         Self {
-            text: Arc::clone(text),
+            text: record.output().into(),
             tokens: tokens.filter(|tokens| !tokens.is_empty()).map(<[u32]>::to_vec),
         }
     }

@@ -5,6 +5,7 @@
 mod deep;
 mod doctor;
 mod figure;
+mod library;
 mod material;
 mod recording;
 mod sweep;
@@ -12,6 +13,7 @@ mod sweep;
 pub use deep::{ScoreRun, TextOf};
 pub use doctor::{DoctorEvent, DoctorRequest, Said};
 pub use figure::WriteFigure;
+pub use library::{LibraryEvent, LibraryRequest};
 pub use material::{MaterialEvent, MaterialRequest};
 pub use recording::{RecordingEvent, RecordingRequest};
 pub use sweep::{Second, SweepEvent, SweepRequest};
@@ -20,13 +22,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use softprefix_core::compare::{Diff, Granularity, Measures};
+use softprefix_core::compare::{Diff, Granularity};
+use softprefix_core::experiment::{
+    Comparison, Experiment, MeasuredText, Past, PrefixIdentity, Prompt, Record, Settings,
+};
 use softprefix_core::prefix::PrefixRecipe;
+use softprefix_core::protocol::extension;
 
 use crate::figure::Form;
 use crate::model::{
-    BuiltPrefix, CaseId, CaseKey, ConnectStep, ExportForm, FetchProgress, Format, Kept, ModelChoice, ModuleFacts,
-    Problem, RunId, RunOutcome, Scores, Side, Snapshot, Target, TokenCount, Vocabulary,
+    ConnectStep, ExportForm, FetchProgress, Format, Kept, ModelChoice, ModuleFacts, Problem, RunId, Scores, Side,
+    Target, Vocabulary,
 };
 
 /// What the workbench asks for. None of these is answered at once; what comes of them arrives as [`Event`]s.
@@ -35,7 +41,8 @@ pub enum Request {
     /// Connect and set up. The module in use is left as soon as the new one is ready.
     Connect {
         target: Target,
-        case: Box<CaseKey>,
+        /// What its first task is set up for.
+        asked: Box<Asked>,
     },
     /// Exit these left-over tasks, then connect as before.
     ExitTasks {
@@ -44,7 +51,7 @@ pub enum Request {
     /// Fetch this model of the catalogue, then connect to the embedded module with it.
     FetchModel {
         name: String,
-        case: Box<CaseKey>,
+        asked: Box<Asked>,
     },
     CancelFetch,
     /// List the models of the embedded module.
@@ -67,29 +74,26 @@ pub enum Request {
         side: Side,
     },
 
-    /// Compare two texts away from the window's thread.
-    Compare(Comparison),
+    /// Tell two texts apart away from the window's thread.
+    Compare(Texts),
 
-    /// Lead the model through a run's texts, in the place of another run's.
+    /// Measure finished texts against their baselines, away from the window's thread.
+    Measure(Vec<Comparison>),
+
+    /// Score a record's texts by teacher forcing, in the place of another record's.
     Score(Box<ScoreRun>),
     StopScoring,
 
     /// Write a plot.
     SaveFigure(Box<WriteFigure>),
-    /// Write a results file.
-    Save {
-        path: PathBuf,
-        snapshot: Box<Snapshot>,
-    },
-    /// Read a results file.
-    Open {
-        path: PathBuf,
-    },
     /// Files of prefixes, and what a prefix is.
     Material(Box<MaterialRequest>),
     /// Work of the doctor.
     Doctor(DoctorRequest),
-    /// Sweeps and their history.
+    /// The library of all experiments.
+    Library(LibraryRequest),
+    /// Go on with this session of tuning; `None` begins another with the next run.
+    Tuning(Option<Box<Past>>),
     Sweep(Box<SweepRequest>),
     /// Recordings: written, read.
     Recording(RecordingRequest),
@@ -97,35 +101,42 @@ pub enum Request {
     Shutdown,
 }
 
+/// A prompt, and how inferences of it are run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Asked {
+    pub prompt: Prompt,
+    pub settings: Settings,
+}
+
 /// One inference to run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inference {
     pub run: RunId,
     pub side: Side,
-    pub case: CaseKey,
+    pub asked: Asked,
     /// `None` on the baseline.
     pub recipe: Option<PrefixRecipe>,
     pub delay: Duration,
+    /// Whether its record is kept in the journal of the session of tuning.
+    pub kept: bool,
 }
 
-/// Two texts to compare.
+/// Two texts to tell apart.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Comparison {
-    pub purpose: Purpose,
+pub struct Texts {
+    pub pair: Pair,
     pub left: Arc<str>,
     pub right: Arc<str>,
     pub granularity: Granularity,
 }
 
-/// What a comparison is for.
+/// Which texts are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// The diff of what the panes show.
+pub enum Pair {
+    /// What the panes of the Tune view show.
     Panes,
-    /// The measures of a finished run, and its diff.
-    Run(RunId),
-    /// The noise floor of a case: two baselines.
-    Noise(CaseId),
+    /// The two records that the Sweep view shows.
+    Records,
 }
 
 /// What the bridge reports.
@@ -155,12 +166,12 @@ pub enum Event {
     // The prefix and the prompt.
     Described {
         recipe: PrefixRecipe,
-        built: Result<BuiltPrefix, Problem>,
+        built: Result<PrefixIdentity, Problem>,
     },
     Counted {
         system: String,
         user: String,
-        count: TokenCount,
+        count: extension::Budget,
     },
 
     // Inferences.
@@ -168,7 +179,7 @@ pub enum Event {
     Started {
         run: RunId,
         side: Side,
-        built: Option<BuiltPrefix>,
+        built: Option<PrefixIdentity>,
     },
     Delta {
         run: RunId,
@@ -178,8 +189,12 @@ pub enum Event {
     Finished {
         run: RunId,
         side: Side,
-        outcome: Box<RunOutcome>,
+        record: Box<Record>,
     },
+    /// The session of tuning has its journal now.
+    TuningBegan(Box<Experiment>),
+    /// A session of tuning that was opened cannot be gone on with, for this reason: what is run next begins another.
+    TuningClosed(Problem),
     Failed {
         run: RunId,
         side: Side,
@@ -191,30 +206,23 @@ pub enum Event {
         side: Side,
     },
 
-    /// What the model makes of a run's texts.
+    /// What scoring a record's texts gave.
     Scored {
-        run: RunId,
+        record: String,
         found: Result<Arc<Scores>, Problem>,
     },
 
     // Comparisons and files.
     Compared {
-        comparison: Comparison,
+        texts: Texts,
         diff: Diff,
-        measures: Option<Box<Measures>>,
     },
-    /// Two texts could not be compared.
+    Measured(Vec<MeasuredText>),
+    /// Texts could not be compared.
     NotCompared(Problem),
     Chosen {
         question: FileQuestion,
         path: Option<PathBuf>,
-    },
-    Saved {
-        path: PathBuf,
-    },
-    Opened {
-        path: PathBuf,
-        snapshot: Box<Snapshot>,
     },
     FigureSaved(PathBuf),
     FileProblem(Problem),
@@ -223,6 +231,7 @@ pub enum Event {
     /// What comes of files of prefixes, and of questions what one is.
     Material(Box<MaterialEvent>),
     /// What comes of sweeps.
+    Library(Box<LibraryEvent>),
     Sweep(Box<SweepEvent>),
     Recording(Box<RecordingEvent>),
 }
@@ -230,15 +239,13 @@ pub enum Event {
 /// Which file the system's dialog is to ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileQuestion {
-    SaveResults {
-        suggested: String,
-    },
-    OpenResults,
+    /// Anything that this program writes.
+    Open,
     ModelFile,
     /// The injector unit's binary, for the installer.
     UnitBinary,
-    /// Where to write a sweep, in this form.
-    ExportSweep {
+    /// Where to write what is shown, in this form.
+    Export {
         suggested: String,
         format: Format,
     },
@@ -247,8 +254,6 @@ pub enum FileQuestion {
         suggested: String,
         form: Form,
     },
-    /// A sweep or a results file to take into the history.
-    ImportSweep,
     /// The file of a prefix.
     ImportPrefix,
     /// Where to write the prefix in hand, in this form.
@@ -261,5 +266,4 @@ pub enum FileQuestion {
         suggested: String,
         from: PathBuf,
     },
-    OpenRecording,
 }

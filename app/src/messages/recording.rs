@@ -11,9 +11,11 @@ use crate::recording::{Line, Session};
 pub enum RecordingRequest {
     /// Recordings are written into this folder until they are given a place.
     Folder(PathBuf),
-    /// Begin a file.
+    /// Begin a file. Lines that follow stand at its very beginning.
     Begin,
-    /// This happened now.
+    /// From here on lines stand at the time at which they come.
+    Run,
+    /// This happened.
     Line(Box<Line>),
     End,
     /// Move a file that was written to where the person wants it.

@@ -42,7 +42,7 @@ impl Format {
         }
     }
 
-    /// An experiment in this form; `prompt` is its place in the plan where the form holds one only.
+    /// An experiment in this form; `prompt` is its place among the experiment's where the form holds one only.
     pub fn write(self, experiment: &Experiment, records: &[Record], prompt: usize, language: Language) -> String {
         match self {
             Self::Html => {
@@ -66,4 +66,23 @@ pub struct Figure {
     /// What its file is called, without an ending.
     pub stem: String,
     pub drawing: Drawing,
+}
+
+/// An experiment on its way to a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Export {
+    pub format: Format,
+    pub experiment: Experiment,
+    pub records: Vec<Record>,
+    /// Place of the prompt whose results file is written.
+    pub prompt: usize,
+    pub language: Language,
+}
+
+impl Export {
+    /// The file's content.
+    pub fn content(&self) -> String {
+        self.format
+            .write(&self.experiment, &self.records, self.prompt, self.language)
+    }
 }

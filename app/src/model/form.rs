@@ -3,6 +3,8 @@
 //! It knows no widget. Nothing here waits: what needs a module or more than a millisecond arrives later, as an event.
 
 use serde::{Deserialize, Serialize};
+use softprefix_core::experiment::{PrefixIdentity, Prompt, Settings};
+use softprefix_core::protocol;
 
 use super::Problem;
 
@@ -40,6 +42,63 @@ pub enum Sampling {
     Greedy,
     /// Among the `k` likeliest, at `temperature`; `seed` is used where the unit takes one.
     TopK { k: u32, temperature: f64, seed: u64 },
+}
+
+impl PromptForm {
+    /// What is put to the model.
+    pub fn prompt(&self) -> Prompt {
+        Prompt {
+            system: self.system.clone(),
+            user: self.user.clone(),
+        }
+    }
+
+    /// How inferences are run.
+    pub fn settings(&self) -> Settings {
+        self.sampling.settings(self.max_tokens)
+    }
+}
+
+impl Sampling {
+    /// The settings of a run with at most so many output tokens.
+    pub fn settings(self, max_new_tokens: usize) -> Settings {
+        let sampling = match self {
+            Self::Greedy => protocol::Sampling::default(),
+            Self::TopK { k, temperature, seed } => protocol::Sampling {
+                temperature: Some(temperature),
+                top_k: Some(k),
+                seed: Some(seed),
+                ..protocol::Sampling::default()
+            },
+        };
+        Settings::new(max_new_tokens, &sampling)
+    }
+
+    /// The sampling of a run's settings; `None` where these controls cannot show it.
+    pub fn of(settings: &Settings) -> Option<Self> {
+        let sampling = settings.sampling().ok()?.unwrap_or_default();
+        match sampling {
+            protocol::Sampling {
+                top_p: None,
+                repetition_penalty: None,
+                top_k: Some(k),
+                temperature,
+                seed,
+            } => Some(Self::TopK {
+                k,
+                temperature: temperature.unwrap_or(1.0),
+                seed: seed.unwrap_or_default(),
+            }),
+            protocol::Sampling {
+                top_p: None,
+                repetition_penalty: None,
+                top_k: None,
+                temperature: None,
+                ..
+            } => Some(Self::Greedy),
+            _ => None,
+        }
+    }
 }
 
 /// A prompt to begin with. The label is a key of the text tables.
@@ -140,38 +199,13 @@ impl Budget {
     }
 }
 
-/// Token counts of a prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TokenCount {
-    pub template: usize,
-    pub prompt: usize,
-    pub window: usize,
-    pub prefill_window: usize,
-}
-
 /// What will be sent: the identity of the prefix that the controls describe.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PrefixCard {
     /// `None` until the first one was built; `Some(Err)` says why the recipe gives no prefix.
-    pub built: Option<Result<BuiltPrefix, Problem>>,
+    pub built: Option<Result<PrefixIdentity, Problem>>,
     /// The controls have moved since; the new one is on its way.
     pub outdated: bool,
-}
-
-/// Facts about a prefix that was built.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct BuiltPrefix {
-    pub len: usize,
-    pub hidden_size: usize,
-    /// Lower hex, of the bf16 bytes.
-    pub sha256: String,
-    pub norm_min: f64,
-    pub norm_median: f64,
-    pub norm_max: f64,
-    /// Median row norm over the vocabulary's median, where that is known.
-    pub norms: Option<f64>,
-    /// Scale of the values, where the kind has one.
-    pub raw: Option<f64>,
 }
 
 /// L2 norms of the model's embedding rows.

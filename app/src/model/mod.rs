@@ -5,6 +5,7 @@ mod envelope;
 mod export;
 mod form;
 mod language;
+pub mod magnitudes;
 mod material;
 mod module;
 mod pane;
@@ -17,17 +18,15 @@ mod settings;
 pub mod sweep;
 
 pub use envelope::Envelope;
-pub use export::{Figure, Format};
-pub use form::{
-    Budget, BuiltPrefix, Histogram, PRESETS, PrefixCard, Preset, PromptForm, Sampling, TokenCount, Vocabulary, WhyNot,
-};
+pub use export::{Export, Figure, Format};
+pub use form::{Budget, Histogram, PRESETS, PrefixCard, Preset, PromptForm, Sampling, Vocabulary, WhyNot};
 pub use language::Language;
 pub use material::{ExportForm, FileAbout, ImportedFile, Nearest, PrefixSheet, Refusal, RefusedFile, without_folders};
 pub use module::{ConnectStep, FetchProgress, Kept, ModelChoice, ModuleFacts, ModuleState, Target};
-pub use pane::{Finish, Origin, Pane, PaneState, Side, Timings};
-pub use prefix_form::{KindChoice, MagnitudeUnit, PrefixForm, norm_per_raw};
+pub use pane::{Pane, PaneState, Side};
+pub use prefix_form::{KindChoice, MagnitudeUnit, PrefixForm};
 pub use problem::{Problem, ProblemKind};
-pub use runs::{Applied, BaselineRun, Case, CaseId, CaseKey, Noise, Run, RunId, RunOutcome, Snapshot};
+pub use runs::{RunId, Timings, finish_of};
 pub use said::Said;
 pub(crate) use said::said;
 pub use scores::{Colouring, KlOff, Scores};

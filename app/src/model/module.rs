@@ -3,10 +3,9 @@
 //! It knows no socket; the bridge reports, this remembers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use softprefix_core::protocol::extension::StoredWeights;
+pub use softprefix_core::experiment::session::{ConnectStep, ModuleFacts};
 
 use super::{Problem, Vocabulary};
 
@@ -95,7 +94,7 @@ pub enum ModuleState {
     /// The connection or the set-up is under way.
     Connecting { what: ConnectStep },
     /// Inferences can be sent.
-    Ready(ModuleFacts),
+    Ready(Box<ModuleFacts>),
     /// It did not work, or it was lost. The last facts stay readable where there were any.
     Failed {
         problem: Problem,
@@ -143,19 +142,6 @@ pub struct Kept {
     pub vocabulary: Option<Arc<Vocabulary>>,
 }
 
-/// The step that a connection is at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectStep {
-    /// The embedded unit is being started.
-    Starting,
-    /// The socket is being opened.
-    Opening,
-    /// Version, cards and latency are being asked for.
-    Asking,
-    /// The task is being set up: the module loads its model, up to a minute.
-    SettingUp,
-}
-
 /// How far a fetch has come.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FetchProgress {
@@ -176,42 +162,6 @@ impl FetchProgress {
             .filter(|&total| total > 0)
             .map(|total| (self.done_bytes as f64 / total as f64).min(1.0) as f32)
     }
-}
-
-/// What a module said of itself.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct ModuleFacts {
-    /// `127.0.0.1:10001`, also for the embedded one.
-    pub address: String,
-    pub embedded: bool,
-    /// llm-sys' version: `v1.6`.
-    pub version: String,
-    pub model: String,
-    /// H; `None` where neither the card nor the task names it.
-    pub hidden_size: Option<usize>,
-    /// Most positions: prefix + template + prompt + output.
-    pub window: Option<usize>,
-    /// Most positions before the first output token (the module: 128).
-    pub prefill_window: Option<usize>,
-    /// Round trip of a ping.
-    pub latency: Duration,
-    /// Whether the unit is ours: it says so in `taskinfo`. A stranger runs one inference at a time and may ignore prefixes.
-    pub ours: bool,
-    /// Name and version of the unit, where it says so: `softprefix-unit 0.1.0`.
-    pub unit: Option<String>,
-    /// `cpu/avx2`, `npu`.
-    pub backend: Option<String>,
-    /// Whether the unit leads its model through texts: KL and perplexity.
-    pub scores: bool,
-    /// Inferences at once.
-    pub concurrency: usize,
-    pub model_sha256: Option<String>,
-    /// How the unit took over the numbers of the model file, where it says.
-    pub weights: Vec<StoredWeights>,
-    /// `llm.1000`.
-    pub task: String,
-    /// Names of the models the module lists.
-    pub models: Vec<String>,
 }
 
 /// A model that the embedded module can run, or fetch.

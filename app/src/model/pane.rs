@@ -3,11 +3,11 @@
 //! It knows no widget and no transport.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use softprefix_core::prefix::PrefixRecipe;
+use softprefix_core::experiment::{Outcome, PrefixIdentity, Record};
+use softprefix_core::protocol::extension::FinishReason;
 
-use super::Problem;
+use super::{Problem, ProblemKind, Timings, finish_of};
 
 /// Which of the runs of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,19 +27,36 @@ pub struct Pane {
     pub state: PaneState,
     /// What the text was made with, where that is no longer what the controls say ("from 2.4x"). Always `None` on the
     /// baseline, whose [`Pane::stale`] alone tells.
-    pub stale_from: Option<Origin>,
+    pub stale_from: Option<PrefixIdentity>,
     /// The text belongs to another prompt, model or magnitude than the controls say: show it faded.
     pub stale: bool,
     /// Times and counts of the finished run; of the running one as far as they are known.
     pub timings: Timings,
-    pub finish: Option<Finish>,
+    pub finish: Option<FinishReason>,
     /// What went wrong in the last run; the old text stays.
     pub error: Option<Problem>,
     /// What this text was made with (prefixed pane, as soon as something was run).
-    pub origin: Option<Origin>,
+    pub origin: Option<PrefixIdentity>,
 }
 
 impl Pane {
+    /// A finished run.
+    pub fn of(record: &Record) -> Self {
+        let failed = match &record.outcome {
+            Outcome::Failed(failure) => Some(Problem::new(ProblemKind::Module, failure.error.clone(), "")),
+            Outcome::Done(_) => None,
+        };
+        Self {
+            text: record.output().into(),
+            state: PaneState::Done,
+            timings: record.answer().map(Timings::of).unwrap_or_default(),
+            finish: finish_of(record),
+            error: failed,
+            origin: record.prefix.clone(),
+            ..Self::default()
+        }
+    }
+
     pub fn is_running(&self) -> bool {
         matches!(self.state, PaneState::Waiting | PaneState::Streaming)
     }
@@ -61,41 +78,4 @@ pub enum PaneState {
     Streaming,
     /// Over; [`Pane::finish`] or [`Pane::error`] says how.
     Done,
-}
-
-/// What a prefixed text was made with.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Origin {
-    pub recipe: PrefixRecipe,
-    /// Median L2 of the rows over the vocabulary's median L2; `None` where the module does not tell its vocabulary.
-    pub norms: Option<f64>,
-    /// Scale of the values (`v` of existing scripts), where the kind has one.
-    pub raw: Option<f64>,
-}
-
-/// Times and counts of one run.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Timings {
-    /// From the request to the first text.
-    pub first_token: Option<Duration>,
-    pub elapsed: Option<Duration>,
-    /// Output tokens; `None` where the module does not count them.
-    pub tokens: Option<usize>,
-    /// Output tokens a second, without the time to the first one.
-    pub tokens_per_second: Option<f64>,
-}
-
-/// Why an output ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Finish {
-    /// The model ended its text.
-    Stop,
-    /// Max tokens reached.
-    Length,
-    /// The window is full.
-    Window,
-    /// Stopped by the person or by a newer run.
-    Stopped,
-    /// The module does not say.
-    Unknown,
 }

@@ -258,17 +258,6 @@ impl PrefixForm {
     }
 }
 
-/// Row norm of a recipe over its raw value: sqrt(H) for a constant and (in expectation) for normal values, sqrt(H/3)
-/// for uniform ones; rows with a size of their own have no raw value.
-pub fn norm_per_raw(kind: &PrefixKind, hidden_size: usize) -> Option<f64> {
-    let h = hidden_size as f64;
-    match kind.base() {
-        PrefixKind::Constant | PrefixKind::RandomNormal { .. } => Some(h.sqrt()),
-        PrefixKind::RandomUniform { .. } => Some((h / 3.0).sqrt()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,8 +270,10 @@ mod tests {
         let path = folder.path().join("four.npy");
         let rows = SoftPrefix::from_f32(2, &[0.5; 8], Rounding::NearestEven).unwrap();
         export_npy(&rows, &path).unwrap();
-        let mut form = PrefixForm::default();
-        form.imported = Some(ImportedFile::from(&import(&path, None, Rounding::NearestEven).unwrap()));
+        let mut form = PrefixForm {
+            imported: Some(ImportedFile::from(&import(&path, None, Rounding::NearestEven).unwrap())),
+            ..PrefixForm::default()
+        };
         assert_eq!(form.rows_repeated_to(5), None, "another kind is chosen");
         form.kind = KindChoice::Imported;
         assert_eq!((form.rows_repeated_to(5), form.rows_repeated_to(4)), (Some(4), None));

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use softprefix_core::compare::DeepMeasures;
+use softprefix_core::experiment::CaseScores;
 use softprefix_core::protocol::extension::{Compared, Scored};
 
 /// What the baseline's text is coloured by.
@@ -43,6 +44,13 @@ pub struct Scores {
 }
 
 impl Scores {
+    /// As a record keeps them; `baseline` is the id of the record whose text was scored.
+    pub fn of_case(&self, baseline: String) -> CaseScores {
+        let kl = self.prefixed().map(|prefixed| prefixed.kl.clone()).unwrap_or_default();
+        let places = self.ranges.iter().map(|range| [range.start, range.end]).collect();
+        CaseScores::new(baseline, self.measures, &kl, places, self.perplexity)
+    }
+
     /// The prefixed side; always there.
     pub fn prefixed(&self) -> Option<&Compared> {
         self.scored.prefixed.first()

@@ -4,12 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 use softprefix_core::compare::Measure;
-use softprefix_core::experiment::{Magnitudes, Plan, Prompt, SCRIPT_VALUES, Settings, Sweep, Values};
+use softprefix_core::experiment::{Magnitudes, Plan, Prompt, SCRIPT_VALUES, Sweep, Values};
 use softprefix_core::prefix::{MAX_LEN, PrefixKind, Rounding};
-use softprefix_core::protocol::SetUp;
-use softprefix_core::protocol::message;
 
-use super::{MagnitudeUnit, PRESETS, Preset, PromptForm, Sampling};
+use super::magnitudes::{self, USUAL, USUAL_RAW};
+use super::{MagnitudeUnit, PRESETS, Preset, PromptForm};
 
 /// One prompt of a sweep.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +58,6 @@ impl Range {
     pub const ALL: [Self; 3] = [Self::Usual, Self::Whole, Self::Script];
 }
 
-const USUAL: &str = "0, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.4, 2, 2.9, 4, 5.8, 12";
-const USUAL_RAW: &str = "0, 1e-4, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1";
 const WHOLE: &str = "0, 0.001 … 100 (16)";
 const WHOLE_RAW: &str = "0, 1e-5 … 10 (19)";
 const SCRIPT: &str = "0, 1e-4, 0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 1, 2";
@@ -72,7 +69,7 @@ pub struct SweepForm {
     pub cases: Vec<SweepCase>,
     /// Every P.
     pub lens: Vec<usize>,
-    /// The magnitudes as they were typed; see [`parse_magnitudes`].
+    /// The magnitudes as they were typed; see [`magnitudes`].
     pub magnitudes: String,
     pub unit: MagnitudeUnit,
     pub rounding: Rounding,
@@ -113,7 +110,8 @@ impl Default for SweepForm {
 impl SweepForm {
     /// The magnitudes; empty where what was typed is no list (a field never hands such a text over).
     pub fn values(&self) -> Vec<f64> {
-        parse_magnitudes(&self.magnitudes).unwrap_or_default()
+        // The unit may be forced to raw by the module; the field and the plan refuse negative norms.
+        magnitudes::parse(&self.magnitudes, MagnitudeUnit::Raw).unwrap_or_default()
     }
 
     /// Takes one of the ready-made lists.
@@ -185,7 +183,7 @@ impl SweepForm {
             prompts: self.cases.iter().map(SweepCase::prompt).collect(),
             repeats: self.repeats,
             deep: self.deep,
-            settings: settings(prompt),
+            settings: prompt.settings(),
             sweeps,
             ..Plan::new(first, sweep(PrefixKind::Constant, vec![1]))
         }
@@ -220,7 +218,7 @@ impl SweepForm {
             Values::List(list) if *list == SCRIPT_VALUES => SCRIPT.to_owned(),
             Values::List(list) => [USUAL, USUAL_RAW, WHOLE, WHOLE_RAW]
                 .into_iter()
-                .find(|text| parse_magnitudes(text).as_deref() == Some(list.as_slice()))
+                .find(|text| magnitudes::parse(text, MagnitudeUnit::Raw).is_ok_and(|values| values == *list))
                 .map_or_else(|| written(list), str::to_owned),
             Values::Log { from, to, count, zero } => {
                 format!("{}{from} … {to} ({count})", if *zero { "0, " } else { "" })
@@ -234,90 +232,9 @@ impl SweepForm {
     }
 }
 
-/// The settings of inferences as plans have them.
-fn settings(prompt: &PromptForm) -> Settings {
-    let set_up = SetUp::new("", "");
-    let set_up = match prompt.sampling {
-        Sampling::Greedy => set_up.greedy(),
-        Sampling::TopK { k, temperature, seed } => set_up.sampling(&message::Sampling {
-            temperature: Some(temperature),
-            top_k: Some(k),
-            seed: Some(seed),
-            ..message::Sampling::default()
-        }),
-    };
-    Settings {
-        max_new_tokens: Some(prompt.max_tokens),
-        other: set_up.settings,
-        ..Settings::default()
-    }
-}
-
 fn written(values: &[f64]) -> String {
     let words: Vec<String> = values.iter().map(ToString::to_string).collect();
     words.join(", ")
-}
-
-/// Most values of one list: a slip in an exponent must not start a day's work.
-const MOST: usize = 200;
-
-/// Reads `0, 0.01, 1` and ranges in equal ratios: `0.01 … 12 (13)` is 13 values, `0.01 … 12` four a decade. Sorted, each
-/// once; `None` for what is no such list.
-pub fn parse_magnitudes(text: &str) -> Option<Vec<f64>> {
-    let mut values = Vec::new();
-    for item in text.split([',', '、', ';', '\n']) {
-        let item = item.trim();
-        if item.is_empty() {
-            continue;
-        }
-        match item.split_once('…').or_else(|| item.split_once("...")) {
-            Some((from, to)) => values.extend(ratio_range(from, to)?),
-            None => values.push(number(item)?),
-        }
-        if values.len() > MOST {
-            return None;
-        }
-    }
-    values.sort_by(f64::total_cmp);
-    values.dedup();
-    (!values.is_empty()).then_some(values)
-}
-
-fn number(text: &str) -> Option<f64> {
-    let text = text.trim().trim_end_matches(['×', 'x', 'X']).trim();
-    text.parse::<f64>()
-        .ok()
-        .filter(|value| value.is_finite() && *value >= 0.0)
-}
-
-fn ratio_range(from: &str, to: &str) -> Option<Vec<f64>> {
-    let (to, count) = match to.split_once('(') {
-        Some((to, count)) => {
-            let digits: String = count.chars().take_while(char::is_ascii_digit).collect();
-            (to, Some(digits.parse::<usize>().ok()?))
-        }
-        None => (to, None),
-    };
-    let (from, to) = (number(from)?, number(to)?);
-    if from <= 0.0 || to <= from {
-        return None;
-    }
-    let count = count.unwrap_or_else(|| (4.0 * (to / from).log10()).round() as usize + 1);
-    if !(2..=MOST).contains(&count) {
-        return None;
-    }
-    let step = |i: usize| {
-        if i == 0 {
-            from
-        } else if i + 1 == count {
-            to
-        } else {
-            // Three digits: values that can be read and typed again.
-            let value = from * (to / from).powf(i as f64 / (count - 1) as f64);
-            format!("{value:.2e}").parse().unwrap_or(value)
-        }
-    };
-    Some((0..count).map(step).collect())
 }
 
 /// Reads `1, 2, 4`: every P once, small to large; `None` for what is no such list.
@@ -345,20 +262,6 @@ pub fn written_lens(lens: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_list_of_magnitudes_may_hold_ranges_in_equal_ratios() {
-        assert_eq!(parse_magnitudes("0, 0.01, 1").unwrap(), [0.0, 0.01, 1.0]);
-        assert_eq!(
-            parse_magnitudes("0, 0.01 … 100 (5)").unwrap(),
-            [0.0, 0.01, 0.1, 1.0, 10.0, 100.0]
-        );
-        assert_eq!(parse_magnitudes("0.1...10").unwrap().len(), 9);
-        assert_eq!(parse_magnitudes("2×, 1×").unwrap(), [1.0, 2.0]);
-        for text in ["", "x", "-1", "inf", "1 … 0.1", "0 … 1", "1 … 2 (1)", "1 … 2 (1000)"] {
-            assert_eq!(parse_magnitudes(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn lengths_come_out_sorted_and_once() {

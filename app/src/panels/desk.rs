@@ -2,7 +2,7 @@
 
 use eframe::egui::{self, Rect, Stroke, Ui};
 
-use crate::model::{MagnitudeUnit, norm_per_raw};
+use crate::model::MagnitudeUnit;
 use crate::text::Text;
 use crate::theme::{self, Palette};
 use crate::views::axis::{self, Axis, RegionNames, Regions};
@@ -50,9 +50,9 @@ impl Desk<'_> {
     pub fn plot_magnitude_in_hand(&self) -> Option<f64> {
         let built = self.bench.card.built.as_ref().and_then(|built| built.as_ref().ok());
         if self.in_norms() {
-            self.bench.magnitude_norms().or_else(|| built?.norms)
+            self.bench.magnitude_norms().or_else(|| built?.token_norms)
         } else {
-            self.bench.magnitude_raw().or_else(|| built?.raw)
+            self.bench.magnitude_raw().or_else(|| built?.raw())
         }
     }
 
@@ -74,7 +74,7 @@ impl Desk<'_> {
     /// The raw value of one token norm for the kind of prefix in hand, where both are known.
     pub fn raw_per_norm(&self) -> Option<f64> {
         let vocabulary = self.bench.vocabulary.as_ref()?;
-        Some(vocabulary.median / norm_per_raw(&self.bench.prefix.recipe().kind, vocabulary.hidden_size)?)
+        Some(vocabulary.median / self.bench.prefix.recipe().kind.norm_per_raw(vocabulary.hidden_size)?)
     }
 }
 

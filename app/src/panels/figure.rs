@@ -1,16 +1,15 @@
 //! Plots and maps as figures to save: the same numbers as on screen, drawn by the core.
 
-use std::collections::BTreeMap;
-
 use eframe::egui::{Popup, PopupCloseBehavior, Ui};
 use softprefix_core::compare::Measure;
+use softprefix_core::experiment::Series;
 use softprefix_core::experiment::drawing::{Drawing, Paper};
 use softprefix_core::experiment::svg::{Chart, Dot, Line, Map, MapCell};
 
 use super::desk::Desk;
 use super::sweep::pictures::{self, Plotted};
 use crate::figure::Form;
-use crate::model::{Figure, MagnitudeUnit, Noise};
+use crate::model::{Figure, MagnitudeUnit};
 use crate::text::DeepText;
 use crate::theme::Palette;
 use crate::views::axis::Regions;
@@ -87,30 +86,39 @@ fn y_range(measure: Measure, top: f64) -> Option<(f64, f64)> {
 pub(super) fn tune(desk: &Desk<'_>) -> Figure {
     let bench = desk.bench;
     let measure = bench.measure;
-    let mut lines: BTreeMap<String, Line> = BTreeMap::new();
-    for run in bench.visible_runs() {
-        let (Some(magnitude), Some(value)) = (run.magnitude(), measure.value(&run.measures)) else {
+    // A line for each series, as on screen: points of different seeds or words are not joined.
+    let mut lines: Vec<(&Series, Line)> = Vec::new();
+    for (_, point) in bench.tuning.points() {
+        let value = point.measures.as_ref().and_then(|measures| measure.value(measures));
+        let (Some(series), Some(value)) = (&point.series, value) else {
             continue;
         };
-        let label = format!("{}, P {}", run.origin.recipe.kind.name(), run.len);
         let dot = Dot {
-            magnitude,
+            magnitude: point.magnitude(),
             value,
-            is_loop: run.collapsed,
+            is_loop: bench.tuning.is_loop(point),
             ..Dot::default()
         };
-        let line = lines.entry(label.clone()).or_insert_with(|| Line {
-            label,
-            points: Vec::new(),
-        });
-        line.points.push(dot);
+        match lines.iter_mut().find(|(known, _)| *known == series) {
+            Some((_, line)) => line.points.push(dot),
+            None => {
+                let label = series.label.clone();
+                lines.push((
+                    series,
+                    Line {
+                        label,
+                        points: vec![dot],
+                    },
+                ));
+            }
+        }
     }
-    for line in lines.values_mut() {
+    for (_, line) in &mut lines {
         line.points.sort_by(|a, b| a.magnitude.total_cmp(&b.magnitude));
     }
     let in_norms = desk.in_norms();
-    let band = match (bench.noise(), bench.noise().floor(measure)) {
-        (Noise::Floor(_), Some(floor)) if measure.is_similarity() => {
+    let band = match bench.tuning.noise_floor(measure) {
+        Some(floor) if measure.is_similarity() => {
             let top = measure.full_scale().unwrap_or(floor);
             Some((floor, top, desk.text.noise.to_owned()))
         }
@@ -119,7 +127,7 @@ pub(super) fn tune(desk: &Desk<'_>) -> Figure {
     let chart = Chart {
         title: (desk.text.measures)(measure).to_owned(),
         x_label: x_label(desk, in_norms),
-        lines: lines.into_values().collect(),
+        lines: lines.into_iter().map(|(_, line)| line).collect(),
         band,
         y_range: measure.full_scale().map(|top| (0.0, top)),
         regimes: regimes(desk, in_norms),

@@ -42,7 +42,7 @@ pub(super) fn foot(ui: &mut Ui, desk: &mut Desk<'_>) {
         ui.label(paint::words(text.row_norm, theme::BODY, palette.text3));
         match built {
             Some(built) => {
-                let norm = format!("{:.3}", built.norm_median);
+                let norm = format!("{:.3}", built.row_norms[1]);
                 ui.label(paint::figures(norm, theme::BODY, colour));
             }
             None if desk.bench.module.is_ready() => {
@@ -83,7 +83,7 @@ fn export(ui: &mut Ui, desk: &mut Desk<'_>) {
         .small()
         .height(ROW)
         .trailing(Icon::ChevronDown);
-    let response = ui.add_enabled(desk.bench.can_export(), button);
+    let response = ui.add_enabled(desk.bench.can_export_prefix(), button);
     Popup::menu(&response)
         .close_behavior(PopupCloseBehavior::CloseOnClick)
         .accessible_name(words.export)

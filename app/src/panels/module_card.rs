@@ -77,7 +77,7 @@ pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
 fn standing(desk: &Desk<'_>) -> (Status, &'static str) {
     let text = desk.text;
     match &desk.bench.module {
-        ModuleState::Ready(facts) if facts.ours => (Status::Good, text.ready),
+        ModuleState::Ready(facts) if facts.is_ours() => (Status::Good, text.ready),
         ModuleState::Ready(_) => (Status::LookHere, text.ready),
         ModuleState::Idle => (Status::Away, text.not_connected),
         ModuleState::Fetching(_) => (Status::Busy, text.fetching),
@@ -99,7 +99,10 @@ fn title(desk: &Desk<'_>) -> String {
     let model = match &desk.bench.module {
         ModuleState::Loading { model, .. } => model.clone(),
         ModuleState::Fetching(fetch) => fetch.model.clone(),
-        other => other.last_facts().map(|facts| facts.model.clone()).unwrap_or_default(),
+        other => other
+            .last_facts()
+            .map(|facts| facts.identity.model.clone())
+            .unwrap_or_default(),
     };
     if model.is_empty() {
         place
@@ -115,8 +118,8 @@ fn ready(ui: &mut Ui, desk: &mut Desk<'_>, facts: &ModuleFacts) {
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 4.0;
         for (label, value) in [
-            ("H", count(facts.hidden_size)),
-            (text.window, count(facts.window)),
+            ("H", count(facts.hidden_size())),
+            (text.window, count(facts.identity.window)),
             (text.latency, text::time(facts.latency)),
         ] {
             ui.label(paint::words(label, theme::CAPTION, palette.text2));
@@ -124,8 +127,8 @@ fn ready(ui: &mut Ui, desk: &mut Desk<'_>, facts: &ModuleFacts) {
             ui.add_space(10.0);
         }
     });
-    weights(ui, desk, &facts.weights);
-    if !facts.ours {
+    weights(ui, desk, &facts.identity.weights);
+    if !facts.is_ours() {
         ui.label(paint::words(text.stranger, theme::CAPTION, palette.text3));
     }
     elsewhere(ui, desk);

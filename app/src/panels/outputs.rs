@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use eframe::egui::{self, Align, Label, Layout, Popup, PopupCloseBehavior, Rect, Sense, Ui, UiBuilder, pos2, vec2};
 use softprefix_core::compare::Granularity;
+use softprefix_core::experiment::{Applied, GroupKey, PrefixIdentity};
+use softprefix_core::prefix::Magnitude;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::deep;
 use super::desk::{CardParts, Desk};
-use crate::model::{Applied, Colouring, Origin, Pane, PaneState, RunId, Side};
+use crate::model::{Colouring, Pane, PaneState, Side};
 use crate::text;
 use crate::theme::{self, Palette, Type};
 use crate::views::axis::written;
@@ -56,7 +58,7 @@ pub struct Outputs {
     marks: Marks,
     heats: deep::HeatMarks,
     /// The texts shown last, to notice when others take their place.
-    shown: Option<(crate::model::CaseId, Option<RunId>, bool)>,
+    shown: Option<(GroupKey, Option<String>, bool)>,
 }
 
 impl Outputs {
@@ -66,7 +68,8 @@ impl Outputs {
         let left = Rect::from_min_size(rect.min, vec2(half, height));
         let right = Rect::from_min_max(pos2(rect.right() - half, rect.top()), rect.max);
         let waiting = desk.bench.prefixed.state == PaneState::Waiting;
-        let shown = desk.bench.shown_case.map(|case| (case, desk.bench.selected, waiting));
+        let tuning = &desk.bench.tuning;
+        let shown = tuning.shown.clone().map(|key| (key, tuning.selected.clone(), waiting));
         if shown != self.shown {
             self.shown = shown;
             self.panes.rewind();
@@ -300,7 +303,7 @@ fn header_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
         let form = &desk.bench.prefix;
         let (size, len) = match &pane.origin {
             // A run that was opened again is named by what it was made with.
-            Some(origin) if desk.bench.selected.is_some() => (origin_magnitude(desk, origin), origin.recipe.len),
+            Some(origin) if desk.bench.tuning.selected.is_some() => (origin_magnitude(desk, origin), origin.recipe.len),
             _ => (controls_magnitude(desk), form.len),
         };
         ui.add(strong(size, palette.prefix));
@@ -346,7 +349,7 @@ fn header_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
 
 /// Whether the text no longer belongs to what the controls say. A run that was opened again is shown for itself.
 fn is_stale(desk: &Desk<'_>, side: Side, pane: &Pane) -> bool {
-    pane.stale && (side == Side::Baseline || desk.bench.selected.is_none())
+    pane.stale && (side == Side::Baseline || desk.bench.tuning.selected.is_none())
 }
 
 /// What the marks of this pane mean, drawn as they are.
@@ -412,8 +415,12 @@ fn controls_magnitude(desk: &Desk<'_>) -> String {
         .map_or_else(String::new, |x| desk.plot_magnitude(x))
 }
 
-fn origin_magnitude(desk: &Desk<'_>, origin: &Origin) -> String {
-    match (origin.norms, origin.raw) {
+fn origin_magnitude(desk: &Desk<'_>, origin: &PrefixIdentity) -> String {
+    let norms = match origin.recipe.magnitude {
+        Magnitude::TokenNorms(norms) => Some(norms),
+        _ => origin.token_norms,
+    };
+    match (norms, origin.raw()) {
         (Some(norms), _) => format!("{}×", written(norms)),
         (None, Some(raw)) => written(raw),
         (None, None) => (desk.text.words).to_owned(),
@@ -536,10 +543,11 @@ fn facts(ui: &mut Ui, desk: &Desk<'_>, side: Side, pane: &Pane) {
 /// Whether the module took the prefix, where that is in doubt.
 fn applied(ui: &mut Ui, desk: &Desk<'_>) {
     let palette = Palette::of(ui);
-    let Some(run) = desk.bench.current_run() else { return };
-    let words = match run.applied {
-        Applied::Proven | Applied::Plausible => return,
-        Applied::Doubtful => desk.text.applied_doubtful,
+    let shown = desk.bench.tuning.current().zip(desk.bench.tuning.group());
+    let Some(((_, point), group)) = shown else { return };
+    let words = match group.applied(point) {
+        Applied::Proven | Applied::Plausible | Applied::NoPrefix => return,
+        Applied::Doubtful | Applied::Contradicted => desk.text.applied_doubtful,
         Applied::Unknown => desk.text.applied_unknown,
     };
     let galley = paint::line_of_text(ui, words, theme::CAPTION.regular(), palette.look_here);

@@ -1,12 +1,13 @@
 //! The similarity of every run to the baseline, over magnitude, under one sentence that says what it means.
 
 use eframe::egui::{self, Align, Label, Layout, Popup, PopupCloseBehavior, Rect, Sense, Ui, UiBuilder, vec2};
-use softprefix_core::compare::Measure;
+use softprefix_core::compare::{Measure, Verdict};
+use softprefix_core::experiment::{Applied, Group, Record, analysis};
 use softprefix_core::prefix::PrefixRecipe;
 
 use super::desk::Desk;
 use super::figure;
-use crate::model::{Applied, MagnitudeUnit, Noise, Run, RunId};
+use crate::model::MagnitudeUnit;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::chip::Chip;
@@ -53,14 +54,14 @@ impl PlotCard {
     }
 
     fn plot(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, size: egui::Vec2) {
-        let bench = desk.bench;
         let touched = self.with_plot(desk, |plot| {
             plot.show(ui, size, |id| {
-                bench.run(RunId(id)).map_or(String::new(), |run| describe(desk, run))
+                point_of(desk, id).map_or(String::new(), |(record, point)| describe(desk, record, point))
             })
         });
-        if let Some(id) = touched.opened {
-            desk.act(Action::SelectRun(Some(RunId(id))));
+        let opened = touched.opened.and_then(|id| point_of(desk, id));
+        if let Some(id) = opened.map(|(record, _)| record.id.clone()) {
+            desk.act(Action::SelectRun(Some(id)));
         }
     }
 
@@ -71,22 +72,22 @@ impl PlotCard {
         let measure = bench.measure;
         let recipe = bench.prefix.recipe();
         self.points.clear();
-        self.points.extend(bench.visible_runs().filter_map(|run| {
+        self.points.extend(bench.tuning.points().filter_map(|(record, point)| {
             Some(Point {
-                id: run.id.0,
-                x: run.magnitude()?,
-                y: measure.value(&run.measures)?,
-                collapsed: run.collapsed,
-                joined: same_but_size(&run.origin.recipe, &recipe),
+                id: record.case.index as u64,
+                x: point.magnitude(),
+                y: measure.value(point.measures.as_ref()?)?,
+                collapsed: bench.tuning.is_loop(point),
+                joined: same_but_size(record.case.recipe.as_ref()?, &recipe),
             })
         }));
         self.points.sort_by(|a, b| a.x.total_cmp(&b.x).then(a.id.cmp(&b.id)));
         let most = self.points.iter().map(|point| point.y).fold(0.0, f64::max);
         let top = measure.full_scale().unwrap_or_else(|| round_top(most));
         let axis = desk.plot_axis();
-        let collapse = bench.collapse_from().filter(|x| *x > 0.0);
+        let collapse = bench.tuning.collapse_from().filter(|x| *x > 0.0);
         let collapse_words = collapse.map(|x| (text.collapsed_above)(&desk.plot_magnitude(x)));
-        let noise = match (measure.full_scale(), bench.noise().floor(measure)) {
+        let noise = match (measure.full_scale(), bench.tuning.noise_floor(measure)) {
             (Some(top), Some(floor)) if measure.is_similarity() => Some(NoiseBand {
                 from: floor,
                 to: top,
@@ -110,11 +111,22 @@ impl PlotCard {
             noise,
             collapse: collapse.zip(collapse_words.as_deref()),
             current: current(desk, &recipe),
-            selected: bench.selected.map(|id| id.0),
+            selected: bench
+                .tuning
+                .selected
+                .as_ref()
+                .and_then(|id| bench.tuning.record(id))
+                .map(|record| record.case.index as u64),
             empty: text.plot_empty,
         };
         show(&plot)
     }
+}
+
+/// The record and the point that the plot knows by a number: its record's place in the session.
+fn point_of<'d>(desk: &Desk<'d>, id: u64) -> Option<(&'d Record, &'d analysis::Point)> {
+    let bench = desk.bench;
+    bench.tuning.points().find(|(record, _)| record.case.index as u64 == id)
 }
 
 /// Whether two recipes differ in nothing but their magnitude: then a line may join their points.
@@ -125,12 +137,13 @@ fn same_but_size(a: &PrefixRecipe, b: &PrefixRecipe) -> bool {
 /// The prefix in hand: its place on the axis, and the run that was made of exactly it.
 fn current(desk: &Desk<'_>, recipe: &PrefixRecipe) -> Option<Current> {
     let bench = desk.bench;
-    let run = bench.visible_runs().filter(|run| run.origin.recipe == *recipe).last();
-    let x = match run {
-        Some(run) => run.magnitude(),
+    let of_recipe = |(record, _): &(&Record, &analysis::Point)| record.case.recipe.as_ref() == Some(recipe);
+    let made = bench.tuning.points().rfind(of_recipe);
+    let x = match made {
+        Some((_, point)) => Some(point.magnitude()),
         None => desk.plot_magnitude_in_hand(),
     }?;
-    let y = run.and_then(|run| bench.measure.value(&run.measures));
+    let y = made.and_then(|(_, point)| bench.measure.value(point.measures.as_ref()?));
     let tag = match y {
         Some(y) => format!(
             "{} · {} {}",
@@ -158,43 +171,46 @@ fn figures(measure: Measure, value: Option<f64>) -> String {
 }
 
 /// What a run was made with: `2.9×, P 4, Constant`.
-fn made_with(desk: &Desk<'_>, run: &Run) -> String {
+fn made_with(desk: &Desk<'_>, record: &Record, point: &analysis::Point) -> String {
     use softprefix_core::prefix::PrefixKind;
 
     use crate::model::KindChoice;
     let text = desk.text;
-    let kind = match &run.origin.recipe.kind {
+    let Some(recipe) = &record.case.recipe else {
+        return text.baseline.to_owned();
+    };
+    let kind = match &recipe.kind {
         PrefixKind::Constant => (text.kinds)(KindChoice::Constant).to_owned(),
         PrefixKind::RandomUniform { seed, .. } => format!("{} {seed}", (text.kinds)(KindChoice::RandomUniform)),
         PrefixKind::RandomNormal { seed, .. } => format!("{} {seed}", (text.kinds)(KindChoice::RandomNormal)),
         PrefixKind::Words { text: words } => format!("“{words}”"),
         _ => text.prefix.to_owned(),
     };
-    let size = run
-        .magnitude()
-        .map(|x| desk.plot_magnitude(x) + text.comma)
-        .unwrap_or_default();
-    format!("{size}P {}{}{kind}", run.len, text.comma)
+    let size = desk.plot_magnitude(point.magnitude()) + text.comma;
+    format!("{size}P {}{}{kind}", recipe.len, text.comma)
 }
 
-fn describe(desk: &Desk<'_>, run: &Run) -> String {
+fn describe(desk: &Desk<'_>, record: &Record, point: &analysis::Point) -> String {
     let values: Vec<_> = CHIPS
         .iter()
         .map(|measure| {
             format!(
                 "{} {}",
                 (desk.text.measures)(*measure),
-                figures(*measure, measure.value(&run.measures))
+                figures(
+                    *measure,
+                    point.measures.as_ref().and_then(|measures| measure.value(measures))
+                )
             )
         })
         .collect();
-    let mut beginning: String = run.text.chars().take(60).collect();
-    if beginning.len() < run.text.len() {
+    let mut beginning: String = record.output().chars().take(60).collect();
+    if beginning.len() < record.output().len() {
         beginning.push('…');
     }
     format!(
         "{}\n{}\n{}",
-        made_with(desk, run),
+        made_with(desk, record, point),
         values.join(" · "),
         beginning.replace('\n', " ")
     )
@@ -211,7 +227,7 @@ fn title_row(ui: &mut Ui, desk: &mut Desk<'_>, parting: Option<usize>) {
     );
     right.spacing_mut().item_spacing.x = 4.0;
     let mut left_end = rect.right();
-    if desk.bench.visible_runs().next().is_some() {
+    if desk.bench.tuning.points().next().is_some() {
         let menu = right.add(IconButton::new(Icon::Menu, text.plot_menu));
         Popup::menu(&menu)
             .close_behavior(PopupCloseBehavior::CloseOnClick)
@@ -219,7 +235,7 @@ fn title_row(ui: &mut Ui, desk: &mut Desk<'_>, parting: Option<usize>) {
             .show(|ui| menu_items(ui, desk));
         left_end = menu.rect.left();
     }
-    if let Some(id) = desk.bench.selected {
+    if let Some(id) = desk.bench.tuning.selected.clone() {
         if right.add(Button::quiet(text.back_to_last).small()).clicked() {
             desk.act(Action::SelectRun(None));
         }
@@ -235,10 +251,15 @@ fn title_row(ui: &mut Ui, desk: &mut Desk<'_>, parting: Option<usize>) {
             .max_rect(room)
             .layout(Layout::left_to_right(Align::Center)),
     );
-    let words = match desk.bench.selected.and_then(|id| desk.bench.run(id)) {
-        Some(run) => format!(
+    let opened = desk
+        .bench
+        .tuning
+        .current()
+        .filter(|_| desk.bench.tuning.selected.is_some());
+    let words = match opened {
+        Some((record, point)) => format!(
             "{}  {}",
-            (text.shown_run)(&made_with(desk, run)),
+            (text.shown_run)(&made_with(desk, record, point)),
             verdict(desk, parting)
         ),
         None => verdict(desk, parting),
@@ -261,12 +282,12 @@ fn title_row(ui: &mut Ui, desk: &mut Desk<'_>, parting: Option<usize>) {
 fn menu_items(ui: &mut Ui, desk: &mut Desk<'_>) {
     let text = desk.text;
     ui.set_min_width(240.0);
-    if let Some(run) = desk.bench.current_run() {
+    if let Some(id) = desk.bench.tuning.current().map(|(record, _)| record.id.clone()) {
         if select::item(ui, text.use_settings, false).clicked() {
-            desk.act(Action::AdoptRun(run.id));
+            desk.act(Action::AdoptRun(id.clone()));
         }
         if select::item(ui, text.remove_point, false).clicked() {
-            desk.act(Action::RemoveRun(run.id));
+            desk.act(Action::RemoveRun(id));
         }
     }
     if select::item(ui, text.clear_points, false).clicked() {
@@ -279,11 +300,12 @@ fn menu_items(ui: &mut Ui, desk: &mut Desk<'_>) {
 fn verdict(desk: &Desk<'_>, parting: Option<usize>) -> String {
     let text = desk.text;
     let bench = desk.bench;
-    if bench.is_running() && bench.selected.is_none() {
+    if bench.is_running() && bench.tuning.selected.is_none() {
         // What has arrived speaks, not the run before.
         return parting.map_or_else(|| text.verdict_running.to_owned(), text.verdict_parts);
     }
-    let Some(run) = bench.current_run() else {
+    let shown = bench.tuning.current().zip(bench.tuning.group());
+    let Some(((_, point), group)) = shown else {
         return if bench.module.is_ready() {
             text.verdict_begin
         } else {
@@ -291,25 +313,20 @@ fn verdict(desk: &Desk<'_>, parting: Option<usize>) -> String {
         }
         .to_owned();
     };
-    if run.measures.is_same() {
-        return if run.applied == Applied::Doubtful {
-            text.verdict_ignored
-        } else {
-            text.verdict_same
-        }
-        .to_owned();
+    let Some(measures) = &point.measures else {
+        return text.verdict_running.to_owned();
+    };
+    match group.verdict(point) {
+        Verdict::Same if group.applied(point) == Applied::Doubtful => return text.verdict_ignored.to_owned(),
+        Verdict::Same => return text.verdict_same.to_owned(),
+        Verdict::Loop => return (text.verdict_collapsed)(&desk.plot_magnitude(point.magnitude())),
+        Verdict::InsideNoise => return text.verdict_noise.to_owned(),
+        _ => {}
     }
-    if let Some(x) = run.magnitude().filter(|_| run.collapsed) {
-        return (text.verdict_collapsed)(&desk.plot_magnitude(x));
-    }
-    if let Noise::Floor(noise) = bench.noise()
-        && run.measures.chrf2 >= noise.chrf2
-    {
-        return text.verdict_noise.to_owned();
-    }
-    let character = run.measures.first_divergence.graphemes + 1;
+    let character = measures.first_divergence.graphemes + 1;
     // A run that was opened again has its own name beside the sentence; the series' fate is not its.
-    match bench.collapse_from().filter(|x| *x > 0.0 && bench.selected.is_none()) {
+    let collapse = bench.tuning.collapse_from().filter(|x| *x > 0.0);
+    match collapse.filter(|_| bench.tuning.selected.is_none()) {
         Some(x) => (text.verdict_parts_collapse)(character, &desk.plot_magnitude(x)),
         None => (text.verdict_parts)(character),
     }
@@ -319,12 +336,17 @@ fn chip_row(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);
     let text = desk.text;
     let bench = desk.bench;
-    let run = bench.current_run();
-    let outdated = bench.selected.is_none() && run.is_some_and(|run| run.origin.recipe != bench.prefix.recipe());
-    let value = |measure: Measure| figures(measure, run.and_then(|run| measure.value(&run.measures)));
-    let count = bench.visible_runs().count();
+    let current = bench.tuning.current();
+    let recipe = bench.prefix.recipe();
+    let outdated = bench.tuning.selected.is_none()
+        && current.is_some_and(|(record, _)| record.case.recipe.as_ref() != Some(&recipe));
+    let value = |measure: Measure| {
+        let measures = current.and_then(|(_, point)| point.measures.as_ref());
+        figures(measure, measures.and_then(|measures| measure.value(measures)))
+    };
+    let count = bench.tuning.points().count();
     let mut remark = (text.points)(count);
-    if *bench.noise() == Noise::Deterministic {
+    if bench.tuning.group().is_some_and(Group::is_deterministic) {
         remark = format!("{remark}  ·  {}", text.noise_none);
     }
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), theme::CONTROL), Sense::hover());

@@ -281,8 +281,8 @@ fn shown_magnitude(desk: &Desk<'_>) -> f64 {
     let built = desk.bench.card.built.as_ref().and_then(|built| built.as_ref().ok());
     match built.filter(|_| form.is_unscaled()) {
         Some(built) => match form.unit {
-            MagnitudeUnit::TokenNorms => built.norms.unwrap_or(form.magnitude),
-            MagnitudeUnit::Raw => built.raw.unwrap_or(form.magnitude),
+            MagnitudeUnit::TokenNorms => built.token_norms.unwrap_or(form.magnitude),
+            MagnitudeUnit::Raw => built.raw().unwrap_or(form.magnitude),
         },
         None => form.magnitude,
     }

@@ -39,7 +39,7 @@ pub struct Presenter {
     plot: plot_card::PlotCard,
     /// When it was entered.
     since: Option<f64>,
-    shown: Option<(Option<crate::model::CaseId>, bool)>,
+    shown: Option<(Option<softprefix_core::experiment::GroupKey>, bool)>,
     /// The parting that was brought into sight.
     revealed: Option<usize>,
 }
@@ -95,7 +95,7 @@ impl Presenter {
         );
 
         let waiting = desk.bench.prefixed.state == PaneState::Waiting;
-        let shown = Some((desk.bench.shown_case, waiting));
+        let shown = Some((desk.bench.tuning.shown.clone(), waiting));
         if shown != self.shown {
             self.shown = shown;
             self.panes.rewind();

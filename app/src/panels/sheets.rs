@@ -278,7 +278,7 @@ fn model_row(ui: &mut Ui, desk: &mut Desk<'_>, model: &ModelChoice) {
     }
     about.retain(|part| !part.is_empty());
     let facts = desk.bench.module.facts();
-    let used = facts.is_some_and(|facts| facts.embedded && facts.model == model.name);
+    let used = facts.is_some_and(|facts| facts.is_embedded() && facts.identity.model == model.name);
     let fetching = matches!(&desk.bench.module, ModuleState::Fetching(fetch) if fetch.model == model.name);
     choice(ui, &model.name, &about.join("  ·  "), |ui| {
         if used {

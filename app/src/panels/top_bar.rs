@@ -6,7 +6,7 @@ use eframe::egui::{
 };
 
 use super::desk::Desk;
-use crate::model::{Language, Theme};
+use crate::model::{Format, Language, Theme};
 use crate::text;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -80,10 +80,20 @@ fn right_side(ui: &mut Ui, desk: &mut Desk<'_>) {
         .accessible_name(text.settings)
         .show(|ui| settings(ui, desk));
     ui.add_space(8.0);
-    let can_save = desk.bench.can_save();
-    if ui.add_enabled(can_save, Button::quiet(text.save)).clicked() {
-        desk.act(Action::Save);
-    }
+    let can_export = desk.bench.can_export();
+    let menu = ui.add_enabled(can_export, Button::quiet(text.export));
+    Popup::menu(&menu)
+        .close_behavior(PopupCloseBehavior::CloseOnClick)
+        .accessible_name(text.export)
+        .show(|ui| {
+            let words = desk.sweep_text();
+            ui.set_min_width(220.0);
+            for format in Format::ALL {
+                if crate::views::select::item(ui, (words.format)(format), false).clicked() {
+                    desk.act(Action::Export(format));
+                }
+            }
+        });
     if ui
         .add_enabled(!desk.bench.file.asking, Button::quiet(text.open))
         .clicked()
@@ -105,8 +115,8 @@ fn file_or_notice(ui: &mut Ui, desk: &mut Desk<'_>) {
     let name = |path: &std::path::Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let (words, path) = match &desk.bench.notice {
         Some(Notice::Saved(path)) => (Some((text.saved)(&name(path).unwrap_or_default())), Some(path)),
-        Some(Notice::Opened(path, runs)) => {
-            let words = (text.opened)(&name(path).unwrap_or_default(), *runs);
+        Some(Notice::Opened(path, runs, tab)) => {
+            let words = (text.opened)(&name(path).unwrap_or_default(), *runs, *tab);
             (Some(words), Some(path))
         }
         Some(Notice::Copied) => (Some(text.copied.to_owned()), None),
@@ -135,13 +145,8 @@ fn file_or_notice(ui: &mut Ui, desk: &mut Desk<'_>) {
         status::mark(ui, status::Status::Good);
         return;
     }
-    let file = &desk.bench.file;
-    let shown = match (file.name(), file.edited) {
-        (Some(name), true) => format!("{name}  ·  {}", text.edited),
-        (Some(name), false) => name,
-        (None, true) => text.untitled.to_owned(),
-        (None, false) => return,
-    };
+    // The session: whatever is run is kept in it.
+    let shown = desk.bench.tuning.past.experiment.name.replace('\n', " ");
     let galley = paint::cut_to(ui, &shown, theme::BODY.regular(), palette.text3, width - 8.0);
     ui.add(egui::Label::new(galley));
 }
@@ -203,11 +208,11 @@ fn settings(ui: &mut Ui, desk: &mut Desk<'_>) {
         (demo.open_recording, Action::Playback(PlaybackAction::Open)),
         (demo.play_demo, Action::Playback(PlaybackAction::Demo)),
         (text.full_screen, Action::ToggleFullscreen),
-        (text.save_as, Action::SaveAs),
+        (text.new_session, Action::NewSession),
         (text.about, Action::ShowDialog(crate::workbench::Dialog::About)),
     ] {
         let off = match action {
-            Action::SaveAs => !desk.bench.can_save(),
+            Action::NewSession => desk.own.tuning.is_empty(),
             Action::ToggleRecording => desk.own.recording().is_some() || desk.own.playback.is_some(),
             _ => false,
         };

@@ -6,15 +6,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use softprefix_core::compare::{Measure, ResultsFile};
-use softprefix_core::prefix::MAX_LEN;
-use softprefix_core::protocol::extension::StoredWeights;
+use softprefix_core::experiment::journal::JOURNAL_VERSION;
+use softprefix_core::experiment::session::EMBEDDED;
+use softprefix_core::experiment::{Answer, Experiment, ModuleIdentity, PrefixIdentity, Record, WRITTEN_BY, export};
+use softprefix_core::prefix::{MAX_LEN, PrefixRecipe};
+use softprefix_core::protocol::extension::{Budget, FinishReason, SoftPrefixEcho, StoredWeights, Usage};
 
 use super::Line;
-use crate::model::{
-    BuiltPrefix, Finish, Histogram, ModuleFacts, PrefixForm, Problem, ProblemKind, PromptForm, RunOutcome, Side,
-    Timings, TokenCount, Vocabulary,
-};
-use crate::results;
+use crate::model::{Histogram, ModuleFacts, PrefixForm, Problem, ProblemKind, PromptForm, Side, Timings, Vocabulary};
 
 /// The version that is written, and the newest that is read.
 pub const VERSION: u32 = 1;
@@ -73,7 +72,7 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     view: Option<ViewRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<CountRow>,
+    count: Option<Budget>,
     #[serde(skip_serializing_if = "Option::is_none")]
     case: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,18 +181,52 @@ struct ViewRow {
 }
 
 #[derive(Serialize, Deserialize)]
-struct CountRow {
-    template: usize,
-    prompt: usize,
-    window: usize,
-    prefill_window: usize,
-}
-
-#[derive(Serialize, Deserialize)]
 struct BeganRow {
     side: SideKey,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    built: Option<BuiltPrefix>,
+    built: Option<BuiltRow>,
+}
+
+/// A prefix that was sent; its recipe is that of the fields when the run began.
+#[derive(Serialize, Deserialize)]
+struct BuiltRow {
+    len: usize,
+    hidden_size: usize,
+    sha256: String,
+    norm_min: f64,
+    norm_median: f64,
+    norm_max: f64,
+    norms: Option<f64>,
+    raw: Option<f64>,
+}
+
+impl From<&PrefixIdentity> for BuiltRow {
+    fn from(identity: &PrefixIdentity) -> Self {
+        let [norm_min, norm_median, norm_max] = identity.row_norms;
+        Self {
+            len: identity.len,
+            hidden_size: identity.hidden_size,
+            sha256: identity.sha256.clone(),
+            norm_min,
+            norm_median,
+            norm_max,
+            norms: identity.token_norms,
+            raw: identity.raw(),
+        }
+    }
+}
+
+impl BuiltRow {
+    fn identity(self, recipe: PrefixRecipe) -> PrefixIdentity {
+        PrefixIdentity {
+            recipe,
+            len: self.len.min(MAX_LEN),
+            hidden_size: self.hidden_size.min(MOST),
+            sha256: self.sha256,
+            row_norms: [self.norm_min, self.norm_median, self.norm_max],
+            token_norms: self.norms,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -227,6 +260,10 @@ struct Memory {
     prefix: Map<String, Value>,
     prompt: Map<String, Value>,
     texts: [String; 3],
+    /// The recipe with which the prefixed run began.
+    recipe: Option<PrefixRecipe>,
+    /// The prefix with which it was sent.
+    sent: Option<PrefixIdentity>,
 }
 
 impl Memory {
@@ -236,6 +273,11 @@ impl Memory {
             Side::Prefixed => 1,
             Side::Repeat => 2,
         }]
+    }
+
+    /// The prefix of a side's run, where it has one.
+    fn sent(&self, side: Side) -> Option<&PrefixIdentity> {
+        self.sent.as_ref().filter(|_| side == Side::Prefixed)
     }
 }
 
@@ -251,7 +293,7 @@ impl Writer {
     pub fn head(at_unix: u64) -> String {
         let head = Head {
             softprefix_recording: u64::from(VERSION),
-            written_by: results::WRITTEN_BY.to_owned(),
+            written_by: WRITTEN_BY.to_owned(),
             at_unix,
         };
         written(&head)
@@ -275,27 +317,19 @@ impl Writer {
                     granularity: serde_json::to_value(granularity).ok()?,
                 });
             }
-            Line::Count(count) => {
-                row.count = Some(CountRow {
-                    template: count.template,
-                    prompt: count.prompt,
-                    window: count.window,
-                    prefill_window: count.prefill_window,
-                });
-            }
-            Line::Case(snapshot) => {
-                let mut snapshot = snapshot.clone();
-                snapshot.case.key.module = String::new();
-                row.case = serde_json::to_value(results::file_of(&snapshot)).ok();
-            }
+            Line::Count(count) => row.count = Some(*count),
+            Line::Case(records) => row.case = case_row(records),
             Line::Run(side) => {
                 self.memory.text(*side).clear();
                 row.run = Some((*side).into());
             }
-            Line::Began(side, built) => {
+            Line::Began(side, sent) => {
+                if *side == Side::Prefixed {
+                    self.memory.sent = sent.as_deref().cloned();
+                }
                 row.began = Some(BeganRow {
                     side: (*side).into(),
-                    built: built.as_deref().cloned(),
+                    built: sent.as_deref().map(BuiltRow::from),
                 });
             }
             Line::Text(side, text) => {
@@ -307,9 +341,9 @@ impl Writer {
                     Side::Repeat => row.r = text,
                 }
             }
-            Line::Ended(side, outcome) => {
+            Line::Ended(side, answer) => {
                 let arrived = std::mem::take(self.memory.text(*side));
-                row.end = Some(end_row(*side, outcome, &arrived));
+                row.end = Some(end_row(*side, answer, &arrived, self.memory.sent(*side)));
             }
             Line::Failed(side, problem) => {
                 row.failed = Some(FailedRow {
@@ -356,20 +390,21 @@ fn changes(before: &mut Map<String, Value>, form: &impl Serialize) -> Option<Map
 }
 
 fn module_row(facts: &ModuleFacts, vocabulary: Option<&Vocabulary>) -> ModuleRow {
+    let identity = facts.identity.clone();
     ModuleRow {
-        embedded: facts.embedded,
-        version: facts.version.clone(),
-        model: facts.model.clone(),
-        hidden_size: facts.hidden_size,
-        window: facts.window,
-        prefill_window: facts.prefill_window,
+        embedded: facts.is_embedded(),
+        version: identity.version.unwrap_or_default(),
+        model: identity.model,
+        hidden_size: facts.hidden_size(),
+        window: identity.window,
+        prefill_window: identity.prefill_window,
         latency_us: u64::try_from(facts.latency.as_micros()).unwrap_or(u64::MAX),
-        ours: facts.ours,
-        unit: facts.unit.clone(),
-        backend: facts.backend.clone(),
+        ours: facts.is_ours(),
+        unit: identity.unit,
+        backend: identity.backend,
         concurrency: facts.concurrency,
-        model_sha256: facts.model_sha256.clone(),
-        weights: facts.weights.clone(),
+        model_sha256: identity.model_sha256,
+        weights: identity.weights,
         vocabulary: vocabulary.map(|vocabulary| VocabularyRow {
             rows: vocabulary.rows,
             hidden_size: vocabulary.hidden_size,
@@ -384,21 +419,40 @@ fn module_row(facts: &ModuleFacts, vocabulary: Option<&Vocabulary>) -> ModuleRow
     }
 }
 
-fn end_row(side: Side, outcome: &RunOutcome, arrived: &str) -> EndRow {
+/// A baseline and its runs as a results file without the module's address.
+fn case_row(records: &[Record]) -> Option<Value> {
+    let first = records.first()?;
+    let mut experiment = Experiment {
+        version: JOURNAL_VERSION,
+        id: String::new(),
+        name: String::new(),
+        started_unix: first.started_unix,
+        plan: None,
+        module: first.module.clone(),
+    };
+    experiment.module.address = String::new();
+    let file = export::to_results_file(&experiment, records, first.case.prompt);
+    serde_json::to_value(file).ok()
+}
+
+fn end_row(side: Side, answer: &Answer, arrived: &str, sent: Option<&PrefixIdentity>) -> EndRow {
     // Times are told as the panes show them; more figures would only fill the file.
     let ms = |time: Duration| (time.as_secs_f64() * 10_000.0).round() / 10.0;
+    let timings = Timings::of(answer);
+    let finish = serde_json::to_value(answer.finish_reason).ok();
     EndRow {
         side: side.into(),
-        text: (outcome.text != arrived).then(|| outcome.text.clone()),
-        finish: results::finish_name(outcome.finish).map(str::to_owned),
-        first_ms: outcome.timings.first_token.map(ms),
-        elapsed_ms: outcome.timings.elapsed.map(ms),
-        tokens: outcome.timings.tokens,
-        tokens_per_second: outcome
-            .timings
-            .tokens_per_second
-            .map(|rate| (rate * 10.0).round() / 10.0),
-        echoed: outcome.echoed,
+        text: (answer.text != arrived).then(|| answer.text.clone()),
+        finish: finish.and_then(|name| name.as_str().map(str::to_owned)),
+        first_ms: timings.first_token.map(ms),
+        elapsed_ms: timings.elapsed.map(ms),
+        tokens: timings.tokens,
+        tokens_per_second: timings.tokens_per_second.map(|rate| (rate * 10.0).round() / 10.0),
+        echoed: answer
+            .echo
+            .as_ref()
+            .zip(sent)
+            .is_some_and(|(echo, sent)| echo.sha256 == sent.sha256),
     }
 }
 
@@ -508,7 +562,7 @@ fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, St
             granularity: serde_json::from_value(view.granularity).unwrap_or_default(),
         }
     } else if let Some(count) = row.count {
-        Line::Count(TokenCount {
+        Line::Count(Budget {
             template: count.template.min(MOST),
             prompt: count.prompt.min(MOST),
             window: count.window.min(MOST),
@@ -516,17 +570,30 @@ fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, St
         })
     } else if let Some(case) = row.case {
         let file = ResultsFile::from_json(case.to_string().as_bytes()).map_err(|error| error.to_string())?;
-        let snapshot = results::snapshot_of(&file, name).map_err(|problem| problem.sentence)?;
-        Line::Case(Box::new(snapshot))
+        let (_, records) = export::from_results_file(&file, name).map_err(|error| error.to_string())?;
+        Line::Case(records)
     } else if let Some(side) = row.run {
         memory.text(side.into()).clear();
+        if Side::from(side) == Side::Prefixed {
+            memory.recipe = Some(form_of::<PrefixForm>(&memory.prefix)?.recipe());
+            memory.sent = None;
+        }
         Line::Run(side.into())
     } else if let Some(began) = row.began {
-        Line::Began(began.side.into(), began.built.map(Box::new))
+        let recipe = match memory.recipe.clone() {
+            Some(recipe) => recipe,
+            None => form_of::<PrefixForm>(&memory.prefix)?.recipe(),
+        };
+        let sent = began.built.map(|built| built.identity(recipe));
+        if Side::from(began.side) == Side::Prefixed {
+            memory.sent.clone_from(&sent);
+        }
+        Line::Began(began.side.into(), sent.map(Box::new))
     } else if let Some(end) = row.end {
         let side = end.side.into();
         let arrived = std::mem::take(memory.text(side));
-        Line::Ended(side, Box::new(outcome_of(end, arrived)))
+        let answer = answer_of(end, arrived, memory.sent(side));
+        Line::Ended(side, Box::new(answer))
     } else if let Some(failed) = row.failed {
         Line::Failed(failed.side.into(), problem(failed.because))
     } else if let Some(side) = row.dropped {
@@ -551,20 +618,25 @@ fn form_of<T: serde::de::DeserializeOwned>(fields: &Map<String, Value>) -> Resul
 
 fn module_of(row: ModuleRow) -> Result<(ModuleFacts, Option<Arc<Vocabulary>>), String> {
     let limited = |number: Option<usize>| number.map(|number| number.min(MOST));
+    // Where a module stood is not recorded.
+    let elsewhere = "StackFlow".to_owned();
     let facts = ModuleFacts {
-        embedded: row.embedded,
-        version: row.version,
-        model: row.model,
-        hidden_size: limited(row.hidden_size),
-        window: limited(row.window),
-        prefill_window: limited(row.prefill_window),
+        identity: ModuleIdentity {
+            address: if row.embedded { EMBEDDED.to_owned() } else { elsewhere },
+            model: row.model,
+            hidden_size: limited(row.hidden_size).unwrap_or_default(),
+            unit: row.unit.or(row.ours.then(|| "softprefix-unit".to_owned())),
+            backend: row.backend,
+            model_sha256: row.model_sha256,
+            weights: row.weights,
+            version: Some(row.version).filter(|version| !version.is_empty()),
+            median_norm: row.vocabulary.as_ref().map(|vocabulary| vocabulary.median),
+            window: limited(row.window),
+            prefill_window: limited(row.prefill_window),
+            ..ModuleIdentity::default()
+        },
         latency: Duration::from_micros(row.latency_us),
-        ours: row.ours,
-        unit: row.unit,
-        backend: row.backend,
         concurrency: row.concurrency.min(MOST),
-        model_sha256: row.model_sha256,
-        weights: row.weights,
         ..ModuleFacts::default()
     };
     let Some(row) = row.vocabulary else {
@@ -589,18 +661,40 @@ fn module_of(row: ModuleRow) -> Result<(ModuleFacts, Option<Arc<Vocabulary>>), S
     Ok((facts, Some(Arc::new(vocabulary))))
 }
 
-fn outcome_of(row: EndRow, arrived: String) -> RunOutcome {
-    let time = |ms: Option<f64>| ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
-    RunOutcome {
+fn answer_of(row: EndRow, arrived: String, sent: Option<&PrefixIdentity>) -> Answer {
+    let seconds = |ms: Option<f64>| ms.map(|ms| ms / 1000.0).filter(|time| time.is_finite() && *time >= 0.0);
+    let reason = row
+        .finish
+        .map(Value::String)
+        .map(serde_json::from_value::<FinishReason>);
+    let finish_reason = reason.and_then(Result::ok).unwrap_or(FinishReason::Unknown);
+    let rate = row.tokens_per_second.filter(|rate| rate.is_finite() && *rate > 0.0);
+    let usage = row.tokens.map(|tokens| {
+        let completion_tokens = tokens.min(MOST);
+        let decoded = completion_tokens.saturating_sub(1) as f64;
+        Usage {
+            completion_tokens,
+            decode_ms: rate.map_or(0.0, |rate| decoded / rate * 1000.0),
+            finish_reason,
+            prefill_ms: 0.0,
+            prefix_len: sent.map_or(0, |sent| sent.len),
+            prompt_tokens: 0,
+            queue_ms: 0.0,
+            template_tokens: 0,
+            tokens: Vec::new(),
+        }
+    });
+    Answer {
         text: row.text.unwrap_or(arrived),
-        finish: row.finish.as_deref().map_or(Finish::Unknown, results::finish_named),
-        timings: Timings {
-            first_token: time(row.first_ms),
-            elapsed: time(row.elapsed_ms),
-            tokens: row.tokens.map(|tokens| tokens.min(MOST)),
-            tokens_per_second: row.tokens_per_second.filter(|rate| rate.is_finite()),
-        },
         tokens: None,
-        echoed: row.echoed,
+        finish_reason,
+        echo: sent.filter(|_| row.echoed).map(|sent| SoftPrefixEcho {
+            hidden_size: sent.hidden_size,
+            len: sent.len,
+            sha256: sent.sha256.clone(),
+        }),
+        usage,
+        ttft_sec: seconds(row.first_ms),
+        elapsed_sec: seconds(row.elapsed_ms).unwrap_or_default(),
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::experiment::{Answer, PrefixIdentity, Record};
+use softprefix_core::protocol::extension::Budget;
 
-use crate::model::{
-    BuiltPrefix, ModuleFacts, PrefixForm, Problem, PromptForm, RunOutcome, Side, Snapshot, TokenCount, Vocabulary,
-};
+use crate::model::{ModuleFacts, PrefixForm, Problem, PromptForm, Side, Vocabulary};
 
 /// One thing that happened. Runs have no names: a side has at most one, and what came of replaced ones is not recorded.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,14 +23,14 @@ pub enum Line {
         measure: Measure,
         granularity: Granularity,
     },
-    Count(TokenCount),
-    /// A case with its baseline and its runs is there from now on, and shown.
-    Case(Box<Snapshot>),
+    Count(Budget),
+    /// A baseline and its runs are there from now on, and shown.
+    Case(Vec<Record>),
     /// A run of the case of the controls begins.
     Run(Side),
-    Began(Side, Option<Box<BuiltPrefix>>),
+    Began(Side, Option<Box<PrefixIdentity>>),
     Text(Side, String),
-    Ended(Side, Box<RunOutcome>),
+    Ended(Side, Box<Answer>),
     Failed(Side, Problem),
     Dropped(Side),
     /// The place of a point among those of the shown case.

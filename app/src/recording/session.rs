@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softprefix_core::compare::Measures;
+use softprefix_core::experiment::Record;
+use softprefix_core::protocol::extension::FinishReason;
 
 use super::{Line, Recording};
-use crate::model::{Finish, PromptForm, Side};
+use crate::model::{PromptForm, Side};
 
 /// A recording, made ready: what of it can be passed over on the way to a later time, and its measures.
 #[derive(Debug)]
@@ -82,11 +84,11 @@ type Pair = (Arc<str>, Arc<str>);
 #[derive(Default)]
 struct Texts {
     baseline: Option<Arc<str>>,
+    /// Texts that wait for it.
     prefixed: Vec<Arc<str>>,
 }
 
-/// The texts that are compared when these lines are played: each finished prefixed text with the baselines of its case, and baselines
-/// that differ with each other.
+/// The texts that are compared when these lines are played: each finished text with the first baseline of its case.
 fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
     let mut pairs = HashSet::new();
     let mut cases: Vec<((String, PromptForm), Texts)> = Vec::new();
@@ -99,52 +101,43 @@ fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
     let mut under_way: [Option<usize>; 3] = [None; 3];
     for (_, line) in lines {
         match line {
-            Line::Module { facts, .. } => model.clone_from(&facts.model),
+            Line::Module { facts, .. } => model.clone_from(&facts.identity.model),
             Line::Prompt(form) => {
                 prompt.clone_from(form);
                 prompt.preset = None;
             }
             Line::Run(side) => under_way[index(*side)] = Some(case_of(&mut cases, &model, &prompt)),
-            Line::Case(snapshot) => {
+            Line::Case(records) => {
                 let of = case_of(&mut cases, &model, &prompt);
-                cases[of].1 = Texts {
-                    baseline: snapshot
-                        .case
-                        .baseline
-                        .as_ref()
-                        .map(|baseline| Arc::clone(&baseline.text)),
-                    prefixed: snapshot.runs.iter().map(|run| Arc::clone(&run.text)).collect(),
-                };
+                let (baselines, prefixed): (Vec<&Record>, Vec<&Record>) =
+                    records.iter().partition(|record| record.is_baseline());
+                let texts = &mut cases[of].1;
+                let text = |record: &&Record| record.text().map(Arc::from);
+                let mut baselines = baselines.iter().filter_map(text);
+                texts.baseline = texts.baseline.take().or_else(|| baselines.next());
+                if let Some(baseline) = texts.baseline.clone() {
+                    let others = baselines.chain(prefixed.iter().filter_map(text));
+                    pairs.extend(others.map(|text| (Arc::clone(&baseline), text)));
+                }
                 under_way = [None; 3];
             }
-            Line::Ended(side, outcome) => {
+            Line::Ended(side, answer) => {
                 let of = under_way[index(*side)]
                     .take()
                     .unwrap_or_else(|| case_of(&mut cases, &model, &prompt));
                 // A part of an output is no baseline and no point.
-                if outcome.finish == Finish::Stopped {
+                if answer.finish_reason == FinishReason::Stopped {
                     continue;
                 }
-                let (text, texts) = (Arc::<str>::from(outcome.text.as_str()), &mut cases[of].1);
-                match side {
-                    Side::Baseline => {
-                        let before = texts.baseline.replace(Arc::clone(&text));
-                        if before.as_ref() == Some(&text) {
-                            continue;
-                        }
-                        pairs.extend(before.map(|before| (before, Arc::clone(&text))));
-                        pairs.extend(texts.prefixed.iter().map(|of| (Arc::clone(&text), Arc::clone(of))));
+                let (text, texts) = (Arc::<str>::from(answer.text.as_str()), &mut cases[of].1);
+                match (&texts.baseline, side) {
+                    (Some(baseline), _) => {
+                        pairs.insert((Arc::clone(baseline), text));
                     }
-                    Side::Repeat => pairs.extend(
-                        texts
-                            .baseline
-                            .clone()
-                            .filter(|baseline| *baseline != text)
-                            .map(|baseline| (baseline, text)),
-                    ),
-                    Side::Prefixed => {
-                        pairs.extend(texts.baseline.clone().map(|baseline| (baseline, Arc::clone(&text))));
-                        texts.prefixed.push(text);
+                    (None, Side::Prefixed) => texts.prefixed.push(text),
+                    (None, Side::Baseline | Side::Repeat) => {
+                        pairs.extend(texts.prefixed.drain(..).map(|of| (Arc::clone(&text), of)));
+                        texts.baseline = Some(text);
                     }
                 }
             }

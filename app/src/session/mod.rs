@@ -1,36 +1,80 @@
-//! A module in use: connection, task, and what is known of its model. The window's bridge and the shell share it.
-//!
-//! It awaits, and knows neither window nor files. Every failure is a [`Problem`]: a sentence and what to do next.
+//! A module in use, also the one inside this process: the core's session, opened in one way for the window, a second module and the
+//! shell. Every failure is a [`Problem`]: a sentence and what to do next.
 
 pub mod embedded;
-mod material;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use softprefix_core::client::{ClientError, ConnectOptions, Module, Task};
-use softprefix_core::prefix::{EmbeddingRows, Need, Shelf};
-use softprefix_core::protocol::SetUp;
-use softprefix_core::protocol::extension::{self, feature};
+use softprefix_core::client::{ClientError, ConnectOptions, Module};
+use softprefix_core::experiment::Settings;
+use softprefix_core::experiment::session::{self as core, EMBEDDED, OpenRequest, SessionError};
+use softprefix_core::prefix::{IdentityCard, PrefixRecipe, Shelf, SoftPrefix};
+use softprefix_core::protocol::extension;
 
-use self::embedded::Embedded;
-use crate::errors::problem_of;
-use crate::model::{CaseKey, ConnectStep, Histogram, ModuleFacts, Problem, ProblemKind, Sampling, Vocabulary};
+use self::embedded::{Embedded, Wanted};
+use crate::errors;
+use crate::model::{ConnectStep, FetchProgress, Histogram, Problem, ProblemKind, Target, Vocabulary};
 
-/// Longest wait for a task to end while leaving a module: a module that hangs must not hold up the way out.
-const LEAVING: Duration = Duration::from_secs(3);
+/// A module in use. The unit inside this process, where it is that one, lives as long as its session.
+pub struct Session {
+    core: Arc<core::Session>,
+    _embedded: Option<Embedded>,
+}
 
-/// Positions a stranger's task is set up with where its card does not tell its window: what the 20e card holds.
-const STOCK_WINDOW: usize = 1023;
-/// Positions before the first token on a stock module.
-const STOCK_PREFILL: usize = 128;
+impl Deref for Session {
+    type Target = Arc<core::Session>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.core
+    }
+}
+
+/// Which module to open, and how.
+pub struct Opening {
+    pub target: Target,
+    /// System text and settings of the first task.
+    pub system: String,
+    pub settings: Settings,
+    pub limits: ConnectOptions,
+    pub shelf: Option<Shelf>,
+    pub left_over: LeftOver,
+    /// Whether a model for the embedded module that is not here is fetched; setting the flag gives that up.
+    pub fetch: Option<Arc<AtomicBool>>,
+}
+
+/// What happens with the tasks that former clients left, where they take all places of a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeftOver {
+    /// Nothing: the person is asked.
+    Keep,
+    /// These are exited first: the person was asked.
+    Exit(Vec<String>),
+    /// All of them are exited where there is no place.
+    ExitAll,
+}
+
+/// A step on the way to a session.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OpenStep {
+    Connecting(ConnectStep),
+    Fetching(FetchProgress),
+    /// The embedded unit reads its model. `fraction` in 0..=1.
+    Loading {
+        model: String,
+        fraction: f32,
+        what: String,
+    },
+}
 
 /// Why a module could not be used.
 #[derive(Debug)]
 pub enum ConnectProblem {
     /// All places are taken: these tasks are there.
     TaskFull(Vec<String>),
+    /// The fetch of the model was given up, or failed for this reason.
+    NoModel(Option<Problem>),
     Other(Problem),
 }
 
@@ -40,287 +84,207 @@ impl From<Problem> for ConnectProblem {
     }
 }
 
+impl From<SessionError> for ConnectProblem {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Client(ClientError::TaskFull { ids }) => Self::TaskFull(ids),
+            error => Self::Other(errors::session(&error)),
+        }
+    }
+}
+
 impl From<ClientError> for ConnectProblem {
     fn from(error: ClientError) -> Self {
-        match error {
-            ClientError::TaskFull { ids } => Self::TaskFull(ids),
-            error => Self::Other(problem_of(&error)),
+        SessionError::from(error).into()
+    }
+}
+
+impl ConnectProblem {
+    /// As a sentence, where nobody can be asked.
+    pub fn into_problem(self, remedy: &str, remedy_ja: &str) -> Problem {
+        match self {
+            Self::Other(problem) | Self::NoModel(Some(problem)) => problem,
+            Self::NoModel(None) => Problem::new(
+                ProblemKind::Model,
+                "There is no model here for the embedded module.",
+                remedy,
+            )
+            .in_japanese("内蔵モジュール用のモデルがありません。", remedy_ja),
+            Self::TaskFull(tasks) => Problem::new(
+                ProblemKind::TaskFull,
+                format!("All places of the module are taken ({}).", tasks.join(", ")),
+                remedy,
+            )
+            .in_japanese(
+                format!("モジュールの空きがありません（{}）。", tasks.join("、")),
+                remedy_ja,
+            ),
         }
     }
 }
 
-/// What a task was set up with.
-#[derive(Debug, Clone, PartialEq)]
-struct TaskSettings {
-    model: String,
-    system: String,
-    sampling: Sampling,
-    max_positions: usize,
-}
-
-struct Current {
-    settings: TaskSettings,
-    task: Task,
-}
-
-/// A module in use.
-pub struct Session {
-    module: Module,
-    facts: ModuleFacts,
-    vocabulary: Option<Arc<Vocabulary>>,
-    current: tokio::sync::Mutex<Option<Current>>,
-    /// Rows that recipes needed so far: they are built again and again while a slider moves.
-    rows: Mutex<HashMap<Need, Arc<EmbeddingRows>>>,
-    shelf: Option<Shelf>,
-    /// Keeps the unit alive that this session talks to, where it runs in this process.
-    _embedded: Option<Embedded>,
-}
+/// Hears of the steps on the way to a session.
+pub type Steps = Arc<dyn Fn(OpenStep) + Send + Sync>;
 
 impl Session {
-    /// Connects to `address` and sets up `model` (or the module's own choice) for `case`.
+    /// Opens a module.
     ///
     /// # Errors
-    /// [`ConnectProblem::TaskFull`] where the person must decide; else what went wrong, and a remedy.
-    pub async fn open(
-        address: &str,
-        model: Option<&str>,
-        embedded: Option<Embedded>,
-        case: &CaseKey,
-        limits: ConnectOptions,
-        progress: impl Fn(ConnectStep) + Send,
-    ) -> Result<Self, ConnectProblem> {
-        progress(ConnectStep::Opening);
-        let secret = embedded.as_ref().map(Embedded::secret);
-        let module = Module::connect(address, ConnectOptions { secret, ..limits }).await?;
-        progress(ConnectStep::Asking);
-        // The first round trip is the slowest (a stock module delays a small second packet): the second one is told.
-        module.ping().await?;
-        let latency = module.ping().await?;
-        let version = module.version().await?;
-        let cards = module.cards().await?;
-        let models: Vec<String> = cards
-            .iter()
-            .filter(|card| card.is_language_model())
-            .map(|card| card.name.clone())
-            .collect();
-        let model = match model {
-            Some(model) => model.to_owned(),
-            None => own_choice(&models).ok_or_else(|| no_language_model(address))?,
-        };
-        let card = cards.iter().find(|card| card.name == model);
-
-        progress(ConnectStep::SettingUp);
-        let window = card.and_then(|card| card.window).unwrap_or(STOCK_WINDOW);
-        let ours = card.is_some_and(|card| card.ours) || cards.iter().any(|card| card.ours);
-        let settings = TaskSettings {
-            model: model.clone(),
-            system: case.system.clone(),
-            sampling: case.sampling,
-            max_positions: positions(ours, window, case.max_tokens),
-        };
-        let task = module.set_up(&set_up(&settings)).await?;
-        let support = task.support();
-        let facts = ModuleFacts {
-            address: module.address().to_owned(),
-            embedded: embedded.is_some(),
-            version,
+    /// [`ConnectProblem`].
+    pub async fn open(opening: Opening, steps: Steps) -> Result<Self, ConnectProblem> {
+        let Opening {
+            target,
+            system,
+            settings,
+            limits,
+            shelf,
+            left_over,
+            fetch,
+        } = opening;
+        let request = |address: String, model| OpenRequest {
+            address,
+            name: None,
             model,
-            hidden_size: support
-                .map(|s| s.hidden_size)
-                .or_else(|| card.and_then(|card| card.hidden_size)),
-            window: support.map(|s| s.window).or(Some(window)),
-            prefill_window: support
-                .map(|s| s.prefill_window)
-                .or_else(|| card.and_then(|card| card.prefill_window))
-                .or(Some(STOCK_PREFILL)),
-            latency,
-            ours: support.is_some(),
-            unit: support.map(|s| s.unit.clone()),
-            backend: support.map(|s| s.backend.clone()),
-            scores: can_score(&task),
-            concurrency: support.map_or(1, |s| s.concurrency.max(1)),
-            model_sha256: support.and_then(|s| s.model_sha256.clone()),
-            weights: support.map(|s| s.weights.clone()).unwrap_or_default(),
-            task: task.work_id().to_owned(),
-            models,
+            system: system.clone(),
+            settings: settings.clone(),
+            limits: limits.clone(),
+            shelf: shelf.clone(),
         };
-        let vocabulary = match support.is_some_and(|s| s.has(feature::VOCABULARY)) {
-            true => Some(Arc::new(vocabulary_of(task.vocabulary().await?))),
-            false => None,
-        };
-        Ok(Self {
-            module,
-            facts,
-            vocabulary,
-            current: tokio::sync::Mutex::new(Some(Current { settings, task })),
-            rows: Mutex::default(),
-            shelf: None,
-            _embedded: embedded,
-        })
+        let connecting = |step| steps(OpenStep::Connecting(step));
+        match target {
+            Target::Remote { address, model } => {
+                if let LeftOver::Exit(tasks) = &left_over {
+                    connecting(ConnectStep::Opening);
+                    exit_all(&address, tasks, &limits).await?;
+                }
+                let mut opened = core::Session::open(request(address.clone(), model.clone()), connecting).await;
+                if let (Err(SessionError::Client(ClientError::TaskFull { ids })), LeftOver::ExitAll) =
+                    (&opened, &left_over)
+                {
+                    exit_all(&address, ids, &limits).await?;
+                    opened = core::Session::open(request(address, model), connecting).await;
+                }
+                Ok(Self {
+                    core: Arc::new(opened?),
+                    _embedded: None,
+                })
+            }
+            Target::Embedded { model } => {
+                connecting(ConnectStep::Starting);
+                let (name, store) = find_or_fetch(model, fetch, &steps).await?;
+                let hear = Arc::clone(&steps);
+                let observer = Arc::new(move |model: &str, fraction: f32, what: &str| {
+                    hear(OpenStep::Loading {
+                        model: model.to_owned(),
+                        fraction,
+                        what: what.to_owned(),
+                    });
+                });
+                let embedded = Embedded::start(Arc::new(store), observer).await?;
+                let request = OpenRequest {
+                    name: Some(EMBEDDED.to_owned()),
+                    limits: ConnectOptions {
+                        secret: Some(embedded.secret()),
+                        ..limits.clone()
+                    },
+                    ..request(embedded.address().to_string(), Some(name))
+                };
+                // While the model loads, the observer tells more.
+                let opened = core::Session::open(request, |step| {
+                    if step != ConnectStep::SettingUp {
+                        connecting(step);
+                    }
+                });
+                Ok(Self {
+                    core: Arc::new(opened.await?),
+                    _embedded: Some(embedded),
+                })
+            }
+        }
     }
 
-    pub fn facts(&self) -> &ModuleFacts {
-        &self.facts
+    /// The session itself, for runs that outlive a look at it.
+    pub fn core(&self) -> &Arc<core::Session> {
+        &self.core
     }
 
-    pub fn vocabulary(&self) -> Option<&Arc<Vocabulary>> {
-        self.vocabulary.as_ref()
-    }
-
-    pub fn module(&self) -> &Module {
-        &self.module
-    }
-
-    /// The task that runs `case`: the present one, or a new one where system prompt, sampling or limit have changed.
+    /// Builds the prefix that `recipe` describes.
     ///
     /// # Errors
-    /// What the set-up said.
-    pub async fn task_for(&self, case: &CaseKey) -> Result<Task, Problem> {
-        let wanted = TaskSettings {
-            model: self.facts.model.clone(),
-            system: case.system.clone(),
-            sampling: case.sampling,
-            max_positions: positions(
-                self.facts.ours,
-                self.facts.window.unwrap_or(STOCK_WINDOW),
-                case.max_tokens,
-            ),
-        };
-        let mut current = self.current.lock().await;
-        if let Some(current) = current.as_ref().filter(|current| current.settings == wanted) {
-            return Ok(current.task.clone());
-        }
-        if let Some(old) = current.take() {
-            // Where the old task is gone already, all the better.
-            let _ = old.task.exit().await;
-        }
-        let task = self
-            .module
-            .set_up(&set_up(&wanted))
-            .await
-            .map_err(|error| problem_of(&error))?;
-        *current = Some(Current {
-            settings: wanted,
-            task: task.clone(),
-        });
-        Ok(task)
+    /// Why the recipe gives no prefix here.
+    pub async fn build_of(&self, recipe: &PrefixRecipe) -> Result<SoftPrefix, Problem> {
+        self.core.build(recipe).await.map_err(|error| errors::session(&error))
     }
 
-    /// The set-up of tasks that run cases like `case`: a sweep makes its own, beside the window's.
-    pub fn set_up_of(&self, case: &CaseKey) -> SetUp {
-        set_up(&TaskSettings {
-            model: self.facts.model.clone(),
-            system: case.system.clone(),
-            sampling: case.sampling,
-            max_positions: positions(
-                self.facts.ours,
-                self.facts.window.unwrap_or(STOCK_WINDOW),
-                case.max_tokens,
-            ),
-        })
+    /// What a prefix looks like from outside.
+    pub fn identity(&self, prefix: &SoftPrefix) -> IdentityCard {
+        IdentityCard::of(prefix, self.facts().identity.median_norm)
     }
 
-    /// Forgets the task after a failure that made it useless; the next inference sets up again.
-    pub async fn forget_task(&self) {
-        if let Some(old) = self.current.lock().await.take() {
-            let _ = tokio::time::timeout(LEAVING, old.task.exit()).await;
+    /// Norms of the model's embedding rows, for the window.
+    pub fn norms(&self) -> Option<Arc<Vocabulary>> {
+        self.core
+            .vocabulary()
+            .map(|vocabulary| Arc::new(vocabulary_of(vocabulary)))
+    }
+}
+
+/// Exits tasks. One that has ended meanwhile is as good.
+async fn exit_all(address: &str, tasks: &[String], limits: &ConnectOptions) -> Result<(), ClientError> {
+    let module = Module::connect(address, limits.clone()).await?;
+    for task in tasks {
+        match module.exit(task).await {
+            Ok(()) | Err(ClientError::TaskGone { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
+}
 
-    /// Token counts of a prompt under a system prompt; `None` where the unit does not count.
-    ///
-    /// While the system prompt on screen is not the one of the task, its tokens are counted as a text of their own, which
-    /// may be off by one or two where words join; the unit itself counts exactly when it runs.
-    ///
-    /// # Errors
-    /// What the module said.
-    pub async fn count(&self, system: &str, user: &str) -> Result<Option<extension::Budget>, Problem> {
-        let (task, of_task) = {
-            let current = self.current.lock().await;
-            let Some(current) = current.as_ref() else {
-                return Ok(None);
+/// The embedded unit's model: its name, and the store that has it.
+async fn find_or_fetch(
+    model: Option<String>,
+    fetch: Option<Arc<AtomicBool>>,
+    steps: &Steps,
+) -> Result<(String, softprefix_unit::models::ModelStore), ConnectProblem> {
+    let steps = Arc::clone(steps);
+    let found = tokio::task::spawn_blocking(move || {
+        let entries =
+            match embedded::wanted(model.as_deref()).map_err(|problem| ConnectProblem::NoModel(Some(problem)))? {
+                Wanted::Present { name, store } => return Ok((name, store)),
+                Wanted::Missing(entries) => entries,
             };
-            (current.task.clone(), current.settings.system.clone())
+        let Some(cancel) = fetch else {
+            return Err(ConnectProblem::NoModel(None));
         };
-        if !task.support().is_some_and(|support| support.has(feature::BUDGET)) {
-            return Ok(None);
-        }
-        let failed = |error: ClientError| problem_of(&error);
-        let mut budget = task.budget(user).await.map_err(failed)?;
-        if of_task != system {
-            let before = task.budget(&of_task).await.map_err(failed)?.prompt;
-            let now = task.budget(system).await.map_err(failed)?.prompt;
-            budget.template = (budget.template + now).saturating_sub(before);
-        }
-        Ok(Some(budget))
-    }
-
-    /// Exits the task; a module that hangs is left after a few seconds.
-    pub async fn close(&self) {
-        let task = match tokio::time::timeout(LEAVING, self.current.lock()).await {
-            Ok(mut current) => current.take(),
-            Err(_) => None,
+        let fetched = embedded::fetch(&entries, &cancel, |progress| steps(OpenStep::Fetching(progress)));
+        let name = match fetched {
+            Ok(Some(name)) => name,
+            Ok(None) => return Err(ConnectProblem::NoModel(None)),
+            Err(problem) => return Err(ConnectProblem::NoModel(Some(problem))),
         };
-        if let Some(current) = task
-            && self.module.is_connected()
-        {
-            let _ = tokio::time::timeout(LEAVING, current.task.exit()).await;
+        match embedded::wanted(Some(&name)) {
+            Ok(Wanted::Present { name, store }) => Ok((name, store)),
+            Ok(Wanted::Missing(_)) => Err(ConnectProblem::NoModel(Some(
+                Problem::new(
+                    ProblemKind::Model,
+                    format!("{name} was fetched but cannot be found."),
+                    "Check that nothing clears the model folder, and fetch it again.",
+                )
+                .in_japanese(
+                    format!("{name} を取得しましたが、見つかりません。"),
+                    "モデルのフォルダーを消すものがないか確かめて、取得し直してください。",
+                ),
+            ))),
+            Err(problem) => Err(ConnectProblem::NoModel(Some(problem))),
         }
-    }
+    });
+    found
+        .await
+        .unwrap_or_else(|error| Err(ConnectProblem::NoModel(Some(errors::broken(error)))))
 }
 
-/// Positions a task is set up with: a set-up's `max_token_len` counts prefix, prompt and output.
-///
-/// Our unit limits the output of each inference by itself. A stranger does not, so its positions are the prefill it can
-/// take and the output that is wanted: an upper bound of the output, as near as it can be told beforehand.
-fn positions(ours: bool, window: usize, max_tokens: usize) -> usize {
-    if ours {
-        window
-    } else {
-        window.min(STOCK_PREFILL.saturating_add(max_tokens))
-    }
-}
-
-fn set_up(settings: &TaskSettings) -> SetUp {
-    let positions = u32::try_from(settings.max_positions).unwrap_or(u32::MAX);
-    let set_up = SetUp::new(settings.model.as_str(), settings.system.as_str()).max_positions(positions);
-    match settings.sampling {
-        Sampling::Greedy => set_up.greedy(),
-        Sampling::TopK { k, temperature, seed } => set_up.sampling(&softprefix_core::protocol::message::Sampling {
-            temperature: Some(temperature),
-            top_p: None,
-            top_k: Some(k),
-            repetition_penalty: None,
-            seed: Some(seed),
-        }),
-    }
-}
-
-/// The model to set up where none was named: the one that soft-prefix work on the module is done with, else the first.
-fn own_choice(models: &[String]) -> Option<String> {
-    const USUAL: &str = "qwen2.5-0.5B-prefill-20e";
-    models
-        .iter()
-        .find(|model| *model == USUAL)
-        .or_else(|| models.first())
-        .cloned()
-}
-
-fn no_language_model(address: &str) -> ConnectProblem {
-    ConnectProblem::Other(
-        Problem::new(
-            ProblemKind::Model,
-            format!("{address} lists no language model."),
-            "Install one on the module (for example qwen2.5-0.5B-prefill-20e), or name one that it does not list.",
-        )
-        .in_japanese(
-            format!("{address} に言語モデルがありません。"),
-            "モジュールに入れるか（例：qwen2.5-0.5B-prefill-20e）、一覧にない名前を指定してください。",
-        ),
-    )
-}
-
-fn vocabulary_of(vocabulary: extension::Vocabulary) -> Vocabulary {
+fn vocabulary_of(vocabulary: &extension::Vocabulary) -> Vocabulary {
     let p = &vocabulary.percentiles;
     Vocabulary {
         rows: vocabulary.rows,
@@ -339,15 +303,11 @@ fn vocabulary_of(vocabulary: extension::Vocabulary) -> Vocabulary {
         rms: vocabulary.rms,
         histogram: vocabulary
             .histogram
+            .as_ref()
             .map_or_else(Histogram::default, |histogram| Histogram {
                 log10_min: histogram.log10_min,
                 log10_max: histogram.log10_max,
-                counts: histogram.counts,
+                counts: histogram.counts.clone(),
             }),
     }
-}
-
-/// Whether the unit of a task scores texts.
-fn can_score(task: &Task) -> bool {
-    task.support().is_some_and(|support| support.has(feature::SCORE))
 }

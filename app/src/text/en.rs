@@ -3,17 +3,18 @@
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::protocol::extension::TakenOver;
 
+use softprefix_core::protocol::extension::FinishReason;
+
 use super::Text;
 use crate::commands::{CommandId, Group};
-use crate::model::{ConnectStep, Finish, KindChoice, ProblemKind, WhyNot};
+use crate::model::{ConnectStep, KindChoice, ProblemKind, WhyNot};
+use crate::workbench::Tab;
 
 pub(super) static TEXT: Text = Text {
     tune: "Tune",
-    untitled: "not saved yet",
-    edited: "edited",
     open: "Open…",
-    save: "Save",
-    save_as: "Save as…",
+    export: "Export",
+    new_session: "New session",
     settings: "Settings",
     help: "Help",
     language: "Language",
@@ -30,9 +31,12 @@ pub(super) static TEXT: Text = Text {
     cancel: "Cancel",
     dismiss: "Dismiss",
     saved: |file| format!("Saved {file}"),
-    opened: |file, runs| match runs {
-        1 => format!("Opened {file}: 1 run"),
-        _ => format!("Opened {file}: {runs} runs"),
+    opened: |file, runs, tab| {
+        let view = if tab == Tab::Sweep { "Sweep" } else { "Tune" };
+        match runs {
+            1 => format!("Opened {file} in {view}: 1 run"),
+            _ => format!("Opened {file} in {view}: {runs} runs"),
+        }
     },
     copied: "Copied",
 
@@ -227,11 +231,11 @@ pub(super) static TEXT: Text = Text {
     waiting: "waiting",
     streaming: "streaming",
     finish: |finish| match finish {
-        Finish::Stop => "end of text",
-        Finish::Length => "token limit",
-        Finish::Window => "window full",
-        Finish::Stopped => "stopped",
-        Finish::Unknown => "finished",
+        FinishReason::Stop => "end of text",
+        FinishReason::Length => "token limit",
+        FinishReason::Window => "window full",
+        FinishReason::Stopped => "stopped",
+        FinishReason::Unknown => "finished",
     },
     first_token: "ttft",
     copy: "Copy",
@@ -346,8 +350,8 @@ pub(super) static TEXT: Text = Text {
         CommandId::CopyBaseline => "Copy the baseline output",
         CommandId::CopyPrefixed => "Copy the prefixed output",
         CommandId::Open => "Open results",
-        CommandId::Save => "Save results",
-        CommandId::SaveAs => "Save results as",
+        CommandId::Export => "Export results",
+        CommandId::NewSession => "New session",
         CommandId::Connect => "Connect elsewhere",
         CommandId::Reconnect => "Reconnect",
         CommandId::Models => "Models",

@@ -3,17 +3,18 @@
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::protocol::extension::TakenOver;
 
+use softprefix_core::protocol::extension::FinishReason;
+
 use super::Text;
 use crate::commands::{CommandId, Group};
-use crate::model::{ConnectStep, Finish, KindChoice, ProblemKind, WhyNot};
+use crate::model::{ConnectStep, KindChoice, ProblemKind, WhyNot};
+use crate::workbench::Tab;
 
 pub(super) static TEXT: Text = Text {
     tune: "調整",
-    untitled: "未保存",
-    edited: "変更あり",
     open: "開く…",
-    save: "保存",
-    save_as: "別名で保存…",
+    export: "書き出す",
+    new_session: "新しいセッション",
     settings: "設定",
     help: "ヘルプ",
     language: "言語",
@@ -30,7 +31,10 @@ pub(super) static TEXT: Text = Text {
     cancel: "キャンセル",
     dismiss: "消す",
     saved: |file| format!("{file} に保存しました"),
-    opened: |file, runs| format!("{file} を開きました（{runs} 件）"),
+    opened: |file, runs, tab| {
+        let view = if tab == Tab::Sweep { "一括実験" } else { "調整" };
+        format!("{file} を「{view}」で開きました（{runs} 件）")
+    },
     copied: "コピーしました",
 
     module: "モジュール",
@@ -216,11 +220,11 @@ pub(super) static TEXT: Text = Text {
     waiting: "待機中",
     streaming: "出力中",
     finish: |finish| match finish {
-        Finish::Stop => "文末で終了",
-        Finish::Length => "トークン数の上限",
-        Finish::Window => "文脈長の上限",
-        Finish::Stopped => "停止",
-        Finish::Unknown => "終了",
+        FinishReason::Stop => "文末で終了",
+        FinishReason::Length => "トークン数の上限",
+        FinishReason::Window => "文脈長の上限",
+        FinishReason::Stopped => "停止",
+        FinishReason::Unknown => "終了",
     },
     first_token: "初トークン",
     copy: "コピー",
@@ -328,8 +332,8 @@ pub(super) static TEXT: Text = Text {
         CommandId::CopyBaseline => "基準の出力をコピー",
         CommandId::CopyPrefixed => "プレフィックス付きの出力をコピー",
         CommandId::Open => "結果を開く",
-        CommandId::Save => "結果を保存",
-        CommandId::SaveAs => "結果を別名で保存",
+        CommandId::Export => "結果を書き出す",
+        CommandId::NewSession => "新しいセッション",
         CommandId::Connect => "接続先を変える",
         CommandId::Reconnect => "再接続",
         CommandId::Models => "モデル",

@@ -21,20 +21,19 @@ pub use sweep::SweepText;
 pub use twin::TwinText;
 
 use softprefix_core::compare::{Granularity, Measure};
-use softprefix_core::protocol::extension::TakenOver;
+use softprefix_core::protocol::extension::{FinishReason, TakenOver};
 
 use crate::commands::{CommandId, Group};
-use crate::model::{ConnectStep, Finish, KindChoice, Language, ProblemKind, WhyNot};
+use crate::model::{ConnectStep, KindChoice, Language, ProblemKind, WhyNot};
+use crate::workbench::Tab;
 
 /// The words of one language.
 pub struct Text {
     // Top bar.
     pub tune: &'static str,
-    pub untitled: &'static str,
-    pub edited: &'static str,
     pub open: &'static str,
-    pub save: &'static str,
-    pub save_as: &'static str,
+    pub export: &'static str,
+    pub new_session: &'static str,
     pub settings: &'static str,
     pub help: &'static str,
     pub language: &'static str,
@@ -51,7 +50,7 @@ pub struct Text {
     pub cancel: &'static str,
     pub dismiss: &'static str,
     pub saved: fn(&str) -> String,
-    pub opened: fn(&str, usize) -> String,
+    pub opened: fn(&str, usize, Tab) -> String,
     pub copied: &'static str,
 
     // The module.
@@ -158,7 +157,7 @@ pub struct Text {
     pub prefixed_empty: &'static str,
     pub waiting: &'static str,
     pub streaming: &'static str,
-    pub finish: fn(Finish) -> &'static str,
+    pub finish: fn(FinishReason) -> &'static str,
     pub first_token: &'static str,
     pub copy: &'static str,
     pub copy_baseline: &'static str,

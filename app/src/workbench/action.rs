@@ -14,8 +14,7 @@ use super::{Dialog, Tab};
 use crate::figure::Form;
 use crate::model::sweep::Range;
 use crate::model::{
-    Colouring, Envelope, ExportForm, Figure, Format, KindChoice, Language, MagnitudeUnit, RunId, Sampling, Side,
-    Target, Theme,
+    Colouring, Envelope, ExportForm, Figure, Format, KindChoice, Language, MagnitudeUnit, Sampling, Side, Target, Theme,
 };
 
 /// One thing a person did.
@@ -67,10 +66,10 @@ pub enum Action {
 
     // Runs and outputs.
     /// Shows a run's text and diff again; `None` goes back to the last one.
-    SelectRun(Option<RunId>),
+    SelectRun(Option<String>),
     /// Sets the controls to what a run was made with.
-    AdoptRun(RunId),
-    RemoveRun(RunId),
+    AdoptRun(String),
+    RemoveRun(String),
     ClearRuns,
     SetMeasure(Measure),
     NextMeasure,
@@ -85,8 +84,10 @@ pub enum Action {
     // Files.
     /// A plot, in this form and for this paper.
     SaveFigure(Box<Figure>, Form, Paper),
-    Save,
-    SaveAs,
+    /// Asks where to write what the view shows, in this form: the session of tuning, or the sweep.
+    Export(Format),
+    /// Begins another session of tuning.
+    NewSession,
     Open,
     /// Opens this file without asking (command line, drop on the window).
     OpenPath(PathBuf),
@@ -150,7 +151,7 @@ pub enum SweepAction {
     RemoveCase(usize),
     ShowCase(usize),
     SetLens(Vec<usize>),
-    /// As typed; a list that [`crate::model::sweep::parse_magnitudes`] reads.
+    /// As typed; a list that [`crate::model::magnitudes::parse`] reads.
     SetMagnitudes(String),
     SetUnit(MagnitudeUnit),
     SetRounding(Rounding),
@@ -194,8 +195,8 @@ pub enum SweepAction {
     Rename(String, String),
     Delete(String),
     UndoDelete,
-    Export(Format),
-    Import,
+    /// Looks for these words in everything that was asked and answered.
+    Find(String),
 }
 
 /// What a person does with a recording.

@@ -1,17 +1,17 @@
 //! What each action does to the state. It decides what is to be run; it runs nothing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use softprefix_core::compare::{Granularity, Measure};
-use softprefix_core::prefix::{MAX_LEN, Magnitude, PrefixKind};
+use softprefix_core::experiment::{Entry, GroupKey, Record};
+use softprefix_core::prefix::{MAX_LEN, Magnitude, PrefixRecipe};
 
 use super::doctor::DoctorAction;
-use super::{Action, Dialog, Effect, Flight, LIVE_DELAY, Lane, Notice, Workbench};
-use crate::messages::{Comparison, FileQuestion, Inference, Purpose, Request};
+use super::{Action, Dialog, Effect, LIVE_DELAY, Notice, Tab, Workbench};
+use crate::messages::{FileQuestion, LibraryRequest, RecordingRequest, Request};
 use crate::model::{
-    Budget, Case, CaseId, CaseKey, Colouring, Language, MagnitudeUnit, ModuleState, Noise, Origin, PRESETS, Pane,
-    PaneState, PrefixForm, RunId, Settings, Side, Snapshot, Target, Theme,
+    Budget, Colouring, Export, Format, Language, MagnitudeUnit, ModuleState, PRESETS, PaneState, PrefixForm, Settings,
+    Side, Target, Theme,
 };
 
 impl Workbench {
@@ -71,26 +71,18 @@ impl Workbench {
                 self.target = Target::Embedded {
                     model: Some(name.clone()),
                 };
-                let case = Box::new(self.case_key());
-                self.outbox.push(Request::FetchModel { name, case });
+                let asked = Box::new(self.asked());
+                self.outbox.push(Request::FetchModel { name, asked });
             }
             Action::CancelFetch => self.outbox.push(Request::CancelFetch),
             Action::ChooseModelFile => self.ask(FileQuestion::ModelFile),
 
-            Action::SelectRun(id) => self.select_run(id),
-            Action::AdoptRun(id) => self.adopt_run(id),
-            Action::RemoveRun(id) => {
-                self.runs.retain(|run| run.id != id);
-                self.file.edited = true;
-                if self.selected == Some(id) {
-                    self.select_run(None);
-                }
-            }
+            Action::SelectRun(id) => self.select_record(id),
+            Action::AdoptRun(id) => self.adopt_record(&id),
+            Action::RemoveRun(id) => self.remove_runs(vec![id]),
             Action::ClearRuns => {
-                let shown = self.shown_case;
-                self.runs.retain(|run| Some(run.case) != shown);
-                self.selected = None;
-                self.file.edited = true;
+                let shown = self.tuning.points().map(|(record, _)| record.id.clone()).collect();
+                self.remove_runs(shown);
             }
             Action::SetMeasure(measure) => self.measure = measure,
             Action::NextMeasure => {
@@ -128,13 +120,10 @@ impl Workbench {
             }
 
             Action::SaveFigure(figure, form, paper) => self.ask_for_figure(*figure, form, paper),
-            Action::Save => match self.file.path.clone() {
-                Some(path) => self.save_to(path),
-                None => self.ask_save(),
-            },
-            Action::SaveAs => self.ask_save(),
-            Action::Open => self.ask(FileQuestion::OpenResults),
-            Action::OpenPath(path) => self.outbox.push(Request::Open { path }),
+            Action::Export(format) => self.ask_export(format),
+            Action::NewSession => self.new_session(),
+            Action::Open => self.ask(FileQuestion::Open),
+            Action::OpenPath(path) => self.open_path(path),
 
             Action::ToggleRecording => self.toggle_recording(),
             Action::Playback(action) => self.playback_acts(action),
@@ -264,7 +253,7 @@ impl Workbench {
             budget.prefix = self.prefix.len;
         }
         self.describe();
-        self.selected = None;
+        self.tuning.selected = None;
         self.refresh_stale();
         self.run_if_live();
     }
@@ -298,7 +287,7 @@ impl Workbench {
             budget.current = false;
             budget.output = self.prompt.max_tokens;
         }
-        if self.module.facts().is_some_and(|facts| facts.ours) {
+        if self.module.facts().is_some_and(|facts| facts.is_ours()) {
             let (system, user) = (self.prompt.system.clone(), self.prompt.user.clone());
             self.replace_request(
                 |request| matches!(request, Request::Count { .. }),
@@ -308,7 +297,7 @@ impl Workbench {
     }
 
     /// Queues a request of which only the last matters.
-    fn replace_request(&mut self, same: impl Fn(&Request) -> bool, request: Request) {
+    pub(super) fn replace_request(&mut self, same: impl Fn(&Request) -> bool, request: Request) {
         self.outbox.retain(|queued| !same(queued));
         self.outbox.push(request);
     }
@@ -343,11 +332,8 @@ impl Workbench {
 
     fn set_live(&mut self, live: bool) {
         let was = std::mem::replace(&mut self.live, live);
-        let shown = self
-            .prefixed
-            .origin
-            .as_ref()
-            .is_some_and(|origin| origin.recipe == self.prefix.recipe());
+        let origin = self.prefixed.origin.as_ref();
+        let shown = origin.is_some_and(|origin| origin.recipe == self.prefix.recipe());
         if live && !was && !shown {
             self.run_if_live();
         }
@@ -360,229 +346,10 @@ impl Workbench {
         }
     }
 
-    // ----- running -----
-
-    /// The key of what the controls ask for now.
-    pub fn case_key(&self) -> CaseKey {
-        let (module, model) = match self.module.last_facts() {
-            Some(facts) if facts.embedded => (String::new(), facts.model.clone()),
-            Some(facts) => (facts.address.clone(), facts.model.clone()),
-            None => (String::new(), String::new()),
-        };
-        CaseKey::new(module, model, &self.prompt)
-    }
-
-    /// The case of the controls, made where there is none yet.
-    fn ensure_case(&mut self) -> CaseId {
-        let key = self.case_key();
-        if let Some(case) = self.cases.iter().find(|case| case.key == key) {
-            return case.id;
-        }
-        let id = CaseId(self.fresh_id());
-        let facts = self.module.last_facts().cloned().map(Box::new);
-        let hidden_size = facts.as_ref().and_then(|facts| facts.hidden_size);
-        self.cases.push(Case {
-            id,
-            key,
-            baseline: None,
-            noise: Noise::Unknown,
-            repeats: Vec::new(),
-            hidden_size,
-            facts,
-        });
-        id
-    }
-
     pub(super) fn fresh_id(&mut self) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         id
-    }
-
-    pub(super) fn run_now(&mut self, delay: Duration) {
-        if self.why_not_run().is_some() {
-            return;
-        }
-        let case = self.show_controls_case();
-        let has_baseline = self.case().is_some_and(|case| case.baseline.is_some());
-        let baseline_coming = self
-            .flights
-            .get(&Lane::Baseline)
-            .is_some_and(|flight| flight.case == case);
-        if !has_baseline && !baseline_coming {
-            self.launch(Lane::Baseline, case, delay);
-        }
-        let one_at_a_time = self.module.facts().is_none_or(|facts| facts.concurrency < 2);
-        if one_at_a_time {
-            self.stop_lane(Lane::Repeat);
-        }
-        self.launch(Lane::Prefixed, case, delay);
-    }
-
-    /// Turns panes and plot to the case of the controls.
-    pub(super) fn show_controls_case(&mut self) -> CaseId {
-        let case = self.ensure_case();
-        if self.shown_case != Some(case) {
-            self.show_case(case);
-        }
-        case
-    }
-
-    /// Turns panes and plot to `case`. Texts of another case stay where nothing better is known, faded.
-    pub(super) fn show_case(&mut self, case: CaseId) {
-        self.shown_case = Some(case);
-        self.selected = None;
-        self.diff = None;
-        if self
-            .flights
-            .get(&Lane::Baseline)
-            .is_some_and(|flight| flight.case != case)
-        {
-            self.stop_lane(Lane::Baseline);
-        }
-        if self
-            .flights
-            .get(&Lane::Repeat)
-            .is_some_and(|flight| flight.case != case)
-        {
-            self.stop_lane(Lane::Repeat);
-        }
-        if let Some(baseline) = self.case().and_then(|case| case.baseline.clone()) {
-            self.baseline = Pane {
-                text: baseline.text,
-                state: PaneState::Done,
-                timings: baseline.timings,
-                finish: Some(baseline.finish),
-                ..Pane::default()
-            };
-            self.compare_panes();
-        }
-        self.refresh_stale();
-    }
-
-    pub(super) fn launch(&mut self, lane: Lane, case: CaseId, delay: Duration) {
-        let Some(key) = self
-            .cases
-            .iter()
-            .find(|known| known.id == case)
-            .map(|known| known.key.clone())
-        else {
-            return;
-        };
-        let run = RunId(self.fresh_id());
-        let recipe = (lane == Lane::Prefixed).then(|| self.prefix.recipe());
-        self.flights.insert(
-            lane,
-            Flight {
-                run,
-                case,
-                recipe: recipe.clone(),
-                built: None,
-                text: String::new(),
-            },
-        );
-        let side = lane.side();
-        if let Some(pane) = self.pane_mut(side) {
-            pane.state = PaneState::Waiting;
-            pane.error = None;
-        }
-        let inference = Inference {
-            run,
-            side,
-            case: key,
-            recipe,
-            delay,
-        };
-        // A launch that has not even left yet is replaced: dragging queues one request a frame.
-        self.replace_request(
-            |request| matches!(request, Request::Infer(queued) if queued.side == side),
-            Request::Infer(Box::new(inference)),
-        );
-    }
-
-    fn rerun_baseline(&mut self) {
-        if self.why_not_run().is_some() {
-            return;
-        }
-        let case = self.show_controls_case();
-        self.stop_lane(Lane::Repeat);
-        self.launch(Lane::Baseline, case, Duration::ZERO);
-    }
-
-    fn stop_all(&mut self) {
-        for lane in [Lane::Repeat, Lane::Prefixed, Lane::Baseline] {
-            self.stop_lane(lane);
-        }
-    }
-
-    /// Asks for a lane's inference to be stopped. Its last event is still to come, except for repeats, which nobody sees.
-    fn stop_lane(&mut self, lane: Lane) {
-        if !self.flights.contains_key(&lane) {
-            return;
-        }
-        if lane == Lane::Repeat {
-            self.flights.remove(&lane);
-        }
-        self.outbox.push(Request::Stop { side: lane.side() });
-    }
-
-    /// Forgets everything under way: its module is being left.
-    pub(super) fn forget_flights(&mut self) {
-        self.flights.clear();
-        for pane in [&mut self.baseline, &mut self.prefixed] {
-            if pane.is_running() {
-                pane.state = if pane.text.is_empty() {
-                    PaneState::Empty
-                } else {
-                    PaneState::Done
-                };
-                pane.finish = None;
-            }
-        }
-    }
-
-    pub(super) fn pane_mut(&mut self, side: Side) -> Option<&mut Pane> {
-        match side {
-            Side::Baseline => Some(&mut self.baseline),
-            Side::Prefixed => Some(&mut self.prefixed),
-            Side::Repeat => None,
-        }
-    }
-
-    /// Marks panes whose text no longer belongs to the controls.
-    pub(super) fn refresh_stale(&mut self) {
-        let key = self.case_key();
-        let same_case = self.case().is_some_and(|case| case.key == key);
-        self.baseline.stale = !self.baseline.text.is_empty() && !same_case;
-        let recipe = self.prefix.recipe();
-        let from = self
-            .prefixed
-            .origin
-            .clone()
-            .filter(|origin| !same_case || !self.same_prefix(&origin.recipe, &recipe));
-        self.prefixed.stale = !self.prefixed.text.is_empty() && from.is_some();
-        self.prefixed.stale_from = from;
-    }
-
-    /// Whether two recipes make the same prefix as far as can be told without building them: a constant knows no seed,
-    /// and a magnitude may be said in either unit.
-    fn same_prefix(
-        &self,
-        a: &softprefix_core::prefix::PrefixRecipe,
-        b: &softprefix_core::prefix::PrefixRecipe,
-    ) -> bool {
-        if a == b {
-            return true;
-        }
-        let same_size = match (a.magnitude, b.magnitude) {
-            (Magnitude::TokenNorms(_), Magnitude::Raw(_)) | (Magnitude::Raw(_), Magnitude::TokenNorms(_)) => {
-                // Only a constant is the same in both units to the last bit; random rows are scaled one by one.
-                a.kind == PrefixKind::Constant
-                    && matches!((self.raw_of(a), self.raw_of(b)), (Some(x), Some(y)) if (x - y).abs() <= 1e-9 * x.abs())
-            }
-            (x, y) => x == y,
-        };
-        same_size && a.kind == b.kind && a.len == b.len && a.rounding == b.rounding
     }
 
     // ----- the module -----
@@ -591,76 +358,43 @@ impl Workbench {
         self.dialog = None;
         self.forget_flights();
         self.target = target.clone();
-        let case = Box::new(self.case_key());
-        self.outbox.push(Request::Connect { target, case });
+        let asked = Box::new(self.asked());
+        self.outbox.push(Request::Connect { target, asked });
     }
 
     // ----- runs and outputs -----
 
-    fn select_run(&mut self, id: Option<RunId>) {
-        let run = match id {
-            Some(id) => self.run(id).cloned(),
-            None => self.visible_runs().max_by_key(|run| run.id).cloned(),
-        };
-        let Some(run) = run else {
-            self.selected = None;
-            return;
-        };
-        // What still streams in must not overwrite the chosen text.
-        self.stop_lane(Lane::Prefixed);
-        self.flights.remove(&Lane::Prefixed);
-        if self.shown_case != Some(run.case) {
-            self.show_case(run.case);
+    fn remove_runs(&mut self, ids: Vec<String>) {
+        for id in ids {
+            self.change_session(Entry::Deleted { id });
         }
-        self.selected = id.map(|_| run.id);
-        self.prefixed = Pane {
-            text: run.text,
-            state: PaneState::Done,
-            timings: run.timings,
-            finish: Some(run.finish),
-            origin: Some(run.origin),
-            ..Pane::default()
-        };
-        self.refresh_stale();
-        self.compare_panes();
+        if self.tuning.selected.is_none() && self.prefixed.state == PaneState::Done {
+            self.select_record(None);
+        }
     }
 
-    fn adopt_run(&mut self, id: RunId) {
-        let Some(run) = self.run(id).cloned() else { return };
-        self.prefix = form_of(&run.origin, &self.prefix);
+    fn adopt_record(&mut self, id: &str) {
+        let Some(record) = self.tuning.record(id).cloned() else {
+            return;
+        };
+        self.take_prefix(&record);
+        self.select_record(Some(record.id));
+        self.describe();
+        self.refresh_stale();
+    }
+
+    /// Sets the prefix's controls to what a record was made with.
+    pub(super) fn take_prefix(&mut self, record: &Record) {
+        let Some(recipe) = &record.case.recipe else { return };
+        self.prefix = form_of(recipe, &self.prefix);
         if let Some(budget) = &mut self.budget {
             budget.prefix = self.prefix.len;
         }
-        self.select_run(Some(id));
-        self.describe();
-        self.refresh_stale();
     }
 
     fn set_granularity(&mut self, granularity: Granularity) {
         self.granularity = granularity;
         self.compare_panes();
-    }
-
-    /// Asks for the diff of what the panes show. At most one is under way; the next follows it.
-    pub(super) fn compare_panes(&mut self) {
-        if self.baseline.text.is_empty() || self.prefixed.text.is_empty() {
-            self.diff = None;
-            return;
-        }
-        if self.streaming_diff.under_way {
-            self.streaming_diff.wanted = true;
-            return;
-        }
-        self.streaming_diff = super::StreamingDiff {
-            under_way: true,
-            wanted: false,
-        };
-        self.outbox.push(Request::Compare(Comparison {
-            purpose: Purpose::Panes,
-            left: Arc::clone(&self.baseline.text),
-            right: Arc::clone(&self.prefixed.text),
-            granularity: self.granularity,
-        }));
     }
 
     // ----- files -----
@@ -692,8 +426,8 @@ impl Workbench {
 
     /// The model and hidden size that are sent, where this window is connected to a module (not to its own).
     pub(super) fn doctor_compares_with(&self) -> Option<(String, usize)> {
-        let facts = self.module.facts().filter(|facts| !facts.embedded)?;
-        Some((facts.model.clone(), facts.hidden_size?))
+        let facts = self.module.facts().filter(|facts| !facts.is_embedded())?;
+        Some((facts.identity.model.clone(), facts.hidden_size()?))
     }
 
     pub(super) fn ask(&mut self, question: FileQuestion) {
@@ -703,31 +437,70 @@ impl Workbench {
         }
     }
 
-    fn ask_save(&mut self) {
-        if self.can_save() {
-            let suggested = self.file.name().unwrap_or_else(|| "results.json".to_owned());
-            self.ask(FileQuestion::SaveResults { suggested });
-        }
+    /// Whether there is anything to write to a file.
+    pub fn can_export(&self) -> bool {
+        let is_free = !self.file.asking && !self.file.writing;
+        is_free
+            && match self.tab {
+                Tab::Sweep => self.sweep.experiment().is_some(),
+                Tab::Tune | Tab::Doctor => !self.tuning.is_empty(),
+            }
     }
 
-    pub(super) fn save_to(&mut self, path: std::path::PathBuf) {
-        let Some(case) = self.case().cloned() else { return };
-        let runs = self.visible_runs().cloned().collect();
+    fn ask_export(&mut self, format: Format) {
+        if !self.can_export() {
+            return;
+        }
+        let past = match self.tab {
+            Tab::Sweep => self.sweep.experiment(),
+            Tab::Tune | Tab::Doctor => Some(&self.tuning.past),
+        };
+        let Some(past) = past else { return };
+        let stem = softprefix_core::experiment::export::file_stem(&past.experiment);
+        let suggested = format!("{stem}{}", format.ending());
+        self.ask(FileQuestion::Export { suggested, format });
+    }
+
+    /// Writes what the view shows to a file that was chosen. A form that holds one prompt gets the one that is shown.
+    pub(super) fn export_to(&mut self, path: std::path::PathBuf, format: Format) {
+        let (experiment, records, prompt) = match self.tab {
+            Tab::Sweep => match self.sweep.to_export() {
+                Some(shown) => shown,
+                None => return,
+            },
+            Tab::Tune | Tab::Doctor => {
+                let past = &self.tuning.past;
+                let of_shown = |record: &&Record| self.tuning.shown.as_ref() == Some(&GroupKey::of(record));
+                let of_one = matches!(format, Format::Results);
+                let records: Vec<Record> = past
+                    .shown()
+                    .filter(|record| !of_one || of_shown(record))
+                    .cloned()
+                    .collect();
+                let prompt = records.first().map_or(0, |record| record.case.prompt);
+                (past.experiment.clone(), records, prompt)
+            }
+        };
         self.file.writing = true;
-        self.outbox.push(Request::Save {
-            path,
-            snapshot: Box::new(Snapshot { case, runs }),
+        let export = Box::new(Export {
+            format,
+            experiment,
+            records,
+            prompt,
+            language: self.settings.language,
         });
+        self.outbox
+            .push(Request::Library(LibraryRequest::Export { path, export }));
     }
-}
 
-impl Lane {
-    pub(super) fn side(self) -> Side {
-        match self {
-            Self::Baseline => Side::Baseline,
-            Self::Prefixed => Side::Prefixed,
-            Self::Repeat => Side::Repeat,
-        }
+    /// Opens any file that this program writes.
+    pub(super) fn open_path(&mut self, path: std::path::PathBuf) {
+        let is_recording = path.extension().is_some_and(|ending| ending == "jsonl");
+        self.outbox.push(if is_recording {
+            Request::Recording(RecordingRequest::Open(path))
+        } else {
+            Request::Library(LibraryRequest::Import { path })
+        });
     }
 }
 
@@ -740,13 +513,13 @@ impl Budget {
     }
 }
 
-/// The controls that give `origin`'s recipe; what the recipe does not say stays as it is in `now`.
-fn form_of(origin: &Origin, now: &PrefixForm) -> PrefixForm {
+/// The controls that give `recipe`; what it does not say stays as it is in `now`.
+fn form_of(recipe: &PrefixRecipe, now: &PrefixForm) -> PrefixForm {
     let mut form = now.clone();
-    form.len = origin.recipe.len;
-    form.rounding = origin.recipe.rounding;
-    form.take_kind(&origin.recipe.kind, origin.recipe.len);
-    match origin.recipe.magnitude {
+    form.len = recipe.len;
+    form.rounding = recipe.rounding;
+    form.take_kind(&recipe.kind, recipe.len);
+    match recipe.magnitude {
         Magnitude::TokenNorms(norms) => {
             (form.unit, form.magnitude, form.unscaled) = (MagnitudeUnit::TokenNorms, norms, false)
         }

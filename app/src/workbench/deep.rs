@@ -4,21 +4,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::{Colouring, Problem, RunId, Scores};
+use crate::model::{Colouring, Problem, Scores};
 
 /// The deep measures of the session's runs.
 #[derive(Debug, Default)]
 pub struct Deep {
     pub colouring: Colouring,
     /// Of the last runs that were looked at; alternatives are many.
-    pub(super) known: BTreeMap<RunId, Result<Arc<Scores>, Problem>>,
-    pub(super) under_way: Option<RunId>,
+    pub(super) known: BTreeMap<String, Result<Arc<Scores>, Problem>>,
+    pub(super) under_way: Option<String>,
 }
 
 impl Deep {
-    /// Of a run, where they are there.
-    pub fn of(&self, run: RunId) -> Option<&Result<Arc<Scores>, Problem>> {
-        self.known.get(&run)
+    /// Of a record, where they are there.
+    pub fn of(&self, record: &str) -> Option<&Result<Arc<Scores>, Problem>> {
+        self.known.get(record)
     }
 
     pub fn is_under_way(&self) -> bool {

@@ -46,7 +46,7 @@ impl Workbench {
             MaterialAction::ChooseFile => self.ask(FileQuestion::ImportPrefix),
             MaterialAction::Import(path) => self.import_prefix(path),
             MaterialAction::Export(form) => {
-                if self.can_export() {
+                if self.can_export_prefix() {
                     let suggested = self.export_name(form);
                     self.ask(FileQuestion::ExportPrefix { suggested, form });
                 }
@@ -58,7 +58,7 @@ impl Workbench {
     }
 
     /// Whether there is a prefix to write to a file.
-    pub fn can_export(&self) -> bool {
+    pub fn can_export_prefix(&self) -> bool {
         self.module.is_ready() && !self.file.asking && matches!(self.card.built, Some(Ok(_)))
     }
 
@@ -79,7 +79,7 @@ impl Workbench {
         let facts = self.module.last_facts();
         self.ask_material(MaterialRequest::Import {
             path,
-            hidden_size: facts.and_then(|facts| facts.hidden_size),
+            hidden_size: facts.and_then(|facts| facts.hidden_size()),
             rounding: self.prefix.rounding,
         });
     }
@@ -94,7 +94,7 @@ impl Workbench {
     }
 
     pub(super) fn export_prefix(&mut self, path: PathBuf, form: ExportForm) {
-        let model = self.module.facts().map(|facts| facts.model.clone());
+        let model = self.module.facts().map(|facts| facts.identity.model.clone());
         self.ask_material(MaterialRequest::Export {
             path,
             form,

@@ -11,13 +11,18 @@ mod deep;
 pub mod doctor;
 pub mod exhibition;
 mod figure;
+mod lanes;
+pub mod library;
 mod material;
 pub mod playback;
 mod recorder;
+mod running;
 mod scoring;
+mod sessions;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
+pub mod tuning;
 mod window;
 
 use std::collections::BTreeMap;
@@ -27,18 +32,21 @@ use std::time::Duration;
 
 use softprefix_core::compare::{Diff, Granularity, Measure};
 use softprefix_core::experiment::drawing::Paper;
-use softprefix_core::prefix::{Magnitude, PrefixRecipe};
+use softprefix_core::prefix::PrefixRecipe;
 
 use crate::messages::Request;
 use crate::model::{
-    Budget, BuiltPrefix, Case, CaseId, Figure, Finish, Kept, ModelChoice, ModuleState, Noise, Origin, Pane, PrefixCard,
-    PrefixForm, PrefixSheet, PromptForm, Remembered, Run, RunId, Settings, Side, Target, Timings, Vocabulary, WhyNot,
-    norm_per_raw,
+    Budget, Figure, Kept, ModelChoice, ModuleState, Pane, PrefixCard, PrefixForm, PrefixSheet, PromptForm, Remembered,
+    Settings, Side, Target, Vocabulary, WhyNot,
 };
 
 pub use action::{Action, ExhibitionAction, MaterialAction, PlaybackAction, SweepAction};
+use lanes::{Flight, Lane, StreamingDiff};
+
 pub use deep::Deep;
+pub use library::Library;
 pub use material::dropped;
+pub use tuning::Tuning;
 pub use window::{Dialog, Effect, FileState, Notice, Tab};
 
 /// Live mode waits this long after the last change before it runs.
@@ -81,13 +89,9 @@ pub struct Workbench {
     pub deep: Deep,
 
     // The plot.
-    /// All finished prefixed runs of this session, of all cases; see [`Workbench::visible_runs`].
-    pub runs: Vec<Run>,
-    pub selected: Option<RunId>,
+    /// What was run in this session of tuning, and what of it is shown.
+    pub tuning: Tuning,
     pub measure: Measure,
-    pub cases: Vec<Case>,
-    /// The case that panes and plot show.
-    pub shown_case: Option<CaseId>,
 
     // The window.
     pub tab: Tab,
@@ -100,6 +104,8 @@ pub struct Workbench {
     pub fullscreen: bool,
     /// The presenter's view is shown: the slider, the texts, the plot, and nothing else.
     pub presenting: bool,
+    /// Everything that was ever run, by a line each.
+    pub library: Library,
     pub sweep: sweep::Sweeps,
     /// A recording that is shown in place of all this.
     pub playback: Option<Box<playback::Playback>>,
@@ -111,7 +117,6 @@ pub struct Workbench {
     outbox: Vec<Request>,
     effects: Vec<Effect>,
     flights: BTreeMap<Lane, Flight>,
-    unmeasured: Vec<Unmeasured>,
     streaming_diff: StreamingDiff,
     next_id: u64,
 }
@@ -122,57 +127,6 @@ pub struct DiffOf {
     pub left: Arc<str>,
     pub right: Arc<str>,
     pub diff: Diff,
-}
-
-/// An inference that is on its way.
-#[derive(Debug, Clone)]
-struct Flight {
-    run: RunId,
-    case: CaseId,
-    recipe: Option<PrefixRecipe>,
-    built: Option<BuiltPrefix>,
-    text: String,
-}
-
-/// A place where at most one inference is on its way. The order is that in which a stranger's module serves them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Lane {
-    Baseline,
-    Prefixed,
-    Repeat,
-}
-
-impl From<Side> for Lane {
-    fn from(side: Side) -> Self {
-        match side {
-            Side::Baseline => Self::Baseline,
-            Side::Prefixed => Self::Prefixed,
-            Side::Repeat => Self::Repeat,
-        }
-    }
-}
-
-/// A finished prefixed run that waits for its baseline or for its measures.
-#[derive(Debug, Clone)]
-struct Unmeasured {
-    run: RunId,
-    case: CaseId,
-    origin: Origin,
-    len: usize,
-    sha256: String,
-    text: Arc<str>,
-    timings: Timings,
-    finish: Finish,
-    tokens: Option<Vec<u32>>,
-    echoed: bool,
-    asked: bool,
-}
-
-/// Keeps at most one comparison of the streaming text under way, so that the bridge is never behind by more than one.
-#[derive(Debug, Clone, Copy, Default)]
-struct StreamingDiff {
-    under_way: bool,
-    wanted: bool,
 }
 
 impl Workbench {
@@ -202,11 +156,8 @@ impl Workbench {
             diff: None,
             granularity: settings.granularity,
             deep: Deep::default(),
-            runs: Vec::new(),
-            selected: None,
+            tuning: Tuning::default(),
             measure: settings.measure,
-            cases: Vec::new(),
-            shown_case: None,
             tab: Tab::default(),
             doctor: doctor::DoctorState::at(settings.doctor_host.clone()),
             settings,
@@ -215,6 +166,7 @@ impl Workbench {
             file: FileState::default(),
             fullscreen: false,
             presenting: false,
+            library: Library::default(),
             sweep: sweep::Sweeps::new(sweep),
             playback: None,
             exhibition: None,
@@ -223,7 +175,6 @@ impl Workbench {
             outbox: Vec::new(),
             effects: Vec::new(),
             flights: BTreeMap::new(),
-            unmeasured: Vec::new(),
             streaming_diff: StreamingDiff::default(),
             next_id: 1,
         }
@@ -293,7 +244,7 @@ impl Workbench {
         let prefill = self
             .module
             .last_facts()
-            .and_then(|facts| facts.prefill_window)
+            .and_then(|facts| facts.identity.prefill_window)
             .unwrap_or(128);
         (prefill / 2).max(1)
     }
@@ -310,75 +261,16 @@ impl Workbench {
 
     /// A recipe's magnitude in token norms.
     pub fn norms_of(&self, recipe: &PrefixRecipe) -> Option<f64> {
-        match recipe.magnitude {
-            Magnitude::TokenNorms(norms) => Some(norms),
-            Magnitude::Raw(raw) => {
-                let vocabulary = self.vocabulary.as_ref()?;
-                Some(raw * norm_per_raw(&recipe.kind, vocabulary.hidden_size)? / vocabulary.median)
-            }
-            _ => None,
-        }
+        let vocabulary = self.vocabulary.as_ref();
+        let hidden_size = vocabulary.map_or(0, |vocabulary| vocabulary.hidden_size);
+        recipe.token_norms_at(hidden_size, vocabulary.map(|vocabulary| vocabulary.median))
     }
 
     /// A recipe's magnitude as a raw value.
     pub fn raw_of(&self, recipe: &PrefixRecipe) -> Option<f64> {
-        match recipe.magnitude {
-            Magnitude::Raw(raw) => Some(raw),
-            Magnitude::TokenNorms(norms) => {
-                let vocabulary = self.vocabulary.as_ref()?;
-                Some(norms * vocabulary.median / norm_per_raw(&recipe.kind, vocabulary.hidden_size)?)
-            }
-            _ => None,
-        }
-    }
-
-    /// The points of the plot: the finished runs of the shown case, in the order in which they were made.
-    pub fn visible_runs(&self) -> impl Iterator<Item = &Run> {
-        self.runs.iter().filter(|run| Some(run.case) == self.shown_case)
-    }
-
-    /// A run by its id.
-    pub fn run(&self, id: RunId) -> Option<&Run> {
-        self.runs.iter().find(|run| run.id == id)
-    }
-
-    /// The run whose text the right pane shows: the selected one, else the last finished one of the shown case.
-    pub fn current_run(&self) -> Option<&Run> {
-        match self.selected {
-            Some(id) => self.run(id),
-            None => self.visible_runs().max_by_key(|run| run.id),
-        }
-    }
-
-    /// Whether there is anything to save.
-    pub fn can_save(&self) -> bool {
-        !self.file.asking && !self.file.writing && self.case().is_some_and(|case| case.baseline.is_some())
-    }
-
-    /// The case that panes and plot show.
-    pub fn case(&self) -> Option<&Case> {
-        self.shown_case
-            .and_then(|id| self.cases.iter().find(|case| case.id == id))
-    }
-
-    /// Noise of the shown case.
-    pub fn noise(&self) -> &Noise {
-        self.case().map_or(&Noise::Unknown, |case| &case.noise)
-    }
-
-    /// The smallest magnitude (as on the x axis) of the shown case's runs from which on all outputs are loops.
-    pub fn collapse_from(&self) -> Option<f64> {
-        let mut points: Vec<(f64, bool)> = self
-            .visible_runs()
-            .filter_map(|run| run.magnitude().map(|x| (x, run.collapsed)))
-            .collect();
-        points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        points
-            .iter()
-            .rev()
-            .take_while(|(_, collapsed)| *collapsed)
-            .last()
-            .map(|&(x, _)| x)
+        let vocabulary = self.vocabulary.as_ref();
+        let hidden_size = vocabulary.map_or(0, |vocabulary| vocabulary.hidden_size);
+        recipe.raw_at(hidden_size, vocabulary.map(|vocabulary| vocabulary.median))
     }
 
     /// How many bytes of a pane's text the difference covers; the rest is to be shown plain.

@@ -7,11 +7,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use softprefix_core::compare::{Diff, Measures, diff};
+use softprefix_core::compare::{Measures, diff};
+use softprefix_core::experiment::record::RECORD_VERSION;
+use softprefix_core::experiment::{Answer, Case, MeasuredText, Outcome, PrefixIdentity, Record, WRITTEN_BY};
 
 use super::{Action, Lane, PlaybackAction, Tab, Workbench};
-use crate::messages::{Event, Purpose, RecordingRequest, Request};
-use crate::model::{CaseId, Pane, PaneState, Problem, Remembered, RunId, Settings, Side, Snapshot, Target};
+use crate::messages::{Event, RecordingRequest, Request};
+use crate::model::{Pane, PaneState, Problem, Remembered, RunId, Settings, Side, Target};
 use crate::recording::{Line, Session};
 
 /// Longest that a frame compares texts; a coarser difference stands in beyond it.
@@ -121,7 +123,7 @@ impl Playback {
                 continue;
             }
             self.bench.play_line(line);
-            if matches!(line, Line::Ended(..)) {
+            if matches!(line, Line::Ended(..) | Line::Case(_)) {
                 // Points must be there before one of them is opened; the panes are compared once, at the end.
                 let panes = self.bench.outbox.extract_if(.., is_for_panes).next();
                 answer(&mut self.bench, |left, right| measures(&session, left, right));
@@ -163,7 +165,7 @@ impl Playback {
 }
 
 fn is_for_panes(request: &mut Request) -> bool {
-    matches!(request, Request::Compare(comparison) if comparison.purpose == Purpose::Panes)
+    matches!(request, Request::Compare(_))
 }
 
 /// Most pairs are measured already when the recording is made ready.
@@ -194,25 +196,21 @@ fn answer(bench: &mut Workbench, measures: impl FnMut(&Arc<str>, &Arc<str>) -> M
             return;
         }
         for request in requests {
-            let Request::Compare(comparison) = request else {
-                continue;
-            };
-            let (diff, measures) = match comparison.purpose {
-                Purpose::Panes => {
+            match request {
+                Request::Compare(texts) => {
                     let until = Instant::now() + DIFF_TIME;
-                    let diff = diff(&comparison.left, &comparison.right, comparison.granularity, Some(until));
-                    (diff, None)
+                    let diff = diff(&texts.left, &texts.right, texts.granularity, Some(until));
+                    bench.absorb(Event::Compared { texts, diff });
                 }
-                Purpose::Run(_) | Purpose::Noise(_) => {
-                    let measured = measures(&comparison.left, &comparison.right);
-                    (Diff::default(), Some(Box::new(measured)))
+                Request::Measure(comparisons) => {
+                    let measured = comparisons.into_iter().map(|comparison| MeasuredText {
+                        measures: measures(&comparison.baseline.text, &comparison.text),
+                        record: comparison.record,
+                    });
+                    bench.absorb(Event::Measured(measured.collect()));
                 }
-            };
-            bench.absorb(Event::Compared {
-                comparison,
-                diff,
-                measures,
-            });
+                _ => {}
+            }
         }
     }
 }
@@ -224,7 +222,7 @@ impl Workbench {
             Line::Module { facts, vocabulary } => {
                 // What the recorded workbench made of its fields is recorded, too.
                 let prefix = self.prefix.clone();
-                self.target = if facts.embedded {
+                self.target = if facts.is_embedded() {
                     Target::default()
                 } else {
                     // Where it stood is nobody's business.
@@ -260,7 +258,7 @@ impl Workbench {
                     count: *count,
                 });
             }
-            Line::Case(snapshot) => self.play_case(snapshot),
+            Line::Case(records) => self.play_case(records),
             Line::Run(side) => {
                 self.play_run(*side);
             }
@@ -283,14 +281,16 @@ impl Workbench {
                 };
                 self.absorb(Event::Delta { run, side: *side, text });
             }
-            Line::Ended(side, outcome) => {
-                let (Some(run), outcome) = (self.played_run(*side), outcome.clone()) else {
+            Line::Ended(side, answer) => {
+                let Some(run) = self.played_run(*side) else { return };
+                let Some(record) = self.played_record(*side, answer) else {
                     return;
                 };
+                let record = Box::new(record);
                 self.absorb(Event::Finished {
                     run,
                     side: *side,
-                    outcome,
+                    record,
                 });
             }
             Line::Failed(side, problem) => {
@@ -310,11 +310,12 @@ impl Workbench {
                 self.absorb(Event::Dropped { run, side: *side });
             }
             Line::Look(at) => {
-                let id = at.and_then(|at| self.placed_runs().get(at).map(|run| run.id));
+                let id = at.and_then(|at| self.tuning.placed().get(at).map(|record| record.id.clone()));
                 self.apply(Action::SelectRun(id));
             }
             Line::Remove(at) => {
-                if let Some(id) = self.placed_runs().get(*at).map(|run| run.id) {
+                let id = self.tuning.placed().get(*at).map(|record| record.id.clone());
+                if let Some(id) = id {
                     self.apply(Action::RemoveRun(id));
                 }
             }
@@ -323,15 +324,41 @@ impl Workbench {
         }
     }
 
-    /// Begins a run of the controls' case, as the recorded workbench did.
+    /// Begins a run of what the controls ask for, as the recorded workbench did.
     fn play_run(&mut self, side: Side) -> Option<RunId> {
         let lane = Lane::from(side);
-        let case = match lane {
-            Lane::Repeat => self.case()?.id,
-            Lane::Baseline | Lane::Prefixed => self.show_controls_case(),
+        let key = match lane {
+            Lane::Repeat => self.tuning.shown.clone()?,
+            Lane::Baseline | Lane::Prefixed => self.show_controls(),
         };
-        self.launch(lane, case, Duration::ZERO);
+        self.launch(lane, key, Duration::ZERO);
         self.flights.get(&lane).map(|flight| flight.run)
+    }
+
+    /// The record that a run which ends leaves.
+    fn played_record(&self, side: Side, answer: &Answer) -> Option<Record> {
+        let flight = self.flights.get(&Lane::from(side))?;
+        let facts = self.module.last_facts().cloned().unwrap_or_default();
+        let index = self.tuning.past.records.len();
+        let recipe = flight.recipe.clone();
+        Some(Record {
+            version: RECORD_VERSION,
+            id: format!("/{index}"),
+            experiment: String::new(),
+            prefix: flight
+                .sent
+                .clone()
+                .or_else(|| recipe.clone().map(PrefixIdentity::unknown)),
+            case: Case::new(index, 0, 0, recipe),
+            prompt: flight.key.prompt.clone(),
+            settings: flight.key.settings.clone(),
+            module: facts.identity,
+            started_unix: 0.0,
+            attempts: 1,
+            outcome: Outcome::Done(answer.clone()),
+            scores: None,
+            written_by: WRITTEN_BY.to_owned(),
+        })
     }
 
     /// The run of a side that is under way; one whose beginning is not in the file begins now.
@@ -342,26 +369,23 @@ impl Workbench {
         }
     }
 
-    fn play_case(&mut self, snapshot: &Snapshot) {
-        let Snapshot { case, runs } = snapshot;
-        let mut case = case.clone();
-        case.id = CaseId(self.fresh_id());
-        let key = self.case_key();
-        // A file knows no module; runs that follow with the same prompt belong to it.
-        (case.key.module, case.key.model) = (key.module, key.model);
-        case.facts = self.module.last_facts().cloned().map(Box::new);
-        let id = case.id;
-        self.cases.retain(|known| known.key != case.key);
-        self.cases.push(case);
-        for run in runs {
-            let mut run = run.clone();
-            run.id = RunId(self.fresh_id());
-            run.case = id;
-            self.runs.push(run);
-        }
+    fn play_case(&mut self, records: &[Record]) {
+        let key = self.key();
+        let module = self.module.last_facts().map(|facts| facts.identity.clone());
         self.flights.clear();
         self.prefixed = Pane::default();
-        self.show_case(id);
+        let mut comparisons = Vec::new();
+        for record in records {
+            let index = self.tuning.past.records.len();
+            // A recording knows no module; runs that follow with the same prompt belong to it.
+            let mut record = record.clone();
+            (record.id, record.experiment) = (format!("/{index}"), String::new());
+            record.module = module.clone().unwrap_or_default();
+            (record.prompt, record.settings) = (key.prompt.clone(), key.settings.clone());
+            comparisons.extend(self.tuning.add(record));
+        }
+        self.measure(comparisons);
+        self.show_group(key);
         if self.baseline.state == PaneState::Waiting {
             self.baseline.state = PaneState::Done;
         }
@@ -392,7 +416,7 @@ impl Workbench {
 
     pub(super) fn playback_acts(&mut self, action: PlaybackAction) {
         match action {
-            PlaybackAction::Open => self.ask(crate::messages::FileQuestion::OpenRecording),
+            PlaybackAction::Open => self.ask(crate::messages::FileQuestion::Open),
             PlaybackAction::Demo => self.outbox.push(Request::Recording(RecordingRequest::OpenDemo)),
             PlaybackAction::Large => self.presenting = true,
             PlaybackAction::Leave => self.leave_playback(),

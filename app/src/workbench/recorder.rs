@@ -5,10 +5,12 @@
 //! stamps each line and writes it at once.
 
 use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::experiment::{GroupKey, Record};
+use softprefix_core::protocol::extension;
 
 use super::{Action, Effect, Flight, Lane, Notice, Workbench};
 use crate::messages::{Event, FileQuestion, RecordingEvent, RecordingRequest, Request};
-use crate::model::{PrefixForm, Problem, ProblemKind, PromptForm, Run, RunId, Snapshot, TokenCount};
+use crate::model::{PrefixForm, Problem, ProblemKind, PromptForm, RunId};
 use crate::recording::Line;
 
 /// What was told last.
@@ -78,7 +80,7 @@ impl Workbench {
         }
         self.tell_forms();
         if let Some(budget) = self.budget.filter(|budget| budget.current) {
-            self.line(Line::Count(TokenCount {
+            self.line(Line::Count(extension::Budget {
                 template: budget.template,
                 prompt: budget.prompt,
                 window: budget.window,
@@ -87,34 +89,36 @@ impl Workbench {
         }
         self.tell_case();
         for lane in LANES {
-            let Some(Flight { run, built, text, .. }) = self.flights.get(&lane).cloned() else {
+            let Some(Flight { run, sent, text, .. }) = self.flights.get(&lane).cloned() else {
                 continue;
             };
             if let Some(recorder) = &mut self.recorder {
                 recorder.launched[lane as usize] = Some(run);
             }
             self.line(Line::Run(lane.side()));
-            if built.is_some() || !text.is_empty() {
-                self.line(Line::Began(lane.side(), built.map(Box::new)));
+            if sent.is_some() || !text.is_empty() {
+                self.line(Line::Began(lane.side(), sent.map(Box::new)));
             }
             if !text.is_empty() {
                 self.line(Line::Text(lane.side(), text));
             }
         }
+        self.tell_bridge(RecordingRequest::Run);
     }
 
-    /// The shown case as it stands, where it has a baseline, and the point whose text is shown.
+    /// What is shown as it stands, where it has a baseline, and the point whose text is shown.
     fn tell_case(&mut self) {
-        let Some(case) = self.case().filter(|case| case.baseline.is_some()).cloned() else {
+        let Some(key) = self.tuning.baseline().map(GroupKey::of) else {
             return;
         };
-        let runs = self.visible_runs().cloned().collect();
-        let shown = self
-            .current_run()
-            .filter(|run| run.text == self.prefixed.text)
-            .map(|run| run.id);
-        self.line(Line::Case(Box::new(Snapshot { case, runs })));
-        if let Some(place) = shown.and_then(|id| self.place_of(id)) {
+        let complete = |record: &&Record| record.is_complete() && GroupKey::of(record) == key;
+        let records = self.tuning.past.shown().filter(complete).cloned().collect();
+        let current = self.tuning.current().map(|(record, _)| record);
+        let shown = current
+            .filter(|record| *record.output() == *self.prefixed.text)
+            .map(|record| record.id.clone());
+        self.line(Line::Case(records));
+        if let Some(place) = shown.and_then(|id| self.place_of(&id)) {
             self.line(Line::Look(Some(place)));
         }
     }
@@ -124,8 +128,8 @@ impl Workbench {
         self.recording()?;
         match action {
             Action::SelectRun(None) => Some(Line::Look(None)),
-            Action::SelectRun(Some(id)) | Action::AdoptRun(id) => self.place_of(*id).map(|at| Line::Look(Some(at))),
-            Action::RemoveRun(id) => self.place_of(*id).map(Line::Remove),
+            Action::SelectRun(Some(id)) | Action::AdoptRun(id) => self.place_of(id).map(|at| Line::Look(Some(at))),
+            Action::RemoveRun(id) => self.place_of(id).map(Line::Remove),
             Action::ClearRuns => Some(Line::Clear),
             _ => None,
         }
@@ -156,8 +160,13 @@ impl Workbench {
                 heard(run, side).then(|| Line::Began(*side, built.clone().map(Box::new)))
             }
             Event::Delta { run, side, text } => heard(run, side).then(|| Line::Text(*side, text.clone())),
-            Event::Finished { run, side, outcome } => heard(run, side).then(|| Line::Ended(*side, outcome.clone())),
-            Event::Failed { run, side, problem } => heard(run, side).then(|| Line::Failed(*side, problem.clone())),
+            Event::Finished { run, side, record } if heard(run, side) => {
+                // Of one that failed the failure is told, by the event that follows.
+                record
+                    .answer()
+                    .map(|answer| Line::Ended(*side, Box::new(answer.clone())))
+            }
+            Event::Failed { side, problem, .. } => Some(Line::Failed(*side, problem.clone())),
             Event::Dropped { run, side } => heard(run, side).then_some(Line::Dropped(*side)),
             _ => None,
         }
@@ -221,19 +230,8 @@ impl Workbench {
         }
     }
 
-    /// The points of the shown case in an order that does not depend on when they were made.
-    pub(super) fn placed_runs(&self) -> Vec<&Run> {
-        let mut runs: Vec<&Run> = self.visible_runs().collect();
-        let x = |run: &Run| run.magnitude().unwrap_or(f64::INFINITY);
-        runs.sort_by(|a, b| {
-            let by_size = a.len.cmp(&b.len).then(x(a).total_cmp(&x(b)));
-            by_size.then_with(|| (&a.sha256, &a.text).cmp(&(&b.sha256, &b.text)))
-        });
-        runs
-    }
-
-    fn place_of(&self, id: RunId) -> Option<usize> {
-        self.placed_runs().iter().position(|run| run.id == id)
+    fn place_of(&self, id: &str) -> Option<usize> {
+        self.tuning.placed().iter().position(|record| record.id == id)
     }
 
     /// What the bridge says of files.

@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use softprefix_core::experiment::{CaseScores, Record};
+use softprefix_core::experiment::{CaseScores, Entry, GroupKey, Record};
 
 use super::Workbench;
-use crate::messages::{Request, ScoreRun, TextOf};
-use crate::model::{CaseKey, Colouring, KlOff, Problem, Run, RunId, Scores};
+use crate::messages::{Asked, Request, ScoreRun, TextOf};
+use crate::model::{Colouring, KlOff, Problem, Scores};
 
 /// How many runs' scores are kept.
 const KEPT: usize = 64;
@@ -56,13 +56,13 @@ impl Workbench {
         }
     }
 
-    /// The deep measures of the run that the panes show, as far as they are there and belong to their texts.
+    /// The scores of the record that the panes show, as far as they are there and belong to their texts.
     pub fn scores(&self) -> Option<Result<&Arc<Scores>, &Problem>> {
-        if self.is_running() && self.selected.is_none() {
+        if self.is_running() && self.tuning.selected.is_none() {
             return None;
         }
-        let run = self.current_run()?;
-        match self.deep.of(run.id)? {
+        let (record, _) = self.tuning.current()?;
+        match self.deep.of(&record.id)? {
             Ok(scores) if *scores.text == *self.baseline.text => Some(Ok(scores)),
             Ok(_) => None,
             Err(problem) => Some(Err(problem)),
@@ -76,10 +76,10 @@ impl Workbench {
         self.deep.colouring = colouring;
     }
 
-    /// Asks for what is not known of the shown run, and gives up what is no longer wanted. Called after everything that happens.
+    /// Asks for what is not known of the shown record, and gives up what is no longer wanted. Called after everything that happens.
     pub(super) fn look_deeper(&mut self) {
         let wanted = self.unscored();
-        let id = wanted.as_ref().map(|wanted| wanted.run);
+        let id = wanted.as_ref().map(|wanted| wanted.record.clone());
         if id == self.deep.under_way {
             return;
         }
@@ -96,45 +96,55 @@ impl Workbench {
         if !facts.scores || self.is_running() {
             return None;
         }
-        let run = self.current_run()?;
-        let case = self.case().filter(|case| case.id == run.case)?;
-        let baseline = case.baseline.as_ref()?;
-        let known = match self.deep.of(run.id) {
-            Some(Ok(scores)) => *scores.text == *baseline.text,
+        let (record, _) = self.tuning.current()?;
+        let key = GroupKey::of(record);
+        let baseline = self
+            .tuning
+            .baseline()
+            .filter(|_| self.tuning.shown.as_ref() == Some(&key))?;
+        let known = match self.deep.of(&record.id) {
+            Some(Ok(scores)) => *scores.text == *baseline.output(),
             Some(Err(_)) => true,
             None => false,
         };
-        if known || baseline.text.is_empty() || !self.is_here(&case.key) {
-            return None;
-        }
-        Some(ScoreRun {
-            run: run.id,
-            case: case.key.clone(),
-            recipe: run.origin.recipe.clone(),
-            sha256: run.sha256.clone(),
-            baseline: TextOf::new(&baseline.text, baseline.tokens.as_deref()),
-            prefixed: TextOf::new(&run.text, run.tokens.as_deref()),
+        // Another module with the same model scores as well.
+        let is_here = facts.identity.model == key.model && facts.identity.model_sha256 == key.model_sha256;
+        let recipe = record.case.recipe.clone()?;
+        (!known && !baseline.output().is_empty() && is_here).then(|| ScoreRun {
+            record: record.id.clone(),
+            asked: Asked {
+                prompt: key.prompt,
+                settings: key.settings,
+            },
+            recipe,
+            sha256: record
+                .prefix
+                .as_ref()
+                .map(|prefix| prefix.sha256.clone())
+                .unwrap_or_default(),
+            baseline: TextOf::of(baseline),
+            prefixed: TextOf::of(record),
         })
     }
 
-    /// Whether a case is one of the model that is connected.
-    fn is_here(&self, key: &CaseKey) -> bool {
-        self.module.facts().is_some_and(|facts| facts.model == key.model)
-    }
-
-    pub(super) fn scored(&mut self, run: RunId, found: Result<Arc<Scores>, Problem>) {
-        if self.deep.under_way != Some(run) {
+    pub(super) fn scored(&mut self, record: &str, found: Result<Arc<Scores>, Problem>) {
+        if self.deep.under_way.as_deref() != Some(record) {
             return;
         }
         self.deep.under_way = None;
-        if let (Ok(scores), Some(run)) = (&found, self.runs.iter_mut().find(|known| known.id == run)) {
-            run.measures.kl_mean = Some(scores.measures.kl_mean);
-            run.measures.perplexity = scores.perplexity;
+        let is_new = self.tuning.record(record).is_some_and(|record| record.scores.is_none());
+        let baseline = self.tuning.baseline().map(|baseline| baseline.id.clone());
+        if let (Ok(scores), Some(baseline), true) = (&found, baseline, is_new) {
+            let scores = Box::new(scores.of_case(baseline));
+            self.change_session(Entry::Scored {
+                record: record.to_owned(),
+                scores,
+            });
         }
-        self.deep.known.insert(run, found);
+        self.deep.known.insert(record.to_owned(), found);
         while self.deep.known.len() > KEPT {
-            let shown = self.current_run().map(|run| run.id);
-            let oldest = self.deep.known.keys().copied().find(|&id| Some(id) != shown);
+            let shown = self.tuning.current().map(|(record, _)| record.id.clone());
+            let oldest = self.deep.known.keys().find(|id| Some(*id) != shown.as_ref()).cloned();
             match oldest {
                 Some(id) => self.deep.known.remove(&id),
                 None => break,
@@ -142,8 +152,8 @@ impl Workbench {
         }
     }
 
-    /// The scores of a run, where it has any: for views that show several.
-    pub fn scores_of(&self, run: &Run) -> Option<&Arc<Scores>> {
-        self.deep.of(run.id)?.as_ref().ok()
+    /// The scores of a record, where it has any: for views that show several.
+    pub fn scores_of(&self, record: &str) -> Option<&Arc<Scores>> {
+        self.deep.of(record)?.as_ref().ok()
     }
 }

@@ -1,32 +1,40 @@
 //! What the workbench does with actions and events, as sentences. No bridge is needed: requests are looked at.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use softprefix_core::compare::{Granularity, Measures, diff};
-use softprefix_core::prefix::{Magnitude, PrefixKind, Rounding};
+use softprefix_core::compare::{Granularity, diff};
+use softprefix_core::experiment::record::RECORD_VERSION;
+use softprefix_core::experiment::session::EMBEDDED;
+use softprefix_core::experiment::{
+    Answer, Applied, Case, Comparison, Entry, Group, ModuleIdentity, Outcome, Past, PrefixIdentity, Record, WRITTEN_BY,
+};
+use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
+use softprefix_core::protocol::extension::{self, FinishReason, SoftPrefixEcho};
 
 use super::*;
-use crate::messages::{Comparison, Event, Inference, Purpose};
-use crate::model::{
-    Applied, Histogram, KindChoice, MagnitudeUnit, ModuleFacts, PaneState, Problem, ProblemKind, RunOutcome, Snapshot,
-    TokenCount,
-};
+use crate::messages::{Event, Inference, LibraryEvent, LibraryRequest, Pair, Texts};
+use crate::model::{Histogram, KindChoice, MagnitudeUnit, ModuleFacts, PaneState, Problem, ProblemKind};
 
 const H: usize = 896;
 const MEDIAN: f64 = 0.515;
 
 fn facts(ours: bool) -> ModuleFacts {
     ModuleFacts {
+        identity: ModuleIdentity {
+            address: if ours { EMBEDDED } else { "127.0.0.1:10001" }.to_owned(),
+            model: "qwen2.5-0.5b".to_owned(),
+            hidden_size: H,
+            unit: ours.then(|| "softprefix-unit 0.1.0".to_owned()),
+            version: Some("v1.6".to_owned()),
+            median_norm: ours.then_some(MEDIAN),
+            window: Some(1024),
+            prefill_window: Some(1024),
+            ..ModuleIdentity::default()
+        },
         address: "127.0.0.1:10001".to_owned(),
-        embedded: ours,
-        version: "v1.6".to_owned(),
-        model: "qwen2.5-0.5b".to_owned(),
-        hidden_size: Some(H),
-        window: Some(1024),
-        prefill_window: Some(1024),
         latency: Duration::from_micros(400),
-        ours,
         concurrency: if ours { 16 } else { 1 },
         task: "llm.1000".to_owned(),
         ..ModuleFacts::default()
@@ -56,7 +64,7 @@ fn ready() -> Workbench {
     let mut bench = bench();
     bench.absorb(Event::Ready(Box::new(facts(true)), Some(vocabulary())));
     let (system, user) = (bench.prompt.system.clone(), bench.prompt.user.clone());
-    let count = TokenCount {
+    let count = extension::Budget {
         template: 21,
         prompt: 18,
         window: 1024,
@@ -78,50 +86,65 @@ fn inferences(bench: &mut Workbench) -> Vec<Inference> {
         .collect()
 }
 
-fn outcome(text: &str, finish: Finish) -> Box<RunOutcome> {
-    Box::new(RunOutcome {
-        text: text.to_owned(),
-        finish,
-        timings: Timings::default(),
-        tokens: None,
-        echoed: true,
+/// The record that an inference leaves; the unit echoed its prefix.
+fn record(inference: &Inference, text: &str, finish_reason: FinishReason) -> Box<Record> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let index = NEXT.fetch_add(1, Ordering::Relaxed);
+    let prefix = inference.recipe.as_ref().map(identity);
+    Box::new(Record {
+        version: RECORD_VERSION,
+        id: format!("session/{index}"),
+        experiment: "session".to_owned(),
+        case: Case::new(index, 0, 0, inference.recipe.clone()),
+        prompt: inference.asked.prompt.clone(),
+        settings: inference.asked.settings.clone(),
+        module: facts(true).identity,
+        started_unix: index as f64,
+        attempts: 1,
+        outcome: Outcome::Done(Answer {
+            text: text.to_owned(),
+            tokens: None,
+            finish_reason,
+            echo: prefix.as_ref().map(|prefix| SoftPrefixEcho {
+                hidden_size: H,
+                len: prefix.len,
+                sha256: prefix.sha256.clone(),
+            }),
+            usage: None,
+            ttft_sec: None,
+            elapsed_sec: 0.1,
+        }),
+        prefix,
+        scores: None,
+        written_by: WRITTEN_BY.to_owned(),
     })
 }
 
-fn finish(bench: &mut Workbench, inference: &Inference, text: &str) {
-    let recipe_built = inference
-        .recipe
-        .as_ref()
-        .map(|recipe| built(recipe.len, &format!("{recipe:?}")));
-    bench.absorb(Event::Started {
-        run: inference.run,
-        side: inference.side,
-        built: recipe_built,
-    });
-    bench.absorb(Event::Delta {
-        run: inference.run,
-        side: inference.side,
-        text: text.to_owned(),
-    });
-    bench.absorb(Event::Finished {
-        run: inference.run,
-        side: inference.side,
-        outcome: outcome(text, Finish::Stop),
-    });
-    compare(bench);
+fn identity(recipe: &PrefixRecipe) -> PrefixIdentity {
+    PrefixIdentity {
+        hidden_size: H,
+        sha256: format!("{recipe:?}"),
+        row_norms: [0.5; 3],
+        token_norms: recipe.token_norms_at(H, Some(MEDIAN)),
+        ..PrefixIdentity::unknown(recipe.clone())
+    }
 }
 
-fn built(len: usize, sha256: &str) -> BuiltPrefix {
-    BuiltPrefix {
-        len,
-        hidden_size: H,
-        sha256: sha256.to_owned(),
-        norm_min: 0.5,
-        norm_median: 0.5,
-        norm_max: 0.5,
-        norms: Some(1.0),
-        raw: Some(0.017),
-    }
+fn finish(bench: &mut Workbench, inference: &Inference, text: &str) {
+    let (run, side) = (inference.run, inference.side);
+    bench.absorb(Event::Started {
+        run,
+        side,
+        built: inference.recipe.as_ref().map(identity),
+    });
+    bench.absorb(Event::Delta {
+        run,
+        side,
+        text: text.to_owned(),
+    });
+    let record = record(inference, text, FinishReason::Stop);
+    bench.absorb(Event::Finished { run, side, record });
+    compare(bench);
 }
 
 /// Does what the bridge does with comparisons, until none is left; other requests stay queued.
@@ -130,25 +153,34 @@ fn compare(bench: &mut Workbench) {
         let (comparisons, others): (Vec<_>, Vec<_>) = bench
             .take_requests()
             .into_iter()
-            .partition(|request| matches!(request, Request::Compare(_)));
+            .partition(|request| matches!(request, Request::Compare(_) | Request::Measure(_)));
         bench.outbox = others;
         if comparisons.is_empty() {
             return;
         }
         for request in comparisons {
-            let Request::Compare(comparison) = request else {
-                continue;
-            };
-            let diff = diff(&comparison.left, &comparison.right, comparison.granularity, None);
-            let measures = (comparison.purpose != Purpose::Panes)
-                .then(|| Box::new(Measures::of(&comparison.left, &comparison.right)));
-            bench.absorb(Event::Compared {
-                comparison,
-                diff,
-                measures,
-            });
+            match request {
+                Request::Compare(texts) => {
+                    let diff = diff(&texts.left, &texts.right, texts.granularity, None);
+                    bench.absorb(Event::Compared { texts, diff });
+                }
+                Request::Measure(comparisons) => {
+                    let measured = comparisons.into_iter().map(Comparison::measure).collect();
+                    bench.absorb(Event::Measured(measured));
+                }
+                _ => {}
+            }
         }
     }
+}
+
+/// Points of the plot.
+fn points(bench: &Workbench) -> usize {
+    bench.tuning.points().count()
+}
+
+fn is_deterministic(bench: &Workbench) -> bool {
+    bench.tuning.group().is_some_and(Group::is_deterministic)
 }
 
 /// Ready, with a baseline that is known to be deterministic and one prefixed run at 1x.
@@ -226,7 +258,7 @@ fn every_change_of_the_prefix_asks_for_its_norm_and_digest_but_only_the_last_is_
     let recipe = bench.prefix.recipe();
     bench.absorb(Event::Described {
         recipe,
-        built: Ok(built(1, "abc")),
+        built: Ok(identity(&bench.prefix.recipe())),
     });
     assert!(!bench.card.outdated);
 }
@@ -238,7 +270,7 @@ fn a_description_of_a_prefix_that_is_no_longer_set_is_ignored() {
     bench.apply(Action::SetMagnitude(2.0));
     bench.absorb(Event::Described {
         recipe: old,
-        built: Ok(built(1, "old")),
+        built: Ok(identity(&bench.prefix.recipe())),
     });
     assert!(bench.card.built.is_none());
 }
@@ -332,20 +364,21 @@ fn another_prompt_or_another_limit_of_tokens_needs_another_baseline() {
 #[test]
 fn a_finished_run_becomes_a_point_with_its_measures_and_its_diff() {
     let bench = with_one_run();
-    let runs: Vec<&Run> = bench.visible_runs().collect();
-    assert_eq!(runs.len(), 1);
-    assert_eq!(runs[0].measures.first_divergence.code_points, 2);
-    assert_eq!(runs[0].magnitude(), Some(1.0));
-    assert_eq!(runs[0].applied, Applied::Proven);
+    assert_eq!(points(&bench), 1);
+    let (_, point) = bench.tuning.points().next().unwrap();
+    assert_eq!(point.measures.as_ref().unwrap().first_divergence.code_points, 2);
+    assert_eq!(point.magnitude(), 1.0);
+    assert_eq!(bench.tuning.group().unwrap().applied(point), Applied::Proven);
     assert_eq!(bench.covered(Side::Baseline), "春の風".len());
     let of = bench.diff.as_ref().unwrap();
-    assert_eq!(of.diff.removed().collect::<Vec<_>>(), ["春の".len().."春の風".len()]);
+    let removed: Vec<&str> = of.diff.removed().map(|range| &"春の風"[range]).collect();
+    assert_eq!(removed, ["風"]);
 }
 
 #[test]
 fn two_equal_baselines_say_that_the_module_is_deterministic() {
     let bench = with_one_run();
-    assert_eq!(*bench.noise(), Noise::Deterministic);
+    assert!(is_deterministic(&bench));
 }
 
 #[test]
@@ -358,8 +391,8 @@ fn two_different_baselines_give_a_noise_floor() {
     let repeat = inferences(&mut bench);
     assert_eq!(repeat[0].side, Side::Repeat);
     finish(&mut bench, &repeat[0], "The sea is blue.");
-    assert!(matches!(bench.noise(), Noise::Floor(_)));
-    let floor = bench.noise().floor(Measure::Indel).unwrap();
+    assert!(!is_deterministic(&bench));
+    let floor = bench.tuning.noise_floor(Measure::Indel).unwrap();
     assert!(floor > 0.5 && floor < 1.0);
 }
 
@@ -371,7 +404,7 @@ fn once_two_baselines_differed_an_equal_third_one_proves_nothing() {
         let again = inferences(&mut bench).remove(0);
         finish(&mut bench, &again, text);
     }
-    assert!(matches!(bench.noise(), Noise::Floor(_)));
+    assert!(!is_deterministic(&bench));
 }
 
 #[test]
@@ -393,7 +426,7 @@ fn live_mode_waits_for_the_hand_and_launches_once_for_many_moves_within_a_frame(
 }
 
 #[test]
-fn events_of_a_run_that_was_replaced_are_ignored() {
+fn events_of_a_run_that_was_replaced_leave_the_pane_alone() {
     let mut bench = with_one_run();
     bench.apply(Action::SetMagnitude(2.0));
     bench.apply(Action::Run);
@@ -409,12 +442,12 @@ fn events_of_a_run_that_was_replaced_are_ignored() {
     bench.absorb(Event::Finished {
         run: old.run,
         side: Side::Prefixed,
-        outcome: outcome("old", Finish::Stop),
+        record: record(&old, "old", FinishReason::Stop),
     });
     assert_eq!(&*bench.prefixed.text, "春の雨");
     finish(&mut bench, &new, "春の海");
     assert_eq!(&*bench.prefixed.text, "春の海");
-    assert_eq!(bench.visible_runs().count(), 2);
+    assert_eq!(points(&bench), 3, "one that came to its end all the same is a point");
 }
 
 #[test]
@@ -436,15 +469,16 @@ fn a_stopped_run_shows_its_text_but_is_no_point() {
     bench.absorb(Event::Finished {
         run: run.run,
         side: Side::Prefixed,
-        outcome: outcome("half", Finish::Stopped),
+        record: record(&run, "half", FinishReason::Stopped),
     });
     assert_eq!(
         (&*bench.prefixed.text, bench.prefixed.finish),
-        ("half", Some(Finish::Stopped))
+        ("half", Some(FinishReason::Stopped))
     );
     assert!(!bench.is_running());
     compare(&mut bench);
-    assert_eq!(bench.visible_runs().count(), 1);
+    assert_eq!(points(&bench), 1);
+    assert_eq!(bench.tuning.past.records.len(), 4, "it is a record all the same");
 }
 
 #[test]
@@ -453,7 +487,7 @@ fn a_text_made_with_another_magnitude_than_the_slider_says_is_stale_and_says_fro
     assert!(!bench.prefixed.stale);
     bench.apply(Action::SetMagnitude(2.4));
     assert!(bench.prefixed.stale);
-    assert_eq!(bench.prefixed.stale_from.as_ref().unwrap().norms, Some(1.0));
+    assert_eq!(bench.prefixed.stale_from.as_ref().unwrap().token_norms, Some(1.0));
     assert!(!bench.baseline.stale);
     bench.apply(Action::SetMagnitude(1.0));
     assert!(!bench.prefixed.stale);
@@ -482,13 +516,13 @@ fn the_old_text_stands_until_the_first_token_and_after_an_error() {
 #[test]
 fn a_chosen_run_opens_its_text_and_diff_again_and_can_set_the_controls() {
     let mut bench = with_one_run();
-    let first = bench.visible_runs().next().unwrap().id;
+    let first = bench.tuning.points().next().unwrap().0.id.clone();
     bench.apply(Action::SetMagnitude(5.8));
     bench.apply(Action::SetLen(2));
     bench.apply(Action::Run);
     let run = inferences(&mut bench).remove(0);
     finish(&mut bench, &run, "夏夏夏夏");
-    bench.apply(Action::SelectRun(Some(first)));
+    bench.apply(Action::SelectRun(Some(first.clone())));
     compare(&mut bench);
     assert_eq!(&*bench.prefixed.text, "春の雨");
     assert!(bench.prefixed.stale);
@@ -499,15 +533,44 @@ fn a_chosen_run_opens_its_text_and_diff_again_and_can_set_the_controls() {
 }
 
 #[test]
-fn a_new_baseline_text_measures_all_points_of_the_case_again() {
+fn the_first_baseline_stays_what_everything_is_measured_against_and_another_tells_the_noise() {
     let mut bench = with_one_run();
     bench.apply(Action::RerunBaseline);
     let again = inferences(&mut bench).remove(0);
     assert_eq!(again.side, Side::Baseline);
     finish(&mut bench, &again, "春の雨");
-    assert_eq!(bench.visible_runs().count(), 1);
-    assert_eq!(bench.visible_runs().next().unwrap().measures.indel, 1.0);
-    assert!(matches!(bench.noise(), Noise::Floor(_)));
+    assert_eq!((points(&bench), &*bench.baseline.text), (1, "春の風"));
+    assert!(!is_deterministic(&bench));
+}
+
+#[test]
+fn a_repeat_is_launched_once_also_while_its_measures_are_under_way() {
+    let mut bench = ready();
+    bench.apply(Action::Run);
+    let launched = inferences(&mut bench);
+    finish(&mut bench, &launched[0], "春の風");
+    finish(&mut bench, &launched[1], "春の雨");
+    let repeat = inferences(&mut bench).remove(0);
+    let record = record(&repeat, "春の風", FinishReason::Stop);
+    bench.absorb(Event::Finished {
+        run: repeat.run,
+        side: repeat.side,
+        record,
+    });
+    assert!(inferences(&mut bench).is_empty());
+}
+
+#[test]
+fn a_removed_run_is_a_line_of_its_journal() {
+    let mut bench = with_one_run();
+    bench.tuning.past.experiment.id = "session".to_owned();
+    let id = bench.tuning.points().next().unwrap().0.id.clone();
+    bench.apply(Action::RemoveRun(id.clone()));
+    assert_eq!(points(&bench), 0);
+    let appended = bench.take_requests().into_iter().any(|request| {
+        matches!(&request, Request::Library(LibraryRequest::Append(entry)) if **entry == Entry::Deleted { id: id.clone() })
+    });
+    assert!(appended);
 }
 
 #[test]
@@ -528,18 +591,20 @@ fn an_ignored_prefix_is_said_out_loud() {
     bench.apply(Action::Run);
     let launched = inferences(&mut bench);
     for inference in &launched {
-        let silent = RunOutcome {
-            echoed: false,
-            ..*outcome("same", Finish::Unknown)
-        };
+        let mut silent = record(inference, "same", FinishReason::Unknown);
+        silent.module = facts(false).identity;
+        if let Outcome::Done(answer) = &mut silent.outcome {
+            answer.echo = None;
+        }
         bench.absorb(Event::Finished {
             run: inference.run,
             side: inference.side,
-            outcome: Box::new(silent),
+            record: silent,
         });
     }
     compare(&mut bench);
-    assert_eq!(bench.visible_runs().next().unwrap().applied, Applied::Doubtful);
+    let (_, point) = bench.tuning.points().next().unwrap();
+    assert_eq!(bench.tuning.group().unwrap().applied(point), Applied::Doubtful);
 }
 
 #[test]
@@ -554,7 +619,7 @@ fn a_lost_module_ends_what_is_under_way_and_keeps_texts_and_facts() {
     )));
     assert!(!bench.is_running());
     assert_eq!(&*bench.baseline.text, "春の風");
-    assert_eq!(bench.module.last_facts().and_then(|facts| facts.hidden_size), Some(H));
+    assert_eq!(bench.module.last_facts().and_then(|facts| facts.hidden_size()), Some(H));
     assert_eq!(bench.why_not_run(), Some(WhyNot::NotConnected));
     bench.apply(Action::SetMagnitude(4.0));
     assert_eq!(bench.magnitude_norms(), Some(4.0));
@@ -585,22 +650,19 @@ fn while_text_streams_in_one_comparison_is_under_way_at_most_and_the_diff_covers
             text: piece.to_owned(),
         });
     }
-    let comparisons: Vec<Comparison> = bench
+    let comparisons: Vec<Texts> = bench
         .take_requests()
         .into_iter()
         .filter_map(|request| match request {
-            Request::Compare(comparison) => Some(comparison),
+            Request::Compare(texts) => Some(texts),
             _ => None,
         })
         .collect();
     assert_eq!(comparisons.len(), 1);
-    let comparison = comparisons.into_iter().next().unwrap();
-    let diff = diff(&comparison.left, &comparison.right, Granularity::Auto, None);
-    bench.absorb(Event::Compared {
-        comparison,
-        diff,
-        measures: None,
-    });
+    let texts = comparisons.into_iter().next().unwrap();
+    assert_eq!(texts.pair, Pair::Panes);
+    let diff = diff(&texts.left, &texts.right, Granularity::Auto, None);
+    bench.absorb(Event::Compared { texts, diff });
     assert_eq!(bench.covered(Side::Prefixed), "春".len());
     compare(&mut bench);
     assert_eq!(bench.covered(Side::Prefixed), "春の山".len());
@@ -623,28 +685,64 @@ fn texts_that_could_not_be_compared_are_told_and_the_next_ones_are_compared() {
 }
 
 #[test]
-fn an_opened_file_is_a_case_of_its_own_and_running_does_not_mix_with_it() {
-    let mut bench = with_one_run();
-    let snapshot = Snapshot {
-        case: bench.case().unwrap().clone(),
-        runs: bench.runs.clone(),
-    };
-    let mut snapshot = snapshot;
-    snapshot.case.key.module = "results.json".to_owned();
-    bench.absorb(Event::Opened {
-        path: "results.json".into(),
-        snapshot: Box::new(snapshot),
-    });
-    assert_eq!(bench.visible_runs().count(), 1);
-    assert_eq!(bench.cases.len(), 2);
-    assert_eq!(&*bench.prefixed.text, "春の雨");
-    bench.apply(Action::Run);
-    // The controls' own case has its baseline from before.
+fn an_opened_session_brings_its_prompt_settings_prefix_points_and_texts() {
+    let mut before = with_one_run();
+    before.apply(Action::SetPrompt("Another one.".to_owned()));
+    before.apply(Action::SetMaxTokens(17));
+    before.apply(Action::SetMagnitude(3.0));
+    before.apply(Action::SetLen(2));
+    before.apply(Action::Run);
+    for inference in inferences(&mut before) {
+        let text = if inference.side == Side::Baseline {
+            "one two"
+        } else {
+            "one three"
+        };
+        finish(&mut before, &inference, text);
+    }
+    let mut past: Past = before.tuning.past.clone();
+    past.experiment.id = "session".to_owned();
+
+    let mut bench = ready();
+    bench.apply(Action::ShowTab(Tab::Sweep));
+    bench.absorb(Event::Library(Box::new(LibraryEvent::Read(vec![past.clone()]))));
+    assert!(bench.take_requests_of_tuning(&past));
+    compare(&mut bench);
+    assert_eq!(bench.tab, Tab::Tune);
     assert_eq!(
-        inferences(&mut bench).iter().map(|i| i.side).collect::<Vec<_>>(),
-        [Side::Prefixed]
+        (bench.prompt.user.as_str(), bench.prompt.max_tokens),
+        ("Another one.", 17)
     );
-    assert_eq!(bench.cases.len(), 2);
+    assert_eq!((bench.prefix.magnitude, bench.prefix.len), (3.0, 2));
+    assert_eq!((&*bench.baseline.text, &*bench.prefixed.text), ("one two", "one three"));
+    assert_eq!(points(&bench), 1);
+    assert!(!bench.baseline.stale && !bench.prefixed.stale);
+    // The first prompt's runs are there as well.
+    bench.apply(Action::LoadPreset(0));
+    bench.apply(Action::SetMaxTokens(64));
+    bench.apply(Action::Run);
+    assert_eq!(points(&bench), 1);
+    assert_eq!(&*bench.baseline.text, "春の風");
+}
+
+impl Workbench {
+    /// Whether the bridge was asked to go on with a session; the other requests stay.
+    fn take_requests_of_tuning(&mut self, past: &Past) -> bool {
+        let before = self.outbox.len();
+        self.outbox
+            .retain(|request| !matches!(request, Request::Tuning(Some(of)) if of.experiment.id == past.experiment.id));
+        self.outbox.len() < before
+    }
+}
+
+#[test]
+fn another_session_begins_empty_and_a_change_of_prompt_writes_over_nothing() {
+    let mut bench = with_one_run();
+    bench.apply(Action::NewSession);
+    assert_eq!(points(&bench), 0);
+    assert!(bench.baseline.text.is_empty() && bench.prefixed.text.is_empty());
+    assert!(bench.take_requests().contains(&Request::Tuning(None)));
+    assert!(!bench.can_export());
 }
 
 #[test]

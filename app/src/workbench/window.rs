@@ -42,33 +42,20 @@ pub enum Effect {
     Ask(FileQuestion),
 }
 
-/// The results file, as far as there is one.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// Files that are being asked for or written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FileState {
-    pub path: Option<PathBuf>,
-    /// Runs were added or removed since it was saved or opened.
-    pub edited: bool,
     /// The system's file dialog is open.
     pub asking: bool,
     pub writing: bool,
-}
-
-impl FileState {
-    /// The file's name, for the title.
-    pub fn name(&self) -> Option<String> {
-        self.path
-            .as_ref()
-            .and_then(|path| path.file_name())
-            .map(|name| name.to_string_lossy().into_owned())
-    }
 }
 
 /// A sentence in the corner.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
     Saved(PathBuf),
-    /// A results file was opened; so many runs are in it.
-    Opened(PathBuf, usize),
+    /// A file was opened in this view; so many runs are in it.
+    Opened(PathBuf, usize, Tab),
     Copied,
     /// The file of a prefix was not taken.
     Refused(RefusedFile),

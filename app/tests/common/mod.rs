@@ -9,21 +9,30 @@ pub mod stage;
 use std::sync::Arc;
 use std::time::Duration;
 
-use softprefix::messages::{Event, Inference, Purpose, Request, ScoreRun};
+use softprefix::messages::{Event, Inference, LibraryEvent, Request, ScoreRun};
 use softprefix::model::{
-    BuiltPrefix, Finish, Histogram, Language, ModelChoice, ModuleFacts, PaneState, Remembered, RunOutcome, Scores,
-    Side, Theme, Timings, TokenCount, Vocabulary,
+    Histogram, Language, ModelChoice, ModuleFacts, PaneState, Remembered, Scores, Theme, Vocabulary,
 };
 use softprefix::workbench::{Action, Workbench};
-use softprefix_core::compare::{DeepMeasures, Measures, diff, token_ranges};
-use softprefix_core::prefix::TokenPiece;
-use softprefix_core::protocol::extension::{Alternative, Compared, Scored, Scores as Told};
+use softprefix_core::compare::{DeepMeasures, diff, token_ranges};
+use softprefix_core::experiment::journal::JOURNAL_VERSION;
+use softprefix_core::experiment::record::RECORD_VERSION;
+use softprefix_core::experiment::session::EMBEDDED;
+use softprefix_core::experiment::{
+    Answer, Case, Comparison, Experiment, ModuleIdentity, Outcome, PrefixIdentity, Record, Summary, WRITTEN_BY,
+};
+use softprefix_core::prefix::{PrefixRecipe, TokenPiece};
+use softprefix_core::protocol::extension::{
+    Alternative, Budget, Compared, FinishReason, Scored, Scores as Told, SoftPrefixEcho, Usage,
+};
 
 pub const BASELINE: &str =
     "「春の花を咲かせ」 春の花を咲かせ、風に揺れる葉を見つめ、花の香りに心を包まれて、静かな朝を歩く。";
 pub const PREFIXED: &str = "「春の花を咲かせ」 春の花を咲かせ、新芽が芽を出す。風が吹き、花が咲き、春の訪れを願う。";
 const H: usize = 896;
 const MEDIAN: f64 = 0.515;
+/// Id of the session of tuning.
+const TUNING: &str = "tuning";
 
 /// A workbench as it starts, in the given language and theme.
 pub fn empty(language: Language, theme: Theme) -> Workbench {
@@ -31,7 +40,18 @@ pub fn empty(language: Language, theme: Theme) -> Workbench {
     remembered.settings.live = false;
     remembered.settings.language = language;
     remembered.settings.theme = theme;
-    Workbench::new(remembered)
+    let mut bench = Workbench::new(remembered);
+    list(&mut bench, Vec::new());
+    bench
+}
+
+/// The library is open, and this is in it.
+pub fn list(bench: &mut Workbench, experiments: Vec<Summary>) {
+    let event = LibraryEvent::Listed {
+        experiments,
+        problems: Vec::new(),
+    };
+    bench.absorb(Event::Library(Box::new(event)));
 }
 
 /// The embedded module is ready, the prompt is counted.
@@ -40,7 +60,7 @@ pub fn ready(language: Language, theme: Theme) -> Workbench {
     bench.absorb(Event::Models(models()));
     bench.absorb(Event::Ready(Box::new(facts()), Some(vocabulary())));
     let (system, user) = (bench.prompt.system.clone(), bench.prompt.user.clone());
-    let count = TokenCount {
+    let count = Budget {
         template: 21,
         prompt: 18,
         window: 1024,
@@ -79,7 +99,7 @@ pub fn streaming(language: Language, theme: Theme) -> Workbench {
             bench.absorb(Event::Started {
                 run,
                 side,
-                built: Some(built(&inference)),
+                built: built(&inference),
             });
             let text: String = PREFIXED.chars().take(32).collect();
             bench.absorb(Event::Delta { run, side, text });
@@ -92,15 +112,19 @@ pub fn streaming(language: Language, theme: Theme) -> Workbench {
 
 pub fn facts() -> ModuleFacts {
     ModuleFacts {
+        identity: ModuleIdentity {
+            address: EMBEDDED.to_owned(),
+            model: "qwen2.5-0.5b-instruct".to_owned(),
+            hidden_size: H,
+            unit: Some("softprefix-unit 0.1.0".to_owned()),
+            version: Some("v1.6".to_owned()),
+            median_norm: Some(MEDIAN),
+            window: Some(1024),
+            prefill_window: Some(1024),
+            ..ModuleIdentity::default()
+        },
         address: "127.0.0.1:10001".to_owned(),
-        embedded: true,
-        version: "v1.6".to_owned(),
-        model: "qwen2.5-0.5b-instruct".to_owned(),
-        hidden_size: Some(H),
-        window: Some(1024),
-        prefill_window: Some(1024),
         latency: Duration::from_micros(400),
-        ours: true,
         scores: true,
         concurrency: 16,
         task: "llm.1000".to_owned(),
@@ -203,27 +227,21 @@ pub fn answer(bench: &mut Workbench, requests: Vec<Request>, answer: &dyn Fn(&In
         match request {
             Request::Infer(inference) => finish(bench, &inference, &answer(&inference)),
             Request::Describe { recipe } => {
-                let norms = bench.norms_of(&recipe);
-                let raw = bench.raw_of(&recipe);
-                let built = Ok(described(recipe.len, norms, raw));
+                let built = Ok(identity(&recipe));
                 bench.absorb(Event::Described { recipe, built });
             }
-            Request::Compare(comparison) => {
-                let diff = diff(&comparison.left, &comparison.right, comparison.granularity, None);
-                let measures = (comparison.purpose != Purpose::Panes)
-                    .then(|| Box::new(Measures::of(&comparison.left, &comparison.right)));
-                bench.absorb(Event::Compared {
-                    comparison,
-                    diff,
-                    measures,
-                });
+            Request::Compare(texts) => {
+                let diff = diff(&texts.left, &texts.right, texts.granularity, None);
+                bench.absorb(Event::Compared { texts, diff });
+            }
+            Request::Measure(comparisons) => {
+                let measured = comparisons.into_iter().map(Comparison::measure).collect();
+                bench.absorb(Event::Measured(measured));
             }
             Request::Score(request) => {
                 let found = Ok(Arc::new(scores(&request)));
-                bench.absorb(Event::Scored {
-                    run: request.run,
-                    found,
-                });
+                let record = request.record;
+                bench.absorb(Event::Scored { record, found });
             }
             _ => {}
         }
@@ -281,59 +299,88 @@ fn compare(bench: &mut Workbench) {
     settle(bench, &|_| String::new());
 }
 
-fn described(len: usize, norms: Option<f64>, raw: Option<f64>) -> BuiltPrefix {
-    let norm = norms.unwrap_or(1.0) * MEDIAN;
-    BuiltPrefix {
-        len,
+/// A prefix as it was built: its digest follows from its norm.
+pub fn identity(recipe: &PrefixRecipe) -> PrefixIdentity {
+    let norms = recipe.token_norms_at(H, Some(MEDIAN)).unwrap_or(1.0);
+    let norm = norms * MEDIAN;
+    PrefixIdentity {
+        recipe: recipe.clone(),
+        len: recipe.len,
         hidden_size: H,
         sha256: format!("{:064x}", u128::from(norm.to_bits()) * 0x9f3c_07d1_b2a4_a41e),
-        norm_min: norm,
-        norm_median: norm,
-        norm_max: norm,
-        norms,
-        raw,
+        row_norms: [norm; 3],
+        token_norms: Some(norms),
     }
 }
 
-fn built(inference: &Inference) -> BuiltPrefix {
-    let recipe = inference.recipe.as_ref();
-    let norms = recipe.map(|recipe| match recipe.magnitude {
-        softprefix_core::prefix::Magnitude::TokenNorms(size) => size,
-        _ => 1.0,
+fn built(inference: &Inference) -> Option<PrefixIdentity> {
+    inference.recipe.as_ref().map(identity)
+}
+
+/// The record of a run that came to its end with this text.
+pub fn record(bench: &Workbench, inference: &Inference, text: &str) -> Record {
+    let tokens = text.chars().count() * 7 / 10;
+    let prefix = built(inference);
+    let echo = prefix.as_ref().map(|prefix| SoftPrefixEcho {
+        hidden_size: prefix.hidden_size,
+        len: prefix.len,
+        sha256: prefix.sha256.clone(),
     });
-    described(
-        recipe.map_or(0, |recipe| recipe.len),
-        norms,
-        norms.map(|norms| norms * MEDIAN / (H as f64).sqrt()),
-    )
+    let index = usize::try_from(inference.run.0).unwrap();
+    Record {
+        version: RECORD_VERSION,
+        id: format!("{TUNING}/{index}"),
+        experiment: TUNING.to_owned(),
+        case: Case::new(index, 0, 0, inference.recipe.clone()),
+        prompt: inference.asked.prompt.clone(),
+        settings: inference.asked.settings.clone(),
+        module: bench.module.last_facts().unwrap().identity.clone(),
+        started_unix: 1_795_406_700.0 + index as f64,
+        attempts: 1,
+        outcome: Outcome::Done(Answer {
+            text: text.to_owned(),
+            tokens: None,
+            finish_reason: FinishReason::Stop,
+            echo,
+            usage: Some(Usage {
+                completion_tokens: tokens,
+                decode_ms: tokens.saturating_sub(1) as f64 / 0.0634,
+                finish_reason: FinishReason::Stop,
+                prefill_ms: 12.0,
+                prefix_len: prefix.as_ref().map_or(0, |prefix| prefix.len),
+                prompt_tokens: 18,
+                queue_ms: 0.0,
+                template_tokens: 21,
+                tokens: Vec::new(),
+            }),
+            ttft_sec: Some(if prefix.is_some() { 0.041 } else { 0.039 }),
+            elapsed_sec: 0.56,
+        }),
+        prefix,
+        scores: None,
+        written_by: WRITTEN_BY.to_owned(),
+    }
 }
 
 fn finish(bench: &mut Workbench, inference: &Inference, text: &str) {
     let (run, side) = (inference.run, inference.side);
-    let made = (side == Side::Prefixed).then(|| built(inference));
+    let made = built(inference);
     bench.absorb(Event::Started { run, side, built: made });
     bench.absorb(Event::Delta {
         run,
         side,
         text: text.to_owned(),
     });
-    let tokens = text.chars().count() * 7 / 10;
-    let timings = Timings {
-        first_token: Some(Duration::from_millis(if side == Side::Prefixed { 41 } else { 39 })),
-        elapsed: Some(Duration::from_millis(560)),
-        tokens: Some(tokens),
-        tokens_per_second: Some(63.4),
-    };
-    let outcome = RunOutcome {
-        text: text.to_owned(),
-        finish: Finish::Stop,
-        timings,
-        tokens: None,
-        echoed: true,
-    };
-    bench.absorb(Event::Finished {
-        run,
-        side,
-        outcome: Box::new(outcome),
-    });
+    let record = Box::new(record(bench, inference, text));
+    if bench.tuning.past.experiment.id.is_empty() {
+        bench.absorb(Event::TuningBegan(Box::new(Experiment {
+            version: JOURNAL_VERSION,
+            id: TUNING.to_owned(),
+            name: record.prompt.user.clone(),
+            started_unix: record.started_unix,
+            plan: None,
+            module: record.module.clone(),
+        })));
+    }
+    bench.absorb(Event::Finished { run, side, record });
 }

@@ -10,7 +10,7 @@ use egui_kittest::kittest::Queryable;
 use softprefix::bridge::{Bridge, Ways};
 use softprefix::doctor::log::Log;
 use softprefix::doctor::{Ended, SshOptions, Verdict};
-use softprefix::messages::Said;
+use softprefix::messages::{LibraryRequest, Request, Said};
 use softprefix::model::{Language, ModuleState, Remembered};
 use softprefix::panels::Window;
 use softprefix::workbench::{Tab, Workbench};
@@ -28,6 +28,7 @@ struct Desk {
     window: Window,
     bench: Workbench,
     bridge: Bridge,
+    _library: tempfile::TempDir,
 }
 
 type Hand = Harness<'static, Desk>;
@@ -43,11 +44,17 @@ fn desk(jail: &Jail, log: Log) -> Hand {
         config: jail.options().config,
         ..SshOptions::default()
     };
+    let library = tempfile::tempdir().unwrap();
     let desk = Desk {
         window: Window::default(),
         bench: Workbench::new(remembered),
         bridge: Bridge::by(ConnectOptions::default(), Ways::new(ssh, None, Some(log)), || ()).unwrap(),
+        _library: library,
     };
+    desk.bridge.send(Request::Library(LibraryRequest::Open {
+        folder: desk._library.path().to_owned(),
+        old: desk._library.path().join("none"),
+    }));
     Harness::builder()
         .with_size(vec2(1280.0, 1600.0))
         .with_max_steps(20)
@@ -233,13 +240,14 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
     click(&mut hand, "Connect and tune");
     until(&mut hand, "the module", |bench| bench.module.is_ready());
     assert_eq!(hand.state().bench.tab, Tab::Tune);
-    assert!(hand.state().bench.module.facts().is_some_and(|facts| facts.ours));
+    assert!(hand.state().bench.module.facts().is_some_and(|facts| facts.is_ours()));
     click(&mut hand, "Run");
     until(&mut hand, "a prefixed text", |bench| {
-        !bench.is_running() && !bench.runs.is_empty()
+        !bench.is_running() && bench.tuning.points().next().is_some()
     });
     let bench = &hand.state().bench;
-    assert_eq!(bench.runs[0].applied, softprefix::model::Applied::Proven);
+    let (_, point) = bench.tuning.points().next().unwrap();
+    assert_eq!(point.applied, softprefix_core::experiment::Applied::Proven);
     assert!(!bench.prefixed.text.is_empty());
 }
 

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softprefix::model::{
-    Applied, ConnectStep, Finish, KindChoice, MagnitudeUnit, ModuleState, Noise, Problem, ProblemKind, Side, Target,
+    ConnectStep, Format, KindChoice, MagnitudeUnit, ModuleState, Problem, ProblemKind, Side, Target,
 };
 use softprefix::workbench::{Action, Dialog, DiffOf, Notice};
 use softprefix_core::client::{ConnectOptions, Module};
+use softprefix_core::experiment::{Applied, Point};
 use softprefix_core::protocol::SetUp;
-use softprefix_core::protocol::extension::TakenOver;
+use softprefix_core::protocol::extension::{FinishReason, TakenOver};
 use softprefix_unit::testing::small_model;
 
-use crate::support::{Desk, LONG, Seen, at, closed_port, serve, tasks_at, tiny_model};
+use crate::support::{Desk, LONG, Seen, at, closed_port, is_deterministic, kept, points, serve, tasks_at, tiny_model};
 
 fn embedded(path: std::path::PathBuf) -> Target {
     Target::Embedded {
@@ -25,11 +26,12 @@ fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_th
     let mut desk = Desk::new();
     desk.connect(embedded(small_model()));
     let facts = desk.bench.module.facts().unwrap().clone();
-    assert!(facts.ours && facts.embedded);
-    assert_eq!(facts.hidden_size, Some(576));
-    assert!(facts.model_sha256.is_some_and(|digest| digest.len() == 64));
+    assert!(facts.is_ours() && facts.is_embedded());
+    assert_eq!(facts.hidden_size(), Some(576));
+    assert!(facts.identity.model_sha256.is_some_and(|digest| digest.len() == 64));
     assert!(
         facts
+            .identity
             .weights
             .iter()
             .any(|stored| stored.kind == "Q4_1" && stored.how == TakenOver::Exact)
@@ -39,35 +41,37 @@ fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_th
 
     desk.apply(Action::SetMagnitude(3.0));
     desk.run();
-    let run = desk.bench.runs[0].clone();
-    assert_eq!(run.applied, Applied::Proven);
-    assert_eq!(run.text, desk.bench.prefixed.text);
+    assert_eq!(desk.applied(), Applied::Proven);
+    let (run, point) = desk.current();
+    let sent = run.prefix.as_ref().unwrap().sha256.clone();
+    assert_eq!(run.output(), &*desk.bench.prefixed.text);
+    assert!(point.measures.as_ref().unwrap().chrf2 < 100.0);
     assert!(!desk.bench.baseline.text.is_empty());
     assert_ne!(desk.bench.baseline.text, desk.bench.prefixed.text);
-    assert!(run.measures.chrf2 < 100.0);
     assert_eq!(desk.bench.prefixed.timings.tokens, Some(24));
     assert!(desk.bench.prefixed.timings.first_token.is_some());
-    assert_eq!(desk.bench.prefixed.finish, Some(Finish::Length));
+    assert_eq!(desk.bench.prefixed.finish, Some(FinishReason::Length));
     desk.until("the diff of the whole texts", |bench| {
         let differ = |of: &Arc<DiffOf>| of.diff.added().next().is_some();
         bench.covered(Side::Prefixed) == bench.prefixed.text.len() && bench.diff.as_ref().is_some_and(differ)
     });
     // The unit is deterministic, and says so by running the baseline twice.
-    desk.until("the noise floor", |bench| *bench.noise() != Noise::Unknown);
-    assert_eq!(*desk.bench.noise(), Noise::Deterministic);
+    desk.until_noise_is_known();
+    assert!(is_deterministic(&desk.bench));
 
     // What the card promised is what was sent, and the same prefix gives the same text again.
     let built = desk.bench.card.built.clone().unwrap().unwrap();
-    assert_eq!(built.sha256, run.sha256);
-    assert!((built.norm_median / median - 3.0).abs() < 0.02);
+    assert_eq!(built.sha256, sent);
+    assert!((built.row_norms[1] / median - 3.0).abs() < 0.02);
     desk.apply(Action::Run);
     desk.until("the second run", |bench| !bench.is_running());
     desk.for_a_while(Duration::from_millis(300));
     assert_eq!(
-        desk.bench.runs.len(),
+        points(&desk.bench),
         1,
         "the same prefix with the same text is the same point"
     );
+    assert_eq!(desk.bench.tuning.past.records.len(), 4, "every run is a record");
     assert_eq!(desk.started(Side::Baseline), 1, "the baseline is kept");
 }
 
@@ -80,8 +84,8 @@ fn words_typed_as_a_prefix_are_fetched_from_the_unit_and_sent_unscaled() {
     desk.apply(Action::SetUnscaled(true));
     desk.apply(Action::SetLen(2));
     desk.run();
-    assert_eq!(desk.bench.runs[0].len, 2);
-    assert_eq!(desk.bench.runs[0].applied, Applied::Proven);
+    assert_eq!(desk.current().0.prefix.as_ref().unwrap().len, 2);
+    assert_eq!(desk.applied(), Applied::Proven);
 }
 
 #[test]
@@ -90,7 +94,7 @@ fn live_mode_runs_only_the_last_of_several_quick_moves_and_keeps_the_baseline() 
     desk.apply(Action::SetMaxTokens(200));
     desk.connect(at(serve(tiny_model())));
     desk.run();
-    desk.until("the noise floor", |bench| *bench.noise() != Noise::Unknown);
+    desk.until_noise_is_known();
     desk.seen.clear();
     desk.apply(Action::SetLive(true));
 
@@ -99,12 +103,16 @@ fn live_mode_runs_only_the_last_of_several_quick_moves_and_keeps_the_baseline() 
         desk.for_a_while(Duration::from_millis(30));
     }
     desk.until("the last move's run", |bench| {
-        bench.runs.iter().any(|run| run.origin.norms == Some(8.0)) && !bench.is_running()
+        bench
+            .tuning
+            .points()
+            .any(|(record, _)| record.token_norms() == Some(8.0))
+            && !bench.is_running()
     });
     let whole: Vec<_> = desk
         .finished(Side::Prefixed)
         .into_iter()
-        .filter(|outcome| outcome.finish != Finish::Stopped)
+        .filter(|record| record.is_complete())
         .collect();
     assert_eq!(whole.len(), 1, "{:?}", desk.seen);
     assert!(
@@ -113,13 +121,14 @@ fn live_mode_runs_only_the_last_of_several_quick_moves_and_keeps_the_baseline() 
             .any(|seen| matches!(seen, Seen::Dropped(Side::Prefixed, _)))
     );
     assert_eq!(desk.started(Side::Baseline), 0);
-    let points: Vec<_> = desk.bench.visible_runs().map(|run| run.origin.norms.unwrap()).collect();
-    assert_eq!(points, [1.0, 8.0]);
+    let points = desk.bench.tuning.points();
+    let norms: Vec<_> = points.map(|(record, _)| record.token_norms().unwrap()).collect();
+    assert_eq!(norms, [1.0, 8.0]);
     assert!(!desk.bench.prefixed.stale);
 }
 
 #[test]
-fn moving_the_slider_while_text_streams_in_stops_that_run_and_starts_another() {
+fn a_run_that_the_slider_replaces_leaves_no_record_and_one_that_the_person_stops_is_a_record_marked_so() {
     let mut desk = Desk::new();
     desk.apply(Action::SetMaxTokens(2000));
     desk.apply(Action::SetPrompt(
@@ -134,17 +143,21 @@ fn moving_the_slider_while_text_streams_in_stops_that_run_and_starts_another() {
             .prefixed
             .origin
             .as_ref()
-            .is_some_and(|origin| origin.norms == Some(5.0))
+            .is_some_and(|origin| origin.token_norms.is_some_and(|norms| (norms - 5.0).abs() < 0.1))
     });
     desk.apply(Action::Stop);
     desk.until("the end of both", |bench| !bench.is_running());
-    let stopped: Vec<_> = desk.finished(Side::Prefixed);
-    assert!(
-        stopped.iter().all(|outcome| outcome.finish == Finish::Stopped),
-        "{stopped:?}"
-    );
-    assert!(desk.bench.runs.is_empty(), "a part of an output is no point");
-    assert_eq!(desk.bench.prefixed.finish, Some(Finish::Stopped));
+    assert_eq!(desk.bench.prefixed.finish, Some(FinishReason::Stopped));
+    assert_eq!(points(&desk.bench), 0, "a part of an output is no point");
+    let [past] = &kept(&desk.folder)[..] else {
+        panic!("one session, one journal");
+    };
+    assert_eq!(past.records, desk.bench.tuning.past.records, "what is shown is on disk");
+    let prefixed: Vec<_> = past.records.iter().filter(|record| !record.is_baseline()).collect();
+    assert_eq!(prefixed.len(), 1, "the one that was replaced is none");
+    assert_eq!(prefixed[0].token_norms(), Some(5.0));
+    assert_eq!(prefixed[0].answer().unwrap().finish_reason, FinishReason::Stopped);
+    assert_eq!(prefixed[0].output(), &*desk.bench.prefixed.text);
 }
 
 #[test]
@@ -155,7 +168,7 @@ fn another_system_prompt_or_sampling_sets_the_task_up_again_and_leaves_no_task_b
     desk.run();
     desk.apply(Action::SetSystem("You are a pirate.".to_owned()));
     desk.run();
-    assert_eq!(desk.bench.cases.len(), 2);
+    assert_eq!(desk.bench.tuning.analysis.groups.len(), 2);
     assert_eq!(tasks_at(address).len(), 1);
     desk.bridge.shutdown(Duration::from_secs(5));
     assert_eq!(tasks_at(address), Vec::<String>::new());
@@ -195,7 +208,7 @@ fn a_connection_given_up_while_it_is_set_up_leaves_no_task_behind_and_says_nothi
     });
     desk.for_a_while(Duration::from_millis(200));
     assert_eq!(
-        desk.bench.module.facts().map(|facts| facts.model.as_str()),
+        desk.bench.module.facts().map(|facts| facts.identity.model.as_str()),
         Some("tiny")
     );
 }
@@ -207,9 +220,9 @@ fn raw_values_are_sent_as_existing_scripts_send_them() {
     desk.apply(Action::SetMagnitudeUnit(MagnitudeUnit::Raw));
     desk.apply(Action::SetMagnitude(0.01));
     desk.run();
-    let run = &desk.bench.runs[0];
-    assert_eq!(run.origin.raw, Some(0.01));
-    assert!(run.origin.norms.is_some());
+    let prefix = desk.current().0.prefix.as_ref().unwrap();
+    assert_eq!(prefix.raw(), Some(0.01));
+    assert!(prefix.token_norms.is_some());
 }
 
 #[test]
@@ -337,7 +350,7 @@ fn who_leaves_another_modules_tasks_alone_is_back_at_the_module_in_use() {
 }
 
 #[test]
-fn results_are_saved_and_opened_again_with_every_point() {
+fn an_exported_results_file_is_opened_again_with_every_point() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("results.json");
     let mut desk = Desk::new();
@@ -346,12 +359,8 @@ fn results_are_saved_and_opened_again_with_every_point() {
         desk.apply(Action::SetMagnitude(magnitude));
         desk.run();
     }
-    desk.until("the noise floor", |bench| *bench.noise() != Noise::Unknown);
-    desk.bench.file.path = Some(path.clone());
-    desk.apply(Action::Save);
-    desk.until("the file", |bench| {
-        bench.file.path.is_some() && !bench.file.writing && !bench.file.edited
-    });
+    desk.until_noise_is_known();
+    desk.export(Format::Results, &path);
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(json["results"][0]["name"], "baseline");
     assert_eq!(
@@ -362,16 +371,20 @@ fn results_are_saved_and_opened_again_with_every_point() {
 
     let mut other = Desk::new();
     other.apply(Action::OpenPath(path));
-    other.until("the runs", |bench| bench.runs.len() == 2);
-    let (saved, opened) = (&desk.bench.runs, &other.bench.runs);
-    for (saved, opened) in saved.iter().zip(opened) {
-        assert_eq!(saved.text, opened.text);
+    other.until("the points", |bench| points(bench) == 2);
+    for ((saved, of_saved), (opened, of_opened)) in desk.bench.tuning.points().zip(other.bench.tuning.points()) {
+        assert_eq!(saved.output(), opened.output());
+        let (saved, opened) = (saved.prefix.as_ref().unwrap(), opened.prefix.as_ref().unwrap());
         assert_eq!(saved.sha256, opened.sha256);
-        assert_eq!(saved.origin.recipe, opened.origin.recipe);
-        assert_eq!(saved.measures.chrf2, opened.measures.chrf2);
+        assert_eq!(saved.recipe, opened.recipe);
+        let chrf2 = |point: &Point| point.measures.as_ref().unwrap().chrf2;
+        assert_eq!(chrf2(of_saved), chrf2(of_opened));
     }
-    assert_eq!(*other.bench.noise(), Noise::Deterministic);
-    assert_eq!(other.bench.prompt.user, desk.bench.prompt.user);
+    other.until_noise_is_known();
+    assert!(is_deterministic(&other.bench));
+    let asked = |desk: &Desk| (desk.bench.key().prompt, desk.bench.key().settings);
+    assert_eq!(asked(&other), asked(&desk), "words, limit and sampling");
+    assert_eq!(kept(&other.folder).len(), 1, "what was opened is in the library");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a prefix does to the model itself: asked of a real unit over TCP, after the outputs, and given up for them.
 
 use softprefix::messages::Request;
-use softprefix::model::{Colouring, KlOff, Noise, Side};
+use softprefix::model::{Colouring, KlOff, Side};
 use softprefix::workbench::{Action, Workbench};
 use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
 use softprefix_core::compare::DeepMeasures;
@@ -44,24 +44,21 @@ fn after_a_run_the_baseline_is_led_through_the_model_with_and_without_the_prefix
     );
 
     // The same as the unit says to anyone who asks.
-    let run = desk.bench.current_run().unwrap().clone();
+    let run = desk.current().0.clone();
     let (system, user) = (desk.bench.prompt.system.clone(), desk.bench.prompt.user.clone());
-    let tokens = desk
-        .bench
-        .case()
-        .unwrap()
-        .baseline
-        .as_ref()
-        .unwrap()
-        .tokens
-        .clone()
-        .unwrap();
+    let tokens = desk.bench.tuning.baseline().unwrap().tokens().unwrap().to_vec();
     let (model, hidden) = {
         let facts = desk.bench.module.facts().unwrap();
-        (facts.model.clone(), facts.hidden_size.unwrap())
+        (facts.identity.model.clone(), facts.hidden_size().unwrap())
     };
     let median = desk.bench.vocabulary.as_ref().unwrap().median;
-    let prefix = run.origin.recipe.build(hidden, None, Some(median)).unwrap();
+    let prefix = run
+        .prefix
+        .as_ref()
+        .unwrap()
+        .recipe
+        .build(hidden, None, Some(median))
+        .unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let direct = runtime.block_on(async {
         let module = Module::connect(address.to_string(), ConnectOptions::default())
@@ -72,7 +69,7 @@ fn after_a_run_the_baseline_is_led_through_the_model_with_and_without_the_prefix
             .await
             .unwrap();
         let request = ScoreRequest::new(user.as_str(), ScoredText::Tokens(tokens)).prefixes([prefix]);
-        let base = ScoreRequest::new(user.as_str(), ScoredText::Tokens(run.tokens.clone().unwrap()));
+        let base = ScoreRequest::new(user.as_str(), ScoredText::Tokens(run.tokens().unwrap().to_vec()));
         let scored = task.score(request).await.unwrap();
         (
             DeepMeasures::of(&scored, 0).unwrap(),
@@ -94,9 +91,9 @@ fn whoever_watches_goes_first_and_the_scores_are_those_of_the_run_that_is_shown(
     desk.apply(Action::SetMagnitude(9.0));
     desk.run();
     desk.until("the scores of the second run", scored);
-    let second = desk.bench.current_run().unwrap().id;
+    let second = desk.current().0.id.clone();
     let large = desk.bench.scores().unwrap().unwrap().measures;
-    let first = desk.bench.runs.iter().map(|run| run.id).min().unwrap();
+    let first = desk.bench.tuning.points().next().unwrap().0.id.clone();
     assert_ne!(first, second);
     desk.apply(Action::SelectRun(Some(first)));
     desk.until("the scores of the first run", scored);
@@ -109,7 +106,7 @@ fn while_an_output_is_on_its_way_nothing_is_scored() {
     let mut desk = Desk::new();
     desk.connect(at(serve(tiny_model())));
     desk.run();
-    desk.until("the noise floor", |bench| *bench.noise() != Noise::Unknown);
+    desk.until_noise_is_known();
     desk.until("the scores", scored);
     let bench = &mut desk.bench;
     bench.apply(Action::SetMagnitude(2.0));

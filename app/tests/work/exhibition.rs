@@ -13,7 +13,7 @@ use softprefix_unit::models::{ModelStore, Places};
 use softprefix_unit::unit::{Unit, UnitOptions};
 use tokio::sync::oneshot;
 
-use crate::support::{Desk, LONG, at, serve, tiny_model};
+use crate::support::{Desk, LONG, at, journals, points, serve, tiny_model};
 
 const TOGGLE: Action = Action::Exhibit(ExhibitionAction::Toggle);
 const TOUCH: Action = Action::Exhibit(ExhibitionAction::Touched);
@@ -97,9 +97,9 @@ fn presets_are_played_in_turn_from_nothing_to_overdriven_and_the_persons_fields_
     desk.apply(TOGGLE);
     assert!(desk.bench.presenting);
     idle(&mut desk, "the second preset", |bench| bench.prompt.preset == Some(1));
-    let first = desk.bench.visible_runs().count();
+    let first = points(&desk.bench);
     assert!(first >= 6, "{first} points of the first preset");
-    let magnitudes: Vec<f64> = desk.bench.visible_runs().filter_map(|run| run.magnitude()).collect();
+    let magnitudes: Vec<f64> = desk.bench.tuning.points().map(|(_, point)| point.magnitude()).collect();
     assert!(
         magnitudes.contains(&0.0) && magnitudes.iter().any(|&x| x >= 100.0),
         "{magnitudes:?}"
@@ -108,6 +108,11 @@ fn presets_are_played_in_turn_from_nothing_to_overdriven_and_the_persons_fields_
     desk.apply(TOGGLE);
     assert_eq!((desk.bench.prefix.clone(), desk.bench.prompt.clone()), own);
     assert!(!desk.bench.presenting && desk.bench.exhibition.is_none());
+    assert_eq!(
+        journals(&desk.folder),
+        [] as [PathBuf; 0],
+        "an exhibition is nobody's experiment"
+    );
 }
 
 #[test]
@@ -161,7 +166,7 @@ fn a_unit_that_is_killed_is_stood_in_for_and_worked_on_again_when_it_is_back() {
     desk.connect(at(unit.address));
     desk.apply(Action::SetMaxTokens(8));
     desk.apply(TOGGLE);
-    idle(&mut desk, "the first points", |bench| bench.runs.len() >= 2);
+    idle(&mut desk, "the first points", |bench| points(bench) >= 2);
     let address = unit.kill();
     idle(&mut desk, "the loss", |bench| {
         matches!(bench.module, ModuleState::Failed { .. })
@@ -174,8 +179,10 @@ fn a_unit_that_is_killed_is_stood_in_for_and_worked_on_again_when_it_is_back() {
     }
     assert!(desk.bench.playback.is_some());
     let _unit = Killable::on(address);
-    let before = desk.bench.runs.len();
+    let before = desk.bench.tuning.past.records.len();
     idle(&mut desk, "the module", |bench| bench.module.is_ready());
-    idle(&mut desk, "new points", |bench| bench.runs.len() > before);
+    idle(&mut desk, "new points", |bench| {
+        bench.tuning.past.records.len() > before
+    });
     assert!(desk.bench.playback.is_none() && desk.bench.presenting);
 }

@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use softprefix::bridge::Bridge;
-use softprefix::messages::{Comparison, Event, Inference, Purpose, Request};
+use softprefix::messages::{Asked, Event, Inference, Pair, Request, Texts};
 use softprefix::model::{
-    Applied, KindChoice, MagnitudeUnit, ModuleState, Noise, Problem, ProblemKind, Remembered, RunId, Side, Target,
+    KindChoice, MagnitudeUnit, ModuleState, Problem, ProblemKind, Remembered, RunId, Side, Target,
 };
 use softprefix::workbench::{Action, Notice, Workbench};
 use softprefix_core::client::ConnectOptions;
 use softprefix_core::compare::Granularity;
+use softprefix_core::experiment::Applied;
 
-use crate::support::{Desk, Seen, at, closed_port, serve, tiny_model};
+use crate::support::{Desk, Seen, at, closed_port, kept, points, serve, tiny_model};
 
 fn short_limits() -> ConnectOptions {
     ConnectOptions {
@@ -129,7 +130,16 @@ fn a_connection_that_breaks_in_the_middle_of_a_stream_is_reported_and_the_rest_g
     desk.connect(at(module));
     desk.apply(Action::SetMaxTokens(12));
     desk.run();
-    assert_eq!(desk.bench.runs.len(), 1);
+    assert_eq!(points(&desk.bench), 1);
+    let records = &desk.bench.tuning.past.records;
+    let cut = records
+        .iter()
+        .filter(|record| record.settings.max_new_tokens == Some(400));
+    assert!(
+        cut.clone().count() > 0 && cut.clone().all(|record| !record.is_complete()),
+        "what was cut off is kept, and says so"
+    );
+    assert_eq!(kept(&desk.folder)[0].records, *records);
 }
 
 #[test]
@@ -197,19 +207,19 @@ fn a_strangers_module_is_worked_one_inference_at_a_time_in_raw_values_and_its_wo
     let mut desk = Desk::new();
     desk.connect(at(stranger(serve(tiny_model()))));
     let facts = desk.bench.module.facts().unwrap().clone();
-    assert!(!facts.ours && facts.unit.is_none());
+    assert!(!facts.is_ours() && facts.identity.unit.is_none());
     assert_eq!(facts.concurrency, 1);
-    assert_eq!(facts.hidden_size, Some(64), "H comes from the card");
+    assert_eq!(facts.hidden_size(), Some(64), "H comes from the card");
     assert_eq!(desk.bench.prefix.unit, MagnitudeUnit::Raw);
     assert!(desk.bench.budget.is_none() && desk.bench.vocabulary.is_none());
     desk.apply(Action::SetMagnitude(0.5));
     desk.run();
     assert_eq!(
-        desk.bench.runs[0].applied,
+        desk.applied(),
         Applied::Plausible,
         "the output differs, and nothing else tells"
     );
-    desk.until("the noise floor", |bench| *bench.noise() != Noise::Unknown);
+    desk.until_noise_is_known();
     // Baseline, prefix and repeat each had the task for themselves.
     let order: Vec<Side> = desk
         .seen
@@ -250,7 +260,7 @@ fn a_file_that_is_no_results_file_is_refused_and_nothing_is_lost() {
         let mut desk = Desk::new();
         desk.apply(Action::OpenPath(path));
         desk.until("the notice", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
-        assert!(desk.bench.runs.is_empty());
+        assert!(desk.bench.tuning.is_empty());
         assert_eq!(desk.bench.prompt.user, "Why is the sky blue?");
     }
     let mut desk = Desk::new();
@@ -278,8 +288,8 @@ fn heard(bridge: &mut Bridge, found: impl Fn(&Event) -> bool) -> Event {
 }
 
 fn comparison() -> Request {
-    Request::Compare(Comparison {
-        purpose: Purpose::Panes,
+    Request::Compare(Texts {
+        pair: Pair::Panes,
         left: "春の花".into(),
         right: "春の風".into(),
         granularity: Granularity::Grapheme,
@@ -300,18 +310,32 @@ fn a_panic_while_texts_are_compared_is_told_and_the_next_texts_are_compared() {
     heard(&mut bridge, |event| matches!(event, Event::Compared { .. }));
 }
 
+fn asked() -> Asked {
+    let key = Workbench::new(Remembered::default()).key();
+    Asked {
+        prompt: key.prompt,
+        settings: key.settings,
+    }
+}
+
+/// A baseline that is kept nowhere.
+fn baseline(run: u64) -> Request {
+    Request::Infer(Box::new(Inference {
+        run: RunId(run),
+        side: Side::Baseline,
+        asked: asked(),
+        recipe: None,
+        delay: Duration::ZERO,
+        kept: false,
+    }))
+}
+
 #[test]
 fn a_panic_of_the_worker_itself_is_told() {
     let (mut bridge, armed) = bridge_with_a_fault();
     armed.store(true, Ordering::Relaxed);
     // Without a module the worker itself answers.
-    bridge.send(Request::Infer(Box::new(Inference {
-        run: RunId(1),
-        side: Side::Baseline,
-        case: Workbench::new(Remembered::default()).case_key(),
-        recipe: None,
-        delay: Duration::ZERO,
-    })));
+    bridge.send(baseline(1));
     let lost = heard(&mut bridge, |event| matches!(event, Event::Lost(_)));
     assert!(matches!(lost, Event::Lost(problem) if problem.kind == ProblemKind::Program));
 }
@@ -319,27 +343,17 @@ fn a_panic_of_the_worker_itself_is_told() {
 #[test]
 fn a_panic_in_a_run_ends_the_run_with_a_problem() {
     let (mut bridge, armed) = bridge_with_a_fault();
-    let case = Workbench::new(Remembered::default()).case_key();
     bridge.send(Request::Connect {
         target: at(serve(tiny_model())),
-        case: Box::new(case.clone()),
+        asked: Box::new(asked()),
     });
     heard(&mut bridge, |event| matches!(event, Event::Ready(..)));
-    let run = |run: u64| {
-        Request::Infer(Box::new(Inference {
-            run: RunId(run),
-            side: Side::Baseline,
-            case: case.clone(),
-            recipe: None,
-            delay: Duration::ZERO,
-        }))
-    };
     armed.store(true, Ordering::Relaxed);
-    bridge.send(run(1));
+    bridge.send(baseline(1));
     heard(&mut bridge, |event| {
         matches!(event, Event::Failed { run: RunId(1), .. })
     });
-    bridge.send(run(2));
+    bridge.send(baseline(2));
     heard(&mut bridge, |event| {
         matches!(event, Event::Finished { run: RunId(2), .. })
     });

@@ -8,6 +8,7 @@ mod exhibition;
 mod hardship;
 mod material;
 mod recording;
+mod sessions;
 mod shell;
 mod shell_material;
 mod support;

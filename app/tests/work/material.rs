@@ -3,17 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use softprefix::messages::{Request, SweepRequest};
-use softprefix::model::{
-    Applied, Envelope, ExportForm, KindChoice, MagnitudeUnit, Nearest, Refusal, Remembered, WhyNot,
-};
-use softprefix::workbench::sweep::{HistoryState, Stage, SweepOff};
+use softprefix::model::{Envelope, ExportForm, KindChoice, MagnitudeUnit, Nearest, Refusal, Remembered, WhyNot};
+use softprefix::workbench::sweep::{Stage, SweepOff};
 use softprefix::workbench::{Action, Dialog, Effect, MaterialAction, Notice, SweepAction};
+use softprefix_core::experiment::Applied;
 use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::prefix::{Generator, PrefixKind, Rounding, SoftPrefix, files};
 
 use crate::hardship::stranger;
-use crate::support::{Desk, at, serve, tiny_model};
+use crate::support::{Desk, at, points, serve, tiny_model};
 
 /// The width of the tiny model's rows.
 const H: usize = 64;
@@ -49,12 +47,17 @@ fn import(desk: &mut Desk, path: PathBuf) {
 
 /// A unit, a shelf, and a file that was imported.
 fn ready(folder: &Path) -> Desk {
-    let mut desk = Desk::new().with_shelf(&folder.join("shelf"));
+    let mut desk = Desk::new();
+    make_ready(&mut desk, folder);
+    desk
+}
+
+fn make_ready(desk: &mut Desk, folder: &Path) {
+    desk.use_shelf(&folder.join("shelf"));
     desk.connect(at(serve(tiny_model())));
     desk.apply(Action::SetMaxTokens(4));
     desk.apply(Action::SetLen(2));
-    import(&mut desk, adapter(folder, H));
-    desk
+    import(desk, adapter(folder, H));
 }
 
 #[test]
@@ -67,26 +70,19 @@ fn every_kind_of_prefix_runs_by_hand_and_the_unit_confirms_what_the_card_promise
         desk.apply(Action::SetKind(kind));
         desk.apply(Action::SetUnscaled(true));
         desk.run();
-        let run = desk.bench.runs.last().unwrap().clone();
-        assert_eq!(KindChoice::of(&run.origin.recipe.kind), Some(kind));
-        assert_eq!(run.origin.recipe.kind.envelope(), Some(&[1.0, 0.0][..]), "{kind:?}");
-        assert_eq!(run.applied, Applied::Proven, "{kind:?}");
+        assert_eq!(desk.applied(), Applied::Proven, "{kind:?}");
+        let sent = desk.current().0.prefix.clone().unwrap();
+        assert_eq!(KindChoice::of(&sent.recipe.kind), Some(kind));
+        assert_eq!(sent.recipe.kind.envelope(), Some(&[1.0, 0.0][..]), "{kind:?}");
         desk.until("the card", |bench| !bench.card.outdated);
         let built = desk.bench.card.built.clone().unwrap().unwrap();
-        assert_eq!(built.sha256, run.sha256, "{kind:?}");
+        assert_eq!(built.sha256, sent.sha256, "{kind:?}");
         assert!(
-            built.norm_max > 0.0 && built.norm_min == 0.0,
+            built.row_norms[2] > 0.0 && built.row_norms[0] == 0.0,
             "{kind:?}: the second row fades to nothing"
         );
     }
-    assert_eq!(desk.bench.runs.len(), KindChoice::ALL.len());
-}
-
-fn with_history(desk: &mut Desk, journal: &Path) {
-    let path = journal.to_owned();
-    desk.bridge
-        .send(Request::Sweep(Box::new(SweepRequest::OpenHistory { path })));
-    desk.until("the history", |bench| bench.sweep.history == HistoryState::Open);
+    assert_eq!(points(&desk.bench), KindChoice::ALL.len());
 }
 
 fn sweep_through(desk: &mut Desk) {
@@ -101,7 +97,6 @@ fn sweep_through(desk: &mut Desk) {
 fn every_kind_of_prefix_runs_in_a_sweep_and_single_rows_go_without_the_envelope() {
     let folder = tempfile::tempdir().unwrap();
     let mut desk = ready(folder.path());
-    with_history(&mut desk, &folder.path().join("journal"));
     sweep(&mut desk, SweepAction::SetLens(vec![1, 3]));
     sweep(&mut desk, SweepAction::SetMagnitudes("0, 2".to_owned()));
     material(&mut desk, MaterialAction::SetEnvelope(Envelope::OnlyFirst));
@@ -121,6 +116,7 @@ fn every_kind_of_prefix_runs_in_a_sweep_and_single_rows_go_without_the_envelope(
         assert_eq!(desk.bench.sweep.groups().next().unwrap().proof(), Proof::Echoed);
         // The fields can be taken from what was run.
         let id = desk.bench.sweep.experiment().unwrap().experiment.id.clone();
+        desk.until("its line in the history", |bench| bench.library.get(&id).is_some());
         desk.apply(Action::SetKind(KindChoice::Constant));
         sweep(&mut desk, SweepAction::CloneSettings(id));
         assert_eq!(desk.bench.prefix.kind, kind);
@@ -132,9 +128,9 @@ fn every_kind_of_prefix_runs_in_a_sweep_and_single_rows_go_without_the_envelope(
 #[test]
 fn an_imported_adapter_is_swept_and_its_sweep_is_run_again_after_the_file_is_gone() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = folder.path().join("journal");
-    let mut desk = ready(folder.path());
-    with_history(&mut desk, &journal);
+    let library = folder.path().join("experiments");
+    let mut desk = Desk::in_library(&library);
+    make_ready(&mut desk, folder.path());
     let file = desk.bench.prefix.imported.clone().unwrap();
     assert_eq!(file.sha256, rows(H).sha256());
     sweep(&mut desk, SweepAction::SetLens(vec![3]));
@@ -156,10 +152,9 @@ fn an_imported_adapter_is_swept_and_its_sweep_is_run_again_after_the_file_is_gon
     drop(desk);
 
     fs::remove_dir_all(folder.path().join(format!("adapter-{H}"))).unwrap();
-    let mut later = Desk::new().with_shelf(&folder.path().join("shelf"));
+    let mut later = Desk::in_library(&library).with_shelf(&folder.path().join("shelf"));
     later.connect(at(serve(tiny_model())));
-    with_history(&mut later, &journal);
-    let id = later.bench.sweep.past.experiments[0].experiment.id.clone();
+    let id = later.bench.library.experiments[0].experiment.id.clone();
     sweep(&mut later, SweepAction::RunAgain(id));
     later.until("its end", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
     assert_eq!(sent(&later), std::slice::from_ref(&file.sha256));
@@ -177,7 +172,7 @@ fn rows_that_are_not_on_the_shelf_are_missed_in_a_sentence() {
     let Some(Err(problem)) = &elsewhere.bench.card.built else {
         unreachable!()
     };
-    assert!(problem.to_string().contains("import its file again"), "{problem}");
+    assert!(problem.to_string().contains("Import the file again"), "{problem}");
 }
 
 #[test]
@@ -186,11 +181,15 @@ fn live_mode_runs_again_when_the_blend_moves() {
     let mut desk = ready(folder.path());
     desk.apply(Action::SetKind(KindChoice::Blend));
     desk.apply(Action::SetLive(true));
-    desk.until("the first run", |bench| !bench.runs.is_empty() && !bench.is_running());
+    desk.until("the first run", |bench| points(bench) > 0 && !bench.is_running());
     material(&mut desk, MaterialAction::SetBlend(0.25));
     desk.until("the second run", |bench| {
-        let last = bench.runs.last().map(|run| &run.origin.recipe.kind);
-        matches!(last, Some(PrefixKind::Blend { t, .. }) if *t == 0.25)
+        let last = bench
+            .tuning
+            .points()
+            .next_back()
+            .and_then(|(record, _)| record.case.recipe.clone());
+        matches!(last.map(|recipe| recipe.kind), Some(PrefixKind::Blend { t, .. }) if t == 0.25)
     });
 }
 
@@ -346,12 +345,10 @@ fn a_strangers_module_tells_the_rows_of_a_number_but_no_neighbours() {
 
 #[test]
 fn what_is_missing_keeps_run_off_and_is_named() {
-    let folder = tempfile::tempdir().unwrap();
     let mut desk = Desk::new();
     desk.connect(at(serve(tiny_model())));
     desk.apply(Action::SetKind(KindChoice::Imported));
     assert_eq!(desk.bench.why_not_run(), Some(WhyNot::NoPrefixFile));
-    with_history(&mut desk, &folder.path().join("journal"));
     assert_eq!(desk.bench.why_not_sweep(), Some(SweepOff::NoMaterial));
     desk.apply(Action::SetKind(KindChoice::Contrast));
     assert_eq!(desk.bench.why_not_run(), None);

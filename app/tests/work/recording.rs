@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use softprefix::bridge::recording::{demo, read};
 use softprefix::messages::{RecordingRequest, Request};
-use softprefix::model::{Finish, Language, ModuleState, PrefixForm, Remembered, Side, Target, Timings};
+use softprefix::model::{Format, Language, ModuleState, PrefixForm, Remembered, Side, Target};
 use softprefix::recording::{DEMO, Line, Recording, Session, Writer};
 use softprefix::workbench::playback::Playback;
 use softprefix::workbench::{Action, Effect, Notice, PlaybackAction, Tab, Workbench};
 use softprefix_core::compare::Measure;
+use softprefix_core::experiment::{Answer, Group};
+use softprefix_core::protocol::extension::FinishReason;
 
-use crate::support::{Desk, at, serve, tiny_model};
+use crate::support::{Desk, at, points, serve, tiny_model};
 
 /// A desk whose recordings go into `folder`.
 fn desk(folder: &Path) -> Desk {
@@ -49,12 +51,12 @@ struct Seen {
     user: String,
     baseline: String,
     prefixed: String,
-    finish: Option<Finish>,
+    finish: Option<FinishReason>,
     stale: (bool, bool),
     /// Magnitude, digest, text and similarity of each point.
-    points: Vec<(Option<f64>, String, String, f64)>,
+    points: Vec<(f64, String, String, f64)>,
     selected: Option<usize>,
-    noise: String,
+    is_deterministic: Option<bool>,
     measure: Measure,
 }
 
@@ -67,16 +69,24 @@ fn seen(bench: &Workbench) -> Seen {
         finish: bench.prefixed.finish,
         stale: (bench.baseline.stale, bench.prefixed.stale),
         points: bench
-            .visible_runs()
-            .map(|run| {
-                let text = run.text.to_string();
-                (run.magnitude(), run.sha256.clone(), text, run.measures.chrf2)
+            .tuning
+            .points()
+            .map(|(record, point)| {
+                let text = record.output().to_owned();
+                let chrf2 = point.measures.as_ref().unwrap().chrf2;
+                (point.magnitude(), point.sha256.clone(), text, chrf2)
             })
             .collect(),
         selected: bench
+            .tuning
             .selected
-            .and_then(|id| bench.visible_runs().position(|run| run.id == id)),
-        noise: format!("{:?}", bench.noise()),
+            .as_ref()
+            .and_then(|id| bench.tuning.points().position(|(record, _)| record.id == *id)),
+        is_deterministic: bench
+            .tuning
+            .group()
+            .filter(|group| group.noise.is_some())
+            .map(Group::is_deterministic),
         measure: bench.measure,
     }
 }
@@ -124,12 +134,15 @@ fn recorded(folder: &Path) -> (Seen, PathBuf) {
         desk.apply(Action::SetMagnitude(magnitude));
         desk.run();
     }
-    desk.until("the noise floor", |bench| {
-        *bench.noise() != softprefix::model::Noise::Unknown
-    });
-    let runs: Vec<_> = desk.bench.visible_runs().map(|run| run.id).collect();
-    desk.apply(Action::RemoveRun(runs[1]));
-    desk.apply(Action::SelectRun(Some(runs[0])));
+    desk.until_noise_is_known();
+    let runs: Vec<_> = desk
+        .bench
+        .tuning
+        .points()
+        .map(|(record, _)| record.id.clone())
+        .collect();
+    desk.apply(Action::RemoveRun(runs[1].clone()));
+    desk.apply(Action::SelectRun(Some(runs[0].clone())));
     desk.until("the diff", |bench| bench.diff.is_some());
     let was = seen(&desk.bench);
     let path = folder.join("session.jsonl");
@@ -146,7 +159,7 @@ fn a_session_played_without_a_module_ends_where_the_recorded_one_ended() {
     let mut bench = played(&session);
     to_the_end(&mut bench);
     assert_eq!(seen(bench.shown()), was);
-    assert_eq!(bench.shown().module.facts().unwrap().model, "tiny");
+    assert_eq!(bench.shown().module.facts().unwrap().identity.model, "tiny");
     assert!(bench.shown().diff.is_some(), "what differs is marked");
 }
 
@@ -156,10 +169,10 @@ fn a_recording_begins_with_what_was_there_already() {
     let (_, path) = recorded(folder.path());
     let bench = played(&Arc::new(read(&path).unwrap()));
     let shown = bench.shown();
-    assert_eq!(shown.runs.len(), 1, "the point from before the recording");
+    assert_eq!(points(shown), 1, "the point from before the recording");
     assert_eq!(shown.prompt.user, "Why is the sky blue?");
     assert!(!shown.baseline.text.is_empty());
-    assert_eq!(shown.runs[0].text, shown.prefixed.text);
+    assert_eq!(shown.tuning.current().unwrap().0.output(), &*shown.prefixed.text);
 }
 
 #[test]
@@ -203,7 +216,8 @@ fn nothing_that_is_done_to_a_recording_reaches_a_module_a_file_or_the_settings()
         Action::Reconnect,
         Action::Connect(Target::default()),
         Action::FetchModel("smollm2-135m-instruct".to_owned()),
-        Action::Save,
+        Action::Export(Format::Results),
+        Action::NewSession,
         Action::OpenPath(path),
         Action::ShowTab(Tab::Doctor),
         Action::ClearRuns,
@@ -236,7 +250,7 @@ fn leaving_a_recording_brings_the_persons_own_work_back() {
     assert_eq!(seen(desk.bench.shown()), own);
     desk.apply(Action::SetMagnitude(4.0));
     desk.run();
-    assert_eq!(desk.bench.runs.len(), 2, "and it goes on");
+    assert_eq!(points(&desk.bench), 2, "and it goes on");
 }
 
 #[test]
@@ -360,13 +374,17 @@ fn numbers_no_machine_has_do_no_harm() {
                 {\"t\":0,\"module\":{\"hidden_size\":18446744073709551615,\"window\":18446744073709551615,\"ours\":true}}\n\
                 {\"t\":0,\"prefix\":{\"len\":18446744073709551615}}\n\
                 {\"t\":0,\"prompt\":{\"max_tokens\":18446744073709551615,\"preset\":99}}\n\
-                {\"t\":0,\"count\":{\"template\":18446744073709551615,\"prompt\":1,\"window\":2,\"prefill_window\":3}}\n\
+                {\"t\":0,\"count\":{\"template\":16777216,\"prompt\":1,\"window\":2,\"prefill_window\":3}}\n\
                 {\"t\":1,\"look\":18446744073709551615}\n{\"t\":1,\"remove\":7}\n{\"t\":1,\"end\":{\"side\":\"r\"}}\n\
                 {\"t\":1,\"p\":\"text of nothing\"}\n{\"t\":18446744073709551615,\"end\":{\"side\":\"p\",\"elapsed_ms\":-1}}\n";
     let session = Arc::new(Session::new(None, Recording::read(file.as_bytes(), "x").unwrap()));
     let mut bench = played(&session);
     bench.apply(Action::Playback(PlaybackAction::Seek(session.length())));
     assert_eq!(&*bench.shown().prefixed.text, "text of nothing");
+    // More tokens than any model has are not even read.
+    let file = file.replace("16777216", "18446744073709551615");
+    let refused = Recording::read(file.as_bytes(), "x").unwrap_err().to_string();
+    assert!(refused.contains("line 5"), "{refused}");
 }
 
 /// Ten minutes of a busy hand: twenty movements a second, a run every two seconds, 64 pieces of text in each.
@@ -395,14 +413,16 @@ fn ten_minutes() -> Recording {
                 for piece in 0..64 {
                     lines.push((begin + 991, Line::Text(side, text(piece))));
                 }
-                let outcome = softprefix::model::RunOutcome {
+                let answer = Answer {
                     text: (0..64).map(text).collect(),
-                    finish: Finish::Length,
-                    timings: Timings::default(),
                     tokens: None,
-                    echoed: true,
+                    finish_reason: FinishReason::Length,
+                    echo: None,
+                    usage: None,
+                    ttft_sec: None,
+                    elapsed_sec: 0.002,
                 };
-                lines.push((begin + 992, Line::Ended(side, Box::new(outcome))));
+                lines.push((begin + 992, Line::Ended(side, Box::new(answer))));
             }
         }
     }
@@ -426,7 +446,7 @@ fn ten_minutes_are_jumped_through_at_once() {
         longest = longest.max(before.elapsed());
         assert_eq!(playback(&bench).at(), to);
     }
-    assert_eq!(bench.shown().runs.len(), 297, "a point for every run until then");
+    assert_eq!(points(bench.shown()), 297, "a point for every run until then");
     eprintln!("the longest jump took {longest:?}");
     // Measured: 0.1 s without optimisation, a tenth of it with.
     assert!(longest < Duration::from_secs(1), "{longest:?}");
@@ -449,18 +469,22 @@ fn the_recording_that_ships_shows_the_idea_in_about_a_minute() {
     let mut bench = played(&session);
     let mut prompts = Vec::new();
     let mut furthest: f64 = 100.0;
-    let mut points = 0;
+    let mut most = 0;
     while bench.pass(Duration::from_millis(100)).is_some() {
         let shown = bench.shown();
         if !prompts.contains(&shown.prompt.user) {
             prompts.push(shown.prompt.user.clone());
         }
-        points = points.max(shown.runs.len());
-        furthest = shown.runs.iter().map(|run| run.measures.chrf2).fold(furthest, f64::min);
+        most = most.max(shown.tuning.past.shown().filter(|record| !record.is_baseline()).count());
+        let chrf2 = shown
+            .tuning
+            .points()
+            .filter_map(|(_, point)| Some(point.measures.as_ref()?.chrf2));
+        furthest = chrf2.fold(furthest, f64::min);
     }
     assert!(prompts.iter().any(|prompt| prompt.is_ascii()), "{prompts:?}");
     assert!(prompts.iter().any(|prompt| !prompt.is_ascii()), "{prompts:?}");
-    assert!(points >= 12, "{points}");
+    assert!(most >= 12, "{most}");
     assert!(furthest < 50.0, "{furthest}");
     assert!(!String::from_utf8_lossy(DEMO).contains("127.0.0.1"), "nobody's address");
 }

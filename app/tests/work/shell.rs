@@ -1,19 +1,29 @@
 //! The commands as a script meets them: arguments, exit codes, what is printed and what is written.
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use softprefix_core::experiment::{Ending, Journal, Library, Past};
 use softprefix_unit::testing::small_model;
 
-use crate::hardship::deaf_stranger;
-use crate::support::{closed_port, serve, tasks_at, tiny_model};
+use crate::hardship::{deaf_stranger, stranger};
+use crate::support::{LONG, closed_port, serve, tasks_at, tiny_model};
 
+/// The program, with its history and imported prefixes in `state` and not where this computer's owner keeps theirs.
+pub fn program(state: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_softprefix"));
+    command.args(args).env("SOFTPREFIX_STATE_DIR", state);
+    command
+}
+
+/// Runs the program to its end, with a history that nobody looks at.
 fn softprefix(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_softprefix"))
-        .args(args)
-        .output()
-        .unwrap()
+    static STATE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let state = STATE.get_or_init(|| tempfile::tempdir().unwrap());
+    program(state.path(), args).output().unwrap()
 }
 
 fn code(output: &Output) -> i32 {
@@ -69,16 +79,17 @@ fn compare_runs_a_baseline_and_every_value_small_to_large_and_saves_them() {
         names,
         [
             "baseline",
-            "baseline_2",
             "prefix_val_0",
             "prefix_val_0.0001",
             "prefix_val_0.5",
-            "prefix_val_2"
+            "prefix_val_2.0",
+            "baseline#2"
         ]
     );
-    for entry in &file["results"].as_array().unwrap()[2..] {
-        assert_eq!(entry["softprefix"]["acknowledged"], true);
-        assert_eq!(entry["softprefix"]["sha256"].as_str().unwrap().len(), 64);
+    for entry in &file["results"].as_array().unwrap()[1..5] {
+        let extra = &entry["softprefix"];
+        assert_eq!(extra["echo"]["sha256"], extra["sha256"], "the unit confirms it");
+        assert_eq!(extra["sha256"].as_str().unwrap().len(), 64);
         assert_eq!(
             entry["out_len"].as_u64().unwrap(),
             entry["out_text"].as_str().unwrap().chars().count() as u64
@@ -127,8 +138,8 @@ fn compare_on_the_embedded_module_runs_a_real_model_and_repeats_to_the_letter() 
     };
     let first = texts("a.json");
     assert_eq!(first.len(), 4);
-    assert_eq!(first[0], first[1]);
-    assert_ne!(first[0], first[3]);
+    assert_eq!(first[0], first[3], "the baseline before and after");
+    assert_ne!(first[0], first[2]);
     assert_eq!(first, texts("b.json"));
 }
 
@@ -152,7 +163,7 @@ fn token_norms_random_rows_words_and_truncation_are_recorded_with_the_case() {
     let words = recipe(&["--words", "the", "--len", "3"]);
     assert_eq!(
         (words["name"].as_str(), words["P"].as_u64()),
-        (Some("prefix_words"), Some(3))
+        (Some("prefix_as_is"), Some(3))
     );
     let truncated = recipe(&["--values", "0.01", "--rounding", "truncate"]);
     let even = recipe(&["--values", "0.01"]);
@@ -219,7 +230,7 @@ fn a_case_that_does_not_fit_is_kept_as_failed_and_the_others_are_saved() {
     assert_eq!(code(&done), 3);
     let file: Value = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
     assert!(!file["results"][0]["out_text"].as_str().unwrap().is_empty());
-    let error = file["results"][2]["softprefix"]["error"].as_str().unwrap();
+    let error = file["results"][1]["softprefix"]["error"].as_str().unwrap();
     assert!(error.contains("3000") && error.contains("2048"), "{error}");
 }
 
@@ -322,6 +333,7 @@ fn without_a_network_the_first_start_says_which_ways_were_tried_and_what_to_do()
     let done = Command::new(env!("CARGO_BIN_EXE_softprefix"))
         .args(["compare", "--prompt", "Hello", "--values", "1", "--out"])
         .arg(&out)
+        .env("SOFTPREFIX_STATE_DIR", folder.path().join("state"))
         .env("SOFTPREFIX_MODEL_DIR", folder.path().join("models"))
         .env("HOME", folder.path())
         .env("XDG_CACHE_HOME", folder.path().join("cache"))
@@ -383,13 +395,14 @@ fn an_interrupted_compare_ends_with_130_and_leaves_no_task_on_the_module() {
             "--out",
         ])
         .arg(&out)
-        .stderr(std::process::Stdio::null())
+        .env("SOFTPREFIX_STATE_DIR", folder.path().join("state"))
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let end = std::time::Instant::now() + crate::support::LONG;
+    let end = Instant::now() + LONG;
     while tasks_at(address).is_empty() {
-        assert!(std::time::Instant::now() < end, "no task was set up");
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(Instant::now() < end, "no task was set up");
+        std::thread::sleep(Duration::from_millis(100));
     }
     let asked = Command::new("kill")
         .args(["-INT", &running.id().to_string()])
@@ -398,8 +411,8 @@ fn an_interrupted_compare_ends_with_130_and_leaves_no_task_on_the_module() {
     assert!(asked.success());
     assert_eq!(running.wait().unwrap().code(), Some(130));
     while !tasks_at(address).is_empty() {
-        assert!(std::time::Instant::now() < end, "a task was left behind");
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(Instant::now() < end, "a task was left behind");
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
@@ -431,4 +444,411 @@ fn demo_says_what_is_in_a_recording_and_refuses_what_it_cannot_play() {
     let missing = softprefix(&["demo", &folder.path().join("none.jsonl").to_string_lossy()]);
     assert_eq!(code(&missing), 4);
     assert!(stderr(&missing).contains("none.jsonl"));
+}
+
+fn library(state: &Path) -> Library {
+    Library::open(&state.join("experiments")).unwrap()
+}
+
+/// All experiments of the history, latest first.
+fn experiments(state: &Path) -> Vec<Past> {
+    let library = library(state);
+    let listed = library.list().unwrap();
+    assert!(listed.unreadable.is_empty(), "{:?}", listed.unreadable);
+    let read = |id: &str| library.read(id).unwrap().0;
+    listed
+        .experiments
+        .iter()
+        .map(|summary| read(&summary.experiment.id))
+        .collect()
+}
+
+/// A comparison with its own history.
+fn compare_in(folder: &Path, module: &str, more: &[&str]) -> Command {
+    let out = folder.join("results.json").to_string_lossy().into_owned();
+    let usual = [
+        "compare",
+        "--module",
+        module,
+        "--prompt",
+        "Why is the sky blue?",
+        "--out",
+        &out,
+    ];
+    program(&folder.join("state"), &[&usual[..], more].concat())
+}
+
+fn texts_in(path: &Path) -> Vec<(String, String)> {
+    let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let text = |entry: &Value, key: &str| entry[key].as_str().unwrap().to_owned();
+    let results = file["results"].as_array().unwrap();
+    results
+        .iter()
+        .map(|entry| (text(entry, "name"), text(entry, "out_text")))
+        .collect()
+}
+
+#[test]
+fn what_compare_ran_is_in_the_history_with_its_plan_and_the_same_texts_as_in_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = serve(tiny_model()).to_string();
+    let done = compare_in(folder.path(), &module, &["--values", "0,0.5", "--max-tokens", "8"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    let pasts = experiments(&folder.path().join("state"));
+    let [past] = pasts.as_slice() else {
+        panic!("one comparison, and {} experiments", pasts.len());
+    };
+    assert_eq!(past.ending, Some(Ending::Complete));
+    assert_eq!(past.experiment.module.address, module);
+    let texts: Vec<(String, String)> = past
+        .planned()
+        .iter()
+        .map(|case| {
+            let record = past.shown().find(|record| record.case.index == case.index).unwrap();
+            (case.name.clone(), record.text().unwrap().to_owned())
+        })
+        .collect();
+    assert_eq!(texts, texts_in(&folder.path().join("results.json")));
+}
+
+#[test]
+fn as_many_baselines_as_were_asked_for_are_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = serve(tiny_model()).to_string();
+    for (asked, names) in [
+        ("1", vec!["baseline", "prefix_val_0.5"]),
+        ("3", vec!["baseline", "baseline#2", "prefix_val_0.5", "baseline#3"]),
+    ] {
+        let more = ["--values", "0.5", "--max-tokens", "4", "--baselines", asked];
+        let done = compare_in(folder.path(), &module, &more).output().unwrap();
+        assert_eq!(code(&done), 0, "{}", stderr(&done));
+        let texts = texts_in(&folder.path().join("results.json"));
+        assert_eq!(texts.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names);
+    }
+}
+
+/// Waits until the only experiment has a finished case, and kills the command in the middle of the others.
+fn killed_in_the_middle(mut running: Child, state: &Path) -> Past {
+    let end = Instant::now() + LONG;
+    loop {
+        assert!(Instant::now() < end, "no case was finished");
+        if let Some(past) = experiments(state).pop().filter(|past| !past.records.is_empty()) {
+            running.kill().unwrap();
+            running.wait().unwrap();
+            assert!(past.is_open(), "it was over before it could be killed");
+            return experiments(state).pop().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_compare_that_was_killed_goes_on_with_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    // One case after the other, so that some are finished and some are not.
+    let module = stranger(serve(tiny_model())).to_string();
+    let more = ["--values", "1e-4,...,2", "--max-tokens", "300"];
+    let running = compare_in(folder.path(), &module, &more)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let before = killed_in_the_middle(running, &state);
+    assert!(before.records.len() < before.planned().len());
+
+    let done = compare_in(folder.path(), &module, &[&more[..], &["--resume"]].concat())
+        .output()
+        .unwrap();
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    assert!(stderr(&done).contains("going on with"), "{}", stderr(&done));
+    let pasts = experiments(&state);
+    assert_eq!(pasts.len(), 1, "the same experiment goes on");
+    assert_eq!(pasts[0].ending, Some(Ending::Complete));
+    assert_eq!(
+        pasts[0].records[..before.records.len()],
+        before.records,
+        "what was finished stays as it was"
+    );
+    assert_eq!(pasts[0].records.len(), before.planned().len(), "and is not run again");
+    let names: Vec<String> = before.planned().into_iter().map(|case| case.name).collect();
+    let texts = texts_in(&folder.path().join("results.json"));
+    assert_eq!(texts.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), names);
+
+    // Now that it is complete, the same words begin another one; so do other settings.
+    let done = compare_in(
+        folder.path(),
+        &module,
+        &["--values", "1", "--max-tokens", "4", "--resume"],
+    )
+    .output()
+    .unwrap();
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    assert_eq!(experiments(&state).len(), 2);
+}
+
+/// A sweep with its own history.
+fn sweep_in(folder: &Path, more: &[&str]) -> Command {
+    program(&folder.join("state"), &[&["sweep"], more].concat())
+}
+
+#[test]
+fn a_sweep_that_was_killed_is_in_the_history_and_goes_on_without_its_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let module = stranger(serve(tiny_model())).to_string();
+    let more = [
+        "--module",
+        &module,
+        "--prompt",
+        "Why?",
+        "--values",
+        "1e-4,...,2",
+        "--max-tokens",
+        "300",
+    ];
+    let running = sweep_in(folder.path(), &more)
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let before = killed_in_the_middle(running, &state);
+    let done = sweep_in(folder.path(), &["--module", &module, "--resume"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    let pasts = experiments(&state);
+    assert_eq!(pasts.len(), 1);
+    assert_eq!(pasts[0].ending, Some(Ending::Complete));
+    assert_eq!(pasts[0].records.len(), before.planned().len());
+
+    let nothing = sweep_in(folder.path(), &["--module", &module, "--resume"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&nothing), 2);
+    assert!(stderr(&nothing).contains("no unfinished sweep"), "{}", stderr(&nothing));
+}
+
+#[test]
+fn two_shells_and_a_window_use_the_history_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let module = serve(tiny_model()).to_string();
+    // What a window holds open while the shells work.
+    let broken_off = compare_in(folder.path(), &module, &["--values", "0.5", "--max-tokens", "4"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&broken_off), 0, "{}", stderr(&broken_off));
+    let library = library(&state);
+    let first = experiments(&state).pop().unwrap();
+    let path = library.path_of(&first.experiment.id);
+    let lines = std::fs::read_to_string(&path).unwrap();
+    let cut: String = lines.lines().take(2).map(|line| format!("{line}\n")).collect();
+    std::fs::write(&path, cut).unwrap();
+    let held = library.append_to(&first.experiment.id).unwrap();
+
+    let more = [
+        "--module",
+        &module,
+        "--prompt",
+        "Why?",
+        "--values",
+        "0,0.1,1",
+        "--max-tokens",
+        "16",
+    ];
+    let mut shells: Vec<Child> = (0..2)
+        .map(|_| {
+            sweep_in(folder.path(), &more)
+                .stderr(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for shell in &mut shells {
+        assert_eq!(shell.wait().unwrap().code(), Some(0));
+    }
+    let pasts = experiments(&state);
+    assert_eq!(pasts.len(), 3);
+    let complete = pasts.iter().filter(|past| past.ending == Some(Ending::Complete));
+    assert_eq!(complete.map(|past| past.records.len()).collect::<Vec<_>>(), [5, 5]);
+
+    // The one that is unfinished is the window's at the moment.
+    let refused = sweep_in(folder.path(), &["--module", &module, "--resume"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&refused), 4, "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("in use by another window or shell"),
+        "{}",
+        stderr(&refused)
+    );
+    drop(held);
+    let done = sweep_in(folder.path(), &["--module", &module, "--resume"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+}
+
+#[test]
+fn a_second_module_that_is_dead_or_lacks_the_model_is_told_before_anything_is_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (module, dead) = (serve(tiny_model()).to_string(), closed_port().to_string());
+    let other = serve(small_model()).to_string();
+    let sweep = |also: &[&str]| {
+        let usual = [
+            "--module",
+            &module,
+            "--prompt",
+            "Why?",
+            "--values",
+            "1",
+            "--max-tokens",
+            "4",
+        ];
+        sweep_in(folder.path(), &[&usual[..], also].concat()).output().unwrap()
+    };
+    let unreachable = sweep(&["--also", &dead]);
+    assert_eq!(code(&unreachable), 3, "{}", stderr(&unreachable));
+    assert!(stderr(&unreachable).contains(&dead), "{}", stderr(&unreachable));
+    let lacking = sweep(&["--also", &other]);
+    assert_eq!(code(&lacking), 2, "{}", stderr(&lacking));
+    let said = stderr(&lacking);
+    assert!(said.contains("Name one of its models with --also-model"), "{said}");
+    assert!(
+        experiments(&folder.path().join("state")).is_empty(),
+        "no case was spent on it"
+    );
+}
+
+#[test]
+fn a_sweep_of_two_modules_that_was_broken_off_on_the_second_runs_only_what_is_missing_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let (first, second) = (serve(tiny_model()).to_string(), serve(tiny_model()).to_string());
+    let more = [
+        "--module",
+        &first,
+        "--also",
+        &second,
+        "--prompt",
+        "Why?",
+        "--values",
+        "0,1",
+        "--max-tokens",
+        "4",
+    ];
+    let done = sweep_in(folder.path(), &more).output().unwrap();
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    assert!(
+        stdout(&done).contains(&format!("on {second} (H 64)")),
+        "{}",
+        stdout(&done)
+    );
+    let whole = experiments(&state);
+    let of = |pasts: &[Past], module: &str| -> Past {
+        pasts
+            .iter()
+            .find(|past| past.experiment.module.address == module)
+            .unwrap()
+            .clone()
+    };
+    // As if it had been killed after the second module's first case.
+    let path = library(&state).path_of(&of(&whole, &second).experiment.id);
+    let lines = std::fs::read_to_string(&path).unwrap();
+    let cut: String = lines.lines().take(2).map(|line| format!("{line}\n")).collect();
+    std::fs::write(&path, cut).unwrap();
+
+    let again = sweep_in(folder.path(), &[&more[..], &["--resume"]].concat())
+        .output()
+        .unwrap();
+    assert_eq!(code(&again), 0, "{}", stderr(&again));
+    let after = experiments(&state);
+    assert_eq!(after.len(), 2);
+    assert_eq!(
+        of(&after, &first).records,
+        of(&whole, &first).records,
+        "nothing is run again"
+    );
+    assert_eq!(of(&after, &second).records.len(), of(&whole, &second).records.len());
+    // Only what was run again took another time.
+    let names = |table: String| -> Vec<String> {
+        let rows = table
+            .lines()
+            .map(|line| line.split_whitespace().next().unwrap_or_default().to_owned());
+        rows.collect()
+    };
+    assert_eq!(names(stdout(&again)), names(stdout(&done)), "the same rows");
+}
+
+#[test]
+fn report_reads_results_files_exported_experiments_and_journals() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let module = serve(tiny_model()).to_string();
+    let (journal, json, results) = (place("own.journal"), place("all.json"), place("results.json"));
+    let usual = [
+        "--module",
+        &module,
+        "--prompt",
+        "Why?",
+        "--values",
+        "0,1",
+        "--max-tokens",
+        "8",
+        "--no-kl",
+    ];
+    let files = ["--journal", &journal, "--json", &json, "--results", &results];
+    let done = sweep_in(folder.path(), &[&usual[..], &files].concat())
+        .output()
+        .unwrap();
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    assert!(
+        experiments(&folder.path().join("state")).is_empty(),
+        "a journal of one's own is kept apart"
+    );
+    for file in [&journal, &json, &results] {
+        let report = softprefix(&["report", file]);
+        assert_eq!(code(&report), 0, "{file}: {}", stderr(&report));
+        assert_eq!(stdout(&report), stdout(&done), "{file}");
+        let report = softprefix(&["report", "--json", file]);
+        let value: Value = serde_json::from_str(&stdout(&report)).unwrap();
+        assert_eq!(value["rows"].as_array().unwrap().len(), 4, "{file}");
+    }
+}
+
+#[test]
+fn damage_in_a_journal_is_told_and_what_is_whole_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = serve(tiny_model()).to_string();
+    let path: PathBuf = folder.path().join("own.journal");
+    let journal = path.to_string_lossy().into_owned();
+    let usual = [
+        "--module",
+        &module,
+        "--prompt",
+        "Why?",
+        "--values",
+        "1",
+        "--max-tokens",
+        "4",
+        "--journal",
+        &journal,
+    ];
+    let done = sweep_in(folder.path(), &usual).output().unwrap();
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    let whole = Journal::read(&path).unwrap().0.len();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes.extend_from_slice(b"00000000 5 {\"a\"\n1234abcd 90 {\"case\":");
+    std::fs::write(&path, bytes).unwrap();
+    let done = sweep_in(folder.path(), &usual).output().unwrap();
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    assert!(stderr(&done).contains("own.journal.cut-"), "{}", stderr(&done));
+    assert_eq!(
+        Journal::read(&path).unwrap().0.len(),
+        2 * whole,
+        "the second sweep stands behind the first"
+    );
 }

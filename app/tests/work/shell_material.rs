@@ -1,20 +1,16 @@
 //! What prefixes are made of, as arguments of the shell's commands: texts, seeds, files, envelopes.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 use softprefix_core::prefix::{Generator, Rounding, SoftPrefix, files};
 
+use crate::shell::program;
 use crate::support::{closed_port, serve, tiny_model};
 
 fn run(state: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_softprefix"))
-        .args(args)
-        // Imported rows are kept here, and not where this computer's owner keeps theirs.
-        .env("SOFTPREFIX_STATE_DIR", state)
-        .output()
-        .unwrap()
+    program(state, args).output().unwrap()
 }
 
 fn stderr(output: &Output) -> String {
@@ -44,20 +40,20 @@ fn every_kind_of_prefix_is_made_from_arguments_and_recorded_with_the_case() {
     files::export_peft(&rows(64, 3), &folder.path().join("adapter"), None).unwrap();
     let adapter = folder.path().join("adapter").to_string_lossy().into_owned();
     for (more, kind, name, len) in [
-        (vec!["--blend", "sea", "sky", "--t", "0.25"], "blend", "prefix_blend", 1),
+        (vec!["--blend", "sea", "sky", "--t", "0.25"], "blend", "prefix_as_is", 1),
         (
             vec!["--contrast", "sea", "sky", "--len", "2"],
             "contrast",
-            "prefix_contrast",
+            "prefix_as_is",
             2,
         ),
         (
             vec!["--kind", "sampled", "--seed", "3"],
             "sampled_vocabulary",
-            "prefix_sampled_vocabulary",
+            "prefix_as_is",
             1,
         ),
-        (vec!["--prefix-file", &adapter], "imported", "prefix_imported", 3),
+        (vec!["--prefix-file", &adapter], "imported", "prefix_as_is", 3),
         (
             vec!["--prefix-file", &adapter, "--values", "0.5", "--len", "1"],
             "imported",
@@ -67,7 +63,7 @@ fn every_kind_of_prefix_is_made_from_arguments_and_recorded_with_the_case() {
         (
             vec!["--words", "sea", "--token-norms", "--values", "2"],
             "words",
-            "prefix_norm_2",
+            "prefix_norm_2.0",
             1,
         ),
         (
@@ -81,7 +77,8 @@ fn every_kind_of_prefix_is_made_from_arguments_and_recorded_with_the_case() {
         assert_eq!(case["softprefix"]["recipe"]["kind"]["type"], kind, "{more:?}");
         assert_eq!(case["name"], name, "{more:?}");
         assert_eq!(case["P"], len, "{more:?}");
-        assert_eq!(case["softprefix"]["acknowledged"], true, "{more:?}");
+        let extra = &case["softprefix"];
+        assert_eq!(extra["echo"]["sha256"], extra["sha256"], "{more:?}");
     }
     let case = first_case(&module, folder.path(), &["--prefix-file", &adapter]);
     assert_eq!(

@@ -1,15 +1,17 @@
 //! A workbench and a bridge without a window, and units to work with.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use softprefix::bridge::Bridge;
-use softprefix::messages::{Event, MaterialRequest, Request};
-use softprefix::model::{Remembered, RunId, RunOutcome, Side, Target};
-use softprefix::workbench::{Action, Workbench};
+use softprefix::messages::{Event, LibraryRequest, MaterialRequest, Request};
+use softprefix::model::{Format, Remembered, RunId, Side, Target};
+use softprefix::workbench::library::LibraryState;
+use softprefix::workbench::{Action, Effect, Notice, Workbench};
 use softprefix_core::client::{ConnectOptions, Module};
+use softprefix_core::experiment::{Applied, Group, Journal, Past, Point, Record, experiments};
 use softprefix_unit::listen;
 use softprefix_unit::models::{ModelStore, Places};
 use softprefix_unit::testing::TinyModel;
@@ -22,7 +24,7 @@ pub const LONG: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone, PartialEq)]
 pub enum Seen {
     Started(Side, RunId),
-    Finished(Side, RunId, RunOutcome),
+    Finished(Side, RunId, Box<Record>),
     Failed(Side, RunId),
     Dropped(Side, RunId),
 }
@@ -32,15 +34,42 @@ pub struct Desk {
     pub bench: Workbench,
     pub bridge: Bridge,
     pub seen: Vec<Seen>,
+    /// The library's.
+    pub folder: PathBuf,
+    /// Taken away after the bridge.
+    _own: Option<tempfile::TempDir>,
 }
 
 impl Desk {
-    /// Nothing connected, live mode off, a short English prompt.
+    /// Nothing connected, live mode off, a short English prompt, a library of its own.
     pub fn new() -> Self {
         Self::with(ConnectOptions::default())
     }
 
     pub fn with(limits: ConnectOptions) -> Self {
+        let own = tempfile::tempdir().unwrap();
+        let mut desk = Self::before(limits, own.path().join("experiments"));
+        desk._own = Some(own);
+        desk.open_library();
+        desk
+    }
+
+    /// The same on this library.
+    pub fn in_library(folder: &Path) -> Self {
+        let mut desk = Self::before(ConnectOptions::default(), folder.to_owned());
+        desk.open_library();
+        desk
+    }
+
+    /// As the window starts without `--fresh`: the last session comes back.
+    pub fn again(folder: &Path) -> Self {
+        let mut desk = Self::before(ConnectOptions::default(), folder.to_owned());
+        desk.bench.library.restore = true;
+        desk.open_library();
+        desk
+    }
+
+    fn before(limits: ConnectOptions, folder: PathBuf) -> Self {
         let mut remembered = Remembered::default();
         remembered.settings.live = false;
         remembered.prompt.user = "Why is the sky blue?".to_owned();
@@ -49,15 +78,29 @@ impl Desk {
             bench: Workbench::new(remembered),
             bridge: Bridge::with(limits, || ()).unwrap(),
             seen: Vec::new(),
+            folder,
+            _own: None,
         }
     }
 
+    fn open_library(&mut self) {
+        self.bridge.send(Request::Library(LibraryRequest::Open {
+            folder: self.folder.clone(),
+            old: self.folder.join("none"),
+        }));
+        self.until("the library", |bench| bench.library.state == LibraryState::Open);
+    }
+
     /// Keeps imported prefixes in `folder`.
-    pub fn with_shelf(self, folder: &std::path::Path) -> Self {
+    pub fn with_shelf(self, folder: &Path) -> Self {
+        self.use_shelf(folder);
+        self
+    }
+
+    pub fn use_shelf(&self, folder: &Path) {
         let folder = folder.to_owned();
         let request = MaterialRequest::UseShelf { folder };
         self.bridge.send(Request::Material(Box::new(request)));
-        self
     }
 
     pub fn apply(&mut self, action: Action) {
@@ -76,8 +119,8 @@ impl Desk {
         if let Some(event) = self.bridge.wait(Duration::from_millis(20)) {
             match &event {
                 Event::Started { run, side, .. } => self.seen.push(Seen::Started(*side, *run)),
-                Event::Finished { run, side, outcome } => {
-                    self.seen.push(Seen::Finished(*side, *run, (**outcome).clone()));
+                Event::Finished { run, side, record } => {
+                    self.seen.push(Seen::Finished(*side, *run, record.clone()));
                 }
                 Event::Failed { run, side, .. } => self.seen.push(Seen::Failed(*side, *run)),
                 Event::Dropped { run, side } => self.seen.push(Seen::Dropped(*side, *run)),
@@ -116,13 +159,45 @@ impl Desk {
         self.until("the module", |bench| bench.module.is_ready());
     }
 
-    /// Runs, and waits until text, measures and noise floor are there.
+    /// Runs, and waits until the new point and its measures are there.
     pub fn run(&mut self) {
-        let before = self.bench.runs.last().map(|run| run.id);
+        let last = |bench: &Workbench| bench.tuning.points().next_back().map(|(record, _)| record.id.clone());
+        let before = last(&self.bench);
         self.apply(Action::Run);
         self.until("a finished run", |bench| {
-            !bench.is_running() && bench.runs.last().map(|run| run.id) != before && bench.runs.last().is_some()
+            !bench.is_running() && last(bench).is_some() && last(bench) != before
         });
+    }
+
+    /// Waits until the baseline of what is shown ran twice.
+    pub fn until_noise_is_known(&mut self) {
+        self.until("the noise floor", noise_is_known);
+    }
+
+    /// Writes what the view shows to `path`, which is chosen where the system's dialog would be asked.
+    pub fn export(&mut self, format: Format, path: &Path) {
+        self.bench.notice = None;
+        self.apply(Action::Export(format));
+        let question = self.bench.take_effects().into_iter().find_map(|effect| match effect {
+            Effect::Ask(question) => Some(question),
+            _ => None,
+        });
+        let to = path.to_owned();
+        self.bridge
+            .await_answer(question.expect("a question for a file"), async move { Some(to) });
+        self.until("the file", |bench| {
+            matches!(&bench.notice, Some(Notice::Saved(saved)) if saved == path) && !bench.file.writing
+        });
+    }
+
+    /// The point whose text the right pane shows.
+    pub fn current(&self) -> (&Record, &Point) {
+        self.bench.tuning.current().unwrap()
+    }
+
+    /// Whether the prefix of that point was used.
+    pub fn applied(&self) -> Applied {
+        self.bench.tuning.group().unwrap().applied(self.current().1)
     }
 
     pub fn started(&self, side: Side) -> usize {
@@ -132,15 +207,48 @@ impl Desk {
             .count()
     }
 
-    pub fn finished(&self, side: Side) -> Vec<RunOutcome> {
+    pub fn finished(&self, side: Side) -> Vec<Record> {
         self.seen
             .iter()
             .filter_map(|seen| match seen {
-                Seen::Finished(s, _, outcome) if *s == side => Some(outcome.clone()),
+                Seen::Finished(s, _, record) if *s == side => Some((**record).clone()),
                 _ => None,
             })
             .collect()
     }
+}
+
+/// Whether the baseline of what is shown ran twice.
+pub fn noise_is_known(bench: &Workbench) -> bool {
+    bench.tuning.group().is_some_and(|group| group.noise.is_some())
+}
+
+pub fn is_deterministic(bench: &Workbench) -> bool {
+    bench.tuning.group().is_some_and(Group::is_deterministic)
+}
+
+/// Points of the plot.
+pub fn points(bench: &Workbench) -> usize {
+    bench.tuning.points().count()
+}
+
+/// The journals of a library, in the order of their names.
+pub fn journals(folder: &Path) -> Vec<PathBuf> {
+    let Ok(files) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let paths = files.map(|file| file.unwrap().path());
+    let mut out: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|ending| ending == "journal"))
+        .collect();
+    out.sort();
+    out
+}
+
+/// What the journals of a library hold, as a program that starts now would find it.
+pub fn kept(folder: &Path) -> Vec<Past> {
+    let read = |path: PathBuf| experiments(Journal::read(&path).unwrap().0);
+    journals(folder).into_iter().flat_map(read).collect()
 }
 
 pub fn at(address: SocketAddr) -> Target {

@@ -5,17 +5,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use softprefix::messages::{FileQuestion, Request, SweepRequest};
+use softprefix::messages::{FileQuestion, LibraryRequest, Request};
 use softprefix::model::Format;
-use softprefix::workbench::sweep::{HistoryState, Stage, Standing, Trouble};
+use softprefix::workbench::library::LibraryState;
+use softprefix::workbench::sweep::{Stage, Standing, Trouble};
 use softprefix::workbench::{Action, Effect, SweepAction, Tab, Workbench};
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::analysis::Proof;
-use softprefix_core::experiment::{CanaryFinding, Entry, Journal, RunEnd};
+use softprefix_core::experiment::{CanaryFinding, Condition, Entry, Journal, RunEnd, Summary};
 
 use crate::hardship::deaf_stranger;
-use crate::support::{Desk, LONG, at, serve, tiny_model};
+use crate::support::{Desk, LONG, at, journals, kept, serve, tiny_model};
 
+/// Ids of the cases in a journal.
 fn recorded(journal: &Path) -> Vec<String> {
     let (entries, _) = Journal::read(journal).unwrap();
     let ids = entries.into_iter().filter_map(|entry| match entry {
@@ -25,20 +27,17 @@ fn recorded(journal: &Path) -> Vec<String> {
     ids.collect()
 }
 
-fn with_history(journal: &Path) -> Desk {
-    let mut desk = Desk::new();
-    let path = journal.to_owned();
-    desk.bridge
-        .send(Request::Sweep(Box::new(SweepRequest::OpenHistory { path })));
-    desk.until("the history", |bench| bench.sweep.history != HistoryState::Opening);
-    assert_eq!(desk.bench.sweep.history, HistoryState::Open);
-    desk
+/// Ids of the cases in a library.
+fn kept_ids(library: &Path) -> Vec<String> {
+    let records = kept(library).into_iter().flat_map(|past| past.records);
+    records.map(|record| record.id).collect()
 }
 
-/// A module, a history, and a sweep of 2 x 3 cells on the current prompt.
-fn ready(journal: &Path) -> Desk {
-    let mut desk = with_history(journal);
+/// A module, a library, and a sweep of 2 x 3 cells on the current prompt.
+fn ready(library: &Path) -> Desk {
+    let mut desk = Desk::in_library(library);
     desk.connect(at(serve(tiny_model())));
+    desk.apply(Action::ShowTab(Tab::Sweep));
     sweep(&mut desk, SweepAction::AddCurrentPrompt);
     sweep(&mut desk, SweepAction::RemoveCase(0));
     sweep(&mut desk, SweepAction::SetLens(vec![1, 2]));
@@ -73,8 +72,8 @@ fn choose(desk: &mut Desk, path: PathBuf) -> FileQuestion {
 #[test]
 fn a_sweep_is_shown_case_by_case_and_each_case_is_on_disk_before_it_is_shown() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = folder.path().join("state/history.journal");
-    let mut desk = ready(&journal);
+    let library = folder.path().join("state/experiments");
+    let mut desk = ready(&library);
     sweep(&mut desk, SweepAction::Start);
     let end = Instant::now() + LONG;
     let mut seen = BTreeSet::new();
@@ -83,7 +82,7 @@ fn a_sweep_is_shown_case_by_case_and_each_case_is_on_disk_before_it_is_shown() {
         desk.turn();
         let shown = shown_records(&desk.bench);
         seen.insert(shown);
-        assert!(shown <= recorded(&journal).len());
+        assert!(shown <= kept_ids(&library).len());
     }
     assert!(seen.len() > 3, "it grew case by case: {seen:?}");
     let bench = &desk.bench;
@@ -130,8 +129,8 @@ fn a_pinned_run_is_compared_with_the_next_one_that_is_looked_at() {
 #[test]
 fn a_cancelled_sweep_goes_on_with_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = folder.path().join("j");
-    let mut desk = ready(&journal);
+    let library = folder.path().join("j");
+    let mut desk = ready(&library);
     desk.apply(Action::SetMaxTokens(200));
     sweep(&mut desk, SweepAction::SetLens(vec![1, 2, 3, 4, 5, 6, 7, 8]));
     sweep(&mut desk, SweepAction::Start);
@@ -155,31 +154,35 @@ fn a_cancelled_sweep_goes_on_with_what_is_missing() {
     desk.until("the end of the rest", |bench| {
         bench.sweep.stage == Stage::Ended(RunEnd::Complete)
     });
-    let ids = recorded(&journal);
+    let ids = kept_ids(&library);
     assert_eq!(ids.len(), 26);
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 26, "no case ran twice");
-    let past = desk.bench.sweep.experiment().unwrap();
-    assert_eq!(desk.bench.sweep.standing(past), Standing::Complete);
+    let summary = Summary::of(desk.bench.sweep.experiment().unwrap(), Condition::default());
+    assert_eq!(desk.bench.sweep.standing(&summary), Standing::Complete);
 }
 
 #[test]
 fn a_sweep_that_the_program_left_reopens_at_the_next_start_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = folder.path().join("j");
-    let mut desk = ready(&journal);
+    let library = folder.path().join("j");
+    let mut desk = ready(&library);
     desk.apply(Action::SetMaxTokens(900));
     sweep(&mut desk, SweepAction::SetLens(vec![1, 2, 3, 4, 5, 6, 7, 8]));
     sweep(&mut desk, SweepAction::Start);
     desk.until("some cases", |bench| shown_records(bench) > 2);
     // What lies on disk at this moment is what a program leaves that is killed now.
     let left = folder.path().join("left");
-    std::fs::copy(&journal, &left).unwrap();
+    std::fs::create_dir(&left).unwrap();
+    for journal in journals(&library) {
+        std::fs::copy(&journal, left.join(journal.file_name().unwrap())).unwrap();
+    }
     drop(desk);
-    let journal = left;
-    let before = recorded(&journal).len();
+    let library = left;
+    let before = kept_ids(&library).len();
     assert!(before < 26, "it was left before its end");
 
-    let mut desk = with_history(&journal);
+    let mut desk = Desk::in_library(&library);
+    desk.until("the sweep", |bench| bench.sweep.experiment().is_some());
     assert_eq!(desk.bench.tab, Tab::Sweep);
     assert_eq!(shown_records(&desk.bench), before);
     assert_eq!(desk.bench.sweep.form.lens, [1, 2, 3, 4, 5, 6, 7, 8]);
@@ -188,7 +191,7 @@ fn a_sweep_that_the_program_left_reopens_at_the_next_start_and_goes_on() {
     desk.until("the end of the rest", |bench| {
         bench.sweep.stage == Stage::Ended(RunEnd::Complete)
     });
-    let ids = recorded(&journal);
+    let ids = kept_ids(&library);
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
     assert_eq!(ids.len(), 26);
 }
@@ -196,12 +199,12 @@ fn a_sweep_that_the_program_left_reopens_at_the_next_start_and_goes_on() {
 #[test]
 fn names_deletions_and_their_undoing_are_kept() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = folder.path().join("j");
-    let mut desk = ready(&journal);
+    let library = folder.path().join("j");
+    let mut desk = ready(&library);
     sweep(&mut desk, SweepAction::SetMagnitudes("1".to_owned()));
     sweep(&mut desk, SweepAction::Start);
     desk.until("the end", has_ended);
-    let id = desk.bench.sweep.shown[0].clone();
+    let id = desk.bench.sweep.shown[0].experiment.id.clone();
     sweep(&mut desk, SweepAction::Rename(id.clone(), "春".to_owned()));
     desk.until("the name", |bench| {
         bench
@@ -209,18 +212,23 @@ fn names_deletions_and_their_undoing_are_kept() {
             .experiment()
             .is_some_and(|past| past.experiment.name == "春")
     });
+    desk.until("its line in the list", |bench| bench.library.get(&id).is_some());
     sweep(&mut desk, SweepAction::Delete(id.clone()));
-    desk.until("the deletion", |bench| bench.sweep.past.shown().next().is_none());
+    desk.until("the deletion", |bench| bench.library.shown().next().is_none());
     assert!(desk.bench.sweep.shown.is_empty());
     sweep(&mut desk, SweepAction::UndoDelete);
-    desk.until("its return", |bench| bench.sweep.past.shown().next().is_some());
+    desk.until("its return", |bench| bench.library.shown().next().is_some());
     drop(desk);
 
-    let desk = with_history(&journal);
-    let past = desk.bench.sweep.past.shown().next().unwrap();
-    assert_eq!(past.experiment.name, "春");
+    let mut desk = Desk::in_library(&library);
+    let found = desk.bench.library.shown().next().unwrap();
+    assert_eq!(found.experiment.name, "春");
     assert_eq!(desk.bench.tab, Tab::Tune, "what is complete is not pushed at anybody");
-    assert_eq!(desk.bench.sweep.past.search("春").len(), 4);
+    for (words, ids) in [("春 sky", vec![id]), ("autumn", Vec::new())] {
+        sweep(&mut desk, SweepAction::Find(words.to_owned()));
+        let wanted = Some((words.to_owned(), ids));
+        desk.until("what is found", |bench| bench.library.found == wanted);
+    }
 }
 
 #[test]
@@ -239,29 +247,31 @@ fn a_sweep_leaves_in_every_form_and_comes_back_from_json_and_from_a_results_file
         texts
     };
     let original = texts(&desk.bench);
-    let first = desk.bench.sweep.shown[0].clone();
+    let first = desk.bench.sweep.shown[0].experiment.id.clone();
     for format in Format::ALL {
-        sweep(&mut desk, SweepAction::Export(format));
+        desk.apply(Action::Export(format));
         let path = folder.path().join(format!("out{}", format.ending()));
         let question = choose(&mut desk, path.clone());
-        assert!(
-            matches!(question, FileQuestion::ExportSweep { suggested, .. } if suggested.ends_with(format.ending()))
-        );
+        assert!(matches!(question, FileQuestion::Export { suggested, .. } if suggested.ends_with(format.ending())));
         desk.until("the file", |_| path.exists());
         desk.until("the word of it", |bench| !bench.file.writing && !bench.file.asking);
     }
     let page = std::fs::read_to_string(folder.path().join("out.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("Why is the sky blue?"));
     for file in ["out.json", "out-compare_results.json"] {
-        sweep(&mut desk, SweepAction::Import);
+        desk.apply(Action::Open);
         choose(&mut desk, folder.path().join(file));
         desk.until("the import", |bench| {
-            bench.sweep.shown.first() != Some(&first) && !bench.sweep.shown.is_empty()
+            bench.sweep.experiment().is_some_and(|past| past.experiment.id != first)
         });
         assert_eq!(texts(&desk.bench), original, "{file}");
+        assert_eq!(desk.bench.tab, Tab::Sweep);
         sweep(&mut desk, SweepAction::Show(first.clone()));
+        desk.until("the first one", |bench| {
+            bench.sweep.experiment().is_some_and(|past| past.experiment.id == first)
+        });
     }
-    assert_eq!(desk.bench.sweep.past.shown().count(), 3);
+    desk.until("all three in the list", |bench| bench.library.shown().count() == 3);
 }
 
 #[test]
@@ -288,23 +298,29 @@ fn a_threshold_search_joins_the_sweep_whose_case_it_searches() {
 }
 
 #[test]
-fn without_a_module_or_a_history_nothing_starts() {
+fn without_a_module_or_a_library_nothing_starts() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = folder.path().join("j");
-    let mut desk = with_history(&journal);
+    let mut desk = Desk::in_library(&folder.path().join("j"));
     sweep(&mut desk, SweepAction::Start);
     assert_eq!(desk.bench.sweep.stage, Stage::Idle);
-    // Another window has the file.
+    // Where the library should be is a file.
+    let file = folder.path().join("file");
+    std::fs::write(&file, "somebody's diary").unwrap();
     let mut other = Desk::new();
-    let path = journal.clone();
-    other
-        .bridge
-        .send(Request::Sweep(Box::new(SweepRequest::OpenHistory { path })));
-    other.until("the refusal", |bench| bench.sweep.history != HistoryState::Opening);
-    assert!(matches!(other.bench.sweep.history, HistoryState::Unusable(_)));
+    other.bridge.send(Request::Library(LibraryRequest::Open {
+        folder: file.clone(),
+        old: folder.path().join("none"),
+    }));
+    other.until("the refusal", |bench| {
+        matches!(bench.library.state, LibraryState::Unusable(_))
+    });
     other.connect(at(serve(tiny_model())));
     sweep(&mut other, SweepAction::Start);
     assert_eq!(other.bench.sweep.stage, Stage::Idle);
+    other.apply(Action::Run);
+    other.until("the reason", |bench| bench.prefixed.error.is_some());
+    assert!(other.bench.tuning.is_empty(), "nothing is shown that is not kept");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "somebody's diary");
 }
 
 fn command(journal: &Path, module: &str, more: &[&str]) -> Command {
@@ -428,10 +444,7 @@ fn each_case_has_its_kl_to_plot_and_colour_by_and_the_exports_carry_it() {
         (Format::Results, "\"kl_mean\""),
     ] {
         let path = folder.path().join(format!("x{}", format.ending()));
-        sweep(&mut desk, SweepAction::Export(format));
-        choose(&mut desk, path.clone());
-        desk.until("the file", |_| path.exists());
-        desk.until("the word of it", |bench| !bench.file.writing && !bench.file.asking);
+        desk.export(format, &path);
         assert!(std::fs::read_to_string(&path).unwrap().contains(wanted), "{format:?}");
     }
 }
@@ -451,7 +464,7 @@ fn a_sweep_may_be_run_without_kl() {
 #[test]
 fn where_a_large_prefix_changes_nothing_the_sweep_stops_with_the_reason_and_goes_on_if_the_person_insists() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = with_history(&folder.path().join("history.journal"));
+    let mut desk = Desk::in_library(&folder.path().join("experiments"));
     desk.connect(at(deaf_stranger(serve(tiny_model()))));
     sweep(&mut desk, SweepAction::AddCurrentPrompt);
     sweep(&mut desk, SweepAction::RemoveCase(0));

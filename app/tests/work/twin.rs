@@ -1,14 +1,13 @@
 //! One sweep on two modules: a real unit each, with models of different width.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use softprefix::messages::{Request, SweepRequest};
 use softprefix::model::Format;
-use softprefix::workbench::sweep::{HistoryState, Stage, Trouble};
-use softprefix::workbench::{Action, Effect, SweepAction, Workbench};
-use softprefix_core::experiment::{History, Journal, RunEnd};
+use softprefix::workbench::sweep::{Stage, Trouble};
+use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
+use softprefix_core::experiment::{Journal, RunEnd, experiments};
 use softprefix_unit::testing::TinyModel;
 
 use crate::support::{Desk, at, closed_port, serve, tasks_at, tiny_model};
@@ -35,12 +34,9 @@ fn sweep(desk: &mut Desk, action: SweepAction) {
     desk.apply(Action::Sweep(action));
 }
 
-fn ready(journal: &Path) -> Desk {
+fn ready() -> Desk {
     let mut desk = Desk::new();
-    let path = journal.to_owned();
-    desk.bridge
-        .send(Request::Sweep(Box::new(SweepRequest::OpenHistory { path })));
-    desk.until("the history", |bench| bench.sweep.history == HistoryState::Open);
+    desk.apply(Action::ShowTab(Tab::Sweep));
     desk.connect(at(serve(tiny_model())));
     sweep(&mut desk, SweepAction::AddCurrentPrompt);
     sweep(&mut desk, SweepAction::RemoveCase(0));
@@ -53,24 +49,10 @@ fn is_done(bench: &Workbench) -> bool {
     !bench.sweep.is_busy() && (bench.sweep.shown.len() == 2 || bench.sweep.trouble.is_some())
 }
 
-fn export(desk: &mut Desk, format: Format, path: &Path) -> String {
-    sweep(desk, SweepAction::Export(format));
-    let question = desk.bench.take_effects().into_iter().find_map(|effect| match effect {
-        Effect::Ask(question) => Some(question),
-        _ => None,
-    });
-    let to = path.to_owned();
-    desk.bridge.await_answer(question.unwrap(), async move { Some(to) });
-    desk.until("the file", |bench| bench.file.writing);
-    desk.until("its end", |bench| !bench.file.writing);
-    std::fs::read_to_string(path).unwrap()
-}
-
 #[test]
 fn the_same_plan_runs_on_both_modules_each_against_its_own_baseline() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = folder.path().join("history.journal");
-    let mut desk = ready(&journal);
+    let mut desk = ready();
     let second = serve(wide_model());
     sweep(&mut desk, SweepAction::SetAlso("no such: address".to_owned()));
     assert_eq!(desk.bench.sweep.form.also, "", "what is no address is left out");
@@ -89,8 +71,11 @@ fn the_same_plan_runs_on_both_modules_each_against_its_own_baseline() {
 
     let groups: Vec<_> = desk.bench.sweep.groups().cloned().collect();
     assert_eq!(groups.len(), 2);
-    assert_eq!((groups[0].model.as_str(), groups[1].model.as_str()), ("tiny", "wide"));
-    assert_eq!(groups[1].address, second.to_string());
+    assert_eq!(
+        (groups[0].key.model.as_str(), groups[1].key.model.as_str()),
+        ("tiny", "wide")
+    );
+    assert_eq!(groups[1].key.address, second.to_string());
     for group in &groups {
         assert!(group.baseline.is_some() && group.noise.is_some());
         let prefixed: Vec<_> = group.points.iter().filter(|point| point.series.is_some()).collect();
@@ -111,46 +96,46 @@ fn the_same_plan_runs_on_both_modules_each_against_its_own_baseline() {
     desk.until("the second module to be left", |_| tasks_at(second).is_empty());
 
     for (format, ending) in [(Format::Csv, "csv"), (Format::Html, "html"), (Format::Json, "json")] {
-        let text = export(&mut desk, format, &folder.path().join(format!("both.{ending}")));
+        let path = folder.path().join(format!("both.{ending}"));
+        desk.export(format, &path);
+        let text = std::fs::read_to_string(path).unwrap();
         assert!(text.contains("tiny") && text.contains("wide"), "{ending} names both");
         assert!(text.contains(&second.to_string()), "{ending} says where");
     }
 
     // Opened again from the history, both are there.
-    let first = desk.bench.sweep.shown[0].clone();
+    let first = desk.bench.sweep.shown[0].experiment.id.clone();
     let shown = desk.bench.sweep.shown.clone();
     sweep(&mut desk, SweepAction::CloneSettings(first.clone()));
     assert!(desk.bench.sweep.shown.is_empty());
     sweep(&mut desk, SweepAction::Show(first));
-    assert_eq!(desk.bench.sweep.shown, shown);
+    desk.until("both again", |bench| bench.sweep.shown == shown);
     assert_eq!(desk.bench.sweep.groups().count(), 2);
 }
 
 #[test]
 fn the_second_module_runs_the_model_of_the_first_where_it_has_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(&folder.path().join("history.journal"));
+    let mut desk = ready();
     let second = serve(tiny_model());
     sweep(&mut desk, SweepAction::SetAlso(second.to_string()));
     sweep(&mut desk, SweepAction::Start);
     desk.until("both", is_done);
     let groups: Vec<_> = desk.bench.sweep.groups().collect();
     assert_eq!(groups.len(), 2);
-    assert!(groups.iter().all(|group| group.model == "tiny"));
-    assert_eq!(groups[1].address, second.to_string());
+    assert!(groups.iter().all(|group| group.key.model == "tiny"));
+    assert_eq!(groups[1].key.address, second.to_string());
 }
 
 #[test]
 fn a_second_module_that_cannot_be_reached_is_told_before_anything_is_run() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(&folder.path().join("history.journal"));
+    let mut desk = ready();
     let nobody = closed_port();
     sweep(&mut desk, SweepAction::SetAlso(nobody.to_string()));
     sweep(&mut desk, SweepAction::Start);
     desk.until("the trouble", is_done);
     let trouble = format!("{:?}", desk.bench.sweep.trouble);
     assert!(trouble.contains(&nobody.to_string()), "{trouble}");
-    assert!(desk.bench.sweep.shown.is_empty() && desk.bench.sweep.past.experiments.is_empty());
+    assert!(desk.bench.sweep.shown.is_empty() && desk.bench.library.experiments.is_empty());
     // And the next sweep can begin.
     sweep(&mut desk, SweepAction::SetAlso(String::new()));
     sweep(&mut desk, SweepAction::Start);
@@ -201,5 +186,5 @@ fn the_shells_sweep_goes_to_both_and_names_both_in_its_files() {
     let table = std::fs::read_to_string(&csv).unwrap();
     assert!(table.contains(&first.to_string()) && table.contains(&second.to_string()));
     let (entries, _) = Journal::read(&journal).unwrap();
-    assert_eq!(History::of(entries).experiments.len(), 2);
+    assert_eq!(experiments(entries).len(), 2);
 }

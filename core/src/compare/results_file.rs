@@ -9,7 +9,6 @@
 //!  "softprefix": {version, written_by, ...}}
 //! ```
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -257,7 +256,7 @@ impl ResultsFile {
     /// # Errors
     /// [`ResultsError::Write`].
     pub fn write(&self, path: &Path) -> Result<(), ResultsError> {
-        write_whole(path, self.to_json().as_bytes()).map_err(|source| ResultsError::Write {
+        crate::files::write_whole(path, self.to_json().as_bytes()).map_err(|source| ResultsError::Write {
             path: path.to_owned(),
             source,
         })
@@ -560,21 +559,4 @@ fn whole_if_whole<S: serde::Serializer>(value: &f64, serializer: S) -> Result<S:
     } else {
         serializer.serialize_f64(*value)
     }
-}
-
-/// Writes beside `path`, then renames: a reader sees the old or the new file, never half of one.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let written = std::fs::File::create(&part).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    let renamed = written.and_then(|()| std::fs::rename(&part, path));
-    if renamed.is_err() {
-        // The first error is the one to tell; a left-over part file is the lesser evil.
-        let _ = std::fs::remove_file(&part);
-    }
-    renamed
 }

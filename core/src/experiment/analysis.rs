@@ -1,10 +1,13 @@
 //! What records say when they are put beside their baseline: measures, noise floor, verdicts, proof that prefixes were applied.
 //! Records come in one by one, as they finish, so that a plot can grow. It knows no plot, no file and no module.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Prompt, Settings};
-use super::record::{Applied, Outcome, Record};
+use super::record::{Applied, ModuleIdentity, Outcome, Record};
 use super::scores::CaseScores;
 use super::threshold::Budget;
 use crate::compare::{Measure, Measures, Noise, Verdict};
@@ -16,27 +19,96 @@ use crate::protocol::extension::FinishReason;
 pub struct Analysis {
     /// In the order in which they first appeared.
     pub groups: Vec<Group>,
+    /// Group and point of each record.
+    places: HashMap<String, (usize, usize)>,
 }
 
-/// Records that share a baseline: one prompt on one module with the same settings.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Group {
-    /// Address of the module.
+/// Everything that an output depends on, apart from the prefix: records that agree in it share a baseline.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupKey {
+    /// Address of the module, or what it is called instead.
     pub address: String,
     /// Name of the model's card.
     pub model: String,
-    /// SHA-256 of the model, once a record tells it.
+    /// SHA-256 of the model file, where the unit says.
     pub model_sha256: Option<String>,
     pub prompt: Prompt,
     pub settings: Settings,
-    /// The first baseline that succeeded; every measure is against it.
+}
+
+impl GroupKey {
+    /// What `prompt` with `settings` asks of `module`.
+    pub fn new(module: &ModuleIdentity, prompt: Prompt, settings: Settings) -> Self {
+        Self {
+            address: module.address.clone(),
+            model: module.model.clone(),
+            model_sha256: module.model_sha256.clone(),
+            prompt,
+            settings,
+        }
+    }
+
+    /// The key of a record.
+    pub fn of(record: &Record) -> Self {
+        Self::new(&record.module, record.prompt.clone(), record.settings.clone())
+    }
+
+    /// Whether records of both may be measured against one baseline: prompt, module, model and all settings that shape a text are
+    /// the same. Whether it streams shapes none, and a digest that one side does not know tells no difference.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let (here, there) = (&self.settings, &other.settings);
+        let digests = self.model_sha256.as_ref().zip(other.model_sha256.as_ref());
+        self.address == other.address
+            && self.model == other.model
+            && digests.is_none_or(|(here, there)| here == there)
+            && self.prompt == other.prompt
+            && here.max_token_len == there.max_token_len
+            && here.max_new_tokens == there.max_new_tokens
+            && here.other == there.other
+    }
+}
+
+/// Records that share a baseline: one prompt, with the same settings, on one module.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    pub key: GroupKey,
+    /// The first baseline that is complete; every measure is against it.
     pub baseline: Option<Baseline>,
     /// How far the baseline is from itself; `None` until it ran twice.
     pub noise: Option<Noise>,
     /// In the order in which they finished.
     pub points: Vec<Point>,
     /// Texts that wait for a baseline, by point.
-    waiting: Vec<(usize, String)>,
+    waiting: Vec<(usize, Arc<str>)>,
+}
+
+/// A text that can be measured against its baseline. Measuring takes milliseconds, for long texts many: it can be done elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// Id of the record.
+    pub record: String,
+    pub baseline: Baseline,
+    pub text: Arc<str>,
+    pub tokens: Option<Vec<u32>>,
+}
+
+/// What measuring a record came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasuredText {
+    /// Id of the record.
+    pub record: String,
+    pub measures: Measures,
+}
+
+impl Comparison {
+    /// Measures the text.
+    pub fn measure(self) -> MeasuredText {
+        let measures = Measures::of(&self.baseline.text, &self.text);
+        MeasuredText {
+            measures: measures.with_tokens(self.baseline.tokens.as_deref(), self.tokens.as_deref()),
+            record: self.record,
+        }
+    }
 }
 
 /// The text that all others of its group are measured against.
@@ -44,7 +116,7 @@ pub struct Group {
 pub struct Baseline {
     /// Id of its record.
     pub record: String,
-    pub text: String,
+    pub text: Arc<str>,
     pub tokens: Option<Vec<u32>>,
 }
 
@@ -71,6 +143,10 @@ pub struct Point {
     pub elapsed_sec: f64,
     pub ttft_sec: Option<f64>,
     pub tokens_per_sec: Option<f64>,
+    /// Whether the output is there to its end.
+    pub is_complete: bool,
+    /// Of the prefix's bf16 bytes; empty where that is not known.
+    pub sha256: String,
     tokens: Option<Vec<u32>>,
     /// Mean KL and perplexity, where a unit has scored the texts.
     deep: Option<(f64, Option<f64>)>,
@@ -130,30 +206,53 @@ impl Analysis {
 
     /// Takes in one more record, and measures it if its group has a baseline.
     pub fn add(&mut self, record: &Record) {
-        match self.groups.iter_mut().find(|group| group.shares_baseline_with(record)) {
-            Some(group) => group.add(record),
+        for comparison in self.note(record) {
+            self.take(comparison.measure());
+        }
+    }
+
+    /// Takes in one more record, and tells what can be measured now: the record, if its group has a baseline; with a baseline, all
+    /// that waited for it. The measures come back by [`Analysis::take`].
+    pub fn note(&mut self, record: &Record) -> Vec<Comparison> {
+        let key = GroupKey::of(record);
+        let place = match self.groups.iter().position(|group| group.key.is_same_as(&key)) {
+            Some(place) => place,
             None => {
-                let mut group = Group {
-                    address: record.module.address.clone(),
-                    model: record.module.model.clone(),
-                    model_sha256: None,
-                    prompt: record.prompt.clone(),
-                    settings: record.settings.clone(),
+                self.groups.push(Group {
+                    key,
                     baseline: None,
                     noise: None,
                     points: Vec::new(),
                     waiting: Vec::new(),
-                };
-                group.add(record);
-                self.groups.push(group);
+                });
+                self.groups.len() - 1
             }
+        };
+        let group = &mut self.groups[place];
+        self.places.insert(record.id.clone(), (place, group.points.len()));
+        group.note(record)
+    }
+
+    /// Takes in measures.
+    pub fn take(&mut self, measured: MeasuredText) {
+        let Some(&(group, point)) = self.places.get(&measured.record) else {
+            return;
+        };
+        if let Some(group) = self.groups.get_mut(group) {
+            group.take(point, measured.measures);
         }
+    }
+
+    /// The group with this key.
+    pub fn group(&self, key: &GroupKey) -> Option<&Group> {
+        self.groups.iter().find(|group| group.key.is_same_as(key))
     }
 
     /// Takes in what a unit's scores said of a record.
     pub fn add_scores(&mut self, record: &str, scores: &CaseScores) {
-        let mut points = self.groups.iter_mut().flat_map(|group| &mut group.points);
-        if let Some(point) = points.find(|point| point.record == record) {
+        let place = self.places.get(record).copied();
+        let point = place.and_then(|(group, point)| self.groups.get_mut(group)?.points.get_mut(point));
+        if let Some(point) = point {
             point.deep = Some((scores.measures.kl_mean, scores.perplexity));
             point.take_deep();
         }
@@ -161,59 +260,81 @@ impl Analysis {
 
     /// The group and the point of a record.
     pub fn find(&self, record: &str) -> Option<(&Group, &Point)> {
-        self.groups
-            .iter()
-            .find_map(|group| Some((group, group.points.iter().find(|point| point.record == record)?)))
+        let &(group, point) = self.places.get(record)?;
+        let group = self.groups.get(group)?;
+        Some((group, group.points.get(point)?))
     }
 }
 
 impl Group {
-    /// Whether a record may be measured against this group's baseline: prompt, module, model and all settings that shape a text are
-    /// the same. Whether it streams shapes none.
-    fn shares_baseline_with(&self, record: &Record) -> bool {
-        let settings = &record.settings;
-        let digests = self.model_sha256.as_ref().zip(record.module.model_sha256.as_ref());
-        self.address == record.module.address
-            && self.model == record.module.model
-            && digests.is_none_or(|(here, there)| here == there)
-            && self.prompt == record.prompt
-            && self.settings.max_token_len == settings.max_token_len
-            && self.settings.max_new_tokens == settings.max_new_tokens
-            && self.settings.other == settings.other
-    }
-
-    fn add(&mut self, record: &Record) {
-        if self.model_sha256.is_none() {
-            self.model_sha256.clone_from(&record.module.model_sha256);
+    fn note(&mut self, record: &Record) -> Vec<Comparison> {
+        if self.key.model_sha256.is_none() {
+            self.key.model_sha256.clone_from(&record.module.model_sha256);
         }
+        let complete = record.text().filter(|_| record.is_complete());
         if self.baseline.is_none()
             && record.is_baseline()
-            && let Some(text) = record.text()
+            && let Some(text) = complete
         {
             self.baseline = Some(Baseline {
                 record: record.id.clone(),
-                text: text.to_owned(),
+                text: text.into(),
                 tokens: record.tokens().map(<[u32]>::to_vec),
             });
         }
         let at = self.points.len();
         self.points.push(Point::of(record));
-        if let Some(text) = record.text() {
-            self.waiting.push((at, text.to_owned()));
+        if let Some(text) = complete {
+            self.waiting.push((at, text.into()));
         }
-        if let Some(baseline) = &self.baseline {
-            for (at, text) in self.waiting.drain(..) {
-                if let Some(point) = self.points.get_mut(at) {
-                    let measures = Measures::of(&baseline.text, &text);
-                    point.measures = Some(measures.with_tokens(baseline.tokens.as_deref(), point.tokens.as_deref()));
-                    point.take_deep();
-                }
-            }
-            let repeats = self
-                .points
-                .iter()
-                .filter(|point| point.series.is_none() && point.record != baseline.record);
-            self.noise = Noise::of(repeats.filter_map(|point| point.measures.as_ref()));
+        let Some(baseline) = &self.baseline else {
+            return Vec::new();
+        };
+        let points = &self.points;
+        let ready = self.waiting.drain(..).filter_map(|(at, text)| {
+            let point = points.get(at)?;
+            Some(Comparison {
+                record: point.record.clone(),
+                baseline: baseline.clone(),
+                text,
+                tokens: point.tokens.clone(),
+            })
+        });
+        ready.collect()
+    }
+
+    fn take(&mut self, point: usize, measures: Measures) {
+        let Some(point) = self.points.get_mut(point) else {
+            return;
+        };
+        point.measures = Some(measures);
+        point.take_deep();
+        if point.series.is_some() {
+            return;
+        }
+        let Some(baseline) = &self.baseline else { return };
+        let repeats = self
+            .points
+            .iter()
+            .filter(|point| point.series.is_none() && point.record != baseline.record);
+        self.noise = Noise::of(repeats.filter_map(|point| point.measures.as_ref()));
+    }
+
+    /// Whether a point's prefix was used: what the unit said, else what its text shows.
+    pub fn applied(&self, point: &Point) -> Applied {
+        /// A prefix of this size (in token norms) changes every text.
+        const LARGE: f64 = 3.0;
+        /// Raw values of about this many make one token norm, where the vocabulary is not known.
+        const PER_RAW: f64 = 50.0;
+        let Some(measures) = point.measures.as_ref().filter(|_| point.applied == Applied::Unknown) else {
+            return point.applied;
+        };
+        let size = point.token_norms.or(point.raw.map(|raw| raw.abs() * PER_RAW));
+        match (measures.is_same(), size.is_none_or(|size| size >= LARGE)) {
+            (true, true) => Applied::Doubtful,
+            (true, false) => Applied::Unknown,
+            (false, _) if Verdict::of(measures, self.noise.as_ref()) == Verdict::InsideNoise => Applied::Unknown,
+            (false, _) => Applied::Plausible,
         }
     }
 
@@ -347,6 +468,8 @@ impl Point {
             elapsed_sec: record.elapsed_sec(),
             ttft_sec: record.answer().and_then(|answer| answer.ttft_sec),
             tokens_per_sec: record.tokens_per_sec(),
+            is_complete: record.is_complete(),
+            sha256: prefix.map(|prefix| prefix.sha256.clone()).unwrap_or_default(),
             tokens: record.tokens().map(<[u32]>::to_vec),
             deep: record
                 .scores

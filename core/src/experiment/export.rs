@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::analysis::{Analysis, Extent, Group, Point};
 use super::journal::{Experiment, JOURNAL_VERSION};
@@ -15,6 +16,7 @@ use crate::compare::{
 };
 use crate::json;
 use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
+use crate::protocol::Sampling;
 use crate::protocol::extension::{FinishReason, SoftPrefixEcho, Usage};
 
 /// The JSON Schema (2020-12) of [`to_json`].
@@ -55,6 +57,8 @@ pub enum ImportError {
         "this experiment was written by a newer version of this program (format {found}, this one reads {FORMAT_VERSION}). Update it."
     )]
     TooNew { found: u64 },
+    #[error("in this file {key} cannot be read ({why}). Correct it, or save the file again.")]
+    Unreadable { key: String, why: String },
     #[error(transparent)]
     Results(#[from] ResultsError),
 }
@@ -113,7 +117,7 @@ pub fn from_json(bytes: &[u8], id: &str) -> Result<(Experiment, Vec<Record>), Im
     let head = read.value;
     if head.get("format").and_then(Value::as_str) != Some(FORMAT) {
         if head.get("results").is_some() || head.get("meta").is_some() {
-            return Ok(from_results_file(&ResultsFile::from_json(bytes)?, id));
+            return from_results_file(&ResultsFile::from_json(bytes)?, id);
         }
         return Err(not_one(format!("\"format\" is not \"{FORMAT}\"")));
     }
@@ -145,13 +149,21 @@ pub fn to_results_file(experiment: &Experiment, records: &[Record], prompt: usiz
         Some((host, port)) => (host.to_owned(), port.parse().unwrap_or_default()),
         None => (module.address.clone(), 0),
     };
-    let first = experiment
-        .plan
-        .prompts
-        .get(prompt)
-        .or(chosen.first().map(|record| &record.prompt));
-    let words = first.cloned().unwrap_or_default();
-    let settings = &experiment.plan.settings;
+    let planned = experiment.plan.as_ref().and_then(|plan| plan.prompts.get(prompt));
+    let words = planned
+        .or(chosen.first().map(|record| &record.prompt))
+        .cloned()
+        .unwrap_or_default();
+    let settings = chosen
+        .first()
+        .map(|record| record.settings.clone())
+        .or(experiment.plan.as_ref().map(|plan| plan.settings.clone()))
+        .unwrap_or_default();
+    // Of several prompts the file holds one.
+    let plan = experiment.plan.as_ref().map(|plan| Plan {
+        prompts: plan.prompts.get(prompt).cloned().into_iter().collect(),
+        ..plan.clone()
+    });
     ResultsFile {
         meta: Meta {
             host,
@@ -166,7 +178,9 @@ pub fn to_results_file(experiment: &Experiment, records: &[Record], prompt: usiz
             }
             .to_owned(),
             input_object_for_infer: "llm.utf-8.stream".to_owned(),
-            max_token_len: settings.max_token_len.unwrap_or_default().into(),
+            max_token_len: settings
+                .max_token_len
+                .map_or(module.window.unwrap_or_default() as u64, u64::from),
             prefix_len: chosen
                 .iter()
                 .find_map(|record| record.prefix.as_ref())
@@ -187,9 +201,10 @@ pub fn to_results_file(experiment: &Experiment, records: &[Record], prompt: usiz
                 .map(|record| record.written_by.clone())
                 .unwrap_or_default(),
             other: [
-                ("name".to_owned(), serde_json::json!(experiment.name)),
-                ("module".to_owned(), serde_json::json!(module)),
-                ("settings".to_owned(), serde_json::json!(settings)),
+                ("name".to_owned(), json!(experiment.name)),
+                ("module".to_owned(), json!(module)),
+                ("settings".to_owned(), json!(settings)),
+                ("plan".to_owned(), json!(plan)),
             ]
             .into_iter()
             .collect(),
@@ -214,95 +229,79 @@ fn entry(record: &Record) -> ResultEntry {
     }
     let answer = record.answer();
     out.extra = Some(ResultExtra {
-        recipe: record.prefix.as_ref().map(|prefix| serde_json::json!(prefix.recipe)),
+        recipe: record.prefix.as_ref().map(|prefix| json!(prefix.recipe)),
         sha256: record.prefix.as_ref().map(|prefix| prefix.sha256.clone()),
         token_norms: record.token_norms(),
         usage: answer
             .and_then(|answer| answer.usage.as_ref())
-            .map(|usage| serde_json::json!(usage)),
+            .map(|usage| json!(usage)),
         tokens: record.tokens().map(<[u32]>::to_vec),
-        finish_reason: answer.and_then(|answer| serde_json::json!(answer.finish_reason).as_str().map(str::to_owned)),
+        finish_reason: answer.and_then(|answer| json!(answer.finish_reason).as_str().map(str::to_owned)),
         ttft_sec: answer.and_then(|answer| answer.ttft_sec),
         error: record.error().map(str::to_owned),
-        other: [("started_unix".to_owned(), serde_json::json!(record.started_unix))]
-            .into_iter()
-            .chain((record.applied() == Applied::Proven).then(|| ("acknowledged".to_owned(), serde_json::json!(true))))
-            .chain(
-                record
-                    .scores
-                    .as_ref()
-                    .map(|scores| ("scores".to_owned(), serde_json::json!(scores))),
-            )
-            .collect(),
+        other: [
+            Some(("started_unix".to_owned(), json!(record.started_unix))),
+            (record.applied() == Applied::Proven).then(|| ("acknowledged".to_owned(), json!(true))),
+            answer.and_then(|answer| Some((ECHO.to_owned(), json!(answer.echo.as_ref()?)))),
+            record.scores.as_ref().map(|scores| (SCORES.to_owned(), json!(scores))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
     });
     out
 }
 
-/// An experiment made of a results file, ours or the existing script's. What the file does not tell stays empty; a prefix
-/// without a recipe is taken for the script's: constant, truncated.
-pub fn from_results_file(file: &ResultsFile, id: &str) -> (Experiment, Vec<Record>) {
+/// Key of a case's own fields: what the unit said it put in front.
+const ECHO: &str = "echo";
+/// Key of a case's own fields: its KL and perplexity.
+const SCORES: &str = "scores";
+
+/// An experiment made of a results file, ours or the existing script's. What the file does not tell stays empty; a prefix without a
+/// recipe is taken for the script's: constant, truncated.
+///
+/// # Errors
+/// [`ImportError::Unreadable`] where a field of ours is not of its form.
+pub fn from_results_file(file: &ResultsFile, id: &str) -> Result<(Experiment, Vec<Record>), ImportError> {
     let meta = &file.meta;
     let known = file.extra.as_ref().map(|extra| &extra.other);
-    let told = |key: &str| known.and_then(|other| other.get(key)).cloned();
-    let module = told("module")
-        .and_then(|value| serde_json::from_value(value).ok())
-        .unwrap_or_else(|| ModuleIdentity {
-            address: if meta.host.is_empty() {
-                String::new()
-            } else {
-                format!("{}:{}", meta.host, meta.port)
-            },
-            model: meta.model.clone(),
-            hidden_size: meta.hidden_size,
-            ..ModuleIdentity::default()
-        });
-    let settings = told("settings")
-        .and_then(|value| serde_json::from_value(value).ok())
-        .unwrap_or_else(|| Settings {
-            max_token_len: u32::try_from(meta.max_token_len).ok().filter(|len| *len > 0),
-            streaming: Some(meta.response_format.contains("stream")),
-            ..Settings::default()
-        });
+    let told = |key: &str| known.and_then(|other| other.get(key));
+    let module = module_of(meta, told("module"), told("unit"))?;
+    let settings = match told("settings") {
+        Some(value) => read("softprefix.settings", value)?,
+        None => settings_of(meta, told("max_tokens"), told("sampling"))?,
+    };
     let prompt = Prompt {
         system: meta.system_prompt.clone(),
         user: meta.user_prompt.clone(),
     };
-    let name = told("name").and_then(|value| value.as_str().map(str::to_owned));
-    let experiment = Experiment {
-        version: JOURNAL_VERSION,
-        id: id.to_owned(),
-        name: name.unwrap_or_else(|| {
-            format!(
-                "{} ({})",
-                meta.user_prompt.chars().take(30).collect::<String>(),
-                meta.model
-            )
-        }),
-        started_unix: meta.saved_at_unix,
-        plan: Plan {
-            version: PLAN_VERSION,
-            name: String::new(),
-            prompts: vec![prompt.clone()],
-            sweeps: sweeps_of(file),
-            repeats: 1,
-            baselines: 1,
-            deep: false,
-            settings: settings.clone(),
-        },
-        module: module.clone(),
-    };
+    let name = told("name").and_then(Value::as_str).map(str::to_owned);
     let written_by = file
         .extra
         .as_ref()
         .map(|extra| extra.written_by.clone())
         .unwrap_or_default();
     let mut baselines = 0;
-    let records = file.results.iter().enumerate().map(|(index, entry)| {
+    let mut records = Vec::with_capacity(file.results.len());
+    for (index, entry) in file.results.iter().enumerate() {
         let extra = entry.extra.clone().unwrap_or_default();
-        let recipe = entry.has_prefix.then(|| recipe_of(entry, extra.recipe.as_ref()));
+        let at = |key: &str| format!("results[{index}].softprefix.{key}");
+        let recipe = match (entry.has_prefix, &extra.recipe) {
+            (false, _) => None,
+            (true, Some(recipe)) => Some(read(&at("recipe"), recipe)?),
+            (true, None) => Some(PrefixRecipe {
+                kind: PrefixKind::Constant,
+                len: entry.prefix_len,
+                magnitude: Magnitude::Raw(entry.val.unwrap_or_default()),
+                rounding: Rounding::Truncate,
+            }),
+        };
         let repeat = if recipe.is_none() { baselines } else { 0 };
         baselines += usize::from(recipe.is_none());
-        Record {
+        let prefix = recipe
+            .clone()
+            .map(|recipe| identity_of(entry, recipe, &extra, module.median_norm));
+        records.push(Record {
             version: RECORD_VERSION,
             id: format!("{id}/{index}"),
             experiment: id.to_owned(),
@@ -311,38 +310,133 @@ pub fn from_results_file(file: &ResultsFile, id: &str) -> (Experiment, Vec<Recor
                 name: entry.name.clone(),
                 prompt: 0,
                 repeat,
-                recipe: recipe.clone(),
+                recipe,
             },
             prompt: prompt.clone(),
             settings: settings.clone(),
             module: module.clone(),
-            prefix: recipe.map(|recipe| identity_of(entry, recipe, &extra, module.median_norm)),
+            outcome: outcome_of(entry, &extra, prefix.as_ref(), &at)?,
+            prefix,
             started_unix: extra
                 .other
                 .get("started_unix")
                 .and_then(Value::as_f64)
                 .unwrap_or(meta.saved_at_unix),
             attempts: 1,
-            outcome: outcome_of(entry, &extra),
-            scores: extra
-                .other
-                .get("scores")
-                .and_then(|value| serde_json::from_value(value.clone()).ok()),
+            scores: match extra.other.get(SCORES) {
+                Some(value) => Some(read(&at(SCORES), value)?),
+                None => None,
+            },
             written_by: written_by.clone(),
-        }
-    });
-    (experiment, records.collect())
+        });
+    }
+    let experiment = Experiment {
+        version: JOURNAL_VERSION,
+        id: id.to_owned(),
+        name: name.unwrap_or_else(|| {
+            let start: String = meta.user_prompt.chars().take(30).collect();
+            format!("{start} ({})", meta.model)
+        }),
+        started_unix: meta.saved_at_unix,
+        plan: match (told("plan"), &file.extra) {
+            (Some(plan), _) => read("softprefix.plan", plan)?,
+            // The script's own sweep, and that of version 0.1.0, which told no plan.
+            (None, None) => Some(plan_of(&records, &prompt, &settings)),
+            (None, Some(_)) if told("module").is_some() && told("settings").is_some() => {
+                Some(plan_of(&records, &prompt, &settings))
+            }
+            (None, Some(_)) => None,
+        },
+        module,
+    };
+    Ok((experiment, records))
 }
 
-fn recipe_of(entry: &ResultEntry, stored: Option<&Value>) -> PrefixRecipe {
-    stored
-        .and_then(|value| serde_json::from_value(value.clone()).ok())
-        .unwrap_or(PrefixRecipe {
-            kind: PrefixKind::Constant,
-            len: entry.prefix_len,
-            magnitude: Magnitude::Raw(entry.val.unwrap_or_default()),
-            rounding: Rounding::Truncate,
-        })
+/// The sweeps of a file that tells no plan.
+fn plan_of(records: &[Record], prompt: &Prompt, settings: &Settings) -> Plan {
+    Plan {
+        version: PLAN_VERSION,
+        name: String::new(),
+        prompts: vec![prompt.clone()],
+        sweeps: sweeps_of(records),
+        repeats: 1,
+        baselines: 1,
+        closing: true,
+        deep: false,
+        settings: settings.clone(),
+    }
+}
+
+/// A field of ours.
+fn read<T: DeserializeOwned>(key: &str, value: &Value) -> Result<T, ImportError> {
+    T::deserialize(value).map_err(|error| ImportError::Unreadable {
+        key: key.to_owned(),
+        why: error.to_string(),
+    })
+}
+
+/// The module of a results file. Files of version 0.1.0 that were saved in the Tune view told of the unit alone.
+fn module_of(meta: &Meta, module: Option<&Value>, unit: Option<&Value>) -> Result<ModuleIdentity, ImportError> {
+    if let Some(module) = module {
+        return read("softprefix.module", module);
+    }
+    let address = match (meta.host.as_str(), meta.port) {
+        ("", _) => String::new(),
+        (host, 0) => host.to_owned(),
+        (host, port) => format!("{host}:{port}"),
+    };
+    let mut out = ModuleIdentity {
+        address,
+        model: meta.model.clone(),
+        hidden_size: meta.hidden_size,
+        ..ModuleIdentity::default()
+    };
+    if let Some(unit) = unit {
+        let of = |key: &str| unit.get(key).filter(|value| !value.is_null());
+        let text = |key: &str| of(key).and_then(Value::as_str).map(str::to_owned);
+        let count = |key: &str| {
+            of(key)
+                .and_then(Value::as_u64)
+                .and_then(|count| usize::try_from(count).ok())
+        };
+        out.unit = text("name");
+        out.backend = text("backend");
+        out.model_sha256 = text("model_sha256");
+        out.version = text("version");
+        out.window = count("window");
+        out.prefill_window = count("prefill_window");
+        if let Some(weights) = of("weights") {
+            out.weights = read("softprefix.unit.weights", weights)?;
+        }
+    }
+    Ok(out)
+}
+
+/// The settings of a results file without [`Settings`]: those that version 0.1.0 saved in the Tune view, else the script's.
+fn settings_of(meta: &Meta, max_tokens: Option<&Value>, sampling: Option<&Value>) -> Result<Settings, ImportError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Drawn {
+        Greedy,
+        TopK { k: u32, temperature: f64, seed: u64 },
+    }
+    let Some(max_tokens) = max_tokens else {
+        return Ok(Settings {
+            max_token_len: u32::try_from(meta.max_token_len).ok().filter(|len| *len > 0),
+            streaming: Some(meta.response_format.contains("stream")),
+            ..Settings::default()
+        });
+    };
+    let sampling = match sampling.map(|value| read("softprefix.sampling", value)).transpose()? {
+        None | Some(Drawn::Greedy) => Sampling::default(),
+        Some(Drawn::TopK { k, temperature, seed }) => Sampling {
+            temperature: Some(temperature),
+            top_k: Some(k),
+            seed: Some(seed),
+            ..Sampling::default()
+        },
+    };
+    Ok(Settings::new(read("softprefix.max_tokens", max_tokens)?, &sampling))
 }
 
 /// The prefix is built again where that is possible without a module (words are not), for its digest and norms.
@@ -366,11 +460,10 @@ fn identity_of(entry: &ResultEntry, recipe: PrefixRecipe, extra: &ResultExtra, m
     identity
 }
 
-/// The sweeps whose cases are those of the file: one for each kind, length and unit, with the magnitudes that are there.
-fn sweeps_of(file: &ResultsFile) -> Vec<Sweep> {
+/// The sweeps whose cases are those of the records: one for each kind, length and unit, with the magnitudes that are there.
+fn sweeps_of(records: &[Record]) -> Vec<Sweep> {
     let mut out: Vec<Sweep> = Vec::new();
-    for entry in file.results.iter().filter(|entry| entry.has_prefix) {
-        let recipe = recipe_of(entry, entry.extra.as_ref().and_then(|extra| extra.recipe.as_ref()));
+    for recipe in records.iter().filter_map(|record| record.case.recipe.as_ref()) {
         let magnitudes = match recipe.magnitude {
             Magnitude::Raw(value) => Magnitudes::Raw(Values::List(vec![value])),
             Magnitude::TokenNorms(value) => Magnitudes::TokenNorms(Values::List(vec![value])),
@@ -382,7 +475,7 @@ fn sweeps_of(file: &ResultsFile) -> Vec<Sweep> {
         });
         let Some(known) = known else {
             out.push(Sweep {
-                kind: recipe.kind,
+                kind: recipe.kind.clone(),
                 lens: vec![recipe.len],
                 magnitudes,
                 rounding: recipe.rounding,
@@ -404,41 +497,67 @@ fn sweeps_of(file: &ResultsFile) -> Vec<Sweep> {
     out
 }
 
-/// What the unit is recorded to have put in front, where the file says that it named the prefix it was sent.
-fn echo_of(entry: &ResultEntry, extra: &ResultExtra) -> Option<SoftPrefixEcho> {
-    let is_acknowledged = extra.other.get("acknowledged").and_then(Value::as_bool) == Some(true);
-    let sha256 = extra.sha256.clone().filter(|_| is_acknowledged)?;
-    Some(SoftPrefixEcho {
-        len: entry.prefix_len,
-        hidden_size: entry.hidden_size,
-        sha256,
-    })
-}
-
-fn outcome_of(entry: &ResultEntry, extra: &ResultExtra) -> Outcome {
+fn outcome_of(
+    entry: &ResultEntry,
+    extra: &ResultExtra,
+    prefix: Option<&PrefixIdentity>,
+    at: &impl Fn(&str) -> String,
+) -> Result<Outcome, ImportError> {
     if let Some(error) = &extra.error {
-        return Outcome::Failed(Failure {
+        return Ok(Outcome::Failed(Failure {
             error: error.clone(),
             partial_text: entry.out_text.clone(),
             elapsed_sec: entry.elapsed_sec,
-        });
+        }));
     }
-    let usage: Option<Usage> = extra
-        .usage
-        .as_ref()
-        .and_then(|value| serde_json::from_value(value.clone()).ok());
-    let reason = extra
-        .finish_reason
-        .as_ref()
-        .and_then(|reason| serde_json::from_value(serde_json::json!(reason)).ok());
-    Outcome::Done(Answer {
+    let finish_reason = match &extra.finish_reason {
+        Some(reason) => read(&at("finish_reason"), &json!(reason))?,
+        None => FinishReason::Unknown,
+    };
+    let usage = match &extra.usage {
+        Some(usage) if usage.get("decode_ms").is_some() => Some(read(&at("usage"), usage)?),
+        Some(usage) => short_usage(usage, finish_reason, entry.prefix_len),
+        None => None,
+    };
+    let acknowledged = extra.other.get("acknowledged").and_then(Value::as_bool) == Some(true);
+    let echo = match (extra.other.get(ECHO), prefix) {
+        (Some(echo), _) => Some(read(&at(ECHO), echo)?),
+        // So version 0.1.0 told it: the digest that came back was the one of the prefix.
+        (None, Some(prefix)) if acknowledged => Some(SoftPrefixEcho {
+            hidden_size: prefix.hidden_size,
+            len: prefix.len,
+            sha256: prefix.sha256.clone(),
+        }),
+        _ => None,
+    };
+    Ok(Outcome::Done(Answer {
         text: entry.out_text.clone(),
         tokens: extra.tokens.clone(),
-        finish_reason: reason.unwrap_or(FinishReason::Unknown),
-        echo: echo_of(entry, extra),
+        finish_reason,
+        echo,
         usage,
         ttft_sec: extra.ttft_sec,
         elapsed_sec: entry.elapsed_sec,
+    }))
+}
+
+/// The two figures that version 0.1.0 saved in the Tune view, as a unit tells them.
+fn short_usage(usage: &Value, finish_reason: FinishReason, prefix_len: usize) -> Option<Usage> {
+    let completion_tokens = usize::try_from(usage.get("completion_tokens")?.as_u64()?).ok()?;
+    let rate = usage.get("tokens_per_second").and_then(Value::as_f64);
+    let decoded = completion_tokens.saturating_sub(1) as f64;
+    Some(Usage {
+        completion_tokens,
+        decode_ms: rate
+            .filter(|rate| *rate > 0.0)
+            .map_or(0.0, |rate| decoded / rate * 1000.0),
+        finish_reason,
+        prefill_ms: 0.0,
+        prefix_len,
+        prompt_tokens: 0,
+        queue_ms: 0.0,
+        template_tokens: 0,
+        tokens: Vec::new(),
     })
 }
 
@@ -514,9 +633,13 @@ pub fn to_csv(records: &[Record]) -> String {
             number(prefix.and_then(PrefixIdentity::raw)),
             number(record.token_norms()),
             prefix.map(|prefix| prefix.sha256.clone()).unwrap_or_default(),
-            format!("{:?}", record.applied()).to_lowercase(),
+            format!(
+                "{:?}",
+                found.map_or_else(|| record.applied(), |(group, point)| group.applied(point))
+            )
+            .to_lowercase(),
             found
-                .map(|(group, point)| words(serde_json::json!(group.verdict(point))))
+                .map(|(group, point)| words(json!(group.verdict(point))))
                 .unwrap_or_default(),
         ];
         let measured = found.and_then(|(_, point)| point.measures.as_ref());
@@ -535,7 +658,7 @@ pub fn to_csv(records: &[Record]) -> String {
             number(record.tokens_per_sec()),
             record
                 .answer()
-                .map(|answer| words(serde_json::json!(answer.finish_reason)))
+                .map(|answer| words(json!(answer.finish_reason)))
                 .unwrap_or_default(),
             match found.map(|(_, point)| point.extent) {
                 Some(Extent::Cut { .. }) => "cut".to_owned(),
@@ -583,7 +706,7 @@ pub fn to_llm_comparator(experiment: &Experiment, records: &[Record]) -> String 
             }
         }
     }
-    let field = |name: &str, kind: &str| serde_json::json!({"name": name, "type": kind});
+    let field = |name: &str, kind: &str| json!({"name": name, "type": kind});
     let words = [
         field("case", "string"),
         field("prefix", "category"),
@@ -597,7 +720,7 @@ pub fn to_llm_comparator(experiment: &Experiment, records: &[Record]) -> String 
         .chain([field("sha256", "string")])
         .collect();
     let model = &experiment.module.model;
-    let file = serde_json::json!({
+    let file = json!({
         "metadata": {"source_path": experiment.id, "custom_fields_schema": schema},
         "models": [{"name": format!("{model} baseline")}, {"name": format!("{model} prefixed")}],
         "examples": examples,
@@ -609,22 +732,22 @@ pub fn to_llm_comparator(experiment: &Experiment, records: &[Record]) -> String 
 
 fn example(group: &Group, point: &Point, measures: &Measures, baseline: &str, record: &Record) -> Value {
     let mut fields = serde_json::Map::new();
-    fields.insert("case".to_owned(), serde_json::json!(point.name));
+    fields.insert("case".to_owned(), json!(point.name));
     fields.insert(
         "prefix".to_owned(),
-        serde_json::json!(point.series.as_ref().map(|series| series.label.clone())),
+        json!(point.series.as_ref().map(|series| series.label.clone())),
     );
-    fields.insert("verdict".to_owned(), serde_json::json!(group.verdict(point).word()));
-    fields.insert("magnitude".to_owned(), serde_json::json!(point.magnitude()));
+    fields.insert("verdict".to_owned(), json!(group.verdict(point).word()));
+    fields.insert("magnitude".to_owned(), json!(point.magnitude()));
     for measure in Measure::ALL {
-        fields.insert(measure.id().to_owned(), serde_json::json!(measure.value(measures)));
+        fields.insert(measure.id().to_owned(), json!(measure.value(measures)));
     }
     fields.insert(
         "sha256".to_owned(),
-        serde_json::json!(record.prefix.as_ref().map(|prefix| prefix.sha256.as_str())),
+        json!(record.prefix.as_ref().map(|prefix| prefix.sha256.as_str())),
     );
-    serde_json::json!({
-        "input_text": group.prompt.user,
+    json!({
+        "input_text": group.key.prompt.user,
         "tags": [],
         "output_text_a": baseline,
         "output_text_b": record.text().unwrap_or_default(),

@@ -92,7 +92,7 @@ pub fn to_html(experiment: &Experiment, records: &[Record], language: Language) 
     page.write_head(&mut out, experiment, records);
     let several = analysis.groups.iter().any(|group| {
         let first = &analysis.groups[0];
-        (&group.address, &group.model) != (&first.address, &first.model)
+        (&group.key.address, &group.key.model) != (&first.key.address, &first.key.model)
     });
     for group in &analysis.groups {
         page.write_group(&mut out, group, several);
@@ -182,11 +182,11 @@ impl Page<'_> {
         let _ = writeln!(
             out,
             "<h2>{}</h2><dl><dt>{}</dt><dd class=\"text\" dir=\"auto\">{}</dd><dt>{}</dt><dd class=\"text\" dir=\"auto\">{}</dd></dl>",
-            escape(&one_line(&group.prompt.user, 60)),
+            escape(&one_line(&group.key.prompt.user, 60)),
             self.word("System", "システム"),
-            escape(&group.prompt.system),
+            escape(&group.key.prompt.system),
             self.word("Prompt", "プロンプト"),
-            escape(&group.prompt.user),
+            escape(&group.key.prompt.user),
         );
         if let Some(words) = self.settings_words(group) {
             let _ = writeln!(out, "<p>{}</p>", escape(&words));
@@ -195,8 +195,8 @@ impl Page<'_> {
             let _ = writeln!(
                 out,
                 "<p><strong>{}</strong> · {}</p>",
-                escape(&group.model),
-                escape(&group.address)
+                escape(&group.key.model),
+                escape(&group.key.address)
             );
         }
         out.push_str("<div class=\"notes\">");
@@ -216,7 +216,7 @@ impl Page<'_> {
 
     /// The settings that shape the texts, where the experiment has any that are known.
     fn settings_words(&self, group: &Group) -> Option<String> {
-        let settings = &group.settings;
+        let settings = &group.key.settings;
         let mut words = Vec::new();
         if let Some(tokens) = settings.max_new_tokens {
             words.push(match self.language {
@@ -416,7 +416,7 @@ impl Page<'_> {
             self.badges(verdict, point),
             escape(&record.recipe_words())
         );
-        self.write_identity(out, record);
+        self.write_identity(out, record, group.applied(point));
         if let Some(error) = record.error() {
             let _ = write!(out, "<p class=\"failed\">{}</p>", escape(error));
         }
@@ -468,7 +468,7 @@ impl Page<'_> {
     }
 
     /// The prefix's identity card: what it is, how large, and whether it is known to have been used.
-    fn write_identity(&self, out: &mut String, record: &Record) {
+    fn write_identity(&self, out: &mut String, record: &Record, applied: Applied) {
         let Some(prefix) = &record.prefix else { return };
         let [low, median, high] = prefix.row_norms;
         let norms = match record.module.median_norm.filter(|norm| *norm > 0.0) {
@@ -480,11 +480,19 @@ impl Page<'_> {
             ),
             None => format!("{low:.4} / {median:.4} / {high:.4}"),
         };
-        let applied = match record.applied() {
+        let applied = match applied {
             Applied::Proven => self.word("confirmed by the unit", "ユニットが確認"),
             Applied::Contradicted => self.word(
                 "the unit named another prefix",
                 "ユニットは別のプレフィックスを返しました",
+            ),
+            Applied::Plausible => self.word(
+                "the unit does not say, but the text changed",
+                "ユニットは示しませんが、テキストは変わりました",
+            ),
+            Applied::Doubtful => self.word(
+                "probably ignored: the text did not change",
+                "おそらく無視されました（テキストが変わっていません）",
             ),
             Applied::Unknown | Applied::NoPrefix => self.word("the unit does not say", "ユニットは示しません"),
         };

@@ -7,19 +7,25 @@ pub mod export;
 pub mod html;
 mod html_cards;
 pub mod journal;
+pub mod library;
+pub mod past;
 pub mod plan;
 pub mod record;
 pub mod runner;
 pub mod scores;
+pub mod session;
 pub mod svg;
 pub mod threshold;
 
-pub use analysis::{Analysis, Baseline, Extent, Group, Point, Proof, Series};
-pub use journal::{Condition, Ending, Entry, Experiment, History, Journal, JournalError, Past};
+pub use analysis::{Analysis, Baseline, Comparison, Extent, Group, GroupKey, MeasuredText, Point, Proof, Series};
+pub use journal::{Condition, Ending, Entry, Experiment, Journal, JournalError, SharedJournal};
+pub use library::{Library, Listing, Opened, Summary};
+pub use past::{Past, experiments};
 pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Settings, Sweep, Values};
-pub use record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdentity, Record};
-pub use runner::{
-    Canary, CanaryFinding, Progress, Run, RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest, SharedJournal,
+pub use record::{
+    Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdentity, Record, WRITTEN_BY, new_id, unix_now,
 };
+pub use runner::{Canary, CanaryFinding, Keep, Progress, Run, RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest};
 pub use scores::CaseScores;
+pub use session::{ModuleFacts, Session, SessionError};
 pub use threshold::{Budget, Crossing, Threshold, ThresholdError, ThresholdSearch, told_apart};

@@ -1,9 +1,11 @@
-//! What is to be asked: prompts x prefixes (recipe x lengths x magnitudes) x repeats, with a baseline before and after each prompt's
+//! What is to be asked: prompts x prefixes (recipe x lengths x magnitudes) x repeats, with baselines before and after each prompt's
 //! cases. A plan unfolds into the same cases every time, so that a half-done one can go on. It knows no module.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::prefix::{MAX_LEN, Magnitude, PrefixKind, PrefixRecipe, Rounding};
+use crate::protocol::{Sampling, SetUp};
 
 /// Version of the serialised plan.
 pub const PLAN_VERSION: u32 = 1;
@@ -25,9 +27,12 @@ pub struct Plan {
     /// How often each prefixed case is run.
     #[serde(default = "one")]
     pub repeats: usize,
-    /// Runs of the baseline before the first prefix; one more follows the last. At least 1.
+    /// Runs of the baseline before the first prefix. At least 1.
     #[serde(default = "one")]
     pub baselines: usize,
+    /// Whether the baseline is run once more after the last prefix, which shows whether the module has drifted.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub closing: bool,
     /// Whether the texts are led through the model afterwards, for KL and perplexity, where the unit can do that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deep: bool,
@@ -37,6 +42,14 @@ pub struct Plan {
 
 fn one() -> usize {
     1
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// What is put to the model.
@@ -56,12 +69,59 @@ pub struct Settings {
     /// Most output tokens, where the unit knows that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
-    /// Whether the output streams; `None` leaves it to the client: streams from our unit, whole texts from a stranger's.
+    /// Whether the output streams; `None` leaves it to the client: streams from our unit, whole texts from a stock one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streaming: Option<bool>,
     /// Other settings of the set-up (sampling), as they were sent.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub other: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Settings {
+    /// At most `max_new_tokens` output tokens, drawn as `sampling` says.
+    pub fn new(max_new_tokens: usize, sampling: &Sampling) -> Self {
+        Self {
+            max_new_tokens: Some(max_new_tokens),
+            other: SetUp::new("", "").sampling(sampling).settings,
+            ..Self::default()
+        }
+    }
+
+    /// How the output was drawn; `None` where the settings leave that to the module.
+    ///
+    /// # Errors
+    /// [`PlanError::BadSetting`] where a setting is not of its type.
+    pub fn sampling(&self) -> Result<Option<Sampling>, PlanError> {
+        let is_on = |switch: &str, key: &'static str| match self.other.get(switch) {
+            None => Ok(self.other.contains_key(key)),
+            Some(value) => value.as_bool().ok_or(PlanError::BadSetting { key }),
+        };
+        fn number<T: DeserializeOwned>(settings: &Settings, key: &'static str) -> Result<T, PlanError> {
+            let value = settings.other.get(key).cloned().unwrap_or_default();
+            serde_json::from_value(value).map_err(|_| PlanError::BadSetting { key })
+        }
+        let on = |switch: &str, key| Ok::<_, PlanError>(is_on(switch, key)?.then_some(key));
+        if self.other.is_empty() {
+            return Ok(None);
+        }
+        let temperature = on("enable_temperature", "temperature")?;
+        let top_p = on("enable_top_p_sampling", "top_p")?;
+        let top_k = on("enable_top_k_sampling", "top_k")?;
+        let penalty = on("enable_repetition_penalty", "repetition_penalty")?;
+        Ok(Some(Sampling {
+            temperature: temperature.map(|key| number(self, key)).transpose()?,
+            top_p: top_p.map(|key| number(self, key)).transpose()?,
+            top_k: top_k.map(|key| number(self, key)).transpose()?,
+            repetition_penalty: match penalty {
+                Some(key) => Some((number(self, key)?, number(self, "penalty_window")?)),
+                None => None,
+            },
+            seed: match self.other.contains_key("seed") {
+                true => Some(number(self, "seed")?),
+                false => None,
+            },
+        }))
+    }
 }
 
 /// One kind of prefix at several lengths and magnitudes.
@@ -126,6 +186,32 @@ pub struct Case {
     pub recipe: Option<PrefixRecipe>,
 }
 
+impl Case {
+    /// A case outside of a plan, named after its recipe.
+    pub fn new(index: usize, prompt: usize, repeat: usize, recipe: Option<PrefixRecipe>) -> Self {
+        let mut name = recipe.as_ref().map_or_else(|| "baseline".to_owned(), magnitude_name);
+        if repeat > 0 {
+            name += &format!("#{}", repeat + 1);
+        }
+        Self {
+            index,
+            name,
+            prompt,
+            repeat,
+            recipe,
+        }
+    }
+}
+
+/// `prefix_val_0.01` as existing scripts have it.
+fn magnitude_name(recipe: &PrefixRecipe) -> String {
+    match recipe.magnitude {
+        Magnitude::Raw(value) => format!("prefix_val_{}", number(value)),
+        Magnitude::TokenNorms(value) => format!("prefix_norm_{}", number(value)),
+        Magnitude::Unscaled => "prefix_as_is".to_owned(),
+    }
+}
+
 /// Why a plan cannot be run.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PlanError {
@@ -155,6 +241,8 @@ pub enum PlanError {
     TooMany { cases: usize },
     #[error("each case is to be run 0 times. Set the repeats to 1 or more.")]
     NoRepeats,
+    #[error("the setting {key} is missing or of another type than it should be. Correct it in the file.")]
+    BadSetting { key: &'static str },
 }
 
 impl Values {
@@ -265,13 +353,14 @@ impl Plan {
             sweeps: vec![sweep],
             repeats: 1,
             baselines: 1,
+            closing: true,
             deep: false,
             settings: Settings::default(),
         }
     }
 
     /// All cases in the order in which they are to be run: for each prompt its baseline, the sweeps (repeat by repeat, so that
-    /// repeats lie apart in time), and the baseline again.
+    /// repeats lie apart in time), and the baseline again where [`Plan::closing`] is set.
     ///
     /// # Errors
     /// Every [`PlanError`].
@@ -294,7 +383,7 @@ impl Plan {
             .len()
             .saturating_mul(self.repeats)
             .saturating_add(before)
-            .saturating_add(1);
+            .saturating_add(usize::from(self.closing));
         let cases = of_prompt.saturating_mul(self.prompts.len());
         if cases > MAX_CASES {
             return Err(PlanError::TooMany { cases });
@@ -324,12 +413,10 @@ impl Plan {
                     );
                 }
             }
-            add(
-                self.name_of("baseline".to_owned(), prompt, before),
-                prompt,
-                before,
-                None,
-            );
+            if self.closing {
+                let name = self.name_of("baseline".to_owned(), prompt, before);
+                add(name, prompt, before, None);
+            }
         }
         unique(&mut out);
         Ok(out)
@@ -337,11 +424,7 @@ impl Plan {
 
     /// `prefix_val_0.01` as existing scripts have it; the kind and P are told where the plan has several.
     fn prefix_name(&self, sweep: usize, recipe: &PrefixRecipe) -> String {
-        let mut name = match recipe.magnitude {
-            Magnitude::Raw(value) => format!("prefix_val_{}", number(value)),
-            Magnitude::TokenNorms(value) => format!("prefix_norm_{}", number(value)),
-            Magnitude::Unscaled => "prefix_as_is".to_owned(),
-        };
+        let mut name = magnitude_name(recipe);
         if self
             .sweeps
             .iter()
@@ -505,6 +588,19 @@ mod tests {
         plan.sweeps.clear();
         plan.baselines = 4;
         assert_eq!(plan.cases().unwrap().len(), 5);
+    }
+
+    #[test]
+    fn without_a_closing_baseline_the_last_case_is_the_last_prefix() {
+        let mut plan = Plan::new(prompt("a"), constant(Magnitudes::Raw(Values::List(vec![0.5]))));
+        plan.closing = false;
+        assert_eq!(names(&plan), ["baseline", "prefix_val_0.5"]);
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+        // Plans of older journals do not say it, and have one.
+        let older = text.replace(",\"closing\":false", "");
+        assert_ne!(older, text);
+        assert!(serde_json::from_str::<Plan>(&older).unwrap().closing);
     }
 
     #[test]

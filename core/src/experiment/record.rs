@@ -1,6 +1,9 @@
 //! What was asked, sent and answered, by whom: everything needed to repeat a case and to believe it. It knows no file and no module
 //! at work.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -8,6 +11,9 @@ use super::plan::{Case, Prompt, Settings};
 use super::scores::CaseScores;
 use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, SoftPrefix};
 use crate::protocol::extension::{FinishReason, SoftPrefixEcho, StoredWeights, Usage};
+
+/// Program and version, as records and files name their writer.
+pub const WRITTEN_BY: &str = concat!("softprefix ", env!("CARGO_PKG_VERSION"));
 
 /// Version of the serialised record.
 pub const RECORD_VERSION: u32 = 1;
@@ -78,6 +84,12 @@ pub struct ModuleIdentity {
     /// The vocabulary's median L2 norm, by which token norms are counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub median_norm: Option<f64>,
+    /// Most positions: prefix + template + prompt + output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<usize>,
+    /// Most positions before the first output token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefill_window: Option<usize>,
 }
 
 /// The prefix that was sent.
@@ -105,7 +117,7 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-/// A complete output.
+/// An output that the module ended, or that was stopped: [`Answer::finish_reason`] says which.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     pub text: String,
@@ -147,6 +159,10 @@ pub enum Applied {
     Contradicted,
     /// The unit said nothing, as stock units do.
     Unknown,
+    /// The unit said nothing, but the text differs from the baseline beyond the noise.
+    Plausible,
+    /// The unit said nothing, and the text is the baseline's although the prefix is large: it was probably ignored.
+    Doubtful,
 }
 
 impl PrefixIdentity {
@@ -167,12 +183,25 @@ impl PrefixIdentity {
         }
     }
 
-    /// The raw value, where the magnitude was given as one.
-    pub fn raw(&self) -> Option<f64> {
-        match self.recipe.magnitude {
-            Magnitude::Raw(value) => Some(value),
-            _ => None,
+    /// A prefix of which only the recipe is known.
+    pub fn unknown(recipe: PrefixRecipe) -> Self {
+        Self {
+            len: recipe.len,
+            recipe,
+            hidden_size: 0,
+            sha256: String::new(),
+            row_norms: [0.0; 3],
+            token_norms: None,
         }
+    }
+
+    /// The raw value: as the magnitude was given, else as it follows from the norms; `None` where the rows have a size of their own.
+    pub fn raw(&self) -> Option<f64> {
+        let median = self
+            .token_norms
+            .filter(|norms| *norms > 0.0)
+            .map(|norms| self.row_norms[1] / norms);
+        self.recipe.raw_at(self.hidden_size, median)
     }
 }
 
@@ -182,11 +211,25 @@ impl Record {
         self.answer().map(|answer| answer.text.as_str())
     }
 
-    /// The complete output; `None` where the case failed.
+    /// Whether the output is there to its end: the case did not fail, and nobody stopped it.
+    pub fn is_complete(&self) -> bool {
+        self.answer()
+            .is_some_and(|answer| answer.finish_reason != FinishReason::Stopped)
+    }
+
+    /// The output; `None` where the case failed.
     pub fn answer(&self) -> Option<&Answer> {
         match &self.outcome {
             Outcome::Done(answer) => Some(answer),
             Outcome::Failed(_) => None,
+        }
+    }
+
+    /// All text that came, also where the case failed in the middle.
+    pub fn output(&self) -> &str {
+        match &self.outcome {
+            Outcome::Done(answer) => &answer.text,
+            Outcome::Failed(failure) => &failure.partial_text,
         }
     }
 
@@ -352,4 +395,24 @@ fn magnitude_words(magnitude: Magnitude) -> String {
         Magnitude::TokenNorms(value) => format!("{value} x token norm"),
         Magnitude::Unscaled => "as it is".to_owned(),
     }
+}
+
+/// Seconds since 1970.
+pub fn unix_now() -> f64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// An id that no other experiment has: the time in nanoseconds, the process, and a count within it.
+pub fn new_id() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let nanos = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos());
+    format!(
+        "{nanos:x}-{:x}-{:x}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
 }

@@ -29,6 +29,25 @@ pub struct CaseScores {
     pub perplexity: Option<f64>,
 }
 
+impl CaseScores {
+    /// Scores of a case against the record `baseline`; `kl` is that of each token of its text, in nats.
+    pub fn new(
+        baseline: String,
+        measures: DeepMeasures,
+        kl: &[f64],
+        places: Vec<[usize; 2]>,
+        perplexity: Option<f64>,
+    ) -> Self {
+        Self {
+            baseline,
+            measures,
+            kl: kl.iter().copied().map(six_digits).collect(),
+            places,
+            perplexity,
+        }
+    }
+}
+
 /// Cases of one prompt that are scored together, and the baseline they are compared with.
 #[derive(Clone, Debug)]
 pub(super) struct Batch {
@@ -151,13 +170,8 @@ pub(super) async fn score(
             continue;
         };
         let own = task.score(ScoreRequest::new(user, text_of(case))).await?;
-        let scores = CaseScores {
-            baseline: baseline.id.clone(),
-            measures,
-            kl: compared.kl.iter().copied().map(six_digits).collect(),
-            places: places.clone(),
-            perplexity: Some(own.base.perplexity),
-        };
+        let perplexity = Some(own.base.perplexity);
+        let scores = CaseScores::new(baseline.id.clone(), measures, &compared.kl, places.clone(), perplexity);
         out.push((case.id.clone(), scores));
     }
     Ok(out)

@@ -138,6 +138,19 @@ impl PrefixKind {
     }
 }
 
+impl PrefixKind {
+    /// L2 norm of a row over its raw value: sqrt(H) for a constant and (in expectation) for normal values, sqrt(H/3) for uniform
+    /// ones; rows with a size of their own have no raw value.
+    pub fn norm_per_raw(&self, hidden_size: usize) -> Option<f64> {
+        let h = hidden_size as f64;
+        match self.base() {
+            Self::Constant | Self::RandomNormal { .. } => Some(h.sqrt()),
+            Self::RandomUniform { .. } => Some((h / 3.0).sqrt()),
+            _ => None,
+        }
+    }
+}
+
 /// How large the rows are.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -186,14 +199,24 @@ impl PrefixRecipe {
         }
     }
 
-    /// The raw value v of which a constant prefix of this magnitude consists, for showing it beside the token norms.
-    pub fn raw_value(token_norms: f64, hidden_size: usize, median_norm: f64) -> f64 {
-        token_norms * median_norm / (hidden_size as f64).sqrt()
+    /// The magnitude as a raw value v, in rows of `hidden_size` values; `None` where the rows have a size of their own, or where
+    /// `median_norm`, the vocabulary's median L2 norm, would have to be known and is not.
+    pub fn raw_at(&self, hidden_size: usize, median_norm: Option<f64>) -> Option<f64> {
+        match self.magnitude {
+            Magnitude::Raw(raw) => Some(raw),
+            Magnitude::TokenNorms(norms) => Some(norms * median_norm? / self.kind.norm_per_raw(hidden_size)?),
+            Magnitude::Unscaled => None,
+        }
     }
 
-    /// The magnitude in token norms of a constant prefix of raw value v.
-    pub fn token_norms(raw: f64, hidden_size: usize, median_norm: f64) -> f64 {
-        raw.abs() * (hidden_size as f64).sqrt() / median_norm
+    /// The magnitude in token norms, as it is asked for: the built prefix differs by rounding and, where it is random, by chance.
+    /// `None` as for [`PrefixRecipe::raw_at`].
+    pub fn token_norms_at(&self, hidden_size: usize, median_norm: Option<f64>) -> Option<f64> {
+        match self.magnitude {
+            Magnitude::TokenNorms(norms) => Some(norms),
+            Magnitude::Raw(raw) => Some(raw.abs() * self.kind.norm_per_raw(hidden_size)? / median_norm?),
+            Magnitude::Unscaled => None,
+        }
     }
 }
 

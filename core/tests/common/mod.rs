@@ -31,18 +31,25 @@ pub fn module() -> ModuleIdentity {
         version: Some("v1.3".into()),
         template: "Qwen2.5 chat".into(),
         median_norm: Some(MEDIAN),
+        window: Some(1024),
+        prefill_window: Some(1024),
     }
 }
 
 pub fn experiment(id: &str, plan: Plan) -> Experiment {
     Experiment {
-        version: 1,
+        version: softprefix_core::experiment::journal::JOURNAL_VERSION,
         id: id.into(),
         name: format!("experiment {id}"),
         started_unix: 1.8e9,
-        plan,
+        plan: Some(plan),
         module: module(),
     }
+}
+
+/// The plan of an experiment that has one.
+pub fn plan_of(experiment: &Experiment) -> &Plan {
+    experiment.plan.as_ref().unwrap()
 }
 
 pub fn plan() -> Plan {
@@ -68,8 +75,8 @@ pub fn record(experiment: &Experiment, case: &Case, text: &str) -> Record {
         id: format!("{}/{}", experiment.id, case.index),
         experiment: experiment.id.clone(),
         case: case.clone(),
-        prompt: experiment.plan.prompts[case.prompt].clone(),
-        settings: experiment.plan.settings.clone(),
+        prompt: plan_of(experiment).prompts[case.prompt].clone(),
+        settings: plan_of(experiment).settings.clone(),
         module: experiment.module.clone(),
         prefix: prefix.as_ref().map(identity),
         started_unix: 1.8e9 + case.index as f64,

@@ -1,13 +1,15 @@
 //! Experiments on the unit, from the plan to the journal: what the workbench does, without its window.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
 use softprefix_core::compare::{DeepMeasures, Measure};
+use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
-    Analysis, Budget, CaseScores, Ending, Entry, History, Journal, Magnitudes, Plan, Prompt, Proof, Record, Run,
-    RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest, Sweep, ThresholdSearch, Values,
+    Analysis, Budget, CaseScores, Ending, Entry, Journal, Keep, Magnitudes, Plan, Prompt, Proof, Record, Run, RunEnd,
+    RunEvent, RunOptions, RunRequest, SearchRequest, Session, Sweep, ThresholdSearch, Values, experiments,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::SetUp;
@@ -38,17 +40,26 @@ fn plan() -> Plan {
 }
 
 async fn request(server: &Server, plan: Plan) -> RunRequest {
-    let address = server.address.to_string();
+    let open = OpenRequest {
+        address: server.address.to_string(),
+        name: None,
+        model: Some(ENDLESS.to_owned()),
+        system: plan.prompts[0].system.clone(),
+        settings: plan.settings.clone(),
+        limits: ConnectOptions::default(),
+        shelf: None,
+    };
     RunRequest {
         plan,
-        module: Module::connect(address, ConnectOptions::default()).await.unwrap(),
-        set_up: SetUp::new(ENDLESS, ""),
-        words_from: None,
-        journal: None,
+        session: Arc::new(Session::open(open, |_| ()).await.unwrap()),
+        keep: Keep::Nowhere,
         resume: None,
-        known: Vec::new(),
         options: RunOptions::default(),
     }
+}
+
+fn kept_at(path: &Path) -> Keep {
+    Keep::Journal(Arc::new(Mutex::new(Journal::open(path).unwrap().0)))
 }
 
 /// Runs to the end; the records in the order of the plan.
@@ -73,7 +84,7 @@ fn a_sweep_is_deterministic_proven_and_the_same_in_a_batch_as_alone() {
     let path = folder.path().join("history");
     let ((events, records), (_, one_by_one)) = tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut together = request(&server, plan()).await;
-        together.journal = Some(Arc::new(Mutex::new(Journal::open(&path).unwrap().0)));
+        together.keep = kept_at(&path);
         let together = finish(Run::start(together).unwrap()).await;
         let mut alone = request(&server, plan()).await;
         alone.options.at_once = Some(1);
@@ -109,9 +120,9 @@ fn a_sweep_is_deterministic_proven_and_the_same_in_a_batch_as_alone() {
             .starts_with("softprefix-unit ")
     );
 
-    let history = History::of(Journal::read(&path).unwrap().0);
+    let history = experiments(Journal::read(&path).unwrap().0);
     assert_eq!(
-        (history.experiments[0].records.len(), history.experiments[0].ending),
+        (history[0].records.len(), history[0].ending),
         (25, Some(Ending::Complete))
     );
 }
@@ -155,7 +166,7 @@ fn each_case_of_a_sweep_is_scored_and_kept_beside_its_record() {
     let path = folder.path().join("history");
     let (events, records, direct) = tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut request = request(&server, scored(plan())).await;
-        request.journal = Some(Arc::new(Mutex::new(Journal::open(&path).unwrap().0)));
+        request.keep = kept_at(&path);
         let (events, records) = finish(Run::start(request).unwrap()).await;
         // The largest P of the sweep, asked for directly.
         let case = records
@@ -193,8 +204,8 @@ fn each_case_of_a_sweep_is_scored_and_kept_beside_its_record() {
     let (id, measures, perplexity) = direct;
     assert_eq!((told[&id].measures, told[&id].perplexity), (measures, Some(perplexity)));
 
-    let history = History::of(Journal::read(&path).unwrap().0);
-    let past = &history.experiments[0];
+    let history = experiments(Journal::read(&path).unwrap().0);
+    let past = &history[0];
     assert!(!past.is_unscored());
     for record in past.records.iter().filter(|record| !record.is_baseline()) {
         let scores = record.scores.as_deref().unwrap();
@@ -222,7 +233,7 @@ fn a_sweep_that_was_killed_before_it_was_scored_is_scored_when_it_goes_on() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let mut request = request(&server, scored(plan())).await;
-        request.journal = Some(Arc::new(Mutex::new(Journal::open(&path).unwrap().0)));
+        request.keep = kept_at(&path);
         let mut run = Run::start(request).unwrap();
         let mut finished = 0;
         while finished < 25 {
@@ -235,15 +246,12 @@ fn a_sweep_that_was_killed_before_it_was_scored_is_scored_when_it_goes_on() {
     let entries = entries
         .into_iter()
         .filter(|entry| !matches!(entry, Entry::Scored { .. }));
-    let past = History::of(entries.filter(|entry| !matches!(entry, Entry::Ended { .. })))
-        .experiments
-        .remove(0);
+    let past = experiments(entries.filter(|entry| !matches!(entry, Entry::Ended { .. }))).remove(0);
     assert!(past.is_unscored());
     let (events, records) = tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut request = request(&server, scored(plan())).await;
-        request.journal = Some(Arc::new(Mutex::new(journal)));
-        request.resume = Some((past.experiment.clone(), past.finished()));
-        request.known.clone_from(&past.records);
+        request.keep = Keep::Journal(Arc::new(Mutex::new(journal)));
+        request.resume = Some(past);
         finish(Run::start(request).unwrap()).await
     });
     assert!(records.is_empty(), "no case is run again");
@@ -254,7 +262,7 @@ fn a_sweep_that_was_killed_before_it_was_scored_is_scored_when_it_goes_on() {
             .count(),
         23
     );
-    let history = History::of(Journal::read(&path).unwrap().0);
-    assert!(!history.experiments[0].is_unscored());
-    assert_eq!(history.experiments[0].ending, Some(Ending::Complete));
+    let history = experiments(Journal::read(&path).unwrap().0);
+    assert!(!history[0].is_unscored());
+    assert_eq!(history[0].ending, Some(Ending::Complete));
 }

@@ -1,12 +1,10 @@
 //! The history: every experiment that was kept, found by words, opened, repeated, renamed, deleted and brought back.
 
-use std::collections::{HashMap, HashSet};
-
 use eframe::egui::{
     self, Align2, Frame, Margin, Popup, PopupCloseBehavior, Rect, Role, ScrollArea, Sense, TextEdit, Ui, WidgetInfo,
     pos2, vec2,
 };
-use softprefix_core::experiment::Past;
+use softprefix_core::experiment::Summary;
 
 use super::rail::lit;
 use crate::panels::desk::Desk;
@@ -15,26 +13,17 @@ use crate::views::button::Button;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::{paint, select};
 use crate::workbench::SweepAction;
-use crate::workbench::sweep::{HistoryState, Standing};
+use crate::workbench::library::LibraryState;
+use crate::workbench::sweep::Standing;
 
 /// What the page keeps between frames.
 #[derive(Default)]
 pub struct HistoryPage {
     query: String,
+    /// The words that were asked for.
+    asked: String,
     /// The experiment whose name is being typed, and the name so far.
     renaming: Option<(String, String)>,
-    found: Option<Found>,
-}
-
-/// Places in the history of the experiments that a query finds, and what they were found in.
-struct Found {
-    query: String,
-    experiments: usize,
-    records: usize,
-    deleted: bool,
-    places: Vec<usize>,
-    /// Planned cases of those that were in sight: a plan may unfold into very many.
-    planned: HashMap<usize, usize>,
 }
 
 const ROW: f32 = 52.0;
@@ -44,7 +33,6 @@ impl HistoryPage {
     pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) -> bool {
         let palette = Palette::of(ui);
         let text = desk.sweep_text();
-        let sweep = &desk.bench.sweep;
         let padding = theme::PADDING as i8;
         let mut to_setup = false;
         Frame::NONE.inner_margin(Margin::symmetric(padding, 4)).show(ui, |ui| {
@@ -66,7 +54,7 @@ impl HistoryPage {
                 )
                 .accessible_name(text.search);
             paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
-            if sweep.deleted.is_some() {
+            if desk.bench.library.deleted.is_some() {
                 ui.horizontal(|ui| {
                     ui.label(paint::words(text.deleted, theme::BODY, palette.text2));
                     if ui.add(Button::outlined(text.undo).small().height(28.0)).clicked() {
@@ -74,7 +62,7 @@ impl HistoryPage {
                     }
                 });
             }
-            if let HistoryState::Unusable(problem) = &sweep.history {
+            if let LibraryState::Unusable(problem) = &desk.bench.library.state {
                 ui.label(paint::words(
                     problem.whole(desk.bench.settings.language),
                     theme::BODY,
@@ -82,10 +70,31 @@ impl HistoryPage {
                 ));
             }
         });
-        self.find(desk);
-        let nothing = self.found.as_ref().is_none_or(|found| found.places.is_empty());
-        if nothing {
-            let words = if self.query.trim().is_empty() {
+        let query = self.query.trim().to_owned();
+        if self.asked != query {
+            self.asked.clone_from(&query);
+            if !query.is_empty() {
+                desk.sweep(SweepAction::Find(query.clone()));
+            }
+        }
+        let library = &desk.bench.library;
+        // Until the texts were looked through, what is found in names is shown.
+        let found = library
+            .found
+            .as_ref()
+            .filter(|(of, _)| *of == query)
+            .map(|(_, ids)| ids);
+        let lower = query.to_lowercase();
+        let rows: Vec<&Summary> = library
+            .shown()
+            .filter(|one| match found {
+                _ if query.is_empty() => true,
+                Some(ids) => ids.contains(&one.experiment.id),
+                None => one.experiment.name.to_lowercase().contains(&lower),
+            })
+            .collect();
+        if rows.is_empty() {
+            let words = if query.is_empty() {
                 text.history_empty
             } else {
                 text.history_none_found
@@ -97,80 +106,37 @@ impl HistoryPage {
         }
         ui.spacing_mut().item_spacing.y = 0.0;
         let mut renaming = self.renaming.take();
-        let Some(Found { places, planned, .. }) = &mut self.found else {
-            return false;
-        };
         ScrollArea::vertical()
             .id_salt("history rows")
             .auto_shrink(false)
-            .show_rows(ui, ROW, places.len(), |ui, range| {
-                for place in &places[range] {
-                    if let Some(past) = desk.bench.sweep.past.experiments.get(*place) {
-                        let plan = &past.experiment.plan;
-                        let all = planned
-                            .entry(*place)
-                            .or_insert_with(|| plan.cases().map_or(0, |cases| cases.len()));
-                        to_setup |= row(ui, desk, past, *all, &mut renaming);
-                    }
+            .show_rows(ui, ROW, rows.len(), |ui, range| {
+                for one in &rows[range] {
+                    to_setup |= row(ui, desk, one, &mut renaming);
                 }
             });
         self.renaming = renaming;
         to_setup
     }
-
-    /// Searches again where the words or the history have changed.
-    fn find(&mut self, desk: &Desk<'_>) {
-        let sweep = &desk.bench.sweep;
-        let past = &sweep.past;
-        let experiments = past.experiments.len();
-        let records = past.experiments.iter().map(|past| past.records.len()).sum();
-        let deleted = sweep.deleted.is_some();
-        let same = self.found.as_ref().is_some_and(|found| {
-            found.query == self.query
-                && (found.experiments, found.deleted) == (experiments, deleted)
-                // While a sweep runs, its new cases need no new search.
-                && (found.records == records || sweep.is_busy())
-        });
-        if same {
-            return;
-        }
-        let query = self.query.trim();
-        let mut hits: Option<HashSet<&str>> = None;
-        if !query.is_empty() {
-            let found = past.search(query).into_iter();
-            hits = Some(found.map(|(past, _)| past.experiment.id.as_str()).collect());
-        }
-        // The latest first.
-        let places = past.experiments.iter().enumerate().rev().filter(|(_, one)| {
-            let id = one.experiment.id.as_str();
-            !past.is_deleted(id) && hits.as_ref().is_none_or(|hits| hits.contains(id))
-        });
-        let places = places.map(|(place, _)| place).collect();
-        self.found = Some(Found {
-            query: self.query.clone(),
-            experiments,
-            records,
-            deleted,
-            places,
-            planned: HashMap::new(),
-        });
-    }
 }
 
-fn row(ui: &mut Ui, desk: &mut Desk<'_>, past: &Past, planned: usize, renaming: &mut Option<(String, String)>) -> bool {
+fn row(ui: &mut Ui, desk: &mut Desk<'_>, one: &Summary, renaming: &mut Option<(String, String)>) -> bool {
     let palette = Palette::of(ui);
     let text = desk.sweep_text();
-    let id = &past.experiment.id;
+    let id = &one.experiment.id;
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), ROW), Sense::click());
-    let on = desk.bench.sweep.shown.contains(id);
-    let name = &past.experiment.name;
-    let standing = desk.bench.sweep.standing(past);
-    let count = past.records.len();
-    let all = planned.max(count);
+    let bench = desk.bench;
+    let running = bench.sweep.shown.iter().find(|past| past.experiment.id == *id);
+    let on = running.is_some() || bench.tuning.past.experiment.id == *id;
+    let name = &one.experiment.name;
+    let standing = bench.sweep.standing(one);
+    let count = running.map_or(one.finished, |past| past.shown().count());
+    let counted = match standing {
+        Standing::Session => (desk.text.points)(count),
+        _ => (text.count_of)(count, one.planned.max(count)),
+    };
     let about = format!(
-        "{} · {} · {}",
-        when(past.experiment.started_unix),
-        (text.count_of)(count, all),
+        "{} · {counted} · {}",
+        when(one.experiment.started_unix),
         (text.standing)(standing)
     );
     response.widget_info(|| WidgetInfo::selected(Role::ListItem, true, on, format!("{name}, {about}")));
@@ -237,14 +203,15 @@ fn row(ui: &mut Ui, desk: &mut Desk<'_>, past: &Past, planned: usize, renaming: 
                     .inner
                     .clicked()
             };
-            if item(ui, text.open, !busy) {
+            let is_sweep = one.experiment.plan.is_some();
+            if item(ui, text.open, !busy || !is_sweep) {
                 desk.sweep(SweepAction::Show(id.clone()));
             }
-            if item(ui, text.clone_settings, !busy) {
+            if is_sweep && item(ui, text.clone_settings, !busy) {
                 desk.sweep(SweepAction::CloneSettings(id.clone()));
                 to_setup = true;
             }
-            if item(ui, text.run_again, can_run) {
+            if is_sweep && item(ui, text.run_again, can_run) {
                 desk.sweep(SweepAction::RunAgain(id.clone()));
                 to_setup = true;
             }
@@ -256,7 +223,7 @@ fn row(ui: &mut Ui, desk: &mut Desk<'_>, past: &Past, planned: usize, renaming: 
             }
         });
     paint::focus_ring(ui, &response, rect.shrink(4.0), theme::RADIUS_TAG);
-    if response.clicked() && !busy {
+    if response.clicked() && (!busy || one.experiment.plan.is_none()) {
         desk.sweep(SweepAction::Show(id.clone()));
     }
     to_setup

@@ -34,7 +34,6 @@ struct Key {
     points: usize,
     records: usize,
     scored: usize,
-    deleted: bool,
     running: BTreeSet<usize>,
     case: usize,
     measure: Measure,
@@ -80,15 +79,20 @@ impl Cache {
         let bench = desk.bench;
         let sweep = &bench.sweep;
         let key = Key {
-            shown: sweep.shown.clone(),
-            points: sweep.analysis.groups.iter().map(|group| group.points.len()).sum(),
-            records: sweep.experiment().map_or(0, |past| past.records.len()),
+            shown: sweep.shown.iter().map(|past| past.experiment.id.clone()).collect(),
+            points: sweep
+                .analysis
+                .groups
+                .iter()
+                .flat_map(|group| &group.points)
+                .filter(|point| point.measures.is_some() || point.error.is_some())
+                .count(),
+            records: sweep.experiment().map_or(0, |past| past.shown().count()),
             scored: sweep
                 .groups()
                 .flat_map(|group| &group.points)
                 .filter(|point| point.is_scored())
                 .count(),
-            deleted: sweep.deleted.is_some(),
             running: sweep.running.clone(),
             case: sweep.case,
             measure: bench.measure,
@@ -114,10 +118,8 @@ impl Cache {
 /// The prefixed cases of the shown prompt: of the shown sweep's plan, or of the form's where nothing is shown.
 fn planned(desk: &Desk<'_>) -> Vec<Case> {
     let sweep = &desk.bench.sweep;
-    let plan: Plan = match sweep.experiment() {
-        Some(past) => past.experiment.plan.clone(),
-        None => desk.bench.sweep_plan(),
-    };
+    let shown = sweep.experiment().and_then(|past| past.experiment.plan.clone());
+    let plan: Plan = shown.unwrap_or_else(|| desk.bench.sweep_plan());
     let shown = sweep.shown_case().map(crate::model::sweep::SweepCase::prompt);
     let Some(place) = plan.prompts.iter().position(|prompt| Some(prompt) == shown.as_ref()) else {
         return Vec::new();
@@ -181,7 +183,7 @@ fn map(desk: &Desk<'_>, planned: &[Case]) -> Map {
     let bench = desk.bench;
     let sweep = &bench.sweep;
     let points = points(sweep);
-    let first = sweep.shown.first();
+    let first = sweep.shown.first().map(|past| &past.experiment.id);
     // A search has no planned cells: then its own magnitudes are the columns.
     let records: Vec<_> = sweep
         .records()
@@ -385,7 +387,7 @@ fn plotted(desk: &Desk<'_>, planned: &[Case]) -> Plotted {
             )
         };
         if several_models {
-            label = format!("{label} · {}", words::module(&group.model, &group.address));
+            label = format!("{label} · {}", words::module(&group.key.model, &group.key.address));
         }
         let row = row_of(&series.recipe);
         let wanted = planned

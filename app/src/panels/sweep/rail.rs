@@ -9,7 +9,8 @@ use softprefix_core::compare::Measure;
 use super::history::HistoryPage;
 use super::pictures::Cache;
 use super::{results, words};
-use crate::model::sweep::{Range, parse_lens, parse_magnitudes, written_lens};
+use crate::model::magnitudes;
+use crate::model::sweep::{Range, parse_lens, written_lens};
 use crate::model::{Format, KlOff, MagnitudeUnit, PRESETS, Sampling, Target};
 use crate::panels::desk::Desk;
 use crate::text::TwinText;
@@ -166,7 +167,7 @@ impl Rail {
                 MagnitudeUnit::Raw => text.magnitudes_raw,
             };
             label(ui, name);
-            let parse = |typed: &str| parse_magnitudes(typed).map(|_| typed.trim().to_owned());
+            let parse = |typed: &str| magnitudes::parse(typed, unit).ok().map(|_| typed.trim().to_owned());
             let entered = list_field(ui, name, &form.magnitudes, "0, 0.01 … 12 (13)", width, parse);
             if self.taken(entered, |list| desk.sweep(SweepAction::SetMagnitudes(list))) {
                 refused(ui, text.list_refused);
@@ -484,12 +485,7 @@ fn exports(ui: &mut Ui, desk: &mut Desk<'_>) {
     let text = desk.sweep_text();
     paint::rule(ui);
     ui.add_space(4.0);
-    let some = desk
-        .bench
-        .sweep
-        .experiment()
-        .is_some_and(|past| !past.records.is_empty())
-        && !desk.bench.file.asking;
+    let some = desk.bench.can_export();
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
         let width = (ui.available_width() - theme::CONTROL - 16.0) / 2.0;
@@ -497,13 +493,13 @@ fn exports(ui: &mut Ui, desk: &mut Desk<'_>) {
             .add_enabled(some, Button::outlined(text.export_csv).width(width))
             .clicked()
         {
-            desk.sweep(SweepAction::Export(Format::Csv));
+            desk.act(Action::Export(Format::Csv));
         }
         if ui
             .add_enabled(some, Button::outlined(text.report).width(width))
             .clicked()
         {
-            desk.sweep(SweepAction::Export(Format::Html));
+            desk.act(Action::Export(Format::Html));
         }
         let menu = ui.add(IconButton::new(Icon::Menu, text.more_exports).outlined());
         Popup::menu(&menu)
@@ -516,12 +512,12 @@ fn exports(ui: &mut Ui, desk: &mut Desk<'_>) {
                         .add_enabled_ui(some, |ui| select::item(ui, (text.format)(format), false))
                         .inner;
                     if response.clicked() {
-                        desk.sweep(SweepAction::Export(format));
+                        desk.act(Action::Export(format));
                     }
                 }
                 paint::rule(ui);
                 if select::item(ui, text.import, false).clicked() {
-                    desk.sweep(SweepAction::Import);
+                    desk.act(Action::Open);
                 }
             });
     });

@@ -21,6 +21,7 @@ use crate::views::lines::{self, Lines};
 use crate::views::plot::{Current, Noise, Plot};
 use crate::views::{paint, status};
 use crate::workbench::SweepAction;
+use crate::workbench::library::LibraryState;
 use crate::workbench::sweep::{Stage, SweepOff, Trouble};
 
 /// How far it is, and the one button that goes with it. `wrong`: a field is marked wrong.
@@ -147,12 +148,7 @@ fn standing(desk: &Desk<'_>) -> (Option<f32>, String) {
         return (None, String::new());
     };
     let finished = past.finished().len();
-    let all = past
-        .experiment
-        .plan
-        .cases()
-        .map_or(finished, |cases| cases.len())
-        .max(finished);
+    let all = past.planned().len().max(finished);
     let failed = past.records.iter().filter(|record| record.error().is_some()).count();
     let mut words = (desk.sweep_text().cells_done)(finished, all, None);
     if failed > 0 {
@@ -252,8 +248,8 @@ pub fn trouble(ui: &mut Ui, desk: &mut Desk<'_>) {
                 (status::Status::LookHere, text.canary_unclear.to_owned())
             }
         },
-        None => match (&sweep.history, desk.bench.why_not_resume()) {
-            (crate::workbench::sweep::HistoryState::Unusable(problem), _) => {
+        None => match (&desk.bench.library.state, desk.bench.why_not_resume()) {
+            (LibraryState::Unusable(problem), _) => {
                 (status::Status::Broken, problem.whole(desk.bench.settings.language))
             }
             (_, Some(why)) if sweep.resumable().is_some() => (status::Status::LookHere, (text.off)(&why)),
@@ -532,7 +528,7 @@ fn remark(desk: &Desk<'_>) -> String {
             String::new()
         };
         let proof = (text.proof)(group.proof());
-        said.push((group.model.as_str(), format!("{noise} {proof}").trim().to_owned()));
+        said.push((group.key.model.as_str(), format!("{noise} {proof}").trim().to_owned()));
     }
     said.retain(|(_, words)| !words.is_empty());
     // One sentence where all groups agree; else each says of which model it speaks.

@@ -1,21 +1,15 @@
 //! What the bridge reports of sweeps, and what it changes.
 
-use softprefix_core::experiment::{CanaryFinding, Ending, Entry, RunEnd, RunEvent};
+use softprefix_core::experiment::{CanaryFinding, Ending, Entry, Past, RunEnd, RunEvent};
 
-use super::{HistoryState, PairDiff, Stage, Sweeps, Trouble};
-use crate::messages::SweepEvent;
+use super::{Stage, Sweeps, Trouble};
+use crate::messages::{LibraryRequest, SweepEvent};
 use crate::model::{Problem, ProblemKind};
-use crate::workbench::{Notice, Tab, Workbench};
+use crate::workbench::Workbench;
 
 impl Workbench {
     pub(in crate::workbench) fn absorb_sweep(&mut self, event: SweepEvent) {
         match event {
-            SweepEvent::History(history) => {
-                self.sweep.past = *history;
-                self.sweep.history = HistoryState::Open;
-                self.reopen_interrupted();
-            }
-            SweepEvent::NoHistory(problem) => self.sweep.history = HistoryState::Unusable(problem),
             SweepEvent::Run(event) => self.absorb_run(event),
             SweepEvent::Refused(problem) => {
                 self.sweep.stage = Stage::Idle;
@@ -30,93 +24,28 @@ impl Workbench {
                     self.sweep.running.clear();
                 }
             }
-            SweepEvent::Appended(entry) => self.appended(*entry),
-            SweepEvent::Imported { path, entries } => {
-                let id = entries.iter().find_map(|entry| match entry {
-                    Entry::Started(experiment) => Some(experiment.id.clone()),
-                    _ => None,
-                });
-                let cases = entries.iter().filter(|entry| matches!(entry, Entry::Case(_))).count();
-                for entry in entries {
-                    self.sweep.past.add(entry);
-                }
-                if let Some(id) = id {
-                    self.show_experiment(&id);
-                }
-                self.notice = Some(Notice::Opened(path, cases));
-            }
-            SweepEvent::Exported(path) => {
-                self.file.writing = false;
-                self.notice = Some(Notice::Saved(path));
-            }
-            SweepEvent::FileProblem(problem) => {
-                self.file.writing = false;
-                self.notice = Some(Notice::Problem(problem));
-            }
-            SweepEvent::Compared { left, right, diff } => {
-                let wanted = self
-                    .sweep
-                    .pair()
-                    .is_some_and(|(a, b)| a.text() == Some(&left) && b.text() == Some(&right));
-                if wanted {
-                    self.sweep.diff = Some(std::sync::Arc::new(PairDiff { left, right, diff }));
-                }
-            }
         }
-    }
-
-    /// A sweep that was running when the program ended is what the person wants to see first.
-    fn reopen_interrupted(&mut self) {
-        let last = self
-            .sweep
-            .past
-            .shown()
-            .next()
-            .filter(|past| past.ending.is_none())
-            .map(|past| past.experiment.id.clone());
-        if let Some(id) = last {
-            self.show_experiment(&id);
-            if self.sweep.resumable().is_some() {
-                self.tab = Tab::Sweep;
-            } else {
-                self.sweep.show_nothing();
-            }
-        }
-    }
-
-    fn appended(&mut self, entry: Entry) {
-        match &entry {
-            Entry::Deleted { id } => {
-                self.sweep.deleted = Some(id.clone());
-                if self.sweep.shown.contains(id) {
-                    self.sweep.show_nothing();
-                    self.sweep.stage = Stage::Idle;
-                }
-            }
-            Entry::Restored { id } if self.sweep.deleted.as_ref() == Some(id) => self.sweep.deleted = None,
-            _ => {}
-        }
-        self.sweep.past.add(entry);
     }
 
     fn absorb_run(&mut self, event: RunEvent) {
         let sweep = &mut self.sweep;
         match event {
-            RunEvent::Started(experiment) => sweep.started(*experiment),
+            RunEvent::Started(experiment) => {
+                sweep.started(*experiment);
+                self.analyse();
+            }
             RunEvent::CaseStarted { index, .. } => {
                 sweep.running.insert(index);
             }
             RunEvent::Text { .. } => {}
             RunEvent::CaseFinished(record) => {
                 sweep.running.remove(&record.case.index);
-                let shown = sweep.shown.contains(&record.experiment);
-                if shown {
-                    sweep.analysis.add(&record);
-                }
-                let first = shown && sweep.selected.is_none() && !record.is_baseline() && record.text().is_some();
                 let id = record.id.clone();
                 let here = sweep.shown_case().is_some_and(|case| case.prompt() == record.prompt);
-                sweep.past.add(Entry::Case(record));
+                let first = sweep.selected.is_none() && !record.is_baseline() && record.text().is_some();
+                let comparisons = sweep.analysis.note(&record);
+                sweep.add(Entry::Case(record));
+                self.measure(comparisons);
                 if first && here {
                     self.look_at(Some(id));
                 } else if self.sweep.diff.is_none() {
@@ -125,7 +54,7 @@ impl Workbench {
             }
             RunEvent::Scored { record, scores } => {
                 sweep.analysis.add_scores(&record, &scores);
-                sweep.past.add(Entry::Scored { record, scores });
+                sweep.add(Entry::Scored { record, scores });
             }
             RunEvent::NotScored { count, error } => {
                 let what = format!("{count}: {}", crate::errors::sentence(&error));
@@ -182,10 +111,11 @@ impl Workbench {
             RunEvent::Ended(end) => {
                 let complete = end == RunEnd::Complete;
                 sweep.ended(end);
+                self.ask_library(LibraryRequest::List);
                 if complete {
                     self.go_on_elsewhere();
                 } else {
-                    sweep.then = None;
+                    self.sweep.then = None;
                 }
             }
         }
@@ -196,10 +126,7 @@ impl Sweeps {
     fn started(&mut self, experiment: softprefix_core::experiment::Experiment) {
         let id = experiment.id.clone();
         self.at_work = Some(id.clone());
-        if self.past.experiment(&id).is_none() {
-            self.past.add(Entry::Started(Box::new(experiment)));
-        }
-        if self.shown.contains(&id) {
+        if self.shown.iter().any(|past| past.experiment.id == id) {
             return;
         }
         // A search joins the sweep whose case it searches; anything else takes its place.
@@ -209,8 +136,18 @@ impl Sweeps {
             self.show_nothing();
             self.threshold = threshold;
         }
-        self.shown.push(id);
-        self.analyse();
+        self.shown.push(Past::new(experiment));
+    }
+
+    /// Takes in a line of an experiment that is shown.
+    fn add(&mut self, entry: Entry) {
+        let past = self
+            .shown
+            .iter_mut()
+            .find(|past| past.experiment.id == entry.experiment());
+        if let Some(past) = past {
+            past.add(entry);
+        }
     }
 
     fn ended(&mut self, end: RunEnd) {
@@ -220,8 +157,8 @@ impl Sweeps {
             RunEnd::NoEffect | RunEnd::Interrupted { .. } => None,
         };
         if let Some((how, experiment)) = how.zip(self.at_work.clone()) {
-            let at_unix = softprefix_core::experiment::runner::unix_now();
-            self.past.add(Entry::Ended {
+            let at_unix = softprefix_core::experiment::unix_now();
+            self.add(Entry::Ended {
                 experiment,
                 how,
                 at_unix,

@@ -1,17 +1,15 @@
 //! What a person does in the sweep's view, and what it changes.
 
-use std::collections::HashSet;
-
 use softprefix_core::compare::Granularity;
-use softprefix_core::experiment::analysis::Analysis;
-use softprefix_core::experiment::{Budget, Entry, Plan, ThresholdSearch};
+use softprefix_core::experiment::{Analysis, Budget, Entry, Past, Plan, ThresholdSearch};
 use softprefix_core::prefix::Magnitude;
 
 use super::{Stage, Sweeps, Trouble};
-use crate::messages::{FileQuestion, Request, SweepRequest};
+use crate::messages::{LibraryRequest, Pair, Request, SweepRequest, Texts};
+use crate::model::magnitudes;
 use crate::model::sweep::SweepCase;
-use crate::model::{Format, MagnitudeUnit, PRESETS, PrefixForm, Problem, ProblemKind, Sampling, Target};
-use crate::workbench::{Effect, SweepAction, Workbench};
+use crate::model::{MagnitudeUnit, PRESETS, PrefixForm, Problem, ProblemKind, Sampling, Target};
+use crate::workbench::{SweepAction, Tab, Workbench};
 
 impl Workbench {
     pub(in crate::workbench) fn apply_sweep(&mut self, action: SweepAction) {
@@ -50,7 +48,7 @@ impl Workbench {
                 }
             }
             SweepAction::SetMagnitudes(text) => {
-                if crate::model::sweep::parse_magnitudes(&text).is_some() {
+                if magnitudes::parse(&text, self.sweep_unit()).is_ok() {
                     self.sweep.form.magnitudes = text;
                 }
             }
@@ -119,19 +117,17 @@ impl Workbench {
                 }
             }
 
-            SweepAction::Show(id) => self.show_experiment(&id),
+            SweepAction::Show(id) => self.open_experiment(&id),
             SweepAction::CloneSettings(id) => {
                 if !self.sweep.is_busy()
-                    && let Some(past) = self.sweep.past.experiment(&id)
+                    && let Some(plan) = self.plan_of(&id)
                 {
-                    let plan = past.experiment.plan.clone();
                     self.take_plan(&plan);
                     self.sweep.show_nothing();
                 }
             }
             SweepAction::RunAgain(id) => {
-                if let Some(past) = self.sweep.past.experiment(&id) {
-                    let plan = past.experiment.plan.clone();
+                if let Some(plan) = self.plan_of(&id) {
                     self.take_plan(&plan);
                     self.start(plan);
                 }
@@ -139,60 +135,25 @@ impl Workbench {
             SweepAction::Rename(id, name) => {
                 let name = name.trim().to_owned();
                 if !name.is_empty() {
-                    self.ask_bridge(SweepRequest::Append(Box::new(Entry::Renamed { id, name })));
+                    self.ask_library(LibraryRequest::Append(Box::new(Entry::Renamed { id, name })));
                 }
             }
             SweepAction::Delete(id) => {
                 if self.sweep.at_work.as_ref() != Some(&id) {
-                    self.ask_bridge(SweepRequest::Append(Box::new(Entry::Deleted { id })));
+                    self.ask_library(LibraryRequest::Append(Box::new(Entry::Deleted { id })));
                 }
             }
             SweepAction::UndoDelete => {
-                if let Some(id) = self.sweep.deleted.clone() {
-                    self.ask_bridge(SweepRequest::Append(Box::new(Entry::Restored { id })));
+                if let Some(id) = self.library.deleted.clone() {
+                    self.ask_library(LibraryRequest::Append(Box::new(Entry::Restored { id })));
                 }
             }
-            SweepAction::Export(format) => {
-                if let Some(past) = self.sweep.experiment().filter(|_| !self.file.asking) {
-                    let stem = softprefix_core::experiment::export::file_stem(&past.experiment);
-                    let suggested = format!("{stem}{}", format.ending());
-                    self.file.asking = true;
-                    self.effects
-                        .push(Effect::Ask(FileQuestion::ExportSweep { suggested, format }));
-                }
-            }
-            SweepAction::Import => {
-                if !self.file.asking {
-                    self.file.asking = true;
-                    self.effects.push(Effect::Ask(FileQuestion::ImportSweep));
-                }
-            }
+            SweepAction::Find(query) => self.ask_library(LibraryRequest::Find(query)),
         }
     }
 
-    /// Writes the shown sweep to a file that was chosen.
-    pub(in crate::workbench) fn export_sweep(&mut self, path: std::path::PathBuf, format: Format) {
-        let Some(past) = self.sweep.experiment() else { return };
-        let shown = self.sweep.shown_case().map(SweepCase::prompt);
-        let prompts = &past.experiment.plan.prompts;
-        let request = SweepRequest::Export {
-            path,
-            format,
-            experiment: Box::new(past.experiment.clone()),
-            records: self.sweep.shown_records(),
-            prompt: prompts
-                .iter()
-                .position(|prompt| Some(prompt) == shown.as_ref())
-                .unwrap_or(0),
-            language: self.settings.language,
-        };
-        self.file.writing = true;
-        self.ask_bridge(request);
-    }
-
-    /// Takes a file that was chosen into the history.
-    pub(in crate::workbench) fn import_sweep(&mut self, path: std::path::PathBuf) {
-        self.ask_bridge(SweepRequest::Import { path });
+    fn plan_of(&self, id: &str) -> Option<Plan> {
+        self.library.get(id)?.experiment.plan.clone()
     }
 
     pub(super) fn ask_bridge(&mut self, request: SweepRequest) {
@@ -231,33 +192,21 @@ impl Workbench {
     }
 
     pub(super) fn start_here(&mut self, plan: Plan) {
-        let case = Box::new(self.case_key());
-        self.ask_bridge(SweepRequest::Start { plan, case });
+        self.ask_bridge(SweepRequest::Start { plan });
     }
 
     fn resume(&mut self) {
         if self.why_not_resume().is_some() {
             return;
         }
-        let Some(experiment) = self.sweep.resumable().cloned() else {
+        let Some(past) = self.sweep.resumable().cloned() else {
             return;
         };
-        let past = self.sweep.past.experiment(&experiment.id);
-        let finished: HashSet<usize> = past
-            .map(softprefix_core::experiment::Past::finished)
-            .unwrap_or_default();
-        let known = past.map(|past| past.records.clone()).unwrap_or_default();
         // Who goes on after a proof that failed has read why, and wants to see for themselves.
         let canary = !self.sweep.had_no_effect();
         self.sweep.begin(false);
-        let case = Box::new(self.case_key());
-        self.ask_bridge(SweepRequest::Resume {
-            experiment: Box::new(experiment),
-            finished,
-            known,
-            canary,
-            case,
-        });
+        let past = Box::new(past);
+        self.ask_bridge(SweepRequest::Resume { past, canary });
     }
 
     fn find_threshold(&mut self, len: usize) {
@@ -301,14 +250,12 @@ impl Workbench {
         let beside = self.sweep.records().cloned().collect();
         self.sweep.begin(true);
         self.sweep.threshold = Some((budget, softprefix_core::experiment::Threshold::default()));
-        let case = Box::new(self.case_key());
         self.ask_bridge(SweepRequest::Search {
             plan,
             recipe,
             search,
             budget,
             beside,
-            case,
         });
     }
 
@@ -318,8 +265,7 @@ impl Workbench {
             return;
         };
         self.sweep.begin(true);
-        let case = Box::new(self.case_key());
-        self.ask_bridge(SweepRequest::StartOn { plan, target, case });
+        self.ask_bridge(SweepRequest::StartOn { plan, target });
     }
 
     /// The fields, as a plan has them; also those of the Tune view that a sweep takes from there.
@@ -333,14 +279,8 @@ impl Workbench {
         if let Some(tokens) = plan.settings.max_new_tokens {
             self.prompt.max_tokens = tokens;
         }
-        if plan
-            .settings
-            .other
-            .get("enable_top_k_sampling")
-            .and_then(serde_json::Value::as_bool)
-            == Some(false)
-        {
-            self.prompt.sampling = Sampling::Greedy;
+        if let Some(sampling) = Sampling::of(&plan.settings) {
+            self.prompt.sampling = sampling;
         }
         // The last one: where single rows go without the envelope of the others, it has the envelope.
         if let Some(sweep) = plan.sweeps.last() {
@@ -349,22 +289,31 @@ impl Workbench {
         }
     }
 
-    /// Shows an experiment of the history, with its settings in the fields.
-    pub(super) fn show_experiment(&mut self, id: &str) {
-        if self.sweep.is_busy() {
-            return;
+    /// Shows sweeps of the library, with the settings of the first in the fields.
+    pub(in crate::workbench) fn show_sweeps(&mut self, pasts: Vec<Past>) {
+        let plan = pasts.iter().find_map(|past| past.experiment.plan.clone());
+        if let Some(plan) = plan {
+            self.take_plan(&plan);
         }
-        let Some(past) = self.sweep.past.experiment(id) else {
-            return;
-        };
-        let plan = past.experiment.plan.clone();
-        self.take_plan(&plan);
+        let can_go_on = pasts.first().is_some_and(Past::is_open);
         self.sweep.show_nothing();
         self.sweep.stage = Stage::Idle;
-        let twin = self.sweep.past.experiment(id).and_then(|past| self.sweep.twin(past));
-        let twin = twin.map(|past| past.experiment.id.clone());
-        self.sweep.shown = std::iter::once(id.to_owned()).chain(twin).collect();
-        self.sweep.analyse();
+        self.sweep.shown = pasts;
+        if can_go_on || self.tab == Tab::Doctor {
+            self.tab = Tab::Sweep;
+        }
+        self.analyse();
+    }
+
+    /// Measures what is shown anew.
+    pub(super) fn analyse(&mut self) {
+        let mut analysis = Analysis::default();
+        let mut comparisons = Vec::new();
+        for record in self.sweep.all_records() {
+            comparisons.extend(analysis.note(record));
+        }
+        self.sweep.analysis = analysis;
+        self.measure(comparisons);
     }
 
     /// Looks at a record, or at none, and has it compared.
@@ -394,11 +343,12 @@ impl Workbench {
                 Granularity::Line => Granularity::Auto,
                 other => other,
             };
-            self.ask_bridge(SweepRequest::Compare {
+            self.outbox.push(Request::Compare(Texts {
+                pair: Pair::Records,
                 left,
                 right,
                 granularity,
-            });
+            }));
         }
     }
 }
@@ -415,7 +365,7 @@ impl Sweeps {
         }
     }
 
-    pub(super) fn show_nothing(&mut self) {
+    pub(in crate::workbench) fn show_nothing(&mut self) {
         self.shown.clear();
         self.analysis = Analysis::default();
         self.selected = None;
@@ -423,11 +373,5 @@ impl Sweeps {
         self.diff = None;
         self.threshold = None;
         self.trouble = None;
-    }
-
-    /// Measures what is shown anew.
-    pub(super) fn analyse(&mut self) {
-        let analysis = Analysis::of(self.all_records());
-        self.analysis = analysis;
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use softprefix_core::compare::Diff;
 use softprefix_core::experiment::analysis::{Analysis, Group, Point};
 use softprefix_core::experiment::{
-    Budget, Canary, Experiment, History, Past, Plan, Progress, Record, RunEnd, Threshold,
+    Budget, Canary, Experiment, Past, Plan, Progress, Record, RunEnd, Summary, Threshold,
 };
 
 use crate::model::sweep::{SweepCase, SweepForm};
@@ -24,9 +24,6 @@ pub struct Sweeps {
     pub form: SweepForm,
     /// The case that the pictures show, as an index into the form's.
     pub case: usize,
-    pub history: HistoryState,
-    /// What was run before and is being run, with every record.
-    pub past: History,
     pub stage: Stage,
     /// What ended the last run before its end, or keeps it from going on.
     pub trouble: Option<Trouble>,
@@ -34,8 +31,8 @@ pub struct Sweeps {
     pub at_work: Option<String>,
     /// Places in the plan of the cases that are being answered.
     pub running: BTreeSet<usize>,
-    /// Ids of the experiments whose records the pictures show: a sweep, and searches of a threshold over it.
-    pub shown: Vec<String>,
+    /// The experiments whose records the pictures show: a sweep, searches of a threshold over it, the same plan on another module.
+    pub shown: Vec<Past>,
     /// Measures, noise and verdicts of the records that are shown.
     pub analysis: Analysis,
     /// The record that is looked at.
@@ -45,8 +42,6 @@ pub struct Sweeps {
     /// The difference of the two, as soon as it is made.
     pub diff: Option<Arc<PairDiff>>,
     pub threshold: Option<(Budget, Threshold)>,
-    /// The experiment that was deleted last, for undoing it.
-    pub deleted: Option<String>,
     /// A run was asked for that the shown experiments stay beside: a threshold search, or the same plan on another module.
     joins: bool,
     /// The plan that waits for what the second module says.
@@ -70,16 +65,6 @@ pub enum Stage {
         reconnecting: Option<String>,
     },
     Ended(RunEnd),
-}
-
-/// The file of everything that was run.
-#[derive(Debug, Clone, PartialEq)]
-pub enum HistoryState {
-    /// Not opened yet.
-    Opening,
-    Open,
-    /// Nothing can be kept, for this reason; so nothing is run.
-    Unusable(Problem),
 }
 
 /// What a person must know about a run.
@@ -129,6 +114,8 @@ pub enum Standing {
     Open,
     /// It is being run.
     AtWork,
+    /// A session of tuning, which has no end.
+    Session,
 }
 
 impl Sweeps {
@@ -136,8 +123,6 @@ impl Sweeps {
         Self {
             form,
             case: 0,
-            history: HistoryState::Opening,
-            past: History::default(),
             stage: Stage::Idle,
             trouble: None,
             at_work: None,
@@ -148,7 +133,6 @@ impl Sweeps {
             pinned: None,
             diff: None,
             threshold: None,
-            deleted: None,
             joins: false,
             asking: None,
             also_models: Vec::new(),
@@ -171,29 +155,22 @@ impl Sweeps {
 
     /// The sweep that is shown: the first of what is shown.
     pub fn experiment(&self) -> Option<&Past> {
-        self.shown.first().and_then(|id| self.past.experiment(id))
+        self.shown.first()
     }
 
-    /// The records of the shown sweep, and of the same plan on another module that is shown beside it.
-    pub fn shown_records(&self) -> Vec<Record> {
-        let plan = self.experiment().map(|past| &past.experiment.plan);
-        self.shown
+    /// What is written to a file: the shown sweep, with the records of the same plan on another module, and the place of the shown
+    /// prompt.
+    pub(super) fn to_export(&self) -> Option<(Experiment, Vec<Record>, usize)> {
+        let experiment = &self.experiment()?.experiment;
+        let of_plan = self.shown.iter().filter(|past| past.experiment.plan == experiment.plan);
+        let records = of_plan.flat_map(Past::shown).cloned().collect();
+        let shown = self.shown_case().map(SweepCase::prompt);
+        let prompts = experiment.plan.as_ref().map(|plan| plan.prompts.as_slice());
+        let place = prompts
+            .unwrap_or_default()
             .iter()
-            .filter_map(|id| self.past.experiment(id))
-            .filter(|past| Some(&past.experiment.plan) == plan)
-            .flat_map(|past| self.past.cases(past))
-            .cloned()
-            .collect()
-    }
-
-    /// The last run of the same plan on another module or model.
-    fn twin(&self, of: &Past) -> Option<&Past> {
-        let here = &of.experiment;
-        self.past.shown().find(|past| {
-            let there = &past.experiment;
-            let elsewhere = (&there.module.address, &there.module.model) != (&here.module.address, &here.module.model);
-            elsewhere && there.plan == here.plan
-        })
+            .position(|prompt| Some(prompt) == shown.as_ref());
+        Some((experiment.clone(), records, place.unwrap_or(0)))
     }
 
     /// The case whose pictures are shown.
@@ -207,7 +184,7 @@ impl Sweeps {
         self.analysis
             .groups
             .iter()
-            .filter(move |group| Some(&group.prompt) == prompt.as_ref())
+            .filter(move |group| Some(&group.key.prompt) == prompt.as_ref())
     }
 
     /// The records of the shown case.
@@ -218,10 +195,7 @@ impl Sweeps {
     }
 
     fn all_records(&self) -> impl Iterator<Item = &Record> {
-        self.shown
-            .iter()
-            .filter_map(|id| self.past.experiment(id))
-            .flat_map(|past| self.past.cases(past))
+        self.shown.iter().flat_map(Past::shown)
     }
 
     /// A record of what is shown.
@@ -251,8 +225,9 @@ impl Sweeps {
     pub fn done_of(&self, case: &SweepCase) -> Option<(usize, usize)> {
         let past = self.experiment()?;
         let prompt = case.prompt();
-        let place = past.experiment.plan.prompts.iter().position(|other| *other == prompt)?;
-        let all = past.experiment.plan.cases().ok()?;
+        let plan = past.experiment.plan.as_ref()?;
+        let place = plan.prompts.iter().position(|other| *other == prompt)?;
+        let all = plan.cases().ok()?;
         let planned = all.iter().filter(|planned| planned.prompt == place).count();
         let finished = past
             .records
@@ -265,12 +240,13 @@ impl Sweeps {
     }
 
     /// How an experiment of the history stands.
-    pub fn standing(&self, past: &Past) -> Standing {
+    pub fn standing(&self, one: &Summary) -> Standing {
         use softprefix_core::experiment::Ending;
-        if self.at_work.as_ref() == Some(&past.experiment.id) {
+        if self.at_work.as_ref() == Some(&one.experiment.id) {
             return Standing::AtWork;
         }
-        match past.ending {
+        match one.ending {
+            None if one.experiment.plan.is_none() => Standing::Session,
             Some(Ending::Complete) => Standing::Complete,
             Some(Ending::Cancelled) => Standing::Cancelled,
             None => Standing::Open,
@@ -283,13 +259,23 @@ impl Sweeps {
     }
 
     /// The experiment that is shown, was begun and can go on.
-    pub fn resumable(&self) -> Option<&Experiment> {
+    pub fn resumable(&self) -> Option<&Past> {
+        use softprefix_core::experiment::Ending;
         if self.is_busy() {
             return None;
         }
         let past = self.experiment()?;
-        let missing = past.experiment.plan.cases().ok()?.len() > past.finished().len();
-        let missing = missing || past.is_unscored();
-        (missing && self.standing(past) != Standing::Complete).then_some(&past.experiment)
+        let missing = past.planned().len() > past.finished().len() || past.is_unscored();
+        (missing && past.ending != Some(Ending::Complete)).then_some(past)
+    }
+
+    /// Takes in the difference of two texts, where they are still looked at.
+    pub(super) fn compared(&mut self, left: Arc<str>, right: Arc<str>, diff: Diff) {
+        let wanted = self
+            .pair()
+            .is_some_and(|(a, b)| a.text() == Some(&left) && b.text() == Some(&right));
+        if wanted {
+            self.diff = Some(Arc::new(PairDiff { left, right, diff }));
+        }
     }
 }

@@ -2,9 +2,10 @@
 
 use softprefix_core::prefix::PrefixKind;
 
-use super::{HistoryState, SweepOff};
+use super::SweepOff;
 use crate::model::MagnitudeUnit;
 use crate::workbench::Workbench;
+use crate::workbench::library::LibraryState;
 
 impl Workbench {
     /// Why a sweep cannot begin; `None` where it can.
@@ -24,8 +25,8 @@ impl Workbench {
     /// Why the shown sweep cannot go on; `None` where it can.
     pub fn why_not_resume(&self) -> Option<SweepOff> {
         self.why_no_module().or_else(|| {
-            let begun_with = &self.sweep.resumable()?.module.model;
-            let here = self.module.facts().map(|facts| &facts.model);
+            let begun_with = &self.sweep.resumable()?.experiment.module.model;
+            let here = self.module.facts().map(|facts| &facts.identity.model);
             (!begun_with.is_empty() && here != Some(begun_with)).then(|| SweepOff::OtherModel(begun_with.clone()))
         })
     }
@@ -34,7 +35,7 @@ impl Workbench {
         if !self.module.is_ready() {
             return Some(SweepOff::NotConnected);
         }
-        (self.sweep.history != HistoryState::Open).then_some(SweepOff::NoHistory)
+        (self.library.state != LibraryState::Open).then_some(SweepOff::NoHistory)
     }
 
     /// The unit of the sweep's magnitudes: raw where the module does not tell its vocabulary.

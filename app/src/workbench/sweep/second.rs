@@ -14,7 +14,7 @@ impl Workbench {
         let Some(target) = Target::parse(&self.sweep.form.also) else {
             return false;
         };
-        let here = self.module.facts().map(|facts| facts.model.clone());
+        let here = self.module.facts().map(|facts| facts.identity.model.clone());
         let model = self.sweep.form.also_model.clone().or(here).unwrap_or_default();
         self.sweep.asking = Some(plan.clone());
         self.ask_bridge(SweepRequest::AskSecond { target, model });

@@ -1,13 +1,13 @@
-//! The proof asked of a stranger's module: a large prefix must change its text. It knows a session, and no plan.
+//! The proof asked of a stock module: a large prefix must change its text. It knows a session, and no plan.
 
-use super::session::Session;
-use crate::client::{ClientError, InferenceRequest};
+use crate::client::{InferenceRequest, Task};
 use crate::compare::{Measures, Noise, Verdict};
 use crate::experiment::analysis::Proof;
+use crate::experiment::session::{Session, SessionError};
 use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix};
 use crate::protocol::extension::Priority;
 
-/// Whether a large prefix changes what a stranger's module says.
+/// Whether a large prefix changes what a stock module says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Canary {
     pub finding: CanaryFinding,
@@ -51,10 +51,10 @@ const CANARY: PrefixRecipe = PrefixRecipe {
 };
 
 /// Asks without a prefix and with a large one. Where the texts differ, asks without one again: perhaps they always do.
-pub(super) async fn canary(session: &Session, prompt: &str) -> Result<Canary, ClientError> {
-    let ask = async |prefix: Option<SoftPrefix>| -> Result<String, ClientError> {
+pub(super) async fn canary(session: &Session, task: &Task, prompt: &str) -> Result<Canary, SessionError> {
+    let ask = async |prefix: Option<SoftPrefix>| -> Result<String, SessionError> {
         let request = InferenceRequest::new(prompt).prefix(prefix).priority(Priority::Batch);
-        Ok(session.task.infer(request).outcome().await?.text)
+        Ok(task.infer(request).outcome().await?.text)
     };
     let baseline = ask(None).await?;
     let text = ask(Some(session.build(&CANARY).await?)).await?;

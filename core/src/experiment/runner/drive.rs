@@ -1,9 +1,7 @@
-//! The loop of a run: session after session, case after case, a second try for what died. It knows modules through its sessions,
-//! and no file.
+//! The loop of a run: task after task, case after case, a second try for what died.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -11,23 +9,23 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use super::canary::{CanaryFinding, canary};
 use super::clock::Clock;
 use super::event::{Progress, RunEnd, RunEvent};
-use super::job::{Attempt, Job, Scoring, score_batch};
-use super::session::{Session, identify};
 use super::source::Source;
-use super::{Control, RunRequest, new_id, unix_now};
-use crate::client::{ClientError, Module, Task};
-use crate::experiment::journal::{Ending, Entry, Experiment, JOURNAL_VERSION};
-use crate::experiment::plan::{Case, Prompt};
-use crate::experiment::record::{ModuleIdentity, Record};
-use crate::experiment::scores::{Batch, Unscored};
-use crate::protocol::SetUp;
-use crate::protocol::extension::feature;
+use super::{Control, Keep, RunRequest};
+use crate::client::{ClientError, Task};
+use crate::experiment::journal::{Ending, Entry, Experiment, JOURNAL_VERSION, SharedJournal};
+use crate::experiment::plan::{Case, Prompt, Settings};
+use crate::experiment::record::{ModuleIdentity, Record, new_id, unix_now};
+use crate::experiment::scores::{self, Batch, CaseScores, Unscored};
+use crate::experiment::session::{CaseRequest, Progress as CaseProgress, Ran, Session, SessionError, Stop, exit};
+use crate::protocol::extension::Priority;
 
 pub(super) struct Runner {
     pub(super) request: RunRequest,
     events: mpsc::UnboundedSender<RunEvent>,
     control: watch::Receiver<Control>,
     experiment: Experiment,
+    /// Where records go, once it is there.
+    pub(super) journal: Option<SharedJournal>,
     /// Lines that could not be saved yet.
     pub(super) unsaved: VecDeque<Entry>,
     progress: Progress,
@@ -55,21 +53,26 @@ impl Runner {
         control: watch::Receiver<Control>,
     ) -> Self {
         let experiment = match &request.resume {
-            Some((experiment, _)) => experiment.clone(),
+            Some(past) => past.experiment.clone(),
             None => Experiment {
                 version: JOURNAL_VERSION,
                 id: new_id(),
                 name: request.plan.name.clone(),
                 started_unix: unix_now(),
-                plan: request.plan.clone(),
+                plan: Some(request.plan.clone()),
                 module: ModuleIdentity::default(),
             },
+        };
+        let journal = match &request.keep {
+            Keep::Journal(journal) => Some(Arc::clone(journal)),
+            Keep::Library(_) | Keep::Nowhere => None,
         };
         Self {
             request,
             events,
             control,
             experiment,
+            journal,
             unsaved: VecDeque::new(),
             progress: Progress::default(),
             here: 0,
@@ -89,12 +92,13 @@ impl Runner {
     }
 
     pub(super) async fn run(mut self, mut source: Source) {
-        if let Some((_, finished)) = &self.request.resume {
+        if let Some(past) = self.request.resume.take() {
+            let finished = past.finished();
             self.progress.finished = finished.len();
-            source.forget(finished);
-        }
-        for record in std::mem::take(&mut self.request.known) {
-            self.note(&record);
+            source.forget(&finished);
+            for record in past.shown() {
+                self.note(record);
+            }
         }
         self.clock.run(true);
         let mut end = self.drive(&mut source).await;
@@ -123,7 +127,7 @@ impl Runner {
         self.tell(RunEvent::Ended(end));
         if let Some(late) = self.late {
             match late.await {
-                Ok(Ok(task)) => leave(&task).await,
+                Ok(Ok(task)) => exit(&task).await,
                 // Nothing was set up.
                 Ok(Err(_)) => {}
                 Err(error) => tracing::warn!(%error, "a set-up that was given up broke off"),
@@ -131,7 +135,7 @@ impl Runner {
         }
     }
 
-    /// Runs session after session: one for each stretch of cases with the same system text.
+    /// Runs task after task: one for each stretch of cases with the same system text.
     async fn drive(&mut self, source: &mut Source) -> RunEnd {
         let mut again: VecDeque<(Case, u32)> = VecDeque::new();
         let (mut is_first, mut is_back) = (true, false);
@@ -143,34 +147,35 @@ impl Runner {
                 .or_else(|| self.unscored.next_prompt());
             let Some(prompt) = next else { return RunEnd::Complete };
             let system = self.prompt(prompt).system;
-            let session = match self.set_up_or_wait(&system, is_first).await {
-                Ok(session) => Arc::new(session),
+            let task = match self.set_up_or_wait(&system, is_first).await {
+                Ok(task) => task,
                 Err(end) => return end,
             };
             is_first = false;
             if std::mem::take(&mut is_back) {
                 self.tell(RunEvent::Reconnected);
             }
-            self.introduce(&session).await;
-            if let Some(end) = self.prove(&session, prompt).await {
-                leave(&session.task).await;
+            if let Err(error) = self.introduce().await {
+                exit(&task).await;
+                return RunEnd::Interrupted { error };
+            }
+            if let Some(end) = self.prove(&task, prompt).await {
+                exit(&task).await;
                 return end;
             }
-            match self.run_session(&session, &system, source, &mut again).await {
-                // The next session may need this one's place: a stock unit has room for two tasks.
-                SessionEnd::Done => leave(&session.task).await,
-                SessionEnd::Died(error) => {
+            let end = self.run_task(&task, &system, source, &mut again).await;
+            // The next task may need this one's place: a stock unit has room for two, and what is left of a task on a module that
+            // merely hung would fill one.
+            exit(&task).await;
+            match end {
+                TaskEnd::Done => {}
+                TaskEnd::Died(error) => {
                     is_back = true;
                     self.tell(RunEvent::Reconnecting {
                         because: error.to_string(),
                     });
-                    // What is left of the task on a module that merely hung would fill its places.
-                    leave(&session.task).await;
                 }
-                SessionEnd::Cancelled => {
-                    leave(&session.task).await;
-                    return RunEnd::Cancelled;
-                }
+                TaskEnd::Cancelled => return RunEnd::Cancelled,
             }
         }
     }
@@ -180,10 +185,12 @@ impl Runner {
     }
 
     /// Sets up, and where the module is gone, tries again after each of the waits. A cancel is heard at every step.
-    async fn set_up_or_wait(&mut self, system: &str, is_first: bool) -> Result<Session, RunEnd> {
+    async fn set_up_or_wait(&mut self, system: &str, is_first: bool) -> Result<Task, RunEnd> {
         let mut waits = self.request.options.retries.clone().into_iter();
         loop {
-            let mut setting_up = tokio::spawn(set_up(self.request.module.clone(), self.set_up_of(system)));
+            let session = Arc::clone(&self.request.session);
+            let settings = self.request.plan.settings.clone();
+            let mut setting_up = tokio::spawn(set_up(session, system.to_owned(), settings));
             let set_up = tokio::select! {
                 set_up = &mut setting_up => set_up,
                 () = cancelled(&mut self.control) => {
@@ -192,7 +199,7 @@ impl Runner {
                 }
             };
             let error = match set_up {
-                Ok(Ok(task)) => return self.identified(task).await,
+                Ok(Ok(task)) => return Ok(task),
                 Ok(Err(error)) => error,
                 Err(error) => return Err(RunEnd::Interrupted { error: fault(&error) }),
             };
@@ -210,60 +217,38 @@ impl Runner {
         }
     }
 
-    fn set_up_of(&self, system: &str) -> SetUp {
-        let settings = &self.request.plan.settings;
-        let mut set_up = self.request.set_up.clone();
-        if let Some(streaming) = settings.streaming {
-            set_up = set_up.streaming(streaming);
+    /// Writes the experiment's first line once the module is set up for it.
+    ///
+    /// # Errors
+    /// Why its journal cannot be made.
+    async fn introduce(&mut self) -> Result<(), String> {
+        if std::mem::replace(&mut self.introduced, true) {
+            return Ok(());
         }
-        set_up.prompt = system.to_owned();
-        if settings.max_token_len.is_some() {
-            set_up.max_token_len = settings.max_token_len;
-        }
-        set_up.settings.extend(settings.other.clone());
-        set_up
-    }
-
-    async fn identified(&mut self, task: Task) -> Result<Session, RunEnd> {
-        let words_from = self.request.words_from.clone();
-        let address = self.request.options.address.clone();
-        let identity = tokio::select! {
-            identity = identify(&task, words_from.as_ref(), address) => identity,
-            () = cancelled(&mut self.control) => {
-                leave(&task).await;
-                return Err(RunEnd::Cancelled);
+        if self.experiment.module == ModuleIdentity::default() {
+            self.experiment.module = self.request.session.facts().identity.clone();
+            if let Keep::Library(library) = &self.request.keep {
+                let (library, experiment) = (Arc::clone(library), self.experiment.clone());
+                let made = tokio::task::spawn_blocking(move || library.create(&experiment)).await;
+                let made = made.map_err(|error| fault(&error))?;
+                self.journal = Some(made.map_err(|error| error.to_string())?);
+            } else {
+                self.save(Entry::Started(Box::new(self.experiment.clone()))).await;
             }
-        };
-        Ok(Session {
-            task,
-            words_from,
-            shelf: self.request.options.shelf.clone(),
-            identity,
-            rows: tokio::sync::Mutex::default(),
-        })
+        }
+        self.tell(RunEvent::Started(Box::new(self.experiment.clone())));
+        Ok(())
     }
 
-    /// Writes the experiment's first line once it is known who answers.
-    async fn introduce(&mut self, session: &Session) {
-        let is_new = self.experiment.module == ModuleIdentity::default();
-        if is_new {
-            self.experiment.module = session.identity.clone();
-            self.save(Entry::Started(Box::new(self.experiment.clone()))).await;
-        }
-        if !std::mem::replace(&mut self.introduced, true) {
-            self.tell(RunEvent::Started(Box::new(self.experiment.clone())));
-        }
-    }
-
-    /// The canary, once and for strangers only. Ends the run if it proves that prefixes have no effect.
-    async fn prove(&mut self, session: &Arc<Session>, prompt: usize) -> Option<RunEnd> {
-        let wanted = self.request.options.canary && session.task.support().is_none();
+    /// The canary, once and for stock modules only. Ends the run if it proves that prefixes have no effect.
+    async fn prove(&mut self, task: &Task, prompt: usize) -> Option<RunEnd> {
+        let wanted = self.request.options.canary && task.support().is_none();
         if std::mem::replace(&mut self.canary_done, true) || !wanted {
             return None;
         }
-        let prompt = self.prompt(prompt);
+        let (session, prompt) = (Arc::clone(&self.request.session), self.prompt(prompt));
         let found = tokio::select! {
-            found = canary(session, &prompt.user) => found,
+            found = canary(&session, task, &prompt.user) => found,
             () = cancelled(&mut self.control) => return Some(RunEnd::Cancelled),
         };
         let canary = match found {
@@ -280,19 +265,16 @@ impl Runner {
         stop.then_some(RunEnd::NoEffect)
     }
 
-    async fn run_session(
+    async fn run_task(
         &mut self,
-        session: &Arc<Session>,
+        task: &Task,
         system: &str,
         source: &mut Source,
         again: &mut VecDeque<(Case, u32)>,
-    ) -> SessionEnd {
-        let most = session.task.support().map_or(1, |support| support.concurrency).max(1);
+    ) -> TaskEnd {
+        let facts = self.request.session.facts();
+        let (most, can_score) = (facts.concurrency.max(1), facts.scores);
         let most = most.min(self.request.options.at_once.unwrap_or(usize::MAX)).max(1);
-        let can_score = session
-            .task
-            .support()
-            .is_some_and(|support| support.has(feature::SCORE));
         if !can_score {
             self.unscored = Unscored::default();
         }
@@ -305,7 +287,7 @@ impl Runner {
         let mut control = self.control.clone();
         loop {
             if self.events.is_closed() || *control.borrow_and_update() == Control::Cancel {
-                return SessionEnd::Cancelled;
+                return TaskEnd::Cancelled;
             }
             let paused = self.halted || *control.borrow() == Control::Pause;
             while died.is_none() && !paused && running.len() < most {
@@ -320,7 +302,7 @@ impl Runner {
                     Some((case, number)) if fits(case.prompt) => Some((case, number)),
                     Some(other) => {
                         again.push_front(other);
-                        return SessionEnd::Done;
+                        return TaskEnd::Done;
                     }
                     None if source.next_prompt().is_some_and(fits) => source.next().map(|case| (case, 1)),
                     None => None,
@@ -330,8 +312,8 @@ impl Runner {
                     index: case.index,
                     name: case.name.clone(),
                 });
-                let job = self.job(session, case.clone(), number);
-                cases.insert(running.spawn(job.run()).id(), case);
+                let attempt = self.attempt(task, case.clone(), number);
+                cases.insert(running.spawn(attempt).id(), case);
                 if is_repeat {
                     break;
                 }
@@ -342,15 +324,15 @@ impl Runner {
                 && can_score
                 && let Some(batch) = self.next_batch(system)
             {
-                scoring.spawn(score_batch(Arc::clone(session), batch));
+                scoring.spawn(score_batch(Arc::clone(&self.request.session), task.clone(), batch));
             }
             self.report(running.len(), source.left() + again.len(), paused);
             if running.is_empty() && scoring.is_empty() {
                 if let Some(error) = died {
-                    return SessionEnd::Died(error);
+                    return TaskEnd::Died(error);
                 }
                 if !paused {
-                    return SessionEnd::Done;
+                    return TaskEnd::Done;
                 }
             }
             tokio::select! {
@@ -379,7 +361,7 @@ impl Runner {
                 },
                 changed = control.changed() => {
                     if changed.is_err() {
-                        return SessionEnd::Cancelled;
+                        return TaskEnd::Cancelled;
                     }
                     if *control.borrow() == Control::Go && std::mem::take(&mut self.halted) {
                         self.save_rest().await;
@@ -389,16 +371,28 @@ impl Runner {
         }
     }
 
-    fn job(&self, session: &Arc<Session>, case: Case, number: u32) -> Job {
-        Job {
-            session: Arc::clone(session),
+    /// A case on its way to the module and back.
+    fn attempt(&self, task: &Task, case: Case, number: u32) -> impl Future<Output = Attempt> + Send + use<> {
+        let (session, task, events) = (Arc::clone(&self.request.session), task.clone(), self.events.clone());
+        let index = case.index;
+        let request = CaseRequest {
             experiment: self.experiment.id.clone(),
             prompt: self.prompt(case.prompt),
             settings: self.request.plan.settings.clone(),
+            priority: Priority::Batch,
+            attempt: number,
             written_by: self.request.options.written_by.clone(),
-            events: self.events.clone(),
             case,
-            number,
+        };
+        async move {
+            let tell = |progress| {
+                if let CaseProgress::Text(text) = progress {
+                    // Nobody listens to a dropped run.
+                    let _ = events.send(RunEvent::Text { index, text });
+                }
+            };
+            let ran = session.run(&task, request, Stop::never(), tell).await;
+            Attempt { number, ran }
         }
     }
 
@@ -408,15 +402,12 @@ impl Runner {
         attempt: Attempt,
         source: &mut Source,
         again: &mut VecDeque<(Case, u32)>,
-    ) -> Option<ClientError> {
-        let Attempt {
-            case,
-            number,
-            record,
-            died,
-        } = attempt;
+    ) -> Option<SessionError> {
+        let Attempt { number, ran } = attempt;
+        let Ran { record, error } = ran?;
+        let died = error.filter(SessionError::needs_set_up);
         if died.is_some() && number == 1 {
-            again.push_back((case, 2));
+            again.push_back((record.case, 2));
             return died;
         }
         self.here += 1;
@@ -463,7 +454,7 @@ impl Runner {
 
     /// Keeps and tells what was scored. What failed with others is tried once more by itself. Returns why the session is of no more
     /// use.
-    async fn take_scores(&mut self, scoring: Scoring) -> Option<ClientError> {
+    async fn take_scores(&mut self, scoring: Scoring) -> Option<SessionError> {
         let Scoring { batch, scores } = scoring;
         self.unscored.is_back();
         let error = match scores {
@@ -488,7 +479,7 @@ impl Runner {
                 error: error.to_string(),
             });
         }
-        Some(error).filter(ClientError::needs_set_up)
+        Some(error).filter(SessionError::needs_set_up)
     }
 
     fn report(&mut self, running: usize, left: usize, paused: bool) {
@@ -505,29 +496,43 @@ impl Runner {
     }
 }
 
-enum SessionEnd {
+/// Why no more is run on a task.
+enum TaskEnd {
     /// No case with this system text is left.
     Done,
-    Died(ClientError),
+    Died(SessionError),
     Cancelled,
 }
 
-async fn set_up(module: Module, set_up: SetUp) -> Result<Task, ClientError> {
-    if !module.is_connected() {
-        module.reconnect().await?;
-    }
-    module.set_up(&set_up).await
+/// A case that was run once; `None` where it was stopped before it was sent.
+struct Attempt {
+    number: u32,
+    ran: Option<Ran>,
 }
 
-/// Ends the task on the module, within the time in which a module that lives answers.
-async fn leave(task: &Task) {
-    const LIMIT: Duration = Duration::from_secs(5);
-    let work_id = task.work_id();
-    match tokio::time::timeout(LIMIT, task.exit()).await {
-        Ok(Ok(()) | Err(ClientError::TaskGone { .. })) => {}
-        Ok(Err(error)) => tracing::warn!(work_id, %error, "the task could not be ended"),
-        Err(_) => tracing::warn!(work_id, "the module did not say that it ended the task"),
+/// A batch that was scored, or not.
+struct Scoring {
+    batch: Batch,
+    scores: Result<Vec<(String, CaseScores)>, SessionError>,
+}
+
+async fn score_batch(session: Arc<Session>, task: Task, batch: Batch) -> Scoring {
+    let work = async {
+        let mut prefixes = Vec::with_capacity(batch.cases.len());
+        for recipe in batch.cases.iter().filter_map(|case| case.case.recipe.as_ref()) {
+            prefixes.push(session.build(recipe).await?);
+        }
+        Ok(scores::score(&task, &batch, prefixes).await?)
+    };
+    let scores = work.await;
+    Scoring { batch, scores }
+}
+
+async fn set_up(session: Arc<Session>, system: String, settings: Settings) -> Result<Task, ClientError> {
+    if !session.module().is_connected() {
+        session.module().reconnect().await?;
     }
+    session.set_up(&system, &settings).await
 }
 
 /// The sentence for a panic in a task of the run.

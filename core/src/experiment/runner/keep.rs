@@ -4,14 +4,13 @@
 use std::collections::VecDeque;
 use std::sync::PoisonError;
 
-use super::SharedJournal;
 use super::drive::Runner;
 use super::event::RunEvent;
-use crate::experiment::journal::{Entry, JournalError};
+use crate::experiment::journal::{Entry, JournalError, SharedJournal};
 
 impl Runner {
     pub(super) async fn save(&mut self, entry: Entry) {
-        if self.request.journal.is_some() {
+        if self.journal.is_some() {
             self.unsaved.push_back(entry);
             self.save_rest().await;
         }
@@ -19,7 +18,7 @@ impl Runner {
 
     /// Saves what is not saved yet, in order; halts the run if that fails.
     pub(super) async fn save_rest(&mut self) {
-        let Some(journal) = self.request.journal.clone() else {
+        let Some(journal) = self.journal.clone() else {
             return;
         };
         let entries = std::mem::take(&mut self.unsaved);

@@ -1,4 +1,4 @@
-//! Runs a plan on a module and tells what happens: as many cases at once as the unit can take, one at a time on a stranger's. Each
+//! Runs a plan on a module and tells what happens: as many cases at once as the unit can take, one at a time on a stock one. Each
 //! finished case is in the journal before it is told. It knows modules through the client, and no window.
 //!
 //! A case that fails is recorded with its error and the rest goes on. When the module dies under a case, the connection and the
@@ -9,15 +9,12 @@ mod canary;
 mod clock;
 mod drive;
 mod event;
-mod job;
 mod keep;
-mod session;
 mod source;
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -26,34 +23,34 @@ pub use canary::{Canary, CanaryFinding};
 pub use event::{Progress, RunEnd, RunEvent};
 pub use source::SearchRequest;
 
-use super::journal::{Experiment, Journal};
+use super::journal::SharedJournal;
+use super::library::Library;
+use super::past::Past;
 use super::plan::{Case, Plan, PlanError};
-use super::record::Record;
-use crate::client::{Module, Task};
-use crate::prefix::Shelf;
-use crate::protocol::SetUp;
+use super::record::WRITTEN_BY;
+use super::session::Session;
 use drive::Runner;
 use source::{Searching, Source};
-
-/// A journal that the runner and others append to.
-pub type SharedJournal = Arc<Mutex<Journal>>;
 
 /// What is to be run, and where.
 #[derive(Clone)]
 pub struct RunRequest {
     pub plan: Plan,
-    pub module: Module,
-    /// The set-up of every task: model and settings. The prompts' system texts and the plan's settings are put in.
-    pub set_up: SetUp,
-    /// Answers for words and the vocabulary where the module cannot: a task of our unit with the same model.
-    pub words_from: Option<Task>,
-    /// Where records are kept; `None` keeps none.
-    pub journal: Option<SharedJournal>,
-    /// Going on with an experiment, and the indices of its finished cases.
-    pub resume: Option<(Experiment, HashSet<usize>)>,
-    /// The records of the experiment that goes on: those that are not scored yet are. May be empty.
-    pub known: Vec<Record>,
+    pub session: Arc<Session>,
+    pub keep: Keep,
+    /// The experiment to go on with: its finished cases are not run again, and those that are not scored yet are scored.
+    pub resume: Option<Past>,
     pub options: RunOptions,
+}
+
+/// Where records are kept.
+#[derive(Clone, Debug)]
+pub enum Keep {
+    Nowhere,
+    /// In this journal, behind what it holds.
+    Journal(SharedJournal),
+    /// In a new journal of the library.
+    Library(Arc<Library>),
 }
 
 /// How a plan is run.
@@ -61,16 +58,12 @@ pub struct RunRequest {
 pub struct RunOptions {
     /// What records say wrote them: `softprefix 0.1.0`.
     pub written_by: String,
-    /// How the module is called in records instead of its address (`embedded`).
-    pub address: Option<String>,
     /// At most so many cases at once, whatever the unit says.
     pub at_once: Option<usize>,
-    /// Whether a stranger's module is first asked to prove that a prefix has any effect.
+    /// Whether a stock module is first asked to prove that a prefix has any effect.
     pub canary: bool,
     /// Whether the run ends when that proof fails.
     pub stop_without_effect: bool,
-    /// Where imported prefixes are kept.
-    pub shelf: Option<Shelf>,
     /// Waits before each try to reach a dead module again.
     pub retries: Vec<Duration>,
 }
@@ -78,12 +71,10 @@ pub struct RunOptions {
 impl Default for RunOptions {
     fn default() -> Self {
         Self {
-            written_by: concat!("softprefix ", env!("CARGO_PKG_VERSION")).to_owned(),
-            address: None,
+            written_by: WRITTEN_BY.to_owned(),
             at_once: None,
             canary: true,
             stop_without_effect: true,
-            shelf: None,
             retries: [0.2, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0]
                 .map(Duration::from_secs_f64)
                 .to_vec(),
@@ -123,6 +114,8 @@ impl Run {
     pub fn search(mut request: RunRequest, search: SearchRequest) -> Result<Self, PlanError> {
         request.plan.sweeps.clear();
         request.plan.prompts.truncate(1);
+        // A search runs the last of the plan's baselines at its end.
+        request.plan.closing = true;
         let baselines: VecDeque<Case> = request.plan.cases()?.into();
         let searching = Searching::new(baselines, search);
         Ok(Self::drive(request, Source::Search(Box::new(searching))))
@@ -191,24 +184,4 @@ impl Run {
             changes
         });
     }
-}
-
-/// Seconds since 1970.
-pub fn unix_now() -> f64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64())
-}
-
-/// An id that no other experiment has: the time in nanoseconds, the process, and a count within it.
-pub fn new_id() -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let nanos = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos());
-    format!(
-        "{nanos:x}-{:x}-{:x}",
-        std::process::id(),
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    )
 }

@@ -1,0 +1,197 @@
+//! The library of all experiments, away from the window's thread.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use softprefix_core::experiment::{
+    Ending, Entry, Experiment, JournalError, Library, Past, Summary, experiments, export, new_id, unix_now,
+};
+
+use tokio::sync::mpsc;
+
+use super::events::Events;
+use crate::errors::{self, Told, broken};
+use crate::messages::{Event, LibraryEvent, LibraryRequest};
+use crate::model::{Problem, ProblemKind};
+
+/// A request that is not [`LibraryRequest::Open`], and the library that was open when it was made.
+pub(super) type Wanted = (LibraryRequest, Option<Arc<Library>>);
+
+/// Carries out requests one after the other, so that no list is reported after a newer one.
+pub(super) async fn keep_working(mut wanted: mpsc::UnboundedReceiver<Wanted>, events: Events) {
+    while let Some((request, library)) = wanted.recv().await {
+        let done = tokio::task::spawn_blocking(move || match library {
+            Some(library) => carry_out(request, &library),
+            None => vec![LibraryEvent::Failed(errors::no_library())],
+        });
+        let done = done
+            .await
+            .unwrap_or_else(|error| vec![LibraryEvent::Failed(broken(error))]);
+        for event in done {
+            report(&events, event).await;
+        }
+    }
+}
+
+/// Opens a library, takes over what an older version kept in `old`, and lists it.
+pub(super) async fn open(folder: &Path, old: &Path, events: &Events) -> Option<Arc<Library>> {
+    let (folder, old) = (folder.to_owned(), old.to_owned());
+    let opened = tokio::task::spawn_blocking(move || {
+        let library = Arc::new(Library::open(&folder)?);
+        let trouble = match library.take_over(&old) {
+            Ok((_, condition)) => (!condition.is_sound()).then(|| errors::damaged(&old, &condition)),
+            Err(error) => Some(told(&error)),
+        };
+        Ok::<_, JournalError>((library, trouble))
+    });
+    let (library, trouble) = match opened.await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => {
+            report(events, LibraryEvent::Unusable(told(&error))).await;
+            return None;
+        }
+        Err(error) => {
+            report(events, LibraryEvent::Unusable(broken(error))).await;
+            return None;
+        }
+    };
+    list(Some(Arc::clone(&library)), trouble, events).await;
+    Some(library)
+}
+
+/// Lists the library again.
+pub(super) async fn list(library: Option<Arc<Library>>, trouble: Option<Problem>, events: &Events) {
+    let Some(library) = library else { return };
+    let listed = tokio::task::spawn_blocking(move || listed(&library)).await;
+    let mut event = listed.unwrap_or_else(|error| LibraryEvent::Failed(broken(error)));
+    if let LibraryEvent::Listed { problems, .. } = &mut event {
+        problems.extend(trouble);
+    }
+    report(events, event).await;
+}
+
+async fn report(events: &Events, event: LibraryEvent) {
+    events.send(Event::Library(Box::new(event))).await;
+}
+
+fn listed(library: &Library) -> LibraryEvent {
+    match library.list() {
+        Ok(listing) => {
+            let unreadable = listing.unreadable.iter().map(told);
+            let damaged = listing.experiments.iter().filter(|one| !one.condition.is_sound());
+            let damaged =
+                damaged.map(|one: &Summary| errors::damaged(&library.path_of(&one.experiment.id), &one.condition));
+            LibraryEvent::Listed {
+                problems: unreadable.chain(damaged).collect(),
+                experiments: listing.experiments,
+            }
+        }
+        Err(error) => LibraryEvent::Unusable(told(&error)),
+    }
+}
+
+fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
+    let failed = |error: JournalError| vec![LibraryEvent::Failed(told(&error))];
+    match request {
+        // The worker itself opens it.
+        LibraryRequest::Open { .. } => Vec::new(),
+        LibraryRequest::List => vec![listed(library)],
+        LibraryRequest::Read(ids) => {
+            let mut read = Vec::with_capacity(ids.len());
+            for id in ids {
+                match library.read(&id) {
+                    Ok((past, _)) => read.push(past),
+                    Err(error) => return failed(error),
+                }
+            }
+            vec![LibraryEvent::Read(read)]
+        }
+        LibraryRequest::Find(query) => match library.search(&query) {
+            Ok(ids) => vec![LibraryEvent::Found { query, ids }],
+            Err(error) => failed(error),
+        },
+        LibraryRequest::Append(entry) => match library.append(entry.experiment(), &entry) {
+            Ok(()) => vec![LibraryEvent::Appended(entry), listed(library)],
+            Err(error) => failed(error),
+        },
+        LibraryRequest::Export { path, export } => {
+            let written = softprefix_core::files::write_whole(&path, export.content().as_bytes());
+            vec![match written {
+                Ok(()) => LibraryEvent::Exported(path),
+                Err(error) => LibraryEvent::Failed(errors::cannot_write(&path, &error)),
+            }]
+        }
+        LibraryRequest::Import { path } => match import(&path, library) {
+            Ok(past) => vec![
+                LibraryEvent::Imported {
+                    path,
+                    past: Box::new(past),
+                },
+                listed(library),
+            ],
+            Err(problem) => vec![LibraryEvent::Failed(problem)],
+        },
+    }
+}
+
+/// Reads an exported experiment, a results file or a journal, and puts it into the library under a new id. Of a journal that holds
+/// several experiments all are taken in, and the last is told.
+fn import(path: &Path, library: &Library) -> Result<Past, Problem> {
+    let bytes = std::fs::read(path).map_err(|error| errors::cannot_read(path, &error))?;
+    let is_json = bytes
+        .iter()
+        .find(|byte| !byte.is_ascii_whitespace())
+        .is_some_and(|&byte| byte == b'{' || byte == 0xEF);
+    if !is_json {
+        return import_journal(path, library);
+    }
+    let (experiment, records) = export::from_json(&bytes, &new_id()).map_err(|error| {
+        let Told { what, todo } = errors::export(&error);
+        let named = |what: &str, mark: &str| format!("{}{mark}{what}", path.display());
+        Problem::new(ProblemKind::File, named(&what.en, ": "), todo.en).in_japanese(named(&what.ja, "："), todo.ja)
+    })?;
+    let ending = experiment.plan.is_some().then_some(Ending::Complete);
+    let mut past = Past::new(experiment);
+    past.records = records;
+    past.ending = ending;
+    add(past, library)
+}
+
+fn import_journal(path: &Path, library: &Library) -> Result<Past, Problem> {
+    let (entries, _) = softprefix_core::experiment::Journal::read(path).map_err(|error| told(&error))?;
+    let mut last = None;
+    for past in experiments(entries) {
+        last = Some(add(past, library)?);
+    }
+    last.ok_or_else(|| told(&JournalError::NotOne { path: path.to_owned() }))
+}
+
+/// Adds an experiment under a new id.
+fn add(past: Past, library: &Library) -> Result<Past, Problem> {
+    let id = new_id();
+    let mut out = Past::new(Experiment {
+        id: id.clone(),
+        ..past.experiment.clone()
+    });
+    let records = past.shown().cloned().map(|mut record| {
+        record.id = format!("{id}/{}", record.case.index);
+        record.experiment.clone_from(&id);
+        record
+    });
+    let mut lines = vec![Entry::Started(Box::new(out.experiment.clone()))];
+    lines.extend(records.map(|record| Entry::Case(Box::new(record))));
+    lines.extend(past.ending.map(|how| Entry::Ended {
+        experiment: id.clone(),
+        how,
+        at_unix: unix_now(),
+    }));
+    library.add(&id, &lines).map_err(|error| told(&error))?;
+    for line in lines {
+        out.add(line);
+    }
+    Ok(out)
+}
+
+fn told(error: &JournalError) -> Problem {
+    Problem::told(ProblemKind::File, errors::journal(error))
+}

@@ -1,0 +1,482 @@
+//! What `compare` and `sweep` share: opening a module, running a plan to its end, going on with one that was broken off, Ctrl-C.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use softprefix_core::client::ConnectOptions;
+use softprefix_core::experiment::{
+    Condition, Ending, Experiment, Journal, JournalError, Keep, Library, ModuleFacts, ModuleIdentity, Past, Plan,
+    Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SharedJournal, experiments,
+};
+use softprefix_core::protocol::extension::StoredWeights;
+use tokio::sync::watch;
+
+use super::bar::Bar;
+use super::models::fetch_words;
+use super::shell::{Failure, runtime};
+use crate::errors;
+use crate::model::{ConnectStep, Language, Problem, ProblemKind, Target};
+use crate::places;
+use crate::session::{LeftOver, OpenStep, Opening, Session, Steps};
+use crate::start::Exit;
+use crate::text::SweepText;
+
+/// Longest wait for work that is left behind when the command ends.
+const LEAVING: Duration = Duration::from_secs(2);
+
+/// Where a command's runs are kept.
+pub(super) enum Store {
+    /// The library that the window's history shows.
+    Library(Arc<Library>),
+    /// A journal of one's own.
+    File {
+        path: PathBuf,
+        journal: SharedJournal,
+        pasts: Vec<Past>,
+    },
+}
+
+/// An experiment that was begun earlier, open for more.
+pub(super) struct Begun {
+    pub past: Past,
+    journal: SharedJournal,
+}
+
+impl Store {
+    pub fn library() -> Result<Self, Failure> {
+        let library = Library::open(&places::library()).map_err(|error| journal_failure(&error))?;
+        Ok(Self::Library(Arc::new(library)))
+    }
+
+    /// The journal at `path`, made where it is missing. What is wrong with it is told.
+    pub fn file(path: &Path) -> Result<Self, Failure> {
+        let (journal, entries, condition) = Journal::open(path).map_err(|error| journal_failure(&error))?;
+        tell_damage(path, &condition);
+        Ok(Self::File {
+            path: path.to_owned(),
+            journal: Arc::new(Mutex::new(journal)),
+            pasts: experiments(entries),
+        })
+    }
+
+    /// How messages call it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Library(_) => "the history".to_owned(),
+            Self::File { path, .. } => path.display().to_string(),
+        }
+    }
+
+    /// Every experiment with a plan that can be gone on with or is complete, latest first, and whether it can go on.
+    fn begun(&self) -> Result<Vec<(Experiment, bool)>, Failure> {
+        match self {
+            Self::Library(library) => {
+                let listing = library.list().map_err(|error| journal_failure(&error))?;
+                for error in &listing.unreadable {
+                    eprintln!(
+                        "softprefix: {}",
+                        Problem::told(ProblemKind::File, errors::journal(error))
+                    );
+                }
+                let known = listing.experiments.into_iter().filter(|summary| !summary.is_deleted);
+                let usable = known.filter(|summary| summary.ending != Some(Ending::Cancelled));
+                Ok(usable
+                    .filter(|summary| summary.experiment.plan.is_some())
+                    .map(|summary| (summary.experiment, summary.is_open))
+                    .collect())
+            }
+            Self::File { pasts, .. } => {
+                let usable = pasts
+                    .iter()
+                    .rev()
+                    .filter(|past| !past.is_deleted() && past.ending != Some(Ending::Cancelled));
+                Ok(usable
+                    .filter(|past| past.experiment.plan.is_some())
+                    .map(|past| (past.experiment.clone(), past.is_open()))
+                    .collect())
+            }
+        }
+    }
+
+    fn open(&self, id: &str) -> Result<Begun, JournalError> {
+        match self {
+            Self::Library(library) => {
+                let opened = library.append_to(id)?;
+                tell_damage(&library.path_of(id), &opened.condition);
+                Ok(Begun {
+                    past: opened.past,
+                    journal: opened.journal,
+                })
+            }
+            Self::File { path, journal, pasts } => {
+                let past = pasts.iter().find(|past| past.experiment.id == id).cloned();
+                Ok(Begun {
+                    past: past.ok_or_else(|| JournalError::NotOne { path: path.clone() })?,
+                    journal: Arc::clone(journal),
+                })
+            }
+        }
+    }
+
+    /// The last experiment that was broken off. One that another window or shell is running just now is passed over, and is an error
+    /// only where there is no other.
+    pub fn last_open(&self) -> Result<Option<Begun>, Failure> {
+        let mut in_use = None;
+        for (experiment, _) in self.begun()?.into_iter().filter(|(_, is_open)| *is_open) {
+            match self.open(&experiment.id) {
+                Ok(begun) if begun.past.is_open() => return Ok(Some(begun)),
+                // It was brought to its end meanwhile.
+                Ok(_) => {}
+                Err(error @ JournalError::InUse { .. }) => {
+                    in_use.get_or_insert(error);
+                }
+                Err(error) => return Err(journal_failure(&error)),
+            }
+        }
+        in_use.map_or(Ok(None), |error| Err(journal_failure(&error)))
+    }
+
+    /// What `plan` is to go on from, module by module: the last experiment of this plan on each of them, where any of them was broken
+    /// off. One that is complete needs no run then.
+    pub fn resume(&self, plan: &Plan, modules: &[&ModuleIdentity]) -> Result<Vec<Option<Begun>>, Failure> {
+        let begun = self.begun()?;
+        let of = |module: &&ModuleIdentity| {
+            begun.iter().find(|(experiment, _)| {
+                let on = &experiment.module;
+                experiment.plan.as_ref() == Some(plan) && (&on.address, &on.model) == (&module.address, &module.model)
+            })
+        };
+        let found: Vec<Option<&(Experiment, bool)>> = modules.iter().map(of).collect();
+        let is_open = found.iter().flatten().any(|(_, is_open)| *is_open);
+        found
+            .into_iter()
+            .map(|found| match found.filter(|_| is_open) {
+                Some((experiment, _)) => self
+                    .open(&experiment.id)
+                    .map(Some)
+                    .map_err(|error| journal_failure(&error)),
+                None => Ok(None),
+            })
+            .collect()
+    }
+
+    fn keep(&self, begun: Option<SharedJournal>) -> Keep {
+        match (begun, self) {
+            (Some(journal), _) => Keep::Journal(journal),
+            (None, Self::File { journal, .. }) => Keep::Journal(Arc::clone(journal)),
+            (None, Self::Library(library)) => Keep::Library(Arc::clone(library)),
+        }
+    }
+}
+
+/// Tells what was wrong with a journal, if anything was.
+pub(super) fn tell_damage(path: &Path, condition: &Condition) {
+    if !condition.is_sound() {
+        eprintln!("softprefix: {}", errors::damaged(path, condition));
+    }
+}
+
+pub(super) fn journal_failure(error: &JournalError) -> Failure {
+    Problem::told(ProblemKind::File, errors::journal(error)).into()
+}
+
+/// A plan that was run, or an earlier run of it that was complete.
+pub(super) struct Done {
+    /// `None` where the module never got as far as the first case.
+    pub experiment: Option<Experiment>,
+    /// In the plan's order.
+    pub records: Vec<Record>,
+    pub end: RunEnd,
+}
+
+/// Hears what is finished so far, after each case.
+pub(super) type Finished<'a> = &'a mut dyn FnMut(&Experiment, &[Record]) -> Result<(), Failure>;
+
+/// A terminal at which plans are run: its progress bar, and Ctrl-C.
+pub(super) struct Terminal {
+    bar: Arc<Mutex<Bar>>,
+    interrupts: Interrupts,
+}
+
+impl Terminal {
+    /// Does a command's work. The first Ctrl-C lets the work leave its module and end; the second one ends it at once. `kept_in` says
+    /// where finished cases are.
+    pub fn work(kept_in: &str, work: impl AsyncFnOnce(Self) -> Result<Exit, Failure>) -> Result<Exit, Failure> {
+        let runtime = runtime()?;
+        let outcome = runtime.block_on(async {
+            let terminal = Self {
+                bar: Arc::new(Mutex::new(Bar::new())),
+                interrupts: Interrupts::heard(kept_in),
+            };
+            let mut interrupts = terminal.interrupts.clone();
+            tokio::select! {
+                outcome = work(terminal) => outcome,
+                () = interrupts.at_least(2) => Ok(Exit::Interrupted),
+            }
+        });
+        runtime.shutdown_timeout(LEAVING);
+        outcome
+    }
+
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupts.any()
+    }
+
+    /// A sentence above the bar.
+    pub fn say(&self, sentence: &str) {
+        lock(&self.bar).say(sentence);
+    }
+
+    /// Takes the bar away.
+    pub fn clear(&self) {
+        lock(&self.bar).clear();
+    }
+
+    /// Names the module, and which of the model's numbers are not the file's own: that is part of what was measured.
+    pub fn say_module(&self, facts: &ModuleFacts) {
+        let unit = match facts.is_ours() {
+            true => format!("softprefix-unit: up to {} cases at once", facts.concurrency),
+            false => "stock unit: one case after the other".to_owned(),
+        };
+        self.say(&format!("{} on {} ({unit})", facts.identity.model, facts.address));
+        if !facts.identity.weights.is_empty() {
+            let weights = StoredWeights::sentence(&facts.identity.weights);
+            self.say(&format!("weight matrices: {weights}"));
+        }
+    }
+
+    /// Opens the module for a plan; `None` where Ctrl-C was pressed meanwhile. Another machine's module is waited for even then,
+    /// since it would keep a task that is set up and that nobody ends.
+    pub async fn open(&self, target: Target, exit_tasks: bool, plan: &Plan) -> Result<Option<Session>, Failure> {
+        let is_elsewhere = matches!(target, Target::Remote { .. });
+        let give_up = Arc::new(AtomicBool::new(false));
+        let opening = Opening {
+            target,
+            system: plan
+                .prompts
+                .first()
+                .map(|prompt| prompt.system.clone())
+                .unwrap_or_default(),
+            settings: plan.settings.clone(),
+            limits: ConnectOptions::default(),
+            shelf: Some(places::shelf()),
+            left_over: if exit_tasks { LeftOver::ExitAll } else { LeftOver::Keep },
+            fetch: Some(Arc::clone(&give_up)),
+        };
+        let bar = Arc::clone(&self.bar);
+        let steps: Steps = Arc::new(move |step| {
+            let (fraction, words) = words_of(&step);
+            lock(&bar).show(fraction, &words);
+        });
+        let mut interrupts = self.interrupts.clone();
+        let mut opening = std::pin::pin!(Session::open(opening, steps));
+        tokio::select! {
+            opened = &mut opening => {
+                let opened = opened.map_err(|problem| {
+                    let japanese = "以前のクライアントが残したものなら、--exit-tasks で終了できます。";
+                    problem.into_problem("If a former client left them, exit them with --exit-tasks.", japanese)
+                });
+                return Ok(Some(opened?));
+            }
+            () = interrupts.at_least(1) => {}
+        }
+        give_up.store(true, Ordering::Relaxed);
+        if is_elsewhere && let Ok(session) = opening.await {
+            session.close().await;
+        }
+        Ok(None)
+    }
+
+    /// Runs a plan to its end, tells how far it is, and calls `finished` after each case. After Ctrl-C it lets go of the module.
+    pub async fn run(
+        &self,
+        session: &Session,
+        (plan, options): (Plan, RunOptions),
+        (store, begun): (&Store, Option<Begun>),
+        finished: Finished<'_>,
+    ) -> Result<Done, Failure> {
+        let (past, journal) = match begun {
+            Some(Begun { past, journal }) => (Some(past), Some(journal)),
+            None => (None, None),
+        };
+        let mut done = Done {
+            experiment: None,
+            records: past.iter().flat_map(Past::shown).cloned().collect(),
+            end: RunEnd::Cancelled,
+        };
+        done.records.sort_by_key(|record| record.case.index);
+        if let Some(past) = &past {
+            let (name, count) = (&past.experiment.name, done.records.len());
+            if !past.is_open() {
+                self.say(&format!("{name}: all {count} runs are there"));
+                done.experiment = Some(past.experiment.clone());
+                done.end = RunEnd::Complete;
+                return Ok(done);
+            }
+            self.say(&format!("going on with {name}: {count} runs are there"));
+        }
+        // The runner sets up a task of its own; a module with few places needs this one's.
+        session.forget_task().await;
+        let request = RunRequest {
+            plan,
+            session: Arc::clone(session.core()),
+            keep: store.keep(journal),
+            resume: past,
+            options,
+        };
+        let run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
+        self.follow(run, &mut done, finished).await?;
+        done.records.sort_by_key(|record| record.case.index);
+        Ok(done)
+    }
+
+    async fn follow(&self, mut run: Run, done: &mut Done, finished: Finished<'_>) -> Result<(), Failure> {
+        let text = SweepText::of(Language::English);
+        let mut interrupts = self.interrupts.clone();
+        loop {
+            let event = tokio::select! {
+                event = run.next() => event,
+                () = interrupts.at_least(1) => {
+                    run.leave().await;
+                    done.end = RunEnd::Cancelled;
+                    return Ok(());
+                }
+            };
+            let Some(event) = event else { return Ok(()) };
+            match event {
+                RunEvent::Started(started) => done.experiment = Some(*started),
+                RunEvent::CaseFinished(record) => {
+                    if let Some(error) = record.error() {
+                        self.say(&format!("{}: {error}", record.case.name));
+                    }
+                    done.records.push(*record);
+                    let told = match &done.experiment {
+                        Some(experiment) => finished(experiment, &done.records),
+                        None => Ok(()),
+                    };
+                    if let Err(failure) = told {
+                        run.leave().await;
+                        return Err(failure);
+                    }
+                }
+                RunEvent::Progress(progress) => {
+                    let fraction = progress.finished as f32 / progress.total.max(1) as f32;
+                    let left = progress
+                        .left
+                        .map(|left| format!(". {}", (text.left)(left)))
+                        .unwrap_or_default();
+                    let words = match (progress.finished == progress.total, progress.unscored) {
+                        (true, unscored @ 1..) => format!("all runs finished; KL of {unscored} to go"),
+                        _ => format!("{} of {} runs{left}", progress.finished, progress.total),
+                    };
+                    lock(&self.bar).show(Some(fraction), &words);
+                }
+                RunEvent::Scored { record, scores } => {
+                    if let Some(record) = done.records.iter_mut().rev().find(|known| known.id == record) {
+                        record.scores = Some(scores);
+                    }
+                }
+                RunEvent::NotScored { count, error } => self.say(&format!("no KL of {count} runs: {error}")),
+                RunEvent::Canary(canary) => self.say(canary.sentence()),
+                RunEvent::CanaryFailed { error } => self.say(&format!(
+                    "it could not be tried whether the module uses prefixes: {error}"
+                )),
+                RunEvent::Reconnecting { because } => {
+                    self.say(&format!("the module is gone ({because}); reconnecting"))
+                }
+                RunEvent::CaseLost { name, error, .. } => self.say(&format!("{name}: {error}")),
+                RunEvent::JournalFailed { error } => {
+                    run.leave().await;
+                    return Err(Failure {
+                        exit: Exit::File,
+                        message: error,
+                    });
+                }
+                RunEvent::Ended(how) => done.end = how,
+                RunEvent::CaseStarted { .. }
+                | RunEvent::Text { .. }
+                | RunEvent::Reconnected
+                | RunEvent::Threshold(_) => {}
+            }
+        }
+    }
+}
+
+/// How a step on the way to a session is shown: how far it is, where that is known, and in words.
+fn words_of(step: &OpenStep) -> (Option<f32>, String) {
+    match step {
+        OpenStep::Connecting(step) => {
+            let words = match step {
+                ConnectStep::Starting => "starting the embedded module",
+                ConnectStep::Opening => "connecting",
+                ConnectStep::Asking => "asking the module what it is",
+                ConnectStep::SettingUp => "setting up the model",
+            };
+            (None, words.to_owned())
+        }
+        OpenStep::Fetching(progress) => (progress.fraction(), fetch_words(progress)),
+        OpenStep::Loading { model, fraction, what } => (Some(*fraction), format!("loading {model}: {what}")),
+    }
+}
+
+fn lock(bar: &Mutex<Bar>) -> std::sync::MutexGuard<'_, Bar> {
+    bar.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How the end of a run becomes the end of a command; `failed` says whether a case failed.
+///
+/// # Errors
+/// Where the run was broken off: why, and how to go on.
+pub(super) fn exit_of(end: RunEnd, failed: bool, store: &Store) -> Result<Exit, Failure> {
+    match end {
+        RunEnd::Complete if failed => Ok(Exit::Module),
+        RunEnd::Complete => Ok(Exit::Success),
+        RunEnd::Cancelled => Ok(Exit::Interrupted),
+        RunEnd::NoEffect => Ok(Exit::Module),
+        RunEnd::Interrupted { error } => Err(Failure {
+            exit: Exit::Module,
+            message: format!(
+                "{} What was finished is in {}; add --resume to go on.",
+                errors::sentence(&error),
+                store.name()
+            ),
+        }),
+    }
+}
+
+/// How often Ctrl-C was pressed.
+#[derive(Clone)]
+struct Interrupts(watch::Receiver<u32>);
+
+impl Interrupts {
+    /// Listens from now on, and answers on the terminal. Must be called from within a tokio runtime.
+    fn heard(kept_in: &str) -> Self {
+        let (count, counted) = watch::channel(0);
+        let kept_in = kept_in.to_owned();
+        tokio::spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if *count.borrow() == 0 {
+                    eprintln!(
+                        "\nsoftprefix: interrupted; what was finished is in {kept_in}. Add --resume to go on. The task on the module is \
+                         being ended; Ctrl-C once more ends this program at once."
+                    );
+                }
+                count.send_modify(|count| *count += 1);
+            }
+        });
+        Self(counted)
+    }
+
+    fn any(&self) -> bool {
+        *self.0.borrow() > 0
+    }
+
+    async fn at_least(&mut self, times: u32) {
+        if self.0.wait_for(|count| *count >= times).await.is_err() {
+            // Ctrl-C cannot be heard here, and ends the program by itself.
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! The three lanes of the Tune view, baseline, prefixed and repeat: what is launched on each, and what its events do. At most one
+//! inference is on its way on a lane; events of one that was replaced meanwhile are ignored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use softprefix_core::experiment::{GroupKey, PrefixIdentity, Prompt, Record};
+use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe};
+use softprefix_core::protocol::extension::FinishReason;
+
+use super::Workbench;
+use super::lanes::{Flight, Lane, StreamingDiff};
+use crate::messages::{Asked, Inference, Pair, Request, Texts};
+use crate::model::{Pane, PaneState, Problem, RunId, Side, Timings};
+
+impl Workbench {
+    /// What the controls ask for now, apart from the prefix.
+    pub fn key(&self) -> GroupKey {
+        let module = self.module.last_facts().map(|facts| facts.identity.clone());
+        GroupKey::new(
+            &module.unwrap_or_default(),
+            self.prompt.prompt(),
+            self.prompt.settings(),
+        )
+    }
+
+    /// The same for the bridge.
+    pub(super) fn asked(&self) -> Asked {
+        Asked {
+            prompt: self.prompt.prompt(),
+            settings: self.prompt.settings(),
+        }
+    }
+
+    // ----- launching -----
+
+    pub(super) fn run_now(&mut self, delay: Duration) {
+        if self.why_not_run().is_some() {
+            return;
+        }
+        let key = self.show_controls();
+        let has_baseline = self.tuning.group().is_some_and(|group| group.baseline.is_some());
+        let baseline_coming = self
+            .flights
+            .get(&Lane::Baseline)
+            .is_some_and(|flight| flight.key == key);
+        if !has_baseline && !baseline_coming {
+            self.launch(Lane::Baseline, key.clone(), delay);
+        }
+        let one_at_a_time = self.module.facts().is_none_or(|facts| facts.concurrency < 2);
+        if one_at_a_time {
+            self.stop_lane(Lane::Repeat);
+        }
+        self.launch(Lane::Prefixed, key, delay);
+    }
+
+    /// Turns panes and plot to what the controls ask for.
+    pub(super) fn show_controls(&mut self) -> GroupKey {
+        let key = self.key();
+        if self.tuning.shown.as_ref() != Some(&key) {
+            self.show_group(key.clone());
+        }
+        key
+    }
+
+    /// Turns panes and plot to another prompt, settings or module. Texts of the one before stay where nothing better is known, faded.
+    pub(super) fn show_group(&mut self, key: GroupKey) {
+        self.tuning.shown = Some(key.clone());
+        self.tuning.selected = None;
+        self.tuning.refresh();
+        self.diff = None;
+        for lane in [Lane::Baseline, Lane::Repeat] {
+            if self.flights.get(&lane).is_some_and(|flight| flight.key != key) {
+                self.stop_lane(lane);
+            }
+        }
+        if let Some(baseline) = self.tuning.baseline() {
+            self.baseline = Pane::of(baseline);
+            self.compare_panes();
+        }
+        self.refresh_stale();
+    }
+
+    pub(super) fn launch(&mut self, lane: Lane, key: GroupKey, delay: Duration) {
+        let run = RunId(self.fresh_id());
+        let recipe = (lane == Lane::Prefixed).then(|| self.prefix.recipe());
+        let asked = Asked {
+            prompt: key.prompt.clone(),
+            settings: key.settings.clone(),
+        };
+        self.flights.insert(
+            lane,
+            Flight {
+                run,
+                key,
+                recipe: recipe.clone(),
+                sent: None,
+                text: String::new(),
+            },
+        );
+        let side = lane.side();
+        if let Some(pane) = self.pane_mut(side) {
+            pane.state = PaneState::Waiting;
+            pane.error = None;
+        }
+        let inference = Inference {
+            run,
+            side,
+            asked,
+            recipe,
+            delay,
+            // An exhibition shows what a visitor does; it is nobody's experiment.
+            kept: self.exhibition.is_none(),
+        };
+        // A launch that has not even left yet is replaced: dragging queues one request a frame.
+        self.replace_request(
+            |request| matches!(request, Request::Infer(queued) if queued.side == side),
+            Request::Infer(Box::new(inference)),
+        );
+    }
+
+    pub(super) fn rerun_baseline(&mut self) {
+        if self.why_not_run().is_some() {
+            return;
+        }
+        let key = self.show_controls();
+        self.stop_lane(Lane::Repeat);
+        self.launch(Lane::Baseline, key, Duration::ZERO);
+    }
+
+    pub(super) fn stop_all(&mut self) {
+        for lane in [Lane::Repeat, Lane::Prefixed, Lane::Baseline] {
+            self.stop_lane(lane);
+        }
+    }
+
+    /// Asks for a lane's inference to be stopped. Its last event is still to come, except for repeats, which nobody sees.
+    pub(super) fn stop_lane(&mut self, lane: Lane) {
+        if !self.flights.contains_key(&lane) {
+            return;
+        }
+        if lane == Lane::Repeat {
+            self.flights.remove(&lane);
+        }
+        self.outbox.push(Request::Stop { side: lane.side() });
+    }
+
+    /// Forgets everything under way: its module is being left.
+    pub(super) fn forget_flights(&mut self) {
+        self.flights.clear();
+        for pane in [&mut self.baseline, &mut self.prefixed] {
+            if pane.is_running() {
+                pane.state = if pane.text.is_empty() {
+                    PaneState::Empty
+                } else {
+                    PaneState::Done
+                };
+                // What had come is a part of an output, and says so.
+                pane.finish = (!pane.text.is_empty()).then_some(FinishReason::Stopped);
+            }
+        }
+    }
+
+    pub(super) fn pane_mut(&mut self, side: Side) -> Option<&mut Pane> {
+        match side {
+            Side::Baseline => Some(&mut self.baseline),
+            Side::Prefixed => Some(&mut self.prefixed),
+            Side::Repeat => None,
+        }
+    }
+
+    /// Once the outputs that the person looks at are done, runs the baseline again to learn the noise floor.
+    pub(super) fn look_for_noise(&mut self) {
+        if self.is_running() || self.flights.contains_key(&Lane::Repeat) || !self.module.is_ready() {
+            return;
+        }
+        let key = self.key();
+        if self.tuning.shown.as_ref() == Some(&key) && self.tuning.baselines(&key) == 1 {
+            self.launch(Lane::Repeat, key, Duration::ZERO);
+        }
+    }
+
+    // ----- events -----
+
+    /// The flight of a side, if it is the one that an event speaks of.
+    fn flight(&mut self, run: RunId, side: Side) -> Option<&mut Flight> {
+        self.flights
+            .get_mut(&Lane::from(side))
+            .filter(|flight| flight.run == run)
+    }
+
+    pub(super) fn started(&mut self, run: RunId, side: Side, sent: Option<PrefixIdentity>) {
+        if let Some(flight) = self.flight(run, side) {
+            flight.sent = sent;
+        }
+    }
+
+    pub(super) fn delta(&mut self, run: RunId, side: Side, text: &str) {
+        let Some(flight) = self.flight(run, side) else { return };
+        let first = flight.text.is_empty();
+        flight.text.push_str(text);
+        let whole: Arc<str> = Arc::from(flight.text.as_str());
+        let sent = flight.sent.clone();
+        let Some(pane) = self.pane_mut(side) else { return };
+        pane.text = whole;
+        pane.state = PaneState::Streaming;
+        if first {
+            // The old text stood until now; from here on the pane shows the new run.
+            pane.finish = None;
+            pane.timings = Timings::default();
+            pane.error = None;
+            if side == Side::Prefixed {
+                pane.origin = sent;
+                self.tuning.selected = None;
+            }
+            self.refresh_stale();
+        }
+        self.compare_panes();
+    }
+
+    /// A run came to its end; its record is on disk.
+    pub(super) fn finished(&mut self, run: RunId, side: Side, record: Record) {
+        let comparisons = self.tuning.add(record.clone());
+        self.measure(comparisons);
+        self.tuning.refresh();
+        let is_shown = self.flight(run, side).is_some();
+        if is_shown {
+            self.flights.remove(&Lane::from(side));
+            self.show_record(side, &record);
+        }
+        self.refresh_stale();
+        self.compare_panes();
+        self.look_for_noise();
+    }
+
+    fn show_record(&mut self, side: Side, record: &Record) {
+        let stays = side == Side::Baseline
+            && self
+                .tuning
+                .baseline()
+                .is_some_and(|baseline| baseline.id != record.id && record.is_complete());
+        let shown = if stays {
+            // Run again by hand: the first one is what everything is measured against, and this one tells the noise.
+            self.tuning.baseline().map(Pane::of)
+        } else {
+            Some(Pane::of(record))
+        };
+        let Some(pane) = self.pane_mut(side) else { return };
+        // A run that was stopped before its first token leaves the old text as it was.
+        if record.output().is_empty() && !record.is_complete() && !pane.text.is_empty() {
+            pane.state = PaneState::Done;
+            return;
+        }
+        if let Some(shown) = shown {
+            *pane = shown;
+        }
+    }
+
+    pub(super) fn failed(&mut self, run: RunId, side: Side, problem: Problem) {
+        let was_on_its_way = self.flight(run, side).is_some();
+        if was_on_its_way {
+            self.flights.remove(&Lane::from(side));
+        }
+        // The record of a run that failed came before, and took the flight with it.
+        let is_latest = was_on_its_way || !self.flights.contains_key(&Lane::from(side));
+        if let (true, Some(pane)) = (is_latest, self.pane_mut(side)) {
+            pane.state = PaneState::Done;
+            pane.error = Some(problem);
+        }
+        self.refresh_stale();
+    }
+
+    pub(super) fn dropped(&mut self, run: RunId, side: Side) {
+        if self.flight(run, side).is_none() {
+            return;
+        }
+        self.flights.remove(&Lane::from(side));
+        if let Some(pane) = self.pane_mut(side) {
+            pane.state = if pane.text.is_empty() {
+                PaneState::Empty
+            } else {
+                PaneState::Done
+            };
+        }
+        self.refresh_stale();
+    }
+
+    // ----- panes -----
+
+    /// Marks panes whose text no longer belongs to the controls.
+    pub(super) fn refresh_stale(&mut self) {
+        let same_group = self.tuning.shown.as_ref() == Some(&self.key());
+        self.baseline.stale = !self.baseline.text.is_empty() && !same_group;
+        let recipe = self.prefix.recipe();
+        let origin = self.prefixed.origin.as_ref();
+        let from = origin
+            .filter(|origin| !same_group || !self.same_prefix(&origin.recipe, &recipe))
+            .cloned();
+        self.prefixed.stale = !self.prefixed.text.is_empty() && from.is_some();
+        self.prefixed.stale_from = from;
+    }
+
+    /// Whether two recipes make the same prefix as far as can be told without building them: a constant knows no seed,
+    /// and a magnitude may be said in either unit.
+    fn same_prefix(&self, a: &PrefixRecipe, b: &PrefixRecipe) -> bool {
+        if a == b {
+            return true;
+        }
+        let same_size = match (a.magnitude, b.magnitude) {
+            (Magnitude::TokenNorms(_), Magnitude::Raw(_)) | (Magnitude::Raw(_), Magnitude::TokenNorms(_)) => {
+                // Only a constant is the same in both units to the last bit; random rows are scaled one by one.
+                a.kind == PrefixKind::Constant
+                    && matches!((self.raw_of(a), self.raw_of(b)), (Some(x), Some(y)) if (x - y).abs() <= 1e-9 * x.abs())
+            }
+            (x, y) => x == y,
+        };
+        same_size && a.kind == b.kind && a.len == b.len && a.rounding == b.rounding
+    }
+
+    /// Asks for the diff of what the panes show. At most one is under way; the next follows it.
+    pub(super) fn compare_panes(&mut self) {
+        if self.baseline.text.is_empty() || self.prefixed.text.is_empty() {
+            self.diff = None;
+            return;
+        }
+        if self.streaming_diff.under_way {
+            self.streaming_diff.wanted = true;
+            return;
+        }
+        self.streaming_diff = StreamingDiff {
+            under_way: true,
+            wanted: false,
+        };
+        self.outbox.push(Request::Compare(Texts {
+            pair: Pair::Panes,
+            left: Arc::clone(&self.baseline.text),
+            right: Arc::clone(&self.prefixed.text),
+            granularity: self.granularity,
+        }));
+    }
+
+    /// Looks at a record of the session again; `None` goes back to the last one.
+    pub(super) fn select_record(&mut self, id: Option<String>) {
+        let record = match &id {
+            Some(id) => self.tuning.record(id),
+            None => self.tuning.points().next_back().map(|(record, _)| record),
+        };
+        let Some(record) = record.cloned() else {
+            self.tuning.selected = None;
+            return;
+        };
+        // What still streams in must not overwrite the chosen text.
+        self.stop_lane(Lane::Prefixed);
+        self.flights.remove(&Lane::Prefixed);
+        let key = GroupKey::of(&record);
+        if self.tuning.shown.as_ref() != Some(&key) {
+            self.show_group(key);
+        }
+        self.tuning.selected = id;
+        self.prefixed = Pane::of(&record);
+        self.refresh_stale();
+        self.compare_panes();
+    }
+
+    /// Sets the prompt and how it is run to what a record was asked.
+    pub(super) fn take_controls(&mut self, record: &Record) {
+        let Prompt { system, user } = record.prompt.clone();
+        self.prompt.preset = None;
+        (self.prompt.system, self.prompt.user) = (system, user);
+        if let Some(tokens) = record.settings.max_new_tokens {
+            self.prompt.max_tokens = tokens.max(1);
+        }
+        if let Some(sampling) = crate::model::Sampling::of(&record.settings) {
+            self.prompt.sampling = sampling;
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Sessions of tuning and the library: what is begun, opened, kept and looked for, and what the bridge answers.
+
+use std::path::PathBuf;
+
+use softprefix_core::experiment::{Comparison, Entry, MeasuredText, Past};
+
+use super::library::LibraryState;
+use super::{Notice, Tab, Tuning, Workbench};
+use crate::messages::{LibraryEvent, LibraryRequest, Request};
+
+impl Workbench {
+    /// Begins another session: what was run stays in the history.
+    pub(super) fn new_session(&mut self) {
+        self.stop_all();
+        self.flights.clear();
+        self.tuning = Tuning::default();
+        self.baseline = crate::model::Pane::default();
+        self.prefixed = crate::model::Pane::default();
+        self.diff = None;
+        self.deep.start_over();
+        self.outbox.push(Request::Tuning(None));
+    }
+
+    /// Shows a session of the library, with its controls, and goes on with it.
+    pub(super) fn open_session(&mut self, past: Past) {
+        self.stop_all();
+        self.flights.clear();
+        self.outbox.push(Request::Tuning(Some(Box::new(past.clone()))));
+        let (tuning, comparisons) = Tuning::open(past);
+        self.tuning = tuning;
+        self.baseline = crate::model::Pane::default();
+        self.prefixed = crate::model::Pane::default();
+        self.diff = None;
+        self.deep.start_over();
+        self.tab = super::Tab::Tune;
+        let last = self.tuning.past.shown().last().cloned();
+        if let Some(record) = &last {
+            self.take_controls(record);
+        }
+        let shown = self.tuning.past.shown();
+        let last_prefixed = shown.filter(|record| !record.is_baseline()).last().cloned();
+        if let Some(record) = &last_prefixed {
+            self.take_prefix(record);
+        }
+        if let Some(key) = self.tuning.shown.clone() {
+            self.show_group(key);
+        }
+        if let Some(record) = last_prefixed {
+            self.prefixed = crate::model::Pane::of(&record);
+        }
+        self.measure(comparisons);
+        self.describe();
+        self.count();
+        self.refresh_stale();
+        self.compare_panes();
+    }
+
+    pub(super) fn measure(&mut self, comparisons: Vec<Comparison>) {
+        if !comparisons.is_empty() {
+            self.outbox.push(Request::Measure(comparisons));
+        }
+    }
+
+    pub(super) fn measured(&mut self, measured: Vec<MeasuredText>) {
+        for one in &measured {
+            self.tuning.take(one);
+            self.sweep.analysis.take(one.clone());
+        }
+        self.tuning.refresh();
+        self.look_for_noise();
+    }
+
+    /// Changes a record of the session, in its journal where it has one.
+    pub(super) fn change_session(&mut self, entry: Entry) {
+        let is_kept =
+            !self.tuning.past.experiment.id.is_empty() && entry.experiment() == self.tuning.past.experiment.id;
+        if is_kept {
+            self.outbox
+                .push(Request::Library(LibraryRequest::Append(Box::new(entry.clone()))));
+        }
+        self.tuning.append(entry);
+    }
+
+    pub(super) fn ask_library(&mut self, request: LibraryRequest) {
+        self.outbox.push(Request::Library(request));
+    }
+
+    /// Opens an experiment of the library, a sweep beside the same plan on another module.
+    pub(super) fn open_experiment(&mut self, id: &str) {
+        let Some(summary) = self.library.get(id) else { return };
+        if summary.experiment.plan.is_some() && self.sweep.is_busy() {
+            return;
+        }
+        let twin = self.library.twin(summary).map(|twin| twin.experiment.id.clone());
+        let ids = std::iter::once(id.to_owned()).chain(twin).collect();
+        self.ask_library(LibraryRequest::Read(ids));
+    }
+
+    pub(super) fn absorb_library(&mut self, event: LibraryEvent) {
+        match event {
+            LibraryEvent::Listed { experiments, problems } => {
+                self.library.experiments = experiments;
+                if self.library.problems != problems {
+                    if let Some(problem) = problems.first() {
+                        self.notice = Some(Notice::Problem(problem.clone()));
+                    }
+                    self.library.problems = problems;
+                }
+                if self.library.state != LibraryState::Open {
+                    self.library.state = LibraryState::Open;
+                    self.restore();
+                }
+            }
+            LibraryEvent::Unusable(problem) => self.library.state = LibraryState::Unusable(problem),
+            LibraryEvent::Read(pasts) => self.show_pasts(pasts),
+            LibraryEvent::Found { query, ids } => self.library.found = Some((query, ids)),
+            LibraryEvent::Appended(entry) => self.appended(*entry),
+            LibraryEvent::Imported { path, past } => self.imported(path, *past),
+            LibraryEvent::Exported(path) => {
+                self.file.writing = false;
+                self.notice = Some(Notice::Saved(path));
+            }
+            LibraryEvent::Failed(problem) => {
+                self.file.writing = false;
+                self.notice = Some(Notice::Problem(problem));
+            }
+        }
+    }
+
+    /// A sweep that was running when the program ended is what the person wants to see first, and beside it the last session.
+    fn restore(&mut self) {
+        let mut wanted = Vec::new();
+        let last = self.library.shown().next();
+        if let Some(last) = last.filter(|last| last.is_open) {
+            wanted.push(last.experiment.id.clone());
+        }
+        if std::mem::take(&mut self.library.restore) && self.tuning.is_empty() {
+            let session = self
+                .library
+                .shown()
+                .find(|one| one.experiment.plan.is_none() && one.finished > 0);
+            wanted.extend(session.map(|session| session.experiment.id.clone()));
+        }
+        for id in wanted.into_iter().rev() {
+            self.open_experiment(&id);
+        }
+    }
+
+    fn show_pasts(&mut self, mut pasts: Vec<Past>) {
+        if pasts.is_empty() {
+            return;
+        }
+        if pasts.iter().any(|past| past.experiment.plan.is_some()) {
+            if !self.sweep.is_busy() {
+                self.show_sweeps(pasts);
+            }
+        } else {
+            self.open_session(pasts.remove(0));
+        }
+    }
+
+    fn imported(&mut self, path: PathBuf, past: Past) {
+        let count = past.shown().count();
+        let tab = match past.experiment.plan {
+            Some(_) => Tab::Sweep,
+            None => Tab::Tune,
+        };
+        if tab == Tab::Sweep && self.sweep.is_busy() {
+            // It is in the history; the run goes on.
+        } else {
+            self.show_pasts(vec![past]);
+            self.tab = tab;
+        }
+        self.notice = Some(Notice::Opened(path, count, tab));
+    }
+
+    fn appended(&mut self, entry: Entry) {
+        match &entry {
+            Entry::Deleted { id } if self.library.get(id).is_some() => {
+                self.library.deleted = Some(id.clone());
+                if self.sweep.shown.iter().any(|past| past.experiment.id == *id) {
+                    self.sweep.show_nothing();
+                }
+                if self.tuning.past.experiment.id == *id {
+                    self.new_session();
+                }
+            }
+            Entry::Restored { id } if self.library.deleted.as_ref() == Some(id) => self.library.deleted = None,
+            _ => {}
+        }
+        for past in &mut self.sweep.shown {
+            if past.experiment.id == entry.experiment() {
+                past.add(entry.clone());
+            }
+        }
+        if self.tuning.past.experiment.id == entry.experiment() && matches!(entry, Entry::Renamed { .. }) {
+            self.tuning.append(entry);
+        }
+    }
+}

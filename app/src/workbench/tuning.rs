@@ -1,0 +1,204 @@
+//! The session of tuning that is shown: its records, the points of the plot, and which of them is looked at. Measures, noise and
+//! verdicts come from [`Analysis`] alone.
+
+use std::collections::HashMap;
+
+use softprefix_core::compare::{Measure, Verdict};
+use softprefix_core::experiment::journal::JOURNAL_VERSION;
+use softprefix_core::experiment::{
+    Analysis, Comparison, Entry, Experiment, Group, GroupKey, MeasuredText, ModuleIdentity, Past, Point, Record,
+};
+
+/// A session of tuning.
+pub struct Tuning {
+    /// The experiment with its records; its id is empty until something of it was kept.
+    pub past: Past,
+    pub analysis: Analysis,
+    /// What panes and plot show: a prompt with its settings on a module.
+    pub shown: Option<GroupKey>,
+    /// Id of the record that was opened; `None` shows the last one.
+    pub selected: Option<String>,
+    /// Place of each record.
+    places: HashMap<String, usize>,
+    /// Places of the records that are points of the plot.
+    visible: Vec<usize>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self::new(Past::new(Experiment {
+            version: JOURNAL_VERSION,
+            id: String::new(),
+            name: String::new(),
+            started_unix: 0.0,
+            plan: None,
+            module: ModuleIdentity::default(),
+        }))
+    }
+}
+
+impl Tuning {
+    fn new(past: Past) -> Self {
+        Self {
+            past,
+            analysis: Analysis::default(),
+            shown: None,
+            selected: None,
+            places: HashMap::new(),
+            visible: Vec::new(),
+        }
+    }
+
+    /// A session of the library, and what is to be measured of it.
+    pub(super) fn open(past: Past) -> (Self, Vec<Comparison>) {
+        let mut out = Self::new(past);
+        let mut comparisons = Vec::new();
+        for (place, record) in out.past.records.iter().enumerate() {
+            out.places.insert(record.id.clone(), place);
+            comparisons.extend(out.analysis.note(record));
+            if let Some(scores) = &record.scores {
+                out.analysis.add_scores(&record.id, scores);
+            }
+        }
+        out.shown = out.past.shown().last().map(GroupKey::of);
+        (out, comparisons)
+    }
+
+    /// Takes in a finished run, and tells what is to be measured.
+    pub(super) fn add(&mut self, record: Record) -> Vec<Comparison> {
+        let comparisons = self.analysis.note(&record);
+        self.places.insert(record.id.clone(), self.past.records.len());
+        self.past.records.push(record);
+        comparisons
+    }
+
+    pub(super) fn take(&mut self, measured: &MeasuredText) {
+        self.analysis.take(measured.clone());
+    }
+
+    /// Takes in a line of its journal: a name, a deletion, scores.
+    pub(super) fn append(&mut self, entry: Entry) {
+        if let Entry::Scored { record, scores } = &entry {
+            self.analysis.add_scores(record, scores);
+        }
+        self.past.add(entry);
+        self.refresh();
+    }
+
+    /// Finds the points of the plot anew.
+    pub(super) fn refresh(&mut self) {
+        let shown = self.group();
+        let mut visible: Vec<usize> = Vec::new();
+        let mut known: HashMap<(&str, usize, &str), usize> = HashMap::new();
+        for (place, record) in self.past.records.iter().enumerate() {
+            let is_point = self.past.is_shown(&record.id)
+                && record.is_complete()
+                && !record.is_baseline()
+                && self.analysis.find(&record.id).is_some_and(|(group, point)| {
+                    shown.is_some_and(|shown| std::ptr::eq(shown, group)) && point.measures.is_some()
+                });
+            let (Some(prefix), true) = (&record.prefix, is_point) else {
+                continue;
+            };
+            // The same prefix with the same output again is the same point.
+            if let Some(before) = known.insert((&prefix.sha256, prefix.len, record.output()), place)
+                && !prefix.sha256.is_empty()
+            {
+                visible.retain(|place| *place != before);
+            }
+            visible.push(place);
+        }
+        self.visible = visible;
+        let is_gone = |id: &String| !self.past.is_shown(id);
+        if self.selected.as_ref().is_some_and(is_gone) {
+            self.selected = None;
+        }
+    }
+
+    /// A record by its id.
+    pub fn record(&self, id: &str) -> Option<&Record> {
+        self.past.records.get(*self.places.get(id)?)
+    }
+
+    /// The records of the plot with their points, in the order in which they were made.
+    pub fn points(&self) -> impl DoubleEndedIterator<Item = (&Record, &Point)> {
+        self.visible.iter().filter_map(|&place| {
+            let record = self.past.records.get(place)?;
+            let (_, point) = self.analysis.find(&record.id)?;
+            Some((record, point))
+        })
+    }
+
+    /// The record whose text the right pane shows: the selected one, else the last of the plot.
+    pub fn current(&self) -> Option<(&Record, &Point)> {
+        match &self.selected {
+            Some(id) => {
+                let (_, point) = self.analysis.find(id)?;
+                Some((self.record(id)?, point))
+            }
+            None => self.points().next_back(),
+        }
+    }
+
+    /// What is known of what is shown.
+    pub fn group(&self) -> Option<&Group> {
+        self.analysis.group(self.shown.as_ref()?)
+    }
+
+    /// The baseline of what is shown.
+    pub fn baseline(&self) -> Option<&Record> {
+        self.record(&self.group()?.baseline.as_ref()?.record)
+    }
+
+    /// Complete runs of the baseline of a group.
+    pub(super) fn baselines(&self, key: &GroupKey) -> usize {
+        let points = self.analysis.group(key).map(|group| group.points.as_slice());
+        let points = points.unwrap_or_default();
+        points
+            .iter()
+            .filter(|point| point.series.is_none() && point.is_complete && self.past.is_shown(&point.record))
+            .count()
+    }
+
+    /// Whether a record's output is a loop beyond what its baseline is.
+    pub fn is_loop(&self, point: &Point) -> bool {
+        self.group().is_some_and(|group| group.verdict(point) == Verdict::Loop)
+    }
+
+    /// The noise floor of what is shown, in a measure's own units; `None` where two baselines were the same, or ran not twice.
+    pub fn noise_floor(&self, measure: Measure) -> Option<f64> {
+        let group = self.group().filter(|group| !group.is_deterministic())?;
+        group.noise_floor(measure)
+    }
+
+    /// The smallest magnitude (as on the x axis) of the plot from which on all outputs are loops.
+    pub fn collapse_from(&self) -> Option<f64> {
+        let mut points: Vec<(f64, bool)> = self
+            .points()
+            .map(|(_, point)| (point.magnitude(), self.is_loop(point)))
+            .collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        points
+            .iter()
+            .rev()
+            .take_while(|(_, is_loop)| *is_loop)
+            .last()
+            .map(|&(x, _)| x)
+    }
+
+    /// The points in an order that does not depend on when they were made, for recordings.
+    pub(super) fn placed(&self) -> Vec<&Record> {
+        let mut points: Vec<(&Record, &Point)> = self.points().collect();
+        points.sort_by(|(a, x), (b, y)| {
+            let len = |record: &Record| record.prefix.as_ref().map_or(0, |prefix| prefix.len);
+            let by_size = len(a).cmp(&len(b)).then(x.magnitude().total_cmp(&y.magnitude()));
+            by_size.then_with(|| (&x.sha256, a.output()).cmp(&(&y.sha256, b.output())))
+        });
+        points.into_iter().map(|(record, _)| record).collect()
+    }
+
+    /// Whether it holds anything.
+    pub fn is_empty(&self) -> bool {
+        self.past.shown().next().is_none()
+    }
+}

@@ -1,0 +1,345 @@
+//! Sessions of tuning in the library: kept run by run, there again at the next start, side by side with those of other windows.
+
+use std::collections::HashSet;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use softprefix::bridge::recording::demo;
+use softprefix::model::{MagnitudeUnit, ModuleState, Side};
+use softprefix::workbench::{Action, PlaybackAction, Tab, Workbench};
+use softprefix_core::experiment::{Journal, Past, experiments};
+use softprefix_core::prefix::PrefixRecipe;
+
+use crate::support::{Desk, Seen, at, journals, kept, noise_is_known, points, serve, tiny_model};
+
+fn tune(desk: &mut Desk, magnitudes: &[f64]) {
+    for magnitude in magnitudes {
+        desk.apply(Action::SetMagnitude(*magnitude));
+        desk.run();
+    }
+    desk.until_noise_is_known();
+}
+
+fn ids(past: &Past) -> Vec<&str> {
+    past.records.iter().map(|record| record.id.as_str()).collect()
+}
+
+#[test]
+fn two_windows_keep_their_sessions_side_by_side_in_one_library() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = serve(tiny_model());
+    let mut desks = [Desk::in_library(folder.path()), Desk::in_library(folder.path())];
+    for (desk, prompt) in desks.iter_mut().zip(["Tell me of the sea.", "Tell me of the snow."]) {
+        desk.connect(at(address));
+        desk.apply(Action::SetPrompt(prompt.to_owned()));
+    }
+    for magnitude in [1.0, 4.0] {
+        for desk in &mut desks {
+            tune(desk, &[magnitude]);
+        }
+    }
+    let kept = kept(folder.path());
+    assert_eq!(kept.len(), 2, "each in a file of its own");
+    for desk in &desks {
+        let own = &desk.bench.tuning.past;
+        assert_eq!(own.records.len(), 4, "two baselines and two prefixes");
+        let there = kept
+            .iter()
+            .find(|past| past.experiment.id == own.experiment.id)
+            .unwrap();
+        assert_eq!(there.records, own.records);
+    }
+    // Each finds the other's in the list.
+    drop(desks);
+    let desk = Desk::in_library(folder.path());
+    assert_eq!(desk.bench.library.shown().count(), 2);
+}
+
+/// What a person sees of a session.
+#[derive(Debug, PartialEq)]
+struct Shown {
+    prefix: PrefixRecipe,
+    prompt: softprefix::model::PromptForm,
+    points: Vec<(f64, String, f64)>,
+    baseline: String,
+    prefixed: String,
+}
+
+fn shown(bench: &Workbench) -> Shown {
+    Shown {
+        prefix: bench.prefix.recipe(),
+        prompt: bench.prompt.clone(),
+        points: bench
+            .tuning
+            .points()
+            .map(|(record, point)| {
+                let chrf2 = point.measures.as_ref().unwrap().chrf2;
+                (point.magnitude(), record.output().to_owned(), chrf2)
+            })
+            .collect(),
+        baseline: bench.baseline.text.to_string(),
+        prefixed: bench.prefixed.text.to_string(),
+    }
+}
+
+#[test]
+fn the_last_session_is_there_at_the_next_start_and_goes_on_in_its_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = serve(tiny_model());
+    let mut desk = Desk::in_library(folder.path());
+    desk.connect(at(address));
+    desk.apply(Action::SetPrompt("Tell me of the sea.".to_owned()));
+    desk.apply(Action::SetSystem("You are a pirate.".to_owned()));
+    desk.apply(Action::SetMaxTokens(9));
+    desk.apply(Action::SetLen(3));
+    tune(&mut desk, &[0.5, 2.0, 8.0]);
+    let was = shown(&desk.bench);
+    let id = desk.bench.tuning.past.experiment.id.clone();
+    drop(desk);
+
+    let mut again = Desk::again(folder.path());
+    again.until("the session", |bench| points(bench) == 3 && noise_is_known(bench));
+    assert_eq!(shown(&again.bench), was);
+    assert_eq!(again.bench.tuning.past.experiment.id, id);
+    assert!(!again.bench.is_running());
+    again.connect(at(address));
+    tune(&mut again, &[20.0]);
+    assert_eq!(points(&again.bench), 4, "its baseline still holds");
+    let kept = kept(folder.path());
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].experiment.id, id);
+    assert_eq!(kept[0].records, again.bench.tuning.past.records);
+    let baselines = kept[0].records.iter().filter(|record| record.is_baseline()).count();
+    assert_eq!((kept[0].records.len(), baselines), (6, 2));
+    let unique: HashSet<_> = ids(&kept[0]).into_iter().collect();
+    assert_eq!(unique.len(), 6);
+
+    // A new session leaves it as it is.
+    again.apply(Action::NewSession);
+    assert_eq!(points(&again.bench), 0);
+    tune(&mut again, &[1.0]);
+    assert_eq!(journals(folder.path()).len(), 2);
+}
+
+#[test]
+fn without_that_wish_the_window_starts_with_nothing_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = Desk::in_library(folder.path());
+    desk.connect(at(serve(tiny_model())));
+    tune(&mut desk, &[2.0]);
+    drop(desk);
+    let mut fresh = Desk::in_library(folder.path());
+    fresh.for_a_while(Duration::from_millis(200));
+    assert!(fresh.bench.tuning.is_empty());
+    assert_eq!(fresh.bench.library.shown().count(), 1);
+}
+
+#[test]
+fn the_baseline_run_again_by_hand_is_another_record_and_the_first_stays_what_is_measured_against() {
+    let mut desk = Desk::new();
+    desk.connect(at(serve(tiny_model())));
+    tune(&mut desk, &[2.0]);
+    let first = desk.bench.tuning.baseline().unwrap().id.clone();
+    let before = desk.finished(Side::Baseline).len();
+    desk.apply(Action::RerunBaseline);
+    desk.until("the baseline again", |bench| {
+        !bench.is_running() && bench.tuning.past.records.len() == 4
+    });
+    assert_eq!(desk.finished(Side::Baseline).len(), before + 1);
+    assert_eq!(desk.bench.tuning.baseline().unwrap().id, first);
+    assert_eq!(points(&desk.bench), 1);
+    assert_eq!(kept(&desk.folder)[0].records, desk.bench.tuning.past.records);
+}
+
+#[test]
+fn a_playback_writes_nothing_into_the_library() {
+    let mut desk = Desk::new();
+    desk.connect(at(serve(tiny_model())));
+    tune(&mut desk, &[2.0]);
+    let before = desk.bench.tuning.past.records.len();
+    desk.bench.play(demo().unwrap());
+    while desk.bench.pass(Duration::from_millis(500)).is_some() {
+        desk.turn();
+    }
+    assert!(points(desk.bench.shown()) > 1, "it was played");
+    desk.apply(Action::Playback(PlaybackAction::Leave));
+    desk.for_a_while(Duration::from_millis(200));
+    let kept = kept(&desk.folder);
+    assert_eq!((kept.len(), kept[0].records.len()), (1, before));
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../core/tests/fixtures/v1")
+        .join(name)
+}
+
+#[test]
+fn a_results_file_of_version_0_1_0_opens_in_the_tune_view_with_its_limit_and_every_point() {
+    let mut desk = Desk::new();
+    desk.apply(Action::ShowTab(Tab::Sweep));
+    desk.apply(Action::OpenPath(fixture("compare.json")));
+    desk.until("the points", |bench| points(bench) == 4);
+    let bench = &desk.bench;
+    assert_eq!(bench.tab, Tab::Tune);
+    assert_eq!(bench.prompt.user, "Say hello.");
+    assert_eq!(bench.prompt.max_tokens, 12);
+    assert_eq!((bench.prefix.len, bench.prefix.unit), (2, MagnitudeUnit::Raw));
+    let raws: Vec<f64> = bench.tuning.points().filter_map(|(_, point)| point.raw).collect();
+    assert_eq!(raws, [-0.05, 0.0, 0.01, 1.0]);
+    assert!(!bench.baseline.text.is_empty() && !bench.prefixed.text.is_empty());
+}
+
+#[test]
+fn a_sweep_of_version_0_1_0_opens_in_the_sweep_view_and_leaves_the_tune_view_as_it_was() {
+    for name in ["sweep.json", "sweep.journal"] {
+        let mut desk = Desk::new();
+        let (prompt, prefix) = (desk.bench.prompt.clone(), desk.bench.prefix.clone());
+        desk.apply(Action::OpenPath(fixture(name)));
+        desk.until("the sweep", |bench| bench.sweep.experiment().is_some());
+        assert_eq!(desk.bench.tab, Tab::Sweep, "{name}");
+        assert!(desk.bench.sweep.records().count() > 4, "{name}");
+        assert_eq!(
+            (
+                &desk.bench.prompt.user,
+                &desk.bench.prompt.system,
+                desk.bench.prefix.len
+            ),
+            (&prompt.user, &prompt.system, prefix.len),
+            "{name}"
+        );
+        assert!(desk.bench.tuning.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_results_file_of_a_sweep_never_sets_the_token_limit_to_one() {
+    let mut desk = Desk::new();
+    desk.apply(Action::OpenPath(fixture("sweep-results.json")));
+    desk.until("the file", |bench| {
+        points(bench) > 0 || bench.sweep.experiment().is_some_and(|past| !past.records.is_empty())
+    });
+    assert!(desk.bench.prompt.max_tokens > 1, "{:?}", desk.bench.prompt);
+    assert_eq!(desk.bench.tab, Tab::Sweep);
+}
+
+const CHILD: &str = "SOFTPREFIX_TEST_TUNING_CHILD";
+
+/// Not a test of its own: what the killed process does. Without the variable it does nothing.
+#[test]
+#[ignore = "run by the test below in a process of its own"]
+fn child_tunes_until_it_is_killed() {
+    let Ok(wanted) = std::env::var(CHILD) else { return };
+    let (address, folder) = wanted.split_once(' ').unwrap();
+    let address: SocketAddr = address.parse().unwrap();
+    let mut desk = Desk::again(Path::new(folder));
+    if desk.bench.library.shown().any(|one| one.finished > 0) {
+        desk.until("the session", |bench| !bench.tuning.is_empty());
+    }
+    desk.apply(Action::SetMaxTokens(4));
+    desk.apply(Action::Connect(at(address)));
+    // Those that were killed before have left their tasks.
+    desk.until("the module", |bench| {
+        bench.module.is_ready() || matches!(bench.module, ModuleState::TaskFull { .. })
+    });
+    desk.apply(Action::ExitLeftOverTasks);
+    desk.until("the module", |bench| bench.module.is_ready());
+    let mut told = 0;
+    for step in desk.bench.tuning.past.records.len().. {
+        desk.apply(Action::SetMagnitude(0.01 * (step + 1) as f64));
+        desk.apply(Action::Run);
+        while desk.bench.is_running() {
+            desk.turn();
+            for seen in &desk.seen[told..] {
+                if let Seen::Finished(_, _, record) = seen {
+                    println!("shown {}", record.id);
+                }
+            }
+            told = desk.seen.len();
+        }
+    }
+}
+
+#[test]
+fn a_window_killed_at_random_moments_comes_back_with_every_finished_run() {
+    let rounds = if std::env::var_os("SOFTPREFIX_TEST_LONG").is_some() {
+        200
+    } else {
+        20
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("experiments");
+    let address = serve(tiny_model());
+    let mut state = 0x5EED_u64;
+    let mut random = move |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let mut all = HashSet::new();
+    for round in 0..rounds {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "sessions::child_tunes_until_it_is_killed",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ])
+            .env(CHILD, format!("{address} {}", library.display()))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut hear = |line: std::io::Result<String>| {
+            let id = line.ok()?.split_once("shown ")?.1.to_owned();
+            all.insert(id);
+            Some(())
+        };
+        // Every fourth one is killed while it starts, the others after their first run.
+        if round % 4 != 0 {
+            assert!(
+                lines.by_ref().find_map(&mut hear).is_some(),
+                "round {round}: it ended by itself"
+            );
+        }
+        std::thread::sleep(Duration::from_micros(random(150_000)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for line in lines {
+            hear(line);
+        }
+
+        let mut found = HashSet::new();
+        for path in journals(&library) {
+            let (entries, condition) = Journal::read(&path).unwrap();
+            assert_eq!((condition.damaged, condition.unknown), (0, 0), "round {round}");
+            for past in experiments(entries) {
+                for record in past.records {
+                    assert!(found.insert(record.id.clone()), "round {round}: {} twice", record.id);
+                }
+            }
+        }
+        let lost: Vec<&String> = all.difference(&found).collect();
+        assert!(lost.is_empty(), "round {round}: {lost:?} were shown and are gone");
+    }
+    assert!(all.len() >= rounds / 2);
+    let sessions = kept(&library).iter().filter(|past| !past.records.is_empty()).count();
+    assert_eq!(sessions, 1, "each went on with the session of the one before");
+    let mut desk = Desk::again(&library);
+    desk.until("the session", |bench| !bench.tuning.is_empty());
+    let there: HashSet<String> = desk
+        .bench
+        .tuning
+        .past
+        .records
+        .iter()
+        .map(|record| record.id.clone())
+        .collect();
+    assert!(all.is_subset(&there));
+}

@@ -1,0 +1,175 @@
+//! Experiments as their journals tell them: what was asked, every record, how it ended, under the latest names.
+
+use std::collections::{HashMap, HashSet};
+
+use super::journal::{Ending, Entry, Experiment};
+use super::plan::{Case, Prompt};
+use super::record::Record;
+
+/// An experiment with everything that was appended to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Past {
+    pub experiment: Experiment,
+    /// In the order in which they finished. Deleted ones are still here; see [`Past::shown`].
+    pub records: Vec<Record>,
+    /// `None`: it was interrupted, still runs, or has no plan.
+    pub ending: Option<Ending>,
+    /// Ids of deleted records, and of the experiment itself where it is deleted.
+    deleted: HashSet<String>,
+}
+
+impl Past {
+    /// An experiment without records.
+    pub fn new(experiment: Experiment) -> Self {
+        Self {
+            experiment,
+            records: Vec::new(),
+            ending: None,
+            deleted: HashSet::new(),
+        }
+    }
+
+    /// Takes in one more line of its journal. Lines of other experiments are ignored.
+    pub fn add(&mut self, entry: Entry) {
+        match entry {
+            Entry::Started(experiment) => {
+                if experiment.id == self.experiment.id {
+                    self.experiment = *experiment;
+                }
+            }
+            Entry::Case(record) => {
+                if record.experiment == self.experiment.id {
+                    // Running on after an ending (a failed case again) leaves the ending until the next one.
+                    self.records.push(*record);
+                }
+            }
+            Entry::Scored { record, scores } => {
+                // Scores come soon after their case, so it is looked for from the end.
+                if let Some(found) = self.records.iter_mut().rev().find(|known| known.id == record) {
+                    found.scores = Some(scores);
+                }
+            }
+            Entry::Ended { experiment, how, .. } => {
+                if experiment == self.experiment.id {
+                    self.ending = Some(how);
+                }
+            }
+            Entry::Renamed { id, name } => {
+                if id == self.experiment.id {
+                    self.experiment.name = name;
+                } else if let Some(record) = self.records.iter_mut().find(|record| record.id == id) {
+                    record.case.name = name;
+                }
+            }
+            Entry::Deleted { id } => {
+                self.deleted.insert(id);
+            }
+            Entry::Restored { id } => {
+                self.deleted.remove(&id);
+            }
+        }
+    }
+
+    /// Whether the experiment was deleted and not restored.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.contains(&self.experiment.id)
+    }
+
+    /// Whether a record was not deleted.
+    pub fn is_shown(&self, record: &str) -> bool {
+        !self.deleted.contains(record)
+    }
+
+    /// Its records without the deleted ones.
+    pub fn shown(&self) -> impl Iterator<Item = &Record> {
+        self.records.iter().filter(|record| !self.deleted.contains(&record.id))
+    }
+
+    /// The plan's cases; none for a session of tuning.
+    pub fn planned(&self) -> Vec<Case> {
+        let plan = self.experiment.plan.as_ref();
+        plan.and_then(|plan| plan.cases().ok()).unwrap_or_default()
+    }
+
+    /// Indices of the plan's cases that need not be run again.
+    pub fn finished(&self) -> HashSet<usize> {
+        self.records.iter().map(|record| record.case.index).collect()
+    }
+
+    /// Whether it has a plan that has not come to its end: cases are missing, or texts that are to be scored.
+    pub fn is_open(&self) -> bool {
+        self.experiment.plan.is_some()
+            && self.ending.is_none()
+            && (self.finished().len() < self.planned().len() || self.is_unscored())
+    }
+
+    /// Whether a case is still to be scored that can be: its prompt has a baseline with a text.
+    pub fn is_unscored(&self) -> bool {
+        let has_text = |record: &&Record| record.text().is_some_and(|text| !text.is_empty());
+        let baseline_of = |prompt| {
+            let baselines = self.records.iter().filter(|record| record.is_baseline());
+            baselines
+                .filter(has_text)
+                .any(|baseline| baseline.case.prompt == prompt)
+        };
+        let mut cases = self
+            .records
+            .iter()
+            .filter(has_text)
+            .filter(|record| !record.is_baseline());
+        self.experiment.plan.as_ref().is_some_and(|plan| plan.deep)
+            && cases.any(|record| record.scores.is_none() && baseline_of(record.case.prompt))
+    }
+
+    /// The prompts of its plan, else those of its shown records in the order in which they were first run.
+    pub fn prompts(&self) -> Vec<Prompt> {
+        if let Some(plan) = &self.experiment.plan {
+            return plan.prompts.clone();
+        }
+        let mut out: Vec<Prompt> = Vec::new();
+        for record in self.shown() {
+            if !out.contains(&record.prompt) {
+                out.push(record.prompt.clone());
+            }
+        }
+        out
+    }
+
+    /// Whether each word occurs (in any letter case) in the experiment's name, or some record has all that are left in its name,
+    /// prompt, recipe, model or text. `words` are in lower case.
+    pub fn matches(&self, words: &[String]) -> bool {
+        let has = |text: &str, word: &String| text.to_lowercase().contains(word.as_str());
+        let left: Vec<&String> = words.iter().filter(|word| !has(&self.experiment.name, word)).collect();
+        left.is_empty()
+            || self.shown().any(|record| {
+                left.iter().all(|word| {
+                    has(&record.case.name, word)
+                        || has(&record.prompt.user, word)
+                        || has(&record.prompt.system, word)
+                        || has(&record.module.model, word)
+                        || has(&record.recipe_words(), word)
+                        || has(record.text().or(record.error()).unwrap_or_default(), word)
+                })
+            })
+    }
+}
+
+/// Puts the lines of a journal together: its experiments, in the order in which they began.
+pub fn experiments(entries: impl IntoIterator<Item = Entry>) -> Vec<Past> {
+    let mut out: Vec<Past> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for entry in entries {
+        if let Entry::Started(experiment) = &entry
+            && !places.contains_key(&experiment.id)
+        {
+            places.insert(experiment.id.clone(), out.len());
+            out.push(Past::new((**experiment).clone()));
+            continue;
+        }
+        let place = places.get(entry.experiment());
+        if let Some(past) = place.and_then(|&place| out.get_mut(place)) {
+            past.add(entry);
+        }
+    }
+    out
+}

@@ -1,0 +1,206 @@
+//! One case, from its prefix to its record.
+
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use super::{Session, SessionError};
+use crate::client::{ClientError, InferenceEvent, InferenceRequest, Outcome as Reply, Task};
+use crate::experiment::plan::{Case, Prompt, Settings};
+use crate::experiment::record::{Answer, Failure, Outcome, PrefixIdentity, RECORD_VERSION, Record, unix_now};
+use crate::protocol::extension::{FinishReason, Priority};
+
+/// A case to be run.
+#[derive(Clone, Debug)]
+pub struct CaseRequest {
+    /// Id of the experiment.
+    pub experiment: String,
+    pub case: Case,
+    pub prompt: Prompt,
+    pub settings: Settings,
+    pub priority: Priority,
+    /// Which try it is, from 1.
+    pub attempt: u32,
+    /// What the record says wrote it: `softprefix 0.1.0`.
+    pub written_by: String,
+}
+
+/// What is told of a case while it runs.
+#[derive(Debug)]
+pub enum Progress {
+    /// It was sent, with this prefix.
+    Sent(Option<PrefixIdentity>),
+    /// More text.
+    Text(String),
+}
+
+/// A case that was run.
+#[derive(Debug)]
+pub struct Ran {
+    pub record: Record,
+    /// Why the case failed, where it did; the record holds the sentence.
+    pub error: Option<SessionError>,
+}
+
+/// Stops a case from elsewhere: [`Stop::pair`] gives both ends.
+#[derive(Clone, Debug)]
+pub struct Stop(Option<watch::Receiver<bool>>);
+
+impl Stop {
+    /// Sending `true` stops; dropping the sender does, too.
+    pub fn pair() -> (watch::Sender<bool>, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Self(Some(receiver)))
+    }
+
+    /// A case that runs to its end.
+    pub fn never() -> Self {
+        Self(None)
+    }
+
+    /// Returns once a stop is wanted.
+    pub async fn wanted(&mut self) {
+        match &mut self.0 {
+            // An error means that the sender is gone.
+            Some(stop) => drop(stop.wait_for(|stop| *stop).await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Session {
+    /// Runs a case on `task` and makes its record. A stop ends it early: the record then says [`FinishReason::Stopped`] and holds the
+    /// text so far; `None` where it was stopped before it was sent.
+    pub async fn run(
+        &self,
+        task: &Task,
+        request: CaseRequest,
+        mut stop: Stop,
+        mut tell: impl FnMut(Progress),
+    ) -> Option<Ran> {
+        let started_unix = unix_now();
+        let started = Instant::now();
+        let (mut identity, mut so_far) = (None, String::new());
+        let told = |progress| {
+            if let Progress::Text(text) = &progress {
+                so_far.push_str(text);
+            }
+            tell(progress);
+        };
+        let done = self.answer(task, &request, &mut identity, &mut stop, told).await;
+        let (outcome, error) = match done {
+            Ok(Some(answer)) => (Outcome::Done(answer), None),
+            Ok(None) => return None,
+            Err(error) => {
+                let failure = Failure {
+                    error: error.to_string(),
+                    // Also where the connection is lost, what had come is kept.
+                    partial_text: error.text_so_far().map_or(so_far, str::to_owned),
+                    elapsed_sec: started.elapsed().as_secs_f64(),
+                };
+                (Outcome::Failed(failure), Some(error))
+            }
+        };
+        let record = Record {
+            version: RECORD_VERSION,
+            id: format!("{}/{}", request.experiment, request.case.index),
+            experiment: request.experiment,
+            case: request.case,
+            prompt: request.prompt,
+            settings: request.settings,
+            module: self.facts().identity.clone(),
+            prefix: identity,
+            started_unix,
+            attempts: request.attempt,
+            outcome,
+            scores: None,
+            written_by: request.written_by,
+        };
+        Some(Ran { record, error })
+    }
+
+    async fn answer(
+        &self,
+        task: &Task,
+        request: &CaseRequest,
+        identity: &mut Option<PrefixIdentity>,
+        stop: &mut Stop,
+        mut tell: impl FnMut(Progress),
+    ) -> Result<Option<Answer>, SessionError> {
+        let prefix = match &request.case.recipe {
+            Some(recipe) => {
+                let prefix = tokio::select! {
+                    prefix = self.build(recipe) => prefix?,
+                    () = stop.wanted() => return Ok(None),
+                };
+                *identity = Some(PrefixIdentity::of(recipe, &prefix, self.facts().identity.median_norm));
+                Some(prefix)
+            }
+            None => None,
+        };
+        tell(Progress::Sent(identity.clone()));
+        let mut sent = InferenceRequest::new(&request.prompt.user)
+            .prefix(prefix)
+            .priority(request.priority);
+        sent.max_new_tokens = request.settings.max_new_tokens;
+        let started = Instant::now();
+        let mut first_text = None;
+        let mut inference = task.infer(sent);
+        let mut is_stopping = false;
+        loop {
+            let event = tokio::select! {
+                event = inference.next() => event,
+                () = stop.wanted(), if !is_stopping => {
+                    is_stopping = true;
+                    inference.stop();
+                    continue;
+                }
+            };
+            match event {
+                Some(Ok(InferenceEvent::Delta(text))) => {
+                    first_text.get_or_insert_with(|| started.elapsed());
+                    tell(Progress::Text(text));
+                }
+                Some(Ok(InferenceEvent::Done(reply))) => return Ok(Some(answer(reply, is_stopping))),
+                Some(Err(ClientError::Stopped { text })) => {
+                    return Ok(Some(Answer {
+                        text,
+                        tokens: None,
+                        finish_reason: FinishReason::Stopped,
+                        echo: None,
+                        usage: None,
+                        ttft_sec: first_text.map(|time| time.as_secs_f64()),
+                        elapsed_sec: started.elapsed().as_secs_f64(),
+                    }));
+                }
+                Some(Err(error)) => return Err(error.into()),
+                None => return Err(ClientError::Stopped { text: String::new() }.into()),
+            }
+        }
+    }
+}
+
+fn answer(reply: Reply, is_stopping: bool) -> Answer {
+    let mut usage = reply.usage;
+    let tokens = reply
+        .tokens
+        .or_else(|| usage.as_ref().map(|usage| usage.tokens.clone()));
+    if let Some(usage) = &mut usage {
+        // They stand in the answer; twice would double the journal.
+        usage.tokens = Vec::new();
+    }
+    let finish_reason = match reply.finish_reason {
+        // A stock unit gives no reason; ours is known.
+        FinishReason::Unknown if is_stopping => FinishReason::Stopped,
+        reason => reason,
+    };
+    Answer {
+        text: reply.text,
+        tokens,
+        finish_reason,
+        echo: reply.echo,
+        usage,
+        ttft_sec: reply.time_to_first_token.map(|time| time.as_secs_f64()),
+        elapsed_sec: reply.elapsed.as_secs_f64(),
+    }
+}

@@ -1,0 +1,56 @@
+//! Why a session cannot do what it was asked for.
+
+use crate::client::ClientError;
+use crate::prefix::PrefixError;
+use crate::protocol::extension::feature;
+
+/// Why a module could not be used, or a prefix not be built on it.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
+    #[error(
+        "{address} lists no language model. Install one on the module (for example qwen2.5-0.5B-prefill-20e), or name one that it does \
+         not list."
+    )]
+    NoLanguageModel { address: String },
+    #[error(
+        "the module does not say how wide its model's rows are (no tokens_embed_size on the card). Choose another model, or install \
+         softprefix-unit on the module."
+    )]
+    NoHiddenSize,
+    #[error(
+        "this module's unit does not tell {}, so such a prefix cannot be made here. Choose another kind of prefix, or a module with \
+         softprefix-unit.",
+        what(.feature)
+    )]
+    CannotTell { feature: &'static str },
+    /// Work on a thread of its own ended with a panic.
+    #[error("the work broke off ({0}). Choose other settings and report this.")]
+    BrokeOff(#[from] tokio::task::JoinError),
+}
+
+fn what(feature: &str) -> &'static str {
+    match feature {
+        feature::EMBED => "its embedding rows",
+        feature::SAMPLE => "rows of tokens that it draws",
+        _ => "what the prefix needs",
+    }
+}
+
+impl SessionError {
+    /// Whether the task or the connection is of no more use.
+    pub fn needs_set_up(&self) -> bool {
+        matches!(self, Self::Client(error) if error.needs_set_up())
+    }
+
+    /// The text that had come when an inference ended early.
+    pub fn text_so_far(&self) -> Option<&str> {
+        match self {
+            Self::Client(error) => error.text_so_far(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! A module in use: one way to open it, to count tokens, to build prefixes and to run cases, for windows, shells, sweeps and doctors
+//! alike.
+//!
+//! A [`Session`] holds the connection, what the module is ([`ModuleFacts`]), one task for the prompts that a person works on, and the
+//! embedding rows that recipes needed so far. [`Session::run`] turns a case into a [`Record`](crate::experiment::Record).
+
+mod case;
+mod error;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+pub use case::{CaseRequest, Progress, Ran, Stop};
+pub use error::SessionError;
+
+use super::plan::Settings;
+use super::record::ModuleIdentity;
+use crate::client::{ClientError, ConnectOptions, Module, Task};
+use crate::prefix::{EmbeddingRows, Need, Neighbour, PrefixError, PrefixRecipe, Shelf, SoftPrefix};
+use crate::protocol::extension::{Budget, Vocabulary, feature};
+use crate::protocol::{ModelCard, SetUp};
+
+/// How the module in one's own process is called in records instead of its address, whose port changes.
+pub const EMBEDDED: &str = "embedded";
+
+/// Longest wait for a task to end while a module is left: a module that hangs must not hold up the way out.
+const LEAVING: Duration = Duration::from_secs(3);
+/// Positions that a stock task is set up with where its card does not tell its window: what the 20e card holds.
+const STOCK_WINDOW: usize = 1023;
+/// Positions before the first output token on a stock module.
+const STOCK_PREFILL: usize = 128;
+/// Rows of so many needs are kept: texts are typed, and every keystroke is a new one.
+const KEPT: usize = 64;
+/// Tokens that are told for a row by [`Session::nearest`].
+const NEIGHBOURS: usize = 5;
+/// The model to set up where none was named.
+const USUAL_MODEL: &str = "qwen2.5-0.5B-prefill-20e";
+
+/// What a module is, and what holds for this connection only.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModuleFacts {
+    pub identity: ModuleIdentity,
+    /// `HOST:PORT` of the socket, also of the embedded module.
+    pub address: String,
+    /// Round trip of a ping.
+    pub latency: Duration,
+    /// Inferences at once; 1 on a stock module.
+    pub concurrency: usize,
+    /// Whether the unit scores texts by teacher forcing.
+    pub scores: bool,
+    /// The task of [`Session::task_for`], such as `llm.1000`.
+    pub task: String,
+    /// Names of the language models that the module lists.
+    pub models: Vec<String>,
+}
+
+impl ModuleFacts {
+    /// Whether it is the module in this process.
+    pub fn is_embedded(&self) -> bool {
+        self.identity.address == EMBEDDED
+    }
+
+    /// H; `None` where neither the card nor the unit names it.
+    pub fn hidden_size(&self) -> Option<usize> {
+        Some(self.identity.hidden_size).filter(|hidden_size| *hidden_size > 0)
+    }
+
+    /// Whether the unit is ours, as it says in `taskinfo`. A stock unit runs one inference at a time and may ignore prefixes.
+    pub fn is_ours(&self) -> bool {
+        self.identity.unit.is_some()
+    }
+}
+
+/// A step of opening a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectStep {
+    /// The embedded unit is being started.
+    Starting,
+    /// The socket is being opened.
+    Opening,
+    /// Version, cards and latency are being asked for.
+    Asking,
+    /// The task is being set up: the module loads its model, up to a minute.
+    SettingUp,
+}
+
+/// Which module to open, and for what.
+#[derive(Clone, Debug)]
+pub struct OpenRequest {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// What records call it instead of its address ([`EMBEDDED`]).
+    pub name: Option<String>,
+    /// The model to set up; `None` takes the usual one, else the first that the module lists.
+    pub model: Option<String>,
+    /// System text of the first task.
+    pub system: String,
+    pub settings: Settings,
+    pub limits: ConnectOptions,
+    /// Where imported prefixes are kept.
+    pub shelf: Option<Shelf>,
+}
+
+/// A task, and what it was set up for.
+struct Current {
+    system: String,
+    settings: Settings,
+    task: Task,
+}
+
+/// A module in use.
+pub struct Session {
+    module: Module,
+    facts: ModuleFacts,
+    vocabulary: Option<Arc<Vocabulary>>,
+    current: Mutex<Option<Current>>,
+    /// Rows that recipes needed so far: they are built again and again while a slider moves.
+    rows: std::sync::Mutex<HashMap<Need, Arc<EmbeddingRows>>>,
+    shelf: Option<Shelf>,
+}
+
+impl Session {
+    /// Connects and sets up the first task.
+    ///
+    /// # Errors
+    /// [`SessionError::NoLanguageModel`], and what the client says; [`ClientError::TaskFull`] names the tasks that take all places.
+    pub async fn open(request: OpenRequest, progress: impl Fn(ConnectStep) + Send) -> Result<Self, SessionError> {
+        progress(ConnectStep::Opening);
+        let module = Module::connect(&request.address, request.limits).await?;
+        progress(ConnectStep::Asking);
+        // The first round trip is the slowest (a stock module delays a small second packet): the second one is told.
+        module.ping().await?;
+        let latency = module.ping().await?;
+        let version = module.version().await?;
+        let cards = module.cards().await?;
+        let models: Vec<String> = cards
+            .iter()
+            .filter(|card| card.is_language_model())
+            .map(|card| card.name.clone())
+            .collect();
+        let usual = || models.iter().find(|model| *model == USUAL_MODEL).or(models.first());
+        let Some(model) = request.model.or_else(|| usual().cloned()) else {
+            return Err(SessionError::NoLanguageModel {
+                address: request.address,
+            });
+        };
+        let card = cards.iter().find(|card| card.name == model);
+
+        progress(ConnectStep::SettingUp);
+        let is_ours = card.is_some_and(|card| card.ours) || cards.iter().any(|card| card.ours);
+        let window = card.and_then(|card| card.window).unwrap_or(STOCK_WINDOW);
+        let set_up = set_up(&model, &request.system, &request.settings, is_ours, window);
+        let task = module.set_up(&set_up).await?;
+        let vocabulary = match task.support().is_some_and(|support| support.has(feature::VOCABULARY)) {
+            true => Some(Arc::new(task.vocabulary().await?)),
+            false => None,
+        };
+        let identity = ModuleIdentity {
+            address: request.name.unwrap_or_else(|| module.address().to_owned()),
+            version: Some(version),
+            median_norm: vocabulary.as_ref().map(|vocabulary| vocabulary.percentiles.p50),
+            ..identity_of(&task, card, window)
+        };
+        let support = task.support();
+        let facts = ModuleFacts {
+            identity,
+            address: module.address().to_owned(),
+            latency,
+            concurrency: support.map_or(1, |support| support.concurrency.max(1)),
+            scores: support.is_some_and(|support| support.has(feature::SCORE)),
+            task: task.work_id().to_owned(),
+            models,
+        };
+        Ok(Self {
+            module,
+            facts,
+            vocabulary,
+            current: Mutex::new(Some(Current {
+                system: request.system,
+                settings: request.settings,
+                task,
+            })),
+            rows: std::sync::Mutex::default(),
+            shelf: request.shelf,
+        })
+    }
+
+    pub fn facts(&self) -> &ModuleFacts {
+        &self.facts
+    }
+
+    /// Norms of the model's embedding rows; `None` where the unit does not tell them.
+    pub fn vocabulary(&self) -> Option<&Arc<Vocabulary>> {
+        self.vocabulary.as_ref()
+    }
+
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    pub fn shelf(&self) -> Option<&Shelf> {
+        self.shelf.as_ref()
+    }
+
+    /// Sets up a task of its own, beside the one of [`Session::task_for`]. Whoever asks for it exits it.
+    ///
+    /// # Errors
+    /// What the set-up said.
+    pub async fn set_up(&self, system: &str, settings: &Settings) -> Result<Task, ClientError> {
+        let identity = &self.facts.identity;
+        let window = identity.window.unwrap_or(STOCK_WINDOW);
+        let set_up = set_up(&identity.model, system, settings, self.facts.is_ours(), window);
+        self.module.set_up(&set_up).await
+    }
+
+    /// The task for a system text and settings: the present one, or a new one in its place.
+    ///
+    /// # Errors
+    /// What the set-up said.
+    pub async fn task_for(&self, system: &str, settings: &Settings) -> Result<Task, ClientError> {
+        let mut current = self.current.lock().await;
+        let fits = |current: &&Current| current.system == system && same_task(&current.settings, settings, &self.facts);
+        if let Some(current) = current.as_ref().filter(fits) {
+            return Ok(current.task.clone());
+        }
+        if let Some(old) = current.take() {
+            // Where the old task is gone already, its place is free all the same.
+            if let Err(error) = old.task.exit().await {
+                tracing::debug!(%error, "the task before could not be exited");
+            }
+        }
+        let task = self.set_up(system, settings).await?;
+        *current = Some(Current {
+            system: system.to_owned(),
+            settings: settings.clone(),
+            task: task.clone(),
+        });
+        Ok(task)
+    }
+
+    /// Exits the task of [`Session::task_for`], after a failure that made it useless, or where another task needs its place.
+    pub async fn forget_task(&self) {
+        if let Some(old) = self.current.lock().await.take() {
+            exit(&old.task).await;
+        }
+    }
+
+    /// Exits the task; a module that hangs is left after a few seconds.
+    pub async fn close(&self) {
+        let taken = match tokio::time::timeout(LEAVING, self.current.lock()).await {
+            Ok(mut current) => current.take(),
+            Err(_) => None,
+        };
+        if let Some(current) = taken.filter(|_| self.module.is_connected()) {
+            exit(&current.task).await;
+        }
+    }
+
+    /// Token counts of a prompt under a system text; `None` where the unit does not count.
+    ///
+    /// While `system` is not the one of the task, its tokens are counted as a text of their own, which may be off by one or two where
+    /// words join; the unit itself counts exactly when it runs.
+    ///
+    /// # Errors
+    /// What the module said.
+    pub async fn count(&self, system: &str, user: &str) -> Result<Option<Budget>, ClientError> {
+        let (task, of_task) = match self.current.lock().await.as_ref() {
+            Some(current) => (current.task.clone(), current.system.clone()),
+            None => return Ok(None),
+        };
+        if !task.support().is_some_and(|support| support.has(feature::BUDGET)) {
+            return Ok(None);
+        }
+        let mut budget = task.budget(user).await?;
+        if of_task != system {
+            let before = task.budget(&of_task).await?.prompt;
+            let now = task.budget(system).await?.prompt;
+            budget.template = (budget.template + now).saturating_sub(before);
+        }
+        Ok(Some(budget))
+    }
+
+    /// Builds the prefix that `recipe` describes, for this model. The rows that it needs are asked for once.
+    ///
+    /// # Errors
+    /// [`SessionError::NoHiddenSize`], [`SessionError::CannotTell`], [`SessionError::NoTask`], and why the recipe gives no prefix.
+    pub async fn build(&self, recipe: &PrefixRecipe) -> Result<SoftPrefix, SessionError> {
+        let identity = &self.facts.identity;
+        if identity.hidden_size == 0 {
+            return Err(SessionError::NoHiddenSize);
+        }
+        let mut materials = Vec::new();
+        for need in recipe.needs() {
+            materials.push(self.material(need).await?);
+        }
+        let (recipe, hidden_size, median) = (recipe.clone(), identity.hidden_size, identity.median_norm);
+        let work = move || {
+            let materials: Vec<&EmbeddingRows> = materials.iter().map(Arc::as_ref).collect();
+            recipe.build_from(hidden_size, &materials, median)
+        };
+        Ok(tokio::task::spawn_blocking(work).await??)
+    }
+
+    async fn material(&self, need: Need) -> Result<Arc<EmbeddingRows>, SessionError> {
+        if let Some(rows) = self.rows.lock().unwrap_or_else(PoisonError::into_inner).get(&need) {
+            return Ok(Arc::clone(rows));
+        }
+        let rows = match &need {
+            Need::Stored { name, sha256 } => {
+                let missing = || PrefixError::StoredMissing {
+                    name: name.clone(),
+                    sha256: sha256.clone(),
+                };
+                let shelf = self.shelf.clone().ok_or_else(missing)?;
+                let digest = sha256.clone();
+                let stored = tokio::task::spawn_blocking(move || shelf.get(&digest)).await?;
+                let stored = stored.map_err(|error| {
+                    tracing::warn!(%error, "an imported prefix is not at hand");
+                    missing()
+                })?;
+                EmbeddingRows::from(&stored)
+            }
+            Need::Text(_) => self.able(feature::EMBED).await?.material(&need).await?,
+            Need::Sample { .. } => self.able(feature::SAMPLE).await?.material(&need).await?,
+        };
+        let rows = Arc::new(rows);
+        let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KEPT {
+            known.clear();
+        }
+        known.insert(need, Arc::clone(&rows));
+        Ok(rows)
+    }
+
+    /// The present task, where its unit has `feature`; after a [`Session::forget_task`] a new one.
+    async fn able(&self, feature: &'static str) -> Result<Task, SessionError> {
+        let current = self.current.lock().await;
+        let task = current.as_ref().map(|current| current.task.clone());
+        drop(current);
+        let task = match task {
+            Some(task) => task,
+            None => self.task_for("", &Settings::default()).await?,
+        };
+        if task.support().is_some_and(|support| support.has(feature)) {
+            Ok(task)
+        } else {
+            Err(SessionError::CannotTell { feature })
+        }
+    }
+
+    /// The tokens nearest to each row of `prefix`; `None` where the unit cannot tell.
+    ///
+    /// # Errors
+    /// What the module said.
+    pub async fn nearest(&self, prefix: &SoftPrefix) -> Result<Option<Vec<Vec<Neighbour>>>, SessionError> {
+        match self.able(feature::NEAREST).await {
+            Ok(task) => Ok(Some(task.nearest(prefix, NEIGHBOURS).await?)),
+            Err(SessionError::CannotTell { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Ends a task; a module that hangs is left after a few seconds. A task that cannot be ended is the module's to clear.
+pub(super) async fn exit(task: &Task) {
+    match tokio::time::timeout(LEAVING, task.exit()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a task could not be exited"),
+        Err(_) => tracing::debug!("a task did not end in time"),
+    }
+}
+
+/// Whether two settings need the same set-up: on our unit the output's limit is told with each inference.
+fn same_task(a: &Settings, b: &Settings, facts: &ModuleFacts) -> bool {
+    let limit = |settings: &Settings| settings.max_new_tokens.filter(|_| !facts.is_ours());
+    (a.max_token_len, a.streaming, &a.other, limit(a)) == (b.max_token_len, b.streaming, &b.other, limit(b))
+}
+
+/// The set-up of a task.
+///
+/// Its `max_token_len` counts prefix, prompt and output. Our unit limits the output of each inference by itself. A stock unit does
+/// not, so its positions are the prefill that it can take and the output that is wanted: an upper bound of the output, as near as it
+/// can be told beforehand.
+fn set_up(model: &str, system: &str, settings: &Settings, is_ours: bool, window: usize) -> SetUp {
+    let output = settings.max_new_tokens.filter(|_| !is_ours);
+    let positions = output.map_or(window, |output| window.min(STOCK_PREFILL.saturating_add(output)));
+    let positions = u32::try_from(positions).unwrap_or(u32::MAX);
+    let mut set_up = SetUp::new(model, system).max_positions(settings.max_token_len.unwrap_or(positions));
+    if let Some(streaming) = settings.streaming {
+        set_up = set_up.streaming(streaming);
+    }
+    set_up.settings.extend(settings.other.clone());
+    set_up
+}
+
+/// Who answers a task, as far as it and the card say.
+fn identity_of(task: &Task, card: Option<&ModelCard>, window: usize) -> ModuleIdentity {
+    let support = task.support();
+    let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    ModuleIdentity {
+        model: task.set_up().model.clone(),
+        card: card.map(|card| card.raw.clone()).unwrap_or_default(),
+        hidden_size: support
+            .map(|support| support.hidden_size)
+            .or(card.and_then(|card| card.hidden_size))
+            .unwrap_or_default(),
+        unit: support.and_then(|support| said(&support.unit)),
+        backend: support.and_then(|support| said(&support.backend)),
+        model_sha256: support.and_then(|support| support.model_sha256.clone()),
+        weights: support.map(|support| support.weights.clone()).unwrap_or_default(),
+        template: match support {
+            Some(_) => "the unit's",
+            None => "the stock unit's",
+        }
+        .to_owned(),
+        window: Some(support.map_or(window, |support| support.window)),
+        prefill_window: support
+            .map(|support| support.prefill_window)
+            .or(card.and_then(|card| card.prefill_window))
+            .or(Some(STOCK_PREFILL)),
+        ..ModuleIdentity::default()
+    }
+}
