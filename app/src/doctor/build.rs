@@ -5,7 +5,7 @@ use std::time::Duration;
 use softprefix_core::protocol::Utf8Cutter;
 
 use super::remedies::TREE;
-use super::script::Script;
+use super::script::{Script, printable};
 use super::ssh::{Ssh, SshError};
 
 /// A build is stopped when less memory is free.
@@ -84,6 +84,9 @@ pub fn shown() -> String {
     format!("cd {TREE}/projects/llm_framework\nyes Y | scons -j1")
 }
 
+/// The digits of a mark.
+const LONGEST: usize = 20;
+
 /// Parts the script's marks (RS, free MiB, US) from what the build prints.
 #[derive(Default)]
 struct Sieve {
@@ -99,6 +102,7 @@ impl Sieve {
             match (&mut self.mark, byte) {
                 (None, 0x1e) => self.mark = Some(Vec::new()),
                 (None, _) => text.push(byte),
+                (Some(mark), b'0'..=b'9') if mark.len() < LONGEST => mark.push(byte),
                 (Some(mark), 0x1f) => {
                     memory = std::str::from_utf8(mark)
                         .ok()
@@ -106,10 +110,15 @@ impl Sieve {
                         .or(memory);
                     self.mark = None;
                 }
-                (Some(mark), _) => mark.push(byte),
+                // Not the script's: the build's own text.
+                (Some(mark), _) => {
+                    text.append(mark);
+                    text.push(byte);
+                    self.mark = None;
+                }
             }
         }
-        let text = self.letters.push(&text);
+        let text = printable(&self.letters.push(&text));
         let mut go_on = true;
         if !text.is_empty() {
             go_on &= tell(News::Output(text));
@@ -142,5 +151,26 @@ mod tests {
             assert_eq!(text, "コンパイル中。", "cut at {cut}");
             assert_eq!(memory.last(), Some(&779), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn what_only_begins_like_a_mark_is_text_and_is_never_collected() {
+        let mut text = String::new();
+        let mut sieve = Sieve::default();
+        for chunk in [
+            &b"a\x1eno mark "[..],
+            &b"\x1e"[..],
+            &b"9".repeat(1 << 16)[..],
+            b"\x1b[2Jb",
+        ] {
+            sieve.take(chunk, &mut |news| {
+                if let News::Output(more) = news {
+                    text.push_str(&more);
+                }
+                true
+            });
+            assert!(sieve.mark.as_ref().is_none_or(|mark| mark.len() <= LONGEST));
+        }
+        assert_eq!(text, format!("ano mark {}\u{fffd}[2Jb", "9".repeat(1 << 16)));
     }
 }

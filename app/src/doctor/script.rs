@@ -139,13 +139,26 @@ pub fn answer(output: &[u8], mark: &str) -> Found {
     };
     let mut fields: Vec<&[u8]> = output[begin..begin + end].split(|byte| *byte == 0).collect();
     fields.pop(); // After the NUL of the last field.
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let text = |bytes: &[u8]| printable(&String::from_utf8_lossy(bytes));
     Found::Whole(
         fields
             .chunks_exact(2)
             .map(|pair| (text(pair[0]), text(pair[1])))
             .collect(),
     )
+}
+
+/// A module's text without the control characters that a terminal obeys; line ends and tabs stay.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() && !"\n\r\t".contains(c) {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
+    text.chars().map(shown).collect()
 }
 
 #[cfg(test)]
@@ -223,6 +236,12 @@ mod tests {
         assert_eq!(answer(b"\0begin m\0key\0value\0", "m"), Found::Torn);
         assert_eq!(answer(b"\0begin n\0key\0value\0\0end n\0", "m"), Found::Nothing);
         assert_ne!(token(), token());
+    }
+
+    #[test]
+    fn no_control_character_of_a_module_reaches_a_terminal() {
+        let script = Script::new(r#"say file "$(printf 'a\033]0;title\007b\n\tc')""#).answering("m");
+        assert_eq!(said(&run(&script))[0].1, "a\u{fffd}]0;title\u{fffd}b\n\tc");
     }
 
     #[test]

@@ -291,7 +291,7 @@ impl Ssh {
         let detail = || {
             let words = String::from_utf8_lossy(&out);
             let line = errors.lines().next_back().or_else(|| words.lines().next_back());
-            line.unwrap_or("nothing was printed").trim().to_owned()
+            script::printable(line.unwrap_or("nothing was printed").trim())
         };
         match said {
             Found::Whole(pairs) => Ok(Answer {
@@ -299,7 +299,8 @@ impl Ssh {
                 status: status.unwrap_or(255),
                 errors,
             }),
-            Found::Torn if failed && !errors.is_empty() => Err(self.explain(&errors, true)),
+            // The script's commands may have printed the rest: ssh's own words come last.
+            Found::Torn if failed && !errors.is_empty() => Err(self.lost(&detail())),
             Found::Torn => Err(SshError::CutOff {
                 host: host(),
                 detail: detail(),
@@ -524,7 +525,7 @@ async fn last(mut pipe: impl AsyncRead + Unpin) -> std::io::Result<String> {
     let mut buffer = vec![0; 16 << 10];
     loop {
         match pipe.read(&mut buffer).await? {
-            0 => return Ok(String::from_utf8_lossy(&bytes).trim().to_owned()),
+            0 => return Ok(script::printable(String::from_utf8_lossy(&bytes).trim())),
             n => bytes.extend_from_slice(&buffer[..n]),
         }
         if bytes.len() > LAST {

@@ -100,3 +100,47 @@ async fn nobody_at_the_port_is_one_sentence() {
     assert_eq!(verdicts(&found), [("answer", Verdict::Broken)]);
     assert!(found[0].text.en.contains("Could not connect"), "{:?}", found[0]);
 }
+
+/// Runs `softprefix doctor` with these arguments: its exit code and what it printed.
+fn doctor(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_softprefix"));
+    let output = command
+        .args(["doctor", "--lang", "en"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_with_a_port_is_looked_at_over_that_port_alone() {
+    let address = ours().await.to_string();
+    let (code, told, _) = tokio::task::block_in_place(|| doctor(&[&address, "--json"]));
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let ids = told["findings"].as_array().unwrap().iter();
+    let ids: Vec<&str> = ids.map(|finding| finding["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ALL_GOOD.map(|(id, _)| id));
+    assert_eq!(code, Some(0));
+
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let (code, told, _) = tokio::task::block_in_place(|| doctor(&[&closed.to_string()]));
+    assert_eq!(code, Some(3));
+    assert!(
+        told.contains("1 broken, 0 to look at, 0 could not be looked at, 0 good"),
+        "{told}"
+    );
+}
+
+#[test]
+fn the_embedded_module_is_no_machine_with_a_cable() {
+    let (code, _, told) = doctor(&["embedded"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        told.contains("part of this program") && !told.contains("cable"),
+        "{told}"
+    );
+}

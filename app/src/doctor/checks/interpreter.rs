@@ -34,7 +34,8 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
         .iter()
         .filter_map(|path| path.rsplit_once('/').map(|(folder, _)| folder))
         .find(|folder| {
-            !folder.is_empty() && !folder.contains(|c: char| c.is_whitespace() || c.is_control() || "#:,=".contains(c))
+            !folder.is_empty()
+                && !folder.contains(|c: char| c.is_whitespace() || c.is_control() || "#:,=\u{fffd}".contains(c))
         });
     let (verdict, title) = match (registered, whole.is_empty(), folder) {
         (true, _, _) => (
