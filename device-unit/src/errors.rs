@@ -1,6 +1,6 @@
 //! What can go wrong when a model is read, loaded and computed. Each sentence says what to do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a model could not be loaded. Each sentence names the file and a remedy.
 #[derive(Debug, thiserror::Error)]
@@ -9,7 +9,18 @@ pub enum LoadError {
     UnknownModel { name: String },
     #[error("{path} is not usable: {reason}; fetch it again or choose another file")]
     BadFile { path: PathBuf, reason: String },
-    #[error("{path} holds a model of the architecture {architecture:?}; this engine runs qwen2 and llama")]
+    /// The file is whole, and asks for something that is not computed here.
+    #[error("{path} cannot be run here: {reason}; choose another model")]
+    Unsupported { path: PathBuf, reason: String },
+    /// A model in several files, of which not all are there.
+    #[error("{path} is not the whole model: {reason}; put all its files into one folder and name the first")]
+    Incomplete { path: PathBuf, reason: String },
+    /// The sentence of what is wrong with the vocabulary, which names the file and a remedy.
+    #[error("{0}")]
+    Vocabulary(String),
+    #[error(
+        "{path} holds a model of the architecture {architecture:?}; this engine runs qwen2, qwen3 and llama: choose one of these"
+    )]
     UnsupportedArchitecture { path: PathBuf, architecture: String },
     #[error("{path} could not be read: {source}")]
     Unreadable { path: PathBuf, source: std::io::Error },
@@ -45,4 +56,15 @@ pub enum EngineError {
         detail: String,
         remedy: String,
     },
+}
+
+impl EngineError {
+    /// Rows of an embedding table that cannot be read any more.
+    pub(crate) fn unreadable_rows(path: &Path, error: &std::io::Error) -> Self {
+        Self::Machinery {
+            what: format!("reading the embedding table {}", path.display()),
+            detail: error.to_string(),
+            remedy: "leave a model's files as they are while it is in use, and load it again".into(),
+        }
+    }
 }

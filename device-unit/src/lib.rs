@@ -18,6 +18,7 @@
 //! engine/                 what every engine offers; sampling; likelihoods
 //! tokenizer/              text to tokens and back
 //! gguf/                   the file format: metadata, tensors, numbers
+//! stored_file.rs          a model's file that is read while the model is in use
 //! errors.rs | files.rs    what can go wrong below the unit | opening files whose names a peer may choose
 //! ```
 //!
@@ -85,6 +86,7 @@
 //! | SIGTERM gives numbers back and removes the file | same |
 //!
 //! Added, and told in `taskinfo`: see [`softprefix_core::protocol::extension`].
+#![doc = include_str!("model-files.md")]
 
 #[cfg(all(feature = "bus", unix))]
 pub mod bus;
@@ -101,6 +103,8 @@ mod outbox;
 mod request_text;
 pub mod scheduler;
 pub mod self_test;
+#[cfg(any(feature = "cpu", feature = "npu"))]
+mod stored_file;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;

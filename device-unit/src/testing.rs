@@ -16,15 +16,18 @@ use half::f16;
 pub use models::{qwen_model, small_model};
 use softprefix_core::prefix::split_mix;
 
-/// What the file is to hold. `TinyModel::qwen2()` and `TinyModel::llama()` are good beginnings.
+/// What the file is to hold. `TinyModel::qwen2()`, `TinyModel::qwen3()` and `TinyModel::llama()` are good beginnings.
 #[derive(Debug, Clone)]
 pub struct TinyModel {
-    /// `qwen2` (biases, rotated halves) or `llama` (no biases, rotated pairs); any other name makes a file to refuse.
+    /// `qwen2` (biases, rotated halves), `qwen3` (normalised heads, rotated halves) or `llama` (neither, rotated pairs); any other name
+    /// makes a file to refuse.
     pub architecture: String,
     pub hidden_size: usize,
     pub layers: usize,
     pub heads: usize,
     pub kv_heads: usize,
+    /// Width of a head, where it is not H / heads.
+    pub head_size: Option<usize>,
     pub feed_forward: usize,
     /// `context_length` in the metadata.
     pub window: usize,
@@ -32,6 +35,10 @@ pub struct TinyModel {
     pub own_output: bool,
     pub weights: TinyWeights,
     pub seed: u64,
+    /// Keys that are added, changed, or (nothing) left out.
+    pub keys: Vec<(String, Option<Meta>)>,
+    /// Further tensors, F32, with dimensions from the innermost outwards.
+    pub tensors: Vec<(String, Vec<usize>)>,
 }
 
 /// How matrices are stored.
@@ -66,7 +73,7 @@ pub struct Stored {
 
 impl Stored {
     /// Every type of GGUF files that are read and that is not written from numbers here, with scales that make weights of a usual size.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::of(2, 32, 18, &[(0, 1)], -6),
         Self::of(6, 32, 22, &[(0, 1)], -7),
         Self::of(7, 32, 24, &[(0, 1), (2, -16)], -7),
@@ -76,6 +83,8 @@ impl Stored {
         Self::of(12, 256, 144, &[(0, 2), (2, 15)], -12),
         Self::of(13, 256, 176, &[(0, 2), (2, 31)], -13),
         Self::of(14, 256, 210, &[(208, 1)], -14),
+        Self::of(20, 32, 18, &[(0, 1)], -9),
+        Self::of(23, 256, 136, &[(0, 1)], -13),
     ];
 
     const fn of(id: u32, values: usize, bytes: usize, scales: &'static [(usize, i32)], step: i32) -> Self {
@@ -86,6 +95,13 @@ impl Stored {
             scales,
             step,
         }
+    }
+
+    /// The type of that name in ggml.
+    #[cfg(feature = "cpu")]
+    pub fn named(name: &str) -> Option<Self> {
+        let known = |stored: &Self| TensorKind::from_id(stored.id).is_ok_and(|kind| kind.name() == name);
+        Self::ALL.into_iter().find(known)
     }
 
     /// Blocks for `values` numbers.
@@ -140,6 +156,9 @@ impl TinyModel {
             own_output: false,
             weights: TinyWeights::Q8_0,
             seed: 7,
+            head_size: None,
+            keys: Vec::new(),
+            tensors: Vec::new(),
         }
     }
 
@@ -149,6 +168,18 @@ impl TinyModel {
             heads: 2,
             kv_heads: 1,
             seed: 11,
+            ..Self::qwen2()
+        }
+    }
+
+    /// Heads of a size of their own, as Qwen3-0.6B has them.
+    pub fn qwen3() -> Self {
+        Self {
+            architecture: "qwen3".into(),
+            heads: 2,
+            kv_heads: 1,
+            head_size: Some(64),
+            seed: 13,
             ..Self::qwen2()
         }
     }
@@ -214,7 +245,7 @@ impl TinyModel {
         } else {
             "qwen2"
         };
-        vec![
+        let mut values = vec![
             ("general.architecture".into(), Meta::Text(self.architecture.clone())),
             ("general.name".into(), Meta::Text(format!("tiny {}", self.architecture))),
             (own("block_count"), Meta::U32(self.layers as u32)),
@@ -235,14 +266,24 @@ impl TinyModel {
             ("tokenizer.ggml.padding_token_id".into(), Meta::U32(token::END_OF_TEXT)),
             ("tokenizer.ggml.add_bos_token".into(), Meta::Bool(false)),
             ("tokenizer.chat_template".into(), Meta::Text(CHAT_TEMPLATE.into())),
-        ]
+        ];
+        if let Some(size) = self.head_size {
+            values.push((own("attention.key_length"), Meta::U32(size as u32)));
+            values.push((own("attention.value_length"), Meta::U32(size as u32)));
+        }
+        for (key, value) in &self.keys {
+            values.retain(|(known, _)| known != key);
+            values.extend(value.clone().map(|value| (key.clone(), value)));
+        }
+        values
     }
 
     fn tensors(&self) -> Vec<Tensor> {
         let mut random = Random(self.seed);
         let mut all = Vec::new();
         let h = self.hidden_size;
-        let kv = h / self.heads.max(1) * self.kv_heads;
+        let head = self.head_size.unwrap_or(h / self.heads.max(1));
+        let (queries, kv) = (head * self.heads, head * self.kv_heads);
         let mut matrix = |name: &str, inputs: usize, outputs: usize, scale: f32| {
             let scale = scale / (inputs as f32).sqrt();
             let values: Vec<f32> = (0..inputs * outputs).map(|_| random.signed() * scale).collect();
@@ -255,10 +296,10 @@ impl TinyModel {
         }
         for layer in 0..self.layers {
             let name = |part: &str| format!("blk.{layer}.{part}.weight");
-            all.push(matrix(&name("attn_q"), h, h, 4.0));
+            all.push(matrix(&name("attn_q"), h, queries, 4.0));
             all.push(matrix(&name("attn_k"), h, kv, 4.0));
             all.push(matrix(&name("attn_v"), h, kv, 2.0));
-            all.push(matrix(&name("attn_output"), h, h, 2.0));
+            all.push(matrix(&name("attn_output"), queries, h, 2.0));
             all.push(matrix(&name("ffn_gate"), h, self.feed_forward, 3.0));
             all.push(matrix(&name("ffn_up"), h, self.feed_forward, 3.0));
             all.push(matrix(&name("ffn_down"), self.feed_forward, h, 3.0));
@@ -276,12 +317,22 @@ impl TinyModel {
             all.push(vector(format!("blk.{layer}.attn_norm.weight"), h, 1.0));
             all.push(vector(format!("blk.{layer}.ffn_norm.weight"), h, 1.0));
             if self.architecture == "qwen2" {
-                all.push(vector(format!("blk.{layer}.attn_q.bias"), h, 0.0));
+                all.push(vector(format!("blk.{layer}.attn_q.bias"), queries, 0.0));
                 all.push(vector(format!("blk.{layer}.attn_k.bias"), kv, 0.0));
                 all.push(vector(format!("blk.{layer}.attn_v.bias"), kv, 0.0));
             }
         }
         all.push(vector("output_norm.weight".into(), h, 1.0));
+        if self.architecture == "qwen3" {
+            for layer in 0..self.layers {
+                all.push(vector(format!("blk.{layer}.attn_q_norm.weight"), head, 1.0));
+                all.push(vector(format!("blk.{layer}.attn_k_norm.weight"), head, 1.0));
+            }
+        }
+        for (name, dimensions) in &self.tensors {
+            let (_, _, kind, data) = vector(name.clone(), dimensions.iter().product(), 1.0);
+            all.push((name.clone(), dimensions.clone(), kind, data));
+        }
         all
     }
 }
@@ -335,7 +386,7 @@ impl TinyWeights {
             Self::BlocksAsF32(stored) => {
                 let blocks = stored.blocks(values.len(), &mut chance(values));
                 let mut numbers = vec![0.0; values.len()];
-                if let Some(kind) = TensorKind::from_id(stored.id) {
+                if let Ok(kind) = TensorKind::from_id(stored.id) {
                     dequantise(kind, &blocks, &mut numbers);
                 }
                 numbers.iter().for_each(|v| data.extend(v.to_le_bytes()));
@@ -351,7 +402,9 @@ fn chance(values: &[f32]) -> Random {
     Random(values.first().map_or(0, |value| u64::from(value.to_bits())))
 }
 
-enum Meta {
+/// A value of the metadata.
+#[derive(Debug, Clone)]
+pub enum Meta {
     U32(u32),
     F32(f32),
     Bool(bool),

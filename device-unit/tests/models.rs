@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::{Map, Value, json};
 use softprefix_unit::engine::{Logits, Step};
 use softprefix_unit::model::{LoadError, ModelSource};
-use softprefix_unit::models::{MODULE_QWEN, ModelStore, Places};
+use softprefix_unit::models::{MODULE_QWEN, ModelStore, Place, Places};
 use softprefix_unit::testing::{TinyModel, qwen_model, small_model};
 
 fn write(model: &TinyModel, path: &Path) {
@@ -164,6 +164,122 @@ fn the_first_qwen_of_the_catalogue_answers_to_the_modules_name() {
     assert_eq!(module["mode_param"]["tokens_embed_size"], 896);
     assert_eq!(module["mode_param"].get("max_token_len"), None);
     assert_eq!(cards.iter().filter(|card| card["mode"] == MODULE_QWEN).count(), 1);
+}
+
+/// An Ollama folder with one model under `HOST/OWNER/NAME/TAG`.
+fn ollama(folder: &Path, tag: &str, layers: &[(&str, &str)], model: &TinyModel) {
+    let layers: Vec<Value> = (layers.iter())
+        .map(|(kind, digest)| json!({"mediaType": format!("application/vnd.ollama.image.{kind}"), "digest": format!("sha256:{digest}"), "size": 1}))
+        .collect();
+    let manifest = folder.join("manifests").join(tag);
+    fs::create_dir_all(manifest.parent().unwrap()).unwrap();
+    fs::write(manifest, json!({"schemaVersion": 2, "layers": layers}).to_string()).unwrap();
+    write(model, &folder.join("blobs/sha256-0123abcd"));
+}
+
+#[test]
+fn models_in_the_caches_of_other_programs_are_found_and_named_by_where_they_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    write(&TinyModel::qwen3(), &at("lm/Qwen/Qwen3-0.6B-GGUF/Qwen3-0.6B-Q8_0.gguf"));
+    write(&TinyModel::llama(), &at("llama.cpp/ggml-org_tiny_tiny.gguf"));
+    write(
+        &TinyModel::llama(),
+        &at("hub/models--Owner--Name/snapshots/0123/c.gguf"),
+    );
+    write(&TinyModel::llama(), &at("own/mine.gguf"));
+    let model = [("model", "0123abcd"), ("template", "4567")];
+    ollama(
+        &at("ollama"),
+        "registry.ollama.ai/library/qwen2.5/0.5b",
+        &model,
+        &TinyModel::qwen2(),
+    );
+    ollama(
+        &at("ollama"),
+        "registry.ollama.ai/someone/tuned/latest",
+        &model,
+        &TinyModel::qwen2(),
+    );
+    ollama(
+        &at("ollama"),
+        "hf.co/Owner/Name-GGUF/Q4_K_M",
+        &model,
+        &TinyModel::qwen2(),
+    );
+    // None of these: an adapter would go unheard, a file is missing, and a name leads out of the folder.
+    let adapted = [("model", "0123abcd"), ("adapter", "89ab")];
+    ollama(
+        &at("ollama"),
+        "registry.ollama.ai/library/adapted/latest",
+        &adapted,
+        &TinyModel::qwen2(),
+    );
+    ollama(
+        &at("ollama"),
+        "registry.ollama.ai/library/gone/latest",
+        &[("model", "ffff")],
+        &TinyModel::qwen2(),
+    );
+    ollama(
+        &at("ollama"),
+        "registry.ollama.ai/library/out/latest",
+        &[("model", "../../own/mine")],
+        &TinyModel::qwen2(),
+    );
+    let places = Places {
+        hub_cache: Some(at("hub")),
+        lm_studio: vec![at("lm"), at("missing")],
+        ollama: vec![at("ollama")],
+        llama_cpp: Some(at("llama.cpp")),
+        ..Places::only(at("own"))
+    };
+    let store = ModelStore::new(places);
+    let found: Vec<(String, Place)> = store
+        .found()
+        .into_iter()
+        .map(|model| (model.name, model.place))
+        .collect();
+    let expected = [
+        ("mine", Place::Own),
+        ("c", Place::HuggingFace),
+        ("Qwen3-0.6B-Q8_0", Place::LmStudio),
+        ("ggml-org_tiny_tiny", Place::LlamaCpp),
+        ("hf.co/Owner/Name-GGUF:Q4_K_M", Place::Ollama),
+        ("qwen2.5:0.5b", Place::Ollama),
+        ("someone/tuned:latest", Place::Ollama),
+    ];
+    assert_eq!(found, expected.map(|(name, place)| (name.to_owned(), place)));
+    assert!(store.found().iter().all(|model| model.info.is_ok()));
+    assert_eq!(
+        store.load("qwen2.5:0.5b", &Map::new(), &|_, _| ()).unwrap().name,
+        "qwen2.5:0.5b"
+    );
+}
+
+#[test]
+fn a_model_in_several_files_has_one_name_and_is_whole_or_says_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = |number: usize| format!("split-0000{number}-of-00003.gguf");
+    let copy = |number: usize| {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures/cases")
+            .join(part(number));
+        fs::copy(from, folder.path().join(part(number))).unwrap()
+    };
+    let store = ModelStore::new(Places::only(folder.path().to_owned()));
+    let bytes = copy(1) + copy(3);
+    let found = store.found();
+    assert_eq!(found.len(), 1, "one model");
+    let reason = found[0].info.clone().unwrap_err();
+    assert!(reason.contains("missing: split-00002-of-00003.gguf"), "{reason}");
+    assert_eq!(store.cards(), Vec::<Value>::new());
+    let bytes = bytes + copy(2);
+    assert_eq!(modes(&store), ["split"]);
+    assert_eq!(store.find("split").unwrap().info.unwrap().bytes, bytes);
+    assert_eq!(store.find(&part(1)).unwrap().name, "split");
+    let model = store.load("split", &Map::new(), &|_, _| ()).unwrap();
+    assert_eq!((model.digest, model.engine.info().hidden_size), (None, 64));
 }
 
 fn load_error(store: &ModelStore, name: &str) -> LoadError {

@@ -5,7 +5,7 @@
 
 use half::{bf16, f16};
 
-use super::file::TensorKind;
+use super::kind::TensorKind;
 
 /// Values of a block of the small types and of our own weight blocks.
 const BLOCK: usize = 32;
@@ -34,13 +34,15 @@ pub fn dequantise(kind: TensorKind, bytes: &[u8], out: &mut [f32]) {
         TensorKind::Q4K => blocks.for_each(|(b, o)| q4_k(b, o)),
         TensorKind::Q5K => blocks.for_each(|(b, o)| q5_k(b, o)),
         TensorKind::Q6K => blocks.for_each(|(b, o)| q6_k(b, o)),
+        TensorKind::Iq4Nl => blocks.for_each(|(b, o)| iq4_nl(b, o)),
+        TensorKind::Iq4Xs => blocks.for_each(|(b, o)| iq4_xs(b, o)),
     }
 }
 
 /// What a stored type becomes as i8 blocks of 32 with an f16 scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blocks {
-    /// The same numbers: [`to_i8_blocks`].
+    /// [`to_i8_blocks`]. The same numbers, but for IQ4_XS, whose products of two scales are rounded to f16.
     Scaled,
     /// The same, with an f16 number for each block that is added to its values: [`to_i8_blocks`] and [`minima`]. Exact for
     /// Q4_1 and Q5_1; of Q4_K and Q5_K the products of two scales are rounded to f16.
@@ -52,7 +54,9 @@ pub enum Blocks {
 /// How far a type can be taken over as i8 blocks.
 pub const fn blocks(kind: TensorKind) -> Blocks {
     match kind {
-        TensorKind::Q4_0 | TensorKind::Q5_0 | TensorKind::Q8_0 => Blocks::Scaled,
+        TensorKind::Q4_0 | TensorKind::Q5_0 | TensorKind::Q8_0 | TensorKind::Iq4Nl | TensorKind::Iq4Xs => {
+            Blocks::Scaled
+        }
         TensorKind::Q4_1 | TensorKind::Q5_1 | TensorKind::Q4K | TensorKind::Q5K => Blocks::WithMinima,
         _ => Blocks::No,
     }
@@ -86,6 +90,12 @@ pub fn to_i8_blocks(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &
                 let fifth = u32_at(block, 4);
                 nibbles(&block[8..24], values, |j, q| q | fifth_bit(fifth, j) as i8);
             }
+            TensorKind::Iq4Nl => nibbles(&block[2..18], values, |_, q| LEVELS[q as usize]),
+            TensorKind::Iq4Xs => {
+                for (values, bytes) in values.chunks_exact_mut(BLOCK).zip(block[8..].chunks_exact(16)) {
+                    nibbles(bytes, values, |_, q| LEVELS[q as usize]);
+                }
+            }
             TensorKind::Q4K => {
                 for (j, values) in values.chunks_exact_mut(BLOCK).enumerate() {
                     for (value, &q) in values.iter_mut().zip(&block[16 + j / 2 * 32..][..32]) {
@@ -106,7 +116,11 @@ pub fn to_i8_blocks(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &
             scales[0] = f16::from_le_bytes([block[0], block[1]]);
         } else {
             for (j, scale) in scales.iter_mut().enumerate() {
-                *scale = f16::from_f32(f16_at(block, 0) * f32::from(scale_and_min(&block[4..16], j).0));
+                let factor = match kind {
+                    TensorKind::Iq4Xs => f32::from(iq4_xs_scale(block, j)),
+                    _ => f32::from(scale_and_min(&block[4..16], j).0),
+                };
+                *scale = f16::from_f32(f16_at(block, 0) * factor);
             }
         }
     }
@@ -290,25 +304,41 @@ fn q6_k(block: &[u8], out: &mut [f32]) {
     }
 }
 
+/// What the sixteen values of an IQ4 nibble stand for.
+const LEVELS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/// d, then nibbles as in Q4_0. Value = d level(q).
+fn iq4_nl(block: &[u8], out: &mut [f32]) {
+    levels(f16_at(block, 0), &block[2..18], out);
+}
+
+/// d; 16 bits with the upper two bits of eight scales; 4 bytes with their lower four; then nibbles as in Q4_0, 16 bytes for each 32
+/// values. Value = d (scale - 32) level(q).
+fn iq4_xs(block: &[u8], out: &mut [f32]) {
+    let d = f16_at(block, 0);
+    let parts = out.chunks_exact_mut(BLOCK).zip(block[8..].chunks_exact(16));
+    for (j, (out, bytes)) in parts.enumerate() {
+        levels(d * f32::from(iq4_xs_scale(block, j)), bytes, out);
+    }
+}
+
+fn levels(d: f32, bytes: &[u8], out: &mut [f32]) {
+    for j in 0..16 {
+        out[j] = d * f32::from(LEVELS[usize::from(bytes[j] & 15)]);
+        out[j + 16] = d * f32::from(LEVELS[usize::from(bytes[j] >> 4)]);
+    }
+}
+
+/// The scale of the `j`-th 32 values of an IQ4_XS block.
+fn iq4_xs_scale(block: &[u8], j: usize) -> i8 {
+    let low = (block[4 + j / 2] >> (j % 2 * 4)) & 15;
+    let high = (u16::from_le_bytes([block[2], block[3]]) >> (2 * j)) as u8 & 3;
+    (low | (high << 4)) as i8 - 32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const KINDS: [(&str, TensorKind); 13] = [
-        ("F32", TensorKind::F32),
-        ("F16", TensorKind::F16),
-        ("BF16", TensorKind::Bf16),
-        ("Q4_0", TensorKind::Q4_0),
-        ("Q4_1", TensorKind::Q4_1),
-        ("Q5_0", TensorKind::Q5_0),
-        ("Q5_1", TensorKind::Q5_1),
-        ("Q8_0", TensorKind::Q8_0),
-        ("Q2_K", TensorKind::Q2K),
-        ("Q3_K", TensorKind::Q3K),
-        ("Q4_K", TensorKind::Q4K),
-        ("Q5_K", TensorKind::Q5K),
-        ("Q6_K", TensorKind::Q6K),
-    ];
 
     /// (type, stored bytes, values by the reference) of the fixture; see `dequant.py` beside it.
     fn fixture() -> Vec<(TensorKind, Vec<u8>, Vec<f32>)> {
@@ -321,11 +351,11 @@ mod tests {
         };
         let cases: serde_json::Value = serde_json::from_str(include_str!("../../tests/fixtures/dequant.json")).unwrap();
         let cases = cases.as_array().unwrap();
-        assert_eq!(cases.len(), KINDS.len());
+        assert_eq!(cases.len(), TensorKind::all().count());
         cases
             .iter()
             .map(|case| {
-                let (_, kind) = KINDS.into_iter().find(|(name, _)| *name == case["kind"]).unwrap();
+                let kind = TensorKind::all().find(|kind| kind.name() == case["kind"]).unwrap();
                 let values = bytes(&case["values"]);
                 let values = values
                     .chunks_exact(4)
@@ -364,7 +394,7 @@ mod tests {
             for (i, expected) in expected.iter().enumerate() {
                 let got = f32::from(values[i]) * scales[i / BLOCK].to_f32() + least[i / BLOCK].to_f32();
                 // Scales of the K types are rounded to f16, which keeps 11 bits of each.
-                let rounded = matches!(kind, TensorKind::Q4K | TensorKind::Q5K);
+                let rounded = matches!(kind, TensorKind::Q4K | TensorKind::Q5K | TensorKind::Iq4Xs);
                 let parts = (f32::from(values[i]) * scales[i / BLOCK].to_f32()).abs() + least[i / BLOCK].to_f32().abs();
                 let allowed = if rounded { parts / 2048.0 } else { 0.0 };
                 assert!(
@@ -374,7 +404,7 @@ mod tests {
             }
             seen.push(kind);
         }
-        use TensorKind::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q8_0};
-        assert_eq!(seen, [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4K, Q5K]);
+        use TensorKind::{Iq4Nl, Iq4Xs, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q8_0};
+        assert_eq!(seen, [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4K, Q5K, Iq4Nl, Iq4Xs]);
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::engine::cpu::config::Config;
+use crate::engine::cpu::tensors;
 use crate::gguf::GgufFile;
 use crate::model::LoadError;
 use crate::tokenizer::Vocabulary;
@@ -14,7 +15,7 @@ use super::catalogue::{Entry, MODULE_QWEN};
 /// Key facts of a model file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelInfo {
-    /// `qwen2` or `llama`.
+    /// `qwen2`, `qwen3` or `llama`.
     pub architecture: String,
     /// What the file calls itself.
     pub title: Option<String>,
@@ -27,36 +28,39 @@ pub struct ModelInfo {
     pub vocab_size: usize,
     /// Most positions the model was made for (`max_token_len`).
     pub window: usize,
-    /// Bytes of the file.
+    /// Bytes of its files.
     pub bytes: u64,
+    /// Number of its files.
+    pub parts: usize,
 }
 
 impl ModelInfo {
-    /// Reads the header of a GGUF file, and checks that it is a model that can be run here.
+    /// Reads the header of a GGUF file, and checks that it is a model that can be run here: architecture, every key and every tensor,
+    /// and the vocabulary.
     ///
     /// # Errors
-    /// Those of [`GgufFile::open`]; [`LoadError::UnsupportedArchitecture`]; [`LoadError::BadFile`] where a fact or the
-    /// tokenizer is missing or of a kind that is not known here.
+    /// Those of [`GgufFile::open`], [`Config::read`] and [`tensors::check`]; [`LoadError::Vocabulary`].
     pub fn read(path: &Path) -> Result<Self, LoadError> {
         let file = GgufFile::open(path)?;
-        let bad = |reason: String| LoadError::BadFile {
-            path: path.to_owned(),
-            reason,
-        };
         let config = Config::read(&file)?;
-        let table = file
-            .tensor("token_embd.weight")
-            .ok_or_else(|| bad("it lacks the tensor token_embd.weight".into()))?;
-        Vocabulary::check_gguf(&file).map_err(|error| bad(error.to_string()))?;
+        let vocab_size = tensors::check(&file, &config)?;
+        let tokens = Vocabulary::check_gguf(&file).map_err(|error| LoadError::Vocabulary(error.to_string()))?;
+        if tokens > vocab_size {
+            return Err(LoadError::BadFile {
+                path: path.to_owned(),
+                reason: format!("its vocabulary has {tokens} tokens, its embedding table {vocab_size} rows"),
+            });
+        }
         Ok(Self {
             title: file.str("general.name").map(str::to_owned),
             license: file.str("general.license").map(str::to_owned),
             layers: config.layers,
             hidden_size: config.hidden_size,
-            vocab_size: table.rows(),
+            vocab_size,
             window: config.window,
             architecture: config.architecture,
-            bytes: std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+            bytes: file.bytes(),
+            parts: file.part_count(),
         })
     }
 

@@ -27,6 +27,6 @@ pub use catalogue::{CATALOGUE, Entry, MODULE_QWEN, by_default, entry};
 #[cfg(feature = "fetch")]
 pub use fetch::{FetchError, FetchOptions, FetchProgress, Fetched, HubError, Step, Way, WayError, WheelError};
 #[cfg(feature = "cpu")]
-pub use places::Places;
+pub use places::{Place, Places};
 #[cfg(feature = "cpu")]
 pub use store::{FoundModel, ModelStore};

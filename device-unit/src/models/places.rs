@@ -1,8 +1,14 @@
-//! The folders that models are looked for in. It knows the environment and the system's conventions, no file's contents.
+//! The folders that models are looked for in, our own and those of other programs. It knows the environment and the conventions of
+//! systems and programs, and no model file's contents.
 
+use std::fmt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use directories::{BaseDirs, ProjectDirs};
+use serde::Deserialize;
+
+use crate::gguf::name_parts;
 
 /// Names the folder that models are looked for in first and fetched into.
 const MODEL_DIR: &str = "SOFTPREFIX_MODEL_DIR";
@@ -18,11 +24,61 @@ pub struct Places {
     pub others: Vec<PathBuf>,
     /// The Hugging Face cache (`.../huggingface/hub`).
     pub hub_cache: Option<PathBuf>,
+    /// LM Studio's folders of models (`PUBLISHER/REPOSITORY/FILE`).
+    pub lm_studio: Vec<PathBuf>,
+    /// Ollama's folders of models (`manifests` and `blobs`).
+    pub ollama: Vec<PathBuf>,
+    /// The folder that llama.cpp downloads into.
+    pub llama_cpp: Option<PathBuf>,
+}
+
+/// Where a model lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Where somebody said.
+    Named,
+    /// In a folder of ours.
+    Own,
+    HuggingFace,
+    LmStudio,
+    Ollama,
+    LlamaCpp,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Named => "named",
+            Self::Own => "own folder",
+            Self::HuggingFace => "Hugging Face cache",
+            Self::LmStudio => "LM Studio",
+            Self::Ollama => "Ollama",
+            Self::LlamaCpp => "llama.cpp cache",
+        })
+    }
+}
+
+/// A model file, not looked into yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Placed {
+    pub(super) path: PathBuf,
+    /// What it is asked for by.
+    pub(super) name: String,
+    pub(super) place: Place,
+}
+
+impl Placed {
+    fn new(place: Place, path: PathBuf) -> Self {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name_parts(&path).map_or(stem, |(name, ..)| name.to_owned());
+        Self { path, name, place }
+    }
 }
 
 impl Places {
-    /// The places of this user: `SOFTPREFIX_MODEL_DIR` where it is set, else the app's cache, is our own folder; the
-    /// app's cache is looked into either way, and the Hugging Face cache after it (`HF_HUB_CACHE`, `HF_HOME`).
+    /// The places of this user: `SOFTPREFIX_MODEL_DIR` where it is set, else the app's cache, is our own folder; the app's cache is
+    /// looked into either way, and after it the caches of Hugging Face (`HF_HUB_CACHE`, `HF_HOME`), LM Studio, Ollama
+    /// (`OLLAMA_MODELS`) and llama.cpp (`LLAMA_CACHE`).
     #[must_use]
     pub fn from_env() -> Self {
         let folder = |name: &str| {
@@ -30,6 +86,7 @@ impl Places {
                 .filter(|value| !value.is_empty())
                 .map(PathBuf::from)
         };
+        let home = BaseDirs::new().map(|dirs| dirs.home_dir().to_owned());
         let cache = ProjectDirs::from("", "", "softprefix").map(|dirs| dirs.cache_dir().join("models"));
         let mut own = folder(MODEL_DIR).into_iter().chain(cache);
         Self {
@@ -42,7 +99,17 @@ impl Places {
             hub_cache: folder("HF_HUB_CACHE")
                 .or_else(|| Some(folder("HF_HOME")?.join("hub")))
                 .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("huggingface/hub")))
-                .or_else(|| Some(BaseDirs::new()?.home_dir().join(".cache/huggingface/hub"))),
+                .or_else(|| Some(home.as_ref()?.join(".cache/huggingface/hub"))),
+            lm_studio: home.iter().flat_map(|home| lm_studio_folders(home)).collect(),
+            ollama: folder("OLLAMA_MODELS").map_or_else(
+                || {
+                    let own = home.iter().map(|home| home.join(".ollama/models"));
+                    // Where Linux packages run it as a service.
+                    own.chain([PathBuf::from("/usr/share/ollama/.ollama/models")]).collect()
+                },
+                |folder| vec![folder],
+            ),
+            llama_cpp: folder("LLAMA_CACHE").or_else(|| Some(BaseDirs::new()?.cache_dir().join("llama.cpp"))),
         }
     }
 
@@ -54,6 +121,9 @@ impl Places {
             own,
             others: Vec::new(),
             hub_cache: None,
+            lm_studio: Vec::new(),
+            ollama: Vec::new(),
+            llama_cpp: None,
         }
     }
 
@@ -64,24 +134,124 @@ impl Places {
         self
     }
 
-    /// Every `.gguf` file in these places, in their order, each folder's in alphabetical order.
-    pub(super) fn files(&self) -> Vec<PathBuf> {
+    /// Every model file in these places, in their order, each folder's in alphabetical order. Of a model in several files it is the
+    /// first; a further one stands for itself where the first is missing.
+    pub(super) fn files(&self) -> Vec<Placed> {
         let mut files = Vec::new();
+        let mut add = |place: Place, paths: Vec<PathBuf>| {
+            files.extend(paths.into_iter().map(|path| Placed::new(place, path)));
+        };
         for named in &self.named {
-            if named.is_dir() {
-                files.extend(models_in(named));
+            let inside = if named.is_dir() {
+                models_in(named)
             } else {
-                files.push(named.clone());
-            }
+                vec![named.clone()]
+            };
+            add(Place::Named, inside);
         }
-        files.extend(
-            std::iter::once(&self.own)
-                .chain(&self.others)
-                .flat_map(|folder| models_in(folder)),
+        for folder in std::iter::once(&self.own).chain(&self.others) {
+            add(Place::Own, models_in(folder));
+        }
+        add(
+            Place::HuggingFace,
+            self.hub_cache.iter().flat_map(|cache| hub_files(cache)).collect(),
         );
-        files.extend(self.hub_cache.iter().flat_map(|cache| hub_files(cache)));
+        let repositories = self.lm_studio.iter().flat_map(|folder| entries(folder));
+        let repositories = repositories.flat_map(|publisher| entries(&publisher));
+        add(
+            Place::LmStudio,
+            repositories.flat_map(|folder| models_in(&folder)).collect(),
+        );
+        add(
+            Place::LlamaCpp,
+            self.llama_cpp.iter().flat_map(|folder| models_in(folder)).collect(),
+        );
+        files.extend(self.ollama.iter().flat_map(|folder| ollama_models(folder)));
+        files.retain(|file| {
+            let first = name_parts(&file.path).filter(|(_, number, _)| *number > 1);
+            first.is_none_or(|(name, _, count)| {
+                !file
+                    .path
+                    .with_file_name(format!("{name}-00001-of-{count:05}.gguf"))
+                    .is_file()
+            })
+        });
         files
     }
+}
+
+/// LM Studio's folders of models: where its pointer says, and where it is by itself, now and in former versions.
+fn lm_studio_folders(home: &Path) -> Vec<PathBuf> {
+    let pointer = std::fs::read_to_string(home.join(".lmstudio-home-pointer")).ok();
+    let pointed = pointer.map(|path| PathBuf::from(path.trim()).join("models"));
+    let mut folders: Vec<PathBuf> = pointed.into_iter().collect();
+    for folder in [home.join(".lmstudio/models"), home.join(".cache/lm-studio/models")] {
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    folders
+}
+
+/// What Ollama says a model is made of.
+#[derive(Deserialize)]
+struct OllamaManifest {
+    layers: Vec<OllamaLayer>,
+}
+
+#[derive(Deserialize)]
+struct OllamaLayer {
+    #[serde(rename = "mediaType")]
+    media_type: String,
+    digest: String,
+}
+
+/// Most bytes of an Ollama manifest that are read.
+const LONGEST_MANIFEST: u64 = 1 << 20;
+
+/// Ollama's models: `manifests/HOST/OWNER/NAME/TAG` lists the files in `blobs` that a model is made of.
+fn ollama_models(folder: &Path) -> Vec<Placed> {
+    let manifests = folder.join("manifests");
+    let below = |paths: Vec<PathBuf>| -> Vec<PathBuf> { paths.iter().flat_map(|path| entries(path)).collect() };
+    let tags = below(below(below(entries(&manifests))));
+    tags.iter()
+        .filter_map(|tag| ollama_model(folder, tag.strip_prefix(&manifests).ok()?))
+        .collect()
+}
+
+/// The model of one tag; none where the manifest names no model file, or an adapter that would go unheard.
+fn ollama_model(folder: &Path, tag: &Path) -> Option<Placed> {
+    let mut text = String::new();
+    let file = std::fs::File::open(folder.join("manifests").join(tag)).ok()?;
+    file.take(LONGEST_MANIFEST).read_to_string(&mut text).ok()?;
+    let manifest: OllamaManifest = serde_json::from_str(&text).ok()?;
+    let layer = |kind: &str| (manifest.layers.iter()).find(|layer| layer.media_type.ends_with(kind));
+    if layer(".image.adapter").is_some() {
+        tracing::info!(
+            "{} is passed over: it has an adapter besides its model file",
+            tag.display()
+        );
+        return None;
+    }
+    let digest = layer(".image.model")?.digest.strip_prefix("sha256:")?;
+    if !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let parts: Vec<String> = tag.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    let [host, owner, name, tag] = parts.as_slice() else {
+        return None;
+    };
+    let name = match (host.as_str(), owner.as_str()) {
+        ("registry.ollama.ai", "library") => format!("{name}:{tag}"),
+        ("registry.ollama.ai", _) => format!("{owner}/{name}:{tag}"),
+        _ => format!("{host}/{owner}/{name}:{tag}"),
+    };
+    let path = folder.join("blobs").join(format!("sha256-{digest}"));
+    path.is_file().then_some(Placed {
+        path,
+        name,
+        place: Place::Ollama,
+    })
 }
 
 /// The `.gguf` files of a folder. One that is not there has none.

@@ -11,21 +11,23 @@ use serde_json::{Map, Value};
 
 use crate::engine::EngineError;
 use crate::engine::cpu::{CpuEngine, CpuOptions};
-use crate::gguf::GgufFile;
+use crate::gguf::{GgufFile, name_parts};
 use crate::model::{LoadError, LoadedModel, ModelSource, Progress};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 use super::card::ModelInfo;
 use super::catalogue::{CATALOGUE, Entry, MODULE_QWEN, entry};
 use super::digest;
-use super::places::Places;
+use super::places::{Place, Placed, Places};
 
 /// A model file that was found.
 #[derive(Debug, Clone)]
 pub struct FoundModel {
-    /// What it is asked for by: the file's name without `.gguf`.
+    /// What it is asked for by: the file's name without `.gguf` and without its number among several; in Ollama `NAME:TAG`.
     pub name: String,
     pub path: PathBuf,
+    /// Where it lies.
+    pub place: Place,
     /// The entry of the catalogue whose file this is, by name and length.
     pub entry: Option<&'static Entry>,
     /// What it is, or the sentence that says why it cannot be used.
@@ -43,8 +45,8 @@ impl FoundModel {
 pub struct ModelStore {
     places: Places,
     engine: CpuOptions,
-    /// Headers that were read, by file, length and time of change.
-    known: Mutex<HashMap<FileState, Result<ModelInfo, String>>>,
+    /// Headers of usable models, by file, length and time of change. What is wrong with a file may be the lack of another.
+    known: Mutex<HashMap<FileState, ModelInfo>>,
 }
 
 type FileState = (PathBuf, u64, Option<SystemTime>);
@@ -81,8 +83,7 @@ impl ModelStore {
     #[must_use]
     pub fn found(&self) -> Vec<FoundModel> {
         let mut found: Vec<FoundModel> = Vec::new();
-        for path in self.places.files() {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        for Placed { path, name, place } in self.places.files() {
             if found.iter().any(|model| model.name.eq_ignore_ascii_case(&name)) {
                 continue;
             }
@@ -94,6 +95,7 @@ impl ModelStore {
             found.push(FoundModel {
                 name,
                 path,
+                place,
                 entry,
                 info,
             });
@@ -106,6 +108,7 @@ impl ModelStore {
     #[must_use]
     pub fn find(&self, name: &str) -> Option<FoundModel> {
         let plain = name.strip_suffix(".gguf").unwrap_or(name);
+        let plain = name_parts(Path::new(name)).map_or(plain, |(name, ..)| name);
         let mut found = self.found();
         // A file that somebody called "small" is what they mean by that.
         for wanted in [Some(plain), entry(name).map(|entry| entry.name)].into_iter().flatten() {
@@ -137,10 +140,11 @@ impl ModelStore {
         })?;
         let state = (path.to_owned(), metadata.len(), metadata.modified().ok());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known
-            .entry(state)
-            .or_insert_with(|| ModelInfo::read(path).map_err(|error| error.to_string()))
-            .clone()
+        if let Some(info) = known.get(&state) {
+            return Ok(info.clone());
+        }
+        let info = ModelInfo::read(path).map_err(|error| error.to_string())?;
+        Ok(known.entry(state).or_insert(info).clone())
     }
 
     /// Where digests of files are remembered.
@@ -188,14 +192,12 @@ impl ModelSource for ModelStore {
         // The tokenizer takes a tenth of a second, a digest that is not remembered more: beside the weights they cost nothing.
         let (engine, tokenizer, digest) = thread::scope(|scope| {
             let tokenizer = scope.spawn(|| Tokenizer::from_gguf(&file));
-            let digest = scope.spawn(|| self.sha256(path));
+            // A digest names one file.
+            let digest = scope.spawn(|| (info.parts == 1).then(|| self.sha256(path)).transpose());
             let engine = CpuEngine::from_file(Arc::clone(&file), self.engine, progress);
             (engine, joined("tokenizer", tokenizer), joined("digest", digest))
         });
-        let tokenizer = tokenizer?.map_err(|error| LoadError::BadFile {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
+        let tokenizer = tokenizer?.map_err(|error| LoadError::Vocabulary(error.to_string()))?;
 
         let by_module_name = model == MODULE_QWEN;
         let mut settings = info.mode_param(&found.file_name(), by_module_name);
@@ -216,7 +218,7 @@ impl ModelSource for ModelStore {
             tokenizer: Arc::new(tokenizer),
             template: ChatTemplate::for_architecture(&info.architecture),
             settings,
-            digest: Some(digest??),
+            digest: digest??,
         })
     }
 }

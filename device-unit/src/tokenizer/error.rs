@@ -10,9 +10,9 @@ pub enum TokenizerError {
     #[error("{what} holds no usable vocabulary: {reason}; fetch the model again or choose another")]
     BadVocabulary { what: String, reason: String },
     #[error(
-        "the vocabulary is of the kind {kind:?}; byte-level BPE (qwen2, smollm) is what can be used: choose a Qwen2.5 or SmolLM2 model"
+        "{what} has a vocabulary of the kind {kind:?}; byte-level BPE (qwen2, smollm) is what can be used: choose a Qwen2.5, Qwen3 or SmolLM2 model"
     )]
-    UnknownKind { kind: String },
+    UnknownKind { what: String, kind: String },
     #[error("the text has {bytes} bytes, more than the {limit} that can be cut into tokens at once; shorten it")]
     TextTooLong { bytes: usize, limit: usize },
     #[error("the text could not be cut into tokens: {reason}; check that model and tokenizer belong together")]

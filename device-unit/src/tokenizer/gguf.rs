@@ -1,14 +1,74 @@
 //! The vocabulary inside a GGUF file. It knows metadata keys, not tensors.
 
-use crate::gguf::{GgufFile, StringTable};
+use crate::gguf::KeyUse::{Computed, Meaningless, Only};
+use crate::gguf::{GgufFile, KeyTable, StringTable, check_keys, is_off};
 
-use super::{PreTokenization, TokenKind, Tokenizer, TokenizerError, Vocabulary};
+use super::{IM_END, IM_START, MARKS, PreTokenization, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
+/// Names of tokens that end a text besides the marks of the template.
+const ENDS: [&str; 3] = [
+    "tokenizer.ggml.eos_token_id",
+    "tokenizer.ggml.eot_token_id",
+    "tokenizer.ggml.eom_token_id",
+];
+
+/// What is done with each key below `tokenizer.`. One that is not here is refused by name.
+pub(crate) const KEYS: &KeyTable = &[
+    ("ggml.model", Computed),
+    ("ggml.pre", Computed),
+    ("ggml.tokens", Computed),
+    ("ggml.token_type", Computed),
+    ("ggml.merges", Computed),
+    ("ggml.eos_token_id", Computed),
+    ("ggml.eot_token_id", Computed),
+    ("ggml.eom_token_id", Computed),
+    ("ggml.add_bos_token", Only(is_off, "false, nothing in front of a text")),
+    ("ggml.add_eos_token", Only(is_off, "false, nothing behind a text")),
+    ("ggml.add_sep_token", Only(is_off, "false, nothing between texts")),
+    ("ggml.scores", Meaningless("byte-level BPE goes by the merges")),
+    (
+        "ggml.add_space_prefix",
+        Meaningless("read for SentencePiece vocabularies alone"),
+    ),
+    (
+        "ggml.remove_extra_whitespaces",
+        Meaningless("read for SentencePiece vocabularies alone"),
+    ),
+    ("ggml.token_type_count", Meaningless("read for BERT alone")),
+    ("ggml.bos_token_id", Meaningless("nothing is put in front of a text")),
+    ("ggml.unknown_token_id", Meaningless("byte-level BPE knows every text")),
+    ("ggml.padding_token_id", Meaningless("no text is filled up")),
+    ("ggml.seperator_token_id", Meaningless("one text at a time")),
+    ("ggml.separator_token_id", Meaningless("one text at a time")),
+    ("ggml.cls_token_id", Meaningless("read for BERT alone")),
+    ("ggml.mask_token_id", Meaningless("read for BERT alone")),
+    (
+        "ggml.prefix_token_id",
+        Meaningless("for filling gaps in code, which is not done here"),
+    ),
+    (
+        "ggml.suffix_token_id",
+        Meaningless("for filling gaps in code, which is not done here"),
+    ),
+    (
+        "ggml.middle_token_id",
+        Meaningless("for filling gaps in code, which is not done here"),
+    ),
+    (
+        "ggml.fim_*",
+        Meaningless("for filling gaps in code, which is not done here"),
+    ),
+    (
+        "chat_template*",
+        Meaningless("prompts are written in ChatML, as the stock unit writes them"),
+    ),
+    ("huggingface.json", Meaningless("says again what the lists say")),
+];
 
 impl Tokenizer {
     /// The tokenizer that a GGUF file carries in its metadata.
@@ -32,9 +92,20 @@ impl Vocabulary {
             what: source.clone(),
             reason,
         };
+        Self::check_gguf(file)?;
         let pre = pre_tokenization(file)?;
-        let (tokens, kinds, merges) = (list(file, TOKENS)?, file.u32s(TOKEN_TYPES), list(file, MERGES)?);
-        let kinds = kinds.ok_or_else(|| missing(file, TOKEN_TYPES))?;
+        let (tokens, merges) = (list(file, TOKENS)?, list(file, MERGES)?);
+        let kinds = file.u32s(TOKEN_TYPES).ok_or_else(|| missing(file, TOKEN_TYPES))?;
+        // Some exporters type the template's marks as normal tokens, which would be cut up as text.
+        let kinds = (tokens.iter().zip(kinds))
+            .map(|(token, number)| {
+                if MARKS.contains(&token) {
+                    TokenKind::Control
+                } else {
+                    kind(number)
+                }
+            })
+            .collect();
         let merges = (merges.iter().zip(1_usize..))
             .map(|(merge, number)| {
                 let (left, right) = merge
@@ -45,43 +116,62 @@ impl Vocabulary {
             .collect::<Result<_, TokenizerError>>()?;
         Ok(Self {
             tokens: tokens.iter().map(str::to_owned).collect(),
-            kinds: kinds.into_iter().map(kind).collect(),
+            kinds,
+            ends: ENDS.iter().filter_map(|key| file.u32(key)).collect(),
             merges,
             pre,
             source,
         })
     }
 
-    /// Checks, in a millisecond, that the file's vocabulary is of a known kind and made for ChatML.
+    /// Checks, in a few milliseconds, that the file's vocabulary is of a known kind, whole, and made for ChatML; gives the
+    /// number of its tokens.
     ///
     /// # Errors
-    /// As [`Tokenizer::from_gguf`], and [`TokenizerError::BadVocabulary`] where `<|im_start|>` or `<|im_end|>` is missing.
-    pub fn check_gguf(file: &GgufFile) -> Result<(), TokenizerError> {
+    /// As [`Tokenizer::from_gguf`], and [`TokenizerError::BadVocabulary`] where `<|im_start|>` or `<|im_end|>` is missing or a key is
+    /// not known.
+    pub fn check_gguf(file: &GgufFile) -> Result<usize, TokenizerError> {
+        let bad = |reason: String| TokenizerError::BadVocabulary {
+            what: file.path().display().to_string(),
+            reason,
+        };
         pre_tokenization(file)?;
+        check_keys(file, "tokenizer.", KEYS).map_err(bad)?;
         list(file, MERGES)?;
         let tokens = list(file, TOKENS)?;
-        for mark in ["<|im_start|>", "<|im_end|>"] {
+        let kinds = file.u32s(TOKEN_TYPES).ok_or_else(|| missing(file, TOKEN_TYPES))?.len();
+        if kinds != tokens.len() {
+            return Err(bad(format!("it has {} tokens but {kinds} token types", tokens.len())));
+        }
+        for mark in [IM_START, IM_END] {
             if !tokens.iter().any(|token| token == mark) {
-                let reason = format!("it has no token {mark}, so it is not made for chats in ChatML");
-                return Err(TokenizerError::BadVocabulary {
-                    what: file.path().display().to_string(),
-                    reason,
-                });
+                return Err(bad(format!(
+                    "it has no token {mark}, so it is not made for chats in ChatML"
+                )));
             }
         }
-        Ok(())
+        Ok(kinds)
     }
 }
 
 fn pre_tokenization(file: &GgufFile) -> Result<PreTokenization, TokenizerError> {
+    let unknown = |kind: String| TokenizerError::UnknownKind {
+        what: file.path().display().to_string(),
+        kind,
+    };
     match file.str(MODEL).ok_or_else(|| missing(file, MODEL))? {
         "gpt2" => {}
-        other => return Err(TokenizerError::UnknownKind { kind: other.to_owned() }),
+        other => return Err(unknown(other.to_owned())),
     }
-    match file.str(PRE).ok_or_else(|| missing(file, PRE))? {
+    // Converters left it out before it had a name; these architectures have one way only.
+    let implied = match file.str("general.architecture") {
+        Some("qwen2" | "qwen3") => Some("qwen2"),
+        _ => None,
+    };
+    match file.str(PRE).or(implied).ok_or_else(|| missing(file, PRE))? {
         "qwen2" => Ok(PreTokenization::Qwen2),
         "smollm" => Ok(PreTokenization::SmolLm),
-        other => Err(TokenizerError::UnknownKind { kind: other.to_owned() }),
+        other => Err(unknown(other.to_owned())),
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) fn build(vocabulary: Vocabulary) -> Result<Tokenizer, TokenizerError>
         kinds,
         merges,
         pre,
+        ends: _,
     } = vocabulary;
     let bad = |reason: String| TokenizerError::BadVocabulary {
         what: source.clone(),

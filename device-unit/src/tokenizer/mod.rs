@@ -16,6 +16,8 @@ use std::path::Path;
 use tokenizers::{Model, Normalizer, OffsetType, PreTokenizedString, PreTokenizer as _};
 
 pub use error::TokenizerError;
+#[cfg(all(test, feature = "cpu"))]
+pub(crate) use gguf::KEYS;
 pub use template::ChatTemplate;
 pub use vocabulary::{PreTokenization, TokenKind, Vocabulary};
 
@@ -27,6 +29,15 @@ pub const LONGEST_TEXT: usize = 512 * 1024;
 
 /// Largest tokenizer file that is read, in bytes: ten times the largest of those in use.
 const LARGEST_FILE: u64 = 256 << 20;
+
+/// Begins a turn of a chat.
+const IM_START: &str = "<|im_start|>";
+/// Ends a turn of a chat.
+const IM_END: &str = "<|im_end|>";
+/// Ends a text.
+const END_OF_TEXT: &str = "<|endoftext|>";
+/// The marks that the chat template and the end of a text are known by, whatever else a file says of them.
+const MARKS: [&str; 3] = [IM_START, IM_END, END_OF_TEXT];
 
 /// What text such as `<|im_end|>` means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,6 +55,8 @@ pub enum Special {
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     pieces: Pieces,
+    /// Tokens that end a text besides the marks of the template.
+    ends: Vec<u32>,
 }
 
 impl Tokenizer {
@@ -53,8 +66,9 @@ impl Tokenizer {
     /// [`TokenizerError::BadVocabulary`] where merges and tokens do not belong together.
     pub fn from_vocabulary(vocabulary: Vocabulary) -> Result<Self, TokenizerError> {
         let pieces = Pieces::of(&vocabulary);
+        let ends = vocabulary.ends.clone();
         let inner = huggingface::build(vocabulary)?;
-        Ok(Self { inner, pieces })
+        Ok(Self { inner, pieces, ends })
     }
 
     /// Reads a `tokenizer.json` as Hugging Face models carry it, special tokens included.
@@ -64,7 +78,11 @@ impl Tokenizer {
     /// byte-level BPE.
     pub fn from_tokenizer_json(path: &Path) -> Result<Self, TokenizerError> {
         let (inner, pieces) = huggingface::read(path)?;
-        Ok(Self { inner, pieces })
+        Ok(Self {
+            inner,
+            pieces,
+            ends: Vec::new(),
+        })
     }
 
     /// Reads a `qwen.tiktoken` (one line a token: base64 of its bytes, a blank, its id), as the module's models carry it.
@@ -158,17 +176,20 @@ impl Tokenizer {
         self.pieces.is_control(id)
     }
 
-    /// The tokens that end a text, in ascending order: `<|im_end|>` and `<|endoftext|>`, as far as the vocabulary has them.
+    /// The tokens that end a text, in ascending order: `<|im_end|>` and `<|endoftext|>`, as far as the vocabulary has them, and
+    /// those that a GGUF file names as ends.
     ///
     /// Both, because a chat model ends its turn with the former and whatever follows is no answer any more, and because
     /// a model pushed off its path by a prefix often ends with the latter.
     #[must_use]
     pub fn stop_tokens(&self) -> Vec<u32> {
-        let mut ids: Vec<u32> = ["<|im_end|>", "<|endoftext|>"]
+        let mut ids: Vec<u32> = [IM_END, END_OF_TEXT]
             .iter()
             .filter_map(|name| self.token_id(name))
+            .chain(self.ends.iter().copied())
             .collect();
         ids.sort_unstable();
+        ids.dedup();
         ids
     }
 
@@ -176,7 +197,7 @@ impl Tokenizer {
     /// out of the text, but generation goes on behind it (PROTOCOL 5.2).
     #[must_use]
     pub fn stock_stop_tokens(&self) -> Vec<u32> {
-        self.token_id("<|endoftext|>").into_iter().collect()
+        self.token_id(END_OF_TEXT).into_iter().collect()
     }
 }
 

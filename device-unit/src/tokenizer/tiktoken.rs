@@ -94,6 +94,7 @@ fn parse(text: &str, source: &str) -> Result<Vocabulary, TokenizerError> {
         tokens: tokens.iter().map(|token| byte_level::to_text(token)).collect(),
         merges,
         pre: PreTokenization::Qwen2,
+        ends: Vec::new(),
     };
     for (name, kind) in SPECIALS {
         vocabulary.tokens.push(name.to_owned());

@@ -34,4 +34,6 @@ pub struct Vocabulary {
     /// Pairs in the byte-level alphabet; the first is merged first.
     pub merges: Vec<(String, String)>,
     pub pre: PreTokenization,
+    /// Tokens that end a text besides the marks of the template.
+    pub ends: Vec<u32>,
 }

@@ -204,7 +204,7 @@ impl World {
         let values = |name: &str| {
             let tensor = file.tensor(name).unwrap();
             let mut out = vec![0f32; tensor.columns() * tensor.rows()];
-            dequantise(tensor.kind, file.data(tensor), &mut out);
+            dequantise(tensor.kind, &file.read(tensor).unwrap(), &mut out);
             out
         };
         let table = values("token_embd.weight");

@@ -42,7 +42,7 @@ fn write_endless(path: &Path) {
     let mut bytes = model.bytes();
     std::fs::write(path, &bytes).unwrap();
     let file = GgufFile::open(path).unwrap();
-    let rows = file.data(file.tensor("token_embd.weight").unwrap());
+    let rows = file.read(file.tensor("token_embd.weight").unwrap()).unwrap();
     let width = rows.len() / model.vocab_size();
     for id in Tokenizer::from_gguf(&file).unwrap().stop_tokens() {
         let row = &rows[id as usize * width..][..width];

@@ -3,8 +3,7 @@
 
 use anyhow::{Context, Result};
 use half::bf16;
-use softprefix_unit::gguf::GgufFile;
-use softprefix_unit::gguf::dequantise;
+use softprefix_unit::gguf::{GgufFile, dequantise};
 
 /// Logits after every row of `rows` (n x H), with the file's weights as they are.
 ///
@@ -86,7 +85,7 @@ pub fn logits(file: &GgufFile, rows: &[bf16]) -> Result<Vec<Vec<f32>>> {
 fn vector(file: &GgufFile, name: &str) -> Result<Vec<f32>> {
     let tensor = file.tensor(name).with_context(|| format!("no tensor {name}"))?;
     let mut values = vec![0.0; tensor.columns() * tensor.rows()];
-    dequantise(tensor.kind, file.data(tensor), &mut values);
+    dequantise(tensor.kind, &file.read(tensor)?, &mut values);
     Ok(values)
 }
 
@@ -97,7 +96,7 @@ fn multiply(file: &GgufFile, name: &str, x: &[f32], n: usize) -> Result<Vec<f32>
     let bytes = tensor.kind.bytes_of(inputs);
     let mut out = vec![0.0; n * outputs];
     let mut row = vec![0.0; inputs];
-    for (output, stored) in file.data(tensor).chunks_exact(bytes).enumerate() {
+    for (output, stored) in file.read(tensor)?.chunks_exact(bytes).enumerate() {
         dequantise(tensor.kind, stored, &mut row);
         for (number, x) in x.chunks_exact(inputs).enumerate() {
             out[number * outputs + output] = dot(&row, x) as f32;

@@ -1,49 +1,40 @@
-#![allow(unsafe_code)] // One memory map; the block states what makes it sound.
-
 //! The embedding table of an NPU model: a file of raw little-endian bf16, `tokens_embed_num` rows of `tokens_embed_size`.
 
 use std::path::Path;
 
 use half::bf16;
-use memmap2::Mmap;
 
 use crate::engine::{EngineError, TokenEmbeddings};
 use crate::errors::LoadError;
+use crate::stored_file::StoredFile;
 
-/// The mapped table. Rows are copied out as they stand.
+/// The table. Rows are copied out as they stand.
 pub struct EmbeddingFile {
-    map: Mmap,
+    file: StoredFile,
     hidden_size: usize,
     vocab_size: usize,
 }
 
 impl EmbeddingFile {
-    /// Maps the file and checks its size, which the stock unit does not do when it maps.
+    /// Opens the file and checks its size, which the stock unit does not do.
     ///
     /// # Errors
     /// [`LoadError::Unreadable`]; [`LoadError::BadFile`] where the size is not `vocab_size x hidden_size x 2` bytes.
     pub fn open(path: &Path, vocab_size: usize, hidden_size: usize) -> Result<Self, LoadError> {
-        let unreadable = |source| LoadError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
-        let file = crate::files::open(path).map_err(unreadable)?;
-        // SAFETY: the table is read only through byte copies; a file that is rewritten under a running unit changes values, never
-        // addresses. Truncating it would be fatal, as it is for every mapped model.
-        let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
+        let file = StoredFile::open(path)?;
         let wanted = vocab_size.checked_mul(hidden_size).and_then(|n| n.checked_mul(2));
-        if wanted != Some(map.len()) || hidden_size == 0 {
+        if wanted.map(|bytes| bytes as u64) != Some(file.len()) || hidden_size == 0 {
             return Err(LoadError::BadFile {
                 path: path.to_owned(),
                 reason: format!(
                     "it has {} bytes, but tokens_embed_num {vocab_size} x tokens_embed_size {hidden_size} x 2 are {}",
-                    map.len(),
+                    file.len(),
                     wanted.map_or_else(|| "beyond any file".to_owned(), |n| n.to_string())
                 ),
             });
         }
         Ok(Self {
-            map,
+            file,
             hidden_size,
             vocab_size,
         })
@@ -73,9 +64,11 @@ impl TokenEmbeddings for EmbeddingFile {
                 hidden_size: self.hidden_size,
             });
         }
-        let width = self.hidden_size * 2;
-        let start = token as usize * width;
-        for (value, bytes) in out.iter_mut().zip(self.map[start..start + width].chunks_exact(2)) {
+        let mut bytes = vec![0; self.hidden_size * 2];
+        let at = u64::from(token) * bytes.len() as u64;
+        let unreadable = |error: std::io::Error| EngineError::unreadable_rows(self.file.path(), &error);
+        self.file.read_at(&mut bytes, at).map_err(unreadable)?;
+        for (value, bytes) in out.iter_mut().zip(bytes.chunks_exact(2)) {
             *value = bf16::from_le_bytes([bytes[0], bytes[1]]);
         }
         Ok(())

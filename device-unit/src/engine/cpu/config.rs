@@ -3,15 +3,19 @@
 //! It knows the metadata keys of the architectures this engine runs, and no weights.
 
 use crate::errors::LoadError;
+use crate::gguf::{GgufFile, MetaValue, check_keys, dequantise};
 
 use super::kernel::BLOCK;
-use super::rope::{Pairing, Rope};
-use crate::gguf::GgufFile;
+use super::keys::{ARCHITECTURE, GENERAL};
+use super::rope::{Pairing, Rope, Scaling, Yarn};
+
+/// The tensor of the rotation's divisors.
+pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
 
 /// The shape of a decoder of the Llama family.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `qwen2` or `llama`.
+    /// `qwen2`, `qwen3` or `llama`.
     pub architecture: String,
     pub layers: usize,
     /// H.
@@ -23,6 +27,10 @@ pub struct Config {
     pub kv_heads: usize,
     /// Width of a head.
     pub head_size: usize,
+    /// Whether each head of queries and keys is normalised before it is turned.
+    pub head_norms: bool,
+    /// V, where the metadata names it.
+    pub vocab_size: Option<usize>,
     /// Positions the model was trained for.
     pub window: usize,
     pub rms_epsilon: f32,
@@ -30,22 +38,19 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads and checks the shape.
+    /// Reads and checks the shape, and that the metadata asks for nothing that is not computed.
     ///
     /// # Errors
     /// [`LoadError::UnsupportedArchitecture`] for other architectures; [`LoadError::BadFile`] for missing or impossible
-    /// values, and for variants of the architecture that this engine does not compute (experts, extended rotations).
+    /// values; [`LoadError::Unsupported`] for variants of the architecture that this engine does not compute, by the key's name.
     pub fn read(file: &GgufFile) -> Result<Self, LoadError> {
-        let bad = |reason: String| LoadError::BadFile {
-            path: file.path().to_owned(),
-            reason,
-        };
         let Some(architecture) = file.str("general.architecture") else {
-            return Err(bad("its metadata names no general.architecture".into()));
+            return Err(bad(file, "its metadata names no general.architecture".into()));
         };
-        let pairing = match architecture {
-            "qwen2" => Pairing::Halves,
-            "llama" => Pairing::Neighbours,
+        let (pairing, head_norms) = match architecture {
+            "qwen2" => (Pairing::Halves, false),
+            "qwen3" => (Pairing::Halves, true),
+            "llama" => (Pairing::Neighbours, false),
             other => {
                 return Err(LoadError::UnsupportedArchitecture {
                     path: file.path().to_owned(),
@@ -53,37 +58,42 @@ impl Config {
                 });
             }
         };
-        let key = |name: &str| format!("{architecture}.{name}");
-        let optional = |name: &str| file.u32(&key(name)).map(|value| value as usize);
-        let number = |name: &str| match optional(name) {
-            Some(value) if value > 0 => Ok(value),
-            _ => Err(bad(format!("its metadata gives no usable {}", key(name)))),
-        };
-        let float = |name: &str| file.f32(&key(name));
+        let metadata = Metadata { file, architecture };
+        check_keys(file, "general.", GENERAL).map_err(|reason| unsupported(file, reason))?;
+        check_keys(file, &metadata.key(""), ARCHITECTURE).map_err(|reason| unsupported(file, reason))?;
 
-        let hidden_size = number("embedding_length")?;
-        let heads = number("attention.head_count")?;
-        let kv_heads = optional("attention.head_count_kv").unwrap_or(heads);
+        let hidden_size = metadata.number("embedding_length")?;
+        let heads = metadata.number("attention.head_count")?;
+        let kv_heads = metadata.optional("attention.head_count_kv")?.unwrap_or(heads);
         if kv_heads == 0 || heads % kv_heads != 0 {
-            return Err(bad(format!(
-                "it has {heads} heads for {kv_heads} heads of keys, which does not divide"
-            )));
+            return Err(bad(
+                file,
+                format!("it has {heads} heads for {kv_heads} heads of keys, which does not divide"),
+            ));
         }
-        let head_size = match optional("attention.key_length") {
+        let head_size = match metadata.optional("attention.key_length")? {
             Some(size) => size,
             None if hidden_size % heads == 0 => hidden_size / heads,
             None => {
-                return Err(bad(format!(
-                    "its width of {hidden_size} does not divide into {heads} heads"
-                )));
+                return Err(bad(
+                    file,
+                    format!("its width of {hidden_size} does not divide into {heads} heads"),
+                ));
             }
         };
-        if optional("attention.value_length").is_some_and(|size| size != head_size) {
-            return Err(bad(
-                "its keys and values have different widths, which this engine does not compute".into(),
+        if metadata
+            .optional("attention.value_length")?
+            .is_some_and(|size| size != head_size)
+        {
+            return Err(unsupported(
+                file,
+                format!(
+                    "its keys and values have different widths ({}), which is not computed here",
+                    metadata.key("attention.value_length")
+                ),
             ));
         }
-        let feed_forward = number("feed_forward_length")?;
+        let feed_forward = metadata.number("feed_forward_length")?;
         let attention_width = heads.checked_mul(head_size).unwrap_or(0);
         for (what, width) in [
             ("embedding", hidden_size),
@@ -91,51 +101,30 @@ impl Config {
             ("attention", attention_width),
         ] {
             if width == 0 || width % BLOCK != 0 {
-                return Err(bad(format!("its {what} width of {width} is no multiple of {BLOCK}")));
+                return Err(unsupported(
+                    file,
+                    format!("its {what} width of {width} is no multiple of {BLOCK}"),
+                ));
             }
         }
-        if optional("expert_count").is_some_and(|experts| experts > 0) {
-            return Err(bad(
-                "it is a mixture of experts, which this engine does not compute".into()
-            ));
-        }
-        match file.str(&key("rope.scaling.type")) {
-            None | Some("none") => {}
-            Some(other) => {
-                return Err(bad(format!(
-                    "it uses rope scaling of the type {other}, which this engine does not compute"
-                )));
-            }
-        }
-        let rotated = optional("rope.dimension_count").unwrap_or(head_size);
-        if rotated == 0 || rotated > head_size || rotated % 2 != 0 {
-            return Err(bad(format!("it rotates {rotated} of {head_size} values of a head")));
-        }
-        let base = float("rope.freq_base").unwrap_or(10_000.0);
-        if !(base.is_finite() && base > 1.0) {
-            return Err(bad(format!("its {} is {base}", key("rope.freq_base"))));
-        }
-        let rms_epsilon = match float("attention.layer_norm_rms_epsilon") {
-            Some(epsilon) if epsilon.is_finite() && epsilon >= 0.0 => epsilon,
-            _ => {
-                return Err(bad(format!(
-                    "its metadata gives no usable {}",
-                    key("attention.layer_norm_rms_epsilon")
-                )));
-            }
+        let rms_epsilon = match metadata.float("attention.layer_norm_rms_epsilon")? {
+            Some(epsilon) if epsilon >= 0.0 => epsilon,
+            _ => return Err(metadata.unusable("attention.layer_norm_rms_epsilon")),
         };
-        let factors = rope_factors(file, rotated / 2)?;
+        let window = metadata.number("context_length")?;
         Ok(Self {
+            layers: metadata.number("block_count")?,
+            vocab_size: metadata.optional("vocab_size")?,
+            rope: rope(&metadata, pairing, head_size, window)?,
             architecture: architecture.to_owned(),
-            layers: number("block_count")?,
             hidden_size,
             feed_forward,
             heads,
             kv_heads,
             head_size,
-            window: number("context_length")?,
+            head_norms,
+            window,
             rms_epsilon,
-            rope: Rope::new(pairing, rotated, base, factors.as_deref()),
         })
     }
 
@@ -150,19 +139,154 @@ impl Config {
     }
 }
 
+/// The rotation, with all that files say of it.
+fn rope(metadata: &Metadata<'_>, pairing: Pairing, head_size: usize, window: usize) -> Result<Rope, LoadError> {
+    let file = metadata.file;
+    let rotated = metadata.optional("rope.dimension_count")?.unwrap_or(head_size);
+    if rotated == 0 || rotated > head_size || rotated % 2 != 0 {
+        return Err(bad(
+            file,
+            format!("it rotates {rotated} of {head_size} values of a head"),
+        ));
+    }
+    let base = metadata.float("rope.freq_base")?.unwrap_or(10_000.0);
+    if base <= 1.0 {
+        return Err(metadata.unusable("rope.freq_base"));
+    }
+    // Without a type a factor is a linear one; 0 is none.
+    let kind = metadata.text("rope.scaling.type")?.unwrap_or("linear");
+    let factor_key = ["rope.scaling.factor", "rope.scale_linear"]
+        .into_iter()
+        .find(|key| file.metadata(&metadata.key(key)).is_some());
+    let factor = match factor_key {
+        Some(key) => match metadata.float(key)? {
+            Some(factor) if factor > 0.0 => factor,
+            Some(0.0) => 1.0,
+            _ => return Err(metadata.unusable(key)),
+        },
+        None => 1.0,
+    };
+    let yarn = match kind {
+        "none" | "linear" => None,
+        "yarn" => Some(Yarn {
+            original: metadata
+                .optional("rope.scaling.original_context_length")?
+                .unwrap_or(window),
+            mix: metadata
+                .float("rope.scaling.yarn_ext_factor")?
+                .filter(|mix| *mix >= 0.0)
+                .unwrap_or(1.0),
+            fast: metadata.float("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
+            slow: metadata.float("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
+        }),
+        other => {
+            let key = metadata.key("rope.scaling.type");
+            return Err(unsupported(
+                file,
+                format!("its {key} is {other}; none, linear and yarn are computed here"),
+            ));
+        }
+    };
+    if let Some(yarn) = &yarn
+        && (yarn.original == 0 || yarn.fast <= 0.0 || yarn.slow <= 0.0)
+    {
+        return Err(bad(
+            file,
+            "its rope.scaling values for yarn are not all positive".into(),
+        ));
+    }
+    let magnitude = metadata.float("rope.scaling.attn_factor")?.unwrap_or(1.0);
+    if magnitude <= 0.0 {
+        return Err(metadata.unusable("rope.scaling.attn_factor"));
+    }
+    let scaling = Scaling {
+        factor: if kind == "none" { 1.0 } else { factor },
+        yarn,
+        magnitude,
+    };
+    let factors = rope_factors(file, rotated / 2)?;
+    Ok(Rope::new(pairing, rotated, base, factors.as_deref(), &scaling))
+}
+
 /// The divisors of the rotation's speeds that Llama 3 files carry as a tensor.
 fn rope_factors(file: &GgufFile, pairs: usize) -> Result<Option<Vec<f32>>, LoadError> {
-    let Some(tensor) = file.tensor("rope_freqs.weight") else {
+    let Some(tensor) = file.tensor(ROPE_FACTORS) else {
         return Ok(None);
     };
-    let mut factors = vec![0.0; tensor.columns() * tensor.rows()];
-    crate::gguf::dequantise(tensor.kind, file.data(tensor), &mut factors);
-    if factors.len() != pairs || !factors.iter().all(|factor| factor.is_finite() && *factor > 0.0) {
-        let reason = format!("its rope_freqs.weight does not hold {pairs} positive numbers");
-        return Err(LoadError::BadFile {
-            path: file.path().to_owned(),
-            reason,
-        });
+    let wrong = || {
+        bad(
+            file,
+            format!("its {ROPE_FACTORS} does not hold {pairs} positive numbers"),
+        )
+    };
+    if tensor.columns() != pairs || tensor.rows() != 1 {
+        return Err(wrong());
+    }
+    let bytes = file.read(tensor).map_err(|error| file.unreadable(tensor, error))?;
+    let mut factors = vec![0.0; pairs];
+    dequantise(tensor.kind, &bytes, &mut factors);
+    if !factors.iter().all(|factor| factor.is_finite() && *factor > 0.0) {
+        return Err(wrong());
     }
     Ok(Some(factors))
+}
+
+/// The architecture's own keys. A value of another type than the key's is an error, never as if the key were missing.
+struct Metadata<'a> {
+    file: &'a GgufFile,
+    architecture: &'a str,
+}
+
+impl<'a> Metadata<'a> {
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.architecture)
+    }
+
+    fn unusable(&self, name: &str) -> LoadError {
+        bad(self.file, format!("its metadata gives no usable {}", self.key(name)))
+    }
+
+    fn read<T>(&self, name: &str, read: impl Fn(&'a MetaValue) -> Option<T>) -> Result<Option<T>, LoadError> {
+        let value = self.file.metadata(&self.key(name));
+        value
+            .map(|value| read(value).ok_or_else(|| self.unusable(name)))
+            .transpose()
+    }
+
+    fn optional(&self, name: &str) -> Result<Option<usize>, LoadError> {
+        self.read(name, |value| value.as_u32().map(|value| value as usize))
+    }
+
+    /// A number above 0 that must be there.
+    fn number(&self, name: &str) -> Result<usize, LoadError> {
+        self.optional(name)?
+            .filter(|value| *value > 0)
+            .ok_or_else(|| self.unusable(name))
+    }
+
+    /// A finite number, written as a float or as a whole number.
+    fn float(&self, name: &str) -> Result<Option<f32>, LoadError> {
+        self.read(name, |value| {
+            let float = value.as_f32().or(value.as_u32().map(|value| value as f32));
+            float.filter(|value| value.is_finite())
+        })
+    }
+
+    fn text(&self, name: &str) -> Result<Option<&'a str>, LoadError> {
+        self.read(name, MetaValue::as_str)
+    }
+}
+
+fn bad(file: &GgufFile, reason: String) -> LoadError {
+    LoadError::BadFile {
+        path: file.path().to_owned(),
+        reason,
+    }
+}
+
+fn unsupported(file: &GgufFile, reason: String) -> LoadError {
+    LoadError::Unsupported {
+        path: file.path().to_owned(),
+        reason,
+    }
 }

@@ -5,10 +5,13 @@
 //! steps of one layer, with x the residual stream:
 //!
 //! ```text
-//! n = rms_norm(x)            q, k, v = n * Wqkv + b        k, q turned by position; k, v into the sequence's memory
+//! n = rms_norm(x)            q, k, v = n * Wqkv + b        k, q (normalised head by head, for qwen3) turned by position; k, v
+//!                                                          into the sequence's memory
 //! x = x + attention * Wo
 //! n = rms_norm(x)            g, u = n * Wgate, n * Wup     x = x + (silu(g) u) * Wdown
 //! ```
+//!
+//! Each product with a matrix has its bias added, where the model has one.
 //!
 //! It knows one pass; which sequences there are and what becomes of logits is the engine's business.
 
@@ -18,9 +21,9 @@ use super::attention::{Attend, QueryRow};
 use super::cache::Cache;
 use super::config::Config;
 use super::kernel::math::{add, rms_norm, silu};
-use super::kernel::{Kernel, PackedMatrix, QuantRows, Tier, matmul, matmul_into};
+use super::kernel::{Kernel, QuantRows, Tier, matmul, matmul_into};
 use super::threads::Pool;
-use super::weights::{Layer, Weights};
+use super::weights::{Layer, Linear, Weights};
 
 /// Rows of one sequence that attention gives to one task, where a prompt has so many.
 const ROWS_PER_TASK: usize = 8;
@@ -106,9 +109,12 @@ impl Model {
             x, normed, quantised, ..
         } = scratch;
         self.norm(x, &self.weights.norm, normed);
-        let vocabulary = &self.weights.vocabulary;
-        quantised.quantise_on(&self.pool, normed, vocabulary.inputs());
-        matmul_into(&self.pool, self.tier, vocabulary, quantised, logits);
+        let Linear { matrix, bias } = &self.weights.vocabulary;
+        quantised.quantise_on(&self.pool, normed, matrix.inputs());
+        matmul_into(&self.pool, self.tier, matrix, quantised, logits);
+        if let Some(bias) = bias {
+            logits.iter_mut().for_each(|row| self.add(row, bias));
+        }
         true
     }
 
@@ -131,8 +137,18 @@ impl Model {
         } = scratch;
         self.norm(x, &layer.attention_norm, normed);
         self.multiply(&layer.qkv, normed, quantised, qkv);
-        if let Some(bias) = &layer.qkv_bias {
-            qkv.chunks_exact_mut(bias.len()).for_each(|row| self.add(row, bias));
+        if let Some(norms) = &layer.head_norms {
+            let (queries, kv) = (self.config.query_width(), self.config.kv_width());
+            self.over_rows(qkv, queries + 2 * kv, |_, row| {
+                let (queries, rest) = row.split_at_mut(queries);
+                for (heads, weight) in [(queries, &norms.queries), (&mut rest[..kv], &norms.keys)] {
+                    self.tier.run(HeadNorm {
+                        heads,
+                        weight,
+                        epsilon: self.config.rms_epsilon,
+                    });
+                }
+            });
         }
     }
 
@@ -265,11 +281,15 @@ impl Model {
         self.add(x, product);
     }
 
-    /// `out` becomes the rows of `from` times the matrix.
-    fn multiply(&self, matrix: &PackedMatrix, from: &[f32], quantised: &mut QuantRows, out: &mut Vec<f32>) {
+    /// `out` becomes the rows of `from` times the matrix, with the bias added.
+    fn multiply(&self, linear: &Linear, from: &[f32], quantised: &mut QuantRows, out: &mut Vec<f32>) {
+        let Linear { matrix, bias } = linear;
         quantised.quantise_on(&self.pool, from, matrix.inputs());
         out.resize(quantised.len() * matrix.outputs(), 0.0);
         matmul(&self.pool, self.tier, matrix, quantised, out);
+        if let Some(bias) = bias {
+            out.chunks_exact_mut(bias.len()).for_each(|row| self.add(row, bias));
+        }
     }
 
     fn norm(&self, x: &[f32], weight: &[f32], out: &mut Vec<f32>) {
@@ -334,6 +354,26 @@ impl Kernel for Norm<'_> {
     #[inline(always)]
     fn run(self) {
         rms_norm(self.x, self.weight, self.epsilon, self.out);
+    }
+}
+
+/// Normalises each head, as wide as `weight`, in its place.
+struct HeadNorm<'a> {
+    heads: &'a mut [f32],
+    weight: &'a [f32],
+    epsilon: f32,
+}
+
+impl Kernel for HeadNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let mut values = vec![0.0; self.weight.len()];
+        for head in self.heads.chunks_exact_mut(self.weight.len()) {
+            values.copy_from_slice(head);
+            rms_norm(&values, self.weight, self.epsilon, head);
+        }
     }
 }
 

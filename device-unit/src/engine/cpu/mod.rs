@@ -5,7 +5,7 @@
 //!
 //! | file | does |
 //! |---|---|
-//! | `config` | reads the model's shape |
+//! | `config`, `keys`, `tensors` | read the model's shape, and refuse what would not be computed |
 //! | `weights` | packs the weights |
 //! | `embeddings` | gives token rows |
 //! | `cache` | holds a sequence's keys and values |
@@ -49,7 +49,9 @@ pub mod config;
 mod embeddings;
 mod forward;
 pub mod kernel;
+mod keys;
 mod rope;
+pub mod tensors;
 pub mod threads;
 mod weights;
 
@@ -68,7 +70,7 @@ use crate::gguf::GgufFile;
 
 use cache::Cache;
 use config::Config;
-use embeddings::MappedEmbeddings;
+use embeddings::StoredEmbeddings;
 use forward::{Model, Row, Scratch};
 use kernel::{Kernel, Tier};
 use threads::Pool;
@@ -95,7 +97,7 @@ pub struct CpuOptions {
 pub struct CpuEngine {
     info: EngineInfo,
     model: Model,
-    embeddings: Arc<MappedEmbeddings>,
+    embeddings: Arc<StoredEmbeddings>,
     sequences: BTreeMap<SequenceId, Sequence>,
     next: u64,
     scratch: Scratch,
@@ -110,7 +112,7 @@ struct Sequence {
 }
 
 impl CpuEngine {
-    /// Loads the model at `path`: maps it, packs its weights, and runs it once to warm it up.
+    /// Loads the model at `path`: reads it, packs its weights, and runs it once to warm it up.
     ///
     /// # Errors
     /// A [`LoadError`] for files that are unreadable, damaged or of another architecture, and for a forced kernel that this
@@ -126,6 +128,7 @@ impl CpuEngine {
     /// As there.
     pub fn from_file(file: Arc<GgufFile>, options: CpuOptions, progress: &Progress<'_>) -> Result<Self, LoadError> {
         let config = Config::read(&file)?;
+        tensors::check(&file, &config)?;
         let tier = match options.tier {
             Some(tier) => tier,
             None => Tier::from_env().map_err(|error| EngineError::Machinery {
@@ -136,10 +139,10 @@ impl CpuEngine {
         };
         let pool = Pool::new(options.threads.unwrap_or_else(default_threads));
         let weights = Weights::load(&file, &config, &pool, progress)?;
-        let Some(table) = file.tensor("token_embd.weight").cloned() else {
+        let Some(table) = file.tensor(tensors::TABLE).cloned() else {
             return Err(LoadError::BadFile {
                 path: file.path().to_owned(),
-                reason: "it lacks the tensor token_embd.weight".into(),
+                reason: format!("it lacks the tensor {}", tensors::TABLE),
             });
         };
         let taken_over = StoredWeights::sentence(&weights.taken_over);
@@ -164,7 +167,7 @@ impl CpuEngine {
                 pool,
                 tier,
             },
-            embeddings: Arc::new(MappedEmbeddings::new(file, table)),
+            embeddings: Arc::new(StoredEmbeddings::new(file, table)),
             sequences: BTreeMap::new(),
             next: 0,
             scratch: Scratch::default(),

@@ -18,12 +18,39 @@ pub struct Rope {
     pairing: Pairing,
     /// Radians per position, one for each pair.
     speeds: Vec<f64>,
+    /// What turned values are multiplied by.
+    magnitude: f64,
+}
+
+/// How a rotation is stretched over more positions than the model was first trained for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scaling {
+    /// Positions are divided by it.
+    pub factor: f32,
+    /// Pairs that turn fast are not slowed down, after YaRN (Peng 2023).
+    pub yarn: Option<Yarn>,
+    /// What turned values are multiplied by.
+    pub magnitude: f32,
+}
+
+/// Which pairs keep their speed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Yarn {
+    /// Positions that the model was trained for at first.
+    pub original: usize,
+    /// How much of the speed the fast pairs keep: 1 is all, 0 makes it the linear scaling.
+    pub mix: f32,
+    /// Pairs that turn more often than this within `original` positions keep their speed.
+    pub fast: f32,
+    /// Pairs that turn less often than this are slowed down by the whole factor.
+    pub slow: f32,
 }
 
 impl Rope {
-    /// `dimensions` of a head turn, pair i by `base^(-2i / dimensions) / factors[i]` per position.
-    pub fn new(pairing: Pairing, dimensions: usize, base: f32, factors: Option<&[f32]>) -> Self {
-        let speeds = (0..dimensions / 2)
+    /// `dimensions` of a head turn, pair i by `base^(-2i / dimensions) / factors[i]` per position, before it is scaled.
+    pub fn new(pairing: Pairing, dimensions: usize, base: f32, factors: Option<&[f32]>, scaling: &Scaling) -> Self {
+        let mut magnitude = f64::from(scaling.magnitude);
+        let mut speeds: Vec<f64> = (0..dimensions / 2)
             .map(|i| {
                 let speed = libm::pow(f64::from(base), -2.0 * i as f64 / dimensions as f64);
                 speed
@@ -32,7 +59,25 @@ impl Rope {
                         .map_or(1.0, |&factor| f64::from(factor))
             })
             .collect();
-        Self { pairing, speeds }
+        let factor = f64::from(scaling.factor);
+        let kept = scaling.yarn.as_ref().map(|yarn| yarn.kept(dimensions, base));
+        for (pair, speed) in speeds.iter_mut().enumerate() {
+            let kept = kept.as_ref().map_or(0.0, |kept| kept(pair));
+            *speed = *speed / factor * (1.0 - kept) + *speed * kept;
+        }
+        if scaling.yarn.as_ref().is_some_and(|yarn| yarn.mix != 0.0) {
+            magnitude *= 1.0 + 0.1 * libm::log(factor);
+        }
+        Self {
+            pairing,
+            speeds,
+            magnitude,
+        }
+    }
+
+    /// Pairs of values of a head that turn.
+    pub fn pairs(&self) -> usize {
+        self.speeds.len()
     }
 
     /// Values that [`Rope::angles`] writes for one position.
@@ -45,8 +90,8 @@ impl Rope {
         let (cosines, sines) = out.split_at_mut(self.speeds.len());
         for ((cos, sin), speed) in cosines.iter_mut().zip(sines).zip(&self.speeds) {
             let angle = position as f64 * speed;
-            *cos = libm::cos(angle) as f32;
-            *sin = libm::sin(angle) as f32;
+            *cos = (libm::cos(angle) * self.magnitude) as f32;
+            *sin = (libm::sin(angle) * self.magnitude) as f32;
         }
     }
 
@@ -71,14 +116,74 @@ impl Rope {
     }
 }
 
+impl Yarn {
+    /// The share of its speed that a pair keeps.
+    fn kept(&self, dimensions: usize, base: f32) -> impl Fn(usize) -> f64 {
+        // The pair that turns `times` times within the original positions.
+        let pair_of = |times: f32| {
+            let turns = self.original as f64 / (f64::from(times) * std::f64::consts::TAU);
+            dimensions as f64 * libm::log(turns) / (2.0 * libm::log(f64::from(base)))
+        };
+        let first = libm::floor(pair_of(self.fast)).max(0.0);
+        let last = libm::ceil(pair_of(self.slow)).min(dimensions as f64 - 1.0);
+        let mix = f64::from(self.mix);
+        move |pair| {
+            let ramp = (pair as f64 - first) / (last - first).max(0.001);
+            (1.0 - ramp.clamp(0.0, 1.0)) * mix
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const UNSCALED: Scaling = Scaling {
+        factor: 1.0,
+        yarn: None,
+        magnitude: 1.0,
+    };
+
+    #[test]
+    fn a_linear_factor_divides_positions() {
+        let scaled = Scaling {
+            factor: 4.0,
+            ..UNSCALED
+        };
+        let (plain, scaled) = (
+            Rope::new(Pairing::Halves, 8, 10_000.0, None, &UNSCALED),
+            Rope::new(Pairing::Halves, 8, 10_000.0, None, &scaled),
+        );
+        let (mut at_three, mut at_twelve) = (vec![0.0; 8], vec![0.0; 8]);
+        plain.angles(3, &mut at_three);
+        scaled.angles(12, &mut at_twelve);
+        assert_eq!(at_three, at_twelve);
+    }
+
+    #[test]
+    fn yarn_keeps_the_fast_pairs_and_slows_the_slow_ones_down() {
+        let yarn = Yarn {
+            original: 32_768,
+            mix: 1.0,
+            fast: 32.0,
+            slow: 1.0,
+        };
+        let scaling = Scaling {
+            factor: 4.0,
+            yarn: Some(yarn),
+            magnitude: 1.0,
+        };
+        let plain = Rope::new(Pairing::Halves, 128, 1e6, None, &UNSCALED);
+        let scaled = Rope::new(Pairing::Halves, 128, 1e6, None, &scaling);
+        assert_eq!(plain.speeds[0], scaled.speeds[0]);
+        assert_eq!(plain.speeds[63] / 4.0, scaled.speeds[63]);
+        assert!((scaled.magnitude - 1.138_629_436).abs() < 1e-9);
+    }
+
     #[test]
     fn a_rotation_keeps_lengths_and_turns_nothing_at_position_zero() {
         for pairing in [Pairing::Halves, Pairing::Neighbours] {
-            let rope = Rope::new(pairing, 8, 10_000.0, None);
+            let rope = Rope::new(pairing, 8, 10_000.0, None, &UNSCALED);
             let mut angles = vec![0.0; rope.angles_len()];
             let original = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0_f32];
             let mut head = original;

@@ -1,23 +1,25 @@
-//! Loads a model's weights: found in the file by name, checked against the shape, packed for the kernels.
+//! Loads a model's weights: found in the file by name, packed for the kernels.
 //!
-//! Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 are packed without loss; of Q4_K and Q5_K only the scales are rounded, to f16. Every other
-//! type is dequantised and rounded to the kernels' form, i8 in blocks of 32 with an f16 scale, which is finer than what
-//! most of these store, but not the same. The originals' pages are given back as soon as they are packed. It knows tensor
-//! names and shapes, not what is computed with them.
+//! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and IQ4_NL are packed without loss; of Q4_K, Q5_K and IQ4_XS only the scales are rounded, to f16.
+//! Every other type is dequantised and rounded to the kernels' form, i8 in blocks of 32 with an f16 scale, which is finer than what
+//! most of these store, but not the same. Rows are read from the file one by one, so that nothing is held twice. It knows tensor
+//! names; their shapes were checked by `tensors`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use half::f16;
 use softprefix_core::protocol::extension::{StoredWeights, TakenOver};
 
 use super::config::Config;
 use super::kernel::{BLOCK, PackedMatrix, quantise_weights};
+use super::tensors::{OUTPUT, TABLE};
 use super::threads::Pool;
 use crate::engine::Progress;
 use crate::errors::LoadError;
-use crate::gguf::{Blocks, blocks, dequantise, minima, to_i8_blocks};
-use crate::gguf::{GgufFile, TensorInfo, TensorKind};
+use crate::gguf::{Blocks, GgufFile, TensorInfo, TensorKind, blocks, dequantise, minima, to_i8_blocks};
 
 /// All weights but the embedding table, which stays in the file.
 pub struct Weights {
@@ -25,9 +27,15 @@ pub struct Weights {
     /// Weight of the last normalisation, H.
     pub norm: Vec<f32>,
     /// V x H: the model's own, or the embedding table where both are one.
-    pub vocabulary: PackedMatrix,
+    pub vocabulary: Linear,
     /// Which matrices are the file's numbers and which were rounded.
     pub taken_over: Vec<StoredWeights>,
+}
+
+/// A matrix and what is added to its products, where the model has that.
+pub struct Linear {
+    pub matrix: PackedMatrix,
+    pub bias: Option<Vec<f32>>,
 }
 
 /// One decoder layer.
@@ -35,68 +43,67 @@ pub struct Layer {
     /// H.
     pub attention_norm: Vec<f32>,
     /// (queries + keys + values) x H, in this order.
-    pub qkv: PackedMatrix,
-    /// Added to the products of `qkv`, where the model has it.
-    pub qkv_bias: Option<Vec<f32>>,
+    pub qkv: Linear,
+    /// Weights of the normalisation of each head of queries and of keys, where the architecture has it.
+    pub head_norms: Option<HeadNorms>,
     /// H x queries.
-    pub output: PackedMatrix,
+    pub output: Linear,
     /// H.
     pub feed_forward_norm: Vec<f32>,
     /// (gate + up) x H.
-    pub gate_up: PackedMatrix,
+    pub gate_up: Linear,
     /// H x feed-forward.
-    pub down: PackedMatrix,
+    pub down: Linear,
+}
+
+/// Weights of one head each.
+pub struct HeadNorms {
+    pub queries: Vec<f32>,
+    pub keys: Vec<f32>,
 }
 
 impl Weights {
-    /// Packs all weights on the threads of `pool`.
+    /// Packs all weights of a file whose tensors were checked, on the threads of `pool`.
     ///
     /// # Errors
-    /// [`LoadError::BadFile`] where a tensor is missing or of another shape than the metadata says.
+    /// [`LoadError::Unreadable`] where the file cannot be read any more.
     pub fn load(file: &GgufFile, config: &Config, pool: &Pool, progress: &Progress<'_>) -> Result<Self, LoadError> {
         let loader = Loader {
             file,
             pool,
             kinds: RefCell::default(),
         };
-        let h = config.hidden_size;
-        let (queries, kv) = (config.query_width(), config.kv_width());
-        let table = loader.tensor("token_embd.weight")?;
-        let vocab_size = table.rows();
-        if table.columns() != h || vocab_size == 0 {
-            return Err(loader.bad_shape(table, h, vocab_size));
-        }
-
         let mut layers = Vec::new();
         for number in 0..config.layers {
             progress(number as f32 / (config.layers as f32 * 1.3), "weights");
             let name = |part: &str| format!("blk.{number}.{part}");
-            let matrix = |inputs, parts: &[(&str, usize)]| {
-                let parts: Vec<_> = parts
-                    .iter()
-                    .map(|(part, outputs)| (name(part) + ".weight", *outputs))
-                    .collect();
-                loader.matrix(inputs, &parts)
+            let linear = |parts: &[&str]| {
+                let parts: Vec<String> = parts.iter().map(|part| name(part)).collect();
+                loader.linear(&parts)
+            };
+            let head_norms = || -> Result<HeadNorms, LoadError> {
+                Ok(HeadNorms {
+                    queries: loader.vector(&name("attn_q_norm.weight"))?,
+                    keys: loader.vector(&name("attn_k_norm.weight"))?,
+                })
             };
             layers.push(Layer {
-                attention_norm: loader.vector(&name("attn_norm.weight"), h)?,
-                qkv: matrix(h, &[("attn_q", queries), ("attn_k", kv), ("attn_v", kv)])?,
-                qkv_bias: loader.biases(&[
-                    (name("attn_q.bias"), queries),
-                    (name("attn_k.bias"), kv),
-                    (name("attn_v.bias"), kv),
-                ])?,
-                output: matrix(queries, &[("attn_output", h)])?,
-                feed_forward_norm: loader.vector(&name("ffn_norm.weight"), h)?,
-                gate_up: matrix(h, &[("ffn_gate", config.feed_forward), ("ffn_up", config.feed_forward)])?,
-                down: matrix(config.feed_forward, &[("ffn_down", h)])?,
+                attention_norm: loader.vector(&name("attn_norm.weight"))?,
+                qkv: linear(&["attn_q", "attn_k", "attn_v"])?,
+                head_norms: config.head_norms.then(head_norms).transpose()?,
+                output: linear(&["attn_output"])?,
+                feed_forward_norm: loader.vector(&name("ffn_norm.weight"))?,
+                gate_up: linear(&["ffn_gate", "ffn_up"])?,
+                down: linear(&["ffn_down"])?,
             });
         }
         progress(1.0 / 1.3, "vocabulary");
-        let norm = loader.vector("output_norm.weight", h)?;
-        let own = file.tensor("output.weight").is_some();
-        let vocabulary = if own { "output.weight" } else { "token_embd.weight" };
-        let vocabulary = loader.matrix(h, &[(vocabulary.into(), vocab_size)])?;
+        let norm = loader.vector("output_norm.weight")?;
+        let own = file.tensor(OUTPUT).is_some();
+        let vocabulary = Linear {
+            matrix: loader.matrix(&[loader.tensor(if own { OUTPUT } else { TABLE })?])?,
+            bias: loader.biases(&[loader.tensor(TABLE)?.rows()], &["output.bias".to_owned()])?,
+        };
         Ok(Self {
             layers,
             norm,
@@ -107,8 +114,13 @@ impl Weights {
 
     /// Bytes that one token's forward pass reads.
     pub fn bytes(&self) -> usize {
-        let layer = |l: &Layer| l.qkv.bytes() + l.output.bytes() + l.gate_up.bytes() + l.down.bytes();
-        self.layers.iter().map(layer).sum::<usize>() + self.vocabulary.bytes()
+        let layer = |l: &Layer| {
+            [&l.qkv, &l.output, &l.gate_up, &l.down]
+                .map(|part| part.matrix.bytes())
+                .iter()
+                .sum::<usize>()
+        };
+        self.layers.iter().map(layer).sum::<usize>() + self.vocabulary.matrix.bytes()
     }
 }
 
@@ -116,7 +128,7 @@ impl Weights {
 fn taken_over(kinds: &BTreeMap<TensorKind, usize>) -> Vec<StoredWeights> {
     let how = |kind| match (blocks(kind), kind) {
         (Blocks::No, _) => TakenOver::Rounded,
-        (_, TensorKind::Q4K | TensorKind::Q5K) => TakenOver::ScalesRounded,
+        (_, TensorKind::Q4K | TensorKind::Q5K | TensorKind::Iq4Xs) => TakenOver::ScalesRounded,
         _ => TakenOver::Exact,
     };
     let stored = kinds.iter().map(|(&kind, &count)| StoredWeights {
@@ -136,96 +148,105 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn tensor(&self, name: &str) -> Result<&TensorInfo, LoadError> {
-        self.file
-            .tensor(name)
-            .ok_or_else(|| self.bad(format!("it lacks the tensor {name}")))
-    }
-
-    fn bad(&self, reason: String) -> LoadError {
-        LoadError::BadFile {
+        self.file.tensor(name).ok_or_else(|| LoadError::BadFile {
             path: self.file.path().to_owned(),
-            reason,
-        }
+            reason: format!("it lacks the tensor {name}"),
+        })
     }
 
-    fn bad_shape(&self, tensor: &TensorInfo, inputs: usize, outputs: usize) -> LoadError {
-        self.bad(format!(
-            "the tensor {} has the dimensions {:?}; the metadata asks for {inputs} x {outputs}",
-            tensor.name, tensor.dimensions
-        ))
-    }
-
-    /// A small tensor of `len` values.
-    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
+    /// A small tensor, whole.
+    fn vector(&self, name: &str) -> Result<Vec<f32>, LoadError> {
         let tensor = self.tensor(name)?;
-        if tensor.columns() != len || tensor.rows() != 1 {
-            return Err(self.bad_shape(tensor, len, 1));
-        }
-        let mut values = vec![0.0; len];
-        dequantise(tensor.kind, self.file.data(tensor), &mut values);
+        let bytes = self
+            .file
+            .read(tensor)
+            .map_err(|error| self.file.unreadable(tensor, error))?;
+        let mut values = vec![0.0; tensor.columns() * tensor.rows()];
+        dequantise(tensor.kind, &bytes, &mut values);
         Ok(values)
     }
 
-    /// Several vectors end to end, where the file has the first of them.
-    fn biases(&self, parts: &[(String, usize)]) -> Result<Option<Vec<f32>>, LoadError> {
-        if parts.first().is_none_or(|(name, _)| self.file.tensor(name).is_none()) {
+    /// Several vectors of these lengths end to end, zeros for those that the file lacks; nothing where it lacks all.
+    fn biases(&self, lengths: &[usize], names: &[String]) -> Result<Option<Vec<f32>>, LoadError> {
+        if names.iter().all(|name| self.file.tensor(name).is_none()) {
             return Ok(None);
         }
         let mut all = Vec::new();
-        for (name, len) in parts {
-            all.extend(self.vector(name, *len)?);
+        for (name, len) in names.iter().zip(lengths) {
+            match self.file.tensor(name) {
+                Some(_) => all.extend(self.vector(name)?),
+                None => all.resize(all.len() + len, 0.0),
+            }
         }
         Ok(Some(all))
     }
 
-    /// Several matrices of the same inputs, their outputs one after another, as one.
-    fn matrix(&self, inputs: usize, parts: &[(String, usize)]) -> Result<PackedMatrix, LoadError> {
-        let mut tensors = Vec::new();
-        for (name, outputs) in parts {
-            let tensor = self.tensor(name)?;
-            if tensor.columns() != inputs || tensor.rows() != *outputs {
-                return Err(self.bad_shape(tensor, inputs, *outputs));
-            }
+    /// Several matrices of the same inputs, their outputs one after another, as one, with their biases.
+    fn linear(&self, parts: &[String]) -> Result<Linear, LoadError> {
+        let tensors: Vec<&TensorInfo> = (parts.iter())
+            .map(|part| self.tensor(&format!("{part}.weight")))
+            .collect::<Result<_, _>>()?;
+        let lengths: Vec<usize> = tensors.iter().map(|tensor| tensor.rows()).collect();
+        let names: Vec<String> = parts.iter().map(|part| format!("{part}.bias")).collect();
+        Ok(Linear {
+            matrix: self.matrix(&tensors)?,
+            bias: self.biases(&lengths, &names)?,
+        })
+    }
+
+    fn matrix(&self, tensors: &[&TensorInfo]) -> Result<PackedMatrix, LoadError> {
+        for tensor in tensors {
             *self.kinds.borrow_mut().entry(tensor.kind).or_default() += 1;
-            tensors.push((tensor, self.file.data(tensor)));
         }
-        let outputs = parts.iter().map(|(_, outputs)| outputs).sum();
-        // The tensor that holds an output's row, and the row's bytes.
-        let stored = |output: usize| {
+        let outputs = tensors.iter().map(|tensor| tensor.rows()).sum();
+        let inputs = tensors.first().map_or(0, |tensor| tensor.columns());
+        // The first failure of any thread; what is packed then is given up.
+        let failure: Mutex<Option<(&TensorInfo, io::Error)>> = Mutex::new(None);
+        // Reads an output's row, and says how the row is stored.
+        let stored = |output: usize, bytes: &mut Vec<u8>| {
             let mut row = output;
-            tensors.iter().find_map(|(tensor, data)| {
+            for &tensor in tensors {
                 if row >= tensor.rows() {
                     row -= tensor.rows();
-                    return None;
+                    continue;
                 }
-                let bytes = tensor.kind.bytes_of(inputs);
-                Some((tensor.kind, &data[row * bytes..(row + 1) * bytes]))
-            })
+                bytes.resize(tensor.row_bytes(), 0);
+                match self.file.read_into(tensor, (row * tensor.row_bytes()) as u64, bytes) {
+                    Ok(()) => return Some(tensor.kind),
+                    Err(error) => {
+                        let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                        failure.get_or_insert((tensor, error));
+                        return None;
+                    }
+                }
+            }
+            None
         };
         let mut packed = PackedMatrix::pack_q8(
             outputs,
             inputs,
             |output, values, scales| {
-                if let Some((kind, bytes)) = stored(output) {
-                    pack_row(kind, bytes, values, scales);
+                let mut bytes = Vec::new();
+                if let Some(kind) = stored(output, &mut bytes) {
+                    pack_row(kind, &bytes, values, scales);
                 }
             },
             self.pool,
         );
-        if tensors
-            .iter()
-            .any(|(tensor, _)| blocks(tensor.kind) == Blocks::WithMinima)
-        {
+        if tensors.iter().any(|tensor| blocks(tensor.kind) == Blocks::WithMinima) {
             let row = |output, out: &mut [f16]| {
+                let mut bytes = Vec::new();
                 out.fill(f16::ZERO);
-                if let Some((kind, bytes)) = stored(output) {
-                    minima(kind, bytes, out);
+                if let Some(kind) = stored(output, &mut bytes) {
+                    minima(kind, &bytes, out);
                 }
             };
             packed = packed.with_minima(row, self.pool);
         }
-        tensors.iter().for_each(|(tensor, _)| self.file.release(tensor));
-        Ok(packed)
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some((tensor, error)) => Err(self.file.unreadable(tensor, error)),
+            None => Ok(packed),
+        }
     }
 }
 
@@ -257,7 +278,7 @@ fn pack_row(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16
 
 #[cfg(test)]
 mod tests {
-    use super::{BTreeMap, StoredWeights, TakenOver, TensorKind, taken_over};
+    use super::*;
 
     #[test]
     fn what_was_rounded_is_said_type_by_type() {

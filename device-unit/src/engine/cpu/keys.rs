@@ -1,0 +1,104 @@
+//! Which keys of the metadata shape the model's numbers, and which do not. Every other key of the architecture is refused by name.
+
+use crate::gguf::KeyUse::{Computed, Meaningless, Only};
+use crate::gguf::{KeyTable, MetaValue, is_off};
+
+/// Keys below `general.`.
+pub(super) const GENERAL: &KeyTable = &[
+    ("architecture", Computed),
+    ("alignment", Computed),
+    ("type", Only(|value| value.as_str() == Some("model"), "\"model\"")),
+    (
+        "quantization_version",
+        Only(|value| value.as_u32() == Some(2), "2, the layout of blocks since 2023"),
+    ),
+    (
+        "sampling.*",
+        Meaningless("a suggestion; sampling is the set-up's and the card's"),
+    ),
+    ("*", Meaningless("describes the file to people")),
+];
+
+/// Keys below the architecture's name.
+pub(super) const ARCHITECTURE: &KeyTable = &[
+    ("context_length", Computed),
+    ("embedding_length", Computed),
+    ("block_count", Computed),
+    ("feed_forward_length", Computed),
+    ("vocab_size", Computed),
+    ("attention.head_count", Computed),
+    ("attention.head_count_kv", Computed),
+    ("attention.key_length", Computed),
+    ("attention.value_length", Computed),
+    ("attention.layer_norm_rms_epsilon", Computed),
+    ("rope.dimension_count", Computed),
+    ("rope.freq_base", Computed),
+    ("rope.scale_linear", Computed),
+    ("rope.scaling.type", Computed),
+    ("rope.scaling.factor", Computed),
+    ("rope.scaling.attn_factor", Computed),
+    ("rope.scaling.original_context_length", Computed),
+    ("rope.scaling.yarn_ext_factor", Computed),
+    ("rope.scaling.yarn_beta_fast", Computed),
+    ("rope.scaling.yarn_beta_slow", Computed),
+    (
+        "rope.scaling.yarn_attn_factor",
+        Only(|value| value.as_f32() == Some(1.0), "1"),
+    ),
+    ("rope.scaling.finetuned", Meaningless("tells how the model was trained")),
+    ("attention.causal", Only(|value| value.as_bool() == Some(true), "true")),
+    ("attention.sliding_window", Only(is_off, "0, the whole window")),
+    ("use_parallel_residual", Only(is_off, "false")),
+    ("expert_count", Only(is_off, "0, no experts")),
+    ("expert_used_count", Only(is_off, "0, no experts")),
+    ("pooling_type", Only(is_off, "0, every row's own output")),
+    (
+        "tensor_data_layout",
+        Only(is_usual_layout, "the architecture's own layout"),
+    ),
+];
+
+/// How old converters name the layout that all files of the architecture have.
+fn is_usual_layout(value: &MetaValue) -> bool {
+    matches!(value.as_str(), Some("reference" | "Meta AI original pth"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf::KeyUse;
+
+    #[test]
+    fn the_documentation_names_every_key_with_what_is_done_with_it() {
+        let documentation = include_str!("../../model-files.md");
+        for (prefix, table) in [
+            ("general.", GENERAL),
+            ("llama.", ARCHITECTURE),
+            ("tokenizer.", crate::tokenizer::KEYS),
+        ] {
+            for (key, key_use) in table {
+                let front = format!("| key `{prefix}{}", key.trim_end_matches('*'));
+                let mut rows = documentation.lines().filter(|line| line.starts_with(&front));
+                let wanted = match key_use {
+                    KeyUse::Computed => "| computed |".to_owned(),
+                    KeyUse::Meaningless(reason) => format!("| meaningless: {reason} |"),
+                    KeyUse::Only(..) => "| refused |".to_owned(),
+                };
+                // What a vocabulary must have is computed too, and its lack refused.
+                let needed = matches!(
+                    *key,
+                    "ggml.model"
+                        | "ggml.tokens"
+                        | "ggml.token_type"
+                        | "ggml.merges"
+                        | "architecture"
+                        | "attention.value_length"
+                );
+                assert!(
+                    rows.any(|row| row.ends_with(&wanted) || needed),
+                    "{front} has no row that ends with {wanted}"
+                );
+            }
+        }
+    }
+}

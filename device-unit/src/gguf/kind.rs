@@ -1,0 +1,133 @@
+//! The ways to store numbers: their names, and the sizes of their blocks.
+
+/// How a tensor's values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TensorKind {
+    F32,
+    F16,
+    Bf16,
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q8_0,
+    Q2K,
+    Q3K,
+    Q4K,
+    Q5K,
+    Q6K,
+    Iq4Nl,
+    Iq4Xs,
+}
+
+/// What is known of a type: `(type, number in the file, name in ggml, values of a block, bytes of a block)`.
+const KINDS: [(TensorKind, u32, &str, usize, usize); 15] = [
+    (TensorKind::F32, 0, "F32", 1, 4),
+    (TensorKind::F16, 1, "F16", 1, 2),
+    (TensorKind::Bf16, 30, "BF16", 1, 2),
+    (TensorKind::Q4_0, 2, "Q4_0", 32, 18),
+    (TensorKind::Q4_1, 3, "Q4_1", 32, 20),
+    (TensorKind::Q5_0, 6, "Q5_0", 32, 22),
+    (TensorKind::Q5_1, 7, "Q5_1", 32, 24),
+    (TensorKind::Q8_0, 8, "Q8_0", 32, 34),
+    (TensorKind::Q2K, 10, "Q2_K", 256, 84),
+    (TensorKind::Q3K, 11, "Q3_K", 256, 110),
+    (TensorKind::Q4K, 12, "Q4_K", 256, 144),
+    (TensorKind::Q5K, 13, "Q5_K", 256, 176),
+    (TensorKind::Q6K, 14, "Q6_K", 256, 210),
+    (TensorKind::Iq4Nl, 20, "IQ4_NL", 32, 18),
+    (TensorKind::Iq4Xs, 23, "IQ4_XS", 256, 136),
+];
+
+/// The types of ggml that are not read here, so that they can be refused by name.
+const OTHERS: [(u32, &str); 27] = [
+    (4, "Q4_2"),
+    (5, "Q4_3"),
+    (9, "Q8_1"),
+    (15, "Q8_K"),
+    (16, "IQ2_XXS"),
+    (17, "IQ2_XS"),
+    (18, "IQ3_XXS"),
+    (19, "IQ1_S"),
+    (21, "IQ3_S"),
+    (22, "IQ2_S"),
+    (24, "I8"),
+    (25, "I16"),
+    (26, "I32"),
+    (27, "I64"),
+    (28, "F64"),
+    (29, "IQ1_M"),
+    (31, "Q4_0_4_4"),
+    (32, "Q4_0_4_8"),
+    (33, "Q4_0_8_8"),
+    (34, "TQ1_0"),
+    (35, "TQ2_0"),
+    (36, "IQ4_NL_4_4"),
+    (37, "IQ4_NL_4_8"),
+    (38, "IQ4_NL_8_8"),
+    (39, "MXFP4"),
+    (40, "NVFP4"),
+    (41, "Q1_0"),
+];
+
+impl TensorKind {
+    /// Every type that is read.
+    pub fn all() -> impl Iterator<Item = Self> {
+        KINDS.iter().map(|row| row.0)
+    }
+
+    /// The type by the number that stands for it in the file, or what that number is called where it is not read.
+    pub(crate) fn from_id(id: u32) -> Result<Self, String> {
+        if let Some(row) = KINDS.iter().find(|row| row.1 == id) {
+            return Ok(row.0);
+        }
+        let other = OTHERS.iter().find(|other| other.0 == id);
+        Err(other.map_or_else(|| format!("GGML type {id}"), |other| other.1.to_owned()))
+    }
+
+    /// The row of [`KINDS`], which are in the order of the type's variants.
+    const fn row(self) -> &'static (Self, u32, &'static str, usize, usize) {
+        &KINDS[self as usize]
+    }
+
+    /// Its name in ggml.
+    pub const fn name(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Values in one block.
+    pub const fn block_len(self) -> usize {
+        self.row().3
+    }
+
+    /// Bytes of one block.
+    pub const fn block_bytes(self) -> usize {
+        self.row().4
+    }
+
+    /// Bytes of `values` values.
+    ///
+    /// `values` is a multiple of [`Self::block_len`]; the reader refuses tensors whose rows are not.
+    pub const fn bytes_of(self, values: usize) -> usize {
+        values / self.block_len() * self.block_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_variants_and_no_number_stands_twice() {
+        for (place, row) in KINDS.iter().enumerate() {
+            assert_eq!(row.0 as usize, place);
+        }
+        let mut numbers: Vec<u32> = KINDS
+            .iter()
+            .map(|row| row.1)
+            .chain(OTHERS.iter().map(|other| other.0))
+            .collect();
+        numbers.sort_unstable();
+        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+    }
+}

@@ -1,0 +1,311 @@
+//! Reads a GGUF header: metadata, and what tensors there are and where.
+//!
+//! Every length and offset is checked before it is followed, so that a truncated or damaged file ends in a sentence and
+//! never in a panic or a huge allocation. It knows the container format (version 2 and 3, little endian).
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Read};
+use std::ops::Range;
+
+use super::kind::TensorKind;
+use super::value::{MetaArray, MetaValue, StringTable};
+
+/// Where tensor data is aligned to if the file does not say otherwise.
+const DEFAULT_ALIGNMENT: u64 = 32;
+/// Arrays of arrays are legal; nobody writes deep ones, and a damaged file must not exhaust the stack.
+const MAX_NESTING: usize = 4;
+const MAX_DIMENSIONS: u32 = 4;
+/// Most bytes of a header. Those of the largest vocabularies (260,000 tokens) have some 15 MB; a sparse file may claim anything.
+const MAX_HEADER: u64 = 128 << 20;
+
+/// What a header says.
+pub(super) struct Header {
+    pub(super) metadata: HashMap<String, MetaValue>,
+    pub(super) tensors: Vec<TensorHeader>,
+}
+
+/// A tensor as the header has it, its place checked against the file's length.
+pub(super) struct TensorHeader {
+    pub(super) name: String,
+    pub(super) kind: TensorKind,
+    pub(super) dimensions: Vec<usize>,
+    /// Byte range in the file.
+    pub(super) range: Range<u64>,
+}
+
+/// Why a header could not be read. The caller knows the file's name.
+pub(super) enum Fault {
+    /// The file is damaged, or no GGUF.
+    Damaged(String),
+    /// It is whole, and of a kind that is not read here.
+    Unsupported(String),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+fn damaged<T>(reason: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault::Damaged(reason.into()))
+}
+
+/// The whole header of a file of `len` bytes.
+pub(super) fn parse(file: impl Read, len: u64) -> Result<Header, Fault> {
+    let mut cursor = Cursor {
+        file,
+        len,
+        at: 0,
+        buffer: Vec::new(),
+    };
+    if len < 4 || cursor.take(4)? != b"GGUF" {
+        return damaged("it is not a GGUF file (it does not begin with GGUF)");
+    }
+    let version = cursor.u32()?;
+    if version.swap_bytes() == 2 || version.swap_bytes() == 3 {
+        return Err(Fault::Unsupported(
+            "it is a big-endian GGUF; only little-endian ones are read".into(),
+        ));
+    }
+    if version != 2 && version != 3 {
+        return Err(Fault::Unsupported(format!(
+            "it is a GGUF of version {version}; versions 2 and 3 are read"
+        )));
+    }
+    let tensor_count = cursor.u64()?;
+    let value_count = cursor.u64()?;
+
+    let mut metadata = HashMap::new();
+    for _ in 0..value_count {
+        let key = cursor.string()?;
+        let kind = cursor.u32()?;
+        let value = cursor.value(kind)?;
+        if metadata.contains_key(&key) {
+            return damaged(format!("its metadata names {key:?} twice"));
+        }
+        metadata.insert(key, value);
+    }
+    let alignment = match metadata.get("general.alignment") {
+        None => DEFAULT_ALIGNMENT,
+        Some(value) => match value.as_u32() {
+            Some(alignment) if alignment.is_power_of_two() => u64::from(alignment),
+            _ => return damaged("its general.alignment is not a power of two"),
+        },
+    };
+
+    // Offsets count from where the header ends, which is not known before.
+    let mut offsets = Vec::new();
+    for _ in 0..tensor_count {
+        offsets.push(cursor.tensor()?);
+    }
+    let data_start = cursor.at.next_multiple_of(alignment);
+    let mut names = HashSet::new();
+    let mut tensors = Vec::with_capacity(offsets.len());
+    for (name, kind, dimensions, offset) in offsets {
+        let range =
+            tensor_range(&name, kind, &dimensions, offset, alignment, data_start, len).map_err(Fault::Damaged)?;
+        if !names.insert(name.clone()) {
+            return damaged(format!("it has two tensors named {name:?}"));
+        }
+        tensors.push(TensorHeader {
+            name,
+            kind,
+            dimensions,
+            range,
+        });
+    }
+    refuse_overlaps(&tensors)?;
+    Ok(Header { metadata, tensors })
+}
+
+fn tensor_range(
+    name: &str,
+    kind: TensorKind,
+    dimensions: &[usize],
+    offset: u64,
+    alignment: u64,
+    data_start: u64,
+    file_len: u64,
+) -> Result<Range<u64>, String> {
+    let values = dimensions
+        .iter()
+        .try_fold(1_usize, |product, &n| product.checked_mul(n));
+    let bytes = values.and_then(|values| (values / kind.block_len()).checked_mul(kind.block_bytes()));
+    let Some(bytes) = bytes else {
+        return Err(format!("the tensor {name:?} has impossible dimensions {dimensions:?}"));
+    };
+    if dimensions.first().copied().unwrap_or(1) % kind.block_len() != 0 {
+        return Err(format!(
+            "the rows of tensor {name:?} are no whole number of {} blocks",
+            kind.name()
+        ));
+    }
+    if !offset.is_multiple_of(alignment) {
+        return Err(format!("the tensor {name:?} lies at the unaligned offset {offset}"));
+    }
+    let range = data_start
+        .checked_add(offset)
+        .and_then(|start| Some(start..start.checked_add(bytes as u64)?));
+    match range {
+        Some(range) if range.end <= file_len => Ok(range),
+        _ => Err(format!(
+            "it is truncated: the tensor {name:?} lies beyond its end at {file_len} bytes"
+        )),
+    }
+}
+
+/// Tensors that share bytes could ask for far more memory than the file has.
+fn refuse_overlaps(tensors: &[TensorHeader]) -> Result<(), Fault> {
+    let mut order: Vec<&TensorHeader> = tensors.iter().filter(|tensor| !tensor.range.is_empty()).collect();
+    order.sort_by_key(|tensor| tensor.range.start);
+    for pair in order.windows(2) {
+        if let [first, second] = pair
+            && second.range.start < first.range.end
+        {
+            return damaged(format!("its tensors {:?} and {:?} overlap", first.name, second.name));
+        }
+    }
+    Ok(())
+}
+
+/// Reads little-endian values one after the other; every step is bounded by the bytes that are there.
+struct Cursor<R> {
+    file: R,
+    len: u64,
+    at: u64,
+    buffer: Vec<u8>,
+}
+
+macro_rules! read_number {
+    ($name:ident, $type:ty) => {
+        fn $name(&mut self) -> Result<$type, Fault> {
+            let mut buffer = [0; size_of::<$type>()];
+            buffer.copy_from_slice(self.take(size_of::<$type>() as u64)?);
+            Ok(<$type>::from_le_bytes(buffer))
+        }
+    };
+}
+
+impl<R: Read> Cursor<R> {
+    fn take(&mut self, count: u64) -> Result<&[u8], Fault> {
+        let end = self.at.checked_add(count).filter(|end| *end <= self.len);
+        let Some(end) = end else {
+            return damaged(format!(
+                "it is truncated: its header does not end within {} bytes",
+                self.len
+            ));
+        };
+        if end > MAX_HEADER {
+            return damaged(format!("its header has more than {} MB", MAX_HEADER >> 20));
+        }
+        self.buffer.resize(count as usize, 0);
+        self.file.read_exact(&mut self.buffer)?;
+        self.at = end;
+        Ok(&self.buffer)
+    }
+
+    read_number!(u8, u8);
+    read_number!(u16, u16);
+    read_number!(i16, i16);
+    read_number!(u32, u32);
+    read_number!(i32, i32);
+    read_number!(u64, u64);
+    read_number!(i64, i64);
+    read_number!(f32, f32);
+    read_number!(f64, f64);
+
+    fn bool(&mut self) -> Result<bool, Fault> {
+        Ok(self.u8()? != 0)
+    }
+
+    /// A string. Bytes that are not UTF-8 become replacement characters: descriptions may hold anything.
+    fn string(&mut self) -> Result<String, Fault> {
+        let len = self.u64()?;
+        Ok(String::from_utf8_lossy(self.take(len)?).into_owned())
+    }
+
+    fn value(&mut self, kind: u32) -> Result<MetaValue, Fault> {
+        Ok(match kind {
+            0 => MetaValue::U8(self.u8()?),
+            1 => MetaValue::I8(self.u8()? as i8),
+            2 => MetaValue::U16(self.u16()?),
+            3 => MetaValue::I16(self.i16()?),
+            4 => MetaValue::U32(self.u32()?),
+            5 => MetaValue::I32(self.i32()?),
+            6 => MetaValue::F32(self.f32()?),
+            7 => MetaValue::Bool(self.bool()?),
+            8 => MetaValue::String(self.string()?),
+            9 => MetaValue::Array(self.array(0)?),
+            10 => MetaValue::U64(self.u64()?),
+            11 => MetaValue::I64(self.i64()?),
+            12 => MetaValue::F64(self.f64()?),
+            _ => return damaged(format!("its metadata has a value of the unknown type {kind}")),
+        })
+    }
+
+    fn array(&mut self, depth: usize) -> Result<MetaArray, Fault> {
+        if depth >= MAX_NESTING {
+            return damaged("its metadata nests arrays too deeply");
+        }
+        let kind = self.u32()?;
+        let len = self.u64()?;
+        Ok(match kind {
+            0 => MetaArray::U8(self.many(len, Self::u8)?),
+            1 => MetaArray::I8(self.many(len, |c| Ok(c.u8()? as i8))?),
+            2 => MetaArray::U16(self.many(len, Self::u16)?),
+            3 => MetaArray::I16(self.many(len, Self::i16)?),
+            4 => MetaArray::U32(self.many(len, Self::u32)?),
+            5 => MetaArray::I32(self.many(len, Self::i32)?),
+            6 => MetaArray::F32(self.many(len, Self::f32)?),
+            7 => MetaArray::Bool(self.many(len, Self::bool)?),
+            8 => {
+                let mut table = StringTable::default();
+                for _ in 0..len {
+                    table.push(&self.string()?);
+                }
+                MetaArray::Strings(table)
+            }
+            9 => MetaArray::Nested(self.many(len, |c| c.array(depth + 1))?),
+            10 => MetaArray::U64(self.many(len, Self::u64)?),
+            11 => MetaArray::I64(self.many(len, Self::i64)?),
+            12 => MetaArray::F64(self.many(len, Self::f64)?),
+            _ => return damaged(format!("its metadata has an array of the unknown type {kind}")),
+        })
+    }
+
+    /// `len` values. Memory grows with what is really read: a damaged length ends at the end of the file.
+    fn many<T>(&mut self, len: u64, read: impl Fn(&mut Self) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
+        let mut values = Vec::new();
+        for _ in 0..len {
+            values.push(read(self)?);
+        }
+        Ok(values)
+    }
+
+    /// Name, type, dimensions and offset.
+    fn tensor(&mut self) -> Result<(String, TensorKind, Vec<usize>, u64), Fault> {
+        let name = self.string()?;
+        let dimension_count = self.u32()?;
+        if dimension_count > MAX_DIMENSIONS {
+            return damaged(format!("the tensor {name:?} has {dimension_count} dimensions"));
+        }
+        let mut dimensions = Vec::new();
+        for _ in 0..dimension_count {
+            let n = self.u64()?;
+            match usize::try_from(n) {
+                Ok(n) => dimensions.push(n),
+                Err(_) => return damaged(format!("the tensor {name:?} has an impossible dimension {n}")),
+            }
+        }
+        let kind = TensorKind::from_id(self.u32()?).map_err(|other| {
+            let read: Vec<&str> = TensorKind::all().map(TensorKind::name).collect();
+            Fault::Unsupported(format!(
+                "the tensor {name:?} is stored as {other}, which this engine does not read (it reads {})",
+                read.join(", ")
+            ))
+        })?;
+        Ok((name, kind, dimensions, self.u64()?))
+    }
+}

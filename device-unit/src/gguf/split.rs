@@ -1,0 +1,130 @@
+//! Models in several files: `NAME-00001-of-00003.gguf` and so on, all in one folder. It knows names and three keys.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::errors::LoadError;
+
+use super::value::MetaValue;
+
+/// The number of a file among those of its model, counted from 0.
+const NUMBER: &str = "split.no";
+/// How many files the model has.
+const COUNT: &str = "split.count";
+/// How many tensors all files have together.
+const TENSORS: &str = "split.tensors.count";
+
+/// Most files of a model. Names have five digits; nobody has a thousand.
+const MOST: usize = 999;
+
+/// The other files of a model whose first file is open.
+pub(super) struct Split {
+    pub(super) others: Vec<PathBuf>,
+    count: usize,
+    tensors: Option<usize>,
+}
+
+/// A file's name taken apart: `("NAME", 1, 3)` of `NAME-00001-of-00003.gguf`.
+pub fn name_parts(path: &Path) -> Option<(&str, usize, usize)> {
+    let stem = path.file_stem()?.to_str()?;
+    let (front, count) = stem.rsplit_once("-of-")?;
+    let (name, number) = front.rsplit_once('-')?;
+    let number_of = |digits: &str| {
+        let plain = digits.len() == 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| digits.parse().ok()).flatten()
+    };
+    Some((name, number_of(number)?, number_of(count)?))
+}
+
+fn file_name(name: &str, number: usize, count: usize) -> String {
+    format!("{name}-{number:05}-of-{count:05}.gguf")
+}
+
+impl Split {
+    /// What a first file says of the others; `None` for a model in one file.
+    pub(super) fn of(path: &Path, metadata: &HashMap<String, MetaValue>) -> Result<Option<Self>, LoadError> {
+        let number = |key: &str| {
+            metadata
+                .get(key)
+                .and_then(MetaValue::as_u32)
+                .map(|value| value as usize)
+        };
+        let count = number(COUNT).unwrap_or(1);
+        if count <= 1 {
+            return Ok(None);
+        }
+        let incomplete = |reason: String| LoadError::Incomplete {
+            path: path.to_owned(),
+            reason,
+        };
+        let own = number(NUMBER).unwrap_or(0);
+        let named = name_parts(path).filter(|&(_, file, of)| (file, of) == (own + 1, count) && count <= MOST);
+        let Some((name, ..)) = named else {
+            return Err(incomplete(format!(
+                "it is file {} of {count} of a model, and its name does not end with -{:05}-of-{count:05}, by which the others are found",
+                own + 1,
+                own + 1,
+            )));
+        };
+        if own != 0 {
+            return Err(incomplete(format!(
+                "it is file {} of {count} of a model that is loaded by its first, {}",
+                own + 1,
+                file_name(name, 1, count)
+            )));
+        }
+        let others: Vec<PathBuf> = (2..=count)
+            .map(|number| path.with_file_name(file_name(name, number, count)))
+            .collect();
+        let missing: Vec<String> = (others.iter().filter(|other| !other.is_file()))
+            .filter_map(|other| Some(other.file_name()?.to_string_lossy().into_owned()))
+            .collect();
+        if !missing.is_empty() {
+            return Err(incomplete(format!(
+                "it is the first of {count} files of a model, of which are missing: {}",
+                missing.join(", ")
+            )));
+        }
+        Ok(Some(Self {
+            others,
+            count,
+            tensors: number(TENSORS),
+        }))
+    }
+
+    /// Whether a further file says itself that it is that part.
+    pub(super) fn check(
+        &self,
+        path: &Path,
+        number: usize,
+        metadata: &HashMap<String, MetaValue>,
+    ) -> Result<(), LoadError> {
+        let said = |key: &str| {
+            metadata
+                .get(key)
+                .and_then(MetaValue::as_u32)
+                .map(|value| value as usize)
+        };
+        if said(NUMBER) == Some(number) && said(COUNT) == Some(self.count) {
+            return Ok(());
+        }
+        Err(LoadError::BadFile {
+            path: path.to_owned(),
+            reason: format!("it does not say that it is file {} of {}", number + 1, self.count),
+        })
+    }
+
+    /// Whether the files have as many tensors as the first one says.
+    pub(super) fn check_tensors(&self, path: &Path, found: usize) -> Result<(), LoadError> {
+        match self.tensors {
+            Some(wanted) if wanted != found => Err(LoadError::BadFile {
+                path: path.to_owned(),
+                reason: format!(
+                    "its {} files have {found} tensors, not the {wanted} that it names",
+                    self.count
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+}

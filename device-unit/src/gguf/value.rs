@@ -1,0 +1,142 @@
+//! The values of a file's metadata. It knows no keys.
+
+/// One value of the metadata.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MetaValue {
+    U8(u8),
+    I8(i8),
+    U16(u16),
+    I16(i16),
+    U32(u32),
+    I32(i32),
+    U64(u64),
+    I64(i64),
+    F32(f32),
+    F64(f64),
+    Bool(bool),
+    String(String),
+    Array(MetaArray),
+}
+
+/// An array of the metadata, by element type.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MetaArray {
+    U8(Vec<u8>),
+    I8(Vec<i8>),
+    U16(Vec<u16>),
+    I16(Vec<i16>),
+    U32(Vec<u32>),
+    I32(Vec<i32>),
+    U64(Vec<u64>),
+    I64(Vec<i64>),
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+    Bool(Vec<bool>),
+    Strings(StringTable),
+    Nested(Vec<MetaArray>),
+}
+
+/// Many strings in one piece of memory: vocabularies have 150,000 of them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StringTable {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl MetaValue {
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Any integer that fits into a u32.
+    pub fn as_u32(&self) -> Option<u32> {
+        match *self {
+            Self::U8(v) => Some(v.into()),
+            Self::U16(v) => Some(v.into()),
+            Self::U32(v) => Some(v),
+            Self::U64(v) => v.try_into().ok(),
+            Self::I8(v) => v.try_into().ok(),
+            Self::I16(v) => v.try_into().ok(),
+            Self::I32(v) => v.try_into().ok(),
+            Self::I64(v) => v.try_into().ok(),
+            _ => None,
+        }
+    }
+
+    /// A float; an f64 is rounded.
+    pub fn as_f32(&self) -> Option<f32> {
+        match *self {
+            Self::F32(v) => Some(v),
+            Self::F64(v) => Some(v as f32),
+            _ => None,
+        }
+    }
+
+    pub fn as_bool(&self) -> Option<bool> {
+        match *self {
+            Self::Bool(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    pub fn as_strings(&self) -> Option<&StringTable> {
+        match self {
+            Self::Array(MetaArray::Strings(table)) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// An array of integers, all of which fit into a u32.
+    pub fn as_u32s(&self) -> Option<Vec<u32>> {
+        fn all<T: Copy + TryInto<u32>>(values: &[T]) -> Option<Vec<u32>> {
+            values.iter().map(|&v| v.try_into().ok()).collect()
+        }
+        match self {
+            Self::Array(MetaArray::U8(v)) => all(v),
+            Self::Array(MetaArray::I8(v)) => all(v),
+            Self::Array(MetaArray::U16(v)) => all(v),
+            Self::Array(MetaArray::I16(v)) => all(v),
+            Self::Array(MetaArray::U32(v)) => Some(v.clone()),
+            Self::Array(MetaArray::I32(v)) => all(v),
+            Self::Array(MetaArray::U64(v)) => all(v),
+            Self::Array(MetaArray::I64(v)) => all(v),
+            _ => None,
+        }
+    }
+
+    pub fn as_f32s(&self) -> Option<Vec<f32>> {
+        match self {
+            Self::Array(MetaArray::F32(v)) => Some(v.clone()),
+            Self::Array(MetaArray::F64(v)) => Some(v.iter().map(|&v| v as f32).collect()),
+            _ => None,
+        }
+    }
+}
+
+impl StringTable {
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    pub fn get(&self, index: usize) -> Option<&str> {
+        let end = *self.ends.get(index)?;
+        let start = if index == 0 { 0 } else { *self.ends.get(index - 1)? };
+        self.text.get(start..end)
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        (0..self.len()).map(|index| self.get(index).unwrap_or_default())
+    }
+
+    pub(super) fn push(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.ends.push(self.text.len());
+    }
+}

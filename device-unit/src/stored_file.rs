@@ -1,0 +1,91 @@
+//! A file of a model that is read again and again while the model is in use.
+//!
+//! It is read with the system's calls and never mapped: a file that is shortened meanwhile would end the program, and one that is
+//! written over would give rows of another model. Both are errors here.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::errors::LoadError;
+use crate::files;
+
+/// An open file, and the state that it was opened in.
+pub struct StoredFile {
+    path: PathBuf,
+    file: File,
+    len: u64,
+    modified: Option<SystemTime>,
+}
+
+impl StoredFile {
+    /// # Errors
+    /// [`LoadError::Unreadable`] where the system refuses, or it is no regular file.
+    pub fn open(path: &Path) -> Result<Self, LoadError> {
+        let unreadable = |source| LoadError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let file = files::open(path).map_err(unreadable)?;
+        let about = file.metadata().map_err(unreadable)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            len: about.len(),
+            modified: about.modified().ok(),
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes it had when it was opened.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// For reading it from its beginning, once.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Fills `out` with the bytes from `at` on.
+    ///
+    /// # Errors
+    /// What the system says; also where the file is not what it was when it was opened.
+    pub fn read_at(&self, out: &mut [u8], at: u64) -> io::Result<()> {
+        let now = self.file.metadata()?;
+        if now.len() != self.len || now.modified().ok() != self.modified {
+            return Err(io::Error::other("the file was changed while it was in use"));
+        }
+        read_exact_at(&self.file, out, at)
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, out: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, at)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut out: &mut [u8], mut at: u64) -> io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    while !out.is_empty() {
+        match file.seek_read(out, at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                out = &mut out[read..];
+                at += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,490 @@
+//! Every kind of model file is computed right, or refused by the name of what is not: the table in the crate's documentation row by
+//! row, models against an own forward pass in numpy, and files that other programs wrote.
+#![cfg(feature = "cpu")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use half::bf16;
+use serde::Deserialize;
+use serde_json::Map;
+use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
+use softprefix_unit::engine::sampling::greedy;
+use softprefix_unit::engine::{Engine, EngineInfo, Logits, Step};
+use softprefix_unit::gguf::{GgufFile, TensorKind};
+use softprefix_unit::model::{LoadedModel, ModelSource};
+use softprefix_unit::models::{ModelStore, Places};
+use softprefix_unit::testing::{Meta, Stored, TinyModel, TinyWeights};
+use softprefix_unit::tokenizer::{ChatTemplate, Special, Tokenizer};
+
+const DOCUMENTATION: &str = include_str!("../src/model-files.md");
+
+/// All that a file can change.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    info: EngineInfo,
+    logits: Vec<f32>,
+    tokens: Vec<u32>,
+    ends: Vec<u32>,
+    template: ChatTemplate,
+}
+
+/// Loads the models of a folder by the name of one.
+fn load(folder: &Path, name: &str) -> Result<LoadedModel, String> {
+    let store = ModelStore::new(Places::only(folder.to_owned())).with_engine(CpuOptions {
+        threads: Some(1),
+        ..CpuOptions::default()
+    });
+    let found = store.find(name).expect("the file is there");
+    let loaded = store
+        .load(name, &Map::new(), &|_, _| ())
+        .map_err(|error| error.to_string());
+    match (&found.info, &loaded) {
+        (Ok(_), Ok(_)) => {}
+        (Err(told), Err(error)) => assert_eq!(told, error, "the list and the load give the same reason"),
+        (info, _) => panic!("{name} is listed as {info:?}, and loading says {:?}", loaded.err()),
+    }
+    loaded
+}
+
+fn logits(engine: &mut dyn Engine, tokens: &[u32]) -> Vec<f32> {
+    let table = engine.embeddings();
+    let width = table.hidden_size();
+    let mut rows = vec![bf16::ZERO; tokens.len() * width];
+    for (token, row) in tokens.iter().zip(rows.chunks_exact_mut(width)) {
+        table.row(*token, row).unwrap();
+    }
+    let sequence = engine.open(tokens.len()).unwrap();
+    let stop = AtomicBool::new(false);
+    let mut steps = [Step {
+        sequence,
+        rows: &rows,
+        logits: Logits::Last,
+        out: Vec::new(),
+        stop: &stop,
+    }];
+    engine.forward(&mut steps).unwrap();
+    engine.close(sequence);
+    std::mem::take(&mut steps[0].out)
+}
+
+fn see(bytes: &[u8]) -> Result<Seen, String> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("m.gguf"), bytes).unwrap();
+    let mut model = load(folder.path(), "m")?;
+    Ok(Seen {
+        info: model.engine.info().clone(),
+        logits: logits(
+            model.engine.as_mut(),
+            &[116, 104, 101, 32, 115, 101, 97, 46, 10, 65, 66, 67],
+        ),
+        tokens: model
+            .tokenizer
+            .encode("e\u{301} the 12 ends<|im_end|>", Special::Parse)
+            .unwrap(),
+        ends: model.stop_tokens,
+        template: model.template,
+    })
+}
+
+/// A row of the table: what is in the file, and what becomes of it.
+fn rows() -> Vec<(&'static str, &'static str)> {
+    let rows = DOCUMENTATION
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.rsplit_once(" | "));
+    rows.filter(|(what, _)| *what != "in the file").collect()
+}
+
+/// The texts between backticks.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+fn base(architecture: &str) -> TinyModel {
+    match architecture {
+        "qwen2" => TinyModel::qwen2(),
+        "qwen3" => TinyModel::qwen3(),
+        _ => TinyModel::llama(),
+    }
+}
+
+fn value(text: &str) -> Meta {
+    match text {
+        "true" | "false" => Meta::Bool(text == "true"),
+        _ if text.contains('.') && text.parse::<f32>().is_ok() => Meta::F32(text.parse().unwrap()),
+        _ => text.parse().map_or_else(|_| Meta::Text(text.into()), Meta::U32),
+    }
+}
+
+/// Holds what a file does beside what it does without the thing in question.
+fn judge(row: &str, verdict: &str, name: &str, without: &TinyModel, with: &TinyModel) {
+    let without = see(&without.bytes()).unwrap();
+    match (see(&with.bytes()), verdict.split(':').next().unwrap()) {
+        (Ok(with), "computed") => assert_ne!(with, without, "{row} changes nothing"),
+        // Checked against what is there, and found wrong.
+        (Err(error), "computed") => assert!(
+            !error.contains("known here") && !error.contains("computed here"),
+            "{row}: {error}"
+        ),
+        (Ok(with), "meaningless") => assert_eq!(with, without, "{row}"),
+        (Err(error), "refused") => assert!(error.contains(name) && error.contains("m.gguf"), "{row}: {error}"),
+        (got, _) => panic!("{row} is {verdict}, and gives {got:?}"),
+    }
+}
+
+#[test]
+fn each_key_is_computed_meaningless_or_refused_as_the_table_says() {
+    let keys = rows().into_iter().filter(|(what, _)| what.starts_with("key "));
+    let mut tried = 0;
+    for (what, verdict) in keys {
+        let (own, beside) = what.split_once(" beside ").unwrap_or((what, ""));
+        let name = quoted(own)[0];
+        let set = match quoted(own).get(1) {
+            Some(text) => Some(value(text)),
+            None => {
+                assert!(own.ends_with(" = nothing"), "{own}");
+                None
+            }
+        };
+        let mut without = base(name.split('.').next().unwrap());
+        for pair in quoted(beside).chunks(2) {
+            without.keys.push((pair[0].into(), Some(value(pair[1]))));
+        }
+        let mut with = without.clone();
+        with.keys.push((name.into(), set));
+        let named = if name == "general.architecture" {
+            quoted(own)[1]
+        } else {
+            name
+        };
+        // The kind of a vocabulary is named by what it is.
+        let named = if matches!(name, "tokenizer.ggml.model" | "tokenizer.ggml.pre") {
+            quoted(own)[1]
+        } else {
+            named
+        };
+        judge(what, verdict, named, &without, &with);
+        tried += 1;
+    }
+    assert!(tried > 90, "{tried} rows");
+}
+
+#[test]
+fn each_tensor_is_computed_or_refused_by_name_as_the_table_says() {
+    let tensors = rows().into_iter().filter(|(what, _)| what.starts_with("tensor "));
+    let mut tried = 0;
+    for (what, verdict) in tensors {
+        let names = quoted(what);
+        let without = base(names[1]);
+        let head = without.head_size.unwrap_or(without.hidden_size / without.heads);
+        let part = names[0].rsplit('.').nth(1).unwrap();
+        let dimensions = match part {
+            _ if names[0] == "output.weight" => vec![64, without.vocab_size()],
+            _ if names[0] == "output.bias" => vec![without.vocab_size()],
+            "rope_freqs" => vec![head / 2],
+            "attn_k" | "attn_v" => vec![head * without.kv_heads],
+            "ffn_gate" | "ffn_up" => vec![without.feed_forward],
+            _ => vec![without.hidden_size],
+        };
+        let mut with = without.clone();
+        with.tensors.push((names[0].into(), dimensions));
+        judge(what, verdict, names[0], &without, &with);
+        tried += 1;
+    }
+    assert!(tried > 20, "{tried} rows");
+}
+
+#[test]
+fn each_type_of_numbers_is_computed_or_refused_by_name_as_the_table_says() {
+    let mut computed = Vec::new();
+    for (what, verdict) in rows().into_iter().filter(|(what, _)| what.starts_with("type ")) {
+        let name = quoted(what)[0];
+        let stored = match what.split_once(" = ") {
+            Some((_, id)) => TinyWeights::Blocks(Stored {
+                id: id.parse().unwrap(),
+                ..Stored::ALL[0]
+            }),
+            None => match name {
+                "F32" => TinyWeights::F32,
+                "F16" => TinyWeights::F16,
+                "BF16" => TinyWeights::Bf16,
+                "Q8_0" => TinyWeights::Q8_0,
+                _ => TinyWeights::Blocks(Stored::named(name).unwrap_or_else(|| panic!("{name}"))),
+            },
+        };
+        let model = TinyModel {
+            hidden_size: 256,
+            feed_forward: 256,
+            weights: stored,
+            ..TinyModel::qwen2()
+        };
+        match (see(&model.bytes()), verdict) {
+            (Ok(seen), "computed") => {
+                computed.push(name);
+                assert!(
+                    seen.info.weights.iter().any(|stored| stored.kind == name),
+                    "{:?}",
+                    seen.info.weights
+                );
+            }
+            (Err(error), "refused") => assert!(error.contains(&format!("stored as {name},")), "{error}"),
+            (got, _) => panic!("{what} is {verdict}, and gives {got:?}"),
+        }
+    }
+    assert_eq!(
+        computed,
+        TensorKind::all().map(TensorKind::name).collect::<Vec<_>>(),
+        "the table names all"
+    );
+}
+
+/// Where the header has the offset of a tensor of one dimension.
+fn offset_of(bytes: &[u8], name: &str) -> usize {
+    let at = bytes
+        .windows(name.len())
+        .position(|window| window == name.as_bytes())
+        .unwrap();
+    at + name.len() + 4 + 8 + 4
+}
+
+#[test]
+fn each_form_of_file_is_read_or_refused_as_the_table_says() {
+    let whole = TinyModel::llama().bytes();
+    let changed = |at: usize, with: &[u8]| {
+        let mut bytes = whole.clone();
+        bytes[at..at + with.len()].copy_from_slice(with);
+        bytes
+    };
+    let alone = |number: usize| {
+        let folder = tempfile::tempdir().unwrap();
+        let name = format!("split-0000{number}-of-00003.gguf");
+        fs::copy(case(&name), folder.path().join(&name)).unwrap();
+        load(folder.path(), &name).map(|_| ())
+    };
+    let one = |bytes: &[u8]| see(bytes).map(|_| ());
+    let mut tried = 0;
+    for (what, verdict) in rows().into_iter().filter(|(what, _)| what.starts_with("file: ")) {
+        let (got, told) = match what.strip_prefix("file: ").unwrap() {
+            "GGUF 3, little-endian, in one file" => (one(&whole), ""),
+            "GGUF 2" => (one(&changed(4, &2_u32.to_le_bytes())), ""),
+            "GGUF 1" => (one(&changed(4, &1_u32.to_le_bytes())), "version 1"),
+            "big-endian" => (one(&changed(4, &3_u32.to_be_bytes())), "big-endian"),
+            "all of `NAME-00001-of-00003.gguf` and so on in one folder" => (load(&cases(), "split").map(|_| ()), ""),
+            "the first of several alone" => (alone(1), "split-00002-of-00003.gguf, split-00003-of-00003.gguf"),
+            "a later one of several by its own name" => (alone(2), "split-00001-of-00003.gguf"),
+            "truncated" => (one(&whole[..whole.len() - 64]), "truncated"),
+            "tensors that overlap" => (
+                one(&changed(offset_of(&whole, "output_norm.weight"), &[0; 8])),
+                "\"output_norm.weight\" overlap",
+            ),
+            "not GGUF" => (one(b"PK\x03\x04"), "not a GGUF file"),
+            other => panic!("nothing tries {other}"),
+        };
+        match (got, verdict) {
+            (Ok(()), "computed") => {}
+            (Err(error), "refused") => assert!(error.contains(told), "{what}: {error}"),
+            (got, _) => panic!("{what} is {verdict}, and gives {got:?}"),
+        }
+        tried += 1;
+    }
+    assert_eq!(tried, 10);
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+fn cases() -> PathBuf {
+    fixtures().join("cases")
+}
+
+fn case(name: &str) -> PathBuf {
+    cases().join(name)
+}
+
+/// `forward/make.py` makes these.
+#[derive(Deserialize)]
+struct Reference {
+    model: String,
+    tokens: Vec<u32>,
+    /// After the last token.
+    logits: Vec<f32>,
+    /// Those of a reader that does not know what is special about the model.
+    passed_over: Vec<f32>,
+}
+
+#[test]
+fn models_give_what_an_own_forward_pass_in_numpy_gives() {
+    let references = fs::read(fixtures().join("forward/logits.json")).unwrap();
+    let references: Vec<Reference> = serde_json::from_slice(&references).unwrap();
+    assert_eq!(references.len(), 7);
+    for reference in references {
+        let path = fixtures().join(format!("forward/{}.gguf", reference.model));
+        let mut engine = CpuEngine::load(&path, CpuOptions::default(), &|_, _| ()).unwrap();
+        let ours = logits(&mut engine, &reference.tokens);
+        let apart = |other: &[f32]| {
+            let squares = ours.iter().zip(other).map(|(a, b)| (a - b).powi(2));
+            (squares.sum::<f32>() / ours.len() as f32).sqrt()
+        };
+        let (right, wrong) = (apart(&reference.logits), apart(&reference.passed_over));
+        println!(
+            "{}: {right} from the reference, {wrong} from what passes over",
+            reference.model
+        );
+        // Activations are rounded to eight bits: some hundredths of logits of about 4.
+        assert!(
+            right < 0.15 && right < 0.1 * wrong,
+            "{}: {right} of {wrong}",
+            reference.model
+        );
+    }
+}
+
+/// What the model says to "hi there", twelve tokens.
+fn said(name: &str) -> String {
+    let mut model = load(&cases(), name).unwrap();
+    let text = model.template.render("S", "hi there");
+    let mut tokens = model.tokenizer.encode(&text, Special::Parse).unwrap();
+    let prompt = tokens.len();
+    for _ in 0..12 {
+        let next = greedy(&logits(model.engine.as_mut(), &tokens)).unwrap();
+        tokens.push(next);
+    }
+    String::from_utf8_lossy(&model.tokenizer.decode(&tokens[prompt..])).into_owned()
+}
+
+#[test]
+fn files_that_others_wrote_say_what_they_should() {
+    assert_eq!(said("bias-qkv"), "AAAAAAAAAAAA");
+    assert_eq!(said("bias-attn-output"), "AAAAAAAAAAAA");
+    assert_eq!(said("bias-ffn-down"), "AAAAAAAAAAAA");
+    assert_eq!(said("rope-none"), "\u{fffd}zFFFFFFFF ");
+    said("iq4nl");
+    said("pre-missing-qwen2");
+    said("split");
+}
+
+/// How far the tokens of `text` lie below the likeliest ones, where the model is given them after its prompt.
+fn below_the_likeliest(name: &str, text: &[&str]) -> f32 {
+    let mut model = load(&cases(), name).unwrap();
+    let prompt = model.template.render("S", "hi there");
+    let mut tokens = model.tokenizer.encode(&prompt, Special::Parse).unwrap();
+    let mut most = 0.0_f32;
+    for token in text {
+        let token = model.tokenizer.token_id(token).unwrap();
+        let logits = logits(model.engine.as_mut(), &tokens);
+        let highest = logits.iter().copied().fold(f32::MIN, f32::max);
+        most = most.max(highest - logits[token as usize]);
+        tokens.push(token);
+    }
+    most
+}
+
+#[test]
+fn positions_are_divided_by_the_factor_whatever_the_key_is_called() {
+    // What an own forward pass in numpy says. Two of its tokens lead by 0.0004 and 0.02 only, less than what eight bits leave of
+    // activations, so that the texts need not be the same to the letter.
+    let right = ["x", "F", "ī", "6", "F", "F", "F", "F"];
+    for scaled in ["rope-linear-4", "rope-old-key"] {
+        let below = below_the_likeliest(scaled, &right);
+        assert!(below < 0.06, "{scaled}: {below}");
+    }
+    assert_eq!(said("rope-linear-4"), said("rope-old-key"));
+    assert!(
+        below_the_likeliest("rope-none", &right) > 0.5,
+        "without the factor it says something else"
+    );
+}
+
+#[test]
+fn marks_are_found_by_their_names_whatever_type_a_file_gives_them() {
+    let tokens = |name: &str| {
+        let tokenizer = Tokenizer::from_gguf(&GgufFile::open(&case(name)).unwrap()).unwrap();
+        let text = ChatTemplate::chatml().render("S", "hi there");
+        (
+            tokenizer.encode(&text, Special::Parse).unwrap(),
+            tokenizer.stop_tokens(),
+            tokenizer.is_control(258),
+        )
+    };
+    assert_eq!(tokens("marks-normal.gguf"), tokens("bias-qkv.gguf"));
+}
+
+#[test]
+fn a_file_that_cannot_load_is_told_with_its_reason_once() {
+    let error = load(&cases(), "no-token-type").err().unwrap();
+    assert!(error.contains("lacks tokenizer.ggml.token_type"), "{error}");
+    assert_eq!(error.matches("fetch").count(), 1, "one remedy: {error}");
+}
+
+#[test]
+fn a_file_that_is_shortened_or_written_over_under_a_loaded_model_is_an_error_and_no_signal() {
+    for cut in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        fs::write(&path, TinyModel::llama().bytes()).unwrap();
+        let model = load(folder.path(), "m").unwrap();
+        let table = model.engine.embeddings();
+        let mut row = vec![bf16::ZERO; table.hidden_size()];
+        table.row(65, &mut row).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        if cut {
+            file.set_len(100).unwrap();
+        } else {
+            // A copy program that keeps the length, and a clock that goes on.
+            file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(5))
+                .unwrap();
+        }
+        let error = table.row(65, &mut row).unwrap_err().to_string();
+        assert!(
+            error.contains("changed while it was in use") && error.contains("m.gguf"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn models_with_heads_of_their_own_size_say_the_same_bits_alone_in_a_batch_and_in_pieces() {
+    let path = fixtures().join("forward/qwen3.gguf");
+    let answers = |threads: usize, chunks: usize, company: bool| -> Vec<f32> {
+        let options = CpuOptions {
+            threads: Some(threads),
+            ..CpuOptions::default()
+        };
+        let mut engine = CpuEngine::load(&path, options, &|_, _| ()).unwrap();
+        let table = engine.embeddings();
+        let width = table.hidden_size();
+        let mut rows = vec![bf16::ZERO; 40 * width];
+        for (token, row) in rows.chunks_exact_mut(width).enumerate() {
+            table.row(token as u32, row).unwrap();
+        }
+        let stop = AtomicBool::new(false);
+        let (own, other) = (engine.open(40).unwrap(), engine.open(40).unwrap());
+        let mut last = Vec::new();
+        for piece in rows.chunks(chunks * width) {
+            let step = |sequence, rows| Step {
+                sequence,
+                rows,
+                logits: Logits::Last,
+                out: Vec::new(),
+                stop: &stop,
+            };
+            let mut batch = vec![step(own, piece)];
+            if company {
+                batch.push(step(other, &piece[..width]));
+            }
+            engine.forward(&mut batch).unwrap();
+            last = std::mem::take(&mut batch[0].out);
+        }
+        last
+    };
+    let expected = answers(1, 40, false);
+    for (threads, chunks, company) in [(1, 1, false), (2, 7, false), (2, 40, true), (3, 3, true)] {
+        assert!(
+            answers(threads, chunks, company) == expected,
+            "{threads} threads, pieces of {chunks}, {company}"
+        );
+    }
+}
