@@ -258,7 +258,6 @@ fn what_is_no_table_of_numbers_is_refused_with_what_it_is() {
         ("three_dimensions.npy", "3 dimensions"),
         ("int64.npy", "i8"),
         ("two_tables.safetensors", "2 tensors of two dimensions"),
-        ("no_table.safetensors", "none of two dimensions"),
         ("no_tensor.zip", "no tensor.npy"),
         ("kobold_bzip2.zip", "not known"),
         ("text.txt", "begins with"),

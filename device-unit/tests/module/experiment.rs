@@ -49,9 +49,12 @@ async fn request(server: &Server, plan: Plan) -> RunRequest {
         limits: ConnectOptions::default(),
         shelf: None,
     };
+    let session = Session::open(open, |_| ()).await.unwrap();
+    // A run sets up a task of its own, and a run that is killed leaves it.
+    session.forget_task().await;
     RunRequest {
         plan,
-        session: Arc::new(Session::open(open, |_| ()).await.unwrap()),
+        session: Arc::new(session),
         keep: Keep::Nowhere,
         resume: None,
         options: RunOptions::default(),
