@@ -1096,6 +1096,25 @@ async fn an_inference_that_is_slow_and_not_lost_is_stopped_and_not_sent_again() 
 }
 
 #[tokio::test]
+async fn of_the_tasks_that_are_to_be_ended_one_that_has_just_ended_is_as_good() {
+    let (module, peer) = with_options(hasty(), |mut peer| async move {
+        let asked = peer.expect("llm.1000", "exit").await;
+        peer.error(&asked.request_id, "llm.1000", -6, "Unit Does Not Exist")
+            .await;
+        let asked = peer.expect("llm.1001", "exit").await;
+        peer.reply(&asked, "None", json!("None")).await;
+        let asked = peer.expect("llm.1000", "exit").await;
+        peer.error(&asked.request_id, "llm.1000", -4, "inference data push false")
+            .await;
+    })
+    .await;
+    let ids = ["llm.1000".to_owned(), "llm.1001".to_owned()];
+    module.exit_all(&ids).await.unwrap();
+    assert!(module.exit_all(&ids).await.is_err(), "any other refusal is one");
+    peer.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_unit_that_hangs_is_told_apart_from_one_that_forgot_the_task() {
     let (module, peer) = with_options(hasty(), |mut peer| async move {
         peer.set_up("llm.1000").await;

@@ -174,9 +174,7 @@ async fn tasks(module: &Module) -> Finding {
 pub async fn exit_left_over_tasks(talk: &Talk) -> Result<Vec<String>, ClientError> {
     let module = Module::connect(&talk.address, talk.options.clone()).await?;
     let ids = module.tasks().await?;
-    for id in &ids {
-        module.exit(id).await?;
-    }
+    module.exit_all(&ids).await?;
     Ok(ids)
 }
 

@@ -229,16 +229,9 @@ impl Session {
     }
 }
 
-/// Exits tasks. One that has ended meanwhile is as good.
 async fn exit_all(address: &str, tasks: &[String], limits: &ConnectOptions) -> Result<(), ClientError> {
     let module = Module::connect(address, limits.clone()).await?;
-    for task in tasks {
-        match module.exit(task).await {
-            Ok(()) | Err(ClientError::TaskGone { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+    module.exit_all(tasks).await
 }
 
 /// The embedded unit's model: its name, and the store that has it.

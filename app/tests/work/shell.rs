@@ -1,13 +1,17 @@
 //! The commands as a script meets them: arguments, exit codes, what is printed and what is written.
 
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_core::experiment::{Ending, Journal, Library, Past};
+use softprefix_core::protocol::SetUp;
 use softprefix_unit::testing::small_model;
+use tokio::runtime::Runtime;
 
 use crate::hardship::{deaf_stranger, stranger};
 use crate::support::{LONG, closed_port, serve, tasks_at, tiny_model};
@@ -168,6 +172,42 @@ fn token_norms_random_rows_words_and_truncation_are_recorded_with_the_case() {
     let truncated = recipe(&["--values", "0.01", "--rounding", "truncate"]);
     let even = recipe(&["--values", "0.01"]);
     assert_ne!(truncated["softprefix"]["sha256"], even["softprefix"]["sha256"]);
+}
+
+#[test]
+fn a_left_over_task_that_ends_by_itself_while_it_is_to_be_exited_is_as_good() {
+    let address = serve(tiny_model());
+    let runtime = Runtime::new().unwrap();
+    let (left, _other) = runtime.block_on(async {
+        let options = ConnectOptions::default();
+        let module = Module::connect(address.to_string(), options).await.unwrap();
+        let set_up = SetUp::new("tiny", "left behind");
+        (
+            module.set_up(&set_up).await.unwrap(),
+            module.set_up(&set_up).await.unwrap(),
+        )
+    });
+    // The first connection is told which tasks there are; before the second exits them, one has ended.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let module = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for (count, client) in listener.incoming().flatten().enumerate() {
+            if count == 1 {
+                runtime.block_on(left.exit()).unwrap();
+            }
+            let unit = TcpStream::connect(address).unwrap();
+            for (mut from, mut to) in [(client.try_clone().unwrap(), unit.try_clone().unwrap()), (unit, client)] {
+                std::thread::spawn(move || {
+                    let _ended = std::io::copy(&mut from, &mut to);
+                    let _gone = to.shutdown(std::net::Shutdown::Write);
+                });
+            }
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("results.json");
+    let done = compare(&module, &out, &["--values", "1", "--max-tokens", "4", "--exit-tasks"]);
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
 }
 
 #[test]

@@ -199,6 +199,20 @@ impl Module {
             .map_err(|error| gone(error, work_id))
     }
 
+    /// Ends tasks that former clients left. One that has ended by itself meanwhile is as good.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn exit_all(&self, work_ids: &[String]) -> Result<(), ClientError> {
+        for work_id in work_ids {
+            match self.exit(work_id).await {
+                Ok(()) | Err(ClientError::TaskGone { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Sets up a model as a task, waiting up to a minute.
     ///
     /// An empty `response_format` leaves the form of the output to the client: whole texts from a stranger's unit, whose streams
