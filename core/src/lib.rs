@@ -10,3 +10,4 @@ pub mod files;
 mod json;
 pub mod prefix;
 pub mod protocol;
+pub mod sent;

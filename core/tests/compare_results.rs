@@ -299,3 +299,13 @@ fn a_lone_surrogate_as_python_writes_it_is_read_and_said() {
             .unwrap();
     assert_eq!(records[1].text(), Some("a\u{FFFD}b"));
 }
+
+#[test]
+fn a_size_that_no_model_has_is_refused_where_it_is_read() {
+    for place in ["/meta/H", "/meta/P", "/results/1/H", "/results/1/P"] {
+        let mut file = scripts_file();
+        *file.pointer_mut(place).unwrap() = json!(1_000_000_000_000_u64);
+        let error = ResultsFile::from_json(file.to_string().as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("size that a prefix can have"), "{error}");
+    }
+}

@@ -525,3 +525,28 @@ proptest! {
         let _ = decode_value(&json!({"len": len, "data_b64": data}), hidden_size);
     }
 }
+
+#[test]
+fn no_memory_is_taken_for_sizes_that_no_model_has() {
+    for kind in [
+        PrefixKind::Constant,
+        PrefixKind::RandomNormal {
+            seed: 1,
+            generator: Generator::default(),
+        },
+    ] {
+        let recipe = recipe(kind, 4, Magnitude::Raw(0.1), Rounding::NearestEven);
+        for hidden_size in [1_000_000_000_000, usize::MAX] {
+            let refused = recipe.build_from(hidden_size, &[], None).unwrap_err();
+            assert!(matches!(refused, PrefixError::TooManyValues { .. }), "{refused}");
+        }
+    }
+    let field = SoftPrefixField {
+        len: 1,
+        data_b64: String::new(),
+    };
+    assert!(matches!(
+        decode(&field, usize::MAX),
+        Err(PrefixError::TooManyValues { .. })
+    ));
+}

@@ -563,3 +563,54 @@ fn every_error_code_says_what_it_means_and_what_helps() {
         );
     }
 }
+
+#[test]
+fn sizes_that_no_model_has_are_not_believed() {
+    let huge = 1_000_000_000_000_u64;
+    let card = json!({"mode": "m", "type": "llm", "compile_flage": "--prefill_len 99999999999 --kv_cache_len 99999999999",
+                      "mode_param": {"tokens_embed_size": huge, "tokens_embed_num": huge, "max_token_len": huge.to_string()}});
+    let card = ModelCard::read(&card).unwrap();
+    assert_eq!((card.hidden_size, card.vocab_size), (None, None));
+    assert_eq!((card.window, card.prefill_window), (None, None));
+
+    let support = |hidden_size: u64, window: u64| {
+        json!({"enoutput": true, "inputs": [], "model": "m", "response_format": "",
+               "soft_prefix": {"version": 1, "hidden_size": hidden_size, "window": window, "concurrency": huge}})
+    };
+    let read = |info: Value| serde_json::from_value::<TaskInfo>(info).unwrap().soft_prefix;
+    assert_eq!(read(support(huge, 9)), None);
+    assert_eq!(read(support(896, huge)), None);
+    assert_eq!(read(support(896, 9)).unwrap().concurrency, 1024);
+}
+
+#[test]
+fn a_request_for_rows_is_read_without_a_tree_of_values() {
+    use softprefix_core::protocol::extension::{EmbedRequest, NearestRequest};
+    let read = |data: Value| serde_json::from_value::<EmbedRequest>(data);
+    assert_eq!(
+        read(json!({"text": "a", "x": [1]})).unwrap(),
+        EmbedRequest::Text { text: "a".into() }
+    );
+    assert_eq!(
+        read(json!({"tokens": [1, 2]})).unwrap(),
+        EmbedRequest::Tokens { tokens: vec![1, 2] }
+    );
+    assert!(matches!(
+        read(json!({"sample": {"count": 2, "seed": 7}})).unwrap(),
+        EmbedRequest::Sample { .. }
+    ));
+    for wrong in [
+        json!({}),
+        json!([1]),
+        json!({"tokens": [1, "2"]}),
+        json!({"tokens": vec![7; (1 << 20) + 1]}),
+    ] {
+        assert!(read(wrong).is_err());
+    }
+    let nearest: NearestRequest = serde_json::from_value(json!({"len": 1, "data_b64": "AAA=", "k": 3})).unwrap();
+    assert_eq!((nearest.rows.len, nearest.k), (1, 3));
+    assert_eq!(
+        serde_json::to_value(&nearest).unwrap(),
+        json!({"len": 1, "data_b64": "AAA=", "k": 3})
+    );
+}

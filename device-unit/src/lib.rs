@@ -10,16 +10,19 @@
 //! main.rs, bin/           the programs
 //! bus/ | listen/          behind llm-sys over ZeroMQ | on a TCP port of one's own
 //! outbox.rs               what is due to a client that reads slowly
-//! unit/ | request_text.rs tasks, requests, replies | reading a request's JSON
+//! unit/                   tasks, requests, replies
 //! models/ | scheduler/    models on disk, found, fetched, loaded | which sequences an engine computes next
-//!   | self_test.rs
+//!   | self_test.rs        | a model's own checks
+//!   | request_text.rs     | reading a request's JSON
 //! model.rs                a loaded model: engine, tokenizer, template, settings
 //! engine/cpu | engine/axera   GGUF on the processor | the module's NPU
 //! engine/                 what every engine offers; sampling; likelihoods
 //! tokenizer/              text to tokens and back
 //! gguf/                   the file format: metadata, tensors, numbers
 //! stored_file.rs          a model's file that is read while the model is in use
+//! budget.rs               how much memory clients may have the unit hold
 //! errors.rs | files.rs    what can go wrong below the unit | opening files whose names a peer may choose
+//!   | machine.rs | tasks.rs   | what this machine has | tasks that break off are told
 //! ```
 //!
 //! # Kept from the stock unit, and not
@@ -36,11 +39,13 @@
 //! | a web browser (an HTTP request or a TLS handshake as the first bytes) | changed, without llm-sys: the connection is closed and nothing on it is read; llm-sys obeys what a web page sends |
 //! | messages without end | changed: refused beyond 16 MiB, and the connection is closed; llm-sys takes all |
 //! | escapes in texts (`\u` pairs, a last backslash), a `request_id` that equals a field's name or holds quotes | changed: all arrive as they were meant; there they vanish or arrive mangled |
-//! | `request_id`, `work_id` and `action` must be texts (-2); their order, other fields, and `object` and `data` that are left out, do not matter; an empty `work_id` is `sys`; a unit that is not there: -9; an unknown task: -4 for an inference | same; changed, without llm-sys: a `work_id` that begins with a dot gets -9 instead of silence |
+//! | memory | changed: one budget for all clients, told in `taskinfo`; beyond it requests are refused (-10) and inferences wait; there it grows with what is sent, and with what is only begun |
+//! | many idle connections | changed: beyond 256, the one that has been silent for longest and has no task goes |
+//! | `request_id`, `work_id` and `action` must be texts (-2), here of at most 256 bytes; their order, other fields, and `object` and `data` that are left out, do not matter; an empty `work_id` is `sys`; a unit that is not there: -9; an unknown task: -4 for an inference | same; changed, without llm-sys: a `work_id` that begins with a dot gets -9 instead of silence |
 //! | `RAW` headers | same, also behind llm-sys where the header has data already, which it leaves there without its name; changed, without llm-sys: the byte behind the payload is not eaten. `BON` (BSON): -2 instead of silence |
 //! | replies: keys in alphabetical order, compact, UTF-8, one line each; `"None"` where there is nothing to say | same; changed: braces in texts go out as `\u007b` and `\u007d` |
 //! | replies of different requests overtake each other | changed: what the unit says to a client comes in the order in which it was said |
-//! | `sys` ping, version, version2, lsmode, lstask, cmminfo, hwinfo, unknown actions | same; changed, without llm-sys: hwinfo answers zeros where the machine says nothing, and an action without the data that it reads is answered. There llm-sys dies of either |
+//! | `sys` ping, version, version2, lsmode, lstask, cmminfo, hwinfo, unknown actions | same; changed, without llm-sys: lsmode lists the module's own model first, cmminfo tells the host's memory where there is no NPU, hwinfo answers zeros where the machine says nothing, and an action without the data that it reads is answered; there llm-sys dies of the last two |
 //! | `sys` unit_call | same behind llm-sys; changed, without it: only the unit's names are told apart (`None`, or `NotAction`), nothing is carried out |
 //! | `sys` bashexec, push, pull, update, upgrade, rmmode, reboot, uartsetup | changed: refused (-3), nothing runs for a peer |
 //! | `sys` reset | changed: ends all tasks; connections stay |
@@ -57,13 +62,13 @@
 //! | an empty prompt, no data | changed: -34 instead of silence |
 //! | -23, -25 | same codes; changed: to whoever caused them, under the request's own ids |
 //! | several inferences on a task | changed: they run as one batch, each with its own `request_id` and address; there four queue up, the rest is dropped, and ids and addresses are overwritten. Beyond what may wait: -10 |
-//! | output in frames of three tokens, an empty last frame, `index` from 0 | same; changed: always cut at characters and always ended, whatever the text; the index is the inference's own; a client that reads slowly gets larger frames |
+//! | output in frames of three tokens, an empty last frame, `index` from 0 | same; changed: always cut at characters and always ended, whatever the text; a few milliseconds apart, so that a client that reads once for each message loses none (not where `softprefix` options were sent); the index is the inference's own; a client that reads slowly gets larger frames |
 //! | `max_token_len` counts positions (prefix, prompt, output), 127 where nothing is said | same |
 //! | input that is too long, with a prefix or without | changed: refused (-32) with the numbers; there an empty answer, a wild one, or one token |
 //! | an engine that fails | changed: -11 and a sentence; there silence |
 //! | the Qwen template with its added full stop, special tokens in texts | same |
 //! | the end of a text | changed: at `<\|im_end\|>` too; there generation goes on behind it |
-//! | top-k 10 without seed where nothing is said | changed: greedy; sampling as the card or the set-up says, repeatable by its `seed` |
+//! | top-k 10 without seed where nothing is said | changed: greedy; sampling as the card or the set-up says, repeatable by its `seed`; a temperature, top-k or penalty of 0 is off |
 //! | a soft prefix in the finish frame, beside base64 texts too, for that inference only; its rows stand in front of the whole template, bit for bit as sent | same, echoed in the reply's `soft_prefix`; changed: also with `finish` 1 or left out, and however the JSON is laid out |
 //! | a prefix of the wrong size or type, `len` as text or below 1, not base64 | changed: -30 with both sizes; there it is ignored, or ends the unit |
 //! | what the NPU is given at prefill | changed: zeros and indices up to the window every time; there rows of the last request stay (the second run's time-out) |
@@ -88,6 +93,7 @@
 //! Added, and told in `taskinfo`: see [`softprefix_core::protocol::extension`].
 #![doc = include_str!("model-files.md")]
 
+pub mod budget;
 #[cfg(all(feature = "bus", unix))]
 pub mod bus;
 pub mod engine;
@@ -96,6 +102,7 @@ mod files;
 #[cfg(feature = "cpu")]
 pub mod gguf;
 pub mod listen;
+mod machine;
 pub mod model;
 #[cfg(any(feature = "cpu", feature = "npu"))]
 pub mod models;
@@ -105,6 +112,7 @@ pub mod scheduler;
 pub mod self_test;
 #[cfg(any(feature = "cpu", feature = "npu"))]
 mod stored_file;
+mod tasks;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;

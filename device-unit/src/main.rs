@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, ValueEnum};
+use softprefix_unit::budget::Budget;
 #[cfg(all(feature = "bus", unix))]
 use softprefix_unit::bus::{self, BusOptions};
 use softprefix_unit::model::ModelSource;
@@ -40,6 +41,11 @@ struct Arguments {
     /// With --bus: the folder of the files rpc.sys and rpc.<unit>.
     #[arg(long, value_name = "FOLDER", default_value = "/tmp")]
     bus_folder: PathBuf,
+
+    /// Memory that clients may have the unit hold, in MiB: a quarter for requests, the rest for what runs (keys and values of texts).
+    /// By itself, 2048, or half of a smaller machine's memory.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..))]
+    memory: Option<u32>,
 
     /// Let --listen take an address that other machines reach. There is no password: whoever reaches it can list and load models, run
     /// and end anybody's inferences, and read this machine's load, memory and address. It opens no files and no shell.
@@ -99,7 +105,13 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         let model = model.context("say which model to test: --model NAME or --model PATH")?;
         return test(source.as_ref(), &model);
     }
+    let memory = match arguments.memory {
+        Some(mib) => Budget::new(usize::try_from(mib)?.saturating_mul(1 << 20)),
+        None => Budget::default(),
+    };
+    tracing::info!("clients may have this unit hold {} MiB", memory.limit() >> 20);
     let options = UnitOptions {
+        memory,
         on_load: Some(Arc::new(|model, fraction, what| {
             tracing::info!("{model}: {:3.0} %, {what}", fraction * 100.0);
         })),

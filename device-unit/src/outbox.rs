@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
@@ -11,9 +12,12 @@ use crate::unit::ReplySink;
 /// From here on, what can wait is asked to wait (see [`ReplySink::has_room`]).
 const ROOMY_BYTES: usize = 256 << 10;
 /// From here on, nothing more is read from the connection.
-const CROWDED_BYTES: usize = 4 << 20;
+const CROWDED_BYTES: usize = 1 << 20;
 /// From here on, the client is taken for gone, as llm-sys does at the same size (PROTOCOL 1.7).
 const LIMIT_BYTES: usize = 16 << 20;
+
+/// How far the frames of one answer are apart, for clients that take what they read at once for one message.
+const APART: Duration = Duration::from_millis(10);
 
 /// The queue between everybody who answers and the one task that writes.
 #[derive(Default)]
@@ -27,12 +31,71 @@ pub struct Outbox {
 
 #[derive(Default)]
 struct Waiting {
-    messages: VecDeque<Vec<u8>>,
+    messages: VecDeque<Message>,
     bytes: usize,
+    /// The frame that was written last: of which answer, and when.
+    last_frame: Option<(u64, Instant)>,
     /// Nothing more is taken.
     gone: bool,
     /// What is there is written, and then it is over.
     closing: bool,
+}
+
+struct Message {
+    bytes: Vec<u8>,
+    /// The answer of which it is a frame that is to stay apart.
+    frame_of: Option<u64>,
+}
+
+/// What is written next.
+enum Next {
+    Batch(Vec<u8>),
+    /// Nothing before this much time has passed.
+    After(Duration),
+    Nothing,
+    End,
+}
+
+impl Waiting {
+    /// How long a frame of this answer has to wait.
+    fn wait_of(&self, answer: u64) -> Duration {
+        match self.last_frame {
+            Some((last, at)) if last == answer => APART.saturating_sub(at.elapsed()),
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn next(&mut self) -> Next {
+        if self.gone || (self.closing && self.messages.is_empty()) {
+            return Next::End;
+        }
+        let Some(first) = self.messages.front() else {
+            return Next::Nothing;
+        };
+        if let Some(answer) = first.frame_of {
+            let wait = self.wait_of(answer);
+            if !wait.is_zero() {
+                return Next::After(wait);
+            }
+            self.last_frame = Some((answer, Instant::now()));
+            return match self.messages.pop_front() {
+                Some(frame) => Next::Batch(frame.bytes),
+                None => Next::Nothing,
+            };
+        }
+        // Small messages go out together: one system call, and no needless packets.
+        let mut batch = Vec::new();
+        while batch.len() < 64 << 10
+            && let Some(next) = self.messages.pop_front_if(|next| next.frame_of.is_none())
+        {
+            if batch.is_empty() {
+                batch = next.bytes;
+            } else {
+                batch.extend_from_slice(&next.bytes);
+            }
+        }
+        Next::Batch(batch)
+    }
 }
 
 impl Outbox {
@@ -103,24 +166,19 @@ impl Outbox {
 
     async fn write_all(&self, connection: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
         loop {
-            let batch = {
-                let mut waiting = self.lock();
-                if waiting.gone || (waiting.closing && waiting.messages.is_empty()) {
-                    return Ok(());
+            let next = self.lock().next();
+            let batch = match next {
+                Next::Batch(batch) => batch,
+                Next::After(wait) => {
+                    tokio::time::sleep(wait).await;
+                    continue;
                 }
-                // Small messages go out together: one system call, and no needless packets.
-                let mut batch = waiting.messages.pop_front().unwrap_or_default();
-                while batch.len() < 64 << 10
-                    && let Some(next) = waiting.messages.pop_front()
-                {
-                    batch.extend_from_slice(&next);
+                Next::Nothing => {
+                    self.filled.notified().await;
+                    continue;
                 }
-                batch
+                Next::End => return Ok(()),
             };
-            if batch.is_empty() {
-                self.filled.notified().await;
-                continue;
-            }
             // What is being written still counts: it is held.
             let written = self.write_unless_gone(connection, &batch).await;
             let mut waiting = self.lock();
@@ -158,14 +216,14 @@ impl Outbox {
     }
 }
 
-impl ReplySink for Outbox {
-    fn send(&self, message: Vec<u8>) {
+impl Outbox {
+    fn put(&self, bytes: Vec<u8>, frame_of: Option<u64>) {
         let mut waiting = self.lock();
         if waiting.gone || waiting.closing {
             return;
         }
-        waiting.bytes += message.len();
-        waiting.messages.push_back(message);
+        waiting.bytes += bytes.len();
+        waiting.messages.push_back(Message { bytes, frame_of });
         let too_much = waiting.bytes > LIMIT_BYTES && waiting.messages.len() > 1;
         drop(waiting);
         if too_much {
@@ -173,6 +231,22 @@ impl ReplySink for Outbox {
             return self.abandon();
         }
         self.filled.notify_one();
+    }
+}
+
+impl ReplySink for Outbox {
+    fn send(&self, message: Vec<u8>) {
+        self.put(message, None);
+    }
+
+    fn send_frame(&self, message: Vec<u8>, answer: u64) {
+        self.put(message, Some(answer));
+    }
+
+    fn takes_frame(&self, answer: u64) -> bool {
+        let waiting = self.lock();
+        let queued = waiting.messages.iter().any(|message| message.frame_of == Some(answer));
+        waiting.bytes < ROOMY_BYTES && !queued && waiting.wait_of(answer).is_zero()
     }
 
     fn has_room(&self) -> bool {
@@ -209,6 +283,33 @@ mod tests {
         assert_eq!(text, (0..100).map(|i| format!("{i}\n")).collect::<String>());
         writer.await.unwrap().unwrap();
         assert!(outbox.is_gone());
+    }
+
+    #[tokio::test]
+    async fn frames_of_one_answer_are_written_apart_and_those_of_others_wait_for_nothing() {
+        let outbox = Arc::new(Outbox::default());
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let writer = tokio::spawn({
+            let outbox = Arc::clone(&outbox);
+            async move { outbox.write_to(server).await }
+        });
+        assert!(outbox.takes_frame(1));
+        outbox.send_frame(b"one\n".to_vec(), 1);
+        outbox.send_frame(b"two\n".to_vec(), 1);
+        assert!(!outbox.takes_frame(1) && outbox.takes_frame(2));
+        outbox.send_frame(b"other\n".to_vec(), 2);
+        outbox.close();
+        let mut read = Vec::new();
+        let mut bytes = [0; 64];
+        loop {
+            match client.read(&mut bytes).await.unwrap() {
+                0 => break,
+                count => read.push(String::from_utf8_lossy(&bytes[..count]).into_owned()),
+            }
+        }
+        assert_eq!(read[0], "one\n", "the next one comes later");
+        assert_eq!(read.concat(), "one\ntwo\nother\n");
+        writer.await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -1,17 +1,115 @@
 //! From the text of one message to a request, as tolerant as the stock programs. It knows no transport.
+//!
+//! No tree of values is made: the names are read, and the data stays in the text until somebody reads it as what it must be.
 
-use serde_json::Value;
-use softprefix_core::protocol::Request;
-use softprefix_core::protocol::message::{SYS, UNREADABLE_REQUEST_ID, action};
-use softprefix_core::protocol::{Code, Reply};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
+use softprefix_core::protocol::message::{InputForm, SYS, UNREADABLE_REQUEST_ID, action};
+use softprefix_core::protocol::{Code, ErrorField, Reply};
+use softprefix_core::sent::{self, Text};
+
+use crate::budget::Charge;
+
+/// Longest `request_id`, `work_id` and `action`, in bytes: they are kept for as long as an inference runs.
+const LONGEST_ID: usize = 256;
+/// Longest `object`, which may hold the path of a file.
+const LONGEST_OBJECT: usize = 4096;
 
 /// Why a text is no request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreadable {
-    /// Not JSON, or a field that must be a string is none: -2.
+    /// Not JSON, or a field that must be a string is none, or too long: -2.
     Broken,
     /// JSON but for `\{` or `\}`, to llm-sys itself: there that is -1.
     BraceEscapes,
+}
+
+/// A request, with the memory that it counts.
+#[derive(Debug)]
+pub struct Request {
+    pub request_id: String,
+    pub work_id: String,
+    pub action: String,
+    pub object: Option<String>,
+    /// JSON: an object of which `data` is read.
+    text: Vec<u8>,
+    /// Dropped with whatever the request has become.
+    pub charge: Charge,
+}
+
+#[derive(Deserialize)]
+struct Names {
+    #[serde(deserialize_with = "id")]
+    request_id: String,
+    #[serde(deserialize_with = "id")]
+    work_id: String,
+    #[serde(deserialize_with = "id")]
+    action: String,
+    object: Option<Text<LONGEST_OBJECT>>,
+    /// Read and not held: what is wrong in it is told now, as llm-sys does.
+    #[serde(rename = "data")]
+    _data: Option<Text<0>>,
+}
+
+fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.len() > LONGEST_ID {
+        return Err(D::Error::custom("too long"));
+    }
+    Ok(text)
+}
+
+impl Request {
+    /// The request of a header, and of another object that holds its `data`.
+    ///
+    /// # Errors
+    /// [`Unreadable`] where the header is none.
+    pub fn with_data(header: &[u8], data: Vec<u8>, charge: Charge) -> Result<Self, Unreadable> {
+        let names = sent::first::<Names>(header).map_err(|_| Unreadable::Broken)?;
+        Ok(Self::of(names, data, charge))
+    }
+
+    fn of(names: Names, text: Vec<u8>, charge: Charge) -> Self {
+        Self {
+            request_id: names.request_id,
+            work_id: names.work_id,
+            action: names.action,
+            object: names.object.map(|object| object.0),
+            text,
+            charge,
+        }
+    }
+
+    /// The data as what it must be; `None` where there is none, or null.
+    ///
+    /// # Errors
+    /// Where it is something else.
+    pub fn data<T: DeserializeOwned>(&self) -> Result<Option<T>, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct With<T> {
+            data: Option<T>,
+        }
+        Ok(sent::first::<With<T>>(&self.text)?.data)
+    }
+
+    /// As [`data`](Self::data), for actions whose data is an object: a refusal that says what is wanted.
+    ///
+    /// # Errors
+    /// -22.
+    pub fn question<T: DeserializeOwned>(&self, wanted: &str) -> Result<T, ErrorField> {
+        let refusal = |detail: String| ErrorField::new(Code::PARAMETER, format!("{detail}; send data as {wanted}"));
+        match self.data::<sent::Object<T>>() {
+            Ok(Some(sent::Object(data))) => Ok(data),
+            Ok(None) => Err(refusal("the question has no data".into())),
+            Err(error) => Err(refusal(format!("the question cannot be read ({error})"))),
+        }
+    }
+
+    /// How the text of an inference arrives.
+    #[must_use]
+    pub fn input_form(&self) -> InputForm {
+        InputForm::of(self.object.as_deref().unwrap_or_default())
+    }
 }
 
 /// Reads a request: the first JSON value of the text. Behind it can stand whatever llm-sys took for the rest of it, because braces
@@ -22,21 +120,27 @@ pub enum Unreadable {
 ///
 /// # Errors
 /// [`Unreadable`].
-pub fn read(text: &[u8]) -> Result<Request, Unreadable> {
-    let value = match first_value(text).or_else(|| without_nameless_value(text).and_then(|text| first_value(&text))) {
-        Some(value) => value,
-        None => {
-            let value = without_brace_escapes(text).and_then(|text| first_value(&text));
-            match value {
-                Some(value) if value["action"] == action::INFERENCE => value,
-                Some(value) if is_for_sys(value["work_id"].as_str().unwrap_or_default()) => {
-                    return Err(Unreadable::BraceEscapes);
-                }
-                _ => return Err(Unreadable::Broken),
-            }
-        }
+pub fn read(text: Vec<u8>, charge: Charge) -> Result<Request, Unreadable> {
+    // What is passed over is not looked at otherwise.
+    if std::str::from_utf8(&text).is_err() {
+        return Err(Unreadable::Broken);
+    }
+    if let Ok(names) = sent::first::<Names>(&text) {
+        return Ok(Request::of(names, text, charge));
+    }
+    if let Some(text) = without_nameless_value(&text)
+        && let Ok(names) = sent::first::<Names>(&text)
+    {
+        return Ok(Request::of(names, text, charge));
+    }
+    let Some(text) = without_brace_escapes(&text) else {
+        return Err(Unreadable::Broken);
     };
-    serde_json::from_value(value).map_err(|_| Unreadable::Broken)
+    match sent::first::<Names>(&text) {
+        Ok(names) if names.action == action::INFERENCE => Ok(Request::of(names, text, charge)),
+        Ok(names) if is_for_sys(&names.work_id) => Err(Unreadable::BraceEscapes),
+        _ => Err(Unreadable::Broken),
+    }
 }
 
 /// Whether llm-sys itself is meant: `sys`, `sys.anything`, or nothing.
@@ -47,10 +151,6 @@ pub fn is_for_sys(work_id: &str) -> bool {
 /// The reply to what cannot be read.
 pub fn unreadable() -> Reply {
     Reply::stock_error(UNREADABLE_REQUEST_ID, SYS, Code::JSON)
-}
-
-fn first_value(text: &[u8]) -> Option<Value> {
-    serde_json::Deserializer::from_slice(text).into_iter().next()?.ok()
 }
 
 /// `,:value` is taken out; `None` where there is none.
@@ -98,28 +198,37 @@ fn without_brace_escapes(text: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
+
+    fn read(text: &[u8]) -> Result<Request, Unreadable> {
+        super::read(text.to_vec(), Budget::default().message())
+    }
+
+    fn data(text: &[u8]) -> String {
+        read(text).unwrap().data::<Text>().unwrap().unwrap().0
+    }
 
     #[test]
     fn escaped_braces_are_taken_in_an_inference_only() {
         let inference = br#"{"request_id":"q","work_id":"llm.1000","action":"inference","data":"a \{ b \\\} c"}"#;
-        assert_eq!(read(inference).unwrap().data, Some(r"a { b \} c".into()));
+        assert_eq!(data(inference), r"a { b \} c");
         let ping = br#"{"request_id":"q","work_id":"sys","action":"ping","data":"a \{ b"}"#;
-        assert_eq!(read(ping), Err(Unreadable::BraceEscapes));
+        assert_eq!(read(ping).unwrap_err(), Unreadable::BraceEscapes);
         let setup = br#"{"request_id":"q","work_id":"llm","action":"setup","data":"a \{ b"}"#;
-        assert_eq!(read(setup), Err(Unreadable::Broken));
+        assert_eq!(read(setup).unwrap_err(), Unreadable::Broken);
     }
 
     #[test]
     fn what_llm_sys_took_for_the_rest_of_a_message_is_left_alone() {
         let glued =
             br#"{"request_id":"q","work_id":"llm.1","action":"inference","data":"a { b"}{"request_id":"sync"}}"#;
-        let request = read(glued).unwrap();
-        assert_eq!((request.request_id.as_str(), request.data), ("q", Some("a { b".into())));
+        assert_eq!(read(glued).unwrap().request_id, "q");
+        assert_eq!(data(glued), "a { b");
     }
 
     #[test]
     fn a_raw_payload_in_the_place_of_other_data_is_found() {
-        for data in [
+        for there in [
             r#""None""#,
             r#""a\",: b""#,
             "7",
@@ -127,17 +236,19 @@ mod tests {
             "null",
         ] {
             let left = format!(
-                r#"{{"RAW":5,"request_id":"r","work_id":"llm.1","action":"inference","object":"llm.utf-8.base64",:{data},"data":"aGVsbG8="}}"#
+                r#"{{"RAW":5,"request_id":"r","work_id":"llm.1","action":"inference","object":"llm.utf-8.base64",:{there},"data":"aGVsbG8="}}"#
             );
-            assert_eq!(read(left.as_bytes()).unwrap().data, Some("aGVsbG8=".into()), "{left}");
+            assert_eq!(data(left.as_bytes()), "aGVsbG8=", "{left}");
         }
         for broken in [r#"{"a":1,:}"#, r#"{"a":1,:"b"#, r#"{"a":1,:2"#, "{,:1}", ",:", ":"] {
-            assert_eq!(read(broken.as_bytes()), Err(Unreadable::Broken), "{broken}");
+            assert_eq!(read(broken.as_bytes()).unwrap_err(), Unreadable::Broken, "{broken}");
         }
     }
 
     #[test]
-    fn the_three_names_must_be_strings() {
+    fn the_three_names_must_be_strings_of_at_most_256_bytes() {
+        let named = |id: &str| format!(r#"{{"request_id":"{id}","work_id":"sys","action":"ping"}}"#);
+        assert!(read(named(&"r".repeat(256)).as_bytes()).is_ok());
         for text in [
             r#"{"request_id":7,"work_id":"sys","action":"ping"}"#,
             r#"{"request_id":"r","action":"ping"}"#,
@@ -145,8 +256,11 @@ mod tests {
             "[1]",
             "{hello}",
             "",
+            &named(&"r".repeat(257)),
+            r#"{"request_id":"r","work_id":"sys","action":"ping","data":{"a":"\ud83d"}}"#,
+            &named(&r"\u0041".repeat(300)),
         ] {
-            assert_eq!(read(text.as_bytes()), Err(Unreadable::Broken), "{text}");
+            assert_eq!(read(text.as_bytes()).unwrap_err(), Unreadable::Broken, "{text}");
         }
     }
 }

@@ -118,12 +118,12 @@ async fn reach(talk: &Talk) -> Result<(Module, Finding), Finding> {
     )
     .fact(said!("address", "アドレス"), module.address(), false)
     .fact(said!("llm-sys", "llm-sys"), version, false);
-    // 0 in all is what a board without the NPU's memory says.
+    // The NPU's own; our unit tells the machine's where there is no NPU, and 0 in all is what a stock board without one says.
     let finding = match module.cmminfo().await {
         Ok(cmm) if cmm.total > 0 => {
             let (remain, total) = (cmm.remain / 1024, cmm.total / 1024);
             finding.fact(
-                said!("NPU memory", "NPU メモリー"),
+                said!("memory for models", "モデル用メモリー"),
                 said!("{remain} of {total} MiB free", "{total} MiB 中 {remain} MiB 空き"),
                 remain < 16,
             )

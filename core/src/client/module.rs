@@ -161,7 +161,7 @@ impl Module {
         typed(action::HWINFO, self.sys(action::HWINFO).await?.data)
     }
 
-    /// The NPU's memory.
+    /// The memory for models: the NPU's, or the machine's where our unit runs without one.
     ///
     /// # Errors
     /// As for every request.

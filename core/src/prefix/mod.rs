@@ -26,4 +26,4 @@ pub use recipe::{
 };
 pub use shelf::{Shelf, ShelfError};
 pub use soft_prefix::{Rounding, SoftPrefix};
-pub use wire::{SoftPrefixField, decode, decode_value, encode};
+pub use wire::{SentPrefix, SoftPrefixField, decode, decode_value, encode};

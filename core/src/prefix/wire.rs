@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::error::{PrefixError, check_size, too_large};
 use super::recipe::MAX_LEN;
 use super::soft_prefix::SoftPrefix;
+use crate::sent::{Excerpt, Object, Sent};
 
 /// Writes padding, reads with and without it, as the stock unit does.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -42,9 +43,12 @@ pub fn encode(prefix: &SoftPrefix) -> SoftPrefixField {
 /// # Errors
 /// Wrong lengths, wrong base64, a size other than P x H x 2 (the sentence names both sizes and H), values that are not finite.
 pub fn decode(field: &SoftPrefixField, hidden_size: usize) -> Result<SoftPrefix, PrefixError> {
-    let len = field.len;
+    decode_base64(field.len, &field.data_b64, hidden_size)
+}
+
+fn decode_base64(len: usize, data_b64: &str, hidden_size: usize) -> Result<SoftPrefix, PrefixError> {
     check_size(len, hidden_size)?;
-    let bytes = BASE64.decode(&field.data_b64).map_err(|error| PrefixError::NotBase64 {
+    let bytes = BASE64.decode(data_b64).map_err(|error| PrefixError::NotBase64 {
         detail: error.to_string(),
     })?;
     let expected_bytes = len as u128 * hidden_size as u128 * 2;
@@ -65,33 +69,53 @@ pub fn decode(field: &SoftPrefixField, hidden_size: usize) -> Result<SoftPrefix,
     SoftPrefix::from_bf16(hidden_size, values)
 }
 
-/// Reads the wire form from whatever JSON a peer sent as `soft_prefix`: each wrong type gets its own sentence.
+/// `soft_prefix` as a peer sent it, whatever it is: read without judging, so that each wrong type gets its own sentence.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct SentPrefix(Sent<Object<SentFields>>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct SentFields {
+    len: Option<Excerpt>,
+    data_b64: Option<Sent<String>>,
+}
+
+impl SentPrefix {
+    /// Reads it for a model of width `hidden_size`.
+    ///
+    /// # Errors
+    /// Those of [`decode`], and [`PrefixError::NotAnObject`], [`PrefixError::FieldMissing`], [`PrefixError::LengthNotANumber`],
+    /// [`PrefixError::LengthNegative`], [`PrefixError::DataNotAString`].
+    pub fn decode(&self, hidden_size: usize) -> Result<SoftPrefix, PrefixError> {
+        let fields = match &self.0 {
+            Sent::As(Object(fields)) => fields,
+            Sent::Else(Excerpt(got)) => return Err(PrefixError::NotAnObject { got: got.clone() }),
+        };
+        let len = fields.len.as_ref().ok_or(PrefixError::FieldMissing { field: "len" })?;
+        let data = fields
+            .data_b64
+            .as_ref()
+            .ok_or(PrefixError::FieldMissing { field: "data_b64" })?;
+        let len = match len.0.parse::<serde_json::Number>() {
+            Ok(number) => whole(&number)?,
+            Err(_) => return Err(PrefixError::LengthNotANumber { got: len.0.clone() }),
+        };
+        match data {
+            Sent::As(data_b64) => decode_base64(len, data_b64, hidden_size),
+            Sent::Else(Excerpt(got)) => Err(PrefixError::DataNotAString { got: got.clone() }),
+        }
+    }
+}
+
+/// Reads the wire form from JSON that was read already.
 ///
 /// # Errors
-/// Those of [`decode`], and [`PrefixError::NotAnObject`], [`PrefixError::FieldMissing`], [`PrefixError::LengthNotANumber`],
-/// [`PrefixError::LengthNegative`], [`PrefixError::DataNotAString`].
+/// Those of [`SentPrefix::decode`].
 pub fn decode_value(value: &Value, hidden_size: usize) -> Result<SoftPrefix, PrefixError> {
-    let object = value
-        .as_object()
-        .ok_or_else(|| PrefixError::NotAnObject { got: excerpt(value) })?;
-    let len = object.get("len").ok_or(PrefixError::FieldMissing { field: "len" })?;
-    let data = object
-        .get("data_b64")
-        .ok_or(PrefixError::FieldMissing { field: "data_b64" })?;
-    let len = match len {
-        Value::Number(number) => whole(number)?,
-        other => return Err(PrefixError::LengthNotANumber { got: excerpt(other) }),
-    };
-    let Value::String(data_b64) = data else {
-        return Err(PrefixError::DataNotAString { got: excerpt(data) });
-    };
-    decode(
-        &SoftPrefixField {
-            len,
-            data_b64: data_b64.clone(),
-        },
-        hidden_size,
-    )
+    match SentPrefix::deserialize(value) {
+        Ok(sent) => sent.decode(hidden_size),
+        Err(error) => Err(PrefixError::NotAnObject { got: error.to_string() }),
+    }
 }
 
 fn whole(number: &serde_json::Number) -> Result<usize, PrefixError> {
@@ -111,14 +135,5 @@ fn whole(number: &serde_json::Number) -> Result<usize, PrefixError> {
         _ => Err(PrefixError::LengthNotANumber {
             got: number.to_string(),
         }),
-    }
-}
-
-/// The start of a JSON value, short enough for a message.
-fn excerpt(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(40) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
     }
 }

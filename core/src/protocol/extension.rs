@@ -1,7 +1,7 @@
 //! What our unit adds to StackFlow. It says so in `taskinfo`; a client sends none of it to a unit that does not. This file knows
 //! the messages' shapes, not who computes them.
 //!
-//! * `taskinfo llm.N`: its data gains [`SoftPrefixSupport`] as `soft_prefix`.
+//! * `taskinfo llm.N`: its data gains [`SoftPrefixSupport`] as `soft_prefix`, with the unit's [`Memory`].
 //! * inference (stream form, finish frame): [`InferenceOptions`] as `softprefix` beside `soft_prefix` in the data.
 //! * replies: an accepted prefix comes back as [`SoftPrefixEcho`] in the reply's `soft_prefix`; where it was asked for, the last
 //!   reply carries [`Usage`] as `usage`.
@@ -14,6 +14,7 @@
 //! * a unit that serves one program alone (the workbench's embedded module) takes nothing before a first line with the secret of its
 //!   start: [`Secret::line`]. Whoever sends something else is told so (-10) and disconnected. No other unit asks for it.
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -23,6 +24,7 @@ pub use super::weights::{StoredWeights, TakenOver};
 use crate::prefix::{
     EmbeddingRows, Generator, MAX_HIDDEN_SIZE, Need, Neighbour, PrefixError, SoftPrefixField, TokenPiece,
 };
+use crate::sent::{Capped, Object};
 
 /// The version of these additions.
 pub const VERSION: u32 = 1;
@@ -73,6 +75,9 @@ pub struct SoftPrefixSupport {
     /// H.
     #[serde(deserialize_with = "hidden_size")]
     pub hidden_size: usize,
+    /// What the unit's clients may have it hold; absent where the unit does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
     /// SHA-256 of the model file, lower-case hex, where it is one file.
     #[serde(default)]
     pub model_sha256: Option<String>,
@@ -95,6 +100,20 @@ pub struct SoftPrefixSupport {
     pub window: usize,
 }
 
+/// The memory that all clients of a unit may have it hold together, in bytes, and what is taken of it now. Beyond it, requests are
+/// refused (-10), and inferences wait for others to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// All of it.
+    pub budget: u64,
+    /// Of it for requests, by their bytes as received.
+    pub requests: u64,
+    pub requests_used: u64,
+    /// Of it for the work on them: keys and values of what runs, and whatever else a computation keeps.
+    pub work: u64,
+    pub work_used: u64,
+}
+
 /// More positions than any window has. Beyond this, and beyond [`MAX_HIDDEN_SIZE`], a peer's numbers are not believed: memory is taken
 /// by them.
 pub const MAX_POSITIONS: usize = 1 << 24;
@@ -104,7 +123,7 @@ const MAX_CONCURRENCY: usize = 1024;
 fn up_to<'de, D: Deserializer<'de>>(deserializer: D, most: usize) -> Result<usize, D::Error> {
     let number = usize::deserialize(deserializer)?;
     if number > most {
-        return Err(serde::de::Error::custom(format_args!(
+        return Err(D::Error::custom(format_args!(
             "{number} is more than any model has ({most})"
         )));
     }
@@ -213,13 +232,36 @@ pub struct Usage {
     pub tokens: Vec<u32>,
 }
 
+/// Most token ids of a request: more than any window holds.
+pub const MAX_TOKENS: usize = 1 << 20;
+
 /// Data of [`EMBED`]: one of three.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum EmbedRequest {
     Text { text: String },
     Tokens { tokens: Vec<u32> },
     Sample { sample: Sample },
+}
+
+impl<'de> Deserialize<'de> for EmbedRequest {
+    /// By its fields one after the other: a derived choice would first hold all of it as a tree of values.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Fields {
+            text: Option<String>,
+            tokens: Option<Capped<u32, MAX_TOKENS>>,
+            sample: Option<Sample>,
+        }
+        let Object(fields) = Object::<Fields>::deserialize(deserializer)?;
+        match (fields.text, fields.tokens, fields.sample) {
+            (Some(text), ..) => Ok(Self::Text { text }),
+            (_, Some(tokens), _) if tokens.count > MAX_TOKENS => Err(D::Error::custom("too many tokens")),
+            (_, Some(tokens), _) => Ok(Self::Tokens { tokens: tokens.items }),
+            (.., Some(sample)) => Ok(Self::Sample { sample }),
+            _ => Err(D::Error::custom("neither text, tokens nor sample")),
+        }
+    }
 }
 
 impl EmbedRequest {
@@ -360,11 +402,28 @@ pub struct Budget {
 }
 
 /// Data of [`NEAREST`]: rows in the wire form of a prefix, and how many tokens are wanted for each.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NearestRequest {
     #[serde(flatten)]
     pub rows: SoftPrefixField,
     pub k: usize,
+}
+
+impl<'de> Deserialize<'de> for NearestRequest {
+    /// By its fields: a derived reader of flattened fields would first hold all of them as a tree of values.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Fields {
+            len: usize,
+            data_b64: String,
+            k: usize,
+        }
+        let Object(Fields { len, data_b64, k }) = Object::<Fields>::deserialize(deserializer)?;
+        Ok(Self {
+            rows: SoftPrefixField { len, data_b64 },
+            k,
+        })
+    }
 }
 
 /// Reply to [`NEAREST`]: for each row the tokens of the largest cosine, the largest first; none for a row of zeros.

@@ -89,15 +89,6 @@ impl Request {
         self.data = Some(data);
         self
     }
-
-    /// Which of the input forms the object asks for. It is told by substrings, as the stock unit does.
-    pub fn input_form(&self) -> InputForm {
-        let object = self.object.as_deref().unwrap_or_default();
-        InputForm {
-            stream: object.contains("stream"),
-            base64: object.contains("base64"),
-        }
-    }
 }
 
 /// How an inference's text arrives.
@@ -107,6 +98,16 @@ pub struct InputForm {
     pub stream: bool,
     /// The (joined) text is base64 of UTF-8.
     pub base64: bool,
+}
+
+impl InputForm {
+    /// Which of the forms an object asks for. It is told by substrings, as the stock unit does.
+    pub fn of(object: &str) -> Self {
+        Self {
+            stream: object.contains("stream"),
+            base64: object.contains("base64"),
+        }
+    }
 }
 
 /// A reply. Serialises with its keys in alphabetical order.
@@ -368,7 +369,7 @@ pub struct EthInfo {
     pub speed: String,
 }
 
-/// `data` of `cmminfo`: the NPU's memory in KiB; zeros where there is none.
+/// `data` of `cmminfo`: the NPU's memory in KiB. Where there is no NPU, a stock module tells zeros, and our unit the machine's memory.
 ///
 /// On a board without such memory the stock llm-sys sends whatever its own memory held at that place, beyond an `i64` too: numbers
 /// that cannot be are read as zeros.

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::zmtp::{self, Connection, Kind};
+use crate::budget::Budget;
 use crate::outbox::Outbox;
+use crate::tasks;
 use crate::unit::{Peer, ReplySink};
 
 /// Called with the address of a client that has gone.
@@ -16,6 +18,7 @@ pub struct Addresses {
     runtime: tokio::runtime::Handle,
     open: Arc<Mutex<HashMap<String, Arc<Outbox>>>>,
     when_gone: WhenGone,
+    memory: Budget,
 }
 
 /// The bounded queue of one address, its messages as ZMTP frames.
@@ -24,6 +27,14 @@ struct Address(Arc<Outbox>);
 impl ReplySink for Address {
     fn send(&self, message: Vec<u8>) {
         self.0.send(zmtp::frame(&message));
+    }
+
+    fn send_frame(&self, message: Vec<u8>, answer: u64) {
+        self.0.send_frame(zmtp::frame(&message), answer);
+    }
+
+    fn takes_frame(&self, answer: u64) -> bool {
+        self.0.takes_frame(answer)
     }
 
     fn has_room(&self) -> bool {
@@ -36,11 +47,16 @@ impl ReplySink for Address {
 }
 
 impl Addresses {
-    pub fn new(runtime: tokio::runtime::Handle, when_gone: impl Fn(&str) + Send + Sync + 'static) -> Self {
+    pub fn new(
+        runtime: tokio::runtime::Handle,
+        memory: Budget,
+        when_gone: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Self {
         Self {
             runtime,
             open: Arc::default(),
             when_gone: Arc::new(when_gone),
+            memory,
         }
     }
 
@@ -53,8 +69,9 @@ impl Addresses {
             open.insert(url.to_owned(), Arc::clone(&outbox));
             let (url, all) = (url.to_owned(), Arc::clone(&self.open));
             let (serving, when_gone) = (Arc::clone(&outbox), Arc::clone(&self.when_gone));
-            self.runtime.spawn(async move {
-                if let Err(error) = serve(&url, &serving).await {
+            let memory = self.memory.clone();
+            tasks::spawn(&self.runtime, "writing to a client", async move {
+                if let Err(error) = serve(&url, &serving, &memory).await {
                     tracing::debug!(%error, url, "a client cannot be reached");
                 }
                 serving.abandon();
@@ -85,11 +102,11 @@ impl Addresses {
 }
 
 /// Until the client is gone or the outbox closed.
-async fn serve(url: &str, outbox: &Outbox) -> std::io::Result<()> {
-    let (writer, watch) = Connection::open(url, Kind::Push).await?.into_push();
+async fn serve(url: &str, outbox: &Outbox, memory: &Budget) -> std::io::Result<()> {
+    let (writer, watch) = Connection::open(url, Kind::Push, memory).await?.into_push();
     tokio::select! {
         written = outbox.write_to(writer) => written,
-        () = watch.gone() => Ok(()),
+        () = watch.gone(|answer| outbox.send(answer)) => Ok(()),
     }
 }
 

@@ -25,8 +25,10 @@ pub use sys::SysError;
 use sys::{Registered, Sys};
 use zmtp::{Connection, Kind};
 
+use crate::budget::{Budget, Charge, Use};
 use crate::model::ModelSource;
 use crate::request_text;
+use crate::tasks::{self, tell_panic};
 use crate::unit::{Directory, Opening, Peer, Registration, ReplySink, Unit, UnitOptions};
 
 /// How long tasks may take to end, and llm-sys to hear of it, when the unit is asked to end.
@@ -64,7 +66,7 @@ pub enum BusError {
 
 /// The values of llm-sys' key store under `keys`, `None` where it has none or does not answer.
 pub async fn settings(options: &BusOptions, keys: &[&str]) -> Vec<Option<String>> {
-    let sys = Sys::new(options.url("sys"));
+    let sys = Sys::new(options.url("sys"), Budget::default());
     let mut values = Vec::with_capacity(keys.len());
     for key in keys {
         values.push(sys.select(key).await.ok().filter(|value| !value.is_empty()));
@@ -84,7 +86,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), BusError> {
     let server = server::bind(&options, &unit_options.name).await?;
-    let module = Arc::new(Module::new(&options, unit_options.name.clone()));
+    let module = Arc::new(Module::new(&options, &unit_options));
     let unit = Unit::within(source, unit_options, Arc::new(OnBusDirectory(Arc::clone(&module))));
     *module.unit() = Some(unit.clone());
     started(&unit);
@@ -120,6 +122,8 @@ const LLM_SYS: &str = "";
 struct Module {
     sys: Sys,
     folder: PathBuf,
+    /// The unit's: what is received counts in it.
+    memory: Budget,
     name: String,
     runtime: Handle,
     addresses: Addresses,
@@ -142,20 +146,22 @@ struct OnBus {
 
 impl Module {
     /// To be called within the runtime that is to serve.
-    fn new(options: &BusOptions, name: String) -> Self {
+    fn new(options: &BusOptions, unit_options: &UnitOptions) -> Self {
         let runtime = Handle::current();
         let unit = Arc::<Mutex<Option<Unit>>>::default();
         let known = Arc::clone(&unit);
-        let addresses = Addresses::new(runtime.clone(), move |url| {
+        let memory = unit_options.memory.clone();
+        let addresses = Addresses::new(runtime.clone(), memory.clone(), move |url| {
             let unit = lock(&known).clone();
             if let Some(unit) = unit {
                 unit.forget(url);
             }
         });
         Self {
-            sys: Sys::new(options.url("sys")),
+            sys: Sys::new(options.url("sys"), memory.clone()),
+            memory,
             folder: options.folder.clone(),
-            name,
+            name: unit_options.name.clone(),
             runtime,
             addresses,
             unit,
@@ -175,7 +181,9 @@ impl Module {
     /// Whether tasks are being given back.
     fn is_busy(&self) -> bool {
         let mut releasing = lock(&self.releasing);
-        while releasing.try_join_next().is_some() {}
+        while let Some(ended) = releasing.try_join_next() {
+            tell_panic(ended, "giving a task back");
+        }
         !releasing.is_empty()
     }
 
@@ -183,10 +191,12 @@ impl Module {
     async fn connect(self: &Arc<Self>, task: &Arc<OnBus>, inputs: &[String]) -> Result<(), String> {
         let url = &task.registered.inference_url;
         let cannot = |error| format!("llm-sys publishes nothing at {url} ({error}); set up again");
-        let mut inferences = Connection::open(url, Kind::Subscriber).await.map_err(cannot)?;
+        let mut inferences = Connection::open(url, Kind::Subscriber, &self.memory)
+            .await
+            .map_err(cannot)?;
         let early = inferences.subscribe().await.map_err(cannot)?;
         let (module, heard) = (Arc::clone(self), Arc::clone(task));
-        let ear = self.runtime.spawn(async move {
+        let ear = tasks::spawn(&self.runtime, "hearing llm-sys", async move {
             for frames in early {
                 module.take_inference(&heard, &frames);
             }
@@ -197,7 +207,7 @@ impl Module {
             lock(&heard.ears).remove(LLM_SYS);
             module.lose(&heard).await;
         });
-        lock(&task.ears).insert(LLM_SYS.to_owned(), ear.abort_handle());
+        lock(&task.ears).insert(LLM_SYS.to_owned(), ear);
         for input in inputs {
             if (is_speech(input) || is_keyword(input))
                 && let Err(sentence) = self.listen_to(task, input).await
@@ -216,7 +226,8 @@ impl Module {
             return;
         };
         let peer = self.addresses.peer(&zmq_com);
-        match request_text::read(&text) {
+        let charge = charge_of(&self.memory, text.len());
+        match request_text::read(text, charge) {
             Ok(mut request) => {
                 request.work_id.clone_from(&task.work_id);
                 request.action = action::INFERENCE.to_owned();
@@ -255,10 +266,12 @@ impl Module {
             return Err(format!("{source} has no output; set it up first"));
         }
         let cannot = |error| format!("{source} cannot be heard at {url} ({error}); set it up again");
-        let mut speech = Connection::open(&url, Kind::Subscriber).await.map_err(cannot)?;
+        let mut speech = Connection::open(&url, Kind::Subscriber, &self.memory)
+            .await
+            .map_err(cannot)?;
         let early = speech.subscribe().await.map_err(cannot)?;
         let (module, heard, only_stops) = (Arc::clone(self), Arc::clone(task), is_keyword(source));
-        let ear = self.runtime.spawn(async move {
+        let ear = tasks::spawn(&self.runtime, "hearing another unit", async move {
             for frames in early {
                 module.take_speech(&heard, &frames, only_stops);
             }
@@ -266,7 +279,7 @@ impl Module {
                 module.take_speech(&heard, &frames, only_stops);
             }
         });
-        if let Some(before) = lock(&task.ears).insert(source.to_owned(), ear.abort_handle()) {
+        if let Some(before) = lock(&task.ears).insert(source.to_owned(), ear) {
             before.abort();
         }
         Ok(())
@@ -298,12 +311,14 @@ impl Directory for OnBusDirectory {
                 .await
                 .map_err(|error| error.to_string())?;
             let work_id = format!("{}.{}", self.0.name, registered.number);
-            let publisher = Publisher::bind(&registered.output_url, &self.0.folder).await;
+            let publisher = Publisher::bind(&registered.output_url, &self.0.folder, &self.0.memory).await;
             let (publisher, end) = match publisher {
                 Ok(publisher) => publisher,
                 Err(sentence) => {
-                    let _ = self.0.sys.release(&work_id).await;
-                    return Err(sentence);
+                    return Err(match self.0.sys.release(&work_id).await {
+                        Ok(()) => sentence,
+                        Err(error) => format!("{sentence}; nor could {work_id} be given back: {error}"),
+                    });
                 }
             };
             let number = registered.number;
@@ -334,19 +349,21 @@ impl Directory for OnBusDirectory {
         self.0.runtime.block_on(self.0.connect(&task, opening.inputs))
     }
 
-    fn release(&self, work_id: &str, then: Box<dyn FnOnce() + Send>) {
+    fn release(&self, work_id: &str, then: Box<dyn FnOnce(Result<(), String>) + Send>) {
         let Some(task) = lock(&self.0.tasks).remove(work_id) else {
-            return then();
+            return then(Ok(()));
         };
         let sys = self.0.sys.clone();
         lock(&self.0.releasing).spawn_on(
             async move {
                 // The files go before the numbers are given back: a new task may get the same ones.
                 task.close().await;
-                if let Err(error) = sys.release(&task.work_id).await {
-                    tracing::warn!("{} was not given back: {error}", task.work_id);
-                }
-                then();
+                let released = sys.release(&task.work_id).await;
+                then(released.map_err(|error| {
+                    let sentence = format!("{} has ended, but its number was not given back: {error}", task.work_id);
+                    tracing::warn!("{sentence}");
+                    sentence
+                }));
             },
             &self.0.runtime,
         );
@@ -390,6 +407,11 @@ impl OnBus {
             publisher.end().await;
         }
     }
+}
+
+/// The charge of a message of so many bytes. Where there is no room for it, it counts nothing: then the unit refuses it by its name.
+fn charge_of(memory: &Budget, bytes: usize) -> Charge {
+    memory.charge(Use::Requests, bytes).unwrap_or_else(|| memory.message())
 }
 
 fn is_speech(input: &str) -> bool {

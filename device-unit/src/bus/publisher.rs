@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,10 +11,19 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::zmtp::{self, Connection, Kind, Listener, Wish, path_of, remove_stale};
+use crate::budget::Budget;
+use crate::tasks::tell_panic;
 use crate::unit::ReplySink;
 
 /// Messages that may wait for one subscriber. One that is slower loses some, as PUB has it.
 const WAITING: usize = 4096;
+/// Bytes of them. A subscriber of large texts has fewer.
+const WAITING_BYTES: usize = 4 << 20;
+/// Subscribers at once: those on a module are other units, a handful.
+const SUBSCRIBERS: usize = 64;
+/// Subscriptions of one, and how long each may be.
+const TOPICS: usize = 64;
+const TOPIC_BYTES: usize = 256;
 /// How long the last messages may take to their subscribers before the connections are cut.
 const LAST_MESSAGES: Duration = Duration::from_millis(200);
 
@@ -35,6 +45,8 @@ struct Subscriber {
     topics: Vec<Vec<u8>>,
     /// Frames to be written.
     queue: mpsc::Sender<Arc<Vec<u8>>>,
+    /// Bytes of the frames in the queue.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Publisher {
@@ -43,7 +55,7 @@ impl Publisher {
     ///
     /// # Errors
     /// A sentence about the address.
-    pub async fn bind(url: &str, folder: &Path) -> Result<(Self, PublisherEnd), String> {
+    pub async fn bind(url: &str, folder: &Path, memory: &Budget) -> Result<(Self, PublisherEnd), String> {
         let cannot = |error: std::io::Error| format!("{url} cannot be bound ({error}); check who owns its folder");
         let path = path_of(url).map_err(|error| error.to_string())?;
         let parent = path.parent();
@@ -53,15 +65,15 @@ impl Publisher {
         let listener = Listener::bind(url).map_err(cannot)?;
         let subscribers = Arc::<Subscribers>::default();
         let (stop, mut stopped) = oneshot::channel();
-        let all = Arc::clone(&subscribers);
+        let (all, memory) = (Arc::clone(&subscribers), memory.clone());
         let ended = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             for number in 0.. {
                 tokio::select! {
-                    stream = listener.accept() => {
-                        connections.spawn(serve(stream, number, Arc::clone(&all)));
+                    stream = listener.accept(), if connections.len() < SUBSCRIBERS => {
+                        connections.spawn(serve(stream, number, Arc::clone(&all), memory.clone()));
                     }
-                    Some(_) = connections.join_next() => {}
+                    Some(ended) = connections.join_next() => tell_panic(ended, "serving a subscriber"),
                     _ = &mut stopped => break,
                 }
             }
@@ -80,8 +92,9 @@ impl Publisher {
 impl PublisherEnd {
     /// Closes the socket; its file is gone when this returns.
     pub async fn end(self) {
+        // Where nobody hears it, the publisher has ended, and broken off unexpectedly: that is told below.
         let _ = self.stop.send(());
-        let _ = self.ended.await;
+        tell_panic(self.ended.await, "publishing");
     }
 }
 
@@ -98,7 +111,12 @@ impl ReplySink for Publisher {
         let frame = Arc::new(zmtp::frame(&message));
         for subscriber in wanted {
             // Full: that is a subscriber too slow, and PUB drops.
-            let _ = subscriber.queue.try_send(Arc::clone(&frame));
+            let bytes = frame.len();
+            if subscriber.waiting.load(Ordering::Acquire) + bytes <= WAITING_BYTES.max(bytes)
+                && subscriber.queue.try_send(Arc::clone(&frame)).is_ok()
+            {
+                subscriber.waiting.fetch_add(bytes, Ordering::AcqRel);
+            }
         }
     }
 
@@ -113,24 +131,42 @@ impl Subscribers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, number: u64, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
-        if let Some(subscriber) = self.lock().get_mut(&number) {
-            change(&mut subscriber.topics);
-        }
+    fn change<T: Default>(&self, number: u64, change: impl FnOnce(&mut Vec<Vec<u8>>) -> T) -> T {
+        let mut subscribers = self.lock();
+        subscribers
+            .get_mut(&number)
+            .map(|subscriber| change(&mut subscriber.topics))
+            .unwrap_or_default()
     }
 }
 
 /// Serves one who has connected, until it goes or the publisher ends.
-async fn serve(stream: UnixStream, number: u64, subscribers: Arc<Subscribers>) {
+async fn serve(stream: UnixStream, number: u64, subscribers: Arc<Subscribers>, memory: Budget) {
     let served = async {
-        let mut connection = Connection::accept(stream, Kind::Publisher).await?;
+        let mut connection = Connection::accept(stream, Kind::Publisher, &memory).await?;
         let (queue, mut waiting) = mpsc::channel(WAITING);
-        let topics = Vec::new();
-        subscribers.lock().insert(number, Subscriber { topics, queue });
+        let held = Arc::<AtomicUsize>::default();
+        let subscriber = Subscriber {
+            topics: Vec::new(),
+            queue,
+            waiting: Arc::clone(&held),
+        };
+        subscribers.lock().insert(number, subscriber);
         loop {
             tokio::select! {
                 wish = connection.wish() => match wish? {
-                    Wish::Subscribe(topic) => subscribers.change(number, |topics| topics.push(topic)),
+                    Wish::Subscribe(topic) => {
+                        let taken = subscribers.change(number, |topics| {
+                            let room = topics.len() < TOPICS && topic.len() <= TOPIC_BYTES;
+                            if room {
+                                topics.push(topic);
+                            }
+                            room
+                        });
+                        if !taken {
+                            return Err(std::io::Error::other("a subscriber asks for more topics than there are"));
+                        }
+                    }
                     Wish::Cancel(topic) => subscribers.change(number, |topics| {
                         if let Some(place) = topics.iter().position(|known| *known == topic) {
                             topics.remove(place);
@@ -140,7 +176,10 @@ async fn serve(stream: UnixStream, number: u64, subscribers: Arc<Subscribers>) {
                     Wish::Nothing => {}
                 },
                 frame = waiting.recv() => match frame {
-                    Some(frame) => connection.write(&frame).await?,
+                    Some(frame) => {
+                        connection.write(&frame).await?;
+                        held.fetch_sub(frame.len(), Ordering::AcqRel);
+                    }
                     None => return std::io::Result::Ok(()),
                 },
             }
@@ -180,10 +219,14 @@ mod tests {
     #[tokio::test]
     async fn subscribers_get_what_they_asked_for_and_the_last_message_before_the_end() {
         let (folder, url) = address();
-        let (publisher, end) = Publisher::bind(&url, folder.path()).await.unwrap();
+        let (publisher, end) = Publisher::bind(&url, folder.path(), &Budget::default()).await.unwrap();
         assert!(publisher.is_gone());
-        let mut all = Connection::open(&url, Kind::Subscriber).await.unwrap();
-        let mut some = Connection::open(&url, Kind::Subscriber).await.unwrap();
+        let mut all = Connection::open(&url, Kind::Subscriber, &Budget::default())
+            .await
+            .unwrap();
+        let mut some = Connection::open(&url, Kind::Subscriber, &Budget::default())
+            .await
+            .unwrap();
         all.subscribe().await.unwrap();
         some.write(&zmtp::frame(b"\x01a")).await.unwrap();
         some.write(&zmtp::frame(b"\x01b")).await.unwrap();
@@ -223,12 +266,16 @@ mod tests {
         for place in &places {
             let url = format!("ipc://{}", place.display());
             std::fs::write(place, "a person's").unwrap();
-            assert!(Publisher::bind(&url, folder.path()).await.is_err());
+            assert!(Publisher::bind(&url, folder.path(), &Budget::default()).await.is_err());
             assert_eq!(std::fs::read(place).unwrap(), b"a person's", "{url}");
             std::fs::remove_file(place).unwrap();
             std::mem::forget(Listener::bind(&url).unwrap());
             let ours = place.starts_with(folder.path()) && !url.contains("..");
-            assert_eq!(Publisher::bind(&url, folder.path()).await.is_ok(), ours, "{url}");
+            assert_eq!(
+                Publisher::bind(&url, folder.path(), &Budget::default()).await.is_ok(),
+                ours,
+                "{url}"
+            );
             if !ours {
                 assert!(place.exists(), "{url}");
                 std::fs::remove_file(place).unwrap();
@@ -239,9 +286,13 @@ mod tests {
     #[tokio::test]
     async fn who_does_not_read_loses_messages_and_holds_nobody_up() {
         let (folder, url) = address();
-        let (publisher, end) = Publisher::bind(&url, folder.path()).await.unwrap();
-        let mut idle = Connection::open(&url, Kind::Subscriber).await.unwrap();
-        let mut reading = Connection::open(&url, Kind::Subscriber).await.unwrap();
+        let (publisher, end) = Publisher::bind(&url, folder.path(), &Budget::default()).await.unwrap();
+        let mut idle = Connection::open(&url, Kind::Subscriber, &Budget::default())
+            .await
+            .unwrap();
+        let mut reading = Connection::open(&url, Kind::Subscriber, &Budget::default())
+            .await
+            .unwrap();
         idle.subscribe().await.unwrap();
         reading.subscribe().await.unwrap();
         for round in 0..20_u32 {

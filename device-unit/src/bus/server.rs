@@ -5,19 +5,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use softprefix_core::protocol::{Code, ErrorField, Reply, Request};
+use softprefix_core::protocol::{Code, ErrorField, Reply};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use super::sys::split_pair;
 use super::zmtp::{Connection, Kind, Listener, remove_stale};
-use super::{BusError, BusOptions, Module};
-use crate::request_text;
+use super::{BusError, BusOptions, Module, charge_of};
+use crate::request_text::{self, Request};
+use crate::tasks::tell_panic;
 use crate::unit::{Peer, Unit, answer_to_call};
 
 /// Calls that may wait to be carried out.
 const WAITING: usize = 1024;
+/// Callers at once: llm-sys is one, and each unit that asks another.
+const CALLERS: usize = 64;
 /// How long an answer may take to be taken; others wait meanwhile.
 const ANSWERING: Duration = Duration::from_secs(1);
 
@@ -58,8 +61,19 @@ impl Server {
         let carrying_out = async {
             while let Some((request, peer)) = waiting.recv().await {
                 let unit = unit.clone();
+                let (request_id, work_id) = (request.request_id.clone(), request.work_id.clone());
+                let there = peer.clone();
                 // Links ask llm-sys, and wait for it.
-                let _ = tokio::task::spawn_blocking(move || unit.call(request, &peer)).await;
+                let carried_out = tokio::task::spawn_blocking(move || unit.call(request, &peer)).await;
+                if let Err(error) = carried_out {
+                    tracing::error!(%error, "a call could not be carried out");
+                    let sentence = "Model run failed. The unit failed unexpectedly; see its log.";
+                    there.reply(&Reply::error(
+                        request_id,
+                        work_id,
+                        ErrorField::new(Code::MODEL_RUN, sentence),
+                    ));
+                }
             }
         };
         let answering = async {
@@ -67,7 +81,7 @@ impl Server {
             let mut callers = JoinSet::new();
             loop {
                 tokio::select! {
-                    stream = self.0.accept() => {
+                    stream = self.0.accept(), if callers.len() < CALLERS => {
                         let (calls, module) = (Arc::clone(&calls), Arc::clone(module));
                         callers.spawn(async move {
                             // Whoever breaks off or speaks no REQ; the others are not touched by it.
@@ -76,7 +90,7 @@ impl Server {
                             }
                         });
                     }
-                    Some(_) = callers.join_next() => {}
+                    Some(ended) = callers.join_next() => tell_panic(ended, "answering a caller"),
                 }
             }
         };
@@ -86,7 +100,7 @@ impl Server {
 
 /// Answers the calls of one who has connected, until it goes.
 async fn answer(stream: UnixStream, calls: &Calls, module: &Module) -> std::io::Result<()> {
-    let mut caller = Connection::accept(stream, Kind::Reply).await?;
+    let mut caller = Connection::accept(stream, Kind::Reply, &module.memory).await?;
     loop {
         let mut frames = caller.receive().await?;
         // REQ puts an empty frame in front, routers on the way put more before that: all of it goes back with the answer.
@@ -118,7 +132,7 @@ fn dispatch(calls: &mpsc::Sender<(Request, Peer)>, module: &Module, name: String
         return;
     };
     let peer = module.addresses.peer(&String::from_utf8_lossy(address));
-    match request_text::read(text) {
+    match request_text::read(text.to_vec(), charge_of(&module.memory, text.len())) {
         Ok(mut request) => {
             request.action = name;
             if let Err(error) = calls.try_send((request, peer)) {

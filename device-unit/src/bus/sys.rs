@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::zmtp::{Connection, Kind};
+use crate::budget::Budget;
 
 /// How long llm-sys may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -22,6 +23,7 @@ pub enum SysError {
 #[derive(Debug, Clone)]
 pub struct Sys {
     url: String,
+    memory: Budget,
 }
 
 /// What llm-sys gives a task.
@@ -35,8 +37,8 @@ pub struct Registered {
 }
 
 impl Sys {
-    pub fn new(url: String) -> Self {
-        Self { url }
+    pub fn new(url: String, memory: Budget) -> Self {
+        Self { url, memory }
     }
 
     async fn call(&self, action: &'static str, argument: &str) -> Result<Vec<u8>, SysError> {
@@ -46,7 +48,9 @@ impl Sys {
             source,
         };
         let calling = async {
-            let mut connection = Connection::open(&self.url, Kind::Request).await.map_err(unreachable)?;
+            let mut connection = Connection::open(&self.url, Kind::Request, &self.memory)
+                .await
+                .map_err(unreachable)?;
             // The empty frame is REQ's own.
             connection
                 .send(&[b"", action.as_bytes(), argument.as_bytes()])

@@ -1,6 +1,7 @@
 //! What the messages on the bus hold around a request's own text. It opens no socket.
 
-use serde_json::Value;
+use serde::Deserialize;
+use softprefix_core::sent::{self, Object};
 
 /// The start of every inference that llm-sys publishes.
 const START: &[u8] = b"{\"zmq_com\":\"";
@@ -21,13 +22,23 @@ pub fn split_inference(message: &[u8]) -> Option<(String, Vec<u8>)> {
 /// The text of another unit's result: its whole data, or of its frames the last, which says all (speech is recognised
 /// cumulatively). Nothing for earlier frames and for what is no text.
 pub fn of_speech(message: &[u8]) -> Option<String> {
-    let message: Value = serde_json::from_slice(message).ok()?;
-    let text = match &message["data"] {
-        Value::String(text) => text,
-        data if data["finish"] == true => data["delta"].as_str()?,
-        _ => return None,
+    #[derive(Deserialize)]
+    struct Result<T> {
+        data: T,
+    }
+    #[derive(Deserialize)]
+    struct Frame {
+        delta: String,
+        finish: bool,
+    }
+    let text = match sent::first::<Result<String>>(message) {
+        Ok(result) => result.data,
+        Err(_) => {
+            let Object(frame) = sent::first::<Result<Object<Frame>>>(message).ok()?.data;
+            frame.finish.then_some(frame.delta)?
+        }
     };
-    (!text.is_empty()).then(|| text.to_owned())
+    (!text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]
@@ -39,7 +50,9 @@ mod tests {
         let recorded = br#"{"zmq_com":"ipc:///tmp/llm/8001.sock","request_id": "i", "work_id": "pyu.1001", "action": "inference", "object": "llm.utf-8", "data": "hi"}"#;
         let (address, text) = split_inference(recorded).unwrap();
         assert_eq!(address, "ipc:///tmp/llm/8001.sock");
-        assert_eq!(crate::request_text::read(&text).unwrap().data, Some("hi".into()));
+        let charge = crate::budget::Budget::default().message();
+        let request = crate::request_text::read(text, charge).unwrap();
+        assert_eq!(request.data::<String>().unwrap(), Some("hi".into()));
     }
 
     #[test]

@@ -99,6 +99,11 @@ pub trait Engine: Send {
     /// [`EngineError::TooManySequences`], [`EngineError::WindowExceeded`].
     fn open(&mut self, positions: usize) -> Result<SequenceId, EngineError>;
 
+    /// Bytes of this machine's memory that a sequence of so many positions takes beside the model; 0 where it takes none.
+    fn sequence_bytes(&self, _positions: usize) -> usize {
+        0
+    }
+
     /// Forgets a sequence and frees what it held. Unknown ids are ignored: closing twice is harmless.
     fn close(&mut self, sequence: SequenceId);
 

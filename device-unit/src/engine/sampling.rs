@@ -75,21 +75,29 @@ impl Sampling {
     /// Reads the keys of a model card or a set-up. Absent keys are greedy; other keys are no business of ours.
     ///
     /// A switch (`enable_top_k_sampling`) that is absent counts as on where its value (`top_k`) is given. Top-p goes before
-    /// top-k. Without either the choice is greedy, whatever the temperature.
+    /// top-k. Without either the choice is greedy, whatever the temperature. 0 is how clients turn something off: a temperature or a
+    /// top-p of 0 is greedy, a top-k or a penalty of 0 is none.
     ///
     /// # Errors
     /// [`SamplingError::BadSetting`] for values of another type or out of range, also where their switch is off.
     pub fn from_settings(settings: &Map<String, Value>) -> Result<Self, SamplingError> {
         let settings = Settings(settings);
-        let temperature = settings.number("temperature", 0.7, "a number above 0", |t| t > 0.0)?;
-        let top_p = settings.number("top_p", 0.7, "a number above 0 and at most 1", |p| p > 0.0 && p <= 1.0)?;
-        let top_k = settings.whole("top_k", 10, "a whole number of at least 1", 1)?;
-        let penalty = settings.number("repetition_penalty", 1.2, "a number above 0", |p| p > 0.0)?;
-        let window = settings.whole("penalty_window", 50, "a whole number", 0)?;
-        let seed = settings.whole("seed", 0, "a whole number", 0)?;
-        let choice = if settings.switch("enable_top_p_sampling", "top_p")? {
+        let temperature = settings.number("temperature", 0.7, "a number of at least 0", |t| t >= 0.0)?;
+        let top_p = settings.number("top_p", 0.7, "a number from 0 to 1", |p| (0.0..=1.0).contains(&p))?;
+        let top_k = settings.whole("top_k", 10, "a whole number")?;
+        let penalty = settings.number("repetition_penalty", 1.2, "a number of at least 0", |p| p >= 0.0)?;
+        let window = settings.whole("penalty_window", 50, "a whole number")?;
+        let seed = settings.whole("seed", 0, "a whole number")?;
+        let warm = settings.switch("enable_temperature", "temperature")?;
+        let (by_p, by_k) = (
+            settings.switch("enable_top_p_sampling", "top_p")?,
+            settings.switch("enable_top_k_sampling", "top_k")?,
+        );
+        let choice = if (warm && temperature == 0.0) || (by_p && top_p == 0.0) {
+            Choice::Greedy
+        } else if by_p {
             Choice::TopP(top_p)
-        } else if settings.switch("enable_top_k_sampling", "top_k")? {
+        } else if by_k && top_k > 0 {
             Choice::TopK(usize::try_from(top_k).unwrap_or(usize::MAX))
         } else {
             Choice::Greedy
@@ -99,12 +107,9 @@ impl Sampling {
             .then(|| Repetition {
                 penalty,
                 window: usize::try_from(window).unwrap_or(usize::MAX),
-            });
-        let temperature = if settings.switch("enable_temperature", "temperature")? {
-            temperature
-        } else {
-            1.0
-        };
+            })
+            .filter(|repetition| repetition.penalty > 0.0);
+        let temperature = if warm && temperature > 0.0 { temperature } else { 1.0 };
         Ok(Self {
             choice,
             temperature,
@@ -147,13 +152,10 @@ impl Settings<'_> {
         }
     }
 
-    fn whole(&self, key: &'static str, absent: u64, wanted: &'static str, least: u64) -> Result<u64, SamplingError> {
+    fn whole(&self, key: &'static str, absent: u64, wanted: &'static str) -> Result<u64, SamplingError> {
         match self.0.get(key) {
             None | Some(Value::Null) => Ok(absent),
-            Some(value) => value
-                .as_u64()
-                .filter(|&v| v >= least)
-                .ok_or_else(|| Self::bad(key, value, wanted)),
+            Some(value) => value.as_u64().ok_or_else(|| Self::bad(key, value, wanted)),
         }
     }
 
@@ -376,6 +378,25 @@ mod tests {
     }
 
     #[test]
+    fn zeros_turn_off_whatever_they_stand_for_with_and_without_their_switch() {
+        for zeros in [
+            json!({"temperature": 0, "top_p": 0.9}),
+            json!({"temperature": 0.0, "top_k": 40}),
+            json!({"top_k": 0}),
+            json!({"top_p": 0, "top_k": 40}),
+            json!({"temperature": 0, "top_k": 0, "repetition_penalty": 0}),
+            json!({"enable_temperature": false, "temperature": 0, "enable_top_k_sampling": false, "top_k": 0,
+                   "enable_repetition_penalty": false, "repetition_penalty": 0}),
+            json!({"enable_temperature": true, "temperature": 0, "enable_top_k_sampling": true, "top_k": 10,
+                   "enable_repetition_penalty": true, "repetition_penalty": 0}),
+        ] {
+            assert_eq!(settings(zeros.clone()).unwrap(), Sampling::default(), "{zeros}");
+        }
+        let other = settings(json!({"enable_temperature": false, "temperature": 0, "top_k": 5})).unwrap();
+        assert_eq!(other.choice, Choice::TopK(5), "a temperature that is off says nothing");
+    }
+
+    #[test]
     fn without_settings_the_choice_is_greedy() {
         assert!(settings(json!({})).unwrap().is_greedy());
         assert!(
@@ -413,9 +434,8 @@ mod tests {
     #[test]
     fn values_that_make_no_sense_are_refused_by_name() {
         for (key, value) in [
-            ("temperature", json!(0)),
+            ("temperature", json!(-0.5)),
             ("temperature", json!("hot")),
-            ("top_k", json!(0)),
             ("top_k", json!(2.5)),
             ("top_p", json!(1.5)),
             ("enable_top_p_sampling", json!(1)),

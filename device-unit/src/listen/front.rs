@@ -6,15 +6,23 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use softprefix_core::protocol::message::{SYS, UNREADABLE_REQUEST_ID, action, object, to_data, unix_seconds};
-use softprefix_core::protocol::{Code, ErrorField, Reply, Request};
+use softprefix_core::protocol::{Code, ErrorField, Reply};
+
+use tokio::runtime::Handle;
 
 use super::intake::Incoming;
-use super::machine;
-use crate::request_text::{self, Unreadable, is_for_sys, unreadable};
-use crate::unit::{Peer, Unit, answer_to_call, encode};
+use crate::budget::{Budget, Charge};
+use crate::machine;
+use crate::request_text::{self, Request, Unreadable, is_for_sys, unreadable};
+use crate::tasks;
+use crate::unit::{Peer, Unit, answer_to_call, encode, no_room_for_requests};
 
 /// The version of llm-sys whose behaviour this is.
 const VERSION: &str = "v1.6";
+
+/// The model that comes with the module.
+const MODULE_MODEL: &str = "qwen2.5-0.5B-prefill-20e";
+const AXCL_CMMINFO: &str = "axcl_cmminfo";
 
 /// Actions of llm-sys that give a peer power over the machine.
 const REFUSED: [&str; 8] = [
@@ -40,12 +48,16 @@ impl Front {
     }
 
     /// Takes what came in on a connection. It waits for nothing; replies go to `peer`.
-    pub fn take(&self, incoming: Incoming, peer: &Peer) {
+    pub fn take(&self, incoming: Incoming, charge: Charge, peer: &Peer) {
         match incoming {
-            Incoming::Message(text) => self.take_text(&text, peer),
-            Incoming::Raw { header, payload } => match raw_message(&header, &payload) {
-                Some(request) => self.route(request, peer),
-                None => peer.reply(&unreadable()),
+            Incoming::Message(text) => match request_text::read(text, charge) {
+                Ok(request) => self.route(request, peer),
+                Err(Unreadable::BraceEscapes) => peer.sink().send(reset_message("")),
+                Err(Unreadable::Broken) => peer.reply(&unreadable()),
+            },
+            Incoming::Raw { header, payload } => match raw_message(&header, &payload, charge) {
+                Ok(request) => self.route(request, peer),
+                Err(_) => peer.reply(&unreadable()),
             },
             Incoming::Bson => {
                 let mut reply = unreadable();
@@ -57,15 +69,17 @@ impl Front {
             Incoming::TooLarge => peer.sink().send(reset_message(
                 ": the message is larger than this module takes (16 MiB), or never ends; the connection is closed",
             )),
+            Incoming::NoRoom => {
+                let mut error = no_room_for_requests(self.unit.memory());
+                error.message.push_str(" The connection is closed.");
+                peer.reply(&Reply::error(UNREADABLE_REQUEST_ID, SYS, error));
+            }
         }
     }
 
-    fn take_text(&self, text: &[u8], peer: &Peer) {
-        match request_text::read(text) {
-            Ok(request) => self.route(request, peer),
-            Err(Unreadable::BraceEscapes) => peer.sink().send(reset_message("")),
-            Err(Unreadable::Broken) => peer.reply(&unreadable()),
-        }
+    /// What the unit's clients may have it hold.
+    pub fn memory(&self) -> &Budget {
+        self.unit.memory()
     }
 
     fn route(&self, request: Request, peer: &Peer) {
@@ -103,12 +117,13 @@ impl Front {
             action::PING => Reply::ok(request_id, work_id),
             action::VERSION => data_reply(object::SYS_TEXT, VERSION.into()),
             action::VERSION2 => data_reply(object::SYS_STREAM, json!([])),
-            action::LSMODE => data_reply(object::LSMODE, self.unit.cards().into()),
+            action::LSMODE => data_reply(object::LSMODE, cards_in_order(self.unit.cards()).into()),
             action::LSTASK => Reply::stock_error(request_id, work_id, Code::NOT_AVAILABLE),
-            action::CMMINFO => data_reply(object::CMMINFO, to_data(&machine::cmminfo())),
+            // The second name is that of the PCIe cards' memory; M5Stack's OpenAI front asks by either, depending on its age.
+            action::CMMINFO | AXCL_CMMINFO => data_reply(object::CMMINFO, to_data(&machine::cmminfo())),
             action::HWINFO => {
                 let peer = peer.clone();
-                tokio::spawn(async move {
+                tasks::spawn(&Handle::current(), "asking for this machine's state", async move {
                     // The stock module always says `sys` here, whatever the request said.
                     peer.reply(&Reply::data(
                         request_id,
@@ -148,6 +163,12 @@ impl Front {
     }
 }
 
+/// Public clients take the first language model of the list, and are made for this one.
+fn cards_in_order(mut cards: Vec<Value>) -> Vec<Value> {
+    cards.sort_by_key(|card| card["mode"] != MODULE_MODEL);
+    cards
+}
+
 /// What a client is told that is one too many.
 pub fn too_many_connections() -> Vec<u8> {
     turned_away("Too many clients are connected; close some of them.")
@@ -181,10 +202,9 @@ fn reset_message(detail: &str) -> Vec<u8> {
 }
 
 /// The header object with the bytes that followed as its `data`, in base64.
-fn raw_message(header: &[u8], payload: &[u8]) -> Option<Request> {
-    let mut value: Value = serde_json::from_slice(header).ok()?;
-    let object = value.as_object_mut()?;
-    object.remove("RAW");
-    object.insert("data".into(), STANDARD.encode(payload).into());
-    serde_json::from_value(value).ok()
+fn raw_message(header: &[u8], payload: &[u8], charge: Charge) -> Result<Request, Unreadable> {
+    let mut text = String::from("{\"data\":\"");
+    STANDARD.encode_string(payload, &mut text);
+    text.push_str("\"}");
+    Request::with_data(header, text.into_bytes(), charge)
 }

@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use crate::budget::{Budget, Charge};
+
 /// What came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
@@ -21,14 +23,26 @@ pub enum Incoming {
     Unbalanced,
     /// More bytes without the end of a message than are held. Nothing after this is read.
     TooLarge,
+    /// No memory is left for the message. Nothing after this is read.
+    NoRoom,
 }
 
-/// Cuts a connection's bytes into messages. Memory is bounded by the limit.
+impl Incoming {
+    /// Whether nothing is read after it.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        matches!(self, Self::TooLarge | Self::NoRoom)
+    }
+}
+
+/// Cuts a connection's bytes into messages. Memory is bounded by the limit, and charged for every byte that is held.
 #[derive(Debug)]
 pub struct Intake {
     limit: usize,
     state: State,
-    ready: VecDeque<Incoming>,
+    /// Of the message that is coming in.
+    charge: Charge,
+    ready: VecDeque<(Incoming, Charge)>,
     finished: bool,
 }
 
@@ -172,12 +186,13 @@ impl Message {
 }
 
 impl Intake {
-    /// An intake that holds at most `limit` bytes of one message.
+    /// An intake that holds at most `limit` bytes of one message, and no more than `memory` has room for.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
+    pub fn new(limit: usize, memory: &Budget) -> Self {
         Self {
             limit,
             state: OUTSIDE,
+            charge: memory.message(),
             ready: VecDeque::new(),
             finished: false,
         }
@@ -194,9 +209,23 @@ impl Intake {
         }
     }
 
-    /// The next thing that came in.
-    pub fn next(&mut self) -> Option<Incoming> {
+    /// The next thing that came in, with the charge of its bytes.
+    pub fn next(&mut self) -> Option<(Incoming, Charge)> {
         self.ready.pop_front()
+    }
+
+    /// A message is whole: its charge goes with it.
+    fn deliver(&mut self, incoming: Incoming) {
+        self.ready.push_back((incoming, self.charge.take()));
+    }
+
+    /// Charges bytes that are held; `false`, and the end, where there is no room for them.
+    fn hold(&mut self, bytes: usize) -> bool {
+        let held = self.charge.grow(bytes);
+        if !held {
+            self.finish(Incoming::NoRoom);
+        }
+        held
     }
 
     /// Whether llm-sys would have taken what is here for a whole message, which it is not. After a while of silence it
@@ -213,10 +242,10 @@ impl Intake {
         }
     }
 
-    fn too_large(&mut self) {
+    fn finish(&mut self, with: Incoming) {
         self.finished = true;
         self.state = OUTSIDE;
-        self.ready.push_back(Incoming::TooLarge);
+        self.deliver(with);
     }
 
     fn take_outside<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
@@ -231,16 +260,16 @@ impl Intake {
                 }
                 b'}' => {
                     *garbage = false;
-                    self.ready.push_back(Incoming::Unbalanced);
+                    self.ready.push_back((Incoming::Unbalanced, self.charge.take()));
                 }
-                b'\n' if std::mem::take(garbage) => self.ready.push_back(Incoming::Broken),
+                b'\n' if std::mem::take(garbage) => self.ready.push_back((Incoming::Broken, self.charge.take())),
                 // Blanks, and what an array of messages has around and between them.
                 b' ' | b'\t' | b'\r' | b'\n' | b'[' | b']' | b',' | 0 => {}
                 _ => *garbage = true,
             }
             *skipped += 1;
             if *skipped > self.limit {
-                self.too_large();
+                self.finish(Incoming::TooLarge);
                 return &[];
             }
         }
@@ -254,16 +283,21 @@ impl Intake {
         for (i, &byte) in bytes.iter().enumerate() {
             match message.take(byte) {
                 Progress::More if message.text.len() >= self.limit => {
-                    self.too_large();
+                    self.finish(Incoming::TooLarge);
                     return &[];
                 }
                 Progress::More => {}
                 Progress::Complete => {
                     let broken = message.broken;
-                    let text = std::mem::take(&mut message.text);
+                    let mut text = std::mem::take(&mut message.text);
+                    // It may be held for long.
+                    text.shrink_to_fit();
                     self.state = OUTSIDE;
+                    if !self.hold(i + 1) {
+                        return &[];
+                    }
                     if broken {
-                        self.ready.push_back(Incoming::Broken)
+                        self.deliver(Incoming::Broken)
                     } else {
                         self.complete(text)
                     }
@@ -276,6 +310,7 @@ impl Intake {
                 Progress::Violated => message.broken = true,
             }
         }
+        self.hold(bytes.len());
         &[]
     }
 
@@ -289,9 +324,9 @@ impl Intake {
             let (piece, after) = rest.split_at(end);
             // A piece that is a message on its own is not to be lost for its neighbour's fault.
             if serde_json::from_slice::<serde::de::IgnoredAny>(piece).is_ok() {
-                self.ready.push_back(Incoming::Message(piece.to_vec()));
+                self.deliver(Incoming::Message(piece.to_vec()));
             } else {
-                self.ready.push_back(Incoming::Broken);
+                self.deliver(Incoming::Broken);
             }
             let next = after.iter().position(|&byte| byte == b'{').unwrap_or(after.len());
             rest = &after[next..];
@@ -303,7 +338,9 @@ impl Intake {
                     message.broken = true;
                 }
             }
-            self.state = State::Inside(message);
+            if self.hold(rest.len()) {
+                self.state = State::Inside(message);
+            }
         }
     }
 
@@ -311,7 +348,7 @@ impl Intake {
         let (wanted, after_key) = match (text.strip_prefix(b"{\"RAW\":"), text.strip_prefix(b"{\"BON\":")) {
             (Some(rest), _) => (true, rest),
             (_, Some(rest)) => (false, rest),
-            _ => return self.ready.push_back(Incoming::Message(text)),
+            _ => return self.deliver(Incoming::Message(text)),
         };
         let digits = after_key.strip_prefix(b"\"").unwrap_or(after_key);
         let length = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -319,13 +356,13 @@ impl Intake {
             .ok()
             .and_then(|digits| digits.parse::<usize>().ok());
         match length {
-            None => self.ready.push_back(Incoming::Broken),
-            Some(length) if length > self.limit => self.too_large(),
-            Some(0) if wanted => self.ready.push_back(Incoming::Raw {
+            None => self.deliver(Incoming::Broken),
+            Some(length) if length > self.limit => self.finish(Incoming::TooLarge),
+            Some(0) if wanted => self.deliver(Incoming::Raw {
                 header: text,
                 payload: Vec::new(),
             }),
-            Some(0) => self.ready.push_back(Incoming::Bson),
+            Some(0) => self.deliver(Incoming::Bson),
             Some(length) => {
                 self.state = State::Payload {
                     header: text,
@@ -349,14 +386,21 @@ impl Intake {
         };
         let (now, rest) = bytes.split_at(bytes.len().min(*length - payload.len()));
         payload.extend_from_slice(now);
-        if payload.len() == *length {
-            let (header, payload) = (std::mem::take(header), std::mem::take(payload));
-            self.ready.push_back(if *wanted {
+        let whole = (payload.len() == *length).then(|| {
+            let (header, mut payload) = (std::mem::take(header), std::mem::take(payload));
+            payload.shrink_to_fit();
+            if *wanted {
                 Incoming::Raw { header, payload }
             } else {
                 Incoming::Bson
-            });
+            }
+        });
+        if !self.hold(now.len()) {
+            return &[];
+        }
+        if let Some(whole) = whole {
             self.state = OUTSIDE;
+            self.deliver(whole);
         }
         rest
     }
@@ -379,11 +423,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::budget::Use;
+
+    fn intake(limit: usize) -> Intake {
+        Intake::new(limit, &Budget::default())
+    }
+
+    fn next(intake: &mut Intake) -> Option<Incoming> {
+        intake.next().map(|(incoming, _)| incoming)
+    }
 
     fn all(bytes: &[u8]) -> Vec<Incoming> {
-        let mut intake = Intake::new(1 << 20);
+        let mut intake = intake(1 << 20);
         intake.push(bytes);
-        std::iter::from_fn(|| intake.next()).collect()
+        std::iter::from_fn(|| next(&mut intake)).collect()
     }
 
     fn message(text: &str) -> Incoming {
@@ -452,11 +505,11 @@ mod tests {
 
     #[test]
     fn a_message_without_its_last_brace_does_not_swallow_the_next_ones_for_ever() {
-        let mut intake = Intake::new(1 << 20);
+        let mut intake = intake(1 << 20);
         intake.push(format!("{{\"a\":{{\"b\":1}}\n{PING}\n").as_bytes());
         intake.push(b"}");
         intake.push(PING.as_bytes());
-        let seen: Vec<_> = std::iter::from_fn(|| intake.next()).collect();
+        let seen: Vec<_> = std::iter::from_fn(|| next(&mut intake)).collect();
         assert_eq!(
             seen,
             vec![Incoming::Broken, message(PING)],
@@ -466,14 +519,14 @@ mod tests {
 
     #[test]
     fn a_string_left_open_is_given_up_after_silence() {
-        let mut intake = Intake::new(1 << 20);
+        let mut intake = intake(1 << 20);
         intake.push(br#"{"request_id":"r","data":"never closed}"#);
-        assert_eq!(intake.next(), None);
+        assert_eq!(next(&mut intake), None);
         assert!(intake.is_doubtful());
         intake.give_up();
-        assert_eq!(intake.next(), Some(Incoming::Broken));
+        assert_eq!(next(&mut intake), Some(Incoming::Broken));
         intake.push(PING.as_bytes());
-        assert_eq!(intake.next(), Some(message(PING)));
+        assert_eq!(next(&mut intake), Some(message(PING)));
     }
 
     #[test]
@@ -513,12 +566,12 @@ mod tests {
     fn a_message_beyond_the_limit_ends_it_whatever_it_is_made_of() {
         for filler in [b'a', b' ', b'{', b'"', b'\n', b'['] {
             for start in ["", "{", "{\"data\":\""] {
-                let mut intake = Intake::new(1000);
+                let mut intake = intake(1000);
                 intake.push(start.as_bytes());
                 for _ in 0..30 {
                     intake.push(&[filler; 100]);
                 }
-                let last = std::iter::from_fn(|| intake.next()).last();
+                let last = std::iter::from_fn(|| next(&mut intake)).last();
                 assert_eq!(
                     last,
                     Some(Incoming::TooLarge),
@@ -527,9 +580,42 @@ mod tests {
                 );
             }
         }
-        let mut intake = Intake::new(1000);
+        let mut intake = intake(1000);
         intake.push(br#"{"RAW":1001}"#);
-        assert_eq!(intake.next(), Some(Incoming::TooLarge));
+        assert_eq!(next(&mut intake), Some(Incoming::TooLarge));
+    }
+
+    #[test]
+    fn a_message_is_charged_by_its_bytes_from_the_first_to_its_drop() {
+        let budget = Budget::new(0);
+        let mut intake = Intake::new(1 << 20, &budget);
+        intake.push(&PING.as_bytes()[..10]);
+        assert_eq!(budget.used(Use::Requests), 10);
+        intake.push(&PING.as_bytes()[10..]);
+        intake.push(b"\n  {\"half");
+        let (incoming, charge) = intake.next().unwrap();
+        drop(incoming);
+        assert!(budget.used(Use::Requests) >= PING.len());
+        drop(charge);
+        assert!(budget.used(Use::Requests) < 10, "the half message alone");
+        drop(intake);
+        assert_eq!(budget.used(Use::Requests), 0);
+    }
+
+    #[test]
+    fn where_no_memory_is_left_nothing_more_is_read() {
+        let budget = Budget::new(0);
+        let share = budget.share(Use::Requests);
+        let others = budget.charge(Use::Requests, share - 100).unwrap();
+        let mut intake = Intake::new(1 << 20, &budget);
+        intake.push(PING.as_bytes());
+        assert_eq!(next(&mut intake), Some(message(PING)));
+        intake.push(format!("{{\"data\":\"{}", "x".repeat(100)).as_bytes());
+        assert_eq!(next(&mut intake), Some(Incoming::NoRoom));
+        intake.push(PING.as_bytes());
+        assert_eq!(next(&mut intake), None);
+        assert_eq!(budget.used(Use::Requests), share - 100);
+        drop(others);
     }
 
     proptest! {
@@ -542,23 +628,23 @@ mod tests {
             size in 1usize..20,
         ) {
             let whole = all(&bytes);
-            let mut intake = Intake::new(1 << 20);
+            let mut intake = intake(1 << 20);
             for piece in bytes.chunks(size) {
                 intake.push(piece);
             }
-            prop_assert_eq!(std::iter::from_fn(|| intake.next()).collect::<Vec<_>>(), whole);
+            prop_assert_eq!(std::iter::from_fn(|| next(&mut intake)).collect::<Vec<_>>(), whole);
         }
 
         #[test]
         fn a_json_object_always_comes_through(text in ".*", size in 1usize..20) {
             let object = serde_json::json!({"request_id": text, "data": {"delta": text}}).to_string();
             let both = format!("{object}{object}");
-            let mut intake = Intake::new(1 << 20);
+            let mut intake = intake(1 << 20);
             for piece in both.as_bytes().chunks(size) {
                 intake.push(piece);
             }
-            prop_assert_eq!(intake.next(), Some(message(&object)));
-            prop_assert_eq!(intake.next(), Some(message(&object)));
+            prop_assert_eq!(next(&mut intake), Some(message(&object)));
+            prop_assert_eq!(next(&mut intake), Some(message(&object)));
         }
 
         #[test]
@@ -566,7 +652,7 @@ mod tests {
             bytes in prop::collection::vec(any::<u8>(), 0..100),
         ) {
             prop_assume!(!bytes.windows(7).any(|window| window == b"{\"RAW\":" || window == b"{\"BON\":"));
-            let mut intake = Intake::new(1 << 20);
+            let mut intake = intake(1 << 20);
             intake.push(&bytes);
             // As many closing braces as could be open, and a line end, which ends a string that is open.
             intake.push(b"\n");
@@ -574,7 +660,7 @@ mod tests {
             intake.give_up();
             intake.push(b"\n");
             intake.push(PING.as_bytes());
-            prop_assert_eq!(std::iter::from_fn(|| intake.next()).last(), Some(message(PING)));
+            prop_assert_eq!(std::iter::from_fn(|| next(&mut intake)).last(), Some(message(PING)));
         }
     }
 }

@@ -4,8 +4,8 @@
 
 mod front;
 mod intake;
-mod machine;
 mod opening;
+mod seats;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,22 +18,28 @@ use softprefix_core::protocol::frame::DEFAULT_LIMIT;
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::outbox::Outbox;
 use front::Front;
-use intake::{Incoming, Intake};
+use intake::Intake;
 use opening::{Opening, Stranger, Verdict};
+use seats::Seats;
 
+use crate::tasks::tell_panic;
 use crate::unit::{Peer, ReplySink, Unit};
 
-/// Connections at once.
+/// Connections at once. Where one more comes, the one goes that has been silent for longest and has neither set up a task nor waits for
+/// an answer.
 const CONNECTIONS: usize = 256;
 /// After this long a silence, a message that can only be broken is given up.
 const DOUBT: Duration = Duration::from_secs(1);
 /// How long replies that are due are waited for when a client has sent its last byte.
 const GRACE: Duration = Duration::from_secs(1);
+/// Bytes that are read at once.
+const READ_BYTES: usize = 64 << 10;
+/// And of these, taken in at once.
+const PIECE_BYTES: usize = 4 << 10;
 /// How long a client may take for the line with the secret, where one is asked for.
 const INTRODUCTION: Duration = Duration::from_secs(5);
 /// How much of what a refused client goes on sending is read, so that it gets to see the refusal.
@@ -84,7 +90,7 @@ pub async fn serve_own(listener: TcpListener, unit: Arc<Unit>, secret: Secret, s
 
 async fn serve_all(listener: TcpListener, unit: Arc<Unit>, secret: Option<Secret>, shutdown: impl Future<Output = ()>) {
     let front = Front::new(Unit::clone(&unit));
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let seats = Seats::default();
     // llm-sys counts its connections from 8000 on; the number is all that a client is called by.
     let next = AtomicU32::new(8000);
     let mut connections = JoinSet::new();
@@ -94,7 +100,10 @@ async fn serve_all(listener: TcpListener, unit: Arc<Unit>, secret: Option<Secret
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
+            Some(ended) = connections.join_next() => {
+                tell_panic(ended, "serving a connection");
+                continue;
+            }
         };
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
@@ -105,24 +114,46 @@ async fn serve_all(listener: TcpListener, unit: Arc<Unit>, secret: Option<Secret
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::warn!(%address, "too many connections; this one is closed");
-            // A fresh connection takes this much without waiting; if not, the close says it too.
-            let _ = stream.try_write(&front::too_many_connections());
-            continue;
+        if seats.count() >= CONNECTIONS {
+            match seats.make_room(|name| unit.concerns(name)) {
+                Some(name) => tracing::info!(%name, "an idle connection is closed for a new one"),
+                None => {
+                    tracing::warn!(%address, "too many connections; this one is closed");
+                    // A fresh connection takes this much without waiting; if not, the close says it too.
+                    let _ = stream.try_write(&front::too_many_connections());
+                    continue;
+                }
+            }
+        }
+        let name: Arc<str> = next.fetch_add(1, Ordering::Relaxed).to_string().into();
+        tracing::debug!(%address, %name, "connected");
+        let visit = Visit {
+            name: Arc::clone(&name),
+            seats: seats.clone(),
+            unit: Arc::clone(&unit),
         };
-        let name = next.fetch_add(1, Ordering::Relaxed).to_string();
-        let (front, unit) = (front.clone(), Arc::clone(&unit));
-        let opening = Opening::new(secret.clone());
-        connections.spawn(async move {
-            tracing::debug!(%address, name, "connected");
-            converse(stream, name.clone(), front, opening).await;
-            unit.forget(&name);
-            tracing::debug!(%address, name, "disconnected");
-            drop(place);
-        });
+        seats.take(Arc::clone(&name));
+        let (front, opening) = (front.clone(), Opening::new(secret.clone()));
+        let connection = connections.spawn(async move { converse(stream, visit, front, opening).await });
+        seats.can_be_ended(&name, connection);
     }
     connections.shutdown().await;
+}
+
+/// A client for as long as it is connected.
+struct Visit {
+    name: Arc<str>,
+    seats: Seats,
+    unit: Arc<Unit>,
+}
+
+impl Drop for Visit {
+    /// However the connection ended.
+    fn drop(&mut self) {
+        self.seats.leave(&self.name);
+        self.unit.forget(&self.name);
+        tracing::debug!(name = %self.name, "disconnected");
+    }
 }
 
 /// Also when the future is dropped in the middle.
@@ -135,7 +166,7 @@ impl Drop for EndTasks {
 }
 
 /// One connection, from its first byte to its last.
-async fn converse(stream: TcpStream, name: String, front: Front, opening: Opening) {
+async fn converse(stream: TcpStream, visit: Visit, front: Front, opening: Opening) {
     // Frames are small and are wanted at once.
     let _ = stream.set_nodelay(true);
     let (mut reader, writer) = stream.into_split();
@@ -151,8 +182,8 @@ async fn converse(stream: TcpStream, name: String, front: Front, opening: Openin
         }
     };
     let read = async {
-        let peer = Peer::new(name, Arc::clone(&outbox) as Arc<dyn ReplySink>);
-        match listen_to(&mut reader, opening, &front, &peer, &outbox).await {
+        let peer = Peer::new(Arc::clone(&visit.name), Arc::clone(&outbox) as Arc<dyn ReplySink>);
+        match listen_to(&mut reader, opening, &front, &peer, &outbox, &visit.seats).await {
             Farewell::Refused => {
                 outbox.close();
                 drain(&mut reader).await;
@@ -197,26 +228,20 @@ async fn listen_to(
     front: &Front,
     peer: &Peer,
     outbox: &Outbox,
+    seats: &Seats,
 ) -> Farewell {
-    let mut intake = Intake::new(DEFAULT_LIMIT);
-    let mut bytes = vec![0; 64 << 10];
+    let mut intake = Intake::new(DEFAULT_LIMIT, front.memory());
+    let mut bytes = vec![0; READ_BYTES];
     match hear_out(reader, opening, &mut bytes).await {
-        Ok(first) => intake.push(&first),
+        Ok(first) => {
+            if let Some(farewell) = take_in(&first, &mut intake, front, peer, outbox).await {
+                return farewell;
+            }
+        }
         Err(Some(stranger)) => return turn_away(stranger, outbox),
         Err(None) => return Farewell::Lost,
     }
     loop {
-        while let Some(incoming) = intake.next() {
-            let last = incoming == Incoming::TooLarge;
-            front.take(incoming, peer);
-            if last {
-                return Farewell::Refused;
-            }
-        }
-        // Nothing more is taken in from a client that does not read its replies.
-        if !outbox.has_settled().await {
-            return Farewell::Lost;
-        }
         let doubt = async {
             if intake.is_doubtful() {
                 tokio::time::sleep(DOUBT).await;
@@ -234,9 +259,35 @@ async fn listen_to(
             () = outbox.ended() => return Farewell::Lost,
         };
         match count {
-            Some(count) => intake.push(&bytes[..count]),
+            Some(_) => seats.touch(peer.name()),
             None => intake.give_up(),
         }
+        let bytes = &bytes[..count.unwrap_or_default()];
+        if let Some(farewell) = take_in(bytes, &mut intake, front, peer, outbox).await {
+            return farewell;
+        }
+    }
+}
+
+/// Takes bytes in a few at a time, so that neither the messages in them nor the replies to these pile up.
+async fn take_in(bytes: &[u8], intake: &mut Intake, front: &Front, peer: &Peer, outbox: &Outbox) -> Option<Farewell> {
+    // Once also where there are none: what was given up is told.
+    let mut pieces = bytes.chunks(PIECE_BYTES);
+    let mut piece = pieces.next().unwrap_or_default();
+    loop {
+        intake.push(piece);
+        while let Some((incoming, charge)) = intake.next() {
+            let last = incoming.is_last();
+            front.take(incoming, charge, peer);
+            if last {
+                return Some(Farewell::Refused);
+            }
+        }
+        // Nothing more is taken in from a client that does not read its replies.
+        if !outbox.has_settled().await {
+            return Some(Farewell::Lost);
+        }
+        piece = pieces.next()?;
     }
 }
 
@@ -278,7 +329,7 @@ fn turn_away(stranger: Stranger, outbox: &Outbox) -> Farewell {
 
 /// Reads on for a while and drops it: closing with bytes unread would take the refusal from the client's hands.
 async fn drain(reader: &mut OwnedReadHalf) {
-    let mut bytes = vec![0; 64 << 10];
+    let mut bytes = vec![0; READ_BYTES];
     let mut left = DRAINED_BYTES;
     let reading = async {
         while let Ok(count) = reader.read(&mut bytes).await {

@@ -10,6 +10,7 @@ use softprefix_core::prefix::SoftPrefix;
 
 use super::job::{Choose, End, FinishReason, Job, Priority, StopFlag, Timings, TokenSink};
 use super::queue::Waiting;
+use crate::budget::Charge;
 use crate::engine::{EngineError, SequenceId, TokenEmbeddings};
 
 /// A sequence in the batch.
@@ -27,6 +28,8 @@ pub(super) struct Active {
     pub queued: Duration,
     pub started: Instant,
     pub first_token: Option<Instant>,
+    /// Of its keys and values.
+    pub _memory: Charge,
 }
 
 /// What of a [`Job`] outlives its start.

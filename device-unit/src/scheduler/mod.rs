@@ -19,10 +19,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 pub use job::{Choose, End, FinishReason, Job, Priority, StopFlag, Timings, TokenSink};
 use queue::Lines;
-pub use queue::{Place, WaitingLimits, WaitingRoom};
+pub use queue::{Place, WaitingRoom};
 pub use scoring::{ScoreJob, ScoreSink, TokenScore, Unscored};
 use worker::Worker;
 
+use crate::budget::Budget;
 use crate::engine::{Engine, EngineInfo, TokenEmbeddings};
 
 /// Sequences kept for scoring by an engine that can run twice as many.
@@ -69,11 +70,12 @@ impl Shared {
 }
 
 impl Scheduler {
-    /// Gives `engine` a thread of its own. At most `max_sequences` run at once, and no more than the engine can.
+    /// Gives `engine` a thread of its own. At most `max_sequences` run at once, no more than the engine can, and no more than `memory`
+    /// has room for.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(engine: Box<dyn Engine>, max_sequences: usize) -> std::io::Result<Self> {
+    pub fn start(engine: Box<dyn Engine>, max_sequences: usize, memory: Budget) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             wake: Condvar::new(),
@@ -87,7 +89,7 @@ impl Scheduler {
         };
         info.max_sequences = (info.max_sequences - score_sequences).min(max_sequences).max(1);
         let embeddings = engine.embeddings();
-        let mut worker = Worker::new(Arc::clone(&shared), engine, info.max_sequences);
+        let mut worker = Worker::new(Arc::clone(&shared), engine, info.max_sequences, memory);
         std::thread::Builder::new()
             .name("softprefix-engine".into())
             .spawn(move || worker.run())?;

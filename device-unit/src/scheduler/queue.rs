@@ -1,96 +1,59 @@
-//! Those who wait: two lines (live before batch), and a bound on how many there are and what they hold.
+//! Those who wait: two lines (live before batch), and a bound on how many there are.
 //!
 //! It knows no engine.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::job::{Job, Priority};
 
-/// How much may wait at once, counted from the moment a request is accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WaitingLimits {
-    pub inferences: usize,
-    /// Bytes of prompts and prefixes together.
-    pub bytes: usize,
-}
-
-impl Default for WaitingLimits {
-    fn default() -> Self {
-        Self {
-            inferences: 4096,
-            bytes: 128 << 20,
-        }
-    }
-}
-
-/// Counts what waits, over all stages.
-#[derive(Debug, Clone, Default)]
+/// Counts the inferences that wait, over all stages, from the moment a request is accepted.
+#[derive(Debug, Clone)]
 pub struct WaitingRoom {
-    limits: WaitingLimits,
-    used: Arc<Mutex<Used>>,
-}
-
-#[derive(Debug, Default)]
-struct Used {
-    inferences: usize,
-    bytes: usize,
+    limit: usize,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl WaitingRoom {
+    /// Room for `limit` inferences.
     #[must_use]
-    pub fn new(limits: WaitingLimits) -> Self {
+    pub fn new(limit: usize) -> Self {
         Self {
-            limits,
-            used: Arc::default(),
+            limit,
+            waiting: Arc::default(),
         }
     }
 
-    /// A place for one inference that holds about `bytes`, or how many are waiting already.
-    ///
-    /// An inference larger than the whole room is let in when nobody else waits.
+    /// A place for one inference, or how many are waiting already.
     ///
     /// # Errors
     /// The number of those that wait.
-    pub fn enter(&self, bytes: usize) -> Result<Place, usize> {
-        let mut used = lock(&self.used);
-        let full = used.inferences >= self.limits.inferences || used.bytes.saturating_add(bytes) > self.limits.bytes;
-        if full && used.inferences > 0 {
-            return Err(used.inferences);
-        }
-        used.inferences += 1;
-        used.bytes = used.bytes.saturating_add(bytes);
-        Ok(Place {
-            used: Arc::clone(&self.used),
-            bytes,
-        })
+    pub fn enter(&self) -> Result<Place, usize> {
+        let entered = self
+            .waiting
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| {
+                (waiting < self.limit).then_some(waiting + 1)
+            });
+        entered.map(|_| Place(Arc::clone(&self.waiting)))
     }
 
     /// How many wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        lock(&self.used).inferences
+        self.waiting.load(Ordering::Acquire)
     }
 }
 
 /// One inference's place; given back on drop.
 #[derive(Debug)]
-pub struct Place {
-    used: Arc<Mutex<Used>>,
-    bytes: usize,
-}
+pub struct Place(Arc<AtomicUsize>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut used = lock(&self.used);
-        used.inferences -= 1;
-        used.bytes = used.bytes.saturating_sub(self.bytes);
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
-}
-
-fn lock(used: &Mutex<Used>) -> MutexGuard<'_, Used> {
-    used.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A job with the time it came.
@@ -118,14 +81,16 @@ impl Lines {
         });
     }
 
-    /// The next to start, given the room there is for each kind. Room for a batch case is also room for a live one.
-    pub fn pop(&mut self, room: Room) -> Option<Waiting> {
-        if room.live == 0 {
-            return None;
-        }
-        self.live
-            .pop_front()
-            .or_else(|| if room.batch > 0 { self.batch.pop_front() } else { None })
+    /// The next to start, given the room there is for each kind, with what it was admitted with. Room for a batch case is also room for
+    /// a live one. Where the first is not admitted, nobody overtakes it.
+    pub fn pop<T>(&mut self, room: Room, admit: impl FnOnce(&Job) -> Option<T>) -> Option<(Waiting, T)> {
+        let line = match (self.live.is_empty(), room) {
+            (_, Room { live: 0, .. }) | (true, Room { batch: 0, .. }) => return None,
+            (false, _) => &mut self.live,
+            (true, _) => &mut self.batch,
+        };
+        let admitted = admit(&line.front()?.job)?;
+        Some((line.pop_front()?, admitted))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -194,28 +159,12 @@ mod tests {
     }
 
     #[test]
-    fn the_waiting_room_is_bounded_in_number_and_in_bytes() {
-        let room = WaitingRoom::new(WaitingLimits {
-            inferences: 2,
-            bytes: 100,
-        });
-        let first = room.enter(60).unwrap();
-        assert_eq!(room.enter(60).unwrap_err(), 1);
-        let _second = room.enter(10).unwrap();
-        assert_eq!(room.enter(1).unwrap_err(), 2);
+    fn the_waiting_room_is_bounded() {
+        let room = WaitingRoom::new(2);
+        let first = room.enter().unwrap();
+        let _second = room.enter().unwrap();
+        assert_eq!(room.enter().unwrap_err(), 2);
         drop(first);
-        assert!(room.enter(60).is_ok());
-    }
-
-    #[test]
-    fn an_inference_larger_than_the_room_is_let_in_alone() {
-        let room = WaitingRoom::new(WaitingLimits {
-            inferences: 2,
-            bytes: 100,
-        });
-        let large = room.enter(1000).unwrap();
-        assert!(room.enter(1).is_err());
-        drop(large);
-        assert_eq!(room.waiting(), 0);
+        assert!(room.enter().is_ok());
     }
 }

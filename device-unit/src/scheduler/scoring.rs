@@ -10,6 +10,7 @@ use softprefix_core::prefix::SoftPrefix;
 use super::active::token_row;
 use super::job::StopFlag;
 use super::queue::Place;
+use crate::budget::Charge;
 use crate::engine::likelihood::{Comparison, Prediction};
 use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
 
@@ -75,6 +76,7 @@ pub(super) struct Scoring {
     sink: Box<dyn ScoreSink>,
     /// Tokens of the text that have been scored, in every lane.
     scored: usize,
+    _memory: Charge,
 }
 
 /// One condition's sequence.
@@ -95,9 +97,27 @@ impl Lane {
     }
 }
 
+impl ScoreJob {
+    /// Bytes that it can come to hold, and the positions of its longest condition.
+    pub(super) fn needs(&self, engine: &dyn Engine) -> (usize, usize) {
+        let rows = |prefix: &Option<SoftPrefix>| {
+            prefix.as_ref().map_or(0, SoftPrefix::len) + self.prompt.len() + self.text.len().saturating_sub(1)
+        };
+        let score = size_of::<TokenScore>() + self.top * size_of::<(u32, f64)>();
+        let scores = self
+            .conditions
+            .len()
+            .saturating_mul(self.text.len())
+            .saturating_mul(score);
+        let caches = self.conditions.iter().map(|prefix| engine.sequence_bytes(rows(prefix)));
+        let longest = self.conditions.iter().map(rows).max().unwrap_or(0);
+        (caches.fold(scores, usize::saturating_add), longest)
+    }
+}
+
 impl Scoring {
     /// Opens a sequence for each condition. A job that cannot begin is told so.
-    pub fn begin(job: ScoreJob, engine: &mut dyn Engine) -> Option<Self> {
+    pub fn begin(job: ScoreJob, memory: Charge, engine: &mut dyn Engine) -> Option<Self> {
         let ScoreJob {
             conditions,
             prompt,
@@ -149,6 +169,7 @@ impl Scoring {
             deadline,
             sink,
             scored: 0,
+            _memory: memory,
         })
     }
 

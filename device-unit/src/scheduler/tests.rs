@@ -11,6 +11,7 @@ use softprefix_core::prefix::SoftPrefix;
 use super::batch::PROMPT_ROWS_BESIDE_OTHERS;
 use super::worker::SCORE_ROWS_BESIDE_OTHERS;
 use super::*;
+use crate::budget::Budget;
 use crate::engine::{EngineError, Logits, SequenceId, Step};
 
 const HIDDEN: usize = 2;
@@ -120,7 +121,10 @@ fn toy(max_sequences: usize, chunked_prefill: bool) -> (Scheduler, Steps) {
         steps: Arc::clone(&steps),
         held: false,
     };
-    (Scheduler::start(Box::new(engine), usize::MAX).unwrap(), steps)
+    (
+        Scheduler::start(Box::new(engine), usize::MAX, Budget::default()).unwrap(),
+        steps,
+    )
 }
 
 #[derive(Debug, PartialEq)]
@@ -160,7 +164,7 @@ fn job(tokens: Vec<u32>, sink: impl TokenSink + 'static) -> Job {
         stop: StopFlag::default(),
         deadline: None,
         sink: Box::new(sink),
-        place: WaitingRoom::default().enter(0).unwrap(),
+        place: WaitingRoom::new(1).enter().unwrap(),
     }
 }
 
@@ -460,7 +464,7 @@ fn score(scheduler: &Scheduler, text: Vec<u32>) -> Receiver<Result<Vec<Vec<Token
         stop: StopFlag::default(),
         deadline: None,
         sink: Box::new(Scores(tell)),
-        place: WaitingRoom::default().enter(0).unwrap(),
+        place: WaitingRoom::new(1).enter().unwrap(),
     });
     told
 }

@@ -6,7 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use softprefix_core::prefix::SoftPrefix;
 
@@ -14,7 +14,8 @@ use super::active::{Active, Work, never_started};
 use super::job::{End, FinishReason, Job, Priority};
 use super::queue::{Room, Waiting};
 use super::scoring::{ScoreJob, Scoring, Unscored};
-use super::{ENGINE_GONE, Shared};
+use super::{ENGINE_GONE, Shared, State};
+use crate::budget::{Budget, Charge, Use};
 use crate::engine::{Engine, TokenEmbeddings};
 
 /// Rows of a step of scoring beside sequences that are producing tokens: one block of the CPU engine's columns.
@@ -24,27 +25,55 @@ pub(super) const SCORE_ROWS_BESIDE_OTHERS: usize = 16;
 /// again later.
 const SCORE_ROWS_ALONE: usize = 128;
 
+/// How often it is looked whether another model has given memory back, while nothing else can be done.
+const LOOK_FOR_MEMORY: Duration = Duration::from_millis(20);
+
+/// The memory of one that can start, or why it never can.
+type Admitted = Result<Charge, String>;
+
+/// Most positions that a job can come to: its last token is never fed.
+fn positions(job: &Job) -> usize {
+    let prompt = job.prefix.as_ref().map_or(0, SoftPrefix::len) + job.tokens.len();
+    prompt.saturating_add(job.max_new_tokens).saturating_sub(1)
+}
+
+/// Memory for `bytes`; `None` where others have to end first.
+fn admit(memory: &Budget, bytes: usize, positions: usize) -> Option<Admitted> {
+    let share = memory.share(Use::Work);
+    if bytes > share {
+        return Some(Err(format!(
+            "{positions} positions would take {} MiB, but this unit has {} MiB for what runs; ask for fewer tokens, or start the unit \
+             with more --memory",
+            bytes >> 20,
+            share >> 20
+        )));
+    }
+    memory.charge(Use::Work, bytes).map(Ok)
+}
+
 /// What the thread owns.
 pub(super) struct Worker {
     shared: Arc<Shared>,
     pub engine: Box<dyn Engine>,
     pub embeddings: Arc<dyn TokenEmbeddings>,
     max_sequences: usize,
+    memory: Budget,
     pub hidden_size: usize,
     pub chunked_prefill: bool,
     pub active: Vec<Active>,
     /// The text that is scored next, and the one that is.
-    next_score: Option<ScoreJob>,
+    next_score: Option<(ScoreJob, Admitted)>,
     scoring: Option<Scoring>,
 }
 
 impl Worker {
-    pub fn new(shared: Arc<Shared>, engine: Box<dyn Engine>, max_sequences: usize) -> Self {
+    pub fn new(shared: Arc<Shared>, engine: Box<dyn Engine>, max_sequences: usize, memory: Budget) -> Self {
         let info = engine.info();
         Self {
             shared,
             embeddings: engine.embeddings(),
             max_sequences,
+            memory,
             hidden_size: info.hidden_size,
             chunked_prefill: info.chunked_prefill,
             engine,
@@ -56,11 +85,19 @@ impl Worker {
 
     pub fn run(&mut self) {
         while let Some(starting) = self.wait_for_work() {
-            for waiting in starting {
-                self.begin(waiting);
+            for (waiting, admitted) in starting {
+                match admitted {
+                    Ok(memory) => self.begin(waiting, memory),
+                    Err(sentence) => never_started(waiting, End::Failed(sentence)),
+                }
             }
-            if let Some(job) = self.next_score.take() {
-                self.scoring = Scoring::begin(job, self.engine.as_mut());
+            match self.next_score.take() {
+                None => {}
+                Some((job, Ok(memory))) => self.scoring = Scoring::begin(job, memory, self.engine.as_mut()),
+                Some((job, Err(sentence))) => {
+                    drop(job.place);
+                    job.sink.end(Err(Unscored::Failed(sentence)));
+                }
             }
             self.let_go_of_the_unwanted();
             // A panic in an engine must not leave everybody without an answer.
@@ -78,7 +115,7 @@ impl Worker {
     }
 
     /// Sleeps until there is something to do; `None` when it is over. Also answers those in line who gave up.
-    fn wait_for_work(&mut self) -> Option<Vec<Waiting>> {
+    fn wait_for_work(&mut self) -> Option<Vec<(Waiting, Admitted)>> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         loop {
@@ -103,15 +140,27 @@ impl Worker {
                     continue;
                 }
             }
-            if self.scoring.is_none() {
-                self.next_score = state.scores.pop_front();
+            let starting = self.admit(&mut state);
+            if self.scoring.is_none() && self.next_score.is_none() {
+                self.next_score = self.admit_score(&mut state);
             }
             let scores = self.scoring.is_some() || self.next_score.is_some();
-            if scores || !self.active.is_empty() || !state.lines.is_empty() {
-                break;
+            if scores || !self.active.is_empty() || !starting.is_empty() {
+                return Some(starting);
             }
-            state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = if state.lines.is_empty() && state.scores.is_empty() {
+                shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                // Another model's inferences have the memory; nobody tells of their end here.
+                let waited = shared.wake.wait_timeout(state, LOOK_FOR_MEMORY);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            };
         }
+    }
+
+    /// Takes out of the lines who can start now, each with the memory that it can use at most. Who needs more than there is in all is
+    /// taken out, too, and told.
+    fn admit(&self, state: &mut State) -> Vec<(Waiting, Admitted)> {
         let live = self
             .active
             .iter()
@@ -119,17 +168,33 @@ impl Worker {
             .count();
         let mut running = (live, self.active.len() - live);
         let mut starting = Vec::new();
-        while let Some(waiting) = state.lines.pop(Room::of(self.max_sequences, running.0, running.1)) {
+        let engine = self.engine.as_ref();
+        let admit = |job: &Job| {
+            let positions = positions(job);
+            admit(&self.memory, engine.sequence_bytes(positions), positions)
+        };
+        while let Some((waiting, admitted)) = state
+            .lines
+            .pop(Room::of(self.max_sequences, running.0, running.1), admit)
+        {
             match waiting.job.priority {
+                _ if admitted.is_err() => {}
                 Priority::Live => running.0 += 1,
                 Priority::Batch => running.1 += 1,
             }
-            starting.push(waiting);
+            starting.push((waiting, admitted));
         }
-        Some(starting)
+        starting
     }
 
-    fn begin(&mut self, waiting: Waiting) {
+    /// The text that is scored next, if there is memory for it, or never will be.
+    fn admit_score(&self, state: &mut State) -> Option<(ScoreJob, Admitted)> {
+        let (bytes, positions) = state.scores.front()?.needs(self.engine.as_ref());
+        let admitted = admit(&self.memory, bytes, positions)?;
+        Some((state.scores.pop_front()?, admitted))
+    }
+
+    fn begin(&mut self, waiting: Waiting, memory: Charge) {
         let queued = waiting.since.elapsed();
         let job = &waiting.job;
         let prompt_rows = job.prefix.as_ref().map_or(0, SoftPrefix::len) + job.tokens.len();
@@ -142,7 +207,7 @@ impl Worker {
                 End::Failed("there is nothing to run: no rows, or no tokens wanted".into()),
             );
         }
-        let sequence = match self.engine.open(prompt_rows + job.max_new_tokens - 1) {
+        let sequence = match self.engine.open(positions(job)) {
             Ok(sequence) => sequence,
             Err(error) => return never_started(waiting, End::Failed(error.to_string())),
         };
@@ -184,6 +249,7 @@ impl Worker {
             queued,
             started: Instant::now(),
             first_token: None,
+            _memory: memory,
         });
     }
 
@@ -245,6 +311,7 @@ impl Drop for Worker {
         let scores: Vec<ScoreJob> = self
             .next_score
             .take()
+            .map(|(job, _)| job)
             .into_iter()
             .chain(state.scores.drain(..))
             .collect();

@@ -3,6 +3,7 @@
 //! It knows neither engine nor transport.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,11 +14,14 @@ use softprefix_core::protocol::{Code, ErrorField, Reply, StreamData};
 
 use super::peer::{Peer, encode};
 use super::task::LiveEntry;
+use crate::budget::Charge;
 use crate::scheduler::{End, FinishReason, Timings, TokenSink};
 use crate::tokenizer::Tokenizer;
 
 /// Tokens in a frame, as on the stock unit (PROTOCOL 2.3).
 const TOKENS_PER_FRAME: usize = 3;
+
+static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// Everything about one inference that its replies need.
 pub struct Answer {
@@ -28,7 +32,11 @@ pub struct Answer {
     pub wants_usage: bool,
     /// Whether the text goes out in frames: as the set-up says, unless the inference says otherwise.
     pub streams: bool,
+    /// Whether its frames go out apart from each other ([`ReplySink::send_frame`](super::ReplySink::send_frame)).
+    pub apart: bool,
     pub counts: Counts,
+    /// Of all answers of this program.
+    number: u64,
     tokens: Vec<u32>,
     cutter: Utf8Cutter,
     /// Text that has not been sent.
@@ -38,6 +46,8 @@ pub struct Answer {
     /// The last reply has been sent.
     ended: bool,
     entry: LiveEntry,
+    /// Of the request: what became of it is held until the end.
+    _charge: Charge,
 }
 
 /// Rows and tokens that went in.
@@ -49,7 +59,7 @@ pub struct Counts {
 }
 
 impl Answer {
-    pub fn new(peer: Peer, request_id: String, entry: LiveEntry) -> Self {
+    pub fn new(peer: Peer, request_id: String, entry: LiveEntry, charge: Charge) -> Self {
         Self {
             peer,
             request_id,
@@ -57,7 +67,9 @@ impl Answer {
             echo: None,
             wants_usage: false,
             streams: entry.task().setup.is_streaming(),
+            apart: true,
             counts: Counts::default(),
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
             tokens: Vec::new(),
             cutter: Utf8Cutter::new(),
             text: String::new(),
@@ -65,6 +77,7 @@ impl Answer {
             next_index: 0,
             ended: false,
             entry,
+            _charge: charge,
         }
     }
 
@@ -96,7 +109,21 @@ impl Answer {
             outlet.send(message.clone());
         }
         if task.setup.enoutput {
-            self.peer.sink().send(message);
+            if self.streams && self.apart {
+                self.peer.sink().send_frame(message, self.number);
+            } else {
+                self.peer.sink().send(message);
+            }
+        }
+    }
+
+    /// Whether a frame sent now would neither wait nor join another.
+    fn goes_out(&self) -> bool {
+        let sink = self.peer.sink();
+        if self.apart {
+            sink.takes_frame(self.number)
+        } else {
+            sink.has_room()
         }
     }
 
@@ -193,11 +220,7 @@ impl TokenSink for Answer {
         self.text.push_str(&piece);
         self.tokens_in_text += 1;
         // A client that reads slowly gets the same text in fewer, larger frames; the generator waits for nobody.
-        if self.streams
-            && self.tokens_in_text >= TOKENS_PER_FRAME
-            && !self.text.is_empty()
-            && self.peer.sink().has_room()
-        {
+        if self.streams && self.tokens_in_text >= TOKENS_PER_FRAME && !self.text.is_empty() && self.goes_out() {
             self.send_frame(false, None);
         }
     }

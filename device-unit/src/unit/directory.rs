@@ -42,9 +42,9 @@ pub trait Directory: Send + Sync {
     }
 
     /// The task has ended, or never came to be; `then` is to run when its number has been given back. This call does not
-    /// wait: it may come from any thread.
-    fn release(&self, _work_id: &str, then: Box<dyn FnOnce() + Send>) {
-        then();
+    /// wait: it may come from any thread. Where the number was not taken back, `then` is told so in a sentence.
+    fn release(&self, _work_id: &str, then: Box<dyn FnOnce(Result<(), String>) + Send>) {
+        then(Ok(()));
     }
 
     /// Connects the output of `source` (`asr.N`, `kws.N`) to the task. Whether that could be done.

@@ -9,17 +9,22 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny};
+use softprefix_core::prefix::SentPrefix;
 use softprefix_core::protocol::extension::InferenceOptions;
-use softprefix_core::protocol::message::InputForm;
 use softprefix_core::protocol::{Code, ErrorField};
+use softprefix_core::sent::{Json, Object, Text};
+
+use crate::budget::Charge;
+use crate::request_text::Request;
 
 /// Prompts of one client that may be half-sent at once.
 const UNFINISHED_PER_CLIENT: usize = 64;
 /// Prompts of all clients that may be half-sent at once.
 const UNFINISHED: usize = 1024;
-/// Bytes of all half-sent prompts together.
-const UNFINISHED_BYTES: usize = 64 << 20;
+/// More JSON than an inference's options take.
+const OPTIONS_BYTES: usize = 4096;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -29,25 +34,41 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// A whole input.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug)]
 pub struct Input {
     pub text: String,
     /// `soft_prefix` as it came, not looked at yet.
-    pub prefix: Option<Value>,
+    pub prefix: Option<SentPrefix>,
     pub options: InferenceOptions,
+    /// Whether options were sent: then the client is one of ours.
+    pub has_options: bool,
+    /// Of the messages in which it came.
+    pub charge: Charge,
 }
 
-impl Input {
-    /// About how many bytes it holds.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let prefix = self
-            .prefix
-            .as_ref()
-            .and_then(|prefix| prefix.get("data_b64"))
-            .and_then(Value::as_str);
-        self.text.len() + prefix.map_or(0, str::len)
-    }
+/// `data` of a frame.
+#[derive(Deserialize)]
+struct Frame {
+    #[serde(default)]
+    delta: Text,
+    index: Option<Text<32>>,
+    #[serde(default)]
+    finish: Text<OPTIONS_BYTES>,
+    soft_prefix: Option<SentPrefix>,
+    softprefix: Option<Json<OPTIONS_BYTES>>,
+}
+
+/// Whether a plain input's object has what belongs into a frame.
+#[derive(Deserialize)]
+struct MisplacedFields {
+    #[serde(default, deserialize_with = "is_there")]
+    soft_prefix: bool,
+    #[serde(default, deserialize_with = "is_there")]
+    softprefix: bool,
+}
+
+fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 /// Half-sent prompts.
@@ -63,6 +84,8 @@ struct Unfinished {
     request_id: String,
     next_index: i64,
     text: String,
+    /// Of the frames so far.
+    charge: Charge,
 }
 
 impl Collector {
@@ -71,21 +94,15 @@ impl Collector {
     /// # Errors
     /// The reply's error: -25 for frames that do not follow each other, -23 for what is not base64, -33 for a prefix where it
     /// cannot be used, -22 for options that cannot be read, -10 where too much is half-sent.
-    pub fn take(
-        &mut self,
-        work_id: &str,
-        client: &Arc<str>,
-        request_id: &str,
-        form: InputForm,
-        data: Option<Value>,
-    ) -> Result<Option<Input>, ErrorField> {
+    pub fn take(&mut self, client: &Arc<str>, request: Request) -> Result<Option<Input>, ErrorField> {
+        let form = request.input_form();
         let mut input = if form.stream {
-            match self.take_frame(work_id, client, request_id, data)? {
+            match self.take_frame(client, request)? {
                 Some(input) => input,
                 None => return Ok(None),
             }
         } else {
-            plain(data)?
+            plain(request)?
         };
         if form.base64 {
             input.text = decode_base64(&input.text)?;
@@ -103,63 +120,74 @@ impl Collector {
         self.unfinished.retain(|unfinished| unfinished.work_id != work_id);
     }
 
-    fn take_frame(
-        &mut self,
-        work_id: &str,
-        client: &Arc<str>,
-        request_id: &str,
-        data: Option<Value>,
-    ) -> Result<Option<Input>, ErrorField> {
-        let Some(Value::Object(mut data)) = data else {
+    fn take_frame(&mut self, client: &Arc<str>, request: Request) -> Result<Option<Input>, ErrorField> {
+        let Ok(Some(Object(frame))) = request.data::<Object<Frame>>() else {
             return Err(out_of_step());
         };
-        let place = self.find(work_id, client, request_id, &data);
+        let index = frame.index.and_then(|index| index.0.trim().parse::<i64>().ok());
+        let place = self.find(client, &request, index);
         let mut so_far = place.and_then(|place| self.unfinished.remove(place));
         // Whatever is wrong with a frame ends its prompt: the next one starts again at 0.
-        let index = data.get("index").and_then(index).ok_or_else(out_of_step)?;
+        let index = index.ok_or_else(out_of_step)?;
         if index == 0 {
             so_far = None;
         } else if so_far.as_ref().map(|so_far| so_far.next_index) != Some(index) {
             return Err(out_of_step());
         }
-        let delta = data.remove("delta").map(text_of).unwrap_or_default();
         // True unless its text contains an f: missing, 1 and "true" are true, as on the stock unit.
-        let finish = data
-            .get("finish")
-            .is_none_or(|finish| !finish.to_string().contains('f'));
-        let prefix = data.remove("soft_prefix").filter(|prefix| !prefix.is_null());
-        let options = data.remove("softprefix").filter(|options| !options.is_null());
-        let mut text = so_far.map(|so_far| so_far.text).unwrap_or_default();
-        text.push_str(&delta);
+        let finish = !frame.finish.0.contains('f');
+        let Request {
+            request_id,
+            work_id,
+            mut charge,
+            ..
+        } = request;
+        let text = match so_far {
+            Some(so_far) => {
+                charge.absorb(so_far.charge);
+                let mut text = so_far.text;
+                text.push_str(&frame.delta.0);
+                text
+            }
+            None => frame.delta.0,
+        };
         if finish {
-            let options = options.map(read_options).transpose()?.unwrap_or_default();
-            return Ok(Some(Input { text, prefix, options }));
+            let has_options = frame.softprefix.is_some();
+            let options = frame.softprefix.map(|options| read_options(&options.0)).transpose()?;
+            return Ok(Some(Input {
+                text,
+                prefix: frame.soft_prefix,
+                options: options.unwrap_or_default(),
+                has_options,
+                charge,
+            }));
         }
-        if prefix.is_some() || options.is_some() {
+        if frame.soft_prefix.is_some() || frame.softprefix.is_some() {
             return Err(ErrorField::new(
                 Code::PREFIX_UNUSABLE,
                 "soft_prefix came in a frame with finish false, where it would have no effect; send it in the frame with \
                  finish true",
             ));
         }
-        self.make_room(client, text.len())?;
+        self.make_room(client)?;
         self.unfinished.push_back(Unfinished {
-            work_id: work_id.to_owned(),
+            work_id,
             client: Arc::clone(client),
-            request_id: request_id.to_owned(),
-            next_index: index + 1,
+            request_id,
+            next_index: index.saturating_add(1),
             text,
+            charge,
         });
         Ok(None)
     }
 
     /// The prompt that a frame goes on with. Some clients number every message: a frame with a new request_id goes to the
     /// client's only prompt that waits for its index, if there is just one.
-    fn find(&self, work_id: &str, client: &Arc<str>, request_id: &str, data: &Map<String, Value>) -> Option<usize> {
-        let own = |unfinished: &Unfinished| unfinished.work_id == work_id && unfinished.client == *client;
-        let same = |unfinished: &Unfinished| own(unfinished) && unfinished.request_id == request_id;
+    fn find(&self, client: &Arc<str>, request: &Request, index: Option<i64>) -> Option<usize> {
+        let own = |unfinished: &Unfinished| unfinished.work_id == request.work_id && unfinished.client == *client;
+        let same = |unfinished: &Unfinished| own(unfinished) && unfinished.request_id == request.request_id;
         self.unfinished.iter().position(same).or_else(|| {
-            let index = data.get("index").and_then(index).filter(|&index| index > 0)?;
+            let index = index.filter(|&index| index > 0)?;
             let mut candidates = self
                 .unfinished
                 .iter()
@@ -170,14 +198,13 @@ impl Collector {
         })
     }
 
-    fn make_room(&self, client: &Arc<str>, bytes: usize) -> Result<(), ErrorField> {
+    fn make_room(&self, client: &Arc<str>) -> Result<(), ErrorField> {
         let own = self
             .unfinished
             .iter()
             .filter(|unfinished| unfinished.client == *client)
             .count();
-        let held: usize = self.unfinished.iter().map(|unfinished| unfinished.text.len()).sum();
-        if own >= UNFINISHED_PER_CLIENT || self.unfinished.len() >= UNFINISHED || held + bytes > UNFINISHED_BYTES {
+        if own >= UNFINISHED_PER_CLIENT || self.unfinished.len() >= UNFINISHED {
             return Err(ErrorField::new(
                 Code::NOT_AVAILABLE,
                 format!(
@@ -192,9 +219,9 @@ impl Collector {
 }
 
 /// A plain input: the text of whatever the data is.
-fn plain(data: Option<Value>) -> Result<Input, ErrorField> {
-    if let Some(Value::Object(object)) = &data
-        && (object.contains_key("soft_prefix") || object.contains_key("softprefix"))
+fn plain(request: Request) -> Result<Input, ErrorField> {
+    if let Ok(Some(Object(fields))) = request.data::<Object<MisplacedFields>>()
+        && (fields.soft_prefix || fields.softprefix)
     {
         return Err(ErrorField::new(
             Code::PREFIX_UNUSABLE,
@@ -202,17 +229,23 @@ fn plain(data: Option<Value>) -> Result<Input, ErrorField> {
              (object \"llm.utf-8.stream\"), in the frame with finish true",
         ));
     }
+    let text = request.data::<Text>().map_err(|error| {
+        ErrorField::new(
+            Code::PARAMETER,
+            format!("the data cannot be read ({error}); send the text as a string"),
+        )
+    })?;
     Ok(Input {
-        text: data.map(text_of).unwrap_or_default(),
-        ..Input::default()
+        text: text.unwrap_or_default().0,
+        prefix: None,
+        options: InferenceOptions::default(),
+        has_options: false,
+        charge: request.charge,
     })
 }
 
-fn read_options(options: Value) -> Result<InferenceOptions, ErrorField> {
-    // Through the map, because a list would be read as the fields in their order.
-    serde_json::from_value::<Map<String, Value>>(options)
-        .and_then(|options| serde_json::from_value(Value::Object(options)))
-        .map_err(|error| {
+fn read_options(options: &str) -> Result<InferenceOptions, ErrorField> {
+    let Object(options) = serde_json::from_str(options).map_err(|error| {
         ErrorField::new(
             Code::PARAMETER,
             format!(
@@ -220,7 +253,8 @@ fn read_options(options: Value) -> Result<InferenceOptions, ErrorField> {
                  or false) and priority (\"live\" or \"batch\"), or leave them out"
             ),
         )
-    })
+    })?;
+    Ok(options)
 }
 
 /// Standard base64, padding optional; then JSON escapes are undone once more, as the stock unit does.
@@ -289,44 +323,29 @@ fn out_of_step() -> ErrorField {
     ErrorField::stock(Code::STREAM_INDEX)
 }
 
-fn index(value: &Value) -> Option<i64> {
-    match value {
-        Value::Number(number) => number.as_i64(),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    }
-}
-
-fn text_of(value: Value) -> String {
-    match value {
-        Value::String(text) => text,
-        other => other.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::budget::{Budget, Use};
 
-    const PLAIN: InputForm = InputForm {
-        stream: false,
-        base64: false,
-    };
-    const STREAM: InputForm = InputForm {
-        stream: true,
-        base64: false,
-    };
-    const PLAIN_BASE64: InputForm = InputForm {
-        stream: false,
-        base64: true,
-    };
-    const STREAM_BASE64: InputForm = InputForm {
-        stream: true,
-        base64: true,
-    };
+    const PLAIN: &str = "llm.utf-8";
+    const STREAM: &str = "llm.utf-8.stream";
+    const PLAIN_BASE64: &str = "llm.utf-8.base64";
+    const STREAM_BASE64: &str = "llm.utf-8.stream.base64";
+
+    fn request(request_id: &str, object: &str, data: &Value) -> Request {
+        let header = json!({"request_id": request_id, "work_id": "llm.1000", "action": "inference", "object": object});
+        let charge = Budget::default().message();
+        Request::with_data(
+            header.to_string().as_bytes(),
+            json!({"data": data}).to_string().into_bytes(),
+            charge,
+        )
+        .unwrap()
+    }
 
     struct Client(Collector, Arc<str>);
 
@@ -335,11 +354,11 @@ mod tests {
             Self(Collector::default(), "8001".into())
         }
 
-        fn send(&mut self, request_id: &str, form: InputForm, data: Value) -> Result<Option<Input>, ErrorField> {
-            self.0.take("llm.1000", &self.1, request_id, form, Some(data))
+        fn send(&mut self, request_id: &str, object: &str, data: Value) -> Result<Option<Input>, ErrorField> {
+            self.0.take(&self.1, request(request_id, object, &data))
         }
 
-        fn text(&mut self, form: InputForm, data: Value) -> String {
+        fn text(&mut self, form: &str, data: Value) -> String {
             self.send("r", form, data).unwrap().expect("a whole input").text
         }
     }
@@ -349,21 +368,19 @@ mod tests {
         let mut client = Client::new();
         assert_eq!(client.text(PLAIN, json!("hello")), "hello");
         assert_eq!(client.text(PLAIN, json!(42)), "42");
-        assert_eq!(client.text(PLAIN, json!(null)), "null");
+        assert_eq!(client.text(PLAIN, json!(null)), "");
         assert_eq!(client.text(PLAIN, json!({"a": 1})), r#"{"a":1}"#);
     }
 
     #[test]
     fn frames_are_joined_in_order_and_run_at_finish() {
         let mut client = Client::new();
-        assert_eq!(
-            client.send("r", STREAM, json!({"delta": "a", "index": 0, "finish": false})),
-            Ok(None)
-        );
-        assert_eq!(
-            client.send("r", STREAM, json!({"delta": "b", "index": "1", "finish": "false"})),
-            Ok(None)
-        );
+        for frame in [
+            json!({"delta": "a", "index": 0, "finish": false}),
+            json!({"delta": "b", "index": "1", "finish": "false"}),
+        ] {
+            assert!(client.send("r", STREAM, frame).unwrap().is_none());
+        }
         assert_eq!(
             client.text(STREAM, json!({"delta": "c", "index": 2, "finish": true})),
             "abc"
@@ -412,14 +429,15 @@ mod tests {
     fn two_clients_and_two_requests_do_not_mix() {
         let mut collector = Collector::default();
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        let half = |text: &str| Some(json!({"delta": text, "index": 0, "finish": false}));
-        let rest = |text: &str| Some(json!({"delta": text, "index": 1, "finish": true}));
+        let half = |text: &str| json!({"delta": text, "index": 0, "finish": false});
+        let rest = |text: &str| json!({"delta": text, "index": 1, "finish": true});
         for (client, id, text) in [(&a, "1", "A1"), (&a, "2", "A2"), (&b, "1", "B1")] {
-            assert_eq!(collector.take("llm.1000", client, id, STREAM, half(text)), Ok(None));
+            let taken = collector.take(client, request(id, STREAM, &half(text)));
+            assert!(taken.unwrap().is_none());
         }
         for (client, id, text) in [(&b, "1", "B1x"), (&a, "2", "A2x"), (&a, "1", "A1x")] {
             let input = collector
-                .take("llm.1000", client, id, STREAM, rest("x"))
+                .take(client, request(id, STREAM, &rest("x")))
                 .unwrap()
                 .unwrap();
             assert_eq!(input.text, text);
@@ -480,7 +498,7 @@ mod tests {
         let data = json!({"delta": "a", "index": 0, "finish": true, "soft_prefix": prefix});
         assert_eq!(
             client.send("r", STREAM, data.clone()).unwrap().unwrap().prefix,
-            Some(prefix.clone())
+            Some(serde_json::from_value(prefix.clone()).unwrap())
         );
         let plain = client.send("r", PLAIN, data).unwrap_err();
         let early = json!({"delta": "a", "index": 0, "finish": false, "soft_prefix": prefix});
@@ -518,6 +536,23 @@ mod tests {
         );
         client.0.forget("8001");
         client.send("one more", STREAM, half).unwrap();
+    }
+
+    #[test]
+    fn half_sent_prompts_keep_the_memory_charged_that_their_frames_took() {
+        let budget = Budget::default();
+        let mut client = Client::new();
+        let mut send = |index: usize, finish: bool| {
+            let mut frame = request("r", STREAM, &json!({"delta": "x", "index": index, "finish": finish}));
+            frame.charge = budget.charge(Use::Requests, 100).unwrap();
+            client.0.take(&client.1, frame).unwrap()
+        };
+        assert!(send(0, false).is_none() && send(1, false).is_none());
+        assert_eq!(budget.used(Use::Requests), 200);
+        let whole = send(2, true).unwrap();
+        assert_eq!(budget.used(Use::Requests), 300);
+        drop(whole);
+        assert_eq!(budget.used(Use::Requests), 0);
     }
 
     proptest! {

@@ -23,9 +23,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use softprefix_core::protocol::extension::{self, SoftPrefixSupport, StopRequest, feature};
+use softprefix_core::protocol::extension::{self, Memory, SoftPrefixSupport, StopRequest, TextRequest, feature};
 use softprefix_core::protocol::message::{action, object, to_data};
-use softprefix_core::protocol::{Code, ErrorField, Reply, Request};
+use softprefix_core::protocol::{Code, ErrorField, Reply};
 
 use answer::Answer;
 pub use directory::{Alone, Directory, Opening, Registration};
@@ -37,10 +37,13 @@ use setup::{ErrorAndWorkId, SetUpRequest, loading_failed};
 use shared_model::SharedModel;
 use task::Task;
 
+use crate::budget::{Budget, Use};
 use crate::engine::sampling::Sampling;
 use crate::model::ModelSource;
-use crate::scheduler::WaitingLimits;
+use crate::request_text::Request;
 
+/// Longest name of another unit's task.
+const LONGEST_SOURCE: usize = 256;
 /// How long a set-up waits for a task that is ending to make room.
 const PATIENCE_FOR_ROOM: Duration = Duration::from_secs(10);
 
@@ -56,8 +59,10 @@ pub struct UnitOptions {
     pub max_tasks: usize,
     /// Inferences of one model that run at once, as far as its engine can. One place is kept for live runs.
     pub max_inferences: usize,
-    /// What may wait for each model.
-    pub waiting: WaitingLimits,
+    /// Inferences that may wait for each model.
+    pub waiting: usize,
+    /// What clients may have it hold.
+    pub memory: Budget,
     /// When an inference is ended at the latest, counted from its arrival.
     pub longest_inference: Duration,
     /// Keep the last model when its last task ends, so that the next set-up is quick.
@@ -72,7 +77,8 @@ impl Default for UnitOptions {
             max_tasks: 2,
             // As many columns as the CPU engine's kernels take at once: more would make each slower and all no faster.
             max_inferences: 16,
-            waiting: WaitingLimits::default(),
+            waiting: 4096,
+            memory: Budget::default(),
             longest_inference: Duration::from_secs(3600),
             keep_idle_model: true,
             on_load: None,
@@ -133,6 +139,12 @@ impl Unit {
         &self.inner.options.name
     }
 
+    /// What its clients may have it hold, and what of that is taken.
+    #[must_use]
+    pub fn memory(&self) -> &Budget {
+        &self.inner.options.memory
+    }
+
     /// The model cards, as `lsmode` lists them.
     #[must_use]
     pub fn cards(&self) -> Vec<Value> {
@@ -146,7 +158,16 @@ impl Unit {
     }
 
     /// Carries a request out, or begins to. All replies go to `peer`. It does not wait, except for a [`Directory`] that links.
-    pub fn call(&self, request: Request, peer: &Peer) {
+    pub fn call(&self, mut request: Request, peer: &Peer) {
+        let held = [action::SETUP, action::INFERENCE].contains(&request.action.as_str())
+            || (extension::ACTIONS.contains(&request.action.as_str()) && request.action != extension::STOP);
+        if held && (self.memory().is_crowded() || !request.charge.add_overhead()) {
+            return peer.reply(&Reply::error(
+                request.request_id,
+                request.work_id,
+                no_room_for_requests(self.memory()),
+            ));
+        }
         match request.action.as_str() {
             action::SETUP => self.inner.begin_set_up(request, peer),
             action::INFERENCE => self.infer(request, peer),
@@ -160,21 +181,12 @@ impl Unit {
 
     /// An inference, in any input form.
     fn infer(&self, request: Request, peer: &Peer) {
-        let form = request.input_form();
-        let Request {
-            request_id,
-            work_id,
-            data,
-            ..
-        } = request;
+        let (request_id, work_id) = (request.request_id.clone(), request.work_id.clone());
         let refuse = |error| peer.reply(&Reply::error(request_id.clone(), work_id.clone(), error));
         let Some(task) = self.inner.task(&work_id).filter(|task| task.hears_clients()) else {
             return refuse(ErrorField::stock(Code::PUSH));
         };
-        let input = self
-            .inner
-            .collector()
-            .take(&work_id, peer.name(), &request_id, form, data);
+        let input = self.inner.collector().take(peer.name(), request);
         let input = match input {
             Ok(Some(input)) => input,
             Ok(None) => return,
@@ -187,9 +199,16 @@ impl Unit {
     /// published as always.
     pub fn say(&self, work_id: &str, request_id: &str, text: String, peer: &Peer) {
         if let Some(task) = self.inner.task(work_id) {
+            let Some(charge) = self.memory().charge(Use::Requests, text.len()) else {
+                let error = no_room_for_requests(self.memory());
+                return peer.reply(&Reply::error(request_id, work_id, error));
+            };
             let input = input::Input {
                 text,
-                ..Default::default()
+                prefix: None,
+                options: extension::InferenceOptions::default(),
+                has_options: false,
+                charge,
             };
             self.inner.start(&task, request_id.to_owned(), input, peer);
         }
@@ -200,6 +219,12 @@ impl Unit {
         if let Some(task) = self.inner.task(work_id) {
             task.pause();
         }
+    }
+
+    /// Whether a client has set up a task that lives, or waits for an answer.
+    #[must_use]
+    pub fn concerns(&self, client: &str) -> bool {
+        self.inner.all_tasks().iter().any(|task| task.concerns(client))
     }
 
     /// A client has left: what it had half-sent is dropped, and what waits for it is looked at.
@@ -213,14 +238,14 @@ impl Unit {
     /// Ends a task that can no longer be reached.
     pub fn end(&self, work_id: &str) {
         if let Some(task) = self.inner.task(work_id) {
-            self.inner.end(&task, || ());
+            self.inner.end(&task, |_| ());
         }
     }
 
     /// Ends all tasks, without replies to their owners beyond each inference's last one.
     pub fn reset(&self) {
         for task in self.inner.all_tasks() {
-            self.inner.end(&task, || ());
+            self.inner.end(&task, |_| ());
         }
     }
 
@@ -269,16 +294,16 @@ impl Inner {
         self.lock().by_id.values().cloned().collect()
     }
 
-    fn start(&self, task: &Arc<Task>, request_id: String, input: input::Input, peer: &Peer) {
+    fn start(&self, task: &Arc<Task>, request_id: String, mut input: input::Input, peer: &Peer) {
         let refuse = |error| peer.reply(&Reply::error(request_id.clone(), task.work_id.clone(), error));
-        let place = match task.model.room.enter(input.bytes()) {
+        let place = match task.model.room.enter() {
             Ok(place) => place,
             Err(waiting) => return refuse(too_many_wait(waiting)),
         };
         let Some(entry) = task.enter(peer, &request_id) else {
             return refuse(ErrorField::stock(Code::PUSH));
         };
-        let answer = Answer::new(peer.clone(), request_id.clone(), entry);
+        let answer = Answer::new(peer.clone(), request_id.clone(), entry, input.charge.take());
         let longest = self.options.longest_inference;
         task.model
             .prepare(move |model| prepare::run(model, input, answer, place, longest));
@@ -286,13 +311,11 @@ impl Inner {
 
     /// Everything that is answered at once, or by the thread that prepares; `None` where the answer comes later.
     fn answer(self: &Arc<Self>, request: Request, peer: &Peer) -> Option<Reply> {
-        let Request {
-            request_id,
-            work_id,
-            action,
-            data,
-            ..
-        } = request;
+        let (request_id, work_id, action) = (
+            request.request_id.clone(),
+            request.work_id.clone(),
+            request.action.as_str(),
+        );
         let ok = || Some(Reply::ok(request_id.clone(), work_id.clone()));
         let error = |code| Some(Reply::stock_error(request_id.clone(), work_id.clone(), code));
         if action == action::TASKINFO && work_id == self.options.name {
@@ -311,21 +334,29 @@ impl Inner {
             action::LINK,
             action::UNLINK,
         ];
-        if !known.contains(&action.as_str()) && !extension::ACTIONS.contains(&action.as_str()) {
+        if !known.contains(&action) && !extension::ACTIONS.contains(&action) {
             return error(Code::NO_UNIT_ACTION);
         }
         let Some(task) = self.task(&work_id) else {
             return error(Code::NO_SUCH_UNIT);
         };
-        match action.as_str() {
+        // A source is named as a string; whatever else it is names none.
+        let source = || request.data::<String>().ok().flatten().unwrap_or_default();
+        match action {
             action::PAUSE => {
                 task.pause();
                 ok()
             }
             action::EXIT => {
-                let reply = Reply::ok(request_id.clone(), work_id.clone());
+                let mut reply = Reply::ok(request_id.clone(), work_id.clone());
                 let peer = peer.clone();
-                self.end(&task, move || peer.reply(&reply));
+                self.end(&task, move |released| {
+                    // The task has ended all the same: that is a success with something to say.
+                    if let Err(sentence) = released {
+                        reply.error.message = sentence;
+                    }
+                    peer.reply(&reply);
+                });
                 None
             }
             action::TASKINFO => Some(Reply::data(
@@ -335,74 +366,70 @@ impl Inner {
                 to_data(&self.describe(&task)),
             )),
             action::LINK => {
-                let source = data.as_ref().and_then(Value::as_str).unwrap_or_default();
-                if !source.is_empty() && self.directory.link(&work_id, source) {
-                    task.add_input(source);
+                let source = source();
+                let known = !source.is_empty() && source.len() <= LONGEST_SOURCE;
+                if known && task.has_room_for_inputs() && self.directory.link(&work_id, &source) {
+                    task.add_input(&source);
                     ok()
                 } else {
                     error(Code::LINK)
                 }
             }
             action::UNLINK => {
-                let source = data.as_ref().and_then(Value::as_str).unwrap_or_default();
-                self.directory.unlink(&work_id, source);
-                task.remove_input(source);
+                let source = source();
+                self.directory.unlink(&work_id, &source);
+                task.remove_input(&source);
                 ok()
             }
-            extension::STOP => match data.and_then(|data| serde_json::from_value::<StopRequest>(data).ok()) {
-                Some(stop) => {
+            extension::STOP => Some(match request.question::<StopRequest>("{\"request_id\": \"...\"}") {
+                Ok(stop) => {
                     task.stop(peer.name(), &stop.request_id);
-                    Some(Reply::data(request_id, work_id, extension::STOP, Value::from("None")))
+                    Reply::data(request_id, work_id, extension::STOP, Value::from("None"))
                 }
-                None => Some(Reply::error(
-                    request_id,
-                    work_id,
-                    ErrorField::new(
-                        Code::PARAMETER,
-                        "it is not said what to stop; send data as {\"request_id\": \"...\"}",
-                    ),
-                )),
-            },
+                Err(error) => Reply::error(request_id, work_id, error),
+            }),
             extension::SCORE => {
-                self.score(&task, request_id, data, peer);
+                self.score(&task, request, peer);
                 None
             }
             _ => {
-                self.ask(&task, action, request_id, data, peer);
+                self.ask(&task, request, peer);
                 None
             }
         }
     }
 
-    /// A text to be led through; the answer comes when the engine has done so.
-    fn score(&self, task: &Arc<Task>, request_id: String, data: Option<Value>, peer: &Peer) {
+    /// A text to be scored by teacher forcing; the answer comes when the engine has done so.
+    fn score(&self, task: &Arc<Task>, mut request: Request, peer: &Peer) {
+        let request_id = request.request_id.clone();
         let refuse = |error| peer.reply(&Reply::error(request_id.clone(), task.work_id.clone(), error));
-        let data = data.unwrap_or_default();
-        let place = match task.model.room.enter(score::bytes(&data)) {
+        let place = match task.model.room.enter() {
             Ok(place) => place,
             Err(waiting) => return refuse(too_many_wait(waiting)),
         };
         let Some(entry) = task.enter(peer, &request_id) else {
             return refuse(ErrorField::stock(Code::PUSH));
         };
-        let answer = score::Answer::new(peer.clone(), request_id.clone(), entry);
+        let answer = score::Answer::new(peer.clone(), request_id.clone(), entry, request.charge.take());
         let longest = self.options.longest_inference;
         task.model
-            .prepare(move |model| score::run(model, &data, answer, place, longest));
+            .prepare(move |model| score::run(model, request, answer, place, longest));
     }
 
     /// Questions that take a moment: answered by the thread that prepares prompts.
-    fn ask(&self, task: &Arc<Task>, action: String, request_id: String, data: Option<Value>, peer: &Peer) {
+    fn ask(&self, task: &Arc<Task>, request: Request, peer: &Peer) {
         let (asked, peer_there) = (Arc::clone(task), peer.clone());
-        let (id, work_id) = (request_id.clone(), task.work_id.clone());
+        let request_id = request.request_id.clone();
+        let (id, work_id, action) = (request_id.clone(), task.work_id.clone(), request.action.clone());
         let long = action == extension::NEAREST;
         let answer = move |model: &SharedModel| {
             let found = match action.as_str() {
                 extension::VOCABULARY => queries::vocabulary(model).map(|vocabulary| to_data(&vocabulary)),
-                extension::EMBED => queries::embed(model, data).map(|embedded| to_data(&embedded)),
-                extension::NEAREST => nearest::answer(model, data).map(|nearest| to_data(&nearest)),
-                _ => queries::text_of(data.as_ref())
-                    .and_then(|text| prepare::budget(model, &asked, &text))
+                extension::EMBED => queries::embed(model, &request).map(|embedded| to_data(&embedded)),
+                extension::NEAREST => nearest::answer(model, &request).map(|nearest| to_data(&nearest)),
+                _ => request
+                    .question::<TextRequest>("{\"text\": \"...\"}")
+                    .and_then(|question| prepare::budget(model, &asked, &question.text))
                     .map(|budget| to_data(&budget)),
             };
             peer_there.reply(&match found {
@@ -446,6 +473,7 @@ impl Inner {
             concurrency: info.max_sequences,
             features: features.map(str::to_owned).into_iter().chain(score).collect(),
             hidden_size: info.hidden_size,
+            memory: Some(told(&self.options.memory)),
             model_sha256: task.model.digest.clone(),
             prefill_window: info.prefill_window.min(window),
             unit: concat!("softprefix-unit ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -457,7 +485,7 @@ impl Inner {
     }
 
     /// Ends a task; `then` runs when its last inference has given its last reply.
-    fn end(self: &Arc<Self>, task: &Arc<Task>, then: impl FnOnce() + Send + 'static) {
+    fn end(self: &Arc<Self>, task: &Arc<Task>, then: impl FnOnce(Result<(), String>) + Send + 'static) {
         let inner = Arc::clone(self);
         let ending = Arc::downgrade(task);
         let work_id = task.work_id.clone();
@@ -475,7 +503,7 @@ impl Inner {
                 drop(tasks);
             } else {
                 drop(tasks);
-                then();
+                then(Ok(()));
             }
             inner.task_ended.notify_all();
         });
@@ -483,7 +511,11 @@ impl Inner {
 
     fn begin_set_up(self: &Arc<Self>, request: Request, peer: &Peer) {
         let request_id = request.request_id.clone();
-        let refuse = |refusal: ErrorAndWorkId| peer.reply(&refusal_reply(&request_id, refusal));
+        let setup = SetUpRequest::read(request.data().ok().flatten());
+        let Request {
+            request_id: id, charge, ..
+        } = request;
+        let refuse = |refusal: ErrorAndWorkId| peer.reply(&refusal_reply(&id, refusal));
         {
             let mut tasks = self.lock();
             let staying = tasks.by_id.values().filter(|task| !task.is_closing()).count();
@@ -498,14 +530,11 @@ impl Inner {
         let started = std::thread::Builder::new()
             .name("softprefix-setup".into())
             .spawn(move || {
-                let request_id = request.request_id.clone();
                 // A panic in a loader must not leave the client without an answer.
-                let result = catch_unwind(AssertUnwindSafe(|| {
-                    inner.set_up(request.data, &request.request_id, &there)
-                }))
-                .unwrap_or_else(|_| Err(loading_failed("The loader failed unexpectedly; see the log.")));
+                let result = catch_unwind(AssertUnwindSafe(|| inner.set_up(setup, &request_id, &there)))
+                    .unwrap_or_else(|_| Err(loading_failed("The loader failed unexpectedly; see the log.")));
                 // The room is given back before the answer, so that a client may go on at once.
-                drop(pending);
+                drop((pending, charge));
                 there.reply(&match result {
                     Ok(work_id) => Reply::ok(request_id, work_id),
                     Err(refusal) => refusal_reply(&request_id, refusal),
@@ -520,13 +549,13 @@ impl Inner {
 
     fn set_up(
         self: &Arc<Self>,
-        data: Option<Value>,
+        setup: Result<SetUpRequest, ErrorAndWorkId>,
         request_id: &str,
         asked_by: &Peer,
     ) -> Result<String, ErrorAndWorkId> {
         let _one_at_a_time = self.setting_up.lock().unwrap_or_else(PoisonError::into_inner);
         self.wait_for_room()?;
-        let setup = SetUpRequest::read(data)?;
+        let setup = setup?;
         let registration = self
             .directory
             .register()
@@ -534,7 +563,14 @@ impl Inner {
         let work_id = format!("{}.{}", self.options.name, registration.number);
         let task = self.open_task(&work_id, setup, registration, request_id, asked_by);
         if task.is_err() {
-            self.directory.release(&work_id, Box::new(|| ()));
+            self.directory.release(
+                &work_id,
+                Box::new(|released| {
+                    if let Err(sentence) = released {
+                        tracing::warn!("{sentence}");
+                    }
+                }),
+            );
         }
         task.map(|()| work_id)
     }
@@ -560,6 +596,7 @@ impl Inner {
             sampling,
             model,
             outlet,
+            Arc::clone(asked_by.name()),
         ));
         let old = self.lock().by_id.insert(work_id.to_owned(), Arc::clone(&task));
         if let Some(old) = old {
@@ -609,7 +646,8 @@ impl Inner {
                 .source
                 .load(&setup.model, &setup.model_settings(), &progress)
                 .map_err(|error| error.to_string())?;
-            SharedModel::start(loaded, self.options.waiting, self.options.max_inferences)
+            let options = &self.options;
+            SharedModel::start(loaded, options.waiting, options.max_inferences, options.memory.clone())
                 .map_err(|error| format!("no thread for the engine: {error}"))
         })
     }
@@ -622,6 +660,30 @@ impl Drop for Pending {
     fn drop(&mut self) {
         self.0.lock().pending -= 1;
     }
+}
+
+/// What `taskinfo` says of the memory.
+fn told(budget: &Budget) -> Memory {
+    Memory {
+        budget: budget.limit() as u64,
+        requests: budget.share(Use::Requests) as u64,
+        requests_used: budget.used(Use::Requests) as u64,
+        work: budget.share(Use::Work) as u64,
+        work_used: budget.used(Use::Work) as u64,
+    }
+}
+
+/// -10: what is told where no more requests can be held.
+#[must_use]
+pub fn no_room_for_requests(budget: &Budget) -> ErrorField {
+    let stock = Code::NOT_AVAILABLE.stock_message().unwrap_or_default();
+    let mib = budget.share(Use::Requests) >> 20;
+    ErrorField::new(
+        Code::NOT_AVAILABLE,
+        format!(
+            "{stock} The {mib} MiB that this unit has for requests are taken; send it again later, or start the unit with more --memory."
+        ),
+    )
 }
 
 fn too_many_wait(waiting: usize) -> ErrorField {

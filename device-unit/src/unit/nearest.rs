@@ -1,7 +1,6 @@
 //! Which tokens' rows point most nearly the same way as given rows. It knows no transport.
 
 use half::bf16;
-use serde_json::Value;
 use softprefix_core::prefix::{Neighbour, SoftPrefix, decode};
 use softprefix_core::protocol::extension::{MAX_NEAREST, MAX_NEAREST_ROWS, Nearest, NearestRequest};
 use softprefix_core::protocol::{Code, ErrorField};
@@ -9,6 +8,7 @@ use softprefix_core::protocol::{Code, ErrorField};
 use super::queries::failed;
 use super::shared_model::SharedModel;
 use crate::engine::{EngineError, TokenEmbeddings};
+use crate::request_text::Request;
 
 /// Sums that run side by side, so that the compiler can use wide registers; their order is the same everywhere.
 const LANES: usize = 16;
@@ -17,11 +17,9 @@ const LANES: usize = 16;
 ///
 /// # Errors
 /// -22 for what cannot be read or is too much, -30 and -31 for rows that do not fit the model, -11 where the table cannot be read.
-pub fn answer(model: &SharedModel, data: Option<Value>) -> Result<Nearest, ErrorField> {
+pub fn answer(model: &SharedModel, request: &Request) -> Result<Nearest, ErrorField> {
     let parameter = |message: String| ErrorField::new(Code::PARAMETER, message);
-    let request: NearestRequest = data
-        .and_then(|data| serde_json::from_value(data).ok())
-        .ok_or_else(|| parameter("send data as {\"len\": P, \"data_b64\": \"...\", \"k\": n}".to_owned()))?;
+    let request: NearestRequest = request.question("{\"len\": P, \"data_b64\": \"...\", \"k\": n}")?;
     if request.k == 0 || request.k > MAX_NEAREST {
         return Err(parameter(format!(
             "k is {}; ask for 1 to {MAX_NEAREST} tokens",

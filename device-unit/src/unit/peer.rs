@@ -9,6 +9,17 @@ pub trait ReplySink: Send + Sync {
     /// Takes one message, line end included. A message to somebody who has left is dropped.
     fn send(&self, message: Vec<u8>);
 
+    /// Takes one frame of the answer with this number. Some clients take what they read at once for one message: its frames go out apart
+    /// from each other, by a few milliseconds, as they do on the stock module.
+    fn send_frame(&self, message: Vec<u8>, _answer: u64) {
+        self.send(message);
+    }
+
+    /// Whether a frame of the answer would go out at once. While it would not, the answer keeps its text for a larger frame.
+    fn takes_frame(&self, _answer: u64) -> bool {
+        self.has_room()
+    }
+
     /// Whether a message that could as well come later is welcome now. While it is not, an inference keeps its text and
     /// sends it in larger pieces.
     fn has_room(&self) -> bool {

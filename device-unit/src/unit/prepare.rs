@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use softprefix_core::prefix::{SoftPrefix, WindowBudget, decode_value};
+use softprefix_core::prefix::{SoftPrefix, WindowBudget};
 use softprefix_core::protocol::extension::{Budget, InferenceOptions, Priority as AskedPriority, SoftPrefixEcho};
 use softprefix_core::protocol::{Code, ErrorField};
 
@@ -27,6 +27,8 @@ pub fn run(model: &SharedModel, input: Input, mut answer: Answer, place: Place, 
             answer.echo = plan.prefix.as_ref().map(SoftPrefixEcho::of);
             answer.wants_usage = input.options.usage;
             answer.streams = input.options.stream.unwrap_or(answer.streams);
+            // Our own client reads frames however they are joined, and gets them as fast as they come.
+            answer.apart = !input.has_options;
             answer.counts = plan.counts;
             let stop = answer.entry().stop.clone();
             model.scheduler.submit(Job {
@@ -68,7 +70,10 @@ fn plan(model: &SharedModel, task: &Task, input: &Input) -> Result<Plan, ErrorFi
     let info = model.info();
     let prefix = match &input.prefix {
         None => None,
-        Some(value) => Some(decode_value(value, info.hidden_size).map_err(|error| ErrorField::from(&error))?),
+        Some(sent) => Some(
+            sent.decode(info.hidden_size)
+                .map_err(|error| ErrorField::from(&error))?,
+        ),
     };
     let template = template_tokens(model, task)?;
     let tokens = encode(model, &model.template.render(&task.setup.prompt, &input.text))?;

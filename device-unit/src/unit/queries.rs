@@ -1,7 +1,6 @@
 //! Questions about a model: the embedding rows of a text or of tokens, the norms of its vocabulary. It knows no transport.
 
 use half::bf16;
-use serde_json::Value;
 use softprefix_core::prefix::{EmbeddingRows, TokenPiece};
 use softprefix_core::protocol::extension::{EmbedRequest, Embedded, Histogram, Percentiles, Vocabulary};
 use softprefix_core::protocol::{Code, ErrorField};
@@ -9,48 +8,26 @@ use softprefix_core::protocol::{Code, ErrorField};
 use super::prepare::encode;
 use super::shared_model::SharedModel;
 use crate::engine::{EngineError, TokenEmbeddings};
+use crate::request_text::Request;
 
 /// Bars of the histogram of norms.
 const BARS: usize = 64;
-
-/// The text of a question.
-///
-/// # Errors
-/// -22 where there is none.
-pub fn text_of(data: Option<&Value>) -> Result<String, ErrorField> {
-    data.and_then(|data| data.get("text"))
-        .and_then(Value::as_str)
-        .map(str::to_owned)
-        .ok_or_else(|| {
-            ErrorField::new(
-                Code::PARAMETER,
-                "the question has no text; send data as {\"text\": \"...\"}",
-            )
-        })
-}
 
 /// The embedding rows of a text (without template), of token ids, or of tokens drawn from the vocabulary.
 ///
 /// # Errors
 /// -22 where it is not said of what, -34 for no tokens, -32 for more than the window holds, -11 for ids outside the vocabulary.
-pub fn embed(model: &SharedModel, data: Option<Value>) -> Result<Embedded, ErrorField> {
+pub fn embed(model: &SharedModel, request: &Request) -> Result<Embedded, ErrorField> {
     let info = model.info();
-    let request = data.and_then(|data| serde_json::from_value::<EmbedRequest>(data).ok());
-    let ids = match request {
-        Some(EmbedRequest::Text { text }) => encode(model, &text)?,
-        Some(EmbedRequest::Tokens { tokens }) => tokens,
+    let wanted = "{\"text\": \"...\"}, {\"tokens\": [ids]} or {\"sample\": {\"count\": P, \"seed\": n}}";
+    let ids = match request.question(wanted)? {
+        EmbedRequest::Text { text } => encode(model, &text)?,
+        EmbedRequest::Tokens { tokens } => tokens,
         // Not before its number is known to be small.
-        Some(EmbedRequest::Sample { sample }) if sample.count <= info.window => {
+        EmbedRequest::Sample { sample } if sample.count <= info.window => {
             sample.generator.sample(sample.seed, sample.count, &text_tokens(model))
         }
-        Some(EmbedRequest::Sample { sample }) => return Err(too_many(sample.count, info.window)),
-        None => {
-            return Err(ErrorField::new(
-                Code::PARAMETER,
-                "the question does not say of what; send data as {\"text\": \"...\"}, {\"tokens\": [ids]} or \
-                 {\"sample\": {\"count\": P, \"seed\": n}}",
-            ));
-        }
+        EmbedRequest::Sample { sample } => return Err(too_many(sample.count, info.window)),
     };
     if ids.is_empty() {
         return Err(ErrorField::new(

@@ -3,19 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde::de::Deserializer;
 use softprefix_core::compare::perplexity;
-use softprefix_core::prefix::{SoftPrefix, TokenPiece, WindowBudget, decode_value};
+use softprefix_core::prefix::{SentPrefix, SoftPrefix, TokenPiece, WindowBudget};
 use softprefix_core::protocol::extension::{
-    Alternative, Compared, MAX_ALTERNATIVES, MAX_SCORE_PREFIXES, SCORE, Scored, Scores, SoftPrefixEcho,
+    Alternative, Compared, MAX_ALTERNATIVES, MAX_SCORE_PREFIXES, MAX_TOKENS, SCORE, Scored, Scores, SoftPrefixEcho,
 };
+use softprefix_core::protocol::frame::DEFAULT_LIMIT;
 use softprefix_core::protocol::message::to_data;
 use softprefix_core::protocol::{Code, ErrorField, Reply};
+use softprefix_core::sent::{Capped, Excerpt, Object, Sent, Text};
 
 use super::peer::Peer;
 use super::prepare::encode;
 use super::shared_model::SharedModel;
 use super::task::{LiveEntry, Task};
+use crate::budget::Charge;
+use crate::request_text::Request;
 use crate::scheduler::{Place, ScoreJob, ScoreSink, TokenScore, Unscored};
 use crate::tokenizer::{Special, Tokenizer};
 
@@ -27,22 +32,49 @@ pub struct Answer {
     tokens: Vec<u32>,
     /// What stood in front of each condition, the base first.
     conditions: Vec<Option<SoftPrefixEcho>>,
+    /// Of the request: what became of it is held until the end.
+    _charge: Charge,
 }
 
-/// Roughly the memory that a request holds while it waits.
-pub fn bytes(data: &Value) -> usize {
-    match data {
-        Value::String(text) => text.len(),
-        Value::Array(values) => values.iter().map(bytes).sum::<usize>() + values.len() * 16,
-        Value::Object(entries) => entries.values().map(bytes).sum(),
-        _ => 0,
+const WANTED: &str = "{\"prompt\": \"...\", \"text\": \"...\"}";
+/// About what one token's scores take in a reply, in bytes.
+const SCORE_BYTES: usize = 48;
+/// And one alternative of it.
+const ALTERNATIVE_BYTES: usize = 64;
+
+/// Data of a request, as it was sent: each wrong type is refused with its own sentence.
+#[derive(Deserialize)]
+struct Asked {
+    prompt: Option<Sent<String>>,
+    text: Option<Sent<String>>,
+    tokens: Option<Tokens>,
+    against: Option<SentPrefix>,
+    soft_prefixes: Option<Sent<Capped<SentPrefix, MAX_SCORE_PREFIXES>>>,
+    soft_prefix: Option<SentPrefix>,
+    top: Option<Excerpt>,
+}
+
+/// Token ids, or whatever else was sent in their place.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Tokens(Sent<Capped<Token, MAX_TOKENS>>);
+
+/// A token id; `None` for what is none.
+struct Token(Option<u32>);
+
+impl<'de> Deserialize<'de> for Token {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Text::<16>::deserialize(deserializer).map(|text| Self(text.0.parse().ok()))
     }
 }
 
 /// Turns a request into a job and submits it, or answers why not.
-pub fn run(model: &SharedModel, data: &Value, mut answer: Answer, place: Place, longest: Duration) {
+pub fn run(model: &SharedModel, request: Request, mut answer: Answer, place: Place, longest: Duration) {
     let task = Arc::clone(answer.entry.task());
-    match plan(model, &task, data) {
+    let planned = plan(model, &task, &request);
+    // The engine may take a while: what was sent is not held meanwhile.
+    drop(request);
+    match planned {
         Err(error) => answer.refuse(error),
         Ok(plan) => {
             answer.tokens.clone_from(&plan.text);
@@ -69,7 +101,7 @@ struct Plan {
     top: usize,
 }
 
-fn plan(model: &SharedModel, task: &Task, data: &Value) -> Result<Plan, ErrorField> {
+fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, ErrorField> {
     let info = model.info();
     if model.scheduler.score_sequences() == 0 {
         return Err(ErrorField::new(
@@ -81,45 +113,55 @@ fn plan(model: &SharedModel, task: &Task, data: &Value) -> Result<Plan, ErrorFie
         ));
     }
     let parameter = |message: String| ErrorField::new(Code::PARAMETER, message);
-    let Some(user) = data.get("prompt").and_then(Value::as_str) else {
-        return Err(parameter(
-            "the request has no prompt; send data as {\"prompt\": \"...\", \"text\": \"...\"}".into(),
-        ));
+    let asked = request
+        .data::<Object<Asked>>()
+        .map_err(|error| parameter(format!("the request cannot be read ({error}); send data as {WANTED}")))?;
+    let Some(Object(Asked {
+        prompt: Some(Sent::As(user)),
+        text: said,
+        tokens,
+        against,
+        soft_prefixes,
+        soft_prefix,
+        top,
+    })) = asked
+    else {
+        return Err(parameter(format!("the request has no prompt; send data as {WANTED}")));
     };
-    let text = text(model, data)?;
-    let top = match data.get("top") {
-        None | Some(Value::Null) => 0,
+    let text = text(model, said, tokens)?;
+    let top = match top {
+        None => 0,
         Some(top) => top
-            .as_u64()
-            .and_then(|top| usize::try_from(top).ok())
+            .0
+            .parse()
+            .ok()
             .filter(|&top| top <= MAX_ALTERNATIVES)
             .ok_or_else(|| parameter(format!("top is {top}; ask for 0 to {MAX_ALTERNATIVES} alternatives")))?,
     };
 
-    let prefix = |value: &Value| decode_value(value, info.hidden_size).map_err(|error| ErrorField::from(&error));
-    let given = |key: &str| data.get(key).filter(|value| !value.is_null());
-    let mut conditions = vec![given("against").map(prefix).transpose()?];
-    match given("soft_prefixes") {
+    let prefix = |sent: SentPrefix| sent.decode(info.hidden_size).map_err(|error| ErrorField::from(&error));
+    let mut conditions = vec![against.map(prefix).transpose()?];
+    match soft_prefixes {
         None => {}
-        Some(Value::Array(values)) if values.len() <= MAX_SCORE_PREFIXES => {
-            for value in values {
-                conditions.push(Some(prefix(value)?));
+        Some(Sent::As(list)) if list.count <= MAX_SCORE_PREFIXES => {
+            for sent in list.items {
+                conditions.push(Some(prefix(sent)?));
             }
         }
-        Some(Value::Array(values)) => {
-            let count = values.len();
+        Some(Sent::As(list)) => {
+            let count = list.count;
             return Err(parameter(format!(
                 "these are {count} prefixes; send {MAX_SCORE_PREFIXES} at most at once"
             )));
         }
-        Some(_) => {
+        Some(Sent::Else(_)) => {
             return Err(parameter(
                 "soft_prefixes is no list; send [{\"len\": P, \"data_b64\": \"...\"}]".into(),
             ));
         }
     }
-    if let Some(value) = given("soft_prefix") {
-        conditions.push(Some(prefix(value)?));
+    if let Some(sent) = soft_prefix {
+        conditions.push(Some(prefix(sent)?));
     }
     if conditions.len() > model.scheduler.score_sequences() {
         return Err(parameter(format!(
@@ -128,7 +170,16 @@ fn plan(model: &SharedModel, task: &Task, data: &Value) -> Result<Plan, ErrorFie
         )));
     }
 
-    let prompt = encode(model, &model.template.render(&task.setup.prompt, user))?;
+    let reply = conditions.len() * text.len() * (SCORE_BYTES + top * ALTERNATIVE_BYTES);
+    if reply > DEFAULT_LIMIT {
+        return Err(parameter(format!(
+            "the scores of {} tokens under {} conditions with {top} alternatives would be larger than a message; score a shorter text, \
+             fewer prefixes at once or fewer alternatives",
+            text.len(),
+            conditions.len()
+        )));
+    }
+    let prompt = encode(model, &model.template.render(&task.setup.prompt, &user))?;
     let template = encode(model, &model.template.render(&task.setup.prompt, ""))?
         .len()
         .min(prompt.len());
@@ -154,14 +205,27 @@ fn plan(model: &SharedModel, task: &Task, data: &Value) -> Result<Plan, ErrorFie
 }
 
 /// The text's tokens: as given, or cut as plain characters, since marks of the template are no part of an answer.
-fn text(model: &SharedModel, data: &Value) -> Result<Vec<u32>, ErrorField> {
+fn text(model: &SharedModel, text: Option<Sent<String>>, tokens: Option<Tokens>) -> Result<Vec<u32>, ErrorField> {
     let parameter = |message: &str| ErrorField::new(Code::PARAMETER, message);
-    let tokens = match (data.get("tokens"), data.get("text")) {
-        (Some(tokens @ Value::Array(_)), _) => serde_json::from_value::<Vec<u32>>(tokens.clone())
-            .map_err(|_| parameter("tokens is no list of token ids; send [id, id, ...]"))?,
-        (_, Some(Value::String(text))) => model
+    let tokens = match (tokens, text) {
+        (Some(Tokens(Sent::As(list))), _) if list.count > MAX_TOKENS => {
+            return Err(ErrorField::new(
+                Code::WINDOW,
+                format!(
+                    "these are {} tokens, more than any window holds; send fewer",
+                    list.count
+                ),
+            ));
+        }
+        (Some(Tokens(Sent::As(list))), _) => list
+            .items
+            .into_iter()
+            .map(|token| token.0)
+            .collect::<Option<Vec<u32>>>()
+            .ok_or_else(|| parameter("tokens is no list of token ids; send [id, id, ...]"))?,
+        (_, Some(Sent::As(text))) => model
             .tokenizer
-            .encode(text, Special::Plain)
+            .encode(&text, Special::Plain)
             .map_err(|error| ErrorField::new(Code::WINDOW, error.to_string()))?,
         _ => {
             return Err(parameter(
@@ -186,13 +250,14 @@ fn text(model: &SharedModel, data: &Value) -> Result<Vec<u32>, ErrorField> {
 }
 
 impl Answer {
-    pub fn new(peer: Peer, request_id: String, entry: LiveEntry) -> Self {
+    pub fn new(peer: Peer, request_id: String, entry: LiveEntry, charge: Charge) -> Self {
         Self {
             peer,
             request_id,
             entry,
             tokens: Vec::new(),
             conditions: Vec::new(),
+            _charge: charge,
         }
     }
 

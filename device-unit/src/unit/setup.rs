@@ -1,7 +1,10 @@
 //! What a set-up asks for, checked as the stock unit checks it. It knows no model and no task.
 
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use softprefix_core::protocol::{Code, ErrorField};
+use softprefix_core::sent::{Capped, Excerpt, Sent};
 
 /// Positions of a task whose set-up and card do not say (PROTOCOL 5.2).
 pub const STOCK_MAX_TOKEN_LEN: usize = 127;
@@ -28,6 +31,134 @@ const TASK_KEYS: [&str; 18] = [
     "system_prompt",
 ];
 
+/// Most sources of a task.
+pub const MAX_INPUTS: usize = 64;
+/// Most keys of a set-up: a card has two dozen.
+const MAX_KEYS: usize = 256;
+
+/// The data of a set-up, as it is read: keys with plain values. A list or an object is kept as an empty one, so that whoever wants a
+/// number or a text there says what it is.
+#[derive(Debug, Default)]
+pub struct Settings {
+    keys: Map<String, Value>,
+    input: Option<Input>,
+    too_many: bool,
+}
+
+#[derive(Debug)]
+enum Input {
+    Named(Vec<String>),
+    Else(String),
+}
+
+impl<'de> Deserialize<'de> for Settings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Settings;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Settings, A::Error> {
+                let mut settings = Settings::default();
+                while let Some(key) = entries.next_key::<String>()? {
+                    if key == "input" {
+                        settings.input = entries.next_value()?;
+                    } else if settings.keys.len() < MAX_KEYS || settings.keys.contains_key(&key) {
+                        let Plain(value) = entries.next_value()?;
+                        settings.keys.insert(key, value);
+                    } else {
+                        settings.too_many = true;
+                        entries.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(settings)
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+impl<'de> Deserialize<'de> for Input {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let sent = Sent::<Capped<Sent<String>, MAX_INPUTS>>::deserialize(deserializer)?;
+        Ok(match sent {
+            Sent::As(list) if list.count > MAX_INPUTS => Self::Else(format!("a list of {}", list.count)),
+            Sent::As(list) => {
+                let names = list.items.into_iter().map(|item| match item {
+                    Sent::As(name) => Ok(name),
+                    Sent::Else(Excerpt(other)) => Err(format!("a list with {other} in it")),
+                });
+                match names.collect() {
+                    Ok(names) => Self::Named(names),
+                    Err(other) => Self::Else(other),
+                }
+            }
+            Sent::Else(Excerpt(text)) => match serde_json::from_str(&text) {
+                Ok(one) => Self::Named(vec![one]),
+                Err(_) => Self::Else(text),
+            },
+        })
+    }
+}
+
+/// A value without what is in it.
+struct Plain(Value);
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Plain;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("any value")
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Plain, E> {
+                Ok(Plain(value.into()))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Plain, E> {
+                Ok(Plain(value.into()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Plain, E> {
+                Ok(Plain(value.into()))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Plain, E> {
+                Ok(Plain(value.into()))
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Plain, E> {
+                Ok(Plain(value.into()))
+            }
+
+            fn visit_string<E>(self, value: String) -> Result<Plain, E> {
+                Ok(Plain(value.into()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Plain, E> {
+                Ok(Plain(Value::Null))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Plain, A::Error> {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Plain(Value::Array(Vec::new())))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Plain, A::Error> {
+                while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Plain(Value::Object(Map::new())))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
 /// A set-up that can be tried.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SetUpRequest {
@@ -37,7 +168,7 @@ pub struct SetUpRequest {
     /// The system prompt.
     pub prompt: String,
     pub inputs: Vec<String>,
-    /// The whole of the data: its keys win over the model card's.
+    /// All keys of the data but `input`: they win over the model card's.
     pub overrides: Map<String, Value>,
 }
 
@@ -47,14 +178,20 @@ impl SetUpRequest {
     /// # Errors
     /// The stock unit's code (-2 where it is no object, else -5) and a sentence naming the key. The former is answered with
     /// the work_id `kws`: see [`ErrorAndWorkId`].
-    pub fn read(data: Option<Value>) -> Result<Self, ErrorAndWorkId> {
-        let Some(Value::Object(overrides)) = data else {
+    pub fn read(data: Option<Settings>) -> Result<Self, ErrorAndWorkId> {
+        let Some(Settings { keys, input, too_many }) = data else {
             // The stock unit's spelling, down to the unit it names: clients may go by it.
             return Err(ErrorAndWorkId {
                 error: ErrorField::new(Code::JSON, "json format error."),
                 work_id: "kws",
             });
         };
+        if too_many {
+            return Err(loading_failed(&format!(
+                "The set-up has more than {MAX_KEYS} keys; leave out those that no model card has."
+            )));
+        }
+        let overrides = keys;
         let text = |key: &'static str| match overrides.get(key) {
             Some(Value::String(text)) => Ok(text.clone()),
             other => Err(unusable(key, other, "a string")),
@@ -63,15 +200,14 @@ impl SetUpRequest {
             Some(Value::Bool(enoutput)) => *enoutput,
             other => return Err(unusable("enoutput", other, "true or false")),
         };
-        let inputs = match overrides.get("input") {
+        let inputs = match input {
             None => Vec::new(),
-            Some(Value::String(one)) => vec![one.clone()],
-            Some(Value::Array(many)) => many
-                .iter()
-                .map(|input| input.as_str().map(str::to_owned))
-                .collect::<Option<_>>()
-                .ok_or_else(|| unusable("input", overrides.get("input"), "a string or a list of strings"))?,
-            other => return Err(unusable("input", other, "a string or a list of strings")),
+            Some(Input::Named(inputs)) => inputs,
+            Some(Input::Else(sent)) => {
+                return Err(loading_failed(&format!(
+                    "\"input\" is {sent}; give a string or a list of at most {MAX_INPUTS} strings."
+                )));
+            }
         };
         Ok(Self {
             model: text("model")?,
@@ -122,6 +258,8 @@ impl SetUpRequest {
             .overrides
             .get("max_token_len")
             .or_else(|| settings.get("max_token_len"))
+            // Clients in Python write what they do not set as null.
+            .filter(|value| !value.is_null())
         else {
             return Ok(STOCK_MAX_TOKEN_LEN);
         };
@@ -181,6 +319,38 @@ mod tests {
 
     use super::*;
 
+    fn read(data: Option<Value>) -> Result<SetUpRequest, ErrorAndWorkId> {
+        SetUpRequest::read(data.and_then(|data| serde_json::from_value(data).ok()))
+    }
+
+    #[test]
+    fn a_set_up_of_thousands_of_keys_or_sources_is_refused_and_lists_are_not_held() {
+        let mut data = good();
+        data["ext_scripts"] = json!([[1, 2], {"a": 1}]);
+        assert_eq!(read(Some(data.clone())).unwrap().overrides["ext_scripts"], json!([]));
+        data["input"] = json!(vec!["llm"; 65]);
+        assert!(
+            read(Some(data.clone()))
+                .unwrap_err()
+                .error
+                .message
+                .contains("a list of 65")
+        );
+        data["input"] = json!(["llm", 7]);
+        assert!(
+            read(Some(data.clone()))
+                .unwrap_err()
+                .error
+                .message
+                .contains("with 7 in it")
+        );
+        data["input"] = json!("llm");
+        for i in 0..300 {
+            data[format!("key{i}")] = json!(i);
+        }
+        assert!(read(Some(data)).unwrap_err().error.message.contains("256 keys"));
+    }
+
     fn good() -> Value {
         json!({"model": "m", "response_format": "llm.utf-8", "enoutput": true, "prompt": "p", "input": "llm.utf-8"})
     }
@@ -188,7 +358,7 @@ mod tests {
     #[test]
     fn data_that_is_no_object_is_refused_in_the_name_of_kws_as_the_stock_unit_does() {
         for data in [None, Some(json!("None")), Some(json!([1])), Some(json!(null))] {
-            let refusal = SetUpRequest::read(data).unwrap_err();
+            let refusal = read(data).unwrap_err();
             assert_eq!(refusal.work_id, "kws");
             assert_eq!(refusal.error, ErrorField::new(Code::JSON, "json format error."));
         }
@@ -199,9 +369,9 @@ mod tests {
         for key in ["model", "response_format", "enoutput", "prompt"] {
             let mut data = good();
             data.as_object_mut().unwrap().remove(key);
-            let missing = SetUpRequest::read(Some(data.clone())).unwrap_err();
+            let missing = read(Some(data.clone())).unwrap_err();
             data[key] = json!(7);
-            let wrong = SetUpRequest::read(Some(data)).unwrap_err();
+            let wrong = read(Some(data)).unwrap_err();
             for refusal in [missing, wrong] {
                 assert_eq!(refusal.error.code, Code::MODEL_LOADING);
                 assert_eq!(refusal.work_id, "llm");
@@ -218,34 +388,25 @@ mod tests {
     #[test]
     fn input_is_one_or_many_or_none() {
         let mut data = good();
-        assert_eq!(SetUpRequest::read(Some(data.clone())).unwrap().inputs, ["llm.utf-8"]);
+        assert_eq!(read(Some(data.clone())).unwrap().inputs, ["llm.utf-8"]);
         data["input"] = json!(["llm.utf-8", "asr.1002"]);
-        assert_eq!(
-            SetUpRequest::read(Some(data.clone())).unwrap().inputs,
-            ["llm.utf-8", "asr.1002"]
-        );
+        assert_eq!(read(Some(data.clone())).unwrap().inputs, ["llm.utf-8", "asr.1002"]);
         data.as_object_mut().unwrap().remove("input");
-        assert_eq!(
-            SetUpRequest::read(Some(data.clone())).unwrap().inputs,
-            Vec::<String>::new()
-        );
+        assert_eq!(read(Some(data.clone())).unwrap().inputs, Vec::<String>::new());
         data["input"] = json!({"a": 1});
-        assert!(SetUpRequest::read(Some(data)).is_err());
+        assert!(read(Some(data)).is_err());
     }
 
     #[test]
     fn tasks_that_differ_only_in_their_own_settings_share_a_model() {
-        let one = SetUpRequest::read(Some(good())).unwrap();
+        let one = read(Some(good())).unwrap();
         let mut data = good();
         data["prompt"] = json!("another");
         data["max_token_len"] = json!(500);
         data["top_k"] = json!(1);
-        assert_eq!(
-            SetUpRequest::read(Some(data.clone())).unwrap().model_key(),
-            one.model_key()
-        );
+        assert_eq!(read(Some(data.clone())).unwrap().model_key(), one.model_key());
         data["b_dynamic_load_axmodel_layer"] = json!(true);
-        assert_ne!(SetUpRequest::read(Some(data)).unwrap().model_key(), one.model_key());
+        assert_ne!(read(Some(data)).unwrap().model_key(), one.model_key());
     }
 
     #[test]
@@ -253,35 +414,20 @@ mod tests {
         let mut data = good();
         let card = json!({"max_token_len": 1023}).as_object().unwrap().clone();
         assert_eq!(
-            SetUpRequest::read(Some(data.clone()))
-                .unwrap()
-                .max_token_len(&Map::new())
-                .unwrap(),
+            read(Some(data.clone())).unwrap().max_token_len(&Map::new()).unwrap(),
             127
         );
-        assert_eq!(
-            SetUpRequest::read(Some(data.clone()))
-                .unwrap()
-                .max_token_len(&card)
-                .unwrap(),
-            1023
-        );
+        assert_eq!(read(Some(data.clone())).unwrap().max_token_len(&card).unwrap(), 1023);
         data["max_token_len"] = json!(32);
+        assert_eq!(read(Some(data.clone())).unwrap().max_token_len(&card).unwrap(), 32);
+        data["max_token_len"] = json!(null);
         assert_eq!(
-            SetUpRequest::read(Some(data.clone()))
-                .unwrap()
-                .max_token_len(&card)
-                .unwrap(),
-            32
+            read(Some(data.clone())).unwrap().max_token_len(&Map::new()).unwrap(),
+            127
         );
-        for wrong in [json!(0), json!(-1), json!("127"), json!(1.5), json!(null)] {
+        for wrong in [json!(0), json!(-1), json!("127"), json!(1.5), json!([300])] {
             data["max_token_len"] = wrong;
-            assert!(
-                SetUpRequest::read(Some(data.clone()))
-                    .unwrap()
-                    .max_token_len(&card)
-                    .is_err()
-            );
+            assert!(read(Some(data.clone())).unwrap().max_token_len(&card).is_err());
         }
     }
 }

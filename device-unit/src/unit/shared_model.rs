@@ -10,9 +10,10 @@ use std::sync::{Arc, OnceLock, mpsc};
 use serde_json::{Map, Value};
 use softprefix_core::protocol::extension::Vocabulary;
 
+use crate::budget::Budget;
 use crate::engine::EngineInfo;
 use crate::model::LoadedModel;
-use crate::scheduler::{Scheduler, WaitingLimits, WaitingRoom};
+use crate::scheduler::{Scheduler, WaitingRoom};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 /// Questions about a model that may wait at once.
@@ -90,10 +91,15 @@ impl SharedModel {
     ///
     /// # Errors
     /// When the system gives no threads.
-    pub fn start(loaded: LoadedModel, limits: WaitingLimits, max_inferences: usize) -> std::io::Result<Arc<Self>> {
+    pub fn start(
+        loaded: LoadedModel,
+        waiting: usize,
+        max_inferences: usize,
+        memory: Budget,
+    ) -> std::io::Result<Arc<Self>> {
         let preparer = Worker::start("softprefix-prepare")?;
         let researcher = Worker::start("softprefix-question")?;
-        let scheduler = Scheduler::start(loaded.engine, max_inferences)?;
+        let scheduler = Scheduler::start(loaded.engine, max_inferences, memory)?;
         Ok(Arc::new(Self {
             scheduler,
             tokenizer: loaded.tokenizer,
@@ -101,7 +107,7 @@ impl SharedModel {
             stop_tokens: loaded.stop_tokens.into(),
             settings: loaded.settings,
             digest: loaded.digest,
-            room: WaitingRoom::new(limits),
+            room: WaitingRoom::new(waiting),
             vocabulary: OnceLock::new(),
             preparer,
             researcher,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use softprefix_core::protocol::message::TaskInfo;
 
 use super::peer::{Peer, ReplySink};
-use super::setup::SetUpRequest;
+use super::setup::{MAX_INPUTS, SetUpRequest};
 use super::shared_model::SharedModel;
 use crate::engine::sampling::Sampling;
 use crate::scheduler::StopFlag;
@@ -26,6 +26,8 @@ pub struct Task {
     pub template_tokens: OnceLock<usize>,
     /// Those of the set-up, and what was linked since.
     inputs: Mutex<Vec<String>>,
+    /// The client that set it up.
+    owner: Arc<str>,
     live: Mutex<Live>,
 }
 
@@ -62,6 +64,7 @@ impl Task {
         sampling: Sampling,
         model: Arc<SharedModel>,
         outlet: Option<Arc<dyn ReplySink>>,
+        owner: Arc<str>,
     ) -> Self {
         let inputs = Mutex::new(setup.inputs.clone());
         Self {
@@ -73,6 +76,7 @@ impl Task {
             model,
             outlet,
             template_tokens: OnceLock::new(),
+            owner,
             live: Mutex::default(),
         }
     }
@@ -97,6 +101,23 @@ impl Task {
 
     fn inputs(&self) -> MutexGuard<'_, Vec<String>> {
         self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it can be linked with one more source.
+    #[must_use]
+    pub fn has_room_for_inputs(&self) -> bool {
+        self.inputs().len() < MAX_INPUTS
+    }
+
+    /// Whether a client set it up, or waits for an answer of it.
+    #[must_use]
+    pub fn concerns(&self, client: &str) -> bool {
+        *self.owner == *client
+            || self
+                .lock()
+                .inferences
+                .iter()
+                .any(|inference| *inference.client == *client)
     }
 
     pub fn add_input(&self, source: &str) {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use softprefix_unit::scheduler::WaitingLimits;
 use softprefix_unit::unit::UnitOptions;
 
 use crate::common::*;
@@ -111,10 +110,7 @@ fn a_live_run_joins_before_the_cases_of_a_sweep() {
 #[test]
 fn ten_thousand_pipelined_requests_are_answered_or_refused() {
     let server = Server::with(UnitOptions {
-        waiting: WaitingLimits {
-            inferences: 500,
-            bytes: 1 << 20,
-        },
+        waiting: 500,
         ..UnitOptions::default()
     });
     let mut client = server.client();

@@ -66,7 +66,12 @@ impl TinySource {
 
 impl ModelSource for TinySource {
     fn cards(&self) -> Vec<Value> {
-        vec![json!({"mode": STOCK_MODEL, "type": "llm", "mode_param": {"tokens_embed_size": HIDDEN}})]
+        // Not in the order in which they are to be listed.
+        let other = json!({"mode": "another", "type": "llm", "mode_param": {"tokens_embed_size": HIDDEN}});
+        vec![
+            other,
+            json!({"mode": STOCK_MODEL, "type": "llm", "mode_param": {"tokens_embed_size": HIDDEN}}),
+        ]
     }
 
     fn load(&self, model: &str, _: &Map<String, Value>, progress: &Progress<'_>) -> Result<LoadedModel, LoadError> {

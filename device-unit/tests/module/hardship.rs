@@ -198,15 +198,50 @@ fn only_loopback_is_listened_on_unless_asked() {
 }
 
 #[test]
-fn more_connections_than_places_are_closed_and_the_others_go_on() {
+fn idle_connections_make_room_for_new_ones_and_those_with_a_task_stay() {
     let server = Server::start();
-    let mut clients: Vec<Client> = (0..300).map(|_| server.client()).collect();
-    assert_eq!(clients[0].ask(&bare("p", "sys", "ping"))["error"]["code"], 0);
-    assert_eq!(error(&clients[299].next()).0, -10);
-    assert!(clients[299].is_closed());
-    drop(clients);
-    std::thread::sleep(Duration::from_millis(1500));
-    assert_eq!(server.client().ask(&bare("p", "sys", "ping"))["error"]["code"], 0);
+    let mut owner = server.client();
+    let task = owner.set_up(&streaming(ENDLESS, 20_000));
+    let mut waiting = server.client();
+    waiting.send(&infer("long", &task, "hello"));
+    waiting.next();
+    let mut idle: Vec<Client> = (0..400).map(|_| server.client()).collect();
+    let mut late = server.client();
+    assert_eq!(late.ask(&bare("p", "sys", "ping"))["error"]["code"], 0);
+    assert!(idle[0].is_closed(), "the one that has been silent for longest");
+    assert_eq!(idle[399].ask(&bare("p", "sys", "ping"))["error"]["code"], 0);
+    assert_eq!(owner.ask(&bare("t", "llm", "taskinfo"))["data"], json!([task]));
+    assert_eq!(waiting.next()["request_id"], "long");
+}
+
+#[test]
+fn where_every_connection_is_in_use_one_more_is_told_so() {
+    let server = Server::start();
+    let mut owner = server.client();
+    let task = owner.set_up(&streaming(ENDLESS, 20_000));
+    let mut busy: Vec<Client> = (0..255).map(|_| server.client()).collect();
+    for client in &mut busy {
+        client.send(&infer("long", &task, "hello"));
+    }
+    // Each is heard before the next comes: an inference that is running says so, one that waits is known all the same.
+    owner.ask(&bare("p", "sys", "ping"));
+    std::thread::sleep(Duration::from_millis(500));
+    let mut one_more = server.client();
+    assert_eq!(error(&one_more.next()).0, -10);
+    assert!(one_more.is_closed());
+    drop(busy);
+    let patience = Instant::now() + Duration::from_secs(10);
+    loop {
+        let mut client = server.client();
+        client.send(&bare("p", "sys", "ping"));
+        if client
+            .next_within(Duration::from_secs(2))
+            .is_some_and(|reply| reply["error"]["code"] == 0)
+        {
+            break;
+        }
+        assert!(Instant::now() < patience);
+    }
 }
 
 #[test]

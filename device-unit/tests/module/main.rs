@@ -16,6 +16,7 @@ mod experiment;
 mod hardship;
 #[cfg(all(feature = "bus", unix))]
 mod llm_sys;
+mod one_read;
 mod plain_client;
 mod program;
 mod real_model;

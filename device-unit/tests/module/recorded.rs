@@ -124,6 +124,8 @@ fn llm_sys_answers_as_recorded() {
                 match expected["object"].as_str() {
                     // The cards and the actions are those of this module.
                     Some("sys.lsmode") => assert_eq!(ours["data"][0]["mode"], STOCK_MODEL),
+                    // Recorded on a machine without an NPU, where the stock module tells nothing.
+                    Some("sys.cmminfo") => assert!(ours["data"]["total"].is_u64()),
                     Some("sys.list_action") => assert!(ours["data"]["actions"].is_array()),
                     _ => assert_eq!(ours, expected, "{}", exchange.written),
                 }

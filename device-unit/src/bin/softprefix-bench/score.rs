@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use half::bf16;
 use softprefix_core::prefix::SoftPrefix;
+use softprefix_unit::budget::Budget;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::sampling::greedy;
 use softprefix_unit::engine::{Engine, Logits, Step};
@@ -97,7 +98,7 @@ pub fn measure(path: &Path, threads: Option<usize>, rounds: usize) -> anyhow::Re
         CpuEngine::load(path, options, &|_, _| {})
     };
     let mut engine = load()?;
-    let scheduler = Scheduler::start(Box::new(load()?), usize::MAX)?;
+    let scheduler = Scheduler::start(Box::new(load()?), usize::MAX, Budget::default())?;
     let mut speeds = Speeds {
         prefill: 0.0,
         every_row: 0.0,
@@ -227,8 +228,8 @@ fn live(scheduler: &Scheduler) -> anyhow::Result<Duration> {
 }
 
 fn place() -> anyhow::Result<Place> {
-    WaitingRoom::default()
-        .enter(0)
+    WaitingRoom::new(1)
+        .enter()
         .map_err(|_| anyhow!("there is no room to wait"))
 }
 

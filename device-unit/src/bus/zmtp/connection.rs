@@ -7,8 +7,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 
-use super::frames::{COMMAND, FrameReader, LIMIT, MORE, command, frame, garbage, pong, push_frame, ready, socket_type};
+use super::frames::{
+    COMMAND, FrameReader, LIMIT, MORE, command, frame, garbage, pong, push_frame, ready, refusal, socket_type,
+};
 use super::{Kind, path_of};
+use crate::budget::Budget;
 
 /// How long a peer may take for the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(3);
@@ -25,13 +28,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the socket file of `url`.
+    /// Connects to the socket file of `url`. What is received and not taken yet counts in `memory`.
     ///
     /// # Errors
     /// Nobody there, no answer within three seconds, or an answer that is no ZMTP.
-    pub async fn open(url: &str, kind: Kind) -> io::Result<Self> {
+    pub async fn open(url: &str, kind: Kind, memory: &Budget) -> io::Result<Self> {
         let path = path_of(url)?;
-        let opening = async { Self::shake_hands(UnixStream::connect(&path).await?, kind).await };
+        let opening = async { Self::shake_hands(UnixStream::connect(&path).await?, kind, memory).await };
         tokio::time::timeout(HANDSHAKE, opening)
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -41,15 +44,15 @@ impl Connection {
     ///
     /// # Errors
     /// Those of [`Connection::open`] but the first.
-    pub async fn accept(stream: UnixStream, kind: Kind) -> io::Result<Self> {
-        tokio::time::timeout(HANDSHAKE, Self::shake_hands(stream, kind))
+    pub async fn accept(stream: UnixStream, kind: Kind, memory: &Budget) -> io::Result<Self> {
+        tokio::time::timeout(HANDSHAKE, Self::shake_hands(stream, kind, memory))
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    async fn shake_hands(stream: UnixStream, kind: Kind) -> io::Result<Self> {
+    async fn shake_hands(stream: UnixStream, kind: Kind, memory: &Budget) -> io::Result<Self> {
         let (reader, mut writer) = stream.into_split();
-        let mut reader = FrameReader::new(reader);
+        let mut reader = FrameReader::new(reader, memory);
         // Signature, version 3.0, mechanism NULL, not a server, filler.
         let mut greeting = [0; 64];
         greeting[0] = 0xff;
@@ -63,6 +66,9 @@ impl Connection {
         }
         writer.write_all(&ready(kind.name())).await?;
         let (flags, body) = reader.frame().await?;
+        if let Some(refused) = refusal(&body).filter(|_| flags & COMMAND != 0) {
+            return Err(refused);
+        }
         let partner = socket_type(&body).filter(|_| flags & COMMAND != 0);
         if !partner.is_some_and(|name| kind.partners().contains(&name)) {
             return Err(garbage(
@@ -105,12 +111,14 @@ impl Connection {
                     self.writer.write_all(&pong(rest)).await?;
                 } else if body.starts_with(b"\x04PONG") {
                     return Ok(Received::Pong);
+                } else if let Some(refused) = refusal(&body) {
+                    return Err(refused);
                 }
                 continue;
             }
             size += body.len() + FRAME_COST;
             if size > LIMIT + FRAME_COST {
-                return Err(garbage("a message is larger than 64 MiB"));
+                return Err(garbage("a message is larger than 16 MiB"));
             }
             frames.push(body);
             if flags & MORE == 0 {
@@ -151,6 +159,9 @@ impl Connection {
     /// Those of the connection; `UnexpectedEof` where the subscriber is gone.
     pub async fn wish(&mut self) -> io::Result<Wish> {
         let (flags, body) = self.reader.frame().await?;
+        if let Some(refused) = refusal(&body).filter(|_| flags & COMMAND != 0) {
+            return Err(refused);
+        }
         // A message up to ZMTP 3.0, a command from 3.1 on.
         let (subscribe, cancel): (&[u8], &[u8]) = match flags & COMMAND {
             0 => (&[1], &[0]),
@@ -204,9 +215,19 @@ enum Received {
 pub struct PeerWatch(FrameReader);
 
 impl PeerWatch {
-    /// Returns when the peer has gone.
-    pub async fn gone(mut self) {
-        while self.0.frame().await.is_ok() {}
+    /// Returns when the peer has gone. `answer` is called with what is to be written to it meanwhile: the answers to its PINGs.
+    pub async fn gone(mut self, answer: impl Fn(Vec<u8>)) {
+        while let Ok((flags, body)) = self.0.frame().await {
+            if flags & COMMAND == 0 {
+                continue;
+            }
+            if let Some(ping) = body.strip_prefix(b"\x04PING") {
+                answer(pong(ping));
+            } else if let Some(refused) = refusal(&body) {
+                tracing::warn!(error = %refused, "a client's address gives the connection up");
+                return;
+            }
+        }
     }
 }
 
@@ -221,7 +242,9 @@ mod tests {
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
         let publisher = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
-            let mut peer = Connection::accept(stream, Kind::Publisher).await.unwrap();
+            let mut peer = Connection::accept(stream, Kind::Publisher, &Budget::default())
+                .await
+                .unwrap();
             assert_eq!(peer.reader.frame().await.unwrap(), (0, vec![1]), "the subscription");
             let mut answered = 0;
             while let Ok((flags, body)) = peer.reader.frame().await {
@@ -240,13 +263,16 @@ mod tests {
             answered
         });
         let url = format!("ipc://{}", path.display());
-        let mut subscriber = Connection::open(&url, Kind::Subscriber).await.unwrap();
+        let mut subscriber = Connection::open(&url, Kind::Subscriber, &Budget::default())
+            .await
+            .unwrap();
         assert_eq!(subscriber.subscribe().await.unwrap(), [[b"early".to_vec()]]);
         assert_eq!(publisher.await.unwrap(), 2);
     }
 
     #[tokio::test]
     async fn sockets_that_do_not_belong_together_refuse_each_other() {
+        let memory = Budget::default();
         for (ours, theirs, fit) in [
             (Kind::Reply, Kind::Request, true),
             (Kind::Publisher, Kind::Subscriber, true),
@@ -254,17 +280,21 @@ mod tests {
             (Kind::Publisher, Kind::Request, false),
         ] {
             let (one, two) = UnixStream::pair().unwrap();
-            let (one, two) = tokio::join!(Connection::accept(one, ours), Connection::accept(two, theirs));
+            let (one, two) = tokio::join!(
+                Connection::accept(one, ours, &memory),
+                Connection::accept(two, theirs, &memory)
+            );
             assert_eq!((one.is_ok(), two.is_ok()), (fit, fit), "{ours:?} {theirs:?}");
         }
     }
 
     #[tokio::test]
     async fn what_a_subscriber_wishes_is_understood_in_both_ways_of_saying_it() {
+        let memory = Budget::default();
         let (one, two) = UnixStream::pair().unwrap();
         let (publisher, subscriber) = tokio::join!(
-            Connection::accept(one, Kind::Publisher),
-            Connection::accept(two, Kind::Subscriber)
+            Connection::accept(one, Kind::Publisher, &memory),
+            Connection::accept(two, Kind::Subscriber, &memory)
         );
         let (mut publisher, mut subscriber) = (publisher.unwrap(), subscriber.unwrap());
         let said = [
@@ -287,11 +317,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_only_pushes_answers_pings_and_hears_an_error() {
+        let (one, two) = UnixStream::pair().unwrap();
+        let (reader, _writer) = one.into_split();
+        let watch = PeerWatch(FrameReader::new(reader, &Budget::default()));
+        let (_, mut peer) = two.into_split();
+        peer.write_all(&command(b"PING", b"\0\0who")).await.unwrap();
+        peer.write_all(&command(b"ERROR", b"\x04away")).await.unwrap();
+        let answers = std::cell::RefCell::new(Vec::new());
+        tokio::time::timeout(HANDSHAKE, watch.gone(|answer| answers.borrow_mut().push(answer)))
+            .await
+            .unwrap();
+        assert_eq!(answers.into_inner(), [command(b"PONG", b"who")]);
+    }
+
+    #[tokio::test]
     async fn a_message_of_endless_frames_is_cut_off() {
+        let memory = Budget::default();
         let (one, two) = UnixStream::pair().unwrap();
         let (reading, writing) = tokio::join!(
-            Connection::accept(one, Kind::Reply),
-            Connection::accept(two, Kind::Request)
+            Connection::accept(one, Kind::Reply, &memory),
+            Connection::accept(two, Kind::Request, &memory)
         );
         let (mut reading, mut writing) = (reading.unwrap(), writing.unwrap());
         let endless = tokio::spawn(async move { while writing.write(&[MORE, 0].repeat(10_000)).await.is_ok() {} });

@@ -5,8 +5,12 @@ use std::io;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::OwnedReadHalf;
 
-/// Largest message that is read.
-pub const LIMIT: usize = 64 << 20;
+use crate::budget::{Budget, Charge};
+
+/// Largest message that is read: the largest request, and what llm-sys puts in front of it.
+pub const LIMIT: usize = (16 << 20) + (64 << 10);
+/// Most bytes of a PING that come back.
+const PING_CONTEXT: usize = 16;
 
 pub const MORE: u8 = 1;
 pub const LONG: u8 = 2;
@@ -40,9 +44,23 @@ pub fn command(name: &[u8], rest: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The answer to a PING of this body, from behind its name: two bytes of time to live, then what is to come back.
+/// The answer to a PING of this body, from behind its name: two bytes of time to live, then what is to come back, at most 16 bytes of it.
 pub fn pong(ping: &[u8]) -> Vec<u8> {
-    command(b"PONG", ping.get(2..).unwrap_or_default())
+    let context = ping.get(2..).unwrap_or_default();
+    command(b"PONG", &context[..context.len().min(PING_CONTEXT)])
+}
+
+/// Why a peer gives the connection up, where this command's body is ERROR.
+pub fn refusal(body: &[u8]) -> Option<io::Error> {
+    let rest = body.strip_prefix(b"\x05ERROR")?;
+    let reason = rest
+        .split_first()
+        .and_then(|(&length, text)| text.get(..usize::from(length)));
+    let reason = String::from_utf8_lossy(reason.unwrap_or_default()).into_owned();
+    Some(io::Error::new(
+        io::ErrorKind::ConnectionRefused,
+        format!("the peer refused with {reason:?}"),
+    ))
 }
 
 /// READY of a socket of the kind `name`.
@@ -76,20 +94,30 @@ pub fn socket_type(body: &[u8]) -> Option<&[u8]> {
 pub struct FrameReader {
     stream: OwnedReadHalf,
     bytes: Vec<u8>,
+    /// Of the bytes.
+    charge: Charge,
 }
 
 impl FrameReader {
-    pub fn new(stream: OwnedReadHalf) -> Self {
+    pub fn new(stream: OwnedReadHalf, memory: &Budget) -> Self {
         Self {
             stream,
             bytes: Vec::new(),
+            charge: memory.message(),
         }
     }
 
     pub async fn fill(&mut self, count: usize) -> io::Result<()> {
         while self.bytes.len() < count {
-            if self.stream.read_buf(&mut self.bytes).await? == 0 {
+            let read = self.stream.read_buf(&mut self.bytes).await?;
+            if read == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if !self.charge.grow(read) {
+                return Err(io::Error::new(
+                    io::ErrorKind::OutOfMemory,
+                    "the memory that this unit has for requests is taken",
+                ));
             }
         }
         Ok(())
@@ -99,6 +127,8 @@ impl FrameReader {
     pub async fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
         self.fill(count).await?;
         let rest = self.bytes.split_off(count);
+        // From here on whoever takes them counts them.
+        self.charge.shrink(count);
         Ok(std::mem::replace(&mut self.bytes, rest))
     }
 
@@ -106,6 +136,9 @@ impl FrameReader {
     pub async fn frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
         self.fill(2).await?;
         let flags = self.bytes[0];
+        if flags & !(MORE | LONG | COMMAND) != 0 || flags & (COMMAND | MORE) == COMMAND | MORE {
+            return Err(garbage("a frame has flags that no frame has"));
+        }
         let (header, length) = if flags & LONG == 0 {
             (2, u64::from(self.bytes[1]))
         } else {
@@ -115,7 +148,7 @@ impl FrameReader {
             (9, u64::from_be_bytes(length))
         };
         let length = usize::try_from(length).ok().filter(|&length| length <= LIMIT);
-        let length = length.ok_or_else(|| garbage("a message is larger than 64 MiB"))?;
+        let length = length.ok_or_else(|| garbage("a message is larger than 16 MiB"))?;
         self.fill(header + length).await?;
         let mut body = self.take(header + length).await?;
         body.drain(..header);
@@ -136,6 +169,34 @@ mod tests {
         assert_eq!(frame(b"hi"), b"\x00\x02hi");
         assert_eq!(frame(&[7; 255])[..3], [0, 255, 7]);
         assert_eq!(frame(&[7; 256])[..10], [2, 0, 0, 0, 0, 0, 0, 1, 0, 7]);
+    }
+
+    #[test]
+    fn a_pong_brings_back_at_most_sixteen_bytes() {
+        assert_eq!(pong(b"\0\0sp"), command(b"PONG", b"sp"));
+        assert_eq!(pong(&[&[0, 0][..], &[7; 100]].concat()), command(b"PONG", &[7; 16]));
+        assert_eq!(pong(b"\0"), command(b"PONG", b""));
+    }
+
+    #[test]
+    fn an_error_says_its_reason() {
+        let error = refusal(b"\x05ERROR\x0bno such key").unwrap();
+        assert!(error.to_string().contains("no such key"), "{error}");
+        assert!(refusal(b"\x05ERROR\xffshort").is_some() && refusal(b"\x05ERROR").is_some());
+        assert!(refusal(b"\x05READY").is_none());
+    }
+
+    #[tokio::test]
+    async fn flags_that_no_frame_has_end_the_connection() {
+        for flags in [COMMAND | MORE, 8, 0x80] {
+            let (one, two) = tokio::net::UnixStream::pair().unwrap();
+            two.try_write(&[flags, 1, 0]).unwrap();
+            let error = FrameReader::new(one.into_split().0, &Budget::default())
+                .frame()
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{flags:#x}");
+        }
     }
 
     #[test]

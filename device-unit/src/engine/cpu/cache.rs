@@ -4,6 +4,8 @@
 //! d + 1), so that a dot product with one query runs over positions side by side; values lie position by position. It
 //! knows shapes and positions, and no arithmetic.
 
+use std::collections::TryReserveError;
+
 /// Positions of one chunk.
 pub const CHUNK: usize = 64;
 
@@ -26,11 +28,29 @@ impl Cache {
     }
 
     /// Makes room for `positions` positions.
-    pub fn grow(&mut self, positions: usize) {
-        let chunk_len = self.layers * self.kv_heads * 2 * self.plane();
+    ///
+    /// # Errors
+    /// Where the system has no memory for them; what was there stays.
+    pub fn grow(&mut self, positions: usize) -> Result<(), TryReserveError> {
+        let chunk_len = self.chunk_len();
         while self.chunks.len() * CHUNK < positions {
-            self.chunks.push(vec![0.0; chunk_len]);
+            let mut chunk = Vec::new();
+            chunk.try_reserve_exact(chunk_len)?;
+            chunk.resize(chunk_len, 0.0);
+            self.chunks.push(chunk);
         }
+        Ok(())
+    }
+
+    /// Bytes that so many positions take.
+    pub fn bytes(&self, positions: usize) -> usize {
+        positions
+            .div_ceil(CHUNK)
+            .saturating_mul(self.chunk_len() * size_of::<f32>())
+    }
+
+    fn chunk_len(&self) -> usize {
+        self.layers * self.kv_heads * 2 * self.plane()
     }
 
     /// Values of one layer's and head's keys (or values) in a chunk.

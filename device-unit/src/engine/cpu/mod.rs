@@ -178,6 +178,11 @@ impl CpuEngine {
         Ok(engine)
     }
 
+    fn empty_cache(&self) -> Cache {
+        let config = &self.model.config;
+        Cache::new(config.layers, config.kv_heads, config.head_size)
+    }
+
     /// Threads that compute.
     pub fn threads(&self) -> usize {
         self.model.pool.threads()
@@ -260,15 +265,9 @@ impl Engine for CpuEngine {
                 window: self.info.window,
             });
         }
-        let Config {
-            layers,
-            kv_heads,
-            head_size,
-            ..
-        } = self.model.config;
         let id = SequenceId(self.next);
         self.next += 1;
-        let cache = Cache::new(layers, kv_heads, head_size);
+        let cache = self.empty_cache();
         self.sequences.insert(
             id,
             Sequence {
@@ -278,6 +277,10 @@ impl Engine for CpuEngine {
             },
         );
         Ok(id)
+    }
+
+    fn sequence_bytes(&self, positions: usize) -> usize {
+        self.empty_cache().bytes(positions)
     }
 
     fn close(&mut self, sequence: SequenceId) {
@@ -317,7 +320,14 @@ impl Engine for CpuEngine {
                 ));
             }
             sequence.len += count;
-            sequence.cache.grow(sequence.len);
+            sequence
+                .cache
+                .grow(sequence.len)
+                .map_err(|error| EngineError::Machinery {
+                    what: "taking memory for keys and values".into(),
+                    detail: error.to_string(),
+                    remedy: "end other programs, or start the unit with less --memory".into(),
+                })?;
         }
 
         // The batch's caches, in the order of its steps.

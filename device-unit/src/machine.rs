@@ -1,4 +1,4 @@
-//! What `hwinfo` and `cmminfo` tell of this machine: zeros where it does not say. It changes nothing and runs nothing.
+//! What this machine is and has, as `hwinfo` and `cmminfo` tell it: zeros where it does not say. It changes nothing and runs nothing.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
@@ -25,16 +25,52 @@ pub async fn hwinfo() -> HwInfo {
     }
 }
 
-/// The NPU's own memory, in KiB.
+/// The NPU's own memory in KiB; where there is no NPU, this machine's, which is where models then lie: clients look here whether a
+/// model has room. Zeros where neither is told.
 pub fn cmminfo() -> CmmInfo {
-    read("/proc/ax_proc/mem_cmm_info").map_or(
-        CmmInfo {
-            remain: 0,
-            total: 0,
-            used: 0,
-        },
-        |text| read_cmm(&text),
-    )
+    if let Some(text) = read("/proc/ax_proc/mem_cmm_info") {
+        return read_cmm(&text);
+    }
+    let Some(memory) = memory() else {
+        return CmmInfo::default();
+    };
+    let kib = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    CmmInfo {
+        remain: kib(memory.available_kib),
+        total: kib(memory.total_kib),
+        used: kib(memory.total_kib.saturating_sub(memory.available_kib)),
+    }
+}
+
+/// This machine's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    pub total_kib: u64,
+    pub available_kib: u64,
+}
+
+impl Memory {
+    /// All of it, in bytes.
+    pub fn total_bytes(self) -> usize {
+        usize::try_from(self.total_kib.saturating_mul(1024)).unwrap_or(usize::MAX)
+    }
+}
+
+/// What Linux tells; `None` elsewhere.
+pub fn memory() -> Option<Memory> {
+    let text = read("/proc/meminfo")?;
+    let field = |name: &str| -> Option<u64> {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name))?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    };
+    Some(Memory {
+        total_kib: field("MemTotal:")?,
+        available_kib: field("MemAvailable:")?,
+    })
 }
 
 fn read(path: impl AsRef<Path>) -> Option<String> {
@@ -71,20 +107,9 @@ fn processor_times() -> Option<ProcessorTimes> {
 }
 
 fn memory_used() -> i64 {
-    let used = || {
-        let text = read("/proc/meminfo")?;
-        let field = |name: &str| -> Option<u64> {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name))?
-                .split_whitespace()
-                .next()?
-                .parse()
-                .ok()
-        };
-        let (total, available) = (field("MemTotal:")?, field("MemAvailable:")?);
-        (total.saturating_sub(available) * 100).checked_div(total)
-    };
-    used().unwrap_or(0) as i64
+    let used =
+        |memory: Memory| (memory.total_kib.saturating_sub(memory.available_kib) * 100).checked_div(memory.total_kib);
+    memory().and_then(used).unwrap_or(0) as i64
 }
 
 fn temperature() -> i64 {
@@ -144,7 +169,10 @@ mod tests {
         let info = hwinfo().await;
         assert!((0..=100).contains(&info.cpu_loadavg));
         assert!((0..=100).contains(&info.mem));
-        let _ = cmminfo();
+        let memory = cmminfo();
+        assert_eq!(memory.total, memory.used + memory.remain);
+        #[cfg(target_os = "linux")]
+        assert!(memory.remain > 1024, "{memory:?}");
     }
 
     #[test]

@@ -1,0 +1,424 @@
+//! JSON that a peer sent, read without a tree of values, so that what is held follows what was received. It knows no messages.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// A string's own text; of any other value its compact JSON, an object's keys in their order. Of what is longer than `MOST` bytes the
+/// start.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Text<const MOST: usize = { usize::MAX }>(pub String);
+
+/// Any value's compact JSON; of what is longer than `MOST` bytes the start.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Json<const MOST: usize>(pub String);
+
+/// The start of any value's compact JSON, short enough for a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excerpt(pub String);
+
+/// A string, a [`Capped`] list or an [`Object`] where it was sent, or the start of what was sent in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent<T> {
+    As(T),
+    Else(Excerpt),
+}
+
+/// The first `MOST` items of a list, and how many there were.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Capped<T, const MOST: usize> {
+    pub items: Vec<T>,
+    pub count: usize,
+}
+
+/// An object and nothing else: derived types take a list as well, for their fields in order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Object<T>(pub T);
+
+/// Characters of an [`Excerpt`].
+const EXCERPT: usize = 40;
+
+/// Text that grows up to a limit.
+struct Out {
+    text: String,
+    most: usize,
+}
+
+impl Out {
+    fn push(&mut self, text: &str) {
+        let left = self.most.saturating_sub(self.text.len());
+        self.text.push_str(&text[..text.floor_char_boundary(left)]);
+    }
+
+    /// A string as JSON has it.
+    fn quote(&mut self, text: &str) {
+        // What is beyond the limit is not escaped first.
+        let left = self.most.saturating_sub(self.text.len());
+        let quoted = serde_json::Value::from(&text[..text.floor_char_boundary(left)]).to_string();
+        self.push(&quoted);
+    }
+}
+
+/// Writes a value's JSON; of a string at the top, its own text where `plain`.
+struct Write<'a> {
+    out: &'a mut Out,
+    plain: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Write<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Write<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        self.out.push(if value { "true" } else { "false" });
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        self.out.push(&value.to_string());
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+        self.out.push(&value.to_string());
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        self.out.push(&serde_json::Value::from(value).to_string());
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.out.push("null");
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
+        if self.plain {
+            self.out.push(value);
+        } else {
+            self.out.quote(value);
+        }
+        Ok(())
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<(), E> {
+        if self.plain && self.out.text.is_empty() && value.len() <= self.out.most {
+            self.out.text = value;
+            return Ok(());
+        }
+        self.visit_str(&value)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let out = self.out;
+        out.push("[");
+        let mut first = true;
+        loop {
+            let before = out.text.len();
+            if !first {
+                out.push(",");
+            }
+            if items.next_element_seed(Write { out, plain: false })?.is_none() {
+                out.text.truncate(before);
+                break;
+            }
+            first = false;
+        }
+        out.push("]");
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let out = self.out;
+        out.push("{");
+        let mut first = true;
+        while let Some(key) = entries.next_key::<String>()? {
+            if !first {
+                out.push(",");
+            }
+            first = false;
+            out.quote(&key);
+            out.push(":");
+            entries.next_value_seed(Write { out, plain: false })?;
+        }
+        out.push("}");
+        Ok(())
+    }
+}
+
+fn write<'de, D: Deserializer<'de>>(deserializer: D, most: usize, plain: bool) -> Result<String, D::Error> {
+    let mut out = Out {
+        text: String::new(),
+        most,
+    };
+    Write { out: &mut out, plain }.deserialize(deserializer)?;
+    Ok(out.text)
+}
+
+impl<'de, const MOST: usize> Deserialize<'de> for Text<MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        write(deserializer, MOST, true).map(Self)
+    }
+}
+
+impl<'de, const MOST: usize> Deserialize<'de> for Json<MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        write(deserializer, MOST, false).map(Self)
+    }
+}
+
+impl Excerpt {
+    fn of(text: String) -> Self {
+        match text.char_indices().nth(EXCERPT) {
+            Some((end, _)) => Self(format!("{}…", &text[..end])),
+            None => Self(text),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Excerpt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        write(deserializer, 4 * (EXCERPT + 1), false).map(Self::of)
+    }
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a visitor makes of the values that it does not want.
+macro_rules! anything_else {
+    () => {
+        fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+            Ok(other(value.to_string()))
+        }
+
+        fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+            Ok(other(value.to_string()))
+        }
+
+        fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+            Ok(other(value.to_string()))
+        }
+
+        fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+            Ok(other(serde_json::Value::from(value).to_string()))
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(other("null".to_owned()))
+        }
+    };
+    (str) => {
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            let start = &text[..text.floor_char_boundary(4 * EXCERPT)];
+            Ok(other(serde_json::Value::from(start).to_string()))
+        }
+    };
+    (seq) => {
+        fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+            Excerpt::deserialize(SeqAccessDeserializer::new(items)).map(Sent::Else)
+        }
+    };
+    (map) => {
+        fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
+            Excerpt::deserialize(MapAccessDeserializer::new(entries)).map(Sent::Else)
+        }
+    };
+}
+
+/// Visits a value of which `T` is wanted.
+pub struct Wanted<T>(PhantomData<T>);
+
+impl<'de> Visitor<'de> for Wanted<String> {
+    type Value = Sent<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Sent::As(text.to_owned()))
+    }
+
+    fn visit_string<E: Error>(self, text: String) -> Result<Self::Value, E> {
+        Ok(Sent::As(text))
+    }
+
+    anything_else!();
+    anything_else!(seq);
+    anything_else!(map);
+}
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Wanted<Capped<T, MOST>> {
+    type Value = Sent<Capped<T, MOST>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+        capped(items).map(Sent::As)
+    }
+
+    anything_else!();
+    anything_else!(str);
+    anything_else!(map);
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Wanted<Object<T>> {
+    type Value = Sent<Object<T>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(entries)).map(|value| Sent::As(Object(value)))
+    }
+
+    anything_else!();
+    anything_else!(str);
+    anything_else!(seq);
+}
+
+impl<'de, T> Deserialize<'de> for Sent<T>
+where
+    Wanted<T>: Visitor<'de, Value = Self>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Wanted(PhantomData))
+    }
+}
+
+fn other<T>(text: String) -> Sent<T> {
+    Sent::Else(Excerpt::of(text))
+}
+
+fn capped<'de, A: SeqAccess<'de>, T: Deserialize<'de>, const MOST: usize>(
+    mut items: A,
+) -> Result<Capped<T, MOST>, A::Error> {
+    let mut found = Vec::new();
+    while found.len() < MOST {
+        match items.next_element()? {
+            Some(item) => found.push(item),
+            None => break,
+        }
+    }
+    let mut count = found.len();
+    while count >= MOST && items.next_element::<IgnoredAny>()?.is_some() {
+        count += 1;
+    }
+    Ok(Capped { items: found, count })
+}
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Capped<T, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List<T, const MOST: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for List<T, MOST> {
+            type Value = Capped<T, MOST>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+                capped(items)
+            }
+        }
+        deserializer.deserialize_seq(List(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(entries)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
+/// The first JSON value of a text, whatever stands behind it.
+///
+/// # Errors
+/// Where there is none, or one of another type.
+pub fn first<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
+    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<T>();
+    values
+        .next()
+        .unwrap_or_else(|| Err(serde_json::Error::custom("there is no value")))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_string_is_its_own_text_and_any_other_value_its_json() {
+        for (value, text) in [
+            (json!("a\"b"), "a\"b"),
+            (json!(42), "42"),
+            (json!(-1.5), "-1.5"),
+            (json!(null), "null"),
+            (json!({"a": [1, "x\n", {}], "b": []}), r#"{"a":[1,"x\n",{}],"b":[]}"#),
+        ] {
+            assert_eq!(serde_json::from_value::<Text>(value).unwrap().0, text);
+        }
+        assert_eq!(serde_json::from_str::<Text<3>>(r#""aéb""#).unwrap().0, "aé");
+        assert_eq!(
+            serde_json::from_value::<Excerpt>(json!("x".repeat(100))).unwrap().0,
+            format!("\"{}…", "x".repeat(39))
+        );
+    }
+
+    #[test]
+    fn lists_are_counted_and_held_up_to_their_limit() {
+        let capped: Capped<u32, 2> = serde_json::from_str("[1,2,3,\"x\",{}]").unwrap();
+        assert_eq!((capped.items, capped.count), (vec![1, 2], 5));
+        assert!(serde_json::from_str::<Object<Capped<u32, 2>>>("[1]").is_err());
+        match serde_json::from_str::<Sent<Capped<u32, 2>>>(r#"{"a":1}"#).unwrap() {
+            Sent::Else(excerpt) => assert_eq!(excerpt.0, r#"{"a":1}"#),
+            Sent::As(_) => panic!("no list"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_values_text_is_that_of_its_tree(text in r#"[a-z"\\é]{0,6}"#, number in any::<i64>(), list in prop::collection::vec(any::<f64>().prop_filter("finite", |f| f.is_finite()), 0..4)) {
+            let value = json!({ "k": [text, number, list, null, true] });
+            let written: Text = serde_json::from_str(&value.to_string()).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Value>(&written.0).unwrap(), value);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The memory that a unit's clients may have it hold: one amount, stated at the start, and charged by whoever takes some of it.
+//!
+//! A quarter is for requests, by their bytes as they were received, from the first to the moment at which the request is dropped.
+//! The rest is for the work on them: keys and values of what runs, and whatever else a computation keeps. So neither can keep the other
+//! out: requests wait for work to end, and work for no request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What a unit has where nothing is said, in bytes, if the machine has twice as much.
+const USUAL: usize = 2 << 30;
+/// Less than this holds no large message.
+pub const LEAST: usize = 128 << 20;
+/// What a request counts beside its bytes: its entries in queues and tables.
+const REQUEST_OVERHEAD: usize = 4 << 10;
+
+/// What memory is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Messages, whole or half-received, and what they were turned into.
+    Requests,
+    /// What a computation keeps.
+    Work,
+}
+
+/// One amount of memory for one unit. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Budget(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    limit: usize,
+    requests: AtomicUsize,
+    work: AtomicUsize,
+}
+
+impl Default for Budget {
+    /// 2 GiB, or half of a smaller machine's memory.
+    fn default() -> Self {
+        let machine = crate::machine::memory().map_or(usize::MAX, |memory| memory.total_bytes());
+        Self::new((machine / 2).min(USUAL))
+    }
+}
+
+impl Budget {
+    /// A budget of `limit` bytes, at least [`LEAST`].
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self(Arc::new(State {
+            limit: limit.max(LEAST),
+            requests: AtomicUsize::new(0),
+            work: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Bytes in all.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.0.limit
+    }
+
+    /// Bytes that there are for `what`.
+    #[must_use]
+    pub fn share(&self, what: Use) -> usize {
+        let requests = self.0.limit / 4;
+        match what {
+            Use::Requests => requests,
+            Use::Work => self.0.limit - requests,
+        }
+    }
+
+    /// Bytes that are taken for `what`.
+    #[must_use]
+    pub fn used(&self, what: Use) -> usize {
+        self.counter(what).load(Ordering::Acquire)
+    }
+
+    /// Whether whole requests are to be refused, so that the rest is left for those that are half-received.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.used(Use::Requests) > self.share(Use::Requests) / 4 * 3
+    }
+
+    /// Takes `bytes` for `what`; `None` where there are not so many left.
+    #[must_use]
+    pub fn charge(&self, what: Use, bytes: usize) -> Option<Charge> {
+        let mut charge = Charge {
+            budget: self.clone(),
+            what,
+            bytes: 0,
+        };
+        charge.grow(bytes).then_some(charge)
+    }
+
+    /// The charge of a message of which nothing is there yet.
+    #[must_use]
+    pub fn message(&self) -> Charge {
+        Charge {
+            budget: self.clone(),
+            what: Use::Requests,
+            bytes: 0,
+        }
+    }
+
+    fn counter(&self, what: Use) -> &AtomicUsize {
+        match what {
+            Use::Requests => &self.0.requests,
+            Use::Work => &self.0.work,
+        }
+    }
+}
+
+/// Some memory that was taken; given back on drop.
+#[derive(Debug)]
+pub struct Charge {
+    budget: Budget,
+    what: Use,
+    bytes: usize,
+}
+
+impl Charge {
+    /// Takes more; `false`, and nothing is taken, where there is not so much left.
+    #[must_use]
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        let most = self.budget.share(self.what);
+        let taken = self
+            .budget
+            .counter(self.what)
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+                used.checked_add(bytes).filter(|&used| used <= most)
+            });
+        if taken.is_ok() {
+            self.bytes += bytes;
+        }
+        taken.is_ok()
+    }
+
+    /// Gives some of it back.
+    pub fn shrink(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.budget.counter(self.what).fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Gives all of it away, and is left with nothing.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        Self {
+            budget: self.budget.clone(),
+            what: self.what,
+            bytes: std::mem::take(&mut self.bytes),
+        }
+    }
+
+    /// Takes over what `other` holds of the same budget for the same use.
+    pub fn absorb(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// Adds what a request counts beside its bytes; `false` where there is no room for it.
+    #[must_use]
+    pub fn add_overhead(&mut self) -> bool {
+        self.grow(REQUEST_OVERHEAD)
+    }
+
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budget.counter(self.what).fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_charge_is_given_back_whatever_became_of_it() {
+        let budget = Budget::new(LEAST);
+        let mut first = budget.charge(Use::Requests, 1000).unwrap();
+        let second = budget.charge(Use::Requests, 500).unwrap();
+        assert!(first.grow(24));
+        first.absorb(second);
+        assert_eq!(budget.used(Use::Requests), 1524);
+        first.shrink(24);
+        assert_eq!(budget.used(Use::Requests), 1500);
+        let moved = first.take();
+        drop(first);
+        assert_eq!(budget.used(Use::Requests), 1500);
+        drop(moved);
+        assert_eq!(budget.used(Use::Requests), 0);
+    }
+
+    #[test]
+    fn requests_and_work_do_not_keep_each_other_out() {
+        let budget = Budget::new(LEAST);
+        let (requests, work) = (budget.share(Use::Requests), budget.share(Use::Work));
+        assert_eq!(requests + work, LEAST);
+        let all = budget.charge(Use::Requests, requests).unwrap();
+        assert!(budget.charge(Use::Requests, 1).is_none());
+        assert!(budget.charge(Use::Work, work + 1).is_none());
+        assert!(budget.charge(Use::Work, work).is_some());
+        assert!(budget.is_crowded());
+        drop(all);
+        assert!(!budget.is_crowded());
+        assert!(budget.charge(Use::Work, usize::MAX).is_none());
+    }
+}

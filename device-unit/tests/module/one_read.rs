@@ -1,0 +1,164 @@
+//! M5Stack's OpenAI front, and clients like it: they take what they read at once for one message, the first language model of the list, and
+//! zeros for "off".
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::common::*;
+
+/// A client that reads once for each message, 4096 bytes at most, and keeps nothing between two reads.
+struct OneRead(TcpStream);
+
+impl OneRead {
+    fn connect(server: &Server) -> Self {
+        let stream = TcpStream::connect(server.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Self(stream)
+    }
+
+    fn send(&mut self, request: &Value) {
+        // As Python writes it: blanks behind commas and colons, no line end.
+        let text = request.to_string().replace("\":", "\": ").replace(",\"", ", \"");
+        self.0.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// What one read brings, if that is one message.
+    fn read(&mut self) -> Result<Value, String> {
+        let mut bytes = [0; 4096];
+        let count = self.0.read(&mut bytes).map_err(|error| error.to_string())?;
+        let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+        serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
+    }
+
+    fn ask(&mut self, request: &Value) -> Value {
+        self.send(request);
+        self.read().unwrap()
+    }
+
+    /// One answer in frames, or how it was lost.
+    fn stream(&mut self, work_id: &str, id: &str, prompt: &str) -> Result<String, String> {
+        self.send(&infer(id, work_id, prompt));
+        let mut text = String::new();
+        loop {
+            let reply = self.read()?;
+            if reply["request_id"] != id {
+                continue;
+            }
+            text.push_str(reply["data"]["delta"].as_str().ok_or_else(|| reply.to_string())?);
+            if reply["data"]["finish"] == true {
+                return Ok(text);
+            }
+        }
+    }
+}
+
+/// As M5Stack's front sets a model up: with the request's own values, `null` where it has none.
+fn set_up_of_the_front(model: &str) -> Value {
+    json!({"model": model, "response_format": "llm.utf-8.stream", "input": "llm.utf-8", "enoutput": true,
+           "max_token_len": null, "temperature": 0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 0,
+           "prompt": "You are a helpful assistant", "b_video": true})
+}
+
+/// How long threads that could run had to wait lately, in microseconds.
+static HELD_UP: AtomicU64 = AtomicU64::new(0);
+/// A client that is held up for longer may find two frames where one was.
+const TOO_LONG: u64 = 5_000;
+
+/// Watches how long this machine lets a thread wait.
+fn watch_the_machine() {
+    static WATCHING: Once = Once::new();
+    WATCHING.call_once(|| {
+        std::thread::spawn(|| {
+            loop {
+                let start = Instant::now();
+                std::thread::sleep(Duration::from_millis(1));
+                HELD_UP.fetch_max(start.elapsed().as_micros() as u64, Ordering::Relaxed);
+            }
+        });
+    });
+}
+
+/// How many of so many answers are lost. Those during which the machine was too busy to run the client prove nothing and are asked for
+/// again.
+fn lost_of(answers: usize) -> Vec<String> {
+    watch_the_machine();
+    let server = Server::start();
+    let mut client = OneRead::connect(&server);
+    let reply = client.ask(&request(
+        "setup",
+        "llm",
+        "setup",
+        "llm.setup",
+        set_up_of_the_front(STOCK_MODEL),
+    ));
+    assert_eq!(reply["error"]["code"], 0, "{reply}");
+    let task = reply["work_id"].as_str().unwrap().to_owned();
+    let mut lost = Vec::new();
+    let (mut counted, mut asked) = (0, 0);
+    while counted < answers && asked < 20 * answers {
+        HELD_UP.store(0, Ordering::Relaxed);
+        asked += 1;
+        let answer = client.stream(&task, &format!("answer{asked}"), &format!("Tell me {asked} stories"));
+        let held_up = HELD_UP.load(Ordering::Relaxed) > TOO_LONG;
+        match answer {
+            Ok(_) => counted += 1,
+            Err(how) => {
+                if !held_up {
+                    lost.push(how);
+                    counted += 1;
+                }
+                // The front opens a new connection then.
+                client = OneRead::connect(&server);
+            }
+        }
+    }
+    assert_eq!(counted, answers, "the machine is too busy for any client of this kind");
+    lost
+}
+
+#[test]
+fn a_client_that_reads_once_for_a_message_loses_no_answer() {
+    assert_eq!(lost_of(15), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn of_a_thousand_answers_it_loses_none() {
+    assert_eq!(lost_of(1000), Vec::<String>::new());
+}
+
+#[test]
+fn the_front_finds_memory_and_its_model_first() {
+    let server = Server::start();
+    let mut client = server.client();
+    for action in ["cmminfo", "axcl_cmminfo"] {
+        let memory = client.ask(&request("m", "sys", action, "", json!({})));
+        assert_eq!(memory["error"]["code"], 0, "{memory}");
+        let number = |key: &str| memory["data"][key].as_i64().unwrap();
+        assert_eq!(number("total"), number("used") + number("remain"));
+        #[cfg(target_os = "linux")]
+        assert!(number("remain") > 1 << 10, "in KiB: {memory}");
+    }
+    let cards = client.ask(&request("l", "sys", "lsmode", "", json!({})))["data"].clone();
+    assert!(cards.as_array().unwrap().len() > 1);
+    assert_eq!(cards[0]["mode"], STOCK_MODEL);
+}
+
+#[test]
+fn zeros_mean_greedy() {
+    let server = Server::start();
+    let mut client = server.client();
+    let greedy = client.set_up(&streaming(STOCK_MODEL, 127));
+    let mut front = set_up_of_the_front(STOCK_MODEL);
+    front["prompt"] = streaming(STOCK_MODEL, 127)["prompt"].clone();
+    let zeros = client.set_up(&front);
+    client.send(&infer("a", &greedy, "hello"));
+    let expected = client.stream("a").0;
+    client.send(&infer("b", &zeros, "hello"));
+    assert_eq!(client.stream("b").0, expected);
+}
