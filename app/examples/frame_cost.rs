@@ -202,6 +202,7 @@ impl Scene {
                 x,
                 y: Some(50.0),
                 tag: format!("{x:.2}"),
+                movable: true,
             }),
             selected: None,
             empty: "",

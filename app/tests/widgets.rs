@@ -150,6 +150,7 @@ fn the_plot_with_noise_collapse_and_the_prefix_in_hand() {
                 x: 2.9,
                 y: Some(25.6),
                 tag: "2.9× · chrF2 25.6".to_owned(),
+                movable: true,
             }),
             selected: Some(3),
             empty: "",

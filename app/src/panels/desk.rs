@@ -6,6 +6,8 @@ use crate::model::MagnitudeUnit;
 use crate::text::Text;
 use crate::theme::{self, Palette};
 use crate::views::axis::{self, Axis, RegionNames, Regions};
+use crate::views::button::Button;
+use crate::views::plot::View;
 use crate::workbench::{Action, Workbench};
 
 /// What one frame is made of: the state to show, the words to show it in, and what the person did.
@@ -53,6 +55,27 @@ impl Desk<'_> {
             self.bench.magnitude_norms().or_else(|| built?.token_norms)
         } else {
             self.bench.magnitude_raw().or_else(|| built?.raw())
+        }
+    }
+
+    /// A magnitude of the plot's axis in the unit of the controls.
+    pub fn magnitude_of_plot(&self, value: f64) -> f64 {
+        let scale = self.raw_per_norm().unwrap_or(1.0);
+        match (self.in_norms(), self.bench.prefix.unit) {
+            (true, MagnitudeUnit::Raw) => value * scale,
+            (false, MagnitudeUnit::TokenNorms) => value / scale,
+            _ => value,
+        }
+    }
+
+    /// Says which part of a plot is visible, where it is not all of it; pressed, it shows all.
+    pub fn zoomed(&self, ui: &mut Ui, view: View) {
+        let Some([from, to]) = view.zoomed(ui.ctx()) else {
+            return;
+        };
+        let words = (self.text.zoomed)(&from, &to);
+        if ui.add(Button::quiet(&words).small()).clicked() {
+            view.reset(ui.ctx());
         }
     }
 

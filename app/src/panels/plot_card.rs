@@ -3,7 +3,7 @@
 use eframe::egui::{self, Align, Label, Layout, Popup, PopupCloseBehavior, Rect, Sense, Ui, UiBuilder, vec2};
 use softprefix_core::compare::{Measure, Verdict};
 use softprefix_core::experiment::{Applied, Group, Record, analysis};
-use softprefix_core::prefix::PrefixRecipe;
+use softprefix_core::prefix::{Magnitude, PrefixRecipe};
 
 use super::desk::Desk;
 use super::figure;
@@ -12,7 +12,8 @@ use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::chip::Chip;
 use crate::views::icon::{Icon, IconButton};
-use crate::views::plot::{Current, Noise as NoiseBand, Plot, Point, round_top};
+use crate::views::magnitude::Moved;
+use crate::views::plot::{Current, Noise as NoiseBand, Plot, Point, Touched, View, round_top};
 use crate::views::{paint, select};
 use crate::workbench::Action;
 
@@ -54,15 +55,8 @@ impl PlotCard {
     }
 
     fn plot(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, size: egui::Vec2) {
-        let touched = self.with_plot(desk, |plot| {
-            plot.show(ui, size, |id| {
-                point_of(desk, id).map_or(String::new(), |(record, point)| describe(desk, record, point))
-            })
-        });
-        let opened = touched.opened.and_then(|id| point_of(desk, id));
-        if let Some(id) = opened.map(|(record, _)| record.id.clone()) {
-            desk.act(Action::SelectRun(Some(id)));
-        }
+        let touched = self.with_plot(desk, |plot| plot.show(ui, size, |id| describe_point(desk, id)));
+        self::touched(desk, touched);
     }
 
     /// Makes the plot of the shown case and hands it to `show`.
@@ -129,6 +123,34 @@ fn point_of<'d>(desk: &Desk<'d>, id: u64) -> Option<(&'d Record, &'d analysis::P
     bench.tuning.points().find(|(record, _)| record.case.index as u64 == id)
 }
 
+/// The point that the plot knows by a number, in words.
+pub(super) fn describe_point(desk: &Desk<'_>, id: u64) -> String {
+    point_of(desk, id).map_or(String::new(), |(record, point)| describe(desk, record, point))
+}
+
+/// Does what the person asked of the plot.
+pub(super) fn touched(desk: &mut Desk<'_>, touched: Touched) {
+    let opened = touched.opened.and_then(|id| point_of(desk, id));
+    if let Some(id) = opened.map(|(record, _)| record.id.clone()) {
+        desk.act(Action::SelectRun(Some(id)));
+    }
+    match touched.moved {
+        Some(Moved::To(value)) => desk.act(Action::SetMagnitude(desk.magnitude_of_plot(value))),
+        Some(Moved::By(factor)) => desk.act(Action::ScaleMagnitude(factor)),
+        Some(Moved::ToOne) => desk.act(Action::ResetMagnitude),
+        None => {}
+    }
+}
+
+/// The visible part of the plot of runs.
+pub(super) fn view(desk: &Desk<'_>) -> View {
+    View::of(
+        desk.text.plot,
+        (desk.text.measures)(desk.bench.measure),
+        desk.plot_axis(),
+    )
+}
+
 /// Whether two recipes differ in nothing but their magnitude: then a line may join their points.
 fn same_but_size(a: &PrefixRecipe, b: &PrefixRecipe) -> bool {
     a.kind == b.kind && a.len == b.len && a.rounding == b.rounding
@@ -153,7 +175,8 @@ fn current(desk: &Desk<'_>, recipe: &PrefixRecipe) -> Option<Current> {
         ),
         None => String::new(),
     };
-    Some(Current { x, y, tag })
+    let movable = recipe.magnitude != Magnitude::Unscaled;
+    Some(Current { x, y, tag, movable })
 }
 
 /// A measure's value as it is written everywhere.
@@ -245,6 +268,8 @@ fn title_row(ui: &mut Ui, desk: &mut Desk<'_>, parting: Option<usize>) {
         }
         left_end = response.rect.left();
     }
+    desk.zoomed(&mut right, view(desk));
+    left_end = left_end.min(right.min_rect().left());
     let room = Rect::from_min_max(rect.min, egui::pos2(left_end - 12.0, rect.bottom()));
     let mut left = ui.new_child(
         UiBuilder::new()

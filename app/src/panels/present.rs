@@ -3,7 +3,7 @@
 //! The window is zoomed while it is shown, so that every size of the other views is half as large again. Slider and plot
 //! share one x axis.
 
-use eframe::egui::{self, CentralPanel, Frame, Key, Rect, Ui, UiBuilder, pos2, vec2};
+use eframe::egui::{self, Align, CentralPanel, Frame, Key, Layout, Rect, Ui, UiBuilder, pos2, vec2};
 
 use super::desk::Desk;
 use super::{outputs, plot_card};
@@ -12,7 +12,7 @@ use crate::model::{MagnitudeUnit, PRESETS, PaneState, Side};
 use crate::theme::{self, Palette, Type, faded};
 use crate::views::axis::{Axis, written};
 use crate::views::diff::{self, Content, DiffPanes, Pane as PaneSide};
-use crate::views::magnitude::{Moved, NormsCurve};
+use crate::views::magnitude::NormsCurve;
 use crate::views::stage::Stage;
 use crate::views::{paint, status};
 use crate::workbench::Action;
@@ -176,21 +176,27 @@ impl Presenter {
             desk.bench.magnitude_raw().map(written).as_deref(),
         );
         let mut child = ui.new_child(UiBuilder::new().id_salt("stage").max_rect(rect));
-        let moved = self.plot.with_plot(desk, |plot| {
+        let touched = self.plot.with_plot(desk, |plot| {
             let stage = Stage {
                 plot,
                 name,
                 spoken: &spoken,
                 norms: norms.as_ref(),
             };
-            stage.show(&mut child, rect.size(), value)
+            stage.show(&mut child, rect.size(), value, |id| plot_card::describe_point(desk, id))
         });
-        match moved {
-            Some(Moved::To(value)) => desk.act(Action::SetMagnitude(in_hand(desk, value))),
-            Some(Moved::By(factor)) => desk.act(Action::ScaleMagnitude(factor)),
-            Some(Moved::ToOne) => desk.act(Action::ResetMagnitude),
-            None => {}
-        }
+        plot_card::touched(desk, touched);
+        let corner = Rect::from_min_max(
+            rect.right_top() + vec2(-400.0, 28.0),
+            rect.right_top() + vec2(-16.0, 56.0),
+        );
+        let mut corner = ui.new_child(
+            UiBuilder::new()
+                .id_salt("stage zoom")
+                .max_rect(corner)
+                .layout(Layout::right_to_left(Align::Center)),
+        );
+        desk.zoomed(&mut corner, plot_card::view(desk));
     }
 
     fn hint(&mut self, ui: &Ui, desk: &Desk<'_>, whole: Rect) {
@@ -246,16 +252,6 @@ fn value_on_axis(desk: &Desk<'_>) -> f64 {
         _ => None,
     };
     converted.unwrap_or(form.magnitude)
-}
-
-/// A magnitude of the plot's axis in the unit of the controls.
-fn in_hand(desk: &Desk<'_>, value: f64) -> f64 {
-    let scale = desk.raw_per_norm().unwrap_or(1.0);
-    match (desk.plot_axis() == Axis::NORMS, desk.bench.prefix.unit) {
-        (true, MagnitudeUnit::Raw) => value * scale,
-        (false, MagnitudeUnit::TokenNorms) => value / scale,
-        _ => value,
-    }
 }
 
 /// The vocabulary's norms in the unit of the axis.

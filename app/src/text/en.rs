@@ -300,6 +300,7 @@ pub(super) static TEXT: Text = Text {
     },
     comma: ", ",
     full_stop: ".",
+    zoomed: |from, to| format!("Zoomed to {from} – {to}: show all"),
     plot_empty: "Every finished run becomes a point here.",
     plot_menu: "Points",
     clear_points: "Remove all points of this prompt",

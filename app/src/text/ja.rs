@@ -284,6 +284,7 @@ pub(super) static TEXT: Text = Text {
     points: |count| format!("{count} 点"),
     comma: "、",
     full_stop: "。",
+    zoomed: |from, to| format!("拡大中 {from} ～ {to}：全体を表示"),
     plot_empty: "実行が終わるたびに、ここに点が増えます。",
     plot_menu: "点の操作",
     clear_points: "このプロンプトの点をすべて消す",

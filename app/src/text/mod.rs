@@ -186,6 +186,8 @@ pub struct Text {
     pub comma: &'static str,
     /// Behind a sentence that is put together.
     pub full_stop: &'static str,
+    /// The ends of the part of a plot that is visible; pressed, it shows all.
+    pub zoomed: fn(&str, &str) -> String,
     pub plot_empty: &'static str,
     pub plot_menu: &'static str,
     pub clear_points: &'static str,

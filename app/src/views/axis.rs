@@ -7,6 +7,9 @@ use eframe::egui::{Painter, Rangef, Rect, pos2};
 use super::paint;
 use crate::theme::{Palette, faded};
 
+/// Most figures on an axis.
+const MOST_TICKS: usize = 8;
+
 /// A logarithmic axis from `least` to `most`, both above 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Axis {
@@ -47,21 +50,53 @@ impl Axis {
         10_f64.powf(low + (high - low) * f64::from(share.clamp(0.0, 1.0)))
     }
 
-    /// The powers of ten on the axis, each with its words.
+    /// Round magnitudes on the axis, each with its words: the powers of ten, or, where the axis is a small part of one, as
+    /// fine steps as leave room for the words.
     #[must_use]
-    pub fn decades(&self) -> Vec<(f64, String)> {
-        let first = self.least.log10().round() as i32;
-        let last = self.most.log10().round() as i32;
-        (first..=last)
-            .map(|power| {
-                let words = match power {
-                    0 => format!("1{}", self.unit),
-                    ..=-4 => format!("1e{power}"),
-                    _ => format!("{}", 10_f64.powi(power)),
-                };
-                (10_f64.powi(power), words)
-            })
-            .collect()
+    pub fn ticks(&self) -> Vec<(f64, String)> {
+        // Figures of a step, and the step in units of its last one: 1 to 9, then 1.0, 1.5, ... 9.5, then finer.
+        let fine = (1..4).flat_map(|digits| [(digits, 5), (digits, 2), (digits, 1)]);
+        let steps = [vec![1], vec![1, 2, 5], (1..10).collect()]
+            .into_iter()
+            .map(|steps| (0, steps));
+        let steps = steps.chain(fine.map(|(digits, step)| {
+            let least = 10_u32.pow(digits);
+            (digits as i32, (least..10 * least).step_by(step).collect::<Vec<_>>())
+        }));
+        let mut best = Vec::new();
+        for (digits, steps) in steps {
+            let inside = |(size, power): &(u32, i32)| {
+                let x = f64::from(*size) * 10_f64.powi(*power);
+                x >= self.least * (1.0 - 1e-9) && x <= self.most * (1.0 + 1e-9)
+            };
+            let powers = self.least.log10().floor() as i32..=self.most.log10().ceil() as i32;
+            let ticks = powers.flat_map(|power| steps.iter().map(move |size| (*size, power - digits)));
+            let ticks: Vec<_> = ticks.filter(inside).collect();
+            if ticks.len() > MOST_TICKS && !best.is_empty() {
+                break;
+            }
+            best = ticks;
+        }
+        best.into_iter().map(|(size, power)| self.tick(size, power)).collect()
+    }
+
+    /// `size` times ten to the `power`, and its words.
+    fn tick(&self, mut size: u32, mut power: i32) -> (f64, String) {
+        let x = f64::from(size) * 10_f64.powi(power);
+        while size.is_multiple_of(10) && size > 0 {
+            size /= 10;
+            power += 1;
+        }
+        let words = match (size, power) {
+            (1, 0) => format!("1{}", self.unit),
+            _ if x < 0.999e-3 => {
+                let digits = size.to_string().len() - 1;
+                let exponent = power + digits as i32;
+                format!("{:.digits$}e{exponent}", f64::from(size) / 10_f64.powi(digits as i32))
+            }
+            _ => format!("{x:.*}", usize::try_from(-power).unwrap_or(0)),
+        };
+        (x, words)
     }
 }
 
@@ -243,9 +278,25 @@ mod tests {
 
     #[test]
     fn ticks_need_no_superscripts() {
-        let words: Vec<_> = Axis::RAW.decades().into_iter().map(|(_, words)| words).collect();
+        let words: Vec<_> = Axis::RAW.ticks().into_iter().map(|(_, words)| words).collect();
         assert_eq!(words, ["1e-5", "1e-4", "0.001", "0.01", "0.1", "1", "10"]);
-        assert_eq!(Axis::NORMS.decades()[3].1, "1×");
+        assert_eq!(Axis::NORMS.ticks()[3].1, "1×");
+    }
+
+    #[test]
+    fn a_part_of_the_axis_has_round_figures_too() {
+        let words = |least, most| -> Vec<String> {
+            let axis = Axis {
+                least,
+                most,
+                ..Axis::NORMS
+            };
+            axis.ticks().into_iter().map(|(_, words)| words).collect()
+        };
+        assert_eq!(words(0.09, 2.1), ["0.1", "0.2", "0.5", "1×", "2"]);
+        assert_eq!(words(1.9, 3.3), ["2", "2.5", "3"]);
+        assert_eq!(words(0.9995, 1.0081), ["1×", "1.002", "1.004", "1.006", "1.008"]);
+        assert_eq!(words(1.9e-5, 5.1e-5), ["2e-5", "3e-5", "4e-5", "5e-5"]);
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Several curves over magnitude in one plot: one line and one marker for each, the chosen one in orange.
 //!
-//! Ground, axis and noise band are those of [`super::plot`]; 0 stands apart here, too. It knows no run, only points.
+//! Frame, axes and bands are those of [`super::plot`]; 0 stands apart here, too. It knows no run, only points.
 
 use eframe::egui::{
-    self, EventFilter, Key, Painter, Pos2, Rect, Response, Role, Sense, Shape, Stroke, StrokeKind, Ui, Vec2,
-    WidgetInfo, vec2,
+    self, EventFilter, Key, Painter, Pos2, Rect, Response, Sense, Shape, Stroke, StrokeKind, Ui, Vec2, vec2,
 };
+use egui_plot::LineStyle;
 
 use super::paint;
-use super::plot::{Area, Plot, REACH};
+use super::plot::{Area, Plot, paint_cross};
 use crate::theme::{self, Palette};
 
 /// The shape of a line's points.
@@ -70,32 +70,49 @@ pub struct Lines<'a> {
 impl Lines<'_> {
     /// Shows the plot in a box of `size`; answers the point that was clicked, or chosen by the arrows. `describe` says a point
     /// in words.
-    pub fn show(&self, ui: &mut Ui, size: Vec2, describe: impl Fn(usize, usize) -> String) -> Option<(usize, usize)> {
-        let (rect, response) = ui.allocate_exact_size(size, Sense::click());
-        let area = Area::of(rect, self.ground.axis, self.ground.top.max(f64::MIN_POSITIVE));
-        let (pointed, opened) = self.touched(ui, &response, &area);
-        let spoken = pointed.or(self.selected).map(|(curve, spot)| describe(curve, spot));
-        let enabled = ui.is_enabled();
-        response.widget_info(|| {
-            let mut info = WidgetInfo::labeled(Role::Figure, enabled, self.ground.name);
-            let count: usize = self.curves.iter().map(|curve| curve.spots.len()).sum();
-            info.current_text_value = Some(spoken.clone().unwrap_or_else(|| count.to_string()));
-            info
+    pub fn show(&self, ui: &mut Ui, size: Vec2, describe: impl Fn(usize, usize) -> String) -> Option<Place> {
+        let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+        let palette = Palette::of(ui);
+        let lines = self.order().map(|curve| {
+            let stroke = if curve.chosen {
+                Stroke::new(2.5, palette.prefix_fill)
+            } else {
+                Stroke::new(1.5, palette.text3)
+            };
+            let style = if curve.unfinished {
+                LineStyle::dashed_dense()
+            } else {
+                LineStyle::Solid
+            };
+            let spots = curve.spots.iter().map(|spot| (spot.x, spot.y));
+            self.ground.line(spots, stroke).style(style)
         });
+        let frame = self.ground.frame(ui, rect, lines.collect());
+        let area = frame.area;
+        let pointed = frame.pointed(self.all().map(|(at, spot)| {
+            // Of points that lie on each other, the chosen line's is meant.
+            let before = if self.curves[at.0].chosen { 2.0 } else { 0.0 };
+            (area.at(spot.x, spot.y), before, at)
+        }));
+        let opened = pointed
+            .filter(|_| frame.clicked)
+            .or_else(|| self.keys(ui, &frame.response));
         if ui.is_rect_visible(rect) {
-            self.ground.paint_ground(ui, &area);
             self.paint(ui, &area, pointed);
-            paint::focus_ring(ui, &response, rect.shrink(2.0), theme::RADIUS_TAG);
         }
-        if let (true, Some((curve, spot))) = (response.hovered(), pointed) {
-            ui.ctx().set_cursor_icon(egui::CursorIcon::PointingHand);
-            response.show_tooltip_text(paint::words(
-                describe(curve, spot),
-                theme::CAPTION,
-                Palette::of(ui).text,
-            ));
-        }
+        let spoken = match pointed.or(self.selected) {
+            Some((curve, spot)) => describe(curve, spot),
+            None => self.all().count().to_string(),
+        };
+        let words = pointed.map(|(curve, spot)| describe(curve, spot));
+        frame.explain(ui, self.ground.name, spoken, words);
         opened
+    }
+
+    /// The curves as they are drawn: the chosen one lies on top.
+    fn order(&self) -> impl Iterator<Item = &Curve> {
+        let of = |chosen| self.curves.iter().filter(move |curve| curve.chosen == chosen);
+        of(false).chain(of(true))
     }
 
     fn all(&self) -> impl Iterator<Item = ((usize, usize), &Spot)> {
@@ -107,50 +124,32 @@ impl Lines<'_> {
         })
     }
 
-    /// The spot under the pointer and the one that was opened.
-    fn touched(&self, ui: &Ui, response: &Response, area: &Area) -> (Option<Place>, Option<Place>) {
-        let mut pointed = None;
-        let mut opened = None;
-        if let Some(pointer) = response.hover_pos() {
-            pointed = self
-                .all()
-                .map(|(at, spot)| (area.at(spot.x, spot.y).distance(pointer), at))
-                .filter(|(distance, _)| *distance <= REACH)
-                // Of points that lie on each other, the chosen line's is meant.
-                .min_by(|a, b| {
-                    let far = |(distance, (curve, _)): &(f32, (usize, usize))| {
-                        distance - if self.curves[*curve].chosen { 2.0 } else { 0.0 }
-                    };
-                    far(a).total_cmp(&far(b))
-                })
-                .map(|(_, at)| at);
-            if response.clicked() {
-                opened = pointed;
-            }
+    /// The point that the arrows ask for.
+    fn keys(&self, ui: &Ui, response: &Response) -> Option<Place> {
+        if !response.has_focus() {
+            return None;
         }
-        if response.has_focus() {
-            let filter = EventFilter {
-                horizontal_arrows: true,
-                vertical_arrows: true,
-                ..EventFilter::default()
-            };
-            ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
-            let (along, across) = ui.input(|input| {
-                let pressed = |key| input.num_presses(key) as isize;
-                (
-                    pressed(Key::ArrowRight) - pressed(Key::ArrowLeft),
-                    pressed(Key::ArrowDown) - pressed(Key::ArrowUp),
-                )
-            });
-            if (along, across) != (0, 0) {
-                opened = self.stepped(along, across).or(opened);
-            }
+        let filter = EventFilter {
+            horizontal_arrows: true,
+            vertical_arrows: true,
+            ..EventFilter::default()
+        };
+        ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
+        let (along, across) = ui.input(|input| {
+            let pressed = |key| input.num_presses(key) as isize;
+            (
+                pressed(Key::ArrowRight) - pressed(Key::ArrowLeft),
+                pressed(Key::ArrowDown) - pressed(Key::ArrowUp),
+            )
+        });
+        if (along, across) == (0, 0) {
+            return None;
         }
-        (pointed, opened)
+        self.stepped(along, across)
     }
 
     /// The neighbour of the selected point along its line or on the next one.
-    fn stepped(&self, along: isize, across: isize) -> Option<(usize, usize)> {
+    fn stepped(&self, along: isize, across: isize) -> Option<Place> {
         let Some((curve, spot)) = self.selected else {
             return self.all().next().map(|(at, _)| at);
         };
@@ -163,44 +162,21 @@ impl Lines<'_> {
         Some((to, clamp(spot, along, spots.len())))
     }
 
-    fn paint(&self, ui: &Ui, area: &Area, pointed: Option<(usize, usize)>) {
+    fn paint(&self, ui: &Ui, area: &Area, pointed: Option<Place>) {
         let palette = Palette::of(ui);
         let painter = ui.painter();
-        if let Some(current) = self.ground.current.as_ref().filter(|current| current.x > 0.0) {
-            let x = area.at(current.x, 0.0).x;
-            painter.vline(x, area.plot.y_range(), Stroke::new(2.0, palette.prefix_fill));
-        }
-        // The chosen line lies on top.
-        let mut order: Vec<usize> = (0..self.curves.len()).collect();
-        order.sort_by_key(|index| self.curves[*index].chosen);
-        for index in order {
-            let curve = &self.curves[index];
-            let stroke = if curve.chosen {
-                Stroke::new(2.5, palette.prefix_fill)
-            } else {
-                Stroke::new(1.5, palette.text3)
-            };
-            let joined: Vec<Pos2> = curve
-                .spots
-                .iter()
-                .filter(|spot| spot.x > 0.0)
-                .map(|spot| area.at(spot.x, spot.y))
-                .collect();
-            if joined.len() > 1 {
-                if curve.unfinished {
-                    painter.extend(Shape::dashed_line(&joined, stroke, 5.0, 4.0));
-                } else {
-                    painter.add(Shape::line(joined, stroke));
-                }
-            }
-            for (place, spot) in curve.spots.iter().enumerate() {
+        self.ground.paint_cursor(ui, area);
+        for chosen in [false, true] {
+            for ((index, place), spot) in self.all() {
+                let curve = &self.curves[index];
                 let at = area.at(spot.x, spot.y);
+                if curve.chosen != chosen || !area.shows(at) {
+                    continue;
+                }
                 if spot.collapsed {
-                    let stroke = Stroke::new(2.0, palette.broken);
-                    painter.line_segment([at - vec2(3.5, 3.5), at + vec2(3.5, 3.5)], stroke);
-                    painter.line_segment([at - vec2(3.5, -3.5), at + vec2(3.5, -3.5)], stroke);
+                    paint_cross(painter, at, palette);
                 } else {
-                    marker(painter, curve.marker, at, curve.chosen, palette);
+                    marker(painter, curve.marker, at, chosen, palette);
                 }
                 let here = Some((index, place));
                 if here == self.selected || here == pointed {
@@ -212,7 +188,11 @@ impl Lines<'_> {
             let Some(spot) = self.curves.get(*curve).and_then(|curve| curve.spots.get(*spot)) else {
                 continue;
             };
-            let at = area.at(spot.x, spot.y) + vec2(10.0, -10.0);
+            let at = area.at(spot.x, spot.y);
+            if !area.shows(at) {
+                continue;
+            }
+            let at = at + vec2(10.0, -10.0);
             paint::text(
                 painter,
                 at,
@@ -223,7 +203,7 @@ impl Lines<'_> {
             );
         }
         if self.curves.iter().all(|curve| curve.spots.is_empty()) {
-            paint::notice(ui, area.plot, self.ground.empty);
+            paint::notice(ui, area.plot(), self.ground.empty);
         }
     }
 }

@@ -297,8 +297,8 @@ fn paint_ticks(ui: &Ui, track: &Track, line: f32) {
         font.clone(),
         palette.text3,
     );
-    let decades = track.axis.decades();
-    for (index, (x, words)) in decades.iter().enumerate() {
+    let ticks = track.axis.ticks();
+    for (index, (x, words)) in ticks.iter().enumerate() {
         let place = track.x_of(*x);
         // The least decade stands right beside the 0; its figures would run into it.
         if index == 0 {
@@ -310,7 +310,7 @@ fn paint_ticks(ui: &Ui, track: &Track, line: f32) {
             Stroke::new(1.0, palette.stroke),
         );
         let colour = if *x == 1.0 { palette.text } else { palette.text3 };
-        let last = index + 1 == decades.len();
+        let last = index + 1 == ticks.len();
         let (anchor, align) = if last {
             (track.x.max + 8.0, Align2::RIGHT_CENTER)
         } else {

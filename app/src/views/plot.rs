@@ -1,15 +1,21 @@
 //! Similarity over magnitude: every run is a point, and the prefix in hand is marked on the curve.
 //!
-//! Painted by hand rather than by a plot library: 0 has a strip of its own that no line reaches, regions fade, and the
-//! axis is the slider's. It knows no run, only points.
+//! `egui_plot` has the axes, the grid, the lines, the crosshair and the zoom. It has no logarithmic axis, so it is given
+//! log10 of the magnitude. What it does not know is painted with its transform: the place of 0 at the left, which shares only
+//! the y axis, the regions and bands behind the lines, and the points, which are whole at the edge of the plot, too. Nothing
+//! here knows a run, only points.
 
 use eframe::egui::{
-    self, Align2, CornerRadius, EventFilter, Key, Pos2, Rangef, Rect, Response, Role, Sense, Shape, Stroke, StrokeKind,
-    Ui, Vec2, WidgetInfo, pos2, vec2,
+    self, Align2, Context, CornerRadius, CursorIcon, EventFilter, Id, Key, Painter, PointerButton, Pos2, Rangef, Rect,
+    Response, Role, Sense, Shape, Stroke, StrokeKind, Ui, UiBuilder, Vec2, WidgetInfo, pos2, vec2,
+};
+use egui_plot::{
+    Corner, GridMark, Line, PlotBounds, PlotGeometry, PlotItem, PlotItemBase, PlotMemory, PlotPoint, PlotPoints,
+    PlotTransform, PlotUi,
 };
 
-use super::axis::{Axis, RegionNames, Regions, Track, paint_bands};
-use super::magnitude::paint_region_names;
+use super::axis::{Axis, RegionNames, Regions, Track, paint_bands, written};
+use super::magnitude::{Moved, paint_region_names};
 use super::paint::{self, TagStyle};
 use crate::theme::{self, Palette, faded};
 
@@ -23,8 +29,18 @@ const LEFT: f32 = 40.0;
 const BELOW: f32 = 26.0;
 /// More of it for the axis' name, where the plot is high enough for one.
 const X_NAME: f32 = 20.0;
+/// Room above the top value, so that a point there is whole.
+const ABOVE: f32 = 12.0;
 /// How near the pointer must be to a point.
-pub(super) const REACH: f32 = 12.0;
+const REACH: f32 = 12.0;
+/// How near it must be to the line of the magnitude to take hold of it.
+const GRAB: f32 = 6.0;
+/// Within this much of the place of 0 the line snaps to it.
+const SNAP: f32 = 12.0;
+/// No axis of y is lower.
+const LEAST_TOP: f64 = 1e-9;
+/// The smallest part of an axis that can fill the plot.
+const DEEPEST: f64 = 1e-3;
 
 /// One run.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +63,8 @@ pub struct Current {
     pub y: Option<f64>,
     /// `2.9× · chrF2 36.0`
     pub tag: String,
+    /// Its line can be dragged.
+    pub movable: bool,
 }
 
 /// A band in which two baselines differ from each other: what lies inside is no effect.
@@ -86,21 +104,62 @@ pub struct Touched {
     pub pointed: Option<u64>,
     /// The point that was clicked, or chosen with Enter.
     pub opened: Option<u64>,
+    /// Where the line of the magnitude was dragged to.
+    pub moved: Option<Moved>,
+}
+
+/// The part of a plot that is visible. It is kept between frames for each name, measure and axis: a part of 0 to 1 says
+/// nothing about 0 to 100.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    id: Id,
+    /// Of magnitudes.
+    unit: &'static str,
+}
+
+impl View {
+    /// The view of the plot with these; see [`Plot`].
+    #[must_use]
+    pub fn of(name: &str, y_label: &str, axis: Axis) -> Self {
+        Self {
+            id: Id::unique(("plot", name, y_label, axis.unit)),
+            unit: axis.unit,
+        }
+    }
+
+    /// The magnitudes at the left and the right end in words, where the plot is zoomed.
+    #[must_use]
+    pub fn zoomed(self, ctx: &Context) -> Option<[String; 2]> {
+        let memory = self.changed(ctx)?;
+        let bounds = memory.bounds();
+        Some([bounds.min()[0], bounds.max()[0]].map(|x| format!("{}{}", written(10_f64.powf(x)), self.unit)))
+    }
+
+    fn changed(self, ctx: &Context) -> Option<PlotMemory> {
+        PlotMemory::load(ctx, self.id).filter(|memory| !memory.auto_bounds.all())
+    }
+
+    /// Shows all of the plot again.
+    pub fn reset(self, ctx: &Context) {
+        if let Some(mut memory) = PlotMemory::load(ctx, self.id) {
+            memory.auto_bounds = true.into();
+            memory.store(ctx, self.id);
+        }
+    }
 }
 
 /// Where the parts of a plot lie.
-pub(super) struct Area {
+#[derive(Clone, Copy)]
+struct Parts {
     /// Whether there is room for the axis' name.
     named: bool,
     strip: Rect,
     zero: Rect,
-    pub(super) plot: Rect,
-    track: Track,
-    top: f64,
+    plot: Rect,
 }
 
-impl Area {
-    pub(super) fn of(rect: Rect, axis: Axis, top: f64) -> Self {
+impl Parts {
+    fn of(rect: Rect) -> Self {
         let x_name = if rect.height() < 240.0 { 0.0 } else { X_NAME };
         let body = Rect::from_min_max(
             pos2(rect.left() + LEFT, rect.top() + STRIP),
@@ -108,297 +167,499 @@ impl Area {
         );
         let zero = body.with_max_x(body.left() + ZERO);
         let plot = body.with_min_x(body.left() + ZERO + ZERO_GAP);
-        let strip = Rect::from_min_max(pos2(plot.left(), rect.top()), pos2(plot.right(), plot.top()));
-        let track = Track {
-            axis,
-            zero: zero.center().x,
-            x: plot.x_range(),
-        };
         Self {
             named: x_name > 0.0,
-            strip,
+            strip: Rect::from_min_max(pos2(plot.left(), rect.top()), pos2(plot.right(), plot.top())),
             zero,
             plot,
-            track,
-            top,
+        }
+    }
+}
+
+/// A plot on the screen: its parts, and what of its axes is visible.
+#[derive(Clone, Copy)]
+pub(super) struct Area {
+    parts: Parts,
+    unit: &'static str,
+    /// All of the axes: log10(x) from the first to the second, y from 0 to the top.
+    ends: (f64, f64),
+    top: f64,
+    /// Of log10(x).
+    transform: PlotTransform,
+}
+
+impl Area {
+    /// Where the lines are.
+    pub(super) fn plot(&self) -> Rect {
+        self.parts.plot
+    }
+
+    /// The visible part of the x axis on the screen.
+    pub(super) fn track(&self) -> Track {
+        let ends = self.transform.bounds().range_x();
+        Track {
+            axis: Axis {
+                least: 10_f64.powf(*ends.start()),
+                most: 10_f64.powf(*ends.end()),
+                unit: self.unit,
+            },
+            zero: self.parts.zero.center().x,
+            x: self.parts.plot.x_range(),
         }
     }
 
-    /// Room above the top value, so that a point at the top is whole.
-    fn y_of(&self, y: f64) -> f32 {
-        let low = self.plot.bottom();
-        let high = self.plot.top() + 12.0;
-        low - (low - high) * (y / self.top).clamp(0.0, 1.0) as f32
-    }
-
-    /// The x axis on the screen.
-    pub(super) fn track(&self) -> &Track {
-        &self.track
-    }
-
+    /// Where a point lies, also outside of what is visible; one beyond an end of the whole axis lies at that end.
     pub(super) fn at(&self, x: f64, y: f64) -> Pos2 {
-        pos2(self.track.x_of(x), self.y_of(y))
+        let left = if x <= 0.0 {
+            self.parts.zero.center().x
+        } else {
+            self.transform
+                .position_from_point_x(x.log10().clamp(self.ends.0, self.ends.1))
+        };
+        pos2(left, self.transform.position_from_point_y(y.clamp(0.0, self.top)))
+    }
+
+    /// Whether a point at this place can be seen.
+    pub(super) fn shows(&self, at: Pos2) -> bool {
+        self.parts.plot.expand(0.5).contains(at) || self.parts.zero.expand(0.5).contains(at)
+    }
+
+    /// The visible part between two values of y, from top to bottom.
+    fn rows(&self, from: f64, to: f64) -> Rangef {
+        let y = |value| {
+            let y = self.at(0.0, value).y;
+            y.clamp(self.parts.plot.top(), self.parts.plot.bottom())
+        };
+        Rangef::new(y(to), y(from))
+    }
+}
+
+/// What the pointer does with the line of the magnitude.
+#[derive(Clone, Copy, Default)]
+struct Grip {
+    held: bool,
+    near: bool,
+    moved: Option<Moved>,
+}
+
+/// What [`Plot::frame`] has drawn, and what the person did with it.
+pub(super) struct Frame {
+    pub(super) area: Area,
+    /// Of the whole plot: it has the name, the focus and the keys.
+    pub(super) response: Response,
+    pub(super) pointer: Option<Pos2>,
+    pub(super) clicked: bool,
+    pub(super) moved: Option<Moved>,
+}
+
+impl Frame {
+    /// The nearest of `points` (where each lies, and what it is called) that the pointer is at.
+    pub(super) fn pointed<T>(&self, points: impl Iterator<Item = (Pos2, f32, T)>) -> Option<T> {
+        let pointer = self.pointer?;
+        points
+            .filter(|(at, _, _)| self.area.shows(*at))
+            .map(|(at, before, id)| (at.distance(pointer), before, id))
+            .filter(|(distance, _, _)| *distance <= REACH)
+            .min_by(|a, b| (a.0 - a.1).total_cmp(&(b.0 - b.1)))
+            .map(|(_, _, id)| id)
+    }
+
+    /// Names the plot for a screen reader, shows the focus, and what the point under the pointer is.
+    pub(super) fn explain(&self, ui: &Ui, name: &str, value: String, pointed: Option<String>) {
+        let enabled = ui.is_enabled();
+        self.response.widget_info(|| {
+            let mut info = WidgetInfo::labeled(Role::Figure, enabled, name);
+            info.current_text_value = Some(value.clone());
+            info
+        });
+        paint::focus_ring(ui, &self.response, self.response.rect.shrink(2.0), theme::RADIUS_TAG);
+        if let (Some(words), true) = (pointed, self.pointer.is_some()) {
+            ui.ctx().set_cursor_icon(CursorIcon::PointingHand);
+            let words = paint::words(words, theme::CAPTION, Palette::of(ui).text);
+            egui::Tooltip::always_open(
+                ui.ctx().clone(),
+                self.response.layer_id,
+                self.response.id,
+                egui::PopupAnchor::Pointer,
+            )
+            .gap(12.0)
+            .show(|ui| ui.label(words));
+        }
     }
 }
 
 impl Plot<'_> {
     /// Shows the plot in a box of `size`; `describe` says a point in words, for pointer and screen reader.
     pub fn show(&self, ui: &mut Ui, size: Vec2, describe: impl Fn(u64) -> String) -> Touched {
-        let (rect, response) = ui.allocate_exact_size(size, Sense::click());
-        let area = Area::of(rect, self.axis, self.top.max(f64::MIN_POSITIVE));
-        let touched = self.touched(ui, &response, &area);
-        let spoken = touched.pointed.or(self.selected).map(&describe);
-        let enabled = ui.is_enabled();
-        response.widget_info(|| {
-            let mut info = WidgetInfo::labeled(Role::Figure, enabled, self.name);
-            info.current_text_value = Some(spoken.clone().unwrap_or_else(|| self.empty_or_count()));
-            info
-        });
+        let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+        self.show_in(ui, rect, describe).0
+    }
+
+    /// Shows the plot in `rect`.
+    pub(super) fn show_in(&self, ui: &mut Ui, rect: Rect, describe: impl Fn(u64) -> String) -> (Touched, Area) {
+        let joined = self.points.iter().filter(|point| point.joined);
+        let stroke = Stroke::new(2.0, Palette::of(ui).text2);
+        let line = self.line(joined.map(|point| (point.x, point.y)), stroke);
+        let frame = self.frame(ui, rect, vec![line]);
+        let area = frame.area;
+        let places = self.points.iter();
+        let pointed = frame.pointed(places.map(|point| (area.at(point.x, point.y), 0.0, point.id)));
+        let opened = pointed
+            .filter(|_| frame.clicked)
+            .or_else(|| self.stepped(ui, &frame.response));
         if ui.is_rect_visible(rect) {
-            self.paint(ui, &area, touched.pointed);
-            paint::focus_ring(ui, &response, rect.shrink(2.0), theme::RADIUS_TAG);
-        }
-        if response.hovered()
-            && let Some(id) = touched.pointed
-        {
-            ui.ctx().set_cursor_icon(egui::CursorIcon::PointingHand);
-            response.show_tooltip_text(paint::words(describe(id), theme::CAPTION, Palette::of(ui).text));
-        }
-        touched
-    }
-
-    fn empty_or_count(&self) -> String {
-        if self.points.is_empty() {
-            self.empty.to_owned()
-        } else {
-            self.points.len().to_string()
-        }
-    }
-
-    fn touched(&self, ui: &Ui, response: &Response, area: &Area) -> Touched {
-        let mut touched = Touched::default();
-        if let Some(pointer) = response.hover_pos() {
-            let distance = |point: &Point| area.at(point.x, point.y).distance(pointer);
-            touched.pointed = self
-                .points
-                .iter()
-                .map(|point| (distance(point), point.id))
-                .filter(|(distance, _)| *distance <= REACH)
-                .min_by(|a, b| a.0.total_cmp(&b.0))
-                .map(|(_, id)| id);
-            if response.clicked() {
-                touched.opened = touched.pointed;
+            self.paint_points(ui, &area, pointed);
+            self.paint_current(ui, &area);
+            if self.points.is_empty() {
+                paint::notice(ui, area.plot(), self.empty);
             }
         }
-        if response.has_focus() {
-            let filter = EventFilter {
-                horizontal_arrows: true,
-                ..EventFilter::default()
+        let spoken = match pointed.or(self.selected) {
+            Some(id) => describe(id),
+            None if self.points.is_empty() => self.empty.to_owned(),
+            None => self.points.len().to_string(),
+        };
+        frame.explain(ui, self.name, spoken, pointed.map(&describe));
+        let touched = Touched {
+            pointed,
+            opened,
+            moved: frame.moved,
+        };
+        (touched, area)
+    }
+
+    /// A line through the points that have a place on the logarithmic axis.
+    pub(super) fn line<'l>(&self, points: impl Iterator<Item = (f64, f64)>, stroke: Stroke) -> Line<'l> {
+        let (least, most) = self.ends();
+        let place =
+            |(x, y): (f64, f64)| PlotPoint::new(x.log10().clamp(least, most), y.clamp(0.0, self.top.max(LEAST_TOP)));
+        let points = points.filter(|(x, _)| *x > 0.0).map(place).collect();
+        Line::new("", PlotPoints::Owned(points))
+            .stroke(stroke)
+            .allow_band(false)
+            .allow_hover(false)
+    }
+
+    /// Draws axes, grid, regions, bands and `lines` in `rect`, and lets the person zoom and pan: by pinching, with ctrl and the
+    /// wheel, with a box under the right button, by dragging; a double click shows all. A drag that begins on the line of the
+    /// magnitude moves that. The plain wheel is the page's.
+    pub(super) fn frame(&self, ui: &mut Ui, rect: Rect, lines: Vec<Line<'_>>) -> Frame {
+        let parts = Parts::of(rect);
+        let view = View::of(self.name, self.y_label, self.axis);
+        let id = view.id;
+        let response = ui.interact(rect, id.with("figure"), Sense::click_and_drag());
+        let whole = self.whole(parts.plot);
+        let area = |transform| Area {
+            parts,
+            unit: self.axis.unit,
+            ends: self.ends(),
+            top: self.top.max(LEAST_TOP),
+            transform,
+        };
+        let before = match view.changed(ui.ctx()) {
+            Some(memory) => PlotTransform::new(parts.plot, *memory.bounds(), false),
+            None => PlotTransform::new(parts.plot, whole, false),
+        };
+        let grip = self.grip(ui, &response, id.with("line"), &area(before));
+
+        let palette = Palette::of(ui);
+        let enabled = ui.is_enabled();
+        let value = |at: &PlotPoint, _: &PlotBounds| {
+            let x = written(10_f64.powf(at.x));
+            let decimals = decimals(self.top) + 1;
+            format!("{x}{} · {:.decimals$}", self.axis.unit, at.y.max(0.0))
+        };
+        let mark = |value| GridMark { value, step_size: 1.0 };
+        let x_marks = |input: egui_plot::GridInput| {
+            let visible = Axis {
+                least: 10_f64.powf(input.bounds.0),
+                most: 10_f64.powf(input.bounds.1),
+                unit: "",
             };
-            ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
-            let step = ui.input(|input| {
-                input.num_presses(Key::ArrowRight) as isize - input.num_presses(Key::ArrowLeft) as isize
+            visible.ticks().iter().map(|(x, _)| mark(x.log10())).collect()
+        };
+        let y_marks = |input: egui_plot::GridInput| {
+            let ticks = self.y_ticks(input.bounds, parts.plot.height());
+            ticks.into_iter().map(mark).collect()
+        };
+        let mut inner = ui.new_child(UiBuilder::new().id_salt(id).max_rect(parts.plot));
+        let shown = egui_plot::Plot::new(id)
+            .id(id)
+            .width(parts.plot.width())
+            .height(parts.plot.height())
+            .sense(Sense::CLICK | Sense::DRAG)
+            .show_background(false)
+            .show_axes(false)
+            .set_margin_fraction(Vec2::ZERO)
+            .include_x(whole.min()[0])
+            .include_x(whole.max()[0])
+            .include_y(whole.min()[1])
+            .include_y(whole.max()[1])
+            // Panning and zooming end at the ends of the axes, which is not a thing that can be asked of it: see `steer`.
+            .allow_drag(false)
+            .allow_zoom(false)
+            .allow_scroll(false)
+            .allow_axis_zoom_drag(false)
+            .show_crosshair(!grip.held)
+            .cursor_color(palette.stroke)
+            .coordinates_formatter(Corner::RightBottom, egui_plot::CoordinatesFormatter::new(value))
+            .x_grid_spacer(x_marks)
+            .y_grid_spacer(y_marks)
+            .grid_spacing(Rangef::new(0.0, 0.1))
+            .grid_color(palette.line)
+            .grid_fade(0.0)
+            .show(&mut inner, |plot| {
+                plot.add(Ground::new(|ui: &Ui, transform: &PlotTransform| {
+                    self.paint_ground(ui, &area(*transform));
+                }));
+                for line in lines {
+                    plot.line(line);
+                }
+                steer(plot, whole, enabled && !grip.held);
             });
-            if step != 0 && !self.points.is_empty() {
-                let at = self.points.iter().position(|point| Some(point.id) == self.selected);
-                let last = self.points.len() as isize - 1;
-                let next = match at {
-                    Some(at) => (at as isize + step).clamp(0, last),
-                    None => {
-                        if step > 0 {
-                            0
-                        } else {
-                            last
-                        }
-                    }
-                };
-                touched.opened = Some(self.points[next as usize].id);
+        let area = area(shown.transform);
+        if ui.is_rect_visible(rect) {
+            self.paint_around(ui, &area);
+        }
+        if grip.near {
+            ui.ctx().set_cursor_icon(CursorIcon::ResizeHorizontal);
+        } else if shown.response.dragged_by(PointerButton::Primary) {
+            ui.ctx().set_cursor_icon(CursorIcon::Grabbing);
+        }
+        Frame {
+            area,
+            pointer: shown.response.hover_pos().or(response.hover_pos()),
+            clicked: shown.response.clicked() || response.clicked(),
+            response,
+            moved: grip.moved,
+        }
+    }
+
+    /// Everything that can be seen: all of the x axis, and y from 0 to a little above the top.
+    fn whole(&self, plot: Rect) -> PlotBounds {
+        let top = self.top.max(LEAST_TOP);
+        let height = f64::from(plot.height().max(2.0 * ABOVE));
+        let most = top * height / (height - f64::from(ABOVE));
+        let (first, last) = self.ends();
+        PlotBounds::from_min_max([first, 0.0], [last, most])
+    }
+
+    /// log10 of the magnitudes at both ends of the axis.
+    fn ends(&self) -> (f64, f64) {
+        (self.axis.least.log10(), self.axis.most.log10())
+    }
+
+    /// Whether the pointer is at the line of the magnitude or holds it, and where it is dragged to. It is held (in `memory`)
+    /// from the press on, since it moves under the pointer.
+    fn grip(&self, ui: &Ui, response: &Response, memory: Id, area: &Area) -> Grip {
+        let Some(current) = self
+            .current
+            .as_ref()
+            .filter(|current| current.movable && ui.is_enabled())
+        else {
+            return Grip::default();
+        };
+        let line = pos2(area.at(current.x, 0.0).x, area.plot().center().y);
+        let near = |at: Pos2| area.shows(line) && (at.x - line.x).abs() <= GRAB && area.plot().y_range().contains(at.y);
+        let (pressed, down, at, origin, dragging) = ui.input(|input| {
+            let pointer = &input.pointer;
+            let (pressed, down) = (pointer.primary_pressed(), pointer.primary_down());
+            let (at, origin) = (pointer.latest_pos(), pointer.press_origin());
+            (pressed, down, at, origin, pointer.is_decidedly_dragging())
+        });
+        // Between the press and this frame the pointer may have gone on.
+        let from = if pressed { origin } else { at };
+        let near = response.contains_pointer() && from.is_some_and(near);
+        let was_held = ui.data(|data| data.get_temp(memory)) == Some(true);
+        let held = down && if pressed { near } else { was_held };
+        ui.data_mut(|data| data.insert_temp(memory, held));
+        let to = at.filter(|_| held && dragging);
+        let value = to.map(|to| area.track().magnitude_at(to.x, SNAP).min(self.axis.most));
+        Grip {
+            held,
+            near: held || (near && !down),
+            moved: value.filter(|value| *value != current.x).map(Moved::To),
+        }
+    }
+
+    /// The neighbour of the selected point that the arrows ask for.
+    fn stepped(&self, ui: &Ui, response: &Response) -> Option<u64> {
+        if !response.has_focus() {
+            return None;
+        }
+        let filter = EventFilter {
+            horizontal_arrows: true,
+            ..EventFilter::default()
+        };
+        ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
+        let step =
+            ui.input(|input| input.num_presses(Key::ArrowRight) as isize - input.num_presses(Key::ArrowLeft) as isize);
+        if step == 0 {
+            return None;
+        }
+        let last = self.points.len().checked_sub(1)?;
+        let next = match self.points.iter().position(|point| Some(point.id) == self.selected) {
+            Some(at) => at.saturating_add_signed(step).min(last),
+            None if step > 0 => 0,
+            None => last,
+        };
+        self.points.get(next).map(|point| point.id)
+    }
+
+    /// Where there are lines across the plot between these ends of y.
+    fn y_ticks(&self, (low, high): (f64, f64), height: f32) -> Vec<f64> {
+        let parts = rows(height);
+        let step = if low == 0.0 && high >= self.top {
+            self.top / parts
+        } else {
+            round_step((high - low) / parts)
+        };
+        let first = (low / step).ceil();
+        (0..=8)
+            .map(|index| (first + f64::from(index)) * step)
+            .take_while(|value| *value <= high.min(self.top * (1.0 + 1e-9)))
+            .collect()
+    }
+
+    /// What lies behind the lines.
+    fn paint_ground(&self, ui: &Ui, area: &Area) {
+        let palette = Palette::of(ui);
+        let painter = ui.painter();
+        painter.rect_filled(area.plot(), 0.0, palette.inset);
+        if let Some((regions, _)) = &self.regions {
+            paint_bands(painter, &area.track(), area.plot().y_range(), regions, palette);
+        }
+        if let Some(noise) = &self.noise {
+            self.paint_noise(painter, area.plot().x_range(), area, noise, palette);
+            let rows = area.rows(noise.from, noise.to);
+            // Below the band, or above it where there is no room below.
+            let below = rows.max + 16.0 < area.plot().bottom() - 8.0;
+            let (y, align) = if below {
+                (rows.max + 8.0, Align2::LEFT_TOP)
+            } else {
+                (rows.min - 4.0, Align2::LEFT_BOTTOM)
+            };
+            let width = area.plot().width() - 32.0;
+            let galley = paint::cut_to(ui, noise.words, theme::CAPTION.regular(), palette.baseline, width);
+            paint::place(painter, pos2(area.plot().left() + 16.0, y), align, galley);
+        }
+        if let Some((from, _)) = self.collapse {
+            let line = area.at(from, 0.0).x;
+            let body = area.plot().with_min_x(line.max(area.plot().left()));
+            if body.is_positive() {
+                paint::hatch(painter, body, 12.0, Stroke::new(1.0, faded(palette.broken, 0.22)));
+                let stroke = Stroke::new(2.0, palette.broken);
+                paint::dashed_v(painter, line, area.plot().y_range(), stroke, 6.0, 4.0);
             }
         }
-        touched
     }
 
-    fn paint(&self, ui: &Ui, area: &Area, pointed: Option<u64>) {
-        self.paint_ground(ui, area);
-        self.paint_points(ui, area, pointed);
-        self.paint_current(ui, area);
-        if self.points.is_empty() {
-            paint::notice(ui, area.plot, self.empty);
-        }
+    fn paint_noise(&self, painter: &Painter, x: Rangef, area: &Area, noise: &Noise<'_>, palette: &Palette) {
+        let rows = area.rows(noise.from, noise.to);
+        let tint = faded(palette.baseline, palette.noise_tint);
+        painter.rect_filled(Rect::from_x_y_ranges(x, rows), 0.0, tint);
+        paint::dashed_h(painter, x, rows.max, Stroke::new(1.0, palette.baseline), 3.0, 3.0);
     }
 
-    /// Everything, without pointer and keys.
-    pub(super) fn paint_all(&self, ui: &Ui, area: &Area) {
-        self.paint(ui, area, None);
-    }
-
-    /// Everything behind the points.
-    pub(super) fn paint_ground(&self, ui: &Ui, area: &Area) {
+    /// What lies around the lines: the names of the regions, the place of 0, the figures of both axes.
+    fn paint_around(&self, ui: &Ui, area: &Area) {
         let palette = Palette::of(ui);
         let painter = ui.painter();
-        painter.rect_filled(area.zero, 0.0, palette.inset);
-        painter.rect_filled(area.plot, 0.0, palette.inset);
+        let Parts {
+            named,
+            strip,
+            zero,
+            plot,
+        } = area.parts;
+        let track = area.track();
         if let Some((regions, names)) = &self.regions {
-            let column = Rangef::new(area.strip.top(), area.plot.bottom());
-            paint_bands(painter, &area.track, column, regions, palette);
+            paint_bands(painter, &track, strip.y_range(), regions, palette);
             let value = self.current.as_ref().map_or(0.0, |current| current.x);
-            paint_region_names(ui, &area.track, area.strip.center().y, regions, names, value);
+            paint_region_names(ui, &track, strip.center().y, regions, names, value);
         }
-        self.paint_grid(ui, area);
-        self.paint_noise(ui, area);
-        self.paint_collapse(ui, area);
-    }
-
-    fn paint_grid(&self, ui: &Ui, area: &Area) {
-        let palette = Palette::of(ui);
-        let painter = ui.painter();
-        let line = Stroke::new(1.0, palette.line);
+        painter.rect_filled(zero, 0.0, palette.inset);
         let font = theme::CAPTION.mono();
-        let label = pos2(area.zero.left() - 2.0, area.strip.center().y);
+        let at = pos2(zero.left() - 2.0, strip.center().y);
+        let label_font = theme::CAPTION.regular();
         paint::text(
             painter,
-            label,
+            at,
             Align2::LEFT_CENTER,
             self.y_label,
-            theme::CAPTION.regular(),
+            label_font,
             palette.text3,
         );
-        let quarters = if area.plot.height() < 120.0 {
-            vec![0, 2, 4]
-        } else {
-            vec![0, 1, 2, 3, 4]
+        let ends = area.transform.bounds().range_y();
+        let ticks = self.y_ticks((*ends.start(), *ends.end()), plot.height());
+        let scale = match ticks.as_slice() {
+            [first, second, ..] => (second - first) * rows(plot.height()),
+            _ => self.top,
         };
-        for quarter in quarters {
-            let value = self.top * f64::from(quarter) / 4.0;
-            let y = area.y_of(value);
-            painter.hline(area.zero.x_range(), y, line);
-            painter.hline(area.plot.x_range(), y, line);
-            let at = pos2(area.zero.left() - 8.0, y);
-            paint::text(
-                painter,
-                at,
-                Align2::RIGHT_CENTER,
-                &tick(value, self.top),
-                font.clone(),
-                palette.text3,
-            );
+        let decimals = decimals(scale);
+        for value in ticks {
+            let at = area.at(0.0, value);
+            painter.hline(zero.x_range(), at.y, Stroke::new(1.0, palette.line));
+            let at = pos2(zero.left() - 8.0, at.y);
+            let words = format!("{value:.decimals$}");
+            paint::text(painter, at, Align2::RIGHT_CENTER, &words, font.clone(), palette.text3);
         }
-        let y = area.plot.bottom() + 15.0;
-        paint::text(
-            painter,
-            pos2(area.zero.center().x, y),
-            Align2::CENTER_CENTER,
-            "0",
-            font.clone(),
-            palette.text3,
-        );
-        let decades = self.axis.decades();
-        for (index, (x, words)) in decades.iter().enumerate() {
-            let place = area.track.x_of(*x);
-            painter.vline(place, area.plot.y_range(), line);
-            let (anchor, align) = match index {
-                0 => (area.plot.left(), Align2::LEFT_CENTER),
-                _ if index + 1 == decades.len() => (area.plot.right(), Align2::RIGHT_CENTER),
-                _ => (place, Align2::CENTER_CENTER),
+        if let Some(noise) = &self.noise {
+            self.paint_noise(painter, zero.x_range(), area, noise, palette);
+        }
+        let y = plot.bottom() + 15.0;
+        let place = pos2(zero.center().x, y);
+        paint::text(painter, place, Align2::CENTER_CENTER, "0", font.clone(), palette.text3);
+        for (x, words) in track.axis.ticks() {
+            let place = track.x_of(x);
+            let (anchor, align) = if place < plot.left() + 12.0 {
+                (plot.left(), Align2::LEFT_CENTER)
+            } else if place > plot.right() - 12.0 {
+                (plot.right(), Align2::RIGHT_CENTER)
+            } else {
+                (place, Align2::CENTER_CENTER)
             };
-            let colour = if *x == 1.0 { palette.text } else { palette.text3 };
-            paint::text(painter, pos2(anchor, y), align, words, font.clone(), colour);
+            let colour = if x == 1.0 { palette.text } else { palette.text3 };
+            paint::text(painter, pos2(anchor, y), align, &words, font.clone(), colour);
         }
-        if area.named {
-            let at = pos2(area.plot.center().x, y + 19.0);
+        if named {
+            let at = pos2(plot.center().x, y + 19.0);
             let font = theme::CAPTION.regular();
             paint::text(painter, at, Align2::CENTER_CENTER, self.x_label, font, palette.text3);
         }
-    }
-
-    fn paint_noise(&self, ui: &Ui, area: &Area) {
-        let Some(noise) = &self.noise else { return };
-        let palette = Palette::of(ui);
-        let painter = ui.painter();
-        let (low, high) = (area.y_of(noise.from), area.y_of(noise.to));
-        for part in [area.zero, area.plot] {
-            let band = Rect::from_x_y_ranges(part.x_range(), high..=low);
-            painter.rect_filled(band, 0.0, faded(palette.baseline, palette.noise_tint));
-            paint::dashed_h(
-                painter,
-                part.x_range(),
-                low,
-                Stroke::new(1.0, palette.baseline),
-                3.0,
-                3.0,
-            );
-        }
-        // Below the band, or above it where there is no room below.
-        let below = low + 16.0 < area.plot.bottom() - 8.0;
-        let (y, align) = if below {
-            (low + 8.0, Align2::LEFT_TOP)
-        } else {
-            (high - 4.0, Align2::LEFT_BOTTOM)
-        };
-        let at = pos2(area.plot.left() + 16.0, y);
-        let galley = paint::cut_to(
-            ui,
-            noise.words,
-            theme::CAPTION.regular(),
-            palette.baseline,
-            area.plot.width() - 32.0,
-        );
-        paint::place(painter, at, align, galley);
-    }
-
-    fn paint_collapse(&self, ui: &Ui, area: &Area) {
-        let Some((from, words)) = self.collapse else { return };
-        let palette = Palette::of(ui);
-        let painter = ui.painter();
-        let x = area.track.x_of(from);
-        let body = area.plot.with_min_x(x);
-        paint::hatch(painter, body, 12.0, Stroke::new(1.0, faded(palette.broken, 0.22)));
-        paint::dashed_v(
-            painter,
-            x,
-            area.plot.y_range(),
-            Stroke::new(2.0, palette.broken),
-            6.0,
-            4.0,
-        );
-        let style = TagStyle {
-            fill: palette.inset,
-            outline: Stroke::new(1.0, palette.broken),
-            text: palette.broken,
-            padding: 12.0,
-        };
-        if let Some(at) = self.collapse_tag(ui, area) {
-            paint::tag(painter, at.min, Align2::LEFT_TOP, words, style);
+        if let (Some((_, words)), Some(tag)) = (self.collapse, self.collapse_tag(ui, area)) {
+            let style = TagStyle {
+                fill: palette.inset,
+                outline: Stroke::new(1.0, palette.broken),
+                text: palette.broken,
+                padding: 12.0,
+            };
+            paint::tag(painter, tag.min, Align2::LEFT_TOP, words, style);
         }
     }
 
     /// Where the words of the collapse stand: right of its line; at the edge they are moved in, over the line.
     fn collapse_tag(&self, ui: &Ui, area: &Area) -> Option<Rect> {
         let (from, words) = self.collapse?;
+        let (plot, line) = (area.plot(), area.at(from, 0.0).x);
+        if line > plot.right() {
+            return None;
+        }
         let text = paint::line_of_text(ui, words, theme::CAPTION.semibold(), Palette::of(ui).broken).size();
         let size = vec2(text.x + 24.0, text.y + 8.0);
-        let left = (area.track.x_of(from) + 8.0).min(area.plot.right() - 8.0 - size.x);
-        Some(Rect::from_min_size(pos2(left, area.plot.top() + 38.0), size))
+        let left = (line.max(plot.left()) + 8.0).min(plot.right() - 8.0 - size.x);
+        Some(Rect::from_min_size(pos2(left, plot.top() + 38.0), size))
     }
 
     fn paint_points(&self, ui: &Ui, area: &Area, pointed: Option<u64>) {
         let palette = Palette::of(ui);
         let painter = ui.painter();
-        let joined: Vec<Pos2> = self
-            .points
-            .iter()
-            .filter(|point| point.joined && point.x > 0.0)
-            .map(|point| area.at(point.x, point.y))
-            .collect();
-        if joined.len() > 1 {
-            painter.add(Shape::line(joined, Stroke::new(2.0, palette.text2)));
-        }
         for point in self.points {
             let at = area.at(point.x, point.y);
+            if !area.shows(at) {
+                continue;
+            }
             if point.collapsed {
-                let stroke = Stroke::new(2.0, palette.broken);
-                painter.line_segment([at - vec2(3.5, 3.5), at + vec2(3.5, 3.5)], stroke);
-                painter.line_segment([at - vec2(3.5, -3.5), at + vec2(3.5, -3.5)], stroke);
+                paint_cross(painter, at, palette);
             } else if point.joined {
                 painter.circle_filled(at, 3.5, palette.text);
             } else {
@@ -412,14 +673,31 @@ impl Plot<'_> {
         }
     }
 
+    /// Paints the line of the magnitude; answers whether it is in sight.
+    pub(super) fn paint_cursor(&self, ui: &Ui, area: &Area) -> bool {
+        let Some(x) = self.current.as_ref().map(|current| area.at(current.x, 0.0).x) else {
+            return false;
+        };
+        let shown = area.shows(pos2(x, area.plot().center().y));
+        if shown {
+            let stroke = Stroke::new(2.0, Palette::of(ui).prefix_fill);
+            ui.painter().vline(x, area.plot().y_range(), stroke);
+        }
+        shown
+    }
+
     fn paint_current(&self, ui: &Ui, area: &Area) {
-        let Some(current) = &self.current else { return };
+        let (true, Some(current)) = (self.paint_cursor(ui, area), &self.current) else {
+            return;
+        };
         let palette = Palette::of(ui);
         let painter = ui.painter();
-        let x = area.track.x_of(current.x);
-        painter.vline(x, area.plot.y_range(), Stroke::new(2.0, palette.prefix_fill));
-        let Some(y) = current.y else { return };
-        let at = pos2(x, area.y_of(y));
+        let Some(at) = current.y.map(|y| area.at(current.x, y)) else {
+            return;
+        };
+        if !area.shows(at) {
+            return;
+        }
         painter.circle(at, 11.0, palette.inset, Stroke::new(2.0, palette.prefix_fill));
         painter.circle_filled(at, 7.0, palette.prefix_fill);
         let style = TagStyle {
@@ -432,10 +710,10 @@ impl Plot<'_> {
         let size = vec2(text.x + 24.0, text.y + 8.0);
         // Lower left of the mark; on the other side where that would leave the plot.
         let mut place = at + vec2(-16.0 - size.x, 14.0);
-        if place.x < area.zero.left() {
+        if place.x < area.parts.zero.left() {
             place.x = at.x + 16.0;
         }
-        if place.y + size.y > area.plot.bottom() - 4.0 {
+        if place.y + size.y > area.plot().bottom() - 4.0 {
             place.y = at.y - 14.0 - size.y;
         }
         // Words of the collapse that are there already stay readable.
@@ -463,16 +741,123 @@ impl Plot<'_> {
     }
 }
 
-fn tick(value: f64, top: f64) -> String {
-    if top <= 1.0 {
-        // A quarter of the top must be told from its neighbours, however small it is.
-        let decimals = (2.0 - top.max(1e-9).log10().floor()) as usize;
-        format!("{value:.decimals$}")
-    } else if top < 8.0 {
-        format!("{value:.1}")
-    } else {
-        format!("{value:.0}")
+/// The mark of an output that is a loop.
+pub(super) fn paint_cross(painter: &Painter, at: Pos2, palette: &Palette) {
+    let stroke = Stroke::new(2.0, palette.broken);
+    painter.line_segment([at - vec2(3.5, 3.5), at + vec2(3.5, 3.5)], stroke);
+    painter.line_segment([at - vec2(3.5, -3.5), at + vec2(3.5, -3.5)], stroke);
+}
+
+/// Zooms and pans as the pointer asks, within `whole`.
+fn steer(plot: &mut PlotUi<'_>, whole: PlotBounds, enabled: bool) {
+    let before = plot.plot_bounds();
+    let all = plot.auto_bounds().all();
+    let mut bounds = if all { whole } else { before };
+    let response = plot.response();
+    if enabled && response.dragged_by(PointerButton::Primary) {
+        let [x, y] = plot.transform().dvalue_dpos();
+        let delta = response.drag_delta();
+        bounds.translate((-f64::from(delta.x) * x, -f64::from(delta.y) * y));
     }
+    let factor = plot.ctx().input(|input| input.zoom_delta_2d());
+    if enabled
+        && response.contains_pointer()
+        && factor != Vec2::splat(1.0)
+        && let Some(pointer) = response.hover_pos()
+    {
+        bounds.zoom(factor, plot.plot_from_screen(pointer));
+    }
+    let bounds = within(bounds, whole);
+    if bounds == whole {
+        if !all {
+            plot.set_auto_bounds(true);
+        }
+    } else if all || bounds != before {
+        plot.set_plot_bounds(bounds);
+    }
+}
+
+/// `bounds` moved into `whole`, not larger than it, and not smaller than a thousandth of it.
+fn within(bounds: PlotBounds, whole: PlotBounds) -> PlotBounds {
+    let (mut min, mut max) = (whole.min(), whole.max());
+    for axis in 0..2 {
+        let (low, high) = (min[axis], max[axis]);
+        let all = high - low;
+        let (from, to) = (bounds.min()[axis], bounds.max()[axis]);
+        let size = to - from;
+        if size.is_finite() && size < all {
+            let size = size.max(all * DEEPEST);
+            min[axis] = ((from + to - size) / 2.0).clamp(low, high - size);
+            max[axis] = min[axis] + size;
+        }
+    }
+    PlotBounds::from_min_max(min, max)
+}
+
+/// Paints behind everything else in a plot: an item that hands no shapes over, but paints when it is asked for them, which is
+/// before `egui_plot` paints the grid and the lines.
+struct Ground<F> {
+    base: PlotItemBase,
+    paint: F,
+}
+
+impl<F: Fn(&Ui, &PlotTransform)> Ground<F> {
+    fn new(paint: F) -> Self {
+        Self {
+            base: PlotItemBase::new(String::new()),
+            paint,
+        }
+    }
+}
+
+impl<F: Fn(&Ui, &PlotTransform)> PlotItem for Ground<F> {
+    fn shapes(&self, ui: &Ui, transform: &PlotTransform, _: &mut Vec<Shape>) {
+        (self.paint)(ui, transform);
+    }
+
+    fn initialize(&mut self, _: std::ops::RangeInclusive<f64>) {}
+
+    fn color(&self) -> egui::Color32 {
+        egui::Color32::TRANSPARENT
+    }
+
+    fn geometry(&self) -> PlotGeometry<'_> {
+        PlotGeometry::None
+    }
+
+    fn bounds(&self) -> PlotBounds {
+        PlotBounds::NOTHING
+    }
+
+    fn base(&self) -> &PlotItemBase {
+        &self.base
+    }
+
+    fn base_mut(&mut self) -> &mut PlotItemBase {
+        &mut self.base
+    }
+}
+
+/// Parts that the axis of y is divided into.
+fn rows(height: f32) -> f64 {
+    if height < 120.0 { 2.0 } else { 4.0 }
+}
+
+/// Decimals of the figures on an axis of y that is `range` high.
+fn decimals(range: f64) -> usize {
+    match range {
+        8.0.. => 0,
+        range if range > 1.0 => 1,
+        // A quarter of it must be told from its neighbours, however small it is.
+        range => (2.0 - range.max(LEAST_TOP).log10().floor()) as usize,
+    }
+}
+
+/// The smallest of 1, 2 and 5 times a power of ten that is at least `step`.
+fn round_step(step: f64) -> f64 {
+    let unit = 10_f64.powf(step.log10().floor());
+    let steps = [1.0, 2.0, 5.0, 10.0].map(|times| times * unit);
+    steps.into_iter().find(|round| *round >= step).unwrap_or(step)
 }
 
 /// The smallest round number that is at least `most`, for the top of an axis without a fixed one.
@@ -493,12 +878,84 @@ pub fn round_top(most: f64) -> f64 {
 mod tests {
     use super::*;
 
+    const PLOT: Plot<'static> = Plot {
+        name: "plot",
+        axis: Axis::NORMS,
+        regions: None,
+        points: &[],
+        top: 100.0,
+        y_label: "chrF2",
+        x_label: "",
+        noise: None,
+        collapse: None,
+        current: None,
+        selected: None,
+        empty: "",
+    };
+
+    fn area(bounds: Option<PlotBounds>) -> Area {
+        let parts = Parts::of(Rect::from_min_size(Pos2::ZERO, vec2(600.0, 300.0)));
+        let bounds = bounds.unwrap_or_else(|| PLOT.whole(parts.plot));
+        Area {
+            parts,
+            unit: PLOT.axis.unit,
+            ends: PLOT.ends(),
+            top: PLOT.top,
+            transform: PlotTransform::new(parts.plot, bounds, false),
+        }
+    }
+
     #[test]
     fn zero_has_a_strip_of_its_own_left_of_the_axis() {
-        let area = Area::of(Rect::from_min_size(Pos2::ZERO, vec2(600.0, 300.0)), Axis::NORMS, 100.0);
-        assert!(area.track.x_of(0.0) < area.zero.right());
-        assert!(area.track.x_of(0.001) >= area.zero.right() + ZERO_GAP);
-        assert!((area.track.x_of(100.0) - area.plot.right()).abs() < 0.01);
+        let area = area(None);
+        assert!(area.at(0.0, 0.0).x < area.parts.zero.right());
+        assert!(area.at(0.001, 0.0).x >= area.parts.zero.right() + ZERO_GAP);
+        assert!((area.at(100.0, 0.0).x - area.plot().right()).abs() < 0.01);
+        assert!((area.at(1.0, 100.0).y - area.plot().top() - ABOVE).abs() < 0.01);
+    }
+
+    #[test]
+    fn zero_stays_where_it_is_when_the_plot_is_zoomed_and_shares_the_axis_of_y() {
+        let (all, part) = (
+            area(None),
+            area(Some(PlotBounds::from_min_max([-1.0, 40.0], [1.0, 60.0]))),
+        );
+        assert_eq!(all.at(0.0, 50.0).x, part.at(0.0, 50.0).x);
+        assert_eq!(part.at(0.0, 50.0).y, part.at(1.0, 50.0).y);
+        assert!(part.shows(part.at(0.0, 50.0)) && !part.shows(part.at(0.0, 70.0)));
+        assert!(!part.shows(part.at(0.01, 50.0)), "left of what is visible");
+        let track = part.track();
+        assert!((track.axis.least - 0.1).abs() < 1e-9 && (track.axis.most - 10.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_visible_stays_within_the_axes() {
+        let whole = PLOT.whole(area(None).plot());
+        let bounds = |min, max| within(PlotBounds::from_min_max(min, max), whole);
+        assert_eq!(bounds([-9.0, -100.0], [9.0, 300.0]), whole);
+        let moved = bounds([-4.0, 10.0], [-2.0, 20.0]);
+        assert_eq!((moved.range_x(), moved.range_y()), (-3.0..=-1.0, 10.0..=20.0));
+        let deepest = bounds([0.0, 10.0], [1e-12, 20.0]);
+        assert!((deepest.width() - 5.0 * DEEPEST).abs() < 1e-9, "{deepest:?}");
+        assert_eq!(bounds([f64::NAN; 2], [f64::NAN; 2]), whole);
+    }
+
+    #[test]
+    fn a_zoomed_axis_has_round_figures() {
+        assert_eq!(PLOT.y_ticks((0.0, 110.0), 300.0), [0.0, 25.0, 50.0, 75.0, 100.0]);
+        assert_eq!(PLOT.y_ticks((0.0, 110.0), 100.0), [0.0, 50.0, 100.0]);
+        assert_eq!(PLOT.y_ticks((31.0, 67.0), 300.0), [40.0, 50.0, 60.0]);
+    }
+
+    #[test]
+    fn quarters_of_a_small_top_are_told_apart() {
+        for top in [1.0, 0.8, 0.04, 0.002] {
+            let decimals = decimals(top);
+            let quarters = (0..=4).map(|quarter| format!("{:.decimals$}", top * f64::from(quarter) / 4.0));
+            let words: Vec<String> = quarters.collect();
+            assert!(words.windows(2).all(|pair| pair[0] != pair[1]), "{words:?}");
+        }
+        assert_eq!(decimals(1.0), 2);
     }
 
     #[test]
@@ -516,16 +973,5 @@ mod tests {
         ] {
             assert!((round_top(most) - top).abs() < 1e-9, "{most}");
         }
-    }
-
-    #[test]
-    fn quarters_of_a_small_top_are_told_apart() {
-        for top in [1.0, 0.8, 0.04, 0.002] {
-            let words: Vec<String> = (0..=4)
-                .map(|quarter| tick(top * f64::from(quarter) / 4.0, top))
-                .collect();
-            assert!(words.windows(2).all(|pair| pair[0] != pair[1]), "{words:?}");
-        }
-        assert_eq!(tick(0.25, 1.0), "0.25");
     }
 }

@@ -5,7 +5,7 @@
 use eframe::egui::{Rangef, Rect, Sense, Shape, Stroke, Ui, Vec2, WidgetInfo, pos2};
 
 use super::magnitude::{Moved, NormsCurve};
-use super::plot::{Area, Plot};
+use super::plot::{Area, Plot, Touched};
 use super::{paint, steps};
 use crate::theme::{self, Palette, faded};
 
@@ -28,11 +28,12 @@ pub struct Stage<'a, 'p> {
 }
 
 impl Stage<'_, '_> {
-    /// Shows both in a box of `size` with the handle at `value`.
-    pub fn show(&self, ui: &mut Ui, size: Vec2, value: f64) -> Option<Moved> {
+    /// Shows both in a box of `size` with the handle at `value`; `describe` says a point in words. Where the plot is zoomed, the
+    /// slider has the visible part of the axis, too.
+    pub fn show(&self, ui: &mut Ui, size: Vec2, value: f64, describe: impl Fn(u64) -> String) -> Touched {
         let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
         let upper = rect.with_max_y(rect.bottom() - SLIDER);
-        let area = Area::of(upper, self.plot.axis, self.plot.top.max(f64::MIN_POSITIVE));
+        let (mut touched, area) = self.plot.show_in(ui, upper, describe);
         let strip = rect.with_min_y(upper.bottom());
         let response = ui.interact(strip, ui.scope_id().with("stage slider"), Sense::click_and_drag());
         let track = area.track();
@@ -48,17 +49,17 @@ impl Stage<'_, '_> {
         } else if let Some(pointer) = response.interact_pointer_pos()
             && (response.dragged() || response.clicked() || response.is_pointer_button_down_on())
         {
-            let at = track.magnitude_at(pointer.x, SNAP);
+            let at = track.magnitude_at(pointer.x, SNAP).min(self.plot.axis.most);
             (at != value).then_some(Moved::To(at))
         } else {
             None
         };
         if ui.is_rect_visible(rect) {
-            self.plot.paint_all(ui, &area);
             self.paint_slider(ui, &area, strip, value);
             paint::focus_ring(ui, &response, strip, theme::RADIUS_CONTROL);
         }
-        moved
+        touched.moved = moved.or(touched.moved);
+        touched
     }
 
     fn paint_slider(&self, ui: &Ui, area: &Area, strip: Rect, value: f64) {
@@ -87,7 +88,7 @@ impl Stage<'_, '_> {
         painter.hline(track.x, y, Stroke::new(TRACK, palette.stroke));
         if value > 0.0 {
             painter.hline(left, y, Stroke::new(TRACK, palette.prefix_fill));
-            let line = Rangef::new(area.plot.top(), y - HANDLE);
+            let line = Rangef::new(area.plot().bottom(), y - HANDLE);
             painter.vline(x, line, Stroke::new(2.0, palette.prefix_fill));
         }
         let stop = pos2(track.zero, y);

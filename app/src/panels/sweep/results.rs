@@ -18,7 +18,7 @@ use crate::views::button::Button;
 use crate::views::heatmap::{self, HeatMap};
 use crate::views::icon::Icon;
 use crate::views::lines::{self, Lines};
-use crate::views::plot::{Current, Noise, Plot};
+use crate::views::plot::{Current, Noise, Plot, View};
 use crate::views::{paint, status};
 use crate::workbench::SweepAction;
 use crate::workbench::library::LibraryState;
@@ -400,6 +400,9 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, width: f32
             .layout(Layout::right_to_left(Align::Center)),
     );
     figure::menu(&mut right, desk, |desk| figure::lines(desk, plotted));
+    let axis = if plotted.norms { Axis::NORMS } else { Axis::RAW };
+    let y_label = (desk.text.measures)(desk.bench.measure);
+    desk.zoomed(&mut right, View::of(text.lines, y_label, axis));
     let room = head
         .with_min_x(title.right() + 12.0)
         .with_max_x(right.min_rect().left() - 8.0);
@@ -431,7 +434,6 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, width: f32
     } else {
         MagnitudeUnit::Raw
     };
-    let axis = if plotted.norms { Axis::NORMS } else { Axis::RAW };
     let collapse_words = plotted
         .collapse
         .map(|x| (desk.text.collapsed_above)(&format!("{}{}", words::number(x), axis.unit)));
@@ -449,7 +451,7 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, width: f32
         regions: desk.regions(unit).map(|regions| (regions, desk.region_names())),
         points: &[],
         top: plotted.top,
-        y_label: (desk.text.measures)(bench.measure),
+        y_label,
         x_label: if plotted.norms {
             desk.text.x_norms
         } else {
@@ -461,6 +463,7 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, width: f32
             x,
             y: None,
             tag: String::new(),
+            movable: false,
         }),
         selected: None,
         empty: text.plot_empty,
