@@ -322,7 +322,7 @@ pub(super) static TEXT: Text = Text {
 
     help_title: "Keys and commands",
     help_mouse: "With the mouse",
-    help_slider: "Magnitude: drag, click the number to type, double click for 1×, arrows 2 %, shift and arrows 20 %, Home for 0. Plot: point at a run to read it, click it to see its texts again.",
+    help_slider: "Magnitude: drag, click the number to type, double click for 1×, arrows 2 %, shift and arrows 20 %, Home for 0. Plot: point at a run to read it, click it to see its texts again, drag the orange line to change the magnitude; zoom by pinching, with Ctrl and the wheel or with a box under the right button, drag to move, double click to see all.",
     group: |group| match group {
         Group::Run => "Run",
         Group::Prefix => "Prefix",
