@@ -56,7 +56,7 @@
 //! | an inference right behind the set-up's reply | changed: never lost (there 2 of 40) |
 //! | plain, stream, base64 input and both; `finish` true unless it says otherwise; `index` as text | same |
 //! | frames of several clients at once | changed: collected for each task, client and request apart; there they mix |
-//! | data that is a number, true or an object in plain form | same: its text is the prompt (an object's keys in order); changed: with a prefix in it -33, never spoken |
+//! | data that is a number, true or an object in plain form | same: its text is the prompt; changed: with a prefix in it -33, never spoken |
 //! | data that is a list or null | changed: a list's whole text is the prompt, null is no data; there `["a","b"]` becomes `[a`, and null the word |
 //! | frames and inferences are not acknowledged | same |
 //! | an empty prompt, no data | changed: -34 instead of silence |

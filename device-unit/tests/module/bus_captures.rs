@@ -196,12 +196,6 @@ const FRAMING_FRESH: &[Difference] = &[
         "errors go to whoever caused them",
     ),
     (
-        "non-stream object but data is an object",
-        &[("q", 0, r#"{"delta":"d","index":0,"finish":true}"#)],
-        &[("q", 0, r#"{"delta":"d","finish":true,"index":0}"#)],
-        "the keys are in order",
-    ),
-    (
         "exit",
         &[("s", -25, ""), ("s", -25, ""), ("s", -25, ""), ("s", -25, "")],
         &[("e", 0, "")],
