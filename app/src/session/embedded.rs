@@ -84,7 +84,7 @@ pub enum Wanted {
     Present {
         /// What a set-up calls it.
         name: String,
-        store: ModelStore,
+        store: Box<ModelStore>,
     },
     /// The first of these that can be had.
     Missing(Vec<&'static Entry>),
@@ -103,7 +103,7 @@ pub fn wanted(model: Option<&str>) -> Result<Wanted, Problem> {
         return Ok(match present {
             Some(found) => Wanted::Present {
                 name: found.name,
-                store,
+                store: Box::new(store),
             },
             None => Wanted::Missing(models::by_default().to_vec()),
         });
@@ -115,7 +115,7 @@ pub fn wanted(model: Option<&str>) -> Result<Wanted, Problem> {
     if let Some(found) = store.find(model) {
         return Ok(Wanted::Present {
             name: found.name,
-            store,
+            store: Box::new(store),
         });
     }
     // A file of that name that is there but cannot be used says why.
@@ -167,7 +167,10 @@ fn named_file(path: &Path) -> Result<Wanted, Problem> {
     let store = ModelStore::new(Places::from_env().with_named(path.to_owned()));
     let found = store.found().into_iter().find(|found| found.path == path);
     match found.map(|found| (found.name, found.info)) {
-        Some((name, Ok(_))) => Ok(Wanted::Present { name, store }),
+        Some((name, Ok(_))) => Ok(Wanted::Present {
+            name,
+            store: Box::new(store),
+        }),
         Some((_, Err(reason))) => Err(problem(
             sentence(&reason),
             format!("{shown} は使えません（{reason}）。"),

@@ -244,7 +244,7 @@ async fn find_or_fetch(
     let found = tokio::task::spawn_blocking(move || {
         let entries =
             match embedded::wanted(model.as_deref()).map_err(|problem| ConnectProblem::NoModel(Some(problem)))? {
-                Wanted::Present { name, store } => return Ok((name, store)),
+                Wanted::Present { name, store } => return Ok((name, *store)),
                 Wanted::Missing(entries) => entries,
             };
         let Some(cancel) = fetch else {
@@ -257,7 +257,7 @@ async fn find_or_fetch(
             Err(problem) => return Err(ConnectProblem::NoModel(Some(problem))),
         };
         match embedded::wanted(Some(&name)) {
-            Ok(Wanted::Present { name, store }) => Ok((name, store)),
+            Ok(Wanted::Present { name, store }) => Ok((name, *store)),
             Ok(Wanted::Missing(_)) => Err(ConnectProblem::NoModel(Some(
                 Problem::new(
                     ProblemKind::Model,
