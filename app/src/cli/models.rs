@@ -85,7 +85,11 @@ fn table(choices: &[ModelChoice]) -> String {
         let size = choice
             .bytes
             .map_or_else(|| "?".to_owned(), |bytes| format!("{:.0} MB", bytes as f64 / 1e6));
-        let state = if choice.present { "here" } else { "to fetch" };
+        let state = match (choice.present, choice.usable) {
+            (true, true) => "here",
+            (true, false) => "unusable",
+            (false, _) => "to fetch",
+        };
         let default = if choice.default { ", taken by default" } else { "" };
         out += &format!(
             "{:width$}  {size:>8}  {state:8}  {}{default}\n",
@@ -103,6 +107,7 @@ fn json(choices: &[ModelChoice]) -> String {
                 "name": choice.name,
                 "bytes": choice.bytes,
                 "present": choice.present,
+                "usable": choice.usable,
                 "default": choice.default,
                 "about": choice.about,
             })

@@ -175,6 +175,8 @@ pub struct ModelChoice {
     pub present: bool,
     /// The one that a first start fetches.
     pub default: bool,
-    /// One line about it.
+    /// One line about it; where it cannot be used, the sentence that says why.
     pub about: String,
+    /// Whether a file that is here can be used.
+    pub usable: bool,
 }

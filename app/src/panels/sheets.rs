@@ -274,7 +274,7 @@ fn model_row(ui: &mut Ui, desk: &mut Desk<'_>, model: &ModelChoice) {
     let size = model.bytes.map(text::bytes).unwrap_or_default();
     let mut about = vec![size, model.about.clone()];
     if model.present {
-        about.push(text.present.to_owned());
+        about.push(if model.usable { text.present } else { text.unusable }.to_owned());
     }
     about.retain(|part| !part.is_empty());
     let facts = desk.bench.module.facts();
@@ -287,6 +287,8 @@ fn model_row(ui: &mut Ui, desk: &mut Desk<'_>, model: &ModelChoice) {
         } else if fetching {
             status::mark(ui, Status::Busy);
             ui.label(paint::words(text.fetching, theme::BODY, palette.text2));
+        } else if model.present && !model.usable {
+            status::mark(ui, Status::Broken);
         } else if model.present {
             let name = (text.use_model)(&model.name);
             if ui.add(Button::outlined(text.use_it).name(&name)).clicked() {

@@ -227,30 +227,34 @@ fn step_name(step: Step) -> &'static str {
     }
 }
 
-/// All models that are there, then those of the catalogue that are not. Reads file headers.
+/// All models that are there, those that cannot be used with the reason, then those of the catalogue that are not. Reads file headers.
 pub fn choices() -> Vec<ModelChoice> {
     let store = ModelStore::from_env();
     let default = models::by_default();
     let is_default = |name: &str| default.iter().any(|entry| entry.name == name);
     let mut choices: Vec<ModelChoice> = Vec::new();
     for found in store.found() {
-        let Ok(info) = &found.info else { continue };
-        let about = match found.entry {
-            Some(entry) => format!("{} ({})", entry.title, entry.license),
-            None => format!("{}, H {}, {} layers", info.architecture, info.hidden_size, info.layers),
+        let about = match (&found.info, found.entry) {
+            (Err(reason), _) => reason.clone(),
+            (Ok(_), Some(entry)) => format!("{} ({})", entry.title, entry.license),
+            (Ok(info), None) => format!(
+                "{}, H {}, {} layers ({})",
+                info.architecture, info.hidden_size, info.layers, found.place
+            ),
         };
         choices.push(ModelChoice {
-            default: found.entry.is_some_and(|entry| is_default(entry.name)),
+            default: found.info.is_ok() && found.entry.is_some_and(|entry| is_default(entry.name)),
             name: found.name,
-            bytes: Some(info.bytes),
+            bytes: found.info.as_ref().ok().map(|info| info.bytes),
             present: true,
+            usable: found.info.is_ok(),
             about,
         });
     }
     for entry in &models::CATALOGUE {
         if choices
             .iter()
-            .any(|choice| choice.name.eq_ignore_ascii_case(entry.name))
+            .any(|choice| choice.usable && choice.name.eq_ignore_ascii_case(entry.name))
         {
             continue;
         }
@@ -258,6 +262,7 @@ pub fn choices() -> Vec<ModelChoice> {
             name: entry.name.to_owned(),
             bytes: entry.bytes,
             present: false,
+            usable: true,
             default: is_default(entry.name),
             about: format!("{} ({})", entry.title, entry.license),
         });

@@ -386,6 +386,7 @@ pub(super) static TEXT: Text = Text {
     models_about: "Fetched models are checked by their SHA-256 and kept for the next start.",
     models_none: "Looking for models…",
     present: "on this machine",
+    unusable: "cannot be used",
     use_model: |model| format!("Use {model}"),
     use_it: "Use",
     fetch: "Fetch",

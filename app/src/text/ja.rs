@@ -368,6 +368,7 @@ pub(super) static TEXT: Text = Text {
     models_about: "取得したモデルは SHA-256 で確認し、次回のために保存します。",
     models_none: "モデルを探しています…",
     present: "この機械にあり",
+    unusable: "使えません",
     use_model: |model| format!("{model} を使う"),
     use_it: "使う",
     fetch: "取得",

@@ -224,6 +224,8 @@ pub struct Text {
     pub models_about: &'static str,
     pub models_none: &'static str,
     pub present: &'static str,
+    /// Of a model file that is there and cannot be run.
+    pub unusable: &'static str,
     pub use_model: fn(&str) -> String,
     pub use_it: &'static str,
     pub fetch: &'static str,

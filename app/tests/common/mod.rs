@@ -137,6 +137,7 @@ pub fn models() -> Vec<ModelChoice> {
         name: name.to_owned(),
         bytes: Some(bytes),
         present,
+        usable: true,
         default,
         about: about.to_owned(),
     };
