@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Component, Path};
+use std::path::Path;
 
 /// Opens a regular file.
 ///
@@ -41,11 +41,14 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
 }
 
 /// Whether `name`, joined to a folder, names something in that folder or below it.
+#[cfg(any(feature = "npu", test))]
 pub fn stays_inside(name: &str) -> bool {
     let path = Path::new(name);
     !name.is_empty()
         && !name.contains(['\0', '\\'])
-        && path.components().all(|part| matches!(part, Component::Normal(_)))
+        && path
+            .components()
+            .all(|part| matches!(part, std::path::Component::Normal(_)))
 }
 
 fn for_regular(metadata: &std::fs::Metadata) -> io::Result<()> {
