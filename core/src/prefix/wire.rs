@@ -76,8 +76,15 @@ pub struct SentPrefix(Sent<Object<SentFields>>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct SentFields {
+    #[serde(default, deserialize_with = "present")]
     len: Option<Excerpt>,
+    #[serde(default, deserialize_with = "present")]
     data_b64: Option<Sent<String>>,
+}
+
+/// A field that is there, also where it holds null.
+fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(field: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(field).map(Some)
 }
 
 impl SentPrefix {
