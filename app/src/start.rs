@@ -12,7 +12,7 @@ use crate::recording::Session;
 /// What the window starts with.
 #[derive(Debug, Args, Default)]
 pub struct WindowArgs {
-    /// Connect to this module instead of the one used last: `embedded` or HOST[:PORT].
+    /// Connect to this module instead of the one used last: `embedded` or HOST or HOST:PORT.
     #[arg(long, value_name = "MODULE", value_parser = target)]
     pub connect: Option<Target>,
     /// Model to set up: a name that `softprefix models` (or the module) lists, or a GGUF file.

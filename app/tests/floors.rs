@@ -3,9 +3,7 @@
 #[path = "../../core/tests/floors/imports.rs"]
 mod imports;
 
-use std::path::PathBuf;
-
-use imports::{Floors, circles, faults, files, imports};
+use imports::{Floors, no_import_climbs, no_large_circle};
 
 /// From the ground up.
 const FLOORS: Floors<'_> = &[
@@ -30,17 +28,12 @@ const FLOORS: Floors<'_> = &[
     &["lib.rs"],
 ];
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")
-}
-
 #[test]
 fn no_import_of_this_crate_climbs() {
-    let found = faults(&files(&root()), &imports(&root()), FLOORS);
-    assert!(found.is_empty(), "{}", found.join("\n"));
+    no_import_climbs(env!("CARGO_MANIFEST_DIR"), FLOORS);
 }
 
 #[test]
 fn no_more_than_four_files_of_this_crate_import_each_other_in_a_circle() {
-    assert_eq!(circles(&imports(&root()), 4), []);
+    no_large_circle(env!("CARGO_MANIFEST_DIR"));
 }

@@ -1,13 +1,16 @@
-//! Files that are replaced whole or not at all.
+//! Files that are replaced whole or not at all, and files that are read up to a limit.
+//!
+//! Names can come from a peer or a person: a device or a pipe would never end.
 
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 /// Puts a file in the place of the one at `path`: whatever happens meanwhile, either the old content is there or the new.
 ///
 /// # Errors
 /// What the system says; the old file is as it was then.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, bytes, 0o666)
 }
 
@@ -15,12 +18,12 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 ///
 /// # Errors
 /// As [`write_whole`].
-pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, bytes, 0o600)
 }
 
 /// `mode` is that of a new file on Unix, less what the user's mask takes away.
-fn replace(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -40,4 +43,71 @@ fn replace(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     part.as_file().sync_all()?;
     part.persist(path)?;
     Ok(())
+}
+
+/// Opens a regular file.
+///
+/// # Errors
+/// Those of the file system, and `InvalidInput` where it is something else than a file.
+pub fn open(path: &Path) -> io::Result<File> {
+    // Looked at before it is opened: opening a pipe waits for somebody to write into it.
+    for_regular(&std::fs::metadata(path)?)?;
+    let file = File::open(path)?;
+    for_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Reads a regular file of at most `limit` bytes.
+///
+/// # Errors
+/// Those of [`open`], and `FileTooLarge` beyond the limit.
+pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it is larger than {} MiB", limit >> 20),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// As [`read`], for text.
+///
+/// # Errors
+/// Those of [`read`], and `InvalidData` where it is no UTF-8.
+pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
+    String::from_utf8(read(path, limit)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+fn for_regular(metadata: &std::fs::Metadata) -> io::Result<()> {
+    if metadata.is_file() {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_up_to_the_limit_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "12345").unwrap();
+        assert_eq!(read_text(&path, 5).unwrap(), "12345");
+        assert_eq!(read(&path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(read(folder.path(), 4).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        #[cfg(unix)]
+        {
+            let zeros = Path::new("/dev/zero");
+            assert_eq!(read(zeros, 4).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+            let link = folder.path().join("link");
+            std::os::unix::fs::symlink(zeros, &link).unwrap();
+            assert_eq!(read(&link, 4).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+    }
 }

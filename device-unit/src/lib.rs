@@ -98,7 +98,6 @@ pub mod budget;
 pub mod bus;
 pub mod engine;
 pub mod errors;
-mod files;
 #[cfg(feature = "cpu")]
 pub mod gguf;
 pub mod listen;

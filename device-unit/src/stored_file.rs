@@ -8,8 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use softprefix_core::files;
+
 use crate::errors::LoadError;
-use crate::files;
 
 /// An open file, and the state that it was opened in.
 pub struct StoredFile {

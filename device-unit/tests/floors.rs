@@ -3,9 +3,7 @@
 #[path = "../../core/tests/floors/imports.rs"]
 mod imports;
 
-use std::path::Path;
-
-use imports::{Floors, circles, faults, files, imports};
+use imports::{Floors, no_import_climbs, no_large_circle};
 
 /// From the ground up.
 const FLOORS: Floors<'_> = &[
@@ -25,13 +23,10 @@ const FLOORS: Floors<'_> = &[
 
 #[test]
 fn no_import_of_this_crate_climbs() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
-    let found = faults(&files(&root), &imports(&root), FLOORS);
-    assert!(found.is_empty(), "{}", found.join("\n"));
+    no_import_climbs(env!("CARGO_MANIFEST_DIR"), FLOORS);
 }
 
 #[test]
 fn no_more_than_four_files_of_this_crate_import_each_other_in_a_circle() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
-    assert_eq!(circles(&imports(&root), 4), []);
+    no_large_circle(env!("CARGO_MANIFEST_DIR"));
 }

@@ -9,7 +9,7 @@ use softprefix_core::compare::{DeepMeasures, token_ranges};
 use tokio::task::JoinHandle;
 
 use super::events::Events;
-use crate::errors::problem_of;
+use crate::errors::{self, problem_of};
 use crate::messages::{Asked, Event, ScoreRun, TextOf};
 use crate::model::{Problem, ProblemKind, Scores};
 use crate::session::Session;
@@ -33,10 +33,7 @@ impl Scoring {
         let work = async move {
             let found = match session {
                 Some(session) => score(&session, request).await.map(Arc::new),
-                None => Err(
-                    Problem::new(ProblemKind::Connection, "There is no module connected.", "Reconnect.")
-                        .in_japanese("モジュールに接続していません。", "再接続してください。"),
-                ),
+                None => Err(errors::not_connected()),
             };
             teller.send(Event::Scored { record, found }).await;
         };

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::events::Events;
+use crate::errors::{broken, cannot_write};
 use crate::messages::{Event, WriteFigure};
 use crate::model::{Problem, ProblemKind};
 
@@ -12,11 +13,7 @@ pub(super) async fn write(request: WriteFigure, events: Events) {
     let event = match work.await {
         Ok(Ok(())) => Event::FigureSaved(path),
         Ok(Err(problem)) => Event::FileProblem(problem),
-        Err(error) => Event::FileProblem(Problem::new(
-            ProblemKind::File,
-            format!("Writing the figure broke off ({error})."),
-            "Try again.",
-        )),
+        Err(error) => Event::FileProblem(broken(error)),
     };
     events.send(event).await;
 }
@@ -26,11 +23,5 @@ fn written(request: &WriteFigure, path: &Path) -> Result<(), Problem> {
         .form
         .write(&request.drawing, request.paper)
         .map_err(|sentence| Problem::new(ProblemKind::File, sentence, "Save it as the other form."))?;
-    std::fs::write(path, bytes).map_err(|error| {
-        Problem::new(
-            ProblemKind::File,
-            format!("{} cannot be written ({error}).", path.display()),
-            "Choose another place.",
-        )
-    })
+    softprefix_core::files::write_whole(path, &bytes).map_err(|error| cannot_write(path, &error))
 }

@@ -105,7 +105,7 @@ pub(super) async fn run(
     let is_sent = record.prefix.is_some() || record.case.recipe.is_none();
     if kept
         && is_sent
-        && let Err(problem) = keep(&record, tuning, events).await
+        && let Err(problem) = keep(run, &record, tuning, events).await
     {
         events.send(Event::Failed { run, side, problem }).await;
         return Trust::Fine;
@@ -137,12 +137,13 @@ async fn finished(run: RunId, side: Side, record: Record, events: &Events) {
 }
 
 /// Puts a record on disk before it is shown.
-async fn keep(record: &Record, tuning: Tuning, events: &Events) -> Result<(), Problem> {
+async fn keep(run: RunId, record: &Record, tuning: Tuning, events: &Events) -> Result<(), Problem> {
     let shared = Arc::new(record.clone());
     let kept = tokio::task::spawn_blocking(move || tuning.keep(&shared)).await;
     let began = kept.unwrap_or_else(|error| Err(broken(error)))?;
     if let Some(experiment) = began {
-        events.send(Event::TuningBegan(Box::new(experiment))).await;
+        let experiment = Box::new(experiment);
+        events.send(Event::TuningBegan { run, experiment }).await;
     }
     Ok(())
 }

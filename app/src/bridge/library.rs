@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use softprefix_core::experiment::{
-    Ending, Entry, Experiment, JournalError, Library, Past, Summary, experiments, export, new_id, unix_now,
+    Condition, Ending, Entry, Experiment, Journal, JournalError, Library, Past, Summary, experiments, export, new_id,
+    unix_now,
 };
-
+use softprefix_core::files;
 use tokio::sync::mpsc;
 
 use super::events::Events;
@@ -55,19 +56,14 @@ pub(super) async fn open(folder: &Path, old: &Path, events: &Events) -> Option<A
             return None;
         }
     };
-    list(Some(Arc::clone(&library)), trouble, events).await;
-    Some(library)
-}
-
-/// Lists the library again.
-pub(super) async fn list(library: Option<Arc<Library>>, trouble: Option<Problem>, events: &Events) {
-    let Some(library) = library else { return };
-    let listed = tokio::task::spawn_blocking(move || listed(&library)).await;
+    let of = Arc::clone(&library);
+    let listed = tokio::task::spawn_blocking(move || listed(&of)).await;
     let mut event = listed.unwrap_or_else(|error| LibraryEvent::Failed(broken(error)));
     if let LibraryEvent::Listed { problems, .. } = &mut event {
         problems.extend(trouble);
     }
     report(events, event).await;
+    Some(library)
 }
 
 async fn report(events: &Events, event: LibraryEvent) {
@@ -115,34 +111,30 @@ fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
             Err(error) => failed(error),
         },
         LibraryRequest::Export { path, export } => {
-            let written = softprefix_core::files::write_whole(&path, export.content().as_bytes());
+            let written = files::write_whole(&path, export.content().as_bytes());
             vec![match written {
                 Ok(()) => LibraryEvent::Exported(path),
                 Err(error) => LibraryEvent::Failed(errors::cannot_write(&path, &error)),
             }]
         }
         LibraryRequest::Import { path } => match import(&path, library) {
-            Ok(past) => vec![
-                LibraryEvent::Imported {
-                    path,
-                    past: Box::new(past),
-                },
-                listed(library),
-            ],
+            Ok((past, condition)) => {
+                let damage = (!condition.is_sound()).then(|| LibraryEvent::Failed(errors::damaged(&path, &condition)));
+                let past = Box::new(past);
+                let mut told = vec![LibraryEvent::Imported { path, past }, listed(library)];
+                told.extend(damage);
+                told
+            }
             Err(problem) => vec![LibraryEvent::Failed(problem)],
         },
     }
 }
 
 /// Reads an exported experiment, a results file or a journal, and puts it into the library under a new id. Of a journal that holds
-/// several experiments all are taken in, and the last is told.
-fn import(path: &Path, library: &Library) -> Result<Past, Problem> {
-    let bytes = std::fs::read(path).map_err(|error| errors::cannot_read(path, &error))?;
-    let is_json = bytes
-        .iter()
-        .find(|byte| !byte.is_ascii_whitespace())
-        .is_some_and(|&byte| byte == b'{' || byte == 0xEF);
-    if !is_json {
+/// several experiments all are taken in, and the last is told, with what was wrong with the file.
+fn import(path: &Path, library: &Library) -> Result<(Past, Condition), Problem> {
+    let bytes = files::read(path, export::LARGEST_FILE).map_err(|error| errors::cannot_read(path, &error))?;
+    if !export::is_json(&bytes) {
         return import_journal(path, library);
     }
     let (experiment, records) = export::from_json(&bytes, &new_id()).map_err(|error| {
@@ -154,16 +146,17 @@ fn import(path: &Path, library: &Library) -> Result<Past, Problem> {
     let mut past = Past::new(experiment);
     past.records = records;
     past.ending = ending;
-    add(past, library)
+    Ok((add(past, library)?, Condition::default()))
 }
 
-fn import_journal(path: &Path, library: &Library) -> Result<Past, Problem> {
-    let (entries, _) = softprefix_core::experiment::Journal::read(path).map_err(|error| told(&error))?;
+fn import_journal(path: &Path, library: &Library) -> Result<(Past, Condition), Problem> {
+    let (entries, condition) = Journal::read(path).map_err(|error| told(&error))?;
     let mut last = None;
     for past in experiments(entries) {
         last = Some(add(past, library)?);
     }
-    last.ok_or_else(|| told(&JournalError::NotOne { path: path.to_owned() }))
+    let last = last.ok_or_else(|| told(&JournalError::NotOne { path: path.to_owned() }))?;
+    Ok((last, condition))
 }
 
 /// Adds an experiment under a new id.

@@ -8,7 +8,7 @@ use softprefix_core::prefix::files::{self, FileError};
 use softprefix_core::prefix::{PrefixRecipe, Rounding, Shelf, ShelfError};
 
 use super::events::Events;
-use crate::errors::{self, sentence};
+use crate::errors::{self, broken, sentence};
 use crate::messages::{Event, MaterialEvent, MaterialRequest};
 use crate::model::{ExportForm, ImportedFile, Nearest, Problem, ProblemKind, Refusal, RefusedFile, without_folders};
 use crate::session::Session;
@@ -34,11 +34,7 @@ pub(super) async fn work(
             report(match read {
                 Ok(Ok(file)) => MaterialEvent::Imported(file),
                 Ok(Err((why, reason))) => MaterialEvent::Refused(refused(why, &reason, &of)),
-                Err(error) => MaterialEvent::Refused(refused(
-                    Refusal::Unreadable,
-                    &format!("reading it broke off ({error})"),
-                    &of,
-                )),
+                Err(error) => MaterialEvent::Failed(broken(error)),
             })
             .await;
         }
@@ -57,7 +53,7 @@ pub(super) async fn work(
         }
         MaterialRequest::Identify { recipe } => {
             let Some(session) = session else {
-                let card = Err(not_connected());
+                let card = Err(errors::not_connected());
                 return report(MaterialEvent::Identified { recipe, card }).await;
             };
             let prefix = match session.build_of(&recipe).await {
@@ -121,7 +117,7 @@ async fn export(
     base_model: Option<String>,
     session: Option<&Session>,
 ) -> Result<(), Problem> {
-    let prefix = session.ok_or_else(not_connected)?.build_of(recipe).await?;
+    let prefix = session.ok_or_else(errors::not_connected)?.build_of(recipe).await?;
     let to = path.to_owned();
     let write = move || match form {
         ExportForm::Peft => files::export_peft(&prefix, &to, base_model.as_deref()),
@@ -129,15 +125,6 @@ async fn export(
     };
     match tokio::task::spawn_blocking(write).await {
         Ok(written) => written.map_err(|error| Problem::new(ProblemKind::File, sentence(&error.to_string()), "")),
-        Err(error) => Err(Problem::new(
-            ProblemKind::File,
-            format!("Writing the prefix broke off ({error})."),
-            "Try again.",
-        )),
+        Err(error) => Err(broken(error)),
     }
-}
-
-fn not_connected() -> Problem {
-    Problem::new(ProblemKind::Connection, "There is no module connected.", "Reconnect.")
-        .in_japanese("モジュールに接続していません。", "再接続してください。")
 }

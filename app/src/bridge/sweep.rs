@@ -13,7 +13,7 @@ use super::events::Events;
 use crate::errors::{self, broken, sentence};
 use crate::messages::{Event, SweepEvent, SweepRequest};
 use crate::model::{Problem, ProblemKind, Target};
-use crate::session::{LeftOver, Opening, Session};
+use crate::session::{Opening, Session};
 
 /// What a run is told while it runs.
 enum Control {
@@ -165,8 +165,7 @@ impl Sweeps {
             return report(events, SweepEvent::Refused(problem)).await;
         }
         let Some(session) = session.cloned() else {
-            let problem = Problem::new(ProblemKind::Connection, "There is no module connected.", "Reconnect.")
-                .in_japanese("モジュールに接続していません。", "再接続してください。");
+            let problem = errors::not_connected();
             return report(events, SweepEvent::Refused(problem)).await;
         };
         let keep = match keep(library, planned.resume.as_ref()).await {
@@ -200,21 +199,13 @@ impl Sweeps {
             Err(problem) => return report(place.events, SweepEvent::Refused(problem)).await,
         };
         let here = place.session;
+        // A model that is not here is not fetched: that is the window's to ask.
         let opening = Opening {
-            target,
-            system: plan
-                .prompts
-                .first()
-                .map(|prompt| prompt.system.clone())
-                .unwrap_or_default(),
-            settings: plan.settings.clone(),
             limits: here
                 .map(|session| session.module().options().clone())
                 .unwrap_or_default(),
             shelf: here.and_then(|session| session.shelf().cloned()),
-            left_over: LeftOver::Keep,
-            // A model that is not here is not fetched: that is the window's to ask.
-            fetch: None,
+            ..Opening::for_plan(target, &plan)
         };
         let (control, mut heard) = mpsc::unbounded_channel();
         let ended = Arc::new(AtomicBool::new(false));

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    Case, Entry, Experiment, JournalError, Library, ModuleIdentity, Past, Prompt, Record, SharedJournal, new_id,
-    unix_now,
+    Case, Entry, Experiment, JournalError, Library, Past, Prompt, Record, SharedJournal, new_id, unix_now,
 };
 use softprefix_core::prefix::PrefixRecipe;
 
@@ -108,21 +107,22 @@ impl Tuning {
         let told = |error: JournalError| Problem::told(ProblemKind::File, errors::journal(&error));
         let (journal, began) = {
             let mut state = self.state();
-            if record.experiment != state.id {
-                // Another session was begun meanwhile: the record still belongs to its own.
-                let library = state.library.clone().ok_or_else(errors::no_library)?;
-                drop(state);
-                let entry = Entry::Case(Box::new(record.clone()));
-                return library.append(&record.experiment, &entry).map(|()| None).map_err(told);
-            }
+            // Where another session was begun meanwhile, the record still belongs to its own.
+            let is_present = record.experiment == state.id;
             match &state.journal {
-                Some(journal) => (Arc::clone(journal), None),
-                None => {
+                Some(journal) if is_present => (Arc::clone(journal), None),
+                _ => {
                     let library = state.library.clone().ok_or_else(errors::no_library)?;
-                    let experiment = experiment(&state.id, record);
-                    let journal = library.create(&experiment).map_err(told)?;
-                    state.journal = Some(Arc::clone(&journal));
-                    (journal, Some(experiment))
+                    let began = (!library.has(&record.experiment)).then(|| experiment(record));
+                    let journal = match &began {
+                        Some(experiment) => library.create(experiment),
+                        None => library.append_to(&record.experiment).map(|opened| opened.journal),
+                    };
+                    let journal = journal.map_err(told)?;
+                    if is_present {
+                        state.journal = Some(Arc::clone(&journal));
+                    }
+                    (journal, began)
                 }
             }
         };
@@ -145,13 +145,14 @@ impl State {
     }
 }
 
-fn experiment(id: &str, first: &Record) -> Experiment {
+/// The session that begins with a record.
+fn experiment(first: &Record) -> Experiment {
     Experiment {
         version: JOURNAL_VERSION,
-        id: id.to_owned(),
+        id: first.experiment.clone(),
         name: first.prompt.user.chars().take(NAME).collect(),
         started_unix: unix_now(),
         plan: None,
-        module: ModuleIdentity::clone(&first.module),
+        module: first.module.clone(),
     }
 }

@@ -25,7 +25,7 @@ use crate::errors::{self, broken, problem_of};
 use crate::messages::{
     Asked, DoctorEvent, Event, Inference, LibraryRequest, MaterialEvent, MaterialRequest, Request, Said,
 };
-use crate::model::{Kept, Problem, ProblemKind, Side, Target};
+use crate::model::{Kept, Problem, ProblemKind, Target};
 use crate::session::{ConnectProblem, LeftOver, OpenStep, Opening, Session, Steps, embedded};
 
 /// Longest wait, on the way out, for an attempt to connect.
@@ -160,7 +160,7 @@ impl Worker {
             }
             Request::Infer(inference) => self.infer(*inference).await,
             Request::Stop { side } => {
-                if let Some(slot) = &self.slots[index(side)] {
+                if let Some(slot) = &self.slots[side as usize] {
                     slot.stop.send_replace(true);
                 }
             }
@@ -405,13 +405,12 @@ impl Worker {
 
     async fn infer(&mut self, inference: Inference) {
         let Some(session) = self.session.clone() else {
-            let problem = Problem::new(ProblemKind::Connection, "There is no module connected.", "Reconnect.")
-                .in_japanese("モジュールに接続していません。", "再接続してください。");
+            let problem = errors::not_connected();
             let (run, side) = (inference.run, inference.side);
             self.events.send(Event::Failed { run, side, problem }).await;
             return;
         };
-        let place = index(inference.side);
+        let place = inference.side as usize;
         let before = self.slots[place].take();
         if let Some(before) = &before {
             before.replaced.store(true, Ordering::Release);
@@ -471,13 +470,5 @@ fn is_same(one: &Target, other: &Target) -> bool {
     match (one, other) {
         (Target::Remote { address: one, .. }, Target::Remote { address: other, .. }) => one == other,
         _ => false,
-    }
-}
-
-fn index(side: Side) -> usize {
-    match side {
-        Side::Baseline => 0,
-        Side::Prefixed => 1,
-        Side::Repeat => 2,
     }
 }

@@ -21,7 +21,7 @@ use crate::start::Exit;
 
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Where to run: `embedded`, or HOST[:PORT] of a StackFlow module.
+    /// Where to run: `embedded`, or HOST or HOST:PORT of a StackFlow module.
     #[arg(long, default_value = "embedded", value_parser = crate::start::target)]
     module: Target,
     /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use softprefix_core::compare::{Report, ResultsFile};
 use softprefix_core::experiment::{Experiment, Journal, JournalError, Record, experiments, export, new_id};
+use softprefix_core::files;
 
 use super::running::{journal_failure, tell_damage};
 use super::shell::{Failure, name_of, print};
@@ -94,10 +95,8 @@ pub(super) fn print_all(tables: &[Table]) {
 }
 
 fn read(path: &Path) -> Result<Vec<Table>, Failure> {
-    let bytes = std::fs::read(path).map_err(|error| errors::cannot_read(path, &error))?;
-    let start = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
-    let is_json = start.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    if !is_json {
+    let bytes = files::read(path, export::LARGEST_FILE).map_err(|error| errors::cannot_read(path, &error))?;
+    if !export::is_json(&bytes) {
         return read_journal(path);
     }
     let failed = |error: export::ImportError| Failure {

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use softprefix_core::client::ConnectOptions;
 use softprefix_core::experiment::{
     Condition, Ending, Experiment, Journal, JournalError, Keep, Library, ModuleFacts, ModuleIdentity, Past, Plan,
     Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SharedJournal, experiments,
@@ -253,17 +252,10 @@ impl Terminal {
         let is_elsewhere = matches!(target, Target::Remote { .. });
         let give_up = Arc::new(AtomicBool::new(false));
         let opening = Opening {
-            target,
-            system: plan
-                .prompts
-                .first()
-                .map(|prompt| prompt.system.clone())
-                .unwrap_or_default(),
-            settings: plan.settings.clone(),
-            limits: ConnectOptions::default(),
             shelf: Some(places::shelf()),
             left_over: if exit_tasks { LeftOver::ExitAll } else { LeftOver::Keep },
             fetch: Some(Arc::clone(&give_up)),
+            ..Opening::for_plan(target, plan)
         };
         let bar = Arc::clone(&self.bar);
         let steps: Steps = Arc::new(move |step| {

@@ -25,13 +25,13 @@ use crate::start::Exit;
 
 #[derive(Debug, Args)]
 pub struct SweepArgs {
-    /// Where to run: `embedded`, or HOST[:PORT] of a StackFlow module.
+    /// Where to run: `embedded`, or HOST or HOST:PORT of a StackFlow module.
     #[arg(long, default_value = "embedded", value_parser = crate::start::target)]
     module: Target,
     /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.
     #[arg(long)]
     model: Option<String>,
-    /// A second module for the same plan, each with its own baseline: `embedded`, or HOST[:PORT]. Its cases go into the same files.
+    /// A second module for the same plan, each with its own baseline: `embedded`, or HOST or HOST:PORT. Its cases go into the same files.
     /// Give magnitudes in token norms where the models differ in width.
     #[arg(long, value_name = "MODULE", value_parser = crate::start::target)]
     also: Option<Target>,

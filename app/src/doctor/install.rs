@@ -213,10 +213,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
     })?;
     let module = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
     fits(&what.unit, &bytes, &module)?;
-    let digest: String = Sha256::digest(&bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = hex::encode(Sha256::digest(&bytes));
 
     tell(Step::Copying {
         bytes: bytes.len() as u64,

@@ -15,13 +15,9 @@ use crate::model::{Problem, ProblemKind};
 #[must_use]
 pub fn results(error: &ResultsError) -> Told {
     let (what, todo) = match error {
-        ResultsError::Read { path, source } => (
-            format!("{} を読めません（{}）。", path.display(), system(&source.to_string())),
-            "パスと、読み取りの権限を確かめてください。",
-        ),
         ResultsError::Write { path, source } => (
             format!("{} に書けません（{}）。", path.display(), system(&source.to_string())),
-            "書き込めるフォルダーを選んでください。結果はまだウィンドウに残っています。",
+            "書き込めるフォルダーを選んでください。実行はすべて履歴に残っています。",
         ),
         ResultsError::NotOne { what } => (
             format!("結果ファイルではありません（{what}）。"),
@@ -274,6 +270,12 @@ pub fn broken(error: tokio::task::JoinError) -> Problem {
         format!("プログラムの一部が途中で止まりました（{why}）。"),
         "もう一度試してください。繰り返す場合は、プログラムを起動し直して報告してください。",
     )
+}
+
+/// No module is in use.
+pub fn not_connected() -> Problem {
+    Problem::new(ProblemKind::Connection, "There is no module connected.", "Reconnect.")
+        .in_japanese("モジュールに接続していません。", "再接続してください。")
 }
 
 /// There is no place where experiments could be kept.

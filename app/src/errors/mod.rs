@@ -7,7 +7,9 @@ mod files;
 mod prefixes;
 mod reach;
 
-pub use files::{broken, cannot_read, cannot_write, damaged, export, fetch, journal, no_library, results};
+pub use files::{
+    broken, cannot_read, cannot_write, damaged, export, fetch, journal, no_library, not_connected, results,
+};
 pub use prefixes::prefix;
 pub use reach::{client, refusal};
 

@@ -260,10 +260,6 @@ fn files_the_disk_and_the_network_are_said_in_japanese() {
     let path = || PathBuf::from("/models/qwen.gguf");
     let io = || std::io::Error::from_raw_os_error(28);
     for error in [
-        ResultsError::Read {
-            path: path(),
-            source: io(),
-        },
         ResultsError::Write {
             path: path(),
             source: io(),

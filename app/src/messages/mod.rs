@@ -191,8 +191,11 @@ pub enum Event {
         side: Side,
         record: Box<Record>,
     },
-    /// The session of tuning has its journal now.
-    TuningBegan(Box<Experiment>),
+    /// The session of tuning that a run belongs to has its journal now.
+    TuningBegan {
+        run: RunId,
+        experiment: Box<Experiment>,
+    },
     /// A session of tuning that was opened cannot be gone on with, for this reason: what is run next begins another.
     TuningClosed(Problem),
     Failed {

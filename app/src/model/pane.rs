@@ -9,15 +9,15 @@ use softprefix_core::protocol::extension::FinishReason;
 
 use super::{Problem, ProblemKind, Timings, finish_of};
 
-/// Which of the runs of a case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Which of the runs of a prompt. The order is that in which a stock module serves them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
     /// Without a prefix, shown on the left.
     Baseline,
-    /// Without a prefix, once more: its distance to the baseline is the noise floor. Not shown as text.
-    Repeat,
     /// With the prefix, shown on the right.
     Prefixed,
+    /// Without a prefix, once more: its distance to the baseline is the noise floor. Not shown as text.
+    Repeat,
 }
 
 /// One output and its circumstances.

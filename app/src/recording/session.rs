@@ -106,7 +106,7 @@ fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
                 prompt.clone_from(form);
                 prompt.preset = None;
             }
-            Line::Run(side) => under_way[index(*side)] = Some(case_of(&mut cases, &model, &prompt)),
+            Line::Run(side) => under_way[*side as usize] = Some(case_of(&mut cases, &model, &prompt)),
             Line::Case(records) => {
                 let of = case_of(&mut cases, &model, &prompt);
                 let (baselines, prefixed): (Vec<&Record>, Vec<&Record>) =
@@ -122,7 +122,7 @@ fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
                 under_way = [None; 3];
             }
             Line::Ended(side, answer) => {
-                let of = under_way[index(*side)]
+                let of = under_way[*side as usize]
                     .take()
                     .unwrap_or_else(|| case_of(&mut cases, &model, &prompt));
                 // A part of an output is no baseline and no point.
@@ -141,7 +141,7 @@ fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
                     }
                 }
             }
-            Line::Failed(side, _) | Line::Dropped(side) => under_way[index(*side)] = None,
+            Line::Failed(side, _) | Line::Dropped(side) => under_way[*side as usize] = None,
             _ => {}
         }
     }
@@ -155,14 +155,6 @@ fn case_of(cases: &mut Vec<((String, PromptForm), Texts)>, model: &str, prompt: 
         cases.push(((model.to_owned(), prompt.clone()), Texts::default()));
         cases.len() - 1
     })
-}
-
-fn index(side: Side) -> usize {
-    match side {
-        Side::Baseline => 0,
-        Side::Prefixed => 1,
-        Side::Repeat => 2,
-    }
 }
 
 /// For each line the place of the one after which nobody can tell whether it was played.
@@ -179,18 +171,18 @@ fn superseded(lines: &[(u64, Line)]) -> Vec<usize> {
             }
             // It runs with the prefix as it is.
             Line::Run(side) => {
-                texts[index(*side)].clear();
+                texts[*side as usize].clear();
                 form = None;
             }
-            Line::Text(side, _) => texts[index(*side)].push(place),
+            Line::Text(side, _) => texts[*side as usize].push(place),
             Line::Ended(side, outcome) => {
-                let texts = std::mem::take(&mut texts[index(*side)]);
+                let texts = std::mem::take(&mut texts[*side as usize]);
                 // The first text also ends the look at an older point.
                 for text in texts.into_iter().skip(1).filter(|_| !outcome.text.is_empty()) {
                     by[text] = place;
                 }
             }
-            Line::Failed(side, _) | Line::Dropped(side) => texts[index(*side)].clear(),
+            Line::Failed(side, _) | Line::Dropped(side) => texts[*side as usize].clear(),
             Line::Lost(_) => texts.iter_mut().for_each(Vec::clear),
             _ => {}
         }

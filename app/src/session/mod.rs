@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use softprefix_core::client::{ClientError, ConnectOptions, Module};
-use softprefix_core::experiment::Settings;
 use softprefix_core::experiment::session::{self as core, EMBEDDED, OpenRequest, SessionError};
+use softprefix_core::experiment::{Plan, Settings};
 use softprefix_core::prefix::{IdentityCard, PrefixRecipe, Shelf, SoftPrefix};
 use softprefix_core::protocol::extension;
 
@@ -42,6 +42,22 @@ pub struct Opening {
     pub left_over: LeftOver,
     /// Whether a model for the embedded module that is not here is fetched; setting the flag gives that up.
     pub fetch: Option<Arc<AtomicBool>>,
+}
+
+impl Opening {
+    /// For running a plan; nothing is fetched, and no task of others is ended.
+    pub fn for_plan(target: Target, plan: &Plan) -> Self {
+        let first = plan.prompts.first();
+        Self {
+            target,
+            system: first.map(|prompt| prompt.system.clone()).unwrap_or_default(),
+            settings: plan.settings.clone(),
+            limits: ConnectOptions::default(),
+            shelf: None,
+            left_over: LeftOver::Keep,
+            fetch: None,
+        }
+    }
 }
 
 /// What happens with the tasks that former clients left, where they take all places of a module.

@@ -7,7 +7,7 @@ use softprefix_core::compare::Diff;
 use softprefix_core::protocol::extension;
 
 use super::doctor::DoctorAction;
-use super::lanes::StreamingDiff;
+use super::flight::StreamingDiff;
 use super::{Dialog, DiffOf, Notice, Workbench};
 use crate::messages::{Event, FileQuestion, LibraryEvent, LibraryRequest, Pair, Request, Texts};
 use crate::model::{Budget, Kept, MagnitudeUnit, ModuleFacts, ModuleState, Target, Vocabulary};
@@ -59,9 +59,8 @@ impl Workbench {
             Event::Started { run, side, built } => self.started(run, side, built),
             Event::Delta { run, side, text } => self.delta(run, side, &text),
             Event::Finished { run, side, record } => self.finished(run, side, *record),
-            Event::TuningBegan(experiment) => {
-                // The records until then are this experiment's.
-                self.tuning.past.experiment = *experiment;
+            Event::TuningBegan { run, experiment } => {
+                self.session_began(run, *experiment);
                 self.ask_library(LibraryRequest::List);
             }
             Event::TuningClosed(problem) => {

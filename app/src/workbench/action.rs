@@ -146,7 +146,7 @@ pub enum SweepAction {
     // What is to be run.
     /// Adds the prompt of the Tune view.
     AddCurrentPrompt,
-    /// Index into [`PRESETS`].
+    /// Index into [`crate::model::PRESETS`].
     AddPreset(usize),
     RemoveCase(usize),
     ShowCase(usize),

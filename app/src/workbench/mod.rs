@@ -11,7 +11,7 @@ mod deep;
 pub mod doctor;
 pub mod exhibition;
 mod figure;
-mod lanes;
+mod flight;
 pub mod library;
 mod material;
 pub mod playback;
@@ -41,7 +41,7 @@ use crate::model::{
 };
 
 pub use action::{Action, ExhibitionAction, MaterialAction, PlaybackAction, SweepAction};
-use lanes::{Flight, Lane, StreamingDiff};
+use flight::{Flight, StreamingDiff};
 
 pub use deep::Deep;
 pub use library::Library;
@@ -82,7 +82,7 @@ pub struct Workbench {
     // Outputs.
     pub baseline: Pane,
     pub prefixed: Pane,
-    /// Differences between the two panes. While text streams in it lags a moment behind: see [`Workbench::spans`].
+    /// Differences between the two panes. While text streams in it lags a moment behind: see [`Workbench::covered`].
     pub diff: Option<Arc<DiffOf>>,
     pub granularity: Granularity,
     /// What the model makes of the texts, and whether they are coloured by it.
@@ -116,7 +116,7 @@ pub struct Workbench {
     figure: Option<(Figure, Paper)>,
     outbox: Vec<Request>,
     effects: Vec<Effect>,
-    flights: BTreeMap<Lane, Flight>,
+    flights: BTreeMap<Side, Flight>,
     streaming_diff: StreamingDiff,
     next_id: u64,
 }
@@ -232,7 +232,7 @@ impl Workbench {
 
     /// Whether one of the two visible outputs is on its way (then `Run` is `Stop`).
     pub fn is_running(&self) -> bool {
-        self.flights.contains_key(&Lane::Baseline) || self.flights.contains_key(&Lane::Prefixed)
+        self.flights.contains_key(&Side::Baseline) || self.flights.contains_key(&Side::Prefixed)
     }
 
     /// Largest P that the slider offers.

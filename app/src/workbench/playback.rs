@@ -11,7 +11,7 @@ use softprefix_core::compare::{Measures, diff};
 use softprefix_core::experiment::record::RECORD_VERSION;
 use softprefix_core::experiment::{Answer, Case, MeasuredText, Outcome, PrefixIdentity, Record, WRITTEN_BY};
 
-use super::{Action, Lane, PlaybackAction, Tab, Workbench};
+use super::{Action, PlaybackAction, Tab, Workbench};
 use crate::messages::{Event, RecordingRequest, Request};
 use crate::model::{Pane, PaneState, Problem, Remembered, RunId, Settings, Side, Target};
 use crate::recording::{Line, Session};
@@ -304,7 +304,7 @@ impl Workbench {
                 });
             }
             Line::Dropped(side) => {
-                let Some(run) = self.flights.get(&Lane::from(*side)).map(|flight| flight.run) else {
+                let Some(run) = self.flights.get(side).map(|flight| flight.run) else {
                     return;
                 };
                 self.absorb(Event::Dropped { run, side: *side });
@@ -326,18 +326,17 @@ impl Workbench {
 
     /// Begins a run of what the controls ask for, as the recorded workbench did.
     fn play_run(&mut self, side: Side) -> Option<RunId> {
-        let lane = Lane::from(side);
-        let key = match lane {
-            Lane::Repeat => self.tuning.shown.clone()?,
-            Lane::Baseline | Lane::Prefixed => self.show_controls(),
+        let key = match side {
+            Side::Repeat => self.tuning.shown.clone()?,
+            Side::Baseline | Side::Prefixed => self.show_controls(),
         };
-        self.launch(lane, key, Duration::ZERO);
-        self.flights.get(&lane).map(|flight| flight.run)
+        self.launch(side, key, Duration::ZERO);
+        self.flights.get(&side).map(|flight| flight.run)
     }
 
     /// The record that a run which ends leaves.
     fn played_record(&self, side: Side, answer: &Answer) -> Option<Record> {
-        let flight = self.flights.get(&Lane::from(side))?;
+        let flight = self.flights.get(&side)?;
         let facts = self.module.last_facts().cloned().unwrap_or_default();
         let index = self.tuning.past.records.len();
         let recipe = flight.recipe.clone();
@@ -363,7 +362,7 @@ impl Workbench {
 
     /// The run of a side that is under way; one whose beginning is not in the file begins now.
     fn played_run(&mut self, side: Side) -> Option<RunId> {
-        match self.flights.get(&Lane::from(side)) {
+        match self.flights.get(&side) {
             Some(flight) => Some(flight.run),
             None => self.play_run(side),
         }

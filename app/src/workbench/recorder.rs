@@ -8,9 +8,9 @@ use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::experiment::{GroupKey, Record};
 use softprefix_core::protocol::extension;
 
-use super::{Action, Effect, Flight, Lane, Notice, Workbench};
+use super::{Action, Effect, Flight, Notice, Workbench};
 use crate::messages::{Event, FileQuestion, RecordingEvent, RecordingRequest, Request};
-use crate::model::{PrefixForm, Problem, ProblemKind, PromptForm, RunId};
+use crate::model::{PrefixForm, Problem, ProblemKind, PromptForm, RunId, Side};
 use crate::recording::Line;
 
 /// What was told last.
@@ -32,7 +32,7 @@ impl Recorder {
     }
 }
 
-const LANES: [Lane; 3] = [Lane::Baseline, Lane::Prefixed, Lane::Repeat];
+const SIDES: [Side; 3] = [Side::Baseline, Side::Prefixed, Side::Repeat];
 
 impl Workbench {
     /// The recording that is being made.
@@ -88,19 +88,19 @@ impl Workbench {
             }));
         }
         self.tell_case();
-        for lane in LANES {
-            let Some(Flight { run, sent, text, .. }) = self.flights.get(&lane).cloned() else {
+        for side in SIDES {
+            let Some(Flight { run, sent, text, .. }) = self.flights.get(&side).cloned() else {
                 continue;
             };
             if let Some(recorder) = &mut self.recorder {
-                recorder.launched[lane as usize] = Some(run);
+                recorder.launched[side as usize] = Some(run);
             }
-            self.line(Line::Run(lane.side()));
+            self.line(Line::Run(side));
             if sent.is_some() || !text.is_empty() {
-                self.line(Line::Began(lane.side(), sent.map(Box::new)));
+                self.line(Line::Began(side, sent.map(Box::new)));
             }
             if !text.is_empty() {
-                self.line(Line::Text(lane.side(), text));
+                self.line(Line::Text(side, text));
             }
         }
         self.tell_bridge(RecordingRequest::Run);
@@ -138,11 +138,8 @@ impl Workbench {
     /// What an event says to the runs that are under way. Called before it is taken in: late news of others is left out.
     pub(super) fn note_event(&self, event: &Event) -> Option<Line> {
         self.recording()?;
-        let heard = |run: &RunId, side: &crate::model::Side| {
-            self.flights
-                .get(&Lane::from(*side))
-                .is_some_and(|flight| flight.run == *run)
-        };
+        let heard =
+            |run: &RunId, side: &crate::model::Side| self.flights.get(side).is_some_and(|flight| flight.run == *run);
         match event {
             Event::Ready(facts, vocabulary) => Some(Line::Module {
                 facts: facts.clone(),
@@ -199,12 +196,12 @@ impl Workbench {
             return;
         }
         self.tell_forms();
-        for lane in LANES {
-            let now = self.flights.get(&lane).map(|flight| flight.run);
+        for side in SIDES {
+            let now = self.flights.get(&side).map(|flight| flight.run);
             let Some(recorder) = &mut self.recorder else { return };
-            let before = std::mem::replace(&mut recorder.launched[lane as usize], now);
+            let before = std::mem::replace(&mut recorder.launched[side as usize], now);
             if now.is_some() && now != before {
-                self.line(Line::Run(lane.side()));
+                self.line(Line::Run(side));
             }
         }
     }

@@ -1,15 +1,15 @@
-//! The three lanes of the Tune view, baseline, prefixed and repeat: what is launched on each, and what its events do. At most one
-//! inference is on its way on a lane; events of one that was replaced meanwhile are ignored.
+//! What the Tune view runs, the baseline, the prefixed side and the baseline's repeat: what is launched on each side, and what its
+//! events do. At most one inference is on its way on a side; events of one that was replaced meanwhile are ignored.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use softprefix_core::experiment::{GroupKey, PrefixIdentity, Prompt, Record};
+use softprefix_core::experiment::{Experiment, GroupKey, PrefixIdentity, Prompt, Record};
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe};
 use softprefix_core::protocol::extension::FinishReason;
 
 use super::Workbench;
-use super::lanes::{Flight, Lane, StreamingDiff};
+use super::flight::{Flight, StreamingDiff};
 use crate::messages::{Asked, Inference, Pair, Request, Texts};
 use crate::model::{Pane, PaneState, Problem, RunId, Side, Timings};
 
@@ -42,16 +42,16 @@ impl Workbench {
         let has_baseline = self.tuning.group().is_some_and(|group| group.baseline.is_some());
         let baseline_coming = self
             .flights
-            .get(&Lane::Baseline)
+            .get(&Side::Baseline)
             .is_some_and(|flight| flight.key == key);
         if !has_baseline && !baseline_coming {
-            self.launch(Lane::Baseline, key.clone(), delay);
+            self.launch(Side::Baseline, key.clone(), delay);
         }
         let one_at_a_time = self.module.facts().is_none_or(|facts| facts.concurrency < 2);
         if one_at_a_time {
-            self.stop_lane(Lane::Repeat);
+            self.stop_side(Side::Repeat);
         }
-        self.launch(Lane::Prefixed, key, delay);
+        self.launch(Side::Prefixed, key, delay);
     }
 
     /// Turns panes and plot to what the controls ask for.
@@ -69,9 +69,9 @@ impl Workbench {
         self.tuning.selected = None;
         self.tuning.refresh();
         self.diff = None;
-        for lane in [Lane::Baseline, Lane::Repeat] {
-            if self.flights.get(&lane).is_some_and(|flight| flight.key != key) {
-                self.stop_lane(lane);
+        for side in [Side::Baseline, Side::Repeat] {
+            if self.flights.get(&side).is_some_and(|flight| flight.key != key) {
+                self.stop_side(side);
             }
         }
         if let Some(baseline) = self.tuning.baseline() {
@@ -81,15 +81,15 @@ impl Workbench {
         self.refresh_stale();
     }
 
-    pub(super) fn launch(&mut self, lane: Lane, key: GroupKey, delay: Duration) {
+    pub(super) fn launch(&mut self, side: Side, key: GroupKey, delay: Duration) {
         let run = RunId(self.fresh_id());
-        let recipe = (lane == Lane::Prefixed).then(|| self.prefix.recipe());
+        let recipe = (side == Side::Prefixed).then(|| self.prefix.recipe());
         let asked = Asked {
             prompt: key.prompt.clone(),
             settings: key.settings.clone(),
         };
         self.flights.insert(
-            lane,
+            side,
             Flight {
                 run,
                 key,
@@ -98,7 +98,6 @@ impl Workbench {
                 text: String::new(),
             },
         );
-        let side = lane.side();
         if let Some(pane) = self.pane_mut(side) {
             pane.state = PaneState::Waiting;
             pane.error = None;
@@ -124,25 +123,25 @@ impl Workbench {
             return;
         }
         let key = self.show_controls();
-        self.stop_lane(Lane::Repeat);
-        self.launch(Lane::Baseline, key, Duration::ZERO);
+        self.stop_side(Side::Repeat);
+        self.launch(Side::Baseline, key, Duration::ZERO);
     }
 
     pub(super) fn stop_all(&mut self) {
-        for lane in [Lane::Repeat, Lane::Prefixed, Lane::Baseline] {
-            self.stop_lane(lane);
+        for side in [Side::Repeat, Side::Prefixed, Side::Baseline] {
+            self.stop_side(side);
         }
     }
 
-    /// Asks for a lane's inference to be stopped. Its last event is still to come, except for repeats, which nobody sees.
-    pub(super) fn stop_lane(&mut self, lane: Lane) {
-        if !self.flights.contains_key(&lane) {
+    /// Asks for a side's inference to be stopped. Its last event is still to come, except for repeats, which nobody sees.
+    pub(super) fn stop_side(&mut self, side: Side) {
+        if !self.flights.contains_key(&side) {
             return;
         }
-        if lane == Lane::Repeat {
-            self.flights.remove(&lane);
+        if side == Side::Repeat {
+            self.flights.remove(&side);
         }
-        self.outbox.push(Request::Stop { side: lane.side() });
+        self.outbox.push(Request::Stop { side });
     }
 
     /// Forgets everything under way: its module is being left.
@@ -171,12 +170,12 @@ impl Workbench {
 
     /// Once the outputs that the person looks at are done, runs the baseline again to learn the noise floor.
     pub(super) fn look_for_noise(&mut self) {
-        if self.is_running() || self.flights.contains_key(&Lane::Repeat) || !self.module.is_ready() {
+        if self.is_running() || self.flights.contains_key(&Side::Repeat) || !self.module.is_ready() {
             return;
         }
         let key = self.key();
         if self.tuning.shown.as_ref() == Some(&key) && self.tuning.baselines(&key) == 1 {
-            self.launch(Lane::Repeat, key, Duration::ZERO);
+            self.launch(Side::Repeat, key, Duration::ZERO);
         }
     }
 
@@ -184,9 +183,7 @@ impl Workbench {
 
     /// The flight of a side, if it is the one that an event speaks of.
     fn flight(&mut self, run: RunId, side: Side) -> Option<&mut Flight> {
-        self.flights
-            .get_mut(&Lane::from(side))
-            .filter(|flight| flight.run == run)
+        self.flights.get_mut(&side).filter(|flight| flight.run == run)
     }
 
     pub(super) fn started(&mut self, run: RunId, side: Side, sent: Option<PrefixIdentity>) {
@@ -218,14 +215,30 @@ impl Workbench {
         self.compare_panes();
     }
 
+    /// Whether a run was begun in the shown session, and not in one that was left.
+    fn is_of_session(&self, run: RunId) -> bool {
+        run >= self.tuning.since
+    }
+
+    /// The session of a run has its journal: the shown one's records until then are this experiment's.
+    pub(super) fn session_began(&mut self, run: RunId, experiment: Experiment) {
+        if self.is_of_session(run) {
+            self.tuning.past.experiment = experiment;
+        }
+    }
+
     /// A run came to its end; its record is on disk.
     pub(super) fn finished(&mut self, run: RunId, side: Side, record: Record) {
+        let is_shown = self.flight(run, side).is_some();
+        if !self.is_of_session(run) {
+            // It is in the journal of the session that was left meanwhile.
+            return;
+        }
         let comparisons = self.tuning.add(record.clone());
         self.measure(comparisons);
         self.tuning.refresh();
-        let is_shown = self.flight(run, side).is_some();
         if is_shown {
-            self.flights.remove(&Lane::from(side));
+            self.flights.remove(&side);
             self.show_record(side, &record);
         }
         self.refresh_stale();
@@ -259,10 +272,10 @@ impl Workbench {
     pub(super) fn failed(&mut self, run: RunId, side: Side, problem: Problem) {
         let was_on_its_way = self.flight(run, side).is_some();
         if was_on_its_way {
-            self.flights.remove(&Lane::from(side));
+            self.flights.remove(&side);
         }
         // The record of a run that failed came before, and took the flight with it.
-        let is_latest = was_on_its_way || !self.flights.contains_key(&Lane::from(side));
+        let is_latest = was_on_its_way || !self.flights.contains_key(&side);
         if let (true, Some(pane)) = (is_latest, self.pane_mut(side)) {
             pane.state = PaneState::Done;
             pane.error = Some(problem);
@@ -274,7 +287,7 @@ impl Workbench {
         if self.flight(run, side).is_none() {
             return;
         }
-        self.flights.remove(&Lane::from(side));
+        self.flights.remove(&side);
         if let Some(pane) = self.pane_mut(side) {
             pane.state = if pane.text.is_empty() {
                 PaneState::Empty
@@ -350,8 +363,8 @@ impl Workbench {
             return;
         };
         // What still streams in must not overwrite the chosen text.
-        self.stop_lane(Lane::Prefixed);
-        self.flights.remove(&Lane::Prefixed);
+        self.stop_side(Side::Prefixed);
+        self.flights.remove(&Side::Prefixed);
         let key = GroupKey::of(&record);
         if self.tuning.shown.as_ref() != Some(&key) {
             self.show_group(key);

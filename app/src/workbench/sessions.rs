@@ -7,32 +7,34 @@ use softprefix_core::experiment::{Comparison, Entry, MeasuredText, Past};
 use super::library::LibraryState;
 use super::{Notice, Tab, Tuning, Workbench};
 use crate::messages::{LibraryEvent, LibraryRequest, Request};
+use crate::model::{Pane, RunId};
 
 impl Workbench {
     /// Begins another session: what was run stays in the history.
     pub(super) fn new_session(&mut self) {
+        self.change_to(Tuning::default());
+        self.outbox.push(Request::Tuning(None));
+    }
+
+    /// Another session takes the place of the shown one; what is still on its way there is stopped.
+    fn change_to(&mut self, tuning: Tuning) {
         self.stop_all();
         self.flights.clear();
-        self.tuning = Tuning::default();
-        self.baseline = crate::model::Pane::default();
-        self.prefixed = crate::model::Pane::default();
+        self.tuning = tuning;
+        self.tuning.since = RunId(self.next_id);
+        self.baseline = Pane::default();
+        self.prefixed = Pane::default();
         self.diff = None;
         self.deep.start_over();
-        self.outbox.push(Request::Tuning(None));
     }
 
     /// Shows a session of the library, with its controls, and goes on with it.
     pub(super) fn open_session(&mut self, past: Past) {
-        self.stop_all();
-        self.flights.clear();
-        self.outbox.push(Request::Tuning(Some(Box::new(past.clone()))));
+        let request = Request::Tuning(Some(Box::new(past.clone())));
         let (tuning, comparisons) = Tuning::open(past);
-        self.tuning = tuning;
-        self.baseline = crate::model::Pane::default();
-        self.prefixed = crate::model::Pane::default();
-        self.diff = None;
-        self.deep.start_over();
-        self.tab = super::Tab::Tune;
+        self.change_to(tuning);
+        self.outbox.push(request);
+        self.tab = Tab::Tune;
         let last = self.tuning.past.shown().last().cloned();
         if let Some(record) = &last {
             self.take_controls(record);
@@ -46,7 +48,7 @@ impl Workbench {
             self.show_group(key);
         }
         if let Some(record) = last_prefixed {
-            self.prefixed = crate::model::Pane::of(&record);
+            self.prefixed = Pane::of(&record);
         }
         self.measure(comparisons);
         self.describe();

@@ -9,8 +9,12 @@ use softprefix_core::experiment::{
     Analysis, Comparison, Entry, Experiment, Group, GroupKey, MeasuredText, ModuleIdentity, Past, Point, Record,
 };
 
+use crate::model::RunId;
+
 /// A session of tuning.
 pub struct Tuning {
+    /// Runs before this one were begun in another session.
+    pub(super) since: RunId,
     /// The experiment with its records; its id is empty until something of it was kept.
     pub past: Past,
     pub analysis: Analysis,
@@ -40,6 +44,7 @@ impl Default for Tuning {
 impl Tuning {
     fn new(past: Past) -> Self {
         Self {
+            since: RunId(0),
             past,
             analysis: Analysis::default(),
             shown: None,

@@ -374,14 +374,15 @@ fn finish(bench: &mut Workbench, inference: &Inference, text: &str) {
     });
     let record = Box::new(record(bench, inference, text));
     if bench.tuning.past.experiment.id.is_empty() {
-        bench.absorb(Event::TuningBegan(Box::new(Experiment {
+        let experiment = Box::new(Experiment {
             version: JOURNAL_VERSION,
             id: TUNING.to_owned(),
             name: record.prompt.user.clone(),
             started_unix: record.started_unix,
             plan: None,
             module: record.module.clone(),
-        })));
+        });
+        bench.absorb(Event::TuningBegan { run, experiment });
     }
     bench.absorb(Event::Finished { run, side, record });
 }

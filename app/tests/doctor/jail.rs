@@ -257,6 +257,11 @@ impl Jail {
         self.root.join(path.trim_start_matches('/'))
     }
 
+    /// A file in the home of the user who is logged in.
+    pub fn at_home(&self, name: &str) -> PathBuf {
+        self.at("/root").join(name)
+    }
+
     /// Makes the module's disk so small that `pages` of 4 KiB are free on it.
     pub fn leave(&self, pages: u64) {
         let used = run("stat", &["-f", "-c", "%b %f %S", &self.at("/").display().to_string()]);

@@ -636,7 +636,7 @@ fn what_the_shells_start_up_files_print_is_no_answer() {
         let quiet = everything(&jail).await;
         // Lines, pairs that look like answers, and no line end.
         let noise = "echo 'Welcome to your module'\nprintf 'kind\\0link\\0own\\0yes\\0whole\\0yes\\0half a line'\necho problem >&2\n";
-        fs::write(jail.at("/root/.bashrc"), noise).unwrap();
+        fs::write(jail.at_home(".bashrc"), noise).unwrap();
         let noisy = everything(&jail).await;
         let told = |findings: &[Finding]| serde_json::to_string(findings).unwrap();
         assert_eq!(told(&noisy), told(&quiet));
@@ -646,7 +646,7 @@ fn what_the_shells_start_up_files_print_is_no_answer() {
         assert_eq!(remedy.undo(&ssh).await.unwrap().ended, Ended::Undone);
 
         fs::write(
-            jail.at("/root/.bashrc"),
+            jail.at_home(".bashrc"),
             "echo 'This account is not available.'; exit 1\n",
         )
         .unwrap();
@@ -655,7 +655,7 @@ fn what_the_shells_start_up_files_print_is_no_answer() {
             matches!(&refused, SshError::NoShell { detail, .. } if detail == "This account is not available."),
             "{refused:?}"
         );
-        fs::write(jail.at("/root/.bashrc"), "yes\n").unwrap();
+        fs::write(jail.at_home(".bashrc"), "yes\n").unwrap();
         let endless = jail.open().await.map(drop).unwrap_err();
         assert!(matches!(endless, SshError::TooMuch { .. }), "{endless:?}");
     });

@@ -12,6 +12,8 @@ use softprefix::model::{MagnitudeUnit, ModuleState, Side};
 use softprefix::workbench::{Action, PlaybackAction, Tab, Workbench};
 use softprefix_core::experiment::{Journal, Past, experiments};
 use softprefix_core::prefix::PrefixRecipe;
+use softprefix_core::protocol::extension::FinishReason;
+use softprefix_unit::testing::small_model;
 
 use crate::support::{Desk, Seen, at, journals, kept, noise_is_known, points, serve, tiny_model};
 
@@ -56,6 +58,37 @@ fn two_windows_keep_their_sessions_side_by_side_in_one_library() {
     drop(desks);
     let desk = Desk::in_library(folder.path());
     assert_eq!(desk.bench.library.shown().count(), 2);
+}
+
+#[test]
+fn a_session_that_is_left_while_its_first_run_streams_keeps_what_had_come_and_the_next_one_begins_empty() {
+    let mut desk = Desk::new();
+    desk.apply(Action::SetMaxTokens(2000));
+    desk.apply(Action::SetPrompt("Tell me of the sea.".to_owned()));
+    desk.connect(at(serve(small_model())));
+    desk.apply(Action::Run);
+    desk.until("text that streams in", |bench| bench.prefixed.text.chars().count() > 20);
+    desk.apply(Action::NewSession);
+    desk.until("the left session in the list", |bench| {
+        bench.library.shown().any(|one| one.finished == 2)
+    });
+    assert_eq!(desk.bench.notice, None);
+    assert!(desk.bench.tuning.is_empty() && desk.bench.tuning.past.experiment.id.is_empty());
+
+    desk.apply(Action::SetPrompt("Tell me of the snow.".to_owned()));
+    desk.apply(Action::SetMaxTokens(4));
+    tune(&mut desk, &[1.0]);
+    let kept = kept(&desk.folder);
+    assert_eq!(kept.len(), 2);
+    for past in &kept {
+        let prompts = past.prompts();
+        assert_eq!(prompts.len(), 1, "{prompts:?}");
+        let left = prompts[0].user == "Tell me of the sea.";
+        let stopped = |record: &softprefix_core::experiment::Record| {
+            record.answer().unwrap().finish_reason == FinishReason::Stopped
+        };
+        assert!(past.records.iter().all(|record| stopped(record) == left), "{past:?}");
+    }
 }
 
 /// What a person sees of a session.

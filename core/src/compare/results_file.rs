@@ -145,11 +145,7 @@ pub struct ResultExtra {
 /// Why a results file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
-    #[error("cannot read {path}: {source}. Check the path and that the file may be read.")]
-    Read { path: PathBuf, source: std::io::Error },
-    #[error(
-        "cannot write {path}: {source}. Choose a folder that can be written to; the results are still in the window."
-    )]
+    #[error("cannot write {path}: {source}. Choose a folder that can be written to; every run is in the history.")]
     Write { path: PathBuf, source: std::io::Error },
     #[error(
         "this is not a results file: {what}. Expected is JSON with \"meta\" and \"results\", as the comparison saves it."
@@ -168,18 +164,6 @@ pub enum ResultsError {
 }
 
 impl ResultsFile {
-    /// Reads and checks the file at `path`.
-    ///
-    /// # Errors
-    /// [`ResultsError::Read`], and those of [`ResultsFile::from_json`].
-    pub fn read(path: &Path) -> Result<Self, ResultsError> {
-        let bytes = std::fs::read(path).map_err(|source| ResultsError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::from_json(&bytes)
-    }
-
     /// Reads a results file of ours or of an existing script. Needed are `meta`, `results` and each result's `name` and
     /// `out_text`; other keys may be absent, but not of another type.
     ///
@@ -537,10 +521,7 @@ fn names(map: &Map<String, Value>) -> String {
 
 /// SHA-1 of the UTF-8 text, lower-case hex.
 pub fn sha1_hex(text: &str) -> String {
-    Sha1::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(Sha1::digest(text.as_bytes()))
 }
 
 /// The first 120 characters in one line, with `…` where there is more.

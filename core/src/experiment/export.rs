@@ -100,6 +100,15 @@ pub fn to_json(experiment: &Experiment, records: &[Record]) -> String {
     text
 }
 
+/// Largest exported file that is read.
+pub const LARGEST_FILE: u64 = 1 << 30;
+
+/// Whether a file that this program writes is JSON: an exported experiment or a results file. Else it is a journal.
+pub fn is_json(bytes: &[u8]) -> bool {
+    let start = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    start.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
+}
+
 /// Reads our JSON, or a results file (of which it makes an experiment called `id`).
 ///
 /// # Errors

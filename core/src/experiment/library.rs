@@ -177,6 +177,11 @@ impl Library {
         Ok(out)
     }
 
+    /// Whether there is a journal of this experiment.
+    pub fn has(&self, id: &str) -> bool {
+        self.path_of(id).exists()
+    }
+
     /// Begins an experiment: its journal with its first line.
     ///
     /// # Errors
@@ -205,7 +210,7 @@ impl Library {
                 condition,
             });
         }
-        if !path.exists() {
+        if !self.has(id) {
             let source = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(JournalError::Open { path, source });
         }
@@ -264,7 +269,7 @@ impl Library {
     /// # Errors
     /// [`JournalError`]; nothing is marked as taken over then, and the next try goes on with what is missing.
     pub fn take_over(&self, old: &Path) -> Result<(usize, Condition), JournalError> {
-        let digest = hex(&Sha256::digest(old.to_string_lossy().as_bytes()));
+        let digest = hex::encode(Sha256::digest(old.to_string_lossy().as_bytes()));
         let mark = self.folder.join(format!("{TAKEN_OVER}{}", &digest[..16]));
         if mark.exists() || !old.exists() {
             return Ok((0, Condition::default()));
@@ -314,7 +319,7 @@ impl Library {
         let name = if is_plain {
             id.to_owned()
         } else {
-            hex(&Sha256::digest(id.as_bytes()))
+            hex::encode(Sha256::digest(id.as_bytes()))
         };
         self.folder.join(name).with_extension(ENDING)
     }
@@ -381,8 +386,4 @@ fn read_one(path: &Path) -> Result<Option<(Past, Condition)>, JournalError> {
 
 fn first_of(entries: Vec<Entry>) -> Option<Past> {
     experiments(entries).into_iter().next()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -121,10 +121,7 @@ impl SoftPrefix {
 
     /// SHA-256 of [`SoftPrefix::to_le_bytes`], lower-case hex.
     pub fn sha256(&self) -> String {
-        Sha256::digest(self.to_le_bytes())
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex::encode(Sha256::digest(self.to_le_bytes()))
     }
 
     /// The values as little-endian u16 words, row by row: P x H x 2 bytes, the form that travels.

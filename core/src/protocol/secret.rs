@@ -22,7 +22,7 @@ impl Secret {
     pub fn random() -> std::io::Result<Self> {
         let mut bytes = [0; RANDOM_BYTES];
         getrandom::fill(&mut bytes).map_err(std::io::Error::from)?;
-        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+        Ok(Self(hex::encode(bytes)))
     }
 
     /// The first line of a connection: `softprefix <64 hexadecimal digits>` and a line feed.

@@ -24,6 +24,22 @@ pub struct Import {
 /// other.
 pub type Floors<'a> = &'a [&'a [&'a str]];
 
+/// Fails where an import of the crate in `folder` climbs, or a file stands on no floor; both files are named.
+pub fn no_import_climbs(folder: &str, floors: Floors<'_>) {
+    let root = root_of(folder);
+    let found = faults(&files(&root), &imports(&root), floors);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Fails where more than four files of the crate in `folder` import each other in a circle.
+pub fn no_large_circle(folder: &str) {
+    assert_eq!(circles(&imports(&root_of(folder)), 4), []);
+}
+
+fn root_of(folder: &str) -> PathBuf {
+    Path::new(folder).join("src/lib.rs")
+}
+
 type ModulePath = Vec<String>;
 
 #[derive(Default)]

@@ -6,9 +6,7 @@
 
 mod imports;
 
-use std::path::Path;
-
-use imports::{Floors, Import, circles, faults, files, imports};
+use imports::{Floors, Import, circles, faults, files, imports, no_import_climbs, no_large_circle};
 
 /// From the ground up.
 const FLOORS: Floors<'_> = &[
@@ -23,15 +21,12 @@ const FLOORS: Floors<'_> = &[
 
 #[test]
 fn no_import_of_this_crate_climbs() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
-    let found = faults(&files(&root), &imports(&root), FLOORS);
-    assert!(found.is_empty(), "{}", found.join("\n"));
+    no_import_climbs(env!("CARGO_MANIFEST_DIR"), FLOORS);
 }
 
 #[test]
 fn no_more_than_four_files_of_this_crate_import_each_other_in_a_circle() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
-    assert_eq!(circles(&imports(&root), 4), []);
+    no_large_circle(env!("CARGO_MANIFEST_DIR"));
 }
 
 /// A crate of a few files in a folder of its own.

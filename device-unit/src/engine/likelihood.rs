@@ -1,7 +1,7 @@
 //! From logits to probabilities, in f64: how likely a token was, and how far two predictions are apart. It knows no engine.
 //!
 //! For one place of a text there are the logits l of a base and of conditions compared with it, V of each. They are gone through in
-//! stretches of [`STRETCH`] tokens, all conditions abreast, so that what the base's logits become is still near when the others need it:
+//! stretches of `STRETCH` tokens, all conditions abreast, so that what the base's logits become is still near when the others need it:
 //!
 //! ```text
 //! of each stretch s:   m = max l              w = exp(l - m)              sum  = sum of w

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::{Map, Value};
+use softprefix_core::files;
 
 use crate::engine::EngineError;
 use crate::engine::axera::{AxeraEngine, HTTP_TOKENIZER, ModelFolders, ModelParameters, Runtime, RuntimeError};
 use crate::errors::LoadError;
-use crate::files;
 use crate::model::{LoadedModel, ModelSource, Progress};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 

@@ -1,7 +1,7 @@
 //! SHA-256 of files, remembered beside our models, so that half a gigabyte is not read at each start. It knows no model.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -36,7 +36,7 @@ pub(super) fn of_file(path: &Path, memory: &Path) -> io::Result<String> {
             count => hasher.update(&buffer[..count]),
         }
     }
-    let digest = hex(&hasher.finalize());
+    let digest = hex::encode(hasher.finalize());
     remember(path, &digest, memory);
     Ok(digest)
 }
@@ -54,9 +54,7 @@ pub(super) fn remember(path: &Path, sha256: &str, memory: &Path) {
         })
         .ok()?;
         fs::create_dir_all(memory).ok()?;
-        let temporary = target.with_extension(format!("{}.tmp", std::process::id()));
-        File::create(&temporary).ok()?.write_all(&text).ok()?;
-        fs::rename(temporary, target).ok()
+        softprefix_core::files::write_whole(&target, &text).ok()
     };
     if note().is_none() {
         tracing::debug!(path = %path.display(), "the digest of this file is not remembered");
@@ -80,20 +78,8 @@ fn state(path: &Path) -> Option<(PathBuf, u64, u128)> {
 fn memory_of(path: &Path, memory: &Path) -> PathBuf {
     memory.join(format!(
         "{}.json",
-        &hex(&Sha256::digest(path.as_os_str().as_encoded_bytes()))[..32]
+        &hex::encode(Sha256::digest(path.as_os_str().as_encoded_bytes()))[..32]
     ))
-}
-
-/// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing into a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 #[cfg(test)]

@@ -78,10 +78,11 @@ pub(super) fn build(vocabulary: Vocabulary) -> Result<Tokenizer, TokenizerError>
 
 /// Reads a `tokenizer.json` and the bytes of its tokens.
 pub(super) fn read(path: &Path) -> Result<(Tokenizer, Pieces), TokenizerError> {
-    let bytes = crate::files::read(path, super::LARGEST_FILE).map_err(|source| TokenizerError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let bytes =
+        softprefix_core::files::read(path, super::LARGEST_FILE).map_err(|source| TokenizerError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
     let bad = |reason: String| TokenizerError::BadVocabulary {
         what: path.display().to_string(),
         reason,

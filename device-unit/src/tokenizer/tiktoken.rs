@@ -36,10 +36,11 @@ const SPECIALS: [(&str, TokenKind); 22] = [
 
 /// Reads the file as a vocabulary with merges.
 pub(super) fn read(path: &Path) -> Result<Vocabulary, TokenizerError> {
-    let text = crate::files::read_text(path, super::LARGEST_FILE).map_err(|source| TokenizerError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text =
+        softprefix_core::files::read_text(path, super::LARGEST_FILE).map_err(|source| TokenizerError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
     parse(&text, &path.display().to_string())
 }
 

@@ -1,6 +1,6 @@
 //! The LLM unit: tasks and what can be asked of them (PROTOCOL 2.2 to 2.6), without transport and without engine details.
 //!
-//! A transport brings [`Request`]s with the [`Peer`] that sent them; every reply goes to that peer, whoever else talks to the
+//! A transport brings `Request`s with the [`Peer`] that sent them; every reply goes to that peer, whoever else talks to the
 //! task meanwhile. Models are loaded in the background, and shared by tasks that name the same one.
 
 mod answer;

@@ -15,8 +15,6 @@ use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::SetUp;
 use softprefix_core::protocol::extension::FinishReason;
 
-use softprefix_unit::unit::UnitOptions;
-
 use crate::common::{ENDLESS, Server};
 
 fn plan() -> Plan {
@@ -61,14 +59,6 @@ async fn request(server: &Server, plan: Plan) -> RunRequest {
         resume: None,
         options: RunOptions::default(),
     }
-}
-
-/// With room for the task that a killed run leaves.
-fn roomy() -> Server {
-    Server::with(UnitOptions {
-        max_tasks: 4,
-        ..UnitOptions::default()
-    })
 }
 
 fn kept_at(path: &Path) -> Keep {
@@ -241,7 +231,7 @@ fn each_case_of_a_sweep_is_scored_and_kept_beside_its_record() {
 
 #[test]
 fn a_sweep_that_was_killed_before_it_was_scored_is_scored_when_it_goes_on() {
-    let (server, folder) = (roomy(), tempfile::tempdir().unwrap());
+    let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
     let path = folder.path().join("history");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

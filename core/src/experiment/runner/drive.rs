@@ -520,7 +520,7 @@ async fn score_batch(session: Arc<Session>, task: Task, batch: Batch) -> Scoring
     let work = async {
         let mut prefixes = Vec::with_capacity(batch.cases.len());
         for recipe in batch.cases.iter().filter_map(|case| case.case.recipe.as_ref()) {
-            prefixes.push(session.build(recipe).await?);
+            prefixes.push(session.build_by(Some(&task), recipe).await?);
         }
         Ok(scores::score(&task, &batch, prefixes).await?)
     };

@@ -35,7 +35,7 @@ pub enum RunEvent {
     Reconnecting { because: String },
     /// It is there again.
     Reconnected,
-    /// Records cannot be saved; the run waits ([`Run::go_on`] tries again). Nothing is lost meanwhile.
+    /// Records cannot be saved; the run waits ([`Run::go_on`](super::Run::go_on) tries again). Nothing is lost meanwhile.
     JournalFailed { error: String },
     /// A threshold search knows more.
     Threshold(Threshold),

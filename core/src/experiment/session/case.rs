@@ -130,7 +130,7 @@ impl Session {
         let prefix = match &request.case.recipe {
             Some(recipe) => {
                 let prefix = tokio::select! {
-                    prefix = self.build(recipe) => prefix?,
+                    prefix = self.build_by(Some(task), recipe) => prefix?,
                     () = stop.wanted() => return Ok(None),
                 };
                 *identity = Some(PrefixIdentity::of(recipe, &prefix, self.facts().identity.median_norm));

@@ -286,15 +286,27 @@ impl Session {
     /// Builds the prefix that `recipe` describes, for this model. The rows that it needs are asked for once.
     ///
     /// # Errors
-    /// [`SessionError::NoHiddenSize`], [`SessionError::CannotTell`], [`SessionError::NoTask`], and why the recipe gives no prefix.
+    /// [`SessionError::NoHiddenSize`], [`SessionError::CannotTell`], and why the recipe gives no prefix.
     pub async fn build(&self, recipe: &PrefixRecipe) -> Result<SoftPrefix, SessionError> {
+        self.build_by(None, recipe).await
+    }
+
+    /// The same; what the recipe needs of the model is asked of `task`, where there is one: a module may have no room for another.
+    ///
+    /// # Errors
+    /// As [`Session::build`].
+    pub(in crate::experiment) async fn build_by(
+        &self,
+        task: Option<&Task>,
+        recipe: &PrefixRecipe,
+    ) -> Result<SoftPrefix, SessionError> {
         let identity = &self.facts.identity;
         if identity.hidden_size == 0 {
             return Err(SessionError::NoHiddenSize);
         }
         let mut materials = Vec::new();
         for need in recipe.needs() {
-            materials.push(self.material(need).await?);
+            materials.push(self.material(task, need).await?);
         }
         let (recipe, hidden_size, median) = (recipe.clone(), identity.hidden_size, identity.median_norm);
         let work = move || {
@@ -304,7 +316,7 @@ impl Session {
         Ok(tokio::task::spawn_blocking(work).await??)
     }
 
-    async fn material(&self, need: Need) -> Result<Arc<EmbeddingRows>, SessionError> {
+    async fn material(&self, task: Option<&Task>, need: Need) -> Result<Arc<EmbeddingRows>, SessionError> {
         if let Some(rows) = self.rows.lock().unwrap_or_else(PoisonError::into_inner).get(&need) {
             return Ok(Arc::clone(rows));
         }
@@ -323,8 +335,8 @@ impl Session {
                 })?;
                 EmbeddingRows::from(&stored)
             }
-            Need::Text(_) => self.able(feature::EMBED).await?.material(&need).await?,
-            Need::Sample { .. } => self.able(feature::SAMPLE).await?.material(&need).await?,
+            Need::Text(_) => able(self.asked(task).await?, feature::EMBED)?.material(&need).await?,
+            Need::Sample { .. } => able(self.asked(task).await?, feature::SAMPLE)?.material(&need).await?,
         };
         let rows = Arc::new(rows);
         let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
@@ -335,19 +347,17 @@ impl Session {
         Ok(rows)
     }
 
-    /// The present task, where its unit has `feature`; after a [`Session::forget_task`] a new one.
-    async fn able(&self, feature: &'static str) -> Result<Task, SessionError> {
+    /// `task`, else the present one; after a [`Session::forget_task`] a new one.
+    async fn asked(&self, task: Option<&Task>) -> Result<Task, SessionError> {
+        if let Some(task) = task {
+            return Ok(task.clone());
+        }
         let current = self.current.lock().await;
         let task = current.as_ref().map(|current| current.task.clone());
         drop(current);
-        let task = match task {
-            Some(task) => task,
-            None => self.task_for("", &Settings::default()).await?,
-        };
-        if task.support().is_some_and(|support| support.has(feature)) {
-            Ok(task)
-        } else {
-            Err(SessionError::CannotTell { feature })
+        match task {
+            Some(task) => Ok(task),
+            None => Ok(self.task_for("", &Settings::default()).await?),
         }
     }
 
@@ -356,11 +366,20 @@ impl Session {
     /// # Errors
     /// What the module said.
     pub async fn nearest(&self, prefix: &SoftPrefix) -> Result<Option<Vec<Vec<Neighbour>>>, SessionError> {
-        match self.able(feature::NEAREST).await {
+        match able(self.asked(None).await?, feature::NEAREST) {
             Ok(task) => Ok(Some(task.nearest(prefix, NEIGHBOURS).await?)),
             Err(SessionError::CannotTell { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// A task, where its unit has `feature`.
+fn able(task: Task, feature: &'static str) -> Result<Task, SessionError> {
+    if task.support().is_some_and(|support| support.has(feature)) {
+        Ok(task)
+    } else {
+        Err(SessionError::CannotTell { feature })
     }
 }
 

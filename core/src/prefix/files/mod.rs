@@ -11,7 +11,6 @@ mod table;
 mod tensors;
 
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -292,44 +291,23 @@ fn check_width(file: &str, width: usize, hidden_size: Option<usize>) -> Result<(
 
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let file = path.display().to_string();
-    let fail = |error: std::io::Error| unreadable(&file, &error);
-    let too_large = |bytes| FileError::TooLarge {
-        file: file.clone(),
-        bytes,
-        limit,
-    };
-    // Before it is opened: opening a pipe would wait for a writer.
-    let about = fs::metadata(path).map_err(fail)?;
-    if !about.is_file() {
-        return Err(fail(std::io::Error::other("it is no file")));
+    let about = fs::metadata(path).map_err(|error| unreadable(&file, &error))?;
+    if about.is_file() && about.len() > limit {
+        return Err(FileError::TooLarge {
+            file,
+            bytes: about.len(),
+            limit,
+        });
     }
-    if about.len() > limit {
-        return Err(too_large(about.len()));
-    }
-    let mut bytes = Vec::new();
-    let opened = fs::File::open(path).map_err(fail)?;
-    opened.take(limit + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if bytes.len() as u64 > limit {
-        return Err(too_large(bytes.len() as u64));
-    }
-    Ok(bytes)
+    crate::files::read(path, limit).map_err(|error| unreadable(&file, &error))
 }
 
 pub(super) fn make_folder(folder: &Path) -> Result<(), FileError> {
     fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))
 }
 
-/// Writes beside the place and moves it there, so that no half a file is ever found under its name.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.part", std::process::id()));
-    let beside = Path::new(&beside);
-    let written = fs::write(beside, bytes).and_then(|()| fs::rename(beside, path));
-    written.map_err(|error| {
-        // What is left of it is of no use; that it may stay is no reason for another error.
-        let _ = fs::remove_file(beside);
-        unwritable(path, &error)
-    })
+    crate::files::write_whole(path, bytes).map_err(|error| unwritable(path, &error))
 }
 
 pub(super) fn unreadable(file: &str, error: &std::io::Error) -> FileError {

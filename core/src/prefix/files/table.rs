@@ -36,7 +36,7 @@ impl Stored {
     }
 }
 
-/// Rows and columns of an array: [P, H], [1, P, H], or [H] for a single row.
+/// Rows and columns of an array: `[P, H]`, `[1, P, H]`, or `[H]` for a single row.
 pub(super) fn rows_and_columns(shape: &[usize]) -> Option<(usize, usize)> {
     match *shape {
         [width] => Some((1, width)),

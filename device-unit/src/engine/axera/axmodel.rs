@@ -68,7 +68,7 @@ impl AxModel {
             path: path.to_owned(),
             source,
         };
-        let file = crate::files::open(path).map_err(unreadable)?;
+        let file = softprefix_core::files::open(path).map_err(unreadable)?;
         // SAFETY: the mapping lives for the next call only; a model file that is rewritten in this moment is as broken as one that
         // is rewritten while it is read.
         let bytes = unsafe { Mmap::map(&file) }.map_err(unreadable)?;

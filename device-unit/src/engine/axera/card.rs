@@ -2,13 +2,13 @@
 //!
 //! It reads JSON; it opens no model.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value};
+use softprefix_core::files;
 use softprefix_core::prefix::MAX_HIDDEN_SIZE;
 
 use crate::errors::LoadError;
-use crate::files;
 
 /// A card is a page of JSON.
 const CARD_BYTES: u64 = 1 << 20;
@@ -176,7 +176,7 @@ impl ModelParameters {
         // File names are joined to the model's folder.
         let file = |key: &str| {
             let name = text(key)?;
-            if files::stays_inside(&name) {
+            if stays_inside(&name) {
                 Ok(name)
             } else {
                 Err(bad(key, "a file name inside the model's folder"))
@@ -211,6 +211,14 @@ impl ModelParameters {
             settings,
         })
     }
+}
+
+/// Whether `name`, joined to a folder, names something in that folder or below it.
+fn stays_inside(name: &str) -> bool {
+    let path = Path::new(name);
+    !name.is_empty()
+        && !name.contains(['\0', '\\'])
+        && path.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 #[cfg(test)]
@@ -317,6 +325,16 @@ mod tests {
             card["mode_param"][key] = value;
             let error = ModelParameters::read(Path::new("c.json"), &card, &Map::new()).unwrap_err();
             assert!(error.to_string().contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_that_lead_out_of_a_folder_are_seen() {
+        for inside in ["qwen.tiktoken", "tokenizer/tokenizer.json", "l%d.axmodel", "..x"] {
+            assert!(stays_inside(inside), "{inside}");
+        }
+        for outside in ["", "/dev/zero", "..", "../x", "a/../../x", "./x", "a\\b", "a\0b"] {
+            assert!(!stays_inside(outside), "{outside:?}");
         }
     }
 }

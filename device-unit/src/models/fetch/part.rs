@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::models::digest::hex;
-
 /// The beginning of a file whose digest is known.
 ///
 /// Its name carries the digest, so that a beginning is only ever continued with the rest of the same file.
@@ -76,7 +74,7 @@ impl PartFile {
     ///
     /// `Ok(Err(digest))` is the digest of a file that was not.
     pub(super) fn finish(self) -> io::Result<Result<PathBuf, String>> {
-        let got = hex(&self.hasher.finalize());
+        let got = hex::encode(self.hasher.finalize());
         if got != self.wanted {
             drop(self.file);
             fs::remove_file(&self.path)?;

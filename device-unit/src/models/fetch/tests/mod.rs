@@ -17,7 +17,6 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::models::catalogue::{CATALOGUE, HubPlace, WheelPart};
-use crate::models::digest::hex;
 use crate::models::places::Places;
 use crate::testing::TinyModel;
 use server::{Manners, Server};
@@ -97,7 +96,10 @@ fn a_model_comes_from_the_hub_with_progress_and_is_there_the_next_time() {
         files(own(&store)),
         [HUB_ONLY.file_name, &format!("{}.lock", HUB_ONLY.file_name)]
     );
-    assert_eq!(store.sha256(&fetched.path).unwrap(), hex(&Sha256::digest(&content)));
+    assert_eq!(
+        store.sha256(&fetched.path).unwrap(),
+        hex::encode(Sha256::digest(&content))
+    );
 
     let seen = seen.into_inner().unwrap();
     assert_eq!(seen.first().unwrap().0, Step::Asking);
@@ -177,7 +179,7 @@ fn a_transfer_that_stands_still_is_taken_up_again_while_that_helps_and_given_up_
 #[test]
 fn what_was_sent_damaged_is_thrown_away_and_both_digests_are_named() {
     let content = content();
-    let announced = hex(&Sha256::digest(b"something else"));
+    let announced = hex::encode(Sha256::digest(b"something else"));
     let server = Server::start(Manners {
         digest: Some(announced.clone()),
         ..Manners::of(&content)
@@ -187,7 +189,7 @@ fn what_was_sent_damaged_is_thrown_away_and_both_digests_are_named() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains(&announced) && message.contains(&hex(&Sha256::digest(&content))),
+        message.contains(&announced) && message.contains(&hex::encode(Sha256::digest(&content))),
         "{message}"
     );
     assert_eq!(files(own(&store)), [format!("{}.lock", HUB_ONLY.file_name)]);
@@ -534,7 +536,7 @@ impl Wheels {
             license: "none",
             file_name: "parts.gguf",
             bytes: Some(content.len() as u64),
-            sha256: Some(hex(&Sha256::digest(&content)).leak()),
+            sha256: Some(hex::encode(Sha256::digest(&content)).leak()),
             hub: HubPlace {
                 repository: "test/parts",
                 revision: "main",

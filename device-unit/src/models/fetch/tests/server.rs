@@ -9,8 +9,6 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::models::digest::hex;
-
 /// How it serves. The default is the hub at its best.
 #[derive(Clone)]
 pub(super) struct Manners {
@@ -34,7 +32,7 @@ impl Manners {
     pub(super) fn of(content: &[u8]) -> Self {
         Self {
             content: content.to_vec(),
-            digest: Some(hex(&Sha256::digest(content))),
+            digest: Some(hex::encode(Sha256::digest(content))),
             ranges: true,
             silent: false,
             status: None,
