@@ -28,6 +28,14 @@ const NOT_SHOWN: Duration = Duration::from_millis(250);
 /// How much larger everything is in the presenter's view.
 const PRESENTING: f32 = 1.5;
 
+/// The renderer: the system's usual one, or the one that was asked for when the program was built.
+#[cfg(any(feature = "wgpu", all(target_os = "macos", not(feature = "glow"))))]
+const RENDERER: eframe::Renderer = eframe::Renderer::Wgpu;
+#[cfg(not(any(feature = "wgpu", all(target_os = "macos", not(feature = "glow")))))]
+const RENDERER: eframe::Renderer = eframe::Renderer::Glow;
+/// The feature that takes the other one.
+const OTHER_RENDERER: &str = if cfg!(target_os = "macos") { "glow" } else { "wgpu" };
+
 /// Opens the window and runs until it is closed.
 pub fn run(args: WindowArgs, start: Start) -> ExitCode {
     let mut viewport = egui::ViewportBuilder::default()
@@ -43,6 +51,7 @@ pub fn run(args: WindowArgs, start: Start) -> ExitCode {
         viewport,
         persist_window: !args.fresh,
         persistence_path: places::settings(),
+        renderer: RENDERER,
         ..eframe::NativeOptions::default()
     };
     let opened = eframe::run_native(
@@ -62,20 +71,14 @@ pub fn run(args: WindowArgs, start: Start) -> ExitCode {
     }
 }
 
-/// What to say where no window opens.
+/// What to say where no window opens. The system's own words stay in the log: they name source files of the machine that built the program.
 fn why_no_window(error: &eframe::Error) -> String {
-    let in_a_shell = "The same work is done in a shell by `softprefix compare --prompt ...` (see `softprefix --help`).";
-    match error {
-        #[cfg(feature = "wgpu")]
-        eframe::Error::Wgpu(_) => format!(
-            "The graphics system cannot be used ({error}). Build with OpenGL instead: \
-             cargo run --release --no-default-features --features glow. {in_a_shell}"
-        ),
-        _ => format!(
-            "No window could be opened ({error}). Check that a display is there (DISPLAY or WAYLAND_DISPLAY on Linux); if it is \
-             the graphics driver, build with OpenGL: cargo run --release --no-default-features --features glow. {in_a_shell}"
-        ),
-    }
+    tracing::debug!(%error, "no window");
+    format!(
+        "No window could be opened. Check that a display is there (DISPLAY or WAYLAND_DISPLAY on Linux); if it is the graphics \
+         driver, take the other renderer: cargo run --release --features {OTHER_RENDERER}. The same work is done in a shell by \
+         `softprefix compare --prompt ...` (see `softprefix --help`); SOFTPREFIX_LOG=debug tells what the system said."
+    )
 }
 
 /// The running window.
@@ -466,12 +469,12 @@ impl eframe::App for App {
         self.remember
     }
 
-    #[cfg(feature = "glow")]
+    #[cfg(any(feature = "glow", not(target_os = "macos")))]
     fn on_exit(&mut self, _gl: Option<&eframe::glow::Context>) {
         self.bridge.shutdown(LEAVING);
     }
 
-    #[cfg(not(feature = "glow"))]
+    #[cfg(all(not(feature = "glow"), target_os = "macos"))]
     fn on_exit(&mut self) {
         self.bridge.shutdown(LEAVING);
     }

@@ -11,3 +11,4 @@ mod json;
 pub mod prefix;
 pub mod protocol;
 pub mod sent;
+pub mod time;

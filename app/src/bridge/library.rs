@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use softprefix_core::experiment::{
     Condition, Ending, Entry, Experiment, Journal, JournalError, Library, Past, Summary, experiments, export, new_id,
-    unix_now,
 };
 use softprefix_core::files;
 use tokio::sync::mpsc;
@@ -176,7 +175,7 @@ fn add(past: Past, library: &Library) -> Result<Past, Problem> {
     lines.extend(past.ending.map(|how| Entry::Ended {
         experiment: id.clone(),
         how,
-        at_unix: unix_now(),
+        at_unix: softprefix_core::time::now(),
     }));
     library.add(&id, &lines).map_err(|error| told(&error))?;
     for line in lines {

@@ -7,7 +7,9 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
+
+use softprefix_core::time;
 
 use super::events::Events;
 use crate::messages::{Event, RecordingEvent, RecordingRequest};
@@ -106,15 +108,14 @@ fn begin(folder: Option<&Path>) -> Result<Tape, Problem> {
         )
     };
     std::fs::create_dir_all(&folder).map_err(cannot)?;
-    let at_unix = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let now = time::now();
+    let stamp = time::stamp(now);
     // Two recordings may begin in the same second.
     let (path, mut file) = (0..100)
         .find_map(|again| {
             let name = match again {
-                0 => format!("recording-{at_unix}.jsonl"),
-                again => format!("recording-{at_unix}-{again}.jsonl"),
+                0 => format!("recording-{stamp}.jsonl"),
+                again => format!("recording-{stamp}-{again}.jsonl"),
             };
             let path = folder.join(name);
             match File::create_new(&path) {
@@ -125,7 +126,7 @@ fn begin(folder: Option<&Path>) -> Result<Tape, Problem> {
         })
         .unwrap_or_else(|| Err(std::io::ErrorKind::AlreadyExists.into()))
         .map_err(cannot)?;
-    file.write_all(Writer::head(at_unix).as_bytes()).map_err(cannot)?;
+    file.write_all(Writer::head(now as u64).as_bytes()).map_err(cannot)?;
     Ok(Tape {
         path,
         file,

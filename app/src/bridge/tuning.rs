@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    Case, Entry, Experiment, JournalError, Library, Past, Prompt, Record, SharedJournal, new_id, unix_now,
+    Case, Entry, Experiment, JournalError, Library, Past, Prompt, Record, SharedJournal, new_id,
 };
 use softprefix_core::prefix::PrefixRecipe;
 
@@ -151,7 +151,7 @@ fn experiment(first: &Record) -> Experiment {
         version: JOURNAL_VERSION,
         id: first.experiment.clone(),
         name: first.prompt.user.chars().take(NAME).collect(),
-        started_unix: unix_now(),
+        started_unix: softprefix_core::time::now(),
         plan: None,
         module: first.module.clone(),
     }

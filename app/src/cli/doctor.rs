@@ -305,7 +305,7 @@ fn history(args: &DoctorArgs) -> Result<Exit, Failure> {
         let language = reach.language();
         print(&format!(
             "{}  {}{}: {}\n",
-            crate::doctor::log::time(entry.at_unix),
+            softprefix_core::time::local(entry.at_unix as f64),
             title.get(language),
             back.get(language),
             ended.get(language)

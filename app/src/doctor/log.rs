@@ -2,9 +2,9 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use softprefix_core::time;
 
 use crate::model::{Said, said};
 
@@ -36,12 +36,10 @@ impl Entry {
     /// A change that happens now.
     #[must_use]
     pub fn now(host: &str, id: &str, act: &str, ended: impl Into<String>) -> Self {
-        let at_unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let at_unix = time::now() as u64;
         Self {
             at_unix,
-            at: time(at_unix),
+            at: time::utc(at_unix as f64),
             host: host.into(),
             id: id.into(),
             what: super::title(id).en,
@@ -59,27 +57,6 @@ impl Entry {
             ..self
         }
     }
-}
-
-/// Day and time in UTC: `2026-11-23 04:05:06 UTC`.
-#[must_use]
-pub fn time(unix: u64) -> String {
-    let (days, seconds) = (unix / 86_400, unix % 86_400);
-    // Civil date from days since 1970 (proleptic Gregorian, counted from 0000-03-01).
-    let shifted = days + 719_468;
-    let (era, era_day) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (era_day - era_day / 1460 + era_day / 36_524 - era_day / 146_096) / 365;
-    let day_of_year = era_day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!(
-        "{year}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
-    )
 }
 
 /// The log file of this computer.
@@ -156,7 +133,7 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
-    use super::{Log, time};
+    use super::Log;
 
     #[test]
     fn a_log_that_was_never_begun_is_empty_and_one_that_cannot_be_read_says_so() {
@@ -167,12 +144,5 @@ mod tests {
         std::fs::create_dir(log.path()).unwrap();
         let error = log.of("module").unwrap_err();
         assert!(log.unreadable(&error).en.contains("doctor.jsonl"));
-    }
-
-    #[test]
-    fn times_are_written_as_day_and_time() {
-        assert_eq!(time(0), "1970-01-01 00:00:00 UTC");
-        assert_eq!(time(951_827_696), "2000-02-29 12:34:56 UTC");
-        assert_eq!(time(1_795_388_022), "2026-11-22 22:53:42 UTC");
     }
 }

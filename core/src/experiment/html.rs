@@ -15,6 +15,7 @@ use super::record::{Applied, Outcome, Record};
 use super::svg::{Chart, Dot, Line};
 use crate::compare::{Granularity, Measure, Verdict, diff};
 use crate::protocol::extension::{StoredWeights, TakenOver};
+use crate::time;
 
 /// The language of a page's own words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,7 +132,7 @@ impl Page<'_> {
         let _ = writeln!(
             out,
             "<p class=\"soft\">{} · {} {} · {} {}</p>",
-            date(experiment.started_unix),
+            time::utc(experiment.started_unix),
             records.len(),
             self.word("cases", "件"),
             failed,
@@ -690,46 +691,9 @@ fn one_line(text: &str, most: usize) -> String {
     out
 }
 
-/// A unix time as a UTC date and time.
-fn date(unix: f64) -> String {
-    let seconds = unix.clamp(0.0, 253_402_300_799.0) as i64;
-    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Days since 0000-03-01 in cycles of 400 years (H. Hinnant, "chrono-compatible low-level date algorithms").
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02} UTC",
-        rest / 3600,
-        rest / 60 % 60
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates_are_right() {
-        for (unix, wanted) in [
-            (0.0, "1970-01-01 00:00 UTC"),
-            (951_827_696.0, "2000-02-29 12:34 UTC"),
-            (1_767_225_599.5, "2025-12-31 23:59 UTC"),
-            (f64::NAN, "1970-01-01 00:00 UTC"),
-        ] {
-            assert_eq!(date(unix), wanted);
-        }
-    }
 
     #[test]
     fn changed_text_is_marked_without_losing_a_character() {

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
-use super::record::{ModuleIdentity, Record, unix_now};
+use super::record::{ModuleIdentity, Record};
 use super::scores::CaseScores;
 
 /// Version of the lines that are written, and the newest that are read. Since version 2 an experiment may have no plan.
@@ -282,7 +282,7 @@ fn sync_folder(path: &Path) -> std::io::Result<()> {
 /// Copies the bytes that are about to be cut off into a file beside the journal.
 fn keep_tail(path: &Path, tail: &[u8]) -> std::io::Result<PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let at = unix_now() as u64;
+    let at = crate::time::now() as u64;
     let mut number = 0_u32;
     loop {
         let suffix = if number == 0 {

@@ -22,9 +22,7 @@ pub use journal::{Condition, Ending, Entry, Experiment, Journal, JournalError, S
 pub use library::{Library, Listing, Opened, Summary};
 pub use past::{Past, experiments};
 pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Settings, Sweep, Values};
-pub use record::{
-    Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdentity, Record, WRITTEN_BY, new_id, unix_now,
-};
+pub use record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdentity, Record, WRITTEN_BY, new_id};
 pub use runner::{Canary, CanaryFinding, Keep, Progress, Run, RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest};
 pub use scores::CaseScores;
 pub use session::{ModuleFacts, Session, SessionError};

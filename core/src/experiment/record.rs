@@ -397,13 +397,6 @@ fn magnitude_words(magnitude: Magnitude) -> String {
     }
 }
 
-/// Seconds since 1970.
-pub fn unix_now() -> f64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64())
-}
-
 /// An id that no other experiment has: the time in nanoseconds, the process, and a count within it.
 pub fn new_id() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);

@@ -3,8 +3,6 @@
 //! Replies serialise with their keys in alphabetical order, as llm-sys sends them; reading is lenient towards what real
 //! modules leave out.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
@@ -147,7 +145,7 @@ impl Reply {
         data: Value,
     ) -> Self {
         Self {
-            created: unix_seconds(),
+            created: crate::time::now() as u64,
             data,
             error: ErrorField::ok(),
             object: object.into(),
@@ -170,13 +168,6 @@ impl Reply {
     pub fn stock_error(request_id: impl Into<String>, work_id: impl Into<String>, code: Code) -> Self {
         Self::error(request_id, work_id, ErrorField::stock(code))
     }
-}
-
-/// Seconds since 1970, for `created`.
-pub fn unix_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs())
 }
 
 /// `data` of a set-up. The first four fields must be there; every other key is a setting that overrides the model card's.

@@ -1,5 +1,8 @@
 //! StackFlow as it is spoken on TCP port 10001: frames, messages, error codes, text streams, model cards. It opens no socket.
 //!
+//! `PROTOCOL.md` beside this file is the reference: what llm-sys and the stock LLM unit do, with its sources, and what our unit adds.
+//! "PROTOCOL 5.2" in a comment means that section of it.
+//!
 //! The rules behind it, found by running the stock programs:
 //!
 //! **Writing.** llm-sys finds the end of a message by counting braces, also those inside strings, and a unit finds fields by

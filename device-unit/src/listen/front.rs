@@ -5,7 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use softprefix_core::protocol::message::{SYS, UNREADABLE_REQUEST_ID, action, object, to_data, unix_seconds};
+use softprefix_core::protocol::message::{SYS, UNREADABLE_REQUEST_ID, action, object, to_data};
 use softprefix_core::protocol::{Code, ErrorField, Reply};
 
 use tokio::runtime::Handle;
@@ -193,7 +193,7 @@ fn turned_away(sentence: &str) -> Vec<u8> {
 
 /// What llm-sys writes when it has lost track: its own form, with blanks and without a line end (PROTOCOL 1.6).
 fn reset_message(detail: &str) -> Vec<u8> {
-    let created = unix_seconds();
+    let created = softprefix_core::time::now() as u64;
     format!(
         "{{\"request_id\": \"{UNREADABLE_REQUEST_ID}\",\"work_id\": \"{SYS}\",\"created\": {created},\"error\":{{\"code\":-1, \
          \"message\":\"reace reset{detail}\"}}}}"

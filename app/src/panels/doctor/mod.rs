@@ -9,7 +9,6 @@ mod build;
 mod installer;
 
 use super::desk::Desk;
-use crate::doctor::log::time;
 use crate::doctor::{Ended, Finding, INSTALL, Verdict, title};
 use crate::messages::Said;
 use crate::model::{Language, Said as Words, Target};
@@ -492,7 +491,7 @@ impl View<'_> {
         for (index, entry) in self.state.before.iter().take(8).enumerate() {
             paint::rule(ui);
             ui.horizontal(|ui| {
-                let at = time(entry.at_unix);
+                let at = softprefix_core::time::local(entry.at_unix as f64);
                 ui.label(paint::figures(
                     format!("{} UTC", at.get(5..16).unwrap_or(&at)),
                     theme::CAPTION,

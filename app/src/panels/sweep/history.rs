@@ -5,6 +5,7 @@ use eframe::egui::{
     pos2, vec2,
 };
 use softprefix_core::experiment::Summary;
+use softprefix_core::time::local;
 
 use super::rail::lit;
 use crate::panels::desk::Desk;
@@ -136,7 +137,7 @@ fn row(ui: &mut Ui, desk: &mut Desk<'_>, one: &Summary, renaming: &mut Option<(S
     };
     let about = format!(
         "{} · {counted} · {}",
-        when(one.experiment.started_unix),
+        local(one.experiment.started_unix),
         (text.standing)(standing)
     );
     response.widget_info(|| WidgetInfo::selected(Role::ListItem, true, on, format!("{name}, {about}")));
@@ -227,40 +228,4 @@ fn row(ui: &mut Ui, desk: &mut Desk<'_>, one: &Summary, renaming: &mut Option<(S
         desk.sweep(SweepAction::Show(id.clone()));
     }
     to_setup
-}
-
-/// A time as `2026-11-23 04:05`, UTC.
-fn when(unix: f64) -> String {
-    if !(unix.is_finite() && unix > 0.0) {
-        return "–".to_owned();
-    }
-    let minutes = (unix / 60.0) as i64;
-    let (days, minute) = (minutes.div_euclid(1440), minutes.rem_euclid(1440));
-    let (year, month, day) = civil(days);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", minute / 60, minute % 60)
-}
-
-/// The Gregorian date of a day counted from 1970-01-01, by the usual shift of the year's beginning to March.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_written_as_dates() {
-        assert_eq!(when(0.0), "–");
-        assert_eq!(when(951_782_400.0), "2000-02-29 00:00 UTC");
-        assert_eq!(when(1_795_406_700.0), "2026-11-23 04:05 UTC");
-    }
 }

@@ -157,7 +157,7 @@ impl Sweeps {
             RunEnd::NoEffect | RunEnd::Interrupted { .. } => None,
         };
         if let Some((how, experiment)) = how.zip(self.at_work.clone()) {
-            let at_unix = softprefix_core::experiment::unix_now();
+            let at_unix = softprefix_core::time::now();
             self.add(Entry::Ended {
                 experiment,
                 how,

@@ -14,10 +14,11 @@ use super::{Control, Keep, RunRequest};
 use crate::client::{ClientError, Task};
 use crate::experiment::journal::{Ending, Entry, Experiment, JOURNAL_VERSION, SharedJournal};
 use crate::experiment::plan::{Case, Prompt, Settings};
-use crate::experiment::record::{ModuleIdentity, Record, new_id, unix_now};
+use crate::experiment::record::{ModuleIdentity, Record, new_id};
 use crate::experiment::scores::{self, Batch, CaseScores, Unscored};
 use crate::experiment::session::{CaseRequest, Progress as CaseProgress, Ran, Session, SessionError, Stop, exit};
 use crate::protocol::extension::Priority;
+use crate::time;
 
 pub(super) struct Runner {
     pub(super) request: RunRequest,
@@ -58,7 +59,7 @@ impl Runner {
                 version: JOURNAL_VERSION,
                 id: new_id(),
                 name: request.plan.name.clone(),
-                started_unix: unix_now(),
+                started_unix: time::now(),
                 plan: Some(request.plan.clone()),
                 module: ModuleIdentity::default(),
             },
@@ -120,7 +121,7 @@ impl Runner {
             self.save(Entry::Ended {
                 experiment,
                 how,
-                at_unix: unix_now(),
+                at_unix: time::now(),
             })
             .await;
         }

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 use super::{Session, SessionError};
 use crate::client::{ClientError, InferenceEvent, InferenceRequest, Outcome as Reply, Task};
 use crate::experiment::plan::{Case, Prompt, Settings};
-use crate::experiment::record::{Answer, Failure, Outcome, PrefixIdentity, RECORD_VERSION, Record, unix_now};
+use crate::experiment::record::{Answer, Failure, Outcome, PrefixIdentity, RECORD_VERSION, Record};
 use crate::protocol::extension::{FinishReason, Priority};
+use crate::time;
 
 /// A case to be run.
 #[derive(Clone, Debug)]
@@ -78,7 +79,7 @@ impl Session {
         mut stop: Stop,
         mut tell: impl FnMut(Progress),
     ) -> Option<Ran> {
-        let started_unix = unix_now();
+        let started_unix = time::now();
         let started = Instant::now();
         let (mut identity, mut so_far) = (None, String::new());
         let told = |progress| {
