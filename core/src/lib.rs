@@ -3,6 +3,8 @@
 //!
 //! This crate knows no user interface, no ZeroMQ, no engine and no model file.
 
+#![warn(missing_docs)]
+
 pub mod client;
 pub mod compare;
 pub mod experiment;

@@ -23,14 +23,18 @@ pub struct Excerpt(pub String);
 /// A string, a [`Capped`] list or an [`Object`] where it was sent, or the start of what was sent in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sent<T> {
+    /// A value of the wanted type.
     As(T),
+    /// The start of a value of another type.
     Else(Excerpt),
 }
 
 /// The first `MOST` items of a list, and how many there were.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Capped<T, const MOST: usize> {
+    /// The items that are kept, at most `MOST`.
     pub items: Vec<T>,
+    /// Number of items sent, those that were dropped included.
     pub count: usize,
 }
 

@@ -321,9 +321,9 @@ fn an_identity_card_tells_the_rows_norms_raw_and_in_token_norms() {
     );
     assert_eq!(card.norms, [5.0, 0.0, 10.0, 1.0]);
     assert_eq!((card.min, card.median, card.max), (0.0, 3.0, 10.0));
-    assert_eq!(card.in_token_norms(card.median), Some(6.0));
+    assert_eq!(card.token_norm, Some(0.5));
     for unknown in [None, Some(0.0), Some(f64::NAN)] {
-        assert_eq!(IdentityCard::of(&prefix, unknown).in_token_norms(1.0), None);
+        assert_eq!(IdentityCard::of(&prefix, unknown).token_norm, None);
     }
 }
 

@@ -6,96 +6,192 @@ use crate::protocol::{Code, ErrorField};
 /// Why a request to a module failed. Where text had already arrived it is kept ([`ClientError::text_so_far`]).
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ClientError {
+    /// The TCP connection was refused, or the address cannot be resolved.
     #[error(
         "could not connect to {address}: {detail}; check the address, that the module is on and in the same network, and that \
          llm-sys runs on it (`systemctl status llm-sys`)"
     )]
-    Connect { address: String, detail: String },
+    Connect {
+        /// `host:port` as it was tried.
+        address: String,
+        /// The system's message.
+        detail: String,
+    },
+    /// The TCP connection was not established within [`ConnectOptions::connect`](super::ConnectOptions::connect).
     #[error(
         "{address} did not accept a connection within {seconds} s; check the address, the network and that the module is on"
     )]
-    ConnectTimedOut { address: String, seconds: f64 },
+    ConnectTimedOut {
+        /// `host:port` as it was tried.
+        address: String,
+        /// The limit that passed.
+        seconds: f64,
+    },
     /// Also what a restart of llm-sys looks like: it forgets every task.
     #[error(
         "the connection to {address} was lost: {detail}; reconnect and set up the model again (if llm-sys has restarted, it has \
          forgotten its tasks)"
     )]
-    ConnectionLost { address: String, detail: String },
+    ConnectionLost {
+        /// `host:port` of the module.
+        address: String,
+        /// The system's message, or which side closed the connection.
+        detail: String,
+    },
+    /// The peer sent bytes that are not StackFlow messages; the connection is closed.
     #[error(
         "{address} does not speak StackFlow: it sent {excerpt:?}; check host and port (the module's llm-sys listens on 10001)"
     )]
-    Garbage { address: String, excerpt: String },
+    Garbage {
+        /// `host:port` of the peer.
+        address: String,
+        /// The first bytes that could not be read, at most 60.
+        excerpt: String,
+    },
+    /// A request was not answered within its limit ([`ConnectOptions::request`](super::ConnectOptions::request) unless
+    /// the action has its own).
     #[error(
         "{work_id} did not answer {action:?} within {seconds} s; try again, and if it stays silent, restart the unit on the module \
          (`systemctl restart llm-llm`)"
     )]
     NoAnswer {
+        /// The action that was asked for, such as `taskinfo`.
         action: String,
+        /// The unit or task that was asked, such as `llm.1000`.
         work_id: String,
+        /// The limit that passed.
         seconds: f64,
     },
     /// The module answered with an error code.
     #[error("{}", refusal(action, work_id, error))]
     Refused {
+        /// The action that was asked for, such as `setup`.
         action: String,
+        /// The unit or task that was asked, such as `llm.1000`.
         work_id: String,
+        /// The `error` of the reply.
         error: ErrorField,
     },
+    /// The reply is a success, but its `data` does not have the form that the action promises.
     #[error(
         "the answer to {action:?} cannot be used: {detail}; update the module's software, or check what answers at this address"
     )]
-    Unreadable { action: String, detail: String },
+    Unreadable {
+        /// The action that was asked for.
+        action: String,
+        /// What is wrong with the data.
+        detail: String,
+    },
+    /// The set-up was not answered within [`ConnectOptions::set_up`](super::ConnectOptions::set_up). If the module
+    /// answers later, the task is ended.
     #[error(
         "setting up {model:?} took more than {seconds} s; wait until the module is idle and try again, or restart llm-llm on it"
     )]
-    SetUpTimedOut { model: String, seconds: f64 },
+    SetUpTimedOut {
+        /// Name of the model that was to be set up.
+        model: String,
+        /// The limit that passed.
+        seconds: f64,
+    },
     /// The caller decides whether these tasks may be ended.
     #[error(
         "the module already runs as many tasks as it can ({}), perhaps left by a former client; end those that are not needed, \
          then set up again",
         ids.join(", ")
     )]
-    TaskFull { ids: Vec<String> },
+    TaskFull {
+        /// Work ids of all tasks of the LLM unit, whoever set them up.
+        ids: Vec<String>,
+    },
+    /// The task has ended, or its id now belongs to another model.
     #[error("the task {work_id} no longer exists on the module ({detail}); set up the model again")]
-    TaskGone { work_id: String, detail: String },
+    TaskGone {
+        /// The id that the task had.
+        work_id: String,
+        /// How the module said so.
+        detail: String,
+    },
+    /// Neither the inference nor the `taskinfo` that was asked after it was answered.
     #[error(
         "the unit hangs: {work_id} answered neither the inference nor a question for its state within {seconds} s; restart it on \
          the module (`systemctl restart llm-llm`, or sys.reset) and set up again"
     )]
-    UnitSilent { work_id: String, seconds: f64 },
+    UnitSilent {
+        /// The task that was asked.
+        work_id: String,
+        /// Time since the inference was sent.
+        seconds: f64,
+    },
+    /// The inference was not answered, although `taskinfo` still names the task.
     #[error(
         "the module accepted the inference and never answered, although {work_id} is alive ({seconds} s waited); set up the model \
          again, shorten the prompt, or allow more time"
     )]
-    NeverAnswered { work_id: String, seconds: f64 },
+    NeverAnswered {
+        /// The task that was asked.
+        work_id: String,
+        /// Time since the inference was sent.
+        seconds: f64,
+    },
+    /// No frame came within [`ConnectOptions::idle`](super::ConnectOptions::idle) after an earlier one.
     #[error(
         "the stream stopped without an end: nothing came for {seconds} s after {} characters, which are kept; ask for whole texts \
          instead of streaming (a stock unit's stream stops at a character cut between two tokens)",
         text.chars().count()
     )]
-    StreamStopped { text: String, seconds: f64 },
+    StreamStopped {
+        /// The text that arrived before.
+        text: String,
+        /// Silence since the last frame.
+        seconds: f64,
+    },
+    /// The inference did not finish within its deadline
+    /// ([`InferenceRequest::deadline`](super::InferenceRequest::deadline)) and was stopped.
     #[error("the inference was not finished after {seconds} s and was stopped; {} characters are kept. Allow more time or fewer tokens", text.chars().count())]
-    DeadlinePassed { text: String, seconds: f64 },
+    DeadlinePassed {
+        /// The text that arrived before.
+        text: String,
+        /// Time since the inference was sent.
+        seconds: f64,
+    },
+    /// The inference was stopped by its caller, and the module sent no last reply.
     #[error("the inference was stopped; {} characters are kept", text.chars().count())]
-    Stopped { text: String },
+    Stopped {
+        /// The text that arrived before.
+        text: String,
+    },
+    /// The last reply came without any text and without `usage` (our unit explains an empty text by its `usage`).
     #[error(
         "the module answered with an empty text, which is how a stock unit says that prefix and prompt do not fit into its window, \
          or that max_token_len leaves no room (it counts prefix + prompt + output); shorten the prompt or the prefix, or raise it"
     )]
     EmptyAnswer,
+    /// The prompt has no characters. Found before anything is sent.
     #[error("the prompt is empty; write something (a stock unit would drop it silently)")]
     EmptyPrompt,
+    /// The prompt contains U+0000. Found before anything is sent.
     #[error("the prompt holds a NUL character, at which a unit would cut it; remove it")]
     NulInPrompt,
+    /// A unit that confirms prefixes echoed another prefix than the one sent, or none.
     #[error(
         "the unit did not confirm the prefix it was sent ({detail}), so its output cannot be trusted to come from it; update \
          softprefix-unit and try again"
     )]
-    PrefixNotConfirmed { detail: String },
+    PrefixNotConfirmed {
+        /// Length, width and SHA-256 of both.
+        detail: String,
+    },
+    /// The unit does not list the feature that a request needs.
     #[error(
         "{work_id} cannot do {feature:?}: only our own unit can; connect to the embedded module or to a softprefix-unit"
     )]
-    Unsupported { work_id: String, feature: String },
+    Unsupported {
+        /// The task that was asked.
+        work_id: String,
+        /// One of the names in [`extension::feature`](crate::protocol::extension::feature).
+        feature: String,
+    },
+    /// The prefix cannot be built or sent.
     #[error(transparent)]
     Prefix(#[from] PrefixError),
 }

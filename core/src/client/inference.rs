@@ -35,6 +35,7 @@ pub struct InferenceRequest {
 }
 
 impl InferenceRequest {
+    /// A request without a prefix, at [`Priority::Live`], with the connection's limits.
     pub fn new(prompt: impl Into<String>) -> Self {
         Self {
             prompt: prompt.into(),
@@ -46,24 +47,28 @@ impl InferenceRequest {
         }
     }
 
+    /// Puts `prefix` in front of the template; `None` sends no prefix.
     #[must_use]
     pub fn prefix(mut self, prefix: Option<SoftPrefix>) -> Self {
         self.prefix = prefix;
         self
     }
 
+    /// Limits the output to `tokens` tokens.
     #[must_use]
     pub fn max_new_tokens(mut self, tokens: usize) -> Self {
         self.max_new_tokens = Some(tokens);
         self
     }
 
+    /// Sets the place in the unit's queue.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
     }
 
+    /// Limits the whole inference, from its sending to its last reply.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
@@ -84,11 +89,13 @@ pub enum InferenceEvent {
 /// What an inference came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
+    /// The output, all deltas joined.
     pub text: String,
     /// [`FinishReason::Unknown`] on a stranger's module, unless we stopped it.
     pub finish_reason: FinishReason,
     /// The output's token ids, where the unit tells them.
     pub tokens: Option<Vec<u32>>,
+    /// Token counts and times as the unit measured them; `None` on a stock module.
     pub usage: Option<Usage>,
     /// The prefix that the unit says it put in front.
     pub echo: Option<SoftPrefixEcho>,
@@ -114,12 +121,15 @@ impl Outcome {
 /// Something about an outcome that must not go unsaid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Note {
+    /// A prefix was sent, and the unit neither confirmed nor refused it.
     #[error(
         "the unit did not say whether it used the prefix; a stock unit ignores prefixes silently: compare with the baseline"
     )]
     PrefixNotAcknowledged,
+    /// [`InferenceRequest::max_new_tokens`] was set, and the unit has no such limit.
     #[error("the limit on output tokens was not sent: this unit knows only max_token_len, set at set-up")]
     TokenLimitNotSent,
+    /// The first inference of a task was not answered and was sent a second time.
     #[error("the first request after the set-up was lost by the module and was sent again")]
     SentAgain,
 }

@@ -109,10 +109,12 @@ impl Module {
         &self.inner.address
     }
 
+    /// The limits that [`Module::connect`] was given.
     pub fn options(&self) -> &ConnectOptions {
         &self.inner.options
     }
 
+    /// Whether the present connection is open. It may break before the next request.
     pub fn is_connected(&self) -> bool {
         !self.connection().is_closed()
     }

@@ -20,7 +20,9 @@ pub struct ScoreRequest {
 /// An answer as text or, surer, as the tokens that were given.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ScoredText {
+    /// Text, which the unit tokenises as plain characters: special tokens in it are not recognised.
     Text(String),
+    /// Token ids of the model, as [`Outcome::tokens`](super::Outcome::tokens) gives them.
     Tokens(Vec<u32>),
 }
 
@@ -36,18 +38,21 @@ impl ScoreRequest {
         }
     }
 
+    /// Adds prefixes to compare with the base.
     #[must_use]
     pub fn prefixes(mut self, prefixes: impl IntoIterator<Item = SoftPrefix>) -> Self {
         self.prefixes.extend(prefixes);
         self
     }
 
+    /// Gives the base a prefix.
     #[must_use]
     pub fn against(mut self, prefix: SoftPrefix) -> Self {
         self.against = Some(prefix);
         self
     }
 
+    /// Asks for the `top` likeliest tokens at each position.
     #[must_use]
     pub fn top(mut self, top: usize) -> Self {
         self.top = top;

@@ -83,6 +83,7 @@ impl Task {
         &self.inner.work_id
     }
 
+    /// The module on which the task was set up.
     pub fn module(&self) -> &Module {
         &self.inner.module
     }

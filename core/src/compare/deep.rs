@@ -12,9 +12,11 @@ use crate::protocol::extension::{Compared, Scored};
 /// KL(base || prefixed) over a text's tokens, in nats, and how often the likeliest token stayed the same.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DeepMeasures {
+    /// Mean over the tokens.
     pub kl_mean: f64,
     /// The 95th percentile, linear between the two nearest values.
     pub kl_p95: f64,
+    /// Largest value.
     pub kl_max: f64,
     /// Share of tokens at which the likeliest token is the base's, 0 to 1.
     pub same_top: f64,

@@ -78,11 +78,6 @@ impl Measure {
         )
     }
 
-    /// True if a unit has to lead its model through the texts for it.
-    pub fn is_deep(self) -> bool {
-        matches!(self, Self::KlMean | Self::Perplexity)
-    }
-
     /// The greatest possible value, where there is one: 100 for chrF2, 1 for ratios.
     pub fn full_scale(self) -> Option<f64> {
         match self {

@@ -20,4 +20,4 @@ pub use report::{Noise, REPORT_VERSION, Report, Row, Verdict};
 pub use results_file::{
     EXTRA_VERSION, FileExtra, Meta, ResultEntry, ResultExtra, ResultsError, ResultsFile, preview, sha1_hex,
 };
-pub use similarity::{FirstDivergence, Lengths, Measures, shared_tokens};
+pub use similarity::{FirstDivergence, Lengths, Measures};

@@ -15,10 +15,13 @@ pub const REPORT_VERSION: u32 = 1;
 pub struct Report {
     /// [`REPORT_VERSION`].
     pub version: u32,
+    /// Name of the model's card.
     pub model: String,
     /// `host:port`.
     pub module: String,
+    /// System prompt of all cases.
     pub system_prompt: String,
+    /// User's prompt of all cases.
     pub user_prompt: String,
     /// Name of the case that all are measured against.
     pub baseline: String,
@@ -50,7 +53,9 @@ pub struct Noise {
 /// One case against the baseline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
+    /// Name of the case in the file.
     pub name: String,
+    /// Whether a prefix was sent, one of magnitude 0 included.
     pub has_prefix: bool,
     /// P.
     pub prefix_len: usize,
@@ -60,15 +65,22 @@ pub struct Row {
     pub token_norms: Option<f64>,
     /// `None` for a case that failed.
     pub measures: Option<Measures>,
+    /// Seconds from sending to the end of the output.
     pub elapsed_sec: f64,
+    /// Seconds to the first piece of text; `None` where the output came whole, or the file does not say.
     pub ttft_sec: Option<f64>,
+    /// Number of output tokens; `None` where the file does not hold their ids.
     pub tokens: Option<usize>,
+    /// Output tokens divided by `elapsed_sec`.
     pub tokens_per_sec: Option<f64>,
+    /// Why the output ended, as the unit names it.
     pub finish_reason: Option<String>,
+    /// The sentence of the failure; `None` where the case succeeded.
     pub error: Option<String>,
     /// Code points of a text that was cut off by the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_after: Option<usize>,
+    /// One word for the case.
     pub verdict: Verdict,
 }
 

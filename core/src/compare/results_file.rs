@@ -47,16 +47,21 @@ pub struct ResultsFile {
 /// What all cases of a results file share.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Meta {
+    /// Host name or address of the module; empty where the file does not say.
     pub host: String,
+    /// TCP port of the module; 0 where the file does not say.
     pub port: u16,
     /// Name of the model's card.
     pub model: String,
+    /// System prompt of all cases.
     pub system_prompt: String,
+    /// User's prompt of all cases.
     pub user_prompt: String,
     /// The set-up's output form, `llm.utf-8` or `llm.utf-8.stream`.
     pub response_format: String,
     /// The inference's input form.
     pub input_object_for_infer: String,
+    /// Positions of the set-up: prefix + template + prompt + output. 0 where the file does not say.
     pub max_token_len: u64,
     /// Rows of each prefix.
     #[serde(rename = "P")]
@@ -69,6 +74,7 @@ pub struct Meta {
     /// Seconds since 1970.
     #[serde(serialize_with = "whole_if_whole")]
     pub saved_at_unix: f64,
+    /// Keys of `meta` that neither side knows, kept for writing the file again.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
@@ -78,13 +84,17 @@ pub struct Meta {
 pub struct ResultEntry {
     /// `baseline`, `prefix_val_0.01` or any other name.
     pub name: String,
+    /// Whether a prefix was sent, one of magnitude 0 included.
     pub has_prefix: bool,
+    /// P; 0 for a baseline.
     #[serde(rename = "P")]
     pub prefix_len: usize,
+    /// H; 0 where the file does not say.
     #[serde(rename = "H")]
     pub hidden_size: usize,
     /// Raw magnitude; `None` for a baseline, or where there is no one value.
     pub val: Option<f64>,
+    /// Seconds from sending to the end of the output.
     pub elapsed_sec: f64,
     /// Code points of `out_text`.
     pub out_len: usize,
@@ -92,9 +102,12 @@ pub struct ResultEntry {
     pub out_sha1: String,
     /// The first 120 characters in one line.
     pub out_preview: String,
+    /// The output, or what there is of it where the case failed.
     pub out_text: String,
+    /// Our fields; absent in the files of existing scripts.
     #[serde(rename = "softprefix", skip_serializing_if = "Option::is_none")]
     pub extra: Option<ResultExtra>,
+    /// Keys of the case that neither side knows, kept for writing the file again.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
@@ -107,6 +120,7 @@ pub struct FileExtra {
     /// Program and version.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub written_by: String,
+    /// Fields of ours that this version does not know by name.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
@@ -130,6 +144,7 @@ pub struct ResultExtra {
     /// Token ids of the output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Vec<u32>>,
+    /// Why the output ended, by the serialised name of [`FinishReason`](crate::protocol::extension::FinishReason).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
     /// Seconds to the first piece of text.
@@ -138,6 +153,7 @@ pub struct ResultExtra {
     /// Why there is no text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Fields of ours that this version does not know by name.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
@@ -145,20 +161,41 @@ pub struct ResultExtra {
 /// Why a results file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
+    /// The file could not be written; one that was there is unchanged.
     #[error("cannot write {path}: {source}. Choose a folder that can be written to; every run is in the history.")]
-    Write { path: PathBuf, source: std::io::Error },
+    Write {
+        /// Where it was to be written.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The file is empty, not UTF-8, not JSON, or JSON without `meta` and `results`.
     #[error(
         "this is not a results file: {what}. Expected is JSON with \"meta\" and \"results\", as the comparison saves it."
     )]
-    NotOne { what: String },
+    NotOne {
+        /// What it is instead, as a clause.
+        what: String,
+    },
+    /// A required key is absent or null.
     #[error("this results file lacks {key} (found there: {found}). It may have been cut or edited; save it again.")]
-    Missing { key: String, found: String },
-    #[error("in this results file {key} should be {wanted}, but is {found}. Correct it or save the file again.")]
-    WrongType {
+    Missing {
+        /// The key with its path, quoted.
         key: String,
-        wanted: &'static str,
+        /// The first keys that are there instead.
         found: String,
     },
+    /// A key holds a value of another type or out of range.
+    #[error("in this results file {key} should be {wanted}, but is {found}. Correct it or save the file again.")]
+    WrongType {
+        /// The key with its path, quoted.
+        key: String,
+        /// What is expected, as a clause.
+        wanted: &'static str,
+        /// What is there instead, as a clause.
+        found: String,
+    },
+    /// `results` is an empty list.
     #[error("this results file has no results: \"results\" is empty. Run a comparison and save again.")]
     NoResults,
 }

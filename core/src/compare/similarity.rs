@@ -104,7 +104,7 @@ impl Measures {
 
     /// The same with the tokens shared from the start, where both sides' token ids are known.
     pub fn with_tokens(mut self, baseline: Option<&[u32]>, text: Option<&[u32]>) -> Self {
-        self.first_divergence_tokens = baseline.zip(text).map(|(a, b)| shared_tokens(a, b));
+        self.first_divergence_tokens = baseline.zip(text).map(|(a, b)| shared(a, b));
         self
     }
 
@@ -123,11 +123,6 @@ impl Lengths {
             bytes: raw.len(),
         }
     }
-}
-
-/// Token ids shared from the start.
-pub fn shared_tokens(a: &[u32], b: &[u32]) -> usize {
-    shared(a, b)
 }
 
 fn shared<T: PartialEq>(a: &[T], b: &[T]) -> usize {

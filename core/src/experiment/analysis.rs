@@ -32,7 +32,9 @@ pub struct GroupKey {
     pub model: String,
     /// SHA-256 of the model file, where the unit says.
     pub model_sha256: Option<String>,
+    /// System prompt and user's prompt.
     pub prompt: Prompt,
+    /// Token limits and sampling.
     pub settings: Settings,
 }
 
@@ -55,7 +57,7 @@ impl GroupKey {
 
     /// Whether records of both may be measured against one baseline: prompt, module, model and all settings that shape a text are
     /// the same. Whether it streams shapes none, and a digest that one side does not know tells no difference.
-    pub fn is_same_as(&self, other: &Self) -> bool {
+    fn is_same_as(&self, other: &Self) -> bool {
         let (here, there) = (&self.settings, &other.settings);
         let digests = self.model_sha256.as_ref().zip(other.model_sha256.as_ref());
         self.address == other.address
@@ -71,6 +73,7 @@ impl GroupKey {
 /// Records that share a baseline: one prompt, with the same settings, on one module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
+    /// What the records of the group have in common.
     pub key: GroupKey,
     /// The first baseline that is complete; every measure is against it.
     pub baseline: Option<Baseline>,
@@ -87,8 +90,11 @@ pub struct Group {
 pub struct Comparison {
     /// Id of the record.
     pub record: String,
+    /// What the text is measured against.
     pub baseline: Baseline,
+    /// The text to measure.
     pub text: Arc<str>,
+    /// Token ids of the text, where the unit gave them.
     pub tokens: Option<Vec<u32>>,
 }
 
@@ -97,6 +103,7 @@ pub struct Comparison {
 pub struct MeasuredText {
     /// Id of the record.
     pub record: String,
+    /// Measures of the record's text against its baseline.
     pub measures: Measures,
 }
 
@@ -116,7 +123,9 @@ impl Comparison {
 pub struct Baseline {
     /// Id of its record.
     pub record: String,
+    /// The output of the record.
     pub text: Arc<str>,
+    /// Token ids of the output, where the unit gave them.
     pub tokens: Option<Vec<u32>>,
 }
 
@@ -137,11 +146,15 @@ pub struct Point {
     pub measures: Option<Measures>,
     /// Whether the unit is known to have used the prefix.
     pub applied: Applied,
+    /// The sentence of the failure; `None` where the case succeeded.
     pub error: Option<String>,
     /// How much of the output is there.
     pub extent: Extent,
+    /// Seconds from sending to the end of the output.
     pub elapsed_sec: f64,
+    /// Seconds to the first piece of text, where the output streamed.
     pub ttft_sec: Option<f64>,
+    /// Output tokens a second over the whole case, where the unit counted them.
     pub tokens_per_sec: Option<f64>,
     /// Whether the output is there to its end.
     pub is_complete: bool,
@@ -169,7 +182,10 @@ pub enum Extent {
     /// As much as the module gave before it ended by itself.
     Complete,
     /// It was broken off, by a lost connection, a limit of time or the user, after so many characters (code points).
-    Cut { characters: usize },
+    Cut {
+        /// Code points of the text that is there, at least 1.
+        characters: usize,
+    },
     /// There is no text.
     Missing,
 }
@@ -487,11 +503,6 @@ impl Point {
         if let (Some(measures), Some((kl_mean, perplexity))) = (&mut self.measures, self.deep) {
             (measures.kl_mean, measures.perplexity) = (Some(kl_mean), perplexity);
         }
-    }
-
-    /// Whether its raw value is below 0. Every axis places it by its size.
-    pub fn is_negative(&self) -> bool {
-        self.raw.is_some_and(|raw| raw < 0.0)
     }
 
     /// The place on a magnitude axis: token norms where they are known, else the raw value's size.

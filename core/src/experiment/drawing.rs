@@ -6,17 +6,23 @@ use std::fmt::Write as _;
 /// What a picture stands on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Paper {
+    /// White, with dark ink.
     #[default]
     Light,
+    /// Near black, with light ink.
     Dark,
 }
 
 /// What a colour is for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ink {
+    /// The background.
     Paper,
+    /// Titles, legends and other text to be read first.
     Text,
+    /// Axes and their labels.
     Soft,
+    /// Grid lines and empty cells.
     Grid,
     /// The noise band, and whatever else is a range of values.
     Band,
@@ -94,9 +100,12 @@ fn between(share: f64) -> u32 {
 /// Which point of a text stands at its place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Anchor {
+    /// The left end.
     #[default]
     Start,
+    /// The middle.
     Middle,
+    /// The right end.
     End,
 }
 
@@ -107,26 +116,40 @@ pub enum Shape {
     Rect([f64; 4]),
     /// Through these points, this wide, with dashes and gaps of these lengths (none: drawn through).
     Line {
+        /// Corners of the line, in order.
         points: Vec<(f64, f64)>,
+        /// Width of the stroke.
         width: f64,
+        /// Lengths of dashes and gaps in turn; empty for a continuous line.
         dashes: &'static [f64],
     },
+    /// A filled disc.
     Circle {
+        /// Its middle.
         centre: (f64, f64),
+        /// Its radius.
         radius: f64,
     },
     /// Two strokes across, each end this far from the centre along both axes.
     Cross {
+        /// Where the strokes cross.
         centre: (f64, f64),
+        /// Half its width and height.
         reach: f64,
+        /// Width of the strokes.
         width: f64,
     },
+    /// One line of text.
     Text {
         /// On its base line.
         at: (f64, f64),
+        /// The text, unescaped.
         words: String,
+        /// Size of the font.
         size: f64,
+        /// Which point of the text lies at `at`.
         anchor: Anchor,
+        /// Whether it is drawn in a bolder weight.
         bold: bool,
     },
 }
@@ -134,7 +157,9 @@ pub enum Shape {
 /// A shape in its colour.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
+    /// What is drawn.
     pub shape: Shape,
+    /// Its colour by purpose.
     pub ink: Ink,
     /// Shown when pointed at.
     pub title: String,
@@ -147,7 +172,9 @@ pub struct Item {
 pub struct Drawing {
     /// What it shows, for those who do not see it.
     pub title: String,
+    /// Width of the view box; lengths of all shapes are in its units.
     pub width: f64,
+    /// Height of the view box.
     pub height: f64,
     /// The undermost first.
     pub items: Vec<Item>,

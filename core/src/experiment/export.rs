@@ -30,9 +30,13 @@ pub const FORMAT_VERSION: u32 = 1;
 /// Our JSON form of an experiment: everything in it, and what the measures say. The schema is [`JSON_SCHEMA`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Exported {
+    /// [`FORMAT`].
     pub format: String,
+    /// [`FORMAT_VERSION`] of the writer.
     pub version: u32,
+    /// Name, plan and module.
     pub experiment: Experiment,
+    /// Every record, module by module in the order of the plan.
     pub records: Vec<Record>,
     /// Derived from the records when written; not needed for reading.
     #[serde(default)]
@@ -42,7 +46,9 @@ pub struct Exported {
 /// A record's measures, by its id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
+    /// Id of the record.
     pub record: String,
+    /// One word for the record.
     pub verdict: Verdict,
     /// `null` for a failed case.
     pub measures: Option<Measures>,
@@ -51,14 +57,29 @@ pub struct Measured {
 /// Why a file could not be taken in.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
+    /// The file is neither an exported experiment nor a results file, or is cut.
     #[error("this is not an exported experiment: {what}. Choose a file that this program exported, or a results file.")]
-    NotOne { what: String },
+    NotOne {
+        /// What is wrong with it, as a clause.
+        what: String,
+    },
+    /// The file has a newer format than [`FORMAT_VERSION`].
     #[error(
         "this experiment was written by a newer version of this program (format {found}, this one reads {FORMAT_VERSION}). Update it."
     )]
-    TooNew { found: u64 },
+    TooNew {
+        /// Version of the file's format.
+        found: u64,
+    },
+    /// A field of ours in a results file does not have its form.
     #[error("in this file {key} cannot be read ({why}). Correct it, or save the file again.")]
-    Unreadable { key: String, why: String },
+    Unreadable {
+        /// The field with its path.
+        key: String,
+        /// What the parser found.
+        why: String,
+    },
+    /// The file looks like a results file, and cannot be read as one.
     #[error(transparent)]
     Results(#[from] ResultsError),
 }

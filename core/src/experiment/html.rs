@@ -20,8 +20,10 @@ use crate::time;
 /// The language of a page's own words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Language {
+    /// `lang="en"`.
     #[default]
     English,
+    /// `lang="ja"`.
     Japanese,
 }
 
@@ -531,17 +533,6 @@ impl Page<'_> {
         }
         out.push_str("</dl>");
     }
-}
-
-/// The plots of a group: similarity, shared start, collapse, length, time.
-pub fn group_charts(group: &Group, language: Language) -> Vec<Chart> {
-    charts(
-        group,
-        &Page {
-            language,
-            by_id: HashMap::new(),
-        },
-    )
 }
 
 fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {

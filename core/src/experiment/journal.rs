@@ -31,19 +31,38 @@ pub enum Entry {
     /// A case finished.
     Case(Box<Record>),
     /// A case's texts were led through the model.
-    Scored { record: String, scores: Box<CaseScores> },
+    Scored {
+        /// Id of the record that was scored.
+        record: String,
+        /// Its scores.
+        scores: Box<CaseScores>,
+    },
     /// An experiment came to its end, or was ended.
     Ended {
+        /// Id of the experiment.
         experiment: String,
+        /// Whether all cases were run.
         how: Ending,
+        /// Unix time in seconds.
         at_unix: f64,
     },
     /// An experiment or a case got another name.
-    Renamed { id: String, name: String },
+    Renamed {
+        /// Id of the experiment or of the record.
+        id: String,
+        /// The new name.
+        name: String,
+    },
     /// An experiment or a case is no longer shown.
-    Deleted { id: String },
+    Deleted {
+        /// Id of the experiment or of the record.
+        id: String,
+    },
     /// It is shown again.
-    Restored { id: String },
+    Restored {
+        /// Id of the experiment or of the record.
+        id: String,
+    },
 }
 
 impl Entry {
@@ -69,7 +88,9 @@ pub struct Experiment {
     pub version: u32,
     /// Unique over all experiments.
     pub id: String,
+    /// What a person calls it; [`Entry::Renamed`] changes it.
     pub name: String,
+    /// Unix time in seconds.
     pub started_unix: f64,
     /// What is to be run; `None` for a session of tuning, whose cases are run as a person asks for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,21 +133,51 @@ impl Condition {
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
+    /// The file cannot be opened, locked or read.
     #[error("cannot open the journal {path}: {source}. Check the folder's rights and that the disk is there.")]
-    Open { path: PathBuf, source: std::io::Error },
+    Open {
+        /// Path of the journal.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// Another process holds the lock.
     #[error("the journal {path} is in use by another window or shell. Close that one, or wait until it ends.")]
-    InUse { path: PathBuf },
+    InUse {
+        /// Path of the journal.
+        path: PathBuf,
+    },
+    /// The file has no line of a journal; it was left as it was.
     #[error("{path} is not a journal of this program. Choose another file; this one was left as it was.")]
-    NotOne { path: PathBuf },
+    NotOne {
+        /// Path of the file.
+        path: PathBuf,
+    },
+    /// The experiment has a newer format than [`JOURNAL_VERSION`]; the file was left as it was.
     #[error(
         "{path} was written by a newer version of this program (format {version}, this one reads {JOURNAL_VERSION}). Update it; the file \
          was left as it was."
     )]
-    Newer { path: PathBuf, version: u64 },
+    Newer {
+        /// Path of the journal.
+        path: PathBuf,
+        /// Version of the file's format.
+        version: u64,
+    },
+    /// A line could not be appended; the lines before it are whole.
     #[error("cannot save to the journal {path}: {source}. Free some space; everything that was saved before is kept.")]
-    Write { path: PathBuf, source: std::io::Error },
+    Write {
+        /// Path of the journal.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A line could not be made into JSON.
     #[error("a record cannot be written as JSON: {source}. This is a fault of the program; please report it.")]
-    Serialise { source: serde_json::Error },
+    Serialise {
+        /// What the serialiser said.
+        source: serde_json::Error,
+    },
 }
 
 /// A journal that several appenders share.

@@ -36,6 +36,7 @@ pub struct Library {
 /// What the list shows of an experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
+    /// The first line of its journal, under the latest name.
     pub experiment: Experiment,
     /// Of its plan, else of its records.
     pub prompts: Vec<Prompt>,
@@ -47,7 +48,9 @@ pub struct Summary {
     pub failed: usize,
     /// Whether it has a plan that can go on.
     pub is_open: bool,
+    /// How it ended; `None` where it was interrupted, still runs, or has no plan.
     pub ending: Option<Ending>,
+    /// Whether it was deleted and not restored.
     pub is_deleted: bool,
     /// When the last case began, else when the experiment began.
     pub last_unix: f64,
@@ -68,8 +71,11 @@ pub struct Listing {
 /// An experiment that was opened for appending.
 #[derive(Debug)]
 pub struct Opened {
+    /// The journal, locked for this process.
     pub journal: SharedJournal,
+    /// What the journal holds so far.
     pub past: Past,
+    /// What was wrong with the journal.
     pub condition: Condition,
 }
 
@@ -122,6 +128,7 @@ impl Library {
         })
     }
 
+    /// Where the journals are.
     pub fn folder(&self) -> &Path {
         &self.folder
     }

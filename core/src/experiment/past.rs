@@ -9,6 +9,7 @@ use super::record::Record;
 /// An experiment with everything that was appended to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Past {
+    /// The first line of its journal, under the latest name.
     pub experiment: Experiment,
     /// In the order in which they finished. Deleted ones are still here; see [`Past::shown`].
     pub records: Vec<Record>,

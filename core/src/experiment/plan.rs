@@ -21,6 +21,7 @@ pub struct Plan {
     /// What a person calls it.
     #[serde(default)]
     pub name: String,
+    /// Prompts, each run with all sweeps; at least one.
     pub prompts: Vec<Prompt>,
     /// The prefixes; none leaves a plan that measures the noise of the baseline alone.
     pub sweeps: Vec<Sweep>,
@@ -36,6 +37,7 @@ pub struct Plan {
     /// Whether the texts are led through the model afterwards, for KL and perplexity, where the unit can do that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deep: bool,
+    /// Token limits and sampling of every case.
     #[serde(default)]
     pub settings: Settings,
 }
@@ -55,8 +57,10 @@ fn is_true(value: &bool) -> bool {
 /// What is put to the model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Prompt {
+    /// System prompt; may be empty.
     #[serde(default)]
     pub system: String,
+    /// User's prompt.
     pub user: String,
 }
 
@@ -127,10 +131,13 @@ impl Settings {
 /// One kind of prefix at several lengths and magnitudes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sweep {
+    /// What varies from row to row; the sweep varies length and magnitude.
     pub kind: PrefixKind,
     /// Every P to be tried.
     pub lens: Vec<usize>,
+    /// Every magnitude to be tried, with its unit.
     pub magnitudes: Magnitudes,
+    /// How the computed values become bf16.
     #[serde(default)]
     pub rounding: Rounding,
 }
@@ -151,19 +158,27 @@ pub enum Magnitudes {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Values {
+    /// The numbers themselves, in their order.
     List(Vec<f64>),
     /// `count` values from `from` to `to` in equal ratios, both ends included; 0 in front if `zero`.
     Log {
+        /// First value, above 0.
         from: f64,
+        /// Last value, above 0.
         to: f64,
+        /// Number of values, 0 in front not counted.
         count: usize,
+        /// Whether 0 comes first.
         #[serde(default)]
         zero: bool,
     },
     /// `count` values from `from` to `to` in equal steps, both ends included.
     Linear {
+        /// First value.
         from: f64,
+        /// Last value.
         to: f64,
+        /// Number of values.
         count: usize,
     },
 }
@@ -215,34 +230,88 @@ fn magnitude_name(recipe: &PrefixRecipe) -> String {
 /// Why a plan cannot be run.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PlanError {
+    /// [`Plan::prompts`] is empty.
     #[error("the plan has no prompt. Enter at least one.")]
     NoPrompts,
+    /// A prompt has no text besides white space.
     #[error("prompt {number} is empty. Write a prompt or take it out.")]
-    EmptyPrompt { number: usize },
+    EmptyPrompt {
+        /// Place of the prompt in the plan, from 1.
+        number: usize,
+    },
+    /// [`Sweep::lens`] is empty.
     #[error("prefix {number} has no length P. Give at least one of 1 or more.")]
-    NoLengths { number: usize },
+    NoLengths {
+        /// Place of the sweep in the plan, from 1.
+        number: usize,
+    },
+    /// A length is 0 or more than [`MAX_LEN`].
     #[error("prefix {number} has length P = {len}; P must be between 1 and {MAX_LEN}.")]
-    BadLength { number: usize, len: usize },
+    BadLength {
+        /// Place of the sweep in the plan, from 1.
+        number: usize,
+        /// The length.
+        len: usize,
+    },
+    /// The list or range of magnitudes is empty.
     #[error("prefix {number} has no magnitudes. Give at least one, 0 included.")]
-    NoMagnitudes { number: usize },
+    NoMagnitudes {
+        /// Place of the sweep in the plan, from 1.
+        number: usize,
+    },
+    /// A magnitude is NaN or infinite.
     #[error("prefix {number} has the magnitude {value}, which is no finite number. Correct it.")]
-    BadMagnitude { number: usize, value: f64 },
+    BadMagnitude {
+        /// Place of the sweep in the plan, from 1.
+        number: usize,
+        /// The magnitude.
+        value: f64,
+    },
+    /// A magnitude in token norms is below 0.
     #[error(
         "prefix {number} has the magnitude {value} in token norms, which cannot be negative. Give it as a raw value."
     )]
-    NegativeNorm { number: usize, value: f64 },
+    NegativeNorm {
+        /// Place of the sweep in the plan, from 1.
+        number: usize,
+        /// The magnitude.
+        value: f64,
+    },
+    /// An end of a [`Values::Log`] is 0, negative or not finite.
     #[error(
         "prefix {number} asks for a log range from {from} to {to}; both ends must be above 0. Take 0 in as a case of its own."
     )]
-    BadLogRange { number: usize, from: f64, to: f64 },
+    BadLogRange {
+        /// Place of the sweep in the plan, from 1.
+        number: usize,
+        /// First value as given.
+        from: f64,
+        /// Last value as given.
+        to: f64,
+    },
+    /// [`Magnitudes::Unscaled`] on a kind whose values have no size of their own.
     #[error("prefix {number} is to be used as it is, which only words can be. Choose a magnitude for {kind}.")]
-    UnscaledNeedsWords { number: usize, kind: &'static str },
+    UnscaledNeedsWords {
+        /// Place of the sweep in the plan, from 1.
+        number: usize,
+        /// [`PrefixKind::name`].
+        kind: &'static str,
+    },
+    /// The plan unfolds into more than [`MAX_CASES`].
     #[error("the plan has {cases} cases, the most is {MAX_CASES}. Take fewer prompts, lengths, magnitudes or repeats.")]
-    TooMany { cases: usize },
+    TooMany {
+        /// Number of cases.
+        cases: usize,
+    },
+    /// [`Plan::repeats`] is 0.
     #[error("each case is to be run 0 times. Set the repeats to 1 or more.")]
     NoRepeats,
+    /// A value of [`Settings::other`] is not of the type that the card gives it.
     #[error("the setting {key} is missing or of another type than it should be. Correct it in the file.")]
-    BadSetting { key: &'static str },
+    BadSetting {
+        /// Key of the value.
+        key: &'static str,
+    },
 }
 
 impl Values {

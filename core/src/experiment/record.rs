@@ -27,10 +27,13 @@ pub struct Record {
     pub id: String,
     /// The experiment's id.
     pub experiment: String,
+    /// What was asked for, as the plan or the window named it.
     pub case: Case,
     /// The prompt in full: a record stands for itself.
     pub prompt: Prompt,
+    /// Token limits and sampling that were sent.
     pub settings: Settings,
+    /// Who answered.
     pub module: ModuleIdentity,
     /// `None` for a baseline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,6 +43,7 @@ pub struct Record {
     /// Tries until this outcome; 2 where the module died and the case was repeated.
     #[serde(default = "one")]
     pub attempts: u32,
+    /// The output, or why there is none.
     pub outcome: Outcome,
     /// What the prefix did to the model itself; a line of its own in the journal, since it comes later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,6 +66,7 @@ pub struct ModuleIdentity {
     /// The card as the module listed it; null where it was not asked.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub card: Value,
+    /// H; 0 where neither the card nor the unit names it.
     pub hidden_size: usize,
     /// Name and version of the unit, where it says (`softprefix-unit 0.1.0`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,6 +100,7 @@ pub struct ModuleIdentity {
 /// The prefix that was sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PrefixIdentity {
+    /// How it was made.
     pub recipe: PrefixRecipe,
     /// P.
     pub len: usize,
@@ -113,17 +119,21 @@ pub struct PrefixIdentity {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
+    /// There is an output.
     Done(Answer),
+    /// There is no complete output.
     Failed(Failure),
 }
 
 /// An output that the module ended, or that was stopped: [`Answer::finish_reason`] says which.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
+    /// The whole output.
     pub text: String,
     /// Token ids, where the unit gave them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Vec<u32>>,
+    /// Why the output ended; [`FinishReason::Unknown`] from a stock unit.
     pub finish_reason: FinishReason,
     /// What the unit put in front; `None` for a baseline, and where a unit does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,6 +144,7 @@ pub struct Answer {
     /// Seconds to the first piece of text, where the output streamed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttft_sec: Option<f64>,
+    /// Seconds from sending to the last reply.
     pub elapsed_sec: f64,
 }
 
@@ -145,6 +156,7 @@ pub struct Failure {
     /// What had come until then.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub partial_text: String,
+    /// Seconds from sending to the failure.
     pub elapsed_sec: f64,
 }
 
@@ -293,55 +305,6 @@ impl Record {
             .map(Vec::len)
             .or(answer.usage.as_ref().map(|usage| usage.completion_tokens))?;
         (answer.elapsed_sec > 0.0).then(|| count as f64 / answer.elapsed_sec)
-    }
-
-    /// The differences between what was asked in `self` and in `other`, in words: `magnitude 0.01 → 0.1 (raw)`. Empty if both
-    /// asked the same.
-    pub fn changes_from(&self, other: &Record) -> Vec<String> {
-        let mut out = Vec::new();
-        let mut changed = |what: &str, before: String, after: String| {
-            if before != after {
-                out.push(format!("{what} {before} → {after}"));
-            }
-        };
-        let quoted = |text: &str| format!("{:?}", text.chars().take(40).collect::<String>());
-        changed("module", other.module.address.clone(), self.module.address.clone());
-        changed("model", other.module.model.clone(), self.module.model.clone());
-        changed(
-            "system prompt",
-            quoted(&other.prompt.system),
-            quoted(&self.prompt.system),
-        );
-        changed("prompt", quoted(&other.prompt.user), quoted(&self.prompt.user));
-        let recipe = |record: &Record| record.prefix.as_ref().map(|prefix| prefix.recipe.clone());
-        match (recipe(other), recipe(self)) {
-            (Some(before), Some(after)) => {
-                changed("kind", kind_words(&before.kind), kind_words(&after.kind));
-                changed("P", before.len.to_string(), after.len.to_string());
-                changed(
-                    "magnitude",
-                    magnitude_words(before.magnitude),
-                    magnitude_words(after.magnitude),
-                );
-                changed(
-                    "rounding",
-                    format!("{:?}", before.rounding),
-                    format!("{:?}", after.rounding),
-                );
-            }
-            (before, after) => changed("prefix", recipe_words(before.as_ref()), recipe_words(after.as_ref())),
-        }
-        let limit = |value: Option<usize>| value.map_or("the card's".to_owned(), |n| n.to_string());
-        changed(
-            "output tokens",
-            limit(other.settings.max_new_tokens),
-            limit(self.settings.max_new_tokens),
-        );
-        let len = |settings: &Settings| limit(settings.max_token_len.map(|n| n as usize));
-        changed("positions", len(&other.settings), len(&self.settings));
-        let sampling = |settings: &Settings| Value::Object(settings.other.clone()).to_string();
-        changed("sampling", sampling(&other.settings), sampling(&self.settings));
-        out
     }
 
     /// The recipe in words: `constant, P 4, 0.01 raw`; `no prefix` for a baseline.

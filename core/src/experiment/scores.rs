@@ -17,6 +17,7 @@ use crate::protocol::extension::MAX_SCORE_PREFIXES;
 pub struct CaseScores {
     /// Id of the record through whose text the model was led.
     pub baseline: String,
+    /// Mean, percentile and maximum of `kl`, and the perplexities of the baseline's text.
     #[serde(flatten)]
     pub measures: DeepMeasures,
     /// KL(base || prefixed) at each token of that text, in nats, to six digits.

@@ -6,9 +6,11 @@ use super::drawing::{Anchor, Drawing, Ink, Shape};
 /// A plot of one quantity over magnitude.
 #[derive(Clone, Debug, Default)]
 pub struct Chart {
+    /// Heading above the plot, also its accessible name.
     pub title: String,
     /// What the horizontal axis counts: `x token norm`.
     pub x_label: String,
+    /// The series, in the order of the legend.
     pub lines: Vec<Line>,
     /// A band between two values, with its meaning: the noise floor.
     pub band: Option<(f64, f64, String)>,
@@ -21,6 +23,7 @@ pub struct Chart {
 /// One line of a plot.
 #[derive(Clone, Debug, Default)]
 pub struct Line {
+    /// Name in the legend.
     pub label: String,
     /// From small to large magnitude.
     pub points: Vec<Dot>,
@@ -31,6 +34,7 @@ pub struct Line {
 pub struct Dot {
     /// 0 stands apart at the left edge.
     pub magnitude: f64,
+    /// Place on the vertical axis; not drawn where it is not finite.
     pub value: f64,
     /// Shown when pointed at.
     pub title: String,
@@ -322,10 +326,13 @@ fn draw_line(out: &mut Drawing, scale: &Scale, line: &Line, number: usize) {
 /// A map of P x magnitude, or of any rows and columns.
 #[derive(Clone, Debug, Default)]
 pub struct Map {
+    /// Heading above the map, also its accessible name.
     pub title: String,
     /// What the columns count.
     pub x_label: String,
+    /// Labels of the rows, from top to bottom.
     pub rows: Vec<String>,
+    /// Labels of the columns, from left to right.
     pub columns: Vec<String>,
     /// Row by row; `None` where nothing was run.
     pub cells: Vec<Option<MapCell>>,
@@ -336,6 +343,7 @@ pub struct Map {
 /// A cell of a map.
 #[derive(Clone, Debug, Default)]
 pub struct MapCell {
+    /// What is written in the cell.
     pub words: String,
     /// How near to the baseline, 0 to 1; `None` where that cannot be said.
     pub share: Option<f64>,

@@ -64,12 +64,22 @@ pub struct Crossing {
 /// Why a search cannot start.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum ThresholdError {
+    /// The ends are equal, reversed, not above 0, or not finite.
     #[error(
         "the range from {low} to {high} cannot be searched: both ends must be above 0 and the first be the smaller. Correct it."
     )]
-    BadRange { low: f64, high: f64 },
+    BadRange {
+        /// Lower end as given.
+        low: f64,
+        /// Upper end as given.
+        high: f64,
+    },
+    /// Fewer than 3 runs are allowed.
     #[error("{runs} runs are too few to search a range: at least 3 are needed.")]
-    TooFewRuns { runs: usize },
+    TooFewRuns {
+        /// Number of runs as given.
+        runs: usize,
+    },
 }
 
 /// Where the ends of the interval are this close, no person sees a difference: 1 %.
@@ -152,7 +162,7 @@ impl ThresholdSearch {
     }
 
     /// Runs that may still come.
-    pub fn most_left(&self) -> usize {
+    pub(super) fn most_left(&self) -> usize {
         if self.next().is_some() {
             self.most_runs - self.tried.len()
         } else {

@@ -20,9 +20,11 @@ pub struct IdentityCard {
     pub sha256: String,
     /// L2 norm of each row.
     pub norms: Vec<f64>,
+    /// Smallest row norm.
     pub min: f64,
     /// Of an even number of rows, the mean of the two in the middle.
     pub median: f64,
+    /// Largest row norm.
     pub max: f64,
     /// The vocabulary's median L2 norm, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,18 +50,16 @@ impl IdentityCard {
             token_norm: token_norm.filter(|norm| norm.is_finite() && *norm > 0.0),
         }
     }
-
-    /// A norm in token norms, where the vocabulary is known.
-    pub fn in_token_norms(&self, norm: f64) -> Option<f64> {
-        self.token_norm.map(|token| norm / token)
-    }
 }
 
 /// A token whose embedding row points the same way as a row of the prefix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Neighbour {
+    /// Token id in the model's vocabulary.
     pub id: u32,
+    /// The token's text, with U+FFFD for bytes that are not a whole character.
     pub text: String,
+    /// Cosine between the two rows, -1 to 1.
     pub cosine: f64,
 }
 

@@ -7,96 +7,208 @@ use super::recipe::{MAX_LEN, MAX_VALUES};
 /// Why a prefix was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PrefixError {
+    /// P is 0. No prefix at all is something else, and is allowed.
     #[error(
         "the prefix length P is 0; send at least one row, or no prefix at all (these are two different experiments)"
     )]
     LengthZero,
+    /// P is below 0.
     #[error("the prefix length P is {len}, which is negative; P counts rows and starts at 1")]
-    LengthNegative { len: i64 },
+    LengthNegative {
+        /// P as it was sent.
+        len: i64,
+    },
+    /// `len` is of another type, or has a fraction.
     #[error("the prefix length P is {got}, which is not a whole number; send \"len\" as an integer of at least 1")]
-    LengthNotANumber { got: String },
+    LengthNotANumber {
+        /// The start of what was sent.
+        got: String,
+    },
+    /// P is more than [`MAX_LEN`].
     #[error("the prefix length P = {len} is more than any model's window holds (limit {limit}); choose a smaller P")]
-    LengthTooLarge { len: String, limit: usize },
+    LengthTooLarge {
+        /// P as it was sent, which may not fit any integer type.
+        len: String,
+        /// [`MAX_LEN`].
+        limit: usize,
+    },
+    /// P x H is more than [`MAX_VALUES`].
     #[error(
         "a prefix of P = {len} rows of H = {hidden_size} values is larger than any message carries ({limit} values); check H, or choose a smaller P"
     )]
     TooManyValues {
+        /// P.
         len: usize,
+        /// H of the model.
         hidden_size: usize,
+        /// [`MAX_VALUES`].
         limit: usize,
     },
+    /// H is 0: the model's width is not known.
     #[error("the hidden size H is 0; take H from the model card (tokens_embed_size)")]
     HiddenSizeZero,
+    /// `soft_prefix` is of another JSON type.
     #[error("soft_prefix is {got}, not an object; send {{\"len\": P, \"data_b64\": \"...\"}}")]
-    NotAnObject { got: String },
+    NotAnObject {
+        /// The start of what was sent.
+        got: String,
+    },
+    /// `soft_prefix` lacks one of its two fields.
     #[error("soft_prefix has no {field:?}; send {{\"len\": P, \"data_b64\": \"...\"}}")]
-    FieldMissing { field: &'static str },
+    FieldMissing {
+        /// `len` or `data_b64`.
+        field: &'static str,
+    },
+    /// `data_b64` is of another JSON type.
     #[error("soft_prefix.data_b64 is {got}, not a string; send the base64 of P x H little-endian bf16 words")]
-    DataNotAString { got: String },
+    DataNotAString {
+        /// The start of what was sent.
+        got: String,
+    },
+    /// `data_b64` holds characters outside the standard alphabet, or is cut.
     #[error(
         "soft_prefix.data_b64 is not base64 ({detail}); encode the P x H little-endian bf16 words with the standard alphabet"
     )]
-    NotBase64 { detail: String },
+    NotBase64 {
+        /// What the decoder found, with its place.
+        detail: String,
+    },
     /// Both sizes and H, and the H that the data would fit where there is one.
     #[error(
         "the prefix holds {got_bytes} bytes, but P = {len} rows of H = {hidden_size} bf16 values are {expected_bytes} bytes{}",
         fits(*got_bytes, *len, *hidden_size)
     )]
     WrongSize {
+        /// Bytes after decoding.
         got_bytes: usize,
+        /// P x H x 2; a `u128`, since a peer chooses P.
         expected_bytes: u128,
+        /// P as it was sent.
         len: usize,
+        /// H of the model.
         hidden_size: usize,
     },
+    /// The number of values is no multiple of H.
     #[error("{got} values are no whole number of rows of width H = {hidden_size}; give P x {hidden_size} values")]
-    RaggedValues { got: usize, hidden_size: usize },
+    RaggedValues {
+        /// Number of values.
+        got: usize,
+        /// H.
+        hidden_size: usize,
+    },
+    /// The rows are those of a model of another width.
     #[error(
         "the prefix is made for H = {got}, but this model's rows are H = {hidden_size} wide; build the prefix again for this model"
     )]
-    WrongWidth { got: usize, hidden_size: usize },
+    WrongWidth {
+        /// Width of the rows.
+        got: usize,
+        /// H of the model.
+        hidden_size: usize,
+    },
+    /// A value is NaN or infinite. The first one is named.
     #[error(
         "value {column} of row {row} is {value} in bf16; every value must be finite, because one NaN or infinite row poisons \
          all later positions: choose a smaller magnitude or correct the data"
     )]
-    NotFinite { row: usize, column: usize, value: bf16 },
+    NotFinite {
+        /// Row of the value, from 0.
+        row: usize,
+        /// Place in the row, from 0.
+        column: usize,
+        /// The value after rounding.
+        value: bf16,
+    },
+    /// The magnitude is NaN or infinite.
     #[error("the magnitude is {value}; give a finite number")]
-    MagnitudeNotFinite { value: f64 },
+    MagnitudeNotFinite {
+        /// The magnitude as given.
+        value: f64,
+    },
+    /// A magnitude in token norms is below 0. Raw values may be.
     #[error("the magnitude is {value} token norms; a norm cannot be negative, give 0 or more")]
-    MagnitudeNegative { value: f64 },
+    MagnitudeNegative {
+        /// The magnitude as given, in token norms.
+        value: f64,
+    },
+    /// The vocabulary's median norm is unknown, 0, or not finite.
     #[error(
         "a magnitude in token norms needs the vocabulary's median norm, got {got}; ask the unit for its vocabulary first, or give a raw value"
     )]
-    MedianNormUnusable { got: String },
+    MedianNormUnusable {
+        /// The median as given, or `none`.
+        got: String,
+    },
+    /// No rows were given for a text that the recipe needs.
     #[error("a prefix made from words needs the embedding rows of {text:?}; ask the unit to embed the text first")]
-    RowsMissing { text: String },
+    RowsMissing {
+        /// The text.
+        text: String,
+    },
+    /// The rows given for a text are empty: the tokenizer gave no token.
     #[error("the text {text:?} has no tokens, so there are no rows to make a prefix of; write at least one word")]
-    NoTokens { text: String },
+    NoTokens {
+        /// The text.
+        text: String,
+    },
+    /// [`Magnitude::Unscaled`](super::Magnitude::Unscaled) on a kind whose values have no size of their own.
     #[error(
         "\"unscaled\" means rows as they are, of words or of a file; a {kind} prefix needs a magnitude, raw or in token norms"
     )]
-    UnscaledNeedsWords { kind: &'static str },
+    UnscaledNeedsWords {
+        /// [`PrefixKind::name`](super::PrefixKind::name).
+        kind: &'static str,
+    },
+    /// The position of a blend is outside 0 to 1.
     #[error("the blend stands at t = {t}; give a number from 0 (the first text) to 1 (the second)")]
-    BlendOutOfRange { t: f64 },
+    BlendOutOfRange {
+        /// The position as given.
+        t: f64,
+    },
+    /// Both texts of a contrast have the same mean row, so the difference is zero.
     #[error(
         "{text:?} and {minus:?} have the same mean row, so there is no contrast between them; choose two different texts"
     )]
-    NoContrast { text: String, minus: String },
+    NoContrast {
+        /// The first text.
+        text: String,
+        /// The text that is subtracted.
+        minus: String,
+    },
+    /// No rows were given for the drawn tokens.
     #[error("a prefix of sampled tokens needs the rows of those tokens; ask the unit to draw them first")]
     SampleMissing,
+    /// No rows were given for an imported prefix.
     #[error("the rows imported from {name:?} (sha256 {sha256}) are not at hand; import the file again")]
-    StoredMissing { name: String, sha256: String },
+    StoredMissing {
+        /// Name under which the prefix was imported.
+        name: String,
+        /// Digest that the recipe names.
+        sha256: String,
+    },
+    /// The rows given for an imported prefix are not those that the recipe names.
     #[error(
         "the rows at hand for {name:?} have the sha256 {found}, but the recipe names {sha256}; import the original file again"
     )]
     StoredDiffers {
+        /// Name under which the prefix was imported.
         name: String,
+        /// Digest that the recipe names.
         sha256: String,
+        /// Digest of the rows given.
         found: String,
     },
+    /// An envelope without points.
     #[error("the envelope has no points; draw it, or remove it")]
     EnvelopeEmpty,
+    /// A point of the envelope is NaN or infinite. The first one is named.
     #[error("point {point} of the envelope is {value}; every factor must be finite: draw it again")]
-    EnvelopeNotFinite { point: usize, value: f64 },
+    EnvelopeNotFinite {
+        /// Index of the point, from 0.
+        point: usize,
+        /// Its factor.
+        value: f64,
+    },
     /// The window's numbers: prefix, prompt (template and text) and window.
     #[error(
         "{prefix} prefix rows + {prompt} prompt tokens ({template} of them the template) + {output} for the output are {}, \
@@ -105,10 +217,15 @@ pub enum PrefixError {
         window_remedy(*prefix, *prompt, *window)
     )]
     WindowExceeded {
+        /// Rows of the prefix, P.
         prefix: usize,
+        /// Tokens of the chat template, part of `prompt`.
         template: usize,
+        /// Tokens of the template and of the user's text.
         prompt: usize,
+        /// Tokens for which the output needs room.
         output: usize,
+        /// Positions of the window.
         window: usize,
     },
 }

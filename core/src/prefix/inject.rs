@@ -64,10 +64,4 @@ impl WindowBudget {
     pub fn room(&self) -> usize {
         self.window.saturating_sub(self.used())
     }
-
-    /// The longest prefix that leaves room for `output` tokens.
-    pub fn longest_prefix(&self) -> usize {
-        self.window
-            .saturating_sub(self.template.saturating_add(self.prompt).saturating_add(self.output))
-    }
 }

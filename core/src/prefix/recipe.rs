@@ -17,10 +17,13 @@ pub const MAX_VALUES: usize = 1 << 24;
 /// Everything that decides a prefix's bytes, apart from the model it is built for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PrefixRecipe {
+    /// Where the values come from, envelopes included.
     pub kind: PrefixKind,
     /// P.
     pub len: usize,
+    /// How large the rows become.
     pub magnitude: Magnitude,
+    /// How the computed values become bf16.
     #[serde(default)]
     pub rounding: Rounding,
 }
@@ -34,36 +37,67 @@ pub enum PrefixKind {
     Constant,
     /// Independent values, uniform in [-1, 1), before scaling.
     RandomUniform {
+        /// Seed of the generator.
         seed: u64,
+        /// Which algorithm draws; the default where an older file does not name it.
         #[serde(default)]
         generator: Generator,
     },
     /// Independent normal values of variance 1, before scaling.
     RandomNormal {
+        /// Seed of the generator.
         seed: u64,
+        /// Which algorithm draws; the default where an older file does not name it.
         #[serde(default)]
         generator: Generator,
     },
     /// The embedding rows of a text's tokens, repeated from the start or cut to P rows.
-    Words { text: String },
+    Words {
+        /// The text. Names of special tokens in it, such as `<|im_end|>`, are those tokens, as in a prompt.
+        text: String,
+    },
     /// Row by row between two texts: `(1 - t) * from + t * to`, with the length that lies between the two rows' lengths. Each
     /// text's rows are repeated or cut to P by themselves. `t` is 0 to 1; at the ends the rows are the text's own, bit by bit.
-    Blend { from: String, to: String, t: f64 },
+    Blend {
+        /// The text at `t` = 0.
+        from: String,
+        /// The text at `t` = 1.
+        to: String,
+        /// Position between the two, 0 to 1.
+        t: f64,
+    },
     /// The mean row of `text` minus the mean row of `minus`, P times.
-    Contrast { text: String, minus: String },
+    Contrast {
+        /// The text whose mean row is taken.
+        text: String,
+        /// The text whose mean row is subtracted.
+        minus: String,
+    },
     /// The embedding rows of P tokens drawn from the vocabulary, each as likely as any other; marks of the template and unused
     /// ids are left out.
     SampledVocabulary {
+        /// Seed of the generator.
         seed: u64,
+        /// Which algorithm draws; the default where an older file does not name it.
         #[serde(default)]
         generator: Generator,
     },
     /// Rows that were brought in from a file, repeated from the start or cut to P rows. The digest names them; the file's name
     /// is for people.
-    Imported { name: String, sha256: String },
+    Imported {
+        /// Name of the file or of the prefix in it, for people.
+        name: String,
+        /// SHA-256 of the rows as bf16 ([`SoftPrefix::sha256`]).
+        sha256: String,
+    },
     /// Any of the others with a factor for each row, applied after the magnitude. The points are spread evenly from the first
     /// row to the last, with straight lines between them, so that one drawing serves every P.
-    Shaped { of: Box<PrefixKind>, envelope: Vec<f64> },
+    Shaped {
+        /// The kind whose rows are multiplied; may be shaped itself.
+        of: Box<PrefixKind>,
+        /// Factors at evenly spread points, at least one; see [`envelope_at`](super::envelope_at).
+        envelope: Vec<f64>,
+    },
 }
 
 /// Rows that must be at hand before a recipe can be built.
@@ -73,12 +107,20 @@ pub enum Need {
     Text(String),
     /// The embedding rows of so many tokens, drawn by the unit that knows which ids are tokens of text.
     Sample {
+        /// Number of tokens: P.
         count: usize,
+        /// Seed of the generator.
         seed: u64,
+        /// Which algorithm draws.
         generator: Generator,
     },
     /// The rows of an imported prefix, by digest.
-    Stored { name: String, sha256: String },
+    Stored {
+        /// Name under which the prefix was imported.
+        name: String,
+        /// SHA-256 of its rows as bf16.
+        sha256: String,
+    },
 }
 
 impl PrefixKind {
@@ -166,16 +208,20 @@ pub enum Magnitude {
 /// Embedding rows of a text, as the unit answered them: one row of `hidden_size` values for each token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EmbeddingRows {
+    /// H, the width of a row.
     pub hidden_size: usize,
     /// `tokens.len()` x `hidden_size` values, row by row.
     pub rows: Vec<bf16>,
+    /// The tokens, one for each row; empty where the rows stand for none.
     pub tokens: Vec<TokenPiece>,
 }
 
 /// A token and the text it stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenPiece {
+    /// Token id in the model's vocabulary.
     pub id: u32,
+    /// Its text, with U+FFFD for bytes that are not a whole character.
     pub text: String,
 }
 

@@ -15,27 +15,44 @@ pub struct Shelf {
 /// Why a prefix could not be kept or taken back.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ShelfError {
+    /// The name is not 64 lower-case hexadecimal digits. It is not used as a path.
     #[error("{digest:?} is no SHA-256 in lower-case hex, so it names no kept prefix; import the file again")]
-    NotADigest { digest: String },
+    NotADigest {
+        /// The name as given.
+        digest: String,
+    },
+    /// There is no file of this digest.
     #[error("the prefix {digest} is not among those kept in {folder}; import its file again")]
-    NotHere { digest: String, folder: String },
+    NotHere {
+        /// SHA-256 that was asked for.
+        digest: String,
+        /// Folder of the store.
+        folder: String,
+    },
+    /// The rows in the file have another digest than its name.
     #[error(
         "the file of the prefix {digest} in {folder} has changed (its rows now have {found}); import the original again"
     )]
     Changed {
+        /// SHA-256 that was asked for.
         digest: String,
+        /// Folder of the store.
         folder: String,
+        /// SHA-256 of the rows that are there.
         found: String,
     },
+    /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
 }
 
 impl Shelf {
+    /// The store in `folder`, which need not exist.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }
 
+    /// Where the files are.
     pub fn folder(&self) -> &Path {
         &self.folder
     }

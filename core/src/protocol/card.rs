@@ -6,7 +6,7 @@ use super::extension::{self, MAX_POSITIONS};
 use crate::prefix::MAX_HIDDEN_SIZE;
 
 /// What a stock unit takes for `max_token_len` where the card says nothing.
-pub const STOCK_MAX_POSITIONS: usize = 127;
+const STOCK_MAX_POSITIONS: usize = 127;
 
 /// More rows than any embedding table has.
 const MAX_VOCABULARY: usize = 1 << 26;
@@ -28,7 +28,9 @@ pub struct ModelCard {
     pub window: Option<usize>,
     /// Most rows before the first output: prefix + template + prompt.
     pub prefill_window: Option<usize>,
+    /// `capabilities`, such as `text_generation`; empty where the card has none.
     pub capabilities: Vec<String>,
+    /// `homepage`: where the model comes from.
     pub homepage: Option<String>,
     /// Whether the card is of our unit.
     pub ours: bool,

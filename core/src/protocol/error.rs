@@ -10,23 +10,42 @@ use serde::{Deserialize, Serialize};
 pub struct Code(pub i32);
 
 impl Code {
+    /// Success.
     pub const OK: Self = Self(0);
+    /// llm-sys lost the boundary between messages on this connection, or failed within a request.
     pub const RESET: Self = Self(-1);
+    /// The message is not JSON, or a set-up's `data` is not an object.
     pub const JSON: Self = Self(-2);
+    /// llm-sys has no such action, or does not allow it over TCP.
     pub const ACTION: Self = Self(-3);
+    /// No task has this work id, so the inference was not forwarded.
     pub const PUSH: Self = Self(-4);
+    /// The unit cannot load the model: its card or a required field of the set-up is missing, or the engine failed.
     pub const MODEL_LOADING: Self = Self(-5);
+    /// The unit has no task of this number.
     pub const NO_SUCH_UNIT: Self = Self(-6);
+    /// The unit is not running. A unit that hangs gives no reply at all.
     pub const UNIT_CALL: Self = Self(-9);
+    /// Not offered, as `lstask` on any module; also refusals by our unit for want of room or of proof
+    /// ([`Secret`](super::extension::Secret)).
     pub const NOT_AVAILABLE: Self = Self(-10);
+    /// The inference failed in the unit, or its task ended meanwhile.
     pub const MODEL_RUN: Self = Self(-11);
+    /// A path is not absolute, or there is no such file.
     pub const FILE: Self = Self(-17);
+    /// The unit has no such action.
     pub const NO_UNIT_ACTION: Self = Self(-18);
+    /// Two units' tasks cannot be linked.
     pub const LINK: Self = Self(-20);
+    /// The unit runs as many tasks as it can.
     pub const TASK_FULL: Self = Self(-21);
+    /// A parameter has the wrong form.
     pub const PARAMETER: Self = Self(-22);
+    /// The text of an inference is not the base64 that its `object` announces.
     pub const BASE64: Self = Self(-23);
+    /// An inference without text, to units other than the LLM unit (see [`Code::EMPTY_PROMPT`]).
     pub const NO_DATA: Self = Self(-24);
+    /// The frames of a streamed prompt are out of order.
     pub const STREAM_INDEX: Self = Self(-25);
     /// Ours: the soft prefix has the wrong size or type. The stock unit ignores such a prefix silently.
     pub const PREFIX_SIZE: Self = Self(-30);
@@ -65,6 +84,7 @@ impl Code {
         Self::EMPTY_PROMPT,
     ];
 
+    /// Whether this is [`Code::OK`].
     pub fn is_ok(self) -> bool {
         self == Self::OK
     }
@@ -174,7 +194,9 @@ impl fmt::Display for Code {
 /// `error` of a reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorField {
+    /// What went wrong, as a number; [`Code::OK`] on success.
     pub code: Code,
+    /// The sender's words; empty on success, and free text on failure.
     #[serde(default)]
     pub message: String,
 }
@@ -196,6 +218,7 @@ impl ErrorField {
         }
     }
 
+    /// A code with a message of the caller's own.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,

@@ -50,14 +50,21 @@ pub const CARD_MARK: &str = "softprefix";
 
 /// Names in [`SoftPrefixSupport::features`].
 pub mod feature {
+    /// [`super::EMBED`] takes a text.
     pub const EMBED: &str = "embed";
+    /// [`super::VOCABULARY`] is there.
     pub const VOCABULARY: &str = "vocabulary";
+    /// [`super::BUDGET`] is there.
     pub const BUDGET: &str = "budget";
+    /// [`super::STOP`] is there.
     pub const STOP: &str = "stop";
+    /// [`InferenceOptions::stream`](super::InferenceOptions::stream) is honoured.
     pub const STREAM: &str = "stream";
     /// [`super::EMBED`] also takes token ids, and draws samples.
     pub const SAMPLE: &str = "sample";
+    /// [`super::NEAREST`] is there.
     pub const NEAREST: &str = "nearest";
+    /// [`super::SCORE`] is there.
     pub const SCORE: &str = "score";
 }
 
@@ -70,6 +77,7 @@ pub struct SoftPrefixSupport {
     /// Most inferences of this task that run at once.
     #[serde(default = "one", deserialize_with = "concurrency")]
     pub concurrency: usize,
+    /// What the unit offers beyond prefixes: names in [`feature`].
     #[serde(default)]
     pub features: Vec<String>,
     /// H.
@@ -87,6 +95,7 @@ pub struct SoftPrefixSupport {
     /// Name and version of the unit: `"softprefix-unit 0.1.0"`.
     #[serde(default)]
     pub unit: String,
+    /// [`VERSION`] of the unit.
     pub version: u32,
     /// How the matrices of the model file were taken over, by how it stores them; empty where the unit does not say.
     #[serde(
@@ -108,9 +117,11 @@ pub struct Memory {
     pub budget: u64,
     /// Of it for requests, by their bytes as received.
     pub requests: u64,
+    /// Bytes that requests take now.
     pub requests_used: u64,
     /// Of it for the work on them: keys and values of what runs, and whatever else a computation keeps.
     pub work: u64,
+    /// Bytes that work takes now.
     pub work_used: u64,
 }
 
@@ -147,6 +158,7 @@ fn one() -> usize {
 }
 
 impl SoftPrefixSupport {
+    /// Whether `features` contains the name.
     pub fn has(&self, feature: &str) -> bool {
         self.features.iter().any(|name| name == feature)
     }
@@ -169,6 +181,7 @@ pub struct InferenceOptions {
     /// Most output tokens. The set-up's `max_token_len` counts positions; both hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
+    /// Place in the unit's queue.
     #[serde(default)]
     pub priority: Priority,
     /// Whether this output comes in frames; as the set-up says where it is missing. Its replies then carry `llm.utf-8.stream` or
@@ -183,13 +196,16 @@ pub struct InferenceOptions {
 /// Top-level `soft_prefix` of a reply: the prefix that was put in front. Its absence means that none was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SoftPrefixEcho {
+    /// H.
     pub hidden_size: usize,
+    /// P.
     pub len: usize,
     /// Of the bf16 bytes as decoded by the unit, lower-case hex.
     pub sha256: String,
 }
 
 impl SoftPrefixEcho {
+    /// The echo that a unit sends for `prefix`.
     pub fn of(prefix: &crate::prefix::SoftPrefix) -> Self {
         Self {
             hidden_size: prefix.hidden_size(),
@@ -219,14 +235,21 @@ pub enum FinishReason {
 /// Top-level `usage` of a last reply. Times in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
+    /// Tokens of the output.
     pub completion_tokens: usize,
+    /// From the first output token to the last.
     pub decode_ms: f64,
+    /// Why the output ended.
     pub finish_reason: FinishReason,
+    /// From the start of the computation to the first output token.
     pub prefill_ms: f64,
+    /// P; 0 without a prefix.
     pub prefix_len: usize,
     /// Tokens of the user's text.
     pub prompt_tokens: usize,
+    /// Wait before the computation began.
     pub queue_ms: f64,
+    /// Tokens of the chat template, the system prompt included.
     pub template_tokens: usize,
     /// The output's token ids.
     pub tokens: Vec<u32>,
@@ -239,9 +262,21 @@ pub const MAX_TOKENS: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum EmbedRequest {
-    Text { text: String },
-    Tokens { tokens: Vec<u32> },
-    Sample { sample: Sample },
+    /// The tokens of a text.
+    Text {
+        /// Tokenised as a prompt is, without template or added tokens.
+        text: String,
+    },
+    /// Tokens by id.
+    Tokens {
+        /// Ids below the size of the vocabulary, at most [`MAX_TOKENS`].
+        tokens: Vec<u32>,
+    },
+    /// Tokens that the unit draws.
+    Sample {
+        /// How they are drawn.
+        sample: Sample,
+    },
 }
 
 impl<'de> Deserialize<'de> for EmbedRequest {
@@ -284,8 +319,11 @@ impl EmbedRequest {
 /// Tokens drawn from those of the vocabulary that stand for text, in the order of their ids ([`Generator::sample`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
+    /// Number of tokens to draw.
     pub count: usize,
+    /// Seed of the generator.
     pub seed: u64,
+    /// Which algorithm draws.
     #[serde(default)]
     pub generator: Generator,
 }
@@ -293,6 +331,7 @@ pub struct Sample {
 /// Data of [`BUDGET`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextRequest {
+    /// The user's text, without the template.
     pub text: String,
 }
 
@@ -306,11 +345,14 @@ pub struct StopRequest {
 /// Reply to [`EMBED`]: a row for each token (of a text: no template, no added tokens), in the wire form of a prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Embedded {
+    /// Base64 of `len` x `hidden_size` little-endian bf16 words, row by row.
     pub data_b64: String,
+    /// H, the width of a row.
     #[serde(deserialize_with = "hidden_size")]
     pub hidden_size: usize,
     /// Rows, equal to the number of tokens.
     pub len: usize,
+    /// The tokens in order, one for each row.
     pub tokens: Vec<TokenPiece>,
 }
 
@@ -347,33 +389,44 @@ impl Embedded {
 /// Reply to [`VOCABULARY`]: L2 norms over the rows of the embedding table, as bf16.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Vocabulary {
+    /// H, the width of a row.
     #[serde(deserialize_with = "hidden_size")]
     pub hidden_size: usize,
+    /// Distribution of the norms; absent where the unit does not compute it.
     #[serde(default)]
     pub histogram: Option<Histogram>,
+    /// Largest norm.
     pub max: f64,
+    /// Percentiles of the norms.
     pub percentiles: Percentiles,
     /// Root mean square of the single values.
     pub rms: f64,
+    /// Rows of the embedding table.
     pub rows: usize,
 }
 
 /// Percentiles of the rows' L2 norms.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
+    /// 1st percentile.
     #[serde(rename = "1")]
     pub p1: f64,
+    /// 5th percentile.
     #[serde(rename = "5")]
     pub p5: f64,
+    /// 25th percentile.
     #[serde(rename = "25")]
     pub p25: f64,
     /// The unit in which magnitudes are told: the token norm.
     #[serde(rename = "50")]
     pub p50: f64,
+    /// 75th percentile.
     #[serde(rename = "75")]
     pub p75: f64,
+    /// 95th percentile.
     #[serde(rename = "95")]
     pub p95: f64,
+    /// 99th percentile.
     #[serde(rename = "99")]
     pub p99: f64,
 }
@@ -381,14 +434,18 @@ pub struct Percentiles {
 /// Equal steps of log10(L2) from `log10_min` to `log10_max`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
+    /// Rows in each step, from the smallest norm to the largest.
     pub counts: Vec<u64>,
+    /// Upper end of the last step.
     pub log10_max: f64,
+    /// Lower end of the first step.
     pub log10_min: f64,
 }
 
 /// Reply to [`BUDGET`]: token counts of a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
+    /// Most rows before the first output: prefix + template + prompt.
     #[serde(deserialize_with = "positions")]
     pub prefill_window: usize,
     /// Tokens of the user's text.
@@ -397,6 +454,7 @@ pub struct Budget {
     /// Tokens of the template (system prompt and markers) without the user's text.
     #[serde(deserialize_with = "positions")]
     pub template: usize,
+    /// Most positions: prefix + template + prompt + output.
     #[serde(deserialize_with = "positions")]
     pub window: usize,
 }
@@ -404,8 +462,10 @@ pub struct Budget {
 /// Data of [`NEAREST`]: rows in the wire form of a prefix, and how many tokens are wanted for each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NearestRequest {
+    /// The rows, at most [`MAX_NEAREST_ROWS`].
     #[serde(flatten)]
     pub rows: SoftPrefixField,
+    /// Tokens wanted for each row, at most [`MAX_NEAREST`].
     pub k: usize,
 }
 
@@ -429,6 +489,7 @@ impl<'de> Deserialize<'de> for NearestRequest {
 /// Reply to [`NEAREST`]: for each row the tokens of the largest cosine, the largest first; none for a row of zeros.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Nearest {
+    /// One list for each row of the request.
     pub rows: Vec<Vec<Neighbour>>,
 }
 
@@ -446,9 +507,12 @@ pub const MAX_ALTERNATIVES: usize = 20;
 /// ([`Usage::tokens`]) are surer.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ScoreRequest {
+    /// The user's text; the task's template goes around it.
     pub prompt: String,
+    /// The answer as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// The answer as token ids of the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Vec<u32>>,
     /// A prefix for the base itself, to compare prefixes with one another; without it the base has none.
@@ -465,6 +529,7 @@ pub struct ScoreRequest {
 /// Reply to [`SCORE`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scored {
+    /// The text without a prefix, or with [`ScoreRequest::against`].
     pub base: Scores,
     /// In the order of the request.
     pub prefixed: Vec<Compared>,
@@ -479,6 +544,7 @@ pub struct Scores {
     pub logprobs: Vec<f64>,
     /// exp of the mean of `-logprobs`.
     pub perplexity: f64,
+    /// The prefix that was in front; absent where none was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soft_prefix: Option<SoftPrefixEcho>,
     /// The likeliest tokens at each place, the likeliest first; empty where none were asked for.
@@ -493,14 +559,18 @@ pub struct Compared {
     pub kl: Vec<f64>,
     /// Whether the likeliest token is the base's.
     pub same_top: Vec<bool>,
+    /// The text with the prefix.
     pub scores: Scores,
 }
 
 /// A token that might have come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alternative {
+    /// Token id in the model's vocabulary.
     pub id: u32,
+    /// ln p of the token at this position.
     pub logprob: f64,
+    /// Its text, with U+FFFD for bytes that are not a whole character.
     pub text: String,
 }
 

@@ -147,7 +147,10 @@ pub enum FrameError {
     #[error(
         "a message of more than {limit} bytes arrived without an end; close the connection and check what the peer sends"
     )]
-    TooLarge { limit: usize },
+    TooLarge {
+        /// Most bytes of a message, as given to [`FrameReader::new`].
+        limit: usize,
+    },
     /// llm-sys answers this with -1; reading goes on.
     #[error(
         "a closing brace arrived outside every message; the peer's messages are out of step, reconnect if it goes on"
@@ -157,14 +160,10 @@ pub enum FrameError {
     #[error(
         "{excerpt:?} arrived where a JSON message was expected; check that the address belongs to a StackFlow module"
     )]
-    Garbage { excerpt: String },
-}
-
-impl FrameError {
-    /// Whether the connection cannot be read any further.
-    pub fn is_fatal(&self) -> bool {
-        matches!(self, Self::TooLarge { .. })
-    }
+    Garbage {
+        /// The first bytes of the text, at most 60.
+        excerpt: String,
+    },
 }
 
 /// Cuts a byte stream into JSON objects, wherever the stream itself was cut.
@@ -261,11 +260,6 @@ impl FrameReader {
         self.seen -= self.start;
         self.start = 0;
         self.buffer.extend_from_slice(bytes);
-    }
-
-    /// Whether a message has begun and not ended.
-    pub fn is_inside(&self) -> bool {
-        !matches!(self.state, State::Outside { .. })
     }
 
     /// The next whole object, `None` if more bytes are needed. It has the shape of an object; whether it is JSON

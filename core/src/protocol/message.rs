@@ -15,29 +15,46 @@ pub const NONE: &str = "None";
 /// The `request_id` of replies to messages that could not be read.
 pub const UNREADABLE_REQUEST_ID: &str = "0";
 
-/// `work_id` of llm-sys itself, and of the LLM unit as a whole.
+/// `work_id` of llm-sys itself.
 pub const SYS: &str = "sys";
+/// `work_id` of the LLM unit as a whole: set-ups and the list of tasks.
 pub const LLM: &str = "llm";
 
 /// Actions of the stock programs.
 pub mod action {
+    /// Of llm-sys: answers at once, without data.
     pub const PING: &str = "ping";
+    /// Of llm-sys: its version as text.
     pub const VERSION: &str = "version";
+    /// Of llm-sys: file names of the installed units' programs.
     pub const VERSION2: &str = "version2";
+    /// Of llm-sys: the cards of all models ([`ModelCard`](crate::protocol::ModelCard)).
     pub const LSMODE: &str = "lsmode";
+    /// Of llm-sys: always refused with -10; [`TASKINFO`] lists tasks.
     pub const LSTASK: &str = "lstask";
+    /// Of llm-sys: load, memory, temperature and network ([`HwInfo`](super::HwInfo)).
     pub const HWINFO: &str = "hwinfo";
+    /// Of llm-sys: the NPU's memory ([`CmmInfo`](super::CmmInfo)).
     pub const CMMINFO: &str = "cmminfo";
+    /// Of llm-sys: restarts all units; every task is gone.
     pub const RESET: &str = "reset";
-    pub const REBOOT: &str = "reboot";
+    /// Of llm-sys: forwards a call to a unit by name.
     pub const UNIT_CALL: &str = "unit_call";
+    /// Of a unit: makes a task ([`SetUp`](super::SetUp)).
     pub const SETUP: &str = "setup";
+    /// Of a task: text in, text out.
     pub const INFERENCE: &str = "inference";
+    /// Of a task: ends the running inference with its text so far.
     pub const PAUSE: &str = "pause";
+    /// Of tasks of other units: resumes after a pause. The LLM unit refuses it (-18).
     pub const WORK: &str = "work";
+    /// Of a task: ends it.
     pub const EXIT: &str = "exit";
+    /// Of a unit: its tasks; of a task: its settings ([`TaskInfo`](super::TaskInfo)).
     pub const TASKINFO: &str = "taskinfo";
+    /// Of a task: takes input from another unit's task.
     pub const LINK: &str = "link";
+    /// Of a task: undoes [`LINK`].
     pub const UNLINK: &str = "unlink";
 }
 
@@ -47,22 +64,34 @@ pub mod object {
     pub const TEXT: &str = "llm.utf-8";
     /// Texts in frames.
     pub const STREAM: &str = "llm.utf-8.stream";
+    /// A set-up's request.
     pub const SETUP: &str = "llm.setup";
+    /// Reply to `taskinfo` of the unit: work ids.
     pub const TASK_LIST: &str = "llm.tasklist";
+    /// Reply to `taskinfo` of a task: its settings.
     pub const TASK_INFO: &str = "llm.taskinfo";
+    /// Text replies of llm-sys.
     pub const SYS_TEXT: &str = "sys.utf-8";
+    /// List replies of llm-sys.
     pub const SYS_STREAM: &str = "sys.utf-8.stream";
+    /// Reply to [`action::LSMODE`](super::action::LSMODE).
     pub const LSMODE: &str = "sys.lsmode";
+    /// Reply to [`action::HWINFO`](super::action::HWINFO).
     pub const HWINFO: &str = "sys.hwinfo";
+    /// Reply to [`action::CMMINFO`](super::action::CMMINFO).
     pub const CMMINFO: &str = "sys.cmminfo";
 }
 
 /// A request. `request_id`, `work_id` and `action` must be strings; unknown fields are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
+    /// Chosen by the client and repeated in every reply; no [field name](super::frame::is_field_name).
     pub request_id: String,
+    /// The addressee: [`SYS`], [`LLM`] or a task such as `llm.1000`.
     pub work_id: String,
+    /// One of [`action`], or an extension's.
     pub action: String,
+    /// The type of `data`: one of [`object`], or an action's name.
     #[serde(default, deserialize_with = "lenient_text", skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
     /// Stands last: a unit finds fields by text search, and nothing inside the data may shadow one of the others.
@@ -71,6 +100,7 @@ pub struct Request {
 }
 
 impl Request {
+    /// A request without `object` and `data`.
     pub fn new(request_id: impl Into<String>, work_id: impl Into<String>, action: impl Into<String>) -> Self {
         Self {
             request_id: request_id.into(),
@@ -81,6 +111,7 @@ impl Request {
         }
     }
 
+    /// Sets `object` and `data`.
     #[must_use]
     pub fn with(mut self, object: impl Into<String>, data: Value) -> Self {
         self.object = Some(object.into());
@@ -114,11 +145,15 @@ pub struct Reply {
     /// Seconds since 1970.
     #[serde(default, deserialize_with = "lenient_seconds")]
     pub created: u64,
+    /// A text, a frame ([`StreamData`]) or an action's own type; [`NONE`] where there is nothing to say.
     #[serde(default = "none")]
     pub data: Value,
+    /// Code 0 on success.
     pub error: ErrorField,
+    /// The type of `data`; one of [`object`], or an action's name.
     #[serde(default, deserialize_with = "lenient_string")]
     pub object: String,
+    /// That of the request; [`UNREADABLE_REQUEST_ID`] where it could not be read.
     #[serde(deserialize_with = "lenient_string")]
     pub request_id: String,
     /// Ours: the prefix that was put in front.
@@ -127,6 +162,7 @@ pub struct Reply {
     /// Ours: what the inference cost, on its last reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// The sender: a task, or `llm` or `sys` in some errors.
     #[serde(default, deserialize_with = "lenient_string")]
     pub work_id: String,
 }
@@ -173,10 +209,12 @@ impl Reply {
 /// `data` of a set-up. The first four fields must be there; every other key is a setting that overrides the model card's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetUp {
+    /// Name of the model's card.
     pub model: String,
     /// [`object::TEXT`] or [`object::STREAM`]; whatever contains `stream` streams. Empty: the client chooses (it never sends
     /// an empty one).
     pub response_format: String,
+    /// Whether output is sent over TCP; otherwise only to units that are linked to the task.
     pub enoutput: bool,
     /// The system prompt.
     pub prompt: String,
@@ -217,6 +255,7 @@ impl SetUp {
         self.response_format.contains("stream")
     }
 
+    /// Sets [`SetUp::max_token_len`].
     #[must_use]
     pub fn max_positions(mut self, positions: u32) -> Self {
         self.max_token_len = Some(positions);
@@ -265,8 +304,11 @@ impl SetUp {
 /// How the next token is drawn. Nothing set is greedy. The stock unit lets top-p win over top-k and knows no seed.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Sampling {
+    /// Divisor of the logits; `None` leaves them as they are.
     pub temperature: Option<f64>,
+    /// Least probability mass that is kept, 0 to 1.
     pub top_p: Option<f64>,
+    /// Number of tokens that are kept.
     pub top_k: Option<u32>,
     /// Penalty and how many past tokens it looks at.
     pub repetition_penalty: Option<(f64, u32)>,
@@ -277,11 +319,16 @@ pub struct Sampling {
 /// `data` of an inference in stream form, as a client writes it. `soft_prefix` counts only in the frame with `finish` true.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StreamInput {
+    /// Number of the frame, from 0.
     pub index: usize,
+    /// Whether this is the last frame.
     pub finish: bool,
+    /// The frame's piece of the text.
     pub delta: String,
+    /// The prefix in its wire form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soft_prefix: Option<SoftPrefixField>,
+    /// Options that only our unit reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub softprefix: Option<InferenceOptions>,
 }
@@ -290,6 +337,7 @@ pub struct StreamInput {
 /// extension fields as they came so that each wrong type can be refused with its own sentence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StreamData {
+    /// The frame's piece of the text.
     #[serde(default)]
     pub delta: String,
     /// Counts as true unless its text contains an `f`: missing, 1 and "true" are true.
@@ -298,8 +346,10 @@ pub struct StreamData {
     /// From 0, or "0".
     #[serde(default, deserialize_with = "lenient_index")]
     pub index: i64,
+    /// The prefix as the peer sent it, unchecked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soft_prefix: Option<Value>,
+    /// The options as the peer sent them, unchecked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub softprefix: Option<Value>,
 }
@@ -320,12 +370,16 @@ impl StreamData {
 /// `data` of `taskinfo llm.N`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskInfo {
+    /// As [`SetUp::enoutput`].
     #[serde(default)]
     pub enoutput: bool,
+    /// Where inferences come from, as [`SetUp::input`].
     #[serde(default)]
     pub inputs: Vec<String>,
+    /// Name of the model's card.
     #[serde(default)]
     pub model: String,
+    /// As [`SetUp::response_format`].
     #[serde(default)]
     pub response_format: String,
     /// Ours. Absent on a stock unit.
@@ -339,6 +393,7 @@ pub struct HwInfo {
     /// Percent.
     #[serde(default)]
     pub cpu_loadavg: i64,
+    /// Network interfaces; empty where the module names none.
     #[serde(default)]
     pub eth_info: Vec<EthInfo>,
     /// Percent.
@@ -352,10 +407,13 @@ pub struct HwInfo {
 /// One network interface of [`HwInfo`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EthInfo {
+    /// Address as text.
     #[serde(default, deserialize_with = "lenient_string")]
     pub ip: String,
+    /// Name of the interface, such as `eth0`.
     #[serde(default, deserialize_with = "lenient_string")]
     pub name: String,
+    /// Link speed as the system names it.
     #[serde(default, deserialize_with = "lenient_string")]
     pub speed: String,
 }
@@ -367,8 +425,11 @@ pub struct EthInfo {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Map<String, Value>")]
 pub struct CmmInfo {
+    /// Free memory in KiB.
     pub remain: i64,
+    /// All memory in KiB.
     pub total: i64,
+    /// Memory in use, in KiB.
     pub used: i64,
 }
 

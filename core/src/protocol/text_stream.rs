@@ -11,6 +11,7 @@ pub struct Utf8Cutter {
 }
 
 impl Utf8Cutter {
+    /// A cutter that holds nothing.
     pub fn new() -> Self {
         Self::default()
     }
@@ -52,11 +53,6 @@ impl Utf8Cutter {
         self.held.clear();
         text
     }
-
-    /// Whether the start of a character is held back.
-    pub fn is_holding(&self) -> bool {
-        !self.held.is_empty()
-    }
 }
 
 /// Joins an output's deltas in the order they arrive. A stock unit's indices are one counter for all its tasks and go on after a
@@ -68,6 +64,7 @@ pub struct DeltaJoiner {
 }
 
 impl DeltaJoiner {
+    /// A joiner without text.
     pub fn new() -> Self {
         Self::default()
     }
@@ -80,14 +77,17 @@ impl DeltaJoiner {
         }
     }
 
+    /// The deltas joined so far.
     pub fn text(&self) -> &str {
         &self.text
     }
 
+    /// Number of deltas that were not empty.
     pub fn chunks(&self) -> usize {
         self.chunks
     }
 
+    /// The deltas joined.
     pub fn into_text(self) -> String {
         self.text
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 pub struct StoredWeights {
     /// How many matrices.
     pub count: usize,
+    /// What became of their numbers.
     pub how: TakenOver,
     /// As the file's format calls it: `Q5_0`, `Q4_K`.
     pub kind: String,

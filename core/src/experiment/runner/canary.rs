@@ -10,6 +10,7 @@ use crate::protocol::extension::Priority;
 /// Whether a large prefix changes what a stock module says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Canary {
+    /// What the two texts show.
     pub finding: CanaryFinding,
     /// The text without a prefix.
     pub baseline: String,

@@ -35,17 +35,22 @@ use source::{Searching, Source};
 /// What is to be run, and where.
 #[derive(Clone)]
 pub struct RunRequest {
+    /// What to run.
     pub plan: Plan,
+    /// The module to run it on.
     pub session: Arc<Session>,
+    /// Where records are kept.
     pub keep: Keep,
     /// The experiment to go on with: its finished cases are not run again, and those that are not scored yet are scored.
     pub resume: Option<Past>,
+    /// Limits and checks of the run.
     pub options: RunOptions,
 }
 
 /// Where records are kept.
 #[derive(Clone, Debug)]
 pub enum Keep {
+    /// In memory only; records reach the caller as events.
     Nowhere,
     /// In this journal, behind what it holds.
     Journal(SharedJournal),

@@ -14,7 +14,9 @@ use crate::prefix::{Magnitude, PrefixRecipe};
 pub struct SearchRequest {
     /// The prefix; its magnitude only tells the unit in which the search goes (raw or token norms).
     pub recipe: PrefixRecipe,
+    /// Range and number of runs, with what is known already.
     pub search: ThresholdSearch,
+    /// Which effect is allowed.
     pub budget: Budget,
     /// Records beside which the search runs. Those of the same prompt, module, settings and kind of prefix are measured points too.
     pub beside: Vec<Record>,

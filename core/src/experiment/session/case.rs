@@ -16,9 +16,13 @@ use crate::time;
 pub struct CaseRequest {
     /// Id of the experiment.
     pub experiment: String,
+    /// What to run; its index and name go into the record.
     pub case: Case,
+    /// System prompt and user's prompt. The task must have been set up with this system prompt.
     pub prompt: Prompt,
+    /// Token limits and sampling. The task must have been set up with them.
     pub settings: Settings,
+    /// Place in the unit's queue.
     pub priority: Priority,
     /// Which try it is, from 1.
     pub attempt: u32,
@@ -38,6 +42,7 @@ pub enum Progress {
 /// A case that was run.
 #[derive(Debug)]
 pub struct Ran {
+    /// The record, whether the case succeeded or failed.
     pub record: Record,
     /// Why the case failed, where it did; the record holds the sentence.
     pub error: Option<SessionError>,

@@ -7,26 +7,37 @@ use crate::protocol::extension::feature;
 /// Why a module could not be used, or a prefix not be built on it.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
+    /// The module refused, was silent, or went away.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The recipe gives no prefix for this model.
     #[error(transparent)]
     Prefix(#[from] PrefixError),
+    /// `lsmode` names no model of the LLM unit, and none was asked for.
     #[error(
         "{address} lists no language model. Install one on the module (for example qwen2.5-0.5B-prefill-20e), or name one that it does \
          not list."
     )]
-    NoLanguageModel { address: String },
+    NoLanguageModel {
+        /// `host:port` of the module.
+        address: String,
+    },
+    /// Neither card nor unit names H, so no prefix can be built.
     #[error(
         "the module does not say how wide its model's rows are (no tokens_embed_size on the card). Choose another model, or install \
          softprefix-unit on the module."
     )]
     NoHiddenSize,
+    /// The recipe needs rows that the unit does not give out.
     #[error(
         "this module's unit does not tell {}, so such a prefix cannot be made here. Choose another kind of prefix, or a module with \
          softprefix-unit.",
         what(.feature)
     )]
-    CannotTell { feature: &'static str },
+    CannotTell {
+        /// The feature that the unit lacks, one of [`feature`].
+        feature: &'static str,
+    },
     /// Work on a thread of its own ended with a panic.
     #[error("the work broke off ({0}). Choose other settings and report this.")]
     BrokeOff(#[from] tokio::task::JoinError),

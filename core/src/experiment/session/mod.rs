@@ -42,6 +42,7 @@ const USUAL_MODEL: &str = "qwen2.5-0.5B-prefill-20e";
 /// What a module is, and what holds for this connection only.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModuleFacts {
+    /// What records say of the module.
     pub identity: ModuleIdentity,
     /// `HOST:PORT` of the socket, also of the embedded module.
     pub address: String,
@@ -98,7 +99,9 @@ pub struct OpenRequest {
     pub model: Option<String>,
     /// System text of the first task.
     pub system: String,
+    /// Token limits and sampling of the first task.
     pub settings: Settings,
+    /// Limits of every wait.
     pub limits: ConnectOptions,
     /// Where imported prefixes are kept.
     pub shelf: Option<Shelf>,
@@ -188,6 +191,7 @@ impl Session {
         })
     }
 
+    /// What was found when the module was opened.
     pub fn facts(&self) -> &ModuleFacts {
         &self.facts
     }
@@ -197,10 +201,12 @@ impl Session {
         self.vocabulary.as_ref()
     }
 
+    /// The connection, for requests that belong to no case.
     pub fn module(&self) -> &Module {
         &self.module
     }
 
+    /// Where imported prefixes are kept; `None` where the session was opened without.
     pub fn shelf(&self) -> Option<&Shelf> {
         self.shelf.as_ref()
     }

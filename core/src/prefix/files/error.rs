@@ -5,87 +5,184 @@ use crate::prefix::{MAX_LEN, PrefixError};
 /// Why a file was not read or written.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum FileError {
+    /// The file or folder cannot be opened or read.
     #[error("{file} cannot be read: {detail}; check the path and its permissions")]
-    Unreadable { file: String, detail: String },
+    Unreadable {
+        /// Path as it was given.
+        file: String,
+        /// The system's message.
+        detail: String,
+    },
+    /// The file or folder cannot be made or written.
     #[error("{file} cannot be written: {detail}; choose another place or make room")]
-    Unwritable { file: String, detail: String },
+    Unwritable {
+        /// Path as it was given.
+        file: String,
+        /// The system's message.
+        detail: String,
+    },
+    /// The file is larger than any prefix; it was not read.
     #[error(
         "{file} has {bytes} bytes, far more than any soft prefix (limit {limit}); choose the prefix's own file, not the model's"
     )]
-    TooLarge { file: String, bytes: u64, limit: u64 },
+    TooLarge {
+        /// Path as it was given.
+        file: String,
+        /// Size of the file, or of the tensor in it.
+        bytes: u64,
+        /// Most bytes that are read.
+        limit: u64,
+    },
+    /// A Python pickle, by its ending or its first bytes; it was not opened.
     #[error(
         "{file} is a Python pickle, which can run any program when it is opened, so it is never opened here; save the prefix as \
          safetensors (PEFT: `save_pretrained(..., safe_serialization=True)`) or as .npy"
     )]
-    Pickle { file: String },
+    Pickle {
+        /// Path as it was given.
+        file: String,
+    },
+    /// The first bytes are those of no known format.
     #[error(
         "{file} is no file of a soft prefix: it begins with {start:?}; choose a PEFT folder, a .safetensors, an .npy or a KoboldAI .zip"
     )]
-    UnknownKind { file: String, start: String },
+    UnknownKind {
+        /// Path as it was given.
+        file: String,
+        /// The first bytes, at most 12.
+        start: String,
+    },
+    /// The folder lacks a file of a PEFT adapter.
     #[error(
         "{folder} is no PEFT folder: it has no {missing}; choose a folder with adapter_config.json and adapter_model.safetensors"
     )]
-    NotPeft { folder: String, missing: &'static str },
+    NotPeft {
+        /// Path as it was given.
+        folder: String,
+        /// Name of the missing file.
+        missing: &'static str,
+    },
+    /// The folder has no adapter of its own and several in the folders right inside it.
     #[error("{folder} holds several adapters ({first}, {second} and perhaps more); choose the folder of one of them")]
     SeveralAdapters {
+        /// Path as it was given.
         folder: String,
+        /// Name of one such folder.
         first: String,
+        /// Name of another.
         second: String,
     },
+    /// The file is of a known format, but cut, damaged, or with a header that cannot be understood.
     #[error("{file} is no usable {kind} file: {detail}; save it again")]
     Malformed {
+        /// Path as it was given.
         file: String,
+        /// The format, such as `.npy`.
         kind: &'static str,
+        /// What is wrong with it.
         detail: String,
     },
+    /// The file holds no array of two dimensions, or several without a known name.
     #[error("{file} holds {found}, but a prefix is one table of P rows and H columns; save that table alone")]
-    NotOneTable { file: String, found: String },
+    NotOneTable {
+        /// Path as it was given.
+        file: String,
+        /// What it holds instead.
+        found: String,
+    },
+    /// The numbers have a type other than f16, bf16, f32 or f64.
     #[error(
         "{file} holds values of the type {found}; save them as f32, f16 or bf16 (in .npy: u16 for the bits of bf16)"
     )]
-    WrongType { file: String, found: String },
+    WrongType {
+        /// Path as it was given.
+        file: String,
+        /// The type as the file names it.
+        found: String,
+    },
+    /// More rows than [`MAX_LEN`].
     #[error("{file} holds {rows} rows, more than any model's window (limit {MAX_LEN}); choose another file")]
-    TooLong { file: String, rows: usize },
+    TooLong {
+        /// Path as it was given.
+        file: String,
+        /// Rows of the table.
+        rows: usize,
+    },
+    /// The rows are those of a model of another width.
     #[error(
         "{file} is made for a model whose rows are {width} wide, but this model's are {hidden_size} wide; choose the model it was made for"
     )]
     WrongWidth {
+        /// Path as it was given.
         file: String,
+        /// Columns of the table.
         width: usize,
+        /// H of the model.
         hidden_size: usize,
     },
+    /// Keys and values of every layer (Li and Liang 2021), which is another method than prompt tuning.
     #[error(
         "{file} is a prefix-tuning adapter ({evidence}): it holds keys and values for every layer, not embedding rows, and cannot \
          enter in front of the embeddings; train with PROMPT_TUNING or P_TUNING instead"
     )]
-    PrefixTuning { file: String, evidence: String },
+    PrefixTuning {
+        /// Path as it was given.
+        file: String,
+        /// By what it was recognised.
+        evidence: String,
+    },
+    /// A PEFT adapter of another type, such as LoRA.
     #[error(
         "{file} is an adapter of the type {peft_type}, not a soft prefix; only PROMPT_TUNING and P_TUNING are rows of embeddings"
     )]
-    OtherAdapter { file: String, peft_type: String },
+    OtherAdapter {
+        /// Path as it was given.
+        file: String,
+        /// `peft_type` of its configuration, at most 40 characters.
+        peft_type: String,
+    },
+    /// An adapter of an encoder-decoder model.
     #[error(
         "{file} is made for a model of {submodules} parts (an encoder and a decoder), and these models have one; choose an adapter of a decoder-only model"
     )]
-    EncoderDecoder { file: String, submodules: u64 },
+    EncoderDecoder {
+        /// Path as it was given.
+        file: String,
+        /// `num_transformer_submodules` of its configuration.
+        submodules: u64,
+    },
+    /// Configuration and table of an adapter contradict each other.
     #[error("{file} says that there are {said} {what}, but the table has {found}; save the adapter again")]
     Disagrees {
+        /// Path of the table.
         file: String,
+        /// What is counted: rows or columns, with the configuration's key.
         what: &'static str,
+        /// The configuration's number.
         said: u64,
+        /// The table's number.
         found: usize,
     },
+    /// An archive claims to unpack to far more than its size warrants; it was not unpacked.
     #[error(
         "{file} would unpack to {bytes} bytes, which its {packed} bytes do not warrant (limit {limit}); choose another file"
     )]
     Bomb {
+        /// Path as it was given.
         file: String,
+        /// Bytes that it claims to unpack to.
         bytes: u64,
+        /// Bytes of the archive.
         packed: usize,
+        /// Most bytes that an archive of this size may unpack to.
         limit: u64,
     },
+    /// The numbers were read, but make no prefix.
     #[error("{file}: {source}")]
     Rows {
+        /// Path as it was given.
         file: String,
+        /// Why they make none.
         #[source]
         source: PrefixError,
     },

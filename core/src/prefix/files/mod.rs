@@ -34,13 +34,18 @@ const PICKLES: [&str; 7] = ["bin", "pt", "pth", "pkl", "pickle", "ckpt", "th"];
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
+    /// A folder with `adapter_config.json` and `adapter_model.safetensors` of the type `PROMPT_TUNING` or `P_TUNING`.
     Peft,
+    /// A single `.safetensors` file with one table, or with the tensor `prompt_embeddings`.
     Safetensors,
+    /// NumPy's `.npy`, or an `.npz` with one usable array.
     Npy,
+    /// A zip of `tensor.npy` and `meta.json`.
     Kobold,
 }
 
 impl Format {
+    /// The format's English name, for messages and lists.
     pub fn name(self) -> &'static str {
         match self {
             Self::Peft => "PEFT adapter",
@@ -54,10 +59,13 @@ impl Format {
 /// A prefix from a file, and what the file says of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Imported {
+    /// The rows, rounded to bf16.
     pub prefix: SoftPrefix,
     /// For people: the name in the file, or the file's own.
     pub name: String,
+    /// Format of the file.
     pub format: Format,
+    /// Type of the numbers in the file.
     pub stored: Stored,
     /// Whether every value survived as it was; otherwise they were rounded to bf16.
     pub exact: bool,

@@ -10,13 +10,18 @@ use crate::prefix::{MAX_LEN, Rounding, SoftPrefix};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stored {
+    /// IEEE 754 half precision.
     F16,
+    /// The upper half of an f32; in `.npy` also `u2` and `V2`, which hold its bits.
     Bf16,
+    /// IEEE 754 single precision.
     F32,
+    /// IEEE 754 double precision.
     F64,
 }
 
 impl Stored {
+    /// The type's name in lower case, as Rust and safetensors write it.
     pub fn name(self) -> &'static str {
         match self {
             Self::F16 => "f16",
