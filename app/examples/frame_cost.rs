@@ -171,6 +171,7 @@ impl Scene {
                 text: &self.texts[index],
                 marks: &self.marks[index],
                 heats: &[],
+                current: None,
                 parting: Some((54, "19")),
                 streaming: self.streaming && index == 1,
                 opacity: 1.0,

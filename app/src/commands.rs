@@ -25,6 +25,9 @@ pub enum CommandId {
     NextMeasure,
     ToggleGranularity,
     ToggleKl,
+    NextDifference,
+    PreviousDifference,
+    TextsAlone,
     PreviousRun,
     NextRun,
     CopyBaseline,
@@ -156,6 +159,9 @@ impl Command {
                 };
                 possible.then_some(Action::ToggleKl)
             }
+            CommandId::NextDifference => workbench.difference().map(|_| Action::StepDifference(1)),
+            CommandId::PreviousDifference => workbench.difference().map(|_| Action::StepDifference(-1)),
+            CommandId::TextsAlone => (workbench.tab != Tab::Doctor).then_some(Action::ToggleTextsAlone),
             CommandId::PreviousRun => neighbour(-1),
             CommandId::NextRun => neighbour(1),
             CommandId::CopyBaseline => {
@@ -194,7 +200,7 @@ impl Command {
 }
 
 /// The table, in the order of menu and help.
-pub const COMMANDS: [Command; 41] = [
+pub const COMMANDS: [Command; 44] = [
     row(CommandId::Run, Group::Run, "command.run").cmd(Key::Enter),
     row(CommandId::Stop, Group::Run, "command.stop").cmd(Key::Period),
     row(CommandId::RerunBaseline, Group::Run, "command.rerun_baseline").cmd(Key::B),
@@ -220,6 +226,14 @@ pub const COMMANDS: [Command; 41] = [
     )
     .key(Key::G),
     row(CommandId::ToggleKl, Group::Results, "command.toggle_kl").key(Key::K),
+    row(CommandId::NextDifference, Group::Results, "command.next_difference").key(Key::N),
+    row(
+        CommandId::PreviousDifference,
+        Group::Results,
+        "command.previous_difference",
+    )
+    .shift(Key::N),
+    row(CommandId::TextsAlone, Group::Results, "command.texts_alone").key(Key::T),
     row(CommandId::PreviousRun, Group::Results, "command.previous_run").key(Key::Comma),
     row(CommandId::NextRun, Group::Results, "command.next_run").key(Key::Period),
     row(CommandId::CopyBaseline, Group::Results, "command.copy_baseline").cmd_shift(Key::B),
@@ -250,7 +264,7 @@ pub const COMMANDS: [Command; 41] = [
 
 /// The row of `id`.
 pub fn command(id: CommandId) -> &'static Command {
-    static TABLE: [Command; 41] = COMMANDS;
+    static TABLE: [Command; 44] = COMMANDS;
     // The table holds every id (a test counts them); should one ever be missing, the first row stands in.
     TABLE.iter().find(|command| command.id == id).unwrap_or(&TABLE[0])
 }

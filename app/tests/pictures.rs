@@ -54,6 +54,25 @@ fn pictures_of_the_window() {
     draw("streaming", common::streaming(English, Dark), SMALL, 1.0);
     draw("projector", common::tuned(English, Dark), SMALL, 1.5);
     draw("projector-ja", common::tuned(Japanese, Light), [1920.0, 1080.0], 1.5);
+    let mut alone = common::tuned(English, Dark);
+    alone.apply(Action::ToggleTextsAlone);
+    alone.apply(Action::StepDifference(1));
+    alone.apply(Action::StepDifference(1));
+    draw("texts-alone", alone, SMALL, 1.0);
+    for (name, theme, size) in [("long-1280-dark", Dark, SMALL), ("long-1440-light", Light, LARGE)] {
+        let mut long = common::long(English, theme);
+        long.apply(Action::StepDifference(1));
+        long.apply(Action::SetKind(softprefix::model::KindChoice::Blend));
+        draw(name, long, size, 1.0);
+    }
+    draw("long-1280-ja", common::long(Japanese, Dark), SMALL, 1.0);
+    let mut present = common::tuned(English, Dark);
+    present.apply(Action::Present(true));
+    draw("present-1280", present, SMALL, 1.5);
+    let mut present = common::long(Japanese, Light);
+    present.apply(Action::Present(true));
+    present.apply(Action::SetMagnitude(4.0));
+    draw("present-1440-stale", present, LARGE, 1.5);
     draw("empty", common::empty(English, Light), SMALL, 1.0);
     draw("ready", common::ready(Japanese, Dark), SMALL, 1.0);
 

@@ -83,6 +83,7 @@ fn text(ui: &mut Ui, pane: Pane, text: &str, marks: &[std::ops::Range<usize>], s
         text,
         marks,
         heats: &[],
+        current: None,
         parting: Some((9, "4")),
         streaming,
         opacity: 1.0,

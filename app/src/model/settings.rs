@@ -29,6 +29,10 @@ pub struct Settings {
     pub zoom: f32,
     /// Whether the advanced part of the prefix panel is unfolded.
     pub advanced: bool,
+    /// Height of the texts in Tune, where the person set it.
+    pub texts_height: Option<f32>,
+    /// The same of the pair in Sweep.
+    pub pair_height: Option<f32>,
     /// The person chose raw values although token norms are known.
     pub raw_magnitude: bool,
     pub live: bool,
@@ -46,6 +50,8 @@ impl Default for Settings {
             language: Language::of_environment(),
             zoom: 1.0,
             advanced: false,
+            texts_height: None,
+            pair_height: None,
             raw_magnitude: false,
             live: true,
             granularity: Granularity::default(),

@@ -101,7 +101,7 @@ impl Desk<'_> {
     }
 }
 
-/// A card at `rect` with a header of 40 points, a body and, below a hairline, a footer of 40 points.
+/// A card at `rect` with a header of 40 points, a body and, below a hairline, a footer of 34 points.
 pub struct CardParts {
     pub header: Rect,
     pub body: Rect,
@@ -109,8 +109,12 @@ pub struct CardParts {
 }
 
 const HEADER: f32 = 40.0;
+const FOOTER: f32 = 34.0;
 
 impl CardParts {
+    /// What of a card's height is not its body's.
+    pub const FRAME: f32 = HEADER + FOOTER + 2.0;
+
     pub fn paint(ui: &Ui, rect: Rect) -> Self {
         let palette = Palette::of(ui);
         let radius = egui::CornerRadius::same(theme::RADIUS_CARD);
@@ -119,7 +123,7 @@ impl CardParts {
             .rect(rect, radius, palette.panel, outline, egui::StrokeKind::Inside);
         let inner = rect.shrink(1.0);
         let header = inner.with_max_y(inner.top() + HEADER);
-        let footer = inner.with_min_y(inner.bottom() - HEADER);
+        let footer = inner.with_min_y(inner.bottom() - FOOTER);
         let body = Rect::from_min_max(header.left_bottom(), footer.right_top());
         ui.painter().rect_filled(body, 0.0, palette.inset);
         ui.painter().hline(body.x_range(), body.top(), outline);

@@ -30,8 +30,10 @@ pub(super) fn menu(ui: &mut Ui, desk: &mut Desk<'_>, make: impl FnOnce(&Desk<'_>
 
 /// The menu's lines, for a menu that has others too.
 pub(super) fn items(ui: &mut Ui, desk: &mut Desk<'_>, make: impl FnOnce(&Desk<'_>) -> Figure) {
-    ui.set_min_width(200.0);
     let words = DeepText::of(desk.bench.settings.language);
+    if ui.min_rect().height() < 1.0 {
+        select::as_wide_as(ui, Form::ALL.map(words.save_as));
+    }
     let chosen = Form::ALL.into_iter().fold(None, |chosen, form| {
         let clicked = select::item(ui, (words.save_as)(form), false).clicked();
         if clicked { Some(form) } else { chosen }

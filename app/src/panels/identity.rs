@@ -80,15 +80,16 @@ pub(super) fn foot(ui: &mut Ui, desk: &mut Desk<'_>) {
 fn export(ui: &mut Ui, desk: &mut Desk<'_>) {
     let words = desk.prefix_text();
     let button = Button::quiet(words.export)
+        .name(words.export_named)
         .small()
         .height(ROW)
         .trailing(Icon::ChevronDown);
     let response = ui.add_enabled(desk.bench.can_export_prefix(), button);
     Popup::menu(&response)
         .close_behavior(PopupCloseBehavior::CloseOnClick)
-        .accessible_name(words.export)
+        .accessible_name(words.export_named)
         .show(|ui| {
-            ui.set_min_width(240.0);
+            select::as_wide_as(ui, ExportForm::ALL.map(words.export_as));
             for form in ExportForm::ALL {
                 if select::item(ui, (words.export_as)(form), false).clicked() {
                     desk.act(Action::Material(MaterialAction::Export(form)));

@@ -16,8 +16,8 @@ use crate::views::share::share;
 use crate::views::{fold, paint, select, toggle};
 use crate::workbench::{Action, MaterialAction};
 
-/// Room for the sign between two texts.
-const SIGN: f32 = 24.0;
+/// Height of a text's field beside its name.
+const FIELD: f32 = 28.0;
 const CHOICE: f32 = 176.0;
 const FIGURES: f32 = 56.0;
 /// The sentence of every kind has the same room, so that nothing moves when another is chosen.
@@ -33,7 +33,7 @@ impl Desk<'_> {
     }
 }
 
-/// The kind, and a sentence about it.
+/// The kind, and a sentence about it: beside the kind's own fields, which say it too, only where the pointer asks.
 pub(super) fn kind(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);
     let text = desk.text;
@@ -45,6 +45,9 @@ pub(super) fn kind(ui: &mut Ui, desk: &mut Desk<'_>) {
         desk.act(Action::SetKind(kind));
     }
     ui.add_space(6.0);
+    if has_texts(now) {
+        return;
+    }
     ui.allocate_ui(egui::vec2(width, SENTENCE), |ui| {
         ui.set_min_size(egui::vec2(width, SENTENCE));
         let sentence = (desk.prefix_text().about)(now);
@@ -53,30 +56,41 @@ pub(super) fn kind(ui: &mut Ui, desk: &mut Desk<'_>) {
     });
 }
 
-/// The fields of the chosen kind.
-pub(super) fn source(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
-    let kind = desk.bench.prefix.kind;
+/// Whether the prefix is made of something that is typed or chosen.
+fn has_texts(kind: KindChoice) -> bool {
+    matches!(
+        kind,
+        KindChoice::Words | KindChoice::Blend | KindChoice::Contrast | KindChoice::Imported
+    )
+}
+
+/// What the prefix is made of: words, two texts, a file. It stands above the magnitude.
+pub(super) fn texts(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
     let form = &desk.bench.prefix;
     let text = desk.prefix_text();
-    match kind {
-        KindChoice::Constant => return,
+    match form.kind {
         KindChoice::Words => words(ui, desk),
         KindChoice::Blend => {
-            match pair(ui, [text.from, text.to], [&form.blend_from, &form.blend_to], "→") {
+            match pair(ui, [text.from, text.to], [&form.blend_from, &form.blend_to]) {
                 Some((0, words)) => desk.material(MaterialAction::SetBlendFrom(words)),
                 Some((_, words)) => desk.material(MaterialAction::SetBlendTo(words)),
                 None => {}
             }
             blend(ui, desk, refused);
         }
-        KindChoice::Contrast => match pair(ui, [text.text, text.minus], [&form.contrast, &form.contrast_minus], "−") {
+        KindChoice::Contrast => match pair(ui, [text.text, text.minus], [&form.contrast, &form.contrast_minus]) {
             Some((0, words)) => desk.material(MaterialAction::SetContrast(words)),
             Some((_, words)) => desk.material(MaterialAction::SetContrastMinus(words)),
             None => {}
         },
         KindChoice::Imported => file(ui, desk),
-        KindChoice::RandomUniform | KindChoice::RandomNormal | KindChoice::Sampled => {}
+        KindChoice::Constant | KindChoice::RandomUniform | KindChoice::RandomNormal | KindChoice::Sampled => {}
     }
+}
+
+/// The other fields of the chosen kind.
+pub(super) fn source(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
+    let kind = desk.bench.prefix.kind;
     if kind.is_seeded() {
         seed(ui, desk, refused);
         generator(ui, desk);
@@ -87,7 +101,9 @@ pub(super) fn source(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<Stri
             desk.act(Action::SetUnscaled(unscaled));
         }
     }
-    ui.add_space(4.0);
+    if kind != KindChoice::Constant {
+        ui.add_space(4.0);
+    }
 }
 
 fn field_frame(ui: &Ui) -> Frame {
@@ -122,40 +138,39 @@ fn words(ui: &mut Ui, desk: &mut Desk<'_>) {
     }
 }
 
-/// Two short texts with a sign between them; answers what was just typed, and in which.
-fn pair(ui: &mut Ui, names: [&str; 2], shown: [&str; 2], sign: &str) -> Option<(usize, String)> {
+/// Two short texts, each in a row with its name; answers what was just typed, and in which.
+fn pair(ui: &mut Ui, names: [&str; 2], shown: [&str; 2]) -> Option<(usize, String)> {
     let palette = Palette::of(ui);
+    let labels = names.map(|name| paint::line_of_text(ui, name, theme::BODY.regular(), palette.text3));
+    let label = labels.iter().map(|label| label.size().x).fold(36.0, f32::max).min(96.0) + 12.0;
     let mut typed = None;
-    ui.horizontal(|ui| {
-        ui.spacing_mut().item_spacing.x = 0.0;
-        let width = (ui.available_width() - SIGN) / 2.0;
-        for place in 0..2 {
-            if place == 1 {
-                let sign = egui::Label::new(paint::words(sign, theme::CARD_TITLE, palette.text2));
-                ui.add_sized(egui::vec2(SIGN, theme::CONTROL), sign);
-            }
-            let mut words = shown[place].to_owned();
+    for (place, (name, words)) in names.into_iter().zip(shown).enumerate() {
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = 0.0;
+            let (rect, _) = ui.allocate_exact_size(egui::vec2(label, FIELD), egui::Sense::hover());
+            let galley = paint::cut_to(ui, name, theme::BODY.regular(), palette.text3, label - 8.0);
+            paint::place(ui.painter(), rect.left_center(), egui::Align2::LEFT_CENTER, galley);
+            let mut words = words.to_owned();
             let frame = field_frame(ui).inner_margin(Margin::symmetric(10, 0));
             let response = ui
                 .add_sized(
-                    egui::vec2(width, theme::CONTROL),
+                    egui::vec2(ui.available_width(), FIELD),
                     TextEdit::singleline(&mut words)
-                        .id_salt(names[place])
-                        .hint_text(names[place])
-                        .font(theme::CARD_TITLE.regular())
+                        .id_salt(name)
+                        .hint_text(name)
+                        .font(theme::BODY.regular())
                         .text_color(palette.text)
                         .align(egui::Align2::LEFT_CENTER)
                         .frame(frame),
                 )
-                .accessible_name(names[place])
-                .on_hover_text(names[place]);
+                .accessible_name(name);
             paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
             if response.changed() {
                 typed = Some((place, words));
             }
-        }
-    });
-    ui.add_space(4.0);
+        });
+        ui.add_space(4.0);
+    }
     typed
 }
 

@@ -20,11 +20,17 @@ mod sheets;
 mod sweep;
 mod top_bar;
 
-use eframe::egui::{self, CentralPanel, Frame, Margin, Panel, Rect, Role, ScrollArea, Sense, Ui, WidgetInfo, vec2};
+use eframe::egui::{
+    self, Align, CentralPanel, Frame, Layout, Margin, Panel, Rect, Role, ScrollArea, Sense, Ui, UiBuilder, WidgetInfo,
+    vec2,
+};
 
 use self::desk::Desk;
+use crate::commands::{CommandId, command};
 use crate::text::Text;
 use crate::theme::{self, Palette};
+use crate::views::button::Button;
+use crate::views::paint;
 use crate::workbench::{Action, Tab, Workbench};
 
 /// What the panels keep between frames.
@@ -37,17 +43,12 @@ pub struct Window {
     sheets: sheets::Sheets,
     sweep: sweep::SweepView,
     presenter: present::Presenter,
-    /// Height of the outputs where the person changed it.
-    outputs_height: Option<f32>,
     /// What the panels keep of a recording that is played, and of which jump in it.
     played: Option<(u64, Box<Window>)>,
 }
 
-/// Height of the outputs unless the person changes it.
-const OUTPUTS: f32 = 232.0;
-const OUTPUTS_LEAST: f32 = 152.0;
-/// Least height of the plot's card; below it the centre scrolls.
-const PLOT_LEAST: f32 = 300.0;
+/// What the plot's card always keeps of the height.
+pub(super) const PLOT_LEAST: f32 = 206.0;
 
 impl Window {
     /// Shows the whole window in `ui` and answers with what the person did.
@@ -83,35 +84,59 @@ impl Window {
         self.presenter.leave();
         let palette = Palette::of(ui);
         let bar = Frame::NONE.fill(palette.panel);
-        Panel::top("top bar")
+        let tools = Panel::top("top bar")
             .exact_size(theme::TOP_BAR)
             .frame(bar)
             .show(ui, |ui| {
-                top_bar::show(ui, &mut desk);
-            });
+                let bar = ui.max_rect();
+                ui.expand_to_include_rect(bar);
+                top_bar::views(ui, &mut desk)
+            })
+            .inner;
         top_bar::banner(ui, &mut desk);
         match bench.tab {
             Tab::Tune => self.tune(ui, &mut desk),
             Tab::Sweep => self.sweep.show(ui, &mut desk),
             Tab::Doctor => doctor::show(ui, &mut desk),
         }
+        top_bar::tools(ui, &mut desk, tools);
         self.sheets.show(ui, &mut desk);
         desk.actions
     }
 
+    /// Controls come in the order in which they are read: the prompt, the rail, the texts, the plot.
     fn tune(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
         let palette = Palette::of(ui);
-        let frame = Frame::NONE.fill(palette.panel);
-        Panel::left("rail")
+        let rail = Panel::left("rail")
             .exact_size(theme::RAIL)
             .resizable(false)
-            .frame(frame)
+            .frame(Frame::NONE.fill(palette.panel))
             .show(ui, |ui| {
-                self.rail.show(ui, desk);
-            });
-        let frame = Frame::NONE.fill(palette.window);
-        CentralPanel::no_frame()
+                let rect = ui.available_rect_before_wrap();
+                ui.expand_to_include_rect(rect);
+                rect
+            })
+            .inner;
+        let padding = theme::PADDING as i8;
+        let frame = Frame::NONE.fill(palette.window).inner_margin(Margin {
+            left: padding,
+            right: padding,
+            top: 10,
+            bottom: padding,
+        });
+        Panel::top("prompt")
             .frame(frame)
+            .show_separator_line(false)
+            .resizable(false)
+            .show(ui, |ui| {
+                ui.spacing_mut().item_spacing.y = 0.0;
+                self.prompt.show(ui, desk);
+            });
+        let mut child = ui.new_child(UiBuilder::new().id_salt("rail").max_rect(rail));
+        child.set_clip_rect(rail.intersect(ui.clip_rect()));
+        self.rail.show(&mut child, desk);
+        CentralPanel::no_frame()
+            .frame(Frame::NONE.fill(palette.window))
             .show(ui, |ui| self.centre(ui, desk));
     }
 
@@ -121,43 +146,91 @@ impl Window {
             .id_salt("centre")
             .auto_shrink(false)
             .show(ui, |ui| {
-                Frame::NONE
-                    .inner_margin(Margin::same(theme::PADDING as i8))
-                    .show(ui, |ui| {
-                        ui.spacing_mut().item_spacing.y = 0.0;
-                        let top = ui.cursor().top();
-                        self.prompt.show(ui, desk);
-                        ui.add_space(theme::GAP + 8.0);
-                        let used = ui.cursor().top() - top;
-                        let room = height - 2.0 * theme::PADDING - used - theme::GAP;
-                        // Where there is no room for both, both keep their height and the centre scrolls.
-                        let most = (room - PLOT_LEAST).max(OUTPUTS);
-                        let outputs = self.outputs_height.unwrap_or(OUTPUTS).clamp(OUTPUTS_LEAST, most);
-                        self.outputs.show(ui, desk, outputs);
-                        self.splitter(ui, desk, outputs, most);
-                        let plot = (room - outputs).max(PLOT_LEAST);
-                        self.plot.show(ui, desk, plot, self.outputs.parting_so_far(desk));
-                    });
+                let margin = Margin {
+                    top: 0,
+                    ..Margin::same(theme::PADDING as i8)
+                };
+                Frame::NONE.inner_margin(margin).show(ui, |ui| {
+                    ui.spacing_mut().item_spacing.y = 0.0;
+                    let room = height - theme::PADDING;
+                    if desk.bench.texts_alone {
+                        let texts = (room - WAY_BACK).max(outputs::LEAST);
+                        self.outputs.height(ui, desk, ui.available_width(), texts, Some(texts));
+                        self.outputs.show(ui, desk, texts);
+                        way_back(ui, desk);
+                        return;
+                    }
+                    // Where there is no room for both, both keep their least height and the centre scrolls.
+                    let most = (room - PLOT_LEAST - theme::GAP).max(outputs::LEAST);
+                    let set = desk.bench.settings.texts_height;
+                    let texts = self.outputs.height(ui, desk, ui.available_width(), most, set);
+                    self.outputs.show(ui, desk, texts);
+                    splitter(ui, desk, Tab::Tune, texts, (outputs::LEAST, most));
+                    let plot = (room - texts - theme::GAP).max(PLOT_LEAST);
+                    self.plot.show(ui, desk, plot, self.outputs.parting_so_far(desk));
+                });
             });
     }
+}
 
-    /// The gap between outputs and plot can be moved.
-    fn splitter(&mut self, ui: &mut Ui, desk: &Desk<'_>, outputs: f32, most: f32) {
-        let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::GAP), Sense::drag());
-        response.widget_info(|| {
-            let mut info = WidgetInfo::labeled(Role::Splitter, true, desk.text.splitter);
-            info.value = Some(f64::from(outputs));
-            info
-        });
-        if response.hovered() || response.dragged() {
-            ui.ctx().set_cursor_icon(egui::CursorIcon::ResizeVertical);
-            let grip = Rect::from_center_size(rect.center(), vec2(48.0, 2.0));
-            ui.painter().rect_filled(grip, 1.0, Palette::of(ui).stroke);
-        }
-        if response.double_clicked() {
-            self.outputs_height = None;
-        } else if response.dragged() {
-            self.outputs_height = Some((outputs + response.drag_delta().y).clamp(OUTPUTS_LEAST, most));
-        }
+/// Height of the strip that leads back from the texts alone.
+pub(super) const WAY_BACK: f32 = 30.0;
+
+/// While the texts are shown alone: the way back to the plot.
+pub(super) fn way_back(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let key = command(CommandId::TextsAlone).shortcut;
+    let button = Button::quiet(desk.text.show_plot)
+        .small()
+        .key(key.map(|key| desk::keys(ui, &key)).unwrap_or_default())
+        .height(WAY_BACK - 4.0);
+    ui.add_space(4.0);
+    let strip = ui.allocate_ui_with_layout(
+        vec2(ui.available_width(), WAY_BACK - 4.0),
+        Layout::top_down(Align::Center),
+        |ui| ui.add(button),
+    );
+    if strip.inner.clicked() {
+        desk.act(Action::ToggleTextsAlone);
     }
 }
+
+/// The gap between texts and plot, which can be moved between the heights `ends` of the texts; a double click gives them what they need
+/// again. Up and Down move it while it has the keyboard.
+pub(super) fn splitter(ui: &mut Ui, desk: &mut Desk<'_>, tab: Tab, texts: f32, ends: (f32, f32)) {
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::GAP), Sense::click_and_drag());
+    response.widget_info(|| {
+        let mut info = WidgetInfo::labeled(Role::Splitter, true, desk.text.splitter);
+        info.value = Some(f64::from(texts));
+        info
+    });
+    let palette = Palette::of(ui);
+    let lit = response.hovered() || response.dragged() || response.has_focus();
+    let grip = Rect::from_center_size(rect.center(), vec2(48.0, 4.0));
+    let colour = if lit { palette.text2 } else { palette.stroke };
+    ui.painter().rect_filled(grip, 2.0, colour);
+    paint::focus_ring(ui, &response, grip.expand2(vec2(2.0, 1.0)), theme::RADIUS_TAG);
+    if response.hovered() || response.dragged() {
+        ui.ctx().set_cursor_icon(egui::CursorIcon::ResizeVertical);
+    }
+    let mut steps = 0.0;
+    if response.has_focus() {
+        let filter = egui::EventFilter {
+            vertical_arrows: true,
+            ..egui::EventFilter::default()
+        };
+        ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
+        steps = ui.input(|input| {
+            input.num_presses(egui::Key::ArrowDown) as f32 - input.num_presses(egui::Key::ArrowUp) as f32
+        });
+    }
+    let moved = response.drag_delta().y + SPLITTER_STEP * steps;
+    if response.double_clicked() {
+        desk.act(Action::SetTextsHeight(tab, None));
+    } else if moved != 0.0 {
+        desk.act(Action::SetTextsHeight(tab, Some((texts + moved).clamp(ends.0, ends.1))));
+    }
+    response.on_hover_text(desk.text.splitter_about);
+}
+
+/// What one press of an arrow moves the splitter by.
+const SPLITTER_STEP: f32 = 24.0;

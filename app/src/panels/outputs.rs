@@ -7,32 +7,33 @@ use eframe::egui::{self, Align, Label, Layout, Popup, PopupCloseBehavior, Rect, 
 use softprefix_core::compare::Granularity;
 use softprefix_core::experiment::{Applied, GroupKey, PrefixIdentity};
 use softprefix_core::prefix::Magnitude;
-use unicode_segmentation::UnicodeSegmentation;
 
 use super::deep;
 use super::desk::{CardParts, Desk};
-use crate::model::{Colouring, Pane, PaneState, Side};
+use crate::commands::CommandId;
+use crate::model::{Colouring, Pane, PaneState, Parting, Side};
 use crate::text;
 use crate::theme::{self, Palette, Type};
 use crate::views::axis::written;
 use crate::views::button::Button;
-use crate::views::diff::{Content, DiffPanes, Pane as PaneSide};
+use crate::views::diff::{self, Content, DiffPanes, Pane as PaneSide};
 use crate::views::icon::{Icon, IconButton};
 use crate::views::status::{self, Status};
 use crate::views::{kl, paint, select};
 use crate::workbench::{Action, DiffOf};
 
-/// The outputs' letters, by how long an output may get: all of a short one is to be read from across a table, a long
-/// one is to be overlooked. The limit decides, not the text, so that letters keep their size while it arrives.
-const SIZES: [(usize, Type); 2] = [
-    (64, Type { size: 22.0, line: 40.0 }),
-    (160, Type { size: 18.0, line: 32.0 }),
+/// The outputs' letters: the largest in which both texts are whole in the room there is, never smaller than the last, in which they
+/// scroll.
+pub(super) const SIZES: [Type; 3] = [
+    Type { size: 22.0, line: 40.0 },
+    Type { size: 18.0, line: 32.0 },
+    Type { size: 15.0, line: 25.0 },
 ];
-const SMALLEST: Type = Type { size: 15.0, line: 26.0 };
-/// A pane narrower than this takes the next smaller letters.
-const NARROW: f32 = 340.0;
+/// The least height of the panes, and the one where there is no text yet.
+pub(super) const LEAST: f32 = 152.0;
+const WITHOUT_TEXT: f32 = 200.0;
 /// A stale text is shown this strongly.
-const STALE: f32 = 0.6;
+pub(super) const STALE: f32 = 0.6;
 
 /// What is drawn over the two texts. Made once for a diff, not once for a frame.
 #[derive(Default)]
@@ -42,13 +43,20 @@ pub(super) struct Marks {
     left: Vec<Range<usize>>,
     right: Vec<Range<usize>>,
     parting: Option<Parting>,
+    /// The number on the flag.
+    flag: String,
 }
 
-/// Where the two texts part: the byte in both, and the character's number, counted from 1.
-pub(super) struct Parting {
-    pub(super) byte: usize,
-    pub(super) character: usize,
-    flag: String,
+/// The letters that were chosen, and what for.
+struct Fitted {
+    group: Option<GroupKey>,
+    texts: [Arc<str>; 2],
+    is_running: bool,
+    width: f32,
+    room: f32,
+    kind: Type,
+    /// Height of the longer text in them, with its margins.
+    need: f32,
 }
 
 /// What the outputs keep between frames.
@@ -57,11 +65,66 @@ pub struct Outputs {
     panes: DiffPanes,
     marks: Marks,
     heats: deep::HeatMarks,
+    fitted: Option<Fitted>,
+    /// The difference that was brought into sight.
+    stepped: Option<usize>,
     /// The texts shown last, to notice when others take their place.
     shown: Option<(GroupKey, Option<String>, bool)>,
 }
 
 impl Outputs {
+    /// The height that both texts take over `width`, in the letters chosen for them: at most `most`, or what the person set.
+    pub fn height(&mut self, ui: &Ui, desk: &Desk<'_>, width: f32, most: f32, set: Option<f32>) -> f32 {
+        let bench = desk.bench;
+        let half = ((width - theme::GAP) / 2.0).floor();
+        let set = set.map(|height| height.clamp(LEAST, most.max(LEAST)));
+        let room = set.unwrap_or(most) - CardParts::FRAME;
+        let texts = [&bench.baseline.text, &bench.prefixed.text];
+        let is_running = bench.is_running();
+        let before = self
+            .fitted
+            .take()
+            .filter(|before| before.group == bench.tuning.shown && before.width == half && before.room == room);
+        let is_same = |before: &Fitted| {
+            let same = |(old, new): (&Arc<str>, &&Arc<str>)| Arc::ptr_eq(old, new);
+            before.is_running == is_running && before.texts.iter().zip(&texts).all(same)
+        };
+        let fitted = match before {
+            Some(before) if is_same(&before) => before,
+            before => {
+                // While text arrives the letters get no larger again, and the panes no lower.
+                let held = before.as_ref().filter(|before| is_running || before.is_running);
+                let held_kind = before
+                    .as_ref()
+                    .filter(|_| is_running)
+                    .map_or(f32::MAX, |before| before.kind.size);
+                let kinds: Vec<Type> = SIZES.into_iter().filter(|kind| kind.size <= held_kind).collect();
+                let [.., smallest] = SIZES;
+                let (kind, mut need) =
+                    diff::fit(ui, texts.map(|text| &**text), half, room, &kinds).unwrap_or((smallest, room));
+                // A row more or less from run to run moves nothing.
+                let slack = if is_running { f32::MAX } else { 2.0 * kind.line };
+                if let Some(held) =
+                    held.filter(|held| held.need > need && held.need - need <= slack && held.need <= room)
+                {
+                    need = held.need;
+                }
+                Fitted {
+                    group: bench.tuning.shown.clone(),
+                    texts: texts.map(Arc::clone),
+                    is_running,
+                    width: half,
+                    room,
+                    kind,
+                    need,
+                }
+            }
+        };
+        let height = (fitted.need + CardParts::FRAME).max(WITHOUT_TEXT).min(most).max(LEAST);
+        self.fitted = Some(fitted);
+        set.unwrap_or(height).floor()
+    }
+
     pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, height: f32) {
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
         let half = ((rect.width() - theme::GAP) / 2.0).floor();
@@ -75,14 +138,20 @@ impl Outputs {
             self.panes.rewind();
         }
         self.marks.refresh(desk);
+        let stepped = desk.bench.difference().and_then(|(now, _)| now);
+        if stepped != self.stepped {
+            self.stepped = stepped;
+            if stepped.is_some() {
+                self.panes.step();
+            }
+        }
         self.pane(ui, desk, Side::Baseline, left);
         self.pane(ui, desk, Side::Prefixed, right);
     }
 
-    /// The character at which the texts that are arriving part, counted from 1, as far as they have arrived.
-    pub fn parting_so_far(&self, desk: &Desk<'_>) -> Option<usize> {
-        let (_, parting) = self.marks.of(desk, Side::Prefixed);
-        parting.map(|parting| parting.character)
+    /// Where the shown texts part, as far as they have arrived.
+    pub fn parting_so_far(&self, desk: &Desk<'_>) -> Option<Parting> {
+        self.marks.of(desk, Side::Prefixed).1
     }
 
     fn pane(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, side: Side, rect: Rect) {
@@ -117,7 +186,7 @@ impl Outputs {
         } else {
             let (marks, parting) = self.marks.of(desk, side);
             let mut spoken = match parting {
-                Some(parting) => (text.parting_at)(parting.character),
+                Some(parting) => (text.parting_at)(parting.unit, parting.number),
                 None => text.no_parting.to_owned(),
             };
             let scores = desk.colouring_scores().filter(|_| side == Side::Baseline);
@@ -138,13 +207,15 @@ impl Outputs {
                 text: &pane.text,
                 marks: if by_kl { &[] } else { marks },
                 heats,
-                parting: parting.map(|parting| (parting.byte, parting.flag.as_str())),
+                parting: parting.map(|parting| (parting.byte, self.marks.flag.as_str())),
+                current: stepped_to(desk, side).filter(|_| !by_kl),
                 streaming: pane.state == PaneState::Streaming,
                 opacity: if is_stale(desk, side, pane) { STALE } else { 1.0 },
                 name,
                 spoken: &spoken,
             };
-            let kind = letters(desk.bench.prompt.max_tokens, rect.width());
+            let [.., smallest] = SIZES;
+            let kind = self.fitted.as_ref().map_or(smallest, |fitted| fitted.kind);
             let touched = self.panes.show(&mut body, pane_side, &content, kind);
             if let (Some(touched), Some(scores)) = (touched, scores)
                 && let Some(heat) = heats.get(touched.heat)
@@ -202,7 +273,7 @@ impl Marks {
             ..Self::default()
         };
         let Some(of) = &self.of else { return };
-        let parting = parting(&of.left, &of.right);
+        let parting = Parting::of(&of.left, &of.right, bench.granularity);
         self.left = of.diff.removed().collect();
         self.right = of.diff.added().collect();
         if streaming {
@@ -224,10 +295,11 @@ impl Marks {
         } else {
             self.parting = parting;
         }
+        self.flag = parting.map_or_else(String::new, |parting| parting.number.to_string());
     }
 
     /// Marks and parting of one side, where they belong to the text that is shown.
-    pub(super) fn of(&self, desk: &Desk<'_>, side: Side) -> (&[Range<usize>], Option<&Parting>) {
+    pub(super) fn of(&self, desk: &Desk<'_>, side: Side) -> (&[Range<usize>], Option<Parting>) {
         if desk.bench.covered(side) == 0 {
             return (&[], None);
         }
@@ -236,39 +308,17 @@ impl Marks {
         } else {
             &self.right
         };
-        (marks, self.parting.as_ref())
+        (marks, self.parting)
     }
 }
 
-/// The letters for outputs of at most `tokens` tokens in a pane of `width`.
-fn letters(tokens: usize, width: f32) -> Type {
-    let step = SIZES
-        .iter()
-        .position(|(most, _)| tokens <= *most)
-        .unwrap_or(SIZES.len());
-    let step = if width < NARROW { step + 1 } else { step };
-    SIZES.get(step).map_or(SMALLEST, |(_, kind)| *kind)
-}
-
-/// Where two texts part; `None` where they are the same.
-fn parting(left: &str, right: &str) -> Option<Parting> {
-    if left == right {
-        return None;
-    }
-    let mut byte = 0;
-    let mut shared = 0;
-    for (a, b) in left.graphemes(true).zip(right.graphemes(true)) {
-        if a != b {
-            break;
-        }
-        byte += a.len();
-        shared += 1;
-    }
-    let character = shared + 1;
-    Some(Parting {
-        byte,
-        character,
-        flag: character.to_string(),
+/// The difference that was stepped to, as bytes of a pane's text.
+fn stepped_to(desk: &Desk<'_>, side: Side) -> Option<Range<usize>> {
+    let (now, _) = desk.bench.difference()?;
+    let change = desk.bench.diff.as_ref()?.diff.changes.get(now?)?;
+    Some(match side {
+        Side::Baseline => change.left.clone(),
+        _ => change.right.clone(),
     })
 }
 
@@ -310,14 +360,7 @@ fn header_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
         ui.add(strong(format!("P {len}"), palette.text));
         ui.spacing_mut().item_spacing.x = 8.0;
     }
-    if is_stale(desk, side, pane) && !pane.text.is_empty() {
-        let words = match (&pane.stale_from, side) {
-            (Some(origin), Side::Prefixed) if origin_magnitude(desk, origin) != controls_magnitude(desk) => {
-                (text.from)(&origin_magnitude(desk, origin))
-            }
-            (Some(_), Side::Prefixed) => text.other_settings.to_owned(),
-            _ => text.other_prompt.to_owned(),
-        };
+    if let Some(words) = stale_words(desk, side).filter(|_| is_stale(desk, side, pane)) {
         let galley = paint::cut_to(ui, &words, theme::CAPTION.regular(), palette.text3, 140.0);
         ui.add(Label::new(galley));
     }
@@ -326,6 +369,11 @@ fn header_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
         if side == Side::Baseline {
             deep::switch(ui, desk);
         }
+        if side == Side::Prefixed {
+            differences(ui, desk);
+            let room = ui.available_width();
+            granularity(ui, desk, room);
+        }
         if side == Side::Baseline && desk.bench.colouring() == Colouring::Kl {
             let words = desk.deep_text();
             kl::legend(ui, words.scale, words.nats);
@@ -333,9 +381,7 @@ fn header_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
             legend(ui, desk, side);
         }
         let room = ui.available_width();
-        if side == Side::Prefixed {
-            granularity(ui, desk, room);
-        } else if room >= 32.0 && !desk.bench.baseline.text.is_empty() {
+        if side == Side::Baseline && room >= 32.0 && !desk.bench.baseline.text.is_empty() {
             let off = desk.bench.why_not_run().is_some() || desk.bench.is_running();
             if ui
                 .add_enabled(!off, IconButton::new(Icon::Again, text.rerun_baseline))
@@ -345,6 +391,25 @@ fn header_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
             }
         }
     });
+}
+
+/// What a pane's text is from, where that is not what the controls say.
+pub(super) fn stale_words(desk: &Desk<'_>, side: Side) -> Option<String> {
+    let text = desk.text;
+    let pane = match side {
+        Side::Baseline => &desk.bench.baseline,
+        _ => &desk.bench.prefixed,
+    };
+    if pane.text.is_empty() || !pane.stale {
+        return None;
+    }
+    Some(match (&pane.stale_from, side) {
+        (Some(origin), Side::Prefixed) if origin_magnitude(desk, origin) != controls_magnitude(desk) => {
+            (text.from)(&origin_magnitude(desk, origin))
+        }
+        (Some(_), Side::Prefixed) => text.other_settings.to_owned(),
+        _ => text.other_prompt.to_owned(),
+    })
 }
 
 /// Whether the text no longer belongs to what the controls say. A run that was opened again is shown for itself.
@@ -384,6 +449,37 @@ fn legend(ui: &mut Ui, desk: &Desk<'_>, side: Side) {
     );
 }
 
+/// Steps from difference to difference, and says which one it is.
+fn differences(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let Some((now, count)) = desk.bench.difference() else {
+        return;
+    };
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let words = match now {
+        Some(now) => (text.difference_of)(now + 1, count),
+        None => (text.differences)(count),
+    };
+    let galley = paint::line_of_text(ui, &words, theme::CAPTION.regular(), palette.text2);
+    if ui.available_width() < galley.size().x + 2.0 * 24.0 {
+        return;
+    }
+    let size = vec2(galley.size().x + 2.0 * 24.0, 24.0);
+    let reading = Layout::left_to_right(Align::Center);
+    ui.allocate_ui_with_layout(size, reading, |ui| {
+        ui.spacing_mut().item_spacing.x = 0.0;
+        let before = IconButton::new(Icon::ChevronLeft, (text.command)(CommandId::PreviousDifference)).size(24.0);
+        if ui.add(before).clicked() {
+            desk.act(Action::StepDifference(-1));
+        }
+        ui.add(Label::new(galley));
+        let next = IconButton::new(Icon::ChevronRight, (text.command)(CommandId::NextDifference)).size(24.0);
+        if ui.add(next).clicked() {
+            desk.act(Action::StepDifference(1));
+        }
+    });
+}
+
 fn granularity(ui: &mut Ui, desk: &mut Desk<'_>, room: f32) {
     let text = desk.text;
     let current = desk.bench.granularity;
@@ -399,7 +495,7 @@ fn granularity(ui: &mut Ui, desk: &mut Desk<'_>, room: f32) {
         .close_behavior(PopupCloseBehavior::CloseOnClick)
         .accessible_name(text.granularity)
         .show(|ui| {
-            ui.set_min_width(160.0);
+            select::as_wide_as(ui, Granularity::ALL.map(text.granularities));
             for granularity in Granularity::ALL {
                 let words = (text.granularities)(granularity);
                 if select::item(ui, words, granularity == current).clicked() {
@@ -557,32 +653,4 @@ fn applied(ui: &mut Ui, desk: &Desk<'_>) {
     ui.add_space(6.0);
     status::mark(ui, Status::LookHere);
     ui.add(Label::new(galley));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_flag_carries_the_number_of_the_first_character_that_differs() {
-        let left = "「春の花を咲かせ」 春の花を咲かせ、風に揺れる葉を見つめ";
-        let right = "「春の花を咲かせ」 春の花を咲かせ、新芽が芽を出す。";
-        let parting = parting(left, right).unwrap();
-        assert_eq!(parting.character, 19);
-        assert!(left[parting.byte..].starts_with('風'));
-        assert!(right[parting.byte..].starts_with('新'));
-    }
-
-    #[test]
-    fn longer_outputs_and_narrower_panes_have_smaller_letters() {
-        let sizes =
-            [(64, 456.0), (64, 240.0), (128, 456.0), (512, 456.0)].map(|(tokens, width)| letters(tokens, width).size);
-        assert_eq!(sizes, [22.0, 18.0, 18.0, 15.0]);
-    }
-
-    #[test]
-    fn equal_texts_do_not_part_and_a_longer_text_parts_where_the_shorter_ends() {
-        assert!(parting("同じ", "同じ").is_none());
-        assert_eq!(parting("同じ", "同じです").unwrap().character, 3);
-    }
 }

@@ -7,7 +7,7 @@ use softprefix_core::prefix::{Magnitude, PrefixRecipe};
 
 use super::desk::Desk;
 use super::figure;
-use crate::model::MagnitudeUnit;
+use crate::model::{MagnitudeUnit, Parting, Unit};
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::chip::Chip;
@@ -18,9 +18,10 @@ use crate::views::{paint, select};
 use crate::workbench::Action;
 
 /// The measures that have a chip; the others are in the menu beside them.
-const CHIPS: [Measure; 6] = [
+const CHIPS: [Measure; 7] = [
     Measure::Chrf2,
     Measure::Indel,
+    Measure::KlMean,
     Measure::Difflib,
     Measure::FirstDivergence,
     Measure::Distinct4,
@@ -35,21 +36,19 @@ pub struct PlotCard {
 
 impl PlotCard {
     /// `parting` is where the texts part that are shown, also while they arrive.
-    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, height: f32, parting: Option<usize>) {
+    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, height: f32, parting: Option<Parting>) {
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
         let palette = Palette::of(ui);
         let radius = egui::CornerRadius::same(theme::RADIUS_CARD);
         let outline = egui::Stroke::new(1.0, palette.line);
         ui.painter()
             .rect(rect, radius, palette.panel, outline, egui::StrokeKind::Inside);
-        let inner = rect.shrink2(vec2(theme::PADDING, 12.0));
+        let inner = rect.shrink2(vec2(theme::PADDING, 8.0));
         let mut child = ui.new_child(UiBuilder::new().id_salt("plot card").max_rect(inner));
         let ui = &mut child;
         ui.spacing_mut().item_spacing.y = 0.0;
-        title_row(ui, desk, parting);
-        ui.add_space(8.0);
-        chip_row(ui, desk);
-        ui.add_space(8.0);
+        head(ui, desk, parting);
+        ui.add_space(6.0);
         let size = vec2(inner.width(), (inner.bottom() - ui.cursor().top()).max(120.0));
         self.plot(ui, desk, size);
     }
@@ -239,74 +238,93 @@ fn describe(desk: &Desk<'_>, record: &Record, point: &analysis::Point) -> String
     )
 }
 
-fn title_row(ui: &mut Ui, desk: &mut Desk<'_>, parting: Option<usize>) {
-    let palette = Palette::of(ui);
-    let text = desk.text;
+/// One row: the verdict, the measures, what can be done with the points.
+fn head(ui: &mut Ui, desk: &mut Desk<'_>, parting: Option<Parting>) {
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), theme::CONTROL), Sense::hover());
     let mut right = ui.new_child(
         UiBuilder::new()
+            .id_salt("plot buttons")
             .max_rect(rect)
             .layout(Layout::right_to_left(Align::Center)),
     );
     right.spacing_mut().item_spacing.x = 4.0;
-    let mut left_end = rect.right();
+    buttons(&mut right, desk);
+    let end = right.min_rect().left().min(rect.right()) - 8.0;
+    let room = rect.with_max_x(end);
+    let width_of = |words: &str| {
+        let font = theme::CARD_TITLE.semibold();
+        paint::line_of_text(ui, words, font, Palette::of(ui).text).size().x
+    };
+    // Where there is no room for all of it the plot alone says where the outputs begin to repeat themselves.
+    let least = Chips::of(ui, desk, 0.0).width;
+    let mut words = verdict(desk, parting, true);
+    if width_of(&words) > room.width() - least - 16.0 {
+        words = verdict(desk, parting, false);
+    }
+    let chips = Chips::of(ui, desk, room.width() - width_of(&words) - 16.0);
+    let chips_left = end - chips.width;
+    title(ui, desk, &words, rect.with_max_x(chips_left - 12.0));
+    let mut row = ui.new_child(
+        UiBuilder::new()
+            .id_salt("measures")
+            .max_rect(room.with_min_x(chips_left))
+            .layout(Layout::left_to_right(Align::Center)),
+    );
+    chips.show(&mut row, desk);
+}
+
+/// The menu of the points; for a run that was opened again, the way back and its settings; the way out of a zoom.
+fn buttons(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let text = desk.text;
     if desk.bench.tuning.points().next().is_some() {
-        let menu = right.add(IconButton::new(Icon::Menu, text.plot_menu));
+        let menu = ui.add(IconButton::new(Icon::Menu, text.plot_menu));
         Popup::menu(&menu)
             .close_behavior(PopupCloseBehavior::CloseOnClick)
             .accessible_name(text.plot_menu)
             .show(|ui| menu_items(ui, desk));
-        left_end = menu.rect.left();
     }
     if let Some(id) = desk.bench.tuning.selected.clone() {
-        if right.add(Button::quiet(text.back_to_last).small()).clicked() {
+        if ui.add(Button::quiet(text.back_to_last).small()).clicked() {
             desk.act(Action::SelectRun(None));
         }
-        let response = right.add(Button::outlined(text.use_settings).small().height(28.0));
-        if response.clicked() {
+        if ui
+            .add(Button::outlined(text.use_settings).small().height(28.0))
+            .clicked()
+        {
             desk.act(Action::AdoptRun(id));
         }
-        left_end = response.rect.left();
     }
-    desk.zoomed(&mut right, view(desk));
-    left_end = left_end.min(right.min_rect().left());
-    let room = Rect::from_min_max(rect.min, egui::pos2(left_end - 12.0, rect.bottom()));
+    desk.zoomed(ui, view(desk));
+}
+
+fn title(ui: &mut Ui, desk: &Desk<'_>, words: &str, room: Rect) {
+    let palette = Palette::of(ui);
+    let bench = desk.bench;
+    // It belongs to the texts beside it, and dims with them.
+    let is_old = bench.tuning.selected.is_none() && (bench.prefixed.stale || bench.baseline.stale);
+    let colour = theme::faded(palette.text, if is_old { super::outputs::STALE } else { 1.0 });
     let mut left = ui.new_child(
         UiBuilder::new()
+            .id_salt("verdict")
             .max_rect(room)
             .layout(Layout::left_to_right(Align::Center)),
     );
-    let opened = desk
-        .bench
-        .tuning
-        .current()
-        .filter(|_| desk.bench.tuning.selected.is_some());
-    let words = match opened {
-        Some((record, point)) => format!(
-            "{}  {}",
-            (text.shown_run)(&made_with(desk, record, point)),
-            verdict(desk, parting)
-        ),
-        None => verdict(desk, parting),
-    };
-    // A sentence that does not fit is set smaller before it is cut.
-    let large = paint::line_of_text(&left, &words, theme::VERDICT.semibold(), palette.text);
-    let kind = if large.size().x <= room.width() {
-        theme::VERDICT
-    } else {
-        theme::NAME
-    };
-    let galley = paint::cut_to(&left, &words, kind.semibold(), palette.text, room.width());
-    let cut = galley.elided;
-    let response = left.add(Label::new(galley));
-    if cut {
-        response.on_hover_text(words);
+    let galley = paint::cut_to(&left, words, theme::CARD_TITLE.semibold(), colour, room.width());
+    let mut about = (desk.text.points)(bench.tuning.points().count());
+    if bench.tuning.group().is_some_and(Group::is_deterministic) {
+        about = format!("{about}  ·  {}", desk.text.noise_none);
     }
+    if let Some((record, point)) = bench.tuning.current().filter(|_| bench.tuning.selected.is_some()) {
+        about = format!("{}\n{about}", (desk.text.shown_run)(&made_with(desk, record, point)));
+    }
+    left.add(Label::new(galley)).on_hover_text(format!("{words}\n{about}"));
 }
 
 fn menu_items(ui: &mut Ui, desk: &mut Desk<'_>) {
     let text = desk.text;
-    ui.set_min_width(240.0);
+    let saved = crate::text::DeepText::of(desk.bench.settings.language).save_as;
+    let own = [text.use_settings, text.remove_point, text.clear_points];
+    select::as_wide_as(ui, own.into_iter().chain(crate::figure::Form::ALL.map(saved)));
     if let Some(id) = desk.bench.tuning.current().map(|(record, _)| record.id.clone()) {
         if select::item(ui, text.use_settings, false).clicked() {
             desk.act(Action::AdoptRun(id.clone()));
@@ -322,12 +340,17 @@ fn menu_items(ui: &mut Ui, desk: &mut Desk<'_>) {
 }
 
 /// One sentence: what the output that is shown says about the prefix.
-fn verdict(desk: &Desk<'_>, parting: Option<usize>) -> String {
+///
+/// `whole`: with what becomes of larger magnitudes.
+fn verdict(desk: &Desk<'_>, parting: Option<Parting>, whole: bool) -> String {
     let text = desk.text;
     let bench = desk.bench;
     if bench.is_running() && bench.tuning.selected.is_none() {
         // What has arrived speaks, not the run before.
-        return parting.map_or_else(|| text.verdict_running.to_owned(), text.verdict_parts);
+        return match parting {
+            Some(parting) => (text.verdict_parts)(&(text.nth)(parting.unit, parting.number)),
+            None => text.verdict_running.to_owned(),
+        };
     }
     let shown = bench.tuning.current().zip(bench.tuning.group());
     let Some(((_, point), group)) = shown else {
@@ -348,88 +371,102 @@ fn verdict(desk: &Desk<'_>, parting: Option<usize>) -> String {
         Verdict::InsideNoise => return text.verdict_noise.to_owned(),
         _ => {}
     }
-    let character = measures.first_divergence.graphemes + 1;
+    let place = match parting {
+        Some(parting) => (text.nth)(parting.unit, parting.number),
+        None => (text.nth)(Unit::Character, measures.first_divergence.graphemes + 1),
+    };
     // A run that was opened again has its own name beside the sentence; the series' fate is not its.
     let collapse = bench.tuning.collapse_from().filter(|x| *x > 0.0);
-    match collapse.filter(|_| bench.tuning.selected.is_none()) {
-        Some(x) => (text.verdict_parts_collapse)(character, &desk.plot_magnitude(x)),
-        None => (text.verdict_parts)(character),
+    match collapse.filter(|_| whole && bench.tuning.selected.is_none()) {
+        Some(x) => (text.verdict_parts_collapse)(&place, &desk.plot_magnitude(x)),
+        None => (text.verdict_parts)(&place),
     }
 }
 
-fn chip_row(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let palette = Palette::of(ui);
-    let text = desk.text;
-    let bench = desk.bench;
-    let current = bench.tuning.current();
-    let recipe = bench.prefix.recipe();
-    let outdated = bench.tuning.selected.is_none()
-        && current.is_some_and(|(record, _)| record.case.recipe.as_ref() != Some(&recipe));
-    let value = |measure: Measure| {
-        let measures = current.and_then(|(_, point)| point.measures.as_ref());
-        figures(measure, measures.and_then(|measures| measure.value(measures)))
-    };
-    let count = bench.tuning.points().count();
-    let mut remark = (text.points)(count);
-    if bench.tuning.group().is_some_and(Group::is_deterministic) {
-        remark = format!("{remark}  ·  {}", text.noise_none);
-    }
-    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), theme::CONTROL), Sense::hover());
-    let remark = paint::line_of_text(ui, &remark, theme::CAPTION.regular(), palette.text3);
-    let mut row = ui.new_child(
-        UiBuilder::new()
-            .max_rect(rect)
-            .layout(Layout::left_to_right(Align::Center)),
-    );
-    let mut shown: Vec<Measure> = CHIPS.to_vec();
-    if !shown.contains(&bench.measure) {
-        shown.insert(1, bench.measure);
-    }
-    // As many chips as there is room for beside the menu; the one that is on is always among them.
-    let menu = Button::quiet(text.more_measures).trailing(Icon::ChevronDown).small();
-    let menu_width = menu.measure(ui);
-    let width_of = |ui: &Ui, measure: Measure| {
-        let name = paint::line_of_text(ui, (text.measures)(measure), theme::BODY.semibold(), palette.text);
-        let figures = paint::line_of_text(ui, "100.0", theme::BODY.mono(), palette.text);
-        name.size().x + figures.size().x + 27.0 + 8.0
-    };
-    let on = shown.iter().position(|measure| *measure == bench.measure).unwrap_or(0);
-    let mut room = rect.width() - menu_width - width_of(ui, bench.measure);
-    let mut fits = vec![false; shown.len()];
-    fits[on] = true;
-    for (index, measure) in shown.iter().enumerate() {
-        if index == on {
-            continue;
+/// The measures that are shown as chips, and how wide they are with the menu of all.
+struct Chips {
+    shown: Vec<(Measure, String)>,
+    width: f32,
+    outdated: bool,
+}
+
+impl Chips {
+    /// As many as there is `room` for beside the menu; the one that is on is always among them.
+    fn of(ui: &Ui, desk: &Desk<'_>, room: f32) -> Self {
+        let bench = desk.bench;
+        let current = bench.tuning.current();
+        let recipe = bench.prefix.recipe();
+        let outdated = bench.tuning.selected.is_none()
+            && current.is_some_and(|(record, _)| record.case.recipe.as_ref() != Some(&recipe));
+        let is_known =
+            |measure: &Measure| *measure != Measure::KlMean || value(desk, *measure) != figures(*measure, None);
+        let mut offered: Vec<Measure> = CHIPS.into_iter().filter(is_known).collect();
+        if !offered.contains(&bench.measure) {
+            offered.insert(1, bench.measure);
         }
-        let width = width_of(ui, *measure);
-        if room < width {
-            break;
-        }
-        room -= width;
-        fits[index] = true;
-    }
-    for (measure, _) in shown.iter().zip(&fits).filter(|(_, fits)| **fits) {
-        let figures = value(*measure);
-        let chip = Chip::new((text.measures)(*measure), &figures, *measure == bench.measure).outdated(outdated);
-        if row.add(chip).on_hover_text((text.measure_about)(*measure)).clicked() {
-            desk.act(Action::SetMeasure(*measure));
-        }
-    }
-    let response = row.add(menu);
-    Popup::menu(&response)
-        .close_behavior(PopupCloseBehavior::CloseOnClick)
-        .accessible_name(text.measure)
-        .show(|ui| {
-            ui.set_min_width(260.0);
-            for measure in Measure::ALL {
-                let words = format!("{}   {}", (text.measures)(measure), value(measure));
-                let response = select::item(ui, &words, measure == bench.measure);
-                if response.on_hover_text((text.measure_about)(measure)).clicked() {
-                    desk.act(Action::SetMeasure(measure));
-                }
+        let gap = ui.spacing().item_spacing.x;
+        let menu = more_button(desk).measure(ui) + gap;
+        let width_of = |measure: Measure| {
+            let palette = Palette::of(ui);
+            let name = (desk.text.measures)(measure);
+            let name = paint::line_of_text(ui, name, theme::BODY.semibold(), palette.text);
+            let figures = paint::line_of_text(ui, "100.0", theme::BODY.mono(), palette.text);
+            name.size().x + figures.size().x + 27.0 + gap
+        };
+        let mut width = menu + width_of(bench.measure);
+        let mut fits: Vec<Measure> = vec![bench.measure];
+        for measure in offered.iter().copied().filter(|measure| *measure != bench.measure) {
+            if width + width_of(measure) > room {
+                break;
             }
-        });
-    if count > 0 && rect.right() - response.rect.right() > remark.size().x + 16.0 {
-        paint::place(ui.painter(), rect.right_center(), egui::Align2::RIGHT_CENTER, remark);
+            width += width_of(measure);
+            fits.push(measure);
+        }
+        let shown = offered
+            .into_iter()
+            .filter(|measure| fits.contains(measure))
+            .map(|measure| (measure, value(desk, measure)))
+            .collect();
+        Self { shown, width, outdated }
     }
+
+    fn show(&self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        let text = desk.text;
+        let on = desk.bench.measure;
+        for (measure, figures) in &self.shown {
+            let chip = Chip::new((text.measures)(*measure), figures, *measure == on).outdated(self.outdated);
+            if ui.add(chip).on_hover_text((text.measure_about)(*measure)).clicked() {
+                desk.act(Action::SetMeasure(*measure));
+            }
+        }
+        let response = ui.add(more_button(desk));
+        Popup::menu(&response)
+            .close_behavior(PopupCloseBehavior::CloseOnClick)
+            .accessible_name(text.measure)
+            .show(|ui| {
+                let words =
+                    Measure::ALL.map(|measure| format!("{}   {}", (text.measures)(measure), value(desk, measure)));
+                select::as_wide_as(ui, words.iter().map(String::as_str));
+                for (measure, words) in Measure::ALL.into_iter().zip(&words) {
+                    let response = select::item(ui, words, measure == on);
+                    if response.on_hover_text((text.measure_about)(measure)).clicked() {
+                        desk.act(Action::SetMeasure(measure));
+                    }
+                }
+            });
+    }
+}
+
+fn more_button(desk: &Desk<'_>) -> Button<'static> {
+    Button::quiet(desk.text.more_measures)
+        .trailing(Icon::ChevronDown)
+        .small()
+        .name(desk.text.measure)
+}
+
+/// What a measure says of the shown run.
+fn value(desk: &Desk<'_>, measure: Measure) -> String {
+    let current = desk.bench.tuning.current();
+    let measures = current.and_then(|(_, point)| point.measures.as_ref());
+    figures(measure, measures.and_then(|measures| measure.value(measures)))
 }

@@ -89,7 +89,8 @@ impl Rail {
         ui.label(paint::strong(text.prefix, theme::CAPTION, palette.text2));
         ui.add_space(8.0);
         material::kind(ui, desk);
-        ui.add_space(if tall { 10.0 } else { 2.0 });
+        material::texts(ui, desk, &mut self.refused);
+        ui.add_space(if tall { 8.0 } else { 0.0 });
         self.magnitude(ui, desk, tall);
         ui.add_space(4.0);
         self.vectors(ui, desk);

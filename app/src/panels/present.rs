@@ -25,7 +25,9 @@ const LETTERS: [Type; 4] = [
     Type { size: 16.0, line: 26.0 },
 ];
 /// Share of the height that slider and plot take.
-const STAGE: f32 = 0.5;
+const STAGE: f32 = 0.4;
+/// The prompt's letters, before the zoom.
+const PROMPT: Type = Type { size: 20.0, line: 26.0 };
 /// Space at the sides.
 const MARGIN: f32 = 40.0;
 /// How long the way out is told.
@@ -64,10 +66,14 @@ impl Presenter {
         let palette = Palette::of(ui);
         let whole = ui.max_rect();
         let inner = whole.shrink2(vec2(MARGIN, 20.0));
-        let head = inner.with_max_y(inner.top() + theme::HERO.line + 8.0);
+        let asked = prompt(ui, desk, inner);
+        let head = Rect::from_min_max(
+            pos2(inner.left(), asked),
+            pos2(inner.right(), asked + theme::HERO.line + 4.0),
+        );
         let stage_height = (inner.height() * STAGE)
             .max(200.0)
-            .min(inner.height() - head.height() - 64.0);
+            .min(inner.bottom() - head.bottom() - 64.0);
         let stage = inner.with_min_y(inner.bottom() - stage_height);
         let texts = Rect::from_min_max(head.left_bottom(), pos2(inner.right(), stage.top() - 8.0));
         let middle = inner.center().x;
@@ -85,7 +91,7 @@ impl Presenter {
         );
         status::prefix_disc(ui.painter(), pos2(right.left() + 8.0, y), 1.4, palette);
         let shown = desk.plot_magnitude(value_on_axis(desk));
-        paint::text(
+        let placed = paint::text(
             ui.painter(),
             pos2(right.left() + 26.0, y),
             egui::Align2::LEFT_CENTER,
@@ -93,6 +99,20 @@ impl Presenter {
             egui::FontId::new(theme::HERO.size, fonts::semibold()),
             palette.prefix_fill,
         );
+        // A text that is not of these controls says of which it is.
+        for (side, at) in [(Side::Baseline, left.right()), (Side::Prefixed, placed.right() + 16.0)] {
+            let Some(words) = outputs::stale_words(desk, side) else {
+                continue;
+            };
+            let (align, room) = match side {
+                Side::Baseline => (egui::Align2::RIGHT_CENTER, left.width() * 0.5),
+                _ => (egui::Align2::LEFT_CENTER, right.right() - at),
+            };
+            let galley = paint::cut_to(ui, &words, theme::VERDICT.regular(), palette.text2, room);
+            let place = paint::place(ui.painter(), pos2(at, y), align, galley);
+            let response = ui.interact(place, ui.scope_id().with(("stale", side)), egui::Sense::hover());
+            response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &words));
+        }
 
         let waiting = desk.bench.prefixed.state == PaneState::Waiting;
         let shown = Some((desk.bench.tuning.shown.clone(), waiting));
@@ -147,7 +167,7 @@ impl Presenter {
         }
         let (marks, parting) = self.marks.of(desk, side);
         let spoken = match parting {
-            Some(parting) => (desk.text.parting_at)(parting.character),
+            Some(parting) => (desk.text.parting_at)(parting.unit, parting.number),
             None => desk.text.no_parting.to_owned(),
         };
         let (name, pane_side) = match side {
@@ -159,6 +179,7 @@ impl Presenter {
             marks,
             heats: &[],
             parting: parting.map(|parting| (parting.byte, "")),
+            current: None,
             streaming: pane.state == PaneState::Streaming,
             opacity: if pane.stale { 0.6 } else { 1.0 },
             name,
@@ -222,6 +243,35 @@ impl Presenter {
         );
         ui.ctx().request_repaint_after(std::time::Duration::from_millis(50));
     }
+}
+
+/// The prompt, in at most two lines; answers where it ends.
+fn prompt(ui: &mut Ui, desk: &Desk<'_>, inner: Rect) -> f32 {
+    let palette = Palette::of(ui);
+    let words = desk.bench.prompt.user.trim();
+    if words.is_empty() {
+        return inner.top();
+    }
+    let format = egui::TextFormat {
+        font_id: PROMPT.regular(),
+        line_height: Some(PROMPT.line),
+        color: palette.text2,
+        valign: Align::Center,
+        ..egui::TextFormat::default()
+    };
+    // The hint how to leave has the corner.
+    let mut job = egui::text::LayoutJob::single_section(words.to_owned(), format);
+    job.wrap.max_width = inner.width() - 64.0;
+    job.wrap.max_rows = 2;
+    let galley = ui.painter().layout_job(job);
+    let place = paint::place(ui.painter(), inner.left_top(), egui::Align2::LEFT_TOP, galley);
+    let response = ui.interact(place, ui.scope_id().with("prompt"), egui::Sense::hover());
+    response.widget_info(|| {
+        let mut info = egui::WidgetInfo::labeled(egui::Role::Document, true, desk.text.prompt);
+        info.current_text_value = Some(words.to_owned());
+        info
+    });
+    place.bottom() + 4.0
 }
 
 /// The largest letters in which both texts fit, as far as their widths can be told without laying them out.

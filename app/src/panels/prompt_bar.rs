@@ -20,6 +20,9 @@ const PROMPT: Type = Type { size: 16.0, line: 24.0 };
 /// Lines of the prompt that are shown at once; beyond them it scrolls.
 const MOST_LINES: f32 = 4.0;
 
+/// Height of the row above the prompt.
+const SYSTEM_ROW: f32 = 24.0;
+
 /// What the prompt bar keeps between frames.
 #[derive(Default)]
 pub struct PromptBar {
@@ -35,7 +38,7 @@ impl PromptBar {
             system_fields(ui, desk);
             ui.add_space(8.0);
         });
-        ui.add_space(8.0);
+        ui.add_space(6.0);
         prompt_row(ui, desk);
     }
 
@@ -43,7 +46,7 @@ impl PromptBar {
     fn system_row(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
         let palette = Palette::of(ui);
         let text = desk.text;
-        let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), theme::CONTROL), Sense::hover());
+        let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), SYSTEM_ROW), Sense::hover());
         let preset_width = 176.0_f32.min(rect.width() * 0.4);
         let label = paint::line_of_text(ui, text.preset, theme::BODY.regular(), palette.text3);
         let right = rect.with_min_x(rect.right() - preset_width);
@@ -107,13 +110,13 @@ impl PromptBar {
             .map(|(index, preset)| (index, (text.presets)(preset.key).to_owned()))
             .collect();
         let mut child = ui.new_child(egui::UiBuilder::new().max_rect(right));
-        let chosen = select::select(
+        let chosen = select::sized(
             &mut child,
             text.preset,
             prompt.preset.as_ref(),
             &presets,
             text.own_text,
-            preset_width,
+            vec2(preset_width, SYSTEM_ROW),
         );
         if let Some(index) = chosen {
             desk.act(Action::LoadPreset(index));

@@ -1,7 +1,7 @@
 //! The bar at the top: which view, which file, and the window's own settings; below it, what went wrong.
 
 use eframe::egui::{
-    self, Align, Frame, Layout, Margin, Panel, Popup, PopupCloseBehavior, Rect, Role, Sense, Stroke, Ui, UiBuilder,
+    self, Align, Frame, Id, Layout, Margin, Panel, Popup, PopupCloseBehavior, Rect, Role, Sense, Stroke, Ui, UiBuilder,
     WidgetInfo, pos2, vec2,
 };
 
@@ -15,7 +15,8 @@ use crate::views::segmented::segmented;
 use crate::views::{paint, status};
 use crate::workbench::{Action, Notice, PlaybackAction, Tab};
 
-pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
+/// The views, and where the rest of the bar is: what it holds comes last in the order of reading, and is shown by [`tools`].
+pub fn views(ui: &mut Ui, desk: &mut Desk<'_>) -> Rect {
     let palette = Palette::of(ui);
     let bar = ui.max_rect();
     ui.painter()
@@ -29,28 +30,53 @@ pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
     left.spacing_mut().item_spacing.x = 28.0;
     let doctor = text::DoctorText::of(desk.bench.settings.language).tab;
     let sweep = text::SweepText::of(desk.bench.settings.language).tab;
-    for (which, words) in [(Tab::Tune, desk.text.tune), (Tab::Sweep, sweep), (Tab::Doctor, doctor)] {
-        if tab(&mut left, words, desk.bench.tab == which) {
+    let tabs = [(Tab::Tune, desk.text.tune), (Tab::Sweep, sweep), (Tab::Doctor, doctor)];
+    let mut entered = false;
+    for (index, (which, words)) in tabs.into_iter().enumerate() {
+        let on = desk.bench.tab == which;
+        let response = tab(&mut left, words, Some(on));
+        if response.clicked() {
             desk.act(Action::ShowTab(which));
+        }
+        if on && let Some(step) = crate::views::segmented::sideways(&left, &response) {
+            let next = (index as isize + step).rem_euclid(tabs.len() as isize) as usize;
+            desk.act(Action::ShowTab(tabs[next].0));
+            entered = true;
+        }
+        // The keyboard stays with the view that was stepped to.
+        let moved = Id::unique("view was stepped to");
+        if on && left.data_mut(|data| data.remove_temp::<bool>(moved)).is_some() {
+            response.request_focus();
+        }
+        if entered {
+            left.data_mut(|data| data.insert_temp(moved, true));
         }
     }
     let present = text::SweepText::of(desk.bench.settings.language).present;
-    if tab(&mut left, present, false) {
+    if tab(&mut left, present, None).clicked() {
         desk.act(Action::Present(true));
     }
     let used = left.min_rect().right();
-    let rest = Rect::from_min_max(pos2(used + 24.0, inner.top()), inner.right_bottom());
+    Rect::from_min_max(pos2(used + 24.0, inner.top()), inner.right_bottom())
+}
+
+/// The right side of the bar, in the place that [`views`] has left for it.
+pub fn tools(ui: &mut Ui, desk: &mut Desk<'_>, place: Rect) {
     let mut right = ui.new_child(
         UiBuilder::new()
-            .max_rect(rest)
+            .id_salt("tools")
+            .max_rect(place)
             .layout(Layout::right_to_left(Align::Center)),
     );
+    right.set_clip_rect(place.expand(4.0));
     right.spacing_mut().item_spacing.x = 4.0;
     right_side(&mut right, desk);
 }
 
-/// One view of the window; true where it was chosen.
-fn tab(ui: &mut Ui, words: &str, on: bool) -> bool {
+/// One view of the window, `on` where it is shown; or, with `None`, a mode of it. The views are one stop of the keyboard, and the
+/// arrows go from one to the next.
+fn tab(ui: &mut Ui, words: &str, view: Option<bool>) -> egui::Response {
+    let on = view == Some(true);
     let palette = Palette::of(ui);
     let (font, colour) = if on {
         (theme::NAME.semibold(), palette.text)
@@ -58,15 +84,22 @@ fn tab(ui: &mut Ui, words: &str, on: bool) -> bool {
         (theme::NAME.regular(), palette.text2)
     };
     let galley = paint::line_of_text(ui, words, font, colour);
-    let (rect, response) = ui.allocate_exact_size(vec2(galley.size().x, theme::TOP_BAR), Sense::click());
-    response.widget_info(|| WidgetInfo::selected(Role::Tab, true, on, words));
+    let mut sense = Sense::click();
+    if view == Some(false) {
+        sense -= Sense::FOCUSABLE;
+    }
+    let (rect, response) = ui.allocate_exact_size(vec2(galley.size().x, theme::TOP_BAR), sense);
+    response.widget_info(|| match view {
+        Some(on) => WidgetInfo::selected(Role::Tab, true, on, words),
+        None => WidgetInfo::labeled(Role::Button, true, words),
+    });
     paint::place(ui.painter(), rect.center(), egui::Align2::CENTER_CENTER, galley);
     if on {
         ui.painter()
             .hline(rect.x_range(), rect.bottom() - 1.0, Stroke::new(2.0, palette.text));
     }
     paint::focus_ring(ui, &response, rect.shrink2(vec2(-4.0, 10.0)), theme::RADIUS_TAG);
-    response.clicked()
+    response
 }
 
 fn right_side(ui: &mut Ui, desk: &mut Desk<'_>) {
@@ -81,13 +114,13 @@ fn right_side(ui: &mut Ui, desk: &mut Desk<'_>) {
         .show(|ui| settings(ui, desk));
     ui.add_space(8.0);
     let can_export = desk.bench.can_export();
-    let menu = ui.add_enabled(can_export, Button::quiet(text.export));
+    let menu = ui.add_enabled(can_export, Button::quiet(text.export).name(text.export_named));
     Popup::menu(&menu)
         .close_behavior(PopupCloseBehavior::CloseOnClick)
-        .accessible_name(text.export)
+        .accessible_name(text.export_named)
         .show(|ui| {
             let words = desk.sweep_text();
-            ui.set_min_width(220.0);
+            crate::views::select::as_wide_as(ui, Format::ALL.map(words.format));
             for format in Format::ALL {
                 if crate::views::select::item(ui, (words.format)(format), false).clicked() {
                     desk.act(Action::Export(format));

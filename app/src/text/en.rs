@@ -7,13 +7,14 @@ use softprefix_core::protocol::extension::FinishReason;
 
 use super::Text;
 use crate::commands::{CommandId, Group};
-use crate::model::{ConnectStep, KindChoice, ProblemKind, WhyNot};
+use crate::model::{ConnectStep, KindChoice, ProblemKind, Unit, WhyNot};
 use crate::workbench::Tab;
 
 pub(super) static TEXT: Text = Text {
     tune: "Tune",
     open: "Open…",
     export: "Export",
+    export_named: "Export the runs",
     new_session: "New session",
     settings: "Settings",
     help: "Help",
@@ -217,6 +218,7 @@ pub(super) static TEXT: Text = Text {
     },
 
     splitter: "Height of the outputs",
+    splitter_about: "Drag: more room for the texts or for the plot. Double click: the texts take what they need.",
     baseline: "Baseline",
     prefixed: "Prefix",
     baseline_output: "Baseline output",
@@ -242,7 +244,18 @@ pub(super) static TEXT: Text = Text {
     copy_baseline: "Copy the baseline output",
     copy_prefixed: "Copy the prefixed output",
     rerun_baseline: "Run the baseline again",
-    parting_at: |character| format!("First difference at character {character}"),
+    nth: |unit, number| match unit {
+        Unit::Character => format!("character {number}"),
+        Unit::Word => format!("word {number}"),
+        Unit::Line => format!("line {number}"),
+    },
+    parting_at: |unit, number| format!("First difference at {}", (TEXT.nth)(unit, number)),
+    differences: |count| match count {
+        1 => "1 difference".to_owned(),
+        _ => format!("{count} differences"),
+    },
+    difference_of: |number, count| format!("{number} of {count}"),
+    show_plot: "Show the plot",
     no_parting: "No difference",
     granularity: "Compare by",
     granularities: |granularity| match granularity {
@@ -288,12 +301,12 @@ pub(super) static TEXT: Text = Text {
         Measure::Perplexity => "Perplexity of this output under the model without the prefix; a loop has a low one",
     },
     measure: "Measure",
-    more_measures: "More measures",
+    more_measures: "more",
     x_norms: "Magnitude, × token norm",
     x_raw: "Magnitude, raw value",
     noise: "noise floor: two baseline runs differ by this much",
     noise_none: "two baselines were equal",
-    collapsed_above: |x| format!("collapsed from {x}"),
+    collapsed_above: |x| format!("repeats itself from {x}"),
     points: |count| match count {
         1 => "1 point".to_owned(),
         _ => format!("{count} points"),
@@ -310,15 +323,13 @@ pub(super) static TEXT: Text = Text {
     shown_run: |run| format!("Shown: {run}"),
     verdict_connect: "Connect a module to begin.",
     verdict_begin: "Run once, then move the magnitude.",
-    verdict_running: "Running: the same as the baseline so far.",
-    verdict_same: "No effect: both outputs are the same.",
-    verdict_noise: "Within the noise: two baselines differ as much.",
+    verdict_running: "Running: the same as the baseline so far",
+    verdict_same: "No effect: both outputs are the same",
+    verdict_noise: "Within the noise: two baselines differ as much",
     verdict_ignored: "Both outputs are the same: the module probably ignored the prefix.",
-    verdict_collapsed: |x| format!("Collapsed into repetition at {x}."),
-    verdict_parts: |character| format!("Output leaves the baseline at character {character}."),
-    verdict_parts_collapse: |character, x| {
-        format!("Output leaves the baseline at character {character}; collapsed from {x}.")
-    },
+    verdict_collapsed: |x| format!("Repeats itself at {x}"),
+    verdict_parts: |place| format!("Leaves the baseline at {place}"),
+    verdict_parts_collapse: |place, x| format!("Leaves at {place}, repeats itself from {x}"),
 
     help_title: "Keys and commands",
     help_mouse: "With the mouse",
@@ -346,6 +357,9 @@ pub(super) static TEXT: Text = Text {
         CommandId::NextMeasure => "Next measure",
         CommandId::ToggleGranularity => "Compare by character, word or line",
         CommandId::ToggleKl => "Colour the baseline by KL",
+        CommandId::NextDifference => "Next difference",
+        CommandId::PreviousDifference => "Previous difference",
+        CommandId::TextsAlone => "Texts alone, or with the plot",
         CommandId::PreviousRun => "Run before",
         CommandId::NextRun => "Run after",
         CommandId::CopyBaseline => "Copy the baseline output",

@@ -7,13 +7,14 @@ use softprefix_core::protocol::extension::FinishReason;
 
 use super::Text;
 use crate::commands::{CommandId, Group};
-use crate::model::{ConnectStep, KindChoice, ProblemKind, WhyNot};
+use crate::model::{ConnectStep, KindChoice, ProblemKind, Unit, WhyNot};
 use crate::workbench::Tab;
 
 pub(super) static TEXT: Text = Text {
     tune: "調整",
     open: "開く…",
     export: "書き出す",
+    export_named: "実行を書き出す",
     new_session: "新しいセッション",
     settings: "設定",
     help: "ヘルプ",
@@ -206,6 +207,7 @@ pub(super) static TEXT: Text = Text {
     },
 
     splitter: "出力欄の高さ",
+    splitter_about: "ドラッグで文章とグラフの高さを調整、ダブルクリックで自動（文章に必要な高さ）",
     baseline: "基準",
     prefixed: "プレフィックス",
     baseline_output: "基準の出力",
@@ -231,7 +233,15 @@ pub(super) static TEXT: Text = Text {
     copy_baseline: "基準の出力をコピー",
     copy_prefixed: "プレフィックス付きの出力をコピー",
     rerun_baseline: "基準をもう一度実行",
-    parting_at: |character| format!("最初の違いは {character} 文字目"),
+    nth: |unit, number| match unit {
+        Unit::Character => format!("{number} 文字目"),
+        Unit::Word => format!("{number} 語目"),
+        Unit::Line => format!("{number} 行目"),
+    },
+    parting_at: |unit, number| format!("最初の違いは {}", (TEXT.nth)(unit, number)),
+    differences: |count| format!("違い {count} か所"),
+    difference_of: |number, count| format!("{number} / {count}"),
+    show_plot: "グラフを表示",
     no_parting: "違いはありません",
     granularity: "比較の単位",
     granularities: |granularity| match granularity {
@@ -275,12 +285,12 @@ pub(super) static TEXT: Text = Text {
         Measure::Perplexity => "この出力の、プレフィックスなしのモデルでのパープレキシティ。繰り返しでは低くなります",
     },
     measure: "指標",
-    more_measures: "ほかの指標",
+    more_measures: "ほか",
     x_norms: "大きさ（× トークンノルム）",
     x_raw: "大きさ（生の値）",
     noise: "ノイズの範囲：基準どうしでもこれだけ違います",
     noise_none: "基準 2 回は一致",
-    collapsed_above: |x| format!("{x} から崩壊"),
+    collapsed_above: |x| format!("{x} から反復"),
     points: |count| format!("{count} 点"),
     comma: "、",
     full_stop: "。",
@@ -294,13 +304,13 @@ pub(super) static TEXT: Text = Text {
     shown_run: |run| format!("表示中：{run}"),
     verdict_connect: "モジュールに接続すると始められます。",
     verdict_begin: "一度実行してから、大きさを動かしてください。",
-    verdict_running: "実行中：ここまでは基準と同じです。",
-    verdict_same: "効果なし：両方の出力は同じです。",
-    verdict_noise: "ノイズの範囲内：基準どうしでも同じくらい違います。",
+    verdict_running: "実行中：ここまでは基準と同じです",
+    verdict_same: "効果なし：両方の出力は同じです",
+    verdict_noise: "ノイズの範囲内：基準どうしでも同じくらい違います",
     verdict_ignored: "両方の出力が同じです。プレフィックスは無視された可能性があります。",
-    verdict_collapsed: |x| format!("{x} で反復に崩れています。"),
-    verdict_parts: |character| format!("{character} 文字目で基準から離れます。"),
-    verdict_parts_collapse: |character, x| format!("{character} 文字目で基準から離れ、{x} から崩壊します。"),
+    verdict_collapsed: |x| format!("{x} で反復になっています"),
+    verdict_parts: |place| format!("{place}で基準から離れます"),
+    verdict_parts_collapse: |place, x| format!("{place}で離れ、{x} から反復になります"),
 
     help_title: "キーと操作",
     help_mouse: "マウス操作",
@@ -328,6 +338,9 @@ pub(super) static TEXT: Text = Text {
         CommandId::NextMeasure => "次の指標",
         CommandId::ToggleGranularity => "文字・単語・行の切り替え",
         CommandId::ToggleKl => "基準を KL で色分け",
+        CommandId::NextDifference => "次の違い",
+        CommandId::PreviousDifference => "前の違い",
+        CommandId::TextsAlone => "文章だけを表示（もう一度でグラフも）",
         CommandId::PreviousRun => "前の実行",
         CommandId::NextRun => "次の実行",
         CommandId::CopyBaseline => "基準の出力をコピー",

@@ -24,7 +24,7 @@ use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::protocol::extension::{FinishReason, TakenOver};
 
 use crate::commands::{CommandId, Group};
-use crate::model::{ConnectStep, KindChoice, Language, ProblemKind, WhyNot};
+use crate::model::{ConnectStep, KindChoice, Language, ProblemKind, Unit, WhyNot};
 use crate::workbench::Tab;
 
 /// The words of one language.
@@ -33,6 +33,8 @@ pub struct Text {
     pub tune: &'static str,
     pub open: &'static str,
     pub export: &'static str,
+    /// What a screen reader calls it: a prefix has an export of its own.
+    pub export_named: &'static str,
     pub new_session: &'static str,
     pub settings: &'static str,
     pub help: &'static str,
@@ -144,6 +146,7 @@ pub struct Text {
 
     // The outputs.
     pub splitter: &'static str,
+    pub splitter_about: &'static str,
     pub baseline: &'static str,
     pub prefixed: &'static str,
     pub baseline_output: &'static str,
@@ -163,7 +166,12 @@ pub struct Text {
     pub copy_baseline: &'static str,
     pub copy_prefixed: &'static str,
     pub rerun_baseline: &'static str,
-    pub parting_at: fn(usize) -> String,
+    /// `word 11`: a unit by its number.
+    pub nth: fn(Unit, usize) -> String,
+    pub parting_at: fn(Unit, usize) -> String,
+    pub differences: fn(usize) -> String,
+    pub difference_of: fn(usize, usize) -> String,
+    pub show_plot: &'static str,
     pub no_parting: &'static str,
     pub granularity: &'static str,
     pub granularities: fn(Granularity) -> &'static str,
@@ -202,8 +210,8 @@ pub struct Text {
     pub verdict_noise: &'static str,
     pub verdict_ignored: &'static str,
     pub verdict_collapsed: fn(&str) -> String,
-    pub verdict_parts: fn(usize) -> String,
-    pub verdict_parts_collapse: fn(usize, &str) -> String,
+    pub verdict_parts: fn(&str) -> String,
+    pub verdict_parts_collapse: fn(&str, &str) -> String,
 
     // Sheets.
     pub help_title: &'static str,

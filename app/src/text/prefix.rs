@@ -47,6 +47,8 @@ pub struct PrefixText {
     pub identity: &'static str,
     pub identity_title: &'static str,
     pub export: &'static str,
+    /// What a screen reader calls it: the bar has an export of its own.
+    pub export_named: &'static str,
     pub export_as: fn(ExportForm) -> &'static str,
     pub shape: &'static str,
     pub made_of: &'static str,
@@ -153,6 +155,7 @@ static ENGLISH: PrefixText = PrefixText {
     identity: "What it is…",
     identity_title: "What this prefix is",
     export: "Export",
+    export_named: "Export the prefix",
     export_as: |form| match form {
         ExportForm::Peft => "PEFT folder (safetensors)…",
         ExportForm::Npy => "NumPy file (.npy)…",
@@ -244,6 +247,7 @@ static JAPANESE: PrefixText = PrefixText {
     identity: "詳しく見る…",
     identity_title: "このプレフィックスの正体",
     export: "書き出す",
+    export_named: "プレフィックスを書き出す",
     export_as: |form| match form {
         ExportForm::Peft => "PEFT フォルダー（safetensors）…",
         ExportForm::Npy => "NumPy ファイル（.npy）…",

@@ -107,7 +107,7 @@ pub struct SweepText {
     // The pictures.
     pub map: fn(&str) -> String,
     pub map_distance: fn(&str) -> String,
-    pub same: &'static str,
+    pub near: &'static str,
     pub far: &'static str,
     pub collapsed: &'static str,
     /// Characters that had come of a text that was broken off.
@@ -308,7 +308,7 @@ static ENGLISH: SweepText = SweepText {
     journal_retry: "Go on tries to save again.",
     map: |measure| format!("{measure} to baseline, by P and magnitude"),
     map_distance: |measure| format!("{measure}, by P and magnitude"),
-    same: "same as baseline",
+    near: "near the baseline",
     far: "far from it",
     collapsed: "collapsed",
     cut_off: |characters| format!("cut off after {characters} characters"),
@@ -499,7 +499,7 @@ static JAPANESE: SweepText = SweepText {
     journal_retry: "「続ける」で保存をやり直します。",
     map: |measure| format!("基準との {measure}（P × 大きさ）"),
     map_distance: |measure| format!("{measure}（P × 大きさ）"),
-    same: "基準と同じ",
+    near: "基準に近い",
     far: "遠い",
     collapsed: "崩壊",
     cut_off: |characters| format!("{characters} 文字で途切れた"),

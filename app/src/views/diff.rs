@@ -28,7 +28,7 @@ pub enum Pane {
 }
 
 /// What one pane shows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Content<'a> {
     pub text: &'a str,
     /// Byte ranges of `text` that differ from the other pane, ascending, not touching each other.
@@ -37,6 +37,8 @@ pub struct Content<'a> {
     pub heats: &'a [Heat],
     /// Where the texts part: a byte of `text`, and what is written on the flag there.
     pub parting: Option<(usize, &'a str)>,
+    /// The difference that was stepped to, as bytes of `text`; empty where something stands in the other text alone.
+    pub current: Option<Range<usize>>,
     /// A caret at the end: text is still arriving.
     pub streaming: bool,
     /// 1 for a text that belongs to what the controls say, less for a stale one.
@@ -50,7 +52,11 @@ pub struct Content<'a> {
 /// Most characters that are laid out in one frame only to learn their height.
 const MEASURED_A_FRAME: usize = 3000;
 /// Space around a text, within its pane.
-pub const MARGIN: Vec2 = vec2(16.0, 16.0);
+pub const MARGIN: Vec2 = vec2(16.0, 14.0);
+/// Height of the flag at the first difference.
+const FLAG: f32 = 15.0;
+/// Of the letters' size: how high they are from the top of the highest to the bottom of the lowest.
+const LETTERS: f32 = 1.16;
 
 /// A stretch of the text up to a line end.
 #[derive(Clone, Debug)]
@@ -76,6 +82,8 @@ struct Memory {
     height: f32,
     /// Where the row begins at which the texts part, from the top of the text.
     parting: Option<f32>,
+    /// The same for the difference that was stepped to.
+    target: Option<f32>,
     /// How far the end of its own text is scrolled, and whether more of it is arriving.
     end: f32,
     streaming: bool,
@@ -95,6 +103,8 @@ pub struct DiffPanes {
     follow: bool,
     /// What arrives is kept in sight even where that place goes out of it.
     newest: bool,
+    /// The difference that was stepped to is kept in sight until the person scrolls.
+    stepping: bool,
 }
 
 impl DiffPanes {
@@ -102,11 +112,41 @@ impl DiffPanes {
     pub fn rewind(&mut self) {
         self.offset = 0.0;
         self.follow = true;
+        self.stepping = false;
         for pane in [&mut self.left, &mut self.right] {
             pane.height = 0.0;
             pane.parting = None;
+            pane.target = None;
             pane.streaming = false;
         }
+    }
+
+    /// From now on the difference that [`Content::current`] names is kept in sight.
+    pub fn step(&mut self) {
+        self.stepping = true;
+        self.follow = false;
+        for pane in [&mut self.left, &mut self.right] {
+            pane.target = None;
+        }
+    }
+
+    /// Where both are to be scrolled so that the difference that was stepped to is in sight; `None` where it is, or is not known.
+    fn stepped(&self, kind: Type, view: f32) -> Option<f32> {
+        let targets = [self.left.target, self.right.target];
+        let mut known = targets.iter().flatten().copied();
+        let first = known.next()?;
+        let (low, high) = known.fold((first, first), |(low, high), y| (low.min(y), high.max(y)));
+        let in_sight = |y: f32| y + MARGIN.y >= self.offset && y + MARGIN.y + kind.line <= self.offset + view;
+        if in_sight(low) && in_sight(high) {
+            return None;
+        }
+        // A row before it stays in sight; where the texts have drifted too far apart for both, the right one decides.
+        let top = if high + 2.0 * kind.line - low <= view {
+            low
+        } else {
+            self.right.target.unwrap_or(low)
+        };
+        Some((top - kind.line + MARGIN.y).max(0.0))
     }
 
     /// From now on the newest of an arriving text is kept in sight, whatever goes out of it.
@@ -162,6 +202,12 @@ impl DiffPanes {
             self.offset = to;
             ui.ctx().request_repaint();
         }
+        if self.stepping
+            && let Some(to) = self.stepped(kind, ui.available_height())
+        {
+            self.offset = to;
+            ui.ctx().request_repaint();
+        }
         let shared = self.offset;
         let (memory, other) = match pane {
             Pane::Left => (&mut self.left, self.right.height),
@@ -196,6 +242,7 @@ impl DiffPanes {
             // The person scrolled this pane: the other one comes along in the next frame.
             self.offset = now;
             self.follow = false;
+            self.stepping = false;
             ui.ctx().request_repaint();
         }
         output.inner
@@ -261,6 +308,7 @@ impl Memory {
         let mut unknown = false;
         let count = self.paragraphs.len();
         self.parting = None;
+        let before = self.target.take();
         for index in 0..count {
             let paragraph = &self.paragraphs[index];
             let height = paragraph.estimate(width, kind);
@@ -270,6 +318,13 @@ impl Memory {
                 .is_some_and(|(byte, _)| parts_in(byte, &paragraph.range, index + 1 == count));
             if parts_here {
                 self.parting = Some(y);
+            }
+            let current_here = content
+                .current
+                .as_ref()
+                .is_some_and(|current| parts_in(current.start, &paragraph.range, index + 1 == count));
+            if current_here && !shown {
+                self.target = Some(y);
             }
             if !shown {
                 if paragraph.height.is_none() {
@@ -286,7 +341,18 @@ impl Memory {
             }
             let range = paragraph.range.clone();
             let colour = faded(palette.text, content.opacity);
-            let galley = layout(ui, &content.text[range.clone()], kind, width, colour);
+            let mut galley = layout(ui, &content.text[range.clone()], kind, width, colour);
+            if let (true, Some((byte, words))) = (parts_here, content.parting)
+                && !words.is_empty()
+            {
+                let before = content.text.get(range.start..byte.min(range.end));
+                galley = with_room_for_flag(
+                    galley,
+                    before.map_or(0, |before| before.chars().count()),
+                    kind,
+                    index == 0,
+                );
+            }
             self.paragraphs[index].height = Some(galley.size().y);
             let at = pos2(origin.x, origin.y + y);
             let last = index + 1 == count;
@@ -301,6 +367,9 @@ impl Memory {
             };
             if let (true, Some((byte, _))) = (parts_here, content.parting) {
                 self.parting = Some(piece.place_of(byte).top() - origin.y);
+            }
+            if let (true, Some(current)) = (current_here, &content.current) {
+                self.target = Some(piece.place_of(current.start).top() - origin.y);
             }
             if content.heats.is_empty() {
                 piece.paint_marks(ui, content);
@@ -320,10 +389,16 @@ impl Memory {
             let response = ui.interact(area, id.with(("paragraph", index)), sense);
             LabelSelectionState::label_text_selection(ui, &response, at, Arc::clone(&galley), colour, Stroke::NONE);
             piece.paint_parting(ui, content);
+            if current_here {
+                piece.paint_current(ui, content);
+            }
             if last && content.streaming {
                 piece.paint_caret(ui);
             }
             y += galley.size().y;
+        }
+        if self.target != before {
+            ui.ctx().request_repaint();
         }
         self.height = y;
         ui.set_height(y.max(self.least) + 2.0 * MARGIN.y);
@@ -364,6 +439,57 @@ fn layout(ui: &Ui, text: &str, kind: Type, width: f32, colour: Color32) -> Arc<G
     ui.painter().layout_job(job)
 }
 
+/// The rows from the one with the letter `column` on, moved down so that the flag above that row covers no letter. The first row of
+/// a text has the margin above it.
+fn with_room_for_flag(galley: Arc<Galley>, column: usize, kind: Type, first: bool) -> Arc<Galley> {
+    let room = (FLAG + 2.0 - (kind.line - LETTERS * kind.size)).max(0.0).ceil();
+    let cursor = CCursor {
+        index: column.into(),
+        prefer_next_row: true,
+    };
+    let row = galley.layout_from_cursor(cursor).row;
+    if room == 0.0 || (first && row == 0) {
+        return galley;
+    }
+    let mut galley = Galley::clone(&galley);
+    for placed in galley.rows.iter_mut().skip(row) {
+        placed.pos.y += room;
+    }
+    galley.rect.max.y += room;
+    galley.mesh_bounds.max.y += room;
+    Arc::new(galley)
+}
+
+/// The first of `kinds` in which both `texts` are whole in panes of `width` and `room` (with their margins), else the last; and the
+/// height that the longer one takes in it, at least roughly where that is more than there is.
+pub fn fit(ui: &Ui, texts: [&str; 2], width: f32, room: f32, kinds: &[Type]) -> Option<(Type, f32)> {
+    let width = (width - 2.0 * MARGIN.x).max(40.0);
+    let mut last = None;
+    for &kind in kinds {
+        let flag = (FLAG + 2.0 - (kind.line - LETTERS * kind.size)).max(0.0).ceil();
+        let heights = texts.map(|text| height_of(ui, text, kind, width, room));
+        let need = heights[0].max(heights[1]) + 2.0 * MARGIN.y + flag;
+        last = Some((kind, need));
+        if need <= room {
+            break;
+        }
+    }
+    last
+}
+
+/// Height of a text without its margins; an estimate where that alone says that it is much more than `most`.
+fn height_of(ui: &Ui, text: &str, kind: Type, width: f32, most: f32) -> f32 {
+    let estimate = |line: &str| (ems(line) * kind.size / width).ceil().max(1.0) * kind.line;
+    let roughly: f32 = text.split('\n').map(estimate).sum();
+    if roughly > 1.5 * most {
+        return roughly;
+    }
+    let colour = Palette::of(ui).text;
+    text.split('\n')
+        .map(|line| layout(ui, line, kind, width, colour).size().y)
+        .sum()
+}
+
 /// A laid-out paragraph at its place.
 struct Piece<'a> {
     at: Pos2,
@@ -389,6 +515,7 @@ impl Piece<'_> {
             Pane::Left => (palette.baseline, palette.baseline),
             Pane::Right => (palette.prefix_fill, palette.prefix_fill),
         };
+        let strong = faded(tint, 2.0 * palette.mark_tint * self.opacity);
         let tint = faded(tint, palette.mark_tint * self.opacity);
         // Large letters are read from afar.
         let width = if self.kind.size >= 24.0 { 3.0 } else { 2.0 };
@@ -404,6 +531,11 @@ impl Piece<'_> {
             // The line end counts as a character: marked, it shows as a stub behind the last one.
             let with_line_end = mark.end > self.range.end && !self.last;
             let columns = self.column(mark.start)..self.column(mark.end.min(self.range.end));
+            let is_current = content
+                .current
+                .as_ref()
+                .is_some_and(|current| current.start == mark.start);
+            let tint = if is_current { strong } else { tint };
             self.paint_mark(ui, columns, with_line_end, tint, stroke);
         }
     }
@@ -471,7 +603,7 @@ impl Piece<'_> {
             return;
         }
         let galley = paint::line_of_text(ui, words, theme::CAPTION.mono(), palette.on_fill());
-        let size = vec2(galley.size().x + 8.0, 15.0);
+        let size = vec2(galley.size().x + 8.0, FLAG);
         // The flag stands on the bar, to its right; at the edge of the pane it turns to the left.
         let edge = self.at.x + self.galley.job.wrap.max_width + MARGIN.x - 2.0;
         let left = if place.left() - 2.0 + size.x > edge {
@@ -479,9 +611,26 @@ impl Piece<'_> {
         } else {
             place.left() - 2.0
         };
-        let flag = Rect::from_min_size(pos2(left, band.min - size.y + 2.0), size);
+        let bottom = place.top() + (self.kind.line - LETTERS * self.kind.size) / 2.0 - 1.0;
+        let flag = Rect::from_min_size(pos2(left, bottom - size.y), size);
         painter.rect_filled(flag, CornerRadius::same(theme::RADIUS_CELL), colour);
         paint::place(painter, flag.center(), egui::Align2::CENTER_CENTER, galley);
+    }
+
+    /// A bar before the difference that was stepped to.
+    fn paint_current(&self, ui: &Ui, content: &Content<'_>) {
+        let Some(current) = &content.current else { return };
+        let place = self.place_of(current.start);
+        let band = mark_band(place.top(), self.kind);
+        let colour = faded(Palette::of(ui).text, self.opacity);
+        let stroke = Stroke::new(2.0, colour);
+        ui.painter()
+            .vline(place.left() - 1.0, Rangef::new(band.min - 2.0, band.max), stroke);
+        // Feet at both ends tell it from the bar of the first difference.
+        for y in [band.min - 2.0, band.max] {
+            let foot = Rangef::new(place.left() - 4.0, place.left() + 2.0);
+            ui.painter().hline(foot, y, stroke);
+        }
     }
 
     fn paint_caret(&self, ui: &Ui) {

@@ -29,7 +29,8 @@ pub struct Cell {
     pub state: CellState,
     /// The value as it is written in the cell.
     pub words: String,
-    /// How near to the baseline, 0..=1; `None` where that cannot be said, the cell is then grey.
+    /// How near to the baseline, from 0 for the farthest cell to 1 for the nearest; `None` where that cannot be said, the cell is then
+    /// grey.
     pub share: Option<f32>,
     /// `A` or `B` for the runs that are compared.
     pub tag: Option<&'static str>,
@@ -242,14 +243,18 @@ const NEAR: Color32 = Color32::from_rgb(0x2F, 0x5E, 0x94);
 const BETWEEN: Color32 = Color32::from_rgb(0x1E, 0x22, 0x28);
 const FAR: Color32 = Color32::from_rgb(0xA8, 0x5A, 0x14);
 
-/// The colour of a cell: blue at 1, nearly black at 0.7, orange from 0.15 down. White text reads on all of them.
+/// Where the scale is nearly black.
+const MIDDLE: f32 = 0.5;
+
+/// The colour of a cell: blue at 1 (the nearest to the baseline of what is shown), nearly black in the middle, orange at 0 (the
+/// farthest). White text reads on all of them.
 #[must_use]
 pub fn shade(share: f32) -> Color32 {
     let share = share.clamp(0.0, 1.0);
-    if share >= 0.7 {
-        BETWEEN.lerp_to_gamma(NEAR, (share - 0.7) / 0.3)
+    if share >= MIDDLE {
+        BETWEEN.lerp_to_gamma(NEAR, (share - MIDDLE) / (1.0 - MIDDLE))
     } else {
-        BETWEEN.lerp_to_gamma(FAR, ((0.7 - share) / 0.55).min(1.0))
+        BETWEEN.lerp_to_gamma(FAR, (MIDDLE - share) / MIDDLE)
     }
 }
 
@@ -290,7 +295,7 @@ mod tests {
     #[test]
     fn the_ends_of_the_scale_are_blue_and_orange() {
         assert_eq!(shade(1.0), NEAR);
-        assert_eq!(shade(0.7), BETWEEN);
-        assert_eq!(shade(0.1), FAR);
+        assert_eq!(shade(0.5), BETWEEN);
+        assert_eq!(shade(0.0), FAR);
     }
 }

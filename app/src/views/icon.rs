@@ -15,6 +15,7 @@ pub enum Icon {
     Done,
     ChevronDown,
     ChevronRight,
+    ChevronLeft,
     Plus,
     Minus,
     Stop,
@@ -56,6 +57,9 @@ pub fn paint(painter: &Painter, icon: Icon, centre: Pos2, colour: Color32) {
         }
         Icon::ChevronRight => {
             path(vec![at(-1.75, -3.5), at(1.75, 0.0), at(-1.75, 3.5)]);
+        }
+        Icon::ChevronLeft => {
+            path(vec![at(1.75, -3.5), at(-1.75, 0.0), at(1.75, 3.5)]);
         }
         Icon::Plus => {
             path(vec![at(-5.0, 0.0), at(5.0, 0.0)]);

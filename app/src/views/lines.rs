@@ -104,7 +104,10 @@ impl Lines<'_> {
             Some((curve, spot)) => describe(curve, spot),
             None => self.all().count().to_string(),
         };
-        let words = pointed.map(|(curve, spot)| describe(curve, spot));
+        let words = pointed.and_then(|(curve, spot)| {
+            let at = self.curves.get(curve)?.spots.get(spot)?;
+            Some((area.at(at.x, at.y), describe(curve, spot)))
+        });
         frame.explain(ui, self.ground.name, spoken, words);
         opened
     }

@@ -29,6 +29,8 @@ const LEFT: f32 = 40.0;
 const BELOW: f32 = 26.0;
 /// More of it for the axis' name, where the plot is high enough for one.
 const X_NAME: f32 = 20.0;
+/// A plot that is lower than this is drawn as a band: lines, points and figures.
+const LOW: f32 = 190.0;
 /// Room above the top value, so that a point there is whole.
 const ABOVE: f32 = 12.0;
 /// How near the pointer must be to a point.
@@ -161,8 +163,10 @@ struct Parts {
 impl Parts {
     fn of(rect: Rect) -> Self {
         let x_name = if rect.height() < 240.0 { 0.0 } else { X_NAME };
+        // A band of a plot has no room to name regions and axes: the slider and the chips do.
+        let strip = if rect.height() < LOW { 0.0 } else { STRIP };
         let body = Rect::from_min_max(
-            pos2(rect.left() + LEFT, rect.top() + STRIP),
+            pos2(rect.left() + LEFT, rect.top() + strip),
             pos2(rect.right() - 8.0, rect.bottom() - BELOW - x_name),
         );
         let zero = body.with_max_x(body.left() + ZERO);
@@ -189,6 +193,11 @@ pub(super) struct Area {
 }
 
 impl Area {
+    /// Whether it is drawn as a band, without names of regions and of the axis of y.
+    fn is_low(&self) -> bool {
+        self.parts.strip.height() <= 0.0
+    }
+
     /// Where the lines are.
     pub(super) fn plot(&self) -> Rect {
         self.parts.plot
@@ -265,7 +274,7 @@ impl Frame {
     }
 
     /// Names the plot for a screen reader, shows the focus, and what the point under the pointer is.
-    pub(super) fn explain(&self, ui: &Ui, name: &str, value: String, pointed: Option<String>) {
+    pub(super) fn explain(&self, ui: &Ui, name: &str, value: String, pointed: Option<(Pos2, String)>) {
         let enabled = ui.is_enabled();
         self.response.widget_info(|| {
             let mut info = WidgetInfo::labeled(Role::Figure, enabled, name);
@@ -273,16 +282,16 @@ impl Frame {
             info
         });
         paint::focus_ring(ui, &self.response, self.response.rect.shrink(2.0), theme::RADIUS_TAG);
-        if let (Some(words), true) = (pointed, self.pointer.is_some()) {
+        if let (Some((at, words)), true) = (pointed, self.pointer.is_some()) {
             ui.ctx().set_cursor_icon(CursorIcon::PointingHand);
             let words = paint::words(words, theme::CAPTION, Palette::of(ui).text);
             egui::Tooltip::always_open(
                 ui.ctx().clone(),
                 self.response.layer_id,
                 self.response.id,
-                egui::PopupAnchor::Pointer,
+                Rect::from_center_size(at, Vec2::splat(8.0)),
             )
-            .gap(12.0)
+            .gap(8.0)
             .show(|ui| ui.label(words));
         }
     }
@@ -319,7 +328,11 @@ impl Plot<'_> {
             None if self.points.is_empty() => self.empty.to_owned(),
             None => self.points.len().to_string(),
         };
-        frame.explain(ui, self.name, spoken, pointed.map(&describe));
+        let place_of = |id| {
+            let point = self.points.iter().find(|point| point.id == id)?;
+            Some((area.at(point.x, point.y), describe(id)))
+        };
+        frame.explain(ui, self.name, spoken, pointed.and_then(place_of));
         let touched = Touched {
             pointed,
             opened,
@@ -539,9 +552,11 @@ impl Plot<'_> {
             } else {
                 (rows.min - 4.0, Align2::LEFT_BOTTOM)
             };
-            let width = area.plot().width() - 32.0;
-            let galley = paint::cut_to(ui, noise.words, theme::CAPTION.regular(), palette.baseline, width);
-            paint::place(painter, pos2(area.plot().left() + 16.0, y), align, galley);
+            if !area.is_low() {
+                let width = area.plot().width() - 32.0;
+                let galley = paint::cut_to(ui, noise.words, theme::CAPTION.regular(), palette.baseline, width);
+                paint::place(painter, pos2(area.plot().left() + 16.0, y), align, galley);
+            }
         }
         if let Some((from, _)) = self.collapse {
             let line = area.at(from, 0.0).x;
@@ -575,20 +590,24 @@ impl Plot<'_> {
         if let Some((regions, names)) = &self.regions {
             paint_bands(painter, &track, strip.y_range(), regions, palette);
             let value = self.current.as_ref().map_or(0.0, |current| current.x);
-            paint_region_names(ui, &track, strip.center().y, regions, names, value);
+            if !area.is_low() {
+                paint_region_names(ui, &track, strip.center().y, regions, names, value);
+            }
         }
         painter.rect_filled(zero, 0.0, palette.inset);
         let font = theme::CAPTION.mono();
         let at = pos2(zero.left() - 2.0, strip.center().y);
         let label_font = theme::CAPTION.regular();
-        paint::text(
-            painter,
-            at,
-            Align2::LEFT_CENTER,
-            self.y_label,
-            label_font,
-            palette.text3,
-        );
+        if !area.is_low() {
+            paint::text(
+                painter,
+                at,
+                Align2::LEFT_CENTER,
+                self.y_label,
+                label_font,
+                palette.text3,
+            );
+        }
         let ends = area.transform.bounds().range_y();
         let ticks = self.y_ticks((*ends.start(), *ends.end()), plot.height());
         let scale = match ticks.as_slice() {
@@ -647,7 +666,10 @@ impl Plot<'_> {
         let text = paint::line_of_text(ui, words, theme::CAPTION.semibold(), Palette::of(ui).broken).size();
         let size = vec2(text.x + 24.0, text.y + 8.0);
         let left = (line.max(plot.left()) + 8.0).min(plot.right() - 8.0 - size.x);
-        Some(Rect::from_min_size(pos2(left, plot.top() + 38.0), size))
+        Some(Rect::from_min_size(
+            pos2(left, plot.top() + if area.is_low() { 4.0 } else { 38.0 }),
+            size,
+        ))
     }
 
     fn paint_points(&self, ui: &Ui, area: &Area, pointed: Option<u64>) {
@@ -686,6 +708,37 @@ impl Plot<'_> {
         shown
     }
 
+    /// Where the tag of the mark at `at` covers no point, no words and no edge: beside the mark, lower left if possible. A line may pass
+    /// behind it. `None` where there is no such place: the value stands on the measure's chip, too.
+    fn place_for_tag(&self, ui: &Ui, area: &Area, at: Pos2, size: Vec2) -> Option<Pos2> {
+        let within = Rect::from_min_max(area.parts.zero.left_top(), area.plot().right_bottom()).shrink(2.0);
+        let collapse = self.collapse_tag(ui, area);
+        let points: Vec<Pos2> = self.points.iter().map(|point| area.at(point.x, point.y)).collect();
+        let is_free = |place: &Pos2| {
+            let tag = Rect::from_min_size(*place, size);
+            within.contains_rect(tag)
+                && !collapse.is_some_and(|taken| taken.expand(4.0).intersects(tag))
+                && !points.iter().any(|point| tag.expand(5.0).contains(*point))
+        };
+        let (left, right) = (at.x - 16.0 - size.x, at.x + 16.0);
+        let rows = [
+            14.0,
+            -14.0 - size.y,
+            -size.y / 2.0,
+            34.0,
+            -34.0 - size.y,
+            58.0,
+            -58.0 - size.y,
+        ];
+        let beside = rows.into_iter().flat_map(|y| [left, right].map(|x| pos2(x, at.y + y)));
+        let further = [40.0, 80.0, 140.0, 220.0];
+        let further = further.into_iter().flat_map(|step| {
+            rows.into_iter()
+                .flat_map(move |y| [left - step, right + step].map(|x| pos2(x, at.y + y)))
+        });
+        beside.chain(further).find(is_free)
+    }
+
     fn paint_current(&self, ui: &Ui, area: &Area) {
         let (true, Some(current)) = (self.paint_cursor(ui, area), &self.current) else {
             return;
@@ -708,20 +761,9 @@ impl Plot<'_> {
         };
         let text = paint::line_of_text(ui, &current.tag, theme::CAPTION.semibold(), style.text).size();
         let size = vec2(text.x + 24.0, text.y + 8.0);
-        // Lower left of the mark; on the other side where that would leave the plot.
-        let mut place = at + vec2(-16.0 - size.x, 14.0);
-        if place.x < area.parts.zero.left() {
-            place.x = at.x + 16.0;
-        }
-        if place.y + size.y > area.plot().bottom() - 4.0 {
-            place.y = at.y - 14.0 - size.y;
-        }
-        // Words of the collapse that are there already stay readable.
-        if let Some(taken) = self.collapse_tag(ui, area)
-            && taken.expand(4.0).intersects(Rect::from_min_size(place, size))
-        {
-            place.x = taken.left() - 8.0 - size.x;
-        }
+        let Some(place) = self.place_for_tag(ui, area, at, size) else {
+            return;
+        };
         let box_ = Rect::from_min_size(place, size);
         painter.rect(
             box_,
@@ -840,7 +882,7 @@ impl<F: Fn(&Ui, &PlotTransform)> PlotItem for Ground<F> {
 
 /// Parts that the axis of y is divided into.
 fn rows(height: f32) -> f64 {
-    if height < 120.0 { 2.0 } else { 4.0 }
+    if height < 140.0 { 2.0 } else { 4.0 }
 }
 
 /// Decimals of the figures on an axis of y that is `range` high.

@@ -40,9 +40,7 @@ pub fn segmented<T: Copy + PartialEq>(
         if response.clicked() && !on {
             chosen = Some(*value);
         }
-        if response.has_focus()
-            && let Some(step) = sideways(ui, &response)
-        {
+        if let Some(step) = sideways(ui, &response) {
             let next = (index as isize + step).rem_euclid(options.len() as isize) as usize;
             chosen = Some(options[next].0);
             ui.memory_mut(|memory| memory.request_focus(ui.scope_id().with((name, next))));
@@ -52,7 +50,11 @@ pub fn segmented<T: Copy + PartialEq>(
     chosen
 }
 
-fn sideways(ui: &Ui, response: &Response) -> Option<isize> {
+/// Where Left and Right lead to from a control that has the keyboard.
+pub fn sideways(ui: &Ui, response: &Response) -> Option<isize> {
+    if !response.has_focus() {
+        return None;
+    }
     let filter = egui::EventFilter {
         horizontal_arrows: true,
         ..egui::EventFilter::default()

@@ -1,8 +1,8 @@
 //! A drop-down of a few choices.
 
 use eframe::egui::{
-    self, CornerRadius, Popup, PopupCloseBehavior, Response, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2,
-    vec2,
+    self, CornerRadius, Popup, PopupCloseBehavior, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo,
+    pos2, vec2,
 };
 
 use super::icon::{self, Icon};
@@ -20,16 +20,30 @@ pub fn select<T: Clone + PartialEq>(
     empty: &str,
     width: f32,
 ) -> Option<T> {
+    sized(ui, name, current, options, empty, vec2(width, theme::CONTROL))
+}
+
+/// The same in a box of this size.
+pub fn sized<T: Clone + PartialEq>(
+    ui: &mut Ui,
+    name: &str,
+    current: Option<&T>,
+    options: &[(T, String)],
+    empty: &str,
+    size: Vec2,
+) -> Option<T> {
     let shown = current
         .and_then(|current| options.iter().find(|(value, _)| value == current))
         .map_or(empty, |(_, words)| words.as_str());
-    let response = closed(ui, name, shown, width);
+    let response = closed(ui, name, shown, size);
     let mut chosen = None;
     Popup::menu(&response)
         .close_behavior(PopupCloseBehavior::CloseOnClick)
-        .width(width.max(160.0))
+        .width(0.0)
         .accessible_name(name)
         .show(|ui| {
+            as_wide_as(ui, options.iter().map(|(_, words)| words.as_str()));
+            ui.set_min_width(size.x - 2.0 * f32::from(ui.spacing().menu_margin.left));
             ui.spacing_mut().item_spacing.y = 2.0;
             egui::ScrollArea::vertical()
                 .max_height(ui.spacing().combo_height)
@@ -44,9 +58,9 @@ pub fn select<T: Clone + PartialEq>(
     chosen
 }
 
-fn closed(ui: &mut Ui, name: &str, shown: &str, width: f32) -> Response {
+fn closed(ui: &mut Ui, name: &str, shown: &str, size: Vec2) -> Response {
     let palette = Palette::of(ui);
-    let (rect, response) = ui.allocate_exact_size(vec2(width, theme::CONTROL), Sense::click());
+    let (rect, response) = ui.allocate_exact_size(size, Sense::click());
     let enabled = ui.is_enabled();
     response.widget_info(|| {
         let mut info = WidgetInfo::labeled(Role::ComboBox, enabled, name);
@@ -65,7 +79,7 @@ fn closed(ui: &mut Ui, name: &str, shown: &str, width: f32) -> Response {
         ui.painter()
             .rect(body, radius, fill, Stroke::new(1.0, outline), StrokeKind::Inside);
         let colour = if enabled { palette.text } else { palette.text3 };
-        let galley = paint::cut_to(ui, shown, theme::BODY.regular(), colour, width - 44.0);
+        let galley = paint::cut_to(ui, shown, theme::BODY.regular(), colour, size.x - 44.0);
         paint::place(
             ui.painter(),
             pos2(rect.left() + 12.0, rect.center().y),
@@ -83,11 +97,26 @@ fn closed(ui: &mut Ui, name: &str, shown: &str, width: f32) -> Response {
     response
 }
 
+/// Makes a menu as wide as the longest of its lines.
+pub fn as_wide_as<'a>(ui: &mut Ui, lines: impl IntoIterator<Item = &'a str>) {
+    let palette = Palette::of(ui);
+    let widths = lines.into_iter().map(|words| {
+        paint::line_of_text(ui, words, theme::BODY.regular(), palette.text)
+            .size()
+            .x
+    });
+    let width = widths.fold(0.0, f32::max).ceil() + LINE_PADDING;
+    ui.set_width(width);
+}
+
+/// Beside the words of a menu's line: the tick, and space at the end.
+const LINE_PADDING: f32 = 44.0;
+
 /// One line of a menu, with a tick where it is the current one.
 pub fn item(ui: &mut Ui, words: &str, current: bool) -> Response {
     let palette = Palette::of(ui);
     let galley = paint::line_of_text(ui, words, theme::BODY.regular(), palette.text);
-    let width = ui.available_width().max(galley.size().x + 44.0);
+    let width = ui.available_width().max(galley.size().x + LINE_PADDING);
     let (rect, response) = ui.allocate_exact_size(vec2(width, theme::CONTROL), Sense::click());
     let enabled = ui.is_enabled();
     response.widget_info(|| WidgetInfo::selected(Role::MenuItemRadio, enabled, current, words));

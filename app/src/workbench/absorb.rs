@@ -188,6 +188,7 @@ impl Workbench {
             Pair::Panes => {
                 let again = std::mem::take(&mut self.streaming_diff);
                 if granularity == self.granularity {
+                    self.difference = None;
                     self.diff = Some(Arc::new(DiffOf { left, right, diff }));
                 }
                 if again.wanted {

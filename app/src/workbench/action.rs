@@ -75,6 +75,8 @@ pub enum Action {
     NextMeasure,
     SetGranularity(Granularity),
     ToggleGranularity,
+    /// To the next difference of the shown texts, or the previous one; beyond the last comes the first.
+    StepDifference(isize),
     /// What the baseline's text is coloured by.
     SetColouring(Colouring),
     ToggleKl,
@@ -115,6 +117,10 @@ pub enum Action {
     /// Enters or leaves the presenter's view.
     Present(bool),
     ToggleAdvanced,
+    /// Height of the texts of a view, in points; `None` gives them what they need.
+    SetTextsHeight(Tab, Option<f32>),
+    /// Shows the texts without the plot, or with it again.
+    ToggleTextsAlone,
     ShowDialog(Dialog),
     CloseDialog,
     DismissNotice,

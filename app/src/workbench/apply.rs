@@ -99,6 +99,7 @@ impl Workbench {
                 Granularity::Word => Granularity::Line,
                 Granularity::Line => Granularity::Auto,
             }),
+            Action::StepDifference(by) => self.step_difference(by),
             Action::SetColouring(colouring) => self.set_colouring(colouring),
             Action::ToggleKl => self.set_colouring(match self.deep.colouring {
                 Colouring::Diff => Colouring::Kl,
@@ -162,6 +163,11 @@ impl Workbench {
                 }
             }
             Action::ToggleAdvanced => self.settings.advanced = !self.settings.advanced,
+            Action::SetTextsHeight(tab, height) => match tab {
+                Tab::Sweep => self.settings.pair_height = height,
+                Tab::Tune | Tab::Doctor => self.settings.texts_height = height,
+            },
+            Action::ToggleTextsAlone => self.texts_alone = !self.texts_alone,
             Action::ShowDialog(dialog) => {
                 match dialog {
                     Dialog::Models => self.outbox.push(Request::ListModels),
@@ -389,6 +395,21 @@ impl Workbench {
         self.prefix = form_of(recipe, &self.prefix);
         if let Some(budget) = &mut self.budget {
             budget.prefix = self.prefix.len;
+        }
+    }
+
+    fn step_difference(&mut self, by: isize) {
+        let Some((now, count)) = self.difference() else { return };
+        let last = count as isize - 1;
+        let next = match now {
+            Some(now) => (now as isize + by).rem_euclid(count as isize),
+            None if by < 0 => last,
+            None => 0,
+        };
+        let next = usize::try_from(next).ok();
+        match self.tab {
+            Tab::Sweep => self.sweep.difference = next,
+            Tab::Tune | Tab::Doctor => self.difference = next,
         }
     }
 

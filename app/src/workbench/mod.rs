@@ -85,6 +85,8 @@ pub struct Workbench {
     /// Differences between the two panes. While text streams in it lags a moment behind: see [`Workbench::covered`].
     pub diff: Option<Arc<DiffOf>>,
     pub granularity: Granularity,
+    /// The difference that was stepped to; see [`Workbench::difference`].
+    difference: Option<usize>,
     /// What the model makes of the texts, and whether they are coloured by it.
     pub deep: Deep,
 
@@ -104,6 +106,8 @@ pub struct Workbench {
     pub fullscreen: bool,
     /// The presenter's view is shown: the slider, the texts, the plot, and nothing else.
     pub presenting: bool,
+    /// The texts are shown without the plot.
+    pub texts_alone: bool,
     /// Everything that was ever run, by a line each.
     pub library: Library,
     pub sweep: sweep::Sweeps,
@@ -155,6 +159,7 @@ impl Workbench {
             prefixed: Pane::default(),
             diff: None,
             granularity: settings.granularity,
+            difference: None,
             deep: Deep::default(),
             tuning: Tuning::default(),
             measure: settings.measure,
@@ -166,6 +171,7 @@ impl Workbench {
             file: FileState::default(),
             fullscreen: false,
             presenting: false,
+            texts_alone: false,
             library: Library::default(),
             sweep: sweep::Sweeps::new(sweep),
             playback: None,
@@ -271,6 +277,20 @@ impl Workbench {
         let vocabulary = self.vocabulary.as_ref();
         let hidden_size = vocabulary.map_or(0, |vocabulary| vocabulary.hidden_size);
         recipe.raw_at(hidden_size, vocabulary.map(|vocabulary| vocabulary.median))
+    }
+
+    /// Which difference of the texts of this view was stepped to (none at first), and how many there are; `None` where there is none.
+    pub fn difference(&self) -> Option<(Option<usize>, usize)> {
+        let (now, diff) = match self.tab {
+            Tab::Sweep => (self.sweep.difference, self.sweep.diff.as_ref().map(|of| &of.diff)),
+            Tab::Tune | Tab::Doctor => {
+                let covered = self.covered(Side::Baseline) > 0;
+                let of = self.diff.as_ref().filter(|_| covered);
+                (self.difference, of.map(|of| &of.diff))
+            }
+        };
+        let count = diff.map_or(0, |diff| diff.changes.len());
+        (count > 0).then(|| (now.filter(|now| *now < count), count))
     }
 
     /// How many bytes of a pane's text the difference covers; the rest is to be shown plain.

@@ -458,6 +458,7 @@ impl Workbench {
             | Action::ToggleFullscreen
             | Action::Present(_)
             | Action::ToggleAdvanced
+            | Action::SetTextsHeight(..)
             | Action::ShowDialog(super::Dialog::Help | super::Dialog::About)
             | Action::CloseDialog
             | Action::DismissNotice
@@ -466,6 +467,8 @@ impl Workbench {
             | Action::NextMeasure
             | Action::SetGranularity(_)
             | Action::ToggleGranularity
+            | Action::StepDifference(_)
+            | Action::ToggleTextsAlone
             | Action::SelectRun(_) => {
                 if matches!(action, Action::SelectRun(_)) {
                     // What is looked at must not be played over.

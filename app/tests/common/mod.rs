@@ -29,6 +29,8 @@ use softprefix_core::protocol::extension::{
 pub const BASELINE: &str =
     "「春の花を咲かせ」 春の花を咲かせ、風に揺れる葉を見つめ、花の香りに心を包まれて、静かな朝を歩く。";
 pub const PREFIXED: &str = "「春の花を咲かせ」 春の花を咲かせ、新芽が芽を出す。風が吹き、花が咲き、春の訪れを願う。";
+pub const LONG_BASELINE: &str = "Once upon a time, there was a lighthouse keeper named Jack. Jack was a skilled and experienced lifeguard who had been working for years in a large city. He had been tasked with keeping the lighthouse safe and in good order, but he had also been tasked with dealing with the storm that was approaching.\n\nAs the storm approached, Jack knew that he needed to act quickly. He checked the lamp, and he called the harbour. The waves were getting higher, and the wind was howling through the old stairs. He lit every light he had, and he waited until morning.";
+pub const LONG_PREFIXED: &str = "Once upon a time, there was a lighthouse keeper named Jack who lived at the edge of the grey water. The sea knew his name. He had a lamp, a dog and a book of tides, but nothing to hold back the thunder.\n\nWhen the storm broke over the rocks, the first ship was already lost. The waves carried planks and bells to the old stairs. He counted them and wrote each one down until morning. Then he put out the lamp.";
 const H: usize = 896;
 const MEDIAN: f64 = 0.515;
 /// Id of the session of tuning.
@@ -83,6 +85,24 @@ pub fn tuned(language: Language, theme: Theme) -> Workbench {
         bench.apply(Action::SetMagnitude(size));
         bench.apply(Action::Run);
         settle(&mut bench, &text_at);
+    }
+    bench
+}
+
+/// English texts of about 140 words, by word, of a few magnitudes, back at 1.4.
+pub fn long(language: Language, theme: Theme) -> Workbench {
+    let mut bench = ready(language, theme);
+    let prompt = "Write a short story about a lighthouse keeper and a storm.";
+    bench.apply(Action::SetPrompt(prompt.to_owned()));
+    bench.apply(Action::SetMaxTokens(512));
+    bench.apply(Action::SetGranularity(softprefix_core::compare::Granularity::Word));
+    for size in [0.002, 0.01, 0.05, 0.25, 1.0, 4.0, 1.4] {
+        bench.apply(Action::SetMagnitude(size));
+        bench.apply(Action::Run);
+        settle(&mut bench, &|inference| match inference.recipe {
+            None => LONG_BASELINE.to_owned(),
+            Some(_) => LONG_PREFIXED.to_owned(),
+        });
     }
     bench
 }

@@ -43,7 +43,7 @@ const LIGHT_SERIES: [u32; 7] = [0x4aa8e0, 0xff8a3c, 0x2fc39a, 0xe39bc4, 0xf2b84b
 /// Near to the baseline, between, far from it.
 const CELLS: [u32; 3] = [0x2f5e94, 0x1e2228, 0xa85a14];
 /// How near a cell is that has the colour between.
-const BETWEEN: f64 = 0.7;
+const BETWEEN: f64 = 0.5;
 
 impl Ink {
     /// Red, green, blue and alpha.
@@ -88,7 +88,7 @@ fn between(share: f64) -> u32 {
     let (to, part) = if share >= BETWEEN {
         (CELLS[0], (share - BETWEEN) / (1.0 - BETWEEN))
     } else {
-        (CELLS[2], ((BETWEEN - share) / 0.55).min(1.0))
+        (CELLS[2], (BETWEEN - share) / BETWEEN)
     };
     let mix = |shift: u32| {
         let (from, to) = (f64::from((CELLS[1] >> shift) & 255), f64::from((to >> shift) & 255));

@@ -198,7 +198,8 @@ fn row(ui: &mut Ui, desk: &mut Desk<'_>, one: &Summary, renaming: &mut Option<(S
         .close_behavior(PopupCloseBehavior::CloseOnClick)
         .accessible_name(&menu_name)
         .show(|ui| {
-            ui.set_min_width(200.0);
+            let lines = [text.open, text.clone_settings, text.run_again, text.rename, text.delete];
+            select::as_wide_as(ui, lines);
             let item = |ui: &mut Ui, words: &str, on: bool| {
                 ui.add_enabled_ui(on, |ui| select::item(ui, words, false))
                     .inner

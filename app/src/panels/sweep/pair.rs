@@ -274,6 +274,7 @@ impl PairCard {
             marks,
             heats: heats.unwrap_or_default(),
             parting: self.parting.filter(|_| current).map(|byte| (byte, "")),
+            current: None,
             streaming: false,
             opacity: 1.0,
             name,

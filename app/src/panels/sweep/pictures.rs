@@ -55,6 +55,8 @@ pub struct Map {
     pub ids: Vec<Option<String>>,
     pub zero_first: bool,
     pub current: Option<(usize, usize)>,
+    /// The values at the ends of the colours' scale, the nearest to the baseline first; `None` where nothing is coloured.
+    pub ends: Option<[String; 2]>,
 }
 
 /// The curves.
@@ -294,6 +296,7 @@ fn map(desk: &Desk<'_>, planned: &[Case]) -> Map {
             (None, None) => cell.state = CellState::Done,
         }
     }
+    let ends = spread(&mut cells);
     let text = desk.sweep_text();
     for (at, cell) in cells.iter_mut().enumerate() {
         let state = match cell.state {
@@ -322,7 +325,22 @@ fn map(desk: &Desk<'_>, planned: &[Case]) -> Map {
         cells,
         ids,
         current,
+        ends,
     }
+}
+
+/// Spreads the colours over what is there: the nearest cell to the baseline gets 1, the farthest 0. Returns their values in words.
+fn spread(cells: &mut [Cell]) -> Option<[String; 2]> {
+    let coloured = |cell: &&Cell| cell.state == CellState::Done && cell.share.is_some();
+    let by_share = |a: &&Cell, b: &&Cell| a.share.unwrap_or_default().total_cmp(&b.share.unwrap_or_default());
+    let nearest = cells.iter().filter(coloured).max_by(by_share)?;
+    let farthest = cells.iter().filter(coloured).min_by(by_share)?;
+    let ends = [nearest.words.clone(), farthest.words.clone()];
+    let (high, low) = (nearest.share?, farthest.share?);
+    for share in cells.iter_mut().filter_map(|cell| cell.share.as_mut()) {
+        *share = if high > low { (*share - low) / (high - low) } else { 1.0 };
+    }
+    Some(ends)
 }
 
 /// As few figures as tell cells apart.

@@ -408,7 +408,8 @@ fn cases(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
                     .close_behavior(PopupCloseBehavior::CloseOnClick)
                     .accessible_name(text.add_preset)
                     .show(|ui| {
-                        ui.set_min_width(220.0);
+                        let names = PRESETS.iter().map(|preset| (desk.text.presets)(preset.key));
+                        select::as_wide_as(ui, names);
                         for (index, preset) in PRESETS.iter().enumerate() {
                             if select::item(ui, (desk.text.presets)(preset.key), false).clicked() {
                                 desk.sweep(SweepAction::AddPreset(index));
@@ -506,8 +507,9 @@ fn exports(ui: &mut Ui, desk: &mut Desk<'_>) {
             .close_behavior(PopupCloseBehavior::CloseOnClick)
             .accessible_name(text.more_exports)
             .show(|ui| {
-                ui.set_min_width(220.0);
-                for format in [Format::Json, Format::Results, Format::LlmComparator] {
+                let formats = [Format::Json, Format::Results, Format::LlmComparator];
+                select::as_wide_as(ui, formats.map(text.format).into_iter().chain([text.import]));
+                for format in formats {
                     let response = ui
                         .add_enabled_ui(some, |ui| select::item(ui, (text.format)(format), false))
                         .inner;

@@ -3,7 +3,6 @@
 use eframe::egui::{
     self, Align, Align2, Layout, Rect, Role, Sense, Stroke, StrokeKind, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
-use softprefix_core::compare::Measure;
 use softprefix_core::experiment::{CanaryFinding, Extent, Progress, RunEnd, Threshold, told_apart};
 
 use super::super::figure;
@@ -301,7 +300,6 @@ pub fn map_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
     );
     right.spacing_mut().item_spacing.x = 8.0;
     figure::menu(&mut right, desk, |desk| figure::map(desk, map));
-    let coloured = bench.measure.is_similarity() || matches!(bench.measure, Measure::FirstDivergence | Measure::KlMean);
     right.label(paint::words(text.collapsed, theme::CAPTION, palette.broken));
     let (place, _) = right.allocate_exact_size(vec2(12.0, 16.0), Sense::hover());
     let centre = place.center();
@@ -311,11 +309,13 @@ pub fn map_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
             .painter()
             .line_segment([centre - vec2(3.5, 3.5 * side), centre + vec2(3.5, 3.5 * side)], stroke);
     }
-    if coloured {
+    if let Some([nearest, farthest]) = &map.ends {
         right.add_space(12.0);
         right.label(paint::words(text.far, theme::CAPTION, palette.text2));
-        heatmap::scale(&mut right, 160.0);
-        right.label(paint::words(text.same, theme::CAPTION, palette.text2));
+        right.label(paint::figures(farthest, theme::CAPTION, palette.text));
+        heatmap::scale(&mut right, 120.0);
+        right.label(paint::figures(nearest, theme::CAPTION, palette.text));
+        right.label(paint::words(text.near, theme::CAPTION, palette.text2));
     }
     let end = right.min_rect().left() - 16.0;
     let name = bench.sweep.shown_case().map(|case| words::case(desk.text, case));

@@ -41,6 +41,8 @@ pub struct Sweeps {
     pub pinned: Option<String>,
     /// The difference of the two, as soon as it is made.
     pub diff: Option<Arc<PairDiff>>,
+    /// The difference of theirs that was stepped to.
+    pub(super) difference: Option<usize>,
     pub threshold: Option<(Budget, Threshold)>,
     /// A run was asked for that the shown experiments stay beside: a threshold search, or the same plan on another module.
     joins: bool,
@@ -132,6 +134,7 @@ impl Sweeps {
             selected: None,
             pinned: None,
             diff: None,
+            difference: None,
             threshold: None,
             joins: false,
             asking: None,
@@ -275,6 +278,7 @@ impl Sweeps {
             .pair()
             .is_some_and(|(a, b)| a.text() == Some(&left) && b.text() == Some(&right));
         if wanted {
+            self.difference = None;
             self.diff = Some(Arc::new(PairDiff { left, right, diff }));
         }
     }

@@ -1,0 +1,127 @@
+//! Where two texts part, counted in the unit in which they are compared.
+//!
+//! It knows no widget; a text that is still arriving parts as far as it has arrived.
+
+use softprefix_core::compare::Granularity;
+use unicode_segmentation::UnicodeSegmentation;
+
+/// What is counted up to the place where two texts part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unit {
+    Character,
+    Word,
+    Line,
+}
+
+/// The first difference of two texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parting {
+    /// Byte of both texts at which the first unit begins that differs.
+    pub byte: usize,
+    pub unit: Unit,
+    /// Number of that unit, from 1.
+    pub number: usize,
+}
+
+impl Parting {
+    /// Where `left` and `right` part; `None` where they are the same.
+    pub fn of(left: &str, right: &str, granularity: Granularity) -> Option<Self> {
+        if left == right {
+            return None;
+        }
+        let shared = left
+            .graphemes(true)
+            .zip(right.graphemes(true))
+            .take_while(|(a, b)| a == b);
+        let (characters, shared) = shared.fold((0, 0), |(count, bytes), (a, _)| (count + 1, bytes + a.len()));
+        let unit = match granularity {
+            Granularity::Grapheme => Unit::Character,
+            Granularity::Word => Unit::Word,
+            Granularity::Line => Unit::Line,
+            Granularity::Auto if is_spaced(left) => Unit::Word,
+            Granularity::Auto => Unit::Character,
+        };
+        let before = left.get(..shared).unwrap_or_default();
+        Some(match unit {
+            Unit::Character => Self {
+                byte: shared,
+                unit,
+                number: characters + 1,
+            },
+            Unit::Word => {
+                // A word that only one of both goes on with differs as a whole.
+                let byte = word_at(left, shared).min(word_at(right, shared));
+                let whole = left.get(..byte).unwrap_or_default();
+                Self {
+                    byte,
+                    unit,
+                    number: whole.unicode_words().count() + 1,
+                }
+            }
+            Unit::Line => Self {
+                byte: before.rfind('\n').map_or(0, |end| end + 1),
+                unit,
+                number: before.matches('\n').count() + 1,
+            },
+        })
+    }
+}
+
+/// Start of the word, or of the gap between words, that the byte `at` lies in.
+fn word_at(text: &str, at: usize) -> usize {
+    let starts = text.split_word_bound_indices().map(|(start, _)| start);
+    starts.take_while(|start| *start <= at).last().unwrap_or(0).min(at)
+}
+
+/// Whether a text's words are set apart by spaces: most of its letters are of no script that does without.
+fn is_spaced(text: &str) -> bool {
+    let letters = text.chars().filter(|letter| letter.is_alphabetic());
+    let (mut with, mut without) = (0_usize, 0_usize);
+    for letter in letters {
+        match letter {
+            '\u{0e00}'..='\u{0eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' => without += 1,
+            '\u{2e80}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{ff66}'..='\u{ff9f}' | '\u{20000}'.. => without += 1,
+            _ => with += 1,
+        }
+    }
+    with > without
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parting(left: &str, right: &str, granularity: Granularity) -> (usize, Unit, usize) {
+        let parting = Parting::of(left, right, granularity).unwrap();
+        (parting.byte, parting.unit, parting.number)
+    }
+
+    #[test]
+    fn the_number_counts_characters_words_or_lines_as_the_texts_are_compared() {
+        let (left, right) = ("Once upon a time\na cat sat", "Once upon a time\na car sat");
+        assert_eq!(parting(left, right, Granularity::Grapheme), (21, Unit::Character, 22));
+        assert_eq!(parting(left, right, Granularity::Word), (19, Unit::Word, 6));
+        assert_eq!(parting(left, right, Granularity::Line), (17, Unit::Line, 2));
+        assert_eq!(parting(left, right, Granularity::Auto), (19, Unit::Word, 6));
+    }
+
+    #[test]
+    fn japanese_is_counted_in_characters_unless_words_are_asked_for() {
+        let left = "「春の花を咲かせ」 春の花を咲かせ、風に揺れる葉を見つめ";
+        let right = "「春の花を咲かせ」 春の花を咲かせ、新芽が芽を出す。";
+        let (byte, unit, number) = parting(left, right, Granularity::Auto);
+        assert_eq!((unit, number), (Unit::Character, 19));
+        assert!(left[byte..].starts_with('風') && right[byte..].starts_with('新'));
+    }
+
+    #[test]
+    fn equal_texts_do_not_part_and_a_longer_one_parts_where_the_shorter_ends() {
+        assert!(Parting::of("same", "same", Granularity::Auto).is_none());
+        assert_eq!(parting("同じ", "同じです", Granularity::Auto), (6, Unit::Character, 3));
+        assert_eq!(
+            parting("a storm", "a stormy sea", Granularity::Word),
+            (2, Unit::Word, 2)
+        );
+        assert_eq!(parting("", "text", Granularity::Word), (0, Unit::Word, 1));
+    }
+}

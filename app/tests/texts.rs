@@ -1,0 +1,229 @@
+//! Texts first: how the height is shared, stepping through differences, and the order of the keyboard.
+
+mod common;
+
+use eframe::egui::accesskit::Role;
+use eframe::egui::{self, Key, Modifiers, vec2};
+use egui_kittest::Harness;
+use egui_kittest::kittest::{NodeT, Queryable};
+use softprefix::model::{Language, Theme};
+use softprefix::workbench::{Action, Tab, Workbench};
+use softprefix_core::compare::Granularity;
+
+use common::stage::{Stage, paced, window};
+
+fn tuned() -> Workbench {
+    common::tuned(Language::English, Theme::Dark)
+}
+
+fn long() -> Workbench {
+    common::long(Language::English, Theme::Dark)
+}
+
+fn height_of(harness: &Harness<'_, Stage>, name: &str) -> f32 {
+    harness.get_by_role_and_label(Role::Document, name).rect().height()
+}
+
+fn plot_height(harness: &Harness<'_, Stage>) -> f32 {
+    harness
+        .get_by_role_and_label(Role::Figure, "Similarity over magnitude")
+        .rect()
+        .height()
+}
+
+/// Two texts of so many characters, with a difference at every tenth.
+fn with_texts(characters: usize) -> Workbench {
+    let mut bench = common::ready(Language::English, Theme::Dark);
+    let text = |other: bool| -> String {
+        let letters = "春の花が咲く道を歩く朝".chars().cycle().enumerate();
+        letters
+            .take(characters)
+            .map(|(at, letter)| if other && at % 40 == 30 { '冬' } else { letter })
+            .collect()
+    };
+    bench.apply(Action::Run);
+    common::settle(&mut bench, &|inference| text(inference.recipe.is_some()));
+    bench
+}
+
+#[test]
+fn short_texts_are_whole_in_large_letters_and_the_plot_takes_the_rest() {
+    let harness = window(tuned());
+    // Three rows of 40 points and the margins.
+    assert!(height_of(&harness, "Baseline output") >= 3.0 * 40.0 + 28.0);
+    assert!(plot_height(&harness) > 300.0);
+}
+
+#[test]
+fn texts_of_64_japanese_tokens_are_whole_at_the_smallest_size_of_the_window() {
+    // Of Japanese about a character and a half to the token.
+    let harness = window(with_texts(96));
+    assert!(height_of(&harness, "Prefixed output") >= 6.0 * 40.0 + 28.0);
+    assert!(plot_height(&harness) >= 130.0);
+}
+
+#[test]
+fn long_texts_take_all_but_what_the_plot_always_keeps() {
+    let harness = window(with_texts(1200));
+    let (texts, plot) = (height_of(&harness, "Prefixed output"), plot_height(&harness));
+    assert!(texts > 320.0, "{texts}");
+    assert!((140.0..170.0).contains(&plot), "{plot}");
+}
+
+#[test]
+fn the_splitter_is_dragged_stored_and_a_double_click_gives_the_texts_what_they_need() {
+    let mut harness = paced(tuned(), [1280.0, 800.0], 0.05);
+    let before = height_of(&harness, "Baseline output");
+    let at = harness
+        .get_by_role_and_label(Role::Splitter, "Height of the outputs")
+        .rect()
+        .center();
+    harness.drag_at(at);
+    harness.run_steps(1);
+    harness.hover_at(at + vec2(0.0, 60.0));
+    harness.run_steps(1);
+    harness.drop_at(at + vec2(0.0, 60.0));
+    harness.run_steps(2);
+    let after = height_of(&harness, "Baseline output");
+    assert!((after - before - 60.0).abs() < 2.0, "{before} became {after}");
+    let stored = harness.state().bench.remembered().settings.texts_height;
+    assert!(stored.is_some_and(|height| height > after));
+    let at = harness
+        .get_by_role_and_label(Role::Splitter, "Height of the outputs")
+        .rect()
+        .center();
+    harness.hover_at(at);
+    for pressed in [true, false, true, false] {
+        harness.event(egui::Event::PointerButton {
+            pos: at,
+            button: egui::PointerButton::Primary,
+            pressed,
+            modifiers: Modifiers::NONE,
+        });
+        harness.run_steps(1);
+    }
+    harness.run_steps(2);
+    assert_eq!(harness.state().bench.settings.texts_height, None);
+    assert_eq!(height_of(&harness, "Baseline output"), before);
+}
+
+#[test]
+fn the_splitter_is_moved_by_its_keys() {
+    let mut harness = window(tuned());
+    harness
+        .get_by_role_and_label(Role::Splitter, "Height of the outputs")
+        .focus();
+    harness.run_steps(2);
+    harness.key_press(Key::ArrowDown);
+    harness.run_steps(2);
+    assert!(matches!(
+        harness.state().done.last(),
+        Some(Action::SetTextsHeight(Tab::Tune, Some(_)))
+    ));
+}
+
+#[test]
+fn the_texts_are_shown_alone_and_the_way_back_is_a_button() {
+    let mut bench = tuned();
+    bench.apply(Action::ToggleTextsAlone);
+    let mut harness = window(bench);
+    assert!(
+        harness
+            .query_by_role_and_label(Role::Figure, "Similarity over magnitude")
+            .is_none()
+    );
+    assert!(height_of(&harness, "Baseline output") > 450.0);
+    harness.get_by_label("Show the plot").click();
+    harness.run_steps(3);
+    assert!(plot_height(&harness) > 130.0);
+}
+
+#[test]
+fn differences_are_stepped_through_and_counted_and_after_the_last_comes_the_first() {
+    let mut harness = window(with_texts(1200));
+    assert!(harness.query_by_label("30 differences").is_some());
+    for number in 1..=30 {
+        harness.get_by_label("Next difference").click();
+        harness.run_steps(2);
+        assert!(harness.query_by_label(&format!("{number} of 30")).is_some(), "{number}");
+    }
+    harness.get_by_label("Next difference").click();
+    harness.run_steps(2);
+    assert!(harness.query_by_label("1 of 30").is_some());
+    harness.get_by_label("Previous difference").click();
+    harness.run_steps(2);
+    assert!(harness.query_by_label("30 of 30").is_some());
+}
+
+#[test]
+fn the_first_difference_is_counted_in_the_unit_in_which_the_texts_are_compared() {
+    let mut bench = long();
+    for (granularity, words) in [
+        (Granularity::Word, "First difference at word 12"),
+        (Granularity::Grapheme, "First difference at character 59"),
+        (Granularity::Line, "First difference at line 1"),
+    ] {
+        bench.apply(Action::SetGranularity(granularity));
+        common::settle(&mut bench, &|_| String::new());
+        let mut again = common::long(Language::English, Theme::Dark);
+        again.apply(Action::SetGranularity(granularity));
+        common::settle(&mut again, &|_| String::new());
+        let harness = window(again);
+        let output = harness.get_by_role_and_label(Role::Document, "Prefixed output");
+        assert_eq!(output.accesskit_node().description().as_deref(), Some(words));
+    }
+}
+
+#[test]
+fn the_prompt_is_reached_within_five_tabs_and_the_arrows_go_through_the_views() {
+    let mut harness = window(tuned());
+    let mut presses = 0;
+    while !harness.get_by_label("Prompt").is_focused() {
+        assert!(presses < 5, "the prompt is further away");
+        harness.key_press(Key::Tab);
+        harness.run_steps(2);
+        presses += 1;
+    }
+    harness.get_by_role_and_label(Role::Tab, "Tune").focus();
+    harness.run_steps(2);
+    harness.key_press(Key::ArrowRight);
+    harness.run_steps(3);
+    assert_eq!(harness.state().bench.tab, Tab::Sweep);
+    assert!(harness.get_by_role_and_label(Role::Tab, "Sweep").is_focused());
+}
+
+#[test]
+fn the_two_exports_have_names_of_their_own() {
+    for (language, runs, prefix) in [
+        (Language::English, "Export the runs", "Export the prefix"),
+        (Language::Japanese, "実行を書き出す", "プレフィックスを書き出す"),
+    ] {
+        let harness = window(common::tuned(language, Theme::Light));
+        for name in [runs, prefix] {
+            assert_eq!(
+                harness.query_all_by_role_and_label(Role::Button, name).count(),
+                1,
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_presenter_shows_the_prompt_and_says_which_run_a_text_is_of() {
+    let mut bench = tuned();
+    bench.apply(Action::Present(true));
+    let harness = window(bench);
+    let asked = harness.get_by_role_and_label(Role::Document, "Prompt");
+    assert!(
+        asked
+            .accesskit_node()
+            .value()
+            .is_some_and(|value| value.contains("春の花"))
+    );
+    assert!(harness.query_by_label_contains("from 2.9×").is_none());
+    let mut bench = tuned();
+    bench.apply(Action::Present(true));
+    bench.apply(Action::SetMagnitude(4.4));
+    assert!(window(bench).query_by_label_contains("from 2.9×").is_some());
+}
