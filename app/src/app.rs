@@ -117,8 +117,8 @@ impl App {
             (None, None) => workbench.target.clone(),
             (target, model) => target.unwrap_or_default().with_model(model),
         };
-        bridge.send(Request::Material(Box::new(MaterialRequest::UseShelf {
-            folder: places::shelf().folder().to_owned(),
+        bridge.send(Request::Material(Box::new(MaterialRequest::UsePrefixStore {
+            folder: places::prefix_store().folder().to_owned(),
         })));
         bridge.send(Request::Library(LibraryRequest::Open {
             folder: places::library(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use softprefix_core::prefix::Shelf;
+use softprefix_core::prefix::PrefixStore;
 
 /// Names the folder where all of it is kept; without it the system's usual place is taken.
 pub const STATE_DIR: &str = "SOFTPREFIX_STATE_DIR";
@@ -37,8 +37,8 @@ pub fn recordings() -> PathBuf {
 }
 
 /// The rows of imported prefixes, by digest: a recipe that names one can be built again as long as it lies there.
-pub fn shelf() -> Shelf {
-    Shelf::new(data().join("prefixes"))
+pub fn prefix_store() -> PrefixStore {
+    PrefixStore::new(data().join("prefixes"))
 }
 
 fn named() -> Option<PathBuf> {

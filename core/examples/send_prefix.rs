@@ -17,7 +17,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let task = module
         .set_up(&SetUp::new(model, "You are a helpful assistant.").streaming(true))
         .await?;
-    // Four rows of 896 equal numbers, the hidden size of Qwen2.5-0.5B; a module that knows prefixes tells its own.
+    // Four rows of 896 equal numbers, the hidden size of Qwen2.5-0.5B; a module with our unit names its own in
+    // `taskinfo`.
     let hidden_size = task.support().map_or(896, |support| support.hidden_size);
     let prefix = SoftPrefix::from_f32(hidden_size, &vec![0.02; 4 * hidden_size], Rounding::NearestEven)?;
     let mut answer = task.infer(InferenceRequest::new(prompt).prefix(Some(prefix)));

@@ -1,20 +1,20 @@
 //! Files that are replaced whole or not at all, and files that are read up to a limit.
 //!
-//! Names can come from a peer or a person: a device or a pipe would never end.
+//! Only regular files are read: a path may come from a peer or a person, and a device or a pipe would never end.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
-/// Puts a file in the place of the one at `path`: whatever happens meanwhile, either the old content is there or the new.
+/// Writes a file at `path` atomically: at any moment, either the old content is there or the new.
 ///
 /// # Errors
-/// What the system says; the old file is as it was then.
+/// The system's error; the old file is then unchanged.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, bytes, 0o666)
 }
 
-/// As [`write_whole`], readable by its owner only.
+/// As [`write_whole`], with a file that only its owner can read.
 ///
 /// # Errors
 /// As [`write_whole`].
@@ -22,7 +22,7 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, bytes, 0o600)
 }
 
-/// `mode` is that of a new file on Unix, less what the user's mask takes away.
+/// `mode` is the permissions of the new file on Unix, before the umask.
 fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -48,9 +48,9 @@ fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// Opens a regular file.
 ///
 /// # Errors
-/// Those of the file system, and `InvalidInput` where it is something else than a file.
+/// Those of the file system, and `InvalidInput` where it is not a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
-    // Looked at before it is opened: opening a pipe waits for somebody to write into it.
+    // Checked before opening, too: opening a pipe blocks until there is a writer.
     for_regular(&std::fs::metadata(path)?)?;
     let file = File::open(path)?;
     for_regular(&file.metadata()?)?;
@@ -76,7 +76,7 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// As [`read`], for text.
 ///
 /// # Errors
-/// Those of [`read`], and `InvalidData` where it is no UTF-8.
+/// Those of [`read`], and `InvalidData` where it is not UTF-8.
 pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     String::from_utf8(read(path, limit)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }

@@ -1,20 +1,19 @@
-//! JSON as Python writes it, which is a little more than JSON: a byte order mark in front, `NaN` and infinities, and halves of
-//! surrogate pairs in strings. It knows no format.
+//! JSON as Python writes it: with a byte order mark, `NaN`, infinities, and unpaired surrogates in strings.
 
 use serde_json::Value;
 
-/// A value, and what stands for something that JSON does not have.
+/// A JSON value, and how much of it was repaired.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Lenient {
     pub value: Value,
-    /// Halves of surrogate pairs, each of them U+FFFD now.
+    /// Unpaired surrogates that were replaced by U+FFFD.
     pub surrogates: usize,
 }
 
-/// Reads JSON, and where it is none, once more with null for `NaN` and infinities and U+FFFD for halves of surrogate pairs.
+/// Reads JSON; if that fails, once more with null for `NaN` and infinities and U+FFFD for unpaired surrogates.
 ///
 /// # Errors
-/// The error of the first reading: its place is one of the file.
+/// The error of the first attempt, whose line and column are those of the file.
 pub(crate) fn read(bytes: &[u8]) -> Result<Lenient, serde_json::Error> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let error = match serde_json::from_slice(bytes) {

@@ -1,7 +1,8 @@
-//! What the workbench and the device unit agree on: soft prefixes and their injection, the StackFlow protocol, the client,
-//! comparison of outputs, experiments and their records.
+//! What the workbench and the device unit share: soft prefixes, the StackFlow protocol and its client, text comparison, and
+//! experiments with their records.
 //!
-//! This crate knows no user interface, no ZeroMQ, no engine and no model file.
+//! [`prefix`] builds a prefix and puts it in front of token rows. [`protocol`] defines the messages, [`client`] exchanges them
+//! with a module, [`compare`] measures two outputs against each other, and [`experiment`] runs plans and keeps what they gave.
 
 #![warn(missing_docs)]
 

@@ -1,4 +1,7 @@
-//! JSON that a peer sent, read without a tree of values, so that what is held follows what was received. It knows no messages.
+//! Deserialisation of JSON from peers, without a tree of values: memory grows with what is kept, not with what a peer claims.
+//!
+//! Use [`Text`], [`Json`], [`Excerpt`], [`Capped`] and [`Object`] as field types of derived structs; [`Sent`] keeps the start of a
+//! value of another type, for the error message.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,20 +10,20 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A string's own text; of any other value its compact JSON, an object's keys in their order. Of what is longer than `MOST` bytes the
-/// start.
+/// A string's text, or the compact JSON of any other value with an object's keys in their order; at most the first
+/// `MOST` bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Text<const MOST: usize = { usize::MAX }>(pub String);
 
-/// Any value's compact JSON; of what is longer than `MOST` bytes the start.
+/// Any value's compact JSON; at most the first `MOST` bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Json<const MOST: usize>(pub String);
 
-/// The start of any value's compact JSON, short enough for a sentence.
+/// The first 40 characters of any value's compact JSON, for an error message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excerpt(pub String);
 
-/// A string, a [`Capped`] list or an [`Object`] where it was sent, or the start of what was sent in its place.
+/// A string, a [`Capped`] list or an [`Object`] as expected, or the start of what was sent instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sent<T> {
     /// A value of the wanted type.
@@ -38,14 +41,14 @@ pub struct Capped<T, const MOST: usize> {
     pub count: usize,
 }
 
-/// An object and nothing else: derived types take a list as well, for their fields in order.
+/// A JSON object. Derived types alone would accept a list too, as their fields in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Object<T>(pub T);
 
 /// Characters of an [`Excerpt`].
 const EXCERPT: usize = 40;
 
-/// Text that grows up to a limit.
+/// Text of at most `most` bytes; what is pushed beyond is dropped.
 struct Out {
     text: String,
     most: usize,
@@ -57,16 +60,16 @@ impl Out {
         self.text.push_str(&text[..text.floor_char_boundary(left)]);
     }
 
-    /// A string as JSON has it.
+    /// Pushes a string with quotes and escapes.
     fn quote(&mut self, text: &str) {
-        // What is beyond the limit is not escaped first.
+        // Cut before escaping: the rest would be dropped anyway.
         let left = self.most.saturating_sub(self.text.len());
         let quoted = serde_json::Value::from(&text[..text.floor_char_boundary(left)]).to_string();
         self.push(&quoted);
     }
 }
 
-/// Writes a value's JSON; of a string at the top, its own text where `plain`.
+/// Writes a value's JSON; with `plain`, a string at the top without quotes.
 struct Write<'a> {
     out: &'a mut Out,
     plain: bool,
@@ -208,7 +211,7 @@ impl fmt::Display for Excerpt {
     }
 }
 
-/// What a visitor makes of the values that it does not want.
+/// Visitor methods for values of types other than the expected one.
 macro_rules! anything_else {
     () => {
         fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
@@ -249,7 +252,7 @@ macro_rules! anything_else {
     };
 }
 
-/// Visits a value of which `T` is wanted.
+/// Visits a value of which the type `T` is expected.
 pub struct Wanted<T>(PhantomData<T>);
 
 impl<'de> Visitor<'de> for Wanted<String> {
@@ -370,10 +373,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// The first JSON value of a text, whatever stands behind it.
+/// Reads the first JSON value of a text and ignores what follows it.
 ///
 /// # Errors
-/// Where there is none, or one of another type.
+/// Where there is no value, or one of another type.
 pub fn first<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
     let mut values = serde_json::Deserializer::from_slice(text).into_iter::<T>();
     values

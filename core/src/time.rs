@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// The Unix time now, in seconds; 0 on a computer whose clock stands before 1970.
+/// The Unix time now, in seconds; 0 where the clock is before 1970.
 #[must_use]
 pub fn now() -> f64 {
     SystemTime::now()
@@ -13,13 +13,15 @@ pub fn now() -> f64 {
         .map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// A Unix time in seconds as date and time in UTC: `2026-11-23 04:05:06 UTC`. `–` where it is no time.
+/// A Unix time in seconds as date and time in UTC: `2026-11-23 04:05:06 UTC`. `–` where it is 0, negative or not a
+/// time.
 #[must_use]
 pub fn utc(unix: f64) -> String {
     written(unix, TimeZone::UTC, "%Y-%m-%d %H:%M:%S UTC")
 }
 
-/// A Unix time in seconds as date and time of this computer's time zone: `2026-11-23 13:05`. `–` where it is no time.
+/// A Unix time in seconds as date and time of this computer's time zone: `2026-11-23 13:05`. `–` where it is 0,
+/// negative or not a time.
 #[must_use]
 pub fn local(unix: f64) -> String {
     written(unix, TimeZone::system(), "%Y-%m-%d %H:%M")
@@ -31,12 +33,12 @@ pub fn stamp(unix: f64) -> String {
     written(unix, TimeZone::system(), "%Y-%m-%d-%H%M%S")
 }
 
-/// 0 is what a file says that knows no time.
+/// Files without a time hold 0.
 fn written(unix: f64, zone: TimeZone, form: &str) -> String {
     if !(unix.is_finite() && unix > 0.0) {
         return "–".to_owned();
     }
-    // A float beyond i64 becomes its end, which is no timestamp either.
+    // A float beyond i64 saturates, which is beyond a timestamp, too.
     Timestamp::from_second(unix as i64).map_or_else(
         |_| "–".to_owned(),
         |time| time.to_zoned(zone).strftime(form).to_string(),

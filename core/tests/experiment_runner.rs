@@ -19,7 +19,7 @@ use softprefix_core::experiment::{
     RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest, Session, Settings, SharedJournal, Sweep, Threshold,
     ThresholdSearch, Values, experiments, new_id,
 };
-use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, Shelf, SoftPrefix, decode_value};
+use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, PrefixStore, Rounding, SoftPrefix, decode_value};
 use softprefix_core::protocol::extension::SoftPrefixEcho;
 use softprefix_core::protocol::{FrameReader, Reply, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -118,7 +118,7 @@ impl Unit {
     }
 
     /// Opens it and gives its first task up again, so that what is seen afterwards is the run's.
-    async fn open(&self, shelf: Option<Shelf>) -> Arc<Session> {
+    async fn open(&self, prefix_store: Option<PrefixStore>) -> Arc<Session> {
         self.sets_up.add_permits(1);
         let request = OpenRequest {
             address: self.address.clone(),
@@ -131,7 +131,7 @@ impl Unit {
                 request: Duration::from_secs(5),
                 ..ConnectOptions::default()
             },
-            shelf,
+            prefix_store,
         };
         let session = Session::open(request, |_| ()).await.unwrap();
         session.forget_task().await;
@@ -703,8 +703,8 @@ async fn a_case_lost_to_a_panic_is_told_and_runs_when_the_experiment_goes_on() {
         rounding: Rounding::NearestEven,
     });
     let mut asked = request(&unit, plan, &folder).await;
-    let shelf = tempfile::tempdir().unwrap();
-    asked.session = unit.open(Some(Shelf::new(shelf.path()))).await;
+    let prefix_store = tempfile::tempdir().unwrap();
+    asked.session = unit.open(Some(PrefixStore::new(prefix_store.path()))).await;
     let outcomes = Outcomes::of(Run::start(asked.clone()).unwrap()).await;
     let RunEnd::Interrupted { error } = &outcomes.end else {
         panic!("{:?}", outcomes.end)
@@ -729,8 +729,8 @@ async fn a_search_whose_case_is_lost_to_a_panic_ends() {
     let _guard = tracing::subscriber::set_default(PanicsOnce(false.into()));
     let (unit, folder) = (Unit::start(Manner::ours(1)).await, tempfile::tempdir().unwrap());
     let mut asked = request(&unit, plan(), &folder).await;
-    let shelf = tempfile::tempdir().unwrap();
-    asked.session = unit.open(Some(Shelf::new(shelf.path()))).await;
+    let prefix_store = tempfile::tempdir().unwrap();
+    asked.session = unit.open(Some(PrefixStore::new(prefix_store.path()))).await;
     let search = SearchRequest {
         recipe: PrefixRecipe {
             kind: PrefixKind::Imported {

@@ -11,7 +11,9 @@ use proptest::prelude::*;
 use softprefix_core::prefix::files::{
     FileError, Format, Imported, Stored, export_npy, export_peft, import, import_bytes,
 };
-use softprefix_core::prefix::{Magnitude, PrefixError, PrefixKind, Rounding, Shelf, ShelfError, SoftPrefix};
+use softprefix_core::prefix::{
+    Magnitude, PrefixError, PrefixKind, PrefixStore, PrefixStoreError, Rounding, SoftPrefix,
+};
 
 const P: usize = 3;
 const H: usize = 8;
@@ -374,23 +376,29 @@ fn an_export_to_an_impossible_place_says_which() {
 #[test]
 fn kept_rows_are_found_by_their_digest_and_checked() {
     let folder = tempfile::tempdir().unwrap();
-    let shelf = Shelf::new(folder.path().join("prefixes"));
+    let prefix_store = PrefixStore::new(folder.path().join("prefixes"));
     let imported = open("peft_prompt_tuning").unwrap();
-    let digest = shelf.put(&imported.prefix).unwrap();
-    assert_eq!(shelf.put(&imported.prefix).unwrap(), digest);
-    assert_eq!(shelf.get(&digest).unwrap(), imported.prefix);
+    let digest = prefix_store.put(&imported.prefix).unwrap();
+    assert_eq!(prefix_store.put(&imported.prefix).unwrap(), digest);
+    assert_eq!(prefix_store.get(&digest).unwrap(), imported.prefix);
 
     let other = some_prefix();
     let file = |digest: &str| folder.path().join(format!("prefixes/{digest}.safetensors"));
-    shelf.put(&other).unwrap();
+    prefix_store.put(&other).unwrap();
     std::fs::copy(file(&other.sha256()), file(&digest)).unwrap();
-    assert!(matches!(shelf.get(&digest).unwrap_err(), ShelfError::Changed { .. }));
     assert!(matches!(
-        shelf.get(&"0".repeat(64)).unwrap_err(),
-        ShelfError::NotHere { .. }
+        prefix_store.get(&digest).unwrap_err(),
+        PrefixStoreError::Changed { .. }
+    ));
+    assert!(matches!(
+        prefix_store.get(&"0".repeat(64)).unwrap_err(),
+        PrefixStoreError::NotHere { .. }
     ));
     for name in ["../../etc/passwd", "", "ABC"] {
-        assert!(matches!(shelf.get(name).unwrap_err(), ShelfError::NotADigest { .. }));
+        assert!(matches!(
+            prefix_store.get(name).unwrap_err(),
+            PrefixStoreError::NotADigest { .. }
+        ));
     }
 }
 

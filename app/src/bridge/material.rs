@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use softprefix_core::prefix::files::{self, FileError};
-use softprefix_core::prefix::{PrefixRecipe, Rounding, Shelf, ShelfError};
+use softprefix_core::prefix::{PrefixRecipe, PrefixStore, PrefixStoreError, Rounding};
 
 use super::events::Events;
 use crate::errors::{self, broken, sentence};
@@ -17,20 +17,21 @@ use crate::session::Session;
 pub(super) async fn work(
     request: MaterialRequest,
     session: Option<Arc<Session>>,
-    shelf: Option<Shelf>,
+    prefix_store: Option<PrefixStore>,
     events: Events,
 ) {
     let report = |event| events.send(Event::Material(Box::new(event)));
     match request {
-        // The worker itself keeps the shelf.
-        MaterialRequest::UseShelf { .. } => {}
+        // The worker itself keeps the prefix store.
+        MaterialRequest::UsePrefixStore { .. } => {}
         MaterialRequest::Import {
             path,
             hidden_size,
             rounding,
         } => {
             let of = path.clone();
-            let read = tokio::task::spawn_blocking(move || import(&path, hidden_size, rounding, shelf.as_ref())).await;
+            let read =
+                tokio::task::spawn_blocking(move || import(&path, hidden_size, rounding, prefix_store.as_ref())).await;
             report(match read {
                 Ok(Ok(file)) => MaterialEvent::Imported(file),
                 Ok(Err((why, reason))) => MaterialEvent::Refused(refused(why, &reason, &of)),
@@ -84,16 +85,16 @@ fn import(
     path: &Path,
     hidden_size: Option<usize>,
     rounding: Rounding,
-    shelf: Option<&Shelf>,
+    prefix_store: Option<&PrefixStore>,
 ) -> Result<ImportedFile, (Refusal, String)> {
     let imported = files::import(path, hidden_size, rounding).map_err(|error| reason(&error))?;
-    let Some(shelf) = shelf else {
+    let Some(prefix_store) = prefix_store else {
         let no_place = "no folder for imported prefixes was named; start the program with one";
         return Err((Refusal::NotKept, no_place.to_owned()));
     };
     // From here on the rows are needed again and again, and the file may go away.
-    shelf.put(&imported.prefix).map_err(|error| match error {
-        ShelfError::File(error) => reason(&error),
+    prefix_store.put(&imported.prefix).map_err(|error| match error {
+        PrefixStoreError::File(error) => reason(&error),
         error => (Refusal::NotKept, error.to_string()),
     })?;
     Ok(ImportedFile::from(&imported))

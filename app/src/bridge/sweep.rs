@@ -204,7 +204,7 @@ impl Sweeps {
             limits: here
                 .map(|session| session.module().options().clone())
                 .unwrap_or_default(),
-            shelf: here.and_then(|session| session.shelf().cloned()),
+            prefix_store: here.and_then(|session| session.prefix_store().cloned()),
             ..Opening::for_plan(target, &plan)
         };
         let (control, mut heard) = mpsc::unbounded_channel();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use softprefix_core::client::ConnectOptions;
 use softprefix_core::experiment::Library;
 use softprefix_core::experiment::session::Stop;
-use softprefix_core::prefix::{PrefixRecipe, Shelf};
+use softprefix_core::prefix::{PrefixRecipe, PrefixStore};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -77,7 +77,7 @@ struct Worker {
     sweeps: Sweeps,
     scoring: Scoring,
     /// Where imported prefixes are kept.
-    shelf: Option<Shelf>,
+    prefix_store: Option<PrefixStore>,
     recordings: Recordings,
     ways: Ways,
 }
@@ -117,7 +117,7 @@ pub(super) async fn work(
         tuning: Tuning::default(),
         sweeps: Sweeps::default(),
         scoring: Scoring::default(),
-        shelf: None,
+        prefix_store: None,
         recordings: Recordings::default(),
         ways,
     };
@@ -207,10 +207,10 @@ impl Worker {
                 self.sweeps.take(*request, place).await;
             }
             Request::Material(request) => match *request {
-                MaterialRequest::UseShelf { folder } => self.shelf = Some(Shelf::new(folder)),
+                MaterialRequest::UsePrefixStore { folder } => self.prefix_store = Some(PrefixStore::new(folder)),
                 request => {
-                    let (session, shelf) = (self.session.clone(), self.shelf.clone());
-                    let work = super::material::work(request, session, shelf, self.events.clone());
+                    let (session, prefix_store) = (self.session.clone(), self.prefix_store.clone());
+                    let work = super::material::work(request, session, prefix_store, self.events.clone());
                     let broken = |problem| Event::Material(Box::new(MaterialEvent::Failed(problem)));
                     self.events.spawn(work, broken);
                 }
@@ -262,7 +262,7 @@ impl Worker {
             system: asked.prompt.system,
             settings: asked.settings,
             limits: self.limits.clone(),
-            shelf: self.shelf.clone(),
+            prefix_store: self.prefix_store.clone(),
             left_over: match exit_first.is_empty() {
                 true => LeftOver::Keep,
                 false => LeftOver::Exit(exit_first),

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use softprefix_core::prefix::{Generator, PrefixKind, Rounding, files};
 
 use super::shell::{Failure, List};
-use crate::errors::shelf_problem;
+use crate::errors::prefix_store_problem;
 use crate::places;
 use crate::start::Exit;
 
@@ -104,16 +104,16 @@ impl PrefixArgs {
         }
     }
 
-    /// What the arguments name. The rows of a file are put on the shelf, so that a record of them can be repeated.
+    /// What the arguments name. The rows of a file are put into the prefix store, so that a record of them can be repeated.
     pub fn material(&self) -> Result<Material, Failure> {
         let mut rows = None;
         let kind = match self.of_its_own()? {
             Some(Given::Kind(kind)) => kind,
             Some(Given::File(path)) => {
                 let imported = files::import(path, None, self.rounding()).map_err(|error| file_failure(&error))?;
-                places::shelf()
+                places::prefix_store()
                     .put(&imported.prefix)
-                    .map_err(|error| shelf_problem(&error))?;
+                    .map_err(|error| prefix_store_problem(&error))?;
                 rows = Some(imported.prefix.len());
                 imported.recipe().kind
             }

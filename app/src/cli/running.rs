@@ -252,7 +252,7 @@ impl Terminal {
         let is_elsewhere = matches!(target, Target::Remote { .. });
         let give_up = Arc::new(AtomicBool::new(false));
         let opening = Opening {
-            shelf: Some(places::shelf()),
+            prefix_store: Some(places::prefix_store()),
             left_over: if exit_tasks { LeftOver::ExitAll } else { LeftOver::Keep },
             fetch: Some(Arc::clone(&give_up)),
             ..Opening::for_plan(target, plan)

@@ -15,7 +15,7 @@ pub use reach::{client, refusal};
 
 use softprefix_core::client::ClientError;
 use softprefix_core::experiment::SessionError;
-use softprefix_core::prefix::ShelfError;
+use softprefix_core::prefix::PrefixStoreError;
 
 use crate::model::{Problem, ProblemKind, Said};
 
@@ -141,8 +141,8 @@ pub fn sentence(text: &str) -> String {
     out
 }
 
-/// An error of the shelf as the person is told it.
-pub fn shelf_problem(error: &ShelfError) -> Problem {
+/// An error of the prefix store, as the user reads it.
+pub fn prefix_store_problem(error: &PrefixStoreError) -> Problem {
     Problem::new(ProblemKind::File, sentence(&error.to_string()), "")
 }
 

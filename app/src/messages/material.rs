@@ -10,7 +10,7 @@ use crate::model::{ExportForm, ImportedFile, Nearest, Problem, RefusedFile};
 #[derive(Debug, Clone, PartialEq)]
 pub enum MaterialRequest {
     /// Keep imported prefixes in this folder from now on.
-    UseShelf { folder: PathBuf },
+    UsePrefixStore { folder: PathBuf },
     /// Read the file of a prefix and keep its rows. Rows of another width than `hidden_size` are refused.
     Import {
         path: PathBuf,

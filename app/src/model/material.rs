@@ -20,7 +20,7 @@ impl ExportForm {
     pub const ALL: [Self; 2] = [Self::Peft, Self::Npy];
 }
 
-/// A file that was imported; its rows lie on the shelf.
+/// A file that was imported; its rows are in the prefix store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImportedFile {
     /// For people: the name in the file, or the file's own.

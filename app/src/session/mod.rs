@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use softprefix_core::client::{ClientError, ConnectOptions, Module};
 use softprefix_core::experiment::session::{self as core, EMBEDDED, OpenRequest, SessionError};
 use softprefix_core::experiment::{Plan, Settings};
-use softprefix_core::prefix::{IdentityCard, PrefixRecipe, Shelf, SoftPrefix};
+use softprefix_core::prefix::{IdentityCard, PrefixRecipe, PrefixStore, SoftPrefix};
 use softprefix_core::protocol::extension;
 
 use self::embedded::{Embedded, Wanted};
@@ -38,7 +38,7 @@ pub struct Opening {
     pub system: String,
     pub settings: Settings,
     pub limits: ConnectOptions,
-    pub shelf: Option<Shelf>,
+    pub prefix_store: Option<PrefixStore>,
     pub left_over: LeftOver,
     /// Whether a model for the embedded module that is not here is fetched; setting the flag gives that up.
     pub fetch: Option<Arc<AtomicBool>>,
@@ -53,7 +53,7 @@ impl Opening {
             system: first.map(|prompt| prompt.system.clone()).unwrap_or_default(),
             settings: plan.settings.clone(),
             limits: ConnectOptions::default(),
-            shelf: None,
+            prefix_store: None,
             left_over: LeftOver::Keep,
             fetch: None,
         }
@@ -153,7 +153,7 @@ impl Session {
             system,
             settings,
             limits,
-            shelf,
+            prefix_store,
             left_over,
             fetch,
         } = opening;
@@ -164,7 +164,7 @@ impl Session {
             system: system.clone(),
             settings: settings.clone(),
             limits: limits.clone(),
-            shelf: shelf.clone(),
+            prefix_store: prefix_store.clone(),
         };
         let connecting = |step| steps(OpenStep::Connecting(step));
         match target {

@@ -45,7 +45,7 @@ fn import(desk: &mut Desk, path: PathBuf) {
     });
 }
 
-/// A unit, a shelf, and a file that was imported.
+/// A unit, a prefix store, and a file that was imported.
 fn ready(folder: &Path) -> Desk {
     let mut desk = Desk::new();
     make_ready(&mut desk, folder);
@@ -53,7 +53,7 @@ fn ready(folder: &Path) -> Desk {
 }
 
 fn make_ready(desk: &mut Desk, folder: &Path) {
-    desk.use_shelf(&folder.join("shelf"));
+    desk.use_prefix_store(&folder.join("prefixes"));
     desk.connect(at(serve(tiny_model())));
     desk.apply(Action::SetMaxTokens(4));
     desk.apply(Action::SetLen(2));
@@ -152,7 +152,7 @@ fn an_imported_adapter_is_swept_and_its_sweep_is_run_again_after_the_file_is_gon
     drop(desk);
 
     fs::remove_dir_all(folder.path().join(format!("adapter-{H}"))).unwrap();
-    let mut later = Desk::in_library(&library).with_shelf(&folder.path().join("shelf"));
+    let mut later = Desk::in_library(&library).with_prefix_store(&folder.path().join("prefixes"));
     later.connect(at(serve(tiny_model())));
     let id = later.bench.library.experiments[0].experiment.id.clone();
     sweep(&mut later, SweepAction::RunAgain(id));
@@ -162,10 +162,10 @@ fn an_imported_adapter_is_swept_and_its_sweep_is_run_again_after_the_file_is_gon
 }
 
 #[test]
-fn rows_that_are_not_on_the_shelf_are_missed_in_a_sentence() {
+fn rows_that_are_not_in_the_store_are_missed_in_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let here = ready(folder.path());
-    let mut elsewhere = Desk::new().with_shelf(&folder.path().join("another shelf"));
+    let mut elsewhere = Desk::new().with_prefix_store(&folder.path().join("another store"));
     elsewhere.bench.prefix = here.bench.prefix.clone();
     elsewhere.connect(at(serve(tiny_model())));
     elsewhere.until("the reason", |bench| matches!(bench.card.built, Some(Err(_))));
@@ -218,7 +218,7 @@ fn files_that_are_no_prefix_for_this_model_are_refused_with_the_reason_and_chang
     };
     fs::write(place("poisoned.npy"), poisoned).unwrap();
 
-    let mut desk = Desk::new().with_shelf(&place("shelf"));
+    let mut desk = Desk::new().with_prefix_store(&place("prefixes"));
     desk.connect(at(serve(tiny_model())));
     for (path, why, words) in [
         (adapter(folder.path(), 80), Refusal::OtherWidth, "80 wide"),
@@ -245,7 +245,7 @@ fn files_that_are_no_prefix_for_this_model_are_refused_with_the_reason_and_chang
         );
         assert_eq!(desk.bench.prefix, before);
     }
-    assert!(!place("shelf").exists(), "nothing was kept");
+    assert!(!place("prefixes").exists(), "nothing was kept");
 }
 
 #[test]
@@ -398,7 +398,7 @@ fn what_prefixes_are_made_of_is_remembered_as_the_window_stores_it() {
 fn a_file_that_is_named_at_the_start_waits_until_the_width_of_the_rows_is_known() {
     let folder = tempfile::tempdir().unwrap();
     for (width, imported) in [(H, true), (80, false)] {
-        let mut desk = Desk::new().with_shelf(&folder.path().join("shelf"));
+        let mut desk = Desk::new().with_prefix_store(&folder.path().join("prefixes"));
         desk.apply(Action::Connect(at(serve(tiny_model()))));
         import(&mut desk, adapter(folder.path(), width));
         assert!(desk.bench.module.is_ready());
@@ -410,7 +410,7 @@ fn a_file_that_is_named_at_the_start_waits_until_the_width_of_the_rows_is_known(
         }
     }
     // Where no module comes, the file is read all the same.
-    let mut desk = Desk::new().with_shelf(&folder.path().join("shelf"));
+    let mut desk = Desk::new().with_prefix_store(&folder.path().join("prefixes"));
     desk.apply(Action::Connect(at(crate::support::closed_port())));
     import(&mut desk, adapter(folder.path(), H));
     assert!(desk.bench.prefix.imported.is_some());

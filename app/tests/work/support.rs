@@ -92,14 +92,14 @@ impl Desk {
     }
 
     /// Keeps imported prefixes in `folder`.
-    pub fn with_shelf(self, folder: &Path) -> Self {
-        self.use_shelf(folder);
+    pub fn with_prefix_store(self, folder: &Path) -> Self {
+        self.use_prefix_store(folder);
         self
     }
 
-    pub fn use_shelf(&self, folder: &Path) {
+    pub fn use_prefix_store(&self, folder: &Path) {
         let folder = folder.to_owned();
-        let request = MaterialRequest::UseShelf { folder };
+        let request = MaterialRequest::UsePrefixStore { folder };
         self.bridge.send(Request::Material(Box::new(request)));
     }
 

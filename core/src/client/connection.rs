@@ -1,4 +1,4 @@
-//! One TCP connection: bytes out, replies in, each given to whoever asked. It knows framing and routing, and no actions.
+//! One TCP connection: requests are queued for sending, and each reply goes to the request that it answers.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -16,10 +16,10 @@ use super::module::ConnectOptions;
 use crate::protocol::message::UNREADABLE_REQUEST_ID;
 use crate::protocol::{Code, FrameError, FrameReader, Reply, Request, encode};
 
-/// So many requests that were given up are remembered; a module that answers none of them must not fill the memory.
+/// Abandoned requests that are remembered, at most: a module that answers none of them must not fill the memory.
 const GIVEN_UP: usize = 256;
 
-/// What a waiting request is, for replies that do not name it.
+/// The kind of a waiting request, to route replies that do not name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Call,
@@ -33,10 +33,11 @@ struct Route {
     replies: mpsc::UnboundedSender<Reply>,
 }
 
-/// Who waits for what. Closed for good by the first reason given.
+/// Requests that wait for replies. Once `closed` is set, it keeps the first reason.
 struct Routes {
     waiting: HashMap<String, Route>,
-    /// Requests that were given up before they were answered: what still comes for them is for nobody, and no stray error.
+    /// Requests that were abandoned before they were answered: their late replies are dropped and not taken for stray
+    /// errors.
     given_up: VecDeque<String>,
     closed: Option<ClientError>,
 }
@@ -66,7 +67,7 @@ impl Connection {
                 seconds: limit.as_secs_f64(),
             })?
             .map_err(|error| failed(error.to_string()))?;
-        // Small frames must not wait for the peer's delayed acknowledgement.
+        // Without it, small frames wait for the peer's delayed acknowledgement.
         stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
         let (reader, writer) = stream.into_split();
         let routes = Arc::new(Mutex::new(Routes {
@@ -76,7 +77,7 @@ impl Connection {
         }));
         let (outgoing, queue) = mpsc::unbounded_channel();
         if let Some(secret) = &options.secret {
-            // The queue's other end is here, so it is taken: the first bytes that the unit sees.
+            // Queued before any request, so that it is the first line that the unit reads.
             outgoing
                 .send(secret.line())
                 .map_err(|error| failed(error.to_string()))?;
@@ -102,12 +103,12 @@ impl Connection {
         })
     }
 
-    /// A request id that no other client on the module uses and that is no field's name.
+    /// A request id that no other client on the module uses and that is not a field name.
     pub(super) fn new_id(&self) -> String {
         format!("{}-{}", self.id_stem, self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Sends a request and opens the way for its replies.
+    /// Sends a request and registers for its replies.
     pub(super) fn ask(&self, request: &Request, kind: Kind, work_id: Option<&str>) -> Result<Ticket, ClientError> {
         let (sender, replies) = mpsc::unbounded_channel();
         {
@@ -132,12 +133,12 @@ impl Connection {
         Ok(ticket)
     }
 
-    /// Sends a request whose reply nobody waits for.
+    /// Sends a request without registering for its reply.
     pub(super) fn tell(&self, request: &Request) -> Result<(), ClientError> {
         self.outgoing.send(encode(request)).map_err(|_| self.why_closed())
     }
 
-    /// Why the connection is closed; a general answer while it is not.
+    /// The reason for which the connection is closed; a general one while it is open.
     pub(super) fn why_closed(&self) -> ClientError {
         why_closed(&self.routes).unwrap_or_else(|| ClientError::ConnectionLost {
             address: self.address.clone(),
@@ -152,7 +153,7 @@ impl Connection {
     /// Returns once the connection is closed, with the reason.
     pub(super) async fn wait_closed(&self) -> ClientError {
         let mut closed = self.closed.clone();
-        // An error means that both workers have ended, which is a closed connection too.
+        // An error means that the reading and writing tasks have ended, so the connection is closed too.
         let _ = closed.wait_for(|closed| *closed).await;
         self.why_closed()
     }
@@ -160,12 +161,12 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // The writer ends by itself once it has sent what is queued (an `exit`, for instance), and closes the socket.
+        // The writing task first sends what is queued (such as an `exit`), then ends and closes the socket.
         self.reader.abort();
     }
 }
 
-/// The way back for one request. Dropping it closes the way; later replies are a stranger's.
+/// The registration of one request. Dropping it ends the registration; later replies are ignored.
 pub(super) struct Ticket {
     pub(super) request_id: String,
     replies: mpsc::UnboundedReceiver<Reply>,
@@ -177,7 +178,7 @@ impl Ticket {
     /// The next reply.
     ///
     /// # Errors
-    /// Why the connection was closed.
+    /// The reason for which the connection was closed.
     pub(super) async fn next(&mut self) -> Result<Reply, ClientError> {
         match self.replies.recv().await {
             Some(reply) => {
@@ -205,7 +206,7 @@ impl Drop for Ticket {
     }
 }
 
-/// Ends the connection for everybody who waits, with one reason.
+/// Closes the connection and ends all waiting requests with one reason.
 struct Closer {
     address: String,
     routes: Arc<Mutex<Routes>>,
@@ -248,7 +249,8 @@ async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Ve
             _ = closing.wait_for(|closed| *closed) => None,
         };
         let Some(message) = message else {
-            // Nobody is left to send anything, or the reader gave up.
+            // All senders are dropped, or the reading task closed the connection. The socket is closed next, so a
+            // failure changes nothing.
             let _ = writer.shutdown().await;
             return;
         };
@@ -271,7 +273,8 @@ async fn read(mut reader: OwnedReadHalf, max_message: usize, id_stem: String, cl
         loop {
             match frames.next() {
                 Ok(None) => break,
-                // A unit that cut a character may send bytes that are no UTF-8; the rest of the reply is still good.
+                // A stock unit may cut a character between two frames, which leaves bytes that are not UTF-8; the rest
+                // of the reply is usable.
                 Ok(Some(frame)) => match serde_json::from_str::<Reply>(&String::from_utf8_lossy(&frame)) {
                     Ok(reply) => deliver(&closer.routes, reply, &id_stem),
                     Err(_) => break 'reading closer.garbage(&frame),
@@ -287,14 +290,15 @@ async fn read(mut reader: OwnedReadHalf, max_message: usize, id_stem: String, cl
     closer.close(reason);
 }
 
-/// Gives a reply to whoever waits for it: request id and work id must agree. Errors may carry any work id (`llm`, even `kws`), and
-/// two kinds of errors carry no request id of use; they are given to the only one they can belong to, if there is only one.
+/// Routes a reply to the request with the same request id and work id. Errors may carry any work id (`llm`, even
+/// `kws`), and two kinds of errors carry no usable request id; these go to the only request they can belong to, if
+/// there is only one.
 fn deliver(routes: &Mutex<Routes>, reply: Reply, id_stem: &str) {
     let mut routes = lock(routes);
     let failed = !reply.error.code.is_ok();
     if let Some(place) = routes.given_up.iter().position(|id| *id == reply.request_id) {
         routes.given_up.remove(place);
-        tracing::debug!(request_id = %reply.request_id, "an answer that nobody waits for any more was ignored");
+        tracing::debug!(request_id = %reply.request_id, "a late reply to an abandoned request was ignored");
         return;
     }
     let route = match routes.waiting.get(&reply.request_id) {
@@ -304,16 +308,17 @@ fn deliver(routes: &Mutex<Routes>, reply: Reply, id_stem: &str) {
         None => None,
     };
     match route {
-        // The receiver may have gone this moment; then nobody minds.
+        // Fails if the request was just dropped; then the reply is not needed.
         Some(route) => drop(route.replies.send(reply)),
         None => {
-            tracing::debug!(request_id = %reply.request_id, work_id = %reply.work_id, "a stranger's reply was ignored")
+            tracing::debug!(request_id = %reply.request_id, work_id = %reply.work_id, "a reply to another client's request was ignored")
         }
     }
 }
 
 fn stray_error<'a>(routes: &'a Routes, reply: &Reply, id_stem: &str) -> Option<&'a Route> {
-    // Errors in an inference's data come under the id of this client's last call to the unit.
+    // Errors in an inference's data carry the id of the last call to the unit, which may be this client's (PROTOCOL
+    // 2.6).
     let of_inference = [Code::MODEL_RUN, Code::BASE64, Code::STREAM_INDEX].contains(&reply.error.code)
         && reply.request_id.starts_with(id_stem);
     let unreadable = [Code::RESET, Code::JSON].contains(&reply.error.code) && reply.request_id == UNREADABLE_REQUEST_ID;
@@ -331,7 +336,7 @@ fn why_closed(routes: &Mutex<Routes>) -> Option<ClientError> {
     lock(routes).closed.clone()
 }
 
-/// No code panics while it holds this lock, so what it guards is whole even if another thread panicked.
+/// No code panics while it holds this lock, so the guarded value is consistent even if the mutex is poisoned.
 fn lock(routes: &Mutex<Routes>) -> MutexGuard<'_, Routes> {
     routes.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,9 @@
-//! What can go wrong between us and a module. Each sentence says what happened, to what, and what to do next.
+//! Errors of the client. Each message says what happened, to what, and what to do next.
 
 use crate::prefix::PrefixError;
 use crate::protocol::{Code, ErrorField};
 
-/// Why a request to a module failed. Where text had already arrived it is kept ([`ClientError::text_so_far`]).
+/// Why a request to a module failed. Text that had already arrived is kept ([`ClientError::text_so_far`]).
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ClientError {
     /// The TCP connection was refused, or the address cannot be resolved.
@@ -27,7 +27,7 @@ pub enum ClientError {
         /// The limit that passed.
         seconds: f64,
     },
-    /// Also what a restart of llm-sys looks like: it forgets every task.
+    /// The connection broke. A restart of llm-sys looks the same; it forgets every task.
     #[error(
         "the connection to {address} was lost: {detail}; reconnect and set up the model again (if llm-sys has restarted, it has \
          forgotten its tasks)"
@@ -93,7 +93,7 @@ pub enum ClientError {
         /// The limit that passed.
         seconds: f64,
     },
-    /// The caller decides whether these tasks may be ended.
+    /// The unit runs as many tasks as it can. The caller decides which of them may be ended.
     #[error(
         "the module already runs as many tasks as it can ({}), perhaps left by a former client; end those that are not needed, \
          then set up again",
@@ -197,7 +197,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// The code, where the module sent one.
+    /// The error code, where the module sent one.
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Refused { error, .. } => Some(error.code),
@@ -214,12 +214,12 @@ impl ClientError {
         }
     }
 
-    /// Whether the connection is gone, so that only a reconnect helps.
+    /// Whether the connection is closed, so that only [`Module::reconnect`](super::Module::reconnect) helps.
     pub fn is_disconnect(&self) -> bool {
         matches!(self, Self::ConnectionLost { .. } | Self::Garbage { .. })
     }
 
-    /// Whether the task is of no use any more, so that the model must be set up again.
+    /// Whether the task can no longer be used, so that the model must be set up again.
     pub fn needs_set_up(&self) -> bool {
         self.is_disconnect()
             || matches!(

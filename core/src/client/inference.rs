@@ -1,5 +1,4 @@
-//! One inference, from the request to its last word: limits, stopping, and recovery from what modules do. It knows no prefixes'
-//! making and no measures.
+//! One inference, from the request to the last reply: limits, stopping, and recovery from a module that loses or breaks it off.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,20 +16,20 @@ use crate::protocol::extension::{
 use crate::protocol::message::{action, object, to_data};
 use crate::protocol::{DeltaJoiner, Reply, Request, StreamData, StreamInput};
 
-/// What to infer.
+/// An inference to be made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InferenceRequest {
     /// The user's text; the unit puts the chat template around it.
     pub prompt: String,
     /// Rows for the positions before the template.
     pub prefix: Option<SoftPrefix>,
-    /// Most output tokens. Only our unit knows such a limit; a stranger's has the set-up's `max_token_len` alone.
+    /// Most output tokens. Only our unit has this limit; a stock unit has only the set-up's `max_token_len`.
     pub max_new_tokens: Option<usize>,
-    /// Only our unit knows priorities.
+    /// Place in the queue of our unit; a stock unit has no priorities.
     pub priority: Priority,
-    /// For the whole inference from its sending on; the connection's default otherwise.
+    /// Limit from sending to the last reply; `None` takes [`ConnectOptions::deadline`].
     pub deadline: Option<Duration>,
-    /// Between two frames; the connection's default otherwise.
+    /// Limit between two frames; `None` takes [`ConnectOptions::idle`].
     pub idle: Option<Duration>,
 }
 
@@ -76,41 +75,41 @@ impl InferenceRequest {
     }
 }
 
-/// What happens in an inference.
+/// An event of an inference.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "the large one comes once")]
 pub enum InferenceEvent {
-    /// More text. Whole characters; a task that does not stream gives all of it at once.
+    /// More text, in whole characters; a task that does not stream sends all of it at once.
     Delta(String),
-    /// The end.
+    /// The inference has ended.
     Done(Outcome),
 }
 
-/// What an inference came to.
+/// The result of an inference.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// The output, all deltas joined.
     pub text: String,
-    /// [`FinishReason::Unknown`] on a stranger's module, unless we stopped it.
+    /// Why the output ended; on a stock module [`FinishReason::Unknown`], unless the client stopped it.
     pub finish_reason: FinishReason,
-    /// The output's token ids, where the unit tells them.
+    /// The output's token ids, where the unit sends them.
     pub tokens: Option<Vec<u32>>,
     /// Token counts and times as the unit measured them; `None` on a stock module.
     pub usage: Option<Usage>,
-    /// The prefix that the unit says it put in front.
+    /// The prefix that the unit put in front, as it says.
     pub echo: Option<SoftPrefixEcho>,
-    /// From sending to the first text; `None` where the text came whole from a unit that tells no times.
+    /// From sending to the first text; `None` where the text came whole from a unit that sends no times.
     pub time_to_first_token: Option<Duration>,
     /// From sending to the end.
     pub elapsed: Duration,
-    /// Pieces the text came in.
+    /// Number of pieces in which the text came.
     pub chunks: usize,
-    /// What must be said beside the result.
+    /// Warnings about the result.
     pub notes: Vec<Note>,
 }
 
 impl Outcome {
-    /// Tokens a second after the first token, where the unit tells how many there were.
+    /// Tokens a second after the first token, where the unit counts them.
     pub fn tokens_per_second(&self) -> Option<f64> {
         let usage = self.usage.as_ref()?;
         (usage.completion_tokens > 1 && usage.decode_ms > 0.0)
@@ -118,7 +117,7 @@ impl Outcome {
     }
 }
 
-/// Something about an outcome that must not go unsaid.
+/// A warning about an outcome, to be shown with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Note {
     /// A prefix was sent, and the unit neither confirmed nor refused it.
@@ -150,52 +149,52 @@ impl Inference {
                 Ok(run) => run.drive().await.map(InferenceEvent::Done),
                 Err(error) => Err(error),
             };
-            // Nobody listens to a dropped inference's end.
+            // Fails if the inference was dropped; then its end is not needed.
             let _ = sender.send(end);
         });
         Self { events, stop }
     }
 
-    /// The next event. After [`InferenceEvent::Done`] or an error there is none. May be dropped while it waits without losing
-    /// anything.
+    /// The next event; `None` after [`InferenceEvent::Done`] or an error. Cancel safe: dropping the future loses no
+    /// event.
     pub async fn next(&mut self) -> Option<Result<InferenceEvent, ClientError>> {
         self.events.recv().await
     }
 
-    /// Asks the unit to end it. The end then comes as usual, with the text so far and [`FinishReason::Stopped`].
+    /// Asks the unit to end the inference. It then ends as usual, with the text so far and [`FinishReason::Stopped`].
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Runs it to its end and drops the pieces on the way.
+    /// Waits for the end, without the events before it.
     ///
     /// # Errors
-    /// Why it failed.
+    /// The error with which it failed.
     pub async fn outcome(mut self) -> Result<Outcome, ClientError> {
         while let Some(event) = self.next().await {
             if let InferenceEvent::Done(outcome) = event? {
                 return Ok(outcome);
             }
         }
-        // Only a runtime that shuts down drops the driver before its end.
+        // The driving task is dropped before its end only when the runtime shuts down.
         Err(ClientError::Stopped { text: String::new() })
     }
 }
 
-/// Whether to stop: asked, or nobody holds the inference any more.
+/// The signal to stop: requested, or the [`Inference`] was dropped.
 #[derive(Clone)]
 struct Stop(watch::Receiver<bool>);
 
 impl Stop {
     async fn wanted(&mut self) {
-        // An error means that the inference was dropped, which is a wish to stop too.
+        // An error means that the inference was dropped, which stops it too.
         let _ = self.0.wait_for(|stop| *stop).await;
     }
 }
 
 type Events = mpsc::UnboundedSender<Result<InferenceEvent, ClientError>>;
 
-/// One inference at work.
+/// A running inference.
 struct Run {
     task: Task,
     request: InferenceRequest,
@@ -208,17 +207,17 @@ struct Run {
     first_text: Option<Duration>,
 }
 
-/// How listening to one request ended.
+/// Why [`Run::listen`] returned.
 enum Heard {
-    /// The last reply.
+    /// The last reply came.
     End(Box<Reply>),
-    /// Nothing at all came within the limit.
+    /// No reply came within the limit.
     Nothing,
-    /// The limit between frames passed.
+    /// No further frame came within the limit between frames.
     Idle,
-    /// The whole inference's limit passed after text had come.
+    /// The limit of the whole inference passed after text had come.
     Deadline,
-    /// A stop was asked for.
+    /// A stop was requested.
     Stop,
 }
 
@@ -259,15 +258,15 @@ impl Run {
     async fn drive(mut self) -> Result<Outcome, ClientError> {
         let task = self.task.clone();
         let mut stop = self.stop.clone();
-        // Held to the end: on a stranger's module nothing else may be sent before the last frame.
+        // Held to the end: to a stock module nothing else may be sent before the last frame.
         let _turn = tokio::select! {
             turn = task.turn() => turn,
             () = stop.wanted() => return Err(ClientError::Stopped { text: String::new() }),
         };
-        // The wait may have outlived a reconnect.
+        // The module may have been reconnected during the wait.
         self.connection = task.module().connection();
-        let stranger = task.support().is_none();
-        if stranger && !task.was_answered() {
+        let is_stock = task.support().is_none();
+        if is_stock && !task.was_answered() {
             let settled = task.set_up_at() + task.module().options().settle;
             tokio::time::sleep_until(settled.into()).await;
         }
@@ -290,7 +289,7 @@ impl Run {
                 }
                 Heard::Idle => {
                     let seconds = self.idle().as_secs_f64();
-                    // A unit that has died leaves its streams without an end, too.
+                    // The unit may have died, which ends its streams without a last frame, too.
                     self.task.check_after(seconds).await?;
                     self.end_early(&mut ticket, start).await?;
                     return Err(ClientError::StreamStopped {
@@ -309,7 +308,8 @@ impl Run {
                 Heard::Nothing => {
                     let seconds = start.elapsed().as_secs_f64();
                     self.task.check_after(seconds).await?;
-                    // Alive and silent: lost on the way, or still at it. A stop brings the text of one that is still at it.
+                    // The unit is alive: the inference was lost, or is still running. Stopping it brings the text of a
+                    // running one.
                     if self.end_early(&mut ticket, start).await?.is_some() {
                         return Err(ClientError::DeadlinePassed {
                             text: self.text.into_text(),
@@ -333,8 +333,8 @@ impl Run {
         }
     }
 
-    /// The request. Stream form where a prefix or our options ride; plain otherwise, since a stock unit joins the frames of all
-    /// its clients in one buffer.
+    /// The request. It has stream form where it carries a prefix or our options, and plain form otherwise, since a
+    /// stock unit joins the frames of all its clients in one buffer.
     fn message(&self) -> Request {
         let request = Request::new(self.connection.new_id(), self.task.work_id(), action::INFERENCE);
         let ours = self.task.support().is_some();
@@ -357,11 +357,11 @@ impl Run {
         request.with(object::STREAM, to_data(&frame))
     }
 
-    /// Takes replies until the last one, a limit, or a wish to stop.
+    /// Takes replies until the last one, a limit, or a stop.
     async fn listen(&mut self, ticket: &mut Ticket, start: Instant) -> Result<Heard, ClientError> {
         let options: ConnectOptions = self.task.module().options().clone();
         let deadline = start + self.request.deadline.unwrap_or(options.deadline);
-        // A stranger that streams has its first frame soon; whole texts, and our unit's queue, may take their time.
+        // A stock unit that streams sends its first frame soon. Whole texts, and the queue of our unit, may take long.
         let patient = self.task.support().is_some() || !self.task.is_streaming();
         let mut limit = if patient {
             deadline
@@ -371,8 +371,8 @@ impl Run {
         let mut heard = false;
         let mut stop = self.stop.clone();
         let task = self.task.clone();
-        // Our unit may rightly be silent while others have their turn, and one that has died is silent, too. A stranger is asked
-        // nothing before its last frame.
+        // Our unit is silent while the inference waits in its queue, and also when it has died: ask it. A stock unit
+        // must not be asked anything before its last frame.
         let given_up = task.given_up(self.idle());
         let mut given_up = std::pin::pin!(given_up);
         let is_ours = task.support().is_some();
@@ -399,7 +399,7 @@ impl Run {
         }
     }
 
-    /// Takes one reply; gives it back if it is the last.
+    /// Takes one reply; returns it if it is the last.
     fn take(&mut self, mut reply: Reply, start: Instant) -> Result<Option<Reply>, ClientError> {
         if !reply.error.code.is_ok() {
             let work_id = self.task.work_id();
@@ -424,15 +424,16 @@ impl Run {
                 self.first_text.get_or_insert_with(|| start.elapsed());
             }
             self.text.push(&delta);
-            // A dropped inference's text goes nowhere; its end still has to be waited for.
+            // Fails if the inference was dropped; its last reply must still be awaited.
             let _ = self.events.send(Ok(InferenceEvent::Delta(delta)));
         }
         Ok(last.then_some(reply))
     }
 
-    /// Asks the unit to end this inference and takes what still comes, for a while. The last reply, if it came.
+    /// Asks the unit to end this inference and takes replies for [`ConnectOptions::drain`]. Returns the last reply, if
+    /// it came.
     async fn end_early(&mut self, ticket: &mut Ticket, start: Instant) -> Result<Option<Reply>, ClientError> {
-        /// A stock unit forgets a pause that comes before the run has begun, so it is told again.
+        /// A stock unit loses a pause that arrives before the inference begins, so the request is repeated.
         const AGAIN: Duration = Duration::from_millis(500);
         let until = Instant::now() + self.task.module().options().drain;
         while Instant::now() < until {
@@ -443,7 +444,7 @@ impl Run {
                     reply = ticket.next() => match self.take(reply?, start) {
                         Ok(None) => {}
                         Ok(Some(last)) => return Ok(Some(last)),
-                        // It has ended, and why no longer matters.
+                        // The inference has ended; it was to be stopped, so its error is not needed.
                         Err(_) => return Ok(None),
                     },
                     () = tokio::time::sleep_until(next.into()) => break,
@@ -485,7 +486,8 @@ impl Run {
                 return Err(ClientError::PrefixNotConfirmed { detail });
             }
         }
-        // Our unit says why a text is empty; a stranger's empty text is its way to say that it failed.
+        // Our unit explains an empty text by its usage; from a stock unit an empty text means that the inference
+        // failed.
         if self.text.text().is_empty() && last.usage.is_none() && !stopped {
             return Err(ClientError::EmptyAnswer);
         }

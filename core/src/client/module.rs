@@ -1,4 +1,4 @@
-//! A module: what can be asked of llm-sys and of the LLM unit as a whole. It knows no inference.
+//! A module: requests to llm-sys and to the LLM unit as a whole.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,32 +17,33 @@ use crate::protocol::frame::DEFAULT_LIMIT;
 use crate::protocol::message::{CmmInfo, HwInfo, LLM, NONE, SYS, action, object, to_data};
 use crate::protocol::{Code, Reply, Request, SetUp, TaskInfo};
 
-/// Where llm-sys listens.
+/// The TCP port of llm-sys.
 pub const DEFAULT_PORT: u16 = 10001;
 
-/// How a module is reached, and the limits of every wait.
+/// Limits of every wait, and how to connect.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConnectOptions {
-    /// For the TCP connection, name resolution included.
+    /// Limit for the TCP connection, name resolution included. 5 s by default.
     pub connect: Duration,
-    /// For an answer to anything but set-up and inference. While some unit of a module is dead, llm-sys is silent for 4 s at a
-    /// time: limits under 5 s give false alarms.
+    /// Limit for the reply to anything but a set-up or an inference. While a unit of a module is dead, llm-sys is
+    /// silent for 4 s at a time: limits under 5 s give false alarms. 10 s by default.
     pub request: Duration,
-    /// For a set-up. Models take 5 to 60 s to load on the module.
+    /// Limit for a set-up. Models take 5 to 60 s to load on the module. 60 s by default.
     pub set_up: Duration,
-    /// For the first frame of a streamed inference on a stranger's module.
+    /// Limit for the first frame of a streamed inference on a stock module. 30 s by default.
     pub first_frame: Duration,
-    /// Between two frames of a stream.
+    /// Limit between two frames of a stream. 20 s by default.
     pub idle: Duration,
-    /// For a whole inference, if the request does not say otherwise.
+    /// Limit for a whole inference whose request sets none. 300 s by default.
     pub deadline: Duration,
-    /// For the last frame after a stop.
+    /// Wait for the last frame after a stop. 5 s by default.
     pub drain: Duration,
-    /// Between a set-up and the first inference on a stranger's module, whose inferences are lost (2 of 40) if they come at once.
+    /// Pause between a set-up and the first inference on a stock module, which loses inferences that come at once (2 of
+    /// 40). 150 ms by default.
     pub settle: Duration,
-    /// Largest message taken from the module, in bytes.
+    /// Largest message accepted from the module, in bytes. 16 MiB by default.
     pub max_message: usize,
-    /// What a unit asks for that serves this program alone.
+    /// The secret of a unit that serves this program alone; `None` for every other.
     pub secret: Option<Secret>,
 }
 
@@ -73,7 +74,7 @@ struct Inner {
     address: String,
     options: ConnectOptions,
     connection: RwLock<Arc<Connection>>,
-    /// While the unit sets up, it answers nothing else.
+    /// Number of set-ups in progress: meanwhile the unit answers nothing else.
     setting_up: AtomicUsize,
 }
 
@@ -94,10 +95,11 @@ impl Module {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Opens a new connection in place of the old one, for all clones. Tasks may be gone on the module: their next use tells.
+    /// Opens a new connection in place of the old one, for all clones. Tasks may have ended on the module; their next
+    /// use fails then.
     ///
     /// # Errors
-    /// Those of [`Module::connect`]; the old connection then stays as it is.
+    /// Those of [`Module::connect`]; the old connection then stays in place.
     pub async fn reconnect(&self) -> Result<(), ClientError> {
         let connection = Connection::open(&self.inner.address, &self.inner.options).await?;
         *self.inner.connection.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(connection);
@@ -125,10 +127,11 @@ impl Module {
         connection.wait_closed().await
     }
 
-    /// How long llm-sys takes to answer.
+    /// The round trip of a request to llm-sys.
     ///
     /// # Errors
-    /// Silence, refusal or a lost connection, as for every request.
+    /// As for every request: [`ClientError::NoAnswer`], [`ClientError::Refused`], [`ClientError::Unreadable`] and
+    /// [`ClientError::ConnectionLost`].
     pub async fn ping(&self) -> Result<Duration, ClientError> {
         let start = Instant::now();
         self.sys(action::PING).await?;
@@ -154,8 +157,8 @@ impl Module {
         Ok(ModelCard::read_all(&self.sys(action::LSMODE).await?.data))
     }
 
-    /// Load, memory and temperature. A stock llm-sys dies of this question on a machine without thermal zones: ask it of modules
-    /// only.
+    /// Load, memory and temperature. A stock llm-sys crashes at this request on a machine without thermal zones: send
+    /// it to modules only.
     ///
     /// # Errors
     /// As for every request.
@@ -171,8 +174,8 @@ impl Module {
         typed(action::CMMINFO, self.sys(action::CMMINFO).await?.data)
     }
 
-    /// Whether the LLM unit knows an action by this name. A unit says so to llm-sys without a task, and a stock one says of ours that
-    /// it does not; a unit that is not there knows none.
+    /// Whether the LLM unit has an action of this name; false where the unit does not run. Needs no task: use it to
+    /// tell our unit from a stock one, which lacks our actions.
     ///
     /// # Errors
     /// As for every request.
@@ -201,7 +204,7 @@ impl Module {
             .map_err(|error| gone(error, work_id))
     }
 
-    /// Ends tasks that former clients left. One that has ended by itself meanwhile is as good.
+    /// Ends tasks that former clients left. Tasks that have ended meanwhile are no error.
     ///
     /// # Errors
     /// As for every request.
@@ -215,17 +218,19 @@ impl Module {
         Ok(())
     }
 
-    /// Sets up a model as a task, waiting up to a minute.
+    /// Sets up a model as a task. Waits up to [`ConnectOptions::set_up`].
     ///
-    /// An empty `response_format` leaves the form of the output to the client: whole texts from a stranger's unit, whose streams
-    /// can stop in the middle of a character, a stream from ours, whose streams always end. What is written there holds.
+    /// With an empty `response_format` the client chooses the form of the output: whole texts from a stock unit, whose
+    /// streams can stop in the middle of a character, and a stream from our unit. A `response_format` that is not empty
+    /// is sent unchanged.
     ///
     /// # Errors
     /// [`ClientError::TaskFull`] with the ids of the tasks in the way, [`ClientError::SetUpTimedOut`], and as for every request.
     pub async fn set_up(&self, set_up: &SetUp) -> Result<Task, ClientError> {
         let module = self.clone();
         let set_up = set_up.clone();
-        // In a task of its own: if the caller goes away meanwhile, the finished set-up is dropped, which ends it on the module.
+        // In an async task of its own: if the caller is dropped meanwhile, the finished set-up is dropped, which ends
+        // it on the module.
         match tokio::spawn(async move { module.set_up_here(set_up).await }).await {
             Ok(result) => result,
             Err(_) => Err(self.connection().why_closed()),
@@ -267,7 +272,7 @@ impl Module {
         let set_up_at = Instant::now();
         let info = match self.task_info(&reply.work_id).await {
             Ok(info) => info,
-            // An older unit that does not know the question: a stranger with the task that was asked for.
+            // An older unit without `taskinfo` is treated as a stock one that set up what was asked for.
             Err(ClientError::Refused { .. }) => TaskInfo {
                 enoutput: set_up.enoutput,
                 inputs: set_up.input.clone(),
@@ -276,7 +281,7 @@ impl Module {
                 soft_prefix: None,
             },
             Err(error) => {
-                // Nobody will hold this task, so it must not be left behind.
+                // The caller gets no handle to this task, so it must be ended here.
                 let _ = connection.tell(&Request::new(connection.new_id(), reply.work_id, action::EXIT));
                 return Err(error);
             }
@@ -310,11 +315,11 @@ impl Module {
     }
 
     async fn sys(&self, action: &str) -> Result<Reply, ClientError> {
-        // llm-sys dies of some actions without `object` and `data`; with them it never does.
+        // llm-sys crashes at some actions without `object` and `data` (PROTOCOL 2.1).
         self.call(SYS, action, Some((NONE, NONE.into()))).await
     }
 
-    /// Asks and waits for the one reply.
+    /// Sends a request and waits for its only reply.
     pub(super) async fn call(
         &self,
         work_id: &str,
@@ -325,7 +330,7 @@ impl Module {
             .await
     }
 
-    /// As [`Module::call`], for what takes longer.
+    /// As [`Module::call`], with another limit.
     pub(super) async fn call_within(
         &self,
         limit: Duration,
@@ -364,20 +369,21 @@ impl std::fmt::Debug for Module {
     }
 }
 
-/// Ends a task whose set-up was given up, should it be ready after all: left alone, it would be in everybody's way.
+/// Ends a task whose set-up timed out, should it succeed later: otherwise it would occupy one of the module's few
+/// places.
 fn end_when_ready(connection: Arc<Connection>, mut ticket: Ticket) {
     const PATIENCE: Duration = Duration::from_secs(600);
     tokio::spawn(async move {
         if let Ok(Ok(reply)) = tokio::time::timeout(PATIENCE, ticket.next()).await
             && reply.error.code.is_ok()
         {
-            // A connection that has closed meanwhile leaves nothing to be done.
+            // Fails if the connection has closed meanwhile; then nothing can be done.
             let _ = connection.tell(&Request::new(connection.new_id(), reply.work_id, action::EXIT));
         }
     });
 }
 
-/// Tells the unit not to go on with a score for which nobody waits any more.
+/// Stops a score on the unit when its future is dropped.
 struct StopWhenDropped {
     connection: Arc<Connection>,
     request: Option<Request>,
@@ -405,7 +411,7 @@ impl StopWhenDropped {
 impl Drop for StopWhenDropped {
     fn drop(&mut self) {
         if let Some(request) = self.request.take() {
-            // On a connection that has closed meanwhile there is nothing to stop.
+            // Fails if the connection has closed meanwhile; then there is nothing to stop.
             let _ = self.connection.tell(&request);
         }
     }

@@ -1,23 +1,23 @@
-//! What can be asked about a text: the model is led through it, without and with prefixes. It knows no module.
+//! Requests to score a text by teacher forcing, without and with prefixes.
 
 use crate::prefix::SoftPrefix;
 
-/// What is to be scored.
+/// A text to be scored by teacher forcing: the probability of each of its tokens after those before it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoreRequest {
     /// The user's text; the task's template goes around it.
     pub prompt: String,
-    /// The answer through which the model is led.
+    /// The answer whose tokens are scored.
     pub text: ScoredText,
-    /// A prefix for the base itself, to compare prefixes with one another; `None`: the base has none.
+    /// A prefix for the base, to compare prefixes with one another; with `None` the base has none.
     pub against: Option<SoftPrefix>,
-    /// Those to be compared with the base; without any, only the base is scored (its perplexity).
+    /// Prefixes to compare with the base; if empty, only the base is scored.
     pub prefixes: Vec<SoftPrefix>,
-    /// How many of the likeliest tokens are told at each place.
+    /// Number of the likeliest tokens in the reply at each position.
     pub top: usize,
 }
 
-/// An answer as text or, surer, as the tokens that were given.
+/// An answer to score. Prefer tokens: a text may be tokenised differently than the model produced it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ScoredText {
     /// Text, which the unit tokenises as plain characters: special tokens in it are not recognised.
@@ -27,7 +27,7 @@ pub enum ScoredText {
 }
 
 impl ScoreRequest {
-    /// The base alone, without alternatives.
+    /// A request to score the base alone, without alternatives.
     pub fn new(prompt: impl Into<String>, text: ScoredText) -> Self {
         Self {
             prompt: prompt.into(),

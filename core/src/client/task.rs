@@ -1,4 +1,4 @@
-//! A task: one model set up on a module. What can be asked of it, and its turn-taking. How one inference runs is told in `inference`.
+//! A task: one model set up on a module, the requests to it, and the order of its inferences.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,8 +21,8 @@ use crate::protocol::extension::{
 use crate::protocol::message::{action, to_data};
 use crate::protocol::{Request, SetUp, TaskInfo};
 
-/// A model set up on a module. Cheap to clone. When the last clone goes without [`Task::exit`], the module is told to end the
-/// task, if the connection it was set up on still stands; waiting for that is what `exit` is for.
+/// A model set up on a module. Cheap to clone. When the last clone is dropped without [`Task::exit`], the module is
+/// asked to end the task, if the connection of the set-up is still open. To wait for the end, call `exit`.
 #[derive(Clone)]
 pub struct Task {
     inner: Arc<Inner>,
@@ -30,20 +30,21 @@ pub struct Task {
 
 struct Inner {
     module: Module,
-    /// The connection of the set-up: after a restart of llm-sys, another task may bear this one's id.
+    /// The connection of the set-up: after a restart of llm-sys, another task may have this one's id.
     origin: Arc<Connection>,
     work_id: String,
     info: TaskInfo,
     set_up: SetUp,
     set_up_at: Instant,
-    /// Whether each inference asks for a stream, though the set-up did not.
+    /// Whether each inference requests a stream, though the set-up did not.
     streams_on_request: bool,
-    /// One permit on a stranger's module: a second inference there would give the rest of the first one its own request id.
+    /// One permit on a stock module: a second inference there would change the request id of the first one's remaining
+    /// frames.
     turn: Arc<Semaphore>,
-    /// Whether an inference has ever been answered; only the first after a set-up gets lost.
+    /// Whether an inference was ever answered; only the first after a set-up can get lost.
     answered: AtomicBool,
     exited: AtomicBool,
-    /// When the unit last said that it still has the task (true), or said nothing when it was asked.
+    /// When the unit was last asked for the task, and whether it answered that it has it.
     asked_after: Mutex<Option<(Instant, bool)>>,
 }
 
@@ -78,7 +79,7 @@ impl Task {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The id the unit gave it, such as `llm.1000`.
+    /// The id that llm-sys gave the task, such as `llm.1000`.
     pub fn work_id(&self) -> &str {
         &self.inner.work_id
     }
@@ -88,22 +89,22 @@ impl Task {
         &self.inner.module
     }
 
-    /// What the unit says of the task.
+    /// The unit's reply to `taskinfo` after the set-up.
     pub fn info(&self) -> &TaskInfo {
         &self.inner.info
     }
 
-    /// What it was set up with.
+    /// The data of the set-up.
     pub fn set_up(&self) -> &SetUp {
         &self.inner.set_up
     }
 
-    /// What our unit says of itself; `None` on a stranger's module, which may ignore a prefix without a word.
+    /// What our unit says of itself; `None` on a stock module, which may ignore a prefix silently.
     pub fn support(&self) -> Option<&SoftPrefixSupport> {
         self.inner.info.soft_prefix.as_ref()
     }
 
-    /// Whether its output comes in frames.
+    /// Whether the output comes in frames.
     pub fn is_streaming(&self) -> bool {
         self.inner.streams_on_request || self.inner.set_up.is_streaming()
     }
@@ -125,8 +126,8 @@ impl Task {
         }
     }
 
-    /// As [`Task::check`], after a silence of so many seconds. Whoever comes while the unit is being asked waits for that answer
-    /// and asks nothing more: llm-sys holds everybody up for 4 s each time that a dead unit is asked.
+    /// As [`Task::check`], after a silence of `seconds`. Calls during a running check wait for its result and send
+    /// nothing: llm-sys blocks all clients for 4 s each time that a dead unit is asked.
     ///
     /// # Errors
     /// [`ClientError::UnitSilent`] where there is no answer, and as for [`Task::check`].
@@ -154,8 +155,7 @@ impl Task {
         })
     }
 
-    /// Returns when the unit has to be given up: it is asked after each silence of `silence`, for as long as it answers that it has
-    /// the task.
+    /// Asks for the task every `silence`, and returns the error of the first check that fails.
     pub(super) async fn given_up(&self, silence: Duration) -> ClientError {
         let started = Instant::now();
         loop {
@@ -166,16 +166,16 @@ impl Task {
         }
     }
 
-    /// Starts an inference. It runs whether or not its events are taken; dropping it stops it. On a stranger's module it
-    /// waits for its turn first.
+    /// Starts an inference. It runs whether or not its events are read; dropping it stops it. On a stock module it
+    /// waits for the end of the one before.
     ///
     /// Must be called from within a tokio runtime.
     pub fn infer(&self, request: InferenceRequest) -> Inference {
         Inference::start(self.clone(), request)
     }
 
-    /// Stops what is running on the task: it ends early, with its text so far. On our unit those that wait end as well; on a
-    /// stock unit they go on, and so does one that had only just arrived. [`Inference::stop`] ends a single one.
+    /// Stops the running inferences of the task, which end with their text so far. On our unit waiting ones end as
+    /// well; on a stock unit those go on, and so does one that has just arrived. [`Inference::stop`] ends a single one.
     ///
     /// # Errors
     /// As for every request.
@@ -184,7 +184,7 @@ impl Task {
         reply.map(drop).map_err(|error| gone(error, self.work_id()))
     }
 
-    /// Ends the task and waits until it has.
+    /// Ends the task and waits for the reply.
     ///
     /// # Errors
     /// As for every request.
@@ -203,7 +203,7 @@ impl Task {
         Ok(rows.rows()?)
     }
 
-    /// The rows that a recipe needs ([`crate::prefix::PrefixRecipe::needs`]), as far as a unit has them. Our unit only.
+    /// The rows for a recipe's [`Need`] ([`crate::prefix::PrefixRecipe::needs`]). Our unit only.
     ///
     /// # Errors
     /// [`PrefixError::StoredMissing`] for imported rows, which no unit has; [`ClientError::Unsupported`], and as for every request.
@@ -222,7 +222,8 @@ impl Task {
         Ok(rows.rows()?)
     }
 
-    /// The `k` tokens whose rows point most nearly the same way, for each row of `rows`; none for a row of zeros. Our unit only.
+    /// For each row of `rows`, the `k` tokens with the largest cosine to it, the largest first; none for a row of
+    /// zeros. Our unit only.
     ///
     /// # Errors
     /// [`ClientError::Unsupported`], and as for every request.
@@ -240,8 +241,8 @@ impl Task {
         Ok(found)
     }
 
-    /// Leads the model through a text, without and with prefixes: see [`ScoreRequest`]. More prefixes than a request may have go in
-    /// several. When the future is dropped, the unit is told to stop. Our unit only.
+    /// Scores a text by teacher forcing, without and with prefixes: see [`ScoreRequest`]. Prefixes beyond the limit of
+    /// one request are sent in further ones. Dropping the future stops the unit's work. Our unit only.
     ///
     /// # Errors
     /// [`ClientError::Unsupported`], and as for every request.
@@ -282,12 +283,12 @@ impl Task {
         } else {
             Err(ClientError::Unreadable {
                 action: extension::SCORE.to_owned(),
-                detail: "it does not tell of every token and every prefix".to_owned(),
+                detail: "it does not cover every token and every prefix".to_owned(),
             })
         }
     }
 
-    /// The norms of the embedding table's rows. Our unit only.
+    /// Statistics of the norms of the embedding table's rows. Our unit only.
     ///
     /// # Errors
     /// [`ClientError::Unsupported`], and as for every request.
@@ -309,7 +310,7 @@ impl Task {
         self.ask(feature::BUDGET, extension::BUDGET, request).await
     }
 
-    /// Asks one of our extension's actions, if the unit says that it has it.
+    /// Sends an action of our extension, if the unit has the feature.
     async fn ask<T: DeserializeOwned>(&self, feature: &str, action: &str, data: Value) -> Result<T, ClientError> {
         let limit = self.module().options().request;
         self.ask_within(limit, feature, action, data).await
@@ -340,7 +341,7 @@ impl Task {
         })
     }
 
-    /// Waits until an inference may be sent.
+    /// Waits until an inference may be sent; the permit is held until its last reply.
     pub(super) async fn turn(&self) -> OwnedSemaphorePermit {
         let permit = Arc::clone(&self.inner.turn).acquire_owned().await;
         #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
@@ -368,7 +369,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if !*self.exited.get_mut() && !self.origin.is_closed() {
             let request = Request::new(self.origin.new_id(), &self.work_id, action::EXIT);
-            // A connection that closes this moment takes no more requests, and then nothing can be done.
+            // Fails if the connection is just closing; then nothing can be done.
             let _ = self.origin.tell(&request);
         }
     }

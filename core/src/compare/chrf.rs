@@ -1,4 +1,4 @@
-//! chrF2 and distinct-n: what character n-grams say. It knows code points, no baseline file and no module.
+//! chrF2 and distinct-n, over character n-grams.
 //!
 //! Source: M. Popović, "chrF: character n-gram F-score" (2015), with the conventions of sacreBLEU 2 (character order 6, word order 0,
 //! beta 2, effective order, whitespace removed).
@@ -11,7 +11,7 @@ const ORDER: usize = 6;
 /// Recall weighs `BETA` times as much as precision.
 const BETA: f64 = 2.0;
 
-/// chrF2 of `text` against `reference`, 0 to 100; 0 where either has no character besides whitespace.
+/// chrF2 of `text` against `reference`, 0 to 100; 0 where either is empty or all whitespace.
 pub(super) fn chrf2(reference: &[char], text: &[char]) -> f64 {
     let reference: Vec<char> = reference.iter().copied().filter(|&c| !is_python_space(c)).collect();
     let text: Vec<char> = text.iter().copied().filter(|&c| !is_python_space(c)).collect();
@@ -51,7 +51,7 @@ pub(super) fn chrf2(reference: &[char], text: &[char]) -> f64 {
     100.0 * ((1.0 + factor) * precision * recall / (factor * precision + recall))
 }
 
-/// Distinct n-grams over all n-grams of `text`; `None` where it has none (fewer than `n` characters).
+/// Distinct n-grams over all n-grams of `text`; `None` where it has fewer than `n` characters.
 pub(super) fn distinct(text: &[char], n: usize) -> Option<f64> {
     if n == 0 || text.len() < n {
         return None;
@@ -89,8 +89,8 @@ impl Numbers {
     }
 }
 
-/// A quick hash of one `u64` (the finaliser of splitmix64). The keys come from the person's own texts, so nobody gains from
-/// collisions.
+/// A quick hash of one `u64` (the finaliser of splitmix64). The keys come from the user's own texts, so it need not
+/// resist chosen collisions.
 #[derive(Default)]
 struct Mix(u64);
 

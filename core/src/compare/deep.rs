@@ -1,5 +1,5 @@
-//! How far a prefix moved the model itself, where the text may still look the same: figures over a text's tokens, from what a unit
-//! scored. It knows no unit and no text.
+//! Measures of the model's distributions rather than of its text: KL divergence and perplexity over a text's tokens, from what a
+//! unit scored.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,14 +20,14 @@ pub struct DeepMeasures {
     pub kl_max: f64,
     /// Share of tokens at which the likeliest token is the base's, 0 to 1.
     pub same_top: f64,
-    /// Of the text without the prefix (or with the one compared against).
+    /// Perplexity of the text without the prefix, or with the one compared against.
     pub perplexity_base: f64,
-    /// Of the same text with it.
+    /// Perplexity of the same text with the prefix.
     pub perplexity_prefixed: f64,
 }
 
 impl DeepMeasures {
-    /// Of one of the prefixes that were scored; `None` where there are no tokens, or no such prefix.
+    /// The measures of the prefix at index `prefix` of `scored`; `None` where there are no tokens, or no such prefix.
     pub fn of(scored: &Scored, prefix: usize) -> Option<Self> {
         let compared: &Compared = scored.prefixed.get(prefix)?;
         let count = compared.kl.len();
@@ -48,28 +48,29 @@ impl DeepMeasures {
     }
 }
 
-/// exp of the mean of `-logprobs`; 1 for no tokens at all, since nothing surprised.
+/// exp of the mean of `-logprobs`; 1 for no tokens.
 pub fn perplexity(logprobs: &[f64]) -> f64 {
     (-mean(logprobs)).exp()
 }
 
-/// Nats at which the steps of a scale for KL begin, after the first, which is "nothing to see". Each is ten times the one before:
-/// what a prefix does spans as many decades as its magnitude.
+/// Lower ends, in nats, of the steps 1 to 4 of the colour scale for KL; below the first one nothing is coloured. Each
+/// is ten times the one before, since KL spans as many decades as the magnitude does.
 pub const KL_STEPS: [f64; 4] = [0.003, 0.03, 0.3, 3.0];
 
-/// The step on which `nats` lies, from 0.
+/// The step of the colour scale for `nats`, 0 to 4.
 pub fn kl_step(nats: f64) -> usize {
     KL_STEPS.iter().take_while(|&&edge| nats >= edge).count()
 }
 
-/// The bytes of `text` for which each of its tokens stands. Tokens that are parts of one character have the whole of it, each.
-/// A few at the end may have no text yet: an output may be cut off within a character. `None` where these are not the text's tokens.
+/// The byte range of `text` for each of its tokens. Tokens that are parts of one character each get the whole
+/// character. Up to three at the end may be without text, where an output was cut off within a character. `None` where
+/// these are not the tokens of the text.
 ///
-/// Pieces show parts of characters as replacement characters, one for several bytes, so a piece may end at several places; all of
-/// them are followed, and the text's end says which was right.
+/// A token's text has replacement characters for parts of characters, each for one to three bytes, so a token may end
+/// at several places. All of them are tried; the end of the text decides which was right.
 pub fn token_ranges(text: &str, tokens: &[TokenPiece]) -> Option<Vec<Range<usize>>> {
     let bytes = text.as_bytes();
-    // For each token, from where each place behind it was reached.
+    // For each token: its possible ends, each with the start from which it was reached.
     let mut reached: Vec<BTreeMap<usize, usize>> = Vec::with_capacity(tokens.len());
     let mut places: Vec<usize> = vec![0];
     for token in tokens {
@@ -103,7 +104,7 @@ pub fn token_ranges(text: &str, tokens: &[TokenPiece]) -> Option<Vec<Range<usize
     Some(ranges)
 }
 
-/// Whether `tokens` are the parts of one character that never became whole, behind what is left of the text.
+/// Whether `tokens` are the parts of one incomplete character after the rest `left` of the text.
 fn cut_off(tokens: &[TokenPiece], left: &[u8]) -> bool {
     const MOST_PARTS: usize = 3;
     let is_part = |token: &TokenPiece| token.text.ends_with(char::REPLACEMENT_CHARACTER);
@@ -114,7 +115,7 @@ fn cut_off(tokens: &[TokenPiece], left: &[u8]) -> bool {
             .is_some_and(|first| first.text.trim_end_matches(char::REPLACEMENT_CHARACTER).as_bytes() == left)
 }
 
-/// Where a token written as `piece` may end that begins at `place`.
+/// The possible ends of the token `piece` that begins at `place`.
 fn ends_of<'a>(piece: &'a str, bytes: &'a [u8], place: usize) -> impl Iterator<Item = usize> + 'a {
     // A replacement character takes three bytes and stands for one to three.
     let parts = piece.matches(char::REPLACEMENT_CHARACTER).count();

@@ -1,9 +1,9 @@
 //! Differences between two texts, for people: few whole changes, as byte ranges of both texts, bounded in time.
 //!
 //! [`diff`] cuts both texts into units ([`Granularity`]), aligns them with the crate `similar`, and then makes the alignment
-//! readable: equal stretches that are there by chance become part of the change around them, and an insertion or a deletion
-//! that could stand at several places begins where a sentence or a word begins. Numbers are taken from
-//! [`Measures`](super::Measures), never from a difference.
+//! readable: short equal stretches between two changes become part of them, and an insertion or a deletion that could stand at
+//! several places begins where a sentence or a word begins. Do not derive numbers from a difference; use
+//! [`Measures`](super::Measures).
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -22,7 +22,7 @@ pub enum Granularity {
     /// parts.
     #[default]
     Auto,
-    /// What a person takes for one character (UAX 29 extended grapheme clusters).
+    /// Characters as a reader perceives them (UAX 29 extended grapheme clusters).
     Grapheme,
     /// UAX 29 words and the gaps between them, in every script.
     Word,
@@ -31,7 +31,7 @@ pub enum Granularity {
 }
 
 impl Granularity {
-    /// Every unit, in the order in which they are offered.
+    /// Every unit, in the order of menus.
     pub const ALL: [Self; 4] = [Self::Auto, Self::Grapheme, Self::Word, Self::Line];
 }
 
@@ -50,7 +50,7 @@ pub struct Change {
 pub struct Diff {
     /// The changes, ascending in both texts; no two touch each other.
     pub changes: Vec<Change>,
-    /// False if time ran out: then a change may hold text that is the same in both.
+    /// False if the deadline passed: then a change may contain text that is the same in both.
     pub exact: bool,
 }
 
@@ -68,10 +68,11 @@ impl Diff {
     }
 }
 
-/// The difference between `left` and `right` in the unit `granularity`, as a reader would mark it.
+/// The difference between `left` and `right` in the unit `granularity`, made readable.
 ///
-/// Where the texts have little in common, the work grows with the product of their lengths. At `deadline` the search ends: the
-/// part that was not searched is one change, and [`Diff::exact`] is false. `None` waits as long as it takes.
+/// Where the texts have little in common, the work grows with the product of their lengths. At `deadline` the search
+/// ends: the part that was not searched becomes one change, and [`Diff::exact`] is false. With `None` there is no
+/// limit.
 pub fn diff(left: &str, right: &str, granularity: Granularity, deadline: Option<Instant>) -> Diff {
     let (a, b) = (units(left, granularity), units(right, granularity));
     let (ids_a, ids_b) = intern(left, &a, right, &b);
@@ -80,7 +81,7 @@ pub fn diff(left: &str, right: &str, granularity: Granularity, deadline: Option<
         let (left, right) = (op.old_range(), op.new_range());
         match (op.tag(), steps.last_mut()) {
             (DiffTag::Equal, Some(step)) => step.equal += left.len(),
-            // What the texts share from their start follows no change.
+            // The common start comes before the first change and is not needed.
             (DiffTag::Equal, None) => {}
             (_, Some(step)) if step.equal == 0 => {
                 step.left.end = left.end;
@@ -114,7 +115,7 @@ struct Step {
     equal: usize,
 }
 
-/// One of the two texts, as the steps that make a difference readable see it.
+/// One of the two texts, with its units and boundaries.
 struct Text<'a> {
     text: &'a str,
     units: &'a [Range<usize>],
@@ -144,7 +145,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Where unit `at` begins, in bytes.
+    /// The byte at which unit `at` begins.
     fn byte(&self, at: usize) -> usize {
         self.units.get(at).map_or(self.text.len(), |unit| unit.start)
     }
@@ -154,7 +155,8 @@ impl<'a> Text<'a> {
         self.characters[units.end].saturating_sub(self.characters[units.start])
     }
 
-    /// Length in characters of the words that lie whole in `units`: letters that two words have in common are no words.
+    /// Length in characters of the words that lie completely in `units`: letters that two words have in common do not
+    /// count.
     fn whole_words(&self, units: &Range<usize>) -> usize {
         let bound = |at: &usize| self.words.binary_search(&self.byte(*at)).is_ok();
         let start = (units.start..units.end).find(bound).unwrap_or(units.end);
@@ -162,7 +164,7 @@ impl<'a> Text<'a> {
         self.length(&(start..end))
     }
 
-    /// How good a place the start of unit `at` is for a change to begin or to end at.
+    /// How good the start of unit `at` is as an end of a change, 0 to 5.
     fn boundary(&self, at: usize) -> u8 {
         let (before, after) = self.text.split_at(self.byte(at));
         let (Some(last), Some(next)) = (before.chars().next_back(), after.chars().next()) else {
@@ -197,7 +199,7 @@ fn slide(left: &Text<'_>, right: &Text<'_>, steps: &mut [Step]) {
                 continue;
             }
         };
-        // Equal units before and after; the neighbours keep one, so that changes stay apart.
+        // Equal units before and after. One is left on each side, so that changes do not touch.
         let before = (step.left.start - start).saturating_sub(usize::from(at > 0));
         let after = step.equal.saturating_sub(usize::from(at + 1 < steps.len()));
         let same = |x: usize, y: usize| text.ids[x] == text.ids[y];
@@ -222,8 +224,8 @@ fn slide(left: &Text<'_>, right: &Text<'_>, steps: &mut [Step]) {
     }
 }
 
-/// Takes equal stretches into the changes around them where they are there by chance: parts of words, a single character, and
-/// what is shorter than the changes on both its sides.
+/// Joins two changes where the equal stretch between them is accidental: part of a word, a single character, or shorter
+/// than both changes.
 fn join(left: &Text<'_>, right: &Text<'_>, steps: Vec<Step>) -> Vec<Step> {
     let size = |step: &Step| left.length(&step.left).max(right.length(&step.right));
     let mut kept: Vec<Step> = Vec::with_capacity(steps.len());
@@ -269,7 +271,8 @@ fn units(text: &str, granularity: Granularity) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// Characters of scripts that a reader compares one by one: Han, kana, bopomofo, hangul, and their wide forms.
+/// Whether a character belongs to a script without spaces between words or is compared character by character: Han,
+/// kana, bopomofo, hangul, and their wide forms.
 fn is_cjk(c: char) -> bool {
     matches!(c,
         '\u{1100}'..='\u{11FF}' | '\u{2E80}'..='\u{2FDF}' | '\u{3005}'..='\u{3007}' | '\u{3021}'..='\u{3029}'
@@ -278,7 +281,7 @@ fn is_cjk(c: char) -> bool {
         | '\u{F900}'..='\u{FAFF}' | '\u{FF66}'..='\u{FFDC}' | '\u{1AFF0}'..='\u{1B16F}' | '\u{20000}'..='\u{3FFFF}')
 }
 
-/// Small numbers for the units of both texts: equal numbers mean equal text after NFC.
+/// Consecutive numbers for the units of both texts: equal numbers mean equal text after NFC.
 fn intern(left: &str, a: &[Range<usize>], right: &str, b: &[Range<usize>]) -> (Vec<u32>, Vec<u32>) {
     let mut known: HashMap<String, u32> = HashMap::new();
     let mut key = String::new();

@@ -1,5 +1,4 @@
-//! The ratio of CPython's `difflib.SequenceMatcher(None, a, b)`: the same blocks, the same number, without its slowness.
-//! It knows number sequences, no text.
+//! The ratio of CPython's `difflib.SequenceMatcher(None, a, b)`: the same blocks and the same number, in less time.
 //!
 //! Source: the documented behaviour of Python 3's `difflib` ("Ratcliff and Obershelp" with the autojunk heuristic). Of the longest
 //! matching blocks the one that starts earliest in `a`, then earliest in `b`, is taken, and both sides of it are searched again.
@@ -17,11 +16,12 @@ pub(super) fn ratio(a: &[u32], b: &[u32], autojunk: bool) -> f64 {
     2.0 * matched(a, b, autojunk) as f64 / total as f64
 }
 
-/// A part of both sequences still to be searched.
+/// A part of both sequences that is still to be searched.
 struct Part {
     a: Range<usize>,
     b: Range<usize>,
-    /// No block of this part (before extension) is longer: the length found in the part that it was cut from.
+    /// An upper bound for the blocks of this part, before extension: the length found in the part from which it was
+    /// cut.
     bound: usize,
 }
 
@@ -31,7 +31,7 @@ struct Block {
     len: usize,
 }
 
-/// Elements in matching blocks.
+/// The number of elements in matching blocks.
 fn matched(a: &[u32], b: &[u32], autojunk: bool) -> usize {
     let mut search = Search::new(a, b, autojunk);
     let mut parts = vec![Part {
@@ -68,7 +68,7 @@ fn matched(a: &[u32], b: &[u32], autojunk: bool) -> usize {
 
 struct Search<'s> {
     a: &'s [u32],
-    /// Where each element that may start a match stands in `b`, ascending; elements follow one another in one vector.
+    /// Positions in `b` of each element that may start a match, ascending; element by element in one vector.
     positions: Vec<u32>,
     /// Range of `positions` for an element number.
     of: Vec<Range<u32>>,
@@ -122,7 +122,7 @@ impl<'s> Search<'s> {
             len: 0,
         };
         let enough = part.bound.min(part.a.len()).min(part.b.len());
-        // Rows of an earlier search must not look like the row before the first one.
+        // Leaves a gap, so that no row of an earlier search is the predecessor of the first row.
         self.row = self.row.wrapping_add(1);
         for i in part.a.clone() {
             let before = self.row;
@@ -132,7 +132,7 @@ impl<'s> Search<'s> {
             let from = positions.partition_point(|&j| (j as usize) < part.b.start);
             let to = from + positions[from..].partition_point(|&j| (j as usize) < part.b.end);
             let (mut row_best, mut row_at) = (0, 0);
-            // Backwards, so that the entry to the left still belongs to the row before.
+            // Backwards, so that the entry to the left is still that of the previous row.
             for &j in positions[from..to].iter().rev() {
                 let j = j as usize;
                 let run = match j
@@ -164,7 +164,7 @@ impl<'s> Search<'s> {
     }
 }
 
-/// Grows a block over equal neighbours on both sides (they may be elements that start no match themselves).
+/// Extends a block over equal neighbours on both sides, which may be elements that cannot start a match.
 fn extend(a: &[u32], b: &[u32], part: &Part, core: &Block) -> Block {
     let before = a[part.a.start..core.a]
         .iter()
@@ -186,7 +186,7 @@ fn extend(a: &[u32], b: &[u32], part: &Part, core: &Block) -> Block {
 mod tests {
     use super::*;
 
-    /// The rules of the module comment, word by word.
+    /// The rules of the module documentation, without optimisation.
     fn slow(a: &[u32], b: &[u32]) -> usize {
         let mut best = (0, 0, 0);
         for i in 0..a.len() {

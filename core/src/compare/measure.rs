@@ -1,4 +1,4 @@
-//! The measures by name, for plots, tables and settings that let a person choose one. It computes nothing.
+//! The measures by name, for plots, tables and settings in which a person chooses one.
 
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,7 @@ impl Measure {
         Self::ALL.into_iter().find(|measure| measure.id() == id)
     }
 
-    /// True if the measure compares with the baseline and its greatest value means "the same".
+    /// Whether the measure compares with the baseline and has its greatest value for equal texts.
     pub fn is_similarity(self) -> bool {
         matches!(
             self,

@@ -1,5 +1,4 @@
-//! How far an output has moved: diff for people, similarity measures (each names its reference), results files.
-//! It knows texts, not modules, prefixes or windows.
+//! Comparison of outputs: differences for people, similarity measures (each names its reference), and results files.
 
 mod chrf;
 mod deep;

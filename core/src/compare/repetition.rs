@@ -1,30 +1,31 @@
-//! How much a text repeats itself, beside its baseline over an equal stretch. It knows texts only.
+//! How much a text repeats itself, compared with its baseline over a stretch of equal length.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The most repetitive stretch of a text and of its baseline, both of the same length: small models repeat themselves without any
-/// prefix, and every longer text repeats itself more than a shorter one.
+/// The most repetitive stretch of a text and of its baseline, both of the same length. The baseline is needed since
+/// small models repeat themselves without any prefix; the equal length, since longer texts repeat themselves more than
+/// shorter ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Repetition {
-    /// Share of the 4-grams that stood earlier in the stretch, 0 to 1.
+    /// Share of the 4-grams that occur earlier in the stretch, 0 to 1.
     pub text: f64,
-    /// The same of the baseline.
+    /// The same for the baseline.
     pub baseline: f64,
 }
 
 /// Length of the stretch in code points; a shorter text is taken whole.
 const STRETCH: usize = 200;
 const ORDER: usize = 4;
-/// Under so many code points nothing is said: a laugh or a word said twice is no loop.
+/// Least number of code points; a shorter text is not judged, since a laugh or a repeated word is no loop.
 const LEAST: usize = 16;
-/// By how much a text must repeat itself more than its baseline. Half-way between the least of the texts that are loops and the most
-/// of those that are none, in the chosen half of `tests/fixtures/repetition/texts.json`.
+/// Excess of the text's share over the baseline's from which the text is a loop. It is half-way between the lowest loop
+/// and the highest text without a loop, in the half of `tests/fixtures/repetition/texts.json` that is for choosing it.
 const EXCESS: f64 = 0.38;
 
 impl Repetition {
-    /// Over the code points (NFC) of both texts.
+    /// Computed over the code points (NFC) of both texts.
     pub(super) fn of(baseline: &[char], text: &[char]) -> Self {
         let length = text.len().min(STRETCH);
         if length < LEAST {

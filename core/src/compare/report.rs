@@ -1,5 +1,5 @@
-//! What a results file says: every measure of every case against the baseline, the noise between baselines, and a word for each.
-//! As values, as a table for a shell, and as JSON. It knows results files, not where they came from.
+//! The report on a results file: every measure of every case against the baseline, the noise between baselines, and a verdict for
+//! each; as values, as a table for a shell, and as JSON.
 
 use std::fmt::Write as _;
 
@@ -25,24 +25,24 @@ pub struct Report {
     pub user_prompt: String,
     /// Name of the case that all are measured against.
     pub baseline: String,
-    /// Differences between runs of the baseline, where it ran more than once.
+    /// The noise floor; `None` where the baseline ran once.
     pub noise: Option<Noise>,
     /// In the order of the file.
     pub rows: Vec<Row>,
-    /// What a reader should know before believing the numbers.
+    /// Remarks on the reliability of the numbers, in English sentences.
     pub notes: Vec<String>,
 }
 
-/// How far the baseline is from itself: the smallest values over its repeats.
+/// The noise floor: the smallest values between the first run of the baseline and later ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Noise {
-    /// Runs of the baseline.
+    /// Runs of the baseline, the first one included.
     pub runs: usize,
     /// Smallest chrF2 between the first baseline and a later one.
     pub chrf2: f64,
     /// Smallest indel ratio.
     pub indel: f64,
-    /// Smallest difflib ratio (without autojunk).
+    /// Smallest difflib ratio, without autojunk.
     pub difflib: f64,
     /// Smallest normalised Levenshtein.
     pub levenshtein: f64,
@@ -61,7 +61,7 @@ pub struct Row {
     pub prefix_len: usize,
     /// Raw magnitude.
     pub val: Option<f64>,
-    /// Magnitude in token norms, where the file tells.
+    /// Magnitude in token norms, where the file has it.
     pub token_norms: Option<f64>,
     /// `None` for a case that failed.
     pub measures: Option<Measures>,
@@ -84,11 +84,11 @@ pub struct Row {
     pub verdict: Verdict,
 }
 
-/// One word about a case.
+/// The verdict on a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It is what the others are measured against.
+    /// The baseline of the others.
     Baseline,
     /// The same text as the baseline.
     Same,
@@ -96,11 +96,11 @@ pub enum Verdict {
     InsideNoise,
     /// Another text.
     Changed,
-    /// Another text, and it repeats itself beyond what the baseline does.
+    /// Another text that repeats itself more than the baseline does.
     Loop,
     /// No text at all.
     Empty,
-    /// It failed; the row has the error.
+    /// The case failed; the row has the error.
     Failed,
 }
 
@@ -120,7 +120,7 @@ impl Verdict {
 }
 
 impl Noise {
-    /// The noise floor given the measures of every later baseline against the first; `None` without any.
+    /// The noise floor from the measures of every later baseline against the first; `None` without any.
     pub fn of<'m>(repeats: impl IntoIterator<Item = &'m Measures>) -> Option<Self> {
         let mut out: Option<Self> = None;
         for m in repeats {
@@ -154,7 +154,7 @@ impl Noise {
 }
 
 impl Verdict {
-    /// The word for a text with these measures against its baseline, given the noise between baselines.
+    /// The verdict on a text with these measures against its baseline, given the noise between baselines.
     pub fn of(measures: &Measures, noise: Option<&Noise>) -> Self {
         if measures.is_same() {
             Self::Same
@@ -286,7 +286,7 @@ impl Report {
         text
     }
 
-    /// A table for a terminal: head, one line for each case, notes. Columns without any value are left out.
+    /// A table for a terminal: heading, one line for each case, notes. Columns without any value are left out.
     pub fn to_table(&self) -> String {
         type Cell = fn(&Row) -> Option<String>;
         fn m(row: &Row, pick: impl Fn(&Measures) -> Option<String>) -> Option<String> {
@@ -356,7 +356,7 @@ impl Report {
             let mut text = String::new();
             for (i, (cell, &width)) in cells.into_iter().zip(&widths).enumerate() {
                 let pad = " ".repeat(width.saturating_sub(columns_of(cell)));
-                // Words stand left, numbers right.
+                // Text is aligned left, numbers right.
                 let words = i == 0 || i + 1 == widths.len();
                 text += &if words {
                     format!("{cell}{pad}  ")
@@ -394,7 +394,7 @@ impl Report {
     }
 }
 
-/// A number as short as it can be told apart: `1e-4`, `7.62e-4`, `0.58`, `58.1`.
+/// A number with at most four digits after the point: `1e-4`, `7.62e-4`, `0.58`, `58.1`.
 fn short(value: f64) -> String {
     if value != 0.0 && (value.abs() < 1e-3 || value.abs() >= 1e6) {
         let text = format!("{value:.3e}");

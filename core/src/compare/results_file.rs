@@ -35,8 +35,7 @@ pub struct ResultsFile {
     /// Our fields; absent in the files of existing scripts.
     #[serde(rename = "softprefix", skip_serializing_if = "Option::is_none")]
     pub extra: Option<FileExtra>,
-    /// Characters of the file that are no characters (halves of surrogate pairs, as Python writes bytes it cannot decode) and were
-    /// read as U+FFFD.
+    /// Number of unpaired surrogates (as Python writes bytes that it cannot decode) that were read as U+FFFD.
     #[serde(skip)]
     pub replaced: usize,
     /// Keys that neither side knows, kept for writing the file again.
@@ -59,7 +58,7 @@ pub struct Meta {
     pub user_prompt: String,
     /// The set-up's output form, `llm.utf-8` or `llm.utf-8.stream`.
     pub response_format: String,
-    /// The inference's input form.
+    /// `object` of the inference requests, `llm.utf-8` or `llm.utf-8.stream`.
     pub input_object_for_infer: String,
     /// Positions of the set-up: prefix + template + prompt + output. 0 where the file does not say.
     pub max_token_len: u64,
@@ -92,7 +91,7 @@ pub struct ResultEntry {
     /// H; 0 where the file does not say.
     #[serde(rename = "H")]
     pub hidden_size: usize,
-    /// Raw magnitude; `None` for a baseline, or where there is no one value.
+    /// Raw magnitude; `None` for a baseline, and for prefixes without a raw value.
     pub val: Option<f64>,
     /// Seconds from sending to the end of the output.
     pub elapsed_sec: f64,
@@ -138,7 +137,7 @@ pub struct ResultExtra {
     /// Median L2 norm of the prefix's rows, in token norms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_norms: Option<f64>,
-    /// What the unit said about the inference.
+    /// [`Usage`](crate::protocol::extension::Usage) as the unit sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Value>,
     /// Token ids of the output.
@@ -201,11 +200,11 @@ pub enum ResultsError {
 }
 
 impl ResultsFile {
-    /// Reads a results file of ours or of an existing script. Needed are `meta`, `results` and each result's `name` and
-    /// `out_text`; other keys may be absent, but not of another type.
+    /// Reads a results file of ours or of an existing script. `meta`, `results` and each result's `name` and `out_text`
+    /// are required; other keys may be absent, but not of another type.
     ///
     /// # Errors
-    /// A sentence that says which key is missing, or what was found instead.
+    /// [`ResultsError`], which names the missing key or what was found instead.
     pub fn from_json(bytes: &[u8]) -> Result<Self, ResultsError> {
         let not_one = |what: String| ResultsError::NotOne { what };
         let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
@@ -272,7 +271,7 @@ impl ResultsFile {
         text
     }
 
-    /// Writes the file so that either the old or the new content is there, whatever happens meanwhile.
+    /// Writes the file atomically: at any moment, either the old or the new content is there.
     ///
     /// # Errors
     /// [`ResultsError::Write`].
@@ -292,7 +291,7 @@ impl ResultsFile {
         bare.or_else(|| self.results.iter().position(|entry| entry.name == "baseline"))
     }
 
-    /// Sentences about entries whose text is not the one that their digest or length was taken from.
+    /// English sentences about entries whose text does not match their digest or length.
     pub fn doubts(&self) -> Vec<String> {
         let mut out = Vec::new();
         if self.replaced > 0 {
@@ -320,7 +319,7 @@ impl ResultsFile {
 }
 
 impl ResultEntry {
-    /// A case with what follows from its text (length, digest, preview) filled in.
+    /// A case with the fields that follow from its text (length, digest, preview).
     pub fn new(name: impl Into<String>, out_text: impl Into<String>, elapsed_sec: f64) -> Self {
         let out_text = out_text.into();
         Self {
@@ -334,7 +333,7 @@ impl ResultEntry {
         }
     }
 
-    /// The same as a case with a prefix of `prefix_len` rows and raw value `val`.
+    /// The same case with a prefix of `prefix_len` rows and raw value `val`.
     pub fn with_prefix(mut self, prefix_len: usize, hidden_size: usize, val: Option<f64>) -> Self {
         self.has_prefix = true;
         self.prefix_len = prefix_len;
@@ -343,7 +342,7 @@ impl ResultEntry {
         self
     }
 
-    /// Why the case has no text, if it failed.
+    /// The failure's sentence, if the case failed.
     pub fn error(&self) -> Option<&str> {
         self.extra.as_ref().and_then(|extra| extra.error.as_deref())
     }
@@ -390,7 +389,7 @@ impl Meta {
     }
 }
 
-/// An object whose known keys are taken out one by one; what stays is unknown. `at` is put before a key in messages.
+/// An object whose known keys are taken out one by one, which leaves the unknown ones. `at` precedes a key in messages.
 struct Fields {
     at: String,
     map: Map<String, Value>,
@@ -467,8 +466,7 @@ impl Fields {
         }
     }
 
-    /// A whole number of 0 or more that fits `T`; 0 where absent.
-    /// A number by which memory is taken later.
+    /// A whole number from 0 to `most`; 0 where absent. Bounded, since memory is allocated by it later.
     fn count_up_to(&mut self, key: &str, most: usize) -> Result<usize, ResultsError> {
         let count: usize = self.count(key)?;
         if count > most {
@@ -481,7 +479,7 @@ impl Fields {
         let Some(value) = self.take(key) else {
             return Ok(T::default());
         };
-        // Python may have written 1.0.
+        // Python may write 1.0.
         let whole = value.as_u64().or_else(|| {
             value
                 .as_f64()
@@ -505,7 +503,8 @@ impl Fields {
             .ok_or_else(|| self.wrong(key, "a list of numbers", &value))
     }
 
-    /// Our object. One of a newer version is left among the unknown keys: the rest of the file is still good.
+    /// Our object; `None` where absent. One of a newer version stays among the unknown keys, since the rest of the file
+    /// can still be read.
     fn extra<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<T>, ResultsError> {
         const KEY: &str = "softprefix";
         let newer = |value: &Value| {
@@ -528,7 +527,7 @@ impl Fields {
     }
 }
 
-/// What a value is, for messages.
+/// A description of a value, for messages.
 fn describe(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
@@ -540,7 +539,7 @@ fn describe(value: &Value) -> String {
     }
 }
 
-/// Keys of an object, for messages.
+/// The keys of an object, for messages.
 fn names(map: &Map<String, Value>) -> String {
     if map.is_empty() {
         return "nothing".to_owned();
@@ -570,7 +569,7 @@ pub fn preview(text: &str) -> String {
     out
 }
 
-/// Whole seconds are written without a fraction, as scripts write them.
+/// Writes whole seconds without a fraction, as scripts do.
 fn whole_if_whole<S: serde::Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     if value.fract() == 0.0 && value.abs() < 9e15 {
         serializer.serialize_i64(*value as i64)

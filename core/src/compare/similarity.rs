@@ -1,7 +1,7 @@
-//! All measures of one text against its baseline in one go. It knows texts only.
+//! All measures of one text against its baseline.
 //!
-//! Numbers are taken over code points of the NFC form, which is what the reference implementations see; lengths and the first
-//! divergence are given in graphemes too, which is what people see.
+//! Measures are computed over code points of the NFC form, as the reference implementations do; lengths and the first divergence
+//! are given in graphemes, too, which are what people see.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::repetition::Repetition;
 use super::{chrf, difflib};
 
-/// How far `text` is from its baseline.
+/// The measures of a text against its baseline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measures {
     /// Character F-score, 0 to 100 (sacreBLEU `CHRF()` with the baseline as reference); 0 where either text is empty.
@@ -26,16 +26,16 @@ pub struct Measures {
     pub difflib_autojunk: f64,
     /// 1 - distance / longer length (RapidFuzz `Levenshtein.normalized_similarity`); symmetric.
     pub levenshtein: f64,
-    /// How much both share from the start.
+    /// Length of the common start.
     pub first_divergence: FirstDivergence,
     /// Tokens shared from the start, where both token lists are known ([`Measures::with_tokens`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_divergence_tokens: Option<usize>,
     /// Distinct character 2-grams of the text over all of them; `None` under two characters.
     pub distinct2: Option<f64>,
-    /// Distinct character 4-grams of the text over all of them; falls with the length. `None` under four characters.
+    /// Distinct character 4-grams of the text over all of them; lower for longer texts. `None` under four characters.
     pub distinct4: Option<f64>,
-    /// How much the text repeats itself, and the baseline over an equal stretch.
+    /// How much the text repeats itself, compared with the baseline.
     #[serde(default)]
     pub repetition: Repetition,
     /// Length of the baseline.
@@ -50,23 +50,23 @@ pub struct Measures {
     pub perplexity: Option<f64>,
 }
 
-/// Shared from the start, in both counts. Equal texts share their whole length.
+/// The length of the common start. For equal texts it is their whole length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirstDivergence {
     /// Code points of NFC text.
     pub code_points: usize,
-    /// What people count as characters.
+    /// Characters as a reader perceives them.
     pub graphemes: usize,
 }
 
-/// How long a text is, in the counts that people and programs use.
+/// The length of a text in three units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lengths {
     /// Code points of NFC text.
     pub code_points: usize,
-    /// What people count as characters.
+    /// Characters as a reader perceives them.
     pub graphemes: usize,
-    /// UTF-8 bytes of the text as it came.
+    /// UTF-8 bytes of the text before normalisation.
     pub bytes: usize,
 }
 
@@ -102,13 +102,13 @@ impl Measures {
         }
     }
 
-    /// The same with the tokens shared from the start, where both sides' token ids are known.
+    /// The same measures with `first_divergence_tokens`, where both sides' token ids are known.
     pub fn with_tokens(mut self, baseline: Option<&[u32]>, text: Option<&[u32]>) -> Self {
         self.first_divergence_tokens = baseline.zip(text).map(|(a, b)| shared(a, b));
         self
     }
 
-    /// True if both texts are the same code points after NFC.
+    /// Whether both texts are the same code points after NFC.
     pub fn is_same(&self) -> bool {
         self.first_divergence.code_points == self.length.code_points
             && self.length.code_points == self.baseline_length.code_points
@@ -129,7 +129,7 @@ fn shared<T: PartialEq>(a: &[T], b: &[T]) -> usize {
     a.iter().zip(b).take_while(|(x, y)| x == y).count()
 }
 
-/// Small consecutive numbers for the characters of both texts.
+/// Consecutive numbers for the characters of both texts.
 fn numbers(a: &[char], b: &[char]) -> (Vec<u32>, Vec<u32>) {
     let mut known: HashMap<char, u32> = HashMap::new();
     let mut number = |c: &char| {

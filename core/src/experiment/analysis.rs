@@ -1,5 +1,6 @@
-//! What records say when they are put beside their baseline: measures, noise floor, verdicts, proof that prefixes were applied.
-//! Records come in one by one, as they finish, so that a plot can grow. It knows no plot, no file and no module.
+//! Records compared with their baseline: measures, noise floor, verdicts, and whether prefixes were applied.
+//!
+//! Records are added one by one as they finish ([`Analysis::add`]), so that a plot can grow while a run goes on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,16 +18,16 @@ use crate::protocol::extension::FinishReason;
 /// All groups of comparable records.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Analysis {
-    /// In the order in which they first appeared.
+    /// In the order in which their first record was added.
     pub groups: Vec<Group>,
     /// Group and point of each record.
     places: HashMap<String, (usize, usize)>,
 }
 
-/// Everything that an output depends on, apart from the prefix: records that agree in it share a baseline.
+/// What an output depends on apart from the prefix. Records with the same key share a baseline.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupKey {
-    /// Address of the module, or what it is called instead.
+    /// Address of the module, or its name in records ([`EMBEDDED`](super::session::EMBEDDED)).
     pub address: String,
     /// Name of the model's card.
     pub model: String,
@@ -39,7 +40,7 @@ pub struct GroupKey {
 }
 
 impl GroupKey {
-    /// What `prompt` with `settings` asks of `module`.
+    /// The key of records with these three.
     pub fn new(module: &ModuleIdentity, prompt: Prompt, settings: Settings) -> Self {
         Self {
             address: module.address.clone(),
@@ -55,8 +56,8 @@ impl GroupKey {
         Self::new(&record.module, record.prompt.clone(), record.settings.clone())
     }
 
-    /// Whether records of both may be measured against one baseline: prompt, module, model and all settings that shape a text are
-    /// the same. Whether it streams shapes none, and a digest that one side does not know tells no difference.
+    /// Whether records of both keys may be measured against one baseline: prompt, module, model and all settings that
+    /// affect a text are the same. Streaming does not affect it, and an unknown digest counts as equal.
     fn is_same_as(&self, other: &Self) -> bool {
         let (here, there) = (&self.settings, &other.settings);
         let digests = self.model_sha256.as_ref().zip(other.model_sha256.as_ref());
@@ -75,9 +76,9 @@ impl GroupKey {
 pub struct Group {
     /// What the records of the group have in common.
     pub key: GroupKey,
-    /// The first baseline that is complete; every measure is against it.
+    /// The first complete baseline; every measure is against it.
     pub baseline: Option<Baseline>,
-    /// How far the baseline is from itself; `None` until it ran twice.
+    /// The noise floor; `None` until the baseline ran twice.
     pub noise: Option<Noise>,
     /// In the order in which they finished.
     pub points: Vec<Point>,
@@ -85,7 +86,8 @@ pub struct Group {
     waiting: Vec<(usize, Arc<str>)>,
 }
 
-/// A text that can be measured against its baseline. Measuring takes milliseconds, for long texts many: it can be done elsewhere.
+/// A text that can be measured against its baseline. Measuring takes milliseconds or more for long texts, so it can be
+/// done on another thread.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
     /// Id of the record.
@@ -98,7 +100,7 @@ pub struct Comparison {
     pub tokens: Option<Vec<u32>>,
 }
 
-/// What measuring a record came to.
+/// The measures of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeasuredText {
     /// Id of the record.
@@ -118,7 +120,7 @@ impl Comparison {
     }
 }
 
-/// The text that all others of its group are measured against.
+/// The text against which all others of its group are measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Baseline {
     /// Id of its record.
@@ -129,7 +131,7 @@ pub struct Baseline {
     pub tokens: Option<Vec<u32>>,
 }
 
-/// One record against the baseline, with what plots and tables need of it.
+/// One record with its measures, as plots and tables need them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
     /// Id of the record.
@@ -144,11 +146,11 @@ pub struct Point {
     pub token_norms: Option<f64>,
     /// `None` for a failed case, and while there is no baseline.
     pub measures: Option<Measures>,
-    /// Whether the unit is known to have used the prefix.
+    /// Whether the unit used the prefix, from its echo alone; see [`Group::applied`].
     pub applied: Applied,
     /// The sentence of the failure; `None` where the case succeeded.
     pub error: Option<String>,
-    /// How much of the output is there.
+    /// Whether the output is complete.
     pub extent: Extent,
     /// Seconds from sending to the end of the output.
     pub elapsed_sec: f64,
@@ -156,21 +158,21 @@ pub struct Point {
     pub ttft_sec: Option<f64>,
     /// Output tokens a second over the whole case, where the unit counted them.
     pub tokens_per_sec: Option<f64>,
-    /// Whether the output is there to its end.
+    /// Whether the case neither failed nor was stopped.
     pub is_complete: bool,
-    /// Of the prefix's bf16 bytes; empty where that is not known.
+    /// SHA-256 of the prefix's bf16 bytes; empty for a baseline and where it is not known.
     pub sha256: String,
     tokens: Option<Vec<u32>>,
     /// Mean KL and perplexity, where a unit has scored the texts.
     deep: Option<(f64, Option<f64>)>,
 }
 
-/// Points that belong on one line: the same prefix at different magnitudes.
+/// The points of one line: the same prefix at different magnitudes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// The recipe at magnitude 0: what is left when only the magnitude changes.
+    /// The recipe at magnitude 0, which all points of the series have in common.
     pub recipe: PrefixRecipe,
-    /// Whether the raw values are below 0: their points lie by their size, on a line of their own.
+    /// Whether the raw values are below 0: such points are placed by their absolute value, on a line of their own.
     pub negative: bool,
     /// `constant, P 4`; `constant, P 4, values below 0`.
     pub label: String,
@@ -179,39 +181,39 @@ pub struct Series {
 /// How much of an output is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Extent {
-    /// As much as the module gave before it ended by itself.
+    /// The output ended by itself.
     Complete,
-    /// It was broken off, by a lost connection, a limit of time or the user, after so many characters (code points).
+    /// The output was cut off by a lost connection, a time limit or the user.
     Cut {
         /// Code points of the text that is there, at least 1.
         characters: usize,
     },
-    /// There is no text.
+    /// There is no text, and the case failed or was stopped.
     Missing,
 }
 
-/// What is known about prefixes having been applied, over a whole group.
+/// The evidence that prefixes were applied, over a whole group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Proof {
-    /// There was no prefix.
+    /// No prefix was sent.
     NothingToProve,
-    /// The unit named every prefix it was sent.
+    /// The unit echoed every prefix.
     Echoed,
-    /// The unit named some prefixes and said nothing of others.
+    /// The unit echoed some prefixes and no others.
     PartlyEchoed,
-    /// The unit named a prefix other than the one that was sent.
+    /// The unit echoed a prefix other than the one that was sent.
     Contradicted,
-    /// The unit says nothing, but some prefix changed the text more than the baseline changes by itself.
+    /// The unit echoed none, but some prefix changed the text beyond the noise.
     TextChanged,
-    /// The unit says nothing and no text changed beyond the noise: the prefix was probably ignored.
+    /// The unit echoed none and no text changed beyond the noise: the prefixes were probably ignored.
     NoEffect,
-    /// The unit says nothing, and without a baseline nobody can tell whether a text changed.
+    /// The unit echoed none, and there is no baseline to show whether a text changed.
     NoBaseline,
 }
 
 impl Analysis {
-    /// Puts finished records together.
+    /// The analysis of all `records`.
     pub fn of<'r>(records: impl IntoIterator<Item = &'r Record>) -> Self {
         let mut out = Self::default();
         for record in records {
@@ -220,15 +222,15 @@ impl Analysis {
         out
     }
 
-    /// Takes in one more record, and measures it if its group has a baseline.
+    /// Adds a record, and measures it if its group has a baseline.
     pub fn add(&mut self, record: &Record) {
         for comparison in self.note(record) {
             self.take(comparison.measure());
         }
     }
 
-    /// Takes in one more record, and tells what can be measured now: the record, if its group has a baseline; with a baseline, all
-    /// that waited for it. The measures come back by [`Analysis::take`].
+    /// Adds a record without measuring it. Returns what can be measured now: the record, if its group has a baseline;
+    /// if it is the baseline, all records that waited for it. Pass the results to [`Analysis::take`].
     pub fn note(&mut self, record: &Record) -> Vec<Comparison> {
         let key = GroupKey::of(record);
         let place = match self.groups.iter().position(|group| group.key.is_same_as(&key)) {
@@ -249,7 +251,7 @@ impl Analysis {
         group.note(record)
     }
 
-    /// Takes in measures.
+    /// Adds the measures of a record; those of an unknown record are ignored.
     pub fn take(&mut self, measured: MeasuredText) {
         let Some(&(group, point)) = self.places.get(&measured.record) else {
             return;
@@ -264,7 +266,7 @@ impl Analysis {
         self.groups.iter().find(|group| group.key.is_same_as(key))
     }
 
-    /// Takes in what a unit's scores said of a record.
+    /// Adds a unit's scores of a record; those of an unknown record are ignored.
     pub fn add_scores(&mut self, record: &str, scores: &CaseScores) {
         let place = self.places.get(record).copied();
         let point = place.and_then(|(group, point)| self.groups.get_mut(group)?.points.get_mut(point));
@@ -336,11 +338,11 @@ impl Group {
         self.noise = Noise::of(repeats.filter_map(|point| point.measures.as_ref()));
     }
 
-    /// Whether a point's prefix was used: what the unit said, else what its text shows.
+    /// Whether a point's prefix was applied: by the unit's echo, else by its text.
     pub fn applied(&self, point: &Point) -> Applied {
-        /// A prefix of this size (in token norms) changes every text.
+        /// From this size in token norms, a prefix changes every text.
         const LARGE: f64 = 3.0;
-        /// Raw values of about this many make one token norm, where the vocabulary is not known.
+        /// Token norms for a raw value of 1, roughly, where the vocabulary is not known.
         const PER_RAW: f64 = 50.0;
         let Some(measures) = point.measures.as_ref().filter(|_| point.applied == Applied::Unknown) else {
             return point.applied;
@@ -354,7 +356,7 @@ impl Group {
         }
     }
 
-    /// One word about a point.
+    /// The verdict on a point.
     pub fn verdict(&self, point: &Point) -> Verdict {
         if self
             .baseline
@@ -369,12 +371,12 @@ impl Group {
         }
     }
 
-    /// True if the baseline ran at least twice and always gave the same text.
+    /// Whether the baseline ran at least twice and always gave the same text.
     pub fn is_deterministic(&self) -> bool {
         self.noise.as_ref().is_some_and(Noise::is_none)
     }
 
-    /// Whether the prefixes were applied, as far as can be known.
+    /// The evidence that the prefixes of the group were applied.
     pub fn proof(&self) -> Proof {
         let sent: Vec<&Point> = self
             .points
@@ -401,8 +403,8 @@ impl Group {
         }
     }
 
-    /// The lines of a plot: each series with its points from small to large magnitude. Recipes of one kind follow each other
-    /// from short to long, whichever of their cases ended first: a line keeps its place and colour from run to run.
+    /// The lines of a plot: each series with its points from small to large magnitude. Series are sorted by kind and
+    /// length, not by which case ended first, so that a line keeps its place and colour from run to run.
     pub fn lines(&self) -> Vec<(&Series, Vec<&Point>)> {
         let mut out: Vec<(&Series, Vec<&Point>)> = Vec::new();
         for point in &self.points {
@@ -425,7 +427,7 @@ impl Group {
         out
     }
 
-    /// The measured points of one series, as a threshold search takes them: the magnitude in the recipe's own unit, and whether the
+    /// The measured points of one series for a threshold search: the magnitude in the recipe's unit, and whether the
     /// text is within the budget.
     pub(super) fn measured(&self, recipe: &PrefixRecipe, budget: &Budget) -> Vec<(f64, bool)> {
         let series = Series::of(recipe);
@@ -494,7 +496,7 @@ impl Point {
         }
     }
 
-    /// Whether a unit has scored its texts.
+    /// Whether a unit has scored the record's texts.
     pub fn is_scored(&self) -> bool {
         self.deep.is_some()
     }
@@ -505,7 +507,7 @@ impl Point {
         }
     }
 
-    /// The place on a magnitude axis: token norms where they are known, else the raw value's size.
+    /// The place on a magnitude axis: token norms where known, else the absolute raw value.
     pub fn magnitude(&self) -> f64 {
         self.token_norms.or(self.raw.map(f64::abs)).unwrap_or(0.0)
     }
@@ -548,7 +550,7 @@ impl Series {
 }
 
 impl Proof {
-    /// What a person should know.
+    /// The evidence as a sentence, with a remedy where one is needed.
     pub fn sentence(self) -> &'static str {
         match self {
             Self::NothingToProve => "No prefix was sent.",

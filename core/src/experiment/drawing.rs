@@ -1,9 +1,9 @@
-//! A picture as shapes, from which every form of it is made: an `<svg>` in a page that follows light and dark, an SVG file with colours
-//! of its own, and whatever a caller paints of the shapes (a PNG). It knows no plot and no file.
+//! A picture as a list of shapes. It is written as an `<svg>` element for a page that follows light and dark, as an SVG file with
+//! colours of its own, or painted by the caller (as a PNG).
 
 use std::fmt::Write as _;
 
-/// What a picture stands on.
+/// The colour scheme of a picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Paper {
     /// White, with dark ink.
@@ -13,7 +13,7 @@ pub enum Paper {
     Dark,
 }
 
-/// What a colour is for.
+/// A colour, by its purpose.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ink {
     /// The background.
@@ -24,25 +24,25 @@ pub enum Ink {
     Soft,
     /// Grid lines and empty cells.
     Grid,
-    /// The noise band, and whatever else is a range of values.
+    /// The noise band and other ranges of values.
     Band,
     /// A range of magnitudes.
     Regime,
     /// One of several lines.
     Series(usize),
-    /// A cell as near to the baseline as this, 1 being the same; not a number where that cannot be said.
+    /// A cell by its similarity to the baseline, 0 to 1; NaN where it is not known.
     Cell(f64),
-    /// Words in a cell.
+    /// Text in a cell.
     OnCell,
 }
 
-/// Colours that stay apart for most kinds of colour blindness (Okabe and Ito).
+/// Colours that are distinguishable with most kinds of colour blindness (Okabe and Ito).
 const SERIES: [u32; 7] = [0x0072b2, 0xd55e00, 0x009e73, 0xcc79a7, 0xe69f00, 0x56b4e9, 0x7f7f7f];
-/// The same, lighter, for dark paper.
+/// The same colours, lighter, for dark paper.
 const LIGHT_SERIES: [u32; 7] = [0x4aa8e0, 0xff8a3c, 0x2fc39a, 0xe39bc4, 0xf2b84b, 0x9ad3f5, 0xa8a8a8];
-/// Near to the baseline, between, far from it.
+/// Colours of a cell near the baseline, in between, and far from it.
 const CELLS: [u32; 3] = [0x2f5e94, 0x1e2228, 0xa85a14];
-/// How near a cell is that has the colour between.
+/// The similarity of a cell with the colour in between.
 const BETWEEN: f64 = 0.5;
 
 impl Ink {
@@ -69,7 +69,7 @@ impl Ink {
         [red, green, blue, alpha]
     }
 
-    /// Its name in a page's style; `None` for colours that are the same on every paper.
+    /// Its class in a page's style; `None` for colours that are the same on every paper.
     fn class(self) -> Option<&'static str> {
         match self {
             Self::Paper => Some("paper"),
@@ -97,7 +97,7 @@ fn between(share: f64) -> u32 {
     (mix(16) << 16) | (mix(8) << 8) | mix(0)
 }
 
-/// Which point of a text stands at its place.
+/// The point of a text that lies at its position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Anchor {
     /// The left end.
@@ -114,7 +114,7 @@ pub enum Anchor {
 pub enum Shape {
     /// Left, top, width, height.
     Rect([f64; 4]),
-    /// Through these points, this wide, with dashes and gaps of these lengths (none: drawn through).
+    /// A line through several points.
     Line {
         /// Corners of the line, in order.
         points: Vec<(f64, f64)>,
@@ -130,7 +130,7 @@ pub enum Shape {
         /// Its radius.
         radius: f64,
     },
-    /// Two strokes across, each end this far from the centre along both axes.
+    /// A cross of two diagonal strokes.
     Cross {
         /// Where the strokes cross.
         centre: (f64, f64),
@@ -141,7 +141,7 @@ pub enum Shape {
     },
     /// One line of text.
     Text {
-        /// On its base line.
+        /// Position of the anchor, on the base line.
         at: (f64, f64),
         /// The text, unescaped.
         words: String,
@@ -161,26 +161,26 @@ pub struct Item {
     pub shape: Shape,
     /// Its colour by purpose.
     pub ink: Ink,
-    /// Shown when pointed at.
+    /// Tooltip; empty for none.
     pub title: String,
-    /// Where a click leads (`#case-3`).
+    /// Target of a click (`#case-3`).
     pub link: Option<String>,
 }
 
 /// A picture.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Drawing {
-    /// What it shows, for those who do not see it.
+    /// Accessible description.
     pub title: String,
     /// Width of the view box; lengths of all shapes are in its units.
     pub width: f64,
     /// Height of the view box.
     pub height: f64,
-    /// The undermost first.
+    /// The shapes, from the bottom to the top.
     pub items: Vec<Item>,
 }
 
-/// The style of every drawing in a page, for light and dark.
+/// The stylesheet of drawings in a page, for light and dark.
 pub const STYLE: &str = ".chart{font:12px system-ui,sans-serif;--ink:#1c1c1e;--soft:#6b6b70;--grid:#d9d9de;--paper:#fff}\
 .chart .paper{fill:var(--paper)}.chart text.ink{fill:var(--ink)}.chart text.soft{fill:var(--soft)}\
 .chart polyline.grid{stroke:var(--grid)}.chart polyline.soft{stroke:var(--soft)}.chart .band{fill:#888;fill-opacity:.19}\
@@ -189,7 +189,7 @@ pub const STYLE: &str = ".chart{font:12px system-ui,sans-serif;--ink:#1c1c1e;--s
 @media print{.chart{--ink:#000;--soft:#444;--grid:#ccc;--paper:#fff}.chart *{-webkit-print-color-adjust:exact;\
 print-color-adjust:exact}}";
 
-/// Text made safe inside HTML and SVG, in elements and in quoted attributes. Characters that XML forbids become U+FFFD.
+/// Escapes text for HTML and SVG, in elements and in quoted attributes. Characters that XML forbids become U+FFFD.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -208,7 +208,7 @@ pub fn escape(text: &str) -> String {
 }
 
 impl Drawing {
-    /// Adds a shape on top of the others.
+    /// Adds a shape on top of the others and returns it.
     pub fn add(&mut self, ink: Ink, shape: Shape) -> &mut Item {
         let at = self.items.len();
         self.items.push(Item {
@@ -220,7 +220,7 @@ impl Drawing {
         &mut self.items[at]
     }
 
-    /// A straight line, one unit wide.
+    /// Adds a straight line, one unit wide.
     pub fn rule(&mut self, ink: Ink, from: (f64, f64), to: (f64, f64)) -> &mut Item {
         let shape = Shape::Line {
             points: vec![from, to],
@@ -230,7 +230,7 @@ impl Drawing {
         self.add(ink, shape)
     }
 
-    /// Words in the usual size.
+    /// Adds a text of size 12.
     pub fn words(&mut self, ink: Ink, at: (f64, f64), anchor: Anchor, words: impl Into<String>) -> &mut Item {
         let shape = Shape::Text {
             at,
@@ -242,12 +242,13 @@ impl Drawing {
         self.add(ink, shape)
     }
 
-    /// As an `<svg>` element for a page that has [`STYLE`].
+    /// The drawing as an `<svg>` element for a page that has [`STYLE`].
     pub fn element(&self) -> String {
         self.write(None)
     }
 
-    /// As a file of its own, in the colours of `paper`. It needs no style: not every program that reads SVG reads those.
+    /// The drawing as an SVG file in the colours of `paper`. Colours are attributes, since not every program that reads
+    /// SVG supports stylesheets.
     pub fn document(&self, paper: Paper) -> String {
         format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}\n",
@@ -358,7 +359,7 @@ impl Item {
         let _ = write!(out, "{}</{tag}>", words.map(|words| escape(words)).unwrap_or_default());
     }
 
-    /// Its colour: by the page's style where it has one for it, else as an attribute.
+    /// The attributes of its colour: a class where the page's style has one, else the colour itself.
     fn dress(&self, attribute: &str, paper: Option<Paper>) -> String {
         if let (None, Some(class)) = (paper, self.ink.class()) {
             return format!(" class=\"{class}\"");

@@ -1,5 +1,5 @@
-//! Experiments for other programs and people: our own JSON (both ways), the comparison script's results file (both ways), CSV and
-//! LLM Comparator JSON. The HTML report has a file of its own. It knows formats, not where they are saved.
+//! Experiments for other programs: our own JSON and the comparison script's results file (written and read), CSV and LLM Comparator
+//! JSON (written). The HTML report is in [`html`](super::html).
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ pub const FORMAT: &str = "softprefix-experiment";
 /// `version` of our JSON.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// Our JSON form of an experiment: everything in it, and what the measures say. The schema is [`JSON_SCHEMA`].
+/// Our JSON form of an experiment, with all records and their measures. The schema is [`JSON_SCHEMA`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Exported {
     /// [`FORMAT`].
@@ -38,12 +38,12 @@ pub struct Exported {
     pub experiment: Experiment,
     /// Every record, module by module in the order of the plan.
     pub records: Vec<Record>,
-    /// Derived from the records when written; not needed for reading.
+    /// Measures and verdicts, derived from the records when written; ignored when read.
     #[serde(default)]
     pub analysis: Vec<Measured>,
 }
 
-/// A record's measures, by its id.
+/// The measures of a record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// Id of the record.
@@ -54,7 +54,7 @@ pub struct Measured {
     pub measures: Option<Measures>,
 }
 
-/// Why a file could not be taken in.
+/// Why a file could not be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The file is neither an exported experiment nor a results file, or is cut.
@@ -84,7 +84,8 @@ pub enum ImportError {
     Results(#[from] ResultsError),
 }
 
-/// Cases end in any order, and those of a resumed experiment after all others; a reader expects the plan's, module by module.
+/// Sorts records by module and place in the plan: cases end in any order, those of a resumed experiment after all
+/// others.
 pub(super) fn in_plan_order(records: &[Record]) -> Vec<Record> {
     let module = |record: &Record| {
         let same = |other: &Record| {
@@ -97,7 +98,7 @@ pub(super) fn in_plan_order(records: &[Record]) -> Vec<Record> {
     ordered
 }
 
-/// Our JSON, indented.
+/// The experiment as indented JSON ([`Exported`]).
 pub fn to_json(experiment: &Experiment, records: &[Record]) -> String {
     let records = in_plan_order(records);
     let analysis = Analysis::of(&records);
@@ -124,16 +125,16 @@ pub fn to_json(experiment: &Experiment, records: &[Record]) -> String {
 /// Largest exported file that is read.
 pub const LARGEST_FILE: u64 = 1 << 30;
 
-/// Whether a file that this program writes is JSON: an exported experiment or a results file. Else it is a journal.
+/// Whether a file written by this program is JSON (an exported experiment or a results file) rather than a journal.
 pub fn is_json(bytes: &[u8]) -> bool {
     let start = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     start.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
 }
 
-/// Reads our JSON, or a results file (of which it makes an experiment called `id`).
+/// Reads an exported experiment, or a results file, which becomes an experiment with the id `id`.
 ///
 /// # Errors
-/// [`ImportError`], with what was found instead.
+/// [`ImportError`].
 pub fn from_json(bytes: &[u8], id: &str) -> Result<(Experiment, Vec<Record>), ImportError> {
     let not_one = |what: String| ImportError::NotOne { what };
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
@@ -156,7 +157,7 @@ pub fn from_json(bytes: &[u8], id: &str) -> Result<(Experiment, Vec<Record>), Im
         Some(_) => {}
         None => return Err(not_one("\"version\" is missing".to_owned())),
     }
-    // From the text and not from the value: the message then has the place.
+    // Parsed from the text rather than from the value, so that the message has line and column.
     let exported: Exported = serde_json::from_slice(bytes).map_err(|error| not_one(error.to_string()))?;
     Ok((exported.experiment, exported.records))
 }
@@ -189,7 +190,7 @@ pub fn to_results_file(experiment: &Experiment, records: &[Record], prompt: usiz
         .map(|record| record.settings.clone())
         .or(experiment.plan.as_ref().map(|plan| plan.settings.clone()))
         .unwrap_or_default();
-    // Of several prompts the file holds one.
+    // The file holds one prompt.
     let plan = experiment.plan.as_ref().map(|plan| Plan {
         prompts: plan.prompts.get(prompt).cloned().into_iter().collect(),
         ..plan.clone()
@@ -243,7 +244,7 @@ pub fn to_results_file(experiment: &Experiment, records: &[Record], prompt: usiz
     }
 }
 
-/// The output, also where it was cut off.
+/// The output, or what there is of it where the case failed.
 fn text_so_far(record: &Record) -> &str {
     match &record.outcome {
         Outcome::Done(answer) => &answer.text,
@@ -282,13 +283,13 @@ fn entry(record: &Record) -> ResultEntry {
     out
 }
 
-/// Key of a case's own fields: what the unit said it put in front.
+/// Key of the unit's echo in our fields of a case.
 const ECHO: &str = "echo";
-/// Key of a case's own fields: its KL and perplexity.
+/// Key of the scores in our fields of a case.
 const SCORES: &str = "scores";
 
-/// An experiment made of a results file, ours or the existing script's. What the file does not tell stays empty; a prefix without a
-/// recipe is taken for the script's: constant, truncated.
+/// Converts a results file, ours or the existing script's, to an experiment with the id `id`. What the file does not
+/// hold stays empty; a prefix without a recipe is assumed to be the script's: constant, truncated.
 ///
 /// # Errors
 /// [`ImportError::Unreadable`] where a field of ours is not of its form.
@@ -370,7 +371,7 @@ pub fn from_results_file(file: &ResultsFile, id: &str) -> Result<(Experiment, Ve
         started_unix: meta.saved_at_unix,
         plan: match (told("plan"), &file.extra) {
             (Some(plan), _) => read("softprefix.plan", plan)?,
-            // The script's own sweep, and that of version 0.1.0, which told no plan.
+            // The script's sweep, or one of version 0.1.0, which wrote no plan.
             (None, None) => Some(plan_of(&records, &prompt, &settings)),
             (None, Some(_)) if told("module").is_some() && told("settings").is_some() => {
                 Some(plan_of(&records, &prompt, &settings))
@@ -382,7 +383,7 @@ pub fn from_results_file(file: &ResultsFile, id: &str) -> Result<(Experiment, Ve
     Ok((experiment, records))
 }
 
-/// The sweeps of a file that tells no plan.
+/// The plan of a file that holds none, from its records.
 fn plan_of(records: &[Record], prompt: &Prompt, settings: &Settings) -> Plan {
     Plan {
         version: PLAN_VERSION,
@@ -397,7 +398,7 @@ fn plan_of(records: &[Record], prompt: &Prompt, settings: &Settings) -> Plan {
     }
 }
 
-/// A field of ours.
+/// Reads one of our fields.
 fn read<T: DeserializeOwned>(key: &str, value: &Value) -> Result<T, ImportError> {
     T::deserialize(value).map_err(|error| ImportError::Unreadable {
         key: key.to_owned(),
@@ -405,7 +406,7 @@ fn read<T: DeserializeOwned>(key: &str, value: &Value) -> Result<T, ImportError>
     })
 }
 
-/// The module of a results file. Files of version 0.1.0 that were saved in the Tune view told of the unit alone.
+/// The module of a results file. Files that version 0.1.0 saved in the Tune view describe the unit alone.
 fn module_of(meta: &Meta, module: Option<&Value>, unit: Option<&Value>) -> Result<ModuleIdentity, ImportError> {
     if let Some(module) = module {
         return read("softprefix.module", module);
@@ -442,7 +443,8 @@ fn module_of(meta: &Meta, module: Option<&Value>, unit: Option<&Value>) -> Resul
     Ok(out)
 }
 
-/// The settings of a results file without [`Settings`]: those that version 0.1.0 saved in the Tune view, else the script's.
+/// The settings of a results file without [`Settings`]: as version 0.1.0 saved them in the Tune view, else the
+/// script's.
 fn settings_of(meta: &Meta, max_tokens: Option<&Value>, sampling: Option<&Value>) -> Result<Settings, ImportError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "snake_case")]
@@ -469,7 +471,7 @@ fn settings_of(meta: &Meta, max_tokens: Option<&Value>, sampling: Option<&Value>
     Ok(Settings::new(read("softprefix.max_tokens", max_tokens)?, &sampling))
 }
 
-/// The prefix is built again where that is possible without a module (words are not), for its digest and norms.
+/// Builds the prefix again for its digest and norms, where that needs no module (words need one).
 fn identity_of(entry: &ResultEntry, recipe: PrefixRecipe, extra: &ResultExtra, median: Option<f64>) -> PrefixIdentity {
     let mut identity = match recipe.build(entry.hidden_size, None, median) {
         Ok(prefix) => PrefixIdentity::of(&recipe, &prefix, median),
@@ -482,7 +484,7 @@ fn identity_of(entry: &ResultEntry, recipe: PrefixRecipe, extra: &ResultExtra, m
             recipe,
         },
     };
-    // What was recorded when it was sent comes before what would be sent today.
+    // The recorded digest takes precedence over that of the prefix built now.
     if let Some(sha256) = &extra.sha256 {
         identity.sha256.clone_from(sha256);
     }
@@ -490,7 +492,7 @@ fn identity_of(entry: &ResultEntry, recipe: PrefixRecipe, extra: &ResultExtra, m
     identity
 }
 
-/// The sweeps whose cases are those of the records: one for each kind, length and unit, with the magnitudes that are there.
+/// Sweeps with the cases of the records: one for each kind, length and unit, with the magnitudes that occur.
 fn sweeps_of(records: &[Record]) -> Vec<Sweep> {
     let mut out: Vec<Sweep> = Vec::new();
     for recipe in records.iter().filter_map(|record| record.case.recipe.as_ref()) {
@@ -552,7 +554,7 @@ fn outcome_of(
     let acknowledged = extra.other.get("acknowledged").and_then(Value::as_bool) == Some(true);
     let echo = match (extra.other.get(ECHO), prefix) {
         (Some(echo), _) => Some(read(&at(ECHO), echo)?),
-        // So version 0.1.0 told it: the digest that came back was the one of the prefix.
+        // Version 0.1.0 wrote this flag where the unit's echo had the digest of the prefix.
         (None, Some(prefix)) if acknowledged => Some(SoftPrefixEcho {
             hidden_size: prefix.hidden_size,
             len: prefix.len,
@@ -571,7 +573,7 @@ fn outcome_of(
     }))
 }
 
-/// The two figures that version 0.1.0 saved in the Tune view, as a unit tells them.
+/// The two figures that version 0.1.0 saved in the Tune view, as a [`Usage`].
 fn short_usage(usage: &Value, finish_reason: FinishReason, prefix_len: usize) -> Option<Usage> {
     let completion_tokens = usize::try_from(usage.get("completion_tokens")?.as_u64()?).ok()?;
     let rate = usage.get("tokens_per_second").and_then(Value::as_f64);
@@ -593,7 +595,7 @@ fn short_usage(usage: &Value, finish_reason: FinishReason, prefix_len: usize) ->
 
 /// One line for each record, with every measure; RFC 4180, UTF-8 with a byte order mark (spreadsheets need it for Japanese).
 ///
-/// A text that a spreadsheet would take for a formula is put behind an apostrophe.
+/// A text that a spreadsheet would interpret as a formula gets an apostrophe in front.
 pub fn to_csv(records: &[Record]) -> String {
     let records = in_plan_order(records);
     let analysis = Analysis::of(&records);
@@ -705,7 +707,7 @@ pub fn to_csv(records: &[Record]) -> String {
 }
 
 fn csv_cell(text: &str) -> String {
-    // Numbers may begin with a sign; anything else that begins like a formula is text from a person or a model.
+    // Numbers may begin with a sign; anything else that begins like a formula is text.
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err();
     let text = if is_formula {
         format!("'{text}")
@@ -721,7 +723,7 @@ fn csv_cell(text: &str) -> String {
 
 /// JSON for LLM Comparator: each prefixed text (B) beside its baseline (A).
 ///
-/// There is no judge here, so every score is 0; the measures are custom fields.
+/// Nothing is judged, so every score is 0; the measures are custom fields.
 pub fn to_llm_comparator(experiment: &Experiment, records: &[Record]) -> String {
     let records = in_plan_order(records);
     let analysis = Analysis::of(&records);
@@ -787,7 +789,7 @@ fn example(group: &Group, point: &Point, measures: &Measures, baseline: &str, re
     })
 }
 
-/// A file name without what file systems refuse, from an experiment's name.
+/// A file name without extension from an experiment's name, with characters that file systems refuse replaced by `_`.
 pub fn file_stem(experiment: &Experiment) -> String {
     let mut out = String::new();
     for c in experiment.name.chars().take(60) {

@@ -1,5 +1,5 @@
-//! An experiment as one HTML page to send to somebody: plots, table, highlighted differences, identity cards. It needs no network
-//! and runs no script, follows light and dark, and prints well. It knows records, not where the page is saved.
+//! An experiment as one HTML page to send to somebody: plots, table, highlighted differences, identity cards. The page loads nothing
+//! and runs no script, follows light and dark, and can be printed.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use crate::compare::{Granularity, Measure, Verdict, diff};
 use crate::protocol::extension::{StoredWeights, TakenOver};
 use crate::time;
 
-/// The language of a page's own words.
+/// The language of the labels and sentences of a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Language {
     /// `lang="en"`.
@@ -36,10 +36,10 @@ impl Language {
     }
 }
 
-/// The column of the table before which those stand that a unit had to score.
+/// Index of the table column before which the columns with scores are inserted.
 const DEEP: usize = 6;
 
-/// The longest time that the difference of one pair may take.
+/// Time limit for the difference of one pair.
 const DIFF_TIME: Duration = Duration::from_millis(500);
 
 const STYLE: &str = "\
@@ -73,7 +73,7 @@ text-decoration:underline;text-decoration-thickness:2px}\
 h2,h3{break-after:avoid}a{color:inherit;text-decoration:none}.scroll{overflow:visible}table{font-size:7pt}th,td{padding:1px 3px}.word{font-size:7pt;padding:0 4px}\
 .charts{grid-template-columns:1fr 1fr}del,ins{-webkit-print-color-adjust:exact;print-color-adjust:exact}@page{margin:14mm}}";
 
-/// The page. Texts stand in it as they are, made harmless.
+/// The experiment as an HTML page. All texts of prompts and outputs are escaped.
 pub fn to_html(experiment: &Experiment, records: &[Record], language: Language) -> String {
     let records = &in_plan_order(records);
     let analysis = Analysis::of(records);
@@ -106,7 +106,7 @@ pub fn to_html(experiment: &Experiment, records: &[Record], language: Language) 
 
 struct Page<'r> {
     language: Language,
-    /// A record and its number on the page, by id.
+    /// Each record with its number on the page, by id.
     by_id: HashMap<&'r str, (usize, &'r Record)>,
 }
 
@@ -180,7 +180,7 @@ impl Page<'_> {
         out.push_str("</dl>\n");
     }
 
-    /// `several`: other groups ran on other modules, so that this one says on which.
+    /// `several`: whether groups ran on different modules, so that the group names its own.
     fn write_group(&self, out: &mut String, group: &Group, several: bool) {
         let _ = writeln!(
             out,
@@ -217,7 +217,7 @@ impl Page<'_> {
         }
     }
 
-    /// The settings that shape the texts, where the experiment has any that are known.
+    /// The settings that affect the texts; `None` where none is set.
     fn settings_words(&self, group: &Group) -> Option<String> {
         let settings = &group.key.settings;
         let mut words = Vec::new();
@@ -376,7 +376,7 @@ impl Page<'_> {
                 self.badges(verdict, point)
             );
             let mut cells = cells.to_vec();
-            // Two heads stand before the first of these cells.
+            // The first two headings have no cell in this list.
             cells.splice(
                 DEEP - 2..DEEP - 2,
                 [Measure::KlMean, Measure::Perplexity].into_iter().filter_map(deep),
@@ -389,7 +389,7 @@ impl Page<'_> {
         out.push_str("</tbody></table></div>\n");
     }
 
-    /// The verdict, and whether the text was cut.
+    /// Badges with the verdict and with where the text was cut off.
     fn badges(&self, verdict: Verdict, point: &Point) -> String {
         let mut out = self.badge(verdict);
         if let Extent::Cut { characters } = point.extent {
@@ -470,7 +470,7 @@ impl Page<'_> {
         out.push_str("</section>\n");
     }
 
-    /// The prefix's identity card: what it is, how large, and whether it is known to have been used.
+    /// Writes the prefix's identity card: size, norms, digest, and whether it was applied.
     fn write_identity(&self, out: &mut String, record: &Record, applied: Applied) {
         let Some(prefix) = &record.prefix else { return };
         let [low, median, high] = prefix.row_norms;
@@ -654,7 +654,8 @@ fn dot(group: &Group, point: &Point, value: f64, page: &Page<'_>) -> Option<Dot>
     })
 }
 
-/// A text with its changed spans marked; a reader without colours sees them struck through or underlined.
+/// A text with its changed ranges in `element`, which also strikes through or underlines them for readers without
+/// colours.
 fn marked(text: &str, marks: impl Iterator<Item = Range<usize>>, element: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);
     let piece = |range: Range<usize>| escape(text.get(range).unwrap_or_default());
@@ -667,7 +668,7 @@ fn marked(text: &str, marks: impl Iterator<Item = Range<usize>>, element: &str) 
     out + &piece(end..text.len())
 }
 
-/// The start of a text in one line.
+/// The first `most` characters of a text in one line.
 fn one_line(text: &str, most: usize) -> String {
     let mut out: String = text
         .split_whitespace()

@@ -1,5 +1,4 @@
-//! Parts of the HTML report that belong to one case: the small plot of its rows' norms, and the baseline coloured by KL. It knows
-//! records and writes HTML; where on the page it stands, the report says.
+//! Parts of the HTML report that belong to one case: the plot of its row norms, and the baseline coloured by KL.
 
 use std::fmt::Write as _;
 
@@ -8,7 +7,8 @@ use super::record::PrefixIdentity;
 use super::scores::CaseScores;
 use crate::compare::{KL_STEPS, kl_step};
 
-/// The style of these parts. The steps of KL differ in lightness and in the thickness of their line, not in hue alone.
+/// The stylesheet of these parts. The steps of KL differ in lightness and in the thickness of their line, not only in
+/// hue.
 pub const STYLE: &str = "\
 :root{--k1:#eee8fa;--k2:#d6c6f4;--k3:#ba9dec;--k4:#9d74e2;--kl:#4b1fa3}\
 @media (prefers-color-scheme:dark){:root{--k1:#241d38;--k2:#3b2c66;--k3:#573b9a;--k4:#7749d2;--kl:#c3abff}}\
@@ -22,13 +22,14 @@ color:var(--soft);font-weight:600}.kl .text{line-height:1.75}.scale{font-weight:
 .norms .region{fill:var(--soft);opacity:.18}.norms .track{stroke:var(--soft)}.norms .span{stroke:var(--ink);stroke-width:5;\
 stroke-linecap:round}.norms .median{stroke:var(--ink);stroke-width:2}";
 
-/// Ends of the plot of norms, in powers of ten of the token norm.
+/// Ends of the axis of norms, as powers of ten of the token norm.
 const NORMS: (f64, f64) = (-3.0, 2.0);
 
-/// Rows' norms from the smallest to the largest with the median, over the token-like region; `None` without a token norm.
+/// A plot of the row norms from the smallest to the largest with the median, over the token-like region; `None` without
+/// a token norm.
 pub fn norms(prefix: &PrefixIdentity, token_norm: Option<f64>) -> Option<String> {
     const WIDTH: f64 = 300.0;
-    // The outer numbers stand half outside the axis.
+    // Half of the outermost labels lies outside the axis.
     const MARGIN: f64 = 16.0;
     let token_norm = token_norm.filter(|norm| *norm > 0.0)?;
     let [low, median, high] = prefix.row_norms.map(|norm| norm / token_norm);
@@ -53,7 +54,7 @@ pub fn norms(prefix: &PrefixIdentity, token_norm: Option<f64>) -> Option<String>
             x(at)
         );
     }
-    // Rows of equal norm are a point; a line of no length would not be drawn everywhere.
+    // Rows of equal norm are one point; not every renderer draws a line without length.
     let (from, to) = (x(low), x(high).max(x(low) + 0.1));
     let _ = write!(
         out,
@@ -64,7 +65,7 @@ pub fn norms(prefix: &PrefixIdentity, token_norm: Option<f64>) -> Option<String>
     Some(out)
 }
 
-/// The steps of the scale, each with the nats at which it begins.
+/// A legend of the steps, each with its lower end in nats.
 pub fn scale() -> String {
     let mut out = String::from("<span class=\"scale\">");
     for (index, edge) in KL_STEPS.iter().enumerate() {
@@ -74,7 +75,8 @@ pub fn scale() -> String {
     out
 }
 
-/// The baseline's text with each token coloured by its KL. Tokens that share a character are coloured as one.
+/// The baseline's text with each token coloured by its KL. Tokens that share a character get one colour, that of the
+/// largest KL.
 pub fn coloured(text: &str, scores: &CaseScores) -> String {
     let mut out = String::with_capacity(text.len() * 4);
     let mut done = 0;

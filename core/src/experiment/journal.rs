@@ -1,12 +1,11 @@
-//! The append-only file of everything that was run: one line for each finished case, on disk before the case is shown as finished.
-//! It knows lines and their checksums, not how cases are run.
+//! The append-only file of an experiment: one line for each finished case, on disk before the case is shown as finished.
 //!
 //! ```text
 //! 1c2f09ab 512 {"case":{...}}\n      CRC-32 (as zlib's) and length of the JSON in bytes, then the JSON, which has no line break
 //! ```
-//! A process killed at any moment leaves at most one unterminated line at the end. The next opening keeps a copy of it beside the
+//! A process killed at any moment leaves at most one unterminated line at the end. The next opening copies it to a file beside the
 //! journal (`NAME.cut-1795418354`) and cuts it off. Complete lines are never removed: damaged ones, and those of kinds that this
-//! version does not know, stay where they are and are passed over. Nothing is ever rewritten: renaming and deleting are lines too.
+//! version does not know, stay in the file and are skipped. Nothing is rewritten: renaming and deleting are lines, too.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -22,22 +21,22 @@ use super::scores::CaseScores;
 /// Version of the lines that are written, and the newest that are read. Since version 2 an experiment may have no plan.
 pub const JOURNAL_VERSION: u32 = 2;
 
-/// One line.
+/// One line of a journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Entry {
-    /// An experiment began.
+    /// An experiment was started.
     Started(Box<Experiment>),
     /// A case finished.
     Case(Box<Record>),
-    /// A case's texts were led through the model.
+    /// A case was scored by teacher forcing.
     Scored {
         /// Id of the record that was scored.
         record: String,
         /// Its scores.
         scores: Box<CaseScores>,
     },
-    /// An experiment came to its end, or was ended.
+    /// An experiment ended.
     Ended {
         /// Id of the experiment.
         experiment: String,
@@ -46,19 +45,19 @@ pub enum Entry {
         /// Unix time in seconds.
         at_unix: f64,
     },
-    /// An experiment or a case got another name.
+    /// An experiment or a case was renamed.
     Renamed {
         /// Id of the experiment or of the record.
         id: String,
         /// The new name.
         name: String,
     },
-    /// An experiment or a case is no longer shown.
+    /// An experiment or a case was deleted: it stays in the file and is not shown.
     Deleted {
         /// Id of the experiment or of the record.
         id: String,
     },
-    /// It is shown again.
+    /// A deletion was undone.
     Restored {
         /// Id of the experiment or of the record.
         id: String,
@@ -66,7 +65,8 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// Id of the experiment that the line belongs to. A record's id is its experiment's, a slash, and the case's index.
+    /// Id of the experiment to which the line belongs. A record's id is its experiment's id, a slash, and the case's
+    /// index.
     pub fn experiment(&self) -> &str {
         let of_record = |id: &'_ str| id.rsplit_once('/').map_or(id.len(), |(experiment, _)| experiment.len());
         match self {
@@ -86,40 +86,40 @@ impl Entry {
 pub struct Experiment {
     /// [`JOURNAL_VERSION`].
     pub version: u32,
-    /// Unique over all experiments.
+    /// Unique among all experiments ([`new_id`](super::record::new_id)).
     pub id: String,
     /// What a person calls it; [`Entry::Renamed`] changes it.
     pub name: String,
     /// Unix time in seconds.
     pub started_unix: f64,
-    /// What is to be run; `None` for a session of tuning, whose cases are run as a person asks for them.
+    /// What is to be run; `None` for a tuning session, whose cases are run as the user asks for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
-    /// The module that the experiment began on. Each record names its own.
+    /// The module on which the experiment was started. Each record names its own.
     pub module: ModuleIdentity,
 }
 
-/// How an experiment ended. One without an ending can go on.
+/// How an experiment ended. One without an ending can be resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// All cases were run.
     Complete,
-    /// A person cancelled it.
+    /// The user cancelled it.
     Cancelled,
 }
 
-/// What opening a journal found besides good lines.
+/// Damage found when a journal was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Condition {
-    /// Bytes of an unterminated last line that were cut off.
+    /// Length of an unterminated last line that was cut off.
     pub torn_bytes: u64,
-    /// Where those bytes were kept.
+    /// File to which those bytes were copied.
     pub kept_in: Option<PathBuf>,
-    /// Damaged lines; they stay in the file.
+    /// Number of damaged lines; they stay in the file.
     pub damaged: usize,
-    /// Good lines of a kind that this version does not know; they stay in the file.
+    /// Number of intact lines of a kind that this version does not know; they stay in the file.
     pub unknown: usize,
 }
 
@@ -130,7 +130,7 @@ impl Condition {
     }
 }
 
-/// Why the journal cannot be used.
+/// Why a journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The file cannot be opened, locked or read.
@@ -180,7 +180,7 @@ pub enum JournalError {
     },
 }
 
-/// A journal that several appenders share.
+/// A journal shared by several writers of one process.
 pub type SharedJournal = Arc<Mutex<Journal>>;
 
 /// A journal opened for appending. While it is open, no other process can open it.
@@ -188,12 +188,12 @@ pub type SharedJournal = Arc<Mutex<Journal>>;
 pub struct Journal {
     file: File,
     path: PathBuf,
-    /// Where the next line goes: behind the last complete one.
+    /// Offset of the next line: the end of the last complete one.
     end: u64,
 }
 
 impl Journal {
-    /// Opens or makes the journal at `path` and reads all of it.
+    /// Opens or creates the journal at `path`, locks it and reads all of it.
     ///
     /// # Errors
     /// [`JournalError::Open`], [`JournalError::InUse`]; [`JournalError::NotOne`] for a file without any line of ours, and
@@ -205,7 +205,7 @@ impl Journal {
         };
         let is_new = !path.exists();
         if !is_new && !path.is_file() {
-            // A folder, or a device that could be read without end.
+            // A folder, or a device, whose reading may not end.
             return Err(JournalError::NotOne { path: path.to_owned() });
         }
         let mut options = OpenOptions::new();
@@ -241,7 +241,7 @@ impl Journal {
         Ok((journal, found.entries, found.condition))
     }
 
-    /// Reads a journal without locking or mending it, for looking at one that is in use.
+    /// Reads a journal without locking or changing it, such as one that is in use.
     ///
     /// # Errors
     /// [`JournalError::Open`], [`JournalError::NotOne`], [`JournalError::Newer`].
@@ -254,7 +254,7 @@ impl Journal {
         Ok((found.entries, found.condition))
     }
 
-    /// Where the journal is.
+    /// The path of the journal.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -276,7 +276,8 @@ impl Journal {
                 Ok(())
             }
             Err(source) => {
-                // Half a line (a full disk) must not stand before the next one; if this fails too, opening cuts it off.
+                // Part of a line may have been written (full disk); if it cannot be removed, the next opening cuts it
+                // off.
                 let _ = self.file.set_len(self.end);
                 Err(JournalError::Write {
                     path: self.path.clone(),
@@ -295,7 +296,7 @@ fn line_of(entry: &Entry) -> Result<Vec<u8>, JournalError> {
     Ok(line)
 }
 
-/// Writes a journal with all its lines at once: it is there whole, or not at all.
+/// Writes a journal with all its lines atomically.
 pub(super) fn write_all_lines(path: &Path, entries: &[Entry]) -> Result<(), JournalError> {
     let mut bytes = Vec::new();
     for entry in entries {
@@ -307,8 +308,8 @@ pub(super) fn write_all_lines(path: &Path, entries: &[Entry]) -> Result<(), Jour
     })
 }
 
-/// Locks the file for this process. Any process that is just being started holds a copy of the lock for a moment (between fork
-/// and exec), so one refusal proves nothing.
+/// Locks the file for this process. A child process that is being started holds a copy of the lock between fork and
+/// exec, so the lock is tried for half a second.
 fn lock(file: &File) -> Result<(), TryLockError> {
     for _ in 0..50 {
         match file.try_lock() {
@@ -319,7 +320,7 @@ fn lock(file: &File) -> Result<(), TryLockError> {
     file.try_lock()
 }
 
-/// Makes the file's name durable, not only its content.
+/// Makes the new file's directory entry durable.
 fn sync_folder(path: &Path) -> std::io::Result<()> {
     if cfg!(windows) {
         return Ok(());
@@ -330,7 +331,7 @@ fn sync_folder(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Copies the bytes that are about to be cut off into a file beside the journal.
+/// Copies the bytes that will be cut off to a file beside the journal.
 fn keep_tail(path: &Path, tail: &[u8]) -> std::io::Result<PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let at = crate::time::now() as u64;
@@ -357,14 +358,14 @@ fn keep_tail(path: &Path, tail: &[u8]) -> std::io::Result<PathBuf> {
 struct Found {
     entries: Vec<Entry>,
     condition: Condition,
-    /// Behind the last complete line.
+    /// End of the last complete line.
     end: usize,
 }
 
 /// Reads all complete lines.
 ///
 /// # Errors
-/// [`JournalError::NotOne`] where no line is ours, [`JournalError::Newer`].
+/// [`JournalError::NotOne`] where no line is one of a journal, [`JournalError::Newer`].
 fn scan(path: &Path, bytes: &[u8]) -> Result<Found, JournalError> {
     let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     let mut found = Found {
@@ -397,21 +398,21 @@ fn scan(path: &Path, bytes: &[u8]) -> Result<Found, JournalError> {
     }
 }
 
-/// What a line holds.
+/// The content of a line.
 enum Line {
-    /// Its length or checksum is wrong, or it has neither.
+    /// Length or checksum are wrong or missing.
     Damaged,
-    /// Whole, and of a kind that this version does not know.
+    /// Intact, of a kind that this version does not know.
     Unknown,
     /// The start of an experiment in a newer format.
     Newer(u64),
     Entry(Box<Entry>),
 }
 
-/// Lines that are worth a thread of their own to be read.
+/// Least number of lines for which another thread is started.
 const LINES_FOR_A_THREAD: usize = 256;
 
-/// Reads lines on as many threads as there are processors for: a long history is mostly numbers to be parsed.
+/// Parses lines on all processors: a long history is mostly numbers.
 fn read_all(lines: &[&[u8]]) -> Vec<Line> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let each = lines.len().div_ceil(threads.max(1)).max(LINES_FOR_A_THREAD);
@@ -426,7 +427,7 @@ fn read_all(lines: &[&[u8]]) -> Vec<Line> {
             .collect();
         let mut out = Vec::with_capacity(lines.len());
         for (part, handle) in parts {
-            // A thread that could not finish has left nothing half done: its part is read here.
+            // If a thread panicked, its part is parsed again here, which changes nothing else.
             out.extend(handle.join().unwrap_or_else(|_| read(part)));
         }
         out
@@ -446,7 +447,7 @@ fn read_line(line: &[u8]) -> Line {
     }
 }
 
-/// The version that an experiment's first line names, whatever else is in it.
+/// The version in an experiment's first line, even if the rest of it cannot be read.
 fn started_version(json: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     struct Head {
@@ -456,7 +457,7 @@ fn started_version(json: &[u8]) -> Option<u64> {
     struct Version {
         version: u64,
     }
-    // All other lines, records above all, are told apart by their first key.
+    // Skips the other lines, most of all records, without parsing them.
     if !json.starts_with(b"{\"started\"") {
         return None;
     }
@@ -477,9 +478,9 @@ fn content(line: &[u8]) -> Option<&[u8]> {
     (json.len() == len && crc32fast::hash(json) == crc).then_some(json)
 }
 
-/// Whether bytes without any good line may be a first line that was cut: a file of somebody else's must never be truncated.
+/// Whether bytes without any intact line may be the beginning of a first line. Other files must never be truncated.
 fn could_be_torn_start(bytes: &[u8]) -> bool {
-    // Some file systems leave zeros where data had been promised.
+    // After a crash, some file systems leave zeros in place of data.
     let bytes = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
     let (crc, rest) = bytes.split_at(bytes.len().min(8));
     let digits = rest

@@ -1,10 +1,11 @@
-//! The folder of all experiments: one journal for each, locked alone, and an index by which they are listed without being read.
+//! The folder of all experiments: one journal for each, locked by itself, and an index from which they are listed without reading
+//! the journals.
 //!
 //! ```text
 //! experiments/18a2f….journal     one experiment: see `journal`
-//! experiments/index.json         length, time and summary of each journal; anything wrong or missing in it is made again
+//! experiments/index.json         length, time and summary of each journal; rebuilt where it is wrong or missing
 //! ```
-//! Several windows and shells work side by side: each holds the lock of the journals that it appends to, and reads the others.
+//! Several windows and shells work side by side: each holds the locks of the journals that it appends to, and reads the others.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -18,43 +19,44 @@ use super::journal::{Condition, Ending, Entry, Experiment, Journal, JournalError
 use super::past::{Past, experiments};
 use super::plan::Prompt;
 
-/// Version of the index. Another one is made again.
+/// Version of the index. An index of another version is rebuilt.
 const INDEX_VERSION: u32 = 1;
 const INDEX: &str = "index.json";
 const ENDING: &str = "journal";
-/// Beginning of the files that say which older journal was taken over.
+/// Prefix of the files that mark which older journal was imported.
 const TAKEN_OVER: &str = "taken-over-";
 
 /// The folder of all experiments.
 #[derive(Debug)]
 pub struct Library {
     folder: PathBuf,
-    /// Journals that this process has open, by experiment: a file's lock counts within a process, too.
+    /// Journals that this process has open, by experiment: a second open in the same process would be refused by the
+    /// lock.
     open: Mutex<HashMap<String, Weak<Mutex<Journal>>>>,
 }
 
-/// What the list shows of an experiment.
+/// An entry of the list of experiments.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The first line of its journal, under the latest name.
     pub experiment: Experiment,
-    /// Of its plan, else of its records.
+    /// The prompts of its plan, else of its records.
     pub prompts: Vec<Prompt>,
-    /// Cases that the plan has; 0 without a plan.
+    /// Number of the plan's cases; 0 without a plan.
     pub planned: usize,
-    /// Cases with a record that is not deleted.
+    /// Number of records that are not deleted.
     pub finished: usize,
-    /// Those among them that failed.
+    /// Those among `finished` that failed.
     pub failed: usize,
-    /// Whether it has a plan that can go on.
+    /// Whether it has a plan that can be resumed.
     pub is_open: bool,
     /// How it ended; `None` where it was interrupted, still runs, or has no plan.
     pub ending: Option<Ending>,
     /// Whether it was deleted and not restored.
     pub is_deleted: bool,
-    /// When the last case began, else when the experiment began.
+    /// Unix time at which the last case was sent, else at which the experiment was started.
     pub last_unix: f64,
-    /// What was wrong with its journal.
+    /// Damage found in its journal.
     #[serde(default)]
     pub condition: Condition,
 }
@@ -62,20 +64,20 @@ pub struct Summary {
 /// The list of all experiments.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Latest first; deleted ones are among them.
+    /// All experiments, the latest first, deleted ones included.
     pub experiments: Vec<Summary>,
-    /// Journals that cannot be read, and why.
+    /// The error of each journal that cannot be read.
     pub unreadable: Vec<JournalError>,
 }
 
-/// An experiment that was opened for appending.
+/// An experiment opened for appending.
 #[derive(Debug)]
 pub struct Opened {
     /// The journal, locked for this process.
     pub journal: SharedJournal,
     /// What the journal holds so far.
     pub past: Past,
-    /// What was wrong with the journal.
+    /// Damage found in the journal.
     pub condition: Condition,
 }
 
@@ -85,7 +87,7 @@ struct Index {
     files: BTreeMap<String, Row>,
 }
 
-/// What is known of one journal, and the file that this is known of.
+/// The summary of one journal, with size and time of the file for which it holds.
 #[derive(Clone, Serialize, Deserialize)]
 struct Row {
     bytes: u64,
@@ -94,7 +96,7 @@ struct Row {
 }
 
 impl Summary {
-    /// Sums up an experiment.
+    /// The summary of an experiment.
     pub fn of(past: &Past, condition: Condition) -> Self {
         let started = past.experiment.started_unix;
         Self {
@@ -113,7 +115,7 @@ impl Summary {
 }
 
 impl Library {
-    /// The library in `folder`, which is made where it is missing.
+    /// Opens the library in `folder`, which is created if missing.
     ///
     /// # Errors
     /// [`JournalError::Open`] where the folder cannot be made.
@@ -133,7 +135,7 @@ impl Library {
         &self.folder
     }
 
-    /// Lists all experiments. Only journals that changed since the last time are read.
+    /// Lists all experiments. Reads only journals that changed since the last call.
     ///
     /// # Errors
     /// [`JournalError::Open`] where the folder cannot be read.
@@ -148,7 +150,7 @@ impl Library {
         for path in self.journals()? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let Some((bytes, modified_ns)) = stamp(&path) else {
-                // It was taken away this moment.
+                // The file was just removed.
                 continue;
             };
             let row = known
@@ -165,7 +167,7 @@ impl Library {
                             summary: Summary::of(&past, condition),
                         }
                     }
-                    // Its first line is being written.
+                    // The first line is still being written.
                     Ok(None) => continue,
                     Err(error) => {
                         out.unreadable.push(error);
@@ -184,12 +186,12 @@ impl Library {
         Ok(out)
     }
 
-    /// Whether there is a journal of this experiment.
+    /// Whether there is a journal of the experiment.
     pub fn has(&self, id: &str) -> bool {
         self.path_of(id).exists()
     }
 
-    /// Begins an experiment: its journal with its first line.
+    /// Creates the journal of an experiment, with its first line.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -206,7 +208,7 @@ impl Library {
     pub fn append_to(&self, id: &str) -> Result<Opened, JournalError> {
         let path = self.path_of(id);
         if let Some(journal) = self.at_work(id) {
-            // Nobody appends while it is read.
+            // Holds the lock so that no line is appended during the read.
             let guard = journal.lock().unwrap_or_else(PoisonError::into_inner);
             let read = read_one(&path);
             drop(guard);
@@ -239,7 +241,7 @@ impl Library {
         read_one(&path)?.ok_or(JournalError::NotOne { path })
     }
 
-    /// Appends one line to an experiment, whether it is open here or not.
+    /// Appends one line to an experiment, which need not be open.
     ///
     /// # Errors
     /// [`JournalError`]; [`JournalError::InUse`] where another process appends to it.
@@ -252,7 +254,7 @@ impl Library {
         journal.append(entry)
     }
 
-    /// Ids of the experiments in which all words of `query` occur, latest first. Reads every text.
+    /// Ids of the experiments in which all words of `query` occur, the latest first. Reads all journals.
     ///
     /// # Errors
     /// [`JournalError::Open`] where the folder cannot be read.
@@ -262,7 +264,7 @@ impl Library {
         let mut out = Vec::new();
         for summary in listing.experiments.into_iter().filter(|summary| !summary.is_deleted) {
             let id = summary.experiment.id;
-            // What cannot be read is told by the list.
+            // Unreadable journals are reported by [`Library::list`].
             if self.read(&id).is_ok_and(|(past, _)| past.matches(&words)) {
                 out.push(id);
             }
@@ -270,11 +272,12 @@ impl Library {
         Ok(out)
     }
 
-    /// Takes over the experiments of a journal that held many, once: each gets a journal of its own here, and the old file stays as
-    /// it is. Returns how many were taken over, and what was wrong with the old file.
+    /// Imports the experiments of an older journal that holds several: each gets a journal of its own, and the old file
+    /// is left unchanged. A second call with the same file does nothing. Returns the number of imported experiments and
+    /// the damage found in the old file.
     ///
     /// # Errors
-    /// [`JournalError`]; nothing is marked as taken over then, and the next try goes on with what is missing.
+    /// [`JournalError`]; the next call then imports what is missing.
     pub fn take_over(&self, old: &Path) -> Result<(usize, Condition), JournalError> {
         let digest = hex::encode(Sha256::digest(old.to_string_lossy().as_bytes()));
         let mark = self.folder.join(format!("{TAKEN_OVER}{}", &digest[..16]));
@@ -308,7 +311,7 @@ impl Library {
         Ok((taken, condition))
     }
 
-    /// Adds an experiment that was run elsewhere, with all its lines at once.
+    /// Adds an experiment with all its lines, such as an imported one. Replaces a journal of the same id.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -316,7 +319,7 @@ impl Library {
         write_all_lines(&self.path_of(id), lines)
     }
 
-    /// The journal of an experiment. Ids are ours; one that would be no plain file name (from a file that was edited) is hashed.
+    /// The path of an experiment's journal. An id that is not a plain file name (from an edited file) is hashed.
     pub fn path_of(&self, id: &str) -> PathBuf {
         let is_plain = !id.is_empty()
             && id.len() <= 100
@@ -359,7 +362,7 @@ impl Library {
         Ok(out)
     }
 
-    /// The index as far as it can be read: whatever is missing in it is read from the journals.
+    /// The index; empty if it cannot be read, since it can be rebuilt from the journals.
     fn index(&self) -> BTreeMap<String, Row> {
         let bytes = std::fs::read(self.folder.join(INDEX)).unwrap_or_default();
         match serde_json::from_slice::<Index>(&bytes) {
@@ -368,7 +371,7 @@ impl Library {
         }
     }
 
-    /// Without an index the next list takes longer, and nothing else.
+    /// Writes the index. A failure is only logged: without an index the next list takes longer.
     fn write_index(&self, index: &Index) {
         let written = serde_json::to_vec(index)
             .map_err(std::io::Error::from)
@@ -379,7 +382,7 @@ impl Library {
     }
 }
 
-/// Length and time of the last change.
+/// Length and time of the last change, in nanoseconds.
 fn stamp(path: &Path) -> Option<(u64, u64)> {
     let about = std::fs::metadata(path).ok()?;
     let modified = about.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;

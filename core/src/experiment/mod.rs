@@ -1,5 +1,7 @@
-//! Experiments that can be trusted: what is to be asked, what was asked and answered, and the file that keeps it. It knows modules
-//! only through the client, and no window.
+//! Experiments: plans, runs, records, the journal that keeps them, their analysis and their exports.
+//!
+//! A [`Plan`] unfolds into [`Case`]s. A [`Run`] executes them in a [`Session`] and appends a [`Record`] of each to the [`Journal`].
+//! [`Analysis`] compares the records; plots, tables and exports read them through it.
 
 pub mod analysis;
 pub mod drawing;

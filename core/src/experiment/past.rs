@@ -1,4 +1,4 @@
-//! Experiments as their journals tell them: what was asked, every record, how it ended, under the latest names.
+//! An experiment as its journal describes it: the first line, every record, the ending, under the latest names.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,14 +6,14 @@ use super::journal::{Ending, Entry, Experiment};
 use super::plan::{Case, Prompt};
 use super::record::Record;
 
-/// An experiment with everything that was appended to it.
+/// An experiment with everything that was appended to its journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Past {
     /// The first line of its journal, under the latest name.
     pub experiment: Experiment,
-    /// In the order in which they finished. Deleted ones are still here; see [`Past::shown`].
+    /// All records in the order in which they finished, deleted ones included; see [`Past::shown`].
     pub records: Vec<Record>,
-    /// `None`: it was interrupted, still runs, or has no plan.
+    /// How it ended; `None` where it was interrupted, still runs, or has no plan.
     pub ending: Option<Ending>,
     /// Ids of deleted records, and of the experiment itself where it is deleted.
     deleted: HashSet<String>,
@@ -30,7 +30,7 @@ impl Past {
         }
     }
 
-    /// Takes in one more line of its journal. Lines of other experiments are ignored.
+    /// Applies one more line of its journal. Lines of other experiments are ignored.
     pub fn add(&mut self, entry: Entry) {
         match entry {
             Entry::Started(experiment) => {
@@ -40,12 +40,12 @@ impl Past {
             }
             Entry::Case(record) => {
                 if record.experiment == self.experiment.id {
-                    // Running on after an ending (a failed case again) leaves the ending until the next one.
+                    // A case run after the ending (a failed one repeated) does not remove the ending.
                     self.records.push(*record);
                 }
             }
             Entry::Scored { record, scores } => {
-                // Scores come soon after their case, so it is looked for from the end.
+                // Scores follow soon after their case, so the search starts at the end.
                 if let Some(found) = self.records.iter_mut().rev().find(|known| known.id == record) {
                     found.scores = Some(scores);
                 }
@@ -76,35 +76,35 @@ impl Past {
         self.deleted.contains(&self.experiment.id)
     }
 
-    /// Whether a record was not deleted.
+    /// Whether a record is not deleted, by its id.
     pub fn is_shown(&self, record: &str) -> bool {
         !self.deleted.contains(record)
     }
 
-    /// Its records without the deleted ones.
+    /// The records without the deleted ones.
     pub fn shown(&self) -> impl Iterator<Item = &Record> {
         self.records.iter().filter(|record| !self.deleted.contains(&record.id))
     }
 
-    /// The plan's cases; none for a session of tuning.
+    /// The plan's cases; none for a tuning session.
     pub fn planned(&self) -> Vec<Case> {
         let plan = self.experiment.plan.as_ref();
         plan.and_then(|plan| plan.cases().ok()).unwrap_or_default()
     }
 
-    /// Indices of the plan's cases that need not be run again.
+    /// Indices of the plan's cases that have a record.
     pub fn finished(&self) -> HashSet<usize> {
         self.records.iter().map(|record| record.case.index).collect()
     }
 
-    /// Whether it has a plan that has not come to its end: cases are missing, or texts that are to be scored.
+    /// Whether it has a plan without an ending of which cases are not run or not scored.
     pub fn is_open(&self) -> bool {
         self.experiment.plan.is_some()
             && self.ending.is_none()
             && (self.finished().len() < self.planned().len() || self.is_unscored())
     }
 
-    /// Whether a case is still to be scored that can be: its prompt has a baseline with a text.
+    /// Whether the plan asks for scores and a case lacks them whose prompt has a baseline with a text.
     pub fn is_unscored(&self) -> bool {
         let has_text = |record: &&Record| record.text().is_some_and(|text| !text.is_empty());
         let baseline_of = |prompt| {
@@ -136,8 +136,8 @@ impl Past {
         out
     }
 
-    /// Whether each word occurs (in any letter case) in the experiment's name, or some record has all that are left in its name,
-    /// prompt, recipe, model or text. `words` are in lower case.
+    /// Whether all `words`, which are in lower case, occur in the experiment's name or, as far as they do not, in one
+    /// record's name, prompt, recipe, model or text.
     pub fn matches(&self, words: &[String]) -> bool {
         let has = |text: &str, word: &String| text.to_lowercase().contains(word.as_str());
         let left: Vec<&String> = words.iter().filter(|word| !has(&self.experiment.name, word)).collect();
@@ -155,7 +155,7 @@ impl Past {
     }
 }
 
-/// Puts the lines of a journal together: its experiments, in the order in which they began.
+/// The experiments that the lines of a journal describe, in the order in which they were started.
 pub fn experiments(entries: impl IntoIterator<Item = Entry>) -> Vec<Past> {
     let mut out: Vec<Past> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();

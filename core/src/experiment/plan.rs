@@ -1,5 +1,5 @@
-//! What is to be asked: prompts x prefixes (recipe x lengths x magnitudes) x repeats, with baselines before and after each prompt's
-//! cases. A plan unfolds into the same cases every time, so that a half-done one can go on. It knows no module.
+//! What an experiment asks: prompts x prefixes (recipe x lengths x magnitudes) x repeats, with baselines before and after each
+//! prompt's cases. A plan unfolds into the same cases every time, so that an interrupted run can be resumed.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -10,22 +10,22 @@ use crate::protocol::{Sampling, SetUp};
 /// Version of the serialised plan.
 pub const PLAN_VERSION: u32 = 1;
 
-/// Most cases that one plan may unfold into.
+/// Most cases into which a plan may unfold.
 pub const MAX_CASES: usize = 100_000;
 
-/// A question about prefixes, ready to be run.
+/// A plan of an experiment: every prompt with every sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// [`PLAN_VERSION`].
     pub version: u32,
-    /// What a person calls it.
+    /// Name given by the user; may be empty.
     #[serde(default)]
     pub name: String,
     /// Prompts, each run with all sweeps; at least one.
     pub prompts: Vec<Prompt>,
-    /// The prefixes; none leaves a plan that measures the noise of the baseline alone.
+    /// The prefixes; with none, the plan measures only the noise of the baseline.
     pub sweeps: Vec<Sweep>,
-    /// How often each prefixed case is run.
+    /// Number of runs of each case with a prefix.
     #[serde(default = "one")]
     pub repeats: usize,
     /// Runs of the baseline before the first prefix. At least 1.
@@ -34,7 +34,7 @@ pub struct Plan {
     /// Whether the baseline is run once more after the last prefix, which shows whether the module has drifted.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub closing: bool,
-    /// Whether the texts are led through the model afterwards, for KL and perplexity, where the unit can do that.
+    /// Whether the texts are scored afterwards by teacher forcing, for KL and perplexity, where the unit can do that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deep: bool,
     /// Token limits and sampling of every case.
@@ -54,7 +54,7 @@ fn is_true(value: &bool) -> bool {
     *value
 }
 
-/// What is put to the model.
+/// The texts that the model gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Prompt {
     /// System prompt; may be empty.
@@ -64,25 +64,25 @@ pub struct Prompt {
     pub user: String,
 }
 
-/// How inferences are run.
+/// Token limits, streaming and sampling of inferences.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// Most positions of an inference (prefix + template + prompt + output), as the set-up takes it; `None` leaves it to the card.
+    /// Most positions of an inference (prefix + template + prompt + output), as in the set-up; `None` takes the card's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_token_len: Option<u32>,
-    /// Most output tokens, where the unit knows that.
+    /// Most output tokens, where the unit has such a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
-    /// Whether the output streams; `None` leaves it to the client: streams from our unit, whole texts from a stock one.
+    /// Whether the output streams; with `None` our unit streams and a stock one sends whole texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streaming: Option<bool>,
-    /// Other settings of the set-up (sampling), as they were sent.
+    /// Further keys of the set-up (sampling), as they are sent.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub other: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Settings {
-    /// At most `max_new_tokens` output tokens, drawn as `sampling` says.
+    /// Settings for at most `max_new_tokens` output tokens, drawn by `sampling`.
     pub fn new(max_new_tokens: usize, sampling: &Sampling) -> Self {
         Self {
             max_new_tokens: Some(max_new_tokens),
@@ -91,7 +91,7 @@ impl Settings {
         }
     }
 
-    /// How the output was drawn; `None` where the settings leave that to the module.
+    /// The sampling settings; `None` where there are none, so that the module's defaults apply.
     ///
     /// # Errors
     /// [`PlanError::BadSetting`] where a setting is not of its type.
@@ -133,9 +133,9 @@ impl Settings {
 pub struct Sweep {
     /// What varies from row to row; the sweep varies length and magnitude.
     pub kind: PrefixKind,
-    /// Every P to be tried.
+    /// Every P to run.
     pub lens: Vec<usize>,
-    /// Every magnitude to be tried, with its unit.
+    /// Every magnitude to run, with its unit.
     pub magnitudes: Magnitudes,
     /// How the computed values become bf16.
     #[serde(default)]
@@ -150,11 +150,11 @@ pub enum Magnitudes {
     Raw(Values),
     /// L2 norm of each row over the vocabulary's median.
     TokenNorms(Values),
-    /// Rows of words exactly as the model has them: one case.
+    /// Rows without scaling ([`Magnitude::Unscaled`]): one case.
     Unscaled,
 }
 
-/// A list of numbers, or how to make one.
+/// A list of numbers, or a range.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Values {
@@ -186,18 +186,18 @@ pub enum Values {
 /// The ten raw values of existing comparison scripts, small to large.
 pub const SCRIPT_VALUES: [f64; 10] = [0.0, 1e-4, 1e-3, 5e-3, 1e-2, 5e-2, 1e-1, 2e-1, 1.0, 2.0];
 
-/// One inference to be made.
+/// One inference of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     /// Place in the plan, from 0.
     pub index: usize,
     /// Unique within the plan: `baseline`, `prefix_val_0.01`, `prefix_val_0.01_P4#2`.
     pub name: String,
-    /// Which prompt of the plan.
+    /// Index of the prompt in the plan.
     pub prompt: usize,
-    /// Which repeat, from 0; for a baseline, which of its runs.
+    /// Number of the repeat, from 0; for a baseline, of its run.
     pub repeat: usize,
-    /// `None`: no prefix, a baseline. A prefix of magnitude 0 is a prefix, and another case.
+    /// The prefix; `None` for a baseline. A prefix of magnitude 0 is not a baseline.
     pub recipe: Option<PrefixRecipe>,
 }
 
@@ -315,7 +315,7 @@ pub enum PlanError {
 }
 
 impl Values {
-    /// The numbers, in order. `number` is the sweep's, for messages.
+    /// The numbers, in order. `number` is the place of the sweep, for messages.
     fn list(&self, number: usize) -> Result<Vec<f64>, PlanError> {
         let (out, count) = match *self {
             Self::List(ref list) => (list.clone(), list.len()),
@@ -346,7 +346,7 @@ impl Values {
     }
 }
 
-/// The i-th of `count` values: the ends exactly, those between to six digits, so that they can be read and typed again.
+/// The i-th of `count` values: the ends exactly, those between to six digits, so that a person can read and type them.
 fn steps(i: usize, count: usize, from: f64, to: f64, between: impl Fn(f64) -> f64) -> f64 {
     if i == 0 {
         from
@@ -363,7 +363,7 @@ pub(super) fn six_digits(value: f64) -> f64 {
 }
 
 impl Sweep {
-    /// The existing script's sweep: a constant prefix at its ten raw values, rounded by truncation as it does.
+    /// The existing script's sweep: a constant prefix at its ten raw values, rounded by truncation.
     pub fn script(len: usize) -> Self {
         Self {
             kind: PrefixKind::Constant,
@@ -491,7 +491,7 @@ impl Plan {
         Ok(out)
     }
 
-    /// `prefix_val_0.01` as existing scripts have it; the kind and P are told where the plan has several.
+    /// `prefix_val_0.01` as existing scripts have it, with P and kind where the plan has several.
     fn prefix_name(&self, sweep: usize, recipe: &PrefixRecipe) -> String {
         let mut name = magnitude_name(recipe);
         if self
@@ -527,7 +527,7 @@ fn number(value: f64) -> String {
     }
 }
 
-/// Numbers names that occur twice (a magnitude may be listed twice).
+/// Numbers names that occur twice, since a magnitude may be listed twice.
 fn unique(cases: &mut [Case]) {
     let mut seen = std::collections::HashMap::new();
     for case in cases {
@@ -666,7 +666,7 @@ mod tests {
         assert_eq!(names(&plan), ["baseline", "prefix_val_0.5"]);
         let text = serde_json::to_string(&plan).unwrap();
         assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
-        // Plans of older journals do not say it, and have one.
+        // Plans of older journals do not have the field, and run the closing baseline.
         let older = text.replace(",\"closing\":false", "");
         assert_ne!(older, text);
         assert!(serde_json::from_str::<Plan>(&older).unwrap().closing);

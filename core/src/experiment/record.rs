@@ -1,5 +1,4 @@
-//! What was asked, sent and answered, by whom: everything needed to repeat a case and to believe it. It knows no file and no module
-//! at work.
+//! The record of a case: what was asked, sent and answered, and by which module. It holds everything needed to repeat the case.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -12,7 +11,7 @@ use super::scores::CaseScores;
 use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, SoftPrefix};
 use crate::protocol::extension::{FinishReason, SoftPrefixEcho, StoredWeights, Usage};
 
-/// Program and version, as records and files name their writer.
+/// Program and version, written into records and files.
 pub const WRITTEN_BY: &str = concat!("softprefix ", env!("CARGO_PKG_VERSION"));
 
 /// Version of the serialised record.
@@ -23,32 +22,32 @@ pub const RECORD_VERSION: u32 = 1;
 pub struct Record {
     /// [`RECORD_VERSION`].
     pub version: u32,
-    /// Unique over all experiments.
+    /// Unique among all records: the experiment's id, a slash, and the case's index.
     pub id: String,
     /// The experiment's id.
     pub experiment: String,
-    /// What was asked for, as the plan or the window named it.
+    /// The case: index, name and recipe.
     pub case: Case,
-    /// The prompt in full: a record stands for itself.
+    /// The prompt in full, so that a record can be read without its plan.
     pub prompt: Prompt,
     /// Token limits and sampling that were sent.
     pub settings: Settings,
-    /// Who answered.
+    /// The module that answered.
     pub module: ModuleIdentity,
-    /// `None` for a baseline.
+    /// The prefix that was sent; `None` for a baseline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<PrefixIdentity>,
-    /// Seconds since 1970 at which the case was sent.
+    /// Unix time in seconds at which the case was sent.
     pub started_unix: f64,
-    /// Tries until this outcome; 2 where the module died and the case was repeated.
+    /// Number of tries; 2 where the module died and the case was repeated.
     #[serde(default = "one")]
     pub attempts: u32,
     /// The output, or why there is none.
     pub outcome: Outcome,
-    /// What the prefix did to the model itself; a line of its own in the journal, since it comes later.
+    /// Scores by teacher forcing. They come later, so the journal has a line of their own for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Box<CaseScores>>,
-    /// Program and version that wrote this.
+    /// Program and version that wrote the record.
     pub written_by: String,
 }
 
@@ -56,14 +55,14 @@ fn one() -> u32 {
     1
 }
 
-/// Who answered.
+/// The module that answered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModuleIdentity {
     /// `host:port`, or `embedded`.
     pub address: String,
     /// Name of the model's card.
     pub model: String,
-    /// The card as the module listed it; null where it was not asked.
+    /// The card as the module listed it; null where the module does not list the model.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub card: Value,
     /// H; 0 where neither the card nor the unit names it.
@@ -71,22 +70,22 @@ pub struct ModuleIdentity {
     /// Name and version of the unit, where it says (`softprefix-unit 0.1.0`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
-    /// What the unit computes on, where it says.
+    /// The unit's backend, where it says (`cpu/avx2`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
     /// SHA-256 of the model file, where the unit says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_sha256: Option<String>,
-    /// How the unit took over the numbers of the model file, where it says.
+    /// How the unit represents the matrices of the model file, where it says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub weights: Vec<StoredWeights>,
-    /// What `sys.version` answered.
+    /// Version of llm-sys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// How the prompt becomes a chat, in a few words, where that is known.
+    /// Whose chat template was used, in a few words, where that is known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub template: String,
-    /// The vocabulary's median L2 norm, by which token norms are counted.
+    /// The vocabulary's median L2 norm: one token norm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub median_norm: Option<f64>,
     /// Most positions: prefix + template + prompt + output.
@@ -106,7 +105,7 @@ pub struct PrefixIdentity {
     pub len: usize,
     /// H.
     pub hidden_size: usize,
-    /// Of the bf16 bytes.
+    /// SHA-256 of the bf16 bytes, lower-case hex; empty where only the recipe is known.
     pub sha256: String,
     /// Smallest, median and largest L2 norm of the rows.
     pub row_norms: [f64; 3],
@@ -115,7 +114,7 @@ pub struct PrefixIdentity {
     pub token_norms: Option<f64>,
 }
 
-/// How it ended.
+/// How a case ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -125,7 +124,7 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-/// An output that the module ended, or that was stopped: [`Answer::finish_reason`] says which.
+/// An output that ended by itself or was stopped; [`Answer::finish_reason`] says which.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The whole output.
@@ -135,10 +134,10 @@ pub struct Answer {
     pub tokens: Option<Vec<u32>>,
     /// Why the output ended; [`FinishReason::Unknown`] from a stock unit.
     pub finish_reason: FinishReason,
-    /// What the unit put in front; `None` for a baseline, and where a unit does not say.
+    /// The prefix that the unit put in front; `None` for a baseline, and where the unit does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub echo: Option<SoftPrefixEcho>,
-    /// The unit's own figures, without the tokens (they stand above).
+    /// Token counts and times of the unit, with an empty list of tokens (they are in `tokens`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// Seconds to the first piece of text, where the output streamed.
@@ -151,34 +150,34 @@ pub struct Answer {
 /// An inference that gave no complete output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The whole sentence that was shown.
+    /// The error's whole message.
     pub error: String,
-    /// What had come until then.
+    /// The text that arrived before the failure.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub partial_text: String,
     /// Seconds from sending to the failure.
     pub elapsed_sec: f64,
 }
 
-/// Whether the unit is known to have used the prefix.
+/// Whether the unit used the prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Applied {
-    /// There was none to apply.
+    /// No prefix was sent.
     NoPrefix,
-    /// The unit named the very prefix that was sent.
+    /// The unit echoed the prefix that was sent.
     Proven,
-    /// The unit named another prefix than the one sent.
+    /// The unit echoed another prefix than the one sent.
     Contradicted,
-    /// The unit said nothing, as stock units do.
+    /// The unit echoed none, as stock units do.
     Unknown,
-    /// The unit said nothing, but the text differs from the baseline beyond the noise.
+    /// The unit echoed none, but the text differs from the baseline beyond the noise.
     Plausible,
-    /// The unit said nothing, and the text is the baseline's although the prefix is large: it was probably ignored.
+    /// The unit echoed none, and the text is the baseline's although the prefix is large: it was probably ignored.
     Doubtful,
 }
 
 impl PrefixIdentity {
-    /// What identifies `prefix`, made by `recipe`.
+    /// The identity of `prefix`, built from `recipe`.
     pub fn of(recipe: &PrefixRecipe, prefix: &SoftPrefix, median_norm: Option<f64>) -> Self {
         let mut norms: Vec<f64> = prefix.row_norms().into_iter().map(f64::from).collect();
         norms.sort_by(f64::total_cmp);
@@ -195,7 +194,7 @@ impl PrefixIdentity {
         }
     }
 
-    /// A prefix of which only the recipe is known.
+    /// The identity of a prefix of which only the recipe is known.
     pub fn unknown(recipe: PrefixRecipe) -> Self {
         Self {
             len: recipe.len,
@@ -207,7 +206,8 @@ impl PrefixIdentity {
         }
     }
 
-    /// The raw value: as the magnitude was given, else as it follows from the norms; `None` where the rows have a size of their own.
+    /// The raw value: the given magnitude, else computed from the norms; `None` where the rows have a size of their
+    /// own.
     pub fn raw(&self) -> Option<f64> {
         let median = self
             .token_norms
@@ -223,7 +223,7 @@ impl Record {
         self.answer().map(|answer| answer.text.as_str())
     }
 
-    /// Whether the output is there to its end: the case did not fail, and nobody stopped it.
+    /// Whether the output is complete: the case did not fail and was not stopped.
     pub fn is_complete(&self) -> bool {
         self.answer()
             .is_some_and(|answer| answer.finish_reason != FinishReason::Stopped)
@@ -237,7 +237,7 @@ impl Record {
         }
     }
 
-    /// All text that came, also where the case failed in the middle.
+    /// All text that arrived, also where the case failed.
     pub fn output(&self) -> &str {
         match &self.outcome {
             Outcome::Done(answer) => &answer.text,
@@ -245,7 +245,7 @@ impl Record {
         }
     }
 
-    /// The error's sentence; `None` where the case succeeded.
+    /// The error's message; `None` where the case succeeded.
     pub fn error(&self) -> Option<&str> {
         match &self.outcome {
             Outcome::Done(_) => None,
@@ -258,12 +258,12 @@ impl Record {
         self.answer().and_then(|answer| answer.tokens.as_deref())
     }
 
-    /// True if no prefix was sent.
+    /// Whether the case is one without a prefix.
     pub fn is_baseline(&self) -> bool {
         self.prefix.is_none() && self.case.recipe.is_none()
     }
 
-    /// Whether the unit is known to have used the prefix.
+    /// Whether the unit used the prefix.
     pub fn applied(&self) -> Applied {
         let (Some(prefix), Some(answer)) = (&self.prefix, self.answer()) else {
             return if self.is_baseline() {
@@ -279,7 +279,7 @@ impl Record {
         }
     }
 
-    /// The magnitude in token norms: as it was asked for, else as it was measured.
+    /// The magnitude in token norms: as requested, else as measured.
     pub fn token_norms(&self) -> Option<f64> {
         let prefix = self.prefix.as_ref()?;
         match prefix.recipe.magnitude {
@@ -288,7 +288,7 @@ impl Record {
         }
     }
 
-    /// Seconds that the case took, whether it succeeded or not.
+    /// Duration of the case in seconds, whether it succeeded or failed.
     pub fn elapsed_sec(&self) -> f64 {
         match &self.outcome {
             Outcome::Done(answer) => answer.elapsed_sec,
@@ -307,7 +307,7 @@ impl Record {
         (answer.elapsed_sec > 0.0).then(|| count as f64 / answer.elapsed_sec)
     }
 
-    /// The recipe in words: `constant, P 4, 0.01 raw`; `no prefix` for a baseline.
+    /// A description of the recipe: `constant, P 4, 0.01 raw`; `no prefix` for a baseline.
     pub fn recipe_words(&self) -> String {
         recipe_words(
             self.prefix
@@ -360,7 +360,7 @@ fn magnitude_words(magnitude: Magnitude) -> String {
     }
 }
 
-/// An id that no other experiment has: the time in nanoseconds, the process, and a count within it.
+/// A new unique id for an experiment: the time in nanoseconds, the process id, and a counter.
 pub fn new_id() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let nanos = SystemTime::now()

@@ -1,5 +1,4 @@
-//! What prefixes did to the model itself, case by case: the baseline's text led through the model with each prefix, and each case's own
-//! text without one. What is still to be scored is remembered here and asked of a task; when, the runner says.
+//! Scores of cases by teacher forcing: the baseline's text is scored with each case's prefix, and each case's own text without one.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -15,14 +14,14 @@ use crate::protocol::extension::MAX_SCORE_PREFIXES;
 /// The scores of one case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CaseScores {
-    /// Id of the record through whose text the model was led.
+    /// Id of the record whose text was scored.
     pub baseline: String,
     /// Mean, percentile and maximum of `kl`, and the perplexities of the baseline's text.
     #[serde(flatten)]
     pub measures: DeepMeasures,
     /// KL(base || prefixed) at each token of that text, in nats, to six digits.
     pub kl: Vec<f64>,
-    /// The bytes of that text for which each token stands, from and to; empty where they are not known.
+    /// Byte range of each token in that text, start and end; empty where they are not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<[usize; 2]>,
     /// Perplexity of the case's own text without the prefix; `None` where that text is empty.
@@ -31,7 +30,7 @@ pub struct CaseScores {
 }
 
 impl CaseScores {
-    /// Scores of a case against the record `baseline`; `kl` is that of each token of its text, in nats.
+    /// The scores of a case against the record with the id `baseline`; `kl` is that of each token of its text, in nats.
     pub fn new(
         baseline: String,
         measures: DeepMeasures,
@@ -57,20 +56,20 @@ pub(super) struct Batch {
     is_repeat: bool,
 }
 
-/// What is still to be scored.
+/// The queue of cases to be scored.
 #[derive(Debug, Default)]
 pub(super) struct Unscored {
     /// The first baseline of each prompt that has a text.
     baselines: HashMap<usize, Record>,
     waiting: VecDeque<Record>,
-    /// Those of a batch that failed: one by one, so that one cannot fail the others.
+    /// Cases of a failed batch, one by one, so that one cannot fail the others.
     again: VecDeque<Batch>,
-    /// Cases of the batch that was handed out.
+    /// Number of cases in the batch that is being scored.
     out: usize,
 }
 
 impl Unscored {
-    /// Takes in a finished case. One without a text has nothing to be scored.
+    /// Adds a finished case, unless it has no text.
     pub fn take(&mut self, record: &Record) {
         if record.text().is_none_or(str::is_empty) {
             return;
@@ -84,7 +83,7 @@ impl Unscored {
         }
     }
 
-    /// Cases that are being scored, or could be.
+    /// Number of cases that are being scored, or can be.
     pub fn left(&self) -> usize {
         let ready = |record: &&Record| self.baselines.contains_key(&record.case.prompt);
         self.out
@@ -92,7 +91,7 @@ impl Unscored {
             + self.again.iter().map(|batch| batch.cases.len()).sum::<usize>()
     }
 
-    /// The prompt of what is to be scored next.
+    /// The prompt of the next batch.
     pub fn next_prompt(&self) -> Option<usize> {
         let first = self.again.front().map(|batch| batch.baseline.case.prompt);
         first.or_else(|| {
@@ -101,7 +100,7 @@ impl Unscored {
         })
     }
 
-    /// As many cases of one fitting prompt as a request may have.
+    /// The next batch: as many cases as a request may have, of one prompt that fits.
     pub fn next(&mut self, fits: impl Fn(usize) -> bool) -> Option<Batch> {
         if self.again.front().is_some_and(|batch| fits(batch.baseline.case.prompt)) {
             let batch = self.again.pop_front();
@@ -129,12 +128,12 @@ impl Unscored {
         })
     }
 
-    /// The batch that was handed out has been scored, or not. Returns how many cases it had.
+    /// Notes that the batch was scored or failed. Returns its number of cases.
     pub fn is_back(&mut self) -> usize {
         std::mem::take(&mut self.out)
     }
 
-    /// Puts back what failed, case by case, for a second time; there is no third.
+    /// Queues the cases of a failed batch one by one. Returns false for one that was a repeat: there is no third try.
     pub fn put_back(&mut self, batch: Batch) -> bool {
         let Batch {
             baseline,
@@ -153,7 +152,7 @@ impl Unscored {
     }
 }
 
-/// Scores a batch. `prefixes` are those of its cases.
+/// Scores a batch. `prefixes` are those of its cases, in order.
 pub(super) async fn score(
     task: &Task,
     batch: &Batch,

@@ -1,5 +1,5 @@
 //! Figures over magnitude: a plot (log axis with 0 apart, one line per series, noise band, collapse marks) and a map of rows and
-//! columns. It knows numbers and words, no records and no window.
+//! columns.
 
 use super::drawing::{Anchor, Drawing, Ink, Shape};
 
@@ -8,15 +8,15 @@ use super::drawing::{Anchor, Drawing, Ink, Shape};
 pub struct Chart {
     /// Heading above the plot, also its accessible name.
     pub title: String,
-    /// What the horizontal axis counts: `x token norm`.
+    /// Label of the horizontal axis: `x token norm`.
     pub x_label: String,
     /// The series, in the order of the legend.
     pub lines: Vec<Line>,
-    /// A band between two values, with its meaning: the noise floor.
+    /// A band between two values, with its tooltip: the noise.
     pub band: Option<(f64, f64, String)>,
-    /// Fixed ends of the vertical axis; fitted to the points where absent.
+    /// Ends of the vertical axis; `None` fits it to the points.
     pub y_range: Option<(f64, f64)>,
-    /// Ranges of magnitude shaded behind the points, with their names.
+    /// Ranges of magnitude to shade, with their names.
     pub regimes: Vec<(f64, f64, String)>,
 }
 
@@ -32,15 +32,15 @@ pub struct Line {
 /// One point.
 #[derive(Clone, Debug, Default)]
 pub struct Dot {
-    /// 0 stands apart at the left edge.
+    /// Place on the horizontal axis; 0 is apart at the left edge.
     pub magnitude: f64,
     /// Place on the vertical axis; not drawn where it is not finite.
     pub value: f64,
-    /// Shown when pointed at.
+    /// Tooltip.
     pub title: String,
-    /// Where a click leads (`#case-3`).
+    /// Target of a click (`#case-3`).
     pub link: Option<String>,
-    /// Drawn as a cross: the text repeats itself.
+    /// Whether the text is a loop, which is drawn as a cross.
     pub is_loop: bool,
 }
 
@@ -50,13 +50,13 @@ const LEFT: f64 = 58.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 46.0;
-/// Width kept for the magnitude 0.
+/// Width reserved for the magnitude 0.
 const ZERO: f64 = 44.0;
 
-/// Lines differ in their dashes too.
+/// Dash patterns, so that lines differ not only in colour.
 const DASHES: [&[f64]; 4] = [&[], &[7.0, 3.0], &[2.0, 3.0], &[9.0, 3.0, 2.0, 3.0]];
 
-/// How values lie on the paper.
+/// The mapping from values to the drawing.
 struct Scale {
     /// log10 of the magnitudes at both ends; `None` if there is none above 0.
     log: Option<(f64, f64)>,
@@ -82,7 +82,7 @@ impl Scale {
             Some(range.map_or((x, x), |(low, high)| (low.min(x), high.max(x))))
         });
         let log = log.map(|(low, high)| {
-            // A single magnitude, or very near ones, would leave no room.
+            // For a single magnitude, or very close ones, the range would be empty.
             let room = ((high - low) * 0.04).max(0.15);
             (low - room, high + room)
         });
@@ -128,7 +128,7 @@ impl Scale {
     }
 }
 
-/// The next number that reads well as the end of an axis.
+/// The next round number, for the end of an axis.
 fn nice(value: f64) -> f64 {
     if !(value > 0.0 && value.is_finite()) {
         return 1.0;
@@ -142,7 +142,7 @@ fn nice(value: f64) -> f64 {
         .unwrap_or(value)
 }
 
-/// A number on an axis.
+/// The label of a tick.
 fn tick(value: f64) -> String {
     if value != 0.0 && (value.abs() < 1e-3 || value.abs() >= 1e5) {
         return format!("{value:.0e}");
@@ -174,7 +174,7 @@ impl Chart {
         self.draw_regimes(&mut out, &scale);
         if let Some((low, high, meaning)) = &self.band {
             let (top, base) = (scale.y(*high), scale.y(*low));
-            // A band of no height (a deterministic module) is still drawn, as a line.
+            // A band without height (a deterministic module) is drawn as a line.
             let area = [LEFT, top, right - LEFT, (base - top).max(2.0)];
             out.add(Ink::Band, Shape::Rect(area)).title.clone_from(meaning);
         }
@@ -211,7 +211,7 @@ impl Chart {
             out.add(Ink::Regime, Shape::Rect(area)).title.clone_from(name);
             if width > 70.0 {
                 let words = Shape::Text {
-                    // Above the points, which may lie at either end.
+                    // Above the plot, since points may lie at either end of it.
                     at: (x + width / 2.0, TOP - 4.0),
                     words: name.clone(),
                     size: 10.0,
@@ -244,7 +244,7 @@ impl Chart {
             out.words(Ink::Soft, (x, label), Anchor::Middle, tick(magnitude));
         }
         if last < first {
-            // No power of ten in sight: name the ends.
+            // No power of ten in the range: label the ends.
             for magnitude in [10_f64.powf(low), 10_f64.powf(high)] {
                 let x = scale.x(magnitude);
                 let anchor = if x > WIDTH / 2.0 { Anchor::End } else { Anchor::Start };
@@ -290,7 +290,7 @@ fn draw_line(out: &mut Drawing, scale: &Scale, line: &Line, number: usize) {
     let ink = Ink::Series(number);
     let drawn: Vec<&Dot> = line.points.iter().filter(|dot| dot.value.is_finite()).collect();
     let place = |dot: &Dot| (scale.x(dot.magnitude), scale.y(dot.value));
-    // The magnitude 0 stands apart, so no line leads to it.
+    // The magnitude 0 is apart, so no line leads to it.
     let path = Shape::Line {
         points: drawn
             .iter()
@@ -328,15 +328,15 @@ fn draw_line(out: &mut Drawing, scale: &Scale, line: &Line, number: usize) {
 pub struct Map {
     /// Heading above the map, also its accessible name.
     pub title: String,
-    /// What the columns count.
+    /// Label of the horizontal axis.
     pub x_label: String,
     /// Labels of the rows, from top to bottom.
     pub rows: Vec<String>,
     /// Labels of the columns, from left to right.
     pub columns: Vec<String>,
-    /// Row by row; `None` where nothing was run.
+    /// Cells row by row; `None` where nothing was run.
     pub cells: Vec<Option<MapCell>>,
-    /// The first column stands apart.
+    /// Whether the first column is apart from the others: magnitude 0.
     pub zero_first: bool,
 }
 
@@ -345,9 +345,9 @@ pub struct Map {
 pub struct MapCell {
     /// What is written in the cell.
     pub words: String,
-    /// How near to the baseline, 0 to 1; `None` where that cannot be said.
+    /// Similarity to the baseline, 0 to 1; `None` where it is not known.
     pub share: Option<f64>,
-    /// Crossed: the text repeats itself, or there is none.
+    /// Whether the cell is crossed: the text is a loop, or there is none.
     pub is_crossed: bool,
 }
 
@@ -380,7 +380,7 @@ impl Map {
         };
         let pitch = (WIDTH - RIGHT - LEFT - gap) / self.columns.len().max(1) as f64;
         let x_of = |column: usize| LEFT + pitch * column as f64 + if column > 0 { gap } else { 0.0 };
-        // As many heads as do not touch.
+        // Labels only as many columns as fit without overlap.
         let wide = self
             .columns
             .iter()

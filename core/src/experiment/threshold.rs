@@ -1,23 +1,24 @@
-//! Finds the largest magnitude up to which every measured one stays within an effect budget, in about a dozen runs: some over the
-//! whole range, then halving the interval in which the points first fall beyond it, on a log scale. It decides what to run next and
-//! knows nothing of running it.
+//! A search for the largest magnitude up to which every measured one stays within an effect budget, in about a dozen runs.
+//!
+//! Some runs cover the whole range; the others halve the interval in which the points first leave the budget, on a log scale.
+//! Call [`ThresholdSearch::next`] for the magnitude to run and [`ThresholdSearch::record`] with its result.
 
 use serde::{Deserialize, Serialize};
 
 use super::plan::six_digits;
 use crate::compare::{Measure, Measures};
 
-/// The search's question.
+/// The effect that a search allows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Budget {
-    /// What is measured.
+    /// The measure.
     pub measure: Measure,
-    /// The least value that is still within the budget (for similarities: more is closer to the baseline).
+    /// The least value within the budget; a larger similarity is closer to the baseline.
     pub at_least: f64,
 }
 
 impl Budget {
-    /// Whether a text with these measures is within the budget; `None` where it is too short for the measure.
+    /// Whether a text with these measures is within the budget; `None` where the text has no value for the measure.
     pub fn holds(&self, measures: &Measures) -> Option<bool> {
         self.measure.value(measures).map(|value| value >= self.at_least)
     }
@@ -29,24 +30,24 @@ pub struct ThresholdSearch {
     low: f64,
     high: f64,
     most_runs: usize,
-    /// Every magnitude tried, in order, and whether it was within the budget.
+    /// Every magnitude that was run, in order, and whether it was within the budget.
     tried: Vec<(f64, bool)>,
-    /// What was measured by others: the points of a sweep.
+    /// Points measured before the search, such as those of a sweep.
     #[serde(default)]
     known: Vec<(f64, bool)>,
 }
 
-/// What the measured points say, from small to large magnitude. Nothing is assumed of what lies between two of them: the text of a
-/// greedy model changes as a whole with one token, and similarity rises again as often as it falls.
+/// The result of a search. It makes no assumption about magnitudes between two measured ones: the text of a greedy
+/// model changes as a whole with one token, so similarity may rise again after it falls.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
-    /// Magnitudes measured, 0 apart.
+    /// Number of measured magnitudes, 0 not counted.
     pub measured: usize,
     /// The largest magnitude up to which every measured one is within the budget; `None` where the smallest is not.
     pub holds_to: Option<f64>,
     /// The smallest measured magnitude that is beyond the budget; `None` where all are within it.
     pub falls_at: Option<f64>,
-    /// Where the points cross the budget again above that, in order.
+    /// Where the points cross the budget again above `falls_at`, in order.
     pub crossings: Vec<Crossing>,
 }
 
@@ -82,9 +83,9 @@ pub enum ThresholdError {
     },
 }
 
-/// Where the ends of the interval are this close, no person sees a difference: 1 %.
+/// The search ends at an interval whose ends have this ratio: 1 %.
 const CLOSE: f64 = 1.01;
-/// So many magnitudes are measured all over the range before an interval is halved.
+/// Number of magnitudes measured over the whole range before an interval is halved.
 const OVERVIEW: usize = 5;
 
 impl ThresholdSearch {
@@ -118,7 +119,7 @@ impl ThresholdSearch {
         self.overview(&points).or_else(|| self.between(&points))
     }
 
-    /// The first of the magnitudes over the range near which nothing is measured yet.
+    /// The first of the evenly spaced magnitudes over the range near which nothing is measured yet.
     fn overview(&self, points: &[(f64, bool)]) -> Option<f64> {
         let count = OVERVIEW.min(self.most_runs.saturating_sub(1));
         let step = libm::pow(self.high / self.low, 1.0 / (count - 1) as f64);
@@ -127,7 +128,7 @@ impl ThresholdSearch {
             i if i + 1 == count => self.high,
             i => six_digits(self.low * libm::pow(step, i as f64)),
         };
-        // A point within half a step stands for it; the ends are measured exactly, unless a point lies beyond them.
+        // A point within half a step suffices; the ends are measured exactly, unless a point lies beyond them.
         let near = libm::sqrt(step);
         (0..count).map(at).find(|&wanted| {
             !points.iter().any(|&(known, _)| match wanted {
@@ -146,22 +147,22 @@ impl ThresholdSearch {
         (beyond / within > CLOSE && middle > within && middle < beyond).then_some(middle)
     }
 
-    /// Tells the search what a run at `magnitude` gave.
+    /// Adds the result of the run at `magnitude`.
     pub fn record(&mut self, magnitude: f64, within_budget: bool) {
         self.tried.push((magnitude, within_budget));
     }
 
-    /// Tells the search what is measured already. Magnitude 0 is a case of its own and no point of the search.
+    /// Adds points that are measured already. Magnitude 0 is ignored: it is not part of the range.
     pub fn know(&mut self, points: impl IntoIterator<Item = (f64, bool)>) {
         self.known.extend(points);
     }
 
-    /// Every magnitude tried, in order, and whether it was within the budget.
+    /// Every magnitude that was run, in order, and whether it was within the budget.
     pub fn tried(&self) -> &[(f64, bool)] {
         &self.tried
     }
 
-    /// Runs that may still come.
+    /// The most runs that may follow.
     pub(super) fn most_left(&self) -> usize {
         if self.next().is_some() {
             self.most_runs - self.tried.len()
@@ -170,12 +171,12 @@ impl ThresholdSearch {
         }
     }
 
-    /// What is known by now.
+    /// The result so far.
     pub fn found(&self) -> Threshold {
         Threshold::of(&self.points())
     }
 
-    /// All points from small to large, one for each magnitude: what was beyond the budget once is beyond it.
+    /// All points from small to large, one for each magnitude, which is within the budget if it always was.
     fn points(&self) -> Vec<(f64, bool)> {
         let mut points: Vec<(f64, bool)> = self.known.iter().chain(&self.tried).copied().collect();
         points.retain(|(at, _)| *at > 0.0 && at.is_finite());
@@ -190,7 +191,7 @@ impl ThresholdSearch {
 }
 
 impl Threshold {
-    /// `points` lie from small to large.
+    /// The result for `points`, which are sorted from small to large.
     fn of(points: &[(f64, bool)]) -> Self {
         let first_beyond = points.iter().position(|(_, within)| !within);
         let (below, above) = points.split_at(first_beyond.unwrap_or(points.len()));
@@ -211,7 +212,7 @@ impl Threshold {
     }
 }
 
-/// Two numbers in as few significant digits, at least two, as tell them apart.
+/// Two numbers with the fewest significant digits, at least two, that make them differ.
 pub fn told_apart(a: f64, b: f64) -> (String, String) {
     let rounded = |value: f64, digits: usize| {
         let value: f64 = format!("{value:.digits$e}").parse().unwrap_or(value);

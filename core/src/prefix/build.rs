@@ -1,11 +1,11 @@
-//! From a recipe to a prefix. It knows no unit: the rows that a recipe needs and the vocabulary's median norm are handed to it.
+//! Construction of a prefix from its recipe.
 
 use super::error::{PrefixError, check_size};
 use super::recipe::{EmbeddingRows, Magnitude, PrefixKind, PrefixRecipe};
 use super::soft_prefix::SoftPrefix;
 
 impl PrefixRecipe {
-    /// Builds the prefix of a recipe that needs the rows of one text at most: as [`PrefixRecipe::build_from`].
+    /// Builds the prefix of a recipe that has at most one [`Need`](super::Need); see [`PrefixRecipe::build_from`].
     ///
     /// # Errors
     /// Those of [`PrefixRecipe::build_from`].
@@ -20,12 +20,12 @@ impl PrefixRecipe {
 
     /// Builds the prefix for a model of width `hidden_size`.
     ///
-    /// `materials` are the rows that [`PrefixRecipe::needs`] names, in that order; `median_norm` is the median L2 norm of the
-    /// vocabulary's rows ([`Magnitude::TokenNorms`] only). Values are computed in f64, stored as f32 and then rounded to bf16,
-    /// which for a constant is exactly what existing scripts do.
+    /// `materials` are the rows for [`PrefixRecipe::needs`], in that order; `median_norm` is the median L2 norm of the
+    /// vocabulary's rows ([`Magnitude::TokenNorms`] only). Values are computed in f64, stored as f32 and then rounded
+    /// to bf16, as existing scripts do for a constant.
     ///
     /// # Errors
-    /// Every [`PrefixError`] but those of the wire form and the window.
+    /// Every [`PrefixError`] except those of the wire form and the window.
     pub fn build_from(
         &self,
         hidden_size: usize,
@@ -47,8 +47,8 @@ impl PrefixRecipe {
                     set_length(row, wanted);
                 }
             }
-            // No arithmetic may touch these bits: words must equal typing their tokens. A bf16 survives the way to f64, f32 and
-            // back unchanged.
+            // No scaling: a prefix of words must equal the tokens' own rows bit for bit. Converting bf16 to f64, f32
+            // and back is exact.
             Magnitude::Unscaled if self.kind.has_own_size() => {}
             Magnitude::Unscaled => return Err(PrefixError::UnscaledNeedsWords { kind: self.kind.name() }),
         }
@@ -123,7 +123,7 @@ impl PrefixRecipe {
                 }
                 self.repeated(rows).collect()
             }
-            // `base` is never an envelope.
+            // `base` never returns an envelope.
             PrefixKind::Shaped { .. } => Vec::new(),
         })
     }
@@ -171,8 +171,8 @@ impl PrefixRecipe {
     }
 }
 
-/// The factor of row `row` of `len`: the points of the envelope are spread evenly from the first row to the last. Where there is
-/// but one row, it has the first point.
+/// The factor of row `row` of `len`: the points of the envelope are spread evenly from the first row to the last, with
+/// straight lines between them. A single row gets the first point.
 pub fn envelope_at(envelope: &[f64], row: usize, len: usize) -> f64 {
     let Some(last) = envelope.len().checked_sub(1) else {
         return 1.0;
@@ -191,7 +191,7 @@ pub fn envelope_at(envelope: &[f64], row: usize, len: usize) -> f64 {
     }
 }
 
-/// A row of zeros has no direction; it stays zero.
+/// Scales a row to an L2 norm. A row of zeros has no direction and stays zero.
 fn set_length(row: &mut [f64], wanted: f64) {
     let length = row.iter().map(|value| value * value).sum::<f64>().sqrt();
     let factor = if length > 0.0 { wanted / length } else { 0.0 };
@@ -219,7 +219,7 @@ fn text_rows<'a>(
     usable(rows, hidden_size)?.ok_or_else(|| PrefixError::NoTokens { text: text.to_owned() })
 }
 
-/// Whole, finite rows of the right width; `None` where there are none.
+/// Checks that rows are whole, finite and of the right width; `None` where there are none.
 fn usable(rows: &EmbeddingRows, hidden_size: usize) -> Result<Option<&EmbeddingRows>, PrefixError> {
     if rows.hidden_size != hidden_size {
         return Err(PrefixError::WrongWidth {

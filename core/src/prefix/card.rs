@@ -1,28 +1,27 @@
-//! A prefix's identity card: what people are told of the rows themselves. It knows no model; norms of the vocabulary and nearest
-//! tokens come from whoever has it.
+//! A prefix's identity card: size, digest and row norms, as shown to people.
 
 use serde::{Deserialize, Serialize};
 
 use super::soft_prefix::{SoftPrefix, norm};
 
-/// Below this cosine a nearest token says nothing about the row, and must be shown with that caution: rows of noise and constant rows
-/// reach about 0.16 to some token.
+/// Below this cosine a nearest token says nothing about the row, and is shown with a caution: rows of noise and
+/// constant rows reach about 0.16 to some token.
 pub const COSINE_CAUTION: f64 = 0.3;
 
-/// What a prefix looks like from outside.
+/// Size, digest and row norms of a prefix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IdentityCard {
     /// P.
     pub len: usize,
     /// H.
     pub hidden_size: usize,
-    /// Of the bf16 bytes, lower-case hex.
+    /// SHA-256 of the bf16 bytes, lower-case hex.
     pub sha256: String,
     /// L2 norm of each row.
     pub norms: Vec<f64>,
     /// Smallest row norm.
     pub min: f64,
-    /// Of an even number of rows, the mean of the two in the middle.
+    /// Median row norm; of an even number of rows, the mean of the two in the middle.
     pub median: f64,
     /// Largest row norm.
     pub max: f64,
@@ -64,7 +63,7 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    /// Whether it must be shown with a caution ([`COSINE_CAUTION`]).
+    /// Whether it is shown with a caution ([`COSINE_CAUTION`]).
     pub fn is_doubtful(&self) -> bool {
         self.cosine.is_nan() || self.cosine < COSINE_CAUTION
     }

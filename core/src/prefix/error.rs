@@ -1,4 +1,4 @@
-//! What can be wrong with a prefix. Each sentence says what happened, to what, and what to do. It knows no error codes.
+//! Errors of prefixes. Each message says what happened, to what, and what to do.
 
 use half::bf16;
 
@@ -7,7 +7,7 @@ use super::recipe::{MAX_LEN, MAX_VALUES};
 /// Why a prefix was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PrefixError {
-    /// P is 0. No prefix at all is something else, and is allowed.
+    /// P is 0. Sending no prefix is allowed.
     #[error(
         "the prefix length P is 0; send at least one row, or no prefix at all (these are two different experiments)"
     )]
@@ -73,7 +73,7 @@ pub enum PrefixError {
         /// What the decoder found, with its place.
         detail: String,
     },
-    /// Both sizes and H, and the H that the data would fit where there is one.
+    /// The data does not have P x H x 2 bytes. The message also names the P or H that the data would fit.
     #[error(
         "the prefix holds {got_bytes} bytes, but P = {len} rows of H = {hidden_size} bf16 values are {expected_bytes} bytes{}",
         fits(*got_bytes, *len, *hidden_size)
@@ -209,7 +209,7 @@ pub enum PrefixError {
         /// Its factor.
         value: f64,
     },
-    /// The window's numbers: prefix, prompt (template and text) and window.
+    /// Prefix, prompt and output need more positions than the window has.
     #[error(
         "{prefix} prefix rows + {prompt} prompt tokens ({template} of them the template) + {output} for the output are {}, \
          but the window holds {window} positions; {}",
@@ -250,7 +250,7 @@ fn window_remedy(prefix: usize, prompt: usize, window: usize) -> String {
     }
 }
 
-/// Checks P and H before memory is taken for so many values.
+/// Checks P and H before memory is allocated by them.
 pub(super) fn check_size(len: usize, hidden_size: usize) -> Result<(), PrefixError> {
     if hidden_size == 0 {
         return Err(PrefixError::HiddenSizeZero);

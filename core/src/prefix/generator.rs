@@ -1,12 +1,10 @@
-//! Named random generators for prefixes: the same name and seed give the same numbers on every platform, for ever.
-//!
-//! It draws numbers and knows nothing of rows or magnitudes.
+//! Named random generators for prefixes. The same name and seed give the same numbers on every platform and in every version.
 
 use serde::{Deserialize, Serialize};
 
 use super::mersenne::Mersenne;
 
-/// Which generator draws a random prefix. The name is stored with every run; a changed algorithm gets a new name.
+/// The algorithm that draws a random prefix. Its name is stored with every run; a changed algorithm gets a new name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Generator {
     /// SplitMix64 (Steele, Lea, Flood 2014) started at the seed. Uniform: the upper 53 bits of each output, times 2^-53,
@@ -15,8 +13,8 @@ pub enum Generator {
     #[serde(rename = "softprefix.splitmix64-v1")]
     SplitMix64V1,
     /// CPython's `random.Random(seed)` (Mersenne twister), for repeating old runs. Uniform: `uniform(-1, 1)`. Normal:
-    /// `gauss(0, 1)` with its pairs; `log`, `sin` and `cos` are `libm`'s, which differ from a C library's in the last bit of an f64
-    /// now and then, far below what a bf16 shows.
+    /// `gauss(0, 1)` with its pairs; `log`, `sin` and `cos` are `libm`'s, which can differ from a C library's in the
+    /// last bit of an f64, far below the precision of a bf16.
     #[serde(
         rename = "python.random",
         alias = "python.random.uniform",
@@ -26,7 +24,7 @@ pub enum Generator {
 }
 
 impl Generator {
-    /// The name under which runs record it.
+    /// The name that runs record.
     pub fn name(self) -> &'static str {
         match self {
             Self::SplitMix64V1 => "softprefix.splitmix64-v1",
@@ -52,7 +50,7 @@ impl Generator {
     }
 }
 
-/// A generator at work.
+/// A generator with its state.
 pub(super) struct Draw {
     source: Source,
     spare: Option<f64>,

@@ -1,14 +1,14 @@
-//! Putting a prefix in front of token rows, and whether everything fits into the window. It knows no engine: rows in, rows out.
+//! Placing a prefix in front of token rows, and the budget of the window.
 
 use half::bf16;
 
 use super::error::PrefixError;
 use super::soft_prefix::SoftPrefix;
 
-/// Puts the prefix's rows before `token_rows` (n x H values, the template's first token first): (P + n) x H values. Without a
-/// prefix the rows are returned as they are: that is P = 0, and not the same as a prefix of zeros.
+/// Puts the prefix's rows before `token_rows` (n x H values, the template's first token first) and returns (P + n) x H
+/// values. Without a prefix the rows are returned unchanged: that is P = 0, which differs from a prefix of zeros.
 ///
-/// The prefix must have been checked against the model's H (as [`super::decode`] does), since flat rows carry no width.
+/// The caller checks the prefix against the model's H (as [`super::decode`] does), since flat rows carry no width.
 pub fn inject(prefix: Option<&SoftPrefix>, token_rows: Vec<bf16>) -> Vec<bf16> {
     match prefix {
         None => token_rows,
@@ -21,7 +21,7 @@ pub fn inject(prefix: Option<&SoftPrefix>, token_rows: Vec<bf16>) -> Vec<bf16> {
     }
 }
 
-/// How the positions of a window are spent: prefix + template + prompt + output.
+/// How the positions of a window are used: prefix + template + prompt + output.
 ///
 /// For the rows that must be fed at once (the module: 128), check a second budget with that window and no output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +32,9 @@ pub struct WindowBudget {
     pub template: usize,
     /// Tokens of the user's text.
     pub prompt: usize,
-    /// Tokens the answer is to have room for.
+    /// Tokens for which the output needs room.
     pub output: usize,
-    /// Positions there are.
+    /// Positions of the window.
     pub window: usize,
 }
 

@@ -1,17 +1,16 @@
-//! The Mersenne twister MT19937 (Matsumoto, Nishimura 1998) with the seeding of CPython's `random.Random(int)`. It gives bits and
-//! knows no distribution.
+//! The Mersenne twister MT19937 (Matsumoto, Nishimura 1998), seeded as CPython's `random.Random(int)` is.
 
 const SIZE: usize = 624;
 const MIDDLE: usize = 397;
 
-/// A twister at work.
+/// A twister with its state.
 pub(super) struct Mersenne {
     state: [u32; SIZE],
     next: usize,
 }
 
 impl Mersenne {
-    /// As CPython seeds from an int: its 32-bit words, the lowest first and at least one, through `init_by_array`.
+    /// Seeds as CPython does from an int: its 32-bit words, the lowest first and at least one, through `init_by_array`.
     pub(super) fn new(seed: u64) -> Self {
         let (low, high) = (seed as u32, (seed >> 32) as u32);
         if high == 0 {

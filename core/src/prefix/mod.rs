@@ -1,5 +1,4 @@
-//! Soft prefixes: the value, how it was made, its wire form, its files, its place in front of the token rows. It knows no transport
-//! and no engine.
+//! Soft prefixes: the value, its recipe, its wire form, its files, and its place in front of the token rows.
 //!
 //! A soft prefix is P embedding rows of width H (the model's hidden size) that take the positions 0..P-1, before every
 //! token of the chat template. It is prompt tuning at the input embedding (Lester et al. 2021), not prefix tuning.
@@ -12,8 +11,8 @@ mod generator;
 mod inject;
 mod mersenne;
 mod recipe;
-mod shelf;
 mod soft_prefix;
+mod store;
 mod wire;
 
 pub use build::envelope_at;
@@ -24,6 +23,6 @@ pub use inject::{WindowBudget, inject};
 pub use recipe::{
     EmbeddingRows, MAX_HIDDEN_SIZE, MAX_LEN, MAX_VALUES, Magnitude, Need, PrefixKind, PrefixRecipe, TokenPiece,
 };
-pub use shelf::{Shelf, ShelfError};
 pub use soft_prefix::{Rounding, SoftPrefix};
+pub use store::{PrefixStore, PrefixStoreError};
 pub use wire::{SentPrefix, SoftPrefixField, decode, decode_value, encode};

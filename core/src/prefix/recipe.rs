@@ -1,5 +1,6 @@
-//! How a prefix is made: a description that can be stored and compared. How it becomes a prefix is told in `build`; what must be
-//! at hand for that ([`Need`]) is named here, and fetched by others.
+//! The description of a prefix, which can be stored and compared: kind, length, magnitude and rounding.
+//!
+//! [`PrefixRecipe::needs`] names the rows that must be fetched before [`PrefixRecipe::build_from`] can build it.
 
 use half::bf16;
 use serde::{Deserialize, Serialize};
@@ -9,12 +10,12 @@ use super::soft_prefix::{Rounding, SoftPrefix, norm};
 
 /// Most rows a prefix may have: longer than the window of any model that runs on the module or beside it.
 pub const MAX_LEN: usize = 65_536;
-/// Widest row (H) that is believed: wider than that of any model here. A card, a file or a peer may claim anything.
+/// Largest H that a card, a file or a peer may name: above that of any supported model.
 pub const MAX_HIDDEN_SIZE: usize = 65_536;
 /// Most values (P x H) of a prefix: more than twice what a message can carry.
 pub const MAX_VALUES: usize = 1 << 24;
 
-/// Everything that decides a prefix's bytes, apart from the model it is built for.
+/// Everything that determines a prefix's bytes, apart from the model it is built for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PrefixRecipe {
     /// Where the values come from, envelopes included.
@@ -56,8 +57,9 @@ pub enum PrefixKind {
         /// The text. Names of special tokens in it, such as `<|im_end|>`, are those tokens, as in a prompt.
         text: String,
     },
-    /// Row by row between two texts: `(1 - t) * from + t * to`, with the length that lies between the two rows' lengths. Each
-    /// text's rows are repeated or cut to P by themselves. `t` is 0 to 1; at the ends the rows are the text's own, bit by bit.
+    /// Row by row between two texts: `(1 - t) * from + t * to`, scaled to the norm `(1 - t) * |from| + t * |to|`. The
+    /// rows of each text are repeated from the start or cut to P. At `t` = 0 and `t` = 1 the rows are the text's own,
+    /// bit for bit.
     Blend {
         /// The text at `t` = 0.
         from: String,
@@ -73,8 +75,8 @@ pub enum PrefixKind {
         /// The text whose mean row is subtracted.
         minus: String,
     },
-    /// The embedding rows of P tokens drawn from the vocabulary, each as likely as any other; marks of the template and unused
-    /// ids are left out.
+    /// The embedding rows of P tokens drawn uniformly from the vocabulary, without the template's special tokens and
+    /// unused ids.
     SampledVocabulary {
         /// Seed of the generator.
         seed: u64,
@@ -82,16 +84,15 @@ pub enum PrefixKind {
         #[serde(default)]
         generator: Generator,
     },
-    /// Rows that were brought in from a file, repeated from the start or cut to P rows. The digest names them; the file's name
-    /// is for people.
+    /// Rows imported from a file, repeated from the start or cut to P rows. They are identified by the digest.
     Imported {
         /// Name of the file or of the prefix in it, for people.
         name: String,
         /// SHA-256 of the rows as bf16 ([`SoftPrefix::sha256`]).
         sha256: String,
     },
-    /// Any of the others with a factor for each row, applied after the magnitude. The points are spread evenly from the first
-    /// row to the last, with straight lines between them, so that one drawing serves every P.
+    /// Another kind with a factor for each row, applied after the magnitude. The points are spread evenly from the
+    /// first row to the last, with straight lines between them, so that one envelope serves every P.
     Shaped {
         /// The kind whose rows are multiplied; may be shaped itself.
         of: Box<PrefixKind>,
@@ -100,12 +101,12 @@ pub enum PrefixKind {
     },
 }
 
-/// Rows that must be at hand before a recipe can be built.
+/// Rows that must be fetched before a recipe can be built.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Need {
     /// The embedding rows of a text's tokens.
     Text(String),
-    /// The embedding rows of so many tokens, drawn by the unit that knows which ids are tokens of text.
+    /// The embedding rows of tokens that the unit draws, since it knows which ids stand for text.
     Sample {
         /// Number of tokens: P.
         count: usize,
@@ -124,7 +125,7 @@ pub enum Need {
 }
 
 impl PrefixKind {
-    /// One or two words for messages.
+    /// The kind's English name, for messages.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Constant => "constant",
@@ -139,7 +140,7 @@ impl PrefixKind {
         }
     }
 
-    /// The kind under its envelopes.
+    /// The kind without its envelopes.
     pub fn base(&self) -> &Self {
         match self {
             Self::Shaped { of, .. } => of.base(),
@@ -155,7 +156,7 @@ impl PrefixKind {
         }
     }
 
-    /// The same with this envelope in place of any it has; with `None` it has none.
+    /// The same kind with `envelope` in place of any envelopes it has.
     #[must_use]
     pub fn shaped(self, envelope: Option<Vec<f64>>) -> Self {
         let of = match self {
@@ -171,7 +172,7 @@ impl PrefixKind {
         }
     }
 
-    /// Whether its rows have a size of their own, so that [`Magnitude::Unscaled`] means something.
+    /// Whether its rows have a size of their own, so that [`Magnitude::Unscaled`] is allowed.
     pub fn has_own_size(&self) -> bool {
         !matches!(
             self.base(),
@@ -197,15 +198,15 @@ impl PrefixKind {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Magnitude {
-    /// The factor v on the values as drawn (a constant prefix: the value itself), as existing scripts give it.
+    /// The factor v on the values as drawn; for a constant prefix, the value itself. Existing scripts use it.
     Raw(f64),
-    /// L2 norm of every row, over the vocabulary's median L2 norm.
+    /// L2 norm of every row, as a multiple of the vocabulary's median L2 norm.
     TokenNorms(f64),
-    /// Rows that have a size of their own, exactly as they are: words as the model has them, imported rows as the file has them.
+    /// No scaling: rows of words as the model has them, imported rows as the file has them.
     Unscaled,
 }
 
-/// Embedding rows of a text, as the unit answered them: one row of `hidden_size` values for each token.
+/// Embedding rows: one row of `hidden_size` values for each token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EmbeddingRows {
     /// H, the width of a row.
@@ -226,7 +227,7 @@ pub struct TokenPiece {
 }
 
 impl PrefixRecipe {
-    /// What [`PrefixRecipe::build_from`] needs, in the order in which it takes it.
+    /// The rows that [`PrefixRecipe::build_from`] needs, in the order in which it takes them.
     pub fn needs(&self) -> Vec<Need> {
         match self.kind.base() {
             PrefixKind::Words { text } => vec![Need::Text(text.clone())],
@@ -255,8 +256,8 @@ impl PrefixRecipe {
         }
     }
 
-    /// The magnitude in token norms, as it is asked for: the built prefix differs by rounding and, where it is random, by chance.
-    /// `None` as for [`PrefixRecipe::raw_at`].
+    /// The magnitude in token norms, as requested: the norms of the built prefix differ by rounding and, where it is
+    /// random, by chance. `None` in the same cases as [`PrefixRecipe::raw_at`].
     pub fn token_norms_at(&self, hidden_size: usize, median_norm: Option<f64>) -> Option<f64> {
         match self.magnitude {
             Magnitude::TokenNorms(norms) => Some(norms),
@@ -273,7 +274,7 @@ impl EmbeddingRows {
     }
 }
 
-/// Imported rows as material. They stand for no tokens.
+/// The rows of a prefix, without tokens.
 impl From<&SoftPrefix> for EmbeddingRows {
     fn from(prefix: &SoftPrefix) -> Self {
         Self {

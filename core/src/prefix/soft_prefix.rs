@@ -1,4 +1,4 @@
-//! The soft prefix itself: P x H bf16 values, finite by construction. It does not know how it was made or where it goes.
+//! The soft prefix itself: P x H finite bf16 values.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use super::recipe::MAX_LEN;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rounding {
-    /// To the nearest value, ties to even: half the error of truncation.
+    /// To the nearest value, ties to even.
     #[default]
     NearestEven,
-    /// The upper 16 bits, as existing scripts send them: for repeating an old run byte for byte.
+    /// The upper 16 bits, as existing scripts send them. Use it to repeat an old run byte for byte.
     Truncate,
 }
 
 impl Rounding {
-    /// Rounds one value. NaN stays NaN; what lies beyond the largest bf16 becomes infinite under [`Rounding::NearestEven`].
+    /// Rounds one value. NaN stays NaN; values beyond the largest bf16 become infinite under [`Rounding::NearestEven`].
     pub fn round(self, value: f32) -> bf16 {
         match self {
             Self::NearestEven => bf16::from_f32(value),
-            // Truncating a NaN whose payload sits in the lower bits alone would make it an infinity.
+            // Truncation would turn a NaN whose payload is in the lower bits into an infinity.
             Self::Truncate if value.is_nan() => bf16::NAN,
             Self::Truncate => bf16::from_bits((value.to_bits() >> 16) as u16),
         }
@@ -124,7 +124,7 @@ impl SoftPrefix {
         hex::encode(Sha256::digest(self.to_le_bytes()))
     }
 
-    /// The values as little-endian u16 words, row by row: P x H x 2 bytes, the form that travels.
+    /// The values as little-endian u16 words, row by row: P x H x 2 bytes, as sent on the wire.
     pub fn to_le_bytes(&self) -> Vec<u8> {
         self.values
             .iter()

@@ -1,5 +1,5 @@
-//! The wire form of a prefix: `{"len": P, "data_b64": base64 of P x H little-endian bf16 words, row by row}`. H is not in it; the
-//! receiver knows it from its model. This file knows no messages.
+//! The wire form of a prefix: `{"len": P, "data_b64": base64 of P x H little-endian bf16 words, row by row}`. H is not part of it:
+//! the receiver knows it from its model.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -13,7 +13,7 @@ use super::recipe::MAX_LEN;
 use super::soft_prefix::SoftPrefix;
 use crate::sent::{Excerpt, Object, Sent};
 
-/// Writes padding, reads with and without it, as the stock unit does.
+/// Writes padding and accepts its absence, as the stock unit does.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -21,7 +21,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// `soft_prefix` as it stands in an inference's finish frame.
+/// `soft_prefix` of an inference's finish frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SoftPrefixField {
     /// P.
@@ -38,10 +38,10 @@ pub fn encode(prefix: &SoftPrefix) -> SoftPrefixField {
     }
 }
 
-/// Reads the wire form for a model of width `hidden_size`.
+/// Decodes the wire form for a model of width `hidden_size`.
 ///
 /// # Errors
-/// Wrong lengths, wrong base64, a size other than P x H x 2 (the sentence names both sizes and H), values that are not finite.
+/// Where P is 0 or too large, the data is not base64 or has a size other than P x H x 2, or a value is not finite.
 pub fn decode(field: &SoftPrefixField, hidden_size: usize) -> Result<SoftPrefix, PrefixError> {
     decode_base64(field.len, &field.data_b64, hidden_size)
 }
@@ -69,7 +69,7 @@ fn decode_base64(len: usize, data_b64: &str, hidden_size: usize) -> Result<SoftP
     SoftPrefix::from_bf16(hidden_size, values)
 }
 
-/// `soft_prefix` as a peer sent it, whatever it is: read without judging, so that each wrong type gets its own sentence.
+/// `soft_prefix` as a peer sent it, of whatever type, so that [`SentPrefix::decode`] can name what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct SentPrefix(Sent<Object<SentFields>>);
@@ -82,13 +82,13 @@ struct SentFields {
     data_b64: Option<Sent<String>>,
 }
 
-/// A field that is there, also where it holds null.
+/// A field that is present, even if it is null.
 fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(field: D) -> Result<Option<T>, D::Error> {
     T::deserialize(field).map(Some)
 }
 
 impl SentPrefix {
-    /// Reads it for a model of width `hidden_size`.
+    /// Decodes it for a model of width `hidden_size`.
     ///
     /// # Errors
     /// Those of [`decode`], and [`PrefixError::NotAnObject`], [`PrefixError::FieldMissing`], [`PrefixError::LengthNotANumber`],
@@ -114,7 +114,7 @@ impl SentPrefix {
     }
 }
 
-/// Reads the wire form from JSON that was read already.
+/// Decodes the wire form from a JSON value.
 ///
 /// # Errors
 /// Those of [`SentPrefix::decode`].

@@ -1,28 +1,28 @@
-//! Model cards as `lsmode` lists them, read leniently: a card of which one field is odd is still a card. It opens no files.
+//! Model cards as `lsmode` lists them. A field of an unexpected type is left out; the rest of the card is kept.
 
 use serde_json::{Map, Value};
 
 use super::extension::{self, MAX_POSITIONS};
 use crate::prefix::MAX_HIDDEN_SIZE;
 
-/// What a stock unit takes for `max_token_len` where the card says nothing.
+/// `max_token_len` of a stock unit where the card has none.
 const STOCK_MAX_POSITIONS: usize = 127;
 
-/// More rows than any embedding table has.
+/// Above the size of any embedding table.
 const MAX_VOCABULARY: usize = 1 << 26;
 
-/// What a card tells about a model. Numbers are sizes that a model can have; others were left out.
+/// A model's card. Sizes that no model has are left out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelCard {
-    /// The name a set-up asks for (`mode`).
+    /// The name by which a set-up asks for the model (`mode`).
     pub name: String,
-    /// Which unit runs it: `llm`, `asr`, `tts` ... (`type`).
+    /// The unit that runs it: `llm`, `asr`, `tts` ... (`type`).
     pub kind: String,
     /// H (`tokens_embed_size`); only language models have one.
     pub hidden_size: Option<usize>,
     /// Rows of the embedding table (`tokens_embed_num`).
     pub vocab_size: Option<usize>,
-    /// Positions that prefix, prompt and output share if the set-up says nothing (`max_token_len`).
+    /// Positions that prefix, prompt and output share unless the set-up gives another number (`max_token_len`).
     pub max_positions: Option<usize>,
     /// Positions the model can hold at most, and so the largest `max_token_len` that has an effect.
     pub window: Option<usize>,
@@ -32,7 +32,7 @@ pub struct ModelCard {
     pub capabilities: Vec<String>,
     /// `homepage`: where the model comes from.
     pub homepage: Option<String>,
-    /// Whether the card is of our unit.
+    /// Whether the card is from our unit.
     pub ours: bool,
     /// The card as it came.
     pub raw: Value,
@@ -69,14 +69,14 @@ impl ModelCard {
         })
     }
 
-    /// Reads the data of a `lsmode` reply. What is no card is left out.
+    /// Reads the data of a `lsmode` reply. Entries that are not cards are left out.
     pub fn read_all(data: &Value) -> Vec<Self> {
         data.as_array()
             .map(|cards| cards.iter().filter_map(Self::read).collect())
             .unwrap_or_default()
     }
 
-    /// Whether a set-up of the LLM unit can name it.
+    /// Whether the LLM unit can set it up.
     pub fn is_language_model(&self) -> bool {
         self.kind == "llm" || (self.kind.is_empty() && self.hidden_size.is_some())
     }
@@ -86,7 +86,8 @@ fn text(object: &Map<String, Value>, key: &str) -> Option<String> {
     object.get(key)?.as_str().map(str::to_owned)
 }
 
-/// A whole number up to `most`, also where it was written as text or with a fraction of zero. By these numbers memory is taken.
+/// A whole number up to `most`, also where it is written as text or with a fraction of zero. Bounded, since memory is
+/// reserved by these numbers.
 fn number(object: &Map<String, Value>, key: &str, most: usize) -> Option<usize> {
     let number: Option<usize> = match object.get(key)? {
         Value::Number(number) => number

@@ -1,10 +1,10 @@
-//! Error codes: what StackFlow's programs send, what our unit adds, what each means and what helps. It sends nothing itself.
+//! Error codes of the stock programs and of our unit, with meaning and remedy.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The code of a reply's `error`. 0 is success; unknown codes are kept as they came.
+/// The code of a reply's `error`. 0 is success; unknown codes are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Code(pub i32);
@@ -26,8 +26,8 @@ impl Code {
     pub const NO_SUCH_UNIT: Self = Self(-6);
     /// The unit is not running. A unit that hangs gives no reply at all.
     pub const UNIT_CALL: Self = Self(-9);
-    /// Not offered, as `lstask` on any module; also refusals by our unit for want of room or of proof
-    /// ([`Secret`](super::extension::Secret)).
+    /// Not offered, as `lstask` on any module; also how our unit refuses a request without memory for it, and a client
+    /// without the [`Secret`](super::extension::Secret).
     pub const NOT_AVAILABLE: Self = Self(-10);
     /// The inference failed in the unit, or its task ended meanwhile.
     pub const MODEL_RUN: Self = Self(-11);
@@ -47,18 +47,18 @@ impl Code {
     pub const NO_DATA: Self = Self(-24);
     /// The frames of a streamed prompt are out of order.
     pub const STREAM_INDEX: Self = Self(-25);
-    /// Ours: the soft prefix has the wrong size or type. The stock unit ignores such a prefix silently.
+    /// Our unit only: the soft prefix has the wrong size or type. The stock unit ignores such a prefix silently.
     pub const PREFIX_SIZE: Self = Self(-30);
-    /// Ours: the soft prefix holds NaN or infinity.
+    /// Our unit only: the soft prefix holds NaN or infinity.
     pub const PREFIX_NOT_FINITE: Self = Self(-31);
-    /// Ours: prefix, prompt and output do not fit into the window.
+    /// Our unit only: prefix, prompt and output do not fit into the window.
     pub const WINDOW: Self = Self(-32);
-    /// Ours: a soft prefix where it cannot be used (plain form, an earlier frame).
+    /// Our unit only: a soft prefix where it cannot be used (plain form, an earlier frame).
     pub const PREFIX_UNUSABLE: Self = Self(-33);
-    /// Ours: the prompt is empty. The stock unit stays silent.
+    /// Our unit only: the prompt is empty. The stock unit does not reply.
     pub const EMPTY_PROMPT: Self = Self(-34);
 
-    /// Every code with a known meaning, 0 apart.
+    /// Every code with a known meaning, except 0.
     pub const ALL: [Self; 22] = [
         Self::RESET,
         Self::JSON,
@@ -90,7 +90,7 @@ impl Code {
     }
 
     /// The message exactly as the stock programs spell it, where they have one for this code. [`Code::JSON`] is spelled
-    /// without a full stop by llm-sys and with one by a unit's set-up: this is llm-sys's.
+    /// without a full stop by llm-sys and with one by a unit's set-up: this is llm-sys's spelling.
     pub fn stock_message(self) -> Option<&'static str> {
         Some(match self {
             Self::OK => "",
@@ -113,7 +113,7 @@ impl Code {
         })
     }
 
-    /// What the code says about the request, as a clause.
+    /// The meaning for the request, as a clause.
     pub fn meaning(self) -> &'static str {
         match self {
             Self::OK => "the request was carried out",
@@ -143,7 +143,7 @@ impl Code {
         }
     }
 
-    /// What to do about it, as a sentence.
+    /// What to do about it, as one or more sentences.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::OK => "Nothing needs to be done.",
@@ -196,7 +196,7 @@ impl fmt::Display for Code {
 pub struct ErrorField {
     /// What went wrong, as a number; [`Code::OK`] on success.
     pub code: Code,
-    /// The sender's words; empty on success, and free text on failure.
+    /// Free text from the sender; empty on success.
     #[serde(default)]
     pub message: String,
 }
@@ -228,7 +228,7 @@ impl ErrorField {
 }
 
 impl From<&crate::prefix::PrefixError> for ErrorField {
-    /// The code under which a unit refuses a prefix; the message is the whole sentence.
+    /// The code under which a unit refuses a prefix; the message is the error's.
     fn from(error: &crate::prefix::PrefixError) -> Self {
         use crate::prefix::PrefixError;
         let code = match error {

@@ -1,18 +1,19 @@
-//! What our unit adds to StackFlow. It says so in `taskinfo`; a client sends none of it to a unit that does not. This file knows
-//! the messages' shapes, not who computes them.
+//! What our unit adds to StackFlow. The unit announces it in `taskinfo`; a client uses none of it with a unit that does
+//! not.
 //!
 //! * `taskinfo llm.N`: its data gains [`SoftPrefixSupport`] as `soft_prefix`, with the unit's [`Memory`].
 //! * inference (stream form, finish frame): [`InferenceOptions`] as `softprefix` beside `soft_prefix` in the data.
-//! * replies: an accepted prefix comes back as [`SoftPrefixEcho`] in the reply's `soft_prefix`; where it was asked for, the last
-//!   reply carries [`Usage`] as `usage`.
-//! * actions on `llm.N`: [`EMBED`], [`VOCABULARY`], [`BUDGET`], [`NEAREST`], [`SCORE`], [`STOP`]. The reply's `object` is the
-//!   action's name, its data the type named there. `softprefix.stop` takes [`StopRequest`] and ends that one inference: it then
-//!   sends its normal last reply with the text so far (finish reason `stopped`), whether it was running or waiting; an id that is
-//!   not running is no error, since the inference may just have ended. A score is stopped in the same way, and answers with an
-//!   error. Each action is there if `features` names it ([`feature`]).
-//! * a model card of our unit carries [`CARD_MARK`], so that people see before the first set-up whom they talk to.
-//! * a unit that serves one program alone (the workbench's embedded module) takes nothing before a first line with the secret of its
-//!   start: [`Secret::line`]. Whoever sends something else is told so (-10) and disconnected. No other unit asks for it.
+//! * replies: an accepted prefix comes back as [`SoftPrefixEcho`] in the reply's `soft_prefix`; where it was requested,
+//!   the last reply has [`Usage`] as `usage`.
+//! * actions on `llm.N`: [`EMBED`], [`VOCABULARY`], [`BUDGET`], [`NEAREST`], [`SCORE`], [`STOP`]. The reply's `object`
+//!   is the action's name, its data the type named there. `softprefix.stop` takes [`StopRequest`] and ends that one
+//!   inference: it then sends its normal last reply with the text so far (finish reason `stopped`), whether it was
+//!   running or waiting; an id that is not running is no error, since the inference may just have ended. A score is
+//!   stopped in the same way, and ends with an error. A unit has an action if its `features` name it ([`feature`]).
+//! * a model card from our unit has [`CARD_MARK`], so that a client recognises the unit before the first set-up.
+//! * a unit that serves one program (the workbench's embedded module) requires a first line with a secret that is made
+//!   when it starts: [`Secret::line`]. A client that sends anything else is refused (-10) and disconnected. Other units
+//!   do not ask for it.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -42,33 +43,33 @@ pub const SCORE: &str = "softprefix.score";
 /// Action: stop one inference ([`StopRequest`] → `"None"`).
 pub const STOP: &str = "softprefix.stop";
 
-/// All of them.
+/// All actions of this extension.
 pub const ACTIONS: [&str; 6] = [EMBED, VOCABULARY, BUDGET, NEAREST, SCORE, STOP];
 
-/// Key of a model card's top level that marks it as our unit's; its value is an object with more about the model.
+/// Top-level key of a model card from our unit; its value is an object with more about the model.
 pub const CARD_MARK: &str = "softprefix";
 
 /// Names in [`SoftPrefixSupport::features`].
 pub mod feature {
     /// [`super::EMBED`] takes a text.
     pub const EMBED: &str = "embed";
-    /// [`super::VOCABULARY`] is there.
+    /// The unit has [`super::VOCABULARY`].
     pub const VOCABULARY: &str = "vocabulary";
-    /// [`super::BUDGET`] is there.
+    /// The unit has [`super::BUDGET`].
     pub const BUDGET: &str = "budget";
-    /// [`super::STOP`] is there.
+    /// The unit has [`super::STOP`].
     pub const STOP: &str = "stop";
     /// [`InferenceOptions::stream`](super::InferenceOptions::stream) is honoured.
     pub const STREAM: &str = "stream";
     /// [`super::EMBED`] also takes token ids, and draws samples.
     pub const SAMPLE: &str = "sample";
-    /// [`super::NEAREST`] is there.
+    /// The unit has [`super::NEAREST`].
     pub const NEAREST: &str = "nearest";
-    /// [`super::SCORE`] is there.
+    /// The unit has [`super::SCORE`].
     pub const SCORE: &str = "score";
 }
 
-/// `soft_prefix` in the data of `taskinfo llm.N`: what the unit is and can take.
+/// `soft_prefix` in the data of `taskinfo llm.N`: what the unit is, and its limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SoftPrefixSupport {
     /// `"cpu/avx2"`, `"npu"`.
@@ -83,7 +84,7 @@ pub struct SoftPrefixSupport {
     /// H.
     #[serde(deserialize_with = "hidden_size")]
     pub hidden_size: usize,
-    /// What the unit's clients may have it hold; absent where the unit does not say.
+    /// Memory for requests and their work; absent where the unit does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
     /// SHA-256 of the model file, lower-case hex, where it is one file.
@@ -97,7 +98,7 @@ pub struct SoftPrefixSupport {
     pub unit: String,
     /// [`VERSION`] of the unit.
     pub version: u32,
-    /// How the matrices of the model file were taken over, by how it stores them; empty where the unit does not say.
+    /// How the unit represents the matrices of the model file, by their format; empty where the unit does not say.
     #[serde(
         default,
         deserialize_with = "weights::readable",
@@ -109,26 +110,26 @@ pub struct SoftPrefixSupport {
     pub window: usize,
 }
 
-/// The memory that all clients of a unit may have it hold together, in bytes, and what is taken of it now. Beyond it, requests are
-/// refused (-10), and inferences wait for others to end.
+/// Limit and use of the memory that all clients of a unit share, in bytes. Beyond the limit, requests are refused (-10)
+/// and inferences wait for others to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// All of it.
+    /// The limit for requests and work together.
     pub budget: u64,
-    /// Of it for requests, by their bytes as received.
+    /// The part for requests, counted by their bytes as received.
     pub requests: u64,
-    /// Bytes that requests take now.
+    /// Bytes that requests use now.
     pub requests_used: u64,
-    /// Of it for the work on them: keys and values of what runs, and whatever else a computation keeps.
+    /// The part for work on them: keys and values of running inferences, and whatever else a computation keeps.
     pub work: u64,
-    /// Bytes that work takes now.
+    /// Bytes that work uses now.
     pub work_used: u64,
 }
 
-/// More positions than any window has. Beyond this, and beyond [`MAX_HIDDEN_SIZE`], a peer's numbers are not believed: memory is taken
-/// by them.
+/// Above the positions of any window. A peer's numbers beyond this or beyond [`MAX_HIDDEN_SIZE`] are refused, since
+/// memory is reserved by them.
 pub const MAX_POSITIONS: usize = 1 << 24;
-/// Most inferences that are sent to a unit at once, whatever it says that it can take.
+/// Most inferences that are sent to a unit at once, even if it offers more.
 const MAX_CONCURRENCY: usize = 1024;
 
 fn up_to<'de, D: Deserializer<'de>>(deserializer: D, most: usize) -> Result<usize, D::Error> {
@@ -168,27 +169,27 @@ impl SoftPrefixSupport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// Somebody watches.
+    /// For a user who is waiting.
     #[default]
     Live,
-    /// Experiments.
+    /// For experiments.
     Batch,
 }
 
 /// `softprefix` in an inference's data.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct InferenceOptions {
-    /// Most output tokens. The set-up's `max_token_len` counts positions; both hold.
+    /// Most output tokens. The set-up's `max_token_len`, which counts positions, applies as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
     /// Place in the unit's queue.
     #[serde(default)]
     pub priority: Priority,
-    /// Whether this output comes in frames; as the set-up says where it is missing. Its replies then carry `llm.utf-8.stream` or
-    /// `llm.utf-8` as their object. There if `features` names `stream`.
+    /// Whether this output comes in frames; the set-up decides where it is missing. The `object` of the replies is then
+    /// `llm.utf-8.stream` or `llm.utf-8`. Only for units whose `features` name `stream`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
-    /// Whether the last reply is to carry [`Usage`].
+    /// Whether the last reply carries [`Usage`].
     #[serde(default)]
     pub usage: bool,
 }
@@ -219,13 +220,13 @@ impl SoftPrefixEcho {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// The model ended the text.
+    /// The model produced its end token.
     Stop,
     /// `max_new_tokens` was reached.
     Length,
     /// The window, or the set-up's `max_token_len`, was full.
     Window,
-    /// Somebody stopped it.
+    /// A client stopped it.
     Stopped,
     /// The unit does not say (a stock unit never does).
     #[serde(other)]
@@ -258,7 +259,7 @@ pub struct Usage {
 /// Most token ids of a request: more than any window holds.
 pub const MAX_TOKENS: usize = 1 << 20;
 
-/// Data of [`EMBED`]: one of three.
+/// Data of [`EMBED`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum EmbedRequest {
@@ -280,7 +281,7 @@ pub enum EmbedRequest {
 }
 
 impl<'de> Deserialize<'de> for EmbedRequest {
-    /// By its fields one after the other: a derived choice would first hold all of it as a tree of values.
+    /// Reads the fields one by one: the derived implementation of an untagged enum buffers the whole value as a tree.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Fields {
@@ -300,7 +301,7 @@ impl<'de> Deserialize<'de> for EmbedRequest {
 }
 
 impl EmbedRequest {
-    /// What a recipe needs, as far as a unit can give it.
+    /// The request for what a recipe needs; `None` for imported rows, which no unit has.
     pub fn of(need: &Need) -> Option<Self> {
         match need {
             Need::Text(text) => Some(Self::Text { text: text.clone() }),
@@ -358,7 +359,7 @@ pub struct Embedded {
 
 impl Embedded {
     /// # Errors
-    /// Where the rows are no whole, finite rows, or none.
+    /// Where the rows are empty, not whole, or not finite.
     pub fn of(rows: &EmbeddingRows) -> Result<Self, PrefixError> {
         let prefix = crate::prefix::SoftPrefix::from_bf16(rows.hidden_size, rows.rows.clone())?;
         let field = crate::prefix::encode(&prefix);
@@ -417,7 +418,7 @@ pub struct Percentiles {
     /// 25th percentile.
     #[serde(rename = "25")]
     pub p25: f64,
-    /// The unit in which magnitudes are told: the token norm.
+    /// The median: the token norm, in which magnitudes are given.
     #[serde(rename = "50")]
     pub p50: f64,
     /// 75th percentile.
@@ -431,7 +432,7 @@ pub struct Percentiles {
     pub p99: f64,
 }
 
-/// Equal steps of log10(L2) from `log10_min` to `log10_max`.
+/// A histogram of log10(L2) with steps of equal width from `log10_min` to `log10_max`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
     /// Rows in each step, from the smallest norm to the largest.
@@ -470,7 +471,8 @@ pub struct NearestRequest {
 }
 
 impl<'de> Deserialize<'de> for NearestRequest {
-    /// By its fields: a derived reader of flattened fields would first hold all of them as a tree of values.
+    /// Reads the fields one by one: the derived implementation of a flattened field buffers all of them as a tree of
+    /// values.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Fields {
@@ -495,16 +497,16 @@ pub struct Nearest {
 
 /// Most rows of one [`NearestRequest`].
 pub const MAX_NEAREST_ROWS: usize = 256;
-/// Most tokens for a row of it.
+/// Most tokens for each row of a [`NearestRequest`].
 pub const MAX_NEAREST: usize = 50;
 /// Most prefixes of one [`ScoreRequest`].
 pub const MAX_SCORE_PREFIXES: usize = 15;
-/// Most alternatives told for a token of it.
+/// Most alternatives for each token of a [`ScoreRequest`].
 pub const MAX_ALTERNATIVES: usize = 20;
 
-/// Data of [`SCORE`]: the model is led through a text after a prompt, and asked at each token how likely it would have been.
-/// Nothing is drawn. One of `text` and `tokens` is given; a text is cut into tokens as plain characters, so the ids of an output
-/// ([`Usage::tokens`]) are surer.
+/// Data of [`SCORE`]: a text after a prompt is scored by teacher forcing, which gives the probability of each token
+/// after those before it. Nothing is drawn. Give one of `text` and `tokens`. A text is tokenised as plain characters,
+/// which may give other tokens than the model chose, so prefer the ids of an output ([`Usage::tokens`]).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ScoreRequest {
     /// The user's text; the task's template goes around it.
@@ -515,13 +517,14 @@ pub struct ScoreRequest {
     /// The answer as token ids of the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Vec<u32>>,
-    /// A prefix for the base itself, to compare prefixes with one another; without it the base has none.
+    /// A prefix for the base, to compare prefixes with one another; absent, the base has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<SoftPrefixField>,
-    /// Those to be compared with the base, at most [`MAX_SCORE_PREFIXES`]. A single one may also stand as `soft_prefix`.
+    /// Prefixes to compare with the base, at most [`MAX_SCORE_PREFIXES`]. A single one may also be sent as
+    /// `soft_prefix`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub soft_prefixes: Vec<SoftPrefixField>,
-    /// How many of the likeliest tokens are told at each place, at most [`MAX_ALTERNATIVES`].
+    /// Number of the likeliest tokens in the reply at each position, at most [`MAX_ALTERNATIVES`].
     #[serde(default)]
     pub top: usize,
 }
@@ -531,9 +534,9 @@ pub struct ScoreRequest {
 pub struct Scored {
     /// The text without a prefix, or with [`ScoreRequest::against`].
     pub base: Scores,
-    /// In the order of the request.
+    /// One for each prefix, in the order of the request.
     pub prefixed: Vec<Compared>,
-    /// Of the text.
+    /// The tokens of the scored text.
     pub tokens: Vec<TokenPiece>,
 }
 
@@ -547,23 +550,23 @@ pub struct Scores {
     /// The prefix that was in front; absent where none was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soft_prefix: Option<SoftPrefixEcho>,
-    /// The likeliest tokens at each place, the likeliest first; empty where none were asked for.
+    /// The likeliest tokens at each position, the likeliest first; empty where none were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top: Vec<Vec<Alternative>>,
 }
 
-/// The same under a prefix, and how far it is from the base.
+/// A text's tokens with a prefix, compared with the base.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Compared {
     /// KL(base || prefixed) at each token, in nats.
     pub kl: Vec<f64>,
-    /// Whether the likeliest token is the base's.
+    /// At each token, whether the likeliest one is the base's.
     pub same_top: Vec<bool>,
     /// The text with the prefix.
     pub scores: Scores,
 }
 
-/// A token that might have come.
+/// A token that the model might have chosen at a position.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alternative {
     /// Token id in the model's vocabulary.
@@ -574,7 +577,7 @@ pub struct Alternative {
     pub text: String,
 }
 
-/// Whether a card, as `lsmode` lists it, carries our mark.
+/// Whether a card, as `lsmode` lists it, has [`CARD_MARK`].
 pub fn is_marked(card: &Value) -> bool {
     card.get(CARD_MARK).is_some()
 }

@@ -1,6 +1,4 @@
-//! Messages to bytes and bytes to messages. It knows JSON's outer shape and the peers' habits, not what a message says.
-//!
-//! The rules of both directions are told in [`super`].
+//! Serialisation of messages, and their extraction from a byte stream. The rules of both directions are in [`super`].
 
 use std::io;
 
@@ -10,10 +8,11 @@ use serde_json::{Map, Value};
 
 use super::message::{Reply, Request};
 
-/// The largest message a reader takes unless told otherwise.
+/// The default limit of a reader: 16 MiB.
 pub const DEFAULT_LIMIT: usize = 16 << 20;
 
-/// Field names that a stock unit looks up by text search: a string value that reads exactly so would be taken for the field.
+/// Field names that a stock unit looks up by text search: a string value that is exactly one of them would be mistaken
+/// for the field.
 const FIELD_NAMES: [&str; 12] = [
     "request_id",
     "work_id",
@@ -34,7 +33,7 @@ pub fn is_field_name(text: &str) -> bool {
     FIELD_NAMES.contains(&text)
 }
 
-/// Messages that always serialise: objects with string keys and no custom failures.
+/// A message type whose serialisation cannot fail: objects with string keys. Sealed.
 pub trait Message: Serialize + private::Sealed {}
 
 mod private {
@@ -59,11 +58,11 @@ pub fn encode<M: Message>(message: &M) -> Vec<u8> {
     bytes
 }
 
-/// Compact JSON whose strings hold nothing that a brace counter or a text search trips over.
+/// Compact JSON whose strings contain nothing that misleads a brace counter or a text search.
 #[derive(Default)]
 struct SafeFormatter {
     compact: CompactFormatter,
-    /// A backslash whose form depends on whether the string goes on.
+    /// Whether a backslash waits for its form, which depends on whether the string goes on.
     held_backslash: bool,
     in_key: bool,
     at_start: bool,
@@ -86,7 +85,7 @@ impl Formatter for SafeFormatter {
     }
 
     fn end_string<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        // A stock unit takes `\\"` for an escaped quote, so the string would never end.
+        // A stock unit mistakes `\\"` for an escaped quote, so the string would never end.
         if std::mem::take(&mut self.held_backslash) {
             writer.write_all(b"\\u005c")?;
         }
@@ -140,10 +139,10 @@ impl Formatter for SafeFormatter {
     }
 }
 
-/// What is wrong with the bytes of a peer.
+/// An error in the bytes from a peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// Fatal: nothing after it can be read.
+    /// Fatal: every further [`FrameReader::next`] returns it again.
     #[error(
         "a message of more than {limit} bytes arrived without an end; close the connection and check what the peer sends"
     )]
@@ -156,7 +155,7 @@ pub enum FrameError {
         "a closing brace arrived outside every message; the peer's messages are out of step, reconnect if it goes on"
     )]
     Unbalanced,
-    /// Text outside every message, told once a line; reading goes on.
+    /// Text outside every message, reported once a line; reading goes on.
     #[error(
         "{excerpt:?} arrived where a JSON message was expected; check that the address belongs to a StackFlow module"
     )]
@@ -166,15 +165,16 @@ pub enum FrameError {
     },
 }
 
-/// Cuts a byte stream into JSON objects, wherever the stream itself was cut.
+/// Extracts JSON objects from a byte stream, wherever its pieces are cut.
 ///
-/// `push` what arrived, then call `next` until it returns `Ok(None)`. At most the limit and one push are buffered.
+/// Call [`push`](Self::push) with what arrived, then [`next`](Self::next) until it returns `Ok(None)`. At most the
+/// limit and one push are buffered.
 #[derive(Debug)]
 pub struct FrameReader {
     buffer: Vec<u8>,
-    /// What lies before is done with.
+    /// Bytes before it belong to messages that were returned.
     start: usize,
-    /// What lies before has been looked at.
+    /// Bytes before it have been scanned.
     seen: usize,
     state: State,
     limit: usize,
@@ -193,14 +193,14 @@ struct Scan {
     depth: usize,
     in_string: bool,
     escaped: bool,
-    /// All braces, those in strings too, as llm-sys counts them: the way out of an object that is no JSON.
+    /// All braces, those in strings too, as llm-sys counts them: this ends an object that is not JSON.
     plain_depth: isize,
     after_backslash: bool,
     broken: bool,
 }
 
 impl Scan {
-    /// Takes one byte and tells whether the object ends with it.
+    /// Scans one byte; returns whether the object ends with it.
     fn step(&mut self, byte: u8) -> bool {
         match byte {
             b'{' if !self.after_backslash => self.plain_depth += 1,
@@ -251,7 +251,7 @@ impl FrameReader {
         }
     }
 
-    /// Adds what arrived.
+    /// Adds bytes that arrived.
     pub fn push(&mut self, bytes: &[u8]) {
         if matches!(self.state, State::Dead) {
             return;
@@ -262,8 +262,7 @@ impl FrameReader {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole object, `None` if more bytes are needed. It has the shape of an object; whether it is JSON
-    /// its parser will tell.
+    /// The next whole object, or `None` if more bytes are needed. Its braces are balanced; it need not be valid JSON.
     ///
     /// # Errors
     /// [`FrameError`]; all but [`FrameError::TooLarge`] may be followed by further messages.

@@ -1,7 +1,7 @@
-//! Requests, replies and the data of those that a client or an LLM unit needs. Shapes only: no routing, no framing.
+//! Requests, replies and the data types of a client and of an LLM unit.
 //!
-//! Replies serialise with their keys in alphabetical order, as llm-sys sends them; reading is lenient towards what real
-//! modules leave out.
+//! Replies serialise with their keys in alphabetical order, as llm-sys sends them. Deserialisation tolerates what real modules
+//! leave out.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -10,7 +10,7 @@ use super::error::{Code, ErrorField};
 use super::extension::{InferenceOptions, SoftPrefixEcho, SoftPrefixSupport, Usage};
 use crate::prefix::SoftPrefixField;
 
-/// What stands in `object` and `data` where there is nothing to say.
+/// `object` and `data` of messages that carry nothing.
 pub const NONE: &str = "None";
 /// The `request_id` of replies to messages that could not be read.
 pub const UNREADABLE_REQUEST_ID: &str = "0";
@@ -94,7 +94,7 @@ pub struct Request {
     /// The type of `data`: one of [`object`], or an action's name.
     #[serde(default, deserialize_with = "lenient_text", skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
-    /// Stands last: a unit finds fields by text search, and nothing inside the data may shadow one of the others.
+    /// Serialised last: a unit finds fields by text search, and nothing inside the data may shadow one of the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,
 }
@@ -123,14 +123,14 @@ impl Request {
 /// How an inference's text arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct InputForm {
-    /// In frames `{delta, index, finish}`; otherwise `data` is the text.
+    /// Whether the text comes in frames `{delta, index, finish}`; otherwise `data` is the text.
     pub stream: bool,
-    /// The (joined) text is base64 of UTF-8.
+    /// Whether the (joined) text is base64 of UTF-8.
     pub base64: bool,
 }
 
 impl InputForm {
-    /// Which of the forms an object asks for. It is told by substrings, as the stock unit does.
+    /// The form that an `object` asks for, by its substrings `stream` and `base64`, as the stock unit decides it.
     pub fn of(object: &str) -> Self {
         Self {
             stream: object.contains("stream"),
@@ -145,7 +145,7 @@ pub struct Reply {
     /// Seconds since 1970.
     #[serde(default, deserialize_with = "lenient_seconds")]
     pub created: u64,
-    /// A text, a frame ([`StreamData`]) or an action's own type; [`NONE`] where there is nothing to say.
+    /// A text, a frame ([`StreamData`]) or an action's own type; [`NONE`] where there is none.
     #[serde(default = "none")]
     pub data: Value,
     /// Code 0 on success.
@@ -156,10 +156,10 @@ pub struct Reply {
     /// That of the request; [`UNREADABLE_REQUEST_ID`] where it could not be read.
     #[serde(deserialize_with = "lenient_string")]
     pub request_id: String,
-    /// Ours: the prefix that was put in front.
+    /// Our unit only: the prefix that was put in front.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soft_prefix: Option<SoftPrefixEcho>,
-    /// Ours: what the inference cost, on its last reply.
+    /// Our unit only: token counts and times, on the last reply of an inference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// The sender: a task, or `llm` or `sys` in some errors.
@@ -168,7 +168,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Success with nothing to say.
+    /// Success without data.
     pub fn ok(request_id: impl Into<String>, work_id: impl Into<String>) -> Self {
         Self::data(request_id, work_id, NONE, none())
     }
@@ -211,17 +211,17 @@ impl Reply {
 pub struct SetUp {
     /// Name of the model's card.
     pub model: String,
-    /// [`object::TEXT`] or [`object::STREAM`]; whatever contains `stream` streams. Empty: the client chooses (it never sends
-    /// an empty one).
+    /// [`object::TEXT`] or [`object::STREAM`]; whatever contains `stream` streams. Empty:
+    /// [`Module::set_up`](crate::client::Module::set_up) chooses; an empty one is never sent.
     pub response_format: String,
     /// Whether output is sent over TCP; otherwise only to units that are linked to the task.
     pub enoutput: bool,
     /// The system prompt.
     pub prompt: String,
-    /// Where inferences come from. Without [`object::TEXT`] or the like, those from TCP are ignored.
+    /// Where inferences come from. A list without an entry that contains `llm` ignores those from TCP.
     #[serde(default, deserialize_with = "one_or_many", serialize_with = "as_one_or_many")]
     pub input: Vec<String>,
-    /// Most **positions**: prefix + prompt + output, not output tokens. A stock unit takes 127 where it is missing.
+    /// Most **positions**: prefix + prompt + output, not output tokens. A stock unit uses 127 where it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_token_len: Option<u32>,
     /// Any other key of the card's `mode_param`, such as the sampling settings.
@@ -230,7 +230,7 @@ pub struct SetUp {
 }
 
 impl SetUp {
-    /// A set-up for inferences over TCP; the client chooses how the output comes.
+    /// A set-up for inferences over TCP; the client chooses whether the output is streamed.
     pub fn new(model: impl Into<String>, system_prompt: impl Into<String>) -> Self {
         Self {
             model: model.into(),
@@ -243,7 +243,7 @@ impl SetUp {
         }
     }
 
-    /// Chooses how the output comes: in frames, or whole.
+    /// Sets whether the output comes in frames or whole.
     #[must_use]
     pub fn streaming(mut self, streaming: bool) -> Self {
         self.response_format = if streaming { object::STREAM } else { object::TEXT }.to_owned();
@@ -262,13 +262,14 @@ impl SetUp {
         self
     }
 
-    /// Always the likeliest token: turns off the stock unit's own default (top-k 10, unseeded) and every other sampling.
+    /// Always chooses the likeliest token: turns off the stock unit's default (top-k 10, unseeded) and every other
+    /// sampling.
     #[must_use]
     pub fn greedy(self) -> Self {
         self.sampling(&Sampling::default())
     }
 
-    /// Writes the sampling settings as the card spells them.
+    /// Sets the sampling settings, under the card's names.
     #[must_use]
     pub fn sampling(mut self, sampling: &Sampling) -> Self {
         let mut set = |key: &str, value: Value| {
@@ -301,7 +302,7 @@ impl SetUp {
     }
 }
 
-/// How the next token is drawn. Nothing set is greedy. The stock unit lets top-p win over top-k and knows no seed.
+/// How the next token is drawn; the default is greedy. On the stock unit top-p overrides top-k, and there is no seed.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Sampling {
     /// Divisor of the logits; `None` leaves them as they are.
@@ -310,9 +311,9 @@ pub struct Sampling {
     pub top_p: Option<f64>,
     /// Number of tokens that are kept.
     pub top_k: Option<u32>,
-    /// Penalty and how many past tokens it looks at.
+    /// The penalty, and the number of past tokens to which it applies.
     pub repetition_penalty: Option<(f64, u32)>,
-    /// Ours.
+    /// Seed of the draws; our unit only.
     pub seed: Option<u64>,
 }
 
@@ -333,14 +334,14 @@ pub struct StreamInput {
     pub softprefix: Option<InferenceOptions>,
 }
 
-/// `data` of a streamed frame, in either direction, as it is read: lenient where the stock unit is, and keeping the
-/// extension fields as they came so that each wrong type can be refused with its own sentence.
+/// `data` of a streamed frame, in either direction, as it is read: lenient where the stock unit is. The extension
+/// fields are kept as they came, so that each wrong type can be refused with its own message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StreamData {
     /// The frame's piece of the text.
     #[serde(default)]
     pub delta: String,
-    /// Counts as true unless its text contains an `f`: missing, 1 and "true" are true.
+    /// True unless its text contains an `f`: missing, 1 and "true" are true.
     #[serde(default = "yes", deserialize_with = "lenient_finish")]
     pub finish: bool,
     /// From 0, or "0".
@@ -382,7 +383,7 @@ pub struct TaskInfo {
     /// As [`SetUp::response_format`].
     #[serde(default)]
     pub response_format: String,
-    /// Ours. Absent on a stock unit.
+    /// What our unit adds; absent on a stock unit.
     #[serde(default, deserialize_with = "if_readable", skip_serializing_if = "Option::is_none")]
     pub soft_prefix: Option<SoftPrefixSupport>,
 }
@@ -418,10 +419,11 @@ pub struct EthInfo {
     pub speed: String,
 }
 
-/// `data` of `cmminfo`: the NPU's memory in KiB. Where there is no NPU, a stock module tells zeros, and our unit the machine's memory.
+/// `data` of `cmminfo`: the NPU's memory in KiB. Without an NPU, a stock module sends zeros, and our unit the machine's
+/// memory.
 ///
-/// On a board without such memory the stock llm-sys sends whatever its own memory held at that place, beyond an `i64` too: numbers
-/// that cannot be are read as zeros.
+/// On a board without such memory the stock llm-sys sends uninitialised numbers, beyond an `i64` too: impossible ones
+/// are read as zeros.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Map<String, Value>")]
 pub struct CmmInfo {
@@ -449,7 +451,7 @@ impl From<Map<String, Value>> for CmmInfo {
     }
 }
 
-/// A value as `data`. Only for the types of this protocol, all of which serialise.
+/// A value of one of this protocol's types as `data`.
 pub fn to_data<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_else(|_| none())
 }

@@ -1,24 +1,24 @@
-//! The line with which a client proves to a unit that it belongs to it: part of what our unit adds to StackFlow. It opens no socket.
+//! The secret with which a client authenticates to a unit that serves one program: part of our extension of StackFlow.
 
 use std::fmt;
 
-/// How the line begins.
+/// Beginning of the line.
 const START: &str = "softprefix ";
 /// Random bytes of a secret.
 const RANDOM_BYTES: usize = 32;
 
-/// What a unit and its own clients know and no other program does: 256 random bits, as 64 hexadecimal digits.
+/// A secret shared by a unit and its own clients: 256 random bits, as 64 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Length of the line in bytes, its end included.
+    /// Length of the line in bytes, the line feed included.
     pub const LINE_BYTES: usize = START.len() + 2 * RANDOM_BYTES + 1;
 
-    /// A new one, from the system's generator.
+    /// A new secret from the system's random generator.
     ///
     /// # Errors
-    /// Where the system gives no random bytes.
+    /// Where the system's generator fails.
     pub fn random() -> std::io::Result<Self> {
         let mut bytes = [0; RANDOM_BYTES];
         getrandom::fill(&mut bytes).map_err(std::io::Error::from)?;
@@ -30,7 +30,7 @@ impl Secret {
         format!("{START}{}\n", self.0).into_bytes()
     }
 
-    /// Whether `line` is [`Secret::line`]. Takes as long for the first wrong byte as for the last.
+    /// Whether `line` is [`Secret::line`]. Takes the same time wherever the first wrong byte is.
     pub fn is_line(&self, line: &[u8]) -> bool {
         let own = self.line();
         own.len() == line.len()
@@ -43,7 +43,7 @@ impl Secret {
 }
 
 impl fmt::Debug for Secret {
-    /// Nothing of it: options are written into logs.
+    /// Hides the secret: options are written into logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
     }

@@ -1,9 +1,8 @@
-//! Texts in pieces: bytes cut into whole characters on the way out, deltas joined on the way in. It knows no messages.
+//! Text in pieces: [`Utf8Cutter`] turns bytes into whole characters, [`DeltaJoiner`] joins the deltas of a streamed output.
 
-/// Turns a stream of bytes, cut anywhere, into pieces of text that never end inside a character.
+/// Converts a stream of bytes, cut anywhere, into pieces of text that never end inside a character.
 ///
-/// Bytes that can be no part of any character become U+FFFD, one for each maximal wrong sequence, as
-/// [`String::from_utf8_lossy`] does for the whole; the pieces joined equal that conversion of the whole.
+/// Invalid bytes become U+FFFD. The pieces joined equal [`String::from_utf8_lossy`] of the whole stream.
 #[derive(Debug, Clone, Default)]
 pub struct Utf8Cutter {
     /// The start of a character, at most 3 bytes.
@@ -16,7 +15,7 @@ impl Utf8Cutter {
         Self::default()
     }
 
-    /// Adds bytes and returns the characters that are whole now.
+    /// Adds bytes and returns the characters that are now complete.
     pub fn push(&mut self, bytes: &[u8]) -> String {
         self.held.extend_from_slice(bytes);
         let mut text = String::with_capacity(self.held.len());
@@ -47,7 +46,7 @@ impl Utf8Cutter {
         text
     }
 
-    /// Ends the stream: what is still held can no longer become a character.
+    /// Ends the stream: an incomplete character becomes U+FFFD.
     pub fn finish(&mut self) -> String {
         let text = String::from_utf8_lossy(&self.held).into_owned();
         self.held.clear();
@@ -55,8 +54,8 @@ impl Utf8Cutter {
     }
 }
 
-/// Joins an output's deltas in the order they arrive. A stock unit's indices are one counter for all its tasks and go on after a
-/// run that died, so they say nothing and are not looked at.
+/// Joins the deltas of an output in order of arrival. Their indices are ignored: a stock unit has one counter for all
+/// its tasks, which continues after an inference that died.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeltaJoiner {
     text: String,
@@ -69,7 +68,7 @@ impl DeltaJoiner {
         Self::default()
     }
 
-    /// Adds a delta. Empty ones (such as the last frame's) do not count as chunks.
+    /// Adds a delta. Empty ones (such as the last frame's) are not counted as chunks.
     pub fn push(&mut self, delta: &str) {
         if !delta.is_empty() {
             self.text.push_str(delta);

@@ -1,38 +1,36 @@
-//! What became of a model file's numbers in the unit that computes with them: part of what our unit says of itself.
-//!
-//! It knows names of types and counts, no file and no arithmetic.
+//! How a unit represents the numbers of its model file: part of [`SoftPrefixSupport`](super::extension::SoftPrefixSupport).
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// Matrices of a model file that are stored alike, and what became of their numbers.
+/// Matrices of a model file that are stored in one format, and how the unit represents them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredWeights {
     /// How many matrices.
     pub count: usize,
-    /// What became of their numbers.
+    /// How the unit represents them.
     pub how: TakenOver,
-    /// As the file's format calls it: `Q5_0`, `Q4_K`.
+    /// Name of the file's format: `Q5_0`, `Q4_K`.
     pub kind: String,
 }
 
-/// Whether the numbers that are computed with are those of the model file.
+/// Whether a unit computes with the numbers of the model file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TakenOver {
-    /// They are.
+    /// With the very same numbers.
     Exact,
-    /// The weights are; the scales of their blocks were rounded to f16.
+    /// With the same weights; the scales of their blocks were rounded to f16.
     ScalesRounded,
-    /// They were rounded anew, to eight bits with a scale for every 32.
+    /// With weights quantised again, to eight bits with a scale for every 32.
     Rounded,
-    /// Something newer than this program.
+    /// A value that this version does not know.
     #[serde(other)]
     Unknown,
 }
 
 impl StoredWeights {
-    /// All of them in English, for logs: `132 Q5_0 as in the file; 24 Q6_K rounded to 8 bits`.
+    /// The list in English, for logs: `132 Q5_0 as in the file; 24 Q6_K rounded to 8 bits`.
     pub fn sentence(weights: &[Self]) -> String {
         let words = weights.iter().map(|stored| {
             let how = match stored.how {
@@ -47,7 +45,7 @@ impl StoredWeights {
     }
 }
 
-/// Entries that cannot be read are left out: what a unit says beside the point must not cost the rest.
+/// Leaves out entries that cannot be read: they must not make the rest of `taskinfo` unreadable.
 pub(super) fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<StoredWeights>, D::Error> {
     let Value::Array(entries) = Value::deserialize(deserializer)? else {
         return Ok(Vec::new());

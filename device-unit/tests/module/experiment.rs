@@ -47,7 +47,7 @@ async fn request(server: &Server, plan: Plan) -> RunRequest {
         system: plan.prompts[0].system.clone(),
         settings: plan.settings.clone(),
         limits: ConnectOptions::default(),
-        shelf: None,
+        prefix_store: None,
     };
     let session = Session::open(open, |_| ()).await.unwrap();
     // A run sets up a task of its own, and a run that is killed leaves it.

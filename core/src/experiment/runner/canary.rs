@@ -1,4 +1,4 @@
-//! The proof asked of a stock module: a large prefix must change its text. It knows a session, and no plan.
+//! The check of a stock module before its results are believed: a large prefix must change its text.
 
 use crate::client::{InferenceRequest, Task};
 use crate::compare::{Measures, Noise, Verdict};
@@ -7,10 +7,10 @@ use crate::experiment::session::{Session, SessionError};
 use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix};
 use crate::protocol::extension::Priority;
 
-/// Whether a large prefix changes what a stock module says.
+/// The result of the check whether a large prefix changes the text of a stock module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Canary {
-    /// What the two texts show.
+    /// The conclusion from the texts.
     pub finding: CanaryFinding,
     /// The text without a prefix.
     pub baseline: String,
@@ -18,19 +18,19 @@ pub struct Canary {
     pub text: String,
 }
 
-/// What a canary showed.
+/// The conclusion of a canary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CanaryFinding {
-    /// The text changed more than by itself.
+    /// The text changed beyond the noise.
     Applied,
     /// The text stayed the same.
     NoEffect,
-    /// The module's texts differ so much by themselves that nothing can be said.
+    /// The module's texts differ so much without a prefix that the change proves nothing.
     CannotTell,
 }
 
 impl Canary {
-    /// What a person should know.
+    /// The finding as a sentence, with a remedy where one is needed.
     pub fn sentence(&self) -> &'static str {
         match self.finding {
             CanaryFinding::Applied => "A large prefix changes the text: this module uses prefixes.",
@@ -51,7 +51,8 @@ const CANARY: PrefixRecipe = PrefixRecipe {
     rounding: Rounding::NearestEven,
 };
 
-/// Asks without a prefix and with a large one. Where the texts differ, asks without one again: perhaps they always do.
+/// Runs the prompt without a prefix and with a large one. Where the texts differ, runs it without one again, to measure
+/// the noise.
 pub(super) async fn canary(session: &Session, task: &Task, prompt: &str) -> Result<Canary, SessionError> {
     let ask = async |prefix: Option<SoftPrefix>| -> Result<String, SessionError> {
         let request = InferenceRequest::new(prompt).prefix(prefix).priority(Priority::Batch);

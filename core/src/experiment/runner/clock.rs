@@ -1,8 +1,8 @@
-//! Time at work. It knows a monotonic clock and nothing else.
+//! A stopwatch that can be paused.
 
 use std::time::{Duration, Instant};
 
-/// Measures time without pauses.
+/// Measures time, except for pauses.
 #[derive(Default)]
 pub(super) struct Clock {
     before: Duration,

@@ -1,4 +1,4 @@
-//! The loop of a run: task after task, case after case, a second try for what died.
+//! The main loop of a run: it sets up tasks, runs cases and scores on them, and repeats the cases of a task that died.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -25,23 +25,23 @@ pub(super) struct Runner {
     events: mpsc::UnboundedSender<RunEvent>,
     control: watch::Receiver<Control>,
     experiment: Experiment,
-    /// Where records go, once it is there.
+    /// The journal of the records; `None` before it is created, and where nothing is kept.
     pub(super) journal: Option<SharedJournal>,
     /// Lines that could not be saved yet.
     pub(super) unsaved: VecDeque<Entry>,
     progress: Progress,
-    /// Cases finished in this run, for the pace.
+    /// Cases finished in this run (not in an earlier one), for the estimate of the time left.
     here: usize,
     clock: Clock,
-    /// Failed saving pauses too.
+    /// Whether the run is paused because saving failed.
     pub(super) halted: bool,
     unscored: Unscored,
     canary_done: bool,
-    /// [`RunEvent::Started`] was told.
+    /// Whether [`RunEvent::Started`] was sent.
     introduced: bool,
-    /// Cases that ended in a panic and have no record, and the first panic.
+    /// Number of cases that panicked and so have no record, and the first panic's message.
     lost: Option<(usize, String)>,
-    /// A set-up that was given up before the module answered; its task is ended once it is there.
+    /// A set-up that was abandoned before the module answered; its task is ended once it is there.
     late: Option<SettingUp>,
 }
 
@@ -88,7 +88,7 @@ impl Runner {
     }
 
     pub(super) fn tell(&self, event: RunEvent) {
-        // Nobody listens to a dropped run; it then ends by itself.
+        // Fails if the run was dropped; it then ends by itself.
         let _ = self.events.send(event);
     }
 
@@ -112,7 +112,7 @@ impl Runner {
         }
         let how = match &end {
             RunEnd::Complete => Some(Ending::Complete),
-            // A run that was dropped can go on later; one that was cancelled is over.
+            // A run that was dropped can be resumed; one that was cancelled cannot.
             RunEnd::Cancelled if *self.control.borrow() == Control::Cancel => Some(Ending::Cancelled),
             RunEnd::Cancelled | RunEnd::NoEffect | RunEnd::Interrupted { .. } => None,
         };
@@ -131,12 +131,12 @@ impl Runner {
                 Ok(Ok(task)) => exit(&task).await,
                 // Nothing was set up.
                 Ok(Err(_)) => {}
-                Err(error) => tracing::warn!(%error, "a set-up that was given up broke off"),
+                Err(error) => tracing::warn!(%error, "an abandoned set-up panicked"),
             }
         }
     }
 
-    /// Runs task after task: one for each stretch of cases with the same system text.
+    /// Runs one task after the other: one for each sequence of cases with the same system prompt.
     async fn drive(&mut self, source: &mut Source) -> RunEnd {
         let mut again: VecDeque<(Case, u32)> = VecDeque::new();
         let (mut is_first, mut is_back) = (true, false);
@@ -165,8 +165,8 @@ impl Runner {
                 return end;
             }
             let end = self.run_task(&task, &system, source, &mut again).await;
-            // The next task may need this one's place: a stock unit has room for two, and what is left of a task on a module that
-            // merely hung would fill one.
+            // The next task may need this one's place: a stock unit has room for two, and a module that only hung still
+            // has the old task.
             exit(&task).await;
             match end {
                 TaskEnd::Done => {}
@@ -185,7 +185,8 @@ impl Runner {
         self.request.plan.prompts.get(number).cloned().unwrap_or_default()
     }
 
-    /// Sets up, and where the module is gone, tries again after each of the waits. A cancel is heard at every step.
+    /// Sets up a task. If the module is gone, tries again after each of
+    /// [`RunOptions::retries`](super::RunOptions::retries). Can be cancelled at any time.
     async fn set_up_or_wait(&mut self, system: &str, is_first: bool) -> Result<Task, RunEnd> {
         let mut waits = self.request.options.retries.clone().into_iter();
         loop {
@@ -204,7 +205,7 @@ impl Runner {
                 Ok(Err(error)) => error,
                 Err(error) => return Err(RunEnd::Interrupted { error: fault(&error) }),
             };
-            // A module that was never there, or says no, will not change its mind.
+            // A module that was never reached, or that refused, is not tried again.
             let hopeless = is_first || matches!(error, ClientError::Refused { .. } | ClientError::TaskFull { .. });
             let Some(wait) = waits.next().filter(|_| !hopeless) else {
                 return Err(RunEnd::Interrupted {
@@ -218,10 +219,10 @@ impl Runner {
         }
     }
 
-    /// Writes the experiment's first line once the module is set up for it.
+    /// Writes the experiment's first line, once, when the module is set up.
     ///
     /// # Errors
-    /// Why its journal cannot be made.
+    /// The reason for which the journal cannot be created.
     async fn introduce(&mut self) -> Result<(), String> {
         if std::mem::replace(&mut self.introduced, true) {
             return Ok(());
@@ -241,7 +242,7 @@ impl Runner {
         Ok(())
     }
 
-    /// The canary, once and for stock modules only. Ends the run if it proves that prefixes have no effect.
+    /// Runs the canary once, on stock modules only. Returns the end of the run if prefixes have no effect.
     async fn prove(&mut self, task: &Task, prompt: usize) -> Option<RunEnd> {
         let wanted = self.request.options.canary && task.support().is_none();
         if std::mem::replace(&mut self.canary_done, true) || !wanted {
@@ -254,7 +255,8 @@ impl Runner {
         };
         let canary = match found {
             Ok(canary) => canary,
-            // It proves nothing, which the person must know; the cases will tell whether the module can be used at all.
+            // Reported, since now nothing proves that prefixes are used. The run goes on: the cases show whether the
+            // module works.
             Err(error) => {
                 let error = error.to_string();
                 self.tell(RunEvent::CanaryFailed { error });
@@ -280,9 +282,9 @@ impl Runner {
             self.unscored = Unscored::default();
         }
         let mut running: JoinSet<Attempt> = JoinSet::new();
-        // By the task that runs it: of one that panics nothing else is left.
+        // By the id of the async task that runs it: after a panic, the id is all that is known.
         let mut cases: HashMap<tokio::task::Id, Case> = HashMap::new();
-        // One batch at a time: it shares the engine with the running cases.
+        // One batch at a time, since it shares the engine with the running cases.
         let mut scoring: JoinSet<Scoring> = JoinSet::new();
         let mut died = None;
         let mut control = self.control.clone();
@@ -292,7 +294,8 @@ impl Runner {
             }
             let paused = self.halted || *control.borrow() == Control::Pause;
             while died.is_none() && !paused && running.len() < most {
-                // What died once runs alone, so that it cannot take others with it a second time.
+                // A case under which the module died is repeated alone, so that it cannot fail other cases a second
+                // time.
                 let repeat = if running.is_empty() { again.pop_front() } else { None };
                 if repeat.is_none() && !again.is_empty() {
                     break;
@@ -372,7 +375,7 @@ impl Runner {
         }
     }
 
-    /// A case on its way to the module and back.
+    /// The future that runs a case.
     fn attempt(&self, task: &Task, case: Case, number: u32) -> impl Future<Output = Attempt> + Send + use<> {
         let (session, task, events) = (Arc::clone(&self.request.session), task.clone(), self.events.clone());
         let index = case.index;
@@ -388,7 +391,7 @@ impl Runner {
         async move {
             let tell = |progress| {
                 if let CaseProgress::Text(text) = progress {
-                    // Nobody listens to a dropped run.
+                    // Fails if the run was dropped.
                     let _ = events.send(RunEvent::Text { index, text });
                 }
             };
@@ -397,7 +400,8 @@ impl Runner {
         }
     }
 
-    /// Keeps and tells a finished case, or puts it back for a second time. Returns why the session is of no more use.
+    /// Saves and reports a finished case, or queues it for a second try. Returns the error after which a new set-up is
+    /// needed.
     async fn finish(
         &mut self,
         attempt: Attempt,
@@ -427,7 +431,7 @@ impl Runner {
         died
     }
 
-    /// Tells that a case ended in a panic. It has no record, so that a resumed run repeats it.
+    /// Reports a case that panicked. It has no record, so a resumed run repeats it.
     fn lose(&mut self, case: Option<Case>, error: &JoinError) {
         let (count, _) = self.lost.get_or_insert_with(|| (0, error.to_string()));
         *count += 1;
@@ -446,15 +450,15 @@ impl Runner {
         self.unscored.next(fits)
     }
 
-    /// Remembers a finished case for scoring, where that is wanted.
+    /// Queues a finished case for scoring, if the plan asks for it.
     fn note(&mut self, record: &Record) {
         if self.request.plan.deep {
             self.unscored.take(record);
         }
     }
 
-    /// Keeps and tells what was scored. What failed with others is tried once more by itself. Returns why the session is of no more
-    /// use.
+    /// Saves and reports scores. Cases of a failed batch are queued once more, one by one. Returns the error after
+    /// which a new set-up is needed.
     async fn take_scores(&mut self, scoring: Scoring) -> Option<SessionError> {
         let Scoring { batch, scores } = scoring;
         self.unscored.is_back();
@@ -497,21 +501,21 @@ impl Runner {
     }
 }
 
-/// Why no more is run on a task.
+/// Why no more cases run on a task.
 enum TaskEnd {
-    /// No case with this system text is left.
+    /// No case with this system prompt is left.
     Done,
     Died(SessionError),
     Cancelled,
 }
 
-/// A case that was run once; `None` where it was stopped before it was sent.
+/// One run of a case; `ran` is `None` where it was stopped before it was sent.
 struct Attempt {
     number: u32,
     ran: Option<Ran>,
 }
 
-/// A batch that was scored, or not.
+/// A batch and its scores or error.
 struct Scoring {
     batch: Batch,
     scores: Result<Vec<(String, CaseScores)>, SessionError>,
@@ -536,15 +540,15 @@ async fn set_up(session: Arc<Session>, system: String, settings: Settings) -> Re
     session.set_up(&system, &settings).await
 }
 
-/// The sentence for a panic in a task of the run.
+/// The message for a panic in an async task of the run.
 pub(super) fn fault(error: &JoinError) -> String {
     format!(
         "a fault in this program ({error}); everything finished is kept. Resume to go on, and report the fault if it comes again"
     )
 }
 
-/// Returns when the run is to be cancelled.
+/// Returns when the run is cancelled or dropped.
 async fn cancelled(control: &mut watch::Receiver<Control>) {
-    // An error means that the run was dropped, which cancels it too.
+    // An error means that the run was dropped.
     let _ = control.wait_for(|now| *now == Control::Cancel).await;
 }

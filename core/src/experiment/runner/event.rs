@@ -1,4 +1,4 @@
-//! What a run tells while it lasts, and how it ends. It knows what can happen, not how it comes about.
+//! Events of a run, and how it ends.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::experiment::record::Record;
 use crate::experiment::scores::CaseScores;
 use crate::experiment::threshold::Threshold;
 
-/// What happens in a run.
+/// An event of a run.
 #[derive(Clone, Debug)]
 pub enum RunEvent {
-    /// The module is set up and the first cases begin; sent again for a resumed experiment.
+    /// The module is set up and the first cases begin. Also sent when an experiment is resumed.
     Started(Box<Experiment>),
     /// A case was sent.
     CaseStarted {
@@ -27,9 +27,9 @@ pub enum RunEvent {
         /// The next piece; whole characters.
         text: String,
     },
-    /// A case finished, and is in the journal (unless [`RunEvent::JournalFailed`] comes first).
+    /// A case finished and is in the journal, unless [`RunEvent::JournalFailed`] came first.
     CaseFinished(Box<Record>),
-    /// A case ended in a fault of this program and has no record: the run goes on and ends as [`RunEnd::Interrupted`].
+    /// A case panicked and has no record. The run goes on and ends as [`RunEnd::Interrupted`].
     CaseLost {
         /// [`Case::index`](crate::experiment::Case::index).
         index: usize,
@@ -38,14 +38,15 @@ pub enum RunEvent {
         /// The panic, as a sentence.
         error: String,
     },
-    /// A finished case was scored, and that is in the journal. Sent where the plan asks for it and the unit can.
+    /// A finished case was scored, and the scores are in the journal. Sent where the plan asks for scores and the unit
+    /// has them.
     Scored {
         /// Id of the record.
         record: String,
         /// Its scores.
         scores: Box<CaseScores>,
     },
-    /// So many finished cases could not be scored, for this reason; the run goes on.
+    /// Finished cases could not be scored; the run goes on.
     NotScored {
         /// Number of cases.
         count: usize,
@@ -54,28 +55,29 @@ pub enum RunEvent {
     },
     /// How far the run is.
     Progress(Progress),
-    /// What the canary showed on a stranger's module.
+    /// The result of the canary on a stock module.
     Canary(Canary),
-    /// The canary could not be run, so nothing proves that prefixes are used; the run goes on.
+    /// The canary failed, so nothing proves that prefixes are used; the run goes on.
     CanaryFailed {
         /// Why, as a sentence.
         error: String,
     },
-    /// The module died and is being reached again.
+    /// The module died; the run reconnects.
     Reconnecting {
         /// The failure that the module died of, as a sentence.
         because: String,
     },
-    /// It is there again.
+    /// The module is set up again.
     Reconnected,
-    /// Records cannot be saved; the run waits ([`Run::go_on`](super::Run::go_on) tries again). Nothing is lost meanwhile.
+    /// Records cannot be saved; the run is paused, and [`Run::go_on`](super::Run::go_on) tries again. The records are
+    /// kept in memory.
     JournalFailed {
         /// Why, as a sentence.
         error: String,
     },
-    /// A threshold search knows more.
+    /// The result of a threshold search so far.
     Threshold(Threshold),
-    /// The last event. [`super::Run::next`] then waits until nothing of the run is left on the module.
+    /// The last event. [`Run::next`](super::Run::next) then waits until nothing of the run is left on the module.
     Ended(RunEnd),
 }
 
@@ -86,9 +88,9 @@ pub enum RunEnd {
     Complete,
     /// [`Run::cancel`](super::Run::cancel) was called, or the [`Run`](super::Run) was dropped.
     Cancelled,
-    /// The canary had no effect; see [`RunEvent::Canary`].
+    /// The canary showed that prefixes have no effect; see [`RunEvent::Canary`].
     NoEffect,
-    /// The module could not be used any more, or a case was lost; the rest can be run later.
+    /// The module could no longer be used, or a case was lost; the run can be resumed.
     Interrupted {
         /// Why, as a sentence.
         error: String,
@@ -106,9 +108,9 @@ pub struct Progress {
     pub running: usize,
     /// All cases; may grow during a search.
     pub total: usize,
-    /// Since the start, without pauses.
+    /// Time since the start, without pauses.
     pub elapsed: Duration,
-    /// Time to the end at the present pace; `None` before the first case has finished.
+    /// Estimated time to the end; `None` before the first case has finished.
     pub left: Option<Duration>,
     /// Whether no further case is begun.
     pub paused: bool,

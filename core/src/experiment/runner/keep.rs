@@ -1,5 +1,4 @@
-//! Keeps what a run has found: in order, off the run's own thread, and nothing is lost where the disk says no. It knows the journal,
-//! and no module.
+//! Saving a run's lines: in order, on a blocking thread, kept in memory while the disk fails.
 
 use std::collections::VecDeque;
 use std::sync::PoisonError;
@@ -16,13 +15,13 @@ impl Runner {
         }
     }
 
-    /// Saves what is not saved yet, in order; halts the run if that fails.
+    /// Saves the lines that are not saved yet, in order; pauses the run if that fails.
     pub(super) async fn save_rest(&mut self) {
         let Some(journal) = self.journal.clone() else {
             return;
         };
         let entries = std::mem::take(&mut self.unsaved);
-        // Waiting for the disk must not hold up running inferences.
+        // On a blocking thread, so that a slow disk does not delay running inferences.
         let saved = tokio::task::spawn_blocking(move || append_all(&journal, entries)).await;
         match saved {
             Ok((rest, error)) => {
@@ -44,7 +43,7 @@ impl Runner {
     }
 }
 
-/// Appends the entries until one fails; returns those that are not saved, and why.
+/// Appends the entries until one fails; returns those that are not saved, and the error.
 fn append_all(journal: &SharedJournal, mut entries: VecDeque<Entry>) -> (VecDeque<Entry>, Option<JournalError>) {
     let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
     while let Some(entry) = entries.front() {

@@ -1,9 +1,9 @@
-//! Runs a plan on a module and tells what happens: as many cases at once as the unit can take, one at a time on a stock one. Each
-//! finished case is in the journal before it is told. It knows modules through the client, and no window.
+//! Runs a plan on a module and reports events: as many cases at once as the unit can take, one at a time on a stock module. Each
+//! finished case is in the journal before its event is sent.
 //!
-//! A case that fails is recorded with its error and the rest goes on. When the module dies under a case, the connection and the
-//! task are made anew and the case is repeated once, alone. What cannot be made anew interrupts the run; a run of the rest can
-//! follow any time ([`RunRequest::resume`]).
+//! A case that fails is recorded with its error, and the others go on. When the module dies during a case, the connection and the
+//! task are made again, and the case is repeated once, alone. If that fails, the run is interrupted; a later run can do
+//! the rest ([`RunRequest::resume`]).
 
 mod canary;
 mod clock;
@@ -32,7 +32,7 @@ use super::session::Session;
 use drive::Runner;
 use source::{Searching, Source};
 
-/// What is to be run, and where.
+/// A plan to run, and where.
 #[derive(Clone)]
 pub struct RunRequest {
     /// What to run.
@@ -41,7 +41,7 @@ pub struct RunRequest {
     pub session: Arc<Session>,
     /// Where records are kept.
     pub keep: Keep,
-    /// The experiment to go on with: its finished cases are not run again, and those that are not scored yet are scored.
+    /// The experiment to resume: its finished cases are not run again, and those that are not scored yet are scored.
     pub resume: Option<Past>,
     /// Limits and checks of the run.
     pub options: RunOptions,
@@ -52,24 +52,24 @@ pub struct RunRequest {
 pub enum Keep {
     /// In memory only; records reach the caller as events.
     Nowhere,
-    /// In this journal, behind what it holds.
+    /// Appended to this journal.
     Journal(SharedJournal),
-    /// In a new journal of the library.
+    /// In a new journal of this library.
     Library(Arc<Library>),
 }
 
 /// How a plan is run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
-    /// What records say wrote them: `softprefix 0.1.0`.
+    /// [`Record::written_by`](super::record::Record::written_by) of the records.
     pub written_by: String,
-    /// At most so many cases at once, whatever the unit says.
+    /// Most cases at once; `None` takes the unit's own limit.
     pub at_once: Option<usize>,
-    /// Whether a stock module is first asked to prove that a prefix has any effect.
+    /// Whether a stock module is first checked for any effect of a prefix ([`Canary`]).
     pub canary: bool,
-    /// Whether the run ends when that proof fails.
+    /// Whether the run ends when that check finds no effect.
     pub stop_without_effect: bool,
-    /// Waits before each try to reach a dead module again.
+    /// Waits before each attempt to reconnect to a dead module; their number limits the attempts.
     pub retries: Vec<Duration>,
 }
 
@@ -87,7 +87,7 @@ impl Default for RunOptions {
     }
 }
 
-/// A run in progress. Dropping it cancels the run without a word in the journal, so that it can be resumed.
+/// A run in progress. Dropping it cancels the run without an ending in the journal, so that it can be resumed.
 pub struct Run {
     events: mpsc::UnboundedReceiver<RunEvent>,
     control: watch::Sender<Control>,
@@ -97,7 +97,7 @@ pub struct Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Control {
     Go,
-    /// Counts up, so that going on after a failed save can be told from never having paused.
+    /// No further case is begun.
     Pause,
     Cancel,
 }
@@ -106,20 +106,21 @@ impl Run {
     /// Starts a plan. Must be called from within a tokio runtime.
     ///
     /// # Errors
-    /// [`PlanError`]; what goes wrong later is an event.
+    /// [`PlanError`]; later failures are events.
     pub fn start(request: RunRequest) -> Result<Self, PlanError> {
         let cases = request.plan.cases()?;
         Ok(Self::drive(request, Source::Plan(cases.into())))
     }
 
-    /// Starts a search instead: the plan's prompt (the first) with one magnitude after the other. The plan's sweeps are not run.
+    /// Starts a threshold search: the plan's first prompt with one magnitude after the other. The plan's sweeps are not
+    /// run.
     ///
     /// # Errors
     /// [`PlanError`].
     pub fn search(mut request: RunRequest, search: SearchRequest) -> Result<Self, PlanError> {
         request.plan.sweeps.clear();
         request.plan.prompts.truncate(1);
-        // A search runs the last of the plan's baselines at its end.
+        // The search runs the plan's last baseline at its end.
         request.plan.closing = true;
         let baselines: VecDeque<Case> = request.plan.cases()?.into();
         let searching = Searching::new(baselines, search);
@@ -144,8 +145,8 @@ impl Run {
         }
     }
 
-    /// The next event. `None` once [`RunEvent::Ended`] was told and nothing of the run is left on the module, which takes as long as
-    /// the module takes to set up where the run was cancelled meanwhile. May be dropped while it waits without losing anything.
+    /// The next event; `None` after [`RunEvent::Ended`], once nothing of the run is left on the module. If the run was
+    /// cancelled during a set-up, that takes until the set-up ends. Cancel safe: dropping the future loses no event.
     pub async fn next(&mut self) -> Option<RunEvent> {
         self.events.recv().await
     }
@@ -155,18 +156,18 @@ impl Run {
         self.set(Control::Pause);
     }
 
-    /// Goes on after a pause.
+    /// Resumes after a pause or a failed save.
     pub fn go_on(&self) {
         self.set(Control::Go);
     }
 
-    /// Stops running cases (they leave no record) and ends the run.
+    /// Stops running cases, which leave no record, and ends the run.
     pub fn cancel(&self) {
         self.set(Control::Cancel);
     }
 
-    /// Ends the run as dropping it does, and waits until nothing of it is left on the module: as long as the module takes to set up
-    /// where it is doing that.
+    /// Ends the run as dropping it does, and waits until nothing of it is left on the module. During a set-up, that
+    /// takes until the set-up ends.
     pub async fn leave(self) {
         let Self {
             events,
@@ -175,7 +176,7 @@ impl Run {
         } = self;
         drop((events, control));
         if let Err(error) = at_work.await {
-            tracing::warn!(%error, "the run broke off");
+            tracing::warn!(%error, "the run panicked");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Where a run's cases come from: a plan, or a search whose next magnitude depends on the last text. It sends nothing.
+//! The source of a run's cases: a plan, or a search whose next magnitude depends on the last text.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -12,33 +12,33 @@ use crate::prefix::{Magnitude, PrefixRecipe};
 /// A search for the largest magnitude within an effect budget.
 #[derive(Clone, Debug)]
 pub struct SearchRequest {
-    /// The prefix; its magnitude only tells the unit in which the search goes (raw or token norms).
+    /// The prefix. Of its magnitude only the unit is used: raw values or token norms.
     pub recipe: PrefixRecipe,
-    /// Range and number of runs, with what is known already.
+    /// Range and number of runs, with the points measured before.
     pub search: ThresholdSearch,
-    /// Which effect is allowed.
+    /// The effect that is still allowed.
     pub budget: Budget,
-    /// Records beside which the search runs. Those of the same prompt, module, settings and kind of prefix are measured points too.
+    /// Earlier records. Those with the same prompt, module, settings and kind of prefix count as measured points.
     pub beside: Vec<Record>,
 }
 
-/// Where cases come from.
+/// The source of a run's cases.
 pub(super) enum Source {
     Plan(VecDeque<Case>),
     Search(Box<Searching>),
 }
 
-/// A search at work: the baselines before, one magnitude at a time, the baseline again.
+/// A running search: the first baselines, one magnitude at a time, the last baseline.
 pub(super) struct Searching {
     /// The plan's baselines; the last one is run at the end.
     baselines: VecDeque<Case>,
     next_index: usize,
     pub(super) search: SearchRequest,
-    /// The text that effects are measured against.
+    /// The baseline's text.
     base: Option<String>,
-    /// Whether a case is out whose result the next step needs.
+    /// Whether a case is running whose result the next step needs.
     waits: bool,
-    /// A result that the next step needs will never come.
+    /// Whether a result that the next step needs was lost.
     over: bool,
 }
 
@@ -58,7 +58,7 @@ impl Source {
         }
     }
 
-    /// System text of the next case's prompt.
+    /// The prompt of the next case.
     pub(super) fn next_prompt(&self) -> Option<usize> {
         match self {
             Self::Plan(cases) => cases.front().map(|case| case.prompt),
@@ -66,7 +66,7 @@ impl Source {
         }
     }
 
-    /// A case was lost. The other cases of a plan do not need it; a search cannot go on.
+    /// Notes that a case was lost. The other cases of a plan do not need it; a search ends.
     pub(super) fn give_up(&mut self) {
         if let Self::Search(searching) = self {
             searching.over = true;
@@ -81,7 +81,7 @@ impl Source {
 }
 
 impl Searching {
-    /// The baselines of a plan (the last of them is run at the end), and what is searched for.
+    /// A search with the baselines of a plan, the last of which is run at the end.
     pub(super) fn new(baselines: VecDeque<Case>, search: SearchRequest) -> Self {
         Self {
             next_index: baselines.len(),
@@ -135,7 +135,7 @@ impl Searching {
         })
     }
 
-    /// Takes over what the records beside say, now that it is known who answers.
+    /// Adds the points of the earlier records, once the first baseline shows which module answers.
     fn know_beside(&mut self, baseline: &Record) {
         let beside = std::mem::take(&mut self.search.beside);
         let analysis = Analysis::of(beside.iter().chain([baseline]));
@@ -145,7 +145,7 @@ impl Searching {
         }
     }
 
-    /// Takes in what a case gave. A failed case counts as over the budget: nobody wants a magnitude that fails.
+    /// Adds the result of a case. A failed case counts as beyond the budget.
     pub(super) fn take(&mut self, record: &Record) {
         self.waits = false;
         if record.is_baseline() {

@@ -1,4 +1,4 @@
-//! One case, from its prefix to its record.
+//! Running one case, from its prefix to its record.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::experiment::record::{Answer, Failure, Outcome, PrefixIdentity, RECORD
 use crate::protocol::extension::{FinishReason, Priority};
 use crate::time;
 
-/// A case to be run.
+/// A case to run.
 #[derive(Clone, Debug)]
 pub struct CaseRequest {
     /// Id of the experiment.
@@ -24,47 +24,47 @@ pub struct CaseRequest {
     pub settings: Settings,
     /// Place in the unit's queue.
     pub priority: Priority,
-    /// Which try it is, from 1.
+    /// Number of the try, from 1.
     pub attempt: u32,
-    /// What the record says wrote it: `softprefix 0.1.0`.
+    /// [`Record::written_by`] of the record.
     pub written_by: String,
 }
 
-/// What is told of a case while it runs.
+/// Progress of a running case.
 #[derive(Debug)]
 pub enum Progress {
-    /// It was sent, with this prefix.
+    /// The case is being sent, with this prefix.
     Sent(Option<PrefixIdentity>),
     /// More text.
     Text(String),
 }
 
-/// A case that was run.
+/// The result of a case.
 #[derive(Debug)]
 pub struct Ran {
     /// The record, whether the case succeeded or failed.
     pub record: Record,
-    /// Why the case failed, where it did; the record holds the sentence.
+    /// The error, if the case failed; the record has its message.
     pub error: Option<SessionError>,
 }
 
-/// Stops a case from elsewhere: [`Stop::pair`] gives both ends.
+/// A signal to stop a case; see [`Stop::pair`].
 #[derive(Clone, Debug)]
 pub struct Stop(Option<watch::Receiver<bool>>);
 
 impl Stop {
-    /// Sending `true` stops; dropping the sender does, too.
+    /// A sender and its signal. Sending `true` or dropping the sender stops the case.
     pub fn pair() -> (watch::Sender<bool>, Self) {
         let (sender, receiver) = watch::channel(false);
         (sender, Self(Some(receiver)))
     }
 
-    /// A case that runs to its end.
+    /// A signal that never stops the case.
     pub fn never() -> Self {
         Self(None)
     }
 
-    /// Returns once a stop is wanted.
+    /// Returns once a stop is requested.
     pub async fn wanted(&mut self) {
         match &mut self.0 {
             // An error means that the sender is gone.
@@ -75,8 +75,8 @@ impl Stop {
 }
 
 impl Session {
-    /// Runs a case on `task` and makes its record. A stop ends it early: the record then says [`FinishReason::Stopped`] and holds the
-    /// text so far; `None` where it was stopped before it was sent.
+    /// Runs a case on `task` and returns its record. A stop ends it early: the record then has
+    /// [`FinishReason::Stopped`] and the text so far. Returns `None` where it was stopped before it was sent.
     pub async fn run(
         &self,
         task: &Task,
@@ -100,7 +100,7 @@ impl Session {
             Err(error) => {
                 let failure = Failure {
                     error: error.to_string(),
-                    // Also where the connection is lost, what had come is kept.
+                    // The text that arrived is kept, also where the connection was lost.
                     partial_text: error.text_so_far().map_or(so_far, str::to_owned),
                     elapsed_sec: started.elapsed().as_secs_f64(),
                 };
@@ -192,11 +192,11 @@ fn answer(reply: Reply, is_stopping: bool) -> Answer {
         .tokens
         .or_else(|| usage.as_ref().map(|usage| usage.tokens.clone()));
     if let Some(usage) = &mut usage {
-        // They stand in the answer; twice would double the journal.
+        // They are in the answer already; twice, they would double the journal.
         usage.tokens = Vec::new();
     }
     let finish_reason = match reply.finish_reason {
-        // A stock unit gives no reason; ours is known.
+        // A stock unit gives no reason, but the client stopped it.
         FinishReason::Unknown if is_stopping => FinishReason::Stopped,
         reason => reason,
     };

@@ -1,4 +1,4 @@
-//! Why a session cannot do what it was asked for.
+//! Errors of a session.
 
 use crate::client::ClientError;
 use crate::prefix::PrefixError;
@@ -7,7 +7,7 @@ use crate::protocol::extension::feature;
 /// Why a module could not be used, or a prefix not be built on it.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// The module refused, was silent, or went away.
+    /// The client's request failed.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The recipe gives no prefix for this model.
@@ -38,7 +38,7 @@ pub enum SessionError {
         /// The feature that the unit lacks, one of [`feature`].
         feature: &'static str,
     },
-    /// Work on a thread of its own ended with a panic.
+    /// Work on a blocking thread panicked.
     #[error("the work broke off ({0}). Choose other settings and report this.")]
     BrokeOff(#[from] tokio::task::JoinError),
 }
@@ -52,12 +52,12 @@ fn what(feature: &str) -> &'static str {
 }
 
 impl SessionError {
-    /// Whether the task or the connection is of no more use.
+    /// Whether the task can no longer be used, so that a new set-up is needed.
     pub fn needs_set_up(&self) -> bool {
         matches!(self, Self::Client(error) if error.needs_set_up())
     }
 
-    /// The text that had come when an inference ended early.
+    /// The text that arrived before an inference failed.
     pub fn text_so_far(&self) -> Option<&str> {
         match self {
             Self::Client(error) => error.text_so_far(),

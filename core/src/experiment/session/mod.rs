@@ -1,8 +1,9 @@
-//! A module in use: one way to open it, to count tokens, to build prefixes and to run cases, for windows, shells, sweeps and doctors
-//! alike.
+//! A module in use: opening it, counting tokens, building prefixes and running cases, for the window, the shell, sweeps and the
+//! doctor.
 //!
-//! A [`Session`] holds the connection, what the module is ([`ModuleFacts`]), one task for the prompts that a person works on, and the
-//! embedding rows that recipes needed so far. [`Session::run`] turns a case into a [`Record`](crate::experiment::Record).
+//! A [`Session`] holds the connection, what is known of the module ([`ModuleFacts`]), one task for the prompts that a person works
+//! on, and the embedding rows that recipes needed so far. [`Session::run`] turns a case into a
+//! [`Record`](crate::experiment::Record).
 
 mod case;
 mod error;
@@ -19,30 +20,30 @@ pub use error::SessionError;
 use super::plan::Settings;
 use super::record::ModuleIdentity;
 use crate::client::{ClientError, ConnectOptions, Module, Task};
-use crate::prefix::{EmbeddingRows, Need, Neighbour, PrefixError, PrefixRecipe, Shelf, SoftPrefix};
+use crate::prefix::{EmbeddingRows, Need, Neighbour, PrefixError, PrefixRecipe, PrefixStore, SoftPrefix};
 use crate::protocol::extension::{Budget, Vocabulary, feature};
 use crate::protocol::{ModelCard, SetUp};
 
-/// How the module in one's own process is called in records instead of its address, whose port changes.
+/// Name in records of the module that runs in this process; its address has another port each time.
 pub const EMBEDDED: &str = "embedded";
 
-/// Longest wait for a task to end while a module is left: a module that hangs must not hold up the way out.
+/// Longest wait for the end of a task when a session is closed, so that a hanging module does not block closing.
 const LEAVING: Duration = Duration::from_secs(3);
-/// Positions that a stock task is set up with where its card does not tell its window: what the 20e card holds.
+/// Positions of a stock task whose card does not name its window: that of the 20e card.
 const STOCK_WINDOW: usize = 1023;
 /// Positions before the first output token on a stock module.
 const STOCK_PREFILL: usize = 128;
-/// Rows of so many needs are kept: texts are typed, and every keystroke is a new one.
+/// Most needs whose rows are cached; the cache is emptied beyond. While a user types, every keystroke is a new text.
 const KEPT: usize = 64;
-/// Tokens that are told for a row by [`Session::nearest`].
+/// Tokens for each row in [`Session::nearest`].
 const NEIGHBOURS: usize = 5;
-/// The model to set up where none was named.
+/// The model to set up where none is named.
 const USUAL_MODEL: &str = "qwen2.5-0.5B-prefill-20e";
 
-/// What a module is, and what holds for this connection only.
+/// What is known of a module.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModuleFacts {
-    /// What records say of the module.
+    /// The module as records name it.
     pub identity: ModuleIdentity,
     /// `HOST:PORT` of the socket, also of the embedded module.
     pub address: String,
@@ -59,7 +60,7 @@ pub struct ModuleFacts {
 }
 
 impl ModuleFacts {
-    /// Whether it is the module in this process.
+    /// Whether the module runs in this process.
     pub fn is_embedded(&self) -> bool {
         self.identity.address == EMBEDDED
     }
@@ -69,7 +70,7 @@ impl ModuleFacts {
         Some(self.identity.hidden_size).filter(|hidden_size| *hidden_size > 0)
     }
 
-    /// Whether the unit is ours, as it says in `taskinfo`. A stock unit runs one inference at a time and may ignore prefixes.
+    /// Whether the unit is ours, by its `taskinfo`. A stock unit runs one inference at a time and may ignore prefixes.
     pub fn is_ours(&self) -> bool {
         self.identity.unit.is_some()
     }
@@ -88,26 +89,26 @@ pub enum ConnectStep {
     SettingUp,
 }
 
-/// Which module to open, and for what.
+/// The module to open, and its first task.
 #[derive(Clone, Debug)]
 pub struct OpenRequest {
     /// `HOST:PORT`.
     pub address: String,
-    /// What records call it instead of its address ([`EMBEDDED`]).
+    /// Name in records instead of the address ([`EMBEDDED`]).
     pub name: Option<String>,
     /// The model to set up; `None` takes the usual one, else the first that the module lists.
     pub model: Option<String>,
-    /// System text of the first task.
+    /// System prompt of the first task.
     pub system: String,
     /// Token limits and sampling of the first task.
     pub settings: Settings,
     /// Limits of every wait.
     pub limits: ConnectOptions,
-    /// Where imported prefixes are kept.
-    pub shelf: Option<Shelf>,
+    /// Store of imported prefixes; without one, recipes that need them fail.
+    pub prefix_store: Option<PrefixStore>,
 }
 
-/// A task, and what it was set up for.
+/// A task and the parameters of its set-up.
 struct Current {
     system: String,
     settings: Settings,
@@ -120,21 +121,22 @@ pub struct Session {
     facts: ModuleFacts,
     vocabulary: Option<Arc<Vocabulary>>,
     current: Mutex<Option<Current>>,
-    /// Rows that recipes needed so far: they are built again and again while a slider moves.
+    /// Cache of rows: while a slider moves, recipes are built again and again.
     rows: std::sync::Mutex<HashMap<Need, Arc<EmbeddingRows>>>,
-    shelf: Option<Shelf>,
+    prefix_store: Option<PrefixStore>,
 }
 
 impl Session {
     /// Connects and sets up the first task.
     ///
     /// # Errors
-    /// [`SessionError::NoLanguageModel`], and what the client says; [`ClientError::TaskFull`] names the tasks that take all places.
+    /// [`SessionError::NoLanguageModel`], and those of the client; [`ClientError::TaskFull`] names the tasks that
+    /// occupy all places.
     pub async fn open(request: OpenRequest, progress: impl Fn(ConnectStep) + Send) -> Result<Self, SessionError> {
         progress(ConnectStep::Opening);
         let module = Module::connect(&request.address, request.limits).await?;
         progress(ConnectStep::Asking);
-        // The first round trip is the slowest (a stock module delays a small second packet): the second one is told.
+        // The first round trip is slower (a stock module delays a small second packet), so the second one is measured.
         module.ping().await?;
         let latency = module.ping().await?;
         let version = module.version().await?;
@@ -187,16 +189,16 @@ impl Session {
                 task,
             })),
             rows: std::sync::Mutex::default(),
-            shelf: request.shelf,
+            prefix_store: request.prefix_store,
         })
     }
 
-    /// What was found when the module was opened.
+    /// What was learned when the module was opened.
     pub fn facts(&self) -> &ModuleFacts {
         &self.facts
     }
 
-    /// Norms of the model's embedding rows; `None` where the unit does not tell them.
+    /// Norms of the model's embedding rows; `None` where the unit does not send them.
     pub fn vocabulary(&self) -> Option<&Arc<Vocabulary>> {
         self.vocabulary.as_ref()
     }
@@ -206,15 +208,15 @@ impl Session {
         &self.module
     }
 
-    /// Where imported prefixes are kept; `None` where the session was opened without.
-    pub fn shelf(&self) -> Option<&Shelf> {
-        self.shelf.as_ref()
+    /// The store of imported prefixes; `None` where the session was opened without one.
+    pub fn prefix_store(&self) -> Option<&PrefixStore> {
+        self.prefix_store.as_ref()
     }
 
-    /// Sets up a task of its own, beside the one of [`Session::task_for`]. Whoever asks for it exits it.
+    /// Sets up a further task besides the one of [`Session::task_for`]. The caller exits it.
     ///
     /// # Errors
-    /// What the set-up said.
+    /// Those of [`Module::set_up`].
     pub async fn set_up(&self, system: &str, settings: &Settings) -> Result<Task, ClientError> {
         let identity = &self.facts.identity;
         let window = identity.window.unwrap_or(STOCK_WINDOW);
@@ -222,10 +224,10 @@ impl Session {
         self.module.set_up(&set_up).await
     }
 
-    /// The task for a system text and settings: the present one, or a new one in its place.
+    /// The task for a system prompt and settings: the current one if it fits, else a new one in its place.
     ///
     /// # Errors
-    /// What the set-up said.
+    /// Those of [`Module::set_up`].
     pub async fn task_for(&self, system: &str, settings: &Settings) -> Result<Task, ClientError> {
         let mut current = self.current.lock().await;
         let fits = |current: &&Current| current.system == system && same_task(&current.settings, settings, &self.facts);
@@ -233,9 +235,9 @@ impl Session {
             return Ok(current.task.clone());
         }
         if let Some(old) = current.take() {
-            // Where the old task is gone already, its place is free all the same.
+            // If the old task has already ended, its place is free.
             if let Err(error) = old.task.exit().await {
-                tracing::debug!(%error, "the task before could not be exited");
+                tracing::debug!(%error, "the previous task could not be exited");
             }
         }
         let task = self.set_up(system, settings).await?;
@@ -247,14 +249,14 @@ impl Session {
         Ok(task)
     }
 
-    /// Exits the task of [`Session::task_for`], after a failure that made it useless, or where another task needs its place.
+    /// Exits the task of [`Session::task_for`], after a failure, or to free its place.
     pub async fn forget_task(&self) {
         if let Some(old) = self.current.lock().await.take() {
             exit(&old.task).await;
         }
     }
 
-    /// Exits the task; a module that hangs is left after a few seconds.
+    /// Exits the task; waits a few seconds at most, since the module may hang.
     pub async fn close(&self) {
         let taken = match tokio::time::timeout(LEAVING, self.current.lock()).await {
             Ok(mut current) => current.take(),
@@ -265,13 +267,13 @@ impl Session {
         }
     }
 
-    /// Token counts of a prompt under a system text; `None` where the unit does not count.
+    /// Token counts of a prompt with a system prompt; `None` where the unit does not count.
     ///
-    /// While `system` is not the one of the task, its tokens are counted as a text of their own, which may be off by one or two where
-    /// words join; the unit itself counts exactly when it runs.
+    /// If `system` is not that of the task, its tokens are counted as a text of its own, which may differ by one or
+    /// two. The unit counts exactly when an inference runs.
     ///
     /// # Errors
-    /// What the module said.
+    /// Those of [`Task::budget`].
     pub async fn count(&self, system: &str, user: &str) -> Result<Option<Budget>, ClientError> {
         let (task, of_task) = match self.current.lock().await.as_ref() {
             Some(current) => (current.task.clone(), current.system.clone()),
@@ -289,15 +291,16 @@ impl Session {
         Ok(Some(budget))
     }
 
-    /// Builds the prefix that `recipe` describes, for this model. The rows that it needs are asked for once.
+    /// Builds the prefix of `recipe` for this model. The rows that it needs are requested once and cached.
     ///
     /// # Errors
-    /// [`SessionError::NoHiddenSize`], [`SessionError::CannotTell`], and why the recipe gives no prefix.
+    /// [`SessionError::NoHiddenSize`], [`SessionError::CannotTell`], and those of [`PrefixRecipe::build_from`].
     pub async fn build(&self, recipe: &PrefixRecipe) -> Result<SoftPrefix, SessionError> {
         self.build_by(None, recipe).await
     }
 
-    /// The same; what the recipe needs of the model is asked of `task`, where there is one: a module may have no room for another.
+    /// As [`Session::build`], with rows requested from `task` if there is one: the module may have no room for another
+    /// task.
     ///
     /// # Errors
     /// As [`Session::build`].
@@ -332,11 +335,11 @@ impl Session {
                     name: name.clone(),
                     sha256: sha256.clone(),
                 };
-                let shelf = self.shelf.clone().ok_or_else(missing)?;
+                let prefix_store = self.prefix_store.clone().ok_or_else(missing)?;
                 let digest = sha256.clone();
-                let stored = tokio::task::spawn_blocking(move || shelf.get(&digest)).await?;
+                let stored = tokio::task::spawn_blocking(move || prefix_store.get(&digest)).await?;
                 let stored = stored.map_err(|error| {
-                    tracing::warn!(%error, "an imported prefix is not at hand");
+                    tracing::warn!(%error, "an imported prefix cannot be read");
                     missing()
                 })?;
                 EmbeddingRows::from(&stored)
@@ -353,7 +356,7 @@ impl Session {
         Ok(rows)
     }
 
-    /// `task`, else the present one; after a [`Session::forget_task`] a new one.
+    /// `task`, else the current one; after [`Session::forget_task`] a new one.
     async fn asked(&self, task: Option<&Task>) -> Result<Task, SessionError> {
         if let Some(task) = task {
             return Ok(task.clone());
@@ -367,10 +370,10 @@ impl Session {
         }
     }
 
-    /// The tokens nearest to each row of `prefix`; `None` where the unit cannot tell.
+    /// The tokens nearest to each row of `prefix`; `None` where the unit does not have that feature.
     ///
     /// # Errors
-    /// What the module said.
+    /// Those of [`Task::budget`].
     pub async fn nearest(&self, prefix: &SoftPrefix) -> Result<Option<Vec<Vec<Neighbour>>>, SessionError> {
         match able(self.asked(None).await?, feature::NEAREST) {
             Ok(task) => Ok(Some(task.nearest(prefix, NEIGHBOURS).await?)),
@@ -380,7 +383,7 @@ impl Session {
     }
 }
 
-/// A task, where its unit has `feature`.
+/// Returns the task if its unit has `feature`.
 fn able(task: Task, feature: &'static str) -> Result<Task, SessionError> {
     if task.support().is_some_and(|support| support.has(feature)) {
         Ok(task)
@@ -389,7 +392,7 @@ fn able(task: Task, feature: &'static str) -> Result<Task, SessionError> {
     }
 }
 
-/// Ends a task; a module that hangs is left after a few seconds. A task that cannot be ended is the module's to clear.
+/// Ends a task; waits a few seconds at most, since the module may hang. A failure is only logged.
 pub(super) async fn exit(task: &Task) {
     match tokio::time::timeout(LEAVING, task.exit()).await {
         Ok(Ok(())) => {}
@@ -398,7 +401,7 @@ pub(super) async fn exit(task: &Task) {
     }
 }
 
-/// Whether two settings need the same set-up: on our unit the output's limit is told with each inference.
+/// Whether two settings need the same set-up: our unit gets the output's limit with each inference.
 fn same_task(a: &Settings, b: &Settings, facts: &ModuleFacts) -> bool {
     let limit = |settings: &Settings| settings.max_new_tokens.filter(|_| !facts.is_ours());
     (a.max_token_len, a.streaming, &a.other, limit(a)) == (b.max_token_len, b.streaming, &b.other, limit(b))
@@ -406,9 +409,9 @@ fn same_task(a: &Settings, b: &Settings, facts: &ModuleFacts) -> bool {
 
 /// The set-up of a task.
 ///
-/// Its `max_token_len` counts prefix, prompt and output. Our unit limits the output of each inference by itself. A stock unit does
-/// not, so its positions are the prefill that it can take and the output that is wanted: an upper bound of the output, as near as it
-/// can be told beforehand.
+/// `max_token_len` counts prefix, prompt and output. Our unit has a limit of its own for the output of each inference.
+/// A stock unit has none, so its positions are its largest prefill plus the output limit, which bounds the output from
+/// above.
 fn set_up(model: &str, system: &str, settings: &Settings, is_ours: bool, window: usize) -> SetUp {
     let output = settings.max_new_tokens.filter(|_| !is_ours);
     let positions = output.map_or(window, |output| window.min(STOCK_PREFILL.saturating_add(output)));
@@ -421,7 +424,7 @@ fn set_up(model: &str, system: &str, settings: &Settings, is_ours: bool, window:
     set_up
 }
 
-/// Who answers a task, as far as it and the card say.
+/// The identity of the module behind `task`, from the unit and the card.
 fn identity_of(task: &Task, card: Option<&ModelCard>, window: usize) -> ModuleIdentity {
     let support = task.support();
     let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());

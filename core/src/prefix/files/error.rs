@@ -1,4 +1,4 @@
-//! What can be wrong with a file of a prefix. Each sentence names the file, what is wrong and what to do.
+//! Errors of reading and writing a prefix's file. Each message names the file, what is wrong and what to do.
 
 use crate::prefix::{MAX_LEN, PrefixError};
 

@@ -1,6 +1,7 @@
-//! A KoboldAI soft prompt, which is a zip of `meta.json` and `tensor.npy`, or NumPy's `.npz`, a zip of arrays. What it unpacks to is bounded before anything is unpacked.
+//! KoboldAI soft prompts (a zip of `meta.json` and `tensor.npy`) and NumPy's `.npz` (a zip of arrays).
 //!
-//! Its tools pack the table with LZMA, whose header names a dictionary of up to 4 GiB; here that is cut to what the entry needs.
+//! The unpacked size is bounded before anything is unpacked. KoboldAI's tools pack the table with LZMA, whose header names a
+//! dictionary of up to 4 GiB; here the dictionary is limited to the size of the entry.
 
 use std::io::{Cursor, Read};
 
@@ -11,33 +12,33 @@ use zip::{CompressionMethod, result::ZipError};
 use super::FileError;
 
 const TENSOR: &str = "tensor.npy";
-/// What NumPy calls an array that was saved under PEFT's key.
+/// Entry of an `.npz` whose array was saved under PEFT's key.
 const PROMPT_EMBEDDINGS: &str = "prompt_embeddings.npy";
 const META: &str = "meta.json";
-/// However small a file is, it may unpack to this.
+/// Bytes to which even the smallest file may unpack.
 const ALWAYS_ALLOWED: u64 = 4 << 20;
-/// However large a file is, it may not unpack to more.
+/// Bytes to which even the largest file may unpack.
 const NEVER_ALLOWED: u64 = 64 << 20;
-/// What a byte of the file may become: a little less than deflate can do at best.
+/// Unpacked bytes for each byte of the file: a little below the best ratio of deflate.
 const GROWTH: u64 = 1000;
-/// An entry's header of its own, by the zip format.
+/// Length of the header of an LZMA entry.
 const LZMA_HEADER: usize = 9;
 
-/// What is in the zip.
+/// What the zip holds.
 pub(super) struct Contents {
-    /// Whether it is a soft prompt of KoboldAI and no archive of NumPy's.
+    /// Whether it is a KoboldAI soft prompt rather than an `.npz`.
     pub is_kobold: bool,
     /// The bytes of the array.
     pub tensor: Vec<u8>,
-    /// What people called it.
+    /// Name of the soft prompt.
     pub name: Option<String>,
-    /// The models it is said to be for.
+    /// The models that it names as supported.
     pub supported: Option<String>,
 }
 
 pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Contents, FileError> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| malformed(file, &error))?;
-    // PyTorch's own files are zips too, of pickles.
+    // PyTorch's files are zips of pickles.
     if archive.file_names().any(|name| name.ends_with(".pkl")) {
         return Err(FileError::Pickle { file: file.to_owned() });
     }
@@ -71,7 +72,7 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Contents, FileError> {
     })
 }
 
-/// The name of the array that is the prefix: KoboldAI's, PEFT's, or the only one.
+/// The name of the entry that holds the prefix: KoboldAI's, PEFT's, or the only array.
 fn array_in(file: &str, archive: &ZipArchive<Cursor<&[u8]>>) -> Result<String, FileError> {
     let named = [TENSOR, PROMPT_EMBEDDINGS]
         .into_iter()
@@ -156,7 +157,7 @@ fn lzma(mut raw: impl Read, size: u64) -> std::io::Result<impl Read> {
     if length != 5 {
         return Err(std::io::Error::other("its LZMA header is not known"));
     }
-    // No match can lie farther back than the beginning of the output.
+    // No match reaches back beyond the beginning of the output.
     let dictionary = u64::from(u32::from_le_bytes(dictionary)).min(size.max(4096)) as u32;
     lzma_rust2::LzmaReader::new_with_props(raw, size, properties, dictionary, None)
 }

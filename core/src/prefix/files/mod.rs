@@ -1,7 +1,6 @@
-//! Prefixes in the files that people have: PEFT folders, safetensors, `.npy`, KoboldAI soft prompts. Pickles are never opened. It
-//! knows no unit and no window.
+//! Import and export of prefixes: PEFT folders, safetensors, `.npy`, `.npz`, KoboldAI soft prompts. Pickles are never opened.
 //!
-//! Nothing here reserves memory for what a header claims: sizes are checked against the bytes that are there.
+//! No memory is reserved for what a header claims: sizes are checked against the bytes that are there.
 
 mod error;
 mod kobold;
@@ -22,15 +21,15 @@ use super::recipe::{Magnitude, PrefixKind, PrefixRecipe};
 use super::soft_prefix::{Rounding, SoftPrefix};
 use table::Table;
 
-/// A prefix of 1000 rows for the widest of today's models has 64 MiB in f32.
+/// Ample: 1,000 rows of 16,384 f32 values are 64 MiB.
 const LARGEST_FILE: u64 = 256 << 20;
 const LARGEST_CONFIG: u64 = 1 << 20;
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
-/// Endings under which pickles go.
+/// File name extensions of pickles.
 const PICKLES: [&str; 7] = ["bin", "pt", "pth", "pkl", "pickle", "ckpt", "th"];
 
-/// What kind of file a prefix came from.
+/// The format of the file from which a prefix came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
@@ -56,25 +55,25 @@ impl Format {
     }
 }
 
-/// A prefix from a file, and what the file says of it.
+/// A prefix from a file, with the file's description of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Imported {
     /// The rows, rounded to bf16.
     pub prefix: SoftPrefix,
-    /// For people: the name in the file, or the file's own.
+    /// Display name: the name in the file, or the file's own.
     pub name: String,
     /// Format of the file.
     pub format: Format,
     /// Type of the numbers in the file.
     pub stored: Stored,
-    /// Whether every value survived as it was; otherwise they were rounded to bf16.
+    /// Whether every value is exactly a bf16, so that rounding changed none.
     pub exact: bool,
-    /// The model it is said to be made for.
+    /// The model for which the file says it was made.
     pub base_model: Option<String>,
 }
 
 impl Imported {
-    /// The recipe that stands for these rows, as they are. Keep the rows on a [`Shelf`](super::Shelf).
+    /// The recipe of these rows, unscaled. Store the rows in a [`PrefixStore`](super::PrefixStore), so that it can be built.
     pub fn recipe(&self) -> PrefixRecipe {
         PrefixRecipe {
             kind: PrefixKind::Imported {
@@ -88,7 +87,8 @@ impl Imported {
     }
 }
 
-/// Reads a prefix from a PEFT folder or from a file of any kind known here. With `hidden_size`, rows of another width are refused.
+/// Reads a prefix from a PEFT folder or from a file of any [`Format`]. With `hidden_size`, rows of another width are
+/// refused.
 ///
 /// # Errors
 /// [`FileError`], with the reason.
@@ -159,11 +159,11 @@ fn from_bytes(
         };
         return import(format, table, contents.name.unwrap_or(name), contents.supported);
     }
-    // Safetensors: the length of the header (which may be any byte), and then JSON.
+    // Safetensors: 8 bytes with the length of the header, then the header as JSON.
     if bytes.get(8) == Some(&b'{') {
         return import(Format::Safetensors, tensors::read(file, bytes)?, name, None);
     }
-    // The opcode PROTO with a version that exists.
+    // A pickle begins with the opcode PROTO and a version.
     if matches!(bytes, [0x80, 2..=5, ..]) {
         return Err(FileError::Pickle { file: file.to_owned() });
     }
@@ -203,7 +203,7 @@ fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) ->
         return Err(not_peft(WEIGHTS));
     }
     let file = weights.display().to_string();
-    // Beside its one tensor, PEFT may have saved the whole embedding table of the model.
+    // PEFT may save the model's whole embedding table in the same file.
     let opened = fs::File::open(&weights).map_err(|error| unreadable(&file, &error))?;
     let length = opened.metadata().map_err(|error| unreadable(&file, &error))?.len();
     let named = tensors::read_named(&file, opened, length, LARGEST_FILE)?;
@@ -230,7 +230,8 @@ fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) ->
     })
 }
 
-/// The folders right inside `folder` that hold an adapter, in the order of their names; at most two, since more are as ambiguous.
+/// The folders directly inside `folder` that hold an adapter, in the order of their names; at most two, since two are
+/// already ambiguous.
 fn adapters_in(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     const MOST: usize = 10_000;
     let name = folder.display().to_string();
@@ -247,7 +248,8 @@ fn adapters_in(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(found)
 }
 
-/// Writes `prefix` as a PEFT prompt-tuning adapter into `folder`, which is made if it is missing. Values are stored as f32, exactly.
+/// Writes `prefix` as a PEFT prompt-tuning adapter into `folder`, which is made if it is missing. Values are stored as
+/// f32, which is exact.
 ///
 /// # Errors
 /// [`FileError::Unwritable`].
@@ -258,12 +260,12 @@ pub fn export_peft(prefix: &SoftPrefix, folder: &Path, base_model: Option<&str>)
         &weights,
         &tensors::write(&weights.display().to_string(), prefix, Stored::F32)?,
     )?;
-    // Last, so that a folder with a configuration is whole.
+    // Written last, so that a folder with a configuration is complete.
     let config = format!("{:#}\n", peft::config(prefix, base_model));
     write(&folder.join(CONFIG), config.as_bytes())
 }
 
-/// Writes `prefix` as an `.npy` of P x H f32 values, exactly.
+/// Writes `prefix` as an `.npy` of P x H f32 values, which is exact.
 ///
 /// # Errors
 /// [`FileError::Unwritable`].

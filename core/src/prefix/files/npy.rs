@@ -1,4 +1,4 @@
-//! NumPy's `.npy`: one array (format versions 1 to 3). Nothing is ever unpickled. It knows no prefix.
+//! NumPy's `.npy`, format versions 1 to 3: one array of numbers. Arrays of Python objects are refused, not unpickled.
 //!
 //! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>
 
@@ -6,10 +6,10 @@ use super::FileError;
 use super::table::{Stored, Table, rows_and_columns};
 
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
-/// NumPy's own headers have one or two hundred bytes.
+/// Longest header that is read; NumPy's have one or two hundred bytes.
 const LONGEST_HEADER: usize = 64 << 10;
 
-/// Reads an array of two dimensions, or one that is a table all the same. The bytes must be exactly as many as its header says.
+/// Reads an array of shape `[P, H]`, `[1, P, H]` or `[H]`. The data must have exactly the length that the header gives.
 pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileError> {
     let malformed = |detail: String| FileError::Malformed {
         file: file.to_owned(),
@@ -53,7 +53,7 @@ pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileErr
         "f4" => Stored::F32,
         "f2" => Stored::F16,
         "f8" => Stored::F64,
-        // The bits of bf16; V2 is how NumPy stores a type it does not know, such as that of JAX.
+        // The bits of bf16; NumPy stores types it does not know, such as JAX's bf16, as V2.
         "u2" | "V2" => Stored::Bf16,
         _ if code.starts_with('O') => return Err(FileError::Pickle { file: file.to_owned() }),
         _ => {

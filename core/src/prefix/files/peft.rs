@@ -1,4 +1,4 @@
-//! What a PEFT adapter's configuration says of its table, and ours for those who load a prefix with PEFT. It reads no files.
+//! The configuration of a PEFT adapter: the checks on import, and the configuration that is written on export.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::table::Table;
 use crate::json;
 use crate::prefix::SoftPrefix;
 
-/// The entries of `adapter_config.json` that matter here.
+/// The entries of `adapter_config.json` that are checked.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Adapter {
     pub peft_type: String,
@@ -17,7 +17,7 @@ pub(super) struct Adapter {
 }
 
 impl Adapter {
-    /// Reads the configuration, and refuses what is no soft prefix.
+    /// Reads the configuration, and refuses adapters that are not soft prefixes.
     pub fn read(file: &str, bytes: &[u8]) -> Result<Self, FileError> {
         let malformed = |detail: String| FileError::Malformed {
             file: file.to_owned(),
@@ -57,7 +57,7 @@ impl Adapter {
         })
     }
 
-    /// Whether the table is what the configuration says.
+    /// Checks the table against the configuration.
     pub fn check(&self, file: &str, table: &Table<'_>) -> Result<(), FileError> {
         let disagrees = |what, said, found| FileError::Disagrees {
             file: file.to_owned(),
@@ -84,7 +84,7 @@ impl Adapter {
     }
 }
 
-/// How many layers' keys and values rows of this width would be, where they would be any.
+/// The number of layers of a prefix-tuning adapter with rows of this width; `None` where the width fits none.
 pub(super) fn layers_of(width: usize, token_dim: usize) -> Option<usize> {
     let pair = token_dim.checked_mul(2).filter(|&pair| pair > 0)?;
     (width > token_dim && width.is_multiple_of(pair)).then(|| width / pair)

@@ -1,4 +1,4 @@
-//! A table of numbers as it stands in a file, and its way to a prefix. It knows no file format.
+//! A table of numbers as a file stores it, and its conversion to a prefix.
 
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::FileError;
 use crate::prefix::{MAX_LEN, Rounding, SoftPrefix};
 
-/// How numbers are stored in a file.
+/// The type of the numbers in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stored {
@@ -50,20 +50,20 @@ pub(super) fn rows_and_columns(shape: &[usize]) -> Option<(usize, usize)> {
     }
 }
 
-/// A table of `rows` x `width` numbers, whose bytes are all there.
+/// A table of `rows` x `width` numbers; `bytes` has their exact length.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Table<'a> {
     pub rows: usize,
     pub width: usize,
     pub stored: Stored,
     pub big_endian: bool,
-    /// Column by column instead of row by row.
+    /// Whether the numbers are stored column by column instead of row by row.
     pub by_columns: bool,
     pub bytes: &'a [u8],
 }
 
 impl Table<'_> {
-    /// Rounds the numbers to bf16; also whether that kept every one of them as it was.
+    /// Rounds the numbers to bf16; also returns whether rounding changed none of them.
     pub fn into_prefix(self, file: &str, rounding: Rounding) -> Result<(SoftPrefix, bool), FileError> {
         if self.rows > MAX_LEN {
             return Err(FileError::TooLong {
@@ -107,7 +107,7 @@ impl Table<'_> {
             (Stored::Bf16, &[a, b]) => bf16::from_le_bytes([a, b]).to_f64(),
             (Stored::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]).into(),
             (Stored::F64, &[a, b, c, d, e, f, g, h]) => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
-            // `size` and `number` agree; if they did not, the prefix would be refused as not finite.
+            // Unreachable: `bytes` has the length that `size` gives. NaN would be refused as not finite.
             _ => f64::NAN,
         }
     }

@@ -1,4 +1,4 @@
-//! Safetensors with one table in it. It knows no adapter.
+//! Safetensors files that hold one table.
 
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
@@ -10,13 +10,13 @@ use super::FileError;
 use super::table::{Stored, Table, rows_and_columns};
 use crate::prefix::SoftPrefix;
 
-/// The key under which PEFT keeps a soft prefix.
+/// The name of the tensor in which PEFT stores a soft prefix.
 pub(super) const PROMPT_EMBEDDINGS: &str = "prompt_embeddings";
 
-/// Longest header: that of the largest models has some hundred kilobytes.
+/// Longest header that is read; the largest models have some hundred kilobytes.
 const LONGEST_HEADER: u64 = 16 << 20;
 
-/// A tensor by itself.
+/// One tensor read from a larger file.
 pub(super) struct Tensor {
     dtype: Dtype,
     shape: Vec<usize>,
@@ -31,8 +31,8 @@ impl Tensor {
     }
 }
 
-/// Reads the tensor under PEFT's key from its place in a file of any size; `None` if there is none. `length` is the file's, and no
-/// tensor may have more than `limit` bytes.
+/// Reads the tensor [`PROMPT_EMBEDDINGS`] alone from a file of any size; `None` if there is none. `length` is the
+/// file's, and no tensor may have more than `limit` bytes.
 pub(super) fn read_named(
     file: &str,
     mut source: impl Read + Seek,
@@ -84,14 +84,14 @@ fn malformed(file: &str, error: &dyn std::fmt::Display) -> FileError {
     }
 }
 
-/// Reads the table under PEFT's key, or else the only table there is.
+/// Reads the tensor [`PROMPT_EMBEDDINGS`], or else the only table in the file.
 pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileError> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| malformed(file, &error))?;
     let mut tables = Vec::new();
     let mut others = Vec::new();
     for (name, tensor) in tensors.iter() {
         if name == PROMPT_EMBEDDINGS {
-            // Another table beside it is not what the person means.
+            // Other tables in the file do not make it ambiguous.
             return table(file, &tensor);
         }
         match *tensor.shape() {
@@ -142,7 +142,7 @@ fn table<'a>(file: &str, tensor: &TensorView<'a>) -> Result<Table<'a>, FileError
     })
 }
 
-/// The prefix under PEFT's key, as f32 (every bf16 is one) or as bf16.
+/// The prefix as the tensor [`PROMPT_EMBEDDINGS`], in f32 (which is exact) or in bf16.
 pub(super) fn write(file: &str, prefix: &SoftPrefix, stored: Stored) -> Result<Vec<u8>, FileError> {
     let unwritable = |error: safetensors::SafeTensorError| FileError::Unwritable {
         file: file.to_owned(),
@@ -159,7 +159,7 @@ pub(super) fn write(file: &str, prefix: &SoftPrefix, stored: Stored) -> Result<V
         }
     };
     let view = TensorView::new(dtype, vec![prefix.len(), prefix.hidden_size()], &bytes).map_err(unwritable)?;
-    // Loaders of the Hugging Face libraries look for this note.
+    // Loaders of the Hugging Face libraries require this entry.
     let notes = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize([(PROMPT_EMBEDDINGS, view)], Some(notes)).map_err(unwritable)
 }

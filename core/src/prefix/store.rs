@@ -1,28 +1,28 @@
-//! Where imported rows are kept, so that a recipe that names them by digest can be built again: one file for each, named by its
-//! SHA-256. It knows no recipe and no model.
+//! A folder of imported prefixes, one file for each, named by its SHA-256. A recipe that names a prefix by its digest can be
+//! built again as long as the file is there.
 
 use std::path::{Path, PathBuf};
 
 use super::files::{self, FileError};
 use super::soft_prefix::{Rounding, SoftPrefix};
 
-/// A folder of prefixes. The folder is made when the first is put there.
+/// A folder of prefixes. The folder is made with the first [`put`](Self::put).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shelf {
+pub struct PrefixStore {
     folder: PathBuf,
 }
 
-/// Why a prefix could not be kept or taken back.
+/// Why a prefix could not be stored or read.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum ShelfError {
+pub enum PrefixStoreError {
     /// The name is not 64 lower-case hexadecimal digits. It is not used as a path.
-    #[error("{digest:?} is no SHA-256 in lower-case hex, so it names no kept prefix; import the file again")]
+    #[error("{digest:?} is no SHA-256 in lower-case hex, so it names no stored prefix; import the file again")]
     NotADigest {
         /// The name as given.
         digest: String,
     },
     /// There is no file of this digest.
-    #[error("the prefix {digest} is not among those kept in {folder}; import its file again")]
+    #[error("the prefix {digest} is not in {folder}; import its file again")]
     NotHere {
         /// SHA-256 that was asked for.
         digest: String,
@@ -46,7 +46,7 @@ pub enum ShelfError {
     File(#[from] FileError),
 }
 
-impl Shelf {
+impl PrefixStore {
     /// The store in `folder`, which need not exist.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
@@ -57,11 +57,11 @@ impl Shelf {
         &self.folder
     }
 
-    /// Keeps a prefix and tells its SHA-256. One that is already there is left as it is.
+    /// Stores a prefix and returns its SHA-256. A file that is already there is left unchanged.
     ///
     /// # Errors
     /// [`FileError::Unwritable`].
-    pub fn put(&self, prefix: &SoftPrefix) -> Result<String, ShelfError> {
+    pub fn put(&self, prefix: &SoftPrefix) -> Result<String, PrefixStoreError> {
         let digest = prefix.sha256();
         if self.get(&digest).is_err() {
             files::make_folder(&self.folder)?;
@@ -70,22 +70,22 @@ impl Shelf {
         Ok(digest)
     }
 
-    /// The prefix of this SHA-256, checked against it.
+    /// Reads the prefix with this SHA-256 and checks the digest.
     ///
     /// # Errors
-    /// [`ShelfError`].
-    pub fn get(&self, sha256: &str) -> Result<SoftPrefix, ShelfError> {
-        // A digest from a file becomes part of a path here.
+    /// [`PrefixStoreError`].
+    pub fn get(&self, sha256: &str) -> Result<SoftPrefix, PrefixStoreError> {
+        // The digest may come from a file and becomes part of a path.
         let is_digest = sha256.len() == 64 && sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if !is_digest {
-            return Err(ShelfError::NotADigest {
+            return Err(PrefixStoreError::NotADigest {
                 digest: sha256.to_owned(),
             });
         }
         let place = self.place(sha256);
         let folder = || self.folder.display().to_string();
         if !place.is_file() {
-            return Err(ShelfError::NotHere {
+            return Err(PrefixStoreError::NotHere {
                 digest: sha256.to_owned(),
                 folder: folder(),
             });
@@ -95,7 +95,7 @@ impl Shelf {
         if found == sha256 {
             Ok(prefix)
         } else {
-            Err(ShelfError::Changed {
+            Err(PrefixStoreError::Changed {
                 digest: sha256.to_owned(),
                 folder: folder(),
                 found,
