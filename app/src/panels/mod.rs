@@ -195,7 +195,7 @@ pub(super) fn way_back(ui: &mut Ui, desk: &mut Desk<'_>) {
 }
 
 /// The gap between texts and plot, which can be moved between the heights `ends` of the texts; a double click gives them what they need
-/// again. Up and Down move it while it has the keyboard.
+/// again. Up and Down move it while it has the keyboard. In Sweep the texts are below it.
 pub(super) fn splitter(ui: &mut Ui, desk: &mut Desk<'_>, tab: Tab, texts: f32, ends: (f32, f32)) {
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::GAP), Sense::click_and_drag());
     response.widget_info(|| {
@@ -224,6 +224,7 @@ pub(super) fn splitter(ui: &mut Ui, desk: &mut Desk<'_>, tab: Tab, texts: f32, e
         });
     }
     let moved = response.drag_delta().y + SPLITTER_STEP * steps;
+    let moved = if tab == Tab::Sweep { -moved } else { moved };
     if response.double_clicked() {
         desk.act(Action::SetTextsHeight(tab, None));
     } else if moved != 0.0 {

@@ -450,7 +450,7 @@ fn legend(ui: &mut Ui, desk: &Desk<'_>, side: Side) {
 }
 
 /// Steps from difference to difference, and says which one it is.
-fn differences(ui: &mut Ui, desk: &mut Desk<'_>) {
+pub(super) fn differences(ui: &mut Ui, desk: &mut Desk<'_>) {
     let Some((now, count)) = desk.bench.difference() else {
         return;
     };

@@ -493,7 +493,7 @@ impl View<'_> {
             ui.horizontal(|ui| {
                 let at = softprefix_core::time::local(entry.at_unix as f64);
                 ui.label(paint::figures(
-                    format!("{} UTC", at.get(5..16).unwrap_or(&at)),
+                    at.get(5..16).unwrap_or(&at),
                     theme::CAPTION,
                     palette.text3,
                 ));

@@ -7,12 +7,12 @@ mod rail;
 mod results;
 pub(super) mod words;
 
-use eframe::egui::{CentralPanel, Frame, Margin, Panel, ScrollArea, Ui};
+use eframe::egui::{CentralPanel, Frame, Margin, Panel, ScrollArea, Ui, vec2};
 
 use super::desk::Desk;
 use crate::text::SweepText;
 use crate::theme::{self, Palette};
-use crate::workbench::{Action, SweepAction};
+use crate::workbench::{Action, SweepAction, Tab};
 
 /// What the view keeps between frames.
 #[derive(Default)]
@@ -51,35 +51,74 @@ impl SweepView {
                         results::progress_row(ui, desk, self.rail.is_wrong());
                         results::trouble(ui, desk);
                         ui.add_space(theme::GAP);
-                        results::map_card(ui, desk, &self.pictures);
-                        ui.add_space(theme::GAP);
                         let used = ui.cursor().top() - top;
-                        let room = (height - 2.0 * theme::PADDING - used).max(LOWER_LEAST);
-                        self.lower(ui, desk, room);
+                        let room = height - 2.0 * theme::PADDING - used;
+                        if desk.bench.texts_alone {
+                            let width = ui.available_width();
+                            let texts = (room - super::WAY_BACK).max(LOWER_LEAST);
+                            self.pair.show(ui, desk, width, texts);
+                            super::way_back(ui, desk);
+                            return;
+                        }
+                        let (map, lower) = self.heights(ui, desk, room);
+                        results::map_card(ui, desk, &self.pictures, map);
+                        super::splitter(ui, desk, Tab::Sweep, lower, (LOWER_LEAST, room - MAP_LEAST - theme::GAP));
+                        self.lower(ui, desk, lower);
                     });
             });
     }
 
-    /// Plot and pair side by side; one above the other where that would be too narrow.
+    /// Height of the map, and of what is below it: the texts of the pair get what they need, the map keeps a part of its rows.
+    fn heights(&self, ui: &Ui, desk: &Desk<'_>, room: f32) -> (f32, f32) {
+        let whole_map = results::map_height(&self.pictures);
+        let most = (room - theme::GAP - whole_map.min(MAP_LEAST)).max(LOWER_LEAST);
+        let half = (ui.available_width() - theme::GAP) / 2.0;
+        let lower = match desk.bench.settings.pair_height {
+            Some(set) => set,
+            None => self.pair.need(ui, desk, half, most),
+        };
+        let lower = lower.clamp(LOWER_LEAST, most);
+        let map = (room - theme::GAP - lower).clamp(whole_map.min(MAP_LEAST), whole_map);
+        (map, (room - theme::GAP - map).max(LOWER_LEAST))
+    }
+
+    /// Plot and measures beside the pair; one above the other where that would be too narrow.
     fn lower(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, height: f32) {
         let width = ui.available_width();
         let half = (width - theme::GAP) / 2.0;
+        let measures = pair::measures_height(desk);
         if half < 360.0 {
             results::lines_card(ui, desk, &self.pictures, width, height);
             ui.add_space(theme::GAP);
             self.pair.show(ui, desk, width, height);
+            ui.add_space(theme::GAP);
+            pair::measures_card(ui, desk, width);
             return;
         }
         ui.horizontal_top(|ui| {
             ui.spacing_mut().item_spacing.x = theme::GAP;
-            results::lines_card(ui, desk, &self.pictures, half, height);
+            ui.allocate_ui(vec2(half, height), |ui| {
+                ui.spacing_mut().item_spacing.y = 0.0;
+                ui.vertical(|ui| {
+                    // The plot keeps its least height, whatever is compared.
+                    let with_measures = measures > 0.0 && height - measures - theme::GAP >= super::PLOT_LEAST;
+                    let plot = if with_measures { height - measures - theme::GAP } else { height };
+                    results::lines_card(ui, desk, &self.pictures, half, plot);
+                    if with_measures {
+                        ui.add_space(theme::GAP);
+                        pair::measures_card(ui, desk, half);
+                    }
+                });
+            });
             self.pair.show(ui, desk, half, height);
         });
     }
 }
 
 /// Least height of plot and pair; below it the centre scrolls.
-const LOWER_LEAST: f32 = 344.0;
+const LOWER_LEAST: f32 = 320.0;
+/// What the map keeps where the texts need the height: its other rows scroll.
+const MAP_LEAST: f32 = 206.0;
 
 impl Desk<'_> {
     pub(super) fn sweep_text(&self) -> &'static SweepText {

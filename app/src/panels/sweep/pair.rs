@@ -3,29 +3,31 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use eframe::egui::{self, Align, Align2, Layout, Sense, Stroke, StrokeKind, Ui, UiBuilder, pos2, vec2};
+use eframe::egui::{self, Align, Align2, Layout, Rect, Sense, Stroke, StrokeKind, Ui, UiBuilder, pos2, vec2};
 use softprefix_core::compare::{Measure, Measures};
 use softprefix_core::experiment::analysis::Point;
 use softprefix_core::experiment::{Outcome, Record};
 
-use super::super::deep;
+use super::super::{deep, outputs};
 use super::words;
 use crate::panels::desk::Desk;
 use crate::theme::{self, Palette, Type};
 use crate::views::button::Button;
-use crate::views::diff::{Content, DiffPanes, Pane};
+use crate::views::diff::{self, Content, DiffPanes, Pane};
 use crate::views::{kl, paint};
 use crate::workbench::SweepAction;
 use crate::workbench::sweep::PairDiff;
 
-/// Letters of the two texts.
-const READING: Type = Type { size: 16.0, line: 26.0 };
 /// Least height of a text's box: two lines.
 const BOX_LEAST: f32 = 68.0;
+/// Above the texts: the title, and what changed.
+const ABOVE: f32 = 12.0 + 28.0 + 4.0 + 42.0 + 8.0;
+/// The name above each text, and the space between both.
+const NAME: f32 = 22.0;
+const BETWEEN: f32 = 4.0;
 const TABLE_ROW: f32 = 23.0;
 
 /// What the card keeps between frames.
-#[derive(Default)]
 pub struct PairCard {
     panes: DiffPanes,
     of: Option<Arc<PairDiff>>,
@@ -34,6 +36,37 @@ pub struct PairCard {
     /// Byte where both part.
     parting: Option<usize>,
     heats: deep::PairHeats,
+    /// Letters of the two texts.
+    kind: Type,
+    /// The difference that was brought into sight.
+    stepped: Option<usize>,
+}
+
+impl Default for PairCard {
+    fn default() -> Self {
+        let [.., smallest] = outputs::SIZES;
+        Self {
+            panes: DiffPanes::default(),
+            of: None,
+            left: Vec::new(),
+            right: Vec::new(),
+            parting: None,
+            heats: deep::PairHeats::default(),
+            kind: smallest,
+            stepped: None,
+        }
+    }
+}
+
+/// From this width on both texts stand beside each other.
+const WIDE: f32 = 640.0;
+
+/// The letters in which both texts are whole in boxes of this size, and the height that they take.
+fn letters_of(ui: &Ui, records: [&Record; 2], width: f32, height: f32) -> (Type, f32) {
+    let texts = records.map(|record| record.text().unwrap_or_default());
+    let [.., smallest] = outputs::SIZES;
+    // A pair is read beside the map: no larger than what is read from near.
+    diff::fit(ui, texts, width, height, &outputs::SIZES[1..]).unwrap_or((smallest, height))
 }
 
 impl PairCard {
@@ -66,11 +99,21 @@ impl PairCard {
         ui.add_space(4.0);
         what_changed(ui, desk, left, right);
         ui.add_space(8.0);
-        let rows = table(desk, left, right);
-        let table_height = TABLE_ROW * (rows.len() + 1) as f32 + 4.0;
-        let room = inner.bottom() - ui.cursor().top() - table_height - 8.0;
-        let heads = 2.0 * 22.0 + 8.0;
-        let each = ((room - heads) / 2.0).max(BOX_LEAST);
+        // Beside each other where there is the width for it, else one above the other.
+        let room = inner.bottom() - ui.cursor().top();
+        let is_wide = inner.width() >= WIDE;
+        let (width, each) = match is_wide {
+            true => ((inner.width() - theme::GAP) / 2.0, (room - NAME).max(BOX_LEAST)),
+            false => (inner.width(), ((room - BETWEEN) / 2.0 - NAME).max(BOX_LEAST)),
+        };
+        self.kind = letters_of(ui, [left, right], width, each).0;
+        let stepped = bench.difference().and_then(|(now, _)| now);
+        if stepped != self.stepped {
+            self.stepped = stepped;
+            if stepped.is_some() {
+                self.panes.step();
+            }
+        }
         let letters = if bench.sweep.pinned.is_some() {
             ("A ", "B ")
         } else {
@@ -81,16 +124,42 @@ impl PairCard {
         } else {
             desk.text.baseline_output
         };
-        self.output(ui, desk, Pane::Left, (letters.0, name), left, each);
-        ui.add_space(4.0);
-        let name = if bench.sweep.pinned.is_some() {
+        let other = if bench.sweep.pinned.is_some() {
             text.output_b
         } else {
             desk.text.prefixed_output
         };
-        self.output(ui, desk, Pane::Right, (letters.1, name), right, each);
-        ui.add_space(4.0);
-        show_table(ui, desk, &rows);
+        let from = ui.cursor().min;
+        let next = match is_wide {
+            true => from + vec2(width + theme::GAP, 0.0),
+            false => from + vec2(0.0, NAME + each + BETWEEN),
+        };
+        let sides = [
+            (Pane::Left, from, (letters.0, name), left),
+            (Pane::Right, next, (letters.1, other), right),
+        ];
+        for (pane, at, named, record) in sides {
+            let place = Rect::from_min_size(at, vec2(width, NAME + each));
+            let mut child = ui.new_child(
+                UiBuilder::new()
+                    .id_salt(("pair side", pane as u8))
+                    .max_rect(place)
+                    .layout(Layout::top_down(Align::Min)),
+            );
+            child.spacing_mut().item_spacing.y = 0.0;
+            self.output(&mut child, desk, pane, named, record, each);
+        }
+    }
+
+    /// The height in which both texts are whole one above the other, at most `most`.
+    pub fn need(&self, ui: &Ui, desk: &Desk<'_>, width: f32, most: f32) -> f32 {
+        let Some((left, right)) = desk.bench.sweep.pair() else {
+            return 0.0;
+        };
+        let chrome = ABOVE + 2.0 * NAME + BETWEEN + 12.0;
+        let each = (most - chrome) / 2.0;
+        let (_, need) = letters_of(ui, [left, right], width - 2.0 * theme::PADDING, each);
+        chrome + 2.0 * need.min(each)
     }
 
     fn head(&self, ui: &mut Ui, desk: &mut Desk<'_>) {
@@ -131,6 +200,8 @@ impl PairCard {
         if sweep.selected.is_some() {
             right.add_space(4.0);
             deep::pair_switch(&mut right, desk);
+            right.add_space(4.0);
+            outputs::differences(&mut right, desk);
         }
     }
 
@@ -274,19 +345,53 @@ impl PairCard {
             marks,
             heats: heats.unwrap_or_default(),
             parting: self.parting.filter(|_| current).map(|byte| (byte, "")),
-            current: None,
+            current: stepped_to(desk, pane).filter(|_| current),
             streaming: false,
             opacity: 1.0,
             name,
             spoken: &made,
         };
-        let touched = self.panes.show(&mut child, pane, &content, READING);
+        let touched = self.panes.show(&mut child, pane, &content, self.kind);
         if let (Some(touched), Some(heats)) = (touched, heats)
             && let Some(heat) = heats.get(touched.heat)
         {
             deep::short_tooltip(&child, desk, output, heat, touched);
         }
     }
+}
+
+/// The difference that was stepped to, as bytes of a text of the pair.
+fn stepped_to(desk: &Desk<'_>, pane: Pane) -> Option<Range<usize>> {
+    let (now, _) = desk.bench.difference()?;
+    let change = desk.bench.sweep.diff.as_ref()?.diff.changes.get(now?)?;
+    Some(match pane {
+        Pane::Left => change.left.clone(),
+        Pane::Right => change.right.clone(),
+    })
+}
+
+/// Height of [`measures_card`]; 0 where there is no pair.
+pub fn measures_height(desk: &Desk<'_>) -> f32 {
+    match desk.bench.sweep.pair() {
+        Some((left, right)) => TABLE_ROW * (table(desk, left, right).len() + 1) as f32 + 16.0,
+        None => 0.0,
+    }
+}
+
+/// The measures of both runs of the pair, in a card of their own.
+pub fn measures_card(ui: &mut Ui, desk: &Desk<'_>, width: f32) {
+    let Some((left, right)) = desk.bench.sweep.pair() else { return };
+    let rows = table(desk, left, right);
+    let (rect, _) = ui.allocate_exact_size(vec2(width, measures_height(desk)), Sense::hover());
+    let palette = Palette::of(ui);
+    let radius = egui::CornerRadius::same(theme::RADIUS_CARD);
+    let outline = Stroke::new(1.0, palette.line);
+    ui.painter()
+        .rect(rect, radius, palette.panel, outline, StrokeKind::Inside);
+    let inner = rect.shrink2(vec2(theme::PADDING, 8.0));
+    let mut child = ui.new_child(UiBuilder::new().id_salt("pair measures").max_rect(inner));
+    child.spacing_mut().item_spacing.y = 0.0;
+    show_table(&mut child, desk, &rows);
 }
 
 /// One or two sentences: which parameter changed, and what that did.

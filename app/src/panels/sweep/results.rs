@@ -278,16 +278,18 @@ fn card(ui: &Ui, rect: Rect) {
         .rect(rect, radius, palette.panel, outline, StrokeKind::Inside);
 }
 
+/// Height of the map's card with all of its rows; those of many lengths scroll inside it.
+pub fn map_height(pictures: &Cache) -> f32 {
+    let rows = pictures.map.rows.len().max(1);
+    12.0 + 28.0 + 8.0 + HeatMap::height(rows).min(HeatMap::height(8)) + 16.0
+}
+
 /// The map of P x magnitude.
-pub fn map_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
+pub fn map_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, height: f32) {
     let palette = Palette::of(ui);
     let text = desk.sweep_text();
     let bench = desk.bench;
     let map = &pictures.map;
-    let rows = map.rows.len().max(1);
-    // Many lengths scroll inside the card.
-    let body = HeatMap::height(rows).min(HeatMap::height(8));
-    let height = 12.0 + 28.0 + 8.0 + body + 16.0;
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
     card(ui, rect);
     let inner = rect.shrink2(vec2(theme::PADDING, 12.0));
