@@ -62,7 +62,13 @@ impl SweepView {
                         }
                         let (map, lower) = self.heights(ui, desk, room);
                         results::map_card(ui, desk, &self.pictures, map);
-                        super::splitter(ui, desk, Tab::Sweep, lower, (LOWER_LEAST, room - MAP_LEAST - theme::GAP));
+                        super::splitter(
+                            ui,
+                            desk,
+                            Tab::Sweep,
+                            lower,
+                            (LOWER_LEAST, room - MAP_LEAST - theme::GAP),
+                        );
                         self.lower(ui, desk, lower);
                     });
             });
@@ -102,7 +108,11 @@ impl SweepView {
                 ui.vertical(|ui| {
                     // The plot keeps its least height, whatever is compared.
                     let with_measures = measures > 0.0 && height - measures - theme::GAP >= super::PLOT_LEAST;
-                    let plot = if with_measures { height - measures - theme::GAP } else { height };
+                    let plot = if with_measures {
+                        height - measures - theme::GAP
+                    } else {
+                        height
+                    };
                     results::lines_card(ui, desk, &self.pictures, half, plot);
                     if with_measures {
                         ui.add_space(theme::GAP);

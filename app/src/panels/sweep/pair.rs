@@ -380,7 +380,9 @@ pub fn measures_height(desk: &Desk<'_>) -> f32 {
 
 /// The measures of both runs of the pair, in a card of their own.
 pub fn measures_card(ui: &mut Ui, desk: &Desk<'_>, width: f32) {
-    let Some((left, right)) = desk.bench.sweep.pair() else { return };
+    let Some((left, right)) = desk.bench.sweep.pair() else {
+        return;
+    };
     let rows = table(desk, left, right);
     let (rect, _) = ui.allocate_exact_size(vec2(width, measures_height(desk)), Sense::hover());
     let palette = Palette::of(ui);
