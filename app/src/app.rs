@@ -16,6 +16,7 @@ use crate::messages::{
 use crate::model::{ExportForm, Remembered, Theme};
 use crate::start::{Exit, Start, WindowArgs};
 use crate::workbench::{Action, Effect, ExhibitionAction, MaterialAction, PlaybackAction, Workbench, dropped};
+use crate::version::{OTHER_RENDERER, RENDERER};
 use crate::{fonts, panels, places, theme};
 
 const TITLE: &str = "Soft-Prefix Workbench";
@@ -27,14 +28,6 @@ const EVENTS_A_FRAME: usize = 256;
 const NOT_SHOWN: Duration = Duration::from_millis(250);
 /// How much larger everything is in the presenter's view.
 const PRESENTING: f32 = 1.5;
-
-/// The renderer: the system's usual one, or the one that was asked for when the program was built.
-#[cfg(any(feature = "wgpu", all(target_os = "macos", not(feature = "glow"))))]
-const RENDERER: eframe::Renderer = eframe::Renderer::Wgpu;
-#[cfg(not(any(feature = "wgpu", all(target_os = "macos", not(feature = "glow")))))]
-const RENDERER: eframe::Renderer = eframe::Renderer::Glow;
-/// The feature that takes the other one.
-const OTHER_RENDERER: &str = if cfg!(target_os = "macos") { "glow" } else { "wgpu" };
 
 /// Opens the window and runs until it is closed.
 pub fn run(args: WindowArgs, start: Start) -> ExitCode {
@@ -51,7 +44,7 @@ pub fn run(args: WindowArgs, start: Start) -> ExitCode {
         viewport,
         persist_window: !args.fresh,
         persistence_path: places::settings(),
-        renderer: RENDERER,
+        renderer: RENDERER.0,
         ..eframe::NativeOptions::default()
     };
     let opened = eframe::run_native(

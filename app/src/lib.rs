@@ -22,7 +22,7 @@
 //! recording            a session as lines, and as it is played
 //! errors               what went wrong: a sentence and a remedy, in both languages
 //! model                plain values that the parts share: forms, module, runs, settings
-//! places, log          where things are kept; diagnostics
+//! places, log, version where things are kept; diagnostics; what was built
 //! ```
 
 pub mod app;
@@ -43,5 +43,6 @@ pub mod session;
 pub mod start;
 pub mod text;
 pub mod theme;
+pub mod version;
 pub mod views;
 pub mod workbench;

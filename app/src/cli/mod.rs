@@ -24,7 +24,7 @@ use crate::start::WindowArgs;
 #[derive(Debug, Parser)]
 #[command(
     name = "softprefix",
-    version,
+    version = crate::version::VERSION.as_str(),
     about = "Soft-Prefix Workbench: tune a soft prefix by hand and watch the output leave the baseline.",
     after_help = "Without a subcommand the window opens.\n\nExit codes: 0 success, 2 wrong arguments, 3 module or model error, 4 file error, \
                   130 interrupted.",
