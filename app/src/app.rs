@@ -15,8 +15,8 @@ use crate::messages::{
 };
 use crate::model::{ExportForm, Remembered, Theme};
 use crate::start::{Exit, Start, WindowArgs};
-use crate::workbench::{Action, Effect, ExhibitionAction, MaterialAction, PlaybackAction, Workbench, dropped};
 use crate::version::{OTHER_RENDERER, RENDERER};
+use crate::workbench::{Action, Effect, ExhibitionAction, MaterialAction, PlaybackAction, Workbench, dropped};
 use crate::{fonts, panels, places, theme};
 
 const TITLE: &str = "Soft-Prefix Workbench";

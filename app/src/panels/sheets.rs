@@ -330,7 +330,11 @@ fn left_over(ui: &mut Ui, desk: &mut Desk<'_>) {
 fn about(ui: &mut Ui, desk: &Desk<'_>) {
     let palette = Palette::of(ui);
     let text = desk.text;
-    ui.label(paint::figures(crate::version::VERSION.as_str(), theme::BODY, palette.text3));
+    ui.label(paint::figures(
+        crate::version::VERSION.as_str(),
+        theme::BODY,
+        palette.text3,
+    ));
     ui.label(paint::words(text.about_text, theme::BODY, palette.text));
     ui.label(paint::words(text.about_fonts, theme::BODY, palette.text2));
 }
