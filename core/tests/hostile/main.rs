@@ -64,7 +64,7 @@ fn a_stream_of_bytes_is_cut_into_messages_or_given_up() {
         .iter()
         .map(|file| spoken(file))
         .collect();
-    each(&samples, |input| {
+    each(&samples, usize::MAX, |input| {
         let mut reader = FrameReader::new(1 << 16);
         for piece in input.chunks(1 + input.len() / 3) {
             reader.push(piece);
@@ -102,9 +102,13 @@ fn a_journal_is_read_as_far_as_it_is_whole_and_everything_is_made_of_what_was_re
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("one.journal");
     let samples = vec![std::fs::read(fixtures("v1/sweep.journal")).unwrap()];
-    each(&samples, |input| {
+    each(&samples, usize::MAX, |input| {
         // Every second one has lines whose sums are right, whatever they hold.
-        let whole = if input.len() % 2 == 0 { input.to_vec() } else { summed_anew(input) };
+        let whole = if input.len() % 2 == 0 {
+            input.to_vec()
+        } else {
+            summed_anew(input)
+        };
         std::fs::write(&path, whole).unwrap();
         if let Ok((entries, _)) = Journal::read(&path) {
             for past in experiments(entries) {
@@ -123,7 +127,7 @@ fn a_library_with_a_damaged_file_lists_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let library = Library::open(folder.path()).unwrap();
     let samples = vec![std::fs::read(fixtures("v1/sweep.journal")).unwrap()];
-    each(&samples, |input| {
+    each(&samples, usize::MAX, |input| {
         std::fs::write(library.path_of("damaged"), input).unwrap();
         library.list().unwrap();
     });
@@ -136,7 +140,7 @@ fn a_results_file_is_imported_and_written_in_every_form_or_refused() {
         .map(|name| std::fs::read(fixtures("v1").join(name)).unwrap())
         .chain([std::fs::read(fixtures("compare/lone_surrogate.json")).unwrap()])
         .collect();
-    each(&samples, |input| {
+    each(&samples, usize::MAX, |input| {
         if export::is_json(input)
             && let Ok((experiment, records)) = export::from_json(input, "one")
         {
@@ -155,7 +159,7 @@ fn a_results_file_is_imported_and_written_in_every_form_or_refused() {
 #[test]
 fn a_prefix_file_gives_finite_rows_of_the_width_that_was_asked_for_or_is_refused() {
     let samples = files(&fixtures("prefix"), 64 << 10);
-    each(&samples, |input| {
+    each(&samples, usize::MAX, |input| {
         for width in [None, Some(8)] {
             match import_bytes("one", input, width, Rounding::NearestEven) {
                 Ok(imported) => {

@@ -54,8 +54,8 @@ fn inputs() -> u64 {
     std::env::var("SOFTPREFIX_TEST_INPUTS").map_or(600, |count| count.parse().expect("a number of inputs"))
 }
 
-/// Hands the samples and damaged copies of them to `reader`, under the limits of memory.
-pub fn each(samples: &[Vec<u8>], mut reader: impl FnMut(&[u8])) {
+/// Hands the samples and damaged copies of them to `reader`, under the limits of memory. Damage is done within the first `reach` bytes.
+pub fn each(samples: &[Vec<u8>], reach: usize, mut reader: impl FnMut(&[u8])) {
     assert!(!samples.is_empty(), "there is no sample");
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut read = |input: &[u8], number: u64| {
@@ -80,10 +80,12 @@ pub fn each(samples: &[Vec<u8>], mut reader: impl FnMut(&[u8])) {
     for number in samples.len() as u64..inputs() {
         let mut draw = Draw(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let mut input = samples[draw.below(samples.len())].clone();
+        let tail = input.split_off(reach.min(input.len()));
         for _ in 0..=draw.below(4) {
             let other = &samples[draw.below(samples.len())];
-            damage(&mut input, other, &mut draw);
+            damage(&mut input, &other[..reach.min(other.len())], &mut draw);
         }
+        input.extend(tail);
         read(&input, number);
     }
 }
