@@ -1,29 +1,29 @@
-//! The memory that a unit's clients may have it hold: one amount, stated at the start, and charged by whoever takes some of it.
+//! The memory that clients may make a unit hold: one limit, set at the start, and charged by everything that allocates for a client.
 //!
-//! A quarter is for requests, by their bytes as they were received, from the first to the moment at which the request is dropped.
-//! The rest is for the work on them: keys and values of what runs, and whatever else a computation keeps. So neither can keep the other
-//! out: requests wait for work to end, and work for no request.
+//! A quarter is for requests, by their bytes as received, until the request is dropped. The rest is for the work on them: keys and
+//! values of running inferences, and whatever else a computation keeps. Neither can starve the other: requests wait for work to
+//! end, and work waits for no request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a unit has where nothing is said, in bytes, if the machine has twice as much.
+/// The default limit in bytes, on machines with at least twice as much.
 const USUAL: usize = 2 << 30;
-/// Less than this holds no large message.
+/// The least limit, which still holds a large message.
 pub const LEAST: usize = 128 << 20;
-/// What a request counts beside its bytes: its entries in queues and tables.
+/// Charged for a request besides its bytes, for its entries in queues and tables.
 const REQUEST_OVERHEAD: usize = 4 << 10;
 
-/// What memory is taken for.
+/// The use of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
-    /// Messages, whole or half-received, and what they were turned into.
+    /// Messages, complete or partly received, and what they are decoded into.
     Requests,
-    /// What a computation keeps.
+    /// State of computations, such as keys and values.
     Work,
 }
 
-/// One amount of memory for one unit. Clones share it.
+/// The memory budget of a unit. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<State>);
 
@@ -53,13 +53,13 @@ impl Budget {
         }))
     }
 
-    /// Bytes in all.
+    /// The limit in bytes.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.0.limit
     }
 
-    /// Bytes that there are for `what`.
+    /// The limit for `what` in bytes.
     #[must_use]
     pub fn share(&self, what: Use) -> usize {
         let requests = self.0.limit / 4;
@@ -69,19 +69,19 @@ impl Budget {
         }
     }
 
-    /// Bytes that are taken for `what`.
+    /// Bytes in use for `what`.
     #[must_use]
     pub fn used(&self, what: Use) -> usize {
         self.counter(what).load(Ordering::Acquire)
     }
 
-    /// Whether whole requests are to be refused, so that the rest is left for those that are half-received.
+    /// Whether complete requests are to be refused, so that partly received ones can complete.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
         self.used(Use::Requests) > self.share(Use::Requests) / 4 * 3
     }
 
-    /// Takes `bytes` for `what`; `None` where there are not so many left.
+    /// Charges `bytes` for `what`; `None` where fewer are left.
     #[must_use]
     pub fn charge(&self, what: Use, bytes: usize) -> Option<Charge> {
         let mut charge = Charge {
@@ -92,7 +92,7 @@ impl Budget {
         charge.grow(bytes).then_some(charge)
     }
 
-    /// The charge of a message of which nothing is there yet.
+    /// The charge of a message without bytes yet.
     #[must_use]
     pub fn message(&self) -> Charge {
         Charge {
@@ -110,7 +110,7 @@ impl Budget {
     }
 }
 
-/// Some memory that was taken; given back on drop.
+/// Charged memory, released on drop.
 #[derive(Debug)]
 pub struct Charge {
     budget: Budget,
@@ -119,7 +119,7 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// Takes more; `false`, and nothing is taken, where there is not so much left.
+    /// Charges more; returns `false` and charges nothing where less is left.
     #[must_use]
     pub fn grow(&mut self, bytes: usize) -> bool {
         let most = self.budget.share(self.what);
@@ -135,14 +135,14 @@ impl Charge {
         taken.is_ok()
     }
 
-    /// Gives some of it back.
+    /// Releases a part.
     pub fn shrink(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         self.budget.counter(self.what).fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// Gives all of it away, and is left with nothing.
+    /// Moves the whole charge out, which leaves an empty one.
     #[must_use]
     pub fn take(&mut self) -> Self {
         Self {
@@ -152,12 +152,12 @@ impl Charge {
         }
     }
 
-    /// Takes over what `other` holds of the same budget for the same use.
+    /// Adds the charge of `other`, which must be of the same budget and use.
     pub fn absorb(&mut self, mut other: Self) {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
-    /// Adds what a request counts beside its bytes; `false` where there is no room for it.
+    /// Adds the fixed charge of a request; `false` where there is no room for it.
     #[must_use]
     pub fn add_overhead(&mut self) -> bool {
         self.grow(REQUEST_OVERHEAD)

@@ -1,21 +1,21 @@
-//! What can go wrong when a model is read, loaded and computed. Each sentence says what to do.
+//! Errors of reading, loading and running a model. Each message says what to do.
 
 use std::path::{Path, PathBuf};
 
-/// Why a model could not be loaded. Each sentence names the file and a remedy.
+/// Why a model could not be loaded. Each message names the file and a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("there is no model named {name:?} here; `softprefix models` lists those that are")]
     UnknownModel { name: String },
     #[error("{path} is not usable: {reason}; fetch it again or choose another file")]
     BadFile { path: PathBuf, reason: String },
-    /// The file is whole, and asks for something that is not computed here.
+    /// The file is intact, but needs something that the engine does not compute.
     #[error("{path} cannot be run here: {reason}; choose another model")]
     Unsupported { path: PathBuf, reason: String },
-    /// A model in several files, of which not all are there.
+    /// A model in several files, of which some are missing.
     #[error("{path} is not the whole model: {reason}; put all its files into one folder and name the first")]
     Incomplete { path: PathBuf, reason: String },
-    /// The sentence of what is wrong with the vocabulary, which names the file and a remedy.
+    /// The vocabulary cannot be used. The message names the file and a remedy.
     #[error("{0}")]
     Vocabulary(String),
     #[error(
@@ -30,7 +30,7 @@ pub enum LoadError {
     Engine(#[from] EngineError),
 }
 
-/// What can go wrong in an engine.
+/// Errors of an engine.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EngineError {
     #[error(
@@ -49,7 +49,7 @@ pub enum EngineError {
     RaggedRows { got: usize, hidden_size: usize },
     #[error("stopped on request")]
     Stopped,
-    /// A failure of the machinery below (the NPU's runtime, memory).
+    /// A failure of what the engine runs on: the NPU's runtime, threads, memory.
     #[error("{what} failed: {detail}; {remedy}")]
     Machinery {
         what: String,
@@ -59,7 +59,7 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// Rows of an embedding table that cannot be read any more.
+    /// The error for an embedding table that can no longer be read.
     pub(crate) fn unreadable_rows(path: &Path, error: &std::io::Error) -> Self {
         Self::Machinery {
             what: format!("reading the embedding table {}", path.display()),

@@ -1,4 +1,4 @@
-//! What this machine is and has, as `hwinfo` and `cmminfo` tell it: zeros where it does not say. It changes nothing and runs nothing.
+//! Properties of this machine for `hwinfo` and `cmminfo`; zeros where they are not known.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use softprefix_core::protocol::message::{CmmInfo, EthInfo, HwInfo};
 
-/// Over which time the processor's load is measured. llm-sys takes a second.
+/// Interval over which the processor's load is measured. llm-sys takes a second.
 const MEASURED_OVER: Duration = Duration::from_millis(250);
 
 /// Load, memory, temperature and address.
@@ -25,8 +25,8 @@ pub async fn hwinfo() -> HwInfo {
     }
 }
 
-/// The NPU's own memory in KiB; where there is no NPU, this machine's, which is where models then lie: clients look here whether a
-/// model has room. Zeros where neither is told.
+/// The NPU's memory in KiB; without an NPU the machine's, where models then are: clients check here whether a model has
+/// room. Zeros where neither is known.
 pub fn cmminfo() -> CmmInfo {
     if let Some(text) = read("/proc/ax_proc/mem_cmm_info") {
         return read_cmm(&text);
@@ -42,7 +42,7 @@ pub fn cmminfo() -> CmmInfo {
     }
 }
 
-/// This machine's memory.
+/// The memory of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     pub total_kib: u64,
@@ -50,13 +50,13 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// All of it, in bytes.
+    /// Total memory in bytes.
     pub fn total_bytes(self) -> usize {
         usize::try_from(self.total_kib.saturating_mul(1024)).unwrap_or(usize::MAX)
     }
 }
 
-/// What Linux tells; `None` elsewhere.
+/// Reads it on Linux; `None` elsewhere.
 pub fn memory() -> Option<Memory> {
     let text = read("/proc/meminfo")?;
     let field = |name: &str| -> Option<u64> {
@@ -118,9 +118,9 @@ fn temperature() -> i64 {
         .unwrap_or(0)
 }
 
-/// The interface that leads outward, if there is one.
+/// The interface of the default route, if there is one.
 fn interface() -> Option<EthInfo> {
-    // Connecting a datagram socket sends nothing: it only asks the system for the way.
+    // Connecting a datagram socket sends nothing: it only looks up the route.
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
     let ip = socket.local_addr().ok()?.ip();
@@ -144,7 +144,7 @@ fn default_interface() -> Option<String> {
     })
 }
 
-/// Reads `total size=N KB(...),used=N KB(...),remain=N KB(...)`, wherever in the text it stands.
+/// Reads `total size=N KB(...),used=N KB(...),remain=N KB(...)` anywhere in the text.
 fn read_cmm(text: &str) -> CmmInfo {
     let number = |key: &str| -> i64 {
         text.find(key)

@@ -1,7 +1,4 @@
-//! A model ready for work: engine, tokenizer, chat template and what the model card says of them.
-//!
-//! This is the seam between those who load models (`models`) and those who run them (`scheduler`,
-//! `unit`). It knows no transport and no file format.
+//! A loaded model: engine, tokenizer, chat template and settings. `models` loads it; `scheduler` and `unit` run it.
 
 use serde_json::{Map, Value};
 
@@ -10,30 +7,31 @@ pub use crate::engine::Progress;
 pub use crate::errors::LoadError;
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
-/// Everything an inference needs of one model.
+/// Everything that an inference needs of one model.
 pub struct LoadedModel {
-    /// The name it is asked for by (`model` in a set-up).
+    /// The name in set-ups (`model`).
     pub name: String,
     pub engine: Box<dyn Engine>,
     pub tokenizer: std::sync::Arc<Tokenizer>,
     pub template: ChatTemplate,
-    /// Tokens that end a text.
+    /// Tokens that end an output.
     pub stop_tokens: Vec<u32>,
-    /// The card's `mode_param` with the set-up's keys over it: `max_token_len`, the sampling keys. Empty where a model has no card.
+    /// The card's `mode_param` with the set-up's keys over it: `max_token_len` and the sampling keys. Empty where a
+    /// model has no card.
     pub settings: Map<String, Value>,
-    /// SHA-256 of the model file, lower-case hex, where it is one file.
+    /// SHA-256 of the model file, lower-case hex; `None` for a model in several files.
     pub digest: Option<String>,
 }
 
-/// Where the unit gets its models from.
+/// A source of models for a unit.
 pub trait ModelSource: Send + Sync {
     /// The model cards, as `lsmode` lists them.
     fn cards(&self) -> Vec<Value>;
 
-    /// Loads the model that a set-up names. `overrides` is the set-up's `data`: its keys win over the card's.
+    /// Loads the model that a set-up names. Keys of `overrides`, the set-up's `data`, take precedence over the card's.
     ///
     /// # Errors
-    /// A [`LoadError`] that says what is wrong with which file.
+    /// [`LoadError`].
     fn load(
         &self,
         model: &str,

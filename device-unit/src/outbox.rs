@@ -1,4 +1,4 @@
-//! What waits to be written to one connection: bounded, and never in anybody's way. It knows no message's meaning and no transport.
+//! The bounded queue of messages to one connection. Sending never blocks.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,23 +9,23 @@ use tokio::sync::Notify;
 
 use crate::unit::ReplySink;
 
-/// From here on, what can wait is asked to wait (see [`ReplySink::has_room`]).
+/// From this many bytes, senders that can wait are asked to wait ([`ReplySink::has_room`]).
 const ROOMY_BYTES: usize = 256 << 10;
-/// From here on, nothing more is read from the connection.
+/// From this many bytes, nothing more is read from the connection.
 const CROWDED_BYTES: usize = 1 << 20;
-/// From here on, the client is taken for gone, as llm-sys does at the same size (PROTOCOL 1.7).
+/// From this many bytes, the connection is closed, as llm-sys does at the same size (PROTOCOL 1.7).
 const LIMIT_BYTES: usize = 16 << 20;
 
-/// How far the frames of one answer are apart, for clients that take what they read at once for one message.
+/// Time between the frames of one answer, for clients that take each read for one message.
 const APART: Duration = Duration::from_millis(10);
 
-/// The queue between everybody who answers and the one task that writes.
+/// The queue between all senders of replies and the one async task that writes.
 #[derive(Default)]
 pub struct Outbox {
     waiting: Mutex<Waiting>,
-    /// Something to write, or the end.
+    /// Notified when there is something to write, or at the end.
     filled: Notify,
-    /// Room again, or the end.
+    /// Notified when there is room again, or at the end.
     emptied: Notify,
 }
 
@@ -33,31 +33,31 @@ pub struct Outbox {
 struct Waiting {
     messages: VecDeque<Message>,
     bytes: usize,
-    /// The frame that was written last: of which answer, and when.
+    /// The last written frame: its answer, and when.
     last_frame: Option<(u64, Instant)>,
-    /// Nothing more is taken.
+    /// Whether no more messages are accepted.
     gone: bool,
-    /// What is there is written, and then it is over.
+    /// Whether the queue ends when it is empty.
     closing: bool,
 }
 
 struct Message {
     bytes: Vec<u8>,
-    /// The answer of which it is a frame that is to stay apart.
+    /// The answer of which it is a frame, if its frames are spaced in time.
     frame_of: Option<u64>,
 }
 
-/// What is written next.
+/// What the writer does next.
 enum Next {
     Batch(Vec<u8>),
-    /// Nothing before this much time has passed.
+    /// Wait this long.
     After(Duration),
     Nothing,
     End,
 }
 
 impl Waiting {
-    /// How long a frame of this answer has to wait.
+    /// The time that a frame of this answer has to wait.
     fn wait_of(&self, answer: u64) -> Duration {
         match self.last_frame {
             Some((last, at)) if last == answer => APART.saturating_sub(at.elapsed()),
@@ -83,7 +83,7 @@ impl Waiting {
                 None => Next::Nothing,
             };
         }
-        // Small messages go out together: one system call, and no needless packets.
+        // Small messages are written together: one system call and fewer packets.
         let mut batch = Vec::new();
         while batch.len() < 64 << 10
             && let Some(next) = self.messages.pop_front_if(|next| next.frame_of.is_none())
@@ -103,7 +103,7 @@ impl Outbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until reading on makes sense. `false` when the connection is over.
+    /// Waits until there is room for further replies. Returns `false` when the connection has ended.
     pub async fn has_settled(&self) -> bool {
         loop {
             let emptied = self.emptied.notified();
@@ -122,12 +122,12 @@ impl Outbox {
         }
     }
 
-    /// Waits until the connection is over.
+    /// Waits until the connection has ended.
     pub async fn ended(&self) {
         loop {
             let emptied = self.emptied.notified();
             tokio::pin!(emptied);
-            // Registered before looking: `notify_waiters` wakes only those who wait already.
+            // Registered before checking: `notify_waiters` wakes only waiters that are registered.
             emptied.as_mut().enable();
             if self.lock().gone {
                 return;
@@ -136,7 +136,7 @@ impl Outbox {
         }
     }
 
-    /// Drops what waits, and takes nothing more.
+    /// Drops the queue and accepts no more.
     pub fn abandon(&self) {
         let mut waiting = self.lock();
         waiting.gone = true;
@@ -147,13 +147,13 @@ impl Outbox {
         self.emptied.notify_waiters();
     }
 
-    /// Takes nothing more; what waits is still written.
+    /// Accepts no more; what is queued is still written.
     pub fn close(&self) {
         self.lock().closing = true;
         self.filled.notify_one();
     }
 
-    /// Writes what comes, until [`close`](Self::close), [`abandon`](Self::abandon) or an error.
+    /// Writes messages until [`close`](Self::close), [`abandon`](Self::abandon) or an error.
     ///
     /// # Errors
     /// Those of the connection; the outbox is abandoned then.
@@ -179,7 +179,7 @@ impl Outbox {
                 }
                 Next::End => return Ok(()),
             };
-            // What is being written still counts: it is held.
+            // Bytes being written still count, since they are in memory.
             let written = self.write_unless_gone(connection, &batch).await;
             let mut waiting = self.lock();
             waiting.bytes = waiting.bytes.saturating_sub(batch.len());
@@ -191,7 +191,7 @@ impl Outbox {
         }
     }
 
-    /// `false` if the connection was given up meanwhile.
+    /// Returns `false` if the connection was abandoned meanwhile.
     async fn write_unless_gone(
         &self,
         connection: &mut (impl AsyncWrite + Unpin),
@@ -211,7 +211,7 @@ impl Outbox {
                 }
             }
         }
-        // A wake-up for messages that came meanwhile may have been used up here; the caller looks again anyway.
+        // This may have consumed a wake-up for messages that came meanwhile; the caller checks again in any case.
         Ok(true)
     }
 }
@@ -227,7 +227,7 @@ impl Outbox {
         let too_much = waiting.bytes > LIMIT_BYTES && waiting.messages.len() > 1;
         drop(waiting);
         if too_much {
-            tracing::info!("a client reads nothing; its connection is closed");
+            tracing::info!("a client does not read; its connection is closed");
             return self.abandon();
         }
         self.filled.notify_one();

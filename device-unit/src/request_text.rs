@@ -1,6 +1,4 @@
-//! From the text of one message to a request, as tolerant as the stock programs. It knows no transport.
-//!
-//! No tree of values is made: the names are read, and the data stays in the text until somebody reads it as what it must be.
+//! Parsing of a request from the text of a message, as tolerant as the stock programs.
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
@@ -10,30 +8,30 @@ use softprefix_core::sent::{self, Text};
 
 use crate::budget::Charge;
 
-/// Longest `request_id`, `work_id` and `action`, in bytes: they are kept for as long as an inference runs.
+/// Longest `request_id`, `work_id` and `action`, in bytes: they are kept while an inference runs.
 const LONGEST_ID: usize = 256;
-/// Longest `object`, which may hold the path of a file.
+/// Longest `object` in bytes, which may contain a path.
 const LONGEST_OBJECT: usize = 4096;
 
-/// Why a text is no request.
+/// Why a text is not a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreadable {
-    /// Not JSON, or a field that must be a string is none, or too long: -2.
+    /// Not JSON, or a field that must be a string is not one or too long: -2.
     Broken,
-    /// JSON but for `\{` or `\}`, to llm-sys itself: there that is -1.
+    /// Valid JSON except for `\{` or `\}`, and addressed to llm-sys itself: -1.
     BraceEscapes,
 }
 
-/// A request, with the memory that it counts.
+/// A request, with the charge for its memory.
 #[derive(Debug)]
 pub struct Request {
     pub request_id: String,
     pub work_id: String,
     pub action: String,
     pub object: Option<String>,
-    /// JSON: an object of which `data` is read.
+    /// JSON: an object with the request's `data`.
     text: Vec<u8>,
-    /// Dropped with whatever the request has become.
+    /// The charge, to be kept as long as anything of the request is.
     pub charge: Charge,
 }
 
@@ -46,7 +44,7 @@ struct Names {
     #[serde(deserialize_with = "id")]
     action: String,
     object: Option<Text<LONGEST_OBJECT>>,
-    /// Read and not held: what is wrong in it is told now, as llm-sys does.
+    /// Parsed and dropped: llm-sys, too, reports errors in it at once.
     #[serde(rename = "data")]
     _data: Option<Text<0>>,
 }
@@ -80,10 +78,10 @@ impl Request {
         }
     }
 
-    /// The data as what it must be; `None` where there is none, or null.
+    /// The data as a `T`; `None` where it is absent or null.
     ///
     /// # Errors
-    /// Where it is something else.
+    /// Where it is of another type.
     pub fn data<T: DeserializeOwned>(&self) -> Result<Option<T>, serde_json::Error> {
         #[derive(Deserialize)]
         struct With<T> {
@@ -92,7 +90,7 @@ impl Request {
         Ok(sent::first::<With<T>>(&self.text)?.data)
     }
 
-    /// As [`data`](Self::data), for actions whose data is an object: a refusal that says what is wanted.
+    /// As [`data`](Self::data), for actions that need an object; `wanted` describes it in the error message.
     ///
     /// # Errors
     /// -22.
@@ -105,23 +103,23 @@ impl Request {
         }
     }
 
-    /// How the text of an inference arrives.
+    /// The form of an inference's text.
     #[must_use]
     pub fn input_form(&self) -> InputForm {
         InputForm::of(self.object.as_deref().unwrap_or_default())
     }
 }
 
-/// Reads a request: the first JSON value of the text. Behind it can stand whatever llm-sys took for the rest of it, because braces
-/// inside a text misled it.
+/// Reads a request: the first JSON value of the text. Other text may follow it, where braces inside strings misled
+/// llm-sys.
 ///
-/// Two things that are no JSON are read all the same, as the stock unit reads them. `\{` and `\}` in an inference: old clients
-/// write them. And a value whose name is missing: llm-sys leaves it where it puts a `RAW` payload in the place of other data.
+/// Two violations of JSON are accepted, as by the stock unit: `\{` and `\}` in an inference, which old clients write,
+/// and a value without a name, which llm-sys leaves behind where it replaces data by a `RAW` payload.
 ///
 /// # Errors
 /// [`Unreadable`].
 pub fn read(text: Vec<u8>, charge: Charge) -> Result<Request, Unreadable> {
-    // What is passed over is not looked at otherwise.
+    // Skipped values are not checked otherwise.
     if std::str::from_utf8(&text).is_err() {
         return Err(Unreadable::Broken);
     }
@@ -143,17 +141,17 @@ pub fn read(text: Vec<u8>, charge: Charge) -> Result<Request, Unreadable> {
     }
 }
 
-/// Whether llm-sys itself is meant: `sys`, `sys.anything`, or nothing.
+/// Whether the request is addressed to llm-sys itself: `sys`, `sys.anything`, or empty.
 pub fn is_for_sys(work_id: &str) -> bool {
     work_id.is_empty() || work_id.split('.').next() == Some(SYS)
 }
 
-/// The reply to what cannot be read.
+/// The reply to a message that cannot be read.
 pub fn unreadable() -> Reply {
     Reply::stock_error(UNREADABLE_REQUEST_ID, SYS, Code::JSON)
 }
 
-/// `,:value` is taken out; `None` where there is none.
+/// Removes `,:value`; `None` where there is none.
 fn without_nameless_value(text: &[u8]) -> Option<Vec<u8>> {
     let mut in_string = false;
     let mut escaped = false;
@@ -177,7 +175,7 @@ fn without_nameless_value(text: &[u8]) -> Option<Vec<u8>> {
     Some([&text[..start - 1], &rest[values.byte_offset()..]].concat())
 }
 
-/// `\{` and `\}` become `{` and `}`; `None` where there are none.
+/// Replaces `\{` and `\}` by `{` and `}`; `None` where there are none.
 fn without_brace_escapes(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.iter().copied().peekable();

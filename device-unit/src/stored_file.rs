@@ -1,7 +1,7 @@
-//! A file of a model that is read again and again while the model is in use.
+//! A file of a model that is read repeatedly while the model is in use.
 //!
-//! It is read with the system's calls and never mapped: a file that is shortened meanwhile would end the program, and one that is
-//! written over would give rows of another model. Both are errors here.
+//! It is read by system calls and never mapped: truncating a mapped file would crash the program, and overwriting it would give rows
+//! of another model. Both are errors here.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ use softprefix_core::files;
 
 use crate::errors::LoadError;
 
-/// An open file, and the state that it was opened in.
+/// An open file, and its state when it was opened.
 pub struct StoredFile {
     path: PathBuf,
     file: File,
@@ -22,7 +22,7 @@ pub struct StoredFile {
 
 impl StoredFile {
     /// # Errors
-    /// [`LoadError::Unreadable`] where the system refuses, or it is no regular file.
+    /// [`LoadError::Unreadable`] where the file cannot be opened or is not a regular file.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let unreadable = |source| LoadError::Unreadable {
             path: path.to_owned(),
@@ -42,7 +42,7 @@ impl StoredFile {
         &self.path
     }
 
-    /// Bytes it had when it was opened.
+    /// Its length in bytes when it was opened.
     pub fn len(&self) -> u64 {
         self.len
     }
@@ -51,15 +51,15 @@ impl StoredFile {
         self.len == 0
     }
 
-    /// For reading it from its beginning, once.
+    /// A reader from its beginning.
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
-    /// Fills `out` with the bytes from `at` on.
+    /// Fills `out` with the bytes from offset `at`.
     ///
     /// # Errors
-    /// What the system says; also where the file is not what it was when it was opened.
+    /// The system's error; also where the file was changed since it was opened.
     pub fn read_at(&self, out: &mut [u8], at: u64) -> io::Result<()> {
         let now = self.file.metadata()?;
         if now.len() != self.len || now.modified().ok() != self.modified {

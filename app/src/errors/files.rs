@@ -6,7 +6,7 @@ use softprefix_core::compare::ResultsError;
 use softprefix_core::experiment::export::ImportError;
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{Condition, JournalError};
-use softprefix_unit::models::{FetchError, HubError, WayError, WheelError};
+use softprefix_unit::models::{FetchError, HubError, SourceError, WheelError};
 
 use super::{Part, Told, system};
 use crate::model::{Problem, ProblemKind};
@@ -107,13 +107,13 @@ pub fn journal(error: &JournalError) -> Told {
 #[must_use]
 pub fn fetch(error: &FetchError) -> Told {
     let (what, todo) = match error {
-        FetchError::NoWay {
+        FetchError::NotAvailable {
             model,
             file_name,
             folder,
             reasons,
         } => {
-            let reasons: Vec<String> = reasons.iter().map(way).collect();
+            let reasons: Vec<String> = reasons.iter().map(source).collect();
             (
                 format!("{model} を取得できませんでした（{}）。", reasons.join("、")),
                 format!(
@@ -142,10 +142,10 @@ pub fn fetch(error: &FetchError) -> Told {
     Told::of(&error.to_string(), Part::Last("; "), what, todo)
 }
 
-fn way(reason: &WayError) -> String {
+fn source(reason: &SourceError) -> String {
     match reason {
-        WayError::Hub(error) => format!("Hugging Face：{}", hub(error)),
-        WayError::Wheels(error) => format!("Python の wheel：{}", wheels(error)),
+        SourceError::Hub(error) => format!("Hugging Face：{}", hub(error)),
+        SourceError::Wheels(error) => format!("Python の wheel：{}", wheels(error)),
     }
 }
 

@@ -8,7 +8,7 @@ use softprefix_core::compare::ResultsError;
 use softprefix_core::experiment::JournalError;
 use softprefix_core::prefix::PrefixError;
 use softprefix_core::protocol::{Code, ErrorField};
-use softprefix_unit::models::{FetchError, HubError, WayError, WheelError};
+use softprefix_unit::models::{FetchError, HubError, SourceError, WheelError};
 
 use super::*;
 
@@ -294,11 +294,11 @@ fn files_the_disk_and_the_network_are_said_in_japanese() {
         detail: "failed to lookup address information".into(),
     };
     let fetches = [
-        FetchError::NoWay {
+        FetchError::NotAvailable {
             model: "Qwen2.5 0.5B".into(),
             file_name: "qwen2.5.gguf".into(),
             folder: PathBuf::from("/models"),
-            reasons: vec![WayError::Hub(hub), WayError::Wheels(WheelError::NotPublished)],
+            reasons: vec![SourceError::Hub(hub), SourceError::Wheels(WheelError::NotPublished)],
         },
         FetchError::DiskFull {
             path: path(),

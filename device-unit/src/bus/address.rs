@@ -1,5 +1,5 @@
-//! The ways back to llm-sys' clients: one PUSH connection for each address, opened when it is first needed, forgotten when its
-//! client has gone. It knows no task.
+//! Reply connections to llm-sys' clients: one PUSH connection for each address, opened when it is first needed and removed when the
+//! client disconnects.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,10 +10,10 @@ use crate::outbox::Outbox;
 use crate::tasks;
 use crate::unit::{Peer, ReplySink};
 
-/// Called with the address of a client that has gone.
+/// Called with the address of a client that has disconnected.
 type WhenGone = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// All addresses in use.
+/// The connections to all addresses in use.
 pub struct Addresses {
     runtime: tokio::runtime::Handle,
     open: Arc<Mutex<HashMap<String, Arc<Outbox>>>>,
@@ -60,7 +60,7 @@ impl Addresses {
         }
     }
 
-    /// The client at `url` (llm-sys' `zmq_com`).
+    /// The client at `url`, which is llm-sys' `zmq_com`; connects if there is no connection yet.
     pub fn peer(&self, url: &str) -> Peer {
         let mut open = lock(&self.open);
         let known = open.get(url).filter(|outbox| !outbox.is_gone()).cloned();
@@ -76,7 +76,7 @@ impl Addresses {
                 }
                 serving.abandon();
                 let mut all = lock(&all);
-                // The address may have a new client by now: llm-sys starts its numbers afresh when it restarts.
+                // The address may belong to a new client by now: llm-sys restarts its numbers when it restarts.
                 if all.get(&url).is_some_and(|current| Arc::ptr_eq(current, &serving)) {
                     all.remove(&url);
                 }
@@ -88,20 +88,20 @@ impl Addresses {
         Peer::new(url, Arc::new(Address(outbox)))
     }
 
-    /// Writes what is due, then ends all connections.
+    /// Writes what is queued, then closes all connections.
     pub fn close(&self) {
         for outbox in lock(&self.open).values() {
             outbox.close();
         }
     }
 
-    /// How many clients can be reached.
+    /// The number of open connections.
     pub fn count(&self) -> usize {
         lock(&self.open).len()
     }
 }
 
-/// Until the client is gone or the outbox closed.
+/// Writes the outbox to `url` until the client disconnects or the outbox is closed.
 async fn serve(url: &str, outbox: &Outbox, memory: &Budget) -> std::io::Result<()> {
     let (writer, watch) = Connection::open(url, Kind::Push, memory).await?.into_push();
     tokio::select! {

@@ -1,7 +1,7 @@
-//! The unit on llm-sys' bus (PROTOCOL 3): its calls come by ZeroMQ, its tasks are numbered and connected by llm-sys.
+//! The unit on llm-sys' bus (PROTOCOL 3): calls arrive by ZeroMQ, and llm-sys numbers and connects its tasks.
 //!
-//! Calls are answered at once and carried out elsewhere. A task hears llm-sys on one address and other units on theirs; what
-//! it says is published, and goes to the client of that very inference. It knows tasks only through [`Unit`].
+//! Calls are answered at once and executed by another task. A task subscribes to llm-sys at one address and to other units at
+//! theirs; its output is published, and sent to the client of the inference.
 
 mod address;
 mod publisher;
@@ -31,10 +31,10 @@ use crate::request_text;
 use crate::tasks::{self, tell_panic};
 use crate::unit::{Directory, Opening, Peer, Registration, ReplySink, Unit, UnitOptions};
 
-/// How long tasks may take to end, and llm-sys to hear of it, when the unit is asked to end.
-const FAREWELL: Duration = Duration::from_secs(4);
+/// Limit for ending and releasing all tasks at shutdown.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Where the bus is.
+/// The location of the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BusOptions {
     /// The folder of the files `rpc.sys` and `rpc.<unit>`.
@@ -53,7 +53,7 @@ impl BusOptions {
     }
 }
 
-/// Why the unit is not on the bus.
+/// Why the unit cannot serve on the bus.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     #[error(
@@ -64,7 +64,7 @@ pub enum BusError {
     Bind { path: PathBuf, reason: String },
 }
 
-/// The values of llm-sys' key store under `keys`, `None` where it has none or does not answer.
+/// The values of llm-sys' key store for `keys`; `None` where there is no value, or llm-sys does not answer.
 pub async fn settings(options: &BusOptions, keys: &[&str]) -> Vec<Option<String>> {
     let sys = Sys::new(options.url("sys"), Budget::default());
     let mut values = Vec::with_capacity(keys.len());
@@ -74,10 +74,11 @@ pub async fn settings(options: &BusOptions, keys: &[&str]) -> Vec<Option<String>
     values
 }
 
-/// Serves on the bus until `shutdown` is ready; then all tasks end, llm-sys is told, and the file is removed.
+/// Serves on the bus until `shutdown` is ready; then ends all tasks, releases their numbers and removes the unit's
+/// socket.
 ///
 /// # Errors
-/// [`BusError`] where the unit's address cannot be had.
+/// [`BusError`] where the unit's address cannot be bound.
 pub async fn serve(
     source: Arc<dyn ModelSource>,
     unit_options: UnitOptions,
@@ -87,7 +88,7 @@ pub async fn serve(
 ) -> Result<(), BusError> {
     let server = server::bind(&options, &unit_options.name).await?;
     let module = Arc::new(Module::new(&options, &unit_options));
-    let unit = Unit::within(source, unit_options, Arc::new(OnBusDirectory(Arc::clone(&module))));
+    let unit = Unit::within(source, unit_options, Arc::new(BusDirectory(Arc::clone(&module))));
     *module.unit() = Some(unit.clone());
     started(&unit);
     tracing::info!("on the bus as {}", server.path().display());
@@ -95,7 +96,7 @@ pub async fn serve(
         () = server.run(&unit, &module) => {}
         () = shutdown => {}
     }
-    // No new calls first; then the tasks end, each with its last replies, and are given back.
+    // First no new calls are accepted; then the tasks end, each with its last replies, and are released.
     drop(server);
     unit.reset();
     let ending = async {
@@ -107,45 +108,45 @@ pub async fn serve(
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    if tokio::time::timeout(FAREWELL, ending).await.is_err() {
-        tracing::warn!("not everything could be brought to an end");
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, ending).await.is_err() {
+        tracing::warn!("not all tasks ended in time");
     }
-    // The module knows the unit and the unit the module: one of the two has to let go.
+    // Breaks the reference cycle between module and unit.
     *module.unit() = None;
     Ok(())
 }
 
-/// The name of llm-sys among the sources of a task.
+/// The key of llm-sys in a task's subscriptions.
 const LLM_SYS: &str = "";
 
-/// The module around the unit: llm-sys, and what this unit has on its bus.
+/// The unit's state on the bus.
 struct Module {
     sys: Sys,
     folder: PathBuf,
-    /// The unit's: what is received counts in it.
+    /// The unit's budget, to which received messages are charged.
     memory: Budget,
     name: String,
     runtime: Handle,
     addresses: Addresses,
     unit: Arc<Mutex<Option<Unit>>>,
-    tasks: Arc<Mutex<HashMap<String, Arc<OnBus>>>>,
-    /// Tasks that are being given back.
+    tasks: Arc<Mutex<HashMap<String, Arc<BusTask>>>>,
+    /// Tasks that are being released.
     releasing: Mutex<JoinSet<()>>,
 }
 
-/// A task's places on the bus.
-struct OnBus {
+/// A task's sockets on the bus.
+struct BusTask {
     work_id: String,
     registered: Registered,
     publisher: Mutex<Option<PublisherEnd>>,
-    /// What hears llm-sys, and other units by their ids.
-    ears: Mutex<HashMap<String, AbortHandle>>,
-    /// Who asked last, and under which id: texts of other units are answered to them.
+    /// The subscriptions to llm-sys ([`LLM_SYS`]) and to other units' tasks, by work id.
+    subscriptions: Mutex<HashMap<String, AbortHandle>>,
+    /// The last client and its request id: answers to texts from other units go there.
     last: Mutex<Option<(Peer, String)>>,
 }
 
 impl Module {
-    /// To be called within the runtime that is to serve.
+    /// Must be called within the tokio runtime that serves.
     fn new(options: &BusOptions, unit_options: &UnitOptions) -> Self {
         let runtime = Handle::current();
         let unit = Arc::<Mutex<Option<Unit>>>::default();
@@ -174,21 +175,21 @@ impl Module {
         lock(&self.unit)
     }
 
-    fn task(&self, work_id: &str) -> Option<Arc<OnBus>> {
+    fn task(&self, work_id: &str) -> Option<Arc<BusTask>> {
         lock(&self.tasks).get(work_id).cloned()
     }
 
-    /// Whether tasks are being given back.
+    /// Whether tasks are being released.
     fn is_busy(&self) -> bool {
         let mut releasing = lock(&self.releasing);
         while let Some(ended) = releasing.try_join_next() {
-            tell_panic(ended, "giving a task back");
+            tell_panic(ended, "releasing a task");
         }
         !releasing.is_empty()
     }
 
-    /// Hears llm-sys and the set-up's sources on behalf of a task.
-    async fn connect(self: &Arc<Self>, task: &Arc<OnBus>, inputs: &[String]) -> Result<(), String> {
+    /// Subscribes a task to llm-sys and to the sources of its set-up.
+    async fn connect(self: &Arc<Self>, task: &Arc<BusTask>, inputs: &[String]) -> Result<(), String> {
         let url = &task.registered.inference_url;
         let cannot = |error| format!("llm-sys publishes nothing at {url} ({error}); set up again");
         let mut inferences = Connection::open(url, Kind::Subscriber, &self.memory)
@@ -196,33 +197,33 @@ impl Module {
             .map_err(cannot)?;
         let early = inferences.subscribe().await.map_err(cannot)?;
         let (module, heard) = (Arc::clone(self), Arc::clone(task));
-        let ear = tasks::spawn(&self.runtime, "hearing llm-sys", async move {
+        let subscription = tasks::spawn(&self.runtime, "receiving from llm-sys", async move {
             for frames in early {
                 module.take_inference(&heard, &frames);
             }
             while let Ok(frames) = inferences.receive().await {
                 module.take_inference(&heard, &frames);
             }
-            // This very ear is not to be cut off in the middle.
-            lock(&heard.ears).remove(LLM_SYS);
+            // Removed first, so that closing the task does not abort this async task.
+            lock(&heard.subscriptions).remove(LLM_SYS);
             module.lose(&heard).await;
         });
-        lock(&task.ears).insert(LLM_SYS.to_owned(), ear);
+        lock(&task.subscriptions).insert(LLM_SYS.to_owned(), subscription);
         for input in inputs {
             if (is_speech(input) || is_keyword(input))
-                && let Err(sentence) = self.listen_to(task, input).await
+                && let Err(sentence) = self.subscribe_to(task, input).await
             {
-                // As on the stock unit: the task is there, and can be linked later.
+                // As on the stock unit, the task exists and can be linked later.
                 tracing::warn!("{}: {sentence}", task.work_id);
             }
         }
         Ok(())
     }
 
-    fn take_inference(&self, task: &OnBus, frames: &[Vec<u8>]) {
+    fn take_inference(&self, task: &BusTask, frames: &[Vec<u8>]) {
         let Some(unit) = self.unit().clone() else { return };
         let Some((zmq_com, text)) = frames.first().and_then(|message| text::split_inference(message)) else {
-            tracing::warn!("{}: llm-sys sent something that is no inference", task.work_id);
+            tracing::warn!("{}: llm-sys sent a message that is not an inference", task.work_id);
             return;
         };
         let peer = self.addresses.peer(&zmq_com);
@@ -238,8 +239,8 @@ impl Module {
         }
     }
 
-    /// llm-sys has let go of a task, or has died: nobody can reach the task any more, and its id may be given anew.
-    async fn lose(&self, task: &Arc<OnBus>) {
+    /// Ends a task to which llm-sys closed the connection: it can no longer be reached, and its id may be reused.
+    async fn lose(&self, task: &Arc<BusTask>) {
         {
             let mut tasks = lock(&self.tasks);
             if !tasks
@@ -259,33 +260,33 @@ impl Module {
     }
 
     /// Subscribes to the output of another unit's task.
-    async fn listen_to(self: &Arc<Self>, task: &Arc<OnBus>, source: &str) -> Result<(), String> {
+    async fn subscribe_to(self: &Arc<Self>, task: &Arc<BusTask>, source: &str) -> Result<(), String> {
         let key = format!("{source}.out_port");
         let url = self.sys.select(&key).await.map_err(|error| error.to_string())?;
         if url.is_empty() {
             return Err(format!("{source} has no output; set it up first"));
         }
-        let cannot = |error| format!("{source} cannot be heard at {url} ({error}); set it up again");
+        let cannot = |error| format!("{source} cannot be subscribed to at {url} ({error}); set it up again");
         let mut speech = Connection::open(&url, Kind::Subscriber, &self.memory)
             .await
             .map_err(cannot)?;
         let early = speech.subscribe().await.map_err(cannot)?;
         let (module, heard, only_stops) = (Arc::clone(self), Arc::clone(task), is_keyword(source));
-        let ear = tasks::spawn(&self.runtime, "hearing another unit", async move {
+        let subscription = tasks::spawn(&self.runtime, "receiving from another unit", async move {
             for frames in early {
-                module.take_speech(&heard, &frames, only_stops);
+                module.take_text(&heard, &frames, only_stops);
             }
             while let Ok(frames) = speech.receive().await {
-                module.take_speech(&heard, &frames, only_stops);
+                module.take_text(&heard, &frames, only_stops);
             }
         });
-        if let Some(before) = lock(&task.ears).insert(source.to_owned(), ear) {
+        if let Some(before) = lock(&task.subscriptions).insert(source.to_owned(), subscription) {
             before.abort();
         }
         Ok(())
     }
 
-    fn take_speech(&self, task: &OnBus, frames: &[Vec<u8>], only_stops: bool) {
+    fn take_text(&self, task: &BusTask, frames: &[Vec<u8>], only_stops: bool) {
         let Some(unit) = self.unit().clone() else { return };
         if only_stops {
             return unit.pause(&task.work_id);
@@ -298,10 +299,10 @@ impl Module {
     }
 }
 
-/// What the unit sees of the module.
-struct OnBusDirectory(Arc<Module>);
+/// The bus as the unit's [`Directory`].
+struct BusDirectory(Arc<Module>);
 
-impl Directory for OnBusDirectory {
+impl Directory for BusDirectory {
     fn register(&self) -> Result<Registration, String> {
         self.0.runtime.block_on(async {
             let registered = self
@@ -317,22 +318,22 @@ impl Directory for OnBusDirectory {
                 Err(sentence) => {
                     return Err(match self.0.sys.release(&work_id).await {
                         Ok(()) => sentence,
-                        Err(error) => format!("{sentence}; nor could {work_id} be given back: {error}"),
+                        Err(error) => format!("{sentence}; nor could {work_id} be released: {error}"),
                     });
                 }
             };
             let number = registered.number;
-            let task = Arc::new(OnBus {
+            let task = Arc::new(BusTask {
                 work_id: work_id.clone(),
                 registered,
                 publisher: Mutex::new(Some(end)),
-                ears: Mutex::default(),
+                subscriptions: Mutex::default(),
                 last: Mutex::default(),
             });
             let before = lock(&self.0.tasks).insert(work_id, task);
             if let Some(before) = before {
-                // llm-sys has started its numbers afresh: the old one's addresses are this one's now.
-                before.deafen();
+                // llm-sys restarted its numbers: the old task's addresses belong to this one now.
+                before.unsubscribe_all();
             }
             Ok(Registration {
                 number,
@@ -343,7 +344,7 @@ impl Directory for OnBusDirectory {
 
     fn open(&self, opening: &Opening<'_>) -> Result<(), String> {
         let Some(task) = self.0.task(opening.work_id) else {
-            return Err("llm-sys has let go of the task while it was being set up; set up again".into());
+            return Err("llm-sys dropped the task while it was being set up; set up again".into());
         };
         *lock(&task.last) = Some((opening.asked_by.clone(), opening.request_id.to_owned()));
         self.0.runtime.block_on(self.0.connect(&task, opening.inputs))
@@ -356,11 +357,11 @@ impl Directory for OnBusDirectory {
         let sys = self.0.sys.clone();
         lock(&self.0.releasing).spawn_on(
             async move {
-                // The files go before the numbers are given back: a new task may get the same ones.
+                // Files are removed before the number is released: a new task may get the same addresses.
                 task.close().await;
                 let released = sys.release(&task.work_id).await;
                 then(released.map_err(|error| {
-                    let sentence = format!("{} has ended, but its number was not given back: {error}", task.work_id);
+                    let sentence = format!("{} has ended, but its number was not released: {error}", task.work_id);
                     tracing::warn!("{sentence}");
                     sentence
                 }));
@@ -374,7 +375,7 @@ impl Directory for OnBusDirectory {
         if !(source.starts_with("asr") || is_keyword(source)) {
             return false;
         }
-        match self.0.runtime.block_on(self.0.listen_to(&task, source)) {
+        match self.0.runtime.block_on(self.0.subscribe_to(&task, source)) {
             Ok(()) => true,
             Err(sentence) => {
                 tracing::info!("{work_id}: {sentence}");
@@ -385,23 +386,23 @@ impl Directory for OnBusDirectory {
 
     fn unlink(&self, work_id: &str, source: &str) {
         if let Some(task) = self.0.task(work_id).filter(|_| source != LLM_SYS)
-            && let Some(ear) = lock(&task.ears).remove(source)
+            && let Some(subscription) = lock(&task.subscriptions).remove(source)
         {
-            ear.abort();
+            subscription.abort();
         }
     }
 }
 
-impl OnBus {
-    fn deafen(&self) {
-        for (_, ear) in lock(&self.ears).drain() {
-            ear.abort();
+impl BusTask {
+    fn unsubscribe_all(&self) {
+        for (_, subscription) in lock(&self.subscriptions).drain() {
+            subscription.abort();
         }
     }
 
-    /// Hears nothing more, publishes nothing more; the output's file is gone when this returns.
+    /// Ends the subscriptions and the publisher; its file is removed when this returns.
     async fn close(&self) {
-        self.deafen();
+        self.unsubscribe_all();
         let publisher = lock(&self.publisher).take();
         if let Some(publisher) = publisher {
             publisher.end().await;
@@ -409,7 +410,8 @@ impl OnBus {
     }
 }
 
-/// The charge of a message of so many bytes. Where there is no room for it, it counts nothing: then the unit refuses it by its name.
+/// The charge for a message of `bytes` bytes. If the budget is exhausted, the charge is empty, and the unit refuses the
+/// request.
 fn charge_of(memory: &Budget, bytes: usize) -> Charge {
     memory.charge(Use::Requests, bytes).unwrap_or_else(|| memory.message())
 }

@@ -1,4 +1,4 @@
-//! A task's output for other units: PUB on the address that llm-sys gave it. It knows no message's meaning.
+//! A task's output for other units: PUB on the address that llm-sys gave it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,51 +10,51 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::zmtp::{self, Connection, Kind, Listener, Wish, path_of, remove_stale};
+use super::zmtp::{self, Connection, Kind, Listener, SubscriberCommand, path_of, remove_stale};
 use crate::budget::Budget;
 use crate::tasks::tell_panic;
 use crate::unit::ReplySink;
 
-/// Messages that may wait for one subscriber. One that is slower loses some, as PUB has it.
+/// Most messages queued for one subscriber. A slower one loses messages, as PUB prescribes.
 const WAITING: usize = 4096;
-/// Bytes of them. A subscriber of large texts has fewer.
+/// Most bytes queued for one subscriber.
 const WAITING_BYTES: usize = 4 << 20;
-/// Subscribers at once: those on a module are other units, a handful.
+/// Most subscribers at once: on a module they are a few other units.
 const SUBSCRIBERS: usize = 64;
-/// Subscriptions of one, and how long each may be.
+/// Most subscriptions of one subscriber, and bytes of each.
 const TOPICS: usize = 64;
 const TOPIC_BYTES: usize = 256;
-/// How long the last messages may take to their subscribers before the connections are cut.
+/// Limit for writing the last messages before the connections are closed.
 const LAST_MESSAGES: Duration = Duration::from_millis(200);
 
-/// The publishing end.
+/// A PUB socket.
 pub struct Publisher(Arc<Subscribers>);
 
-/// Ends a publisher.
+/// A handle that closes a [`Publisher`].
 pub struct PublisherEnd {
     stop: oneshot::Sender<()>,
     ended: tokio::task::JoinHandle<()>,
 }
 
-/// Who is connected, by a number of ours. Never held while anything is waited for.
+/// The connected subscribers, by number. The lock is never held across an await.
 #[derive(Default)]
 struct Subscribers(Mutex<HashMap<u64, Subscriber>>);
 
 struct Subscriber {
-    /// What messages must begin with, one of them.
+    /// Prefixes of messages, of which one must match.
     topics: Vec<Vec<u8>>,
-    /// Frames to be written.
+    /// Frames to write.
     queue: mpsc::Sender<Arc<Vec<u8>>>,
     /// Bytes of the frames in the queue.
     waiting: Arc<AtomicUsize>,
 }
 
 impl Publisher {
-    /// Binds `url`. A socket that a killed process left there is removed first where it lies in `folder`, that of the bus, or in the
-    /// folder `llm` in it: the address comes from whoever answers at llm-sys' own.
+    /// Binds `url`. First removes a socket that a killed process left there, but only in `folder`, that of the bus, or
+    /// its subfolder `llm`: the address comes from whatever process answers as llm-sys.
     ///
     /// # Errors
-    /// A sentence about the address.
+    /// A message about the address.
     pub async fn bind(url: &str, folder: &Path, memory: &Budget) -> Result<(Self, PublisherEnd), String> {
         let cannot = |error: std::io::Error| format!("{url} cannot be bound ({error}); check who owns its folder");
         let path = path_of(url).map_err(|error| error.to_string())?;
@@ -78,7 +78,7 @@ impl Publisher {
                 }
             }
             drop(listener);
-            // Without their queues' other ends, the connections write what is left in them and end.
+            // Dropping the senders lets the connections write what is queued and end.
             all.lock().clear();
             let _ = tokio::time::timeout(LAST_MESSAGES, async {
                 while connections.join_next().await.is_some() {}
@@ -90,9 +90,9 @@ impl Publisher {
 }
 
 impl PublisherEnd {
-    /// Closes the socket; its file is gone when this returns.
+    /// Closes the socket; its file is removed when this returns.
     pub async fn end(self) {
-        // Where nobody hears it, the publisher has ended, and broken off unexpectedly: that is told below.
+        // Fails if the publisher has panicked, which the next line logs.
         let _ = self.stop.send(());
         tell_panic(self.ended.await, "publishing");
     }
@@ -110,7 +110,7 @@ impl ReplySink for Publisher {
         }
         let frame = Arc::new(zmtp::frame(&message));
         for subscriber in wanted {
-            // Full: that is a subscriber too slow, and PUB drops.
+            // A full queue means a subscriber that is too slow: PUB drops the message.
             let bytes = frame.len();
             if subscriber.waiting.load(Ordering::Acquire) + bytes <= WAITING_BYTES.max(bytes)
                 && subscriber.queue.try_send(Arc::clone(&frame)).is_ok()
@@ -120,7 +120,7 @@ impl ReplySink for Publisher {
         }
     }
 
-    /// Whether nobody subscribes.
+    /// Whether there are no subscriptions.
     fn is_gone(&self) -> bool {
         self.0.lock().values().all(|subscriber| subscriber.topics.is_empty())
     }
@@ -140,7 +140,7 @@ impl Subscribers {
     }
 }
 
-/// Serves one who has connected, until it goes or the publisher ends.
+/// Serves one subscriber until it disconnects or the publisher ends.
 async fn serve(stream: UnixStream, number: u64, subscribers: Arc<Subscribers>, memory: Budget) {
     let served = async {
         let mut connection = Connection::accept(stream, Kind::Publisher, &memory).await?;
@@ -154,8 +154,8 @@ async fn serve(stream: UnixStream, number: u64, subscribers: Arc<Subscribers>, m
         subscribers.lock().insert(number, subscriber);
         loop {
             tokio::select! {
-                wish = connection.wish() => match wish? {
-                    Wish::Subscribe(topic) => {
+                command = connection.next_command() => match command? {
+                    SubscriberCommand::Subscribe(topic) => {
                         let taken = subscribers.change(number, |topics| {
                             let room = topics.len() < TOPICS && topic.len() <= TOPIC_BYTES;
                             if room {
@@ -164,16 +164,16 @@ async fn serve(stream: UnixStream, number: u64, subscribers: Arc<Subscribers>, m
                             room
                         });
                         if !taken {
-                            return Err(std::io::Error::other("a subscriber asks for more topics than there are"));
+                            return Err(std::io::Error::other("a subscriber asks for too many or too long topics"));
                         }
                     }
-                    Wish::Cancel(topic) => subscribers.change(number, |topics| {
+                    SubscriberCommand::Cancel(topic) => subscribers.change(number, |topics| {
                         if let Some(place) = topics.iter().position(|known| *known == topic) {
                             topics.remove(place);
                         }
                     }),
-                    Wish::Answer(frame) => connection.write(&frame).await?,
-                    Wish::Nothing => {}
+                    SubscriberCommand::Pong(frame) => connection.write(&frame).await?,
+                    SubscriberCommand::Other => {}
                 },
                 frame = waiting.recv() => match frame {
                     Some(frame) => {
@@ -186,7 +186,7 @@ async fn serve(stream: UnixStream, number: u64, subscribers: Arc<Subscribers>, m
         }
     };
     if let Err(error) = served.await {
-        tracing::debug!(%error, "a subscriber has gone");
+        tracing::debug!(%error, "a subscriber has disconnected");
     }
     subscribers.lock().remove(&number);
 }

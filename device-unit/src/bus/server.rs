@@ -1,5 +1,5 @@
-//! The unit's address for llm-sys' calls: REP on `rpc.<unit>`. Every call is answered at once, because llm-sys holds everybody
-//! up until it is (PROTOCOL 3.1); the work is done elsewhere, in the order of the calls.
+//! The unit's REP socket for calls, `rpc.<unit>`. Every call is answered at once, because llm-sys blocks all its clients until it is
+//! (PROTOCOL 3.1); the calls are executed in order by another task.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use crate::request_text::{self, Request};
 use crate::tasks::tell_panic;
 use crate::unit::{Peer, Unit, answer_to_call};
 
-/// Calls that may wait to be carried out.
+/// Most calls that wait to be executed.
 const WAITING: usize = 1024;
-/// Callers at once: llm-sys is one, and each unit that asks another.
+/// Most callers at once: llm-sys, and each unit that calls this one.
 const CALLERS: usize = 64;
-/// How long an answer may take to be taken; others wait meanwhile.
+/// Limit for writing an answer; other callers wait meanwhile.
 const ANSWERING: Duration = Duration::from_secs(1);
 
 pub struct Server(Listener);
 
-/// Calls on their way to be carried out, in the order of their answers: who makes a second call on the answer to the first must not
+/// Queue of calls in the order of their answers: a caller's second call, made after the answer to the first, must not
 /// overtake it.
 type Calls = Arc<Mutex<mpsc::Sender<(Request, Peer)>>>;
 
-/// Takes the unit's address. A file that a killed unit left there is removed; a unit that answers there is left alone.
+/// Binds the unit's address. Removes the socket of a killed unit, but not that of a running one.
 ///
 /// # Errors
 /// [`BusError`].
@@ -44,7 +44,7 @@ pub async fn bind(options: &BusOptions, unit: &str) -> Result<Server, BusError> 
         reason,
     };
     if remove_stale(&path).map_err(|error| cannot(error.to_string()))? {
-        tracing::info!("removed {}, which a unit left that was killed", path.display());
+        tracing::info!("removed {}, left by a unit that was killed", path.display());
     }
     let listener = Listener::bind(&options.url(unit)).map_err(|error| cannot(error.to_string()))?;
     Ok(Server(listener))
@@ -55,7 +55,7 @@ impl Server {
         self.0.path()
     }
 
-    /// Answers calls, and has `unit` carry them out. It never returns.
+    /// Answers calls and passes them to `unit`. Never returns.
     pub async fn run(&self, unit: &Unit, module: &Arc<Module>) {
         let (calls, mut waiting) = mpsc::channel::<(Request, Peer)>(WAITING);
         let carrying_out = async {
@@ -63,10 +63,10 @@ impl Server {
                 let unit = unit.clone();
                 let (request_id, work_id) = (request.request_id.clone(), request.work_id.clone());
                 let there = peer.clone();
-                // Links ask llm-sys, and wait for it.
+                // On a blocking thread: linking waits for llm-sys.
                 let carried_out = tokio::task::spawn_blocking(move || unit.call(request, &peer)).await;
                 if let Err(error) = carried_out {
-                    tracing::error!(%error, "a call could not be carried out");
+                    tracing::error!(%error, "a call could not be executed");
                     let sentence = "Model run failed. The unit failed unexpectedly; see its log.";
                     there.reply(&Reply::error(
                         request_id,
@@ -84,9 +84,9 @@ impl Server {
                     stream = self.0.accept(), if callers.len() < CALLERS => {
                         let (calls, module) = (Arc::clone(&calls), Arc::clone(module));
                         callers.spawn(async move {
-                            // Whoever breaks off or speaks no REQ; the others are not touched by it.
+                            // An error ends only this caller's connection.
                             if let Err(error) = answer(stream, &calls, &module).await {
-                                tracing::debug!(%error, "a caller has gone");
+                                tracing::debug!(%error, "a caller has disconnected");
                             }
                         });
                     }
@@ -98,12 +98,13 @@ impl Server {
     }
 }
 
-/// Answers the calls of one who has connected, until it goes.
+/// Answers the calls of one caller until it disconnects.
 async fn answer(stream: UnixStream, calls: &Calls, module: &Module) -> std::io::Result<()> {
     let mut caller = Connection::accept(stream, Kind::Reply, &module.memory).await?;
     loop {
         let mut frames = caller.receive().await?;
-        // REQ puts an empty frame in front, routers on the way put more before that: all of it goes back with the answer.
+        // The envelope: REQ sends an empty frame first, routers insert more before it. All of it is returned with the
+        // answer.
         let Some(envelope) = frames.iter().position(Vec::is_empty) else {
             tracing::debug!("a call without an envelope");
             continue;
@@ -119,15 +120,15 @@ async fn answer(stream: UnixStream, calls: &Calls, module: &Module) -> std::io::
         let sent = tokio::time::timeout(ANSWERING, caller.send(&reply)).await;
         dispatch(&calls, module, name, call.get(1).map_or(&[][..], Vec::as_slice));
         drop(calls);
-        // What was not written whole leaves nothing to go on with.
+        // After a partly written answer the connection cannot be used.
         sent.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
     }
 }
 
-/// Passes a call on to be carried out: the client's address, and the request as it wrote it.
+/// Queues a call. Its argument is the client's address and the request as the client wrote it.
 fn dispatch(calls: &mpsc::Sender<(Request, Peer)>, module: &Module, name: String, argument: &[u8]) {
     let Some((address, text)) = split_pair(argument) else {
-        // A question of another program than llm-sys; it has its answer.
+        // A call by another program than llm-sys, which expects no reply besides the answer.
         tracing::debug!(name, "a call without address and request");
         return;
     };

@@ -1,32 +1,34 @@
-//! What is asked of llm-sys: numbers for tasks, and the values of its key store (PROTOCOL 3.1). It knows no task.
+//! Calls to llm-sys: numbers for tasks, and values of its key store (PROTOCOL 3.1).
 
 use std::time::Duration;
 
 use super::zmtp::{Connection, Kind};
 use crate::budget::Budget;
 
-/// How long llm-sys may take to answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Limit for an answer of llm-sys.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Why llm-sys did not do what it was asked.
+/// Why a call to llm-sys failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SysError {
     #[error("llm-sys cannot be reached at {url} ({source}); check `systemctl status llm-sys`")]
     Unreachable { url: String, source: std::io::Error },
     #[error("llm-sys gave no answer to {action} within three seconds; check `systemctl status llm-sys`")]
-    Silent { action: &'static str },
-    #[error("llm-sys answered {action} with {answer:?}, which is not what this unit knows; update the unit or llm-sys")]
-    Strange { action: &'static str, answer: String },
+    NoReply { action: &'static str },
+    #[error(
+        "llm-sys answered {action} with {answer:?}, which this unit does not understand; update the unit or llm-sys"
+    )]
+    UnexpectedReply { action: &'static str, answer: String },
 }
 
-/// The way to llm-sys.
+/// A client of llm-sys.
 #[derive(Debug, Clone)]
 pub struct Sys {
     url: String,
     memory: Budget,
 }
 
-/// What llm-sys gives a task.
+/// What llm-sys assigns to a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registered {
     pub number: u32,
@@ -42,7 +44,7 @@ impl Sys {
     }
 
     async fn call(&self, action: &'static str, argument: &str) -> Result<Vec<u8>, SysError> {
-        // A connection for each call, as all units do: a call that failed cannot leave the next one out of step.
+        // One connection for each call, as all units do: after a failed call the next one is not out of step.
         let unreachable = |source| SysError::Unreachable {
             url: self.url.clone(),
             source,
@@ -59,9 +61,9 @@ impl Sys {
             let answer = connection.receive().await.map_err(unreachable)?;
             Ok(answer.into_iter().find(|frame| !frame.is_empty()).unwrap_or_default())
         };
-        tokio::time::timeout(PATIENCE, calling)
+        tokio::time::timeout(TIMEOUT, calling)
             .await
-            .unwrap_or(Err(SysError::Silent { action }))
+            .unwrap_or(Err(SysError::NoReply { action }))
     }
 
     /// A number and two addresses for a new task of `unit`.
@@ -71,13 +73,13 @@ impl Sys {
     pub async fn register(&self, unit: &str) -> Result<Registered, SysError> {
         let action = "register_unit";
         let answer = self.call(action, unit).await?;
-        read_registered(&answer).ok_or_else(|| SysError::Strange {
+        read_registered(&answer).ok_or_else(|| SysError::UnexpectedReply {
             action,
             answer: String::from_utf8_lossy(&answer).into_owned(),
         })
     }
 
-    /// Gives a task's number back.
+    /// Releases a task's number.
     ///
     /// # Errors
     /// [`SysError`].
@@ -85,7 +87,7 @@ impl Sys {
         self.call("release_unit", work_id).await.map(|_| ())
     }
 
-    /// A value of the key store; empty where there is none.
+    /// A value of the key store; empty if there is none.
     ///
     /// # Errors
     /// [`SysError`].
@@ -94,7 +96,7 @@ impl Sys {
     }
 }
 
-/// Two texts in one: the length of the first in a byte, the first, the second.
+/// Splits a pair: one byte with the length of the first text, the first, the second.
 pub fn split_pair(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&length, rest) = bytes.split_first()?;
     rest.split_at_checked(usize::from(length))

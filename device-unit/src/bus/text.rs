@@ -1,4 +1,4 @@
-//! What the messages on the bus hold around a request's own text. It opens no socket.
+//! Parsing of messages on the bus: inferences from llm-sys and results of other units.
 
 use serde::Deserialize;
 use softprefix_core::sent::{self, Object};
@@ -6,8 +6,8 @@ use softprefix_core::sent::{self, Object};
 /// The start of every inference that llm-sys publishes.
 const START: &[u8] = b"{\"zmq_com\":\"";
 
-/// The client's address and the request of an inference as llm-sys publishes it: `{"zmq_com":"...",` and the request without
-/// its first brace. A `zmq_com` that the client wrote itself stays in the request, where nobody looks for it.
+/// The client's address and the request of an inference as llm-sys publishes it: `{"zmq_com":"...",` and the request
+/// without its first brace. A `zmq_com` that the client wrote itself stays in the request, where it is ignored.
 pub fn split_inference(message: &[u8]) -> Option<(String, Vec<u8>)> {
     let rest = message.strip_prefix(START)?;
     let end = rest.iter().position(|&byte| byte == b'"')?;
@@ -19,8 +19,8 @@ pub fn split_inference(message: &[u8]) -> Option<(String, Vec<u8>)> {
     Some((address, text))
 }
 
-/// The text of another unit's result: its whole data, or of its frames the last, which says all (speech is recognised
-/// cumulatively). Nothing for earlier frames and for what is no text.
+/// The text of another unit's result: the whole data, or the last frame, which contains the whole text (speech is
+/// recognised cumulatively). `None` for earlier frames and for other data.
 pub fn of_speech(message: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Result<T> {

@@ -1,7 +1,7 @@
-//! Turns stored tensor blocks into f32 values, or, where that loses nothing, into i8 with an f16 scale per 32 values.
+//! Converts stored tensor blocks to f32 values, or, where that loses nothing, to i8 with an f16 scale for each 32 values.
 //!
-//! The block layouts are those of ggml (`ggml-common.h`, `ggml-quants.c`); the order of the float operations is that of the
-//! reference dequantisers, so that values agree bit for bit. It knows bytes and numbers, not tensors or models.
+//! The block layouts are those of ggml (`ggml-common.h`, `ggml-quants.c`). The order of the float operations is that of the reference
+//! dequantisers, so that values agree bit for bit.
 
 use half::{bf16, f16};
 
@@ -12,10 +12,10 @@ const BLOCK: usize = 32;
 /// Values of a super-block of the `K` types.
 const SUPER: usize = 256;
 
-/// Writes the values stored in `bytes` to `out`.
+/// Writes the values of `bytes` to `out`.
 ///
-/// `out.len()` is a whole number of blocks of `kind`, and `bytes` holds exactly these ([`TensorKind::bytes_of`]); what is
-/// beyond the shorter of the two is left alone.
+/// `out.len()` is a whole number of blocks of `kind`, and `bytes` holds exactly these ([`TensorKind::bytes_of`]); the
+/// excess of the longer one is ignored.
 pub fn dequantise(kind: TensorKind, bytes: &[u8], out: &mut [f32]) {
     let blocks = bytes
         .chunks_exact(kind.block_bytes())
@@ -39,19 +39,19 @@ pub fn dequantise(kind: TensorKind, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// What a stored type becomes as i8 blocks of 32 with an f16 scale.
+/// How a stored type converts to i8 blocks of 32 values with an f16 scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blocks {
-    /// [`to_i8_blocks`]. The same numbers, but for IQ4_XS, whose products of two scales are rounded to f16.
+    /// [`to_i8_blocks`]. Exact, except for IQ4_XS, whose products of two scales are rounded to f16.
     Scaled,
-    /// The same, with an f16 number for each block that is added to its values: [`to_i8_blocks`] and [`minima`]. Exact for
-    /// Q4_1 and Q5_1; of Q4_K and Q5_K the products of two scales are rounded to f16.
+    /// With an additional f16 minimum for each block: [`to_i8_blocks`] and [`minima`]. Exact for Q4_1 and Q5_1; for
+    /// Q4_K and Q5_K the products of two scales are rounded to f16.
     WithMinima,
-    /// Other numbers: dequantise and round anew.
+    /// Not possible: dequantise and quantise again.
     No,
 }
 
-/// How far a type can be taken over as i8 blocks.
+/// The conversion of a type to i8 blocks.
 pub const fn blocks(kind: TensorKind) -> Blocks {
     match kind {
         TensorKind::Q4_0 | TensorKind::Q5_0 | TensorKind::Q8_0 | TensorKind::Iq4Nl | TensorKind::Iq4Xs => {
@@ -62,10 +62,10 @@ pub const fn blocks(kind: TensorKind) -> Blocks {
     }
 }
 
-/// Rewrites stored blocks as i8 values and f16 scales.
+/// Converts stored blocks to i8 values and f16 scales.
 ///
-/// `values` has 32 and `scales` one element for each 32 values of `bytes`. Types that [`blocks`] says no to leave both
-/// untouched.
+/// `values` has 32 and `scales` one element for each 32 values of `bytes`. Types that cannot be converted leave both
+/// unchanged.
 pub fn to_i8_blocks(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16]) {
     let per_block = kind.block_len() / BLOCK;
     if per_block == 0 || blocks(kind) == Blocks::No {
@@ -126,7 +126,7 @@ pub fn to_i8_blocks(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &
     }
 }
 
-/// The number that is added to the values of each 32, of types with [`Blocks::WithMinima`]; others leave `out` untouched.
+/// The minimum of each 32 values, for types with [`Blocks::WithMinima`]; others leave `out` unchanged.
 pub fn minima(kind: TensorKind, bytes: &[u8], out: &mut [f16]) {
     if blocks(kind) != Blocks::WithMinima {
         return;
@@ -163,7 +163,7 @@ fn f16_at(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
-/// Bit `j` of `bits`, moved to where the fifth bit of a value belongs.
+/// Bit `j` of `bits`, moved to bit 4.
 fn fifth_bit(bits: u32, j: usize) -> u8 {
     (((bits >> j) & 1) << 4) as u8
 }

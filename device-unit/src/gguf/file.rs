@@ -1,7 +1,6 @@
-//! An open GGUF model: what its metadata says, and its tensors' bytes on demand. A model in several files is one model.
+//! An open GGUF model: its metadata, and its tensors' bytes on demand. A model in several files is one model.
 //!
-//! Nothing is mapped: a file that is changed or shortened while it is in use is an error that can be told. It knows neither
-//! architectures nor arithmetic.
+//! Files are read and not mapped, so that changing or truncating one while it is in use is an error and not a crash.
 
 use std::collections::HashMap;
 use std::io::{self, BufReader};
@@ -23,25 +22,25 @@ pub struct GgufFile {
     tensors: HashMap<String, TensorInfo>,
 }
 
-/// Where a tensor lies and what it is. Dimensions run from the innermost outwards, as in the file.
+/// Type, shape and position of a tensor. Dimensions are ordered from the innermost outwards, as in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TensorInfo {
     pub name: String,
     pub kind: TensorKind,
     pub dimensions: Vec<usize>,
-    /// The file that holds it.
+    /// Index of the file that holds it.
     part: usize,
     /// Byte range in that file.
     range: Range<u64>,
 }
 
 impl GgufFile {
-    /// Opens and checks the model at `path`, with all its files where it is the first of several.
+    /// Opens and checks the model at `path`, with all its files if it is the first of several.
     ///
     /// # Errors
-    /// [`LoadError::Unreadable`] where the system refuses; [`LoadError::BadFile`] where a file is empty, not a GGUF, truncated
-    /// or inconsistent; [`LoadError::Unsupported`] for tensors of a type this program cannot read; [`LoadError::Incomplete`]
-    /// where other files of the model are missing, or `path` is not the first of them.
+    /// [`LoadError::Unreadable`] where a file cannot be read; [`LoadError::BadFile`] where a file is empty, not a GGUF,
+    /// truncated or inconsistent; [`LoadError::Unsupported`] for tensors of a type this program cannot read;
+    /// [`LoadError::Incomplete`] where other files of the model are missing, or `path` is not the first of them.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let mut model = Self {
             parts: Vec::new(),
@@ -59,7 +58,7 @@ impl GgufFile {
         Ok(model)
     }
 
-    /// Opens one file of the model, takes its tensors, and gives back its metadata.
+    /// Opens one file of the model, adds its tensors, and returns its metadata.
     fn add(&mut self, path: &Path) -> Result<HashMap<String, MetaValue>, LoadError> {
         let bad = |reason: String| LoadError::BadFile {
             path: path.to_owned(),
@@ -103,7 +102,7 @@ impl GgufFile {
         self.parts.first().map_or(Path::new(""), StoredFile::path)
     }
 
-    /// Bytes of all its files.
+    /// Bytes of all its files together.
     pub fn bytes(&self) -> u64 {
         self.parts.iter().map(StoredFile::len).sum()
     }
@@ -137,9 +136,9 @@ impl GgufFile {
     /// Reads the stored bytes of a tensor of this model, from its byte `from` on, until `out` is full.
     ///
     /// # Errors
-    /// What the system says; also where the file is not what it was when it was opened, or the tensor has no so many bytes.
+    /// The system's error; also where the file was changed since it was opened, or the tensor has fewer bytes.
     pub fn read_into(&self, tensor: &TensorInfo, from: u64, out: &mut [u8]) -> io::Result<()> {
-        let beyond = || io::Error::new(io::ErrorKind::UnexpectedEof, "the tensor has no so many bytes");
+        let beyond = || io::Error::new(io::ErrorKind::UnexpectedEof, "the tensor has fewer bytes");
         let part = self.parts.get(tensor.part).ok_or_else(beyond)?;
         let start = tensor.range.start.checked_add(from).ok_or_else(beyond)?;
         if start
@@ -161,7 +160,7 @@ impl GgufFile {
         Ok(bytes)
     }
 
-    /// The error of a file of this model that could not be read any more.
+    /// The error for a file of this model that can no longer be read.
     pub fn unreadable(&self, tensor: &TensorInfo, source: io::Error) -> LoadError {
         let part = self.parts.get(tensor.part).or(self.parts.first());
         LoadError::Unreadable {
@@ -170,7 +169,7 @@ impl GgufFile {
         }
     }
 
-    /// Shorthands: the value of `key` where it has (or converts without loss to) the asked type.
+    /// The value of `key`, if it has the requested type or converts to it without loss.
     pub fn str(&self, key: &str) -> Option<&str> {
         self.metadata(key)?.as_str()
     }
@@ -210,7 +209,7 @@ impl TensorInfo {
         self.kind.bytes_of(self.columns())
     }
 
-    /// Bytes of all its values.
+    /// Bytes of the whole tensor.
     pub fn bytes(&self) -> usize {
         (self.range.end - self.range.start) as usize
     }

@@ -1,26 +1,27 @@
-//! What is done with the keys of a file's metadata, so that none of them is passed over in silence.
+//! Checks of metadata keys, so that none is silently ignored.
 
 use super::file::GgufFile;
 use super::value::MetaValue;
 
-/// What is done with a key.
+/// The treatment of a metadata key.
 #[derive(Debug, Clone, Copy)]
 pub enum KeyUse {
-    /// Its value is read and computed with.
+    /// Its value is used.
     Computed,
-    /// It changes no token, for this reason.
+    /// It cannot change a token, for this reason.
     Meaningless(&'static str),
-    /// It is taken where it says what is computed anyway; in words, what that is.
+    /// Only values that the check accepts, which the text describes, are what is computed; others are refused.
     Only(fn(&MetaValue) -> bool, &'static str),
 }
 
-/// Keys without their prefix, and what is done with them. One that ends with `*` stands for all that begin so; the first wins.
+/// Keys without their prefix, with their treatment. A key that ends with `*` matches all with that beginning; the first
+/// match counts.
 pub type KeyTable = [(&'static str, KeyUse)];
 
 /// Checks every key of `file` that begins with `prefix` against `table`.
 ///
 /// # Errors
-/// The reason why the file is not usable: a key that `table` does not know, or a value that is not computed.
+/// Why the file cannot be used: a key that is not in `table`, or a value that is not computed.
 pub fn check_keys(file: &GgufFile, prefix: &str, table: &KeyTable) -> Result<(), String> {
     for key in file.keys() {
         let Some(name) = key.strip_prefix(prefix) else { continue };
@@ -48,7 +49,7 @@ pub fn check_keys(file: &GgufFile, prefix: &str, table: &KeyTable) -> Result<(),
     Ok(())
 }
 
-/// For [`KeyUse::Only`]: 0, false or nothing.
+/// For [`KeyUse::Only`]: accepts 0, false or an empty value.
 pub fn is_off(value: &MetaValue) -> bool {
     value.as_u32() == Some(0) || value.as_f32() == Some(0.0) || value.as_bool() == Some(false)
 }

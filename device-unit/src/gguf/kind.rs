@@ -1,6 +1,6 @@
-//! The ways to store numbers: their names, and the sizes of their blocks.
+//! The types in which tensors are stored: their names and block sizes.
 
-/// How a tensor's values are stored.
+/// The type in which a tensor's values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TensorKind {
     F32,
@@ -20,7 +20,7 @@ pub enum TensorKind {
     Iq4Xs,
 }
 
-/// What is known of a type: `(type, number in the file, name in ggml, values of a block, bytes of a block)`.
+/// `(type, number in the file, name in ggml, values of a block, bytes of a block)` of each type.
 const KINDS: [(TensorKind, u32, &str, usize, usize); 15] = [
     (TensorKind::F32, 0, "F32", 1, 4),
     (TensorKind::F16, 1, "F16", 1, 2),
@@ -39,7 +39,7 @@ const KINDS: [(TensorKind, u32, &str, usize, usize); 15] = [
     (TensorKind::Iq4Xs, 23, "IQ4_XS", 256, 136),
 ];
 
-/// The types of ggml that are not read here, so that they can be refused by name.
+/// Types of ggml that are not supported, to refuse them by name.
 const OTHERS: [(u32, &str); 27] = [
     (4, "Q4_2"),
     (5, "Q4_3"),
@@ -71,12 +71,12 @@ const OTHERS: [(u32, &str); 27] = [
 ];
 
 impl TensorKind {
-    /// Every type that is read.
+    /// Every supported type.
     pub fn all() -> impl Iterator<Item = Self> {
         KINDS.iter().map(|row| row.0)
     }
 
-    /// The type by the number that stands for it in the file, or what that number is called where it is not read.
+    /// The type with this number in the file; an error is the name of a type that is not supported.
     pub(crate) fn from_id(id: u32) -> Result<Self, String> {
         if let Some(row) = KINDS.iter().find(|row| row.1 == id) {
             return Ok(row.0);

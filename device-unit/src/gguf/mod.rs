@@ -1,4 +1,4 @@
-//! GGUF, the file format: what a file's metadata says, where its tensors lie, and what numbers their bytes stand for.
+//! The file format GGUF: metadata, tensors and their numbers.
 //!
 //! | file | does |
 //! |---|---|
@@ -8,8 +8,6 @@
 //! | `file` | an open model |
 //! | `keys` | which keys are computed, meaningless or refused |
 //! | `dequant` | turns stored blocks into numbers |
-//!
-//! It knows no architecture, no engine and no tokenizer.
 
 mod dequant;
 mod file;

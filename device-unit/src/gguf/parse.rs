@@ -1,7 +1,7 @@
-//! Reads a GGUF header: metadata, and what tensors there are and where.
+//! Reads a GGUF header (versions 2 and 3, little endian): metadata, and types and positions of the tensors.
 //!
-//! Every length and offset is checked before it is followed, so that a truncated or damaged file ends in a sentence and
-//! never in a panic or a huge allocation. It knows the container format (version 2 and 3, little endian).
+//! Every length and offset is checked before it is used, so that a truncated or damaged file gives an error message, never a panic
+//! or a huge allocation.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
@@ -10,21 +10,21 @@ use std::ops::Range;
 use super::kind::TensorKind;
 use super::value::{MetaArray, MetaValue, StringTable};
 
-/// Where tensor data is aligned to if the file does not say otherwise.
+/// Alignment of tensor data unless the file names another.
 const DEFAULT_ALIGNMENT: u64 = 32;
-/// Arrays of arrays are legal; nobody writes deep ones, and a damaged file must not exhaust the stack.
+/// Deepest nesting of arrays that is read, so that a damaged file cannot exhaust the stack.
 const MAX_NESTING: usize = 4;
 const MAX_DIMENSIONS: u32 = 4;
-/// Most bytes of a header. Those of the largest vocabularies (260,000 tokens) have some 15 MB; a sparse file may claim anything.
+/// Longest header that is read. With the largest vocabularies (260,000 tokens) it has some 15 MB.
 const MAX_HEADER: u64 = 128 << 20;
 
-/// What a header says.
+/// The content of a header.
 pub(super) struct Header {
     pub(super) metadata: HashMap<String, MetaValue>,
     pub(super) tensors: Vec<TensorHeader>,
 }
 
-/// A tensor as the header has it, its place checked against the file's length.
+/// A tensor of the header; its byte range is inside the file.
 pub(super) struct TensorHeader {
     pub(super) name: String,
     pub(super) kind: TensorKind,
@@ -33,11 +33,11 @@ pub(super) struct TensorHeader {
     pub(super) range: Range<u64>,
 }
 
-/// Why a header could not be read. The caller knows the file's name.
+/// Why a header could not be read. The caller adds the file's name.
 pub(super) enum Fault {
-    /// The file is damaged, or no GGUF.
+    /// The file is damaged, or is not a GGUF.
     Damaged(String),
-    /// It is whole, and of a kind that is not read here.
+    /// The file is intact, but not supported.
     Unsupported(String),
     Io(io::Error),
 }
@@ -52,7 +52,7 @@ fn damaged<T>(reason: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::Damaged(reason.into()))
 }
 
-/// The whole header of a file of `len` bytes.
+/// Reads the header of a file of `len` bytes.
 pub(super) fn parse(file: impl Read, len: u64) -> Result<Header, Fault> {
     let mut cursor = Cursor {
         file,
@@ -95,7 +95,7 @@ pub(super) fn parse(file: impl Read, len: u64) -> Result<Header, Fault> {
         },
     };
 
-    // Offsets count from where the header ends, which is not known before.
+    // Offsets are relative to the end of the header, which is only known now.
     let mut offsets = Vec::new();
     for _ in 0..tensor_count {
         offsets.push(cursor.tensor()?);
@@ -156,7 +156,7 @@ fn tensor_range(
     }
 }
 
-/// Tensors that share bytes could ask for far more memory than the file has.
+/// Refuses overlapping tensors, which could need far more memory than the file has.
 fn refuse_overlaps(tensors: &[TensorHeader]) -> Result<(), Fault> {
     let mut order: Vec<&TensorHeader> = tensors.iter().filter(|tensor| !tensor.range.is_empty()).collect();
     order.sort_by_key(|tensor| tensor.range.start);
@@ -170,7 +170,7 @@ fn refuse_overlaps(tensors: &[TensorHeader]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Reads little-endian values one after the other; every step is bounded by the bytes that are there.
+/// Reads little-endian values in order, bounded by the bytes that are there.
 struct Cursor<R> {
     file: R,
     len: u64,
@@ -220,7 +220,7 @@ impl<R: Read> Cursor<R> {
         Ok(self.u8()? != 0)
     }
 
-    /// A string. Bytes that are not UTF-8 become replacement characters: descriptions may hold anything.
+    /// A string. Bytes that are not UTF-8 become replacement characters, since descriptions may contain any bytes.
     fn string(&mut self) -> Result<String, Fault> {
         let len = self.u64()?;
         Ok(String::from_utf8_lossy(self.take(len)?).into_owned())
@@ -275,7 +275,7 @@ impl<R: Read> Cursor<R> {
         })
     }
 
-    /// `len` values. Memory grows with what is really read: a damaged length ends at the end of the file.
+    /// `len` values. Memory grows with what is read, not with a length that may be damaged.
     fn many<T>(&mut self, len: u64, read: impl Fn(&mut Self) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
         let mut values = Vec::new();
         for _ in 0..len {

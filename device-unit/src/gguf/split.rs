@@ -1,4 +1,4 @@
-//! Models in several files: `NAME-00001-of-00003.gguf` and so on, all in one folder. It knows names and three keys.
+//! Models in several files: `NAME-00001-of-00003.gguf` and so on, all in one folder.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,17 +14,17 @@ const COUNT: &str = "split.count";
 /// How many tensors all files have together.
 const TENSORS: &str = "split.tensors.count";
 
-/// Most files of a model. Names have five digits; nobody has a thousand.
+/// Most files of a model.
 const MOST: usize = 999;
 
-/// The other files of a model whose first file is open.
+/// A model in several files whose first file is open.
 pub(super) struct Split {
     pub(super) others: Vec<PathBuf>,
     count: usize,
     tensors: Option<usize>,
 }
 
-/// A file's name taken apart: `("NAME", 1, 3)` of `NAME-00001-of-00003.gguf`.
+/// The parts of a file's name: `("NAME", 1, 3)` for `NAME-00001-of-00003.gguf`.
 pub fn name_parts(path: &Path) -> Option<(&str, usize, usize)> {
     let stem = path.file_stem()?.to_str()?;
     let (front, count) = stem.rsplit_once("-of-")?;
@@ -41,7 +41,7 @@ fn file_name(name: &str, number: usize, count: usize) -> String {
 }
 
 impl Split {
-    /// What a first file says of the others; `None` for a model in one file.
+    /// Reads from the first file how many others there are; `None` for a model in one file.
     pub(super) fn of(path: &Path, metadata: &HashMap<String, MetaValue>) -> Result<Option<Self>, LoadError> {
         let number = |key: &str| {
             metadata
@@ -92,7 +92,7 @@ impl Split {
         }))
     }
 
-    /// Whether a further file says itself that it is that part.
+    /// Checks that a further file names itself as the part with this number.
     pub(super) fn check(
         &self,
         path: &Path,
@@ -114,7 +114,7 @@ impl Split {
         })
     }
 
-    /// Whether the files have as many tensors as the first one says.
+    /// Checks the number of tensors of all files against the first one's.
     pub(super) fn check_tensors(&self, path: &Path, found: usize) -> Result<(), LoadError> {
         match self.tensors {
             Some(wanted) if wanted != found => Err(LoadError::BadFile {

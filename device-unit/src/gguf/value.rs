@@ -1,6 +1,6 @@
-//! The values of a file's metadata. It knows no keys.
+//! The values of metadata.
 
-/// One value of the metadata.
+/// A value of the metadata.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MetaValue {
     U8(u8),
@@ -36,7 +36,7 @@ pub enum MetaArray {
     Nested(Vec<MetaArray>),
 }
 
-/// Many strings in one piece of memory: vocabularies have 150,000 of them.
+/// Many strings in one allocation: vocabularies have 150,000 of them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StringTable {
     text: String,
@@ -51,7 +51,7 @@ impl MetaValue {
         }
     }
 
-    /// Any integer that fits into a u32.
+    /// The value of any integer type, if it fits into a u32.
     pub fn as_u32(&self) -> Option<u32> {
         match *self {
             Self::U8(v) => Some(v.into()),
@@ -66,7 +66,7 @@ impl MetaValue {
         }
     }
 
-    /// A float; an f64 is rounded.
+    /// The value of a float type; an f64 is rounded.
     pub fn as_f32(&self) -> Option<f32> {
         match *self {
             Self::F32(v) => Some(v),
@@ -89,7 +89,7 @@ impl MetaValue {
         }
     }
 
-    /// An array of integers, all of which fit into a u32.
+    /// An array of any integer type, if all values fit into a u32.
     pub fn as_u32s(&self) -> Option<Vec<u32>> {
         fn all<T: Copy + TryInto<u32>>(values: &[T]) -> Option<Vec<u32>> {
             values.iter().map(|&v| v.try_into().ok()).collect()

@@ -1,6 +1,6 @@
-//! Which message goes where, and what llm-sys itself answers (PROTOCOL 2 and 2.1). It knows no socket.
+//! Routing of messages, and the actions of llm-sys itself (PROTOCOL 2 and 2.1).
 //!
-//! Nothing here runs commands, moves files or restarts the machine for a peer: such actions are refused.
+//! No action runs commands, moves files or restarts the machine for a peer: such actions are refused.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,10 +17,10 @@ use crate::request_text::{self, Request, Unreadable, is_for_sys, unreadable};
 use crate::tasks;
 use crate::unit::{Peer, Unit, answer_to_call, encode, no_room_for_requests};
 
-/// The version of llm-sys whose behaviour this is.
+/// The version of llm-sys that is imitated.
 const VERSION: &str = "v1.6";
 
-/// The model that comes with the module.
+/// The model that is preinstalled on the module.
 const MODULE_MODEL: &str = "qwen2.5-0.5B-prefill-20e";
 const AXCL_CMMINFO: &str = "axcl_cmminfo";
 
@@ -36,7 +36,7 @@ const REFUSED: [&str; 8] = [
     "uartsetup",
 ];
 
-/// llm-sys with one unit behind it.
+/// The behaviour of llm-sys, with one unit.
 #[derive(Clone)]
 pub struct Front {
     unit: Unit,
@@ -47,7 +47,7 @@ impl Front {
         Self { unit }
     }
 
-    /// Takes what came in on a connection. It waits for nothing; replies go to `peer`.
+    /// Processes one message. Never blocks; replies go to `peer`.
     pub fn take(&self, incoming: Incoming, charge: Charge, peer: &Peer) {
         match incoming {
             Incoming::Message(text) => match request_text::read(text, charge) {
@@ -77,7 +77,7 @@ impl Front {
         }
     }
 
-    /// What the unit's clients may have it hold.
+    /// The unit's memory budget.
     pub fn memory(&self) -> &Budget {
         self.unit.memory()
     }
@@ -119,12 +119,13 @@ impl Front {
             action::VERSION2 => data_reply(object::SYS_STREAM, json!([])),
             action::LSMODE => data_reply(object::LSMODE, cards_in_order(self.unit.cards()).into()),
             action::LSTASK => Reply::stock_error(request_id, work_id, Code::NOT_AVAILABLE),
-            // The second name is that of the PCIe cards' memory; M5Stack's OpenAI front asks by either, depending on its age.
+            // The second name is that of the PCIe cards' memory; M5Stack's OpenAI server uses either, depending on its
+            // version.
             action::CMMINFO | AXCL_CMMINFO => data_reply(object::CMMINFO, to_data(&machine::cmminfo())),
             action::HWINFO => {
                 let peer = peer.clone();
-                tasks::spawn(&Handle::current(), "asking for this machine's state", async move {
-                    // The stock module always says `sys` here, whatever the request said.
+                tasks::spawn(&Handle::current(), "reading this machine's state", async move {
+                    // The stock module always answers as `sys` here.
                     peer.reply(&Reply::data(
                         request_id,
                         SYS,
@@ -135,7 +136,7 @@ impl Front {
                 return;
             }
             action::RESET => {
-                // What a restart means to a client: no task is left. The connections stay.
+                // For a client, a restart means that its tasks are gone. The connections stay.
                 self.unit.reset();
                 let mut reply = Reply::ok(request_id, work_id);
                 reply.error.message = "llm server restarting ...".into();
@@ -143,7 +144,8 @@ impl Front {
             }
             action::UNIT_CALL => {
                 let object = object.unwrap_or_default();
-                // The calls themselves need an address to answer to, which nobody has here: as there, only their names count.
+                // The calls need a ZeroMQ address for their replies, which TCP clients do not have: only the names are
+                // checked.
                 let answer = match object.split_once('.') {
                     Some((SYS, "list_action")) => r#"{"actions":["list_action"]}"#.to_owned(),
                     Some((unit, name)) if unit == self.unit.name() => answer_to_call(name),
@@ -163,18 +165,18 @@ impl Front {
     }
 }
 
-/// Public clients take the first language model of the list, and are made for this one.
+/// Public clients use the first language model of the list and are made for this one.
 fn cards_in_order(mut cards: Vec<Value>) -> Vec<Value> {
     cards.sort_by_key(|card| card["mode"] != MODULE_MODEL);
     cards
 }
 
-/// What a client is told that is one too many.
+/// The message to a client beyond the most connections.
 pub fn too_many_connections() -> Vec<u8> {
     turned_away("Too many clients are connected; close some of them.")
 }
 
-/// What a client is told that does not know the secret of the program to which the unit belongs.
+/// The message to a client without the secret.
 pub fn belongs_to_another() -> Vec<u8> {
     turned_away(
         "This module serves the program that started it and no other; start softprefix-unit --listen for your own use.",
@@ -191,7 +193,7 @@ fn turned_away(sentence: &str) -> Vec<u8> {
     ))
 }
 
-/// What llm-sys writes when it has lost track: its own form, with blanks and without a line end (PROTOCOL 1.6).
+/// The error that llm-sys sends after broken framing, in its form with spaces and without a line end (PROTOCOL 1.6).
 fn reset_message(detail: &str) -> Vec<u8> {
     let created = softprefix_core::time::now() as u64;
     format!(

@@ -1,14 +1,14 @@
-//! From the bytes of a connection to messages, as tolerant as llm-sys is and more.
+//! Extraction of messages from the bytes of a connection, at least as tolerant as llm-sys.
 //!
 //! llm-sys counts braces, also inside strings, so a correct client's lone brace in a text stalls it. Here strings are
-//! understood. What is not JSON is cut as llm-sys would cut it, by counting braces, so that old clients and broken ones
-//! are in step again after their mistake. It knows no action and no socket.
+//! parsed. Text that is not JSON is cut by counting braces, as llm-sys cuts it, so that old and broken clients are in step again
+//! after an error.
 
 use std::collections::VecDeque;
 
 use crate::budget::{Budget, Charge};
 
-/// What came in.
+/// A unit of input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
     /// `{...}`, most likely one JSON object.
@@ -17,18 +17,18 @@ pub enum Incoming {
     Raw { header: Vec<u8>, payload: Vec<u8> },
     /// A header `{"BON":n...`, whose n bytes were skipped: BSON is not understood, here as in the stock build.
     Bson,
-    /// Something that is no message.
+    /// Text that is not a message.
     Broken,
-    /// A `}` too many.
+    /// An unbalanced `}`.
     Unbalanced,
-    /// More bytes without the end of a message than are held. Nothing after this is read.
+    /// A message beyond the limit. Nothing after it is read.
     TooLarge,
-    /// No memory is left for the message. Nothing after this is read.
+    /// A message for which no memory is left. Nothing after it is read.
     NoRoom,
 }
 
 impl Incoming {
-    /// Whether nothing is read after it.
+    /// Whether nothing after it is read.
     #[must_use]
     pub fn is_last(&self) -> bool {
         matches!(self, Self::TooLarge | Self::NoRoom)
@@ -40,7 +40,7 @@ impl Incoming {
 pub struct Intake {
     limit: usize,
     state: State,
-    /// Of the message that is coming in.
+    /// The charge of the incomplete message.
     charge: Charge,
     ready: VecDeque<(Incoming, Charge)>,
     finished: bool,
@@ -68,7 +68,7 @@ const OUTSIDE: State = State::Outside {
     garbage: false,
 };
 
-/// A message that is coming in.
+/// An incomplete message.
 #[derive(Debug)]
 struct Message {
     text: Vec<u8>,
@@ -76,24 +76,24 @@ struct Message {
     depth: usize,
     in_string: bool,
     escaped: bool,
-    /// The last byte outside strings that is not blank; a closing quote counts.
+    /// The last byte outside strings that is not white space, closing quotes included.
     previous: u8,
     counted: BraceCount,
-    /// It is no JSON: only `counted` matters from here on.
+    /// Whether it is not JSON; then only `counted` is used.
     broken: bool,
 }
 
-/// The count that llm-sys keeps: every brace that is not right behind a backslash.
+/// llm-sys' count: every brace that is not directly after a backslash.
 #[derive(Debug, Default, Clone, Copy)]
 struct BraceCount {
     depth: usize,
     last: u8,
-    /// How many bytes there were when the count first came back to nothing.
+    /// The length at which the count first returned to zero.
     complete_at: Option<usize>,
 }
 
 impl BraceCount {
-    /// Takes the byte that is number `length` of the text.
+    /// Counts the byte with which the text has `length` bytes.
     fn take(&mut self, byte: u8, length: usize) {
         if self.last != b'\\' {
             match byte {
@@ -111,11 +111,11 @@ impl BraceCount {
     }
 }
 
-/// What a byte did to a message.
+/// The effect of a byte on a message.
 enum Progress {
     More,
     Complete,
-    /// From here on it cannot be JSON.
+    /// The message cannot be JSON.
     Violated,
 }
 
@@ -165,7 +165,7 @@ impl Message {
                 true
             }
             b'[' | b']' | b',' | b':' | b'0'..=b'9' | b'+' | b'-' | b'.' | b'E' => true,
-            // The letters of true, false, null and of exponents.
+            // Letters of true, false, null and exponents.
             b't' | b'r' | b'u' | b'e' | b'f' | b'a' | b'l' | b's' | b'n' => true,
             _ => false,
         };
@@ -186,7 +186,7 @@ impl Message {
 }
 
 impl Intake {
-    /// An intake that holds at most `limit` bytes of one message, and no more than `memory` has room for.
+    /// An intake for messages of at most `limit` bytes, charged to `memory`.
     #[must_use]
     pub fn new(limit: usize, memory: &Budget) -> Self {
         Self {
@@ -198,7 +198,7 @@ impl Intake {
         }
     }
 
-    /// Takes bytes as they came; [`next`](Self::next) gives what they made.
+    /// Adds received bytes; call [`next`](Self::next) for the messages in them.
     pub fn push(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && !self.finished {
             bytes = match &mut self.state {
@@ -209,17 +209,17 @@ impl Intake {
         }
     }
 
-    /// The next thing that came in, with the charge of its bytes.
+    /// The next unit of input with the charge of its bytes; `None` if more bytes are needed.
     pub fn next(&mut self) -> Option<(Incoming, Charge)> {
         self.ready.pop_front()
     }
 
-    /// A message is whole: its charge goes with it.
+    /// Ends a message, which takes its charge along.
     fn deliver(&mut self, incoming: Incoming) {
         self.ready.push_back((incoming, self.charge.take()));
     }
 
-    /// Charges bytes that are held; `false`, and the end, where there is no room for them.
+    /// Charges buffered bytes; returns `false` and ends the intake where there is no room for them.
     fn hold(&mut self, bytes: usize) -> bool {
         let held = self.charge.grow(bytes);
         if !held {
@@ -228,14 +228,14 @@ impl Intake {
         held
     }
 
-    /// Whether llm-sys would have taken what is here for a whole message, which it is not. After a while of silence it
-    /// never will be: see [`give_up`](Self::give_up).
+    /// Whether llm-sys would consider the buffered text a complete message, although it is not. After some silence it
+    /// will not become one: call [`give_up`](Self::give_up).
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
         matches!(&self.state, State::Inside(message) if message.counted.complete_at.is_some())
     }
 
-    /// Declares a doubtful message broken.
+    /// Treats a doubtful message as broken.
     pub fn give_up(&mut self) {
         if self.is_doubtful() {
             self.cut_by_counting();
@@ -263,7 +263,7 @@ impl Intake {
                     self.ready.push_back((Incoming::Unbalanced, self.charge.take()));
                 }
                 b'\n' if std::mem::take(garbage) => self.ready.push_back((Incoming::Broken, self.charge.take())),
-                // Blanks, and what an array of messages has around and between them.
+                // White space, and the brackets and commas of an array of messages.
                 b' ' | b'\t' | b'\r' | b'\n' | b'[' | b']' | b',' | 0 => {}
                 _ => *garbage = true,
             }
@@ -290,7 +290,7 @@ impl Intake {
                 Progress::Complete => {
                     let broken = message.broken;
                     let mut text = std::mem::take(&mut message.text);
-                    // It may be held for long.
+                    // It may be buffered for long.
                     text.shrink_to_fit();
                     self.state = OUTSIDE;
                     if !self.hold(i + 1) {
@@ -314,7 +314,7 @@ impl Intake {
         &[]
     }
 
-    /// Cuts what has been held as llm-sys would have done at once. What remains has never been whole by that count.
+    /// Cuts the buffered text as llm-sys does. The remainder is incomplete by that count, too.
     fn cut_by_counting(&mut self) {
         let State::Inside(message) = std::mem::replace(&mut self.state, OUTSIDE) else {
             return;
@@ -322,7 +322,7 @@ impl Intake {
         let mut rest = message.text.as_slice();
         while let Some(end) = count(rest) {
             let (piece, after) = rest.split_at(end);
-            // A piece that is a message on its own is not to be lost for its neighbour's fault.
+            // A piece that is a valid message is kept.
             if serde_json::from_slice::<serde::de::IgnoredAny>(piece).is_ok() {
                 self.deliver(Incoming::Message(piece.to_vec()));
             } else {
@@ -406,7 +406,7 @@ impl Intake {
     }
 }
 
-/// Where the first message ends by counting braces, if it does.
+/// The end of the first message by counting braces, if there is one.
 fn count(text: &[u8]) -> Option<usize> {
     let mut counted = BraceCount::default();
     for (i, &byte) in text.iter().enumerate() {

@@ -1,11 +1,11 @@
-//! The unit by itself on TCP: it answers as llm-sys with an LLM unit does (PROTOCOL 1 and 2).
+//! The unit on TCP without llm-sys: it behaves like llm-sys with an LLM unit (PROTOCOL 1 and 2).
 //!
-//! It listens on loopback only, unless told otherwise. It knows tasks only through [`Unit`].
+//! Use [`bind`] and [`serve`]. Addresses other than loopback must be allowed explicitly.
 
+mod clients;
 mod front;
 mod intake;
 mod opening;
-mod seats;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -21,31 +21,31 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::outbox::Outbox;
+use clients::Clients;
 use front::Front;
 use intake::Intake;
-use opening::{Opening, Stranger, Verdict};
-use seats::Seats;
+use opening::{Opening, RefusedClient, Verdict};
 
 use crate::tasks::tell_panic;
 use crate::unit::{Peer, ReplySink, Unit};
 
-/// Connections at once. Where one more comes, the one goes that has been silent for longest and has neither set up a task nor waits for
-/// an answer.
+/// Most connections at once. For a further one, the connection is closed that has been idle for longest, has set up no
+/// task and waits for no answer.
 const CONNECTIONS: usize = 256;
-/// After this long a silence, a message that can only be broken is given up.
+/// After this silence, a message that can only be broken is given up.
 const DOUBT: Duration = Duration::from_secs(1);
-/// How long replies that are due are waited for when a client has sent its last byte.
+/// Limit for pending replies after a client has sent its last byte.
 const GRACE: Duration = Duration::from_secs(1);
-/// Bytes that are read at once.
+/// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
-/// And of these, taken in at once.
+/// Bytes processed at once.
 const PIECE_BYTES: usize = 4 << 10;
-/// How long a client may take for the line with the secret, where one is asked for.
-const INTRODUCTION: Duration = Duration::from_secs(5);
-/// How much of what a refused client goes on sending is read, so that it gets to see the refusal.
+/// Limit for the line with the secret, where one is required.
+const SECRET_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most bytes read from a refused client, so that it receives the refusal.
 const DRAINED_BYTES: usize = 256 << 20;
 
-/// Why the unit does not listen.
+/// Why the unit cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     #[error(
@@ -63,10 +63,10 @@ pub enum ListenError {
     },
 }
 
-/// Takes `address` for listening.
+/// Binds `address`.
 ///
 /// # Errors
-/// [`ListenError`], with what to do about it.
+/// [`ListenError`].
 pub async fn bind(address: SocketAddr, allow_remote: bool) -> Result<TcpListener, ListenError> {
     if !address.ip().is_loopback() && !allow_remote {
         return Err(ListenError::NotLoopback { address });
@@ -77,24 +77,24 @@ pub async fn bind(address: SocketAddr, allow_remote: bool) -> Result<TcpListener
     })
 }
 
-/// Serves `unit` to everybody who connects until `shutdown` is ready; then the connections are closed and all tasks end. Web browsers
-/// are not served: a page in one could say anything to the unit.
+/// Serves `unit` to every client until `shutdown` is ready; then closes the connections and ends all tasks. Web
+/// browsers are refused, since any web page could send requests.
 pub async fn serve(listener: TcpListener, unit: Arc<Unit>, shutdown: impl Future<Output = ()>) {
     serve_all(listener, unit, None, shutdown).await;
 }
 
-/// As [`serve`], to those alone who begin with the line of `secret`: a unit that belongs to one program.
+/// As [`serve`], but only for clients that first send the line of `secret`: a unit that belongs to one program.
 pub async fn serve_own(listener: TcpListener, unit: Arc<Unit>, secret: Secret, shutdown: impl Future<Output = ()>) {
     serve_all(listener, unit, Some(secret), shutdown).await;
 }
 
 async fn serve_all(listener: TcpListener, unit: Arc<Unit>, secret: Option<Secret>, shutdown: impl Future<Output = ()>) {
     let front = Front::new(Unit::clone(&unit));
-    let seats = Seats::default();
-    // llm-sys counts its connections from 8000 on; the number is all that a client is called by.
+    let clients = Clients::default();
+    // llm-sys numbers its connections from 8000; the number is the client's name.
     let next = AtomicU32::new(8000);
     let mut connections = JoinSet::new();
-    let _tasks_end_at_last = EndTasks(Arc::clone(&unit));
+    let _end_tasks_on_drop = EndTasks(Arc::clone(&unit));
     tokio::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -108,18 +108,18 @@ async fn serve_all(listener: TcpListener, unit: Arc<Unit>, secret: Option<Secret
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of file descriptors, most likely: the next moment may be better.
+                // Most likely out of file descriptors, which may pass.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        if seats.count() >= CONNECTIONS {
-            match seats.make_room(|name| unit.concerns(name)) {
+        if clients.count() >= CONNECTIONS {
+            match clients.close_idlest(|name| unit.concerns(name)) {
                 Some(name) => tracing::info!(%name, "an idle connection is closed for a new one"),
                 None => {
                     tracing::warn!(%address, "too many connections; this one is closed");
-                    // A fresh connection takes this much without waiting; if not, the close says it too.
+                    // A new connection's buffer has room for it; if not, the client only sees the close.
                     let _ = stream.try_write(&front::too_many_connections());
                     continue;
                 }
@@ -127,36 +127,36 @@ async fn serve_all(listener: TcpListener, unit: Arc<Unit>, secret: Option<Secret
         }
         let name: Arc<str> = next.fetch_add(1, Ordering::Relaxed).to_string().into();
         tracing::debug!(%address, %name, "connected");
-        let visit = Visit {
+        let client = ConnectedClient {
             name: Arc::clone(&name),
-            seats: seats.clone(),
+            clients: clients.clone(),
             unit: Arc::clone(&unit),
         };
-        seats.take(Arc::clone(&name));
+        clients.add(Arc::clone(&name));
         let (front, opening) = (front.clone(), Opening::new(secret.clone()));
-        let connection = connections.spawn(async move { converse(stream, visit, front, opening).await });
-        seats.can_be_ended(&name, connection);
+        let connection = connections.spawn(async move { serve_client(stream, client, front, opening).await });
+        clients.set_abort_handle(&name, connection);
     }
     connections.shutdown().await;
 }
 
-/// A client for as long as it is connected.
-struct Visit {
+/// A connected client. Dropping it removes the client and what the unit holds for it.
+struct ConnectedClient {
     name: Arc<str>,
-    seats: Seats,
+    clients: Clients,
     unit: Arc<Unit>,
 }
 
-impl Drop for Visit {
-    /// However the connection ended.
+impl Drop for ConnectedClient {
+    /// Runs however the connection ended.
     fn drop(&mut self) {
-        self.seats.leave(&self.name);
+        self.clients.remove(&self.name);
         self.unit.forget(&self.name);
         tracing::debug!(name = %self.name, "disconnected");
     }
 }
 
-/// Also when the future is dropped in the middle.
+/// Ends all tasks on drop, also when the serving future is dropped.
 struct EndTasks(Arc<Unit>);
 
 impl Drop for EndTasks {
@@ -165,31 +165,32 @@ impl Drop for EndTasks {
     }
 }
 
-/// One connection, from its first byte to its last.
-async fn converse(stream: TcpStream, visit: Visit, front: Front, opening: Opening) {
-    // Frames are small and are wanted at once.
+/// Serves one connection until it ends.
+async fn serve_client(stream: TcpStream, client: ConnectedClient, front: Front, opening: Opening) {
+    // Frames are small and must not be delayed.
     let _ = stream.set_nodelay(true);
     let (mut reader, writer) = stream.into_split();
     let outbox = Arc::new(Outbox::default());
-    // Also when this future is dropped in the middle.
-    let _abandoned_at_last = Abandon(Arc::clone(&outbox));
+    // On drop, so that it also happens when this future is dropped.
+    let _abandon_on_drop = Abandon(Arc::clone(&outbox));
     let write = {
         let outbox = Arc::clone(&outbox);
         async move {
             if let Err(error) = outbox.write_to(writer).await {
-                tracing::debug!(%error, "a client left before it had read everything");
+                tracing::debug!(%error, "a client disconnected before it read all replies");
             }
         }
     };
     let read = async {
-        let peer = Peer::new(Arc::clone(&visit.name), Arc::clone(&outbox) as Arc<dyn ReplySink>);
-        match listen_to(&mut reader, opening, &front, &peer, &outbox, &visit.seats).await {
-            Farewell::Refused => {
+        let peer = Peer::new(Arc::clone(&client.name), Arc::clone(&outbox) as Arc<dyn ReplySink>);
+        match read_messages(&mut reader, opening, &front, &peer, &outbox, &client.clients).await {
+            ConnectionEnd::Refused => {
                 outbox.close();
                 drain(&mut reader).await;
             }
-            Farewell::Ended => {
-                // Those who answer hold the outbox: this one, the writer, the guard and the peer are four.
+            ConnectionEnd::Ended => {
+                // Pending answers hold the outbox, besides this one, the writer, the guard and the peer, which are
+                // four.
                 let mut left = GRACE;
                 while Arc::strong_count(&outbox) > 4 && !outbox.is_gone() && !left.is_zero() {
                     let moment = left.min(Duration::from_millis(10));
@@ -198,7 +199,7 @@ async fn converse(stream: TcpStream, visit: Visit, front: Front, opening: Openin
                 }
                 outbox.close();
             }
-            Farewell::Lost => outbox.abandon(),
+            ConnectionEnd::Lost => outbox.abandon(),
         }
     };
     tokio::join!(read, write);
@@ -212,34 +213,34 @@ impl Drop for Abandon {
     }
 }
 
-/// How a conversation ended.
-enum Farewell {
+/// How a connection ended.
+enum ConnectionEnd {
     /// The client has sent its last byte.
     Ended,
-    /// It sent what cannot be taken.
+    /// It sent something that is refused.
     Refused,
     /// The connection broke.
     Lost,
 }
 
-async fn listen_to(
+async fn read_messages(
     reader: &mut OwnedReadHalf,
     opening: Opening,
     front: &Front,
     peer: &Peer,
     outbox: &Outbox,
-    seats: &Seats,
-) -> Farewell {
+    clients: &Clients,
+) -> ConnectionEnd {
     let mut intake = Intake::new(DEFAULT_LIMIT, front.memory());
     let mut bytes = vec![0; READ_BYTES];
-    match hear_out(reader, opening, &mut bytes).await {
+    match read_opening(reader, opening, &mut bytes).await {
         Ok(first) => {
-            if let Some(farewell) = take_in(&first, &mut intake, front, peer, outbox).await {
-                return farewell;
+            if let Some(end) = take_in(&first, &mut intake, front, peer, outbox).await {
+                return end;
             }
         }
-        Err(Some(stranger)) => return turn_away(stranger, outbox),
-        Err(None) => return Farewell::Lost,
+        Err(Some(refused)) => return refuse(refused, outbox),
+        Err(None) => return ConnectionEnd::Lost,
     }
     loop {
         let doubt = async {
@@ -251,27 +252,33 @@ async fn listen_to(
         };
         let count = tokio::select! {
             read = reader.read(&mut bytes) => match read {
-                Ok(0) => return Farewell::Ended,
+                Ok(0) => return ConnectionEnd::Ended,
                 Ok(count) => Some(count),
-                Err(_) => return Farewell::Lost,
+                Err(_) => return ConnectionEnd::Lost,
             },
             () = doubt => None,
-            () = outbox.ended() => return Farewell::Lost,
+            () = outbox.ended() => return ConnectionEnd::Lost,
         };
         match count {
-            Some(_) => seats.touch(peer.name()),
+            Some(_) => clients.touch(peer.name()),
             None => intake.give_up(),
         }
         let bytes = &bytes[..count.unwrap_or_default()];
-        if let Some(farewell) = take_in(bytes, &mut intake, front, peer, outbox).await {
-            return farewell;
+        if let Some(end) = take_in(bytes, &mut intake, front, peer, outbox).await {
+            return end;
         }
     }
 }
 
-/// Takes bytes in a few at a time, so that neither the messages in them nor the replies to these pile up.
-async fn take_in(bytes: &[u8], intake: &mut Intake, front: &Front, peer: &Peer, outbox: &Outbox) -> Option<Farewell> {
-    // Once also where there are none: what was given up is told.
+/// Processes bytes a few at a time, so that neither messages nor replies accumulate.
+async fn take_in(
+    bytes: &[u8],
+    intake: &mut Intake,
+    front: &Front,
+    peer: &Peer,
+    outbox: &Outbox,
+) -> Option<ConnectionEnd> {
+    // Also runs without bytes, to process a message that was given up.
     let mut pieces = bytes.chunks(PIECE_BYTES);
     let mut piece = pieces.next().unwrap_or_default();
     loop {
@@ -280,54 +287,56 @@ async fn take_in(bytes: &[u8], intake: &mut Intake, front: &Front, peer: &Peer, 
             let last = incoming.is_last();
             front.take(incoming, charge, peer);
             if last {
-                return Some(Farewell::Refused);
+                return Some(ConnectionEnd::Refused);
             }
         }
-        // Nothing more is taken in from a client that does not read its replies.
+        // A client that does not read its replies is not read from.
         if !outbox.has_settled().await {
-            return Some(Farewell::Lost);
+            return Some(ConnectionEnd::Lost);
         }
         piece = pieces.next()?;
     }
 }
 
-/// The first bytes of a client that is to be heard; who else it is, or nothing where it has gone.
-async fn hear_out(
+/// Reads until the client is accepted and returns its first bytes; an error is the refusal, or `None` where the client
+/// has disconnected.
+async fn read_opening(
     reader: &mut OwnedReadHalf,
     mut opening: Opening,
     bytes: &mut [u8],
-) -> Result<Vec<u8>, Option<Stranger>> {
-    let too_late = tokio::time::sleep(INTRODUCTION);
-    tokio::pin!(too_late);
+) -> Result<Vec<u8>, Option<RefusedClient>> {
+    let timeout = tokio::time::sleep(SECRET_TIMEOUT);
+    tokio::pin!(timeout);
     loop {
         let count = tokio::select! {
             read = reader.read(bytes) => read.map_err(|_| None)?,
-            () = &mut too_late, if opening.is_urgent() => return Err(Some(Stranger::WithoutSecret)),
+            () = &mut timeout, if opening.is_urgent() => return Err(Some(RefusedClient::WithoutSecret)),
         };
         match opening.push(&bytes[..count]) {
-            Verdict::Heard(first) => return Ok(first),
-            Verdict::Refused(stranger) => return Err(Some(stranger)),
-            Verdict::Open if count == 0 => return Err(None),
-            Verdict::Open => {}
+            Verdict::Accepted(first) => return Ok(first),
+            Verdict::Refused(refused) => return Err(Some(refused)),
+            Verdict::Undecided if count == 0 => return Err(None),
+            Verdict::Undecided => {}
         }
     }
 }
 
-/// Says why somebody is not heard, to whom it may help.
-fn turn_away(stranger: Stranger, outbox: &Outbox) -> Farewell {
-    match stranger {
-        Stranger::Http | Stranger::Tls => {
-            tracing::warn!("a web browser or another program that speaks HTTP or TLS has connected; it is not heard");
-            Farewell::Lost
+/// Logs a refusal, or sends it to a client that can understand it.
+fn refuse(refused: RefusedClient, outbox: &Outbox) -> ConnectionEnd {
+    match refused {
+        RefusedClient::Http | RefusedClient::Tls => {
+            tracing::warn!("a web browser or another program that speaks HTTP or TLS has connected; it is refused");
+            ConnectionEnd::Lost
         }
-        Stranger::WithoutSecret => {
+        RefusedClient::WithoutSecret => {
             outbox.send(front::belongs_to_another());
-            Farewell::Refused
+            ConnectionEnd::Refused
         }
     }
 }
 
-/// Reads on for a while and drops it: closing with bytes unread would take the refusal from the client's hands.
+/// Reads and discards for a while: closing a socket with unread bytes would discard the refusal before the client reads
+/// it.
 async fn drain(reader: &mut OwnedReadHalf) {
     let mut bytes = vec![0; READ_BYTES];
     let mut left = DRAINED_BYTES;

@@ -1,12 +1,13 @@
-//! Who speaks on a connection, told by its first bytes. It knows no messages.
+//! The first bytes of a connection: web browsers and clients without the secret are refused.
 //!
-//! A page in a web browser can make the browser send any text to any port of its machine, behind a request line that it has no say in.
-//! The port's own protocol would skip that line as garbage and obey the text, so a connection that begins like this is closed before
-//! anything on it is read. A page cannot do without the line: methods that are not listed here are asked for with OPTIONS first.
+//! A page in a web browser can make the browser send any text to any port of its machine, after a request line that the page does not
+//! control. The port's own protocol would skip that line as garbage and execute the text, so a connection that begins like this is
+//! closed before anything on it is read. A page cannot avoid the line: for methods that are not listed here the browser first sends
+//! OPTIONS.
 
 use softprefix_core::protocol::extension::Secret;
 
-/// How HTTP requests begin.
+/// Beginnings of HTTP requests.
 const METHODS: [&[u8]; 10] = [
     b"GET ",
     b"HEAD ",
@@ -17,33 +18,33 @@ const METHODS: [&[u8]; 10] = [
     b"OPTIONS ",
     b"TRACE ",
     b"PATCH ",
-    // HTTP/2 without an upgrade.
+    // HTTP/2 with prior knowledge.
     b"PRI ",
 ];
-/// How a TLS handshake begins: the record's type, and the first half of its version.
+/// Beginning of a TLS handshake: the record's type and the first half of its version.
 const TLS: &[u8] = &[0x16, 0x03];
 
-/// Somebody who is not to be heard.
+/// A client that is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stranger {
+pub enum RefusedClient {
     /// A web browser, or another client of HTTP.
     Http,
     Tls,
-    /// The unit serves one program alone, and this is another one.
+    /// A client without the secret of a unit that serves one program.
     WithoutSecret,
 }
 
-/// What the first bytes say.
+/// The decision on a client by its first bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Not enough of them yet.
-    Open,
-    /// These bytes are to be read as messages, and all that come after them.
-    Heard(Vec<u8>),
-    Refused(Stranger),
+    /// More bytes are needed.
+    Undecided,
+    /// Accepted; these bytes and all after them are messages.
+    Accepted(Vec<u8>),
+    Refused(RefusedClient),
 }
 
-/// The first bytes of a connection: never more than a line with a secret.
+/// The first bytes of a connection, at most a line with a secret.
 #[derive(Debug)]
 pub struct Opening {
     secret: Option<Secret>,
@@ -51,7 +52,7 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// With a `secret`, nobody is heard whose first line is another than its.
+    /// With a `secret`, clients must first send its line.
     pub fn new(secret: Option<Secret>) -> Self {
         Self {
             secret,
@@ -59,48 +60,48 @@ impl Opening {
         }
     }
 
-    /// Whether the first bytes must come soon: a line with a secret is not typed by hand.
+    /// Whether the first bytes must come soon: a line with a secret is sent by a program.
     pub fn is_urgent(&self) -> bool {
         self.secret.is_some()
     }
 
-    /// Takes the next bytes. Called until it says who speaks.
+    /// Adds bytes. Call it until it decides.
     pub fn push(&mut self, bytes: &[u8]) -> Verdict {
-        // Blanks mean nothing between messages, and are not to be held.
+        // White space between messages is ignored and not buffered.
         let bytes = if self.bytes.is_empty() {
             bytes.trim_ascii_start()
         } else {
             bytes
         };
         self.bytes.extend_from_slice(bytes);
-        match (said(&self.bytes), &self.secret) {
-            (Said::By(stranger), _) => Verdict::Refused(stranger),
-            (Said::Undecided, _) => Verdict::Open,
-            (Said::Else, None) => Verdict::Heard(std::mem::take(&mut self.bytes)),
-            (Said::Else, Some(secret)) => match self.bytes.split_at_checked(Secret::LINE_BYTES) {
-                Some((line, rest)) if secret.is_line(line) => Verdict::Heard(rest.to_vec()),
-                None if !self.bytes.contains(&b'\n') => Verdict::Open,
-                _ => Verdict::Refused(Stranger::WithoutSecret),
+        match (detect(&self.bytes), &self.secret) {
+            (Detected::Refused(refused), _) => Verdict::Refused(refused),
+            (Detected::Undecided, _) => Verdict::Undecided,
+            (Detected::Messages, None) => Verdict::Accepted(std::mem::take(&mut self.bytes)),
+            (Detected::Messages, Some(secret)) => match self.bytes.split_at_checked(Secret::LINE_BYTES) {
+                Some((line, rest)) if secret.is_line(line) => Verdict::Accepted(rest.to_vec()),
+                None if !self.bytes.contains(&b'\n') => Verdict::Undecided,
+                _ => Verdict::Refused(RefusedClient::WithoutSecret),
             },
         }
     }
 }
 
-enum Said {
+enum Detected {
     Undecided,
-    By(Stranger),
-    Else,
+    Refused(RefusedClient),
+    Messages,
 }
 
-fn said(bytes: &[u8]) -> Said {
+fn detect(bytes: &[u8]) -> Detected {
     if METHODS.iter().any(|method| bytes.starts_with(method)) {
-        Said::By(Stranger::Http)
+        Detected::Refused(RefusedClient::Http)
     } else if bytes.starts_with(TLS) {
-        Said::By(Stranger::Tls)
+        Detected::Refused(RefusedClient::Tls)
     } else if METHODS.iter().chain([&TLS]).any(|start| start.starts_with(bytes)) {
-        Said::Undecided
+        Detected::Undecided
     } else {
-        Said::Else
+        Detected::Messages
     }
 }
 
@@ -114,32 +115,35 @@ mod tests {
     fn verdict(mut opening: Opening, bytes: &[u8], size: usize) -> Verdict {
         for (number, piece) in bytes.chunks(size).enumerate() {
             match opening.push(piece) {
-                Verdict::Open => {}
-                Verdict::Heard(mut heard) => {
+                Verdict::Undecided => {}
+                Verdict::Accepted(mut heard) => {
                     heard.extend_from_slice(&bytes[((number + 1) * size).min(bytes.len())..]);
-                    return Verdict::Heard(heard);
+                    return Verdict::Accepted(heard);
                 }
                 refused => return refused,
             }
         }
-        Verdict::Open
+        Verdict::Undecided
     }
 
     #[test]
     fn http_requests_and_tls_handshakes_are_refused_however_they_are_cut() {
-        let cases: [(&[u8], Stranger); 6] = [
-            (b"POST / HTTP/1.1\r\nHost: 127.0.0.1:10001\r\n\r\n{}", Stranger::Http),
-            (b"GET /?{} HTTP/1.1\r\n", Stranger::Http),
-            (b"\r\n \tOPTIONS * HTTP/1.1\r\n", Stranger::Http),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Stranger::Http),
-            (&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01], Stranger::Tls),
-            (&[b'\n', 0x16, 0x03, 0x03], Stranger::Tls),
+        let cases: [(&[u8], RefusedClient); 6] = [
+            (
+                b"POST / HTTP/1.1\r\nHost: 127.0.0.1:10001\r\n\r\n{}",
+                RefusedClient::Http,
+            ),
+            (b"GET /?{} HTTP/1.1\r\n", RefusedClient::Http),
+            (b"\r\n \tOPTIONS * HTTP/1.1\r\n", RefusedClient::Http),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", RefusedClient::Http),
+            (&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01], RefusedClient::Tls),
+            (&[b'\n', 0x16, 0x03, 0x03], RefusedClient::Tls),
         ];
-        for (bytes, stranger) in cases {
+        for (bytes, refused) in cases {
             for size in 1..=bytes.len() {
                 assert_eq!(
                     verdict(Opening::new(None), bytes, size),
-                    Verdict::Refused(stranger),
+                    Verdict::Refused(refused),
                     "{bytes:?} in pieces of {size}"
                 );
             }
@@ -161,7 +165,10 @@ mod tests {
             b"\xff\xfe",
         ] {
             for size in 1..=bytes.len() {
-                assert_eq!(verdict(Opening::new(None), bytes, size), Verdict::Heard(bytes.to_vec()));
+                assert_eq!(
+                    verdict(Opening::new(None), bytes, size),
+                    Verdict::Accepted(bytes.to_vec())
+                );
             }
         }
     }
@@ -173,7 +180,7 @@ mod tests {
         for size in 1..=good.len() {
             assert_eq!(
                 verdict(Opening::new(Some(secret.clone())), &good, size),
-                Verdict::Heard(b"{\"a\":1}".to_vec())
+                Verdict::Accepted(b"{\"a\":1}".to_vec())
             );
         }
         for bad in [
@@ -184,12 +191,12 @@ mod tests {
         ] {
             assert_eq!(
                 verdict(Opening::new(Some(secret.clone())), &bad, 5),
-                Verdict::Refused(Stranger::WithoutSecret)
+                Verdict::Refused(RefusedClient::WithoutSecret)
             );
         }
         assert_eq!(
             verdict(Opening::new(Some(secret)), b"POST / HTTP/1.1\r\n", 3),
-            Verdict::Refused(Stranger::Http)
+            Verdict::Refused(RefusedClient::Http)
         );
     }
 

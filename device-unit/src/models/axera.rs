@@ -1,4 +1,4 @@
-//! The models of a module's folders, as the unit asks for them: card, layers, tokenizer and settings put together.
+//! Models in a module's folders for the NPU engine: card, layers, tokenizer and settings.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -12,12 +12,13 @@ use crate::errors::LoadError;
 use crate::model::{LoadedModel, ModelSource, Progress};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
-/// A page of settings.
+/// Largest settings file that is read.
 const POST_CONFIG_BYTES: u64 = 1 << 20;
 /// The tokenizer kind of a card (`tokenizer_type`) that is built into the stock unit.
 const QWEN_TIKTOKEN: i64 = 1;
 
-/// A [`ModelSource`] over a module's model folders. The runtime is opened with the first model and closed with the last.
+/// A [`ModelSource`] over a module's model folders. The runtime is opened for the first model and closed after the
+/// last.
 pub struct AxeraModels {
     folders: ModelFolders,
     libraries: Vec<PathBuf>,
@@ -25,7 +26,8 @@ pub struct AxeraModels {
 }
 
 impl AxeraModels {
-    /// `libraries`: where the runtime is looked for, usually [`default_library_folders`](crate::engine::axera::default_library_folders).
+    /// A source over `folders`, with the runtime from `libraries`, usually
+    /// [`default_library_folders`](crate::engine::axera::default_library_folders).
     #[must_use]
     pub fn new(folders: ModelFolders, libraries: Vec<PathBuf>) -> Self {
         Self {
@@ -63,7 +65,7 @@ impl ModelSource for AxeraModels {
 
         let tokenizer_file = match parameters.tokenizer_type {
             QWEN_TIKTOKEN => folder.join(&parameters.tokenizer_file),
-            // The stock unit starts a Python server on this folder; its tokenizer.json says the same without one.
+            // The stock unit starts a Python server on this folder; its tokenizer.json has the same content.
             HTTP_TOKENIZER => folder.join("tokenizer/tokenizer.json"),
             other => {
                 return Err(LoadError::BadSetting {
@@ -110,7 +112,7 @@ fn with_post_config(mut settings: Map<String, Value>, folders: &ModelFolders) ->
         Ok(text) => text,
         Err(error) => {
             if error.kind() != std::io::ErrorKind::NotFound {
-                tracing::warn!("{} is passed over: {error}", file.display());
+                tracing::warn!("{} is ignored: {error}", file.display());
             }
             return settings;
         }
@@ -121,7 +123,7 @@ fn with_post_config(mut settings: Map<String, Value>, folders: &ModelFolders) ->
                 settings.entry(key).or_insert(value);
             }
         }
-        Err(error) => tracing::warn!("{} is passed over: it is not a JSON object ({error})", file.display()),
+        Err(error) => tracing::warn!("{} is ignored: it is not a JSON object ({error})", file.display()),
     }
     settings
 }

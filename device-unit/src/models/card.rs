@@ -1,4 +1,4 @@
-//! What a model file says of itself, and the StackFlow model card made of it. Metadata only: no weight is read.
+//! Key facts of a model file, and the StackFlow model card made from them. Reads metadata only.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use super::catalogue::{Entry, MODULE_QWEN};
 pub struct ModelInfo {
     /// `qwen2`, `qwen3` or `llama`.
     pub architecture: String,
-    /// What the file calls itself.
+    /// `general.name` of the file.
     pub title: Option<String>,
     pub license: Option<String>,
     /// Transformer layers (`axmodel_num` on a card).
@@ -26,17 +26,17 @@ pub struct ModelInfo {
     pub hidden_size: usize,
     /// Rows of the embedding table (`tokens_embed_num`).
     pub vocab_size: usize,
-    /// Most positions the model was made for (`max_token_len`).
+    /// Context length of the model, in positions (`max_token_len`).
     pub window: usize,
-    /// Bytes of its files.
+    /// Bytes of its files together.
     pub bytes: u64,
     /// Number of its files.
     pub parts: usize,
 }
 
 impl ModelInfo {
-    /// Reads the header of a GGUF file, and checks that it is a model that can be run here: architecture, every key and every tensor,
-    /// and the vocabulary.
+    /// Reads the header of a GGUF file, and checks that the CPU engine can run it: architecture, every key, every
+    /// tensor and the vocabulary.
     ///
     /// # Errors
     /// Those of [`GgufFile::open`], [`Config::read`] and [`tensors::check`]; [`LoadError::Vocabulary`].
@@ -64,16 +64,16 @@ impl ModelInfo {
         })
     }
 
-    /// Whether it has the shape of the module's Qwen, so that prefixes made for one fit the other.
+    /// Whether it has H, layers and vocabulary of the module's Qwen, so that prefixes made for one fit the other.
     #[must_use]
     pub fn is_qwen_half_billion(&self) -> bool {
         self.architecture == "qwen2" && self.layers == 24 && self.hidden_size == 896
     }
 
-    /// The card's `mode_param`, which is also what a set-up without settings of its own runs with.
+    /// The card's `mode_param`: the defaults of a set-up.
     ///
-    /// Under the module's name it has no `max_token_len`, as the module's card has none, where that means 127: whoever asks
-    /// by that name gets the lengths that the module would give.
+    /// Under the module's name it has no `max_token_len`, as the module's card has none, where that means 127: a client
+    /// that asks by that name gets the lengths of the module.
     #[must_use]
     pub fn mode_param(&self, file_name: &str, by_module_name: bool) -> Map<String, Value> {
         let mut param = Map::new();
@@ -114,7 +114,7 @@ impl ModelInfo {
         })
     }
 
-    /// The card under the module's name for it. `softprefix.alias_of` tells which card describes the same model.
+    /// The card under the module's name for it. `softprefix.alias_of` names the card that describes the same model.
     #[must_use]
     pub fn module_card(&self, name: &str, file_name: &str, entry: Option<&Entry>) -> Value {
         let mut card = self.card(name, file_name, entry);

@@ -1,26 +1,26 @@
-//! The models that can be fetched. It knows names, digests and where they are published, nothing of this machine.
+//! The models that can be fetched: names, digests, and where they are published.
 
-/// The name of the module's own Qwen card. A Qwen 0.5B here answers to it, so that clients written for the module find
-/// the model they ask for.
+/// The name of the module's own Qwen card. A Qwen 0.5B is available under it, so that clients written for the module
+/// find the model they ask for.
 pub const MODULE_QWEN: &str = "qwen2.5-0.5B-prefill-20e";
 
 /// A model file that can be fetched.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// What it is asked for by: its file's name without `.gguf`.
+    /// Its name: that of its file without `.gguf`.
     pub name: &'static str,
-    /// A short word for the command line.
+    /// A short name for the command line.
     pub short_name: &'static str,
-    /// What it is, for people.
+    /// Its title in lists.
     pub title: &'static str,
     pub license: &'static str,
     pub file_name: &'static str,
-    /// Bytes of the file, where known beforehand.
+    /// Bytes of the file, where the catalogue has them.
     pub bytes: Option<u64>,
-    /// SHA-256 of the file, where known beforehand. Where not, the one that the hub announces is taken.
+    /// SHA-256 of the file, where the catalogue has it; otherwise the one that the hub announces.
     pub sha256: Option<&'static str>,
     pub(crate) hub: HubPlace,
-    /// The parts of the file inside Python wheels, in order. Empty where it is not published so.
+    /// The parts of the file in Python wheels, in order; empty where it is not published in that form.
     pub(crate) wheels: &'static [WheelPart],
 }
 
@@ -113,7 +113,7 @@ const fn coder_part(package: &'static str, member: &'static str, bytes: u64) -> 
     }
 }
 
-/// The entry of that name: full or short, in any case, with or without `.gguf`.
+/// The entry with this full or short name, in any letter case, with or without `.gguf`.
 #[must_use]
 pub fn entry(name: &str) -> Option<&'static Entry> {
     let name = name.strip_suffix(".gguf").unwrap_or(name);
@@ -122,7 +122,7 @@ pub fn entry(name: &str) -> Option<&'static Entry> {
         .find(|entry| entry.name.eq_ignore_ascii_case(name) || entry.short_name.eq_ignore_ascii_case(name))
 }
 
-/// What is fetched where nothing was asked for: the Qwen 0.5B family, the first that can be had.
+/// The entries for a default fetch, in order of preference: the Qwen 0.5B family.
 ///
 /// The second has the same shape (H, layers, vocabulary) and is published as wheels too, for networks that reach a
 /// Python package index but not the hub.

@@ -1,4 +1,4 @@
-//! SHA-256 of files, remembered beside our models, so that half a gigabyte is not read at each start. It knows no model.
+//! SHA-256 of files, cached beside our models, so that half a gigabyte is not read at each start.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// What was computed, and of which state of the file.
+/// A digest, and the state of the file for which it holds.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Remembered {
     path: PathBuf,
@@ -18,11 +18,11 @@ struct Remembered {
     sha256: String,
 }
 
-/// The file's SHA-256, lower-case hex: remembered in `memory` where length and time of change are as they were, else
-/// computed and remembered. That remembering fails is no error.
+/// The file's SHA-256, lower-case hex: from the cache folder `memory` if length and time of change are unchanged, else
+/// computed and cached. A failure of the cache is not an error.
 ///
 /// # Errors
-/// Whatever reading the file says.
+/// Those of reading the file.
 pub(super) fn of_file(path: &Path, memory: &Path) -> io::Result<String> {
     if let Some(known) = recall(path, memory) {
         return Ok(known);
@@ -41,7 +41,7 @@ pub(super) fn of_file(path: &Path, memory: &Path) -> io::Result<String> {
     Ok(digest)
 }
 
-/// Notes a digest that is known anyway.
+/// Caches a digest that is already known.
 pub(super) fn remember(path: &Path, sha256: &str, memory: &Path) {
     let note = || -> Option<()> {
         let (path, bytes, modified) = state(path)?;
@@ -57,7 +57,7 @@ pub(super) fn remember(path: &Path, sha256: &str, memory: &Path) {
         softprefix_core::files::write_whole(&target, &text).ok()
     };
     if note().is_none() {
-        tracing::debug!(path = %path.display(), "the digest of this file is not remembered");
+        tracing::debug!(path = %path.display(), "the digest of this file cannot be cached");
     }
 }
 

@@ -1,7 +1,7 @@
-//! Models on disk: where they are looked for, what they are, how missing ones are fetched, and how engine, tokenizer and
-//! template are put together.
+//! Models on disk: finding, describing, fetching and loading them.
 //!
-//! It knows files, metadata and two ways over the network; it knows no task, no transport and no arithmetic.
+//! [`ModelStore`] finds the models in [`Places`] and loads one with its engine, tokenizer and template. [`by_default`] and [`entry`]
+//! name what can be fetched.
 
 #[cfg(feature = "npu")]
 mod axera;
@@ -25,7 +25,9 @@ pub use card::ModelInfo;
 #[cfg(feature = "cpu")]
 pub use catalogue::{CATALOGUE, Entry, MODULE_QWEN, by_default, entry};
 #[cfg(feature = "fetch")]
-pub use fetch::{FetchError, FetchOptions, FetchProgress, Fetched, HubError, Step, Way, WayError, WheelError};
+pub use fetch::{
+    FetchError, FetchOptions, FetchProgress, FetchSource, Fetched, HubError, SourceError, Step, WheelError,
+};
 #[cfg(feature = "cpu")]
 pub use places::{Place, Places};
 #[cfg(feature = "cpu")]

@@ -1,5 +1,4 @@
-//! The folders that models are looked for in, our own and those of other programs. It knows the environment and the conventions of
-//! systems and programs, and no model file's contents.
+//! The folders that are searched for models: our own and those of other programs.
 
 use std::fmt;
 use std::io::Read;
@@ -10,15 +9,15 @@ use serde::Deserialize;
 
 use crate::gguf::name_parts;
 
-/// Names the folder that models are looked for in first and fetched into.
+/// Environment variable with the folder that is searched first and into which models are fetched.
 const MODEL_DIR: &str = "SOFTPREFIX_MODEL_DIR";
 
-/// Where models are looked for, in this order.
+/// The folders that are searched for models, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
-    /// Files (or folders of files) that somebody named.
+    /// Files, or folders of files, that the user named.
     pub named: Vec<PathBuf>,
-    /// Our own folder; models are fetched into it.
+    /// Our own folder, into which models are fetched.
     pub own: PathBuf,
     /// Further folders of model files.
     pub others: Vec<PathBuf>,
@@ -28,14 +27,14 @@ pub struct Places {
     pub lm_studio: Vec<PathBuf>,
     /// Ollama's folders of models (`manifests` and `blobs`).
     pub ollama: Vec<PathBuf>,
-    /// The folder that llama.cpp downloads into.
+    /// The folder into which llama.cpp downloads.
     pub llama_cpp: Option<PathBuf>,
 }
 
-/// Where a model lies.
+/// The kind of folder in which a model was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// Where somebody said.
+    /// Named by the user.
     Named,
     /// In a folder of ours.
     Own,
@@ -58,11 +57,11 @@ impl fmt::Display for Place {
     }
 }
 
-/// A model file, not looked into yet.
+/// A model file that has not been opened yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Placed {
     pub(super) path: PathBuf,
-    /// What it is asked for by.
+    /// Its name.
     pub(super) name: String,
     pub(super) place: Place,
 }
@@ -76,9 +75,9 @@ impl Placed {
 }
 
 impl Places {
-    /// The places of this user: `SOFTPREFIX_MODEL_DIR` where it is set, else the app's cache, is our own folder; the app's cache is
-    /// looked into either way, and after it the caches of Hugging Face (`HF_HUB_CACHE`, `HF_HOME`), LM Studio, Ollama
-    /// (`OLLAMA_MODELS`) and llama.cpp (`LLAMA_CACHE`).
+    /// The places of this user. Our own folder is `SOFTPREFIX_MODEL_DIR` if it is set, else the app's cache. The app's
+    /// cache is searched in any case, and after it the caches of Hugging Face (`HF_HUB_CACHE`, `HF_HOME`), LM Studio,
+    /// Ollama (`OLLAMA_MODELS`) and llama.cpp (`LLAMA_CACHE`).
     #[must_use]
     pub fn from_env() -> Self {
         let folder = |name: &str| {
@@ -91,7 +90,7 @@ impl Places {
         let mut own = folder(MODEL_DIR).into_iter().chain(cache);
         Self {
             named: Vec::new(),
-            // Where there is no home directory, the folder for temporary files is one that can be written to.
+            // Without a home directory, the folder for temporary files is the one that is writable.
             own: own
                 .next()
                 .unwrap_or_else(|| std::env::temp_dir().join("softprefix-models")),
@@ -104,7 +103,7 @@ impl Places {
             ollama: folder("OLLAMA_MODELS").map_or_else(
                 || {
                     let own = home.iter().map(|home| home.join(".ollama/models"));
-                    // Where Linux packages run it as a service.
+                    // Linux packages run Ollama as a service with this folder.
                     own.chain([PathBuf::from("/usr/share/ollama/.ollama/models")]).collect()
                 },
                 |folder| vec![folder],
@@ -113,7 +112,7 @@ impl Places {
         }
     }
 
-    /// One folder and nothing else.
+    /// Only this folder, as our own.
     #[must_use]
     pub fn only(own: PathBuf) -> Self {
         Self {
@@ -127,15 +126,15 @@ impl Places {
         }
     }
 
-    /// The same places, with `path` looked at before all others.
+    /// The same places, with `path` before all others.
     #[must_use]
     pub fn with_named(mut self, path: PathBuf) -> Self {
         self.named.push(path);
         self
     }
 
-    /// Every model file in these places, in their order, each folder's in alphabetical order. Of a model in several files it is the
-    /// first; a further one stands for itself where the first is missing.
+    /// Every model file in these places, in their order, alphabetically within a folder. A model in several files is
+    /// listed by its first; if that is missing, each further file is listed.
     pub(super) fn files(&self) -> Vec<Placed> {
         let mut files = Vec::new();
         let mut add = |place: Place, paths: Vec<PathBuf>| {
@@ -180,7 +179,7 @@ impl Places {
     }
 }
 
-/// LM Studio's folders of models: where its pointer says, and where it is by itself, now and in former versions.
+/// LM Studio's folders of models: from its pointer file, and the defaults of current and former versions.
 fn lm_studio_folders(home: &Path) -> Vec<PathBuf> {
     let pointer = std::fs::read_to_string(home.join(".lmstudio-home-pointer")).ok();
     let pointed = pointer.map(|path| PathBuf::from(path.trim()).join("models"));
@@ -193,7 +192,7 @@ fn lm_studio_folders(home: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// What Ollama says a model is made of.
+/// Ollama's manifest of a model.
 #[derive(Deserialize)]
 struct OllamaManifest {
     layers: Vec<OllamaLayer>,
@@ -206,7 +205,7 @@ struct OllamaLayer {
     digest: String,
 }
 
-/// Most bytes of an Ollama manifest that are read.
+/// Largest Ollama manifest that is read.
 const LONGEST_MANIFEST: u64 = 1 << 20;
 
 /// Ollama's models: `manifests/HOST/OWNER/NAME/TAG` lists the files in `blobs` that a model is made of.
@@ -219,7 +218,7 @@ fn ollama_models(folder: &Path) -> Vec<Placed> {
         .collect()
 }
 
-/// The model of one tag; none where the manifest names no model file, or an adapter that would go unheard.
+/// The model of one tag; `None` where the manifest names no model file, or an adapter, which would be ignored.
 fn ollama_model(folder: &Path, tag: &Path) -> Option<Placed> {
     let mut text = String::new();
     let file = std::fs::File::open(folder.join("manifests").join(tag)).ok()?;
@@ -227,10 +226,7 @@ fn ollama_model(folder: &Path, tag: &Path) -> Option<Placed> {
     let manifest: OllamaManifest = serde_json::from_str(&text).ok()?;
     let layer = |kind: &str| (manifest.layers.iter()).find(|layer| layer.media_type.ends_with(kind));
     if layer(".image.adapter").is_some() {
-        tracing::info!(
-            "{} is passed over: it has an adapter besides its model file",
-            tag.display()
-        );
+        tracing::info!("{} is ignored: it has an adapter besides its model file", tag.display());
         return None;
     }
     let digest = layer(".image.model")?.digest.strip_prefix("sha256:")?;
@@ -254,7 +250,7 @@ fn ollama_model(folder: &Path, tag: &Path) -> Option<Placed> {
     })
 }
 
-/// The `.gguf` files of a folder. One that is not there has none.
+/// The `.gguf` files of a folder; none where the folder is missing.
 fn models_in(folder: &Path) -> Vec<PathBuf> {
     let is_model = |path: &PathBuf| {
         path.extension()
@@ -266,7 +262,7 @@ fn models_in(folder: &Path) -> Vec<PathBuf> {
 
 /// The Hugging Face cache: `models--OWNER--NAME/snapshots/REVISION/FILE`, each file a link into `blobs`.
 ///
-/// Downloads in progress lie in `blobs` only, so that whatever a snapshot names is complete.
+/// Downloads in progress are in `blobs` only, so files that a snapshot names are complete.
 fn hub_files(cache: &Path) -> Vec<PathBuf> {
     let is_model = |path: &PathBuf| {
         path.file_name()

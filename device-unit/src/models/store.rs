@@ -1,5 +1,4 @@
-//! The models that are there: found, named, described as cards, and loaded. It knows where files are, not how they came,
-//! and puts engine, tokenizer and template together without looking into them.
+//! The models on this machine: found, named, described as cards, and loaded.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,17 +19,17 @@ use super::catalogue::{CATALOGUE, Entry, MODULE_QWEN, entry};
 use super::digest;
 use super::places::{Place, Placed, Places};
 
-/// A model file that was found.
+/// A model file in one of the [`Places`].
 #[derive(Debug, Clone)]
 pub struct FoundModel {
-    /// What it is asked for by: the file's name without `.gguf` and without its number among several; in Ollama `NAME:TAG`.
+    /// Its name: the file's name without `.gguf` and without its number among several; in Ollama `NAME:TAG`.
     pub name: String,
     pub path: PathBuf,
-    /// Where it lies.
+    /// Where it was found.
     pub place: Place,
-    /// The entry of the catalogue whose file this is, by name and length.
+    /// The catalogue's entry of this file, by name and length.
     pub entry: Option<&'static Entry>,
-    /// What it is, or the sentence that says why it cannot be used.
+    /// Its key facts, or the message that says why it cannot be used.
     pub info: Result<ModelInfo, String>,
 }
 
@@ -45,7 +44,8 @@ impl FoundModel {
 pub struct ModelStore {
     places: Places,
     engine: CpuOptions,
-    /// Headers of usable models, by file, length and time of change. What is wrong with a file may be the lack of another.
+    /// Cache of the headers of usable models, by file, length and time of change. Failures are not cached, since
+    /// another missing file may be the cause.
     known: Mutex<HashMap<FileState, ModelInfo>>,
 }
 
@@ -67,7 +67,7 @@ impl ModelStore {
         Self::new(Places::from_env())
     }
 
-    /// The same store, whose models run with these options.
+    /// The same store with these options for loading.
     #[must_use]
     pub fn with_engine(mut self, options: CpuOptions) -> Self {
         self.engine = options;
@@ -79,7 +79,7 @@ impl ModelStore {
         &self.places
     }
 
-    /// Every model file that there is, usable or not, each name once: the first place wins.
+    /// Every model file, usable or not, each name once: the first place wins.
     #[must_use]
     pub fn found(&self) -> Vec<FoundModel> {
         let mut found: Vec<FoundModel> = Vec::new();
@@ -103,14 +103,15 @@ impl ModelStore {
         found
     }
 
-    /// The model that answers to `name`, usable or not: a file's name (in any case, with or without `.gguf`), a short name
-    /// of the catalogue, or the module's card name, to which the usable Qwen 0.5B answers that is first in the catalogue.
+    /// The model with the name `name`, usable or not: a file's name (in any letter case, with or without `.gguf`), a
+    /// short name of the catalogue, or the module's card name, which stands for the usable Qwen 0.5B that is first in
+    /// the catalogue.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<FoundModel> {
         let plain = name.strip_suffix(".gguf").unwrap_or(name);
         let plain = name_parts(Path::new(name)).map_or(plain, |(name, ..)| name);
         let mut found = self.found();
-        // A file that somebody called "small" is what they mean by that.
+        // A file named like a short name takes precedence over the catalogue.
         for wanted in [Some(plain), entry(name).map(|entry| entry.name)].into_iter().flatten() {
             if let Some(at) = found.iter().position(|model| model.name.eq_ignore_ascii_case(wanted)) {
                 return Some(found.swap_remove(at));
@@ -119,7 +120,7 @@ impl ModelStore {
         (name == MODULE_QWEN).then(|| module_qwen(&found).cloned()).flatten()
     }
 
-    /// SHA-256 of a model's file, lower-case hex. Read from the file the first time, remembered after that.
+    /// SHA-256 of a model's file, lower-case hex. Computed the first time, then cached.
     ///
     /// # Errors
     /// [`LoadError::Unreadable`].
@@ -147,14 +148,14 @@ impl ModelStore {
         Ok(known.entry(state).or_insert(info).clone())
     }
 
-    /// Where digests of files are remembered.
+    /// The folder of cached digests.
     pub(super) fn digests(&self) -> PathBuf {
         self.places.own.join(".digests")
     }
 }
 
 impl ModelSource for ModelStore {
-    /// One card for each usable model, and one more under the module's name where a Qwen 0.5B answers to it.
+    /// One card for each usable model, and one more under the module's name if there is a usable Qwen 0.5B.
     fn cards(&self) -> Vec<Value> {
         let found = self.found();
         let module = module_qwen(&found).into_iter().map(|model| (model, true));
@@ -183,16 +184,16 @@ impl ModelSource for ModelStore {
         let path = &found.path;
         let info = match &found.info {
             Ok(info) => info.clone(),
-            // Read again for the error itself: what is kept is its sentence.
+            // Opened again for the error itself: only its message is kept.
             Err(_) => ModelInfo::read(path)?,
         };
         progress(0.0, "file");
         let file = Arc::new(GgufFile::open(path)?);
 
-        // The tokenizer takes a tenth of a second, a digest that is not remembered more: beside the weights they cost nothing.
+        // In parallel with the weights: the tokenizer takes a tenth of a second, a digest that is not cached more.
         let (engine, tokenizer, digest) = thread::scope(|scope| {
             let tokenizer = scope.spawn(|| Tokenizer::from_gguf(&file));
-            // A digest names one file.
+            // A digest identifies a single file.
             let digest = scope.spawn(|| (info.parts == 1).then(|| self.sha256(path)).transpose());
             let engine = CpuEngine::from_file(Arc::clone(&file), self.engine, progress);
             (engine, joined("tokenizer", tokenizer), joined("digest", digest))
@@ -223,20 +224,20 @@ impl ModelSource for ModelStore {
     }
 }
 
-/// Keys of a set-up that are its own, not a card's.
+/// Keys of a set-up that are not the card's.
 const SET_UP_KEYS: [&str; 6] = ["model", "response_format", "input", "enoutput", "enkws", "prompt"];
 
-/// What a thread brought; that it died is told as a failure of the machinery.
+/// The result of a thread; a panic becomes [`EngineError::Machinery`](crate::errors::EngineError::Machinery).
 fn joined<T>(what: &str, thread: thread::ScopedJoinHandle<'_, T>) -> Result<T, LoadError> {
     let died = |_| EngineError::Machinery {
         what: format!("reading the {what}"),
-        detail: "its thread died".into(),
+        detail: "its thread panicked".into(),
         remedy: "report this with the model's name".into(),
     };
     Ok(thread.join().map_err(died)?)
 }
 
-/// Which of these answers to the module's card name.
+/// The model that stands for the module's card name.
 fn module_qwen(found: &[FoundModel]) -> Option<&FoundModel> {
     let shaped = |model: &&FoundModel| model.info.as_ref().is_ok_and(ModelInfo::is_qwen_half_billion);
     let rank = |model: &&FoundModel| {

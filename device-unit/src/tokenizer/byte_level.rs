@@ -1,4 +1,4 @@
-//! GPT-2's way to write any byte as a printable character, which byte-level vocabularies use. It knows nothing of ids.
+//! GPT-2's encoding of bytes as printable characters, which byte-level vocabularies use.
 
 use std::sync::LazyLock;
 

@@ -1,8 +1,8 @@
-//! What can be wrong with a vocabulary or a text.
+//! Errors of vocabularies and of tokenising a text.
 
 use std::path::PathBuf;
 
-/// Why a tokenizer could not be made, or a text not be cut.
+/// Why a tokenizer could not be built, or a text not be tokenised.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     #[error("{path} could not be read: {source}; check that the file exists and may be read")]

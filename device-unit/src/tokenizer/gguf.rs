@@ -1,4 +1,4 @@
-//! The vocabulary inside a GGUF file. It knows metadata keys, not tensors.
+//! The vocabulary inside a GGUF file.
 
 use crate::gguf::KeyUse::{Computed, Meaningless, Only};
 use crate::gguf::{GgufFile, KeyTable, StringTable, check_keys, is_off};
@@ -10,14 +10,14 @@ const PRE: &str = "tokenizer.ggml.pre";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
-/// Names of tokens that end a text besides the marks of the template.
+/// Names of tokens that end a text, besides those of the chat template.
 const ENDS: [&str; 3] = [
     "tokenizer.ggml.eos_token_id",
     "tokenizer.ggml.eot_token_id",
     "tokenizer.ggml.eom_token_id",
 ];
 
-/// What is done with each key below `tokenizer.`. One that is not here is refused by name.
+/// The treatment of each key below `tokenizer.`. A key that is not listed is refused by name.
 pub(crate) const KEYS: &KeyTable = &[
     ("ggml.model", Computed),
     ("ggml.pre", Computed),
@@ -71,7 +71,7 @@ pub(crate) const KEYS: &KeyTable = &[
 ];
 
 impl Tokenizer {
-    /// The tokenizer that a GGUF file carries in its metadata.
+    /// The tokenizer in the metadata of a GGUF file.
     ///
     /// # Errors
     /// [`TokenizerError::UnknownKind`] where it is no byte-level BPE with a known way to cut text;
@@ -96,7 +96,7 @@ impl Vocabulary {
         let pre = pre_tokenization(file)?;
         let (tokens, merges) = (list(file, TOKENS)?, list(file, MERGES)?);
         let kinds = file.u32s(TOKEN_TYPES).ok_or_else(|| missing(file, TOKEN_TYPES))?;
-        // Some exporters type the template's marks as normal tokens, which would be cut up as text.
+        // Some exporters list the template's special tokens as normal ones, which would be split as text.
         let kinds = (tokens.iter().zip(kinds))
             .map(|(token, number)| {
                 if MARKS.contains(&token) {
@@ -124,8 +124,8 @@ impl Vocabulary {
         })
     }
 
-    /// Checks, in a few milliseconds, that the file's vocabulary is of a known kind, whole, and made for ChatML; gives the
-    /// number of its tokens.
+    /// Checks, in a few milliseconds, that the file's vocabulary is of a known kind, complete, and made for ChatML.
+    /// Returns the number of its tokens.
     ///
     /// # Errors
     /// As [`Tokenizer::from_gguf`], and [`TokenizerError::BadVocabulary`] where `<|im_start|>` or `<|im_end|>` is missing or a key is
@@ -163,7 +163,7 @@ fn pre_tokenization(file: &GgufFile) -> Result<PreTokenization, TokenizerError> 
         "gpt2" => {}
         other => return Err(unknown(other.to_owned())),
     }
-    // Converters left it out before it had a name; these architectures have one way only.
+    // Older converters leave the key out; for these architectures the value is always the same.
     let implied = match file.str("general.architecture") {
         Some("qwen2" | "qwen3") => Some("qwen2"),
         _ => None,

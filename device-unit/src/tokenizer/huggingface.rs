@@ -1,4 +1,4 @@
-//! Our vocabularies as `tokenizers` pipelines, and `tokenizer.json` files as they are. It knows no other file format.
+//! Pipelines of the crate `tokenizers`, from a [`Vocabulary`] or from a `tokenizer.json`.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use super::{Pieces, PreTokenization, TokenKind, TokenizerError, Vocabulary};
 const QWEN2_PATTERN: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// The pipeline of a vocabulary, with the same parts as the model's own `tokenizer.json`.
+/// The pipeline of a vocabulary, with the same steps as the model's own `tokenizer.json`.
 pub(super) fn build(vocabulary: Vocabulary) -> Result<Tokenizer, TokenizerError> {
     let Vocabulary {
         source,
@@ -98,7 +98,7 @@ pub(super) fn read(path: &Path) -> Result<(Tokenizer, Pieces), TokenizerError> {
     let added = tokenizer.get_added_tokens_decoder();
     let vocabulary = tokenizer.get_vocab(true);
     let size = vocabulary.values().max().map_or(0, |&id| id as usize + 1);
-    // A file may number its tokens as it likes: a hole must not cost gigabytes.
+    // Ids in a file may have gaps, which must not cost gigabytes.
     if size > 16 * vocabulary.len() + 1024 {
         return Err(bad(format!("it numbers {} tokens up to {size}", vocabulary.len())));
     }

@@ -1,6 +1,4 @@
-//! Text to tokens and back: GGUF vocabularies, `tokenizer.json` and `qwen.tiktoken`, all as one type, and the chat template.
-//!
-//! It knows text and token ids; it knows no engine, no task and no transport.
+//! Text to tokens and back, from GGUF vocabularies, `tokenizer.json` or `qwen.tiktoken`, and the chat template.
 
 mod byte_level;
 mod error;
@@ -21,13 +19,13 @@ pub(crate) use gguf::KEYS;
 pub use template::ChatTemplate;
 pub use vocabulary::{PreTokenization, TokenKind, Vocabulary};
 
-/// Longest text that is cut into tokens, in bytes of UTF-8.
+/// Longest text that is tokenised, in bytes of UTF-8.
 ///
-/// Four times what the largest window of the models here holds. The splitting patterns backtrack through runs of
-/// whitespace, and give up silently beyond a million steps: a limit below that keeps every answer exact.
+/// It is four times the text of the largest window of supported models. The splitting patterns backtrack through runs
+/// of whitespace and fail silently beyond a million steps; the limit is below that.
 pub const LONGEST_TEXT: usize = 512 * 1024;
 
-/// Largest tokenizer file that is read, in bytes: ten times the largest of those in use.
+/// Largest tokenizer file that is read, in bytes: ten times the largest in use.
 const LARGEST_FILE: u64 = 256 << 20;
 
 /// Begins a turn of a chat.
@@ -36,26 +34,26 @@ const IM_START: &str = "<|im_start|>";
 const IM_END: &str = "<|im_end|>";
 /// Ends a text.
 const END_OF_TEXT: &str = "<|endoftext|>";
-/// The marks that the chat template and the end of a text are known by, whatever else a file says of them.
+/// Names of the tokens that the chat template and the end of a text need, whatever type a file gives them.
 const MARKS: [&str; 3] = [IM_START, IM_END, END_OF_TEXT];
 
-/// What text such as `<|im_end|>` means.
+/// How text such as `<|im_end|>` is tokenised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Special {
-    /// The special token, wherever it stands. The stock unit does this, in the user's text too (PROTOCOL 5.2).
+    /// As the special token, anywhere in the text. The stock unit does this, in the user's text too (PROTOCOL 5.2).
     #[default]
     Parse,
-    /// Ten ordinary characters.
+    /// As ten ordinary characters.
     Plain,
 }
 
 /// A byte-level BPE tokenizer with its special tokens.
 ///
-/// It is immutable, and `Sync`: share it in an `Arc`.
+/// It is immutable and `Sync`: share it in an `Arc`.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     pieces: Pieces,
-    /// Tokens that end a text besides the marks of the template.
+    /// Tokens that end a text, besides those of the chat template.
     ends: Vec<u32>,
 }
 
@@ -85,7 +83,8 @@ impl Tokenizer {
         })
     }
 
-    /// Reads a `qwen.tiktoken` (one line a token: base64 of its bytes, a blank, its id), as the module's models carry it.
+    /// Reads a `qwen.tiktoken` (one line for each token: base64 of its bytes, a space, its id), as in the module's
+    /// model folders.
     ///
     /// The file holds no special tokens; those of Qwen2.5 are added behind its last id.
     ///
@@ -95,7 +94,7 @@ impl Tokenizer {
         Self::from_vocabulary(tiktoken::read(path)?)
     }
 
-    /// The token ids of `text`. Nothing is added in front or behind.
+    /// The token ids of `text`, without added tokens.
     ///
     /// # Errors
     /// [`TokenizerError::TextTooLong`] beyond [`LONGEST_TEXT`].
@@ -116,7 +115,7 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The model's own steps one by one, without the one that looks for special tokens.
+    /// Runs the pipeline's steps without the search for special tokens.
     fn encode_plain(&self, text: &str) -> tokenizers::Result<tokenizers::Encoding> {
         let mut pieces = PreTokenizedString::from(text);
         if let Some(normalizer) = self.inner.get_normalizer() {
@@ -129,8 +128,7 @@ impl Tokenizer {
         pieces.into_encoding(None, 0, OffsetType::None)
     }
 
-    /// The bytes that a token stands for: whole characters or parts of them. Empty for control tokens, which are no
-    /// text; `None` outside the vocabulary.
+    /// The bytes of a token, which may end inside a character. Empty for control tokens; `None` outside the vocabulary.
     #[must_use]
     pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
         self.pieces.bytes(id)
@@ -146,7 +144,7 @@ impl Tokenizer {
             .collect()
     }
 
-    /// A token as people read it: control tokens by their name, parts of characters as replacement characters.
+    /// A token for display: control tokens by their name, parts of characters as U+FFFD.
     #[must_use]
     pub fn token_text(&self, id: u32) -> Option<String> {
         if self.is_control(id) {
@@ -170,7 +168,7 @@ impl Tokenizer {
         self.pieces.len()
     }
 
-    /// Whether a token is a mark of the template or an unused id rather than text.
+    /// Whether a token is a control token or an unused id rather than text.
     #[must_use]
     pub fn is_control(&self, id: u32) -> bool {
         self.pieces.is_control(id)
@@ -179,8 +177,8 @@ impl Tokenizer {
     /// The tokens that end a text, in ascending order: `<|im_end|>` and `<|endoftext|>`, as far as the vocabulary has them, and
     /// those that a GGUF file names as ends.
     ///
-    /// Both, because a chat model ends its turn with the former and whatever follows is no answer any more, and because
-    /// a model pushed off its path by a prefix often ends with the latter.
+    /// Both, because a chat model ends its turn with the former, after which nothing belongs to the answer, and because
+    /// a model under a strong prefix often ends with the latter.
     #[must_use]
     pub fn stop_tokens(&self) -> Vec<u32> {
         let mut ids: Vec<u32> = [IM_END, END_OF_TEXT]
@@ -209,10 +207,10 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-/// The bytes of every token, one behind the other.
+/// The bytes of all tokens, concatenated.
 struct Pieces {
     bytes: Vec<u8>,
-    /// Where each token ends.
+    /// The end of each token.
     ends: Vec<u32>,
     control: Vec<bool>,
 }

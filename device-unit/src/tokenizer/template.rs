@@ -1,4 +1,4 @@
-//! How system prompt and user text become the one text that the model is given. It knows text, no tokens.
+//! The chat template: system prompt and user text as the one text that the model gets.
 
 /// A chat template of the ChatML family.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,9 +10,9 @@ pub struct ChatTemplate {
 impl ChatTemplate {
     /// The template of the stock unit's built-in Qwen tokenizer, full stop behind the system prompt included.
     ///
-    /// The full stop is the stock unit's own doing (StackFlow `main_llm`, read there and recorded in PROTOCOL 2.2 and
-    /// 5.2), not Qwen's. It is one token in front of every answer, so outputs can be compared with a module's only if it
-    /// is there; a system prompt that ends with a full stop gets a second one there, and here.
+    /// The full stop is added by the stock unit (StackFlow `main_llm`, read there and recorded in PROTOCOL 2.2 and
+    /// 5.2), not Qwen's. It is one token in front of every answer, so outputs can be compared with a module's only if
+    /// it is there; a system prompt that ends with a full stop gets a second one there, and here.
     #[must_use]
     pub const fn qwen_stock() -> Self {
         Self {
@@ -38,7 +38,7 @@ impl ChatTemplate {
         }
     }
 
-    /// The whole text up to where the model's answer begins.
+    /// The whole text, up to the beginning of the model's answer.
     #[must_use]
     pub fn render(&self, system: &str, user: &str) -> String {
         let stop = if self.full_stop_after_system { "." } else { "" };

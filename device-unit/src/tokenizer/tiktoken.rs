@@ -1,4 +1,4 @@
-//! `qwen.tiktoken`: one line a token, base64 of its bytes, a blank, its id. It knows nothing of pipelines.
+//! `qwen.tiktoken`: one line for each token, with the base64 of its bytes, a space and its id.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{PreTokenization, TokenKind, TokenizerError, Vocabulary, byte_level};
 
-/// What stands behind the last id of the file, in this order, as Qwen2.5's `tokenizer.json` numbers it.
+/// Special tokens after the last id of the file, in the order of Qwen2.5's `tokenizer.json`.
 const SPECIALS: [(&str, TokenKind); 22] = [
     ("<|endoftext|>", TokenKind::Control),
     ("<|im_start|>", TokenKind::Control),
@@ -104,10 +104,10 @@ fn parse(text: &str, source: &str) -> Result<Vocabulary, TokenizerError> {
     Ok(vocabulary)
 }
 
-/// The two tokens whose merge makes `token`: what is left when its bytes are merged by all tokens of lower rank.
+/// The two tokens whose merge makes `token`: what remains when its bytes are merged by all tokens of lower rank.
 ///
-/// The file lists tokens only, in the order in which training made them, so the last merge of each is the one that made
-/// it. `None` for a token that training did not make of two (none in Qwen's files).
+/// The file lists tokens in the order in which training made them, so the last merge of each is the one that made it.
+/// `None` for a token that is not made of two (none in Qwen's files).
 fn halves<'t>(token: &'t [u8], rank: u32, ranks: &HashMap<&[u8], u32>) -> Option<(&'t [u8], &'t [u8])> {
     let mut starts: Vec<usize> = (0..=token.len()).collect();
     while starts.len() > 3 {

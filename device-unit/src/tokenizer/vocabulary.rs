@@ -1,6 +1,6 @@
-//! A byte-level BPE vocabulary, whatever file it came from. It knows nothing of files.
+//! A byte-level BPE vocabulary, from whatever file it was read.
 
-/// How text is cut before byte pairs are merged. Named as GGUF's `tokenizer.ggml.pre` names it.
+/// How text is split before byte pairs are merged. Names are those of GGUF's `tokenizer.ggml.pre`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PreTokenization {
     /// Qwen2 and Qwen2.5: NFC, the Qwen pattern (each digit alone).
@@ -9,27 +9,27 @@ pub enum PreTokenization {
     SmolLm,
 }
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
     /// Text, written in the byte-level alphabet.
     Normal,
-    /// A mark that is no text: `<|im_start|>`.
+    /// A control token: `<|im_start|>`.
     Control,
-    /// Text found as a whole before anything else is done: `<tool_call>`.
+    /// Text that is matched as a whole before splitting: `<tool_call>`.
     UserDefined,
-    /// An id that fills the table up.
+    /// An unused id.
     Unused,
 }
 
 /// Tokens by id, and the merges by rank.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vocabulary {
-    /// Where it came from, for messages.
+    /// Its file, for messages.
     pub source: String,
-    /// Token texts: normal ones in the byte-level alphabet, the others as they are.
+    /// Token texts: normal ones in the byte-level alphabet, the others literally.
     pub tokens: Vec<String>,
-    /// As many as there are tokens.
+    /// One for each token.
     pub kinds: Vec<TokenKind>,
     /// Pairs in the byte-level alphabet; the first is merged first.
     pub merges: Vec<(String, String)>,

@@ -1,9 +1,9 @@
-//! The unit's actions by name, as its module calls them (PROTOCOL 3.1). It carries none of them out.
+//! The names of the unit's actions, as llm-sys calls them (PROTOCOL 3.1).
 
 use softprefix_core::protocol::extension;
 use softprefix_core::protocol::message::action;
 
-/// Those of the stock unit, in the words and the order in which it lists them; the last one is the listing itself.
+/// The stock unit's actions in the order in which it lists them; the last one is the listing itself.
 const LISTED: [&str; 8] = [
     action::TASKINFO,
     action::LINK,
@@ -16,7 +16,7 @@ const LISTED: [&str; 8] = [
 ];
 const LIST: &str = "list_action";
 
-/// What a call by this name is answered with at once, whatever comes of it.
+/// The immediate answer to a call by this name; the reply to its client is sent separately.
 #[must_use]
 pub fn answer_to_call(name: &str) -> String {
     if name == LIST {

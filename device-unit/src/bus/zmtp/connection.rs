@@ -1,4 +1,4 @@
-//! A connection between two sockets, from its handshake on. It knows no addresses' meaning.
+//! A ZMTP connection, from its handshake on.
 
 use std::io;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use super::frames::{
 use super::{Kind, path_of};
 use crate::budget::Budget;
 
-/// How long a peer may take for the handshake.
+/// Limit for the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(3);
-/// How long answers to PING are waited for. A peer that knows no PING has had time enough then.
+/// Limit for answers to PING, for peers without PING.
 const SETTLING: Duration = Duration::from_millis(200);
-/// What a frame of a message counts beside its bytes: a message of nothing but empty frames has an end, too.
+/// Charged for each frame besides its bytes, so that a message of empty frames is bounded, too.
 const FRAME_COST: usize = 64;
 
 /// A connection after its handshake.
@@ -28,10 +28,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the socket file of `url`. What is received and not taken yet counts in `memory`.
+    /// Connects to the socket file of `url`. Bytes that are received and not yet taken are charged to `memory`.
     ///
     /// # Errors
-    /// Nobody there, no answer within three seconds, or an answer that is no ZMTP.
+    /// Where there is no listener, no answer within three seconds, or an answer that is not ZMTP.
     pub async fn open(url: &str, kind: Kind, memory: &Budget) -> io::Result<Self> {
         let path = path_of(url)?;
         let opening = async { Self::shake_hands(UnixStream::connect(&path).await?, kind, memory).await };
@@ -40,10 +40,10 @@ impl Connection {
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// The same for one who has connected to a socket of ours.
+    /// Performs the handshake with a peer that connected to us.
     ///
     /// # Errors
-    /// Those of [`Connection::open`] but the first.
+    /// Those of [`Connection::open`] except for a missing listener.
     pub async fn accept(stream: UnixStream, kind: Kind, memory: &Budget) -> io::Result<Self> {
         tokio::time::timeout(HANDSHAKE, Self::shake_hands(stream, kind, memory))
             .await
@@ -90,10 +90,10 @@ impl Connection {
         self.writer.write_all(&bytes).await
     }
 
-    /// The next message, its frames one by one.
+    /// The next message as its frames.
     ///
     /// # Errors
-    /// Those of the connection; `UnexpectedEof` where the peer is gone.
+    /// Those of the connection; `UnexpectedEof` where the peer has disconnected.
     pub async fn receive(&mut self) -> io::Result<Vec<Vec<u8>>> {
         loop {
             if let Received::Message(frames) = self.receive_any().await? {
@@ -127,8 +127,8 @@ impl Connection {
         }
     }
 
-    /// Subscribes to everything, and returns when the publisher has it: whatever is published from then on arrives. What
-    /// arrives meanwhile is returned.
+    /// Subscribes to everything and waits until the publisher has the subscription, so that everything published
+    /// afterwards arrives. Returns the messages that arrive meanwhile.
     ///
     /// # Errors
     /// Those of the connection.
@@ -136,8 +136,8 @@ impl Connection {
         self.writer.write_all(&frame(&[1])).await?;
         let mut early = Vec::new();
         let settling = async {
-            // libzmq answers PING in the middle of what it has just read, and only behind all of that hands the subscription on
-            // to the publisher. What is asked when the first answer is here is read later, and so answered behind it.
+            // libzmq answers a PING while it processes a batch of input, and passes a subscription to the publisher
+            // only after the batch. A second PING, sent after the first answer, is in a later batch.
             for _ in 0..2 {
                 self.writer.write_all(&command(b"PING", &[0, 0, b's', b'p'])).await?;
                 loop {
@@ -153,33 +153,33 @@ impl Connection {
         Ok(early)
     }
 
-    /// What a subscriber says next. Given up while nothing has come, it loses nothing.
+    /// The next command of a subscriber. Cancel safe.
     ///
     /// # Errors
-    /// Those of the connection; `UnexpectedEof` where the subscriber is gone.
-    pub async fn wish(&mut self) -> io::Result<Wish> {
+    /// Those of the connection; `UnexpectedEof` where the subscriber has disconnected.
+    pub async fn next_command(&mut self) -> io::Result<SubscriberCommand> {
         let (flags, body) = self.reader.frame().await?;
         if let Some(refused) = refusal(&body).filter(|_| flags & COMMAND != 0) {
             return Err(refused);
         }
-        // A message up to ZMTP 3.0, a command from 3.1 on.
+        // Subscriptions are messages up to ZMTP 3.0, and commands from 3.1 on.
         let (subscribe, cancel): (&[u8], &[u8]) = match flags & COMMAND {
             0 => (&[1], &[0]),
             _ => (b"\x09SUBSCRIBE", b"\x06CANCEL"),
         };
         let ping = body.strip_prefix(b"\x04PING").filter(|_| flags & COMMAND != 0);
         Ok(if let Some(topic) = body.strip_prefix(subscribe) {
-            Wish::Subscribe(topic.to_vec())
+            SubscriberCommand::Subscribe(topic.to_vec())
         } else if let Some(topic) = body.strip_prefix(cancel) {
-            Wish::Cancel(topic.to_vec())
+            SubscriberCommand::Cancel(topic.to_vec())
         } else if let Some(rest) = ping {
-            Wish::Answer(pong(rest))
+            SubscriberCommand::Pong(pong(rest))
         } else {
-            Wish::Nothing
+            SubscriberCommand::Other
         })
     }
 
-    /// Writes bytes that are frames already.
+    /// Writes encoded frames.
     ///
     /// # Errors
     /// Those of the connection.
@@ -187,22 +187,22 @@ impl Connection {
         self.writer.write_all(frames).await
     }
 
-    /// The two directions apart: the bytes to write are then frames, and to be read there is only the end.
+    /// Splits a PUSH connection: a writer of encoded frames, and a watch for the peer's end.
     pub fn into_push(self) -> (OwnedWriteHalf, PeerWatch) {
         (self.writer, PeerWatch(self.reader))
     }
 }
 
-/// What a subscriber wants of a publisher.
+/// What a subscriber sends to a publisher.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Messages that begin like this.
+pub enum SubscriberCommand {
+    /// Subscribe to messages with this prefix.
     Subscribe(Vec<u8>),
     Cancel(Vec<u8>),
-    /// These bytes are to be written to it: the answer to a PING.
-    Answer(Vec<u8>),
-    /// Something that is said to no purpose.
-    Nothing,
+    /// A PING; these bytes are the answer to write.
+    Pong(Vec<u8>),
+    /// Anything else, which is ignored.
+    Other,
 }
 
 enum Received {
@@ -210,12 +210,12 @@ enum Received {
     Pong,
 }
 
-/// Sees the peer of a PUSH go.
+/// Detects that the peer of a PUSH disconnects.
 #[derive(Debug)]
 pub struct PeerWatch(FrameReader);
 
 impl PeerWatch {
-    /// Returns when the peer has gone. `answer` is called with what is to be written to it meanwhile: the answers to its PINGs.
+    /// Returns when the peer has disconnected. `answer` is called with answers to its PINGs, to be written to it.
     pub async fn gone(mut self, answer: impl Fn(Vec<u8>)) {
         while let Ok((flags, body)) = self.0.frame().await {
             if flags & COMMAND == 0 {
@@ -224,7 +224,7 @@ impl PeerWatch {
             if let Some(ping) = body.strip_prefix(b"\x04PING") {
                 answer(pong(ping));
             } else if let Some(refused) = refusal(&body) {
-                tracing::warn!(error = %refused, "a client's address gives the connection up");
+                tracing::warn!(error = %refused, "a client's socket closed the connection with an error");
                 return;
             }
         }
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_subscriber_wishes_is_understood_in_both_ways_of_saying_it() {
+    async fn a_subscriber_is_understood_in_both_versions_of_the_protocol() {
         let memory = Budget::default();
         let (one, two) = UnixStream::pair().unwrap();
         let (publisher, subscriber) = tokio::join!(
@@ -298,22 +298,28 @@ mod tests {
         );
         let (mut publisher, mut subscriber) = (publisher.unwrap(), subscriber.unwrap());
         let said = [
-            (frame(b"\x01asr"), Wish::Subscribe(b"asr".to_vec())),
-            (frame(b"\x00asr"), Wish::Cancel(b"asr".to_vec())),
-            (frame(b"\x01"), Wish::Subscribe(Vec::new())),
-            (command(b"SUBSCRIBE", b"tts"), Wish::Subscribe(b"tts".to_vec())),
-            (command(b"CANCEL", b"tts"), Wish::Cancel(b"tts".to_vec())),
-            (command(b"PING", b"\0\0sp"), Wish::Answer(command(b"PONG", b"sp"))),
-            (frame(b"hello"), Wish::Nothing),
-            (frame(b""), Wish::Nothing),
-            (command(b"JOIN", b"x"), Wish::Nothing),
+            (frame(b"\x01asr"), SubscriberCommand::Subscribe(b"asr".to_vec())),
+            (frame(b"\x00asr"), SubscriberCommand::Cancel(b"asr".to_vec())),
+            (frame(b"\x01"), SubscriberCommand::Subscribe(Vec::new())),
+            (
+                command(b"SUBSCRIBE", b"tts"),
+                SubscriberCommand::Subscribe(b"tts".to_vec()),
+            ),
+            (command(b"CANCEL", b"tts"), SubscriberCommand::Cancel(b"tts".to_vec())),
+            (
+                command(b"PING", b"\0\0sp"),
+                SubscriberCommand::Pong(command(b"PONG", b"sp")),
+            ),
+            (frame(b"hello"), SubscriberCommand::Other),
+            (frame(b""), SubscriberCommand::Other),
+            (command(b"JOIN", b"x"), SubscriberCommand::Other),
         ];
-        for (bytes, wish) in said {
+        for (bytes, expected) in said {
             subscriber.write(&bytes).await.unwrap();
-            assert_eq!(publisher.wish().await.unwrap(), wish);
+            assert_eq!(publisher.next_command().await.unwrap(), expected);
         }
         drop(subscriber);
-        assert!(publisher.wish().await.is_err());
+        assert!(publisher.next_command().await.is_err());
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Frames and commands as bytes. It knows no socket kinds.
+//! ZMTP frames and commands as bytes.
 
 use std::io;
 
@@ -7,9 +7,9 @@ use tokio::net::unix::OwnedReadHalf;
 
 use crate::budget::{Budget, Charge};
 
-/// Largest message that is read: the largest request, and what llm-sys puts in front of it.
+/// Largest message that is read: the largest request and llm-sys' prefix.
 pub const LIMIT: usize = (16 << 20) + (64 << 10);
-/// Most bytes of a PING that come back.
+/// Most bytes of a PING that are returned.
 const PING_CONTEXT: usize = 16;
 
 pub const MORE: u8 = 1;
@@ -34,7 +34,7 @@ pub fn push_frame(bytes: &mut Vec<u8>, flags: u8, body: &[u8]) {
     bytes.extend_from_slice(body);
 }
 
-/// A command as a frame: its name, and what follows.
+/// A command as a frame: its name and body.
 pub fn command(name: &[u8], rest: &[u8]) -> Vec<u8> {
     let mut body = vec![name.len() as u8];
     body.extend_from_slice(name);
@@ -44,13 +44,14 @@ pub fn command(name: &[u8], rest: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The answer to a PING of this body, from behind its name: two bytes of time to live, then what is to come back, at most 16 bytes of it.
+/// The answer to a PING. `ping` is its body after the name: a time to live of two bytes, then the context to return, at
+/// most 16 bytes.
 pub fn pong(ping: &[u8]) -> Vec<u8> {
     let context = ping.get(2..).unwrap_or_default();
     command(b"PONG", &context[..context.len().min(PING_CONTEXT)])
 }
 
-/// Why a peer gives the connection up, where this command's body is ERROR.
+/// The reason in an ERROR command; `None` for other commands.
 pub fn refusal(body: &[u8]) -> Option<io::Error> {
     let rest = body.strip_prefix(b"\x05ERROR")?;
     let reason = rest
@@ -63,7 +64,7 @@ pub fn refusal(body: &[u8]) -> Option<io::Error> {
     ))
 }
 
-/// READY of a socket of the kind `name`.
+/// A READY command for a socket of the type `name`.
 pub fn ready(name: &[u8]) -> Vec<u8> {
     let mut metadata = vec![SOCKET_TYPE.len() as u8];
     metadata.extend_from_slice(SOCKET_TYPE);
@@ -74,7 +75,7 @@ pub fn ready(name: &[u8]) -> Vec<u8> {
 
 const SOCKET_TYPE: &[u8] = b"Socket-Type";
 
-/// The kind of socket that sent READY with this body; `None` where it is another command, or does not say.
+/// The socket type in a READY command; `None` for other commands, and where it is missing.
 pub fn socket_type(body: &[u8]) -> Option<&[u8]> {
     let mut rest = body.strip_prefix(b"\x05READY")?;
     loop {
@@ -89,12 +90,12 @@ pub fn socket_type(body: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Reads frames. What is half-read stays when a read is given up.
+/// Reads frames. Cancel safe: partly read frames stay in the buffer.
 #[derive(Debug)]
 pub struct FrameReader {
     stream: OwnedReadHalf,
     bytes: Vec<u8>,
-    /// Of the bytes.
+    /// The charge of the buffered bytes.
     charge: Charge,
 }
 
@@ -127,7 +128,7 @@ impl FrameReader {
     pub async fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
         self.fill(count).await?;
         let rest = self.bytes.split_off(count);
-        // From here on whoever takes them counts them.
+        // The caller charges the bytes from here on.
         self.charge.shrink(count);
         Ok(std::mem::replace(&mut self.bytes, rest))
     }

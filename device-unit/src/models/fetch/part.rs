@@ -1,4 +1,4 @@
-//! A file that is growing: half-written under another name, hashed as it grows, and renamed once its SHA-256 is right.
+//! A growing file: written under a temporary name, hashed as it grows, and renamed once its SHA-256 is right.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// The beginning of a file whose digest is known.
+/// A partly fetched file whose digest is known.
 ///
-/// Its name carries the digest, so that a beginning is only ever continued with the rest of the same file.
+/// Its name contains the digest, so that a part is only continued with the rest of the same file.
 pub(super) struct PartFile {
     path: PathBuf,
     target: PathBuf,
@@ -19,9 +19,9 @@ pub(super) struct PartFile {
 }
 
 impl PartFile {
-    /// Opens the beginning that an earlier fetch left, or an empty file, beside `target`.
+    /// Opens the part that an earlier fetch left, or an empty file, beside `target`.
     ///
-    /// `read` is told how many bytes of the old beginning have been read again; it says whether to go on.
+    /// `read` is called with the number of bytes of the old part that are hashed; it returns whether to go on.
     pub(super) fn open(target: &Path, wanted: &str, read: &mut dyn FnMut(u64) -> bool) -> io::Result<Self> {
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.part", wanted.get(..16).unwrap_or(wanted)));
@@ -49,7 +49,7 @@ impl PartFile {
         &self.path
     }
 
-    /// Bytes that are there.
+    /// Length of the part in bytes.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
@@ -61,7 +61,7 @@ impl PartFile {
         Ok(())
     }
 
-    /// Throws away what lies beyond the first `len` bytes.
+    /// Cuts the part to its first `len` bytes.
     pub(super) fn cut(&mut self, len: u64) -> io::Result<()> {
         if len == self.len {
             return Ok(());
@@ -70,9 +70,9 @@ impl PartFile {
         self.read_again(len, &mut |_| true)
     }
 
-    /// The whole file has arrived: gives it its name if it is what was wanted, and removes it if not.
+    /// Ends a complete file: renames it if its digest is right, and removes it if not.
     ///
-    /// `Ok(Err(digest))` is the digest of a file that was not.
+    /// `Ok(Err(digest))` is the digest of a wrong file.
     pub(super) fn finish(self) -> io::Result<Result<PathBuf, String>> {
         let got = hex::encode(self.hasher.finalize());
         if got != self.wanted {
@@ -80,14 +80,14 @@ impl PartFile {
             fs::remove_file(&self.path)?;
             return Ok(Err(got));
         }
-        // On disk before it bears its name: a power cut must not leave a named file with holes.
+        // Synced before the rename: a power cut must not leave a file with holes under the final name.
         self.file.sync_all()?;
         fs::rename(&self.path, &self.target)?;
         remove_other_beginnings(&self.target);
         Ok(Ok(self.target))
     }
 
-    /// Gives the disk its space back.
+    /// Removes the file.
     pub(super) fn remove(self) {
         drop(self.file);
         if let Err(error) = fs::remove_file(&self.path) {
@@ -95,7 +95,7 @@ impl PartFile {
         }
     }
 
-    /// Hashes the first `limit` bytes (or as many as there are) again, and stands behind them.
+    /// Hashes the first `limit` bytes, or as many as there are, and stays behind them.
     fn read_again(&mut self, limit: u64, read: &mut dyn FnMut(u64) -> bool) -> io::Result<()> {
         self.hasher = Sha256::new();
         self.len = 0;
@@ -116,7 +116,7 @@ impl PartFile {
     }
 }
 
-/// Removes what was begun of other files of the same name: older versions that the hub no longer has.
+/// Removes parts of other files of the same name: older versions that the hub no longer has.
 fn remove_other_beginnings(target: &Path) {
     let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
         return;
@@ -126,7 +126,7 @@ fn remove_other_beginnings(target: &Path) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with(&begins) && name.ends_with(".part") {
-            // Left behind it costs space and does no harm.
+            // A part that is left behind only takes space.
             let _ = fs::remove_file(entry.path());
         }
     }

