@@ -62,7 +62,7 @@
 //! | an empty prompt, no data | changed: -34 instead of silence |
 //! | -23, -25 | same codes; changed: to whoever caused them, under the request's own ids |
 //! | several inferences on a task | changed: they run as one batch, each with its own `request_id` and address; there four queue up, the rest is dropped, and ids and addresses are overwritten. Beyond what may wait: -10 |
-//! | output in frames of three tokens, an empty last frame, `index` from 0 | same; changed: always cut at characters and always ended, whatever the text; a few milliseconds apart, so that a client that reads once for each message loses none (not where `softprefix` options were sent); the index is the inference's own; a client that reads slowly gets larger frames |
+//! | output in frames of three tokens, an empty last frame, `index` from 0 | same; changed: always cut at characters and always ended, whatever the text; a few milliseconds apart, so that a client that reads once for each message loses none (not where `softprefix` options were sent); the index is the inference's own; a client that reads slowly gets larger frames, and drafted tokens that one step accepts come in one |
 //! | `max_token_len` counts positions (prefix, prompt, output), 127 where nothing is said | same |
 //! | input that is too long, with a prefix or without | changed: refused (-32) with the numbers; there an empty answer, a wild one, or one token |
 //! | an engine that fails | changed: -11 and a sentence; there silence |

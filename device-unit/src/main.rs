@@ -47,6 +47,10 @@ struct Arguments {
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..))]
     memory: Option<u32>,
 
+    /// Draft no tokens: one step of the model gives one. The texts are the same, and later.
+    #[arg(long)]
+    no_drafts: bool,
+
     /// Let --listen take an address that other machines reach. There is no password: whoever reaches it can list and load models, run
     /// and end anybody's inferences, and read this machine's load, memory and address. It opens no files and no shell.
     #[arg(long)]
@@ -112,6 +116,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     tracing::info!("clients may have this unit hold {} MiB", memory.limit() >> 20);
     let options = UnitOptions {
         memory,
+        drafts: !arguments.no_drafts,
         on_load: Some(Arc::new(|model, fraction, what| {
             tracing::info!("{model}: {:3.0} %, {what}", fraction * 100.0);
         })),

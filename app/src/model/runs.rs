@@ -19,6 +19,8 @@ pub struct Timings {
     pub tokens: Option<usize>,
     /// Output tokens a second, without the time to the first one.
     pub tokens_per_second: Option<f64>,
+    /// The share of the output tokens that were drafted; `None` where none was.
+    pub drafted: Option<f64>,
 }
 
 impl Timings {
@@ -26,6 +28,7 @@ impl Timings {
     pub fn of(answer: &Answer) -> Self {
         let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
         let usage = answer.usage.as_ref();
+        let drafted = usage.filter(|usage| usage.accepted > 0 && usage.completion_tokens > 0);
         let rate = usage.filter(|usage| usage.completion_tokens > 1 && usage.decode_ms > 0.0);
         Self {
             first_token: answer.ttft_sec.and_then(seconds),
@@ -34,6 +37,7 @@ impl Timings {
                 .map(|usage| usage.completion_tokens)
                 .or(answer.tokens.as_ref().map(Vec::len)),
             tokens_per_second: rate.map(|usage| (usage.completion_tokens - 1) as f64 / usage.decode_ms * 1000.0),
+            drafted: drafted.map(|usage| usage.accepted as f64 / usage.completion_tokens as f64),
         }
     }
 }

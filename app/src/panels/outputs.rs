@@ -580,6 +580,9 @@ fn facts(ui: &mut Ui, desk: &Desk<'_>, side: Side, pane: &Pane) {
     if let Some(tokens) = timings.tokens {
         facts.push(vec![(tokens.to_string(), true), word("tok")]);
     }
+    if let Some(share) = timings.drafted {
+        facts.push(vec![(format!("{:.0}", share * 100.0), true), word(text.drafted)]);
+    }
     let ending = match (pane.state, pane.finish) {
         (PaneState::Waiting, _) => Some(text.waiting),
         (PaneState::Streaming, _) => Some(text.streaming),

@@ -676,6 +676,8 @@ fn answer_of(row: EndRow, arrived: String, sent: Option<&PrefixIdentity>) -> Ans
             completion_tokens,
             decode_ms: rate.map_or(0.0, |rate| decoded / rate * 1000.0),
             finish_reason,
+            drafted: 0,
+            accepted: 0,
             prefill_ms: 0.0,
             prefix_len: sent.map_or(0, |sent| sent.len),
             prompt_tokens: 0,

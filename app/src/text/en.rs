@@ -240,6 +240,7 @@ pub(super) static TEXT: Text = Text {
         FinishReason::Unknown => "finished",
     },
     first_token: "ttft",
+    drafted: "% drafted",
     copy: "Copy",
     copy_baseline: "Copy the baseline output",
     copy_prefixed: "Copy the prefixed output",

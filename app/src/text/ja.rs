@@ -229,6 +229,7 @@ pub(super) static TEXT: Text = Text {
         FinishReason::Unknown => "終了",
     },
     first_token: "初トークン",
+    drafted: "% 下書き",
     copy: "コピー",
     copy_baseline: "基準の出力をコピー",
     copy_prefixed: "プレフィックス付きの出力をコピー",

@@ -162,6 +162,7 @@ pub struct Text {
     pub streaming: &'static str,
     pub finish: fn(FinishReason) -> &'static str,
     pub first_token: &'static str,
+    pub drafted: &'static str,
     pub copy: &'static str,
     pub copy_baseline: &'static str,
     pub copy_prefixed: &'static str,

@@ -367,6 +367,8 @@ pub fn record(bench: &Workbench, inference: &Inference, text: &str) -> Record {
                 completion_tokens: tokens,
                 decode_ms: tokens.saturating_sub(1) as f64 / 0.0634,
                 finish_reason: FinishReason::Stop,
+                drafted: 0,
+                accepted: 0,
                 prefill_ms: 12.0,
                 prefix_len: prefix.as_ref().map_or(0, |prefix| prefix.len),
                 prompt_tokens: 18,

@@ -342,6 +342,7 @@ impl Run {
             return request.with(object::TEXT, self.request.prompt.clone().into());
         }
         let options = InferenceOptions {
+            draft_tokens: Vec::new(),
             max_new_tokens: self.request.max_new_tokens,
             priority: self.request.priority,
             stream: self.task.streams_on_request().then_some(true),

@@ -584,6 +584,8 @@ fn short_usage(usage: &Value, finish_reason: FinishReason, prefix_len: usize) ->
             .filter(|rate| *rate > 0.0)
             .map_or(0.0, |rate| decoded / rate * 1000.0),
         finish_reason,
+        drafted: 0,
+        accepted: 0,
         prefill_ms: 0.0,
         prefix_len,
         prompt_tokens: 0,

@@ -2,7 +2,10 @@
 //! not.
 //!
 //! * `taskinfo llm.N`: its data gains [`SoftPrefixSupport`] as `soft_prefix`, with the unit's [`Memory`].
-//! * inference (stream form, finish frame): [`InferenceOptions`] as `softprefix` beside `soft_prefix` in the data.
+//! * inference (stream form, finish frame): [`InferenceOptions`] as `softprefix` beside `soft_prefix` in the data. Where
+//!   `features` names `drafts`, the unit guesses tokens (from the task's last texts, the text so far, and the options'
+//!   `draft_tokens`) and checks several in one step of the model. The tokens are the same with and without drafts; only
+//!   the time differs.
 //! * replies: an accepted prefix comes back as [`SoftPrefixEcho`] in the reply's `soft_prefix`; where it was requested,
 //!   the last reply has [`Usage`] as `usage`.
 //! * actions on `llm.N`: [`EMBED`], [`VOCABULARY`], [`BUDGET`], [`NEAREST`], [`SCORE`], [`STOP`]. The reply's `object`
@@ -67,6 +70,8 @@ pub mod feature {
     pub const NEAREST: &str = "nearest";
     /// The unit has [`super::SCORE`].
     pub const SCORE: &str = "score";
+    /// [`super::InferenceOptions::draft_tokens`] are taken, and [`super::Usage`] tells what was drafted and accepted.
+    pub const DRAFTS: &str = "drafts";
 }
 
 /// `soft_prefix` in the data of `taskinfo llm.N`: what the unit is, and its limits.
@@ -176,9 +181,16 @@ pub enum Priority {
     Batch,
 }
 
+/// Most token ids that are taken as a draft; those behind them are left out.
+pub const MAX_DRAFT_TOKENS: usize = 1 << 15;
+
 /// `softprefix` in an inference's data.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct InferenceOptions {
+    /// Token ids that the output may turn out to be, such as those of an earlier run: tried, and taken only where the model gives the
+    /// same. At most [`MAX_DRAFT_TOKENS`]. There if `features` names `drafts`.
+    #[serde(default, deserialize_with = "draft", skip_serializing_if = "Vec::is_empty")]
+    pub draft_tokens: Vec<u32>,
     /// Most output tokens. The set-up's `max_token_len`, which counts positions, applies as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
@@ -192,6 +204,10 @@ pub struct InferenceOptions {
     /// Whether the last reply carries [`Usage`].
     #[serde(default)]
     pub usage: bool,
+}
+
+fn draft<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
+    Capped::<u32, MAX_DRAFT_TOKENS>::deserialize(deserializer).map(|draft| draft.items)
 }
 
 /// Top-level `soft_prefix` of a reply: the prefix that was put in front. Its absence means that none was.
@@ -236,10 +252,16 @@ pub enum FinishReason {
 /// Top-level `usage` of a last reply. Times in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
+    /// Of the drafted tokens, those that the model gave as well.
+    #[serde(default)]
+    pub accepted: usize,
     /// Tokens of the output.
     pub completion_tokens: usize,
     /// From the first output token to the last.
     pub decode_ms: f64,
+    /// Tokens that were tried before the model had given them; 0 where the unit does not draft.
+    #[serde(default)]
+    pub drafted: usize,
     /// Why the output ended.
     pub finish_reason: FinishReason,
     /// From the start of the computation to the first output token.

@@ -89,6 +89,8 @@ pub fn record(experiment: &Experiment, case: &Case, text: &str) -> Record {
                 completion_tokens: tokens.len(),
                 decode_ms: 400.0,
                 finish_reason: FinishReason::Stop,
+                drafted: 0,
+                accepted: 0,
                 prefill_ms: 50.0,
                 prefix_len: prefix.as_ref().map_or(0, SoftPrefix::len),
                 prompt_tokens: 7,

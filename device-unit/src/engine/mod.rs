@@ -38,6 +38,9 @@ pub struct EngineInfo {
     pub max_sequences: usize,
     /// Whether a prompt may be fed in several steps. Where it may not, the whole of it must come in one step.
     pub chunked_prefill: bool,
+    /// Whether a sequence's last rows can be taken back ([`Engine::rewind`]), and several rows in one step are cheaper than one after the
+    /// other: then drafted tokens are worth trying.
+    pub drafts: bool,
     /// What became of the matrices of the model file; empty where they are used as they are, whatever that is.
     pub weights: Vec<StoredWeights>,
 }
@@ -113,6 +116,19 @@ pub trait Engine: Send {
     /// On [`EngineError::Stopped`] the sequences hold what they held before, and may be fed the same again. On failures of the
     /// machinery those of this batch are in an undefined state and are to be closed; argument errors leave everything as it was.
     fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError>;
+
+    /// Takes back the rows of a sequence from position `positions` on: the next rows take those places, and give the same bits as if the
+    /// others had never been fed.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchSequence`]; [`EngineError::Machinery`] where the engine cannot ([`EngineInfo::drafts`]).
+    fn rewind(&mut self, _sequence: SequenceId, _positions: usize) -> Result<(), EngineError> {
+        Err(EngineError::Machinery {
+            what: "taking rows back".into(),
+            detail: format!("{} keeps all it was fed", self.info().backend),
+            remedy: "draft no tokens for it".into(),
+        })
+    }
 
     /// Does the shares of a comparison of predictions, in any order and on all the threads it has, which changes no number.
     fn weigh(&self, shares: &mut [likelihood::Share<'_>]) {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use half::bf16;
 use softprefix_core::prefix::SoftPrefix;
 
+use super::drafter::Drafter;
 use super::job::{Choose, End, FinishReason, Job, Priority, StopFlag, Timings, TokenSink};
 use super::queue::Waiting;
 use crate::budget::Charge;
@@ -24,6 +25,8 @@ pub(super) struct Active {
     pub last: u32,
     /// The rows of the next step; empty where it sits one out.
     pub rows: Vec<bf16>,
+    /// Of these, the last are drafted tokens.
+    pub drafted: Vec<u32>,
     pub logits: Vec<f32>,
     pub queued: Duration,
     pub started: Instant,
@@ -44,6 +47,7 @@ pub(super) struct Work {
     pub stop: StopFlag,
     pub deadline: Option<Instant>,
     pub sink: Box<dyn TokenSink>,
+    pub drafter: Option<Drafter>,
 }
 
 impl Active {
@@ -60,17 +64,14 @@ impl Active {
 
     fn timings(&self) -> Timings {
         let now = Instant::now();
-        match self.first_token {
-            Some(first) => Timings {
-                queued: self.queued,
-                prefill: first - self.started,
-                decode: now.saturating_duration_since(first),
-            },
-            None => Timings {
-                queued: self.queued,
-                prefill: now - self.started,
-                decode: Duration::ZERO,
-            },
+        let first = self.first_token.unwrap_or(now);
+        let (drafted, accepted) = self.work.drafter.as_ref().map_or((0, 0), Drafter::counts);
+        Timings {
+            queued: self.queued,
+            prefill: first - self.started,
+            decode: now.saturating_duration_since(first),
+            drafted,
+            accepted,
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use softprefix_core::prefix::SoftPrefix;
 
+use super::drafter::Drafter;
 use super::queue::Place;
 
 /// Who goes first when there is not room for all.
@@ -77,7 +78,7 @@ pub enum End {
     Failed(String),
 }
 
-/// How long the parts of an inference took.
+/// How long the parts of an inference took, and how much of it was drafted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timings {
     /// From submission to its place in the batch.
@@ -86,6 +87,9 @@ pub struct Timings {
     pub prefill: Duration,
     /// From there to the end.
     pub decode: Duration,
+    /// Tokens that were tried before the model had given them, and how many of these it gave.
+    pub drafted: usize,
+    pub accepted: usize,
 }
 
 /// Who is told of the tokens. Called from the thread that owns the engine, so no call may wait for anything.
@@ -93,8 +97,8 @@ pub trait TokenSink: Send {
     /// It has joined the batch.
     fn started(&mut self) {}
 
-    /// One more token of the output; stop tokens are not reported.
-    fn token(&mut self, token: u32);
+    /// The next tokens of the output, those of one step, at least one; stop tokens are not reported.
+    fn tokens(&mut self, tokens: &[u32]);
 
     /// Whether nobody is left to hear it; then the inference is ended.
     fn is_gone(&self) -> bool;
@@ -124,6 +128,9 @@ pub struct Job {
     /// When it is ended at the latest.
     pub deadline: Option<Instant>,
     pub sink: Box<dyn TokenSink>,
+    /// Guesses tokens, so that one step can give several; without it each step gives one. For engines that can take rows back
+    /// ([`EngineInfo::drafts`](crate::engine::EngineInfo::drafts)).
+    pub drafter: Option<Drafter>,
     /// Its place among those that wait; given back when it starts.
     pub place: Place,
 }

@@ -1,11 +1,12 @@
 //! Queued inferences become batches of one engine, without waiting for each other (continuous batching).
 //!
 //! One thread owns the engine. Between two steps it lets in whoever waits and fits, and lets go whoever is done, stopped,
-//! late or no longer listened to; so every such wish is honoured within one token. It knows engines and token ids, and no
+//! late or no longer listened to; so every such wish is honoured within one step. It knows engines and token ids, and no
 //! text, no request and no transport.
 
 mod active;
 mod batch;
+mod drafter;
 mod job;
 mod queue;
 mod scoring;
@@ -17,6 +18,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+pub use drafter::{Drafter, LONGEST_MATCH};
 pub use job::{Choose, End, FinishReason, Job, Priority, StopFlag, Timings, TokenSink};
 use queue::Lines;
 pub use queue::{Place, WaitingRoom};

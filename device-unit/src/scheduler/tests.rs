@@ -115,6 +115,7 @@ fn toy(max_sequences: usize, chunked_prefill: bool) -> (Scheduler, Steps) {
             prefill_window: 100_000,
             max_sequences,
             chunked_prefill,
+            drafts: false,
             weights: Vec::new(),
         },
         next: 0,
@@ -140,8 +141,10 @@ impl TokenSink for Sink {
     fn started(&mut self) {
         let _ = self.1.send(Seen::Started(self.0));
     }
-    fn token(&mut self, _: u32) {
-        let _ = self.1.send(Seen::Token(self.0));
+    fn tokens(&mut self, tokens: &[u32]) {
+        for _ in tokens {
+            let _ = self.1.send(Seen::Token(self.0));
+        }
     }
     fn is_gone(&self) -> bool {
         false
@@ -164,6 +167,7 @@ fn job(tokens: Vec<u32>, sink: impl TokenSink + 'static) -> Job {
         stop: StopFlag::default(),
         deadline: None,
         sink: Box::new(sink),
+        drafter: None,
         place: WaitingRoom::new(1).enter().unwrap(),
     }
 }
@@ -331,7 +335,8 @@ struct AtTheThird<F: FnMut() + Send>(u32, F, Sender<(u32, End)>);
 
 impl<F: FnMut() + Send> TokenSink for AtTheThird<F> {
     fn started(&mut self) {}
-    fn token(&mut self, _: u32) {
+    fn tokens(&mut self, tokens: &[u32]) {
+        assert_eq!(tokens.len(), 1);
         self.0 += 1;
         if self.0 == 3 {
             self.1();

@@ -222,6 +222,7 @@ impl Worker {
             stop,
             deadline,
             mut sink,
+            drafter,
             place,
         } = waiting.job;
         drop(place);
@@ -239,12 +240,14 @@ impl Worker {
                 stop,
                 deadline,
                 sink,
+                drafter,
             },
             prompt_rows,
             fed: 0,
             produced: 0,
             last: 0,
             rows: Vec::new(),
+            drafted: Vec::new(),
             logits: Vec::new(),
             queued,
             started: Instant::now(),

@@ -35,6 +35,8 @@ pub struct Answer {
     /// Whether its frames go out apart from each other ([`ReplySink::send_frame`](super::ReplySink::send_frame)).
     pub apart: bool,
     pub counts: Counts,
+    /// The last tokens before the output, by which its beginning is found again.
+    pub context: Vec<u32>,
     /// Of all answers of this program.
     number: u64,
     tokens: Vec<u32>,
@@ -69,6 +71,7 @@ impl Answer {
             streams: entry.task().setup.is_streaming(),
             apart: true,
             counts: Counts::default(),
+            context: Vec::new(),
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             tokens: Vec::new(),
             cutter: Utf8Cutter::new(),
@@ -141,6 +144,12 @@ impl Answer {
 
     fn finish(&mut self, reason: FinishReason, timings: Timings) {
         self.ended = true;
+        // Before the last reply, so that whoever asks the same again has it drafted from this.
+        if let Some(texts) = &self.entry.task().texts
+            && !self.tokens.is_empty()
+        {
+            texts.keep([self.context.as_slice(), &self.tokens].concat());
+        }
         let rest = self.cutter.finish();
         // A limit falls between tokens, and so within characters. The character it cut in two is left out: a replacement
         // character would be the unit's, not the model's. Where the model itself ended inside one, that is shown.
@@ -177,8 +186,10 @@ impl Answer {
     fn usage(&self, reason: FinishReason, timings: Timings) -> Usage {
         let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
         Usage {
+            accepted: timings.accepted,
             completion_tokens: self.tokens.len(),
             decode_ms: ms(timings.decode),
+            drafted: timings.drafted,
             finish_reason: match reason {
                 FinishReason::Stop => extension::FinishReason::Stop,
                 FinishReason::Length => extension::FinishReason::Length,
@@ -213,12 +224,14 @@ impl TokenSink for Answer {
         self.entry.started();
     }
 
-    fn token(&mut self, token: u32) {
-        self.tokens.push(token);
-        let bytes = self.tokenizer.token_bytes(token).unwrap_or_default();
-        let piece = self.cutter.push(bytes);
-        self.text.push_str(&piece);
-        self.tokens_in_text += 1;
+    fn tokens(&mut self, tokens: &[u32]) {
+        for &token in tokens {
+            let bytes = self.tokenizer.token_bytes(token).unwrap_or_default();
+            let piece = self.cutter.push(bytes);
+            self.text.push_str(&piece);
+        }
+        self.tokens.extend_from_slice(tokens);
+        self.tokens_in_text += tokens.len();
         // A client that reads slowly gets the same text in fewer, larger frames; the generator waits for nobody.
         if self.streams && self.tokens_in_text >= TOKENS_PER_FRAME && !self.text.is_empty() && self.goes_out() {
             self.send_frame(false, None);

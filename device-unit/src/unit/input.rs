@@ -12,7 +12,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 use softprefix_core::prefix::SentPrefix;
-use softprefix_core::protocol::extension::InferenceOptions;
+use softprefix_core::protocol::extension::{InferenceOptions, MAX_DRAFT_TOKENS};
 use softprefix_core::protocol::{Code, ErrorField};
 use softprefix_core::sent::{Json, Object, Text};
 
@@ -23,8 +23,10 @@ use crate::request_text::Request;
 const UNFINISHED_PER_CLIENT: usize = 64;
 /// Prompts of all clients that may be half-sent at once.
 const UNFINISHED: usize = 1024;
-/// More JSON than an inference's options take.
-const OPTIONS_BYTES: usize = 4096;
+/// More text than a flag takes.
+const FLAG_BYTES: usize = 4096;
+/// More JSON than an inference's options take: each id of a draft is at most ten digits and a comma.
+const OPTIONS_BYTES: usize = 4096 + 11 * MAX_DRAFT_TOKENS;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -53,7 +55,7 @@ struct Frame {
     delta: Text,
     index: Option<Text<32>>,
     #[serde(default)]
-    finish: Text<OPTIONS_BYTES>,
+    finish: Text<FLAG_BYTES>,
     soft_prefix: Option<SentPrefix>,
     softprefix: Option<Json<OPTIONS_BYTES>>,
 }
@@ -250,7 +252,7 @@ fn read_options(options: &str) -> Result<InferenceOptions, ErrorField> {
             Code::PARAMETER,
             format!(
                 "the inference's \"softprefix\" cannot be read ({error}); give max_new_tokens (a whole number), usage (true \
-                 or false) and priority (\"live\" or \"batch\"), or leave them out"
+                 or false), priority (\"live\" or \"batch\") and draft_tokens (at most {MAX_DRAFT_TOKENS} ids), or leave them out"
             ),
         )
     })?;

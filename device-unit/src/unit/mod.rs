@@ -16,6 +16,7 @@ mod score;
 mod setup;
 mod shared_model;
 mod task;
+mod texts;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,6 +37,7 @@ pub use peer::{Peer, ReplySink, encode};
 use setup::{ErrorAndWorkId, SetUpRequest, loading_failed};
 use shared_model::SharedModel;
 use task::Task;
+use texts::LastTexts;
 
 use crate::budget::{Budget, Use};
 use crate::engine::sampling::Sampling;
@@ -65,6 +67,8 @@ pub struct UnitOptions {
     pub memory: Budget,
     /// When an inference is ended at the latest, counted from its arrival.
     pub longest_inference: Duration,
+    /// Whether tokens are drafted where an engine can check several in one step. It changes no token, only the time.
+    pub drafts: bool,
     /// Keep the last model when its last task ends, so that the next set-up is quick.
     pub keep_idle_model: bool,
     pub on_load: Option<LoadObserver>,
@@ -80,6 +84,7 @@ impl Default for UnitOptions {
             waiting: 4096,
             memory: Budget::default(),
             longest_inference: Duration::from_secs(3600),
+            drafts: true,
             keep_idle_model: true,
             on_load: None,
         }
@@ -467,11 +472,17 @@ impl Inner {
             feature::STREAM,
         ];
         let score = (task.model.scheduler.score_sequences() > 0).then(|| feature::SCORE.to_owned());
+        let drafts = task.texts.as_ref().map(|_| feature::DRAFTS.to_owned());
         let mut described = task.info();
         described.soft_prefix = Some(SoftPrefixSupport {
             backend: info.backend.clone(),
             concurrency: info.max_sequences,
-            features: features.map(str::to_owned).into_iter().chain(score).collect(),
+            features: features
+                .map(str::to_owned)
+                .into_iter()
+                .chain(score)
+                .chain(drafts)
+                .collect(),
             hidden_size: info.hidden_size,
             memory: Some(told(&self.options.memory)),
             model_sha256: task.model.digest.clone(),
@@ -589,12 +600,16 @@ impl Inner {
             .map_err(|error| loading_failed(&error.to_string()))?;
         let inputs = setup.inputs.clone();
         let outlet = registration.outlet;
+        let texts = (self.options.drafts && model.info().drafts)
+            .then(|| LastTexts::new(&self.options.memory))
+            .flatten();
         let task = Arc::new(Task::new(
             work_id.to_owned(),
             setup,
             max_positions,
             sampling,
             model,
+            texts,
             outlet,
             Arc::clone(asked_by.name()),
         ));

@@ -12,7 +12,7 @@ use super::input::Input;
 use super::shared_model::SharedModel;
 use super::task::Task;
 use crate::engine::sampling::Sampler;
-use crate::scheduler::{Choose, End, FinishReason, Job, Place, Priority, Timings, TokenSink};
+use crate::scheduler::{Choose, Drafter, End, FinishReason, Job, LONGEST_MATCH, Place, Priority, Timings, TokenSink};
 use crate::tokenizer::Special;
 
 /// Turns an accepted inference into a job and submits it, or answers why not.
@@ -30,6 +30,7 @@ pub fn run(model: &SharedModel, input: Input, mut answer: Answer, place: Place, 
             // Our own client reads frames however they are joined, and gets them as fast as they come.
             answer.apart = !input.has_options;
             answer.counts = plan.counts;
+            answer.context = plan.context;
             let stop = answer.entry().stop.clone();
             model.scheduler.submit(Job {
                 prefix: plan.prefix,
@@ -45,6 +46,7 @@ pub fn run(model: &SharedModel, input: Input, mut answer: Answer, place: Place, 
                 stop,
                 deadline: Instant::now().checked_add(longest),
                 sink: Box::new(answer),
+                drafter: plan.drafter,
                 place,
             });
         }
@@ -58,6 +60,9 @@ struct Plan {
     max_new_tokens: usize,
     at_limit: FinishReason,
     choose: Choose,
+    drafter: Option<Drafter>,
+    /// What a later text has to have before it to be taken for a repetition of this one.
+    context: Vec<u32>,
 }
 
 fn plan(model: &SharedModel, task: &Task, input: &Input) -> Result<Plan, ErrorField> {
@@ -83,6 +88,15 @@ fn plan(model: &SharedModel, task: &Task, input: &Input) -> Result<Plan, ErrorFi
         prompt: tokens.len().saturating_sub(template),
     };
     let (max_new_tokens, at_limit) = output_limit(task, model, counts, &input.options)?;
+    let context = tokens[tokens.len().saturating_sub(LONGEST_MATCH)..].to_vec();
+    let drafter = match &task.texts {
+        None => None,
+        Some(texts) => {
+            let handed = draft(model, &input.options)?;
+            let handed = (!handed.is_empty()).then(|| [context.as_slice(), handed].concat().into());
+            Some(Drafter::new(&tokens, handed.into_iter().chain(texts.all()).collect()))
+        }
+    };
     Ok(Plan {
         prefix,
         tokens,
@@ -90,7 +104,25 @@ fn plan(model: &SharedModel, task: &Task, input: &Input) -> Result<Plan, ErrorFi
         max_new_tokens,
         at_limit,
         choose: choose(task),
+        drafter,
+        context,
     })
+}
+
+/// The tokens that the client expects, as far as a text can have so many.
+fn draft<'a>(model: &SharedModel, options: &'a InferenceOptions) -> Result<&'a [u32], ErrorField> {
+    let info = model.info();
+    let draft = &options.draft_tokens[..options.draft_tokens.len().min(info.window)];
+    match draft.iter().find(|&&token| token as usize >= info.vocab_size) {
+        None => Ok(draft),
+        Some(token) => Err(ErrorField::new(
+            Code::PARAMETER,
+            format!(
+                "draft_tokens holds {token}, but this model's tokens are 0 to {}; send the ids that \"usage\" told, or leave it out",
+                info.vocab_size.saturating_sub(1)
+            ),
+        )),
+    }
 }
 
 /// How many tokens may come out, and what it is called when they have.

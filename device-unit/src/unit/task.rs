@@ -8,6 +8,7 @@ use softprefix_core::protocol::message::TaskInfo;
 use super::peer::{Peer, ReplySink};
 use super::setup::{MAX_INPUTS, SetUpRequest};
 use super::shared_model::SharedModel;
+use super::texts::LastTexts;
 use crate::engine::sampling::Sampling;
 use crate::scheduler::StopFlag;
 
@@ -20,6 +21,8 @@ pub struct Task {
     pub max_positions: usize,
     pub sampling: Sampling,
     pub model: Arc<SharedModel>,
+    /// What its inferences gave lately; `None` where nothing is drafted.
+    pub texts: Option<LastTexts>,
     /// Where results are published, besides going to whoever asked.
     pub outlet: Option<Arc<dyn ReplySink>>,
     /// Tokens of the template without a user's text; counted once.
@@ -63,6 +66,7 @@ impl Task {
         max_positions: usize,
         sampling: Sampling,
         model: Arc<SharedModel>,
+        texts: Option<LastTexts>,
         outlet: Option<Arc<dyn ReplySink>>,
         owner: Arc<str>,
     ) -> Self {
@@ -74,6 +78,7 @@ impl Task {
             max_positions,
             sampling,
             model,
+            texts,
             outlet,
             template_tokens: OnceLock::new(),
             owner,

@@ -18,7 +18,10 @@ fn sizes_are_read_from_the_models() {
     let info = model.engine.info();
     assert_eq!((info.hidden_size, info.vocab_size), (64, 265));
     assert_eq!((info.prefill_window, info.window), (PREFILL, CACHE));
-    assert_eq!((info.max_sequences, info.chunked_prefill), (1, false));
+    assert_eq!(
+        (info.max_sequences, info.chunked_prefill, info.drafts),
+        (1, false, false)
+    );
     assert!(info.backend.starts_with("npu/stand-in"));
 }
 

@@ -7,6 +7,7 @@
 mod accuracy;
 mod arguments;
 mod digest;
+mod drafts;
 mod exactness;
 mod harness;
 mod input;

@@ -12,6 +12,7 @@ mod bus_memory;
 #[cfg(all(feature = "bus", unix))]
 mod bus_recorded;
 mod common;
+mod drafts;
 mod experiment;
 mod hardship;
 #[cfg(all(feature = "bus", unix))]

@@ -311,7 +311,8 @@ fn taskinfo_says_what_the_unit_can() {
             "nearest",
             "stop",
             "stream",
-            "score"
+            "score",
+            "drafts"
         ])
     );
     assert!(info["concurrency"].as_u64().unwrap() > 1);

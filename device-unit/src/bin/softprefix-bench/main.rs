@@ -1,9 +1,10 @@
-//! Measures the CPU engine: a model's speed, memory and load time, what the way over TCP adds, or the products of its kernels
-//! alone.
+//! Measures the CPU engine: a model's speed, memory and load time, what the way over TCP adds, what drafted tokens save, or the
+//! products of its kernels alone.
 //!
 //! It prints what it measures, beside what other engines reached when this one was designed, and judges nothing.
 
 mod accuracy;
+mod drafts;
 mod reference;
 mod score;
 mod table;
@@ -75,6 +76,20 @@ enum What {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// A unit that drafts tokens against one that does not: a text once more, positions of a slider, and texts with nothing in common
+    Drafts {
+        /// A GGUF file
+        path: PathBuf,
+        /// Threads that compute; without it, one for each core
+        #[arg(long)]
+        threads: Option<usize>,
+        /// Most tokens of each text
+        #[arg(long, default_value_t = 64)]
+        tokens: usize,
+        /// Rounds; the best of each inference counts
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
     /// The products alone, for each tier this processor runs and several numbers of rows
     Kernels {
         /// Threads that compute; without it, one for each processor
@@ -129,6 +144,15 @@ fn main() -> anyhow::Result<()> {
         } => {
             ensure!(tokens > 0 && rounds > 0, "--tokens and --rounds start at 1");
             tcp::measure(&path, threads, tokens, rounds)?;
+        }
+        What::Drafts {
+            path,
+            threads,
+            tokens,
+            rounds,
+        } => {
+            ensure!(tokens > 1 && rounds > 0, "--rounds starts at 1, --tokens at 2");
+            drafts::measure(&path, threads, tokens, rounds)?;
         }
         What::Kernels {
             threads,

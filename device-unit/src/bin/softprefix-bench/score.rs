@@ -219,6 +219,7 @@ fn live(scheduler: &Scheduler) -> anyhow::Result<Duration> {
         stop: StopFlag::default(),
         deadline: None,
         sink: Box::new(Told(tell)),
+        drafter: None,
         place: place()?,
     });
     told.recv()
@@ -247,7 +248,7 @@ impl ScoreSink for Told<Scores> {
 }
 
 impl TokenSink for Told<Result<(), End>> {
-    fn token(&mut self, _: u32) {
+    fn tokens(&mut self, _: &[u32]) {
         let _ = self.0.send(Ok(()));
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use half::bf16;
-use serde_json::Map;
+use serde_json::{Map, Value};
 use softprefix_core::client::{ConnectOptions, InferenceRequest, Module, Outcome, Task};
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, inject};
 use softprefix_core::protocol::extension::{FinishReason, Priority};
@@ -25,6 +25,7 @@ use softprefix_unit::model::{LoadedModel, ModelSource};
 use softprefix_unit::models::{ModelStore, Places};
 use softprefix_unit::tokenizer::Special;
 use softprefix_unit::unit::{Unit, UnitOptions};
+use tokio::runtime::Runtime;
 
 const SYSTEM: &str = "You are a helpful assistant";
 const PROMPT: &str = "Describe the sea in two sentences.";
@@ -45,32 +46,20 @@ struct Round {
 /// # Errors
 /// Whatever loading, listening or an inference says; also where the two ways gave different tokens.
 pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize) -> anyhow::Result<()> {
-    let path = std::fs::canonicalize(path).with_context(|| format!("{} cannot be found", path.display()))?;
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let store = || {
-        let options = CpuOptions {
-            threads,
-            ..CpuOptions::default()
-        };
-        ModelStore::new(Places::from_env().with_named(path.clone())).with_engine(options)
-    };
-    let mut own = store().load(&name, &Map::new(), &|_, _| {})?;
+    let (name, store) = store(path, threads)?;
+    let mut own = store.load(&name, &Map::new(), &|_, _| {})?;
     println!("{} on {}", path.display(), own.engine.info().backend);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let unit = Arc::new(Unit::new(Arc::new(store()), UnitOptions::default()));
-    let listener = runtime.block_on(listen::bind(([127, 0, 0, 1], 0).into(), false))?;
-    let address = listener.local_addr()?.to_string();
-    runtime.spawn(listen::serve(listener, unit, std::future::pending()));
-
-    let task = runtime.block_on(async {
-        let module = Module::connect(&address, ConnectOptions::default()).await?;
-        let mut set_up = SetUp::new(name, SYSTEM);
-        set_up.max_token_len = Some(1024);
-        anyhow::Ok(module.set_up(&set_up).await?)
-    })?;
+    // The engine's own batch gives one token a step, so that is what is compared.
+    let options = UnitOptions {
+        drafts: false,
+        ..UnitOptions::default()
+    };
+    let (name, address) = serve(&runtime, &path, threads, options)?;
+    let task = set_up(&runtime, &address, &name, Map::new())?;
     let prefixes = prefixes(own.engine.info().hidden_size)?;
     let mut measured = Vec::new();
     // One more for warming up.
@@ -112,6 +101,52 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
     runtime.block_on(task.exit())?;
     runtime.shutdown_timeout(Duration::from_secs(2));
     Ok(())
+}
+
+/// The models with the one at `path`, and its name there.
+fn store(path: &Path, threads: Option<usize>) -> anyhow::Result<(String, ModelStore)> {
+    let path = std::fs::canonicalize(path).with_context(|| format!("{} cannot be found", path.display()))?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let options = CpuOptions {
+        threads,
+        ..CpuOptions::default()
+    };
+    Ok((
+        name,
+        ModelStore::new(Places::from_env().with_named(path)).with_engine(options),
+    ))
+}
+
+/// A unit with the model at `path` on a loopback port: the model's name, and the address.
+///
+/// # Errors
+/// Where the file or a port is not to be had.
+pub fn serve(
+    runtime: &Runtime,
+    path: &Path,
+    threads: Option<usize>,
+    options: UnitOptions,
+) -> anyhow::Result<(String, String)> {
+    let (name, store) = store(path, threads)?;
+    let unit = Arc::new(Unit::new(Arc::new(store), options));
+    let listener = runtime.block_on(listen::bind(([127, 0, 0, 1], 0).into(), false))?;
+    let address = listener.local_addr()?.to_string();
+    runtime.spawn(listen::serve(listener, unit, std::future::pending()));
+    Ok((name, address))
+}
+
+/// A task of that unit.
+///
+/// # Errors
+/// What the unit says.
+pub fn set_up(runtime: &Runtime, address: &str, model: &str, settings: Map<String, Value>) -> anyhow::Result<Task> {
+    runtime.block_on(async {
+        let module = Module::connect(address, ConnectOptions::default()).await?;
+        let mut set_up = SetUp::new(model, SYSTEM);
+        set_up.max_token_len = Some(1024);
+        set_up.settings = settings;
+        Ok(module.set_up(&set_up).await?)
+    })
 }
 
 fn print(rounds: &[Round], tokens: usize) {

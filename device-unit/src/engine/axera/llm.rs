@@ -122,6 +122,7 @@ impl AxeraEngine {
                 prefill_window: sizes.prefill,
                 max_sequences: 1,
                 chunked_prefill: false,
+                drafts: false,
                 weights: Vec::new(),
             },
             sizes,

@@ -1,0 +1,205 @@
+//! What drafted tokens save: a unit that drafts against one that does not, over TCP on loopback, with the same inferences in turns.
+//!
+//! It knows the unit and its client from outside. Both give the same tokens, which is checked. Times are the unit's own, from the first
+//! token to the last.
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use serde_json::{Map, Value, json};
+use softprefix_core::client::{InferenceRequest, Task};
+use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix};
+use softprefix_core::protocol::extension::Usage;
+use softprefix_unit::unit::UnitOptions;
+use tokio::runtime::Runtime;
+
+use crate::tcp;
+
+const PROMPT: &str = "「春の花を咲かせ」で始まる短い詩を書いてください。";
+/// Prompts that have nothing in common.
+const OTHERS: [&str; 8] = [
+    "Describe the sea in two sentences.",
+    "東京から大阪までの行き方を教えてください。",
+    "Write a function in Rust that reverses a list.",
+    "Pourquoi le ciel est-il bleu ?",
+    "What is the difference between a virus and a bacterium?",
+    "カレーの作り方を説明してください。",
+    "Name five rivers and where they end.",
+    "Explain to a child what money is.",
+];
+/// Factors between two positions of the slider: its small step and its large one.
+const STEPS: [f64; 2] = [1.02, 1.2];
+/// The median norm of the embedding rows of Qwen2.5-0.5B, by which magnitudes are counted.
+const TOKEN_NORM: f64 = 0.515;
+
+/// One inference.
+struct Asked {
+    prompt: &'static str,
+    prefix: Option<SoftPrefix>,
+}
+
+/// Milliseconds with and without drafts, and the tokens.
+#[derive(Clone, Copy)]
+struct Times {
+    drafted: f64,
+    plain: f64,
+    tokens: usize,
+    tried: usize,
+    accepted: usize,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// Whatever loading, listening or an inference says; also where the two units gave different tokens.
+pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let unit = |drafts| {
+        let options = UnitOptions {
+            drafts,
+            ..UnitOptions::default()
+        };
+        tcp::serve(&runtime, path, threads, options)
+    };
+    let (name, plain) = unit(false)?;
+    let (_, drafting) = unit(true)?;
+    let greedy = Map::new();
+    let Value::Object(sampled) = json!({"top_p": 0.95, "temperature": 1.2, "seed": 1}) else {
+        return Ok(());
+    };
+    let constant = |magnitude: f64, hidden_size: usize| {
+        let recipe = PrefixRecipe {
+            kind: PrefixKind::Constant,
+            len: 1,
+            magnitude: Magnitude::TokenNorms(magnitude),
+            rounding: Rounding::default(),
+        };
+        recipe.build(hidden_size, None, Some(TOKEN_NORM))
+    };
+
+    println!(
+        "{}: {tokens} tokens at most, the best of {rounds} rounds of each inference",
+        path.display()
+    );
+    println!(
+        "\n| drafted / plain, from the first token on | ratio | plain | accepted of drafted | tokens |\n|---|---|---|---|---|"
+    );
+    let part = |what: &str,
+                settings: &Map<String, Value>,
+                asked: &dyn Fn(usize) -> anyhow::Result<Vec<Asked>>,
+                skipped: usize| {
+        let mut best: Vec<Times> = Vec::new();
+        for _ in 0..rounds {
+            // Tasks of their own: what is drafted from is what this round has said.
+            let task = |address: &str| tcp::set_up(&runtime, address, &name, settings.clone());
+            let (drafting, plain) = (task(&drafting)?, task(&plain)?);
+            let hidden_size = drafting
+                .support()
+                .context("the unit does not say what it is")?
+                .hidden_size;
+            let times = alternate(&runtime, &drafting, &plain, &asked(hidden_size)?, tokens)?;
+            if best.is_empty() {
+                best.clone_from(&times);
+            }
+            for (best, now) in best.iter_mut().zip(times) {
+                best.drafted = best.drafted.min(now.drafted);
+                best.plain = best.plain.min(now.plain);
+            }
+            runtime.block_on(async {
+                drafting.exit().await?;
+                plain.exit().await
+            })?;
+        }
+        print(what, &best[skipped..]);
+        anyhow::Ok(())
+    };
+    let baseline = |prompt| Asked { prompt, prefix: None };
+    part(
+        "the text of the run before",
+        &greedy,
+        &|_| Ok(vec![baseline(PROMPT), baseline(PROMPT)]),
+        1,
+    )?;
+    for step in STEPS {
+        let slider = |hidden_size| {
+            let mut asked = vec![baseline(PROMPT)];
+            for position in 0..10 {
+                let prefix = Some(constant(step.powi(position), hidden_size)?);
+                asked.push(Asked { prompt: PROMPT, prefix });
+            }
+            Ok(asked)
+        };
+        part(
+            &format!("eleven positions of the slider, {step} apart"),
+            &greedy,
+            &slider,
+            0,
+        )?;
+    }
+    part(
+        "texts that have nothing in common, greedy",
+        &greedy,
+        &|_| Ok(OTHERS.map(baseline).into()),
+        0,
+    )?;
+    part(
+        "texts that have nothing in common, sampled",
+        &sampled,
+        &|_| Ok(OTHERS.map(baseline).into()),
+        0,
+    )?;
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    Ok(())
+}
+
+/// The inferences one after another, each by both units in turns.
+fn alternate(
+    runtime: &Runtime,
+    drafting: &Task,
+    plain: &Task,
+    asked: &[Asked],
+    tokens: usize,
+) -> anyhow::Result<Vec<Times>> {
+    let run = |task: &Task, asked: &Asked| -> anyhow::Result<Usage> {
+        let request = InferenceRequest::new(asked.prompt)
+            .prefix(asked.prefix.clone())
+            .max_new_tokens(tokens);
+        let outcome = runtime.block_on(async { task.infer(request).outcome().await })?;
+        outcome.usage.context("the unit tells no times")
+    };
+    let mut times = Vec::new();
+    for (number, asked) in asked.iter().enumerate() {
+        let (with, without) = if number % 2 == 0 {
+            let with = run(drafting, asked)?;
+            (with, run(plain, asked)?)
+        } else {
+            let without = run(plain, asked)?;
+            (run(drafting, asked)?, without)
+        };
+        ensure!(with.tokens == without.tokens, "the two units gave different tokens");
+        times.push(Times {
+            drafted: with.decode_ms,
+            plain: without.decode_ms,
+            tokens: with.completion_tokens,
+            tried: with.drafted,
+            accepted: with.accepted,
+        });
+    }
+    Ok(times)
+}
+
+fn print(what: &str, times: &[Times]) {
+    let sum = |of: fn(&Times) -> f64| times.iter().map(of).sum::<f64>();
+    let count = |of: fn(&Times) -> usize| times.iter().map(of).sum::<usize>();
+    println!(
+        "| {what} | {:.3} | {:.0} ms | {} of {} | {} |",
+        sum(|one| one.drafted) / sum(|one| one.plain),
+        sum(|one| one.plain),
+        count(|one| one.accepted),
+        count(|one| one.tried),
+        count(|one| one.tokens)
+    );
+}

@@ -1,0 +1,258 @@
+//! Guesses the next tokens of a text by what followed the same words before: in earlier texts, or in the text itself.
+//!
+//! It knows token ids alone. Whether a guess is right is the engine's to say; how much of one is worth trying, it learns from that.
+
+use std::sync::Arc;
+
+/// Tokens back from a text's end that are compared; longer matches count as this long.
+pub const LONGEST_MATCH: usize = 16;
+
+/// How much one more trial moves what is believed of its kind.
+const LEARNING: f64 = 0.25;
+
+/// Guesses the tokens of one text.
+pub struct Drafter {
+    /// Texts that this one may turn out to repeat, the likeliest first.
+    sources: Vec<Arc<[u32]>>,
+    /// The prompt and the output so far.
+    text: Vec<u32>,
+    /// Where the last guess was read on.
+    place: Option<Place>,
+    /// What would follow there, and how much of it is being tried.
+    expected: Vec<u32>,
+    tried: usize,
+    /// How likely the token behind a match of so many tokens is to come.
+    likely: [f64; LONGEST_MATCH + 1],
+    drafted: usize,
+    accepted: usize,
+}
+
+/// The place behind a match of the text's end.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Which source; the text itself where there is none of this number.
+    source: usize,
+    next: usize,
+    matched: usize,
+}
+
+impl Drafter {
+    /// Of a text that begins with `prompt`. What a source holds before the text that it is likely to repeat helps to find that.
+    #[must_use]
+    pub fn new(prompt: &[u32], sources: Vec<Arc<[u32]>>) -> Self {
+        let mut likely = [0.0; LONGEST_MATCH + 1];
+        for (matched, likely) in (0_u8..).zip(&mut likely) {
+            *likely = 1.0 - 0.9_f64.powi(matched.into());
+        }
+        Self {
+            sources,
+            text: prompt.to_vec(),
+            place: None,
+            expected: Vec::new(),
+            tried: 0,
+            likely,
+            drafted: 0,
+            accepted: 0,
+        }
+    }
+
+    /// The tokens that are worth trying now: `most` at most, and each with a probability of `worth` at least.
+    pub fn propose(&mut self, most: usize, worth: f64) -> &[u32] {
+        self.expected.clear();
+        self.tried = 0;
+        self.place = self.find();
+        if let Some(place) = self.place {
+            // At least one, though nothing can be tried: what the model gives teaches something all the same.
+            while self.expected.len() < most.max(1)
+                && let Some(token) = self.token(place.source, place.next + self.expected.len())
+            {
+                self.expected.push(token);
+            }
+            let mut chance = 1.0;
+            // A short match may be of words that stand in every text, such as those of a template: not more than was seen is believed.
+            let most = if place.matched < LONGEST_MATCH {
+                most.min(place.matched)
+            } else {
+                most
+            };
+            for ahead in 0..self.expected.len().min(most) {
+                chance *= self.likely[(place.matched + ahead).min(LONGEST_MATCH)];
+                if chance < worth {
+                    break;
+                }
+                self.tried += 1;
+            }
+        }
+        &self.expected[..self.tried]
+    }
+
+    /// Takes the tokens that the model gave in place of those that were proposed.
+    pub fn learn(&mut self, tokens: &[u32]) {
+        if let Some(place) = &mut self.place {
+            let right = self
+                .expected
+                .iter()
+                .zip(tokens)
+                .take_while(|(expected, token)| expected == token)
+                .count();
+            for ahead in 0..self.expected.len().min(tokens.len()).min(right + 1) {
+                let likely = &mut self.likely[(place.matched + ahead).min(LONGEST_MATCH)];
+                let came = if ahead < right { 1.0 } else { 0.0 };
+                *likely += (came - *likely) * LEARNING;
+            }
+            place.next += tokens.len();
+            self.drafted += self.tried;
+            self.accepted += right.min(self.tried);
+        }
+        self.text.extend_from_slice(tokens);
+    }
+
+    /// Tokens that were proposed, and how many of these the model gave.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.drafted, self.accepted)
+    }
+
+    /// The token at a place of a source; behind the end of the text itself, what is expected there.
+    fn token(&self, source: usize, at: usize) -> Option<u32> {
+        match self.sources.get(source) {
+            Some(source) => source.get(at).copied(),
+            None if at < self.text.len() => self.text.get(at).copied(),
+            None => self.expected.get(at - self.text.len()).copied(),
+        }
+    }
+
+    /// Where the text's end was met before: the longest match, of equal ones where the last guess was read on, else the first.
+    fn find(&self) -> Option<Place> {
+        let last = *self.text.last()?;
+        let mut best = self.place.and_then(|place| {
+            let matched = self.matched(place.source, place.next);
+            (matched > 0).then_some(Place { matched, ..place })
+        });
+        for source in 0..=self.sources.len() {
+            let tokens: &[u32] = self.sources.get(source).map_or(&self.text, |source| source);
+            for next in 1..tokens.len() {
+                let longest = best.map_or(0, |best| best.matched);
+                if longest == LONGEST_MATCH {
+                    return best;
+                }
+                if tokens[next - 1] == last {
+                    let matched = self.matched(source, next);
+                    if matched > longest {
+                        best = Some(Place { source, next, matched });
+                    }
+                }
+            }
+        }
+        best
+    }
+
+    /// How many tokens before a place of a source are those at the text's end.
+    fn matched(&self, source: usize, next: usize) -> usize {
+        let tokens: &[u32] = self.sources.get(source).map_or(&self.text, |source| source);
+        let before = tokens.get(..next).unwrap_or_default().iter().rev();
+        before
+            .zip(self.text.iter().rev())
+            .take(LONGEST_MATCH)
+            .take_while(|(before, last)| before == last)
+            .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goes through `truth` with steps of `most` guesses at most; how many steps that took, and the counts.
+    fn steps(mut drafter: Drafter, truth: &[u32], most: usize, worth: f64) -> (usize, usize, usize) {
+        let (mut at, mut steps) = (0, 0);
+        while at < truth.len() {
+            let guess = drafter.propose(most.min(truth.len() - at - 1), worth);
+            let right = guess.iter().zip(&truth[at..]).take_while(|(a, b)| a == b).count();
+            drafter.learn(&truth[at..=at + right]);
+            at += right + 1;
+            steps += 1;
+        }
+        let (drafted, accepted) = drafter.counts();
+        (steps, drafted, accepted)
+    }
+
+    /// Numbers without any order.
+    fn noise(len: usize, seed: u64) -> Vec<u32> {
+        let mut state = seed;
+        (0..len)
+            .map(|_| (softprefix_core::prefix::split_mix(&mut state) % 50_000) as u32)
+            .collect()
+    }
+
+    fn texts(texts: &[&[u32]]) -> Vec<Arc<[u32]>> {
+        texts.iter().map(|text| Arc::from(*text)).collect()
+    }
+
+    #[test]
+    fn a_text_that_was_there_before_takes_few_steps_and_no_wrong_guess() {
+        let (prompt, text) = (noise(20, 1), noise(64, 2));
+        let before = [&prompt[4..], &text].concat();
+        let drafter = Drafter::new(&prompt, texts(&[&noise(64, 3), &before]));
+        assert_eq!(steps(drafter, &text, 15, 0.1), (5, 59, 59));
+    }
+
+    #[test]
+    fn what_follows_an_inserted_or_another_word_is_found_again() {
+        let text = noise(90, 4);
+        for changed in [
+            [&text[..30], &[7], &text[30..]].concat(),
+            [&text[..30], &[7], &text[31..]].concat(),
+        ] {
+            let (steps, drafted, accepted) = steps(Drafter::new(&[], texts(&[&text])), &changed, 15, 0.1);
+            assert!(steps < 30, "{steps} steps");
+            assert!(accepted * 4 > drafted * 3, "{accepted} of {drafted}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_repeats_itself_is_guessed_from_itself_beyond_its_end() {
+        let text: Vec<u32> = noise(7, 5).into_iter().cycle().take(140).collect();
+        let (steps, drafted, accepted) = steps(Drafter::new(&[], Vec::new()), &text, 15, 0.1);
+        assert!(steps < 30, "{steps} steps, {accepted} of {drafted}");
+    }
+
+    #[test]
+    fn where_nothing_matches_nothing_is_tried() {
+        let drafter = Drafter::new(&noise(50, 6), texts(&[&noise(500, 7), &noise(500, 8)]));
+        let (steps, drafted, _) = steps(drafter, &noise(400, 9), 15, 0.1);
+        assert!(steps > 395 && drafted < 8, "{steps} steps, {drafted} drafted");
+    }
+
+    #[test]
+    fn sources_that_mislead_are_soon_left_alone_and_trusted_again_when_they_are_right() {
+        // Every second token is as before, so each match of one token is followed by a wrong guess.
+        let before = noise(400, 10);
+        let mut text = before.clone();
+        text.iter_mut().skip(1).step_by(2).for_each(|token| *token += 50_000);
+        let whole = [text, before.clone()].concat();
+        let misled = steps(Drafter::new(&[], texts(&[&before])), &whole[..400], 15, 0.1);
+        assert!(misled.0 > 390 && misled.1 < 20, "{misled:?}");
+        let both = steps(Drafter::new(&[], texts(&[&before])), &whole, 15, 0.1);
+        assert!(both.0 < misled.0 + 60, "{both:?}");
+    }
+
+    #[test]
+    fn less_is_tried_where_it_is_worth_less() {
+        let text = noise(200, 11);
+        let mut tried = [0.05, 0.3, 0.6, 0.9].map(|worth| {
+            let mut drafter = Drafter::new(&text[..10], texts(&[&text]));
+            drafter.propose(100, worth).len()
+        });
+        assert!(tried.is_sorted_by(|a, b| a > b), "{tried:?}");
+        tried.reverse();
+        assert_eq!(tried[0], 0);
+    }
+
+    #[test]
+    fn nothing_is_proposed_of_nothing() {
+        assert_eq!(Drafter::new(&[], Vec::new()).propose(15, 0.0), [0; 0]);
+        assert_eq!(Drafter::new(&[], texts(&[&[], &[1]])).propose(15, 0.0), [0; 0]);
+        assert_eq!(Drafter::new(&[1], texts(&[&[1, 2, 3]])).propose(0, 0.0), [0; 0]);
+    }
+}
