@@ -30,6 +30,10 @@ pub async fn look_over_ssh(ssh: &Ssh, in_use: Option<(&str, usize)>, mut tell: i
         Ok(finding) => finding,
         Err(error) => Finding::could_not_look(id, section, error.said()),
     };
+    match checks::unfinished::look(ssh).await {
+        Ok(finding) => finding.into_iter().for_each(&mut tell),
+        Err(error) => tell(Finding::could_not_look("unfinished", "0", error.said())),
+    }
     tell(or_why("service", "0.1", checks::service::look(ssh).await));
     match checks::build::look(ssh).await {
         Ok(findings) => findings.into_iter().for_each(&mut tell),
@@ -71,7 +75,8 @@ const fn check(id: &'static str, sections: &'static [&'static str], remedies: &'
 }
 
 /// Every check that can appear, in the guide's order. The README's table says the same.
-pub const CHECKS: [Check; 16] = [
+pub const CHECKS: [Check; 17] = [
+    check("unfinished", &["0"], &[]),
     check("service", &["0.1"], &["start-llm-sys"]),
     check("answer", &["0.1"], &[]),
     check("tree", &["1.1", "1.4"], &[BUILD]),

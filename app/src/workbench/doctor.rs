@@ -127,13 +127,14 @@ impl DoctorState {
     /// Whether the remedy was applied from here or elsewhere and not undone since.
     #[must_use]
     pub fn can_undo(&self, id: &str) -> bool {
-        self.before
-            .iter()
-            .find(|entry| entry.id == id)
-            .is_some_and(|entry| match entry.act.as_str() {
-                "apply" => entry.ended.starts_with("done") || entry.ended == Ended::Stuck.word(),
-                _ => entry.ended == Ended::Stuck.word(),
-            })
+        self.before.iter().find(|entry| entry.id == id).is_some_and(|entry| {
+            match Ended::ALL.iter().find(|ended| ended.word() == entry.ended) {
+                Some(Ended::Stuck) => true,
+                Some(ended) => *ended == Ended::Done && entry.act == "apply",
+                // A sentence of the connection: how a remedy ended is not known, and undoing is safe in every case.
+                None => entry.ended.starts_with("done") || crate::doctor::remedy(id).is_some(),
+            }
+        })
     }
 
     /// Where to connect to: the module that was looked at, if a model can be set up there.

@@ -446,8 +446,16 @@ fn a_remedy_that_is_killed_is_taken_back_by_the_next() {
         );
         fs::rename(jail.at("/sbin/ldconfig.real"), jail.at("/sbin/ldconfig")).unwrap();
         let again = jail.open().await.unwrap();
+        let told = checks::unfinished::look(&again).await.unwrap().unwrap();
+        assert_eq!(told.verdict, Verdict::LookHere);
+        assert!(
+            told.facts[0].value.en.ends_with("--undo register-interpreter"),
+            "{told:#?}"
+        );
+        is_known(&told);
         assert_eq!(remedy.undo(&again).await.unwrap().ended, Ended::Undone);
         assert_eq!(jail.snapshot("/etc/ld.so.conf.d"), before);
+        assert!(checks::unfinished::look(&again).await.unwrap().is_none());
         assert_eq!(remedy.apply(&again).await.unwrap().ended, Ended::Done);
     });
 }

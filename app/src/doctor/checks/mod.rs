@@ -5,6 +5,7 @@ pub mod cards;
 pub mod interpreter;
 pub mod libstdcxx;
 pub mod service;
+pub mod unfinished;
 pub mod unit;
 
 use std::time::Duration;

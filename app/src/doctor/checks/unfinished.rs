@@ -1,0 +1,56 @@
+//! Has a change of the doctor or the installer been cut off, by a power cut say, with nobody to finish it?
+
+use super::super::finding::{Finding, Verdict};
+use super::super::script::Script;
+use super::super::ssh::{Ssh, SshError};
+use super::READ_LIMIT;
+use crate::model::said;
+
+const ID: &str = "unfinished";
+const SECTION: &str = "0";
+
+// A lock that is held belongs to a change under way. An installation's own watch acts within minutes; after that there is none.
+const LOOK: &str = r#"
+for mark in /var/lib/softprefix/doctor/*/pending; do
+    folder=${mark%/pending}
+    if [ -e "$mark" ] && flock -n "$folder/lock" true; then say remedy "${folder##*/}"; fi
+done
+if [ -n "$(find /var/lib/softprefix/install/watch -mmin +30 2>/dev/null)" ]; then say installation yes; fi
+"#;
+
+/// Nothing where nothing is unfinished.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn look(ssh: &Ssh) -> Result<Option<Finding>, SshError> {
+    let answer = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
+    let remedies: Vec<&str> = answer.all("remedy").collect();
+    let installation = answer.yes("installation");
+    if remedies.is_empty() && !installation {
+        return Ok(None);
+    }
+    let mut finding = Finding::new(
+        ID,
+        SECTION,
+        Verdict::LookHere,
+        said!(
+            "A change was cut off on the module",
+            "モジュールで変更が途中で止まっています"
+        ),
+        said!(
+            "Every file is whole, as it was before or as it was to become. The command beside each puts back what was there before.",
+            "どのファイルも、変更前か変更後の完全な状態です。それぞれのコマンドで変更前の状態に戻せます。"
+        ),
+    );
+    for id in remedies {
+        finding = finding.fact(id.into(), format!("softprefix doctor HOST --undo {id}"), true);
+    }
+    if installation {
+        finding = finding.fact(
+            said!("an installation nobody confirmed", "確定されていない導入"),
+            "softprefix uninstall HOST",
+            true,
+        );
+    }
+    Ok(Some(finding))
+}
