@@ -11,45 +11,9 @@ use super::ssh::{Ssh, SshError};
 /// A build is stopped when less memory is free.
 pub const FLOOR_MIB: u32 = 48;
 
-// The build runs in a session of its own, so that it can be ended as a whole, and with its memory watched: a module that swaps is
-// a module that has to be unplugged.
-const BUILD: &str = r#"
-STATE=/var/lib/softprefix/doctor/build
-mkdir -p "$STATE" || return 1
-cd "$TREE/projects/llm_framework" || { echo "there is no $TREE/projects/llm_framework"; return 1; }
-if [ -e "$STATE/pid" ] && kill -0 "$(cat "$STATE/pid")" 2>/dev/null; then echo "a build is running already"; return 1; fi
-rm -f "$STATE/status" "$STATE/why"
-setsid sh -c 'yes Y | scons -j1; echo $? >"$1/status"' build "$STATE" 2>&1 &
-build=$!
-echo "$build" >"$STATE/pid"
-trap '' PIPE
-(
-    while kill -0 "$build" 2>/dev/null; do
-        free=$(awk '/MemAvailable/ {print int($2 / 1024)}' /proc/meminfo)
-        printf '\036%s\037' "$free"
-        if [ "${free:-9999}" -lt "$FLOOR" ]; then
-            echo "memory" >"$STATE/why"
-            kill -TERM "-$build" 2>/dev/null
-            return
-        fi
-        sleep 2
-    done
-) &
-wait "$build"
-rm -f "$STATE/pid"
-if [ -e "$STATE/why" ]; then echo; echo "softprefix: stopped, because less than $FLOOR MiB of memory were free"; return 3; fi
-return "$(cat "$STATE/status" 2>/dev/null || echo 4)"
-"#;
+const BUILD: &str = include_str!("build/start.sh");
 
-const STOP: &str = r#"
-STATE=/var/lib/softprefix/doctor/build
-if [ -e "$STATE/pid" ]; then
-    pid=$(cat "$STATE/pid")
-    kill -TERM "-$pid" 2>/dev/null; sleep 1; kill -KILL "-$pid" 2>/dev/null
-    rm -f "$STATE/pid"
-    say result stopped
-else say result nothing; fi
-"#;
+const STOP: &str = include_str!("build/stop.sh");
 
 /// What a build tells while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,15 +11,7 @@ use crate::model::said;
 const ID: &str = "hidden-size";
 const SECTION: &str = "7";
 
-const LOOK: &str = r#"
-for file in /opt/m5stack/data/models/mode_*.json /opt/m5stack/data/*/*.json; do
-    [ -f "$file" ] || continue
-    [ "$(wc -c <"$file")" -le 65536 ] || continue
-    grep -q tokens_embed_size "$file" || continue
-    say file "$file"
-    say text "$(cat "$file")"
-done
-"#;
+const LOOK: &str = include_str!("cards.sh");
 
 /// `in_use`: the model and H that the workbench sends, where it is connected.
 ///

@@ -10,16 +10,7 @@ use crate::model::{Said as Words, said};
 const ID: &str = "libstdcxx";
 const SECTION: &str = "3";
 
-const LOOK: &str = r#"
-has() { if grep -aq GLIBCXX_3.4.30 "$1" 2>/dev/null && grep -aq CXXABI_1.3.13 "$1" 2>/dev/null; then say "$2" yes; else say "$2" no; fi; }
-has "$SYSTEM" system
-OWN="$FOLDER/libstdc++.so.6"
-if [ -L "$OWN" ]; then say kind link; say points "$(readlink "$OWN")"; if [ -e "$OWN" ]; then say whole yes; else say whole no; fi
-elif [ -e "$OWN" ]; then say kind file; say whole yes
-elif [ -d "$FOLDER" ]; then say kind none
-else say kind nofolder; fi
-has "$OWN" own
-"#;
+const LOOK: &str = include_str!("libstdcxx.sh");
 
 /// # Errors
 /// Those of the connection.

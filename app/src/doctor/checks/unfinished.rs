@@ -9,14 +9,7 @@ use crate::model::said;
 const ID: &str = "unfinished";
 const SECTION: &str = "0";
 
-// A lock that is held belongs to a change under way. An installation's own watch acts within minutes; after that there is none.
-const LOOK: &str = r#"
-for mark in /var/lib/softprefix/doctor/*/pending; do
-    folder=${mark%/pending}
-    if [ -e "$mark" ] && flock -n "$folder/lock" true; then say remedy "${folder##*/}"; fi
-done
-if [ -n "$(find /var/lib/softprefix/install/watch -mmin +30 2>/dev/null)" ]; then say installation yes; fi
-"#;
+const LOOK: &str = include_str!("unfinished.sh");
 
 /// Nothing where nothing is unfinished.
 ///
