@@ -33,15 +33,15 @@ const AGAIN: Duration = Duration::from_millis(700);
 pub enum InstallError {
     #[error(transparent)]
     Ssh(#[from] SshError),
-    #[error("{path} cannot be read: {source}; build the unit first (see the README's aarch64 section)")]
+    #[error("the program {path} cannot be read: {source}; build the unit first (see the README's aarch64 section)")]
     Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("{path} is built for {built}, the module is {module}; build it for the module")]
+    #[error("the program {path} is built for {built}, the module is {module}; build it for the module")]
     WrongMachine {
         path: PathBuf,
         built: String,
         module: String,
     },
-    #[error("{path} needs glibc {needed}, the module has {present}; build it against an older system")]
+    #[error("the program {path} needs glibc {needed}, the module has {present}; build it against an older system")]
     OldGlibc {
         path: PathBuf,
         needed: String,

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use softprefix::doctor::checks::unfinished;
 use softprefix::doctor::install::{self, InstallError, Installation, Step};
 use softprefix::doctor::talk::Talk;
 
@@ -182,6 +183,33 @@ async fn swap_and_leave(jail: &Jail, unit: PathBuf, watch: Duration) {
         }
     };
     tokio::select! { ended = work => panic!("it cannot end: {ended:?}"), () = swapped => {} }
+}
+
+#[test]
+fn a_swap_that_a_power_cut_left_unconfirmed_is_told_and_can_be_taken_back() {
+    with_jail!(jail, {
+        ready(&jail);
+        let folder = tempfile::tempdir().unwrap();
+        let before = (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd"));
+        swap_and_leave(&jail, program(folder.path(), 0), Duration::from_secs(600)).await;
+        let ssh = jail.open().await.unwrap();
+        assert!(
+            unfinished::look(&ssh).await.unwrap().is_none(),
+            "the module's own watch still lives"
+        );
+        jail.cut_the_power();
+        let ssh = jail.open().await.unwrap();
+        let told = unfinished::look(&ssh).await.unwrap().unwrap();
+        assert_eq!(running(&jail), OURS);
+        assert_eq!(told.facts[0].value.en, "softprefix uninstall HOST", "{told:#?}");
+        assert!(install::uninstall(&ssh).await.unwrap());
+        assert_eq!(running(&jail), STOCK);
+        assert_eq!(
+            (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd")),
+            before
+        );
+        assert!(unfinished::look(&ssh).await.unwrap().is_none());
+    });
 }
 
 #[test]

@@ -74,6 +74,9 @@ const TOOLS: &[&str] = &[
     "dpkg-query",
 ];
 
+/// Names the start of the machine.
+const BOOT_ID: &str = "proc/sys/kernel/random/boot_id";
+
 /// One jail at a time: the service manager's port is the machine's.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -327,8 +330,10 @@ impl Jail {
         }
     }
 
-    /// Ends every process in the module, as a power cut would.
+    /// Ends every process in the module and starts it anew, as a power cut would.
     pub fn cut_the_power(&self) {
+        // A jail that is being dropped may have no disk any more.
+        let _ = fs::write(self.at("/").join(BOOT_ID), format!("{:?}\n", Instant::now()));
         for pid in self.processes() {
             // It may have ended by itself.
             let _ = Command::new("kill")
@@ -642,6 +647,8 @@ fn lay_out(root: &Path) {
         "MemTotal: 1000000 kB\nMemAvailable: 800000 kB\n",
     )
     .unwrap();
+    fs::create_dir_all(root.join("proc/sys/kernel/random")).unwrap();
+    fs::write(root.join(BOOT_ID), "first\n").unwrap();
 
     let mut libraries = BTreeSet::new();
     for tool in TOOLS {

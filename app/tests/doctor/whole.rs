@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
-use softprefix::doctor::install::{InstallError, install, uninstall};
+use softprefix::doctor::install::{InstallError, Installation, install, uninstall};
 use softprefix::doctor::{Ended, Remedy, Ssh, SshError, remedy};
 
 use crate::installing::{OURS, STOCK, program, ready, running, what};
@@ -80,6 +80,20 @@ async fn mended(jail: &Jail, ssh: &Ssh, remedy: &Remedy) -> State {
     let new = state(jail);
     assert_eq!(remedy.undo(ssh).await.unwrap().ended, Ended::Undone, "{}", remedy.id);
     new
+}
+
+/// Makes sure that a remedy is in effect, whatever was cut off before.
+async fn made(jail: &Jail, ssh: &Ssh, remedy: &Remedy, new: &State, told: &str) {
+    let ended = remedy.apply(ssh).await.unwrap().ended;
+    assert!(matches!(ended, Ended::Done | Ended::Already), "{told}: {ended:?}");
+    is(&state(jail), new, told);
+}
+
+/// Makes sure that a remedy is taken back, whatever was cut off before.
+async fn unmade(jail: &Jail, ssh: &Ssh, remedy: &Remedy, old: &State, told: &str) {
+    let ended = remedy.undo(ssh).await.unwrap().ended;
+    assert!(matches!(ended, Ended::Undone | Ended::Nothing), "{told}: {ended:?}");
+    is(&state(jail), old, told);
 }
 
 #[test]
@@ -170,18 +184,13 @@ fn a_remedy_that_is_ended_before_any_of_its_commands_is_taken_back_or_made_whole
                 each_is_whole(&state(&jail), &old, &new, &told);
                 // Whoever comes next finishes it, or takes it back.
                 if at % 2 == 0 {
-                    let ended = remedy.apply(&ssh).await.unwrap().ended;
-                    assert!(matches!(ended, Ended::Done | Ended::Already), "{told}: {ended:?}");
-                    is(&state(&jail), &new, &told);
+                    made(&jail, &ssh, &remedy, &new, &told).await;
                 }
-                let ended = remedy.undo(&ssh).await.unwrap().ended;
-                assert!(matches!(ended, Ended::Undone | Ended::Nothing), "{told}: {ended:?}");
-                is(&state(&jail), &old, &told);
+                unmade(&jail, &ssh, &remedy, &old, &told).await;
             }
             for at in (1 + turn..).step_by(stride()) {
                 let told = format!("undoing {} ended before command {at}", remedy.id);
-                let ended = remedy.apply(&ssh).await.unwrap().ended;
-                assert!(matches!(ended, Ended::Done | Ended::Already), "{told}: {ended:?}");
+                made(&jail, &ssh, &remedy, &new, &told).await;
                 jail.kill_before(at);
                 let outcome = remedy.undo(&ssh).await;
                 if !jail.heal() {
@@ -189,9 +198,7 @@ fn a_remedy_that_is_ended_before_any_of_its_commands_is_taken_back_or_made_whole
                     break;
                 }
                 each_is_whole(&state(&jail), &old, &new, &told);
-                let ended = remedy.undo(&ssh).await.unwrap().ended;
-                assert!(matches!(ended, Ended::Undone | Ended::Nothing), "{told}: {ended:?}");
-                is(&state(&jail), &old, &told);
+                unmade(&jail, &ssh, &remedy, &old, &told).await;
             }
         }
     });
@@ -232,36 +239,58 @@ fn a_remedy_whose_script_alone_is_ended_says_at_once_how_the_module_stands() {
     });
 }
 
+/// An installation on a module that is ready for it, and the states without and with it.
+struct Trial {
+    wanted: Installation,
+    old: State,
+    new: State,
+    _folder: tempfile::TempDir,
+}
+
+impl Trial {
+    /// Installs and removes once.
+    async fn on(jail: &Jail) -> (Self, Ssh) {
+        ready(jail);
+        let folder = tempfile::tempdir().unwrap();
+        let wanted = what(program(folder.path(), 0), ours().await);
+        let ssh = jail.open().await.unwrap();
+        let old = state(jail);
+        install(&ssh, &wanted, |_| {}).await.unwrap();
+        let new = state(jail);
+        assert!(uninstall(&ssh).await.unwrap());
+        is(&state(jail), &old, "uninstalled");
+        let trial = Self {
+            wanted,
+            old,
+            new,
+            _folder: folder,
+        };
+        (trial, ssh)
+    }
+}
+
 #[test]
 fn an_installation_on_a_full_disk_leaves_the_old_state_or_the_new_one() {
     with_jail!(jail, with_a_disk, {
-        ready(&jail);
         // Says that there is room: what is tried is what happens where there is none.
         let df = "#!/bin/sh\nprintf 'Filesystem 1024-blocks Used Available Capacity Mounted\\nstand-in 9999999 0 9999999 0%% /\\n'\n";
         std::fs::write(jail.at("/usr/bin/df"), df).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let unit = program(folder.path(), 0);
-        let ssh = jail.open().await.unwrap();
-        let module = ours().await;
-        let old = state(&jail);
-        install(&ssh, &what(unit.clone(), module), |_| {}).await.unwrap();
-        let new = state(&jail);
-        assert!(uninstall(&ssh).await.unwrap());
-        is(&state(&jail), &old, "uninstalled");
+        let (trial, ssh) = Trial::on(&jail).await;
+        let (old, new) = (&trial.old, &trial.new);
         for free in 0.. {
             let told = format!("with {free} free pages");
             jail.leave(free);
-            match install(&ssh, &what(unit.clone(), module), |_| {}).await {
+            match install(&ssh, &trial.wanted, |_| {}).await {
                 Ok(()) => {
-                    is(&state(&jail), &new, &told);
+                    is(&state(&jail), new, &told);
                     // Removing needs no room.
                     jail.leave(0);
                     assert!(uninstall(&ssh).await.unwrap());
-                    is(&state(&jail), &old, &told);
+                    is(&state(&jail), old, &told);
                     break;
                 }
                 Err(InstallError::Ssh(SshError::CopyFailed { .. }) | InstallError::NotBegun { .. }) => {
-                    is(&state(&jail), &old, &told);
+                    is(&state(&jail), old, &told);
                     assert_eq!(running(&jail), STOCK, "{told}");
                     let left = jail.snapshot("/var/lib/softprefix/install");
                     assert!(
@@ -280,16 +309,9 @@ fn an_installation_on_a_full_disk_leaves_the_old_state_or_the_new_one() {
 #[test]
 fn an_installation_that_is_ended_before_any_of_its_commands_is_whole_or_taken_back() {
     with_jail!(jail, with_a_disk, {
-        ready(&jail);
-        let folder = tempfile::tempdir().unwrap();
-        let unit = program(folder.path(), 0);
-        let ssh = jail.open().await.unwrap();
-        let module = ours().await;
-        let old = state(&jail);
-        install(&ssh, &what(unit.clone(), module), |_| {}).await.unwrap();
-        let new = state(&jail);
-        assert!(uninstall(&ssh).await.unwrap());
-        let mut short = what(unit, module);
+        let (trial, ssh) = Trial::on(&jail).await;
+        let (old, new) = (&trial.old, &trial.new);
+        let mut short = trial.wanted.clone();
         short.watch = std::time::Duration::from_secs(4);
 
         for at in (1..).step_by(2 * stride()) {
@@ -302,19 +324,19 @@ fn an_installation_that_is_ended_before_any_of_its_commands_is_whole_or_taken_ba
                 }
                 let said = install(&ssh, &short, |_| {}).await;
                 let killed = jail.heal();
-                each_is_whole(&state(&jail), &old, &new, &told);
+                each_is_whole(&state(&jail), old, new, &told);
                 jail.wait_for_scripts();
                 let now = state(&jail);
                 match said {
-                    Ok(()) => is(&now, &new, &told),
-                    Err(_) if once => is(&now, &old, &told),
+                    Ok(()) => is(&now, new, &told),
+                    Err(_) if once => is(&now, old, &told),
                     // Nobody could ask how it ended. What was only prepared goes with the next removal.
                     Err(_) => assert!([STOCK, OURS].contains(&running(&jail).as_str()), "{told}"),
                 }
-                assert_eq!(running(&jail) == OURS, now == new, "{told}");
+                assert_eq!(running(&jail) == OURS, now == *new, "{told}");
                 let removed = uninstall(&ssh).await.unwrap();
-                assert!(removed || now != new, "{told}");
-                is(&state(&jail), &old, &told);
+                assert!(removed || now != *new, "{told}");
+                is(&state(&jail), old, &told);
                 assert_eq!(running(&jail), STOCK, "{told}");
                 if !killed {
                     return;
@@ -327,33 +349,28 @@ fn an_installation_that_is_ended_before_any_of_its_commands_is_whole_or_taken_ba
 #[test]
 fn a_removal_that_is_ended_before_any_of_its_commands_goes_on_when_asked_again() {
     with_jail!(jail, with_a_disk, {
-        ready(&jail);
-        let folder = tempfile::tempdir().unwrap();
-        let unit = program(folder.path(), 0);
-        let ssh = jail.open().await.unwrap();
-        let module = ours().await;
-        let old = state(&jail);
-        install(&ssh, &what(unit.clone(), module), |_| {}).await.unwrap();
-        let new = state(&jail);
+        let (trial, ssh) = Trial::on(&jail).await;
+        let (old, new) = (&trial.old, &trial.new);
+        lay_new(&jail, &trial.wanted.unit);
         for at in (1..).step_by(stride()) {
             let told = format!("a removal ended before command {at}");
             jail.kill_before(at);
             let said = uninstall(&ssh).await;
             let killed = jail.heal();
-            each_is_whole(&state(&jail), &old, &new, &told);
+            each_is_whole(&state(&jail), old, new, &told);
             // Its answer counts, also where it was ended just after it.
             if said.is_err() {
                 assert!(killed, "{told}: {said:?}");
                 uninstall(&ssh).await.unwrap();
             }
-            is(&state(&jail), &old, &told);
+            is(&state(&jail), old, &told);
             assert_eq!(running(&jail), STOCK, "{told}");
             if !killed {
                 break;
             }
             // What was removed is laid back by hand: the trial of an installation is not what is tried here.
-            lay_new(&jail, &unit);
-            is(&state(&jail), &new, &told);
+            lay_new(&jail, &trial.wanted.unit);
+            is(&state(&jail), new, &told);
         }
     });
 }

@@ -1,7 +1,10 @@
 # shellcheck shell=sh disable=SC2154
-# A lock that is held belongs to a change under way. An installation's own watch acts within minutes; after that there is none.
+# A lock that is held belongs to a change under way. An installation's own watch acts within minutes, and ends with the machine.
 for mark in /var/lib/softprefix/doctor/*/pending; do
     folder=${mark%/pending}
     if [ -e "$mark" ] && flock -n "$folder/lock" true; then say remedy "${folder##*/}"; fi
 done
-if [ -n "$(find /var/lib/softprefix/install/watch -mmin +30 2>/dev/null)" ]; then say installation yes; fi
+watch=/var/lib/softprefix/install/watch
+if [ -e "$watch" ] && { [ "$(sed -n 5p "$watch")" != "$(cat /proc/sys/kernel/random/boot_id)" ] || [ -n "$(find "$watch" -mmin +30)" ]; }; then
+    say installation yes
+fi

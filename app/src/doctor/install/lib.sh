@@ -3,8 +3,8 @@
 #
 # The unit lies beside the stock one, and a drop-in file makes the service start it. What was there before stays under the names
 # *.before: links to the same files, which need no room on the disk and are whole whenever they are there. $S/watch says that a swap
-# waits to be confirmed: the token of its installation, whether there was a unit and a drop-in before, and the program that the
-# service would have started. Whoever acts on a swap holds the lock and compares the token.
+# waits to be confirmed: the token of its installation, whether there was a unit and a drop-in before, the program that the service
+# would have started, and the start of the machine that the watch lives in. Whoever acts on a swap holds the lock and compares the token.
 S=/var/lib/softprefix/install
 D=/etc/systemd/system/llm-llm.service.d
 DROPIN="$D/softprefix.conf"

@@ -38,7 +38,8 @@ $dropin
 $(starts_next program)"
     fi
     put "$TOKEN
-$before" "$S/watch"
+$before
+$(cat /proc/sys/kernel/random/boot_id)" "$S/watch"
 }
 
 change() {
