@@ -1,56 +1,69 @@
-//! How long a history of 10,000 cases takes to open, to search and to analyse.
+//! How long a session of 20,000 live runs takes to open, to search and to analyse.
 
 #![allow(clippy::unwrap_used, reason = "a bench is a test")]
 
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use softprefix_core::experiment::{Analysis, Entry, Journal, experiments};
+use softprefix_core::experiment::{Analysis, Comparison, Entry, Experiment, Library, Past, Record};
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-/// A journal of `count` cases of about 300 characters each.
-fn journal(count: usize) -> (tempfile::TempDir, std::path::PathBuf) {
+const RUNS: usize = 20_000;
+
+/// A library with a session of tuning of so many runs, with about 300 characters each.
+fn library() -> (tempfile::TempDir, Library) {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("history");
-    let experiment = common::experiment("e", common::plan());
-    let cases = common::plan_of(&experiment).cases().unwrap();
+    let library = Library::open(folder.path()).unwrap();
+    let planned = common::experiment("session", common::plan());
+    let cases = common::plan_of(&planned).cases().unwrap();
     let text = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。".repeat(9);
-    let records: Vec<Entry> = (0..12)
-        .map(|i| Entry::Case(Box::new(common::record(&experiment, &cases[i], &text))))
-        .collect();
-    // One line of each kind is written by the journal; the rest are copies, since every append waits for the disk.
-    let (mut journal, _, _) = Journal::open(&path).unwrap();
-    journal.append(&Entry::Started(Box::new(experiment))).unwrap();
-    let head = std::fs::read(&path).unwrap().len();
-    for record in &records {
-        journal.append(record).unwrap();
-    }
-    drop(journal);
-    let bytes = std::fs::read(&path).unwrap();
-    let mut many = bytes[..head].to_vec();
-    for _ in 0..count.div_ceil(records.len()) {
-        many.extend_from_slice(&bytes[head..]);
-    }
-    std::fs::write(&path, &many).unwrap();
-    (folder, path)
+    let session = Experiment {
+        plan: None,
+        ..planned.clone()
+    };
+    let mut lines = vec![Entry::Started(Box::new(session))];
+    lines.extend((0..RUNS).map(|index| {
+        let mut case = cases[index % cases.len()].clone();
+        case.index = index;
+        Entry::Case(Box::new(common::record(&planned, &case, &format!("{index} {text}"))))
+    }));
+    library.add("session", &lines).unwrap();
+    (folder, library)
+}
+
+/// What the Tune view does with the records before it can show them: what is to be measured is measured behind the window.
+fn note(past: &Past) -> (Analysis, Vec<Comparison>) {
+    let mut analysis = Analysis::default();
+    let comparisons = past.records.iter().flat_map(|record| analysis.note(record)).collect();
+    (analysis, comparisons)
 }
 
 fn bench(criterion: &mut Criterion) {
-    let (_folder, path) = journal(10_000);
-    let mut group = criterion.benchmark_group("history of 10,000 cases");
+    let (_folder, library) = library();
+    let mut group = criterion.benchmark_group(format!("session of {RUNS} runs"));
     group.sample_size(10);
     group.bench_function("open", |bench| {
-        bench.iter(|| experiments(Journal::open(&path).unwrap().1))
+        bench.iter(|| {
+            let (past, _) = library.read("session").unwrap();
+            assert_eq!(note(&past).1.len(), RUNS);
+        })
     });
-    let history = experiments(Journal::read(&path).unwrap().0);
-    assert!(history[0].records.len() >= 10_000);
+    group.bench_function("lock to go on with", |bench| {
+        bench.iter(|| library.append_to("session").unwrap().past.records.len())
+    });
+    library.list().unwrap();
+    group.bench_function("list from the index", |bench| {
+        bench.iter(|| library.list().unwrap().experiments.len())
+    });
+    let (past, _) = library.read("session").unwrap();
     group.bench_function("search", |bench| {
-        bench.iter(|| history[0].matches(black_box(&["猫".to_owned(), "nowhere".to_owned()])))
+        bench.iter(|| past.matches(black_box(&["猫".to_owned(), "nowhere".to_owned()])))
     });
-    group.bench_function("analyse 12 cases", |bench| {
-        bench.iter(|| Analysis::of(black_box(&history[0].records[..12])))
+    let few: Vec<&Record> = past.records.iter().take(12).collect();
+    group.bench_function("analyse 12 runs", |bench| {
+        bench.iter(|| Analysis::of(few.iter().copied()))
     });
     group.finish();
 }

@@ -132,7 +132,7 @@ fn nan_and_infinity_are_refused_with_their_place() {
     };
     let error = decode(&field, 2).unwrap_err();
     assert_eq!(ErrorField::from(&error).code, Code::PREFIX_NOT_FINITE);
-    assert!(error.to_string().contains("value 0 of row 0 is inf"), "{error}");
+    assert!(error.to_string().contains("value 1 of row 1 is inf"), "{error}");
 }
 
 #[test]

@@ -368,7 +368,7 @@ fn an_export_to_an_impossible_place_says_which() {
     assert!(
         error
             .to_string()
-            .starts_with("/dev/null/x/prefix.npy cannot be written"),
+            .starts_with("the file /dev/null/x/prefix.npy cannot be written"),
         "{error}"
     );
 }

@@ -436,7 +436,8 @@ fn the_recorded_cards_tell_name_width_and_window() {
         .strip_prefix("< ")
         .unwrap();
     let reply: Reply = serde_json::from_str(reply).unwrap();
-    let cards = ModelCard::read_all(&reply.data);
+    let (cards, unreadable) = ModelCard::read_all(&reply.data);
+    assert_eq!(unreadable, 0);
     let card = &cards[0];
     assert_eq!((&card.name[..], &card.kind[..]), ("qwen2.5-0.5B-prefill-20e", "llm"));
     assert_eq!((card.hidden_size, card.vocab_size), (Some(896), Some(151_936)));
@@ -449,19 +450,19 @@ fn the_recorded_cards_tell_name_width_and_window() {
 
 #[test]
 fn odd_cards_are_read_as_far_as_they_can_be() {
-    let cards = ModelCard::read_all(&json!([
+    let (cards, unreadable) = ModelCard::read_all(&json!([
         {"mode": "a", "mode_param": {"tokens_embed_size": "1536", "max_token_len": 512.0}, "capabilities": "chat", "type": "llm"},
         {"mode": "b", "mode_param": [], "type": 5, "softprefix": {"version": 1}},
         {"mode": ""}, {"type": "llm"}, "text", null
     ]));
-    assert_eq!(cards.len(), 2);
+    assert_eq!((cards.len(), unreadable), (2, 4));
     assert_eq!(
         (cards[0].hidden_size, cards[0].max_positions, cards[0].window),
         (Some(1536), Some(512), Some(512))
     );
     assert_eq!(cards[0].capabilities, ["chat"]);
     assert!(cards[1].ours && !cards[1].is_language_model());
-    assert_eq!(ModelCard::read_all(&json!("None")), []);
+    assert_eq!(ModelCard::read_all(&json!("None")), (vec![], 0));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Errors of the client. Each message says what happened, to what, and what to do next.
 
 use crate::prefix::PrefixError;
+use crate::protocol::message::SYS;
 use crate::protocol::{Code, ErrorField};
 
 /// Why a request to a module failed. Text that had already arrived is kept ([`ClientError::text_so_far`]).
@@ -51,8 +52,9 @@ pub enum ClientError {
     /// A request was not answered within its limit ([`ConnectOptions::request`](super::ConnectOptions::request) unless
     /// the action has its own).
     #[error(
-        "{work_id} did not answer {action:?} within {seconds} s; try again, and if it stays silent, restart the unit on the module \
-         (`systemctl restart llm-llm`)"
+        "{work_id} did not answer {action:?} within {seconds} s; try again, and if it stays silent, restart what should have answered \
+         on the module (`systemctl restart {}`)",
+        if work_id == SYS { "llm-sys" } else { "llm-llm" }
     )]
     NoAnswer {
         /// The action that was asked for, such as `taskinfo`.

@@ -154,6 +154,14 @@ impl Module {
     /// # Errors
     /// As for every request.
     pub async fn cards(&self) -> Result<Vec<ModelCard>, ClientError> {
+        Ok(self.model_list().await?.0)
+    }
+
+    /// The same, and how many entries of the module's list cannot be read: they have no name that a set-up could ask for.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn model_list(&self) -> Result<(Vec<ModelCard>, usize), ClientError> {
         Ok(ModelCard::read_all(&self.sys(action::LSMODE).await?.data))
     }
 

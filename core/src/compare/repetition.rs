@@ -13,6 +13,12 @@ pub struct Repetition {
     pub text: f64,
     /// The same for the baseline.
     pub baseline: f64,
+    /// Length of the longest exact loop, as a share of the stretch, 0 to 1: a short text that ends in one is diluted by its beginning.
+    #[serde(default)]
+    pub text_loop: f64,
+    /// The same of the baseline.
+    #[serde(default)]
+    pub baseline_loop: f64,
 }
 
 /// Length of the stretch in code points; a shorter text is taken whole.
@@ -23,6 +29,10 @@ const LEAST: usize = 16;
 /// Excess of the text's share over the baseline's from which the text is a loop. It is half-way between the lowest loop
 /// and the highest text without a loop, in the half of `tests/fixtures/repetition/texts.json` that is for choosing it.
 const EXCESS: f64 = 0.38;
+/// A piece said so many times in a row is a loop.
+const ROUNDS: usize = 3;
+/// How much of the stretch must be one loop, beyond the baseline's.
+const LOOP_EXCESS: f64 = 0.5;
 
 impl Repetition {
     /// Computed over the code points (NFC) of both texts.
@@ -34,12 +44,14 @@ impl Repetition {
         Self {
             text: most(text, length),
             baseline: most(baseline, length),
+            text_loop: longest_loop(text, length),
+            baseline_loop: longest_loop(baseline, length),
         }
     }
 
     /// Whether the text has collapsed into repetition beyond its baseline's own.
     pub fn is_collapse(&self) -> bool {
-        self.text - self.baseline >= EXCESS
+        self.text - self.baseline >= EXCESS || self.text_loop - self.baseline_loop >= LOOP_EXCESS
     }
 }
 
@@ -67,4 +79,19 @@ fn most(text: &[char], length: usize) -> f64 {
         }
     }
     1.0 - fewest as f64 / count as f64
+}
+
+/// The longest stretch, up to `length`, that is one piece said at least [`ROUNDS`] times in a row, as a share of `length`.
+fn longest_loop(text: &[char], length: usize) -> f64 {
+    let mut longest = 0;
+    for period in 1..=length / ROUNDS {
+        let mut same = 0;
+        for (before, now) in text.iter().zip(text.iter().skip(period)) {
+            same = if before == now { same + 1 } else { 0 };
+            if same + period >= ROUNDS * period {
+                longest = longest.max(same + period);
+            }
+        }
+    }
+    longest.min(length) as f64 / length as f64
 }

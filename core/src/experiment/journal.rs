@@ -148,14 +148,14 @@ pub enum JournalError {
         path: PathBuf,
     },
     /// The file has no line of a journal; it was left as it was.
-    #[error("{path} is not a journal of this program. Choose another file; this one was left as it was.")]
+    #[error("the file {path} is not a journal of this program. Choose another file; this one was left as it was.")]
     NotOne {
         /// Path of the file.
         path: PathBuf,
     },
     /// The experiment has a newer format than [`JOURNAL_VERSION`]; the file was left as it was.
     #[error(
-        "{path} was written by a newer version of this program (format {version}, this one reads {JOURNAL_VERSION}). Update it; the file \
+        "the file {path} was written by a newer version of this program (format {version}, this one reads {JOURNAL_VERSION}). Update it; the file \
          was left as it was."
     )]
     Newer {

@@ -108,8 +108,10 @@ pub enum PrefixError {
     },
     /// A value is NaN or infinite. The first one is named.
     #[error(
-        "value {column} of row {row} is {value} in bf16; every value must be finite, because one NaN or infinite row poisons \
-         all later positions: choose a smaller magnitude or correct the data"
+        "value {} of row {} is {value} in bf16; every value must be finite, because one NaN or infinite row poisons \
+         all later positions: choose a smaller magnitude or correct the data",
+        column + 1,
+        row + 1
     )]
     NotFinite {
         /// Row of the value, from 0.
@@ -202,7 +204,7 @@ pub enum PrefixError {
     #[error("the envelope has no points; draw it, or remove it")]
     EnvelopeEmpty,
     /// A point of the envelope is NaN or infinite. The first one is named.
-    #[error("point {point} of the envelope is {value}; every factor must be finite: draw it again")]
+    #[error("point {} of the envelope is {value}; every factor must be finite: draw it again", point + 1)]
     EnvelopeNotFinite {
         /// Index of the point, from 0.
         point: usize,

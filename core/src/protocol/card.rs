@@ -69,11 +69,12 @@ impl ModelCard {
         })
     }
 
-    /// Reads the data of a `lsmode` reply. Entries that are not cards are left out.
-    pub fn read_all(data: &Value) -> Vec<Self> {
-        data.as_array()
-            .map(|cards| cards.iter().filter_map(Self::read).collect())
-            .unwrap_or_default()
+    /// Reads the data of a `lsmode` reply: the cards, and the number of entries that are not cards.
+    pub fn read_all(data: &Value) -> (Vec<Self>, usize) {
+        let entries = data.as_array().map(Vec::as_slice).unwrap_or_default();
+        let cards: Vec<Self> = entries.iter().filter_map(Self::read).collect();
+        let unreadable = entries.len() - cards.len();
+        (cards, unreadable)
     }
 
     /// Whether the LLM unit can set it up.

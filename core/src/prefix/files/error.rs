@@ -6,7 +6,7 @@ use crate::prefix::{MAX_LEN, PrefixError};
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum FileError {
     /// The file or folder cannot be opened or read.
-    #[error("{file} cannot be read: {detail}; check the path and its permissions")]
+    #[error("the file {file} cannot be read: {detail}; check the path and its permissions")]
     Unreadable {
         /// Path as it was given.
         file: String,
@@ -14,7 +14,7 @@ pub enum FileError {
         detail: String,
     },
     /// The file or folder cannot be made or written.
-    #[error("{file} cannot be written: {detail}; choose another place or make room")]
+    #[error("the file {file} cannot be written: {detail}; choose another place or make room")]
     Unwritable {
         /// Path as it was given.
         file: String,
@@ -23,7 +23,7 @@ pub enum FileError {
     },
     /// The file is larger than any prefix; it was not read.
     #[error(
-        "{file} has {bytes} bytes, far more than any soft prefix (limit {limit}); choose the prefix's own file, not the model's"
+        "the file {file} has {bytes} bytes, far more than any soft prefix (limit {limit}); choose the prefix's own file, not the model's"
     )]
     TooLarge {
         /// Path as it was given.
@@ -35,7 +35,7 @@ pub enum FileError {
     },
     /// A Python pickle, by its ending or its first bytes; it was not opened.
     #[error(
-        "{file} is a Python pickle, which can run any program when it is opened, so it is never opened here; save the prefix as \
+        "the file {file} is a Python pickle, which can run any program when it is opened, so it is never opened here; save the prefix as \
          safetensors (PEFT: `save_pretrained(..., safe_serialization=True)`) or as .npy"
     )]
     Pickle {
@@ -44,7 +44,7 @@ pub enum FileError {
     },
     /// The first bytes are those of no known format.
     #[error(
-        "{file} is no file of a soft prefix: it begins with {start:?}; choose a PEFT folder, a .safetensors, an .npy or a KoboldAI .zip"
+        "the file {file} is no file of a soft prefix: it begins with {start:?}; choose a PEFT folder, a .safetensors, an .npy or a KoboldAI .zip"
     )]
     UnknownKind {
         /// Path as it was given.
@@ -54,7 +54,7 @@ pub enum FileError {
     },
     /// The folder lacks a file of a PEFT adapter.
     #[error(
-        "{folder} is no PEFT folder: it has no {missing}; choose a folder with adapter_config.json and adapter_model.safetensors"
+        "the folder {folder} is no PEFT folder: it has no {missing}; choose a folder with adapter_config.json and adapter_model.safetensors"
     )]
     NotPeft {
         /// Path as it was given.
@@ -63,7 +63,9 @@ pub enum FileError {
         missing: &'static str,
     },
     /// The folder has no adapter of its own and several in the folders right inside it.
-    #[error("{folder} holds several adapters ({first}, {second} and perhaps more); choose the folder of one of them")]
+    #[error(
+        "the folder {folder} holds several adapters ({first}, {second} and perhaps more); choose the folder of one of them"
+    )]
     SeveralAdapters {
         /// Path as it was given.
         folder: String,
@@ -73,7 +75,7 @@ pub enum FileError {
         second: String,
     },
     /// The file is of a known format, but cut, damaged, or with a header that cannot be understood.
-    #[error("{file} is no usable {kind} file: {detail}; save it again")]
+    #[error("the file {file} is no usable {kind} file: {detail}; save it again")]
     Malformed {
         /// Path as it was given.
         file: String,
@@ -83,7 +85,7 @@ pub enum FileError {
         detail: String,
     },
     /// The file holds no array of two dimensions, or several without a known name.
-    #[error("{file} holds {found}, but a prefix is one table of P rows and H columns; save that table alone")]
+    #[error("the file {file} holds {found}, but a prefix is one table of P rows and H columns; save that table alone")]
     NotOneTable {
         /// Path as it was given.
         file: String,
@@ -92,7 +94,7 @@ pub enum FileError {
     },
     /// The numbers have a type other than f16, bf16, f32 or f64.
     #[error(
-        "{file} holds values of the type {found}; save them as f32, f16 or bf16 (in .npy: u16 for the bits of bf16)"
+        "the file {file} holds values of the type {found}; save them as f32, f16 or bf16 (in .npy: u16 for the bits of bf16)"
     )]
     WrongType {
         /// Path as it was given.
@@ -101,7 +103,7 @@ pub enum FileError {
         found: String,
     },
     /// More rows than [`MAX_LEN`].
-    #[error("{file} holds {rows} rows, more than any model's window (limit {MAX_LEN}); choose another file")]
+    #[error("the file {file} holds {rows} rows, more than any model's window (limit {MAX_LEN}); choose another file")]
     TooLong {
         /// Path as it was given.
         file: String,
@@ -110,7 +112,7 @@ pub enum FileError {
     },
     /// The rows are those of a model of another width.
     #[error(
-        "{file} is made for a model whose rows are {width} wide, but this model's are {hidden_size} wide; choose the model it was made for"
+        "the file {file} is made for a model whose rows are {width} wide, but this model's are {hidden_size} wide; choose the model it was made for"
     )]
     WrongWidth {
         /// Path as it was given.
@@ -122,7 +124,7 @@ pub enum FileError {
     },
     /// Keys and values of every layer (Li and Liang 2021), which is another method than prompt tuning.
     #[error(
-        "{file} is a prefix-tuning adapter ({evidence}): it holds keys and values for every layer, not embedding rows, and cannot \
+        "the file {file} is a prefix-tuning adapter ({evidence}): it holds keys and values for every layer, not embedding rows, and cannot \
          enter in front of the embeddings; train with PROMPT_TUNING or P_TUNING instead"
     )]
     PrefixTuning {
@@ -133,7 +135,7 @@ pub enum FileError {
     },
     /// A PEFT adapter of another type, such as LoRA.
     #[error(
-        "{file} is an adapter of the type {peft_type}, not a soft prefix; only PROMPT_TUNING and P_TUNING are rows of embeddings"
+        "the file {file} is an adapter of the type {peft_type}, not a soft prefix; only PROMPT_TUNING and P_TUNING are rows of embeddings"
     )]
     OtherAdapter {
         /// Path as it was given.
@@ -143,7 +145,7 @@ pub enum FileError {
     },
     /// An adapter of an encoder-decoder model.
     #[error(
-        "{file} is made for a model of {submodules} parts (an encoder and a decoder), and these models have one; choose an adapter of a decoder-only model"
+        "the file {file} is made for a model of {submodules} parts (an encoder and a decoder), and these models have one; choose an adapter of a decoder-only model"
     )]
     EncoderDecoder {
         /// Path as it was given.
@@ -152,7 +154,7 @@ pub enum FileError {
         submodules: u64,
     },
     /// Configuration and table of an adapter contradict each other.
-    #[error("{file} says that there are {said} {what}, but the table has {found}; save the adapter again")]
+    #[error("the file {file} says that there are {said} {what}, but the table has {found}; save the adapter again")]
     Disagrees {
         /// Path of the table.
         file: String,
@@ -165,7 +167,7 @@ pub enum FileError {
     },
     /// An archive claims to unpack to far more than its size warrants; it was not unpacked.
     #[error(
-        "{file} would unpack to {bytes} bytes, which its {packed} bytes do not warrant (limit {limit}); choose another file"
+        "the file {file} would unpack to {bytes} bytes, which its {packed} bytes do not warrant (limit {limit}); choose another file"
     )]
     Bomb {
         /// Path as it was given.
