@@ -2,7 +2,6 @@
 //!
 //! It knows eframe and no protocol. It repaints when something has changed, never by the clock.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -168,73 +167,6 @@ impl App {
         }
     }
 
-    /// Fires the shortcuts of the table; none while a sheet is open, bare keys not while a text is edited.
-    fn shortcuts(&mut self, ctx: &Context) {
-        if self.workbench.dialog.is_some() {
-            if ctx.input_mut(|input| input.consume_key(Modifiers::NONE, egui::Key::Escape)) {
-                self.workbench.apply(Action::CloseDialog);
-            }
-            return;
-        }
-        self.touched(ctx);
-        let way_out = match &self.workbench {
-            bench if bench.exhibition.is_some() => Some(Action::Exhibit(ExhibitionAction::Toggle)),
-            bench if bench.playback.is_some() => Some(Action::Playback(PlaybackAction::Leave)),
-            bench if bench.presenting => Some(Action::Present(false)),
-            _ => None,
-        };
-        if let Some(action) = way_out
-            && ctx.input_mut(|input| input.consume_key(Modifiers::NONE, egui::Key::Escape))
-        {
-            self.workbench.apply(action);
-        }
-        // A widget that has the focus (a slider, a button, a field) gets bare keys first.
-        let typing = ctx.egui_wants_keyboard_input();
-        let mut rows: Vec<_> = COMMANDS
-            .iter()
-            .filter(|command| !typing || command.while_typing)
-            .collect();
-        // Those with more modifiers first: Shift+P must not count as P.
-        rows.sort_by_key(|command| command.shortcut.map_or(0, |shortcut| weight(&shortcut)));
-        for command in rows.into_iter().rev() {
-            let Some(shortcut) = command.shortcut else { continue };
-            if ctx.input_mut(|input| input.consume_shortcut(&shortcut))
-                && let Some(action) = command.action(&self.workbench)
-            {
-                self.workbench.apply(action);
-            }
-        }
-        if let Some(path) = ctx.input(|input| {
-            input
-                .raw
-                .dropped_files
-                .iter()
-                .map(|file| file.path().to_path_buf())
-                .next()
-        }) {
-            self.workbench.apply(dropped(path));
-        }
-    }
-
-    /// In an exhibition anything that is pressed hands the controls over. A pointer that moves by itself does not.
-    fn touched(&mut self, ctx: &Context) {
-        let touched = self.workbench.exhibition.is_some()
-            && ctx.input(|input| {
-                input.events.iter().any(|event| {
-                    matches!(
-                        event,
-                        egui::Event::PointerButton { pressed: true, .. }
-                            | egui::Event::Key { pressed: true, .. }
-                            | egui::Event::MouseWheel { .. }
-                            | egui::Event::Touch { .. }
-                    )
-                })
-            });
-        if touched {
-            self.workbench.apply(Action::Exhibit(ExhibitionAction::Touched));
-        }
-    }
-
     /// Lets time pass for a recording that is played and for an exhibition; nothing else goes by the clock.
     fn pass(&mut self, ctx: &Context) {
         let now = Instant::now();
@@ -328,44 +260,83 @@ impl App {
                 Box::pin(dialog.set_file_name(suggested).save_file())
             }
         };
-        let fallback = match &question {
-            FileQuestion::Export { suggested, .. }
-            | FileQuestion::SaveFigure { suggested, .. }
-            | FileQuestion::ExportPrefix { suggested, .. } => Some(free_name(suggested)),
-            FileQuestion::Open
-            | FileQuestion::ModelFile
-            | FileQuestion::UnitBinary
-            | FileQuestion::ImportPrefix
-            // A recording stays where it was written.
-            | FileQuestion::SaveRecording { .. } => None,
-        };
-        self.bridge.await_answer(question, async move {
-            let answer = answer.await.map(|file| file.path().to_owned());
-            // Without a desktop portal and without zenity nothing was shown. Results are saved all the same.
-            if answer.is_none() && asked.elapsed() < NOT_SHOWN {
-                fallback
-            } else {
-                answer
+        self.bridge.await_answer(async move {
+            match answer.await.map(|file| file.path().to_owned()) {
+                // There is neither a desktop portal nor zenity.
+                None if asked.elapsed() < NOT_SHOWN => Event::NotAsked(question),
+                path => Event::Chosen { question, path },
             }
         });
     }
 }
 
-/// A name beside the working directory's files that is not taken.
-fn free_name(suggested: &str) -> PathBuf {
-    let folder = std::env::current_dir().unwrap_or_default();
-    let stem = suggested.rsplit_once('.').map_or(suggested, |(stem, _)| stem);
-    let ending = &suggested[stem.len()..];
-    (1..1000)
-        .map(|n| {
-            folder.join(if n == 1 {
-                suggested.to_owned()
-            } else {
-                format!("{stem}-{n}{ending}")
+/// One frame of the window: shows the workbench and applies what was done, which is returned. What was pressed is applied last: whoever
+/// types and presses Ctrl+Enter at once means what was typed.
+pub fn frame_of(window: &mut panels::Window, bench: &mut Workbench, ui: &mut Ui) -> Vec<Action> {
+    if is_touched(bench, ui.ctx()) {
+        bench.apply(Action::Exhibit(ExhibitionAction::Touched));
+    }
+    let pressed = pressed(bench, ui.ctx());
+    let mut actions = window.show(ui, bench);
+    actions.extend(pressed);
+    for action in &actions {
+        bench.apply(action.clone());
+    }
+    actions
+}
+
+/// What shortcuts of the table were pressed for; none while a sheet is open, bare keys not while a text is edited.
+fn pressed(bench: &Workbench, ctx: &Context) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let escape = || ctx.input_mut(|input| input.consume_key(Modifiers::NONE, egui::Key::Escape));
+    if bench.dialog.is_some() {
+        actions.extend(escape().then_some(Action::CloseDialog));
+        return actions;
+    }
+    let way_out = match bench {
+        bench if bench.exhibition.is_some() => Some(Action::Exhibit(ExhibitionAction::Toggle)),
+        bench if bench.playback.is_some() => Some(Action::Playback(PlaybackAction::Leave)),
+        bench if bench.presenting => Some(Action::Present(false)),
+        _ => None,
+    };
+    actions.extend(way_out.filter(|_| escape()));
+    // A widget that has the focus (a slider, a button, a field) gets bare keys first.
+    let typing = ctx.egui_wants_keyboard_input();
+    let mut rows: Vec<_> = COMMANDS
+        .iter()
+        .filter(|command| !typing || command.while_typing)
+        .collect();
+    // Those with more modifiers first: Shift+P must not count as P.
+    rows.sort_by_key(|command| command.shortcut.map_or(0, |shortcut| weight(&shortcut)));
+    for command in rows.into_iter().rev() {
+        let Some(shortcut) = command.shortcut else { continue };
+        if ctx.input_mut(|input| input.consume_shortcut(&shortcut)) {
+            actions.extend(command.action(bench));
+        }
+    }
+    let path = ctx.input(|input| {
+        let dropped = input.raw.dropped_files.first();
+        dropped.map(|file| file.path().to_path_buf())
+    });
+    actions.extend(path.map(dropped));
+    actions
+}
+
+/// In an exhibition anything that is pressed hands the controls over. A pointer that moves by itself does not.
+fn is_touched(bench: &Workbench, ctx: &Context) -> bool {
+    bench.exhibition.is_some()
+        && bench.dialog.is_none()
+        && ctx.input(|input| {
+            input.events.iter().any(|event| {
+                matches!(
+                    event,
+                    egui::Event::PointerButton { pressed: true, .. }
+                        | egui::Event::Key { pressed: true, .. }
+                        | egui::Event::MouseWheel { .. }
+                        | egui::Event::Touch { .. }
+                )
             })
         })
-        .find(|path| !path.exists())
-        .unwrap_or_else(|| folder.join(suggested))
 }
 
 fn weight(shortcut: &KeyboardShortcut) -> usize {
@@ -435,13 +406,8 @@ impl eframe::App for App {
 
     fn ui(&mut self, ui: &mut Ui, frame: &mut eframe::Frame) {
         let ctx = ui.ctx().clone();
-        self.shortcuts(&ctx);
         self.appearance(&ctx);
-        let actions = self.window.show(ui, &self.workbench);
-        let acted = !actions.is_empty();
-        for action in actions {
-            self.workbench.apply(action);
-        }
+        let acted = !frame_of(&mut self.window, &mut self.workbench, ui).is_empty();
         self.hand_over();
         for effect in self.workbench.take_effects() {
             self.carry_out(effect, &ctx, frame);

@@ -12,7 +12,7 @@ use common::stage::window;
 use egui_kittest::kittest::Queryable;
 use softprefix::bridge::Bridge;
 use softprefix::messages::{Event, FileQuestion};
-use softprefix::model::{Language, Theme};
+use softprefix::model::{KindChoice, Language, Theme};
 use softprefix::workbench::{Action, Effect, Notice, Tab, Workbench};
 
 /// Chooses `path` where the system's dialog would be asked, and writes the file.
@@ -91,6 +91,36 @@ fn the_plot_of_the_tune_view_is_saved_in_both_forms_from_its_menu() {
         .filter(|tag| ["circle", "path"].contains(&tag.as_str()))
         .count();
     assert_eq!(marks, 25, "every run is a point");
+}
+
+#[test]
+fn a_saved_plot_joins_the_runs_of_one_seed_and_not_those_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = common::ready(Language::English, Theme::Light);
+    bench.apply(Action::SetKind(KindChoice::RandomUniform));
+    for seed in [1, 2] {
+        bench.apply(Action::SetSeed(seed));
+        for size in [0.5, 1.0, 2.0] {
+            bench.apply(Action::SetMagnitude(size));
+            bench.apply(Action::Run);
+            common::settle(&mut bench, &|inference| format!("{:?}", inference.recipe));
+        }
+    }
+    let mut harness = window(bench);
+    harness.get_by_label("Points").click();
+    harness.run_steps(3);
+    harness.get_by_label("Save as SVG…").click();
+    harness.run_steps(3);
+    let path = folder.path().join("seeds.svg");
+    save(&mut harness.state_mut().bench, &path);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines = text.split("<polyline points=\"").skip(1);
+    let points: Vec<usize> = lines
+        .map(|line| line.split('"').next().unwrap().split(' ').count())
+        // Those of the axes have two.
+        .filter(|points| *points > 2)
+        .collect();
+    assert_eq!(points, [3, 3], "a line for each seed");
 }
 
 #[test]

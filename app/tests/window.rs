@@ -5,10 +5,10 @@ mod common;
 use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key, Modifiers};
 use egui_kittest::kittest::{NodeT, Queryable};
-use softprefix::messages::Event;
-use softprefix::model::{FetchProgress, Language, ModuleState, Problem, ProblemKind, Target, Theme};
+use softprefix::messages::{Event, LibraryRequest, Request};
+use softprefix::model::{FetchProgress, Format, Language, ModuleState, Problem, ProblemKind, Target, Theme};
 use softprefix::text::Text;
-use softprefix::workbench::{Action, Dialog, Workbench};
+use softprefix::workbench::{Action, Dialog, Effect, Workbench};
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::protocol::extension::{StoredWeights, TakenOver};
 
@@ -41,6 +41,32 @@ fn the_slider_has_a_name_a_value_and_moves_by_its_keys() {
     assert_eq!(harness.state().bench.prefix.magnitude, 0.0);
     let slider = harness.get_by_role_and_label(Role::Slider, "Magnitude");
     assert_eq!(slider.accesskit_node().numeric_value(), Some(0.0));
+}
+
+#[test]
+fn what_is_typed_is_what_runs_when_the_keys_follow_at_once() {
+    let mut bench = ready();
+    bench.apply(Action::SetPrompt(String::new()));
+    bench.take_requests();
+    let mut harness = window(bench);
+    harness.get_by_label("Prompt").focus();
+    harness.run_steps(2);
+    // Both in one frame, as they come from fast fingers or a slow machine.
+    harness.get_by_label("Prompt").type_text("春について");
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
+    harness.run_steps(1);
+    let requests = harness.state_mut().bench.take_requests();
+    let prompts: Vec<&str> = requests
+        .iter()
+        .filter_map(|request| match request {
+            Request::Infer(inference) => Some(inference.asked.prompt.user.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        !prompts.is_empty() && prompts.iter().all(|prompt| *prompt == "春について"),
+        "{prompts:?}"
+    );
 }
 
 #[test]
@@ -276,6 +302,43 @@ fn an_address_is_read_and_a_wrong_one_is_told() {
         model: None,
     };
     assert!(harness.state().done.contains(&Action::Connect(target)));
+}
+
+#[test]
+fn where_the_system_shows_no_dialog_for_files_a_path_is_typed_and_no_file_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old.csv"), folder.path().join("new.csv"));
+    std::fs::write(&old, "of the person").unwrap();
+    let mut bench = tuned();
+    bench.apply(Action::Export(Format::Csv));
+    let question = bench.take_effects().into_iter().find_map(|effect| match effect {
+        Effect::Ask(question) => Some(question),
+        _ => None,
+    });
+    bench.absorb(Event::NotAsked(question.unwrap()));
+    let mut harness = window(bench);
+    assert!(harness.query_by_label_contains("shows no dialog for files").is_some());
+    let mut answer = |path: &std::path::Path| {
+        harness.get_by_label("Path").focus();
+        harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+        harness.run_steps(2);
+        harness.get_by_label("Path").type_text(&path.to_string_lossy());
+        harness.run_steps(2);
+        harness.get_by_label("Use it").click();
+        harness.run_steps(2);
+        let is_taken = harness.query_by_label_contains("a file of that name already").is_some();
+        (is_taken, harness.state().done.clone())
+    };
+    assert_eq!(answer(&old), (true, vec![]));
+    assert_eq!(answer(&new), (false, vec![Action::AnswerPath(new.clone())]));
+    let requests = harness.state_mut().bench.take_requests();
+    let is_written = |request: &Request| match request {
+        Request::Library(LibraryRequest::Export { path, .. }) => *path == new,
+        _ => false,
+    };
+    assert!(requests.iter().any(is_written), "{requests:?}");
+    assert!(harness.state().bench.dialog.is_none());
+    assert_eq!(std::fs::read(&old).unwrap(), b"of the person");
 }
 
 #[test]

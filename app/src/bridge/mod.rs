@@ -20,7 +20,6 @@ mod worker;
 pub use doctor::Ways;
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -29,7 +28,7 @@ use tokio::sync::mpsc;
 
 use softprefix_core::client::ConnectOptions;
 
-use crate::messages::{Event, FileQuestion, Request};
+use crate::messages::{Event, Request};
 
 /// Events that may wait for the window. A window that is behind slows the bridge down, and so the module.
 const EVENTS: usize = 1024;
@@ -129,11 +128,12 @@ impl Bridge {
     }
 
     /// Awaits the answer of a file dialog, away from the window's thread.
-    pub fn await_answer(&self, question: FileQuestion, answer: impl Future<Output = Option<PathBuf>> + Send + 'static) {
+    pub fn await_answer(&self, answer: impl Future<Output = Event> + Send + 'static) {
         let (answers, wake) = (self.answers.clone(), Arc::clone(&self.wake));
         self.runtime.spawn(async move {
-            let path = answer.await;
-            let _ = answers.send(Event::Chosen { question, path }).await;
+            let event = answer.await;
+            // Fails where the window is gone, and with it whoever asked.
+            let _ = answers.send(event).await;
             wake();
         });
     }

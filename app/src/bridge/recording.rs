@@ -12,12 +12,13 @@ use std::time::Instant;
 use softprefix_core::time;
 
 use super::events::Events;
+use crate::errors::{broken, cannot_read, system};
 use crate::messages::{Event, RecordingEvent, RecordingRequest};
 use crate::model::{Problem, ProblemKind};
 use crate::recording::{DEMO, Recording, Session, Writer};
 
-/// Larger files are no recordings: an hour of text and slider moves is a tenth of it.
-const LARGEST: u64 = 64 << 20;
+/// Larger files (in MiB) are no recordings: an hour of text and slider moves is a tenth of it.
+const LARGEST: u64 = 64;
 
 struct Tape {
     path: PathBuf,
@@ -50,10 +51,15 @@ impl Recordings {
                     return;
                 };
                 if let Err(error) = tape.file.write_all(words.as_bytes()) {
+                    let path = tape.path.display();
                     let problem = Problem::new(
                         ProblemKind::File,
-                        format!("The recording {} cannot be written ({error}).", tape.path.display()),
+                        format!("The recording {path} cannot be written ({error})."),
                         "What was recorded until now is kept there; free some space and record again.",
+                    )
+                    .in_japanese(
+                        format!("記録 {path} に書き込めません（{}）。", system(&error.to_string())),
+                        "ここまでの記録は残っています。空き容量を増やして、記録し直してください。",
                     );
                     self.tape = None;
                     report(events, RecordingEvent::CannotWrite(problem)).await;
@@ -74,11 +80,11 @@ impl Recordings {
                 Ok(session) => RecordingEvent::Opened {
                     session: Arc::new(session),
                 },
-                Err(sentence) => RecordingEvent::Refused(sentence),
+                Err(problem) => RecordingEvent::Refused(problem),
             }),
             RecordingRequest::OpenDemo => in_the_background(events, || match demo() {
                 Ok(session) => RecordingEvent::Opened { session },
-                Err(sentence) => RecordingEvent::Refused(sentence),
+                Err(problem) => RecordingEvent::Refused(problem),
             }),
         }
     }
@@ -93,7 +99,7 @@ fn in_the_background(events: &Events, work: impl FnOnce() -> RecordingEvent + Se
     tokio::spawn(async move {
         let event = tokio::task::spawn_blocking(work)
             .await
-            .unwrap_or_else(|error| RecordingEvent::Refused(format!("Reading the recording broke off ({error}).")));
+            .unwrap_or_else(|error| RecordingEvent::Refused(broken(error)));
         report(&events, event).await;
     });
 }
@@ -105,6 +111,14 @@ fn begin(folder: Option<&Path>) -> Result<Tape, Problem> {
             ProblemKind::File,
             format!("No recording can be written into {} ({error}).", folder.display()),
             "Check the folder's rights and the space on its disk.",
+        )
+        .in_japanese(
+            format!(
+                "{} に記録を書き込めません（{}）。",
+                folder.display(),
+                system(&error.to_string())
+            ),
+            "フォルダーの権限と、ディスクの空き容量を確かめてください。",
         )
     };
     std::fs::create_dir_all(&folder).map_err(cannot)?;
@@ -146,31 +160,43 @@ fn keep(from: &Path, to: PathBuf) -> RecordingEvent {
     });
     match moved {
         Ok(()) => RecordingEvent::Kept { path: to },
-        Err(error) => RecordingEvent::Refused(format!(
-            "{} cannot be written ({error}); the recording is kept as {}.",
-            to.display(),
-            from.display()
-        )),
+        Err(error) => {
+            let (to, from) = (to.display(), from.display());
+            let problem = Problem::new(
+                ProblemKind::File,
+                format!("{to} cannot be written ({error})."),
+                format!("The recording is kept as {from}."),
+            );
+            RecordingEvent::Refused(problem.in_japanese(
+                format!("{to} に書き込めません（{}）。", system(&error.to_string())),
+                format!("記録は {from} に残してあります。"),
+            ))
+        }
     }
 }
 
 /// Reads a file and makes it ready to play.
 ///
 /// # Errors
-/// Why it is not played, in one sentence.
-pub fn read(path: &Path) -> Result<Session, String> {
-    let cannot = |error: std::io::Error| format!("{} cannot be read ({error}).", path.display());
-    let bytes = std::fs::metadata(path).map_err(cannot)?.len();
-    if bytes > LARGEST {
-        return Err(format!(
-            "{} is too large for a recording ({} MB); choose a file that this program recorded.",
-            path.display(),
-            bytes >> 20
+/// Why it is not played.
+pub fn read(path: &Path) -> Result<Session, Problem> {
+    let cannot = |error: std::io::Error| cannot_read(path, &error);
+    let megabytes = std::fs::metadata(path).map_err(cannot)?.len() >> 20;
+    if megabytes > LARGEST {
+        let path = path.display();
+        let problem = Problem::new(
+            ProblemKind::File,
+            format!("{path} is too large for a recording ({megabytes} MB)."),
+            "Choose a file that this program recorded.",
+        );
+        return Err(problem.in_japanese(
+            format!("{path} は記録としては大きすぎます（{megabytes} MB）。"),
+            "本ソフトで記録したファイルを選んでください。",
         ));
     }
     let bytes = std::fs::read(path).map_err(cannot)?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    let recording = Recording::read(&bytes, &name).map_err(|broken| broken.to_string())?;
+    let recording = Recording::read(&bytes, &name).map_err(|broken| broken.problem())?;
     Ok(Session::new(Some(name.into_owned()), recording))
 }
 
@@ -178,7 +204,7 @@ pub fn read(path: &Path) -> Result<Session, String> {
 ///
 /// # Errors
 /// Never, as long as the file in the repository is whole (a test reads it).
-pub fn demo() -> Result<Arc<Session>, String> {
-    let recording = Recording::read(DEMO, "demo.jsonl").map_err(|broken| broken.to_string())?;
+pub fn demo() -> Result<Arc<Session>, Problem> {
+    let recording = Recording::read(DEMO, "demo.jsonl").map_err(|broken| broken.problem())?;
     Ok(Arc::new(Session::new(None, recording)))
 }

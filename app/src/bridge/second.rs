@@ -1,4 +1,4 @@
-//! A second module, asked what it has before anything is run on the first. It sets nothing up.
+//! A second module, asked what it has before anything is run on the first. It sets nothing up, and so opens no session.
 
 use std::path::Path;
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    Case, Entry, Experiment, JournalError, Library, Past, Prompt, Record, SharedJournal, new_id,
+    Case, Entry, Experiment, JournalError, Library, Opened, Prompt, Record, SharedJournal, new_id,
 };
 use softprefix_core::prefix::PrefixRecipe;
 
@@ -55,14 +55,14 @@ impl Tuning {
     ///
     /// # Errors
     /// Where its journal cannot be appended to; the next run begins another session then.
-    pub(super) fn go_on_with(&self, past: &Past) -> Result<(), JournalError> {
+    pub(super) fn go_on_with(&self, id: &str) -> Result<(), JournalError> {
         self.begin();
         let Some(library) = self.state().library.clone() else {
             return Ok(());
         };
-        let journal = library.append_to(&past.experiment.id)?.journal;
+        let Opened { journal, past, .. } = library.append_to(id)?;
         let mut state = self.state();
-        state.id.clone_from(&past.experiment.id);
+        state.id = past.experiment.id;
         state.journal = Some(journal);
         state.next_index = past
             .records

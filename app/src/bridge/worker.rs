@@ -184,9 +184,9 @@ impl Worker {
                 self.tuning.use_library(self.library.clone());
             }
             Request::Tuning(None) => self.tuning.begin(),
-            Request::Tuning(Some(past)) => {
+            Request::Tuning(Some(id)) => {
                 let tuning = self.tuning.clone();
-                let opened = tokio::task::spawn_blocking(move || tuning.go_on_with(&past)).await;
+                let opened = tokio::task::spawn_blocking(move || tuning.go_on_with(&id)).await;
                 let problem = match opened {
                     Ok(Ok(())) => return,
                     Ok(Err(error)) => Problem::told(ProblemKind::File, errors::journal(&error)),

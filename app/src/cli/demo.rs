@@ -32,8 +32,8 @@ pub fn run(args: &DemoArgs) -> ExitCode {
     };
     let session = match session {
         Ok(session) => session,
-        Err(sentence) => {
-            eprintln!("softprefix: {sentence}");
+        Err(problem) => {
+            eprintln!("softprefix: {problem}");
             return Exit::File.into();
         }
     };

@@ -37,7 +37,7 @@ async fn look(address: &str, json: bool) -> Result<Exit, Failure> {
     module.ping().await.map_err(failed)?;
     let latency = module.ping().await.map_err(failed)?;
     let version = module.version().await.map_err(failed)?;
-    let cards = module.cards().await.map_err(failed)?;
+    let (cards, unreadable) = module.model_list().await.map_err(failed)?;
     // A module without an LLM unit says so with an error; that is an answer, too.
     let tasks = answered(module.tasks().await).map_err(failed)?;
     // Behind llm-sys the cards are its own, and only the unit itself tells.
@@ -65,6 +65,7 @@ async fn look(address: &str, json: bool) -> Result<Exit, Failure> {
             "latency_ms": latency.as_secs_f64() * 1e3,
             "ours": ours,
             "models": cards,
+            "unreadable_models": unreadable,
             "tasks": tasks.as_ref().ok(),
             "tasks_error": tasks.as_ref().err().map(ToString::to_string),
         });
@@ -89,7 +90,9 @@ async fn look(address: &str, json: bool) -> Result<Exit, Failure> {
     for card in &cards {
         out += &format!("model   {}\n", line(card));
     }
-    if cards.is_empty() {
+    if unreadable > 0 {
+        out += &format!("model   {unreadable} more whose cards cannot be read: they have no name (`mode`)\n");
+    } else if cards.is_empty() {
         out += "model   none listed\n";
     }
     print(&out);

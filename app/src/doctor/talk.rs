@@ -1,7 +1,7 @@
 //! The checks that port 10001 allows (seed 0.1, 5, 6, 8 and 9): is somebody there, does a model set up, does a baseline come, does a
 //! prefix change it, does a stream end, is a second run equal, and whose unit is it?
 //!
-//! It talks StackFlow like the workbench does and needs no ssh. It never asks for `sys.bashexec`, and not for `sys.hwinfo` either, which
+//! It talks StackFlow like the workbench does and needs no ssh. It opens no session: which of a session's steps fails is the finding. It never asks for `sys.bashexec`, and not for `sys.hwinfo` either, which
 //! ends llm-sys where the board has no temperature sensor.
 
 use std::time::Duration;
@@ -217,7 +217,7 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
                 said!("The baseline does not come", "ベースラインが返ってきません"),
                 &error,
             );
-            let _ = task.exit().await;
+            leave(&task, tell).await;
             return Some(finding);
         }
     };
@@ -272,9 +272,26 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
         }
     };
     tell(identity(module, model, &task, &baseline, deterministic).await);
-    let _ = task.exit().await;
-    tell(stream(module, model, ours).await);
+    leave(&task, tell).await;
+    let finding = stream(module, model, ours, tell).await;
+    tell(finding);
     None
+}
+
+/// Ends a task of these checks; where that fails, its place stays taken.
+async fn leave(task: &Task, tell: &mut impl FnMut(Finding)) {
+    if let Err(error) = task.exit().await {
+        let title = said!(
+            "A task of these checks could not be ended",
+            "この診断で使ったタスクを終了できませんでした"
+        );
+        let text = errors::client(&error).whole();
+        tell(Finding::new("tasks", "8.2", Verdict::LookHere, title, text).fact(
+            said!("task", "タスク"),
+            task.work_id(),
+            true,
+        ));
+    }
 }
 
 /// Seed 6 and 9: whether a prefix has an effect here, which tells whose unit it is.
@@ -400,7 +417,7 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
 }
 
 /// Seed 8.3: a stream of Japanese text against the same text whole.
-async fn stream(module: &Module, model: &str, ours: bool) -> Finding {
+async fn stream(module: &Module, model: &str, ours: bool, tell: &mut impl FnMut(Finding)) -> Finding {
     const ID: &str = "stream";
     let set_up = |streaming| {
         SetUp::new(model, SYSTEM)
@@ -426,7 +443,7 @@ async fn stream(module: &Module, model: &str, ours: bool) -> Finding {
             }
         };
         outcomes.push(infer(&task, JAPANESE, None).await);
-        let _ = task.exit().await;
+        leave(&task, tell).await;
     }
     let shown = |outcome: &Result<Outcome, ClientError>| match outcome {
         Ok(outcome) => shorten(&outcome.text).into(),

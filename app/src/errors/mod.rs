@@ -128,7 +128,7 @@ pub fn sentence(text: &str) -> String {
                 && !text
                     .split(' ')
                     .next()
-                    .is_some_and(|word| word.contains(['.', ':']) || matches!(word, "llm" | "sys")) =>
+                    .is_some_and(|word| word.contains(['.', ':', '/', '\\']) || matches!(word, "llm" | "sys")) =>
         {
             first.to_ascii_uppercase().to_string() + letters.as_str()
         }

@@ -80,7 +80,9 @@ fn japanese(error: &PrefixError) -> (String, String) {
         ),
         PrefixError::NotFinite { row, column, value } => (
             format!(
-                "{row} 行 {column} 番目の値が bf16 で {value} です。一つでも NaN や無限大があると、以降の位置がすべて壊れます。"
+                "{} 行目の {} 番目の値が bf16 で {value} です。一つでも NaN や無限大があると、以降の位置がすべて壊れます。",
+                row + 1,
+                column + 1
             ),
             "大きさを小さくするか、データを直してください。".to_owned(),
         ),
@@ -133,7 +135,10 @@ fn japanese(error: &PrefixError) -> (String, String) {
             "描くか、取り除いてください。".to_owned(),
         ),
         PrefixError::EnvelopeNotFinite { point, value } => (
-            format!("包絡線の点 {point} が {value} です。どの係数も有限でなければなりません。"),
+            format!(
+                "包絡線の {} 番目の点が {value} です。どの係数も有限でなければなりません。",
+                point + 1
+            ),
             "描き直してください。".to_owned(),
         ),
         PrefixError::WindowExceeded {

@@ -1,6 +1,7 @@
 //! Errors between us and a module: the connection, refusals with their codes, silence.
 
 use softprefix_core::client::ClientError;
+use softprefix_core::protocol::message::SYS;
 use softprefix_core::protocol::{Code, ErrorField};
 
 use super::{Part, Told, prefix, system};
@@ -45,7 +46,10 @@ fn japanese(error: &ClientError) -> (String, String) {
             seconds,
         } => (
             format!("{work_id} が {seconds} 秒以内に「{action}」に応答しませんでした。"),
-            "もう一度試し、応答がないままならモジュールのユニットを再起動してください（`systemctl restart llm-llm`）。",
+            match work_id.as_str() {
+                SYS => "もう一度試し、応答がないままならモジュールで再起動してください（`systemctl restart llm-sys`）。",
+                _ => "もう一度試し、応答がないままならモジュールで再起動してください（`systemctl restart llm-llm`）。",
+            },
         ),
         ClientError::Unreadable { action, detail } => (
             format!("「{action}」への応答を読めません（{detail}）。"),

@@ -23,9 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softprefix_core::compare::{Diff, Granularity};
-use softprefix_core::experiment::{
-    Comparison, Experiment, MeasuredText, Past, PrefixIdentity, Prompt, Record, Settings,
-};
+use softprefix_core::experiment::{Comparison, Experiment, MeasuredText, PrefixIdentity, Prompt, Record, Settings};
 use softprefix_core::prefix::PrefixRecipe;
 use softprefix_core::protocol::extension;
 
@@ -92,8 +90,8 @@ pub enum Request {
     Doctor(DoctorRequest),
     /// The library of all experiments.
     Library(LibraryRequest),
-    /// Go on with this session of tuning; `None` begins another with the next run.
-    Tuning(Option<Box<Past>>),
+    /// Go on with the session of tuning with this id; `None` begins another with the next run.
+    Tuning(Option<String>),
     Sweep(Box<SweepRequest>),
     /// Recordings: written, read.
     Recording(RecordingRequest),
@@ -227,6 +225,8 @@ pub enum Event {
         question: FileQuestion,
         path: Option<PathBuf>,
     },
+    /// The system has no dialog for files, and showed none.
+    NotAsked(FileQuestion),
     FigureSaved(PathBuf),
     FileProblem(Problem),
 
@@ -269,4 +269,17 @@ pub enum FileQuestion {
         suggested: String,
         from: PathBuf,
     },
+}
+
+impl FileQuestion {
+    /// What the file is called unless the person says otherwise; `None` where one that is there is asked for.
+    pub fn suggested(&self) -> Option<&str> {
+        match self {
+            Self::Open | Self::ModelFile | Self::UnitBinary | Self::ImportPrefix => None,
+            Self::Export { suggested, .. }
+            | Self::SaveFigure { suggested, .. }
+            | Self::ExportPrefix { suggested, .. }
+            | Self::SaveRecording { suggested, .. } => Some(suggested),
+        }
+    }
 }

@@ -44,6 +44,6 @@ pub enum RecordingEvent {
     Opened {
         session: Arc<Session>,
     },
-    /// Why a file is not played, in one sentence.
-    Refused(String),
+    /// Why a file is not played, or not kept where it was wanted.
+    Refused(Problem),
 }

@@ -1,11 +1,14 @@
 //! Sheets over the window: keys and commands, where to connect, models, left-over tasks, and what this is.
 
+use std::path::PathBuf;
+
 use eframe::egui::{
-    self, Align, CornerRadius, Frame, Id, Key, Layout, Margin, Modal, ScrollArea, Stroke, TextEdit, Ui, vec2,
+    self, Align, CornerRadius, Frame, Id, Key, Layout, Margin, Modal, Response, ScrollArea, Stroke, TextEdit, Ui, vec2,
 };
 
 use super::desk::Desk;
 use crate::commands::{COMMANDS, Group};
+use crate::messages::FileQuestion;
 use crate::model::{ModelChoice, ModuleState, Target};
 use crate::text;
 use crate::theme::{self, Palette};
@@ -20,6 +23,8 @@ use crate::workbench::{Action, Dialog};
 pub struct Sheets {
     address: String,
     address_wrong: bool,
+    path: String,
+    path_taken: bool,
     /// The sheet of the last frame, to notice when one opens.
     open: Option<Dialog>,
 }
@@ -33,6 +38,9 @@ impl Sheets {
         let palette = Palette::of(ui);
         if opened {
             self.address_wrong = false;
+            self.path_taken = false;
+            let suggested = desk.bench.path_asked.as_ref().and_then(FileQuestion::suggested);
+            self.path = suggested.unwrap_or_default().to_owned();
             if let (Dialog::Connect, Target::Remote { address, .. }) = (dialog, &desk.bench.target) {
                 self.address = address.clone();
             }
@@ -69,6 +77,7 @@ impl Sheets {
                         Dialog::LeftOverTasks => left_over(ui, desk),
                         Dialog::Identity => super::identity::sheet(ui, desk),
                         Dialog::About => about(ui, desk),
+                        Dialog::Path => self.path(ui, desk, opened),
                     });
             });
         if response.should_close() {
@@ -109,28 +118,8 @@ impl Sheets {
         ui.horizontal(|ui| {
             let button = Button::ink(text.connect).name(text.connect_remote);
             let width = ui.available_width() - button.measure(ui) - 8.0;
-            let outline = if self.address_wrong {
-                palette.broken
-            } else {
-                palette.stroke
-            };
-            let frame = Frame::NONE
-                .fill(palette.inset)
-                .stroke(Stroke::new(1.0, outline))
-                .corner_radius(CornerRadius::same(theme::RADIUS_CONTROL))
-                .inner_margin(Margin::symmetric(10, 0));
-            let response = ui
-                .add_sized(
-                    vec2(width, theme::CONTROL),
-                    TextEdit::singleline(&mut self.address)
-                        .id_salt("address")
-                        .hint_text(text.address_hint)
-                        .font(theme::BODY.mono())
-                        .frame(frame)
-                        .align(egui::Align2::LEFT_CENTER),
-                )
+            let response = field(ui, width, &mut self.address, text.address_hint, self.address_wrong)
                 .accessible_name(text.address);
-            paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
             if opened {
                 response.request_focus();
             }
@@ -155,6 +144,65 @@ impl Sheets {
             }
         }
     }
+
+    fn path(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, opened: bool) {
+        let palette = Palette::of(ui);
+        let text = desk.text;
+        ui.label(paint::words(text.path_about, theme::BODY, palette.text2));
+        ui.add_space(4.0);
+        let mut go = false;
+        ui.horizontal(|ui| {
+            let button = Button::ink(text.path_use);
+            let width = ui.available_width() - button.measure(ui) - 8.0;
+            let response = field(ui, width, &mut self.path, "", self.path_taken).accessible_name(text.path);
+            if opened {
+                response.request_focus();
+            }
+            if response.changed() {
+                self.path_taken = false;
+            }
+            go |= response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
+            go |= ui.add(button).clicked();
+        });
+        if self.path_taken {
+            super::module_card::with_mark(ui, Status::Broken, |ui| {
+                ui.label(paint::words(text.path_taken, theme::BODY, palette.text2));
+            });
+        }
+        if go && !self.path.trim().is_empty() {
+            let path = PathBuf::from(self.path.trim());
+            let is_new = desk
+                .bench
+                .path_asked
+                .as_ref()
+                .is_some_and(|asked| asked.suggested().is_some());
+            self.path_taken = is_new && path.exists();
+            if !self.path_taken {
+                desk.act(Action::AnswerPath(path));
+            }
+        }
+    }
+}
+
+/// A line to type an address or a path into.
+fn field(ui: &mut Ui, width: f32, typed: &mut String, hint: &str, wrong: bool) -> Response {
+    let palette = Palette::of(ui);
+    let frame = Frame::NONE
+        .fill(palette.inset)
+        .stroke(Stroke::new(1.0, if wrong { palette.broken } else { palette.stroke }))
+        .corner_radius(CornerRadius::same(theme::RADIUS_CONTROL))
+        .inner_margin(Margin::symmetric(10, 0));
+    let response = ui.add_sized(
+        vec2(width, theme::CONTROL),
+        TextEdit::singleline(typed)
+            .id_salt("typed")
+            .hint_text(hint)
+            .font(theme::BODY.mono())
+            .frame(frame)
+            .align(egui::Align2::LEFT_CENTER),
+    );
+    paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
+    response
 }
 
 fn title(ui: &mut Ui, desk: &mut Desk<'_>, dialog: Dialog) {
@@ -167,6 +215,7 @@ fn title(ui: &mut Ui, desk: &mut Desk<'_>, dialog: Dialog) {
         Dialog::LeftOverTasks => text.left_over_title,
         Dialog::Identity => desk.prefix_text().identity_title,
         Dialog::About => text.about_title,
+        Dialog::Path => text.path_title,
     };
     ui.horizontal(|ui| {
         ui.label(paint::strong(words, theme::VERDICT, palette.text));

@@ -46,6 +46,27 @@ pub enum Broken {
     Empty(String),
 }
 
+impl Broken {
+    /// The same as it is told to a person, in both languages.
+    pub fn problem(&self) -> Problem {
+        let japanese = match self {
+            Self::NotOne(name) => {
+                format!("{name} は本ソフトの記録ではありません。本ソフトで記録したファイルを選んでください。")
+            }
+            Self::Newer { name, version } => format!(
+                "{name} は新しい版の本ソフトが記録したものです（形式 {version}、この版が読めるのは {VERSION} まで）。本ソフトを更新してください。"
+            ),
+            Self::Line { name, line, why } => {
+                format!(
+                    "{name} の {line} 行目が壊れています（{why}）。記録し直すか、壊れていない写しを使ってください。"
+                )
+            }
+            Self::Empty(name) => format!("{name} には再生できるものがありません。もう少し長く記録してください。"),
+        };
+        Problem::new(ProblemKind::File, self.to_string(), "").in_japanese(japanese, "")
+    }
+}
+
 /// The first line.
 #[derive(Serialize, Deserialize)]
 struct Head {

@@ -78,6 +78,10 @@ impl Workbench {
                 self.notice = Some(Notice::Problem(problem));
             }
             Event::Chosen { question, path } => self.chosen(question, path),
+            Event::NotAsked(question) => {
+                self.path_asked = Some(question);
+                self.dialog = Some(Dialog::Path);
+            }
             Event::FigureSaved(path) => self.notice = Some(Notice::Saved(path)),
             Event::Doctor(event) => {
                 let in_use = self.doctor_compares_with();
@@ -201,6 +205,13 @@ impl Workbench {
     }
 
     // ----- files -----
+
+    /// Answers what [`Dialog::Path`] asks for, if it does.
+    pub(super) fn answer_path(&mut self, path: Option<std::path::PathBuf>) {
+        if let Some(question) = self.path_asked.take() {
+            self.chosen(question, path);
+        }
+    }
 
     fn chosen(&mut self, question: FileQuestion, path: Option<std::path::PathBuf>) {
         self.file.asking = false;

@@ -123,6 +123,8 @@ pub enum Action {
     ToggleTextsAlone,
     ShowDialog(Dialog),
     CloseDialog,
+    /// The path that was typed where the system shows no dialog for files.
+    AnswerPath(PathBuf),
     DismissNotice,
     Quit,
 }

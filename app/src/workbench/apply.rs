@@ -178,7 +178,12 @@ impl Workbench {
             }
             Action::CloseDialog => {
                 self.dialog = None;
+                self.answer_path(None);
                 self.back_to_kept();
+            }
+            Action::AnswerPath(path) => {
+                self.dialog = None;
+                self.answer_path(Some(path));
             }
             Action::DismissNotice => self.notice = None,
             Action::Quit => self.effects.push(Effect::Quit),
@@ -452,6 +457,8 @@ impl Workbench {
     }
 
     pub(super) fn ask(&mut self, question: FileQuestion) {
+        // A question that stands on a sheet gives way to the next.
+        self.answer_path(None);
         if !self.file.asking {
             self.file.asking = true;
             self.effects.push(Effect::Ask(question));

@@ -34,7 +34,7 @@ use softprefix_core::compare::{Diff, Granularity, Measure};
 use softprefix_core::experiment::drawing::Paper;
 use softprefix_core::prefix::PrefixRecipe;
 
-use crate::messages::Request;
+use crate::messages::{FileQuestion, Request};
 use crate::model::{
     Budget, Figure, Kept, ModelChoice, ModuleState, Pane, PrefixCard, PrefixForm, PrefixSheet, PromptForm, Remembered,
     Settings, Side, Target, Vocabulary, WhyNot,
@@ -100,6 +100,8 @@ pub struct Workbench {
     pub doctor: doctor::DoctorState,
     pub settings: Settings,
     pub dialog: Option<Dialog>,
+    /// What [`Dialog::Path`] asks for.
+    pub path_asked: Option<FileQuestion>,
     /// A sentence for the person that belongs to no pane: saved, opened, refused.
     pub notice: Option<Notice>,
     pub file: FileState,
@@ -167,6 +169,7 @@ impl Workbench {
             doctor: doctor::DoctorState::at(settings.doctor_host.clone()),
             settings,
             dialog: None,
+            path_asked: None,
             notice: None,
             file: FileState::default(),
             fullscreen: false,

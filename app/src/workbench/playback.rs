@@ -461,6 +461,7 @@ impl Workbench {
             | Action::SetTextsHeight(..)
             | Action::ShowDialog(super::Dialog::Help | super::Dialog::About)
             | Action::CloseDialog
+            | Action::AnswerPath(_)
             | Action::DismissNotice
             | Action::Quit => Some(action),
             Action::SetMeasure(_)
@@ -505,7 +506,8 @@ impl Workbench {
         bench.tab = Tab::Tune;
         bench.dialog = self
             .dialog
-            .filter(|dialog| matches!(dialog, super::Dialog::Help | super::Dialog::About));
+            .filter(|dialog| matches!(dialog, super::Dialog::Help | super::Dialog::About | super::Dialog::Path));
+        bench.path_asked.clone_from(&self.path_asked);
         bench.notice = match &self.notice {
             Some(notice @ super::Notice::Problem(_)) => Some(notice.clone()),
             _ => None,

@@ -10,7 +10,7 @@ use softprefix_core::protocol::extension;
 
 use super::{Action, Effect, Flight, Notice, Workbench};
 use crate::messages::{Event, FileQuestion, RecordingEvent, RecordingRequest, Request};
-use crate::model::{PrefixForm, Problem, ProblemKind, PromptForm, RunId, Side};
+use crate::model::{PrefixForm, PromptForm, RunId, Side};
 use crate::recording::Line;
 
 /// What was told last.
@@ -255,9 +255,7 @@ impl Workbench {
                 self.notice = Some(Notice::Problem(problem));
             }
             RecordingEvent::Opened { session } => self.play(session),
-            RecordingEvent::Refused(sentence) => {
-                self.notice = Some(Notice::Problem(Problem::new(ProblemKind::File, sentence, "")));
-            }
+            RecordingEvent::Refused(problem) => self.notice = Some(Notice::Problem(problem)),
         }
     }
 

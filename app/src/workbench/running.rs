@@ -236,7 +236,6 @@ impl Workbench {
         }
         let comparisons = self.tuning.add(record.clone());
         self.measure(comparisons);
-        self.tuning.refresh();
         if is_shown {
             self.flights.remove(&side);
             self.show_record(side, &record);

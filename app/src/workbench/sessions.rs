@@ -30,7 +30,7 @@ impl Workbench {
 
     /// Shows a session of the library, with its controls, and goes on with it.
     pub(super) fn open_session(&mut self, past: Past) {
-        let request = Request::Tuning(Some(Box::new(past.clone())));
+        let request = Request::Tuning(Some(past.experiment.id.clone()));
         let (tuning, comparisons) = Tuning::open(past);
         self.change_to(tuning);
         self.outbox.push(request);
@@ -68,7 +68,6 @@ impl Workbench {
             self.tuning.take(one);
             self.sweep.analysis.take(one.clone());
         }
-        self.tuning.refresh();
         self.look_for_noise();
     }
 

@@ -725,12 +725,49 @@ fn an_opened_session_brings_its_prompt_settings_prefix_points_and_texts() {
     assert_eq!(&*bench.baseline.text, "春の風");
 }
 
+/// What one more run costs must not grow with the session: looking at all the others for each of 20,000 would take minutes here.
+#[test]
+fn a_session_of_20_000_runs_takes_in_its_measures_one_by_one() {
+    const RUNS: usize = 20_000;
+    let mut past = with_one_run().tuning.past.clone();
+    past.experiment.id = "session".to_owned();
+    let run = past
+        .records
+        .iter()
+        .find(|record| !record.is_baseline())
+        .unwrap()
+        .clone();
+    past.records.extend((0..RUNS).map(|index| {
+        let mut record = run.clone();
+        record.id = format!("session/live-{index}");
+        // Every second one is an earlier one again, and stands for it.
+        record.prefix.as_mut().unwrap().sha256 = format!("prefix {}", index / 2);
+        record
+    }));
+    let mut bench = ready();
+    bench.absorb(Event::Library(Box::new(LibraryEvent::Read(vec![past]))));
+    let requests = bench.take_requests();
+    let comparisons = requests.into_iter().find_map(|request| match request {
+        Request::Measure(comparisons) => Some(comparisons),
+        _ => None,
+    });
+    let begun = std::time::Instant::now();
+    // The latest first: whatever the order, the latest of two that are the same is the point.
+    for comparison in comparisons.unwrap().into_iter().rev() {
+        bench.absorb(Event::Measured(vec![comparison.measure()]));
+    }
+    assert_eq!(points(&bench), RUNS / 2 + 1);
+    let (last, _) = bench.tuning.points().next_back().unwrap();
+    assert_eq!(last.id, format!("session/live-{}", RUNS - 1));
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+}
+
 impl Workbench {
     /// Whether the bridge was asked to go on with a session; the other requests stay.
     fn take_requests_of_tuning(&mut self, past: &Past) -> bool {
         let before = self.outbox.len();
         self.outbox
-            .retain(|request| !matches!(request, Request::Tuning(Some(of)) if of.experiment.id == past.experiment.id));
+            .retain(|request| !matches!(request, Request::Tuning(Some(id)) if *id == past.experiment.id));
         self.outbox.len() < before
     }
 }

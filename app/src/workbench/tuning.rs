@@ -1,8 +1,9 @@
 //! The session of tuning that is shown: its records, the points of the plot, and which of them is looked at. Measures, noise and
 //! verdicts come from [`Analysis`] alone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use sha2::{Digest as _, Sha256};
 use softprefix_core::compare::{Measure, Verdict};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
@@ -25,7 +26,9 @@ pub struct Tuning {
     /// Place of each record.
     places: HashMap<String, usize>,
     /// Places of the records that are points of the plot.
-    visible: Vec<usize>,
+    visible: BTreeSet<usize>,
+    /// The latest of them with a prefix and an output, by the digest of both.
+    latest: HashMap<[u8; 32], usize>,
 }
 
 impl Default for Tuning {
@@ -50,7 +53,8 @@ impl Tuning {
             shown: None,
             selected: None,
             places: HashMap::new(),
-            visible: Vec::new(),
+            visible: BTreeSet::new(),
+            latest: HashMap::new(),
         }
     }
 
@@ -77,8 +81,12 @@ impl Tuning {
         comparisons
     }
 
+    /// Takes in what was measured of a record, which may be a point of the plot now.
     pub(super) fn take(&mut self, measured: &MeasuredText) {
         self.analysis.take(measured.clone());
+        if let Some(&place) = self.places.get(&measured.record) {
+            self.see(place);
+        }
     }
 
     /// Takes in a line of its journal: a name, a deletion, scores.
@@ -92,31 +100,41 @@ impl Tuning {
 
     /// Finds the points of the plot anew.
     pub(super) fn refresh(&mut self) {
-        let shown = self.group();
-        let mut visible: Vec<usize> = Vec::new();
-        let mut known: HashMap<(&str, usize, &str), usize> = HashMap::new();
-        for (place, record) in self.past.records.iter().enumerate() {
-            let is_point = self.past.is_shown(&record.id)
-                && record.is_complete()
-                && !record.is_baseline()
-                && self.analysis.find(&record.id).is_some_and(|(group, point)| {
-                    shown.is_some_and(|shown| std::ptr::eq(shown, group)) && point.measures.is_some()
-                });
-            let (Some(prefix), true) = (&record.prefix, is_point) else {
-                continue;
-            };
-            // The same prefix with the same output again is the same point.
-            if let Some(before) = known.insert((&prefix.sha256, prefix.len, record.output()), place)
-                && !prefix.sha256.is_empty()
-            {
-                visible.retain(|place| *place != before);
-            }
-            visible.push(place);
+        self.visible.clear();
+        self.latest.clear();
+        for place in 0..self.past.records.len() {
+            self.see(place);
         }
-        self.visible = visible;
         let is_gone = |id: &String| !self.past.is_shown(id);
         if self.selected.as_ref().is_some_and(is_gone) {
             self.selected = None;
+        }
+    }
+
+    /// Adds a record to the points of the plot if it is one.
+    fn see(&mut self, place: usize) {
+        let Some(record) = self.past.records.get(place) else {
+            return;
+        };
+        let is_point = self.past.is_shown(&record.id)
+            && record.is_complete()
+            && !record.is_baseline()
+            && self.analysis.find(&record.id).is_some_and(|(group, point)| {
+                self.group().is_some_and(|shown| std::ptr::eq(shown, group)) && point.measures.is_some()
+            });
+        let (Some(prefix), true) = (&record.prefix, is_point) else {
+            return;
+        };
+        self.visible.insert(place);
+        if prefix.sha256.is_empty() {
+            return;
+        }
+        // The same prefix with the same output again is the same point.
+        let same = format!("{} {} {}", prefix.sha256, prefix.len, record.output());
+        let latest = self.latest.entry(Sha256::digest(same).into()).or_insert(place);
+        if *latest != place {
+            self.visible.remove(&place.min(*latest));
+            *latest = place.max(*latest);
         }
     }
 

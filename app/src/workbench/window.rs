@@ -30,6 +30,8 @@ pub enum Dialog {
     /// What the prefix in hand is: its rows' norms, digest, nearest tokens.
     Identity,
     About,
+    /// Type a path: the system shows no dialog for files.
+    Path,
 }
 
 /// What the window has to do for the workbench.

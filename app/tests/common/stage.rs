@@ -2,6 +2,7 @@
 
 use eframe::egui::{Context, Ui, UiBuilder, vec2};
 use egui_kittest::Harness;
+use softprefix::app::frame_of;
 use softprefix::panels::Window;
 use softprefix::workbench::{Action, Workbench};
 use softprefix::{fonts, theme};
@@ -28,10 +29,7 @@ impl Stage {
         // The harness leaves a margin, a window does not.
         let whole = ui.ctx().content_rect();
         let ui = &mut ui.new_child(UiBuilder::new().max_rect(whole));
-        for action in self.window.show(ui, &self.bench) {
-            self.done.push(action.clone());
-            self.bench.apply(action);
-        }
+        self.done.extend(frame_of(&mut self.window, &mut self.bench, ui));
     }
 }
 

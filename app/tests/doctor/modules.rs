@@ -51,6 +51,8 @@ pub enum Manner {
     Patched,
     /// Patched, and a stream stops after its first frame.
     Stalling,
+    /// Patched, and ends no task.
+    Clinging,
 }
 
 /// Our unit behind a wire that takes away what an older unit does not know.
@@ -79,6 +81,9 @@ pub async fn wire(client: TcpStream, unit: SocketAddr, manner: Manner) {
                 if manner == Manner::Stock {
                     data.remove("soft_prefix");
                 }
+            }
+            if manner == Manner::Clinging && request["action"] == "exit" {
+                request["action"] = "nothing that it knows".into();
             }
             if to_unit
                 .write_all(format!("{}\n", escaped(&request)).as_bytes())

@@ -101,6 +101,17 @@ async fn nobody_at_the_port_is_one_sentence() {
     assert!(found[0].text.en.contains("Could not connect"), "{:?}", found[0]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_of_the_checks_that_cannot_be_ended_is_told() {
+    let found = findings(&talk_to(older(Manner::Clinging).await)).await;
+    let left: Vec<&Finding> = found
+        .iter()
+        .filter(|finding| finding.title.en.contains("could not be ended"))
+        .collect();
+    assert_eq!(left.len(), 3, "each of them: {found:#?}");
+    assert!(left.iter().all(|finding| finding.facts[0].value.en.starts_with("llm.")));
+}
+
 /// Runs `softprefix doctor` with these arguments: its exit code and what it printed.
 fn doctor(arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_softprefix"));

@@ -1,19 +1,14 @@
 //! The idle loop: with a real unit, without one, and when the unit goes away and comes back.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use softprefix::model::ModuleState;
 use softprefix::workbench::{Action, ExhibitionAction, PlaybackAction, Workbench};
-use softprefix_unit::listen;
-use softprefix_unit::models::{ModelStore, Places};
-use softprefix_unit::unit::{Unit, UnitOptions};
 use tokio::sync::oneshot;
 
-use crate::support::{Desk, LONG, at, journals, points, serve, tiny_model};
+use crate::support::{Desk, LONG, at, journals, points, serve, serve_until, tiny_model};
 
 const TOGGLE: Action = Action::Exhibit(ExhibitionAction::Toggle);
 const TOUCH: Action = Action::Exhibit(ExhibitionAction::Touched);
@@ -26,43 +21,14 @@ struct Killable {
 }
 
 impl Killable {
-    /// On this address; a port that has just been given up may be held back for a moment.
+    /// On this address.
     fn on(address: SocketAddr) -> Self {
-        let (tell, told) = std::sync::mpsc::channel();
         let (end, ended) = oneshot::channel::<()>();
-        let path: PathBuf = tiny_model();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let folder = path.parent().unwrap().to_owned();
-                let store = ModelStore::new(Places::only(folder).with_named(path));
-                let unit = Unit::new(Arc::new(store), UnitOptions::default());
-                let until = Instant::now() + LONG;
-                let listener = loop {
-                    match listen::bind(address, false).await {
-                        Ok(listener) => break listener,
-                        Err(error) => assert!(Instant::now() < until, "{error}"),
-                    }
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                };
-                tell.send(listener.local_addr().unwrap()).unwrap();
-                listen::serve(listener, Arc::new(unit), async move {
-                    let _ = ended.await;
-                })
-                .await;
-            });
-            // As a killed process leaves them: connections are cut.
-            runtime.shutdown_background();
-        });
-        Self {
-            address: told.recv().unwrap(),
-            end,
-            thread,
-        }
+        let ended = async move {
+            let _ = ended.await;
+        };
+        let (address, thread) = serve_until(ended, address, tiny_model());
+        Self { address, end, thread }
     }
 
     fn kill(self) -> SocketAddr {
@@ -110,7 +76,7 @@ fn presets_are_played_in_turn_from_nothing_to_overdriven_and_the_persons_fields_
     assert!(!desk.bench.presenting && desk.bench.exhibition.is_none());
     assert_eq!(
         journals(&desk.folder),
-        [] as [PathBuf; 0],
+        Vec::<std::path::PathBuf>::new(),
         "an exhibition is nobody's experiment"
     );
 }

@@ -159,6 +159,21 @@ fn a_stream_that_stops_without_an_end_is_given_up_and_its_text_stays_on_screen()
     assert!(!desk.bench.baseline.text.is_empty() || !desk.bench.prefixed.text.is_empty());
 }
 
+/// A module whose connection is gone at the first message with these words in it.
+pub fn lost_at(module: SocketAddr, words: &'static str) -> SocketAddr {
+    server(move |client| {
+        let module = TcpStream::connect(module).unwrap();
+        let (mut from_module, mut to_client) = (module.try_clone().unwrap(), client.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut from_module, &mut to_client));
+        for line in BufReader::new(&client).lines().map_while(Result::ok) {
+            if line.contains(words) || writeln!(&module, "{line}").is_err() {
+                break;
+            }
+        }
+        let _ = (client.shutdown(Shutdown::Both), module.shutdown(Shutdown::Both));
+    })
+}
+
 /// Our unit, with everything taken away by which it tells that it is ours: what is left is what a stock unit says.
 pub fn stranger(module: SocketAddr) -> SocketAddr {
     changed(module, |_request| {}, hide)
@@ -167,6 +182,22 @@ pub fn stranger(module: SocketAddr) -> SocketAddr {
 /// A stock unit indeed: what it is told of prefixes it passes over without a word.
 pub fn deaf_stranger(module: SocketAddr) -> SocketAddr {
     changed(module, hide, hide)
+}
+
+/// A module that lists one card more, without a name.
+pub fn with_a_nameless_card(module: SocketAddr) -> SocketAddr {
+    changed(
+        module,
+        |_request| {},
+        |reply| {
+            if reply["object"] == "sys.lsmode" {
+                reply["data"]
+                    .as_array_mut()
+                    .unwrap()
+                    .push(serde_json::json!({"type": "llm"}));
+            }
+        },
+    )
 }
 
 /// Hands frames on between a client and a module, changed on their way.

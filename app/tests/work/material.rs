@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use softprefix::messages::Event;
 use softprefix::model::{Envelope, ExportForm, KindChoice, MagnitudeUnit, Nearest, Refusal, Remembered, WhyNot};
 use softprefix::workbench::sweep::{Stage, SweepOff};
 use softprefix::workbench::{Action, Dialog, Effect, MaterialAction, Notice, SweepAction};
@@ -270,7 +271,9 @@ fn what_is_written_is_read_again_bit_by_bit() {
         });
         let path = folder.path().join(name);
         let answer = Some(path.clone());
-        desk.bridge.await_answer(question.unwrap(), async move { answer });
+        let question = question.unwrap();
+        desk.bridge
+            .await_answer(async move { Event::Chosen { question, path: answer } });
         desk.until("the file", |bench| matches!(bench.notice, Some(Notice::Saved(_))));
 
         desk.bench.prefix.imported = None;

@@ -341,7 +341,13 @@ fn files_that_are_no_recordings_are_refused_in_one_sentence() {
         ),
     ] {
         std::fs::write(&path, &bytes).unwrap();
-        let refused = read(&path).unwrap_err();
+        let problem = read(&path).unwrap_err();
+        let japanese = problem.whole(Language::Japanese);
+        assert!(
+            japanese.contains("talk.jsonl") && japanese.ends_with('。'),
+            "{bytes}: {japanese}"
+        );
+        let refused = problem.whole(Language::English);
         assert!(
             refused.contains("talk.jsonl") && refused.contains(words),
             "{bytes}: {refused}"

@@ -11,11 +11,11 @@ use softprefix::bridge::recording::demo;
 use softprefix::model::{MagnitudeUnit, ModuleState, Side};
 use softprefix::workbench::{Action, PlaybackAction, Tab, Workbench};
 use softprefix_core::experiment::{Journal, Past, experiments};
-use softprefix_core::prefix::PrefixRecipe;
+use softprefix_core::prefix::{PrefixRecipe, split_mix};
 use softprefix_core::protocol::extension::FinishReason;
 use softprefix_unit::testing::small_model;
 
-use crate::support::{Desk, Seen, at, journals, kept, noise_is_known, points, serve, tiny_model};
+use crate::support::{Desk, Seen, at, journals, kept, noise_is_known, points, rounds, serve, tiny_model};
 
 fn tune(desk: &mut Desk, magnitudes: &[f64]) {
     for magnitude in magnitudes {
@@ -298,21 +298,11 @@ fn child_tunes_until_it_is_killed() {
 
 #[test]
 fn a_window_killed_at_random_moments_comes_back_with_every_finished_run() {
-    let rounds = if std::env::var_os("SOFTPREFIX_TEST_LONG").is_some() {
-        200
-    } else {
-        20
-    };
+    let rounds = rounds(20, 400);
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("experiments");
     let address = serve(tiny_model());
     let mut state = 0x5EED_u64;
-    let mut random = move |below: u64| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
-    };
     let mut all = HashSet::new();
     for round in 0..rounds {
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -341,7 +331,7 @@ fn a_window_killed_at_random_moments_comes_back_with_every_finished_run() {
                 "round {round}: it ended by itself"
             );
         }
-        std::thread::sleep(Duration::from_micros(random(150_000)));
+        std::thread::sleep(Duration::from_micros(split_mix(&mut state) % 150_000));
         child.kill().unwrap();
         child.wait().unwrap();
         for line in lines {

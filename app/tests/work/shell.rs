@@ -1,5 +1,6 @@
 //! The commands as a script meets them: arguments, exit codes, what is printed and what is written.
 
+use std::collections::HashMap;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -8,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use softprefix_core::client::{ConnectOptions, Module};
-use softprefix_core::experiment::{Ending, Journal, Library, Past};
+use softprefix_core::experiment::{Ending, Journal, Library, Past, Record};
+use softprefix_core::prefix::split_mix;
 use softprefix_core::protocol::SetUp;
 use softprefix_unit::testing::small_model;
 use tokio::runtime::Runtime;
 
-use crate::hardship::{deaf_stranger, stranger};
-use crate::support::{LONG, closed_port, serve, tasks_at, tiny_model};
+use crate::hardship::{deaf_stranger, lost_at, stranger, with_a_nameless_card};
+use crate::support::{LONG, closed_port, journals, rounds, serve, tasks_at, tiny_model};
 
 /// The program, with its history and imported prefixes in `state` and not where this computer's owner keeps theirs.
 pub fn program(state: &Path, args: &[&str]) -> Command {
@@ -42,19 +44,15 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// The arguments of a comparison of one prompt.
+fn comparison<'a>(module: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let prompt = "Why is the sky blue?";
+    let usual = ["compare", "--module", module, "--prompt", prompt, "--out", out];
+    [&usual[..], more].concat()
+}
+
 fn compare(module: &str, out: &Path, more: &[&str]) -> Output {
-    let out = out.to_string_lossy();
-    let mut args = vec![
-        "compare",
-        "--module",
-        module,
-        "--prompt",
-        "Why is the sky blue?",
-        "--out",
-        &out,
-    ];
-    args.extend(more);
-    softprefix(&args)
+    softprefix(&comparison(module, &out.to_string_lossy(), more))
 }
 
 #[test]
@@ -313,6 +311,33 @@ fn module_says_what_a_module_is_without_setting_anything_up() {
 }
 
 #[test]
+fn a_card_without_a_name_is_told_in_both_forms() {
+    let module = with_a_nameless_card(serve(tiny_model())).to_string();
+    let text = stdout(&softprefix(&["module", &module]));
+    assert!(
+        text.contains("tiny (llm") && text.contains("1 more whose cards cannot be read"),
+        "{text}"
+    );
+    let json: Value = serde_json::from_str(&stdout(&softprefix(&["module", "--json", &module]))).unwrap();
+    assert_eq!(json["unreadable_models"], 1);
+}
+
+#[test]
+fn a_connection_lost_while_the_module_is_asked_is_told_and_not_taken_for_an_answer() {
+    let unit = serve(tiny_model());
+    // A module that is not known as ours is asked for one thing more.
+    for module in [lost_at(unit, "taskinfo"), lost_at(stranger(unit), "unit_call")] {
+        let module = module.to_string();
+        for args in [&["module", &module][..], &["module", "--json", &module]] {
+            let done = softprefix(args);
+            assert_eq!(code(&done), 3, "{args:?}: {}", stdout(&done));
+            assert_eq!(stdout(&done), "", "nothing is said of what is not known");
+            assert!(stderr(&done).contains(&module), "{}", stderr(&done));
+        }
+    }
+}
+
+#[test]
 fn models_lists_what_is_here_and_what_can_be_fetched() {
     let done = softprefix(&["models", "--json"]);
     assert_eq!(code(&done), 0);
@@ -505,17 +530,8 @@ fn experiments(state: &Path) -> Vec<Past> {
 
 /// A comparison with its own history.
 fn compare_in(folder: &Path, module: &str, more: &[&str]) -> Command {
-    let out = folder.join("results.json").to_string_lossy().into_owned();
-    let usual = [
-        "compare",
-        "--module",
-        module,
-        "--prompt",
-        "Why is the sky blue?",
-        "--out",
-        &out,
-    ];
-    program(&folder.join("state"), &[&usual[..], more].concat())
+    let out = folder.join("results.json");
+    program(&folder.join("state"), &comparison(module, &out.to_string_lossy(), more))
 }
 
 fn texts_in(path: &Path) -> Vec<(String, String)> {
@@ -628,9 +644,19 @@ fn a_compare_that_was_killed_goes_on_with_what_is_missing() {
     assert_eq!(experiments(&state).len(), 2);
 }
 
-/// A sweep with its own history.
-fn sweep_in(folder: &Path, more: &[&str]) -> Command {
-    program(&folder.join("state"), &[&["sweep"], more].concat())
+/// A sweep of one prompt with its own history.
+fn sweep_in(folder: &Path, module: &str, values: &str, max_tokens: &str, more: &[&str]) -> Command {
+    let what = ["--prompt", "Why?", "--values", values, "--max-tokens", max_tokens];
+    program(
+        &folder.join("state"),
+        &[&["sweep", "--module", module], &what[..], more].concat(),
+    )
+}
+
+/// Goes on with the last sweep of a history.
+fn resumed(folder: &Path, module: &str) -> Output {
+    let args = ["sweep", "--module", module, "--resume"];
+    program(&folder.join("state"), &args).output().unwrap()
 }
 
 #[test]
@@ -638,36 +664,86 @@ fn a_sweep_that_was_killed_is_in_the_history_and_goes_on_without_its_settings() 
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let module = stranger(serve(tiny_model())).to_string();
-    let more = [
-        "--module",
-        &module,
-        "--prompt",
-        "Why?",
-        "--values",
-        "1e-4,...,2",
-        "--max-tokens",
-        "300",
-    ];
-    let running = sweep_in(folder.path(), &more)
+    let running = sweep_in(folder.path(), &module, "1e-4,...,2", "300", &[])
         .stderr(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
     let before = killed_in_the_middle(running, &state);
-    let done = sweep_in(folder.path(), &["--module", &module, "--resume"])
-        .output()
-        .unwrap();
+    let done = resumed(folder.path(), &module);
     assert_eq!(code(&done), 0, "{}", stderr(&done));
     let pasts = experiments(&state);
     assert_eq!(pasts.len(), 1);
     assert_eq!(pasts[0].ending, Some(Ending::Complete));
     assert_eq!(pasts[0].records.len(), before.planned().len());
 
-    let nothing = sweep_in(folder.path(), &["--module", &module, "--resume"])
-        .output()
-        .unwrap();
+    let nothing = resumed(folder.path(), &module);
     assert_eq!(code(&nothing), 2);
     assert!(stderr(&nothing).contains("no unfinished sweep"), "{}", stderr(&nothing));
+}
+
+/// Cases that are in the history.
+fn finished(state: &Path) -> usize {
+    experiments(state).iter().map(|past| past.records.len()).sum()
+}
+
+#[test]
+fn a_sweep_killed_at_random_moments_goes_on_each_time_and_loses_no_finished_case() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let module = stranger(serve(tiny_model())).to_string();
+    let mut seed = 0x5EED_u64;
+    let mut before: HashMap<String, Vec<Record>> = HashMap::new();
+    let (rounds, mut kept) = (rounds(10, 300), 0);
+    for round in 0..rounds {
+        let is_open = experiments(&state).iter().any(Past::is_open);
+        // Those that were killed have left their tasks.
+        let more = [&["--exit-tasks"][..], if is_open { &["--resume"] } else { &[] }].concat();
+        let mut running = sweep_in(folder.path(), &module, "1e-4,...,2", "40", &more)
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Every fourth one is killed while it starts, the others after their first case.
+        let end = Instant::now() + LONG;
+        while round % 4 != 0 && finished(&state) == kept && running.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < end, "round {round}: no case was finished");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_micros(split_mix(&mut seed) % 300_000));
+        // It may be over by now.
+        let _ = running.kill();
+        running.wait().unwrap();
+        let mut after = HashMap::new();
+        for path in journals(&state.join("experiments")) {
+            let (entries, condition) = Journal::read(&path).unwrap();
+            assert_eq!(
+                (condition.damaged, condition.unknown),
+                (0, 0),
+                "round {round}: {path:?}"
+            );
+            for past in softprefix_core::experiment::experiments(entries) {
+                let mut cases: Vec<usize> = past.records.iter().map(|record| record.case.index).collect();
+                cases.sort_unstable();
+                cases.dedup();
+                assert_eq!(cases.len(), past.records.len(), "round {round}: a case ran twice");
+                after.insert(past.experiment.id.clone(), past.records);
+            }
+        }
+        for (id, records) in &before {
+            assert!(after[id].starts_with(records), "round {round}: {id} has lost a case");
+        }
+        kept = after.values().map(Vec::len).sum();
+        before = after;
+    }
+    assert!(kept >= rounds / 2, "{kept} cases in {rounds} rounds prove nothing");
+    while experiments(&state).iter().any(Past::is_open) {
+        let more = ["--exit-tasks", "--resume"];
+        let done = sweep_in(folder.path(), &module, "1e-4,...,2", "40", &more)
+            .output()
+            .unwrap();
+        assert_eq!(code(&done), 0, "{}", stderr(&done));
+    }
 }
 
 #[test]
@@ -688,19 +764,9 @@ fn two_shells_and_a_window_use_the_history_side_by_side() {
     std::fs::write(&path, cut).unwrap();
     let held = library.append_to(&first.experiment.id).unwrap();
 
-    let more = [
-        "--module",
-        &module,
-        "--prompt",
-        "Why?",
-        "--values",
-        "0,0.1,1",
-        "--max-tokens",
-        "16",
-    ];
     let mut shells: Vec<Child> = (0..2)
         .map(|_| {
-            sweep_in(folder.path(), &more)
+            sweep_in(folder.path(), &module, "0,0.1,1", "16", &[])
                 .stderr(Stdio::null())
                 .stdout(Stdio::null())
                 .spawn()
@@ -716,9 +782,7 @@ fn two_shells_and_a_window_use_the_history_side_by_side() {
     assert_eq!(complete.map(|past| past.records.len()).collect::<Vec<_>>(), [5, 5]);
 
     // The one that is unfinished is the window's at the moment.
-    let refused = sweep_in(folder.path(), &["--module", &module, "--resume"])
-        .output()
-        .unwrap();
+    let refused = resumed(folder.path(), &module);
     assert_eq!(code(&refused), 4, "{}", stderr(&refused));
     assert!(
         stderr(&refused).contains("in use by another window or shell"),
@@ -726,9 +790,7 @@ fn two_shells_and_a_window_use_the_history_side_by_side() {
         stderr(&refused)
     );
     drop(held);
-    let done = sweep_in(folder.path(), &["--module", &module, "--resume"])
-        .output()
-        .unwrap();
+    let done = resumed(folder.path(), &module);
     assert_eq!(code(&done), 0, "{}", stderr(&done));
 }
 
@@ -737,19 +799,7 @@ fn a_second_module_that_is_dead_or_lacks_the_model_is_told_before_anything_is_ru
     let folder = tempfile::tempdir().unwrap();
     let (module, dead) = (serve(tiny_model()).to_string(), closed_port().to_string());
     let other = serve(small_model()).to_string();
-    let sweep = |also: &[&str]| {
-        let usual = [
-            "--module",
-            &module,
-            "--prompt",
-            "Why?",
-            "--values",
-            "1",
-            "--max-tokens",
-            "4",
-        ];
-        sweep_in(folder.path(), &[&usual[..], also].concat()).output().unwrap()
-    };
+    let sweep = |also: &[&str]| sweep_in(folder.path(), &module, "1", "4", also).output().unwrap();
     let unreachable = sweep(&["--also", &dead]);
     assert_eq!(code(&unreachable), 3, "{}", stderr(&unreachable));
     assert!(stderr(&unreachable).contains(&dead), "{}", stderr(&unreachable));
@@ -768,19 +818,11 @@ fn a_sweep_of_two_modules_that_was_broken_off_on_the_second_runs_only_what_is_mi
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let (first, second) = (serve(tiny_model()).to_string(), serve(tiny_model()).to_string());
-    let more = [
-        "--module",
-        &first,
-        "--also",
-        &second,
-        "--prompt",
-        "Why?",
-        "--values",
-        "0,1",
-        "--max-tokens",
-        "4",
-    ];
-    let done = sweep_in(folder.path(), &more).output().unwrap();
+    let run = |more: &[&str]| {
+        let more = [&["--also", &second], more].concat();
+        sweep_in(folder.path(), &first, "0,1", "4", &more).output().unwrap()
+    };
+    let done = run(&[]);
     assert_eq!(code(&done), 0, "{}", stderr(&done));
     assert!(
         stdout(&done).contains(&format!("on {second} (H 64)")),
@@ -801,9 +843,7 @@ fn a_sweep_of_two_modules_that_was_broken_off_on_the_second_runs_only_what_is_mi
     let cut: String = lines.lines().take(2).map(|line| format!("{line}\n")).collect();
     std::fs::write(&path, cut).unwrap();
 
-    let again = sweep_in(folder.path(), &[&more[..], &["--resume"]].concat())
-        .output()
-        .unwrap();
+    let again = run(&["--resume"]);
     assert_eq!(code(&again), 0, "{}", stderr(&again));
     let after = experiments(&state);
     assert_eq!(after.len(), 2);
@@ -829,21 +869,8 @@ fn report_reads_results_files_exported_experiments_and_journals() {
     let place = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let module = serve(tiny_model()).to_string();
     let (journal, json, results) = (place("own.journal"), place("all.json"), place("results.json"));
-    let usual = [
-        "--module",
-        &module,
-        "--prompt",
-        "Why?",
-        "--values",
-        "0,1",
-        "--max-tokens",
-        "8",
-        "--no-kl",
-    ];
-    let files = ["--journal", &journal, "--json", &json, "--results", &results];
-    let done = sweep_in(folder.path(), &[&usual[..], &files].concat())
-        .output()
-        .unwrap();
+    let files = ["--no-kl", "--journal", &journal, "--json", &json, "--results", &results];
+    let done = sweep_in(folder.path(), &module, "0,1", "8", &files).output().unwrap();
     assert_eq!(code(&done), 0, "{}", stderr(&done));
     assert!(
         experiments(&folder.path().join("state")).is_empty(),
@@ -865,25 +892,17 @@ fn damage_in_a_journal_is_told_and_what_is_whole_is_used() {
     let module = serve(tiny_model()).to_string();
     let path: PathBuf = folder.path().join("own.journal");
     let journal = path.to_string_lossy().into_owned();
-    let usual = [
-        "--module",
-        &module,
-        "--prompt",
-        "Why?",
-        "--values",
-        "1",
-        "--max-tokens",
-        "4",
-        "--journal",
-        &journal,
-    ];
-    let done = sweep_in(folder.path(), &usual).output().unwrap();
+    let run = || {
+        let more = ["--journal", &journal];
+        sweep_in(folder.path(), &module, "1", "4", &more).output().unwrap()
+    };
+    let done = run();
     assert_eq!(code(&done), 0, "{}", stderr(&done));
     let whole = Journal::read(&path).unwrap().0.len();
     let mut bytes = std::fs::read(&path).unwrap();
     bytes.extend_from_slice(b"00000000 5 {\"a\"\n1234abcd 90 {\"case\":");
     std::fs::write(&path, bytes).unwrap();
-    let done = sweep_in(folder.path(), &usual).output().unwrap();
+    let done = run();
     assert_eq!(code(&done), 0, "{}", stderr(&done));
     assert!(stderr(&done).contains("own.journal.cut-"), "{}", stderr(&done));
     assert_eq!(

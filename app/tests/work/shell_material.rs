@@ -22,14 +22,20 @@ fn rows(width: usize, rows: usize) -> SoftPrefix {
     SoftPrefix::from_f32(width, &values, Rounding::NearestEven).unwrap()
 }
 
+/// Runs `compare` or `sweep`, which writes its results or its journal as `out` in the folder.
+fn told(command: &str, module: &str, folder: &Path, more: &[&str]) -> Output {
+    let out = folder.join("out").to_string_lossy().into_owned();
+    let file = if command == "compare" { "--out" } else { "--journal" };
+    let usual = [command, "--module", module, "--prompt", "Why?", file, &out];
+    run(&folder.join("state"), &[&usual[..], more].concat())
+}
+
 /// The case after the baseline of a comparison with these arguments.
 fn first_case(module: &str, folder: &Path, more: &[&str]) -> Value {
-    let out = folder.join("results.json").to_string_lossy().into_owned();
-    let usual = ["compare", "--module", module, "--prompt", "Why?", "--out", &out];
     let short = ["--baselines", "1", "--max-tokens", "4"];
-    let done = run(&folder.join("state"), &[&usual[..], &short, more].concat());
+    let done = told("compare", module, folder, &[&short[..], more].concat());
     assert_eq!(done.status.code(), Some(0), "{more:?}: {}", stderr(&done));
-    let file: Value = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
+    let file: Value = serde_json::from_slice(&std::fs::read(folder.join("out")).unwrap()).unwrap();
     file["results"][1].clone()
 }
 
@@ -140,10 +146,7 @@ fn arguments_that_contradict_each_other_end_with_2_and_a_sentence() {
         vec!["--generator", "dice"],
     ] {
         for command in ["compare", "sweep"] {
-            let out = folder.path().join("out").to_string_lossy().into_owned();
-            let file = if command == "compare" { "--out" } else { "--journal" };
-            let usual = [command, "--module", &module, "--prompt", "Why?", file, &out];
-            let done = run(folder.path(), &[&usual[..], &more].concat());
+            let done = told(command, &module, folder.path(), &more);
             assert_eq!(done.status.code(), Some(2), "{command} {more:?}: {}", stderr(&done));
             assert!(!stderr(&done).is_empty());
         }
@@ -163,15 +166,24 @@ fn a_file_that_is_no_prefix_for_the_model_ends_with_4_and_the_reason() {
         ("missing.npy", "cannot be read"),
     ] {
         for command in ["compare", "sweep"] {
-            let out = place("out");
-            let option = if command == "compare" { "--out" } else { "--journal" };
-            let file = place(file);
-            let usual = [command, "--module", &module, "--prompt", "Why?", option, &out];
-            let done = run(folder.path(), &[&usual[..], &["--prefix-file", &file]].concat());
+            let done = told(command, &module, folder.path(), &["--prefix-file", &place(file)]);
             assert_eq!(done.status.code(), Some(4), "{command} {file}: {}", stderr(&done));
             assert!(stderr(&done).contains(words), "{}", stderr(&done));
         }
     }
+}
+
+#[test]
+fn a_path_is_told_as_it_was_typed() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = serve(tiny_model()).to_string();
+    let usual = ["compare", "--module", &module, "--prompt", "Why?", "--out", "out"];
+    let done = program(folder.path(), &[&usual[..], &["--prefix-file", "nosuch"]].concat())
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let told = stderr(&done);
+    assert!(told.contains("nosuch") && !told.contains("Nosuch"), "{told}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use softprefix::bridge::Bridge;
@@ -19,6 +20,11 @@ use softprefix_unit::unit::{Unit, UnitOptions};
 
 /// Longest wait for anything a test waits for.
 pub const LONG: Duration = Duration::from_secs(120);
+
+/// How often a process is killed: so many times, or `long` times where `SOFTPREFIX_TEST_LONG` is set.
+pub fn rounds(usual: usize, long: usize) -> usize {
+    std::env::var_os("SOFTPREFIX_TEST_LONG").map_or(usual, |_| long)
+}
 
 /// What the bridge reported, as far as tests ask for it.
 #[derive(Debug, Clone, PartialEq)]
@@ -182,9 +188,14 @@ impl Desk {
             Effect::Ask(question) => Some(question),
             _ => None,
         });
+        let question = question.expect("a question for a file");
         let to = path.to_owned();
-        self.bridge
-            .await_answer(question.expect("a question for a file"), async move { Some(to) });
+        self.bridge.await_answer(async move {
+            Event::Chosen {
+                question,
+                path: Some(to),
+            }
+        });
         self.until("the file", |bench| {
             matches!(&bench.notice, Some(Notice::Saved(saved)) if saved == path) && !bench.file.writing
         });
@@ -277,8 +288,18 @@ pub fn tiny_model() -> PathBuf {
 
 /// Serves a unit with the model file `path` on a loopback port, until the program ends.
 pub fn serve(path: PathBuf) -> SocketAddr {
+    serve_until(std::future::pending(), "127.0.0.1:0".parse().unwrap(), path).0
+}
+
+/// Serves a unit with the model file `path` on this address until `ended`; then its connections are cut, as those of a killed process
+/// are.
+pub fn serve_until(
+    ended: impl Future<Output = ()> + Send + 'static,
+    address: SocketAddr,
+    path: PathBuf,
+) -> (SocketAddr, JoinHandle<()>) {
     let (tell, told) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
+    let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -288,12 +309,21 @@ pub fn serve(path: PathBuf) -> SocketAddr {
             let folder = path.parent().unwrap().to_owned();
             let store = ModelStore::new(Places::only(folder).with_named(path));
             let unit = Unit::new(Arc::new(store), UnitOptions::default());
-            let listener = listen::bind("127.0.0.1:0".parse().unwrap(), false).await.unwrap();
+            let until = Instant::now() + LONG;
+            // A port that has just been given up may be held back for a moment.
+            let listener = loop {
+                match listen::bind(address, false).await {
+                    Ok(listener) => break listener,
+                    Err(error) => assert!(Instant::now() < until, "{error}"),
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            };
             tell.send(listener.local_addr().unwrap()).unwrap();
-            listen::serve(listener, Arc::new(unit), std::future::pending()).await;
+            listen::serve(listener, Arc::new(unit), ended).await;
         });
+        runtime.shutdown_background();
     });
-    told.recv().unwrap()
+    (told.recv().unwrap(), thread)
 }
 
 /// A port on which nothing listens.

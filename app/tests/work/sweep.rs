@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use softprefix::messages::{FileQuestion, LibraryRequest, Request};
+use softprefix::messages::{Event, FileQuestion, LibraryRequest, Request};
 use softprefix::model::Format;
 use softprefix::workbench::library::LibraryState;
 use softprefix::workbench::sweep::{Stage, Standing, Trouble};
@@ -65,7 +65,13 @@ fn choose(desk: &mut Desk, path: PathBuf) -> FileQuestion {
         _ => None,
     });
     let question = question.expect("a question for a file");
-    desk.bridge.await_answer(question.clone(), async move { Some(path) });
+    let asked = question.clone();
+    desk.bridge.await_answer(async move {
+        Event::Chosen {
+            question: asked,
+            path: Some(path),
+        }
+    });
     question
 }
 

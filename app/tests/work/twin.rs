@@ -1,7 +1,6 @@
 //! One sweep on two modules: a real unit each, with models of different width.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::OnceLock;
 
 use softprefix::model::Format;
@@ -10,6 +9,7 @@ use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::experiment::{Journal, RunEnd, experiments};
 use softprefix_unit::testing::TinyModel;
 
+use crate::shell::program;
 use crate::support::{Desk, at, closed_port, serve, tasks_at, tiny_model};
 
 /// Another model of random weights, wider than the first.
@@ -150,25 +150,21 @@ fn the_shells_sweep_goes_to_both_and_names_both_in_its_files() {
     let (journal, csv) = (folder.path().join("s.journal"), folder.path().join("both.csv"));
     let (first, second) = (serve(tiny_model()), serve(wide_model()));
     let run = |more: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_softprefix"))
-            .args([
-                "sweep",
-                "--prompt",
-                "Why?",
-                "--token-norms",
-                "--values",
-                "0,1",
-                "--max-tokens",
-                "8",
-            ])
-            .args(["--module", &first.to_string(), "--also", &second.to_string()])
-            .arg("--journal")
-            .arg(&journal)
-            .arg("--csv")
-            .arg(&csv)
-            .args(more)
-            .output()
-            .unwrap()
+        let (module, also) = (first.to_string(), second.to_string());
+        let (journal, csv) = (journal.to_string_lossy(), csv.to_string_lossy());
+        let what = [
+            "--prompt",
+            "Why?",
+            "--token-norms",
+            "--values",
+            "0,1",
+            "--max-tokens",
+            "8",
+        ];
+        let files = ["--journal", &journal, "--csv", &csv];
+        let modules = ["sweep", "--module", &module, "--also", &also];
+        let args = [&modules[..], &what, &files, more].concat();
+        program(&folder.path().join("state"), &args).output().unwrap()
     };
     // Without its name no other model is taken, and nothing is run.
     let refused = run(&[]);
