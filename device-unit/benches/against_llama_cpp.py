@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -29,13 +30,19 @@ def llama_cpp_figures(model_path, threads, prompt, tokens):
 
     start = time.perf_counter()
     llama_cpp.llama_backend_init()
-    silent = llama_cpp.llama_log_callback(lambda *_: None)
-    llama_cpp.llama_log_set(silent, None)
+    # What it says is shown where it fails, and is in nobody's way where it does not.
+    log = []
+    keep = llama_cpp.llama_log_callback(lambda _level, text, _data: log.append(text.decode(errors="replace")))
+    llama_cpp.llama_log_set(keep, None)
+
+    def fail(what):
+        sys.exit("".join(log[-20:]) + what)
+
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = 0
     model = llama_cpp.llama_model_load_from_file(model_path.encode(), params)
     if not model:
-        sys.exit(f"llama.cpp cannot load {model_path}")
+        fail(f"llama.cpp cannot load {model_path}")
     vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
     params = llama_cpp.llama_context_default_params()
     params.n_ctx = CASES * (prompt + tokens + 8)
@@ -45,7 +52,7 @@ def llama_cpp_figures(model_path, threads, prompt, tokens):
     params.kv_unified = True
     context = llama_cpp.llama_init_from_model(model, params)
     if not context:
-        sys.exit("llama.cpp cannot make a context")
+        fail("llama.cpp cannot make a context")
     batch = llama_cpp.llama_batch_init(max(512, CASES * prompt), 0, 1)
 
     def step(rows):
@@ -63,7 +70,7 @@ def llama_cpp_figures(model_path, threads, prompt, tokens):
             last.append(count - 1)
         batch.n_tokens = count
         if llama_cpp.llama_decode(context, batch) != 0:
-            sys.exit("llama.cpp failed to decode")
+            fail("llama.cpp failed to decode")
         answers = []
         for index in last:
             logits = llama_cpp.llama_get_logits_ith(context, index)
@@ -117,10 +124,17 @@ def resident_bytes():
 
 
 def run(command):
+    # What it says about its errors goes where this script's own goes.
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
-        sys.exit(f"{command[0]} failed")
+        sys.exit(f"{' '.join(command)}\n{how_it_ended(done.returncode)}{done.stdout}")
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def how_it_ended(code):
+    if code >= 0:
+        return f"ended with status {code}\n"
+    return f"was ended by {signal.Signals(-code).name}: for SIGILL it was compiled for another processor, for SIGKILL memory ran out\n"
 
 
 def best(rounds, key):
@@ -177,7 +191,10 @@ def main():
         print(f"| {name} | {form.format(their / unit)} | {form.format(our / unit)} | {ratio} |")
     bandwidth = best([{"tok_s": figures["read_bandwidth"]} for figures in ours], "tok_s")
     share = best(ours, "decode_tok_s") * ours[0]["bytes_per_token"] / bandwidth
-    print(f"\nread bandwidth {bandwidth / 1e9:.1f} GB/s; decoding uses {share:.0%} of it")
+    words = f"decoding uses {share:.0%} of it"
+    if share > 1:
+        words = "decoding reads faster than that, so the measure of the bandwidth failed (was the machine busy?), and no share is told"
+    print(f"\nread bandwidth {bandwidth / 1e9:.1f} GB/s; {words}")
 
 
 if __name__ == "__main__":

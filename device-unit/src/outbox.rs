@@ -17,6 +17,10 @@ const CROWDED_BYTES: usize = 1 << 20;
 const LIMIT_BYTES: usize = 16 << 20;
 
 /// Time between the frames of one answer, for clients that take each read for one message.
+///
+/// It is a time, since TCP does not tell when a client has read: an empty send queue (`SIOCOUTQ`) says that the peer's system has
+/// acknowledged, and its receive window moves by far more than a frame. A client that is held up for longer than this may find two
+/// frames in one read. To wait for acknowledgements instead would hold each frame up by the 40 ms for which systems delay them.
 const APART: Duration = Duration::from_millis(10);
 
 /// The queue between all senders of replies and the one async task that writes.

@@ -19,3 +19,44 @@ pub fn tell_panic(ended: Result<(), JoinError>, doing: &str) {
         tracing::error!(%error, "{doing} broke off unexpectedly");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_that_breaks_off_is_told_with_what_it_was_doing_and_one_that_is_given_up_is_not() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let runtime = Handle::current();
+        spawn(&runtime, "waiting", std::future::pending()).abort();
+        spawn(&runtime, "counting to ten", async { panic!("seven is missing") });
+        let told = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        for _ in 0..1000 {
+            if told().contains("broke off") {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert!(told().contains("counting to ten broke off unexpectedly"), "{}", told());
+        assert!(told().contains("seven is missing"), "{}", told());
+        assert!(!told().contains("waiting"), "{}", told());
+    }
+}

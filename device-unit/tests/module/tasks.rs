@@ -1,13 +1,13 @@
 //! Tasks and their inferences: set-up, input forms, prefixes, pause, exit, questions.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use softprefix_core::prefix::{Rounding, SoftPrefix};
 use softprefix_unit::model::ModelSource;
-use softprefix_unit::unit::{Unit, UnitOptions};
+use softprefix_unit::unit::{Directory, Registration, Unit, UnitOptions};
 
 use crate::common::*;
 
@@ -584,4 +584,53 @@ fn reset_ends_all_tasks_and_leaves_the_connections() {
         }
     }
     assert_eq!(client.ask(&bare("t", "llm", "taskinfo"))["data"], json!([]));
+}
+
+#[test]
+fn a_loader_that_panics_is_told_and_its_place_is_free_again() {
+    let server = Server::with(UnitOptions {
+        max_tasks: 1,
+        ..UnitOptions::default()
+    });
+    let mut client = server.client();
+    let set_up = |model: &str| request("s", "llm", "setup", "llm.setup", whole(model, 64));
+    let reply = client.ask(&set_up(BREAKS_OFF));
+    assert_ne!(reply["error"]["code"], 0, "{reply}");
+    let message = reply["error"]["message"].as_str().unwrap();
+    assert!(message.contains("failed unexpectedly; see the log"), "{message}");
+    assert_eq!(client.ask(&set_up("tiny"))["error"]["code"], 0);
+}
+
+/// A module that gives numbers and takes none back.
+struct TakesNothingBack(AtomicU32);
+
+impl Directory for TakesNothingBack {
+    fn register(&self) -> Result<Registration, String> {
+        let number = 1000 + self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(Registration { number, outlet: None })
+    }
+
+    fn release(&self, work_id: &str, then: Box<dyn FnOnce(Result<(), String>) + Send>) {
+        then(Err(format!(
+            "{work_id} has ended, but its number was not given back: nobody answers"
+        )));
+    }
+}
+
+#[test]
+fn a_number_that_is_not_given_back_is_told_with_the_answer_to_the_exit() {
+    let directory = Arc::new(TakesNothingBack(AtomicU32::new(0)));
+    let unit = Unit::within(Arc::new(TinySource::new()), UnitOptions::default(), directory);
+    let server = Server::serving(Arc::new(unit));
+    let mut client = server.client();
+    let task = client.set_up(&whole("tiny", 64));
+    let reply = client.ask(&bare("e", &task, "exit"));
+    assert_eq!(reply["error"]["code"], 0, "the task has ended all the same: {reply}");
+    let message = reply["error"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("its number was not given back: nobody answers"),
+        "{message}"
+    );
+    let tasks = client.ask(&bare("t", "llm", "taskinfo"))["data"].clone();
+    assert_eq!(tasks, json!([]));
 }

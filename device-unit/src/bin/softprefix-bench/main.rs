@@ -235,9 +235,9 @@ fn measure(
         scoring: None,
         accuracy: None,
     };
-    let pool = Pool::new(measured.threads);
+    let every_thread = every_thread();
     for _ in 0..rounds {
-        measured.bandwidth = measured.bandwidth.max(read_bandwidth(&pool));
+        measured.bandwidth = measured.bandwidth.max(read_bandwidth(&every_thread));
 
         let (prefill, decode) = generate(&mut engine, 1, prompt, tokens)?;
         measured.first_token = measured.first_token.min(prefill);
@@ -378,7 +378,7 @@ fn kernels(threads: usize, outputs: usize, inputs: usize, count: usize, narrow: 
     let pool = Pool::new(threads);
     println!(
         "{threads} threads; reading memory: {:.1} GB/s",
-        read_bandwidth(&pool) / 1e9
+        read_bandwidth(&every_thread()) / 1e9
     );
     let shift = if narrow { 3 } else { 0 };
     let matrix = |number: usize| {
@@ -423,23 +423,24 @@ fn kernels(threads: usize, outputs: usize, inputs: usize, count: usize, narrow: 
     }
 }
 
-/// Bytes per second that all threads together read from memory that is in no cache.
+/// All of the machine's threads: what memory gives is not a matter of how many compute.
+fn every_thread() -> Pool {
+    Pool::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+}
+
+/// Bytes per second that all threads together read from memory that is in no cache, at best of several tries. Two halves are compared:
+/// the system's comparison loads as widely as the processor can, and does nothing else.
 fn read_bandwidth(pool: &Pool) -> f64 {
-    const PIECE: usize = 64 * 1024;
-    let memory = vec![1u64; (256 << 20) / size_of::<u64>()];
-    let elapsed = best_of(5, || {
-        pool.run(memory.len() / PIECE, |piece| {
-            let (lanes, _) = memory[piece * PIECE..(piece + 1) * PIECE].as_chunks::<32>();
-            let mut sums = [0u64; 32];
-            for chunk in lanes {
-                for (sum, value) in sums.iter_mut().zip(chunk) {
-                    *sum ^= *value;
-                }
-            }
-            std::hint::black_box(sums);
+    const PIECE: usize = 512 << 10;
+    let memory = vec![1u8; 256 << 20];
+    let (first, second) = memory.split_at(memory.len() / 2);
+    let elapsed = best_of(7, || {
+        pool.run(first.len() / PIECE, |piece| {
+            let piece = piece * PIECE..(piece + 1) * PIECE;
+            std::hint::black_box(first[piece.clone()] == second[piece]);
         });
     });
-    (memory.len() * size_of::<u64>()) as f64 / elapsed.as_secs_f64()
+    memory.len() as f64 / elapsed.as_secs_f64()
 }
 
 fn best_of(times: usize, mut work: impl FnMut()) -> Duration {

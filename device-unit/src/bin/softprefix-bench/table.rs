@@ -11,6 +11,11 @@ impl Measured {
         self.decode * self.weight_bytes as f64 / self.bandwidth
     }
 
+    /// The same in words.
+    fn bandwidth_words(&self) -> String {
+        words(self.share_of_bandwidth())
+    }
+
     pub fn print(&self, path: &Path) {
         let megabytes = |bytes: Option<u64>| bytes.map_or("-".into(), |bytes| format!("{} MB", bytes / 1_000_000));
         println!("{} on {}, {} threads", path.display(), self.backend, self.threads);
@@ -51,11 +56,11 @@ impl Measured {
             println!("| {row} | {llama} | {candle} | {widened} | {prototype} | **{ours}** |");
         }
         println!(
-            "\nread bandwidth {:.1} GB/s, {:.0} MB a token: decoding uses {:.0} % of it\n\
+            "\nread bandwidth {:.1} GB/s, {:.0} MB a token: {}\n\
              first token after {:.0} ms; loaded in {:.2} s, {} resident at most while loading",
             self.bandwidth / 1e9,
             self.weight_bytes as f64 / 1e6,
-            self.share_of_bandwidth() * 100.0,
+            self.bandwidth_words(),
             self.first_token.as_secs_f64() * 1e3,
             self.load.as_secs_f64(),
             megabytes(self.resident_peak),
@@ -78,6 +83,7 @@ impl Measured {
             "read_bandwidth": self.bandwidth,
             "bytes_per_token": self.weight_bytes,
             "share_of_bandwidth": self.share_of_bandwidth(),
+            "share_of_bandwidth_words": self.bandwidth_words(),
             "first_token_s": self.first_token.as_secs_f64(),
             "prefill_tok_s": self.prefill,
             "decode_tok_s": self.decode,
@@ -89,6 +95,14 @@ impl Measured {
             "mean_kl_to_f32_llama_cpp": kl.map(|kl| kl.llama_cpp),
         })
     }
+}
+
+/// A share of the bandwidth in words: nothing reads faster than memory gives, so a larger one tells of the measure.
+fn words(share: f64) -> String {
+    if share <= 1.0 {
+        return format!("decoding uses {:.0} % of it", share * 100.0);
+    }
+    "decoding reads faster than that, so the measure of the bandwidth failed (was the machine busy?), and no share is told".to_owned()
 }
 
 /// A model's name, and rows of the table: llama.cpp, candle as is, candle with weights widened at load and padded, our own kernel
@@ -123,3 +137,16 @@ const RECORDED: [Recorded; 2] = [
         ],
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_share_above_one_is_said_to_be_none() {
+        assert_eq!(super::words(0.87), "decoding uses 87 % of it");
+        let failed = super::words(1.16);
+        assert!(
+            failed.contains("the measure of the bandwidth failed") && !failed.contains("116"),
+            "{failed}"
+        );
+    }
+}
