@@ -433,7 +433,7 @@ fn where_no_display_is_there_the_window_says_what_to_do_instead() {
     assert_eq!(code(&done), 1);
     let message = stderr(&done);
     assert!(
-        message.contains("--features glow") && message.contains("softprefix compare"),
+        message.contains("--features wgpu") && message.contains("softprefix compare"),
         "{message}"
     );
 }
@@ -475,6 +475,7 @@ fn an_interrupted_compare_ends_with_130_and_leaves_no_task_on_the_module() {
         .unwrap();
     assert!(asked.success());
     assert_eq!(running.wait().unwrap().code(), Some(130));
+    let end = Instant::now() + LONG;
     while !tasks_at(address).is_empty() {
         assert!(Instant::now() < end, "a task was left behind");
         std::thread::sleep(Duration::from_millis(100));
