@@ -1,4 +1,4 @@
-//! The same work from a shell: `compare`, `sweep`, `report`, `models`, `module`. Without a subcommand the window opens.
+//! The same work from a shell: `compare`, `sweep`, `report`, `export`, `models`, `module`. Without a subcommand the window opens.
 //!
 //! It knows terminals and exit codes; how a module is used is the session's business.
 
@@ -6,6 +6,7 @@ mod bar;
 mod compare;
 mod demo;
 mod doctor;
+mod export;
 mod models;
 mod module;
 mod prefix;
@@ -45,6 +46,8 @@ pub enum Command {
     Sweep(Box<sweep::SweepArgs>),
     /// Print every measure of a saved results file (ours or an existing script's), an exported experiment or a journal.
     Report(report::ReportArgs),
+    /// Write a saved experiment as a page, a table, JSON, an existing script's file or for LLM Comparator.
+    Export(export::ExportArgs),
     /// List the models for the embedded module, or fetch one.
     Models(models::ModelsArgs),
     /// Say what a module is: version, models, tasks, and whether its unit is ours.
@@ -66,6 +69,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Compare(args) => compare::run(*args),
         Command::Sweep(args) => sweep::run(*args),
         Command::Report(args) => report::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Models(args) => models::run(args),
         Command::Module(args) => module::run(&args),
         Command::Doctor(args) => doctor::run(&args),

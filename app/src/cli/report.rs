@@ -95,39 +95,53 @@ pub(super) fn print_all(tables: &[Table]) {
 }
 
 fn read(path: &Path) -> Result<Vec<Table>, Failure> {
-    let bytes = files::read(path, export::LARGEST_FILE).map_err(|error| errors::cannot_read(path, &error))?;
-    if !export::is_json(&bytes) {
-        return read_journal(path);
-    }
-    let failed = |error: export::ImportError| Failure {
-        exit: Exit::File,
-        message: format!(
-            "{}: {}",
-            path.display(),
-            Problem::told(ProblemKind::File, errors::export(&error))
-        ),
-    };
-    let (experiment, records) = export::from_json(&bytes, &new_id()).map_err(failed)?;
     // A results file is shown as it stands: an existing script's has fields that an experiment has no place for.
-    match ResultsFile::from_json(&bytes) {
-        Ok(file) => Ok(vec![Table {
-            heading: String::new(),
-            file,
-        }]),
-        Err(_) => Ok(tables(&experiment, &records)),
+    let bytes = bytes_of(path)?;
+    if export::is_json(&bytes)
+        && let Ok(file) = ResultsFile::from_json(&bytes)
+    {
+        let heading = String::new();
+        return Ok(vec![Table { heading, file }]);
     }
+    let found = experiments_in(path, &bytes)?;
+    Ok(found
+        .iter()
+        .flat_map(|(experiment, records)| tables(experiment, records))
+        .collect())
 }
 
-fn read_journal(path: &Path) -> Result<Vec<Table>, Failure> {
+/// The experiments of a file with their records: a journal's, an exported one, or a results file's.
+pub(super) fn experiments_of(path: &Path) -> Result<Vec<(Experiment, Vec<Record>)>, Failure> {
+    experiments_in(path, &bytes_of(path)?)
+}
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>, Failure> {
+    Ok(files::read(path, export::LARGEST_FILE).map_err(|error| errors::cannot_read(path, &error))?)
+}
+
+fn experiments_in(path: &Path, bytes: &[u8]) -> Result<Vec<(Experiment, Vec<Record>)>, Failure> {
+    if export::is_json(bytes) {
+        let read = export::from_json(bytes, &new_id()).map_err(|error| Failure {
+            exit: Exit::File,
+            message: format!(
+                "{}: {}",
+                path.display(),
+                Problem::told(ProblemKind::File, errors::export(&error))
+            ),
+        })?;
+        return Ok(vec![read]);
+    }
     let (entries, condition) = Journal::read(path).map_err(|error| journal_failure(&error))?;
     tell_damage(path, &condition);
     let pasts = experiments(entries);
     if pasts.is_empty() {
         return Err(journal_failure(&JournalError::NotOne { path: path.to_owned() }));
     }
-    let of = |past: &softprefix_core::experiment::Past| {
-        let shown: Vec<Record> = past.shown().cloned().collect();
-        tables(&past.experiment, &shown)
-    };
-    Ok(pasts.iter().filter(|past| !past.is_deleted()).flat_map(of).collect())
+    let shown = pasts.into_iter().filter(|past| !past.is_deleted());
+    Ok(shown
+        .map(|past| {
+            let records = past.shown().cloned().collect();
+            (past.experiment, records)
+        })
+        .collect())
 }

@@ -1,7 +1,7 @@
 //! `softprefix sweep`: the window's sweep in a terminal. Every finished case is kept before the next is told, so that a sweep that was
 //! killed goes on with what is missing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use softprefix_core::client::ConnectOptions;
@@ -10,6 +10,7 @@ use softprefix_core::experiment::{
 };
 use softprefix_core::protocol::Sampling;
 
+use super::export::Forms;
 use super::prefix::{Material, PrefixArgs};
 use super::report::{print_all, tables};
 use super::running::{Begun, Done, Store, Terminal, exit_of};
@@ -19,7 +20,7 @@ use crate::errors::problem_of;
 use crate::messages::Second;
 use crate::model::magnitudes::USUAL_RAW;
 use crate::model::sweep::parse_lens;
-use crate::model::{Format, Language, PRESETS, Target};
+use crate::model::{PRESETS, Target};
 use crate::session::Session;
 use crate::start::Exit;
 
@@ -75,18 +76,8 @@ pub struct SweepArgs {
     /// none, begin the one that is described.
     #[arg(long)]
     resume: bool,
-    /// Write a page to read and send.
-    #[arg(long, value_name = "FILE.html")]
-    report: Option<PathBuf>,
-    /// Write a table.
-    #[arg(long, value_name = "FILE.csv")]
-    csv: Option<PathBuf>,
-    /// Write everything as JSON.
-    #[arg(long, value_name = "FILE.json")]
-    json: Option<PathBuf>,
-    /// Write what existing scripts read, for the first prompt.
-    #[arg(long, value_name = "FILE.json")]
-    results: Option<PathBuf>,
+    #[command(flatten)]
+    forms: Forms,
     /// Run on a module that confirms no prefix even where a large one leaves its text as it was.
     #[arg(long)]
     anyway: bool,
@@ -333,30 +324,8 @@ fn write_all(args: &SweepArgs, terminal: &Terminal, runs: &[Done]) -> Result<(),
         .collect();
     print_all(&all);
     let both: Vec<Record> = known.iter().flat_map(|(_, records)| records.iter().cloned()).collect();
-    let outputs = [
-        (&args.report, Format::Html, &both),
-        (&args.csv, Format::Csv, &both),
-        (&args.json, Format::Json, &both),
-        // What existing scripts read has room for one module.
-        (&args.results, Format::Results, *firsts),
-    ];
-    for (path, format, records) in outputs {
-        if let Some(path) = path {
-            let text = format.write(experiment, records, 0, Language::of_environment());
-            write(path, &text)?;
-            terminal.say(&format!("saved in {}", path.display()));
-        }
+    for path in args.forms.write(experiment, &both, firsts)? {
+        terminal.say(&format!("saved in {}", path.display()));
     }
     Ok(())
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    softprefix_core::files::write_whole(path, text.as_bytes()).map_err(|error| Failure {
-        exit: Exit::File,
-        message: format!(
-            "{} cannot be written ({error}). Choose another place; every run is kept, and the window's history or `softprefix report` \
-             shows them.",
-            path.display()
-        ),
-    })
 }

@@ -436,6 +436,10 @@ fn where_no_display_is_there_the_window_says_what_to_do_instead() {
         message.contains("--features wgpu") && message.contains("softprefix compare"),
         "{message}"
     );
+    assert!(
+        !message.contains(".rs"),
+        "it names no source file of the machine it was built on: {message}"
+    );
 }
 
 #[cfg(unix)]
@@ -885,6 +889,44 @@ fn report_reads_results_files_exported_experiments_and_journals() {
         let value: Value = serde_json::from_str(&stdout(&report)).unwrap();
         assert_eq!(value["rows"].as_array().unwrap().len(), 4, "{file}");
     }
+
+    // Each of them is written in every form; what a journal gives is what the sweep itself wrote.
+    let out = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    for file in [&journal, &json, &results] {
+        let (page, table, again, older, comparator) =
+            (out("a.html"), out("a.csv"), out("a.json"), out("b.json"), out("c.json"));
+        let done = softprefix(&[
+            "export",
+            file,
+            "--report",
+            &page,
+            "--csv",
+            &table,
+            "--json",
+            &again,
+            "--results",
+            &older,
+            "--llm-comparator",
+            &comparator,
+        ]);
+        assert_eq!(code(&done), 0, "{file}: {}", stderr(&done));
+        let read = |path: &str| std::fs::read_to_string(path).unwrap();
+        assert!(read(&page).ends_with("</html>\n"));
+        assert_eq!(
+            read(&table).matches("\r\n").count(),
+            1 + 4,
+            "a head, and a line for each record"
+        );
+        for form in [&again, &older, &comparator] {
+            assert!(serde_json::from_str::<Value>(&read(form)).is_ok(), "{form}");
+        }
+        if file != &results {
+            assert_eq!(read(&again), read(&json), "{file}");
+        }
+    }
+    let none = softprefix(&["export", &journal]);
+    assert_eq!(code(&none), 2);
+    assert!(stderr(&none).contains("--csv"), "{}", stderr(&none));
 }
 
 #[test]
