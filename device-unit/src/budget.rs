@@ -163,6 +163,7 @@ impl Charge {
         self.grow(REQUEST_OVERHEAD)
     }
 
+    /// The budget to which it belongs.
     #[must_use]
     pub fn budget(&self) -> &Budget {
         &self.budget

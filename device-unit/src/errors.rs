@@ -5,27 +5,68 @@ use std::path::{Path, PathBuf};
 /// Why a model could not be loaded. Each message names the file and a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// The source has no model of this name.
     #[error("there is no model named {name:?} here; `softprefix models` lists those that are")]
-    UnknownModel { name: String },
+    UnknownModel {
+        /// The name as it was asked for.
+        name: String,
+    },
+    /// The file is damaged, incomplete or of another format.
     #[error("{path} is not usable: {reason}; fetch it again or choose another file")]
-    BadFile { path: PathBuf, reason: String },
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, as a clause.
+        reason: String,
+    },
     /// The file is intact, but needs something that the engine does not compute.
     #[error("{path} cannot be run here: {reason}; choose another model")]
-    Unsupported { path: PathBuf, reason: String },
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What it needs, as a clause.
+        reason: String,
+    },
     /// A model in several files, of which some are missing.
     #[error("{path} is not the whole model: {reason}; put all its files into one folder and name the first")]
-    Incomplete { path: PathBuf, reason: String },
+    Incomplete {
+        /// The file that was named.
+        path: PathBuf,
+        /// What is missing, as a clause.
+        reason: String,
+    },
     /// The vocabulary cannot be used. The message names the file and a remedy.
     #[error("{0}")]
     Vocabulary(String),
+    /// The model has another architecture than those of the CPU engine.
     #[error(
         "{path} holds a model of the architecture {architecture:?}; this engine runs qwen2, qwen3 and llama: choose one of these"
     )]
-    UnsupportedArchitecture { path: PathBuf, architecture: String },
+    UnsupportedArchitecture {
+        /// The file.
+        path: PathBuf,
+        /// `general.architecture` of the file.
+        architecture: String,
+    },
+    /// The file cannot be opened or read.
     #[error("{path} could not be read: {source}")]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A setting of the set-up has a value that the model cannot run with.
     #[error("the set-up's {key:?} is {value}; {remedy}")]
-    BadSetting { key: String, value: String, remedy: String },
+    BadSetting {
+        /// The setting's key.
+        key: String,
+        /// The value as given.
+        value: String,
+        /// What to do, as a clause.
+        remedy: String,
+    },
+    /// The engine failed while it loaded the model.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -33,27 +74,54 @@ pub enum LoadError {
 /// Errors of an engine.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EngineError {
+    /// A token id beyond the embedding table.
     #[error(
         "the token {token} is outside the vocabulary of {vocab_size} tokens; check that tokenizer and model belong together"
     )]
-    NoSuchToken { token: u32, vocab_size: usize },
+    NoSuchToken {
+        /// The id.
+        token: u32,
+        /// Rows of the embedding table.
+        vocab_size: usize,
+    },
+    /// The engine has no place for another sequence.
     #[error("the engine already runs {limit} sequences; wait until one ends")]
-    TooManySequences { limit: usize },
+    TooManySequences {
+        /// Most sequences at once.
+        limit: usize,
+    },
+    /// A sequence would become longer than the window.
     #[error(
         "{wanted} positions do not fit into the model's window of {window}; shorten the prompt, the prefix or the output"
     )]
-    WindowExceeded { wanted: usize, window: usize },
+    WindowExceeded {
+        /// Positions that it would need.
+        wanted: usize,
+        /// Positions of the window.
+        window: usize,
+    },
+    /// A sequence id that was never opened, or is closed.
     #[error("the sequence {0} is not open; open one first")]
     NoSuchSequence(u64),
+    /// The number of values is no multiple of H.
     #[error("{got} values are no whole number of embedding rows of width {hidden_size}; send P x {hidden_size} values")]
-    RaggedRows { got: usize, hidden_size: usize },
+    RaggedRows {
+        /// Number of values.
+        got: usize,
+        /// H.
+        hidden_size: usize,
+    },
+    /// The computation was stopped by its caller.
     #[error("stopped on request")]
     Stopped,
     /// A failure of what the engine runs on: the NPU's runtime, threads, memory.
     #[error("{what} failed: {detail}; {remedy}")]
     Machinery {
+        /// What failed, as a noun phrase.
         what: String,
+        /// The failure's own message.
         detail: String,
+        /// What to do, as a clause.
         remedy: String,
     },
 }

@@ -92,6 +92,7 @@
 //!
 //! Added, and told in `taskinfo`: see [`softprefix_core::protocol::extension`].
 #![doc = include_str!("model-files.md")]
+#![warn(missing_docs)]
 
 pub mod budget;
 #[cfg(all(feature = "bus", unix))]

@@ -11,8 +11,11 @@ use crate::tokenizer::{ChatTemplate, Tokenizer};
 pub struct LoadedModel {
     /// The name in set-ups (`model`).
     pub name: String,
+    /// The engine with the model's weights.
     pub engine: Box<dyn Engine>,
+    /// The model's tokenizer.
     pub tokenizer: std::sync::Arc<Tokenizer>,
+    /// How system prompt and user's text become one text.
     pub template: ChatTemplate,
     /// Tokens that end an output.
     pub stop_tokens: Vec<u32>,

@@ -14,7 +14,9 @@ use crate::tokenizer::Special;
 /// What one check found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
+    /// Name of the check.
     pub check: &'static str,
+    /// Whether the check passed.
     pub good: bool,
     /// What was found, in one sentence.
     pub found: String,

@@ -56,12 +56,22 @@ impl BusOptions {
 /// Why the unit cannot serve on the bus.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
+    /// A running unit answers at the address.
     #[error(
         "another unit answers at {path} already; stop it first (`systemctl stop llm-llm`), or give this one another --unit-name"
     )]
-    Taken { path: PathBuf },
+    Taken {
+        /// Socket file of the address.
+        path: PathBuf,
+    },
+    /// The socket cannot be created.
     #[error("{path} cannot be bound ({reason}); check that its folder exists and belongs to this user")]
-    Bind { path: PathBuf, reason: String },
+    Bind {
+        /// Socket file of the address.
+        path: PathBuf,
+        /// The system's message.
+        reason: String,
+    },
 }
 
 /// The values of llm-sys' key store for `keys`; `None` where there is no value, or llm-sys does not answer.

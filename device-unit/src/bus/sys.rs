@@ -11,14 +11,30 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// Why a call to llm-sys failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SysError {
+    /// The connection failed or broke.
     #[error("llm-sys cannot be reached at {url} ({source}); check `systemctl status llm-sys`")]
-    Unreachable { url: String, source: std::io::Error },
+    Unreachable {
+        /// Address of llm-sys, `ipc://...`.
+        url: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The call was sent and not answered in time.
     #[error("llm-sys gave no answer to {action} within three seconds; check `systemctl status llm-sys`")]
-    NoReply { action: &'static str },
+    NoReply {
+        /// Name of the call, such as `register_unit`.
+        action: &'static str,
+    },
+    /// The answer does not have the form that the call promises.
     #[error(
         "llm-sys answered {action} with {answer:?}, which this unit does not understand; update the unit or llm-sys"
     )]
-    UnexpectedReply { action: &'static str, answer: String },
+    UnexpectedReply {
+        /// Name of the call, such as `register_unit`.
+        action: &'static str,
+        /// The answer, with U+FFFD for bytes that are not UTF-8.
+        answer: String,
+    },
 }
 
 /// A client of llm-sys.

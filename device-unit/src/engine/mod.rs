@@ -66,9 +66,11 @@ pub enum Logits {
 
 /// The next rows of one sequence, and where its logits go.
 pub struct Step<'a> {
+    /// The sequence that the rows extend.
     pub sequence: SequenceId,
     /// n x H embedding rows, row by row, n >= 1; they take the sequence's next n positions.
     pub rows: &'a [bf16],
+    /// Which logits to return.
     pub logits: Logits,
     /// Filled by the engine: nothing, V or n x V values.
     pub out: Vec<f32>,
@@ -78,7 +80,9 @@ pub struct Step<'a> {
 
 /// The embedding table, readable from any thread while the engine works.
 pub trait TokenEmbeddings: Send + Sync {
+    /// H, the width of a row.
     fn hidden_size(&self) -> usize;
+    /// Number of rows.
     fn vocab_size(&self) -> usize;
     /// Writes the row of `token` (H values, exactly those the engine would be fed) into `out`.
     ///
@@ -92,8 +96,10 @@ pub trait TokenEmbeddings: Send + Sync {
 /// The rule for every implementation: a sequence's logits are the same bits whatever else is in the batch, however its
 /// rows were cut into steps, and however many threads work on it.
 pub trait Engine: Send {
+    /// Properties of the engine and its model.
     fn info(&self) -> &EngineInfo;
 
+    /// The model's embedding table.
     fn embeddings(&self) -> Arc<dyn TokenEmbeddings>;
 
     /// Opens an empty sequence that will hold at most `positions` rows.

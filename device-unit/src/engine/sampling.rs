@@ -17,11 +17,13 @@ pub const GENERATOR: &str = "softprefix.splitmix64-v1";
 /// How tokens are chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
+    /// How a token is chosen from the logits.
     pub choice: Choice,
     /// What logits are divided by before a random choice. 1 changes nothing.
     pub temperature: f64,
     /// Makes tokens that came lately less likely.
     pub repetition: Option<Repetition>,
+    /// Seed of the draws; the same seed gives the same choices.
     pub seed: u64,
 }
 
@@ -48,12 +50,17 @@ pub struct Repetition {
 /// Why no token can be chosen, or a setting not be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SamplingError {
+    /// A sampling key has a value out of its range or of another type.
     #[error("{key} is {value}; give {wanted}")]
     BadSetting {
+        /// The key, such as `temperature`.
         key: &'static str,
+        /// The value as given.
         value: String,
+        /// What is allowed.
         wanted: &'static str,
     },
+    /// All logits are NaN or infinite.
     #[error(
         "the model gave no usable number for any token; a prefix of smaller magnitude may help, or the model file is damaged"
     )]
@@ -177,6 +184,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
+    /// A sampler at the beginning of its draws.
     pub fn new(sampling: Sampling) -> Self {
         Self {
             sampling,

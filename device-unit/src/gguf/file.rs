@@ -25,8 +25,11 @@ pub struct GgufFile {
 /// Type, shape and position of a tensor. Dimensions are ordered from the innermost outwards, as in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TensorInfo {
+    /// Name in the file, such as `blk.0.attn_q.weight`.
     pub name: String,
+    /// Type of its values.
     pub kind: TensorKind,
+    /// Sizes of the dimensions; the first is the length of a row.
     pub dimensions: Vec<usize>,
     /// Index of the file that holds it.
     part: usize,
@@ -129,6 +132,7 @@ impl GgufFile {
         self.tensors.get(name)
     }
 
+    /// All tensors, in no particular order.
     pub fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
         self.tensors.values()
     }
@@ -173,21 +177,27 @@ impl GgufFile {
     pub fn str(&self, key: &str) -> Option<&str> {
         self.metadata(key)?.as_str()
     }
+    /// Any integer that fits.
     pub fn u32(&self, key: &str) -> Option<u32> {
         self.metadata(key)?.as_u32()
     }
+    /// A float; an f64 is rounded.
     pub fn f32(&self, key: &str) -> Option<f32> {
         self.metadata(key)?.as_f32()
     }
+    /// A boolean.
     pub fn bool(&self, key: &str) -> Option<bool> {
         self.metadata(key)?.as_bool()
     }
+    /// An array of strings.
     pub fn strings(&self, key: &str) -> Option<&StringTable> {
         self.metadata(key)?.as_strings()
     }
+    /// An array of integers, if all of them fit.
     pub fn u32s(&self, key: &str) -> Option<Vec<u32>> {
         self.metadata(key)?.as_u32s()
     }
+    /// An array of floats; f64 values are rounded.
     pub fn f32s(&self, key: &str) -> Option<Vec<f32>> {
         self.metadata(key)?.as_f32s()
     }

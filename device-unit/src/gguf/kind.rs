@@ -3,20 +3,35 @@
 /// The type in which a tensor's values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TensorKind {
+    /// IEEE 754 single precision.
     F32,
+    /// IEEE 754 half precision.
     F16,
+    /// The upper half of an f32.
     Bf16,
+    /// 4 bits, a scale for every 32 values.
     Q4_0,
+    /// 4 bits, scale and minimum for every 32 values.
     Q4_1,
+    /// 5 bits, a scale for every 32 values.
     Q5_0,
+    /// 5 bits, scale and minimum for every 32 values.
     Q5_1,
+    /// 8 bits, a scale for every 32 values.
     Q8_0,
+    /// 2 bits in super-blocks of 256, scale and minimum for every 16 values.
     Q2K,
+    /// 3 bits in super-blocks of 256, a scale for every 16 values.
     Q3K,
+    /// 4 bits in super-blocks of 256, scale and minimum for every 32 values.
     Q4K,
+    /// 5 bits in super-blocks of 256, scale and minimum for every 32 values.
     Q5K,
+    /// 6 bits in super-blocks of 256, a scale for every 16 values.
     Q6K,
+    /// 4 bits as an index into sixteen levels, a scale for every 32 values.
     Iq4Nl,
+    /// 4 bits as in [`Self::Iq4Nl`], in super-blocks of 256 with a scale for every 32 values.
     Iq4Xs,
 }
 

@@ -3,36 +3,62 @@
 /// A value of the metadata.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MetaValue {
+    /// GGUF type 0.
     U8(u8),
+    /// GGUF type 1.
     I8(i8),
+    /// GGUF type 2.
     U16(u16),
+    /// GGUF type 3.
     I16(i16),
+    /// GGUF type 4.
     U32(u32),
+    /// GGUF type 5.
     I32(i32),
+    /// GGUF type 10.
     U64(u64),
+    /// GGUF type 11.
     I64(i64),
+    /// GGUF type 6.
     F32(f32),
+    /// GGUF type 12.
     F64(f64),
+    /// GGUF type 7; any byte except 0 is true.
     Bool(bool),
+    /// GGUF type 8.
     String(String),
+    /// GGUF type 9.
     Array(MetaArray),
 }
 
 /// An array of the metadata, by element type.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MetaArray {
+    /// Elements of GGUF type 0.
     U8(Vec<u8>),
+    /// Elements of GGUF type 1.
     I8(Vec<i8>),
+    /// Elements of GGUF type 2.
     U16(Vec<u16>),
+    /// Elements of GGUF type 3.
     I16(Vec<i16>),
+    /// Elements of GGUF type 4.
     U32(Vec<u32>),
+    /// Elements of GGUF type 5.
     I32(Vec<i32>),
+    /// Elements of GGUF type 10.
     U64(Vec<u64>),
+    /// Elements of GGUF type 11.
     I64(Vec<i64>),
+    /// Elements of GGUF type 6.
     F32(Vec<f32>),
+    /// Elements of GGUF type 12.
     F64(Vec<f64>),
+    /// Elements of GGUF type 7.
     Bool(Vec<bool>),
+    /// Elements of GGUF type 8.
     Strings(StringTable),
+    /// Elements of GGUF type 9.
     Nested(Vec<MetaArray>),
 }
 
@@ -44,6 +70,7 @@ pub struct StringTable {
 }
 
 impl MetaValue {
+    /// The string; `None` for other types.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
@@ -75,6 +102,7 @@ impl MetaValue {
         }
     }
 
+    /// The boolean; `None` for other types.
     pub fn as_bool(&self) -> Option<bool> {
         match *self {
             Self::Bool(v) => Some(v),
@@ -82,6 +110,7 @@ impl MetaValue {
         }
     }
 
+    /// The array of strings; `None` for other types.
     pub fn as_strings(&self) -> Option<&StringTable> {
         match self {
             Self::Array(MetaArray::Strings(table)) => Some(table),
@@ -107,6 +136,7 @@ impl MetaValue {
         }
     }
 
+    /// An array of either float type; f64 values are rounded. `None` for other types.
     pub fn as_f32s(&self) -> Option<Vec<f32>> {
         match self {
             Self::Array(MetaArray::F32(v)) => Some(v.clone()),
@@ -117,20 +147,24 @@ impl MetaValue {
 }
 
 impl StringTable {
+    /// Number of strings.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
+    /// Whether there are no strings.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
+    /// The string at `index`; `None` beyond the end.
     pub fn get(&self, index: usize) -> Option<&str> {
         let end = *self.ends.get(index)?;
         let start = if index == 0 { 0 } else { *self.ends.get(index - 1)? };
         self.text.get(start..end)
     }
 
+    /// The strings in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
         (0..self.len()).map(|index| self.get(index).unwrap_or_default())
     }

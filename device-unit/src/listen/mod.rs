@@ -48,17 +48,28 @@ const DRAINED_BYTES: usize = 256 << 20;
 /// Why the unit cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
+    /// The address can be reached from other machines, which was not allowed.
     #[error(
         "{address} is not on this machine alone, and whoever reaches it could load models, run and end inferences and read the machine's load, memory and address without a password; choose 127.0.0.1, or say --allow-remote"
     )]
-    NotLoopback { address: SocketAddr },
+    NotLoopback {
+        /// The address as given.
+        address: SocketAddr,
+    },
+    /// Another program listens there.
     #[error(
         "{address} is taken by another program (perhaps another softprefix-unit); end that one, or choose another port"
     )]
-    Taken { address: SocketAddr },
+    Taken {
+        /// The address as given.
+        address: SocketAddr,
+    },
+    /// The socket cannot be bound.
     #[error("{address} cannot be listened on: {source}; choose another address or port")]
     Bind {
+        /// The address as given.
         address: SocketAddr,
+        /// The system's error.
         source: std::io::Error,
     },
 }

@@ -19,6 +19,7 @@ pub struct ModelInfo {
     pub architecture: String,
     /// `general.name` of the file.
     pub title: Option<String>,
+    /// `general.license`; `None` where the file names none.
     pub license: Option<String>,
     /// Transformer layers (`axmodel_num` on a card).
     pub layers: usize,

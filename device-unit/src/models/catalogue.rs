@@ -13,7 +13,9 @@ pub struct Entry {
     pub short_name: &'static str,
     /// Its title in lists.
     pub title: &'static str,
+    /// SPDX identifier of the licence.
     pub license: &'static str,
+    /// Name of the file on the hub and in the folder of models.
     pub file_name: &'static str,
     /// Bytes of the file, where the catalogue has them.
     pub bytes: Option<u64>,

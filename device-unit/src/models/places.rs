@@ -38,9 +38,13 @@ pub enum Place {
     Named,
     /// In a folder of ours.
     Own,
+    /// The cache of the Hugging Face libraries.
     HuggingFace,
+    /// LM Studio's folders of models.
     LmStudio,
+    /// Ollama's blobs.
     Ollama,
+    /// The cache of llama.cpp.
     LlamaCpp,
 }
 

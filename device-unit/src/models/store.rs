@@ -24,6 +24,7 @@ use super::places::{Place, Placed, Places};
 pub struct FoundModel {
     /// Its name: the file's name without `.gguf` and without its number among several; in Ollama `NAME:TAG`.
     pub name: String,
+    /// The file, or the first of several.
     pub path: PathBuf,
     /// Where it was found.
     pub place: Place,
@@ -52,6 +53,7 @@ pub struct ModelStore {
 type FileState = (PathBuf, u64, Option<SystemTime>);
 
 impl ModelStore {
+    /// A store of these places, with default options for loading.
     #[must_use]
     pub fn new(places: Places) -> Self {
         Self {
@@ -74,6 +76,7 @@ impl ModelStore {
         self
     }
 
+    /// The folders that are searched.
     #[must_use]
     pub fn places(&self) -> &Places {
         &self.places

@@ -31,6 +31,7 @@ impl StopFlag {
         self.0.store(true, Ordering::Release);
     }
 
+    /// Whether the work was asked to stop.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire)
@@ -122,11 +123,15 @@ pub struct Job {
     pub at_limit: FinishReason,
     /// Tokens that end the text.
     pub stop_tokens: Arc<[u32]>,
+    /// Chooses each token from its logits.
     pub choose: Choose,
+    /// Place among the waiting jobs.
     pub priority: Priority,
+    /// Ends the job early when set.
     pub stop: StopFlag,
     /// When it is ended at the latest.
     pub deadline: Option<Instant>,
+    /// Receives the tokens and the end.
     pub sink: Box<dyn TokenSink>,
     /// Guesses tokens, so that one step can give several; without it each step gives one. For engines that can take rows back
     /// ([`EngineInfo::drafts`](crate::engine::EngineInfo::drafts)).

@@ -109,6 +109,7 @@ impl Scheduler {
         &self.info
     }
 
+    /// The model's embedding table, which can be read without the engine's thread.
     #[must_use]
     pub fn embeddings(&self) -> &Arc<dyn TokenEmbeddings> {
         &self.embeddings

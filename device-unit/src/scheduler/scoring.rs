@@ -24,10 +24,13 @@ pub struct ScoreJob {
     pub text: Vec<u32>,
     /// How many of the likeliest tokens are told at each place.
     pub top: usize,
+    /// Ends the work early when set.
     pub stop: StopFlag,
     /// When it is given up at the latest.
     pub deadline: Option<Instant>,
+    /// Receives the scores or the error.
     pub sink: Box<dyn ScoreSink>,
+    /// Its place among the waiting jobs.
     pub place: Place,
 }
 

@@ -5,16 +5,44 @@ use std::path::PathBuf;
 /// Why a tokenizer could not be built, or a text not be tokenised.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
+    /// The file cannot be opened or read.
     #[error("{path} could not be read: {source}; check that the file exists and may be read")]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// Lists of the vocabulary are missing, or do not belong together.
     #[error("{what} holds no usable vocabulary: {reason}; fetch the model again or choose another")]
-    BadVocabulary { what: String, reason: String },
+    BadVocabulary {
+        /// The file, or where else the vocabulary is from.
+        what: String,
+        /// What is wrong, as a clause.
+        reason: String,
+    },
+    /// A vocabulary that is not byte-level BPE, or with an unknown way to split text.
     #[error(
         "{what} has a vocabulary of the kind {kind:?}; byte-level BPE (qwen2, smollm) is what can be used: choose a Qwen2.5, Qwen3 or SmolLM2 model"
     )]
-    UnknownKind { what: String, kind: String },
+    UnknownKind {
+        /// The file, or where else the vocabulary is from.
+        what: String,
+        /// The kind as the file names it.
+        kind: String,
+    },
+    /// A text beyond [`LONGEST_TEXT`](super::LONGEST_TEXT).
     #[error("the text has {bytes} bytes, more than the {limit} that can be cut into tokens at once; shorten it")]
-    TextTooLong { bytes: usize, limit: usize },
+    TextTooLong {
+        /// Length of the text in bytes.
+        bytes: usize,
+        /// Most bytes.
+        limit: usize,
+    },
+    /// The pipeline failed.
     #[error("the text could not be cut into tokens: {reason}; check that model and tokenizer belong together")]
-    Encode { reason: String },
+    Encode {
+        /// The pipeline's message.
+        reason: String,
+    },
 }

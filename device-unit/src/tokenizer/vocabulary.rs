@@ -33,6 +33,7 @@ pub struct Vocabulary {
     pub kinds: Vec<TokenKind>,
     /// Pairs in the byte-level alphabet; the first is merged first.
     pub merges: Vec<(String, String)>,
+    /// How text is split before merging.
     pub pre: PreTokenization,
     /// Tokens that end a text besides the marks of the template.
     pub ends: Vec<u32>,

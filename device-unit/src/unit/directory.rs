@@ -17,10 +17,13 @@ pub struct Registration {
 
 /// A task about to be opened.
 pub struct Opening<'a> {
+    /// Id of the task, such as `llm.1000`.
     pub work_id: &'a str,
     /// The sources that the set-up names.
     pub inputs: &'a [String],
+    /// The client that set it up.
     pub asked_by: &'a Peer,
+    /// Request id of the set-up.
     pub request_id: &'a str,
 }
 

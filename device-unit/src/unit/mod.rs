@@ -71,6 +71,7 @@ pub struct UnitOptions {
     pub drafts: bool,
     /// Keep the last model when its last task ends, so that the next set-up is quick.
     pub keep_idle_model: bool,
+    /// Called with the progress of loading a model; `None` for nothing.
     pub on_load: Option<LoadObserver>,
 }
 

@@ -40,6 +40,7 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// A client with its name and the sink for its replies.
     pub fn new(name: impl Into<Arc<str>>, sink: Arc<dyn ReplySink>) -> Self {
         Self {
             name: name.into(),
@@ -47,6 +48,7 @@ impl Peer {
         }
     }
 
+    /// The client's name, unique among the connected ones.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
@@ -57,6 +59,7 @@ impl Peer {
         self.sink.send(encode(reply));
     }
 
+    /// The sink for messages that are encoded already.
     #[must_use]
     pub fn sink(&self) -> &Arc<dyn ReplySink> {
         &self.sink

@@ -115,12 +115,17 @@ impl ModelFolders {
 /// What an NPU model's card says, with the set-up's keys over it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelParameters {
+    /// `tokenizer_type`: 1 is the stock unit's built-in Qwen tokenizer, 2 a tokenizer folder.
     pub tokenizer_type: i64,
+    /// `url_tokenizer_model`, in the model's folder.
     pub tokenizer_file: String,
+    /// `filename_tokens_embed`: rows of the embedding table, in the model's folder.
     pub embeddings_file: String,
+    /// `filename_post_axmodel`: the output layer, in the model's folder.
     pub post_model_file: String,
     /// With `%d` for the layer's number.
     pub layer_template: String,
+    /// `axmodel_num`: number of layer files.
     pub layers: usize,
     /// `tokens_embed_num`.
     pub vocab_size: usize,

@@ -16,34 +16,70 @@ use crate::engine::EngineError;
 /// Why the runtime is not usable. Each sentence ends with what mends it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuntimeError {
+    /// The library is in none of the folders.
     #[error(
         "the NPU runtime library {library} was not found (looked in {searched}); on a module, find it with \
          `find /opt /usr/local/m5stack /usr/lib -name \"{library}*\"` and name its folder in SOFTPREFIX_AX_LIB_DIR, or register \
          the folder with ldconfig; elsewhere, use the CPU engine"
     )]
-    NotFound { library: String, searched: String },
+    NotFound {
+        /// File name of the library.
+        library: String,
+        /// The folders that were searched.
+        searched: String,
+    },
+    /// The library needs a newer libstdc++ than the one that is found.
     #[error(
         "the NPU runtime library {library} needs a newer libstdc++ than the one it is given ({detail}); point \
          /usr/local/m5stack/lib/gcc-10.3/libstdc++.so.6 to the system's /usr/lib/aarch64-linux-gnu/libstdc++.so.6 (keep the old one)"
     )]
-    OldCxxLibrary { library: String, detail: String },
+    OldCxxLibrary {
+        /// File name of the library.
+        library: String,
+        /// The loader's message.
+        detail: String,
+    },
+    /// Another library that it needs is not found.
     #[error(
         "the NPU runtime library {library} cannot be loaded because {missing} is missing; find {missing} under /opt or \
          /usr/local/m5stack and register its folder with ldconfig"
     )]
-    MissingDependency { library: String, missing: String },
+    MissingDependency {
+        /// File name of the library.
+        library: String,
+        /// File name of the library that is missing.
+        missing: String,
+    },
+    /// The library cannot be loaded for another reason.
     #[error(
         "the NPU runtime library {library} cannot be loaded: {detail}; check that it belongs to this processor and system"
     )]
-    Unloadable { library: String, detail: String },
+    Unloadable {
+        /// File name of the library.
+        library: String,
+        /// The loader's message.
+        detail: String,
+    },
+    /// The library lacks a function.
     #[error(
         "the NPU runtime library {library} has no function {symbol}; install the module's own runtime packages again"
     )]
-    NoSymbol { library: String, symbol: String },
+    NoSymbol {
+        /// File name of the library.
+        library: String,
+        /// Name of the function.
+        symbol: String,
+    },
+    /// A call of the runtime returned an error.
     #[error(
         "{call} failed with code {code:#x}; another process may hold the NPU: stop the stock LLM unit, or restart the module"
     )]
-    Refused { call: &'static str, code: i32 },
+    Refused {
+        /// Name of the function.
+        call: &'static str,
+        /// What it returned.
+        code: i32,
+    },
 }
 
 impl From<RuntimeError> for EngineError {

@@ -17,11 +17,13 @@ pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
 pub struct Config {
     /// `qwen2`, `qwen3` or `llama`.
     pub architecture: String,
+    /// Number of transformer layers.
     pub layers: usize,
     /// H.
     pub hidden_size: usize,
     /// Width inside the gated feed-forward part.
     pub feed_forward: usize,
+    /// Number of query heads.
     pub heads: usize,
     /// Heads of keys and values; each serves `heads / kv_heads` heads of queries.
     pub kv_heads: usize,
@@ -33,7 +35,9 @@ pub struct Config {
     pub vocab_size: Option<usize>,
     /// Positions the model was trained for.
     pub window: usize,
+    /// Epsilon of the RMS normalisation.
     pub rms_epsilon: f32,
+    /// Rotary position embedding.
     pub rope: Rope,
 }
 

