@@ -10,7 +10,7 @@ use softprefix::model::{FetchProgress, Format, Language, ModuleState, Problem, P
 use softprefix::text::Text;
 use softprefix::workbench::{Action, Dialog, Effect, Workbench};
 use softprefix_core::compare::{Granularity, Measure};
-use softprefix_core::protocol::extension::{StoredWeights, TakenOver};
+use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 
 use common::stage::{sized, window};
 
@@ -232,10 +232,10 @@ fn the_card_says_in_both_languages_what_became_of_the_models_weights() {
         );
         let mut facts = common::facts();
         facts.identity.weights = vec![
-            stored("Q5_0", 132, TakenOver::Exact),
-            stored("Q8_0", 13, TakenOver::Exact),
-            stored("Q4_K", 12, TakenOver::ScalesRounded),
-            stored("Q6_K", 12, TakenOver::Rounded),
+            stored("Q5_0", 132, WeightRounding::Exact),
+            stored("Q8_0", 13, WeightRounding::Exact),
+            stored("Q4_K", 12, WeightRounding::ScalesRounded),
+            stored("Q6_K", 12, WeightRounding::Rounded),
         ];
         bench.absorb(Event::Ready(Box::new(facts), None));
         let mut harness = window(bench);

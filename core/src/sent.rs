@@ -27,9 +27,9 @@ pub struct Excerpt(pub String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sent<T> {
     /// A value of the wanted type.
-    As(T),
+    Expected(T),
     /// The start of a value of another type.
-    Else(Excerpt),
+    Other(Excerpt),
 }
 
 /// The first `MOST` items of a list, and how many there were.
@@ -242,12 +242,12 @@ macro_rules! anything_else {
     };
     (seq) => {
         fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
-            Excerpt::deserialize(SeqAccessDeserializer::new(items)).map(Sent::Else)
+            Excerpt::deserialize(SeqAccessDeserializer::new(items)).map(Sent::Other)
         }
     };
     (map) => {
         fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
-            Excerpt::deserialize(MapAccessDeserializer::new(entries)).map(Sent::Else)
+            Excerpt::deserialize(MapAccessDeserializer::new(entries)).map(Sent::Other)
         }
     };
 }
@@ -263,11 +263,11 @@ impl<'de> Visitor<'de> for Wanted<String> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Sent::As(text.to_owned()))
+        Ok(Sent::Expected(text.to_owned()))
     }
 
     fn visit_string<E: Error>(self, text: String) -> Result<Self::Value, E> {
-        Ok(Sent::As(text))
+        Ok(Sent::Expected(text))
     }
 
     anything_else!();
@@ -283,7 +283,7 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Wanted<Capped
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
-        capped(items).map(Sent::As)
+        capped(items).map(Sent::Expected)
     }
 
     anything_else!();
@@ -299,7 +299,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Wanted<Object<T>> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(entries)).map(|value| Sent::As(Object(value)))
+        T::deserialize(MapAccessDeserializer::new(entries)).map(|value| Sent::Expected(Object(value)))
     }
 
     anything_else!();
@@ -317,7 +317,7 @@ where
 }
 
 fn other<T>(text: String) -> Sent<T> {
-    Sent::Else(Excerpt::of(text))
+    Sent::Other(Excerpt::of(text))
 }
 
 fn capped<'de, A: SeqAccess<'de>, T: Deserialize<'de>, const MOST: usize>(
@@ -415,8 +415,8 @@ mod tests {
         assert_eq!((capped.items, capped.count), (vec![1, 2], 5));
         assert!(serde_json::from_str::<Object<Capped<u32, 2>>>("[1]").is_err());
         match serde_json::from_str::<Sent<Capped<u32, 2>>>(r#"{"a":1}"#).unwrap() {
-            Sent::Else(excerpt) => assert_eq!(excerpt.0, r#"{"a":1}"#),
-            Sent::As(_) => panic!("no list"),
+            Sent::Other(excerpt) => assert_eq!(excerpt.0, r#"{"a":1}"#),
+            Sent::Expected(_) => panic!("no list"),
         }
     }
 

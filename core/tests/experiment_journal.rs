@@ -235,11 +235,14 @@ fn a_file_of_somebody_else_is_refused_and_left_alone() {
         let path = folder.path().join("other");
         std::fs::write(&path, content).unwrap();
         let error = Journal::open(&path).unwrap_err();
-        assert!(matches!(error, JournalError::NotOne { .. }), "{content:?}: {error}");
+        assert!(
+            matches!(error, JournalError::NotAJournal { .. }),
+            "{content:?}: {error}"
+        );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
     }
     assert!(
-        matches!(Journal::open(folder.path()), Err(JournalError::NotOne { .. })),
+        matches!(Journal::open(folder.path()), Err(JournalError::NotAJournal { .. })),
         "a folder"
     );
 }

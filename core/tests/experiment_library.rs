@@ -198,7 +198,7 @@ fn a_journal_that_cannot_be_read_is_named_beside_the_list_and_not_touched() {
     std::fs::write(&stranger, "name,value\n1,2\n").unwrap();
     let list = library.list().unwrap();
     assert_eq!(list.experiments.len(), 2);
-    assert!(matches!(list.unreadable.as_slice(), [JournalError::NotOne { path }] if *path == stranger));
+    assert!(matches!(list.unreadable.as_slice(), [JournalError::NotAJournal { path }] if *path == stranger));
     assert_eq!(std::fs::read_to_string(&stranger).unwrap(), "name,value\n1,2\n");
 }
 
@@ -229,7 +229,7 @@ fn the_journal_of_version_1_is_taken_over_once_and_kept() {
     drop(journal);
     let before = std::fs::read(&old).unwrap();
     let library = Library::open(&folder.path().join("experiments")).unwrap();
-    assert_eq!(library.take_over(&old).unwrap().0, 2);
+    assert_eq!(library.import_older(&old).unwrap().0, 2);
     let list = library.list().unwrap().experiments;
     assert_eq!(list.len(), 2);
     assert!(ids(&list).contains(&"a"));
@@ -237,7 +237,7 @@ fn the_journal_of_version_1_is_taken_over_once_and_kept() {
     assert_eq!((taken.finished, taken.ending), (taken.planned, Some(Ending::Complete)));
     assert_eq!(std::fs::read(&old).unwrap(), before, "the old file is kept as it was");
     library.append("a", &Entry::Deleted { id: "a".into() }).unwrap();
-    assert_eq!(library.take_over(&old).unwrap().0, 0, "and not taken over again");
+    assert_eq!(library.import_older(&old).unwrap().0, 0, "and not taken over again");
 }
 
 #[test]

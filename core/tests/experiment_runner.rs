@@ -469,7 +469,7 @@ async fn a_noisy_stranger_gets_the_benefit_of_no_doubt() {
     });
     assert!(matches!(
         finding,
-        Some(CanaryFinding::CannotTell | CanaryFinding::Applied)
+        Some(CanaryFinding::Inconclusive | CanaryFinding::Applied)
     ));
     let records = outcomes.records();
     let analysis = Analysis::of(&records);
@@ -601,7 +601,7 @@ async fn a_pause_begins_no_case_and_going_on_finishes() {
     let before = unit.seen.inferences.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(unit.seen.inferences.load(Ordering::SeqCst), before);
-    run.go_on();
+    run.resume();
     let rest = Outcomes::of(run).await;
     assert_eq!(rest.end, RunEnd::Complete);
     assert_eq!(saved(&folder)[0].records.len(), 12);
@@ -617,7 +617,7 @@ async fn cancelling_ends_soon_and_leaves_finished_cases_only() {
     let mut run = Run::start(request(&unit, plan(), &folder).await).unwrap();
     while !matches!(run.next().await.unwrap(), RunEvent::CaseFinished(_)) {}
     run.cancel();
-    run.go_on();
+    run.resume();
     let rest = Outcomes::of(run).await;
     assert_eq!(rest.end, RunEnd::Cancelled);
     let history = saved(&folder);
@@ -959,7 +959,7 @@ async fn child_runs_on_a_full_disk() {
             RunEvent::JournalFailed { error } => {
                 failures.push(error);
                 // There is still no room: saving fails again, and the run still waits.
-                run.go_on();
+                run.resume();
             }
             RunEvent::CaseFinished(_) => told += 1,
             _ => {}

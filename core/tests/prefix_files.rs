@@ -392,7 +392,7 @@ fn kept_rows_are_found_by_their_digest_and_checked() {
     ));
     assert!(matches!(
         prefix_store.get(&"0".repeat(64)).unwrap_err(),
-        PrefixStoreError::NotHere { .. }
+        PrefixStoreError::NotFound { .. }
     ));
     for name in ["../../etc/passwd", "", "ABC"] {
         assert!(matches!(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use softprefix_core::client::ClientError;
-use softprefix_core::experiment::session::{CaseRequest, Progress, Ran, SessionError, Stop};
+use softprefix_core::experiment::session::{CaseRequest, FinishedCase, Progress, SessionError, Stop};
 use softprefix_core::experiment::{Record, WRITTEN_BY};
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 use tokio::sync::{mpsc, oneshot};
@@ -44,7 +44,7 @@ pub(super) async fn run(
     } = inference;
     let task = tokio::select! {
         task = session.task_for(&asked.prompt.system, &asked.settings) => task,
-        () = stop.wanted() => {
+        () = stop.requested() => {
             events.send(Event::Dropped { run, side }).await;
             return Trust::Fine;
         }
@@ -91,7 +91,7 @@ pub(super) async fn run(
         }
     };
     let (ran, ()) = tokio::join!(running, forwarding);
-    let Some(Ran { record, error }) = ran else {
+    let Some(FinishedCase { record, error }) = ran else {
         events.send(Event::Dropped { run, side }).await;
         return Trust::Fine;
     };

@@ -38,7 +38,7 @@ pub(super) async fn open(folder: &Path, old: &Path, events: &Events) -> Option<A
     let (folder, old) = (folder.to_owned(), old.to_owned());
     let opened = tokio::task::spawn_blocking(move || {
         let library = Arc::new(Library::open(&folder)?);
-        let trouble = match library.take_over(&old) {
+        let trouble = match library.import_older(&old) {
             Ok((_, condition)) => (!condition.is_sound()).then(|| errors::damaged(&old, &condition)),
             Err(error) => Some(told(&error)),
         };
@@ -154,7 +154,7 @@ fn import_journal(path: &Path, library: &Library) -> Result<(Past, Condition), P
     for past in experiments(entries) {
         last = Some(add(past, library)?);
     }
-    let last = last.ok_or_else(|| told(&JournalError::NotOne { path: path.to_owned() }))?;
+    let last = last.ok_or_else(|| told(&JournalError::NotAJournal { path: path.to_owned() }))?;
     Ok((last, condition))
 }
 

@@ -330,7 +330,7 @@ async fn follow(mut run: Run, mut control: mpsc::UnboundedReceiver<Control>, eve
             },
             Some(wanted) = control.recv() => match wanted {
                 Control::Pause => run.pause(),
-                Control::GoOn => run.go_on(),
+                Control::GoOn => run.resume(),
                 Control::Cancel => run.cancel(),
             },
         }

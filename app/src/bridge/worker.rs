@@ -439,7 +439,7 @@ impl Worker {
             };
             tokio::select! {
                 () = free => {}
-                () = stopped.wanted() => return events.send(Event::Dropped { run, side }).await,
+                () = stopped.requested() => return events.send(Event::Dropped { run, side }).await,
             }
             let work = inference::run(&session, inference, (stopped, tell_sent), &by, tuning, &events);
             if work.await == Trust::Doubtful

@@ -135,7 +135,7 @@ fn experiments_in(path: &Path, bytes: &[u8]) -> Result<Vec<(Experiment, Vec<Reco
     tell_damage(path, &condition);
     let pasts = experiments(entries);
     if pasts.is_empty() {
-        return Err(journal_failure(&JournalError::NotOne { path: path.to_owned() }));
+        return Err(journal_failure(&JournalError::NotAJournal { path: path.to_owned() }));
     }
     let shown = pasts.into_iter().filter(|past| !past.is_deleted());
     Ok(shown

@@ -112,7 +112,7 @@ impl Store {
             Self::File { path, journal, pasts } => {
                 let past = pasts.iter().find(|past| past.experiment.id == id).cloned();
                 Ok(Begun {
-                    past: past.ok_or_else(|| JournalError::NotOne { path: path.clone() })?,
+                    past: past.ok_or_else(|| JournalError::NotAJournal { path: path.clone() })?,
                     journal: Arc::clone(journal),
                 })
             }

@@ -19,7 +19,7 @@ pub fn results(error: &ResultsError) -> Told {
             format!("{} に書けません（{}）。", path.display(), system(&source.to_string())),
             "書き込めるフォルダーを選んでください。実行はすべて履歴に残っています。",
         ),
-        ResultsError::NotOne { what } => (
+        ResultsError::NotAResultsFile { what } => (
             format!("結果ファイルではありません（{what}）。"),
             "比較が保存する、\"meta\" と \"results\" を持つ JSON を選んでください。",
         ),
@@ -43,7 +43,7 @@ pub fn results(error: &ResultsError) -> Told {
 #[must_use]
 pub fn export(error: &ImportError) -> Told {
     let (what, todo) = match error {
-        ImportError::NotOne { what } => (
+        ImportError::NotAnExport { what } => (
             format!("書き出した実験のファイルではありません（{what}）。"),
             "本ソフトが書き出したファイルか、結果ファイルを選んでください。",
         ),
@@ -76,7 +76,7 @@ pub fn journal(error: &JournalError) -> Told {
             format!("記録 {} は別のウィンドウまたはシェルが使っています。", path.display()),
             "そちらを閉じるか、終わるのを待ってください。",
         ),
-        JournalError::NotOne { path } => (
+        JournalError::NotAJournal { path } => (
             format!("{} は本ソフトの記録ファイルではありません。", path.display()),
             "別のファイルを選んでください。このファイルには触れていません。",
         ),

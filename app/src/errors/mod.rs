@@ -101,11 +101,11 @@ pub fn session(error: &SessionError) -> Problem {
             "モジュールがモデルの行の幅を示しません（カードに tokens_embed_size がありません）。".to_owned(),
             "別のモデルを選ぶか、モジュールに softprefix-unit を導入してください。",
         ),
-        SessionError::CannotTell { .. } => (
+        SessionError::Unsupported { .. } => (
             "このモジュールのユニットは必要な行を教えないため、この種類のプレフィックスを作れません。".to_owned(),
             "別の種類のプレフィックスを選ぶか、softprefix-unit のモジュールに接続してください。",
         ),
-        SessionError::BrokeOff(error) => (
+        SessionError::Panicked(error) => (
             format!("作業が途中で止まりました（{error}）。"),
             "別の設定を選び、不具合として報告してください。",
         ),

@@ -264,7 +264,7 @@ fn files_the_disk_and_the_network_are_said_in_japanese() {
             path: path(),
             source: io(),
         },
-        ResultsError::NotOne {
+        ResultsError::NotAResultsFile {
             what: "it is a picture".into(),
         },
         ResultsError::Missing {
@@ -281,7 +281,7 @@ fn files_the_disk_and_the_network_are_said_in_japanese() {
             source: io(),
         },
         JournalError::InUse { path: path() },
-        JournalError::NotOne { path: path() },
+        JournalError::NotAJournal { path: path() },
         JournalError::Write {
             path: path(),
             source: io(),

@@ -1,7 +1,7 @@
 //! The module at a glance: which it is, how it stands, and the one thing to do when it does not stand well.
 
 use eframe::egui::{self, Align, Layout, Ui, vec2};
-use softprefix_core::protocol::extension::{StoredWeights, TakenOver};
+use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 
 use super::desk::Desk;
 use crate::model::{FetchProgress, ModuleFacts, ModuleState, Problem, Target};
@@ -144,7 +144,7 @@ fn weights(ui: &mut Ui, desk: &Desk<'_>, weights: &[StoredWeights]) {
     let count = |exact: bool| {
         let alike = weights
             .iter()
-            .filter(|stored| (stored.how == TakenOver::Exact) == exact);
+            .filter(|stored| (stored.how == WeightRounding::Exact) == exact);
         alike.map(|stored| stored.count).fold(0, usize::saturating_add)
     };
     let lines: Vec<String> = weights

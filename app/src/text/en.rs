@@ -1,7 +1,7 @@
 //! The words of the window in English.
 
 use softprefix_core::compare::{Granularity, Measure};
-use softprefix_core::protocol::extension::TakenOver;
+use softprefix_core::protocol::extension::WeightRounding;
 
 use softprefix_core::protocol::extension::FinishReason;
 
@@ -58,10 +58,10 @@ pub(super) static TEXT: Text = Text {
         _ => format!("weights: {exact} matrices exact, {rounded} rounded"),
     },
     taken_over: |how, count| match how {
-        TakenOver::Exact => format!("{count} as in the file"),
-        TakenOver::ScalesRounded => format!("{count} with scales rounded"),
-        TakenOver::Rounded => format!("{count} rounded to 8 bits"),
-        TakenOver::Unknown => format!("{count} unknown"),
+        WeightRounding::Exact => format!("{count} as in the file"),
+        WeightRounding::ScalesRounded => format!("{count} with scales rounded"),
+        WeightRounding::Rounded => format!("{count} rounded to 8 bits"),
+        WeightRounding::Unknown => format!("{count} unknown"),
     },
     connect_step: |step| match step {
         ConnectStep::Starting => "Starting the embedded module",

@@ -1,7 +1,7 @@
 //! The words of the window in Japanese.
 
 use softprefix_core::compare::{Granularity, Measure};
-use softprefix_core::protocol::extension::TakenOver;
+use softprefix_core::protocol::extension::WeightRounding;
 
 use softprefix_core::protocol::extension::FinishReason;
 
@@ -55,10 +55,10 @@ pub(super) static TEXT: Text = Text {
         _ => format!("重み行列: そのまま {exact}、丸めあり {rounded}"),
     },
     taken_over: |how, count| match how {
-        TakenOver::Exact => format!("ファイルのまま {count}"),
-        TakenOver::ScalesRounded => format!("スケールのみ丸め {count}"),
-        TakenOver::Rounded => format!("8 ビットに丸め {count}"),
-        TakenOver::Unknown => format!("不明 {count}"),
+        WeightRounding::Exact => format!("ファイルのまま {count}"),
+        WeightRounding::ScalesRounded => format!("スケールのみ丸め {count}"),
+        WeightRounding::Rounded => format!("8 ビットに丸め {count}"),
+        WeightRounding::Unknown => format!("不明 {count}"),
     },
     connect_step: |step| match step {
         ConnectStep::Starting => "内蔵モジュールを起動しています",

@@ -21,7 +21,7 @@ pub use sweep::SweepText;
 pub use twin::TwinText;
 
 use softprefix_core::compare::{Granularity, Measure};
-use softprefix_core::protocol::extension::{FinishReason, TakenOver};
+use softprefix_core::protocol::extension::{FinishReason, WeightRounding};
 
 use crate::commands::{CommandId, Group};
 use crate::model::{ConnectStep, KindChoice, Language, ProblemKind, Unit, WhyNot};
@@ -69,7 +69,7 @@ pub struct Text {
     pub latency: &'static str,
     /// How many matrices of the model are the file's numbers, and how many were rounded.
     pub weights_counted: fn(usize, usize) -> String,
-    pub taken_over: fn(TakenOver, usize) -> String,
+    pub taken_over: fn(WeightRounding, usize) -> String,
     pub connect_step: fn(ConnectStep) -> &'static str,
     pub fetch_progress: fn(&str, &str, Option<&str>) -> String,
     pub load_progress: fn(&str, u32) -> String,

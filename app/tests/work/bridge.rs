@@ -10,7 +10,7 @@ use softprefix::workbench::{Action, Dialog, DiffOf, Notice};
 use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_core::experiment::{Applied, Point};
 use softprefix_core::protocol::SetUp;
-use softprefix_core::protocol::extension::{FinishReason, TakenOver};
+use softprefix_core::protocol::extension::{FinishReason, WeightRounding};
 use softprefix_unit::testing::small_model;
 
 use crate::support::{Desk, LONG, Seen, at, closed_port, is_deterministic, kept, points, serve, tasks_at, tiny_model};
@@ -34,7 +34,7 @@ fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_th
             .identity
             .weights
             .iter()
-            .any(|stored| stored.kind == "Q4_1" && stored.how == TakenOver::Exact)
+            .any(|stored| stored.kind == "Q4_1" && stored.how == WeightRounding::Exact)
     );
     let median = desk.bench.vocabulary.as_ref().unwrap().median;
     assert!(median > 0.0);

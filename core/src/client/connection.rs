@@ -129,12 +129,12 @@ impl Connection {
             answered: false,
             routes: Arc::clone(&self.routes),
         };
-        self.tell(request)?;
+        self.send(request)?;
         Ok(ticket)
     }
 
     /// Sends a request without registering for its reply.
-    pub(super) fn tell(&self, request: &Request) -> Result<(), ClientError> {
+    pub(super) fn send(&self, request: &Request) -> Result<(), ClientError> {
         self.outgoing.send(encode(request)).map_err(|_| self.why_closed())
     }
 

@@ -186,7 +186,7 @@ impl Inference {
 struct Stop(watch::Receiver<bool>);
 
 impl Stop {
-    async fn wanted(&mut self) {
+    async fn requested(&mut self) {
         // An error means that the inference was dropped, which stops it too.
         let _ = self.0.wait_for(|stop| *stop).await;
     }
@@ -208,7 +208,7 @@ struct Run {
 }
 
 /// Why [`Run::listen`] returned.
-enum Heard {
+enum ListenEnd {
     /// The last reply came.
     End(Box<Reply>),
     /// No reply came within the limit.
@@ -261,7 +261,7 @@ impl Run {
         // Held to the end: to a stock module nothing else may be sent before the last frame.
         let _turn = tokio::select! {
             turn = task.turn() => turn,
-            () = stop.wanted() => return Err(ClientError::Stopped { text: String::new() }),
+            () = stop.requested() => return Err(ClientError::Stopped { text: String::new() }),
         };
         // The module may have been reconnected during the wait.
         self.connection = task.module().connection();
@@ -277,8 +277,8 @@ impl Run {
             let mut ticket = self.connection.ask(&request, Kind::Inference, Some(task.work_id()))?;
             let first = !task.was_answered();
             match self.listen(&mut ticket, start).await? {
-                Heard::End(reply) => return self.outcome(*reply, start, false),
-                Heard::Stop => {
+                ListenEnd::End(reply) => return self.outcome(*reply, start, false),
+                ListenEnd::Stop => {
                     let last = self.end_early(&mut ticket, start).await?;
                     return match last {
                         Some(reply) => self.outcome(reply, start, true),
@@ -287,7 +287,7 @@ impl Run {
                         }),
                     };
                 }
-                Heard::Idle => {
+                ListenEnd::Idle => {
                     let seconds = self.idle().as_secs_f64();
                     // The unit may have died, which ends its streams without a last frame, too.
                     self.task.check_after(seconds).await?;
@@ -297,7 +297,7 @@ impl Run {
                         seconds,
                     });
                 }
-                Heard::Deadline => {
+                ListenEnd::Deadline => {
                     let seconds = start.elapsed().as_secs_f64();
                     self.end_early(&mut ticket, start).await?;
                     return Err(ClientError::DeadlinePassed {
@@ -305,7 +305,7 @@ impl Run {
                         seconds,
                     });
                 }
-                Heard::Nothing => {
+                ListenEnd::Nothing => {
                     let seconds = start.elapsed().as_secs_f64();
                     self.task.check_after(seconds).await?;
                     // The unit is alive: the inference was lost, or is still running. Stopping it brings the text of a
@@ -359,7 +359,7 @@ impl Run {
     }
 
     /// Takes replies until the last one, a limit, or a stop.
-    async fn listen(&mut self, ticket: &mut Ticket, start: Instant) -> Result<Heard, ClientError> {
+    async fn listen(&mut self, ticket: &mut Ticket, start: Instant) -> Result<ListenEnd, ClientError> {
         let options: ConnectOptions = self.task.module().options().clone();
         let deadline = start + self.request.deadline.unwrap_or(options.deadline);
         // A stock unit that streams sends its first frame soon. Whole texts, and the queue of our unit, may take long.
@@ -382,19 +382,19 @@ impl Run {
                 biased;
                 reply = ticket.next() => reply?,
                 error = &mut given_up, if is_ours && !heard => return Err(error),
-                () = stop.wanted() => return Ok(Heard::Stop),
+                () = stop.requested() => return Ok(ListenEnd::Stop),
                 () = tokio::time::sleep_until(limit.into()) => {
                     return Ok(match heard {
-                        false => Heard::Nothing,
-                        true if limit < deadline => Heard::Idle,
-                        true => Heard::Deadline,
+                        false => ListenEnd::Nothing,
+                        true if limit < deadline => ListenEnd::Idle,
+                        true => ListenEnd::Deadline,
                     });
                 }
             };
             heard = true;
             self.task.note_answer();
             if let Some(last) = self.take(reply, start)? {
-                return Ok(Heard::End(Box::new(last)));
+                return Ok(ListenEnd::End(Box::new(last)));
             }
             limit = deadline.min(Instant::now() + self.idle());
         }
@@ -438,7 +438,7 @@ impl Run {
         const AGAIN: Duration = Duration::from_millis(500);
         let until = Instant::now() + self.task.module().options().drain;
         while Instant::now() < until {
-            self.connection.tell(&self.stop_message(&ticket.request_id))?;
+            self.connection.send(&self.stop_message(&ticket.request_id))?;
             let next = until.min(Instant::now() + AGAIN);
             loop {
                 tokio::select! {
@@ -479,11 +479,11 @@ impl Run {
             (None, None) => {}
             (Some(_), None) if !ours => notes.push(Note::PrefixNotAcknowledged),
             (sent, echo) => {
-                let told = |echo: &Option<SoftPrefixEcho>| match echo {
+                let describe = |echo: &Option<SoftPrefixEcho>| match echo {
                     Some(echo) => format!("P = {}, H = {}, SHA-256 {}", echo.len, echo.hidden_size, echo.sha256),
                     None => "none".to_owned(),
                 };
-                let detail = format!("sent: {}; confirmed: {}", told(sent), told(echo));
+                let detail = format!("sent: {}; confirmed: {}", describe(sent), describe(echo));
                 return Err(ClientError::PrefixNotConfirmed { detail });
             }
         }
@@ -497,7 +497,7 @@ impl Run {
             None if stopped => FinishReason::Stopped,
             None => FinishReason::Unknown,
         };
-        let told_times = last
+        let unit_times = last
             .usage
             .as_ref()
             .map(|usage| Duration::try_from_secs_f64((usage.queue_ms + usage.prefill_ms) / 1000.0).unwrap_or_default());
@@ -505,7 +505,7 @@ impl Run {
             finish_reason,
             tokens: last.usage.as_ref().map(|usage| usage.tokens.clone()),
             echo: last.soft_prefix,
-            time_to_first_token: self.first_text.or(told_times),
+            time_to_first_token: self.first_text.or(unit_times),
             elapsed: start.elapsed(),
             chunks: self.text.chunks(),
             text: self.text.into_text(),

@@ -290,7 +290,7 @@ impl Module {
             },
             Err(error) => {
                 // The caller gets no handle to this task, so it must be ended here.
-                let _ = connection.tell(&Request::new(connection.new_id(), reply.work_id, action::EXIT));
+                let _ = connection.send(&Request::new(connection.new_id(), reply.work_id, action::EXIT));
                 return Err(error);
             }
         };
@@ -386,7 +386,7 @@ fn end_when_ready(connection: Arc<Connection>, mut ticket: Ticket) {
             && reply.error.code.is_ok()
         {
             // Fails if the connection has closed meanwhile; then nothing can be done.
-            let _ = connection.tell(&Request::new(connection.new_id(), reply.work_id, action::EXIT));
+            let _ = connection.send(&Request::new(connection.new_id(), reply.work_id, action::EXIT));
         }
     });
 }
@@ -420,7 +420,7 @@ impl Drop for StopWhenDropped {
     fn drop(&mut self) {
         if let Some(request) = self.request.take() {
             // Fails if the connection has closed meanwhile; then there is nothing to stop.
-            let _ = self.connection.tell(&request);
+            let _ = self.connection.send(&request);
         }
     }
 }

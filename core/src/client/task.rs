@@ -370,7 +370,7 @@ impl Drop for Inner {
         if !*self.exited.get_mut() && !self.origin.is_closed() {
             let request = Request::new(self.origin.new_id(), &self.work_id, action::EXIT);
             // Fails if the connection is just closing; then nothing can be done.
-            let _ = self.origin.tell(&request);
+            let _ = self.origin.send(&request);
         }
     }
 }

@@ -172,7 +172,7 @@ pub enum ResultsError {
     #[error(
         "this is not a results file: {what}. Expected is JSON with \"meta\" and \"results\", as the comparison saves it."
     )]
-    NotOne {
+    NotAResultsFile {
         /// What it is instead, as a clause.
         what: String,
     },
@@ -206,7 +206,7 @@ impl ResultsFile {
     /// # Errors
     /// [`ResultsError`], which names the missing key or what was found instead.
     pub fn from_json(bytes: &[u8]) -> Result<Self, ResultsError> {
-        let not_one = |what: String| ResultsError::NotOne { what };
+        let not_one = |what: String| ResultsError::NotAResultsFile { what };
         let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(not_one("the file is empty".to_owned()));

@@ -59,7 +59,7 @@ pub struct Measured {
 pub enum ImportError {
     /// The file is neither an exported experiment nor a results file, or is cut.
     #[error("this is not an exported experiment: {what}. Choose a file that this program exported, or a results file.")]
-    NotOne {
+    NotAnExport {
         /// What is wrong with it, as a clause.
         what: String,
     },
@@ -136,7 +136,7 @@ pub fn is_json(bytes: &[u8]) -> bool {
 /// # Errors
 /// [`ImportError`].
 pub fn from_json(bytes: &[u8], id: &str) -> Result<(Experiment, Vec<Record>), ImportError> {
-    let not_one = |what: String| ImportError::NotOne { what };
+    let not_one = |what: String| ImportError::NotAnExport { what };
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let read = json::read(bytes).map_err(|error| {
         not_one(format!(
@@ -296,17 +296,17 @@ const SCORES: &str = "scores";
 pub fn from_results_file(file: &ResultsFile, id: &str) -> Result<(Experiment, Vec<Record>), ImportError> {
     let meta = &file.meta;
     let known = file.extra.as_ref().map(|extra| &extra.other);
-    let told = |key: &str| known.and_then(|other| other.get(key));
-    let module = module_of(meta, told("module"), told("unit"))?;
-    let settings = match told("settings") {
+    let own_field = |key: &str| known.and_then(|other| other.get(key));
+    let module = module_of(meta, own_field("module"), own_field("unit"))?;
+    let settings = match own_field("settings") {
         Some(value) => read("softprefix.settings", value)?,
-        None => settings_of(meta, told("max_tokens"), told("sampling"))?,
+        None => settings_of(meta, own_field("max_tokens"), own_field("sampling"))?,
     };
     let prompt = Prompt {
         system: meta.system_prompt.clone(),
         user: meta.user_prompt.clone(),
     };
-    let name = told("name").and_then(Value::as_str).map(str::to_owned);
+    let name = own_field("name").and_then(Value::as_str).map(str::to_owned);
     let written_by = file
         .extra
         .as_ref()
@@ -369,11 +369,11 @@ pub fn from_results_file(file: &ResultsFile, id: &str) -> Result<(Experiment, Ve
             format!("{start} ({})", meta.model)
         }),
         started_unix: meta.saved_at_unix,
-        plan: match (told("plan"), &file.extra) {
+        plan: match (own_field("plan"), &file.extra) {
             (Some(plan), _) => read("softprefix.plan", plan)?,
             // The script's sweep, or one of version 0.1.0, which wrote no plan.
             (None, None) => Some(plan_of(&records, &prompt, &settings)),
-            (None, Some(_)) if told("module").is_some() && told("settings").is_some() => {
+            (None, Some(_)) if own_field("module").is_some() && own_field("settings").is_some() => {
                 Some(plan_of(&records, &prompt, &settings))
             }
             (None, Some(_)) => None,

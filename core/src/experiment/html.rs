@@ -14,7 +14,7 @@ use super::journal::Experiment;
 use super::record::{Applied, Outcome, Record};
 use super::svg::{Chart, Dot, Line};
 use crate::compare::{Granularity, Measure, Verdict, diff};
-use crate::protocol::extension::{StoredWeights, TakenOver};
+use crate::protocol::extension::{StoredWeights, WeightRounding};
 use crate::time;
 
 /// The language of the labels and sentences of a page.
@@ -118,10 +118,10 @@ impl Page<'_> {
     fn weights(&self, weights: &[StoredWeights]) -> String {
         let words = weights.iter().map(|stored| {
             let how = match stored.how {
-                TakenOver::Exact => self.word("as in the file", "ファイルのまま"),
-                TakenOver::ScalesRounded => self.word("scales rounded to f16", "スケールを f16 に丸め"),
-                TakenOver::Rounded => self.word("rounded to 8 bits", "8 ビットに丸め"),
-                TakenOver::Unknown => self.word("unknown", "不明"),
+                WeightRounding::Exact => self.word("as in the file", "ファイルのまま"),
+                WeightRounding::ScalesRounded => self.word("scales rounded to f16", "スケールを f16 に丸め"),
+                WeightRounding::Rounded => self.word("rounded to 8 bits", "8 ビットに丸め"),
+                WeightRounding::Unknown => self.word("unknown", "不明"),
             };
             format!("{} × {} ({how})", stored.kind, stored.count)
         });

@@ -149,7 +149,7 @@ pub enum JournalError {
     },
     /// The file has no line of a journal; it was left as it was.
     #[error("the file {path} is not a journal of this program. Choose another file; this one was left as it was.")]
-    NotOne {
+    NotAJournal {
         /// Path of the file.
         path: PathBuf,
     },
@@ -196,7 +196,7 @@ impl Journal {
     /// Opens or creates the journal at `path`, locks it and reads all of it.
     ///
     /// # Errors
-    /// [`JournalError::Open`], [`JournalError::InUse`]; [`JournalError::NotOne`] for a file without any line of ours, and
+    /// [`JournalError::Open`], [`JournalError::InUse`]; [`JournalError::NotAJournal`] for a file without any line of ours, and
     /// [`JournalError::Newer`]: both files are left untouched.
     pub fn open(path: &Path) -> Result<(Self, Vec<Entry>, Condition), JournalError> {
         let failed = |source| JournalError::Open {
@@ -206,7 +206,7 @@ impl Journal {
         let is_new = !path.exists();
         if !is_new && !path.is_file() {
             // A folder, or a device, whose reading may not end.
-            return Err(JournalError::NotOne { path: path.to_owned() });
+            return Err(JournalError::NotAJournal { path: path.to_owned() });
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -244,7 +244,7 @@ impl Journal {
     /// Reads a journal without locking or changing it, such as one that is in use.
     ///
     /// # Errors
-    /// [`JournalError::Open`], [`JournalError::NotOne`], [`JournalError::Newer`].
+    /// [`JournalError::Open`], [`JournalError::NotAJournal`], [`JournalError::Newer`].
     pub fn read(path: &Path) -> Result<(Vec<Entry>, Condition), JournalError> {
         let bytes = std::fs::read(path).map_err(|source| JournalError::Open {
             path: path.to_owned(),
@@ -365,7 +365,7 @@ struct Found {
 /// Reads all complete lines.
 ///
 /// # Errors
-/// [`JournalError::NotOne`] where no line is one of a journal, [`JournalError::Newer`].
+/// [`JournalError::NotAJournal`] where no line is one of a journal, [`JournalError::Newer`].
 fn scan(path: &Path, bytes: &[u8]) -> Result<Found, JournalError> {
     let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     let mut found = Found {
@@ -394,7 +394,7 @@ fn scan(path: &Path, bytes: &[u8]) -> Result<Found, JournalError> {
     if has_ours || bytes.is_empty() || (end == 0 && could_be_torn_start(bytes)) {
         Ok(found)
     } else {
-        Err(JournalError::NotOne { path: path.to_owned() })
+        Err(JournalError::NotAJournal { path: path.to_owned() })
     }
 }
 

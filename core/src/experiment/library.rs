@@ -24,7 +24,7 @@ const INDEX_VERSION: u32 = 1;
 const INDEX: &str = "index.json";
 const ENDING: &str = "journal";
 /// Prefix of the files that mark which older journal was imported.
-const TAKEN_OVER: &str = "taken-over-";
+const IMPORTED: &str = "taken-over-";
 
 /// The folder of all experiments.
 #[derive(Debug)]
@@ -212,7 +212,7 @@ impl Library {
             let guard = journal.lock().unwrap_or_else(PoisonError::into_inner);
             let read = read_one(&path);
             drop(guard);
-            let (past, condition) = read?.ok_or(JournalError::NotOne { path })?;
+            let (past, condition) = read?.ok_or(JournalError::NotAJournal { path })?;
             return Ok(Opened {
                 journal,
                 past,
@@ -224,7 +224,7 @@ impl Library {
             return Err(JournalError::Open { path, source });
         }
         let (journal, entries, condition) = Journal::open(&path)?;
-        let past = first_of(entries).ok_or(JournalError::NotOne { path })?;
+        let past = first_of(entries).ok_or(JournalError::NotAJournal { path })?;
         Ok(Opened {
             journal: self.share(id, journal),
             past,
@@ -238,7 +238,7 @@ impl Library {
     /// [`JournalError`].
     pub fn read(&self, id: &str) -> Result<(Past, Condition), JournalError> {
         let path = self.path_of(id);
-        read_one(&path)?.ok_or(JournalError::NotOne { path })
+        read_one(&path)?.ok_or(JournalError::NotAJournal { path })
     }
 
     /// Appends one line to an experiment, which need not be open.
@@ -278,9 +278,9 @@ impl Library {
     ///
     /// # Errors
     /// [`JournalError`]; the next call then imports what is missing.
-    pub fn take_over(&self, old: &Path) -> Result<(usize, Condition), JournalError> {
+    pub fn import_older(&self, old: &Path) -> Result<(usize, Condition), JournalError> {
         let digest = hex::encode(Sha256::digest(old.to_string_lossy().as_bytes()));
-        let mark = self.folder.join(format!("{TAKEN_OVER}{}", &digest[..16]));
+        let mark = self.folder.join(format!("{IMPORTED}{}", &digest[..16]));
         if mark.exists() || !old.exists() {
             return Ok((0, Condition::default()));
         }

@@ -28,4 +28,4 @@ pub use record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdenti
 pub use runner::{Canary, CanaryFinding, Keep, Progress, Run, RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest};
 pub use scores::CaseScores;
 pub use session::{ModuleFacts, Session, SessionError};
-pub use threshold::{Budget, Crossing, Threshold, ThresholdError, ThresholdSearch, told_apart};
+pub use threshold::{Budget, Crossing, Threshold, ThresholdError, ThresholdSearch, shortest_distinct};

@@ -63,7 +63,7 @@ pub(super) struct Unscored {
     baselines: HashMap<usize, Record>,
     waiting: VecDeque<Record>,
     /// Cases of a failed batch, one by one, so that one cannot fail the others.
-    again: VecDeque<Batch>,
+    repeats: VecDeque<Batch>,
     /// Number of cases in the batch that is being scored.
     out: usize,
 }
@@ -88,12 +88,12 @@ impl Unscored {
         let ready = |record: &&Record| self.baselines.contains_key(&record.case.prompt);
         self.out
             + self.waiting.iter().filter(ready).count()
-            + self.again.iter().map(|batch| batch.cases.len()).sum::<usize>()
+            + self.repeats.iter().map(|batch| batch.cases.len()).sum::<usize>()
     }
 
     /// The prompt of the next batch.
     pub fn next_prompt(&self) -> Option<usize> {
-        let first = self.again.front().map(|batch| batch.baseline.case.prompt);
+        let first = self.repeats.front().map(|batch| batch.baseline.case.prompt);
         first.or_else(|| {
             let prompts = self.waiting.iter().map(|record| record.case.prompt);
             prompts.into_iter().find(|prompt| self.baselines.contains_key(prompt))
@@ -102,8 +102,12 @@ impl Unscored {
 
     /// The next batch: as many cases as a request may have, of one prompt that fits.
     pub fn next(&mut self, fits: impl Fn(usize) -> bool) -> Option<Batch> {
-        if self.again.front().is_some_and(|batch| fits(batch.baseline.case.prompt)) {
-            let batch = self.again.pop_front();
+        if self
+            .repeats
+            .front()
+            .is_some_and(|batch| fits(batch.baseline.case.prompt))
+        {
+            let batch = self.repeats.pop_front();
             self.out = batch.as_ref().map_or(0, |batch| batch.cases.len());
             return batch;
         }
@@ -129,12 +133,12 @@ impl Unscored {
     }
 
     /// Notes that the batch was scored or failed. Returns its number of cases.
-    pub fn is_back(&mut self) -> usize {
+    pub fn batch_done(&mut self) -> usize {
         std::mem::take(&mut self.out)
     }
 
     /// Queues the cases of a failed batch one by one. Returns false for one that was a repeat: there is no third try.
-    pub fn put_back(&mut self, batch: Batch) -> bool {
+    pub fn retry(&mut self, batch: Batch) -> bool {
         let Batch {
             baseline,
             cases,
@@ -143,7 +147,7 @@ impl Unscored {
         if is_repeat {
             return false;
         }
-        self.again.extend(cases.into_iter().map(|case| Batch {
+        self.repeats.extend(cases.into_iter().map(|case| Batch {
             baseline: baseline.clone(),
             cases: vec![case],
             is_repeat: true,

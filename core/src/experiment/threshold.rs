@@ -213,7 +213,7 @@ impl Threshold {
 }
 
 /// Two numbers with the fewest significant digits, at least two, that make them differ.
-pub fn told_apart(a: f64, b: f64) -> (String, String) {
+pub fn shortest_distinct(a: f64, b: f64) -> (String, String) {
     let rounded = |value: f64, digits: usize| {
         let value: f64 = format!("{value:.digits$e}").parse().unwrap_or(value);
         value.to_string()
@@ -323,7 +323,10 @@ mod tests {
             ((1.0, 1.004), ("1", "1.004")),
             ((2.0, 2.0), ("2", "2")),
         ] {
-            assert_eq!(told_apart(pair.0, pair.1), (words.0.to_owned(), words.1.to_owned()));
+            assert_eq!(
+                shortest_distinct(pair.0, pair.1),
+                (words.0.to_owned(), words.1.to_owned())
+            );
         }
     }
 

@@ -23,7 +23,7 @@ pub enum PrefixStoreError {
     },
     /// There is no file of this digest.
     #[error("the prefix {digest} is not in {folder}; import its file again")]
-    NotHere {
+    NotFound {
         /// SHA-256 that was asked for.
         digest: String,
         /// Folder of the store.
@@ -85,7 +85,7 @@ impl PrefixStore {
         let place = self.place(sha256);
         let folder = || self.folder.display().to_string();
         if !place.is_file() {
-            return Err(PrefixStoreError::NotHere {
+            return Err(PrefixStoreError::NotFound {
                 digest: sha256.to_owned(),
                 folder: folder(),
             });

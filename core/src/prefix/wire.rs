@@ -95,8 +95,8 @@ impl SentPrefix {
     /// [`PrefixError::LengthNegative`], [`PrefixError::DataNotAString`].
     pub fn decode(&self, hidden_size: usize) -> Result<SoftPrefix, PrefixError> {
         let fields = match &self.0 {
-            Sent::As(Object(fields)) => fields,
-            Sent::Else(Excerpt(got)) => return Err(PrefixError::NotAnObject { got: got.clone() }),
+            Sent::Expected(Object(fields)) => fields,
+            Sent::Other(Excerpt(got)) => return Err(PrefixError::NotAnObject { got: got.clone() }),
         };
         let len = fields.len.as_ref().ok_or(PrefixError::FieldMissing { field: "len" })?;
         let data = fields
@@ -108,8 +108,8 @@ impl SentPrefix {
             Err(_) => return Err(PrefixError::LengthNotANumber { got: len.0.clone() }),
         };
         match data {
-            Sent::As(data_b64) => decode_base64(len, data_b64, hidden_size),
-            Sent::Else(Excerpt(got)) => Err(PrefixError::DataNotAString { got: got.clone() }),
+            Sent::Expected(data_b64) => decode_base64(len, data_b64, hidden_size),
+            Sent::Other(Excerpt(got)) => Err(PrefixError::DataNotAString { got: got.clone() }),
         }
     }
 }

@@ -24,7 +24,7 @@ use serde_json::Value;
 
 pub use super::secret::Secret;
 use super::weights;
-pub use super::weights::{StoredWeights, TakenOver};
+pub use super::weights::{StoredWeights, WeightRounding};
 use crate::prefix::{
     EmbeddingRows, Generator, MAX_HIDDEN_SIZE, Need, Neighbour, PrefixError, SoftPrefixField, TokenPiece,
 };

@@ -9,7 +9,7 @@ pub struct StoredWeights {
     /// How many matrices.
     pub count: usize,
     /// How the unit represents them.
-    pub how: TakenOver,
+    pub how: WeightRounding,
     /// Name of the file's format: `Q5_0`, `Q4_K`.
     pub kind: String,
 }
@@ -17,7 +17,7 @@ pub struct StoredWeights {
 /// Whether a unit computes with the numbers of the model file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TakenOver {
+pub enum WeightRounding {
     /// With the very same numbers.
     Exact,
     /// With the same weights; the scales of their blocks were rounded to f16.
@@ -34,10 +34,10 @@ impl StoredWeights {
     pub fn sentence(weights: &[Self]) -> String {
         let words = weights.iter().map(|stored| {
             let how = match stored.how {
-                TakenOver::Exact => "as in the file",
-                TakenOver::ScalesRounded => "with their scales rounded to f16",
-                TakenOver::Rounded => "rounded to 8 bits",
-                TakenOver::Unknown => "taken over in an unknown way",
+                WeightRounding::Exact => "as in the file",
+                WeightRounding::ScalesRounded => "with their scales rounded to f16",
+                WeightRounding::Rounded => "rounded to 8 bits",
+                WeightRounding::Unknown => "taken over in an unknown way",
             };
             format!("{} {} {how}", stored.count, stored.kind)
         });
@@ -68,9 +68,9 @@ mod tests {
         let mut told = support("");
         assert!(told.weights.is_empty() && !serde_json::to_string(&told).unwrap().contains("weights"));
         told.weights = [
-            ("Q5_0", TakenOver::Exact),
-            ("Q4_K", TakenOver::ScalesRounded),
-            ("Q6_K", TakenOver::Rounded),
+            ("Q5_0", WeightRounding::Exact),
+            ("Q4_K", WeightRounding::ScalesRounded),
+            ("Q6_K", WeightRounding::Rounded),
         ]
         .map(|(kind, how)| StoredWeights {
             count: 3,
@@ -95,6 +95,6 @@ mod tests {
             );
         }
         let newer = support(r#","weights":[{"count":1,"how":"squeezed","kind":"Q9"},5]"#);
-        assert_eq!(newer.weights[0].how, TakenOver::Unknown);
+        assert_eq!(newer.weights[0].how, WeightRounding::Unknown);
     }
 }

@@ -9,7 +9,7 @@ use softprefix_core::experiment::{
     Answer, Case, CaseScores, Experiment, Failure, ModuleIdentity, Outcome, Plan, PrefixIdentity, Prompt, Record, Sweep,
 };
 use softprefix_core::prefix::{Magnitude, SoftPrefix};
-use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho, StoredWeights, TakenOver, Usage};
+use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho, StoredWeights, Usage, WeightRounding};
 
 pub const HIDDEN: usize = 8;
 pub const MEDIAN: f64 = 0.5;
@@ -25,7 +25,7 @@ pub fn module() -> ModuleIdentity {
         model_sha256: Some("ab".repeat(32)),
         weights: vec![StoredWeights {
             count: 12,
-            how: TakenOver::Rounded,
+            how: WeightRounding::Rounded,
             kind: "Q6_K".into(),
         }],
         version: Some("v1.3".into()),

@@ -230,7 +230,7 @@ impl ModelSource for ModelStore {
 /// Keys of a set-up that are not the card's.
 const SET_UP_KEYS: [&str; 6] = ["model", "response_format", "input", "enoutput", "enkws", "prompt"];
 
-/// The result of a thread; a panic becomes [`EngineError::Machinery`](crate::errors::EngineError::Machinery).
+/// The result of a thread; a panic becomes [`EngineError::Machinery`].
 fn joined<T>(what: &str, thread: thread::ScopedJoinHandle<'_, T>) -> Result<T, LoadError> {
     let died = |_| EngineError::Machinery {
         what: format!("reading the {what}"),

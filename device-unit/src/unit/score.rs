@@ -117,7 +117,7 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
         .data::<Object<Asked>>()
         .map_err(|error| parameter(format!("the request cannot be read ({error}); send data as {WANTED}")))?;
     let Some(Object(Asked {
-        prompt: Some(Sent::As(user)),
+        prompt: Some(Sent::Expected(user)),
         text: said,
         tokens,
         against,
@@ -143,18 +143,18 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
     let mut conditions = vec![against.map(prefix).transpose()?];
     match soft_prefixes {
         None => {}
-        Some(Sent::As(list)) if list.count <= MAX_SCORE_PREFIXES => {
+        Some(Sent::Expected(list)) if list.count <= MAX_SCORE_PREFIXES => {
             for sent in list.items {
                 conditions.push(Some(prefix(sent)?));
             }
         }
-        Some(Sent::As(list)) => {
+        Some(Sent::Expected(list)) => {
             let count = list.count;
             return Err(parameter(format!(
                 "these are {count} prefixes; send {MAX_SCORE_PREFIXES} at most at once"
             )));
         }
-        Some(Sent::Else(_)) => {
+        Some(Sent::Other(_)) => {
             return Err(parameter(
                 "soft_prefixes is no list; send [{\"len\": P, \"data_b64\": \"...\"}]".into(),
             ));
@@ -208,7 +208,7 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
 fn text(model: &SharedModel, text: Option<Sent<String>>, tokens: Option<Tokens>) -> Result<Vec<u32>, ErrorField> {
     let parameter = |message: &str| ErrorField::new(Code::PARAMETER, message);
     let tokens = match (tokens, text) {
-        (Some(Tokens(Sent::As(list))), _) if list.count > MAX_TOKENS => {
+        (Some(Tokens(Sent::Expected(list))), _) if list.count > MAX_TOKENS => {
             return Err(ErrorField::new(
                 Code::WINDOW,
                 format!(
@@ -217,13 +217,13 @@ fn text(model: &SharedModel, text: Option<Sent<String>>, tokens: Option<Tokens>)
                 ),
             ));
         }
-        (Some(Tokens(Sent::As(list))), _) => list
+        (Some(Tokens(Sent::Expected(list))), _) => list
             .items
             .into_iter()
             .map(|token| token.0)
             .collect::<Option<Vec<u32>>>()
             .ok_or_else(|| parameter("tokens is no list of token ids; send [id, id, ...]"))?,
-        (_, Some(Sent::As(text))) => model
+        (_, Some(Sent::Expected(text))) => model
             .tokenizer
             .encode(&text, Special::Plain)
             .map_err(|error| ErrorField::new(Code::WINDOW, error.to_string()))?,

@@ -85,18 +85,18 @@ impl<'de> Deserialize<'de> for Input {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let sent = Sent::<Capped<Sent<String>, MAX_INPUTS>>::deserialize(deserializer)?;
         Ok(match sent {
-            Sent::As(list) if list.count > MAX_INPUTS => Self::Else(format!("a list of {}", list.count)),
-            Sent::As(list) => {
+            Sent::Expected(list) if list.count > MAX_INPUTS => Self::Else(format!("a list of {}", list.count)),
+            Sent::Expected(list) => {
                 let names = list.items.into_iter().map(|item| match item {
-                    Sent::As(name) => Ok(name),
-                    Sent::Else(Excerpt(other)) => Err(format!("a list with {other} in it")),
+                    Sent::Expected(name) => Ok(name),
+                    Sent::Other(Excerpt(other)) => Err(format!("a list with {other} in it")),
                 });
                 match names.collect() {
                     Ok(names) => Self::Named(names),
                     Err(other) => Self::Else(other),
                 }
             }
-            Sent::Else(Excerpt(text)) => match serde_json::from_str(&text) {
+            Sent::Other(Excerpt(text)) => match serde_json::from_str(&text) {
                 Ok(one) => Self::Named(vec![one]),
                 Err(_) => Self::Else(text),
             },

@@ -3,7 +3,7 @@
 use eframe::egui::{
     self, Align, Align2, Layout, Rect, Role, Sense, Stroke, StrokeKind, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
-use softprefix_core::experiment::{CanaryFinding, Extent, Progress, RunEnd, Threshold, told_apart};
+use softprefix_core::experiment::{CanaryFinding, Extent, Progress, RunEnd, Threshold, shortest_distinct};
 
 use super::super::figure;
 use super::pictures::Cache;
@@ -243,7 +243,7 @@ pub fn trouble(ui: &mut Ui, desk: &mut Desk<'_>) {
         }
         Some(Trouble::Canary(canary)) => match canary.finding {
             CanaryFinding::NoEffect => (status::Status::Broken, text.canary_nothing.to_owned()),
-            CanaryFinding::CannotTell | CanaryFinding::Applied => {
+            CanaryFinding::Inconclusive | CanaryFinding::Applied => {
                 (status::Status::LookHere, text.canary_unclear.to_owned())
             }
         },
@@ -555,7 +555,7 @@ pub fn threshold_words(desk: &Desk<'_>, found: &Threshold) -> String {
     let words = |x: f64| format!("{}{sign}", words::number(x));
     let mut out = match (found.holds_to, found.falls_at) {
         (Some(within), Some(beyond)) => {
-            let (within, beyond) = told_apart(within, beyond);
+            let (within, beyond) = shortest_distinct(within, beyond);
             (text.threshold_found)(&format!("{within}{sign}"), &format!("{beyond}{sign}"))
         }
         (None, Some(smallest)) => (text.threshold_below)(&words(smallest)),

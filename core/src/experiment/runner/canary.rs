@@ -26,7 +26,7 @@ pub enum CanaryFinding {
     /// The text stayed the same.
     NoEffect,
     /// The module's texts differ so much without a prefix that the change proves nothing.
-    CannotTell,
+    Inconclusive,
 }
 
 impl Canary {
@@ -35,7 +35,7 @@ impl Canary {
         match self.finding {
             CanaryFinding::Applied => "A large prefix changes the text: this module uses prefixes.",
             CanaryFinding::NoEffect => Proof::NoEffect.sentence(),
-            CanaryFinding::CannotTell => {
+            CanaryFinding::Inconclusive => {
                 "This module's texts differ from run to run as much as a large prefix changes them, so nothing proves that prefixes \
                  are used. Turn its sampling down, or run more baselines."
             }
@@ -66,7 +66,7 @@ pub(super) async fn canary(session: &Session, task: &Task, prompt: &str) -> Resu
     } else {
         let noise = Noise::of([&Measures::of(&baseline, &ask(None).await?)]);
         match Verdict::of(&measures, noise.as_ref()) {
-            Verdict::InsideNoise => CanaryFinding::CannotTell,
+            Verdict::InsideNoise => CanaryFinding::Inconclusive,
             _ => CanaryFinding::Applied,
         }
     };

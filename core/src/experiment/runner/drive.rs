@@ -16,7 +16,9 @@ use crate::experiment::journal::{Ending, Entry, Experiment, JOURNAL_VERSION, Sha
 use crate::experiment::plan::{Case, Prompt, Settings};
 use crate::experiment::record::{ModuleIdentity, Record, new_id};
 use crate::experiment::scores::{self, Batch, CaseScores, Unscored};
-use crate::experiment::session::{CaseRequest, Progress as CaseProgress, Ran, Session, SessionError, Stop, exit};
+use crate::experiment::session::{
+    CaseRequest, FinishedCase, Progress as CaseProgress, Session, SessionError, Stop, exit,
+};
 use crate::protocol::extension::Priority;
 use crate::time;
 
@@ -31,14 +33,14 @@ pub(super) struct Runner {
     pub(super) unsaved: VecDeque<Entry>,
     progress: Progress,
     /// Cases finished in this run (not in an earlier one), for the estimate of the time left.
-    here: usize,
+    finished_here: usize,
     clock: Clock,
     /// Whether the run is paused because saving failed.
     pub(super) halted: bool,
     unscored: Unscored,
     canary_done: bool,
     /// Whether [`RunEvent::Started`] was sent.
-    introduced: bool,
+    is_started: bool,
     /// Number of cases that panicked and so have no record, and the first panic's message.
     lost: Option<(usize, String)>,
     /// A set-up that was abandoned before the module answered; its task is ended once it is there.
@@ -76,18 +78,18 @@ impl Runner {
             journal,
             unsaved: VecDeque::new(),
             progress: Progress::default(),
-            here: 0,
+            finished_here: 0,
             clock: Clock::default(),
             halted: false,
             unscored: Unscored::default(),
             canary_done: false,
-            introduced: false,
+            is_started: false,
             lost: None,
             late: None,
         }
     }
 
-    pub(super) fn tell(&self, event: RunEvent) {
+    pub(super) fn emit(&self, event: RunEvent) {
         // Fails if the run was dropped; it then ends by itself.
         let _ = self.events.send(event);
     }
@@ -98,7 +100,7 @@ impl Runner {
             self.progress.finished = finished.len();
             source.forget(&finished);
             for record in past.shown() {
-                self.note(record);
+                self.queue_for_scoring(record);
             }
         }
         self.clock.run(true);
@@ -125,7 +127,7 @@ impl Runner {
             })
             .await;
         }
-        self.tell(RunEvent::Ended(end));
+        self.emit(RunEvent::Ended(end));
         if let Some(late) = self.late {
             match late.await {
                 Ok(Ok(task)) => exit(&task).await,
@@ -138,10 +140,10 @@ impl Runner {
 
     /// Runs one task after the other: one for each sequence of cases with the same system prompt.
     async fn drive(&mut self, source: &mut Source) -> RunEnd {
-        let mut again: VecDeque<(Case, u32)> = VecDeque::new();
+        let mut repeats: VecDeque<(Case, u32)> = VecDeque::new();
         let (mut is_first, mut is_back) = (true, false);
         loop {
-            let next = again
+            let next = repeats
                 .front()
                 .map(|(case, _)| case.prompt)
                 .or_else(|| source.next_prompt().filter(|_| source.left() > 0))
@@ -154,17 +156,17 @@ impl Runner {
             };
             is_first = false;
             if std::mem::take(&mut is_back) {
-                self.tell(RunEvent::Reconnected);
+                self.emit(RunEvent::Reconnected);
             }
-            if let Err(error) = self.introduce().await {
+            if let Err(error) = self.start_journal().await {
                 exit(&task).await;
                 return RunEnd::Interrupted { error };
             }
-            if let Some(end) = self.prove(&task, prompt).await {
+            if let Some(end) = self.run_canary(&task, prompt).await {
                 exit(&task).await;
                 return end;
             }
-            let end = self.run_task(&task, &system, source, &mut again).await;
+            let end = self.run_task(&task, &system, source, &mut repeats).await;
             // The next task may need this one's place: a stock unit has room for two, and a module that only hung still
             // has the old task.
             exit(&task).await;
@@ -172,7 +174,7 @@ impl Runner {
                 TaskEnd::Done => {}
                 TaskEnd::Died(error) => {
                     is_back = true;
-                    self.tell(RunEvent::Reconnecting {
+                    self.emit(RunEvent::Reconnecting {
                         because: error.to_string(),
                     });
                 }
@@ -223,8 +225,8 @@ impl Runner {
     ///
     /// # Errors
     /// The reason for which the journal cannot be created.
-    async fn introduce(&mut self) -> Result<(), String> {
-        if std::mem::replace(&mut self.introduced, true) {
+    async fn start_journal(&mut self) -> Result<(), String> {
+        if std::mem::replace(&mut self.is_started, true) {
             return Ok(());
         }
         if self.experiment.module == ModuleIdentity::default() {
@@ -238,12 +240,12 @@ impl Runner {
                 self.save(Entry::Started(Box::new(self.experiment.clone()))).await;
             }
         }
-        self.tell(RunEvent::Started(Box::new(self.experiment.clone())));
+        self.emit(RunEvent::Started(Box::new(self.experiment.clone())));
         Ok(())
     }
 
     /// Runs the canary once, on stock modules only. Returns the end of the run if prefixes have no effect.
-    async fn prove(&mut self, task: &Task, prompt: usize) -> Option<RunEnd> {
+    async fn run_canary(&mut self, task: &Task, prompt: usize) -> Option<RunEnd> {
         let wanted = self.request.options.canary && task.support().is_none();
         if std::mem::replace(&mut self.canary_done, true) || !wanted {
             return None;
@@ -259,12 +261,12 @@ impl Runner {
             // module works.
             Err(error) => {
                 let error = error.to_string();
-                self.tell(RunEvent::CanaryFailed { error });
+                self.emit(RunEvent::CanaryFailed { error });
                 return None;
             }
         };
         let stop = canary.finding == CanaryFinding::NoEffect && self.request.options.stop_without_effect;
-        self.tell(RunEvent::Canary(canary));
+        self.emit(RunEvent::Canary(canary));
         stop.then_some(RunEnd::NoEffect)
     }
 
@@ -273,7 +275,7 @@ impl Runner {
         task: &Task,
         system: &str,
         source: &mut Source,
-        again: &mut VecDeque<(Case, u32)>,
+        repeats: &mut VecDeque<(Case, u32)>,
     ) -> TaskEnd {
         let facts = self.request.session.facts();
         let (most, can_score) = (facts.concurrency.max(1), facts.scores);
@@ -296,8 +298,8 @@ impl Runner {
             while died.is_none() && !paused && running.len() < most {
                 // A case under which the module died is repeated alone, so that it cannot fail other cases a second
                 // time.
-                let repeat = if running.is_empty() { again.pop_front() } else { None };
-                if repeat.is_none() && !again.is_empty() {
+                let repeat = if running.is_empty() { repeats.pop_front() } else { None };
+                if repeat.is_none() && !repeats.is_empty() {
                     break;
                 }
                 let is_repeat = repeat.is_some();
@@ -305,14 +307,14 @@ impl Runner {
                 let next = match repeat {
                     Some((case, number)) if fits(case.prompt) => Some((case, number)),
                     Some(other) => {
-                        again.push_front(other);
+                        repeats.push_front(other);
                         return TaskEnd::Done;
                     }
                     None if source.next_prompt().is_some_and(fits) => source.next().map(|case| (case, 1)),
                     None => None,
                 };
                 let Some((case, number)) = next else { break };
-                self.tell(RunEvent::CaseStarted {
+                self.emit(RunEvent::CaseStarted {
                     index: case.index,
                     name: case.name.clone(),
                 });
@@ -330,7 +332,7 @@ impl Runner {
             {
                 scoring.spawn(score_batch(Arc::clone(&self.request.session), task.clone(), batch));
             }
-            self.report(running.len(), source.left() + again.len(), paused);
+            self.report(running.len(), source.left() + repeats.len(), paused);
             if running.is_empty() && scoring.is_empty() {
                 if let Some(error) = died {
                     return TaskEnd::Died(error);
@@ -343,13 +345,13 @@ impl Runner {
                 Some(joined) = running.join_next_with_id(), if !running.is_empty() => match joined {
                     Ok((id, attempt)) => {
                         cases.remove(&id);
-                        if let Some(error) = self.finish(attempt, source, again).await {
+                        if let Some(error) = self.finish(attempt, source, repeats).await {
                             died = Some(error);
                         }
                     }
                     Err(error) => {
                         source.give_up();
-                        self.lose(cases.remove(&error.id()), &error);
+                        self.report_lost(cases.remove(&error.id()), &error);
                     }
                 },
                 Some(joined) = scoring.join_next(), if !scoring.is_empty() => match joined {
@@ -359,8 +361,8 @@ impl Runner {
                         }
                     }
                     Err(error) => {
-                        let count = self.unscored.is_back();
-                        self.tell(RunEvent::NotScored { count, error: fault(&error) });
+                        let count = self.unscored.batch_done();
+                        self.emit(RunEvent::NotScored { count, error: fault(&error) });
                     }
                 },
                 changed = control.changed() => {
@@ -406,16 +408,16 @@ impl Runner {
         &mut self,
         attempt: Attempt,
         source: &mut Source,
-        again: &mut VecDeque<(Case, u32)>,
+        repeats: &mut VecDeque<(Case, u32)>,
     ) -> Option<SessionError> {
         let Attempt { number, ran } = attempt;
-        let Ran { record, error } = ran?;
+        let FinishedCase { record, error } = ran?;
         let died = error.filter(SessionError::needs_set_up);
         if died.is_some() && number == 1 {
-            again.push_back((record.case, 2));
+            repeats.push_back((record.case, 2));
             return died;
         }
-        self.here += 1;
+        self.finished_here += 1;
         self.progress.finished += 1;
         self.progress.failed += usize::from(record.error().is_some());
         self.save(Entry::Case(Box::new(record.clone()))).await;
@@ -423,20 +425,20 @@ impl Runner {
             searching.take(&record);
             let found = searching.search.search.found();
             if found.measured > 0 {
-                self.tell(RunEvent::Threshold(found));
+                self.emit(RunEvent::Threshold(found));
             }
         }
-        self.note(&record);
-        self.tell(RunEvent::CaseFinished(Box::new(record)));
+        self.queue_for_scoring(&record);
+        self.emit(RunEvent::CaseFinished(Box::new(record)));
         died
     }
 
     /// Reports a case that panicked. It has no record, so a resumed run repeats it.
-    fn lose(&mut self, case: Option<Case>, error: &JoinError) {
+    fn report_lost(&mut self, case: Option<Case>, error: &JoinError) {
         let (count, _) = self.lost.get_or_insert_with(|| (0, error.to_string()));
         *count += 1;
         if let Some(case) = case {
-            self.tell(RunEvent::CaseLost {
+            self.emit(RunEvent::CaseLost {
                 index: case.index,
                 name: case.name,
                 error: fault(error),
@@ -451,7 +453,7 @@ impl Runner {
     }
 
     /// Queues a finished case for scoring, if the plan asks for it.
-    fn note(&mut self, record: &Record) {
+    fn queue_for_scoring(&mut self, record: &Record) {
         if self.request.plan.deep {
             self.unscored.take(record);
         }
@@ -461,7 +463,7 @@ impl Runner {
     /// which a new set-up is needed.
     async fn take_scores(&mut self, scoring: Scoring) -> Option<SessionError> {
         let Scoring { batch, scores } = scoring;
-        self.unscored.is_back();
+        self.unscored.batch_done();
         let error = match scores {
             Ok(scores) => {
                 for (record, scores) in scores {
@@ -471,15 +473,15 @@ impl Runner {
                         scores: scores.clone(),
                     })
                     .await;
-                    self.tell(RunEvent::Scored { record, scores });
+                    self.emit(RunEvent::Scored { record, scores });
                 }
                 return None;
             }
             Err(error) => error,
         };
         let count = batch.cases.len();
-        if !self.unscored.put_back(batch) {
-            self.tell(RunEvent::NotScored {
+        if !self.unscored.retry(batch) {
+            self.emit(RunEvent::NotScored {
                 count,
                 error: error.to_string(),
             });
@@ -494,10 +496,11 @@ impl Runner {
         self.progress.running = running;
         self.progress.total = self.progress.finished + to_do;
         self.progress.elapsed = elapsed;
-        self.progress.left = (self.here > 0).then(|| elapsed.div_f64(self.here as f64).mul_f64(to_do as f64));
+        self.progress.left =
+            (self.finished_here > 0).then(|| elapsed.div_f64(self.finished_here as f64).mul_f64(to_do as f64));
         self.progress.paused = paused;
         self.progress.unscored = self.unscored.left();
-        self.tell(RunEvent::Progress(self.progress));
+        self.emit(RunEvent::Progress(self.progress));
     }
 }
 
@@ -512,7 +515,7 @@ enum TaskEnd {
 /// One run of a case; `ran` is `None` where it was stopped before it was sent.
 struct Attempt {
     number: u32,
-    ran: Option<Ran>,
+    ran: Option<FinishedCase>,
 }
 
 /// A batch and its scores or error.

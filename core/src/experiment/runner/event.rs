@@ -69,7 +69,7 @@ pub enum RunEvent {
     },
     /// The module is set up again.
     Reconnected,
-    /// Records cannot be saved; the run is paused, and [`Run::go_on`](super::Run::go_on) tries again. The records are
+    /// Records cannot be saved; the run is paused, and [`Run::resume`](super::Run::resume) tries again. The records are
     /// kept in memory.
     JournalFailed {
         /// Why, as a sentence.

@@ -28,14 +28,14 @@ impl Runner {
                 self.unsaved = rest;
                 if let Some(error) = error {
                     self.halted = true;
-                    self.tell(RunEvent::JournalFailed {
+                    self.emit(RunEvent::JournalFailed {
                         error: error.to_string(),
                     });
                 }
             }
             Err(error) => {
                 self.halted = true;
-                self.tell(RunEvent::JournalFailed {
+                self.emit(RunEvent::JournalFailed {
                     error: error.to_string(),
                 });
             }

@@ -157,7 +157,7 @@ impl Run {
     }
 
     /// Resumes after a pause or a failed save.
-    pub fn go_on(&self) {
+    pub fn resume(&self) {
         self.set(Control::Go);
     }
 

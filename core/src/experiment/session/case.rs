@@ -41,7 +41,7 @@ pub enum Progress {
 
 /// The result of a case.
 #[derive(Debug)]
-pub struct Ran {
+pub struct FinishedCase {
     /// The record, whether the case succeeded or failed.
     pub record: Record,
     /// The error, if the case failed; the record has its message.
@@ -65,7 +65,7 @@ impl Stop {
     }
 
     /// Returns once a stop is requested.
-    pub async fn wanted(&mut self) {
+    pub async fn requested(&mut self) {
         match &mut self.0 {
             // An error means that the sender is gone.
             Some(stop) => drop(stop.wait_for(|stop| *stop).await),
@@ -83,7 +83,7 @@ impl Session {
         request: CaseRequest,
         mut stop: Stop,
         mut tell: impl FnMut(Progress),
-    ) -> Option<Ran> {
+    ) -> Option<FinishedCase> {
         let started_unix = time::now();
         let started = Instant::now();
         let (mut identity, mut so_far) = (None, String::new());
@@ -122,7 +122,7 @@ impl Session {
             scores: None,
             written_by: request.written_by,
         };
-        Some(Ran { record, error })
+        Some(FinishedCase { record, error })
     }
 
     async fn answer(
@@ -137,7 +137,7 @@ impl Session {
             Some(recipe) => {
                 let prefix = tokio::select! {
                     prefix = self.build_by(Some(task), recipe) => prefix?,
-                    () = stop.wanted() => return Ok(None),
+                    () = stop.requested() => return Ok(None),
                 };
                 *identity = Some(PrefixIdentity::of(recipe, &prefix, self.facts().identity.median_norm));
                 Some(prefix)
@@ -156,7 +156,7 @@ impl Session {
         loop {
             let event = tokio::select! {
                 event = inference.next() => event,
-                () = stop.wanted(), if !is_stopping => {
+                () = stop.requested(), if !is_stopping => {
                     is_stopping = true;
                     inference.stop();
                     continue;

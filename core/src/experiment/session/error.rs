@@ -34,13 +34,13 @@ pub enum SessionError {
          softprefix-unit.",
         what(.feature)
     )]
-    CannotTell {
+    Unsupported {
         /// The feature that the unit lacks, one of [`feature`].
         feature: &'static str,
     },
     /// Work on a blocking thread panicked.
     #[error("the work broke off ({0}). Choose other settings and report this.")]
-    BrokeOff(#[from] tokio::task::JoinError),
+    Panicked(#[from] tokio::task::JoinError),
 }
 
 fn what(feature: &str) -> &'static str {

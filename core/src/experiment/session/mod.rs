@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-pub use case::{CaseRequest, Progress, Ran, Stop};
+pub use case::{CaseRequest, FinishedCase, Progress, Stop};
 pub use error::SessionError;
 
 use super::plan::Settings;
@@ -294,7 +294,7 @@ impl Session {
     /// Builds the prefix of `recipe` for this model. The rows that it needs are requested once and cached.
     ///
     /// # Errors
-    /// [`SessionError::NoHiddenSize`], [`SessionError::CannotTell`], and those of [`PrefixRecipe::build_from`].
+    /// [`SessionError::NoHiddenSize`], [`SessionError::Unsupported`], and those of [`PrefixRecipe::build_from`].
     pub async fn build(&self, recipe: &PrefixRecipe) -> Result<SoftPrefix, SessionError> {
         self.build_by(None, recipe).await
     }
@@ -344,8 +344,16 @@ impl Session {
                 })?;
                 EmbeddingRows::from(&stored)
             }
-            Need::Text(_) => able(self.asked(task).await?, feature::EMBED)?.material(&need).await?,
-            Need::Sample { .. } => able(self.asked(task).await?, feature::SAMPLE)?.material(&need).await?,
+            Need::Text(_) => {
+                with_feature(self.task_or_current(task).await?, feature::EMBED)?
+                    .material(&need)
+                    .await?
+            }
+            Need::Sample { .. } => {
+                with_feature(self.task_or_current(task).await?, feature::SAMPLE)?
+                    .material(&need)
+                    .await?
+            }
         };
         let rows = Arc::new(rows);
         let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
@@ -357,7 +365,7 @@ impl Session {
     }
 
     /// `task`, else the current one; after [`Session::forget_task`] a new one.
-    async fn asked(&self, task: Option<&Task>) -> Result<Task, SessionError> {
+    async fn task_or_current(&self, task: Option<&Task>) -> Result<Task, SessionError> {
         if let Some(task) = task {
             return Ok(task.clone());
         }
@@ -373,22 +381,22 @@ impl Session {
     /// The tokens nearest to each row of `prefix`; `None` where the unit does not have that feature.
     ///
     /// # Errors
-    /// Those of [`Task::budget`].
+    /// Those of [`Task::nearest`].
     pub async fn nearest(&self, prefix: &SoftPrefix) -> Result<Option<Vec<Vec<Neighbour>>>, SessionError> {
-        match able(self.asked(None).await?, feature::NEAREST) {
+        match with_feature(self.task_or_current(None).await?, feature::NEAREST) {
             Ok(task) => Ok(Some(task.nearest(prefix, NEIGHBOURS).await?)),
-            Err(SessionError::CannotTell { .. }) => Ok(None),
+            Err(SessionError::Unsupported { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
 /// Returns the task if its unit has `feature`.
-fn able(task: Task, feature: &'static str) -> Result<Task, SessionError> {
+fn with_feature(task: Task, feature: &'static str) -> Result<Task, SessionError> {
     if task.support().is_some_and(|support| support.has(feature)) {
         Ok(task)
     } else {
-        Err(SessionError::CannotTell { feature })
+        Err(SessionError::Unsupported { feature })
     }
 }
 

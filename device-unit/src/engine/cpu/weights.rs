@@ -11,7 +11,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use half::f16;
-use softprefix_core::protocol::extension::{StoredWeights, TakenOver};
+use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 
 use super::config::Config;
 use super::kernel::{BLOCK, PackedMatrix, quantise_weights};
@@ -127,9 +127,9 @@ impl Weights {
 /// What became of the matrices, given how many there are of each type.
 fn taken_over(kinds: &BTreeMap<TensorKind, usize>) -> Vec<StoredWeights> {
     let how = |kind| match (blocks(kind), kind) {
-        (Blocks::No, _) => TakenOver::Rounded,
-        (_, TensorKind::Q4K | TensorKind::Q5K | TensorKind::Iq4Xs) => TakenOver::ScalesRounded,
-        _ => TakenOver::Exact,
+        (Blocks::No, _) => WeightRounding::Rounded,
+        (_, TensorKind::Q4K | TensorKind::Q5K | TensorKind::Iq4Xs) => WeightRounding::ScalesRounded,
+        _ => WeightRounding::Exact,
     };
     let stored = kinds.iter().map(|(&kind, &count)| StoredWeights {
         count,
@@ -284,8 +284,15 @@ mod tests {
     fn what_was_rounded_is_said_type_by_type() {
         let kinds = BTreeMap::from([(TensorKind::Q5_0, 132), (TensorKind::Q4K, 12), (TensorKind::Q6K, 24)]);
         let told = taken_over(&kinds);
-        let hows: Vec<TakenOver> = told.iter().map(|stored| stored.how).collect();
-        assert_eq!(hows, [TakenOver::Exact, TakenOver::ScalesRounded, TakenOver::Rounded]);
+        let hows: Vec<WeightRounding> = told.iter().map(|stored| stored.how).collect();
+        assert_eq!(
+            hows,
+            [
+                WeightRounding::Exact,
+                WeightRounding::ScalesRounded,
+                WeightRounding::Rounded
+            ]
+        );
         assert_eq!(
             StoredWeights::sentence(&told),
             "132 Q5_0 as in the file; 12 Q4_K with their scales rounded to f16; 24 Q6_K rounded to 8 bits"
