@@ -88,8 +88,9 @@ pub struct Timings {
     pub prefill: Duration,
     /// From there to the end.
     pub decode: Duration,
-    /// Tokens that were tried before the model had given them, and how many of these it gave.
+    /// Drafted tokens that were checked.
     pub drafted: usize,
+    /// Those among them that the model chose.
     pub accepted: usize,
 }
 
