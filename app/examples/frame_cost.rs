@@ -205,6 +205,7 @@ impl Scene {
                 tag: format!("{x:.2}"),
                 movable: true,
             }),
+            second: None,
             selected: None,
             empty: "",
         };

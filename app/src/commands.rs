@@ -25,6 +25,9 @@ pub enum CommandId {
     NextMeasure,
     ToggleGranularity,
     ToggleKl,
+    FillCurve,
+    ShowRuns,
+    AddToSweep,
     NextDifference,
     PreviousDifference,
     TextsAlone,
@@ -159,6 +162,13 @@ impl Command {
                 };
                 possible.then_some(Action::ToggleKl)
             }
+            CommandId::FillCurve => {
+                let possible = workbench.curve.progress().is_some() || workbench.why_not_fill().is_none();
+                possible.then_some(Action::FillCurve)
+            }
+            CommandId::ShowRuns => (workbench.tab == Tab::Tune).then_some(Action::ShowRuns(!workbench.runs_shown)),
+            CommandId::AddToSweep => (!workbench.prompt.user.trim().is_empty())
+                .then_some(Action::Sweep(crate::workbench::SweepAction::AddCurrentPrompt)),
             CommandId::NextDifference => workbench.difference().map(|_| Action::StepDifference(1)),
             CommandId::PreviousDifference => workbench.difference().map(|_| Action::StepDifference(-1)),
             CommandId::TextsAlone => (workbench.tab != Tab::Doctor).then_some(Action::ToggleTextsAlone),
@@ -200,7 +210,7 @@ impl Command {
 }
 
 /// The table, in the order of menu and help.
-pub const COMMANDS: [Command; 44] = [
+pub const COMMANDS: [Command; 47] = [
     row(CommandId::Run, Group::Run, "command.run").cmd(Key::Enter),
     row(CommandId::Stop, Group::Run, "command.stop").cmd(Key::Period),
     row(CommandId::RerunBaseline, Group::Run, "command.rerun_baseline").cmd(Key::B),
@@ -226,6 +236,9 @@ pub const COMMANDS: [Command; 44] = [
     )
     .key(Key::G),
     row(CommandId::ToggleKl, Group::Results, "command.toggle_kl").key(Key::K),
+    row(CommandId::FillCurve, Group::Run, "command.fill_curve").key(Key::F),
+    row(CommandId::AddToSweep, Group::Run, "command.add_to_sweep").key(Key::A),
+    row(CommandId::ShowRuns, Group::Results, "command.show_runs").key(Key::R),
     row(CommandId::NextDifference, Group::Results, "command.next_difference").key(Key::N),
     row(
         CommandId::PreviousDifference,
@@ -264,7 +277,7 @@ pub const COMMANDS: [Command; 44] = [
 
 /// The row of `id`.
 pub fn command(id: CommandId) -> &'static Command {
-    static TABLE: [Command; 44] = COMMANDS;
+    static TABLE: [Command; 47] = COMMANDS;
     // The table holds every id (a test counts them); should one ever be missing, the first row stands in.
     TABLE.iter().find(|command| command.id == id).unwrap_or(&TABLE[0])
 }

@@ -66,6 +66,16 @@ fn pictures_of_the_window() {
         draw(name, long, size, 1.0);
     }
     draw("long-1280-ja", common::long(Japanese, Dark), SMALL, 1.0);
+    for (name, language, theme, size) in [
+        ("curve-1280", English, Dark, SMALL),
+        ("curve-1440-ja", Japanese, Light, LARGE),
+    ] {
+        let mut filled = common::tuned(language, theme);
+        draw(name, filled, size, 1.0);
+        filled = common::tuned(language, theme);
+        filled.apply(Action::ShowRuns(true));
+        draw(&format!("{name}-runs"), filled, size, 1.0);
+    }
     let mut present = common::tuned(English, Dark);
     present.apply(Action::Present(true));
     draw("present-1280", present, SMALL, 1.5);

@@ -46,6 +46,7 @@ fn page() -> Harness<'static, Page> {
                         tag: String::new(),
                         movable: true,
                     }),
+                    second: None,
                     selected: None,
                     empty: "",
                 };

@@ -1,16 +1,19 @@
 //! Texts first: how the height is shared, stepping through differences, and the order of the keyboard.
 
+#![allow(clippy::expect_used, reason = "helpers of tests")]
+
 mod common;
 
 use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key, Modifiers, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
+use softprefix::messages::{Event, Request};
 use softprefix::model::{Language, Theme};
 use softprefix::workbench::{Action, Tab, Workbench};
 use softprefix_core::compare::Granularity;
 
-use common::stage::{Stage, paced, window};
+use common::stage::{Stage, paced, sized, window};
 
 fn tuned() -> Workbench {
     common::tuned(Language::English, Theme::Dark)
@@ -226,4 +229,168 @@ fn the_presenter_shows_the_prompt_and_says_which_run_a_text_is_of() {
     bench.apply(Action::Present(true));
     bench.apply(Action::SetMagnitude(4.4));
     assert!(window(bench).query_by_label_contains("from 2.9×").is_some());
+}
+
+/// A ready workbench with a baseline and a run at 1, and the curve asked for.
+fn filling() -> (Workbench, Vec<softprefix::messages::Inference>) {
+    let mut bench = common::ready(Language::English, Theme::Dark);
+    bench.apply(Action::Run);
+    common::settle(&mut bench, &answer);
+    bench.apply(Action::FillCurve);
+    let asked = bench.take_requests().into_iter().find_map(|request| match request {
+        Request::FillCurve(asked) => Some(asked),
+        _ => None,
+    });
+    (bench, asked.unwrap_or_default())
+}
+
+fn answer(inference: &softprefix::messages::Inference) -> String {
+    match &inference.recipe {
+        Some(recipe) => format!("春の花が咲く、{:?}", recipe.magnitude),
+        None => common::BASELINE.to_owned(),
+    }
+}
+
+fn fill(bench: &mut Workbench, asked: &[softprefix::messages::Inference]) {
+    for inference in asked {
+        let record = Box::new(common::record(bench, inference, &answer(inference)));
+        bench.absorb(Event::CurvePoint {
+            run: inference.run,
+            record,
+        });
+        common::settle(bench, &answer);
+    }
+}
+
+#[test]
+fn the_curve_is_filled_by_one_batch_that_leaves_out_what_is_kept_and_shows_how_far_it_is() {
+    let (mut bench, asked) = filling();
+    assert_eq!(asked.len(), 11, "of twelve magnitudes one was run by hand");
+    fill(&mut bench, &asked[..5]);
+    let mut harness = window(bench);
+    assert!(harness.query_by_label("Stop · 5 of 11").is_some());
+    harness.get_by_label("Stop · 5 of 11").click();
+    harness.run_steps(2);
+    assert!(harness.state_mut().bench.take_requests().contains(&Request::StopCurve));
+    assert!(harness.query_by_label("Fill the curve").is_some());
+}
+
+#[test]
+fn moving_to_a_kept_magnitude_shows_its_text_at_once_and_runs_nothing() {
+    let (mut bench, asked) = filling();
+    bench.apply(Action::SetLive(true));
+    fill(&mut bench, &asked);
+    let before = bench.prefixed.text.clone();
+    bench.apply(Action::SetMagnitude(2.5));
+    assert!(!bench.is_running());
+    assert!(
+        !bench
+            .take_requests()
+            .iter()
+            .any(|request| matches!(request, Request::Infer(_)))
+    );
+    assert_ne!(bench.prefixed.text, before);
+    assert!(!bench.prefixed.stale);
+    let current = bench.tuning.current().map(|(record, _)| record.output().to_owned());
+    assert_eq!(current.as_deref(), Some(&*bench.prefixed.text));
+    // Between two ticks it runs as ever.
+    bench.apply(Action::SetMagnitude(2.9));
+    assert!(bench.is_running());
+}
+
+#[test]
+fn a_step_that_comes_near_a_kept_magnitude_ends_at_it() {
+    let (mut bench, asked) = filling();
+    fill(&mut bench, &asked);
+    bench.apply(Action::SetMagnitude(2.1));
+    bench.apply(Action::ScaleMagnitude(1.2));
+    assert_eq!(bench.prefix.magnitude, 2.5);
+    bench.apply(Action::ScaleMagnitude(1.02));
+    assert!((bench.prefix.magnitude / 2.5 - 1.02).abs() < 1e-9);
+}
+
+#[test]
+fn a_failure_of_the_curve_is_told_once_and_ends_it() {
+    let (mut bench, asked) = filling();
+    let problem = softprefix::model::Problem::new(softprefix::model::ProblemKind::Module, "It refused.", "Try again.");
+    for inference in &asked[..3] {
+        bench.absorb(Event::CurveFailed {
+            run: inference.run,
+            problem: problem.clone(),
+        });
+    }
+    let stops = bench
+        .take_requests()
+        .into_iter()
+        .filter(|request| *request == Request::StopCurve);
+    assert_eq!(stops.count(), 1);
+    assert!(window(bench).query_by_label_contains("It refused.").is_some());
+}
+
+#[test]
+fn the_runs_of_the_session_are_a_table_that_is_sorted_filtered_and_opens_a_run() {
+    let mut bench = long();
+    bench.apply(Action::ShowRuns(true));
+    let mut harness = sized(bench, [1280.0, 1000.0]);
+    let rows = |harness: &Harness<'_, Stage>| harness.query_all_by_role(Role::Row).count();
+    // Seven runs and the baseline.
+    assert_eq!(rows(&harness), 8);
+    harness.get_by_role_and_label(Role::Button, "Magnitude").click();
+    harness.run_steps(2);
+    let first = harness
+        .query_all_by_role(Role::Row)
+        .next()
+        .and_then(|row| row.accesskit_node().label());
+    assert!(
+        first.is_some_and(|label| label.contains("4.0×")),
+        "sorted from the largest magnitude on"
+    );
+    let row = harness.query_all_by_role(Role::Row).next().expect("a row");
+    row.click();
+    harness.run_steps(2);
+    assert!(matches!(harness.state().done.last(), Some(Action::SelectRun(Some(_)))));
+    harness
+        .state_mut()
+        .bench
+        .apply(Action::SetPrompt("Another one".to_owned()));
+    harness.get_by_label("This prompt only").click();
+    harness.run_steps(2);
+    assert_eq!(rows(&harness), 0);
+}
+
+#[test]
+fn own_prompts_are_remembered_and_listed_under_the_presets() {
+    let mut bench = long();
+    let remembered = bench.remembered();
+    assert_eq!(remembered.own_prompts.len(), 1);
+    bench.apply(Action::LoadPreset(2));
+    let mut harness = window(bench);
+    harness.get_by_role_and_label(Role::ComboBox, "Preset").click();
+    harness.run_steps(3);
+    {
+        let mut lines = harness.query_all_by_role(Role::MenuItemRadio);
+        let is_own = |label: String| label.starts_with("Write a short story about a");
+        let own = lines.find(|line| line.accesskit_node().label().is_some_and(is_own));
+        own.expect("a line for the own prompt").click();
+    }
+    harness.run_steps(2);
+    assert_eq!(harness.state().done.last(), Some(&Action::LoadOwnPrompt(0)));
+    assert!(harness.state().bench.prompt.user.starts_with("Write a short story"));
+}
+
+#[test]
+fn a_prefix_whose_curve_is_to_fill_by_itself_asks_for_it_once_when_the_outputs_are_done() {
+    let mut bench = common::ready(Language::English, Theme::Dark);
+    bench.apply(Action::SetFillCurve(true));
+    bench.apply(Action::Run);
+    let mut asked = 0;
+    for _ in 0..8 {
+        let requests = bench.take_requests();
+        asked += requests
+            .iter()
+            .filter(|request| matches!(request, Request::FillCurve(_)))
+            .count();
+        common::answer(&mut bench, requests, &answer);
+    }
+    assert_eq!(asked, 1);
 }

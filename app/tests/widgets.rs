@@ -62,6 +62,7 @@ fn slider(ui: &mut Ui, value: f64) {
         axis: Axis::NORMS,
         regions: Some((Regions::NORMS, NAMES)),
         norms: Some(&norms),
+        kept: &[],
         norms_label: ["vocabulary", "norms"],
         height: 104.0,
     };
@@ -153,6 +154,7 @@ fn the_plot_with_noise_collapse_and_the_prefix_in_hand() {
                 tag: "2.9× · chrF2 25.6".to_owned(),
                 movable: true,
             }),
+            second: None,
             selected: Some(3),
             empty: "",
         };

@@ -353,15 +353,15 @@ fn the_outputs_are_read_out_with_the_place_where_they_part() {
 }
 
 #[test]
-fn a_measure_is_chosen_by_its_chip() {
+fn a_measure_is_chosen_from_the_menu_beside_the_chips_and_has_the_chip_then() {
     let mut harness = window(tuned());
-    let chip = harness
-        .query_all_by_label_contains("distinct-4")
-        .next()
-        .expect("a chip");
-    chip.click();
-    harness.run_steps(2);
+    harness.get_by_role_and_label(Role::Button, "Measure").click();
+    harness.run_steps(3);
+    harness.get_by_label_contains("distinct-4").click();
+    harness.run_steps(3);
     assert_eq!(harness.state().bench.measure, Measure::Distinct4);
+    let chip = harness.get_by_role_and_label(Role::RadioButton, "distinct-4 0.93");
+    assert!(chip.rect().width() > 60.0);
 }
 
 #[test]

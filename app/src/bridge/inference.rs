@@ -137,7 +137,7 @@ async fn finished(run: RunId, side: Side, record: Record, events: &Events) {
 }
 
 /// Puts a record on disk before it is shown.
-async fn keep(run: RunId, record: &Record, tuning: Tuning, events: &Events) -> Result<(), Problem> {
+pub(super) async fn keep(run: RunId, record: &Record, tuning: Tuning, events: &Events) -> Result<(), Problem> {
     let shared = Arc::new(record.clone());
     let kept = tokio::task::spawn_blocking(move || tuning.keep(&shared)).await;
     let began = kept.unwrap_or_else(|error| Err(broken(error)))?;

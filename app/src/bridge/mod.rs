@@ -3,6 +3,7 @@
 //! Only this module and the session it shares with the shell await. It knows the client and the embedded unit, and nothing of egui: after every event it calls a
 //! `wake` closure.
 
+mod curve;
 mod deep;
 mod doctor;
 mod events;

@@ -66,6 +66,7 @@ struct Worker {
     given_up: Arc<AtomicBool>,
     last: Option<(Target, Asked)>,
     slots: [Option<Slot>; 3],
+    curve: super::curve::Curve,
     describe: watch::Sender<Option<(Arc<Session>, PrefixRecipe)>>,
     count: watch::Sender<Option<(Arc<Session>, String, String)>>,
     /// Where everything that is run is kept.
@@ -109,6 +110,7 @@ pub(super) async fn work(
         given_up: Arc::default(),
         last: None,
         slots: [None, None, None],
+        curve: super::curve::Curve::default(),
         describe,
         count,
         library: None,
@@ -164,6 +166,11 @@ impl Worker {
                     slot.stop.send_replace(true);
                 }
             }
+            Request::FillCurve(inferences) => {
+                self.curve
+                    .fill(inferences, self.session.as_ref(), &self.tuning, &self.events);
+            }
+            Request::StopCurve => self.curve.stop(),
             Request::Compare(texts) => {
                 self.events
                     .spawn(compare(texts, self.events.clone()), Event::NotCompared);
@@ -459,6 +466,7 @@ impl Worker {
 
     fn stop_all(&mut self) {
         self.scoring.stop();
+        self.curve.stop();
         for slot in self.slots.iter_mut().filter_map(Option::take) {
             slot.stop.send_replace(true);
         }

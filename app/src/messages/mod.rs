@@ -72,6 +72,10 @@ pub enum Request {
         side: Side,
     },
 
+    /// Run these beside each other, behind every other run.
+    FillCurve(Vec<Inference>),
+    StopCurve,
+
     /// Tell two texts apart away from the window's thread.
     Compare(Texts),
 
@@ -205,6 +209,20 @@ pub enum Event {
     Dropped {
         run: RunId,
         side: Side,
+    },
+
+    /// A run of the curve came to its end.
+    CurvePoint {
+        run: RunId,
+        record: Box<Record>,
+    },
+    CurveFailed {
+        run: RunId,
+        problem: Problem,
+    },
+    /// It was stopped.
+    CurveDropped {
+        run: RunId,
     },
 
     /// What scoring a record's texts gave.

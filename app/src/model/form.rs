@@ -242,4 +242,12 @@ pub enum WhyNot {
     /// No file was imported yet.
     NoPrefixFile,
     DoesNotFit,
+    /// The module answers one inference at a time.
+    OneAtATime,
+    /// The prefix keeps the size that its rows have.
+    NoMagnitude,
+    /// A recording or an exhibition is under way.
+    Recording,
+    /// Every magnitude of the curve has its run.
+    Filled,
 }

@@ -5,6 +5,8 @@
 use serde::{Deserialize, Serialize};
 use softprefix_core::compare::{Granularity, Measure};
 
+use softprefix_core::experiment::Prompt;
+
 use super::sweep::SweepForm;
 use super::{Language, PrefixForm, PromptForm, Target};
 
@@ -35,6 +37,8 @@ pub struct Settings {
     pub pair_height: Option<f32>,
     /// The person chose raw values although token norms are known.
     pub raw_magnitude: bool,
+    /// The curve of a prefix is filled by itself when the person pauses.
+    pub fill_curve: bool,
     pub live: bool,
     pub granularity: Granularity,
     pub measure: Measure,
@@ -53,6 +57,7 @@ impl Default for Settings {
             texts_height: None,
             pair_height: None,
             raw_magnitude: false,
+            fill_curve: false,
             live: true,
             granularity: Granularity::default(),
             measure: Measure::Chrf2,
@@ -75,6 +80,8 @@ pub struct Remembered {
     pub prefix: PrefixForm,
     pub prompt: PromptForm,
     pub sweep: SweepForm,
+    /// Prompts of the person's own, the last one first.
+    pub own_prompts: Vec<Prompt>,
 }
 
 impl Remembered {

@@ -16,6 +16,7 @@ mod plot_card;
 mod prefix_rail;
 mod present;
 mod prompt_bar;
+mod runs;
 mod sheets;
 mod sweep;
 mod top_bar;

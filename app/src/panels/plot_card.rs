@@ -7,13 +7,15 @@ use softprefix_core::prefix::{Magnitude, PrefixRecipe};
 
 use super::desk::Desk;
 use super::figure;
+use super::runs;
 use crate::model::{MagnitudeUnit, Parting, Unit};
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::chip::Chip;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::magnitude::Moved;
-use crate::views::plot::{Current, Noise as NoiseBand, Plot, Point, Touched, View, round_top};
+use crate::views::plot::{Current, Noise as NoiseBand, Plot, Point, Second, Touched, View, round_top};
+use crate::views::segmented::segmented;
 use crate::views::{paint, select};
 use crate::workbench::Action;
 
@@ -32,6 +34,9 @@ const CHIPS: [Measure; 7] = [
 #[derive(Default)]
 pub struct PlotCard {
     points: Vec<Point>,
+    /// Mean KL over magnitude, of the points that are scored.
+    kl: Vec<(f64, f64)>,
+    runs: runs::RunsTable,
 }
 
 impl PlotCard {
@@ -49,6 +54,10 @@ impl PlotCard {
         ui.spacing_mut().item_spacing.y = 0.0;
         head(ui, desk, parting);
         ui.add_space(6.0);
+        if desk.bench.runs_shown {
+            self.runs.show(ui, desk);
+            return;
+        }
         let size = vec2(inner.width(), (inner.bottom() - ui.cursor().top()).max(120.0));
         self.plot(ui, desk, size);
     }
@@ -74,6 +83,12 @@ impl PlotCard {
                 joined: same_but_size(record.case.recipe.as_ref()?, &recipe),
             })
         }));
+        self.kl.clear();
+        self.kl.extend(bench.tuning.points().filter_map(|(record, point)| {
+            let kl = Measure::KlMean.value(point.measures.as_ref()?)?;
+            same_but_size(record.case.recipe.as_ref()?, &recipe).then_some((point.magnitude(), kl))
+        }));
+        self.kl.sort_by(|a, b| a.0.total_cmp(&b.0));
         self.points.sort_by(|a, b| a.x.total_cmp(&b.x).then(a.id.cmp(&b.id)));
         let most = self.points.iter().map(|point| point.y).fold(0.0, f64::max);
         let top = measure.full_scale().unwrap_or_else(|| round_top(most));
@@ -104,6 +119,10 @@ impl PlotCard {
             noise,
             collapse: collapse.zip(collapse_words.as_deref()),
             current: current(desk, &recipe),
+            second: (self.kl.len() > 1).then_some(Second {
+                points: &self.kl,
+                label: text.kl_axis,
+            }),
             selected: bench
                 .tuning
                 .selected
@@ -179,7 +198,7 @@ fn current(desk: &Desk<'_>, recipe: &PrefixRecipe) -> Option<Current> {
 }
 
 /// A measure's value as it is written everywhere.
-fn figures(measure: Measure, value: Option<f64>) -> String {
+pub(super) fn figures(measure: Measure, value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),
         Some(value) => match measure {
@@ -283,6 +302,12 @@ fn buttons(ui: &mut Ui, desk: &mut Desk<'_>) {
             .accessible_name(text.plot_menu)
             .show(|ui| menu_items(ui, desk));
     }
+    fill_button(ui, desk);
+    let options = [(false, text.curve), (true, text.runs)];
+    let shown = segmented(ui, text.plot_or_runs, desk.bench.runs_shown, &options, SWITCH);
+    if let Some(runs) = shown {
+        desk.act(Action::ShowRuns(runs));
+    }
     if let Some(id) = desk.bench.tuning.selected.clone() {
         if ui.add(Button::quiet(text.back_to_last).small()).clicked() {
             desk.act(Action::SelectRun(None));
@@ -295,6 +320,29 @@ fn buttons(ui: &mut Ui, desk: &mut Desk<'_>) {
         }
     }
     desk.zoomed(ui, view(desk));
+}
+
+/// The switch between curve and runs.
+const SWITCH: f32 = 112.0;
+
+/// Fills the curve; while that is under way, says how far it is and stops it.
+fn fill_button(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let text = desk.text;
+    let why_not = desk.bench.why_not_fill();
+    let progress = desk.bench.curve.progress();
+    let words = progress.map_or_else(
+        || text.fill_curve.to_owned(),
+        |(done, total)| (text.filling)(done, total),
+    );
+    let button = Button::outlined(&words).small().height(28.0);
+    let response = ui.add_enabled(progress.is_some() || why_not.is_none(), button);
+    if response.clicked() {
+        desk.act(Action::FillCurve);
+    }
+    let response = response.on_hover_text(text.fill_about);
+    if let Some(why) = why_not {
+        response.on_disabled_hover_text((text.why_not)(why));
+    }
 }
 
 fn title(ui: &mut Ui, desk: &Desk<'_>, words: &str, room: Rect) {

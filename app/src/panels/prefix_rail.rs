@@ -141,6 +141,7 @@ impl Rail {
             &format!("{}{}", written(value), axis.unit),
             desk.bench.magnitude_raw().map(written).as_deref(),
         );
+        let kept = desk.bench.kept_magnitudes();
         let slider = MagnitudeSlider {
             name: text.magnitude,
             spoken: &spoken,
@@ -149,6 +150,7 @@ impl Rail {
             norms,
             norms_label: text.vocabulary_norms,
             height: if tall { 136.0 } else { 104.0 },
+            kept: &kept,
         };
         let (_, moved) = slider.show(ui, value);
         match moved {

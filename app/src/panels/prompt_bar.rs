@@ -23,6 +23,24 @@ const MOST_LINES: f32 = 4.0;
 /// Height of the row above the prompt.
 const SYSTEM_ROW: f32 = 24.0;
 
+/// A prompt to choose: one of the program's, or one that the person ran before.
+#[derive(Clone, Copy, PartialEq)]
+enum Choice {
+    Preset(usize),
+    Own(usize),
+}
+
+/// The beginning of a prompt, for a line of a menu.
+fn beginning(prompt: &str) -> String {
+    const SHOWN: usize = 36;
+    let line = prompt.replace('\n', " ");
+    let mut out: String = line.chars().take(SHOWN).collect();
+    if out.len() < line.len() {
+        out.push('…');
+    }
+    out
+}
+
 /// What the prompt bar keeps between frames.
 #[derive(Default)]
 pub struct PromptBar {
@@ -104,22 +122,36 @@ impl PromptBar {
         }
         paint::focus_ring(ui, &response, fold.shrink2(vec2(0.0, 4.0)), theme::RADIUS_TAG);
 
-        let presets: Vec<_> = PRESETS
+        let mut presets: Vec<_> = PRESETS
             .iter()
             .enumerate()
-            .map(|(index, preset)| (index, (text.presets)(preset.key).to_owned()))
+            .map(|(index, preset)| (Choice::Preset(index), (text.presets)(preset.key).to_owned()))
             .collect();
+        let own = desk.bench.own_prompts.iter().enumerate();
+        presets.extend(own.map(|(index, prompt)| (Choice::Own(index), beginning(&prompt.user))));
+        let asked = prompt.prompt();
+        let now = match prompt.preset {
+            Some(index) => Some(Choice::Preset(index)),
+            None => desk
+                .bench
+                .own_prompts
+                .iter()
+                .position(|own| *own == asked)
+                .map(Choice::Own),
+        };
         let mut child = ui.new_child(egui::UiBuilder::new().max_rect(right));
         let chosen = select::sized(
             &mut child,
             text.preset,
-            prompt.preset.as_ref(),
+            now.as_ref(),
             &presets,
             text.own_text,
             vec2(preset_width, SYSTEM_ROW),
         );
-        if let Some(index) = chosen {
-            desk.act(Action::LoadPreset(index));
+        match chosen {
+            Some(Choice::Preset(index)) => desk.act(Action::LoadPreset(index)),
+            Some(Choice::Own(index)) => desk.act(Action::LoadOwnPrompt(index)),
+            None => {}
         }
     }
 }

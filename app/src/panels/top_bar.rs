@@ -234,6 +234,11 @@ fn settings(ui: &mut Ui, desk: &mut Desk<'_>) {
         }
     });
     ui.add_space(4.0);
+    let mut fill = settings.fill_curve;
+    if crate::views::toggle::toggle(ui, &mut fill, text.fill_by_itself).changed() {
+        desk.act(Action::SetFillCurve(fill));
+    }
+    ui.add_space(4.0);
     paint::rule(ui);
     let demo = text::DemoText::of(desk.bench.settings.language);
     for (words, action) in [

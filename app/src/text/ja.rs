@@ -203,6 +203,12 @@ pub(super) static TEXT: Text = Text {
         WhyNot::NoWords => "プレフィックスの言葉が空のため実行できません。",
         WhyNot::SameTexts => "2 つの言葉が同じため差がなく、実行できません。",
         WhyNot::NoPrefixFile => "プレフィックスのファイルがまだないため実行できません。",
+        WhyNot::OneAtATime => {
+            "曲線を埋められるのは本ソフトのユニットだけです。このモジュールは一度に一つしか答えません。"
+        }
+        WhyNot::NoMagnitude => "行をそのまま使うため、変えられる大きさがありません。",
+        WhyNot::Recording => "記録中は曲線を埋められません。",
+        WhyNot::Filled => "このプレフィックスの 12 通りの大きさはすべて実行済みです。",
         WhyNot::DoesNotFit => "プレフィックスと入力が文脈長に収まらないため実行できません。",
     },
 
@@ -234,6 +240,17 @@ pub(super) static TEXT: Text = Text {
     copy_baseline: "基準の出力をコピー",
     copy_prefixed: "プレフィックス付きの出力をコピー",
     rerun_baseline: "基準をもう一度実行",
+    fill_curve: "曲線を埋める",
+    fill_about: "このプレフィックスを 12 通りの大きさで、手動の実行の合間に実行します。その大きさに合わせると、文章がすぐに表示されます。",
+    filling: |done, total| format!("中止 · {done} / {total}"),
+    fill_by_itself: "手を止めたら曲線を埋める",
+    curve: "曲線",
+    runs: "実行",
+    plot_or_runs: "表示する内容",
+    only_this_prompt: "このプロンプトのみ",
+    runs_empty: "実行が終わるたびに、ここに行が増えます。",
+    run_columns: ["プロンプト", "種類", "大きさ", "P", "モデル", "終わり方"],
+    kl_axis: "平均 KL（nat）",
     nth: |unit, number| match unit {
         Unit::Character => format!("{number} 文字目"),
         Unit::Word => format!("{number} 語目"),
@@ -339,6 +356,9 @@ pub(super) static TEXT: Text = Text {
         CommandId::NextMeasure => "次の指標",
         CommandId::ToggleGranularity => "文字・単語・行の切り替え",
         CommandId::ToggleKl => "基準を KL で色分け",
+        CommandId::FillCurve => "曲線を埋める・中止する",
+        CommandId::ShowRuns => "実行の一覧と曲線の切り替え",
+        CommandId::AddToSweep => "このプロンプトを一括実験に追加",
         CommandId::NextDifference => "次の違い",
         CommandId::PreviousDifference => "前の違い",
         CommandId::TextsAlone => "文章だけを表示（もう一度でグラフも）",

@@ -167,6 +167,18 @@ pub struct Text {
     pub copy_baseline: &'static str,
     pub copy_prefixed: &'static str,
     pub rerun_baseline: &'static str,
+    pub fill_curve: &'static str,
+    pub fill_about: &'static str,
+    /// While the curve is filled: how many of how many runs are over.
+    pub filling: fn(usize, usize) -> String,
+    pub fill_by_itself: &'static str,
+    pub curve: &'static str,
+    pub runs: &'static str,
+    pub plot_or_runs: &'static str,
+    pub only_this_prompt: &'static str,
+    pub runs_empty: &'static str,
+    pub run_columns: [&'static str; 6],
+    pub kl_axis: &'static str,
     /// `word 11`: a unit by its number.
     pub nth: fn(Unit, usize) -> String,
     pub parting_at: fn(Unit, usize) -> String,

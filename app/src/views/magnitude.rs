@@ -16,6 +16,8 @@ use crate::theme::{self, Palette, faded};
 const STOP: f32 = 32.0;
 /// Within this much of the stop's centre the handle snaps to 0.
 const SNAP: f32 = 12.0;
+/// Within this much of a kept magnitude a drag snaps to it.
+const KEPT_SNAP: f32 = 3.0;
 /// A small step and a large one, as factors.
 pub const STEP: f64 = 1.02;
 pub const LARGE_STEP: f64 = 1.2;
@@ -70,6 +72,8 @@ pub struct MagnitudeSlider<'a> {
     pub norms_label: [&'a str; 2],
     /// Height of the part above the track.
     pub height: f32,
+    /// Magnitudes whose texts are kept: a tick each, to which a drag snaps.
+    pub kept: &'a [f64],
 }
 
 impl MagnitudeSlider<'_> {
@@ -105,6 +109,12 @@ impl MagnitudeSlider<'_> {
             && (response.dragged() || response.clicked() || response.is_pointer_button_down_on())
         {
             let at = track.magnitude_at(pointer.x, SNAP);
+            let near = self.kept.iter().copied().filter(|kept| *kept > 0.0);
+            let near = near.map(|kept| ((track.x_of(kept) - pointer.x).abs(), kept));
+            let nearest = near
+                .filter(|(distance, _)| *distance <= KEPT_SNAP)
+                .min_by(|a, b| a.0.total_cmp(&b.0));
+            let at = nearest.map_or(at, |(_, kept)| kept);
             return (at != value).then_some(Moved::To(at));
         }
         let steps = self.key_steps(ui, response);
@@ -174,6 +184,11 @@ impl MagnitudeSlider<'_> {
         let rail = Rect::from_x_y_ranges(track.x, Rangef::new(line - 2.0, line + 2.0));
         painter.rect_filled(rail, radius, if enabled { palette.stroke } else { palette.line });
         painter.rect_filled(rail.with_max_x(handle.x.max(rail.left())), radius, fill);
+        for kept in self.kept.iter().filter(|kept| **kept > 0.0) {
+            let at = pos2(track.x_of(*kept), line);
+            painter.circle_filled(at, 2.0, palette.panel);
+            painter.circle_filled(at, 1.5, palette.text);
+        }
         // The stop: a hollow ring, which the handle covers when it is there.
         let stop = pos2(track.zero, line);
         painter.circle(stop, 6.0, palette.panel, Stroke::new(2.0, palette.stroke));

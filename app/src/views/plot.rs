@@ -27,6 +27,8 @@ const ZERO_GAP: f32 = 8.0;
 /// Room for the figures at the left and below.
 const LEFT: f32 = 40.0;
 const BELOW: f32 = 26.0;
+/// Room for the figures of a second axis.
+const RIGHT: f32 = 36.0;
 /// More of it for the axis' name, where the plot is high enough for one.
 const X_NAME: f32 = 20.0;
 /// A plot that is lower than this is drawn as a band: lines, points and figures.
@@ -77,6 +79,22 @@ pub struct Noise<'a> {
     pub words: &'a str,
 }
 
+/// A second, thin line with an axis of its own at the right: 0 at the top.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Second<'a> {
+    /// Magnitude and value, ascending in the magnitude.
+    pub points: &'a [(f64, f64)],
+    /// What it is, with its unit.
+    pub label: &'a str,
+}
+
+impl Second<'_> {
+    /// The value at the bottom of its axis.
+    fn end(&self) -> f64 {
+        round_top(self.points.iter().map(|(_, value)| *value).fold(0.0, f64::max))
+    }
+}
+
 /// The plot; see [`Plot::show`].
 pub struct Plot<'a> {
     /// What a screen reader calls it.
@@ -94,6 +112,7 @@ pub struct Plot<'a> {
     /// The magnitude from which on outputs are loops, with words for it.
     pub collapse: Option<(f64, &'a str)>,
     pub current: Option<Current>,
+    pub second: Option<Second<'a>>,
     pub selected: Option<u64>,
     /// What is written where there are no points yet.
     pub empty: &'a str,
@@ -161,13 +180,14 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(rect: Rect) -> Self {
+    /// `right`: room for the figures of a second axis.
+    fn of(rect: Rect, right: f32) -> Self {
         let x_name = if rect.height() < 240.0 { 0.0 } else { X_NAME };
         // A band of a plot has no room to name regions and axes: the slider and the chips do.
         let strip = if rect.height() < LOW { 0.0 } else { STRIP };
         let body = Rect::from_min_max(
             pos2(rect.left() + LEFT, rect.top() + strip),
-            pos2(rect.right() - 8.0, rect.bottom() - BELOW - x_name),
+            pos2(rect.right() - 8.0 - right, rect.bottom() - BELOW - x_name),
         );
         let zero = body.with_max_x(body.left() + ZERO);
         let plot = body.with_min_x(body.left() + ZERO + ZERO_GAP);
@@ -309,7 +329,15 @@ impl Plot<'_> {
         let joined = self.points.iter().filter(|point| point.joined);
         let stroke = Stroke::new(2.0, Palette::of(ui).text2);
         let line = self.line(joined.map(|point| (point.x, point.y)), stroke);
-        let frame = self.frame(ui, rect, vec![line]);
+        let mut lines = Vec::new();
+        if let Some(second) = &self.second {
+            let (end, top) = (second.end(), self.top.max(LEAST_TOP));
+            let from_top = |(x, value): &(f64, f64)| (*x, top * (1.0 - value / end));
+            let stroke = Stroke::new(1.0, Palette::of(ui).text3);
+            lines.push(self.line(second.points.iter().map(from_top), stroke));
+        }
+        lines.push(line);
+        let frame = self.frame(ui, rect, lines);
         let area = frame.area;
         let places = self.points.iter();
         let pointed = frame.pointed(places.map(|point| (area.at(point.x, point.y), 0.0, point.id)));
@@ -357,7 +385,7 @@ impl Plot<'_> {
     /// wheel, with a box under the right button, by dragging; a double click shows all. A drag that begins on the line of the
     /// magnitude moves that. The plain wheel is the page's.
     pub(super) fn frame(&self, ui: &mut Ui, rect: Rect, lines: Vec<Line<'_>>) -> Frame {
-        let parts = Parts::of(rect);
+        let parts = Parts::of(rect, if self.second.is_some() { RIGHT } else { 0.0 });
         let view = View::of(self.name, self.y_label, self.axis);
         let id = view.id;
         let response = ui.interact(rect, id.with("figure"), Sense::click_and_drag());
@@ -645,6 +673,9 @@ impl Plot<'_> {
             let font = theme::CAPTION.regular();
             paint::text(painter, at, Align2::CENTER_CENTER, self.x_label, font, palette.text3);
         }
+        if let Some(second) = &self.second {
+            self.paint_second_axis(ui, area, second);
+        }
         if let (Some((_, words)), Some(tag)) = (self.collapse, self.collapse_tag(ui, area)) {
             let style = TagStyle {
                 fill: palette.inset,
@@ -654,6 +685,44 @@ impl Plot<'_> {
             };
             paint::tag(painter, tag.min, Align2::LEFT_TOP, words, style);
         }
+    }
+
+    /// The figures of the second axis at both ends, and what it is.
+    fn paint_second_axis(&self, ui: &Ui, area: &Area, second: &Second<'_>) {
+        let palette = Palette::of(ui);
+        let (end, plot) = (second.end(), area.plot());
+        let decimals = decimals(end);
+        for (value, share) in [(0.0, 1.0), (end / 2.0, 0.5), (end, 0.0)] {
+            let y = area.at(0.0, self.top.max(LEAST_TOP) * share).y;
+            if !plot.y_range().expand(0.5).contains(y) {
+                continue;
+            }
+            let words = if value == 0.0 {
+                "0".to_owned()
+            } else {
+                format!("{value:.decimals$}")
+            };
+            let at = pos2(plot.right() + 6.0, y);
+            paint::text(
+                ui.painter(),
+                at,
+                Align2::LEFT_CENTER,
+                &words,
+                theme::CAPTION.mono(),
+                palette.text3,
+            );
+        }
+        let y = plot.bottom() + 15.0;
+        // Beside the last figure of the axis of x.
+        let at = pos2(plot.right() - 34.0, y);
+        paint::text(
+            ui.painter(),
+            at,
+            Align2::RIGHT_CENTER,
+            second.label,
+            theme::CAPTION.regular(),
+            palette.text3,
+        );
     }
 
     /// Where the words of the collapse stand: right of its line; at the edge they are moved in, over the line.
@@ -931,12 +1000,13 @@ mod tests {
         noise: None,
         collapse: None,
         current: None,
+        second: None,
         selected: None,
         empty: "",
     };
 
     fn area(bounds: Option<PlotBounds>) -> Area {
-        let parts = Parts::of(Rect::from_min_size(Pos2::ZERO, vec2(600.0, 300.0)));
+        let parts = Parts::of(Rect::from_min_size(Pos2::ZERO, vec2(600.0, 300.0)), 0.0);
         let bounds = bounds.unwrap_or_else(|| PLOT.whole(parts.plot));
         Area {
             parts,

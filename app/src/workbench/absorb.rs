@@ -69,6 +69,10 @@ impl Workbench {
             Event::Failed { run, side, problem } => self.failed(run, side, problem),
             Event::Dropped { run, side } => self.dropped(run, side),
 
+            Event::CurvePoint { run, record } => self.curve_point(run, *record),
+            Event::CurveFailed { run, problem } => self.curve_failed(run, problem),
+            Event::CurveDropped { run } => self.curve_dropped(run),
+
             Event::Scored { record, found } => self.scored(&record, found),
             Event::Compared { texts, diff } => self.compared(texts, diff),
             Event::Measured(measured) => self.measured(measured),

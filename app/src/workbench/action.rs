@@ -44,6 +44,8 @@ pub enum Action {
     SetSampling(Sampling),
     /// Index into [`crate::model::PRESETS`].
     LoadPreset(usize),
+    /// Index into [`super::Workbench::own_prompts`].
+    LoadOwnPrompt(usize),
 
     // Running.
     SetLive(bool),
@@ -52,6 +54,10 @@ pub enum Action {
     Run,
     Stop,
     RerunBaseline,
+    /// Runs the prefix in hand at the magnitudes of the curve that have no run yet; while that is under way, stops it.
+    FillCurve,
+    /// Whether that is done by itself when the person pauses.
+    SetFillCurve(bool),
 
     // The module.
     Connect(Target),
@@ -77,6 +83,8 @@ pub enum Action {
     ToggleGranularity,
     /// To the next difference of the shown texts, or the previous one; beyond the last comes the first.
     StepDifference(isize),
+    /// Shows the runs of the session as a table in place of the plot.
+    ShowRuns(bool),
     /// What the baseline's text is coloured by.
     SetColouring(Colouring),
     ToggleKl,

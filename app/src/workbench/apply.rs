@@ -49,7 +49,8 @@ impl Workbench {
             | Action::SetSystem(_)
             | Action::SetMaxTokens(_)
             | Action::SetSampling(_)
-            | Action::LoadPreset(_) => self.edit_prompt(action),
+            | Action::LoadPreset(_)
+            | Action::LoadOwnPrompt(_) => self.edit_prompt(action),
 
             Action::SetLive(live) => self.set_live(live),
             Action::ToggleLive => self.set_live(!self.live),
@@ -99,6 +100,15 @@ impl Workbench {
                 Granularity::Word => Granularity::Line,
                 Granularity::Line => Granularity::Auto,
             }),
+            Action::FillCurve => match self.curve.progress() {
+                Some(_) => self.stop_curve(),
+                None => self.fill_curve(Duration::ZERO),
+            },
+            Action::SetFillCurve(on) => {
+                self.settings.fill_curve = on;
+                self.fill_when_idle();
+            }
+            Action::ShowRuns(on) => self.runs_shown = on,
             Action::StepDifference(by) => self.step_difference(by),
             Action::SetColouring(colouring) => self.set_colouring(colouring),
             Action::ToggleKl => self.set_colouring(match self.deep.colouring {
@@ -204,7 +214,7 @@ impl Workbench {
                     0.0 if factor > 1.0 => *range.start(),
                     0.0 => 0.0,
                     value if value * factor < *range.start() && factor < 1.0 => 0.0,
-                    value => (value * factor).clamp(0.0, *range.end()),
+                    value => self.to_kept(value, (value * factor).clamp(0.0, *range.end())),
                 };
                 self.set_magnitude(value);
             }
@@ -228,6 +238,14 @@ impl Workbench {
             _ => {}
         }
         if self.prefix != before {
+            let same_but_size = PrefixForm {
+                magnitude: before.magnitude,
+                unscaled: before.unscaled,
+                ..self.prefix.clone()
+            } == before;
+            if !same_but_size {
+                self.stop_curve();
+            }
             self.prefix_changed();
         }
     }
@@ -266,7 +284,9 @@ impl Workbench {
         self.describe();
         self.tuning.selected = None;
         self.refresh_stale();
-        self.run_if_live();
+        if !self.show_kept_run() {
+            self.run_if_live();
+        }
     }
 
     fn run_if_live(&mut self) {
@@ -326,6 +346,13 @@ impl Workbench {
             }
             Action::SetMaxTokens(tokens) => self.prompt.max_tokens = tokens.max(1),
             Action::SetSampling(sampling) => self.prompt.sampling = sampling,
+            Action::LoadOwnPrompt(index) => {
+                if let Some(own) = self.own_prompts.get(index) {
+                    self.prompt.system.clone_from(&own.system);
+                    self.prompt.user.clone_from(&own.user);
+                    self.prompt.preset = None;
+                }
+            }
             Action::LoadPreset(index) => {
                 if let Some(preset) = PRESETS.get(index) {
                     self.prompt.system = preset.system.to_owned();

@@ -7,6 +7,7 @@
 mod absorb;
 mod action;
 mod apply;
+pub mod curve;
 mod deep;
 pub mod doctor;
 pub mod exhibition;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softprefix_core::compare::{Diff, Granularity, Measure};
+use softprefix_core::experiment::Prompt;
 use softprefix_core::experiment::drawing::Paper;
 use softprefix_core::prefix::PrefixRecipe;
 
@@ -65,6 +67,8 @@ pub struct Workbench {
     // What is edited.
     pub prefix: PrefixForm,
     pub prompt: PromptForm,
+    /// Prompts of the person's own that were run, the last one first.
+    pub own_prompts: Vec<Prompt>,
     pub live: bool,
 
     // What follows from it.
@@ -94,6 +98,10 @@ pub struct Workbench {
     /// What was run in this session of tuning, and what of it is shown.
     pub tuning: Tuning,
     pub measure: Measure,
+    /// Runs that fill the curve.
+    pub curve: curve::CurveFill,
+    /// The card of the plot shows the runs of the session as a table.
+    pub runs_shown: bool,
 
     // The window.
     pub tab: Tab,
@@ -143,6 +151,7 @@ impl Workbench {
             prefix,
             prompt,
             sweep,
+            own_prompts,
         } = remembered;
         Self {
             module: ModuleState::Idle,
@@ -151,6 +160,7 @@ impl Workbench {
             models: Vec::new(),
             prefix,
             prompt,
+            own_prompts,
             live: settings.live,
             card: PrefixCard::default(),
             sheet: None,
@@ -165,6 +175,8 @@ impl Workbench {
             deep: Deep::default(),
             tuning: Tuning::default(),
             measure: settings.measure,
+            curve: curve::CurveFill::default(),
+            runs_shown: false,
             tab: Tab::default(),
             doctor: doctor::DoctorState::at(settings.doctor_host.clone()),
             settings,
@@ -203,6 +215,7 @@ impl Workbench {
             settings,
             prefix: self.prefix.clone(),
             prompt: self.prompt.clone(),
+            own_prompts: self.own_prompts.clone(),
             sweep: self.sweep.form.clone(),
         }
     }

@@ -469,6 +469,7 @@ impl Workbench {
             | Action::SetGranularity(_)
             | Action::ToggleGranularity
             | Action::StepDifference(_)
+            | Action::ShowRuns(_)
             | Action::ToggleTextsAlone
             | Action::SelectRun(_) => {
                 if matches!(action, Action::SelectRun(_)) {

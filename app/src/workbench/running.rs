@@ -39,19 +39,34 @@ impl Workbench {
             return;
         }
         let key = self.show_controls();
-        let has_baseline = self.tuning.group().is_some_and(|group| group.baseline.is_some());
-        let baseline_coming = self
-            .flights
-            .get(&Side::Baseline)
-            .is_some_and(|flight| flight.key == key);
-        if !has_baseline && !baseline_coming {
-            self.launch(Side::Baseline, key.clone(), delay);
-        }
+        self.remember_prompt();
+        self.launch_baseline_if_missing(&key, delay);
         let one_at_a_time = self.module.facts().is_none_or(|facts| facts.concurrency < 2);
         if one_at_a_time {
             self.stop_side(Side::Repeat);
         }
         self.launch(Side::Prefixed, key, delay);
+    }
+
+    pub(super) fn launch_baseline_if_missing(&mut self, key: &GroupKey, delay: Duration) {
+        let has_baseline = self.tuning.group().is_some_and(|group| group.baseline.is_some());
+        let baseline = self.flights.get(&Side::Baseline);
+        if !has_baseline && baseline.is_none_or(|flight| flight.key != *key) {
+            self.launch(Side::Baseline, key.clone(), delay);
+        }
+    }
+
+    /// Keeps a prompt that the person wrote, to be chosen again.
+    fn remember_prompt(&mut self) {
+        /// So many are kept.
+        const KEPT: usize = 12;
+        if self.prompt.preset.is_some() || self.exhibition.is_some() {
+            return;
+        }
+        let prompt = self.prompt.prompt();
+        self.own_prompts.retain(|kept| *kept != prompt);
+        self.own_prompts.insert(0, prompt);
+        self.own_prompts.truncate(KEPT);
     }
 
     /// Turns panes and plot to what the controls ask for.
@@ -67,6 +82,8 @@ impl Workbench {
     pub(super) fn show_group(&mut self, key: GroupKey) {
         self.tuning.shown = Some(key.clone());
         self.tuning.selected = None;
+        self.tuning.at = None;
+        self.stop_curve();
         self.tuning.refresh();
         self.diff = None;
         for side in [Side::Baseline, Side::Repeat] {
@@ -128,6 +145,7 @@ impl Workbench {
     }
 
     pub(super) fn stop_all(&mut self) {
+        self.stop_curve();
         for side in [Side::Repeat, Side::Prefixed, Side::Baseline] {
             self.stop_side(side);
         }
@@ -147,6 +165,7 @@ impl Workbench {
     /// Forgets everything under way: its module is being left.
     pub(super) fn forget_flights(&mut self) {
         self.flights.clear();
+        self.stop_curve();
         for pane in [&mut self.baseline, &mut self.prefixed] {
             if pane.is_running() {
                 pane.state = if pane.text.is_empty() {
@@ -177,6 +196,7 @@ impl Workbench {
         if self.tuning.shown.as_ref() == Some(&key) && self.tuning.baselines(&key) == 1 {
             self.launch(Side::Repeat, key, Duration::ZERO);
         }
+        self.fill_when_idle();
     }
 
     // ----- events -----
@@ -239,6 +259,9 @@ impl Workbench {
         if is_shown {
             self.flights.remove(&side);
             self.show_record(side, &record);
+            if side == Side::Prefixed && record.is_complete() {
+                self.tuning.at = Some(record.id.clone());
+            }
         }
         self.refresh_stale();
         self.compare_panes();
@@ -355,7 +378,10 @@ impl Workbench {
     pub(super) fn select_record(&mut self, id: Option<String>) {
         let record = match &id {
             Some(id) => self.tuning.record(id),
-            None => self.tuning.points().next_back().map(|(record, _)| record),
+            None => {
+                self.tuning.selected = None;
+                self.tuning.current().map(|(record, _)| record)
+            }
         };
         let Some(record) = record.cloned() else {
             self.tuning.selected = None;

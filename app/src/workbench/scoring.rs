@@ -8,7 +8,7 @@ use softprefix_core::experiment::{CaseScores, Entry, GroupKey, Record};
 
 use super::Workbench;
 use crate::messages::{Asked, Request, ScoreRun, TextOf};
-use crate::model::{Colouring, KlOff, Problem, Scores};
+use crate::model::{Colouring, KlOff, ModuleFacts, Problem, Scores};
 
 /// How many runs' scores are kept.
 const KEPT: usize = 64;
@@ -96,7 +96,19 @@ impl Workbench {
         if !facts.scores || self.is_running() {
             return None;
         }
-        let (record, _) = self.tuning.current()?;
+        let (current, _) = self.tuning.current()?;
+        self.unscored_of(facts, current).or_else(|| {
+            // Then the points of a curve that was filled, as far as they are not scored.
+            let points = self.curve.unscored.iter().rev();
+            let mut records = points.filter_map(|id| self.tuning.record(id));
+            records.find_map(|record| match record.scores {
+                Some(_) => None,
+                None => self.unscored_of(facts, record),
+            })
+        })
+    }
+
+    fn unscored_of(&self, facts: &ModuleFacts, record: &Record) -> Option<ScoreRun> {
         let key = GroupKey::of(record);
         let baseline = self
             .tuning

@@ -23,6 +23,8 @@ pub struct Tuning {
     pub shown: Option<GroupKey>,
     /// Id of the record that was opened; `None` shows the last one.
     pub selected: Option<String>,
+    /// Id of the record that the controls describe, where it is not the last one.
+    pub(super) at: Option<String>,
     /// Place of each record.
     places: HashMap<String, usize>,
     /// Places of the records that are points of the plot.
@@ -52,6 +54,7 @@ impl Tuning {
             analysis: Analysis::default(),
             shown: None,
             selected: None,
+            at: None,
             places: HashMap::new(),
             visible: BTreeSet::new(),
             latest: HashMap::new(),
@@ -109,6 +112,9 @@ impl Tuning {
         if self.selected.as_ref().is_some_and(is_gone) {
             self.selected = None;
         }
+        if self.at.as_ref().is_some_and(|id| !self.past.is_shown(id)) {
+            self.at = None;
+        }
     }
 
     /// Adds a record to the points of the plot if it is one.
@@ -152,9 +158,9 @@ impl Tuning {
         })
     }
 
-    /// The record whose text the right pane shows: the selected one, else the last of the plot.
+    /// The record whose text the right pane shows: the selected one, that of the controls, else the last of the plot.
     pub fn current(&self) -> Option<(&Record, &Point)> {
-        match &self.selected {
+        match self.selected.as_ref().or(self.at.as_ref()) {
             Some(id) => {
                 let (_, point) = self.analysis.find(id)?;
                 Some((self.record(id)?, point))

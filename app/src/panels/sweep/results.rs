@@ -467,6 +467,7 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, width: f32
             tag: String::new(),
             movable: false,
         }),
+        second: None,
         selected: None,
         empty: text.plot_empty,
     };

@@ -1,0 +1,109 @@
+//! The runs that fill a curve: several magnitudes of one prefix at once, behind whatever a person watches. Each leaves a record in the
+//! session of tuning, as a run of the panes does.
+
+use std::sync::Arc;
+
+use softprefix_core::experiment::WRITTEN_BY;
+use softprefix_core::experiment::session::{CaseRequest, Ran, Stop};
+use softprefix_core::protocol::extension::{FinishReason, Priority};
+use tokio::sync::watch;
+
+use super::events::Events;
+use super::inference::keep;
+use super::tuning::Tuning;
+use crate::errors;
+use crate::messages::{Event, Inference};
+use crate::session::Session;
+
+/// The runs under way.
+#[derive(Default)]
+pub(super) struct Curve {
+    stops: Vec<watch::Sender<bool>>,
+}
+
+impl Curve {
+    /// Starts these runs beside those that are under way.
+    pub(super) fn fill(
+        &mut self,
+        inferences: Vec<Inference>,
+        session: Option<&Arc<Session>>,
+        tuning: &Tuning,
+        events: &Events,
+    ) {
+        self.stops.retain(|stop| !stop.is_closed());
+        for inference in inferences {
+            let run = inference.run;
+            let (stop, stopped) = Stop::pair();
+            self.stops.push(stop);
+            let (session, tuning, teller) = (session.cloned(), tuning.clone(), events.clone());
+            let work = async move {
+                let event = match session {
+                    Some(session) => run_one(&session, inference, stopped, tuning, &teller).await,
+                    None => Event::CurveFailed {
+                        run,
+                        problem: errors::not_connected(),
+                    },
+                };
+                teller.send(event).await;
+            };
+            events.spawn(work, move |problem| Event::CurveFailed { run, problem });
+        }
+    }
+
+    /// Stops what is under way.
+    pub(super) fn stop(&mut self) {
+        for stop in self.stops.drain(..) {
+            stop.send_replace(true);
+        }
+    }
+}
+
+async fn run_one(session: &Session, inference: Inference, mut stop: Stop, tuning: Tuning, events: &Events) -> Event {
+    let run = inference.run;
+    let asked = inference.asked;
+    let set_up = async {
+        tokio::time::sleep(inference.delay).await;
+        session.task_for(&asked.prompt.system, &asked.settings).await
+    };
+    let task = tokio::select! {
+        task = set_up => task,
+        () = stop.wanted() => return Event::CurveDropped { run },
+    };
+    let task = match task {
+        Ok(task) => task,
+        Err(error) => {
+            let problem = errors::problem_of(&error);
+            return Event::CurveFailed { run, problem };
+        }
+    };
+    let (experiment, case) = tuning.next(&asked.prompt, inference.recipe);
+    let request = CaseRequest {
+        experiment,
+        case,
+        prompt: asked.prompt,
+        settings: asked.settings,
+        priority: Priority::Batch,
+        attempt: 1,
+        written_by: WRITTEN_BY.to_owned(),
+    };
+    let Some(Ran { record, error }) = session.run(&task, request, stop, |_| {}).await else {
+        return Event::CurveDropped { run };
+    };
+    if let Some(error) = error {
+        let problem = errors::session(&error);
+        return Event::CurveFailed { run, problem };
+    }
+    let was_stopped = record
+        .answer()
+        .is_some_and(|answer| answer.finish_reason == FinishReason::Stopped);
+    if was_stopped {
+        return Event::CurveDropped { run };
+    }
+    match keep(run, &record, tuning, events).await {
+        Ok(()) => Event::CurvePoint {
+            run,
+            record: Box::new(record),
+        },
+        Err(problem) => Event::CurveFailed { run, problem },
+    }
+}

@@ -1,0 +1,251 @@
+//! The runs of the session as a table: what each was made with, what its measures say, how it ended.
+
+use eframe::egui::{self, Align2, EventFilter, Key, Rect, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
+use softprefix_core::compare::Measure;
+use softprefix_core::experiment::{GroupKey, Record};
+
+use super::desk::Desk;
+use super::plot_card;
+use crate::model::finish_of;
+use crate::theme::{self, Palette};
+use crate::views::icon::{self, Icon};
+use crate::views::{paint, toggle};
+use crate::workbench::Action;
+
+/// Height of a line.
+const LINE: f32 = 26.0;
+/// The measures that have a column, before the ending.
+const MEASURES: [Measure; 4] = [Measure::Chrf2, Measure::Indel, Measure::KlMean, Measure::Length];
+/// Prompt, kind, magnitude, P, model, the measures, the ending.
+const COLUMNS: usize = 6 + MEASURES.len();
+/// Shares of the width.
+const SHARES: [f32; COLUMNS] = [0.22, 0.12, 0.08, 0.05, 0.16, 0.07, 0.07, 0.07, 0.06, 0.10];
+
+/// What the table keeps between frames.
+#[derive(Default)]
+pub struct RunsTable {
+    /// The column that it is sorted by, and whether from the largest on; `None` as they were made, the last one first.
+    sorted: Option<(usize, bool)>,
+    only_this_prompt: bool,
+}
+
+/// A line: its record, its cells, and what each is sorted by where that is a number.
+struct Line<'a> {
+    record: &'a Record,
+    cells: [String; COLUMNS],
+    values: [Option<f64>; COLUMNS],
+}
+
+impl RunsTable {
+    /// Shows the table in what is left of `ui`.
+    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        let palette = Palette::of(ui);
+        let text = desk.text;
+        let mut lines = self.lines(desk);
+        if let Some((column, descending)) = self.sorted {
+            lines.sort_by(|a, b| {
+                let order = match (a.values[column], b.values[column]) {
+                    (Some(x), Some(y)) => x.total_cmp(&y),
+                    (None, None) => a.cells[column].cmp(&b.cells[column]),
+                    (known, _) => known.is_some().cmp(&true),
+                };
+                if descending { order.reverse() } else { order }
+            });
+        }
+        let rect = ui.available_rect_before_wrap();
+        let mut x = rect.left();
+        let columns: Vec<Rect> = SHARES
+            .iter()
+            .map(|share| {
+                let width = rect.width() * share;
+                let column = Rect::from_min_size(pos2(x, rect.top()), vec2(width - 8.0, LINE));
+                x += width;
+                column
+            })
+            .collect();
+        for (index, place) in columns.iter().enumerate() {
+            self.header(ui, name_of(desk, index), *place, index);
+        }
+        ui.add_space(LINE);
+        ui.painter()
+            .hline(rect.x_range(), rect.top() + LINE - 1.0, Stroke::new(1.0, palette.line));
+        let foot = 28.0;
+        let height = (rect.height() - LINE - foot).max(LINE);
+        let shown = desk.bench.tuning.current().map(|(record, _)| record.id.clone());
+        let at = lines.iter().position(|line| Some(&line.record.id) == shown.as_ref());
+        let mut chosen = None;
+        let area = Rect::from_min_size(pos2(rect.left(), rect.top() + LINE), vec2(rect.width(), height));
+        let table = ui.interact(area, ui.scope_id().with("table"), Sense::focusable_noninteractive());
+        table.widget_info(|| WidgetInfo::labeled(Role::Table, true, text.runs));
+        paint::focus_ring(ui, &table, area.shrink(3.0), theme::RADIUS_TAG);
+        let can_open = |at: &usize| !lines[*at].record.is_baseline();
+        let stepped = stepped(ui, &table, at, &(0..lines.len()).filter(can_open).collect::<Vec<_>>());
+        if let Some(next) = stepped {
+            chosen = Some(lines[next].record.id.clone());
+        }
+        if lines.is_empty() {
+            ui.allocate_exact_size(area.size(), Sense::hover());
+            paint::notice(ui, area, text.runs_empty);
+        } else {
+            ui.spacing_mut().item_spacing.y = 0.0;
+            let mut scroll = ScrollArea::vertical()
+                .id_salt("runs")
+                .max_height(height)
+                .auto_shrink(false);
+            if let Some(next) = stepped {
+                // A line before it stays in sight.
+                scroll = scroll.vertical_scroll_offset(LINE * next.saturating_sub(1) as f32);
+            }
+            scroll.show_rows(ui, LINE, lines.len(), |ui, range| {
+                for at in range {
+                    let on = shown.as_ref() == Some(&lines[at].record.id);
+                    if line(ui, &lines[at], &columns, on) {
+                        chosen = Some(lines[at].record.id.clone());
+                    }
+                }
+            });
+        }
+        if let Some(id) = chosen {
+            desk.act(Action::SelectRun(Some(id)));
+        }
+        ui.horizontal(|ui| {
+            ui.set_min_height(foot);
+            toggle::toggle(ui, &mut self.only_this_prompt, text.only_this_prompt);
+        });
+    }
+
+    fn header(&mut self, ui: &Ui, words: &str, place: Rect, index: usize) {
+        let palette = Palette::of(ui);
+        let response = ui.interact(place, ui.scope_id().with(("column", index)), Sense::click());
+        response.widget_info(|| WidgetInfo::labeled(Role::Button, true, words));
+        let sorted = self.sorted.filter(|(column, _)| *column == index);
+        let colour = if sorted.is_some() || response.hovered() {
+            palette.text
+        } else {
+            palette.text3
+        };
+        let galley = paint::cut_to(ui, words, theme::CAPTION.regular(), colour, place.width() - 14.0);
+        let placed = paint::place(ui.painter(), place.left_center(), Align2::LEFT_CENTER, galley);
+        if let Some((_, descending)) = sorted {
+            let sign = if descending {
+                Icon::ChevronDown
+            } else {
+                Icon::ChevronRight
+            };
+            icon::paint(ui.painter(), sign, pos2(placed.right() + 8.0, place.center().y), colour);
+        }
+        paint::focus_ring(ui, &response, place.shrink(3.0), theme::RADIUS_TAG);
+        if response.clicked() {
+            // Text from A on, numbers from the largest on; again turns it round, a third time gives the order of making.
+            let first = index >= 2 && index != 4;
+            self.sorted = match sorted {
+                None => Some((index, first)),
+                Some((_, descending)) if descending == first => Some((index, !first)),
+                Some(_) => None,
+            };
+        }
+    }
+
+    fn lines<'d>(&self, desk: &Desk<'d>) -> Vec<Line<'d>> {
+        let bench = desk.bench;
+        let key = bench.key();
+        let records = bench.tuning.past.shown().filter(|record| !record.output().is_empty());
+        let records = records.filter(|record| !self.only_this_prompt || GroupKey::of(record).prompt == key.prompt);
+        let mut lines: Vec<Line<'d>> = records.map(|record| line_of(desk, record)).collect();
+        lines.reverse();
+        lines
+    }
+}
+
+fn name_of(desk: &Desk<'_>, column: usize) -> &'static str {
+    let [prompt, kind, magnitude, len, model, ending] = desk.text.run_columns;
+    match column {
+        0 => prompt,
+        1 => kind,
+        2 => magnitude,
+        3 => len,
+        4 => model,
+        _ => MEASURES
+            .get(column - 5)
+            .map_or(ending, |measure| (desk.text.measures)(*measure)),
+    }
+}
+
+fn line_of<'d>(desk: &Desk<'d>, record: &'d Record) -> Line<'d> {
+    let text = desk.text;
+    let recipe = record.case.recipe.as_ref();
+    let point = desk.bench.tuning.analysis.find(&record.id).map(|(_, point)| point);
+    let magnitude = recipe.and(point).map(|point| point.magnitude());
+    let measured = |measure: Measure| {
+        let measures = recipe.and(point)?.measures.as_ref()?;
+        measure.value(measures)
+    };
+    let mut values = [None; COLUMNS];
+    values[2] = magnitude;
+    values[3] = recipe.map(|recipe| recipe.len as f64);
+    let mut cells: [String; COLUMNS] = std::array::from_fn(|_| String::new());
+    cells[0] = record.prompt.user.replace('\n', " ");
+    cells[1] = recipe.map_or_else(
+        || text.baseline.to_owned(),
+        |recipe| super::sweep::words::kind(text, &recipe.kind),
+    );
+    cells[2] = magnitude.map_or_else(String::new, |x| desk.plot_magnitude(x));
+    cells[3] = recipe.map_or_else(String::new, |recipe| recipe.len.to_string());
+    cells[4] = record.module.model.clone();
+    for (index, measure) in MEASURES.into_iter().enumerate() {
+        values[5 + index] = measured(measure);
+        if recipe.is_some() {
+            cells[5 + index] = plot_card::figures(measure, measured(measure));
+        }
+    }
+    cells[COLUMNS - 1] = finish_of(record).map_or_else(String::new, |finish| (text.finish)(finish).to_owned());
+    Line { record, cells, values }
+}
+
+/// The line that Up and Down lead to from the one `at` while the table has the keyboard.
+fn stepped(ui: &Ui, table: &egui::Response, at: Option<usize>, lines: &[usize]) -> Option<usize> {
+    if !table.has_focus() {
+        return None;
+    }
+    let filter = EventFilter {
+        vertical_arrows: true,
+        ..EventFilter::default()
+    };
+    ui.memory_mut(|memory| memory.set_focus_lock_filter(table.id, filter));
+    let by = ui.input(|input| input.num_presses(Key::ArrowDown) as isize - input.num_presses(Key::ArrowUp) as isize);
+    let now = at.and_then(|at| lines.iter().position(|line| *line == at));
+    let last = lines.len().checked_sub(1)?;
+    let next = now.map_or(0, |now| now.saturating_add_signed(by).min(last));
+    lines.get(next).copied().filter(|_| by != 0)
+}
+
+/// Shows a line; answers whether it was chosen.
+fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], on: bool) -> bool {
+    let palette = Palette::of(ui);
+    // The table has the keyboard, and its arrows go from line to line.
+    let mut sense = Sense::click();
+    sense -= Sense::FOCUSABLE;
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), LINE), sense);
+    let spoken = line.cells.iter().filter(|cell| !cell.is_empty());
+    let spoken = spoken.map(String::as_str).collect::<Vec<_>>().join(", ");
+    response.widget_info(|| WidgetInfo::selected(Role::Row, true, on, &spoken));
+    if on || response.hovered() {
+        ui.painter().rect_filled(rect, theme::RADIUS_CELL, palette.raised);
+    }
+    for (index, (cell, column)) in line.cells.iter().zip(columns).enumerate() {
+        let is_figure = matches!(index, 2 | 3) || (5..5 + MEASURES.len()).contains(&index);
+        let font = if is_figure {
+            theme::CAPTION.mono()
+        } else {
+            theme::CAPTION.regular()
+        };
+        let colour = if index == 2 { palette.prefix } else { palette.text };
+        let galley = paint::cut_to(ui, cell, font, colour, column.width());
+        let at = pos2(column.left(), rect.center().y);
+        paint::place(ui.painter(), at, Align2::LEFT_CENTER, galley);
+    }
+    if response.hovered() {
+        ui.ctx().set_cursor_icon(egui::CursorIcon::PointingHand);
+    }
+    response.clicked() && !line.record.is_baseline()
+}

@@ -1,0 +1,212 @@
+//! Filling a curve: runs of the prefix in hand at several magnitudes, and what was kept of them. It decides what is to be run.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use softprefix_core::experiment::{GroupKey, Record};
+use softprefix_core::prefix::PrefixRecipe;
+
+use super::{Notice, Workbench};
+use crate::messages::{Asked, Inference, Request};
+use crate::model::{MagnitudeUnit, Pane, Problem, RunId, Side, WhyNot};
+
+/// Magnitudes of a filled curve, in token norms: closest where outputs change most.
+pub const MAGNITUDES: [f64; 12] = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.6, 2.5, 4.0, 6.5, 12.0];
+/// Raw value of a token norm where the module does not tell it: about that of small models.
+const RAW: f64 = 0.02;
+/// A curve that fills by itself waits this long for the next change.
+const PAUSE: Duration = Duration::from_millis(1500);
+
+/// The runs that fill a curve.
+#[derive(Debug, Default)]
+pub struct CurveFill {
+    runs: BTreeSet<RunId>,
+    /// How many were asked for.
+    total: usize,
+    /// What a curve was last filled for by itself.
+    of: Option<(GroupKey, PrefixRecipe)>,
+    /// Records that are scored when nothing else is.
+    pub(super) unscored: Vec<String>,
+}
+
+impl CurveFill {
+    /// How many of the runs are over, and how many there are; `None` where none is under way.
+    pub fn progress(&self) -> Option<(usize, usize)> {
+        (!self.runs.is_empty()).then(|| (self.total - self.runs.len(), self.total))
+    }
+}
+
+impl Workbench {
+    /// Why the curve cannot be filled; `None` where it can.
+    pub fn why_not_fill(&self) -> Option<WhyNot> {
+        if let Some(why) = self.why_not_run() {
+            return Some(why);
+        }
+        if !self.module.facts().is_some_and(|facts| facts.is_ours()) {
+            return Some(WhyNot::OneAtATime);
+        }
+        if self.prefix.is_unscaled() {
+            return Some(WhyNot::NoMagnitude);
+        }
+        if self.recording().is_some() || self.exhibition.is_some() {
+            return Some(WhyNot::Recording);
+        }
+        self.missing().is_empty().then_some(WhyNot::Filled)
+    }
+
+    /// The prefix in hand at the magnitudes of the curve of which no run is kept.
+    fn missing(&self) -> Vec<PrefixRecipe> {
+        let scale = match self.prefix.unit {
+            MagnitudeUnit::TokenNorms => 1.0,
+            MagnitudeUnit::Raw => match (self.magnitude_raw(), self.magnitude_norms()) {
+                (Some(raw), Some(norms)) if norms > 0.0 => raw / norms,
+                _ => RAW,
+            },
+        };
+        let is_shown = self.tuning.shown.as_ref() == Some(&self.key());
+        let known = |recipe: &PrefixRecipe| {
+            let mut points = self.tuning.points().filter(|_| is_shown);
+            points.any(|(record, _)| record.case.recipe.as_ref() == Some(recipe))
+        };
+        let at = |magnitude: f64| {
+            let mut form = self.prefix.clone();
+            form.magnitude = magnitude * scale;
+            form.recipe()
+        };
+        MAGNITUDES.into_iter().map(at).filter(|recipe| !known(recipe)).collect()
+    }
+
+    /// Runs what is missing of the curve, each after `delay`.
+    pub(super) fn fill_curve(&mut self, delay: Duration) {
+        if self.why_not_fill().is_some() || self.curve.progress().is_some() {
+            return;
+        }
+        let key = self.show_controls();
+        self.launch_baseline_if_missing(&key, delay);
+        let asked = Asked {
+            prompt: key.prompt.clone(),
+            settings: key.settings.clone(),
+        };
+        let inferences: Vec<Inference> = self
+            .missing()
+            .into_iter()
+            .map(|recipe| Inference {
+                run: RunId(self.fresh_id()),
+                side: Side::Prefixed,
+                asked: asked.clone(),
+                recipe: Some(recipe),
+                delay,
+                kept: true,
+            })
+            .collect();
+        self.curve.runs = inferences.iter().map(|inference| inference.run).collect();
+        self.curve.total = inferences.len();
+        self.outbox.push(Request::FillCurve(inferences));
+    }
+
+    /// Fills the curve of a prefix once by itself, where the person wants that and pauses.
+    pub(super) fn fill_when_idle(&mut self) {
+        if !self.settings.fill_curve || self.is_running() || self.curve.progress().is_some() {
+            return;
+        }
+        let mut prefix = self.prefix.clone();
+        prefix.magnitude = 1.0;
+        let of = (self.key(), prefix.recipe());
+        let has_baseline = self.tuning.group().is_some_and(|group| group.baseline.is_some());
+        if has_baseline && self.tuning.shown.as_ref() == Some(&of.0) && self.curve.of.as_ref() != Some(&of) {
+            self.curve.of = Some(of);
+            self.fill_curve(PAUSE);
+        }
+    }
+
+    pub(super) fn stop_curve(&mut self) {
+        if !self.curve.runs.is_empty() {
+            self.curve.runs.clear();
+            self.outbox.push(Request::StopCurve);
+        }
+    }
+
+    /// A run of the curve came to its end; its record is on disk.
+    pub(super) fn curve_point(&mut self, run: RunId, record: Record) {
+        self.curve.runs.remove(&run);
+        if run < self.tuning.since {
+            return;
+        }
+        self.curve.unscored.push(record.id.clone());
+        let comparisons = self.tuning.add(record);
+        self.measure(comparisons);
+        self.tuning.refresh();
+    }
+
+    pub(super) fn curve_dropped(&mut self, run: RunId) {
+        self.curve.runs.remove(&run);
+    }
+
+    pub(super) fn curve_failed(&mut self, run: RunId, problem: Problem) {
+        if self.curve.runs.remove(&run) {
+            self.stop_curve();
+            self.notice = Some(Notice::Problem(problem));
+        }
+    }
+
+    // ----- what was kept -----
+
+    /// The run of exactly what the controls ask for, where one is kept: same prompt, settings, module and prefix.
+    fn kept_run(&self) -> Option<&Record> {
+        if self.tuning.shown.as_ref() != Some(&self.key()) {
+            return None;
+        }
+        let recipe = self.prefix.recipe();
+        let mut points = self.tuning.points();
+        let (record, _) = points.rfind(|(record, _)| record.case.recipe.as_ref() == Some(&recipe))?;
+        Some(record)
+    }
+
+    /// Shows the kept run of what the controls ask for at once; answers whether there is one.
+    pub(super) fn show_kept_run(&mut self) -> bool {
+        let Some(record) = self.kept_run().cloned() else {
+            return false;
+        };
+        self.stop_side(Side::Prefixed);
+        self.flights.remove(&Side::Prefixed);
+        self.outbox
+            .retain(|request| !matches!(request, Request::Infer(queued) if queued.side == Side::Prefixed));
+        self.prefixed = Pane::of(&record);
+        self.tuning.at = Some(record.id);
+        self.refresh_stale();
+        self.compare_panes();
+        true
+    }
+
+    /// Magnitudes of the prefix in hand of which runs are kept, in the unit of the controls.
+    pub fn kept_magnitudes(&self) -> Vec<f64> {
+        use softprefix_core::prefix::Magnitude;
+        let recipe = self.prefix.recipe();
+        let value = |magnitude| match (magnitude, self.prefix.unit) {
+            (Magnitude::TokenNorms(value), MagnitudeUnit::TokenNorms) | (Magnitude::Raw(value), MagnitudeUnit::Raw) => {
+                Some(value)
+            }
+            _ => None,
+        };
+        self.tuning
+            .points()
+            .filter_map(|(record, _)| record.case.recipe.as_ref())
+            .filter(|kept| kept.kind == recipe.kind && kept.len == recipe.len && kept.rounding == recipe.rounding)
+            .filter_map(|kept| value(kept.magnitude))
+            .collect()
+    }
+
+    /// A step from `from` to `to` ends at a kept magnitude where one is less than half a step from there.
+    pub(super) fn to_kept(&self, from: f64, to: f64) -> f64 {
+        if from <= 0.0 || to <= 0.0 {
+            return to;
+        }
+        let step = (to / from).ln().abs();
+        let distance = |kept: f64| (kept / to).ln().abs();
+        self.kept_magnitudes()
+            .into_iter()
+            .filter(|kept| *kept > 0.0 && *kept != from && distance(*kept) < step / 2.0)
+            .min_by(|a, b| distance(*a).total_cmp(&distance(*b)))
+            .unwrap_or(to)
+    }
+}
