@@ -581,6 +581,20 @@ fn the_csv_has_a_line_for_each_record_whatever_is_in_the_texts() {
 }
 
 #[test]
+fn what_a_spreadsheet_takes_for_a_formula_is_text_also_in_full_width() {
+    let (_, mut records) = sweep();
+    for start in ["=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n"] {
+        let text = format!("{start}HYPERLINK(1)");
+        if let Outcome::Done(answer) = &mut records[1].outcome {
+            answer.text.clone_from(&text);
+        }
+        let rows = read_csv(&export::to_csv(&records));
+        let column = rows[0].iter().position(|head| head == "text").unwrap();
+        assert_eq!(rows[2][column], format!("'{text}"));
+    }
+}
+
+#[test]
 fn every_export_is_in_the_plans_order_whichever_case_ended_first() {
     let (experiment, records) = sweep();
     // As after a run that was killed: a late case ended early, the baseline came again in between.
