@@ -1462,6 +1462,31 @@ async fn an_inference_stopped_while_it_waits_for_its_turn_is_never_sent() {
 }
 
 #[tokio::test]
+async fn a_stop_is_heard_while_the_unit_is_asked_whether_it_is_alive() {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let (module, peer) = with_options(stalling(), |mut peer| async move {
+        peer.set_up("llm.1000").await;
+        peer.expect("llm.1000", "inference").await;
+        // Neither the inference nor this question is ever answered.
+        peer.expect("llm.1000", "taskinfo").await;
+        tell.send(()).unwrap();
+        peer.expect("llm.1000", "pause").await;
+        pauses_until(&mut peer, "exit").await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let mut inference = task.infer(InferenceRequest::new("x"));
+    told.await.unwrap();
+    inference.stop();
+    assert_eq!(
+        failure(&mut inference).await,
+        ClientError::Stopped { text: String::new() }
+    );
+    drop((inference, task));
+    peer.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_stop_that_the_module_never_answers_ends_after_a_while_with_the_text() {
     let (module, peer) = with_module(|mut peer| async move {
         peer.set_up("llm.1000").await;

@@ -276,7 +276,19 @@ impl Run {
             let request = self.message();
             let mut ticket = self.connection.ask(&request, Kind::Inference, Some(task.work_id()))?;
             let first = !task.was_answered();
-            match self.listen(&mut ticket, start).await? {
+            let mut end = self.listen(&mut ticket, start).await?;
+            let seconds = match end {
+                ListenEnd::Idle => self.idle().as_secs_f64(),
+                _ => start.elapsed().as_secs_f64(),
+            };
+            if matches!(end, ListenEnd::Idle | ListenEnd::Nothing) {
+                // The unit may have died, which ends its streams without a last frame, too.
+                tokio::select! {
+                    checked = task.check_after(seconds) => checked?,
+                    () = stop.wanted() => end = ListenEnd::Stop,
+                }
+            }
+            match end {
                 ListenEnd::End(reply) => return self.outcome(*reply, start, false),
                 ListenEnd::Stop => {
                     let last = self.end_early(&mut ticket, start).await?;
@@ -288,9 +300,6 @@ impl Run {
                     };
                 }
                 ListenEnd::Idle => {
-                    let seconds = self.idle().as_secs_f64();
-                    // The unit may have died, which ends its streams without a last frame, too.
-                    self.task.check_after(seconds).await?;
                     self.end_early(&mut ticket, start).await?;
                     return Err(ClientError::StreamStopped {
                         text: self.text.into_text(),
@@ -298,7 +307,6 @@ impl Run {
                     });
                 }
                 ListenEnd::Deadline => {
-                    let seconds = start.elapsed().as_secs_f64();
                     self.end_early(&mut ticket, start).await?;
                     return Err(ClientError::DeadlinePassed {
                         text: self.text.into_text(),
@@ -306,8 +314,6 @@ impl Run {
                     });
                 }
                 ListenEnd::Nothing => {
-                    let seconds = start.elapsed().as_secs_f64();
-                    self.task.check_after(seconds).await?;
                     // The unit is alive: the inference was lost, or is still running. Stopping it brings the text of a
                     // running one.
                     if self.end_early(&mut ticket, start).await?.is_some() {
