@@ -285,7 +285,7 @@ impl Run {
                 // The unit may have died, which ends its streams without a last frame, too.
                 tokio::select! {
                     checked = task.check_after(seconds) => checked?,
-                    () = stop.wanted() => end = ListenEnd::Stop,
+                    () = stop.requested() => end = ListenEnd::Stop,
                 }
             }
             match end {
