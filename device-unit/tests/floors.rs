@@ -10,7 +10,7 @@ const FLOORS: Floors<'_> = &[
     &["errors.rs", "files.rs", "machine.rs", "tasks.rs"],
     &["stored_file.rs", "budget.rs"],
     &["gguf/"],
-    &["tokenizer/", "testing.rs", "engine/likelihood.rs", "engine/sampling.rs"],
+    &["tokenizer/", "testing.rs", "engine/gradient.rs", "engine/likelihood.rs", "engine/sampling.rs"],
     &["engine/mod.rs"],
     &["engine/axera/", "engine/cpu/"],
     &["model.rs"],

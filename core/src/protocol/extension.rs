@@ -8,11 +8,12 @@
 //!   the time differs.
 //! * replies: an accepted prefix comes back as [`SoftPrefixEcho`] in the reply's `soft_prefix`; where it was requested,
 //!   the last reply has [`Usage`] as `usage`.
-//! * actions on `llm.N`: [`EMBED`], [`VOCABULARY`], [`BUDGET`], [`NEAREST`], [`SCORE`], [`STOP`]. The reply's `object`
-//!   is the action's name, its data the type named there. `softprefix.stop` takes [`StopRequest`] and ends that one
-//!   inference: it then sends its normal last reply with the text so far (finish reason `stopped`), whether it was
+//! * actions on `llm.N`: [`EMBED`], [`VOCABULARY`], [`BUDGET`], [`NEAREST`], [`SCORE`], [`LEARN`], [`STOP`]. The reply's
+//!   `object` is the action's name, its data the type named there. `softprefix.stop` takes [`StopRequest`] and ends that
+//!   one inference: it then sends its normal last reply with the text so far (finish reason `stopped`), whether it was
 //!   running or waiting; an id that is not running is no error, since the inference may just have ended. A score is
-//!   stopped in the same way, and ends with an error. A unit has an action if its `features` name it ([`feature`]).
+//!   stopped in the same way, and ends with an error; learning then sends its last frame. A unit has an action if its
+//!   `features` name it ([`feature`]).
 //! * a model card from our unit has [`CARD_MARK`], so that a client recognises the unit before the first set-up.
 //! * a unit that serves one program (the workbench's embedded module) requires a first line with a secret that is made
 //!   when it starts: [`Secret::line`]. A client that sends anything else is refused (-10) and disconnected. Other units
@@ -43,11 +44,14 @@ pub const BUDGET: &str = "softprefix.budget";
 pub const NEAREST: &str = "softprefix.nearest";
 /// Action: how likely a text is, token by token, without and with prefixes ([`ScoreRequest`] → [`Scored`]).
 pub const SCORE: &str = "softprefix.score";
+/// Action: learn rows that make wanted answers likely ([`LearnRequest`](super::learn::LearnRequest) →
+/// [`LearnFrame`](super::learn::LearnFrame)s).
+pub const LEARN: &str = "softprefix.learn";
 /// Action: stop one inference ([`StopRequest`] → `"None"`).
 pub const STOP: &str = "softprefix.stop";
 
 /// All actions of this extension.
-pub const ACTIONS: [&str; 6] = [EMBED, VOCABULARY, BUDGET, NEAREST, SCORE, STOP];
+pub const ACTIONS: [&str; 7] = [EMBED, VOCABULARY, BUDGET, NEAREST, SCORE, LEARN, STOP];
 
 /// Top-level key of a model card from our unit; its value is an object with more about the model.
 pub const CARD_MARK: &str = "softprefix";
@@ -72,6 +76,8 @@ pub mod feature {
     pub const SCORE: &str = "score";
     /// [`super::InferenceOptions::draft_tokens`] are taken, and [`super::Usage`] tells what was drafted and accepted.
     pub const DRAFTS: &str = "drafts";
+    /// The unit has [`super::LEARN`].
+    pub const LEARN: &str = "learn";
 }
 
 /// `soft_prefix` in the data of `taskinfo llm.N`: what the unit is, and its limits.

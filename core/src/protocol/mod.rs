@@ -27,6 +27,7 @@ pub mod card;
 pub mod error;
 pub mod extension;
 pub mod frame;
+pub mod learn;
 pub mod message;
 mod secret;
 pub mod text_stream;

@@ -11,6 +11,7 @@ use softprefix_core::protocol::extension::StoredWeights;
 
 pub use crate::errors::EngineError;
 
+pub mod gradient;
 pub mod likelihood;
 pub mod sampling;
 
@@ -134,6 +135,11 @@ pub trait Engine: Send {
             detail: format!("{} keeps all it was fed", self.info().backend),
             remedy: "draft no tokens for it".into(),
         })
+    }
+
+    /// Itself, where it can differentiate.
+    fn differentiable(&mut self) -> Option<&mut dyn gradient::Differentiable> {
+        None
     }
 
     /// Does the shares of a comparison of predictions, in any order and on all the threads it has, which changes no number.

@@ -8,6 +8,7 @@ mod active;
 mod batch;
 mod drafter;
 mod job;
+mod learning;
 mod queue;
 mod scoring;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use drafter::{Drafter, LONGEST_MATCH};
 pub use job::{Choose, End, FinishReason, Job, Priority, StopFlag, Timings, TokenSink};
 use queue::Lines;
 pub use queue::{Place, WaitingRoom};
+pub use learning::{Best, Judged, LearnExample, LearnJob, LearnSink, Learned, Loss, Unlearned};
 pub use scoring::{ScoreJob, ScoreSink, TokenScore, Unscored};
 use worker::Worker;
 
@@ -37,6 +39,7 @@ pub struct Scheduler {
     info: EngineInfo,
     embeddings: Arc<dyn TokenEmbeddings>,
     score_sequences: usize,
+    can_learn: bool,
 }
 
 struct Shared {
@@ -52,6 +55,8 @@ struct State {
     lines: Lines,
     /// Texts that wait to be scored, one after the other.
     scores: VecDeque<ScoreJob>,
+    /// Prefixes that wait to be learned, one after the other.
+    learns: VecDeque<LearnJob>,
     /// Somebody who waits may have been stopped or left.
     look_again: bool,
     closing: bool,
@@ -77,7 +82,7 @@ impl Scheduler {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(engine: Box<dyn Engine>, max_sequences: usize, memory: Budget) -> std::io::Result<Self> {
+    pub fn start(mut engine: Box<dyn Engine>, max_sequences: usize, memory: Budget) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             wake: Condvar::new(),
@@ -89,7 +94,10 @@ impl Scheduler {
         } else {
             0
         };
-        info.max_sequences = (info.max_sequences - score_sequences).min(max_sequences).max(1);
+        // Learning judges its rows in a sequence of its own.
+        let can_learn = info.chunked_prefill && engine.differentiable().is_some();
+        let others = score_sequences + usize::from(can_learn);
+        info.max_sequences = info.max_sequences.saturating_sub(others).min(max_sequences).max(1);
         let embeddings = engine.embeddings();
         let mut worker = Worker::new(Arc::clone(&shared), engine, info.max_sequences, memory);
         std::thread::Builder::new()
@@ -100,6 +108,7 @@ impl Scheduler {
             info,
             embeddings,
             score_sequences,
+            can_learn,
         })
     }
 
@@ -150,6 +159,25 @@ impl Scheduler {
             return;
         }
         state.scores.push_back(job);
+        drop(state);
+        self.shared.wake.notify_one();
+    }
+
+    /// Whether prefixes can be learned here.
+    #[must_use]
+    pub fn can_learn(&self) -> bool {
+        self.can_learn
+    }
+
+    /// Puts a prefix in line to be learned. It never waits; as [`submit`](Self::submit).
+    pub fn learn(&self, job: LearnJob) {
+        let mut state = self.shared.lock();
+        if state.closed || state.closing {
+            drop(state);
+            job.sink.end(Err(Unlearned::Failed(ENGINE_GONE.into())));
+            return;
+        }
+        state.learns.push_back(job);
         drop(state);
         self.shared.wake.notify_one();
     }

@@ -1,7 +1,7 @@
 //! The thread that owns the engine: between two steps it lets in who waits and fits, and lets go who is done, stopped, late or no
 //! longer listened to.
 //!
-//! It knows whose turn it is; `batch` and `scoring` know what is done in a step.
+//! It knows whose turn it is; `batch`, `scoring` and `learning` know what is done in a step.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ use softprefix_core::prefix::SoftPrefix;
 
 use super::active::{Active, Work, never_started};
 use super::job::{End, FinishReason, Job, Priority};
+use super::learning::{LearnJob, Learning, Unlearned};
 use super::queue::{Room, Waiting};
 use super::scoring::{ScoreJob, Scoring, Unscored};
 use super::{ENGINE_GONE, Shared, State};
@@ -64,6 +65,9 @@ pub(super) struct Worker {
     /// The text that is scored next, and the one that is.
     next_score: Option<(ScoreJob, Admitted)>,
     scoring: Option<Scoring>,
+    /// The prefix that is learned next, and the one that is.
+    next_learn: Option<(LearnJob, Admitted)>,
+    learning: Option<Learning>,
 }
 
 impl Worker {
@@ -80,6 +84,8 @@ impl Worker {
             active: Vec::new(),
             next_score: None,
             scoring: None,
+            next_learn: None,
+            learning: None,
         }
     }
 
@@ -99,6 +105,14 @@ impl Worker {
                     job.sink.end(Err(Unscored::Failed(sentence)));
                 }
             }
+            match self.next_learn.take() {
+                None => {}
+                Some((job, Ok(memory))) => self.learning = Learning::begin(job, memory, self.engine.as_mut()),
+                Some((job, Err(sentence))) => {
+                    drop(job.place);
+                    job.sink.end(Err(Unlearned::Failed(sentence)));
+                }
+            }
             self.let_go_of_the_unwanted();
             // A panic in an engine must not leave everybody without an answer.
             let stepped = catch_unwind(AssertUnwindSafe(|| {
@@ -106,6 +120,7 @@ impl Worker {
                     self.step();
                 }
                 self.score_step();
+                self.learn_step();
             }));
             if stepped.is_err() {
                 tracing::error!("the engine panicked; its thread ends");
@@ -144,11 +159,15 @@ impl Worker {
             if self.scoring.is_none() && self.next_score.is_none() {
                 self.next_score = self.admit_score(&mut state);
             }
+            if self.learning.is_none() && self.next_learn.is_none() {
+                self.next_learn = self.admit_learn(&mut state);
+            }
             let scores = self.scoring.is_some() || self.next_score.is_some();
-            if scores || !self.active.is_empty() || !starting.is_empty() {
+            let learns = self.learning.is_some() || self.next_learn.is_some();
+            if scores || learns || !self.active.is_empty() || !starting.is_empty() {
                 return Some(starting);
             }
-            state = if state.lines.is_empty() && state.scores.is_empty() {
+            state = if state.lines.is_empty() && state.scores.is_empty() && state.learns.is_empty() {
                 shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner)
             } else {
                 // Another model's inferences have the memory; nobody tells of their end here.
@@ -192,6 +211,13 @@ impl Worker {
         let (bytes, positions) = state.scores.front()?.needs(self.engine.as_ref());
         let admitted = admit(&self.memory, bytes, positions)?;
         Some((state.scores.pop_front()?, admitted))
+    }
+
+    /// The same for a prefix to be learned.
+    fn admit_learn(&mut self, state: &mut State) -> Option<(LearnJob, Admitted)> {
+        let (bytes, positions) = state.learns.front()?.needs(self.engine.as_mut());
+        let admitted = admit(&self.memory, bytes, positions)?;
+        Some((state.learns.pop_front()?, admitted))
     }
 
     fn begin(&mut self, waiting: Waiting, memory: Charge) {
@@ -304,6 +330,31 @@ impl Worker {
     }
 }
 
+impl Worker {
+    /// A share of what is learned, while nothing else is computed.
+    fn learn_step(&mut self) {
+        let Some(learning) = &mut self.learning else {
+            return;
+        };
+        let busy = !self.active.is_empty() || self.scoring.is_some();
+        let engine = self.engine.as_mut();
+        let ended = if learning.unwanted() {
+            Some(Err(Unlearned::Stopped))
+        } else if busy {
+            None
+        } else {
+            match learning.work(engine, self.embeddings.as_ref(), &self.shared.news) {
+                Ok(()) if learning.is_done() => Some(Ok(())),
+                Ok(()) => None,
+                Err(unlearned) => Some(Err(unlearned)),
+            }
+        };
+        if let (Some(ended), Some(learning)) = (&ended, self.learning.take_if(|_| ended.is_some())) {
+            learning.end(engine, ended.clone());
+        }
+    }
+}
+
 impl Drop for Worker {
     /// Nobody is left without an answer, whatever ended the thread.
     fn drop(&mut self) {
@@ -318,7 +369,28 @@ impl Drop for Worker {
             .into_iter()
             .chain(state.scores.drain(..))
             .collect();
+        let learns: Vec<LearnJob> = self
+            .next_learn
+            .take()
+            .map(|(job, _)| job)
+            .into_iter()
+            .chain(state.learns.drain(..))
+            .collect();
         drop(state);
+        let unlearned = || {
+            if asked_for {
+                Unlearned::Stopped
+            } else {
+                Unlearned::Failed(ENGINE_GONE.into())
+            }
+        };
+        if let Some(learning) = self.learning.take() {
+            learning.end(self.engine.as_mut(), Err(unlearned()));
+        }
+        for job in learns {
+            drop(job.place);
+            job.sink.end(Err(unlearned()));
+        }
         let unscored = || {
             if asked_for {
                 Unscored::Stopped

@@ -6,6 +6,7 @@
 mod answer;
 mod directory;
 mod input;
+mod learn;
 mod models;
 mod names;
 mod nearest;
@@ -398,6 +399,10 @@ impl Inner {
                 self.score(&task, request, peer);
                 None
             }
+            extension::LEARN => {
+                self.learn(&task, request, peer);
+                None
+            }
             _ => {
                 self.ask(&task, request, peer);
                 None
@@ -420,6 +425,24 @@ impl Inner {
         let longest = self.options.longest_inference;
         task.model
             .prepare(move |model| score::run(model, request, answer, place, longest));
+    }
+
+    /// A prefix to be learned; frames come while the engine does so.
+    fn learn(&self, task: &Arc<Task>, mut request: Request, peer: &Peer) {
+        let request_id = request.request_id.clone();
+        let refuse = |error| peer.reply(&Reply::error(request_id.clone(), task.work_id.clone(), error));
+        let place = match task.model.room.enter() {
+            Ok(place) => place,
+            Err(waiting) => return refuse(too_many_wait(waiting)),
+        };
+        let Some(entry) = task.enter(peer, &request_id) else {
+            return refuse(ErrorField::stock(Code::PUSH));
+        };
+        let answer = learn::Answer::new(peer.clone(), request_id.clone(), entry, request.charge.take());
+        let taken = task.model.ask_long(move |model| learn::run(model, request, answer, place));
+        if !taken {
+            refuse(too_many_questions());
+        }
     }
 
     /// Questions that take a moment: answered by the thread that prepares prompts.
@@ -452,10 +475,7 @@ impl Inner {
             peer.reply(&Reply::error(
                 request_id,
                 task.work_id.clone(),
-                ErrorField::new(
-                    Code::NOT_AVAILABLE,
-                    "Not available at the moment. Too many questions are waiting; ask again later.",
-                ),
+                too_many_questions(),
             ));
         }
     }
@@ -474,6 +494,7 @@ impl Inner {
         ];
         let score = (task.model.scheduler.score_sequences() > 0).then(|| feature::SCORE.to_owned());
         let drafts = task.texts.as_ref().map(|_| feature::DRAFTS.to_owned());
+        let learn = task.model.scheduler.can_learn().then(|| feature::LEARN.to_owned());
         let mut described = task.info();
         described.soft_prefix = Some(SoftPrefixSupport {
             backend: info.backend.clone(),
@@ -483,6 +504,7 @@ impl Inner {
                 .into_iter()
                 .chain(score)
                 .chain(drafts)
+                .chain(learn)
                 .collect(),
             hidden_size: info.hidden_size,
             memory: Some(told(&self.options.memory)),
@@ -699,6 +721,13 @@ pub fn no_room_for_requests(budget: &Budget) -> ErrorField {
         format!(
             "{stock} The {mib} MiB that this unit has for requests are taken; send it again later, or start the unit with more --memory."
         ),
+    )
+}
+
+fn too_many_questions() -> ErrorField {
+    ErrorField::new(
+        Code::NOT_AVAILABLE,
+        "Not available at the moment. Too many questions are waiting; ask again later.",
     )
 }
 

@@ -9,6 +9,8 @@ mod arguments;
 mod digest;
 mod drafts;
 mod exactness;
+#[cfg(feature = "learn")]
+mod gradient;
 mod harness;
 mod input;
 #[path = "../../src/bin/softprefix-bench/reference.rs"]

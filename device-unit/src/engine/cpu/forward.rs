@@ -273,12 +273,18 @@ impl Model {
         self.norm(x, &layer.feed_forward_norm, normed);
         self.multiply(&layer.gate_up, normed, quantised, gate_up);
         gated.resize(quantised.len() * width, 0.0);
+        self.gate(gate_up, gated);
+        self.multiply(&layer.down, gated, quantised, product);
+        self.add(x, product);
+    }
+
+    /// Rows of gated values, from rows of gates and what they gate.
+    pub fn gate(&self, gate_up: &[f32], gated: &mut [f32]) {
+        let width = self.config.feed_forward;
         self.over_rows(gated, width, |row, out| {
             let (gate, up) = gate_up[row * 2 * width..(row + 1) * 2 * width].split_at(width);
             self.tier.run(Gate { gate, up, out });
         });
-        self.multiply(&layer.down, gated, quantised, product);
-        self.add(x, product);
     }
 
     /// `out` becomes the rows of `from` times the matrix, with the bias added.
@@ -292,7 +298,8 @@ impl Model {
         }
     }
 
-    fn norm(&self, x: &[f32], weight: &[f32], out: &mut Vec<f32>) {
+    /// The rows of `x`, each as wide as `weight`, normalised.
+    pub fn norm(&self, x: &[f32], weight: &[f32], out: &mut Vec<f32>) {
         let width = weight.len();
         out.resize(x.len(), 0.0);
         self.over_rows(out, width, |row, out| {
@@ -312,7 +319,7 @@ impl Model {
 
     /// Calls `body` with the number and the values of each row: one after another where they are few, since handing out
     /// such small work costs more than it saves.
-    fn over_rows(&self, rows: &mut [f32], width: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
+    pub fn over_rows(&self, rows: &mut [f32], width: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
         /// Rows one thread takes at a time.
         const PIECE: usize = 4;
         let piece = |number: usize, piece: &mut [f32]| {

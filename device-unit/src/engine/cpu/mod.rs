@@ -10,6 +10,7 @@
 //! | `embeddings` | gives token rows |
 //! | `cache` | holds a sequence's keys and values |
 //! | `attention`, `rope`, `forward` | compute |
+//! | `learn` | leads gradients back to the first rows |
 //! | `kernel`, `threads` | multiply, on all processors and cores |
 //!
 //! # How fast
@@ -54,6 +55,8 @@ mod embeddings;
 mod forward;
 pub mod kernel;
 mod keys;
+#[cfg(feature = "learn")]
+mod learn;
 mod rope;
 pub mod tensors;
 pub mod threads;
@@ -67,6 +70,8 @@ use std::sync::atomic::Ordering;
 use softprefix_core::protocol::extension::StoredWeights;
 
 use crate::engine::Progress;
+#[cfg(feature = "learn")]
+use crate::engine::gradient::{Differentiable, Example, Gradient};
 use crate::engine::likelihood::Share;
 use crate::engine::{Engine, EngineError, EngineInfo, SequenceId, Step, TokenEmbeddings};
 use crate::errors::LoadError;
@@ -105,6 +110,8 @@ pub struct CpuEngine {
     sequences: BTreeMap<SequenceId, Sequence>,
     next: u64,
     scratch: Scratch,
+    #[cfg(feature = "learn")]
+    gradient: Option<learn::Pass>,
 }
 
 struct Sequence {
@@ -176,6 +183,8 @@ impl CpuEngine {
             sequences: BTreeMap::new(),
             next: 0,
             scratch: Scratch::default(),
+            #[cfg(feature = "learn")]
+            gradient: None,
         };
         progress(0.9, "warm-up");
         engine.warm_up()?;
@@ -386,11 +395,45 @@ impl Engine for CpuEngine {
         Ok(())
     }
 
+    #[cfg(feature = "learn")]
+    fn differentiable(&mut self) -> Option<&mut dyn Differentiable> {
+        Some(self)
+    }
+
     fn weigh(&self, shares: &mut [Share<'_>]) {
         let Model { pool, tier, .. } = &self.model;
         pool.for_each_piece(shares, 1, |_, piece| {
             piece.iter_mut().for_each(|share| tier.run(Weigh(share)))
         });
+    }
+}
+
+#[cfg(feature = "learn")]
+impl Differentiable for CpuEngine {
+    fn gradient_bytes(&self, rows: usize, targets: usize) -> usize {
+        learn::bytes(&self.model.config, self.info.vocab_size, rows, targets)
+    }
+
+    fn begin_gradient(&mut self, example: Example) -> Result<(), EngineError> {
+        // Two at once would take twice the memory.
+        self.gradient = None;
+        self.gradient = Some(learn::Pass::new(
+            &self.model,
+            example,
+            self.info.vocab_size,
+            self.info.window,
+        )?);
+        Ok(())
+    }
+
+    fn advance_gradient(&mut self) -> Option<Gradient> {
+        let done = self.gradient.as_mut()?.advance(&self.model)?;
+        self.gradient = None;
+        Some(done)
+    }
+
+    fn give_up_gradient(&mut self) {
+        self.gradient = None;
     }
 }
 

@@ -72,7 +72,7 @@ fn add<const R: usize>(minima: &[f16], x: &QuantRows, first_row: usize, tile: &m
 /// A finite f16 as f32, exact, in operations that compilers do for many lanes at once: the bits moved to their place stand
 /// for the value times 2^-112, whether it is a normal number or a denormal.
 #[inline(always)]
-fn widen(value: f16) -> f32 {
+pub(super) fn widen(value: f16) -> f32 {
     const SCALE: f32 = f32::from_bits((127 + 112) << 23);
     let bits = u32::from(value.to_bits());
     let magnitude = f32::from_bits((bits & 0x7fff) << 13) * SCALE;

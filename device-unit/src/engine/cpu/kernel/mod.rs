@@ -48,6 +48,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod block;
+#[cfg(feature = "learn")]
+pub mod float;
 pub mod math;
 mod minima;
 #[cfg(target_arch = "aarch64")]

@@ -21,7 +21,7 @@ use super::super::threads::Pool;
 use super::block::{BLOCK, PANEL};
 
 /// Inputs that lie together in memory.
-const GROUP: usize = 4;
+pub(super) const GROUP: usize = 4;
 /// Bytes of one group: 16 outputs.
 pub(super) const GROUP_BYTES: usize = GROUP * PANEL;
 /// Groups of a block.

@@ -1,0 +1,151 @@
+//! Learning a prefix on our unit ([`LEARN`](super::extension::LEARN)): what is asked for, and what is told on the way. Shapes only.
+//!
+//! The unit answers with frames of the same request: one for every time that it judged the rows, and a last one with `finish`. They carry
+//! `softprefix.learn` as their object. [`STOP`](super::extension::STOP) ends it early; the last frame then has the best rows so far.
+
+use serde::{Deserialize, Serialize};
+
+use crate::prefix::SoftPrefixField;
+
+/// Most examples of one request.
+pub const MAX_EXAMPLES: usize = 256;
+/// Most prompts whose answers are to stay as they are.
+pub const MAX_PRESERVED: usize = 64;
+/// Most rows that are learned.
+pub const MAX_LEARNED_ROWS: usize = 256;
+/// Most steps.
+pub const MAX_STEPS: usize = 10_000;
+/// Steps where nothing is said.
+pub const DEFAULT_STEPS: usize = 200;
+/// Rows where nothing is said.
+pub const DEFAULT_ROWS: usize = 8;
+
+/// Data of the request. Numbers that are left out are the unit's own, which it repeats in its first frame.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct LearnRequest {
+    /// At least one, at most [`MAX_EXAMPLES`].
+    pub examples: Vec<Example>,
+    /// Prompts whose answers are to stay as they are without a prefix, at most [`MAX_PRESERVED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preserve: Vec<String>,
+    /// What their mean KL counts beside the examples' loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preserve_weight: Option<f64>,
+    /// P.
+    pub len: usize,
+    pub init: Init,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// How far a value moves in a step at first, in the vocabulary's RMS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
+    #[serde(default)]
+    pub seed: u64,
+    #[serde(default)]
+    pub norm_limit: NormLimit,
+    /// Examples of one step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
+}
+
+/// A prompt, and the answer that is wanted. The unit puts the chat template around the prompt, and the end of a turn behind the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Example {
+    pub prompt: String,
+    pub target: String,
+}
+
+/// Where the rows begin.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// Rows of the first target's tokens, repeated or cut to P.
+    #[default]
+    Target,
+    /// Rows of this text's tokens, repeated or cut to P.
+    Words(String),
+    /// Normal random numbers by the seed, each row as long as the vocabulary's median row.
+    Random,
+    /// These.
+    Rows(SoftPrefixField),
+}
+
+/// How long rows may become.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormLimit {
+    /// As long as the vocabulary's own rows: from their 1st to their 99th percentile.
+    #[default]
+    Vocabulary,
+    /// At most so many times the median row of the vocabulary.
+    TokenNorms(f64),
+    Off,
+}
+
+/// One of the frames.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LearnFrame {
+    pub finish: bool,
+    /// Steps taken, of `steps`.
+    pub step: usize,
+    pub steps: usize,
+    /// Of the rows at this step.
+    pub loss: LearnLoss,
+    pub best: BestRows,
+    /// Steps that were taken back since what came out was no number.
+    pub taken_back: usize,
+    pub elapsed_ms: f64,
+    /// On the last frame: why it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<LearnEnd>,
+    /// What the unit filled in, on the first frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<LearnSettings>,
+}
+
+/// Losses in nats, of the engine's own forward pass with the bf16 rows that would be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LearnLoss {
+    pub total: f64,
+    /// Mean of -ln p over the wanted tokens.
+    pub likelihood: f64,
+    /// Mean KL over what is to stay as it is; 0 where nothing is.
+    pub divergence: f64,
+    /// Wanted tokens that the model finds likeliest after those before them: where all are, it says them greedily.
+    pub matched: usize,
+    pub wanted: usize,
+}
+
+/// The best rows so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BestRows {
+    pub step: usize,
+    pub loss: LearnLoss,
+    /// Where they are others than in the last frame that had some, and always on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<SoftPrefixField>,
+}
+
+/// Why learning ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LearnEnd {
+    /// The best rows make the model say every target, greedily.
+    Reached,
+    /// All steps were taken, and some token of a target is not the likeliest one.
+    NotReached,
+    /// Somebody asked for it.
+    Stopped,
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a unit filled in for what was left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LearnSettings {
+    pub batch: usize,
+    pub lr: f64,
+    /// L2 norms between which rows stay.
+    pub norms: (f64, f64),
+    pub preserve_weight: f64,
+}

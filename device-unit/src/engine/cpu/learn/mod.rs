@@ -1,0 +1,302 @@
+//! The gradient of a loss with respect to a sequence's first rows: one forward pass in f32 that keeps what the way back needs, and one
+//! backward pass, against the packed weights.
+//!
+//! Only rows are learned, so only activations are led back: with d the gradient of the residual stream x,
+//!
+//! ```text
+//! d gate, d up = through silu(gate) up of  d * Wdown         d += rms_norm' of  (d gate, d up) * Wgate,up
+//! d q, d k, d v = through attention of  d * Wo               d += rms_norm' of  (d q, d k, d v) * Wqkv
+//! ```
+//!
+//! Kept of each layer: its input, its queries, keys and values, the stream between its halves, gates. Where the engine's own forward
+//! pass rounds activations to bytes, this one does not: it says in which direction to go, and the engine what was reached. It knows a
+//! model's arithmetic, and no sequences of the engine.
+
+mod attention;
+mod ops;
+
+use half::bf16;
+
+use super::config::Config;
+use super::forward::Model;
+use super::kernel::float::{times, times_transposed};
+use super::weights::{Layer, Linear};
+use crate::engine::EngineError;
+use crate::engine::gradient::{Example, Gradient, Target};
+use attention::Heads;
+use ops::{GateBack, NormBack, Predict};
+
+/// An example on its way forth and back.
+pub struct Pass {
+    targets: Vec<Target>,
+    weight: f32,
+    learned: usize,
+    rows: usize,
+    /// Cosines and sines of each row.
+    angles: Vec<f32>,
+    /// Rows x H: the residual stream, and from the head on its gradient.
+    x: Vec<f32>,
+    kept: Vec<Kept>,
+    /// Targets x V: logits, then their gradient.
+    logits: Vec<f32>,
+    loss: f64,
+    next: Share,
+}
+
+/// What a layer's way back needs.
+struct Kept {
+    /// Rows x H.
+    x: Vec<f32>,
+    /// Rows x (queries + keys + values), neither normalised nor turned.
+    qkv: Vec<f32>,
+    /// Rows x H: the stream behind the attention.
+    middle: Vec<f32>,
+    /// Rows x (gate + up).
+    gate_up: Vec<f32>,
+}
+
+/// The shares of the work, in their order.
+#[derive(Clone, Copy)]
+enum Share {
+    Forward(usize),
+    Logits,
+    Loss,
+    Backward(usize),
+}
+
+/// Bytes that a pass of so many rows and targets takes.
+pub fn bytes(config: &Config, vocab_size: usize, rows: usize, targets: usize) -> usize {
+    let (hidden, gates) = (config.hidden_size, 2 * config.feed_forward);
+    let qkv = config.query_width() + 2 * config.kv_width();
+    let layer = 2 * hidden + qkv + gates;
+    // The stream, normalised rows, and one layer's gradients and tiles beside what is kept.
+    let beside = 4 * hidden + 4 * qkv + 4 * gates + config.rope.angles_len();
+    let of_rows = rows.saturating_mul(config.layers.saturating_mul(layer).saturating_add(beside));
+    let squares = rows.saturating_mul(rows).saturating_mul(4 * config.kv_heads);
+    // Logits, and their tiles.
+    let of_targets = targets.saturating_mul(2 * vocab_size + 4 * hidden);
+    of_rows
+        .saturating_add(squares)
+        .saturating_add(of_targets)
+        .saturating_mul(size_of::<f32>())
+}
+
+impl Pass {
+    pub fn new(model: &Model, example: Example, vocab_size: usize, window: usize) -> Result<Self, EngineError> {
+        let Example {
+            rows: values,
+            learned,
+            targets,
+            weight,
+        } = example;
+        let (got, hidden_size) = (values.len(), model.config.hidden_size);
+        if values.is_empty() || got % hidden_size != 0 {
+            return Err(EngineError::RaggedRows { got, hidden_size });
+        }
+        let rows = got / hidden_size;
+        if rows > window {
+            return Err(EngineError::WindowExceeded { wanted: rows, window });
+        }
+        for target in &targets {
+            match target {
+                Target::Token(token) if *token as usize >= vocab_size => {
+                    let token = *token;
+                    return Err(EngineError::NoSuchToken { token, vocab_size });
+                }
+                Target::Logits(logits) if logits.len() != vocab_size => {
+                    return Err(unfit(format!("{} logits of {vocab_size}", logits.len())));
+                }
+                _ => {}
+            }
+        }
+        if targets.is_empty() || targets.len() > rows || learned > rows {
+            return Err(unfit(format!(
+                "{} targets and {learned} learned rows of {rows}",
+                targets.len()
+            )));
+        }
+        let width = model.config.rope.angles_len();
+        let mut angles = vec![0.0; rows * width];
+        for (position, angles) in angles.chunks_exact_mut(width).enumerate() {
+            model.config.rope.angles(position, angles);
+        }
+        Ok(Self {
+            targets,
+            weight,
+            learned,
+            rows,
+            angles,
+            x: values.into_iter().map(bf16::to_f32).collect(),
+            kept: Vec::with_capacity(model.weights.layers.len()),
+            logits: Vec::new(),
+            loss: 0.0,
+            next: Share::Forward(0),
+        })
+    }
+
+    /// Does the next share of the work; the gradient behind the last one.
+    pub fn advance(&mut self, model: &Model) -> Option<Gradient> {
+        match self.next {
+            Share::Forward(number) => {
+                self.next = match model.weights.layers.get(number) {
+                    Some(layer) => {
+                        self.forward(model, layer);
+                        Share::Forward(number + 1)
+                    }
+                    None => Share::Logits,
+                };
+            }
+            Share::Logits => {
+                self.predict(model);
+                self.next = Share::Loss;
+            }
+            Share::Loss => {
+                self.begin_backward(model);
+                self.next = Share::Backward(self.kept.len());
+            }
+            Share::Backward(behind) => {
+                let kept = self.kept.pop();
+                match (kept, behind.checked_sub(1)) {
+                    (Some(kept), Some(number)) => {
+                        self.backward(model, &model.weights.layers[number], &kept);
+                        self.next = Share::Backward(number);
+                    }
+                    _ => {
+                        return Some(Gradient {
+                            loss: self.loss,
+                            rows: self.x[..self.learned * model.config.hidden_size].to_vec(),
+                        });
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn forward(&mut self, model: &Model, layer: &Layer) {
+        let mut normed = Vec::new();
+        let x = self.x.clone();
+        model.norm(&x, &layer.attention_norm, &mut normed);
+        let qkv = product(model, &layer.qkv, &normed);
+        let attended = Heads::of(model, layer, &self.angles, &qkv).attend(model);
+        add(&mut self.x, &product(model, &layer.output, &attended));
+        let middle = self.x.clone();
+        model.norm(&middle, &layer.feed_forward_norm, &mut normed);
+        let gate_up = product(model, &layer.gate_up, &normed);
+        let width = model.config.feed_forward;
+        let mut gated = vec![0.0; self.rows * width];
+        model.gate(&gate_up, &mut gated);
+        add(&mut self.x, &product(model, &layer.down, &gated));
+        self.kept.push(Kept {
+            x,
+            qkv,
+            middle,
+            gate_up,
+        });
+    }
+
+    /// The rows of the stream behind which something is wanted.
+    fn last(&self, hidden_size: usize) -> usize {
+        (self.rows - self.targets.len()) * hidden_size
+    }
+
+    fn predict(&mut self, model: &Model) {
+        let mut normed = Vec::new();
+        let last = &self.x[self.last(model.config.hidden_size)..];
+        model.norm(last, &model.weights.norm, &mut normed);
+        self.logits = product(model, &model.weights.vocabulary, &normed);
+    }
+
+    /// The loss, and its gradient at the end of the stream.
+    fn begin_backward(&mut self, model: &Model) {
+        let hidden_size = model.config.hidden_size;
+        let vocabulary = &model.weights.vocabulary.matrix;
+        let mut losses = vec![0.0; self.targets.len()];
+        let (targets, weight) = (&self.targets, self.weight);
+        let mut rows: Vec<(&mut [f32], &mut f64)> =
+            self.logits.chunks_exact_mut(vocabulary.outputs()).zip(&mut losses).collect();
+        model.pool.for_each_piece(&mut rows, 1, |number, row| {
+            for (logits, loss) in row {
+                **loss = model.tier.run(Predict {
+                    logits,
+                    target: &targets[number],
+                    weight,
+                });
+            }
+        });
+        self.loss = losses.iter().sum();
+        let mut normed = vec![0.0; self.targets.len() * hidden_size];
+        times_transposed(&model.pool, model.tier, vocabulary, &self.logits, &mut normed);
+        self.logits = Vec::new();
+        let last = self.last(hidden_size);
+        let x = std::mem::replace(&mut self.x, vec![0.0; self.rows * hidden_size]);
+        norm_back(model, &x[last..], &model.weights.norm, &normed, &mut self.x[last..]);
+    }
+
+    fn backward(&mut self, model: &Model, layer: &Layer, kept: &Kept) {
+        let gated = product_back(model, &layer.down, &self.x);
+        let mut gate_up = vec![0.0; kept.gate_up.len()];
+        let width = model.config.feed_forward;
+        model.over_rows(&mut gate_up, 2 * width, |row, out| {
+            model.tier.run(GateBack {
+                gate_up: &kept.gate_up[row * 2 * width..(row + 1) * 2 * width],
+                gated: &gated[row * width..(row + 1) * width],
+                out,
+            });
+        });
+        let normed = product_back(model, &layer.gate_up, &gate_up);
+        norm_back(model, &kept.middle, &layer.feed_forward_norm, &normed, &mut self.x);
+        let attended = product_back(model, &layer.output, &self.x);
+        let qkv = Heads::of(model, layer, &self.angles, &kept.qkv).attend_back(model, layer, &kept.qkv, &attended);
+        let normed = product_back(model, &layer.qkv, &qkv);
+        norm_back(model, &kept.x, &layer.attention_norm, &normed, &mut self.x);
+    }
+}
+
+/// The rows of `x` times a matrix, its bias added.
+fn product(model: &Model, linear: &Linear, x: &[f32]) -> Vec<f32> {
+    let Linear { matrix, bias } = linear;
+    let mut out = vec![0.0; x.len() / matrix.inputs() * matrix.outputs()];
+    times(&model.pool, model.tier, matrix, x, &mut out);
+    if let Some(bias) = bias {
+        out.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
+    }
+    out
+}
+
+/// From the gradient of a product to that of what went in.
+fn product_back(model: &Model, linear: &Linear, d: &[f32]) -> Vec<f32> {
+    let matrix = &linear.matrix;
+    let mut out = vec![0.0; d.len() / matrix.outputs() * matrix.inputs()];
+    times_transposed(&model.pool, model.tier, matrix, d, &mut out);
+    out
+}
+
+/// Adds to `out` what the gradient `d` of the normalised rows says of the rows `x`.
+fn norm_back(model: &Model, x: &[f32], weight: &[f32], d: &[f32], out: &mut [f32]) {
+    let width = weight.len();
+    model.over_rows(out, width, |row, out| {
+        model.tier.run(NormBack {
+            x: &x[row * width..(row + 1) * width],
+            weight,
+            epsilon: model.config.rms_epsilon,
+            d: &d[row * width..(row + 1) * width],
+            out,
+        });
+    });
+}
+
+fn add(x: &mut [f32], y: &[f32]) {
+    x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+}
+
+fn unfit(detail: String) -> EngineError {
+    EngineError::Machinery {
+        what: "taking an example to learn from".into(),
+        detail,
+        remedy: "give targets for its last rows".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! The operations between the products, led back: the derivative of a loss with respect to what went in, given that with respect to
+//! what came out. It knows no layers.
+
+use crate::engine::cpu::kernel::Kernel;
+use crate::engine::cpu::kernel::math::{LANES, exp, largest, sum};
+use crate::engine::gradient::Target;
+
+/// Adds to `out` what `d`, the gradient of a normalised row, says of the row x:
+///
+/// ```text
+/// y[i] = x[i] s w[i]      s = (mean of squares + epsilon)^(-1/2)
+/// out[i] += s w[i] d[i] - x[i] s^3 / width * sum over j of  w[j] d[j] x[j]
+/// ```
+pub struct NormBack<'a> {
+    pub x: &'a [f32],
+    pub weight: &'a [f32],
+    pub epsilon: f32,
+    pub d: &'a [f32],
+    pub out: &'a mut [f32],
+}
+
+impl Kernel for NormBack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self {
+            x,
+            weight,
+            epsilon,
+            d,
+            out,
+        } = self;
+        // In f64: a row may be as large as bf16 goes.
+        let (mut squares, mut along) = ([0.0f64; LANES], [0.0f64; LANES]);
+        for ((x, weight), d) in x.chunks(LANES).zip(weight.chunks(LANES)).zip(d.chunks(LANES)) {
+            for (lane, ((&x, &weight), &d)) in x.iter().zip(weight).zip(d).enumerate() {
+                squares[lane] += f64::from(x) * f64::from(x);
+                along[lane] += f64::from(weight * d) * f64::from(x);
+            }
+        }
+        let (squares, along): (f64, f64) = (squares.into_iter().sum(), along.into_iter().sum());
+        let width = x.len() as f64;
+        let scale = 1.0 / (squares / width + f64::from(epsilon)).sqrt();
+        let (scale, pull) = (scale as f32, (scale * scale * scale * along / width) as f32);
+        for (((out, &x), &weight), &d) in out.iter_mut().zip(x).zip(weight).zip(d) {
+            *out += scale * weight * d - x * pull;
+        }
+    }
+}
+
+/// Writes the gradient of gate and up, given that of silu(gate) up.
+pub struct GateBack<'a> {
+    pub gate_up: &'a [f32],
+    pub gated: &'a [f32],
+    pub out: &'a mut [f32],
+}
+
+impl Kernel for GateBack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let width = self.gated.len();
+        let (gates, ups) = self.gate_up.split_at(width);
+        let (of_gates, of_ups) = self.out.split_at_mut(width);
+        for ((((of_gate, of_up), &gate), &up), &d) in of_gates.iter_mut().zip(of_ups).zip(gates).zip(ups).zip(self.gated) {
+            let share = 1.0 / (1.0 + exp(-gate));
+            *of_gate = d * up * share * (1.0 + gate * (1.0 - share));
+            *of_up = d * gate * share;
+        }
+    }
+}
+
+/// Puts the gradient of a target's loss times the weight in the place of the logits, and returns that loss.
+pub struct Predict<'a> {
+    pub logits: &'a mut [f32],
+    pub target: &'a Target,
+    pub weight: f32,
+}
+
+impl Kernel for Predict<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run(self) -> f64 {
+        let Self { logits, target, weight } = self;
+        let loss = match target {
+            Target::Token(token) => {
+                let wanted = logits.get(*token as usize).copied().unwrap_or(f32::NAN);
+                let (highest, total) = softmax_times(logits, weight);
+                if let Some(logit) = logits.get_mut(*token as usize) {
+                    *logit -= weight;
+                }
+                f64::from(highest) - f64::from(wanted) + libm::log(f64::from(total))
+            }
+            Target::Logits(base) => {
+                let mut shares = base.to_vec();
+                let (base_highest, base_total) = softmax_times(&mut shares, 1.0);
+                // Sum of p_base (base - ours), in the order of the tokens.
+                let mut lead = [0.0f64; LANES];
+                for ((shares, base), ours) in shares.chunks(LANES).zip(base.chunks(LANES)).zip(logits.chunks(LANES)) {
+                    for (lane, ((&share, &base), &ours)) in shares.iter().zip(base).zip(ours).enumerate() {
+                        lead[lane] += f64::from(share) * (f64::from(base) - f64::from(ours));
+                    }
+                }
+                let (highest, total) = softmax_times(logits, weight);
+                for (logit, share) in logits.iter_mut().zip(&shares) {
+                    *logit -= weight * share;
+                }
+                let lead: f64 = lead.into_iter().sum();
+                let ln = |highest: f32, total: f32| f64::from(highest) + libm::log(f64::from(total));
+                lead - ln(base_highest, base_total) + ln(highest, total)
+            }
+        };
+        loss * f64::from(weight)
+    }
+}
+
+/// Logits become `weight` times their probabilities. Returns the highest logit, and the sum of e^(logit - highest).
+#[inline(always)]
+fn softmax_times(logits: &mut [f32], weight: f32) -> (f32, f32) {
+    let highest = largest(logits);
+    for logit in logits.iter_mut() {
+        *logit = exp(*logit - highest);
+    }
+    let total = sum(logits);
+    let share = weight / total;
+    for logit in logits.iter_mut() {
+        *logit *= share;
+    }
+    (highest, total)
+}

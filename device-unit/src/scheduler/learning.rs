@@ -1,0 +1,721 @@
+//! Learning a prefix: gradient steps (Adam, Kingma and Ba 2015) on its rows, each judged by the engine's own forward pass with the bf16
+//! rows that would be sent. It goes on while nothing else is computed, a few milliseconds at a time. It knows token ids, and no text
+//! and no request.
+//!
+//! ```text
+//! loss = mean over the targets' tokens of -ln p(token)  +  weight * mean over the kept answers' places of KL(without || with prefix)
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use half::bf16;
+use softprefix_core::prefix::{SoftPrefix, split_mix};
+
+use super::active::token_row;
+use super::job::StopFlag;
+use super::queue::Place;
+use crate::budget::Charge;
+use crate::engine::gradient::{Differentiable, Example, Gradient, Target};
+use crate::engine::likelihood::{Comparison, Prediction};
+use crate::engine::sampling::greedy;
+use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
+
+/// Rows that the engine is fed at once.
+const ROWS: usize = 128;
+/// Shares of Adam's means that stay: of gradients, and of their squares.
+const KEPT: (f32, f32) = (0.9, 0.999);
+/// What the last step's size is of the first one's.
+const LAST_STEP: f64 = 0.1;
+/// So many steps may have to be taken back before it is given up.
+const MOST_TAKEN_BACK: usize = 8;
+
+/// A prefix to be learned.
+pub struct LearnJob {
+    /// At least one.
+    pub examples: Vec<LearnExample>,
+    /// Prompts whose answers are to stay as they are without a prefix.
+    pub kept: Vec<Vec<u32>>,
+    /// What the kept answers' divergence counts beside the examples' loss.
+    pub kept_weight: f64,
+    /// Most tokens of a kept answer that are looked at.
+    pub kept_tokens: usize,
+    /// Tokens that end an answer.
+    pub stop_tokens: Arc<[u32]>,
+    /// Where the rows begin.
+    pub start: SoftPrefix,
+    pub steps: usize,
+    /// Examples of one step.
+    pub batch: usize,
+    /// How far a value moves in the first steps; it falls to a tenth of it, in a straight line.
+    pub rate: f64,
+    /// Between these the norm of every row stays.
+    pub norms: (f64, f64),
+    /// Of the order of the examples.
+    pub seed: u64,
+    /// It is over once every wanted token is the likeliest one and the loss is no larger.
+    pub enough: f64,
+    pub stop: StopFlag,
+    pub sink: Box<dyn LearnSink>,
+    pub place: Place,
+}
+
+/// An answer that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LearnExample {
+    /// The tokens before it, at least one.
+    pub prompt: Vec<u32>,
+    /// At least one.
+    pub target: Vec<u32>,
+}
+
+/// Who is told how it goes. Called from the thread that owns the engine, so no call may wait for anything.
+pub trait LearnSink: Send {
+    /// It has begun.
+    fn started(&mut self) {}
+
+    /// The rows so far were judged.
+    fn judged(&mut self, judged: &Judged, best: &Best);
+
+    /// Whether nobody is left to hear it; then it is given up.
+    fn is_gone(&self) -> bool;
+
+    /// The last call, once, however it ended.
+    fn end(self: Box<Self>, outcome: Result<Learned, Unlearned>);
+}
+
+/// What the engine said of the rows at one step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Judged {
+    /// Steps taken.
+    pub step: usize,
+    /// Of so many.
+    pub steps: usize,
+    /// In nats: the mean over the wanted tokens, and over the places of the kept answers.
+    pub loss: Loss,
+    /// Steps that were taken back because their gradient, or the model's predictions behind them, were no numbers.
+    pub taken_back: usize,
+    pub elapsed: Duration,
+}
+
+/// Losses of some rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Loss {
+    /// What is made small: the two below, weighted.
+    pub total: f64,
+    /// Mean of -ln p over the wanted tokens.
+    pub likelihood: f64,
+    /// Mean of KL(without prefix || with it) over the places of the kept answers; 0 where none are kept.
+    pub divergence: f64,
+    /// Wanted tokens that the model finds likeliest after those before them.
+    pub matched: usize,
+    /// Of so many.
+    pub wanted: usize,
+}
+
+impl Loss {
+    /// Whether the examples' answers are, word for word, what the model says greedily.
+    #[must_use]
+    pub fn says_all(&self) -> bool {
+        self.matched == self.wanted
+    }
+
+    fn is_better_than(&self, other: &Self) -> bool {
+        (self.says_all(), -self.total) > (other.says_all(), -other.total)
+    }
+}
+
+/// The best rows so far.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Best {
+    pub step: usize,
+    pub loss: Loss,
+    pub rows: SoftPrefix,
+}
+
+/// What it came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Learned {
+    pub best: Best,
+    /// Steps taken.
+    pub steps: usize,
+    pub taken_back: usize,
+    /// Whether it was stopped before its end.
+    pub stopped: bool,
+}
+
+/// Why there are no rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unlearned {
+    /// Somebody asked for it before anything was judged.
+    Stopped,
+    /// The sentence says why.
+    Failed(String),
+}
+
+impl From<EngineError> for Unlearned {
+    fn from(error: EngineError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// A prompt and what comes after it.
+struct Item {
+    prompt: Vec<u32>,
+    text: Vec<u32>,
+    /// V logits for each token of the text, without prefix; nothing where the text itself is wanted.
+    base: Option<Vec<Arc<[f32]>>>,
+}
+
+/// A job at work.
+pub(super) struct Learning {
+    job: LearnJob,
+    items: Vec<Item>,
+    /// Of the items, how many are examples: the first ones.
+    examples: usize,
+    /// The rows as they are moved, in f32; what is judged and differentiated is rounded.
+    rows: Vec<f32>,
+    prefix: SoftPrefix,
+    moments: Moments,
+    step: usize,
+    rate: f64,
+    taken_back: usize,
+    best: Option<Best>,
+    order: Order,
+    stage: Stage,
+    began: Instant,
+    _memory: Charge,
+}
+
+/// What is done next.
+enum Stage {
+    /// The kept prompts' answers are found.
+    Answering(Option<Feed>, Vec<Arc<[f32]>>),
+    /// The rows are judged by an item, after those before it.
+    Judging(usize, Option<Feed>, Tally),
+    /// The items whose gradients are still to be added, the last first, and whether the last one is being worked on.
+    Differentiating(Vec<(usize, f32)>, bool, Vec<f32>),
+    Over,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    likelihood: f64,
+    matched: usize,
+    wanted: usize,
+    divergence: f64,
+    places: usize,
+    unusable: bool,
+}
+
+/// Adam's means.
+struct Moments {
+    first: Vec<f32>,
+    second: Vec<f32>,
+    /// Products of the kept shares so far.
+    powers: (f32, f32),
+}
+
+impl Moments {
+    fn new(len: usize) -> Self {
+        Self {
+            first: vec![0.0; len],
+            second: vec![0.0; len],
+            powers: (1.0, 1.0),
+        }
+    }
+
+    /// Moves `rows` against `gradient`, each value by about `rate`.
+    fn step(&mut self, rows: &mut [f32], gradient: &[f32], rate: f32) {
+        let (first_kept, second_kept) = KEPT;
+        self.powers = (self.powers.0 * first_kept, self.powers.1 * second_kept);
+        let (first_whole, second_whole) = (1.0 - self.powers.0, 1.0 - self.powers.1);
+        let means = self.first.iter_mut().zip(&mut self.second);
+        for ((row, &slope), (first, second)) in rows.iter_mut().zip(gradient).zip(means) {
+            *first = first_kept * *first + (1.0 - first_kept) * slope;
+            *second = second_kept * *second + (1.0 - second_kept) * slope * slope;
+            *row -= rate * (*first / first_whole) / ((*second / second_whole).sqrt() + 1e-12);
+        }
+    }
+}
+
+/// Which examples come next: all of them in an order by chance, then again in another.
+struct Order {
+    seed: u64,
+    left: Vec<usize>,
+}
+
+impl Order {
+    fn next(&mut self, of: usize) -> Option<usize> {
+        if self.left.is_empty() {
+            self.left = (0..of).collect();
+            for last in (1..of).rev() {
+                let other = (split_mix(&mut self.seed) % (last as u64 + 1)) as usize;
+                self.left.swap(last, other);
+            }
+        }
+        self.left.pop()
+    }
+}
+
+/// Rows on their way into a sequence, of which the last ones' predictions are wanted.
+struct Feed {
+    sequence: SequenceId,
+    rows: Vec<bf16>,
+    fed: usize,
+    /// The first row whose logits are wanted.
+    wanted: usize,
+    logits: Vec<f32>,
+}
+
+impl Feed {
+    fn open(engine: &mut dyn Engine, rows: Vec<bf16>, positions: usize, wanted: usize) -> Result<Self, EngineError> {
+        Ok(Self {
+            sequence: engine.open(positions)?,
+            rows,
+            fed: 0,
+            wanted,
+            logits: Vec::new(),
+        })
+    }
+
+    /// One forward pass; whether all rows are in. Where `give_up` is set meanwhile, it may have been for nothing.
+    fn step(&mut self, engine: &mut dyn Engine, width: usize, give_up: &AtomicBool) -> Result<bool, EngineError> {
+        let rows = self.rows.len() / width;
+        let (to, logits) = if self.fed < self.wanted {
+            (self.wanted, Logits::None)
+        } else {
+            (rows, Logits::All)
+        };
+        let to = to.min(self.fed + ROWS);
+        let mut batch = [Step {
+            sequence: self.sequence,
+            rows: &self.rows[self.fed * width..to * width],
+            logits,
+            out: Vec::new(),
+            stop: give_up,
+        }];
+        match engine.forward(&mut batch) {
+            Ok(()) => {}
+            Err(EngineError::Stopped) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let [step] = batch;
+        self.logits.extend_from_slice(&step.out);
+        self.fed = to;
+        Ok(self.fed == rows)
+    }
+}
+
+impl LearnJob {
+    /// Bytes that it can come to hold, and its most positions.
+    pub(super) fn needs(&self, engine: &mut dyn Engine) -> (usize, usize) {
+        let prefix = self.start.len();
+        let longest = |texts: &mut dyn Iterator<Item = (usize, usize)>| {
+            texts.fold((0, 0), |(rows, targets), (prompt, text)| {
+                (rows.max(prefix + prompt + text - 1), targets.max(text))
+            })
+        };
+        let of_examples = self.examples.iter().map(|example| (example.prompt.len(), example.target.len()));
+        let of_kept = self.kept.iter().map(|prompt| (prompt.len(), self.kept_tokens));
+        let (rows, targets) = longest(&mut of_examples.chain(of_kept));
+        let vocab_size = engine.info().vocab_size;
+        let logits = (targets + self.kept.len() * self.kept_tokens).saturating_mul(2 * vocab_size * size_of::<f32>());
+        let states = self.start.values().len().saturating_mul(8 * size_of::<f32>());
+        let gradient = engine
+            .differentiable()
+            .map_or(0, |engine| engine.gradient_bytes(rows, targets));
+        let cache = engine.sequence_bytes(rows);
+        let all = [logits, states, gradient, cache];
+        (all.into_iter().fold(0, usize::saturating_add), rows)
+    }
+}
+
+impl Learning {
+    /// A job that cannot begin is told so.
+    pub fn begin(mut job: LearnJob, memory: Charge, engine: &mut dyn Engine) -> Option<Self> {
+        let refusal = if job.stop.is_set() || job.sink.is_gone() {
+            Some(Unlearned::Stopped)
+        } else if engine.differentiable().is_none() {
+            let backend = &engine.info().backend;
+            Some(Unlearned::Failed(format!("the engine {backend} cannot learn; use the CPU engine")))
+        } else if job.examples.is_empty() || job.examples.iter().any(|one| one.prompt.is_empty() || one.target.is_empty())
+        {
+            Some(Unlearned::Failed("there is nothing to learn: an example has no prompt or no target".into()))
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            drop(job.place);
+            job.sink.end(Err(refusal));
+            return None;
+        }
+        job.sink.started();
+        let wanted = job.examples.iter().map(|example| Item {
+            prompt: example.prompt.clone(),
+            text: example.target.clone(),
+            base: None,
+        });
+        let items: Vec<Item> = wanted.collect();
+        let rows: Vec<f32> = job.start.values().iter().map(|value| value.to_f32()).collect();
+        Some(Self {
+            examples: items.len(),
+            items,
+            moments: Moments::new(rows.len()),
+            rows,
+            prefix: job.start.clone(),
+            step: 0,
+            rate: job.rate,
+            taken_back: 0,
+            best: None,
+            order: Order {
+                seed: job.seed,
+                left: Vec::new(),
+            },
+            stage: Stage::Answering(None, Vec::new()),
+            began: Instant::now(),
+            job,
+            _memory: memory,
+        })
+    }
+
+    pub fn unwanted(&self) -> bool {
+        self.job.stop.is_set() || self.job.sink.is_gone()
+    }
+
+    pub fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    /// Gives back what the engine holds for it and tells how it ended: with the best rows, if there are any.
+    pub fn end(self, engine: &mut dyn Engine, ended: Result<(), Unlearned>) {
+        if let Stage::Answering(Some(feed), _) | Stage::Judging(_, Some(feed), _) = &self.stage {
+            engine.close(feed.sequence);
+        }
+        if let Some(engine) = engine.differentiable() {
+            engine.give_up_gradient();
+        }
+        let stopped = ended == Err(Unlearned::Stopped);
+        let outcome = match (ended, self.best) {
+            (Ok(()) | Err(Unlearned::Stopped), Some(best)) => Ok(Learned {
+                best,
+                steps: self.step,
+                taken_back: self.taken_back,
+                stopped,
+            }),
+            (Err(unlearned), _) => Err(unlearned),
+            (Ok(()), None) => Err(Unlearned::Failed("nothing was judged".into())),
+        };
+        self.job.sink.end(outcome);
+    }
+
+    /// A share of the work. Where `give_up` is set meanwhile, it may have been for nothing, and is done again next time.
+    pub fn work(
+        &mut self,
+        engine: &mut dyn Engine,
+        embeddings: &dyn TokenEmbeddings,
+        give_up: &AtomicBool,
+    ) -> Result<(), Unlearned> {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Answering(feed, found) => self.answer(engine, embeddings, give_up, feed, found),
+            Stage::Judging(number, feed, tally) => self.judge(engine, embeddings, give_up, (number, feed, tally)),
+            Stage::Differentiating(left, begun, sum) => self.differentiate(engine, embeddings, left, begun, sum),
+            Stage::Over => Ok(()),
+        }
+    }
+
+    /// The rows of an item: prefix, prompt and all of the text but its last token, which is predicted and never fed.
+    fn rows_of(&self, item: &Item, embeddings: &dyn TokenEmbeddings) -> Result<Vec<bf16>, EngineError> {
+        let mut rows = self.prefix.values().to_vec();
+        for &token in item.prompt.iter().chain(&item.text[..item.text.len() - 1]) {
+            token_row(token, &mut rows, embeddings.hidden_size(), embeddings)?;
+        }
+        Ok(rows)
+    }
+
+    /// What the model says to the kept prompts by itself, token by token.
+    fn answer(
+        &mut self,
+        engine: &mut dyn Engine,
+        embeddings: &dyn TokenEmbeddings,
+        give_up: &AtomicBool,
+        feed: Option<Feed>,
+        mut found: Vec<Arc<[f32]>>,
+    ) -> Result<(), Unlearned> {
+        let number = self.items.len() - self.examples;
+        let Some(prompt) = self.job.kept.get(number) else {
+            self.stage = Stage::Judging(0, None, Tally::default());
+            return Ok(());
+        };
+        let width = embeddings.hidden_size();
+        let mut feed = match feed {
+            Some(feed) => feed,
+            None => {
+                let mut rows = Vec::new();
+                for &token in prompt {
+                    token_row(token, &mut rows, width, embeddings)?;
+                }
+                Feed::open(engine, rows, prompt.len() + self.job.kept_tokens, prompt.len().saturating_sub(1))?
+            }
+        };
+        let fed = match feed.step(engine, width, give_up) {
+            Ok(fed) => fed,
+            Err(error) => {
+                engine.close(feed.sequence);
+                return Err(error.into());
+            }
+        };
+        if fed {
+            let logits = std::mem::take(&mut feed.logits);
+            let Some(token) = greedy(&logits) else {
+                engine.close(feed.sequence);
+                return Err(unusable());
+            };
+            found.push(logits.into());
+            if found.len() >= self.job.kept_tokens || self.job.stop_tokens.contains(&token) {
+                engine.close(feed.sequence);
+                self.items.push(Item {
+                    prompt: prompt.clone(),
+                    text: found.iter().filter_map(|logits| greedy(logits)).collect(),
+                    base: Some(found),
+                });
+                self.stage = Stage::Answering(None, Vec::new());
+                return Ok(());
+            }
+            feed.wanted = feed.fed;
+            token_row(token, &mut feed.rows, width, embeddings)?;
+        }
+        self.stage = Stage::Answering(Some(feed), found);
+        Ok(())
+    }
+
+    /// Judges the rows by one item; behind the last one, tells what came out and goes on.
+    fn judge(
+        &mut self,
+        engine: &mut dyn Engine,
+        embeddings: &dyn TokenEmbeddings,
+        give_up: &AtomicBool,
+        (number, feed, mut tally): (usize, Option<Feed>, Tally),
+    ) -> Result<(), Unlearned> {
+        let Some(item) = self.items.get(number) else {
+            return self.decide(tally);
+        };
+        let width = embeddings.hidden_size();
+        let mut feed = match feed {
+            Some(feed) => feed,
+            None => {
+                let rows = self.rows_of(item, embeddings)?;
+                let positions = rows.len() / width;
+                Feed::open(engine, rows, positions, positions - item.text.len())?
+            }
+        };
+        let fed = match feed.step(engine, width, give_up) {
+            Ok(fed) => fed,
+            Err(error) => {
+                engine.close(feed.sequence);
+                return Err(error.into());
+            }
+        };
+        if fed {
+            engine.close(feed.sequence);
+            tally.add(item, &feed.logits, engine);
+            self.stage = Stage::Judging(number + 1, None, tally);
+        } else {
+            self.stage = Stage::Judging(number, Some(feed), tally);
+        }
+        Ok(())
+    }
+
+    /// All items have judged.
+    fn decide(&mut self, tally: Tally) -> Result<(), Unlearned> {
+        if tally.unusable {
+            return self.take_back();
+        }
+        let likelihood = tally.likelihood / tally.wanted.max(1) as f64;
+        let divergence = tally.divergence / tally.places.max(1) as f64;
+        let loss = Loss {
+            total: likelihood + self.job.kept_weight * divergence,
+            likelihood,
+            divergence,
+            matched: tally.matched,
+            wanted: tally.wanted,
+        };
+        if self.best.as_ref().is_none_or(|best| loss.is_better_than(&best.loss)) {
+            self.best = Some(Best {
+                step: self.step,
+                loss,
+                rows: self.prefix.clone(),
+            });
+        }
+        if let Some(best) = &self.best {
+            let judged = Judged {
+                step: self.step,
+                steps: self.job.steps,
+                loss,
+                taken_back: self.taken_back,
+                elapsed: self.began.elapsed(),
+            };
+            self.job.sink.judged(&judged, best);
+        }
+        let enough = loss.says_all() && loss.total <= self.job.enough;
+        if !enough && self.step < self.job.steps {
+            self.begin_step();
+        }
+        Ok(())
+    }
+
+    /// Items of one step: some of the examples, and as many of what is kept.
+    fn begin_step(&mut self) {
+        let kept = self.items.len() - self.examples;
+        let examples: Vec<usize> = (0..self.job.batch.clamp(1, self.examples))
+            .filter_map(|_| self.order.next(self.examples))
+            .collect();
+        let first = self.step * self.job.batch;
+        let kept: Vec<usize> = (0..self.job.batch.min(kept))
+            .map(|number| self.examples + (first + number) % kept)
+            .collect();
+        let places = |items: &[usize]| items.iter().map(|&item| self.items[item].text.len()).sum::<usize>().max(1) as f64;
+        let of_examples = (1.0 / places(&examples)) as f32;
+        let of_kept = (self.job.kept_weight / places(&kept)) as f32;
+        let all = examples.iter().map(|&item| (item, of_examples));
+        let mut all: Vec<(usize, f32)> = all.chain(kept.iter().map(|&item| (item, of_kept))).collect();
+        // The last one goes first; the order of the sum is that of the items, whatever chance says.
+        all.sort_unstable_by_key(|(item, _)| std::cmp::Reverse(*item));
+        self.stage = Stage::Differentiating(all, false, vec![0.0; self.rows.len()]);
+    }
+
+    fn differentiate(
+        &mut self,
+        engine: &mut dyn Engine,
+        embeddings: &dyn TokenEmbeddings,
+        mut left: Vec<(usize, f32)>,
+        begun: bool,
+        mut sum: Vec<f32>,
+    ) -> Result<(), Unlearned> {
+        let Some(&(item, weight)) = left.last() else {
+            return self.move_rows(&sum);
+        };
+        let engine: &mut dyn Differentiable = match engine.differentiable() {
+            Some(engine) => engine,
+            None => return Err(Unlearned::Failed("the engine cannot learn".into())),
+        };
+        if !begun {
+            let item = &self.items[item];
+            let targets = match &item.base {
+                Some(base) => base.iter().cloned().map(Target::Logits).collect(),
+                None => item.text.iter().copied().map(Target::Token).collect(),
+            };
+            engine.begin_gradient(Example {
+                rows: self.rows_of(item, embeddings)?,
+                learned: self.prefix.len(),
+                targets,
+                weight,
+            })?;
+        }
+        let done = engine.advance_gradient();
+        let begun = done.is_none();
+        if let Some(Gradient { rows, .. }) = done {
+            sum.iter_mut().zip(&rows).for_each(|(sum, slope)| *sum += slope);
+            left.pop();
+        }
+        self.stage = Stage::Differentiating(left, begun, sum);
+        Ok(())
+    }
+
+    /// Takes the step that `gradient` says.
+    fn move_rows(&mut self, gradient: &[f32]) -> Result<(), Unlearned> {
+        if !gradient.iter().all(|slope| slope.is_finite()) {
+            return self.take_back();
+        }
+        let gone = self.step as f64 / self.job.steps.max(1) as f64;
+        let rate = self.rate * (1.0 - (1.0 - LAST_STEP) * gone);
+        self.moments.step(&mut self.rows, gradient, rate as f32);
+        let width = self.prefix.hidden_size();
+        let (least, most) = self.job.norms;
+        for row in self.rows.chunks_exact_mut(width) {
+            let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+            let wanted = norm.clamp(least, most);
+            if norm > 0.0 && wanted != norm {
+                let factor = wanted / norm;
+                row.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+            }
+        }
+        self.step += 1;
+        let rounded = self.rows.iter().map(|value| bf16::from_f32(*value)).collect();
+        match SoftPrefix::from_bf16(width, rounded) {
+            Ok(prefix) => self.prefix = prefix,
+            Err(_) => return self.take_back(),
+        }
+        // With more examples than a step has, all are looked at as often as all have been learned from.
+        let every = self.examples.div_ceil(self.job.batch.max(1));
+        if self.step.is_multiple_of(every) || self.step >= self.job.steps {
+            self.stage = Stage::Judging(0, None, Tally::default());
+        } else {
+            self.begin_step();
+        }
+        Ok(())
+    }
+
+    /// What came out is no number: back to the best rows, and on with half of the step.
+    fn take_back(&mut self) -> Result<(), Unlearned> {
+        self.taken_back += 1;
+        let Some(best) = &self.best else {
+            return Err(unusable());
+        };
+        if self.taken_back > MOST_TAKEN_BACK {
+            // The best rows are what there is.
+            self.stage = Stage::Over;
+            return Ok(());
+        }
+        self.prefix = best.rows.clone();
+        self.rows = best.rows.values().iter().map(|value| value.to_f32()).collect();
+        self.moments = Moments::new(self.rows.len());
+        self.rate /= 2.0;
+        self.stage = if self.step >= self.job.steps {
+            Stage::Over
+        } else {
+            self.step = self.step.max(best.step);
+            self.begin_step();
+            return Ok(());
+        };
+        Ok(())
+    }
+}
+
+impl Tally {
+    /// Adds what an item's predictions say.
+    fn add(&mut self, item: &Item, logits: &[f32], engine: &dyn Engine) {
+        let vocab_size = engine.info().vocab_size;
+        let base: Vec<f32> = match &item.base {
+            Some(base) => base.iter().flat_map(|logits| logits.iter().copied()).collect(),
+            None => Vec::new(),
+        };
+        let conditions: Vec<&[f32]> = match item.base {
+            Some(_) => vec![&base, logits],
+            None => vec![logits],
+        };
+        let comparison = Comparison::of(&conditions, vocab_size, |shares| engine.weigh(shares));
+        for (place, &token) in item.text.iter().enumerate() {
+            let Some(predictions) = comparison.at(place) else {
+                self.unusable = true;
+                return;
+            };
+            match predictions.as_slice() {
+                [prediction] => {
+                    self.likelihood -= prediction.ln(token).unwrap_or(f64::NEG_INFINITY);
+                    self.matched += usize::from(prediction.likeliest() == Some(token));
+                    self.wanted += 1;
+                }
+                others => {
+                    self.divergence += others.last().map_or(0.0, Prediction::divergence);
+                    self.places += 1;
+                }
+            }
+        }
+    }
+}
+
+fn unusable() -> Unlearned {
+    Unlearned::Failed("the model's logits are not all finite from the first rows on; begin with smaller ones".into())
+}

@@ -1,0 +1,67 @@
+//! The gradient of a loss with respect to learned rows against an independent framework's, on the same small weights.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use half::bf16;
+use serde::Deserialize;
+use softprefix_unit::engine::Engine as _;
+use softprefix_unit::engine::gradient::{Differentiable as _, Example, Gradient, Target};
+
+use crate::harness::Bench;
+
+/// `fixtures/gradient/make.py` makes it with jax.
+#[derive(Deserialize)]
+struct Case {
+    model: String,
+    text: Vec<u32>,
+    wanted: Vec<u32>,
+    learned: Vec<f32>,
+    base: Vec<f32>,
+    loss: f64,
+    gradient: Vec<f64>,
+}
+
+impl Case {
+    fn all() -> Vec<Self> {
+        serde_json::from_str(include_str!("../fixtures/gradient/gradients.json")).unwrap()
+    }
+
+    fn gradient(&self) -> Gradient {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/forward/{}.gguf", self.model));
+        let mut bench = Bench::new(&path, 2, None);
+        let mut rows: Vec<bf16> = self.learned.iter().map(|value| bf16::from_f32(*value)).collect();
+        let learned = rows.len() / bench.hidden_size();
+        rows.extend(bench.rows(&self.text));
+        let wanted = self.wanted.iter().map(|&token| Target::Token(token));
+        let base: Arc<[f32]> = self.base.clone().into();
+        let engine = bench.engine.differentiable().unwrap();
+        engine
+            .begin_gradient(Example {
+                rows,
+                learned,
+                targets: wanted.chain([Target::Logits(base)]).collect(),
+                weight: 1.0,
+            })
+            .unwrap();
+        loop {
+            if let Some(gradient) = engine.advance_gradient() {
+                return gradient;
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_are_those_of_jax_on_the_same_weights() {
+    for case in Case::all() {
+        let ours = case.gradient();
+        let length = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+        let apart = ours.rows.iter().zip(&case.gradient).map(|(ours, theirs)| f64::from(*ours) - theirs);
+        let distance = length(&mut apart.into_iter()) / length(&mut case.gradient.iter().copied());
+        println!("{}: loss {} and {}, gradients {distance:.1e} apart", case.model, ours.loss, case.loss);
+        assert!((ours.loss - case.loss).abs() <= 1e-4 * case.loss, "{}", case.model);
+        assert!(distance <= 1e-3, "{}: {distance}", case.model);
+        assert_eq!(ours.rows.len(), case.gradient.len());
+    }
+}
