@@ -1,7 +1,7 @@
 //! `softprefix compare`: a baseline and a row of prefixes on one prompt, as a plan like any other, with the table and the results file
 //! of the older comparison script. Every finished case is in the history before the file is written.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use softprefix_core::compare::Report;
@@ -12,7 +12,7 @@ use softprefix_core::protocol::Sampling;
 
 use super::prefix::{Material, PrefixArgs};
 use super::running::{Begun, Store, Terminal, exit_of};
-use super::shell::{Failure, List, list_of_magnitudes, name_of, print};
+use super::shell::{Failure, List, list_of_magnitudes, name_of, print, writable};
 use crate::errors;
 use crate::model::magnitudes::USUAL_RAW;
 use crate::model::{PRESETS, Problem, ProblemKind, Target};
@@ -116,7 +116,7 @@ pub fn run(args: CompareArgs) -> Result<Exit, Failure> {
     let plan = args.plan()?;
     writable(&args.out)?;
     let store = Store::library()?;
-    Terminal::work(&store.name(), async |terminal| {
+    Terminal::work(&store.to_go_on(), async |terminal| {
         let target = args.module.clone().with_model(args.model.clone());
         let Some(session) = terminal.open(target, args.exit_tasks, &plan).await? else {
             return Ok(Exit::Interrupted);
@@ -124,20 +124,6 @@ pub fn run(args: CompareArgs) -> Result<Exit, Failure> {
         let outcome = compare(&args, plan, &store, &terminal, &session).await;
         session.close().await;
         outcome
-    })
-}
-
-/// Tells before an hour of work, not after it, that the results cannot be saved.
-fn writable(path: &Path) -> Result<(), Failure> {
-    let existed = path.exists();
-    let tried = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    let tried = tried.and_then(|_| if existed { Ok(()) } else { std::fs::remove_file(path) });
-    tried.map_err(|error| Failure {
-        exit: Exit::File,
-        message: format!(
-            "{} cannot be written ({error}). Choose another file with --out.",
-            path.display()
-        ),
     })
 }
 

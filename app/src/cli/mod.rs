@@ -1,4 +1,4 @@
-//! The same work from a shell: `compare`, `sweep`, `report`, `export`, `models`, `module`. Without a subcommand the window opens.
+//! The same work from a shell: `compare`, `sweep`, `learn`, `report`, `export`, `models`, `module`. Without a subcommand the window opens.
 //!
 //! It knows terminals and exit codes; how a module is used is the session's business.
 
@@ -7,6 +7,7 @@ mod compare;
 mod demo;
 mod doctor;
 mod export;
+mod learn;
 mod models;
 mod module;
 mod prefix;
@@ -44,6 +45,8 @@ pub enum Command {
     Compare(Box<compare::CompareArgs>),
     /// Run a sweep of lengths and magnitudes, kept case by case in a journal, and write its report.
     Sweep(Box<sweep::SweepArgs>),
+    /// Learn a prefix that makes the model give a wanted answer, and write it to a file.
+    Learn(Box<learn::LearnArgs>),
     /// Print every measure of a saved results file (ours or an existing script's), an exported experiment or a journal.
     Report(report::ReportArgs),
     /// Write a saved experiment as a page, a table, JSON, an existing script's file or for LLM Comparator.
@@ -68,6 +71,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Demo(args) => return demo::run(&args),
         Command::Compare(args) => compare::run(*args),
         Command::Sweep(args) => sweep::run(*args),
+        Command::Learn(args) => learn::run(*args),
         Command::Report(args) => report::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Models(args) => models::run(args),

@@ -185,7 +185,7 @@ enum Given<'a> {
     File(&'a std::path::Path),
 }
 
-fn file_failure(error: &files::FileError) -> Failure {
+pub(super) fn file_failure(error: &files::FileError) -> Failure {
     Failure {
         exit: Exit::File,
         message: crate::errors::sentence(&error.to_string()),

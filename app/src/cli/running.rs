@@ -68,6 +68,11 @@ impl Store {
         }
     }
 
+    /// What is told of finished cases where somebody presses Ctrl-C.
+    pub fn to_go_on(&self) -> String {
+        format!("what was finished is in {}. Add --resume to go on.", self.name())
+    }
+
     /// Every experiment with a plan that can be gone on with or is complete, latest first, and whether it can go on.
     fn begun(&self) -> Result<Vec<(Experiment, bool)>, Failure> {
         match self {
@@ -200,14 +205,14 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
-    /// Does a command's work. The first Ctrl-C lets the work leave its module and end; the second one ends it at once. `kept_in` says
-    /// where finished cases are.
-    pub fn work(kept_in: &str, work: impl AsyncFnOnce(Self) -> Result<Exit, Failure>) -> Result<Exit, Failure> {
+    /// Does a command's work. The first Ctrl-C lets the work leave its module and end; the second one ends it at once. `kept` says
+    /// where what was finished is, and how to go on.
+    pub fn work(kept: &str, work: impl AsyncFnOnce(Self) -> Result<Exit, Failure>) -> Result<Exit, Failure> {
         let runtime = runtime()?;
         let outcome = runtime.block_on(async {
             let terminal = Self {
                 bar: Arc::new(Mutex::new(Bar::new())),
-                interrupts: Interrupts::heard(kept_in),
+                interrupts: Interrupts::heard(kept),
             };
             let mut interrupts = terminal.interrupts.clone();
             tokio::select! {
@@ -221,6 +226,16 @@ impl Terminal {
 
     pub fn is_interrupted(&self) -> bool {
         self.interrupts.any()
+    }
+
+    /// How often Ctrl-C was pressed, for work that waits for it.
+    pub fn interrupts(&self) -> Interrupts {
+        self.interrupts.clone()
+    }
+
+    /// How far the work is.
+    pub fn show(&self, fraction: f32, words: &str) {
+        lock(&self.bar).show(Some(fraction), words);
     }
 
     /// A sentence above the bar.
@@ -249,13 +264,18 @@ impl Terminal {
     /// Opens the module for a plan; `None` where Ctrl-C was pressed meanwhile. Another machine's module is waited for even then,
     /// since it would keep a task that is set up and that nobody ends.
     pub async fn open(&self, target: Target, exit_tasks: bool, plan: &Plan) -> Result<Option<Session>, Failure> {
-        let is_elsewhere = matches!(target, Target::Remote { .. });
+        self.open_with(exit_tasks, Opening::for_plan(target, plan)).await
+    }
+
+    /// The same for other work.
+    pub async fn open_with(&self, exit_tasks: bool, opening: Opening) -> Result<Option<Session>, Failure> {
+        let is_elsewhere = matches!(opening.target, Target::Remote { .. });
         let give_up = Arc::new(AtomicBool::new(false));
         let opening = Opening {
             prefix_store: Some(places::prefix_store()),
             left_over: if exit_tasks { LeftOver::ExitAll } else { LeftOver::Keep },
             fetch: Some(Arc::clone(&give_up)),
-            ..Opening::for_plan(target, plan)
+            ..opening
         };
         let bar = Arc::clone(&self.bar);
         let steps: Steps = Arc::new(move |step| {
@@ -438,21 +458,27 @@ pub(super) fn exit_of(end: RunEnd, failed: bool, store: &Store) -> Result<Exit, 
     }
 }
 
+/// How long it is to go on, in words.
+pub(super) fn still_left(milliseconds: f64) -> String {
+    let left = Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or_default();
+    (SweepText::of(Language::English).left)(left)
+}
+
 /// How often Ctrl-C was pressed.
 #[derive(Clone)]
-struct Interrupts(watch::Receiver<u32>);
+pub(super) struct Interrupts(watch::Receiver<u32>);
 
 impl Interrupts {
     /// Listens from now on, and answers on the terminal. Must be called from within a tokio runtime.
-    fn heard(kept_in: &str) -> Self {
+    fn heard(kept: &str) -> Self {
         let (count, counted) = watch::channel(0);
-        let kept_in = kept_in.to_owned();
+        let kept = kept.to_owned();
         tokio::spawn(async move {
             while tokio::signal::ctrl_c().await.is_ok() {
                 if *count.borrow() == 0 {
                     eprintln!(
-                        "\nsoftprefix: interrupted; what was finished is in {kept_in}. Add --resume to go on. The task on the module is \
-                         being ended; Ctrl-C once more ends this program at once."
+                        "\nsoftprefix: interrupted; {kept} The task on the module is being ended; Ctrl-C once more ends this program at \
+                         once."
                     );
                 }
                 count.send_modify(|count| *count += 1);
@@ -465,7 +491,7 @@ impl Interrupts {
         *self.0.borrow() > 0
     }
 
-    async fn at_least(&mut self, times: u32) {
+    pub async fn at_least(&mut self, times: u32) {
         if self.0.wait_for(|count| *count >= times).await.is_err() {
             // Ctrl-C cannot be heard here, and ends the program by itself.
             std::future::pending::<()>().await;

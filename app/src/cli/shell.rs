@@ -1,5 +1,7 @@
 //! What the commands share: how one fails, where it runs and how it prints.
 
+use std::path::Path;
+
 use crate::model::{MagnitudeUnit, Problem, ProblemKind, magnitudes};
 use crate::start::Exit;
 
@@ -31,6 +33,20 @@ impl Failure {
             message: message.into(),
         }
     }
+}
+
+/// Tells before an hour of work, not after it, that the results cannot be saved.
+pub fn writable(path: &Path) -> Result<(), Failure> {
+    let existed = path.exists();
+    let tried = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let tried = tried.and_then(|_| if existed { Ok(()) } else { std::fs::remove_file(path) });
+    tried.map_err(|error| Failure {
+        exit: Exit::File,
+        message: format!(
+            "{} cannot be written ({error}). Choose another file with --out.",
+            path.display()
+        ),
+    })
 }
 
 /// A runtime for one command.

@@ -165,7 +165,7 @@ pub fn run(args: SweepArgs) -> Result<Exit, Failure> {
             )));
         }
     };
-    Terminal::work(&store.name(), async |terminal| {
+    Terminal::work(&store.to_go_on(), async |terminal| {
         let Some(first) = open(
             &args,
             args.module.clone().with_model(args.model.clone()),

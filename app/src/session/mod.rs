@@ -49,9 +49,18 @@ impl Opening {
     pub fn for_plan(target: Target, plan: &Plan) -> Self {
         let first = plan.prompts.first();
         Self {
-            target,
             system: first.map(|prompt| prompt.system.clone()).unwrap_or_default(),
             settings: plan.settings.clone(),
+            ..Self::of(target)
+        }
+    }
+
+    /// Without a system text, with usual settings; as [`Opening::for_plan`].
+    pub fn of(target: Target) -> Self {
+        Self {
+            target,
+            system: String::new(),
+            settings: Settings::default(),
             limits: ConnectOptions::default(),
             prefix_store: None,
             left_over: LeftOver::Keep,

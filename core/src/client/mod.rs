@@ -8,12 +8,14 @@
 mod connection;
 mod error;
 mod inference;
+mod learn;
 mod module;
 mod score;
 mod task;
 
 pub use error::ClientError;
 pub use inference::{Inference, InferenceEvent, InferenceRequest, Note, Outcome};
+pub use learn::Learning;
 pub use module::{ConnectOptions, DEFAULT_PORT, Module};
 pub use score::{ScoreRequest, ScoredText};
 pub use task::Task;

@@ -317,7 +317,10 @@ impl LearnJob {
                 (rows.max(prefix + prompt + text - 1), targets.max(text))
             })
         };
-        let of_examples = self.examples.iter().map(|example| (example.prompt.len(), example.target.len()));
+        let of_examples = self
+            .examples
+            .iter()
+            .map(|example| (example.prompt.len(), example.target.len()));
         let of_kept = self.kept.iter().map(|prompt| (prompt.len(), self.kept_tokens));
         let (rows, targets) = longest(&mut of_examples.chain(of_kept));
         let vocab_size = engine.info().vocab_size;
@@ -339,10 +342,18 @@ impl Learning {
             Some(Unlearned::Stopped)
         } else if engine.differentiable().is_none() {
             let backend = &engine.info().backend;
-            Some(Unlearned::Failed(format!("the engine {backend} cannot learn; use the CPU engine")))
-        } else if job.examples.is_empty() || job.examples.iter().any(|one| one.prompt.is_empty() || one.target.is_empty())
+            Some(Unlearned::Failed(format!(
+                "the engine {backend} cannot learn; use the CPU engine"
+            )))
+        } else if job.examples.is_empty()
+            || job
+                .examples
+                .iter()
+                .any(|one| one.prompt.is_empty() || one.target.is_empty())
         {
-            Some(Unlearned::Failed("there is nothing to learn: an example has no prompt or no target".into()))
+            Some(Unlearned::Failed(
+                "there is nothing to learn: an example has no prompt or no target".into(),
+            ))
         } else {
             None
         };
@@ -456,7 +467,12 @@ impl Learning {
                 for &token in prompt {
                     token_row(token, &mut rows, width, embeddings)?;
                 }
-                Feed::open(engine, rows, prompt.len() + self.job.kept_tokens, prompt.len().saturating_sub(1))?
+                Feed::open(
+                    engine,
+                    rows,
+                    prompt.len() + self.job.kept_tokens,
+                    prompt.len().saturating_sub(1),
+                )?
             }
         };
         let fed = match feed.step(engine, width, give_up) {
@@ -575,7 +591,13 @@ impl Learning {
         let kept: Vec<usize> = (0..self.job.batch.min(kept))
             .map(|number| self.examples + (first + number) % kept)
             .collect();
-        let places = |items: &[usize]| items.iter().map(|&item| self.items[item].text.len()).sum::<usize>().max(1) as f64;
+        let places = |items: &[usize]| {
+            items
+                .iter()
+                .map(|&item| self.items[item].text.len())
+                .sum::<usize>()
+                .max(1) as f64
+        };
         let of_examples = (1.0 / places(&examples)) as f32;
         let of_kept = (self.job.kept_weight / places(&kept)) as f32;
         let all = examples.iter().map(|&item| (item, of_examples));
@@ -638,7 +660,8 @@ impl Learning {
             let wanted = norm.clamp(least, most);
             if norm > 0.0 && wanted != norm {
                 let factor = wanted / norm;
-                row.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+                row.iter_mut()
+                    .for_each(|value| *value = (f64::from(*value) * factor) as f32);
             }
         }
         self.step += 1;

@@ -21,9 +21,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 pub use drafter::{Drafter, LONGEST_MATCH};
 pub use job::{Choose, End, FinishReason, Job, Priority, StopFlag, Timings, TokenSink};
+pub use learning::{Best, Judged, LearnExample, LearnJob, LearnSink, Learned, Loss, Unlearned};
 use queue::Lines;
 pub use queue::{Place, WaitingRoom};
-pub use learning::{Best, Judged, LearnExample, LearnJob, LearnSink, Learned, Loss, Unlearned};
 pub use scoring::{ScoreJob, ScoreSink, TokenScore, Unscored};
 use worker::Worker;
 

@@ -110,7 +110,9 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
     let number = |what: &str, value: Option<f64>, otherwise: f64, most: f64| match value {
         None => Ok(otherwise),
         Some(value) if value > 0.0 && value <= most => Ok(value),
-        Some(value) => Err(parameter(format!("{what} is {value}; give a number above 0 and up to {most}"))),
+        Some(value) => Err(parameter(format!(
+            "{what} is {value}; give a number above 0 and up to {most}"
+        ))),
     };
     let lr = number("lr", asked.lr, RATE, LARGEST_RATE)?;
     let preserve_weight = number("preserve_weight", asked.preserve_weight, KEPT_WEIGHT, LARGEST_RATE)?;
@@ -132,7 +134,10 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
         };
         budget.check().map_err(|error| {
             let error = ErrorField::from(&error);
-            ErrorField::new(error.code, format!("{what}: {} (the output is the target)", error.message))
+            ErrorField::new(
+                error.code,
+                format!("{what}: {} (the output is the target)", error.message),
+            )
         })
     };
     let mut examples = Vec::with_capacity(asked.examples.len());
@@ -223,22 +228,36 @@ fn target_of(model: &SharedModel, text: &str) -> Result<Vec<u32>, ErrorField> {
 fn start(model: &SharedModel, asked: &LearnRequest, known: &Vocabulary) -> Result<SoftPrefix, ErrorField> {
     let hidden_size = model.info().hidden_size;
     if asked.len.saturating_mul(hidden_size) > MAX_VALUES {
-        return Err(parameter(format!("{} rows of {hidden_size} values are too many; give fewer", asked.len)));
+        return Err(parameter(format!(
+            "{} rows of {hidden_size} values are too many; give fewer",
+            asked.len
+        )));
     }
     let (kind, magnitude, words) = match &asked.init {
         Init::Rows(field) => {
             let rows = decode(field, hidden_size).map_err(|error| ErrorField::from(&error))?;
             if rows.len() != asked.len {
                 let got = rows.len();
-                return Err(parameter(format!("len is {}, but init has {got} rows; give the same number", asked.len)));
+                return Err(parameter(format!(
+                    "len is {}, but init has {got} rows; give the same number",
+                    asked.len
+                )));
             }
             return Ok(rows);
         }
         Init::Random => {
             let (seed, generator) = (asked.seed, Generator::default());
-            (PrefixKind::RandomNormal { seed, generator }, Magnitude::TokenNorms(1.0), None)
+            (
+                PrefixKind::RandomNormal { seed, generator },
+                Magnitude::TokenNorms(1.0),
+                None,
+            )
         }
-        Init::Words(text) => (PrefixKind::Words { text: text.clone() }, Magnitude::Unscaled, Some(text)),
+        Init::Words(text) => (
+            PrefixKind::Words { text: text.clone() },
+            Magnitude::Unscaled,
+            Some(text),
+        ),
         Init::Target => {
             let text = asked.examples.first().map(|example| &example.target);
             let kind = PrefixKind::Words {

@@ -439,7 +439,9 @@ impl Inner {
             return refuse(ErrorField::stock(Code::PUSH));
         };
         let answer = learn::Answer::new(peer.clone(), request_id.clone(), entry, request.charge.take());
-        let taken = task.model.ask_long(move |model| learn::run(model, request, answer, place));
+        let taken = task
+            .model
+            .ask_long(move |model| learn::run(model, request, answer, place));
         if !taken {
             refuse(too_many_questions());
         }
@@ -472,11 +474,7 @@ impl Inner {
             task.model.ask(answer)
         };
         if !taken {
-            peer.reply(&Reply::error(
-                request_id,
-                task.work_id.clone(),
-                too_many_questions(),
-            ));
+            peer.reply(&Reply::error(request_id, task.work_id.clone(), too_many_questions()));
         }
     }
 

@@ -15,6 +15,8 @@ mod common;
 mod drafts;
 mod experiment;
 mod hardship;
+#[cfg(feature = "learn")]
+mod learn;
 #[cfg(all(feature = "bus", unix))]
 mod llm_sys;
 mod one_read;

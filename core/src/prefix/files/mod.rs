@@ -258,11 +258,21 @@ pub fn export_peft(prefix: &SoftPrefix, folder: &Path, base_model: Option<&str>)
     let weights = folder.join(WEIGHTS);
     write(
         &weights,
-        &tensors::write(&weights.display().to_string(), prefix, Stored::F32)?,
+        &tensors::write(&weights.display().to_string(), prefix, Stored::F32, None)?,
     )?;
     // Written last, so that a folder with a configuration is complete.
     let config = format!("{:#}\n", peft::config(prefix, base_model));
     write(&folder.join(CONFIG), config.as_bytes())
+}
+
+/// Writes `prefix` as a safetensors file of bf16 values, exactly, with a note (JSON) under `softprefix` in its metadata. The file is
+/// replaced whole or not at all.
+///
+/// # Errors
+/// [`FileError::Unwritable`].
+pub fn export_noted(prefix: &SoftPrefix, path: &Path, note: &str) -> Result<(), FileError> {
+    let file = path.display().to_string();
+    write(path, &tensors::write(&file, prefix, Stored::Bf16, Some(note))?)
 }
 
 /// Writes `prefix` as an `.npy` of P x H f32 values, which is exact.
@@ -276,7 +286,7 @@ pub fn export_npy(prefix: &SoftPrefix, path: &Path) -> Result<(), FileError> {
 
 /// The bytes of a safetensors file of bf16 values.
 pub(super) fn bf16_tensor(prefix: &SoftPrefix) -> Result<Vec<u8>, FileError> {
-    tensors::write("the prefix", prefix, Stored::Bf16)
+    tensors::write("the prefix", prefix, Stored::Bf16, None)
 }
 
 fn check_width(file: &str, width: usize, hidden_size: Option<usize>) -> Result<(), FileError> {

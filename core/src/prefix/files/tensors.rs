@@ -13,6 +13,9 @@ use crate::prefix::SoftPrefix;
 /// The name of the tensor in which PEFT stores a soft prefix.
 pub(super) const PROMPT_EMBEDDINGS: &str = "prompt_embeddings";
 
+/// Our entry in the metadata: JSON that says how the rows were made.
+const NOTE: &str = "softprefix";
+
 /// Longest header that is read; the largest models have some hundred kilobytes.
 const LONGEST_HEADER: u64 = 16 << 20;
 
@@ -142,8 +145,8 @@ fn table<'a>(file: &str, tensor: &TensorView<'a>) -> Result<Table<'a>, FileError
     })
 }
 
-/// The prefix as the tensor [`PROMPT_EMBEDDINGS`], in f32 (which is exact) or in bf16.
-pub(super) fn write(file: &str, prefix: &SoftPrefix, stored: Stored) -> Result<Vec<u8>, FileError> {
+/// The prefix as the tensor [`PROMPT_EMBEDDINGS`], in f32 (which is exact) or in bf16, with `note` as the entry [`NOTE`].
+pub(super) fn write(file: &str, prefix: &SoftPrefix, stored: Stored, note: Option<&str>) -> Result<Vec<u8>, FileError> {
     let unwritable = |error: safetensors::SafeTensorError| FileError::Unwritable {
         file: file.to_owned(),
         detail: error.to_string(),
@@ -160,6 +163,7 @@ pub(super) fn write(file: &str, prefix: &SoftPrefix, stored: Stored) -> Result<V
     };
     let view = TensorView::new(dtype, vec![prefix.len(), prefix.hidden_size()], &bytes).map_err(unwritable)?;
     // Loaders of the Hugging Face libraries require this entry.
-    let notes = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let mut notes = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    notes.extend(note.map(|note| (NOTE.to_owned(), note.to_owned())));
     safetensors::serialize([(PROMPT_EMBEDDINGS, view)], Some(notes)).map_err(unwritable)
 }

@@ -5,6 +5,8 @@
 
 mod accuracy;
 mod drafts;
+#[cfg(feature = "learn")]
+mod learn;
 mod reference;
 mod score;
 mod table;
@@ -90,6 +92,21 @@ enum What {
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
+    /// Gradients of a loss with respect to learned rows, against a plain product of f32 matrices and the prefill of the same rows
+    #[cfg(feature = "learn")]
+    Learn {
+        /// A GGUF file
+        path: PathBuf,
+        /// Threads that compute; without it, one for each core
+        #[arg(long)]
+        threads: Option<usize>,
+        /// Rows in all, the learned ones and the targets' included
+        #[arg(long, default_value_t = 100)]
+        rows: usize,
+        /// Rounds; the best of each figure counts
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
     /// The products alone, for each tier this processor runs and several numbers of rows
     Kernels {
         /// Threads that compute; without it, one for each processor
@@ -153,6 +170,16 @@ fn main() -> anyhow::Result<()> {
         } => {
             ensure!(tokens > 1 && rounds > 0, "--rounds starts at 1, --tokens at 2");
             drafts::measure(&path, threads, tokens, rounds)?;
+        }
+        #[cfg(feature = "learn")]
+        What::Learn {
+            path,
+            threads,
+            rows,
+            rounds,
+        } => {
+            ensure!(rounds > 0, "--rounds starts at 1");
+            learn::measure(&path, threads, rows, rounds)?;
         }
         What::Kernels {
             threads,

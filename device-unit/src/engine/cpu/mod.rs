@@ -207,6 +207,24 @@ impl CpuEngine {
         self.model.weights.bytes()
     }
 
+    /// Multiply-adds of one row in all matrices but the vocabulary's, and in that one.
+    pub fn multiply_adds(&self) -> (usize, usize) {
+        let size = |linear: &weights::Linear| linear.matrix.outputs() * linear.matrix.inputs();
+        let weights = &self.model.weights;
+        let of_layer = |layer: &weights::Layer| {
+            let all = [&layer.qkv, &layer.output, &layer.gate_up, &layer.down];
+            all.into_iter().map(size).sum::<usize>()
+        };
+        (weights.layers.iter().map(of_layer).sum(), size(&weights.vocabulary))
+    }
+
+    /// Shares of the work on a gradient that are its forward pass.
+    #[cfg(feature = "learn")]
+    pub fn gradient_shares(&self) -> usize {
+        // The layers, the logits, and the turn to each of the two.
+        self.model.weights.layers.len() + 2
+    }
+
     /// Touches all weights once, so that the first inference is as fast as the second.
     fn warm_up(&mut self) -> Result<(), EngineError> {
         let sequence = self.open(1)?;

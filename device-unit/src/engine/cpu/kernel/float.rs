@@ -90,7 +90,14 @@ pub fn by_columns(out: &mut [f32], columns: usize, width: usize) -> Vec<Columns<
 }
 
 /// Adds the products of the tiles' terms `from..from + terms` with a strip to the columns from `column` on.
-fn add_products(tier: Tier, x: &Tiles, (from, terms): (usize, usize), strip: &Strip, rows: &mut [&mut [f32]], column: usize) {
+fn add_products(
+    tier: Tier,
+    x: &Tiles,
+    (from, terms): (usize, usize),
+    strip: &Strip,
+    rows: &mut [&mut [f32]],
+    column: usize,
+) {
     let mut rows = rows.iter_mut();
     for (height, values) in x.terms(from, terms) {
         let mut sums = [[0.0; STRIP]; MAX_ROWS];
@@ -166,7 +173,10 @@ pub fn times_transposed(pool: &Pool, tier: Tier, w: &PackedMatrix, y: &[f32], ou
         for from in (0..w.outputs()).step_by(DEPTH) {
             let terms = DEPTH.min(w.outputs() - from);
             for block in 0..blocks {
-                for (number, into) in strip[..terms.next_multiple_of(PANEL)].chunks_exact_mut(PANEL).enumerate() {
+                for (number, into) in strip[..terms.next_multiple_of(PANEL)]
+                    .chunks_exact_mut(PANEL)
+                    .enumerate()
+                {
                     let panel = from / PANEL + number;
                     tier.run(UnpackByOutput {
                         block: Block::of(&w.panel(panel), w.minima(panel), task * BLOCKS + block),
@@ -425,7 +435,9 @@ mod tests {
 
     fn weight(w: &PackedMatrix, output: usize, input: usize) -> f64 {
         let (panel, block, lane) = (output / PANEL, input / BLOCK, output % PANEL);
-        let minimum = w.minima(panel).map_or(0.0, |minima| minima[block * PANEL + lane].to_f64());
+        let minimum = w
+            .minima(panel)
+            .map_or(0.0, |minima| minima[block * PANEL + lane].to_f64());
         let panel = w.panel(panel);
         f64::from(panel.weight(block, input % BLOCK, lane)) * panel.scale(block, lane).to_f64() + minimum
     }
@@ -470,7 +482,11 @@ mod tests {
             let (mut forth, mut back) = (vec![0.0; rows * outputs], vec![0.0; rows * inputs]);
             times(&pool, tier, &w, &x, &mut forth);
             times_transposed(&pool, tier, &w, &y, &mut back);
-            forth.iter().chain(&back).map(|value: &f32| value.to_bits()).collect::<Vec<_>>()
+            forth
+                .iter()
+                .chain(&back)
+                .map(|value: &f32| value.to_bits())
+                .collect::<Vec<_>>()
         };
         let expected = bits(Tier::Scalar, 1);
         for tier in Tier::ALL.into_iter().filter(|tier| tier.is_supported()) {

@@ -106,9 +106,20 @@ impl<'a> Heads<'a> {
             let (mut d_keys, mut d_values) = (vec![0.0; keys.len()], vec![0.0; values.len()]);
             let group = config.heads / config.kv_heads;
             for (number, queries) in self.queries_of(config, kv_head).into_iter().enumerate() {
-                let d_out = columns(attended, config.query_width(), (kv_head * group + number) * head_size, head_size);
+                let d_out = columns(
+                    attended,
+                    config.query_width(),
+                    (kv_head * group + number) * head_size,
+                    head_size,
+                );
                 let shares = self.shares(tier, &queries, &across_keys);
-                dense(tier, &transposed(&shares, rows), &d_out, (rows, head_size), &mut d_values);
+                dense(
+                    tier,
+                    &transposed(&shares, rows),
+                    &d_out,
+                    (rows, head_size),
+                    &mut d_values,
+                );
                 let mut d_scores = vec![0.0; rows * rows];
                 dense(tier, &d_out, &across_values, (head_size, rows), &mut d_scores);
                 for (d, shares) in d_scores.chunks_exact_mut(rows).zip(shares.chunks_exact(rows)) {
@@ -116,7 +127,13 @@ impl<'a> Heads<'a> {
                 }
                 let mut d_queries = vec![0.0; queries.len()];
                 dense(tier, &d_scores, &keys, (rows, head_size), &mut d_queries);
-                dense(tier, &transposed(&d_scores, rows), &queries, (rows, head_size), &mut d_keys);
+                dense(
+                    tier,
+                    &transposed(&d_scores, rows),
+                    &queries,
+                    (rows, head_size),
+                    &mut d_keys,
+                );
                 write(&into_queries[kv_head], number, &d_queries, head_size);
             }
             write(&into_keys[kv_head], 0, &d_keys, head_size);
@@ -211,13 +228,23 @@ impl<'a> Heads<'a> {
     fn queries_of(&self, config: &Config, kv_head: usize) -> Vec<Vec<f32>> {
         let group = config.heads / config.kv_heads;
         (kv_head * group..(kv_head + 1) * group)
-            .map(|head| columns(&self.queries, config.query_width(), head * config.head_size, config.head_size))
+            .map(|head| {
+                columns(
+                    &self.queries,
+                    config.query_width(),
+                    head * config.head_size,
+                    config.head_size,
+                )
+            })
             .collect()
     }
 }
 
 fn query_norm(layer: &Layer) -> Option<&[f32]> {
-    layer.head_norms.as_ref().map(|HeadNorms { queries, .. }| queries.as_slice())
+    layer
+        .head_norms
+        .as_ref()
+        .map(|HeadNorms { queries, .. }| queries.as_slice())
 }
 
 fn key_norm(layer: &Layer) -> Option<&[f32]> {

@@ -213,8 +213,11 @@ impl Pass {
         let vocabulary = &model.weights.vocabulary.matrix;
         let mut losses = vec![0.0; self.targets.len()];
         let (targets, weight) = (&self.targets, self.weight);
-        let mut rows: Vec<(&mut [f32], &mut f64)> =
-            self.logits.chunks_exact_mut(vocabulary.outputs()).zip(&mut losses).collect();
+        let mut rows: Vec<(&mut [f32], &mut f64)> = self
+            .logits
+            .chunks_exact_mut(vocabulary.outputs())
+            .zip(&mut losses)
+            .collect();
         model.pool.for_each_piece(&mut rows, 1, |number, row| {
             for (logits, loss) in row {
                 **loss = model.tier.run(Predict {

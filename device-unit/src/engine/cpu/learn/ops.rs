@@ -64,7 +64,9 @@ impl Kernel for GateBack<'_> {
         let width = self.gated.len();
         let (gates, ups) = self.gate_up.split_at(width);
         let (of_gates, of_ups) = self.out.split_at_mut(width);
-        for ((((of_gate, of_up), &gate), &up), &d) in of_gates.iter_mut().zip(of_ups).zip(gates).zip(ups).zip(self.gated) {
+        for ((((of_gate, of_up), &gate), &up), &d) in
+            of_gates.iter_mut().zip(of_ups).zip(gates).zip(ups).zip(self.gated)
+        {
             let share = 1.0 / (1.0 + exp(-gate));
             *of_gate = d * up * share * (1.0 + gate * (1.0 - share));
             *of_up = d * gate * share;

@@ -182,7 +182,12 @@ fn gradient(engine: &CpuEngine, rows: &[f32], targets: &[Target]) -> Gradient {
 /// Some tokens, and one whole prediction.
 fn targets(engine: &CpuEngine) -> Vec<Target> {
     let prediction: Arc<[f32]> = numbers(engine.info.vocab_size, 9).iter().map(|x| x * 3.0).collect();
-    vec![Target::Token(7), Target::Token(200), Target::Logits(prediction), Target::Token(7)]
+    vec![
+        Target::Token(7),
+        Target::Token(200),
+        Target::Logits(prediction),
+        Target::Token(7),
+    ]
 }
 
 #[test]
@@ -275,7 +280,10 @@ fn examples_that_do_not_fit_are_refused_with_a_sentence() {
         (example(width, 2, token()), "2 learned rows of 1"),
         (example(width, 1, vec![]), "0 targets"),
         (example(width, 1, vec![Target::Token(9999)]), "outside the vocabulary"),
-        (example(width, 1, vec![Target::Logits(Arc::new([1.0]))]), "1 logits of 265"),
+        (
+            example(width, 1, vec![Target::Logits(Arc::new([1.0]))]),
+            "1 logits of 265",
+        ),
     ] {
         let error = engine.begin_gradient(example).unwrap_err().to_string();
         assert!(error.contains(sentence), "{error}");

@@ -1,0 +1,503 @@
+//! `softprefix learn`: rows that make the model say what is wanted, in a file like any other prefix's. The best rows so far are in the
+//! file at every moment, whatever becomes of the module.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use softprefix_core::client::{InferenceRequest, Learning, Task};
+use softprefix_core::experiment::{ModuleFacts, Settings};
+use softprefix_core::prefix::{Rounding, SoftPrefix, decode, encode, files};
+use softprefix_core::protocol::learn::{
+    DEFAULT_ROWS, DEFAULT_STEPS, Example, Init, LearnEnd, LearnFrame, LearnLoss, LearnRequest, LearnSettings, NormLimit,
+};
+
+use super::prefix::file_failure;
+use super::running::{Terminal, still_left};
+use super::shell::{Failure, print, writable};
+use crate::errors::problem_of;
+use crate::model::{PRESETS, Target};
+use crate::places;
+use crate::session::{Opening, Session};
+use crate::start::Exit;
+
+/// Largest file of examples or prompts.
+const LARGEST: u64 = 8 << 20;
+/// Output tokens beyond the target's that are let through when the result is tried.
+const MORE: usize = 24;
+
+#[derive(Debug, Args)]
+pub struct LearnArgs {
+    /// Where to learn: `embedded`, or HOST or HOST:PORT of a softprefix-unit with the CPU engine.
+    #[arg(long, default_value = "embedded", value_parser = crate::start::target)]
+    module: Target,
+    /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.
+    #[arg(long)]
+    model: Option<String>,
+    /// The user's text.
+    #[arg(long, required_unless_present = "examples", requires = "target")]
+    prompt: Option<String>,
+    /// The answer that is wanted.
+    #[arg(long, required_unless_present = "examples", requires = "prompt")]
+    target: Option<String>,
+    /// More of both: a file with a line {"prompt": "...", "target": "..."} for each example.
+    #[arg(long, value_name = "FILE.jsonl")]
+    examples: Option<PathBuf>,
+    /// A file of prompts, one a line, whose answers are to stay as they are without a prefix.
+    #[arg(long, value_name = "FILE")]
+    preserve: Option<PathBuf>,
+    /// What the mean KL on those prompts counts beside the examples' loss.
+    #[arg(long, value_name = "W", requires = "preserve")]
+    preserve_weight: Option<f64>,
+    /// The system prompt.
+    #[arg(long, default_value = PRESETS[0].system)]
+    system: String,
+    /// P: rows that are learned [default: as many as the file of --from has, else 8].
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
+    len: Option<u16>,
+    /// Where the rows begin: at the target's tokens, at those of --words, at random numbers, at the rows of --from.
+    #[arg(long, value_enum, default_value_t = InitArg::Target)]
+    init: InitArg,
+    /// Text for --init words.
+    #[arg(long, value_name = "TEXT", required_if_eq("init", "words"))]
+    words: Option<String>,
+    /// Rows for --init file: a PEFT folder, .safetensors, .npy or a KoboldAI .zip, such as what was learned before.
+    #[arg(long, value_name = "PATH", required_if_eq("init", "file"))]
+    from: Option<PathBuf>,
+    /// Most steps; it ends earlier where the answer is the target and its probability high.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_STEPS)]
+    steps: usize,
+    /// How far a value moves in a step at first, in the RMS of the vocabulary's values [default: the unit's].
+    #[arg(long)]
+    lr: Option<f64>,
+    /// Examples of one step [default: the unit's].
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Of random rows, and of the order of examples.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Longest row, in median norms of the vocabulary, or `off` [default: rows stay between the vocabulary's 1st and 99th percentile].
+    #[arg(long, value_name = "X", value_parser = norm_limit)]
+    norm_limit: Option<NormLimit>,
+    /// The file of the learned rows.
+    #[arg(long, value_name = "FILE.safetensors")]
+    out: PathBuf,
+    /// Exit tasks that former clients left, where they take all places of the module.
+    #[arg(long)]
+    exit_tasks: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum InitArg {
+    Target,
+    Words,
+    Random,
+    File,
+}
+
+fn norm_limit(text: &str) -> Result<NormLimit, String> {
+    if text == "off" {
+        return Ok(NormLimit::Off);
+    }
+    let wanted = text
+        .parse()
+        .ok()
+        .filter(|limit: &f64| limit.is_finite() && *limit > 0.0);
+    wanted
+        .map(NormLimit::TokenNorms)
+        .ok_or_else(|| "give a number above 0, or off".to_owned())
+}
+
+impl LearnArgs {
+    /// What is asked of the unit; the rows of --from are those of a file for a model of this width.
+    fn request(&self, hidden_size: Option<usize>) -> Result<LearnRequest, Failure> {
+        let mut examples = match &self.examples {
+            Some(path) => examples(path)?,
+            None => Vec::new(),
+        };
+        if let (Some(prompt), Some(target)) = (&self.prompt, &self.target) {
+            let (prompt, target) = (prompt.clone(), target.clone());
+            examples.insert(0, Example { prompt, target });
+        }
+        let first_empty = examples
+            .iter()
+            .position(|one| one.prompt.trim().is_empty() || one.target.trim().is_empty());
+        if let Some(place) = first_empty {
+            return Err(Failure::arguments(format!(
+                "Example {} has an empty prompt or target; write at least one word.",
+                place + 1
+            )));
+        }
+        if examples.is_empty() {
+            return Err(Failure::arguments(
+                "There are no examples; give --prompt and --target, or a file with lines.",
+            ));
+        }
+        let mut len = self.len.map_or(DEFAULT_ROWS, usize::from);
+        let init = match (self.init, &self.words, &self.from) {
+            (InitArg::Target, ..) => Init::Target,
+            (InitArg::Random, ..) => Init::Random,
+            (InitArg::Words, Some(words), _) => Init::Words(words.clone()),
+            (InitArg::File, _, Some(path)) => {
+                let imported = files::import(path, hidden_size, Rounding::default());
+                let rows = imported.map_err(|error| file_failure(&error))?.prefix;
+                if self.len.is_some_and(|len| usize::from(len) != rows.len()) {
+                    return Err(Failure::arguments(format!(
+                        "{} has {} rows; leave --len out.",
+                        path.display(),
+                        rows.len()
+                    )));
+                }
+                len = rows.len();
+                Init::Rows(encode(&rows))
+            }
+            _ => {
+                return Err(Failure::arguments(
+                    "--init words needs --words TEXT, and --init file needs --from PATH.",
+                ));
+            }
+        };
+        let preserve = match &self.preserve {
+            Some(path) => text_of(path)?
+                .lines()
+                .map(str::to_owned)
+                .filter(|line| !line.trim().is_empty())
+                .collect(),
+            None => Vec::new(),
+        };
+        Ok(LearnRequest {
+            examples,
+            preserve,
+            preserve_weight: self.preserve_weight,
+            len,
+            init,
+            steps: Some(self.steps),
+            lr: self.lr,
+            seed: self.seed,
+            norm_limit: self.norm_limit.unwrap_or_default(),
+            batch: self.batch,
+        })
+    }
+}
+
+fn text_of(path: &Path) -> Result<String, Failure> {
+    softprefix_core::files::read_text(path, LARGEST).map_err(|error| Failure {
+        exit: Exit::File,
+        message: format!("{} cannot be read ({error}). Check the path.", path.display()),
+    })
+}
+
+/// The examples of a file; every line that is none is named.
+fn examples(path: &Path) -> Result<Vec<Example>, Failure> {
+    #[derive(Deserialize)]
+    struct Line {
+        prompt: String,
+        target: String,
+    }
+    let text = text_of(path)?;
+    let (mut found, mut broken) = (Vec::new(), Vec::new());
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        match serde_json::from_str::<Line>(line) {
+            Ok(Line { prompt, target }) if !prompt.trim().is_empty() && !target.trim().is_empty() => {
+                found.push(Example { prompt, target });
+            }
+            Ok(_) => broken.push((number + 1, "an empty prompt or target".to_owned())),
+            Err(error) => broken.push((number + 1, error.to_string())),
+        }
+    }
+    let Some((_, why)) = broken.first() else {
+        return Ok(found);
+    };
+    const NAMED: usize = 10;
+    let numbers: Vec<String> = broken
+        .iter()
+        .take(NAMED)
+        .map(|(number, _)| number.to_string())
+        .collect();
+    let (lines, more) = match broken.len() {
+        1 => ("line", String::new()),
+        2..=NAMED => ("lines", String::new()),
+        count => ("lines", format!(" and {} more", count - NAMED)),
+    };
+    Err(Failure {
+        exit: Exit::File,
+        message: format!(
+            "{}: {lines} {}{more} cannot be used ({why}). Each line is {{\"prompt\": \"...\", \"target\": \"...\"}}.",
+            path.display(),
+            numbers.join(", ")
+        ),
+    })
+}
+
+pub fn run(args: LearnArgs) -> Result<Exit, Failure> {
+    // What is wrong with arguments and files costs no loading of a model.
+    args.request(None)?;
+    writable(&args.out)?;
+    let told = format!(
+        "the best rows so far are in {}. Learn on from them with --init file.",
+        args.out.display()
+    );
+    Terminal::work(&told, async |terminal| {
+        let target = args.module.clone().with_model(args.model.clone());
+        let opening = Opening {
+            system: args.system.clone(),
+            ..Opening::of(target)
+        };
+        let Some(session) = terminal.open_with(args.exit_tasks, opening).await? else {
+            return Ok(Exit::Interrupted);
+        };
+        let outcome = learn(&args, &terminal, &session).await;
+        session.close().await;
+        outcome
+    })
+}
+
+async fn learn(args: &LearnArgs, terminal: &Terminal, session: &Session) -> Result<Exit, Failure> {
+    let failed = |error| Failure::from(problem_of(&error));
+    let facts = session.facts();
+    let request = args.request(facts.hidden_size())?;
+    terminal.say_module(facts);
+    let task = session
+        .task_for(&args.system, &Settings::default())
+        .await
+        .map_err(failed)?;
+    let learning = task.learn(&request).map_err(failed)?;
+    let mut kept = Kept {
+        args,
+        facts,
+        request: &request,
+        settings: None,
+        best: None,
+    };
+    let last = follow(terminal, learning, &mut kept).await?;
+    terminal.clear();
+    let Some((rows, _)) = kept.best.take() else {
+        return Err(Failure::arguments("The unit sent no rows; update it and try again."));
+    };
+    let said = match request.examples.as_slice() {
+        [only] => Some(answer(&task, only, &rows, &last).await.map_err(failed)?),
+        _ => None,
+    };
+    print(&report(args, &rows, &last, said.as_deref()));
+    Ok(match last.end {
+        Some(LearnEnd::Stopped) => Exit::Interrupted,
+        // What several examples are learned for is a manner, and seldom every word.
+        Some(LearnEnd::NotReached) if request.examples.len() == 1 => Exit::Module,
+        _ => Exit::Success,
+    })
+}
+
+/// What is on disk.
+struct Kept<'a> {
+    args: &'a LearnArgs,
+    facts: &'a ModuleFacts,
+    request: &'a LearnRequest,
+    settings: Option<LearnSettings>,
+    best: Option<(SoftPrefix, usize)>,
+}
+
+impl Kept<'_> {
+    /// Writes the frame's rows, where it has some that are not there yet.
+    fn take(&mut self, frame: &LearnFrame) -> Result<(), Failure> {
+        if let Some(settings) = &frame.settings {
+            self.settings = Some(settings.clone());
+        }
+        let Some(field) = &frame.best.rows else {
+            return Ok(());
+        };
+        if self.best.as_ref().is_some_and(|(_, step)| *step == frame.best.step) && !frame.finish {
+            return Ok(());
+        }
+        let hidden_size = self.facts.hidden_size().unwrap_or_default();
+        let rows = decode(field, hidden_size).map_err(|error| Failure {
+            exit: Exit::Module,
+            message: crate::errors::sentence(&error.to_string()),
+        })?;
+        let recipe = recipe(self.request, self.settings.as_ref(), self.facts, &rows, frame);
+        files::export_noted(&rows, &self.args.out, &recipe.to_string()).map_err(|error| file_failure(&error))?;
+        if frame.finish {
+            // So that a record of a run with them can be repeated.
+            let put = places::shelf().put(&rows);
+            put.map_err(|error| Failure::from(crate::errors::shelf_problem(&error)))?;
+        }
+        self.best = Some((rows, frame.best.step));
+        Ok(())
+    }
+}
+
+/// What the file says of its rows.
+fn recipe(
+    request: &LearnRequest,
+    settings: Option<&LearnSettings>,
+    facts: &ModuleFacts,
+    rows: &SoftPrefix,
+    frame: &LearnFrame,
+) -> Value {
+    let data = json!({"examples": request.examples, "preserve": request.preserve});
+    let init = match &request.init {
+        Init::Target => json!("target"),
+        Init::Words(words) => json!({"words": words}),
+        Init::Random => json!("random"),
+        Init::Rows(_) => json!("rows"),
+    };
+    json!({
+        "kind": "learned",
+        "objective": "mean of -ln p over the targets' tokens, plus preserve_weight times the mean KL on the preserved prompts",
+        "examples": request.examples.len(),
+        "preserved": request.preserve.len(),
+        "data_sha256": hex::encode(Sha256::digest(data.to_string())),
+        "first_prompt": request.examples.first().map(|one| &one.prompt),
+        "first_target": request.examples.first().map(|one| &one.target),
+        "init": init,
+        "seed": request.seed,
+        "steps": frame.step,
+        "steps_asked": request.steps,
+        "norm_limit": request.norm_limit,
+        "settings": settings,
+        "best_step": frame.best.step,
+        "loss": frame.best.loss,
+        "model": facts.identity.model,
+        "model_sha256": facts.identity.model_sha256,
+        "unit": facts.identity.unit,
+        "backend": facts.identity.backend,
+        "rows_sha256": rows.sha256(),
+    })
+}
+
+/// Takes frames to the last one. After Ctrl-C the unit is asked to end it, and the last frame is waited for all the same.
+async fn follow(terminal: &Terminal, mut learning: Learning, kept: &mut Kept<'_>) -> Result<LearnFrame, Failure> {
+    let mut interrupts = terminal.interrupts();
+    let mut stopping = false;
+    loop {
+        let frame = tokio::select! {
+            frame = learning.next() => frame,
+            () = interrupts.at_least(1), if !stopping => {
+                stopping = true;
+                learning.stop().map_err(|error| Failure::from(problem_of(&error)))?;
+                continue;
+            }
+        };
+        let frame = match frame {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Err(Failure::arguments("The unit ended without a last word; try again.")),
+            Err(error) => {
+                let mut failure = Failure::from(problem_of(&error));
+                if kept.best.is_some() {
+                    let more = format!(" The best rows so far are in {}.", kept.args.out.display());
+                    failure.message.push_str(&more);
+                }
+                return Err(failure);
+            }
+        };
+        kept.take(&frame)?;
+        let (fraction, words) = progress(&frame);
+        terminal.show(fraction, &words);
+        if frame.step == 0 && !frame.finish {
+            terminal.say(&format!("at first {}", words_of(&frame.loss)));
+        }
+        if frame.finish {
+            return Ok(frame);
+        }
+    }
+}
+
+fn progress(frame: &LearnFrame) -> (f32, String) {
+    let done = frame.step as f64 / frame.steps.max(1) as f64;
+    let mut words = format!("step {} of {}: {}", frame.step, frame.steps, words_of(&frame.loss));
+    if frame.step > 0 {
+        let left = frame.elapsed_ms / frame.step as f64 * frame.steps.saturating_sub(frame.step) as f64;
+        words.push_str(&format!(". {}", still_left(left)));
+    }
+    if frame.taken_back > 0 {
+        words.push_str(&format!(" ({} steps taken back)", frame.taken_back));
+    }
+    (done as f32, words)
+}
+
+fn words_of(loss: &LearnLoss) -> String {
+    let kept = match loss.divergence {
+        0.0 => String::new(),
+        kl => format!(", KL {kl:.4} on what is preserved"),
+    };
+    format!(
+        "{:.4} nat a token, {} of {} tokens right{kept}",
+        loss.likelihood, loss.matched, loss.wanted
+    )
+}
+
+/// What the model says with these rows, greedily.
+async fn answer(
+    task: &Task,
+    example: &Example,
+    rows: &SoftPrefix,
+    last: &LearnFrame,
+) -> Result<String, softprefix_core::client::ClientError> {
+    let request = InferenceRequest::new(&example.prompt)
+        .prefix(Some(rows.clone()))
+        .max_new_tokens(last.loss.wanted + MORE);
+    Ok(task.infer(request).outcome().await?.text)
+}
+
+fn report(args: &LearnArgs, rows: &SoftPrefix, last: &LearnFrame, said: Option<&str>) -> String {
+    let best = &last.best;
+    let mut out = format!(
+        "{}: {} rows of {} values, SHA-256 {}\n{} at step {} of {}\n",
+        args.out.display(),
+        rows.len(),
+        rows.hidden_size(),
+        rows.sha256(),
+        words_of(&best.loss),
+        best.step,
+        last.step
+    );
+    if last.taken_back > 0 {
+        out += &format!(
+            "{} steps were taken back, since what came out was no number; a smaller --lr avoids that\n",
+            last.taken_back
+        );
+    }
+    if last.end == Some(LearnEnd::NotReached) && best.loss.matched < best.loss.wanted {
+        out += "The answer is not the target yet; more --steps, a larger --len, another --seed or a larger --norm-limit may help.\n";
+    }
+    if let Some(said) = said {
+        out += &format!("with them the model says: {said}\n");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_broken_line_of_an_examples_file_is_named_by_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("examples.jsonl");
+        let good = "{\"prompt\": \"a\", \"target\": \"b\"}";
+        std::fs::write(&path, format!("{good}\n\n{good}\n")).unwrap();
+        assert_eq!(examples(&path).unwrap().len(), 2);
+        std::fs::write(&path, format!("{good}\nnot json\n{good}\n{{\"prompt\": \"a\"}}\n")).unwrap();
+        let failure = examples(&path).unwrap_err();
+        assert!(
+            failure.message.contains("lines 2, 4 cannot be used"),
+            "{}",
+            failure.message
+        );
+        std::fs::write(&path, "{\"prompt\": \"a\", \"target\": \" \"}\n").unwrap();
+        let failure = examples(&path).unwrap_err();
+        assert!(
+            failure.message.contains("line 1 cannot be used (an empty prompt"),
+            "{}",
+            failure.message
+        );
+    }
+
+    #[test]
+    fn the_limit_of_norms_is_a_number_or_off() {
+        assert_eq!(norm_limit("off"), Ok(NormLimit::Off));
+        assert_eq!(norm_limit("2.5"), Ok(NormLimit::TokenNorms(2.5)));
+        assert!(norm_limit("0").is_err() && norm_limit("NaN").is_err() && norm_limit("much").is_err());
+    }
+}

@@ -1,0 +1,99 @@
+//! Learning a prefix on our unit, as it goes on. It knows no prefixes' files and no window.
+
+use std::sync::Arc;
+
+use super::connection::{Connection, Kind, Ticket};
+use super::error::ClientError;
+use super::module::{gone, refused, typed};
+use super::task::Task;
+use crate::protocol::Request;
+use crate::protocol::extension::{LEARN, STOP, StopRequest, feature};
+use crate::protocol::learn::{LearnFrame, LearnRequest};
+use crate::protocol::message::to_data;
+
+/// A prefix that is being learned. Dropping it stops that.
+pub struct Learning {
+    task: Task,
+    connection: Arc<Connection>,
+    ticket: Ticket,
+    finished: bool,
+}
+
+impl Task {
+    /// Begins to learn a prefix. Our unit only.
+    ///
+    /// # Errors
+    /// [`ClientError::Unsupported`] where the unit cannot learn, and as for every request.
+    pub fn learn(&self, request: &LearnRequest) -> Result<Learning, ClientError> {
+        if !self.support().is_some_and(|support| support.has(feature::LEARN)) {
+            return Err(ClientError::Unsupported {
+                work_id: self.work_id().to_owned(),
+                feature: feature::LEARN.to_owned(),
+            });
+        }
+        let connection = self.module().connection();
+        let message = Request::new(connection.new_id(), self.work_id(), LEARN).with(LEARN, to_data(request));
+        let ticket = connection.ask(&message, Kind::Call, Some(self.work_id()))?;
+        Ok(Learning {
+            task: self.clone(),
+            connection,
+            ticket,
+            finished: false,
+        })
+    }
+}
+
+impl Learning {
+    /// The next frame; `None` behind the last one. May be dropped while it waits without losing anything.
+    ///
+    /// # Errors
+    /// Why it failed: what the unit says, a lost connection, a unit that is silent.
+    pub async fn next(&mut self) -> Result<Option<LearnFrame>, ClientError> {
+        if self.finished {
+            return Ok(None);
+        }
+        let silence = self.task.module().options().idle;
+        let reply = tokio::select! {
+            biased;
+            reply = self.ticket.next() => reply,
+            // It may rightly wait until others have had their turn, as long as the unit has the task.
+            error = self.task.given_up(silence) => Err(error),
+        };
+        let reply = match reply {
+            Ok(reply) if reply.error.code.is_ok() => reply,
+            Ok(reply) => {
+                self.finished = true;
+                let work_id = self.task.work_id();
+                return Err(gone(refused(LEARN, work_id, reply), work_id));
+            }
+            Err(error) => {
+                self.finished = true;
+                return Err(error);
+            }
+        };
+        let frame: LearnFrame = typed(LEARN, reply.data)?;
+        self.finished = frame.finish;
+        Ok(Some(frame))
+    }
+
+    /// Asks the unit to end it: the last frame then comes with the best rows so far.
+    ///
+    /// # Errors
+    /// Where the connection is closed.
+    pub fn stop(&self) -> Result<(), ClientError> {
+        let data = StopRequest {
+            request_id: self.ticket.request_id.clone(),
+        };
+        let request = Request::new(self.connection.new_id(), self.task.work_id(), STOP).with(STOP, to_data(&data));
+        self.connection.tell(&request)
+    }
+}
+
+impl Drop for Learning {
+    fn drop(&mut self) {
+        if !self.finished {
+            // On a connection that has closed there is nothing to stop: the unit sees that, too.
+            let _ = self.stop();
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! How fast gradients are: of losses behind some learned rows, on all the engine's threads, against a plain product of f32 matrices on
+//! as many in the same run, and against the engine's own prefill of the same rows. It knows engines, and no scheduler and no requests.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use half::bf16;
+use softprefix_unit::engine::cpu::kernel::Tier;
+use softprefix_unit::engine::cpu::kernel::float::dense;
+use softprefix_unit::engine::cpu::threads::Pool;
+use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
+use softprefix_unit::engine::gradient::{Differentiable as _, Example, Target};
+use softprefix_unit::engine::{Engine, Logits, Step};
+
+/// Rows that are learned.
+const LEARNED: usize = 8;
+/// Rows behind which something is wanted.
+const TARGETS: usize = 20;
+/// Rows and columns of the plain product's matrices, for each thread.
+const PLAIN: usize = 768;
+
+/// Measures and prints.
+pub fn measure(path: &Path, threads: Option<usize>, rows: usize, rounds: usize) -> anyhow::Result<()> {
+    ensure!(rows >= LEARNED + TARGETS, "--rows starts at {}", LEARNED + TARGETS);
+    let options = CpuOptions {
+        threads,
+        ..CpuOptions::default()
+    };
+    let mut engine =
+        CpuEngine::load(path, options, &|_, _| {}).with_context(|| format!("loading {}", path.display()))?;
+    let pool = Pool::new(engine.threads());
+    let (mut plain, mut forth, mut back, mut prefill) = (0.0f64, Duration::MAX, Duration::MAX, Duration::MAX);
+    let mut memory = 0;
+    for _ in 0..rounds {
+        plain = plain.max(plain_product(&pool));
+        prefill = prefill.min(scored(&mut engine, rows)?);
+        let before = crate::memory_figure("VmRSS:").unwrap_or(0);
+        let (there, again, at_most) = gradient(&mut engine, rows)?;
+        (forth, back) = (forth.min(there), back.min(again));
+        memory = memory.max(at_most.saturating_sub(before));
+    }
+    // The multiply-adds of all matrices, once for each row, those of the vocabulary for each target alone.
+    let (body, vocabulary) = engine.multiply_adds();
+    let operations = 2.0 * (body * rows + vocabulary * TARGETS) as f64;
+    let rate = |time: Duration| operations / time.as_secs_f64() / 1e9;
+    let share = |time: Duration| 100.0 * rate(time) / plain;
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    println!(
+        "{} on {}, {} threads",
+        path.display(),
+        engine.info().backend,
+        engine.threads()
+    );
+    println!("{rows} rows, {LEARNED} of them learned, {TARGETS} targets");
+    println!("plain product of f32 matrices    {plain:>8.1} GFLOP/s");
+    for (what, time) in [("forward pass in f32", forth), ("backward pass", back)] {
+        println!(
+            "{what:<24} {:>8.1} ms{:>8.1} GFLOP/s, {:.0} % of the plain product's",
+            ms(time),
+            rate(time),
+            share(time)
+        );
+    }
+    println!(
+        "a step (both, and the rows judged) {:.1} ms, {:.1} times the prefill with its logits ({:.1} ms)",
+        ms(forth + back + prefill),
+        (forth + back + prefill).as_secs_f64() / prefill.as_secs_f64(),
+        ms(prefill)
+    );
+    println!(
+        "memory beside the model          {:>8} MB ({} MB charged)",
+        memory / 1_000_000,
+        engine.gradient_bytes(rows, TARGETS) / 1_000_000
+    );
+    Ok(())
+}
+
+/// Billions of operations a second that all threads reach together, each with matrices of its own.
+fn plain_product(pool: &Pool) -> f64 {
+    let matrix: Vec<f32> = (0..PLAIN * PLAIN).map(|at| (at % 89) as f32 / 89.0).collect();
+    let time = crate::best_of(3, || {
+        pool.run(pool.threads(), |_| {
+            let mut out = vec![0.0; PLAIN * PLAIN];
+            dense(Tier::best(), &matrix, &matrix, (PLAIN, PLAIN), &mut out);
+            std::hint::black_box(out);
+        });
+    });
+    2.0 * (pool.threads() * PLAIN * PLAIN * PLAIN) as f64 / time.as_secs_f64() / 1e9
+}
+
+fn rows_of(engine: &CpuEngine, rows: usize) -> anyhow::Result<Vec<bf16>> {
+    let embeddings = engine.embeddings();
+    let (width, vocabulary) = (embeddings.hidden_size(), embeddings.vocab_size());
+    let mut values = vec![bf16::ZERO; rows * width];
+    for (at, row) in values.chunks_exact_mut(width).enumerate() {
+        embeddings.row(((at * 7919 + 1000) % vocabulary) as u32, row)?;
+    }
+    Ok(values)
+}
+
+/// How long the engine's own forward pass takes, with the targets' logits.
+fn scored(engine: &mut CpuEngine, rows: usize) -> anyhow::Result<Duration> {
+    let values = rows_of(engine, rows)?;
+    let before = (rows - TARGETS) * engine.info().hidden_size;
+    let sequence = engine.open(rows)?;
+    let stop = AtomicBool::new(false);
+    let start = Instant::now();
+    for (rows, logits) in [(&values[..before], Logits::None), (&values[before..], Logits::All)] {
+        let out = Vec::new();
+        let stop = &stop;
+        engine.forward(&mut [Step {
+            sequence,
+            rows,
+            logits,
+            out,
+            stop,
+        }])?;
+    }
+    let elapsed = start.elapsed();
+    engine.close(sequence);
+    Ok(elapsed)
+}
+
+/// How long the way forth and the way back take, and the most memory seen meanwhile.
+fn gradient(engine: &mut CpuEngine, rows: usize) -> anyhow::Result<(Duration, Duration, u64)> {
+    let example = Example {
+        rows: rows_of(engine, rows)?,
+        learned: LEARNED,
+        targets: (0..TARGETS as u32).map(Target::Token).collect(),
+        weight: 1.0,
+    };
+    let shares = engine.gradient_shares();
+    let start = Instant::now();
+    engine.begin_gradient(example)?;
+    let (mut forth, mut number, mut memory) = (Duration::ZERO, 0, 0);
+    while engine.advance_gradient().is_none() {
+        number += 1;
+        if number == shares {
+            forth = start.elapsed();
+        }
+        memory = memory.max(crate::memory_figure("VmRSS:").unwrap_or(0));
+    }
+    Ok((forth, start.elapsed() - forth, memory))
+}

@@ -1,0 +1,380 @@
+//! Prefixes that are learned: they make the model say what is wanted, the losses are those of scoring, and nothing else has to wait.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use softprefix_core::prefix::{SoftPrefix, SoftPrefixField, decode};
+use softprefix_unit::budget::Budget;
+use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
+use softprefix_unit::models::ModelStore;
+use softprefix_unit::scheduler::{
+    Best, Judged, LearnExample, LearnJob, LearnSink, Learned, Scheduler, StopFlag, Unlearned, WaitingRoom,
+};
+use softprefix_unit::testing::{TinyModel, qwen_model, small_model};
+use softprefix_unit::unit::{Unit, UnitOptions};
+
+use crate::common::*;
+
+const PROMPT: &str = "Tell me something.";
+
+fn learn(id: &str, task: &str, data: Value) -> Value {
+    request(id, task, "softprefix.learn", "softprefix.learn", data)
+}
+
+fn one_target(target: &str, more: Value) -> Value {
+    let mut data = json!({"examples": [{"prompt": PROMPT, "target": target}], "len": 8, "init": "target"});
+    data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    data
+}
+
+/// All frames of a request, to the last one.
+fn frames(client: &mut Client, id: &str) -> Vec<Value> {
+    let mut frames = Vec::new();
+    loop {
+        let reply = client.next_within(Duration::from_secs(120)).expect("a frame");
+        assert_eq!(reply["error"]["code"], 0, "{reply}");
+        assert_eq!(
+            (&reply["request_id"], &reply["object"]),
+            (&json!(id), &json!("softprefix.learn"))
+        );
+        let last = reply["data"]["finish"] == true;
+        frames.push(reply["data"].clone());
+        if last {
+            return frames;
+        }
+    }
+}
+
+fn rows_of(frame: &Value, hidden_size: usize) -> SoftPrefix {
+    let field: SoftPrefixField = serde_json::from_value(frame["best"]["rows"].clone()).unwrap();
+    decode(&field, hidden_size).unwrap()
+}
+
+/// Learns on a real model until it says the target greedily, and asks it.
+fn learns_to_say(path: &Path, target: &str) {
+    let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+    let unit = Unit::new(Arc::new(ModelStore::from_env()), UnitOptions::default());
+    let server = Server::serving(Arc::new(unit));
+    let mut client = server.client();
+    let task = client.set_up(&whole(&name, 400));
+    let start = Instant::now();
+    client.send(&learn("l", &task, one_target(target, json!({"steps": 200}))));
+    let frames = frames(&mut client, "l");
+    let last = frames.last().unwrap();
+    for frame in frames.iter().step_by(5) {
+        println!("{} {}", frame["step"], frame["loss"]);
+    }
+    println!(
+        "{} steps in {:.1?}; {}",
+        last["step"],
+        start.elapsed(),
+        last["best"]["loss"]
+    );
+    assert_eq!(last["end"], "reached", "{last}");
+    let asked = infer_with(
+        "i",
+        &task,
+        PROMPT,
+        json!({"soft_prefix": last["best"]["rows"], "softprefix": {"max_new_tokens": 60, "stream": false}}),
+    );
+    assert_eq!(client.ask(&asked)["data"], target);
+}
+
+#[test]
+fn a_prefix_of_eight_rows_makes_smollm2_say_a_sentence_of_twelve_words() {
+    learns_to_say(
+        &small_model(),
+        "The red lantern swings above the harbour while the fishermen count stars.",
+    );
+}
+
+#[test]
+fn a_prefix_of_eight_rows_makes_qwen_say_a_japanese_sentence() {
+    if let Some(path) = qwen_model() {
+        learns_to_say(&path, "港の赤い灯が揺れるたび、漁師たちは静かに星を数えています。");
+    }
+}
+
+#[test]
+fn reported_losses_are_what_scoring_says_of_the_rows_that_were_sent() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole("tiny", 500));
+    let data = json!({
+        "examples": [{"prompt": PROMPT, "target": "the land"}, {"prompt": "and then", "target": "in it"}],
+        "preserve": ["hello there"], "preserve_weight": 0.5, "len": 3, "init": "random", "steps": 3, "seed": 4,
+    });
+    client.send(&learn("l", &task, data));
+    let frames = frames(&mut client, "l");
+    assert_eq!(frames.len(), 5, "one for each step and the beginning, and the last");
+    let last = frames.last().unwrap();
+    assert_eq!(last["end"], "not_reached");
+    let mut logprobs = Vec::new();
+    for (prompt, target) in [(PROMPT, "the land<|im_end|>"), ("and then", "in it<|im_end|>")] {
+        // The end of the turn is one token, and no characters.
+        let text = target.strip_suffix("<|im_end|>").unwrap();
+        let ids = client.ask(&request(
+            "e",
+            &task,
+            "softprefix.embed",
+            "softprefix.embed",
+            json!({"text": text}),
+        ));
+        let mut tokens: Vec<u64> = ids["data"]["tokens"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|token| token["id"].as_u64().unwrap())
+            .collect();
+        tokens.push(u64::from(softprefix_unit::testing::token::IM_END));
+        let data = json!({"prompt": prompt, "tokens": tokens, "soft_prefix": last["best"]["rows"]});
+        let scored = client.ask(&request("s", &task, "softprefix.score", "softprefix.score", data));
+        let scores = scored["data"]["prefixed"][0]["scores"]["logprobs"]
+            .as_array()
+            .unwrap()
+            .clone();
+        logprobs.extend(scores.iter().map(|value| value.as_f64().unwrap()));
+    }
+    let mean = -logprobs.iter().sum::<f64>() / logprobs.len() as f64;
+    let loss = &last["best"]["loss"];
+    assert!(
+        (mean - loss["likelihood"].as_f64().unwrap()).abs() < 1e-12,
+        "{mean} and {loss}"
+    );
+    let total = loss["likelihood"].as_f64().unwrap() + 0.5 * loss["divergence"].as_f64().unwrap();
+    assert!((total - loss["total"].as_f64().unwrap()).abs() < 1e-12);
+    assert!(loss["divergence"].as_f64().unwrap() > 0.0);
+    assert!(loss["total"].as_f64().unwrap() < frames[0]["loss"]["total"].as_f64().unwrap());
+}
+
+#[test]
+fn rows_stay_within_the_band_of_the_vocabulary_unless_told_otherwise() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole("tiny", 500));
+    let told = client.ask(&request(
+        "v",
+        &task,
+        "softprefix.vocabulary",
+        "softprefix.vocabulary",
+        json!({}),
+    ));
+    let percentile = |name: &str| told["data"]["percentiles"][name].as_f64().unwrap();
+    let mut norms = |limit: Value| {
+        let more = json!({"steps": 12, "lr": 3.0, "norm_limit": limit, "init": "random"});
+        client.send(&learn("l", &task, one_target("the land", more)));
+        let frames = frames(&mut client, "l");
+        let rows = rows_of(frames.last().unwrap(), HIDDEN);
+        let norms = rows.row_norms();
+        (
+            f64::from(norms.iter().copied().fold(f32::MAX, f32::min)),
+            f64::from(norms.iter().copied().fold(0.0, f32::max)),
+        )
+    };
+    // bf16 rounds by up to 1 in 256.
+    let (low, high) = norms(json!("vocabulary"));
+    assert!(
+        low >= percentile("1") * 0.99 && high <= percentile("99") * 1.01,
+        "{low} to {high}"
+    );
+    let (_, high) = norms(json!({"token_norms": 0.5}));
+    assert!(high <= percentile("50") * 0.505, "{high}");
+    let (_, high) = norms(json!("off"));
+    assert!(high > percentile("99") * 1.01, "{high}");
+}
+
+#[test]
+fn a_stop_brings_the_best_rows_and_live_runs_do_not_wait() {
+    let server = Server::start();
+    let mut client = server.client();
+    let mut other = server.client();
+    let task = client.set_up(&whole("tiny", 500));
+    client.send(&learn(
+        "l",
+        &task,
+        one_target("the land and the thing", json!({"steps": 10_000, "lr": 1e-3})),
+    ));
+    let first = client.next();
+    assert_eq!(first["data"]["step"], 0, "{first}");
+    assert!(first["data"]["settings"]["norms"].is_array());
+    let mut answers = Vec::new();
+    for number in 0..20 {
+        let start = Instant::now();
+        let reply = other.ask(&infer_with(
+            &format!("i{number}"),
+            &task,
+            "hello",
+            json!({"softprefix": {"max_new_tokens": 8, "stream": false}}),
+        ));
+        assert_eq!(reply["error"]["code"], 0, "{reply}");
+        answers.push((reply["data"].clone(), start.elapsed()));
+    }
+    assert!(
+        answers.iter().all(|(text, _)| *text == answers[0].0),
+        "the same text whatever is learned beside it"
+    );
+    client.send(&request(
+        "x",
+        &task,
+        "softprefix.stop",
+        "softprefix.stop",
+        json!({"request_id": "l"}),
+    ));
+    loop {
+        let reply = client.next();
+        assert_eq!(reply["error"]["code"], 0, "{reply}");
+        if reply["data"]["finish"] == true {
+            assert_eq!(reply["data"]["end"], "stopped");
+            assert_eq!(rows_of(&reply["data"], HIDDEN).len(), 8);
+            break;
+        }
+    }
+    let told = client.ask(&bare("t", &task, "taskinfo"));
+    let told = if told["object"] == "llm.taskinfo" {
+        told
+    } else {
+        client.next()
+    };
+    assert_eq!(told["data"]["soft_prefix"]["memory"]["work_used"], 0, "{told}");
+    assert!(
+        told["data"]["soft_prefix"]["features"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("learn"))
+    );
+}
+
+#[test]
+fn what_cannot_be_learned_is_refused_with_a_sentence() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole("tiny", 100));
+    let long = "land ".repeat(40);
+    for (data, code, sentence) in [
+        (json!("what"), -22, "send data as"),
+        (
+            json!({"examples": [], "len": 8, "init": "target"}),
+            -22,
+            "the number of examples is 0",
+        ),
+        (one_target("", json!({})), -34, "the target of example 1 is empty"),
+        (one_target(&long, json!({})), -32, "example 1:"),
+        (one_target("the", json!({"len": 0})), -22, "len is 0"),
+        (one_target("the", json!({"len": 257})), -22, "len is 257"),
+        (one_target("the", json!({"len": 90})), -32, "example 1:"),
+        (one_target("the", json!({"steps": 0})), -22, "steps is 0"),
+        (one_target("the", json!({"lr": -1.0})), -22, "lr is -1"),
+        (
+            one_target("the", json!({"norm_limit": {"token_norms": 0.0}})),
+            -22,
+            "norms is 0",
+        ),
+        (one_target("the", json!({"init": {"words": ""}})), -34, "no tokens"),
+        (
+            one_target("the", json!({"init": {"rows": prefix(8, 32, 0.1)}})),
+            -30,
+            "64",
+        ),
+        (
+            one_target("the", json!({"init": {"rows": prefix(4, HIDDEN, 0.1)}})),
+            -22,
+            "init has 4 rows",
+        ),
+        (
+            one_target("the", json!({"preserve": [long]})),
+            -32,
+            "prompt 1 of preserve",
+        ),
+    ] {
+        let reply = client.ask(&learn("l", &task, data.clone()));
+        let (found, message) = error(&reply);
+        assert!(found == code && message.contains(sentence), "{data}: {reply}");
+    }
+    let reply = client.ask(&infer("i", &task, "hello"));
+    assert_eq!(reply["error"]["code"], 0, "and the task goes on");
+}
+
+/// Hears what is learned.
+struct Told(Sender<Result<Learned, Unlearned>>);
+
+impl LearnSink for Told {
+    fn judged(&mut self, _: &Judged, best: &Best) {
+        assert!(best.loss.total.is_finite());
+    }
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+
+    fn end(self: Box<Self>, outcome: Result<Learned, Unlearned>) {
+        let _ = self.0.send(outcome);
+    }
+}
+
+fn job(rate: f64, seed: u64) -> (LearnJob, Receiver<Result<Learned, Unlearned>>) {
+    let example = |at: u32| LearnExample {
+        prompt: (at..at + 5).collect(),
+        target: (at + 40..at + 43).collect(),
+    };
+    let start: Vec<f32> = (0..3 * HIDDEN).map(|i| (i as f32 * 0.7 + seed as f32).sin()).collect();
+    let (tell, told) = channel();
+    let job = LearnJob {
+        examples: (0..7).map(|number| example(number * 20)).collect(),
+        kept: vec![vec![1, 2, 3]],
+        kept_weight: 0.3,
+        kept_tokens: 4,
+        stop_tokens: Arc::new([]),
+        start: SoftPrefix::from_f32(HIDDEN, &start, Default::default()).unwrap(),
+        steps: 6,
+        batch: 3,
+        rate,
+        norms: (0.0, f64::MAX),
+        seed,
+        enough: 0.0,
+        stop: StopFlag::default(),
+        sink: Box::new(Told(tell)),
+        place: WaitingRoom::new(1).enter().unwrap(),
+    };
+    (job, told)
+}
+
+fn scheduler(threads: usize) -> Scheduler {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    TinyModel::qwen3().write(&path).unwrap();
+    let options = CpuOptions {
+        threads: Some(threads),
+        ..CpuOptions::default()
+    };
+    let engine = CpuEngine::load(&path, options, &|_, _| ()).unwrap();
+    Scheduler::start(Box::new(engine), 4, Budget::default()).unwrap()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_rows_on_one_thread_and_on_two_and_another_seed_others() {
+    let digest = |threads, seed| {
+        let (job, told) = job(0.05, seed);
+        let scheduler = scheduler(threads);
+        scheduler.learn(job);
+        let learned = told.recv().unwrap().unwrap();
+        assert!(learned.best.step > 0, "something was learned");
+        learned.best.rows.sha256()
+    };
+    let expected = digest(1, 5);
+    assert_eq!(digest(2, 5), expected);
+    assert_ne!(digest(1, 6), expected);
+}
+
+#[test]
+fn steps_that_lead_out_of_all_numbers_are_taken_back_and_counted() {
+    let (job, told) = job(3e38, 1);
+    let scheduler = scheduler(1);
+    let start = job.start.clone();
+    scheduler.learn(job);
+    let learned = told.recv().unwrap().unwrap();
+    assert!(learned.taken_back > 0, "{learned:?}");
+    assert!(learned.best.loss.total.is_finite() && learned.best.rows.len() == start.len());
+}
