@@ -10,6 +10,7 @@ mod material;
 mod recording;
 mod sessions;
 mod shell;
+mod shell_learn;
 mod shell_material;
 mod support;
 mod sweep;

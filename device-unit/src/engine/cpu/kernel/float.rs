@@ -15,16 +15,17 @@ use half::f16;
 
 use super::super::threads::Pool;
 use super::block::{BLOCK, PANEL};
+use super::float_tiles::multiply;
 use super::minima::widen;
 use super::pack::{Form, GROUP, GROUP_BYTES, GROUPS, PackedMatrix, Panel};
 use super::tier::{Kernel, Tier};
 
 /// Columns of a product that are computed together: two panels of outputs, or one block of inputs.
-const STRIP: usize = BLOCK;
+pub(super) const STRIP: usize = BLOCK;
 /// Terms of a sum for which weights are unpacked at a time: 32 KB of them.
 const DEPTH: usize = 256;
 /// Most rows of a tile: their sums are 12 registers of AVX-512, or of half a strip 12 of AVX2 and 24 of NEON.
-const MAX_ROWS: usize = 6;
+pub(super) const MAX_ROWS: usize = 6;
 /// Strips of one task of [`times`].
 const STRIPS: usize = 4;
 /// Blocks of inputs of one task of [`times_transposed`]: of each panel so many are neighbours in memory.
@@ -106,12 +107,7 @@ fn add_products(
         for (sums, row) in sums.iter_mut().zip(&tile) {
             sums[..width].copy_from_slice(&row[..width]);
         }
-        tier.run(Multiply {
-            values,
-            strip: &strip[..terms],
-            sums: &mut sums[..height],
-            wide: tier == Tier::Avx512Vnni,
-        });
+        multiply(tier, values, &strip[..terms], &mut sums[..height]);
         for (sums, row) in sums.iter().zip(&mut tile) {
             row[..width].copy_from_slice(&sums[..width]);
         }
@@ -338,65 +334,6 @@ impl Kernel for UnpackByOutput<'_, '_> {
             for (value, byte) in row.iter_mut().zip(bytes.as_flattened()) {
                 *value = ((i32::from(*byte) - offset) as f32).mul_add(scale, minimum);
             }
-        }
-    }
-}
-
-/// Adds the products of a tile's values with a strip to `sums`: for each term the values of all the tile's rows.
-struct Multiply<'a> {
-    values: &'a [f32],
-    strip: &'a [[f32; STRIP]],
-    sums: &'a mut [[f32; STRIP]],
-    /// Whether there are registers for all columns of so many rows.
-    wide: bool,
-}
-
-impl Kernel for Multiply<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        match self.sums.len() {
-            1 => self.rows::<1>(),
-            2 => self.rows::<2>(),
-            3 => self.rows::<3>(),
-            4 => self.rows::<4>(),
-            5 => self.rows::<5>(),
-            _ => self.rows::<MAX_ROWS>(),
-        }
-    }
-}
-
-impl Multiply<'_> {
-    #[inline(always)]
-    fn rows<const R: usize>(mut self) {
-        if self.wide {
-            self.columns::<R, STRIP>(0);
-        } else {
-            self.columns::<R, { STRIP / 2 }>(0);
-            self.columns::<R, { STRIP / 2 }>(STRIP / 2);
-        }
-    }
-
-    /// The sums of C columns from `first` on, in registers: as many as there are of them.
-    #[inline(always)]
-    fn columns<const R: usize, const C: usize>(&mut self, first: usize) {
-        let mut sums = [[0.0f32; C]; R];
-        for (sums, from) in sums.iter_mut().zip(self.sums.iter()) {
-            sums.copy_from_slice(&from[first..first + C]);
-        }
-        for (values, weights) in self.values.as_chunks::<R>().0.iter().zip(self.strip) {
-            let Some(weights) = weights[first..].first_chunk::<C>() else {
-                continue;
-            };
-            for row in 0..R {
-                for column in 0..C {
-                    sums[row][column] = values[row].mul_add(weights[column], sums[row][column]);
-                }
-            }
-        }
-        for (sums, into) in sums.iter().zip(self.sums.iter_mut()) {
-            into[first..first + C].copy_from_slice(sums);
         }
     }
 }

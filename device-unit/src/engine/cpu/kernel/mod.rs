@@ -50,6 +50,8 @@ mod avx512;
 mod block;
 #[cfg(feature = "learn")]
 pub mod float;
+#[cfg(feature = "learn")]
+mod float_tiles;
 pub mod math;
 mod minima;
 #[cfg(target_arch = "aarch64")]

@@ -1,0 +1,196 @@
+//! `softprefix learn` as a script meets it: the file, the exit codes, what is said of bad input, and what is left of a learning that was
+//! cut off.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+use softprefix_core::prefix::{Rounding, SoftPrefix, files};
+
+use crate::hardship::stranger;
+use crate::shell::program;
+use crate::support::{serve, tiny_model};
+
+fn learn(folder: &Path, module: SocketAddr, more: &[&str]) -> Output {
+    let out = folder.join("found.safetensors").to_string_lossy().into_owned();
+    let module = module.to_string();
+    let mut args = vec!["learn", "--module", &module, "--out", &out];
+    args.extend(more);
+    program(&folder.join("state"), &args).output().unwrap()
+}
+
+const ONE: [&str; 4] = ["--prompt", "Tell me something.", "--target", "the land"];
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn found(folder: &Path) -> SoftPrefix {
+    let imported = files::import(&folder.join("found.safetensors"), Some(64), Rounding::default());
+    imported.unwrap().prefix
+}
+
+/// Passes everything on until the unit has told of the step; then hangs up.
+fn cut_off_after(module: SocketAddr, step: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (client, _) = listener.accept().unwrap();
+        let mut unit = TcpStream::connect(module).unwrap();
+        let (mut from, mut to) = (client.try_clone().unwrap(), unit.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+        let (mut client, mut seen, mut buffer) = (client, Vec::new(), [0; 4096]);
+        let wanted = format!("\"step\":{step},\"steps\":");
+        loop {
+            let count = unit.read(&mut buffer).unwrap_or(0);
+            seen.extend_from_slice(&buffer[..count]);
+            if count == 0 || String::from_utf8_lossy(&seen).contains(&wanted) {
+                break;
+            }
+            client.write_all(&buffer[..count]).unwrap();
+        }
+        let _ = client.shutdown(std::net::Shutdown::Both);
+        let _ = unit.shutdown(std::net::Shutdown::Both);
+    });
+    address
+}
+
+#[test]
+fn learned_rows_are_a_file_with_their_recipe_that_other_commands_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = serve(tiny_model());
+    let arguments = [&ONE[..], &["--len", "3", "--steps", "6", "--seed", "7", "--lr", "0.5"]].concat();
+    let done = learn(folder.path(), module, &arguments);
+    // A tiny model of chance says nothing in six steps: that is told, and the best rows are there.
+    assert_eq!(done.status.code(), Some(3), "{}", stderr(&done));
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(
+        said.contains("not the target yet") && said.contains("the model says"),
+        "{said}"
+    );
+    let rows = found(folder.path());
+    assert_eq!((rows.len(), rows.hidden_size()), (3, 64));
+    assert!(said.contains(&rows.sha256()), "{said}");
+    let bytes = std::fs::read(folder.path().join("found.safetensors")).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let recipe: Value = serde_json::from_str(header["__metadata__"]["softprefix"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (&recipe["kind"], &recipe["seed"], &recipe["steps_asked"]),
+        (&"learned".into(), &7.into(), &6.into())
+    );
+    assert_eq!(recipe["rows_sha256"], rows.sha256());
+    for digest in ["data_sha256", "model_sha256"] {
+        assert_eq!(recipe[digest].as_str().unwrap().len(), 64, "{recipe}");
+    }
+    assert!(recipe["loss"]["total"].is_number() && recipe["settings"]["norms"].is_array());
+
+    let again = tempfile::tempdir().unwrap();
+    learn(again.path(), module, &arguments);
+    assert_eq!(found(again.path()), rows, "the same seed gives the same rows");
+
+    let file = folder.path().join("found.safetensors").to_string_lossy().into_owned();
+    let results = folder.path().join("results.json").to_string_lossy().into_owned();
+    let address = module.to_string();
+    let compare = [
+        "compare",
+        "--module",
+        &address,
+        "--prompt",
+        "Why?",
+        "--max-tokens",
+        "4",
+        "--baselines",
+        "1",
+    ];
+    let done = program(
+        &folder.path().join("state"),
+        &[&compare[..], &["--prefix-file", &file, "--out", &results]].concat(),
+    )
+    .output()
+    .unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+    let read: Value = serde_json::from_slice(&std::fs::read(&results).unwrap()).unwrap();
+    assert_eq!(read["results"][1]["softprefix"]["sha256"], rows.sha256());
+    // And it can be gone on with.
+    let done = learn(
+        folder.path(),
+        module,
+        &[&ONE[..], &["--init", "file", "--from", &file, "--steps", "2"]].concat(),
+    );
+    assert!(stderr(&done).contains("at first"), "{}", stderr(&done));
+    assert_eq!(found(folder.path()).len(), 3);
+}
+
+#[test]
+fn bad_input_is_told_before_anything_is_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = serve(tiny_model());
+    let path = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let good = "{\"prompt\": \"a\", \"target\": \"b\"}\n";
+    let broken = path("broken.jsonl", &format!("{good}what\n{good}{{\"prompt\": 1}}\n"));
+    let long = "land ".repeat(3000);
+    let narrow = folder.path().join("narrow.npy");
+    files::export_npy(
+        &SoftPrefix::from_f32(32, &[0.1; 64], Rounding::default()).unwrap(),
+        &narrow,
+    )
+    .unwrap();
+    let narrow = narrow.to_string_lossy().into_owned();
+    for (more, code, sentence) in [
+        (
+            vec!["--prompt", "a", "--target", " "],
+            2,
+            "Example 1 has an empty prompt or target",
+        ),
+        (vec!["--examples", &*broken], 4, "lines 2, 4 cannot be used"),
+        (vec!["--prompt", "a", "--target", &*long], 3, "example 1"),
+        (
+            vec!["--prompt", "a", "--target", "b", "--init", "file", "--from", &*narrow],
+            4,
+            "32 wide",
+        ),
+        (vec!["--prompt", "a", "--target", "b", "--steps", "0"], 3, "steps is 0"),
+        (vec!["--prompt", "a"], 2, "--target"),
+    ] {
+        let done = learn(folder.path(), module, &more);
+        let said = stderr(&done);
+        assert!(done.status.code() == Some(code) && said.contains(sentence), "{said}");
+        assert!(!folder.path().join("found.safetensors").exists(), "{sentence}");
+    }
+    let done = learn(folder.path(), stranger(module), &ONE);
+    assert!(
+        done.status.code() == Some(3) && stderr(&done).contains("cannot do \"learn\""),
+        "{}",
+        stderr(&done)
+    );
+    let nowhere = learn(&folder.path().join("nowhere"), module, &ONE);
+    assert!(
+        nowhere.status.code() == Some(4) && stderr(&nowhere).contains("cannot be written"),
+        "{}",
+        stderr(&nowhere)
+    );
+}
+
+#[test]
+fn the_best_rows_so_far_are_on_disk_when_the_unit_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = cut_off_after(serve(tiny_model()), 5);
+    let done = learn(
+        folder.path(),
+        module,
+        &[&ONE[..], &["--steps", "5000", "--lr", "0.2"]].concat(),
+    );
+    let said = stderr(&done);
+    assert!(
+        done.status.code() == Some(3) && said.contains("The best rows so far are in"),
+        "{said}"
+    );
+    assert_eq!(found(folder.path()).len(), 8);
+}
