@@ -319,8 +319,8 @@ impl Kept<'_> {
         files::export_noted(&rows, &self.args.out, &recipe.to_string()).map_err(|error| file_failure(&error))?;
         if frame.finish {
             // So that a record of a run with them can be repeated.
-            let put = places::shelf().put(&rows);
-            put.map_err(|error| Failure::from(crate::errors::shelf_problem(&error)))?;
+            let put = places::prefix_store().put(&rows);
+            put.map_err(|error| Failure::from(crate::errors::prefix_store_problem(&error)))?;
         }
         self.best = Some((rows, frame.best.step));
         Ok(())

@@ -33,14 +33,18 @@ pub struct LearnRequest {
     pub preserve_weight: Option<f64>,
     /// P.
     pub len: usize,
+    /// Where the rows begin.
     pub init: Init,
+    /// Most steps, at most [`MAX_STEPS`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
     /// How far a value moves in a step at first, in the vocabulary's RMS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
+    /// Of random rows, and of the order of the examples.
     #[serde(default)]
     pub seed: u64,
+    /// How long rows may become.
     #[serde(default)]
     pub norm_limit: NormLimit,
     /// Examples of one step.
@@ -51,7 +55,9 @@ pub struct LearnRequest {
 /// A prompt, and the answer that is wanted. The unit puts the chat template around the prompt, and the end of a turn behind the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
+    /// The user's text.
     pub prompt: String,
+    /// The answer.
     pub target: String,
 }
 
@@ -79,21 +85,26 @@ pub enum NormLimit {
     Vocabulary,
     /// At most so many times the median row of the vocabulary.
     TokenNorms(f64),
+    /// Any length.
     Off,
 }
 
 /// One of the frames.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LearnFrame {
+    /// Whether it is the last one.
     pub finish: bool,
     /// Steps taken, of `steps`.
     pub step: usize,
+    /// Most steps.
     pub steps: usize,
     /// Of the rows at this step.
     pub loss: LearnLoss,
+    /// The best rows so far.
     pub best: BestRows,
     /// Steps that were taken back since what came out was no number.
     pub taken_back: usize,
+    /// Since it began, in milliseconds.
     pub elapsed_ms: f64,
     /// On the last frame: why it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,6 +117,7 @@ pub struct LearnFrame {
 /// Losses in nats, of the engine's own forward pass with the bf16 rows that would be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LearnLoss {
+    /// What is made small: `likelihood` plus the weighted `divergence`.
     pub total: f64,
     /// Mean of -ln p over the wanted tokens.
     pub likelihood: f64,
@@ -113,13 +125,16 @@ pub struct LearnLoss {
     pub divergence: f64,
     /// Wanted tokens that the model finds likeliest after those before them: where all are, it says them greedily.
     pub matched: usize,
+    /// All wanted tokens.
     pub wanted: usize,
 }
 
 /// The best rows so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BestRows {
+    /// The step after which they were found.
     pub step: usize,
+    /// Their losses.
     pub loss: LearnLoss,
     /// Where they are others than in the last frame that had some, and always on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,6 +151,7 @@ pub enum LearnEnd {
     NotReached,
     /// Somebody asked for it.
     Stopped,
+    /// A reason that this client does not know.
     #[serde(other)]
     Unknown,
 }
@@ -143,9 +159,12 @@ pub enum LearnEnd {
 /// What a unit filled in for what was left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LearnSettings {
+    /// Examples of one step.
     pub batch: usize,
+    /// How far a value moves in a step at first, in the vocabulary's RMS.
     pub lr: f64,
     /// L2 norms between which rows stay.
     pub norms: (f64, f64),
+    /// What the mean KL on the preserved prompts counts.
     pub preserve_weight: f64,
 }

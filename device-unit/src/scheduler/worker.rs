@@ -216,7 +216,18 @@ impl Worker {
     /// The same for a prefix to be learned.
     fn admit_learn(&mut self, state: &mut State) -> Option<(LearnJob, Admitted)> {
         let (bytes, positions) = state.learns.front()?.needs(self.engine.as_mut());
-        let admitted = admit(&self.memory, bytes, positions)?;
+        // It may last for hours, and whoever comes meanwhile needs memory, too.
+        let share = self.memory.share(Use::Work) / 2;
+        let admitted = if bytes > share {
+            Err(format!(
+                "learning over {positions} positions would take {} MiB, but this unit has {} MiB for it; give shorter examples, or start \
+                 the unit with more --memory",
+                bytes >> 20,
+                share >> 20
+            ))
+        } else {
+            admit(&self.memory, bytes, positions)?
+        };
         Some((state.learns.pop_front()?, admitted))
     }
 
