@@ -301,20 +301,21 @@ fn taskinfo_says_what_the_unit_can() {
         (&info["version"], &info["hidden_size"], &info["window"]),
         (&json!(1), &json!(HIDDEN), &json!(100))
     );
-    assert_eq!(
-        info["features"],
-        json!([
-            "embed",
-            "sample",
-            "vocabulary",
-            "budget",
-            "nearest",
-            "stop",
-            "stream",
-            "score",
-            "drafts"
-        ])
-    );
+    let mut features = json!([
+        "embed",
+        "sample",
+        "vocabulary",
+        "budget",
+        "nearest",
+        "stop",
+        "stream",
+        "score",
+        "drafts"
+    ]);
+    if cfg!(feature = "learn") {
+        features.as_array_mut().unwrap().push(json!("learn"));
+    }
+    assert_eq!(info["features"], features);
     assert!(info["concurrency"].as_u64().unwrap() > 1);
     assert!(info["unit"].as_str().unwrap().starts_with("softprefix-unit "));
     assert!(info["backend"].as_str().unwrap().starts_with("cpu/"));
