@@ -45,6 +45,7 @@ pub struct LearnJob {
     pub stop_tokens: Arc<[u32]>,
     /// Where the rows begin.
     pub start: SoftPrefix,
+    /// Most steps.
     pub steps: usize,
     /// Examples of one step.
     pub batch: usize,
@@ -56,8 +57,11 @@ pub struct LearnJob {
     pub seed: u64,
     /// It is over once every wanted token is the likeliest one and the loss is no larger.
     pub enough: f64,
+    /// Ends it early.
     pub stop: StopFlag,
+    /// Who is told.
     pub sink: Box<dyn LearnSink>,
+    /// Its place among those that wait; given back when it starts.
     pub place: Place,
 }
 
@@ -96,6 +100,7 @@ pub struct Judged {
     pub loss: Loss,
     /// Steps that were taken back because their gradient, or the model's predictions behind them, were no numbers.
     pub taken_back: usize,
+    /// Since it began.
     pub elapsed: Duration,
 }
 
@@ -129,17 +134,22 @@ impl Loss {
 /// The best rows so far.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Best {
+    /// The step after which they were found.
     pub step: usize,
+    /// Their losses.
     pub loss: Loss,
+    /// As they would be sent.
     pub rows: SoftPrefix,
 }
 
 /// What it came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Learned {
+    /// The best rows.
     pub best: Best,
     /// Steps taken.
     pub steps: usize,
+    /// Steps taken back.
     pub taken_back: usize,
     /// Whether it was stopped before its end.
     pub stopped: bool,
