@@ -85,7 +85,7 @@ impl Learning {
             request_id: self.ticket.request_id.clone(),
         };
         let request = Request::new(self.connection.new_id(), self.task.work_id(), STOP).with(STOP, to_data(&data));
-        self.connection.tell(&request)
+        self.connection.send(&request)
     }
 }
 
