@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use softprefix_core::experiment::WRITTEN_BY;
-use softprefix_core::experiment::session::{CaseRequest, Ran, Stop};
+use softprefix_core::experiment::session::{CaseRequest, FinishedCase, Stop};
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 use tokio::sync::watch;
 
@@ -67,7 +67,7 @@ async fn run_one(session: &Session, inference: Inference, mut stop: Stop, tuning
     };
     let task = tokio::select! {
         task = set_up => task,
-        () = stop.wanted() => return Event::CurveDropped { run },
+        () = stop.requested() => return Event::CurveDropped { run },
     };
     let task = match task {
         Ok(task) => task,
@@ -86,7 +86,7 @@ async fn run_one(session: &Session, inference: Inference, mut stop: Stop, tuning
         attempt: 1,
         written_by: WRITTEN_BY.to_owned(),
     };
-    let Some(Ran { record, error }) = session.run(&task, request, stop, |_| {}).await else {
+    let Some(FinishedCase { record, error }) = session.run(&task, request, stop, |_| {}).await else {
         return Event::CurveDropped { run };
     };
     if let Some(error) = error {
