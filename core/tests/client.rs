@@ -520,7 +520,7 @@ async fn a_restart_of_llm_sys_is_a_lost_connection_and_a_reconnect_begins_anew()
 // Prefixes
 
 #[tokio::test]
-async fn a_prefix_rides_in_the_finish_frame_and_a_stranger_s_silence_about_it_is_noted() {
+async fn a_prefix_rides_in_the_finish_frame_and_a_stock_unit_s_silence_about_it_is_noted() {
     let prompt = "{絵文字} 😀 \\";
     let (module, peer) = with_module(move |mut peer| async move {
         peer.set_up("llm.1000").await;
@@ -539,7 +539,7 @@ async fn a_prefix_rides_in_the_finish_frame_and_a_stranger_s_silence_about_it_is
             (&data["delta"], &data["index"], &data["finish"]),
             (&json!(prompt), &json!(0), &json!(true))
         );
-        assert_eq!(data.get("softprefix"), None, "a stranger is sent nothing of ours");
+        assert_eq!(data.get("softprefix"), None, "a stock module is sent nothing of ours");
         assert_eq!(decode_value(&data["soft_prefix"], 2).unwrap(), prefix());
         let mut replies = SOFT_PREFIX.lines().filter_map(|line| line.strip_prefix("< "));
         let bytes = replies.find(|line| line.contains("P=2")).unwrap();
@@ -707,14 +707,14 @@ async fn rows_norms_and_budgets_are_asked_of_our_unit_only() {
     );
     assert_eq!(task.budget("海").await.unwrap().prefill_window, 128);
     drop(task);
-    let stranger = module.set_up(&streaming()).await.unwrap();
-    let error = stranger.embed("x").await.unwrap_err();
+    let stock = module.set_up(&streaming()).await.unwrap();
+    let error = stock.embed("x").await.unwrap_err();
     assert!(matches!(error, ClientError::Unsupported { .. }), "{error}");
     peer.await.unwrap();
 }
 
 #[tokio::test]
-async fn a_unit_too_old_for_taskinfo_is_a_stranger_and_a_silent_one_is_left_without_the_task() {
+async fn a_unit_too_old_for_taskinfo_is_a_stock_one_and_a_silent_one_is_left_without_the_task() {
     let (module, peer) = with_options(hasty(), |mut peer| async move {
         for work_id in ["llm.1000", "llm.1001"] {
             let set_up = peer.expect("llm", "setup").await;
@@ -741,7 +741,7 @@ async fn a_unit_too_old_for_taskinfo_is_a_stranger_and_a_silent_one_is_left_with
 // The form of the output
 
 #[tokio::test]
-async fn whole_texts_are_asked_of_a_stranger_and_streams_of_our_unit() {
+async fn whole_texts_are_asked_of_a_stock_unit_and_streams_of_our_unit() {
     let format = |request: &Request| request.data.as_ref().unwrap()["response_format"].clone();
     let (module, peer) = with_module(move |mut peer| async move {
         assert_eq!(format(&peer.set_up("llm.1000").await), "llm.utf-8");
@@ -771,7 +771,7 @@ async fn whole_texts_are_asked_of_a_stranger_and_streams_of_our_unit() {
     peer.await.unwrap();
 }
 
-// Silence, nonsense and strangers
+// Silence, garbage and replies to others
 
 #[tokio::test]
 async fn nobody_at_the_address_is_an_error_with_the_address_and_a_remedy() {
@@ -1295,7 +1295,7 @@ async fn an_empty_answer_is_a_failure_unless_our_unit_says_why_it_is_empty() {
 // Turns and stops
 
 #[tokio::test]
-async fn a_stranger_gets_one_inference_at_a_time() {
+async fn a_stock_module_gets_one_inference_at_a_time() {
     let (module, peer) = with_module(|mut peer| async move {
         peer.set_up("llm.1000").await;
         for text in ["one", "two", "three"] {
@@ -1354,7 +1354,7 @@ async fn our_unit_gets_many_at_once_and_each_keeps_its_own_text() {
 }
 
 #[tokio::test]
-async fn stopping_on_a_stranger_pauses_and_waits_for_the_last_frame_before_the_next_run() {
+async fn stopping_on_a_stock_module_pauses_and_waits_for_the_last_frame_before_the_next_run() {
     let (module, peer) = with_module(|mut peer| async move {
         peer.set_up("llm.1000").await;
         let request = peer.expect("llm.1000", "inference").await;
@@ -1492,7 +1492,7 @@ async fn a_stop_that_the_module_never_answers_ends_after_a_while_with_the_text()
         peer.set_up("llm.1000").await;
         let request = peer.expect("llm.1000", "inference").await;
         peer.delta(&request, "t0 ", 0, false).await;
-        // A pause that came too early is forgotten, so it is told again.
+        // A pause that came too early is forgotten, so it is sent again.
         peer.expect("llm.1000", "pause").await;
         peer.expect("llm.1000", "pause").await;
         pauses_until(&mut peer, "exit").await;

@@ -194,12 +194,12 @@ fn the_same_process_appends_to_an_open_experiment_through_the_journal_that_it_ha
 fn a_journal_that_cannot_be_read_is_named_beside_the_list_and_not_touched() {
     let folder = tempfile::tempdir().unwrap();
     let library = two(folder.path());
-    let stranger = folder.path().join("x.journal");
-    std::fs::write(&stranger, "name,value\n1,2\n").unwrap();
+    let other = folder.path().join("x.journal");
+    std::fs::write(&other, "name,value\n1,2\n").unwrap();
     let list = library.list().unwrap();
     assert_eq!(list.experiments.len(), 2);
-    assert!(matches!(list.unreadable.as_slice(), [JournalError::NotAJournal { path }] if *path == stranger));
-    assert_eq!(std::fs::read_to_string(&stranger).unwrap(), "name,value\n1,2\n");
+    assert!(matches!(list.unreadable.as_slice(), [JournalError::NotAJournal { path }] if *path == other));
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), "name,value\n1,2\n");
 }
 
 #[test]

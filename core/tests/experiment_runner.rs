@@ -1,4 +1,4 @@
-//! The runner as a specification, against a unit that speaks over a real socket and can be told to misbehave.
+//! The runner as a specification, against a unit that speaks over a real socket and can be configured to misbehave.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -32,9 +32,9 @@ const H: usize = 8;
 /// How the unit behaves.
 #[derive(Clone)]
 struct Manner {
-    /// Inferences at once; `None`: a stranger that says nothing of prefixes.
+    /// Inferences at once; `None`: a stock module, which says nothing of prefixes.
     ours: Option<usize>,
-    /// A stranger that knows no prefixes ignores them.
+    /// Whether a stock module ignores prefixes.
     applies: bool,
     /// No two answers are the same.
     noisy: bool,
@@ -67,7 +67,7 @@ impl Manner {
         }
     }
 
-    fn stranger() -> Self {
+    fn stock() -> Self {
         Self {
             ours: None,
             ..Self::ours(1)
@@ -415,8 +415,8 @@ async fn a_sweep_on_our_unit_runs_in_batches_and_every_case_is_kept() {
 }
 
 #[tokio::test]
-async fn a_stranger_gets_one_case_at_a_time_after_its_canary() {
-    let (unit, folder) = (Unit::start(Manner::stranger()).await, tempfile::tempdir().unwrap());
+async fn a_stock_module_gets_one_case_at_a_time_after_its_canary() {
+    let (unit, folder) = (Unit::start(Manner::stock()).await, tempfile::tempdir().unwrap());
     let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
     assert_eq!(
         (outcomes.end.clone(), unit.seen.most_at_once.load(Ordering::SeqCst)),
@@ -430,10 +430,10 @@ async fn a_stranger_gets_one_case_at_a_time_after_its_canary() {
 }
 
 #[tokio::test]
-async fn a_stranger_that_ignores_prefixes_is_found_out_before_the_sweep() {
+async fn a_stock_module_that_ignores_prefixes_is_found_out_before_the_sweep() {
     let manner = Manner {
         applies: false,
-        ..Manner::stranger()
+        ..Manner::stock()
     };
     let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
     let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
@@ -455,11 +455,11 @@ async fn a_stranger_that_ignores_prefixes_is_found_out_before_the_sweep() {
 }
 
 #[tokio::test]
-async fn a_noisy_stranger_gets_the_benefit_of_no_doubt() {
+async fn a_noisy_stock_module_gets_the_benefit_of_no_doubt() {
     let manner = Manner {
         applies: false,
         noisy: true,
-        ..Manner::stranger()
+        ..Manner::stock()
     };
     let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
     let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
@@ -756,7 +756,7 @@ async fn a_search_whose_case_is_lost_to_a_panic_ends() {
 async fn a_canary_that_fails_is_told_and_the_run_goes_on() {
     let manner = Manner {
         refuses: vec![2.0],
-        ..Manner::stranger()
+        ..Manner::stock()
     };
     let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
     let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
@@ -818,7 +818,7 @@ async fn words_and_token_norms_come_from_the_unit() {
     assert_eq!(records[3].prefix.as_ref().map(|prefix| prefix.len), Some(3));
 
     // A stock unit can neither embed nor count norms.
-    let stock = Unit::start(Manner::stranger()).await;
+    let stock = Unit::start(Manner::stock()).await;
     let alone = Outcomes::of(Run::start(request(&stock, plan, &tempfile::tempdir().unwrap()).await).unwrap()).await;
     let records = alone.records();
     let error = records[1].error().unwrap();

@@ -498,7 +498,7 @@ fn a_set_up_is_written_as_the_stock_unit_expects_it() {
 }
 
 #[test]
-fn task_information_tells_our_unit_from_a_stranger() {
+fn task_information_tells_our_unit_from_a_stock_one() {
     let stock = json!({"enoutput":true,"inputs":["llm.utf-8"],"model":"m","response_format":"llm.utf-8"});
     let info: TaskInfo = serde_json::from_value(stock.clone()).unwrap();
     assert_eq!(info.soft_prefix, None);

@@ -1,7 +1,7 @@
-//! `--self-test`: whether a loaded model and its engine treat prefixes as they must, told in one verdict line a check.
+//! `--self-test`: checks that a loaded model and its engine treat prefixes correctly, with one line for each check.
 //!
-//! This is how a person with a module checks the NPU engine on silicon, and anybody a new model. It runs the engine itself, below
-//! tasks and transports, and compares logits, not words.
+//! Use it to check the NPU engine on a module, or a new model. It runs the engine directly, without tasks and
+//! transports, and compares logits.
 
 use std::sync::atomic::AtomicBool;
 
@@ -11,14 +11,14 @@ use crate::engine::{Engine, EngineError, Logits, SequenceId, Step};
 use crate::model::LoadedModel;
 use crate::tokenizer::Special;
 
-/// What one check found.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
     /// Name of the check.
     pub check: &'static str,
     /// Whether the check passed.
     pub good: bool,
-    /// What was found, in one sentence.
+    /// The finding, as a clause.
     pub found: String,
 }
 
@@ -35,7 +35,7 @@ struct Run {
     logits: Vec<Vec<f32>>,
 }
 
-/// Runs all checks. An engine that fails is a verdict too, and ends the list.
+/// Runs all checks. A failure of the engine is the last verdict.
 pub fn run(model: &mut LoadedModel) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     if let Err(found) = checks(model, &mut verdicts) {
@@ -95,7 +95,7 @@ fn checks(model: &mut LoadedModel, verdicts: &mut Vec<Verdict>) -> Result<(), St
 
     let with = |value: f32, len: usize| [vec![bf16::from_f32(value); hidden_size * len], prompt_rows.clone()].concat();
     let zero = greedy(engine, &with(0.0, 1)).map_err(sentence)?;
-    // A zero row still takes a position, so at least the logits move.
+    // A zero row still takes a position, so the logits change.
     say(
         "prefix of magnitude 0",
         zero.logits != baseline.logits,

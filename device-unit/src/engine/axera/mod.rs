@@ -1,12 +1,12 @@
 //! The NPU engine: Qwen-style models compiled for Axera's AX630C, run through the module's own runtime libraries.
 //!
-//! `abi` (the binary interface) ← `runtime` (libraries, opened at run time) ← `memory` (device buffers) ← `axmodel` (one compiled
-//! file) ← `llm` (layers, KV cache, prefill and decode: the [`Engine`](super::Engine)); `card` finds and reads a model card. What puts
-//! a module's models together of these is `models::axera`.
+//! `abi` (the binary interface) ← `runtime` (libraries, opened at run time) ← `memory` (device buffers) ← `axmodel`
+//! (one compiled file) ← `llm` (layers, KV cache, prefill and decode: the [`Engine`](super::Engine)); `card` finds and
+//! reads a model card. `models::axera` loads a module's models with them.
 //!
-//! It knows the runtime and the module's file layout; it knows no tasks, no transport, no prefixes. The interface is described from
-//! what the libraries export and from public board support trees; no vendor header is used. It is checked against that interface
-//! with a stand-in runtime that really computes; whether silicon agrees is what `softprefix-unit --self-test` tells on a module.
+//! The interface is described from what the libraries export and from public board support trees; no vendor header is
+//! used. Tests run against a stand-in runtime that computes; `softprefix-unit --self-test` checks the engine on a
+//! module.
 
 mod abi;
 mod axmodel;
