@@ -11,6 +11,11 @@
 //! Kept of each layer: its input, its queries, keys and values, the stream between its halves, gates. Where the engine's own forward
 //! pass rounds activations to bytes, this one does not: it says in which direction to go, and the engine what was reached. It knows a
 //! model's arithmetic, and no sequences of the engine.
+//!
+//! Measured by `softprefix-bench learn` (100 rows, 8 of them learned, 20 targets; two threads with AVX-512 before everything else on the
+//! machine, profile dev): the backward pass takes 0.35 s on SmolLM2-135M and 1.2 s on Qwen2.5-Coder-0.5B, which is 39 and 41 % of the
+//! rate of a plain product of f32 matrices in the same run. A step, its judging included, takes 4.5 and 5.6 times the prefill of its
+//! rows. Beside the model it takes 61 and 132 MB, and 321 MB for 256 rows on Qwen. Half of the time goes into unpacking weights.
 
 mod attention;
 mod ops;
