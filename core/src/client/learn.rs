@@ -1,4 +1,4 @@
-//! Learning a prefix on our unit, as it goes on. It knows no prefixes' files and no window.
+//! Learning a prefix on our unit: the request, and its progress as frames.
 
 use std::sync::Arc;
 

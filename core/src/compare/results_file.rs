@@ -1,5 +1,5 @@
 //! The results file `compare_results.json`: what existing comparison scripts write and read, with our own fields in one object
-//! of their own (`softprefix`), so that neither side disturbs the other. It knows the file, not who ran the cases.
+//! of their own (`softprefix`), so that neither side disturbs the other.
 //!
 //! ```text
 //! {"meta":    {host, port, model, system_prompt, user_prompt, response_format, input_object_for_infer, max_token_len, P, H, vals,

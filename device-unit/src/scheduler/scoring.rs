@@ -14,7 +14,7 @@ use crate::budget::Charge;
 use crate::engine::likelihood::{Comparison, Prediction};
 use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
 
-/// A text to be led through.
+/// A text to be scored by teacher forcing.
 pub struct ScoreJob {
     /// What stands in front, the base first; the others are compared with it.
     pub conditions: Vec<Option<SoftPrefix>>,

@@ -6,7 +6,7 @@
 //! w = fma(byte, scale, minimum)                                                  one rounding
 //! ```
 //!
-//! Weights become f32 a strip of 32 columns and [`DEPTH`] terms at a time, which stays in a near cache while all rows go through it.
+//! Weights become f32 a strip of 32 columns and `DEPTH` terms at a time, which stays in a near cache while all rows go through it.
 //! Each value of the product is one task's, summed in one order: it is the same on any number of threads and any processor.
 
 use std::sync::{Mutex, PoisonError};
