@@ -469,7 +469,11 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, width: f32
         }),
         second: None,
         selected: None,
-        empty: text.plot_empty,
+        empty: if bench.sweep.is_busy() {
+            desk.text.plot_empty
+        } else {
+            text.plot_empty
+        },
     };
     let lines = Lines {
         ground,

@@ -45,6 +45,15 @@ pub fn to_csv(records: &[Record]) -> String {
         "cut",
         "error",
         "text",
+        "model_sha256",
+        "max_new_tokens",
+        "temperature",
+        "top_k",
+        "top_p",
+        "repetition_penalty",
+        "seed",
+        "unit",
+        "written_by",
     ];
     let measures = Measure::ALL.map(Measure::id);
     let head: Vec<&str> = fixed
@@ -114,6 +123,22 @@ pub fn to_csv(records: &[Record]) -> String {
             },
             record.error().unwrap_or_default().to_owned(),
             record.output().to_owned(),
+        ]);
+        // What else an output depends on; empty sampling is greedy.
+        let sampling = record.settings.sampling().ok().flatten().unwrap_or_default();
+        cells.extend([
+            record.module.model_sha256.clone().unwrap_or_default(),
+            count(record.settings.max_new_tokens),
+            number(sampling.temperature),
+            sampling.top_k.map(|k| k.to_string()).unwrap_or_default(),
+            number(sampling.top_p),
+            sampling
+                .repetition_penalty
+                .map(|(penalty, tokens)| format!("{penalty} over {tokens} tokens"))
+                .unwrap_or_default(),
+            sampling.seed.map(|seed| seed.to_string()).unwrap_or_default(),
+            record.module.unit.clone().unwrap_or_default(),
+            record.written_by.clone(),
         ]);
         let cells: Vec<String> = cells.iter().map(|cell| csv_cell(cell)).collect();
         out.push_str(&cells.join(","));
