@@ -624,16 +624,9 @@ impl Inner {
         let texts = (self.options.drafts && model.info().drafts)
             .then(|| LastTexts::new(&self.options.memory))
             .flatten();
-        let task = Arc::new(Task::new(
-            work_id.to_owned(),
-            setup,
-            max_positions,
-            sampling,
-            model,
-            texts,
-            outlet,
-            Arc::clone(asked_by.name()),
-        ));
+        let owner = Arc::clone(asked_by.name());
+        let task = Task::new(work_id.to_owned(), setup, max_positions, sampling, model, outlet, owner);
+        let task = Arc::new(task.with_texts(texts));
         let old = self.lock().by_id.insert(work_id.to_owned(), Arc::clone(&task));
         if let Some(old) = old {
             // Its number was given anew, so nobody can reach it any more.

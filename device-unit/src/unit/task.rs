@@ -66,7 +66,6 @@ impl Task {
         max_positions: usize,
         sampling: Sampling,
         model: Arc<SharedModel>,
-        texts: Option<LastTexts>,
         outlet: Option<Arc<dyn ReplySink>>,
         owner: Arc<str>,
     ) -> Self {
@@ -78,12 +77,19 @@ impl Task {
             max_positions,
             sampling,
             model,
-            texts,
+            texts: None,
             outlet,
             template_tokens: OnceLock::new(),
             owner,
             live: Mutex::default(),
         }
+    }
+
+    /// With the texts that drafts are taken from, where the unit drafts.
+    #[must_use]
+    pub fn with_texts(mut self, texts: Option<LastTexts>) -> Self {
+        self.texts = texts;
+        self
     }
 
     /// Whether inferences may come from clients (an input that contains `llm`).

@@ -58,7 +58,7 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
         drafts: false,
         ..UnitOptions::default()
     };
-    let (name, address) = serve(&runtime, &path, threads, options)?;
+    let (name, address) = serve(&runtime, path, threads, options)?;
     let task = set_up(&runtime, &address, &name, Map::new())?;
     let prefixes = prefixes(own.engine.info().hidden_size)?;
     let mut measured = Vec::new();
