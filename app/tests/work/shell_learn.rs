@@ -150,13 +150,13 @@ fn bad_input_is_told_before_anything_is_learned() {
             "Example 1 has an empty prompt or target",
         ),
         (vec!["--examples", &*broken], 4, "lines 2, 4 cannot be used"),
-        (vec!["--prompt", "a", "--target", &*long], 3, "example 1"),
+        (vec!["--prompt", "a", "--target", &*long], 3, "Example 1:"),
         (
             vec!["--prompt", "a", "--target", "b", "--init", "file", "--from", &*narrow],
             4,
             "32 wide",
         ),
-        (vec!["--prompt", "a", "--target", "b", "--steps", "0"], 3, "steps is 0"),
+        (vec!["--prompt", "a", "--target", "b", "--steps", "0"], 3, "Steps is 0"),
         (vec!["--prompt", "a"], 2, "--target"),
     ] {
         let done = learn(folder.path(), module, &more);
