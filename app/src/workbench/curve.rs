@@ -1,9 +1,8 @@
 //! Filling a curve: runs of the prefix in hand at several magnitudes, and what was kept of them. It decides what is to be run.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use softprefix_core::experiment::{GroupKey, Record};
+use softprefix_core::experiment::Record;
 use softprefix_core::prefix::PrefixRecipe;
 
 use super::{Notice, Workbench};
@@ -16,25 +15,6 @@ pub const MAGNITUDES: [f64; 12] = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.6, 2.
 const RAW: f64 = 0.02;
 /// A curve that fills by itself waits this long for the next change.
 const PAUSE: Duration = Duration::from_millis(1500);
-
-/// The runs that fill a curve.
-#[derive(Debug, Default)]
-pub struct CurveFill {
-    runs: BTreeSet<RunId>,
-    /// How many were asked for.
-    total: usize,
-    /// What a curve was last filled for by itself.
-    of: Option<(GroupKey, PrefixRecipe)>,
-    /// Records that are scored when nothing else is.
-    pub(super) unscored: Vec<String>,
-}
-
-impl CurveFill {
-    /// How many of the runs are over, and how many there are; `None` where none is under way.
-    pub fn progress(&self) -> Option<(usize, usize)> {
-        (!self.runs.is_empty()).then(|| (self.total - self.runs.len(), self.total))
-    }
-}
 
 impl Workbench {
     /// Why the curve cannot be filled; `None` where it can.

@@ -7,7 +7,7 @@
 mod absorb;
 mod action;
 mod apply;
-pub mod curve;
+mod curve;
 mod deep;
 pub mod doctor;
 pub mod exhibition;
@@ -43,6 +43,7 @@ use crate::model::{
 };
 
 pub use action::{Action, ExhibitionAction, MaterialAction, PlaybackAction, SweepAction};
+pub use flight::CurveFill;
 use flight::{Flight, StreamingDiff};
 
 pub use deep::Deep;
@@ -99,7 +100,7 @@ pub struct Workbench {
     pub tuning: Tuning,
     pub measure: Measure,
     /// Runs that fill the curve.
-    pub curve: curve::CurveFill,
+    pub curve: CurveFill,
     /// The card of the plot shows the runs of the session as a table.
     pub runs_shown: bool,
 
@@ -175,7 +176,7 @@ impl Workbench {
             deep: Deep::default(),
             tuning: Tuning::default(),
             measure: settings.measure,
-            curve: curve::CurveFill::default(),
+            curve: CurveFill::default(),
             runs_shown: false,
             tab: Tab::default(),
             doctor: doctor::DoctorState::at(settings.doctor_host.clone()),
