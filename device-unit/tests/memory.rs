@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use serde_json::json;
 
 #[allow(dead_code, reason = "the client of the other tests is only used to set up")]
 #[path = "module/common.rs"]
@@ -291,6 +290,12 @@ fn what_is_held_follows_what_was_received_whatever_the_shape_of_the_message() {
             // Each of these small ones is answered: megabytes of them would take minutes.
             let answered = ["closing braces", "empty messages", "pings"].contains(name);
             let size = if answered { size / 32 } else { size };
+            // Six bytes for a letter: a shorter one would be cut into tokens, also while the next shape is measured.
+            let size = if *name == "an escaped prompt" {
+                size.max(4 << 20)
+            } else {
+                size
+            };
             let mut message = String::with_capacity(size + 1024);
             message.push_str(start);
             while message.len() < size {
@@ -377,5 +382,6 @@ fn half_sent_prompts_of_many_clients_stay_within_the_budget_and_the_others_are_h
         std::thread::sleep(Duration::from_millis(50));
     }
     let used = client.ask(&common::bare("t", &task, "taskinfo"))["data"]["soft_prefix"]["memory"]["work_used"].clone();
-    assert_eq!(used, json!(0));
+    // But for the texts that the task remembers to draft from.
+    assert!(used.as_u64() < Some(4 << 10), "{used}");
 }
