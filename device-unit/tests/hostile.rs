@@ -62,7 +62,9 @@ fn a_model_file_is_loaded_and_computes_or_is_refused() {
             out: Vec::new(),
             stop: &stop,
         }];
-        let _ = model.engine.forward(&mut steps);
+        if let Err(error) = model.engine.forward(&mut steps) {
+            assert!(!error.to_string().is_empty());
+        }
         model.engine.close(sequence);
     });
 }

@@ -274,7 +274,7 @@ async fn learn(args: &LearnArgs, terminal: &Terminal, session: &Session) -> Resu
     let last = follow(terminal, learning, &mut kept).await?;
     terminal.clear();
     let Some((rows, _)) = kept.best.take() else {
-        return Err(Failure::arguments("The unit sent no rows; update it and try again."));
+        return Err(of_module("The unit sent no rows; update it and try again."));
     };
     let said = match request.examples.as_slice() {
         [only] => Some(answer(&task, only, &rows, &last).await.map_err(failed)?),
@@ -287,6 +287,13 @@ async fn learn(args: &LearnArgs, terminal: &Terminal, session: &Session) -> Resu
         Some(LearnEnd::NotReached) if request.examples.len() == 1 => Exit::Module,
         _ => Exit::Success,
     })
+}
+
+fn of_module(message: &str) -> Failure {
+    Failure {
+        exit: Exit::Module,
+        message: message.to_owned(),
+    }
 }
 
 /// What is on disk.
@@ -381,7 +388,7 @@ async fn follow(terminal: &Terminal, mut learning: Learning, kept: &mut Kept<'_>
         };
         let frame = match frame {
             Ok(Some(frame)) => frame,
-            Ok(None) => return Err(Failure::arguments("The unit ended without a last word; try again.")),
+            Ok(None) => return Err(of_module("The unit ended without its last frame; try again.")),
             Err(error) => {
                 let mut failure = Failure::from(problem_of(&error));
                 if kept.best.is_some() {

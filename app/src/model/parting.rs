@@ -2,7 +2,7 @@
 //!
 //! It knows no widget; a text that is still arriving parts as far as it has arrived.
 
-use softprefix_core::compare::Granularity;
+use softprefix_core::compare::{Granularity, is_cjk};
 use unicode_segmentation::UnicodeSegmentation;
 
 /// What is counted up to the place where two texts part.
@@ -73,18 +73,11 @@ fn word_at(text: &str, at: usize) -> usize {
     starts.take_while(|start| *start <= at).last().unwrap_or(0).min(at)
 }
 
-/// Whether a text's words are set apart by spaces: most of its letters are of no script that does without.
+/// Whether most of a text's letters are compared by their words, and not one by one.
 fn is_spaced(text: &str) -> bool {
     let letters = text.chars().filter(|letter| letter.is_alphabetic());
-    let (mut with, mut without) = (0_usize, 0_usize);
-    for letter in letters {
-        match letter {
-            '\u{0e00}'..='\u{0eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' => without += 1,
-            '\u{2e80}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{ff66}'..='\u{ff9f}' | '\u{20000}'.. => without += 1,
-            _ => with += 1,
-        }
-    }
-    with > without
+    let (alone, in_words): (Vec<char>, Vec<char>) = letters.partition(|letter| is_cjk(*letter));
+    in_words.len() > alone.len()
 }
 
 #[cfg(test)]

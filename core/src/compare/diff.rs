@@ -271,9 +271,8 @@ fn units(text: &str, granularity: Granularity) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// Whether a character belongs to a script without spaces between words or is compared character by character: Han,
-/// kana, bopomofo, hangul, and their wide forms.
-fn is_cjk(c: char) -> bool {
+/// Whether [`Granularity::Auto`] compares by this character and not by its word: Han, kana, bopomofo, hangul, and their wide forms.
+pub fn is_cjk(c: char) -> bool {
     matches!(c,
         '\u{1100}'..='\u{11FF}' | '\u{2E80}'..='\u{2FDF}' | '\u{3005}'..='\u{3007}' | '\u{3021}'..='\u{3029}'
         | '\u{3031}'..='\u{3035}' | '\u{3038}'..='\u{303C}' | '\u{3041}'..='\u{31BF}' | '\u{31F0}'..='\u{31FF}'

@@ -12,7 +12,7 @@ mod similarity;
 mod report;
 
 pub use deep::{DeepMeasures, KL_STEPS, kl_step, perplexity, token_ranges};
-pub use diff::{Change, Diff, Granularity, diff};
+pub use diff::{Change, Diff, Granularity, diff, is_cjk};
 pub use measure::Measure;
 pub use repetition::Repetition;
 pub use report::{Noise, REPORT_VERSION, Report, Row, Verdict};

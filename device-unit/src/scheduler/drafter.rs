@@ -17,7 +17,7 @@ pub struct Drafter {
     /// The prompt and the output so far.
     text: Vec<u32>,
     /// Where the last guess was read on.
-    place: Option<Place>,
+    place: Option<Match>,
     /// What would follow there, and how much of it is being tried.
     expected: Vec<u32>,
     tried: usize,
@@ -29,7 +29,7 @@ pub struct Drafter {
 
 /// The place behind a match of the text's end.
 #[derive(Clone, Copy)]
-struct Place {
+struct Match {
     /// Which source; the text itself where there is none of this number.
     source: usize,
     next: usize,
@@ -123,11 +123,11 @@ impl Drafter {
     }
 
     /// Where the text's end was met before: the longest match, of equal ones where the last guess was read on, else the first.
-    fn find(&self) -> Option<Place> {
+    fn find(&self) -> Option<Match> {
         let last = *self.text.last()?;
         let mut best = self.place.and_then(|place| {
             let matched = self.matched(place.source, place.next);
-            (matched > 0).then_some(Place { matched, ..place })
+            (matched > 0).then_some(Match { matched, ..place })
         });
         for source in 0..=self.sources.len() {
             let tokens: &[u32] = self.sources.get(source).map_or(&self.text, |source| source);
@@ -139,7 +139,7 @@ impl Drafter {
                 if tokens[next - 1] == last {
                     let matched = self.matched(source, next);
                     if matched > longest {
-                        best = Some(Place { source, next, matched });
+                        best = Some(Match { source, next, matched });
                     }
                 }
             }

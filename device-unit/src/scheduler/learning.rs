@@ -290,7 +290,8 @@ impl Feed {
         })
     }
 
-    /// One forward pass; whether all rows are in. Where `give_up` is set meanwhile, it may have been for nothing.
+    /// One forward pass; whether all rows are in. Where `give_up` is set meanwhile, it may have been for nothing. After an error the
+    /// sequence is closed.
     fn step(&mut self, engine: &mut dyn Engine, width: usize, give_up: &AtomicBool) -> Result<bool, EngineError> {
         let rows = self.rows.len() / width;
         let (to, logits) = if self.fed < self.wanted {
@@ -309,7 +310,10 @@ impl Feed {
         match engine.forward(&mut batch) {
             Ok(()) => {}
             Err(EngineError::Stopped) => return Ok(false),
-            Err(error) => return Err(error),
+            Err(error) => {
+                engine.close(self.sequence);
+                return Err(error);
+            }
         }
         let [step] = batch;
         self.logits.extend_from_slice(&step.out);
@@ -485,14 +489,7 @@ impl Learning {
                 )?
             }
         };
-        let fed = match feed.step(engine, width, give_up) {
-            Ok(fed) => fed,
-            Err(error) => {
-                engine.close(feed.sequence);
-                return Err(error.into());
-            }
-        };
-        if fed {
+        if feed.step(engine, width, give_up)? {
             let logits = std::mem::take(&mut feed.logits);
             let Some(token) = greedy(&logits) else {
                 engine.close(feed.sequence);
@@ -536,14 +533,7 @@ impl Learning {
                 Feed::open(engine, rows, positions, positions - item.text.len())?
             }
         };
-        let fed = match feed.step(engine, width, give_up) {
-            Ok(fed) => fed,
-            Err(error) => {
-                engine.close(feed.sequence);
-                return Err(error.into());
-            }
-        };
-        if fed {
+        if feed.step(engine, width, give_up)? {
             engine.close(feed.sequence);
             tally.add(item, &feed.logits, engine);
             self.stage = Stage::Judging(number + 1, None, tally);

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use half::bf16;
 use softprefix_core::prefix::{
     EmbeddingRows, Generator, MAX_VALUES, Magnitude, PrefixError, PrefixKind, PrefixRecipe, Rounding, SoftPrefix,
-    TokenPiece, WindowBudget, decode,
+    WindowBudget, decode,
 };
 use softprefix_core::protocol::extension::{LEARN, Vocabulary};
 use softprefix_core::protocol::learn::{
@@ -17,7 +16,7 @@ use softprefix_core::protocol::{Code, ErrorField, Reply};
 
 use super::peer::Peer;
 use super::prepare::encode;
-use super::queries::{failed, vocabulary};
+use super::queries::{rows_of, vocabulary};
 use super::shared_model::SharedModel;
 use super::task::{LiveEntry, Task};
 use crate::budget::Charge;
@@ -266,7 +265,7 @@ fn start(model: &SharedModel, asked: &LearnRequest, known: &Vocabulary) -> Resul
             (kind, Magnitude::Unscaled, text)
         }
     };
-    let rows = words.map(|text| rows_of(model, text)).transpose()?;
+    let rows = words.map(|text| words_of(model, text)).transpose()?;
     let recipe = PrefixRecipe {
         kind,
         len: asked.len,
@@ -277,9 +276,8 @@ fn start(model: &SharedModel, asked: &LearnRequest, known: &Vocabulary) -> Resul
     built.map_err(|error: PrefixError| ErrorField::from(&error))
 }
 
-/// The embedding rows of a text's tokens.
-fn rows_of(model: &SharedModel, text: &str) -> Result<EmbeddingRows, ErrorField> {
-    let hidden_size = model.info().hidden_size;
+/// The embedding rows of the words to begin with.
+fn words_of(model: &SharedModel, text: &str) -> Result<EmbeddingRows, ErrorField> {
     let tokens = encode(model, text)?;
     if tokens.is_empty() {
         return Err(ErrorField::new(
@@ -287,20 +285,7 @@ fn rows_of(model: &SharedModel, text: &str) -> Result<EmbeddingRows, ErrorField>
             "the words to begin with have no tokens; write at least one word",
         ));
     }
-    let mut rows = vec![bf16::ZERO; tokens.len() * hidden_size];
-    let embeddings = model.scheduler.embeddings();
-    for (&token, row) in tokens.iter().zip(rows.chunks_exact_mut(hidden_size)) {
-        embeddings.row(token, row).map_err(|error| failed(&error))?;
-    }
-    let piece = |id| TokenPiece {
-        id,
-        text: String::new(),
-    };
-    Ok(EmbeddingRows {
-        hidden_size,
-        rows,
-        tokens: tokens.into_iter().map(piece).collect(),
-    })
+    rows_of(model, &tokens)
 }
 
 fn parameter(message: String) -> ErrorField {

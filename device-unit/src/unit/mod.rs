@@ -37,13 +37,14 @@ pub use names::answer_to_call;
 pub use peer::{Peer, ReplySink, encode};
 use setup::{ErrorAndWorkId, SetUpRequest, loading_failed};
 use shared_model::SharedModel;
-use task::Task;
+use task::{LiveEntry, Task};
 use texts::LastTexts;
 
 use crate::budget::{Budget, Use};
 use crate::engine::sampling::Sampling;
 use crate::model::ModelSource;
 use crate::request_text::Request;
+use crate::scheduler::Place;
 
 /// Longest name of another unit's task.
 const LONGEST_SOURCE: usize = 256;
@@ -400,7 +401,7 @@ impl Inner {
                 None
             }
             extension::LEARN => {
-                self.learn(&task, request, peer);
+                Self::learn(&task, request, peer);
                 None
             }
             _ => {
@@ -412,38 +413,27 @@ impl Inner {
 
     /// A text to be scored by teacher forcing; the answer comes when the engine has done so.
     fn score(&self, task: &Arc<Task>, mut request: Request, peer: &Peer) {
-        let request_id = request.request_id.clone();
-        let refuse = |error| peer.reply(&Reply::error(request_id.clone(), task.work_id.clone(), error));
-        let place = match task.model.room.enter() {
-            Ok(place) => place,
-            Err(waiting) => return refuse(too_many_wait(waiting)),
+        let Some((place, entry)) = admit(task, &request, peer) else {
+            return;
         };
-        let Some(entry) = task.enter(peer, &request_id) else {
-            return refuse(ErrorField::stock(Code::PUSH));
-        };
-        let answer = score::Answer::new(peer.clone(), request_id.clone(), entry, request.charge.take());
+        let answer = score::Answer::new(peer.clone(), request.request_id.clone(), entry, request.charge.take());
         let longest = self.options.longest_inference;
         task.model
             .prepare(move |model| score::run(model, request, answer, place, longest));
     }
 
     /// A prefix to be learned; frames come while the engine does so.
-    fn learn(&self, task: &Arc<Task>, mut request: Request, peer: &Peer) {
-        let request_id = request.request_id.clone();
-        let refuse = |error| peer.reply(&Reply::error(request_id.clone(), task.work_id.clone(), error));
-        let place = match task.model.room.enter() {
-            Ok(place) => place,
-            Err(waiting) => return refuse(too_many_wait(waiting)),
+    fn learn(task: &Arc<Task>, mut request: Request, peer: &Peer) {
+        let Some((place, entry)) = admit(task, &request, peer) else {
+            return;
         };
-        let Some(entry) = task.enter(peer, &request_id) else {
-            return refuse(ErrorField::stock(Code::PUSH));
-        };
+        let (request_id, work_id) = (request.request_id.clone(), task.work_id.clone());
         let answer = learn::Answer::new(peer.clone(), request_id.clone(), entry, request.charge.take());
         let taken = task
             .model
             .ask_long(move |model| learn::run(model, request, answer, place));
         if !taken {
-            refuse(too_many_questions());
+            peer.reply(&Reply::error(request_id, work_id, too_many_questions()));
         }
     }
 
@@ -713,6 +703,22 @@ pub fn no_room_for_requests(budget: &Budget) -> ErrorField {
             "{stock} The {mib} MiB that this unit has for requests are taken; send it again later, or start the unit with more --memory."
         ),
     )
+}
+
+/// A place among what waits for the model, and one in the task; where either is not to be had, that is answered.
+fn admit(task: &Arc<Task>, request: &Request, peer: &Peer) -> Option<(Place, LiveEntry)> {
+    let refuse = |error| peer.reply(&Reply::error(request.request_id.clone(), task.work_id.clone(), error));
+    let place = task
+        .model
+        .room
+        .enter()
+        .map_err(|waiting| refuse(too_many_wait(waiting)))
+        .ok()?;
+    let entry = task.enter(peer, &request.request_id);
+    if entry.is_none() {
+        refuse(ErrorField::stock(Code::PUSH));
+    }
+    Some((place, entry?))
 }
 
 fn too_many_questions() -> ErrorField {

@@ -38,25 +38,30 @@ pub fn embed(model: &SharedModel, request: &Request) -> Result<Embedded, ErrorFi
     if ids.len() > info.window {
         return Err(too_many(ids.len(), info.window));
     }
-    let mut rows = vec![bf16::ZERO; ids.len() * info.hidden_size];
+    Embedded::of(&rows_of(model, &ids)?).map_err(|error| ErrorField::from(&error))
+}
+
+/// The embedding rows of tokens.
+///
+/// # Errors
+/// -11 for ids outside the vocabulary.
+pub(super) fn rows_of(model: &SharedModel, ids: &[u32]) -> Result<EmbeddingRows, ErrorField> {
+    let hidden_size = model.info().hidden_size;
+    let embeddings = model.scheduler.embeddings();
+    let mut rows = vec![bf16::ZERO; ids.len() * hidden_size];
     let mut tokens = Vec::with_capacity(ids.len());
-    for (&id, row) in ids.iter().zip(rows.chunks_exact_mut(info.hidden_size)) {
-        model
-            .scheduler
-            .embeddings()
-            .row(id, row)
-            .map_err(|error| failed(&error))?;
+    for (&id, row) in ids.iter().zip(rows.chunks_exact_mut(hidden_size)) {
+        embeddings.row(id, row).map_err(|error| failed(&error))?;
         tokens.push(TokenPiece {
             id,
             text: model.tokenizer.token_text(id).unwrap_or_default(),
         });
     }
-    let rows = EmbeddingRows {
-        hidden_size: info.hidden_size,
+    Ok(EmbeddingRows {
+        hidden_size,
         rows,
         tokens,
-    };
-    Embedded::of(&rows).map_err(|error| ErrorField::from(&error))
+    })
 }
 
 fn too_many(count: usize, window: usize) -> ErrorField {
