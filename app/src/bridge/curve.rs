@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use softprefix_core::experiment::WRITTEN_BY;
 use softprefix_core::experiment::session::{CaseRequest, FinishedCase, Stop};
-use softprefix_core::protocol::extension::{FinishReason, Priority};
+use softprefix_core::protocol::extension::Priority;
 use tokio::sync::watch;
 
 use super::events::Events;
@@ -93,10 +93,7 @@ async fn run_one(session: &Session, inference: Inference, mut stop: Stop, tuning
         let problem = errors::session(&error);
         return Event::CurveFailed { run, problem };
     }
-    let was_stopped = record
-        .answer()
-        .is_some_and(|answer| answer.finish_reason == FinishReason::Stopped);
-    if was_stopped {
+    if !record.is_complete() {
         return Event::CurveDropped { run };
     }
     match keep(run, &record, tuning, events).await {
