@@ -1,4 +1,4 @@
-//! Errors of files and of fetching them: results, the history, the disk, the network.
+//! Words for errors of files and downloads: results files, the history, the disk and the network.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use softprefix_unit::models::{FetchError, HubError, SourceError, WheelError};
 use super::{Part, Told, system};
 use crate::model::{Problem, ProblemKind};
 
-/// A results file that cannot be read, written or understood.
+/// Describes a results file that cannot be read, written or parsed.
 #[must_use]
 pub fn results(error: &ResultsError) -> Told {
     let (what, todo) = match error {
@@ -39,7 +39,7 @@ pub fn results(error: &ResultsError) -> Told {
     Told::of(&error.to_string(), Part::Last(". "), what, todo)
 }
 
-/// An exported experiment that cannot be taken in.
+/// Describes an exported experiment that cannot be imported.
 #[must_use]
 pub fn export(error: &ImportError) -> Told {
     let (what, todo) = match error {
@@ -60,7 +60,7 @@ pub fn export(error: &ImportError) -> Told {
     Told::of(&error.to_string(), Part::Last(". "), what, todo)
 }
 
-/// A history that cannot be opened or written.
+/// Describes a history that cannot be opened or written.
 #[must_use]
 pub fn journal(error: &JournalError) -> Told {
     let (what, todo) = match error {
@@ -103,7 +103,7 @@ pub fn journal(error: &JournalError) -> Told {
     Told::of(&error.to_string(), Part::Last(". "), what, todo)
 }
 
-/// A fetch that ended without a model.
+/// Describes a download that ended without a model.
 #[must_use]
 pub fn fetch(error: &FetchError) -> Told {
     let (what, todo) = match error {
@@ -183,7 +183,7 @@ fn wheels(error: &WheelError) -> String {
     }
 }
 
-/// What was wrong with a journal that could be opened all the same.
+/// Describes the damage in a journal that could still be opened.
 pub fn damaged(path: &Path, condition: &Condition) -> Problem {
     let path = path.display();
     let (mut en, mut ja) = (Vec::new(), Vec::new());
@@ -221,7 +221,7 @@ pub fn damaged(path: &Path, condition: &Condition) -> Problem {
     )
 }
 
-/// A file that cannot be read.
+/// Describes a file that cannot be read.
 pub fn cannot_read(path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(
         ProblemKind::File,
@@ -234,7 +234,7 @@ pub fn cannot_read(path: &Path, error: &std::io::Error) -> Problem {
     )
 }
 
-/// A file that cannot be written.
+/// Describes a file that cannot be written.
 pub fn cannot_write(path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(
         ProblemKind::File,
@@ -251,7 +251,7 @@ pub fn cannot_write(path: &Path, error: &std::io::Error) -> Problem {
     )
 }
 
-/// Why a task ended without a result.
+/// Describes a task of this program that panicked or was cancelled.
 pub fn broken(error: tokio::task::JoinError) -> Problem {
     let why = match error.try_into_panic() {
         Ok(payload) => {
@@ -272,13 +272,13 @@ pub fn broken(error: tokio::task::JoinError) -> Problem {
     )
 }
 
-/// No module is in use.
+/// Returns the problem that no module is connected.
 pub fn not_connected() -> Problem {
     Problem::new(ProblemKind::Connection, "There is no module connected.", "Reconnect.")
         .in_japanese("モジュールに接続していません。", "再接続してください。")
 }
 
-/// There is no place where experiments could be kept.
+/// Returns the problem that the history is not open, so experiments cannot be saved.
 pub fn no_library() -> Problem {
     Problem::new(
         ProblemKind::File,

@@ -1,7 +1,8 @@
-//! Errors as the person is told them: what happened, to what, and what to do next, in both languages.
+//! Turns the errors of `core` and `device-unit` into sentences for the user, in English and Japanese: what happened,
+//! and what to do next.
 //!
-//! The English is the errors' own, from where they are made; the Japanese is here, with the same names and numbers. It
-//! knows no window. What a system or a module says in its own words is passed on, translated where the phrase is a common one.
+//! The English comes from the error's own `Display`; the Japanese is written here, with the same names and numbers.
+//! Messages of the operating system or the module are passed on, translated where they are common.
 
 mod files;
 mod prefixes;
@@ -22,14 +23,14 @@ use crate::model::{Problem, ProblemKind, Said};
 /// An error in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
-    /// What happened, to what.
+    /// What happened, and to what.
     pub what: Said,
-    /// What to do next; empty where `what` says it.
+    /// What to do next; empty where `what` already says it.
     pub todo: Said,
 }
 
 impl Told {
-    /// An error's own English, parted at the first or last of `mark`, beside the Japanese of both parts.
+    /// Splits an error's English message at the first or last `mark` and pairs both parts with their Japanese.
     fn of(english: &str, mark: Part, what: impl Into<String>, todo: impl Into<String>) -> Self {
         let parts = match mark {
             Part::First(mark) => english.split_once(mark),
@@ -48,7 +49,7 @@ impl Told {
         }
     }
 
-    /// Both sentences as one.
+    /// Returns both sentences joined into one.
     #[must_use]
     pub fn whole(&self) -> Said {
         let join = |what: &str, todo: &str, between: &str| {
@@ -66,7 +67,7 @@ impl Told {
 }
 
 impl Problem {
-    /// An error that was put into words.
+    /// Creates a problem from an error in words.
     #[must_use]
     pub fn told(kind: ProblemKind, told: Told) -> Self {
         let Told { what, todo } = told;
@@ -74,7 +75,7 @@ impl Problem {
     }
 }
 
-/// A client's error as the person is told it.
+/// Converts a client's error to a problem.
 pub fn problem_of(error: &ClientError) -> Problem {
     let kind = match error {
         ClientError::Connect { .. }
@@ -88,7 +89,7 @@ pub fn problem_of(error: &ClientError) -> Problem {
     Problem::told(kind, client(error))
 }
 
-/// A session's error as the person is told it.
+/// Converts a session's error to a problem.
 pub fn session(error: &SessionError) -> Problem {
     let (ja, todo_ja) = match error {
         SessionError::Client(error) => return problem_of(error),
@@ -117,12 +118,12 @@ pub fn session(error: &SessionError) -> Problem {
     Problem::told(kind, Told::of(&error.to_string(), Part::First(". "), ja, todo_ja))
 }
 
-/// With a capital letter and a full stop.
+/// Returns `text` with a capital first letter and a full stop.
 pub fn sentence(text: &str) -> String {
     let text = text.trim();
     let mut letters = text.chars();
     let mut out: String = match letters.next() {
-        // An address or a name at the beginning stays as it is.
+        // An address or a name at the beginning keeps its case.
         Some(first)
             if first.is_ascii_lowercase()
                 && !text
@@ -141,18 +142,18 @@ pub fn sentence(text: &str) -> String {
     out
 }
 
-/// An error of the prefix store, as the user reads it.
+/// Converts an error of the prefix store to a problem.
 pub fn prefix_store_problem(error: &PrefixStoreError) -> Problem {
     Problem::new(ProblemKind::File, sentence(&error.to_string()), "")
 }
 
-/// Where an English message falls into what happened and what to do.
+/// Where an English message is split into what happened and what to do.
 enum Part {
     First(&'static str),
     Last(&'static str),
 }
 
-/// A system's own words, translated where they are common ones.
+/// Translates a message of the operating system to Japanese if it is a common one; returns it unchanged otherwise.
 #[must_use]
 pub fn system(words: &str) -> String {
     const COMMON: [(&str, &str); 13] = [

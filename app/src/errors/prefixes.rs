@@ -1,10 +1,10 @@
-//! Errors of prefixes: sizes, widths, values that are no numbers, the window.
+//! Words for errors of prefixes: lengths, widths, values that are not finite, the context window.
 
 use softprefix_core::prefix::PrefixError;
 
 use super::{Part, Told};
 
-/// What is wrong with a prefix.
+/// Describes what is wrong with a prefix.
 #[must_use]
 pub fn prefix(error: &PrefixError) -> Told {
     let (what, todo) = japanese(error);
@@ -163,7 +163,7 @@ fn japanese(error: &PrefixError) -> (String, String) {
     (what, todo)
 }
 
-/// The size that the data would fit, where there is one.
+/// Returns the remedy for data of the wrong size: the shape that the data would fit, if there is one.
 fn wrong_size(got_bytes: usize, len: usize, hidden_size: usize) -> String {
     let row_bytes = hidden_size.saturating_mul(2);
     if row_bytes != 0 && got_bytes != 0 && got_bytes.is_multiple_of(row_bytes) {

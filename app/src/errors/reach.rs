@@ -1,4 +1,4 @@
-//! Errors between us and a module: the connection, refusals with their codes, silence.
+//! Words for errors between the app and a module: the connection, error codes and time-outs.
 
 use softprefix_core::client::ClientError;
 use softprefix_core::protocol::message::SYS;
@@ -6,7 +6,7 @@ use softprefix_core::protocol::{Code, ErrorField};
 
 use super::{Part, Told, prefix, system};
 
-/// A client's error. The client's messages hold what and what to do, parted by a semicolon.
+/// Describes a client's error. The client's messages separate what happened from what to do by a semicolon.
 #[must_use]
 pub fn client(error: &ClientError) -> Told {
     let (what, todo) = match error {
@@ -106,13 +106,13 @@ fn japanese(error: &ClientError) -> (String, String) {
             format!("{work_id} では「{feature}」ができません。本ソフトのユニットだけの機能です。"),
             "内蔵モジュールか softprefix-unit に接続してください。",
         ),
-        // Taken apart by `client`.
+        // Handled by `client`.
         ClientError::Refused { .. } | ClientError::Prefix(_) => (error.to_string(), ""),
     };
     (what, todo.to_owned())
 }
 
-/// A module's refusal: an error code with its message.
+/// Describes an error code that a module answered with, and its message.
 #[must_use]
 pub fn refusal(action: &str, work_id: &str, field: &ErrorField) -> Told {
     let ErrorField { code, message } = field;
@@ -121,7 +121,8 @@ pub fn refusal(action: &str, work_id: &str, field: &ErrorField) -> Told {
         work_id: work_id.to_owned(),
         error: field.clone(),
     };
-    // Beyond the stock message, and where there is none, stands what the unit itself says.
+    // The unit's own explanation is what follows the stock message, or the whole message where the code has no stock
+    // one.
     let own = match code.stock_message() {
         Some(stock) => message.strip_prefix(stock).unwrap_or(message).trim(),
         None => message.trim(),
@@ -140,7 +141,7 @@ pub fn refusal(action: &str, work_id: &str, field: &ErrorField) -> Told {
     Told::of(&english, Part::First(mark), what, remedy(*code))
 }
 
-/// What a code says, as a clause.
+/// Returns the meaning of a code as a Japanese clause.
 fn meaning(code: Code) -> &'static str {
     match code {
         Code::RESET => "llm-sys がこの接続の通信の区切りを見失いました",
@@ -169,7 +170,7 @@ fn meaning(code: Code) -> &'static str {
     }
 }
 
-/// What to do about it.
+/// Returns the Japanese remedy for a code.
 fn remedy(code: Code) -> &'static str {
     match code {
         Code::RESET => "再接続してください。繰り返す場合、ほかのプログラムが同じ接続に書いているかもしれません。",

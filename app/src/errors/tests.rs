@@ -1,4 +1,5 @@
-//! Every error that a person meets has Japanese words of its own, with the same names and numbers as the English.
+//! Checks that every error shown to the user has its own Japanese words, with the same names and numbers as the
+//! English.
 
 use std::path::PathBuf;
 
@@ -12,7 +13,8 @@ use softprefix_unit::models::{FetchError, HubError, SourceError, WheelError};
 
 use super::*;
 
-/// Numbers of at least two digits in a text, and those with a point in them; `os error 111` is the system's.
+/// Returns the numbers of at least two digits or with a decimal point in a text, without `os error N`, which is the
+/// system's.
 fn numbers(text: &str) -> Vec<String> {
     let text = text.split("(os error").next().unwrap_or(text);
     text.split(|c: char| !(c.is_ascii_digit() || c == '.'))
@@ -130,7 +132,7 @@ fn every_code_is_said_in_japanese_with_what_to_do() {
             "the prefix holds 1792 bytes; send 3584",
         ] {
             let told = client(&refused(code, message));
-            // The English tells commands to type; the Japanese sends to the doctor, which has them.
+            // The English names shell commands; the Japanese refers to the doctor, which shows them.
             is_told(&Told {
                 todo: "".into(),
                 ..told.clone()

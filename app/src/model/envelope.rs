@@ -1,20 +1,20 @@
-//! How much of its size each row of the prefix keeps: a drawing over the rows, or one of a few ready-made ones.
+//! The envelope of a prefix: a factor from 0 to 1 for each row, drawn by the user or one of a few presets.
 
 use serde::{Deserialize, Serialize};
 use softprefix_core::prefix::envelope_at;
 
-/// A factor for each row, from 0 to 1.
+/// A factor from 0 to 1 for each row.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Envelope {
-    /// Every row as it is.
+    /// Every row keeps its size.
     #[default]
     Flat,
-    /// From 0 at the first row to 1 at the last.
+    /// Rises from 0 at the first row to 1 at the last.
     FadeIn,
-    /// From 1 at the first row to 0 at the last.
+    /// Falls from 1 at the first row to 0 at the last.
     FadeOut,
-    /// The first row as it is, and zeros after it.
+    /// Keeps the first row and sets the others to zero.
     OnlyFirst,
     /// Points spread evenly from the first row to the last, joined by straight lines.
     Drawn(Vec<f64>),
@@ -22,10 +22,10 @@ pub enum Envelope {
 
 impl Envelope {
     pub const READY_MADE: [Self; 4] = [Self::Flat, Self::FadeIn, Self::FadeOut, Self::OnlyFirst];
-    /// Most points of a drawing: more bars cannot be told apart with a mouse.
+    /// Maximum number of points in a drawing: more bars cannot be told apart with a mouse.
     pub const MOST: usize = 64;
 
-    /// The points as a recipe for P = `len` has them. A single row has no envelope, nor has a flat one.
+    /// Returns the points for a recipe with P = `len`. A single row has no envelope, nor has a flat one.
     pub fn points(&self, len: usize) -> Option<Vec<f64>> {
         if len < 2 {
             return None;
@@ -43,7 +43,7 @@ impl Envelope {
         }
     }
 
-    /// The envelope that has these points.
+    /// Returns the envelope that has these points.
     pub fn of(points: &[f64]) -> Self {
         let all = |wanted: f64| points.iter().all(|&factor| factor == wanted);
         match points {
@@ -51,7 +51,7 @@ impl Envelope {
             _ if all(1.0) => Self::Flat,
             [0.0, 1.0] => Self::FadeIn,
             [first, rest @ ..] if *first == 1.0 && !rest.is_empty() && rest.iter().all(|&factor| factor == 0.0) => {
-                // Two points are a line down to 0 as well; over two rows both are the same.
+                // Two points also describe a line down to 0; over two rows both envelopes are the same.
                 if rest.len() == 1 {
                     Self::FadeOut
                 } else {
@@ -62,7 +62,7 @@ impl Envelope {
         }
     }
 
-    /// The bars to show and to draw on: one for each row, or [`Envelope::MOST`] over all of them.
+    /// Returns the bars to show and edit: one for each row, at most [`Envelope::MOST`].
     pub fn bars(&self, len: usize) -> Vec<f64> {
         let count = len.clamp(1, Self::MOST);
         match self.points(len) {

@@ -1,28 +1,28 @@
-//! The forms in which work leaves the program.
+//! The file formats in which experiments and plots are exported.
 
 use softprefix_core::experiment::drawing::Drawing;
 use softprefix_core::experiment::{Experiment, Record, export, html};
 
 use super::Language;
 
-/// A form in which an experiment leaves the program.
+/// A file format for an experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// A page to read, print and send.
+    /// An HTML report to read, print and share.
     Html,
     Csv,
-    /// Everything, to be read again.
+    /// The whole experiment as JSON; can be imported again.
     Json,
-    /// What existing scripts read.
+    /// A results file in the format of existing comparison scripts.
     Results,
-    /// For the LLM Comparator page.
+    /// A file for the LLM Comparator page.
     LlmComparator,
 }
 
 impl Format {
     pub const ALL: [Self; 5] = [Self::Html, Self::Csv, Self::Json, Self::Results, Self::LlmComparator];
 
-    /// What its files' names end with.
+    /// Returns what file names in this format end with.
     pub fn ending(self) -> &'static str {
         match self {
             Self::Html => ".html",
@@ -33,7 +33,7 @@ impl Format {
         }
     }
 
-    /// The ending that a file dialog filters by.
+    /// Returns the extension for the filter of a file dialog.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Html => "html",
@@ -42,7 +42,8 @@ impl Format {
         }
     }
 
-    /// An experiment in this form; `prompt` is its place among the experiment's where the form holds one only.
+    /// Writes an experiment in this format. `prompt` is the index of the prompt to write where the format holds only
+    /// one.
     pub fn write(self, experiment: &Experiment, records: &[Record], prompt: usize, language: Language) -> String {
         match self {
             Self::Html => {
@@ -63,24 +64,24 @@ impl Format {
 /// A plot to be saved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
-    /// What its file is called, without an ending.
+    /// File name without an extension.
     pub stem: String,
     pub drawing: Drawing,
 }
 
-/// An experiment on its way to a file.
+/// An experiment to be exported.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Export {
     pub format: Format,
     pub experiment: Experiment,
     pub records: Vec<Record>,
-    /// Place of the prompt whose results file is written.
+    /// Index of the prompt whose results file is written.
     pub prompt: usize,
     pub language: Language,
 }
 
 impl Export {
-    /// The file's content.
+    /// Returns the content of the file.
     pub fn content(&self) -> String {
         self.format
             .write(&self.experiment, &self.records, self.prompt, self.language)

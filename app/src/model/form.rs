@@ -1,6 +1,7 @@
-//! What the person edits: the prompt and how to sample; and what follows from prompt and prefix (budget, card).
+//! What the user edits (the prompt and the sampling settings) and what follows from it (the token budget, the prefix
+//! card).
 //!
-//! It knows no widget. Nothing here waits: what needs a module or more than a millisecond arrives later, as an event.
+//! Nothing here blocks: whatever needs a module or takes more than a millisecond arrives later as an event.
 
 use serde::{Deserialize, Serialize};
 use softprefix_core::experiment::{PrefixIdentity, Prompt, Settings};
@@ -8,16 +9,16 @@ use softprefix_core::protocol;
 
 use super::Problem;
 
-/// The prompt and how the output is drawn.
+/// The prompt and the sampling settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PromptForm {
     pub system: String,
     pub user: String,
-    /// Most output tokens.
+    /// Maximum number of output tokens.
     pub max_tokens: usize,
     pub sampling: Sampling,
-    /// The preset that was loaded last, as an index into [`PRESETS`]; `None` once the text was edited.
+    /// Index into [`PRESETS`] of the preset that was loaded last; `None` once the text was edited.
     pub preset: Option<usize>,
 }
 
@@ -34,18 +35,19 @@ impl Default for PromptForm {
     }
 }
 
-/// How a token is drawn. Greedy is the default: the only one that tells a prefix from chance.
+/// How output tokens are sampled. Greedy is the default, since only then a change of the output is due to the prefix
+/// alone.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
     #[default]
     Greedy,
-    /// Among the `k` likeliest, at `temperature`; `seed` is used where the unit takes one.
+    /// Samples among the `k` most likely tokens at `temperature`; `seed` is used where the unit supports one.
     TopK { k: u32, temperature: f64, seed: u64 },
 }
 
 impl PromptForm {
-    /// What is put to the model.
+    /// Returns the prompt in the form of plans and records.
     pub fn prompt(&self) -> Prompt {
         Prompt {
             system: self.system.clone(),
@@ -53,14 +55,14 @@ impl PromptForm {
         }
     }
 
-    /// How inferences are run.
+    /// Returns the settings for an inference.
     pub fn settings(&self) -> Settings {
         self.sampling.settings(self.max_tokens)
     }
 }
 
 impl Sampling {
-    /// The settings of a run with at most so many output tokens.
+    /// Returns the settings for a run with at most `max_new_tokens` output tokens.
     pub fn settings(self, max_new_tokens: usize) -> Settings {
         let sampling = match self {
             Self::Greedy => protocol::Sampling::default(),
@@ -74,7 +76,7 @@ impl Sampling {
         Settings::new(max_new_tokens, &sampling)
     }
 
-    /// The sampling of a run's settings; `None` where these controls cannot show it.
+    /// Returns the sampling of a run's settings; `None` where these controls cannot show it.
     pub fn of(settings: &Settings) -> Option<Self> {
         let sampling = settings.sampling().ok()?.unwrap_or_default();
         match sampling {
@@ -101,10 +103,10 @@ impl Sampling {
     }
 }
 
-/// A prompt to begin with. The label is a key of the text tables.
+/// A ready-made prompt. Its label is looked up in the text tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preset {
-    /// `preset.<key>` in the text tables.
+    /// Key of the label in the text tables.
     pub key: &'static str,
     pub system: &'static str,
     pub user: &'static str,
@@ -156,36 +158,37 @@ pub const PRESETS: [Preset; 8] = [
     },
 ];
 
-/// How many positions the request takes of the window.
+/// How many positions of the context window a request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Budget {
-    /// P.
+    /// Rows of the prefix (P).
     pub prefix: usize,
     /// Tokens of the chat template and the system prompt.
     pub template: usize,
     /// Tokens of the user's text.
     pub prompt: usize,
-    /// Most output tokens.
+    /// Maximum number of output tokens.
     pub output: usize,
     pub window: usize,
-    /// Most positions before the first output token.
+    /// Maximum number of positions before the first output token.
     pub prefill_window: usize,
-    /// Whether the counts are those of the text on screen; while the person types they lag by a moment.
+    /// Whether the counts belong to the text on screen; they lag behind for a moment while the user types.
     pub current: bool,
 }
 
 impl Budget {
-    /// Positions before the first output token.
+    /// Returns the number of positions before the first output token.
     pub fn prefill(&self) -> usize {
         self.prefix + self.template + self.prompt
     }
 
-    /// Positions left when everything asked for is used; negative where it does not fit.
+    /// Returns the number of unused positions; negative if the request does not fit.
     pub fn free(&self) -> i64 {
         self.window as i64 - (self.prefill() + self.output) as i64
     }
 
-    /// Largest P that fits with this text. One output token needs no position of its own: it comes out of the last one.
+    /// Returns the largest P that fits with this text. The last of the prompt's positions yields the first output
+    /// token, so that one output token needs no position of its own.
     pub fn max_len(&self) -> usize {
         self.window
             .min(self.prefill_window)
@@ -193,7 +196,7 @@ impl Budget {
             .max(1)
     }
 
-    /// Whether at least one output token comes out.
+    /// Returns whether there is room for at least one output token.
     pub fn fits(&self) -> bool {
         self.prefill() <= self.window.min(self.prefill_window)
     }
@@ -202,9 +205,9 @@ impl Budget {
 /// What will be sent: the identity of the prefix that the controls describe.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PrefixCard {
-    /// `None` until the first one was built; `Some(Err)` says why the recipe gives no prefix.
+    /// `None` until the first prefix was built; `Some(Err)` if the recipe gives no prefix, with the reason.
     pub built: Option<Result<PrefixIdentity, Problem>>,
-    /// The controls have moved since; the new one is on its way.
+    /// The controls have changed since; the new prefix is being built.
     pub outdated: bool,
 }
 
@@ -214,14 +217,14 @@ pub struct Vocabulary {
     pub rows: usize,
     pub hidden_size: usize,
     pub median: f64,
-    /// (percentile, norm), ascending.
+    /// Pairs of (percentile, norm), ascending.
     pub percentiles: Vec<(u8, f64)>,
     pub max: f64,
     pub rms: f64,
     pub histogram: Histogram,
 }
 
-/// Counts over log10 of the norm in equal steps.
+/// Counts over log10 of the norm, in bins of equal width.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Histogram {
     pub log10_min: f64,
@@ -229,25 +232,25 @@ pub struct Histogram {
     pub counts: Vec<u64>,
 }
 
-/// Why `Run` is off, for the words beside it.
+/// Why the Run button is disabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WhyNot {
     NotConnected,
     StillConnecting,
     EmptyPrompt,
-    /// A text that the prefix is made of is missing.
+    /// A text that the prefix is made of is empty.
     NoWords,
-    /// The two texts of a contrast are the same.
+    /// The two texts of a contrast are equal.
     SameTexts,
-    /// No file was imported yet.
+    /// No prefix file was imported yet.
     NoPrefixFile,
     DoesNotFit,
-    /// The module answers one inference at a time.
+    /// The module runs one inference at a time.
     OneAtATime,
-    /// The prefix keeps the size that its rows have.
+    /// The rows keep their own size, so that there is no magnitude to vary.
     NoMagnitude,
-    /// A recording or an exhibition is under way.
+    /// A recording or an exhibition is running.
     Recording,
-    /// Every magnitude of the curve has its run.
+    /// Every magnitude of the curve has been run.
     Filled,
 }

@@ -1,8 +1,8 @@
-//! The languages of the window.
+//! The languages of the user interface.
 
 use serde::{Deserialize, Serialize};
 
-/// The language of the window.
+/// A language of the user interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Language {
@@ -12,7 +12,7 @@ pub enum Language {
 }
 
 impl Language {
-    /// What the environment asks for: `LC_ALL`, `LC_MESSAGES`, `LANG` in their usual order.
+    /// Returns the language of the environment, from `LC_ALL`, `LC_MESSAGES` and `LANG` in this order.
     pub fn of_environment() -> Self {
         let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
             .into_iter()

@@ -1,26 +1,26 @@
-//! Lists of magnitudes as people type them, in the window and in the shell: one grammar for both.
+//! Parses lists of magnitudes as typed in the window and in the shell.
 //!
 //! ```text
 //! 0, 1e-4, 0.01        values
-//! 1e-4, ..., 2         between two values the steps 1, 2, 5 of each decade
-//! 0.01 … 12 (13)       13 values in equal ratios; without a count four a decade
+//! 1e-4, ..., 2         the steps 1, 2, 5 of each decade between two values
+//! 0.01 … 12 (13)       13 values in equal ratios; without a count, four per decade
 //! ```
-//! `…` and `...` are the same.
+//! `…` and `...` are equivalent.
 
 use super::{MagnitudeUnit, Said, said};
 
-/// Usual values in token norms: 0, and where tokens are, from far under the norm's floor to where outputs collapse.
+/// Default magnitudes in token norms: 0, and values from far below the norms of tokens to where outputs collapse.
 pub const USUAL: &str = "0, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.4, 2, 2.9, 4, 5.8, 12";
-/// Usual raw values: those of existing comparison scripts, and two between them.
+/// Default raw values: those of existing comparison scripts, and two in between.
 pub const USUAL_RAW: &str = "0, 1e-4, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2";
 
-/// Most values of one list: a slip in an exponent must not start a day's work.
+/// Maximum number of values in a list, so that a mistyped exponent does not start a run of many hours.
 const MOST: usize = 200;
 
-/// Reads a list. The values come out small to large, each once.
+/// Parses a list. The values are sorted in ascending order, without duplicates.
 ///
 /// # Errors
-/// The item that cannot be read, and what is accepted. Norms below 0 are refused; raw values may be negative.
+/// Names the item that cannot be parsed and what is accepted. Norms below 0 are refused; raw values may be negative.
 pub fn parse(text: &str, unit: MagnitudeUnit) -> Result<Vec<f64>, Said> {
     let mut values: Vec<f64> = Vec::new();
     let mut steps_from = None;
@@ -101,11 +101,11 @@ fn number(text: &str, unit: MagnitudeUnit) -> Result<f64, Said> {
             "{item:?} はノルムではありません。ノルムは 0 以上です。負の値は生の値で指定してください"
         ));
     }
-    // -0 is 0.
+    // Turns -0 into 0.
     Ok(value + 0.0)
 }
 
-/// The steps 1, 2, 5 of each decade strictly between two values.
+/// Returns the steps 1, 2, 5 of each decade strictly between two values.
 fn steps(from: f64, to: f64) -> Result<Vec<f64>, Said> {
     if to <= from {
         return Err(said!(
@@ -120,7 +120,7 @@ fn steps(from: f64, to: f64) -> Result<Vec<f64>, Said> {
     let mut between = Vec::new();
     for decade in first..=last {
         for digit in [1, 2, 5] {
-            // Written and read back, so that 0.2 is the 0.2 that one would type.
+            // Formatted and parsed, so that the value equals the typed literal (0.2).
             let value: f64 = format!("{digit}e{decade}").parse().unwrap_or(f64::NAN);
             if value > from * (1.0 + 1e-12) && value < to * (1.0 - 1e-12) {
                 between.push(value);
@@ -130,7 +130,7 @@ fn steps(from: f64, to: f64) -> Result<Vec<f64>, Said> {
     Ok(between)
 }
 
-/// `0.01 … 12 (13)`: both ends, and values in equal ratios between them.
+/// Parses `0.01 … 12 (13)`: both ends, and values in equal ratios between them.
 fn equal_ratios(item: &str, from: &str, to: &str, unit: MagnitudeUnit) -> Result<Vec<f64>, Said> {
     let wrong = || {
         said!(
@@ -159,7 +159,7 @@ fn equal_ratios(item: &str, from: &str, to: &str, unit: MagnitudeUnit) -> Result
         } else if i + 1 == count {
             to
         } else {
-            // Three digits: values that can be read and typed again.
+            // Three significant digits, so that the values can be read and typed again.
             let value = from * (to / from).powf(i as f64 / (count - 1) as f64);
             format!("{value:.2e}").parse().unwrap_or(value)
         }

@@ -1,4 +1,4 @@
-//! Files of prefixes, and what is known of a prefix.
+//! Prefix files: imports, exports, and the details of a prefix.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use softprefix_core::prefix::{IdentityCard, Neighbour, PrefixRecipe};
 
 use super::Problem;
 
-/// A form in which a prefix leaves the program.
+/// A file format for a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ExportForm {
     /// A folder that PEFT loads as prompt tuning.
@@ -20,31 +20,31 @@ impl ExportForm {
     pub const ALL: [Self; 2] = [Self::Peft, Self::Npy];
 }
 
-/// A file that was imported; its rows are in the prefix store.
+/// An imported prefix file; its rows are in the prefix store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImportedFile {
-    /// For people: the name in the file, or the file's own.
+    /// Display name: the name given in the file, or the file's own name.
     pub name: String,
-    /// Of the rows as bf16.
+    /// SHA-256 of the rows as bf16.
     pub sha256: String,
     pub about: Option<FileAbout>,
 }
 
-/// What a file says of itself; not known where a recipe of the history named it.
+/// What a file says about itself; not known for a file that only a recipe of the history names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FileAbout {
     pub rows: usize,
     pub hidden_size: usize,
     pub format: Format,
     pub stored: Stored,
-    /// Whether every value survived as it was; otherwise they were rounded to bf16.
+    /// Whether every value was representable in bf16; otherwise values were rounded.
     pub exact: bool,
-    /// The model that it is said to be made for.
+    /// The model that the file says it is made for.
     pub base_model: Option<String>,
 }
 
 impl ImportedFile {
-    /// A file of which only a recipe tells.
+    /// Creates an imported file of which only a recipe tells.
     pub fn known_by(name: &str, sha256: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -71,15 +71,15 @@ impl From<&Imported> for ImportedFile {
     }
 }
 
-/// A file that was not taken.
+/// A file that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedFile {
     pub why: Refusal,
-    /// The whole reason.
+    /// The full reason.
     pub sentence: String,
 }
 
-/// Why a file was not taken, as far as headlines go.
+/// Why a file was refused, for the headline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
     Pickle,
@@ -87,13 +87,13 @@ pub enum Refusal {
     OtherAdapter,
     /// Made for a model of another width.
     OtherWidth,
-    /// No file of a prefix at all, or a damaged one.
+    /// Not a prefix file, or a damaged one.
     NoPrefix,
-    /// It holds values that no prefix may have.
+    /// It contains values that a prefix cannot have.
     BadValues,
     TooLarge,
     Unreadable,
-    /// It could be read, but its rows could not be kept.
+    /// It was read, but its rows could not be saved.
     NotKept,
 }
 
@@ -131,11 +131,11 @@ impl Refusal {
     }
 }
 
-/// What the sheet "what this prefix is" shows.
+/// Content of the sheet "About this prefix".
 #[derive(Debug, Clone, PartialEq)]
 pub struct PrefixSheet {
     pub recipe: PrefixRecipe,
-    /// `None` while it is being built.
+    /// `None` while the prefix is being built.
     pub card: Option<Result<IdentityCard, Problem>>,
     pub nearest: Nearest,
 }
@@ -143,17 +143,17 @@ pub struct PrefixSheet {
 /// The tokens nearest to the rows of a prefix.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Nearest {
-    /// Asked for.
+    /// Requested.
     #[default]
     Pending,
-    /// For each row, the nearest first; none for a row of zeros.
+    /// The neighbours of each row, nearest first; none for a row of zeros.
     Known(Vec<Vec<Neighbour>>),
-    /// This module's unit cannot tell.
+    /// The module's unit does not support the request.
     NotTold,
     Failed(Problem),
 }
 
-/// A reason without the folders of `path` in it: the name of the file says which one is meant.
+/// Returns a reason without the folders of `path`: the file name says which file is meant.
 pub fn without_folders(sentence: &str, path: &Path) -> String {
     match path.parent().map(|folder| folder.display().to_string()) {
         Some(folder) if !folder.is_empty() => sentence.replace(&format!("{}{}", folder, std::path::MAIN_SEPARATOR), ""),

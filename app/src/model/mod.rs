@@ -1,5 +1,5 @@
-//! Plain values that the parts of the app share: what is edited, what a module is, what was run, what went wrong. Nothing here waits, and
-//! nothing here knows egui, sockets or files.
+//! Plain values that the parts of the app share: what is edited, what a module is, what was run, what went wrong.
+//! Nothing here blocks or depends on egui, sockets or files.
 
 mod envelope;
 mod export;

@@ -1,6 +1,5 @@
-//! The module as the workbench sees it: where it is, how far the connection has come, what it is.
-//!
-//! It knows no socket; the bridge reports, this remembers.
+//! The module as the workbench sees it: its address, the state of the connection, and what it is. The bridge reports
+//! changes as events; the workbench stores them in these types.
 
 use std::sync::Arc;
 
@@ -9,14 +8,14 @@ pub use softprefix_core::experiment::session::{ConnectStep, ModuleFacts};
 
 use super::{Problem, Vocabulary};
 
-/// Which module to work with.
+/// Which module to connect to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// The device unit inside this process, on a loopback port. `model` is a catalogue name or a path to a GGUF file;
     /// `None` takes the default.
     Embedded { model: Option<String> },
-    /// A StackFlow module: `host:port`, and the model to set up; `None` takes the module's own choice of language models.
+    /// A StackFlow module: `host:port`, and the model to set up; `None` takes the module's first language model.
     Remote {
         address: String,
         #[serde(default)]
@@ -34,7 +33,7 @@ impl Target {
     /// The port that llm-sys listens on.
     pub const DEFAULT_PORT: u16 = 10001;
 
-    /// The target with the model that was named beside it.
+    /// Returns the target with `model` in place of its own, where one is given.
     #[must_use]
     pub fn with_model(self, model: Option<String>) -> Self {
         match (self, model) {
@@ -44,7 +43,7 @@ impl Target {
         }
     }
 
-    /// Reads `embedded`, `host` or `host:port`; a missing port is [`Target::DEFAULT_PORT`].
+    /// Parses `embedded`, `host` or `host:port`; the port defaults to [`Target::DEFAULT_PORT`].
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         if text.eq_ignore_ascii_case("embedded") {
@@ -53,7 +52,7 @@ impl Target {
         if text.is_empty() || text.contains(char::is_whitespace) || text.contains('/') {
             return None;
         }
-        // A bare IPv6 address has several colons and no brackets: it has no port.
+        // A bare IPv6 address has several colons and no brackets, and thus no port.
         let has_port = match text.rsplit_once(':') {
             Some((host, port)) if text.starts_with('[') || !host.contains(':') => {
                 if host.is_empty() {
@@ -81,33 +80,33 @@ impl Target {
     }
 }
 
-/// How far the connection has come.
+/// State of the connection.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum ModuleState {
-    /// Nothing was asked for yet, or the person cancelled.
+    /// Not connected yet, or the user cancelled.
     #[default]
     Idle,
-    /// The embedded module's model arrives over the network.
+    /// The embedded module's model is being downloaded.
     Fetching(FetchProgress),
-    /// The embedded module reads its model. `fraction` in 0..=1.
+    /// The embedded module loads its model. `fraction` is in 0..=1.
     Loading { model: String, fraction: f32, what: String },
-    /// The connection or the set-up is under way.
+    /// The connection is being opened or the model set up.
     Connecting { what: ConnectStep },
     /// Inferences can be sent.
     Ready(Box<ModuleFacts>),
-    /// It did not work, or it was lost. The last facts stay readable where there were any.
+    /// The connection failed or was lost. Keeps the last facts, where there were any.
     Failed {
         problem: Problem,
         last: Option<Box<ModuleFacts>>,
     },
-    /// All places are taken by tasks of former clients; they are exited only when the person agrees.
+    /// All task slots are taken by tasks of earlier clients; they are exited only if the user agrees.
     TaskFull { tasks: Vec<String> },
-    /// The embedded module has no model: the person cancelled the fetch, or it failed (then `problem` says why).
+    /// The embedded module has no model: the download was cancelled, or failed with `problem`.
     NoModel { problem: Option<Problem> },
 }
 
 impl ModuleState {
-    /// What the module is, when it is ready.
+    /// Returns what the module is, while it is ready.
     pub fn facts(&self) -> Option<&ModuleFacts> {
         match self {
             Self::Ready(facts) => Some(facts),
@@ -115,7 +114,7 @@ impl ModuleState {
         }
     }
 
-    /// What the module is, or last was: what sliders go by while the module is away.
+    /// Returns what the module is, or was before it was lost: sliders use it while the module is away.
     pub fn last_facts(&self) -> Option<&ModuleFacts> {
         match self {
             Self::Ready(facts) => Some(facts),
@@ -128,13 +127,13 @@ impl ModuleState {
         matches!(self, Self::Ready(_))
     }
 
-    /// Whether something is under way that ends by itself.
+    /// Returns whether a step is running that ends by itself.
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::Fetching(_) | Self::Loading { .. } | Self::Connecting { .. })
     }
 }
 
-/// The module that stays in use where another one was asked for and is not ready.
+/// The module that stays connected after another one was requested and failed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept {
     pub target: Target,
@@ -142,21 +141,21 @@ pub struct Kept {
     pub vocabulary: Option<Arc<Vocabulary>>,
 }
 
-/// How far a fetch has come.
+/// Progress of a download.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FetchProgress {
     pub model: String,
-    /// Where it comes from: a host's name.
+    /// Name of the host that it comes from.
     pub source: String,
     pub done_bytes: u64,
-    /// `None` while the size is not known.
+    /// `None` while the size is unknown.
     pub total_bytes: Option<u64>,
     /// What is being done, in one or two words: "fetching", "checking".
     pub what: String,
 }
 
 impl FetchProgress {
-    /// Share done, 0..=1, where the size is known.
+    /// Returns the completed share, 0..=1, if the size is known.
     pub fn fraction(&self) -> Option<f32> {
         self.total_bytes
             .filter(|&total| total > 0)
@@ -164,19 +163,19 @@ impl FetchProgress {
     }
 }
 
-/// A model that the embedded module can run, or fetch.
+/// A model that the embedded module can run or download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelChoice {
-    /// What [`Target::Embedded`] names it by.
+    /// The name that [`Target::Embedded`] uses.
     pub name: String,
     /// Size of the file, in bytes.
     pub bytes: Option<u64>,
     /// Whether the file is on this machine.
     pub present: bool,
-    /// The one that a first start fetches.
+    /// Whether it is the one that a first start downloads.
     pub default: bool,
-    /// One line about it; where it cannot be used, the sentence that says why.
+    /// One line about it; for a file that cannot be used, the reason.
     pub about: String,
-    /// Whether a file that is here can be used.
+    /// Whether a file on this machine can be used.
     pub usable: bool,
 }

@@ -1,6 +1,4 @@
-//! One output pane: its text, how it came about, and whether it still belongs to what the controls say.
-//!
-//! It knows no widget and no transport.
+//! One output pane: its text, how it was made, and whether it still matches the controls.
 
 use std::sync::Arc;
 
@@ -9,38 +7,38 @@ use softprefix_core::protocol::extension::FinishReason;
 
 use super::{Problem, ProblemKind, Timings, finish_of};
 
-/// Which of the runs of a prompt. The order is that in which a stock module serves them.
+/// One of the runs of a prompt, in the order in which a stock module serves them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
-    /// Without a prefix, shown on the left.
+    /// Without a prefix; shown on the left.
     Baseline,
-    /// With the prefix, shown on the right.
+    /// With the prefix; shown on the right.
     Prefixed,
-    /// Without a prefix, once more: its distance to the baseline is the noise floor. Not shown as text.
+    /// The baseline run again: its distance to the first baseline is the noise floor. Its text is not shown.
     Repeat,
 }
 
-/// One output and its circumstances.
+/// An output and how it was made.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Pane {
     pub text: Arc<str>,
     pub state: PaneState,
-    /// What the text was made with, where that is no longer what the controls say ("from 2.4x"). Always `None` on the
-    /// baseline, whose [`Pane::stale`] alone tells.
+    /// What the text was made with, if that differs from the controls ("from 2.4x"). Always `None` on the baseline,
+    /// where [`Pane::stale`] says it.
     pub stale_from: Option<PrefixIdentity>,
-    /// The text belongs to another prompt, model or magnitude than the controls say: show it faded.
+    /// The text was made with another prompt, model or magnitude than the controls show; it is drawn faded.
     pub stale: bool,
-    /// Times and counts of the finished run; of the running one as far as they are known.
+    /// Times and counts of the finished run, or of the current one as far as they are known.
     pub timings: Timings,
     pub finish: Option<FinishReason>,
     /// What went wrong in the last run; the old text stays.
     pub error: Option<Problem>,
-    /// What this text was made with (prefixed pane, as soon as something was run).
+    /// The prefix that this text was made with; set on the prefixed pane after the first run.
     pub origin: Option<PrefixIdentity>,
 }
 
 impl Pane {
-    /// A finished run.
+    /// Creates the pane of a finished run.
     pub fn of(record: &Record) -> Self {
         let failed = match &record.outcome {
             Outcome::Failed(failure) => Some(Problem::new(ProblemKind::Module, failure.error.clone(), "")),
@@ -61,21 +59,21 @@ impl Pane {
         matches!(self.state, PaneState::Waiting | PaneState::Streaming)
     }
 
-    /// Nothing was ever run here: the pane says in one line what to do.
+    /// Returns whether nothing was run here yet; the pane then shows a hint.
     pub fn is_untouched(&self) -> bool {
         self.text.is_empty() && self.state == PaneState::Empty && self.error.is_none()
     }
 }
 
-/// Where a pane's run is.
+/// State of a pane's run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PaneState {
     #[default]
     Empty,
-    /// Asked for; no token yet.
+    /// Requested, without a token so far.
     Waiting,
-    /// Text arrives.
+    /// Text is arriving.
     Streaming,
-    /// Over; [`Pane::finish`] or [`Pane::error`] says how.
+    /// Finished; [`Pane::finish`] or [`Pane::error`] says how.
     Done,
 }

@@ -1,11 +1,10 @@
-//! Where two texts part, counted in the unit in which they are compared.
-//!
-//! It knows no widget; a text that is still arriving parts as far as it has arrived.
+//! Finds the first difference of two texts, counted in the unit in which they are compared. Works on a partial text
+//! while it streams.
 
 use softprefix_core::compare::{Granularity, is_cjk};
 use unicode_segmentation::UnicodeSegmentation;
 
-/// What is counted up to the place where two texts part.
+/// The unit in which the position of a first difference is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unit {
     Character,
@@ -16,7 +15,7 @@ pub enum Unit {
 /// The first difference of two texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parting {
-    /// Byte of both texts at which the first unit begins that differs.
+    /// Byte offset, in both texts, of the first unit that differs.
     pub byte: usize,
     pub unit: Unit,
     /// Number of that unit, from 1.
@@ -24,7 +23,7 @@ pub struct Parting {
 }
 
 impl Parting {
-    /// Where `left` and `right` part; `None` where they are the same.
+    /// Finds the first difference of `left` and `right`; `None` if they are equal.
     pub fn of(left: &str, right: &str, granularity: Granularity) -> Option<Self> {
         if left == right {
             return None;
@@ -49,7 +48,7 @@ impl Parting {
                 number: characters + 1,
             },
             Unit::Word => {
-                // A word that only one of both goes on with differs as a whole.
+                // A word that continues in only one of the texts differs as a whole.
                 let byte = word_at(left, shared).min(word_at(right, shared));
                 let whole = left.get(..byte).unwrap_or_default();
                 Self {
@@ -67,13 +66,13 @@ impl Parting {
     }
 }
 
-/// Start of the word, or of the gap between words, that the byte `at` lies in.
+/// Returns the start of the word, or of the gap between words, that contains byte `at`.
 fn word_at(text: &str, at: usize) -> usize {
     let starts = text.split_word_bound_indices().map(|(start, _)| start);
     starts.take_while(|start| *start <= at).last().unwrap_or(0).min(at)
 }
 
-/// Whether most of a text's letters are compared by their words, and not one by one.
+/// Returns whether most of a text's letters are compared as words rather than one by one.
 fn is_spaced(text: &str) -> bool {
     let letters = text.chars().filter(|letter| letter.is_alphabetic());
     let (alone, in_words): (Vec<char>, Vec<char>) = letters.partition(|letter| is_cjk(*letter));

@@ -1,13 +1,11 @@
-//! The prefix as it is edited: its kind, what it is made of, its size; and the recipe that follows.
-//!
-//! It knows no widget and builds nothing.
+//! The prefix controls as values: kind, material and magnitude; [`PrefixForm::recipe`] converts them to a recipe.
 
 use serde::{Deserialize, Serialize};
 use softprefix_core::prefix::{Generator, Magnitude, PrefixKind, PrefixRecipe, Rounding};
 
 use super::{Envelope, ImportedFile, WhyNot};
 
-/// Which kind of prefix the controls show.
+/// The kind of prefix that is selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KindChoice {
@@ -38,7 +36,7 @@ impl KindChoice {
         Self::Imported,
     ];
 
-    /// The choice that shows a recipe's kind.
+    /// Returns the choice that shows a recipe's kind.
     pub fn of(kind: &PrefixKind) -> Option<Self> {
         Some(match kind.base() {
             PrefixKind::Constant => Self::Constant,
@@ -53,47 +51,48 @@ impl KindChoice {
         })
     }
 
-    /// Whether a seed matters.
+    /// Returns whether this kind uses a seed.
     pub fn is_seeded(self) -> bool {
         matches!(self, Self::RandomUniform | Self::RandomNormal | Self::Sampled)
     }
 
-    /// Whether its rows have a size of their own, and can stay as they are.
+    /// Returns whether the rows have a size of their own and can be used unscaled.
     pub fn has_own_size(self) -> bool {
         !matches!(self, Self::Constant | Self::RandomUniform | Self::RandomNormal)
     }
 }
 
-/// In which unit the magnitude is set.
+/// The unit of the magnitude.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MagnitudeUnit {
-    /// L2 of each row over the vocabulary's median L2.
+    /// L2 norm of each row over the vocabulary's median L2 norm.
     #[default]
     TokenNorms,
-    /// The scale of the values, as existing scripts say it; the only one where the module does not tell its vocabulary.
+    /// The scale of the values, as in existing scripts; the only unit where the module does not report its vocabulary's
+    /// norms.
     Raw,
 }
 
-/// The prefix as it is edited. Every field keeps its value while another kind is chosen.
+/// The prefix controls. Every field keeps its value while another kind is selected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PrefixForm {
     pub kind: KindChoice,
-    /// In [`PrefixForm::unit`]s; 0 is the stop at the left end.
+    /// In units of [`PrefixForm::unit`]; 0 is the stop at the left end of the slider.
     pub magnitude: f64,
     pub unit: MagnitudeUnit,
-    /// Of kinds with a size of their own: the rows as they are, without scaling.
+    /// For kinds with a size of their own: use the rows without scaling.
     pub unscaled: bool,
-    /// P.
+    /// Number of rows (P).
     pub len: usize,
     pub seed: u64,
-    /// Whose random numbers.
+    /// The random number generator.
     pub generator: Generator,
     pub words: String,
     pub blend_from: String,
     pub blend_to: String,
-    /// Where the blend stands: 0 is its first text, 1 its second.
+    /// Position of the blend: 0 is the first text, 1 the second.
     pub blend: f64,
     pub contrast: String,
     pub contrast_minus: String,
@@ -127,12 +126,12 @@ impl Default for PrefixForm {
 }
 
 impl PrefixForm {
-    /// Bounds of the slider behind its stop at 0, in token norms.
+    /// Range of the slider above its stop at 0, in token norms.
     pub const NORMS: std::ops::RangeInclusive<f64> = 0.001..=100.0;
-    /// Bounds of the slider behind its stop at 0, in raw values.
+    /// Range of the slider above its stop at 0, in raw values.
     pub const RAW: std::ops::RangeInclusive<f64> = 1e-5..=10.0;
 
-    /// The recipe that the fields describe.
+    /// Returns the recipe that the fields describe.
     pub fn recipe(&self) -> PrefixRecipe {
         let magnitude = match self.unit {
             _ if self.is_unscaled() => Magnitude::Unscaled,
@@ -147,17 +146,17 @@ impl PrefixForm {
         }
     }
 
-    /// Whether the rows keep the size that they have.
+    /// Returns whether the rows are used without scaling.
     pub fn is_unscaled(&self) -> bool {
         self.unscaled && self.kind.has_own_size()
     }
 
-    /// The kind of prefix that the fields describe, for prefixes of at most `len` rows.
+    /// Returns the kind of prefix that the fields describe, for at most `len` rows.
     pub fn kind_for(&self, len: usize) -> PrefixKind {
         self.base_kind().shaped(self.envelope.points(len))
     }
 
-    /// The same without its envelope.
+    /// Returns the same without its envelope.
     pub fn base_kind(&self) -> PrefixKind {
         let (seed, generator) = (self.seed, self.generator);
         match self.kind {
@@ -187,7 +186,8 @@ impl PrefixForm {
         }
     }
 
-    /// Rows of the chosen file, where `len` asks for more: they are said again from the first on.
+    /// Returns the number of rows of the selected file if `len` is larger: the rows are then repeated from the first
+    /// one on.
     pub fn rows_repeated_to(&self, len: usize) -> Option<usize> {
         let about = self
             .imported
@@ -198,7 +198,7 @@ impl PrefixForm {
         Some(about.rows).filter(|rows| *rows < len)
     }
 
-    /// What is missing to make such a prefix; `None` where nothing is.
+    /// Returns what is missing to build the prefix; `None` if it can be built.
     pub fn lacks(&self) -> Option<WhyNot> {
         let empty = |texts: [&String; 2]| texts.iter().any(|text| text.is_empty());
         match self.kind {
@@ -211,12 +211,12 @@ impl PrefixForm {
         }
     }
 
-    /// Takes over a kind and its envelope, of a prefix of `len` rows; one that these controls do not offer leaves theirs as
-    /// it is.
+    /// Sets the fields from a kind and its envelope, of a prefix of `len` rows; a kind that these controls do not offer
+    /// changes nothing.
     pub(crate) fn take_kind(&mut self, kind: &PrefixKind, len: usize) {
         let Some(choice) = KindChoice::of(kind) else { return };
         self.kind = choice;
-        // A recipe of a single row says nothing of an envelope.
+        // A recipe of a single row does not say what the envelope was.
         if let Some(points) = kind.envelope() {
             self.envelope = Envelope::of(points);
         } else if len > 1 {
@@ -249,7 +249,7 @@ impl PrefixForm {
         self.imported.as_ref().is_none_or(|file| file.sha256 != sha256)
     }
 
-    /// Bounds of the slider behind its stop at 0, in the unit in use.
+    /// Returns the range of the slider above its stop at 0, in the current unit.
     pub fn range(&self) -> std::ops::RangeInclusive<f64> {
         match self.unit {
             MagnitudeUnit::TokenNorms => Self::NORMS,

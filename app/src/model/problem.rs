@@ -1,27 +1,26 @@
-//! A thing that went wrong, as the person is told it: what happened, and what to do next.
-//!
-//! It knows no transport and no widget. Whoever meets an error turns it into a [`Problem`] once, where it is met.
+//! A [`Problem`]: what went wrong and what to do next, as shown to the user. Errors are converted to one where they
+//! occur.
 
 use std::fmt;
 
 use super::{Language, Said};
 
-/// What kind of thing went wrong: views choose a picture by it, and a translated headline where there is one.
+/// Category of a problem; views choose an icon and a headline by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProblemKind {
-    /// The module cannot be reached, or was lost.
+    /// The module cannot be reached, or the connection was lost.
     Connection,
-    /// The module answered with an error, or not as the protocol says.
+    /// The module answered with an error or in violation of the protocol.
     Module,
-    /// All places of the module are taken by tasks of former clients.
+    /// All task slots of the module are taken by tasks of earlier clients.
     TaskFull,
-    /// The model is not there, is not usable, or could not be fetched.
+    /// The model is missing, unusable, or could not be downloaded.
     Model,
-    /// What was asked for cannot be sent: prefix, window, empty prompt.
+    /// The request is invalid: prefix, context window, empty prompt.
     Input,
-    /// A file could not be read or written, or is not what it should be.
+    /// A file could not be read or written, or has the wrong content.
     File,
-    /// A part of this program broke.
+    /// A part of this program failed.
     Program,
 }
 
@@ -29,16 +28,16 @@ pub enum ProblemKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub kind: ProblemKind,
-    /// What happened, to what.
+    /// What happened, and to what.
     pub sentence: String,
     /// What to do next; may be empty where the sentence already says it.
     pub remedy: String,
-    /// Both in Japanese, where they are known so.
+    /// Sentence and remedy in Japanese, if translated.
     pub japanese: Option<(String, String)>,
 }
 
 impl Problem {
-    /// A problem of `kind` with its two sentences.
+    /// Creates a problem with its two sentences in English.
     pub fn new(kind: ProblemKind, sentence: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             kind,
@@ -48,14 +47,14 @@ impl Problem {
         }
     }
 
-    /// The same in Japanese.
+    /// Adds the Japanese.
     #[must_use]
     pub fn in_japanese(mut self, sentence: impl Into<String>, remedy: impl Into<String>) -> Self {
         self.japanese = Some((sentence.into(), remedy.into()));
         self
     }
 
-    /// What happened and what to do, in a language where it is known in it, else in English.
+    /// Returns sentence and remedy in `language`, or in English if not translated.
     #[must_use]
     pub fn words(&self, language: Language) -> (&str, &str) {
         match (language, &self.japanese) {
@@ -64,7 +63,7 @@ impl Problem {
         }
     }
 
-    /// Both sentences as one, in each language.
+    /// Returns both sentences joined, in each language.
     #[must_use]
     pub fn said(&self) -> Said {
         Said {
@@ -73,7 +72,7 @@ impl Problem {
         }
     }
 
-    /// Both sentences as one.
+    /// Returns both sentences joined.
     #[must_use]
     pub fn whole(&self, language: Language) -> String {
         let (sentence, remedy) = self.words(language);

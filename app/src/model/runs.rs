@@ -1,11 +1,11 @@
-//! Names of what is on its way, and how a part of the window shows a record.
+//! Ids of running inferences, and the timings shown for a run.
 
 use std::time::Duration;
 
 use softprefix_core::experiment::{Answer, Record};
 use softprefix_core::protocol::extension::FinishReason;
 
-/// Names a request for an inference within this session of the program. Ids only grow.
+/// Identifies an inference within this start of the program. Ids increase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RunId(pub u64);
 
@@ -15,16 +15,16 @@ pub struct Timings {
     /// From the request to the first text.
     pub first_token: Option<Duration>,
     pub elapsed: Option<Duration>,
-    /// Output tokens; `None` where the module does not count them.
+    /// Output tokens; `None` if the module does not count them.
     pub tokens: Option<usize>,
-    /// Output tokens a second, without the time to the first one.
+    /// Output tokens per second, without the time to the first one.
     pub tokens_per_second: Option<f64>,
-    /// The share of the output tokens that were drafted; `None` where none was.
+    /// Share of the output tokens that were accepted from a draft; `None` if there was no draft.
     pub drafted: Option<f64>,
 }
 
 impl Timings {
-    /// Those of an answer.
+    /// Returns the timings of an answer.
     pub fn of(answer: &Answer) -> Self {
         let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
         let usage = answer.usage.as_ref();
@@ -42,7 +42,7 @@ impl Timings {
     }
 }
 
-/// How a record's output ended; `None` where the case failed.
+/// Returns how a record's output ended; `None` if the case failed.
 pub fn finish_of(record: &Record) -> Option<FinishReason> {
     record.answer().map(|answer| answer.finish_reason)
 }

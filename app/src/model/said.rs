@@ -11,7 +11,7 @@ pub struct Said {
     pub ja: String,
 }
 
-/// What reads the same in both: a path, a number, a module's own words.
+/// For text that is the same in both languages: a path, a number, a module's message.
 impl From<String> for Said {
     fn from(text: String) -> Self {
         Self {
@@ -28,7 +28,7 @@ impl From<&str> for Said {
 }
 
 impl Said {
-    /// The words in a language.
+    /// Returns the sentence in `language`.
     #[must_use]
     pub fn get(&self, language: Language) -> &str {
         match language {
@@ -38,7 +38,7 @@ impl Said {
     }
 }
 
-/// `said!("{n} found", "{n} 個あります")`: both with the same inline arguments.
+/// `bilingual!("{n} found", "{n} 個あります")` formats both with the same inline arguments.
 macro_rules! said {
     ($en:literal, $ja:literal) => {
         $crate::model::Said {

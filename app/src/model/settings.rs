@@ -1,6 +1,5 @@
-//! What is remembered between starts: how the window looks, and what was last in its fields.
-//!
-//! Results are never in here; they are files of their own.
+//! What is stored between starts: the window's settings and the last content of its fields. Results are files of their
+//! own.
 
 use serde::{Deserialize, Serialize};
 use softprefix_core::compare::{Granularity, Measure};
@@ -14,14 +13,14 @@ use super::{Language, PrefixForm, PromptForm, Target};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Theme {
-    /// As the system says.
+    /// Follows the system.
     #[default]
     System,
     Light,
     Dark,
 }
 
-/// How the window looks and behaves.
+/// Appearance and behaviour of the window.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
@@ -29,21 +28,21 @@ pub struct Settings {
     pub language: Language,
     /// 1.0 is 100 %; 1.5 for a projector.
     pub zoom: f32,
-    /// Whether the advanced part of the prefix panel is unfolded.
+    /// Whether the advanced part of the prefix panel is expanded.
     pub advanced: bool,
-    /// Height of the texts in Tune, where the person set it.
+    /// Height of the texts in Tune, if the user set it.
     pub texts_height: Option<f32>,
-    /// The same of the pair in Sweep.
+    /// Height of the pair's texts in Sweep, if the user set it.
     pub pair_height: Option<f32>,
-    /// The person chose raw values although token norms are known.
+    /// The user chose raw values although token norms are available.
     pub raw_magnitude: bool,
-    /// The curve of a prefix is filled by itself when the person pauses.
+    /// Whether the curve is filled automatically when the user pauses.
     pub fill_curve: bool,
     pub live: bool,
     pub granularity: Granularity,
     pub measure: Measure,
     pub target: Target,
-    /// Whom the doctor looked at last.
+    /// The host that the doctor checked last.
     pub doctor_host: String,
 }
 
@@ -68,7 +67,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Least and most zoom.
+    /// Range of the zoom factor.
     pub const ZOOM: std::ops::RangeInclusive<f32> = 0.7..=2.5;
 }
 
@@ -80,7 +79,7 @@ pub struct Remembered {
     pub prefix: PrefixForm,
     pub prompt: PromptForm,
     pub sweep: SweepForm,
-    /// Prompts of the person's own, the last one first.
+    /// The user's own prompts, latest first.
     pub own_prompts: Vec<Prompt>,
 }
 

@@ -1,6 +1,5 @@
-//! What a sweep is to run, as it is edited: cases, lengths, magnitudes, repeats; and the plan that follows from it.
-//!
-//! It knows no widget and runs nothing.
+//! The sweep's controls as values: prompts, lengths, magnitudes and repeats; [`SweepForm::plan`] converts them to a
+//! plan.
 
 use serde::{Deserialize, Serialize};
 use softprefix_core::compare::Measure;
@@ -18,14 +17,14 @@ pub struct SweepCase {
 }
 
 impl SweepCase {
-    /// The preset that it is, if it is one.
+    /// Returns the preset that it is, if it is one.
     pub fn preset(&self) -> Option<&'static Preset> {
         PRESETS
             .iter()
             .find(|preset| preset.user == self.user && preset.system == self.system)
     }
 
-    /// As plans and records have it.
+    /// Returns the prompt in the form of plans and records.
     pub fn prompt(&self) -> Prompt {
         Prompt {
             system: self.system.clone(),
@@ -43,14 +42,14 @@ impl From<&Prompt> for SweepCase {
     }
 }
 
-/// Magnitudes that are set with one press.
+/// Ready-made lists of magnitudes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Range {
-    /// 0, and where tokens are: from far under the norm's floor to where outputs collapse.
+    /// 0, and values from far below the norms of tokens to where outputs collapse.
     Usual,
     /// 0 and the whole axis in equal ratios.
     Whole,
-    /// The ten raw values of existing scripts, cut to bf16 as they do it.
+    /// The ten raw values of existing scripts, truncated to bf16 as the scripts do.
     Script,
 }
 
@@ -62,26 +61,26 @@ const WHOLE: &str = "0, 0.001 … 100 (16)";
 const WHOLE_RAW: &str = "0, 1e-5 … 10 (19)";
 const SCRIPT: &str = "0, 1e-4, 0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 1, 2";
 
-/// A sweep as it is edited. Kind of prefix, sampling and output length are those of the Tune view.
+/// The sweep's controls. Kind of prefix, sampling and output length are those of the Tune view.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SweepForm {
     pub cases: Vec<SweepCase>,
     /// Every P.
     pub lens: Vec<usize>,
-    /// The magnitudes as they were typed; see [`magnitudes`].
+    /// The magnitudes as typed; see [`magnitudes`].
     pub magnitudes: String,
     pub unit: MagnitudeUnit,
     pub rounding: Rounding,
     pub repeats: usize,
-    /// KL and perplexity of every case, where the unit can tell them.
+    /// Whether KL and perplexity of every case are measured, where the unit supports it.
     pub deep: bool,
-    /// The threshold finder's question.
+    /// The measure of the threshold search.
     pub budget_measure: Measure,
     pub budget: f64,
-    /// A second module on which the same plan is run: `embedded`, or `host:port`; empty for none.
+    /// A second module that runs the same plan: `embedded` or `host:port`; empty for none.
     pub also: String,
-    /// Its model, where it has not the first one's.
+    /// The second module's model, if it differs from the first one's.
     pub also_model: Option<String>,
 }
 
@@ -108,13 +107,13 @@ impl Default for SweepForm {
 }
 
 impl SweepForm {
-    /// The magnitudes; empty where what was typed is no list (a field never hands such a text over).
+    /// Returns the magnitudes; empty if the text is not a list (the field does not accept such a text).
     pub fn values(&self) -> Vec<f64> {
-        // The unit may be forced to raw by the module; the field and the plan refuse negative norms.
+        // The module may force raw values; the field and the plan refuse negative norms.
         magnitudes::parse(&self.magnitudes, MagnitudeUnit::Raw).unwrap_or_default()
     }
 
-    /// Takes one of the ready-made lists.
+    /// Sets one of the ready-made lists.
     pub fn take_range(&mut self, range: Range) {
         let raw = self.unit == MagnitudeUnit::Raw;
         self.rounding = Rounding::NearestEven;
@@ -132,7 +131,7 @@ impl SweepForm {
         .to_owned();
     }
 
-    /// Which of the ready-made lists it holds.
+    /// Returns the ready-made list that is set, if it is one.
     pub fn range(&self) -> Option<Range> {
         Range::ALL.into_iter().find(|range| {
             let mut other = self.clone();
@@ -141,7 +140,7 @@ impl SweepForm {
         })
     }
 
-    /// Changes the unit; the usual list of the other unit comes with it, since values of one mean nothing in the other.
+    /// Changes the unit, and the list to the default of that unit, since the values of one mean nothing in the other.
     pub fn set_unit(&mut self, unit: MagnitudeUnit) {
         if self.unit != unit {
             self.unit = unit;
@@ -149,13 +148,13 @@ impl SweepForm {
         }
     }
 
-    /// Cells for each case: one for each length and magnitude.
+    /// Returns the number of cells per case: one for each length and magnitude.
     pub fn cells(&self) -> usize {
         self.lens.len() * self.values().len()
     }
 
-    /// The plan of these fields, with prefixes of `kind`, drawn as `prompt` says. An envelope needs two rows: prefixes of one
-    /// row go without, as a sweep of their own.
+    /// Returns the plan of these fields with prefixes of `kind` and the settings of `prompt`. An envelope needs two
+    /// rows: prefixes of one row run without it, as a sweep of their own.
     pub fn plan(&self, kind: PrefixKind, prompt: &PromptForm, name: String) -> Plan {
         let values = Values::List(self.values());
         let magnitudes = match self.unit {
@@ -189,7 +188,7 @@ impl SweepForm {
         }
     }
 
-    /// Takes over what a plan says, as far as these fields can say it.
+    /// Sets the fields from a plan, as far as they can express it.
     pub fn take_plan(&mut self, plan: &Plan) {
         self.cases = plan.prompts.iter().map(SweepCase::from).collect();
         self.repeats = plan.repeats.max(1);
@@ -223,7 +222,7 @@ impl SweepForm {
             Values::Log { from, to, count, zero } => {
                 format!("{}{from} … {to} ({count})", if *zero { "0, " } else { "" })
             }
-            // Equal steps are written out: the field has no shorter way to say them.
+            // Equal steps are written out, since the field has no shorter notation for them.
             Values::Linear { from, to, count } => {
                 let step = |i: usize| from + (to - from) * i as f64 / (count.saturating_sub(1)).max(1) as f64;
                 written(&(0..*count).map(step).collect::<Vec<_>>())
@@ -237,7 +236,7 @@ fn written(values: &[f64]) -> String {
     words.join(", ")
 }
 
-/// Reads `1, 2, 4`: every P once, small to large; `None` for what is no such list.
+/// Parses `1, 2, 4`: every P once, in ascending order; `None` if the text is not such a list.
 pub fn parse_lens(text: &str) -> Option<Vec<usize>> {
     let mut lens = Vec::new();
     for item in text.split([',', '、', ';', ' ']).filter(|item| !item.trim().is_empty()) {
@@ -253,7 +252,7 @@ pub fn parse_lens(text: &str) -> Option<Vec<usize>> {
     (!lens.is_empty() && lens.len() <= 64).then_some(lens)
 }
 
-/// Lengths as the field shows them.
+/// Formats lengths as the field shows them.
 pub fn written_lens(lens: &[usize]) -> String {
     let words: Vec<String> = lens.iter().map(ToString::to_string).collect();
     words.join(", ")

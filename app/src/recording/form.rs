@@ -1,4 +1,5 @@
-//! The file's form: lines written one by one, and a whole file read, or refused in one sentence.
+//! Reads and writes the file format of recordings: [`Writer`] formats one line at a time, [`Recording::read`] parses a
+//! whole file or refuses it with one sentence.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,23 +16,23 @@ use softprefix_core::protocol::extension::{Budget, FinishReason, SoftPrefixEcho,
 use super::Line;
 use crate::model::{Histogram, ModuleFacts, PrefixForm, Problem, ProblemKind, PromptForm, Side, Timings, Vocabulary};
 
-/// The version that is written, and the newest that is read.
+/// The version that is written, and the newest that can be read.
 pub const VERSION: u32 = 1;
 
-/// Larger numbers of tokens, positions or rows than any model has.
+/// Upper bound for numbers of tokens, positions and rows: more than any model has.
 const MOST: usize = 1 << 24;
 
 /// A recording: what happened, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Recording {
     pub written_by: String,
-    /// When it began, in seconds since 1970.
+    /// Start time, in seconds since 1970.
     pub at_unix: u64,
-    /// Times in milliseconds since it began, never falling.
+    /// Events with their time in milliseconds since the start, in ascending order.
     pub lines: Vec<(u64, Line)>,
 }
 
-/// Why a file is not played.
+/// Why a file cannot be played.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
     #[error("{0} is not a recording of this program; choose a file that it recorded.")]
@@ -47,7 +48,7 @@ pub enum Broken {
 }
 
 impl Broken {
-    /// The same as it is told to a person, in both languages.
+    /// Converts the error to a problem in both languages.
     pub fn problem(&self) -> Problem {
         let japanese = match self {
             Self::NotOne(name) => {
@@ -77,7 +78,7 @@ struct Head {
     at_unix: u64,
 }
 
-/// A further line: a time and one of the others.
+/// A further line: a time and one of the other keys.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Row {
@@ -127,7 +128,7 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// Tells `null` from a key that is not there.
+/// Distinguishes `null` from a missing key.
 fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<usize>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
@@ -208,7 +209,7 @@ struct BeganRow {
     built: Option<BuiltRow>,
 }
 
-/// A prefix that was sent; its recipe is that of the fields when the run began.
+/// A prefix that was sent; its recipe is that of the fields when the run started.
 #[derive(Serialize, Deserialize)]
 struct BuiltRow {
     len: usize,
@@ -275,15 +276,15 @@ struct FailedRow {
     because: [String; 2],
 }
 
-/// What both directions keep from line to line: the forms as they were, and the text that has arrived on each side.
+/// State that reader and writer keep from line to line: the forms, and the text received on each side.
 #[derive(Default)]
 struct Memory {
     prefix: Map<String, Value>,
     prompt: Map<String, Value>,
     texts: [String; 3],
-    /// The recipe with which the prefixed run began.
+    /// The recipe with which the prefixed run started.
     recipe: Option<PrefixRecipe>,
-    /// The prefix with which it was sent.
+    /// The prefix that was sent.
     sent: Option<PrefixIdentity>,
 }
 
@@ -296,13 +297,13 @@ impl Memory {
         }]
     }
 
-    /// The prefix of a side's run, where it has one.
+    /// Returns the prefix of a side's run, if it has one.
     fn sent(&self, side: Side) -> Option<&PrefixIdentity> {
         self.sent.as_ref().filter(|_| side == Side::Prefixed)
     }
 }
 
-/// Writes a recording line by line.
+/// Formats a recording line by line.
 #[derive(Default)]
 pub struct Writer {
     memory: Memory,
@@ -310,7 +311,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// The first line of a file.
+    /// Returns the first line of a file.
     pub fn head(at_unix: u64) -> String {
         let head = Head {
             softprefix_recording: u64::from(VERSION),
@@ -320,7 +321,7 @@ impl Writer {
         written(&head)
     }
 
-    /// The line for what happened `at` milliseconds after the beginning; `None` where it is of no matter any more.
+    /// Returns the line for an event `at` milliseconds after the start; `None` if it has no effect any more.
     pub fn line(&mut self, at: u64, line: &Line) -> Option<String> {
         self.at = self.at.max(at);
         let mut row = Row {
@@ -396,7 +397,7 @@ fn because(problem: &Problem) -> [String; 2] {
     [problem.sentence.clone(), problem.remedy.clone()]
 }
 
-/// The fields that differ from `before`, which becomes the new form.
+/// Returns the fields that differ from `before`, and replaces `before` by the new form.
 fn changes(before: &mut Map<String, Value>, form: &impl Serialize) -> Option<Map<String, Value>> {
     let Ok(Value::Object(now)) = serde_json::to_value(form) else {
         return None;
@@ -440,7 +441,7 @@ fn module_row(facts: &ModuleFacts, vocabulary: Option<&Vocabulary>) -> ModuleRow
     }
 }
 
-/// A baseline and its runs as a results file without the module's address.
+/// Returns a baseline and its runs as a results file, without the module's address.
 fn case_row(records: &[Record]) -> Option<Value> {
     let first = records.first()?;
     let mut experiment = Experiment {
@@ -457,7 +458,7 @@ fn case_row(records: &[Record]) -> Option<Value> {
 }
 
 fn end_row(side: Side, answer: &Answer, arrived: &str, sent: Option<&PrefixIdentity>) -> EndRow {
-    // Times are told as the panes show them; more figures would only fill the file.
+    // Rounded as the panes show them; more digits would only enlarge the file.
     let ms = |time: Duration| (time.as_secs_f64() * 10_000.0).round() / 10.0;
     let timings = Timings::of(answer);
     let finish = serde_json::to_value(answer.finish_reason).ok();
@@ -478,10 +479,10 @@ fn end_row(side: Side, answer: &Answer, arrived: &str, sent: Option<&PrefixIdent
 }
 
 impl Recording {
-    /// Reads a file; `name` is what a refusal calls it.
+    /// Parses a file; `name` is what error messages call it.
     ///
     /// # Errors
-    /// Where it is no recording, of a newer version, damaged, or empty.
+    /// If it is not a recording, of a newer version, damaged, or empty.
     pub fn read(bytes: &[u8], name: &str) -> Result<Self, Broken> {
         let not_one = || Broken::NotOne(name.to_owned());
         let mut rows = bytes.split_inclusive(|&byte| byte == b'\n');
@@ -511,7 +512,7 @@ impl Recording {
             }
             let parsed: Row = match serde_json::from_slice(row) {
                 Ok(parsed) => parsed,
-                // A line without its end is the last one of a program that was killed.
+                // A last line without a line end was cut off when the program was killed.
                 Err(_) if !row.ends_with(b"\n") => break,
                 Err(error) => return Err(broken(without_place(&error))),
             };
@@ -534,13 +535,13 @@ impl Recording {
         })
     }
 
-    /// From the beginning to the last line.
+    /// Returns the time of the last line.
     pub fn length(&self) -> Duration {
         Duration::from_millis(self.lines.last().map_or(0, |(at, _)| *at))
     }
 }
 
-/// What serde says, without the line and column of its own counting.
+/// Returns serde's message without its own line and column.
 fn without_place(error: &serde_json::Error) -> String {
     let message = error.to_string();
     message.split(" at line ").next().unwrap_or_default().to_owned()
@@ -577,7 +578,7 @@ fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, St
         form.preset = form.preset.filter(|&preset| preset < crate::model::PRESETS.len());
         Line::Prompt(Box::new(form))
     } else if let Some(view) = row.view {
-        // A measure or a unit that this version does not have is shown as the usual one.
+        // An unknown measure or unit is replaced by the default.
         Line::View {
             measure: serde_json::from_value(view.measure).unwrap_or(Measure::Chrf2),
             granularity: serde_json::from_value(view.granularity).unwrap_or_default(),
@@ -639,7 +640,7 @@ fn form_of<T: serde::de::DeserializeOwned>(fields: &Map<String, Value>) -> Resul
 
 fn module_of(row: ModuleRow) -> Result<(ModuleFacts, Option<Arc<Vocabulary>>), String> {
     let limited = |number: Option<usize>| number.map(|number| number.min(MOST));
-    // Where a module stood is not recorded.
+    // The module's address is not recorded.
     let elsewhere = "StackFlow".to_owned();
     let facts = ModuleFacts {
         identity: ModuleIdentity {

@@ -1,4 +1,4 @@
-//! One thing that happened at the workbench, as its own types say it.
+//! The events of a recording.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use softprefix_core::protocol::extension::Budget;
 
 use crate::model::{ModuleFacts, PrefixForm, Problem, PromptForm, Side, Vocabulary};
 
-/// One thing that happened. Runs have no names: a side has at most one, and what came of replaced ones is not recorded.
+/// One event. Runs have no ids: each side has at most one, and results of replaced runs are not recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Line {
     Module {
@@ -16,7 +16,7 @@ pub enum Line {
         vocabulary: Option<Arc<Vocabulary>>,
     },
     Lost(Problem),
-    /// The whole form, as it is from now on.
+    /// The whole form after the change.
     Prefix(Box<PrefixForm>),
     Prompt(Box<PromptForm>),
     View {
@@ -24,16 +24,16 @@ pub enum Line {
         granularity: Granularity,
     },
     Count(Budget),
-    /// A baseline and its runs are there from now on, and shown.
+    /// A baseline and its runs, which are shown from now on.
     Case(Vec<Record>),
-    /// A run of the case of the controls begins.
+    /// A run of the current case starts.
     Run(Side),
     Began(Side, Option<Box<PrefixIdentity>>),
     Text(Side, String),
     Ended(Side, Box<Answer>),
     Failed(Side, Problem),
     Dropped(Side),
-    /// The place of a point among those of the shown case.
+    /// Index of the opened point among those of the shown case.
     Look(Option<usize>),
     Remove(usize),
     Clear,

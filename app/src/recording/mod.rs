@@ -1,30 +1,30 @@
 //! Recordings of a session at the workbench: what was moved, run and answered, each with its time.
 //!
 //! # The file, version 1
-//! JSON lines. The first says what it is: `{"softprefix_recording":1,"written_by":"softprefix 0.1.0","at_unix":...}`. Each
-//! further line has a time `t`, in milliseconds since the recording began and never smaller than the one before, and one of
+//! JSON lines. The first is the header: `{"softprefix_recording":1,"written_by":"softprefix 0.1.0","at_unix":...}`.
+//! Each
+//! further line has a time `t`, in milliseconds since the start of the recording and never decreasing, and one of
 //!
 //! | key | means |
 //! |---|---|
-//! | `module` | a module is ready: `model`, `hidden_size`, `window`, ..., and its `vocabulary`'s norms; never its address |
-//! | `lost` | the module is gone: the sentence and what to do |
-//! | `prefix`, `prompt` | the fields that changed of what is edited (the first line of each has all of them) |
+//! | `module` | a module is ready: `model`, `hidden_size`, `window`, ..., and its `vocabulary`'s norms; never its
+//! address |
+//! | `lost` | the connection was lost: the sentence and the remedy |
+//! | `prefix`, `prompt` | the fields of the form that changed (the first line of each has all of them) |
 //! | `view` | measure of the plot, granularity of the diff |
 //! | `count` | tokens of template and prompt, window, prefill |
-//! | `case` | a baseline and its runs that are there from now on, as a results file |
-//! | `run` | a run of a side begins: `b` baseline, `p` prefixed, `r` the baseline once more |
-//! | `began` | it was sent, with what prefix |
+//! | `case` | a baseline and its runs that are shown from now on, as a results file |
+//! | `run` | a run of a side starts: `b` baseline, `p` prefixed, `r` the baseline again |
+//! | `began` | it was sent, with its prefix |
 //! | `b`, `p`, `r` | text of that side arrives |
-//! | `end` | it ended: how, after what time; the `text` only where it is not what had arrived |
+//! | `end` | it ended: how, and after what time; the `text` only where it differs from what was received |
 //! | `failed`, `dropped` | it ended without an answer |
-//! | `look` | a point was opened: its place among the points of the case, `null` for the last |
-//! | `remove`, `clear` | points were taken away |
-//! | `over` | the recording was ended; without it, it broke off |
+//! | `look` | a point was opened: its index among the points of the case, `null` for the last |
+//! | `remove`, `clear` | points were removed |
+//! | `over` | the recording was ended; a file without it was interrupted |
 //!
-//! Keys that are not known are passed over; a version that is not known is refused. A last line that is torn, as a crash leaves
-//! it, is left out. A recording holds texts, times and digests: nothing of the person's settings, files or addresses.
-//!
-//! This module knows the form of the file and the workbench's own types; it reads no file and starts nothing.
+//! Unknown keys are ignored; an unknown version is refused. A last line that is cut off, as after a crash, is ignored.
+//! A recording contains texts, times and digests: none of the user's settings, files or addresses.
 
 mod form;
 mod line;

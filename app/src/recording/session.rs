@@ -1,4 +1,4 @@
-//! A recording, made ready for playing: what of it can be passed over on the way to a later time, and its measures.
+//! Prepares a recording for playback: which lines can be skipped when seeking, and the measures of its texts.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use softprefix_core::protocol::extension::FinishReason;
 use super::{Line, Recording};
 use crate::model::{PromptForm, Side};
 
-/// A recording, made ready: what of it can be passed over on the way to a later time, and its measures.
+/// A recording prepared for playback: which lines can be skipped when seeking, and the measures of its texts.
 #[derive(Debug)]
 pub struct Session {
     /// The file's name; `None` for the recording that is part of the program.
@@ -22,7 +22,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Makes a recording ready.
+    /// Prepares a recording.
     pub fn new(name: Option<String>, recording: Recording) -> Self {
         let measures = pairs(&recording.lines)
             .into_iter()
@@ -39,12 +39,12 @@ impl Session {
         }
     }
 
-    /// What happened, each with its milliseconds since the beginning.
+    /// Returns the events, each with its time in milliseconds since the start.
     pub(crate) fn lines(&self) -> &[(u64, Line)] {
         &self.recording.lines
     }
 
-    /// For each line, the place of the line that makes it unnecessary; its own where there is none.
+    /// Returns, for each line, the index of the line that makes it unnecessary; its own index if there is none.
     pub(crate) fn superseded(&self) -> &[usize] {
         &self.superseded
     }
@@ -53,12 +53,12 @@ impl Session {
         self.recording.length()
     }
 
-    /// When it was recorded, in seconds since 1970; 0 where the file does not say.
+    /// Returns the time of the recording, in seconds since 1970; 0 if the file does not say.
     pub fn at_unix(&self) -> u64 {
         self.recording.at_unix
     }
 
-    /// What is in it, in one line.
+    /// Returns a summary in one line.
     pub fn summary(&self) -> String {
         let lines = &self.recording.lines;
         let count = |what: &dyn Fn(&Line) -> bool| lines.iter().filter(|(_, line)| what(line)).count();
@@ -72,7 +72,7 @@ impl Session {
         )
     }
 
-    /// The measures of two texts that are compared in it.
+    /// Returns the measures of two texts that are compared in the recording.
     pub(crate) fn measures(&self, left: &Arc<str>, right: &Arc<str>) -> Option<&Measures> {
         self.measures.get(&(Arc::clone(left), Arc::clone(right)))
     }
@@ -80,15 +80,16 @@ impl Session {
 
 type Pair = (Arc<str>, Arc<str>);
 
-/// A case as far as its texts go.
+/// The texts of a case.
 #[derive(Default)]
 struct Texts {
     baseline: Option<Arc<str>>,
-    /// Texts that wait for it.
+    /// Texts that are waiting for the baseline.
     prefixed: Vec<Arc<str>>,
 }
 
-/// The texts that are compared when these lines are played: each finished text with the first baseline of its case.
+/// Returns the texts that are compared when these lines are played: each finished text with the first baseline of its
+/// case.
 fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
     let mut pairs = HashSet::new();
     let mut cases: Vec<((String, PromptForm), Texts)> = Vec::new();
@@ -97,7 +98,7 @@ fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
         preset: None,
         ..PromptForm::default()
     };
-    // The case of the run that is under way on each side.
+    // The case of the current run of each side.
     let mut under_way: [Option<usize>; 3] = [None; 3];
     for (_, line) in lines {
         match line {
@@ -125,7 +126,7 @@ fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
                 let of = under_way[*side as usize]
                     .take()
                     .unwrap_or_else(|| case_of(&mut cases, &model, &prompt));
-                // A part of an output is no baseline and no point.
+                // A partial output is neither a baseline nor a point.
                 if answer.finish_reason == FinishReason::Stopped {
                     continue;
                 }
@@ -148,7 +149,7 @@ fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
     pairs
 }
 
-/// The place of a case among those that were met.
+/// Returns the index of a case among those seen so far, adding it if it is new.
 fn case_of(cases: &mut Vec<((String, PromptForm), Texts)>, model: &str, prompt: &PromptForm) -> usize {
     let known = cases.iter().position(|((of, key), _)| of == model && key == prompt);
     known.unwrap_or_else(|| {
@@ -157,7 +158,7 @@ fn case_of(cases: &mut Vec<((String, PromptForm), Texts)>, model: &str, prompt: 
     })
 }
 
-/// For each line the place of the one after which nobody can tell whether it was played.
+/// Returns, for each line, the index of the line after which its effect is no longer visible.
 fn superseded(lines: &[(u64, Line)]) -> Vec<usize> {
     let mut by: Vec<usize> = (0..lines.len()).collect();
     let mut form = None;
@@ -169,7 +170,7 @@ fn superseded(lines: &[(u64, Line)]) -> Vec<usize> {
                     by[before] = place;
                 }
             }
-            // It runs with the prefix as it is.
+            // A run uses the prefix as it is at that time.
             Line::Run(side) => {
                 texts[*side as usize].clear();
                 form = None;
@@ -177,7 +178,7 @@ fn superseded(lines: &[(u64, Line)]) -> Vec<usize> {
             Line::Text(side, _) => texts[*side as usize].push(place),
             Line::Ended(side, outcome) => {
                 let texts = std::mem::take(&mut texts[*side as usize]);
-                // The first text also ends the look at an older point.
+                // The first text also ends the view of an older point.
                 for text in texts.into_iter().skip(1).filter(|_| !outcome.text.is_empty()) {
                     by[text] = place;
                 }

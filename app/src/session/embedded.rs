@@ -1,6 +1,5 @@
-//! The device unit inside this process, on a loopback port; the app then reaches it by TCP like any module.
-//!
-//! It finds or fetches the model and starts the unit. It knows no engine, and never talks to the unit except by TCP.
+//! The device unit inside this process, listening on a loopback port: finds or downloads its model and starts it. The
+//! app then connects to it over TCP as to any other module.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -17,20 +16,21 @@ use tokio::sync::oneshot;
 use crate::errors::{self, sentence};
 use crate::model::{FetchProgress, ModelChoice, Problem, ProblemKind};
 
-/// A unit that runs in this process. Dropping it ends it and its tasks.
+/// A unit that runs in this process. Dropping it stops it and its tasks.
 pub struct Embedded {
     address: SocketAddr,
-    /// What its clients say first: no other program on this machine is to command it.
+    /// The line that its clients send first, so that no other program on this machine can use it.
     secret: Secret,
-    /// Dropping the sender is what ends the unit.
+    /// Dropping the sender stops the unit.
     _shutdown: oneshot::Sender<()>,
 }
 
 impl Embedded {
-    /// Starts a unit with these models on a free loopback port. `on_load` hears how far a model is loaded.
+    /// Starts a unit with these models on a free loopback port. `on_load` is called with the progress of loading a
+    /// model.
     ///
     /// # Errors
-    /// Where no loopback port can be listened on.
+    /// If no loopback port can be opened.
     pub async fn start(source: Arc<dyn ModelSource>, on_load: LoadObserver) -> Result<Self, Problem> {
         let failed = |detail: String| {
             Problem::new(ProblemKind::Connection, sentence(&detail), "Try again.").in_japanese(
@@ -57,7 +57,7 @@ impl Embedded {
             Arc::new(unit),
             secret.clone(),
             async move {
-                // An error is the sender's end, which is the signal.
+                // An error means that the sender was dropped, which is the signal.
                 let _ = ended.await;
             },
         ));
@@ -68,32 +68,34 @@ impl Embedded {
         })
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What a client of it is to be given ([`ConnectOptions::secret`](softprefix_core::client::ConnectOptions::secret)).
+    /// Returns the secret for its clients
+    /// ([`ConnectOptions::secret`](softprefix_core::client::ConnectOptions::secret)).
     pub fn secret(&self) -> Secret {
         self.secret.clone()
     }
 }
 
-/// A model for the embedded unit: there already, or to be fetched.
+/// A model for the embedded unit: on this machine, or to be downloaded.
 pub enum Wanted {
     Present {
-        /// What a set-up calls it.
+        /// The name to set it up with.
         name: String,
         store: Box<ModelStore>,
     },
-    /// The first of these that can be had.
+    /// The first of these that can be downloaded.
     Missing(Vec<&'static Entry>),
 }
 
-/// Finds what `model` names: a file, a model that is there, or one of the catalogue; `None` takes the default.
+/// Finds what `model` names: a file, a model on this machine, or one of the catalogue; `None` takes the default. Reads
+/// file headers, so it blocks.
 ///
 /// # Errors
-/// Where it names nothing, or a file that is no usable model. Reads file headers: call it where waiting is no harm.
+/// If it names nothing, or a file that is not a usable model.
 pub fn wanted(model: Option<&str>) -> Result<Wanted, Problem> {
     let store = ModelStore::from_env();
     let Some(model) = model else {
@@ -118,7 +120,7 @@ pub fn wanted(model: Option<&str>) -> Result<Wanted, Problem> {
             store: Box::new(store),
         });
     }
-    // A file of that name that is there but cannot be used says why.
+    // For a file of that name that cannot be used, returns the reason.
     let broken = store
         .found()
         .into_iter()
@@ -182,10 +184,10 @@ fn named_file(path: &Path) -> Result<Wanted, Problem> {
     }
 }
 
-/// Fetches the first of `entries` that can be had and gives its name. Blocks.
+/// Downloads the first of `entries` that is available and returns its name. Blocks.
 ///
 /// # Errors
-/// `Ok(None)` where it was cancelled; else the reason of every way that was tried.
+/// `Ok(None)` if it was cancelled; otherwise the reasons of every source that was tried.
 pub fn fetch(
     entries: &[&'static Entry],
     cancel: &AtomicBool,
@@ -215,7 +217,7 @@ fn source_name(source: FetchSource) -> &'static str {
     }
 }
 
-/// What a fetch is doing, as the text tables know it (`fetch.<step>`).
+/// Returns the key of a download step in the text tables (`fetch.<step>`).
 fn step_name(step: Step) -> &'static str {
     match step {
         Step::Waiting => "waiting",
@@ -227,7 +229,8 @@ fn step_name(step: Step) -> &'static str {
     }
 }
 
-/// All models that are there, those that cannot be used with the reason, then those of the catalogue that are not. Reads file headers.
+/// Returns all models on this machine, then those that cannot be used with the reason, then those of the catalogue that
+/// are not downloaded. Reads file headers.
 pub fn choices() -> Vec<ModelChoice> {
     let store = ModelStore::from_env();
     let default = models::by_default();

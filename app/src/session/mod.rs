@@ -1,5 +1,5 @@
-//! A module in use, also the one inside this process: the core's session, opened in one way for the window, a second module and the
-//! shell. Every failure is a [`Problem`]: a sentence and what to do next.
+//! Opens a module, including the one inside this process: the session of `core`, opened in the same way by the window,
+//! a second module and the shell. Every failure is a [`Problem`].
 
 pub mod embedded;
 
@@ -17,7 +17,7 @@ use self::embedded::{Embedded, Wanted};
 use crate::errors;
 use crate::model::{ConnectStep, FetchProgress, Histogram, Problem, ProblemKind, Target, Vocabulary};
 
-/// A module in use. The unit inside this process, where it is that one, lives as long as its session.
+/// A connected module. The unit inside this process, if that is the module, lives as long as its session.
 pub struct Session {
     core: Arc<core::Session>,
     _embedded: Option<Embedded>,
@@ -34,18 +34,18 @@ impl Deref for Session {
 /// Which module to open, and how.
 pub struct Opening {
     pub target: Target,
-    /// System text and settings of the first task.
+    /// System prompt and settings of the first task.
     pub system: String,
     pub settings: Settings,
     pub limits: ConnectOptions,
     pub prefix_store: Option<PrefixStore>,
     pub left_over: LeftOver,
-    /// Whether a model for the embedded module that is not here is fetched; setting the flag gives that up.
+    /// Whether a missing model for the embedded module is downloaded; setting the flag cancels the download.
     pub fetch: Option<Arc<AtomicBool>>,
 }
 
 impl Opening {
-    /// For running a plan; nothing is fetched, and no task of others is ended.
+    /// Options for running a plan: nothing is downloaded, and no task of other clients is ended.
     pub fn for_plan(target: Target, plan: &Plan) -> Self {
         let first = plan.prompts.first();
         Self {
@@ -55,7 +55,7 @@ impl Opening {
         }
     }
 
-    /// Without a system text, with usual settings; as [`Opening::for_plan`].
+    /// Options with an empty system prompt and default settings; otherwise as [`Opening::for_plan`].
     pub fn of(target: Target) -> Self {
         Self {
             target,
@@ -69,23 +69,23 @@ impl Opening {
     }
 }
 
-/// What happens with the tasks that former clients left, where they take all places of a module.
+/// What to do with tasks that earlier clients left if they take all task slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeftOver {
-    /// Nothing: the person is asked.
+    /// Nothing: the user is asked.
     Keep,
-    /// These are exited first: the person was asked.
+    /// Exits these first: the user agreed.
     Exit(Vec<String>),
-    /// All of them are exited where there is no place.
+    /// Exits all of them if there is no free slot.
     ExitAll,
 }
 
-/// A step on the way to a session.
+/// A step of opening a session.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OpenStep {
     Connecting(ConnectStep),
     Fetching(FetchProgress),
-    /// The embedded unit reads its model. `fraction` in 0..=1.
+    /// The embedded unit loads its model. `fraction` is in 0..=1.
     Loading {
         model: String,
         fraction: f32,
@@ -93,12 +93,12 @@ pub enum OpenStep {
     },
 }
 
-/// Why a module could not be used.
+/// Why a module could not be opened.
 #[derive(Debug)]
 pub enum ConnectProblem {
-    /// All places are taken: these tasks are there.
+    /// All task slots are taken by these tasks.
     TaskFull(Vec<String>),
-    /// The fetch of the model was given up, or failed for this reason.
+    /// The download of the model was cancelled, or failed for this reason.
     NoModel(Option<Problem>),
     Other(Problem),
 }
@@ -125,7 +125,7 @@ impl From<ClientError> for ConnectProblem {
 }
 
 impl ConnectProblem {
-    /// As a sentence, where nobody can be asked.
+    /// Converts the error to a sentence, for callers that cannot ask the user.
     pub fn into_problem(self, remedy: &str, remedy_ja: &str) -> Problem {
         match self {
             Self::Other(problem) | Self::NoModel(Some(problem)) => problem,
@@ -148,7 +148,7 @@ impl ConnectProblem {
     }
 }
 
-/// Hears of the steps on the way to a session.
+/// Called with each step of opening a session.
 pub type Steps = Arc<dyn Fn(OpenStep) + Send + Sync>;
 
 impl Session {
@@ -214,7 +214,7 @@ impl Session {
                     },
                     ..request(embedded.address().to_string(), Some(name))
                 };
-                // While the model loads, the observer tells more.
+                // While the model loads, the load observer reports the details.
                 let opened = core::Session::open(request, |step| {
                     if step != ConnectStep::SettingUp {
                         connecting(step);
@@ -228,7 +228,7 @@ impl Session {
         }
     }
 
-    /// The session itself, for runs that outlive a look at it.
+    /// Returns the session of `core`, for runs that outlive this value.
     pub fn core(&self) -> &Arc<core::Session> {
         &self.core
     }
@@ -236,17 +236,17 @@ impl Session {
     /// Builds the prefix that `recipe` describes.
     ///
     /// # Errors
-    /// Why the recipe gives no prefix here.
+    /// Why the recipe gives no prefix on this module.
     pub async fn build_of(&self, recipe: &PrefixRecipe) -> Result<SoftPrefix, Problem> {
         self.core.build(recipe).await.map_err(|error| errors::session(&error))
     }
 
-    /// What a prefix looks like from outside.
+    /// Describes a prefix.
     pub fn identity(&self, prefix: &SoftPrefix) -> IdentityCard {
         IdentityCard::of(prefix, self.facts().identity.median_norm)
     }
 
-    /// Norms of the model's embedding rows, for the window.
+    /// Returns the norms of the model's embedding rows.
     pub fn norms(&self) -> Option<Arc<Vocabulary>> {
         self.core
             .vocabulary()
@@ -259,7 +259,7 @@ async fn exit_all(address: &str, tasks: &[String], limits: &ConnectOptions) -> R
     module.exit_all(tasks).await
 }
 
-/// The embedded unit's model: its name, and the store that has it.
+/// Returns the name of the embedded unit's model, and the store that contains it.
 async fn find_or_fetch(
     model: Option<String>,
     fetch: Option<Arc<AtomicBool>>,
