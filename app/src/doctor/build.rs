@@ -1,4 +1,5 @@
-//! Seed 1.4: the build of the C++ unit on the module, streamed, its questions answered, its memory watched, to be stopped at any time.
+//! Builds the C++ unit on the module (set-up guide, section 1.4): streams the output, answers its questions, watches
+//! the free memory, and can be stopped at any time.
 
 use std::time::Duration;
 
@@ -8,25 +9,25 @@ use super::remedies::TREE;
 use super::script::{Script, printable};
 use super::ssh::{Ssh, SshError};
 
-/// A build is stopped when less memory is free.
+/// A build is stopped when less memory than this is free, in MiB.
 pub const FLOOR_MIB: u32 = 48;
 
 const BUILD: &str = include_str!("build/start.sh");
 
 const STOP: &str = include_str!("build/stop.sh");
 
-/// What a build tells while it runs.
+/// What a running build reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
     Output(String),
-    /// MiB of memory that are free on the module.
+    /// Free memory of the module, in MiB.
     Memory(u64),
 }
 
-/// Builds the C++ unit with `scons -j1`, all questions answered with yes. What it prints and the module's free memory are told as they
-/// come, the latter every two seconds; `false` from `tell` stops the build.
+/// Builds the C++ unit with `scons -j1`, answering all questions with yes. Calls `tell` with the output as it arrives
+/// and with the module's free memory every two seconds; returning `false` from it stops the build.
 ///
-/// Returns the build's exit status; 3 where it was stopped for want of memory (`floor_mib` free at least).
+/// Returns the build's exit status, which is 3 if less than `floor_mib` of memory was free.
 ///
 /// # Errors
 /// Those of the connection; [`SshError::Cancelled`] after the build was stopped on request.
@@ -42,16 +43,16 @@ pub async fn build(ssh: &Ssh, floor_mib: u32, mut tell: impl FnMut(News) -> bool
     ended
 }
 
-/// The commands of a build, to read.
+/// Returns the commands of a build, for display.
 #[must_use]
 pub fn shown() -> String {
     format!("cd {TREE}/projects/llm_framework\nyes Y | scons -j1")
 }
 
-/// The digits of a mark.
+/// Maximum number of digits in a marker.
 const LONGEST: usize = 20;
 
-/// Parts the script's marks (RS, free MiB, US) from what the build prints.
+/// Separates the script's memory markers (RS, free MiB, US) from the build's own output.
 #[derive(Default)]
 struct Sieve {
     mark: Option<Vec<u8>>,
@@ -74,7 +75,7 @@ impl Sieve {
                         .or(memory);
                     self.mark = None;
                 }
-                // Not the script's: the build's own text.
+                // Not a marker: the build's own text.
                 (Some(mark), _) => {
                     text.append(mark);
                     text.push(byte);

@@ -1,11 +1,11 @@
-//! What a check found and what mends it: the words for the person, in both languages, and the data for a program.
+//! The result of a check: text for the user, in both languages, and the remedy.
 
 use serde::Serialize;
 
 use super::remedy::Remedy;
 use crate::model::{Language, Said, said};
 
-/// How a check ended.
+/// The result of a check, worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -16,7 +16,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The word shown beside the check.
+    /// Returns the word shown beside the check.
     #[must_use]
     pub const fn word(self, language: Language) -> &'static str {
         match (self, language) {
@@ -32,26 +32,26 @@ impl Verdict {
     }
 }
 
-/// One line of what was found.
+/// One line of detail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fact {
     pub label: Said,
     pub value: Said,
-    /// Whether this line is what is wrong.
+    /// Whether this line is the cause of the problem.
     pub wrong: bool,
 }
 
 /// The result of one check.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
-    /// Stable name: `libstdcxx`, `service`, …
+    /// Stable id: `libstdcxx`, `service`, …
     pub id: &'static str,
-    /// The seed's section: `3`, `1.2`.
+    /// Section of the set-up guide: `3`, `1.2`.
     pub section: &'static str,
     pub verdict: Verdict,
-    /// The headline: what is so.
+    /// The headline: the state that was found.
     pub title: Said,
-    /// What was looked at, and what it means.
+    /// What was checked, and what the result means.
     pub text: Said,
     pub facts: Vec<Fact>,
     pub remedy: Option<Remedy>,
@@ -71,7 +71,7 @@ impl Finding {
         }
     }
 
-    /// A check that could not be made, and why.
+    /// Creates the finding of a check that could not be made, with the reason.
     #[must_use]
     pub fn could_not_look(id: &'static str, section: &'static str, why: Said) -> Self {
         let title = said!("Could not look at this", "確認できませんでした");

@@ -1,9 +1,10 @@
-//! Puts the injector unit on a module in place of the stock one, and gives the stock one back.
+//! Installs the injector unit on a module in place of the stock one, and uninstalls it.
 //!
-//! The stock binary and its service stay untouched: our binary lies beside it, and a drop-in file lets the service `llm-llm` start
-//! ours, so that what depends on the service goes on working. Writing or removing that one file is the whole swap. The module is never
-//! left alone with a unit that does not work: until the workbench has confirmed an inference, a watch on the module itself takes the
-//! swap back after a while, also if the cable is pulled. An installation has a token, so that its watch never acts on a later one.
+//! The stock binary and its service are not modified: our binary is stored beside it, and a drop-in file makes the
+//! service `llm-llm` start ours, so that whatever depends on the service keeps working. Writing or removing that one
+//! file is the whole swap. Until the workbench has confirmed an inference, a watchdog on the module reverts the swap
+//! after a while, so that the module never keeps a unit that does not work, even if the cable is unplugged. Each
+//! installation has a token, so that its watchdog never reverts a later one.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,14 +19,14 @@ use super::ssh::{Answer, Ssh, SshError};
 use super::talk::{self, Talk};
 use crate::model::{Said, said};
 
-/// Where the unit lies on the module.
+/// Path of the unit on the module.
 const PROGRAM: &str = "/opt/m5stack/bin/softprefix-unit";
-/// What the copy is called until it is in its place; the installation's token follows.
+/// Path of the copy while it is uploaded and checked; the installation's token is appended.
 const UPLOAD: &str = "/var/lib/softprefix/install/unit.part-";
-/// Free space asked for beyond twice the binary.
+/// Free space required beyond twice the size of the binary.
 const SPARE: u64 = 8 << 20;
 const UPLOAD_LIMIT: Duration = Duration::from_secs(300);
-/// Between two questions whether the unit is up.
+/// Pause between two checks whether the unit has started.
 const AGAIN: Duration = Duration::from_millis(700);
 
 /// Why the injector was not installed. The stock unit is in place in every case.
@@ -79,7 +80,7 @@ pub enum InstallError {
     StillStarted { file: String, package: String },
 }
 
-/// What removes a drop-in file that is not the installer's.
+/// Returns how to remove a drop-in file that does not belong to the installer.
 pub(super) fn remove_by(file: &str, package: &str) -> Said {
     if package.is_empty() {
         said!(
@@ -94,13 +95,13 @@ pub(super) fn remove_by(file: &str, package: &str) -> Said {
     }
 }
 
-/// How the unit that was there before stands after a swap was taken back.
+/// State of the previous unit after a swap was reverted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Former {
     Running,
     /// In place, but its service is not active.
     Stopped,
-    /// The module did not say.
+    /// The module did not report it.
     Unknown,
 }
 
@@ -113,7 +114,7 @@ impl Former {
         }
     }
 
-    /// The end of the sentence.
+    /// Returns the end of the error's sentence.
     #[must_use]
     pub fn said(self) -> Said {
         match self {
@@ -133,7 +134,7 @@ impl Former {
     }
 }
 
-/// A script of the installer, put together at compile time: a script's body is a constant.
+/// A script of the installer, concatenated at compile time, since the body of a script is a constant.
 macro_rules! shell {
     ($file:literal) => {
         concat!(
@@ -150,7 +151,8 @@ const CONFIRM: &str = shell!("install/confirm.sh");
 const BACK: &str = shell!("install/back.sh");
 const UNINSTALL: &str = shell!("install/uninstall.sh");
 
-/// The commands of an installation, to read: what stands inside the functions `prepare` and `change` of the swap.
+/// Returns the commands of an installation, for display: the bodies of the functions `prepare` and `change` of the swap
+/// script.
 #[must_use]
 pub fn shown() -> String {
     format!(
@@ -160,11 +162,11 @@ pub fn shown() -> String {
     )
 }
 
-/// The commands that give the stock unit back, to read.
+/// The commands of an uninstallation, for display.
 pub const UNDO_SHOWN: &str =
     "rm -f /etc/systemd/system/llm-llm.service.d/softprefix.conf\nsystemctl daemon-reload\nsystemctl restart llm-llm";
 
-/// One step of an installation, as it is told.
+/// A step of an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     Looking,
@@ -175,21 +177,21 @@ pub enum Step {
     TakingBack,
 }
 
-/// What to install, and how the result is tried.
+/// What to install, and how to test the result.
 #[derive(Debug, Clone)]
 pub struct Installation {
     /// The unit's binary, built for the module.
     pub unit: PathBuf,
-    /// How the module is talked to afterwards.
+    /// How the module is tested afterwards.
     pub talk: Talk,
-    /// After how long the module takes the swap back by itself if nobody confirms it.
+    /// Time after which the module reverts an unconfirmed swap by itself.
     pub watch: Duration,
-    /// How long the unit may take to answer at all after its start. A trial after that must still end before `watch`.
+    /// How long the unit may take to start. A test that begins then must still end before `watch`.
     pub patience: Duration,
 }
 
 impl Installation {
-    /// With the usual times: a minute to come up, and the module's own watch after four.
+    /// With the default times: one minute to start, and four until the module reverts the swap.
     #[must_use]
     pub fn new(unit: PathBuf, talk: Talk) -> Self {
         Self {
@@ -204,7 +206,7 @@ impl Installation {
 /// Installs the injector unit.
 ///
 /// # Errors
-/// [`InstallError`]; the stock unit (or the injector that was there before) is in place again.
+/// [`InstallError`]; the stock unit (or the injector installed before) is in place again.
 pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step)) -> Result<(), InstallError> {
     tell(Step::Looking);
     let bytes = std::fs::read(&what.unit).map_err(|source| InstallError::Unreadable {
@@ -221,7 +223,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
     let token = script::token();
     let upload = format!("{UPLOAD}{token}");
     if let Err(error) = ssh.upload(&what.unit, &upload, UPLOAD_LIMIT).await {
-        // Half a copy would fill the module's disk. Where this fails too, the next look removes it.
+        // Half a copy would fill the module's disk. If this fails too, the next check removes it.
         let _ = ssh.run(&back(&token, Duration::ZERO)?, CHANGE_LIMIT).await;
         return Err(error.into());
     }
@@ -234,7 +236,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
         .map_err(SshError::from)?;
     let answer = match ssh.run(&swap, CHANGE_LIMIT).await {
         Ok(answer) => answer,
-        // How far it came is not known: it is taken back now, or by the module's own watch.
+        // The progress of the swap is unknown: it is reverted now, or by the module's watchdog.
         Err(error) => {
             return Err(match take_back(ssh, &token).await {
                 Ok(Some(stock)) => InstallError::TakenBack {
@@ -265,7 +267,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
     if worst.is_none() && proved {
         let confirm = with_token(CONFIRM, &token).map_err(SshError::from)?;
         let answer = match ssh.run(&confirm, CHANGE_LIMIT).await {
-            // Asking again is safe: what is confirmed stays confirmed.
+            // Confirming twice is harmless.
             Err(_) => ssh.run(&confirm, CHANGE_LIMIT).await?,
             Ok(answer) => answer,
         };
@@ -305,13 +307,13 @@ fn with_token(body: &'static str, token: &str) -> Result<Script, UnusableValue> 
     Script::new(body).with("TOKEN", token)
 }
 
-/// Takes an installation's swap back after `delay`.
+/// Returns the script that reverts the swap of an installation after `delay`.
 fn back(token: &str, delay: Duration) -> Result<Script, SshError> {
     Ok(with_token(BACK, token)?.with("DELAY", delay.as_secs().to_string())?)
 }
 
-/// Takes a swap back now, in a second try where the first gives no answer. How the unit from before stands; none where the module did
-/// not say, or where another installation has taken the place.
+/// Reverts a swap now, with a second attempt if the first gets no answer. Returns the state of the previous unit;
+/// `None` if the module did not report it, or if another installation has replaced this one.
 async fn take_back(ssh: &Ssh, token: &str) -> Result<Option<Former>, SshError> {
     let script = back(token, Duration::ZERO)?;
     let answer = match ssh.run(&script, CHANGE_LIMIT).await {
@@ -333,9 +335,10 @@ fn not_begun(answer: &Answer) -> InstallError {
     }
 }
 
-/// Tries the module; again, until `end`, while its unit is not up yet. The worst finding, and whether a prefix was seen to act.
+/// Tests the module until `end`, repeatedly while its unit has not started yet. Returns the worst finding, and whether
+/// a prefix changed the output.
 async fn try_until(talk: &Talk, end: Instant) -> (Option<Finding>, bool) {
-    /// What fails while a unit starts: the connection, its list of tasks, the set-up.
+    /// The checks that fail while a unit starts: the connection, its list of tasks, the set-up.
     const STARTING: [&str; 3] = ["answer", "tasks", "set-up"];
     loop {
         let mut worst: Option<Finding> = None;
@@ -355,15 +358,15 @@ async fn try_until(talk: &Talk, end: Instant) -> (Option<Finding>, bool) {
     }
 }
 
-/// Gives the stock unit back. `false` where no injector is installed.
+/// Uninstalls the injector unit. Returns `false` if it is not installed.
 ///
 /// # Errors
-/// [`InstallError::StockStopped`] where the stock unit does not start (it is in its place all the same);
-/// [`InstallError::StillStarted`] where something else than the installer makes the service start the injector.
+/// [`InstallError::StockStopped`] if the stock unit does not start (it is in place all the same);
+/// [`InstallError::StillStarted`] if something other than the installer makes the service start the injector.
 pub async fn uninstall(ssh: &Ssh) -> Result<bool, InstallError> {
     let script = Script::new(UNINSTALL);
     let answer = match ssh.run(&script, CHANGE_LIMIT).await {
-        // It goes on from wherever it was ended.
+        // The script continues from wherever it was interrupted.
         Err(SshError::CutOff { .. } | SshError::Lost { .. }) => ssh.run(&script, CHANGE_LIMIT).await?,
         other => other?,
     };
@@ -435,7 +438,7 @@ fn fits(path: &Path, bytes: &[u8], module: &Answer) -> Result<(), InstallError> 
     }
 }
 
-/// The machine of an ELF file, as `uname -m` spells it.
+/// Returns the machine of an ELF file, as `uname -m` spells it.
 fn built_for(bytes: &[u8]) -> &'static str {
     let elf64 = bytes.starts_with(b"\x7fELF\x02\x01");
     match bytes.get(18..20) {
@@ -446,7 +449,7 @@ fn built_for(bytes: &[u8]) -> &'static str {
     }
 }
 
-/// The highest `GLIBC_x.y` that a binary names.
+/// Returns the highest `GLIBC_x.y` that a binary names.
 fn needed_glibc(bytes: &[u8]) -> Option<(u32, u32)> {
     const MARK: &[u8] = b"GLIBC_";
     let mut highest = None;

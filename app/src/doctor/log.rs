@@ -1,4 +1,5 @@
-//! The log on this computer: what was changed on which module, when, and how it ended. One JSON line a change, never rewritten.
+//! A log on this computer of the changes made to modules: what, when, and the result. One JSON line per change,
+//! append-only.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,27 +14,28 @@ use crate::model::{Said, said};
 pub struct Entry {
     /// Seconds since 1970.
     pub at_unix: u64,
-    /// The same for people: `2026-11-23 04:05:06 UTC`.
+    /// The same, formatted: `2026-11-23 04:05:06 UTC`.
     #[serde(default)]
     pub at: String,
     pub host: String,
-    /// The remedy's name, `install`, `build-stock-unit` or `exit-left-over-tasks`.
+    /// Id of the remedy, or `install`, `build-stock-unit` or `exit-left-over-tasks`.
     pub id: String,
-    /// What it does, in a few words.
+    /// A short description.
     #[serde(default)]
     pub what: String,
     /// `apply` or `undo`.
     pub act: String,
-    /// How it ended: `done`, `already`, `restored`, `stuck`, `undone`, `nothing`, `failed`, `stopped` (a build, on request), or the sentence that says why.
+    /// The result: `done`, `already`, `restored`, `stuck`, `undone`, `nothing`, `failed`, `stopped` (a build, on
+    /// request), or the sentence of an error.
     pub ended: String,
-    /// The commands as shown to the person before.
+    /// The commands, as shown before the change.
     pub commands: String,
-    /// What they printed.
+    /// The output of the commands.
     pub output: String,
 }
 
 impl Entry {
-    /// A change that happens now.
+    /// Creates an entry with the current time.
     #[must_use]
     pub fn now(host: &str, id: &str, act: &str, ended: impl Into<String>) -> Self {
         let at_unix = time::now() as u64;
@@ -71,7 +73,7 @@ impl Log {
         Self { path }
     }
 
-    /// The usual place: `doctor.jsonl` in the application's data folder.
+    /// Returns the log at its default path: `doctor.jsonl` in the application's data folder.
     #[must_use]
     pub fn usual() -> Option<Self> {
         let folders = directories::ProjectDirs::from("", "", "softprefix")?;
@@ -85,10 +87,10 @@ impl Log {
         &self.path
     }
 
-    /// Adds a line.
+    /// Appends a line.
     ///
     /// # Errors
-    /// What the file system says; the change itself was made all the same.
+    /// Those of the file system; the change itself was made nevertheless.
     pub fn add(&self, entry: &Entry) -> std::io::Result<()> {
         if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder)?;
@@ -102,7 +104,7 @@ impl Log {
             .write_all(line.as_bytes())
     }
 
-    /// The sentence for a log that is there and cannot be read.
+    /// Returns the sentence for a log that exists but cannot be read.
     #[must_use]
     pub fn unreadable(&self, error: &std::io::Error) -> Said {
         let path = self.path.display();
@@ -112,11 +114,11 @@ impl Log {
         )
     }
 
-    /// All entries of a host, oldest first; none where no log was begun. Lines that are not entries are passed over:
-    /// the log is for people too.
+    /// Returns all entries of a host, oldest first; none if there is no log yet. Lines that are not entries are
+    /// skipped, since a user may edit the log.
     ///
     /// # Errors
-    /// What the file system says of a log that is there.
+    /// Those of the file system, for a log that exists.
     pub fn of(&self, host: &str) -> std::io::Result<Vec<Entry>> {
         let text = match std::fs::read_to_string(&self.path) {
             Ok(text) => text,
@@ -140,7 +142,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = Log::at(folder.path().join("doctor.jsonl"));
         assert_eq!(log.of("module").unwrap(), []);
-        // A folder in its place stands for whatever keeps a file from being read; root reads all files.
+        // A folder in place of the file makes reading fail even for root, who may read every file.
         std::fs::create_dir(log.path()).unwrap();
         let error = log.of("module").unwrap_err();
         assert!(log.unreadable(&error).en.contains("doctor.jsonl"));

@@ -1,7 +1,8 @@
-//! The doctor: looks at a module from the desk, says in one sentence what is wrong, and mends it when asked.
+//! The doctor: checks a module over ssh and port 10001, explains each problem in one sentence, and applies a remedy on
+//! request.
 //!
-//! `script` (safe shell text) ← `ssh` (the way there) ← `checks` (what is so) and `remedy` (what mends it, with a backup and a way back) ←
-//! this file (all checks in their order, a remedy by its name, the log). It knows no window; `panels` and `cli` show what it says.
+//! `script` builds safe shell text, `ssh` runs it, `checks` find the state, and `remedy` changes it with a backup and
+//! an undo. This file lists all checks in their order. `panels` and `cli` display the findings.
 
 pub mod build;
 pub mod checks;
@@ -22,9 +23,10 @@ use crate::model::{Said, said};
 pub use remedy::{Ended, Outcome, Remedy};
 pub use ssh::{Host, Ssh, SshError, SshOptions};
 
-/// All checks over ssh, in the seed's order. A check that cannot be made says so and the rest goes on.
+/// Makes all checks over ssh, in the order of the set-up guide. A check that cannot be made is reported as such, and
+/// the others continue.
 ///
-/// `in_use`: the model and hidden size that the workbench is connected with. `tell` hears each finding as it is made.
+/// `in_use` is the model and hidden size that the workbench is connected with. Calls `tell` with each finding.
 pub async fn look_over_ssh(ssh: &Ssh, in_use: Option<(&str, usize)>, mut tell: impl FnMut(Finding)) {
     let or_why = |id, section, result: Result<Finding, SshError>| match result {
         Ok(finding) => finding,
@@ -45,13 +47,13 @@ pub async fn look_over_ssh(ssh: &Ssh, in_use: Option<(&str, usize)>, mut tell: i
     tell(or_why("hidden-size", "7", checks::cards::look(ssh, in_use).await));
 }
 
-/// The remedies that are no scripts with a way back.
+/// Id of the remedy that ends left-over tasks; it has no script and no undo.
 pub const EXIT_TASKS: &str = "exit-left-over-tasks";
 pub const BUILD: &str = "build-stock-unit";
-/// What the log calls the installation of the injector; not offered to `--fix`.
+/// Id of the installation of the injector in the log; `--fix` does not accept it.
 pub const INSTALL: &str = "install";
 
-/// What a change does, in a few words.
+/// Returns a short description of a change.
 #[must_use]
 pub fn title(id: &str) -> Said {
     match id {
@@ -62,7 +64,7 @@ pub fn title(id: &str) -> Said {
     }
 }
 
-/// A check: its name, the sections of the set-up guide that it stands for, and what mends what it finds.
+/// A check: its id, the sections of the set-up guide that it covers, and its remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Check {
     pub id: &'static str,
@@ -74,7 +76,7 @@ const fn check(id: &'static str, sections: &'static [&'static str], remedies: &'
     Check { id, sections, remedies }
 }
 
-/// Every check that can appear, in the guide's order. The README's table says the same.
+/// Every check, in the order of the guide. The README's table lists the same.
 pub const CHECKS: [Check; 17] = [
     check("unfinished", &["0"], &[]),
     check("service", &["0.1"], &["start-llm-sys"]),

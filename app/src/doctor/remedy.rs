@@ -1,8 +1,8 @@
-//! Remedies: what is changed on a module, with a backup first, a verification afterwards, and a way back.
+//! Remedies: changes to a module, with a backup first, a verification afterwards, and an undo.
 //!
-//! A remedy is a shell file with five functions (backup, change, verify, restored, restore) in a frame that is the same for all. The
-//! commands that the person is shown are the ones that run. On the module, `/var/lib/softprefix/doctor/ID` holds the backup, so that
-//! another computer can undo; a remedy that is cut off is taken back by whoever comes next.
+//! A remedy is a shell file with five functions (backup, change, verify, restored, restore), which runs inside a common
+//! frame. The commands shown to the user are the ones that run. `/var/lib/softprefix/doctor/ID` on the module holds the
+//! backup, so that another computer can undo the change; a remedy that was interrupted is reverted by the next call.
 
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
@@ -15,33 +15,33 @@ use crate::model::{Said, said};
 /// A change to a module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Remedy {
-    /// What `--fix` and `--undo` take.
+    /// The name that `--fix` and `--undo` take.
     pub id: &'static str,
-    /// What the button says: "Relink libstdc++".
+    /// Label of the button: "Relink libstdc++".
     pub title: Said,
     /// What will be changed, and what can be undone.
     pub effect: Said,
-    /// Values that the commands use, as shown above them.
+    /// Values of the variables in the commands, shown above them.
     pub variables: Vec<(&'static str, String)>,
     #[serde(flatten)]
     pub shell: Shell,
-    /// Whether `undo` gives back what was there before.
+    /// Whether `undo` restores the previous state.
     pub undoable: bool,
     #[serde(skip)]
     pub limit: Duration,
 }
 
-/// The shell of a remedy.
+/// The shell script of a remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shell {
     /// The file with the five functions.
     pub file: &'static str,
-    /// The file in its frame: what runs.
+    /// The file inside the frame: the text that runs.
     pub(super) body: &'static str,
 }
 
 impl Shell {
-    /// The commands of the change, as the person is shown them: what stands inside the function `change`.
+    /// Returns the commands of the change, for display: the body of the function `change`.
     #[must_use]
     pub fn commands(&self) -> String {
         function(self.file, "change")
@@ -57,23 +57,23 @@ impl Serialize for Shell {
     }
 }
 
-/// How a remedy or its undoing ended.
+/// The result of applying or undoing a remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ended {
-    /// In effect, and verified.
+    /// Applied and verified.
     Done,
-    /// It was in effect already; nothing was changed.
+    /// Already applied; nothing was changed.
     Already,
-    /// It failed, and what it had changed was given back.
+    /// Failed, and the previous state was restored.
     Restored,
-    /// Giving back what was there before failed, after a failure or when it was asked for. The backup is still on the module.
+    /// The previous state could not be restored, after a failure or on request. The backup is still on the module.
     Stuck,
-    /// What was there before is back.
+    /// The previous state was restored on request.
     Undone,
     /// There was nothing to undo.
     Nothing,
-    /// It failed before it could change anything.
+    /// Failed before anything was changed.
     Failed,
 }
 
@@ -89,11 +89,11 @@ impl Ended {
     ];
 }
 
-/// What a remedy did, for the person and the log.
+/// What a remedy did, for display and for the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Outcome {
     pub ended: Ended,
-    /// Why it failed, in the commands' own last words.
+    /// Why it failed: the last output of its commands.
     pub why: Option<Said>,
     /// The commands as they ran, with their output.
     pub log: String,
@@ -108,7 +108,7 @@ impl Remedy {
         Ok(script)
     }
 
-    /// The commands with their variables, as text to read or to copy.
+    /// Returns the commands with their variables, to read or copy.
     #[must_use]
     pub fn shown(&self) -> String {
         let variables: String = self
@@ -125,16 +125,16 @@ impl Remedy {
         format!("{variables}{time}{commands}")
     }
 
-    /// Applies the remedy: backup, commands, verification; gives back what it changed where one of them fails.
+    /// Applies the remedy: backup, commands, verification; restores the previous state if one of them fails.
     ///
     /// # Errors
-    /// [`SshError`] where the connection failed and the module cannot be asked how the remedy ended; it finishes there, or the next
-    /// call takes it back.
+    /// [`SshError`] if the connection failed and the module cannot be asked for the result; the remedy finishes on the
+    /// module, or the next call reverts it.
     pub async fn apply(&self, ssh: &Ssh) -> Result<Outcome, SshError> {
         self.carry_out(ssh, "apply", "settle-apply").await
     }
 
-    /// Gives back what was there before.
+    /// Restores the previous state.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
@@ -142,7 +142,7 @@ impl Remedy {
         self.carry_out(ssh, "undo", "settle-undo").await
     }
 
-    /// Where no answer comes back, the module is asked how it ended, or takes it back.
+    /// Runs a script; if its answer is lost, asks the module for the result or has it reverted.
     async fn carry_out(&self, ssh: &Ssh, act: &'static str, settle: &'static str) -> Result<Outcome, SshError> {
         let answer = match ssh.run(&self.script(act)?, self.limit).await {
             Err(error @ (SshError::Lost { .. } | SshError::CutOff { .. } | SshError::TimedOut { .. })) => {
@@ -206,14 +206,14 @@ fn outcome(answer: &Answer) -> Outcome {
     }
 }
 
-/// The commands inside a function of a script, to read.
+/// Returns the commands inside a function of a script, for display.
 pub(super) fn function(script: &str, name: &str) -> String {
     let start = format!("\n{name}() {{\n");
     let inside = script.split_once(&start).and_then(|(_, rest)| rest.split_once("\n}\n"));
     inside.map_or_else(String::new, |(inside, _)| dedent(inside))
 }
 
-/// Removes the indentation that the source gives the commands.
+/// Removes the common indentation.
 fn dedent(text: &str) -> String {
     let lines: Vec<&str> = text.lines().skip_while(|line| line.trim().is_empty()).collect();
     let indent = lines

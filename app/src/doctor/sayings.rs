@@ -1,4 +1,5 @@
-//! What the way to a module and the installer have to say, in both languages. The English is the errors' own.
+//! Words for the errors and steps of the ssh connection and the installer, in both languages. The English of an error
+//! is its own `Display`.
 
 use super::install::{InstallError, Step, remove_by};
 use super::remedy::Ended;
@@ -7,7 +8,7 @@ use crate::errors::{sentence, system};
 use crate::model::{Said, said};
 
 impl SshError {
-    /// The error as the person is told it.
+    /// Returns the error as a sentence.
     #[must_use]
     pub fn said(&self) -> Said {
         let ja = match self {
@@ -67,7 +68,7 @@ impl SshError {
 }
 
 impl InstallError {
-    /// The error as the person is told it.
+    /// Returns the error as a sentence.
     #[must_use]
     pub fn said(&self) -> Said {
         let ja = match self {
@@ -131,7 +132,7 @@ impl InstallError {
 }
 
 impl Step {
-    /// The step as it is told while it lasts.
+    /// Returns the words for the step while it runs.
     #[must_use]
     pub fn said(&self) -> Said {
         match self {
@@ -167,7 +168,7 @@ impl Step {
 }
 
 impl Ended {
-    /// How it ended, as a sentence.
+    /// Returns the result as a sentence.
     #[must_use]
     pub fn said(self) -> Said {
         match self {
@@ -195,7 +196,7 @@ impl Ended {
         }
     }
 
-    /// The word in the log.
+    /// Returns the word for the log.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {

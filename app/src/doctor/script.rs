@@ -1,39 +1,39 @@
-//! Shell scripts for a module: fixed text, with every value that comes from outside handed over as a quoted variable.
+//! Builds shell scripts for a module: fixed text, with every external value passed as a quoted variable.
 //!
-//! It runs nothing. Two rules keep it safe: a body is a constant of this program, never put together; and a value reaches the shell
-//! only inside single quotes, so that no name, path or model can be read as a command.
+//! Two rules keep a script safe: its body is a constant of this program, never concatenated at run time; and values
+//! reach the shell only inside single quotes, so that no name, path or model can be read as a command.
 //!
-//! A script's answer stands between two marks that are drawn anew for each run: what a login shell's start-up files print, before or
-//! after, is no part of it, and neither is what the script's own commands print.
+//! The answer of a script is enclosed in two markers, which are random for each run: neither the output of a login
+//! shell's start-up files nor that of the script's own commands is part of it.
 
 use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 /// A script for `sh -s`: variables, then a body that may use them.
 ///
-/// The whole text is one function that is called on the last line. A shell reads its standard input as it goes; were the connection
-/// lost half-way through a plain script, its first half would have been carried out.
+/// The whole text is one function that is called on the last line. A shell executes its standard input as it reads it;
+/// if the connection broke in the middle of a plain script, its first half would have been executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
     variables: Vec<(&'static str, String)>,
     body: &'static str,
 }
 
-/// A value that no shell variable can hold.
+/// A value that a shell variable cannot hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the value for {name} holds a NUL character, which no path or name can; check what was given")]
 pub struct UnusableValue {
     pub name: &'static str,
 }
 
-/// What every body may rely on: `say KEY VALUE` answers a pair, the locale is plain, the path is a module's full one.
+/// Common to all scripts: `say KEY VALUE` answers a pair, and the locale and the path are fixed.
 const PREAMBLE: &str = r#"
 LC_ALL=C; export LC_ALL
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
 say() { printf '%s\0%s\0' "$1" "$2" >&3; }
 "#;
 
-/// A name that nobody can have used before: 16 hexadecimal digits.
+/// Returns a random name of 16 hexadecimal digits.
 #[must_use]
 pub fn token() -> String {
     format!("{:016x}", RandomState::new().build_hasher().finish())
@@ -51,7 +51,7 @@ impl Script {
     /// Sets a variable for the body.
     ///
     /// # Errors
-    /// [`UnusableValue`] where the value holds a NUL.
+    /// [`UnusableValue`] if the value contains a NUL.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Result<Self, UnusableValue> {
         let value = value.into();
         if value.contains('\0') {
@@ -61,7 +61,7 @@ impl Script {
         Ok(self)
     }
 
-    /// The text for a shell's standard input. It answers nothing; what its commands print is the shell's own output.
+    /// Returns the text for a shell's standard input, without an answer: the output of the commands is the shell's own.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::from("softprefix_main() {\n");
@@ -70,8 +70,8 @@ impl Script {
         text
     }
 
-    /// The same with the pairs of `say` between marks on standard output, for [`answer`] to find. Everything else that the commands
-    /// print goes to standard error.
+    /// Returns the same text with the pairs of `say` between markers on standard output, for [`answer`] to parse. All
+    /// other output of the commands goes to standard error.
     #[must_use]
     pub fn answering(&self, mark: &str) -> String {
         let mut text = String::from("softprefix_body() {\n");
@@ -94,13 +94,13 @@ impl Script {
         text.push('\n');
     }
 
-    /// The variables, as the person is shown them above the commands.
+    /// Returns the variables, which are shown above the commands.
     pub fn variables(&self) -> &[(&'static str, String)] {
         &self.variables
     }
 }
 
-/// One word for a POSIX shell, whatever is in it.
+/// Quotes any text as one word for a POSIX shell.
 #[must_use]
 pub fn quote(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
@@ -111,18 +111,18 @@ pub fn quote(value: &str) -> String {
     }
 }
 
-/// What was found in the output of an [answering](Script::answering) script.
+/// The result of looking for an answer in the output of an [answering](Script::answering) script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// The keys and values that it said, to its end.
+    /// The whole answer, as keys and values.
     Whole(Vec<(String, String)>),
-    /// It began and did not reach its end.
+    /// The answer begins but does not end.
     Torn,
-    /// Not even its beginning.
+    /// There is no answer.
     Nothing,
 }
 
-/// Looks for a script's answer in what came back.
+/// Finds a script's answer in its output.
 #[must_use]
 pub fn answer(output: &[u8], mark: &str) -> Found {
     let after = |text: &[u8], what: &str| {
@@ -138,7 +138,7 @@ pub fn answer(output: &[u8], mark: &str) -> Found {
         return Found::Torn;
     };
     let mut fields: Vec<&[u8]> = output[begin..begin + end].split(|byte| *byte == 0).collect();
-    fields.pop(); // After the NUL of the last field.
+    fields.pop(); // The empty field after the last NUL.
     let text = |bytes: &[u8]| printable(&String::from_utf8_lossy(bytes));
     Found::Whole(
         fields
@@ -148,7 +148,7 @@ pub fn answer(output: &[u8], mark: &str) -> Found {
     )
 }
 
-/// A module's text without the control characters that a terminal obeys; line ends and tabs stay.
+/// Removes the control characters that a terminal would interpret from a module's text; line ends and tabs stay.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let shown = |c: char| {

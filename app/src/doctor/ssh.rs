@@ -1,7 +1,6 @@
-//! The way to a module: the system's own `ssh` and `scp`, with the person's keys, configuration and known hosts.
+//! The connection to a module: runs the system's `ssh` and `scp` with the user's keys, configuration and known hosts.
 //!
-//! It carries scripts and files; it knows no check and no remedy. Nothing is ever asked for at a terminal (BatchMode), one connection
-//! is shared by all calls, and each call has a time-out.
+//! Nothing is ever asked at a terminal (BatchMode), all calls share one connection, and each call has a time-out.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,12 +12,13 @@ use tokio::process::{Child, Command};
 
 use super::script::{self, Found, Script};
 
-/// The most that a script may answer; what a shell prints around it counts too.
+/// Maximum size of a script's output, including what a shell prints around the answer.
 const MOST: usize = 4 << 20;
-/// Of standard error the last part is kept: ssh's own words come last.
+/// Size of the part of standard error that is kept: the last, since ssh's own message comes last.
 const LAST: usize = 64 << 10;
 
-/// Where a module is reached: `user@host`, a host, or an alias of ssh's configuration, with the port of llm-sys where one is given.
+/// The address of a module: `user@host`, a host, or an alias of the ssh configuration, optionally with the port of
+/// llm-sys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Host {
     given: String,
@@ -29,10 +29,10 @@ pub struct Host {
 }
 
 impl Host {
-    /// Reads `[USER@]HOST[:PORT]`; an IPv6 address stands in brackets where a port follows it.
+    /// Parses `[USER@]HOST[:PORT]`; an IPv6 address needs brackets if a port follows it.
     ///
     /// # Errors
-    /// [`SshError::BadHost`] for anything that `ssh` could take for an option, a command or a second argument;
+    /// [`SshError::BadHost`] for anything that `ssh` could read as an option, a command or a second argument;
     /// [`SshError::Embedded`] for the embedded module.
     pub fn parse(text: &str) -> Result<Self, SshError> {
         let text = text.trim();
@@ -75,13 +75,13 @@ impl Host {
         })
     }
 
-    /// As given.
+    /// Returns the host as given.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.given
     }
 
-    /// What the TCP side connects to: without the user, with the port where one was given.
+    /// Returns the address for TCP: without the user, with the port if one was given.
     #[must_use]
     pub fn address(&self) -> String {
         match self.port {
@@ -90,18 +90,20 @@ impl Host {
         }
     }
 
-    /// Whether it names somebody to reach over ssh: an address with a port and without a user is llm-sys' alone.
+    /// Returns whether the host can be reached over ssh: an address with a port and without a user is that of llm-sys
+    /// only.
     #[must_use]
     pub fn is_for_ssh(&self) -> bool {
         self.user.is_some() || self.port.is_none()
     }
 
-    /// What `ssh` is given.
+    /// Returns the argument for `ssh`.
     fn login(&self) -> String {
         self.at(&self.address)
     }
 
-    /// What `scp` is given for a path of the module: a colon ends the host, so that an IPv6 address stands in brackets.
+    /// Returns the argument for `scp` with a path on the module. A colon ends the host, so that an IPv6 address needs
+    /// brackets.
     fn file(&self, path: &str) -> String {
         format!("{}:{path}", self.at(&self.bracketed()))
     }
@@ -191,18 +193,18 @@ pub enum SshError {
     Cancelled,
 }
 
-/// What a script answered.
+/// The answer of a script.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
     pub pairs: Vec<(String, String)>,
-    /// The script's own exit status.
+    /// The script's exit status.
     pub status: i32,
-    /// What it wrote to standard error: shown where something failed.
+    /// The script's standard error, which is shown after a failure.
     pub errors: String,
 }
 
 impl Answer {
-    /// The first value of a key.
+    /// Returns the first value of a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.pairs
@@ -211,7 +213,7 @@ impl Answer {
             .map(|(_, value)| value.as_str())
     }
 
-    /// All values of a key.
+    /// Returns all values of a key.
     pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         self.pairs
             .iter()
@@ -219,23 +221,23 @@ impl Answer {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Whether a key was answered `yes`.
+    /// Returns whether the value of a key is `yes`.
     #[must_use]
     pub fn yes(&self, key: &str) -> bool {
         self.get(key) == Some("yes")
     }
 }
 
-/// A shared connection. Dropping it closes the master.
+/// A shared connection. Dropping it closes the ssh master process.
 pub struct Ssh {
     host: Host,
     options: SshOptions,
-    // Short on purpose: a socket's path is limited to about 100 bytes, which macOS' own temporary folder nearly fills.
+    // A short path: that of a socket is limited to about 100 bytes, which the temporary folder of macOS nearly fills.
     control: tempfile::TempDir,
 }
 
 impl Ssh {
-    /// Connects and asks for nothing but an answer.
+    /// Connects, and checks that a command can be run.
     ///
     /// # Errors
     /// [`SshError`]: why not, and what to do.
@@ -260,8 +262,8 @@ impl Ssh {
     /// Runs a script and waits for its end.
     ///
     /// # Errors
-    /// [`SshError`] where the connection failed or the script did not come to its end. A script's own failure is its
-    /// [`Answer::status`].
+    /// [`SshError`] if the connection failed or the script did not run to its end. A failure of the script itself is
+    /// its [`Answer::status`].
     pub async fn run(&self, script: &Script, limit: Duration) -> Result<Answer, SshError> {
         let host = || self.host.login();
         let mark = script::token();
@@ -272,7 +274,7 @@ impl Ssh {
         let lost = |error: std::io::Error| self.lost(&error.to_string());
         let work = async {
             let (out, errors) = tokio::try_join!(most(out), last(err)).map_err(lost)?;
-            // A child that is dropped is killed.
+            // Dropping the child kills it.
             let out = out.ok_or_else(|| SshError::TooMuch {
                 host: host(),
                 mib: MOST >> 20,
@@ -299,7 +301,7 @@ impl Ssh {
                 status: status.unwrap_or(255),
                 errors,
             }),
-            // The script's commands may have printed the rest: ssh's own words come last.
+            // The rest may be the output of the script's commands: ssh's own message comes last.
             Found::Torn if failed && !errors.is_empty() => Err(self.lost(&detail())),
             Found::Torn => Err(SshError::CutOff {
                 host: host(),
@@ -313,10 +315,12 @@ impl Ssh {
         }
     }
 
-    /// Runs a script whose output is told as it comes. The script's last line should be a status of its own.
+    /// Runs a script and passes its output to `chunk` as it arrives. The last line of the script must set its exit
+    /// status.
     ///
     /// # Errors
-    /// As [`run`](Self::run); [`SshError::Cancelled`] where `line` answered false (the script itself goes on until it is told).
+    /// As [`run`](Self::run); [`SshError::Cancelled`] if `chunk` returned `false` (the script itself continues until it
+    /// is told to stop).
     pub async fn stream(&self, script: &Script, mut chunk: impl FnMut(&[u8]) -> bool + Send) -> Result<i32, SshError> {
         let mut child = self.start(&script.text()).await?;
         let (Some(mut out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
@@ -365,7 +369,7 @@ impl Ssh {
         }
     }
 
-    /// Copies a file to a path of the module, which `scp` may read with a shell: letters, digits and `/._-` alone.
+    /// Copies a file to a path on the module, which `scp` may pass to a shell: only letters, digits and `/._-`.
     ///
     /// # Errors
     /// [`SshError::CopyFailed`] and those of the connection.
@@ -450,7 +454,7 @@ impl Ssh {
             detail: error.to_string(),
         })?;
         if let Some(mut stdin) = child.stdin.take() {
-            // A pipe that breaks here means that ssh has ended: its own words say why.
+            // A broken pipe means that ssh has exited; its own message says why.
             let _ = stdin.write_all(script.as_bytes()).await;
             let _ = stdin.shutdown().await;
         }
@@ -464,7 +468,7 @@ impl Ssh {
         }
     }
 
-    /// Turns `ssh`'s own words into the sentence with the right remedy.
+    /// Maps ssh's message to the error with the right remedy.
     fn explain(&self, errors: &str, answered: bool) -> SshError {
         let host = self.host.login();
         let last = errors.lines().last().unwrap_or("no word from ssh").trim().to_owned();
@@ -499,7 +503,8 @@ impl Ssh {
 
 impl Drop for Ssh {
     fn drop(&mut self) {
-        // The master would stay for its 30 s; its folder goes now, so it is asked to go too. Nobody waits for it.
+        // The master process would stay for 30 s, but its folder is removed now; so it is told to exit, without waiting
+        // for it.
         let mut command = std::process::Command::new("ssh");
         command
             .args(self.arguments("-p"))
@@ -512,14 +517,14 @@ impl Drop for Ssh {
     }
 }
 
-/// All of a pipe, or nothing where it is more than [`MOST`].
+/// Reads all of a pipe; returns `None` if it is more than [`MOST`].
 async fn most(pipe: impl AsyncRead + Unpin) -> std::io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     pipe.take(MOST as u64 + 1).read_to_end(&mut bytes).await?;
     Ok((bytes.len() <= MOST).then_some(bytes))
 }
 
-/// The end of what comes through a pipe, at most [`LAST`] bytes.
+/// Reads a pipe to its end and returns the last [`LAST`] bytes.
 async fn last(mut pipe: impl AsyncRead + Unpin) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 16 << 10];

@@ -1,8 +1,9 @@
-//! The checks that port 10001 allows (seed 0.1, 5, 6, 8 and 9): is somebody there, does a model set up, does a baseline come, does a
-//! prefix change it, does a stream end, is a second run equal, and whose unit is it?
+//! Checks a module over port 10001 (set-up guide, sections 0.1, 5, 6, 8 and 9), without ssh: connection, set-up,
+//! baseline, effect of a prefix, streaming, determinism, and which unit it is.
 //!
-//! It talks StackFlow like the workbench does and needs no ssh. It opens no session: which of a session's steps fails is the finding. It never asks for `sys.bashexec`, and not for `sys.hwinfo` either, which
-//! ends llm-sys where the board has no temperature sensor.
+//! The checks send each request by themselves instead of opening a session, since the step that fails is the finding.
+//! `sys.bashexec` is never sent, and neither is `sys.hwinfo`, which crashes llm-sys on boards without a temperature
+//! sensor.
 
 use std::time::Duration;
 
@@ -16,19 +17,19 @@ use crate::errors;
 use crate::model::{Said, said};
 
 const PROMPT: &str = "Name three colours.";
-// Many of its characters take several tokens, which is what breaks a stream that cuts between them.
+// Many of its characters take several tokens, which breaks a stream that splits between them.
 const JAPANESE: &str = "「春の花を咲かせ」で始まる短い詩を書いてください。";
 const SYSTEM: &str = "You are a helpful assistant";
 const POSITIONS: u32 = 256;
 /// A large prefix: about 58 times the norm of a token of Qwen2.5-0.5B.
 const LOUD: f32 = 1.0;
 
-/// Whom to talk to, and how long to wait.
+/// Which module to check, and the time-outs.
 #[derive(Debug, Clone)]
 pub struct Talk {
     /// `host` or `host:port`.
     pub address: String,
-    /// The model to set up; the first language model of the module where none is given.
+    /// The model to set up; by default the first language model of the module.
     pub model: Option<String>,
     pub options: ConnectOptions,
 }
@@ -49,7 +50,7 @@ impl Talk {
     }
 }
 
-/// Makes all checks in their order; what a failed one makes impossible is left out. `tell` hears each finding as it is made.
+/// Makes all checks in order, skipping those that a failed one makes impossible. Calls `tell` with each finding.
 pub async fn look(talk: &Talk, mut tell: impl FnMut(Finding)) {
     let module = match reach(talk).await {
         Ok((module, finding)) => {
@@ -118,7 +119,8 @@ async fn reach(talk: &Talk) -> Result<(Module, Finding), Finding> {
     )
     .fact(said!("address", "アドレス"), module.address(), false)
     .fact(said!("llm-sys", "llm-sys"), version, false);
-    // The NPU's own; our unit tells the machine's where there is no NPU, and 0 in all is what a stock board without one says.
+    // The memory of the NPU. Our unit reports the machine's where there is no NPU; a stock board without one reports a
+    // total of 0.
     let finding = match module.cmminfo().await {
         Ok(cmm) if cmm.total > 0 => {
             let (remain, total) = (cmm.remain / 1024, cmm.total / 1024);
@@ -167,7 +169,7 @@ async fn tasks(module: &Module) -> Finding {
     }
 }
 
-/// Ends the tasks that other clients left. Whoever uses one of them loses it: only for a person who agreed.
+/// Ends the tasks that other clients left. A client that still uses one loses it, so the user must have agreed.
 ///
 /// # Errors
 /// Those of the module.
@@ -178,7 +180,7 @@ pub async fn exit_left_over_tasks(talk: &Talk) -> Result<Vec<String>, ClientErro
     Ok(ids)
 }
 
-/// Set-up, baseline, second run, prefixes, stream. Returns the finding that ends the list early.
+/// Checks set-up, baseline, second run, prefixes and stream. Returns the finding that ends the list early.
 async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)) -> Option<Finding> {
     let task = match module
         .set_up(
@@ -278,7 +280,7 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
     None
 }
 
-/// Ends a task of these checks; where that fails, its place stays taken.
+/// Ends a task of these checks; if that fails, its slot stays taken.
 async fn leave(task: &Task, tell: &mut impl FnMut(Finding)) {
     if let Err(error) = task.exit().await {
         let title = said!(
@@ -294,7 +296,7 @@ async fn leave(task: &Task, tell: &mut impl FnMut(Finding)) {
     }
 }
 
-/// Seed 6 and 9: whether a prefix has an effect here, which tells whose unit it is.
+/// Checks whether a prefix has an effect, which tells the kind of unit (set-up guide, sections 6 and 9).
 async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome, deterministic: bool) -> Finding {
     let hidden_size = match task.support() {
         Some(support) => Some(support.hidden_size),
@@ -416,7 +418,7 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
     finding
 }
 
-/// Seed 8.3: a stream of Japanese text against the same text whole.
+/// Compares a stream of Japanese text with the same text sent at once (set-up guide, section 8.3).
 async fn stream(module: &Module, model: &str, ours: bool, tell: &mut impl FnMut(Finding)) -> Finding {
     const ID: &str = "stream";
     let set_up = |streaming| {

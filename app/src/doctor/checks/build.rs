@@ -1,5 +1,5 @@
-//! Seed 1.1 to 1.4: the StackFlow tree, its two known obstacles, and the build. Only for those who keep the C++ unit; the injector
-//! unit of this project needs no build on the module.
+//! Checks the StackFlow source tree, its two known obstacles, and the build (set-up guide, sections 1.1 to 1.4). Only
+//! needed to build the C++ unit; the injector unit of this project needs no build on the module.
 
 use super::super::finding::{Finding, Verdict};
 use super::super::remedies::{self, TOOLCHAIN, TREE};

@@ -1,4 +1,4 @@
-//! Seed 7: `tokens_embed_size` (H) of every model card, against what the workbench uses.
+//! Checks `tokens_embed_size` (H) of every model card against what the workbench uses (set-up guide, section 7).
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ const SECTION: &str = "7";
 
 const LOOK: &str = include_str!("cards.sh");
 
-/// `in_use`: the model and H that the workbench sends, where it is connected.
+/// `in_use` is the model and H that the workbench is connected with.
 ///
 /// # Errors
 /// Those of the connection.
@@ -90,7 +90,7 @@ pub async fn look(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, S
     Ok(finding)
 }
 
-/// H of a card, in `mode_param` or at the top (a model's own JSON file has no `mode_param`).
+/// Returns H of a card, from `mode_param` or the top level (a model's own JSON file has no `mode_param`).
 fn hidden_size(text: &str) -> Option<usize> {
     let card: Value = serde_json::from_str(text).ok()?;
     let value = card

@@ -1,4 +1,4 @@
-//! Seed 4: is `libax_interpreter.so` where the loader finds it?
+//! Checks that the loader finds `libax_interpreter.so` (set-up guide, section 4).
 
 use super::super::finding::{Finding, Verdict};
 use super::super::remedies;
@@ -23,7 +23,7 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
         "The Axera runtime's interpreter is what the NPU engine is loaded through. If the loader does not know its folder, the LLM unit ends at its start.",
         "NPU エンジンは Axera ランタイムのインタープリターを通して読み込まれます。ローダーがその場所を知らないと、LLM ユニットは起動できません。"
     );
-    // One folder a line, no comments: what ld.so.conf can hold.
+    // One folder per line without comments, as ld.so.conf accepts.
     let folder = whole
         .iter()
         .filter_map(|path| path.rsplit_once('/').map(|(folder, _)| folder))

@@ -1,4 +1,5 @@
-//! Seed 3: does the module's own libstdc++ have what the LLM unit needs (`GLIBCXX_3.4.30`, `CXXABI_1.3.13`)?
+//! Checks that the module's own libstdc++ provides what the LLM unit needs, `GLIBCXX_3.4.30` and `CXXABI_1.3.13`
+//! (set-up guide, section 3).
 
 use super::super::finding::{Finding, Verdict};
 use super::super::remedies::{self, LIBSTDCXX_FOLDER as FOLDER, LIBSTDCXX_SYSTEM as SYSTEM};
@@ -93,7 +94,7 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
             },
             verdict != Verdict::Good,
         );
-    // Without a good library to point to there is nothing to link.
+    // Without a good library to link to, there is no remedy.
     Ok(if verdict != Verdict::Good && system && kind != "nofolder" {
         finding.mended_by(remedies::relink_libstdcxx())
     } else {

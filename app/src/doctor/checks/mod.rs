@@ -1,4 +1,5 @@
-//! The checks, one file for each part of a module. Each is independent of the others, reads only, and is safe to repeat.
+//! The checks over ssh, one file for each part of a module. Each is independent of the others, reads only, and can be
+//! repeated.
 
 pub mod build;
 pub mod cards;
@@ -10,6 +11,6 @@ pub mod unit;
 
 use std::time::Duration;
 
-/// Long enough for a module that swaps.
+/// Long enough for a module that is swapping.
 pub(in crate::doctor) const READ_LIMIT: Duration = Duration::from_secs(45);
 pub(in crate::doctor) const CHANGE_LIMIT: Duration = Duration::from_secs(90);

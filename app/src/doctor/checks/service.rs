@@ -1,4 +1,4 @@
-//! Seed 0.1: is the `llm-sys` service running, and does something listen on port 10001?
+//! Checks that the `llm-sys` service runs and that port 10001 is open (set-up guide, section 0.1).
 
 use super::super::finding::{Finding, Verdict};
 use super::super::remedies;

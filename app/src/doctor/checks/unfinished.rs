@@ -1,4 +1,4 @@
-//! Has a change of the doctor or the installer been cut off, by a power cut say, with nobody to finish it?
+//! Checks whether a change of the doctor or the installer was interrupted, for example by a power cut.
 
 use super::super::finding::{Finding, Verdict};
 use super::super::script::Script;
@@ -11,7 +11,7 @@ const SECTION: &str = "0";
 
 const LOOK: &str = include_str!("unfinished.sh");
 
-/// Nothing where nothing is unfinished.
+/// Returns `None` if no change is unfinished.
 ///
 /// # Errors
 /// Those of the connection.

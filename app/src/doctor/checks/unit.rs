@@ -1,4 +1,5 @@
-//! Seed 2 and 8.1: which LLM unit is there, is it running, and are all of its libraries found?
+//! Checks which LLM unit is installed, whether it runs, and whether all of its libraries are found (set-up guide,
+//! sections 2 and 8.1).
 
 use super::super::finding::{Finding, Verdict};
 use super::super::remedies;
@@ -84,7 +85,7 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     if !running && !journal.is_empty() {
         finding = finding.fact(said!("its last words", "最後のログ"), journal, false);
     }
-    // What is not found is mended by the checks of the libraries; starting comes after.
+    // The checks of the libraries offer the remedies for missing ones; the unit is started afterwards.
     Ok(if !units.is_empty() && missing.is_empty() && !running {
         finding.mended_by(remedies::start_llm_llm())
     } else {

@@ -1,4 +1,4 @@
-//! The table of remedies. Each names its shell file beside this one; `frame.sh` is what they have in common.
+//! The table of remedies. Each has a shell file in this folder; `frame.sh` is common to all.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::checks::CHANGE_LIMIT;
 use super::remedy::{Remedy, Shell};
 use crate::model::said;
 
-/// A remedy's file in the frame, put together at compile time: a script's body is a constant.
+/// A remedy's file inside the frame, concatenated at compile time, since the body of a script is a constant.
 macro_rules! shell {
     ($file:literal) => {
         Shell {
@@ -18,7 +18,7 @@ macro_rules! shell {
 
 const LIMIT: Duration = CHANGE_LIMIT;
 
-/// The names that `--fix` and `--undo` take, in the guide's order.
+/// The names that `--fix` and `--undo` take, in the order of the guide.
 pub const NAMES: [&str; 6] = [
     "start-llm-sys",
     "patch-simdjson",
@@ -28,9 +28,9 @@ pub const NAMES: [&str; 6] = [
     "register-interpreter",
 ];
 
-/// A remedy that needs nothing found first, by its name: what `--undo` takes.
+/// Returns a remedy by name, for `--undo`, which needs no finding first.
 ///
-/// `register-interpreter` is undone without knowing the folder, which is then empty here.
+/// `register-interpreter` can be undone without the folder, which is empty here.
 #[must_use]
 pub fn by_name(id: &str) -> Option<Remedy> {
     match id {
@@ -53,7 +53,7 @@ pub const LIBSTDCXX_FOLDER: &str = "/usr/local/m5stack/lib/gcc-10.3";
 /// The system's libstdc++.
 pub const LIBSTDCXX_SYSTEM: &str = "/usr/lib/aarch64-linux-gnu/libstdc++.so.6";
 
-/// Starts the service that is not running.
+/// Starts the service `llm-sys`.
 #[must_use]
 pub fn start_llm_sys() -> Remedy {
     Remedy {
@@ -70,7 +70,7 @@ pub fn start_llm_sys() -> Remedy {
     }
 }
 
-/// Starts the LLM unit's service.
+/// Starts the service of the LLM unit.
 #[must_use]
 pub fn start_llm_llm() -> Remedy {
     Remedy {
@@ -87,7 +87,7 @@ pub fn start_llm_llm() -> Remedy {
     }
 }
 
-/// Lets the SConstruct work where SCons' GCC tool did not say what machine it builds for.
+/// Makes the SConstruct work where SCons' GCC tool did not report its target machine.
 #[must_use]
 pub fn patch_simdjson() -> Remedy {
     Remedy {
@@ -104,7 +104,7 @@ pub fn patch_simdjson() -> Remedy {
     }
 }
 
-/// Puts wrappers of the native tools where SCons looks for the cross compiler.
+/// Installs wrappers of the native tools where SCons looks for the cross compiler.
 #[must_use]
 pub fn toolchain_wrappers() -> Remedy {
     Remedy {
@@ -124,7 +124,7 @@ pub fn toolchain_wrappers() -> Remedy {
     }
 }
 
-/// Points the module's libstdc++ to the system's, keeping the old one.
+/// Links the module's libstdc++ to the system's, keeping the old one.
 #[must_use]
 pub fn relink_libstdcxx() -> Remedy {
     Remedy {
