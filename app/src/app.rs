@@ -1,6 +1,5 @@
-//! The window: carries events to the workbench, actions back, requests to the bridge, and asks the system's file dialogs.
-//!
-//! It knows eframe and no protocol. It repaints when something has changed, never by the clock.
+//! The window: passes events to the workbench, its requests to the bridge, and shows the system's file dialogs. It
+//! repaints when something has changed, not periodically.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -19,13 +18,13 @@ use crate::workbench::{Action, Effect, ExhibitionAction, MaterialAction, Playbac
 use crate::{fonts, panels, places, theme};
 
 const TITLE: &str = "Soft-Prefix Workbench";
-/// Longest wait at the end for the module to give the task up.
+/// Longest wait on exit for the module to release the task.
 const LEAVING: Duration = Duration::from_secs(4);
-/// Events taken in before each frame: a flood must not hold a frame up.
+/// Maximum number of events handled before each frame, so that a flood of events cannot block one.
 const EVENTS_A_FRAME: usize = 256;
-/// A file dialog that is answered with "nothing" this fast was never shown.
+/// A file dialog that returns nothing this quickly was never shown.
 const NOT_SHOWN: Duration = Duration::from_millis(250);
-/// How much larger everything is in the presenter's view.
+/// Zoom of the Presenter, relative to the window's own.
 const PRESENTING: f32 = 1.5;
 
 /// Opens the window and runs until it is closed.
@@ -63,7 +62,8 @@ pub fn run(args: WindowArgs, start: Start) -> ExitCode {
     }
 }
 
-/// What to say where no window opens. The system's own words stay in the log: they name source files of the machine that built the program.
+/// Returns the message for a window that cannot be opened. The error's own text goes to the log only, since it names
+/// source files of the build machine.
 fn why_no_window(error: &eframe::Error) -> String {
     tracing::debug!(%error, "no window");
     format!(
@@ -82,20 +82,20 @@ pub struct App {
     remember: bool,
     title: String,
     zoom: f32,
-    /// When time was last let pass, while anything goes by it.
+    /// Time of the last clock tick, while playback or an exhibition is running.
     passing: Option<Instant>,
 }
 
 impl App {
-    /// Starts the bridge and connects to the module that was used last, or the one that was named.
+    /// Starts the bridge and connects to the module used last, or the one given in `args`.
     ///
     /// # Errors
-    /// Where the system gives no thread.
+    /// If the system cannot create a thread.
     pub fn new(context: &eframe::CreationContext<'_>, args: WindowArgs, start: Start) -> std::io::Result<Self> {
         let ctx = &context.egui_ctx;
         fonts::install(ctx);
         theme::install(ctx);
-        // The zoom is ours: it is stored, and stands in the table of commands.
+        // The workbench has its own zoom: it is stored, and part of the command table.
         ctx.options_mut(|options| options.zoom_with_keyboard = false);
         let remembered = context
             .storage
@@ -147,7 +147,7 @@ impl App {
         Ok(app)
     }
 
-    /// Takes in what the bridge has reported.
+    /// Handles the events from the bridge.
     fn drain(&mut self, ctx: &Context) {
         for taken in 0.. {
             if taken == EVENTS_A_FRAME {
@@ -167,7 +167,7 @@ impl App {
         }
     }
 
-    /// Lets time pass for a recording that is played and for an exhibition; nothing else goes by the clock.
+    /// Advances playback and the exhibition, the only parts that depend on the clock.
     fn pass(&mut self, ctx: &Context) {
         let now = Instant::now();
         let time = self.passing.map_or(Duration::ZERO, |before| now - before);
@@ -181,7 +181,7 @@ impl App {
         self.hand_over();
     }
 
-    /// Brings theme, zoom and title in line with the workbench.
+    /// Applies theme, zoom and title of the workbench.
     fn appearance(&mut self, ctx: &Context) {
         let theme = match self.workbench.settings.theme {
             Theme::System => ThemePreference::System,
@@ -191,7 +191,7 @@ impl App {
         if ctx.options(|options| options.theme_preference) != theme {
             ctx.set_theme(theme);
         }
-        // The presenter's view is read from across a room.
+        // The Presenter is read from across a room.
         let zoom = self.workbench.settings.zoom * if self.workbench.presenting { PRESENTING } else { 1.0 };
         if self.zoom != zoom {
             self.zoom = zoom;
@@ -216,11 +216,11 @@ impl App {
         }
     }
 
-    /// Opens the system's dialog here, on the main thread, and has the answer awaited elsewhere.
+    /// Opens the system's dialog on the main thread; the answer is awaited on another.
     fn ask(&mut self, question: FileQuestion, frame: &eframe::Frame) {
         let dialog = rfd::AsyncFileDialog::new().set_parent(frame);
         let asked = Instant::now();
-        // Three kinds of futures become one; all of them may be awaited on another thread.
+        // Three types of futures become one; all of them may be awaited on another thread.
         let answer: std::pin::Pin<Box<dyn Future<Output = Option<rfd::FileHandle>> + Send>> = match &question {
             FileQuestion::Open => Box::pin(
                 dialog
@@ -247,7 +247,7 @@ impl App {
                         .pick_file(),
                 )
             }
-            // A PEFT adapter is a folder: its name is asked for like that of a file.
+            // A PEFT adapter is a folder; the dialog asks for its name like that of a file.
             FileQuestion::ExportPrefix { suggested, form } => {
                 let dialog = match form {
                     ExportForm::Peft => dialog,
@@ -270,8 +270,8 @@ impl App {
     }
 }
 
-/// One frame of the window: shows the workbench and applies what was done, which is returned. What was pressed is applied last: whoever
-/// types and presses Ctrl+Enter at once means what was typed.
+/// Draws one frame of the workbench and applies the actions, which are returned. Shortcuts are applied last, so that
+/// text typed in the same frame as Ctrl+Enter counts.
 pub fn frame_of(window: &mut panels::Window, bench: &mut Workbench, ui: &mut Ui) -> Vec<Action> {
     if is_touched(bench, ui.ctx()) {
         bench.apply(Action::Exhibit(ExhibitionAction::Touched));
@@ -285,7 +285,8 @@ pub fn frame_of(window: &mut panels::Window, bench: &mut Workbench, ui: &mut Ui)
     actions
 }
 
-/// What shortcuts of the table were pressed for; none while a sheet is open, bare keys not while a text is edited.
+/// Returns the actions of the shortcuts that were pressed; none while a sheet is open, and no bare keys while a text is
+/// edited.
 fn pressed(bench: &Workbench, ctx: &Context) -> Vec<Action> {
     let mut actions = Vec::new();
     let escape = || ctx.input_mut(|input| input.consume_key(Modifiers::NONE, egui::Key::Escape));
@@ -300,13 +301,13 @@ fn pressed(bench: &Workbench, ctx: &Context) -> Vec<Action> {
         _ => None,
     };
     actions.extend(way_out.filter(|_| escape()));
-    // A widget that has the focus (a slider, a button, a field) gets bare keys first.
+    // A widget with the focus (a slider, a button, a field) gets bare keys first.
     let typing = ctx.egui_wants_keyboard_input();
     let mut rows: Vec<_> = COMMANDS
         .iter()
         .filter(|command| !typing || command.while_typing)
         .collect();
-    // Those with more modifiers first: Shift+P must not count as P.
+    // Shortcuts with more modifiers first: Shift+P must not count as P.
     rows.sort_by_key(|command| command.shortcut.map_or(0, |shortcut| weight(&shortcut)));
     for command in rows.into_iter().rev() {
         let Some(shortcut) = command.shortcut else { continue };
@@ -322,7 +323,7 @@ fn pressed(bench: &Workbench, ctx: &Context) -> Vec<Action> {
     actions
 }
 
-/// In an exhibition anything that is pressed hands the controls over. A pointer that moves by itself does not.
+/// Returns whether the user touched anything, which ends the exhibition. Moving the pointer does not count.
 fn is_touched(bench: &Workbench, ctx: &Context) -> bool {
     bench.exhibition.is_some()
         && bench.dialog.is_none()
@@ -353,7 +354,7 @@ fn weight(shortcut: &KeyboardShortcut) -> usize {
         .count()
 }
 
-/// What a watcher of the log may want to know.
+/// Logs an event.
 fn report(event: &Event) {
     match event {
         Event::Ready(facts, _) => {
@@ -413,7 +414,7 @@ impl eframe::App for App {
             self.carry_out(effect, &ctx, frame);
         }
         if acted {
-            // What the actions changed is to be seen at once.
+            // Shows the effect of the actions immediately.
             ctx.request_repaint();
         }
     }

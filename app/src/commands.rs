@@ -1,13 +1,11 @@
-//! One table of commands: menu, shortcuts and the help sheet are made of it, so that they cannot disagree.
-//!
-//! It knows actions and when they are possible; it knows no widget and carries out nothing.
+//! The table of commands, from which the menu, the shortcuts and the help sheet are made.
 
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 
 use crate::model::{Format, ModuleState};
 use crate::workbench::{Action, Dialog, ExhibitionAction, PlaybackAction, Tab, Workbench};
 
-/// A command that has a name, and may have a shortcut.
+/// A command with a name and an optional shortcut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CommandId {
     Run,
@@ -59,7 +57,7 @@ pub enum CommandId {
     Quit,
 }
 
-/// Where a command stands in menu and help.
+/// Group of a command in menu and help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Group {
     Run,
@@ -96,7 +94,7 @@ const fn row(id: CommandId, group: Group, label: &'static str) -> Command {
 }
 
 impl Command {
-    /// A shortcut with the command key (Ctrl, on a Mac Cmd); it fires while typing, too.
+    /// A shortcut with the command key (Ctrl, on a Mac Cmd); it also fires while typing.
     const fn cmd(mut self, key: Key) -> Self {
         self.shortcut = Some(KeyboardShortcut::new(Modifiers::COMMAND, key));
         self
@@ -107,7 +105,7 @@ impl Command {
         self
     }
 
-    /// A bare key; not while typing.
+    /// A bare key; does not fire while typing.
     const fn key(mut self, key: Key) -> Self {
         self.shortcut = Some(KeyboardShortcut::new(Modifiers::NONE, key));
         self.while_typing = false;
@@ -120,13 +118,13 @@ impl Command {
         self
     }
 
-    /// A function key: fires always.
+    /// A function key; always fires.
     const fn function(mut self, key: Key) -> Self {
         self.shortcut = Some(KeyboardShortcut::new(Modifiers::NONE, key));
         self
     }
 
-    /// What it does now; `None` where it is off.
+    /// Returns the action of the command; `None` if it is disabled.
     pub fn action(&self, workbench: &Workbench) -> Option<Action> {
         let running = workbench.is_running();
         let ready = workbench.module.is_ready();
@@ -275,10 +273,10 @@ pub const COMMANDS: [Command; 47] = [
     row(CommandId::Quit, Group::Window, "command.quit").cmd(Key::Q),
 ];
 
-/// The row of `id`.
+/// Returns the row of `id`.
 pub fn command(id: CommandId) -> &'static Command {
     static TABLE: [Command; 47] = COMMANDS;
-    // The table holds every id (a test counts them); should one ever be missing, the first row stands in.
+    // A test checks that the table contains every id; the first row is a fallback.
     TABLE.iter().find(|command| command.id == id).unwrap_or(&TABLE[0])
 }
 

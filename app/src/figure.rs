@@ -1,5 +1,5 @@
-//! A figure as a file: SVG as the core writes it, PNG painted from the same shapes at twice their size, in the window's own letters. It
-//! knows drawings, not what they show or where they are saved.
+//! Writes a drawing to a file: SVG by `core`, or PNG painted from the same shapes at twice their size with the window's
+//! fonts.
 
 use softprefix_core::experiment::drawing::{Anchor, Drawing, Ink, Paper, Shape};
 use vello_cpu::color::AlphaColor;
@@ -12,7 +12,7 @@ use skrifa::{FontRef, MetadataProvider};
 
 use crate::fonts;
 
-/// A form of a figure.
+/// A file format for a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {
     Png,
@@ -22,7 +22,7 @@ pub enum Form {
 impl Form {
     pub const ALL: [Self; 2] = [Self::Png, Self::Svg];
 
-    /// What its files' names end with, without the dot.
+    /// Returns the file extension, without the dot.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Png => "png",
@@ -30,7 +30,7 @@ impl Form {
         }
     }
 
-    /// The file.
+    /// Returns the content of the file.
     ///
     /// # Errors
     /// Why it cannot be painted, as a sentence.
@@ -42,9 +42,9 @@ impl Form {
     }
 }
 
-/// Pixels for a unit of the drawing.
+/// Pixels per unit of the drawing.
 const SCALE: f64 = 2.0;
-/// Largest side of a picture, in pixels.
+/// Largest side of an image, in pixels.
 const LARGEST: f64 = 16_000.0;
 
 fn png(drawing: &Drawing, paper: Paper) -> Result<Vec<u8>, String> {
@@ -117,7 +117,7 @@ fn png(drawing: &Drawing, paper: Paper) -> Result<Vec<u8>, String> {
         .map_err(|error| format!("The picture cannot be encoded ({error})."))
 }
 
-/// The window's faces, those that stand in for others behind them.
+/// The window's fonts and their fallbacks.
 struct Faces {
     regular: Vec<FontRef<'static>>,
     semibold: Vec<FontRef<'static>>,
@@ -135,7 +135,8 @@ impl Faces {
         })
     }
 
-    /// The outline of a line of words that begins at the origin, and how long it is. What no face has is left out.
+    /// Returns the outline of a line of text that begins at the origin, and its length. Characters that no font has are
+    /// omitted.
     fn outline(&self, words: &str, size: f32, bold: bool) -> (BezPath, f64) {
         let faces = if bold { &self.semibold } else { &self.regular };
         let mut pen = Pen::default();
@@ -144,7 +145,7 @@ impl Faces {
             let Some((face, glyph)) = found else { continue };
             let at = Size::new(size);
             if let Some(outline) = face.outline_glyphs().get(glyph) {
-                // A glyph whose outline is broken leaves a gap of its width.
+                // A glyph with a broken outline leaves a gap of its width.
                 let _ = outline.draw(DrawSettings::unhinted(at, LocationRef::default()), &mut pen);
             }
             let width = face.glyph_metrics(at, LocationRef::default()).advance_width(glyph);
@@ -154,7 +155,7 @@ impl Faces {
     }
 }
 
-/// Takes outlines, whose y points up, letter after letter.
+/// Collects outlines, whose y axis points up, glyph after glyph.
 #[derive(Default)]
 struct Pen {
     path: BezPath,
@@ -189,7 +190,7 @@ impl OutlinePen for Pen {
     }
 }
 
-/// Red, green, blue of an ink, for those who compare pictures.
+/// Returns red, green and blue of an ink, for comparing images.
 #[must_use]
 pub fn rgb(ink: Ink, paper: Paper) -> [u8; 3] {
     let [red, green, blue, _] = ink.rgba(paper);
@@ -231,7 +232,7 @@ mod tests {
             };
             assert_eq!(at(2, 2), rgb(Ink::Paper, paper));
             assert_eq!(at(30, 30), rgb(Ink::Series(0), paper));
-            // The letters' box is neither empty nor full.
+            // The box of the letters is neither empty nor full.
             let letters = (60..84).flat_map(|x| (40..60).map(move |y| (x, y)));
             let inked = letters.filter(|&(x, y)| at(x, y) == rgb(Ink::Text, paper)).count();
             assert!((20..400).contains(&inked), "{inked}");

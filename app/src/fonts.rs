@@ -1,7 +1,5 @@
-//! The typefaces of the window: which files there are, and which family falls back to which.
-//!
-//! Every face is in the binary, so that the window looks the same on every machine. It knows no sizes and no colours;
-//! those are the theme's.
+//! The fonts of the window and their fallbacks. Every font is part of the binary, so that the window looks the same on
+//! every machine.
 
 use std::sync::Arc;
 
@@ -12,7 +10,7 @@ const INTER_SEMIBOLD: &[u8] = include_bytes!("../../assets/fonts/Inter-SemiBold.
 const JETBRAINS_MONO: &[u8] = include_bytes!("../../assets/fonts/JetBrainsMono-Regular.ttf");
 const CJK: &[u8] = include_bytes!("../../assets/fonts/WorkbenchCJK-Regular.otf");
 
-/// The name of the SemiBold family; egui keeps weights apart as families.
+/// Name of the SemiBold family; egui treats weights as separate families.
 const SEMIBOLD: &str = "semibold";
 
 /// Inter Regular: labels and sentences.
@@ -21,7 +19,7 @@ pub fn regular() -> FontFamily {
     FontFamily::Proportional
 }
 
-/// Inter SemiBold: titles and the headline number. Its digits are equally wide.
+/// Inter SemiBold: titles and the headline number. Its digits have equal widths.
 #[must_use]
 pub fn semibold() -> FontFamily {
     FontFamily::Name(SEMIBOLD.into())
@@ -33,10 +31,10 @@ pub fn mono() -> FontFamily {
     FontFamily::Monospace
 }
 
-/// The faces and their order in each family.
+/// Returns the fonts and their order in each family.
 ///
-/// The Japanese face is the fallback of all three, always in its regular weight: a bold Japanese face would be too
-/// dense at these sizes.
+/// The Japanese font is the fallback of all three families, always in its regular weight: a bold one would be too dense
+/// at these sizes.
 #[must_use]
 pub fn definitions() -> FontDefinitions {
     let mut fonts = FontDefinitions::empty();
@@ -51,7 +49,7 @@ pub fn definitions() -> FontDefinitions {
             .font_data
             .insert(name.to_owned(), Arc::new(FontData::from_static(bytes)));
     }
-    // Mono and Inter stand in for each other where one of them lacks a sign (arrows, keys, box drawing).
+    // Mono and Inter are fallbacks for each other, for arrows, keys and box drawing.
     let order = [
         (regular(), ["inter", "workbench-cjk", "jetbrains-mono"]),
         (semibold(), ["inter-semibold", "workbench-cjk", "jetbrains-mono"]),
@@ -65,13 +63,13 @@ pub fn definitions() -> FontDefinitions {
     fonts
 }
 
-/// The bytes of a face and of the one that stands in for what it lacks, for figures.
+/// Returns the bytes of a font and of its fallback, for figures.
 #[must_use]
 pub fn faces(semibold: bool) -> [&'static [u8]; 2] {
     [if semibold { INTER_SEMIBOLD } else { INTER }, CJK]
 }
 
-/// Gives the faces to egui.
+/// Installs the fonts in egui.
 pub fn install(ctx: &Context) {
     ctx.set_fonts(definitions());
 }

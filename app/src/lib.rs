@@ -1,28 +1,28 @@
-//! Soft-Prefix Workbench: the window, and the same work from a shell.
+//! Soft-Prefix Workbench: the window, and the command line.
 //!
-//! It reaches a model only through the StackFlow protocol, also when the unit runs inside this process.
+//! A model is reached only through the StackFlow protocol, even when the unit runs inside this process.
 //!
-//! # Floors
-//! An import goes down, never up and never across; `tests/floors.rs` fails on the first that does not. From the top:
+//! # Layers
+//! A module may only use modules below it; `tests/floors.rs` checks this. From the top:
 //! ```text
-//! cli                  the shell
+//! cli                  the command line
 //! app                  the window's loop: events in, actions back, the system's dialogs
-//! start                what the program begins with, and its exit codes
-//! panels               the window
-//! views                widgets that know no state
+//! start                what the program starts with, and its exit codes
+//! panels               the content of the window
+//! views                widgets without access to the state
 //! theme                colours, sizes, distances
-//! text                 words of the window, in both languages
+//! text                 texts of the window, in both languages
 //! commands             one table for menu, keys and help
-//! bridge | workbench   the worker that awaits | the state and the only place that changes it
-//! messages             what the window asks of the worker, and what the worker reports
+//! bridge | workbench   the worker thread | the state and the only place that changes it
+//! messages             requests to the worker, and its events
 //! figure               a drawing as a file
-//! fonts                the typefaces of window and figures
-//! session              a module in use, also the one inside this process
+//! fonts                the fonts of window and figures
+//! session              a connected module, also the one inside this process
 //! doctor               checks and remedies over ssh
-//! recording            a session as lines, and as it is played
-//! errors               what went wrong: a sentence and a remedy, in both languages
+//! recording            recorded sessions and their playback
+//! errors               errors as a sentence and a remedy, in both languages
 //! model                plain values that the parts share: forms, module, runs, settings
-//! places, log, version where things are kept; diagnostics; what was built
+//! places, log, version file locations; diagnostics; version of the build
 //! ```
 
 pub mod app;

@@ -1,4 +1,4 @@
-//! Diagnostics on standard error, for those who ask: `SOFTPREFIX_LOG=debug`. Results and errors never go this way.
+//! Diagnostics on standard error, enabled by `SOFTPREFIX_LOG=debug`. Results and errors are never written here.
 
 use tracing_subscriber::EnvFilter;
 

@@ -1,4 +1,4 @@
-//! The program: without a subcommand the window, with one the same work in the shell. It only reads the command line.
+//! The program: opens the window, or runs a subcommand.
 
 use std::process::ExitCode;
 

@@ -1,13 +1,14 @@
-//! Where the program keeps what it is to find again: settings, history, imported prefixes. It names places and opens none.
+//! Locations of stored files: settings, history, recordings, imported prefixes.
 
 use std::path::PathBuf;
 
 use softprefix_core::prefix::PrefixStore;
 
-/// Names the folder where all of it is kept; without it the system's usual place is taken.
+/// Environment variable that names the folder for all stored files, instead of the system's default.
 pub const STATE_DIR: &str = "SOFTPREFIX_STATE_DIR";
 
-/// The folder of history and imported prefixes: the named one, else the system's place for data.
+/// Returns the folder of the history and imported prefixes: the one named by [`STATE_DIR`], or the system's folder for
+/// data.
 pub fn data() -> PathBuf {
     match named() {
         Some(folder) => folder,
@@ -16,27 +17,28 @@ pub fn data() -> PathBuf {
     }
 }
 
-/// The window's settings, where their folder is named; the window system knows the usual place.
+/// Returns the file of the window's settings if [`STATE_DIR`] is set; eframe has its own default.
 pub fn settings() -> Option<PathBuf> {
     named().map(|folder| folder.join("softprefix.ron"))
 }
 
-/// The folder of everything that was run.
+/// Returns the folder of all experiments.
 pub fn library() -> PathBuf {
     data().join("experiments")
 }
 
-/// The journal in which version 0.1.0 kept everything.
+/// Returns the journal in which version 0.1.0 saved everything.
 pub fn old_history() -> PathBuf {
     data().join("history.journal")
 }
 
-/// Recordings that were not given another place.
+/// Returns the default folder for recordings.
 pub fn recordings() -> PathBuf {
     data().join("recordings")
 }
 
-/// The rows of imported prefixes, by digest: a recipe that names one can be built again as long as it lies there.
+/// Returns the store of imported prefix rows, by digest: a recipe that names one can be built as long as the rows are
+/// there.
 pub fn prefix_store() -> PrefixStore {
     PrefixStore::new(data().join("prefixes"))
 }

@@ -1,4 +1,4 @@
-//! How the program starts and how it ends: what the window begins with, and the exit codes.
+//! What the window starts with, and the exit codes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use clap::Args;
 use crate::model::Target;
 use crate::recording::Session;
 
-/// What the window starts with.
+/// Options of the window.
 #[derive(Debug, Args, Default)]
 pub struct WindowArgs {
     /// Connect to this module instead of the one used last: `embedded` or HOST or HOST:PORT.
@@ -18,10 +18,10 @@ pub struct WindowArgs {
     /// Model to set up: a name that `softprefix models` (or the module) lists, or a GGUF file.
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
-    /// Start with the fields as they are delivered, and remember nothing.
+    /// Start with default fields and settings, and store nothing.
     #[arg(long)]
     pub fresh: bool,
-    /// Start with the prefix of this file: a PEFT folder, .safetensors, .npy or a KoboldAI .zip.
+    /// Start with the prefix from this file: a PEFT folder, .safetensors, .npy or a KoboldAI .zip.
     #[arg(long, value_name = "PATH")]
     pub prefix_file: Option<PathBuf>,
     /// Results file to open.
@@ -29,17 +29,17 @@ pub struct WindowArgs {
     pub results: Option<PathBuf>,
 }
 
-/// How a command ended: what a script goes by.
+/// Exit status of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Success,
-    /// The arguments are wrong (also what the argument parser itself answers).
+    /// The arguments are invalid (also the status of the argument parser).
     BadArguments,
-    /// The module, its model or the connection failed, wholly or in some case.
+    /// The module, its model or the connection failed, completely or in some case.
     Module,
-    /// A file could not be read or written, or is not what it should be.
+    /// A file could not be read or written, or has the wrong content.
     File,
-    /// Ended by Ctrl-C; what was finished is in the file.
+    /// Ended by Ctrl-C; finished runs are saved.
     Interrupted,
 }
 
@@ -50,26 +50,26 @@ impl From<Exit> for ExitCode {
             Exit::BadArguments => 2,
             Exit::Module => 3,
             Exit::File => 4,
-            // As shells count a death by SIGINT.
+            // The status that shells use for SIGINT.
             Exit::Interrupted => 130,
         })
     }
 }
 
-/// Reads a module's address from an argument.
+/// Parses a module's address.
 pub(crate) fn target(text: &str) -> Result<Target, String> {
     Target::parse(text)
         .ok_or_else(|| "give `embedded`, or a host with or without a port, such as 192.168.0.7:10001".to_owned())
 }
 
-/// What the window begins with.
+/// What the window starts with.
 pub enum Start {
-    /// Connects to the module that was used last, or the one that was named.
+    /// Connects to the module used last, or the one given.
     Module,
-    /// Plays a recording and connects to nothing.
+    /// Plays a recording, without connecting.
     Playback {
         session: Arc<Session>,
-        /// Over the whole screen, again and again.
+        /// Full screen, repeatedly.
         exhibition: bool,
     },
 }

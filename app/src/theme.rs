@@ -1,7 +1,7 @@
-//! Colours, type, measures and control styles of the window, as data.
+//! Colours, text sizes, dimensions and control styles of the window, as data.
 //!
 //! Two hues carry meaning and nothing else may use them: blue is the baseline, orange is the prefix. Every coloured
-//! mark has a shape of its own beside its colour. It knows nothing of what is shown.
+//! mark also has a shape of its own.
 
 use eframe::egui::style::{HandleShape, ScrollStyle, Selection, TextCursorStyle, WidgetVisuals, Widgets};
 use eframe::egui::{
@@ -14,7 +14,7 @@ const fn rgb(hex: u32) -> Color32 {
     Color32::from_rgb((hex >> 16) as u8, (hex >> 8) as u8, hex as u8)
 }
 
-/// One theme's colours. Names say what a colour is for.
+/// The colours of a theme, named by their use.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Palette {
     pub dark: bool,
@@ -22,7 +22,7 @@ pub struct Palette {
     pub window: Color32,
     /// Rail, top bar, cards.
     pub panel: Color32,
-    /// Selected row, chip that is on.
+    /// Selected row, selected chip.
     pub raised: Color32,
     /// Text fields, outputs, plot.
     pub inset: Color32,
@@ -34,7 +34,7 @@ pub struct Palette {
     pub text: Color32,
     /// Labels.
     pub text2: Color32,
-    /// Captions, ticks, controls that are off.
+    /// Captions, ticks, disabled controls.
     pub text3: Color32,
     /// The baseline, with a hollow ring.
     pub baseline: Color32,
@@ -44,19 +44,19 @@ pub struct Palette {
     pub prefix_fill: Color32,
     /// Fine, with a ticked circle.
     pub good: Color32,
-    /// Worth a look, with a triangle.
+    /// Warning, with a triangle.
     pub look_here: Color32,
-    /// Broken or collapsed, with a crossed square.
+    /// Error or collapsed output, with a crossed square.
     pub broken: Color32,
-    /// Steps of KL, from little to much: a violet of its own, since it is neither the baseline's nor the prefix's.
+    /// Steps of KL, from small to large: a violet of its own, since KL is neither the baseline's nor the prefix's.
     pub kl: [Color32; 4],
     /// The line under a step of KL.
     pub kl_line: Color32,
-    /// How strong the background of changed text is.
+    /// Opacity of the background of changed text.
     pub mark_tint: f32,
-    /// How strong the bands of the magnitude's regions are: (blue, red).
+    /// Opacity of the bands of the magnitude's regions: (blue, red).
     pub band_tint: (f32, f32),
-    /// How strong the noise band is.
+    /// Opacity of the noise band.
     pub noise_tint: f32,
 }
 
@@ -109,7 +109,7 @@ pub const LIGHT: Palette = Palette {
 };
 
 impl Palette {
-    /// The colours of the theme that `ui` is shown in.
+    /// Returns the colours of the theme that `ui` uses.
     #[must_use]
     pub fn of(ui: &Ui) -> &'static Self {
         Self::of_visuals(ui.visuals())
@@ -120,20 +120,20 @@ impl Palette {
         if visuals.dark_mode { &DARK } else { &LIGHT }
     }
 
-    /// Text on a box filled with the prefix's text colour, or on ink.
+    /// Text colour on a box filled with the prefix's text colour, or on ink.
     #[must_use]
     pub fn on_fill(&self) -> Color32 {
         self.window
     }
 }
 
-/// `colour` at the share `alpha` (0..=1) of its strength.
+/// Returns `colour` with its opacity multiplied by `alpha` (0..=1).
 #[must_use]
 pub fn faded(colour: Color32, alpha: f32) -> Color32 {
     colour.gamma_multiply(alpha.clamp(0.0, 1.0))
 }
 
-/// Type: size and line height in points.
+/// A text style: size and line height in points.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Type {
     pub size: f32,
@@ -167,7 +167,7 @@ impl Type {
     }
 }
 
-/// Measures in points, on a grid of 8.
+/// Dimensions in points, on a grid of 8.
 pub const TOP_BAR: f32 = 48.0;
 pub const RAIL: f32 = 320.0;
 pub const PADDING: f32 = 16.0;
@@ -180,10 +180,10 @@ pub const RADIUS_CARD: u8 = 8;
 pub const RADIUS_CONTROL: u8 = 6;
 pub const RADIUS_TAG: u8 = 4;
 pub const RADIUS_CELL: u8 = 2;
-/// Seconds that folding takes; nothing else is animated.
+/// Duration of folding, in seconds; nothing else is animated.
 pub const FOLD_SECONDS: f32 = 0.12;
 
-/// Gives egui the styles of both themes.
+/// Installs the styles of both themes in egui.
 pub fn install(ctx: &Context) {
     ctx.set_style_of(Theme::Dark, style(&DARK));
     ctx.set_style_of(Theme::Light, style(&LIGHT));
@@ -220,7 +220,7 @@ fn style(palette: &Palette) -> Style {
         ..ScrollStyle::floating()
     };
     style.interaction.tooltip_delay = 0.4;
-    // Labels that can be selected would take the pointer away from the controls they name.
+    // Selectable labels would take the pointer away from the controls they name.
     style.interaction.selectable_labels = false;
     style
 }
@@ -248,7 +248,7 @@ fn visuals(palette: &Palette) -> Visuals {
             active: control(palette.raised, palette.text, palette.text),
             open: control(palette.raised, palette.text2, palette.text),
         },
-        // Grey: a blue selection would say "baseline".
+        // Grey: a blue selection would suggest the baseline.
         selection: Selection {
             bg_fill: faded(palette.text3, 0.35),
             stroke: Stroke::new(1.0, palette.text),
@@ -279,7 +279,7 @@ fn visuals(palette: &Palette) -> Visuals {
     }
 }
 
-/// How a card stands on the window: panel, hairline, radius 8.
+/// The frame of a card: panel colour, hairline, radius 8.
 pub fn card(palette: &Palette) -> egui::Frame {
     egui::Frame::NONE
         .fill(palette.panel)
@@ -291,7 +291,7 @@ pub fn card(palette: &Palette) -> egui::Frame {
 mod tests {
     use super::*;
 
-    /// Relative luminance as WCAG 2 defines it.
+    /// Relative luminance as defined by WCAG 2.
     fn luminance(colour: Color32) -> f64 {
         let channel = |value: u8| {
             let value = f64::from(value) / 255.0;

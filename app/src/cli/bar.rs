@@ -1,11 +1,11 @@
-//! A progress bar with words on standard error; plain lines where that is no terminal. It knows nothing of what is done.
+//! A progress bar with a label on standard error; plain lines if that is not a terminal.
 
 use std::io::{IsTerminal as _, Write as _};
 
-/// Columns of the bar itself.
+/// Width of the bar in columns.
 const WIDTH: usize = 28;
 
-/// A line that is drawn again and again.
+/// A line that is redrawn.
 pub struct Bar {
     terminal: bool,
     last: String,
@@ -19,10 +19,10 @@ impl Bar {
         }
     }
 
-    /// Shows how far it is (0..=1, where that is known) and what is being done.
+    /// Draws the bar at `fraction` (0..=1, or `None` if unknown) with its label.
     pub fn show(&mut self, fraction: Option<f32>, words: &str) {
         if !self.terminal {
-            // A log takes each sentence once, without a bar that moves.
+            // A log gets each label once, without the moving bar.
             return;
         }
         let line = match fraction {
@@ -40,7 +40,7 @@ impl Bar {
         }
     }
 
-    /// A sentence of its own, above the bar.
+    /// Prints a line above the bar.
     pub fn say(&mut self, sentence: &str) {
         let mut out = std::io::stderr().lock();
         if self.terminal {
@@ -50,7 +50,7 @@ impl Bar {
         let _ = writeln!(out, "{sentence}");
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn clear(&mut self) {
         if self.terminal && !self.last.is_empty() {
             let mut out = std::io::stderr().lock();

@@ -1,5 +1,6 @@
-//! `softprefix compare`: a baseline and a row of prefixes on one prompt, as a plan like any other, with the table and the results file
-//! of the older comparison script. Every finished case is in the history before the file is written.
+//! `softprefix compare`: runs a baseline and a list of prefixes on one prompt, as a plan, and prints the table and
+//! writes the results file of the older comparison script. Every finished case is in the history before the file is
+//! written.
 
 use std::path::PathBuf;
 
@@ -27,41 +28,41 @@ pub struct CompareArgs {
     /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.
     #[arg(long)]
     model: Option<String>,
-    /// The user's text.
+    /// The user prompt.
     #[arg(long)]
     prompt: String,
     /// The system prompt.
     #[arg(long, default_value = PRESETS[0].system)]
     system: String,
-    /// Magnitudes: 0,1e-4,0.01, or 1e-4,...,2 for 1-2-5 steps, or 0.01...12(13) for 13 values in equal ratios. Raw values, as existing
-    /// scripts give them, unless --token-norms. Left out, rows that have a size of their own (of words, of a file) stay as they are,
-    /// and others take the usual raw values.
+    /// Magnitudes: 0,1e-4,0.01, or 1e-4,...,2 for 1-2-5 steps, or 0.01...12(13) for 13 values in equal ratios. Raw
+    /// values, as in existing scripts, unless --token-norms. If omitted, rows with a size of their own (from words or a
+    /// file) are used as they are, and others take the usual raw values.
     #[arg(long, value_name = "LIST", value_parser = list_of_magnitudes, allow_hyphen_values = true)]
     values: Option<List<f64>>,
     /// The values are raw: the scale of the prefix's values (the default).
     #[arg(long, conflicts_with = "token_norms")]
     raw: bool,
-    /// The values are L2 norms of each row, over the median norm of the vocabulary.
+    /// The values are the L2 norm of each row, relative to the median norm of the vocabulary.
     #[arg(long)]
     token_norms: bool,
-    /// P: rows of each prefix [default: as many as the file has, else 1].
+    /// Number of prefix rows, P [default: the number of rows in the file, else 1].
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
     len: Option<u16>,
     #[command(flatten)]
     prefix: PrefixArgs,
-    /// Most output tokens.
+    /// Maximum number of output tokens.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: u32,
-    /// Runs of the baseline, the last of them after the last prefix: from two on, the noise of the module is known.
+    /// Number of baseline runs; the last one follows the last prefix. Two or more give the noise of the module.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=20))]
     baselines: u8,
-    /// Where to save the results.
+    /// File to save the results in.
     #[arg(long, value_name = "FILE", default_value = "compare_results.json")]
     out: PathBuf,
-    /// Go on with the last comparison of the same plan on this module, where that was broken off.
+    /// Continue the last comparison with the same plan on this module if it was interrupted.
     #[arg(long)]
     resume: bool,
-    /// Exit tasks that former clients left, where they take all places of the module.
+    /// Exit tasks that earlier clients left if they take all task slots of the module.
     #[arg(long)]
     exit_tasks: bool,
     /// Print the report as JSON instead of a table.
@@ -92,7 +93,7 @@ impl CompareArgs {
             magnitudes,
             rounding: self.prefix.rounding(),
         };
-        // A single baseline comes first; of several the last one closes the plan.
+        // A single baseline comes first; of several, the last one ends the plan.
         let closing = self.baselines > 1;
         let plan = Plan {
             name: name_of(&self.prompt),
@@ -101,7 +102,7 @@ impl CompareArgs {
             settings: Settings::new(self.max_tokens as usize, &Sampling::default()),
             ..Plan::new(prompt, sweep)
         };
-        // What cannot be run is a wrong argument, and costs no loading of a model.
+        // Invalid arguments are reported before a model is loaded.
         plan.cases().map_err(|error| Failure::arguments(error.to_string()))?;
         Ok(plan)
     }
@@ -137,7 +138,7 @@ async fn compare(
     let facts = session.facts();
     args.prefix.check(facts.hidden_size())?;
     terminal.say_module(facts);
-    // A recipe that gives no prefix here is a wrong argument, and costs no run.
+    // A recipe that gives no prefix on this module is reported before the first run.
     let cases = plan.cases().map_err(|error| Failure::arguments(error.to_string()))?;
     for recipe in cases.iter().filter_map(|case| case.recipe.as_ref()) {
         session.build_of(recipe).await?;

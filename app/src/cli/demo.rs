@@ -1,6 +1,5 @@
-//! `softprefix demo`: a recorded session in the window, without a module or a model.
-//!
-//! A file that cannot be played is refused before any window opens.
+//! `softprefix demo`: plays a recorded session in the window, without a module or a model. A file that cannot be played
+//! is refused before the window opens.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,13 +13,13 @@ use crate::start::{Exit, Start, WindowArgs};
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// A recording to play instead.
+    /// Recording to play instead of the built-in one.
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Over the whole screen, again and again, until somebody leaves it.
+    /// Play full screen and repeat until a key is pressed.
     #[arg(long)]
     pub exhibition: bool,
-    /// Say what is in the recording, and open no window.
+    /// Print a summary of the recording without opening a window.
     #[arg(long, conflicts_with = "exhibition")]
     pub check: bool,
 }

@@ -1,6 +1,4 @@
-//! `softprefix doctor`, `install`, `uninstall`: the doctor from a shell.
-//!
-//! It prints and asks; what is looked at and what is changed is the doctor's business.
+//! `softprefix doctor`, `install` and `uninstall`: prints findings and asks before changes.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -21,7 +19,7 @@ use crate::errors;
 use crate::model::{Language, Said, said};
 use crate::start::Exit;
 
-/// The language of what is printed.
+/// Language of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Lang {
     En,
@@ -30,13 +28,13 @@ enum Lang {
 
 #[derive(Debug, Args)]
 pub struct ReachArgs {
-    /// user@host, as for ssh; HOST:PORT is llm-sys' address, which is looked at alone.
+    /// user@host, as for ssh. HOST:PORT is the address of llm-sys; only that port is checked then.
     #[arg(value_name = "HOST")]
     host: String,
-    /// Address of llm-sys, where it is not HOST:10001.
+    /// Address of llm-sys, if it is not HOST:10001.
     #[arg(long, value_name = "HOST:PORT")]
     module: Option<String>,
-    /// Model to try; the module's first language model otherwise.
+    /// Model to test [default: the module's first language model].
     #[arg(long)]
     model: Option<String>,
     /// Another ssh configuration file.
@@ -45,10 +43,10 @@ pub struct ReachArgs {
     /// Do not ask before changing something.
     #[arg(long)]
     yes: bool,
-    /// Where changes are logged, if not in the usual place.
+    /// File to log changes in, instead of the default one.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// Language of what is printed; that of the environment (LANG) otherwise.
+    /// Language of the output [default: that of the environment (LANG)].
     #[arg(long, value_name = "LANGUAGE")]
     lang: Option<Lang>,
 }
@@ -60,16 +58,16 @@ pub struct DoctorArgs {
     /// Apply the remedy of this name.
     #[arg(long, value_name = "ID", conflicts_with = "undo")]
     fix: Option<String>,
-    /// Give back what the remedy of this name changed.
+    /// Undo the remedy of this name.
     #[arg(long, value_name = "ID")]
     undo: Option<String>,
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
-    /// Only what port 10001 allows; ssh is not used.
+    /// Check port 10001 only, without ssh.
     #[arg(long, conflicts_with_all = ["fix", "undo"])]
     no_ssh: bool,
-    /// Tell what was changed on this module so far, from the log here; nothing is asked of the module.
+    /// Show the changes made to this module so far, from the log on this computer; does not connect to the module.
     #[arg(long, conflicts_with_all = ["fix", "undo", "no_ssh"])]
     history: bool,
 }
@@ -81,7 +79,7 @@ pub struct InstallArgs {
     /// The unit's binary, built for the module.
     #[arg(long, value_name = "FILE")]
     unit: PathBuf,
-    /// Seconds after which the module takes an unconfirmed swap back by itself.
+    /// Seconds after which the module reverts an unconfirmed installation by itself.
     #[arg(long, default_value_t = 240)]
     watch: u64,
 }
@@ -141,7 +139,7 @@ impl ReachArgs {
         opened.map_err(|error| self.failed(&error.said()))
     }
 
-    /// Shows what will run and asks, unless told not to.
+    /// Shows the commands and asks for agreement, unless `--yes` is given.
     fn agree(&self, question: &Said) -> Result<bool, Failure> {
         if self.yes {
             return Ok(true);
@@ -197,7 +195,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// All checks: over ssh where it can be had, and over port 10001.
+/// Makes all checks: over ssh if possible, and over port 10001.
 async fn look(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
     let language = args.reach.language();
     let talk = args.reach.talk(&host);
@@ -241,7 +239,7 @@ async fn look(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
     Ok(if broken == 0 { Exit::Success } else { Exit::Module })
 }
 
-/// One finding; what a Japanese character takes of a terminal's line is two columns.
+/// Formats one finding. A Japanese character takes two columns in a terminal.
 fn text(finding: &Finding, language: Language) -> String {
     let word = finding.verdict.word(language);
     let columns: usize = word.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum();
@@ -281,7 +279,7 @@ fn text(finding: &Finding, language: Language) -> String {
     text
 }
 
-/// What was changed on the module so far, oldest first.
+/// Prints the changes made to the module so far, oldest first.
 fn history(args: &DoctorArgs) -> Result<Exit, Failure> {
     let reach = &args.reach;
     let Some(log) = reach.log() else {
@@ -317,7 +315,7 @@ fn history(args: &DoctorArgs) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// The sentence for how an entry of the log ended.
+/// Returns the sentence for the result of a log entry.
 fn ended(word: &str) -> Said {
     Ended::ALL
         .into_iter()

@@ -1,4 +1,4 @@
-//! `softprefix export`: a saved experiment in other forms, without a module. The forms are those of a sweep's options, too.
+//! `softprefix export`: writes a saved experiment in other formats, without a module. `sweep` takes the same options.
 
 use std::path::{Path, PathBuf};
 
@@ -11,29 +11,29 @@ use super::shell::{Failure, print};
 use crate::model::{Format, Language};
 use crate::start::Exit;
 
-/// The forms in which an experiment can be written.
+/// The files to write an experiment to.
 #[derive(Debug, Args)]
 pub struct Forms {
-    /// Write a page to read and send.
+    /// Write an HTML report.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
-    /// Write a table.
+    /// Write a CSV table.
     #[arg(long, value_name = "FILE.csv")]
     csv: Option<PathBuf>,
-    /// Write everything as JSON.
+    /// Write the whole experiment as JSON.
     #[arg(long, value_name = "FILE.json")]
     json: Option<PathBuf>,
-    /// Write what existing scripts read, for the first prompt and the first module.
+    /// Write a results file in the format of existing scripts, for the first prompt and the first module.
     #[arg(long, value_name = "FILE.json")]
     results: Option<PathBuf>,
-    /// Write what the LLM Comparator page reads.
+    /// Write a file for the LLM Comparator page.
     #[arg(long, value_name = "FILE.json")]
     llm_comparator: Option<PathBuf>,
 }
 
 impl Forms {
-    /// Writes the files that were asked for, and returns their paths. `firsts` are the records of the first module: what existing
-    /// scripts read has room for one.
+    /// Writes the requested files and returns their paths. `firsts` are the records of the first module: a results file
+    /// holds those of one module only.
     pub fn write(&self, experiment: &Experiment, records: &[Record], firsts: &[Record]) -> Result<Vec<&Path>, Failure> {
         let asked = [
             (&self.report, Format::Html, records),

@@ -1,5 +1,5 @@
-//! `softprefix learn`: rows that make the model say what is wanted, in a file like any other prefix's. The best rows so far are in the
-//! file at every moment, whatever becomes of the module.
+//! `softprefix learn`: learns the rows of a prefix that makes the model give a wanted answer, and writes them to a
+//! prefix file. The file contains the best rows so far at every moment, so that they survive a lost module.
 
 use std::path::{Path, PathBuf};
 
@@ -23,9 +23,9 @@ use crate::places;
 use crate::session::{Opening, Session};
 use crate::start::Exit;
 
-/// Largest file of examples or prompts.
+/// Maximum size of a file of examples or prompts.
 const LARGEST: u64 = 8 << 20;
-/// Output tokens beyond the target's that are let through when the result is tried.
+/// Extra output tokens allowed beyond the length of the target when the result is tested.
 const MORE: usize = 24;
 
 #[derive(Debug, Args)]
@@ -36,55 +36,57 @@ pub struct LearnArgs {
     /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.
     #[arg(long)]
     model: Option<String>,
-    /// The user's text.
+    /// The user prompt.
     #[arg(long, required_unless_present = "examples", requires = "target")]
     prompt: Option<String>,
-    /// The answer that is wanted.
+    /// The wanted answer.
     #[arg(long, required_unless_present = "examples", requires = "prompt")]
     target: Option<String>,
-    /// More of both: a file with a line {"prompt": "...", "target": "..."} for each example.
+    /// File with more examples: one line {"prompt": "...", "target": "..."} each.
     #[arg(long, value_name = "FILE.jsonl")]
     examples: Option<PathBuf>,
-    /// A file of prompts, one a line, whose answers are to stay as they are without a prefix.
+    /// File of prompts, one per line, whose answers should stay as they are without a prefix.
     #[arg(long, value_name = "FILE")]
     preserve: Option<PathBuf>,
-    /// What the mean KL on those prompts counts beside the examples' loss.
+    /// Weight of the mean KL on those prompts, relative to the examples' loss.
     #[arg(long, value_name = "W", requires = "preserve")]
     preserve_weight: Option<f64>,
     /// The system prompt.
     #[arg(long, default_value = PRESETS[0].system)]
     system: String,
-    /// P: rows that are learned [default: as many as the file of --from has, else 8].
+    /// Number of rows to learn, P [default: the number of rows in the file of --from, else 8].
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
     len: Option<u16>,
-    /// Where the rows begin: at the target's tokens, at those of --words, at random numbers, at the rows of --from.
+    /// Initial rows: those of the target's tokens, of the tokens of --words, random ones, or those of --from.
     #[arg(long, value_enum, default_value_t = InitArg::Target)]
     init: InitArg,
     /// Text for --init words.
     #[arg(long, value_name = "TEXT", required_if_eq("init", "words"))]
     words: Option<String>,
-    /// Rows for --init file: a PEFT folder, .safetensors, .npy or a KoboldAI .zip, such as what was learned before.
+    /// Rows for --init file: a PEFT folder, .safetensors, .npy or a KoboldAI .zip, for example from an earlier run.
     #[arg(long, value_name = "PATH", required_if_eq("init", "file"))]
     from: Option<PathBuf>,
-    /// Most steps; it ends earlier where the answer is the target and its probability high.
+    /// Maximum number of steps; stops earlier once the answer is the target with a high probability.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_STEPS)]
     steps: usize,
-    /// How far a value moves in a step at first, in the RMS of the vocabulary's values [default: the unit's].
+    /// Learning rate: how far a value moves in a step at first, relative to the RMS of the vocabulary's values
+    /// [default: the unit's].
     #[arg(long)]
     lr: Option<f64>,
-    /// Examples of one step [default: the unit's].
+    /// Examples per step [default: the unit's].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Of random rows, and of the order of examples.
+    /// Seed of random rows, and of the order of examples.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Longest row, in median norms of the vocabulary, or `off` [default: rows stay between the vocabulary's 1st and 99th percentile].
+    /// Maximum norm of a row, in median norms of the vocabulary, or `off` [default: rows stay between the vocabulary's
+    /// 1st and 99th percentile].
     #[arg(long, value_name = "X", value_parser = norm_limit)]
     norm_limit: Option<NormLimit>,
-    /// The file of the learned rows.
+    /// File to write the learned rows to.
     #[arg(long, value_name = "FILE.safetensors")]
     out: PathBuf,
-    /// Exit tasks that former clients left, where they take all places of the module.
+    /// Exit tasks that earlier clients left if they take all task slots of the module.
     #[arg(long)]
     exit_tasks: bool,
 }
@@ -111,7 +113,7 @@ fn norm_limit(text: &str) -> Result<NormLimit, String> {
 }
 
 impl LearnArgs {
-    /// What is asked of the unit; the rows of --from are those of a file for a model of this width.
+    /// Returns the request to the unit. Fails if the rows of --from are not of this width.
     fn request(&self, hidden_size: Option<usize>) -> Result<LearnRequest, Failure> {
         let mut examples = match &self.examples {
             Some(path) => examples(path)?,
@@ -189,7 +191,7 @@ fn text_of(path: &Path) -> Result<String, Failure> {
     })
 }
 
-/// The examples of a file; every line that is none is named.
+/// Parses a file of examples; the error names every line that is not one.
 fn examples(path: &Path) -> Result<Vec<Example>, Failure> {
     #[derive(Deserialize)]
     struct Line {
@@ -232,7 +234,7 @@ fn examples(path: &Path) -> Result<Vec<Example>, Failure> {
 }
 
 pub fn run(args: LearnArgs) -> Result<Exit, Failure> {
-    // What is wrong with arguments and files costs no loading of a model.
+    // Invalid arguments and files are reported before a model is loaded.
     args.request(None)?;
     writable(&args.out)?;
     let told = format!(
@@ -283,7 +285,7 @@ async fn learn(args: &LearnArgs, terminal: &Terminal, session: &Session) -> Resu
     print(&report(args, &rows, &last, said.as_deref()));
     Ok(match last.end {
         Some(LearnEnd::Stopped) => Exit::Interrupted,
-        // What several examples are learned for is a manner, and seldom every word.
+        // With several examples a style is learned, and the exact words are seldom reached.
         Some(LearnEnd::NotReached) if request.examples.len() == 1 => Exit::Module,
         _ => Exit::Success,
     })
@@ -296,7 +298,7 @@ fn of_module(message: &str) -> Failure {
     }
 }
 
-/// What is on disk.
+/// The rows that are saved on disk.
 struct Kept<'a> {
     args: &'a LearnArgs,
     facts: &'a ModuleFacts,
@@ -306,7 +308,7 @@ struct Kept<'a> {
 }
 
 impl Kept<'_> {
-    /// Writes the frame's rows, where it has some that are not there yet.
+    /// Writes the frame's rows if it has new ones.
     fn take(&mut self, frame: &LearnFrame) -> Result<(), Failure> {
         if let Some(settings) = &frame.settings {
             self.settings = Some(settings.clone());
@@ -325,7 +327,7 @@ impl Kept<'_> {
         let recipe = recipe(self.request, self.settings.as_ref(), self.facts, &rows, frame);
         files::export_noted(&rows, &self.args.out, &recipe.to_string()).map_err(|error| file_failure(&error))?;
         if frame.finish {
-            // So that a record of a run with them can be repeated.
+            // Lets a record of a run with these rows be repeated.
             let put = places::prefix_store().put(&rows);
             put.map_err(|error| Failure::from(crate::errors::prefix_store_problem(&error)))?;
         }
@@ -334,7 +336,7 @@ impl Kept<'_> {
     }
 }
 
-/// What the file says of its rows.
+/// Returns the recipe that is written into the file.
 fn recipe(
     request: &LearnRequest,
     settings: Option<&LearnSettings>,
@@ -373,7 +375,7 @@ fn recipe(
     })
 }
 
-/// Takes frames to the last one. After Ctrl-C the unit is asked to end it, and the last frame is waited for all the same.
+/// Receives frames up to the last one. After Ctrl-C the unit is asked to stop, and the last frame is still awaited.
 async fn follow(terminal: &Terminal, mut learning: Learning, kept: &mut Kept<'_>) -> Result<LearnFrame, Failure> {
     let mut interrupts = terminal.interrupts();
     let mut stopping = false;
@@ -434,7 +436,7 @@ fn words_of(loss: &LearnLoss) -> String {
     )
 }
 
-/// What the model says with these rows, greedily.
+/// Returns the model's greedy output with these rows.
 async fn answer(
     task: &Task,
     example: &Example,

@@ -1,6 +1,5 @@
-//! The same work from a shell: `compare`, `sweep`, `learn`, `report`, `export`, `models`, `module`. Without a subcommand the window opens.
-//!
-//! It knows terminals and exit codes; how a module is used is the session's business.
+//! The command line: `compare`, `sweep`, `learn`, `report`, `export`, `models`, `module` and others. Without a
+//! subcommand the window opens.
 
 mod bar;
 mod compare;
@@ -22,7 +21,7 @@ use clap::{Parser, Subcommand};
 
 use crate::start::WindowArgs;
 
-/// Tune a soft prefix by hand and watch the output leave the baseline.
+/// Tune a soft prefix by hand and see how the output moves away from the baseline.
 #[derive(Debug, Parser)]
 #[command(
     name = "softprefix",
@@ -41,31 +40,31 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a baseline and a row of prefixes, and save and print how far each output moved.
+    /// Run a baseline and a list of prefixes, and print how far each output moved.
     Compare(Box<compare::CompareArgs>),
-    /// Run a sweep of lengths and magnitudes, kept case by case in a journal, and write its report.
+    /// Run a sweep of lengths and magnitudes, saved case by case, and write its report.
     Sweep(Box<sweep::SweepArgs>),
     /// Learn a prefix that makes the model give a wanted answer, and write it to a file.
     Learn(Box<learn::LearnArgs>),
-    /// Print every measure of a saved results file (ours or an existing script's), an exported experiment or a journal.
+    /// Print every measure of a results file (ours or an existing script's), an exported experiment or a journal.
     Report(report::ReportArgs),
-    /// Write a saved experiment as a page, a table, JSON, an existing script's file or for LLM Comparator.
+    /// Export a saved experiment as HTML, CSV, JSON, a results file or for LLM Comparator.
     Export(export::ExportArgs),
-    /// List the models for the embedded module, or fetch one.
+    /// List the models for the embedded module, or download one.
     Models(models::ModelsArgs),
-    /// Say what a module is: version, models, tasks, and whether its unit is ours.
+    /// Show what a module is: version, models, tasks, and which unit it runs.
     Module(module::ModuleArgs),
-    /// Play a recorded session in the window; without a file the one that is part of the program. Needs no module and no model.
+    /// Play a recorded session in the window; by default the built-in one. Needs neither a module nor a model.
     Demo(demo::DemoArgs),
-    /// Look at a module over ssh and port 10001, say what is wrong, and mend it.
+    /// Check a module over ssh and port 10001, explain problems, and fix them.
     Doctor(doctor::DoctorArgs),
-    /// Put the injector unit on a module in place of the stock one.
+    /// Install the injector unit on a module in place of the stock one.
     Install(doctor::InstallArgs),
-    /// Give the stock unit back.
+    /// Uninstall the injector unit, so that the stock one runs again.
     Uninstall(doctor::UninstallArgs),
 }
 
-/// Runs a subcommand to its end.
+/// Runs a subcommand.
 pub fn run(command: Command) -> ExitCode {
     let outcome = match command {
         Command::Demo(args) => return demo::run(&args),

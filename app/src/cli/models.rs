@@ -1,4 +1,4 @@
-//! `softprefix models`: what the embedded module can run, and fetching it.
+//! `softprefix models`: lists the models of the embedded module, and downloads one.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -24,9 +24,9 @@ pub struct ModelsArgs {
 
 #[derive(Debug, Subcommand)]
 enum ModelsCommand {
-    /// List the models that are here and those that can be fetched (the default).
+    /// List the models on this machine and those that can be downloaded (the default).
     List,
-    /// Fetch a model, by its name or short name.
+    /// Download a model, by its name or short name.
     Fetch {
         /// A name that `softprefix models` lists.
         name: String,
@@ -61,7 +61,7 @@ pub fn run(args: ModelsArgs) -> Result<Exit, Failure> {
     }
 }
 
-/// A fetch's progress in words.
+/// Formats the progress of a download.
 pub fn fetch_words(progress: &FetchProgress) -> String {
     let mega = |bytes: u64| bytes as f64 / 1e6;
     let amount = match progress.total_bytes {

@@ -1,4 +1,4 @@
-//! `softprefix module`: what answers at an address. It changes nothing there and sets nothing up.
+//! `softprefix module`: shows what answers at an address. Changes nothing there.
 
 use clap::Args;
 use softprefix_core::client::{ClientError, ConnectOptions, Module};
@@ -12,7 +12,7 @@ use crate::start::Exit;
 
 #[derive(Debug, Args)]
 pub struct ModuleArgs {
-    /// HOST or HOST:PORT (10001 where no port is given).
+    /// HOST or HOST:PORT (default port 10001).
     #[arg(value_name = "HOST:PORT", value_parser = crate::start::target)]
     module: Target,
     /// Print JSON instead of text.
@@ -38,9 +38,9 @@ async fn look(address: &str, json: bool) -> Result<Exit, Failure> {
     let latency = module.ping().await.map_err(failed)?;
     let version = module.version().await.map_err(failed)?;
     let (cards, unreadable) = module.model_list().await.map_err(failed)?;
-    // A module without an LLM unit says so with an error; that is an answer, too.
+    // A module without an LLM unit answers with an error, which is printed.
     let tasks = answered(module.tasks().await).map_err(failed)?;
-    // Behind llm-sys the cards are its own, and only the unit itself tells.
+    // Model cards over llm-sys are its own, so that only the unit itself can report what it is.
     let ours = cards.iter().any(|card| card.ours)
         || matches!(
             answered(module.unit_knows(extension::EMBED).await).map_err(failed)?,
@@ -99,10 +99,10 @@ async fn look(address: &str, json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// What the module said, also where it said no.
+/// Returns the module's answer, including an error code.
 ///
 /// # Errors
-/// Where nothing can be learnt from it: the connection is gone, or no answer came.
+/// If there is no answer: the connection was lost or timed out.
 fn answered<T>(reply: Result<T, ClientError>) -> Result<Result<T, ClientError>, ClientError> {
     match reply {
         Err(error @ (ClientError::Refused { .. } | ClientError::Unreadable { .. })) => Ok(Err(error)),

@@ -1,6 +1,4 @@
-//! What the rows of prefixes are made of, as arguments: `compare` and `sweep` take the same ones.
-//!
-//! It reads the file of a prefix and keeps its rows; it knows no module.
+//! Command line options for the kind and the material of prefixes, shared by `compare` and `sweep`.
 
 use std::path::PathBuf;
 
@@ -14,49 +12,49 @@ use crate::start::Exit;
 
 #[derive(Debug, Args)]
 pub(super) struct PrefixArgs {
-    /// What the rows are made of; the options below that bring texts or a file say it themselves [default: constant].
+    /// Kind of the rows; the options below that bring texts or a file imply it [default: constant].
     #[arg(long, value_enum)]
     kind: Option<Kind>,
-    /// Seed of random rows, and of tokens that are drawn.
+    /// Seed of random rows, and of sampled tokens.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Whose random numbers: `python` gives those of Python's `random.Random(seed)`, for repeating old runs.
+    /// Random number generator: `python` gives the numbers of Python's `random.Random(seed)`, for repeating old runs.
     #[arg(long, value_enum, default_value_t = GeneratorArg::Softprefix)]
     generator: GeneratorArg,
-    /// Text whose tokens' rows are taken.
+    /// Text whose token embeddings become the rows.
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["blend", "contrast", "prefix_file"])]
     words: Option<String>,
-    /// Two texts; each row lies between theirs, where --t says.
+    /// Two texts; each row lies between theirs, at the position --t.
     #[arg(long, num_args = 2, value_names = ["FROM", "TO"], conflicts_with_all = ["contrast", "prefix_file"])]
     blend: Option<Vec<String>>,
-    /// Where a blend stands: 0 is its first text, 1 its second.
+    /// Position of a blend: 0 is its first text, 1 its second.
     #[arg(long, value_name = "T", default_value_t = 0.5, value_parser = share, requires = "blend")]
     t: f64,
-    /// Two texts; every row is the mean of the first one's rows minus that of the second one's.
+    /// Two texts; every row is the mean row of the first minus that of the second.
     #[arg(long, num_args = 2, value_names = ["TEXT", "MINUS"], conflicts_with = "prefix_file")]
     contrast: Option<Vec<String>>,
     /// Rows from a file: a PEFT folder, .safetensors, .npy or a KoboldAI .zip.
     #[arg(long, value_name = "PATH")]
     prefix_file: Option<PathBuf>,
-    /// A factor for each row, such as 1,0.5,0; fewer than P are joined by straight lines from the first row to the last.
+    /// Factors for the rows, such as 1,0.5,0; fewer than P are interpolated linearly from the first row to the last.
     #[arg(long, value_name = "LIST", value_parser = factors)]
     envelope: Option<List<f64>>,
-    /// How values become bf16: `truncate` repeats runs of existing scripts byte for byte.
+    /// Rounding of values to bf16: `truncate` repeats runs of existing scripts byte for byte.
     #[arg(long, value_enum, default_value_t = RoundingArg::NearestEven)]
     rounding: RoundingArg,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Kind {
-    /// Every value the same.
+    /// All values equal.
     Constant,
-    /// Random numbers, uniform.
+    /// Uniform random numbers.
     Uniform,
-    /// Random numbers, normal.
+    /// Normal random numbers.
     Normal,
     /// Rows of a text's tokens: --words.
     Words,
-    /// Rows of tokens drawn from the vocabulary.
+    /// Rows of tokens sampled from the vocabulary.
     Sampled,
 }
 
@@ -89,10 +87,10 @@ fn share(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "give a number from 0 (the first text) to 1 (the second)".to_owned())
 }
 
-/// What the arguments name.
+/// The prefix that the arguments describe.
 pub(super) struct Material {
     pub kind: PrefixKind,
-    /// Rows that the file has, where there is one: the P that is taken unless another is asked for.
+    /// Number of rows in the file, if there is one: the default for P.
     pub rows: Option<usize>,
 }
 
@@ -104,7 +102,8 @@ impl PrefixArgs {
         }
     }
 
-    /// What the arguments name. The rows of a file are put into the prefix store, so that a record of them can be repeated.
+    /// Returns the prefix that the arguments describe. The rows of a file are put into the prefix store, so that a
+    /// record of them can be repeated.
     pub fn material(&self) -> Result<Material, Failure> {
         let mut rows = None;
         let kind = match self.of_its_own()? {
@@ -125,7 +124,7 @@ impl PrefixArgs {
         })
     }
 
-    /// Refuses a file that is not made for a model of this width, with the reason.
+    /// Returns an error if the file is made for a model of another width.
     pub fn check(&self, hidden_size: Option<usize>) -> Result<(), Failure> {
         match &self.prefix_file {
             Some(path) => files::import(path, hidden_size, self.rounding())
@@ -135,7 +134,7 @@ impl PrefixArgs {
         }
     }
 
-    /// What the options with texts or a file say.
+    /// Returns the kind that the options with texts or a file imply.
     fn of_its_own(&self) -> Result<Option<Given<'_>>, Failure> {
         let given = match (
             &self.words,

@@ -1,4 +1,4 @@
-//! `softprefix report`: every measure of a saved file, without a module.
+//! `softprefix report`: prints every measure of a saved file, without a module.
 
 use std::path::{Path, PathBuf};
 
@@ -15,10 +15,10 @@ use crate::start::Exit;
 
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// A results file, ours or an existing comparison script's, an exported experiment, or a journal.
+    /// A results file (ours or an existing comparison script's), an exported experiment, or a journal.
     #[arg(value_name = "FILE")]
     path: PathBuf,
-    /// Print JSON instead of a table: one report, or a list where the file holds several prompts, modules or experiments.
+    /// Print JSON instead of a table: one report, or a list if the file holds several prompts, modules or experiments.
     #[arg(long)]
     json: bool,
 }
@@ -32,7 +32,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     let reports: Vec<Report> = tables.iter().map(|table| Report::from(&table.file)).collect();
     match reports.as_slice() {
         [report] => print(&report.to_json()),
-        // Structs with string keys cannot fail to serialise.
+        // A struct with string keys always serialises.
         reports => print(&format!(
             "{}\n",
             serde_json::to_string_pretty(reports).unwrap_or_default()
@@ -47,7 +47,7 @@ pub(super) struct Table {
     file: ResultsFile,
 }
 
-/// The tables of an experiment: module by module, prompt by prompt, in the order in which they were first run.
+/// Splits an experiment into tables, by module and prompt, in the order in which they were first run.
 pub(super) fn tables(experiment: &Experiment, records: &[Record]) -> Vec<Table> {
     let mut groups: Vec<(Experiment, usize, Vec<Record>)> = Vec::new();
     for record in records {
@@ -84,7 +84,7 @@ pub(super) fn tables(experiment: &Experiment, records: &[Record]) -> Vec<Table> 
     groups.into_iter().map(table).collect()
 }
 
-/// Prints tables, with headings where there are several.
+/// Prints tables, with headings if there are several.
 pub(super) fn print_all(tables: &[Table]) {
     for table in tables {
         if tables.len() > 1 {
@@ -95,7 +95,7 @@ pub(super) fn print_all(tables: &[Table]) {
 }
 
 fn read(path: &Path) -> Result<Vec<Table>, Failure> {
-    // A results file is shown as it stands: an existing script's has fields that an experiment has no place for.
+    // A results file is shown directly, since that of an existing script has fields that an experiment does not.
     let bytes = bytes_of(path)?;
     if export::is_json(&bytes)
         && let Ok(file) = ResultsFile::from_json(&bytes)
@@ -110,7 +110,7 @@ fn read(path: &Path) -> Result<Vec<Table>, Failure> {
         .collect())
 }
 
-/// The experiments of a file with their records: a journal's, an exported one, or a results file's.
+/// Reads the experiments of a file with their records, from a journal, an exported experiment or a results file.
 pub(super) fn experiments_of(path: &Path) -> Result<Vec<(Experiment, Vec<Record>)>, Failure> {
     experiments_in(path, &bytes_of(path)?)
 }

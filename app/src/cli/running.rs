@@ -1,4 +1,5 @@
-//! What `compare` and `sweep` share: opening a module, running a plan to its end, going on with one that was broken off, Ctrl-C.
+//! Shared by `compare`, `sweep` and `learn`: opening a module, running a plan, continuing an interrupted one, and
+//! Ctrl-C.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,14 +23,14 @@ use crate::session::{LeftOver, OpenStep, Opening, Session, Steps};
 use crate::start::Exit;
 use crate::text::SweepText;
 
-/// Longest wait for work that is left behind when the command ends.
+/// Longest wait for background work when the command ends.
 const LEAVING: Duration = Duration::from_secs(2);
 
-/// Where a command's runs are kept.
+/// Where the runs of a command are saved.
 pub(super) enum Store {
     /// The library that the window's history shows.
     Library(Arc<Library>),
-    /// A journal of one's own.
+    /// A separate journal file.
     File {
         path: PathBuf,
         journal: SharedJournal,
@@ -37,7 +38,7 @@ pub(super) enum Store {
     },
 }
 
-/// An experiment that was begun earlier, open for more.
+/// An earlier experiment, open for more runs.
 pub(super) struct Begun {
     pub past: Past,
     journal: SharedJournal,
@@ -49,7 +50,7 @@ impl Store {
         Ok(Self::Library(Arc::new(library)))
     }
 
-    /// The journal at `path`, made where it is missing. What is wrong with it is told.
+    /// Opens the journal at `path`, creating it if necessary, and prints what is damaged.
     pub fn file(path: &Path) -> Result<Self, Failure> {
         let (journal, entries, condition) = Journal::open(path).map_err(|error| journal_failure(&error))?;
         tell_damage(path, &condition);
@@ -60,7 +61,7 @@ impl Store {
         })
     }
 
-    /// How messages call it.
+    /// Returns the name used in messages.
     pub fn name(&self) -> String {
         match self {
             Self::Library(_) => "the history".to_owned(),
@@ -68,12 +69,13 @@ impl Store {
         }
     }
 
-    /// What is told of finished cases where somebody presses Ctrl-C.
+    /// Returns the message that says, after Ctrl-C, where finished cases are.
     pub fn to_go_on(&self) -> String {
         format!("what was finished is in {}. Add --resume to go on.", self.name())
     }
 
-    /// Every experiment with a plan that can be gone on with or is complete, latest first, and whether it can go on.
+    /// Returns every experiment with a plan that is complete or can be continued, latest first, and whether it can be
+    /// continued.
     fn begun(&self) -> Result<Vec<(Experiment, bool)>, Failure> {
         match self {
             Self::Library(library) => {
@@ -124,14 +126,14 @@ impl Store {
         }
     }
 
-    /// The last experiment that was broken off. One that another window or shell is running just now is passed over, and is an error
-    /// only where there is no other.
+    /// Returns the last interrupted experiment. One that another window or shell is running is skipped; it is an error
+    /// only if there is no other.
     pub fn last_open(&self) -> Result<Option<Begun>, Failure> {
         let mut in_use = None;
         for (experiment, _) in self.begun()?.into_iter().filter(|(_, is_open)| *is_open) {
             match self.open(&experiment.id) {
                 Ok(begun) if begun.past.is_open() => return Ok(Some(begun)),
-                // It was brought to its end meanwhile.
+                // It was completed meanwhile.
                 Ok(_) => {}
                 Err(error @ JournalError::InUse { .. }) => {
                     in_use.get_or_insert(error);
@@ -142,8 +144,8 @@ impl Store {
         in_use.map_or(Ok(None), |error| Err(journal_failure(&error)))
     }
 
-    /// What `plan` is to go on from, module by module: the last experiment of this plan on each of them, where any of them was broken
-    /// off. One that is complete needs no run then.
+    /// Returns what `plan` continues on each module: the last experiment of this plan there, if any of them was
+    /// interrupted. A complete one needs no run then.
     pub fn resume(&self, plan: &Plan, modules: &[&ModuleIdentity]) -> Result<Vec<Option<Begun>>, Failure> {
         let begun = self.begun()?;
         let of = |module: &&ModuleIdentity| {
@@ -175,7 +177,7 @@ impl Store {
     }
 }
 
-/// Tells what was wrong with a journal, if anything was.
+/// Prints what was damaged in a journal.
 pub(super) fn tell_damage(path: &Path, condition: &Condition) {
     if !condition.is_sound() {
         eprintln!("softprefix: {}", errors::damaged(path, condition));
@@ -186,27 +188,27 @@ pub(super) fn journal_failure(error: &JournalError) -> Failure {
     Problem::told(ProblemKind::File, errors::journal(error)).into()
 }
 
-/// A plan that was run, or an earlier run of it that was complete.
+/// A plan that was run, or a complete earlier run of it.
 pub(super) struct Done {
-    /// `None` where the module never got as far as the first case.
+    /// `None` if the module failed before the first case.
     pub experiment: Option<Experiment>,
-    /// In the plan's order.
+    /// In the order of the plan.
     pub records: Vec<Record>,
     pub end: RunEnd,
 }
 
-/// Hears what is finished so far, after each case.
+/// Called after each case with everything finished so far.
 pub(super) type Finished<'a> = &'a mut dyn FnMut(&Experiment, &[Record]) -> Result<(), Failure>;
 
-/// A terminal at which plans are run: its progress bar, and Ctrl-C.
+/// The terminal of a command: its progress bar and Ctrl-C.
 pub(super) struct Terminal {
     bar: Arc<Mutex<Bar>>,
     interrupts: Interrupts,
 }
 
 impl Terminal {
-    /// Does a command's work. The first Ctrl-C lets the work leave its module and end; the second one ends it at once. `kept` says
-    /// where what was finished is, and how to go on.
+    /// Runs the work of a command. The first Ctrl-C lets the work release its module and end; the second ends it at
+    /// once. `kept` says where finished runs are and how to continue.
     pub fn work(kept: &str, work: impl AsyncFnOnce(Self) -> Result<Exit, Failure>) -> Result<Exit, Failure> {
         let runtime = runtime()?;
         let outcome = runtime.block_on(async {
@@ -228,27 +230,27 @@ impl Terminal {
         self.interrupts.any()
     }
 
-    /// How often Ctrl-C was pressed, for work that waits for it.
+    /// Returns the count of Ctrl-C presses, which can be awaited.
     pub fn interrupts(&self) -> Interrupts {
         self.interrupts.clone()
     }
 
-    /// How far the work is.
+    /// Shows the progress.
     pub fn show(&self, fraction: f32, words: &str) {
         lock(&self.bar).show(Some(fraction), words);
     }
 
-    /// A sentence above the bar.
+    /// Prints a line above the bar.
     pub fn say(&self, sentence: &str) {
         lock(&self.bar).say(sentence);
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn clear(&self) {
         lock(&self.bar).clear();
     }
 
-    /// Names the module, and which of the model's numbers are not the file's own: that is part of what was measured.
+    /// Prints the module, and how many of the model's weights were rounded, which is part of what is measured.
     pub fn say_module(&self, facts: &ModuleFacts) {
         let unit = match facts.is_ours() {
             true => format!("softprefix-unit: up to {} cases at once", facts.concurrency),
@@ -261,13 +263,13 @@ impl Terminal {
         }
     }
 
-    /// Opens the module for a plan; `None` where Ctrl-C was pressed meanwhile. Another machine's module is waited for even then,
-    /// since it would keep a task that is set up and that nobody ends.
+    /// Opens the module for a plan; returns `None` after Ctrl-C. A remote module is awaited even then, since it would
+    /// keep a task that nobody ends.
     pub async fn open(&self, target: Target, exit_tasks: bool, plan: &Plan) -> Result<Option<Session>, Failure> {
         self.open_with(exit_tasks, Opening::for_plan(target, plan)).await
     }
 
-    /// The same for other work.
+    /// Opens the module for other work.
     pub async fn open_with(&self, exit_tasks: bool, opening: Opening) -> Result<Option<Session>, Failure> {
         let is_elsewhere = matches!(opening.target, Target::Remote { .. });
         let give_up = Arc::new(AtomicBool::new(false));
@@ -301,7 +303,7 @@ impl Terminal {
         Ok(None)
     }
 
-    /// Runs a plan to its end, tells how far it is, and calls `finished` after each case. After Ctrl-C it lets go of the module.
+    /// Runs a plan, shows its progress and calls `finished` after each case. After Ctrl-C it releases the module.
     pub async fn run(
         &self,
         session: &Session,
@@ -329,7 +331,7 @@ impl Terminal {
             }
             self.say(&format!("going on with {name}: {count} runs are there"));
         }
-        // The runner sets up a task of its own; a module with few places needs this one's.
+        // The runner sets up its own task; a module with few slots needs this one.
         session.forget_task().await;
         let request = RunRequest {
             plan,
@@ -416,7 +418,7 @@ impl Terminal {
     }
 }
 
-/// How a step on the way to a session is shown: how far it is, where that is known, and in words.
+/// Returns the progress of a step of opening a session, if known, and its label.
 fn words_of(step: &OpenStep) -> (Option<f32>, String) {
     match step {
         OpenStep::Connecting(step) => {
@@ -437,10 +439,10 @@ fn lock(bar: &Mutex<Bar>) -> std::sync::MutexGuard<'_, Bar> {
     bar.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How the end of a run becomes the end of a command; `failed` says whether a case failed.
+/// Converts the end of a run to the exit status of the command; `failed` says whether a case failed.
 ///
 /// # Errors
-/// Where the run was broken off: why, and how to go on.
+/// If the run was interrupted: why, and how to continue.
 pub(super) fn exit_of(end: RunEnd, failed: bool, store: &Store) -> Result<Exit, Failure> {
     match end {
         RunEnd::Complete if failed => Ok(Exit::Module),
@@ -458,18 +460,18 @@ pub(super) fn exit_of(end: RunEnd, failed: bool, store: &Store) -> Result<Exit, 
     }
 }
 
-/// How long it is to go on, in words.
+/// Formats the remaining time.
 pub(super) fn still_left(milliseconds: f64) -> String {
     let left = Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or_default();
     (SweepText::of(Language::English).left)(left)
 }
 
-/// How often Ctrl-C was pressed.
+/// The number of Ctrl-C presses.
 #[derive(Clone)]
 pub(super) struct Interrupts(watch::Receiver<u32>);
 
 impl Interrupts {
-    /// Listens from now on, and answers on the terminal. Must be called from within a tokio runtime.
+    /// Starts to listen for Ctrl-C and answers on the terminal. Must be called from within a tokio runtime.
     fn heard(kept: &str) -> Self {
         let (count, counted) = watch::channel(0);
         let kept = kept.to_owned();
@@ -493,7 +495,7 @@ impl Interrupts {
 
     pub async fn at_least(&mut self, times: u32) {
         if self.0.wait_for(|count| *count >= times).await.is_err() {
-            // Ctrl-C cannot be heard here, and ends the program by itself.
+            // Ctrl-C cannot be caught here and ends the program.
             std::future::pending::<()>().await;
         }
     }

@@ -1,11 +1,11 @@
-//! What the commands share: how one fails, where it runs and how it prints.
+//! Shared by all commands: failures, the runtime, and printing.
 
 use std::path::Path;
 
 use crate::model::{MagnitudeUnit, Problem, ProblemKind, magnitudes};
 use crate::start::Exit;
 
-/// A command that failed: what to say and which code to exit with.
+/// A failed command: the message and the exit code.
 #[derive(Debug)]
 pub struct Failure {
     pub exit: Exit,
@@ -35,7 +35,7 @@ impl Failure {
     }
 }
 
-/// Tells before an hour of work, not after it, that the results cannot be saved.
+/// Checks before a long run that the results can be saved.
 pub fn writable(path: &Path) -> Result<(), Failure> {
     let existed = path.exists();
     let tried = std::fs::OpenOptions::new().create(true).append(true).open(path);
@@ -49,7 +49,7 @@ pub fn writable(path: &Path) -> Result<(), Failure> {
     })
 }
 
-/// A runtime for one command.
+/// Creates the runtime of a command.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -61,23 +61,23 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         })
 }
 
-/// A list as one argument (clap takes a plain `Vec` for a repeated one).
+/// A list in one argument (clap reads a plain `Vec` as a repeated argument).
 #[derive(Debug, Clone, PartialEq)]
 pub struct List<T>(pub Vec<T>);
 
-/// Reads magnitudes from an argument. In which unit they are another argument says, so negative ones are refused later.
+/// Parses magnitudes. Their unit is another argument, so that negative norms are refused later.
 pub fn list_of_magnitudes(text: &str) -> Result<List<f64>, String> {
     magnitudes::parse(text, MagnitudeUnit::Raw)
         .map(List)
         .map_err(|said| said.en)
 }
 
-/// What an experiment is called until somebody names it: the beginning of its prompt.
+/// Returns the default name of an experiment: the beginning of its prompt.
 pub fn name_of(prompt: &str) -> String {
     prompt.chars().take(24).collect()
 }
 
-/// Prints to standard output; a reader that went away (`| head`) is no failure.
+/// Prints to standard output; a closed pipe (`| head`) is not an error.
 pub fn print(text: &str) {
     use std::io::Write as _;
     let _ = std::io::stdout().write_all(text.as_bytes());

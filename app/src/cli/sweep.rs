@@ -1,5 +1,5 @@
-//! `softprefix sweep`: the window's sweep in a terminal. Every finished case is kept before the next is told, so that a sweep that was
-//! killed goes on with what is missing.
+//! `softprefix sweep`: runs the window's sweep in a terminal. Every finished case is saved before it is reported, so
+//! that an interrupted sweep continues with the missing cases.
 
 use std::path::PathBuf;
 
@@ -32,56 +32,56 @@ pub struct SweepArgs {
     /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.
     #[arg(long)]
     model: Option<String>,
-    /// A second module for the same plan, each with its own baseline: `embedded`, or HOST or HOST:PORT. Its cases go into the same files.
-    /// Give magnitudes in token norms where the models differ in width.
+    /// A second module for the same plan, with its own baseline: `embedded`, or HOST or HOST:PORT. Its cases go into
+    /// the same files. Use token norms if the models differ in width.
     #[arg(long, value_name = "MODULE", value_parser = crate::start::target)]
     also: Option<Target>,
-    /// Model of the second module [default: the first one's, where it lists that].
+    /// Model of the second module [default: the same as the first one's, if available].
     #[arg(long, value_name = "MODEL", requires = "also")]
     also_model: Option<String>,
-    /// The user's text; may be given several times.
+    /// A user prompt; can be given several times.
     #[arg(long = "prompt", required_unless_present = "resume")]
     prompts: Vec<String>,
-    /// The system prompt of all prompts.
+    /// The system prompt, used with all prompts.
     #[arg(long, default_value = PRESETS[0].system)]
     system: String,
-    /// Magnitudes: 0,1e-4,0.01, or 1e-4,...,2 for 1-2-5 steps, or 0.01...12(13) for 13 values in equal ratios. Raw values, as existing
-    /// scripts give them, unless --token-norms.
+    /// Magnitudes: 0,1e-4,0.01, or 1e-4,...,2 for 1-2-5 steps, or 0.01...12(13) for 13 values in equal ratios. Raw
+    /// values, as in existing scripts, unless --token-norms.
     #[arg(long, value_name = "LIST", default_value = USUAL_RAW, value_parser = list_of_magnitudes, allow_hyphen_values = true)]
     values: List<f64>,
-    /// The values are L2 norms of each row, over the median norm of the vocabulary.
+    /// The values are the L2 norm of each row, relative to the median norm of the vocabulary.
     #[arg(long)]
     token_norms: bool,
-    /// Every P, such as 1,4 [default: as many rows as the file has, else 1].
+    /// Numbers of prefix rows, P, such as 1,4 [default: the number of rows in the file, else 1].
     #[arg(long, value_name = "LIST", value_parser = lens_of)]
     len: Option<List<usize>>,
     #[command(flatten)]
     prefix: PrefixArgs,
-    /// Runs of each prefixed case.
+    /// Number of runs of each prefixed case.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=100))]
     repeats: u8,
-    /// Runs of the baseline before the first prefix; one more follows the last.
+    /// Number of baseline runs before the first prefix; one more follows the last.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=20))]
     baselines: u8,
-    /// Do not score the texts by teacher forcing afterwards (KL and perplexity), where the unit could.
+    /// Do not measure KL and perplexity by teacher forcing afterwards, even if the unit supports it.
     #[arg(long)]
     no_kl: bool,
-    /// Most output tokens.
+    /// Maximum number of output tokens.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: u32,
-    /// A journal of your own for the finished cases, instead of the history that the window shows.
+    /// A separate journal for the finished cases, instead of the history that the window shows.
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
-    /// Go on with what is missing of the last sweep that was broken off (of the same plan, where prompts are given); where there is
-    /// none, begin the one that is described.
+    /// Continue the last interrupted sweep (with the same plan, if prompts are given); without one, start the sweep
+    /// that is described.
     #[arg(long)]
     resume: bool,
     #[command(flatten)]
     forms: Forms,
-    /// Run on a module that confirms no prefix even where a large one leaves its text as it was.
+    /// Run even if the module does not confirm prefixes and a large one leaves its output unchanged.
     #[arg(long)]
     anyway: bool,
-    /// Exit tasks that former clients left, where they take all places of the module.
+    /// Exit tasks that earlier clients left if they take all task slots of the module.
     #[arg(long)]
     exit_tasks: bool,
 }
@@ -122,7 +122,7 @@ impl SweepArgs {
             settings: Settings::new(self.max_tokens as usize, &Sampling::default()),
             ..Plan::new(Prompt::default(), sweep)
         };
-        // What cannot be run is a wrong argument, and costs no loading of a model.
+        // Invalid arguments are reported before a model is loaded.
         plan.cases().map_err(|error| Failure::arguments(error.to_string()))?;
         Ok(plan)
     }
@@ -144,7 +144,7 @@ pub fn run(args: SweepArgs) -> Result<Exit, Failure> {
         Some(path) => Store::file(path)?,
         None => Store::library()?,
     };
-    // A journal of one's own holds one sweep after the other; in the history a plan that is described is looked for by itself.
+    // A separate journal holds one sweep after the other; in the history, a described plan is looked up by itself.
     let looks_for_the_last = args.resume && (described.is_none() || args.journal.is_some());
     let last = if looks_for_the_last { store.last_open()? } else { None };
     let last_plan = last.as_ref().and_then(|last| last.past.experiment.plan.clone());
@@ -176,7 +176,8 @@ pub fn run(args: SweepArgs) -> Result<Exit, Failure> {
         else {
             return Ok(Exit::Interrupted);
         };
-        // The second module is opened before the first one's work begins: one that is dead is told at once.
+        // The second module is opened before the first one's runs start, so that one that is unreachable is reported at
+        // once.
         let second = match open_second(&args, &plan, &terminal, &first).await {
             Ok(second) => second,
             Err(failure) => {
@@ -196,7 +197,7 @@ pub fn run(args: SweepArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// Opens a module and says what it is; `None` where Ctrl-C was pressed meanwhile.
+/// Opens a module and prints what it is; returns `None` after Ctrl-C.
 async fn open(args: &SweepArgs, target: Target, plan: &Plan, terminal: &Terminal) -> Result<Option<Session>, Failure> {
     let Some(session) = terminal.open(target, args.exit_tasks, plan).await? else {
         return Ok(None);
@@ -207,7 +208,7 @@ async fn open(args: &SweepArgs, target: Target, plan: &Plan, terminal: &Terminal
         return Err(failure);
     }
     terminal.say_module(facts);
-    // Each run sets up tasks of its own; a module with few places needs this one's.
+    // Each run sets up its own tasks; a module with few slots needs this one.
     session.forget_task().await;
     Ok(Some(session))
 }
@@ -262,7 +263,7 @@ async fn sweep(
     begun.reverse();
     let (mut runs, mut trouble) = (Vec::<Done>::new(), None);
     for session in sessions {
-        // A module that has waited for the first one's sweep may have been restarted meanwhile.
+        // The module may have been restarted while it waited for the first one's sweep.
         if !runs.is_empty()
             && session.module().ping().await.is_err()
             && let Err(error) = session.module().reconnect().await
@@ -287,7 +288,7 @@ async fn sweep(
                     break;
                 }
             }
-            // What the module before did is told and written all the same.
+            // The results of the module before are still printed and written.
             Err(failure) => {
                 trouble = Some(failure);
                 break;
@@ -309,7 +310,7 @@ async fn sweep(
     }
 }
 
-/// Prints the tables, and writes the files that were asked for: the cases of both modules into the same ones.
+/// Prints the tables and writes the requested files, with the cases of both modules in the same ones.
 fn write_all(args: &SweepArgs, terminal: &Terminal, runs: &[Done]) -> Result<(), Failure> {
     let known: Vec<_> = runs
         .iter()

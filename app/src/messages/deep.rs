@@ -1,4 +1,4 @@
-//! Which texts are to be scored.
+//! Requests for scores by teacher forcing.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ pub struct ScoreRun {
     pub record: String,
     pub asked: Asked,
     pub recipe: PrefixRecipe,
-    /// Of the prefix that it was made with; empty where that is not known.
+    /// SHA-256 of the prefix that it was made with; empty if unknown.
     pub sha256: String,
     pub baseline: TextOf,
     pub prefixed: TextOf,
 }
 
-/// An output: its text, and the tokens that it came in, where they are known.
+/// An output: its text, and its tokens if they are known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextOf {
     pub text: Arc<str>,
@@ -37,7 +37,7 @@ impl TextOf {
         }
     }
 
-    /// As the client asks for it.
+    /// Converts the text to the client's form.
     pub(crate) fn scored(&self) -> ScoredText {
         match &self.tokens {
             Some(tokens) => ScoredText::Tokens(tokens.clone()),

@@ -1,4 +1,4 @@
-//! Work of the doctor.
+//! Requests to the doctor, and its events.
 
 use std::path::PathBuf;
 
@@ -7,20 +7,20 @@ use crate::doctor::log::Entry;
 use crate::doctor::{Ended, Finding, Outcome, Remedy};
 use crate::model::Said as Words;
 
-/// What the last change came to.
+/// The result of the last change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
     Outcome {
         id: String,
         outcome: Outcome,
     },
-    /// A sentence: the connection's, the installer's.
+    /// An error of the connection or the installer.
     Problem(Words),
     Good(Words),
 }
 
 impl Said {
-    /// Whether it is good news.
+    /// Returns whether the change succeeded.
     #[must_use]
     pub fn is_good(&self) -> bool {
         match self {
@@ -31,7 +31,7 @@ impl Said {
     }
 }
 
-/// What the bridge is asked for.
+/// Requests to the bridge.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DoctorRequest {
     Look {
@@ -62,13 +62,13 @@ pub enum DoctorRequest {
     StopBuild,
 }
 
-/// What it reports.
+/// Events from the bridge.
 #[derive(Debug)]
 pub enum DoctorEvent {
     Found(Box<Finding>),
-    /// The log of this host, newest first.
+    /// The log of this host, latest first.
     Before(Vec<Entry>),
-    /// Where port 10001 is looked for.
+    /// The address that is checked on port 10001.
     Address(String),
     Step(Words),
     Building(News),

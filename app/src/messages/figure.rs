@@ -1,4 +1,4 @@
-//! A figure on its way to a file.
+//! A figure to be saved.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use softprefix_core::experiment::drawing::{Drawing, Paper};
 
 use crate::figure::Form;
 
-/// A figure to be written.
+/// A figure to be written to a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WriteFigure {
     pub path: PathBuf,

@@ -1,4 +1,4 @@
-//! The library of all experiments: listed, read, searched, changed, imported and exported.
+//! Requests to the library of all experiments: list, read, search, change, import and export; and its events.
 
 use std::path::PathBuf;
 
@@ -6,29 +6,29 @@ use softprefix_core::experiment::{Entry, Past, Summary};
 
 use crate::model::{Export, Problem};
 
-/// What the workbench asks for.
+/// Requests from the workbench.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LibraryRequest {
-    /// Use the library in this folder, and take over the journal in which an older version kept everything.
+    /// Open the library in this folder, and import the journal in which an older version saved everything.
     Open { folder: PathBuf, old: PathBuf },
-    /// List what is there now.
+    /// List the experiments.
     List,
     /// Read these experiments, to show the first and compare it with the others.
     Read(Vec<String>),
-    /// Look for the experiments in which all these words occur.
+    /// Find the experiments that contain all these words.
     Find(String),
-    /// Append a line to the experiment that it belongs to: a new name, a deletion.
+    /// Append a line to the journal of its experiment: a new name, a deletion.
     Append(Box<Entry>),
     /// Write an experiment to a file.
     Export { path: PathBuf, export: Box<Export> },
-    /// Take a file into the library.
+    /// Import a file into the library.
     Import { path: PathBuf },
 }
 
-/// What the bridge reports.
+/// Events from the bridge.
 #[derive(Debug)]
 pub enum LibraryEvent {
-    /// What is there now, latest first, and what is wrong with some of it.
+    /// The experiments, latest first, and the damage found in some of them.
     Listed {
         experiments: Vec<Summary>,
         problems: Vec<Problem>,
@@ -36,14 +36,14 @@ pub enum LibraryEvent {
     /// The library cannot be used.
     Unusable(Problem),
     Read(Vec<Past>),
-    /// Ids of the experiments in which the words occur, latest first.
+    /// Ids of the experiments that contain the words, latest first.
     Found {
         query: String,
         ids: Vec<String>,
     },
-    /// The line is in its journal.
+    /// The line was appended.
     Appended(Box<Entry>),
-    /// A file was taken in.
+    /// A file was imported.
     Imported {
         path: PathBuf,
         past: Box<Past>,

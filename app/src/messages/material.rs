@@ -1,4 +1,4 @@
-//! Files of prefixes, and what a prefix is.
+//! Requests for prefix files and for the details of a prefix, and their events.
 
 use std::path::PathBuf;
 
@@ -6,35 +6,35 @@ use softprefix_core::prefix::{IdentityCard, PrefixRecipe, Rounding};
 
 use crate::model::{ExportForm, ImportedFile, Nearest, Problem, RefusedFile};
 
-/// What the workbench asks for.
+/// Requests from the workbench.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MaterialRequest {
-    /// Keep imported prefixes in this folder from now on.
+    /// Store imported prefixes in this folder from now on.
     UsePrefixStore { folder: PathBuf },
-    /// Read the file of a prefix and keep its rows. Rows of another width than `hidden_size` are refused.
+    /// Read a prefix file and store its rows. Rows of another width than `hidden_size` are refused.
     Import {
         path: PathBuf,
         hidden_size: Option<usize>,
         rounding: Rounding,
     },
-    /// Write a prefix.
+    /// Write a prefix to a file.
     Export {
         path: PathBuf,
         form: ExportForm,
         recipe: PrefixRecipe,
         base_model: Option<String>,
     },
-    /// Tell what a prefix is, and which tokens are nearest to its rows.
+    /// Describe a prefix, with the tokens nearest to its rows.
     Identify { recipe: PrefixRecipe },
 }
 
-/// What the bridge reports.
+/// Events from the bridge.
 #[derive(Debug)]
 pub enum MaterialEvent {
     Imported(ImportedFile),
     Refused(RefusedFile),
     Exported(PathBuf),
-    /// It could not be written.
+    /// The file could not be written.
     Failed(Problem),
     Identified {
         recipe: PrefixRecipe,

@@ -1,6 +1,4 @@
-//! What the window asks of the worker and what the worker reports.
-//!
-//! The workbench makes requests and takes events; the bridge takes requests and makes events. Neither knows the other.
+//! Requests from the workbench to the bridge, and events from the bridge to the workbench.
 
 mod deep;
 mod doctor;
@@ -33,20 +31,20 @@ use crate::model::{
     Target, Vocabulary,
 };
 
-/// What the workbench asks for. None of these is answered at once; what comes of them arrives as [`Event`]s.
+/// A request from the workbench. Its result arrives later as one or more [`Event`]s.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Request {
-    /// Connect and set up. The module in use is left as soon as the new one is ready.
+    /// Connect and set up. The current module is released as soon as the new one is ready.
     Connect {
         target: Target,
         /// What its first task is set up for.
         asked: Box<Asked>,
     },
-    /// Exit these left-over tasks, then connect as before.
+    /// Exit these left-over tasks, then connect.
     ExitTasks {
         tasks: Vec<String>,
     },
-    /// Fetch this model of the catalogue, then connect to the embedded module with it.
+    /// Download this model of the catalogue, then connect to the embedded module with it.
     FetchModel {
         name: String,
         asked: Box<Asked>,
@@ -55,55 +53,55 @@ pub enum Request {
     /// List the models of the embedded module.
     ListModels,
 
-    /// Build the prefix and tell its norms and digest. Of several in a row only the last is built.
+    /// Build the prefix and report its norms and digest. Of several pending requests only the last is processed.
     Describe {
         recipe: PrefixRecipe,
     },
-    /// Count the tokens of the prompt. Of several in a row only the last is counted.
+    /// Count the tokens of the prompt. Of several pending requests only the last is processed.
     Count {
         system: String,
         user: String,
     },
 
-    /// Run an inference. A running one of the same side is stopped first, and this one waits `delay`.
+    /// Run an inference after its `delay`. A running one of the same side is stopped first.
     Infer(Box<Inference>),
-    /// Stop the inference of a side, also one that still waits.
+    /// Stop the inference of a side, also one that has not started yet.
     Stop {
         side: Side,
     },
 
-    /// Run these beside each other, behind every other run.
+    /// Run these inferences in one batch, at a lower priority than every other run.
     FillCurve(Vec<Inference>),
     StopCurve,
 
-    /// Tell two texts apart away from the window's thread.
+    /// Compute the diff of two texts, off the UI thread.
     Compare(Texts),
 
-    /// Measure finished texts against their baselines, away from the window's thread.
+    /// Measure finished texts against their baselines, off the UI thread.
     Measure(Vec<Comparison>),
 
-    /// Score a record's texts by teacher forcing, in the place of another record's.
+    /// Score a record's texts by teacher forcing; replaces an earlier request.
     Score(Box<ScoreRun>),
     StopScoring,
 
-    /// Write a plot.
+    /// Save a plot.
     SaveFigure(Box<WriteFigure>),
-    /// Files of prefixes, and what a prefix is.
+    /// Prefix files, and the details of a prefix.
     Material(Box<MaterialRequest>),
-    /// Work of the doctor.
+    /// The doctor.
     Doctor(DoctorRequest),
     /// The library of all experiments.
     Library(LibraryRequest),
-    /// Go on with the session of tuning with this id; `None` begins another with the next run.
+    /// Continue the session of tuning with this id; with `None` the next run starts a new one.
     Tuning(Option<String>),
     Sweep(Box<SweepRequest>),
-    /// Recordings: written, read.
+    /// Recordings.
     Recording(RecordingRequest),
-    /// Exit the task and end.
+    /// Exit the task and stop.
     Shutdown,
 }
 
-/// A prompt, and how inferences of it are run.
+/// A prompt and the settings of its inferences.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Asked {
     pub prompt: Prompt,
@@ -119,11 +117,11 @@ pub struct Inference {
     /// `None` on the baseline.
     pub recipe: Option<PrefixRecipe>,
     pub delay: Duration,
-    /// Whether its record is kept in the journal of the session of tuning.
+    /// Whether its record is saved in the journal of the session of tuning.
     pub kept: bool,
 }
 
-/// Two texts to tell apart.
+/// Two texts to compare.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Texts {
     pub pair: Pair,
@@ -132,24 +130,24 @@ pub struct Texts {
     pub granularity: Granularity,
 }
 
-/// Which texts are told apart.
+/// Which pair of texts is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pair {
-    /// What the panes of the Tune view show.
+    /// The panes of the Tune view.
     Panes,
     /// The two records that the Sweep view shows.
     Records,
 }
 
-/// What the bridge reports.
+/// An event from the bridge.
 #[derive(Debug)]
 pub enum Event {
     // The module.
     Models(Vec<ModelChoice>),
     Fetching(FetchProgress),
-    /// The person cancelled the fetch, or it failed: there is no model to start with.
+    /// The download was cancelled or failed: there is no model to start with.
     NoModel(Option<Problem>),
-    /// The embedded unit reads a model.
+    /// The embedded unit loads a model.
     Loading {
         model: String,
         fraction: f32,
@@ -160,9 +158,9 @@ pub enum Event {
     TaskFull {
         tasks: Vec<String>,
     },
-    /// Connecting did not work, or the connection was lost.
+    /// Connecting failed, or the connection was lost.
     Lost(Problem),
-    /// Another module could not be had, as was just told; this one is still in use.
+    /// Another module could not be opened, as reported before; this one is still connected.
     Kept(Box<Kept>),
 
     // The prefix and the prompt.
@@ -177,7 +175,7 @@ pub enum Event {
     },
 
     // Inferences.
-    /// The request is on its way to the module; with a prefix, what it is.
+    /// The request was sent to the module; with a prefix, its identity.
     Started {
         run: RunId,
         side: Side,
@@ -193,12 +191,12 @@ pub enum Event {
         side: Side,
         record: Box<Record>,
     },
-    /// The session of tuning that a run belongs to has its journal now.
+    /// The journal of the session of tuning was created.
     TuningBegan {
         run: RunId,
         experiment: Box<Experiment>,
     },
-    /// A session of tuning that was opened cannot be gone on with, for this reason: what is run next begins another.
+    /// A session of tuning that was opened cannot be continued, for this reason; the next run starts a new one.
     TuningClosed(Problem),
     Failed {
         run: RunId,
@@ -211,7 +209,7 @@ pub enum Event {
         side: Side,
     },
 
-    /// A run of the curve came to its end.
+    /// A run of the curve ended.
     CurvePoint {
         run: RunId,
         record: Box<Record>,
@@ -225,7 +223,7 @@ pub enum Event {
         run: RunId,
     },
 
-    /// What scoring a record's texts gave.
+    /// The scores of a record's texts.
     Scored {
         record: String,
         found: Result<Arc<Scores>, Problem>,
@@ -243,13 +241,13 @@ pub enum Event {
         question: FileQuestion,
         path: Option<PathBuf>,
     },
-    /// The system has no dialog for files, and showed none.
+    /// The system has no file dialog.
     NotAsked(FileQuestion),
     FigureSaved(PathBuf),
     FileProblem(Problem),
 
     Doctor(DoctorEvent),
-    /// What comes of files of prefixes, and of questions what one is.
+    /// Prefix files, and the details of a prefix.
     Material(Box<MaterialEvent>),
     /// What comes of sweeps.
     Library(Box<LibraryEvent>),
@@ -257,32 +255,32 @@ pub enum Event {
     Recording(Box<RecordingEvent>),
 }
 
-/// Which file the system's dialog is to ask for.
+/// The question of a file dialog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileQuestion {
-    /// Anything that this program writes.
+    /// Any file that this program writes.
     Open,
     ModelFile,
     /// The injector unit's binary, for the installer.
     UnitBinary,
-    /// Where to write what is shown, in this form.
+    /// Where to export the shown experiment in this format.
     Export {
         suggested: String,
         format: Format,
     },
-    /// Where to write a plot, in this form.
+    /// Where to save a plot in this format.
     SaveFigure {
         suggested: String,
         form: Form,
     },
-    /// The file of a prefix.
+    /// A prefix file.
     ImportPrefix,
-    /// Where to write the prefix in hand, in this form.
+    /// Where to export the current prefix in this format.
     ExportPrefix {
         suggested: String,
         form: ExportForm,
     },
-    /// Where to keep the recording that was written to `from`.
+    /// Where to move the recording that was written to `from`.
     SaveRecording {
         suggested: String,
         from: PathBuf,
@@ -290,7 +288,7 @@ pub enum FileQuestion {
 }
 
 impl FileQuestion {
-    /// What the file is called unless the person says otherwise; `None` where one that is there is asked for.
+    /// Returns the suggested file name; `None` if an existing file is opened.
     pub fn suggested(&self) -> Option<&str> {
         match self {
             Self::Open | Self::ModelFile | Self::UnitBinary | Self::ImportPrefix => None,

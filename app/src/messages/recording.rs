@@ -1,4 +1,4 @@
-//! Recordings: written, read.
+//! Requests to write and read recordings, and their events.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,44 +6,44 @@ use std::sync::Arc;
 use crate::model::Problem;
 use crate::recording::{Line, Session};
 
-/// What the workbench asks for.
+/// Requests from the workbench.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RecordingRequest {
-    /// Recordings are written into this folder until they are given a place.
+    /// Write recordings into this folder.
     Folder(PathBuf),
-    /// Begin a file. Lines that follow stand at its very beginning.
+    /// Create a file. The lines that follow have time 0.
     Begin,
-    /// From here on lines stand at the time at which they come.
+    /// Start the clock of the recording.
     Run,
-    /// This happened.
+    /// Write an event.
     Line(Box<Line>),
     End,
-    /// Move a file that was written to where the person wants it.
+    /// Move a finished file to another place.
     Keep {
         from: PathBuf,
         to: PathBuf,
     },
-    /// Read a file for playing it.
+    /// Read a file for playback.
     Open(PathBuf),
-    /// Make the recording ready that is part of the program.
+    /// Prepare the built-in recording for playback.
     OpenDemo,
 }
 
-/// What the bridge reports.
+/// Events from the bridge.
 #[derive(Debug)]
 pub enum RecordingEvent {
-    /// The file is whole.
+    /// The file is complete.
     Ended {
         path: PathBuf,
     },
     Kept {
         path: PathBuf,
     },
-    /// Nothing more is recorded, for this reason; what was is in the file.
+    /// Recording stopped for this reason; what was written is still in the file.
     CannotWrite(Problem),
     Opened {
         session: Arc<Session>,
     },
-    /// Why a file is not played, or not kept where it was wanted.
+    /// Why a file cannot be played or moved.
     Refused(Problem),
 }

@@ -1,11 +1,11 @@
-//! Sweeps.
+//! Requests to run sweeps, and their events.
 
 use softprefix_core::experiment::{Budget, Past, Plan, Record, RunEvent, ThresholdSearch};
 use softprefix_core::prefix::PrefixRecipe;
 
 use crate::model::{Problem, Target};
 
-/// What the workbench asks for.
+/// Requests from the workbench.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SweepRequest {
     /// Run a plan.
@@ -17,15 +17,15 @@ pub enum SweepRequest {
         target: Target,
         model: String,
     },
-    /// Run a plan on another module than the window's, reached for this run alone.
+    /// Run a plan on another module, which is connected for this run only.
     StartOn {
         plan: Plan,
         target: Target,
     },
-    /// Run what is missing of an experiment.
+    /// Run the missing cases of an experiment.
     Resume {
         past: Box<Past>,
-        /// Whether a stock module is first asked to prove that a prefix has any effect.
+        /// Whether a stock module must first show that a prefix has an effect.
         canary: bool,
     },
     /// Search the largest magnitude within a budget, on the plan's first prompt.
@@ -34,32 +34,32 @@ pub enum SweepRequest {
         recipe: PrefixRecipe,
         search: ThresholdSearch,
         budget: Budget,
-        /// The records that are shown: a search beside a sweep takes its points for measured.
+        /// The records on screen, whose points the search need not measure again.
         beside: Vec<Record>,
     },
-    /// Begin no further case.
+    /// Start no further case.
     Pause,
     GoOn,
     Cancel,
 }
 
-/// What the bridge reports.
+/// Events from the bridge.
 #[derive(Debug)]
 pub enum SweepEvent {
     Run(RunEvent),
-    /// The run could not begin.
+    /// The run could not start.
     Refused(Problem),
-    /// What the second module said.
+    /// The answer of the second module.
     Second(Result<Second, Problem>),
-    /// The module was left, and the run with it; the rest can be run later.
+    /// The run ended because the module was changed; the rest can be run later.
     Left,
 }
 
-/// What a second module said when it was asked for a model.
+/// The answer of a second module that was asked for a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Second {
-    /// It has it; this is what to open.
+    /// It has the model; this is the target to open.
     Has(Target),
-    /// It has these instead.
+    /// It has these models instead.
     Lacks { model: String, models: Vec<String> },
 }
