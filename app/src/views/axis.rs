@@ -1,13 +1,12 @@
-//! The magnitude's axis: logarithmic, with 0 on a place of its own at the left, and the three regions behind it.
-//!
-//! Slider and plot share it, so that a place on one means the same on the other.
+//! The logarithmic axis of magnitudes, with 0 at a separate place on the left, and its three regions. Slider and plot
+//! share it.
 
 use eframe::egui::{Painter, Rangef, Rect, pos2};
 
 use super::paint;
 use crate::theme::{Palette, faded};
 
-/// Most figures on an axis.
+/// Maximum number of ticks.
 const MOST_TICKS: usize = 8;
 
 /// A logarithmic axis from `least` to `most`, both above 0.
@@ -15,7 +14,7 @@ const MOST_TICKS: usize = 8;
 pub struct Axis {
     pub least: f64,
     pub most: f64,
-    /// Written after the tick of 1 (and only there): the sign of the unit.
+    /// Appended to the tick of 1 only: the sign of the unit.
     pub unit: &'static str,
 }
 
@@ -33,7 +32,7 @@ impl Axis {
         unit: "",
     };
 
-    /// Where `x` lies between the ends, 0..=1; what lies beyond an end lies at it.
+    /// Returns the position of `x` between the ends, clamped to 0..=1.
     #[must_use]
     pub fn share(&self, x: f64) -> f32 {
         if x <= 0.0 || !x.is_finite() {
@@ -43,18 +42,18 @@ impl Axis {
         ((x.log10() - low) / (high - low)).clamp(0.0, 1.0) as f32
     }
 
-    /// The magnitude at a share of the length.
+    /// Returns the magnitude at a position.
     #[must_use]
     pub fn at(&self, share: f32) -> f64 {
         let (low, high) = (self.least.log10(), self.most.log10());
         10_f64.powf(low + (high - low) * f64::from(share.clamp(0.0, 1.0)))
     }
 
-    /// Round magnitudes on the axis, each with its words: the powers of ten, or, where the axis is a small part of one, as
-    /// fine steps as leave room for the words.
+    /// Returns the ticks with their labels: powers of ten or, on a short part of the axis, steps as fine as the labels
+    /// allow.
     #[must_use]
     pub fn ticks(&self) -> Vec<(f64, String)> {
-        // Figures of a step, and the step in units of its last one: 1 to 9, then 1.0, 1.5, ... 9.5, then finer.
+        // Significant digits, and the step in units of the last digit: 1 to 9, then 1.0, 1.5, ... 9.5, then finer.
         let fine = (1..4).flat_map(|digits| [(digits, 5), (digits, 2), (digits, 1)]);
         let steps = [vec![1], vec![1, 2, 5], (1..10).collect()]
             .into_iter()
@@ -80,7 +79,7 @@ impl Axis {
         best.into_iter().map(|(size, power)| self.tick(size, power)).collect()
     }
 
-    /// `size` times ten to the `power`, and its words.
+    /// Returns `size` times ten to the `power`, with its label.
     fn tick(&self, mut size: u32, mut power: i32) -> (f64, String) {
         let x = f64::from(size) * 10_f64.powi(power);
         while size.is_multiple_of(10) && size > 0 {
@@ -100,7 +99,7 @@ impl Axis {
     }
 }
 
-/// A magnitude in as few figures as tell neighbours apart: `0.0012`, `0.25`, `2.9`, `58`.
+/// Formats a magnitude with as few digits as distinguish neighbours: `0.0012`, `0.25`, `2.9`, `58`.
 #[must_use]
 pub fn written(x: f64) -> String {
     if x == 0.0 {
@@ -113,32 +112,32 @@ pub fn written(x: f64) -> String {
     if size < 0.000_1 {
         return format!("{x:.1e}");
     }
-    // The exponent after rounding to two figures: 0.0996 is written as 0.10.
+    // The exponent after rounding to two digits: 0.0996 is written as 0.10.
     let rounded: f64 = format!("{size:.1e}").parse().unwrap_or(size);
     let decimals = (1 - rounded.log10().floor() as i32).clamp(0, 6) as usize;
     format!("{x:.decimals$}")
 }
 
-/// The three regions of the magnitude and how they pass into each other.
+/// The three regions of the magnitude and the transitions between them.
 ///
-/// What is measured are the insides; between them the effect changes gradually, and the bands fade accordingly.
+/// The effect was measured inside each region; it changes gradually in between, and so do the colours of the bands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Regions {
-    /// The region under the norm's floor ends fully before the first and has faded out at the second.
+    /// The region below the floor is full up to the first value and has faded out at the second.
     pub floor: (f64, f64),
-    /// The overdriven region begins at the first and is full from the second.
+    /// The overdriven region starts at the first value and is full from the second.
     pub over: (f64, f64),
 }
 
 impl Regions {
-    /// In token norms: below 0.05 the first layer norm hides the size; 0.1 to 3 is as large as tokens are; above 5
+    /// In token norms: below 0.05 the first layer norm hides the magnitude; 0.1 to 3 is the range of tokens; above 5
     /// outputs fall into repetition.
     pub const NORMS: Self = Self {
         floor: (0.05, 0.1),
         over: (3.0, 5.0),
     };
 
-    /// The region that `x` is counted to: the middle of a passage (on the axis) is the border.
+    /// Returns the region of `x`; the border is the middle of a transition on the axis.
     #[must_use]
     pub fn of(&self, x: f64) -> Region {
         if x < self.borders().0 {
@@ -150,7 +149,7 @@ impl Regions {
         }
     }
 
-    /// The borders between the three, for placing their names.
+    /// Returns the two borders between the regions, for placing their names.
     #[must_use]
     pub fn borders(&self) -> (f64, f64) {
         ((self.floor.0 * self.floor.1).sqrt(), (self.over.0 * self.over.1).sqrt())
@@ -169,7 +168,7 @@ impl Region {
     pub const ALL: [Self; 3] = [Self::Floor, Self::Tokens, Self::Over];
 }
 
-/// The names of the three regions in the language of the window.
+/// The names of the three regions.
 #[derive(Clone, Copy, Debug)]
 pub struct RegionNames<'a> {
     pub floor: &'a str,
@@ -188,7 +187,7 @@ impl<'a> RegionNames<'a> {
     }
 }
 
-/// The axis laid on the screen: the place of 0, and the log track from left to right.
+/// An axis on the screen: the place of 0, and the logarithmic track from left to right.
 #[derive(Clone, Copy, Debug)]
 pub struct Track {
     pub axis: Axis,
@@ -197,7 +196,7 @@ pub struct Track {
 }
 
 impl Track {
-    /// Where a magnitude lies on the screen.
+    /// Returns the x coordinate of a magnitude.
     #[must_use]
     pub fn x_of(&self, magnitude: f64) -> f32 {
         if magnitude <= 0.0 {
@@ -207,8 +206,7 @@ impl Track {
         }
     }
 
-    /// The magnitude at a place on the screen. Within `snap` points of the place of 0, and everywhere left of it,
-    /// it is 0.
+    /// Returns the magnitude at an x coordinate: 0 within `snap` points of the place of 0 and to its left.
     #[must_use]
     pub fn magnitude_at(&self, x: f32, snap: f32) -> f64 {
         if x <= self.zero + snap {
@@ -217,14 +215,14 @@ impl Track {
         self.axis.at((x - self.x.min) / self.x.span().max(1.0))
     }
 
-    /// The part of the track between two magnitudes.
+    /// Returns the part of the track between two magnitudes.
     #[must_use]
     pub fn part(&self, from: f64, to: f64) -> Rangef {
         Rangef::new(self.x_of(from), self.x_of(to))
     }
 }
 
-/// Paints the bands of `regions` over the height of `area`: blue under the floor, red where it is overdriven.
+/// Paints the bands of `regions` over the height of `area`: blue below the floor, red where overdriven.
 pub fn paint_bands(painter: &Painter, track: &Track, area: Rangef, regions: &Regions, palette: &Palette) {
     let (blue, red) = palette.band_tint;
     let (blue, red) = (faded(palette.baseline, blue), faded(palette.broken, red));

@@ -1,10 +1,11 @@
-//! The window's budget as a bar: how many positions the prefix, the template and the prompt take, and what is left.
+//! A bar that shows how many positions of the context window the prefix, the template and the prompt take, and how many
+//! are left.
 
 use eframe::egui::{CornerRadius, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2};
 
 use crate::theme::{Palette, RADIUS_CELL};
 
-/// Positions of the window, by use.
+/// Positions of the context window, by use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     pub prefix: u64,
@@ -15,7 +16,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Positions that nothing takes; negative where more is asked for than there is.
+    /// Returns the number of unused positions; negative if the request does not fit.
     #[must_use]
     pub fn free(&self) -> i64 {
         let used = self.prefix + self.template + self.prompt + self.output;
@@ -23,7 +24,7 @@ impl Budget {
     }
 }
 
-/// Shows the bar over the available width; `spoken` is the same in words.
+/// Draws the bar over the available width; `spoken` is its accessible value.
 pub fn bar(ui: &mut Ui, budget: &Budget, spoken: &str) {
     let palette = Palette::of(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 9.0), Sense::hover());
@@ -50,7 +51,7 @@ pub fn bar(ui: &mut Ui, budget: &Budget, spoken: &str) {
         if count == 0 || total <= 0.0 {
             continue;
         }
-        // A part is never thinner than the eye can find.
+        // A part is at least 3 points wide, so that it is visible.
         let width = (rect.width() * count as f32 / total).max(3.0).min(rect.right() - x);
         let part = Rect::from_min_max(pos2(x, rect.top()), pos2(x + width, rect.bottom())).shrink2(vec2(0.5, 0.5));
         if filled {

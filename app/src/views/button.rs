@@ -1,4 +1,4 @@
-//! Buttons: ink for the one thing to do, an outline for the others, bare words for asides.
+//! Buttons: filled for the primary action, outlined for others, without a frame for minor ones.
 
 use eframe::egui::{
     self, Color32, CornerRadius, Response, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
@@ -15,7 +15,7 @@ enum Kind {
     Quiet,
 }
 
-/// A button with words, and an icon and a key beside them where given.
+/// A button with a label and, optionally, an icon and a shortcut.
 #[must_use = "show it with `ui.add`"]
 pub struct Button<'a> {
     words: &'a str,
@@ -44,7 +44,7 @@ impl<'a> Button<'a> {
         }
     }
 
-    /// The one thing to do here: filled with ink.
+    /// Creates a filled button, for the primary action.
     pub fn ink(words: &'a str) -> Self {
         Self::new(words, Kind::Ink)
     }
@@ -53,7 +53,7 @@ impl<'a> Button<'a> {
         Self::new(words, Kind::Outlined)
     }
 
-    /// Bare words; an outline appears under the pointer.
+    /// Creates a button without a frame; an outline appears on hover.
     pub fn quiet(words: &'a str) -> Self {
         Self::new(words, Kind::Quiet)
     }
@@ -63,13 +63,13 @@ impl<'a> Button<'a> {
         self
     }
 
-    /// An icon after the words: the chevron of a menu.
+    /// Adds an icon after the label, such as the chevron of a menu.
     pub fn trailing(mut self, icon: Icon) -> Self {
         self.trailing = Some(icon);
         self
     }
 
-    /// The key that does the same.
+    /// Adds the label of a shortcut.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
@@ -80,25 +80,25 @@ impl<'a> Button<'a> {
         self
     }
 
-    /// At least this wide; the words are centred.
+    /// Sets the minimum width; the label is centred.
     pub fn width(mut self, width: f32) -> Self {
         self.width = Some(width);
         self
     }
 
-    /// What a screen reader says where the words alone would be unclear.
+    /// Sets the accessible name, for a label that is unclear on its own.
     pub fn name(mut self, name: &'a str) -> Self {
         self.name = Some(name);
         self
     }
 
-    /// In caption size.
+    /// Uses the caption size.
     pub fn small(mut self) -> Self {
         self.small = true;
         self
     }
 
-    /// How wide it will be.
+    /// Returns the width of the button.
     #[must_use]
     pub fn measure(&self, ui: &Ui) -> f32 {
         let kind = if self.small { theme::CAPTION } else { theme::BODY };

@@ -1,11 +1,11 @@
-//! A chip: a measure's name and its value; one chip of a row is on.
+//! A chip with the name and the value of a measure; one chip of a row is selected.
 
 use eframe::egui::{self, CornerRadius, Response, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2};
 
 use super::paint;
 use crate::theme::{self, Palette};
 
-/// A measure one can look at.
+/// A selectable measure.
 #[must_use = "show it with `ui.add`"]
 pub struct Chip<'a> {
     words: &'a str,
@@ -15,7 +15,7 @@ pub struct Chip<'a> {
 }
 
 impl<'a> Chip<'a> {
-    /// `value` is set in mono, so that a chip keeps its width while its figures change.
+    /// Creates a chip. `value` uses the mono font, so that the width stays the same while digits change.
     pub fn new(words: &'a str, value: &'a str, on: bool) -> Self {
         Self {
             words,
@@ -25,7 +25,7 @@ impl<'a> Chip<'a> {
         }
     }
 
-    /// The value belongs to something that is no longer what the controls say: it is shown faintly.
+    /// Draws the value faintly, because it no longer matches the controls.
     pub fn outdated(mut self, outdated: bool) -> Self {
         self.outdated = outdated;
         self
@@ -48,7 +48,7 @@ impl egui::Widget for Chip<'_> {
         };
         let value = paint::line_of_text(ui, self.value, theme::BODY.mono(), faint);
         let room = paint::line_of_text(ui, "00", theme::BODY.mono(), colour).size().x;
-        // Room for the SemiBold form also while the chip is off.
+        // The width of the SemiBold label is reserved even while the chip is not selected.
         let widest = paint::line_of_text(ui, self.words, theme::BODY.semibold(), colour)
             .size()
             .x;

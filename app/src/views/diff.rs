@@ -1,8 +1,8 @@
-//! Two texts side by side, with what differs marked in each, scrolled together.
+//! Two texts side by side with marked differences, scrolled together.
 //!
-//! Long texts stay cheap: they are cut into paragraphs, only those in sight are laid out, and heights are kept once they
-//! are known (estimated until then). Laid-out text itself is never kept: it points into the font atlas, which is
-//! cleared when it is full. It knows no diff algorithm; it gets byte ranges.
+//! Texts are split into paragraphs; only visible ones are laid out, and heights are cached once measured and estimated
+//! until then. Galleys are not cached, since they point into the font atlas, which is cleared when it is full. The
+//! differences are passed in as byte ranges.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,97 +18,97 @@ use super::kl::{self, Heat, Touched};
 use super::paint;
 use crate::theme::{self, Palette, Type, faded};
 
-/// Which of the two panes.
+/// One of the two panes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pane {
-    /// The baseline, left: what is marked was removed.
+    /// The baseline, on the left: marks are removals.
     Left,
-    /// The prefixed text, right: what is marked was added.
+    /// The prefixed text, on the right: marks are additions.
     Right,
 }
 
-/// What one pane shows.
+/// The content of one pane.
 #[derive(Clone, Debug)]
 pub struct Content<'a> {
     pub text: &'a str,
-    /// Byte ranges of `text` that differ from the other pane, ascending, not touching each other.
+    /// Byte ranges of `text` that differ from the other pane, ascending and disjoint.
     pub marks: &'a [Range<usize>],
-    /// Tokens to be coloured by KL, in the order of the text; then nothing is marked.
+    /// Tokens to colour by KL, in the order of the text; marks are then not drawn.
     pub heats: &'a [Heat],
-    /// Where the texts part: a byte of `text`, and what is written on the flag there.
+    /// The first difference: a byte of `text`, and the label of the flag there.
     pub parting: Option<(usize, &'a str)>,
-    /// The difference that was stepped to, as bytes of `text`; empty where something stands in the other text alone.
+    /// The current difference, as bytes of `text`; empty if something is in the other text only.
     pub current: Option<Range<usize>>,
-    /// A caret at the end: text is still arriving.
+    /// Whether text is still arriving; draws a caret at the end.
     pub streaming: bool,
-    /// 1 for a text that belongs to what the controls say, less for a stale one.
+    /// 1 for a text that matches the controls, less for a stale one.
     pub opacity: f32,
-    /// What a screen reader calls the text.
+    /// The accessible name of the text.
     pub name: &'a str,
-    /// What a screen reader says beside the text.
+    /// The accessible description.
     pub spoken: &'a str,
 }
 
-/// Most characters that are laid out in one frame only to learn their height.
+/// Maximum number of characters that are laid out in one frame only to measure their height.
 const MEASURED_A_FRAME: usize = 3000;
 /// Space around a text, within its pane.
 pub const MARGIN: Vec2 = vec2(16.0, 14.0);
 /// Height of the flag at the first difference.
 const FLAG: f32 = 15.0;
-/// Of the letters' size: how high they are from the top of the highest to the bottom of the lowest.
+/// Height of letters from the highest ascender to the lowest descender, relative to the font size.
 const LETTERS: f32 = 1.16;
 
-/// A stretch of the text up to a line end.
+/// A part of the text up to a line end.
 #[derive(Clone, Debug)]
 struct Paragraph {
     /// Without its line end.
     range: Range<usize>,
-    /// Of its bytes, to recognise it in the next text.
+    /// Hash of its bytes, to recognise it in the next text.
     hash: u64,
-    /// Width in ems, estimated.
+    /// Estimated width in ems.
     ems: f32,
-    /// Height once it was laid out at the current width.
+    /// Height after layout at the current width.
     height: Option<f32>,
 }
 
-/// What is remembered of one pane between frames.
+/// What is kept of one pane between frames.
 #[derive(Clone, Debug, Default)]
 struct Memory {
     hash: u64,
     width: f32,
     kind: Option<Type>,
     paragraphs: Vec<Paragraph>,
-    /// Total height as of the last frame.
+    /// Total height in the last frame.
     height: f32,
-    /// Where the row begins at which the texts part, from the top of the text.
+    /// Top of the row with the first difference, from the top of the text.
     parting: Option<f32>,
-    /// The same for the difference that was stepped to.
+    /// Top of the row with the current difference.
     target: Option<f32>,
-    /// How far the end of its own text is scrolled, and whether more of it is arriving.
+    /// Scroll offset at the end of its own text, and whether more of it is arriving.
     end: f32,
     streaming: bool,
-    /// Height of the other pane's text: both can be scrolled equally far, or the shorter one would fall behind.
+    /// Height of the other pane's text: both scroll equally far, so that the shorter one does not lag behind.
     least: f32,
 }
 
-/// Two panes that scroll together. Keep it between frames.
+/// Two panes that scroll together. Must be kept between frames.
 #[derive(Clone, Debug, Default)]
 pub struct DiffPanes {
     left: Memory,
     right: Memory,
-    /// How far both are scrolled.
+    /// Scroll offset of both panes.
     offset: f32,
-    /// Both scroll by themselves until the person scrolls: with the arriving text, as far as the place where the texts
-    /// part stays in sight.
+    /// Scrolls automatically until the user scrolls: follows the arriving text as far as the first difference stays
+    /// visible.
     follow: bool,
-    /// What arrives is kept in sight even where that place goes out of it.
+    /// Keeps arriving text visible even if the first difference moves out of view.
     newest: bool,
-    /// The difference that was stepped to is kept in sight until the person scrolls.
+    /// Keeps the current difference visible until the user scrolls.
     stepping: bool,
 }
 
 impl DiffPanes {
-    /// Both panes go back to their beginning, and follow what arrives.
+    /// Scrolls both panes to the top and follows arriving text.
     pub fn rewind(&mut self) {
         self.offset = 0.0;
         self.follow = true;
@@ -121,7 +121,7 @@ impl DiffPanes {
         }
     }
 
-    /// From now on the difference that [`Content::current`] names is kept in sight.
+    /// Keeps the difference of [`Content::current`] visible from now on.
     pub fn step(&mut self) {
         self.stepping = true;
         self.follow = false;
@@ -130,7 +130,7 @@ impl DiffPanes {
         }
     }
 
-    /// Where both are to be scrolled so that the difference that was stepped to is in sight; `None` where it is, or is not known.
+    /// Returns the scroll offset that makes the current difference visible; `None` if it is visible or unknown.
     fn stepped(&self, kind: Type, view: f32) -> Option<f32> {
         let targets = [self.left.target, self.right.target];
         let mut known = targets.iter().flatten().copied();
@@ -140,7 +140,8 @@ impl DiffPanes {
         if in_sight(low) && in_sight(high) {
             return None;
         }
-        // A row before it stays in sight; where the texts have drifted too far apart for both, the right one decides.
+        // Keeps one row before it visible; if the texts have drifted too far apart for both, the right one takes
+        // precedence.
         let top = if high + 2.0 * kind.line - low <= view {
             low
         } else {
@@ -149,12 +150,12 @@ impl DiffPanes {
         Some((top - kind.line + MARGIN.y).max(0.0))
     }
 
-    /// From now on the newest of an arriving text is kept in sight, whatever goes out of it.
+    /// Keeps the end of an arriving text visible from now on.
     pub fn follow_the_newest(&mut self) {
         self.newest = true;
     }
 
-    /// Where following leads to; `None` where there is nothing to follow.
+    /// Returns the scroll offset for following; `None` if there is nothing to follow.
     fn followed(&self, kind: Type) -> Option<f32> {
         let panes = [&self.left, &self.right];
         let streaming = panes.iter().any(|pane| pane.streaming);
@@ -165,15 +166,15 @@ impl DiffPanes {
             .map(|pane| pane.end)
             .fold(0.0, f32::max);
         match parting {
-            // One row of what both share stays above it.
+            // One row of the common beginning stays above it.
             Some(_) if streaming && self.newest => Some(end),
             Some(parting) => Some(end.min((parting - kind.line).max(0.0))),
             None => streaming.then_some(end),
         }
     }
 
-    /// Brings the place where the texts part (a byte of both) into sight, with a line of what comes before it. `view` is the
-    /// height of the panes.
+    /// Scrolls to the first difference (a byte of both texts) and the line before it. `view` is the height of the
+    /// panes.
     pub fn reveal(&mut self, byte: usize, view: f32) {
         let (width, Some(kind)) = (self.left.width, self.left.kind) else {
             return;
@@ -192,7 +193,8 @@ impl DiffPanes {
         self.follow = false;
     }
 
-    /// Shows one pane over the available space of `ui`, in the letters of `kind`; answers the coloured token under the pointer.
+    /// Draws one pane over the available space of `ui` in the text style `kind`; returns the coloured token under the
+    /// pointer.
     pub fn show(&mut self, ui: &mut Ui, pane: Pane, content: &Content<'_>, kind: Type) -> Option<Touched> {
         let id = ui.scope_id().with(("diff", pane as u8));
         if self.follow
@@ -239,7 +241,7 @@ impl DiffPanes {
         let now = output.state.clamped_offset().y;
         memory.end = (memory.height + 2.0 * MARGIN.y - view_height).max(0.0);
         if (now - asked).abs() > 0.5 {
-            // The person scrolled this pane: the other one comes along in the next frame.
+            // The user scrolled this pane: the other one follows in the next frame.
             self.offset = now;
             self.follow = false;
             self.stepping = false;
@@ -250,7 +252,7 @@ impl DiffPanes {
 }
 
 impl Memory {
-    /// Takes over the text of this frame; what is known of unchanged paragraphs stays.
+    /// Takes the text of this frame; cached values of unchanged paragraphs stay.
     fn take(&mut self, text: &str, width: f32, kind: Type) {
         let rewrapped = (self.width - width).abs() > 0.5 || self.kind != Some(kind);
         let hash = egui::util::hash(text);
@@ -416,12 +418,12 @@ impl Paragraph {
     }
 }
 
-/// Whether the place at `byte` lies in the paragraph `range`; the last paragraph takes what lies behind all.
+/// Returns whether `byte` lies in the paragraph `range`; the last paragraph includes everything after it.
 fn parts_in(byte: usize, range: &Range<usize>, last: bool) -> bool {
     byte >= range.start && (byte <= range.end || last)
 }
 
-/// Estimated width in ems: what takes one byte is about half as wide as what takes three.
+/// Estimates the width in ems: a one-byte character is about half as wide as a three-byte one.
 fn ems(line: &str) -> f32 {
     line.chars().map(|c| if c.is_ascii() { 0.55 } else { 1.0 }).sum()
 }
@@ -439,8 +441,8 @@ fn layout(ui: &Ui, text: &str, kind: Type, width: f32, colour: Color32) -> Arc<G
     ui.painter().layout_job(job)
 }
 
-/// The rows from the one with the letter `column` on, moved down so that the flag above that row covers no letter. The first row of
-/// a text has the margin above it.
+/// Moves the rows from the one with character `column` down, so that the flag above that row covers no text. The first
+/// row of a text has the margin above it.
 fn with_room_for_flag(galley: Arc<Galley>, column: usize, kind: Type, first: bool) -> Arc<Galley> {
     let room = (FLAG + 2.0 - (kind.line - LETTERS * kind.size)).max(0.0).ceil();
     let cursor = CCursor {
@@ -460,8 +462,8 @@ fn with_room_for_flag(galley: Arc<Galley>, column: usize, kind: Type, first: boo
     Arc::new(galley)
 }
 
-/// The first of `kinds` in which both `texts` are whole in panes of `width` and `room` (with their margins), else the last; and the
-/// height that the longer one takes in it, at least roughly where that is more than there is.
+/// Returns the first of `kinds` in which both `texts` fit into panes of `width` and `room` (with margins), or else the
+/// last, and the height of the longer text in it, which is approximate if it does not fit.
 pub fn fit(ui: &Ui, texts: [&str; 2], width: f32, room: f32, kinds: &[Type]) -> Option<(Type, f32)> {
     let width = (width - 2.0 * MARGIN.x).max(40.0);
     let mut last = None;
@@ -477,7 +479,7 @@ pub fn fit(ui: &Ui, texts: [&str; 2], width: f32, room: f32, kinds: &[Type]) -> 
     last
 }
 
-/// Height of a text without its margins; an estimate where that alone says that it is much more than `most`.
+/// Returns the height of a text without its margins; an estimate if that is already much more than `most`.
 fn height_of(ui: &Ui, text: &str, kind: Type, width: f32, most: f32) -> f32 {
     let estimate = |line: &str| (ems(line) * kind.size / width).ceil().max(1.0) * kind.line;
     let roughly: f32 = text.split('\n').map(estimate).sum();
@@ -490,7 +492,7 @@ fn height_of(ui: &Ui, text: &str, kind: Type, width: f32, most: f32) -> f32 {
         .sum()
 }
 
-/// A laid-out paragraph at its place.
+/// A laid-out paragraph and its position.
 struct Piece<'a> {
     at: Pos2,
     galley: &'a Galley,
@@ -503,7 +505,7 @@ struct Piece<'a> {
 }
 
 impl Piece<'_> {
-    /// Characters before byte `byte` of the whole text, within this paragraph.
+    /// Returns the number of characters before byte `byte` of the whole text, within this paragraph.
     fn column(&self, byte: usize) -> usize {
         let end = byte.clamp(self.range.start, self.range.end) - self.range.start;
         self.galley.text().get(..end).map_or(0, |before| before.chars().count())
@@ -517,10 +519,10 @@ impl Piece<'_> {
         };
         let strong = faded(tint, 2.0 * palette.mark_tint * self.opacity);
         let tint = faded(tint, palette.mark_tint * self.opacity);
-        // Large letters are read from afar.
+        // Large text is read from a distance.
         let width = if self.kind.size >= 24.0 { 3.0 } else { 2.0 };
         let stroke = Stroke::new(width, faded(colour, self.opacity));
-        // Marks are ascending: those that end before this paragraph are skipped at once.
+        // Marks are ascending: those that end before this paragraph are skipped by binary search.
         let first = content
             .marks
             .partition_point(|mark| mark.end <= self.range.start && mark.end != self.range.end);
@@ -528,7 +530,7 @@ impl Piece<'_> {
             .iter()
             .take_while(|mark| mark.start <= self.range.end)
         {
-            // The line end counts as a character: marked, it shows as a stub behind the last one.
+            // The line end counts as a character: if marked, a stub is drawn after the last one.
             let with_line_end = mark.end > self.range.end && !self.last;
             let columns = self.column(mark.start)..self.column(mark.end.min(self.range.end));
             let is_current = content
@@ -575,7 +577,7 @@ impl Piece<'_> {
         }
     }
 
-    /// The rectangle of the caret before byte `byte`, where it lies in this paragraph.
+    /// Returns the rectangle of the caret before byte `byte`, if it is in this paragraph.
     fn place_of(&self, byte: usize) -> Rect {
         let cursor = CCursor {
             index: self.column(byte).into(),
@@ -604,7 +606,7 @@ impl Piece<'_> {
         }
         let galley = paint::line_of_text(ui, words, theme::CAPTION.mono(), palette.on_fill());
         let size = vec2(galley.size().x + 8.0, FLAG);
-        // The flag stands on the bar, to its right; at the edge of the pane it turns to the left.
+        // The flag is to the right of the bar; at the edge of the pane it is to the left.
         let edge = self.at.x + self.galley.job.wrap.max_width + MARGIN.x - 2.0;
         let left = if place.left() - 2.0 + size.x > edge {
             place.left() - size.x
@@ -617,7 +619,7 @@ impl Piece<'_> {
         paint::place(painter, flag.center(), egui::Align2::CENTER_CENTER, galley);
     }
 
-    /// A bar before the difference that was stepped to.
+    /// Paints a bar before the current difference.
     fn paint_current(&self, ui: &Ui, content: &Content<'_>) {
         let Some(current) = &content.current else { return };
         let place = self.place_of(current.start);
@@ -626,7 +628,7 @@ impl Piece<'_> {
         let stroke = Stroke::new(2.0, colour);
         ui.painter()
             .vline(place.left() - 1.0, Rangef::new(band.min - 2.0, band.max), stroke);
-        // Feet at both ends tell it from the bar of the first difference.
+        // Serifs at both ends distinguish it from the bar of the first difference.
         for y in [band.min - 2.0, band.max] {
             let foot = Rangef::new(place.left() - 4.0, place.left() + 2.0);
             ui.painter().hline(foot, y, stroke);
@@ -634,7 +636,7 @@ impl Piece<'_> {
     }
 
     fn paint_caret(&self, ui: &Ui) {
-        // 1 Hz: half a second on, half a second off. The text's arrival repaints anyway.
+        // Blinks at 1 Hz. Arriving text repaints anyway.
         let phase = ui.input(|input| input.time).fract();
         let next = if phase < 0.5 { 0.5 - phase } else { 1.0 - phase };
         ui.ctx().request_repaint_after_secs(next as f32 + 0.01);
@@ -656,7 +658,7 @@ impl Piece<'_> {
     }
 }
 
-/// Top and bottom of the mark on a row that begins at `top`: a little space keeps rows apart.
+/// Returns top and bottom of the mark on a row that starts at `top`, with a gap between rows.
 pub(super) fn mark_band(top: f32, kind: Type) -> Rangef {
     let air = ((kind.line - kind.size) * 0.15).round();
     Rangef::new(top + air, top + kind.line - air)

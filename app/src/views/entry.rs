@@ -1,31 +1,32 @@
-//! A field for one number, typed: it takes effect on Enter or when the field is left, and says so where it cannot.
+//! A text field for one number, which takes effect on Enter or when the field loses focus, and shows an error for
+//! invalid text.
 
 use eframe::egui::{self, CornerRadius, Id, Key, Margin, Response, Stroke, TextEdit, Ui, vec2};
 
 use super::paint;
 use crate::theme::{self, Palette};
 
-/// What a field came to in this frame.
+/// The result of a field in this frame.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entered<T> {
-    /// Nothing new.
+    /// No change.
     Nothing,
-    /// A number that was typed to the end.
+    /// A number was entered.
     Value(T),
-    /// It shows something that is not such a number: in every frame until it is corrected, or until its value changes otherwise.
+    /// The text is not a valid number. Returned in every frame until it is corrected or the value changes otherwise.
     Refused(String),
 }
 
 /// A field of `width` for one number.
 pub struct Field<'a> {
     pub name: &'a str,
-    /// The number as it stands, written out.
+    /// The current value, formatted.
     pub shown: String,
     pub width: f32,
 }
 
 impl Field<'_> {
-    /// Shows the field; `parse` turns what was typed into a value.
+    /// Draws the field; `parse` converts the text to a value.
     pub fn show<T>(self, ui: &mut Ui, parse: impl Fn(&str) -> Option<T>) -> Entered<T> {
         let palette = Palette::of(ui);
         let id = ui.scope_id().with(("field", self.name));
@@ -62,11 +63,11 @@ impl Field<'_> {
 #[derive(Clone, Default)]
 struct Draft {
     text: String,
-    /// What was shown when it was refused.
+    /// The value that was shown when the text was refused.
     refused: Option<String>,
 }
 
-/// What was typed and is not taken yet. What was refused goes when the value changes otherwise.
+/// Returns the text that is not accepted yet. A refused text is dropped when the value changes otherwise.
 pub(super) fn draft(ui: &Ui, id: Id, shown: &str) -> Option<String> {
     let draft = ui.data(|data| data.get_temp::<Draft>(id))?;
     if draft.refused.as_deref().is_some_and(|over| over != shown) {
@@ -81,7 +82,7 @@ pub(super) fn draft_is_refused(ui: &Ui, id: Id) -> bool {
         .is_some_and(|draft| draft.refused.is_some())
 }
 
-/// Decides what becomes of a typed text: kept while typing, taken on Enter or on leaving, dropped on Escape.
+/// Handles a typed text: kept while typing, accepted on Enter or loss of focus, dropped on Escape.
 pub(super) fn settle<T>(
     ui: &Ui,
     id: Id,
@@ -130,18 +131,18 @@ fn standing<T>(ui: &Ui, id: Id, text: String) -> Entered<T> {
     }
 }
 
-/// A headline number that can be typed over: no frame until it has the keyboard.
+/// A headline number that can be edited: without a frame until it has the focus.
 pub struct Headline<'a> {
     pub name: &'a str,
-    /// The number as it stands, with its unit's sign.
+    /// The current value, with its unit.
     pub shown: String,
     pub colour: egui::Color32,
-    /// Room for it; wider numbers are set smaller.
+    /// Available width; longer numbers use a smaller font.
     pub width: f32,
 }
 
 impl Headline<'_> {
-    /// Shows the number; `parse` turns what was typed into a value.
+    /// Draws the number; `parse` converts the text to a value.
     pub fn show<T>(self, ui: &mut Ui, parse: impl Fn(&str) -> Option<T>) -> Entered<T> {
         let palette = Palette::of(ui);
         let id = ui.scope_id().with(("headline", self.name));
@@ -151,7 +152,7 @@ impl Headline<'_> {
         } else {
             self.colour
         };
-        // The usual numbers (0.25×) share one size, so that it does not change under the hand.
+        // Common numbers (0.25×) share one size, so that it does not change during a drag.
         let usual = width_of(ui, "0.25×", theme::HERO.size);
         let size = theme::HERO.size * (self.width / usual.max(width_of(ui, &draft, theme::HERO.size))).min(1.0);
         let font = egui::FontId::new(size, crate::fonts::semibold());

@@ -1,4 +1,4 @@
-//! Bars that are drawn with the mouse: a factor from 0 to 1 for each.
+//! Bars that can be drawn with the mouse: a factor from 0 to 1 each.
 
 use eframe::egui::{
     self, CornerRadius, EventFilter, Key, Pos2, Rect, Response, Sense, Stroke, StrokeKind, Ui, WidgetInfo, accesskit,
@@ -9,35 +9,35 @@ use super::paint;
 use super::steps::{asked_value, describe};
 use crate::theme::{self, Palette};
 
-/// What one press of an arrow key moves; four times as much with Shift.
+/// Step of an arrow key; four times as large with Shift.
 const STEP: f64 = 0.05;
-/// So near to the top or the bottom it is the end that is meant.
+/// Within this distance of the top or bottom, the value is exactly 1 or 0.
 const SNAP: f32 = 4.0;
 
-/// Few bars are not blocks.
+/// Maximum width of a bar.
 const WIDEST: f32 = 24.0;
 
-/// The bars to show.
+/// The bars.
 pub struct EnvelopeBars<'a> {
     pub name: &'a str,
-    /// One factor a bar.
+    /// One factor per bar.
     pub bars: &'a [f64],
-    /// Says a bar: its number from 1, of how many, its factor.
+    /// Returns the accessible value of a bar from its number (from 1), the number of bars and its factor.
     pub spoken: &'a dyn Fn(usize, usize, f64) -> String,
     pub height: f32,
 }
 
-/// What a person did with the bars.
+/// A change made by the user.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Drawn {
-    /// The bars have these factors now.
+    /// The new factors.
     Bars(Vec<f64>),
-    /// Back to 1 everywhere.
+    /// Reset all factors to 1.
     Reset,
 }
 
 impl EnvelopeBars<'_> {
-    /// Shows the bars over the available width. Left and Right choose a bar, Up and Down move it.
+    /// Draws the bars over the available width. Left and Right select a bar, Up and Down change it.
     pub fn show(&self, ui: &mut Ui) -> Option<Drawn> {
         let count = self.bars.len();
         let size = vec2(ui.available_width(), self.height);
@@ -84,7 +84,8 @@ impl EnvelopeBars<'_> {
     }
 }
 
-/// Where the pointer went in this frame while it was held down here: from place to place, the first from where it was before.
+/// Returns the segments that the pointer moved along in this frame while pressed here; the first starts where it was
+/// before.
 fn strokes(ui: &Ui, response: &Response) -> Vec<(Option<Pos2>, Pos2)> {
     let id = response.id.with("pointer");
     let mut strokes = Vec::new();
@@ -102,7 +103,7 @@ fn strokes(ui: &Ui, response: &Response) -> Vec<(Option<Pos2>, Pos2)> {
                     }
                     (*pos, true)
                 }
-                // A quick hand moves several times in one frame, and skips bars between.
+                // A fast pointer moves several times in one frame, and skips bars in between.
                 egui::Event::PointerMoved(pos) => (*pos, last.is_some()),
                 _ => continue,
             };
@@ -118,7 +119,7 @@ fn strokes(ui: &Ui, response: &Response) -> Vec<(Option<Pos2>, Pos2)> {
     strokes
 }
 
-/// The bar under the pointer, and the factor at its height.
+/// Returns the bar under the pointer, and the factor at its height.
 fn at(area: Rect, count: usize, pointer: Pos2) -> (usize, f64) {
     let share = ((pointer.x - area.left()) / area.width().max(1.0)).clamp(0.0, 1.0);
     let bar = ((share * count as f32) as usize).min(count.saturating_sub(1));
@@ -132,7 +133,7 @@ fn at(area: Rect, count: usize, pointer: Pos2) -> (usize, f64) {
     (bar, rounded(factor))
 }
 
-/// A straight line over the bars from one place to the other.
+/// Sets the bars along a straight line between two points.
 fn draw(bars: &mut [f64], from: (usize, f64), to: (usize, f64)) {
     let (low, high) = if from.0 <= to.0 { (from, to) } else { (to, from) };
     let steps = (high.0 - low.0).max(1) as f64;
@@ -147,12 +148,12 @@ fn draw(bars: &mut [f64], from: (usize, f64), to: (usize, f64)) {
     }
 }
 
-/// To two digits, so that a factor can be read.
+/// Rounds to two digits for display.
 fn rounded(factor: f64) -> f64 {
     (factor.clamp(0.0, 1.0) * 100.0).round() / 100.0
 }
 
-/// How many bars to go to the side, and how much to add to the one that is reached.
+/// Returns how many bars to move the selection, and the change of the selected bar.
 fn asked(ui: &Ui, response: &Response) -> Option<(isize, f64)> {
     let (mut side, mut steps) = (0_isize, 0_i32);
     if response.has_focus() {
@@ -186,7 +187,7 @@ fn paint_bars(ui: &Ui, response: &Response, rect: Rect, area: Rect, bars: &[f64]
     for (bar, factor) in bars.iter().enumerate() {
         let left = area.left() + pitch * (bar as f32 + 0.5) - width / 2.0;
         let top = area.bottom() - area.height() * *factor as f32;
-        // A bar at 0 stays visible as its foot.
+        // A bar at 0 keeps a visible base.
         let shape = Rect::from_min_max(
             pos2(left, top.min(area.bottom() - 2.0)),
             pos2(left + width, area.bottom()),

@@ -1,4 +1,4 @@
-//! A heading that opens and closes what is below it.
+//! A heading that expands and collapses the content below it.
 
 use eframe::egui::{self, Response, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 
@@ -6,8 +6,8 @@ use super::icon::{self, Icon};
 use super::paint;
 use crate::theme::{self, Palette};
 
-/// Shows the heading over the available width and flips `open` when it is used. `summary` says what is inside
-/// while it is closed.
+/// Draws the heading over the available width and toggles `open` when it is clicked. `summary` describes the content
+/// while it is collapsed.
 pub fn heading(ui: &mut Ui, open: &mut bool, words: &str, summary: &str) -> Response {
     let palette = Palette::of(ui);
     let size = vec2(ui.available_width(), theme::CONTROL);
@@ -51,7 +51,7 @@ pub fn heading(ui: &mut Ui, open: &mut bool, words: &str, summary: &str) -> Resp
     response
 }
 
-/// Shows `contents` while `open`, unfolding within the theme's folding time.
+/// Draws `contents` while `open`, with an animation of the theme's duration.
 pub fn body(ui: &mut Ui, id_salt: &str, open: bool, contents: impl FnOnce(&mut Ui)) {
     let id = ui.scope_id().with(id_salt);
     let share = ui.ctx().animate_bool_with_time(id, open, theme::FOLD_SECONDS);

@@ -1,6 +1,5 @@
-//! Cells of P x magnitude, coloured from "the same as the baseline" (blue) to "far from it" (orange).
-//!
-//! Every cell is a button with a spoken name; its colour is never the only sign. It knows no experiment.
+//! A heat map of P × magnitude, coloured from equal to the baseline (blue) to far from it (orange). Every cell is a
+//! button with an accessible name; its colour is never the only sign.
 
 use eframe::egui::{
     self, Align2, Color32, CornerRadius, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
@@ -9,7 +8,7 @@ use eframe::egui::{
 use super::paint;
 use crate::theme::{self, Palette};
 
-/// Where a cell is.
+/// State of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum CellState {
     /// Not run yet.
@@ -17,9 +16,9 @@ pub enum CellState {
     Waiting,
     Running,
     Done,
-    /// The output is a loop: a cross.
+    /// The output is a loop; drawn with a cross.
     Collapsed,
-    /// There is no output: a square with a cross.
+    /// There is no output; drawn as a square with a cross.
     Failed,
 }
 
@@ -27,14 +26,14 @@ pub enum CellState {
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Cell {
     pub state: CellState,
-    /// The value as it is written in the cell.
+    /// The value, formatted.
     pub words: String,
-    /// How near to the baseline, from 0 for the farthest cell to 1 for the nearest; `None` where that cannot be said, the cell is then
+    /// Similarity to the baseline, from 0 for the farthest cell to 1 for the nearest; `None` if unknown, which is drawn
     /// grey.
     pub share: Option<f32>,
-    /// `A` or `B` for the runs that are compared.
+    /// `A` or `B` for runs that are being compared.
     pub tag: Option<&'static str>,
-    /// What a screen reader says, and the pointer shows.
+    /// Accessible name and tooltip.
     pub spoken: String,
 }
 
@@ -42,13 +41,13 @@ pub struct Cell {
 pub struct HeatMap<'a> {
     pub rows: &'a [String],
     pub columns: &'a [String],
-    /// Row by row.
+    /// In row order.
     pub cells: &'a [Cell],
-    /// The first column is magnitude 0 and stands apart.
+    /// Whether the first column is magnitude 0, which is set apart.
     pub zero_first: bool,
-    /// The cell that is looked at, as row and column.
+    /// The selected cell, as row and column.
     pub current: Option<(usize, usize)>,
-    /// Written in cells that are being answered.
+    /// Label of cells that are running.
     pub running: &'a str,
 }
 
@@ -56,17 +55,17 @@ const ROW: f32 = 31.0;
 const HEAD: f32 = 28.0;
 const GAP: f32 = 2.0;
 const ZERO_GAP: f32 = 8.0;
-/// A narrower cell has no room for its value.
+/// Below this width a cell shows no value.
 const NARROW: f32 = 30.0;
 
 impl HeatMap<'_> {
-    /// Height of the whole map.
+    /// Returns the height of the whole map.
     #[must_use]
     pub fn height(rows: usize) -> f32 {
         HEAD + ROW * rows as f32
     }
 
-    /// Shows the map over the available width; answers the cell that was clicked, as row and column.
+    /// Draws the map over the available width; returns the cell that was clicked, as row and column.
     pub fn show(&self, ui: &mut Ui) -> Option<(usize, usize)> {
         let palette = Palette::of(ui);
         let width = ui.available_width();
@@ -99,7 +98,7 @@ impl HeatMap<'_> {
             };
             let galley = paint::line_of_text(ui, words, font, colour);
             let centre = x_of(column) + (pitch - GAP) / 2.0;
-            // Where columns are narrow, not every one has room for its words; the one that is looked at always has.
+            // Narrow columns do not all have room for a label; the selected one always has one.
             if centre - galley.size().x / 2.0 < next_free && !on {
                 continue;
             }
@@ -243,11 +242,11 @@ const NEAR: Color32 = Color32::from_rgb(0x2F, 0x5E, 0x94);
 const BETWEEN: Color32 = Color32::from_rgb(0x1E, 0x22, 0x28);
 const FAR: Color32 = Color32::from_rgb(0xA8, 0x5A, 0x14);
 
-/// Where the scale is nearly black.
+/// Position of the darkest colour.
 const MIDDLE: f32 = 0.5;
 
-/// The colour of a cell: blue at 1 (the nearest to the baseline of what is shown), nearly black in the middle, orange at 0 (the
-/// farthest). White text reads on all of them.
+/// Returns the colour of a cell: blue at 1 (the nearest to the baseline among the cells), nearly black in the middle,
+/// orange at 0 (the farthest). White text is readable on all of them.
 #[must_use]
 pub fn shade(share: f32) -> Color32 {
     let share = share.clamp(0.0, 1.0);
@@ -258,7 +257,7 @@ pub fn shade(share: f32) -> Color32 {
     }
 }
 
-/// The scale of [`shade`] as a strip of steps, from near to far.
+/// Draws the scale of [`shade`] as a strip of steps, from near to far.
 pub fn scale(ui: &mut Ui, width: f32) {
     let (rect, _) = ui.allocate_exact_size(vec2(width, 14.0), Sense::hover());
     let steps = 20;

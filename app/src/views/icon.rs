@@ -1,4 +1,4 @@
-//! Icons, painted with strokes of 1.5 points: they follow the text colour and need no image files.
+//! Icons, painted with strokes of 1.5 points in the text colour, so that no image files are needed.
 
 use eframe::egui::{
     self, Color32, CornerRadius, Painter, Pos2, Rect, Response, Role, Sense, Shape, Stroke, StrokeKind, Ui, Vec2,
@@ -8,7 +8,7 @@ use eframe::egui::{
 use super::paint;
 use crate::theme::{self, Palette};
 
-/// What an icon shows.
+/// The available icons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Icon {
     Copy,
@@ -99,7 +99,7 @@ pub fn paint(painter: &Painter, icon: Icon, centre: Pos2, colour: Color32) {
             path(vec![at(0.8, -4.2), at(4.4, -3.6), at(5.0, -7.2)]);
         }
         Icon::Settings => {
-            // Two sliders: this window's own sign for "adjust".
+            // Two sliders, this window's symbol for "adjust".
             for (y, knob) in [(-3.5, 2.0), (3.5, -2.0)] {
                 path(vec![at(-6.0, y), at(knob - 2.2, y)]);
                 path(vec![at(knob + 2.2, y), at(6.0, y)]);
@@ -140,7 +140,7 @@ pub fn paint(painter: &Painter, icon: Icon, centre: Pos2, colour: Color32) {
     }
 }
 
-/// A square button with an icon and a spoken name.
+/// A square button with an icon and an accessible name.
 #[must_use = "show it with `ui.add`"]
 pub struct IconButton<'a> {
     icon: Icon,
@@ -150,7 +150,7 @@ pub struct IconButton<'a> {
 }
 
 impl<'a> IconButton<'a> {
-    /// `name` is what a screen reader says and what the tooltip shows.
+    /// Creates a button. `name` is the accessible name and the tooltip.
     pub fn new(icon: Icon, name: &'a str) -> Self {
         Self {
             icon,
@@ -160,7 +160,7 @@ impl<'a> IconButton<'a> {
         }
     }
 
-    /// With an outline, as a control of its own rather than an aside.
+    /// Adds an outline, for a primary control.
     pub fn outlined(mut self) -> Self {
         self.outlined = true;
         self

@@ -1,8 +1,7 @@
-//! A text coloured by how far each token's prediction moved: the scale, its legend, the marks over laid-out text, and which of them the
-//! pointer is on.
+//! Colours a text by the KL divergence at each token: the scale, its legend, and the marks behind laid-out text.
 //!
-//! The scale is ordered without its hue: each step is lighter than the one before on dark ground, darker on light ground, and its
-//! line is a point thicker. It knows no model; it gets nats.
+//! The order of the scale does not depend on its hue: each step is lighter than the one before on a dark background and
+//! darker on a light one, and its line is one point thicker.
 
 use std::ops::Range;
 
@@ -15,27 +14,27 @@ use softprefix_core::compare::{KL_STEPS as EDGES, kl_step as step};
 use super::paint;
 use crate::theme::{self, Palette, Type, faded};
 
-/// Steps of the scale.
+/// Number of steps of the scale.
 pub const STEPS: usize = EDGES.len() + 1;
 
-/// Fill and line of a step; the first has none.
+/// Returns fill and line of a step; the first has none.
 #[must_use]
 pub fn shade(palette: &Palette, step: usize) -> Option<(Color32, Stroke)> {
     let at = step.checked_sub(1)?.min(palette.kl.len() - 1);
     Some((palette.kl[at], Stroke::new((at + 1) as f32, palette.kl_line)))
 }
 
-/// Bytes of a text that are coloured as one: a token, or several that share a character.
+/// Bytes of a text with one colour: a token, or several that share a character.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heat {
     pub range: Range<usize>,
-    /// The tokens it stands for.
+    /// Indices of its tokens.
     pub tokens: Range<usize>,
-    /// The largest of theirs.
+    /// The largest KL of its tokens.
     pub nats: f64,
 }
 
-/// Puts tokens together that share characters. `ranges` and `nats` are by token; ranges are in order.
+/// Merges tokens that share a character. `ranges` and `nats` are per token, in order.
 #[must_use]
 pub fn heats(ranges: &[Range<usize>], nats: &[f64]) -> Vec<Heat> {
     let mut heats: Vec<Heat> = Vec::with_capacity(ranges.len());
@@ -59,13 +58,13 @@ pub fn heats(ranges: &[Range<usize>], nats: &[f64]) -> Vec<Heat> {
 /// The mark under the pointer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Touched {
-    /// Place in the heats.
+    /// Index of the heat.
     pub heat: usize,
-    /// The part of it that the pointer is on.
+    /// The rectangle under the pointer.
     pub rect: Rect,
 }
 
-/// A paragraph laid out at a place.
+/// A laid-out paragraph and its position.
 pub struct Laid<'a> {
     pub galley: &'a Galley,
     pub at: Pos2,
@@ -75,7 +74,7 @@ pub struct Laid<'a> {
     pub opacity: f32,
 }
 
-/// Paints the heats that lie in a paragraph, behind its letters; answers the one that `pointer` is on.
+/// Paints the heats of a paragraph behind its letters; returns the one under `pointer`.
 pub fn paint(ui: &Ui, laid: &Laid<'_>, heats: &[Heat], pointer: Option<Pos2>) -> Option<Touched> {
     let palette = Palette::of(ui);
     let painter = ui.painter();
@@ -96,7 +95,7 @@ pub fn paint(ui: &Ui, laid: &Laid<'_>, heats: &[Heat], pointer: Option<Pos2>) ->
                 touched = Some(Touched { heat: index, rect });
             }
             if let Some((fill, line)) = shade {
-                // A point between tokens shows where one ends.
+                // A gap of one point separates tokens.
                 let area = rect.with_max_x((rect.right() - 1.0).max(rect.left() + 1.0));
                 painter.rect_filled(area, 0.0, faded(fill, laid.opacity));
                 let y = area.bottom() - line.width / 2.0;
@@ -119,13 +118,13 @@ pub fn paint(ui: &Ui, laid: &Laid<'_>, heats: &[Heat], pointer: Option<Pos2>) ->
     touched
 }
 
-/// Goes through a paragraph's letters once, as its heats are asked for in order.
+/// Iterates over the letters of a paragraph once, while its heats are requested in order.
 struct Walk<'a> {
     laid: &'a Laid<'a>,
-    /// A byte of the paragraph, and the letters before it.
+    /// A byte of the paragraph, and the number of letters before it.
     byte: usize,
     column: usize,
-    /// The row of the last place, and the letters before it.
+    /// The row of the last position, and the number of letters before it.
     row: usize,
     before: usize,
 }
@@ -156,7 +155,7 @@ impl<'a> Walk<'a> {
         self.column
     }
 
-    /// Hands the boxes of `range` to `each`, one for each row it touches.
+    /// Calls `each` with the rectangles of `range`, one per row.
     fn over(&mut self, range: &Range<usize>, mut each: impl FnMut(Rect)) {
         let (from, to) = (self.column(range.start), self.column(range.end));
         if from >= to {
@@ -182,7 +181,8 @@ impl<'a> Walk<'a> {
 /// Width of a step in the legend.
 const SWATCH: f32 = 28.0;
 
-/// The scale with its edges in nats under it; `name` is what a screen reader calls it, `unit` stands behind it where there is room.
+/// Draws the scale with its edges in nats below; `name` is its accessible name, and `unit` is appended if there is
+/// room.
 pub fn legend(ui: &mut Ui, name: &str, unit: &str) {
     let palette = Palette::of(ui);
     let unit = paint::line_of_text(ui, unit, theme::CAPTION.regular(), palette.text3);
@@ -209,7 +209,7 @@ pub fn legend(ui: &mut Ui, name: &str, unit: &str) {
     }
 }
 
-/// The scale on one line that ends at `right`: the edges stand in its steps. Answers its left end.
+/// Draws the scale on one line that ends at `right`, with the edges inside its steps. Returns its left end.
 pub fn legend_in_line(ui: &mut Ui, right: Pos2, name: &str, unit: &str) -> f32 {
     let palette = Palette::of(ui);
     let unit = paint::line_of_text(ui, unit, theme::CAPTION.regular(), palette.text3);
@@ -234,7 +234,7 @@ fn speak(response: &egui::Response, name: &str) {
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &spoken));
 }
 
-/// Paints one of the steps that share the width of `bands`; answers its place.
+/// Paints one of the steps that divide the width of `bands`; returns its rectangle.
 fn paint_step(ui: &Ui, bands: Rect, index: usize) -> Rect {
     let palette = Palette::of(ui);
     let width = bands.width() / STEPS as f32;
@@ -254,7 +254,7 @@ fn paint_step(ui: &Ui, bands: Rect, index: usize) -> Rect {
     band
 }
 
-/// Where a step begins. Without a zero before the point: four of them stand close together.
+/// Returns the lower edge of a step, without a leading zero to save space.
 fn edge_of(index: usize) -> Option<String> {
     let edge = EDGES.get(index.checked_sub(1)?)?;
     Some(edge.to_string().trim_start_matches('0').to_owned())

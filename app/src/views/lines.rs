@@ -1,6 +1,5 @@
-//! Several curves over magnitude in one plot: one line and one marker for each, the chosen one in orange.
-//!
-//! Frame, axes and bands are those of [`super::plot`]; 0 stands apart here, too. It knows no run, only points.
+//! Several series over magnitude in one plot, each with a marker of its own; the selected one is orange. Frame, axes
+//! and bands are those of [`super::plot`].
 
 use eframe::egui::{
     self, EventFilter, Key, Painter, Pos2, Rect, Response, Sense, Shape, Stroke, StrokeKind, Ui, Vec2, vec2,
@@ -11,7 +10,7 @@ use super::paint;
 use super::plot::{Area, Plot, paint_cross};
 use crate::theme::{self, Palette};
 
-/// The shape of a line's points.
+/// The shape of a series' points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Marker {
     Ring,
@@ -24,52 +23,52 @@ pub enum Marker {
 impl Marker {
     const ALL: [Self; 5] = [Self::Ring, Self::Square, Self::Disc, Self::Diamond, Self::Triangle];
 
-    /// The marker of the n-th line.
+    /// Returns the marker of the n-th series.
     #[must_use]
     pub fn of(index: usize) -> Self {
         Self::ALL[index % Self::ALL.len()]
     }
 }
 
-/// One point of a line.
+/// One point of a series.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spot {
     pub x: f64,
     pub y: f64,
-    /// The output is a loop: drawn as a cross.
+    /// The output is a loop; drawn as a cross.
     pub collapsed: bool,
 }
 
-/// One line.
+/// One series.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
     pub label: String,
     pub marker: Marker,
     /// Ascending in x.
     pub spots: Vec<Spot>,
-    /// The one that is looked at: orange and thick.
+    /// Whether it is selected: orange and thick.
     pub chosen: bool,
-    /// Cases of it are still to come: the line is dashed.
+    /// Whether some of its cases have not run yet: the line is dashed.
     pub unfinished: bool,
 }
 
-/// A spot: its curve, and its place in it.
+/// A point: the index of its series, and its index in the series.
 pub type Place = (usize, usize);
 
-/// The plot of several curves.
+/// The plot of several series.
 pub struct Lines<'a> {
-    /// Everything behind the curves; its own points are not used.
+    /// Axes, bands and cursor; its own points are not used.
     pub ground: Plot<'a>,
     pub curves: &'a [Curve],
-    /// The point that is looked at, as curve and place in it.
+    /// The selected point.
     pub selected: Option<Place>,
-    /// Points that bear a letter.
+    /// Points with a letter.
     pub tags: &'a [(Place, &'static str)],
 }
 
 impl Lines<'_> {
-    /// Shows the plot in a box of `size`; answers the point that was clicked, or chosen by the arrows. `describe` says a point
-    /// in words.
+    /// Draws the plot in a box of `size`; returns the point that was clicked or selected with the arrow keys.
+    /// `describe` returns the text for a point.
     pub fn show(&self, ui: &mut Ui, size: Vec2, describe: impl Fn(usize, usize) -> String) -> Option<Place> {
         let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
         let palette = Palette::of(ui);
@@ -90,7 +89,7 @@ impl Lines<'_> {
         let frame = self.ground.frame(ui, rect, lines.collect());
         let area = frame.area;
         let pointed = frame.pointed(self.all().map(|(at, spot)| {
-            // Of points that lie on each other, the chosen line's is meant.
+            // Of points at the same place, that of the selected series takes precedence.
             let before = if self.curves[at.0].chosen { 2.0 } else { 0.0 };
             (area.at(spot.x, spot.y), before, at)
         }));
@@ -112,7 +111,7 @@ impl Lines<'_> {
         opened
     }
 
-    /// The curves as they are drawn: the chosen one lies on top.
+    /// Returns the series in drawing order: the selected one is last.
     fn order(&self) -> impl Iterator<Item = &Curve> {
         let of = |chosen| self.curves.iter().filter(move |curve| curve.chosen == chosen);
         of(false).chain(of(true))
@@ -127,7 +126,7 @@ impl Lines<'_> {
         })
     }
 
-    /// The point that the arrows ask for.
+    /// Returns the point that the arrow keys select.
     fn keys(&self, ui: &Ui, response: &Response) -> Option<Place> {
         if !response.has_focus() {
             return None;
@@ -151,7 +150,7 @@ impl Lines<'_> {
         self.stepped(along, across)
     }
 
-    /// The neighbour of the selected point along its line or on the next one.
+    /// Returns the neighbour of the selected point along its series or on the next one.
     fn stepped(&self, along: isize, across: isize) -> Option<Place> {
         let Some((curve, spot)) = self.selected else {
             return self.all().next().map(|(at, _)| at);
@@ -211,7 +210,7 @@ impl Lines<'_> {
     }
 }
 
-/// Paints a marker; the chosen line's in orange.
+/// Paints a marker, in orange if selected.
 pub fn marker(painter: &Painter, marker: Marker, at: Pos2, chosen: bool, palette: &Palette) {
     let colour = if chosen { palette.prefix_fill } else { palette.text2 };
     let size = if chosen { 4.0 } else { 3.5 };

@@ -1,4 +1,4 @@
-//! A field for a list that is typed: left-aligned figures that take effect on Enter or when the field is left.
+//! A text field for a list of numbers, which takes effect on Enter or when the field loses focus.
 
 use eframe::egui::{self, CornerRadius, Margin, Stroke, TextEdit, Ui, vec2};
 
@@ -6,7 +6,7 @@ use super::entry::{Entered, draft, draft_is_refused, settle};
 use super::paint;
 use crate::theme::{self, Palette};
 
-/// Shows the field over `width`; `parse` turns what was typed into a value.
+/// Draws the field over `width`; `parse` converts the text to a value.
 pub fn list_field<T>(
     ui: &mut Ui,
     name: &str,

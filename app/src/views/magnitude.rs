@@ -1,7 +1,8 @@
-//! The magnitude slider: a stop for 0, then five decades, with the regions and the vocabulary's norms behind it.
+//! The magnitude slider: a stop for 0, then five decades, with the regions and the vocabulary's norms in the
+//! background.
 //!
-//! Drag, click, - and +, the arrows (2 %, with shift 20 %), Home for 0, a double click for 1. It changes nothing
-//! itself; it says what the person did.
+//! Controls: drag, click, the - and + buttons, arrow keys (2 %, with Shift 20 %), Home for 0, double click for 1. The
+//! slider returns the change; it does not store the value.
 
 use eframe::egui::{
     self, Align2, CornerRadius, EventFilter, Key, Rangef, Rect, Response, Sense, Shape, Stroke, Ui, WidgetInfo,
@@ -12,17 +13,17 @@ use super::axis::{Axis, Region, RegionNames, Regions, Track, paint_bands};
 use super::{paint, steps};
 use crate::theme::{self, Palette, faded};
 
-/// The stop for 0 takes this much of the width.
+/// Width of the stop for 0.
 const STOP: f32 = 32.0;
-/// Within this much of the stop's centre the handle snaps to 0.
+/// Within this distance of the stop's centre the handle snaps to 0.
 const SNAP: f32 = 12.0;
-/// Within this much of a kept magnitude a drag snaps to it.
+/// Within this distance of a magnitude that was run, a drag snaps to it.
 const KEPT_SNAP: f32 = 3.0;
 /// A small step and a large one, as factors.
 pub const STEP: f64 = 1.02;
 pub const LARGE_STEP: f64 = 1.2;
 
-/// What the person did with the slider.
+/// A change made by the user.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Moved {
     To(f64),
@@ -30,14 +31,14 @@ pub enum Moved {
     ToOne,
 }
 
-/// How the vocabulary's row norms are spread, as a line over the axis: (magnitude, height 0..=1), ascending.
+/// Distribution of the vocabulary's row norms, as a curve over the axis: (magnitude, height 0..=1), ascending.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NormsCurve {
     pub points: Vec<(f64, f32)>,
 }
 
 impl NormsCurve {
-    /// From counts in equal steps of log10 between `low` and `high`, with norms divided by `unit`.
+    /// Creates the curve from counts in equal steps of log10 between `low` and `high`, with norms divided by `unit`.
     #[must_use]
     pub fn of_histogram(low: f64, high: f64, counts: &[u64], unit: f64) -> Self {
         let most = counts.iter().copied().max().unwrap_or(0);
@@ -49,7 +50,7 @@ impl NormsCurve {
         let points = (0..counts.len())
             .map(|index| {
                 let x = 10_f64.powf(low + step * (index as f64 + 0.5)) / unit;
-                // Weights 1 2 1: bins are narrower than a pixel is wide, their noise is no news.
+                // Smoothed with weights 1 2 1: bins are narrower than a pixel.
                 let left = if index == 0 { 0.0 } else { at(index - 1) };
                 (x, (left + 2.0 * at(index) + at(index + 1)) / 4.0)
             })
@@ -60,24 +61,24 @@ impl NormsCurve {
 
 /// The slider; see [`MagnitudeSlider::show`].
 pub struct MagnitudeSlider<'a> {
-    /// What a screen reader calls it.
+    /// Accessible name.
     pub name: &'a str,
-    /// The value in words, for a screen reader.
+    /// Accessible value.
     pub spoken: &'a str,
     pub axis: Axis,
-    /// `None` where the unit has no known regions.
+    /// `None` if the unit has no known regions.
     pub regions: Option<(Regions, RegionNames<'a>)>,
     pub norms: Option<&'a NormsCurve>,
-    /// Written beside the curve, one line each.
+    /// Labels beside the curve, one line each.
     pub norms_label: [&'a str; 2],
     /// Height of the part above the track.
     pub height: f32,
-    /// Magnitudes whose texts are kept: a tick each, to which a drag snaps.
+    /// Magnitudes that were run: a tick each, to which a drag snaps.
     pub kept: &'a [f64],
 }
 
 impl MagnitudeSlider<'_> {
-    /// Shows the slider over the available width with its handle at `value` (0 is the stop).
+    /// Draws the slider over the available width with its handle at `value` (0 is the stop).
     pub fn show(&self, ui: &mut Ui, value: f64) -> (Response, Option<Moved>) {
         let size = vec2(ui.available_width(), self.height + 44.0);
         let (rect, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
@@ -138,7 +139,8 @@ impl MagnitudeSlider<'_> {
         })
     }
 
-    /// Small steps asked for by keys or by a screen reader; shift makes ten of one (1.02^9.2 is 1.2).
+    /// Returns the number of small steps requested by keys or a screen reader. Shift multiplies a step by ten (1.02^9.2
+    /// is 1.2).
     fn key_steps(&self, ui: &Ui, response: &Response) -> i32 {
         let mut steps = 0;
         if response.has_focus() {
@@ -189,7 +191,7 @@ impl MagnitudeSlider<'_> {
             painter.circle_filled(at, 2.0, palette.panel);
             painter.circle_filled(at, 1.5, palette.text);
         }
-        // The stop: a hollow ring, which the handle covers when it is there.
+        // The stop: a hollow ring, covered by the handle at 0.
         let stop = pos2(track.zero, line);
         painter.circle(stop, 6.0, palette.panel, Stroke::new(2.0, palette.stroke));
         painter.circle_filled(handle, 15.0, palette.panel);
@@ -232,10 +234,10 @@ impl MagnitudeSlider<'_> {
             }
         }
         painter.add(mesh);
-        // The curve is thinner than a pixel where hardly any token lies; only what can be seen is drawn.
+        // Parts of the curve that are thinner than a pixel are not drawn.
         let seen: Vec<_> = points.iter().copied().filter(|point| base - point.y > 0.3).collect();
         if let (Some(first), Some(last)) = (seen.first(), seen.last()) {
-            // The words stand on the side of the curve where the handle is not.
+            // The label is on the side of the curve where the handle is not.
             let middle = seen
                 .iter()
                 .min_by(|a, b| a.y.total_cmp(&b.y))
@@ -268,7 +270,7 @@ impl MagnitudeSlider<'_> {
     }
 }
 
-/// Writes the names of the regions over their parts of the track; the one that `value` is in stands out.
+/// Paints the names of the regions over their parts of the track and highlights the region of `value`.
 pub(super) fn paint_region_names(
     ui: &Ui,
     track: &Track,
@@ -315,7 +317,7 @@ fn paint_ticks(ui: &Ui, track: &Track, line: f32) {
     let ticks = track.axis.ticks();
     for (index, (x, words)) in ticks.iter().enumerate() {
         let place = track.x_of(*x);
-        // The least decade stands right beside the 0; its figures would run into it.
+        // The lowest decade is next to the 0; its label would overlap.
         if index == 0 {
             continue;
         }

@@ -1,7 +1,5 @@
-//! The widgets of the window: each draws what it is given and says what the person did with it.
-//!
-//! No widget knows the workbench, the connection or a language; words come in as strings, and changes go out in the
-//! returned value. Every widget that can be operated has a name and a value in the accessibility tree.
+//! The widgets of the window. A widget draws its arguments and returns the user's changes; it has no access to the
+//! workbench, and its strings are passed in. Every interactive widget has a name and a value in the accessibility tree.
 
 pub mod axis;
 pub mod budget;

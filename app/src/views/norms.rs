@@ -1,4 +1,4 @@
-//! The norms of a prefix's rows as bars, with the band where a vocabulary's rows lie.
+//! A bar chart of the norms of a prefix's rows, with the band of the vocabulary's norms.
 
 use eframe::egui::{Align2, CornerRadius, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
@@ -10,22 +10,22 @@ pub struct NormBars<'a> {
     pub name: &'a str,
     pub spoken: &'a str,
     pub norms: &'a [f64],
-    /// From and to.
+    /// Lower and upper edge.
     pub band: Option<(f64, f64)>,
-    /// A line across, where the median of what is compared with lies.
+    /// A line at the median of the vocabulary.
     pub line: Option<f64>,
-    /// After the numbers: `×`, or nothing.
+    /// Suffix of the numbers: `×`, or nothing.
     pub unit: &'a str,
-    /// Says a row's number, from 1.
+    /// Returns the name of a row from its number, from 1.
     pub row: &'a dyn Fn(usize) -> String,
     pub height: f32,
 }
 
-/// Room at the left for the numbers.
+/// Width of the labels on the left.
 const LABELS: f32 = 48.0;
 
 impl NormBars<'_> {
-    /// Shows the bars over the available width.
+    /// Draws the bars over the available width.
     pub fn show(&self, ui: &mut Ui) {
         let palette = Palette::of(ui);
         let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), self.height), Sense::hover());
@@ -44,7 +44,7 @@ impl NormBars<'_> {
             palette.inset,
         );
         if let Some((low, high)) = self.band {
-            // A band far below the bars is still a line that can be seen.
+            // A band far below the bars is still drawn as a line.
             let band = Rect::from_min_max(pos2(area.left(), y(high).min(y(low) - 2.0)), pos2(area.right(), y(low)));
             painter.rect_filled(band, CornerRadius::ZERO, theme::faded(palette.text3, 0.28));
         }
@@ -93,7 +93,7 @@ impl NormBars<'_> {
     }
 }
 
-/// A little above the highest of what is shown.
+/// Returns a value a little above the highest bar or edge.
 fn top_of(norms: &[f64], band: Option<(f64, f64)>) -> f64 {
     let highest = norms.iter().copied().fold(band.map_or(0.0, |(_, high)| high), f64::max);
     if highest > 0.0 && highest.is_finite() {

@@ -1,4 +1,4 @@
-//! Strokes that several widgets share: text at a place, dashes, hatching, the focus ring, labels of the type scale.
+//! Painting helpers shared by widgets: text, dashes, hatching, the focus ring, labels in the theme's text styles.
 
 use std::sync::Arc;
 
@@ -14,20 +14,20 @@ pub fn line_of_text(ui: &Ui, text: &str, font: FontId, colour: Color32) -> Arc<G
     ui.painter().layout_no_wrap(text.to_owned(), font, colour)
 }
 
-/// Paints a laid-out text so that its box touches `anchor` with the side named by `align`; answers the box.
+/// Paints a galley so that the side or corner `align` of its box is at `anchor`; returns the box.
 pub fn place(painter: &Painter, anchor: Pos2, align: Align2, galley: Arc<Galley>) -> Rect {
     let rect = align.anchor_size(anchor, galley.size());
     painter.galley(rect.min, galley, Color32::PLACEHOLDER);
     rect
 }
 
-/// Lays out and paints one line of text; answers its box.
+/// Lays out and paints one line of text; returns its box.
 pub fn text(painter: &Painter, anchor: Pos2, align: Align2, words: &str, font: FontId, colour: Color32) -> Rect {
     let galley = painter.layout_no_wrap(words.to_owned(), font, colour);
     place(painter, anchor, align, galley)
 }
 
-/// One line of text, cut with an ellipsis where it is wider than `width`.
+/// Lays out one line of text, truncated with an ellipsis at `width`.
 #[must_use]
 pub fn cut_to(ui: &Ui, words: &str, font: FontId, colour: Color32, width: f32) -> Arc<Galley> {
     let mut job = egui::text::LayoutJob::simple_singleline(words.to_owned(), font, colour);
@@ -35,7 +35,7 @@ pub fn cut_to(ui: &Ui, words: &str, font: FontId, colour: Color32, width: f32) -
     ui.painter().layout_job(job)
 }
 
-/// A sentence in the middle of `area`, on a ground of its own, where there is nothing else to see there.
+/// Paints a sentence in the middle of an empty `area`, with a background.
 pub fn notice(ui: &Ui, area: Rect, words: &str) {
     let palette = Palette::of(ui);
     let mut job = egui::text::LayoutJob::simple(
@@ -48,7 +48,7 @@ pub fn notice(ui: &Ui, area: Rect, words: &str) {
     let galley = ui.painter().layout_job(job);
     let ground = Rect::from_center_size(area.center(), galley.size() + egui::vec2(24.0, 12.0));
     ui.painter().rect_filled(ground, 0.0, palette.inset);
-    // Its lines are centred on the place where it is painted.
+    // The lines are centred around the position.
     ui.painter().galley(
         pos2(area.center().x, area.center().y - galley.size().y / 2.0),
         galley,
@@ -56,17 +56,17 @@ pub fn notice(ui: &Ui, area: Rect, words: &str) {
     );
 }
 
-/// A horizontal line of dashes.
+/// Paints a dashed horizontal line.
 pub fn dashed_h(painter: &Painter, x: egui::Rangef, y: f32, stroke: Stroke, dash: f32, gap: f32) {
     painter.extend(Shape::dashed_line(&[pos2(x.min, y), pos2(x.max, y)], stroke, dash, gap));
 }
 
-/// A vertical line of dashes.
+/// Paints a dashed vertical line.
 pub fn dashed_v(painter: &Painter, x: f32, y: egui::Rangef, stroke: Stroke, dash: f32, gap: f32) {
     painter.extend(Shape::dashed_line(&[pos2(x, y.min), pos2(x, y.max)], stroke, dash, gap));
 }
 
-/// Lines at 45 degrees over `rect`, `pitch` points apart along the horizontal.
+/// Paints lines at 45 degrees over `rect`, `pitch` points apart horizontally.
 pub fn hatch(painter: &Painter, rect: Rect, pitch: f32, stroke: Stroke) {
     let painter = painter.with_clip_rect(rect.intersect(painter.clip_rect()));
     let mut x = rect.left() - rect.height();
@@ -76,7 +76,7 @@ pub fn hatch(painter: &Painter, rect: Rect, pitch: f32, stroke: Stroke) {
     }
 }
 
-/// A ring around the control that has the keyboard; nothing else marks it.
+/// Paints a ring around the control with the focus; nothing else marks it.
 pub fn focus_ring(ui: &Ui, response: &Response, rect: Rect, radius: u8) {
     if response.has_focus() {
         let palette = Palette::of(ui);
@@ -89,7 +89,7 @@ pub fn focus_ring(ui: &Ui, response: &Response, rect: Rect, radius: u8) {
     }
 }
 
-/// Words in the regular face of the type scale.
+/// Text in the regular font.
 #[must_use]
 pub fn words(text: impl Into<String>, kind: Type, colour: Color32) -> RichText {
     RichText::new(text)
@@ -98,7 +98,7 @@ pub fn words(text: impl Into<String>, kind: Type, colour: Color32) -> RichText {
         .color(colour)
 }
 
-/// Words in the SemiBold face of the type scale.
+/// Text in the SemiBold font.
 #[must_use]
 pub fn strong(text: impl Into<String>, kind: Type, colour: Color32) -> RichText {
     RichText::new(text)
@@ -107,7 +107,7 @@ pub fn strong(text: impl Into<String>, kind: Type, colour: Color32) -> RichText 
         .color(colour)
 }
 
-/// Figures in the mono face of the type scale.
+/// Text in the mono font, for numbers.
 #[must_use]
 pub fn figures(text: impl Into<String>, kind: Type, colour: Color32) -> RichText {
     RichText::new(text)
@@ -116,7 +116,7 @@ pub fn figures(text: impl Into<String>, kind: Type, colour: Color32) -> RichText
         .color(colour)
 }
 
-/// A hairline across the available width.
+/// Draws a hairline across the available width.
 pub fn rule(ui: &mut Ui) {
     let width = ui.available_width();
     let (rect, _) = ui.allocate_exact_size(egui::vec2(width, 1.0), egui::Sense::hover());
@@ -124,7 +124,7 @@ pub fn rule(ui: &mut Ui) {
         .hline(rect.x_range(), rect.center().y, Stroke::new(1.0, Palette::of(ui).line));
 }
 
-/// A box whose fill fades from `from` at the left to `to` at the right.
+/// Paints a box whose fill fades from `from` at the left to `to` at the right.
 pub fn fade_h(painter: &Painter, rect: Rect, from: Color32, to: Color32) {
     let mut mesh = egui::Mesh::default();
     mesh.colored_vertex(rect.left_top(), from);
@@ -136,13 +136,13 @@ pub fn fade_h(painter: &Painter, rect: Rect, from: Color32, to: Color32) {
     painter.add(mesh);
 }
 
-/// `colour` laid over `ground` at the share `alpha`, as an opaque colour.
+/// Returns `colour` blended over `ground` with opacity `alpha`, as an opaque colour.
 #[must_use]
 pub fn over(ground: Color32, colour: Color32, alpha: f32) -> Color32 {
     ground.lerp_to_gamma(colour, alpha)
 }
 
-/// A tag: a small filled box with words, anchored by one of its sides.
+/// Paints a tag: a small filled box with a label, anchored by one of its sides.
 pub fn tag(painter: &Painter, anchor: Pos2, align: Align2, words: &str, style: TagStyle) -> Rect {
     let galley = painter.layout_no_wrap(words.to_owned(), theme::CAPTION.semibold(), style.text);
     let size = galley.size() + egui::vec2(style.padding * 2.0, 8.0);

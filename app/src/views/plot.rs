@@ -1,9 +1,9 @@
-//! Similarity over magnitude: every run is a point, and the prefix in hand is marked on the curve.
+//! The plot of a measure over magnitude: every run is a point, and the current prefix is marked on the curve.
 //!
-//! `egui_plot` has the axes, the grid, the lines, the crosshair and the zoom. It has no logarithmic axis, so it is given
-//! log10 of the magnitude. What it does not know is painted with its transform: the place of 0 at the left, which shares only
-//! the y axis, the regions and bands behind the lines, and the points, which are whole at the edge of the plot, too. Nothing
-//! here knows a run, only points.
+//! `egui_plot` draws the axes, the grid, the lines and the crosshair, and handles zoom. It has no logarithmic axis, so
+//! it is given log10 of the magnitude. Painted with its transform are: the separate strip for magnitude 0, which shares
+//! only the y axis; the regions and bands behind the lines; and the points, which are not clipped at the edge of the
+//! plot.
 
 use eframe::egui::{
     self, Align2, Context, CornerRadius, CursorIcon, EventFilter, Id, Key, Painter, PointerButton, Pos2, Rangef, Rect,
@@ -19,29 +19,29 @@ use super::magnitude::{Moved, paint_region_names};
 use super::paint::{self, TagStyle};
 use crate::theme::{self, Palette, faded};
 
-/// The strip above the plot that names the regions.
+/// Height of the strip above the plot with the names of the regions.
 const STRIP: f32 = 24.0;
-/// The place of 0, and what keeps it apart from the rest.
+/// Width of the strip for magnitude 0, and its gap to the plot.
 const ZERO: f32 = 40.0;
 const ZERO_GAP: f32 = 8.0;
-/// Room for the figures at the left and below.
+/// Space for tick labels at the left and below.
 const LEFT: f32 = 40.0;
 const BELOW: f32 = 26.0;
-/// Room for the figures of a second axis.
+/// Space for the tick labels of a second axis.
 const RIGHT: f32 = 36.0;
-/// More of it for the axis' name, where the plot is high enough for one.
+/// Additional space for the name of the x axis, if the plot is high enough.
 const X_NAME: f32 = 20.0;
-/// A plot that is lower than this is drawn as a band: lines, points and figures.
+/// Below this height a plot is drawn compactly: lines, points and tick labels only.
 const LOW: f32 = 190.0;
-/// Room above the top value, so that a point there is whole.
+/// Space above the top value, so that a point there is not cut off.
 const ABOVE: f32 = 12.0;
-/// How near the pointer must be to a point.
+/// Maximum distance of the pointer from a point.
 const REACH: f32 = 12.0;
-/// How near it must be to the line of the magnitude to take hold of it.
+/// Maximum distance of the pointer from the magnitude cursor to drag it.
 const GRAB: f32 = 6.0;
-/// Within this much of the place of 0 the line snaps to it.
+/// Within this distance of the strip for 0 the cursor snaps to it.
 const SNAP: f32 = 12.0;
-/// No axis of y is lower.
+/// Minimum value of the top of a y axis.
 const LEAST_TOP: f64 = 1e-9;
 /// The smallest part of an axis that can fill the plot.
 const DEEPEST: f64 = 1e-3;
@@ -50,28 +50,28 @@ const DEEPEST: f64 = 1e-3;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
     pub id: u64,
-    /// Magnitude; 0 is on the strip.
+    /// Magnitude; 0 is on its own strip.
     pub x: f64,
     pub y: f64,
-    /// The output is a loop: drawn as a cross.
+    /// The output is a loop; drawn as a cross.
     pub collapsed: bool,
-    /// Made as the prefix in hand is, but for the magnitude: joined by the line. Others are hollow.
+    /// Made with the current prefix settings except for the magnitude; connected by the line. Others are hollow.
     pub joined: bool,
 }
 
-/// The prefix in hand.
+/// The current prefix.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Current {
     pub x: f64,
-    /// `None` while there is no run at this magnitude: then there is a cursor and no mark.
+    /// `None` if there is no run at this magnitude; then a cursor is drawn without a mark.
     pub y: Option<f64>,
     /// `2.9× · chrF2 36.0`
     pub tag: String,
-    /// Its line can be dragged.
+    /// Whether its cursor can be dragged.
     pub movable: bool,
 }
 
-/// A band in which two baselines differ from each other: what lies inside is no effect.
+/// The band in which two baselines differ from each other; values inside are no effect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Noise<'a> {
     pub from: f64,
@@ -79,17 +79,17 @@ pub struct Noise<'a> {
     pub words: &'a str,
 }
 
-/// A second, thin line with an axis of its own at the right: 0 at the top.
+/// A second, thin series with its own axis on the right, with 0 at the top.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Second<'a> {
     /// Magnitude and value, ascending in the magnitude.
     pub points: &'a [(f64, f64)],
-    /// What it is, with its unit.
+    /// Name and unit.
     pub label: &'a str,
 }
 
 impl Second<'_> {
-    /// The value at the bottom of its axis.
+    /// Returns the value at the bottom of its axis.
     fn end(&self) -> f64 {
         round_top(self.points.iter().map(|(_, value)| *value).fold(0.0, f64::max))
     }
@@ -97,7 +97,7 @@ impl Second<'_> {
 
 /// The plot; see [`Plot::show`].
 pub struct Plot<'a> {
-    /// What a screen reader calls it.
+    /// Accessible name.
     pub name: &'a str,
     pub axis: Axis,
     pub regions: Option<(Regions, RegionNames<'a>)>,
@@ -105,41 +105,41 @@ pub struct Plot<'a> {
     pub points: &'a [Point],
     /// Top of the y axis, above 0.
     pub top: f64,
-    /// Written above the y axis.
+    /// Label above the y axis.
     pub y_label: &'a str,
     pub x_label: &'a str,
     pub noise: Option<Noise<'a>>,
-    /// The magnitude from which on outputs are loops, with words for it.
+    /// The magnitude from which outputs are loops, with its label.
     pub collapse: Option<(f64, &'a str)>,
     pub current: Option<Current>,
     pub second: Option<Second<'a>>,
     pub selected: Option<u64>,
-    /// What is written where there are no points yet.
+    /// Hint while there are no points.
     pub empty: &'a str,
 }
 
-/// What the person did with the plot.
+/// What the user did in this frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Touched {
-    /// The point under the pointer, or the one that the keys are at.
+    /// The point under the pointer or selected with the keys.
     pub pointed: Option<u64>,
-    /// The point that was clicked, or chosen with Enter.
+    /// The point that was clicked or confirmed with Enter.
     pub opened: Option<u64>,
-    /// Where the line of the magnitude was dragged to.
+    /// New magnitude from dragging the cursor.
     pub moved: Option<Moved>,
 }
 
-/// The part of a plot that is visible. It is kept between frames for each name, measure and axis: a part of 0 to 1 says
-/// nothing about 0 to 100.
+/// The visible part of a plot. Kept between frames for each combination of name, measure and axis, since a range of 0
+/// to 1 means nothing on an axis of 0 to 100.
 #[derive(Clone, Copy, Debug)]
 pub struct View {
     id: Id,
-    /// Of magnitudes.
+    /// Unit of the magnitudes.
     unit: &'static str,
 }
 
 impl View {
-    /// The view of the plot with these; see [`Plot`].
+    /// Returns the view for these values; see [`Plot`].
     #[must_use]
     pub fn of(name: &str, y_label: &str, axis: Axis) -> Self {
         Self {
@@ -148,7 +148,7 @@ impl View {
         }
     }
 
-    /// The magnitudes at the left and the right end in words, where the plot is zoomed.
+    /// Returns the formatted magnitudes at the left and right end if the plot is zoomed.
     #[must_use]
     pub fn zoomed(self, ctx: &Context) -> Option<[String; 2]> {
         let memory = self.changed(ctx)?;
@@ -160,7 +160,7 @@ impl View {
         PlotMemory::load(ctx, self.id).filter(|memory| !memory.auto_bounds.all())
     }
 
-    /// Shows all of the plot again.
+    /// Resets the zoom.
     pub fn reset(self, ctx: &Context) {
         if let Some(mut memory) = PlotMemory::load(ctx, self.id) {
             memory.auto_bounds = true.into();
@@ -169,10 +169,10 @@ impl View {
     }
 }
 
-/// Where the parts of a plot lie.
+/// The layout of a plot.
 #[derive(Clone, Copy)]
 struct Parts {
-    /// Whether there is room for the axis' name.
+    /// Whether there is room for the name of the axis.
     named: bool,
     strip: Rect,
     zero: Rect,
@@ -180,10 +180,10 @@ struct Parts {
 }
 
 impl Parts {
-    /// `right`: room for the figures of a second axis.
+    /// `right` is the space for the tick labels of a second axis.
     fn of(rect: Rect, right: f32) -> Self {
         let x_name = if rect.height() < 240.0 { 0.0 } else { X_NAME };
-        // A band of a plot has no room to name regions and axes: the slider and the chips do.
+        // A compact plot has no room for the names of regions and axes; the slider and the chips show them.
         let strip = if rect.height() < LOW { 0.0 } else { STRIP };
         let body = Rect::from_min_max(
             pos2(rect.left() + LEFT, rect.top() + strip),
@@ -200,30 +200,30 @@ impl Parts {
     }
 }
 
-/// A plot on the screen: its parts, and what of its axes is visible.
+/// A plot on the screen: its layout, and the visible part of its axes.
 #[derive(Clone, Copy)]
 pub(super) struct Area {
     parts: Parts,
     unit: &'static str,
-    /// All of the axes: log10(x) from the first to the second, y from 0 to the top.
+    /// The whole axes: log10(x) from the first to the second, y from 0 to the top.
     ends: (f64, f64),
     top: f64,
-    /// Of log10(x).
+    /// Maps log10(x) and y to the screen.
     transform: PlotTransform,
 }
 
 impl Area {
-    /// Whether it is drawn as a band, without names of regions and of the axis of y.
+    /// Returns whether it is drawn compactly, without names of regions and of the y axis.
     fn is_low(&self) -> bool {
         self.parts.strip.height() <= 0.0
     }
 
-    /// Where the lines are.
+    /// Returns the rectangle of the lines.
     pub(super) fn plot(&self) -> Rect {
         self.parts.plot
     }
 
-    /// The visible part of the x axis on the screen.
+    /// Returns the visible part of the x axis on the screen.
     pub(super) fn track(&self) -> Track {
         let ends = self.transform.bounds().range_x();
         Track {
@@ -237,7 +237,8 @@ impl Area {
         }
     }
 
-    /// Where a point lies, also outside of what is visible; one beyond an end of the whole axis lies at that end.
+    /// Returns the position of a point, which may be outside of the visible part; values beyond the whole axis are
+    /// clamped to its end.
     pub(super) fn at(&self, x: f64, y: f64) -> Pos2 {
         let left = if x <= 0.0 {
             self.parts.zero.center().x
@@ -248,12 +249,12 @@ impl Area {
         pos2(left, self.transform.position_from_point_y(y.clamp(0.0, self.top)))
     }
 
-    /// Whether a point at this place can be seen.
+    /// Returns whether a point at this position is visible.
     pub(super) fn shows(&self, at: Pos2) -> bool {
         self.parts.plot.expand(0.5).contains(at) || self.parts.zero.expand(0.5).contains(at)
     }
 
-    /// The visible part between two values of y, from top to bottom.
+    /// Returns the visible part between two values of y, from top to bottom.
     fn rows(&self, from: f64, to: f64) -> Rangef {
         let y = |value| {
             let y = self.at(0.0, value).y;
@@ -263,7 +264,7 @@ impl Area {
     }
 }
 
-/// What the pointer does with the line of the magnitude.
+/// The state of dragging the magnitude cursor.
 #[derive(Clone, Copy, Default)]
 struct Grip {
     held: bool,
@@ -271,10 +272,10 @@ struct Grip {
     moved: Option<Moved>,
 }
 
-/// What [`Plot::frame`] has drawn, and what the person did with it.
+/// The result of [`Plot::frame`]: the response, and what the user did.
 pub(super) struct Frame {
     pub(super) area: Area,
-    /// Of the whole plot: it has the name, the focus and the keys.
+    /// The response of the whole plot, which has the accessible name, the focus and the keys.
     pub(super) response: Response,
     pub(super) pointer: Option<Pos2>,
     pub(super) clicked: bool,
@@ -282,7 +283,7 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// The nearest of `points` (where each lies, and what it is called) that the pointer is at.
+    /// Returns the nearest of `points` (position, radius and id) under the pointer.
     pub(super) fn pointed<T>(&self, points: impl Iterator<Item = (Pos2, f32, T)>) -> Option<T> {
         let pointer = self.pointer?;
         points
@@ -293,7 +294,7 @@ impl Frame {
             .map(|(_, _, id)| id)
     }
 
-    /// Names the plot for a screen reader, shows the focus, and what the point under the pointer is.
+    /// Sets the accessible name, paints the focus ring, and shows the tooltip of the point under the pointer.
     pub(super) fn explain(&self, ui: &Ui, name: &str, value: String, pointed: Option<(Pos2, String)>) {
         let enabled = ui.is_enabled();
         self.response.widget_info(|| {
@@ -318,13 +319,13 @@ impl Frame {
 }
 
 impl Plot<'_> {
-    /// Shows the plot in a box of `size`; `describe` says a point in words, for pointer and screen reader.
+    /// Draws the plot in a box of `size`; `describe` returns the text for a point, for tooltip and screen reader.
     pub fn show(&self, ui: &mut Ui, size: Vec2, describe: impl Fn(u64) -> String) -> Touched {
         let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
         self.show_in(ui, rect, describe).0
     }
 
-    /// Shows the plot in `rect`.
+    /// Draws the plot in `rect`.
     pub(super) fn show_in(&self, ui: &mut Ui, rect: Rect, describe: impl Fn(u64) -> String) -> (Touched, Area) {
         let joined = self.points.iter().filter(|point| point.joined);
         let stroke = Stroke::new(2.0, Palette::of(ui).text2);
@@ -369,7 +370,7 @@ impl Plot<'_> {
         (touched, area)
     }
 
-    /// A line through the points that have a place on the logarithmic axis.
+    /// Returns a line through the points with a place on the logarithmic axis.
     pub(super) fn line<'l>(&self, points: impl Iterator<Item = (f64, f64)>, stroke: Stroke) -> Line<'l> {
         let (least, most) = self.ends();
         let place =
@@ -381,9 +382,9 @@ impl Plot<'_> {
             .allow_hover(false)
     }
 
-    /// Draws axes, grid, regions, bands and `lines` in `rect`, and lets the person zoom and pan: by pinching, with ctrl and the
-    /// wheel, with a box under the right button, by dragging; a double click shows all. A drag that begins on the line of the
-    /// magnitude moves that. The plain wheel is the page's.
+    /// Draws axes, grid, regions, bands and `lines` in `rect`, and handles zoom and pan: pinch, Ctrl + wheel or a box
+    /// with the right button zooms, dragging pans, a double click resets. A drag that starts on the magnitude cursor
+    /// moves the cursor. The plain wheel scrolls the page.
     pub(super) fn frame(&self, ui: &mut Ui, rect: Rect, lines: Vec<Line<'_>>) -> Frame {
         let parts = Parts::of(rect, if self.second.is_some() { RIGHT } else { 0.0 });
         let view = View::of(self.name, self.y_label, self.axis);
@@ -436,7 +437,7 @@ impl Plot<'_> {
             .include_x(whole.max()[0])
             .include_y(whole.min()[1])
             .include_y(whole.max()[1])
-            // Panning and zooming end at the ends of the axes, which is not a thing that can be asked of it: see `steer`.
+            // `egui_plot` cannot limit panning and zooming to the ends of the axes: see `steer`.
             .allow_drag(false)
             .allow_zoom(false)
             .allow_scroll(false)
@@ -476,7 +477,7 @@ impl Plot<'_> {
         }
     }
 
-    /// Everything that can be seen: all of the x axis, and y from 0 to a little above the top.
+    /// Returns the bounds of the whole plot: all of the x axis, and y from 0 to a little above the top.
     fn whole(&self, plot: Rect) -> PlotBounds {
         let top = self.top.max(LEAST_TOP);
         let height = f64::from(plot.height().max(2.0 * ABOVE));
@@ -485,13 +486,13 @@ impl Plot<'_> {
         PlotBounds::from_min_max([first, 0.0], [last, most])
     }
 
-    /// log10 of the magnitudes at both ends of the axis.
+    /// Returns log10 of the magnitudes at both ends of the axis.
     fn ends(&self) -> (f64, f64) {
         (self.axis.least.log10(), self.axis.most.log10())
     }
 
-    /// Whether the pointer is at the line of the magnitude or holds it, and where it is dragged to. It is held (in `memory`)
-    /// from the press on, since it moves under the pointer.
+    /// Returns whether the pointer is over the magnitude cursor or drags it, and the new magnitude. The drag is stored
+    /// in `memory` from the press on, since the cursor moves under the pointer.
     fn grip(&self, ui: &Ui, response: &Response, memory: Id, area: &Area) -> Grip {
         let Some(current) = self
             .current
@@ -508,7 +509,7 @@ impl Plot<'_> {
             let (at, origin) = (pointer.latest_pos(), pointer.press_origin());
             (pressed, down, at, origin, pointer.is_decidedly_dragging())
         });
-        // Between the press and this frame the pointer may have gone on.
+        // The pointer may have moved between the press and this frame.
         let from = if pressed { origin } else { at };
         let near = response.contains_pointer() && from.is_some_and(near);
         let was_held = ui.data(|data| data.get_temp(memory)) == Some(true);
@@ -523,7 +524,7 @@ impl Plot<'_> {
         }
     }
 
-    /// The neighbour of the selected point that the arrows ask for.
+    /// Returns the neighbour of the selected point that the arrow keys select.
     fn stepped(&self, ui: &Ui, response: &Response) -> Option<u64> {
         if !response.has_focus() {
             return None;
@@ -547,7 +548,7 @@ impl Plot<'_> {
         self.points.get(next).map(|point| point.id)
     }
 
-    /// Where there are lines across the plot between these ends of y.
+    /// Returns the values of the horizontal grid lines between these ends of y.
     fn y_ticks(&self, (low, high): (f64, f64), height: f32) -> Vec<f64> {
         let parts = rows(height);
         let step = if low == 0.0 && high >= self.top {
@@ -562,7 +563,7 @@ impl Plot<'_> {
             .collect()
     }
 
-    /// What lies behind the lines.
+    /// Paints everything behind the lines.
     fn paint_ground(&self, ui: &Ui, area: &Area) {
         let palette = Palette::of(ui);
         let painter = ui.painter();
@@ -573,7 +574,7 @@ impl Plot<'_> {
         if let Some(noise) = &self.noise {
             self.paint_noise(painter, area.plot().x_range(), area, noise, palette);
             let rows = area.rows(noise.from, noise.to);
-            // Below the band, or above it where there is no room below.
+            // Below the band, or above it if there is no room below.
             let below = rows.max + 16.0 < area.plot().bottom() - 8.0;
             let (y, align) = if below {
                 (rows.max + 8.0, Align2::LEFT_TOP)
@@ -604,7 +605,7 @@ impl Plot<'_> {
         paint::dashed_h(painter, x, rows.max, Stroke::new(1.0, palette.baseline), 3.0, 3.0);
     }
 
-    /// What lies around the lines: the names of the regions, the place of 0, the figures of both axes.
+    /// Paints everything around the lines: the names of the regions, the strip for 0, the tick labels of both axes.
     fn paint_around(&self, ui: &Ui, area: &Area) {
         let palette = Palette::of(ui);
         let painter = ui.painter();
@@ -687,7 +688,7 @@ impl Plot<'_> {
         }
     }
 
-    /// The figures of the second axis at both ends, and what it is.
+    /// Paints the tick labels at both ends of the second axis, and its name.
     fn paint_second_axis(&self, ui: &Ui, area: &Area, second: &Second<'_>) {
         let palette = Palette::of(ui);
         let (end, plot) = (second.end(), area.plot());
@@ -713,7 +714,7 @@ impl Plot<'_> {
             );
         }
         let y = plot.bottom() + 15.0;
-        // Beside the last figure of the axis of x.
+        // Beside the last tick label of the x axis.
         let at = pos2(plot.right() - 34.0, y);
         paint::text(
             ui.painter(),
@@ -725,7 +726,7 @@ impl Plot<'_> {
         );
     }
 
-    /// Where the words of the collapse stand: right of its line; at the edge they are moved in, over the line.
+    /// Returns the rectangle of the collapse label: right of its line, or moved inwards at the edge.
     fn collapse_tag(&self, ui: &Ui, area: &Area) -> Option<Rect> {
         let (from, words) = self.collapse?;
         let (plot, line) = (area.plot(), area.at(from, 0.0).x);
@@ -754,7 +755,7 @@ impl Plot<'_> {
             } else if point.joined {
                 painter.circle_filled(at, 3.5, palette.text);
             } else {
-                // Two discs rather than a ring: discs come from the atlas, a ring is cut into triangles each time.
+                // Two discs instead of a ring: discs come from the atlas, while a ring is tessellated each time.
                 painter.circle_filled(at, 3.75, palette.text3);
                 painter.circle_filled(at, 2.25, palette.inset);
             }
@@ -764,7 +765,7 @@ impl Plot<'_> {
         }
     }
 
-    /// Paints the line of the magnitude; answers whether it is in sight.
+    /// Paints the magnitude cursor; returns whether it is visible.
     pub(super) fn paint_cursor(&self, ui: &Ui, area: &Area) -> bool {
         let Some(x) = self.current.as_ref().map(|current| area.at(current.x, 0.0).x) else {
             return false;
@@ -777,8 +778,8 @@ impl Plot<'_> {
         shown
     }
 
-    /// Where the tag of the mark at `at` covers no point, no words and no edge: beside the mark, lower left if possible. A line may pass
-    /// behind it. `None` where there is no such place: the value stands on the measure's chip, too.
+    /// Finds a place for the tag of the mark at `at` that covers no point, label or edge, preferably at the lower left.
+    /// Returns `None` if there is none; the chip of the measure shows the value, too.
     fn place_for_tag(&self, ui: &Ui, area: &Area, at: Pos2, size: Vec2) -> Option<Pos2> {
         let within = Rect::from_min_max(area.parts.zero.left_top(), area.plot().right_bottom()).shrink(2.0);
         let collapse = self.collapse_tag(ui, area);
@@ -852,14 +853,14 @@ impl Plot<'_> {
     }
 }
 
-/// The mark of an output that is a loop.
+/// Paints the mark of an output that is a loop.
 pub(super) fn paint_cross(painter: &Painter, at: Pos2, palette: &Palette) {
     let stroke = Stroke::new(2.0, palette.broken);
     painter.line_segment([at - vec2(3.5, 3.5), at + vec2(3.5, 3.5)], stroke);
     painter.line_segment([at - vec2(3.5, -3.5), at + vec2(3.5, -3.5)], stroke);
 }
 
-/// Zooms and pans as the pointer asks, within `whole`.
+/// Zooms and pans with the pointer, within `whole`.
 fn steer(plot: &mut PlotUi<'_>, whole: PlotBounds, enabled: bool) {
     let before = plot.plot_bounds();
     let all = plot.auto_bounds().all();
@@ -888,7 +889,7 @@ fn steer(plot: &mut PlotUi<'_>, whole: PlotBounds, enabled: bool) {
     }
 }
 
-/// `bounds` moved into `whole`, not larger than it, and not smaller than a thousandth of it.
+/// Returns `bounds` moved into `whole`, at most as large as it and at least a thousandth of it.
 fn within(bounds: PlotBounds, whole: PlotBounds) -> PlotBounds {
     let (mut min, mut max) = (whole.min(), whole.max());
     for axis in 0..2 {
@@ -905,8 +906,8 @@ fn within(bounds: PlotBounds, whole: PlotBounds) -> PlotBounds {
     PlotBounds::from_min_max(min, max)
 }
 
-/// Paints behind everything else in a plot: an item that hands no shapes over, but paints when it is asked for them, which is
-/// before `egui_plot` paints the grid and the lines.
+/// A plot item that paints in the background: instead of returning shapes it paints when `egui_plot` asks for them,
+/// which is before the grid and the lines are painted.
 struct Ground<F> {
     base: PlotItemBase,
     paint: F,
@@ -949,29 +950,29 @@ impl<F: Fn(&Ui, &PlotTransform)> PlotItem for Ground<F> {
     }
 }
 
-/// Parts that the axis of y is divided into.
+/// Returns the number of parts that the y axis is divided into.
 fn rows(height: f32) -> f64 {
     if height < 140.0 { 2.0 } else { 4.0 }
 }
 
-/// Decimals of the figures on an axis of y that is `range` high.
+/// Returns the number of decimals of tick labels on a y axis of height `range`.
 fn decimals(range: f64) -> usize {
     match range {
         8.0.. => 0,
         range if range > 1.0 => 1,
-        // A quarter of it must be told from its neighbours, however small it is.
+        // Neighbouring quarters of the range must have different labels, however small it is.
         range => (2.0 - range.max(LEAST_TOP).log10().floor()) as usize,
     }
 }
 
-/// The smallest of 1, 2 and 5 times a power of ten that is at least `step`.
+/// Returns the smallest of 1, 2 and 5 times a power of ten that is at least `step`.
 fn round_step(step: f64) -> f64 {
     let unit = 10_f64.powf(step.log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|times| times * unit);
     steps.into_iter().find(|round| *round >= step).unwrap_or(step)
 }
 
-/// The smallest round number that is at least `most`, for the top of an axis without a fixed one.
+/// Returns the smallest round number that is at least `most`, for the top of an axis without a fixed one.
 #[must_use]
 pub fn round_top(most: f64) -> f64 {
     if !(most > 0.0 && most.is_finite()) {

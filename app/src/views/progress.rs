@@ -1,12 +1,12 @@
-//! Progress as a bar with words; nothing here spins.
+//! A progress bar with a label.
 
 use eframe::egui::{CornerRadius, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 
 use super::paint;
 use crate::theme::{self, Palette};
 
-/// Shows a bar over the available width. `share` is 0..=1, or `None` where the end is not known: the bar is then
-/// hatched. `words` says what is going on; it is written below the bar.
+/// Draws the bar over the available width. `share` is 0..=1, or `None` if unknown, which draws a hatched bar. `words`
+/// is the label below the bar.
 pub fn progress(ui: &mut Ui, share: Option<f32>, words: &str) {
     let palette = Palette::of(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 6.0), Sense::hover());

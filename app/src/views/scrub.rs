@@ -1,6 +1,4 @@
-//! A bar for going to any moment of something that has a length.
-//!
-//! It changes nothing itself; it says where the person wants to be.
+//! A seek bar for playback. It returns the new position and does not store it.
 
 use eframe::egui::{Rect, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
@@ -10,9 +8,9 @@ use crate::theme::{self, Palette};
 const TRACK: f32 = 4.0;
 const HANDLE: f32 = 8.0;
 
-/// Where it is and how long it is, both in seconds.
+/// Current position and duration, both in seconds.
 pub struct Scrub<'a> {
-    /// What a screen reader calls it, and where it is in words.
+    /// Accessible name and value.
     pub name: &'a str,
     pub spoken: &'a str,
     pub at: f64,
@@ -20,7 +18,7 @@ pub struct Scrub<'a> {
 }
 
 impl Scrub<'_> {
-    /// Shows it in `rect`; the second that the person went to.
+    /// Draws the bar in `rect`; returns the position that the user selected, in seconds.
     pub fn show(&self, ui: &mut Ui, rect: Rect) -> Option<f64> {
         let palette = Palette::of(ui);
         let most = self.length.max(f64::MIN_POSITIVE);

@@ -1,13 +1,13 @@
-//! One of a few: a row of joined segments of which exactly one is on.
+//! A segmented control: a row of joined segments of which exactly one is selected.
 
 use eframe::egui::{self, CornerRadius, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2};
 
 use super::paint;
 use crate::theme::{self, Palette};
 
-/// Shows the segments over `width`, all equally wide; answers the one that was just chosen.
+/// Draws the segments over `width`, all equally wide; returns a new selection.
 ///
-/// Left and Right move between them while one has the keyboard. `name` says what is being chosen.
+/// Left and Right change the selection while a segment has the focus. `name` is the accessible name.
 pub fn segmented<T: Copy + PartialEq>(
     ui: &mut Ui,
     name: &str,
@@ -50,7 +50,7 @@ pub fn segmented<T: Copy + PartialEq>(
     chosen
 }
 
-/// Where Left and Right lead to from a control that has the keyboard.
+/// Returns the direction of a Left or Right key on a focused control.
 pub fn sideways(ui: &Ui, response: &Response) -> Option<isize> {
     if !response.has_focus() {
         return None;
@@ -78,7 +78,7 @@ fn paint_segment(ui: &Ui, response: &Response, area: egui::Rect, words: &str, on
         painter.vline(area.left(), area.y_range().shrink(1.0), Stroke::new(1.0, palette.line));
     }
     if on {
-        // The bar says "on" without a colour.
+        // The bar marks the selection without a colour.
         let bar = egui::Rect::from_min_max(pos2(inner.left() + 1.0, area.bottom() - 3.5), inner.right_bottom());
         painter.rect_filled(bar, CornerRadius::same(1), palette.text);
     }

@@ -1,4 +1,4 @@
-//! A drop-down of a few choices.
+//! A drop-down list.
 
 use eframe::egui::{
     self, CornerRadius, Popup, PopupCloseBehavior, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo,
@@ -9,9 +9,9 @@ use super::icon::{self, Icon};
 use super::paint;
 use crate::theme::{self, Palette};
 
-/// Shows the current choice in a box of `width` and the list while it is open; answers what was just chosen.
+/// Draws the current choice in a box of `width`, and the list while it is open; returns a new choice.
 ///
-/// `name` says what is being chosen; a screen reader hears it before the value.
+/// `name` is the accessible name.
 pub fn select<T: Clone + PartialEq>(
     ui: &mut Ui,
     name: &str,
@@ -23,7 +23,7 @@ pub fn select<T: Clone + PartialEq>(
     sized(ui, name, current, options, empty, vec2(width, theme::CONTROL))
 }
 
-/// The same in a box of this size.
+/// Draws the same in a box of the given size.
 pub fn sized<T: Clone + PartialEq>(
     ui: &mut Ui,
     name: &str,
@@ -97,7 +97,7 @@ fn closed(ui: &mut Ui, name: &str, shown: &str, size: Vec2) -> Response {
     response
 }
 
-/// Makes a menu as wide as the longest of its lines.
+/// Makes a menu as wide as its longest item.
 pub fn as_wide_as<'a>(ui: &mut Ui, lines: impl IntoIterator<Item = &'a str>) {
     let palette = Palette::of(ui);
     let widths = lines.into_iter().map(|words| {
@@ -109,10 +109,10 @@ pub fn as_wide_as<'a>(ui: &mut Ui, lines: impl IntoIterator<Item = &'a str>) {
     ui.set_width(width);
 }
 
-/// Beside the words of a menu's line: the tick, and space at the end.
+/// Space of a menu item beside its label: the tick, and the padding.
 const LINE_PADDING: f32 = 44.0;
 
-/// One line of a menu, with a tick where it is the current one.
+/// Draws a menu item, with a tick if it is the current one.
 pub fn item(ui: &mut Ui, words: &str, current: bool) -> Response {
     let palette = Palette::of(ui);
     let galley = paint::line_of_text(ui, words, theme::BODY.regular(), palette.text);

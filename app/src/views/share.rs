@@ -1,4 +1,4 @@
-//! A slider over shares from 0 to 1, in equal steps.
+//! A slider from 0 to 1, in equal steps.
 
 use eframe::egui::{
     self, CornerRadius, EventFilter, Key, Rect, Response, Sense, Stroke, Ui, WidgetInfo, accesskit, pos2, vec2,
@@ -7,10 +7,10 @@ use eframe::egui::{
 use super::steps::{asked_value, describe};
 use crate::theme::{self, Palette};
 
-/// What one press of an arrow key moves; ten times as much with Shift.
+/// Step of an arrow key; ten times as large with Shift.
 const STEP: f64 = 0.01;
 
-/// Shows the slider over `width` and changes `value`, which stays within 0 and 1.
+/// Draws the slider over `width` and changes `value`, which stays within 0 and 1.
 pub fn share(ui: &mut Ui, name: &str, value: &mut f64, width: f32) -> Response {
     let (rect, mut response) = ui.allocate_exact_size(vec2(width, theme::CONTROL), Sense::click_and_drag());
     let track = Rect::from_min_max(
@@ -54,7 +54,7 @@ pub fn share(ui: &mut Ui, name: &str, value: &mut f64, width: f32) -> Response {
     response
 }
 
-/// To two digits, so that a share can be read and typed again.
+/// Rounds to two digits, so that a value can be read and typed again.
 fn rounded(share: f64) -> f64 {
     (share.clamp(0.0, 1.0) * 100.0).round() / 100.0
 }

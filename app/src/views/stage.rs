@@ -1,6 +1,5 @@
-//! The presenter's instrument: the plot, and below it a slider on the very same x axis, joined by the hand's line.
-//!
-//! It changes nothing itself; it says what the person did.
+//! The Presenter's plot with a slider below it on the same x axis, connected by the magnitude cursor. It returns the
+//! changes and does not store the value.
 
 use eframe::egui::{Rangef, Rect, Sense, Shape, Stroke, Ui, Vec2, WidgetInfo, pos2};
 
@@ -11,16 +10,16 @@ use crate::theme::{self, Palette, faded};
 
 /// Height of the slider below the plot.
 const SLIDER: f32 = 64.0;
-/// The track, the handle, and the ring around it.
+/// Sizes of the track, the handle, and the ring around it.
 const TRACK: f32 = 5.0;
 const HANDLE: f32 = 16.0;
-/// Within this much of the stop's centre the handle snaps to 0.
+/// Within this distance of the stop's centre the handle snaps to 0.
 const SNAP: f32 = 14.0;
 
 /// Plot and slider; see [`Stage::show`].
 pub struct Stage<'a, 'p> {
     pub plot: &'a Plot<'p>,
-    /// What a screen reader calls the slider, and its value in words.
+    /// Accessible name and value of the slider.
     pub name: &'a str,
     pub spoken: &'a str,
     /// The vocabulary's norms, on the plot's axis.
@@ -28,8 +27,8 @@ pub struct Stage<'a, 'p> {
 }
 
 impl Stage<'_, '_> {
-    /// Shows both in a box of `size` with the handle at `value`; `describe` says a point in words. Where the plot is zoomed, the
-    /// slider has the visible part of the axis, too.
+    /// Draws both in a box of `size` with the handle at `value`; `describe` returns the text for a point. If the plot
+    /// is zoomed, the slider shows the same part of the axis.
     pub fn show(&self, ui: &mut Ui, size: Vec2, value: f64, describe: impl Fn(u64) -> String) -> Touched {
         let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
         let upper = rect.with_max_y(rect.bottom() - SLIDER);

@@ -1,4 +1,4 @@
-//! Marks that say how things stand, each with a shape beside its colour.
+//! Status icons, each with a shape of its own beside its colour.
 
 use eframe::egui::{
     Color32, CornerRadius, Painter, Pos2, Rect, Response, Sense, Shape, Stroke, StrokeKind, Ui, Vec2, vec2,
@@ -6,18 +6,18 @@ use eframe::egui::{
 
 use crate::theme::Palette;
 
-/// How something stands.
+/// A status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// A ticked circle.
     Good,
-    /// A triangle with a mark of exclamation.
+    /// A triangle with an exclamation mark.
     LookHere,
     /// A crossed square.
     Broken,
-    /// A half-filled circle: under way.
+    /// A half-filled circle: in progress.
     Busy,
-    /// A hollow circle: not there.
+    /// A hollow circle: absent.
     Away,
 }
 
@@ -77,19 +77,19 @@ pub fn paint(painter: &Painter, status: Status, centre: Pos2, scale: f32, palett
     }
 }
 
-/// The mark as a widget of 16 points, without a name: the words stand beside it.
+/// Draws the icon as a widget of 16 points without an accessible name, since a label is beside it.
 pub fn mark(ui: &mut Ui, status: Status) -> Response {
     let (rect, response) = ui.allocate_exact_size(Vec2::splat(16.0), Sense::hover());
     paint(ui.painter(), status, rect.center(), 1.0, Palette::of(ui));
     response
 }
 
-/// The baseline's sign: a hollow ring.
+/// Paints the symbol of the baseline: a hollow ring.
 pub fn baseline_ring(painter: &Painter, centre: Pos2, scale: f32, palette: &Palette) {
     painter.circle_stroke(centre, 4.5 * scale, Stroke::new(2.0 * scale, palette.baseline));
 }
 
-/// The prefix's sign: a filled disc.
+/// Paints the symbol of the prefix: a filled disc.
 pub fn prefix_disc(painter: &Painter, centre: Pos2, scale: f32, palette: &Palette) {
     painter.circle_filled(centre, 5.5 * scale, palette.prefix_fill);
 }

@@ -1,4 +1,4 @@
-//! A slider over whole numbers from 1 up, in doublings: as much of the track for 1 to 2 as for 32 to 64.
+//! A slider over whole numbers from 1 on a logarithmic track: 1 to 2 takes as much of it as 32 to 64.
 
 use eframe::egui::{
     self, CornerRadius, EventFilter, Key, Rect, Response, Sense, Stroke, Ui, WidgetInfo, accesskit, pos2, vec2,
@@ -6,7 +6,7 @@ use eframe::egui::{
 
 use crate::theme::{self, Palette};
 
-/// Shows the slider over `width` and changes `value`, which stays within 1 and `most`.
+/// Draws the slider over `width` and changes `value`, which stays within 1 and `most`.
 pub fn steps(ui: &mut Ui, name: &str, value: &mut u32, most: u32, width: f32) -> Response {
     let most = most.max(1);
     let (rect, mut response) = ui.allocate_exact_size(vec2(width, theme::CONTROL), Sense::click_and_drag());
@@ -25,7 +25,7 @@ pub fn steps(ui: &mut Ui, name: &str, value: &mut u32, most: u32, width: f32) ->
     if let Some(asked) = asked_value(ui, &response) {
         *value = asked.round().clamp(1.0, f64::from(most)) as u32;
     }
-    // A value that the window no longer leaves room for stays as it is until the person moves it.
+    // A value that no longer fits the context window stays until the user changes it.
     if *value != before {
         *value = (*value).clamp(1, most);
         response.mark_changed();
@@ -73,7 +73,7 @@ fn asked_change(ui: &Ui, response: &Response) -> Option<i32> {
     (change != 0).then_some(change)
 }
 
-/// The value that a screen reader asked for.
+/// Returns the value that a screen reader requested.
 pub(super) fn asked_value(ui: &Ui, response: &Response) -> Option<f64> {
     ui.input(|input| {
         input
@@ -86,7 +86,7 @@ pub(super) fn asked_value(ui: &Ui, response: &Response) -> Option<f64> {
     })
 }
 
-/// Tells a screen reader the bounds and what it may ask for.
+/// Reports the bounds and the supported actions to a screen reader.
 pub(super) fn describe(ui: &Ui, response: &Response, value: f64, least: f64, most: f64) {
     ui.ctx().accesskit_node_builder(response.id, |node| {
         node.set_min_numeric_value(least);

@@ -1,19 +1,19 @@
-//! A switch with words beside it.
+//! A switch with a label.
 
 use eframe::egui::{self, CornerRadius, Response, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2};
 
 use super::paint;
 use crate::theme::{self, Palette};
 
-/// The switch's track.
+/// Size of the switch's track.
 const TRACK: egui::Vec2 = vec2(34.0, 18.0);
 
-/// Shows the switch after its words and flips `on` when it is used.
+/// Draws the switch after its label and toggles `on` when it is clicked.
 pub fn toggle(ui: &mut Ui, on: &mut bool, words: &str) -> Response {
     toggle_across(ui, on, words, 0.0)
 }
 
-/// The same over at least `width`, the words at its left end and the switch at its right.
+/// Draws the same over at least `width`, with the label on the left and the switch on the right.
 pub fn toggle_across(ui: &mut Ui, on: &mut bool, words: &str, width: f32) -> Response {
     let palette = Palette::of(ui);
     let galley = paint::line_of_text(ui, words, theme::BODY.regular(), palette.text2);
