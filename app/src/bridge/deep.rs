@@ -1,6 +1,4 @@
-//! KL and perplexity of one record at a time, by teacher forcing, until those of another are wanted.
-//!
-//! It awaits the session; what is shown of the scores is the workbench's business.
+//! Scores one record at a time by teacher forcing (KL and perplexity); a new request replaces the current one.
 
 use std::sync::Arc;
 
@@ -14,17 +12,17 @@ use crate::messages::{Asked, Event, ScoreRun, TextOf};
 use crate::model::{Problem, ProblemKind, Scores};
 use crate::session::Session;
 
-/// Likeliest tokens that are told at each place.
+/// Number of most likely tokens reported at each position.
 pub const ALTERNATIVES: usize = 5;
 
-/// The scoring that is under way. Aborting it drops the request, and with that the unit is told to stop.
+/// The current scoring. Aborting it drops the request, which stops the unit.
 #[derive(Default)]
 pub(super) struct Scoring {
     under_way: Option<JoinHandle<()>>,
 }
 
 impl Scoring {
-    /// Starts scoring, in the place of what is under way.
+    /// Starts scoring, replacing the current one.
     pub(super) fn start(&mut self, request: ScoreRun, session: Option<&Arc<Session>>, events: &Events) {
         self.stop();
         let (session, teller) = (session.cloned(), events.clone());
@@ -83,7 +81,7 @@ async fn score(session: &Session, request: ScoreRun) -> Result<Scores, Problem> 
     })
 }
 
-/// Of a text without any prefix; `None` for an empty one.
+/// Returns the perplexity of a text without any prefix; `None` for an empty one.
 async fn perplexity(task: &Task, user: &str, of: &TextOf) -> Result<Option<f64>, Problem> {
     if of.text.is_empty() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The doctor's work, away from the window: looks, remedies, builds, the installer. One thing at a time, each with its end reported.
+//! Runs the doctor off the UI thread: checks, remedies, builds and the installer, one at a time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use crate::model::{Said as Words, said};
 #[derive(Debug, Clone)]
 pub struct Ways {
     pub ssh: SshOptions,
-    /// Where llm-sys is, if not on port 10001 of the host.
+    /// Address of llm-sys, if it is not port 10001 of the host.
     pub module: Option<String>,
     pub log: Option<Log>,
     stop_build: Arc<AtomicBool>,
@@ -37,8 +37,8 @@ impl Ways {
 }
 
 impl Default for Ways {
-    /// The person's own ssh and the usual log. `SOFTPREFIX_SSH_CONFIG` names another ssh configuration, `SOFTPREFIX_DOCTOR_MODULE` the
-    /// address of llm-sys where ssh's name for the module is not its address.
+    /// Uses the user's own ssh and the default log. `SOFTPREFIX_SSH_CONFIG` names another ssh configuration,
+    /// `SOFTPREFIX_DOCTOR_MODULE` the address of llm-sys if it differs from the host's.
     fn default() -> Self {
         let ssh = SshOptions {
             config: std::env::var_os("SOFTPREFIX_SSH_CONFIG").map(Into::into),
@@ -48,7 +48,7 @@ impl Default for Ways {
     }
 }
 
-/// Carries a request out to its end.
+/// Processes a request to its end.
 pub(super) async fn work(request: DoctorRequest, ways: Ways, events: Events) {
     let said = match request {
         DoctorRequest::StopBuild => {
@@ -111,7 +111,7 @@ impl Ways {
         let talk = self.talk(host);
         let address = DoctorEvent::Address(talk.address.clone());
         events.send(Event::Doctor(address)).await;
-        // Findings are few and small: they wait here while the window is told.
+        // Findings are few and small, so the channel need not be bounded.
         let (sender, mut findings) = tokio::sync::mpsc::unbounded_channel();
         let teller = events.clone();
         let telling = tokio::spawn(async move {
@@ -161,7 +161,7 @@ impl Ways {
         )
     }
 
-    /// Writes the log; where that fails, the person is told beside what happened.
+    /// Writes a log entry; if that fails, appends the error to the message for the user.
     fn note(&self, entry: &Entry, said: Said) -> Said {
         let Some(log) = &self.log else { return said };
         match log.add(entry) {
@@ -251,7 +251,7 @@ impl Ways {
             Ok(ssh) => ssh,
             Err(error) => return Said::Problem(error.said()),
         };
-        // The build's output may not be lost: it waits here, where there is room, while the window is told.
+        // No output of the build may be lost, so the channel is not bounded.
         let (sender, mut news) = tokio::sync::mpsc::unbounded_channel();
         let teller = events.clone();
         let telling = tokio::spawn(async move {
@@ -281,7 +281,7 @@ impl Ways {
     }
 }
 
-/// How a build ended, for the log and for the person.
+/// Returns the result of a build for the log and for the user.
 fn built(result: Result<i32, SshError>) -> (String, Said) {
     let floor = build::FLOOR_MIB;
     let words: Words = match result {

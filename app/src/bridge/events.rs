@@ -1,4 +1,4 @@
-//! How the bridge tells the window what happened. It knows a channel and a way to wake the window, and nothing of what is told.
+//! Sends events to the window and wakes it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use crate::model::Problem;
 pub(super) struct Events {
     pub(super) sender: mpsc::Sender<Event>,
     pub(super) wake: Arc<dyn Fn() + Send + Sync>,
-    /// Of an attempt to connect: what is reported after it was given up is dropped.
+    /// Set for an attempt to connect that was cancelled: its events are dropped.
     pub(super) given_up: Option<Arc<AtomicBool>>,
 }
 
@@ -30,12 +30,12 @@ impl Events {
         if self.is_dropped() {
             return;
         }
-        // Where nobody receives any more, the app is on its way out.
+        // The receiver is dropped only when the app exits.
         let _ = self.sender.send(event).await;
         (self.wake)();
     }
 
-    /// Starts work as a task of its own. Where it panics, what `broken` makes of that is reported.
+    /// Spawns a task. If it panics, sends the event that `broken` returns.
     pub(super) fn spawn(
         &self,
         work: impl Future<Output = ()> + Send + 'static,
@@ -49,7 +49,7 @@ impl Events {
         })
     }
 
-    /// For progress, from threads that may not wait: where the window is behind, this one is left out.
+    /// For progress from threads that must not block: drops the event if the channel is full.
     pub(super) fn send_if_room(&self, event: Event) {
         if self.is_dropped() {
             return;
@@ -59,13 +59,13 @@ impl Events {
     }
 }
 
-/// What work comes to; a panic in it is a problem. The work ends with whoever waits for it.
+/// Runs work as a task of its own and turns a panic into a problem. Dropping the future aborts the task.
 pub(super) async fn caught<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Problem> {
     let mut tasks = JoinSet::new();
     tasks.spawn(work);
     match tasks.join_next().await {
         Some(done) => done.map_err(broken),
-        // The set holds the task that was just started.
+        // The set contains the task that was just spawned.
         None => unreachable!(),
     }
 }

@@ -1,4 +1,4 @@
-//! Figures painted and written away from the window's thread.
+//! Paints and writes figures off the UI thread.
 
 use std::path::Path;
 

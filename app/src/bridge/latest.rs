@@ -1,5 +1,5 @@
-//! What is told while a person moves the controls: the prefix's identity, the prompt's tokens, the diff of the texts. Only the latest
-//! question counts.
+//! Requests of which only the latest matters, sent while the user moves the controls: the prefix's identity, the
+//! prompt's token count, the diff of the texts.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use crate::errors::{broken, problem_of};
 use crate::messages::{Event, Texts};
 use crate::session::Session;
 
-/// Longest a diff of streaming text may take; a coarser one stands in beyond it.
+/// Time limit for the diff of streaming text; beyond it a coarser diff is used.
 pub(super) const DIFF_TIME: Duration = Duration::from_millis(250);
 
-/// Builds the latest recipe that was asked for, again and again.
+/// Builds the latest requested recipe, in a loop.
 pub(super) async fn keep_describing(mut latest: watch::Receiver<Option<(Arc<Session>, PrefixRecipe)>>, events: Events) {
     while latest.changed().await.is_ok() {
         let wanted = latest.borrow_and_update().clone();
@@ -32,7 +32,7 @@ pub(super) async fn keep_describing(mut latest: watch::Receiver<Option<(Arc<Sess
     }
 }
 
-/// Counts the tokens of the latest prompt that was asked for, again and again.
+/// Counts the tokens of the latest requested prompt, in a loop.
 pub(super) async fn keep_counting(mut latest: watch::Receiver<Option<(Arc<Session>, String, String)>>, events: Events) {
     while latest.changed().await.is_ok() {
         let wanted = latest.borrow_and_update().clone();
@@ -46,7 +46,7 @@ pub(super) async fn keep_counting(mut latest: watch::Receiver<Option<(Arc<Sessio
             .and_then(|counted| counted.map_err(|error| problem_of(&error)))
         {
             Ok(Some(count)) => events.send(Event::Counted { system, user, count }).await,
-            // The inference itself will say what is wrong.
+            // The inference will report what is wrong.
             Ok(None) => {}
             Err(problem) => tracing::debug!(%problem, "the prompt's tokens could not be counted"),
         }
@@ -63,7 +63,7 @@ pub(super) async fn compare(texts: Texts, events: Events) {
     events.send(event).await;
 }
 
-/// Measures that are told together: a long list grows on screen while it is made.
+/// Number of measures per event, so that a long list fills gradually.
 const TOGETHER: usize = 32;
 
 pub(super) async fn measure(comparisons: Vec<Comparison>, events: Events) {

@@ -1,5 +1,4 @@
-//! Files of prefixes and what a prefix is, away from the window's thread. It knows the core's files and the session, and nothing of
-//! what is shown.
+//! Imports, exports and describes prefixes off the UI thread.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use crate::messages::{Event, MaterialEvent, MaterialRequest};
 use crate::model::{ExportForm, ImportedFile, Nearest, Problem, ProblemKind, Refusal, RefusedFile, without_folders};
 use crate::session::Session;
 
-/// Carries out one request, and reports what comes of it.
+/// Processes one request and sends its events.
 pub(super) async fn work(
     request: MaterialRequest,
     session: Option<Arc<Session>>,
@@ -22,7 +21,7 @@ pub(super) async fn work(
 ) {
     let report = |event| events.send(Event::Material(Box::new(event)));
     match request {
-        // The worker itself keeps the prefix store.
+        // The worker handles it.
         MaterialRequest::UsePrefixStore { .. } => {}
         MaterialRequest::Import {
             path,
@@ -64,7 +63,7 @@ pub(super) async fn work(
                     return report(MaterialEvent::Identified { recipe, card }).await;
                 }
             };
-            // The card first: neighbours are looked for over the whole vocabulary.
+            // The card first, since the search for neighbours covers the whole vocabulary.
             let card = Ok(session.identity(&prefix));
             report(MaterialEvent::Identified {
                 recipe: recipe.clone(),
@@ -92,7 +91,7 @@ fn import(
         let no_place = "no folder for imported prefixes was named; start the program with one";
         return Err((Refusal::NotKept, no_place.to_owned()));
     };
-    // From here on the rows are needed again and again, and the file may go away.
+    // The rows are needed again later, when the file may be gone.
     prefix_store.put(&imported.prefix).map_err(|error| match error {
         PrefixStoreError::File(error) => reason(&error),
         error => (Refusal::NotKept, error.to_string()),

@@ -1,4 +1,4 @@
-//! A second module, asked what it has before anything is run on the first. It sets nothing up, and so opens no session.
+//! Asks a second module for its models before anything is run on the first, without setting anything up.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use crate::messages::Second;
 use crate::model::{Problem, ProblemKind, Target};
 use crate::session::embedded;
 
-/// Whether the module has `model`; if not, which language models it has.
+/// Returns whether the module has `model`, or else its language models.
 ///
 /// # Errors
-/// Where it cannot be reached, or has no language model at all.
+/// If it cannot be reached, or has no language model.
 pub(crate) async fn ask(target: Target, model: String, limits: ConnectOptions) -> Result<Second, Problem> {
     let (name, models) = match &target {
         Target::Remote { address, .. } => {
@@ -47,7 +47,7 @@ pub(crate) async fn ask(target: Target, model: String, limits: ConnectOptions) -
     Ok(Second::Lacks { model, models })
 }
 
-/// Whether a model is named by its file.
+/// Returns whether a model is given as a file.
 fn is_file(model: &str) -> bool {
     Path::new(model).components().count() > 1
 }

@@ -1,4 +1,4 @@
-//! Sweeps on the bridge's thread: one run at a time, on the session that the window uses or on a second module.
+//! Runs sweeps, one at a time, on the window's session or on a second module.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use crate::messages::{Event, SweepEvent, SweepRequest};
 use crate::model::{Problem, ProblemKind, Target};
 use crate::session::{Opening, Session};
 
-/// What a run is told while it runs.
+/// A control message to a running sweep.
 enum Control {
     Pause,
     GoOn,
@@ -24,7 +24,7 @@ enum Control {
 
 struct AtWork {
     control: mpsc::UnboundedSender<Control>,
-    /// Set before its end is told.
+    /// Set before the end is reported.
     ended: Arc<AtomicBool>,
     handle: JoinHandle<()>,
 }
@@ -35,14 +35,14 @@ pub(super) struct Sweeps {
     at_work: Option<AtWork>,
 }
 
-/// What sweeps need of the bridge.
+/// What a sweep needs from the bridge.
 pub(super) struct Place<'a> {
     pub session: Option<&'a Arc<Session>>,
     pub library: Option<&'a Arc<Library>>,
     pub events: &'a Events,
 }
 
-/// A plan, and how it is run.
+/// A plan, and the options to run it with.
 struct Planned {
     plan: Plan,
     resume: Option<Past>,
@@ -129,13 +129,13 @@ impl Sweeps {
         }
     }
 
-    /// Leaves the run without a word in its journal, so that it can go on later.
+    /// Stops the run without an ending in its journal, so that it can be resumed later.
     pub(super) async fn leave(&mut self, events: &Events) {
         if let Some(at_work) = self.at_work.take()
             && !at_work.handle.is_finished()
         {
             at_work.handle.abort();
-            // An error says that it was aborted, which it was.
+            // The error says that the task was aborted.
             let _aborted = at_work.handle.await;
             report(events, SweepEvent::Left).await;
         }
@@ -143,7 +143,7 @@ impl Sweeps {
 
     fn tell(&self, control: Control) {
         if let Some(at_work) = &self.at_work {
-            // A run that has just ended hears nothing any more.
+            // A run that has just ended no longer receives messages.
             let _ = at_work.control.send(control);
         }
     }
@@ -185,21 +185,21 @@ impl Sweeps {
                 Ok(run) => follow(run, heard, &events, &tell_end).await,
                 Err(error) => refuse(&error, &events, &tell_end).await,
             }
-            // The session is kept while the run lasts: with it the unit in this process, where there is one.
+            // The run keeps the session alive, and with it the embedded unit.
             drop(session);
         };
         let handle = tasks.spawn(work, interrupted(&ended));
         self.at_work = Some(AtWork { control, ended, handle });
     }
 
-    /// Runs a plan on another module. Reaching it may take a minute; a cancel is heard meanwhile.
+    /// Runs a plan on another module. Connecting may take a minute and can be cancelled.
     async fn run_on(&mut self, target: Target, plan: Plan, place: Place<'_>) {
         let keep = match keep(place.library, None).await {
             Ok(keep) => keep,
             Err(problem) => return report(place.events, SweepEvent::Refused(problem)).await,
         };
         let here = place.session;
-        // A model that is not here is not fetched: that is the window's to ask.
+        // A missing model is not downloaded: that is for the window to ask.
         let opening = Opening {
             limits: here
                 .map(|session| session.module().options().clone())
@@ -211,7 +211,7 @@ impl Sweeps {
         let ended = Arc::new(AtomicBool::new(false));
         let tell_end = Arc::clone(&ended);
         let (tasks, events) = (place.events.clone(), place.events.clone());
-        // Its end was told: the plan goes on elsewhere because of it.
+        // Its end was reported, which is why the plan continues on the other module.
         let before = self.at_work.take();
         let work = async move {
             if !has_let_go(before, &mut heard, &events, &tell_end).await {
@@ -232,7 +232,7 @@ impl Sweeps {
                     return report(&events, SweepEvent::Refused(problem)).await;
                 }
             };
-            // The runner sets up a task of its own; a module with few places needs this one's.
+            // The runner sets up its own task; a module with few slots needs this one.
             session.forget_task().await;
             match Planned::new(plan).start(&session, keep) {
                 Ok(run) => follow(run, heard, &events, &tell_end).await,
@@ -245,7 +245,7 @@ impl Sweeps {
     }
 }
 
-/// Where the records of a run are kept: a new journal, or the one of the experiment that goes on.
+/// Returns where the records of a run are saved: a new journal, or that of the experiment that is resumed.
 async fn keep(library: Option<&Arc<Library>>, resume: Option<&Past>) -> Result<Keep, Problem> {
     let library = library.cloned().ok_or_else(errors::no_library)?;
     let Some(past) = resume else {
@@ -265,7 +265,8 @@ async fn refuse(error: &PlanError, events: &Events, ended: &AtomicBool) {
     report(events, SweepEvent::Refused(problem)).await;
 }
 
-/// Waits until the run before, whose end was told, has let go of its module. False if the person cancels meanwhile; that is told.
+/// Waits until the previous run, whose end was reported, has released its module. Returns `false` if the user cancels
+/// meanwhile, which is reported.
 async fn has_let_go(
     before: Option<AtWork>,
     control: &mut mpsc::UnboundedReceiver<Control>,
@@ -292,7 +293,7 @@ async fn report_cancelled(events: &Events, ended: &AtomicBool) {
     report(events, SweepEvent::Run(RunEvent::Ended(RunEnd::Cancelled))).await;
 }
 
-/// What is told of a run whose own task broke.
+/// Returns the event for a run whose task panicked.
 fn interrupted(ended: &Arc<AtomicBool>) -> impl FnOnce(Problem) -> Event + Send + 'static {
     let ended = Arc::clone(ended);
     move |problem| {
@@ -304,7 +305,7 @@ fn interrupted(ended: &Arc<AtomicBool>) -> impl FnOnce(Problem) -> Event + Send 
     }
 }
 
-/// Returns once the person cancels.
+/// Completes when the user cancels.
 async fn cancelled(control: &mut mpsc::UnboundedReceiver<Control>) {
     while let Some(wanted) = control.recv().await {
         if matches!(wanted, Control::Cancel) {
@@ -313,12 +314,12 @@ async fn cancelled(control: &mut mpsc::UnboundedReceiver<Control>) {
     }
 }
 
-/// Passes the run's events on and the person's wishes in.
+/// Forwards the events of the run, and control messages to it.
 async fn follow(mut run: Run, mut control: mpsc::UnboundedReceiver<Control>, events: &Events, ended: &AtomicBool) {
     loop {
         tokio::select! {
             event = run.next() => match event {
-                // Text of running cases is not shown, and there is much of it.
+                // The text of running cases is not shown, and there is much of it.
                 Some(RunEvent::Text { .. }) => {}
                 Some(event) => {
                     if matches!(event, RunEvent::Ended(_)) {

@@ -1,4 +1,4 @@
-//! The session of tuning: every run of the Tune view as a record in one journal, on disk before it is shown.
+//! The session of tuning: every run of the Tune view as a record in one journal, saved before it is shown.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,10 +12,10 @@ use softprefix_core::prefix::PrefixRecipe;
 use crate::errors;
 use crate::model::{Problem, ProblemKind};
 
-/// Characters of the first prompt by which a session is called until somebody names it.
+/// Number of characters of the first prompt in the default name of a session.
 const NAME: usize = 24;
 
-/// The session that runs belong to. Its journal is made when the first run has finished.
+/// The current session. Its journal is created when the first run has finished.
 #[derive(Clone, Default)]
 pub(super) struct Tuning {
     state: Arc<Mutex<State>>,
@@ -24,12 +24,12 @@ pub(super) struct Tuning {
 #[derive(Default)]
 struct State {
     library: Option<Arc<Library>>,
-    /// Of the experiment; empty before the first run.
+    /// Id of the experiment; empty before the first run.
     id: String,
     journal: Option<SharedJournal>,
     next_index: usize,
     prompts: Vec<Prompt>,
-    /// Runs of each baseline so far, by prompt.
+    /// Number of runs of each baseline, by prompt.
     baselines: HashMap<usize, usize>,
 }
 
@@ -42,7 +42,7 @@ impl Tuning {
         self.state().library = library;
     }
 
-    /// What is run from now on belongs to another session.
+    /// Starts a new session with the next run.
     pub(super) fn begin(&self) {
         let mut state = self.state();
         *state = State {
@@ -51,10 +51,10 @@ impl Tuning {
         };
     }
 
-    /// Goes on with a session that was opened. Waits for the disk.
+    /// Continues a session that was opened. Blocks on the disk.
     ///
     /// # Errors
-    /// Where its journal cannot be appended to; the next run begins another session then.
+    /// If its journal cannot be appended to; the next run then starts a new session.
     pub(super) fn go_on_with(&self, id: &str) -> Result<(), JournalError> {
         self.begin();
         let Some(library) = self.state().library.clone() else {
@@ -79,7 +79,7 @@ impl Tuning {
         Ok(())
     }
 
-    /// The id of the session, and the next case in it.
+    /// Returns the id of the session and the next case in it.
     pub(super) fn next(&self, prompt: &Prompt, recipe: Option<PrefixRecipe>) -> (String, Case) {
         let mut state = self.state();
         if state.id.is_empty() {
@@ -99,15 +99,16 @@ impl Tuning {
         (state.id.clone(), Case::new(index, place, repeat, recipe))
     }
 
-    /// Appends a record to the session's journal. Waits for the disk. Returns the experiment where this was its first record.
+    /// Appends a record to the session's journal. Blocks on the disk. Returns the experiment if this was its first
+    /// record.
     ///
     /// # Errors
-    /// Where it cannot be kept.
+    /// If it cannot be saved.
     pub(super) fn keep(&self, record: &Record) -> Result<Option<Experiment>, Problem> {
         let told = |error: JournalError| Problem::told(ProblemKind::File, errors::journal(&error));
         let (journal, began) = {
             let mut state = self.state();
-            // Where another session was begun meanwhile, the record still belongs to its own.
+            // If another session was started meanwhile, the record still belongs to its own.
             let is_present = record.experiment == state.id;
             match &state.journal {
                 Some(journal) if is_present => (Arc::clone(journal), None),
@@ -135,7 +136,7 @@ impl Tuning {
 }
 
 impl State {
-    /// The number of a prompt in this session.
+    /// Returns the index of a prompt in this session.
     fn place_of(&mut self, prompt: &Prompt) -> usize {
         let known = self.prompts.iter().position(|known| known == prompt);
         known.unwrap_or_else(|| {
@@ -145,7 +146,7 @@ impl State {
     }
 }
 
-/// The session that begins with a record.
+/// Returns the experiment of a session that starts with this record.
 fn experiment(first: &Record) -> Experiment {
     Experiment {
         version: JOURNAL_VERSION,

@@ -1,5 +1,5 @@
-//! Deep measures in the outputs: the switch between diff and KL, the figures under the panes, and what is known of a token that is
-//! pointed at.
+//! Teacher-forcing measures in the outputs: the switch between diff and KL, the numbers below the panes, and the
+//! tooltip of a token.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl Desk<'_> {
         DeepText::of(self.bench.settings.language)
     }
 
-    /// The scores by which the baseline is coloured now.
+    /// Returns the scores that colour the baseline.
     pub(super) fn colouring_scores(&self) -> Option<&Arc<Scores>> {
         match (self.bench.colouring(), self.bench.scores()) {
             (Colouring::Kl, Some(Ok(scores))) => Some(scores),
@@ -33,7 +33,7 @@ impl Desk<'_> {
     }
 }
 
-/// The marks of a run's scores. Made once for them, not once for a frame.
+/// The marks of a run's scores, cached between frames.
 #[derive(Default)]
 pub(super) struct HeatMarks {
     of: Option<Arc<Scores>>,
@@ -41,7 +41,7 @@ pub(super) struct HeatMarks {
 }
 
 impl HeatMarks {
-    /// The marks over the text of `scores`.
+    /// Returns the marks over the text of `scores`.
     pub(super) fn of(&mut self, scores: Option<&Arc<Scores>>) -> &[Heat] {
         let same = match (&self.of, scores) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
@@ -59,7 +59,7 @@ impl HeatMarks {
     }
 }
 
-/// What a reader of the baseline hears of its colours.
+/// Returns the accessible description of the baseline's colours.
 pub(super) fn spoken(text: &DeepText, scores: &Scores) -> String {
     let measures = &scores.measures;
     (text.spoken)(
@@ -70,7 +70,7 @@ pub(super) fn spoken(text: &DeepText, scores: &Scores) -> String {
     )
 }
 
-/// The switch, and where it is off the reason.
+/// Draws the switch, with the reason if it is disabled.
 pub(super) fn switch(ui: &mut Ui, desk: &mut Desk<'_>) {
     let (off, current) = (desk.bench.kl_off(), desk.bench.colouring());
     switch_of(ui, desk, off, current);
@@ -101,7 +101,7 @@ fn switch_of(ui: &mut Ui, desk: &mut Desk<'_>, off: Option<KlOff>, current: Colo
     response.on_hover_text(about).on_disabled_hover_text(about);
 }
 
-/// The switch over a sweep's pair; where that has no KL it is off and says why.
+/// Draws the switch for a sweep's pair, with the reason if the pair has no KL.
 pub(super) fn pair_switch(ui: &mut Ui, desk: &mut Desk<'_>) {
     let off = desk.bench.pair_scores().err();
     let current = if off.is_none() {
@@ -112,7 +112,7 @@ pub(super) fn pair_switch(ui: &mut Ui, desk: &mut Desk<'_>) {
     switch_of(ui, desk, off, current);
 }
 
-/// The marks over the baseline of a sweep's pair, where it is coloured by KL.
+/// The marks over the baseline of a sweep's pair that is coloured by KL.
 #[derive(Default)]
 pub(super) struct PairHeats {
     of: Option<CaseScores>,
@@ -134,7 +134,7 @@ impl PairHeats {
     }
 }
 
-/// What the record of a sweep tells of a token: its text and its KL.
+/// Shows text and KL of a token, which is what a sweep's record contains.
 pub(super) fn short_tooltip(ui: &Ui, desk: &Desk<'_>, text: &str, heat: &Heat, touched: Touched) {
     let id = ui.scope_id().with(("token", touched.heat));
     let tooltip = Tooltip::always_open(ui.ctx().clone(), ui.layer_id(), id, touched.rect);
@@ -146,7 +146,7 @@ pub(super) fn short_tooltip(ui: &Ui, desk: &Desk<'_>, text: &str, heat: &Heat, t
     });
 }
 
-/// The figures under the baseline; `true` where they take the place of the usual ones.
+/// Draws the numbers below the baseline; returns `true` if they replace the usual ones.
 pub(super) fn figures_under_the_baseline(ui: &mut Ui, desk: &Desk<'_>) -> bool {
     if desk.bench.colouring() != Colouring::Kl {
         return false;
@@ -182,7 +182,7 @@ pub(super) fn figures_under_the_baseline(ui: &mut Ui, desk: &Desk<'_>) -> bool {
     true
 }
 
-/// The perplexity of the prefixed text, where it is known.
+/// Draws the perplexity of the prefixed text, if known.
 pub(super) fn perplexity(ui: &mut Ui, desk: &Desk<'_>) {
     let Some(Ok(scores)) = desk.bench.scores() else { return };
     let Some(perplexity) = scores.perplexity else { return };
@@ -205,7 +205,7 @@ pub(super) fn perplexity(ui: &mut Ui, desk: &Desk<'_>) {
     ui.add_space(10.0);
 }
 
-/// Names and figures in a row; what does not fit is left out whole.
+/// Draws names and numbers in a row, omitting those that do not fit.
 fn facts(ui: &mut Ui, facts: &[(&str, String)]) {
     let palette = Palette::of(ui);
     ui.spacing_mut().item_spacing.x = 5.0;
@@ -221,7 +221,7 @@ fn facts(ui: &mut Ui, facts: &[(&str, String)]) {
     }
 }
 
-/// What is known of the tokens under the pointer, beside them.
+/// Shows the tooltip of the tokens under the pointer.
 pub(super) fn tooltip(ui: &Ui, desk: &Desk<'_>, scores: &Scores, heat: &Heat, touched: Touched) {
     let text = desk.deep_text();
     let id = ui.scope_id().with(("token", touched.heat));
@@ -233,7 +233,7 @@ pub(super) fn tooltip(ui: &Ui, desk: &Desk<'_>, scores: &Scores, heat: &Heat, to
             if token > heat.tokens.start {
                 paint::rule(ui);
             }
-            // The parts of a character are named by the whole of it.
+            // Tokens that are parts of one character are named by the character.
             let count = heat.tokens.len();
             let character = scores.text.get(heat.range.clone()).filter(|_| count > 1);
             let part = character.map(|whole| format!("{} {}/{count}", quoted(whole), token - heat.tokens.start + 1));
@@ -296,7 +296,7 @@ fn about_token(
     Some(())
 }
 
-/// A column's head, with the sign of its side.
+/// Draws a column heading, with the symbol of its side.
 fn side_name(ui: &mut Ui, name: &str, prefixed: bool) {
     let palette = Palette::of(ui);
     ui.horizontal(|ui| {
@@ -311,7 +311,7 @@ fn side_name(ui: &mut Ui, name: &str, prefixed: bool) {
     });
 }
 
-/// A token that might have come, and its probability; the one that did is strong.
+/// Draws an alternative token and its probability; the one that was generated is bold.
 fn alternative(ui: &mut Ui, alternative: Option<&Alternative>, came: u32) {
     let palette = Palette::of(ui);
     let Some(alternative) = alternative else {
@@ -330,7 +330,7 @@ fn alternative(ui: &mut Ui, alternative: Option<&Alternative>, came: u32) {
     ui.label(paint::figures(figure, theme::CAPTION, palette.text2));
 }
 
-/// A token's text so that spaces and line ends are seen.
+/// Returns a token's text with visible spaces and line ends.
 fn quoted(text: &str) -> String {
     let shown: String = text
         .chars()
@@ -346,7 +346,7 @@ fn quoted(text: &str) -> String {
     format!("“{shown}”")
 }
 
-/// Nats as they are written everywhere: two significant figures where they are small.
+/// Formats nats: two significant digits for small values.
 pub(super) fn nats(nats: f64) -> String {
     match nats {
         n if n < 0.000_5 => "0".to_owned(),
@@ -356,7 +356,7 @@ pub(super) fn nats(nats: f64) -> String {
     }
 }
 
-/// A perplexity: a factor, 1 and up.
+/// Formats a perplexity.
 pub(super) fn factor(factor: f64) -> String {
     match factor {
         f if f < 10.0 => format!("{f:.2}"),
@@ -369,7 +369,7 @@ fn percent(share: f64) -> u32 {
     (share * 100.0).round() as u32
 }
 
-/// A probability in percent.
+/// Formats a probability in percent.
 fn share(probability: f64) -> String {
     match probability * 100.0 {
         p if p >= 99.95 => "100 %".to_owned(),

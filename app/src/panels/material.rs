@@ -1,4 +1,4 @@
-//! What the prefix is made of, below its size: texts, a seed, a file; and the envelope over its rows.
+//! The material of the prefix: texts, a seed or a file, and the envelope over its rows.
 
 use eframe::egui::{self, Align, CornerRadius, Frame, Layout, Margin, Stroke, TextEdit, Ui};
 use softprefix_core::prefix::{Generator, Rounding};
@@ -16,11 +16,11 @@ use crate::views::share::share;
 use crate::views::{fold, paint, select, toggle};
 use crate::workbench::{Action, MaterialAction};
 
-/// Height of a text's field beside its name.
+/// Height of a text field beside its label.
 const FIELD: f32 = 28.0;
 const CHOICE: f32 = 176.0;
 const FIGURES: f32 = 56.0;
-/// The sentence of every kind has the same room, so that nothing moves when another is chosen.
+/// Height reserved for the description of a kind, so that the layout does not change with the kind.
 const SENTENCE: f32 = 16.0;
 
 impl Desk<'_> {
@@ -33,7 +33,7 @@ impl Desk<'_> {
     }
 }
 
-/// The kind, and a sentence about it: beside the kind's own fields, which say it too, only where the pointer asks.
+/// Draws the kind and its description, which is a tooltip if the kind has fields that explain it.
 pub(super) fn kind(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);
     let text = desk.text;
@@ -56,7 +56,7 @@ pub(super) fn kind(ui: &mut Ui, desk: &mut Desk<'_>) {
     });
 }
 
-/// Whether the prefix is made of something that is typed or chosen.
+/// Returns whether the prefix is made of something typed or selected.
 fn has_texts(kind: KindChoice) -> bool {
     matches!(
         kind,
@@ -64,7 +64,7 @@ fn has_texts(kind: KindChoice) -> bool {
     )
 }
 
-/// What the prefix is made of: words, two texts, a file. It stands above the magnitude.
+/// Draws the texts or the file that the prefix is made of, above the magnitude.
 pub(super) fn texts(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
     let form = &desk.bench.prefix;
     let text = desk.prefix_text();
@@ -88,7 +88,7 @@ pub(super) fn texts(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<Strin
     }
 }
 
-/// The other fields of the chosen kind.
+/// Draws the other fields of the selected kind.
 pub(super) fn source(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
     let kind = desk.bench.prefix.kind;
     if kind.is_seeded() {
@@ -138,7 +138,7 @@ fn words(ui: &mut Ui, desk: &mut Desk<'_>) {
     }
 }
 
-/// Two short texts, each in a row with its name; answers what was just typed, and in which.
+/// Draws two short texts, each with its label; returns an edited text and its index.
 fn pair(ui: &mut Ui, names: [&str; 2], shown: [&str; 2]) -> Option<(usize, String)> {
     let palette = Palette::of(ui);
     let labels = names.map(|name| paint::line_of_text(ui, name, theme::BODY.regular(), palette.text3));
@@ -289,7 +289,7 @@ fn file(ui: &mut Ui, desk: &mut Desk<'_>) {
     ui.add_space(4.0);
 }
 
-/// What a file says of itself, line by line.
+/// Returns what a file says about itself, line by line.
 fn about(text: &PrefixText, file: &ImportedFile) -> Vec<String> {
     let Some(about) = &file.about else {
         return vec![text.file_unknown.to_owned()];
@@ -303,7 +303,7 @@ fn about(text: &PrefixText, file: &ImportedFile) -> Vec<String> {
     lines
 }
 
-/// The envelope, folded until it is wanted; a single row has none.
+/// Draws the envelope, collapsed by default; a single row has none.
 pub(super) fn envelope(ui: &mut Ui, desk: &mut Desk<'_>, open: &mut bool) {
     let form = &desk.bench.prefix;
     if form.len < 2 {

@@ -1,4 +1,4 @@
-//! The module at a glance: which it is, how it stands, and the one thing to do when it does not stand well.
+//! The module's card: its name and state, and the action that helps if it is not ready.
 
 use eframe::egui::{self, Align, Layout, Ui, vec2};
 use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
@@ -17,7 +17,7 @@ pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);
     let text = desk.text;
     ui.spacing_mut().item_spacing.y = 12.0;
-    // Rows of words are as high as words.
+    // Rows of text are as high as a line.
     ui.spacing_mut().interact_size.y = 16.0;
     let (mark, state) = standing(desk);
     ui.horizontal(|ui| {
@@ -89,7 +89,7 @@ fn standing(desk: &Desk<'_>) -> (Status, &'static str) {
     }
 }
 
-/// `Embedded · qwen2.5-0.5b`, or the address and the model.
+/// Returns `Embedded · qwen2.5-0.5b`, or the address and the model.
 fn title(desk: &Desk<'_>) -> String {
     let text = desk.text;
     let place = match &desk.bench.target {
@@ -134,7 +134,7 @@ fn ready(ui: &mut Ui, desk: &mut Desk<'_>, facts: &ModuleFacts) {
     elsewhere(ui, desk);
 }
 
-/// Of how many matrices the unit computes with the model file's own numbers; the tip says it type by type.
+/// Draws how many weight matrices the unit uses exactly as in the model file; the tooltip lists them by type.
 fn weights(ui: &mut Ui, desk: &Desk<'_>, weights: &[StoredWeights]) {
     if weights.is_empty() {
         return;
@@ -202,7 +202,7 @@ fn no_model(ui: &mut Ui, desk: &mut Desk<'_>, problem: Option<&Problem>) {
     });
 }
 
-/// What happened and what to do next.
+/// Draws a problem and its remedy.
 pub(super) fn trouble(ui: &mut Ui, desk: &Desk<'_>, problem: &Problem) {
     let palette = Palette::of(ui);
     let text = desk.text;
@@ -217,7 +217,7 @@ pub(super) fn trouble(ui: &mut Ui, desk: &Desk<'_>, problem: &Problem) {
     });
 }
 
-/// A mark at the left, and beside it sentences that wrap.
+/// Draws an icon on the left, and wrapped text beside it.
 pub(super) fn with_mark(ui: &mut Ui, mark: Status, contents: impl FnOnce(&mut Ui)) {
     let width = ui.available_width();
     ui.horizontal_top(|ui| {
@@ -238,7 +238,7 @@ fn primary(ui: &mut Ui, desk: &mut Desk<'_>, words: &str, action: Action) {
     }
 }
 
-/// A module that does not answer is the doctor's: the way there, with its address filled in.
+/// Draws a button to the doctor, for a module that does not answer.
 fn visit_doctor(ui: &mut Ui, desk: &mut Desk<'_>) {
     let Target::Remote { address, .. } = desk.bench.target.clone() else {
         return;

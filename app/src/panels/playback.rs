@@ -1,5 +1,5 @@
-//! The foot of a window that plays a recording: that it is one, where it is, and how to go on or leave. And the signs that
-//! something is being recorded, or shown by itself.
+//! The footer of a window that plays a recording, with the playback controls; and the labels shown while recording or
+//! in an exhibition.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::views::scrub::Scrub;
 use crate::workbench::playback::Playback;
 use crate::workbench::{Action, PlaybackAction, Workbench};
 
-/// Height of the foot.
+/// Height of the footer.
 const FOOT: f32 = 52.0;
-/// The words beside the bar give way below this width.
+/// Below this width the labels beside the bar are omitted.
 const NARROW: f32 = 560.0;
 
-/// Shows the foot, before anything else takes the room.
+/// Draws the footer. Must be called before the other panels.
 pub fn foot(ui: &mut Ui, own: &Workbench, playback: &Playback, actions: &mut Vec<Action>) {
     let text = DemoText::of(own.settings.language);
     let palette = Palette::of(ui);
@@ -55,7 +55,7 @@ fn controls(ui: &mut Ui, text: &DemoText, playback: &Playback, actions: &mut Vec
     if ui.add(IconButton::new(icon, name).outlined()).clicked() {
         act(PlaybackAction::Toggle);
     }
-    // From the right: what has a width of its own. The bar takes the rest.
+    // From the right: everything with a fixed width. The bar takes the rest.
     let rest = ui.available_rect_before_wrap();
     let mut right = ui.new_child(
         UiBuilder::new()
@@ -97,7 +97,7 @@ fn controls(ui: &mut Ui, text: &DemoText, playback: &Playback, actions: &mut Vec
     }
 }
 
-/// That this is a recording; what was tried in vain, and why.
+/// Draws the label that this is a recording, or why an action is not possible.
 fn sign(ui: &mut Ui, text: &DemoText, playback: &Playback) {
     let palette = Palette::of(ui);
     let words = match &playback.session.name {
@@ -116,7 +116,7 @@ fn sign(ui: &mut Ui, text: &DemoText, playback: &Playback) {
     ui.add(egui::Label::new(galley)).on_hover_text(text.refused);
 }
 
-/// Two reels and the tape between them.
+/// Paints two reels and the tape between them.
 fn reel(painter: &egui::Painter, rect: Rect, palette: &Palette) {
     let stroke = Stroke::new(1.5, palette.text);
     let y = rect.center().y - 1.0;
@@ -126,13 +126,14 @@ fn reel(painter: &egui::Painter, rect: Rect, palette: &Palette) {
     painter.hline(left.x..=right.x, y + 3.0, stroke);
 }
 
-/// Minutes and seconds.
+/// Formats minutes and seconds.
 fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
-/// Space plays and pauses, the arrows go five seconds, Home to the beginning; Esc leaves (the window sees to that).
+/// Handles keys: Space plays and pauses, the arrows seek by five seconds, Home seeks to the start. Esc is handled by
+/// the window.
 fn keys(ui: &Ui, own: &Workbench, actions: &mut Vec<Action>) {
     if own.dialog.is_some() || ui.ctx().egui_wants_keyboard_input() {
         return;
@@ -161,7 +162,7 @@ fn keys(ui: &Ui, own: &Workbench, actions: &mut Vec<Action>) {
     }
 }
 
-/// The sign of a recording that is being made, with its end beside it; nothing where there is none. Goes from the right.
+/// Draws, from the right, the label of a running recording and its stop button.
 pub fn recording_sign(ui: &mut Ui, own: &Workbench, actions: &mut Vec<Action>) {
     let Some(recorder) = own.recording() else { return };
     let text = DemoText::of(own.settings.language);
@@ -175,7 +176,7 @@ pub fn recording_sign(ui: &mut Ui, own: &Workbench, actions: &mut Vec<Action>) {
     ui.painter().circle_filled(dot.center(), 5.0, palette.broken);
 }
 
-/// What the presenter's view says in its corner: that it is recorded, or who has the controls. The box that it took.
+/// Draws the corner label of the Presenter: that it shows a recording, or who has the controls. Returns its box.
 pub fn corner(ui: &Ui, own: &Workbench, at: egui::Pos2) -> Option<Rect> {
     let text = DemoText::of(own.settings.language);
     let palette = Palette::of(ui);

@@ -1,4 +1,4 @@
-//! The rail at the left: the module, then the prefix from its kind to its digest.
+//! The rail on the left: the module, then the prefix from its kind to its digest.
 
 use std::sync::Arc;
 
@@ -20,9 +20,9 @@ use crate::workbench::Action;
 /// What the rail keeps between frames.
 #[derive(Default)]
 pub struct Rail {
-    /// The curve of the vocabulary it was made of, in token norms.
+    /// The vocabulary and its curve, in token norms.
     curve: Option<(Arc<Vocabulary>, NormsCurve)>,
-    /// Something was typed that is no number for its field.
+    /// The invalid text of a number field.
     refused: Option<String>,
     envelope_open: bool,
 }
@@ -35,7 +35,7 @@ impl Rail {
             .vline(rect.right() - 0.5, rect.y_range(), Stroke::new(1.0, palette.line));
         let height = ui.ctx().content_rect().height();
         let tall = height >= 850.0;
-        // A low window has no room for a foot that stays.
+        // A low window has no room for a fixed footer.
         let low = height < 620.0;
         let padding = theme::PADDING as i8;
         let foot = Frame::NONE.inner_margin(Margin {
@@ -126,7 +126,7 @@ impl Rail {
         self.headline(ui, desk, value, axis);
         ui.add_space(if tall { 8.0 } else { 4.0 });
         self.refresh_curve(desk);
-        // In raw values the same curve stands where its norms have their raw values.
+        // With raw values, the curve is scaled to the raw values of its norms.
         let scaled = match (unit, desk.raw_per_norm(), &self.curve) {
             (MagnitudeUnit::Raw, Some(scale), Some((_, curve))) => Some(NormsCurve {
                 points: curve.points.iter().map(|(x, y)| (x * scale, *y)).collect(),
@@ -278,7 +278,7 @@ impl Rail {
     }
 }
 
-/// The magnitude to show: of rows that keep their own size, what that came to.
+/// Returns the magnitude to show; for unscaled rows, the magnitude that they have.
 fn shown_magnitude(desk: &Desk<'_>) -> f64 {
     let form = &desk.bench.prefix;
     let built = desk.bench.card.built.as_ref().and_then(|built| built.as_ref().ok());
@@ -291,7 +291,7 @@ fn shown_magnitude(desk: &Desk<'_>) -> f64 {
     }
 }
 
-/// Reads `2.9`, `2.9×`, `2.9x`, `1e-4`; a decimal comma is one, too.
+/// Parses `2.9`, `2.9×`, `2.9x` or `1e-4`; a decimal comma is accepted, too.
 fn parse_magnitude(typed: &str) -> Option<f64> {
     let typed = typed.trim().trim_end_matches(['×', 'x', 'X']).trim().replace(',', ".");
     typed
@@ -339,7 +339,7 @@ fn show_budget(ui: &mut Ui, desk: &Desk<'_>, counted: &Budget) {
         }
         ui.painter().layout_job(job)
     };
-    // The window is said by what is free of it, where there is no room for both.
+    // If there is no room for both, the free positions are shown instead of the window.
     let whole = parts(ui, true);
     let used = if whole.size().x <= room {
         whole

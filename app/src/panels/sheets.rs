@@ -1,4 +1,4 @@
-//! Sheets over the window: keys and commands, where to connect, models, left-over tasks, and what this is.
+//! The dialogs: keys and commands, connecting, models, left-over tasks, and About.
 
 use std::path::PathBuf;
 
@@ -18,14 +18,14 @@ use crate::views::paint;
 use crate::views::status::{self, Status};
 use crate::workbench::{Action, Dialog};
 
-/// What the sheets keep between frames.
+/// What the dialogs keep between frames.
 #[derive(Default)]
 pub struct Sheets {
     address: String,
     address_wrong: bool,
     path: String,
     path_taken: bool,
-    /// The sheet of the last frame, to notice when one opens.
+    /// The dialog of the last frame, to detect that one opens.
     open: Option<Dialog>,
 }
 
@@ -184,7 +184,7 @@ impl Sheets {
     }
 }
 
-/// A line to type an address or a path into.
+/// Draws a text field for an address or a path.
 fn field(ui: &mut Ui, width: f32, typed: &mut String, hint: &str, wrong: bool) -> Response {
     let palette = Palette::of(ui);
     let frame = Frame::NONE
@@ -227,7 +227,7 @@ fn title(ui: &mut Ui, desk: &mut Desk<'_>, dialog: Dialog) {
     });
 }
 
-/// A choice: its name, a sentence about it, and what can be done with it at the right.
+/// Draws an option: its name, its description, and its controls on the right.
 fn choice(ui: &mut Ui, name: &str, about: &str, controls: impl FnOnce(&mut Ui)) {
     let palette = Palette::of(ui);
     ui.horizontal(|ui| {
@@ -271,7 +271,7 @@ fn help(ui: &mut Ui, desk: &Desk<'_>) {
     };
     ui.spacing_mut().item_spacing.y = 2.0;
     if wide {
-        // The columns' gap.
+        // Gap between the columns.
         ui.spacing_mut().item_spacing.x = 48.0;
         ui.columns(2, |columns| {
             for column in columns.iter_mut() {

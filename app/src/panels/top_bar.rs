@@ -1,4 +1,4 @@
-//! The bar at the top: which view, which file, and the window's own settings; below it, what went wrong.
+//! The bar at the top: views, file and window settings; and the banner of a problem below it.
 
 use eframe::egui::{
     self, Align, Frame, Id, Layout, Margin, Panel, Popup, PopupCloseBehavior, Rect, Role, Sense, Stroke, Ui, UiBuilder,
@@ -15,7 +15,8 @@ use crate::views::segmented::segmented;
 use crate::views::{paint, status};
 use crate::workbench::{Action, Notice, PlaybackAction, Tab};
 
-/// The views, and where the rest of the bar is: what it holds comes last in the order of reading, and is shown by [`tools`].
+/// Draws the views, and returns the place of the rest of the bar, which is drawn by [`tools`] so that it comes last in
+/// the focus order.
 pub fn views(ui: &mut Ui, desk: &mut Desk<'_>) -> Rect {
     let palette = Palette::of(ui);
     let bar = ui.max_rect();
@@ -43,7 +44,7 @@ pub fn views(ui: &mut Ui, desk: &mut Desk<'_>) -> Rect {
             desk.act(Action::ShowTab(tabs[next].0));
             entered = true;
         }
-        // The keyboard stays with the view that was stepped to.
+        // The focus stays on the tabs when the arrow keys change the view.
         let moved = Id::unique("view was stepped to");
         if on && left.data_mut(|data| data.remove_temp::<bool>(moved)).is_some() {
             response.request_focus();
@@ -60,7 +61,7 @@ pub fn views(ui: &mut Ui, desk: &mut Desk<'_>) -> Rect {
     Rect::from_min_max(pos2(used + 24.0, inner.top()), inner.right_bottom())
 }
 
-/// The right side of the bar, in the place that [`views`] has left for it.
+/// Draws the right side of the bar in the place that [`views`] returned.
 pub fn tools(ui: &mut Ui, desk: &mut Desk<'_>, place: Rect) {
     let mut right = ui.new_child(
         UiBuilder::new()
@@ -73,8 +74,8 @@ pub fn tools(ui: &mut Ui, desk: &mut Desk<'_>, place: Rect) {
     right_side(&mut right, desk);
 }
 
-/// One view of the window, `on` where it is shown; or, with `None`, a mode of it. The views are one stop of the keyboard, and the
-/// arrows go from one to the next.
+/// Draws the tab of a view, selected if `view` is `Some(true)`; or, with `None`, the button of a mode. The tabs are one
+/// stop in the focus order, and the arrow keys move between them.
 fn tab(ui: &mut Ui, words: &str, view: Option<bool>) -> egui::Response {
     let on = view == Some(true);
     let palette = Palette::of(ui);
@@ -138,10 +139,10 @@ fn right_side(ui: &mut Ui, desk: &mut Desk<'_>) {
     file_or_notice(ui, desk);
 }
 
-/// The least room a folder's path is shown in.
+/// Minimum width for showing a folder.
 const FOLDER: f32 = 72.0;
 
-/// The file's name; for a while, what was just done.
+/// Draws the file's name or, for a while, a message.
 fn file_or_notice(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);
     let text = desk.text;
@@ -162,7 +163,7 @@ fn file_or_notice(ui: &mut Ui, desk: &mut Desk<'_>) {
             desk.act(Action::DismissNotice);
         }
         let galley = paint::cut_to(ui, &words, theme::BODY.regular(), palette.text, width - 52.0);
-        // Where the file is, as far as there is room: nobody may have been asked for a folder.
+        // The folder of the file, if there is room: it may have been chosen automatically.
         let room = width - 52.0 - galley.size().x - 16.0;
         let folder = path
             .and_then(|path| path.parent())
@@ -178,7 +179,7 @@ fn file_or_notice(ui: &mut Ui, desk: &mut Desk<'_>) {
         status::mark(ui, status::Status::Good);
         return;
     }
-    // The session: whatever is run is kept in it.
+    // The session, in which all runs are saved.
     let shown = desk.bench.tuning.past.experiment.name.replace('\n', " ");
     let galley = paint::cut_to(ui, &shown, theme::BODY.regular(), palette.text3, width - 8.0);
     ui.add(egui::Label::new(galley));
@@ -264,7 +265,7 @@ fn settings(ui: &mut Ui, desk: &mut Desk<'_>) {
     }
 }
 
-/// What went wrong outside any pane, with what to do next; it stays until it is dismissed.
+/// Draws a problem outside of the panes with its remedy, until it is dismissed.
 pub fn banner(ui: &mut Ui, desk: &mut Desk<'_>) {
     let text = desk.text;
     let (headline, words) = match &desk.bench.notice {
@@ -292,7 +293,7 @@ pub fn banner(ui: &mut Ui, desk: &mut Desk<'_>) {
             ui.label(paint::strong(headline, theme::BODY, palette.text));
             ui.label(paint::words(words, theme::BODY, palette.text2));
         });
-        // Last, since what is placed makes room for itself.
+        // Added last, since placing a widget allocates space.
         dismissed = ui.place(close, IconButton::new(Icon::Close, text.dismiss)).clicked();
     });
     if dismissed {

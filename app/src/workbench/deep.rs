@@ -1,22 +1,22 @@
-//! What is known of what prefixes do to the model itself, where the text may still look the same: KL, perplexity and alternatives of
-//! the runs that were looked at.
+//! Scores of the runs that were shown: KL, perplexity and alternatives, which show an effect even where the text is the
+//! same.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{Colouring, Problem, Scores};
 
-/// The deep measures of the session's runs.
+/// The scores of the session's runs.
 #[derive(Debug, Default)]
 pub struct Deep {
     pub colouring: Colouring,
-    /// Of the last runs that were looked at; alternatives are many.
+    /// Scores of the runs shown last; only some are kept, since the alternatives are large.
     pub(super) known: BTreeMap<String, Result<Arc<Scores>, Problem>>,
     pub(super) under_way: Option<String>,
 }
 
 impl Deep {
-    /// Of a record, where they are there.
+    /// Returns the scores of a record, if known.
     pub fn of(&self, record: &str) -> Option<&Result<Arc<Scores>, Problem>> {
         self.known.get(record)
     }
@@ -25,13 +25,13 @@ impl Deep {
         self.under_way.is_some()
     }
 
-    /// Another connection: what was under way on the old one is lost.
+    /// Resets the current scoring after a change of the connection.
     pub(super) fn start_over(&mut self) {
         self.under_way = None;
         self.try_again();
     }
 
-    /// Failures are forgotten.
+    /// Forgets failures, so that they are tried again.
     pub(super) fn try_again(&mut self) {
         self.known.retain(|_, found| found.is_ok());
     }

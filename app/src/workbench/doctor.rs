@@ -1,6 +1,4 @@
-//! The Doctor view's state: whom it looks at, what was found, and what a remedy is doing.
-//!
-//! It knows findings and remedies as data; the way to a module is the bridge's.
+//! The state of the Doctor view: the host, the findings, and the current work.
 
 use std::path::PathBuf;
 
@@ -10,37 +8,37 @@ use crate::doctor::{CHECKS, Ended, Finding};
 use crate::messages::{DoctorEvent, DoctorRequest, Said};
 use crate::model::Said as Words;
 
-/// What is being done on the module.
+/// The current work on the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
     Looking,
     Applying(&'static str),
     Undoing(String),
     ExitingTasks,
-    /// With what the installer last said.
+    /// With the last step of the installer.
     Installing(Option<Words>),
     Uninstalling,
     Building,
 }
 
-/// A build of the C++ unit: what it printed last, and how much memory the module has left.
+/// A build of the C++ unit: its last output, and the module's free memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Build {
     pub text: String,
     pub free_mib: Option<u64>,
-    /// The person asked for its end.
+    /// The user asked to stop it.
     pub stopping: bool,
 }
 
 impl Build {
-    /// Of a long build the last part is kept: about this many bytes, cut at a line.
+    /// Size of the kept output of a build, in bytes; older lines are dropped.
     const KEPT: usize = 64 * 1024;
 
     fn hear(&mut self, news: News) {
         match news {
             News::Memory(mib) => self.free_mib = Some(mib),
             News::Output(text) => {
-                // A terminal's line ends, and lines that a progress bar writes over.
+                // Line ends of a terminal, and lines that a progress bar overwrites.
                 self.text.push_str(&text.replace("\r\n", "\n").replace('\r', "\n"));
                 if self.text.len() > 2 * Self::KEPT {
                     let from = self.text.len() - Self::KEPT;
@@ -53,13 +51,13 @@ impl Build {
     }
 }
 
-/// What the right side shows.
+/// The page on the right side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Page {
     /// One finding.
     #[default]
     Finding,
-    /// Installing the injector: what it does, the file, the commands.
+    /// Installing the injector: explanation, file and commands.
     Installer,
 }
 
@@ -68,30 +66,30 @@ pub enum Page {
 pub struct DoctorState {
     /// As typed: `user@host`.
     pub host: String,
-    /// In the order of the set-up guide. During a new look the former findings stay until theirs is made again.
+    /// In the order of the set-up guide. During a new check, old findings stay until they are replaced.
     pub findings: Vec<Finding>,
-    /// Those that the look under way has made.
+    /// Ids of the findings that the current check has made.
     fresh: Vec<&'static str>,
-    /// Where the module's port 10001 was looked for.
+    /// The address that was checked on port 10001.
     pub address: Option<String>,
-    /// The chosen check, by its name.
+    /// Id of the selected check.
     pub chosen: Option<&'static str>,
     pub page: Page,
-    /// The file to install, as typed or chosen.
+    /// The file to install.
     pub unit: String,
-    /// The build that runs, or the last one.
+    /// The current build, or the last one.
     pub build: Option<Build>,
     pub work: Option<Work>,
     pub said: Option<Said>,
-    /// Earlier changes to this host, newest first.
+    /// Earlier changes to this host, latest first.
     pub before: Vec<Entry>,
 }
 
-/// What a person does in the view.
+/// A user's action in the view.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DoctorAction {
     SetHost(String),
-    /// Look at this address of a module: its host is filled in.
+    /// Fills in the host of this module address and checks it.
     Visit(String),
     Look,
     Choose(&'static str),
@@ -100,44 +98,44 @@ pub enum DoctorAction {
     CopyCommands(String),
     ExitTasks,
     Show(Page),
-    /// The file to install, as typed or chosen.
+    /// The file to install.
     SetUnit(String),
-    /// Ask for that file with the system's dialog.
+    /// Asks for that file with a file dialog.
     ChooseUnit,
     Install,
     Uninstall,
     Build,
     StopBuild,
-    /// Connect the workbench to the module that was looked at.
+    /// Connects the workbench to the module that was checked.
     Connect,
 }
 
 impl DoctorState {
-    /// The finding that is shown: the chosen one, or the worst that can be mended.
+    /// Returns the shown finding: the selected one, or the worst with a remedy.
     #[must_use]
     pub fn shown(&self) -> Option<&Finding> {
         let chosen = self
             .chosen
             .and_then(|id| self.findings.iter().find(|finding| finding.id == id));
-        // Of the worst, one that can be mended now: what needs others mended first has no remedy yet.
+        // Of the worst findings, one with a remedy: one without depends on others being fixed first.
         let next = |finding: &&Finding| (finding.verdict, finding.remedy.is_none());
         chosen.or_else(|| self.findings.iter().min_by_key(next))
     }
 
-    /// Whether the remedy was applied from here or elsewhere and not undone since.
+    /// Returns whether the remedy was applied, from here or elsewhere, and not undone since.
     #[must_use]
     pub fn can_undo(&self, id: &str) -> bool {
         self.before.iter().find(|entry| entry.id == id).is_some_and(|entry| {
             match Ended::ALL.iter().find(|ended| ended.word() == entry.ended) {
                 Some(Ended::Stuck) => true,
                 Some(ended) => *ended == Ended::Done && entry.act == "apply",
-                // A sentence of the connection: how a remedy ended is not known, and undoing is safe in every case.
+                // After a connection error the result of the remedy is unknown; undoing is safe in every case.
                 None => entry.ended.starts_with("done") || crate::doctor::remedy(id).is_some(),
             }
         })
     }
 
-    /// Where to connect to: the module that was looked at, if a model can be set up there.
+    /// Returns the address of the checked module, if a model can be set up there.
     #[must_use]
     pub fn connectable(&self) -> Option<&str> {
         let works = self
@@ -147,7 +145,7 @@ impl DoctorState {
         self.address.as_deref().filter(|_| works)
     }
 
-    /// How many findings are broken, to look at (or could not be looked at), good.
+    /// Returns the number of findings that are broken, to look at (or not checked), and good.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
         use crate::doctor::Verdict;
@@ -164,7 +162,7 @@ impl DoctorState {
         )
     }
 
-    /// Carries an action out; what the bridge must do comes back.
+    /// Handles an action; returns a request to the bridge, if any.
     pub fn apply(&mut self, action: DoctorAction, in_use: Option<(String, usize)>) -> Option<DoctorRequest> {
         let host = self.host.trim().to_owned();
         match action {
@@ -243,7 +241,7 @@ impl DoctorState {
         Some(request)
     }
 
-    /// Takes in what the bridge reports. A change that ended is followed by a new look.
+    /// Handles an event. A change that ended is followed by a new check.
     pub fn absorb(&mut self, event: DoctorEvent, in_use: Option<(String, usize)>) -> Option<DoctorRequest> {
         match event {
             DoctorEvent::Found(finding) => {
@@ -268,7 +266,7 @@ impl DoctorState {
             DoctorEvent::Ended(said) => {
                 let looked = self.work.take() == Some(Work::Looking);
                 if !looked {
-                    // What was mended makes room for the next thing to mend.
+                    // After a fix, the next problem is shown.
                     let mended = matches!(&said, Some(Said::Outcome { outcome, .. }) if matches!(outcome.ended, Ended::Done | Ended::Already));
                     let (chosen, page) = (self.chosen.filter(|_| !mended), self.page);
                     let again = self.apply(DoctorAction::Look, in_use);
@@ -286,7 +284,7 @@ impl DoctorState {
 }
 
 impl DoctorState {
-    /// Nothing looked at yet.
+    /// Creates the state for a host, without findings.
     #[must_use]
     pub fn at(host: String) -> Self {
         Self {
@@ -295,7 +293,7 @@ impl DoctorState {
         }
     }
 
-    /// What was found is another module's.
+    /// Clears the findings of another module.
     fn forget(&mut self) {
         *self = Self {
             host: std::mem::take(&mut self.host),
@@ -304,7 +302,7 @@ impl DoctorState {
         };
     }
 
-    /// Takes the host of an address, unless it is the one that stands there already.
+    /// Sets the host from an address, unless it is already set.
     fn visit(&mut self, address: &str) {
         let host = match address.rsplit_once(':') {
             Some((host, port)) if port.chars().all(|c| c.is_ascii_digit()) => host,
@@ -315,7 +313,7 @@ impl DoctorState {
         let same = known.rsplit_once('@').map_or(known, |(_, host)| host) == host;
         if !same && self.work.is_none() {
             self.forget();
-            // A module's usual user.
+            // The default user of a module.
             self.host = format!("root@{host}");
         }
     }

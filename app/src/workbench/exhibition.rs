@@ -1,66 +1,66 @@
-//! The idle loop of an exhibition: preset after preset, each from no prefix to an overdriven one, until somebody touches.
+//! The attract loop of an exhibition: plays preset after preset, each from no prefix to an overdriven one, until a
+//! visitor touches the controls, and resumes after a while.
 //!
-//! With a module it works on the module; without one it plays the recording that is part of the program, and looks for the
-//! module again and again. After a while without a touch it goes on. It knows no clock and no window.
+//! Without a module it plays the built-in recording and tries to reconnect repeatedly. The elapsed time is passed in.
 
 use std::time::Duration;
 
 use super::{Action, ExhibitionAction, PlaybackAction, Workbench};
 use crate::model::{MagnitudeUnit, ModuleState, PRESETS, PrefixForm, PromptForm, Target};
 
-/// Magnitudes in token norms, from nothing to far beyond.
+/// Magnitudes in token norms, from 0 to far overdriven.
 const STATIONS: [f64; 8] = [0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 20.0, 100.0];
-/// What one token norm is about in raw values, where the module does not tell its vocabulary.
+/// Raw value assumed for one token norm where the module does not report its vocabulary's norms.
 const RAW: f64 = 0.017;
-/// The hand takes this long from one station to the next.
+/// Duration of the slider's animation from one magnitude to the next.
 const GLIDE: Duration = Duration::from_millis(900);
-/// One step of the hand.
+/// Interval of the animation.
 const FRAME: Duration = Duration::from_millis(33);
-/// A finished text is left to be read.
+/// Time to read a finished text.
 const DWELL: Duration = Duration::from_millis(3500);
 /// Longest wait for an output.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// After the last touch the visitor has this long.
+/// Time without a touch after which the loop resumes.
 const UNTOUCHED: Duration = Duration::from_secs(60);
-/// Between two attempts to reach a module that is away.
+/// Interval between attempts to reach a lost module.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// The idle loop.
+/// The attract loop.
 pub struct Exhibition {
     phase: Phase,
-    /// Place of the preset that is played.
+    /// Index of the current preset.
     preset: usize,
     station: usize,
-    /// Until the next attempt to reach a module that is away.
+    /// Time until the next attempt to reach a lost module.
     retry: Duration,
-    /// The recording was asked for.
+    /// Whether the recording was requested.
     asked: bool,
-    /// What was on the controls.
+    /// The user's own controls.
     kept: Option<(PrefixForm, PromptForm, bool, bool)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Phase {
-    /// The hand moves to the station.
+    /// The slider moves to the next magnitude.
     Gliding {
         from: f64,
         left: Duration,
     },
-    /// The output of the station is on its way.
+    /// The output of this magnitude is being generated.
     Running {
         left: Duration,
     },
     Reading {
         left: Duration,
     },
-    /// A visitor is at it.
+    /// A visitor uses the controls.
     Touched {
         left: Duration,
     },
 }
 
 impl Exhibition {
-    /// Whether a visitor has the controls.
+    /// Returns whether a visitor uses the controls.
     pub fn is_touched(&self) -> bool {
         matches!(self.phase, Phase::Touched { .. })
     }
@@ -109,7 +109,7 @@ impl Workbench {
             .is_some_and(|(_, _, live, _)| *live)
     }
 
-    /// Gives the person's own fields back.
+    /// Restores the user's own fields.
     pub(super) fn end_exhibition(&mut self) {
         let Some(Exhibition {
             kept: Some(kept),
@@ -153,7 +153,7 @@ impl Workbench {
         self.go_on_live(time)
     }
 
-    /// There is no module: the recording is shown, and a module that was lost is looked for.
+    /// Without a module, plays the recording and tries to reconnect.
     fn stand_in(&mut self, time: Duration) -> Duration {
         let lost = matches!(self.module, ModuleState::Failed { .. });
         let remote = matches!(self.target, Target::Remote { .. });
@@ -217,7 +217,7 @@ impl Workbench {
                     exhibition.phase = Phase::Reading { left: DWELL };
                     self.act(Action::Stop);
                 }
-                // Its last word wakes the window, too.
+                // The last event of the run wakes the window, too.
                 Some(Duration::from_millis(250))
             }
             Phase::Reading { left } => {
@@ -258,11 +258,11 @@ fn first(prefix: &PrefixForm) -> Phase {
     }
 }
 
-/// A share of the way from one magnitude to another, as the slider counts it: in powers of ten, from a thousandth on.
+/// Interpolates between two magnitudes on the slider's logarithmic scale, from a thousandth on.
 fn between(from: f64, to: f64, way: f64) -> f64 {
     const LEAST: f64 = 1e-3;
     let (a, b) = (from.abs().max(LEAST).ln(), to.max(LEAST).ln());
-    // Slow at both ends, as a hand is.
+    // Eases in and out.
     let eased = way * way * (3.0 - 2.0 * way);
     (a + (b - a) * eased).exp()
 }

@@ -1,4 +1,4 @@
-//! A plot on its way to a file: drawn when it was asked for, written when its place was chosen.
+//! Saving a plot: it is drawn when requested, and written when the file was chosen.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Inferences that are on their way: at most one on a side, and those that fill a curve.
+//! Running inferences: at most one on each side, and those that fill a curve.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use softprefix_core::prefix::PrefixRecipe;
 
 use crate::model::RunId;
 
-/// An inference that is on its way.
+/// A running inference.
 #[derive(Debug, Clone)]
 pub(super) struct Flight {
     pub(super) run: RunId,
@@ -17,7 +17,7 @@ pub(super) struct Flight {
     pub(super) text: String,
 }
 
-/// Keeps at most one comparison of the streaming text under way, so that the bridge is never behind by more than one.
+/// Limits the comparison of streaming text to one at a time, so that the bridge does not fall behind.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct StreamingDiff {
     pub(super) under_way: bool,
@@ -28,16 +28,16 @@ pub(super) struct StreamingDiff {
 #[derive(Debug, Default)]
 pub struct CurveFill {
     pub(super) runs: BTreeSet<RunId>,
-    /// How many were asked for.
+    /// Number of requested runs.
     pub(super) total: usize,
-    /// What a curve was last filled for by itself.
+    /// The prefix for which the curve was last filled automatically.
     pub(super) of: Option<(GroupKey, PrefixRecipe)>,
-    /// Records that are scored when nothing else is.
+    /// Records that are scored when nothing else is running.
     pub(super) unscored: Vec<String>,
 }
 
 impl CurveFill {
-    /// How many of the runs are over, and how many there are; `None` where none is under way.
+    /// Returns how many of the runs have finished, and their number; `None` if none is running.
     pub fn progress(&self) -> Option<(usize, usize)> {
         (!self.runs.is_empty()).then(|| (self.total - self.runs.len(), self.total))
     }

@@ -1,48 +1,48 @@
-//! The library as the window shows it: a line for each experiment, sweeps and sessions of tuning alike.
+//! The library as the window lists it: one line for each experiment, both sweeps and sessions of tuning.
 
 use softprefix_core::experiment::Summary;
 
 use crate::model::Problem;
 
-/// The list of everything that was run.
+/// The list of all experiments.
 #[derive(Default)]
 pub struct Library {
     pub state: LibraryState,
-    /// Latest first; deleted ones are among them.
+    /// Latest first, including deleted ones.
     pub experiments: Vec<Summary>,
-    /// What is wrong with some journals.
+    /// Damage in some journals.
     pub problems: Vec<Problem>,
-    /// The words that were looked for last, and ids of the experiments in which they occur.
+    /// The last search, and the ids of the matching experiments.
     pub found: Option<(String, Vec<String>)>,
-    /// The experiment that was deleted last, for undoing it.
+    /// The last deleted experiment, for undo.
     pub deleted: Option<String>,
-    /// The last session of tuning is shown as soon as it is known.
+    /// Whether the last session of tuning is restored as soon as it is listed.
     pub restore: bool,
 }
 
-/// Whether experiments can be kept.
+/// Whether experiments can be saved.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum LibraryState {
     /// Not opened yet.
     #[default]
     Opening,
     Open,
-    /// Nothing can be kept, for this reason; so nothing is run.
+    /// Nothing can be saved, for this reason; so nothing can be run.
     Unusable(Problem),
 }
 
 impl Library {
-    /// The line of an experiment.
+    /// Returns the line of an experiment.
     pub fn get(&self, id: &str) -> Option<&Summary> {
         self.experiments.iter().find(|one| one.experiment.id == id)
     }
 
-    /// Those that were not deleted, latest first.
+    /// Returns the experiments that are not deleted, latest first.
     pub fn shown(&self) -> impl Iterator<Item = &Summary> {
         self.experiments.iter().filter(|one| !one.is_deleted)
     }
 
-    /// The last run of the same plan on another module or model.
+    /// Returns the last run of the same plan on another module or model.
     pub(super) fn twin(&self, of: &Summary) -> Option<&Summary> {
         let here = &of.experiment;
         self.shown().find(|one| {

@@ -1,6 +1,4 @@
-//! Prefixes as material: what they are made of beside numbers, their files, and the sheet that says what one is.
-//!
-//! It knows no widget and opens no file; what a file is, and what is nearest to a row, arrives as events.
+//! Handles actions and events for the material of prefixes, prefix files, and the sheet that describes a prefix.
 
 use std::path::PathBuf;
 
@@ -8,7 +6,7 @@ use super::{Action, Dialog, MaterialAction, Notice, Workbench};
 use crate::messages::{FileQuestion, MaterialEvent, MaterialRequest, Request};
 use crate::model::{Envelope, ExportForm, ImportedFile, KindChoice, ModuleState, Nearest, PrefixSheet, Target};
 
-/// What a file that was dropped on the window is taken for.
+/// Returns the action for a file that was dropped on the window.
 pub fn dropped(path: PathBuf) -> Action {
     let ending = path
         .extension()
@@ -57,7 +55,7 @@ impl Workbench {
         }
     }
 
-    /// Whether there is a prefix to write to a file.
+    /// Returns whether there is a prefix to export.
     pub fn can_export_prefix(&self) -> bool {
         self.module.is_ready() && !self.file.asking && matches!(self.card.built, Some(Ok(_)))
     }
@@ -70,7 +68,7 @@ impl Workbench {
         }
     }
 
-    /// Imports a file; while a module is on its way, as soon as it is known how wide its rows are.
+    /// Imports a file; while a module is being connected, waits until the width of its rows is known.
     pub(super) fn import_prefix(&mut self, path: PathBuf) {
         if self.module.is_busy() || self.module == ModuleState::Idle {
             self.waiting_file = Some(path);
@@ -84,7 +82,7 @@ impl Workbench {
         });
     }
 
-    /// The module is there, or will not be: what has waited for it waits no longer.
+    /// Imports the waiting file, once the module is ready or has failed.
     pub(super) fn import_waiting(&mut self) {
         if !self.module.is_busy()
             && let Some(path) = self.waiting_file.take()
@@ -103,7 +101,7 @@ impl Workbench {
         });
     }
 
-    /// Asks what the prefix in hand is.
+    /// Requests the description of the current prefix.
     pub(super) fn identify(&mut self) {
         let recipe = self.prefix.recipe();
         self.sheet = Some(PrefixSheet {
@@ -116,7 +114,7 @@ impl Workbench {
         }
     }
 
-    /// The digest that the person sees: that of the open sheet, else of the prefix in hand.
+    /// Returns the visible digest: that of the open sheet, or else of the current prefix.
     pub(super) fn digest_in_sight(&self) -> Option<String> {
         let on_sheet = self.sheet.as_ref().filter(|_| self.dialog == Some(Dialog::Identity));
         if let Some(Ok(card)) = on_sheet.and_then(|sheet| sheet.card.as_ref()) {
@@ -149,7 +147,7 @@ impl Workbench {
         }
     }
 
-    /// Turns the controls to a file that was imported: its rows, all of them, as they are.
+    /// Sets the controls to an imported file, with all of its rows unscaled.
     fn take_file(&mut self, file: ImportedFile) {
         if matches!(self.notice, Some(Notice::Refused(_))) {
             self.notice = None;

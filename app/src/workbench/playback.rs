@@ -1,8 +1,7 @@
-//! Playing a recording: a workbench of its own that is led through what was recorded. The person's stays as it is.
+//! Plays a recording in a separate workbench; the user's own one is not changed.
 //!
-//! Nothing that the played workbench asks for reaches the bridge: texts are compared here, everything else is dropped, so
-//! that no recording can start a model, touch a setting or use the network. It knows no clock: whoever has one tells it how
-//! much time has passed.
+//! Requests of the played workbench never reach the bridge: texts are compared here and everything else is dropped, so
+//! that a recording cannot start a model, change a setting or use the network. The elapsed time is passed in.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,28 +15,28 @@ use crate::messages::{Event, RecordingRequest, Request};
 use crate::model::{Pane, PaneState, Problem, Remembered, RunId, Settings, Side, Target};
 use crate::recording::{Line, Session};
 
-/// Longest that a frame compares texts; a coarser difference stands in beyond it.
+/// Time limit for comparing texts in a frame; beyond it a coarser diff is used.
 const DIFF_TIME: Duration = Duration::from_millis(4);
-/// How far one step of the keys goes.
+/// Step of the arrow keys.
 pub const STEP: Duration = Duration::from_secs(5);
 
-/// A recording that is played.
+/// A recording that is being played.
 pub struct Playback {
     pub session: Arc<Session>,
-    /// What it shows.
+    /// The workbench that shows it.
     pub bench: Workbench,
     pub playing: bool,
     pub looping: bool,
     pub speed: f64,
-    /// The person tried what a recording does not do; it is told why not.
+    /// The user tried something that playback does not support; a message says so.
     pub refused: bool,
-    /// Grows with every jump, so that views can forget what they keep between frames.
+    /// Number of seeks, so that views can reset what they keep between frames.
     pub jumps: u64,
-    /// Milliseconds since the beginning.
+    /// Position in milliseconds.
     at: f64,
-    /// Lines that were played.
+    /// Number of played lines.
     played: usize,
-    /// What of the window was shown before.
+    /// The view shown before playback.
     pub(super) before: (Tab, bool),
 }
 
@@ -69,7 +68,7 @@ impl Playback {
         self.at() >= self.session.length()
     }
 
-    /// Lets time pass, and says when something more will happen.
+    /// Advances the position, and returns the time until the next event.
     pub fn pass(&mut self, time: Duration) -> Option<Duration> {
         if !self.playing {
             return None;
@@ -92,11 +91,11 @@ impl Playback {
             .get(self.played)
             .map_or(length, |(at, _)| *at as f64);
         let wait = ((next - self.at) / self.speed).max(1.0);
-        // The time that is shown moves on in any case.
+        // The displayed time advances in any case.
         Some(Duration::from_secs_f64(wait / 1000.0).min(Duration::from_millis(100)))
     }
 
-    /// Goes to a time at once, whatever lies between.
+    /// Seeks to a time directly.
     pub fn seek(&mut self, to: Duration) {
         let to = to.min(self.session.length());
         self.at = to.as_secs_f64() * 1000.0;
@@ -112,7 +111,7 @@ impl Playback {
         self.catch_up();
     }
 
-    /// Plays all lines up to the time.
+    /// Plays all lines up to the position.
     fn catch_up(&mut self) {
         let session = Arc::clone(&self.session);
         let lines = session.lines();
@@ -124,7 +123,7 @@ impl Playback {
             }
             self.bench.play_line(line);
             if matches!(line, Line::Ended(..) | Line::Case(_)) {
-                // Points must be there before one of them is opened; the panes are compared once, at the end.
+                // Points must exist before one of them is opened; the panes are compared once, at the end.
                 let panes = self.bench.outbox.extract_if(.., is_for_panes).next();
                 answer(&mut self.bench, |left, right| measures(&session, left, right));
                 self.bench.outbox.extend(panes);
@@ -168,13 +167,13 @@ fn is_for_panes(request: &mut Request) -> bool {
     matches!(request, Request::Compare(_))
 }
 
-/// Most pairs are measured already when the recording is made ready.
+/// Most pairs were measured when the recording was prepared.
 fn measures(session: &Session, left: &Arc<str>, right: &Arc<str>) -> Measures {
     let known = session.measures(left, right).cloned();
     known.unwrap_or_else(|| Measures::of(left, right))
 }
 
-/// A workbench with nothing on it, that starts nothing by itself.
+/// Creates an empty workbench that starts nothing by itself.
 fn blank(settings: &Settings) -> Workbench {
     let remembered = Remembered {
         settings: Settings {
@@ -186,10 +185,10 @@ fn blank(settings: &Settings) -> Workbench {
     Workbench::new(remembered)
 }
 
-/// Compares the texts that `bench` wants compared, and drops whatever else it asks for.
+/// Compares the texts that `bench` requests, and drops its other requests.
 fn answer(bench: &mut Workbench, measures: impl FnMut(&Arc<str>, &Arc<str>) -> Measures) {
     let mut measures = measures;
-    // Each answer may ask for one more; two rounds are enough, and a bound is a bound.
+    // Each answer may request one more comparison; two rounds are enough, and the loop is bounded.
     for _ in 0..8 {
         let requests = bench.take_requests();
         if requests.is_empty() {
@@ -216,16 +215,16 @@ fn answer(bench: &mut Workbench, measures: impl FnMut(&Arc<str>, &Arc<str>) -> M
 }
 
 impl Workbench {
-    /// Takes one recorded line for what happened here.
+    /// Applies a recorded line.
     fn play_line(&mut self, line: &Line) {
         match line {
             Line::Module { facts, vocabulary } => {
-                // What the recorded workbench made of its fields is recorded, too.
+                // The derived values of the fields are recorded, too.
                 let prefix = self.prefix.clone();
                 self.target = if facts.is_embedded() {
                     Target::default()
                 } else {
-                    // Where it stood is nobody's business.
+                    // The module's address is not recorded.
                     Target::Remote {
                         address: "StackFlow".to_owned(),
                         model: None,
@@ -324,7 +323,7 @@ impl Workbench {
         }
     }
 
-    /// Begins a run of what the controls ask for, as the recorded workbench did.
+    /// Starts a run of the current controls, as the recorded workbench did.
     fn play_run(&mut self, side: Side) -> Option<RunId> {
         let key = match side {
             Side::Repeat => self.tuning.shown.clone()?,
@@ -334,7 +333,7 @@ impl Workbench {
         self.flights.get(&side).map(|flight| flight.run)
     }
 
-    /// The record that a run which ends leaves.
+    /// Returns the record of a run that ends.
     fn played_record(&self, side: Side, answer: &Answer) -> Option<Record> {
         let flight = self.flights.get(&side)?;
         let facts = self.module.last_facts().cloned().unwrap_or_default();
@@ -360,7 +359,7 @@ impl Workbench {
         })
     }
 
-    /// The run of a side that is under way; one whose beginning is not in the file begins now.
+    /// Returns the current run of a side; one whose start is not in the file starts now.
     fn played_run(&mut self, side: Side) -> Option<RunId> {
         match self.flights.get(&side) {
             Some(flight) => Some(flight.run),
@@ -376,7 +375,7 @@ impl Workbench {
         let mut comparisons = Vec::new();
         for record in records {
             let index = self.tuning.past.records.len();
-            // A recording knows no module; runs that follow with the same prompt belong to it.
+            // A recording has no module; later runs with the same prompt belong to this record.
             let mut record = record.clone();
             (record.id, record.experiment) = (format!("/{index}"), String::new());
             record.module = module.clone().unwrap_or_default();
@@ -392,14 +391,14 @@ impl Workbench {
 
     // ----- the person's own workbench -----
 
-    /// Shows a recording instead of the person's work, which stays as it is.
+    /// Shows a recording instead of the user's work, which is kept.
     pub fn play(&mut self, session: Arc<Session>) {
         let exhibited = self
             .exhibition
             .as_ref()
             .is_some_and(|exhibition| !exhibition.is_touched());
         if exhibited && self.module.is_ready() {
-            // It was to stand in for a module that is back.
+            // It was a substitute for a module that is back.
             return;
         }
         let mut playback = Playback::new(session, self);
@@ -437,8 +436,8 @@ impl Workbench {
         }
     }
 
-    /// While a recording is shown: what of the person's actions is meant for it, or for nobody. `None` where an action
-    /// is carried out as usual.
+    /// During playback, handles the actions that are meant for the recording, and drops those that are not possible.
+    /// Returns an action that is handled as usual.
     pub(super) fn past_playback(&mut self, action: Action) -> Option<Action> {
         let Some(playback) = &mut self.playback else {
             return Some(action);
@@ -473,7 +472,7 @@ impl Workbench {
             | Action::ToggleTextsAlone
             | Action::SelectRun(_) => {
                 if matches!(action, Action::SelectRun(_)) {
-                    // What is looked at must not be played over.
+                    // An opened point must not be overwritten by playback.
                     playback.playing = false;
                 }
                 playback.bench.apply(action);
@@ -494,7 +493,7 @@ impl Workbench {
         }
     }
 
-    /// Brings what is the window's own, not the recording's, into the played workbench.
+    /// Copies the window's own settings to the played workbench.
     pub(super) fn show_played(&mut self) {
         let Some(playback) = &mut self.playback else { return };
         let bench = &mut playback.bench;
@@ -515,7 +514,7 @@ impl Workbench {
         };
     }
 
-    /// Lets time pass for what goes by it: a recording that is played, an exhibition. Says when to come again.
+    /// Advances playback and the exhibition. Returns the time until the next call.
     pub fn pass(&mut self, time: Duration) -> Option<Duration> {
         let played = self.playback.as_mut().and_then(|playback| playback.pass(time));
         if played.is_some() {
@@ -528,12 +527,12 @@ impl Workbench {
         }
     }
 
-    /// What the window shows: the recording that is played, or the person's own work.
+    /// Returns the workbench to show: that of the recording, or the user's own.
     pub fn shown(&self) -> &Self {
         self.playback.as_ref().map_or(self, |playback| &playback.bench)
     }
 
-    /// A problem with a file that was to be played at the start.
+    /// Reports a problem with a file that was to be played at the start.
     pub fn cannot_play(&mut self, sentence: String) {
         self.notice = Some(super::Notice::Problem(Problem::new(
             crate::model::ProblemKind::File,

@@ -1,8 +1,7 @@
-//! Recording: tells what has changed at the workbench, one [`Line`] after the other, and where they are kept.
+//! Records changes of the workbench as [`Line`]s.
 //!
-//! It compares the state with what it told last, so that no way of changing it can be forgotten; only what the module
-//! answers, and which point is opened or taken away, is told as it comes. It knows no clock and no file: the bridge
-//! stamps each line and writes it at once.
+//! The state is compared with what was written last, so that no change can be missed; only the module's answers, and
+//! points that are opened or removed, are written as they occur. The bridge adds the time and writes each line at once.
 
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::experiment::{GroupKey, Record};
@@ -13,20 +12,20 @@ use crate::messages::{Event, FileQuestion, RecordingEvent, RecordingRequest, Req
 use crate::model::{PrefixForm, PromptForm, RunId, Side};
 use crate::recording::Line;
 
-/// What was told last.
+/// What was written last.
 pub struct Recorder {
     prefix: Option<PrefixForm>,
     prompt: Option<PromptForm>,
     view: Option<(Measure, Granularity)>,
     launched: [Option<RunId>; 3],
-    /// The bridge was asked to end the file.
+    /// The bridge was asked to finish the file.
     ending: bool,
-    /// Finished runs so far.
+    /// Number of finished runs.
     runs: usize,
 }
 
 impl Recorder {
-    /// Finished prefixed runs that were recorded.
+    /// Returns the number of recorded prefixed runs that finished.
     pub fn runs(&self) -> usize {
         self.runs
     }
@@ -35,7 +34,7 @@ impl Recorder {
 const SIDES: [Side; 3] = [Side::Baseline, Side::Prefixed, Side::Repeat];
 
 impl Workbench {
-    /// The recording that is being made.
+    /// Returns the current recording.
     pub fn recording(&self) -> Option<&Recorder> {
         self.recorder.as_ref().filter(|recorder| !recorder.ending)
     }
@@ -60,7 +59,7 @@ impl Workbench {
         self.tell_bridge(RecordingRequest::Line(Box::new(line)));
     }
 
-    /// Tells everything that is there, so that the recording needs nothing else.
+    /// Writes the complete state at the start of the recording.
     fn begin_recording(&mut self) {
         self.tell_bridge(RecordingRequest::Begin);
         self.recorder = Some(Recorder {
@@ -106,7 +105,7 @@ impl Workbench {
         self.tell_bridge(RecordingRequest::Run);
     }
 
-    /// What is shown as it stands, where it has a baseline, and the point whose text is shown.
+    /// Writes the shown case, if it has a baseline, and the opened point.
     fn tell_case(&mut self) {
         let Some(key) = self.tuning.baseline().map(GroupKey::of) else {
             return;
@@ -123,7 +122,7 @@ impl Workbench {
         }
     }
 
-    /// What an action does that the state afterwards does not tell. Called before it is carried out.
+    /// Returns the line for an action whose effect is not visible in the state. Called before the action is handled.
     pub(super) fn note_action(&self, action: &Action) -> Option<Line> {
         self.recording()?;
         match action {
@@ -135,7 +134,8 @@ impl Workbench {
         }
     }
 
-    /// What an event says to the runs that are under way. Called before it is taken in: late news of others is left out.
+    /// Returns the line for an event of a current run. Called before the event is handled, so that events of replaced
+    /// runs are left out.
     pub(super) fn note_event(&self, event: &Event) -> Option<Line> {
         self.recording()?;
         let heard =
@@ -158,7 +158,7 @@ impl Workbench {
             }
             Event::Delta { run, side, text } => heard(run, side).then(|| Line::Text(*side, text.clone())),
             Event::Finished { run, side, record } if heard(run, side) => {
-                // Of one that failed the failure is told, by the event that follows.
+                // For a failed run, the event that follows is written.
                 record
                     .answer()
                     .map(|answer| Line::Ended(*side, Box::new(answer.clone())))
@@ -169,7 +169,7 @@ impl Workbench {
         }
     }
 
-    /// Tells what an action did: the fields and runs that changed, then what it noted.
+    /// Writes the effect of an action: the fields and runs that changed, then the line noted before.
     pub(super) fn record_action(&mut self, noted: Option<Line>) {
         self.record_changes();
         if let Some(line) = noted {
@@ -177,7 +177,7 @@ impl Workbench {
         }
     }
 
-    /// Tells an event, then what came of it.
+    /// Writes an event, then its effect.
     pub(super) fn record_event(&mut self, noted: Option<Line>, opened: bool) {
         if let Some(line) = noted {
             if let (Line::Ended(crate::model::Side::Prefixed, _), Some(recorder)) = (&line, &mut self.recorder) {
@@ -231,13 +231,13 @@ impl Workbench {
         self.tuning.placed().iter().position(|record| record.id == id)
     }
 
-    /// What the bridge says of files.
+    /// Handles the bridge's events about recordings.
     pub(super) fn absorb_recording(&mut self, event: RecordingEvent) {
         match event {
             RecordingEvent::Ended { path } => {
                 self.recorder = None;
                 if self.file.asking {
-                    // The dialog is taken: the file stays where it was written.
+                    // A file dialog is open already: the file stays where it was written.
                     self.notice = Some(Notice::Saved(path));
                     return;
                 }
@@ -259,7 +259,7 @@ impl Workbench {
         }
     }
 
-    /// The answer of the dialog: a place of its own, or the one where it lies.
+    /// Handles the answer of the dialog: another path, or the one where the file is.
     pub(super) fn keep_recording(&mut self, from: std::path::PathBuf, to: Option<std::path::PathBuf>) {
         match to {
             Some(to) => self.tell_bridge(RecordingRequest::Keep { from, to }),

@@ -1,6 +1,4 @@
-//! When the scores of the shown run are asked for, and when they are let go. It knows no widget and asks no module.
-//!
-//! They are asked for when no output is on its way, and given up when one is to be run: whoever watches goes first.
+//! Decides when the shown run is scored: when no output is running. A run of the user cancels it.
 
 use std::sync::Arc;
 
@@ -10,11 +8,11 @@ use super::Workbench;
 use crate::messages::{Asked, Request, ScoreRun, TextOf};
 use crate::model::{Colouring, KlOff, ModuleFacts, Problem, Scores};
 
-/// How many runs' scores are kept.
+/// Number of runs whose scores are kept.
 const KEPT: usize = 64;
 
 impl Workbench {
-    /// Why the baseline cannot be coloured by KL; `None` where it can.
+    /// Returns why the baseline cannot be coloured by KL; `None` if it can.
     pub fn kl_off(&self) -> Option<KlOff> {
         if matches!(self.scores(), Some(Ok(_))) {
             return None;
@@ -26,11 +24,11 @@ impl Workbench {
         }
     }
 
-    /// The scores of the sweep's pair: of a case beside the baseline that it was scored against.
+    /// Returns the scores of the sweep's pair: a case beside the baseline that it was scored against.
     pub fn pair_scores(&self) -> Result<&CaseScores, KlOff> {
         let (left, right) = self.sweep.pair().ok_or(KlOff::NotScored)?;
         match right.scores.as_deref() {
-            // Another run of the baseline with the same text is as good.
+            // Another run of the baseline with the same text is equivalent.
             Some(scores) if left.id == scores.baseline || left.is_baseline() && self.is_text_of(left, scores) => {
                 if scores.places.is_empty() && !scores.kl.is_empty() {
                     return Err(KlOff::NotLaid);
@@ -48,7 +46,7 @@ impl Workbench {
         scored.is_some_and(|scored| scored.text() == record.text())
     }
 
-    /// What the baseline's text is coloured by now.
+    /// Returns what the colours of the baseline's text show now.
     pub fn colouring(&self) -> Colouring {
         match self.kl_off() {
             Some(_) => Colouring::Diff,
@@ -56,7 +54,7 @@ impl Workbench {
         }
     }
 
-    /// The scores of the record that the panes show, as far as they are there and belong to their texts.
+    /// Returns the scores of the record in the panes, if known and if they belong to its texts.
     pub fn scores(&self) -> Option<Result<&Arc<Scores>, &Problem>> {
         if self.is_running() && self.tuning.selected.is_none() {
             return None;
@@ -76,7 +74,8 @@ impl Workbench {
         self.deep.colouring = colouring;
     }
 
-    /// Asks for what is not known of the shown record, and gives up what is no longer wanted. Called after everything that happens.
+    /// Requests the missing scores of the shown record, and cancels those no longer needed. Called after every action
+    /// and event.
     pub(super) fn look_deeper(&mut self) {
         let wanted = self.unscored();
         let id = wanted.as_ref().map(|wanted| wanted.record.clone());
@@ -98,7 +97,7 @@ impl Workbench {
         }
         let (current, _) = self.tuning.current()?;
         self.unscored_of(facts, current).or_else(|| {
-            // Then the points of a curve that was filled, as far as they are not scored.
+            // Then the points of a filled curve that are not scored.
             let points = self.curve.unscored.iter().rev();
             let mut records = points.filter_map(|id| self.tuning.record(id));
             records.find_map(|record| match record.scores {
@@ -119,7 +118,7 @@ impl Workbench {
             Some(Err(_)) => true,
             None => false,
         };
-        // Another module with the same model scores as well.
+        // Another module with the same model gives the same scores.
         let is_here = facts.identity.model == key.model && facts.identity.model_sha256 == key.model_sha256;
         let recipe = record.case.recipe.clone()?;
         (!known && !baseline.output().is_empty() && is_here).then(|| ScoreRun {
@@ -164,7 +163,7 @@ impl Workbench {
         }
     }
 
-    /// The scores of a record, where it has any: for views that show several.
+    /// Returns the scores of a record, for views that show several.
     pub fn scores_of(&self, record: &str) -> Option<&Arc<Scores>> {
         self.deep.of(record)?.as_ref().ok()
     }

@@ -1,4 +1,4 @@
-//! Sessions of tuning and the library: what is begun, opened, kept and looked for, and what the bridge answers.
+//! Sessions of tuning and the library: starting, opening and changing them, and the bridge's answers.
 
 use std::path::PathBuf;
 
@@ -10,13 +10,13 @@ use crate::messages::{LibraryEvent, LibraryRequest, Request};
 use crate::model::{Pane, RunId};
 
 impl Workbench {
-    /// Begins another session: what was run stays in the history.
+    /// Starts a new session; the old one stays in the history.
     pub(super) fn new_session(&mut self) {
         self.change_to(Tuning::default());
         self.outbox.push(Request::Tuning(None));
     }
 
-    /// Another session takes the place of the shown one; what is still on its way there is stopped.
+    /// Replaces the shown session and stops its runs.
     fn change_to(&mut self, tuning: Tuning) {
         self.stop_all();
         self.flights.clear();
@@ -28,7 +28,7 @@ impl Workbench {
         self.deep.start_over();
     }
 
-    /// Shows a session of the library, with its controls, and goes on with it.
+    /// Shows a session of the library with its controls, and continues it.
     pub(super) fn open_session(&mut self, past: Past) {
         let request = Request::Tuning(Some(past.experiment.id.clone()));
         let (tuning, comparisons) = Tuning::open(past);
@@ -71,7 +71,7 @@ impl Workbench {
         self.look_for_noise();
     }
 
-    /// Changes a record of the session, in its journal where it has one.
+    /// Changes a record of the session, and its journal if it has one.
     pub(super) fn change_session(&mut self, entry: Entry) {
         let is_kept =
             !self.tuning.past.experiment.id.is_empty() && entry.experiment() == self.tuning.past.experiment.id;
@@ -86,7 +86,7 @@ impl Workbench {
         self.outbox.push(Request::Library(request));
     }
 
-    /// Opens an experiment of the library, a sweep beside the same plan on another module.
+    /// Opens an experiment of the library; a sweep together with the same plan on another module.
     pub(super) fn open_experiment(&mut self, id: &str) {
         let Some(summary) = self.library.get(id) else { return };
         if summary.experiment.plan.is_some() && self.sweep.is_busy() {
@@ -128,7 +128,7 @@ impl Workbench {
         }
     }
 
-    /// A sweep that was running when the program ended is what the person wants to see first, and beside it the last session.
+    /// Restores a sweep that was running when the program ended, and the last session.
     fn restore(&mut self) {
         let mut wanted = Vec::new();
         let last = self.library.shown().next();
@@ -167,7 +167,7 @@ impl Workbench {
             None => Tab::Tune,
         };
         if tab == Tab::Sweep && self.sweep.is_busy() {
-            // It is in the history; the run goes on.
+            // It is in the history; the run continues.
         } else {
             self.show_pasts(vec![past]);
             self.tab = tab;

@@ -1,4 +1,4 @@
-//! What the workbench does with actions and events, as sentences. No bridge is needed: requests are looked at.
+//! Tests of actions and events without a bridge: requests are inspected instead.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,7 +59,7 @@ fn bench() -> Workbench {
     Workbench::new(remembered)
 }
 
-/// Connected to our unit, requests of the beginning taken away.
+/// A workbench connected to our unit, without the initial requests.
 fn ready() -> Workbench {
     let mut bench = bench();
     bench.absorb(Event::Ready(Box::new(facts(true)), Some(vocabulary())));
@@ -86,7 +86,7 @@ fn inferences(bench: &mut Workbench) -> Vec<Inference> {
         .collect()
 }
 
-/// The record that an inference leaves; the unit echoed its prefix.
+/// The record of an inference; the unit echoed its prefix.
 fn record(inference: &Inference, text: &str, finish_reason: FinishReason) -> Box<Record> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let index = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -147,7 +147,7 @@ fn finish(bench: &mut Workbench, inference: &Inference, text: &str) {
     compare(bench);
 }
 
-/// Does what the bridge does with comparisons, until none is left; other requests stay queued.
+/// Answers comparisons as the bridge does, until none is left; other requests stay queued.
 fn compare(bench: &mut Workbench) {
     loop {
         let (comparisons, others): (Vec<_>, Vec<_>) = bench
@@ -174,7 +174,7 @@ fn compare(bench: &mut Workbench) {
     }
 }
 
-/// Points of the plot.
+/// Number of points of the plot.
 fn points(bench: &Workbench) -> usize {
     bench.tuning.points().count()
 }
@@ -183,7 +183,7 @@ fn is_deterministic(bench: &Workbench) -> bool {
     bench.tuning.group().is_some_and(Group::is_deterministic)
 }
 
-/// Ready, with a baseline that is known to be deterministic and one prefixed run at 1x.
+/// Ready, with a deterministic baseline and one prefixed run at 1x.
 fn with_one_run() -> Workbench {
     let mut bench = ready();
     bench.apply(Action::Run);
@@ -329,7 +329,7 @@ fn the_first_run_asks_for_the_baseline_and_the_prefixed_side_and_later_ones_keep
         [Side::Baseline, Side::Prefixed]
     );
     assert!(launched[0].recipe.is_none() && launched[1].recipe.is_some());
-    // Moved on before the baseline is there: it is still on its way and is not asked for again.
+    // The magnitude changes before the baseline has arrived: it is still running and is not requested again.
     bench.apply(Action::SetMagnitude(2.0));
     bench.apply(Action::Run);
     assert_eq!(
@@ -351,7 +351,7 @@ fn another_prompt_or_another_limit_of_tokens_needs_another_baseline() {
     assert!(bench.baseline.stale && bench.prefixed.stale);
     bench.apply(Action::Run);
     assert_eq!(inferences(&mut bench).len(), 2);
-    // Back to the first prompt: its baseline stands.
+    // Back to the first prompt: its baseline is still there.
     bench.apply(Action::LoadPreset(0));
     bench.apply(Action::Run);
     assert_eq!(
@@ -725,7 +725,8 @@ fn an_opened_session_brings_its_prompt_settings_prefix_points_and_texts() {
     assert_eq!(&*bench.baseline.text, "春の風");
 }
 
-/// What one more run costs must not grow with the session: looking at all the others for each of 20,000 would take minutes here.
+/// The cost of one more run must not grow with the session: comparing each of 20,000 with all others would take
+/// minutes.
 #[test]
 fn a_session_of_20_000_runs_takes_in_its_measures_one_by_one() {
     const RUNS: usize = 20_000;
@@ -740,7 +741,7 @@ fn a_session_of_20_000_runs_takes_in_its_measures_one_by_one() {
     past.records.extend((0..RUNS).map(|index| {
         let mut record = run.clone();
         record.id = format!("session/live-{index}");
-        // Every second one is an earlier one again, and stands for it.
+        // Every second one repeats an earlier one and replaces it.
         record.prefix.as_mut().unwrap().sha256 = format!("prefix {}", index / 2);
         record
     }));
@@ -752,7 +753,7 @@ fn a_session_of_20_000_runs_takes_in_its_measures_one_by_one() {
         _ => None,
     });
     let begun = std::time::Instant::now();
-    // The latest first: whatever the order, the latest of two that are the same is the point.
+    // The latest first: in any order, the latest of two equal ones is the point.
     for comparison in comparisons.unwrap().into_iter().rev() {
         bench.absorb(Event::Measured(vec![comparison.measure()]));
     }
@@ -763,7 +764,7 @@ fn a_session_of_20_000_runs_takes_in_its_measures_one_by_one() {
 }
 
 impl Workbench {
-    /// Whether the bridge was asked to go on with a session; the other requests stay.
+    /// Returns whether the bridge was asked to continue a session; other requests stay.
     fn take_requests_of_tuning(&mut self, past: &Past) -> bool {
         let before = self.outbox.len();
         self.outbox

@@ -1,5 +1,5 @@
-//! The session of tuning that is shown: its records, the points of the plot, and which of them is looked at. Measures, noise and
-//! verdicts come from [`Analysis`] alone.
+//! The session of tuning: its records, the points of the plot, and the selected record. Measures, noise and verdicts
+//! come from [`Analysis`].
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,20 +14,20 @@ use crate::model::RunId;
 
 /// A session of tuning.
 pub struct Tuning {
-    /// Runs before this one were begun in another session.
+    /// Runs before this id were started in another session.
     pub(super) since: RunId,
-    /// The experiment with its records; its id is empty until something of it was kept.
+    /// The experiment with its records; its id is empty until something was saved.
     pub past: Past,
     pub analysis: Analysis,
     /// What panes and plot show: a prompt with its settings on a module.
     pub shown: Option<GroupKey>,
-    /// Id of the record that was opened; `None` shows the last one.
+    /// Id of the opened record; `None` shows the last one.
     pub selected: Option<String>,
-    /// Id of the record that the controls describe, where it is not the last one.
+    /// Id of the record that matches the controls, if it is not the last one.
     pub(super) at: Option<String>,
-    /// Place of each record.
+    /// Index of each record.
     places: HashMap<String, usize>,
-    /// Places of the records that are points of the plot.
+    /// Indices of the records that are points of the plot.
     visible: BTreeSet<usize>,
     /// The latest of them with a prefix and an output, by the digest of both.
     latest: HashMap<[u8; 32], usize>,
@@ -61,7 +61,7 @@ impl Tuning {
         }
     }
 
-    /// A session of the library, and what is to be measured of it.
+    /// Opens a session of the library, and returns the comparisons to be made.
     pub(super) fn open(past: Past) -> (Self, Vec<Comparison>) {
         let mut out = Self::new(past);
         let mut comparisons = Vec::new();
@@ -76,7 +76,7 @@ impl Tuning {
         (out, comparisons)
     }
 
-    /// Takes in a finished run, and tells what is to be measured.
+    /// Adds a finished run, and returns the comparisons to be made.
     pub(super) fn add(&mut self, record: Record) -> Vec<Comparison> {
         let comparisons = self.analysis.note(&record);
         self.places.insert(record.id.clone(), self.past.records.len());
@@ -84,7 +84,7 @@ impl Tuning {
         comparisons
     }
 
-    /// Takes in what was measured of a record, which may be a point of the plot now.
+    /// Stores the measures of a record, which may become a point of the plot.
     pub(super) fn take(&mut self, measured: &MeasuredText) {
         self.analysis.take(measured.clone());
         if let Some(&place) = self.places.get(&measured.record) {
@@ -92,7 +92,7 @@ impl Tuning {
         }
     }
 
-    /// Takes in a line of its journal: a name, a deletion, scores.
+    /// Applies a line of its journal: a name, a deletion, scores.
     pub(super) fn append(&mut self, entry: Entry) {
         if let Entry::Scored { record, scores } = &entry {
             self.analysis.add_scores(record, scores);
@@ -101,7 +101,7 @@ impl Tuning {
         self.refresh();
     }
 
-    /// Finds the points of the plot anew.
+    /// Recomputes the points of the plot.
     pub(super) fn refresh(&mut self) {
         self.visible.clear();
         self.latest.clear();
@@ -135,7 +135,7 @@ impl Tuning {
         if prefix.sha256.is_empty() {
             return;
         }
-        // The same prefix with the same output again is the same point.
+        // The same prefix with the same output is the same point.
         let same = format!("{} {} {}", prefix.sha256, prefix.len, record.output());
         let latest = self.latest.entry(Sha256::digest(same).into()).or_insert(place);
         if *latest != place {
@@ -144,12 +144,12 @@ impl Tuning {
         }
     }
 
-    /// A record by its id.
+    /// Returns a record by its id.
     pub fn record(&self, id: &str) -> Option<&Record> {
         self.past.records.get(*self.places.get(id)?)
     }
 
-    /// The records of the plot with their points, in the order in which they were made.
+    /// Returns the records of the plot with their points, in chronological order.
     pub fn points(&self) -> impl DoubleEndedIterator<Item = (&Record, &Point)> {
         self.visible.iter().filter_map(|&place| {
             let record = self.past.records.get(place)?;
@@ -158,7 +158,7 @@ impl Tuning {
         })
     }
 
-    /// The record whose text the right pane shows: the selected one, that of the controls, else the last of the plot.
+    /// Returns the record in the right pane: the selected one, that of the controls, or the last of the plot.
     pub fn current(&self) -> Option<(&Record, &Point)> {
         match self.selected.as_ref().or(self.at.as_ref()) {
             Some(id) => {
@@ -169,17 +169,17 @@ impl Tuning {
         }
     }
 
-    /// What is known of what is shown.
+    /// Returns the analysis of the shown group.
     pub fn group(&self) -> Option<&Group> {
         self.analysis.group(self.shown.as_ref()?)
     }
 
-    /// The baseline of what is shown.
+    /// Returns the baseline of the shown group.
     pub fn baseline(&self) -> Option<&Record> {
         self.record(&self.group()?.baseline.as_ref()?.record)
     }
 
-    /// Complete runs of the baseline of a group.
+    /// Returns the number of complete baseline runs of a group.
     pub(super) fn baselines(&self, key: &GroupKey) -> usize {
         let points = self.analysis.group(key).map(|group| group.points.as_slice());
         let points = points.unwrap_or_default();
@@ -189,18 +189,19 @@ impl Tuning {
             .count()
     }
 
-    /// Whether a record's output is a loop beyond what its baseline is.
+    /// Returns whether an output is a loop and its baseline is not.
     pub fn is_loop(&self, point: &Point) -> bool {
         self.group().is_some_and(|group| group.verdict(point) == Verdict::Loop)
     }
 
-    /// The noise floor of what is shown, in a measure's own units; `None` where two baselines were the same, or ran not twice.
+    /// Returns the noise floor of the shown group in the units of a measure; `None` if two baselines were equal or only
+    /// one was run.
     pub fn noise_floor(&self, measure: Measure) -> Option<f64> {
         let group = self.group().filter(|group| !group.is_deterministic())?;
         group.noise_floor(measure)
     }
 
-    /// The smallest magnitude (as on the x axis) of the plot from which on all outputs are loops.
+    /// Returns the smallest magnitude on the x axis from which on all outputs are loops.
     pub fn collapse_from(&self) -> Option<f64> {
         let mut points: Vec<(f64, bool)> = self
             .points()
@@ -215,7 +216,7 @@ impl Tuning {
             .map(|&(x, _)| x)
     }
 
-    /// The points in an order that does not depend on when they were made, for recordings.
+    /// Returns the points in an order that does not depend on the time of the runs, for recordings.
     pub(super) fn placed(&self) -> Vec<&Record> {
         let mut points: Vec<(&Record, &Point)> = self.points().collect();
         points.sort_by(|(a, x), (b, y)| {
@@ -226,7 +227,7 @@ impl Tuning {
         points.into_iter().map(|(record, _)| record).collect()
     }
 
-    /// Whether it holds anything.
+    /// Returns whether it has no records.
     pub fn is_empty(&self) -> bool {
         self.past.shown().next().is_none()
     }

@@ -1,4 +1,4 @@
-//! What of the window the workbench decides: which view, which sheet, which notice, and what the window has to do.
+//! The window's part of the state: view, dialog, notice, and effects for the window.
 
 use std::path::PathBuf;
 
@@ -8,58 +8,58 @@ use crate::model::{Problem, RefusedFile};
 /// The views of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Tab {
-    /// One prefix, by hand.
+    /// One prefix, adjusted by hand.
     #[default]
     Tune,
-    /// Many prefixes, in one go.
+    /// A grid of prefixes.
     Sweep,
     Doctor,
 }
 
-/// A sheet over the window. While one is open no shortcut fires.
+/// A dialog over the window. While one is open no shortcut fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialog {
     /// Keys and commands.
     Help,
     /// Embedded or host:port.
     Connect,
-    /// Models: present ones, and those that can be fetched.
+    /// Models on this machine, and those to be downloaded.
     Models,
-    /// The tasks that former clients left; exit them?
+    /// Whether to exit the tasks that earlier clients left.
     LeftOverTasks,
-    /// What the prefix in hand is: its rows' norms, digest, nearest tokens.
+    /// Details of the current prefix: norms, digest, nearest tokens.
     Identity,
     About,
-    /// Type a path: the system shows no dialog for files.
+    /// A typed path, where the system has no file dialog.
     Path,
 }
 
-/// What the window has to do for the workbench.
+/// What the window does for the workbench.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     Copy(String),
     Fullscreen(bool),
     Quit,
-    /// Ask for a file with the system's dialog; the answer comes back as an event.
+    /// Opens a file dialog; the answer arrives as an event.
     Ask(FileQuestion),
 }
 
-/// Files that are being asked for or written.
+/// State of file dialogs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FileState {
-    /// The system's file dialog is open.
+    /// A file dialog is open.
     pub asking: bool,
     pub writing: bool,
 }
 
-/// A sentence in the corner.
+/// A short message in the top bar.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
     Saved(PathBuf),
-    /// A file was opened in this view; so many runs are in it.
+    /// A file was opened in this view, with this number of runs.
     Opened(PathBuf, usize, Tab),
     Copied,
-    /// The file of a prefix was not taken.
+    /// A prefix file was refused.
     Refused(RefusedFile),
     Problem(Problem),
 }

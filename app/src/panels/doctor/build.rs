@@ -1,4 +1,4 @@
-//! The build of the C++ unit in the Doctor view: its commands, its output as it comes, the module's memory, and the way to stop it.
+//! The build of the C++ unit in the Doctor view: commands, output, free memory, and the stop button.
 
 use eframe::egui::{self, CornerRadius, Frame, Margin, ScrollArea, Stroke, Ui};
 

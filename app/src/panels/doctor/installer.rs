@@ -1,4 +1,4 @@
-//! The installer's page of the Doctor view: what an installation does, the file, the commands, and the button.
+//! The installer's page of the Doctor view: explanation, file, commands and button.
 
 use eframe::egui::{self, CornerRadius, Frame, Margin, Stroke, TextEdit, Ui, vec2};
 
@@ -10,7 +10,7 @@ use crate::views::paint;
 use crate::workbench::doctor::{DoctorAction, Page};
 
 impl View<'_> {
-    /// Under the list of checks: the way to the page, and the way back to the stock unit.
+    /// Draws the buttons below the list of checks that open the page and that uninstall the injector.
     pub(super) fn offer_installer(&self, ui: &mut Ui, actions: &mut Vec<DoctorAction>) {
         let (text, palette) = (self.text, self.palette);
         Frame::NONE

@@ -1,4 +1,4 @@
-//! The Doctor view: on the left whom to look at and what was found, on the right one finding with what mends it.
+//! The Doctor view: host and findings on the left, the selected finding with its remedy on the right.
 
 use eframe::egui::{
     self, Align, CentralPanel, CornerRadius, Frame, Grid, Layout, Margin, Panel, Rect, Role, ScrollArea, Sense, Stroke,
@@ -24,10 +24,10 @@ use crate::workbench::doctor::{DoctorAction, DoctorState, Page, Work};
 
 const LEFT: f32 = 420.0;
 const ROW: f32 = 40.0;
-/// Widest line of reading.
+/// Maximum line width of text.
 const TEXT: f32 = 760.0;
 
-/// Shows the view in what is left of the window.
+/// Draws the view in the remaining space of the window.
 pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);
     let language = desk.bench.settings.language;
@@ -67,7 +67,7 @@ struct View<'a> {
     text: &'static DoctorText,
     language: Language,
     state: &'a DoctorState,
-    /// The workbench is connected to the module that is looked at.
+    /// Whether the workbench is connected to the checked module.
     connected: bool,
     palette: &'static Palette,
 }
@@ -83,7 +83,7 @@ fn connected(desk: &Desk<'_>) -> bool {
     }
 }
 
-/// How an entry of the log ended; `None` for a sentence that says why it did not.
+/// Returns the result of a log entry; `None` for the sentence of an error.
 fn ended(word: &str) -> Option<Ended> {
     Ended::ALL
         .into_iter()
@@ -125,7 +125,7 @@ impl View<'_> {
             }
             if self.state.work.is_none() && self.state.connectable().is_some() && !self.connected {
                 let width = ui.available_width();
-                // While something is broken, mending it comes first.
+                // While something is broken, the remedy is the primary action.
                 let broken = self.state.counts().0 > 0;
                 let button = if broken {
                     Button::outlined(text.connect)
@@ -228,7 +228,7 @@ impl View<'_> {
         });
     }
 
-    /// One check; true where it was chosen.
+    /// Draws one check; returns whether it was clicked.
     fn row(&self, ui: &mut Ui, finding: &Finding) -> bool {
         let palette = self.palette;
         let chosen = self.state.shown().is_some_and(|shown| shown.id == finding.id);
@@ -337,7 +337,7 @@ impl View<'_> {
         self.before(ui, actions);
     }
 
-    /// What the last change came to.
+    /// Draws the result of the last change.
     fn said(&self, ui: &mut Ui) {
         let Some(said) = &self.state.said else { return };
         let palette = self.palette;
@@ -446,7 +446,7 @@ impl View<'_> {
         });
     }
 
-    /// Commands to read and to copy.
+    /// Draws commands to read and to copy.
     fn commands(&self, ui: &mut Ui, shown: &str, actions: &mut Vec<DoctorAction>) {
         let (text, palette) = (self.text, self.palette);
         ui.label(paint::strong(text.commands, theme::CAPTION, palette.text3));
@@ -461,7 +461,7 @@ impl View<'_> {
                 ScrollArea::horizontal().id_salt("commands").show(ui, |ui| {
                     let label = egui::Label::new(paint::figures(shown, theme::BODY, palette.text)).extend();
                     if ui.add(label).rect.width() > top.width() {
-                        // The bar floats over the last line otherwise.
+                        // The scroll bar would cover the last line.
                         ui.add_space(12.0);
                     }
                 });
@@ -498,7 +498,7 @@ impl View<'_> {
                     palette.text3,
                 ));
                 ui.add_space(16.0);
-                // A sentence of why it failed would not fit into a line: it is there under the pointer.
+                // The sentence of an error does not fit into a line and is shown as a tooltip.
                 let ended = ended(&entry.ended).unwrap_or(Ended::Failed);
                 let good = matches!(ended, Ended::Done | Ended::Already | Ended::Undone | Ended::Nothing)
                     || entry.ended == "stopped";

@@ -1,4 +1,4 @@
-//! The history: every experiment that was kept, found by words, opened, repeated, renamed, deleted and brought back.
+//! The history: all saved experiments, with search, open, repeat, rename, delete and undo.
 
 use eframe::egui::{
     self, Align2, Frame, Margin, Popup, PopupCloseBehavior, Rect, Role, ScrollArea, Sense, TextEdit, Ui, WidgetInfo,
@@ -21,16 +21,17 @@ use crate::workbench::sweep::Standing;
 #[derive(Default)]
 pub struct HistoryPage {
     query: String,
-    /// The words that were asked for.
+    /// The words of the last search.
     asked: String,
-    /// The experiment whose name is being typed, and the name so far.
+    /// The experiment that is being renamed, and its new name.
     renaming: Option<(String, String)>,
 }
 
 const ROW: f32 = 52.0;
 
 impl HistoryPage {
-    /// Shows the page; true where an experiment's settings were taken over, which are to be seen then.
+    /// Draws the page; returns `true` if an experiment's settings were copied to the fields, which should be shown
+    /// then.
     pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) -> bool {
         let palette = Palette::of(ui);
         let text = desk.sweep_text();
@@ -79,7 +80,7 @@ impl HistoryPage {
             }
         }
         let library = &desk.bench.library;
-        // Until the texts were looked through, what is found in names is shown.
+        // Until the texts have been searched, matches in names are shown.
         let found = library
             .found
             .as_ref()

@@ -1,6 +1,4 @@
-//! The sweep: what is to be run, what has come of it, which runs are looked at, and what was run before.
-//!
-//! It changes its own state and says what the bridge is to do; it runs nothing, and knows no widget and no file.
+//! The state of the Sweep view: the plan, the current run, the shown experiments and the selected records.
 
 mod absorb;
 mod apply;
@@ -19,70 +17,71 @@ use softprefix_core::experiment::{
 use crate::model::sweep::{SweepCase, SweepForm};
 use crate::model::{Problem, Target};
 
-/// Everything of the sweep's view.
+/// The state of the Sweep view.
 pub struct Sweeps {
     pub form: SweepForm,
-    /// The case that the pictures show, as an index into the form's.
+    /// Index of the shown case in the form.
     pub case: usize,
     pub stage: Stage,
-    /// What ended the last run before its end, or keeps it from going on.
+    /// Why the last run stopped early or cannot continue.
     pub trouble: Option<Trouble>,
-    /// The experiment that is run.
+    /// Id of the running experiment.
     pub at_work: Option<String>,
-    /// Places in the plan of the cases that are being answered.
+    /// Indices of the cases in the plan that are running.
     pub running: BTreeSet<usize>,
-    /// The experiments whose records the pictures show: a sweep, searches of a threshold over it, the same plan on another module.
+    /// The shown experiments: a sweep, threshold searches on it, the same plan on another module.
     pub shown: Vec<Past>,
-    /// Measures, noise and verdicts of the records that are shown.
+    /// Measures, noise and verdicts of the shown records.
     pub analysis: Analysis,
-    /// The record that is looked at.
+    /// The selected record.
     pub selected: Option<String>,
-    /// The record that it is compared with; `None`: the baseline.
+    /// The record that it is compared with; `None` for the baseline.
     pub pinned: Option<String>,
-    /// The difference of the two, as soon as it is made.
+    /// The diff of the two, once computed.
     pub diff: Option<Arc<PairDiff>>,
-    /// The difference of theirs that was stepped to.
+    /// Index of the current difference.
     pub(super) difference: Option<usize>,
     pub threshold: Option<(Budget, Threshold)>,
-    /// A run was asked for that the shown experiments stay beside: a threshold search, or the same plan on another module.
+    /// Whether the requested run is shown in addition to the shown experiments: a threshold search, or the same plan on
+    /// another module.
     joins: bool,
-    /// The plan that waits for what the second module says.
+    /// The plan that waits for the second module's answer.
     asking: Option<Plan>,
-    /// Models of the second module, which has not the first one's.
+    /// Models of the second module, if it does not have the first one's.
     pub also_models: Vec<String>,
-    /// What is run on another module when the run under way is complete.
+    /// The plan to run on the second module when the current run is complete.
     then: Option<(Plan, Target)>,
 }
 
-/// Where the sweep is.
+/// The state of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Stage {
-    /// Nothing is run.
+    /// Nothing is running.
     Idle,
-    /// Asked for; no case has begun.
+    /// Requested; no case has started.
     Starting,
     Running {
         progress: Progress,
-        /// The module died, for this reason, and is being reached again.
+        /// The connection was lost, for this reason, and is being reopened.
         reconnecting: Option<String>,
     },
     Ended(RunEnd),
 }
 
-/// What a person must know about a run.
+/// A message about a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trouble {
-    /// It could not begin, or its file cannot be written or read.
+    /// It could not start, or its file cannot be written or read.
     Problem(Problem),
-    /// What a large prefix did to a stranger's module.
+    /// The effect of a large prefix on a stock module.
     Canary(Canary),
     /// How many cases have no KL, and why.
     NotScored(String),
-    /// The second module has no model of this name; which of its models is to be taken?
+    /// The second module has no model of this name; the user must choose one.
     WhichModel(String),
 }
 
-/// The difference of two texts that are looked at.
+/// The diff of the two selected texts.
 #[derive(Debug)]
 pub struct PairDiff {
     pub left: Arc<str>,
@@ -90,31 +89,31 @@ pub struct PairDiff {
     pub diff: Diff,
 }
 
-/// Why a sweep cannot begin.
+/// Why a sweep cannot start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SweepOff {
     NotConnected,
     NoCases,
-    /// Something that the prefixes are made of is missing in the Tune view.
+    /// The prefix material is missing in the Tune view.
     NoMaterial,
     /// The plan's own sentence.
     Plan(String),
-    /// A field shows what a sweep cannot be made of.
+    /// A field is invalid.
     WrongField,
-    /// The history is not open, so nothing could be kept.
+    /// The history is not open, so results could not be saved.
     NoHistory,
-    /// The model that it was begun with.
+    /// The model that it was started with.
     OtherModel(String),
 }
 
-/// A line of the history.
+/// Status of an experiment in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     Complete,
     Cancelled,
-    /// It can go on.
+    /// It can be resumed.
     Open,
-    /// It is being run.
+    /// It is running.
     AtWork,
     /// A session of tuning, which has no end.
     Session,
@@ -143,12 +142,12 @@ impl Sweeps {
         }
     }
 
-    /// Whether a run was asked for and has not ended.
+    /// Returns whether a run was requested and has not ended.
     pub fn is_busy(&self) -> bool {
         matches!(self.stage, Stage::Starting | Stage::Running { .. })
     }
 
-    /// The run's progress, where there is a run.
+    /// Returns the progress of the current run.
     pub fn progress(&self) -> Option<&Progress> {
         match &self.stage {
             Stage::Running { progress, .. } => Some(progress),
@@ -156,13 +155,13 @@ impl Sweeps {
         }
     }
 
-    /// The sweep that is shown: the first of what is shown.
+    /// Returns the shown sweep: the first of the shown experiments.
     pub fn experiment(&self) -> Option<&Past> {
         self.shown.first()
     }
 
-    /// What is written to a file: the shown sweep, with the records of the same plan on another module, and the place of the shown
-    /// prompt.
+    /// Returns what is exported: the shown sweep, with the records of the same plan on another module, and the index of
+    /// the shown prompt.
     pub(super) fn to_export(&self) -> Option<(Experiment, Vec<Record>, usize)> {
         let experiment = &self.experiment()?.experiment;
         let of_plan = self.shown.iter().filter(|past| past.experiment.plan == experiment.plan);
@@ -176,12 +175,12 @@ impl Sweeps {
         Some((experiment.clone(), records, place.unwrap_or(0)))
     }
 
-    /// The case whose pictures are shown.
+    /// Returns the shown case.
     pub fn shown_case(&self) -> Option<&SweepCase> {
         self.form.cases.get(self.case)
     }
 
-    /// What is known of the shown case: one group for each module that ran it.
+    /// Returns the analysis of the shown case: one group for each module that ran it.
     pub fn groups(&self) -> impl Iterator<Item = &Group> {
         let prompt = self.shown_case().map(SweepCase::prompt);
         self.analysis
@@ -190,7 +189,7 @@ impl Sweeps {
             .filter(move |group| Some(&group.key.prompt) == prompt.as_ref())
     }
 
-    /// The records of the shown case.
+    /// Returns the records of the shown case.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         let prompt = self.shown_case().map(SweepCase::prompt);
         self.all_records()
@@ -201,17 +200,17 @@ impl Sweeps {
         self.shown.iter().flat_map(Past::shown)
     }
 
-    /// A record of what is shown.
+    /// Returns a shown record by its id.
     pub fn record(&self, id: &str) -> Option<&Record> {
         self.all_records().find(|record| record.id == id)
     }
 
-    /// Its group and its point, with measures and verdict.
+    /// Returns the group and the point of a record, with measures and verdict.
     pub fn point(&self, id: &str) -> Option<(&Group, &Point)> {
         self.analysis.find(id)
     }
 
-    /// The two records that are compared: the pinned one (or the selected one's baseline), and the selected one.
+    /// Returns the two compared records: the pinned one (or the baseline of the selected one), and the selected one.
     pub fn pair(&self) -> Option<(&Record, &Record)> {
         let right = self.record(self.selected.as_deref()?)?;
         let left = match &self.pinned {
@@ -224,7 +223,7 @@ impl Sweeps {
         Some((left, right))
     }
 
-    /// Cases of the shown sweep's plan for a prompt, and how many of them are finished.
+    /// Returns the number of cases of the shown sweep's plan for a prompt, and how many of them have finished.
     pub fn done_of(&self, case: &SweepCase) -> Option<(usize, usize)> {
         let past = self.experiment()?;
         let prompt = case.prompt();
@@ -242,7 +241,7 @@ impl Sweeps {
         Some((finished.min(planned.max(finished)), planned.max(finished)))
     }
 
-    /// How an experiment of the history stands.
+    /// Returns the status of an experiment in the history.
     pub fn standing(&self, one: &Summary) -> Standing {
         use softprefix_core::experiment::Ending;
         if self.at_work.as_ref() == Some(&one.experiment.id) {
@@ -256,12 +255,12 @@ impl Sweeps {
         }
     }
 
-    /// Whether the run has just ended because a large prefix changed nothing.
+    /// Returns whether the run ended because a large prefix changed nothing.
     pub fn had_no_effect(&self) -> bool {
         self.stage == Stage::Ended(RunEnd::NoEffect)
     }
 
-    /// The experiment that is shown, was begun and can go on.
+    /// Returns the shown experiment, if it can be resumed.
     pub fn resumable(&self) -> Option<&Past> {
         use softprefix_core::experiment::Ending;
         if self.is_busy() {
@@ -272,7 +271,7 @@ impl Sweeps {
         (missing && past.ending != Some(Ending::Complete)).then_some(past)
     }
 
-    /// Takes in the difference of two texts, where they are still looked at.
+    /// Stores the diff of two texts, if they are still selected.
     pub(super) fn compared(&mut self, left: Arc<str>, right: Arc<str>, diff: Diff) {
         let wanted = self
             .pair()

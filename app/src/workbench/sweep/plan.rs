@@ -1,4 +1,4 @@
-//! The plan that the fields of the sweep describe, and why it cannot be run.
+//! The plan of the sweep's fields, and why it cannot be run.
 
 use softprefix_core::prefix::PrefixKind;
 
@@ -8,7 +8,7 @@ use crate::workbench::Workbench;
 use crate::workbench::library::LibraryState;
 
 impl Workbench {
-    /// Why a sweep cannot begin; `None` where it can.
+    /// Returns why a sweep cannot start; `None` if it can.
     pub fn why_not_sweep(&self) -> Option<SweepOff> {
         self.why_no_module().or_else(|| {
             if self.sweep.form.cases.is_empty() {
@@ -22,7 +22,7 @@ impl Workbench {
         })
     }
 
-    /// Why the shown sweep cannot go on; `None` where it can.
+    /// Returns why the shown sweep cannot be resumed; `None` if it can.
     pub fn why_not_resume(&self) -> Option<SweepOff> {
         self.why_no_module().or_else(|| {
             let begun_with = &self.sweep.resumable()?.experiment.module.model;
@@ -38,7 +38,7 @@ impl Workbench {
         (self.library.state != LibraryState::Open).then_some(SweepOff::NoHistory)
     }
 
-    /// The unit of the sweep's magnitudes: raw where the module does not tell its vocabulary.
+    /// Returns the unit of the sweep's magnitudes: raw if the module does not report its vocabulary's norms.
     pub fn sweep_unit(&self) -> MagnitudeUnit {
         if self.vocabulary.is_none() && self.module.is_ready() {
             MagnitudeUnit::Raw
@@ -47,13 +47,13 @@ impl Workbench {
         }
     }
 
-    /// What the sweep's prefixes are made of: as the Tune view says, with its envelope where there are rows enough for one.
+    /// Returns the kind of the sweep's prefixes, from the Tune view; with its envelope if there are enough rows.
     pub fn sweep_kind(&self) -> PrefixKind {
         let longest = self.sweep.form.lens.iter().copied().max().unwrap_or(1);
         self.prefix.kind_for(longest)
     }
 
-    /// The plan that the fields describe.
+    /// Returns the plan that the fields describe.
     pub fn sweep_plan(&self) -> softprefix_core::experiment::Plan {
         let kind = self.sweep_kind();
         let name = self

@@ -1,5 +1,5 @@
-//! The second module of a sweep: asked before anything is run, so that nobody waits for the first one's sweep to learn that it is not
-//! there. It is to run the same model; where it has no such model, the person is asked.
+//! The second module of a sweep. It is asked for the plan's model before anything is run; if it does not have it, the
+//! user chooses another.
 
 use softprefix_core::experiment::Plan;
 
@@ -9,7 +9,7 @@ use crate::model::{Problem, Target};
 use crate::workbench::Workbench;
 
 impl Workbench {
-    /// Asks the second module, where one is named, for the model of the plan. Whether there is one.
+    /// Asks the second module for the plan's model. Returns whether there is a second module.
     pub(super) fn ask_second(&mut self, plan: &Plan) -> bool {
         let Some(target) = Target::parse(&self.sweep.form.also) else {
             return false;
@@ -22,7 +22,7 @@ impl Workbench {
     }
 
     pub(super) fn second_said(&mut self, answer: Result<Second, Problem>) {
-        // The person has cancelled meanwhile.
+        // The user has cancelled meanwhile.
         let Some(plan) = self.sweep.asking.take() else { return };
         match answer {
             Ok(Second::Has(target)) => {
@@ -44,7 +44,7 @@ impl Workbench {
 }
 
 impl Sweeps {
-    /// Whether the second module was being asked, which is over.
+    /// Stops asking the second module; returns whether it was being asked.
     pub(super) fn stop_asking(&mut self) -> bool {
         let asking = self.asking.take().is_some();
         if asking {
@@ -53,7 +53,7 @@ impl Sweeps {
         asking
     }
 
-    /// Another second module: what was known of the one before means nothing.
+    /// Clears what is known of the previous second module.
     pub(super) fn forget_second(&mut self) {
         self.form.also_model = None;
         self.also_models.clear();
