@@ -1,17 +1,17 @@
-//! The memory that clients may make a unit hold: one limit, set at the start, and charged by everything that allocates for a client.
+//! The memory budget of a unit: one limit, fixed at the start, that everything allocated for clients is charged to.
 //!
-//! A quarter is for requests, by their bytes as received, until the request is dropped. The rest is for the work on them: keys and
-//! values of running inferences, and whatever else a computation keeps. Neither can starve the other: requests wait for work to
-//! end, and work waits for no request.
+//! A quarter is for requests, charged by their received bytes until the request is dropped. The rest is for work: the KV caches of
+//! running inferences and other state of computations. Neither can use the other's share, so requests cannot block the work whose end
+//! they wait for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The default limit in bytes, on machines with at least twice as much.
+/// The default limit in bytes, on machines with at least twice as much memory.
 const USUAL: usize = 2 << 30;
-/// The least limit, which still holds a large message.
+/// The minimum limit in bytes, which still holds a large message.
 pub const LEAST: usize = 128 << 20;
-/// Charged for a request besides its bytes, for its entries in queues and tables.
+/// Charged per request in addition to its bytes, for its entries in queues and tables.
 const REQUEST_OVERHEAD: usize = 4 << 10;
 
 /// The use of memory.
@@ -35,7 +35,7 @@ struct State {
 }
 
 impl Default for Budget {
-    /// 2 GiB, or half of a smaller machine's memory.
+    /// 2 GiB, or half of the machine's memory if that is less.
     fn default() -> Self {
         let machine = crate::machine::memory().map_or(usize::MAX, |memory| memory.total_bytes());
         Self::new((machine / 2).min(USUAL))
@@ -53,7 +53,7 @@ impl Budget {
         }))
     }
 
-    /// The limit in bytes.
+    /// Returns the limit in bytes.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.0.limit
@@ -81,7 +81,7 @@ impl Budget {
         self.used(Use::Requests) > self.share(Use::Requests) / 4 * 3
     }
 
-    /// Charges `bytes` for `what`; `None` where fewer are left.
+    /// Charges `bytes`, or returns `None` if fewer are left.
     #[must_use]
     pub fn charge(&self, what: Use, bytes: usize) -> Option<Charge> {
         let mut charge = Charge {
@@ -92,7 +92,7 @@ impl Budget {
         charge.grow(bytes).then_some(charge)
     }
 
-    /// The charge of a message without bytes yet.
+    /// Creates an empty charge for a message.
     #[must_use]
     pub fn message(&self) -> Charge {
         Charge {
@@ -119,7 +119,7 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// Charges more; returns `false` and charges nothing where less is left.
+    /// Charges more bytes. Returns `false` and charges nothing if fewer are left.
     #[must_use]
     pub fn grow(&mut self, bytes: usize) -> bool {
         let most = self.budget.share(self.what);
@@ -135,14 +135,14 @@ impl Charge {
         taken.is_ok()
     }
 
-    /// Releases a part.
+    /// Releases a part of the charge.
     pub fn shrink(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         self.budget.counter(self.what).fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// Moves the whole charge out, which leaves an empty one.
+    /// Moves the charge out, leaving an empty one.
     #[must_use]
     pub fn take(&mut self) -> Self {
         Self {
@@ -152,18 +152,18 @@ impl Charge {
         }
     }
 
-    /// Adds the charge of `other`, which must be of the same budget and use.
+    /// Adds the charge of `other`, which must have the same budget and purpose.
     pub fn absorb(&mut self, mut other: Self) {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
-    /// Adds the fixed charge of a request; `false` where there is no room for it.
+    /// Adds the fixed charge of a request. Returns `false` if it does not fit.
     #[must_use]
     pub fn add_overhead(&mut self) -> bool {
         self.grow(REQUEST_OVERHEAD)
     }
 
-    /// The budget to which it belongs.
+    /// Returns the budget of the charge.
     #[must_use]
     pub fn budget(&self) -> &Budget {
         &self.budget

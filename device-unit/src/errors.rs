@@ -1,14 +1,14 @@
-//! Errors of reading, loading and running a model. Each message says what to do.
+//! Errors of loading and running a model. Each message contains a remedy.
 
 use std::path::{Path, PathBuf};
 
 /// Why a model could not be loaded. Each message names the file and a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The source has no model of this name.
+    /// There is no model of this name.
     #[error("there is no model named {name:?} here; `softprefix models` lists those that are")]
     UnknownModel {
-        /// The name as it was asked for.
+        /// The requested name.
         name: String,
     },
     /// The file is damaged, incomplete or of another format.
@@ -19,7 +19,7 @@ pub enum LoadError {
         /// What is wrong with it, as a clause.
         reason: String,
     },
-    /// The file is intact, but needs something that the engine does not compute.
+    /// The file is valid, but needs something that the engine does not implement.
     #[error("{path} cannot be run here: {reason}; choose another model")]
     Unsupported {
         /// The file.
@@ -27,10 +27,10 @@ pub enum LoadError {
         /// What it needs, as a clause.
         reason: String,
     },
-    /// A model in several files, of which some are missing.
+    /// Some files of a split model are missing.
     #[error("{path} is not the whole model: {reason}; put all its files into one folder and name the first")]
     Incomplete {
-        /// The file that was named.
+        /// The chosen file.
         path: PathBuf,
         /// What is missing, as a clause.
         reason: String,
@@ -38,7 +38,7 @@ pub enum LoadError {
     /// The vocabulary cannot be used. The message names the file and a remedy.
     #[error("{0}")]
     Vocabulary(String),
-    /// The model has another architecture than those of the CPU engine.
+    /// The CPU engine does not implement the model's architecture.
     #[error(
         "{path} holds a model of the architecture {architecture:?}; this engine runs qwen2, qwen3 and llama: choose one of these"
     )]
@@ -56,17 +56,17 @@ pub enum LoadError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// A setting of the set-up has a value that the model cannot run with.
+    /// A key of the set-up has a value that the model cannot run with.
     #[error("the set-up's {key:?} is {value}; {remedy}")]
     BadSetting {
-        /// The setting's key.
+        /// The key.
         key: String,
-        /// The value as given.
+        /// The given value.
         value: String,
         /// What to do, as a clause.
         remedy: String,
     },
-    /// The engine failed while it loaded the model.
+    /// The engine failed while loading the model.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -74,7 +74,7 @@ pub enum LoadError {
 /// Errors of an engine.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EngineError {
-    /// A token id beyond the embedding table.
+    /// A token id is outside the embedding table.
     #[error(
         "the token {token} is outside the vocabulary of {vocab_size} tokens; check that tokenizer and model belong together"
     )]
@@ -84,26 +84,26 @@ pub enum EngineError {
         /// Rows of the embedding table.
         vocab_size: usize,
     },
-    /// The engine has no place for another sequence.
+    /// The maximum number of sequences is open.
     #[error("the engine already runs {limit} sequences; wait until one ends")]
     TooManySequences {
-        /// Most sequences at once.
+        /// Maximum number of open sequences.
         limit: usize,
     },
-    /// A sequence would become longer than the window.
+    /// A sequence would exceed the context window.
     #[error(
         "{wanted} positions do not fit into the model's window of {window}; shorten the prompt, the prefix or the output"
     )]
     WindowExceeded {
-        /// Positions that it would need.
+        /// Required positions.
         wanted: usize,
         /// Positions of the window.
         window: usize,
     },
-    /// A sequence id that was never opened, or is closed.
+    /// The sequence was never opened, or is closed.
     #[error("the sequence {0} is not open; open one first")]
     NoSuchSequence(u64),
-    /// The number of values is no multiple of H.
+    /// The number of values is not a multiple of H.
     #[error("{got} values are no whole number of embedding rows of width {hidden_size}; send P x {hidden_size} values")]
     RaggedRows {
         /// Number of values.
@@ -111,7 +111,7 @@ pub enum EngineError {
         /// H.
         hidden_size: usize,
     },
-    /// The computation was stopped by its caller.
+    /// The caller's stop flag was set.
     #[error("stopped on request")]
     Stopped,
     /// A failure of what the engine runs on: the NPU's runtime, threads, memory.
@@ -119,7 +119,7 @@ pub enum EngineError {
     Machinery {
         /// What failed, as a noun phrase.
         what: String,
-        /// The failure's own message.
+        /// The message of the failure.
         detail: String,
         /// What to do, as a clause.
         remedy: String,
@@ -127,7 +127,7 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// The error for an embedding table that can no longer be read.
+    /// Creates the error of an embedding table that can no longer be read.
     pub(crate) fn unreadable_rows(path: &Path, error: &std::io::Error) -> Self {
         Self::Machinery {
             what: format!("reading the embedding table {}", path.display()),

@@ -1,4 +1,4 @@
-//! Properties of this machine for `hwinfo` and `cmminfo`; zeros where they are not known.
+//! Properties of this machine for `hwinfo` and `cmminfo`. Unknown values are zero.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
@@ -9,7 +9,7 @@ use softprefix_core::protocol::message::{CmmInfo, EthInfo, HwInfo};
 /// Interval over which the processor's load is measured. llm-sys takes a second.
 const MEASURED_OVER: Duration = Duration::from_millis(250);
 
-/// Load, memory, temperature and address.
+/// Returns load, memory, temperature and network interface.
 pub async fn hwinfo() -> HwInfo {
     let before = processor_times();
     tokio::time::sleep(MEASURED_OVER).await;
@@ -25,8 +25,7 @@ pub async fn hwinfo() -> HwInfo {
     }
 }
 
-/// The NPU's memory in KiB; without an NPU the machine's, where models then are: clients check here whether a model has
-/// room. Zeros where neither is known.
+/// Returns the memory for models in KiB: the NPU's, or the machine's if there is no NPU. Clients check it before they load a model.
 pub fn cmminfo() -> CmmInfo {
     if let Some(text) = read("/proc/ax_proc/mem_cmm_info") {
         return read_cmm(&text);
@@ -56,7 +55,7 @@ impl Memory {
     }
 }
 
-/// Reads it on Linux; `None` elsewhere.
+/// Reads the machine's memory on Linux; `None` elsewhere.
 pub fn memory() -> Option<Memory> {
     let text = read("/proc/meminfo")?;
     let field = |name: &str| -> Option<u64> {
@@ -118,9 +117,9 @@ fn temperature() -> i64 {
         .unwrap_or(0)
 }
 
-/// The interface of the default route, if there is one.
+/// Returns the interface of the default route, if there is one.
 fn interface() -> Option<EthInfo> {
-    // Connecting a datagram socket sends nothing: it only looks up the route.
+    // Connecting a datagram socket looks up the route and sends nothing.
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
     let ip = socket.local_addr().ok()?.ip();

@@ -1,4 +1,4 @@
-//! `softprefix-unit`: the unit as a program of its own. It chooses a transport and the models; everything else is the library's.
+//! `softprefix-unit`: the unit as a program. Selects the transport and the source of models.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,37 +22,39 @@ struct Arguments {
     #[command(flatten)]
     task: Task,
 
-    /// A model to load at once: its name, or the path of a GGUF file. Clients may ask for any other.
+    /// Model to load at the start: a name, or the path of a GGUF file. Clients can load other models.
     #[arg(long, value_name = "NAME|PATH")]
     model: Option<String>,
 
-    /// Where models run; by itself, the NPU where its runtime is installed.
+    /// Engine that runs models [default: npu if its runtime is installed, else cpu]
     #[arg(long, value_enum)]
     engine: Option<Engine>,
 
-    /// Threads that compute; by itself, one for each physical core.
+    /// Number of threads [default: one per physical core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 
-    /// With --bus: the unit's name to llm-sys, and the first part of its tasks' ids.
+    /// With --bus: the unit's name at llm-sys, and the first part of its tasks' ids
     #[arg(long, value_name = "NAME", default_value = "llm")]
     unit_name: String,
 
-    /// With --bus: the folder of the files rpc.sys and rpc.<unit>.
+    /// With --bus: the folder of the files rpc.sys and rpc.<unit>
     #[arg(long, value_name = "FOLDER", default_value = "/tmp")]
     bus_folder: PathBuf,
 
-    /// Memory that clients may have the unit hold, in MiB: a quarter for requests, the rest for what runs (keys and values of texts).
-    /// By itself, 2048, or half of a smaller machine's memory.
+    /// Memory for clients in MiB: a quarter for their requests, the rest for what runs (the KV caches of inferences) [default:
+    /// 2048, or half
+    /// of the machine's memory if that is less]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..))]
     memory: Option<u32>,
 
-    /// Draft no tokens: one step of the model gives one. The texts are the same, and later.
+    /// Do not draft tokens. The texts are the same, but take longer
     #[arg(long)]
     no_drafts: bool,
 
-    /// Let --listen take an address that other machines reach. There is no password: whoever reaches it can list and load models, run
-    /// and end anybody's inferences, and read this machine's load, memory and address. It opens no files and no shell.
+    /// Allow --listen on an address that other machines can reach. There is no password: anyone who reaches it can list and load
+    /// models, run
+    /// inferences and end those of others, and read this machine's load, memory and address. It opens no files and no shell
     #[arg(long)]
     allow_remote: bool,
 }
@@ -60,25 +62,25 @@ struct Arguments {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct Task {
-    /// Listen on TCP and answer as llm-sys with this unit does. Clients of a module expect port 10001.
+    /// Listen on TCP and answer like llm-sys with this unit. Clients of a module expect port 10001
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
 
-    /// Serve llm-sys over ZeroMQ, in place of the stock llm unit.
+    /// Serve llm-sys over ZeroMQ, in place of the stock llm unit
     #[cfg(all(feature = "bus", unix))]
     #[arg(long)]
     bus: bool,
 
-    /// Load --model, check that prefixes act as they must, and say a verdict for each check.
+    /// Load --model, check that it handles prefixes correctly, and print the result of each check
     #[arg(long)]
     self_test: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Engine {
-    /// This machine's processor, with GGUF files.
+    /// This machine's processor, with GGUF files
     Cpu,
-    /// An Axera NPU, with the module's own models.
+    /// An Axera NPU, with the module's own models
     Npu,
 }
 
@@ -92,7 +94,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(code) => code,
         Err(error) => {
-            // On one line, causes included: this is what `systemctl status` shows.
+            // On one line with its causes, as shown by `systemctl status`.
             eprintln!("softprefix-unit: {error:#}");
             ExitCode::FAILURE
         }
@@ -152,7 +154,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Loads the model beside everything else: whoever asks for it meanwhile waits for the same load.
+/// Loads a model in the background. A set-up of the same model meanwhile waits for this load.
 fn preload(unit: &Unit, model: Option<String>) {
     let Some(model) = model else { return };
     let unit = unit.clone();
@@ -162,7 +164,7 @@ fn preload(unit: &Unit, model: Option<String>) {
     });
 }
 
-/// Ready when the program is asked to end.
+/// Completes when the process receives SIGTERM or Ctrl-C.
 async fn terminated() {
     #[cfg(unix)]
     {
@@ -194,7 +196,7 @@ fn test(source: &dyn ModelSource, name: &str) -> anyhow::Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Where models come from, and the name under which it has the one that was asked for.
+/// Returns the source of models, and the name in it of the model given by --model.
 fn models(
     arguments: &Arguments,
     runtime: &tokio::runtime::Runtime,
@@ -264,7 +266,7 @@ fn npu_models(
     let mut folders = ModelFolders::default();
     #[cfg(all(feature = "bus", unix))]
     if arguments.task.bus {
-        // llm-sys knows where this module keeps its models; where it does not say, they are where they usually are.
+        // llm-sys knows the module's model folders; the defaults apply if it does not answer.
         let keys = [
             "config_base_mode_path",
             "config_model_d",

@@ -7,7 +7,7 @@ pub use crate::engine::Progress;
 pub use crate::errors::LoadError;
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
-/// Everything that an inference needs of one model.
+/// A model with everything that an inference needs.
 pub struct LoadedModel {
     /// The name in set-ups (`model`).
     pub name: String,
@@ -15,12 +15,11 @@ pub struct LoadedModel {
     pub engine: Box<dyn Engine>,
     /// The model's tokenizer.
     pub tokenizer: std::sync::Arc<Tokenizer>,
-    /// How system prompt and user's text become one text.
+    /// Renders system prompt and user text as one text.
     pub template: ChatTemplate,
     /// Tokens that end an output.
     pub stop_tokens: Vec<u32>,
-    /// The card's `mode_param` with the set-up's keys over it: `max_token_len` and the sampling keys. Empty where a
-    /// model has no card.
+    /// The card's `mode_param`, overridden by the set-up: `max_token_len` and the sampling keys. Empty for a model without a card.
     pub settings: Map<String, Value>,
     /// SHA-256 of the model file, lower-case hex; `None` for a model in several files.
     pub digest: Option<String>,
@@ -28,13 +27,13 @@ pub struct LoadedModel {
 
 /// A source of models for a unit.
 pub trait ModelSource: Send + Sync {
-    /// The model cards, as `lsmode` lists them.
+    /// Returns the model cards, as `lsmode` lists them.
     fn cards(&self) -> Vec<Value>;
 
-    /// Loads the model that a set-up names. Keys of `overrides`, the set-up's `data`, take precedence over the card's.
+    /// Loads a model. Keys of `overrides`, the set-up's `data`, take precedence over the card's.
     ///
     /// # Errors
-    /// [`LoadError`].
+    /// A [`LoadError`].
     fn load(
         &self,
         model: &str,

@@ -9,21 +9,21 @@ use tokio::sync::Notify;
 
 use crate::unit::ReplySink;
 
-/// From this many bytes, senders that can wait are asked to wait ([`ReplySink::has_room`]).
+/// From this size on, senders that can wait should wait ([`ReplySink::has_room`]).
 const ROOMY_BYTES: usize = 256 << 10;
-/// From this many bytes, nothing more is read from the connection.
+/// From this size on, nothing more is read from the connection.
 const CROWDED_BYTES: usize = 1 << 20;
-/// From this many bytes, the connection is closed, as llm-sys does at the same size (PROTOCOL 1.7).
+/// From this size on, the connection is closed, like llm-sys does at the same size (PROTOCOL 1.7).
 const LIMIT_BYTES: usize = 16 << 20;
 
-/// Time between the frames of one answer, for clients that take each read for one message.
+/// Pause between the frames of one answer, for clients that take each read for one message.
 ///
-/// It is a time, since TCP does not tell when a client has read: an empty send queue (`SIOCOUTQ`) says that the peer's system has
-/// acknowledged, and its receive window moves by far more than a frame. A client that is held up for longer than this may find two
-/// frames in one read. To wait for acknowledgements instead would hold each frame up by the 40 ms for which systems delay them.
+/// A fixed pause, because TCP does not report when a client has read: an empty send queue (`SIOCOUTQ`) only means that the peer's system
+/// has acknowledged, and its receive window moves by far more than a frame. A client that is delayed for longer may still find two frames
+/// in one read. Queue for acknowledgements would delay each frame by the 40 ms of delayed ACKs.
 const APART: Duration = Duration::from_millis(10);
 
-/// The queue between all senders of replies and the one async task that writes.
+/// A queue between the senders of replies and the async task that writes them.
 #[derive(Default)]
 pub struct Outbox {
     waiting: Mutex<Waiting>,
@@ -37,7 +37,7 @@ pub struct Outbox {
 struct Waiting {
     messages: VecDeque<Message>,
     bytes: usize,
-    /// The last written frame: its answer, and when.
+    /// The last written frame: its answer and the time.
     last_frame: Option<(u64, Instant)>,
     /// Whether no more messages are accepted.
     gone: bool,
@@ -61,7 +61,7 @@ enum Next {
 }
 
 impl Waiting {
-    /// The time that a frame of this answer has to wait.
+    /// Returns how long a frame of this answer must wait.
     fn wait_of(&self, answer: u64) -> Duration {
         match self.last_frame {
             Some((last, at)) if last == answer => APART.saturating_sub(at.elapsed()),
@@ -215,7 +215,7 @@ impl Outbox {
                 }
             }
         }
-        // This may have consumed a wake-up for messages that came meanwhile; the caller checks again in any case.
+        // This may have consumed a notification of new messages; the caller checks the queue in any case.
         Ok(true)
     }
 }

@@ -8,9 +8,9 @@ use softprefix_core::sent::{self, Text};
 
 use crate::budget::Charge;
 
-/// Longest `request_id`, `work_id` and `action`, in bytes: they are kept while an inference runs.
+/// Maximum length of `request_id`, `work_id` and `action` in bytes; they are kept while an inference runs.
 const LONGEST_ID: usize = 256;
-/// Longest `object` in bytes, which may contain a path.
+/// Maximum length of `object` in bytes; it may contain a path.
 const LONGEST_OBJECT: usize = 4096;
 
 /// Why a text is not a request.
@@ -31,7 +31,7 @@ pub struct Request {
     pub object: Option<String>,
     /// JSON: an object with the request's `data`.
     text: Vec<u8>,
-    /// The charge, to be kept as long as anything of the request is.
+    /// The charge, which must be kept as long as any part of the request is.
     pub charge: Charge,
 }
 
@@ -58,10 +58,10 @@ fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
 }
 
 impl Request {
-    /// The request of a header, and of another object that holds its `data`.
+    /// Creates a request from a header and a separate object with its `data`.
     ///
     /// # Errors
-    /// [`Unreadable`] where the header is none.
+    /// [`Unreadable`] if the header is not a request.
     pub fn with_data(header: &[u8], data: Vec<u8>, charge: Charge) -> Result<Self, Unreadable> {
         let names = sent::first::<Names>(header).map_err(|_| Unreadable::Broken)?;
         Ok(Self::of(names, data, charge))
@@ -78,10 +78,10 @@ impl Request {
         }
     }
 
-    /// The data as a `T`; `None` where it is absent or null.
+    /// Parses the data as a `T`; `None` if it is absent or null.
     ///
     /// # Errors
-    /// Where it is of another type.
+    /// Fails if the data has another type.
     pub fn data<T: DeserializeOwned>(&self) -> Result<Option<T>, serde_json::Error> {
         #[derive(Deserialize)]
         struct With<T> {
@@ -103,23 +103,22 @@ impl Request {
         }
     }
 
-    /// The form of an inference's text.
+    /// Returns the form of an inference's input.
     #[must_use]
     pub fn input_form(&self) -> InputForm {
         InputForm::of(self.object.as_deref().unwrap_or_default())
     }
 }
 
-/// Reads a request: the first JSON value of the text. Other text may follow it, where braces inside strings misled
-/// llm-sys.
+/// Reads a request, the first JSON value of the text. More text can follow it if braces inside strings misled llm-sys.
 ///
-/// Two violations of JSON are accepted, as by the stock unit: `\{` and `\}` in an inference, which old clients write,
-/// and a value without a name, which llm-sys leaves behind where it replaces data by a `RAW` payload.
+/// Two violations of JSON are accepted, as by the stock unit: `\{` and `\}` in an inference, which old clients send, and a value without
+/// a name, which llm-sys leaves behind when it replaces the data by a `RAW` payload.
 ///
 /// # Errors
 /// [`Unreadable`].
 pub fn read(text: Vec<u8>, charge: Charge) -> Result<Request, Unreadable> {
-    // Skipped values are not checked otherwise.
+    // The parser does not check skipped values for UTF-8.
     if std::str::from_utf8(&text).is_err() {
         return Err(Unreadable::Broken);
     }
@@ -141,17 +140,17 @@ pub fn read(text: Vec<u8>, charge: Charge) -> Result<Request, Unreadable> {
     }
 }
 
-/// Whether the request is addressed to llm-sys itself: `sys`, `sys.anything`, or empty.
+/// Returns `true` if the request is addressed to llm-sys itself: `sys`, `sys.anything`, or empty.
 pub fn is_for_sys(work_id: &str) -> bool {
     work_id.is_empty() || work_id.split('.').next() == Some(SYS)
 }
 
-/// The reply to a message that cannot be read.
+/// Returns the reply to an unreadable message.
 pub fn unreadable() -> Reply {
     Reply::stock_error(UNREADABLE_REQUEST_ID, SYS, Code::JSON)
 }
 
-/// Removes `,:value`; `None` where there is none.
+/// Removes `,:value`; `None` if there is none.
 fn without_nameless_value(text: &[u8]) -> Option<Vec<u8>> {
     let mut in_string = false;
     let mut escaped = false;
@@ -175,7 +174,7 @@ fn without_nameless_value(text: &[u8]) -> Option<Vec<u8>> {
     Some([&text[..start - 1], &rest[values.byte_offset()..]].concat())
 }
 
-/// Replaces `\{` and `\}` by `{` and `}`; `None` where there are none.
+/// Replaces `\{` and `\}` by `{` and `}`; `None` if there are none.
 fn without_brace_escapes(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.iter().copied().peekable();

@@ -1,7 +1,5 @@
-//! `--self-test`: checks that a loaded model and its engine treat prefixes correctly, with one line for each check.
-//!
-//! Use it to check the NPU engine on a module, or a new model. It runs the engine directly, without tasks and
-//! transports, and compares logits.
+//! `--self-test`: checks that a loaded model and its engine handle prefixes correctly. Use it for the NPU engine on a module, or for a new
+//! model. It runs the engine directly, without tasks and transports, and compares logits.
 
 use std::sync::atomic::AtomicBool;
 
@@ -35,7 +33,7 @@ struct Run {
     logits: Vec<Vec<f32>>,
 }
 
-/// Runs all checks. A failure of the engine is the last verdict.
+/// Runs all checks. If the engine fails, the last verdict reports it.
 pub fn run(model: &mut LoadedModel) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     if let Err(found) = checks(model, &mut verdicts) {
@@ -95,7 +93,7 @@ fn checks(model: &mut LoadedModel, verdicts: &mut Vec<Verdict>) -> Result<(), St
 
     let with = |value: f32, len: usize| [vec![bf16::from_f32(value); hidden_size * len], prompt_rows.clone()].concat();
     let zero = greedy(engine, &with(0.0, 1)).map_err(sentence)?;
-    // A zero row still takes a position, so the logits change.
+    // A row of zeros still takes a position, so the logits must change.
     say(
         "prefix of magnitude 0",
         zero.logits != baseline.logits,

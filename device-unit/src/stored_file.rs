@@ -1,7 +1,7 @@
-//! A file of a model that is read repeatedly while the model is in use.
+//! A file of a model that is read repeatedly while the model is loaded.
 //!
-//! It is read by system calls and never mapped: truncating a mapped file would crash the program, and overwriting it would give rows
-//! of another model. Both are errors here.
+//! The file is read by system calls and never mapped: truncating a mapped file would crash the process, and overwriting it would return
+//! rows of another model. With system calls both are errors.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ use softprefix_core::files;
 
 use crate::errors::LoadError;
 
-/// An open file, and its state when it was opened.
+/// An open file, with its state when it was opened.
 pub struct StoredFile {
     path: PathBuf,
     file: File,
@@ -22,7 +22,7 @@ pub struct StoredFile {
 
 impl StoredFile {
     /// # Errors
-    /// [`LoadError::Unreadable`] where the file cannot be opened or is not a regular file.
+    /// [`LoadError::Unreadable`] if the file cannot be opened or is not a regular file.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let unreadable = |source| LoadError::Unreadable {
             path: path.to_owned(),
@@ -42,7 +42,7 @@ impl StoredFile {
         &self.path
     }
 
-    /// Its length in bytes when it was opened.
+    /// Returns the length in bytes when the file was opened.
     pub fn len(&self) -> u64 {
         self.len
     }
@@ -51,7 +51,7 @@ impl StoredFile {
         self.len == 0
     }
 
-    /// A reader from its beginning.
+    /// Returns the file, for reading from its start.
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
@@ -59,7 +59,7 @@ impl StoredFile {
     /// Fills `out` with the bytes from offset `at`.
     ///
     /// # Errors
-    /// The system's error; also where the file was changed since it was opened.
+    /// The system's error, or an error if the file has changed since it was opened.
     pub fn read_at(&self, out: &mut [u8], at: u64) -> io::Result<()> {
         let now = self.file.metadata()?;
         if now.len() != self.len || now.modified().ok() != self.modified {

@@ -1,9 +1,9 @@
-//! Tasks that run beside others: one that breaks off is told, not lost.
+//! Detached async tasks whose panics are logged.
 
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinError};
 
-/// Starts a task for which nobody waits. Where it breaks off, that is logged as happening while `doing`.
+/// Spawns a detached task. A panic is logged with `doing`, a description of what the task was doing.
 pub fn spawn(runtime: &Handle, doing: &'static str, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
     let task = runtime.spawn(task);
     let abort = task.abort_handle();
@@ -11,7 +11,7 @@ pub fn spawn(runtime: &Handle, doing: &'static str, task: impl Future<Output = (
     abort
 }
 
-/// Logs that a task broke off, where it did.
+/// Logs the panic of a task, if it panicked.
 pub fn tell_panic(ended: Result<(), JoinError>, doing: &str) {
     if let Err(error) = ended
         && error.is_panic()

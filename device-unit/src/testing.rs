@@ -1,7 +1,7 @@
-//! Makes small GGUF files with random weights, so that tests of everything above the engine need no download.
+//! Creates small GGUF files with random weights, so that tests above the engine need no download.
 //!
-//! The files are real ones: the format, the tensor names, the metadata and the tokenizer's tables of their architecture; only
-//! the weights say nothing. Compiled for tests only (feature `testing`).
+//! The format, the tensor names, the metadata and the tokenizer tables are those of the architecture. Compiled for tests only (feature
+//! `testing`).
 
 #[cfg(feature = "cpu")]
 mod models;
@@ -16,32 +16,32 @@ use half::f16;
 pub use models::{qwen_model, small_model};
 use softprefix_core::prefix::split_mix;
 
-/// What the file is to hold. `TinyModel::qwen2()`, `TinyModel::qwen3()` and `TinyModel::llama()` are good beginnings.
+/// The contents of a file. Start from `TinyModel::qwen2()`, `TinyModel::qwen3()` or `TinyModel::llama()`.
 #[derive(Debug, Clone)]
 pub struct TinyModel {
-    /// `qwen2` (biases, rotated halves), `qwen3` (normalised heads, rotated halves) or `llama` (neither, rotated pairs); any other name
-    /// makes a file to refuse.
+    /// `qwen2` (biases, rotated halves), `qwen3` (normalised heads, rotated halves) or `llama` (neither, rotated pairs). Files with any
+    /// other name are refused.
     pub architecture: String,
     pub hidden_size: usize,
     pub layers: usize,
     pub heads: usize,
     pub kv_heads: usize,
-    /// Width of a head, where it is not H / heads.
+    /// Width of a head, if it is not H / heads.
     pub head_size: Option<usize>,
     pub feed_forward: usize,
     /// `context_length` in the metadata.
     pub window: usize,
-    /// Whether there is an `output.weight` beside the embedding table.
+    /// Whether the file has an `output.weight` besides the embedding table.
     pub own_output: bool,
     pub weights: TinyWeights,
     pub seed: u64,
-    /// Keys that are added, changed, or (nothing) left out.
+    /// Keys to add, change, or (with `None`) leave out.
     pub keys: Vec<(String, Option<Meta>)>,
-    /// Further tensors, F32, with dimensions from the innermost outwards.
+    /// Additional F32 tensors, with dimensions from the innermost outwards.
     pub tensors: Vec<(String, Vec<usize>)>,
 }
 
-/// How matrices are stored.
+/// The storage format of matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TinyWeights {
     F32,
@@ -49,30 +49,30 @@ pub enum TinyWeights {
     Q8_0,
     Q4_1,
     Bf16,
-    /// Blocks of a type that is not written here from numbers: every bit by chance but the scales.
+    /// Blocks of a type that is not quantised here: random bits with given scales.
     Blocks(Stored),
-    /// The numbers that these blocks stand for, as F32.
+    /// The values of such blocks, stored as F32.
     #[cfg(feature = "cpu")]
     BlocksAsF32(Stored),
 }
 
-/// A type of blocks as files store it.
+/// A block type of GGUF files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
-    /// GGML's number of the type.
+    /// GGML's id of the type.
     pub id: u32,
-    /// Numbers in a block.
+    /// Values per block.
     pub values: usize,
-    /// Bytes of a block.
+    /// Bytes per block.
     pub bytes: usize,
-    /// Where its f16 scales stand, and the factor of each on `step`.
+    /// Offsets of its f16 scales, each with its factor on `step`.
     pub scales: &'static [(usize, i32)],
-    /// The power of two that the numbers are multiples of.
+    /// The values are multiples of this power of two.
     pub step: i32,
 }
 
 impl Stored {
-    /// Every type of GGUF files that are read and that is not written from numbers here, with scales that make weights of a usual size.
+    /// All supported types that are not quantised here, with scales that give weights of a usual size.
     pub const ALL: [Self; 11] = [
         Self::of(2, 32, 18, &[(0, 1)], -6),
         Self::of(6, 32, 22, &[(0, 1)], -7),
@@ -97,14 +97,14 @@ impl Stored {
         }
     }
 
-    /// The type of that name in ggml.
+    /// Returns the type with this ggml name.
     #[cfg(feature = "cpu")]
     pub fn named(name: &str) -> Option<Self> {
         let known = |stored: &Self| TensorKind::from_id(stored.id).is_ok_and(|kind| kind.name() == name);
         Self::ALL.into_iter().find(known)
     }
 
-    /// Blocks for `values` numbers.
+    /// Creates blocks for `values` values.
     fn blocks(self, values: usize, random: &mut Random) -> Vec<u8> {
         let mut data: Vec<u8> = (0..values / self.values * self.bytes)
             .map(|_| (random.signed() * 128.0).floor() as i8 as u8)
@@ -119,7 +119,7 @@ impl Stored {
     }
 }
 
-/// The ids of the tiny vocabulary: bytes are 0..=255 (token = byte), special tokens follow.
+/// Ids of the tiny vocabulary: bytes are 0..=255 (token = byte), followed by special tokens.
 pub mod token {
     /// `<|endoftext|>`
     pub const END_OF_TEXT: u32 = 256;
@@ -129,7 +129,7 @@ pub mod token {
     pub const IM_END: u32 = 258;
 }
 
-/// Tokens after the bytes and the special ones, made by merges: the first two letters join, then a third.
+/// Tokens after the bytes and special tokens, created by merges: the first two letters join, then a third.
 const MERGED: [(&str, &str); 6] = [
     ("t", "h"),
     ("th", "e"),
@@ -172,7 +172,7 @@ impl TinyModel {
         }
     }
 
-    /// Heads of a size of their own, as Qwen3-0.6B has them.
+    /// With a head size independent of H, as in Qwen3-0.6B.
     pub fn qwen3() -> Self {
         Self {
             architecture: "qwen3".into(),
@@ -184,12 +184,12 @@ impl TinyModel {
         }
     }
 
-    /// Number of tokens, which is the number of logits.
+    /// Returns the number of tokens, which is the number of logits.
     pub fn vocab_size(&self) -> usize {
         256 + 3 + MERGED.len()
     }
 
-    /// The file's bytes.
+    /// Returns the bytes of the file.
     pub fn bytes(&self) -> Vec<u8> {
         let tensors = self.tensors();
         let values = self.metadata();
@@ -222,7 +222,7 @@ impl TinyModel {
     /// Writes the file.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn write(&self, path: &Path) -> std::io::Result<()> {
         std::fs::File::create(path)?.write_all(&self.bytes())
     }
@@ -397,7 +397,7 @@ impl TinyWeights {
     }
 }
 
-/// The same chance for the same tensor.
+/// Returns a generator seeded by the values, so that equal tensors are stored equally.
 fn chance(values: &[f32]) -> Random {
     Random(values.first().map_or(0, |value| u64::from(value.to_bits())))
 }
@@ -454,7 +454,7 @@ fn put_string(file: &mut Vec<u8>, text: &str) {
     file.extend(text.as_bytes());
 }
 
-/// The printable character that stands for a byte in byte-level vocabularies (GPT-2's table).
+/// Returns the printable character for a byte in byte-level vocabularies (GPT-2's table).
 fn byte_char(byte: u8) -> char {
     let shown = |b: u8| matches!(b, 33..=126 | 161..=172 | 174..=255);
     if shown(byte) {

@@ -1,11 +1,11 @@
-//! The floors of this crate, as its documentation draws them: an import goes down, never up and never across.
+//! Checks the layers of this crate's documentation: a module imports only from lower layers.
 
 #[path = "../../core/tests/floors/imports.rs"]
 mod imports;
 
 use imports::{Floors, no_import_climbs, no_large_circle};
 
-/// From the ground up.
+/// The modules from the lowest layer to the highest.
 const FLOORS: Floors<'_> = &[
     &["errors.rs", "machine.rs", "tasks.rs"],
     &["stored_file.rs", "budget.rs"],

@@ -1,4 +1,4 @@
-//! What a unit holds for what it was sent: counted by the allocator, over the shapes that messages can have.
+//! Measures the memory that a unit uses for messages of all shapes, counted by the allocator.
 #![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
@@ -18,7 +18,7 @@ mod common;
 
 use common::{ENDLESS, Server, whole};
 
-/// Counts the bytes that are held, and the most that ever were.
+/// Counts the bytes that are allocated, and their maximum.
 struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -65,10 +65,10 @@ static ALLOCATOR: Counting = Counting;
 /// that lasts, one at a time; those here are longer.
 const CONSTANT: usize = 16 << 20;
 
-/// One test at a time: they all share the allocator.
+/// Tests run one at a time, because they share the allocator.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Sends bytes without holding copies of them, reads whatever comes and drops it; gives what was held at most beyond what was before.
+/// Sends bytes without keeping copies, drops all replies, and returns the maximum of allocated bytes above the previous state.
 fn held_for(server: &Server, task: &str, message: &[u8], close: bool) -> usize {
     let settled = settle();
     MOST.store(settled, Ordering::Relaxed);
@@ -79,25 +79,25 @@ fn held_for(server: &Server, task: &str, message: &[u8], close: bool) -> usize {
         let mut buffer = [0; 8192];
         while matches!(reader.read(&mut buffer), Ok(count) if count > 0) {}
     });
-    // The other side may close in the middle.
+    // The server may close the connection in between.
     let _ = stream.write_all(message);
     if close {
         let _ = stream.shutdown(Shutdown::Write);
         reading.join().unwrap();
     } else {
-        // Half a message: it is held until the connection ends.
+        // A partial message is held until the connection ends.
         std::thread::sleep(Duration::from_millis(200));
         drop(stream.shutdown(Shutdown::Both));
         reading.join().unwrap();
     }
     let most = MOST.load(Ordering::Relaxed).saturating_sub(settled);
-    // Whatever ran is ended before the next.
+    // Everything must end before the next test.
     let mut client = server.client();
     client.ask(&common::bare("p", task, "pause"));
     most
 }
 
-/// Waits until what was held for the last message is given back.
+/// Waits until the memory of the last message is released.
 fn settle() -> usize {
     let patience = Instant::now() + Duration::from_secs(5);
     let mut last = HELD.load(Ordering::Relaxed);
@@ -112,7 +112,7 @@ fn settle() -> usize {
     last
 }
 
-/// The start of a message, something that is repeated in it, and its end.
+/// The start of a message, a part that is repeated, and the end.
 fn shapes(task: &str) -> Vec<(&'static str, String, String, String)> {
     let head = |action: &str, work_id: &str, object: &str| {
         format!(r#"{{"request_id":"m","work_id":"{work_id}","action":"{action}","object":"{object}","data":"#)
@@ -272,7 +272,7 @@ fn what_is_held_follows_what_was_received_whatever_the_shape_of_the_message() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole(ENDLESS, 200));
-    // One inference before: what is made once is not counted.
+    // One inference first, so that one-time allocations are not counted.
     client.ask(&common::infer("warm", &task, "hello"));
     let shapes = shapes(&task);
     let config = Config {
@@ -285,7 +285,7 @@ fn what_is_held_follows_what_was_received_whatever_the_shape_of_the_message() {
     let sizes = (2_usize << 20..6 << 20, any::<bool>());
     runner
         .run(&sizes, |(size, close)| {
-            // Each shape in its turn, so that none is left to chance.
+            // All shapes in turn instead of random ones.
             let (name, start, middle, end) = &shapes[number.fetch_add(1, Ordering::Relaxed) % shapes.len()];
             // Each of these small ones is answered: megabytes of them would take minutes.
             let answered = ["closing braces", "empty messages", "pings"].contains(name);
@@ -339,7 +339,7 @@ fn half_sent_prompts_of_many_clients_stay_within_the_budget_and_the_others_are_h
     let mut refused = 0;
     for _ in 0..24 {
         let mut other = server.client();
-        // What is refused is told before what is sent behind it is answered; the connection may be closed in the middle.
+        // The refusal is sent before replies to what follows it; the connection may be closed in between.
         let ping = format!("{}\n", common::bare("behind", "sys", "ping"));
         let sent = other
             .stream
@@ -370,7 +370,7 @@ fn half_sent_prompts_of_many_clients_stay_within_the_budget_and_the_others_are_h
         (Some(128 << 20), Some(32 << 20))
     );
     assert!(told["requests_used"].as_u64() > Some(12 << 20), "{told}");
-    // Who has half-sent prompts makes room by going.
+    // A client with partial prompts releases memory by disconnecting.
     drop(connections);
     let patience = Instant::now() + Duration::from_secs(10);
     loop {
@@ -382,6 +382,6 @@ fn half_sent_prompts_of_many_clients_stay_within_the_budget_and_the_others_are_h
         std::thread::sleep(Duration::from_millis(50));
     }
     let used = client.ask(&common::bare("t", &task, "taskinfo"))["data"]["soft_prefix"]["memory"]["work_used"].clone();
-    // But for the texts that the task remembers to draft from.
+    // Except for the recent texts that the task drafts from.
     assert!(used.as_u64() < Some(4 << 10), "{used}");
 }

@@ -1,5 +1,5 @@
-//! Every kind of model file is computed right, or refused by the name of what is not: the table in the crate's documentation row by
-//! row, models against an own forward pass in numpy, and files that other programs wrote.
+//! Every kind of model file is computed correctly or refused by name: each row of the table in the crate's documentation, models compared
+//! with a forward pass in numpy, and files written by other programs.
 #![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -21,7 +21,7 @@ use softprefix_unit::tokenizer::{ChatTemplate, Special, Tokenizer};
 
 const DOCUMENTATION: &str = include_str!("../src/model-files.md");
 
-/// All that a file can change.
+/// Everything that a change of the file can affect.
 #[derive(Debug, PartialEq)]
 struct Seen {
     info: EngineInfo,
@@ -31,7 +31,7 @@ struct Seen {
     template: ChatTemplate,
 }
 
-/// Loads the models of a folder by the name of one.
+/// Loads a model from a folder by name.
 fn load(folder: &Path, name: &str) -> Result<LoadedModel, String> {
     let store = ModelStore::new(Places::only(folder.to_owned())).with_engine(CpuOptions {
         threads: Some(1),
@@ -89,7 +89,7 @@ fn see(bytes: &[u8]) -> Result<Seen, String> {
     })
 }
 
-/// A row of the table: what is in the file, and what becomes of it.
+/// The rows of the table: the contents of the file, and how they are treated.
 fn rows() -> Vec<(&'static str, &'static str)> {
     let rows = DOCUMENTATION
         .lines()
@@ -97,7 +97,7 @@ fn rows() -> Vec<(&'static str, &'static str)> {
     rows.filter(|(what, _)| *what != "in the file").collect()
 }
 
-/// The texts between backticks.
+/// Returns the texts between backticks.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
@@ -118,12 +118,12 @@ fn value(text: &str) -> Meta {
     }
 }
 
-/// Holds what a file does beside what it does without the thing in question.
+/// Compares the files with and without the contents of a row.
 fn judge(row: &str, verdict: &str, name: &str, without: &TinyModel, with: &TinyModel) {
     let without = see(&without.bytes()).unwrap();
     match (see(&with.bytes()), verdict.split(':').next().unwrap()) {
         (Ok(with), "computed") => assert_ne!(with, without, "{row} changes nothing"),
-        // Checked against what is there, and found wrong.
+        // Computed in the sense of checked, with a mismatch as a result.
         (Err(error), "computed") => assert!(
             !error.contains("known here") && !error.contains("computed here"),
             "{row}: {error}"
@@ -159,7 +159,7 @@ fn each_key_is_computed_meaningless_or_refused_as_the_table_says() {
         } else {
             name
         };
-        // The kind of a vocabulary is named by what it is.
+        // The error names the kind of vocabulary.
         let named = if matches!(name, "tokenizer.ggml.model" | "tokenizer.ggml.pre") {
             quoted(own)[1]
         } else {
@@ -240,7 +240,7 @@ fn each_type_of_numbers_is_computed_or_refused_by_name_as_the_table_says() {
     );
 }
 
-/// Where the header has the offset of a tensor of one dimension.
+/// Returns where the header contains the offset of a tensor with one dimension.
 fn offset_of(bytes: &[u8], name: &str) -> usize {
     let at = bytes
         .windows(name.len())
@@ -304,14 +304,14 @@ fn case(name: &str) -> PathBuf {
     cases().join(name)
 }
 
-/// `forward/make.py` makes these.
+/// Cases created by `forward/make.py`.
 #[derive(Deserialize)]
 struct Reference {
     model: String,
     tokens: Vec<u32>,
-    /// After the last token.
+    /// The logits after the last token.
     logits: Vec<f32>,
-    /// Those of a reader that does not know what is special about the model.
+    /// The logits if the model's special property is ignored.
     passed_over: Vec<f32>,
 }
 
@@ -333,7 +333,7 @@ fn models_give_what_an_own_forward_pass_in_numpy_gives() {
             "{}: {right} from the reference, {wrong} from what passes over",
             reference.model
         );
-        // Activations are rounded to eight bits: some hundredths of logits of about 4.
+        // Activations are rounded to eight bits, which changes logits of about 4 by a few hundredths.
         assert!(
             right < 0.25 && right < 0.1 * wrong,
             "{}: {right} of {wrong}",
@@ -342,7 +342,7 @@ fn models_give_what_an_own_forward_pass_in_numpy_gives() {
     }
 }
 
-/// What the model says to "hi there", twelve tokens.
+/// Returns the model's answer to "hi there", twelve tokens.
 fn said(name: &str) -> String {
     let mut model = load(&cases(), name).unwrap();
     let text = model.template.render("S", "hi there");
@@ -366,7 +366,7 @@ fn files_that_others_wrote_say_what_they_should() {
     said("split");
 }
 
-/// How far the tokens of `text` lie below the likeliest ones, where the model is given them after its prompt.
+/// Returns how far the tokens of `text` are below the likeliest ones, by teacher forcing.
 fn below_the_likeliest(name: &str, text: &[&str]) -> f32 {
     let mut model = load(&cases(), name).unwrap();
     let prompt = model.template.render("S", "hi there");
@@ -384,8 +384,8 @@ fn below_the_likeliest(name: &str, text: &[&str]) -> f32 {
 
 #[test]
 fn positions_are_divided_by_the_factor_whatever_the_key_is_called() {
-    // What an own forward pass in numpy says. Two of its tokens lead by 0.0004 and 0.02 only, less than what eight bits leave of
-    // activations, so that the texts need not be the same to the letter.
+    // The expected texts are from a forward pass in numpy. Two tokens lead by only 0.0004 and 0.02, less than the rounding of activations
+    // to eight bits, so the texts need not be equal.
     let right = ["x", "F", "ī", "6", "F", "F", "F", "F"];
     for scaled in ["rope-linear-4", "rope-old-key"] {
         let below = below_the_likeliest(scaled, &right);
@@ -433,7 +433,7 @@ fn a_file_that_is_shortened_or_written_over_under_a_loaded_model_is_an_error_and
         if cut {
             file.set_len(100).unwrap();
         } else {
-            // A copy program that keeps the length, and a clock that goes on.
+            // The length is kept, as by a copy program, and the modification time changes.
             file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(5))
                 .unwrap();
         }

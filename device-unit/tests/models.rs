@@ -1,4 +1,4 @@
-//! Models that are there: found in all the places, named, described as cards, loaded.
+//! Local models: where they are found, their names, cards, and loading.
 #![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -17,7 +17,7 @@ fn write(model: &TinyModel, path: &Path) {
     model.write(path).unwrap();
 }
 
-/// A model of the shape that the module's Qwen has, as far as a card tells it.
+/// A model with the card data of the module's Qwen.
 fn qwen_shaped() -> TinyModel {
     TinyModel {
         hidden_size: 896,
@@ -49,7 +49,7 @@ fn models_are_found_in_all_places_and_the_first_of_a_name_wins() {
         &TinyModel::llama(),
         &at("hub/models--Owner--Name/snapshots/0123/c.gguf"),
     );
-    // None of these is a model: a beginning, another file, a hub download that is under way.
+    // None of these is a model: a truncated file, another file, an unfinished hub download.
     fs::write(at("own/d.gguf.0123456789abcdef.part"), "GGUF").unwrap();
     fs::write(at("own/notes.txt"), "").unwrap();
     write(
@@ -78,7 +78,7 @@ fn a_file_of_the_hugging_face_cache_is_found_through_its_link() {
     let link = repository.join("snapshots/0123/qwen2.5-0.5b-instruct-q4_k_m.gguf");
     fs::create_dir_all(link.parent().unwrap()).unwrap();
     std::os::unix::fs::symlink("../../blobs/abc", &link).unwrap();
-    // A link whose file is gone is no model.
+    // A link without its target is not a model.
     std::os::unix::fs::symlink("../../blobs/gone", link.with_file_name("gone.gguf")).unwrap();
 
     let store = ModelStore::new(Places {
@@ -92,7 +92,7 @@ fn a_file_of_the_hugging_face_cache_is_found_through_its_link() {
 
 #[test]
 fn the_environment_names_our_folder_and_the_hub_cache() {
-    // Environment variables belong to the whole process, so a second one looks.
+    // Environment variables belong to the whole process, so a child process looks.
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_prints_places", "--nocapture"])
         .env("SOFTPREFIX_CHILD", "1")
@@ -137,7 +137,7 @@ fn a_card_tells_what_the_file_says() {
             "filename_model": "tiny.gguf",
         })
     );
-    // Where the file lies on this machine is nobody's concern on the network.
+    // The path on this machine must not be sent to clients.
     assert!(!card.to_string().contains(folder.path().to_str().unwrap()));
 }
 
@@ -207,7 +207,7 @@ fn models_in_the_caches_of_other_programs_are_found_and_named_by_where_they_lie(
         &model,
         &TinyModel::qwen2(),
     );
-    // None of these: an adapter would go unheard, a file is missing, and a name leads out of the folder.
+    // None of these: an adapter would be ignored, a file is missing, and a name leaves the folder.
     let adapted = [("model", "0123abcd"), ("adapter", "89ab")];
     ollama(
         &at("ollama"),
@@ -374,7 +374,7 @@ fn a_loaded_model_has_its_settings_its_digest_and_the_set_ups_keys_over_the_card
     assert_eq!(module.settings.get("max_token_len"), None);
 }
 
-/// The whole way on a real model: found, loaded, a question through template and tokenizer, and a sensible next word.
+/// Everything on a real model: it is found and loaded, and answers a question through template and tokenizer sensibly.
 #[test]
 fn the_small_model_answers_a_question() {
     let folder = tempfile::tempdir().unwrap();
@@ -396,7 +396,7 @@ fn the_qwen_answers_a_question_under_the_modules_name() {
     assert!(answer(&mut model, "What is the capital of France?").contains("Paris"));
 }
 
-/// Up to 16 tokens, the most probable each time.
+/// Returns up to 16 greedy tokens.
 fn answer(model: &mut softprefix_unit::model::LoadedModel, question: &str) -> String {
     let text = model.template.render("You are a helpful assistant", question);
     let mut next = model

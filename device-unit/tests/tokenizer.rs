@@ -1,4 +1,4 @@
-//! Text to tokens and back on the real vocabularies, against independent tokenizers (`fixtures/tokenizer/make.py`).
+//! Tokenizes the real vocabularies and decodes again, compared with independent tokenizers (`fixtures/tokenizer/make.py`).
 #![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -15,7 +15,7 @@ use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::testing::{TinyModel, qwen_model, small_model};
 use softprefix_unit::tokenizer::{ChatTemplate, Special, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
-/// One line of the fixture. The `_plain` ids are there only where they differ.
+/// One line of the fixture. The `_plain` ids are present only if they differ.
 #[derive(Deserialize)]
 struct Case {
     text: String,
@@ -75,7 +75,7 @@ fn qwen_cuts_all_texts_as_the_references_do() {
     assert_equal(&tokenizer, qwen2);
 }
 
-/// The module's file holds ranks only: the same vocabulary written that way must cut all texts the same.
+/// The module's file contains ranks only. The same vocabulary in that format must give the same tokens.
 #[test]
 fn qwen_tiktoken_gives_the_same_tokens_as_the_gguf() {
     let Some(path) = qwen_model() else { return };
@@ -101,7 +101,7 @@ fn qwen_tiktoken_gives_the_same_tokens_as_the_gguf() {
     }
 }
 
-/// The same vocabulary as a `tokenizer.json`, written with the parts that SmolLM2's own file names.
+/// The same vocabulary as a `tokenizer.json` with the components of SmolLM2's own file.
 #[test]
 fn tokenizer_json_gives_the_same_tokens_as_the_gguf() {
     let vocabulary = vocabulary(&small_model());
@@ -146,7 +146,7 @@ fn decoding_gives_back_the_bytes_that_were_encoded() {
     let tokenizer = Tokenizer::from_vocabulary(vocabulary(&small_model())).unwrap();
     for case in cases().iter().filter(|case| case.smollm_plain.is_none()) {
         let ids = tokenizer.encode(&case.text, Special::Parse).unwrap();
-        // SmolLM2's vocabulary lacks a few bytes (control characters mostly); the reference leaves them out, and so do we.
+        // SmolLM2's vocabulary lacks a few bytes (mostly control characters), which the reference drops, too.
         let missing =
             |byte: &u8| !(0..tokenizer.vocab_size() as u32).any(|id| tokenizer.token_bytes(id) == Some(&[*byte]));
         let present: Vec<u8> = case
@@ -212,7 +212,7 @@ fn the_longest_run_of_blanks_is_still_cut_by_the_whole_pattern() {
     let Some(path) = qwen_model() else { return };
     let tokenizer = Tokenizer::from_vocabulary(vocabulary(&path)).unwrap();
     let blanks = softprefix_unit::tokenizer::LONGEST_TEXT - 1;
-    // The last blank belongs to the word: a pattern that gave up would put all into one piece.
+    // The last blank belongs to the word. If the pattern gave up, everything would be one piece.
     let ids = tokenizer
         .encode(&format!("{}x", " ".repeat(blanks)), Special::Parse)
         .unwrap();
@@ -274,7 +274,7 @@ proptest! {
     }
 }
 
-/// Generous against a busy machine; the time itself is printed.
+/// The limit is generous for busy machines; the time is printed.
 #[test]
 fn building_the_tokenizer_takes_a_fraction_of_a_second() {
     let path = qwen_model().unwrap_or_else(small_model);

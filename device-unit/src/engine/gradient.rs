@@ -1,5 +1,4 @@
-//! What an engine differentiates, where it can: how unlikely a model finds wanted tokens, with respect to its first rows. It knows no
-//! model.
+//! Gradients of a loss on a model's predictions with respect to the first embedding rows of a text.
 
 use std::sync::Arc;
 
@@ -7,54 +6,54 @@ use half::bf16;
 
 use crate::errors::EngineError;
 
-/// One text behind some rows that are learned, and what is wanted of the model's predictions.
+/// A text with learned rows in front, and the targets of its predictions.
 #[derive(Debug, Clone)]
 pub struct Example {
-    /// n x H embedding rows, those that are learned first.
+    /// n x H embedding rows, the learned ones first.
     pub rows: Vec<bf16>,
-    /// How many rows are learned.
+    /// Number of learned rows.
     pub learned: usize,
-    /// What is wanted after the last rows: the first for the row `targets.len()` before the end. At least one, at most n.
+    /// Targets of the predictions after the last `targets.len()` rows. At least one, at most n.
     pub targets: Vec<Target>,
-    /// What each target's loss is multiplied by.
+    /// Factor of the loss.
     pub weight: f32,
 }
 
-/// What a model is to predict at one place.
+/// What the model should predict at one position.
 #[derive(Debug, Clone)]
 pub enum Target {
-    /// This token: the loss is -ln of its probability.
+    /// This token: the loss is -ln p(token).
     Token(u32),
-    /// What these V logits predict: the loss is KL(these || the prediction).
+    /// The distribution of these V logits: the loss is KL(these || the prediction).
     Logits(Arc<[f32]>),
 }
 
-/// What one example came to.
+/// The result of one example.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gradient {
-    /// The sum of the targets' losses times the weight, in nats, of a forward pass in f32.
+    /// Weighted sum of the targets' losses in nats, from a forward pass in f32.
     pub loss: f64,
-    /// Its derivative with respect to the learned rows, row by row. Not finite where the model's numbers leave the range of f32.
+    /// Its derivative with respect to the learned rows, learned x H. Not finite if the computation overflows f32.
     pub rows: Vec<f32>,
 }
 
-/// An engine that can differentiate. One example at a time, in shares of work between which the engine may be used for anything else.
+/// Computes gradients, one example at a time, in pieces of work between which the engine can run other steps.
 ///
-/// The rule for every implementation: the numbers are the same bits on any number of threads.
+/// The results must be the same bits on any number of threads.
 pub trait Differentiable {
-    /// Bytes that an example of so many rows and targets takes while it is worked on.
+    /// Returns the bytes needed for an example of so many rows and targets.
     fn gradient_bytes(&self, rows: usize, targets: usize) -> usize;
 
-    /// Takes an example; one that is being worked on is given up.
+    /// Begins an example; one in progress is aborted.
     ///
     /// # Errors
     /// [`EngineError::RaggedRows`], [`EngineError::WindowExceeded`], [`EngineError::NoSuchToken`]; [`EngineError::Machinery`] for targets
     /// that do not fit the rows.
     fn begin_gradient(&mut self, example: Example) -> Result<(), EngineError>;
 
-    /// Does a share of the work, some milliseconds; the gradient once all is done. `None` for ever where nothing was begun.
+    /// Does a few milliseconds of work, and returns the gradient when it is complete. Returns `None` if no example was begun.
     fn advance_gradient(&mut self) -> Option<Gradient>;
 
-    /// Frees what an example holds.
+    /// Aborts the example in progress and frees its memory.
     fn give_up_gradient(&mut self);
 }

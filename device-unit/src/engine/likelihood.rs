@@ -1,49 +1,49 @@
-//! From logits to probabilities, in f64: how likely a token was, and how far two predictions are apart. It knows no engine.
+//! Log-probabilities and Kullback-Leibler divergences from logits, in f64.
 //!
-//! For one place of a text there are the logits l of a base and of conditions compared with it, V of each. They are gone through in
-//! stretches of `STRETCH` tokens, all conditions abreast, so that what the base's logits become is still near when the others need it:
+//! At one position of a text there are V logits `l` for a base and for each condition compared with it. They are reduced in chunks of
+//! `CHUNK` tokens, all conditions side by side, so that the base's exponentials are still cached when the others need them:
 //!
 //! ```text
-//! of each stretch s:   m = max l              w = exp(l - m)              sum  = sum of w
-//!                      lead = sum of w_base (l_base - l)                  lane by lane, in the order of the tokens
-//! of all, s in order:  M = max m              S = sum of exp(m - M) sum   ln p(token) = l - M - ln S
-//!                      KL(base || l) = (sum of exp(m_base - M_base) lead) / S_base - (M_base + ln S_base) + (M + ln S)
+//! for each chunk c:    m = max l              w = exp(l - m)              sum = sum of w
+//!                      difference = sum of w_base (l_base - l)            lane by lane, in the order of the tokens
+//! over the chunks:     M = max m              S = sum of exp(m - M) sum   ln p(token) = l - M - ln S
+//!                      KL(base || l) = (sum of exp(m_base - M_base) difference) / S_base - (M_base + ln S_base) + (M + ln S)
 //! ```
 //!
-//! Stretches depend on V alone and each is one thread's work, so the numbers are the same on any number of threads; and the compiler
-//! may do the lanes with whatever instructions there are, since it neither reorders nor fuses what is written here.
+//! Chunks depend on V alone and each is reduced by one thread, so the results are the same bits on any number of threads. The lanes
+//! fix the order of every sum, so they are also the same with any vector instructions.
 
 use std::ops::Range;
 
-/// Numbers summed side by side, always in the same order.
+/// Number of partial sums, which are always added in the same order.
 const LANES: usize = 16;
 
-/// Tokens of a stretch: its weights stay in the cache that is nearest, and it is work for some 20 microseconds.
+/// Tokens per chunk: the exponentials fit into the L1 cache, and a chunk takes about 20 microseconds.
 const STRETCH: usize = 2048;
 
-/// What one condition's logits of one stretch come to.
+/// The reduction of one chunk of one condition's logits.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Found {
-    /// Whether all of them are numbers.
+    /// Whether all logits are finite.
     finite: bool,
     max: f32,
-    /// Of exp(logit - max).
+    /// Sum of exp(logit - max).
     sum: f64,
-    /// Of the base's exp(logit - max), each times what its logit is above this one's.
+    /// Sum of the base's exp(logit - max) times (base logit - logit).
     lead: f64,
 }
 
-/// A stretch of the vocabulary at one place of a text: work for one thread, that any may do.
+/// A chunk of the vocabulary at one position: a unit of work for one thread.
 pub struct Share<'a> {
-    /// The logits of each condition, the base's first.
+    /// The logits of each condition, the base first.
     rows: &'a [&'a [f32]],
     tokens: Range<usize>,
-    /// For each condition.
+    /// The results, for each condition.
     found: &'a mut [Found],
 }
 
 impl Share<'_> {
-    /// Does the work. To be inlined, so that it can be compiled for several sets of instructions.
+    /// Reduces the chunk. Inlined so that callers can compile it for several instruction sets.
     #[inline(always)]
     pub fn weigh(&mut self) {
         let (mut base_weights, mut weights) = ([0.0; STRETCH], [0.0; STRETCH]);
@@ -64,12 +64,12 @@ impl Share<'_> {
     }
 }
 
-/// Writes exp(logit - max) of every logit into `weights`, which is as long.
+/// Writes exp(logit - max) of every logit into `weights`, which has the same length.
 #[inline(always)]
 fn weigh(logits: &[f32], weights: &mut [f64]) -> Found {
     let (chunks, rest) = logits.as_chunks::<LANES>();
     let mut maxima = [f32::NEG_INFINITY; LANES];
-    // The order of positive floats is that of their bits; infinity is above all numbers, and NaN above it.
+    // The bits of positive floats are ordered like the floats, with infinity and then NaN above all finite ones.
     let mut sizes = [0; LANES];
     let mut look = |lane: usize, logit: f32| {
         sizes[lane] = (logit.to_bits() & 0x7fff_ffff).max(sizes[lane]);
@@ -96,7 +96,7 @@ fn weigh(logits: &[f32], weights: &mut [f64]) -> Found {
     }
 }
 
-/// The sum of `weights`, element i in lane i mod [`LANES`], and the lanes in their order.
+/// Returns the sum of `weights`: element i is added to lane i mod [`LANES`], then the lanes in order.
 #[inline(always)]
 fn sum(weights: &[f64]) -> f64 {
     let (chunks, rest) = weights.as_chunks::<LANES>();
@@ -112,7 +112,7 @@ fn sum(weights: &[f64]) -> f64 {
     lanes.into_iter().sum()
 }
 
-/// The sum of weight (logit - other), in the same order; all three are equally long.
+/// Returns the sum of weight * (logit - other), in the same order. The slices have the same length.
 #[inline(always)]
 fn lead(weights: &[f64], logits: &[f32], others: &[f32]) -> f64 {
     let (chunks, rest) = weights.as_chunks::<LANES>();
@@ -130,13 +130,13 @@ fn lead(weights: &[f64], logits: &[f32], others: &[f32]) -> f64 {
     lanes.into_iter().sum()
 }
 
-/// The predictions at some places of a text, each under the same conditions.
+/// The predictions at several positions of a text, each under the same conditions.
 pub struct Comparison<'a> {
     conditions: usize,
     vocab_size: usize,
-    /// Place by place the logits of each condition, the base's first.
+    /// The logits by position, then by condition, the base first.
     rows: Vec<&'a [f32]>,
-    /// Place by place and stretch by stretch what each condition's logits came to.
+    /// The reductions by position, then by chunk, then by condition.
     found: Vec<Found>,
 }
 
@@ -172,12 +172,12 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// How many places there are.
+    /// Returns the number of positions.
     pub fn places(&self) -> usize {
         self.rows.len() / self.conditions.max(1)
     }
 
-    /// The predictions of all conditions at `place`, the base's first. `None` where a logit is not finite, or there is no such place.
+    /// Returns the predictions at `position`, the base first. `None` if a logit is not finite or the position is out of bounds.
     pub fn at(&self, place: usize) -> Option<Vec<Prediction<'a>>> {
         let rows = self.rows.chunks_exact(self.conditions.max(1)).nth(place)?;
         let stretches = self.vocab_size.div_ceil(STRETCH) * self.conditions;
@@ -203,7 +203,7 @@ impl<'a> Comparison<'a> {
                     .map(|(of_base, stretch)| below(of_base, base.max) * stretch.lead)
                     .sum();
                 let (of_base, own) = (f64::from(base.max) + base.ln_sum, f64::from(max) + ln_sum);
-                // Rounding may leave a difference of nothing just below it.
+                // Rounding can make a difference of zero slightly negative.
                 (lead / base.sum - (of_base - own)).max(0.0)
             });
             predictions.push(Prediction {
@@ -219,21 +219,21 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// The prediction of one place under one condition: V logits, and what turns them into logarithms of probabilities.
+/// The prediction at one position under one condition: the logits and their normalization.
 #[derive(Debug)]
 pub struct Prediction<'a> {
     logits: &'a [f32],
-    /// The largest logit of each stretch.
+    /// The largest logit of each chunk.
     maxima: Vec<f32>,
     max: f32,
-    /// Of exp(logit - max).
+    /// Sum of exp(logit - max).
     sum: f64,
     ln_sum: f64,
     divergence: f64,
 }
 
 impl Prediction<'_> {
-    /// ln of the probability of `token`.
+    /// Returns ln p(`token`), or `None` if the token is outside the vocabulary.
     pub fn ln(&self, token: u32) -> Option<f64> {
         self.logits.get(token as usize).map(|&logit| self.ln_of(logit))
     }
@@ -242,19 +242,19 @@ impl Prediction<'_> {
         f64::from(logit) - f64::from(self.max) - self.ln_sum
     }
 
-    /// KL(base || this) in nats; 0 for the base itself. Equal logits give exactly 0.
+    /// Returns KL(base || this) in nats; 0 for the base itself. Equal logits give exactly 0.
     pub fn divergence(&self) -> f64 {
         self.divergence
     }
 
-    /// The likeliest token; of equals the one with the smallest id.
+    /// Returns the likeliest token; on a tie the one with the smallest id.
     pub fn likeliest(&self) -> Option<u32> {
         let first = self.maxima.iter().position(|&max| max == self.max)? * STRETCH;
         let place = self.logits[first..].iter().position(|&logit| logit == self.max)?;
         u32::try_from(first + place).ok()
     }
 
-    /// The `count` likeliest tokens, the likeliest first; of equals the one with the smaller id.
+    /// Returns the `count` likeliest tokens with their ln p, likeliest first; on a tie the smaller id comes first.
     pub fn top(&self, count: usize) -> Vec<(u32, f64)> {
         let mut best: Vec<(u32, f32)> = Vec::with_capacity(count + 1);
         if count == 0 {
@@ -282,18 +282,18 @@ impl Prediction<'_> {
     }
 }
 
-/// e^x for x <= 0, to a few units in the last place; what is below e^-700 counts as nothing.
+/// Returns e^x for x <= 0, to a few units in the last place. Below e^-700 it returns 0.
 ///
-/// x = k ln 2 + r with |r| <= ln 2 / 2 (Cody and Waite, 1980), the series of e^r to its twelfth power, and k put into the exponent. It has
-/// no branch and calls nothing, so that a compiler can do several at once: the predictions of a text are its tokens times V of these.
+/// x = k ln 2 + r with |r| <= ln 2 / 2 (Cody and Waite, 1980); the Taylor series of e^r to the twelfth power; k is added to the
+/// exponent. Free of branches and calls, so that it vectorizes: a scored text takes V of these per token.
 #[inline(always)]
 fn exp_of_negative(x: f64) -> f64 {
-    // ln 2 in two parts: the first has so few bits that its products with k are exact.
+    // ln 2 in two parts. The first has so few significant bits that its products with k are exact.
     const LN2_HIGH: f64 = 0.693_147_180_369_123_8;
     const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
-    // Added to a small number, it leaves the nearest whole number in the lowest bits.
+    // Adding it to a small number leaves the nearest integer in the lowest bits.
     const ROUND: f64 = 6_755_399_441_055_744.0;
-    // Not `max`, whose care for NaN costs as much again.
+    // `f64::max` would take twice as long because of its handling of NaN.
     let limited = if x > -700.0 { x } else { -700.0 };
     let shifted = limited * std::f64::consts::LOG2_E + ROUND;
     let k = shifted - ROUND;
@@ -323,7 +323,7 @@ fn exp_of_negative(x: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// One place, its shares done one after another, the last first.
+    /// The predictions at one position, with its chunks reduced last to first.
     fn compared<'a>(conditions: &[&'a [f32]]) -> Option<Vec<Prediction<'a>>> {
         let comparison = Comparison::of(conditions, conditions[0].len(), |shares| {
             shares.iter_mut().rev().for_each(Share::weigh);

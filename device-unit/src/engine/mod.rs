@@ -1,7 +1,7 @@
-//! What every engine offers: embedding rows in, logits out, many sequences at once.
+//! The interface of the engines: embedding rows in, logits out, for a batch of sequences.
 //!
-//! An engine computes; it does not know tasks, requests, transports, prefixes, text or sampling. Prefix rows and token
-//! rows enter by the same door, as bf16, which is what the module's NPU takes.
+//! Engines know nothing of prefixes, text or sampling. Rows of a prefix and rows of tokens enter the same way, as bf16, which is the
+//! input type of the module's NPU.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,112 +20,111 @@ pub mod axera;
 #[cfg(feature = "cpu")]
 pub mod cpu;
 
-/// What an engine is and what it can take. Fixed from load on.
+/// Properties of a loaded engine and its model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineInfo {
     /// `"cpu"` or `"npu"`, with the kernel tier in use: `"cpu/avx512-vnni"`.
     pub backend: String,
-    /// Architecture as the model file names it: `qwen2`, `llama`.
+    /// Architecture as named by the model file: `qwen2`, `llama`.
     pub architecture: String,
     /// H, the width of an embedding row (`tokens_embed_size` on a model card).
     pub hidden_size: usize,
-    /// Rows of the embedding table (`tokens_embed_num`), which is also the number of logits.
+    /// V, the number of rows of the embedding table (`tokens_embed_num`) and of logits.
     pub vocab_size: usize,
-    /// Most positions one sequence can hold: prefix + prompt + output.
+    /// Maximum number of positions of a sequence: prefix + prompt + output.
     pub window: usize,
-    /// Most rows a sequence may be given before its first logits (the module: 128; the CPU engine: the window).
+    /// Maximum number of rows before a sequence's first logits (the module: 128; the CPU engine: the window).
     pub prefill_window: usize,
-    /// Most sequences alive at once.
+    /// Maximum number of open sequences.
     pub max_sequences: usize,
-    /// Whether a prompt may be fed in several steps. Where it may not, the whole of it must come in one step.
+    /// Whether a prompt can be fed in several steps. If not, all of its rows must come in one step.
     pub chunked_prefill: bool,
-    /// Whether a sequence's last rows can be taken back ([`Engine::rewind`]), and several rows in one step are cheaper than one after the
-    /// other: then drafted tokens are worth trying.
+    /// Whether drafted tokens can pay off: [`Engine::rewind`] works, and several rows in one step are cheaper than one step each.
     pub drafts: bool,
-    /// What became of the matrices of the model file; empty where they are used as they are, whatever that is.
+    /// How the matrices of the model file were converted; empty if they are used as stored.
     pub weights: Vec<StoredWeights>,
 }
 
-/// Progress of a load: `fraction` in 0..=1 and what is being done, in one or two words.
+/// Receives the progress of loading: a fraction in 0..=1 and a label of one or two words.
 pub type Progress<'a> = dyn Fn(f32, &str) + Send + Sync + 'a;
 
-/// Names one living sequence of one engine.
+/// Identifies an open sequence of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SequenceId(pub u64);
 
-/// Which logits a step is to return.
+/// Which logits a step returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Logits {
-    /// None: a prompt's earlier chunks.
+    /// None, as for the earlier chunks of a prompt.
     None,
     /// Those after the step's last row.
     #[default]
     Last,
-    /// Those after every row (teacher forcing).
+    /// Those after every row, as for teacher forcing and for verifying drafts.
     All,
 }
 
-/// The next rows of one sequence, and where its logits go.
+/// The next rows of a sequence, and the buffer for its logits.
 pub struct Step<'a> {
     /// The sequence that the rows extend.
     pub sequence: SequenceId,
-    /// n x H embedding rows, row by row, n >= 1; they take the sequence's next n positions.
+    /// n x H embedding rows, n >= 1, for the sequence's next n positions.
     pub rows: &'a [bf16],
     /// Which logits to return.
     pub logits: Logits,
-    /// Filled by the engine: nothing, V or n x V values.
+    /// Filled by the engine with 0, V or n x V logits.
     pub out: Vec<f32>,
-    /// Set by anybody to give the step up. Engines look at it where they can (between layers on the NPU).
+    /// Stops the step when set. Engines poll it where they can (the NPU between layers).
     pub stop: &'a AtomicBool,
 }
 
-/// The embedding table, readable from any thread while the engine works.
+/// The embedding table. It can be read from any thread while the engine runs.
 pub trait TokenEmbeddings: Send + Sync {
-    /// H, the width of a row.
+    /// Returns H, the width of a row.
     fn hidden_size(&self) -> usize;
-    /// Number of rows.
+    /// Returns the number of rows.
     fn vocab_size(&self) -> usize;
-    /// Writes the row of `token` (H values, exactly those the engine would be fed) into `out`.
+    /// Writes the row of `token` into `out`: the H values that the engine is fed for this token.
     ///
     /// # Errors
-    /// [`EngineError::NoSuchToken`] where `token` is outside the vocabulary.
+    /// [`EngineError::NoSuchToken`] if `token` is outside the vocabulary.
     fn row(&self, token: u32, out: &mut [bf16]) -> Result<(), EngineError>;
 }
 
-/// A loaded model that turns embedding rows into logits.
+/// A loaded model that computes logits from embedding rows.
 ///
-/// The rule for every implementation: a sequence's logits are the same bits whatever else is in the batch, however its
-/// rows were cut into steps, and however many threads work on it.
+/// Every implementation must give the same bits for a sequence whatever else is in the batch, however its rows are divided into steps,
+/// and on any number of threads.
 pub trait Engine: Send {
-    /// Properties of the engine and its model.
+    /// Returns the properties of the engine and its model.
     fn info(&self) -> &EngineInfo;
 
-    /// The model's embedding table.
+    /// Returns the model's embedding table.
     fn embeddings(&self) -> Arc<dyn TokenEmbeddings>;
 
-    /// Opens an empty sequence that will hold at most `positions` rows.
+    /// Opens an empty sequence of at most `positions` rows.
     ///
     /// # Errors
     /// [`EngineError::TooManySequences`], [`EngineError::WindowExceeded`].
     fn open(&mut self, positions: usize) -> Result<SequenceId, EngineError>;
 
-    /// Bytes of this machine's memory that a sequence of so many positions takes beside the model; 0 where it takes none.
+    /// Returns the bytes of main memory that a sequence of so many positions takes; 0 if it takes none of its own.
     fn sequence_bytes(&self, _positions: usize) -> usize {
         0
     }
 
-    /// Forgets a sequence and frees what it held. Unknown ids are ignored: closing twice is harmless.
+    /// Closes a sequence and frees its KV cache. Unknown ids are ignored.
     fn close(&mut self, sequence: SequenceId);
 
-    /// Feeds every step's rows to its sequence and fills `out`. Each sequence appears at most once.
+    /// Feeds the rows of each step to its sequence and fills `out`. A sequence must not appear twice.
     ///
     /// # Errors
     /// On [`EngineError::Stopped`] the sequences hold what they held before, and may be fed the same again. On failures of the
     /// machinery those of this batch are in an undefined state and are to be closed; argument errors leave everything as it was.
     fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError>;
 
-    /// Takes back the rows of a sequence from position `positions` on: the next rows take those places, and give the same bits as if the
-    /// others had never been fed.
+    /// Removes the rows of a sequence from position `positions` on. Rows fed afterwards give the same bits as if the removed ones had never
+    /// been fed.
     ///
     /// # Errors
     /// [`EngineError::NoSuchSequence`]; [`EngineError::Machinery`] where the engine cannot ([`EngineInfo::drafts`]).
@@ -137,12 +136,12 @@ pub trait Engine: Send {
         })
     }
 
-    /// Itself, where it can differentiate.
+    /// Returns the engine as [`Differentiable`](gradient::Differentiable) if it computes gradients.
     fn differentiable(&mut self) -> Option<&mut dyn gradient::Differentiable> {
         None
     }
 
-    /// Does the shares of a comparison of predictions, in any order and on all the threads it has, which changes no number.
+    /// Reduces the chunks of a [`Comparison`](likelihood::Comparison), possibly on several threads. The results do not depend on these.
     fn weigh(&self, shares: &mut [likelihood::Share<'_>]) {
         shares.iter_mut().for_each(likelihood::Share::weigh);
     }

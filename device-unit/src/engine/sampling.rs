@@ -1,66 +1,66 @@
-//! Choosing the next token from logits. It knows numbers, and neither text nor tasks.
+//! Chooses the next token from logits.
 //!
-//! Greedy is the default: the largest logit, the lowest token where several are equal. Everything random is drawn from a
-//! named generator started at a recorded seed, with exponentials from `libm`, so that a seed gives the same tokens on every
-//! platform. The settings' keys and the order of the steps (temperature, repetition penalty, then top-p or top-k) are the
-//! stock unit's (PROTOCOL 5.2); only its default, a random choice among ten, is not: an experiment can be repeated.
+//! The default is greedy: the largest logit, on a tie the lowest token id. Random choices use a named generator with a recorded seed and
+//! exponentials from `libm`, so a seed gives the same tokens on every platform. The keys of the settings and the order of the steps
+//! (temperature, repetition penalty, then top-p or top-k) are those of the stock unit (PROTOCOL 5.2). Its default, a random choice
+//! among the ten likeliest, is not used, because experiments must be repeatable.
 
 use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 use softprefix_core::prefix::split_mix;
 
-/// The generator's name, for records: SplitMix64 (Steele, Lea, Flood 2014) started at the seed; one output a token, its upper
-/// 53 bits times 2^-53.
+/// The generator's name, for records: SplitMix64 (Steele, Lea, Flood 2014), initialised with the seed. Each token uses one output, its
+/// upper 53 bits times 2^-53.
 pub const GENERATOR: &str = "softprefix.splitmix64-v1";
 
-/// How tokens are chosen.
+/// Sampling settings.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
-    /// How a token is chosen from the logits.
+    /// Which tokens are candidates.
     pub choice: Choice,
-    /// What logits are divided by before a random choice. 1 changes nothing.
+    /// Divides the logits before a random choice. 1 changes nothing.
     pub temperature: f64,
-    /// Makes tokens that came lately less likely.
+    /// Makes recently chosen tokens less likely.
     pub repetition: Option<Repetition>,
-    /// Seed of the draws; the same seed gives the same choices.
+    /// Seed of the generator.
     pub seed: u64,
 }
 
-/// Among which tokens is chosen.
+/// Which tokens are candidates.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Choice {
-    /// The likeliest.
+    /// The likeliest token only.
     Greedy,
-    /// One of the k likeliest.
+    /// The k likeliest tokens.
     TopK(usize),
-    /// One of the likeliest that together have the probability p.
+    /// The fewest likeliest tokens whose probabilities add up to p.
     TopP(f64),
 }
 
-/// A penalty on the tokens chosen last.
+/// A penalty on recently chosen tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Repetition {
     /// Positive logits are divided by its square root, negative ones multiplied by it.
     pub penalty: f64,
-    /// How many of the last tokens count.
+    /// Number of recent tokens that are penalised.
     pub window: usize,
 }
 
-/// Why no token can be chosen, or a setting not be used.
+/// Why no token can be chosen, or a setting is invalid.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SamplingError {
-    /// A sampling key has a value out of its range or of another type.
+    /// A sampling key has a value of the wrong type or out of range.
     #[error("{key} is {value}; give {wanted}")]
     BadSetting {
         /// The key, such as `temperature`.
         key: &'static str,
-        /// The value as given.
+        /// The given value.
         value: String,
-        /// What is allowed.
+        /// The allowed values.
         wanted: &'static str,
     },
-    /// All logits are NaN or infinite.
+    /// All logits are NaN or minus infinity.
     #[error(
         "the model gave no usable number for any token; a prefix of smaller magnitude may help, or the model file is damaged"
     )]
@@ -79,14 +79,14 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// Reads the keys of a model card or a set-up. Absent keys are greedy; other keys are no business of ours.
+    /// Reads the sampling keys of a model card or a set-up, and ignores other keys. Without any the choice is greedy.
     ///
-    /// A switch (`enable_top_k_sampling`) that is absent counts as on where its value (`top_k`) is given. Top-p goes before
-    /// top-k. Without either the choice is greedy, whatever the temperature. 0 is how clients turn something off: a temperature or a
-    /// top-p of 0 is greedy, a top-k or a penalty of 0 is none.
+    /// A switch (`enable_top_k_sampling`) that is absent is on if its value (`top_k`) is present. Top-p takes precedence over top-k. If both
+    /// are off, the choice is greedy at any temperature. Clients turn things off with 0: a temperature or top-p of 0 is greedy, a top-k or
+    /// penalty of 0 is off.
     ///
     /// # Errors
-    /// [`SamplingError::BadSetting`] for values of another type or out of range, also where their switch is off.
+    /// [`SamplingError::BadSetting`] for a value of the wrong type or out of range, even if its switch is off.
     pub fn from_settings(settings: &Map<String, Value>) -> Result<Self, SamplingError> {
         let settings = Settings(settings);
         let temperature = settings.number("temperature", 0.7, "a number of at least 0", |t| t >= 0.0)?;
@@ -125,13 +125,13 @@ impl Sampling {
         })
     }
 
-    /// Whether the same logits always give the same token.
+    /// Returns `true` if the same logits always give the same token.
     pub fn is_greedy(&self) -> bool {
         self.choice == Choice::Greedy
     }
 }
 
-/// The keys of a card, read strictly.
+/// The settings, with typed access.
 struct Settings<'a>(&'a Map<String, Value>);
 
 impl Settings<'_> {
@@ -174,17 +174,17 @@ impl Settings<'_> {
     }
 }
 
-/// Chooses the tokens of one text, one after the other.
+/// Chooses the tokens of one text.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     sampling: Sampling,
     state: u64,
-    /// Tokens chosen so far, where the repetition penalty asks for them.
+    /// The tokens chosen so far; kept only with a repetition penalty.
     chosen: Vec<u32>,
 }
 
 impl Sampler {
-    /// A sampler at the beginning of its draws.
+    /// Creates a sampler with its generator at the seed.
     pub fn new(sampling: Sampling) -> Self {
         Self {
             sampling,
@@ -193,10 +193,10 @@ impl Sampler {
         }
     }
 
-    /// The next token. NaNs are never chosen.
+    /// Chooses the next token. NaN is never chosen.
     ///
     /// # Errors
-    /// [`SamplingError::NoFiniteLogits`] where there is nothing but NaN and minus infinity.
+    /// [`SamplingError::NoFiniteLogits`] if all logits are NaN or minus infinity.
     pub fn pick(&mut self, logits: &[f32]) -> Result<u32, SamplingError> {
         let token = match self.sampling.repetition {
             None => self.choose(logits)?,
@@ -243,7 +243,7 @@ impl Sampler {
                     .iter()
                     .map(|&(_, logit)| self.weight(logit, highest))
                     .sum::<f64>();
-                // Nearly always a few tokens are enough: order no more of them than that takes.
+                // A few tokens are nearly always enough, so the candidates are sorted in growing portions.
                 let mut count = 64;
                 loop {
                     let few = candidates.best(count);
@@ -265,13 +265,13 @@ impl Sampler {
         }
     }
 
-    /// What a token's probability is proportional to.
+    /// Returns a value proportional to the token's probability.
     fn weight(&self, logit: f32, highest: f32) -> f64 {
         let bounded = |v: f32| f64::from(v.clamp(f32::MIN, f32::MAX));
         libm::exp((bounded(logit) - bounded(highest)) / self.sampling.temperature)
     }
 
-    /// One of the first `weights.len()` candidates, by weight.
+    /// Draws one of the first `weights.len()` candidates by weight.
     fn draw(&mut self, candidates: &[(u32, f32)], weights: &[f64]) -> u32 {
         let mut left = self.uniform() * weights.iter().sum::<f64>();
         for (&(token, _), weight) in candidates.iter().zip(weights) {
@@ -280,24 +280,24 @@ impl Sampler {
                 return token;
             }
         }
-        // Rounding only: the first is the likeliest.
+        // Reached by rounding only.
         candidates.first().map_or(0, |&(token, _)| token)
     }
 
-    /// Uniform in [0, 1).
+    /// Returns a uniform number in [0, 1).
     fn uniform(&mut self) -> f64 {
         (split_mix(&mut self.state) >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
-/// The token of the largest logit, the lowest of several; `None` where there is no number above minus infinity.
+/// Returns the token with the largest logit, the lowest id on a tie; `None` if all logits are NaN or minus infinity.
 pub fn greedy(logits: &[f32]) -> Option<u32> {
-    /// Logits looked at together: most of a vocabulary's pieces hold nothing larger, which compilers see in a few steps.
+    /// Logits per piece. Few pieces hold a new maximum, and the test for one vectorizes.
     const PIECE: usize = 64;
     let mut highest = f32::NEG_INFINITY;
     let mut best = None;
     for (number, piece) in logits.chunks(PIECE).enumerate() {
-        // A NaN is larger than nothing.
+        // Comparisons with NaN are false.
         if piece.iter().fold(false, |any, logit| any | (*logit > highest)) {
             for (at, &logit) in piece.iter().enumerate() {
                 if logit > highest {
@@ -309,7 +309,7 @@ pub fn greedy(logits: &[f32]) -> Option<u32> {
     best.map(|token| token as u32)
 }
 
-/// Tokens with their logits, NaN and minus infinity left out.
+/// Tokens with their logits, without NaN and minus infinity.
 struct Candidates(Vec<(u32, f32)>);
 
 impl Candidates {
@@ -321,7 +321,7 @@ impl Candidates {
         Self(usable.map(|(token, &logit)| (token as u32, logit)).collect())
     }
 
-    /// The `count` likeliest (or all), best first, equal ones by token.
+    /// Returns the `count` likeliest candidates (or all), best first, ties by id.
     fn best(&mut self, count: usize) -> &[(u32, f32)] {
         let order =
             |a: &(u32, f32), b: &(u32, f32)| b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal).then(a.0.cmp(&b.0));

@@ -1,6 +1,4 @@
-//! A sequence in the batch: the job it came from, how far it is, and its next rows.
-//!
-//! It knows embedding rows and times, and neither the others in the batch nor the engine.
+//! A sequence of the running batch: its job, its progress and the rows of its next step.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,28 +12,28 @@ use super::queue::Waiting;
 use crate::budget::Charge;
 use crate::engine::{EngineError, SequenceId, TokenEmbeddings};
 
-/// A sequence in the batch.
+/// A job that occupies a sequence of the engine.
 pub(super) struct Active {
     pub sequence: SequenceId,
     pub work: Work,
-    /// Rows of prefix and prompt, and how many of them the engine has.
+    /// Rows of the prefix and the prompt. The first `fed` of them are in the KV cache.
     pub prompt_rows: usize,
     pub fed: usize,
     pub produced: usize,
     pub last: u32,
-    /// The rows of the next step; empty where it sits one out.
+    /// Rows of the next step; empty if the sequence sits the step out.
     pub rows: Vec<bf16>,
-    /// Of these, the last are drafted tokens.
+    /// Drafted tokens whose rows end `rows`.
     pub drafted: Vec<u32>,
     pub logits: Vec<f32>,
     pub queued: Duration,
     pub started: Instant,
     pub first_token: Option<Instant>,
-    /// Of its keys and values.
+    /// Charged for the sequence's KV cache.
     pub _memory: Charge,
 }
 
-/// What of a [`Job`] outlives its start.
+/// The parts of a [`Job`] that are needed after it has started.
 pub(super) struct Work {
     pub prefix: Option<SoftPrefix>,
     pub tokens: Vec<u32>,
@@ -81,7 +79,7 @@ impl Active {
     }
 }
 
-/// The next `count` rows of prefix and prompt.
+/// Appends the next `count` rows of prefix and prompt to the active sequence's rows.
 pub(super) fn prompt_rows(
     active: &mut Active,
     count: usize,
@@ -103,7 +101,7 @@ pub(super) fn prompt_rows(
     Ok(())
 }
 
-/// The embedding row of `token`, behind those that are there.
+/// Appends the embedding row of `token` to `rows`.
 pub(super) fn token_row(
     token: u32,
     rows: &mut Vec<bf16>,
@@ -115,7 +113,7 @@ pub(super) fn token_row(
     embeddings.row(token, &mut rows[start..])
 }
 
-/// Tells a job that it ended before it began.
+/// Ends a job that never started: releases its permit, then calls its sink.
 pub(super) fn never_started(waiting: Waiting, end: End) {
     let timings = Timings {
         queued: waiting.since.elapsed(),

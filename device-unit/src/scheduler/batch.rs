@@ -1,6 +1,4 @@
-//! One step of the batch: which rows of whom, and what their logits come to.
-//!
-//! It knows what is running, and not who waits.
+//! One step of the running batch: choosing each sequence's rows, the forward pass, and choosing tokens from the logits.
 
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -10,20 +8,20 @@ use super::job::{End, FinishReason, Priority};
 use super::worker::Worker;
 use crate::engine::{EngineError, Logits, Step};
 
-/// Prompt rows a step may carry beside sequences that are producing tokens: these are held up by it.
+/// Prompt rows in a step that also decodes. Decoding sequences wait for these rows, so there are few.
 pub(super) const PROMPT_ROWS_BESIDE_OTHERS: usize = 64;
-/// Prompt rows of a step in which several sequences are fed and none is producing.
+/// Prompt rows in a step with several sequences of which none decodes.
 const PROMPT_ROWS_TOGETHER: usize = 128;
-/// Rows of a step of sequences that produce tokens, drafted ones included: as many columns as the CPU engine's kernels take at once.
+/// Rows of the decoding sequences in a step, drafted tokens included: the number of columns that the CPU kernels compute at once.
 const PRODUCING_ROWS: usize = 16;
-/// What a step costs beside its rows, counted in rows: reading the weights, which is the same for one row and for many.
+/// Fixed cost of a step, in rows: reading the weights takes as long for one row as for many.
 const ROWS_FOR_A_STEP: f64 = 8.0;
 
-/// Prompt rows of a step that has one sequence only: the engine then watches that sequence's own stop flag.
+/// Prompt rows in a step of one sequence. The engine polls that sequence's stop flag, so a long step can be cancelled.
 const PROMPT_ROWS_ALONE: usize = 256;
 
 impl Worker {
-    /// One forward pass over everything that is alive.
+    /// Runs one forward pass over the active sequences.
     pub(super) fn step(&mut self) {
         self.choose_rows();
         static NEVER: AtomicBool = AtomicBool::new(false);
@@ -51,7 +49,7 @@ impl Worker {
                     rows: &active.rows,
                     logits,
                     out: std::mem::take(out),
-                    // A stop leaves the whole batch undefined, so the engine watches a flag only where it is nobody else's.
+                    // A stopped pass leaves all its sequences undefined, so a stop flag is passed only if there is one sequence.
                     stop: if taking_part == 1 {
                         active.work.stop.as_atomic()
                     } else {
@@ -78,8 +76,7 @@ impl Worker {
         }
     }
 
-    /// Fills every sequence's rows for the next step: one for a producer, with the tokens that are drafted behind it, and a piece of the
-    /// prompt for the others.
+    /// Fills each sequence's rows for the next step: the last token and its drafted successors if it decodes, else a chunk of its prompt.
     fn choose_rows(&mut self) {
         let producing = self.active.iter().filter(|active| !active.prefilling()).count();
         let mut budget = match (producing, self.active.len()) {
@@ -87,8 +84,8 @@ impl Worker {
             (0, _) => PROMPT_ROWS_TOGETHER,
             _ => PROMPT_ROWS_BESIDE_OTHERS,
         };
-        // A drafted row costs one row, and saves its sequence a step with the probability of being right: the fewer share that step,
-        // the more that is.
+        // A drafted row costs one row and, if accepted, saves its sequence a step. A step costs its overhead plus one row per decoding
+        // sequence, and this sequence's share of that is the smaller the more sequences decode: drafts must then be likelier to pay off.
         let worth = producing as f64 / (producing as f64 + ROWS_FOR_A_STEP);
         let mut to_draft = PRODUCING_ROWS.saturating_sub(producing);
         let mut undrafted = producing;
@@ -110,7 +107,7 @@ impl Worker {
                 prompt_rows(active, given, self.hidden_size, self.embeddings.as_ref())
             } else {
                 if let Some(drafter) = &mut active.work.drafter {
-                    // The last token that is wanted is not fed, so nothing is drafted behind it.
+                    // The last token of the output is never fed, so nothing is drafted after it.
                     let wanted = active.work.max_new_tokens - active.produced - 1;
                     let drafted = drafter.propose(wanted.min(to_draft / undrafted), worth);
                     active.drafted.extend_from_slice(drafted);
@@ -135,7 +132,7 @@ impl Worker {
         }
     }
 
-    /// Takes the step's logits to their sequences, `outs` being in the order of those that took part.
+    /// Hands the logits to the sequences that took part in the step. `outs` is in their order.
     fn take_tokens(&mut self, outs: Vec<Vec<f32>>) {
         let mut outs = outs.into_iter();
         let mut ended = Vec::new();
@@ -154,7 +151,7 @@ impl Worker {
             }
             let (tokens, mut end) = chosen(active);
             if together && !active.drafted.is_empty() {
-                // In the course of time each would come to hold those of all the rows of a step.
+                // Buffers that have held several rows' logits are not kept: with many sequences they add up.
                 active.logits = Vec::new();
             }
             if let Some(&last) = tokens.last() {
@@ -166,7 +163,7 @@ impl Worker {
                 drafter.learn(&tokens);
             }
             if end.is_none() && tokens.len() <= active.drafted.len() {
-                // What was fed behind the first wrong guess goes: all that stays is the prompt and every token but the last.
+                // Rows after the first rejected draft are removed from the cache. It keeps the prompt and every output token but the last.
                 let positions = active.prompt_rows + active.produced - 1;
                 if let Err(error) = self.engine.rewind(active.sequence, positions) {
                     end = Some(End::Failed(error.to_string()));
@@ -185,8 +182,8 @@ impl Worker {
     }
 }
 
-/// The tokens that a step's logits come to, and the end if one of them is: the token after the last row that was known, and those after
-/// drafted rows for as long as these are what was chosen before them.
+/// Chooses the tokens of one step: the one after the last known row and, as long as each draft equals the chosen token, the ones after
+/// the drafts. Also returns the outcome if the sequence ends with these tokens.
 fn chosen(active: &mut Active) -> (Vec<u32>, Option<End>) {
     let mut tokens = Vec::new();
     let vocab_size = active.logits.len() / (active.drafted.len() + 1);

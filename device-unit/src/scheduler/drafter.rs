@@ -1,43 +1,43 @@
-//! Guesses the next tokens of a text by what followed the same words before: in earlier texts, or in the text itself.
-//!
-//! It knows token ids alone. Whether a guess is right is the engine's to say; how much of one is worth trying, it learns from that.
+//! Speculative decoding by prompt lookup: proposes the next tokens from what followed the same tokens before, in earlier outputs or in
+//! the text itself. The engine verifies each proposal, so drafts change the speed and never the output.
 
 use std::sync::Arc;
 
-/// Tokens back from a text's end that are compared; longer matches count as this long.
+/// Longest match that is distinguished, in tokens. A longer match counts as one of this length.
 pub const LONGEST_MATCH: usize = 16;
 
-/// How much one more trial moves what is believed of its kind.
+/// Weight of one observation in the running acceptance rates.
 const LEARNING: f64 = 0.25;
 
-/// Guesses the tokens of one text.
+/// Proposes tokens for one sequence, and adapts to how many of its proposals are accepted.
 pub struct Drafter {
-    /// Texts that this one may turn out to repeat, the likeliest first.
+    /// Texts that the output may repeat, most likely first.
     sources: Vec<Arc<[u32]>>,
     /// The prompt and the output so far.
     text: Vec<u32>,
-    /// Where the last guess was read on.
+    /// The match that the last proposal was read from.
     place: Option<Match>,
-    /// What would follow there, and how much of it is being tried.
+    /// The tokens after that match, of which the first `tried` were proposed.
     expected: Vec<u32>,
     tried: usize,
-    /// How likely the token behind a match of so many tokens is to come.
+    /// Estimated probability that the token after a match is accepted, by the match's length.
     likely: [f64; LONGEST_MATCH + 1],
     drafted: usize,
     accepted: usize,
 }
 
-/// The place behind a match of the text's end.
+/// A position whose preceding tokens equal the end of the text.
 #[derive(Clone, Copy)]
 struct Match {
-    /// Which source; the text itself where there is none of this number.
+    /// Index into the sources; `sources.len()` is the text itself.
     source: usize,
     next: usize,
     matched: usize,
 }
 
 impl Drafter {
-    /// Of a text that begins with `prompt`. What a source holds before the text that it is likely to repeat helps to find that.
+    /// Creates a drafter for a text that starts with `prompt`. A source may include tokens before the part that is likely to be
+    /// repeated: they help to find the match.
     #[must_use]
     pub fn new(prompt: &[u32], sources: Vec<Arc<[u32]>>) -> Self {
         let mut likely = [0.0; LONGEST_MATCH + 1];
@@ -56,20 +56,20 @@ impl Drafter {
         }
     }
 
-    /// The tokens that are worth trying now: `most` at most, and each with a probability of `worth` at least.
+    /// Returns at most `most` tokens, each with an estimated acceptance probability of at least `worth`.
     pub fn propose(&mut self, most: usize, worth: f64) -> &[u32] {
         self.expected.clear();
         self.tried = 0;
         self.place = self.find();
         if let Some(place) = self.place {
-            // At least one, though nothing can be tried: what the model gives teaches something all the same.
+            // Reads at least one token even if none may be proposed: comparing it with the model's token still updates the estimates.
             while self.expected.len() < most.max(1)
                 && let Some(token) = self.token(place.source, place.next + self.expected.len())
             {
                 self.expected.push(token);
             }
             let mut chance = 1.0;
-            // A short match may be of words that stand in every text, such as those of a template: not more than was seen is believed.
+            // A short match may come from boilerplate such as the chat template, so no more tokens are proposed than were matched.
             let most = if place.matched < LONGEST_MATCH {
                 most.min(place.matched)
             } else {
@@ -86,7 +86,7 @@ impl Drafter {
         &self.expected[..self.tried]
     }
 
-    /// Takes the tokens that the model gave in place of those that were proposed.
+    /// Records the tokens that the model chose after the last proposal.
     pub fn learn(&mut self, tokens: &[u32]) {
         if let Some(place) = &mut self.place {
             let right = self
@@ -107,13 +107,13 @@ impl Drafter {
         self.text.extend_from_slice(tokens);
     }
 
-    /// Tokens that were proposed, and how many of these the model gave.
+    /// Returns the number of proposed tokens, and how many of them were accepted.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         (self.drafted, self.accepted)
     }
 
-    /// The token at a place of a source; behind the end of the text itself, what is expected there.
+    /// Returns the token at `at` in a source. Positions after the end of the text itself continue with the proposal.
     fn token(&self, source: usize, at: usize) -> Option<u32> {
         match self.sources.get(source) {
             Some(source) => source.get(at).copied(),
@@ -122,7 +122,7 @@ impl Drafter {
         }
     }
 
-    /// Where the text's end was met before: the longest match, of equal ones where the last guess was read on, else the first.
+    /// Finds the longest match of the text's end. On a tie the match that the last proposal was read from wins, then the first one.
     fn find(&self) -> Option<Match> {
         let last = *self.text.last()?;
         let mut best = self.place.and_then(|place| {
@@ -147,7 +147,7 @@ impl Drafter {
         best
     }
 
-    /// How many tokens before a place of a source are those at the text's end.
+    /// Returns how many tokens before `next` in the source equal the end of the text.
     fn matched(&self, source: usize, next: usize) -> usize {
         let tokens: &[u32] = self.sources.get(source).map_or(&self.text, |source| source);
         let before = tokens.get(..next).unwrap_or_default().iter().rev();
@@ -163,7 +163,7 @@ impl Drafter {
 mod tests {
     use super::*;
 
-    /// Goes through `truth` with steps of `most` guesses at most; how many steps that took, and the counts.
+    /// Decodes `truth` with at most `most` drafts per step; returns the number of steps and the drafter's counts.
     fn steps(mut drafter: Drafter, truth: &[u32], most: usize, worth: f64) -> (usize, usize, usize) {
         let (mut at, mut steps) = (0, 0);
         while at < truth.len() {
@@ -177,7 +177,7 @@ mod tests {
         (steps, drafted, accepted)
     }
 
-    /// Numbers without any order.
+    /// Pseudo-random token ids.
     fn noise(len: usize, seed: u64) -> Vec<u32> {
         let mut state = seed;
         (0..len)
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn sources_that_mislead_are_soon_left_alone_and_trusted_again_when_they_are_right() {
-        // Every second token is as before, so each match of one token is followed by a wrong guess.
+        // Every second token differs, so each one-token match is followed by a rejected draft.
         let before = noise(400, 10);
         let mut text = before.clone();
         text.iter_mut().skip(1).step_by(2).for_each(|token| *token += 50_000);

@@ -1,6 +1,4 @@
-//! What the scheduler is asked to do: one inference as rows and token ids, and who is told of its tokens.
-//!
-//! It knows no text, no request and no transport.
+//! The input and output types of an inference: a [`Job`] in rows and token ids, and the [`TokenSink`] that receives its tokens.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,27 +9,27 @@ use softprefix_core::prefix::SoftPrefix;
 use super::drafter::Drafter;
 use super::queue::Place;
 
-/// Who goes first when there is not room for all.
+/// Decides which jobs start first when the engine is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Priority {
-    /// Somebody watches this one: it joins the running batch before anything that waits.
+    /// A user is waiting for this run: it starts before all queued batch jobs.
     #[default]
     Live,
-    /// One of many, as in a sweep.
+    /// One of many runs, such as a case of a sweep.
     Batch,
 }
 
-/// Set by anybody, at any time, to end one inference early.
+/// A cancellation flag, shared by its clones.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    /// Asks for the end. The scheduler is to be told to [look again](super::Scheduler::look_again) if it may be asleep.
+    /// Requests cancellation. Call [`Scheduler::wake`](super::Scheduler::wake) afterwards so that a queued job is cancelled, too.
     pub fn set(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Whether the work was asked to stop.
+    /// Returns `true` if cancellation was requested.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire)
@@ -42,21 +40,21 @@ impl StopFlag {
     }
 }
 
-/// Why a run ended that did not fail.
+/// Why an inference that did not fail ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model said so (a stop token).
+    /// The model produced a stop token.
     Stop,
-    /// As many tokens as were asked for (`max_new_tokens`, `max_token_len`).
+    /// The requested number of tokens was produced (`max_new_tokens`, `max_token_len`).
     Length,
-    /// The model's window is full.
+    /// The model's context window is full.
     Window,
-    /// Somebody asked for it, or its time was up.
+    /// Cancelled, or past its deadline.
     Stopped,
 }
 
 impl FinishReason {
-    /// As it is written in a reply.
+    /// Returns the name used in replies.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,75 +66,75 @@ impl FinishReason {
     }
 }
 
-/// How an inference ended.
+/// The result of an inference.
 #[derive(Debug, Clone, PartialEq)]
 pub enum End {
-    /// It ran, wholly or in part.
+    /// It ran, to its end or until it was stopped.
     Finished(FinishReason),
-    /// It was stopped before it began.
+    /// It was cancelled while it was queued.
     NeverStarted,
-    /// It could not be run, or not to its end. The sentence says why.
+    /// It failed before or while running; the string is the error message.
     Failed(String),
 }
 
-/// How long the parts of an inference took, and how much of it was drafted.
+/// Durations of an inference's phases, and its number of drafted tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timings {
-    /// From submission to its place in the batch.
+    /// From submission until it joined the batch.
     pub queued: Duration,
-    /// From there to the first token.
+    /// From then until the first token.
     pub prefill: Duration,
-    /// From there to the end.
+    /// From the first token to the end.
     pub decode: Duration,
-    /// Drafted tokens that were checked.
+    /// Drafted tokens that were verified.
     pub drafted: usize,
-    /// Those among them that the model chose.
+    /// Drafted tokens that the model chose as well.
     pub accepted: usize,
 }
 
-/// Who is told of the tokens. Called from the thread that owns the engine, so no call may wait for anything.
+/// Receives the tokens of an inference. Its methods are called on the engine's thread and must not block.
 pub trait TokenSink: Send {
-    /// It has joined the batch.
+    /// Called when the job joins the batch.
     fn started(&mut self) {}
 
-    /// The next tokens of the output, those of one step, at least one; stop tokens are not reported.
+    /// Called with the tokens of one step, at least one. Stop tokens are not reported.
     fn tokens(&mut self, tokens: &[u32]);
 
-    /// Whether nobody is left to hear it; then the inference is ended.
+    /// Returns `true` if the receiver is dropped; the inference is then ended.
     fn is_gone(&self) -> bool;
 
-    /// The last call, once, however it ended.
+    /// Called exactly once, last, whatever the outcome.
     fn end(self: Box<Self>, end: End, timings: Timings);
 }
 
-/// Chooses a token from V logits, or says in a sentence why it cannot.
+/// Chooses a token id from the V logits of one position. An error ends the inference with that message.
 pub type Choose = Box<dyn FnMut(&[f32]) -> Result<u32, String> + Send>;
 
-/// One inference.
+/// One inference to run.
 pub struct Job {
-    /// Its rows take the positions 0..P. Its width is the engine's.
+    /// Takes the positions 0..P. Its row width must equal the engine's hidden size.
     pub prefix: Option<SoftPrefix>,
-    /// The tokens that follow at P, P+1, ... Prefix and tokens together are at least one row.
+    /// Prompt tokens at the positions P, P+1, ... Prefix and prompt have at least one row together.
     pub tokens: Vec<u32>,
-    /// Most tokens to produce, at least 1. Prompt rows + this - 1 must fit into the engine's window.
+    /// Maximum number of tokens to produce, at least 1. Prompt rows + `max_new_tokens` - 1 must fit into the engine's window.
     pub max_new_tokens: usize,
-    /// What it is called when that many have been produced.
+    /// The finish reason to report when `max_new_tokens` is reached.
     pub at_limit: FinishReason,
-    /// Tokens that end the text.
+    /// Tokens that end the output.
     pub stop_tokens: Arc<[u32]>,
-    /// Chooses each token from its logits.
+    /// Chooses each token.
     pub choose: Choose,
-    /// Place among the waiting jobs.
+    /// Order of admission.
     pub priority: Priority,
-    /// Ends the job early when set.
+    /// Cancels the job when set.
     pub stop: StopFlag,
-    /// When it is ended at the latest.
+    /// The job is ended at this time at the latest.
     pub deadline: Option<Instant>,
-    /// Receives the tokens and the end.
+    /// Receives the tokens and the outcome.
     pub sink: Box<dyn TokenSink>,
-    /// Guesses tokens, so that one step can give several; without it each step gives one. For engines that can take rows back
+    /// Proposes tokens to verify, so that one step can produce several. Only for engines that can rewind a sequence
     /// ([`EngineInfo::drafts`](crate::engine::EngineInfo::drafts)).
     pub drafter: Option<Drafter>,
-    /// Its place among those that wait; given back when it starts.
+    /// Released when the job starts.
     pub place: Place,
 }

@@ -1,9 +1,9 @@
-//! Learning a prefix: gradient steps (Adam, Kingma and Ba 2015) on its rows, each judged by the engine's own forward pass with the bf16
-//! rows that would be sent. It goes on while nothing else is computed, a few milliseconds at a time. It knows token ids, and no text
-//! and no request.
+//! Learns a prefix: gradient steps on its rows (Adam, Kingma and Ba 2015), evaluated by the engine's own forward pass with the rows
+//! rounded to bf16, as they would be sent. Runs in steps of a few milliseconds while the engine has nothing else to do.
 //!
 //! ```text
-//! loss = mean over the targets' tokens of -ln p(token)  +  weight * mean over the kept answers' places of KL(without || with prefix)
+//! loss = mean over the target tokens of -ln p(token)
+//!      + weight * mean over the positions of the preserved answers of KL(without prefix || with prefix)
 //! ```
 
 use std::sync::Arc;
@@ -22,105 +22,105 @@ use crate::engine::likelihood::{Comparison, Prediction};
 use crate::engine::sampling::greedy;
 use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
 
-/// Rows that the engine is fed at once.
+/// Maximum number of rows per forward pass.
 const ROWS: usize = 128;
-/// Shares of Adam's means that stay: of gradients, and of their squares.
+/// Adam's decay rates of the first and the second moment.
 const KEPT: (f32, f32) = (0.9, 0.999);
-/// What the last step's size is of the first one's.
+/// The learning rate of the last step, relative to the first.
 const LAST_STEP: f64 = 0.1;
-/// So many steps may have to be taken back before it is given up.
+/// Rollbacks after which learning ends.
 const MOST_TAKEN_BACK: usize = 8;
 
-/// A prefix to be learned.
+/// A prefix to learn.
 pub struct LearnJob {
-    /// At least one.
+    /// Prompts with their targets, at least one.
     pub examples: Vec<LearnExample>,
-    /// Prompts whose answers are to stay as they are without a prefix.
+    /// Prompts whose answers must not change from those without a prefix.
     pub kept: Vec<Vec<u32>>,
-    /// What the kept answers' divergence counts beside the examples' loss.
+    /// Weight of the preserved answers' divergence in the loss.
     pub kept_weight: f64,
-    /// Most tokens of a kept answer that are looked at.
+    /// Maximum number of tokens of a preserved answer.
     pub kept_tokens: usize,
     /// Tokens that end an answer.
     pub stop_tokens: Arc<[u32]>,
-    /// Where the rows begin.
+    /// The initial rows.
     pub start: SoftPrefix,
-    /// Most steps.
+    /// Maximum number of steps.
     pub steps: usize,
-    /// Examples of one step.
+    /// Examples per step.
     pub batch: usize,
-    /// How far a value moves in the first steps; it falls to a tenth of it, in a straight line.
+    /// Learning rate of the first step, in units of the rows' values. It decays linearly to a tenth.
     pub rate: f64,
-    /// Between these the norm of every row stays.
+    /// Minimum and maximum L2 norm of each row.
     pub norms: (f64, f64),
-    /// Of the order of the examples.
+    /// Seed of the order of the examples.
     pub seed: u64,
-    /// It is over once every wanted token is the likeliest one and the loss is no larger.
+    /// Learning ends when every target token is the likeliest and the total loss is at most this.
     pub enough: f64,
-    /// Ends it early.
+    /// Cancels the job when set.
     pub stop: StopFlag,
-    /// Who is told.
+    /// Receives the progress and the outcome.
     pub sink: Box<dyn LearnSink>,
-    /// Its place among those that wait; given back when it starts.
+    /// Released when the job starts.
     pub place: Place,
 }
 
-/// An answer that is wanted.
+/// A prompt and the answer to learn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LearnExample {
-    /// The tokens before it, at least one.
+    /// The tokens before the answer, at least one.
     pub prompt: Vec<u32>,
-    /// At least one.
+    /// The answer's tokens, at least one.
     pub target: Vec<u32>,
 }
 
-/// Who is told how it goes. Called from the thread that owns the engine, so no call may wait for anything.
+/// Receives the progress of learning. Its methods are called on the engine's thread and must not block.
 pub trait LearnSink: Send {
-    /// It has begun.
+    /// Called when the job starts.
     fn started(&mut self) {}
 
-    /// The rows so far were judged.
+    /// Called after each evaluation, with the best rows so far.
     fn judged(&mut self, judged: &Judged, best: &Best);
 
-    /// Whether nobody is left to hear it; then it is given up.
+    /// Returns `true` if the receiver is dropped; learning is then cancelled.
     fn is_gone(&self) -> bool;
 
-    /// The last call, once, however it ended.
+    /// Called exactly once, last, whatever the outcome.
     fn end(self: Box<Self>, outcome: Result<Learned, Unlearned>);
 }
 
-/// What the engine said of the rows at one step.
+/// The result of one evaluation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Judged {
     /// Steps taken.
     pub step: usize,
-    /// Of so many.
+    /// Maximum number of steps.
     pub steps: usize,
-    /// In nats: the mean over the wanted tokens, and over the places of the kept answers.
+    /// The losses of the rows at this step.
     pub loss: Loss,
-    /// Steps that were taken back because their gradient, or the model's predictions behind them, were no numbers.
+    /// Steps rolled back because a gradient or the model's logits were not finite.
     pub taken_back: usize,
-    /// Since it began.
+    /// Time since learning started.
     pub elapsed: Duration,
 }
 
-/// Losses of some rows.
+/// The losses of some rows, in nats.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Loss {
-    /// What is made small: the two below, weighted.
+    /// The minimized loss: `likelihood` + weight * `divergence`.
     pub total: f64,
-    /// Mean of -ln p over the wanted tokens.
+    /// Mean of -ln p over the target tokens.
     pub likelihood: f64,
-    /// Mean of KL(without prefix || with it) over the places of the kept answers; 0 where none are kept.
+    /// Mean of KL(without prefix || with prefix) over the positions of the preserved answers; 0 without any.
     pub divergence: f64,
-    /// Wanted tokens that the model finds likeliest after those before them.
+    /// Target tokens that are the likeliest at their position.
     pub matched: usize,
-    /// Of so many.
+    /// Number of target tokens.
     pub wanted: usize,
 }
 
 impl Loss {
-    /// Whether the examples' answers are, word for word, what the model says greedily.
+    /// Returns `true` if greedy decoding produces every target.
     #[must_use]
     pub fn says_all(&self) -> bool {
         self.matched == self.wanted
@@ -134,33 +134,33 @@ impl Loss {
 /// The best rows so far.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Best {
-    /// The step after which they were found.
+    /// Steps taken when they were evaluated.
     pub step: usize,
     /// Their losses.
     pub loss: Loss,
-    /// As they would be sent.
+    /// The rows, rounded to bf16.
     pub rows: SoftPrefix,
 }
 
-/// What it came to.
+/// The result of learning.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Learned {
     /// The best rows.
     pub best: Best,
     /// Steps taken.
     pub steps: usize,
-    /// Steps taken back.
+    /// Steps rolled back.
     pub taken_back: usize,
-    /// Whether it was stopped before its end.
+    /// Whether learning was cancelled before it was done.
     pub stopped: bool,
 }
 
-/// Why there are no rows.
+/// Why learning produced no rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unlearned {
-    /// Somebody asked for it before anything was judged.
+    /// Cancelled before the first evaluation.
     Stopped,
-    /// The sentence says why.
+    /// The error message.
     Failed(String),
 }
 
@@ -170,21 +170,21 @@ impl From<EngineError> for Unlearned {
     }
 }
 
-/// A prompt and what comes after it.
+/// A prompt and its answer.
 struct Item {
     prompt: Vec<u32>,
     text: Vec<u32>,
-    /// V logits for each token of the text, without prefix; nothing where the text itself is wanted.
+    /// For a preserved prompt: the V logits of each token of the answer without prefix.
     base: Option<Vec<Arc<[f32]>>>,
 }
 
-/// A job at work.
+/// A job in progress.
 pub(super) struct Learning {
     job: LearnJob,
     items: Vec<Item>,
-    /// Of the items, how many are examples: the first ones.
+    /// Number of examples; they are the first items.
     examples: usize,
-    /// The rows as they are moved, in f32; what is judged and differentiated is rounded.
+    /// The optimised rows in f32. `prefix` holds them rounded to bf16, for evaluation and gradients.
     rows: Vec<f32>,
     prefix: SoftPrefix,
     moments: Moments,
@@ -198,13 +198,13 @@ pub(super) struct Learning {
     _memory: Charge,
 }
 
-/// What is done next.
+/// The next piece of work.
 enum Stage {
-    /// The kept prompts' answers are found.
+    /// Generate the answers to preserve, with the feed and the logits of the one in progress.
     Answering(Option<Feed>, Vec<Arc<[f32]>>),
-    /// The rows are judged by an item, after those before it.
+    /// Evaluate the rows on the item of this index, with the sums over the items before it.
     Judging(usize, Option<Feed>, Tally),
-    /// The items whose gradients are still to be added, the last first, and whether the last one is being worked on.
+    /// Add the gradients of these items (with their weights), last first. The flag tells whether the last one's has begun.
     Differentiating(Vec<(usize, f32)>, bool, Vec<f32>),
     Over,
 }
@@ -219,11 +219,11 @@ struct Tally {
     unusable: bool,
 }
 
-/// Adam's means.
+/// Adam's moment estimates.
 struct Moments {
     first: Vec<f32>,
     second: Vec<f32>,
-    /// Products of the kept shares so far.
+    /// The decay rates to the power of the number of steps, for the bias correction.
     powers: (f32, f32),
 }
 
@@ -236,7 +236,7 @@ impl Moments {
         }
     }
 
-    /// Moves `rows` against `gradient`, each value by about `rate`.
+    /// Applies one update of Adam with the learning rate `rate`.
     fn step(&mut self, rows: &mut [f32], gradient: &[f32], rate: f32) {
         let (first_kept, second_kept) = KEPT;
         self.powers = (self.powers.0 * first_kept, self.powers.1 * second_kept);
@@ -250,7 +250,7 @@ impl Moments {
     }
 }
 
-/// Which examples come next: all of them in an order by chance, then again in another.
+/// Yields the examples in a random order, reshuffled when all have been used.
 struct Order {
     seed: u64,
     left: Vec<usize>,
@@ -269,12 +269,12 @@ impl Order {
     }
 }
 
-/// Rows on their way into a sequence, of which the last ones' predictions are wanted.
+/// Rows that are fed to a sequence in chunks, with logits from row `wanted` on.
 struct Feed {
     sequence: SequenceId,
     rows: Vec<bf16>,
     fed: usize,
-    /// The first row whose logits are wanted.
+    /// The first row whose logits are kept.
     wanted: usize,
     logits: Vec<f32>,
 }
@@ -323,7 +323,7 @@ impl Feed {
 }
 
 impl LearnJob {
-    /// Bytes that it can come to hold, and its most positions.
+    /// Returns the maximum memory in bytes, and the maximum number of positions.
     pub(super) fn needs(&self, engine: &mut dyn Engine) -> (usize, usize) {
         let prefix = self.start.len();
         let longest = |texts: &mut dyn Iterator<Item = (usize, usize)>| {
@@ -350,7 +350,7 @@ impl LearnJob {
 }
 
 impl Learning {
-    /// A job that cannot begin is told so.
+    /// Starts a job. A job that cannot start is ended with an error, and `None` is returned.
     pub fn begin(mut job: LearnJob, memory: Charge, engine: &mut dyn Engine) -> Option<Self> {
         let refusal = if job.stop.is_set() || job.sink.is_gone() {
             Some(Unlearned::Stopped)
@@ -413,7 +413,7 @@ impl Learning {
         matches!(self.stage, Stage::Over)
     }
 
-    /// Gives back what the engine holds for it and tells how it ended: with the best rows, if there are any.
+    /// Releases the engine's resources and reports the outcome. A cancelled job still reports its best rows if there are any.
     pub fn end(self, engine: &mut dyn Engine, ended: Result<(), Unlearned>) {
         if let Stage::Answering(Some(feed), _) | Stage::Judging(_, Some(feed), _) = &self.stage {
             engine.close(feed.sequence);
@@ -450,7 +450,7 @@ impl Learning {
         }
     }
 
-    /// The rows of an item: prefix, prompt and all of the text but its last token, which is predicted and never fed.
+    /// Returns the rows of an item: prefix, prompt and the answer without its last token, which is predicted but never fed.
     fn rows_of(&self, item: &Item, embeddings: &dyn TokenEmbeddings) -> Result<Vec<bf16>, EngineError> {
         let mut rows = self.prefix.values().to_vec();
         for &token in item.prompt.iter().chain(&item.text[..item.text.len() - 1]) {
@@ -459,7 +459,7 @@ impl Learning {
         Ok(rows)
     }
 
-    /// What the model says to the kept prompts by itself, token by token.
+    /// Generates the answer to the next preserved prompt without a prefix, one token per call.
     fn answer(
         &mut self,
         engine: &mut dyn Engine,
@@ -513,7 +513,7 @@ impl Learning {
         Ok(())
     }
 
-    /// Judges the rows by one item; behind the last one, tells what came out and goes on.
+    /// Evaluates the rows on one item; after the last one, completes the evaluation.
     fn judge(
         &mut self,
         engine: &mut dyn Engine,
@@ -543,7 +543,7 @@ impl Learning {
         Ok(())
     }
 
-    /// All items have judged.
+    /// Computes the losses, reports them, and starts the next step if there is one.
     fn decide(&mut self, tally: Tally) -> Result<(), Unlearned> {
         if tally.unusable {
             return self.take_back();
@@ -581,7 +581,7 @@ impl Learning {
         Ok(())
     }
 
-    /// Items of one step: some of the examples, and as many of what is kept.
+    /// Selects the items of one step: a batch of examples, and as many preserved answers.
     fn begin_step(&mut self) {
         let kept = self.items.len() - self.examples;
         let examples: Vec<usize> = (0..self.job.batch.clamp(1, self.examples))
@@ -602,7 +602,7 @@ impl Learning {
         let of_kept = (self.job.kept_weight / places(&kept)) as f32;
         let all = examples.iter().map(|&item| (item, of_examples));
         let mut all: Vec<(usize, f32)> = all.chain(kept.iter().map(|&item| (item, of_kept))).collect();
-        // The last one goes first; the order of the sum is that of the items, whatever chance says.
+        // Gradients are summed in the order of the items, so that the sum does not depend on the shuffled order.
         all.sort_unstable_by_key(|(item, _)| std::cmp::Reverse(*item));
         self.stage = Stage::Differentiating(all, false, vec![0.0; self.rows.len()]);
     }
@@ -645,7 +645,7 @@ impl Learning {
         Ok(())
     }
 
-    /// Takes the step that `gradient` says.
+    /// Updates the rows by `gradient` and limits their norms.
     fn move_rows(&mut self, gradient: &[f32]) -> Result<(), Unlearned> {
         if !gradient.iter().all(|slope| slope.is_finite()) {
             return self.take_back();
@@ -670,7 +670,7 @@ impl Learning {
             Ok(prefix) => self.prefix = prefix,
             Err(_) => return self.take_back(),
         }
-        // With more examples than a step has, all are looked at as often as all have been learned from.
+        // Evaluates once per pass over all examples.
         let every = self.examples.div_ceil(self.job.batch.max(1));
         if self.step.is_multiple_of(every) || self.step >= self.job.steps {
             self.stage = Stage::Judging(0, None, Tally::default());
@@ -680,14 +680,14 @@ impl Learning {
         Ok(())
     }
 
-    /// What came out is no number: back to the best rows, and on with half of the step.
+    /// Returns to the best rows with half the learning rate, because a gradient or a logit was not finite.
     fn take_back(&mut self) -> Result<(), Unlearned> {
         self.taken_back += 1;
         let Some(best) = &self.best else {
             return Err(unusable());
         };
         if self.taken_back > MOST_TAKEN_BACK {
-            // The best rows are what there is.
+            // The best rows are the result.
             self.stage = Stage::Over;
             return Ok(());
         }
@@ -707,7 +707,7 @@ impl Learning {
 }
 
 impl Tally {
-    /// Adds what an item's predictions say.
+    /// Adds the losses of one item.
     fn add(&mut self, item: &Item, logits: &[f32], engine: &dyn Engine) {
         let vocab_size = engine.info().vocab_size;
         let base: Vec<f32> = match &item.base {

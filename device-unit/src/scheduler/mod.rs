@@ -1,8 +1,8 @@
-//! Queued inferences become batches of one engine, without waiting for each other (continuous batching).
+//! Continuous batching: runs many inferences on one engine, in one batch that jobs join and leave between steps.
 //!
-//! One thread owns the engine. Between two steps it lets in whoever waits and fits, and lets go whoever is done, stopped,
-//! late or no longer listened to; so every such wish is honoured within one step. It knows engines and token ids, and no
-//! text, no request and no transport.
+//! One thread owns the engine. Between two steps it admits queued jobs that fit into the engine and the memory budget, and removes jobs
+//! that are finished, cancelled, past their deadline, or whose receiver is dropped. A cancellation therefore takes effect within one
+//! step.
 
 mod active;
 mod batch;
@@ -30,10 +30,10 @@ use worker::Worker;
 use crate::budget::Budget;
 use crate::engine::{Engine, EngineInfo, TokenEmbeddings};
 
-/// Sequences kept for scoring by an engine that can run twice as many.
+/// Sequences reserved for scoring. Engines that run fewer than twice as many do not score.
 const SCORE_SEQUENCES: usize = 16;
 
-/// The handle of a scheduler. Dropping it stops everything that runs or waits, and frees the engine.
+/// Handle to the engine's thread. Dropping it ends all jobs, queued ones included, and drops the engine.
 pub struct Scheduler {
     shared: Arc<Shared>,
     info: EngineInfo,
@@ -45,22 +45,21 @@ pub struct Scheduler {
 struct Shared {
     state: Mutex<State>,
     wake: Condvar,
-    /// Somebody has come, left or been stopped since the engine's thread last looked; a long step that can be done again later is
-    /// given up for it.
+    /// Set when a job was added or cancelled. Interrupts a step of scoring or learning, which is repeated later.
     news: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
     lines: Lines,
-    /// Texts that wait to be scored, one after the other.
+    /// Queued scoring jobs; one runs at a time.
     scores: VecDeque<ScoreJob>,
-    /// Prefixes that wait to be learned, one after the other.
+    /// Queued learning jobs; one runs at a time.
     learns: VecDeque<LearnJob>,
-    /// Somebody who waits may have been stopped or left.
+    /// A queued job may have been cancelled, or its receiver dropped.
     look_again: bool,
     closing: bool,
-    /// The engine's thread is gone.
+    /// The engine's thread has ended.
     closed: bool,
 }
 
@@ -69,7 +68,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called after the state was changed.
+    /// Wakes the engine's thread and interrupts a step of scoring or learning. Call it after changing the state.
     fn tell_the_engine(&self) {
         self.news.store(true, Ordering::Release);
         self.wake.notify_one();
@@ -77,11 +76,11 @@ impl Shared {
 }
 
 impl Scheduler {
-    /// Gives `engine` a thread of its own. At most `max_sequences` run at once, no more than the engine can, and no more than `memory`
-    /// has room for.
+    /// Starts a thread that owns `engine`. At most `max_sequences` inferences run at once, or fewer if the engine or the `memory` budget
+    /// allows fewer.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// Fails if the thread cannot be spawned.
     pub fn start(mut engine: Box<dyn Engine>, max_sequences: usize, memory: Budget) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -94,7 +93,7 @@ impl Scheduler {
         } else {
             0
         };
-        // Learning judges its rows in a sequence of its own.
+        // Learning evaluates its rows in one more sequence.
         let can_learn = info.chunked_prefill && engine.differentiable().is_some();
         let others = score_sequences + usize::from(can_learn);
         info.max_sequences = info.max_sequences.saturating_sub(others).min(max_sequences).max(1);
@@ -112,19 +111,19 @@ impl Scheduler {
         })
     }
 
-    /// What the engine is and can take, `max_sequences` being those that run at once here.
+    /// Returns the engine's properties; `max_sequences` is the number of inferences that this scheduler runs at once.
     #[must_use]
     pub fn info(&self) -> &EngineInfo {
         &self.info
     }
 
-    /// The model's embedding table, which can be read without the engine's thread.
+    /// Returns the model's embedding table, which can be read from any thread.
     #[must_use]
     pub fn embeddings(&self) -> &Arc<dyn TokenEmbeddings> {
         &self.embeddings
     }
 
-    /// Puts a job in line. It never waits. Where the engine is gone, the job ends at once as failed.
+    /// Queues an inference without blocking. If the engine has ended, the job fails immediately.
     pub fn submit(&self, job: Job) {
         let mut state = self.shared.lock();
         if state.closed || state.closing {
@@ -137,13 +136,13 @@ impl Scheduler {
         self.shared.tell_the_engine();
     }
 
-    /// Most conditions (the base and those compared with it) of a [`ScoreJob`]; 0 where the engine cannot score.
+    /// Returns the maximum number of conditions (the base included) of a [`ScoreJob`]; 0 if the engine cannot score.
     #[must_use]
     pub fn score_sequences(&self) -> usize {
         self.score_sequences
     }
 
-    /// Puts a text in line to be scored. It never waits; as [`submit`](Self::submit).
+    /// Queues a scoring job without blocking; otherwise like [`submit`](Self::submit).
     pub fn score(&self, job: ScoreJob) {
         let mut state = self.shared.lock();
         let refusal = if state.closed || state.closing {
@@ -163,13 +162,13 @@ impl Scheduler {
         self.shared.wake.notify_one();
     }
 
-    /// Whether prefixes can be learned here.
+    /// Returns `true` if the engine can learn prefixes.
     #[must_use]
     pub fn can_learn(&self) -> bool {
         self.can_learn
     }
 
-    /// Puts a prefix in line to be learned. It never waits; as [`submit`](Self::submit).
+    /// Queues a learning job without blocking; otherwise like [`submit`](Self::submit).
     pub fn learn(&self, job: LearnJob) {
         let mut state = self.shared.lock();
         if state.closed || state.closing {
@@ -182,13 +181,13 @@ impl Scheduler {
         self.shared.wake.notify_one();
     }
 
-    /// Whether the engine is gone, so that nothing can run here any more.
+    /// Returns `true` if the engine has ended; all further jobs fail.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared.lock().closed
     }
 
-    /// Says that a stop flag was set or a listener left, so that those who wait are looked at as well.
+    /// Wakes the engine's thread after a stop flag was set or a receiver was dropped, so that queued jobs are checked, too.
     pub fn look_again(&self) {
         self.shared.lock().look_again = true;
         self.shared.tell_the_engine();

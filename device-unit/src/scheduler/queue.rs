@@ -1,6 +1,4 @@
-//! Those who wait: two lines (live before batch), and a bound on how many there are.
-//!
-//! It knows no engine.
+//! The queues of jobs that wait for the engine (live before batch), and the limit on their number.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,7 +7,7 @@ use std::time::Instant;
 
 use super::job::{Job, Priority};
 
-/// Counts the inferences that wait, over all stages, from the moment a request is accepted.
+/// Limits how many accepted inferences wait to start. Counted from the moment a request is accepted.
 #[derive(Debug, Clone)]
 pub struct WaitingRoom {
     limit: usize,
@@ -17,7 +15,7 @@ pub struct WaitingRoom {
 }
 
 impl WaitingRoom {
-    /// Room for `limit` inferences.
+    /// Creates a limit of `limit` waiting inferences.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
@@ -26,10 +24,10 @@ impl WaitingRoom {
         }
     }
 
-    /// A place for one inference, or how many are waiting already.
+    /// Acquires a permit for one inference, or returns the number of permits held if there is none left.
     ///
     /// # Errors
-    /// The number of those that wait.
+    /// The number of inferences that wait already.
     pub fn enter(&self) -> Result<Place, usize> {
         let entered = self
             .waiting
@@ -46,7 +44,7 @@ impl WaitingRoom {
     }
 }
 
-/// One inference's place; given back on drop.
+/// Permission for one inference to wait. Released on drop.
 #[derive(Debug)]
 pub struct Place(Arc<AtomicUsize>);
 
@@ -56,13 +54,13 @@ impl Drop for Place {
     }
 }
 
-/// A job with the time it came.
+/// A job and the time it was queued.
 pub(super) struct Waiting {
     pub job: Job,
     pub since: Instant,
 }
 
-/// The two lines.
+/// One queue for each [`Priority`].
 #[derive(Default)]
 pub(super) struct Lines {
     live: VecDeque<Waiting>,
@@ -81,8 +79,8 @@ impl Lines {
         });
     }
 
-    /// The next to start, given the room there is for each kind, with what it was admitted with. Room for a batch case is also room for
-    /// a live one. Where the first is not admitted, nobody overtakes it.
+    /// Removes the next job to start if `admit` admits it, and returns it with `admit`'s result. A slot for batch jobs can also take a live
+    /// job. If the first job is not admitted, no other job overtakes it.
     pub fn pop<T>(&mut self, room: Room, admit: impl FnOnce(&Job) -> Option<T>) -> Option<(Waiting, T)> {
         let line = match (self.live.is_empty(), room) {
             (_, Room { live: 0, .. }) | (true, Room { batch: 0, .. }) => return None,
@@ -97,7 +95,7 @@ impl Lines {
         self.live.is_empty() && self.batch.is_empty()
     }
 
-    /// Takes out all that `unwanted` names, in order.
+    /// Removes all jobs for which `unwanted` returns `true`, in order.
     pub fn take_where(&mut self, unwanted: impl Fn(&Job) -> bool) -> Vec<Waiting> {
         let mut taken = Vec::new();
         for line in [&mut self.live, &mut self.batch] {
@@ -108,7 +106,7 @@ impl Lines {
         taken
     }
 
-    /// The earliest deadline of those that wait.
+    /// Returns the earliest deadline of the queued jobs.
     pub fn earliest_deadline(&self) -> Option<Instant> {
         self.live
             .iter()
@@ -118,7 +116,7 @@ impl Lines {
     }
 }
 
-/// How many more may start.
+/// How many jobs of each priority can start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Room {
     pub live: usize,
@@ -126,7 +124,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// One slot of the engine is kept free of batch cases, where it has more than one.
+    /// Computes the free slots. If there is more than one slot, one is reserved for live jobs.
     pub fn of(max_sequences: usize, running_live: usize, running_batch: usize) -> Self {
         let free = max_sequences.saturating_sub(running_live + running_batch);
         let for_batch = if max_sequences > 1 {

@@ -1,5 +1,5 @@
-//! Leading the model through a text (teacher forcing): one sequence without and one with each prefix, side by side, a few tokens at
-//! a time, so that those who produce text are held up little. It knows token ids, and no text and no request.
+//! Scores a text by teacher forcing: one sequence without a prefix and one with each prefix, side by side. Works in small steps, so
+//! that sequences that decode meanwhile are held up little.
 
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -14,61 +14,61 @@ use crate::budget::Charge;
 use crate::engine::likelihood::{Comparison, Prediction};
 use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
 
-/// A text to be scored by teacher forcing.
+/// A text to score by teacher forcing.
 pub struct ScoreJob {
-    /// What stands in front, the base first; the others are compared with it.
+    /// The prefix of each condition. The first is the base that the others are compared with.
     pub conditions: Vec<Option<SoftPrefix>>,
-    /// The tokens before the text, at least one.
+    /// Tokens before the text, at least one.
     pub prompt: Vec<u32>,
-    /// At least one.
+    /// Tokens to score, at least one.
     pub text: Vec<u32>,
-    /// How many of the likeliest tokens are told at each place.
+    /// Number of likeliest tokens to report at each position.
     pub top: usize,
-    /// Ends the work early when set.
+    /// Cancels the job when set.
     pub stop: StopFlag,
-    /// When it is given up at the latest.
+    /// The job is ended at this time at the latest.
     pub deadline: Option<Instant>,
     /// Receives the scores or the error.
     pub sink: Box<dyn ScoreSink>,
-    /// Its place among the waiting jobs.
+    /// Released when the job starts.
     pub place: Place,
 }
 
-/// Who is told of the scores. Called from the thread that owns the engine, so no call may wait for anything.
+/// Receives the scores. Its methods are called on the engine's thread and must not block.
 pub trait ScoreSink: Send {
-    /// It has begun.
+    /// Called when the job starts.
     fn started(&mut self) {}
 
-    /// Whether nobody is left to hear it; then it is given up.
+    /// Returns `true` if the receiver is dropped; the job is then cancelled.
     fn is_gone(&self) -> bool;
 
-    /// The last call, once, however it ended: for each condition, the scores of the text's tokens.
+    /// Called exactly once, last: with the scores of the text's tokens for each condition, or the error.
     fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, Unscored>);
 }
 
-/// Why there are no scores.
+/// Why a text was not scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unscored {
-    /// Somebody asked for it, or its time was up.
+    /// Cancelled, or past its deadline.
     Stopped,
-    /// The sentence says why.
+    /// The error message.
     Failed(String),
 }
 
-/// One token of the text under one condition.
+/// The score of one token under one condition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenScore {
-    /// ln of its probability after those before it.
+    /// ln p(token | preceding tokens).
     pub logprob: f64,
-    /// KL(base || this) of the prediction it was drawn from; 0 for the base.
+    /// KL(base || this condition) of the prediction at the token's position, in nats; 0 for the base.
     pub divergence: f64,
-    /// Whether the likeliest token is the base's.
+    /// Whether the likeliest token is the same as the base's.
     pub same_top: bool,
-    /// The likeliest tokens and ln of their probabilities.
+    /// The likeliest tokens with the ln of their probabilities, likeliest first.
     pub top: Vec<(u32, f64)>,
 }
 
-/// A job at work.
+/// A job in progress.
 pub(super) struct Scoring {
     lanes: Vec<Lane>,
     prompt: Vec<u32>,
@@ -77,18 +77,18 @@ pub(super) struct Scoring {
     stop: StopFlag,
     deadline: Option<Instant>,
     sink: Box<dyn ScoreSink>,
-    /// Tokens of the text that have been scored, in every lane.
+    /// Number of tokens scored, in every lane.
     scored: usize,
     _memory: Charge,
 }
 
-/// One condition's sequence.
+/// The sequence of one condition.
 struct Lane {
     sequence: SequenceId,
     prefix: Option<SoftPrefix>,
-    /// Rows the engine has.
+    /// Rows in the KV cache.
     fed: usize,
-    /// Rows of the next step; empty where it sits one out.
+    /// Rows of the next step; empty if the lane sits the step out.
     rows: Vec<bf16>,
     logits: Vec<f32>,
     scores: Vec<TokenScore>,
@@ -101,7 +101,7 @@ impl Lane {
 }
 
 impl ScoreJob {
-    /// Bytes that it can come to hold, and the positions of its longest condition.
+    /// Returns the maximum memory in bytes, and the positions of the longest condition.
     pub(super) fn needs(&self, engine: &dyn Engine) -> (usize, usize) {
         let rows = |prefix: &Option<SoftPrefix>| {
             prefix.as_ref().map_or(0, SoftPrefix::len) + self.prompt.len() + self.text.len().saturating_sub(1)
@@ -119,7 +119,7 @@ impl ScoreJob {
 }
 
 impl Scoring {
-    /// Opens a sequence for each condition. A job that cannot begin is told so.
+    /// Starts a job: opens a sequence for each condition. A job that cannot start is ended with an error, and `None` is returned.
     pub fn begin(job: ScoreJob, memory: Charge, engine: &mut dyn Engine) -> Option<Self> {
         let ScoreJob {
             conditions,
@@ -144,7 +144,7 @@ impl Scoring {
         }
         let mut lanes: Vec<Lane> = Vec::with_capacity(conditions.len());
         for prefix in conditions {
-            // The last token of the text is predicted and never fed.
+            // The last token of the text is predicted but never fed.
             let positions = prefix.as_ref().map_or(0, SoftPrefix::len) + prompt.len() + text.len() - 1;
             match engine.open(positions) {
                 Ok(sequence) => lanes.push(Lane {
@@ -184,7 +184,7 @@ impl Scoring {
         self.scored == self.text.len()
     }
 
-    /// Gives its sequences back and tells how it ended.
+    /// Closes the sequences and reports the outcome.
     pub fn end(self, engine: &mut dyn Engine, ended: Result<(), Unscored>) {
         self.lanes.iter().for_each(|lane| engine.close(lane.sequence));
         let scores = self.lanes.into_iter().map(|lane| lane.scores).collect();
@@ -238,8 +238,8 @@ impl Scoring {
         Ok(())
     }
 
-    /// Fills the lanes' next rows. What stands before the text is fed without logits; then all lanes go through the text abreast,
-    /// each row's logits being the prediction of the token after it.
+    /// Fills the lanes' next rows. Rows before the text are fed without logits. Then all lanes advance through the text in parallel;
+    /// each row's logits predict the token after it.
     fn choose_rows(&mut self, embeddings: &dyn TokenEmbeddings, budget: usize) -> Result<Logits, EngineError> {
         let (prompt, text, scored) = (&self.prompt, &self.text, self.scored);
         let before = |lane: &Lane| lane.prefix_rows() + prompt.len() - 1;
@@ -270,7 +270,7 @@ impl Scoring {
         Ok(if feeding { Logits::None } else { Logits::All })
     }
 
-    /// Takes the predictions of the rows just fed.
+    /// Scores the tokens that the last rows predict.
     fn score(&mut self, engine: &dyn Engine, vocab_size: usize) -> Result<(), Unscored> {
         let unusable = || Unscored::Failed("the model's logits are not all finite; choose a smaller prefix".into());
         let logits: Vec<Vec<f32>> = self

@@ -1,4 +1,4 @@
-//! The scheduler with an engine that computes next to nothing, and tells what it was given.
+//! Tests of the scheduler with a fake engine that records the rows it is given.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -19,11 +19,11 @@ const HIDDEN: usize = 2;
 /// Rows of each sequence in each step.
 type Steps = Arc<Mutex<Vec<Vec<(SequenceId, usize)>>>>;
 
-/// What the toy engine does when a row with this token comes.
+/// What the fake engine does when it is fed the row of this token.
 const PANICS: u32 = 901;
 const FAILS: u32 = 902;
 const SLOW: u32 = 903;
-/// The first time: works until it is to give up.
+/// The first time, blocks until it is told to stop.
 const HOLDS: u32 = 904;
 
 struct Toy {
@@ -154,7 +154,7 @@ impl TokenSink for Sink {
     }
 }
 
-/// A live job without an end of its own, each token being 1.
+/// A live job that produces token 1 until it is stopped.
 fn job(tokens: Vec<u32>, sink: impl TokenSink + 'static) -> Job {
     Job {
         prefix: None,
@@ -206,7 +206,7 @@ impl Desk {
         self.seen.recv_timeout(Duration::from_secs(5)).unwrap()
     }
 
-    /// Skips to the end of `name`.
+    /// Skips the events before the end of `name`.
     fn end_of(&self, name: &str) -> End {
         loop {
             if let Seen::End(ended, end) = self.next()
@@ -330,7 +330,7 @@ fn a_case_that_ends_makes_room_in_the_very_next_step() {
     );
 }
 
-/// Does something at its third token, on the scheduler's own thread.
+/// Calls a function at its third token, on the engine's thread.
 struct AtTheThird<F: FnMut() + Send>(u32, F, Sender<(u32, End)>);
 
 impl<F: FnMut() + Send> TokenSink for AtTheThird<F> {
@@ -369,7 +369,7 @@ fn a_stop_and_a_deadline_are_honoured_within_one_token() {
         "{stopped:?}"
     );
 
-    // However slow the first tokens come: after the third one the time is over for certain.
+    // However slow the first tokens are, the deadline has passed after the third one.
     let deadline = Instant::now() + Duration::from_secs(2);
     let wait = move || std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
     let late = ending_after(StopFlag::default(), Some(deadline), Box::new(wait));
@@ -457,7 +457,7 @@ impl ScoreSink for Scores {
     }
 }
 
-/// Asks for the scores of a text under the base and two prefixes.
+/// Scores a text under the base and two prefixes.
 fn score(scheduler: &Scheduler, text: Vec<u32>) -> Receiver<Result<Vec<Vec<TokenScore>>, Unscored>> {
     let (tell, told) = channel();
     let prefix = |len| SoftPrefix::from_bf16(HIDDEN, vec![bf16::ONE; len * HIDDEN]).ok();
@@ -515,7 +515,7 @@ fn a_text_is_scored_in_small_steps_beside_those_who_produce() {
 #[test]
 fn a_step_of_scoring_is_given_up_for_whoever_comes_and_done_again() {
     let desk = Desk::new(32, true);
-    // It would hold the engine for good, were it not given up.
+    // This step would block for ever if it were not interrupted.
     let told = score(&desk.scheduler, vec![HOLDS; 100]);
     let of_the_text = |step: &Vec<(SequenceId, usize)>| step.iter().any(|&(id, rows)| id.0 == 1 && rows > 2);
     while !desk.steps.lock().unwrap().iter().any(of_the_text) {
@@ -525,7 +525,7 @@ fn a_step_of_scoring_is_given_up_for_whoever_comes_and_done_again() {
     assert_eq!(desk.end_of("live"), End::Finished(FinishReason::Length));
     let scores = scored(&told).unwrap();
     assert_eq!(scores.iter().map(Vec::len).collect::<Vec<_>>(), [100, 100, 100]);
-    // What the engine has of each condition: prefix, prompt and text, the last token being predicted only.
+    // The cache of each condition: prefix, prompt and text without its last token, which is only predicted.
     let steps = desk.steps.lock().unwrap();
     let given_up = steps.iter().position(of_the_text).unwrap();
     for (sequence, rows) in [(1, 2 + 100), (2, 3 + 100), (3, 32 + 100)] {

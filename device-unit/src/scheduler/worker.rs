@@ -1,7 +1,4 @@
-//! The thread that owns the engine: between two steps it lets in who waits and fits, and lets go who is done, stopped, late or no
-//! longer listened to.
-//!
-//! It knows whose turn it is; `batch`, `scoring` and `learning` know what is done in a step.
+//! The engine's thread: admits queued jobs between steps, runs a step of everything that is active, and ends what is done or cancelled.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,26 +16,25 @@ use super::{ENGINE_GONE, Shared, State};
 use crate::budget::{Budget, Charge, Use};
 use crate::engine::{Engine, TokenEmbeddings};
 
-/// Rows of a step of scoring beside sequences that are producing tokens: one block of the CPU engine's columns.
+/// Rows of a scoring step while sequences decode: one block of the CPU kernels' columns.
 pub(super) const SCORE_ROWS_BESIDE_OTHERS: usize = 16;
-/// Rows of such a step when nothing else runs: as many as the CPU engine computes in one pass. Each row's logits are kept until the
-/// step is over, 0.6 MB for a large vocabulary. A live run that comes meanwhile does not wait for it: the step is given up, and done
-/// again later.
+/// Rows of a scoring step otherwise: one pass of the CPU engine. Each row's logits (0.6 MB for a large vocabulary) are kept until the
+/// step ends. A live run that arrives meanwhile does not wait: the step is interrupted and repeated later.
 const SCORE_ROWS_ALONE: usize = 128;
 
-/// How often it is looked whether another model has given memory back, while nothing else can be done.
+/// How often to retry admission while another model holds the memory.
 const LOOK_FOR_MEMORY: Duration = Duration::from_millis(20);
 
-/// The memory of one that can start, or why it never can.
+/// The memory reserved for a job, or the reason why it can never be admitted.
 type Admitted = Result<Charge, String>;
 
-/// Most positions that a job can come to: its last token is never fed.
+/// Returns the maximum number of positions that a job can use. Its last token is never fed.
 fn positions(job: &Job) -> usize {
     let prompt = job.prefix.as_ref().map_or(0, SoftPrefix::len) + job.tokens.len();
     prompt.saturating_add(job.max_new_tokens).saturating_sub(1)
 }
 
-/// Memory for `bytes`; `None` where others have to end first.
+/// Reserves `bytes`. Returns `None` if memory must be released first.
 fn admit(memory: &Budget, bytes: usize, positions: usize) -> Option<Admitted> {
     let share = memory.share(Use::Work);
     if bytes > share {
@@ -52,7 +48,7 @@ fn admit(memory: &Budget, bytes: usize, positions: usize) -> Option<Admitted> {
     memory.charge(Use::Work, bytes).map(Ok)
 }
 
-/// What the thread owns.
+/// The state that the engine's thread owns.
 pub(super) struct Worker {
     shared: Arc<Shared>,
     pub engine: Box<dyn Engine>,
@@ -62,10 +58,10 @@ pub(super) struct Worker {
     pub hidden_size: usize,
     pub chunked_prefill: bool,
     pub active: Vec<Active>,
-    /// The text that is scored next, and the one that is.
+    /// The scoring job to begin next, and the one in progress.
     next_score: Option<(ScoreJob, Admitted)>,
     scoring: Option<Scoring>,
-    /// The prefix that is learned next, and the one that is.
+    /// The learning job to begin next, and the one in progress.
     next_learn: Option<(LearnJob, Admitted)>,
     learning: Option<Learning>,
 }
@@ -114,7 +110,7 @@ impl Worker {
                 }
             }
             self.let_go_of_the_unwanted();
-            // A panic in an engine must not leave everybody without an answer.
+            // After a panic the remaining jobs must still be answered: see `Drop`.
             let stepped = catch_unwind(AssertUnwindSafe(|| {
                 if !self.active.is_empty() {
                     self.step();
@@ -129,12 +125,12 @@ impl Worker {
         }
     }
 
-    /// Sleeps until there is something to do; `None` when it is over. Also answers those in line who gave up.
+    /// Blocks until there is something to do. Ends queued jobs that are cancelled or late. Returns `None` when the scheduler is dropped.
     fn wait_for_work(&mut self) -> Option<Vec<(Waiting, Admitted)>> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         loop {
-            // Whatever was told before the lock was had is seen below.
+            // Reset under the lock: the changes that set it are visible below.
             shared.news.store(false, Ordering::Release);
             if state.closing {
                 return None;
@@ -146,7 +142,7 @@ impl Worker {
                     job.stop.is_set() || job.deadline.is_some_and(|deadline| deadline <= now) || job.sink.is_gone()
                 });
                 if !unwanted.is_empty() {
-                    // Sinks are called without the lock: they may submit.
+                    // Sinks are called without the lock, since they may submit jobs.
                     drop(state);
                     for waiting in unwanted {
                         never_started(waiting, End::NeverStarted);
@@ -170,15 +166,15 @@ impl Worker {
             state = if state.lines.is_empty() && state.scores.is_empty() && state.learns.is_empty() {
                 shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner)
             } else {
-                // Another model's inferences have the memory; nobody tells of their end here.
+                // The memory is held by another model, whose scheduler does not notify this one.
                 let waited = shared.wake.wait_timeout(state, LOOK_FOR_MEMORY);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             };
         }
     }
 
-    /// Takes out of the lines who can start now, each with the memory that it can use at most. Who needs more than there is in all is
-    /// taken out, too, and told.
+    /// Removes the jobs that can start now from the queues, each with memory for all its positions. A job that needs more than the whole
+    /// budget is removed with an error.
     fn admit(&self, state: &mut State) -> Vec<(Waiting, Admitted)> {
         let live = self
             .active
@@ -206,17 +202,17 @@ impl Worker {
         starting
     }
 
-    /// The text that is scored next, if there is memory for it, or never will be.
+    /// Removes the next scoring job if its memory is available, or never will be.
     fn admit_score(&self, state: &mut State) -> Option<(ScoreJob, Admitted)> {
         let (bytes, positions) = state.scores.front()?.needs(self.engine.as_ref());
         let admitted = admit(&self.memory, bytes, positions)?;
         Some((state.scores.pop_front()?, admitted))
     }
 
-    /// The same for a prefix to be learned.
+    /// Removes the next learning job if its memory is available, or never will be.
     fn admit_learn(&mut self, state: &mut State) -> Option<(LearnJob, Admitted)> {
         let (bytes, positions) = state.learns.front()?.needs(self.engine.as_mut());
-        // It may last for hours, and whoever comes meanwhile needs memory, too.
+        // Learning can take hours, so half of the memory is left to other jobs.
         let share = self.memory.share(Use::Work) / 2;
         let admitted = if bytes > share {
             Err(format!(
@@ -313,9 +309,9 @@ impl Worker {
         self.active = kept;
     }
 
-    /// A piece of the text that is being scored, small where others produce tokens meanwhile.
+    /// Runs a step of the scoring job in progress; a small one while sequences decode.
     fn score_step(&mut self) {
-        // It stays in its place meanwhile: should the engine panic, it is still there to be answered.
+        // `self.scoring` keeps the job during the step, so that `Drop` can answer it if the engine panics.
         let Some(scoring) = &mut self.scoring else {
             return;
         };
@@ -342,7 +338,7 @@ impl Worker {
 }
 
 impl Worker {
-    /// A share of what is learned, while nothing else is computed.
+    /// Runs a step of the learning job in progress, unless there is other work.
     fn learn_step(&mut self) {
         let Some(learning) = &mut self.learning else {
             return;
@@ -367,7 +363,7 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// Nobody is left without an answer, whatever ended the thread.
+    /// Ends every job, so that each sink gets its last call however the thread ended.
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         let asked_for = state.closing;

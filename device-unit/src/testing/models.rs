@@ -1,27 +1,27 @@
-//! The real models that tests run on, found or fetched by the product's own code. Compiled for tests only.
+//! The real models for tests, found or fetched by the product's own code. Compiled for tests only.
 
 use std::path::PathBuf;
 
 use crate::models::ModelStore;
 
-/// Set to 1, tests run on the Qwen 0.5B model too.
+/// If this is 1, tests also run on the Qwen 0.5B model.
 const WITH_QWEN: &str = "SOFTPREFIX_TEST_QWEN";
 
-/// SmolLM2-135M, fetched (98 MB) where it is not there yet.
+/// Returns the path of SmolLM2-135M, and fetches it (98 MB) if it is missing.
 ///
-/// Safe to call from many tests and programs at once: one fetches, the others wait.
+/// Can be called concurrently by many tests and processes: one fetches, the others wait.
 ///
 /// # Panics
-/// Where it cannot be had, with the sentence that says why.
+/// If the model is not available, with the error message.
 #[must_use]
 pub fn small_model() -> PathBuf {
     fetched("small")
 }
 
-/// Qwen2.5-Coder-0.5B where `SOFTPREFIX_TEST_QWEN` is 1, fetched (491 MB) where it is not there yet; else `None`.
+/// Returns the path of Qwen2.5-Coder-0.5B if `SOFTPREFIX_TEST_QWEN` is 1, and fetches it (491 MB) if it is missing; else `None`.
 ///
 /// # Panics
-/// Where it was asked for and cannot be had, with the sentence that says why.
+/// If it is requested but not available, with the error message.
 #[must_use]
 pub fn qwen_model() -> Option<PathBuf> {
     std::env::var_os(WITH_QWEN)
@@ -40,7 +40,7 @@ fn fetched(name: &str) -> PathBuf {
     outcome.unwrap_or_else(|error| panic!("{error}")).path
 }
 
-/// A build that cannot fetch (for another processor) runs on what other tests have fetched.
+/// A build without `fetch` (for another processor) uses what other tests have fetched.
 #[cfg(not(feature = "fetch"))]
 fn fetched(name: &str) -> PathBuf {
     let found = ModelStore::from_env().find(name);

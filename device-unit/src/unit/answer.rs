@@ -1,6 +1,5 @@
-//! From tokens to replies: whole characters, frames of three tokens as the stock unit has them, and always a last frame.
-//!
-//! It knows neither engine nor transport.
+//! Turns the tokens of an inference into replies: whole characters, in frames of three tokens like the stock unit's, and always with a
+//! final frame.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,41 +17,41 @@ use crate::budget::Charge;
 use crate::scheduler::{End, FinishReason, Timings, TokenSink};
 use crate::tokenizer::Tokenizer;
 
-/// Tokens in a frame, as on the stock unit (PROTOCOL 2.3).
+/// Tokens per frame, as on the stock unit (PROTOCOL 2.3).
 const TOKENS_PER_FRAME: usize = 3;
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// Everything about one inference that its replies need.
+/// Sends the replies of one inference.
 pub struct Answer {
     peer: Peer,
     request_id: String,
     tokenizer: Arc<Tokenizer>,
     pub echo: Option<SoftPrefixEcho>,
     pub wants_usage: bool,
-    /// Whether the text goes out in frames: as the set-up says, unless the inference says otherwise.
+    /// Whether the text is sent in frames: as set up, unless the request overrides it.
     pub streams: bool,
-    /// Whether its frames go out apart from each other ([`ReplySink::send_frame`](super::ReplySink::send_frame)).
+    /// Whether frames are sent separately ([`ReplySink::send_frame`](super::ReplySink::send_frame)).
     pub apart: bool,
     pub counts: Counts,
-    /// The last tokens before the output, by which its beginning is found again.
+    /// The last tokens before the output, stored with it so that a later run can be matched from its start.
     pub context: Vec<u32>,
-    /// Of all answers of this program.
+    /// Unique among the inferences of this process.
     number: u64,
     tokens: Vec<u32>,
     cutter: Utf8Cutter,
-    /// Text that has not been sent.
+    /// Text that has not been sent yet.
     text: String,
     tokens_in_text: usize,
     next_index: i64,
-    /// The last reply has been sent.
+    /// Whether the last reply has been sent.
     ended: bool,
     entry: LiveEntry,
-    /// Of the request: what became of it is held until the end.
+    /// Memory of the request, which is held until the end.
     _charge: Charge,
 }
 
-/// Rows and tokens that went in.
+/// Number of input rows and tokens.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Counts {
     pub prefix: usize,
@@ -104,7 +103,7 @@ impl Answer {
         Reply::data(self.request_id.clone(), task.work_id.clone(), object, data)
     }
 
-    /// Results are published, and go to whoever asked unless the set-up says otherwise.
+    /// Publishes a result, and sends it to the client if the set-up enables that.
     fn send_result(&self, reply: &Reply) {
         let task = self.entry.task();
         let message = encode(reply);
@@ -120,7 +119,7 @@ impl Answer {
         }
     }
 
-    /// Whether a frame sent now would neither wait nor join another.
+    /// Returns `true` if a frame sent now is neither delayed nor joined with another.
     fn goes_out(&self) -> bool {
         let sink = self.peer.sink();
         if self.apart {
@@ -144,15 +143,15 @@ impl Answer {
 
     fn finish(&mut self, reason: FinishReason, timings: Timings) {
         self.ended = true;
-        // Before the last reply, so that whoever asks the same again has it drafted from this.
+        // Stored before the last reply, so that a client that repeats the request gets drafts from this text.
         if let Some(texts) = &self.entry.task().texts
             && !self.tokens.is_empty()
         {
             texts.keep([self.context.as_slice(), &self.tokens].concat());
         }
         let rest = self.cutter.finish();
-        // A limit falls between tokens, and so within characters. The character it cut in two is left out: a replacement
-        // character would be the unit's, not the model's. Where the model itself ended inside one, that is shown.
+        // A token limit can cut a character in two. Its bytes are left out, because a replacement character would be the unit's and not
+        // the model's. If the model itself ends inside a character, the replacement character is sent.
         if reason == FinishReason::Stop {
             self.text.push_str(&rest);
         }
@@ -171,8 +170,8 @@ impl Answer {
         }
     }
 
-    /// An error goes to whoever caused it, also where results do not. A stream still ends with its last frame, for clients
-    /// that wait for nothing else.
+    /// Sends an error to the client, even if results are only published. A stream still gets a final frame, for clients that wait for
+    /// nothing else.
     fn fail(&mut self, error: ErrorField) {
         self.ended = true;
         let work_id = self.entry.task().work_id.clone();
@@ -207,7 +206,7 @@ impl Answer {
 }
 
 impl Drop for Answer {
-    /// Nobody waits for ever, not even for an inference that was lost on the way.
+    /// Sends an error if the inference was dropped without a last reply, for example by a panic.
     fn drop(&mut self) {
         if !self.ended {
             let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
@@ -232,7 +231,7 @@ impl TokenSink for Answer {
         }
         self.tokens.extend_from_slice(tokens);
         self.tokens_in_text += tokens.len();
-        // A client that reads slowly gets the same text in fewer, larger frames; the generator waits for nobody.
+        // A client that reads slowly gets the text in fewer, larger frames, so that the engine never waits.
         if self.streams && self.tokens_in_text >= TOKENS_PER_FRAME && !self.text.is_empty() && self.goes_out() {
             self.send_frame(false, None);
         }

@@ -1,65 +1,63 @@
-//! Who gives tasks their numbers and connects them with other units. Behind llm-sys it is llm-sys; alone, a counter.
-//!
-//! It knows no task's insides.
+//! Assigns numbers to tasks and connects them with other units. Behind llm-sys this is llm-sys; otherwise a counter.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::peer::{Peer, ReplySink};
 
-/// A new task's place in the module.
+/// The registration of a new task.
 pub struct Registration {
-    /// N of `llm.N`.
+    /// The N of `llm.N`.
     pub number: u32,
-    /// Where all results of the task are published, besides going to whoever asked.
+    /// Where the results of the task are published, in addition to the client.
     pub outlet: Option<Arc<dyn ReplySink>>,
 }
 
-/// A task about to be opened.
+/// A task that is about to be opened.
 pub struct Opening<'a> {
-    /// Id of the task, such as `llm.1000`.
+    /// The id of the task, such as `llm.1000`.
     pub work_id: &'a str,
-    /// The sources that the set-up names.
+    /// The sources named by the set-up.
     pub inputs: &'a [String],
-    /// The client that set it up.
+    /// The client that sent the set-up.
     pub asked_by: &'a Peer,
-    /// Request id of the set-up.
+    /// The request id of the set-up.
     pub request_id: &'a str,
 }
 
-/// The module around the unit. Unless said otherwise, a call may wait: it never comes from the thread that owns an engine.
+/// The module that the unit is part of. Methods may block unless documented otherwise; they are never called on an engine's thread.
 pub trait Directory: Send + Sync {
-    /// A number for a task that is being set up. A set-up that fails uses its number up, as on the stock module.
+    /// Returns a number for a task that is being set up. A failed set-up uses its number up, as on the stock module.
     ///
     /// # Errors
-    /// A sentence about who did not answer.
+    /// A message that names what did not answer.
     fn register(&self) -> Result<Registration, String>;
 
-    /// Called once the model is loaded and before the set-up is answered: when this returns, whatever is sent to the task
-    /// will be heard.
+    /// Connects the task's inputs. Called after the model is loaded and before the set-up is answered; from its return on, messages to the
+    /// task are received.
     ///
     /// # Errors
-    /// A sentence about what could not be connected.
+    /// A message that names what could not be connected.
     fn open(&self, _opening: &Opening<'_>) -> Result<(), String> {
         Ok(())
     }
 
-    /// The task has ended, or never came to be; `then` is to run when its number has been given back. This call does not
-    /// wait: it may come from any thread. Where the number was not taken back, `then` is told so in a sentence.
+    /// Releases the number of a task that has ended or failed to open, then calls `then`, with a message if the number was not taken back.
+    /// Does not block, and may be called on any thread.
     fn release(&self, _work_id: &str, then: Box<dyn FnOnce(Result<(), String>) + Send>) {
         then(Ok(()));
     }
 
-    /// Connects the output of `source` (`asr.N`, `kws.N`) to the task. Whether that could be done.
+    /// Connects the output of `source` (`asr.N`, `kws.N`) to the task. Returns `false` if that is not possible.
     fn link(&self, _work_id: &str, _source: &str) -> bool {
         false
     }
 
-    /// Undoes [`link`](Self::link). Unknown sources are no error.
+    /// Undoes [`link`](Self::link). Unknown sources are ignored.
     fn unlink(&self, _work_id: &str, _source: &str) {}
 }
 
-/// The module of one unit: numbers from 1000, nobody to link to.
+/// A directory for a unit without llm-sys: counts from 1000 and links nothing.
 #[derive(Debug)]
 pub struct Alone {
     next: AtomicU32,

@@ -1,7 +1,6 @@
-//! The text of an inference, in whatever form it comes: plain, in frames, as base64, or both.
+//! Reads the input of an inference in any form: plain, in frames, as base64, or both.
 //!
-//! Frames are collected for each task, client and request apart; the stock unit has one buffer for everybody. It knows no
-//! model.
+//! Frames are collected separately for each task, client and request; the stock unit has one buffer for all.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,13 +18,13 @@ use softprefix_core::sent::{Json, Object, Text};
 use crate::budget::Charge;
 use crate::request_text::Request;
 
-/// Prompts of one client that may be half-sent at once.
+/// Maximum number of partial prompts of one client.
 const UNFINISHED_PER_CLIENT: usize = 64;
-/// Prompts of all clients that may be half-sent at once.
+/// Maximum number of partial prompts of all clients.
 const UNFINISHED: usize = 1024;
-/// More text than a flag takes.
+/// Maximum length of a flag.
 const FLAG_BYTES: usize = 4096;
-/// More JSON than an inference's options take: each id of a draft is at most ten digits and a comma.
+/// Maximum length of an inference's options as JSON: each drafted id has at most ten digits and a comma.
 const OPTIONS_BYTES: usize = 4096 + 11 * MAX_DRAFT_TOKENS;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -35,20 +34,20 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// A whole input.
+/// A complete input.
 #[derive(Debug)]
 pub struct Input {
     pub text: String,
-    /// `soft_prefix` as it came, not looked at yet.
+    /// `soft_prefix` as sent, not decoded yet.
     pub prefix: Option<SentPrefix>,
     pub options: InferenceOptions,
-    /// Whether options were sent: then the client is one of ours.
+    /// Whether options were sent, which only our own clients do.
     pub has_options: bool,
-    /// Of the messages in which it came.
+    /// Memory of the messages that contained the input.
     pub charge: Charge,
 }
 
-/// `data` of a frame.
+/// The `data` of a frame.
 #[derive(Deserialize)]
 struct Frame {
     #[serde(default)]
@@ -60,7 +59,7 @@ struct Frame {
     softprefix: Option<Json<OPTIONS_BYTES>>,
 }
 
-/// Whether a plain input's object has what belongs into a frame.
+/// Fields of a plain input's object that belong into a frame.
 #[derive(Deserialize)]
 struct MisplacedFields {
     #[serde(default, deserialize_with = "is_there")]
@@ -73,7 +72,7 @@ fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
-/// Half-sent prompts.
+/// Collects the frames of partial prompts.
 #[derive(Debug, Default)]
 pub struct Collector {
     unfinished: VecDeque<Unfinished>,
@@ -86,16 +85,16 @@ struct Unfinished {
     request_id: String,
     next_index: i64,
     text: String,
-    /// Of the frames so far.
+    /// Memory of the frames so far.
     charge: Charge,
 }
 
 impl Collector {
-    /// Takes the data of one inference message; `None` while more frames are to come.
+    /// Reads the data of one inference message. Returns `None` if more frames must follow.
     ///
     /// # Errors
-    /// The reply's error: -25 for frames that do not follow each other, -23 for what is not base64, -33 for a prefix where it
-    /// cannot be used, -22 for options that cannot be read, -10 where too much is half-sent.
+    /// -25 for frames out of order, -23 for invalid base64, -33 for a prefix in the wrong place, -22 for invalid options, -10 for too many
+    /// partial prompts.
     pub fn take(&mut self, client: &Arc<str>, request: Request) -> Result<Option<Input>, ErrorField> {
         let form = request.input_form();
         let mut input = if form.stream {
@@ -112,12 +111,12 @@ impl Collector {
         Ok(Some(input))
     }
 
-    /// Drops what a client that has left had half-sent.
+    /// Drops the partial prompts of a disconnected client.
     pub fn forget(&mut self, client: &str) {
         self.unfinished.retain(|unfinished| &*unfinished.client != client);
     }
 
-    /// Drops what was half-sent to a task that has ended.
+    /// Drops the partial prompts of a task that has ended.
     pub fn forget_task(&mut self, work_id: &str) {
         self.unfinished.retain(|unfinished| unfinished.work_id != work_id);
     }
@@ -129,14 +128,14 @@ impl Collector {
         let index = frame.index.and_then(|index| index.0.trim().parse::<i64>().ok());
         let place = self.find(client, &request, index);
         let mut so_far = place.and_then(|place| self.unfinished.remove(place));
-        // Whatever is wrong with a frame ends its prompt: the next one starts again at 0.
+        // An invalid frame ends its prompt. The next prompt starts at index 0.
         let index = index.ok_or_else(out_of_step)?;
         if index == 0 {
             so_far = None;
         } else if so_far.as_ref().map(|so_far| so_far.next_index) != Some(index) {
             return Err(out_of_step());
         }
-        // True unless its text contains an f: missing, 1 and "true" are true, as on the stock unit.
+        // As on the stock unit, finish is true unless its text contains an f: a missing finish, 1 and "true" are true.
         let finish = !frame.finish.0.contains('f');
         let Request {
             request_id,
@@ -183,8 +182,8 @@ impl Collector {
         Ok(None)
     }
 
-    /// The prompt that a frame goes on with. Some clients number every message: a frame with a new request_id goes to the
-    /// client's only prompt that waits for its index, if there is just one.
+    /// Finds the prompt that a frame continues. Some clients use a new request_id for each frame: such a frame continues the client's only
+    /// partial prompt if that expects its index.
     fn find(&self, client: &Arc<str>, request: &Request, index: Option<i64>) -> Option<usize> {
         let own = |unfinished: &Unfinished| unfinished.work_id == request.work_id && unfinished.client == *client;
         let same = |unfinished: &Unfinished| own(unfinished) && unfinished.request_id == request.request_id;
@@ -220,7 +219,7 @@ impl Collector {
     }
 }
 
-/// A plain input: the text of whatever the data is.
+/// Reads a plain input: the text of any JSON value.
 fn plain(request: Request) -> Result<Input, ErrorField> {
     if let Ok(Some(Object(fields))) = request.data::<Object<MisplacedFields>>()
         && (fields.soft_prefix || fields.softprefix)
@@ -259,7 +258,7 @@ fn read_options(options: &str) -> Result<InferenceOptions, ErrorField> {
     Ok(options)
 }
 
-/// Standard base64, padding optional; then JSON escapes are undone once more, as the stock unit does.
+/// Decodes standard base64 with optional padding. Like the stock unit, it then decodes JSON escapes once more.
 fn decode_base64(text: &str) -> Result<String, ErrorField> {
     let wrong = || ErrorField::stock(Code::BASE64);
     let bytes = BASE64.decode(text).map_err(|_| wrong())?;
@@ -267,7 +266,7 @@ fn decode_base64(text: &str) -> Result<String, ErrorField> {
     Ok(if text.contains('\\') { unescape(&text) } else { text })
 }
 
-/// JSON escapes undone, as far as they are such; any other `\x` becomes `x`.
+/// Decodes JSON escapes; any other `\x` becomes `x`.
 fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -275,7 +274,7 @@ fn unescape(text: &str) -> String {
         out.push_str(&rest[..at]);
         let after = &rest[at + 1..];
         let Some(letter) = after.chars().next() else {
-            // A backslash at the very end stays.
+            // A backslash at the end is kept.
             out.push('\\');
             return out;
         };
@@ -300,7 +299,7 @@ fn unescape(text: &str) -> String {
     out
 }
 
-/// The character of the hexadecimal digits behind `\u`, the second half of a pair included.
+/// Decodes the hexadecimal digits after `\u`, including the second half of a surrogate pair.
 fn unicode_escape(rest: &str) -> Option<(char, &str)> {
     let hex = |text: &str| -> Option<u32> {
         let digits = text

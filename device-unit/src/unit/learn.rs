@@ -1,4 +1,4 @@
-//! From a request to learn a prefix to a job of the scheduler, and from its numbers to frames. It knows no transport.
+//! Prepares a learning request, submits it to the scheduler, and sends its progress in frames.
 
 use std::sync::Arc;
 
@@ -25,34 +25,34 @@ use crate::scheduler::{Best, Judged, LearnExample, LearnJob, LearnSink, Learned,
 use crate::tokenizer::Special;
 
 const WANTED: &str = "{\"examples\": [{\"prompt\": \"...\", \"target\": \"...\"}], \"len\": P, \"init\": \"target\"}";
-/// Steps' size where nothing is said, in the vocabulary's RMS.
+/// Default learning rate, in units of the vocabulary's RMS.
 const RATE: f64 = 0.3;
-/// Largest that may be asked for.
+/// Maximum learning rate, and maximum weight of preserved answers.
 const LARGEST_RATE: f64 = 1e6;
-/// What kept answers count where nothing is said.
+/// Default weight of preserved answers.
 const KEPT_WEIGHT: f64 = 1.0;
-/// Tokens of a kept answer that are looked at.
+/// Tokens of a preserved answer.
 const KEPT_TOKENS: usize = 16;
-/// Examples of a step where nothing is said.
+/// Default number of examples per step.
 const BATCH: usize = 4;
-/// A loss with which it is enough, once every token is right: on average the wanted token then has 95 % of the probability.
+/// Learning ends at this loss if every token is matched: the geometric mean of the target tokens' probabilities is then 95 %.
 const ENOUGH: f64 = 0.05;
 
-/// Who asked, and what has been told.
+/// Sends the replies to a learning request.
 pub struct Answer {
     peer: Peer,
     request_id: String,
     entry: LiveEntry,
-    /// Told with the first frame.
+    /// Sent with the first frame.
     settings: Option<LearnSettings>,
     /// The step whose rows were sent last.
     sent: Option<usize>,
     last: Option<Judged>,
-    /// Of the request: what became of it is held until the end.
+    /// Memory of the request, which is held until the end.
     _charge: Charge,
 }
 
-/// Turns a request into a job and submits it, or answers why not.
+/// Prepares a learning job and submits it to the scheduler, or replies with an error.
 pub fn run(model: &SharedModel, request: Request, mut answer: Answer, place: Place) {
     let task = Arc::clone(answer.entry.task());
     let planned = plan(model, &task, &request);
@@ -181,7 +181,7 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
     })
 }
 
-/// What can be said of a request without a model.
+/// Checks what does not depend on the model.
 fn check(asked: &LearnRequest) -> Result<(), ErrorField> {
     let within = |what: &str, value: usize, most: usize| {
         if (1..=most).contains(&value) {
@@ -213,7 +213,7 @@ fn check(asked: &LearnRequest) -> Result<(), ErrorField> {
     Ok(())
 }
 
-/// The target's tokens, cut as plain characters, and the token that ends the turn.
+/// Returns the target's tokens, tokenized as plain text, with the end-of-turn token.
 fn target_of(model: &SharedModel, text: &str) -> Result<Vec<u32>, ErrorField> {
     let mut tokens = model
         .tokenizer
@@ -223,7 +223,7 @@ fn target_of(model: &SharedModel, text: &str) -> Result<Vec<u32>, ErrorField> {
     Ok(tokens)
 }
 
-/// The rows to begin with.
+/// Returns the initial rows.
 fn start(model: &SharedModel, asked: &LearnRequest, known: &Vocabulary) -> Result<SoftPrefix, ErrorField> {
     let hidden_size = model.info().hidden_size;
     if asked.len.saturating_mul(hidden_size) > MAX_VALUES {
@@ -276,7 +276,7 @@ fn start(model: &SharedModel, asked: &LearnRequest, known: &Vocabulary) -> Resul
     built.map_err(|error: PrefixError| ErrorField::from(&error))
 }
 
-/// The embedding rows of the words to begin with.
+/// Returns the embedding rows of the initial words.
 fn words_of(model: &SharedModel, text: &str) -> Result<EmbeddingRows, ErrorField> {
     let tokens = encode(model, text)?;
     if tokens.is_empty() {
@@ -310,7 +310,7 @@ impl Answer {
         self.peer.reply(&Reply::error(self.request_id, work_id, error));
     }
 
-    /// Tells of the rows at one step, with the best rows where they are others than those sent last.
+    /// Sends a frame with the progress, and with the best rows if they have changed since the last frame.
     fn send(&mut self, judged: &Judged, best: &Best, end: Option<LearnEnd>) {
         let with_rows = end.is_some() || self.sent != Some(best.step);
         if with_rows {
@@ -354,7 +354,7 @@ impl LearnSink for Answer {
 
     fn judged(&mut self, judged: &Judged, best: &Best) {
         self.last = Some(*judged);
-        // A client that reads slowly hears of fewer steps.
+        // A client that reads slowly gets fewer frames.
         if self.sent.is_none() || self.peer.sink().has_room() {
             self.send(judged, best, None);
         }

@@ -1,7 +1,7 @@
-//! The LLM unit: tasks and what can be asked of them (PROTOCOL 2.2 to 2.6), without transport and without engine details.
+//! The LLM unit: handles requests and manages tasks (PROTOCOL 2.2 to 2.6), independent of transport and engine.
 //!
-//! A transport brings `Request`s with the [`Peer`] that sent them; every reply goes to that peer, whoever else talks to the
-//! task meanwhile. Models are loaded in the background, and shared by tasks that name the same one.
+//! A transport passes each `Request` with the [`Peer`] that sent it, and all replies go to that peer. ModelCache are loaded in the background
+//! and shared by tasks with the same model.
 
 mod answer;
 mod directory;
@@ -46,34 +46,34 @@ use crate::model::ModelSource;
 use crate::request_text::Request;
 use crate::scheduler::Place;
 
-/// Longest name of another unit's task.
+/// Maximum length of another unit's task id.
 const LONGEST_SOURCE: usize = 256;
-/// How long a set-up waits for a task that is ending to make room.
+/// How long a set-up waits for an ending task to free its slot.
 const PATIENCE_FOR_ROOM: Duration = Duration::from_secs(10);
 
-/// Called with a model's name, how much of it is loaded (0..=1), and what is being done.
+/// Receives the progress of loading a model: its name, the fraction (0..=1), and a label.
 pub type LoadObserver = Arc<dyn Fn(&str, f32, &str) + Send + Sync>;
 
-/// What can be chosen about a unit.
+/// Options of a unit.
 #[derive(Clone)]
 pub struct UnitOptions {
-    /// The first part of its work_ids.
+    /// The unit's name, which is the first part of its work_ids.
     pub name: String,
-    /// Tasks at once, as on the stock unit.
+    /// Maximum number of tasks, as on the stock unit.
     pub max_tasks: usize,
-    /// Inferences of one model that run at once, as far as its engine can. One place is kept for live runs.
+    /// Maximum number of running inferences per model, if its engine can run as many. One slot is reserved for live runs.
     pub max_inferences: usize,
-    /// Inferences that may wait for each model.
+    /// Maximum number of waiting inferences per model.
     pub waiting: usize,
-    /// What clients may have it hold.
+    /// Memory budget for clients' requests and running inferences.
     pub memory: Budget,
-    /// When an inference is ended at the latest, counted from its arrival.
+    /// Maximum duration of an inference, counted from its arrival.
     pub longest_inference: Duration,
-    /// Whether tokens are drafted where an engine can check several in one step. It changes no token, only the time.
+    /// Whether to draft tokens if the engine can verify several in one step. Affects the speed, not the tokens.
     pub drafts: bool,
-    /// Keep the last model when its last task ends, so that the next set-up is quick.
+    /// Whether to keep the last model when its last task ends, so that the next set-up is fast.
     pub keep_idle_model: bool,
-    /// Called with the progress of loading a model; `None` for nothing.
+    /// Receives the progress of loading models.
     pub on_load: Option<LoadObserver>,
 }
 
@@ -82,7 +82,7 @@ impl Default for UnitOptions {
         Self {
             name: "llm".into(),
             max_tasks: 2,
-            // As many columns as the CPU engine's kernels take at once: more would make each slower and all no faster.
+            // The number of columns that the CPU kernels compute at once. More would slow each inference down without a gain in total.
             max_inferences: 16,
             waiting: 4096,
             memory: Budget::default(),
@@ -94,7 +94,7 @@ impl Default for UnitOptions {
     }
 }
 
-/// The unit. Clones are handles of the same one.
+/// The unit. Clones share the same state.
 #[derive(Clone)]
 pub struct Unit {
     inner: Arc<Inner>,
@@ -108,24 +108,24 @@ struct Inner {
     task_ended: Condvar,
     collector: Mutex<Collector>,
     models: Models,
-    /// Set-ups run one after the other, as on the stock unit.
+    /// Serializes set-ups, as on the stock unit.
     setting_up: Mutex<()>,
 }
 
 #[derive(Default)]
 struct Tasks {
     by_id: BTreeMap<String, Arc<Task>>,
-    /// Set-ups in progress.
+    /// Number of set-ups in progress.
     pending: usize,
 }
 
 impl Unit {
-    /// A unit by itself: it numbers its own tasks.
+    /// Creates a unit without llm-sys, which numbers its own tasks.
     pub fn new(source: Arc<dyn ModelSource>, options: UnitOptions) -> Self {
         Self::within(source, options, Arc::new(Alone::default()))
     }
 
-    /// A unit within a module that numbers and connects its tasks.
+    /// Creates a unit whose tasks are numbered and connected by `directory`.
     pub fn within(source: Arc<dyn ModelSource>, options: UnitOptions, directory: Arc<dyn Directory>) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -141,31 +141,31 @@ impl Unit {
         }
     }
 
-    /// The first part of its work_ids.
+    /// Returns the unit's name, the first part of its work_ids.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.options.name
     }
 
-    /// What its clients may have it hold, and what of that is taken.
+    /// Returns the memory budget for requests and inferences.
     #[must_use]
     pub fn memory(&self) -> &Budget {
         &self.inner.options.memory
     }
 
-    /// The model cards, as `lsmode` lists them.
+    /// Returns the model cards, as `lsmode` lists them.
     #[must_use]
     pub fn cards(&self) -> Vec<Value> {
         self.inner.source.cards()
     }
 
-    /// Whether inferences can be sent to `work_id`.
+    /// Returns `true` if inferences can be sent to `work_id`.
     #[must_use]
     pub fn is_task(&self, work_id: &str) -> bool {
         self.inner.task(work_id).is_some()
     }
 
-    /// Carries a request out, or begins to. All replies go to `peer`. It does not wait, except for a [`Directory`] that links.
+    /// Handles a request. All replies go to `peer`. Does not block, except in [`Directory::link`] and [`Directory::unlink`].
     pub fn call(&self, mut request: Request, peer: &Peer) {
         let held = [action::SETUP, action::INFERENCE].contains(&request.action.as_str())
             || (extension::ACTIONS.contains(&request.action.as_str()) && request.action != extension::STOP);
@@ -187,7 +187,7 @@ impl Unit {
         }
     }
 
-    /// An inference, in any input form.
+    /// Handles an inference in any input form.
     fn infer(&self, request: Request, peer: &Peer) {
         let (request_id, work_id) = (request.request_id.clone(), request.work_id.clone());
         let refuse = |error| peer.reply(&Reply::error(request_id.clone(), work_id.clone(), error));
@@ -203,8 +203,8 @@ impl Unit {
         self.inner.start(&task, request_id, input, peer);
     }
 
-    /// A text that another unit said to a task it is linked with. Replies go to `peer` under `request_id`, results are
-    /// published as always.
+    /// Runs an inference on the output of another unit that is linked to the task. Errors go to `peer` under `request_id`, and results are
+    /// published as usual.
     pub fn say(&self, work_id: &str, request_id: &str, text: String, peer: &Peer) {
         if let Some(task) = self.inner.task(work_id) {
             let Some(charge) = self.memory().charge(Use::Requests, text.len()) else {
@@ -222,20 +222,20 @@ impl Unit {
         }
     }
 
-    /// Stops what runs in a task, as `pause` does.
+    /// Stops the running inferences of a task, like `pause`.
     pub fn pause(&self, work_id: &str) {
         if let Some(task) = self.inner.task(work_id) {
             task.pause();
         }
     }
 
-    /// Whether a client has set up a task that lives, or waits for an answer.
+    /// Returns `true` if the client has set up a task that still exists, or waits for an answer.
     #[must_use]
     pub fn concerns(&self, client: &str) -> bool {
         self.inner.all_tasks().iter().any(|task| task.concerns(client))
     }
 
-    /// A client has left: what it had half-sent is dropped, and what waits for it is looked at.
+    /// Must be called when a client has disconnected. Drops its partial prompts and cancels its inferences.
     pub fn forget(&self, client: &str) {
         self.inner.collector().forget(client);
         for task in self.inner.all_tasks() {
@@ -250,23 +250,23 @@ impl Unit {
         }
     }
 
-    /// Ends all tasks, without replies to their owners beyond each inference's last one.
+    /// Ends all tasks. Only the last replies of their inferences are sent.
     pub fn reset(&self) {
         for task in self.inner.all_tasks() {
             self.inner.end(&task, |_| ());
         }
     }
 
-    /// The ids of all tasks, those that are ending included.
+    /// Returns the ids of all tasks, including ending ones.
     #[must_use]
     pub fn tasks(&self) -> Vec<String> {
         self.inner.lock().by_id.keys().cloned().collect()
     }
 
-    /// Loads a model before anybody asks for it.
+    /// Loads a model in advance.
     ///
     /// # Errors
-    /// The sentence of a [`LoadError`](crate::model::LoadError).
+    /// The message of a [`LoadError`](crate::model::LoadError).
     pub fn preload(&self, model: &str) -> Result<(), String> {
         let overrides = serde_json::Map::from_iter([("model".to_owned(), Value::from(model))]);
         let setup = SetUpRequest {
@@ -277,7 +277,7 @@ impl Unit {
             inputs: Vec::new(),
             overrides,
         };
-        // As a set-up would: whoever asks for the same model meanwhile waits for it instead of loading it again.
+        // Locked like a set-up, so that a set-up of the same model waits instead of loading it twice.
         let _one_at_a_time = self.inner.setting_up.lock().unwrap_or_else(PoisonError::into_inner);
         self.inner.load(&setup).map(|_| ())
     }
@@ -292,7 +292,7 @@ impl Inner {
         self.collector.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A task that is not ending.
+    /// Returns a task unless it is ending.
     fn task(&self, work_id: &str) -> Option<Arc<Task>> {
         let task = self.lock().by_id.get(work_id).cloned()?;
         (!task.is_closing()).then_some(task)
@@ -317,7 +317,7 @@ impl Inner {
             .prepare(move |model| prepare::run(model, input, answer, place, longest));
     }
 
-    /// Everything that is answered at once, or by the thread that prepares; `None` where the answer comes later.
+    /// Handles a request other than set-up and inference. Returns `None` if the reply is sent later.
     fn answer(self: &Arc<Self>, request: Request, peer: &Peer) -> Option<Reply> {
         let (request_id, work_id, action) = (
             request.request_id.clone(),
@@ -348,7 +348,7 @@ impl Inner {
         let Some(task) = self.task(&work_id) else {
             return error(Code::NO_SUCH_UNIT);
         };
-        // A source is named as a string; whatever else it is names none.
+        // Data of another type counts as an empty name.
         let source = || request.data::<String>().ok().flatten().unwrap_or_default();
         match action {
             action::PAUSE => {
@@ -359,7 +359,7 @@ impl Inner {
                 let mut reply = Reply::ok(request_id.clone(), work_id.clone());
                 let peer = peer.clone();
                 self.end(&task, move |released| {
-                    // The task has ended all the same: that is a success with something to say.
+                    // The task has ended anyway, so this is a success with a message.
                     if let Err(sentence) = released {
                         reply.error.message = sentence;
                     }
@@ -411,7 +411,7 @@ impl Inner {
         }
     }
 
-    /// A text to be scored by teacher forcing; the answer comes when the engine has done so.
+    /// Scores a text by teacher forcing. The reply is sent when the engine is done.
     fn score(&self, task: &Arc<Task>, mut request: Request, peer: &Peer) {
         let Some((place, entry)) = admit(task, &request, peer) else {
             return;
@@ -422,7 +422,7 @@ impl Inner {
             .prepare(move |model| score::run(model, request, answer, place, longest));
     }
 
-    /// A prefix to be learned; frames come while the engine does so.
+    /// Learns a prefix. Frames are sent while the engine works.
     fn learn(task: &Arc<Task>, mut request: Request, peer: &Peer) {
         let Some((place, entry)) = admit(task, &request, peer) else {
             return;
@@ -437,7 +437,7 @@ impl Inner {
         }
     }
 
-    /// Questions that take a moment: answered by the thread that prepares prompts.
+    /// Answers a query on a thread of the model.
     fn ask(&self, task: &Arc<Task>, request: Request, peer: &Peer) {
         let (asked, peer_there) = (Arc::clone(task), peer.clone());
         let request_id = request.request_id.clone();
@@ -506,7 +506,7 @@ impl Inner {
         described
     }
 
-    /// Ends a task; `then` runs when its last inference has given its last reply.
+    /// Ends a task. `then` is called after the last reply of its last inference.
     fn end(self: &Arc<Self>, task: &Arc<Task>, then: impl FnOnce(Result<(), String>) + Send + 'static) {
         let inner = Arc::clone(self);
         let ending = Arc::downgrade(task);
@@ -514,12 +514,12 @@ impl Inner {
         task.close(move || {
             inner.collector().forget_task(&work_id);
             let mut tasks = inner.lock();
-            // A later task may have the same id, where whoever numbers them has started afresh.
+            // The directory may have restarted its numbers, so a later task can have the same id.
             let is_current = |task: &Arc<Task>| std::ptr::eq(Arc::as_ptr(task), ending.as_ptr());
             let current = tasks.by_id.get(&work_id).is_some_and(is_current);
             if current {
-                // An exit is answered when the number has been given back: nothing that is sent after the answer gets lost.
-                // And whoever sees that the task is gone may see that its number is on its way.
+                // The exit is answered after the number is released, so that requests sent after the answer are not lost. The release begins
+                // before the task disappears from the list.
                 inner.directory.release(&work_id, Box::new(then));
                 tasks.by_id.remove(&work_id);
                 drop(tasks);
@@ -552,10 +552,10 @@ impl Inner {
         let started = std::thread::Builder::new()
             .name("softprefix-setup".into())
             .spawn(move || {
-                // A panic in a loader must not leave the client without an answer.
+                // After a panic in a loader the client must still be answered.
                 let result = catch_unwind(AssertUnwindSafe(|| inner.set_up(setup, &request_id, &there)))
                     .unwrap_or_else(|_| Err(loading_failed("The loader failed unexpectedly; see the log.")));
-                // The room is given back before the answer, so that a client may go on at once.
+                // The slot and the memory are released before the reply, so that the client can go on at once.
                 drop((pending, charge));
                 there.reply(&match result {
                     Ok(work_id) => Reply::ok(request_id, work_id),
@@ -619,7 +619,7 @@ impl Inner {
         let task = Arc::new(task.with_texts(texts));
         let old = self.lock().by_id.insert(work_id.to_owned(), Arc::clone(&task));
         if let Some(old) = old {
-            // Its number was given anew, so nobody can reach it any more.
+            // The number was assigned again, so the old task is unreachable.
             old.close(|| ());
         }
         let opening = Opening {
@@ -635,7 +635,7 @@ impl Inner {
         })
     }
 
-    /// Waits until the tasks that are ending have made room.
+    /// Waits until an ending task has freed its slot.
     fn wait_for_room(&self) -> Result<(), ErrorAndWorkId> {
         let patience = Instant::now() + PATIENCE_FOR_ROOM;
         let mut tasks = self.lock();
@@ -672,7 +672,7 @@ impl Inner {
     }
 }
 
-/// A set-up in progress counts as a task.
+/// A set-up in progress, which takes the slot of a task.
 struct Pending(Arc<Inner>);
 
 impl Drop for Pending {
@@ -681,7 +681,7 @@ impl Drop for Pending {
     }
 }
 
-/// What `taskinfo` says of the memory.
+/// Returns the memory data of `taskinfo`.
 fn told(budget: &Budget) -> Memory {
     Memory {
         budget: budget.limit() as u64,
@@ -692,7 +692,7 @@ fn told(budget: &Budget) -> Memory {
     }
 }
 
-/// -10: what is told where no more requests can be held.
+/// Returns the error -10 for a request that does not fit into memory.
 #[must_use]
 pub fn no_room_for_requests(budget: &Budget) -> ErrorField {
     let stock = Code::NOT_AVAILABLE.stock_message().unwrap_or_default();
@@ -705,7 +705,7 @@ pub fn no_room_for_requests(budget: &Budget) -> ErrorField {
     )
 }
 
-/// A place among what waits for the model, and one in the task; where either is not to be had, that is answered.
+/// Admits a request to the model's queue and to its task, or replies with an error.
 fn admit(task: &Arc<Task>, request: &Request, peer: &Peer) -> Option<(Place, LiveEntry)> {
     let refuse = |error| peer.reply(&Reply::error(request.request_id.clone(), task.work_id.clone(), error));
     let place = task

@@ -1,10 +1,10 @@
-//! Which models are loaded: shared while a task uses them, and the last one kept a while longer. It knows no task.
+//! The loaded models, shared by the tasks that use them. The model used last can be last_used when its last task ends.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::shared_model::SharedModel;
 
-/// The loaded models.
+/// A cache of loaded models.
 pub struct Models {
     keep_idle: bool,
     loaded: Mutex<Loaded>,
@@ -13,7 +13,7 @@ pub struct Models {
 #[derive(Default)]
 struct Loaded {
     by_key: Vec<(String, Weak<SharedModel>)>,
-    /// The last one asked for.
+    /// The model that was used last.
     kept: Option<Arc<SharedModel>>,
 }
 
@@ -25,7 +25,7 @@ impl Models {
         }
     }
 
-    /// The model of this key; `load` makes it where it is not there. Callers come one at a time.
+    /// Returns the model of this key, and calls `load` if it is not loaded. Must not be called concurrently.
     ///
     /// # Errors
     /// Those of `load`.
@@ -38,7 +38,7 @@ impl Models {
         let model = match known {
             Some(model) => model,
             None => {
-                // Memory first: an idle model makes room for the one that is wanted.
+                // The idle model is dropped first, to make room in memory.
                 let idle = self.lock().kept.take();
                 drop(idle);
                 load()?

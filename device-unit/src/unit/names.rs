@@ -1,9 +1,9 @@
-//! The names of the unit's actions, as llm-sys calls them (PROTOCOL 3.1).
+//! The names of the unit's RPC actions, as called by llm-sys (PROTOCOL 3.1).
 
 use softprefix_core::protocol::extension;
 use softprefix_core::protocol::message::action;
 
-/// The stock unit's actions in the order in which it lists them; the last one is the listing itself.
+/// The stock unit's actions in the order of its list, which ends with the listing itself.
 const LISTED: [&str; 8] = [
     action::TASKINFO,
     action::LINK,
@@ -16,7 +16,7 @@ const LISTED: [&str; 8] = [
 ];
 const LIST: &str = "list_action";
 
-/// The immediate answer to a call by this name; the reply to its client is sent separately.
+/// Returns the immediate answer of an RPC call. The reply to the client is sent separately.
 #[must_use]
 pub fn answer_to_call(name: &str) -> String {
     if name == LIST {

@@ -1,4 +1,4 @@
-//! Which tokens' rows point most nearly the same way as given rows. It knows no transport.
+//! Finds the tokens whose embedding rows are nearest to given rows by cosine.
 
 use half::bf16;
 use softprefix_core::prefix::{Neighbour, SoftPrefix, decode};
@@ -10,13 +10,13 @@ use super::shared_model::SharedModel;
 use crate::engine::{EngineError, TokenEmbeddings};
 use crate::request_text::Request;
 
-/// Sums that run side by side, so that the compiler can use wide registers; their order is the same everywhere.
+/// Number of partial sums, so that the dot product vectorizes in a fixed order.
 const LANES: usize = 16;
 
-/// Answers a question for neighbours.
+/// Answers a request for nearest tokens.
 ///
 /// # Errors
-/// -22 for what cannot be read or is too much, -30 and -31 for rows that do not fit the model, -11 where the table cannot be read.
+/// -22 for an invalid or too large request, -30 and -31 for rows that do not fit the model, -11 if the table cannot be read.
 pub fn answer(model: &SharedModel, request: &Request) -> Result<Nearest, ErrorField> {
     let parameter = |message: String| ErrorField::new(Code::PARAMETER, message);
     let request: NearestRequest = request.question("{\"len\": P, \"data_b64\": \"...\", \"k\": n}")?;
@@ -47,7 +47,7 @@ pub fn answer(model: &SharedModel, request: &Request) -> Result<Nearest, ErrorFi
     })
 }
 
-/// For each row the `k` tokens of the largest cosine, the largest first, of equals the smaller id; none for a row of zeros.
+/// Returns the `k` tokens with the largest cosine for each row, largest first, ties by id. A row of zeros has none.
 fn nearest(table: &dyn TokenEmbeddings, rows: &SoftPrefix, k: usize) -> Result<Vec<Vec<(u32, f32)>>, EngineError> {
     let directions: Vec<Option<Vec<f32>>> = rows.rows().map(direction).collect();
     let mut best: Vec<Vec<(u32, f32)>> = vec![Vec::with_capacity(k + 1); directions.len()];
@@ -72,7 +72,7 @@ fn nearest(table: &dyn TokenEmbeddings, rows: &SoftPrefix, k: usize) -> Result<V
     Ok(best)
 }
 
-/// The row at length 1; none for zeros.
+/// Returns the row scaled to length 1, or `None` for a row of zeros.
 fn direction(row: &[bf16]) -> Option<Vec<f32>> {
     let mut values: Vec<f32> = row.iter().map(|value| value.to_f32()).collect();
     let length = values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();

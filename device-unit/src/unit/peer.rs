@@ -1,38 +1,37 @@
-//! Who asks, and where the answers go. It knows no transport: a transport brings its own [`ReplySink`].
+//! A client as the unit sees it: its name, and the [`ReplySink`] of its transport.
 
 use std::sync::Arc;
 
 use softprefix_core::protocol::{Reply, frame};
 
-/// Takes encoded replies towards one client. No call may wait.
+/// Receives encoded replies for one client. Methods must not block.
 pub trait ReplySink: Send + Sync {
-    /// Takes one message, line end included. A message to somebody who has left is dropped.
+    /// Queues one message, which includes its line end. Messages to a disconnected client are dropped.
     fn send(&self, message: Vec<u8>);
 
-    /// Takes one frame of the answer with this number. Some clients take what they read at once for one message: its frames go out apart
-    /// from each other, by a few milliseconds, as they do on the stock module.
+    /// Queues one frame of the answer with this number. Some clients take everything they read at once for one message, so the frames of
+    /// an answer are sent a few milliseconds apart, as on the stock module.
     fn send_frame(&self, message: Vec<u8>, _answer: u64) {
         self.send(message);
     }
 
-    /// Whether a frame of the answer would go out at once. While it would not, the answer keeps its text for a larger frame.
+    /// Returns `true` if a frame of the answer would be sent at once. Otherwise the text is kept for a larger frame.
     fn takes_frame(&self, _answer: u64) -> bool {
         self.has_room()
     }
 
-    /// Whether a message that could as well come later is welcome now. While it is not, an inference keeps its text and
-    /// sends it in larger pieces.
+    /// Returns `true` if the client reads fast enough for messages that could also be merged with later ones.
     fn has_room(&self) -> bool {
         true
     }
 
-    /// Whether the client has left for good.
+    /// Returns `true` if the client has disconnected.
     fn is_gone(&self) -> bool {
         false
     }
 }
 
-/// One client: a name by which its requests belong together, and the way back.
+/// A client: a name that identifies its requests, and the sink for replies.
 #[derive(Clone)]
 pub struct Peer {
     name: Arc<str>,
@@ -40,7 +39,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A client with its name and the sink for its replies.
+    /// Creates a client from its name and the sink for its replies.
     pub fn new(name: impl Into<Arc<str>>, sink: Arc<dyn ReplySink>) -> Self {
         Self {
             name: name.into(),
@@ -48,7 +47,7 @@ impl Peer {
         }
     }
 
-    /// The client's name, unique among the connected ones.
+    /// Returns the client's name, which is unique among the connected clients.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
@@ -59,14 +58,14 @@ impl Peer {
         self.sink.send(encode(reply));
     }
 
-    /// The sink for messages that are encoded already.
+    /// Returns the sink, for messages that are already encoded.
     #[must_use]
     pub fn sink(&self) -> &Arc<dyn ReplySink> {
         &self.sink
     }
 }
 
-/// A reply as it goes out: one line of JSON with no brace in any string (PROTOCOL 1.3).
+/// Encodes a reply as one line of JSON without braces in strings (PROTOCOL 1.3).
 #[must_use]
 pub fn encode(reply: &Reply) -> Vec<u8> {
     frame::encode(reply)

@@ -1,4 +1,4 @@
-//! From a request's text and prefix to a job of the scheduler, or to a refusal with numbers. It knows no transport.
+//! Prepares an inference: tokenizes the text, decodes the prefix, checks that both fit, and submits a job to the scheduler.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::engine::sampling::Sampler;
 use crate::scheduler::{Choose, Drafter, End, FinishReason, Job, LONGEST_MATCH, Place, Priority, Timings, TokenSink};
 use crate::tokenizer::Special;
 
-/// Turns an accepted inference into a job and submits it, or answers why not.
+/// Prepares an inference and submits it to the scheduler, or replies with an error.
 pub fn run(model: &SharedModel, input: Input, mut answer: Answer, place: Place, longest: Duration) {
     if answer.entry().stop.is_set() {
         return Box::new(answer).end(End::NeverStarted, Timings::default());
@@ -27,7 +27,7 @@ pub fn run(model: &SharedModel, input: Input, mut answer: Answer, place: Place, 
             answer.echo = plan.prefix.as_ref().map(SoftPrefixEcho::of);
             answer.wants_usage = input.options.usage;
             answer.streams = input.options.stream.unwrap_or(answer.streams);
-            // Our own client reads frames however they are joined, and gets them as fast as they come.
+            // Our own client accepts joined frames, so they are sent without a pause.
             answer.apart = !input.has_options;
             answer.counts = plan.counts;
             answer.context = plan.context;
@@ -61,7 +61,7 @@ struct Plan {
     at_limit: FinishReason,
     choose: Choose,
     drafter: Option<Drafter>,
-    /// What a later text has to have before it to be taken for a repetition of this one.
+    /// Tokens before the output. A later run whose prompt ends with them may repeat the output.
     context: Vec<u32>,
 }
 
@@ -109,7 +109,7 @@ fn plan(model: &SharedModel, task: &Task, input: &Input) -> Result<Plan, ErrorFi
     })
 }
 
-/// The tokens that the client expects, as far as a text can have so many.
+/// Returns the draft tokens sent by the client, cut to the window.
 fn draft<'a>(model: &SharedModel, options: &'a InferenceOptions) -> Result<&'a [u32], ErrorField> {
     let info = model.info();
     let draft = &options.draft_tokens[..options.draft_tokens.len().min(info.window)];
@@ -125,10 +125,10 @@ fn draft<'a>(model: &SharedModel, options: &'a InferenceOptions) -> Result<&'a [
     }
 }
 
-/// How many tokens may come out, and what it is called when they have.
+/// Returns the maximum number of output tokens, and the finish reason when it is reached.
 ///
-/// As on the stock unit, `max_token_len` and the window bound the positions that are fed, and the last token is never fed:
-/// n prompt rows leave `positions - n + 1` tokens.
+/// As on the stock unit, `max_token_len` and the window limit the positions that are fed. The last token is never fed, so n prompt rows
+/// leave `positions - n + 1` tokens.
 fn output_limit(
     task: &Task,
     model: &SharedModel,
@@ -168,10 +168,10 @@ fn output_limit(
     })
 }
 
-/// What a text would take of the window.
+/// Returns how much of the window a text takes.
 ///
 /// # Errors
-/// As for an inference with it.
+/// As for an inference with this text.
 pub fn budget(model: &SharedModel, task: &Task, text: &str) -> Result<Budget, ErrorField> {
     let template = template_tokens(model, task)?;
     let all = encode(model, &model.template.render(&task.setup.prompt, text))?.len();
@@ -192,13 +192,13 @@ fn template_tokens(model: &SharedModel, task: &Task) -> Result<usize, ErrorField
     Ok(*task.template_tokens.get_or_init(|| count))
 }
 
-/// Every inference draws afresh from its task's seed, so that the same request gives the same text.
+/// Creates a sampler. Each inference starts from its task's seed, so that the same request gives the same text.
 fn choose(task: &Task) -> Choose {
     let mut sampler = Sampler::new(task.sampling);
     Box::new(move |logits| sampler.pick(logits).map_err(|error| error.to_string()))
 }
 
-/// Special tokens in a text are those tokens, as on the stock unit.
+/// Tokenizes a text. As on the stock unit, special tokens in it are parsed.
 pub fn encode(model: &SharedModel, text: &str) -> Result<Vec<u32>, ErrorField> {
     model
         .tokenizer

@@ -1,4 +1,4 @@
-//! Questions about a model: the embedding rows of a text or of tokens, the norms of its vocabulary. It knows no transport.
+//! Queries about a model: the embedding rows of texts and tokens, and the norms of its vocabulary.
 
 use half::bf16;
 use softprefix_core::prefix::{EmbeddingRows, TokenPiece};
@@ -10,20 +10,20 @@ use super::shared_model::SharedModel;
 use crate::engine::{EngineError, TokenEmbeddings};
 use crate::request_text::Request;
 
-/// Bars of the histogram of norms.
+/// Bins of the histogram of norms.
 const BARS: usize = 64;
 
-/// The embedding rows of a text (without template), of token ids, or of tokens drawn from the vocabulary.
+/// Returns the embedding rows of a text (without template), of token ids, or of tokens sampled from the vocabulary.
 ///
 /// # Errors
-/// -22 where it is not said of what, -34 for no tokens, -32 for more than the window holds, -11 for ids outside the vocabulary.
+/// -22 for an invalid request, -34 for no tokens, -32 for more tokens than the window holds, -11 for ids outside the vocabulary.
 pub fn embed(model: &SharedModel, request: &Request) -> Result<Embedded, ErrorField> {
     let info = model.info();
     let wanted = "{\"text\": \"...\"}, {\"tokens\": [ids]} or {\"sample\": {\"count\": P, \"seed\": n}}";
     let ids = match request.question(wanted)? {
         EmbedRequest::Text { text } => encode(model, &text)?,
         EmbedRequest::Tokens { tokens } => tokens,
-        // Not before its number is known to be small.
+        // The count is checked before anything is sampled.
         EmbedRequest::Sample { sample } if sample.count <= info.window => {
             sample.generator.sample(sample.seed, sample.count, &text_tokens(model))
         }
@@ -41,7 +41,7 @@ pub fn embed(model: &SharedModel, request: &Request) -> Result<Embedded, ErrorFi
     Embedded::of(&rows_of(model, &ids)?).map_err(|error| ErrorField::from(&error))
 }
 
-/// The embedding rows of tokens.
+/// Returns the embedding rows of tokens.
 ///
 /// # Errors
 /// -11 for ids outside the vocabulary.
@@ -71,7 +71,7 @@ fn too_many(count: usize, window: usize) -> ErrorField {
     )
 }
 
-/// The ids that stand for text: no marks of the template, no unused ones.
+/// Returns the ids of text tokens: neither control tokens nor unused ones.
 fn text_tokens(model: &SharedModel) -> Vec<u32> {
     let known = model.tokenizer.vocab_size().min(model.info().vocab_size);
     (0..u32::try_from(known).unwrap_or(u32::MAX))
@@ -80,10 +80,10 @@ fn text_tokens(model: &SharedModel) -> Vec<u32> {
         .collect()
 }
 
-/// The norms of the vocabulary, computed once for each model.
+/// Returns the norms of the vocabulary, computed once per model.
 ///
 /// # Errors
-/// -11 where the table cannot be read.
+/// -11 if the table cannot be read.
 pub fn vocabulary(model: &SharedModel) -> Result<Vocabulary, ErrorField> {
     if let Some(known) = model.vocabulary.get() {
         return Ok(known.clone());
@@ -122,7 +122,7 @@ fn norms(table: &dyn TokenEmbeddings) -> Result<Vocabulary, EngineError> {
     })
 }
 
-/// Linear between the two nearest of the sorted values.
+/// Interpolates linearly between the two nearest of the sorted values.
 fn percentile(sorted: &[f64], share: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else {
         return 0.0;
@@ -133,7 +133,7 @@ fn percentile(sorted: &[f64], share: f64) -> f64 {
     sorted[below] + (sorted[above] - sorted[below]) * (place - below as f64)
 }
 
-/// Bars over log10 of the norms; rows of zeros have none and are left out.
+/// Returns a histogram of log10 of the norms, without rows of zeros.
 fn histogram(sorted: &[f64]) -> Option<Histogram> {
     let positive = &sorted[sorted.partition_point(|&norm| norm <= 0.0)..];
     let (least, most) = (positive.first()?.log10(), positive.last()?.log10());

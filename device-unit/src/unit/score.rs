@@ -1,4 +1,4 @@
-//! From a request to score a text to a job of the scheduler, and from its numbers to the reply. It knows no transport.
+//! Prepares a scoring request, submits it to the scheduler, and sends the scores.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,25 +24,25 @@ use crate::request_text::Request;
 use crate::scheduler::{Place, ScoreJob, ScoreSink, TokenScore, Unscored};
 use crate::tokenizer::{Special, Tokenizer};
 
-/// Who asked, and what the reply needs besides the numbers.
+/// Sends the reply to a scoring request.
 pub struct Answer {
     peer: Peer,
     request_id: String,
     entry: LiveEntry,
     tokens: Vec<u32>,
-    /// What stood in front of each condition, the base first.
+    /// The prefixes of the conditions, the base first.
     conditions: Vec<Option<SoftPrefixEcho>>,
-    /// Of the request: what became of it is held until the end.
+    /// Memory of the request, which is held until the end.
     _charge: Charge,
 }
 
 const WANTED: &str = "{\"prompt\": \"...\", \"text\": \"...\"}";
-/// About what one token's scores take in a reply, in bytes.
+/// Approximate size of one token's scores in a reply.
 const SCORE_BYTES: usize = 48;
-/// And one alternative of it.
+/// Approximate size of one alternative in a reply.
 const ALTERNATIVE_BYTES: usize = 64;
 
-/// Data of a request, as it was sent: each wrong type is refused with its own sentence.
+/// Data of a request. Fields of a wrong type are kept, so that each is refused with its own message.
 #[derive(Deserialize)]
 struct Asked {
     prompt: Option<Sent<String>>,
@@ -54,12 +54,12 @@ struct Asked {
     top: Option<Excerpt>,
 }
 
-/// Token ids, or whatever else was sent in their place.
+/// Token ids, or the unexpected value that was sent.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Tokens(Sent<Capped<Token, MAX_TOKENS>>);
 
-/// A token id; `None` for what is none.
+/// A token id; `None` if it is not one.
 struct Token(Option<u32>);
 
 impl<'de> Deserialize<'de> for Token {
@@ -68,11 +68,11 @@ impl<'de> Deserialize<'de> for Token {
     }
 }
 
-/// Turns a request into a job and submits it, or answers why not.
+/// Prepares a scoring job and submits it to the scheduler, or replies with an error.
 pub fn run(model: &SharedModel, request: Request, mut answer: Answer, place: Place, longest: Duration) {
     let task = Arc::clone(answer.entry.task());
     let planned = plan(model, &task, &request);
-    // The engine may take a while: what was sent is not held meanwhile.
+    // Frees the request's text before the engine runs.
     drop(request);
     match planned {
         Err(error) => answer.refuse(error),
@@ -187,7 +187,7 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
         prefix: conditions.iter().flatten().map(SoftPrefix::len).max().unwrap_or(0),
         template,
         prompt: prompt.len() - template,
-        // The last token is predicted and never fed.
+        // The last token is predicted but never fed.
         output: text.len() - 1,
         window: info.window.min(task.max_positions),
     };
@@ -204,7 +204,7 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
     })
 }
 
-/// The text's tokens: as given, or cut as plain characters, since marks of the template are no part of an answer.
+/// Returns the text's tokens: as given, or tokenized as plain text, because an answer contains no special tokens.
 fn text(model: &SharedModel, text: Option<Sent<String>>, tokens: Option<Tokens>) -> Result<Vec<u32>, ErrorField> {
     let parameter = |message: &str| ErrorField::new(Code::PARAMETER, message);
     let tokens = match (tokens, text) {
@@ -326,7 +326,7 @@ impl ScoreSink for Answer {
         let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
         let failed = |sentence: &str| ErrorField::new(Code::MODEL_RUN, format!("{stock} {sentence}"));
         match outcome {
-            // Not here, where the engine would wait for it.
+            // The reply is built on another thread, so that the engine does not wait.
             Ok(scores) => {
                 let model = Arc::clone(&self.entry.task().model);
                 model.prepare(move |_| self.send(scores));

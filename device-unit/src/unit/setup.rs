@@ -1,4 +1,4 @@
-//! What a set-up asks for, checked as the stock unit checks it. It knows no model and no task.
+//! The data of a set-up, validated like on the stock unit.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 use softprefix_core::protocol::{Code, ErrorField};
 use softprefix_core::sent::{Capped, Excerpt, Sent};
 
-/// Positions of a task whose set-up and card do not say (PROTOCOL 5.2).
+/// Maximum positions of a task if neither set-up nor card give a number (PROTOCOL 5.2).
 pub const STOCK_MAX_TOKEN_LEN: usize = 127;
 
-/// Keys of a set-up that are a matter of the task alone: two tasks that differ only in these share one loaded model.
+/// Keys that affect the task only. Set-ups that differ only in these share one loaded model.
 const TASK_KEYS: [&str; 18] = [
     "model",
     "response_format",
@@ -31,13 +31,13 @@ const TASK_KEYS: [&str; 18] = [
     "system_prompt",
 ];
 
-/// Most sources of a task.
+/// Maximum number of sources of a task.
 pub const MAX_INPUTS: usize = 64;
-/// Most keys of a set-up: a card has two dozen.
+/// Maximum number of keys of a set-up; a card has about two dozen.
 const MAX_KEYS: usize = 256;
 
-/// The data of a set-up, as it is read: keys with plain values. A list or an object is kept as an empty one, so that whoever wants a
-/// number or a text there says what it is.
+/// The data of a set-up: keys with scalar values. A list or an object is kept as an empty one, so that an error message can name its
+/// type.
 #[derive(Debug, Default)]
 pub struct Settings {
     keys: Map<String, Value>,
@@ -104,7 +104,7 @@ impl<'de> Deserialize<'de> for Input {
     }
 }
 
-/// A value without what is in it.
+/// A value without its elements.
 struct Plain(Value);
 
 impl<'de> Deserialize<'de> for Plain {
@@ -159,7 +159,7 @@ impl<'de> Deserialize<'de> for Plain {
     }
 }
 
-/// A set-up that can be tried.
+/// A valid set-up.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SetUpRequest {
     pub model: String,
@@ -168,19 +168,19 @@ pub struct SetUpRequest {
     /// The system prompt.
     pub prompt: String,
     pub inputs: Vec<String>,
-    /// All keys of the data but `input`: they win over the model card's.
+    /// All keys of the data but `input`. They take precedence over the model card's.
     pub overrides: Map<String, Value>,
 }
 
 impl SetUpRequest {
-    /// Reads the data of a set-up.
+    /// Validates the data of a set-up.
     ///
     /// # Errors
     /// The stock unit's code (-2 where it is no object, else -5) and a sentence naming the key. The former is answered with
     /// the work_id `kws`: see [`ErrorAndWorkId`].
     pub fn read(data: Option<Settings>) -> Result<Self, ErrorAndWorkId> {
         let Some(Settings { keys, input, too_many }) = data else {
-            // The stock unit's spelling, down to the unit it names: clients may go by it.
+            // The stock unit's message and work_id, which clients may depend on.
             return Err(ErrorAndWorkId {
                 error: ErrorField::new(Code::JSON, "json format error."),
                 work_id: "kws",
@@ -219,13 +219,13 @@ impl SetUpRequest {
         })
     }
 
-    /// Whether results go out in frames.
+    /// Returns `true` if results are sent in frames.
     #[must_use]
     pub fn is_streaming(&self) -> bool {
         self.response_format.contains("stream")
     }
 
-    /// The settings that matter when the model is loaded.
+    /// Returns the keys that affect the loaded model.
     #[must_use]
     pub fn model_settings(&self) -> Map<String, Value> {
         let kept = self
@@ -235,13 +235,13 @@ impl SetUpRequest {
         kept.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
-    /// Names the loaded model that this set-up can use: equal keys, equal model.
+    /// Returns the identity of the loaded model: set-ups with equal keys share it.
     #[must_use]
     pub fn model_key(&self) -> String {
         format!("{} {}", self.model, Value::Object(self.model_settings()))
     }
 
-    /// The card's settings with those of the set-up over them.
+    /// Returns the card's settings, overridden by those of the set-up.
     #[must_use]
     pub fn settings_over(&self, card: &Map<String, Value>) -> Map<String, Value> {
         let mut settings = card.clone();
@@ -249,16 +249,16 @@ impl SetUpRequest {
         settings
     }
 
-    /// `max_token_len` of the set-up, else of the card (`settings`), else the stock unit's.
+    /// Returns `max_token_len` of the set-up, else of the card (`settings`), else the stock unit's default.
     ///
     /// # Errors
-    /// -5 where it is no whole number above 0.
+    /// -5 if it is not an integer above 0.
     pub fn max_token_len(&self, settings: &Map<String, Value>) -> Result<usize, ErrorAndWorkId> {
         let Some(value) = self
             .overrides
             .get("max_token_len")
             .or_else(|| settings.get("max_token_len"))
-            // Clients in Python write what they do not set as null.
+            // Python clients send null for what is not set.
             .filter(|value| !value.is_null())
         else {
             return Ok(STOCK_MAX_TOKEN_LEN);
@@ -280,14 +280,14 @@ impl SetUpRequest {
     }
 }
 
-/// A refusal of a set-up. The stock unit does not always name itself.
+/// The error of a set-up, with the work_id of its reply, which is not always the unit's own on the stock unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorAndWorkId {
     pub error: ErrorField,
     pub work_id: &'static str,
 }
 
-/// -5: the stock words first, then a sentence.
+/// Creates the error -5: the stock message followed by a sentence.
 #[must_use]
 pub fn loading_failed(sentence: &str) -> ErrorAndWorkId {
     let stock = Code::MODEL_LOADING.stock_message().unwrap_or_default();
@@ -304,7 +304,7 @@ fn unusable(key: &str, value: Option<&Value>, wanted: &str) -> ErrorAndWorkId {
     })
 }
 
-/// A value for a sentence.
+/// Shortens a value for an error message.
 fn short(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {

@@ -1,7 +1,5 @@
-//! A loaded model as the tasks that name it share it: one engine, one scheduler, one thread that prepares prompts, one
-//! that answers long questions.
-//!
-//! It knows no task and no request.
+//! A loaded model, shared by its tasks: the scheduler with its engine, a thread that prepares prompts, and a thread that answers slow
+//! queries.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,12 +14,12 @@ use crate::model::LoadedModel;
 use crate::scheduler::{Scheduler, WaitingRoom};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
-/// Questions about a model that may wait at once.
+/// Maximum number of queries that wait per thread.
 const WAITING_QUESTIONS: usize = 256;
 
 type Work = Box<dyn FnOnce(&SharedModel) + Send>;
 
-/// A thread that does work on a model in the order in which it came, and how many questions wait for it.
+/// A thread that runs closures on a model in order, with the number of waiting queries.
 struct Worker {
     sender: mpsc::Sender<(Arc<SharedModel>, Work)>,
     waiting: Arc<AtomicUsize>,
@@ -31,9 +29,9 @@ impl Worker {
     fn start(name: &str) -> std::io::Result<Self> {
         let (sender, work) = mpsc::channel::<(Arc<SharedModel>, Work)>();
         std::thread::Builder::new().name(name.into()).spawn(move || {
-            // Ends when the model, and with it the only sender, is gone.
+            // The loop ends when the model, which owns the only sender, is dropped.
             for (model, work) in work {
-                // A panic over one text must not take the thread from all others; what was dropped answers for itself.
+                // A panic in one closure must not end the thread. Dropped requests send their own error replies.
                 if catch_unwind(AssertUnwindSafe(|| work(&model))).is_err() {
                     tracing::error!("work on a model failed unexpectedly");
                 }
@@ -46,15 +44,15 @@ impl Worker {
     }
 
     fn run(&self, model: &Arc<SharedModel>, work: impl FnOnce(&SharedModel) + Send + 'static) {
-        // The receiver lives as long as any sender: a failure here would mean that its thread panicked, and then dropping
-        // the work drops what it holds, replies included.
+        // Sending fails only if the thread has panicked. Dropping the closure then drops the requests in it, which send error
+        // replies.
         if self.sender.send((Arc::clone(model), Box::new(work))).is_err() {
             tracing::error!("a thread that works on a model has ended");
         }
     }
 
-    /// As [`run`](Self::run); `false` where too many wait. A question waits no longer once it is being answered, so that
-    /// whoever has an answer can always ask the next.
+    /// Like [`run`](Self::run), but returns `false` if too many queries wait. A query counts until it starts, so that a client that has
+    /// its answer can always send the next query.
     fn ask(&self, model: &Arc<SharedModel>, work: impl FnOnce(&SharedModel) + Send + 'static) -> bool {
         if self.waiting.fetch_add(1, Ordering::AcqRel) >= WAITING_QUESTIONS {
             self.waiting.fetch_sub(1, Ordering::AcqRel);
@@ -69,7 +67,7 @@ impl Worker {
     }
 }
 
-/// A model at work.
+/// A loaded model with its threads.
 pub struct SharedModel {
     pub scheduler: Scheduler,
     pub tokenizer: Arc<Tokenizer>,
@@ -78,19 +76,19 @@ pub struct SharedModel {
     pub settings: Map<String, Value>,
     pub digest: Option<String>,
     pub room: WaitingRoom,
-    /// Computed at the first question.
+    /// Computed by the first query.
     pub vocabulary: OnceLock<Vocabulary>,
-    /// Cuts texts into tokens, so that no caller and no running inference waits for a long text.
+    /// Tokenizes texts, so that neither clients nor running inferences wait for a long text.
     preparer: Worker,
-    /// Answers what takes seconds, so that no prompt waits for it.
+    /// Answers queries that take seconds, so that prompts do not wait for them.
     researcher: Worker,
 }
 
 impl SharedModel {
-    /// Puts a loaded model to work.
+    /// Starts the threads of a loaded model.
     ///
     /// # Errors
-    /// When the system gives no threads.
+    /// Fails if a thread cannot be spawned.
     pub fn start(
         loaded: LoadedModel,
         waiting: usize,
@@ -125,17 +123,17 @@ impl SharedModel {
         self.preparer.run(self, work);
     }
 
-    /// As [`prepare`](Self::prepare), for questions; `false` where too many wait.
+    /// Like [`prepare`](Self::prepare), for queries; returns `false` if too many wait.
     pub fn ask(self: &Arc<Self>, work: impl FnOnce(&SharedModel) + Send + 'static) -> bool {
         self.preparer.ask(self, work)
     }
 
-    /// As [`ask`](Self::ask), for questions that take seconds: prompts do not wait for them.
+    /// Like [`ask`](Self::ask), for queries that take seconds. Prompts do not wait for them.
     pub fn ask_long(self: &Arc<Self>, work: impl FnOnce(&SharedModel) + Send + 'static) -> bool {
         self.researcher.ask(self, work)
     }
 
-    /// Says that somebody who waits was stopped or has left.
+    /// Wakes the scheduler after an inference was stopped or a client disconnected.
     pub fn look_again(&self) {
         self.scheduler.look_again();
     }

@@ -1,4 +1,4 @@
-//! One task: what its set-up said, and the inferences that belong to it. It knows neither engine nor transport.
+//! A task: its settings, and its inferences in progress.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -14,22 +14,22 @@ use crate::scheduler::StopFlag;
 
 /// A task that has been set up.
 pub struct Task {
-    /// `llm.1000`.
+    /// The id, such as `llm.1000`.
     pub work_id: String,
     pub setup: SetUpRequest,
-    /// `max_token_len`: most positions that prefix, prompt and output may take.
+    /// `max_token_len`: the maximum number of positions of prefix, prompt and output.
     pub max_positions: usize,
     pub sampling: Sampling,
     pub model: Arc<SharedModel>,
-    /// What its inferences gave lately; `None` where nothing is drafted.
+    /// Recent outputs, from which tokens are drafted; `None` without drafts.
     pub texts: Option<LastTexts>,
-    /// Where results are published, besides going to whoever asked.
+    /// Where results are published, in addition to the client.
     pub outlet: Option<Arc<dyn ReplySink>>,
-    /// Tokens of the template without a user's text; counted once.
+    /// Number of tokens of the template without a user's text; counted once.
     pub template_tokens: OnceLock<usize>,
-    /// Those of the set-up, and what was linked since.
+    /// The sources of the set-up, and those linked later.
     inputs: Mutex<Vec<String>>,
-    /// The client that set it up.
+    /// The client that set the task up.
     owner: Arc<str>,
     live: Mutex<Live>,
 }
@@ -39,7 +39,7 @@ struct Live {
     next: u64,
     inferences: Vec<LiveInference>,
     closing: bool,
-    /// Runs when the last inference has ended.
+    /// Called when the last inference has ended.
     when_idle: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -51,7 +51,7 @@ struct LiveInference {
     running: Arc<AtomicBool>,
 }
 
-/// An inference's entry in its task. While it lives, the task does not end.
+/// Registers an inference with its task until it is dropped. The task does not end before that.
 pub struct LiveEntry {
     task: Arc<Task>,
     number: u64,
@@ -85,20 +85,20 @@ impl Task {
         }
     }
 
-    /// With the texts that drafts are taken from, where the unit drafts.
+    /// Sets the recent outputs that tokens are drafted from.
     #[must_use]
     pub fn with_texts(mut self, texts: Option<LastTexts>) -> Self {
         self.texts = texts;
         self
     }
 
-    /// Whether inferences may come from clients (an input that contains `llm`).
+    /// Returns `true` if clients can send inferences (an input contains `llm`).
     #[must_use]
     pub fn hears_clients(&self) -> bool {
         self.setup.inputs.iter().any(|input| input.contains("llm"))
     }
 
-    /// What `taskinfo` says of it, as far as the stock unit says it.
+    /// Returns the data of `taskinfo`, without the unit's extensions.
     #[must_use]
     pub fn info(&self) -> TaskInfo {
         TaskInfo {
@@ -114,13 +114,13 @@ impl Task {
         self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it can be linked with one more source.
+    /// Returns `true` if another source can be linked.
     #[must_use]
     pub fn has_room_for_inputs(&self) -> bool {
         self.inputs().len() < MAX_INPUTS
     }
 
-    /// Whether a client set it up, or waits for an answer of it.
+    /// Returns `true` if the client set the task up, or waits for an answer.
     #[must_use]
     pub fn concerns(&self, client: &str) -> bool {
         *self.owner == *client
@@ -142,7 +142,7 @@ impl Task {
         self.inputs().retain(|input| input != source);
     }
 
-    /// Enters an inference; `None` once the task is ending.
+    /// Registers an inference. Returns `None` if the task is ending.
     pub fn enter(self: &Arc<Self>, peer: &Peer, request_id: &str) -> Option<LiveEntry> {
         let mut live = self.lock();
         if live.closing {
@@ -167,7 +167,7 @@ impl Task {
         })
     }
 
-    /// Stops what runs at this moment; what waits goes on.
+    /// Stops the running inferences; queued ones are not affected.
     pub fn pause(&self) {
         for inference in &self.lock().inferences {
             if inference.running.load(Ordering::Acquire) {
@@ -176,7 +176,7 @@ impl Task {
         }
     }
 
-    /// Stops the inferences that this client asked for under this id.
+    /// Stops the inferences that this client sent with this request id.
     pub fn stop(&self, client: &str, request_id: &str) {
         for inference in &self.lock().inferences {
             if &*inference.client == client && inference.request_id == request_id {
@@ -186,8 +186,8 @@ impl Task {
         self.model.look_again();
     }
 
-    /// Ends the task: everything is stopped, and `when_idle` runs when the last inference has given its last reply.
-    /// `false` if it is ending already.
+    /// Ends the task: stops all inferences, and calls `when_idle` after the last reply of the last one. Returns `false` if the task is
+    /// ending already.
     pub fn close(&self, when_idle: impl FnOnce() + Send + 'static) -> bool {
         let mut live = self.lock();
         if live.closing {
@@ -224,7 +224,7 @@ impl LiveEntry {
         &self.task
     }
 
-    /// From here on a pause stops it.
+    /// Marks the inference as running, so that a pause stops it.
     pub fn started(&self) {
         self.running.store(true, Ordering::Release);
     }

@@ -1,16 +1,16 @@
-//! The last texts of a task as token ids: what its next inference may turn out to repeat. It knows no model and no request.
+//! The recent texts of a task as token ids, which its next inference may repeat.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::budget::{Budget, Charge, Use};
 
-/// Most texts of a task that are kept.
+/// Maximum number of texts.
 const MOST_TEXTS: usize = 8;
-/// Most tokens of all of them together.
+/// Maximum number of tokens in all texts.
 const MOST_TOKENS: usize = 1 << 15;
 
-/// A few texts, the last one first. What they take is charged to the unit's memory.
+/// Recent texts, latest first. Their memory is charged to the unit's budget.
 #[derive(Debug)]
 pub struct LastTexts(Mutex<Kept>);
 
@@ -21,20 +21,20 @@ struct Kept {
 }
 
 impl LastTexts {
-    /// None yet; `None` where even that has no room.
+    /// Creates an empty list; `None` if the budget is exhausted.
     pub fn new(budget: &Budget) -> Option<Self> {
         let memory = budget.charge(Use::Work, 0)?;
         let texts = VecDeque::new();
         Some(Self(Mutex::new(Kept { texts, memory })))
     }
 
-    /// All of them, the last one first.
+    /// Returns all texts, latest first.
     pub fn all(&self) -> Vec<Arc<[u32]>> {
         self.lock().texts.iter().cloned().collect()
     }
 
-    /// Keeps a text in place of older ones: of those that are only its beginning (a run that was stopped), and of as many as there is no
-    /// room for. One that is too long is not kept.
+    /// Adds a text. Removes texts that are a prefix of it (from a run that was stopped), and the oldest ones if there is no room. A text that
+    /// is too long is not added.
     pub fn keep(&self, text: Vec<u32>) {
         let mut kept = self.lock();
         kept.drop_where(|old| text.starts_with(old));

@@ -1,4 +1,4 @@
-//! What is asked of the runtime: each call in its order, what the buffers hold, and that everything is given back whatever fails.
+//! The calls to the runtime: their order, the contents of the buffers, and the release of all resources after any failure.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -103,7 +103,7 @@ fn each_call_that_fails_is_a_clean_error_and_nothing_leaks() {
     }
 }
 
-/// Of every model its buffers, then its handle; then the engine, then the system.
+/// The expected releases: each model's buffers, then its handle; then the engine, then the system.
 fn releases() -> Vec<&'static str> {
     let given_back = |buffers: usize| [vec!["free"; buffers], vec!["destroy handle"]].concat();
     [
@@ -131,7 +131,7 @@ fn a_release_that_fails_keeps_none_of_the_others_from_being_made() {
     greedy(model.engine.as_mut(), &prompt, 2).unwrap();
 }
 
-/// Of what the stand-in checks at every run are the indices, the mask and the caches behind the position: they are violations.
+/// The stand-in checks indices, mask and the caches after the position on every run, and reports violations.
 #[test]
 fn prefill_gets_the_prefix_at_its_first_rows_then_the_tokens_then_zeros_to_the_window_every_time() {
     let world = World::new();
@@ -145,7 +145,7 @@ fn prefill_gets_the_prefix_at_its_first_rows_then_the_tokens_then_zeros_to_the_w
         prefix(64, PREFILL - PROMPT.len(), 2.0),
         prefix(64, 1, 0.1),
     ] {
-        // Something that fills the window, and the cache with its output, runs before each.
+        // Each is preceded by a run that fills the window, and the cache with its output.
         greedy(engine, &full, CACHE - PREFILL + 1).unwrap();
         assert_eq!(world.prefilled(), full);
 

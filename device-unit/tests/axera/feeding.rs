@@ -1,4 +1,4 @@
-//! A model of a world loaded, rows fed to it, and its greedy choices. It asserts nothing.
+//! Helpers that load a model, feed it rows, and choose tokens greedily.
 
 use std::sync::atomic::AtomicBool;
 
@@ -56,7 +56,7 @@ pub fn argmax(logits: &[f32]) -> u32 {
         .unwrap() as u32
 }
 
-/// Greedy: the ids, and every step's logits.
+/// Decodes greedily; returns the ids and the logits of each step.
 pub fn greedy(
     engine: &mut dyn Engine,
     prompt: &[bf16],

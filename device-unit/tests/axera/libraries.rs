@@ -1,5 +1,4 @@
-//! The runtime's libraries as a machine may have them: a file missing, a function missing, a dependency missing. Each is named
-//! with what to do, and nothing has been started then.
+//! Missing runtime libraries, functions and dependencies: each is named with a remedy, and nothing has been started.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +6,7 @@ use softprefix_unit::engine::axera::{Runtime, RuntimeError};
 
 use crate::world::World;
 
-/// A folder with copies of the stand-in in which a name is another one.
+/// A folder with copies of the stand-in in which a name is changed.
 struct Libraries {
     folder: tempfile::TempDir,
     whole: Vec<u8>,
@@ -21,7 +20,7 @@ impl Libraries {
         }
     }
 
-    /// Puts `file` there with the last letter of `name` changed wherever that name stands; whether it stands anywhere.
+    /// Writes `file` with the last letter of `name` changed wherever it occurs; returns whether it occurs.
     fn put(&self, file: &str, name: Option<&str>) -> bool {
         let mut bytes = self.whole.clone();
         let mut found = false;
@@ -34,7 +33,7 @@ impl Libraries {
                 }
             }
         }
-        // A new file each time: the loader knows an old one by its number.
+        // A new file each time, because the loader identifies files by inode.
         let path = self.folder.path().join(file);
         let _ = std::fs::remove_file(&path);
         std::fs::write(&path, bytes).unwrap();
@@ -115,7 +114,7 @@ fn what_a_library_needs_and_does_not_find_is_named() {
     assert_eq!(error, missing);
     assert!(error.to_string().contains("ldconfig"), "{error}");
 
-    // A function that a library itself calls and nobody has.
+    // A function that the library itself calls and nothing defines.
     assert!(libraries.put("libax_engine.so", Some("memcpy")));
     let error = libraries.open().unwrap_err();
     assert!(
@@ -124,7 +123,7 @@ fn what_a_library_needs_and_does_not_find_is_named() {
     );
 }
 
-/// Modules are found whose loader does not know the interpreter's folder, although it lies beside the engine.
+/// On some modules the loader does not search the interpreter's folder, although it is next to the engine.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_interpreter_that_lies_beside_the_engine_is_found_for_it() {

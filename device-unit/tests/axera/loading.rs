@@ -1,4 +1,4 @@
-//! What a model folder holds and what its card says: sizes, tokenizers, sampling, and sentences where they do not fit.
+//! Model folders and cards: sizes, tokenizers, sampling, and errors if they do not match.
 
 use std::path::Path;
 
@@ -171,7 +171,7 @@ fn layers_that_do_not_fit_one_another_or_themselves_are_named() {
         assert_eq!(world.still_held(), Vec::<String>::new());
         sentence
     };
-    // The words of the stand-in's header: the sixth is the cache's length, the seventh that of prefill.
+    // Words of the stand-in's header: the sixth is the length of the cache, the seventh the length of prefill.
     let with_word = |at: usize, value: u32| {
         let mut bytes = good.clone();
         bytes[8 + at * 4..][..4].copy_from_slice(&value.to_le_bytes());
@@ -210,7 +210,7 @@ fn a_tokenizer_folder_is_read_without_another_program() {
 
     write_tokenizer_json(&world.gguf, &world.model_folder().join("tokenizer"));
     let model = load(&world).unwrap();
-    // The servers that the stock unit starts apply the model's own template, which adds no full stop.
+    // The tokenizer servers of the stock unit use the model's own template, which adds no full stop.
     let text = model.template.render("S", "hi");
     assert!(text.starts_with("<|im_start|>system\nS<|im_end|>"), "{text}");
     let ids = model.tokenizer.encode(&text, Special::Parse).unwrap();

@@ -1,4 +1,4 @@
-//! What the engine computes: repeatable, whatever ran before, up to the edges of its window, and what the CPU engine chooses.
+//! The engine's results: repeatable, independent of earlier runs, correct up to the edges of the window, and equal to the CPU engine's.
 
 use std::sync::atomic::AtomicBool;
 
@@ -25,7 +25,7 @@ fn runs_are_equal_also_after_another_prefix_and_after_a_poisoned_one() {
     );
     assert_eq!(greedy(engine, &prompt, 12).unwrap(), first);
 
-    // Rows of NaN fill the window once; nothing of them may be seen afterwards.
+    // Rows of NaN fill the window once; no later run may be affected.
     greedy(engine, &vec![bf16::NAN; PREFILL * 64], 3).unwrap();
     assert_eq!(greedy(engine, &prompt, 12).unwrap(), first);
     assert_eq!(world.violations(), Vec::<String>::new());
@@ -56,7 +56,7 @@ fn decoding_a_row_equals_prefilling_it() {
     let sequence = engine.open(CACHE).unwrap();
     feed(engine, sequence, &prompt[..64], Logits::None).unwrap();
     let one_by_one = feed(engine, sequence, &prompt[64..], Logits::All).unwrap();
-    // The caches hold bf16, the same values either way; only the columns of zeros differ, and they weigh nothing.
+    // The caches hold bf16, so the values are the same; additional columns of zeros add nothing.
     assert_eq!(whole[265..], one_by_one[..]);
 }
 
@@ -81,7 +81,7 @@ fn the_prompt_may_fill_prefill_to_the_edge_and_the_output_the_cache() {
             window: PREFILL
         }
     );
-    // An argument error leaves everything as it was.
+    // An invalid argument changes nothing.
     feed(engine, sequence, &full, Logits::Last).unwrap();
     for _ in PREFILL..CACHE {
         feed(engine, sequence, &over[..64], Logits::None).unwrap();
@@ -179,9 +179,9 @@ fn the_self_test_tells_what_the_runtime_refused() {
     assert!(!last.good && last.found.contains("AX_"), "{verdicts:#?}");
 }
 
-/// The CPU engine quantises activations to 8 bits and the NPU's layers round to bf16 between each other, so the logits of the same
-/// weights agree only to about a tenth of their size (small random models amplify). Both engines are fed the NPU's tokens; wherever the best token leads by
-/// more than that noise, both must choose it, and enough choices must be that clear.
+/// The CPU engine quantises activations to 8 bits and the NPU's layers round to bf16 in between, so the logits of the same weights
+/// differ by up to a tenth of their size (small random models amplify). Both engines are fed the NPU's tokens. Wherever the best token
+/// leads by more than that, both must choose it, and enough choices must be that clear.
 #[cfg(feature = "cpu")]
 #[test]
 fn the_npu_and_the_cpu_engine_choose_the_same_tokens_on_the_same_weights() {

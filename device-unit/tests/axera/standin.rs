@@ -1,13 +1,13 @@
-//! A stand-in for the module's runtime libraries: the same exported functions, and they really compute.
+//! A stand-in for the module's runtime libraries, with the same exported functions, which computes results. For tests only, which build
+//! it as a shared library, because a development machine has no NPU.
 //!
-//! For tests only, and built by them as a shared library; it exists because the NPU is hardware that a development machine does not
-//! have. Its model files (see `Model::parse`) hold one decoder layer of a small Qwen2, or the final norm and the output matrix.
-//! A layer is evaluated in f32 over bf16 tensors as the module's compiled layers do: RMSNorm, attention with rotary positions taken
-//! from `indices` and the additive mask as given, SwiGLU.
+//! Its model files (see `Model::parse`) hold one decoder layer of a small Qwen2, or the final norm and the output matrix. A layer is
+//! evaluated in f32 on bf16 tensors, as in the module's compiled layers: RMSNorm, attention with rotary positions from `indices` and the
+//! given additive mask, SwiGLU.
 //!
-//! It is stricter than hardware: outputs become visible only when their cache is invalidated, buffers are addressed by their
-//! physical address, guards behind each buffer are checked, every structure must be zeroed where it is unused, and any of this gone
-//! wrong is a violation that the test reads. Any call can be made to fail.
+//! It is stricter than hardware: outputs are visible only after their cache is invalidated, buffers are addressed by their physical
+//! address, guards behind each buffer are checked, and unused fields must be zero. Anything else is recorded as a violation that the test
+//! reads. Any call can be made to fail.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ const GUARD_BYTE: u8 = 0xA5;
 struct Allocation {
     address: usize,
     len: usize,
-    /// What the "NPU" wrote and nobody has made visible yet.
+    /// Outputs that have not been invalidated yet.
     pending: Option<Vec<u8>>,
     cached: bool,
 }
@@ -41,25 +41,25 @@ struct State {
     fail_at: u64,
     releases: u64,
     fail_release_at: u64,
-    /// Set when the call of this number has come.
+    /// Set when the call with this number is made.
     flag: Option<(u64, usize)>,
     /// The input of each layer's last prefill.
     prefilled: BTreeMap<usize, Vec<u8>>,
 }
 
 impl State {
-    /// Counts a call; true where this one is to fail.
+    /// Counts a call; returns `true` if it must fail.
     fn enter(&mut self, what: String) -> bool {
         self.log.push(what);
         self.calls += 1;
         if let Some((_, flag)) = self.flag.take_if(|(at, _)| *at == self.calls) {
-            // The test keeps it alive until it takes it back.
+            // The test keeps the flag alive until it resets it.
             unsafe { &*(flag as *const AtomicBool) }.store(true, Ordering::Relaxed);
         }
         self.calls == self.fail_at
     }
 
-    /// What a call that gives something back answers. It has done its work, whatever it says.
+    /// Returns the result of a release, which has been done in any case.
     fn leave(&mut self) -> i32 {
         self.releases += 1;
         if self.releases == self.fail_release_at { FAILED } else { 0 }
@@ -77,9 +77,9 @@ fn with<T>(work: impl FnOnce(&mut State) -> T) -> T {
     work(state.get_or_insert_with(State::default))
 }
 
-// ---- what tests ask ------------------------------------------------------------------------------------------------
+// ---- control by tests ----------------------------------------------------------------------------------------------
 
-/// Forgets log, violations and what was planned; then the call of number `fail_at` fails (0: none).
+/// Clears the log, the violations and earlier plans; the call with the number `fail_at` then fails (0: none).
 #[unsafe(no_mangle)]
 pub extern "C" fn standin_reset(fail_at: u64) {
     with(|s| {
@@ -93,7 +93,7 @@ pub extern "C" fn standin_reset(fail_at: u64) {
     });
 }
 
-/// From now on, the release of number `fail_at` says that it failed.
+/// Makes the release with the number `fail_at` report a failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn standin_fail_release(fail_at: u64) {
     with(|s| {
@@ -102,7 +102,7 @@ pub extern "C" fn standin_fail_release(fail_at: u64) {
     });
 }
 
-/// `flag` is set while the call of number `at` runs. It must live until then or until the next reset.
+/// Sets `flag` while the call with the number `at` runs. The flag must live until then, or until the next reset.
 #[unsafe(no_mangle)]
 pub extern "C" fn standin_set_at(at: u64, flag: *const AtomicBool) {
     with(|s| s.flag = Some((at, flag as usize)));
@@ -176,7 +176,7 @@ fn allocate(physical: *mut u64, address: *mut *mut c_void, size: u32, align: u32
         }
         let len = size as usize;
         let memory = unsafe { alloc_zeroed(layout(len)) };
-        // Fresh memory is not zero on the device; make relying on it visible (as NaN in bf16).
+        // Fresh memory is not zeroed on the device, so it is filled with a pattern that is NaN in bf16.
         unsafe { std::ptr::write_bytes(memory, 0xFF, len) };
         unsafe { std::ptr::write_bytes(memory.add(len), GUARD_BYTE, GUARD) };
         let phy = memory as u64 ^ PHYSICAL;
@@ -574,7 +574,7 @@ fn to_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| f32_to_bf16(*v).to_le_bytes()).collect()
 }
 
-/// y = W x, rows of W one behind the other.
+/// y = W x, with the rows of W concatenated.
 fn product(weights: &[f32], x: &[f32]) -> Vec<f32> {
     weights.chunks_exact(x.len()).map(|row| row.iter().zip(x).map(|(w, x)| w * x).sum()).collect()
 }
@@ -622,7 +622,7 @@ impl Model {
             return (vec![(c"input", size(h * 2))], vec![(c"output", size(self.vocab * 2))]);
         }
         let (rows, mask) = if group == 0 { (1, self.kv_len + 1) } else { (self.prefill, self.prefill * self.prefill) };
-        // Prefill has dummy caches in some builds: here too, so that sharing or skipping them would be seen.
+        // Some builds have dummy caches in prefill; here too, so that tests detect sharing or skipping them.
         let cache = if group == 0 { self.kv_len * kv * 2 } else { 2 };
         (
             vec![
@@ -640,7 +640,7 @@ impl Model {
         )
     }
 
-    /// What of a layer's inputs is not as PROTOCOL 6.5 has it.
+    /// Returns the violations of PROTOCOL 6.5 in a layer's inputs.
     fn check(&self, group: u32, inputs: &[Vec<u8>]) -> Vec<String> {
         const MASKED: f32 = -65536.0;
         let mut found = Vec::new();
@@ -664,7 +664,7 @@ impl Model {
         if (0..mask.len()).any(|column| mask[column] != seen(column)) {
             found.push(format!("decode's mask at {position} shows other columns than those before it and its own"));
         }
-        // A masked column weighs nothing, but nothing times NaN is NaN.
+        // A masked column has the weight 0, but 0 times NaN is NaN.
         let width = self.kv_heads * self.width;
         if inputs[..2].iter().any(|cache| words(cache)[position * width..].iter().any(|value| *value != 0.0)) {
             found.push(format!("a cache holds something at or behind {position}"));

@@ -1,4 +1,4 @@
-//! A module's file system in a folder: model card, compiled models, embeddings, tokenizer and runtime libraries (the stand-in).
+//! A module's file system in a folder: model card, compiled models, embeddings, tokenizer and the stand-in's libraries.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,11 @@ use softprefix_unit::models::AxeraModels;
 use softprefix_unit::testing::TinyModel;
 
 pub const MODEL: &str = "tiny-p16";
-/// Rows of one prefill, and positions of the cache, of the worlds' models.
+/// Rows of a prefill, and positions of the cache, in the models of the tests.
 pub const PREFILL: usize = 16;
 pub const CACHE: usize = 40;
 
-/// The stand-in keeps one state for the process: one test at a time.
+/// The stand-in has one state per process, so tests run one at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 pub struct World {
@@ -77,7 +77,7 @@ impl World {
         for folder in ["lib", "data/models", "etc", "run"] {
             std::fs::create_dir_all(root.path().join(folder)).unwrap();
         }
-        // One file under both names: the loader sees one library, as the stand-in is one.
+        // One file under both names, because the stand-in is one library.
         let library = root.path().join("lib/libax_sys.so");
         std::fs::copy(standin_library(), &library).unwrap();
         std::os::unix::fs::symlink("libax_sys.so", root.path().join("lib/libax_engine.so")).unwrap();
@@ -115,19 +115,19 @@ impl World {
         self.root.path().join("data").join(MODEL)
     }
 
-    /// Forgets log and violations, and makes the call number `fail_at` fail (0: none).
+    /// Clears the log and the violations, and makes the call with the number `fail_at` fail (0: none).
     pub fn reset(&self, fail_at: u64) {
         // SAFETY: the stand-in's function of this type.
         unsafe { self.standin.get::<extern "C" fn(u64)>(b"standin_reset").unwrap()(fail_at) }
     }
 
-    /// Makes the release number `fail_at` (a buffer, a handle, the engine, the system) say that it failed.
+    /// Makes the release with the number `fail_at` (a buffer, a handle, the engine, the system) report a failure.
     pub fn fail_release(&self, fail_at: u64) {
         // SAFETY: the stand-in's function of this type.
         unsafe { self.standin.get::<extern "C" fn(u64)>(b"standin_fail_release").unwrap()(fail_at) }
     }
 
-    /// Sets `flag` while the call number `at` runs.
+    /// Sets `flag` while the call with the number `at` runs.
     pub fn set_at(&self, at: u64, flag: &'static AtomicBool) {
         // SAFETY: the stand-in's function of this type; the flag lives for ever.
         unsafe {
@@ -163,7 +163,7 @@ impl World {
         self.report(2)
     }
 
-    /// The first layer's input of the last prefill.
+    /// Returns the first layer's input of the last prefill.
     pub fn prefilled(&self) -> Vec<bf16> {
         let hex = self.report(3).concat();
         let word = |at: usize| u16::from_str_radix(&hex[at..at + 4], 16).unwrap().swap_bytes();
@@ -187,7 +187,7 @@ impl World {
         .unwrap();
     }
 
-    /// Lets the model be asked for by another name too.
+    /// Makes the model available under another name, too.
     #[allow(dead_code, reason = "for tests of the whole program")]
     pub fn is_also_called(&self, name: &str) {
         let data = self.root.path().join("data");

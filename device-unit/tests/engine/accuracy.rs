@@ -1,4 +1,4 @@
-//! The engine's distributions against independent ones: llama.cpp's, and the file's weights in plain f32.
+//! Compares the engine's distributions with llama.cpp's, and with those of the file's weights in f32.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use softprefix_unit::testing::{qwen_model, small_model};
 use crate::harness::Bench;
 use crate::reference;
 
-/// `fixtures/logits/make.py` makes it.
+/// A text recorded by `fixtures/logits/make.py`.
 #[derive(Deserialize)]
 struct Fixture {
     tokens: Vec<u32>,
@@ -37,7 +37,7 @@ fn qwen() -> Fixture {
     serde_json::from_str(include_str!("../fixtures/logits/qwen.json")).unwrap()
 }
 
-/// KL(reference || ours) in nats; the tokens the reference does not list count as one.
+/// KL(reference || ours) in nats; tokens that the reference does not list are counted as one.
 fn kl_to_listed(listed: &Likeliest, logits: &[f32]) -> f64 {
     let ours = reference::log_softmax(logits);
     let (mut kl, mut left, mut ours_left) = (0.0, 1.0, 1.0);

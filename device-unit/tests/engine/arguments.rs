@@ -1,4 +1,4 @@
-//! What the engine says to steps it cannot take, and that nothing is lost by asking. On tiny models.
+//! Invalid steps are refused and change nothing. On tiny models.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -42,7 +42,7 @@ fn step<'a>(sequence: SequenceId, rows: &'a [bf16], stop: &'a AtomicBool) -> Ste
     }
 }
 
-/// The logits' bits after `count` more rows.
+/// Feeds `count` more rows and returns the bits of the logits.
 fn feed(engine: &mut CpuEngine, sequence: SequenceId, count: usize) -> Vec<u32> {
     let (rows, stop) = (rows(count), AtomicBool::new(false));
     let mut steps = [step(sequence, &rows, &stop)];
@@ -86,7 +86,7 @@ fn steps_that_cannot_be_taken_are_refused_and_change_nothing() {
         "one sequence, two steps"
     );
 
-    // Both stand where they stood: at the beginning.
+    // Both sequences are still empty.
     assert_eq!(feed(&mut engine, good, 4), feed(&mut engine, twin, 4));
 }
 

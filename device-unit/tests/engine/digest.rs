@@ -1,5 +1,5 @@
-//! The logits' bits as digests: every tier, every number of threads and every processor must reproduce them, and a change of
-//! arithmetic must change them on purpose.
+//! Digests of the logits' bits, which must be the same on every tier, number of threads and processor. They change only if the arithmetic
+//! is changed on purpose.
 
 use std::path::Path;
 
@@ -22,8 +22,7 @@ const QWEN: [&str; 2] = [
     "4d0c8d50bee325472c55f267504f71f0ef8d213677cb7b7669f1f3550b4fc9ac",
 ];
 
-/// 32 greedy tokens after ten given ones, without a prefix and behind one; tokens by number, so that nothing but arithmetic
-/// takes part.
+/// 32 greedy tokens after ten given ones, without and with a prefix. Tokens are given by id, so that only arithmetic is tested.
 fn cases(bench: &Bench) -> Vec<Case> {
     let kind = PrefixKind::RandomNormal {
         seed: 1,
@@ -70,7 +69,7 @@ fn the_logits_of_smollm2_have_this_digest_with_every_tier() {
 #[test]
 fn the_logits_of_qwen_have_this_digest_with_every_fast_tier() {
     if let Some(path) = qwen_model() {
-        // The definition takes minutes here, and is held to the others by the kernels' own tests.
+        // The reference implementation takes minutes on this model; the kernels' own tests compare it with the others.
         assert_digests(&path, supported().filter(|&tier| tier != Tier::Scalar), QWEN);
     }
 }

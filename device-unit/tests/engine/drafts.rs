@@ -1,4 +1,4 @@
-//! Drafted tokens change nothing but the time: the same ids and all logits' bits, whatever was guessed and whoever runs beside.
+//! Drafted tokens affect only the time: ids and logits are the same bits whatever is drafted and whatever else runs.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -21,10 +21,10 @@ use softprefix_unit::testing::TinyModel;
 use crate::harness::{Bench, models};
 
 const QUESTION: &str = "Why is the sky blue? Answer in two sentences.";
-/// A model that is not there does not end.
+/// A stop token that the models never produce.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What is asked of a scheduler.
+/// An inference to run.
 #[derive(Clone)]
 struct Asked {
     prefix: Option<SoftPrefix>,
@@ -32,7 +32,7 @@ struct Asked {
     most: usize,
     sampling: Sampling,
     stop_tokens: Vec<u32>,
-    /// What is drafted from; `None`: nothing is drafted, not even from the text itself.
+    /// Texts to draft from; `None`: no drafts, not even from the text itself.
     drafts: Option<Vec<Vec<u32>>>,
 }
 
@@ -55,19 +55,19 @@ impl Asked {
         }
     }
 
-    /// With a draft of its prompt and these tokens.
+    /// Adds a draft of the prompt followed by these tokens.
     fn expecting(&self, tokens: &[u32]) -> Self {
         self.drafted(vec![[self.prompt.as_slice(), tokens].concat()])
     }
 }
 
-/// What came of it.
+/// The result of an inference.
 #[derive(Debug)]
 struct Said {
     tokens: Vec<u32>,
-    /// Of the bits of the logits of every token, in order.
+    /// Digest of the bits of all tokens' logits, in order.
     digest: Vec<u8>,
-    /// Tokens of each step.
+    /// Number of tokens of each step.
     steps: Vec<usize>,
     end: End,
     timings: Timings,
@@ -85,7 +85,7 @@ struct Sink {
     steps: Vec<usize>,
     tokens: Vec<u32>,
     digest: Arc<Mutex<Sha256>>,
-    /// Called after each step with the number of tokens so far, on the scheduler's thread.
+    /// Called after each step with the number of tokens so far, on the engine's thread.
     heard: Box<dyn FnMut(usize) + Send>,
     tell: Sender<Said>,
 }
@@ -175,7 +175,7 @@ impl Desk {
         told.recv_timeout(PATIENCE).unwrap()
     }
 
-    /// All in one batch, each joining when the one before it has some tokens.
+    /// Runs all in one batch; each joins when the one before it has some tokens.
     fn together(&self, asked: &[Asked]) -> Vec<Said> {
         let mut all = Vec::new();
         let (tell, joined) = channel();
@@ -184,7 +184,7 @@ impl Desk {
             let mut told = false;
             all.push(self.submit(asked, StopFlag::default(), None, move |tokens| {
                 if tokens > 3 && !std::mem::replace(&mut told, true) {
-                    // Nobody waits for the last one.
+                    // The last one has no successor.
                     let _ = tell.send(());
                 }
             }));
@@ -201,7 +201,7 @@ fn sampling(seed: u64) -> Sampling {
     Sampling::from_settings(settings.as_object().unwrap()).unwrap()
 }
 
-/// As it was, but for every seventh token.
+/// Changes every seventh token.
 fn spoilt(tokens: &[u32]) -> Vec<u32> {
     let mut spoilt = tokens.to_vec();
     spoilt
@@ -234,7 +234,7 @@ fn cases(bench: &Bench, most: usize) -> Vec<Asked> {
     cases
 }
 
-/// Runs every case plain, and drafted from what it says, from that with faults, from other cases, and from itself alone.
+/// Runs every case plain, and with drafts from its own output, from that with errors, from other cases, and from itself alone.
 fn assert_drafts_change_nothing(path: &Path, tier: Option<Tier>, most: usize) {
     let cases = cases(&Bench::new(path, 2, tier), most);
     let desk = Desk::new(path, tier);
@@ -312,7 +312,7 @@ fn a_limit_a_stop_token_and_the_edge_of_the_window_end_a_draft_where_they_end_th
     });
     let desk = Desk::new(&path, None);
     let prompt: Vec<u32> = (65..85).collect();
-    // The last token is never fed, so that a full window has one more.
+    // The last token is never fed, so the output has one more token than the window has positions.
     let whole = desk.run(&Asked::of(&prompt, 128 - prompt.len() + 1));
     assert_eq!(whole.tokens.len(), 109);
     for most in [1, 2, 3, 15, 16, 17, 18, 40, 108, 109] {
@@ -365,7 +365,7 @@ fn a_stop_and_a_deadline_in_the_middle_of_a_draft_leave_the_beginning_of_the_tex
         );
         assert_eq!(said.tokens, whole.tokens[..said.tokens.len()]);
 
-        // However fast the steps are: after the third one the time is over for certain.
+        // However fast the steps are, the deadline has passed after the third one.
         let deadline = Instant::now() + Duration::from_secs(2);
         let mut steps = 0;
         let told = desk.submit(&asked, StopFlag::default(), Some(deadline), move |_| {
@@ -414,7 +414,7 @@ proptest! {
         let (_, desk, plain) = &*MODEL;
         let mut state = seed;
         let mut token = || (split_mix(&mut state) % few) as u32;
-        // Pieces of the truth between numbers by chance, also longer than the window.
+        // Parts of the true text between random tokens, also longer than the window.
         let drafts = lengths.iter().map(|&len| {
             let mut draft: Vec<u32> = (0..len).map(|_| token()).collect();
             let from = token() as usize % plain.tokens.len();

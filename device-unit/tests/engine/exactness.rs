@@ -1,4 +1,4 @@
-//! A case's tokens and logits are the same bits in every company.
+//! A case's tokens and logits are the same bits however they are computed.
 
 use softprefix_core::prefix::{Magnitude, PrefixKind};
 use softprefix_unit::engine::cpu::kernel::Tier;
@@ -8,7 +8,7 @@ use crate::harness::{Answer, Bench, Case, Feed, models};
 const TOKENS: usize = 20;
 const QUESTION: &str = "Why is the sky blue? Answer in two sentences.";
 
-/// No prefix and ten different ones, with prompts of three different lengths.
+/// No prefix and ten different ones, with prompts of three lengths.
 fn eleven_cases(bench: &Bench) -> Vec<Case> {
     let random = |seed| PrefixKind::RandomNormal {
         seed,
@@ -136,7 +136,7 @@ fn no_prefix_is_a_prefix_of_no_rows_and_differs_from_a_prefix_of_zeros() {
 fn a_long_prompt_has_the_same_logits_after_every_row_whole_or_in_pieces() {
     for path in models() {
         let mut bench = Bench::new(&path, 2, None);
-        // More rows than one pass takes, and several chunks of memory.
+        // More rows than one pass, and several chunks of the cache.
         let text = "The quick brown fox jumps over the lazy dog, and then it does so again. ".repeat(14);
         let rows = bench.rows(&bench.encode(&text));
         let all = bench.logits(&rows);
@@ -168,7 +168,7 @@ fn every_tier_of_this_processor_says_the_same_bits() {
         let cases = eleven_cases(&bench)[4..7].to_vec();
         let expected = bench.together(&cases, |_| 0, Feed::Whole);
         drop(bench);
-        // The definition is too slow for whole texts: the digests and the kernels' own tests hold it to the others.
+        // The reference implementation is too slow for whole texts; digests and the kernels' own tests compare it with the others.
         let others = Tier::ALL
             .into_iter()
             .filter(|&tier| tier.is_supported() && tier != Tier::Scalar);

@@ -1,4 +1,4 @@
-//! The gradient of a loss with respect to learned rows against an independent framework's, on the same small weights.
+//! Compares the gradient of a loss with respect to learned rows with an independent framework's, on the same small weights.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use softprefix_unit::engine::Engine as _;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::gradient::{Example, Gradient, Target};
 
-/// `fixtures/gradient/make.py` makes it with jax.
+/// An example recorded by `fixtures/gradient/make.py` with jax.
 #[derive(Deserialize)]
 struct Case {
     model: String,

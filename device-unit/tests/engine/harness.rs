@@ -1,4 +1,4 @@
-//! Runs cases on an engine in any company and keeps what they said, bit by bit.
+//! Runs cases on an engine, alone or in batches, and keeps their tokens and the bits of their logits.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -14,7 +14,7 @@ use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::testing::{qwen_model, small_model};
 use softprefix_unit::tokenizer::{ChatTemplate, Special, Tokenizer};
 
-/// The real models: SmolLM2, and Qwen where asked for.
+/// The real models: SmolLM2, and Qwen if requested.
 pub fn models() -> Vec<PathBuf> {
     [Some(small_model()), qwen_model()].into_iter().flatten().collect()
 }
@@ -25,21 +25,21 @@ pub struct Bench {
     pub template: ChatTemplate,
 }
 
-/// One text to be: rows that are fed, and how many tokens follow greedily.
+/// A text to generate: the rows to feed, and the number of greedy tokens after them.
 #[derive(Clone)]
 pub struct Case {
     pub rows: Vec<bf16>,
     pub tokens: usize,
 }
 
-/// What a case said: its tokens, and a digest of all its logits' bits.
+/// The result of a case: its tokens, and a digest of the bits of all its logits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub tokens: Vec<u32>,
     pub digest: String,
 }
 
-/// How the rows of a prompt are fed.
+/// How the rows of a prompt are divided into steps.
 #[derive(Debug, Clone, Copy)]
 pub enum Feed {
     Whole,
@@ -81,7 +81,7 @@ impl Bench {
         rows
     }
 
-    /// The rows of a question in the chat template.
+    /// Returns the rows of a question in the chat template.
     pub fn question(&self, text: &str) -> Vec<bf16> {
         self.rows(&self.encode(&self.template.render("You are a helpful assistant.", text)))
     }
@@ -121,7 +121,7 @@ impl Bench {
         }
     }
 
-    /// Runs each case by itself.
+    /// Runs each case alone.
     pub fn alone(&mut self, cases: &[Case], feed: Feed) -> Vec<Answer> {
         cases
             .iter()
@@ -129,7 +129,7 @@ impl Bench {
             .collect()
     }
 
-    /// Runs all cases in one batch; `joins(i)` is the step at which case i comes in.
+    /// Runs all cases in one batch; `joins(i)` is the step at which case i joins.
     pub fn together(&mut self, cases: &[Case], joins: impl Fn(usize) -> usize, feed: Feed) -> Vec<Answer> {
         struct Running {
             id: Option<SequenceId>,
@@ -154,7 +154,7 @@ impl Bench {
             {
                 break;
             }
-            // What each case feeds now, and whether that is the last of its prompt.
+            // What each case is fed now, and whether that completes its prompt.
             let mut fed: Vec<(usize, Vec<bf16>, bool)> = Vec::new();
             for (number, (run, case)) in running.iter_mut().zip(cases).enumerate() {
                 if time < joins(number) || run.tokens.len() == case.tokens {
@@ -205,7 +205,7 @@ impl Bench {
         running.into_iter().map(answer).collect()
     }
 
-    /// The logits after every row.
+    /// Returns the logits after every row.
     pub fn logits(&mut self, rows: &[bf16]) -> Vec<Vec<f32>> {
         let sequence = self.engine.open(rows.len() / self.hidden_size()).unwrap();
         let stop = AtomicBool::new(false);

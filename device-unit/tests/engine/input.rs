@@ -1,4 +1,4 @@
-//! What the GGUF reader takes, and what it refuses with a sentence: files that are empty, cut off, damaged, or not GGUF.
+//! The GGUF reader accepts valid files and refuses empty, truncated, damaged and other files with a message.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -86,7 +86,7 @@ fn other_versions_and_byte_orders_are_named() {
     assert!(open(&bytes).err().unwrap().contains("big-endian"));
 }
 
-/// Loads a file and, where that works, runs it: a damaged file must end in a sentence or in numbers, never in a panic.
+/// Loads a file and, if that succeeds, runs it. A damaged file must lead to an error or to numbers, never to a panic.
 fn load_and_run(bytes: &[u8]) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
@@ -149,7 +149,7 @@ fn metadata_that_the_tensors_contradict_is_refused() {
         keys: vec![("llama.attention.head_count_kv".into(), None)],
         ..TinyModel::llama()
     };
-    // Without the number of key heads it is that of the queries, which the tensors contradict.
+    // Without a number of key heads, the number of query heads is used, which contradicts the tensors.
     assert!(load_and_run(&model.bytes()).unwrap_err().contains("attn_k"));
 }
 
@@ -170,7 +170,7 @@ fn all_stored_types_and_both_architectures_load_and_run() {
     }
 }
 
-/// A model with rows as long as a K block.
+/// A model with rows of the length of a K block.
 fn wide(weights: TinyWeights) -> Vec<u8> {
     TinyModel {
         hidden_size: 256,
@@ -215,7 +215,7 @@ proptest! {
         keep in prop::option::weighted(0.2, 0.0..1.0_f64),
     ) {
         let mut bytes = if llama { TinyModel::llama() } else { TinyModel::qwen2() }.bytes();
-        // Most damage where it matters: metadata and tensor infos.
+        // Most changes are made in metadata and tensor infos.
         let header = bytes.len() - bytes.len() / 2;
         for (place, in_header, damage) in places {
             let end = if in_header { header.min(9000) } else { bytes.len() };
@@ -231,7 +231,7 @@ proptest! {
     }
 }
 
-/// Bytes to write over others: one, or a whole number of an extreme value.
+/// Bytes to overwrite with: one byte, or an extreme integer.
 fn damage() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         any::<u8>().prop_map(|byte| vec![byte]),

@@ -1,6 +1,6 @@
-//! The CPU engine against its promises: exact in every company, close to independent references, safe with bad files.
+//! Tests of the CPU engine: the same bits in any batch, close to independent references, robust against damaged files.
 //!
-//! SmolLM2 is always tested; Qwen too where `SOFTPREFIX_TEST_QWEN` is 1.
+//! SmolLM2 is always tested; Qwen if `SOFTPREFIX_TEST_QWEN` is 1.
 #![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 

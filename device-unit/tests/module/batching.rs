@@ -1,4 +1,4 @@
-//! Many inferences at once: one batch, each its own answer, and the same tokens as alone.
+//! Many inferences at once: they run as one batch, each gets its own reply, and the tokens are the same as alone.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use softprefix_unit::unit::UnitOptions;
 
 use crate::common::*;
 
-/// The constants of the usual comparison.
+/// The constant prefixes of the usual comparison.
 const VALUES: [f32; 10] = [0.0, 1e-4, 1e-3, 5e-3, 1e-2, 5e-2, 1e-1, 2e-1, 1.0, 2.0];
 
 fn case(i: usize, task: &str) -> Value {

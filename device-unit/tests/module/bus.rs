@@ -1,4 +1,4 @@
-//! The unit behind an llm-sys that is played on the real libzmq.
+//! The unit behind a simulated llm-sys that uses the real libzmq.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -134,7 +134,7 @@ fn speech_is_answered_keywords_stop_and_results_are_published() {
     let info = client.ask(&bare("t", &task, "taskinfo"));
     assert_eq!(info["data"]["inputs"], data["input"]);
 
-    // Somebody hears the task, as a tts unit does.
+    // A subscriber to the task's results, like a tts unit.
     let output = format!("ipc://{}/llm/5016.sock.llm.output_url", sys.folder.display());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/subscriber.py");
     let mut hearing = Process(
@@ -161,7 +161,7 @@ fn speech_is_answered_keywords_stop_and_results_are_published() {
             (&first["request_id"], &first["work_id"]),
             (&json!("setup"), &json!(task))
         );
-        // It would go on for long; a keyword ends it.
+        // A long inference that a keyword ends.
         assert_eq!(sys.command(&format!("publish {kws} wake")), "published");
         let mut reply = first;
         while reply["data"]["finish"] != true {
@@ -386,7 +386,7 @@ fn killed_it_starts_clean_and_a_second_one_ends_with_a_sentence() {
 
 #[test]
 fn kills_at_random_moments_leave_a_module_that_works() {
-    // The same moments every time, as far as a machine allows; other ones are asked for by another seed.
+    // The moments are the same every time, as far as the machine allows; another seed selects others.
     let seed = std::env::var("SOFTPREFIX_TEST_SEED").map_or(1, |seed| seed.parse().unwrap());
     let mut state: u64 = seed;
     let mut below = |limit: u64| softprefix_core::prefix::split_mix(&mut state) % limit;
@@ -413,7 +413,7 @@ fn kills_at_random_moments_leave_a_module_that_works() {
             }
             _ => sys.restart(),
         }
-        // Whatever was going on: after ending what is left, a new task works.
+        // Whatever was in progress: after the remaining tasks are ended, a new task works.
         let mut client = sys.client();
         eventually("a new task works", || {
             let left = client.ask(&bare("t", "llm", "taskinfo"))["data"].clone();
@@ -436,7 +436,7 @@ fn kills_at_random_moments_leave_a_module_that_works() {
     }
 }
 
-/// What the program holds with every engine built in and no model loaded; the module has little memory to spare.
+/// The memory of the program with every engine built in and no model loaded; a module has little memory.
 #[cfg(target_os = "linux")]
 #[test]
 fn at_rest_it_holds_less_than_thirty_megabytes() {

@@ -1,9 +1,9 @@
-//! What was recorded of the stock programs beyond plain conversations, held with ours line by line behind an llm-sys: framing and
-//! escapes (`framing`, `framing_fresh`, and `blocks` of the build for aarch64), the life of tasks and clients (`lifecycle`,
-//! `order`, `gone_client`), and kills (`crash`).
+//! Compares recordings of the stock programs beyond plain conversations line by line with our unit behind an llm-sys: framing and escapes
+//! (`framing`, `framing_fresh`, and `blocks` of the aarch64 build), the lifetime of tasks and clients (`lifecycle`, `order`,
+//! `gone_client`), and kills (`crash`).
 //!
-//! Every recorded line is written, and what comes back is what was recorded, llm-sys' own replies included, but for the texts
-//! (they are the model's; the prompt that was understood is compared instead) and for what is listed here with its reason.
+//! Every recorded line is sent, and the replies must equal the recorded ones, including llm-sys' own, except for the texts (they depend on
+//! the model, so the prompts are compared instead) and for the differences listed here with their reasons.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::common::*;
 use crate::llm_sys::*;
 
-/// One line of a record.
+/// One line of a recording.
 #[derive(Debug, Clone, PartialEq)]
 enum Line {
     Section(String),
@@ -57,7 +57,7 @@ fn bytes_of(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// A reply in a bag: its request, its error, and the text or what else it says.
+/// A reply to compare in any order: its request id, its error code, and the text or other contents.
 type Said = (String, i64, String);
 
 fn said(reply: &Value) -> Said {
@@ -69,16 +69,16 @@ fn said(reply: &Value) -> Said {
     (id, reply["error"]["code"].as_i64().unwrap(), text)
 }
 
-/// The prompt that the recorded runner said it got: `len=5 hex=68656c6c6f`.
+/// Returns the prompt that the recorded runner reported: `len=5 hex=68656c6c6f`.
 fn prompt_of(text: &str) -> Option<String> {
     let hex = text.strip_prefix("len=")?.split_once(" hex=")?.1;
     let bytes = (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap());
     Some(String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned())
 }
 
-/// Where ours differs: the section, what the record says, what ours says (a prompt for a text), and why.
+/// An expected difference: the section, the recorded reply, ours (a prompt in place of a text), and the reason.
 type Difference = (&'static str, &'static [Recorded], &'static [Recorded], &'static str);
-/// A request's id, an error's code, and the prompt behind a text.
+/// The id of a request, the code of an error, and the prompt of a text.
 type Recorded = (&'static str, i64, &'static str);
 
 const FRAMING: &[Difference] = &[
@@ -222,13 +222,13 @@ const BLOCKS: &[Difference] = &[
     ),
 ];
 
-/// Writes a record of single requests and compares the bag of everything that came back, of the whole record (a reply was often
-/// read only when the next section had begun), or of each section with a connection of its own.
+/// Sends a recording of single requests and compares all replies in any order: of the whole recording (a reply was often recorded only in
+/// the next section), or of each section with its own connection.
 fn compare_framing(sys: &LlmSys, record: &str, differences: &[Difference], fresh: bool) {
     let lines = read(record);
     let mut side = sys.client();
     let mut asking = sys.client();
-    // A task like the record's, which is asked the prompts as clients should write them.
+    // A task like the recorded one, which is sent the prompts in the form that clients should use.
     let mut written = lines.iter().filter_map(|line| match line {
         Line::Written(_, bytes) => serde_json::from_slice::<Value>(bytes).ok(),
         _ => None,
@@ -239,7 +239,7 @@ fn compare_framing(sys: &LlmSys, record: &str, differences: &[Difference], fresh
     let mut text_for = |prompt: &str| -> String {
         let text = texts.entry(prompt.to_owned()).or_insert_with(|| {
             let request = infer("canonical", &asked, "PROMPT").to_string();
-            // Braces and a last backslash as llm-sys needs them.
+            // Escapes braces and a final backslash for llm-sys.
             let quoted = serde_json::to_string(prompt).unwrap();
             let quoted = quoted
                 .replace('{', "\\u007b")
@@ -275,12 +275,12 @@ fn compare_framing(sys: &LlmSys, record: &str, differences: &[Difference], fresh
                 Line::Written(client, bytes) => {
                     let is_set_up = contains(bytes, b"\"setup\"");
                     if contains(bytes, b"\"exit\"") {
-                        // An exit ends what runs, and on a slow machine something still does.
+                        // An exit ends running inferences, of which there may be some on a slow machine.
                         settle(&mut expected, &mut text_for);
                         let so_far = expected.len() + to_come.len();
                         gather(&mut clients, so_far, &mut ours);
                     }
-                    // The id that the record has, in a text that is otherwise left as it is.
+                    // Replaces the recorded id in the text.
                     let bytes = replaced(bytes, recorded_id(&lines), &task);
                     let client = clients.entry(client.clone()).or_insert_with(|| sys.client());
                     client.write(&bytes);
@@ -312,7 +312,7 @@ fn compare_framing(sys: &LlmSys, record: &str, differences: &[Difference], fresh
                 let (id, code, prompt) = prompted(own);
                 (id, code, if prompt.is_empty() { prompt } else { text_for(&prompt) })
             }));
-            // Taken out where they stand, which may be a section on.
+            // The reply may come in a later section.
             for their in theirs.iter().map(prompted) {
                 to_come.push((format!("-{}", their.0), their.1, their.2));
             }
@@ -345,7 +345,7 @@ fn compare_framing(sys: &LlmSys, record: &str, differences: &[Difference], fresh
     asking.ask(&bare("x", &asked, "exit"));
 }
 
-/// Takes out of the bag what the differences say is not so here, and turns prompts into the model's texts.
+/// Removes the expected differences, and replaces prompts by the model's texts.
 fn settle(bag: &mut Vec<Said>, text_for: &mut impl FnMut(&str) -> String) {
     let out: Vec<Said> = bag.extract_if(.., |said| said.0.starts_with('-')).collect();
     for (id, code, prompt) in out {
@@ -391,12 +391,12 @@ fn assert_bags(expected: &mut Vec<Said>, ours: &mut Vec<Said>, title: &str) {
     ours.clear();
 }
 
-/// What was written is read before the next thing is, for reads must not run together.
+/// Waits until everything sent has been read, because reads must not be merged.
 fn settled(side: &mut Client) {
     for _ in 0..2 {
         side.ask(&bare("side", "sys", "ping"));
     }
-    // The stock program reads each client apart.
+    // The stock program reads each client separately.
     std::thread::sleep(Duration::from_millis(15));
 }
 
@@ -426,22 +426,22 @@ fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     out
 }
 
-/// What became of one request.
+/// The result of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Became {
-    /// Frames from 0 in order and an empty last one, or one whole text.
+    /// Frames in order from 0 with an empty last one, or one whole text.
     Answered,
     /// This reply, without its time.
     Reply(String),
     Nothing,
 }
 
-/// Where ours differs: section, request, what became of it here, why. `*` is every section.
+/// An expected difference: section, request, result here, reason. `*` is every section.
 type Otherwise = (&'static str, &'static str, Became, &'static str);
 
-/// Replays a record with several clients and streams: every line is written in order, and of every request becomes what the
-/// record says. A client leaves when the first reply to a request of `leaving` has come, or none is due. `event` carries out what a
-/// section's title says happened before it; it may take clients away.
+/// Replays a recording with several clients and streams: every line is sent in order, and the result of every request is compared. A client
+/// disconnects when the first reply to a request of `leaving` has come, or none is expected. `event` does what a section's title says
+/// happened before it; it may remove clients.
 fn compare_lives(
     sys: &mut LlmSys,
     record: &str,
@@ -451,7 +451,7 @@ fn compare_lives(
 ) {
     let lines = read(record);
     let mut clients: BTreeMap<String, Client> = BTreeMap::new();
-    // The record's ids and ours.
+    // The recorded ids and ours.
     let mut ids: Vec<(String, String)> = Vec::new();
     let mut at = 0;
     let mut title = String::new();
@@ -479,7 +479,7 @@ fn compare_lives(
             }
             let client = clients.get_mut(name).unwrap();
             client.write(&bytes);
-            // A header and its payload apart, and what follows them.
+            // Separates a header, its payload, and what follows.
             if contains(&bytes, b"RAW") || contains(&bytes, b"BON") || !contains(&bytes, b"{") {
                 settled(&mut sys.client());
             }
@@ -510,7 +510,7 @@ fn compare_lives(
                     Some(reply) if is_result(reply) => Became::Answered,
                     Some(reply) => Became::Reply(timeless_text(reply, &[])),
                 };
-                // Its first reply comes before the next line is written, as when it was recorded.
+                // Its first reply must come before the next line is sent, as recorded.
                 if became == Became::Nothing {
                     // As long as the recorder waited for it.
                     std::thread::sleep(Duration::from_secs(1));
@@ -574,7 +574,7 @@ fn is_of(of: &str, title: &str) -> bool {
     of == "*" || title.starts_with(of)
 }
 
-/// The requests in what was written in one go.
+/// Returns the requests in one write.
 fn requests_in(bytes: &[u8]) -> Vec<Value> {
     let mut found = Vec::new();
     let mut rest = bytes;
@@ -583,7 +583,7 @@ fn requests_in(bytes: &[u8]) -> Vec<Value> {
         let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<Value>();
         let Some(Ok(value)) = values.next() else { break };
         let end = values.byte_offset();
-        // The byte behind a payload without a line end is eaten, and with it the request that it begins.
+        // The byte after a payload without a line end is swallowed, and with it the request that it begins.
         let eats = value["RAW"].is_u64() && rest[end..].starts_with(b"hello{");
         if value["request_id"].is_string() {
             found.push(value);
@@ -623,7 +623,7 @@ fn is_ended(mine: &[Value]) -> bool {
         .is_some_and(|reply| !is_result(reply) || reply["data"].is_string() || reply["data"]["finish"] == true)
 }
 
-/// A reply as text, without its time, its ids as ours.
+/// Returns a reply as text, without its time and with our ids.
 fn timeless_text(reply: &Value, ids: &[(String, String)]) -> String {
     let mut reply = reply.clone();
     let fields = reply.as_object_mut().unwrap();
@@ -652,7 +652,7 @@ fn compare_section(
         let mine = replies.entry((name.clone(), id.clone())).or_default();
         match became {
             Became::Nothing => {
-                // An exit that overtakes an inference before its start is told, on a slow machine.
+                // On a slow machine an exit can overtake an inference before its start, which is reported.
                 mine.retain(|reply| reply["error"]["code"] != -11);
                 assert!(mine.is_empty(), "{title}: {id}: {mine:?}");
             }
@@ -674,7 +674,7 @@ fn compare_section(
         }
     }
     replies.retain(|_, mine| !mine.is_empty());
-    // The bracket that closes nothing is llm-sys' own, without an id.
+    // The error of the unbalanced bracket comes from llm-sys, without an id.
     replies.retain(|(_, id), mine| !(id == "0" && title.starts_with("RAW, followed directly") && mine.len() == 1));
     assert!(replies.is_empty(), "{title}: nobody asked for {replies:?}");
 }
@@ -691,10 +691,10 @@ fn list(request_id: &str, ids: &[&str]) -> Became {
     Became::Reply(body.to_string())
 }
 
-/// What is replayed on an llm-sys with the program behind it, and how the program is started anew.
+/// Replays recordings on an llm-sys with the program behind it; has a function to restart the program.
 type Replay<'a> = dyn Fn(&mut LlmSys, &mut Option<Program>, &dyn Fn(&Path) -> Program) + 'a;
 
-/// All records, each on an llm-sys and a program of its own.
+/// All recordings, each on its own llm-sys and program.
 fn all_captures(kind: Kind, in_blocks: Kind) {
     let module = |kind: Kind, of: &Replay<'_>| {
         let (folder, models) = (short_folder(), tempfile::tempdir().unwrap());
@@ -810,7 +810,7 @@ fn lifecycle(sys: &mut LlmSys) {
     compare_lives(sys, &record, &otherwise, &leaving, |_, _, _| {});
 }
 
-/// The record's kills, each where it stands.
+/// The recorded kills, each in its place.
 fn crash(sys: &mut LlmSys, program: &mut Option<Program>, start: &dyn Fn(&Path) -> Program) {
     let record = include_str!("../../../core/tests/fixtures/conversations/crash.txt");
     let restarted = "start the unit, set up, then kill";
@@ -821,9 +821,9 @@ fn crash(sys: &mut LlmSys, program: &mut Option<Program>, start: &dyn Fn(&Path) 
         (restarted, "again0", reply("again0", "llm.1001", 0, ""), freed),
         (restarted, "s6", list("s6", &["llm.1000", "llm.1001"]), freed),
     ];
-    // llm-sys' own end at a question about the machine is not ours to show.
+    // llm-sys' own crash in a hardware query is not tested here.
     let (record, _) = record.split_once("## hwinfo").unwrap();
-    // The restart of llm-sys stands in the middle of a section.
+    // llm-sys is restarted in the middle of a section.
     let (before, after) = record.split_once("A< EOF\n").unwrap();
     let record = format!("{before}## {restarted}: llm-sys is back\n{after}");
     compare_lives(sys, &record, &otherwise, &[], |sys, title, clients| match title {

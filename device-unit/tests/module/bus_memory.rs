@@ -1,4 +1,4 @@
-//! What the unit holds while thousands of frames are due to somebody who takes none: the program's memory, as the system counts it.
+//! Memory of the program, as reported by the system, while thousands of frames are pending for clients that do not read.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::common::*;
 use crate::llm_sys::*;
 use crate::under_test::{program, runs_natively};
 
-/// 3000 frames of three tokens.
+/// Tokens of a text that takes 3000 frames.
 const TOKENS: usize = 9000;
 const FRAMES: usize = TOKENS / 3;
-/// Inferences at once.
+/// Number of concurrent inferences.
 const TOGETHER: usize = 4;
 
 /// kB of memory: now, or at most since [`forget_the_peak`].
@@ -33,7 +33,7 @@ fn forget_the_peak(process: &Process) {
     std::fs::write(format!("/proc/{}/clear_refs", process.0.id()), "5").unwrap();
 }
 
-/// A model that never ends a text: the rows of the tokens that would are zero, and there is always a likelier one.
+/// Writes a model that never ends a text: the embedding rows of its stop tokens are zero, so another token is always likelier.
 fn write_endless(path: &Path) {
     let model = TinyModel {
         window: 20_000,
@@ -60,7 +60,7 @@ fn ask_for_all(client: &mut Client, task: &str, name: &str) {
     }
 }
 
-/// All texts to their ends, and how many frames they came in.
+/// Reads all texts to their ends; returns them with their number of frames.
 fn take_all(client: &mut Client) -> (Vec<String>, usize) {
     let mut texts = vec![String::new(); TOGETHER];
     let (mut ended, mut frames) = (0, 0);
@@ -98,11 +98,11 @@ fn frames_due_to_clients_that_vanished_and_to_an_llm_sys_that_stands_still_cost_
     let mut client = sys.client();
     let task = client.set_up(&streaming("tiny", 20_000));
 
-    // What as many inferences need anyhow.
+    // The memory that as many inferences need in any case.
     forget_the_peak(&unit.process);
     ask_for_all(&mut client, &task, "all");
     let (texts, frames) = take_all(&mut client);
-    // Some wait for the rest of a character.
+    // Some frames wait for the rest of a character.
     assert!(frames > TOGETHER * FRAMES * 9 / 10, "{frames}");
     let (usual, before) = (resident(&unit.process, "VmHWM"), resident(&unit.process, "VmRSS"));
     println!("{TOGETHER} x {FRAMES} frames that are taken: {usual} kB at most, {before} kB after");
@@ -125,7 +125,7 @@ fn frames_due_to_clients_that_vanished_and_to_an_llm_sys_that_stands_still_cost_
     ask_for_all(&mut client, &task, "all");
     client.next();
     sys.process.signal("-STOP");
-    // Until the unit has stopped writing: what it may hold, it holds.
+    // Waits until the unit has stopped sending, when it holds its maximum.
     let mut held = 0;
     loop {
         std::thread::sleep(Duration::from_secs(1));

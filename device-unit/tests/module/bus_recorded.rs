@@ -1,5 +1,5 @@
-//! The recorded conversations behind an llm-sys that is played on the real libzmq, with the unit in this process and with the
-//! program, on both engines. What is compared is said where the conversations are read (`recorded`, `recorded_prefixes`).
+//! The recorded conversations behind a simulated llm-sys that uses the real libzmq, with the unit in this process and as the program, on
+//! both engines. `recorded` and `recorded_prefixes` define what is compared.
 
 use serde_json::{Value, json};
 #[cfg(feature = "npu")]
@@ -9,8 +9,8 @@ use crate::common::*;
 use crate::llm_sys::*;
 use crate::{recorded, recorded_prefixes};
 
-/// Every recorded conversation with the LLM unit, each on an llm-sys and a unit of its own, since numbers count from 1000.
-/// `start` starts the unit behind an llm-sys.
+/// Replays every recorded conversation with the LLM unit, each on its own llm-sys and unit, because numbers count from 1000. `start` starts
+/// the unit behind an llm-sys.
 fn all_recorded_conversations<U>(kind: Kind, start: impl Fn(&LlmSys) -> U) {
     let on_a_module = |conversation: &dyn Fn(&mut LlmSys)| {
         let folder = short_folder();
@@ -21,7 +21,7 @@ fn all_recorded_conversations<U>(kind: Kind, start: impl Fn(&LlmSys) -> U) {
         }
     };
     on_a_module(&|sys| {
-        // This one is between llm-sys and the unit alone, and has a test of its own.
+        // This one is between llm-sys and the unit only, and has its own test.
         let theirs = ["unit_call llm.list_action"];
         recorded::compare_with_the_llm_unit(&mut sys.client(), |title| !theirs.contains(&title));
     });
@@ -30,8 +30,8 @@ fn all_recorded_conversations<U>(kind: Kind, start: impl Fn(&LlmSys) -> U) {
     on_a_module(&compare_a_restart);
 }
 
-/// The conversation across a restart of llm-sys. Up to it, and from the next set-up on, the replies are the recorded ones; but
-/// the old tasks are freed here, where the recorded unit kept counting them, so that nothing has to be ended by hand.
+/// Replays the conversation across a restart of llm-sys. The replies equal the recorded ones before the restart and after the next set-up.
+/// In between the old tasks are ended here, whereas the recorded unit kept counting them.
 fn compare_a_restart(sys: &mut LlmSys) {
     let mut client = sys.client();
     for section in recorded::read(include_str!("../../../core/tests/fixtures/conversations/restart.txt")) {
@@ -39,7 +39,7 @@ fn compare_a_restart(sys: &mut LlmSys) {
             let asked: Value = serde_json::from_str(&exchange.written).unwrap();
             let expected = recorded::recorded(exchange);
             match (section.title.as_str(), &asked["action"]) {
-                // llm-sys' own: no models' folder.
+                // llm-sys' own reply: there is no model folder.
                 ("lsmode with the directory missing", _) => {
                     sys.restart();
                     client = sys.client();
@@ -84,7 +84,7 @@ fn the_program_answers_the_recorded_conversations() {
     behind(Kind::Played);
 }
 
-/// The program, behind an llm-sys of that kind.
+/// Starts the program behind this kind of llm-sys.
 pub fn behind(kind: Kind) {
     all_recorded_conversations(kind, |sys| {
         let models = tempfile::tempdir().unwrap();
@@ -94,7 +94,7 @@ pub fn behind(kind: Kind) {
     });
 }
 
-/// The program that goes onto a module, on the NPU engine with the runtime's stand-in.
+/// The program for the module, on the NPU engine with the stand-in runtime.
 #[cfg(feature = "npu")]
 #[test]
 fn the_shipped_program_answers_the_recorded_conversations_on_the_npu_engine() {
@@ -103,7 +103,7 @@ fn the_shipped_program_answers_the_recorded_conversations_on_the_npu_engine() {
     all_recorded_conversations(Kind::Played, |sys| {
         let world = World::sized(TinyModel::qwen2(), 128, 512);
         world.is_also_called(STOCK_MODEL);
-        // Where llm-sys says that models are.
+        // The model folders that llm-sys reports.
         for part in ["data", "etc"] {
             std::os::unix::fs::symlink(world.root.path().join(part), sys.folder.join(part)).unwrap();
         }

@@ -1,4 +1,4 @@
-//! A unit with a tiny model of random weights on a TCP port, and a client that checks what it reads.
+//! A unit with a tiny model of random weights on a TCP port, and a client that validates what it reads.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,19 +17,19 @@ use softprefix_unit::testing::{TinyModel, TinyWeights};
 use softprefix_unit::tokenizer::{ChatTemplate, Tokenizer};
 use softprefix_unit::unit::{Unit, UnitOptions};
 
-/// The name by which stock clients ask for the Qwen; here it is the tiny model.
+/// The name that stock clients use for Qwen; here it is the tiny model.
 pub const STOCK_MODEL: &str = "qwen2.5-0.5B-prefill-20e";
-/// A model that never ends a text by itself.
+/// A model that never produces a stop token.
 pub const ENDLESS: &str = "endless";
 /// A model whose loading panics.
 pub const BREAKS_OFF: &str = "breaks off";
 /// H of the tiny models.
 pub const HIDDEN: usize = 64;
 
-/// Tiny models, written when the source is made.
+/// A source of tiny models, written when it is created.
 pub struct TinySource {
     folder: tempfile::TempDir,
-    /// How often a model was loaded.
+    /// Number of loads.
     pub loads: AtomicUsize,
 }
 
@@ -68,7 +68,7 @@ impl TinySource {
 
 impl ModelSource for TinySource {
     fn cards(&self) -> Vec<Value> {
-        // Not in the order in which they are to be listed.
+        // Not in the order of the list.
         let other = json!({"mode": "another", "type": "llm", "mode_param": {"tokens_embed_size": HIDDEN}});
         vec![
             other,
@@ -112,7 +112,7 @@ impl ModelSource for TinySource {
     }
 }
 
-/// A module on a loopback port; it ends when dropped.
+/// A module on a loopback port. Dropping it ends it.
 pub struct Server {
     pub address: SocketAddr,
     pub unit: Arc<Unit>,
@@ -133,7 +133,7 @@ impl Server {
         Self::listening(unit, None)
     }
 
-    /// A module that serves those alone who know the secret.
+    /// Starts a module that only serves clients with the secret.
     pub fn belonging_to(secret: Secret) -> Self {
         let unit = Unit::new(Arc::new(TinySource::new()), UnitOptions::default());
         Self::listening(Arc::new(unit), Some(secret))
@@ -182,7 +182,7 @@ impl Drop for Server {
     }
 }
 
-/// A plain blocking client.
+/// A blocking client.
 pub struct Client {
     pub stream: TcpStream,
     bytes: Vec<u8>,
@@ -206,13 +206,13 @@ impl Client {
         self.write(format!("{value}\n").as_bytes());
     }
 
-    /// The next JSON value, or `None` when nothing came within `patience` or the connection is closed.
+    /// Returns the next JSON value, or `None` if none came within `patience` or the connection is closed.
     pub fn next_within(&mut self, patience: Duration) -> Option<Value> {
         self.next_text_within(patience)
             .map(|text| serde_json::from_str(&text).unwrap())
     }
 
-    /// The text of the next JSON value, with the blanks after it.
+    /// Returns the text of the next JSON value, with the blanks after it.
     pub fn next_text_within(&mut self, patience: Duration) -> Option<String> {
         let until = Instant::now() + patience;
         loop {
@@ -256,7 +256,7 @@ impl Client {
         self.next()
     }
 
-    /// Whether the other side has closed, within some seconds.
+    /// Returns `true` if the server closes the connection within some seconds.
     pub fn is_closed(&mut self) -> bool {
         self.stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let mut buffer = [0; 4096];
@@ -269,14 +269,14 @@ impl Client {
         }
     }
 
-    /// Sets a task up and gives its id.
+    /// Sets up a task and returns its id.
     pub fn set_up(&mut self, setup: &Value) -> String {
         let reply = self.ask(&request("setup", "llm", "setup", "llm.setup", setup.clone()));
         assert_eq!(reply["error"]["code"], 0, "{reply}");
         reply["work_id"].as_str().unwrap().to_owned()
     }
 
-    /// Reads one inference's frames to the last: its text, and the last frame.
+    /// Reads the frames of one inference; returns its text and the last frame.
     pub fn stream(&mut self, request_id: &str) -> (String, Value) {
         let mut text = String::new();
         loop {
@@ -301,13 +301,13 @@ pub fn bare(request_id: &str, work_id: &str, action: &str) -> Value {
     json!({"request_id": request_id, "work_id": work_id, "action": action})
 }
 
-/// The data of a set-up for whole texts.
+/// The data of a set-up with whole texts.
 pub fn whole(model: &str, max_token_len: usize) -> Value {
     json!({"model": model, "response_format": "llm.utf-8", "input": "llm.utf-8", "enoutput": true,
            "max_token_len": max_token_len, "prompt": "You are helpful"})
 }
 
-/// The data of a set-up for texts in frames.
+/// The data of a set-up with frames.
 pub fn streaming(model: &str, max_token_len: usize) -> Value {
     let mut data = whole(model, max_token_len);
     data["response_format"] = json!("llm.utf-8.stream");
@@ -318,14 +318,14 @@ pub fn infer(request_id: &str, work_id: &str, text: &str) -> Value {
     request(request_id, work_id, "inference", "llm.utf-8", json!(text))
 }
 
-/// An inference in stream form, one frame, with whatever else its data is to hold.
+/// An inference in stream form with one frame, with `more` added to its data.
 pub fn infer_with(request_id: &str, work_id: &str, text: &str, more: Value) -> Value {
     let mut data = json!({"delta": text, "index": 0, "finish": true});
     data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     request(request_id, work_id, "inference", "llm.utf-8.stream", data)
 }
 
-/// A constant prefix as clients write it.
+/// A constant prefix in the form that clients send.
 pub fn prefix(len: usize, hidden: usize, value: f32) -> Value {
     use base64::Engine as _;
     let word = half::bf16::from_f32(value).to_bits().to_le_bytes();
@@ -333,7 +333,7 @@ pub fn prefix(len: usize, hidden: usize, value: f32) -> Value {
     json!({"len": len, "data_b64": base64::engine::general_purpose::STANDARD.encode(bytes)})
 }
 
-/// The error's code and message.
+/// Returns the error's code and message.
 pub fn error(reply: &Value) -> (i64, String) {
     (
         reply["error"]["code"].as_i64().unwrap(),

@@ -1,4 +1,4 @@
-//! Drafts as clients meet them: the same texts, in fewer steps and frames, from the task's last texts and from what is handed over.
+//! Drafts as seen by clients: the same texts in fewer steps and frames, drafted from recent texts and from given tokens.
 
 use serde_json::{Value, json};
 use softprefix_unit::unit::UnitOptions;
@@ -19,13 +19,13 @@ fn ids(usage: &Value) -> Vec<u32> {
     serde_json::from_value(usage["tokens"].clone()).unwrap()
 }
 
-/// Drafted and accepted.
+/// Returns the numbers of drafted and accepted tokens.
 fn counts(usage: &Value) -> (u64, u64) {
     let count = |key: &str| usage[key].as_u64().unwrap();
     (count("drafted"), count("accepted"))
 }
 
-/// A stream's text, its frames with text, and its usage.
+/// Returns a stream's text, its number of frames with text, and its usage.
 fn stream(client: &mut Client, asking: &Value) -> (String, usize, Value) {
     client.send(asking);
     let (text, last) = client.stream(asking["request_id"].as_str().unwrap());
@@ -95,7 +95,7 @@ fn a_wrong_token_in_what_is_handed_over_is_found() {
     let task = client.set_up(&streaming(ENDLESS, 1000));
     let truth = ids(&stream(&mut client, &asking("truth", &task, None)).2);
     for place in [1, 2, 17, 40, 59] {
-        // A task of its own, so that nothing but the draft is drafted from.
+        // A new task, so that tokens are drafted from the given draft only.
         let task = client.set_up(&streaming(ENDLESS, 1000));
         let mut planted = truth.clone();
         planted[place] = (planted[place] + 1) % 200;

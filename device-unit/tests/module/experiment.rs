@@ -1,4 +1,4 @@
-//! Experiments on the unit, from the plan to the journal: what the workbench does, without its window.
+//! Experiments on the unit, from the plan to the journal, like in the workbench without its window.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -50,7 +50,7 @@ async fn request(server: &Server, plan: Plan) -> RunRequest {
         prefix_store: None,
     };
     let session = Session::open(open, |_| ()).await.unwrap();
-    // A run sets up a task of its own, and a run that is killed leaves it.
+    // Each run sets up its own task. A killed run does not end its task.
     session.forget_task().await;
     RunRequest {
         plan,
@@ -65,7 +65,7 @@ fn kept_at(path: &Path) -> Keep {
     Keep::Journal(Arc::new(Mutex::new(Journal::open(path).unwrap().0)))
 }
 
-/// Runs to the end; the records in the order of the plan.
+/// Runs to the end; returns the records in the order of the plan.
 async fn finish(mut run: Run) -> (Vec<RunEvent>, Vec<Record>) {
     let (mut events, mut records) = (Vec::new(), Vec::new());
     loop {
@@ -171,7 +171,7 @@ fn each_case_of_a_sweep_is_scored_and_kept_beside_its_record() {
         let mut request = request(&server, scored(plan())).await;
         request.keep = kept_at(&path);
         let (events, records) = finish(Run::start(request).unwrap()).await;
-        // The largest P of the sweep, asked for directly.
+        // The largest P of the sweep, requested directly.
         let case = records
             .iter()
             .find(|record| record.case.name.contains("0.05_P4"))
@@ -245,7 +245,7 @@ fn a_sweep_that_was_killed_before_it_was_scored_is_scored_when_it_goes_on() {
     });
     drop(runtime);
     let (journal, entries, _) = Journal::open(&path).unwrap();
-    // As though nothing had been scored yet; some may have been.
+    // Removes scores that may have been written before the kill.
     let entries = entries
         .into_iter()
         .filter(|entry| !matches!(entry, Entry::Scored { .. }));

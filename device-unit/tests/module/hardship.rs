@@ -1,4 +1,4 @@
-//! Clients that leave, stall, flood or talk nonsense, and a module that stands it.
+//! Clients that disconnect, stall, flood or send garbage do not affect others.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -24,7 +24,7 @@ fn a_client_that_vanishes_in_mid_stream_frees_its_place() {
         for _ in 0..3 {
             let mut client = server.client();
             client.send(&infer("gone", &task, "hello"));
-            // One more that has not even begun.
+            // Another inference, which has not started.
             client.send(&infer("gone too", &task, "hello"));
             client.next_within(Duration::from_millis(200));
             drop(client);
@@ -223,7 +223,7 @@ fn where_every_connection_is_in_use_one_more_is_told_so() {
     for client in &mut busy {
         client.send(&infer("long", &task, "hello"));
     }
-    // Each is heard before the next comes: an inference that is running says so, one that waits is known all the same.
+    // Each is known before the next connects: a running inference has started, and a queued one is registered as well.
     owner.ask(&bare("p", "sys", "ping"));
     std::thread::sleep(Duration::from_millis(500));
     let mut one_more = server.client();
@@ -264,7 +264,7 @@ fn after_a_shutdown_nobody_answers_and_nothing_hangs() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// Whatever comes in: an answer, a refusal or silence, and the module goes on.
+    /// Any input leads to a reply, a refusal or no reply, and the module keeps working.
     #[test]
     fn no_bytes_bring_the_module_down(
         pieces in prop::collection::vec(prop_oneof![

@@ -1,4 +1,4 @@
-//! Prefixes that are learned: they make the model say what is wanted, the losses are those of scoring, and nothing else has to wait.
+//! Learned prefixes make the model produce the target, the reported losses equal those of scoring, and other requests do not wait.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn one_target(target: &str, more: Value) -> Value {
     data
 }
 
-/// All frames of a request, to the last one.
+/// Reads all frames of a request.
 fn frames(client: &mut Client, id: &str) -> Vec<Value> {
     let mut frames = Vec::new();
     loop {
@@ -53,7 +53,7 @@ fn rows_of(frame: &Value, hidden_size: usize) -> SoftPrefix {
     decode(&field, hidden_size).unwrap()
 }
 
-/// Learns on a real model until it says the target greedily, and asks it.
+/// Learns on a real model until it produces the target greedily, and verifies that with an inference.
 fn learns_to_say(path: &Path, target: &str) {
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
     let unit = Unit::new(Arc::new(ModelStore::from_env()), UnitOptions::default());
@@ -114,7 +114,7 @@ fn reported_losses_are_what_scoring_says_of_the_rows_that_were_sent() {
     assert_eq!(last["end"], "not_reached");
     let mut logprobs = Vec::new();
     for (prompt, target) in [(PROMPT, "the land<|im_end|>"), ("and then", "in it<|im_end|>")] {
-        // The end of the turn is one token, and no characters.
+        // The end of the turn is one token without characters.
         let text = target.strip_suffix("<|im_end|>").unwrap();
         let ids = client.ask(&request(
             "e",
@@ -232,7 +232,7 @@ fn a_stop_brings_the_best_rows_and_live_runs_do_not_wait() {
             break;
         }
     }
-    // Some texts are remembered for drafts; what learning took is given back once its last frame is on its way.
+    // Recent texts are kept for drafts. The memory of learning is released after its last frame is queued.
     let patience = Instant::now() + Duration::from_secs(20);
     let told = loop {
         client.send(&bare("t", &task, "taskinfo"));
@@ -305,7 +305,7 @@ fn what_cannot_be_learned_is_refused_with_a_sentence() {
     assert_eq!(reply["error"]["code"], 0, "and the task goes on");
 }
 
-/// Hears what is learned.
+/// Sends the outcome to a channel.
 struct Told(Sender<Result<Learned, Unlearned>>);
 
 impl LearnSink for Told {

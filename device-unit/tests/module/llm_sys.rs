@@ -1,5 +1,5 @@
-//! An llm-sys that is played on the real libzmq, or the stock program where it is named, and units behind it: in this process, and
-//! as the program.
+//! A simulated llm-sys that uses the real libzmq, or the stock program if the environment names it; and units behind it, in this process
+//! and as the program.
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -16,7 +16,7 @@ use softprefix_unit::unit::{Unit, UnitOptions};
 use crate::common::*;
 use crate::under_test::program;
 
-/// A Python with pyzmq: the one that is named, else one of our own, made once. `None` where neither can be had.
+/// Returns a Python with pyzmq: the one named by the environment, or a virtual environment created once. `None` if neither is available.
 pub fn python() -> Option<PathBuf> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
     PYTHON
@@ -49,7 +49,7 @@ pub fn python() -> Option<PathBuf> {
 pub struct Process(pub Child);
 
 impl Process {
-    /// Sends a signal by its option of `kill`.
+    /// Sends a signal, given as the option of `kill`.
     pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.0.id().to_string()]).status();
         assert!(sent.unwrap().success());
@@ -67,35 +67,35 @@ impl Drop for Process {
     }
 }
 
-/// Which llm-sys.
+/// The kind of llm-sys.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Played, as the build for x86-64.
+    /// Simulated, like the x86-64 build.
     Played,
-    /// Played, as the build for aarch64, which takes text in blocks.
+    /// Simulated, like the aarch64 build, which scans text in blocks.
     PlayedInBlocks,
-    /// The stock program of [`STOCK_PROGRAM`].
+    /// The stock program named by [`STOCK_PROGRAM`].
     Stock,
 }
 
-/// Names the stock llm-sys: a program's path, or HOST:PORT of a module that has our unit behind it.
+/// The environment variable for the stock llm-sys: a program's path, or HOST:PORT of a module that runs our unit.
 pub const STOCK_PROGRAM: &str = "SOFTPREFIX_LLM_SYS";
 
-/// The stock program's path, where one is named.
+/// Returns the path of the stock program, if it is given.
 pub fn stock_program() -> Option<PathBuf> {
     std::env::var_os(STOCK_PROGRAM)
         .map(PathBuf::from)
         .filter(|path| path.is_file())
 }
 
-/// llm-sys: played, on a folder of its own, or the stock program, whose files always lie in /tmp.
+/// An llm-sys: simulated, in its own folder, or the stock program, whose files are always in /tmp.
 pub struct LlmSys {
-    /// Of rpc.sys and rpc.<unit>.
+    /// The folder of rpc.sys and rpc.<unit>.
     pub folder: PathBuf,
     pub address: SocketAddr,
     pub process: Process,
     kind: Kind,
-    /// Where the stock program works and has its settings and models.
+    /// The working directory of the stock program, with its settings and models.
     home: Option<Arc<tempfile::TempDir>>,
 }
 
@@ -104,7 +104,7 @@ impl LlmSys {
         Self::start_as(Kind::Played, folder)
     }
 
-    /// `folder` is for the played ones.
+    /// `folder` is for the simulated kinds.
     pub fn start_as(kind: Kind, folder: &Path) -> Option<Self> {
         if kind == Kind::Stock {
             return Some(Self::start_stock(Arc::new(short_folder())));
@@ -143,7 +143,7 @@ impl LlmSys {
             taken.is_err(),
             "an llm-sys is running here; stop it, or name it as HOST:PORT"
         );
-        // A port that is free now.
+        // A free port.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let path = |part: &str| {
             let path = home.path().join(part);
@@ -177,7 +177,7 @@ impl LlmSys {
         Client::connect(self.address)
     }
 
-    /// Asks the test's side of a played one.
+    /// Sends a command to a simulated llm-sys.
     pub fn command(&self, line: &str) -> Value {
         let mut client = self.client();
         client.write(format!("!{line}\n").as_bytes());
@@ -201,7 +201,7 @@ impl LlmSys {
 }
 
 impl Drop for LlmSys {
-    /// The stock program leaves its files where others would take them for its own; after a restart they are the next one's.
+    /// Removes the files that the stock program leaves behind, unless it was restarted and uses them.
     fn drop(&mut self) {
         self.process.kill();
         if self.home.as_ref().is_some_and(|home| Arc::strong_count(home) == 1) {
@@ -265,7 +265,7 @@ impl Drop for OnBus {
     }
 }
 
-/// llm-sys with a unit behind it; `None` where it cannot be played.
+/// An llm-sys with a unit behind it; `None` if it cannot be simulated.
 pub fn module() -> Option<(LlmSys, OnBus, tempfile::TempDir)> {
     let folder = short_folder();
     let sys = LlmSys::start(folder.path())?;
@@ -273,7 +273,7 @@ pub fn module() -> Option<(LlmSys, OnBus, tempfile::TempDir)> {
     Some((sys, unit, folder))
 }
 
-/// Addresses of Unix sockets are at most about a hundred bytes long.
+/// Returns a short folder name, because addresses of Unix sockets are limited to about a hundred bytes.
 pub fn short_folder() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("sp").tempdir_in("/tmp").unwrap()
 }
@@ -286,7 +286,7 @@ pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     }
 }
 
-/// The program itself, with the tiny model as a file.
+/// The program, with the tiny model as a file.
 pub struct Program {
     pub process: Process,
     pub log: Arc<Mutex<String>>,
@@ -297,12 +297,12 @@ impl Program {
         Self::start_named(bus, models, "tiny")
     }
 
-    /// With the tiny model under another name.
+    /// Starts it with the tiny model under another name.
     pub fn start_named(bus: &Path, models: &Path, model: &str) -> Self {
         Self::start_with(bus, models, model, &[])
     }
 
-    /// With further arguments.
+    /// Starts it with additional arguments.
     pub fn start_with(bus: &Path, models: &Path, model: &str, more: &[&str]) -> Self {
         TinyModel::qwen2().write(&models.join(format!("{model}.gguf"))).unwrap();
         let mut command = program();

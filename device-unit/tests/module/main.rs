@@ -1,4 +1,4 @@
-//! The unit as its clients see it: over TCP, with a tiny model of random weights.
+//! Tests of the unit through its clients' interface: over TCP, with a tiny model of random weights.
 #![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
@@ -32,7 +32,7 @@ mod stock_llm_sys;
 mod strangers;
 mod tasks;
 mod under_test;
-/// The NPU engine's world, for the program behind llm-sys.
+/// The files of the NPU engine, for the program behind llm-sys.
 #[cfg(all(feature = "bus", feature = "npu", unix))]
 #[allow(
     dead_code,

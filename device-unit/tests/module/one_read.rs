@@ -1,4 +1,4 @@
-//! M5Stack's OpenAI front, and clients like it: they take what they read at once for one message, the first language model of the list, and
+//! M5Stack's OpenAI server and similar clients, which take each read for one message, use the first language model of the list, and send
 //! zeros for "off".
 
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::common::*;
 
-/// A client that reads once for each message, 4096 bytes at most, and keeps nothing between two reads.
+/// A client that reads once per message, at most 4096 bytes, and keeps nothing between reads.
 struct OneRead(TcpStream);
 
 impl OneRead {
@@ -22,12 +22,12 @@ impl OneRead {
     }
 
     fn send(&mut self, request: &Value) {
-        // As Python writes it: blanks behind commas and colons, no line end.
+        // The format of Python: blanks after commas and colons, no line end.
         let text = request.to_string().replace("\":", "\": ").replace(",\"", ", \"");
         self.0.write_all(text.as_bytes()).unwrap();
     }
 
-    /// What one read brings, if that is one message.
+    /// Returns the result of one read, if it is one message.
     fn read(&mut self) -> Result<Value, String> {
         let mut bytes = [0; 4096];
         let count = self.0.read(&mut bytes).map_err(|error| error.to_string())?;
@@ -40,7 +40,7 @@ impl OneRead {
         self.read().unwrap()
     }
 
-    /// One answer in frames, or how it was lost.
+    /// Reads one answer in frames, or returns how it was lost.
     fn stream(&mut self, work_id: &str, id: &str, prompt: &str) -> Result<String, String> {
         self.send(&infer(id, work_id, prompt));
         let mut text = String::new();
@@ -57,19 +57,19 @@ impl OneRead {
     }
 }
 
-/// As M5Stack's front sets a model up: with the request's own values, `null` where it has none.
+/// The set-up of M5Stack's server: the values of a request, `null` where it has none.
 fn set_up_of_the_front(model: &str) -> Value {
     json!({"model": model, "response_format": "llm.utf-8.stream", "input": "llm.utf-8", "enoutput": true,
            "max_token_len": null, "temperature": 0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 0,
            "prompt": "You are a helpful assistant", "b_video": true})
 }
 
-/// How long threads that could run had to wait lately, in microseconds.
+/// The maximum recent scheduling delay of a thread on this machine, in microseconds.
 static HELD_UP: AtomicU64 = AtomicU64::new(0);
-/// A client that is held up for longer may find two frames where one was.
+/// A client that is delayed for longer can find two frames in one read.
 const TOO_LONG: u64 = 5_000;
 
-/// Watches how long this machine lets a thread wait.
+/// Measures the scheduling delay continuously.
 fn watch_the_machine() {
     static WATCHING: Once = Once::new();
     WATCHING.call_once(|| {
@@ -83,8 +83,7 @@ fn watch_the_machine() {
     });
 }
 
-/// How many of so many answers are lost. Those during which the machine was too busy to run the client prove nothing and are asked for
-/// again.
+/// Returns the lost answers. Those during which the machine was too busy to run the client are requested again.
 fn lost_of(answers: usize) -> Vec<String> {
     watch_the_machine();
     let server = Server::start();
@@ -112,7 +111,7 @@ fn lost_of(answers: usize) -> Vec<String> {
                     lost.push(how);
                     counted += 1;
                 }
-                // The front opens a new connection then.
+                // The server then opens a new connection.
                 client = OneRead::connect(&server);
             }
         }
@@ -121,7 +120,7 @@ fn lost_of(answers: usize) -> Vec<String> {
     lost
 }
 
-/// 15 answers; 1,000 where `SOFTPREFIX_TEST_LONG` is set, which takes minutes.
+/// 15 answers, or 1,000 if `SOFTPREFIX_TEST_LONG` is set, which takes minutes.
 #[test]
 fn a_client_that_reads_once_for_a_message_loses_no_answer() {
     let answers = std::env::var_os("SOFTPREFIX_TEST_LONG").map_or(15, |_| 1000);

@@ -1,4 +1,4 @@
-//! A client of the stock module, written apart from this project's code, runs its comparison unchanged.
+//! A client for the stock module that is independent of this project's code runs its comparison unchanged.
 
 use std::process::Command;
 

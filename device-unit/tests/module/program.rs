@@ -1,4 +1,4 @@
-//! The program by itself: what it says when it cannot do what it was asked.
+//! Error messages of the program.
 
 use std::net::TcpListener;
 use std::process::Output;

@@ -1,4 +1,4 @@
-//! A real model: what comes out is text, whole characters, the same in every form.
+//! A real model: the output is text with whole characters, the same in every form.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn japanese_streams_are_cut_at_characters_and_say_what_the_whole_text_says() {
     let frames = client.set_up(&streaming(&name, 400));
     let texts = client.set_up(&whole(&name, 400));
     let prompt = "次の文をそのまま繰り返してください。「春の海は静かで、朝の光が波の上で揺れています。」";
-    // Each limit ends the text at another token, and some of them in the middle of a character.
+    // Each limit ends the text at another token, some of them within a character.
     for most in [1, 2, 3, 7, 20, 21, 22, 60] {
         let options = json!({"softprefix": {"max_new_tokens": most, "usage": true}});
         let text = client.ask(&infer_with("w", &texts, prompt, options.clone()));

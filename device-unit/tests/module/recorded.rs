@@ -1,6 +1,6 @@
-//! Conversations recorded from the stock module, held with ours: the same requests are written, and every field of every reply
-//! is compared with the recorded one, but for `created`, for the texts (they are the model's), and for what is named here with
-//! its reason. The text's form is compared: one whole text, or frames in order with an empty last one.
+//! Compares conversations recorded from the stock module with ours: the same requests are sent, and every field of every reply is compared,
+//! except for `created`, the texts (they depend on the model), and the differences listed here with their reasons. Of texts the form is
+//! compared: one whole text, or frames in order with an empty last one.
 //!
 //! The conversations with prefixes, and those of cut characters and restarts, are in `recorded_prefixes` and `bus`.
 
@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use crate::common::{Client, STOCK_MODEL, Server};
 
-/// What was written and what came back, one section; the first one has no title where the record begins without.
+/// One section of a recording. The first one may have no title.
 #[derive(Default)]
 pub struct Section {
     pub title: String,
     pub exchanges: Vec<Exchange>,
 }
 
-/// Something written (nothing, where what was written was not recorded), and the replies before the next thing was.
+/// A write (`None` if it was not recorded), and the replies before the next write.
 #[derive(Default)]
 pub struct Exchange {
     pub written: String,
@@ -51,7 +51,7 @@ pub fn read(text: &str) -> Vec<Section> {
     sections
 }
 
-/// A reply without its time.
+/// Returns a reply without its time.
 pub fn timeless(mut reply: Value) -> Value {
     assert!(reply["created"].is_u64());
     reply.as_object_mut().unwrap().remove("created");
@@ -73,7 +73,7 @@ fn is_result(reply: &Value) -> bool {
             .is_some_and(|object| object.starts_with("llm.utf-8"))
 }
 
-/// The texts are the model's, so only their form can be compared: frames in order, an empty last one, or one whole text.
+/// The texts depend on the model, so only their form is compared: frames in order with an empty last one, or one whole text.
 pub fn assert_same_form(recorded: &[Value], ours: &[Value], title: &str) {
     let frame = |reply: &Value| reply["data"].get("delta").is_some();
     for (i, reply) in ours.iter().enumerate() {
@@ -122,14 +122,14 @@ fn llm_sys_answers_as_recorded() {
                 );
                 let ours = timeless(serde_json::from_str(&text).unwrap());
                 match expected["object"].as_str() {
-                    // The cards and the actions are those of this module.
+                    // Cards and actions depend on the module.
                     Some("sys.lsmode") => assert_eq!(ours["data"][0]["mode"], STOCK_MODEL),
-                    // Recorded on a machine without an NPU, where the stock module tells nothing.
+                    // Recorded on a machine without an NPU, for which the stock module reports nothing.
                     Some("sys.cmminfo") => assert!(ours["data"]["total"].is_u64()),
                     Some("sys.list_action") => assert!(ours["data"]["actions"].is_array()),
                     _ => assert_eq!(ours, expected, "{}", exchange.written),
                 }
-                // Byte for byte, the time apart.
+                // Byte for byte, except for the time.
                 if expected["object"] == "None" {
                     assert_eq!(
                         without_time(text.trim_end()),
@@ -157,7 +157,7 @@ fn the_llm_unit_answers_as_recorded() {
     compare_with_the_llm_unit(&mut server.client(), |_| true);
 }
 
-/// Holds a unit's answers against the recorded ones, in those sections that are wanted.
+/// Compares a unit's replies with the recorded ones in the selected sections.
 pub fn compare_with_the_llm_unit(client: &mut Client, wanted: impl Fn(&str) -> bool) {
     for section in read(include_str!("../../../core/tests/fixtures/conversations/llm.txt")) {
         let title = section.title.as_str();
@@ -170,7 +170,7 @@ pub fn compare_with_the_llm_unit(client: &mut Client, wanted: impl Fn(&str) -> b
             let asked: Value = serde_json::from_str(&exchange.written).unwrap();
             let ours = |client: &mut Client| timeless(client.next());
             match title {
-                // Nothing is ignored here: what the stock unit leaves without a reply gets one.
+                // Requests that the stock unit ignores get a reply here.
                 "unknown action" | "list_action through TCP" => {
                     assert_eq!(
                         ours(client)["error"],
@@ -178,16 +178,16 @@ pub fn compare_with_the_llm_unit(client: &mut Client, wanted: impl Fn(&str) -> b
                     );
                 }
                 "empty prompt" => assert_eq!(ours(client)["error"]["code"], -34),
-                // To this model, the word is a prompt like any other.
+                // For this model the word is an ordinary prompt.
                 "THROW in runner" => assert_eq!(read_results(client).last().unwrap()["data"]["finish"], true),
-                // The task says what it can; all the rest is the same.
+                // The task describes its features; everything else is the same.
                 "taskinfo id" => {
                     let mut info = ours(client);
                     let support = info["data"].as_object_mut().unwrap().remove("soft_prefix").unwrap();
                     assert_eq!(support["hidden_size"], crate::common::HIDDEN);
                     assert_eq!(info, recorded[0]);
                 }
-                // The stock words come first, then a sentence.
+                // The stock message comes first, then a sentence.
                 "setup: no model card" | "setup: prompt missing" => {
                     let mut reply = ours(client);
                     let message = reply["error"]["message"].as_str().unwrap().to_owned();
@@ -198,7 +198,7 @@ pub fn compare_with_the_llm_unit(client: &mut Client, wanted: impl Fn(&str) -> b
                     reply["error"]["message"] = "Model loading failed.".into();
                     assert_eq!(reply, recorded[0]);
                 }
-                // An error goes to whoever caused it, under the request's own ids; the stock unit takes the last RPC's.
+                // An error is sent to the client that caused it, under the request's own ids; the stock unit uses those of the last RPC.
                 "stream errors: index gap -> -25" | "base64 bad" => {
                     let reply = ours(client);
                     assert_eq!(reply["error"], recorded[0]["error"]);

@@ -1,10 +1,9 @@
-//! The conversations recorded from the patched stock unit about soft prefixes, and from the stock unit about cut characters, held
-//! with ours.
+//! Compares the conversations about soft prefixes, recorded from the patched stock unit, and about cut characters, recorded from the stock
+//! unit, with ours.
 //!
-//! What was written with a prefix was recorded by its title only (the data would fill pages), so each request is made anew from
-//! its title. Compared are the ids, the object, the error and the form of each reply; where the record says that the prefix was
-//! taken (`P=2`), ours must be echoed with that length and with the SHA-256 of the bytes that were sent, and where it says that
-//! the unit went on without it, ours must say why instead.
+//! Requests with a prefix were recorded by their titles only (the data would fill pages), so they are created from the titles. Ids, object,
+//! error and the form of each reply are compared. If the recording says that the prefix was used (`P=2`), ours must be echoed with that
+//! length and the SHA-256 of the sent bytes; if it says that the unit ignored the prefix, ours must report the reason.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,13 +16,13 @@ use crate::recorded::{Section, assert_same_form, read, read_results, recorded, t
 const SOFT_PREFIX: &str = include_str!("../../../core/tests/fixtures/conversations/soft_prefix.txt");
 const SPLIT: &str = include_str!("../../../core/tests/fixtures/conversations/split_utf8.txt");
 
-/// What became of a request with a prefix, or without.
+/// The expected result of a request with or without a prefix.
 enum Outcome {
-    /// Taken as the recorded unit took it (or as it should have); the prefix.
+    /// Used like by the recorded unit (or as it should have been); the prefix.
     Taken(Value),
     /// Answered without a prefix, as recorded.
     Plain,
-    /// Refused with this code where the recorded unit said nothing.
+    /// Refused with this code, where the recorded unit reported nothing.
     Refused(i64),
 }
 
@@ -39,8 +38,7 @@ fn cut_characters_end_no_stream_and_each_inference_counts_its_own_frames() {
     compare_split_characters(&mut server.client());
 }
 
-/// Holds a unit's answers against the conversation about prefixes. The unit's model is HIDDEN wide, and its tasks count from
-/// 1000.
+/// Compares a unit's replies with the conversation about prefixes. The unit's model has HIDDEN columns, and its tasks count from 1000.
 pub fn compare_prefixes(client: &mut Client) {
     let mut compared = 0;
     for section in read(SOFT_PREFIX) {
@@ -60,7 +58,7 @@ pub fn compare_prefixes(client: &mut Client) {
         compared += 1;
     }
     assert_eq!(compared, 15);
-    // The record ends with a set-up for what ends the recorded unit.
+    // The recording ends with a set-up for a request that crashes the recorded unit.
     let killing = frame(
         "hi",
         json!({"soft_prefix": {"len": "2", "data_b64": prefix(2, HIDDEN, 0.5)["data_b64"]}}),
@@ -85,7 +83,7 @@ fn compare(client: &mut Client, section: &Section, outcome: Outcome) {
         Outcome::Refused(code) => {
             let (found, sentence) = error(&reply);
             assert_eq!(found, code, "{title}: {sentence}");
-            // A frame that the refusal left alone has no beginning any more.
+            // The refusal removed the frame that this one continues.
             if !section.exchanges[0].written.is_empty() {
                 client.write(format!("{}\n", section.exchanges[0].written).as_bytes());
                 assert_eq!(error(&client.next()).0, -25, "{title}");
@@ -112,7 +110,7 @@ fn compare(client: &mut Client, section: &Section, outcome: Outcome) {
     }
 }
 
-/// The inference of the record: `hi` in stream form, ended at once, with what else its data holds.
+/// Returns the recorded inference: `hi` in stream form with one frame, with `more` added to its data.
 fn frame(text: &str, more: Value) -> String {
     let mut data = json!({"delta": text, "index": 0, "finish": true});
     data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -120,7 +118,7 @@ fn frame(text: &str, more: Value) -> String {
     format!("{request}\n")
 }
 
-/// What a section's title says was written, and what is to become of it here.
+/// Returns the request that a section's title describes, and the expected result.
 fn asked(title: &str) -> (String, Outcome) {
     let two = prefix(2, HIDDEN, 0.5);
     let with = |prefix: &Value| frame("hi", json!({"soft_prefix": prefix}));
@@ -141,12 +139,12 @@ fn asked(title: &str) -> (String, Outcome) {
         "finish as the string \"true\": accepted (quotes stripped)" => {
             taken(frame("hi", json!({"soft_prefix": two, "finish": "true"})))
         }
-        // There it ran without; here it counts.
+        // The recorded unit ignored the prefix; here it is used.
         "finish 1: runs, prefix ignored" => taken(frame("hi", json!({"soft_prefix": two, "finish": 1}))),
         "soft_prefix before the other keys" => taken(format!(
             r#"{start}{{"soft_prefix":{{"len":2,"data_b64":"{data}"}},"delta":"hi","index":0,"finish":true}}}}"#
         )),
-        // There it ran without; here the layout changes nothing.
+        // The recorded unit ignored the prefix; here the layout of the JSON does not matter.
         "pretty printed with finish last" => {
             let pretty = json!({"soft_prefix": two, "delta": "hi", "index": 0});
             let text = serde_json::to_string_pretty(&pretty).unwrap();
@@ -165,13 +163,13 @@ fn asked(title: &str) -> (String, Outcome) {
             let written = frame("a BRACE b", json!({"soft_prefix": one})).replace("BRACE", "\\u007b");
             (written, Outcome::Taken(one))
         }
-        // There the prefix was ignored for it; here it is a brace, as without a prefix.
+        // The recorded unit ignored the prefix; here this is a brace, as without a prefix.
         "delta with \\{ + prefix: full JSON parse fails, prefix ignored" => {
             let one = prefix(1, HIDDEN, 0.5);
             let written = frame("a BRACE b", json!({"soft_prefix": one})).replace("BRACE", "\\{");
             (written, Outcome::Taken(one))
         }
-        // The size goes through; that nothing is left to answer in is said, and was an answer of canned text there.
+        // The size is accepted; that no position is left for an answer is reported. The recorded stub sent a canned text.
         "P=127 (fills the 128 window; the size goes through)" => {
             (with(&prefix(127, HIDDEN, 0.5)), Outcome::Refused(-32))
         }
@@ -184,8 +182,8 @@ fn asked(title: &str) -> (String, Outcome) {
     }
 }
 
-/// Holds a unit's answers against the conversation about a character that is cut between two groups of tokens, which ended the
-/// recorded stream without a last frame.
+/// Compares a unit's replies with the conversation about a character that is cut between two groups of tokens, which ended the recorded
+/// stream without a last frame.
 pub fn compare_split_characters(client: &mut Client) {
     for section in read(SPLIT) {
         for exchange in &section.exchanges {
@@ -193,8 +191,7 @@ pub fn compare_split_characters(client: &mut Client) {
             let recorded = recorded(exchange);
             let asked: Value = serde_json::from_str(&exchange.written).unwrap();
             if asked["action"] == "inference" {
-                // Frames begin at 0 with each inference, and the last one comes: the recorded ones went on counting from the
-                // stream that had stalled.
+                // Frames count from 0 in each inference, and there is a last one. The recorded unit continued the numbers of the stalled stream.
                 assert_same_form(&recorded, &read_results(client), &section.title);
             } else {
                 for expected in recorded {

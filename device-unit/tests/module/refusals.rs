@@ -1,4 +1,4 @@
-//! Bad input gets a clear error, and the next good input an answer.
+//! Invalid input gets a clear error, and later valid input is answered.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ fn task(client: &mut Client) -> String {
     client.set_up(&whole("tiny", 300))
 }
 
-/// Each is refused with `code` and a sentence that names `words`, and a good one is answered afterwards.
+/// Checks that a request is refused with `code` and a message that contains `words`, and that a valid one is answered afterwards.
 fn refused(client: &mut Client, task: &str, more: Value, code: i64, words: &[&str]) {
     let reply = client.ask(&infer_with("bad", task, "hello", more));
     let (found, message) = error(&reply);
@@ -306,7 +306,7 @@ fn power_over_the_machine_is_refused() {
         assert!(message.contains(action), "{message}");
     }
     assert!(!file.exists());
-    // Those without the data that they read end llm-sys on the stock module; here they are refused like any other.
+    // On the stock module these crash llm-sys if their data is missing; here they are refused like any other.
     for action in ["bashexec", "push", "pull", "rmmode", "uartsetup"] {
         assert_eq!(error(&client.ask(&bare("r", "sys", action))).0, -3);
     }

@@ -1,5 +1,5 @@
-//! Texts led through the model: scores against a direct computation from the engine's logits, beside live runs, and refused; nearest
-//! tokens, samples, and all of it through the client.
+//! Scores by teacher forcing: compared with a direct computation from the engine's logits, beside live runs, and refusals. Also nearest
+//! tokens and samples, and all of it through the client.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ fn rows(field: &Value) -> SoftPrefix {
     decode(&field, HIDDEN).unwrap()
 }
 
-/// The same model by itself, and everything in one step.
+/// The same model without a unit, with everything in one step.
 struct Direct {
     engine: CpuEngine,
     tokenizer: Tokenizer,
@@ -68,7 +68,7 @@ impl Direct {
         self.tokenizer.encode(TEXT, Special::Plain).unwrap()
     }
 
-    /// ln of every token's probability at each place of the text.
+    /// Returns ln p of every token at each position of the text.
     fn predictions(&mut self, prefix: Option<&SoftPrefix>) -> Vec<Vec<f64>> {
         let prompt = ChatTemplate::qwen_stock().render(SYSTEM, PROMPT);
         let mut tokens = self.tokenizer.encode(&prompt, Special::Parse).unwrap();
@@ -200,7 +200,7 @@ fn the_tokens_that_greedy_decoding_gave_are_the_likeliest_at_each_place() {
     let more = json!({"soft_prefix": field, "softprefix": {"max_new_tokens": 40, "usage": true}});
     let answer = client.ask(&infer_with("i", &task, PROMPT, more));
     let tokens = &answer["usage"]["tokens"];
-    // A single prefix may stand alone.
+    // A single prefix can be sent without a list.
     let reply = client.ask(&score(
         "s",
         &task,

@@ -1,9 +1,9 @@
-//! The unit behind the stock llm-sys, where one is named by the environment; behind the played one, always the same.
+//! The unit behind the stock llm-sys, if the environment names one, and always behind the simulated one.
 //!
-//! `SOFTPREFIX_LLM_SYS=/path/to/llm_sys` starts that program here, with the program under test behind it; all that this can be
-//! asked for is run, restarts included, and the recorded conversations too. Its files are in /tmp, so that nothing else may use
-//! them meanwhile. `SOFTPREFIX_LLM_SYS=HOST:PORT` speaks with a module that has our unit on its bus already
-//! (`SOFTPREFIX_LLM_SYS_MODEL` names the model if it is not the first of the module's list), and restarts nothing.
+//! `SOFTPREFIX_LLM_SYS=/path/to/llm_sys` starts that program with the program under test behind it and runs everything, including restarts
+//! and the recorded conversations. Its files are in /tmp, so nothing else may use them meanwhile. `SOFTPREFIX_LLM_SYS=HOST:PORT` connects to
+//! a module that already runs our unit (`SOFTPREFIX_LLM_SYS_MODEL` names the model if it is not the first of the module's list), and
+//! restarts nothing.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::llm_sys::*;
 use crate::under_test::program;
 use crate::{bus_captures, bus_recorded};
 
-/// Prompts whose braces, quotes and ends llm-sys would stumble over if a client did not write them as it must.
+/// Prompts with braces, quotes and line ends, which break llm-sys unless clients escape them.
 const PROMPTS: [&str; 6] = [
     "Where is the sea?",
     "a } lone { brace {and} \\{ more",
@@ -33,10 +33,10 @@ const PROMPTS: [&str; 6] = [
 ];
 const MAGNITUDES: [f32; 10] = [0.0, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.5, 1.0, 1.5, 2.0];
 
-/// Positions that nobody waits for to be filled.
+/// A number of positions that no test fills.
 const ROOM: usize = 20_000;
 
-/// The program under test as a module of its own, on the same models: what it says directly is what must come through llm-sys.
+/// The program under test as a module of its own, on the same models. Its direct replies are the expected ones.
 struct Direct {
     _program: Program,
     address: SocketAddr,
@@ -73,16 +73,16 @@ fn on_the_bus(folder: &Path, models: &Path) -> Program {
     program
 }
 
-/// Everything that was answered: for comparing two ways to the same unit.
+/// All replies, for comparing the two ways to the same unit.
 #[derive(Debug, PartialEq)]
 struct Answers {
     baselines: Vec<String>,
     prefixed: Vec<String>,
-    /// What our additions say, in Rust's own spelling.
+    /// The replies to our extensions, as debug output.
     additions: String,
 }
 
-/// What the product's own client does: lists, sets up, ten prefixes and prompts of all kinds, a large prefix, exit.
+/// Uses the product's own client: lists, sets up, sends ten prefixes, prompts of all kinds and a large prefix, and exits.
 fn with_our_client(address: SocketAddr, model: &str) -> Answers {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -127,7 +127,7 @@ async fn ten_prefixes(task: &Task, hidden: usize) -> Answers {
         assert_eq!(first.echo, None);
         baselines.push(first.text);
     }
-    // All at once: every one of them keeps its id.
+    // All at once; each keeps its id.
     let mut running = Vec::new();
     for (i, magnitude) in MAGNITUDES.into_iter().enumerate() {
         let len = 1 + i;
@@ -159,7 +159,7 @@ async fn ten_prefixes(task: &Task, hidden: usize) -> Answers {
     }
 }
 
-/// Every question that only our unit answers.
+/// Sends every query that only our unit answers.
 async fn additions(task: &Task, hidden: usize) -> String {
     let drawn = Need::Sample {
         count: 5,
@@ -195,14 +195,14 @@ async fn large_prefix(task: &Task, hidden: usize) {
     assert_eq!(outcome.echo.unwrap().sha256, soft.sha256());
 }
 
-/// The wire as other clients use it.
+/// Uses the protocol like other clients.
 fn with_a_plain_client(address: SocketAddr, model: &str) {
     let (mut a, mut b) = (Client::connect(address), Client::connect(address));
     let task = a.set_up(&streaming(model, ROOM));
     let info = a.ask(&bare("t", &task, "taskinfo"));
     let hidden = usize::try_from(info["data"]["soft_prefix"]["hidden_size"].as_u64().unwrap()).unwrap();
 
-    // A stranger's taskinfo in the middle of a stream takes nothing of it.
+    // Another client's taskinfo during a stream does not affect the stream.
     let long = json!({"softprefix": {"max_new_tokens": 150}});
     let alone = {
         a.send(&infer_with("alone", &task, "hello", long.clone()));
@@ -223,7 +223,7 @@ fn with_a_plain_client(address: SocketAddr, model: &str) {
         "nothing of it went to B"
     );
 
-    // llm-sys has an answer for every call: ours are known by name, and the one that ends an inference arrives in its midst.
+    // llm-sys replies to every call. Our actions are known by name, and the one that ends an inference arrives during it.
     let answered = |client: &mut Client, name: &str| {
         client.ask(&request(
             "c",
@@ -257,7 +257,7 @@ fn with_a_plain_client(address: SocketAddr, model: &str) {
         "{reason}: at the latest where the model ends it"
     );
 
-    // Old clients: frames by index, base64, RAW.
+    // Forms of old clients: frames by index, base64, RAW.
     let whole = b.set_up(&whole(model, 400));
     let said = b.ask(&infer("w", &whole, "hello there"))["data"].clone();
     let frame = |id: &str, delta: &str, index: u32, finish: bool| {
@@ -282,7 +282,7 @@ fn with_a_plain_client(address: SocketAddr, model: &str) {
         assert_eq!((&reply["request_id"], &reply["data"]), (&json!("raw"), &said), "{data}");
     }
 
-    // What is wrong is said to whoever did it.
+    // Errors are sent to the client that caused them.
     let narrow = json!({"soft_prefix": prefix(2, hidden - 1, 0.5)});
     assert_eq!(error(&b.ask(&infer_with("n", &whole, "hello", narrow))).0, -30);
     assert_eq!(error(&b.ask(&frame("g", "x", 3, true))).0, -25);
@@ -302,7 +302,7 @@ fn with_a_plain_client(address: SocketAddr, model: &str) {
     }
 }
 
-/// Kills both sides at work, each in turn.
+/// Kills llm-sys and the unit in turn, while they work.
 fn kills(sys: &mut LlmSys, models: &Path, model: &str) {
     let mut unit = on_the_bus(&sys.folder, models);
     let busy = |sys: &LlmSys| {
@@ -339,7 +339,7 @@ fn kills(sys: &mut LlmSys, models: &Path, model: &str) {
         let (mut client, task) = works(sys);
         client.ask(&bare("x", &task, "exit"));
     }
-    // Our own client learns that all it asked for is gone, and can go on, without waiting for any deadline.
+    // Our own client learns without a timeout that its requests are lost, and can go on.
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let options = ConnectOptions {
@@ -351,7 +351,7 @@ fn kills(sys: &mut LlmSys, models: &Path, model: &str) {
         let task = module.set_up(&set_up).await.unwrap();
         let mut flowing = task.infer(InferenceRequest::new("hello"));
         flowing.next().await.unwrap().unwrap();
-        // It works too fast for all of the others to be there still when it is killed.
+        // It is too fast for all of the others to be still pending when it is killed.
         unit.process.signal("-STOP");
         let running: Vec<_> = (0..20).map(|_| task.infer(InferenceRequest::new("hello"))).collect();
         unit.process.kill();
@@ -382,7 +382,7 @@ fn kills(sys: &mut LlmSys, models: &Path, model: &str) {
     );
 }
 
-/// All of it on one model, against what the same program says directly.
+/// Runs everything on one model and compares it with the direct replies of the same program.
 fn all_of_it(sys: &mut LlmSys, model: &Path) {
     let models = model.parent().unwrap();
     let name = model.file_stem().unwrap().to_str().unwrap();
@@ -442,7 +442,7 @@ fn everything_a_client_does_works_behind_the_stock_llm_sys() {
     println!("behind {}: the recorded conversations", named.display());
 }
 
-/// A module that runs already.
+/// Tests a module that is already running.
 fn on_a_module(address: SocketAddr) {
     let model = std::env::var("SOFTPREFIX_LLM_SYS_MODEL").unwrap_or_else(|_| {
         let cards = Client::connect(address).ask(&bare("l", "sys", "lsmode"));

@@ -1,4 +1,4 @@
-//! Those who are not to command the module: web pages, and other programs at the port of a unit that belongs to one.
+//! Web pages and other programs cannot control the module, nor a unit that belongs to one program.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use softprefix_core::protocol::{Code, SetUp};
 
 use crate::common::*;
 
-/// What a web browser sends for `fetch(url, {method: "POST", mode: "no-cors", body})`, in as many pieces as it likes.
+/// Sends what a browser sends for `fetch(url, {method: "POST", mode: "no-cors", body})`, in `pieces` pieces.
 fn fetch_from_a_page(server: &Server, body: &str, pieces: usize) -> Vec<u8> {
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -22,7 +22,7 @@ fn fetch_from_a_page(server: &Server, body: &str, pieces: usize) -> Vec<u8> {
         body.len()
     );
     for piece in request.as_bytes().chunks(request.len().div_ceil(pieces)) {
-        // The other side closes in the middle.
+        // The server closes the connection in between.
         if stream.write_all(piece).is_err() {
             break;
         }

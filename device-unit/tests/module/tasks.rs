@@ -1,4 +1,4 @@
-//! Tasks and their inferences: set-up, input forms, prefixes, pause, exit, questions.
+//! Tasks and their inferences: set-up, input forms, prefixes, pause, exit, queries.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -120,7 +120,7 @@ fn texts_with_braces_backslashes_and_any_script_arrive_and_replies_hold_no_brace
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 400));
     let mut answers = Vec::new();
-    // One text in several spellings: as JSON, with braces escaped, and as old clients escape them.
+    // One text in several spellings: as JSON, with escaped braces, and with the escapes of old clients.
     for spelling in [r"a { b } \\ c", r"a \u007b b \u007D \u005c c", r"a \{ b \} \\ c"] {
         client.write(format!("{{\"request_id\":\"q\",\"work_id\":\"{task}\",\"action\":\"inference\",\"object\":\"llm.utf-8\",\"data\":\"{spelling}\"}}\n").as_bytes());
         let text = client.next_text_within(Duration::from_secs(10)).unwrap();
@@ -270,7 +270,7 @@ fn the_vocabulary_and_the_budget_are_told() {
         .clone();
     assert_eq!((&budget["prompt"], &budget["window"]), (&json!(3), &json!(300)));
     let used = budget["template"].as_u64().unwrap() as usize + 3;
-    // The budget is exact: with a prefix up to the last position there is one token, with one row more a refusal.
+    // The budget is exact: a prefix up to the last position leaves one token, and one more row is refused.
     let fits = infer_with(
         "p",
         &task,
@@ -325,7 +325,7 @@ fn taskinfo_says_what_the_unit_can() {
 fn taskinfo_says_whether_the_weights_are_the_files_own_or_were_rounded() {
     let server = Server::start();
     let mut client = server.client();
-    // Seven matrices in each of two layers, and the vocabulary.
+    // Seven matrices in each of two layers, and the output matrix.
     for (model, kind, how) in [("tiny", "Q8_0", "exact"), ("halves", "F16", "rounded")] {
         let task = client.set_up(&whole(model, 100));
         let info = client.ask(&bare("t", &task, "taskinfo"));
@@ -559,7 +559,7 @@ fn results_that_nobody_wants_on_tcp_are_not_sent_there() {
     let task = client.set_up(&data);
     client.send(&infer("quiet", &task, "hello"));
     assert!(client.next_within(Duration::from_millis(500)).is_none());
-    // An error still goes to whoever caused it.
+    // Errors are still sent to their client.
     assert_eq!(error(&client.ask(&infer("loud", &task, ""))).0, -34);
 }
 
@@ -602,7 +602,7 @@ fn a_loader_that_panics_is_told_and_its_place_is_free_again() {
     assert_eq!(client.ask(&set_up("tiny"))["error"]["code"], 0);
 }
 
-/// A module that gives numbers and takes none back.
+/// A directory that assigns numbers and fails to release them.
 struct TakesNothingBack(AtomicU32);
 
 impl Directory for TakesNothingBack {

@@ -1,19 +1,19 @@
-//! The program under test, as a process of its own: what the tests' build made, or what the environment names.
+//! The program under test: built with the tests, or named by the environment.
 
 use std::ffi::OsString;
 use std::process::Command;
 
-/// Runs programs of another processor: `qemu-aarch64-static -cpu cortex-a53`. Words are separated by blanks.
+/// A command that runs programs of another processor, such as `qemu-aarch64-static -cpu cortex-a53`, with words separated by blanks.
 const RUNNER: &str = "SOFTPREFIX_TEST_RUNNER";
-/// The program that is shipped, without the CPU engine: takes the place of the tests' own build where the NPU engine is tested.
+/// The shipped program without the CPU engine, which replaces the tests' own build in tests of the NPU engine.
 const SHIPPED: &str = "SOFTPREFIX_TEST_SHIPPED";
 
-/// `softprefix-unit` as the tests' build made it, with all engines.
+/// Returns `softprefix-unit` as built with the tests, with all engines.
 pub fn program() -> Command {
     started(env!("CARGO_BIN_EXE_softprefix-unit").into())
 }
 
-/// `softprefix-unit` as it goes onto a module, where it is named.
+/// Returns the shipped `softprefix-unit`, if the environment names it.
 #[cfg(all(feature = "bus", feature = "npu", unix))]
 pub fn shipped_program() -> Command {
     started(std::env::var_os(SHIPPED).unwrap_or_else(|| env!("CARGO_BIN_EXE_softprefix-unit").into()))

@@ -1,5 +1,5 @@
-//! What a model's speed is worth: whether its cases have the same bits alone and together, and how far its distributions are from
-//! those of the file's weights in f32. It measures no time.
+//! Checks that cases have the same bits alone and in a batch, and measures how far a model's distributions are from those of the file's
+//! weights in f32.
 
 use std::path::Path;
 
@@ -11,34 +11,34 @@ use softprefix_unit::gguf::GgufFile;
 
 use crate::{CASES, Cases, reference};
 
-/// Positions whose distributions are compared.
+/// Number of positions that are compared.
 const POSITIONS: usize = 150;
 
-/// What was found about one model.
+/// The accuracy of one model.
 pub struct Accuracy {
-    /// Of [`CASES`] cases, those whose logits of all steps are the same bits alone and together.
+    /// Number of [`CASES`] cases whose logits of all steps are the same bits alone and in a batch.
     pub equal: usize,
     pub kl: Option<Divergence>,
 }
 
-/// Mean KL to the file's weights in f32, in nats, over the first positions of a text that is kept for the model.
+/// Mean KL to the file's weights in f32, in nats, over the first positions of a stored text.
 pub struct Divergence {
     pub ours: f64,
-    /// llama.cpp's with the file's own types, as recorded with the text.
+    /// The same for llama.cpp with the file's own types, as recorded with the text.
     pub llama_cpp: f64,
 }
 
-/// `tests/fixtures/logits/make.py` makes it.
+/// A text recorded by `tests/fixtures/logits/make.py`.
 #[derive(Deserialize)]
 struct Text {
     tokens: Vec<u32>,
     native_kl: f64,
 }
 
-/// Measures; it takes a minute, most of it in f32.
+/// Measures a model. Takes a minute, mostly for the f32 reference.
 ///
 /// # Errors
-/// Whatever loading or a step says.
+/// Errors of loading or of a step.
 pub fn measure(path: &Path, threads: Option<usize>, prompt: usize, tokens: usize) -> anyhow::Result<Accuracy> {
     let options = CpuOptions {
         threads,
@@ -72,7 +72,7 @@ pub fn measure(path: &Path, threads: Option<usize>, prompt: usize, tokens: usize
     Ok(Accuracy { equal, kl })
 }
 
-/// A checksum that any other bit changes (FNV-1a by words).
+/// Adds a logit to a checksum of all bits (FNV-1a by words).
 fn add_bits(sum: u64, logit: &f32) -> u64 {
     (sum ^ u64::from(logit.to_bits())).wrapping_mul(0x0100_0000_01b3)
 }

@@ -1,7 +1,5 @@
-//! What drafted tokens save: a unit that drafts against one that does not, over TCP on loopback, with the same inferences in turns.
-//!
-//! It knows the unit and its client from outside. Both give the same tokens, which is checked. Times are the unit's own, from the first
-//! token to the last.
+//! Measures what drafted tokens save: a unit with drafts against one without, over TCP on loopback, with the same inferences alternately.
+//! The tokens are checked to be equal. Times are reported by the unit, from the first token to the last.
 
 use std::path::Path;
 
@@ -16,7 +14,7 @@ use tokio::runtime::Runtime;
 use crate::tcp;
 
 const PROMPT: &str = "「春の花を咲かせ」で始まる短い詩を書いてください。";
-/// Prompts that have nothing in common.
+/// Unrelated prompts.
 const OTHERS: [&str; 8] = [
     "Describe the sea in two sentences.",
     "東京から大阪までの行き方を教えてください。",
@@ -27,18 +25,18 @@ const OTHERS: [&str; 8] = [
     "Name five rivers and where they end.",
     "Explain to a child what money is.",
 ];
-/// Factors between two positions of the slider: its small step and its large one.
+/// Factors between two positions of the slider: its small and its large step.
 const STEPS: [f64; 2] = [1.02, 1.2];
-/// The median norm of the embedding rows of Qwen2.5-0.5B, by which magnitudes are counted.
+/// Median norm of the embedding rows of Qwen2.5-0.5B, the unit of magnitudes.
 const TOKEN_NORM: f64 = 0.515;
 
-/// One inference.
+/// An inference to measure.
 struct Asked {
     prompt: &'static str,
     prefix: Option<SoftPrefix>,
 }
 
-/// Milliseconds with and without drafts, and the tokens.
+/// Milliseconds with and without drafts, and numbers of tokens.
 #[derive(Clone, Copy)]
 struct Times {
     drafted: f64,
@@ -51,7 +49,7 @@ struct Times {
 /// Measures and prints.
 ///
 /// # Errors
-/// Whatever loading, listening or an inference says; also where the two units gave different tokens.
+/// Errors of loading, listening or an inference, and different tokens of the two units.
 pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -93,7 +91,7 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
                 skipped: usize| {
         let mut best: Vec<Times> = Vec::new();
         for _ in 0..rounds {
-            // Tasks of their own: what is drafted from is what this round has said.
+            // New tasks, so that drafts come from the texts of this round only.
             let task = |address: &str| tcp::set_up(&runtime, address, &name, settings.clone());
             let (drafting, plain) = (task(&drafting)?, task(&plain)?);
             let hidden_size = drafting
@@ -155,7 +153,7 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
     Ok(())
 }
 
-/// The inferences one after another, each by both units in turns.
+/// Runs each inference on both units alternately.
 fn alternate(
     runtime: &Runtime,
     drafting: &Task,

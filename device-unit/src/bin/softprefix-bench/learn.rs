@@ -1,5 +1,5 @@
-//! How fast gradients are: of losses behind some learned rows, on all the engine's threads, against a plain product of f32 matrices on
-//! as many in the same run, and against the engine's own prefill of the same rows. It knows engines, and no scheduler and no requests.
+//! Measures gradients with respect to learned rows, compared with a plain product of f32 matrices on as many threads in the same run, and
+//! with the engine's own prefill of the same rows.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -14,11 +14,11 @@ use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::gradient::{Differentiable as _, Example, Target};
 use softprefix_unit::engine::{Engine, Logits, Step};
 
-/// Rows that are learned.
+/// Number of learned rows.
 const LEARNED: usize = 8;
-/// Rows behind which something is wanted.
+/// Number of targets.
 const TARGETS: usize = 20;
-/// Rows and columns of the plain product's matrices, for each thread.
+/// Rows and columns of the plain product's matrices, per thread.
 const PLAIN: usize = 768;
 
 /// Measures and prints.
@@ -41,7 +41,7 @@ pub fn measure(path: &Path, threads: Option<usize>, rows: usize, rounds: usize) 
         (forth, back) = (forth.min(there), back.min(again));
         memory = memory.max(at_most.saturating_sub(before));
     }
-    // The multiply-adds of all matrices, once for each row, those of the vocabulary for each target alone.
+    // The multiply-adds of all matrices for each row, except the output matrix, which is multiplied for targets only.
     let (body, vocabulary) = engine.multiply_adds();
     let operations = 2.0 * (body * rows + vocabulary * TARGETS) as f64;
     let rate = |time: Duration| operations / time.as_secs_f64() / 1e9;
@@ -77,7 +77,7 @@ pub fn measure(path: &Path, threads: Option<usize>, rows: usize, rounds: usize) 
     Ok(())
 }
 
-/// Billions of operations a second that all threads reach together, each with matrices of its own.
+/// Returns the GFLOP/s of all threads together, each multiplying matrices of its own.
 fn plain_product(pool: &Pool) -> f64 {
     let matrix: Vec<f32> = (0..PLAIN * PLAIN).map(|at| (at % 89) as f32 / 89.0).collect();
     let time = crate::best_of(3, || {
@@ -100,7 +100,7 @@ fn rows_of(engine: &CpuEngine, rows: usize) -> anyhow::Result<Vec<bf16>> {
     Ok(values)
 }
 
-/// How long the engine's own forward pass takes, with the targets' logits.
+/// Returns the time of the engine's own forward pass with the targets' logits.
 fn scored(engine: &mut CpuEngine, rows: usize) -> anyhow::Result<Duration> {
     let values = rows_of(engine, rows)?;
     let before = (rows - TARGETS) * engine.info().hidden_size;
@@ -123,7 +123,7 @@ fn scored(engine: &mut CpuEngine, rows: usize) -> anyhow::Result<Duration> {
     Ok(elapsed)
 }
 
-/// How long the way forth and the way back take, and the most memory seen meanwhile.
+/// Returns the times of the forward and backward pass, and the maximum memory in between.
 fn gradient(engine: &mut CpuEngine, rows: usize) -> anyhow::Result<(Duration, Duration, u64)> {
     let example = Example {
         rows: rows_of(engine, rows)?,

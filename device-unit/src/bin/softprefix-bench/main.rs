@@ -1,7 +1,5 @@
-//! Measures the CPU engine: a model's speed, memory and load time, what the way over TCP adds, what drafted tokens save, or the
-//! products of its kernels alone.
-//!
-//! It prints what it measures, beside what other engines reached when this one was designed, and judges nothing.
+//! Measures the CPU engine: speed, memory and load time of a model, the overhead of TCP, the gain from drafted tokens, gradients, or the
+//! kernels' products alone. Prints figures recorded from other engines for comparison.
 
 mod accuracy;
 mod drafts;
@@ -26,7 +24,7 @@ use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::sampling::greedy;
 use softprefix_unit::engine::{Engine, Logits, SequenceId, Step};
 
-/// Sequences of a sweep: a baseline and ten values.
+/// Number of sequences of a sweep: a baseline and ten values.
 const CASES: usize = 11;
 
 #[derive(Parser)]
@@ -42,7 +40,7 @@ enum What {
     Model {
         /// A GGUF file
         path: PathBuf,
-        /// Threads that compute; without it, one for each core
+        /// Number of threads [default: one per core]
         #[arg(long)]
         threads: Option<usize>,
         /// Tokens of the prompt
@@ -54,38 +52,38 @@ enum What {
         /// Rounds; the best of each figure counts
         #[arg(long, default_value_t = 3)]
         rounds: usize,
-        /// Threads of a foreign load beside the engine
+        /// Threads of other work beside the engine
         #[arg(long, default_value_t = 0)]
         foreign: usize,
-        /// One line of JSON in place of the table
+        /// Print one line of JSON instead of the table
         #[arg(long)]
         json: bool,
-        /// Leave out what takes long and is no speed: the cases' bits alone and together, and the distance to the f32 weights
+        /// Skip the accuracy, which takes long: the bits of cases alone and in a batch, and the divergence from the f32 weights
         #[arg(long)]
         speed_only: bool,
     },
-    /// A unit on a loopback port: a sweep of eleven cases against the engine's own batch, and the time to a first text
+    /// A unit on a loopback port: a sweep of eleven cases against the engine's own batch, and the time to the first text
     Tcp {
         /// A GGUF file
         path: PathBuf,
-        /// Threads that compute; without it, one for each core
+        /// Number of threads [default: one per core]
         #[arg(long)]
         threads: Option<usize>,
-        /// Most tokens of each case
+        /// Maximum tokens of each case
         #[arg(long, default_value_t = 64)]
         tokens: usize,
-        /// Rounds, after one for warming up
+        /// Rounds, after one warm-up round
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
-    /// A unit that drafts tokens against one that does not: a text once more, positions of a slider, and texts with nothing in common
+    /// A unit with drafts against one without: a repeated text, positions of a slider, and unrelated texts
     Drafts {
         /// A GGUF file
         path: PathBuf,
-        /// Threads that compute; without it, one for each core
+        /// Number of threads [default: one per core]
         #[arg(long)]
         threads: Option<usize>,
-        /// Most tokens of each text
+        /// Maximum tokens of each text
         #[arg(long, default_value_t = 64)]
         tokens: usize,
         /// Rounds; the best of each inference counts
@@ -97,19 +95,19 @@ enum What {
     Learn {
         /// A GGUF file
         path: PathBuf,
-        /// Threads that compute; without it, one for each core
+        /// Number of threads [default: one per core]
         #[arg(long)]
         threads: Option<usize>,
-        /// Rows in all, the learned ones and the targets' included
+        /// Number of rows, including the learned ones and those of the targets
         #[arg(long, default_value_t = 100)]
         rows: usize,
         /// Rounds; the best of each figure counts
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
-    /// The products alone, for each tier this processor runs and several numbers of rows
+    /// The products alone, for each tier that this processor supports and several numbers of rows
     Kernels {
-        /// Threads that compute; without it, one for each processor
+        /// Number of threads [default: one per processor]
         #[arg(long)]
         threads: Option<usize>,
         /// Outputs of the matrices
@@ -118,7 +116,7 @@ enum What {
         /// Inputs of the matrices, a multiple of 32
         #[arg(long, default_value_t = 896)]
         inputs: usize,
-        /// Matrices to go through, so that none stays in a cache
+        /// Number of matrices, so that none stays in a cache
         #[arg(long, default_value_t = 48)]
         count: usize,
         /// Weights that fit five bits
@@ -202,7 +200,7 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)
 }
 
-/// What one run found out about a model.
+/// The measurements of a model.
 struct Measured {
     backend: String,
     threads: usize,
@@ -215,13 +213,13 @@ struct Measured {
     weight_bytes: usize,
     /// Rows per second.
     prefill: f64,
-    /// From the prompt to its first token.
+    /// Time from the prompt to its first token.
     first_token: Duration,
     decode: f64,
     decode_together: f64,
-    /// Eleven prompts and their tokens, from the first to the last.
+    /// Time for eleven prompts and their tokens.
     cases: Duration,
-    /// A text under eleven conditions at once.
+    /// Scoring of a text under eleven conditions at once.
     scoring: Option<score::Speeds>,
     accuracy: Option<accuracy::Accuracy>,
 }
@@ -282,7 +280,7 @@ fn measure(
     Ok(measured)
 }
 
-/// Runs `sequences` prompts and `tokens` greedy tokens of each; returns the time to the first tokens, and that of the rest.
+/// Generates `tokens` greedy tokens for `sequences` prompts. Returns the time to the first tokens, and the time of the rest.
 fn generate(
     engine: &mut CpuEngine,
     sequences: usize,
@@ -302,12 +300,12 @@ fn generate(
     Ok((prefill, decode))
 }
 
-/// Some sequences, each with a prompt of its own, on their way.
+/// Sequences with a prompt each, in progress.
 struct Cases {
     ids: Vec<SequenceId>,
-    /// What each is fed next: its prompt, then its last token.
+    /// The tokens that each sequence is fed next: its prompt, then its last token.
     next: Vec<Vec<u32>>,
-    /// Those of the last step, kept from one to the next as the scheduler does.
+    /// Buffers for logits, reused like in the scheduler.
     logits: Vec<Vec<f32>>,
 }
 
@@ -318,7 +316,7 @@ impl Cases {
             .clone()
             .map(|_| engine.open(prompt + tokens))
             .collect::<Result<_, _>>()?;
-        // Any tokens will do; each sequence has its own.
+        // Arbitrary tokens; each sequence has others.
         let token = |at: usize, sequence: usize| ((at * 7919 + sequence * 104_729 + 1000) % vocabulary) as u32;
         let next = numbers.map(|sequence| (0..prompt).map(|at| token(at, sequence)).collect());
         Ok(Self {
@@ -328,7 +326,7 @@ impl Cases {
         })
     }
 
-    /// Feeds each sequence what it has and chooses the likeliest next token.
+    /// Feeds each sequence its next tokens and chooses the likeliest.
     fn step(&mut self, engine: &mut CpuEngine) -> anyhow::Result<()> {
         let stop = AtomicBool::new(false);
         let hidden_size = engine.info().hidden_size;
@@ -370,7 +368,7 @@ impl Cases {
     }
 }
 
-/// A figure of this process's memory in bytes, where the system tells (Linux).
+/// Returns a figure of this process's memory in bytes, if the system reports it (Linux).
 fn memory_figure(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -381,7 +379,7 @@ fn memory_figure(name: &str) -> Option<u64> {
         .map(|kilobytes| kilobytes * 1024)
 }
 
-/// Does `work` while `threads` threads of nobody's interest compute beside it.
+/// Runs `work` while `threads` other threads compute.
 fn with_foreign_load<T>(threads: usize, work: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -450,13 +448,13 @@ fn kernels(threads: usize, outputs: usize, inputs: usize, count: usize, narrow: 
     }
 }
 
-/// All of the machine's threads: what memory gives is not a matter of how many compute.
+/// A thread for every logical processor, because memory bandwidth is not limited by the number of cores.
 fn every_thread() -> Pool {
     Pool::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
 }
 
-/// Bytes per second that all threads together read from memory that is in no cache, at best of several tries. Two halves are compared:
-/// the system's comparison loads as widely as the processor can, and does nothing else.
+/// Returns the bytes per second that all threads together read from memory outside the caches, the best of several tries. Compares two
+/// halves, because the system's comparison uses the widest loads and does nothing else.
 fn read_bandwidth(pool: &Pool) -> f64 {
     const PIECE: usize = 512 << 10;
     let memory = vec![1u8; 256 << 20];

@@ -1,14 +1,14 @@
-//! The models in plain f32 and f64, slowly: what the engine's integers are measured against, here and in the engine's tests. It
-//! shares the engine's reader of files and nothing else.
+//! A slow reference implementation of the models in f32 and f64, for comparison with the engine, here and in its tests. It shares only the
+//! file reader with the engine.
 
 use anyhow::{Context, Result};
 use half::bf16;
 use softprefix_unit::gguf::{GgufFile, dequantise};
 
-/// Logits after every row of `rows` (n x H), with the file's weights as they are.
+/// Returns the logits after every row of `rows` (n x H), with the file's weights as stored.
 ///
 /// # Errors
-/// Where the file lacks metadata or a tensor.
+/// Fails if the file lacks metadata or a tensor.
 pub fn logits(file: &GgufFile, rows: &[bf16]) -> Result<Vec<Vec<f32>>> {
     let architecture = file.str("general.architecture").context("no architecture")?;
     let number = |key: &str| -> Result<usize> {
@@ -89,7 +89,7 @@ fn vector(file: &GgufFile, name: &str) -> Result<Vec<f32>> {
     Ok(values)
 }
 
-/// n x outputs.
+/// Returns n x outputs.
 fn multiply(file: &GgufFile, name: &str, x: &[f32], n: usize) -> Result<Vec<f32>> {
     let tensor = file.tensor(name).with_context(|| format!("no tensor {name}"))?;
     let (inputs, outputs) = (tensor.columns(), tensor.rows());
@@ -140,13 +140,13 @@ fn rotate(head: &mut [f32], position: usize, base: f64, halves: bool) {
     }
 }
 
-/// KL(exact || ours) of two rows of logits, in nats.
+/// Returns KL(exact || ours) of two rows of logits, in nats.
 pub fn kl(exact: &[f32], ours: &[f32]) -> f64 {
     let (exact, ours) = (log_softmax(exact), log_softmax(ours));
     exact.iter().zip(&ours).map(|(p, q)| p.exp() * (p - q)).sum()
 }
 
-/// ln of the probabilities.
+/// Returns the ln of the probabilities.
 pub fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let highest = logits.iter().copied().fold(f32::MIN, f32::max);
     let all: f64 = logits.iter().map(|logit| f64::from(logit - highest).exp()).sum();

@@ -1,10 +1,9 @@
-//! How fast texts are scored: the model led through one text under eleven conditions at once, against a prompt as long, which is
-//! computed without the logits of its rows and with all of them. And how long a live run waits for its first token when it comes
-//! while a text is being scored. It knows engine and scheduler, and no requests.
+//! Measures scoring: a text under eleven conditions at once by teacher forcing, compared with the prefill of a prompt of the same length,
+//! without the logits of its rows and with all of them; and the time to first token of a live run that arrives while a text is scored.
 //!
-//! Each row of a scored text has its own product with the vocabulary, which a prompt needs once for its last row. So a prompt with
-//! every row's logits is what scoring can reach, and "the share of it" what the exponentials, the divergences and the way through the
-//! scheduler leave. Everything takes turns in one process, so that whatever else the machine does hits all alike.
+//! Each row of a scored text is multiplied with the output matrix, which a prompt needs for its last row only. A prompt with every row's
+//! logits is therefore the upper limit, and the share of it shows the cost of exponentials, divergences and the scheduler. All
+//! measurements alternate in one process, so that other load on the machine affects them equally.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,24 +25,24 @@ use softprefix_unit::scheduler::{
 
 use crate::CASES;
 
-/// Tokens of the text that is scored, and rows of the prompt it is held against.
+/// Tokens of the scored text, and rows of the prompt it is compared with.
 const TEXT: usize = 208;
-/// Tokens before that text: few, since their rows have no logits.
+/// Tokens before the scored text: few, because their rows have no logits.
 const BEFORE: usize = 4;
 /// Tokens of a live run's prompt.
 const LIVE: usize = 40;
-/// Live runs that come while a text is scored.
+/// Number of live runs while a text is scored.
 const VISITS: u32 = 6;
 
 /// Rows per second, the best of all rounds, and times of live runs.
 pub struct Speeds {
-    /// Of one prompt, with the logits after its last row.
+    /// A prompt with the logits of its last row.
     pub prefill: f64,
-    /// Of one prompt, with the logits after every row.
+    /// A prompt with the logits of every row.
     pub every_row: f64,
-    /// Of a text under [`CASES`] conditions, from the request to the scores.
+    /// A text under [`CASES`] conditions, from the request to the scores.
     pub score: f64,
-    /// A live run's first token with nothing else to do, the best of all rounds.
+    /// Time to first token of a live run without other work, the best of all rounds.
     pub live_alone: Duration,
     /// The same while a text is scored, the worst of all rounds.
     pub live_beside: Duration,
@@ -85,10 +84,10 @@ impl Speeds {
     }
 }
 
-/// Measures; the model is loaded twice, since a scheduler keeps its engine.
+/// Measures a model, which is loaded twice, because a scheduler owns its engine.
 ///
 /// # Errors
-/// Whatever loading, a step or a score says.
+/// Errors of loading, a step or a score.
 pub fn measure(path: &Path, threads: Option<usize>, rounds: usize) -> anyhow::Result<Speeds> {
     let load = || {
         let options = CpuOptions {
@@ -108,7 +107,7 @@ pub fn measure(path: &Path, threads: Option<usize>, rounds: usize) -> anyhow::Re
     };
     let mut out = Vec::new();
     for _ in 0..rounds {
-        // The first one finds everything cold that others have used meanwhile.
+        // The first measurement is a warm-up.
         for logits in [Logits::None, Logits::Last, Logits::All, Logits::Last, Logits::All] {
             let elapsed = prefill(&mut engine, logits, &mut out)?;
             let best = match logits {
@@ -123,7 +122,7 @@ pub fn measure(path: &Path, threads: Option<usize>, rounds: usize) -> anyhow::Re
         let scores = begin_score(&scheduler)?;
         scores.recv().context("the scheduler has ended")?.map_err(unscored)?;
         let elapsed = start.elapsed();
-        // A condition's prefix has one row, the first one none; the last token is predicted only.
+        // The prefixes of the conditions have one row, except the first; the last token is only predicted.
         let rows = CASES * (BEFORE + TEXT - 1) + CASES - 1;
         speeds.score = speeds.score.max(rows as f64 / elapsed.as_secs_f64());
 
@@ -147,12 +146,12 @@ fn unscored(unscored: Unscored) -> anyhow::Error {
     anyhow!("the text was not scored: {unscored:?}")
 }
 
-/// Any tokens will do.
+/// Arbitrary tokens.
 fn tokens(vocabulary: usize, count: usize) -> Vec<u32> {
     (0..count).map(|at| ((at * 7919 + 1000) % vocabulary) as u32).collect()
 }
 
-/// `out` is kept from one time to the next, as the scheduler does.
+/// `out` is reused, like in the scheduler.
 fn prefill(engine: &mut CpuEngine, logits: Logits, out: &mut Vec<f32>) -> anyhow::Result<Duration> {
     let embeddings = engine.embeddings();
     let hidden_size = embeddings.hidden_size();
@@ -204,7 +203,7 @@ fn begin_score(scheduler: &Scheduler) -> anyhow::Result<std::sync::mpsc::Receive
     Ok(told)
 }
 
-/// From the request to the first token.
+/// Returns the time from the request to the first token.
 fn live(scheduler: &Scheduler) -> anyhow::Result<Duration> {
     let (tell, told) = channel();
     let start = Instant::now();
@@ -234,7 +233,7 @@ fn place() -> anyhow::Result<Place> {
         .map_err(|_| anyhow!("there is no room to wait"))
 }
 
-/// Hears how something ended. Nobody listening any more is no harm.
+/// Sends the outcome to a channel. A dropped receiver is ignored.
 struct Told<T>(Sender<T>);
 
 impl ScoreSink for Told<Scores> {
@@ -257,7 +256,7 @@ impl TokenSink for Told<Result<(), End>> {
     }
 
     fn end(self: Box<Self>, end: End, _: Timings) {
-        // Behind its token this is not heard.
+        // Ignored by the receiver if a token came first.
         let _ = self.0.send(Err(end));
     }
 }

@@ -1,17 +1,16 @@
-//! How the bench says what it measured: a table beside what others reached when the engine was designed, or JSON. It measures
-//! nothing.
+//! Prints the measurements: a table with figures recorded from other engines, or JSON.
 
 use std::path::Path;
 
 use crate::{CASES, Measured, score};
 
 impl Measured {
-    /// Of the bytes per second that memory gives, those that decoding one sequence reads.
+    /// Returns the share of the memory bandwidth that decoding one sequence uses.
     fn share_of_bandwidth(&self) -> f64 {
         self.decode * self.weight_bytes as f64 / self.bandwidth
     }
 
-    /// The same in words.
+    /// Describes that share.
     fn bandwidth_words(&self) -> String {
         words(self.share_of_bandwidth())
     }
@@ -97,7 +96,7 @@ impl Measured {
     }
 }
 
-/// A share of the bandwidth in words: nothing reads faster than memory gives, so a larger one tells of the measure.
+/// Describes a share of the memory bandwidth. A share above 1 means that the bandwidth was measured wrongly.
 fn words(share: f64) -> String {
     if share <= 1.0 {
         return format!("decoding uses {:.0} % of it", share * 100.0);
@@ -105,12 +104,12 @@ fn words(share: f64) -> String {
     "decoding reads faster than that, so the measure of the bandwidth failed (was the machine busy?), and no share is told".to_owned()
 }
 
-/// A model's name, and rows of the table: llama.cpp, candle as is, candle with weights widened at load and padded, our own kernel
-/// as it was prototyped.
+/// A model's name, and rows of the table: llama.cpp, candle, candle with weights widened at load and padded, and a prototype of our
+/// kernel.
 type Recorded = (&'static str, [[&'static str; 4]; 7]);
 
-/// What others reached with 0.5B (Q4_K_M) and 135M (Q4_1) when the engine was designed; cases are of 64 tokens. llama.cpp's KL is
-/// that of the kept texts.
+/// Figures for 0.5B (Q4_K_M) and 135M (Q4_1) recorded when the engine was designed, with cases of 64 tokens. llama.cpp's KL is that of
+/// the stored texts.
 const RECORDED: [Recorded; 2] = [
     (
         "qwen2.5",

@@ -1,9 +1,7 @@
-//! What the way over TCP costs: a sweep of eleven cases through a unit on a loopback port against the engine's own batch of the
-//! same cases, and the time from a live request to its first text. It knows the unit and its client from outside; how either
-//! works is theirs.
+//! Measures the overhead of TCP: a sweep of eleven cases through a unit on a loopback port, compared with the engine's own batch of the
+//! same cases, and the time from a live request to its first text.
 //!
-//! Both sides compute the same tokens, which is checked. They take turns in one process, so that whatever else the machine does
-//! hits both alike.
+//! The tokens of both are checked to be equal. The two alternate in one process, so that other load on the machine affects them equally.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,10 +29,10 @@ const SYSTEM: &str = "You are a helpful assistant";
 const PROMPT: &str = "Describe the sea in two sentences.";
 /// Raw values of the sweep's prefixes; the baseline comes before them.
 const VALUES: [f64; 10] = [0.0, 1e-4, 1e-3, 5e-3, 1e-2, 2e-2, 3e-2, 5e-2, 1e-1, 2e-1];
-/// Tokens of the live prompt, without the template around it.
+/// Tokens of the live prompt, without the template.
 const LIVE_PROMPT: usize = 40;
 
-/// What one round found out.
+/// The measurements of one round.
 struct Round {
     sweep: Duration,
     batch: Duration,
@@ -44,7 +42,7 @@ struct Round {
 /// Measures and prints.
 ///
 /// # Errors
-/// Whatever loading, listening or an inference says; also where the two ways gave different tokens.
+/// Errors of loading, listening or an inference, and different tokens of unit and engine.
 pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize) -> anyhow::Result<()> {
     let (name, store) = store(path, threads)?;
     let mut own = store.load(&name, &Map::new(), &|_, _| {})?;
@@ -53,7 +51,7 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
         .worker_threads(2)
         .enable_all()
         .build()?;
-    // The engine's own batch gives one token a step, so that is what is compared.
+    // Without drafts, because the engine's own batch gives one token per step.
     let options = UnitOptions {
         drafts: false,
         ..UnitOptions::default()
@@ -62,7 +60,7 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
     let task = set_up(&runtime, &address, &name, Map::new())?;
     let prefixes = prefixes(own.engine.info().hidden_size)?;
     let mut measured = Vec::new();
-    // One more for warming up.
+    // One more round as a warm-up.
     for round in 0..=rounds {
         let start = Instant::now();
         let outcomes = runtime.block_on(sweep(&task, &prefixes, tokens))?;
@@ -103,7 +101,7 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
     Ok(())
 }
 
-/// The models with the one at `path`, and its name there.
+/// Returns a store with the model at `path`, and the model's name in it.
 fn store(path: &Path, threads: Option<usize>) -> anyhow::Result<(String, ModelStore)> {
     let path = std::fs::canonicalize(path).with_context(|| format!("{} cannot be found", path.display()))?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -117,10 +115,10 @@ fn store(path: &Path, threads: Option<usize>) -> anyhow::Result<(String, ModelSt
     ))
 }
 
-/// A unit with the model at `path` on a loopback port: the model's name, and the address.
+/// Starts a unit with the model at `path` on a loopback port. Returns the model's name and the address.
 ///
 /// # Errors
-/// Where the file or a port is not to be had.
+/// Fails if the file cannot be read or no port is free.
 pub fn serve(
     runtime: &Runtime,
     path: &Path,
@@ -135,10 +133,10 @@ pub fn serve(
     Ok((name, address))
 }
 
-/// A task of that unit.
+/// Sets up a task on that unit.
 ///
 /// # Errors
-/// What the unit says.
+/// The unit's error.
 pub fn set_up(runtime: &Runtime, address: &str, model: &str, settings: Map<String, Value>) -> anyhow::Result<Task> {
     runtime.block_on(async {
         let module = Module::connect(address, ConnectOptions::default()).await?;
@@ -185,7 +183,7 @@ fn prefixes(hidden_size: usize) -> anyhow::Result<Vec<Option<SoftPrefix>>> {
     Ok(prefixes)
 }
 
-/// All cases at once, as a sweep sends them.
+/// Sends all cases at once, as a sweep does.
 async fn sweep(task: &Task, prefixes: &[Option<SoftPrefix>], tokens: usize) -> anyhow::Result<Vec<Outcome>> {
     let running: Vec<_> = prefixes
         .iter()
@@ -204,8 +202,8 @@ async fn sweep(task: &Task, prefixes: &[Option<SoftPrefix>], tokens: usize) -> a
     Ok(outcomes)
 }
 
-/// The same cases straight on the engine, in one batch that a case leaves when it ends. How many tokens each has is known
-/// beforehand, a token that ended the text included; returns them without that one.
+/// Runs the same cases on the engine in one batch, which a case leaves when it ends. The number of tokens of each is given, including a
+/// stop token; returns them without it.
 fn batch(
     model: &mut LoadedModel,
     prefixes: &[Option<SoftPrefix>],
@@ -275,7 +273,7 @@ fn embedded(model: &LoadedModel, tokens: &[u32]) -> anyhow::Result<Vec<bf16>> {
     Ok(rows)
 }
 
-/// A text of [`LIVE_PROMPT`] tokens, another one in each round.
+/// Returns a text of [`LIVE_PROMPT`] tokens, a different one in each round.
 fn live_prompt(model: &LoadedModel, round: usize) -> anyhow::Result<String> {
     const WORDS: [&str; 7] = ["the", "sea", "shore", "wind", "ship", "light", "and"];
     let mut text = String::from("Say");

@@ -1,6 +1,6 @@
-//! The binary interface of `libax_sys` and `libax_engine` (LP64): structures and function types, and nothing that calls them.
+//! The binary interface of `libax_sys` and `libax_engine` (LP64): structures and function types.
 //!
-//! All structures are 128 bytes and must be handed over zeroed where a field is not set. The offsets are asserted below.
+//! All structures are 128 bytes. Fields that are not set must be zero. The offsets are asserted below.
 
 use std::ffi::{c_char, c_void};
 use std::mem::{offset_of, size_of};
@@ -18,7 +18,7 @@ pub struct NpuAttributes {
     pub reserved: [u32; 8],
 }
 
-/// One input or output as the model file describes it. Owned by the runtime, valid until the handle is destroyed.
+/// One input or output of a model. Owned by the runtime, valid until the handle is destroyed.
 #[repr(C)]
 pub struct IoMeta {
     pub name: *const c_char,
@@ -26,7 +26,7 @@ pub struct IoMeta {
     pub shape_len: u8,
     pub layout: i32,
     pub memory_type: i32,
-    /// 1 u8, 2 u16, 3 f32, 4 i16, 5 i8, 6 i32, 7 u32; bf16 tensors may be reported as u16, so sizes decide, not this.
+    /// 1 u8, 2 u16, 3 f32, 4 i16, 5 i8, 6 i32, 7 u32. Not relied on, because bf16 tensors may be reported as u16; sizes are checked instead.
     pub data_type: i32,
     pub extra: *mut c_void,
     pub size: u32,
@@ -47,7 +47,7 @@ pub struct IoInfo {
     pub reserved: [u64; 11],
 }
 
-/// One input or output buffer handed to a run.
+/// One input or output buffer of a run.
 #[repr(C)]
 pub struct IoBuffer {
     pub physical: u64,

@@ -1,9 +1,8 @@
 #![allow(unsafe_code)] // The binding to compiled models: each block states what makes it sound.
 
-//! One compiled model file: its handle, its shape groups, and a buffer for every input and output of every group.
+//! A compiled model file: its handle, its shape groups, and a buffer for every input and output of every group.
 //!
-//! It knows names and sizes; what a tensor means is `llm`'s business. Every group has all of its own buffers, also those that a
-//! group could share with another: sharing them is what makes prefill fail with some builds of the models.
+//! Each group has buffers of its own, even for inputs that groups could share: sharing them makes prefill fail with some models.
 
 use std::ffi::{CStr, c_void};
 use std::path::{Path, PathBuf};
@@ -23,7 +22,7 @@ pub struct Tensor {
     pub buffer: DeviceBuffer,
 }
 
-/// One shape group: for the layers 0 is decode and 1 is prefill.
+/// One shape group. In a layer, group 0 is decode and group 1 is prefill.
 pub struct Group {
     pub inputs: Vec<Tensor>,
     pub outputs: Vec<Tensor>,
@@ -32,7 +31,7 @@ pub struct Group {
 /// A loaded model file. Dropping it frees its buffers, then its handle.
 pub struct AxModel {
     path: PathBuf,
-    // Before the handle: buffers go first.
+    // Declared before the handle, so that buffers are freed first.
     groups: Vec<Group>,
     context: Context,
     handle: OwnedHandle,
@@ -59,18 +58,18 @@ impl Drop for OwnedHandle {
 }
 
 impl AxModel {
-    /// Loads a file and allocates everything its groups need. The file is not needed afterwards.
+    /// Loads a file and allocates the buffers of its groups. The file is not needed afterwards.
     ///
     /// # Errors
-    /// [`LoadError::Unreadable`], [`LoadError::BadFile`], and [`LoadError::Engine`] where the runtime refuses.
+    /// [`LoadError::Unreadable`], [`LoadError::BadFile`], and [`LoadError::Engine`] if a call of the runtime fails.
     pub fn load(runtime: &Arc<Runtime>, path: &Path) -> Result<Self, LoadError> {
         let unreadable = |source| LoadError::Unreadable {
             path: path.to_owned(),
             source,
         };
         let file = softprefix_core::files::open(path).map_err(unreadable)?;
-        // SAFETY: the mapping lives for the next call only; a model file that is rewritten in this moment is as broken as one that
-        // is rewritten while it is read.
+        // SAFETY: the mapping lives for the next call only. A file that is modified meanwhile is as broken as one that is modified while
+        // it is read.
         let bytes = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
         let len = u32::try_from(bytes.len()).map_err(|_| LoadError::BadFile {
             path: path.to_owned(),
@@ -147,7 +146,7 @@ impl AxModel {
         &self.groups
     }
 
-    /// An input by name.
+    /// Returns an input by name.
     pub fn input(&mut self, group: usize, name: &str) -> Result<&mut DeviceBuffer, EngineError> {
         let missing = missing(&self.path, group, name);
         self.groups
@@ -157,7 +156,7 @@ impl AxModel {
             .ok_or(missing)
     }
 
-    /// An output by name. What the NPU wrote is visible only after [`invalidate`](DeviceBuffer::invalidate).
+    /// Returns an output by name. Its contents are valid after [`invalidate`](DeviceBuffer::invalidate).
     pub fn output(&self, group: usize, name: &str) -> Result<&DeviceBuffer, EngineError> {
         self.groups
             .get(group)
@@ -166,7 +165,7 @@ impl AxModel {
             .ok_or_else(|| missing(&self.path, group, name))
     }
 
-    /// Runs one group and makes its outputs visible.
+    /// Runs one group and invalidates its outputs, so that they can be read.
     pub fn run_group(&mut self, group: usize) -> Result<(), EngineError> {
         let context = self.context;
         self.run(group, "AX_ENGINE_RunGroupIOSync", |api, handle, io| {
@@ -236,7 +235,7 @@ fn describe(buffer: &DeviceBuffer) -> abi::IoBuffer {
 }
 
 /// # Safety
-/// `metas` points to `count` descriptions that are valid for the call.
+/// `metas` must point to `count` descriptions that are valid during the call.
 unsafe fn tensors(
     runtime: &Arc<Runtime>,
     metas: *const abi::IoMeta,
@@ -245,7 +244,7 @@ unsafe fn tensors(
 ) -> Result<Vec<Tensor>, EngineError> {
     let mut tensors = Vec::new();
     for index in 0..count as usize {
-        // SAFETY: below `count`, and names are NUL-terminated, as the runtime describes them.
+        // SAFETY: the index is below `count`; the runtime's names are NUL-terminated.
         let (name, size) = unsafe {
             let meta = &*metas.add(index);
             let name = if meta.name.is_null() {

@@ -1,6 +1,4 @@
-//! Model cards as a module keeps them: where `mode_<model>.json` is looked for, and what of it an NPU model needs.
-//!
-//! It reads JSON; it opens no model.
+//! Model cards of a module: where `mode_<model>.json` is searched, and the parameters of an NPU model.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -10,25 +8,25 @@ use softprefix_core::prefix::MAX_HIDDEN_SIZE;
 
 use crate::errors::LoadError;
 
-/// A card is a page of JSON.
+/// Maximum size of a card.
 const CARD_BYTES: u64 = 1 << 20;
-/// More layers than any model has.
+/// Maximum number of layers; no model has as many.
 const MAX_LAYERS: u64 = 1024;
-/// More rows than any vocabulary has.
+/// Maximum size of a vocabulary; no model has as many.
 const MAX_VOCAB: u64 = 1 << 24;
-/// `tokenizer_type` of models whose stock tokenizer is a server of its own.
+/// The `tokenizer_type` of models whose stock tokenizer is an HTTP server.
 pub const HTTP_TOKENIZER: i64 = 2;
 
-/// The folders of a module. Behind llm-sys their values come from its key store, so that a moved installation is followed.
+/// The folders of a module. Behind llm-sys they are read from its key store, so that a moved installation is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelFolders {
-    /// `config_base_mode_path`: a model's files lie in `base/<model>/`.
+    /// `config_base_mode_path`: the files of a model are in `base/<model>/`.
     pub base: PathBuf,
-    /// `config_model_d`: the cards' usual folder.
+    /// `config_model_d`: the usual folder of the cards.
     pub cards: PathBuf,
     /// `config_base_mode_config_path`.
     pub etc: PathBuf,
-    /// The working folder of the stock unit.
+    /// The working directory of the stock unit.
     pub current: PathBuf,
 }
 
@@ -44,7 +42,7 @@ impl Default for ModelFolders {
 }
 
 impl ModelFolders {
-    /// Every place where the card of `model` may lie, in the stock unit's order.
+    /// Returns every path where the card of `model` can be, in the stock unit's order.
     #[must_use]
     pub fn candidates(&self, model: &str) -> Vec<PathBuf> {
         let (plain, prefixed) = (format!("{model}.json"), format!("mode_{model}.json"));
@@ -55,12 +53,12 @@ impl ModelFolders {
             .collect()
     }
 
-    /// Finds and reads a card: the first file that opens counts, also when it is broken.
+    /// Finds and reads a card. The first file that opens is used, even if it is damaged, as the stock unit does.
     ///
     /// # Errors
-    /// [`LoadError::UnknownModel`] where there is none, [`LoadError::BadFile`] where the first one is not a card.
+    /// [`LoadError::UnknownModel`] if there is no card, [`LoadError::BadFile`] if it is not valid.
     pub fn card(&self, model: &str) -> Result<(PathBuf, Value), LoadError> {
-        // The name becomes part of a path: nothing in it may lead out of the folders.
+        // The name becomes part of a path and must not leave the folders.
         if model.is_empty() || model.contains(['/', '\\', '\0']) || model == "." || model == ".." {
             return Err(LoadError::UnknownModel { name: model.to_owned() });
         }
@@ -88,7 +86,7 @@ impl ModelFolders {
         Err(LoadError::UnknownModel { name: model.to_owned() })
     }
 
-    /// All cards of the cards' folder that are language models' (`lsmode` lists them whole).
+    /// Returns the cards of all language models in the cards' folder, as `lsmode` lists them.
     #[must_use]
     pub fn all_cards(&self) -> Vec<Value> {
         let Ok(entries) = std::fs::read_dir(&self.cards) else {
@@ -112,7 +110,7 @@ impl ModelFolders {
     }
 }
 
-/// What an NPU model's card says, with the set-up's keys over it.
+/// The parameters of an NPU model: its card with the keys of a set-up on top.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelParameters {
     /// `tokenizer_type`: 1 is the stock unit's built-in Qwen tokenizer, 2 a tokenizer folder.
@@ -131,7 +129,7 @@ pub struct ModelParameters {
     pub vocab_size: usize,
     /// `tokens_embed_size`, H.
     pub hidden_size: usize,
-    /// `b_dynamic_load_axmodel_layer`: each layer is loaded for each use.
+    /// `b_dynamic_load_axmodel_layer`: load each layer for each use.
     pub dynamic_layers: bool,
     /// `b_eos`: the built-in tokenizer appends `<|endoftext|>`.
     pub append_eos: bool,
@@ -140,10 +138,10 @@ pub struct ModelParameters {
 }
 
 impl ModelParameters {
-    /// Reads `mode_param` of a card; keys of `overrides` win.
+    /// Reads `mode_param` of a card. Keys of `overrides` take precedence.
     ///
     /// # Errors
-    /// [`LoadError::BadSetting`] names the key, what it holds and what is wanted.
+    /// [`LoadError::BadSetting`] with the key, its value and the allowed values.
     pub fn read(path: &Path, card: &Value, overrides: &Map<String, Value>) -> Result<Self, LoadError> {
         let mut settings = card
             .get("mode_param")
@@ -178,7 +176,7 @@ impl ModelParameters {
             None => Ok(false),
             Some(value) => value.as_bool().ok_or_else(|| bad(key, "true or false")),
         };
-        // File names are joined to the model's folder.
+        // File names are joined to the model's folder and must not leave it.
         let file = |key: &str| {
             let name = text(key)?;
             if stays_inside(&name) {
@@ -200,7 +198,7 @@ impl ModelParameters {
             .ok_or_else(|| bad("tokenizer_type", "a number"))?;
         Ok(Self {
             tokenizer_type,
-            // A tokenizer server's address is no file, and is not used.
+            // The address of a tokenizer server is not a file name, and is not used.
             tokenizer_file: match tokenizer_type {
                 HTTP_TOKENIZER => text("filename_tokenizer_model")?,
                 _ => file("filename_tokenizer_model")?,
@@ -218,7 +216,7 @@ impl ModelParameters {
     }
 }
 
-/// Whether `name`, joined to a folder, names something in that folder or below it.
+/// Returns `true` if `name`, joined to a folder, is a path inside that folder.
 fn stays_inside(name: &str) -> bool {
     let path = Path::new(name);
     !name.is_empty()

@@ -8,7 +8,7 @@ use crate::engine::{EngineError, TokenEmbeddings};
 use crate::errors::LoadError;
 use crate::stored_file::StoredFile;
 
-/// The table. Rows are copied out as they stand.
+/// The table. Rows are copied as stored.
 pub struct EmbeddingFile {
     file: StoredFile,
     hidden_size: usize,
@@ -19,7 +19,7 @@ impl EmbeddingFile {
     /// Opens the file and checks its size, which the stock unit does not do.
     ///
     /// # Errors
-    /// [`LoadError::Unreadable`]; [`LoadError::BadFile`] where the size is not `vocab_size x hidden_size x 2` bytes.
+    /// [`LoadError::Unreadable`]; [`LoadError::BadFile`] if the size is not `vocab_size x hidden_size x 2` bytes.
     pub fn open(path: &Path, vocab_size: usize, hidden_size: usize) -> Result<Self, LoadError> {
         let file = StoredFile::open(path)?;
         let wanted = vocab_size.checked_mul(hidden_size).and_then(|n| n.checked_mul(2));

@@ -1,8 +1,8 @@
 //! A language model on the NPU: layers, KV cache, prefill and decode.
 //!
-//! One sequence at a time, because the KV cache lives in the layers' own input buffers. Each sequence starts from nothing: the caches
-//! are zeroed, and prefill's rows, indices and mask are filled to the models' window every time, so that no row of an earlier
-//! request can be seen, not even through a masked column (0 x NaN is NaN).
+//! Runs one sequence at a time, because the KV cache is in the layers' input buffers. For each sequence the caches are zeroed, and the
+//! rows, indices and mask of prefill are filled up to the model's window, so that nothing of an earlier request remains: even a
+//! masked column could pass on a NaN (0 x NaN is NaN).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,32 +18,32 @@ use crate::engine::Progress;
 use crate::engine::{Engine, EngineError, EngineInfo, Logits, SequenceId, Step, TokenEmbeddings};
 use crate::errors::LoadError;
 
-/// bf16(-65536): what a masked position adds to its attention score.
+/// bf16(-65536), which is added to the attention score of a masked position.
 const MASKED: u16 = 0xC780;
 const DECODE: usize = 0;
 const PREFILL: usize = 1;
 
-/// Sizes read from the first layer; every other layer must agree.
+/// Sizes of the first layer. All other layers must have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sizes {
     hidden: usize,
     /// Values of one position's K (or V).
     kv_width: usize,
-    /// Positions the cache holds.
+    /// Positions in the cache.
     kv_len: usize,
-    /// Rows of one prefill.
+    /// Rows of a prefill.
     prefill: usize,
 }
 
 struct Layer {
     file: PathBuf,
-    /// Loaded for good, or only while it runs where the card asks for that.
+    /// The loaded model; `None` between uses if the card asks for dynamic loading.
     model: Option<AxModel>,
-    /// K and V, kv_len x kv_width each, where the layer does not stay loaded.
+    /// K and V, kv_len x kv_width each, of a layer that is loaded dynamically.
     kept: Option<(Vec<u16>, Vec<u16>)>,
 }
 
-/// The engine. Dropping it frees every buffer and handle, then shuts the runtime down.
+/// The engine. Dropping it frees all buffers and handles, then shuts the runtime down.
 pub struct AxeraEngine {
     info: EngineInfo,
     sizes: Sizes,
@@ -52,15 +52,15 @@ pub struct AxeraEngine {
     embeddings: Arc<EmbeddingFile>,
     open: Option<(SequenceId, usize)>,
     next_sequence: u64,
-    // Last: models hold their own reference, this one keeps the order plain.
+    // Declared last: the models' own references are dropped first.
     runtime: Arc<Runtime>,
 }
 
 impl AxeraEngine {
-    /// Loads all layers and the post model of the folder.
+    /// Loads all layers and the post model.
     ///
     /// # Errors
-    /// A [`LoadError`] naming the file, the tensor and both sizes where they do not fit; what was loaded until then is released.
+    /// A [`LoadError`] with the file, and with the tensor and both sizes if they do not match.
     pub fn load(
         runtime: &Arc<Runtime>,
         folder: &Path,
@@ -135,7 +135,7 @@ impl AxeraEngine {
         })
     }
 
-    /// The whole prompt in one run of every layer's prefill group. Returns the n last hidden rows.
+    /// Runs the whole prompt through the prefill group of every layer. Returns the last n hidden rows.
     fn prefill(&mut self, rows: &[u16], stop: &AtomicBool) -> Result<Vec<u16>, EngineError> {
         let Sizes {
             hidden,
@@ -177,7 +177,7 @@ impl AxeraEngine {
                         None => model.input(DECODE, name)?.words_mut().copy_from_slice(&cache),
                     }
                 }
-                // Rows beyond the prompt stay zero: they are masked, and finite whatever the layer makes of them.
+                // Rows beyond the prompt stay zero. They are masked, and must be finite.
                 x[..n * hidden].copy_from_slice(&model.output(PREFILL, "output")?.words()[..n * hidden]);
                 Ok(())
             })?;
@@ -186,7 +186,7 @@ impl AxeraEngine {
         Ok(x)
     }
 
-    /// One row at position `position`. Returns the last hidden row.
+    /// Runs one row at `position`. Returns the last hidden row.
     fn decode(&mut self, row: &[u16], position: usize, stop: &AtomicBool) -> Result<Vec<u16>, EngineError> {
         let Sizes {
             hidden,
@@ -207,7 +207,7 @@ impl AxeraEngine {
                 }
                 model.input(DECODE, "indices")?.indices_mut().fill(position as u32);
                 for (column, cell) in model.input(DECODE, "mask")?.words_mut().iter_mut().enumerate() {
-                    // The last column is the current token itself.
+                    // The last column is the current token.
                     *cell = if column < position || column == kv_len {
                         0
                     } else {
@@ -334,7 +334,7 @@ impl Engine for AxeraEngine {
 
     fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError> {
         if let [first, second, ..] = batch {
-            // One sequence can be open, so a second step names the same one or none.
+            // Only one sequence can be open, so a second step either repeats it or names an unknown one.
             let unknown = if self.open.is_some_and(|(open, _)| open == first.sequence) {
                 second.sequence
             } else {
@@ -346,7 +346,7 @@ impl Engine for AxeraEngine {
         let before = self.open;
         let outcome = batch.iter_mut().try_for_each(|step| self.step(step));
         if outcome == Err(EngineError::Stopped) {
-            // What was stored beyond the sequence's end is masked, and written over by the rows that come next.
+            // Values stored beyond the sequence's end are masked, and overwritten by the next rows.
             self.open = before;
         }
         outcome
@@ -354,7 +354,7 @@ impl Engine for AxeraEngine {
 }
 
 impl Layer {
-    /// Gives the loaded layer to `work`, loading it for the time where it does not stay loaded.
+    /// Calls `work` with the layer's model, loading it temporarily if it is loaded dynamically.
     fn with(
         &mut self,
         runtime: &Arc<Runtime>,
@@ -378,7 +378,7 @@ impl Layer {
 }
 
 impl Sizes {
-    /// Reads the sizes off a layer and checks every tensor that will be used.
+    /// Reads the sizes from a layer and checks every tensor that is used.
     fn of(layer: &mut AxModel, hidden: usize) -> Result<Self, LoadError> {
         let file = layer.path().to_owned();
         if layer.groups().len() < 2 {

@@ -1,8 +1,6 @@
 #![allow(unsafe_code)] // The binding to the runtime's memory: each block states what makes it sound.
 
-//! Device memory: physically contiguous buffers that the NPU reads and writes, seen here as slices.
-//!
-//! It knows allocation and cache maintenance; it knows nothing of tensors' meanings.
+//! Device memory: physically contiguous buffers that the NPU reads and writes, accessible as slices.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -11,19 +9,19 @@ use std::sync::Arc;
 use super::runtime::Runtime;
 use crate::engine::EngineError;
 
-/// What the runtime's models ask of every buffer.
+/// Alignment that the runtime requires of every buffer.
 const ALIGNMENT: u32 = 128;
 
 /// How the processor sees a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caching {
-    /// Writes go straight through: the NPU's inputs.
+    /// Writes go directly to memory: for inputs of the NPU.
     Uncached,
-    /// Reads are fast, but stale until invalidated: the NPU's outputs.
+    /// Reads are fast, but stale until invalidated: for outputs of the NPU.
     Cached,
 }
 
-/// One zeroed buffer of device memory, freed on drop.
+/// A zeroed buffer of device memory. Freed on drop.
 pub struct DeviceBuffer {
     runtime: Arc<Runtime>,
     physical: u64,
@@ -69,7 +67,7 @@ impl DeviceBuffer {
             caching,
         };
         if !(pointer.as_ptr() as usize).is_multiple_of(ALIGNMENT as usize) {
-            // Dropped here: the memory goes back.
+            // `buffer` is dropped here, which frees the memory.
             return Err(EngineError::Machinery {
                 what: name.into(),
                 detail: "the memory is not aligned as asked".into(),
@@ -103,7 +101,7 @@ impl DeviceBuffer {
         unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.len) }
     }
 
-    /// The buffer as 16-bit words (bf16 bits). An odd last byte, which no tensor in use has, is left out.
+    /// Returns the buffer as 16-bit words (bf16 bits). An odd last byte, which no tensor has, is ignored.
     pub fn words(&self) -> &[u16] {
         let bytes = self.bytes();
         bytemuck::cast_slice(&bytes[..bytes.len() & !1])
@@ -114,13 +112,13 @@ impl DeviceBuffer {
         bytemuck::cast_slice_mut(&mut self.bytes_mut()[..even])
     }
 
-    /// The buffer as 32-bit indices.
+    /// Returns the buffer as 32-bit indices.
     pub fn indices_mut(&mut self) -> &mut [u32] {
         let whole = self.len & !3;
         bytemuck::cast_slice_mut(&mut self.bytes_mut()[..whole])
     }
 
-    /// Makes what the NPU wrote visible. Needed after every run for cached buffers.
+    /// Makes the NPU's writes visible. Required after every run for cached buffers.
     pub fn invalidate(&self) -> Result<(), EngineError> {
         if self.caching == Caching::Uncached {
             return Ok(());

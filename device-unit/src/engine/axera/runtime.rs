@@ -1,8 +1,6 @@
 #![allow(unsafe_code)] // The binding to the runtime libraries: each block states what makes it sound.
 
-//! Opens the module's runtime libraries at run time, initialises them once, and gives them back in order.
-//!
-//! It knows where the libraries lie and what their refusals mean; it knows nothing of models.
+//! Opens the module's runtime libraries at run time, initialises them once, and shuts them down in order.
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
@@ -13,10 +11,10 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 use super::abi;
 use crate::engine::EngineError;
 
-/// Why the runtime is not usable. Each sentence ends with what mends it.
+/// Why the runtime cannot be used. Each message ends with a remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuntimeError {
-    /// The library is in none of the folders.
+    /// The library is in none of the searched folders.
     #[error(
         "the NPU runtime library {library} was not found (looked in {searched}); on a module, find it with \
          `find /opt /usr/local/m5stack /usr/lib -name \"{library}*\"` and name its folder in SOFTPREFIX_AX_LIB_DIR, or register \
@@ -39,7 +37,7 @@ pub enum RuntimeError {
         /// The loader's message.
         detail: String,
     },
-    /// Another library that it needs is not found.
+    /// A dependency of the library is not found.
     #[error(
         "the NPU runtime library {library} cannot be loaded because {missing} is missing; find {missing} under /opt or \
          /usr/local/m5stack and register its folder with ldconfig"
@@ -92,8 +90,8 @@ impl From<RuntimeError> for EngineError {
     }
 }
 
-/// Where the runtime libraries are looked for, in order: `SOFTPREFIX_AX_LIB_DIR`, then the folders known from modules and boards.
-/// The system's own search path comes last.
+/// Returns the folders where the runtime libraries are searched, in order: `SOFTPREFIX_AX_LIB_DIR`, then the known folders of modules and
+/// boards. The system's own search path comes last.
 #[must_use]
 pub fn default_library_folders() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = std::env::var_os("SOFTPREFIX_AX_LIB_DIR")
@@ -115,7 +113,7 @@ pub fn default_library_folders() -> Vec<PathBuf> {
     folders
 }
 
-/// The functions in use. The addresses stay valid as long as the libraries beside them are open.
+/// The functions in use. They are valid while the libraries beside them are open.
 pub(super) struct Api {
     pub sys_init: Symbol<abi::Plain>,
     pub sys_deinit: Symbol<abi::Plain>,
@@ -136,24 +134,24 @@ pub(super) struct Api {
     pub run_group_sync: Symbol<abi::RunGroupSync>,
 }
 
-/// The initialised runtime. The last owner's drop shuts the engine down, then the system layer, then closes the libraries.
+/// The initialised runtime. Dropping the last reference shuts the engine down, then the system layer, then closes the libraries.
 pub struct Runtime {
     pub(super) api: Api,
     version: String,
-    // Order matters: fields drop from top to bottom, the dependent library first.
+    // Fields drop in the order of declaration: the dependent library first.
     _engine: Library,
     _interpreter: Option<Library>,
     _sys: Library,
 }
 
 impl Runtime {
-    /// Opens `libax_sys` (for everybody to see), `libax_interpreter` where it is found, and `libax_engine`, and initialises them.
+    /// Opens and initialises `libax_sys` (with global symbols), `libax_interpreter` if it is found, and `libax_engine`.
     ///
-    /// The interpreter is opened by its path first because `libax_engine` names it as a dependency and modules are found whose
-    /// loader does not know its folder.
+    /// The interpreter is opened by path first because `libax_engine` depends on it, and on some modules the loader does not search its
+    /// folder.
     ///
     /// # Errors
-    /// [`RuntimeError`]: which library, what is wrong with it, what to do.
+    /// A [`RuntimeError`] with the library, what is wrong with it, and a remedy.
     pub fn open(folders: &[PathBuf]) -> Result<Arc<Self>, RuntimeError> {
         let sys = open_library("libax_sys.so", folders)?;
         let interpreter = find("libax_interpreter.so", folders)
@@ -193,7 +191,7 @@ impl Runtime {
             }
         };
 
-        // SAFETY: the first calls into the libraries, in the order that they ask for; the attributes are zeroed and outlive the call.
+        // SAFETY: the first calls into the libraries, in the required order; the attributes are zeroed and outlive the call.
         unsafe {
             match (api.sys_init)() {
                 0 => {}
@@ -232,7 +230,7 @@ impl Runtime {
         }))
     }
 
-    /// What the engine library calls itself.
+    /// Returns the version that the engine library reports.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
@@ -277,7 +275,7 @@ fn find(file: &str, folders: &[PathBuf]) -> Option<PathBuf> {
 fn open_library(file: &str, folders: &[PathBuf]) -> Result<Library, RuntimeError> {
     match find(file, folders) {
         Some(path) => load(&path, file),
-        // The bare name asks the system's own search path.
+        // A bare name makes the loader search the system's path.
         None => load(Path::new(file), file).map_err(|error| match error {
             RuntimeError::MissingDependency { missing, .. } if missing == file => RuntimeError::NotFound {
                 library: file.into(),
@@ -294,17 +292,17 @@ fn open_library(file: &str, folders: &[PathBuf]) -> Result<Library, RuntimeError
 }
 
 fn load(path: &Path, file: &str) -> Result<Library, RuntimeError> {
-    // SAFETY: the libraries' constructors run here; they are the module's own runtime, which the person chose to use. Everything is
-    // resolved at once, so that a missing function is an error now and not a crash later.
+    // SAFETY: the libraries' constructors run here. They are the module's own runtime, chosen by the user. RTLD_NOW makes a missing
+    // function an error here instead of a crash later.
     unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }.map_err(|error| explain(file, &flatten(&error)))
 }
 
-/// `dlerror`'s text is in the error's source.
+/// Returns the message of `dlerror`, which is the error's source.
 fn flatten(error: &libloading::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Turns the loader's text into the sentence with the right remedy.
+/// Maps the loader's message to the error with the right remedy.
 fn explain(file: &str, detail: &str) -> RuntimeError {
     let library = file.to_owned();
     if detail.contains("GLIBCXX_") || detail.contains("CXXABI_") {

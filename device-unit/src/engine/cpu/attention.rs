@@ -1,4 +1,4 @@
-//! Attention of the query heads that share one head of keys and values, at neighbouring positions of one sequence.
+//! Attention for the query heads that share one key/value head, at consecutive positions of one sequence.
 //!
 //! ```text
 //! score[t] = sum over d, in order, of  q[d] * k[t][d]           one fused multiply-add each
@@ -6,36 +6,35 @@
 //! out[d]   = (sum over t, in order, of  p[t] * v[t][d]) * (1 / sum of p)
 //! ```
 //!
-//! The sum of p runs in 16 lanes by position, folded by halves. Only a row's own position and those before it take part,
-//! so nothing depends on what else is computed beside it. Chunk by chunk of the cache all rows take their turn, while it is
-//! near. The loops are written so that compilers see lanes side by side (positions for scores, values of a head for
-//! outputs) and eight multiply-adds for each load and store of a sum. It knows no layers' order and no batches.
+//! The sum of p is taken in 16 lanes by position, folded by halves. A row attends to its own and earlier positions only, so its result
+//! does not depend on what else is computed. The cache is processed chunk by chunk, each for all rows while it is in a near cache. The
+//! loops vectorize over lanes (positions for scores, values of a head for outputs), with eight multiply-adds per load and store of a sum.
 
 use super::cache::{CHUNK, Cache};
 use super::kernel::Kernel;
 use super::kernel::math::{LANES, exp, largest, sum};
 
-/// Multiply-adds between a load and a store of a sum.
+/// Multiply-adds per load and store of a sum.
 const UNROLLED: usize = 8;
 
-/// The work: see the file's head.
+/// The computation described in the module documentation.
 pub struct Attend<'a, 'b> {
     pub cache: &'a Cache,
     pub layer: usize,
     pub kv_head: usize,
     pub head_size: usize,
     pub rows: &'a mut [QueryRow<'b>],
-    /// Memory for scores; it grows as needed.
+    /// Buffer for scores, grown as needed.
     pub scratch: &'a mut Vec<f32>,
 }
 
-/// Some heads of queries at one position.
+/// Query heads at one position.
 pub struct QueryRow<'a> {
-    /// Positions that take part: the row's own and all before it.
+    /// Number of positions attended to: the row's own and all earlier ones.
     pub positions: usize,
-    /// Whole heads, rotated and scaled, one after another.
+    /// Whole heads, rotated and scaled, concatenated.
     pub queries: Vec<f32>,
-    /// As long as `queries`.
+    /// The result, with the layout of `queries`.
     pub out: &'a mut [f32],
 }
 
@@ -54,7 +53,7 @@ impl Kernel for Attend<'_, '_> {
         } = self;
         let most = rows.iter().map(|row| row.positions).max().unwrap_or(0);
         let heads: usize = rows.iter().map(|row| row.queries.len() / head_size).sum();
-        // One line of scores for each head of each row, as long as whole chunks.
+        // One row of scores per row and head, padded to whole chunks.
         let line = most.div_ceil(CHUNK) * CHUNK;
         scratch.resize(heads * line, 0.0);
         let scores = scratch.as_mut_slice();
@@ -73,14 +72,14 @@ impl Kernel for Attend<'_, '_> {
             }
         }
 
-        // From here on a head's output is its sum of weighted values; its line's share comes last.
+        // The outputs accumulate unnormalised weighted values; the factor 1 / sum of p is applied last.
         let mut lines = scores.chunks_exact_mut(line);
         let mut shares = Vec::with_capacity(heads);
         for row in rows.iter_mut() {
             row.out.fill(0.0);
             for scores in (&mut lines).take(row.queries.len() / head_size) {
                 let highest = largest(&scores[..row.positions]);
-                // Whole groups of lanes: positions that take no part get the weight 0, like any that are far below.
+                // Pads whole groups of lanes: later positions get the weight 0.
                 scores[row.positions..].fill(f32::NEG_INFINITY);
                 for lanes in scores.as_chunks_mut::<LANES>().0 {
                     lanes.iter_mut().for_each(|score| *score = exp(*score - highest));
@@ -107,7 +106,7 @@ impl Kernel for Attend<'_, '_> {
     }
 }
 
-/// Scores of one query against the positions of a chunk.
+/// Computes the scores of one query at the positions of a chunk.
 #[inline(always)]
 fn score(keys: &[f32], query: &[f32], out: &mut [f32; CHUNK]) {
     out.fill(0.0);
@@ -136,7 +135,7 @@ fn score(keys: &[f32], query: &[f32], out: &mut [f32; CHUNK]) {
     }
 }
 
-/// Adds the values of consecutive positions, each times its weight.
+/// Adds the values of consecutive positions to `out`, weighted.
 #[inline(always)]
 fn weigh(values: &[f32], weights: &[f32], out: &mut [f32]) {
     let width = out.len();

@@ -1,12 +1,11 @@
-//! A sequence's memory: the keys and values of all its positions, in all layers.
+//! The KV cache of a sequence: keys and values of all positions in all layers.
 //!
-//! It grows in chunks of positions. Within a chunk, layer and head, keys lie transposed (value d of all positions, then value
-//! d + 1), so that a dot product with one query runs over positions side by side; values lie position by position. It
-//! knows shapes and positions, and no arithmetic.
+//! It grows in chunks of positions. Within a chunk, layer and head, keys are transposed (value d of all positions, then value d + 1), so
+//! that the dot products with a query vectorize over positions. Values are stored position by position.
 
 use std::collections::TryReserveError;
 
-/// Positions of one chunk.
+/// Positions per chunk.
 pub const CHUNK: usize = 64;
 
 /// Keys and values of one sequence.
@@ -27,10 +26,10 @@ impl Cache {
         }
     }
 
-    /// Makes room for `positions` positions.
+    /// Allocates room for `positions` positions.
     ///
     /// # Errors
-    /// Where the system has no memory for them; what was there stays.
+    /// Fails if memory cannot be allocated. The stored positions are kept.
     pub fn grow(&mut self, positions: usize) -> Result<(), TryReserveError> {
         let chunk_len = self.chunk_len();
         while self.chunks.len() * CHUNK < positions {
@@ -42,7 +41,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Bytes that so many positions take.
+    /// Returns the bytes that a cache of `positions` positions takes.
     pub fn bytes(&self, positions: usize) -> usize {
         positions
             .div_ceil(CHUNK)
@@ -53,7 +52,7 @@ impl Cache {
         self.layers * self.kv_heads * 2 * self.plane()
     }
 
-    /// Values of one layer's and head's keys (or values) in a chunk.
+    /// Returns the number of values of one layer's and head's keys (or values) in a chunk.
     fn plane(&self) -> usize {
         CHUNK * self.head_size
     }
@@ -62,7 +61,7 @@ impl Cache {
         (layer * self.kv_heads + kv_head) * 2 * self.plane()
     }
 
-    /// Stores one position's key and value of one head. The position was made room for by [`Cache::grow`].
+    /// Stores the key and value of one head at one position. The position must be within the size passed to [`Cache::grow`].
     pub fn store(&mut self, layer: usize, kv_head: usize, position: usize, key: &[f32], value: &[f32]) {
         let (at, plane, head_size) = (self.at(layer, kv_head), self.plane(), self.head_size);
         let chunk = &mut self.chunks[position / CHUNK][at..at + 2 * plane];
@@ -74,7 +73,7 @@ impl Cache {
         values[place * head_size..(place + 1) * head_size].copy_from_slice(value);
     }
 
-    /// The chunks of one layer and head that hold the first `positions` positions, in order: (keys: head size x [`CHUNK`],
+    /// Returns the chunks of one layer and head that hold the first `positions` positions, in order, as (keys: head size x [`CHUNK`],
     /// values: [`CHUNK`] x head size).
     pub fn chunks(&self, layer: usize, kv_head: usize, positions: usize) -> impl Iterator<Item = (&[f32], &[f32])> {
         let (at, plane) = (self.at(layer, kv_head), self.plane());

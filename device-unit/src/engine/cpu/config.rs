@@ -1,6 +1,4 @@
-//! What a GGUF file says of its model's shape, checked before anything is built on it.
-//!
-//! It knows the metadata keys of the architectures this engine runs, and no weights.
+//! The shape of a model, read from the metadata of a GGUF file and checked.
 
 use crate::errors::LoadError;
 use crate::gguf::{GgufFile, MetaValue, check_keys, dequantise};
@@ -9,7 +7,7 @@ use super::kernel::BLOCK;
 use super::keys::{ARCHITECTURE, GENERAL};
 use super::rope::{Pairing, Rope, Scaling, Yarn};
 
-/// The tensor of the rotation's divisors.
+/// The tensor with the divisors of the rotary frequencies.
 pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
 
 /// The shape of a decoder of the Llama family.
@@ -21,19 +19,19 @@ pub struct Config {
     pub layers: usize,
     /// H.
     pub hidden_size: usize,
-    /// Width inside the gated feed-forward part.
+    /// Width of the gated feed-forward layer.
     pub feed_forward: usize,
     /// Number of query heads.
     pub heads: usize,
-    /// Heads of keys and values; each serves `heads / kv_heads` heads of queries.
+    /// Number of key/value heads; each serves `heads / kv_heads` query heads.
     pub kv_heads: usize,
     /// Width of a head.
     pub head_size: usize,
-    /// Whether each head of queries and keys is normalised before it is turned.
+    /// Whether each query and key head is normalised before it is rotated.
     pub head_norms: bool,
-    /// V, where the metadata names it.
+    /// V, if the metadata contains it.
     pub vocab_size: Option<usize>,
-    /// Positions the model was trained for.
+    /// Maximum number of positions.
     pub window: usize,
     /// Epsilon of the RMS normalisation.
     pub rms_epsilon: f32,
@@ -42,11 +40,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads and checks the shape, and that the metadata asks for nothing that is not computed.
+    /// Reads and checks the shape. Metadata that asks for something the engine does not compute is refused.
     ///
     /// # Errors
-    /// [`LoadError::UnsupportedArchitecture`] for other architectures; [`LoadError::BadFile`] for missing or impossible
-    /// values; [`LoadError::Unsupported`] for variants of the architecture that this engine does not compute, by the key's name.
+    /// [`LoadError::UnsupportedArchitecture`] for other architectures; [`LoadError::BadFile`] for missing or impossible values;
+    /// [`LoadError::Unsupported`] with the key's name for variants that this engine does not compute.
     pub fn read(file: &GgufFile) -> Result<Self, LoadError> {
         let Some(architecture) = file.str("general.architecture") else {
             return Err(bad(file, "its metadata names no general.architecture".into()));
@@ -143,7 +141,7 @@ impl Config {
     }
 }
 
-/// The rotation, with all that files say of it.
+/// Reads the rotary embedding and its scaling.
 fn rope(metadata: &Metadata<'_>, pairing: Pairing, head_size: usize, window: usize) -> Result<Rope, LoadError> {
     let file = metadata.file;
     let rotated = metadata.optional("rope.dimension_count")?.unwrap_or(head_size);
@@ -157,7 +155,7 @@ fn rope(metadata: &Metadata<'_>, pairing: Pairing, head_size: usize, window: usi
     if base <= 1.0 {
         return Err(metadata.unusable("rope.freq_base"));
     }
-    // Without a type a factor is a linear one; 0 is none.
+    // A factor without a type means linear scaling; 0 means none.
     let kind = metadata.text("rope.scaling.type")?.unwrap_or("linear");
     let factor_key = ["rope.scaling.factor", "rope.scale_linear"]
         .into_iter()
@@ -212,7 +210,7 @@ fn rope(metadata: &Metadata<'_>, pairing: Pairing, head_size: usize, window: usi
     Ok(Rope::new(pairing, rotated, base, factors.as_deref(), &scaling))
 }
 
-/// The divisors of the rotation's speeds that Llama 3 files carry as a tensor.
+/// Reads the frequency divisors that Llama 3 files contain as a tensor.
 fn rope_factors(file: &GgufFile, pairs: usize) -> Result<Option<Vec<f32>>, LoadError> {
     let Some(tensor) = file.tensor(ROPE_FACTORS) else {
         return Ok(None);
@@ -235,7 +233,7 @@ fn rope_factors(file: &GgufFile, pairs: usize) -> Result<Option<Vec<f32>>, LoadE
     Ok(Some(factors))
 }
 
-/// The architecture's own keys. A value of another type than the key's is an error, never as if the key were missing.
+/// The keys of the architecture. A value of the wrong type is an error and never treated as a missing key.
 struct Metadata<'a> {
     file: &'a GgufFile,
     architecture: &'a str,
@@ -261,14 +259,14 @@ impl<'a> Metadata<'a> {
         self.read(name, |value| value.as_u32().map(|value| value as usize))
     }
 
-    /// A number above 0 that must be there.
+    /// Reads a required number above 0.
     fn number(&self, name: &str) -> Result<usize, LoadError> {
         self.optional(name)?
             .filter(|value| *value > 0)
             .ok_or_else(|| self.unusable(name))
     }
 
-    /// A finite number, written as a float or as a whole number.
+    /// Reads a finite number, stored as a float or an integer.
     fn float(&self, name: &str) -> Result<Option<f32>, LoadError> {
         self.read(name, |value| {
             let float = value.as_f32().or(value.as_u32().map(|value| value as f32));

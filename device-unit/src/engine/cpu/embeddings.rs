@@ -1,7 +1,7 @@
 //! The embedding table, read row by row from the file.
 //!
-//! A row is what the engine is fed: the stored values, dequantised, rounded to bf16 (nearest, ties to even). Nothing is
-//! held in memory; a file that was changed or shortened meanwhile is an error. It knows tokens as numbers, and no text.
+//! A row is what the engine is fed: the stored values, dequantised and rounded to bf16 (nearest, ties to even). Nothing is cached; if the
+//! file has changed since it was opened, reading is an error.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct StoredEmbeddings {
 }
 
 impl StoredEmbeddings {
-    /// `table` is a tensor of `file`.
+    /// Creates the table from a tensor of `file`.
     pub(super) fn new(file: Arc<GgufFile>, table: TensorInfo) -> Self {
         Self { file, table }
     }

@@ -1,19 +1,17 @@
-//! The forward pass: rows of several sequences in, logits of the rows that are asked for out.
+//! The forward pass: embedding rows of several sequences in, logits out.
 //!
-//! All rows of a pass go through each matrix together, whatever sequence they belong to; in attention each row meets the
-//! keys and values of its own sequence only. No sum crosses rows, so a row's result does not depend on its company. The
-//! steps of one layer, with x the residual stream:
+//! All rows of a pass are multiplied with each matrix together, whatever sequence they belong to; attention uses the KV cache of a row's
+//! own sequence. No sum includes values of several rows, so a row's result does not depend on the other rows. With x the residual
+//! stream, a layer computes:
 //!
 //! ```text
-//! n = rms_norm(x)            q, k, v = n * Wqkv + b        k, q (normalised head by head, for qwen3) turned by position; k, v
-//!                                                          into the sequence's memory
+//! n = rms_norm(x)            q, k, v = n * Wqkv + b        k, q (normalised per head for qwen3) rotated by position; k, v
+//!                                                          stored in the KV cache
 //! x = x + attention * Wo
 //! n = rms_norm(x)            g, u = n * Wgate, n * Wup     x = x + (silu(g) u) * Wdown
 //! ```
 //!
-//! Each product with a matrix has its bias added, where the model has one.
-//!
-//! It knows one pass; which sequences there are and what becomes of logits is the engine's business.
+//! Every product has its bias added if the model has one.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -25,13 +23,13 @@ use super::kernel::{Kernel, QuantRows, Tier, matmul, matmul_into};
 use super::threads::Pool;
 use super::weights::{Layer, Linear, Weights};
 
-/// Rows of one sequence that attention gives to one task, where a prompt has so many.
+/// Rows of one sequence per attention task.
 const ROWS_PER_TASK: usize = 8;
 
-/// Query heads that one task works on: they share every key and value, and are few enough for all threads to get some.
+/// Query heads per attention task. They share each key and value; there are few of them so that every thread gets a task.
 const QUERIES: usize = 4;
 
-/// A model's arithmetic: shape, weights, threads and instructions.
+/// A model with the threads and the kernel tier that compute it.
 pub struct Model {
     pub config: Config,
     pub weights: Weights,
@@ -39,21 +37,21 @@ pub struct Model {
     pub tier: Tier,
 }
 
-/// Where a row belongs.
+/// The position of a row in the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
     /// Index into the pass's caches.
     pub sequence: usize,
-    /// The position it takes there; its predecessors are in the cache or earlier in the same pass.
+    /// The row's position in the sequence. All earlier positions must be in the cache or earlier in the same pass.
     pub position: usize,
-    /// Whether its logits are wanted.
+    /// Whether to compute its logits.
     pub logits: bool,
 }
 
-/// Memory of a pass, kept from one to the next.
+/// Buffers of a pass, reused by the next one.
 #[derive(Default)]
 pub struct Scratch {
-    /// Residual stream, rows x H. The caller fills it with the rows' embeddings.
+    /// Residual stream, rows x H. The caller fills it with the embeddings of the rows.
     pub x: Vec<f32>,
     normed: Vec<f32>,
     quantised: QuantRows,
@@ -66,11 +64,10 @@ pub struct Scratch {
 }
 
 impl Model {
-    /// Runs `rows`, whose embeddings are in `scratch.x`; `logits` has a place for those of each row that asks for them, in
-    /// their order.
+    /// Runs `rows`, whose embeddings are in `scratch.x`. `logits` has a slice of V values for each row with `logits` set, in order.
     ///
-    /// The caches of all sequences have room for their rows. Rows of one sequence are neighbours, in the order of their
-    /// positions. Returns false, with caches half-written, where `stop` said so between two layers.
+    /// The caches must have room for the rows. The rows of one sequence must be consecutive and in the order of their positions. Returns
+    /// `false`, with partially written caches, if `stop` returned `true` between two layers.
     pub fn pass(
         &self,
         rows: &[Row],
@@ -126,7 +123,7 @@ impl Model {
         }
     }
 
-    /// Queries, keys and values of all rows.
+    /// Computes queries, keys and values of all rows.
     fn project(&self, layer: &Layer, scratch: &mut Scratch) {
         let Scratch {
             x,
@@ -152,7 +149,7 @@ impl Model {
         }
     }
 
-    /// Turns keys by their position and stores them with their values.
+    /// Rotates the keys by their positions and stores keys and values in the caches.
     fn remember(&self, layer: usize, rows: &[Row], caches: &mut [&mut Cache], scratch: &mut Scratch) {
         let Config {
             kv_heads, head_size, ..
@@ -173,7 +170,7 @@ impl Model {
         }
     }
 
-    /// Forgets the rows nobody wants logits of: after the last keys and values they have done their work.
+    /// Removes the rows without logits. Called in the last layer, where only their keys and values are needed.
     fn keep_wanted(&self, rows: &mut Vec<Row>, scratch: &mut Scratch) {
         if rows.iter().all(|row| row.logits) {
             return;
@@ -200,7 +197,7 @@ impl Model {
         let group = heads / kv_heads;
         let parts = group.div_ceil(QUERIES);
 
-        // A task is some neighbouring rows of one sequence, and some of the query heads that share keys.
+        // A task has some consecutive rows of one sequence, and some of the query heads that share keys.
         let mut tasks: Vec<Mutex<Vec<Heads<'_>>>> = Vec::new();
         let mut first_task = 0;
         for (index, out) in scratch.attended.chunks_exact_mut(width).enumerate() {
@@ -278,7 +275,7 @@ impl Model {
         self.add(x, product);
     }
 
-    /// Rows of gated values, from rows of gates and what they gate.
+    /// Computes the gated values of all rows: silu(gate) * up.
     pub fn gate(&self, gate_up: &[f32], gated: &mut [f32]) {
         let width = self.config.feed_forward;
         self.over_rows(gated, width, |row, out| {
@@ -287,7 +284,7 @@ impl Model {
         });
     }
 
-    /// `out` becomes the rows of `from` times the matrix, with the bias added.
+    /// Computes `out` = `from` times the matrix, plus the bias.
     fn multiply(&self, linear: &Linear, from: &[f32], quantised: &mut QuantRows, out: &mut Vec<f32>) {
         let Linear { matrix, bias } = linear;
         quantised.quantise_on(&self.pool, from, matrix.inputs());
@@ -298,7 +295,7 @@ impl Model {
         }
     }
 
-    /// The rows of `x`, each as wide as `weight`, normalised.
+    /// Normalises each row of `x`, with `weight` as the row width.
     pub fn norm(&self, x: &[f32], weight: &[f32], out: &mut Vec<f32>) {
         let width = weight.len();
         out.resize(x.len(), 0.0);
@@ -317,10 +314,10 @@ impl Model {
         self.tier.run(Add { x, y });
     }
 
-    /// Calls `body` with the number and the values of each row: one after another where they are few, since handing out
-    /// such small work costs more than it saves.
+    /// Calls `body` with the index and the values of each row. Few rows are processed on this thread, because distributing them costs more
+    /// than it saves.
     pub fn over_rows(&self, rows: &mut [f32], width: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
-        /// Rows one thread takes at a time.
+        /// Rows per task.
         const PIECE: usize = 4;
         let piece = |number: usize, piece: &mut [f32]| {
             for (row, values) in piece.chunks_exact_mut(width).enumerate() {
@@ -335,10 +332,10 @@ impl Model {
     }
 }
 
-/// A row's index and where the attention of some of its heads goes.
+/// A row's index, and the attention output of some of its heads.
 type Heads<'a> = (usize, &'a mut [f32]);
 
-/// Drops the rows that want no logits from `values`, `width` of which belong to each row.
+/// Removes the values of rows without logits; each row has `width` values.
 fn keep_rows(values: &mut Vec<f32>, width: usize, rows: &[Row]) {
     let mut kept = 0;
     for (index, _) in rows.iter().enumerate().filter(|(_, row)| row.logits) {
@@ -364,7 +361,7 @@ impl Kernel for Norm<'_> {
     }
 }
 
-/// Normalises each head, as wide as `weight`, in its place.
+/// Normalises each head in place, with `weight` as the head size.
 struct HeadNorm<'a> {
     heads: &'a mut [f32],
     weight: &'a [f32],

@@ -1,4 +1,4 @@
-//! Which keys of the metadata shape the model's numbers, and which do not. Every other key of the architecture is refused by name.
+//! The metadata keys that affect the model's numbers, and those that do not. Any other key of the architecture is refused by name.
 
 use crate::gguf::KeyUse::{Computed, Meaningless, Only};
 use crate::gguf::{KeyTable, MetaValue, is_off};
@@ -58,7 +58,7 @@ pub(super) const ARCHITECTURE: &KeyTable = &[
     ),
 ];
 
-/// How old converters name the layout that all files of the architecture have.
+/// Older converters store the name of the layout that all files of the architecture have.
 fn is_usual_layout(value: &MetaValue) -> bool {
     matches!(value.as_str(), Some("reference" | "Meta AI original pth"))
 }
@@ -84,7 +84,7 @@ mod tests {
                     KeyUse::Meaningless(reason) => format!("| meaningless: {reason} |"),
                     KeyUse::Only(..) => "| refused |".to_owned(),
                 };
-                // What a vocabulary must have is computed too, and its lack refused.
+                // Keys of the vocabulary are used, and refused if they are missing.
                 let needed = matches!(
                     *key,
                     "ggml.model"

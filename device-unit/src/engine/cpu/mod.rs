@@ -1,52 +1,51 @@
-//! The CPU engine: GGUF models with our own integer kernels. It knows files and arithmetic, not tasks or prefixes.
+//! The CPU engine: runs GGUF models with integer kernels of its own.
 //!
-//! A step is the same arithmetic for one row or many, alone or in company, on any number of threads and with any
-//! instructions: `kernel` says how for the products, `attention` and `kernel::math` for the rest. Files:
+//! The results of a step are the same bits for one row or many, in any batch, on any number of threads and with any instruction set:
+//! see `kernel` for the products, `attention` and `kernel::math` for the rest. Modules:
 //!
-//! | file | does |
+//! | module | purpose |
 //! |---|---|
-//! | `config`, `keys`, `tensors` | read the model's shape, and refuse what would not be computed |
+//! | `config`, `keys`, `tensors` | read the model's shape, and refuse what the engine does not compute |
 //! | `weights` | packs the weights |
-//! | `embeddings` | gives token rows |
-//! | `cache` | holds a sequence's keys and values |
-//! | `attention`, `rope`, `forward` | compute |
-//! | `learn` | leads gradients back to the first rows |
-//! | `kernel`, `threads` | multiply, on all processors and cores |
+//! | `embeddings` | reads token rows |
+//! | `cache` | the KV cache of a sequence |
+//! | `attention`, `rope`, `forward` | the forward pass |
+//! | `learn` | gradients with respect to the first rows |
+//! | `kernel`, `threads` | matrix products, on all processors and cores |
 //!
-//! # How fast
+//! # Performance
 //!
-//! Against llama.cpp (llama-cpp-python 0.3.36, compiled on the same machine), in turns by `benches/against_llama_cpp.py`: two
-//! threads on two cores with AVX-512 VNNI, a prompt of 40 tokens, 64 generated, the best of three rounds, both engines before
-//! everything else on the machine (`chrt -f 1`):
+//! Compared with llama.cpp (llama-cpp-python 0.3.36, compiled on the same machine), alternating, by `benches/against_llama_cpp.py`: two
+//! threads on two cores with AVX-512 VNNI, a prompt of 40 tokens, 64 generated, the best of three rounds, both engines with real-time
+//! priority (`chrt -f 1`):
 //!
 //! | ours / llama.cpp | Qwen2.5-Coder-0.5B Q4_K_M | SmolLM2-135M Q4_1 |
 //! |---|---|---|
 //! | decode | 2.1 (115 / 54 tok/s) | 2.2 (350 / 156) |
 //! | prefill | 3.5 (1024 / 291 tok/s) | 4.0 (1856 / 467) |
 //! | 11 sequences at once, decode | 5.8 (619 / 107 tok/s) | 5.8 (1419 / 244) |
-//! | 11 cases at once, against theirs one by one | 9.1 (1.5 / 13.6 s) | 7.9 (0.74 / 5.8 s) |
+//! | 11 cases at once, llama.cpp one by one | 9.1 (1.5 / 13.6 s) | 7.9 (0.74 / 5.8 s) |
 //! | memory after loading | 444 / 638 MB | 125 / 195 MB |
 //! | mean KL to the f32 weights | 0.0008 / 0.0012 nat | 0.0036 / 0.0051 nat |
 //!
-//! Over TCP (`softprefix-bench tcp`, with other processes on both cores) a sweep of 11 cases takes 1.0 times the engine's own batch
-//! of the same tokens (median of six rounds, both models), and a live run of 40 tokens has its first text after 138 ms on Qwen and 57
-//! ms on SmolLM2 (best of six; the slowest took 230 and 93 ms). Beside two foreign busy threads (`softprefix-bench model --foreign 2`)
-//! two threads on two cores keep 0.54 to 0.64 of their speed (decode of one, of 11, and prefill), where half is the fair share.
+//! Over TCP (`softprefix-bench tcp`, with other processes on both cores) a sweep of 11 cases takes 1.0 times as long as the engine's own
+//! batch of the same tokens (median of six rounds, both models). A live run of 40 tokens has its first text after 138 ms on Qwen and 57
+//! ms on SmolLM2 (best of six; the slowest took 230 and 93 ms). With two other busy threads (`softprefix-bench model --foreign 2`) two
+//! threads on two cores keep 0.54 to 0.64 of their speed (decode of one, of 11, and prefill); half is the fair share.
 //!
-//! Leading the model through a text of 208 tokens under 11 conditions at once (`softprefix-bench model`, best of six rounds): 0.91
-//! (Qwen) and 0.82 (SmolLM2) of the rows a second of a prompt with every row's logits, which is 0.64 and 0.69 of a long prompt's
-//! without them: each row has its own product with the vocabulary. A live run of 40 tokens that comes meanwhile has its first one after
-//! 95 and 31 ms at worst (39 and 16 alone), since the step of scoring is given up for it and done again.
+//! Scoring a text of 208 tokens under 11 conditions at once (`softprefix-bench model`, best of six rounds) reaches 0.91 (Qwen) and 0.82
+//! (SmolLM2) of the rows per second of a prompt with logits of every row, which is 0.64 and 0.69 of a long prompt's without them, because
+//! each row is multiplied with the vocabulary matrix. A live run of 40 tokens that arrives meanwhile has its first token after 95 and 31
+//! ms at worst (39 and 16 alone), because the scoring step is interrupted and repeated.
 //!
-//! With drafted tokens (`softprefix-bench drafts`, Qwen, one round of 64 tokens at most, beside other processes on both cores), the time
-//! from the first token on is 0.23 of that without for the text of the run before, 0.23 and 0.26 for eleven positions of the slider (its
-//! small and its large step apart), and 0.88 and 1.00 for texts that have nothing in common (greedy and sampled).
+//! With drafted tokens (`softprefix-bench drafts`, Qwen, one round of at most 64 tokens, with other processes on both cores), the time
+//! after the first token is 0.23 of that without drafts for the previous run's text, 0.23 and 0.26 for eleven positions of the slider
+//! (its small and its large step apart), and 0.88 and 1.00 for unrelated texts (greedy and sampled).
 //!
-//! Where the time of 11 cases goes on SmolLM2 (perf, share of both threads' samples, the load included): products 44 %, their
-//! minima 7 %, attention 16 %, quantising activations 7 %, threads that wait for work 10 %, the choice of tokens 1 %. Eleven
-//! rows are limited by memory and by the products at once: from a cache a thread does 305 G products a second, from memory
-//! 150 to 200 before weights were fetched 16 KB ahead and tasks made large enough to use what was fetched, 190 to 270 since. Attention
-//! and the quantising are what is next.
+//! A profile of 11 cases on SmolLM2 (perf, share of both threads' samples, loading included): products 44 %, their minima 7 %, attention
+//! 16 %, quantising activations 7 %, idle threads 10 %, sampling 1 %. With eleven rows the products are limited by both memory and
+//! arithmetic: from a cache a thread does 305 G products per second; from memory 190 to 270, since weights are prefetched 16 KB ahead and
+//! tasks are large enough to use what was prefetched (150 to 200 before). Attention and quantising are the next to improve.
 
 mod attention;
 mod cache;
@@ -85,24 +84,24 @@ use kernel::{Kernel, Tier};
 use threads::Pool;
 use weights::Weights;
 
-/// Most rows of one pass. More go through in several passes, which changes no bit, and bounds the memory of a pass.
+/// Maximum number of rows of one pass, which bounds its memory. More rows are divided into several passes, with the same results.
 const PASS_ROWS: usize = 128;
 
-/// Most sequences alive at once.
+/// Maximum number of open sequences.
 const MAX_SEQUENCES: usize = 64;
 
-/// How an engine is to run. The default is what a person wants who says nothing.
+/// Options of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CpuOptions {
-    /// Threads that compute, the calling one included; `None`: one for each physical core.
+    /// Number of threads, the calling one included; `None`: one per physical core.
     pub threads: Option<usize>,
-    /// The kernels' instructions; `None`: what `SOFTPREFIX_KERNEL` names, or the fastest of this processor.
+    /// Instruction set of the kernels; `None`: the value of `SOFTPREFIX_KERNEL`, or the fastest that this processor supports.
     pub tier: Option<Tier>,
-    /// Upper limit of the window; `None`: the model's own.
+    /// Upper limit of the context window; `None`: the model's own.
     pub window: Option<usize>,
 }
 
-/// A GGUF model on this machine's processor.
+/// Runs a GGUF model on this machine's processor.
 pub struct CpuEngine {
     info: EngineInfo,
     model: Model,
@@ -116,27 +115,27 @@ pub struct CpuEngine {
 
 struct Sequence {
     cache: Cache,
-    /// Positions taken.
+    /// Positions in use.
     len: usize,
-    /// Positions it was opened for.
+    /// Positions reserved when it was opened.
     limit: usize,
 }
 
 impl CpuEngine {
-    /// Loads the model at `path`: reads it, packs its weights, and runs it once to warm it up.
+    /// Loads the model at `path`: reads the file, packs the weights, and runs a warm-up step.
     ///
     /// # Errors
-    /// A [`LoadError`] for files that are unreadable, damaged or of another architecture, and for a forced kernel that this
-    /// processor cannot run.
+    /// A [`LoadError`] for a file that is unreadable, damaged or of another architecture, and for a forced kernel that this processor
+    /// does not support.
     pub fn load(path: &Path, options: CpuOptions, progress: &Progress<'_>) -> Result<Self, LoadError> {
         progress(0.0, "file");
         Self::from_file(Arc::new(GgufFile::open(path)?), options, progress)
     }
 
-    /// [`CpuEngine::load`] of a file that is open already.
+    /// Like [`CpuEngine::load`], with an open file.
     ///
     /// # Errors
-    /// As there.
+    /// See [`CpuEngine::load`].
     pub fn from_file(file: Arc<GgufFile>, options: CpuOptions, progress: &Progress<'_>) -> Result<Self, LoadError> {
         let config = Config::read(&file)?;
         tensors::check(&file, &config)?;
@@ -197,17 +196,17 @@ impl CpuEngine {
         Cache::new(config.layers, config.kv_heads, config.head_size)
     }
 
-    /// Threads that compute.
+    /// Returns the number of threads.
     pub fn threads(&self) -> usize {
         self.model.pool.threads()
     }
 
-    /// Bytes of weights that one step reads, whatever the number of its rows.
+    /// Returns the bytes of weights that a step reads, which do not depend on its number of rows.
     pub fn weight_bytes(&self) -> usize {
         self.model.weights.bytes()
     }
 
-    /// Multiply-adds of one row in all matrices but the vocabulary's, and in that one.
+    /// Returns the multiply-adds per row in all matrices except the output matrix, and in that one.
     pub fn multiply_adds(&self) -> (usize, usize) {
         let size = |linear: &weights::Linear| linear.matrix.outputs() * linear.matrix.inputs();
         let weights = &self.model.weights;
@@ -218,14 +217,14 @@ impl CpuEngine {
         (weights.layers.iter().map(of_layer).sum(), size(&weights.vocabulary))
     }
 
-    /// Shares of the work on a gradient that are its forward pass.
+    /// Returns the number of pieces of a gradient's work that belong to the forward pass.
     #[cfg(feature = "learn")]
     pub fn gradient_shares(&self) -> usize {
-        // The layers, the logits, and the turn to each of the two.
+        // One per layer, one for the logits, and one for the loss.
         self.model.weights.layers.len() + 2
     }
 
-    /// Touches all weights once, so that the first inference is as fast as the second.
+    /// Reads all weights once, so that the first inference is not slower than later ones.
     fn warm_up(&mut self) -> Result<(), EngineError> {
         let sequence = self.open(1)?;
         let mut row = vec![half::bf16::ZERO; self.info.hidden_size];
@@ -243,7 +242,7 @@ impl CpuEngine {
         outcome
     }
 
-    /// Checks a batch before anything is touched.
+    /// Validates a batch before anything is changed.
     fn check(&self, batch: &[Step<'_>]) -> Result<(), EngineError> {
         let hidden_size = self.info.hidden_size;
         let mut seen = std::collections::BTreeSet::new();
@@ -319,18 +318,18 @@ impl Engine for CpuEngine {
         self.sequences.remove(&sequence);
     }
 
-    /// A batch is given up, between two layers, once *all* its steps are to stop; a step that is to stop while others go on
-    /// is computed with them, and its result left to the caller to ignore.
+    /// Stops between two layers once the stop flags of *all* steps are set. A stopped step in a batch with others is computed like them,
+    /// and the caller discards its result.
     fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError> {
         self.check(batch)?;
         let hidden_size = self.info.hidden_size;
         let vocab_size = self.info.vocab_size;
 
-        // All rows of the batch in order: (step, row within the step, where it belongs).
+        // All rows of the batch in order: (step, row within the step, target).
         let mut rows = Vec::new();
         for (number, step) in batch.iter_mut().enumerate() {
             let count = step.rows.len() / hidden_size;
-            // What it holds already is written over: clearing it would touch all of it twice.
+            // The buffer's old contents are overwritten, so they are not cleared first.
             let wanted = match step.logits {
                 crate::engine::Logits::None => 0,
                 crate::engine::Logits::Last => 1,
@@ -362,7 +361,7 @@ impl Engine for CpuEngine {
                 })?;
         }
 
-        // The batch's caches, in the order of its steps.
+        // The caches of the batch, in the order of its steps.
         let mut by_id: BTreeMap<SequenceId, &mut Cache> = self
             .sequences
             .iter_mut()
@@ -370,7 +369,7 @@ impl Engine for CpuEngine {
             .collect();
         let mut caches: Vec<&mut Cache> = batch.iter().filter_map(|step| by_id.remove(&step.sequence)).collect();
 
-        // Where logits go, in the order of the rows that want them.
+        // Output slices, in the order of the rows that want logits.
         let mut outs: Vec<Vec<f32>> = batch.iter_mut().map(|step| std::mem::take(&mut step.out)).collect();
         let mut logits = outs.iter_mut().flat_map(|out| out.chunks_exact_mut(vocab_size));
         let mut stopped = false;
@@ -396,7 +395,7 @@ impl Engine for CpuEngine {
         if !stopped {
             return Ok(());
         }
-        // What was stored beyond a sequence's end is not looked at, and written over by the rows that come next.
+        // Values beyond a sequence's end are never read, and overwritten by the next rows.
         for step in batch.iter() {
             if let Some(sequence) = self.sequences.get_mut(&step.sequence) {
                 sequence.len -= step.rows.len() / hidden_size;
@@ -408,7 +407,7 @@ impl Engine for CpuEngine {
     fn rewind(&mut self, sequence: SequenceId, positions: usize) -> Result<(), EngineError> {
         let found = self.sequences.get_mut(&sequence);
         let found = found.ok_or(EngineError::NoSuchSequence(sequence.0))?;
-        // As above: what lies behind the end is not looked at, and written over.
+        // Values beyond the end are never read, see `forward`.
         found.len = found.len.min(positions);
         Ok(())
     }
@@ -433,7 +432,7 @@ impl Differentiable for CpuEngine {
     }
 
     fn begin_gradient(&mut self, example: Example) -> Result<(), EngineError> {
-        // Two at once would take twice the memory.
+        // Frees the previous example first: two at once would need twice the memory.
         self.gradient = None;
         self.gradient = Some(learn::Pass::new(
             &self.model,
@@ -455,7 +454,7 @@ impl Differentiable for CpuEngine {
     }
 }
 
-/// A share of a comparison, compiled for a tier.
+/// The reduction of a vocabulary chunk, compiled for a tier.
 struct Weigh<'a, 'b>(&'a mut Share<'b>);
 
 impl Kernel for Weigh<'_, '_> {
@@ -467,10 +466,10 @@ impl Kernel for Weigh<'_, '_> {
     }
 }
 
-/// One thread for each physical core: a second one on the same core has no units of its own to compute with.
+/// Returns the number of physical cores: two threads on one core would share its arithmetic units.
 fn default_threads() -> usize {
     let logical = std::thread::available_parallelism().map_or(1, usize::from);
-    // Linux tells which logical processors share a core; elsewhere (Apple's processors) each is a core.
+    // Linux reports which logical processors share a core; elsewhere (Apple silicon) each is a core.
     let mut cores = std::collections::BTreeSet::new();
     for number in 0..logical {
         let path = format!("/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list");

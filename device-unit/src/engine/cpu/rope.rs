@@ -1,53 +1,54 @@
-//! Rotary position embedding: pairs of a head's values turn by angles that grow with the position.
+//! Rotary position embedding: rotates pairs of a head's values by angles proportional to the position.
 //!
-//! Angles, cosines and sines are computed in f64 by `libm`, which is Rust all the way down, and rounded once, so that every
-//! processor turns by the same amount. It knows heads and positions, not models.
+//! Angles, cosines and sines are computed in f64 by `libm`, which is pure Rust, and rounded once, so they are the same on every
+//! processor.
 
-/// Which elements of a head a rotation pairs.
+/// Which elements of a head form a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pairing {
-    /// i with i + d/2 (qwen2).
+    /// i and i + d/2 (qwen2).
     Halves,
-    /// 2i with 2i + 1 (llama, whose GGUF rows are permuted for it).
+    /// 2i and 2i + 1 (llama, whose GGUF rows are permuted accordingly).
     Neighbours,
 }
 
-/// Rotary position embedding: how fast each pair turns.
+/// Rotary position embedding of a model.
 #[derive(Debug, Clone)]
 pub struct Rope {
     pairing: Pairing,
     /// Radians per position, one for each pair.
     speeds: Vec<f64>,
-    /// What turned values are multiplied by.
+    /// Factor of the rotated values.
     magnitude: f64,
 }
 
-/// How a rotation is stretched over more positions than the model was first trained for.
+/// Scaling of the rotation to more positions than the model was first trained for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scaling {
-    /// Positions are divided by it.
+    /// Divisor of the positions.
     pub factor: f32,
-    /// Pairs that turn fast are not slowed down, after YaRN (Peng 2023).
+    /// YaRN (Peng 2023): keeps the frequency of fast pairs.
     pub yarn: Option<Yarn>,
-    /// What turned values are multiplied by.
+    /// Factor of the rotated values.
     pub magnitude: f32,
 }
 
-/// Which pairs keep their speed.
+/// Parameters of YaRN.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Yarn {
-    /// Positions that the model was trained for at first.
+    /// Positions that the model was first trained for.
     pub original: usize,
-    /// How much of the speed the fast pairs keep: 1 is all, 0 makes it the linear scaling.
+    /// How much of their frequency fast pairs keep: 1 is all of it, 0 is linear scaling.
     pub mix: f32,
-    /// Pairs that turn more often than this within `original` positions keep their speed.
+    /// Pairs with more rotations than this within `original` positions keep their frequency.
     pub fast: f32,
-    /// Pairs that turn less often than this are slowed down by the whole factor.
+    /// Pairs with fewer rotations than this are scaled by the whole factor.
     pub slow: f32,
 }
 
 impl Rope {
-    /// `dimensions` of a head turn, pair i by `base^(-2i / dimensions) / factors[i]` per position, before it is scaled.
+    /// Creates the rotation of `dimensions` values per head. Pair i rotates by `base^(-2i / dimensions) / factors[i]` per position, before
+    /// scaling.
     pub fn new(pairing: Pairing, dimensions: usize, base: f32, factors: Option<&[f32]>, scaling: &Scaling) -> Self {
         let mut magnitude = f64::from(scaling.magnitude);
         let mut speeds: Vec<f64> = (0..dimensions / 2)
@@ -75,17 +76,17 @@ impl Rope {
         }
     }
 
-    /// Pairs of values of a head that turn.
+    /// Returns the number of rotated pairs per head.
     pub fn pairs(&self) -> usize {
         self.speeds.len()
     }
 
-    /// Values that [`Rope::angles`] writes for one position.
+    /// Returns the number of values that [`Rope::angles`] writes.
     pub fn angles_len(&self) -> usize {
         2 * self.speeds.len()
     }
 
-    /// Cosines, then sines, of all pairs at `position`.
+    /// Writes the cosines, then the sines, of all pairs at `position`.
     pub fn angles(&self, position: usize, out: &mut [f32]) {
         let (cosines, sines) = out.split_at_mut(self.speeds.len());
         for ((cos, sin), speed) in cosines.iter_mut().zip(sines).zip(&self.speeds) {
@@ -95,7 +96,7 @@ impl Rope {
         }
     }
 
-    /// Turns one head by the angles of its position.
+    /// Rotates one head by the angles of its position.
     pub fn turn(&self, angles: &[f32], head: &mut [f32]) {
         let pairs = self.speeds.len();
         let (cosines, sines) = angles.split_at(pairs);
@@ -117,9 +118,9 @@ impl Rope {
 }
 
 impl Yarn {
-    /// The share of its speed that a pair keeps.
+    /// Returns the share of its frequency that each pair keeps.
     fn kept(&self, dimensions: usize, base: f32) -> impl Fn(usize) -> f64 {
-        // The pair that turns `times` times within the original positions.
+        // The pair with this number of rotations within the original positions.
         let pair_of = |times: f32| {
             let turns = self.original as f64 / (f64::from(times) * std::f64::consts::TAU);
             dimensions as f64 * libm::log(turns) / (2.0 * libm::log(f64::from(base)))

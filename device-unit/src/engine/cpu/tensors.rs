@@ -1,5 +1,5 @@
-//! Which tensors a model of this shape has. A file must have them, in these dimensions, and none besides: a tensor that nothing
-//! reads would mean a text that is silently wrong.
+//! The tensors of a model. A file must have all of them, with these dimensions, and no others: an unused tensor would mean that the
+//! model's output is silently wrong.
 
 use std::collections::HashSet;
 
@@ -11,16 +11,16 @@ use super::kernel::PANEL;
 
 /// The table of token embeddings.
 pub const TABLE: &str = "token_embd.weight";
-/// The matrix before the logits; where it is missing, the table of embeddings is taken.
+/// The output matrix; if it is missing, the table of token embeddings is used.
 pub const OUTPUT: &str = "output.weight";
 
-/// Whether weights of so many bytes cannot come from a file of `stored` bytes: packed ones take at most 3.3 times the bytes of any
-/// stored type, and tensors do not share bytes. Nothing is allocated before this is known.
+/// Returns `true` if weights of `packed` bytes cannot come from a file of `stored` bytes. Packed weights take at most 3.3 times the bytes
+/// of any stored type, and tensors do not share bytes. Checked before anything is allocated.
 fn is_too_much(packed: u64, stored: u64) -> bool {
     packed > stored.saturating_mul(8).saturating_add(1 << 20)
 }
 
-/// One tensor of a model.
+/// A tensor that the model has.
 struct Wanted {
     name: String,
     columns: usize,
@@ -28,11 +28,11 @@ struct Wanted {
     needed: bool,
 }
 
-/// Checks that `file` has every tensor that `config` asks for and none that would not be used, and gives V.
+/// Checks that `file` has every tensor of `config` and no other, and returns V.
 ///
 /// # Errors
-/// [`LoadError::BadFile`] for a tensor that is missing or of another shape; [`LoadError::Unsupported`] for one that this engine
-/// does not use, by its name.
+/// [`LoadError::BadFile`] for a tensor that is missing or has another shape; [`LoadError::Unsupported`] with the name of a tensor that
+/// this engine does not use.
 pub fn check(file: &GgufFile, config: &Config) -> Result<usize, LoadError> {
     let bad = |reason: String| LoadError::BadFile {
         path: file.path().to_owned(),
@@ -48,7 +48,7 @@ pub fn check(file: &GgufFile, config: &Config) -> Result<usize, LoadError> {
     let mut used = HashSet::new();
     let mut packed = 0_u64;
     let ends = whole_model(config, vocab_size).into_iter();
-    // Layer by layer, so that a number of layers that no file has ends at the first that is missing.
+    // Checked layer by layer, so that an absurd number of layers ends at the first missing tensor.
     for wanted in ends.chain((0..config.layers).flat_map(|number| layer(config, number))) {
         let Some(tensor) = file.tensor(&wanted.name) else {
             if wanted.needed {
@@ -86,7 +86,7 @@ pub fn check(file: &GgufFile, config: &Config) -> Result<usize, LoadError> {
     }
 }
 
-/// The tensors that no layer has.
+/// Returns the tensors outside the layers.
 fn whole_model(config: &Config, vocab_size: usize) -> Vec<Wanted> {
     let h = config.hidden_size;
     let mut all = vec![
@@ -101,7 +101,7 @@ fn whole_model(config: &Config, vocab_size: usize) -> Vec<Wanted> {
     all
 }
 
-/// The tensors of one layer.
+/// Returns the tensors of one layer.
 fn layer(config: &Config, number: usize) -> Vec<Wanted> {
     let (h, queries, kv, wide) = (
         config.hidden_size,
@@ -158,7 +158,7 @@ mod tests {
         assert!(is_too_much(6_800_000_000, 4_700_000));
         assert!(is_too_much(u64::MAX, 4_700_000));
         assert!(!is_too_much(444_000_000, 491_400_064));
-        // A tiny model's matrices are filled up to whole panels.
+        // The matrices of a tiny model are padded to whole panels.
         assert!(!is_too_much(500_000, 20_000));
     }
 }

@@ -1,9 +1,8 @@
-//! Loads a model's weights: found in the file by name, packed for the kernels.
+//! Loads the weights of a model: reads the tensors by name and packs them for the kernels.
 //!
-//! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and IQ4_NL are packed without loss; of Q4_K, Q5_K and IQ4_XS only the scales are rounded, to f16.
-//! Every other type is dequantised and rounded to the kernels' form, i8 in blocks of 32 with an f16 scale, which is finer than what
-//! most of these store, but not the same. Rows are read from the file one by one, so that nothing is held twice. It knows tensor
-//! names; their shapes were checked by `tensors`.
+//! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and IQ4_NL are packed without loss; of Q4_K, Q5_K and IQ4_XS only the scales are rounded, to f16. Every
+//! other type is dequantised and rounded to i8 in blocks of 32 with an f16 scale, which is finer than most of these types, but not the
+//! same. Rows are read one by one, so that no tensor is in memory twice. Shapes must have been checked by `tensors`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,18 +20,18 @@ use crate::engine::Progress;
 use crate::errors::LoadError;
 use crate::gguf::{Blocks, GgufFile, TensorInfo, TensorKind, blocks, dequantise, minima, to_i8_blocks};
 
-/// All weights but the embedding table, which stays in the file.
+/// All weights except the embedding table, which stays in the file.
 pub struct Weights {
     pub layers: Vec<Layer>,
-    /// Weight of the last normalisation, H.
+    /// Weight of the final normalisation, H.
     pub norm: Vec<f32>,
-    /// V x H: the model's own, or the embedding table where both are one.
+    /// V x H: the output matrix, or the embedding table if the model shares it.
     pub vocabulary: Linear,
-    /// Which matrices are the file's numbers and which were rounded.
+    /// How the matrices were converted.
     pub taken_over: Vec<StoredWeights>,
 }
 
-/// A matrix and what is added to its products, where the model has that.
+/// A matrix with its bias, if the model has one.
 pub struct Linear {
     pub matrix: PackedMatrix,
     pub bias: Option<Vec<f32>>,
@@ -44,7 +43,7 @@ pub struct Layer {
     pub attention_norm: Vec<f32>,
     /// (queries + keys + values) x H, in this order.
     pub qkv: Linear,
-    /// Weights of the normalisation of each head of queries and of keys, where the architecture has it.
+    /// Weights of the normalisation of each query and key head, if the architecture has it.
     pub head_norms: Option<HeadNorms>,
     /// H x queries.
     pub output: Linear,
@@ -56,17 +55,17 @@ pub struct Layer {
     pub down: Linear,
 }
 
-/// Weights of one head each.
+/// Normalisation weights, one head each.
 pub struct HeadNorms {
     pub queries: Vec<f32>,
     pub keys: Vec<f32>,
 }
 
 impl Weights {
-    /// Packs all weights of a file whose tensors were checked, on the threads of `pool`.
+    /// Packs all weights of a checked file on the threads of `pool`.
     ///
     /// # Errors
-    /// [`LoadError::Unreadable`] where the file cannot be read any more.
+    /// [`LoadError::Unreadable`] if reading fails.
     pub fn load(file: &GgufFile, config: &Config, pool: &Pool, progress: &Progress<'_>) -> Result<Self, LoadError> {
         let loader = Loader {
             file,
@@ -112,7 +111,7 @@ impl Weights {
         })
     }
 
-    /// Bytes that one token's forward pass reads.
+    /// Returns the bytes that a forward pass of one token reads.
     pub fn bytes(&self) -> usize {
         let layer = |l: &Layer| {
             [&l.qkv, &l.output, &l.gate_up, &l.down]
@@ -124,7 +123,7 @@ impl Weights {
     }
 }
 
-/// What became of the matrices, given how many there are of each type.
+/// Describes how the matrices were converted, given the number of each type.
 fn taken_over(kinds: &BTreeMap<TensorKind, usize>) -> Vec<StoredWeights> {
     let how = |kind| match (blocks(kind), kind) {
         (Blocks::No, _) => WeightRounding::Rounded,
@@ -142,7 +141,7 @@ fn taken_over(kinds: &BTreeMap<TensorKind, usize>) -> Vec<StoredWeights> {
 struct Loader<'a> {
     file: &'a GgufFile,
     pool: &'a Pool,
-    /// Matrices packed so far, by how the file stores them.
+    /// Number of packed matrices by stored type.
     kinds: RefCell<BTreeMap<TensorKind, usize>>,
 }
 
@@ -154,7 +153,7 @@ impl Loader<'_> {
         })
     }
 
-    /// A small tensor, whole.
+    /// Reads a small tensor.
     fn vector(&self, name: &str) -> Result<Vec<f32>, LoadError> {
         let tensor = self.tensor(name)?;
         let bytes = self
@@ -166,7 +165,7 @@ impl Loader<'_> {
         Ok(values)
     }
 
-    /// Several vectors of these lengths end to end, zeros for those that the file lacks; nothing where it lacks all.
+    /// Concatenates vectors of these lengths, with zeros for missing ones; `None` if all are missing.
     fn biases(&self, lengths: &[usize], names: &[String]) -> Result<Option<Vec<f32>>, LoadError> {
         if names.iter().all(|name| self.file.tensor(name).is_none()) {
             return Ok(None);
@@ -181,7 +180,7 @@ impl Loader<'_> {
         Ok(Some(all))
     }
 
-    /// Several matrices of the same inputs, their outputs one after another, as one, with their biases.
+    /// Concatenates the outputs of several matrices with the same inputs, and their biases.
     fn linear(&self, parts: &[String]) -> Result<Linear, LoadError> {
         let tensors: Vec<&TensorInfo> = (parts.iter())
             .map(|part| self.tensor(&format!("{part}.weight")))
@@ -200,9 +199,9 @@ impl Loader<'_> {
         }
         let outputs = tensors.iter().map(|tensor| tensor.rows()).sum();
         let inputs = tensors.first().map_or(0, |tensor| tensor.columns());
-        // The first failure of any thread; what is packed then is given up.
+        // The first failure on any thread. The packed matrix is then discarded.
         let failure: Mutex<Option<(&TensorInfo, io::Error)>> = Mutex::new(None);
-        // Reads an output's row, and says how the row is stored.
+        // Reads the stored row of an output, and returns its type.
         let stored = |output: usize, bytes: &mut Vec<u8>| {
             let mut row = output;
             for &tensor in tensors {
@@ -250,7 +249,7 @@ impl Loader<'_> {
     }
 }
 
-/// One stored row in the kernels' form.
+/// Converts one stored row to the kernels' format.
 fn pack_row(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16]) {
     if blocks(kind) != Blocks::No {
         return to_i8_blocks(kind, bytes, values, scales);

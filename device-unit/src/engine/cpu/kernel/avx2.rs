@@ -1,10 +1,9 @@
-//! x86-64 with AVX2, FMA and F16C, and the same with the dot product of bytes on 256 bits (AVX-VNNI): a panel's 16 outputs
-//! are the lanes of two registers.
+//! x86-64 with AVX2, FMA and F16C, optionally with 256-bit dot products of bytes (AVX-VNNI). The 16 outputs of a panel are the lanes of
+//! two registers.
 //!
-//! Without a dot product of bytes, weights and activations are multiplied as words of 16 bits: a register of weights
-//! (bytes 0 1 2 3 of each output's four inputs) is split into its even bytes (inputs 0 and 2) and its odd ones (1 and 3),
-//! and activations lie ready in that order (`QuantRows::wide`). Nothing can saturate: weights are 0..=255 here, products
-//! are added in 32 bits.
+//! Without dot products of bytes, weights and activations are multiplied as 16-bit words: a register of weights (bytes 0 1 2 3 of each
+//! output's four inputs) is split into its even bytes (inputs 0 and 2) and its odd ones (1 and 3), and activations are stored in that
+//! order (`QuantRows::wide`). Nothing saturates: weights are 0..=255, and products are added in 32 bits.
 
 #![allow(unsafe_code)]
 
@@ -14,12 +13,12 @@ use super::block::{BLOCK, PANEL};
 use super::pack::{Form, GROUP_BYTES, GROUPS, Panel};
 use super::rows::QuantRows;
 
-/// Most rows of a tile: two sums for each, of 16 registers; the totals are touched once a block and may live in memory.
+/// Maximum rows of a tile: two sums per row in 16 registers. The totals are updated once per block and may be spilled.
 pub(super) const MAX_TILE: usize = 4;
-/// The same, where weights need no splitting.
+/// Maximum rows of a tile with AVX-VNNI, where weights are not split.
 pub(super) const MAX_VNNI_TILE: usize = 6;
 
-/// How far ahead of their use weights are fetched, in bytes. The processor by itself stops at the end of a small page.
+/// Prefetch distance of the weights in bytes. The hardware prefetcher stops at the end of a 4 KB page.
 const AHEAD: usize = 2048;
 
 /// See `Tile`.
@@ -43,8 +42,8 @@ pub(super) unsafe fn vnni_tile(panel: Panel<'_>, x: &QuantRows, first_row: usize
 }
 
 /// # Safety
-/// The instructions exist; the rows `first_row .. first_row + R` exist; the panel has as many blocks as the rows and the
-/// form that `NARROW` tells.
+/// The instructions exist; the rows `first_row .. first_row + R` exist; the panel has as many blocks as the rows, in the form selected
+/// by `NARROW`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn rows<const R: usize, const NARROW: bool>(
@@ -69,7 +68,7 @@ unsafe fn rows<const R: usize, const NARROW: bool>(
             let place = block * x.len() + first_row;
             let words = x.wide().as_ptr().add(place * BLOCK);
             let offsets = all_offsets.as_ptr().add(place);
-            // Later tiles of the same panel find it in a cache.
+            // Later tiles of the same panel find it in the cache.
             if first_row == 0 {
                 fetch(weights.wrapping_add(AHEAD), block_bytes);
             }
@@ -124,7 +123,7 @@ unsafe fn vnni_rows<const R: usize, const NARROW: bool>(
             let place = block * x.len() + first_row;
             let bytes = x.bytes().as_ptr().add(place * BLOCK);
             let offsets = all_offsets.as_ptr().add(place);
-            // Later tiles of the same panel find it in a cache.
+            // Later tiles of the same panel find it in the cache.
             if first_row == 0 {
                 fetch(weights.wrapping_add(AHEAD), block_bytes);
             }
@@ -151,16 +150,16 @@ unsafe fn vnni_rows<const R: usize, const NARROW: bool>(
     store(&totals, tile);
 }
 
-/// Asks for `bytes` from `place` on, which may lie beyond the weights: nothing is read.
+/// Prefetches `bytes` from `place` on. The range may extend beyond the weights, because nothing is read.
 #[inline(always)]
 pub(super) fn fetch(place: *const u8, bytes: usize) {
     for line in 0..bytes / 64 {
-        // SAFETY: an address that cannot be read is passed over by the processor.
+        // SAFETY: a prefetch of an invalid address is ignored by the processor.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(place.wrapping_add(line * 64).cast()) };
     }
 }
 
-/// Scales a block's sums and adds them to the totals.
+/// Scales the sums of a block and adds them to the totals.
 ///
 /// # Safety
 /// The instructions exist; the panel has the block; the rows have R scales from `place` on.
@@ -200,10 +199,10 @@ fn store<const R: usize>(totals: &[[__m256; 2]; R], tile: &mut [[f32; PANEL]]) {
     }
 }
 
-/// The outputs 0..8 and 8..16 of a group.
+/// Loads the outputs 0..8 and 8..16 of a group.
 ///
 /// # Safety
-/// A block of the wide form lies at `block`; `group` is below [`GROUPS`].
+/// `block` points to a block of the wide form; `group` is below [`GROUPS`].
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn wide_group(block: *const u8, group: usize) -> [__m256i; 2] {
@@ -211,10 +210,10 @@ unsafe fn wide_group(block: *const u8, group: usize) -> [__m256i; 2] {
     unsafe { halves(block.add(group * GROUP_BYTES)) }
 }
 
-/// The outputs 0..8 and 8..16 of a group.
+/// Loads the outputs 0..8 and 8..16 of a group.
 ///
 /// # Safety
-/// A block of the narrow form lies at `block`; `group` is below [`GROUPS`].
+/// `block` points to a block of the narrow form; `group` is below [`GROUPS`].
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn narrow_group(block: *const u8, group: usize) -> [__m256i; 2] {
@@ -232,7 +231,7 @@ unsafe fn narrow_group(block: *const u8, group: usize) -> [__m256i; 2] {
         } else {
             _mm256_srli_epi16::<4>(*low)
         };
-        // Bit `group` of each byte to bit 4; what crosses from one byte to the next is cut off.
+        // Moves bit `group` of each byte to bit 4; bits shifted in from the next byte are masked.
         let fifth = match group {
             0 => _mm256_slli_epi16::<4>(fifth),
             1 => _mm256_slli_epi16::<3>(fifth),
@@ -252,7 +251,7 @@ unsafe fn narrow_group(block: *const u8, group: usize) -> [__m256i; 2] {
 }
 
 /// # Safety
-/// A group's bytes lie at `bytes`.
+/// `bytes` points to the bytes of a group.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn halves(bytes: *const u8) -> [__m256i; 2] {

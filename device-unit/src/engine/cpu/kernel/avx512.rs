@@ -12,11 +12,11 @@ use super::block::{BLOCK, PANEL};
 use super::pack::{Form, GROUP_BYTES, GROUPS, Panel};
 use super::rows::QuantRows;
 
-/// Most rows of a tile: two accumulators for each, of 32 registers.
+/// Maximum rows of a tile: two accumulators per row in 32 registers.
 pub(super) const MAX_TILE: usize = 12;
 
-/// How far ahead of their use weights are fetched, in bytes: what few and many rows do best with, measured on Zen 5. The
-/// processor by itself stops at the end of a small page, and gets less far the more there is to compute on the way.
+/// Prefetch distance of the weights in bytes: the fastest for few and for many rows, measured on Zen 5. The hardware prefetcher stops at
+/// the end of a 4 KB page, and runs less far ahead the more is computed in between.
 const fn ahead(rows: usize) -> usize {
     if rows <= 4 { 4096 } else { 16384 }
 }
@@ -32,8 +32,8 @@ pub(super) unsafe fn tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, til
 }
 
 /// # Safety
-/// The instructions exist; the rows `first_row .. first_row + R` exist; the panel has as many blocks as the rows and the
-/// form that `NARROW` tells.
+/// The instructions exist; the rows `first_row .. first_row + R` exist; the panel has as many blocks as the rows, in the form selected
+/// by `NARROW`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 unsafe fn rows<const R: usize, const NARROW: bool>(
@@ -58,7 +58,7 @@ unsafe fn rows<const R: usize, const NARROW: bool>(
             let bytes = x.bytes().as_ptr().add(place * BLOCK);
             let scales = x.scales().as_ptr().add(place);
             let offsets = all_offsets.as_ptr().add(place);
-            // Later tiles of the same panel find it in a cache.
+            // Later tiles of the same panel find it in the cache.
             if first_row == 0 {
                 fetch(weights.wrapping_add(ahead(R)), block_bytes);
             }
@@ -90,11 +90,11 @@ unsafe fn rows<const R: usize, const NARROW: bool>(
     }
 }
 
-/// What `minima.rs` adds to a tile's results.
+/// Adds the minima of a panel to a tile, as defined in `minima.rs`.
 ///
 /// # Safety
-/// The instructions exist; the rows from `first_row` on exist, 1..=[`MAX_TILE`] of them; `minima` has [`PANEL`] for each of the
-/// rows' blocks.
+/// The instructions exist; the rows from `first_row` on exist, 1..=[`MAX_TILE`] of them; `minima` has [`PANEL`] values for each block of
+/// the rows.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
 pub(super) unsafe fn add_minima(minima: &[f16], x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
     macro_rules! by_length {
@@ -137,7 +137,7 @@ unsafe fn add_rests<const R: usize>(minima: &[f16], x: &QuantRows, first_row: us
 }
 
 /// # Safety
-/// A block of the wide form lies at `block`; `group` is below [`GROUPS`].
+/// `block` points to a block of the wide form; `group` is below [`GROUPS`].
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn wide_group(block: *const u8, group: usize) -> __m512i {
@@ -146,7 +146,7 @@ unsafe fn wide_group(block: *const u8, group: usize) -> __m512i {
 }
 
 /// # Safety
-/// A block of the narrow form lies at `block`; `group` is below [`GROUPS`].
+/// `block` points to a block of the narrow form; `group` is below [`GROUPS`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn narrow_group(block: *const u8, group: usize) -> __m512i {
@@ -162,7 +162,7 @@ unsafe fn narrow_group(block: *const u8, group: usize) -> __m512i {
     } else {
         _mm512_srli_epi16::<4>(low)
     };
-    // Bit `group` of each byte to bit 4; what crosses from one byte to the next is cut off below.
+    // Moves bit `group` of each byte to bit 4; bits shifted in from the next byte are masked below.
     let fifth = match group {
         0 => _mm512_slli_epi16::<4>(fifth),
         1 => _mm512_slli_epi16::<3>(fifth),
@@ -173,7 +173,7 @@ unsafe fn narrow_group(block: *const u8, group: usize) -> __m512i {
         6 => _mm512_srli_epi16::<2>(fifth),
         _ => _mm512_srli_epi16::<3>(fifth),
     };
-    // Where the mask has a bit, that of `low`, elsewhere that of `fifth`: (mask & low) | (!mask & fifth).
+    // Selects bits of `low` where the mask is set, else of `fifth`: (mask & low) | (!mask & fifth).
     let both = _mm512_ternarylogic_epi32::<0b1100_1010>(_mm512_set1_epi8(0x0f), low, fifth);
     _mm512_and_si512(both, _mm512_set1_epi8(0x1f))
 }

@@ -1,7 +1,7 @@
-//! The sizes that packed weights and quantised activations are laid out by.
+//! Block sizes of packed weights and quantised activations.
 
-/// Inputs of one block: the number of weights that share a scale.
+/// Inputs per block, which share a scale.
 pub const BLOCK: usize = 32;
 
-/// Outputs of one panel: those whose weights lie interleaved, and the lanes of the widest registers.
+/// Outputs per panel, whose weights are interleaved: the lanes of the widest registers.
 pub const PANEL: usize = 16;

@@ -1,4 +1,4 @@
-//! Products of f32 rows with a packed matrix, in both directions, for gradients: there activations are not rounded to bytes.
+//! Products of f32 rows with a packed matrix or its transpose, without rounding activations to bytes. Used for gradients.
 //!
 //! ```text
 //! times:            out[r][o] = sum over i, in order, of  x[r][i] * w[o][i]      one fused multiply-add each
@@ -6,8 +6,8 @@
 //! w = fma(byte, scale, minimum)                                                  one rounding
 //! ```
 //!
-//! Weights become f32 a strip of 32 columns and `DEPTH` terms at a time, which stays in a near cache while all rows go through it.
-//! Each value of the product is one task's, summed in one order: it is the same on any number of threads and any processor.
+//! Weights are unpacked to f32 in strips of 32 columns and `DEPTH` terms, which stay in a near cache while all rows are multiplied with
+//! them. Each value of the product is computed by one task in one order, so it is the same on any number of threads and any processor.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -22,22 +22,22 @@ use super::tier::{Kernel, Tier};
 
 /// Columns of a product that are computed together: two panels of outputs, or one block of inputs.
 pub(super) const STRIP: usize = BLOCK;
-/// Terms of a sum for which weights are unpacked at a time: 32 KB of them.
+/// Terms per strip; the unpacked weights take 32 KB.
 const DEPTH: usize = 256;
-/// Most rows of a tile: their sums are 12 registers of AVX-512, or of half a strip 12 of AVX2 and 24 of NEON.
+/// Maximum rows of a tile: the sums take 12 AVX-512 registers, or per half strip 12 of AVX2 and 24 of NEON.
 pub(super) const MAX_ROWS: usize = 6;
-/// Strips of one task of [`times`].
+/// Strips per task of [`times`].
 const STRIPS: usize = 4;
-/// Blocks of inputs of one task of [`times_transposed`]: of each panel so many are neighbours in memory.
+/// Blocks of inputs per task of [`times_transposed`], which are consecutive in each panel's memory.
 const BLOCKS: usize = 4;
 
-/// A strip of weights: a row of columns for each term.
+/// Unpacked weights: one row of columns for each term.
 type Strip = [[f32; STRIP]; DEPTH];
 
-/// Rows cut into tiles; of each tile the rows' first values, their second ones and so on.
+/// Rows grouped into tiles, with the values transposed: the rows' first values, then their second ones and so on.
 struct Tiles {
     inputs: usize,
-    /// Rows of each tile.
+    /// Number of rows of each tile.
     heights: Vec<usize>,
     values: Vec<f32>,
 }
@@ -64,7 +64,7 @@ impl Tiles {
         }
     }
 
-    /// The tiles' rows' terms `from..from + terms`.
+    /// Returns the terms `from..from + terms` of each tile.
     fn terms(&self, from: usize, terms: usize) -> impl Iterator<Item = (usize, &[f32])> {
         let mut at = 0;
         self.heights.iter().map(move |&height| {
@@ -75,10 +75,10 @@ impl Tiles {
     }
 }
 
-/// The columns of all rows of a product that one task owns.
+/// The columns of all rows of a product that one task writes.
 pub type Columns<'a> = Mutex<Vec<&'a mut [f32]>>;
 
-/// Gives each task `width` columns of every row.
+/// Splits the columns of all rows among tasks, `width` columns each.
 pub fn by_columns(out: &mut [f32], columns: usize, width: usize) -> Vec<Columns<'_>> {
     let mut tasks: Vec<Columns<'_>> = Vec::new();
     tasks.resize_with(columns.div_ceil(width), Mutex::default);
@@ -90,7 +90,7 @@ pub fn by_columns(out: &mut [f32], columns: usize, width: usize) -> Vec<Columns<
     tasks
 }
 
-/// Adds the products of the tiles' terms `from..from + terms` with a strip to the columns from `column` on.
+/// Multiplies the terms `from..from + terms` of the tiles with a strip, and adds the products to the columns from `column` on.
 fn add_products(
     tier: Tier,
     x: &Tiles,
@@ -114,10 +114,10 @@ fn add_products(
     }
 }
 
-/// `out = x * w^T`: x has rows of `w.inputs()` values, `out` as many rows of `w.outputs()`.
+/// Computes `out = x * w^T`. `x` has rows of `w.inputs()` values, `out` as many rows of `w.outputs()`.
 ///
 /// # Panics
-/// Where the sizes do not belong together: an error in the caller.
+/// If the sizes do not match.
 pub fn times(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &[f32], out: &mut [f32]) {
     assert_eq!(x.len() * w.outputs(), out.len() * w.inputs(), "sizes of a product");
     out.fill(0.0);
@@ -153,10 +153,10 @@ pub fn times(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &[f32], out: &mut [f3
     });
 }
 
-/// `out = y * w`: y has rows of `w.outputs()` values, `out` as many rows of `w.inputs()`.
+/// Computes `out = y * w`. `y` has rows of `w.outputs()` values, `out` as many rows of `w.inputs()`.
 ///
 /// # Panics
-/// As [`times`].
+/// If the sizes do not match.
 pub fn times_transposed(pool: &Pool, tier: Tier, w: &PackedMatrix, y: &[f32], out: &mut [f32]) {
     assert_eq!(y.len() * w.inputs(), out.len() * w.outputs(), "sizes of a product");
     out.fill(0.0);
@@ -185,10 +185,10 @@ pub fn times_transposed(pool: &Pool, tier: Tier, w: &PackedMatrix, y: &[f32], ou
     });
 }
 
-/// Adds `x * b` to `out`, on this thread: x has rows of `terms` values, b is terms x columns, `out` has as many rows of `columns`.
+/// Adds `x * b` to `out` on this thread. `x` has rows of `terms` values, `b` is terms x columns, `out` has as many rows of `columns`.
 ///
 /// # Panics
-/// As [`times`].
+/// If the sizes do not match.
 pub fn dense(tier: Tier, x: &[f32], b: &[f32], (terms, columns): (usize, usize), out: &mut [f32]) {
     assert_eq!(b.len(), terms * columns, "sizes of a product");
     assert_eq!(x.len() * columns, out.len() * terms, "sizes of a product");
@@ -207,7 +207,7 @@ pub fn dense(tier: Tier, x: &[f32], b: &[f32], (terms, columns): (usize, usize),
     }
 }
 
-/// One block of a panel as it lies in memory.
+/// A packed block of a panel.
 struct Block<'a> {
     form: Form,
     bytes: &'a [u8],
@@ -229,7 +229,7 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// The bytes of a group's weights, each with 128 (wide) or 16 (narrow) added.
+    /// Returns the bytes of a group's weights, offset by 128 (wide) or 16 (narrow).
     #[inline(always)]
     fn group(&self, group: usize) -> [u8; GROUP_BYTES] {
         let stored = |number: usize| {
@@ -240,7 +240,7 @@ impl<'a> Block<'a> {
         match self.form {
             Form::Wide => {
                 let mut bytes = stored(group);
-                // On x86 they are stored so.
+                // On x86 they are stored with the offset.
                 if cfg!(not(target_arch = "x86_64")) {
                     bytes.iter_mut().for_each(|byte| *byte ^= 0x80);
                 }
@@ -274,7 +274,7 @@ fn widened(numbers: &[f16; PANEL]) -> [f32; PANEL] {
     wide
 }
 
-/// Writes a block's weights into half of a strip: a row for each input, a column for each output.
+/// Unpacks a block into half of a strip, with a row per input and a column per output.
 struct UnpackByInput<'a, 'b> {
     block: Block<'a>,
     half: usize,
@@ -292,7 +292,7 @@ impl Kernel for UnpackByInput<'_, '_> {
         let offset = block.offset();
         for (group, rows) in into.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
             let bytes = block.group(group);
-            // The four bytes of an output, as one word: each input is a shift away, for all outputs at once.
+            // The four bytes of each output as one word: an input of all outputs is then one shift away.
             let mut words = [0u32; PANEL];
             for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<GROUP>().0) {
                 *word = u32::from_le_bytes(*bytes);
@@ -308,7 +308,7 @@ impl Kernel for UnpackByInput<'_, '_> {
     }
 }
 
-/// Writes a block's weights into a strip: a row for each output, a column for each input.
+/// Unpacks a block into a strip, with a row per output and a column per input.
 struct UnpackByOutput<'a, 'b> {
     block: Block<'a>,
     /// [`PANEL`] rows.

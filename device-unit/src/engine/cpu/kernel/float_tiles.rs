@@ -1,14 +1,14 @@
-//! What `float.rs` computes at a time, with each tier's instructions: some rows times a strip, added to their sums, which stay in
-//! registers meanwhile. Each sum is one fused multiply-add per term, in the terms' order, so all tiers give the same bits.
+//! The inner loops of `float.rs` for each tier: multiplies a tile of rows with a strip and adds to their sums, which stay in registers.
+//! Each sum is one fused multiply-add per term, in the order of the terms, so all tiers give the same bits.
 
-// Loads and stores of registers.
+// Intrinsics that load and store registers.
 #![allow(unsafe_code)]
 
 use super::float::{MAX_ROWS, STRIP};
 use super::tier::Tier;
 
-/// Adds the products of a tile's values with a strip to `sums`: for each term the values of all the tile's rows, and a row of
-/// weights. A tile of more than [`MAX_ROWS`] rows is an error in the caller, and is passed over.
+/// Adds the products of a tile's values with a strip to `sums`. `values` has the values of all rows of the tile for each term. Does
+/// nothing for more than [`MAX_ROWS`] rows.
 pub(super) fn multiply(tier: Tier, values: &[f32], strip: &[[f32; STRIP]], sums: &mut [[f32; STRIP]]) {
     match sums.len() {
         1 => rows::<1>(tier, values, strip, sums),
@@ -28,7 +28,7 @@ fn rows<const R: usize>(tier: Tier, values: &[f32], strip: &[[f32; STRIP]], sums
     let values = values.as_chunks::<R>().0;
     match tier.supported_or_scalar() {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: a tier that is supported has its instructions.
+        // SAFETY: a supported tier has its instructions.
         Tier::Avx512Vnni => unsafe { avx512(values, strip, sums) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
@@ -40,7 +40,7 @@ fn rows<const R: usize>(tier: Tier, values: &[f32], strip: &[[f32; STRIP]], sums
     }
 }
 
-/// The definition.
+/// The reference implementation.
 fn scalar<const R: usize>(values: &[[f32; R]], strip: &[[f32; STRIP]], sums: &mut [[f32; STRIP]; R]) {
     for (values, weights) in values.iter().zip(strip) {
         for (value, sums) in values.iter().zip(sums.iter_mut()) {
@@ -90,7 +90,7 @@ unsafe fn avx512<const R: usize>(values: &[[f32; R]], strip: &[[f32; STRIP]], su
     }
 }
 
-/// Half a strip after the other: 12 sums of 16 registers.
+/// Computes one half strip after the other: 12 sums in 16 registers.
 ///
 /// # Safety
 /// The processor has AVX and FMA.
@@ -132,7 +132,7 @@ unsafe fn avx2<const R: usize>(values: &[[f32; R]], strip: &[[f32; STRIP]], sums
     }
 }
 
-/// Half a strip after the other: 24 sums of 32 registers.
+/// Computes one half strip after the other: 24 sums in 32 registers.
 ///
 /// # Safety
 /// The processor has NEON.

@@ -1,8 +1,8 @@
-//! The arithmetic between the products: sums, exponentials, softmax, SiLU, RMS norm, with one order of operations.
+//! The arithmetic between the products: sums, exponentials, softmax, SiLU, RMS norm, each with a fixed order of operations.
 //!
-//! Every function here is plain Rust over lanes of fixed width, marked to be inlined into whatever [`Kernel`] calls it, so
-//! that each tier compiles it to its own instructions while the bits stay the same: additions happen in the order
-//! written, `mul_add` rounds once everywhere, nothing calls a platform's mathematics. It knows no models.
+//! The functions are plain Rust over lanes of fixed width, inlined into the [`Kernel`] that calls them, so that each tier compiles them
+//! to its own instructions with the same bits as a result: additions happen in the written order, `mul_add` rounds once everywhere, and
+//! no platform library is called.
 //!
 //! Sums are taken in [`LANES`] partial sums, element i in lane i mod 16, folded 16 → 8 → 4 → 2 → 1 by halves.
 //!
@@ -10,10 +10,10 @@
 
 use super::tier::{Kernel, Tier};
 
-/// Partial sums of every sum.
+/// Number of partial sums.
 pub const LANES: usize = 16;
 
-/// The sum of the lanes: lane i and i + 8, then i and i + 4, and so on.
+/// Returns the sum of the lanes: lane i and i + 8, then i and i + 4, and so on.
 #[inline(always)]
 pub fn fold(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
@@ -26,8 +26,8 @@ pub fn fold(mut lanes: [f32; LANES]) -> f32 {
     lanes[0]
 }
 
-/// The dot product of `a` and `b`: one fused multiply-add per element into its lane, then [`fold`]. Where one is longer,
-/// its rest counts for nothing.
+/// Returns the dot product of `a` and `b`: one fused multiply-add per element into its lane, then [`fold`]. The rest of a longer slice is
+/// ignored.
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let len = a.len().min(b.len());
@@ -45,7 +45,7 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     fold(lanes)
 }
 
-/// `out += factor * values`, one fused multiply-add per element.
+/// `out += factor * values`, with one fused multiply-add per element.
 #[inline(always)]
 pub fn add_scaled(out: &mut [f32], factor: f32, values: &[f32]) {
     for (out, value) in out.iter_mut().zip(values) {
@@ -53,7 +53,7 @@ pub fn add_scaled(out: &mut [f32], factor: f32, values: &[f32]) {
     }
 }
 
-/// The sum of `values`.
+/// Returns the sum of `values`.
 #[inline(always)]
 pub fn sum(values: &[f32]) -> f32 {
     let (chunks, rest) = values.as_chunks::<LANES>();
@@ -69,7 +69,7 @@ pub fn sum(values: &[f32]) -> f32 {
     fold(lanes)
 }
 
-/// The largest of `values`, -infinity where there is none. NaNs are passed over.
+/// Returns the largest of `values`, ignoring NaN; -infinity if there is none.
 #[inline(always)]
 pub fn largest(values: &[f32]) -> f32 {
     let (chunks, rest) = values.as_chunks::<LANES>();
@@ -87,16 +87,15 @@ pub fn largest(values: &[f32]) -> f32 {
     result
 }
 
-/// e^x, within 1.5 units in the last place; 0 below -87.3 (where e^x is no normal number any more), infinite above 88.7,
-/// NaN for NaN.
+/// Returns e^x, within 1.5 units in the last place; 0 below -87.3 (where e^x is not a normal number), infinity above 88.7, NaN for NaN.
 ///
-/// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its Taylor polynomial of degree 7 (the remainder is below 2^-27); 2^n by the
-/// exponent's bits, in two steps, since n reaches 128.
+/// x = n ln 2 + r with |r| <= ln 2 / 2; the Taylor polynomial of degree 7 of e^r (its remainder is below 2^-27); 2^n by the exponent's
+/// bits, in two steps, since n reaches 128.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    /// 1.5 * 2^23: adding it rounds to a whole number, which then is in the low bits.
+    /// 1.5 * 2^23: adding it rounds to an integer, which is then in the low bits.
     const ROUNDER: f32 = 12_582_912.0;
-    /// ln 2, its first 16 bits and the rest: n times the first part is exact.
+    /// ln 2 as its first 16 bits and the rest: n times the first part is exact.
     const LN_2_HIGH: f32 = 0.693_145_75;
     const LN_2_LOW: f32 = 1.428_606_8e-6;
     let limited = if x > 89.0 { 89.0 } else { x };
@@ -122,7 +121,7 @@ pub fn exp(x: f32) -> f32 {
     if x.is_nan() { x } else { result }
 }
 
-/// x / (1 + e^-x).
+/// Returns x / (1 + e^-x).
 #[inline(always)]
 pub fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
@@ -136,7 +135,7 @@ pub fn silu_times(gate: &mut [f32], up: &[f32]) {
     }
 }
 
-/// Turns `values` into e^(value - largest) / their sum. Nothing happens to an empty slice.
+/// Replaces `values` by e^(value - largest) / their sum. An empty slice is left unchanged.
 #[inline(always)]
 pub fn softmax(values: &mut [f32]) {
     let highest = largest(values);
@@ -149,9 +148,8 @@ pub fn softmax(values: &mut [f32]) {
     }
 }
 
-/// `out[i] = values[i] * weight[i] / sqrt(mean of squares + epsilon)`: the reciprocal of the root is taken once, then
-/// two products per element, the weight last. The mean is taken in f64, so that no row of finite values overflows it: a
-/// prefix may be as large as bf16 goes.
+/// `out[i] = values[i] * weight[i] / sqrt(mean of squares + epsilon)`: one reciprocal square root, then two products per element, the
+/// weight last. The mean is taken in f64, because the squares of large bf16 values overflow f32.
 #[inline(always)]
 pub fn rms_norm(values: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
     let (chunks, rest) = values.as_chunks::<LANES>();
@@ -212,13 +210,12 @@ impl Kernel for RmsNorm<'_> {
     }
 }
 
-/// [`silu_times`], compiled for a tier, for callers that are no kernel themselves.
+/// [`silu_times`] compiled for a tier, for callers outside a kernel.
 pub fn silu_times_on(tier: Tier, gate: &mut [f32], up: &[f32]) {
     tier.run(SiluTimes(gate, up));
 }
 
-/// [`rms_norm`] of every row of `rows`, as wide as `weight`, compiled for a tier, for callers that are no kernel
-/// themselves.
+/// [`rms_norm`] of each row of `rows`, with the length of `weight` as row width, compiled for a tier, for callers outside a kernel.
 pub fn rms_norm_on(tier: Tier, rows: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
     if !weight.is_empty() {
         tier.run(RmsNorm(rows, weight, epsilon, out));
@@ -297,7 +294,7 @@ mod tests {
         assert!(out.iter().all(|value| (value - 1.0).abs() < 1e-6), "{out:?}");
     }
 
-    /// All of it on awkward data, as bits.
+    /// Runs all operations on difficult data and returns the bits.
     struct Everything<'a>(&'a [f32]);
 
     impl Kernel for Everything<'_> {

@@ -1,15 +1,15 @@
-//! What blocks with a minimum add to a product: formats like Q4_1 store a weight as scale * q + minimum.
+//! The contribution of block minima to a product: formats like Q4_1 store a weight as scale * q + minimum.
 //!
 //! ```text
 //! rest = 0
 //! for b in 0 .. inputs / 32, in this order:
 //!     t    = f32(sum of x[r][b]) * scale_x[r][b]                   one rounding, taken once for each row and block
 //!     rest = fma(f32(minimum_w[o][b]), t, rest)                    one rounding
-//! out[r][o] = acc + rest                                           one rounding; 0 where that is no number
+//! out[r][o] = acc + rest                                           one rounding; 0 if that is NaN
 //! ```
 //!
-//! It is added to what a tier's tile computed, by the same code for all tiers but one: of many rows compilers keep the sums in
-//! memory, so `avx512.rs`, which has the registers for them, says it by itself. It knows one panel at a time.
+//! Added to the result of a tier's tile by the same code for all tiers except AVX-512: for many rows compilers keep these sums in memory,
+//! so `avx512.rs`, which has enough registers, implements it with intrinsics.
 
 use half::f16;
 
@@ -17,7 +17,7 @@ use super::block::PANEL;
 use super::rows::QuantRows;
 use super::tier::Kernel;
 
-/// Rows worked on together: they share each minimum that is read.
+/// Rows that are processed together and share each loaded minimum.
 const TOGETHER: usize = 4;
 
 /// Adds the minima of one panel to the results of a tile.
@@ -69,8 +69,8 @@ fn add<const R: usize>(minima: &[f16], x: &QuantRows, first_row: usize, tile: &m
     }
 }
 
-/// A finite f16 as f32, exact, in operations that compilers do for many lanes at once: the bits moved to their place stand
-/// for the value times 2^-112, whether it is a normal number or a denormal.
+/// Converts a finite f16 to f32 exactly, with operations that vectorize: the shifted bits represent the value times 2^-112, for
+/// normal and subnormal numbers alike.
 #[inline(always)]
 pub(super) fn widen(value: f16) -> f32 {
     const SCALE: f32 = f32::from_bits((127 + 112) << 23);

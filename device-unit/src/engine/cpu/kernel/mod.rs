@@ -1,10 +1,9 @@
-//! The engine's one matrix product, and how a processor's instructions are chosen for it.
+//! The engine's matrix product, and the selection of the instructions that compute it.
 //!
 //! # The arithmetic
 //!
-//! Weights are signed bytes in blocks of 32 along the inputs, each block with a scale of 16 bits; activations are signed
-//! bytes in -127..=127 in blocks of 32, each with a scale of 32 bits ([`QuantRows`] says how they come about). For a row
-//! r of activations x and an output o of weights w:
+//! Weights are signed bytes in blocks of 32 along the inputs, each block with an f16 scale. Activations are signed bytes in -127..=127 in
+//! blocks of 32, each with an f32 scale ([`QuantRows`] defines the rounding). For a row r of activations x and an output o of weights w:
 //!
 //! ```text
 //! acc = 0
@@ -15,20 +14,17 @@
 //! out[r][o] = acc
 //! ```
 //!
-//! Where blocks also have a minimum that is added to each of their weights, `minima.rs` says what is added to that.
+//! Blocks can also have a minimum that is added to each of their weights; `minima.rs` defines what it adds to the product.
 //!
-//! Nothing else rounds and nothing depends on the other rows, on the number of threads or on the width of a processor's
-//! registers, so every tier gives the same bits as `scalar.rs`, which is this text in Rust. Inputs are limited (see
-//! [`QuantRows`] and [`PackedMatrix`]) so that no NaN can arise: NaNs are the one thing processors disagree about. Sums
-//! that leave f32's range become infinite, everywhere alike.
-//!
-//! This folder knows no models, no files and no sequences.
+//! Nothing else rounds, and nothing depends on the other rows, the number of threads or the width of the registers, so every tier gives
+//! the same bits as the reference implementation in `scalar.rs`. Inputs are limited (see [`QuantRows`] and [`PackedMatrix`]) so that no
+//! NaN can arise, because processors differ in the NaNs they produce. Sums that leave the range of f32 become infinite on all tiers.
 
-// Calls of the tiers' tiles; see `Tile`.
+// Calls of the tiers' functions; see `Tile`.
 #![allow(unsafe_code)]
 
-/// Calls `$rows::<R, NARROW>` as compiled for the tile's own length and the panel's form. A tile longer than the lengths
-/// before the semicolon has the last one.
+/// Calls `$rows::<R, NARROW>` for the tile's length and the panel's form. Tiles longer than the lengths before the semicolon use the last
+/// length.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! by_length {
     ($rows:ident, $panel:ident, $x:ident, $first_row:ident, $tile:ident, [$($length:literal),*; $last:literal]) => {
@@ -74,27 +70,26 @@ use super::threads::Pool;
 use minima::AddMinima;
 use pack::Panel;
 
-/// Most rows of activations one call of any tile takes.
+/// Maximum rows of a tile of any tier.
 const MAX_TILE: usize = 12;
 
-/// What a tier computes at a time: `tile.len()` rows of activations from `first_row` on, times one panel.
+/// Multiplies `tile.len()` rows of activations, from `first_row` on, with one panel.
 ///
 /// # Safety
-/// The processor has the tier's instructions; `tile.len()` is in 1..= the tier's own most; the rows exist; panel and rows have the
+/// The processor has the tier's instructions; `tile.len()` is between 1 and the tier's maximum; the rows exist; panel and rows have the
 /// same number of blocks.
 type Tile = unsafe fn(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]);
 
-/// Bytes of weights one task of a product works on, where there are enough: long enough that handing it out costs nothing and
-/// that of what is fetched ahead little belongs to the next task, short enough (some 20 microseconds) that no thread waits long
-/// for the last one.
+/// Bytes of weights per task, if there are enough: large enough that scheduling costs nothing and most prefetched bytes belong to the
+/// same task, small enough (about 20 microseconds) that threads do not wait long for the last one.
 const TASK_BYTES: usize = 384 * 1024;
 
-/// `out = x * w^T`: `out` has a row of `w.outputs()` values for each row of `x`.
+/// Computes `out = x * w^T`. `out` has a row of `w.outputs()` values for each row of `x`.
 ///
-/// A tier that this processor lacks is replaced by the scalar one, which gives the same bits.
+/// A tier that this processor does not support is replaced by the scalar one, which gives the same bits.
 ///
 /// # Panics
-/// Where the sizes of `w`, `x` and `out` do not belong together: an error in the caller.
+/// If the sizes of `w`, `x` and `out` do not match.
 pub fn matmul(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out: &mut [f32]) {
     assert_eq!(
         out.len(),
@@ -105,10 +100,10 @@ pub fn matmul(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out: &mu
     matmul_into(pool, tier, w, x, &mut rows);
 }
 
-/// [`matmul`] with the rows of the product in places of their own.
+/// Like [`matmul`], with a separate slice for each row of the product.
 ///
 /// # Panics
-/// As there.
+/// See [`matmul`].
 pub fn matmul_into(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out: &mut [&mut [f32]]) {
     assert_eq!(w.inputs(), x.inputs(), "a matrix of other inputs than its activations");
     if out.is_empty() {
@@ -127,7 +122,7 @@ pub fn matmul_into(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out
     let panels_per_task = panels_per_task(pool, panels, w.panel_bytes(), x.len());
     let columns_per_task = panels_per_task * PANEL;
 
-    // Each task owns its columns of every row.
+    // Each task writes its columns of every row.
     let mut tasks: Vec<Mutex<Vec<&mut [f32]>>> = Vec::new();
     tasks.resize_with(panels.div_ceil(panels_per_task), || {
         Mutex::new(Vec::with_capacity(x.len()))
@@ -147,8 +142,8 @@ pub fn matmul_into(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out
             while first_row < x.len() {
                 let mut results = [[0.0; PANEL]; MAX_TILE];
                 let results = &mut results[..next_tile(x.len() - first_row, max_tile)];
-                // SAFETY: `tile_of` gives only tiles this processor can run; 1..=max_tile rows that exist, as `next_tile`
-                // promises; equal inputs were asserted above.
+                // SAFETY: `tile_of` returns only tiles that this processor supports; `next_tile` returns 1..=max_tile existing rows; equal
+                // inputs were asserted above.
                 unsafe { tile(w.panel(panel), x, first_row, results) };
                 if let Some(minima) = w.minima(panel) {
                     add_minima(tier, minima, x, first_row, results);
@@ -162,12 +157,12 @@ pub fn matmul_into(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out
     });
 }
 
-/// Adds a panel's minima to what a tile computed.
+/// Adds the minima of a panel to the results of a tile.
 fn add_minima(tier: Tier, minima: &[f16], x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
     match tier.supported_or_scalar() {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: a tier that is supported has its instructions; the rows exist and are a tile's, and a panel has PANEL minima for
-        // each block.
+        // SAFETY: a supported tier has its instructions; the rows exist and are at most a tile's; a panel has PANEL minima for each
+        // block.
         Tier::Avx512Vnni => unsafe { avx512::add_minima(minima, x, first_row, tile) },
         _ => tier.run(AddMinima {
             minima,
@@ -178,20 +173,20 @@ fn add_minima(tier: Tier, minima: &[f16], x: &QuantRows, first_row: usize, tile:
     }
 }
 
-/// Rows of the next tile where `left` rows are still to be done: as many as fit, but no lonely last one.
+/// Returns the rows of the next tile: as many as fit, but not so many that a single row remains.
 fn next_tile(left: usize, max_tile: usize) -> usize {
     left.div_ceil(left.div_ceil(max_tile))
 }
 
-/// Panels a task takes: several tasks for each thread, none shorter than it is worth.
+/// Returns the panels per task: several tasks per thread, unless that makes them too small.
 fn panels_per_task(pool: &Pool, panels: usize, panel_bytes: usize, rows: usize) -> usize {
-    // With many rows a panel is worked on for as long as several are with few.
+    // With many rows, a panel takes as long as several panels with few rows.
     let worth = (TASK_BYTES / (panel_bytes * rows.div_ceil(MAX_TILE))).max(1);
     let even = panels.div_ceil(pool.threads() * 2).max(1);
     worth.min(even)
 }
 
-/// A tier's tile and the most rows it takes.
+/// Returns a tier's tile function and its maximum number of rows.
 fn tile_of(tier: Tier) -> (Tile, usize) {
     match tier.supported_or_scalar() {
         #[cfg(target_arch = "x86_64")]

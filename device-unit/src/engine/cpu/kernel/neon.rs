@@ -1,11 +1,10 @@
-//! aarch64, with the dot product of bytes and without: a panel's 16 outputs are the lanes of four registers.
+//! aarch64, with and without dot products of bytes. The 16 outputs of a panel are the lanes of four registers.
 //!
-//! Without the dot product, bytes are multiplied to words of 16 bits, two products are added there (at most
-//! 2 * 128 * 127 = 32,512: they fit), and pairs of words go to sums of 32 bits; a block's two sums of each output are added
-//! at its end.
+//! Without dot products, bytes are multiplied to 16-bit words, two products are added as words (at most 2 * 128 * 127 = 32,512, which
+//! fits), and pairs of words are added to 32-bit sums. The two sums of each output are added at the end of a block.
 //!
-//! Two instructions are written as assembly because the language's own names for them are not settled: `sdot`, and
-//! `fcvtl`, which widens four numbers of 16 bits and is on every aarch64.
+//! Two instructions are written as assembly, because their intrinsics are not stable: `sdot`, and `fcvtl`, which widens four f16 and is
+//! available on every aarch64.
 
 #![allow(unsafe_code)]
 
@@ -18,13 +17,13 @@ use super::block::{BLOCK, PANEL};
 use super::pack::{Form, GROUP_BYTES, GROUPS, Panel};
 use super::rows::QuantRows;
 
-/// Most rows of a tile with the dot product: four sums for each, of 32 registers; the totals are touched once a block and
-/// may live in memory.
+/// Maximum rows of a tile with dot products: four sums per row in 32 registers. The totals are updated once per block and may be
+/// spilled.
 pub(super) const MAX_DOT_TILE: usize = 4;
-/// The same without: eight sums for each row.
+/// Maximum rows of a tile without dot products: eight sums per row.
 pub(super) const MAX_TILE: usize = 2;
 
-/// Registers of a panel's outputs.
+/// Registers per panel.
 const QUADS: usize = PANEL / 4;
 
 /// See `Tile`.
@@ -48,8 +47,8 @@ pub(super) unsafe fn tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, til
 }
 
 /// # Safety
-/// The instructions exist; the rows `first_row .. first_row + R` exist; the panel has as many blocks as the rows and the
-/// form that `NARROW` tells.
+/// The instructions exist; the rows `first_row .. first_row + R` exist; the panel has as many blocks as the rows, in the form selected
+/// by `NARROW`.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn dot_rows<const R: usize, const NARROW: bool>(
@@ -96,7 +95,7 @@ unsafe fn dot_rows<const R: usize, const NARROW: bool>(
 }
 
 /// # Safety
-/// As [`dot_rows`], without the dot product.
+/// As [`dot_rows`], without dot products.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn rows<const R: usize, const NARROW: bool>(
@@ -152,7 +151,7 @@ unsafe fn rows<const R: usize, const NARROW: bool>(
     store(&totals, tile);
 }
 
-/// What a block's sums begin with: nothing, or what the 16 added to each weight of the narrow form will bring too much.
+/// Returns the initial sums of a block: zero, or the correction for the offset of 16 of each weight in the narrow form.
 ///
 /// # Safety
 /// The rows have R offsets from `place` on.
@@ -169,10 +168,10 @@ unsafe fn first_sums<const R: usize, const NARROW: bool>(x: &QuantRows, place: u
     sums
 }
 
-/// The weights of outputs 4 * `quad` .. + 4 in a group: 0..=31 in the narrow form.
+/// Loads the weights of outputs 4 * `quad` .. + 4 of a group: 0..=31 in the narrow form.
 ///
 /// # Safety
-/// A block of the form that `NARROW` tells lies at `block`; `group` is below [`GROUPS`], `quad` below [`QUADS`].
+/// `block` points to a block of the form selected by `NARROW`; `group` is below [`GROUPS`], `quad` below [`QUADS`].
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn quad_of<const NARROW: bool>(block: *const u8, group: usize, quad: usize) -> int8x16_t {
@@ -188,13 +187,13 @@ unsafe fn quad_of<const NARROW: bool>(block: *const u8, group: usize, quad: usiz
         } else {
             vshrq_n_u8::<4>(low)
         };
-        // Bit `group` of each byte to bit 4: a shift to the left, or by a negative number to the right.
+        // Moves bit `group` of each byte to bit 4: a shift by a negative number shifts right.
         let fifth = vshlq_u8(fifth, vdupq_n_s8(4 - group as i8));
         vreinterpretq_s8_u8(vorrq_u8(low, vandq_u8(fifth, vdupq_n_u8(0x10))))
     }
 }
 
-/// Scales a block's sums and adds them to the totals.
+/// Scales the sums of a block and adds them to the totals.
 ///
 /// # Safety
 /// The panel has the block; the rows have R scales from `place` on.
@@ -232,12 +231,12 @@ fn store<const R: usize>(totals: &[[float32x4_t; QUADS]; R], tile: &mut [[f32; P
     }
 }
 
-/// Adds to each sum the products of four weights and the four inputs in lane `LANE` of `inputs`.
+/// Adds to each sum the products of four weights with the four inputs in lane `LANE` of `inputs`.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 fn dot<const LANE: usize>(sums: int32x4_t, weights: int8x16_t, inputs: int8x16_t) -> int32x4_t {
     let mut sums = sums;
-    // SAFETY: touches these registers only; the instruction exists where this function may be called.
+    // SAFETY: uses only these registers; the instruction exists wherever this function may be called.
     unsafe {
         asm!(
             "sdot {sums:v}.4s, {weights:v}.16b, {inputs:v}.4b[{lane}]",
@@ -248,15 +247,15 @@ fn dot<const LANE: usize>(sums: int32x4_t, weights: int8x16_t, inputs: int8x16_t
     sums
 }
 
-/// Four numbers of 16 bits as numbers of 32 bits: exact.
+/// Converts four f16 to f32, exactly.
 ///
 /// # Safety
-/// Four numbers lie at `halves`.
+/// `halves` points to four numbers.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn widen(halves: *const f16) -> float32x4_t {
     let wide: float32x4_t;
-    // SAFETY: four numbers are readable there by what the caller promises; the instruction touches registers only.
+    // SAFETY: the caller guarantees four readable numbers; the instruction uses only registers.
     unsafe {
         let halves = vld1_u16(halves.cast());
         asm!(

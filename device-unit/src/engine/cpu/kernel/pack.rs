@@ -1,15 +1,13 @@
-//! Weights as the kernels read them: 16 outputs interleaved, bytes in one stream and scales in another.
+//! Packed weights: 16 outputs interleaved, with bytes and scales in separate streams.
 //!
-//! It knows the layout in memory; where weights come from and what is done with them is others' business.
+//! A panel holds 16 outputs. Its block b is 8 groups of 64 bytes; group g holds inputs 4g..4g+4 of the block, four bytes for each of the
+//! 16 outputs: the operand of a dot product of bytes. Missing outputs of the last panel are zeros. On x86 a byte is the weight plus 128,
+//! because the instructions there multiply unsigned bytes by signed ones.
 //!
-//! A panel holds 16 outputs. Its block b is 8 groups of 64 bytes; group g holds inputs 4g..4g+4 of the block, four bytes
-//! for each of the 16 outputs: the operand of a dot product of bytes. Outputs beyond the last are zeros. On x86 a byte
-//! is the weight plus 128, because the instructions there multiply unsigned bytes by signed ones.
-//!
-//! A matrix whose weights are all within -16..=15, as the five- and four-bit formats give them, takes five bits a weight
-//! ([`Form::Narrow`]): what limits the product of a single row is how fast memory is read. A group's byte is then the
-//! weight plus 16; its low four bits are in the low (even groups) or high (odd groups) half of the 64 bytes that two groups
-//! share, and its fifth bit is bit g of one more 64 bytes for all 8 groups. The arithmetic does not know of it.
+//! A matrix whose weights are all within -16..=15, as in four- and five-bit formats, is stored with five bits per weight
+//! ([`Form::Narrow`]), because the product of a single row is limited by memory bandwidth. A group's byte is then the weight plus 16; its
+//! low four bits are in the low (even groups) or high (odd groups) half of 64 bytes shared by two groups, and its fifth bit is bit g of
+//! another 64 bytes for all 8 groups. The form does not affect results.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -20,29 +18,29 @@ use memmap2::MmapMut;
 use super::super::threads::Pool;
 use super::block::{BLOCK, PANEL};
 
-/// Inputs that lie together in memory.
+/// Inputs per group.
 pub(super) const GROUP: usize = 4;
-/// Bytes of one group: 16 outputs.
+/// Bytes per group: four inputs of 16 outputs.
 pub(super) const GROUP_BYTES: usize = GROUP * PANEL;
-/// Groups of a block.
+/// Groups per block.
 pub(super) const GROUPS: usize = BLOCK / GROUP;
 
-/// How weights lie in memory; chosen by what they are.
+/// Storage format of the weights, chosen by their range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// A byte each.
+    /// One byte per weight.
     Wide,
-    /// Five bits each.
+    /// Five bits per weight.
     Narrow,
 }
 
 impl Form {
-    /// What a kernel compiled for one form calls it.
+    /// Returns the form selected by a kernel's const parameter.
     pub(super) const fn of(narrow: bool) -> Self {
         if narrow { Self::Narrow } else { Self::Wide }
     }
 
-    /// Bytes of one block of a panel.
+    /// Returns the bytes of one block of a panel.
     pub(super) const fn block_bytes(self) -> usize {
         match self {
             Self::Wide => GROUPS * GROUP_BYTES,
@@ -51,20 +49,20 @@ impl Form {
     }
 }
 
-/// What is XORed to a weight's byte in memory.
+/// XORed with each stored byte of a weight.
 const FLIP: u8 = if cfg!(target_arch = "x86_64") { 0x80 } else { 0 };
 
-/// From this size on the system is asked for large pages.
+/// Allocations of at least this size use huge pages.
 const LARGE: usize = 4 << 20;
 
-/// A weight matrix, `outputs` x `inputs`, in the kernels' layout.
+/// A weight matrix, `outputs` x `inputs`, in the layout of the kernels.
 pub struct PackedMatrix {
     outputs: usize,
     inputs: usize,
     form: Form,
     weights: MmapMut,
     scales: MmapMut,
-    /// Laid out as the scales are.
+    /// In the layout of `scales`.
     minima: Option<MmapMut>,
 }
 
@@ -79,7 +77,7 @@ pub(super) struct Panel<'a> {
 }
 
 impl Panel<'_> {
-    /// The weight of output `lane` for input `input` of block `block`.
+    /// Returns the weight of output `lane` for input `input` of block `block`.
     pub(super) fn weight(&self, block: usize, input: usize, lane: usize) -> i8 {
         let weights = &self.weights[block * self.form.block_bytes()..];
         let (group, at) = place(input, lane);
@@ -98,20 +96,19 @@ impl Panel<'_> {
     }
 }
 
-/// The group in which the weight of an output for an input is, and its place there.
+/// Returns the group of an input, and the weight's position in it.
 fn place(input: usize, lane: usize) -> (usize, usize) {
     (input / GROUP, lane * GROUP + input % GROUP)
 }
 
 impl PackedMatrix {
-    /// Packs weights given as floats, on all threads: `row(output, values)` writes the `inputs` weights of one output.
+    /// Packs weights given as floats, on all threads. `row(output, values)` writes the `inputs` weights of one output.
     ///
-    /// Each block of 32 is rounded to bytes: the scale is the largest magnitude / 127 as f16, a byte the nearest whole
-    /// number (ties to even) of weight / scale within -127..=127. Weights that are not finite count as 0; readers refuse
-    /// such files before.
+    /// Each block of 32 is rounded to bytes: the scale is the largest magnitude / 127 as f16, and a byte is weight / scale rounded to the
+    /// nearest integer (ties to even) within -127..=127. Non-finite weights count as 0; the file readers refuse them.
     ///
     /// # Panics
-    /// Where `inputs` is not a multiple of 32.
+    /// If `inputs` is not a multiple of 32.
     pub fn pack(outputs: usize, inputs: usize, row: impl Fn(usize, &mut [f32]) + Sync, pool: &Pool) -> Self {
         let bytes_of = |values: &mut Vec<f32>, output: usize, bytes: &mut [i8], scales: &mut [f16]| {
             values.resize(inputs, 0.0);
@@ -129,14 +126,13 @@ impl PackedMatrix {
         packed
     }
 
-    /// Packs weights that are signed bytes with an f16 scale per block of 32 already, without any loss:
-    /// `row(output, bytes, scales)` writes the `inputs` bytes and `inputs / 32` scales of one output. It is called again
-    /// for outputs that suggested a form which others do not fit.
+    /// Packs weights that already are signed bytes with an f16 scale per block of 32, without loss. `row(output, bytes, scales)` writes the
+    /// `inputs` bytes and `inputs / 32` scales of one output. It is called again for all outputs if one does not fit the narrow form.
     ///
-    /// Scales that are not finite count as 0; readers refuse such files before.
+    /// Non-finite scales count as 0; the file readers refuse them.
     ///
     /// # Panics
-    /// Where `inputs` is not a multiple of 32.
+    /// If `inputs` is not a multiple of 32.
     pub fn pack_q8(
         outputs: usize,
         inputs: usize,
@@ -167,8 +163,8 @@ impl PackedMatrix {
         }
     }
 
-    /// Gives every block of 32 weights a number that is added to each of them, on all threads: `row(output, minima)` writes the
-    /// `inputs / 32` numbers of one output. Those that are not finite count as 0.
+    /// Adds a minimum to each block of 32 weights, on all threads. `row(output, minima)` writes the `inputs / 32` minima of one output.
+    /// Non-finite minima count as 0.
     #[must_use]
     pub fn with_minima(mut self, row: impl Fn(usize, &mut [f16]) + Sync, pool: &Pool) -> Self {
         let (outputs, blocks) = (self.outputs, self.inputs / BLOCK);
@@ -190,15 +186,15 @@ impl PackedMatrix {
         self
     }
 
-    /// The minima of one panel, blocks x [`PANEL`], where the matrix has any.
+    /// Returns the minima of one panel, blocks x [`PANEL`], if the matrix has any.
     pub(super) fn minima(&self, panel: usize) -> Option<&[f16]> {
         let len = self.inputs / BLOCK * PANEL;
         let all: &[f16] = bytemuck::cast_slice(self.minima.as_ref()?);
         all.get(panel * len..(panel + 1) * len)
     }
 
-    /// Packs all rows into a matrix of zeros; given up, with false, at the first weight that does not fit its form. Every
-    /// weight fits [`Form::Wide`].
+    /// Packs all rows into a zeroed matrix. Stops and returns `false` at the first weight that does not fit the form; every weight fits
+    /// [`Form::Wide`].
     fn fill<S: Default>(&mut self, pool: &Pool, row: &(impl Fn(&mut S, usize, &mut [i8], &mut [f16]) + Sync)) -> bool {
         let Self {
             outputs, inputs, form, ..
@@ -215,7 +211,7 @@ impl PackedMatrix {
             .map(Mutex::new)
             .collect();
         let misfit = AtomicBool::new(false);
-        // Several panels a task: their scratch memory is shared.
+        // Several panels per task share their scratch memory.
         let panels_per_task = (64 * 1024 / inputs / PANEL).max(1);
         pool.run(places.len().div_ceil(panels_per_task), |task| {
             let mut scratch = S::default();
@@ -254,17 +250,17 @@ impl PackedMatrix {
         !misfit.into_inner()
     }
 
-    /// Rows of the matrix: values of a product's row.
+    /// Returns the number of rows of the matrix, which are the outputs.
     pub fn outputs(&self) -> usize {
         self.outputs
     }
 
-    /// Columns of the matrix: values of an activation row.
+    /// Returns the number of columns of the matrix, which are the inputs.
     pub fn inputs(&self) -> usize {
         self.inputs
     }
 
-    /// Bytes it takes in memory, which is also what one product of a single row reads.
+    /// Returns the bytes in memory, which is also what a product with a single row reads.
     pub fn bytes(&self) -> usize {
         self.outputs.div_ceil(PANEL) * self.panel_bytes()
     }
@@ -292,7 +288,7 @@ impl std::fmt::Debug for PackedMatrix {
     }
 }
 
-/// Puts one output's row into its lane of a panel that was zeros there.
+/// Writes one output's row into its lane of a zeroed panel.
 fn interleave(form: Form, lane: usize, bytes: &[i8], panel: &mut [u8]) {
     let lane = lane * GROUP..(lane + 1) * GROUP;
     for (bytes, block) in bytes
@@ -321,12 +317,12 @@ fn interleave(form: Form, lane: usize, bytes: &[i8], panel: &mut [u8]) {
     }
 }
 
-/// One block of 32 weights to bytes; returns the scale.
+/// Rounds a block of 32 weights to bytes, and returns the scale.
 pub fn quantise_weights(values: &[f32], bytes: &mut [i8]) -> f16 {
-    /// Adding it rounds a value below 2^22 to a whole number, ties to even, which then is in the low bits.
+    /// Adding it rounds a value below 2^22 to an integer, ties to even, which is then in the low bits.
     const ROUNDER: f32 = 12_582_912.0;
     let finite = |value: f32| if value.is_finite() { value } else { 0.0 };
-    // The order of positive floats is that of their bits, and whole numbers compilers compare lane by lane.
+    // The bits of positive floats are ordered like the floats, and comparisons of integers vectorize.
     let magnitude = |value: &f32| finite(*value).to_bits() & 0x7fff_ffff;
     let largest = f32::from_bits(values.iter().map(magnitude).max().unwrap_or_default());
     let scale = f16::from_f32(largest / 127.0);
@@ -343,15 +339,15 @@ pub fn quantise_weights(values: &[f32], bytes: &mut [i8]) -> f16 {
     scale
 }
 
-/// Zeroed memory, page-aligned, that the system provides only where it is touched and takes back when it is dropped.
+/// Returns zeroed, page-aligned memory that is allocated when it is touched, and freed on drop.
 fn memory(bytes: usize) -> MmapMut {
     let Ok(memory) = MmapMut::map_anon(bytes.max(64)) else {
-        // As for any vector: there is no working on without memory.
+        // As for a `Vec`, an allocation failure aborts.
         std::alloc::handle_alloc_error(std::alloc::Layout::new::<u64>());
     };
     #[cfg(target_os = "linux")]
     if bytes >= LARGE {
-        // Only makes it faster; some systems have no large pages.
+        // Only affects speed; some systems have no huge pages.
         let _ = memory.advise(memmap2::Advice::HugePage);
     }
     memory

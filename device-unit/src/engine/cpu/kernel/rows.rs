@@ -1,8 +1,4 @@
-//! Activations as the kernels read them: signed bytes with a scale for every 32 of a row.
-//!
-//! It knows how floats become bytes, which is part of the arithmetic, and the layout in memory.
-//!
-//! For each block of 32 values v:
+//! Quantised activations: signed bytes with a scale for every 32 values of a row. For each block of 32 values v:
 //!
 //! ```text
 //! v     = 0 where it is NaN, otherwise limited to -2^100 ..= 2^100
@@ -19,45 +15,45 @@ use super::block::BLOCK;
 use super::pack::Form;
 use super::tier::{Kernel, Tier};
 
-/// Beyond it an activation is cut: its products with any weight stay finite.
+/// Activations are limited to this magnitude, so that products with any weight stay finite.
 const LIMIT: f32 = f32::from_bits((127 + 100) << 23);
-/// Below it a block is taken for zeros: nothing in it can matter, and no step has to care for denormals.
+/// Blocks below this magnitude are rounded to zero, so that no step has to handle subnormal numbers.
 const NOTHING: f32 = f32::from_bits((127 - 100) << 23);
 
-/// Adding it rounds a value below 2^22 to a whole number, ties to even, which then is in the low bits.
+/// Adding it rounds a value below 2^22 to an integer, ties to even, which is then in the low bits.
 const ROUNDER: f32 = 12_582_912.0;
 
-/// Rows of activations in the kernels' form. Reuse one for many products: its memory is kept.
+/// Rows of quantised activations. Reusing one for several products reuses its memory.
 #[derive(Debug, Clone, Default)]
 pub struct QuantRows {
     len: usize,
     inputs: usize,
-    /// Block by block, in it row by row, 32 bytes each: rows of one tile are neighbours.
+    /// By block, then by row, 32 bytes each: the rows of a tile are adjacent.
     bytes: Vec<i8>,
-    /// For each block and row in the same order.
+    /// One per block and row, in the same order.
     scales: Vec<f32>,
-    /// For each block and row: -128 times the sum of its bytes, what the 128 added to each weight on x86 brings too much.
+    /// One per block and row: -128 times the sum of its bytes, which corrects for the offset of 128 of the weights on x86.
     #[cfg(target_arch = "x86_64")]
     offsets: Vec<i32>,
-    /// For each block and row: the sum of its bytes times its scale, which a minimum added to all weights is multiplied by.
+    /// One per block and row: the sum of its bytes times its scale, which is multiplied with the minima.
     sums: Vec<f32>,
-    /// For each block and row, for the 16 added to each weight in its narrow form: -16 times the sum.
+    /// One per block and row: -16 times the sum of its bytes, which corrects for the offset of 16 of the weights in the narrow form.
     narrow_offsets: Vec<i32>,
-    /// The bytes again, widened, as instructions without a dot product of bytes take them: 0 2 1 3 of each four.
+    /// The bytes as 16-bit words for tiers without dot products of bytes, in the order 0 2 1 3 of each four.
     #[cfg(target_arch = "x86_64")]
     wide: Vec<i16>,
 }
 
 impl QuantRows {
-    /// No rows.
+    /// Creates an empty set of rows.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the rows of `rows`, each of `inputs` values, in place of what it held.
+    /// Replaces the contents by `rows`, with `inputs` values per row.
     ///
     /// # Panics
-    /// Where `inputs` is not a multiple of 32, or `rows` no whole number of rows.
+    /// If `inputs` is not a multiple of 32, or `rows` is not a whole number of rows.
     pub fn quantise(&mut self, rows: &[f32], inputs: usize) {
         self.resize(rows.len(), inputs);
         let blocks = self.blocks();
@@ -71,12 +67,12 @@ impl QuantRows {
         }
     }
 
-    /// [`QuantRows::quantise`] on all threads, where there is enough to share.
+    /// Like [`QuantRows::quantise`], on all threads if there are enough rows.
     ///
     /// # Panics
-    /// As there.
+    /// See [`QuantRows::quantise`].
     pub fn quantise_on(&mut self, pool: &Pool, rows: &[f32], inputs: usize) {
-        /// Values that one task is worth.
+        /// Values per task.
         const TASK: usize = 8192;
         if rows.len() < 2 * TASK {
             return self.quantise(rows, inputs);
@@ -117,7 +113,7 @@ impl QuantRows {
         }
     }
 
-    /// All of it in pieces of `blocks` blocks of every row, each with the number of its first block.
+    /// Splits the blocks of all rows into parts of `blocks` blocks, each with the index of its first block.
     fn parts(&mut self, blocks: usize) -> Vec<(usize, Part<'_>)> {
         let places = (self.len * blocks).max(1);
         let first_blocks = (0..).step_by(blocks);
@@ -149,7 +145,7 @@ impl QuantRows {
         first_blocks.zip(parts).collect()
     }
 
-    /// How many rows it holds.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -159,7 +155,7 @@ impl QuantRows {
         self.len == 0
     }
 
-    /// Values of a row.
+    /// Returns the number of values per row.
     pub fn inputs(&self) -> usize {
         self.inputs
     }
@@ -168,13 +164,13 @@ impl QuantRows {
         self.inputs / BLOCK
     }
 
-    /// The bytes of one block of one row.
+    /// Returns the bytes of one block of one row.
     pub(super) fn block(&self, row: usize, block: usize) -> &[i8] {
         let at = (block * self.len + row) * BLOCK;
         &self.bytes[at..at + BLOCK]
     }
 
-    /// All bytes, scales, offsets and words in their order in memory, for the tiers.
+    /// Returns all bytes in memory order.
     pub(super) fn bytes(&self) -> &[i8] {
         &self.bytes
     }
@@ -183,7 +179,7 @@ impl QuantRows {
         &self.scales
     }
 
-    /// What a block's sums begin with on x86, where weights of the wide form are taken as 0..=255 and not as -128..=127.
+    /// Returns the correction for the weights' offset on x86, by block and row.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn offsets(&self, form: Form) -> &[i32] {
         match form {
@@ -206,13 +202,13 @@ impl QuantRows {
         &self.wide
     }
 
-    /// The scale of one block of one row.
+    /// Returns the scale of one block of one row.
     pub(super) fn scale(&self, row: usize, block: usize) -> f32 {
         self.scales[block * self.len + row]
     }
 }
 
-/// Some blocks of all rows: pieces of the fields of [`QuantRows`].
+/// Some blocks of all rows: parts of the fields of [`QuantRows`].
 struct Part<'a> {
     bytes: &'a mut [i8],
     scales: &'a mut [f32],
@@ -266,11 +262,11 @@ impl Kernel for Quantise<'_> {
     }
 }
 
-/// Scale and bytes of one block, as this file's head defines them.
+/// Computes the scale and the bytes of one block, as defined in the module documentation.
 #[inline(always)]
 fn quantise_block(values: &[f32; BLOCK]) -> (f32, [i8; BLOCK]) {
     let mut limited = [0.0f32; BLOCK];
-    // The order of positive floats is that of their bits, and whole numbers compilers compare lane by lane.
+    // The bits of positive floats are ordered like the floats, and comparisons of integers vectorize.
     let mut largest_bits = 0u32;
     for (limited, value) in limited.iter_mut().zip(values) {
         let value = if value.is_nan() { 0.0 } else { *value };
@@ -285,7 +281,7 @@ fn quantise_block(values: &[f32; BLOCK]) -> (f32, [i8; BLOCK]) {
     let steps = 127.0 / largest;
     let mut bytes = [0; BLOCK];
     for (byte, value) in bytes.iter_mut().zip(&limited) {
-        // The rounder's own low byte is zero.
+        // The low byte of the rounder is zero.
         *byte = (value * steps + ROUNDER).to_bits() as u8 as i8;
     }
     (largest / 127.0, bytes)

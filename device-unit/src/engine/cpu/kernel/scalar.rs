@@ -1,10 +1,10 @@
-//! The definition: the arithmetic of `mod.rs`, word for word, for any processor. The other tiers must equal it bit for bit.
+//! The reference implementation of the arithmetic defined in `mod.rs`. All other tiers must equal it bit for bit.
 
 use super::block::{BLOCK, PANEL};
 use super::pack::Panel;
 use super::rows::QuantRows;
 
-/// One panel times the rows from `first_row` on; see `Tile`. Any processor can run it, and no size is unsafe.
+/// Multiplies one panel with the rows from `first_row` on; see `Tile`. Safe with any sizes, on any processor.
 pub(super) fn tile(panel: Panel<'_>, x: &QuantRows, first_row: usize, tile: &mut [[f32; PANEL]]) {
     for (row, out) in tile.iter_mut().enumerate() {
         let row = first_row + row;

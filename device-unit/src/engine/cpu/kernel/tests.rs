@@ -1,11 +1,11 @@
-//! Every tier against the definition, bit for bit; and the definition against its formula.
+//! Compares every tier with the reference implementation bit for bit, and the reference with its formula.
 
 use half::f16;
 use softprefix_core::prefix::split_mix;
 
 use super::*;
 
-/// Deterministic, and good enough to hit every byte.
+/// A deterministic generator that covers all byte values.
 struct Noise(u64);
 
 impl Noise {
@@ -19,22 +19,22 @@ impl Noise {
     }
 }
 
-/// What weights and activations are made of.
+/// Kinds of weights and activations.
 #[derive(Debug, Clone, Copy)]
 enum Data {
     Random,
-    /// Weights -16..=15, as five-bit formats have them.
+    /// Weights -16..=15, as in five-bit formats.
     Narrow,
-    /// Weights 0..=15 and a minimum for each block, as four-bit formats with minima have them.
+    /// Weights 0..=15 and a minimum for each block, as in four-bit formats with minima.
     Minima,
-    /// All weights -128, all activations at the end of their range, in all signs.
+    /// All weights -128, all activations at the ends of their range, with all signs.
     Extreme,
     Zeros,
-    /// Scales that are denormals as f16, activations near the smallest that count.
+    /// Subnormal f16 scales, and activations near the smallest that are not rounded to zero.
     Tiny,
-    /// The largest scales there are, activations up to infinity.
+    /// The largest scales, and activations up to infinity.
     Huge,
-    /// Any bits at all.
+    /// Random bits.
     Anything,
 }
 

@@ -1,8 +1,6 @@
-//! Which instructions the kernels use: found out when the program runs, or forced for a test.
-//!
-//! It knows processors, and nothing of what is computed.
+//! Instruction sets of the kernels, detected at run time or forced for a test.
 
-// Calls of functions compiled for instructions that were found first.
+// Calls of functions compiled for instructions that were detected.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -11,36 +9,36 @@ use std::str::FromStr;
 /// The environment variable that forces a tier.
 pub const TIER_VARIABLE: &str = "SOFTPREFIX_KERNEL";
 
-/// A set of instructions the kernels are written for. All tiers give the same bits.
+/// An instruction set that the kernels are written for. All tiers give the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tier {
-    /// No particular instructions: the definition.
+    /// No particular instructions: the reference implementation.
     Scalar,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
-    /// The same with the dot product of bytes on 256 bits.
+    /// AVX2 with 256-bit dot products of bytes.
     AvxVnni,
     /// x86-64 with AVX-512 (F, BW, VL, DQ) and its dot product of bytes.
     Avx512Vnni,
-    /// aarch64 as it comes.
+    /// Any aarch64.
     Neon,
-    /// aarch64 with the dot product of bytes.
+    /// aarch64 with dot products of bytes.
     NeonDot,
 }
 
-/// Work that is compiled once for each tier: a loop over lanes that the compiler turns into the tier's instructions.
+/// A computation that is compiled once for each tier: the compiler vectorizes its loops with the tier's instructions.
 ///
-/// `run` must be `#[inline(always)]`, and so must everything in it that is to profit. Since Rust never reorders or fuses
-/// floating-point operations by itself, the bits are the same for all tiers.
+/// `run` and the functions it calls must be `#[inline(always)]`. Because Rust does not reorder or fuse floating-point operations, all
+/// tiers give the same bits.
 pub trait Kernel {
-    /// What the computation returns.
+    /// The result of the computation.
     type Output;
-    /// Runs the computation, compiled for the tier.
+    /// Runs the computation.
     fn run(self) -> Self::Output;
 }
 
 impl Tier {
-    /// Every tier, on whatever processor.
+    /// All tiers, supported or not.
     pub const ALL: [Self; 6] = [
         Self::Scalar,
         Self::Avx2,
@@ -50,7 +48,7 @@ impl Tier {
         Self::NeonDot,
     ];
 
-    /// The fastest tier of this processor.
+    /// Returns the fastest tier that this processor supports.
     pub fn best() -> Self {
         [Self::Avx512Vnni, Self::AvxVnni, Self::Avx2, Self::NeonDot, Self::Neon]
             .into_iter()
@@ -58,10 +56,10 @@ impl Tier {
             .unwrap_or(Self::Scalar)
     }
 
-    /// The tier that the environment variable `SOFTPREFIX_KERNEL` names, or the fastest where it is unset or empty.
+    /// Returns the tier named by the environment variable `SOFTPREFIX_KERNEL`, or the fastest if it is unset or empty.
     ///
     /// # Errors
-    /// Where it names no tier, or one this processor cannot run.
+    /// Fails if the name is unknown, or this processor does not support the tier.
     pub fn from_env() -> Result<Self, TierError> {
         match std::env::var(TIER_VARIABLE) {
             Ok(name) if !name.is_empty() => name.parse(),
@@ -69,7 +67,7 @@ impl Tier {
         }
     }
 
-    /// Its name in the environment variable and in what an engine says of itself.
+    /// Returns the name, as used in the environment variable and in an engine's description.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
@@ -81,7 +79,7 @@ impl Tier {
         }
     }
 
-    /// Whether this processor has its instructions.
+    /// Returns `true` if this processor has the tier's instructions.
     pub fn is_supported(self) -> bool {
         match self {
             Self::Scalar => true,
@@ -109,16 +107,16 @@ impl Tier {
         }
     }
 
-    /// Runs `kernel` compiled for this tier (or for none in particular, where this processor lacks it).
+    /// Runs `kernel` compiled for this tier, or for no particular instructions if this processor does not support the tier.
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.supported_or_scalar() {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: a tier that is supported has the instructions its `run` is compiled for.
+            // SAFETY: a supported tier has the instructions that its `run` function is compiled for.
             Self::Avx512Vnni => unsafe { run_avx512(kernel) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Self::Avx2 | Self::AvxVnni => unsafe { run_avx2(kernel) },
-            // aarch64 has what a kernel needs without asking.
+            // aarch64 always has the instructions of these kernels.
             _ => kernel.run(),
         }
     }
@@ -138,7 +136,7 @@ unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 
-/// Runs a kernel compiled for AVX-512 besides.
+/// Runs a kernel compiled for AVX-512.
 ///
 /// # Safety
 /// The processor has AVX2, FMA, F16C and AVX-512 F, BW, VL and DQ.
@@ -182,27 +180,27 @@ fn usable() -> String {
     names.join(", ")
 }
 
-/// Why a tier cannot be had.
+/// Why a tier cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TierError {
-    /// The variable names no tier.
+    /// The variable names an unknown tier.
     #[error(
         "SOFTPREFIX_KERNEL names {name:?}, which is no kernel; this processor runs {usable}: name one, or unset it"
     )]
     Unknown {
-        /// The name as given.
+        /// The given name.
         name: String,
-        /// Names of the tiers that this processor can run.
+        /// Names of the tiers that this processor supports.
         usable: String,
     },
-    /// The variable names a tier that this processor cannot run.
+    /// The variable names a tier that this processor does not support.
     #[error(
         "SOFTPREFIX_KERNEL asks for {tier}, which this processor cannot run; it runs {usable}: name one, or unset it"
     )]
     Unsupported {
         /// The tier.
         tier: Tier,
-        /// Names of the tiers that this processor can run.
+        /// Names of the tiers that this processor supports.
         usable: String,
     },
 }

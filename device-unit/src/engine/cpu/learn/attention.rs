@@ -1,11 +1,11 @@
-//! Attention of a whole sequence at once, forth and back: for one head with queries q (scaled), keys k and values v,
+//! Forward and backward attention of a whole sequence. For one head with queries q (scaled), keys k and values v:
 //!
 //! ```text
-//! p = softmax, row by row, of  q k^T  at the positions up to the row's own       out = p v
+//! p = softmax by row of  q k^T  over the row's own and earlier positions         out = p v
 //! d p = d out v^T     d s = p (d p - sum of p d p)     d q = d s k     d k = d s^T q     d v = p^T d out
 //! ```
 //!
-//! Heads of queries that share keys are one task, and add to those keys' gradients in their order. It knows one layer at a time.
+//! The query heads that share keys are one task; they add to the gradients of the keys in a fixed order.
 
 use std::sync::PoisonError;
 
@@ -18,7 +18,7 @@ use crate::engine::cpu::weights::{HeadNorms, Layer};
 
 use super::ops::NormBack;
 
-/// Queries, keys and values of all rows as attention takes them: normalised where the model does that, turned, queries scaled.
+/// Queries, keys and values of all rows as attention uses them: normalised if the model does so, rotated, and queries scaled.
 pub struct Heads<'a> {
     rows: usize,
     angles: &'a [f32],
@@ -31,7 +31,7 @@ pub struct Heads<'a> {
 }
 
 impl<'a> Heads<'a> {
-    /// `qkv` has a row of queries, keys and values, as they come out of the product, for each row of `angles`.
+    /// Splits the product `qkv`, which has a row of queries, keys and values for each row of `angles`.
     pub fn of(model: &Model, layer: &Layer, angles: &'a [f32], qkv: &[f32]) -> Self {
         let config = &model.config;
         let (query_width, kv_width) = (config.query_width(), config.kv_width());
@@ -71,7 +71,7 @@ impl<'a> Heads<'a> {
         heads
     }
 
-    /// Rows x queries: what comes out.
+    /// Returns the attention output, rows x queries.
     pub fn attend(&self, model: &Model) -> Vec<f32> {
         let config = &model.config;
         let mut out = vec![0.0; self.queries.len()];
@@ -90,7 +90,7 @@ impl<'a> Heads<'a> {
         out
     }
 
-    /// Rows x (queries + keys + values): the gradient of `qkv`, given that of what came out.
+    /// Returns the gradient of `qkv`, rows x (queries + keys + values), from the gradient of the attention output.
     pub fn attend_back(&self, model: &Model, layer: &Layer, qkv: &[f32], attended: &[f32]) -> Vec<f32> {
         let config = &model.config;
         let (head_size, rows) = (config.head_size, self.rows);
@@ -143,7 +143,7 @@ impl<'a> Heads<'a> {
         self.before_turning(model, layer, qkv, (of_queries, of_keys, of_values))
     }
 
-    /// Leads gradients of turned and normalised heads back, and puts all three side by side.
+    /// Backpropagates through rotation and normalisation, and concatenates queries, keys and values.
     fn before_turning(
         &self,
         model: &Model,
@@ -157,7 +157,7 @@ impl<'a> Heads<'a> {
         let mut out = Vec::with_capacity(qkv.len());
         let mut back = vec![0.0; angles_len];
         for (row, before) in qkv.chunks_exact(query_width + 2 * kv_width).enumerate() {
-            // A turn's transpose is the turn by the opposite angle.
+            // The transpose of a rotation is the rotation by the opposite angle.
             back.copy_from_slice(&self.angles[row * angles_len..(row + 1) * angles_len]);
             back[angles_len / 2..].iter_mut().for_each(|sine| *sine = -*sine);
             let (before_queries, rest) = before.split_at(query_width);
@@ -202,7 +202,7 @@ impl<'a> Heads<'a> {
         out
     }
 
-    /// Rows x rows: how much each position's value counts at each row.
+    /// Returns the attention probabilities, rows x rows.
     fn shares(&self, tier: Tier, queries: &[f32], across_keys: &[f32]) -> Vec<f32> {
         let rows = self.rows;
         let mut shares = vec![0.0; rows * rows];
@@ -224,7 +224,7 @@ impl<'a> Heads<'a> {
         (of(&self.keys), of(&self.values))
     }
 
-    /// The queries of each head that these keys serve.
+    /// Returns the queries of each head that shares these keys.
     fn queries_of(&self, config: &Config, kv_head: usize) -> Vec<Vec<f32>> {
         let group = config.heads / config.kv_heads;
         (kv_head * group..(kv_head + 1) * group)
@@ -255,7 +255,7 @@ fn scale(config: &Config) -> f32 {
     1.0 / (config.head_size as f32).sqrt()
 }
 
-/// `count` columns from `first` on of rows that are `width` wide.
+/// Returns `count` columns from `first` on of rows of `width` values.
 fn columns(all: &[f32], width: usize, first: usize, count: usize) -> Vec<f32> {
     all.chunks_exact(width)
         .flat_map(|row| &row[first..first + count])
@@ -263,14 +263,14 @@ fn columns(all: &[f32], width: usize, first: usize, count: usize) -> Vec<f32> {
         .collect()
 }
 
-/// The transpose of rows that are `width` wide.
+/// Returns the transpose of rows of `width` values.
 fn transposed(all: &[f32], width: usize) -> Vec<f32> {
     (0..width)
         .flat_map(|column| all[column..].iter().step_by(width).copied())
         .collect()
 }
 
-/// Writes the rows of `from`, a head's, into that head's place among a task's columns.
+/// Copies the rows of one head into its columns of a task.
 fn write(task: &Columns<'_>, head: usize, from: &[f32], head_size: usize) {
     let mut rows = task.lock().unwrap_or_else(PoisonError::into_inner);
     for (row, from) in rows.iter_mut().zip(from.chunks_exact(head_size)) {
@@ -289,7 +289,7 @@ impl Kernel for Softmax<'_> {
     }
 }
 
-/// The gradient of scores in the place of that of their softmax.
+/// Replaces the gradient of the softmax by the gradient of the scores.
 struct SoftmaxBack<'a> {
     shares: &'a [f32],
     d: &'a mut [f32],

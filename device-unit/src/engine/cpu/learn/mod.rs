@@ -1,21 +1,20 @@
-//! The gradient of a loss with respect to a sequence's first rows: one forward pass in f32 that keeps what the way back needs, and one
-//! backward pass, against the packed weights.
+//! The gradient of a loss with respect to the first rows of a sequence: a forward pass in f32 that keeps activations, and a backward
+//! pass, both with the packed weights.
 //!
-//! Only rows are learned, so only activations are led back: with d the gradient of the residual stream x,
+//! Only rows are learned, so only gradients of activations are needed. With d the gradient of the residual stream x:
 //!
 //! ```text
 //! d gate, d up = through silu(gate) up of  d * Wdown         d += rms_norm' of  (d gate, d up) * Wgate,up
 //! d q, d k, d v = through attention of  d * Wo               d += rms_norm' of  (d q, d k, d v) * Wqkv
 //! ```
 //!
-//! Kept of each layer: its input, its queries, keys and values, the stream between its halves, gates. Where the engine's own forward
-//! pass rounds activations to bytes, this one does not: it says in which direction to go, and the engine what was reached. It knows a
-//! model's arithmetic, and no sequences of the engine.
+//! Each layer keeps its input, its queries, keys and values, the stream between its halves, and the gates. Unlike the engine's own
+//! forward pass, this one does not round activations to bytes: it gives the direction of a step, and the engine evaluates the result.
 //!
-//! Measured by `softprefix-bench learn` (100 rows, 8 of them learned, 20 targets; two threads with AVX-512 before everything else on the
-//! machine, profile dev): the backward pass takes 0.35 s on SmolLM2-135M and 1.2 s on Qwen2.5-Coder-0.5B, which is 39 and 41 % of the
-//! rate of a plain product of f32 matrices in the same run. A step, its judging included, takes 4.5 and 5.6 times the prefill of its
-//! rows. Beside the model it takes 61 and 132 MB, and 321 MB for 256 rows on Qwen. Half of the time goes into unpacking weights.
+//! Measured by `softprefix-bench learn` (100 rows, 8 of them learned, 20 targets; two threads with AVX-512 and real-time priority, profile
+//! dev): the backward pass takes 0.35 s on SmolLM2-135M and 1.2 s on Qwen2.5-Coder-0.5B, which is 39 and 41 % of the rate of a plain
+//! product of f32 matrices in the same run. A step with its evaluation takes 4.5 and 5.6 times the prefill of its rows. It takes 61 and
+//! 132 MB beside the model, and 321 MB for 256 rows on Qwen. Half of the time is spent unpacking weights.
 
 mod attention;
 mod ops;
@@ -31,7 +30,7 @@ use crate::engine::gradient::{Example, Gradient, Target};
 use attention::Heads;
 use ops::{GateBack, NormBack, Predict};
 
-/// An example on its way forth and back.
+/// The forward and backward pass of one example.
 pub struct Pass {
     targets: Vec<Target>,
     weight: f32,
@@ -39,7 +38,7 @@ pub struct Pass {
     rows: usize,
     /// Cosines and sines of each row.
     angles: Vec<f32>,
-    /// Rows x H: the residual stream, and from the head on its gradient.
+    /// Rows x H: the residual stream, in the backward pass its gradient.
     x: Vec<f32>,
     kept: Vec<Kept>,
     /// Targets x V: logits, then their gradient.
@@ -48,19 +47,19 @@ pub struct Pass {
     next: Share,
 }
 
-/// What a layer's way back needs.
+/// Activations of one layer that the backward pass needs.
 struct Kept {
     /// Rows x H.
     x: Vec<f32>,
-    /// Rows x (queries + keys + values), neither normalised nor turned.
+    /// Rows x (queries + keys + values), before normalisation and rotation.
     qkv: Vec<f32>,
-    /// Rows x H: the stream behind the attention.
+    /// Rows x H: the stream after attention.
     middle: Vec<f32>,
     /// Rows x (gate + up).
     gate_up: Vec<f32>,
 }
 
-/// The shares of the work, in their order.
+/// The pieces of work, in order.
 #[derive(Clone, Copy)]
 enum Share {
     Forward(usize),
@@ -69,16 +68,16 @@ enum Share {
     Backward(usize),
 }
 
-/// Bytes that a pass of so many rows and targets takes.
+/// Returns the bytes that a pass of so many rows and targets takes.
 pub fn bytes(config: &Config, vocab_size: usize, rows: usize, targets: usize) -> usize {
     let (hidden, gates) = (config.hidden_size, 2 * config.feed_forward);
     let qkv = config.query_width() + 2 * config.kv_width();
     let layer = 2 * hidden + qkv + gates;
-    // The stream, normalised rows, and one layer's gradients and tiles beside what is kept.
+    // The stream, normalised rows, and one layer's gradients and tiles, besides the kept activations.
     let beside = 4 * hidden + 4 * qkv + 4 * gates + config.rope.angles_len();
     let of_rows = rows.saturating_mul(config.layers.saturating_mul(layer).saturating_add(beside));
     let squares = rows.saturating_mul(rows).saturating_mul(4 * config.kv_heads);
-    // Logits, and their tiles.
+    // Logits and their tiles.
     let of_targets = targets.saturating_mul(2 * vocab_size + 4 * hidden);
     of_rows
         .saturating_add(squares)
@@ -139,7 +138,7 @@ impl Pass {
         })
     }
 
-    /// Does the next share of the work; the gradient behind the last one.
+    /// Does the next piece of work, and returns the gradient after the last one.
     pub fn advance(&mut self, model: &Model) -> Option<Gradient> {
         match self.next {
             Share::Forward(number) => {
@@ -200,7 +199,7 @@ impl Pass {
         });
     }
 
-    /// The rows of the stream behind which something is wanted.
+    /// Returns the rows of the stream that predict targets.
     fn last(&self, hidden_size: usize) -> usize {
         (self.rows - self.targets.len()) * hidden_size
     }
@@ -212,7 +211,7 @@ impl Pass {
         self.logits = product(model, &model.weights.vocabulary, &normed);
     }
 
-    /// The loss, and its gradient at the end of the stream.
+    /// Computes the loss, and its gradient at the end of the stream.
     fn begin_backward(&mut self, model: &Model) {
         let hidden_size = model.config.hidden_size;
         let vocabulary = &model.weights.vocabulary.matrix;
@@ -261,7 +260,7 @@ impl Pass {
     }
 }
 
-/// The rows of `x` times a matrix, its bias added.
+/// Returns `x` times the matrix, plus the bias.
 fn product(model: &Model, linear: &Linear, x: &[f32]) -> Vec<f32> {
     let Linear { matrix, bias } = linear;
     let mut out = vec![0.0; x.len() / matrix.inputs() * matrix.outputs()];
@@ -272,7 +271,7 @@ fn product(model: &Model, linear: &Linear, x: &[f32]) -> Vec<f32> {
     out
 }
 
-/// From the gradient of a product to that of what went in.
+/// Returns the gradient of a product's input from the gradient of its output.
 fn product_back(model: &Model, linear: &Linear, d: &[f32]) -> Vec<f32> {
     let matrix = &linear.matrix;
     let mut out = vec![0.0; d.len() / matrix.outputs() * matrix.inputs()];
@@ -280,7 +279,7 @@ fn product_back(model: &Model, linear: &Linear, d: &[f32]) -> Vec<f32> {
     out
 }
 
-/// Adds to `out` what the gradient `d` of the normalised rows says of the rows `x`.
+/// Adds to `out` the gradient of the rows `x` from the gradient `d` of the normalised rows.
 fn norm_back(model: &Model, x: &[f32], weight: &[f32], d: &[f32], out: &mut [f32]) {
     let width = weight.len();
     model.over_rows(out, width, |row, out| {

@@ -1,11 +1,10 @@
-//! The operations between the products, led back: the derivative of a loss with respect to what went in, given that with respect to
-//! what came out. It knows no layers.
+//! Derivatives of the operations between the products: the gradient of an operation's input from the gradient of its output.
 
 use crate::engine::cpu::kernel::Kernel;
 use crate::engine::cpu::kernel::math::{LANES, exp, largest, sum};
 use crate::engine::gradient::Target;
 
-/// Adds to `out` what `d`, the gradient of a normalised row, says of the row x:
+/// Adds to `out` the gradient of a row x from the gradient `d` of the normalised row:
 ///
 /// ```text
 /// y[i] = x[i] s w[i]      s = (mean of squares + epsilon)^(-1/2)
@@ -31,7 +30,7 @@ impl Kernel for NormBack<'_> {
             d,
             out,
         } = self;
-        // In f64: a row may be as large as bf16 goes.
+        // In f64, because the squares of large bf16 values overflow f32.
         let (mut squares, mut along) = ([0.0f64; LANES], [0.0f64; LANES]);
         for ((x, weight), d) in x.chunks(LANES).zip(weight.chunks(LANES)).zip(d.chunks(LANES)) {
             for (lane, ((&x, &weight), &d)) in x.iter().zip(weight).zip(d).enumerate() {
@@ -49,7 +48,7 @@ impl Kernel for NormBack<'_> {
     }
 }
 
-/// Writes the gradient of gate and up, given that of silu(gate) up.
+/// Computes the gradient of gate and up from the gradient of silu(gate) up.
 pub struct GateBack<'a> {
     pub gate_up: &'a [f32],
     pub gated: &'a [f32],
@@ -74,7 +73,7 @@ impl Kernel for GateBack<'_> {
     }
 }
 
-/// Puts the gradient of a target's loss times the weight in the place of the logits, and returns that loss.
+/// Replaces the logits by the gradient of a target's weighted loss, and returns that loss.
 pub struct Predict<'a> {
     pub logits: &'a mut [f32],
     pub target: &'a Target,
@@ -119,7 +118,7 @@ impl Kernel for Predict<'_> {
     }
 }
 
-/// Logits become `weight` times their probabilities. Returns the highest logit, and the sum of e^(logit - highest).
+/// Replaces the logits by `weight` times their probabilities. Returns the highest logit, and the sum of e^(logit - highest).
 #[inline(always)]
 fn softmax_times(logits: &mut [f32], weight: f32) -> (f32, f32) {
     let highest = largest(logits);

@@ -9,14 +9,14 @@ use crate::engine::cpu::{CpuEngine, CpuOptions};
 use crate::engine::gradient::Differentiable as _;
 use crate::testing::{TinyModel, TinyWeights};
 
-/// Numbers in -1..1 that look like chance.
+/// Pseudo-random numbers in -1..1.
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     let mut next = || (split_mix(&mut state) >> 40) as f32 / (1_u64 << 23) as f32 - 1.0;
     (0..count).map(|_| next()).collect()
 }
 
-/// By finite differences: the gradient of `loss` at `x`.
+/// Returns the gradient of `loss` at `x` by finite differences.
 fn differences(x: &[f32], step: f32, mut loss: impl FnMut(&[f32]) -> f64) -> Vec<f64> {
     let mut at = x.to_vec();
     let mut found = Vec::with_capacity(x.len());
@@ -31,7 +31,7 @@ fn differences(x: &[f32], step: f32, mut loss: impl FnMut(&[f32]) -> f64) -> Vec
     found
 }
 
-/// How far two gradients are apart, of the length of the second.
+/// Returns the distance of two gradients, relative to the length of the second.
 fn distance(ours: &[f32], theirs: &[f64]) -> f64 {
     let length = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     assert_eq!(ours.len(), theirs.len());
@@ -126,7 +126,7 @@ fn both_losses_and_their_gradients_are_those_of_finite_differences() {
     assert!(none.run().abs() < 1e-6, "a prediction is no distance from itself");
 }
 
-/// Every architecture, with more rows than one block of any product.
+/// A model of every architecture; the tests use more rows than one block of any product.
 fn models() -> Vec<TinyModel> {
     let exact = |model: TinyModel| TinyModel {
         weights: TinyWeights::Q8_0,
@@ -156,7 +156,7 @@ fn engine(model: &TinyModel, threads: usize) -> CpuEngine {
     CpuEngine::load(&path, options, &|_, _| ()).unwrap()
 }
 
-/// A pass over `rows`, three of which are learned.
+/// A pass over `rows`, the first three of which are learned.
 fn pass(engine: &CpuEngine, rows: &[f32], targets: &[Target]) -> Pass {
     let example = Example {
         rows: rows.iter().map(|value| bf16::from_f32(*value)).collect(),
@@ -165,7 +165,7 @@ fn pass(engine: &CpuEngine, rows: &[f32], targets: &[Target]) -> Pass {
         weight: 0.5,
     };
     let mut pass = Pass::new(&engine.model, example, engine.info.vocab_size, 512).unwrap();
-    // Differences are smaller than bf16 can say.
+    // The differences are smaller than the precision of bf16.
     pass.x = rows.to_vec();
     pass
 }
@@ -179,7 +179,7 @@ fn gradient(engine: &CpuEngine, rows: &[f32], targets: &[Target]) -> Gradient {
     }
 }
 
-/// Some tokens, and one whole prediction.
+/// Some tokens, and one distribution.
 fn targets(engine: &CpuEngine) -> Vec<Target> {
     let prediction: Arc<[f32]> = numbers(engine.info.vocab_size, 9).iter().map(|x| x * 3.0).collect();
     vec![
