@@ -1,5 +1,7 @@
 //! The floors of this crate, as its documentation draws them: an import goes down, never up and never across.
 
+#![allow(clippy::expect_used, reason = "helpers of tests")]
+
 #[path = "../../core/tests/floors/imports.rs"]
 mod imports;
 
@@ -36,4 +38,31 @@ fn no_import_of_this_crate_climbs() {
 #[test]
 fn no_more_than_four_files_of_this_crate_import_each_other_in_a_circle() {
     no_large_circle(env!("CARGO_MANIFEST_DIR"));
+}
+
+/// Measuring reads two texts whole, so the files whose code runs on the thread that draws leave it to the worker.
+#[test]
+fn no_text_is_measured_on_the_thread_that_draws() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut seen = 0;
+    for folder in ["workbench", "panels", "views"] {
+        for file in sources(&root.join(folder)) {
+            let code = std::fs::read_to_string(&file).expect("a source file is text");
+            let measures = ["Comparison::measure", ".measure()", "Analysis::of(", "analysis.add("];
+            let found = measures.into_iter().find(|call| code.contains(call));
+            assert_eq!(found, None, "in {}", file.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 50, "only {seen} files were read");
+}
+
+/// The source files below `folder` without those of tests.
+fn sources(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the folder is there");
+    let paths = entries.map(|entry| entry.expect("an entry can be read").path());
+    paths
+        .filter(|path| path.file_name().is_some_and(|name| name != "tests.rs"))
+        .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
+        .collect()
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::events::Events;
 use crate::errors::{self, Told, broken};
 use crate::messages::{Event, LibraryEvent, LibraryRequest};
-use crate::model::{Problem, ProblemKind};
+use crate::model::{Problem, ProblemKind, Said};
 
 /// A request that is not [`LibraryRequest::Open`], and the library that was open when it was made.
 pub(super) type Wanted = (LibraryRequest, Option<Arc<Library>>);
@@ -139,7 +139,11 @@ fn import(path: &Path, library: &Library) -> Result<(Past, Condition), Problem> 
     let (experiment, records) = export::from_json(&bytes, &new_id()).map_err(|error| {
         let Told { what, todo } = errors::export(&error);
         let named = |what: &str, mark: &str| format!("{}{mark}{what}", path.display());
-        Problem::new(ProblemKind::File, named(&what.en, ": "), todo.en).in_japanese(named(&what.ja, "："), todo.ja)
+        Problem::new(
+            ProblemKind::File,
+            Said::new(named(&what.en, ": "), named(&what.ja, "：")),
+            Said::new(todo.en, todo.ja),
+        )
     })?;
     let ending = experiment.plan.is_some().then_some(Ending::Complete);
     let mut past = Past::new(experiment);

@@ -14,7 +14,7 @@ use softprefix_core::time;
 use super::events::Events;
 use crate::errors::{broken, cannot_read, system};
 use crate::messages::{Event, RecordingEvent, RecordingRequest};
-use crate::model::{Problem, ProblemKind};
+use crate::model::{Problem, ProblemKind, Said};
 use crate::recording::{DEMO, Recording, Session, Writer};
 
 /// Larger files (in MiB) are no recordings: an hour of text and slider moves is a tenth of it.
@@ -54,12 +54,14 @@ impl Recordings {
                     let path = tape.path.display();
                     let problem = Problem::new(
                         ProblemKind::File,
-                        format!("The recording {path} cannot be written ({error})."),
-                        "What was recorded until now is kept there; free some space and record again.",
-                    )
-                    .in_japanese(
-                        format!("記録 {path} に書き込めません（{}）。", system(&error.to_string())),
-                        "ここまでの記録は残っています。空き容量を増やして、記録し直してください。",
+                        Said::new(
+                            format!("The recording {path} cannot be written ({error})."),
+                            format!("記録 {path} に書き込めません（{}）。", system(&error.to_string())),
+                        ),
+                        Said::new(
+                            "What was recorded until now is kept there; free some space and record again.",
+                            "ここまでの記録は残っています。空き容量を増やして、記録し直してください。",
+                        ),
                     );
                     self.tape = None;
                     report(events, RecordingEvent::CannotWrite(problem)).await;
@@ -109,16 +111,18 @@ fn begin(folder: Option<&Path>) -> Result<Tape, Problem> {
     let cannot = |error: std::io::Error| {
         Problem::new(
             ProblemKind::File,
-            format!("No recording can be written into {} ({error}).", folder.display()),
-            "Check the folder's rights and the space on its disk.",
-        )
-        .in_japanese(
-            format!(
-                "{} に記録を書き込めません（{}）。",
-                folder.display(),
-                system(&error.to_string())
+            Said::new(
+                format!("No recording can be written into {} ({error}).", folder.display()),
+                format!(
+                    "{} に記録を書き込めません（{}）。",
+                    folder.display(),
+                    system(&error.to_string())
+                ),
             ),
-            "フォルダーの権限と、ディスクの空き容量を確かめてください。",
+            Said::new(
+                "Check the folder's rights and the space on its disk.",
+                "フォルダーの権限と、ディスクの空き容量を確かめてください。",
+            ),
         )
     };
     std::fs::create_dir_all(&folder).map_err(cannot)?;
@@ -162,14 +166,16 @@ fn keep(from: &Path, to: PathBuf) -> RecordingEvent {
         Ok(()) => RecordingEvent::Kept { path: to },
         Err(error) => {
             let (to, from) = (to.display(), from.display());
-            let problem = Problem::new(
+            RecordingEvent::Refused(Problem::new(
                 ProblemKind::File,
-                format!("{to} cannot be written ({error})."),
-                format!("The recording is kept as {from}."),
-            );
-            RecordingEvent::Refused(problem.in_japanese(
-                format!("{to} に書き込めません（{}）。", system(&error.to_string())),
-                format!("記録は {from} に残してあります。"),
+                Said::new(
+                    format!("{to} cannot be written ({error})."),
+                    format!("{to} に書き込めません（{}）。", system(&error.to_string())),
+                ),
+                Said::new(
+                    format!("The recording is kept as {from}."),
+                    format!("記録は {from} に残してあります。"),
+                ),
             ))
         }
     }
@@ -184,14 +190,16 @@ pub fn read(path: &Path) -> Result<Session, Problem> {
     let megabytes = std::fs::metadata(path).map_err(cannot)?.len() >> 20;
     if megabytes > LARGEST {
         let path = path.display();
-        let problem = Problem::new(
+        return Err(Problem::new(
             ProblemKind::File,
-            format!("{path} is too large for a recording ({megabytes} MB)."),
-            "Choose a file that this program recorded.",
-        );
-        return Err(problem.in_japanese(
-            format!("{path} は記録としては大きすぎます（{megabytes} MB）。"),
-            "本ソフトで記録したファイルを選んでください。",
+            Said::new(
+                format!("{path} is too large for a recording ({megabytes} MB)."),
+                format!("{path} は記録としては大きすぎます（{megabytes} MB）。"),
+            ),
+            Said::new(
+                "Choose a file that this program recorded.",
+                "本ソフトで記録したファイルを選んでください。",
+            ),
         ));
     }
     let bytes = std::fs::read(path).map_err(cannot)?;

@@ -9,7 +9,7 @@ use softprefix_core::experiment::{Condition, JournalError};
 use softprefix_unit::models::{FetchError, HubError, SourceError, WheelError};
 
 use super::{Part, Told, system};
-use crate::model::{Problem, ProblemKind};
+use crate::model::{Problem, ProblemKind, Said};
 
 /// Describes a results file that cannot be read, written or parsed.
 #[must_use]
@@ -212,12 +212,14 @@ pub fn damaged(path: &Path, condition: &Condition) -> Problem {
     }
     Problem::new(
         ProblemKind::File,
-        format!("{path}: {}.", en.join("; ")),
-        "Everything else was read, and nothing was removed from the file.",
-    )
-    .in_japanese(
-        format!("{path}：{}。", ja.join("。")),
-        "ほかはすべて読み込みました。ファイルからは何も消していません。",
+        Said::new(
+            format!("{path}: {}.", en.join("; ")),
+            format!("{path}：{}。", ja.join("。")),
+        ),
+        Said::new(
+            "Everything else was read, and nothing was removed from the file.",
+            "ほかはすべて読み込みました。ファイルからは何も消していません。",
+        ),
     )
 }
 
@@ -225,12 +227,11 @@ pub fn damaged(path: &Path, condition: &Condition) -> Problem {
 pub fn cannot_read(path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(
         ProblemKind::File,
-        format!("{} cannot be read ({error}).", path.display()),
-        "Check that it is there.",
-    )
-    .in_japanese(
-        format!("{} を読めません（{}）。", path.display(), system(&error.to_string())),
-        "ファイルがあるか確かめてください。",
+        Said::new(
+            format!("{} cannot be read ({error}).", path.display()),
+            format!("{} を読めません（{}）。", path.display(), system(&error.to_string())),
+        ),
+        Said::new("Check that it is there.", "ファイルがあるか確かめてください。"),
     )
 }
 
@@ -238,16 +239,15 @@ pub fn cannot_read(path: &Path, error: &std::io::Error) -> Problem {
 pub fn cannot_write(path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(
         ProblemKind::File,
-        format!("{} cannot be written ({error}).", path.display()),
-        "Choose another place.",
-    )
-    .in_japanese(
-        format!(
-            "{} に書き込めません（{}）。",
-            path.display(),
-            system(&error.to_string())
+        Said::new(
+            format!("{} cannot be written ({error}).", path.display()),
+            format!(
+                "{} に書き込めません（{}）。",
+                path.display(),
+                system(&error.to_string())
+            ),
         ),
-        "別の場所を選んでください。",
+        Said::new("Choose another place.", "別の場所を選んでください。"),
     )
 }
 
@@ -263,30 +263,34 @@ pub fn broken(error: tokio::task::JoinError) -> Problem {
     };
     Problem::new(
         ProblemKind::Program,
-        format!("A part of this program broke off ({why})."),
-        "Try again; if it happens again, start the program anew and report it.",
-    )
-    .in_japanese(
-        format!("プログラムの一部が途中で止まりました（{why}）。"),
-        "もう一度試してください。繰り返す場合は、プログラムを起動し直して報告してください。",
+        Said::new(
+            format!("A part of this program broke off ({why})."),
+            format!("プログラムの一部が途中で止まりました（{why}）。"),
+        ),
+        Said::new(
+            "Try again; if it happens again, start the program anew and report it.",
+            "もう一度試してください。繰り返す場合は、プログラムを起動し直して報告してください。",
+        ),
     )
 }
 
 /// Returns the problem that no module is connected.
 pub fn not_connected() -> Problem {
-    Problem::new(ProblemKind::Connection, "There is no module connected.", "Reconnect.")
-        .in_japanese("モジュールに接続していません。", "再接続してください。")
+    Problem::new(
+        ProblemKind::Connection,
+        Said::new("There is no module connected.", "モジュールに接続していません。"),
+        Said::new("Reconnect.", "再接続してください。"),
+    )
 }
 
 /// Returns the problem that the history is not open, so experiments cannot be saved.
 pub fn no_library() -> Problem {
     Problem::new(
         ProblemKind::File,
-        "The history is not open, so nothing can be kept.",
-        "See the history for the reason.",
-    )
-    .in_japanese(
-        "履歴が開いていないため、何も保存できません。",
-        "理由は履歴の欄を見てください。",
+        Said::new(
+            "The history is not open, so nothing can be kept.",
+            "履歴が開いていないため、何も保存できません。",
+        ),
+        Said::new("See the history for the reason.", "理由は履歴の欄を見てください。"),
     )
 }

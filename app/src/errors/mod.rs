@@ -70,8 +70,7 @@ impl Problem {
     /// Creates a problem from an error in words.
     #[must_use]
     pub fn told(kind: ProblemKind, told: Told) -> Self {
-        let Told { what, todo } = told;
-        Self::new(kind, what.en, todo.en).in_japanese(what.ja, todo.ja)
+        Self::new(kind, told.what, told.todo)
     }
 }
 

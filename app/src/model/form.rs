@@ -212,7 +212,7 @@ pub struct PrefixCard {
 }
 
 /// L2 norms of the model's embedding rows.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Vocabulary {
     pub rows: usize,
     pub hidden_size: usize,
@@ -221,11 +221,12 @@ pub struct Vocabulary {
     pub percentiles: Vec<(u8, f64)>,
     pub max: f64,
     pub rms: f64,
+    #[serde(flatten)]
     pub histogram: Histogram,
 }
 
 /// Counts over log10 of the norm, in bins of equal width.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Histogram {
     pub log10_min: f64,
     pub log10_max: f64,

@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use softprefix_core::experiment::{Outcome, PrefixIdentity, Record};
 use softprefix_core::protocol::extension::FinishReason;
 
 use super::{Problem, ProblemKind, Timings, finish_of};
 
 /// One of the runs of a prompt, in the order in which a stock module serves them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Side {
     /// Without a prefix; shown on the left.
+    #[serde(rename = "b")]
     Baseline,
     /// With the prefix; shown on the right.
+    #[serde(rename = "p")]
     Prefixed,
     /// The baseline run again: its distance to the first baseline is the noise floor. Its text is not shown.
+    #[serde(rename = "r")]
     Repeat,
 }
 

@@ -29,38 +29,25 @@ pub enum ProblemKind {
 pub struct Problem {
     pub kind: ProblemKind,
     /// What happened, and to what.
-    pub sentence: String,
+    pub sentence: Said,
     /// What to do next; may be empty where the sentence already says it.
-    pub remedy: String,
-    /// Sentence and remedy in Japanese, if translated.
-    pub japanese: Option<(String, String)>,
+    pub remedy: Said,
 }
 
 impl Problem {
-    /// Creates a problem with its two sentences in English.
-    pub fn new(kind: ProblemKind, sentence: impl Into<String>, remedy: impl Into<String>) -> Self {
+    /// Creates a problem with its two sentences.
+    pub fn new(kind: ProblemKind, sentence: impl Into<Said>, remedy: impl Into<Said>) -> Self {
         Self {
             kind,
             sentence: sentence.into(),
             remedy: remedy.into(),
-            japanese: None,
         }
     }
 
-    /// Adds the Japanese.
-    #[must_use]
-    pub fn in_japanese(mut self, sentence: impl Into<String>, remedy: impl Into<String>) -> Self {
-        self.japanese = Some((sentence.into(), remedy.into()));
-        self
-    }
-
-    /// Returns sentence and remedy in `language`, or in English if not translated.
+    /// Returns sentence and remedy in `language`.
     #[must_use]
     pub fn words(&self, language: Language) -> (&str, &str) {
-        match (language, &self.japanese) {
-            (Language::Japanese, Some((sentence, remedy))) => (sentence, remedy),
-            _ => (&self.sentence, &self.remedy),
-        }
+        (self.sentence.get(language), self.remedy.get(language))
     }
 
     /// Returns both sentences joined, in each language.

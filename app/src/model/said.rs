@@ -28,6 +28,14 @@ impl From<&str> for Said {
 }
 
 impl Said {
+    /// Creates a sentence from its two forms.
+    pub fn new(en: impl Into<String>, ja: impl Into<String>) -> Self {
+        Self {
+            en: en.into(),
+            ja: ja.into(),
+        }
+    }
+
     /// Returns the sentence in `language`.
     #[must_use]
     pub fn get(&self, language: Language) -> &str {

@@ -12,7 +12,7 @@ use crate::views::entry::{Entered, Field};
 use crate::views::envelope::{Drawn, EnvelopeBars};
 use crate::views::icon::{Icon, IconButton};
 use crate::views::segmented::segmented;
-use crate::views::share::share;
+use crate::views::slider::{self, Colours, Linear, Slider};
 use crate::views::{fold, paint, select, toggle};
 use crate::workbench::{Action, MaterialAction};
 
@@ -176,12 +176,29 @@ fn pair(ui: &mut Ui, names: [&str; 2], shown: [&str; 2]) -> Option<(usize, Strin
 
 fn blend(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
     let text = desk.prefix_text();
-    let mut t = desk.bench.prefix.blend;
+    let palette = Palette::of(ui);
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
         let width = ui.available_width() - FIGURES - 8.0;
-        if share(ui, text.blend, &mut t, width).changed() {
-            desk.material(MaterialAction::SetBlend(t));
+        let (rect, x) = slider::allocate(ui, width);
+        let share = Slider {
+            name: text.blend,
+            spoken: "",
+            scale: Linear {
+                least: 0.0,
+                most: 1.0,
+                x,
+            },
+            steps: (0.01, 0.1),
+            keys: true,
+            colours: Colours {
+                filled: palette.stroke,
+                ..Colours::of_prefix(palette)
+            },
+        };
+        if let Some(share) = share.show(ui, rect, desk.bench.prefix.blend) {
+            // Two digits, so that a share can be read and typed again.
+            desk.material(MaterialAction::SetBlend((share * 100.0).round() / 100.0));
         }
         let field = Field {
             name: text.type_blend,

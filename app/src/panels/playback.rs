@@ -10,7 +10,7 @@ use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::paint;
-use crate::views::scrub::Scrub;
+use crate::views::slider::{self, Colours, Linear, Slider};
 use crate::workbench::playback::Playback;
 use crate::workbench::{Action, PlaybackAction, Workbench};
 
@@ -85,13 +85,23 @@ fn controls(ui: &mut Ui, text: &DemoText, playback: &Playback, actions: &mut Vec
     let bar =
         Rect::from_min_max(rest.min, pos2(right.min_rect().left() - 16.0, rest.max.y)).with_min_x(rest.left() + 8.0);
     if bar.width() > 48.0
-        && let Some(to) = (Scrub {
+        && let Some(to) = (Slider {
             name: text.position,
             spoken: &(text.position_spoken)(&clock(playback.at()), &clock(playback.session.length())),
-            at: playback.at().as_secs_f64(),
-            length: playback.session.length().as_secs_f64(),
+            scale: Linear {
+                least: 0.0,
+                most: playback.session.length().as_secs_f64(),
+                x: slider::track_in(bar),
+            },
+            steps: (5.0, 30.0),
+            keys: false,
+            colours: Colours {
+                filled: palette.text,
+                handle: palette.text,
+                ring: palette.raised,
+            },
         })
-        .show(ui, bar)
+        .show(ui, bar, playback.at().as_secs_f64())
     {
         act(PlaybackAction::Seek(Duration::from_secs_f64(to)));
     }

@@ -13,8 +13,9 @@ use crate::views::axis::{Axis, written};
 use crate::views::entry::{Entered, Field, Headline};
 use crate::views::icon::{Icon, IconButton};
 use crate::views::magnitude::{MagnitudeSlider, Moved, NormsCurve, STEP};
+use crate::views::slider::{self, Colours, Doublings, Slider};
 use crate::views::status::Status;
-use crate::views::{budget, fold, paint, select, steps};
+use crate::views::{budget, fold, paint, select};
 use crate::workbench::Action;
 
 /// What the rail keeps between frames.
@@ -245,9 +246,17 @@ impl Rail {
             ui.spacing_mut().item_spacing.x = 8.0;
             ui.add(egui::Label::new(paint::words(text.vectors, theme::BODY, palette.text2)));
             let width = ui.available_width() - 56.0 - 8.0;
-            let mut value = len;
-            if steps::steps(ui, text.vectors, &mut value, most, width).changed() {
-                desk.act(Action::SetLen(value as usize));
+            let (rect, x) = slider::allocate(ui, width);
+            let vectors = Slider {
+                name: text.vectors,
+                spoken: "",
+                scale: Doublings { most, x },
+                steps: (1.0, 8.0),
+                keys: true,
+                colours: Colours::of_prefix(palette),
+            };
+            if let Some(len) = vectors.show(ui, rect, f64::from(len)) {
+                desk.act(Action::SetLen(len.round() as usize));
             }
             let field = Field {
                 name: text.type_vectors,

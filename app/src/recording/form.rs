@@ -14,7 +14,9 @@ use softprefix_core::prefix::{MAX_LEN, PrefixRecipe};
 use softprefix_core::protocol::extension::{Budget, FinishReason, SoftPrefixEcho, StoredWeights, Usage};
 
 use super::Line;
-use crate::model::{Histogram, ModuleFacts, PrefixForm, Problem, ProblemKind, PromptForm, Side, Timings, Vocabulary};
+use crate::model::{
+    Histogram, ModuleFacts, PrefixForm, Problem, ProblemKind, PromptForm, Said, Side, Timings, Vocabulary,
+};
 
 /// The version that is written, and the newest that can be read.
 pub const VERSION: u32 = 1;
@@ -64,7 +66,7 @@ impl Broken {
             }
             Self::Empty(name) => format!("{name} には再生できるものがありません。もう少し長く記録してください。"),
         };
-        Problem::new(ProblemKind::File, self.to_string(), "").in_japanese(japanese, "")
+        Problem::new(ProblemKind::File, Said::new(self.to_string(), japanese), "")
     }
 }
 
@@ -98,7 +100,7 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     case: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    run: Option<SideKey>,
+    run: Option<Side>,
     #[serde(skip_serializing_if = "Option::is_none")]
     began: Option<BeganRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,7 +114,7 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<FailedRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    dropped: Option<SideKey>,
+    dropped: Option<Side>,
     /// `Some(None)` is the last point.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     look: Option<Option<usize>>,
@@ -133,34 +135,6 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<us
     Option::deserialize(from).map(Some)
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum SideKey {
-    B,
-    P,
-    R,
-}
-
-impl From<Side> for SideKey {
-    fn from(side: Side) -> Self {
-        match side {
-            Side::Baseline => Self::B,
-            Side::Prefixed => Self::P,
-            Side::Repeat => Self::R,
-        }
-    }
-}
-
-impl From<SideKey> for Side {
-    fn from(key: SideKey) -> Self {
-        match key {
-            SideKey::B => Self::Baseline,
-            SideKey::P => Self::Prefixed,
-            SideKey::R => Self::Repeat,
-        }
-    }
-}
-
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct ModuleRow {
@@ -179,21 +153,7 @@ struct ModuleRow {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     weights: Vec<StoredWeights>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    vocabulary: Option<VocabularyRow>,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
-struct VocabularyRow {
-    rows: usize,
-    hidden_size: usize,
-    median: f64,
-    percentiles: Vec<(u8, f64)>,
-    max: f64,
-    rms: f64,
-    log10_min: f64,
-    log10_max: f64,
-    counts: Vec<u64>,
+    vocabulary: Option<Vocabulary>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -204,7 +164,7 @@ struct ViewRow {
 
 #[derive(Serialize, Deserialize)]
 struct BeganRow {
-    side: SideKey,
+    side: Side,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     built: Option<BuiltRow>,
 }
@@ -253,7 +213,7 @@ impl BuiltRow {
 
 #[derive(Serialize, Deserialize)]
 struct EndRow {
-    side: SideKey,
+    side: Side,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -272,7 +232,7 @@ struct EndRow {
 
 #[derive(Serialize, Deserialize)]
 struct FailedRow {
-    side: SideKey,
+    side: Side,
     because: [String; 2],
 }
 
@@ -343,14 +303,14 @@ impl Writer {
             Line::Case(records) => row.case = case_row(records),
             Line::Run(side) => {
                 self.memory.text(*side).clear();
-                row.run = Some((*side).into());
+                row.run = Some(*side);
             }
             Line::Began(side, sent) => {
                 if *side == Side::Prefixed {
                     self.memory.sent = sent.as_deref().cloned();
                 }
                 row.began = Some(BeganRow {
-                    side: (*side).into(),
+                    side: *side,
                     built: sent.as_deref().map(BuiltRow::from),
                 });
             }
@@ -369,11 +329,11 @@ impl Writer {
             }
             Line::Failed(side, problem) => {
                 row.failed = Some(FailedRow {
-                    side: (*side).into(),
+                    side: *side,
                     because: because(problem),
                 });
             }
-            Line::Dropped(side) => row.dropped = Some((*side).into()),
+            Line::Dropped(side) => row.dropped = Some(*side),
             Line::Look(at) => row.look = Some(*at),
             Line::Remove(at) => row.remove = Some(*at),
             Line::Clear => row.clear = true,
@@ -394,7 +354,7 @@ fn written(value: &impl Serialize) -> String {
 }
 
 fn because(problem: &Problem) -> [String; 2] {
-    [problem.sentence.clone(), problem.remedy.clone()]
+    [problem.sentence.en.clone(), problem.remedy.en.clone()]
 }
 
 /// Returns the fields that differ from `before`, and replaces `before` by the new form.
@@ -427,17 +387,7 @@ fn module_row(facts: &ModuleFacts, vocabulary: Option<&Vocabulary>) -> ModuleRow
         concurrency: facts.concurrency,
         model_sha256: identity.model_sha256,
         weights: identity.weights,
-        vocabulary: vocabulary.map(|vocabulary| VocabularyRow {
-            rows: vocabulary.rows,
-            hidden_size: vocabulary.hidden_size,
-            median: vocabulary.median,
-            percentiles: vocabulary.percentiles.clone(),
-            max: vocabulary.max,
-            rms: vocabulary.rms,
-            log10_min: vocabulary.histogram.log10_min,
-            log10_max: vocabulary.histogram.log10_max,
-            counts: vocabulary.histogram.counts.clone(),
-        }),
+        vocabulary: vocabulary.cloned(),
     }
 }
 
@@ -463,7 +413,7 @@ fn end_row(side: Side, answer: &Answer, arrived: &str, sent: Option<&PrefixIdent
     let timings = Timings::of(answer);
     let finish = serde_json::to_value(answer.finish_reason).ok();
     EndRow {
-        side: side.into(),
+        side,
         text: (answer.text != arrived).then(|| answer.text.clone()),
         finish: finish.and_then(|name| name.as_str().map(str::to_owned)),
         first_ms: timings.first_token.map(ms),
@@ -595,31 +545,31 @@ fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, St
         let (_, records) = export::from_results_file(&file, name).map_err(|error| error.to_string())?;
         Line::Case(records)
     } else if let Some(side) = row.run {
-        memory.text(side.into()).clear();
-        if Side::from(side) == Side::Prefixed {
+        memory.text(side).clear();
+        if side == Side::Prefixed {
             memory.recipe = Some(form_of::<PrefixForm>(&memory.prefix)?.recipe());
             memory.sent = None;
         }
-        Line::Run(side.into())
+        Line::Run(side)
     } else if let Some(began) = row.began {
         let recipe = match memory.recipe.clone() {
             Some(recipe) => recipe,
             None => form_of::<PrefixForm>(&memory.prefix)?.recipe(),
         };
         let sent = began.built.map(|built| built.identity(recipe));
-        if Side::from(began.side) == Side::Prefixed {
+        if began.side == Side::Prefixed {
             memory.sent.clone_from(&sent);
         }
-        Line::Began(began.side.into(), sent.map(Box::new))
+        Line::Began(began.side, sent.map(Box::new))
     } else if let Some(end) = row.end {
-        let side = end.side.into();
+        let side = end.side;
         let arrived = std::mem::take(memory.text(side));
         let answer = answer_of(end, arrived, memory.sent(side));
         Line::Ended(side, Box::new(answer))
     } else if let Some(failed) = row.failed {
-        Line::Failed(failed.side.into(), problem(failed.because))
+        Line::Failed(failed.side, problem(failed.because))
     } else if let Some(side) = row.dropped {
-        Line::Dropped(side.into())
+        Line::Dropped(side)
     } else if let Some(at) = row.look {
         Line::Look(at)
     } else if let Some(at) = row.remove {
@@ -661,25 +611,16 @@ fn module_of(row: ModuleRow) -> Result<(ModuleFacts, Option<Arc<Vocabulary>>), S
         concurrency: row.concurrency.min(MOST),
         ..ModuleFacts::default()
     };
-    let Some(row) = row.vocabulary else {
+    let Some(mut vocabulary) = row.vocabulary else {
         return Ok((facts, None));
     };
-    if !(row.median.is_finite() && row.median > 0.0 && row.log10_min < row.log10_max) {
-        return Err("the norms of the vocabulary are none".to_owned());
+    let Histogram {
+        log10_min, log10_max, ..
+    } = vocabulary.histogram;
+    if !(vocabulary.median.is_finite() && vocabulary.median > 0.0 && log10_min < log10_max) {
+        return Err("the norms of the vocabulary are not numbers above 0".to_owned());
     }
-    let vocabulary = Vocabulary {
-        rows: row.rows,
-        hidden_size: row.hidden_size.clamp(1, MOST),
-        median: row.median,
-        percentiles: row.percentiles,
-        max: row.max,
-        rms: row.rms,
-        histogram: Histogram {
-            log10_min: row.log10_min,
-            log10_max: row.log10_max,
-            counts: row.counts,
-        },
-    };
+    vocabulary.hidden_size = vocabulary.hidden_size.clamp(1, MOST);
     Ok((facts, Some(Arc::new(vocabulary))))
 }
 

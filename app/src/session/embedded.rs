@@ -14,7 +14,7 @@ use softprefix_unit::unit::{LoadObserver, Unit, UnitOptions};
 use tokio::sync::oneshot;
 
 use crate::errors::{self, sentence};
-use crate::model::{FetchProgress, ModelChoice, Problem, ProblemKind};
+use crate::model::{FetchProgress, ModelChoice, Problem, ProblemKind, Said};
 
 /// A unit that runs in this process. Dropping it stops it and its tasks.
 pub struct Embedded {
@@ -33,9 +33,13 @@ impl Embedded {
     /// If no loopback port can be opened.
     pub async fn start(source: Arc<dyn ModelSource>, on_load: LoadObserver) -> Result<Self, Problem> {
         let failed = |detail: String| {
-            Problem::new(ProblemKind::Connection, sentence(&detail), "Try again.").in_japanese(
-                format!("内蔵モジュールを起動できません（{}）。", errors::system(&detail)),
-                "もう一度試してください。",
+            Problem::new(
+                ProblemKind::Connection,
+                Said::new(
+                    sentence(&detail),
+                    format!("内蔵モジュールを起動できません（{}）。", errors::system(&detail)),
+                ),
+                Said::new("Try again.", "もう一度試してください。"),
             )
         };
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -128,24 +132,25 @@ pub fn wanted(model: Option<&str>) -> Result<Wanted, Problem> {
     if let Some(Err(reason)) = broken.map(|found| found.info) {
         return Err(Problem::new(
             ProblemKind::Model,
-            sentence(&reason),
-            "Fetch it again or choose another model.",
-        )
-        .in_japanese(
-            format!("{model} は使えません（{reason}）。"),
-            "取得し直すか、別のモデルを選んでください。",
+            Said::new(sentence(&reason), format!("{model} は使えません（{reason}）。")),
+            Said::new(
+                "Fetch it again or choose another model.",
+                "取得し直すか、別のモデルを選んでください。",
+            ),
         ));
     }
     match models::entry(model) {
         Some(entry) => Ok(Wanted::Missing(vec![entry])),
         None => Err(Problem::new(
             ProblemKind::Model,
-            format!("There is no model {model:?} here, and none of that name can be fetched."),
-            "Choose one of those that `softprefix models` lists, or give the path of a GGUF file.",
-        )
-        .in_japanese(
-            format!("{model:?} というモデルはここになく、その名前では取得もできません。"),
-            "`softprefix models` の一覧から選ぶか、GGUF ファイルのパスを指定してください。",
+            Said::new(
+                format!("There is no model {model:?} here, and none of that name can be fetched."),
+                format!("{model:?} というモデルはここになく、その名前では取得もできません。"),
+            ),
+            Said::new(
+                "Choose one of those that `softprefix models` lists, or give the path of a GGUF file.",
+                "`softprefix models` の一覧から選ぶか、GGUF ファイルのパスを指定してください。",
+            ),
         )),
     }
 }
@@ -154,10 +159,12 @@ fn named_file(path: &Path) -> Result<Wanted, Problem> {
     let problem = |what: String, japanese: String| {
         Problem::new(
             ProblemKind::Model,
-            what,
-            "Choose a GGUF file of a qwen2 or llama model.",
+            Said::new(what, japanese),
+            Said::new(
+                "Choose a GGUF file of a qwen2 or llama model.",
+                "qwen2 か llama のモデルの GGUF ファイルを選んでください。",
+            ),
         )
-        .in_japanese(japanese, "qwen2 か llama のモデルの GGUF ファイルを選んでください。")
     };
     let shown = path.display();
     if !path.is_file() {

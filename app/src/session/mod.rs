@@ -15,7 +15,7 @@ use softprefix_core::protocol::extension;
 
 use self::embedded::{Embedded, Wanted};
 use crate::errors;
-use crate::model::{ConnectStep, FetchProgress, Histogram, Problem, ProblemKind, Target, Vocabulary};
+use crate::model::{ConnectStep, FetchProgress, Histogram, Problem, ProblemKind, Said, Target, Vocabulary};
 
 /// A connected module. The unit inside this process, if that is the module, lives as long as its session.
 pub struct Session {
@@ -131,18 +131,19 @@ impl ConnectProblem {
             Self::Other(problem) | Self::NoModel(Some(problem)) => problem,
             Self::NoModel(None) => Problem::new(
                 ProblemKind::Model,
-                "There is no model here for the embedded module.",
-                remedy,
-            )
-            .in_japanese("内蔵モジュール用のモデルがありません。", remedy_ja),
+                Said::new(
+                    "There is no model here for the embedded module.",
+                    "内蔵モジュール用のモデルがありません。",
+                ),
+                Said::new(remedy, remedy_ja),
+            ),
             Self::TaskFull(tasks) => Problem::new(
                 ProblemKind::TaskFull,
-                format!("All places of the module are taken ({}).", tasks.join(", ")),
-                remedy,
-            )
-            .in_japanese(
-                format!("モジュールの空きがありません（{}）。", tasks.join("、")),
-                remedy_ja,
+                Said::new(
+                    format!("All places of the module are taken ({}).", tasks.join(", ")),
+                    format!("モジュールの空きがありません（{}）。", tasks.join("、")),
+                ),
+                Said::new(remedy, remedy_ja),
             ),
         }
     }
@@ -283,17 +284,17 @@ async fn find_or_fetch(
         };
         match embedded::wanted(Some(&name)) {
             Ok(Wanted::Present { name, store }) => Ok((name, *store)),
-            Ok(Wanted::Missing(_)) => Err(ConnectProblem::NoModel(Some(
-                Problem::new(
-                    ProblemKind::Model,
+            Ok(Wanted::Missing(_)) => Err(ConnectProblem::NoModel(Some(Problem::new(
+                ProblemKind::Model,
+                Said::new(
                     format!("{name} was fetched but cannot be found."),
-                    "Check that nothing clears the model folder, and fetch it again.",
-                )
-                .in_japanese(
                     format!("{name} を取得しましたが、見つかりません。"),
+                ),
+                Said::new(
+                    "Check that nothing clears the model folder, and fetch it again.",
                     "モデルのフォルダーを消すものがないか確かめて、取得し直してください。",
                 ),
-            ))),
+            )))),
             Err(problem) => Err(ConnectProblem::NoModel(Some(problem))),
         }
     });

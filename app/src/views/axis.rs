@@ -1,9 +1,12 @@
 //! The logarithmic axis of magnitudes, with 0 at a separate place on the left, and its three regions. Slider and plot
 //! share it.
 
+use std::ops::RangeInclusive;
+
 use eframe::egui::{Painter, Rangef, Rect, pos2};
 
 use super::paint;
+use super::slider::Scale;
 use crate::theme::{Palette, faded};
 
 /// Maximum number of ticks.
@@ -195,6 +198,9 @@ pub struct Track {
     pub x: Rangef,
 }
 
+/// Within this many points of the place of 0 a position means 0.
+const SNAP: f32 = 12.0;
+
 impl Track {
     /// Returns the x coordinate of a magnitude.
     #[must_use]
@@ -206,23 +212,32 @@ impl Track {
         }
     }
 
-    /// Returns the magnitude at an x coordinate: 0 within `snap` points of the place of 0 and to its left.
-    #[must_use]
-    pub fn magnitude_at(&self, x: f32, snap: f32) -> f64 {
-        if x <= self.zero + snap {
-            return 0.0;
-        }
-        self.axis.at((x - self.x.min) / self.x.span().max(1.0))
-    }
-
-    /// Returns the part of the track between two magnitudes.
+    /// The part of the track between two magnitudes.
     #[must_use]
     pub fn part(&self, from: f64, to: f64) -> Rangef {
         Rangef::new(self.x_of(from), self.x_of(to))
     }
 }
 
-/// Paints the bands of `regions` over the height of `area`: blue below the floor, red where overdriven.
+impl Scale for Track {
+    fn range(&self) -> RangeInclusive<f64> {
+        0.0..=self.axis.most
+    }
+
+    fn x_of(&self, value: f64) -> f32 {
+        Self::x_of(self, value)
+    }
+
+    /// 0 near the place of 0 and everywhere left of it.
+    fn value_at(&self, x: f32) -> f64 {
+        if x <= self.zero + SNAP {
+            return 0.0;
+        }
+        self.axis.at((x - self.x.min) / self.x.span().max(1.0))
+    }
+}
+
+/// Paints the bands of `regions` over the height of `area`: blue under the floor, red where it is overdriven.
 pub fn paint_bands(painter: &Painter, track: &Track, area: Rangef, regions: &Regions, palette: &Palette) {
     let (blue, red) = palette.band_tint;
     let (blue, red) = (faded(palette.baseline, blue), faded(palette.broken, red));
@@ -250,11 +265,11 @@ mod tests {
             x: Rangef::new(48.0, 304.0),
         };
         for magnitude in [0.001, 0.05, 1.0, 2.9, 100.0] {
-            let back = track.magnitude_at(track.x_of(magnitude), 12.0);
+            let back = track.value_at(track.x_of(magnitude));
             assert!((back / magnitude - 1.0).abs() < 1e-4, "{magnitude} came back as {back}");
         }
-        assert!(track.magnitude_at(20.0, 12.0) == 0.0);
-        assert!(track.magnitude_at(40.0, 12.0) == 0.001);
+        assert!(track.value_at(20.0) == 0.0);
+        assert!(track.value_at(40.0) == 0.001);
     }
 
     #[test]

@@ -1,12 +1,8 @@
 //! Bars that can be drawn with the mouse: a factor from 0 to 1 each.
 
-use eframe::egui::{
-    self, CornerRadius, EventFilter, Key, Pos2, Rect, Response, Sense, Stroke, StrokeKind, Ui, WidgetInfo, accesskit,
-    pos2, vec2,
-};
+use eframe::egui::{self, CornerRadius, Key, Pos2, Rect, Response, Sense, Stroke, StrokeKind, Ui, pos2, vec2};
 
-use super::paint;
-use super::steps::{asked_value, describe};
+use super::{paint, slider};
 use crate::theme::{self, Palette};
 
 /// Step of an arrow key; four times as large with Shift.
@@ -57,17 +53,13 @@ impl EnvelopeBars<'_> {
             chosen = chosen.saturating_add_signed(step).min(last);
             bars[chosen] = rounded(bars[chosen] + change);
         }
-        if let Some(value) = asked_value(ui, &response) {
+        if let Some(value) = slider::requested_value(ui, &response) {
             bars[chosen] = rounded(value);
         }
         ui.data_mut(|data| data.insert_temp(chosen_id, chosen));
 
-        let (enabled, value) = (ui.is_enabled(), bars[chosen]);
-        let words = (self.spoken)(chosen + 1, count, value);
-        response.widget_info(|| WidgetInfo::slider(enabled, value, self.name));
-        describe(ui, &response, value, 0.0, 1.0);
-        ui.ctx()
-            .accesskit_node_builder(response.id, |node| node.set_description(words.clone()));
+        let words = (self.spoken)(chosen + 1, count, bars[chosen]);
+        slider::describe(ui, &response, self.name, &words, bars[chosen], 0.0..=1.0);
         if ui.is_rect_visible(rect) {
             paint_bars(ui, &response, rect, area, &bars, chosen);
         }
@@ -155,24 +147,15 @@ fn rounded(factor: f64) -> f64 {
 
 /// Returns how many bars to move the selection, and the change of the selected bar.
 fn asked(ui: &Ui, response: &Response) -> Option<(isize, f64)> {
-    let (mut side, mut steps) = (0_isize, 0_i32);
+    let (mut side, mut steps) = (0_isize, slider::requested_steps(ui, response));
     if response.has_focus() {
-        let filter = EventFilter {
-            horizontal_arrows: true,
-            vertical_arrows: true,
-            ..EventFilter::default()
-        };
-        ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
+        slider::keep_arrows(ui, response);
         ui.input(|input| {
             let by = if input.modifiers.shift { 4 } else { 1 };
             side = input.num_presses(Key::ArrowRight) as isize - input.num_presses(Key::ArrowLeft) as isize;
-            steps = by * (input.num_presses(Key::ArrowUp) as i32 - input.num_presses(Key::ArrowDown) as i32);
+            steps += by * (input.num_presses(Key::ArrowUp) as i32 - input.num_presses(Key::ArrowDown) as i32);
         });
     }
-    ui.input(|input| {
-        steps += input.num_accesskit_action_requests(response.id, accesskit::Action::Increment) as i32;
-        steps -= input.num_accesskit_action_requests(response.id, accesskit::Action::Decrement) as i32;
-    });
     (side != 0 || steps != 0).then_some((side, f64::from(steps) * STEP))
 }
 

@@ -4,20 +4,18 @@
 //! Controls: drag, click, the - and + buttons, arrow keys (2 %, with Shift 20 %), Home for 0, double click for 1. The
 //! slider returns the change; it does not store the value.
 
-use eframe::egui::{
-    self, Align2, CornerRadius, EventFilter, Key, Rangef, Rect, Response, Sense, Shape, Stroke, Ui, WidgetInfo,
-    accesskit, pos2, vec2,
-};
+use std::ops::RangeInclusive;
+
+use eframe::egui::{self, Align2, CornerRadius, Rangef, Rect, Response, Sense, Shape, Stroke, Ui, pos2, vec2};
 
 use super::axis::{Axis, Region, RegionNames, Regions, Track, paint_bands};
-use super::{paint, steps};
+use super::slider::{Input, Scale};
+use super::{paint, slider};
 use crate::theme::{self, Palette, faded};
 
 /// Width of the stop for 0.
 const STOP: f32 = 32.0;
-/// Within this distance of the stop's centre the handle snaps to 0.
-const SNAP: f32 = 12.0;
-/// Within this distance of a magnitude that was run, a drag snaps to it.
+/// Within this much of a kept magnitude a drag snaps to it.
 const KEPT_SNAP: f32 = 3.0;
 /// A small step and a large one, as factors.
 pub const STEP: f64 = 1.02;
@@ -31,7 +29,43 @@ pub enum Moved {
     ToOne,
 }
 
-/// Distribution of the vocabulary's row norms, as a curve over the axis: (magnitude, height 0..=1), ascending.
+impl Moved {
+    /// What the input of a magnitude's slider means.
+    #[must_use]
+    pub fn of(input: Input) -> Self {
+        match input {
+            Input::Set(value) => Self::To(value),
+            Input::Step { small, large } => Self::By(STEP.powi(small) * LARGE_STEP.powi(large)),
+            Input::Reset => Self::ToOne,
+        }
+    }
+}
+
+/// A track on which positions close to a kept magnitude mean that one.
+struct WithKept<'a> {
+    track: Track,
+    kept: &'a [f64],
+}
+
+impl Scale for WithKept<'_> {
+    fn range(&self) -> RangeInclusive<f64> {
+        self.track.range()
+    }
+
+    fn x_of(&self, value: f64) -> f32 {
+        self.track.x_of(value)
+    }
+
+    fn value_at(&self, x: f32) -> f64 {
+        let near = self.kept.iter().copied().filter(|kept| *kept > 0.0);
+        near.map(|kept| ((self.track.x_of(kept) - x).abs(), kept))
+            .filter(|(distance, _)| *distance <= KEPT_SNAP)
+            .min_by(|a, b| a.0.total_cmp(&b.0))
+            .map_or_else(|| self.track.value_at(x), |(_, kept)| kept)
+    }
+}
+
+/// How the vocabulary's row norms are spread, as a line over the axis: (magnitude, height 0..=1), ascending.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NormsCurve {
     pub points: Vec<(f64, f32)>,
@@ -87,82 +121,14 @@ impl MagnitudeSlider<'_> {
             zero: rect.left() + 8.0,
             x: Rangef::new(rect.left() + STOP, rect.right() - 8.0),
         };
-        let moved = self.moved(ui, &response, &track, value);
-        let enabled = ui.is_enabled();
-        response.widget_info(|| WidgetInfo::slider(enabled, value, self.name));
-        steps::describe(ui, &response, value, 0.0, self.axis.most);
-        ui.ctx()
-            .accesskit_node_builder(response.id, |node| node.set_description(self.spoken));
+        let scale = WithKept { track, kept: self.kept };
+        let input = slider::pointer_input(ui, &response, &scale, value);
+        let input = input.or_else(|| slider::key_input(ui, &response, &scale, value));
+        slider::describe(ui, &response, self.name, self.spoken, value, scale.range());
         if ui.is_rect_visible(rect) {
             self.paint(ui, &response, rect, &track, value);
         }
-        (response, moved)
-    }
-
-    fn moved(&self, ui: &Ui, response: &Response, track: &Track, value: f64) -> Option<Moved> {
-        if response.double_clicked() {
-            return Some(Moved::ToOne);
-        }
-        if let Some(asked) = steps::asked_value(ui, response) {
-            return Some(Moved::To(asked.clamp(0.0, self.axis.most)));
-        }
-        if let Some(pointer) = response.interact_pointer_pos()
-            && (response.dragged() || response.clicked() || response.is_pointer_button_down_on())
-        {
-            let at = track.magnitude_at(pointer.x, SNAP);
-            let near = self.kept.iter().copied().filter(|kept| *kept > 0.0);
-            let near = near.map(|kept| ((track.x_of(kept) - pointer.x).abs(), kept));
-            let nearest = near
-                .filter(|(distance, _)| *distance <= KEPT_SNAP)
-                .min_by(|a, b| a.0.total_cmp(&b.0));
-            let at = nearest.map_or(at, |(_, kept)| kept);
-            return (at != value).then_some(Moved::To(at));
-        }
-        let steps = self.key_steps(ui, response);
-        if steps != 0 {
-            return Some(Moved::By(STEP.powi(steps)));
-        }
-        if !response.has_focus() {
-            return None;
-        }
-        ui.input(|input| {
-            let large = input.num_presses(Key::PageUp) as i32 - input.num_presses(Key::PageDown) as i32;
-            if large != 0 {
-                Some(Moved::By(LARGE_STEP.powi(large)))
-            } else if input.key_pressed(Key::Home) {
-                Some(Moved::To(0.0))
-            } else if input.key_pressed(Key::End) {
-                Some(Moved::To(self.axis.most))
-            } else {
-                None
-            }
-        })
-    }
-
-    /// Returns the number of small steps requested by keys or a screen reader. Shift multiplies a step by ten (1.02^9.2
-    /// is 1.2).
-    fn key_steps(&self, ui: &Ui, response: &Response) -> i32 {
-        let mut steps = 0;
-        if response.has_focus() {
-            let filter = EventFilter {
-                horizontal_arrows: true,
-                vertical_arrows: true,
-                ..EventFilter::default()
-            };
-            ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
-            ui.input(|input| {
-                let size = if input.modifiers.shift { 9 } else { 1 };
-                let presses = |key| input.num_presses(key) as i32;
-                steps += size * (presses(Key::ArrowRight) + presses(Key::ArrowUp) + presses(Key::Plus));
-                steps += size * presses(Key::Equals);
-                steps -= size * (presses(Key::ArrowLeft) + presses(Key::ArrowDown) + presses(Key::Minus));
-            });
-        }
-        ui.input(|input| {
-            steps += input.num_accesskit_action_requests(response.id, accesskit::Action::Increment) as i32;
-            steps -= input.num_accesskit_action_requests(response.id, accesskit::Action::Decrement) as i32;
-        });
-        steps
+        (response, input.map(Moved::of))
     }
 
     fn paint(&self, ui: &Ui, response: &Response, rect: Rect, track: &Track, value: f64) {

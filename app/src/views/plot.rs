@@ -17,6 +17,7 @@ use egui_plot::{
 use super::axis::{Axis, RegionNames, Regions, Track, paint_bands, written};
 use super::magnitude::{Moved, paint_region_names};
 use super::paint::{self, TagStyle};
+use super::slider::Scale as _;
 use crate::theme::{self, Palette, faded};
 
 /// Height of the strip above the plot with the names of the regions.
@@ -39,9 +40,7 @@ const ABOVE: f32 = 12.0;
 const REACH: f32 = 12.0;
 /// Maximum distance of the pointer from the magnitude cursor to drag it.
 const GRAB: f32 = 6.0;
-/// Within this distance of the strip for 0 the cursor snaps to it.
-const SNAP: f32 = 12.0;
-/// Minimum value of the top of a y axis.
+/// No axis of y is lower.
 const LEAST_TOP: f64 = 1e-9;
 /// The smallest part of an axis that can fill the plot.
 const DEEPEST: f64 = 1e-3;
@@ -516,7 +515,7 @@ impl Plot<'_> {
         let held = down && if pressed { near } else { was_held };
         ui.data_mut(|data| data.insert_temp(memory, held));
         let to = at.filter(|_| held && dragging);
-        let value = to.map(|to| area.track().magnitude_at(to.x, SNAP).min(self.axis.most));
+        let value = to.map(|to| area.track().value_at(to.x).min(self.axis.most));
         Grip {
             held,
             near: held || (near && !down),

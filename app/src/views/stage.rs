@@ -1,11 +1,12 @@
 //! The Presenter's plot with a slider below it on the same x axis, connected by the magnitude cursor. It returns the
 //! changes and does not store the value.
 
-use eframe::egui::{Rangef, Rect, Sense, Shape, Stroke, Ui, Vec2, WidgetInfo, pos2};
+use eframe::egui::{Rangef, Rect, Sense, Shape, Stroke, Ui, Vec2, pos2};
 
 use super::magnitude::{Moved, NormsCurve};
 use super::plot::{Area, Plot, Touched};
-use super::{paint, steps};
+use super::slider::Scale as _;
+use super::{paint, slider};
 use crate::theme::{self, Palette, faded};
 
 /// Height of the slider below the plot.
@@ -13,8 +14,6 @@ const SLIDER: f32 = 64.0;
 /// Sizes of the track, the handle, and the ring around it.
 const TRACK: f32 = 5.0;
 const HANDLE: f32 = 16.0;
-/// Within this distance of the stop's centre the handle snaps to 0.
-const SNAP: f32 = 14.0;
 
 /// Plot and slider; see [`Stage::show`].
 pub struct Stage<'a, 'p> {
@@ -36,23 +35,9 @@ impl Stage<'_, '_> {
         let strip = rect.with_min_y(upper.bottom());
         let response = ui.interact(strip, ui.scope_id().with("stage slider"), Sense::click_and_drag());
         let track = area.track();
-        let enabled = ui.is_enabled();
-        response.widget_info(|| WidgetInfo::slider(enabled, value, self.name));
-        steps::describe(ui, &response, value, 0.0, self.plot.axis.most);
-        ui.ctx()
-            .accesskit_node_builder(response.id, |node| node.set_description(self.spoken));
-        let moved = if response.double_clicked() {
-            Some(Moved::ToOne)
-        } else if let Some(asked) = steps::asked_value(ui, &response) {
-            Some(Moved::To(asked.clamp(0.0, self.plot.axis.most)))
-        } else if let Some(pointer) = response.interact_pointer_pos()
-            && (response.dragged() || response.clicked() || response.is_pointer_button_down_on())
-        {
-            let at = track.magnitude_at(pointer.x, SNAP).min(self.plot.axis.most);
-            (at != value).then_some(Moved::To(at))
-        } else {
-            None
-        };
+        slider::describe(ui, &response, self.name, self.spoken, value, track.range());
+        // The Presenter gives the keys a meaning wherever the focus is.
+        let moved = slider::pointer_input(ui, &response, &track, value).map(Moved::of);
         if ui.is_rect_visible(rect) {
             self.paint_slider(ui, &area, strip, value);
             paint::focus_ring(ui, &response, strip, theme::RADIUS_CONTROL);

@@ -241,7 +241,7 @@ fn the_budget_is_counted_by_the_unit_and_a_prefix_that_does_not_fit_is_refused_i
     desk.apply(Action::Run);
     desk.until("the refusal", |bench| bench.prefixed.error.is_some());
     let problem = desk.bench.prefixed.error.clone().unwrap();
-    assert!(problem.sentence.contains("2048"), "{problem}");
+    assert!(problem.sentence.en.contains("2048"), "{problem}");
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn a_connection_that_fails_leaves_the_module_in_use_as_it_was() {
         (no_file, "none.gguf".to_owned()),
     ] {
         let problem = not_reached(&mut desk, target);
-        assert!(problem.sentence.contains(&named), "{problem}");
+        assert!(problem.sentence.en.contains(&named), "{problem}");
         assert_eq!(
             desk.bench.module.facts().map(|facts| facts.address.clone()),
             Some(first.to_string())
@@ -404,7 +404,7 @@ fn a_model_file_that_is_none_is_refused_with_the_files_name() {
         let ModuleState::NoModel { problem: Some(problem) } = &desk.bench.module else {
             unreachable!()
         };
-        assert!(problem.sentence.contains(word), "{problem}");
+        assert!(problem.sentence.en.contains(word), "{problem}");
         assert_eq!(problem.kind, ProblemKind::Model);
         desk.until("the alternatives", |bench| !bench.models.is_empty());
     }

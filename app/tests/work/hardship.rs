@@ -53,7 +53,7 @@ fn problem_with(target: Target) -> Problem {
     let ModuleState::Failed { problem, .. } = &desk.bench.module else {
         unreachable!()
     };
-    assert!(!problem.remedy.is_empty(), "{problem}");
+    assert!(!problem.remedy.en.is_empty(), "{problem}");
     problem.clone()
 }
 
@@ -62,7 +62,7 @@ fn a_closed_port_is_named_with_what_to_check() {
     let address = closed_port();
     let problem = problem_with(at(address));
     assert_eq!(problem.kind, ProblemKind::Connection);
-    assert!(problem.sentence.contains(&address.to_string()), "{problem}");
+    assert!(problem.sentence.en.contains(&address.to_string()), "{problem}");
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_module_that_never_answers_is_given_up_after_its_time() {
         let mut sink = [0; 1024];
         while stream.read(&mut sink).is_ok_and(|count| count > 0) {}
     })));
-    assert!(problem.sentence.contains("ping"), "{problem}");
+    assert!(problem.sentence.en.contains("ping"), "{problem}");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_connection_that_breaks_in_the_middle_of_a_stream_is_reported_and_the_rest_g
     let ModuleState::Failed { problem, last } = &desk.bench.module else {
         unreachable!()
     };
-    assert!(!problem.remedy.is_empty());
+    assert!(!problem.remedy.en.is_empty());
     assert!(last.is_some(), "what the module was stays readable");
     assert!(!desk.bench.is_running());
     desk.connect(at(module));
@@ -274,7 +274,7 @@ fn a_strangers_module_cannot_make_a_prefix_of_words_and_says_so() {
     let Some(Err(problem)) = &desk.bench.card.built else {
         unreachable!()
     };
-    assert!(problem.remedy.contains("softprefix-unit"), "{problem}");
+    assert!(problem.remedy.en.contains("softprefix-unit"), "{problem}");
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn a_panic_while_texts_are_compared_is_told_and_the_next_texts_are_compared() {
         unreachable!()
     };
     assert_eq!(problem.kind, ProblemKind::Program);
-    assert!(problem.sentence.contains("planted"), "{problem}");
+    assert!(problem.sentence.en.contains("planted"), "{problem}");
     bridge.send(comparison());
     heard(&mut bridge, |event| matches!(event, Event::Compared { .. }));
 }

@@ -343,7 +343,7 @@ fn a_strangers_module_tells_the_rows_of_a_number_but_no_neighbours() {
     let Some(Err(problem)) = &desk.bench.card.built else {
         unreachable!()
     };
-    assert!(problem.remedy.contains("softprefix-unit"), "{problem}");
+    assert!(problem.remedy.en.contains("softprefix-unit"), "{problem}");
 }
 
 #[test]

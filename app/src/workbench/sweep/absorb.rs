@@ -4,7 +4,7 @@ use softprefix_core::experiment::{CanaryFinding, Ending, Entry, Past, RunEnd, Ru
 
 use super::{Stage, Sweeps, Trouble};
 use crate::messages::{LibraryRequest, SweepEvent};
-use crate::model::{Problem, ProblemKind};
+use crate::model::{Problem, ProblemKind, Said};
 use crate::workbench::Workbench;
 
 impl Workbench {
@@ -76,12 +76,14 @@ impl Workbench {
                 let what = crate::errors::sentence(&error);
                 let problem = Problem::new(
                     ProblemKind::Module,
-                    format!("It could not be tried whether the module uses prefixes. {what}"),
-                    "Compare the outputs with the baseline before you trust them.",
-                )
-                .in_japanese(
-                    format!("モジュールが接頭辞を使うかどうかを確かめられませんでした。{what}"),
-                    "信用する前に、出力を基準と見比べてください。",
+                    Said::new(
+                        format!("It could not be tried whether the module uses prefixes. {what}"),
+                        format!("モジュールが接頭辞を使うかどうかを確かめられませんでした。{what}"),
+                    ),
+                    Said::new(
+                        "Compare the outputs with the baseline before you trust them.",
+                        "信用する前に、出力を基準と見比べてください。",
+                    ),
                 );
                 sweep.trouble = Some(Trouble::Problem(problem));
             }

@@ -1,0 +1,321 @@
+//! A slider: a handle on a track, moved by the pointer, by keys and by a screen reader.
+//!
+//! A [`Scale`] says which value lies where on the track. [`Slider`] is the plain widget; the magnitude slider, the Presenter's and
+//! the envelope's bars paint themselves and take the input and the description from here.
+
+use std::ops::RangeInclusive;
+
+use eframe::egui::{
+    self, Color32, CornerRadius, EventFilter, Key, Rangef, Rect, Response, Sense, Stroke, Ui, WidgetInfo, accesskit,
+    pos2, vec2,
+};
+
+use crate::theme::{self, Palette};
+
+/// Radius of the plain slider's handle, and half of what its track ends before the edges.
+const HANDLE: f32 = 8.0;
+
+/// Which value lies where on a track.
+pub trait Scale {
+    /// The least and the greatest value.
+    fn range(&self) -> RangeInclusive<f64>;
+    /// The horizontal position of `value`, in points.
+    fn x_of(&self, value: f64) -> f32;
+    /// The value at the horizontal position `x`; the nearest end for a position beside the track.
+    fn value_at(&self, x: f32) -> f64;
+}
+
+/// Values from `least` to `most` in equal distances.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    pub least: f64,
+    pub most: f64,
+    /// The track's ends on the screen.
+    pub x: Rangef,
+}
+
+impl Scale for Linear {
+    fn range(&self) -> RangeInclusive<f64> {
+        self.least..=self.most
+    }
+
+    fn x_of(&self, value: f64) -> f32 {
+        let share = (value - self.least) / (self.most - self.least).max(f64::MIN_POSITIVE);
+        self.x.min + self.x.span() * share.clamp(0.0, 1.0) as f32
+    }
+
+    fn value_at(&self, x: f32) -> f64 {
+        self.least + (self.most - self.least) * f64::from(share_at(self.x, x))
+    }
+}
+
+/// Whole numbers from 1 to `most`, every doubling over the same distance.
+#[derive(Clone, Debug)]
+pub struct Doublings {
+    pub most: u32,
+    /// The track's ends on the screen.
+    pub x: Rangef,
+}
+
+impl Scale for Doublings {
+    fn range(&self) -> RangeInclusive<f64> {
+        1.0..=f64::from(self.most.max(1))
+    }
+
+    fn x_of(&self, value: f64) -> f32 {
+        if self.most <= 1 {
+            return self.x.min;
+        }
+        let share = value.max(1.0).ln() / f64::from(self.most).ln();
+        self.x.min + self.x.span() * share.clamp(0.0, 1.0) as f32
+    }
+
+    fn value_at(&self, x: f32) -> f64 {
+        let most = f64::from(self.most.max(1));
+        most.powf(f64::from(share_at(self.x, x))).round().clamp(1.0, most)
+    }
+}
+
+fn share_at(track: Rangef, x: f32) -> f32 {
+    ((x - track.min) / track.span().max(1.0)).clamp(0.0, 1.0)
+}
+
+/// What a person does with a slider.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Input {
+    /// Sets this value, which is within the scale's range.
+    Set(f64),
+    /// Takes this many small and large steps.
+    Step { small: i32, large: i32 },
+    /// A double click.
+    Reset,
+}
+
+/// Reads what the pointer and a screen reader do with `response`, an area with click and drag whose value is `value`.
+pub fn pointer_input(ui: &Ui, response: &Response, scale: &impl Scale, value: f64) -> Option<Input> {
+    let (least, most) = scale.range().into_inner();
+    let set = |to: f64| (to != value).then_some(Input::Set(to));
+    if response.double_clicked() {
+        return Some(Input::Reset);
+    }
+    if let Some(requested) = requested_value(ui, response) {
+        return set(requested.clamp(least, most));
+    }
+    if let Some(pointer) = response.interact_pointer_pos()
+        && (response.dragged() || response.clicked() || response.is_pointer_button_down_on())
+    {
+        return set(scale.value_at(pointer.x).clamp(least, most));
+    }
+    let small = requested_steps(ui, response);
+    (small != 0).then_some(Input::Step { small, large: 0 })
+}
+
+/// Reads what the keys do while `response` has the focus, and keeps the arrow keys from moving it on: arrows, `+` and `-` are small
+/// steps, with Shift large ones, as are PageUp and PageDown; Home and End go to the ends.
+pub fn key_input(ui: &Ui, response: &Response, scale: &impl Scale, value: f64) -> Option<Input> {
+    if !response.has_focus() {
+        return None;
+    }
+    keep_arrows(ui, response);
+    let (least, most) = scale.range().into_inner();
+    ui.input(|input| {
+        let presses = |key| input.num_presses(key) as i32;
+        let up = presses(Key::ArrowRight) + presses(Key::ArrowUp) + presses(Key::Plus) + presses(Key::Equals);
+        let down = presses(Key::ArrowLeft) + presses(Key::ArrowDown) + presses(Key::Minus);
+        let pages = presses(Key::PageUp) - presses(Key::PageDown);
+        let (small, large) = match input.modifiers.shift {
+            true => (0, up - down + pages),
+            false => (up - down, pages),
+        };
+        if input.key_pressed(Key::Home) {
+            (value != least).then_some(Input::Set(least))
+        } else if input.key_pressed(Key::End) {
+            (value != most).then_some(Input::Set(most))
+        } else {
+            (small != 0 || large != 0).then_some(Input::Step { small, large })
+        }
+    })
+}
+
+/// Keeps the arrow keys from moving the focus on while `response` has it.
+pub fn keep_arrows(ui: &Ui, response: &Response) {
+    let filter = EventFilter {
+        horizontal_arrows: true,
+        vertical_arrows: true,
+        ..EventFilter::default()
+    };
+    ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
+}
+
+/// The value that a screen reader requests.
+pub fn requested_value(ui: &Ui, response: &Response) -> Option<f64> {
+    ui.input(|input| {
+        input
+            .accesskit_action_requests(response.id, accesskit::Action::SetValue)
+            .filter_map(|request| match request.data {
+                Some(accesskit::ActionData::NumericValue(value)) => Some(value),
+                _ => None,
+            })
+            .last()
+    })
+}
+
+/// The small steps that a screen reader requests.
+pub fn requested_steps(ui: &Ui, response: &Response) -> i32 {
+    ui.input(|input| {
+        let requests = |action| input.num_accesskit_action_requests(response.id, action) as i32;
+        requests(accesskit::Action::Increment) - requests(accesskit::Action::Decrement)
+    })
+}
+
+/// Describes `response` to a screen reader as a slider with this name, value and range. `spoken` is the value in words; empty where
+/// the number says enough.
+pub fn describe(ui: &Ui, response: &Response, name: &str, spoken: &str, value: f64, range: RangeInclusive<f64>) {
+    let enabled = ui.is_enabled();
+    response.widget_info(|| WidgetInfo::slider(enabled, value, name));
+    ui.ctx().accesskit_node_builder(response.id, |node| {
+        node.set_min_numeric_value(*range.start());
+        node.set_max_numeric_value(*range.end());
+        node.add_action(accesskit::Action::SetValue);
+        if value < *range.end() {
+            node.add_action(accesskit::Action::Increment);
+        }
+        if value > *range.start() {
+            node.add_action(accesskit::Action::Decrement);
+        }
+        if !spoken.is_empty() {
+            node.set_description(spoken);
+        }
+    });
+}
+
+/// A plain slider; see [`Slider::show`].
+pub struct Slider<'a, S> {
+    /// What a screen reader calls it, and the value in words; empty where the number says enough.
+    pub name: &'a str,
+    pub spoken: &'a str,
+    pub scale: S,
+    /// What a small and a large step add.
+    pub steps: (f64, f64),
+    /// Whether it takes keys while it has the focus; `false` where the view around it gives them a meaning.
+    pub keys: bool,
+    pub colours: Colours,
+}
+
+/// The colours of a plain slider's track left of the handle, of its handle, and of the ring around that.
+#[derive(Clone, Copy, Debug)]
+pub struct Colours {
+    pub filled: Color32,
+    pub handle: Color32,
+    pub ring: Color32,
+}
+
+impl Colours {
+    /// Those of a setting of the prefix.
+    pub fn of_prefix(palette: &Palette) -> Self {
+        Self {
+            filled: palette.prefix_fill,
+            handle: palette.prefix_fill,
+            ring: palette.panel,
+        }
+    }
+}
+
+/// The rectangle of a plain slider of this width at the cursor, and its track.
+pub fn allocate(ui: &mut Ui, width: f32) -> (Rect, Rangef) {
+    let (_, rect) = ui.allocate_space(vec2(width, theme::CONTROL));
+    (rect, track_in(rect))
+}
+
+/// The track of a plain slider in `rect`.
+pub fn track_in(rect: Rect) -> Rangef {
+    Rangef::new(rect.left() + HANDLE, rect.right() - HANDLE)
+}
+
+impl<S: Scale> Slider<'_, S> {
+    /// Shows the slider in `rect` with its handle at `value`. Returns the value that a person sets, if it is another one.
+    pub fn show(&self, ui: &mut Ui, rect: Rect, value: f64) -> Option<f64> {
+        let response = ui.interact(rect, ui.scope_id().with(self.name), Sense::click_and_drag());
+        let range = self.scale.range();
+        let keys = || {
+            self.keys
+                .then(|| key_input(ui, &response, &self.scale, value))
+                .flatten()
+        };
+        let to = match pointer_input(ui, &response, &self.scale, value).or_else(keys) {
+            Some(Input::Set(to)) => Some(to),
+            Some(Input::Step { small, large }) => {
+                let by = f64::from(small) * self.steps.0 + f64::from(large) * self.steps.1;
+                Some((value + by).clamp(*range.start(), *range.end()))
+            }
+            Some(Input::Reset) | None => None,
+        };
+        describe(ui, &response, self.name, self.spoken, value, range);
+        if ui.is_rect_visible(rect) {
+            self.paint(ui, &response, rect, to.unwrap_or(value));
+        }
+        to.filter(|to| *to != value)
+    }
+
+    fn paint(&self, ui: &Ui, response: &Response, rect: Rect, value: f64) {
+        let palette = Palette::of(ui);
+        let painter = ui.painter();
+        let y = rect.center().y;
+        let track = track_in(rect);
+        let handle = pos2(self.scale.x_of(value), y);
+        let off = (!ui.is_enabled()).then_some(palette.line);
+        let rail = Rect::from_x_y_ranges(track, Rangef::new(y - 2.0, y + 2.0));
+        let radius = CornerRadius::same(2);
+        painter.rect_filled(rail, radius, off.unwrap_or(palette.stroke));
+        painter.rect_filled(rail.with_max_x(handle.x), radius, off.unwrap_or(self.colours.filled));
+        painter.circle_filled(handle, HANDLE + 3.0, self.colours.ring);
+        painter.circle_filled(handle, HANDLE, off.unwrap_or(self.colours.handle));
+        if response.has_focus() {
+            painter.circle_stroke(handle, HANDLE + 3.0, Stroke::new(2.0, palette.text));
+        }
+        if response.hovered() || response.dragged() {
+            ui.ctx().set_cursor_icon(egui::CursorIcon::ResizeHorizontal);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const X: Rangef = Rangef { min: 8.0, max: 108.0 };
+
+    #[test]
+    fn a_linear_scale_goes_from_end_to_end_and_no_further() {
+        let scale = Linear {
+            least: 0.0,
+            most: 5.0,
+            x: X,
+        };
+        assert_eq!(scale.x_of(2.5), 58.0);
+        assert_eq!(scale.value_at(58.0), 2.5);
+        assert_eq!((scale.value_at(-50.0), scale.value_at(500.0)), (0.0, 5.0));
+        assert_eq!((scale.x_of(-1.0), scale.x_of(9.0)), (8.0, 108.0));
+    }
+
+    #[test]
+    fn a_scale_without_length_has_one_place() {
+        let scale = Linear {
+            least: 0.0,
+            most: 0.0,
+            x: X,
+        };
+        assert_eq!((scale.x_of(0.0), scale.value_at(58.0)), (8.0, 0.0));
+        let scale = Doublings { most: 1, x: X };
+        assert_eq!((scale.x_of(1.0), scale.value_at(108.0)), (8.0, 1.0));
+    }
+
+    #[test]
+    fn every_doubling_has_the_same_room() {
+        let scale = Doublings { most: 1024, x: X };
+        assert_eq!(scale.value_at(8.0), 1.0);
+        assert_eq!(scale.value_at(58.0), 32.0);
+        assert_eq!(scale.value_at(108.0), 1024.0);
+        assert!((scale.x_of(32.0) - 58.0).abs() < 1e-3);
+    }
+}
