@@ -36,8 +36,8 @@ impl Pip<'_> {
         part: &mut PartFile,
         tell: &mut dyn FnMut(Moment),
     ) -> Result<(), Stop<WheelError>> {
-        let python = self.python()?;
         let folder = WorkFolder::beside(part.path()).map_err(|(path, source)| Stop::Disk(path, source))?;
+        let python = self.python(&folder)?;
         let mut start = 0;
         for wheel in parts {
             let end = start + wheel.bytes;
@@ -57,11 +57,11 @@ impl Pip<'_> {
     }
 
     /// The first interpreter that starts and has pip.
-    fn python(&self) -> Result<OsString, Stop<WheelError>> {
+    fn python(&self, folder: &WorkFolder) -> Result<OsString, Stop<WheelError>> {
         let mut without_pip = None;
         for python in self.pythons {
-            let status = Command::new(python)
-                .args(["-m", "pip", "--version"])
+            let status = pip(python, folder)
+                .arg("--version")
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
@@ -100,10 +100,8 @@ impl Pip<'_> {
         };
         let log = folder.path.join("pip.log");
         let errors = File::create(&log).map_err(|source| Stop::Disk(log.clone(), source))?;
-        let child = Command::new(python)
+        let child = pip(python, folder)
             .args([
-                "-m",
-                "pip",
                 "download",
                 "--no-deps",
                 "--no-input",
@@ -209,6 +207,14 @@ impl Pip<'_> {
         }
         Ok(())
     }
+}
+
+/// Starts pip. Python is isolated (`-I`) and works in our own folder: a `pip.py` in the folder from which the program was started, or
+/// one that the environment names, is not executed.
+fn pip(python: &OsString, folder: &WorkFolder) -> Command {
+    let mut command = Command::new(python);
+    command.args(["-I", "-m", "pip"]).current_dir(&folder.path);
+    command
 }
 
 /// The last line of pip's output.

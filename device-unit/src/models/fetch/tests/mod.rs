@@ -726,3 +726,48 @@ fn the_small_model_comes_from_the_python_package_index() {
     assert_eq!(fetched.source, Some(FetchSource::Wheels));
     assert_eq!(store.find("small").unwrap().info.unwrap().hidden_size, 576);
 }
+
+/// A `pip.py` lies where the program is started, and the environment names its folder, too.
+#[cfg(unix)]
+#[test]
+fn a_pip_that_lies_in_a_folder_of_the_persons_is_not_executed() {
+    let wheels = Wheels::new();
+    let (_folder, store) = store();
+    let downloads = tempfile::tempdir().unwrap();
+    let (obeyed, started_in) = (downloads.path().join("obeyed"), downloads.path().join("started-in"));
+    fs::write(
+        downloads.path().join("pip.py"),
+        format!("open({:?}, 'w').close()\n", obeyed.display().to_string()),
+    )
+    .unwrap();
+    let script = format!(
+        "#!/bin/sh\npwd >>'{started}'\ncd '{folder}'\nexport PYTHONPATH='{folder}' PIP_NO_INDEX=1 PIP_FIND_LINKS='{wheels}' PIP_CONFIG_FILE=/dev/null\n\
+         exec python3 \"$@\"\n",
+        started = started_in.display(),
+        folder = downloads.path().display(),
+        wheels = wheels.folder.path().display(),
+    );
+    let options = FetchOptions {
+        pythons: vec![wheels.program("python", &script)],
+        ..options(nowhere())
+    };
+    // As it stood before: what the test plants does work.
+    let python = Command::new("python3")
+        .args(["-m", "pip", "--version"])
+        .current_dir(downloads.path())
+        .output();
+    assert!(
+        python.is_ok() && obeyed.exists(),
+        "the planted file is executed without isolation"
+    );
+    fs::remove_file(&obeyed).unwrap();
+
+    let fetched = fetch(&store, wheels.entry, &options).unwrap();
+    assert_eq!(fs::read(fetched.path).unwrap(), wheels.content);
+    assert!(!obeyed.exists());
+    let started_in = fs::read_to_string(&started_in).unwrap();
+    assert!(
+        started_in.lines().count() >= 3 && started_in.lines().all(|folder| folder.ends_with(".wheels")),
+        "{started_in}"
+    );
+}
