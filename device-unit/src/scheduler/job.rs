@@ -24,7 +24,7 @@ pub enum Priority {
 pub struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    /// Requests cancellation. Call [`Scheduler::wake`](super::Scheduler::wake) afterwards so that a queued job is cancelled, too.
+    /// Requests cancellation. Call [`Scheduler::look_again`](super::Scheduler::look_again) afterwards so that a queued job is cancelled, too.
     pub fn set(&self) {
         self.0.store(true, Ordering::Release);
     }
