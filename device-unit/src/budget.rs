@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The default limit in bytes, on machines with at least twice as much memory.
-const USUAL: usize = 2 << 30;
+const DEFAULT_LIMIT: usize = 2 << 30;
 /// The minimum limit in bytes, which still holds a large message.
-pub const LEAST: usize = 128 << 20;
+pub const MIN_LIMIT: usize = 128 << 20;
 /// Charged per request in addition to its bytes, for its entries in queues and tables.
 const REQUEST_OVERHEAD: usize = 4 << 10;
 
 /// The use of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Use {
+pub enum Purpose {
     /// Messages, complete or partly received, and what they are decoded into.
     Requests,
     /// State of computations, such as keys and values.
@@ -38,16 +38,16 @@ impl Default for Budget {
     /// 2 GiB, or half of the machine's memory if that is less.
     fn default() -> Self {
         let machine = crate::machine::memory().map_or(usize::MAX, |memory| memory.total_bytes());
-        Self::new((machine / 2).min(USUAL))
+        Self::new((machine / 2).min(DEFAULT_LIMIT))
     }
 }
 
 impl Budget {
-    /// A budget of `limit` bytes, at least [`LEAST`].
+    /// Creates a budget of `limit` bytes, or [`MIN_LIMIT`] if that is more.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self(Arc::new(State {
-            limit: limit.max(LEAST),
+            limit: limit.max(MIN_LIMIT),
             requests: AtomicUsize::new(0),
             work: AtomicUsize::new(0),
         }))
@@ -59,34 +59,34 @@ impl Budget {
         self.0.limit
     }
 
-    /// The limit for `what` in bytes.
+    /// Returns the share of `purpose` in bytes.
     #[must_use]
-    pub fn share(&self, what: Use) -> usize {
+    pub fn share(&self, purpose: Purpose) -> usize {
         let requests = self.0.limit / 4;
-        match what {
-            Use::Requests => requests,
-            Use::Work => self.0.limit - requests,
+        match purpose {
+            Purpose::Requests => requests,
+            Purpose::Work => self.0.limit - requests,
         }
     }
 
-    /// Bytes in use for `what`.
+    /// Returns the bytes in use for `purpose`.
     #[must_use]
-    pub fn used(&self, what: Use) -> usize {
-        self.counter(what).load(Ordering::Acquire)
+    pub fn used(&self, purpose: Purpose) -> usize {
+        self.counter(purpose).load(Ordering::Acquire)
     }
 
-    /// Whether complete requests are to be refused, so that partly received ones can complete.
+    /// Returns `true` if new complete requests must be refused, so that partly received ones can complete.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
-        self.used(Use::Requests) > self.share(Use::Requests) / 4 * 3
+        self.used(Purpose::Requests) > self.share(Purpose::Requests) / 4 * 3
     }
 
     /// Charges `bytes`, or returns `None` if fewer are left.
     #[must_use]
-    pub fn charge(&self, what: Use, bytes: usize) -> Option<Charge> {
+    pub fn charge(&self, purpose: Purpose, bytes: usize) -> Option<Charge> {
         let mut charge = Charge {
             budget: self.clone(),
-            what,
+            purpose,
             bytes: 0,
         };
         charge.grow(bytes).then_some(charge)
@@ -97,15 +97,15 @@ impl Budget {
     pub fn message(&self) -> Charge {
         Charge {
             budget: self.clone(),
-            what: Use::Requests,
+            purpose: Purpose::Requests,
             bytes: 0,
         }
     }
 
-    fn counter(&self, what: Use) -> &AtomicUsize {
-        match what {
-            Use::Requests => &self.0.requests,
-            Use::Work => &self.0.work,
+    fn counter(&self, purpose: Purpose) -> &AtomicUsize {
+        match purpose {
+            Purpose::Requests => &self.0.requests,
+            Purpose::Work => &self.0.work,
         }
     }
 }
@@ -114,7 +114,7 @@ impl Budget {
 #[derive(Debug)]
 pub struct Charge {
     budget: Budget,
-    what: Use,
+    purpose: Purpose,
     bytes: usize,
 }
 
@@ -122,10 +122,10 @@ impl Charge {
     /// Charges more bytes. Returns `false` and charges nothing if fewer are left.
     #[must_use]
     pub fn grow(&mut self, bytes: usize) -> bool {
-        let most = self.budget.share(self.what);
+        let most = self.budget.share(self.purpose);
         let taken = self
             .budget
-            .counter(self.what)
+            .counter(self.purpose)
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
                 used.checked_add(bytes).filter(|&used| used <= most)
             });
@@ -139,7 +139,7 @@ impl Charge {
     pub fn shrink(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
-        self.budget.counter(self.what).fetch_sub(bytes, Ordering::AcqRel);
+        self.budget.counter(self.purpose).fetch_sub(bytes, Ordering::AcqRel);
     }
 
     /// Moves the charge out, leaving an empty one.
@@ -147,7 +147,7 @@ impl Charge {
     pub fn take(&mut self) -> Self {
         Self {
             budget: self.budget.clone(),
-            what: self.what,
+            purpose: self.purpose,
             bytes: std::mem::take(&mut self.bytes),
         }
     }
@@ -172,7 +172,9 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.budget.counter(self.what).fetch_sub(self.bytes, Ordering::AcqRel);
+        self.budget
+            .counter(self.purpose)
+            .fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 
@@ -182,33 +184,33 @@ mod tests {
 
     #[test]
     fn a_charge_is_given_back_whatever_became_of_it() {
-        let budget = Budget::new(LEAST);
-        let mut first = budget.charge(Use::Requests, 1000).unwrap();
-        let second = budget.charge(Use::Requests, 500).unwrap();
+        let budget = Budget::new(MIN_LIMIT);
+        let mut first = budget.charge(Purpose::Requests, 1000).unwrap();
+        let second = budget.charge(Purpose::Requests, 500).unwrap();
         assert!(first.grow(24));
         first.absorb(second);
-        assert_eq!(budget.used(Use::Requests), 1524);
+        assert_eq!(budget.used(Purpose::Requests), 1524);
         first.shrink(24);
-        assert_eq!(budget.used(Use::Requests), 1500);
+        assert_eq!(budget.used(Purpose::Requests), 1500);
         let moved = first.take();
         drop(first);
-        assert_eq!(budget.used(Use::Requests), 1500);
+        assert_eq!(budget.used(Purpose::Requests), 1500);
         drop(moved);
-        assert_eq!(budget.used(Use::Requests), 0);
+        assert_eq!(budget.used(Purpose::Requests), 0);
     }
 
     #[test]
     fn requests_and_work_do_not_keep_each_other_out() {
-        let budget = Budget::new(LEAST);
-        let (requests, work) = (budget.share(Use::Requests), budget.share(Use::Work));
-        assert_eq!(requests + work, LEAST);
-        let all = budget.charge(Use::Requests, requests).unwrap();
-        assert!(budget.charge(Use::Requests, 1).is_none());
-        assert!(budget.charge(Use::Work, work + 1).is_none());
-        assert!(budget.charge(Use::Work, work).is_some());
+        let budget = Budget::new(MIN_LIMIT);
+        let (requests, work) = (budget.share(Purpose::Requests), budget.share(Purpose::Work));
+        assert_eq!(requests + work, MIN_LIMIT);
+        let all = budget.charge(Purpose::Requests, requests).unwrap();
+        assert!(budget.charge(Purpose::Requests, 1).is_none());
+        assert!(budget.charge(Purpose::Work, work + 1).is_none());
+        assert!(budget.charge(Purpose::Work, work).is_some());
         assert!(budget.is_crowded());
         drop(all);
         assert!(!budget.is_crowded());
-        assert!(budget.charge(Use::Work, usize::MAX).is_none());
+        assert!(budget.charge(Purpose::Work, usize::MAX).is_none());
     }
 }

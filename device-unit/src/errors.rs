@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// There is no model of this name.
-    #[error("there is no model named {name:?} here; `softprefix models` lists those that are")]
+    #[error("there is no model named {name:?}; run `softprefix models` to list the available ones")]
     UnknownModel {
         /// The requested name.
         name: String,
@@ -28,7 +28,7 @@ pub enum LoadError {
         reason: String,
     },
     /// Some files of a split model are missing.
-    #[error("{path} is not the whole model: {reason}; put all its files into one folder and name the first")]
+    #[error("{path} is not the whole model: {reason}; put all its files into one folder and choose the first")]
     Incomplete {
         /// The chosen file.
         path: PathBuf,
@@ -85,7 +85,7 @@ pub enum EngineError {
         vocab_size: usize,
     },
     /// The maximum number of sequences is open.
-    #[error("the engine already runs {limit} sequences; wait until one ends")]
+    #[error("the engine already runs {limit} sequences; wait until one of them ends")]
     TooManySequences {
         /// Maximum number of open sequences.
         limit: usize,
@@ -104,7 +104,9 @@ pub enum EngineError {
     #[error("the sequence {0} is not open; open one first")]
     NoSuchSequence(u64),
     /// The number of values is not a multiple of H.
-    #[error("{got} values are no whole number of embedding rows of width {hidden_size}; send P x {hidden_size} values")]
+    #[error(
+        "{got} values are not a whole number of embedding rows of width {hidden_size}; send P x {hidden_size} values"
+    )]
     RaggedRows {
         /// Number of values.
         got: usize,
@@ -116,7 +118,7 @@ pub enum EngineError {
     Stopped,
     /// A failure of what the engine runs on: the NPU's runtime, threads, memory.
     #[error("{what} failed: {detail}; {remedy}")]
-    Machinery {
+    Backend {
         /// What failed, as a noun phrase.
         what: String,
         /// The message of the failure.
@@ -129,10 +131,10 @@ pub enum EngineError {
 impl EngineError {
     /// Creates the error of an embedding table that can no longer be read.
     pub(crate) fn unreadable_rows(path: &Path, error: &std::io::Error) -> Self {
-        Self::Machinery {
+        Self::Backend {
             what: format!("reading the embedding table {}", path.display()),
             detail: error.to_string(),
-            remedy: "leave a model's files as they are while it is in use, and load it again".into(),
+            remedy: "do not change a model's files while it is loaded; load it again".into(),
         }
     }
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use softprefix_core::protocol::message::{CmmInfo, EthInfo, HwInfo};
 
 /// Interval over which the processor's load is measured. llm-sys takes a second.
-const MEASURED_OVER: Duration = Duration::from_millis(250);
+const LOAD_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Returns load, memory, temperature and network interface.
 pub async fn hwinfo() -> HwInfo {
     let before = processor_times();
-    tokio::time::sleep(MEASURED_OVER).await;
+    tokio::time::sleep(LOAD_INTERVAL).await;
     let load = match (before, processor_times()) {
         (Some(before), Some(after)) => after.load_since(before),
         _ => 0,

@@ -108,14 +108,14 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         .build()?;
     let (source, model) = models(&arguments, &runtime)?;
     if arguments.task.self_test {
-        let model = model.context("say which model to test: --model NAME or --model PATH")?;
+        let model = model.context("--self-test needs a model: --model NAME or --model PATH")?;
         return test(source.as_ref(), &model);
     }
     let memory = match arguments.memory {
         Some(mib) => Budget::new(usize::try_from(mib)?.saturating_mul(1 << 20)),
         None => Budget::default(),
     };
-    tracing::info!("clients may have this unit hold {} MiB", memory.limit() >> 20);
+    tracing::info!("memory budget for clients: {} MiB", memory.limit() >> 20);
     let options = UnitOptions {
         memory,
         drafts: !arguments.no_drafts,
@@ -144,8 +144,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         tracing::info!("listening on {address}");
         if !address.ip().is_loopback() {
             tracing::warn!(
-                "whoever reaches {address} can list and load models, run and end anybody's inferences, and read this machine's load, \
-                 memory and address: there is no password"
+                "there is no password: anyone who reaches {address} can list and load models, run inferences and end those of others, and \
+                 read this machine's load, memory and address"
             );
         }
         preload(&unit, model);
@@ -187,13 +187,13 @@ fn test(source: &dyn ModelSource, name: &str) -> anyhow::Result<ExitCode> {
     for verdict in &verdicts {
         println!(
             "{} {}: {}",
-            if verdict.good { "ok  " } else { "BAD " },
+            if verdict.passed { "ok  " } else { "FAIL" },
             verdict.check,
-            verdict.found
+            verdict.detail
         );
     }
-    let good = verdicts.iter().all(|verdict| verdict.good);
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let passed = verdicts.iter().all(|verdict| verdict.passed);
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Returns the source of models, and the name in it of the model given by --model.

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::unit::ReplySink;
 
 /// From this size on, senders that can wait should wait ([`ReplySink::has_room`]).
-const ROOMY_BYTES: usize = 256 << 10;
+const HAS_ROOM_BYTES: usize = 256 << 10;
 /// From this size on, nothing more is read from the connection.
 const CROWDED_BYTES: usize = 1 << 20;
 /// From this size on, the connection is closed, like llm-sys does at the same size (PROTOCOL 1.7).
@@ -21,12 +21,12 @@ const LIMIT_BYTES: usize = 16 << 20;
 /// A fixed pause, because TCP does not report when a client has read: an empty send queue (`SIOCOUTQ`) only means that the peer's system
 /// has acknowledged, and its receive window moves by far more than a frame. A client that is delayed for longer may still find two frames
 /// in one read. Queue for acknowledgements would delay each frame by the 40 ms of delayed ACKs.
-const APART: Duration = Duration::from_millis(10);
+const FRAME_PAUSE: Duration = Duration::from_millis(10);
 
 /// A queue between the senders of replies and the async task that writes them.
 #[derive(Default)]
 pub struct Outbox {
-    waiting: Mutex<Waiting>,
+    queue: Mutex<Queue>,
     /// Notified when there is something to write, or at the end.
     filled: Notify,
     /// Notified when there is room again, or at the end.
@@ -34,13 +34,13 @@ pub struct Outbox {
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Queue {
     messages: VecDeque<Message>,
     bytes: usize,
     /// The last written frame: its answer and the time.
     last_frame: Option<(u64, Instant)>,
     /// Whether no more messages are accepted.
-    gone: bool,
+    closed: bool,
     /// Whether the queue ends when it is empty.
     closing: bool,
 }
@@ -60,17 +60,17 @@ enum Next {
     End,
 }
 
-impl Waiting {
+impl Queue {
     /// Returns how long a frame of this answer must wait.
     fn wait_of(&self, answer: u64) -> Duration {
         match self.last_frame {
-            Some((last, at)) if last == answer => APART.saturating_sub(at.elapsed()),
+            Some((last, at)) if last == answer => FRAME_PAUSE.saturating_sub(at.elapsed()),
             _ => Duration::ZERO,
         }
     }
 
     fn next(&mut self) -> Next {
-        if self.gone || (self.closing && self.messages.is_empty()) {
+        if self.closed || (self.closing && self.messages.is_empty()) {
             return Next::End;
         }
         let Some(first) = self.messages.front() else {
@@ -103,22 +103,22 @@ impl Waiting {
 }
 
 impl Outbox {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until there is room for further replies. Returns `false` when the connection has ended.
-    pub async fn has_settled(&self) -> bool {
+    pub async fn wait_for_room(&self) -> bool {
         loop {
             let emptied = self.emptied.notified();
             tokio::pin!(emptied);
             emptied.as_mut().enable();
             {
-                let waiting = self.lock();
-                if waiting.gone {
+                let queue = self.lock();
+                if queue.closed {
                     return false;
                 }
-                if waiting.bytes < CROWDED_BYTES {
+                if queue.bytes < CROWDED_BYTES {
                     return true;
                 }
             }
@@ -133,7 +133,7 @@ impl Outbox {
             tokio::pin!(emptied);
             // Registered before checking: `notify_waiters` wakes only waiters that are registered.
             emptied.as_mut().enable();
-            if self.lock().gone {
+            if self.lock().closed {
                 return;
             }
             emptied.await;
@@ -142,11 +142,11 @@ impl Outbox {
 
     /// Drops the queue and accepts no more.
     pub fn abandon(&self) {
-        let mut waiting = self.lock();
-        waiting.gone = true;
-        waiting.messages.clear();
-        waiting.bytes = 0;
-        drop(waiting);
+        let mut queue = self.lock();
+        queue.closed = true;
+        queue.messages.clear();
+        queue.bytes = 0;
+        drop(queue);
         self.filled.notify_one();
         self.emptied.notify_waiters();
     }
@@ -185,9 +185,9 @@ impl Outbox {
             };
             // Bytes being written still count, since they are in memory.
             let written = self.write_unless_gone(connection, &batch).await;
-            let mut waiting = self.lock();
-            waiting.bytes = waiting.bytes.saturating_sub(batch.len());
-            drop(waiting);
+            let mut queue = self.lock();
+            queue.bytes = queue.bytes.saturating_sub(batch.len());
+            drop(queue);
             self.emptied.notify_waiters();
             if !written? {
                 return Ok(());
@@ -208,8 +208,8 @@ impl Outbox {
                     count => bytes = &bytes[count..],
                 },
                 () = self.filled.notified() => {
-                    let waiting = self.lock();
-                    if waiting.gone {
+                    let queue = self.lock();
+                    if queue.closed {
                         return Ok(false);
                     }
                 }
@@ -222,14 +222,14 @@ impl Outbox {
 
 impl Outbox {
     fn put(&self, bytes: Vec<u8>, frame_of: Option<u64>) {
-        let mut waiting = self.lock();
-        if waiting.gone || waiting.closing {
+        let mut queue = self.lock();
+        if queue.closed || queue.closing {
             return;
         }
-        waiting.bytes += bytes.len();
-        waiting.messages.push_back(Message { bytes, frame_of });
-        let too_much = waiting.bytes > LIMIT_BYTES && waiting.messages.len() > 1;
-        drop(waiting);
+        queue.bytes += bytes.len();
+        queue.messages.push_back(Message { bytes, frame_of });
+        let too_much = queue.bytes > LIMIT_BYTES && queue.messages.len() > 1;
+        drop(queue);
         if too_much {
             tracing::info!("a client does not read; its connection is closed");
             return self.abandon();
@@ -248,17 +248,17 @@ impl ReplySink for Outbox {
     }
 
     fn takes_frame(&self, answer: u64) -> bool {
-        let waiting = self.lock();
-        let queued = waiting.messages.iter().any(|message| message.frame_of == Some(answer));
-        waiting.bytes < ROOMY_BYTES && !queued && waiting.wait_of(answer).is_zero()
+        let queue = self.lock();
+        let queued = queue.messages.iter().any(|message| message.frame_of == Some(answer));
+        queue.bytes < HAS_ROOM_BYTES && !queued && queue.wait_of(answer).is_zero()
     }
 
     fn has_room(&self) -> bool {
-        self.lock().bytes < ROOMY_BYTES
+        self.lock().bytes < HAS_ROOM_BYTES
     }
 
-    fn is_gone(&self) -> bool {
-        self.lock().gone
+    fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 }
 
@@ -271,7 +271,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn everything_is_written_in_order_and_the_end_follows() {
+    async fn messages_are_written_in_order_before_the_end() {
         let outbox = Arc::new(Outbox::default());
         let (mut client, server) = tokio::io::duplex(16);
         let writer = tokio::spawn({
@@ -286,11 +286,11 @@ mod tests {
         client.read_to_string(&mut text).await.unwrap();
         assert_eq!(text, (0..100).map(|i| format!("{i}\n")).collect::<String>());
         writer.await.unwrap().unwrap();
-        assert!(outbox.is_gone());
+        assert!(outbox.is_closed());
     }
 
     #[tokio::test]
-    async fn frames_of_one_answer_are_written_apart_and_those_of_others_wait_for_nothing() {
+    async fn frames_of_one_answer_are_written_apart_and_do_not_delay_other_answers() {
         let outbox = Arc::new(Outbox::default());
         let (mut client, server) = tokio::io::duplex(1 << 16);
         let writer = tokio::spawn({
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_reads_nothing_is_given_up_at_the_limit() {
+    async fn a_client_that_does_not_read_is_disconnected_at_the_limit() {
         let outbox = Arc::new(Outbox::default());
         let (_client, server) = tokio::io::duplex(16);
         let writer = tokio::spawn({
@@ -325,14 +325,14 @@ mod tests {
             async move { outbox.write_to(server).await }
         });
         assert!(outbox.has_room());
-        outbox.send(vec![b'x'; ROOMY_BYTES]);
+        outbox.send(vec![b'x'; HAS_ROOM_BYTES]);
         assert!(!outbox.has_room());
-        assert!(outbox.has_settled().await);
-        for _ in 0..LIMIT_BYTES / ROOMY_BYTES + 1 {
-            outbox.send(vec![b'x'; ROOMY_BYTES]);
+        assert!(outbox.wait_for_room().await);
+        for _ in 0..LIMIT_BYTES / HAS_ROOM_BYTES + 1 {
+            outbox.send(vec![b'x'; HAS_ROOM_BYTES]);
         }
-        assert!(outbox.is_gone());
-        assert!(!outbox.has_settled().await);
+        assert!(outbox.is_closed());
+        assert!(!outbox.wait_for_room().await);
         let _ = writer.await.unwrap();
     }
 

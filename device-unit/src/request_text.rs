@@ -9,9 +9,9 @@ use softprefix_core::sent::{self, Text};
 use crate::budget::Charge;
 
 /// Maximum length of `request_id`, `work_id` and `action` in bytes; they are kept while an inference runs.
-const LONGEST_ID: usize = 256;
+const MAX_ID_BYTES: usize = 256;
 /// Maximum length of `object` in bytes; it may contain a path.
-const LONGEST_OBJECT: usize = 4096;
+const MAX_OBJECT_BYTES: usize = 4096;
 
 /// Why a text is not a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ struct Names {
     work_id: String,
     #[serde(deserialize_with = "id")]
     action: String,
-    object: Option<Text<LONGEST_OBJECT>>,
+    object: Option<Text<MAX_OBJECT_BYTES>>,
     /// Parsed and dropped: llm-sys, too, reports errors in it at once.
     #[serde(rename = "data")]
     _data: Option<Text<0>>,
@@ -51,7 +51,7 @@ struct Names {
 
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
-    if text.len() > LONGEST_ID {
+    if text.len() > MAX_ID_BYTES {
         return Err(D::Error::custom("too long"));
     }
     Ok(text)
@@ -90,16 +90,16 @@ impl Request {
         Ok(sent::first::<With<T>>(&self.text)?.data)
     }
 
-    /// As [`data`](Self::data), for actions that need an object; `wanted` describes it in the error message.
+    /// Like [`data`](Self::data), for actions that require an object. `expected` describes it in the error message.
     ///
     /// # Errors
     /// -22.
-    pub fn question<T: DeserializeOwned>(&self, wanted: &str) -> Result<T, ErrorField> {
-        let refusal = |detail: String| ErrorField::new(Code::PARAMETER, format!("{detail}; send data as {wanted}"));
+    pub fn require_data<T: DeserializeOwned>(&self, expected: &str) -> Result<T, ErrorField> {
+        let refusal = |detail: String| ErrorField::new(Code::PARAMETER, format!("{detail}; send data as {expected}"));
         match self.data::<sent::Object<T>>() {
             Ok(Some(sent::Object(data))) => Ok(data),
-            Ok(None) => Err(refusal("the question has no data".into())),
-            Err(error) => Err(refusal(format!("the question cannot be read ({error})"))),
+            Ok(None) => Err(refusal("the request has no data".into())),
+            Err(error) => Err(refusal(format!("the request cannot be read ({error})"))),
         }
     }
 
@@ -146,7 +146,7 @@ pub fn is_for_sys(work_id: &str) -> bool {
 }
 
 /// Returns the reply to an unreadable message.
-pub fn unreadable() -> Reply {
+pub fn unreadable_reply() -> Reply {
     Reply::stock_error(UNREADABLE_REQUEST_ID, SYS, Code::JSON)
 }
 
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_llm_sys_took_for_the_rest_of_a_message_is_left_alone() {
+    fn text_after_the_first_value_is_ignored() {
         let glued =
             br#"{"request_id":"q","work_id":"llm.1","action":"inference","data":"a { b"}{"request_id":"sync"}}"#;
         assert_eq!(read(glued).unwrap().request_id, "q");
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_raw_payload_in_the_place_of_other_data_is_found() {
+    fn a_raw_payload_replaces_other_data() {
         for there in [
             r#""None""#,
             r#""a\",: b""#,

@@ -15,9 +15,9 @@ pub struct Verdict {
     /// Name of the check.
     pub check: &'static str,
     /// Whether the check passed.
-    pub good: bool,
+    pub passed: bool,
     /// The finding, as a clause.
-    pub found: String,
+    pub detail: String,
 }
 
 const STEPS: usize = 16;
@@ -36,11 +36,11 @@ struct Run {
 /// Runs all checks. If the engine fails, the last verdict reports it.
 pub fn run(model: &mut LoadedModel) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
-    if let Err(found) = checks(model, &mut verdicts) {
+    if let Err(detail) = checks(model, &mut verdicts) {
         verdicts.push(Verdict {
             check: "engine",
-            good: false,
-            found,
+            passed: false,
+            detail,
         });
     }
     verdicts
@@ -61,7 +61,9 @@ fn checks(model: &mut LoadedModel, verdicts: &mut Vec<Verdict>) -> Result<(), St
     }
     let sentence = |error: EngineError| error.to_string();
     let prompt_rows = rows(engine, &prompt).map_err(sentence)?;
-    let mut say = |check, good, found: String| verdicts.push(Verdict { check, good, found });
+    let mut report = |check, passed, detail: String| {
+        verdicts.push(Verdict { check, passed, detail });
+    };
     let shown = |run: &Run| {
         let text = String::from_utf8_lossy(&model.tokenizer.decode(&run.tokens)).replace('\n', "\\n");
         format!("\"{text}\"")
@@ -69,7 +71,7 @@ fn checks(model: &mut LoadedModel, verdicts: &mut Vec<Verdict>) -> Result<(), St
 
     let baseline = greedy(engine, &prompt_rows).map_err(sentence)?;
     let finite = baseline.logits.iter().flatten().all(|value| value.is_finite());
-    say(
+    report(
         "baseline",
         finite,
         format!(
@@ -81,11 +83,11 @@ fn checks(model: &mut LoadedModel, verdicts: &mut Vec<Verdict>) -> Result<(), St
     );
 
     let again = greedy(engine, &prompt_rows).map_err(sentence)?;
-    say(
+    report(
         "second run",
         again == baseline,
         if again == baseline {
-            "every logit is the same".into()
+            "all logits are equal".into()
         } else {
             differs(&baseline, &again)
         },
@@ -94,7 +96,7 @@ fn checks(model: &mut LoadedModel, verdicts: &mut Vec<Verdict>) -> Result<(), St
     let with = |value: f32, len: usize| [vec![bf16::from_f32(value); hidden_size * len], prompt_rows.clone()].concat();
     let zero = greedy(engine, &with(0.0, 1)).map_err(sentence)?;
     // A row of zeros still takes a position, so the logits must change.
-    say(
+    report(
         "prefix of magnitude 0",
         zero.logits != baseline.logits,
         match zero.logits == baseline.logits {
@@ -104,11 +106,11 @@ fn checks(model: &mut LoadedModel, verdicts: &mut Vec<Verdict>) -> Result<(), St
     );
 
     let large = greedy(engine, &with(1.0, 1)).map_err(sentence)?;
-    say(
+    report(
         "large prefix",
         large.tokens != baseline.tokens,
         match large.tokens == baseline.tokens {
-            true => "the text is the baseline's: the prefix has no effect".into(),
+            true => "the text equals the baseline's: the prefix has no effect".into(),
             false => format!("{}: {}", differs(&baseline, &large), shown(&large)),
         },
     );
@@ -120,21 +122,21 @@ fn checks(model: &mut LoadedModel, verdicts: &mut Vec<Verdict>) -> Result<(), St
         greedy(engine, &typed_rows).map_err(sentence)?,
         greedy(engine, &as_prefix).map_err(sentence)?,
     );
-    say(
+    report(
         "words as prefix",
         typed == as_prefix,
         match typed == as_prefix {
-            true => "the same logits as the words typed at the very start".into(),
+            true => "the logits equal those of the words as text".into(),
             false => differs(&typed, &as_prefix),
         },
     );
 
     let after = greedy(engine, &prompt_rows).map_err(sentence)?;
-    say(
+    report(
         "baseline afterwards",
         after == baseline,
         match after == baseline {
-            true => "nothing of the prefixes was left behind".into(),
+            true => "the prefixes left no trace".into(),
             false => differs(&baseline, &after),
         },
     );
@@ -147,8 +149,10 @@ fn differs(a: &Run, b: &Run) -> String {
         a.iter().zip(b).fold(0f32, |m, (a, b)| m.max((a - b).abs()))
     });
     match token {
-        Some(token) => format!("the tokens part at {token}; the first logits differ by up to {largest:.3}"),
-        None => format!("the tokens are the same; the first logits differ by up to {largest:.3}"),
+        Some(token) => {
+            format!("the tokens differ from token {token} on; the first logits differ by up to {largest:.3}")
+        }
+        None => format!("the tokens are equal; the first logits differ by up to {largest:.3}"),
     }
 }
 

@@ -21,6 +21,8 @@ pub struct StoredFile {
 }
 
 impl StoredFile {
+    /// Opens a file.
+    ///
     /// # Errors
     /// [`LoadError::Unreadable`] if the file cannot be opened or is not a regular file.
     pub fn open(path: &Path) -> Result<Self, LoadError> {

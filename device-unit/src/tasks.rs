@@ -7,16 +7,16 @@ use tokio::task::{AbortHandle, JoinError};
 pub fn spawn(runtime: &Handle, doing: &'static str, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
     let task = runtime.spawn(task);
     let abort = task.abort_handle();
-    runtime.spawn(async move { tell_panic(task.await, doing) });
+    runtime.spawn(async move { log_panic(task.await, doing) });
     abort
 }
 
 /// Logs the panic of a task, if it panicked.
-pub fn tell_panic(ended: Result<(), JoinError>, doing: &str) {
+pub fn log_panic(ended: Result<(), JoinError>, doing: &str) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!(%error, "{doing} broke off unexpectedly");
+        tracing::error!(%error, "{doing} panicked");
     }
 }
 
@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_breaks_off_is_told_with_what_it_was_doing_and_one_that_is_given_up_is_not() {
+    async fn a_panic_is_logged_with_what_the_task_was_doing_and_an_aborted_task_is_not() {
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
@@ -48,15 +48,15 @@ mod tests {
         let runtime = Handle::current();
         spawn(&runtime, "waiting", std::future::pending()).abort();
         spawn(&runtime, "counting to ten", async { panic!("seven is missing") });
-        let told = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let logged = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         for _ in 0..1000 {
-            if told().contains("broke off") {
+            if logged().contains("panicked") {
                 break;
             }
             tokio::task::yield_now().await;
         }
-        assert!(told().contains("counting to ten broke off unexpectedly"), "{}", told());
-        assert!(told().contains("seven is missing"), "{}", told());
-        assert!(!told().contains("waiting"), "{}", told());
+        assert!(logged().contains("counting to ten panicked"), "{}", logged());
+        assert!(logged().contains("seven is missing"), "{}", logged());
+        assert!(!logged().contains("waiting"), "{}", logged());
     }
 }

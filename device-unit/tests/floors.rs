@@ -28,11 +28,11 @@ const FLOORS: Floors<'_> = &[
 ];
 
 #[test]
-fn no_import_of_this_crate_climbs() {
+fn modules_import_only_from_lower_layers() {
     no_import_climbs(env!("CARGO_MANIFEST_DIR"), FLOORS);
 }
 
 #[test]
-fn no_more_than_four_files_of_this_crate_import_each_other_in_a_circle() {
+fn at_most_four_files_of_this_crate_import_each_other_in_a_circle() {
     no_large_circle(env!("CARGO_MANIFEST_DIR"));
 }

@@ -69,7 +69,7 @@ const CONSTANT: usize = 16 << 20;
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Sends bytes without keeping copies, drops all replies, and returns the maximum of allocated bytes above the previous state.
-fn held_for(server: &Server, task: &str, message: &[u8], close: bool) -> usize {
+fn peak_memory(server: &Server, task: &str, message: &[u8], close: bool) -> usize {
     let settled = settle();
     MOST.store(settled, Ordering::Relaxed);
     let mut stream = TcpStream::connect(server.address).unwrap();
@@ -194,7 +194,7 @@ fn shapes(task: &str) -> Vec<(&'static str, String, String, String)> {
             text("0]}}}"),
         ),
         (
-            "a half-sent prompt",
+            "an incomplete prompt",
             stream.clone() + r#"{"index":0,"finish":false,"delta":""#,
             text("word "),
             text("\"}}"),
@@ -267,7 +267,7 @@ fn shapes(task: &str) -> Vec<(&'static str, String, String, String)> {
 }
 
 #[test]
-fn what_is_held_follows_what_was_received_whatever_the_shape_of_the_message() {
+fn allocated_memory_is_proportional_to_received_bytes_for_messages_of_any_shape() {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let server = Server::start();
     let mut client = server.client();
@@ -304,7 +304,7 @@ fn what_is_held_follows_what_was_received_whatever_the_shape_of_the_message() {
             if close {
                 message.push_str(end);
             }
-            let held = held_for(&server, &task, message.as_bytes(), close);
+            let held = peak_memory(&server, &task, message.as_bytes(), close);
             let most = 4 * message.len() + CONSTANT;
             prop_assert!(
                 held <= most,
@@ -319,7 +319,7 @@ fn what_is_held_follows_what_was_received_whatever_the_shape_of_the_message() {
 }
 
 #[test]
-fn half_sent_prompts_of_many_clients_stay_within_the_budget_and_the_others_are_heard() {
+fn partial_prompts_of_many_clients_stay_within_the_budget_and_other_clients_are_served() {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let memory = softprefix_unit::budget::Budget::new(128 << 20);
     let server = Server::with(softprefix_unit::unit::UnitOptions {

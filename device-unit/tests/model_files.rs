@@ -23,7 +23,7 @@ const DOCUMENTATION: &str = include_str!("../src/model-files.md");
 
 /// Everything that a change of the file can affect.
 #[derive(Debug, PartialEq)]
-struct Seen {
+struct Observed {
     info: EngineInfo,
     logits: Vec<f32>,
     tokens: Vec<u32>,
@@ -70,11 +70,11 @@ fn logits(engine: &mut dyn Engine, tokens: &[u32]) -> Vec<f32> {
     std::mem::take(&mut steps[0].out)
 }
 
-fn see(bytes: &[u8]) -> Result<Seen, String> {
+fn observe(bytes: &[u8]) -> Result<Observed, String> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("m.gguf"), bytes).unwrap();
     let mut model = load(folder.path(), "m")?;
-    Ok(Seen {
+    Ok(Observed {
         info: model.engine.info().clone(),
         logits: logits(
             model.engine.as_mut(),
@@ -119,9 +119,9 @@ fn value(text: &str) -> Meta {
 }
 
 /// Compares the files with and without the contents of a row.
-fn judge(row: &str, verdict: &str, name: &str, without: &TinyModel, with: &TinyModel) {
-    let without = see(&without.bytes()).unwrap();
-    match (see(&with.bytes()), verdict.split(':').next().unwrap()) {
+fn compare(row: &str, verdict: &str, name: &str, without: &TinyModel, with: &TinyModel) {
+    let without = observe(&without.bytes()).unwrap();
+    match (observe(&with.bytes()), verdict.split(':').next().unwrap()) {
         (Ok(with), "computed") => assert_ne!(with, without, "{row} changes nothing"),
         // Computed in the sense of checked, with a mismatch as a result.
         (Err(error), "computed") => assert!(
@@ -135,7 +135,7 @@ fn judge(row: &str, verdict: &str, name: &str, without: &TinyModel, with: &TinyM
 }
 
 #[test]
-fn each_key_is_computed_meaningless_or_refused_as_the_table_says() {
+fn each_key_is_computed_meaningless_or_refused_as_documented() {
     let keys = rows().into_iter().filter(|(what, _)| what.starts_with("key "));
     let mut tried = 0;
     for (what, verdict) in keys {
@@ -165,14 +165,14 @@ fn each_key_is_computed_meaningless_or_refused_as_the_table_says() {
         } else {
             named
         };
-        judge(what, verdict, named, &without, &with);
+        compare(what, verdict, named, &without, &with);
         tried += 1;
     }
     assert!(tried > 90, "{tried} rows");
 }
 
 #[test]
-fn each_tensor_is_computed_or_refused_by_name_as_the_table_says() {
+fn each_tensor_is_computed_or_refused_by_name_as_documented() {
     let tensors = rows().into_iter().filter(|(what, _)| what.starts_with("tensor "));
     let mut tried = 0;
     for (what, verdict) in tensors {
@@ -190,14 +190,14 @@ fn each_tensor_is_computed_or_refused_by_name_as_the_table_says() {
         };
         let mut with = without.clone();
         with.tensors.push((names[0].into(), dimensions));
-        judge(what, verdict, names[0], &without, &with);
+        compare(what, verdict, names[0], &without, &with);
         tried += 1;
     }
     assert!(tried > 20, "{tried} rows");
 }
 
 #[test]
-fn each_type_of_numbers_is_computed_or_refused_by_name_as_the_table_says() {
+fn each_tensor_type_is_computed_or_refused_by_name_as_documented() {
     let mut computed = Vec::new();
     for (what, verdict) in rows().into_iter().filter(|(what, _)| what.starts_with("type ")) {
         let name = quoted(what)[0];
@@ -220,7 +220,7 @@ fn each_type_of_numbers_is_computed_or_refused_by_name_as_the_table_says() {
             weights: stored,
             ..TinyModel::qwen2()
         };
-        match (see(&model.bytes()), verdict) {
+        match (observe(&model.bytes()), verdict) {
             (Ok(seen), "computed") => {
                 computed.push(name);
                 assert!(
@@ -250,7 +250,7 @@ fn offset_of(bytes: &[u8], name: &str) -> usize {
 }
 
 #[test]
-fn each_form_of_file_is_read_or_refused_as_the_table_says() {
+fn each_form_of_file_is_read_or_refused_as_documented() {
     let whole = TinyModel::llama().bytes();
     let changed = |at: usize, with: &[u8]| {
         let mut bytes = whole.clone();
@@ -263,7 +263,7 @@ fn each_form_of_file_is_read_or_refused_as_the_table_says() {
         fs::copy(case(&name), folder.path().join(&name)).unwrap();
         load(folder.path(), &name).map(|_| ())
     };
-    let one = |bytes: &[u8]| see(bytes).map(|_| ());
+    let one = |bytes: &[u8]| observe(bytes).map(|_| ());
     let mut tried = 0;
     for (what, verdict) in rows().into_iter().filter(|(what, _)| what.starts_with("file: ")) {
         let (got, told) = match what.strip_prefix("file: ").unwrap() {
@@ -316,7 +316,7 @@ struct Reference {
 }
 
 #[test]
-fn models_give_what_an_own_forward_pass_in_numpy_gives() {
+fn models_give_the_logits_of_an_independent_forward_pass_in_numpy() {
     let references = fs::read(fixtures().join("forward/logits.json")).unwrap();
     let references: Vec<Reference> = serde_json::from_slice(&references).unwrap();
     assert_eq!(references.len(), 7);
@@ -343,7 +343,7 @@ fn models_give_what_an_own_forward_pass_in_numpy_gives() {
 }
 
 /// Returns the model's answer to "hi there", twelve tokens.
-fn said(name: &str) -> String {
+fn answer_of(name: &str) -> String {
     let mut model = load(&cases(), name).unwrap();
     let text = model.template.render("S", "hi there");
     let mut tokens = model.tokenizer.encode(&text, Special::Parse).unwrap();
@@ -356,14 +356,14 @@ fn said(name: &str) -> String {
 }
 
 #[test]
-fn files_that_others_wrote_say_what_they_should() {
-    assert_eq!(said("bias-qkv"), "AAAAAAAAAAAA");
-    assert_eq!(said("bias-attn-output"), "AAAAAAAAAAAA");
-    assert_eq!(said("bias-ffn-down"), "AAAAAAAAAAAA");
-    assert_eq!(said("rope-none"), "\u{fffd}zFFFFFFFF ");
-    said("iq4nl");
-    said("pre-missing-qwen2");
-    said("split");
+fn files_of_other_programs_give_the_expected_texts() {
+    assert_eq!(answer_of("bias-qkv"), "AAAAAAAAAAAA");
+    assert_eq!(answer_of("bias-attn-output"), "AAAAAAAAAAAA");
+    assert_eq!(answer_of("bias-ffn-down"), "AAAAAAAAAAAA");
+    assert_eq!(answer_of("rope-none"), "\u{fffd}zFFFFFFFF ");
+    answer_of("iq4nl");
+    answer_of("pre-missing-qwen2");
+    answer_of("split");
 }
 
 /// Returns how far the tokens of `text` are below the likeliest ones, by teacher forcing.
@@ -383,7 +383,7 @@ fn below_the_likeliest(name: &str, text: &[&str]) -> f32 {
 }
 
 #[test]
-fn positions_are_divided_by_the_factor_whatever_the_key_is_called() {
+fn positions_are_divided_by_the_scaling_factor_under_both_of_its_keys() {
     // The expected texts are from a forward pass in numpy. Two tokens lead by only 0.0004 and 0.02, less than the rounding of activations
     // to eight bits, so the texts need not be equal.
     let right = ["x", "F", "ī", "6", "F", "F", "F", "F"];
@@ -391,7 +391,7 @@ fn positions_are_divided_by_the_factor_whatever_the_key_is_called() {
         let below = below_the_likeliest(scaled, &right);
         assert!(below < 0.06, "{scaled}: {below}");
     }
-    assert_eq!(said("rope-linear-4"), said("rope-old-key"));
+    assert_eq!(answer_of("rope-linear-4"), answer_of("rope-old-key"));
     assert!(
         below_the_likeliest("rope-none", &right) > 0.5,
         "without the factor it says something else"
@@ -399,7 +399,7 @@ fn positions_are_divided_by_the_factor_whatever_the_key_is_called() {
 }
 
 #[test]
-fn marks_are_found_by_their_names_whatever_type_a_file_gives_them() {
+fn template_tokens_are_found_by_name_whatever_type_a_file_gives_them() {
     let tokens = |name: &str| {
         let tokenizer = Tokenizer::from_gguf(&GgufFile::open(&case(name)).unwrap()).unwrap();
         let text = ChatTemplate::chatml().render("S", "hi there");
@@ -413,14 +413,14 @@ fn marks_are_found_by_their_names_whatever_type_a_file_gives_them() {
 }
 
 #[test]
-fn a_file_that_cannot_load_is_told_with_its_reason_once() {
+fn the_error_of_a_file_that_cannot_be_loaded_contains_its_reason_once() {
     let error = load(&cases(), "no-token-type").err().unwrap();
     assert!(error.contains("lacks tokenizer.ggml.token_type"), "{error}");
     assert_eq!(error.matches("fetch").count(), 1, "one remedy: {error}");
 }
 
 #[test]
-fn a_file_that_is_shortened_or_written_over_under_a_loaded_model_is_an_error_and_no_signal() {
+fn truncating_or_overwriting_the_file_of_a_loaded_model_is_an_error_and_no_signal() {
     for cut in [true, false] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.gguf");
@@ -446,7 +446,7 @@ fn a_file_that_is_shortened_or_written_over_under_a_loaded_model_is_an_error_and
 }
 
 #[test]
-fn models_with_heads_of_their_own_size_say_the_same_bits_alone_in_a_batch_and_in_pieces() {
+fn models_with_their_own_head_size_give_the_same_bits_alone_in_a_batch_and_in_chunks() {
     let path = fixtures().join("forward/qwen3.gguf");
     let answers = |threads: usize, chunks: usize, company: bool| -> Vec<f32> {
         let options = CpuOptions {

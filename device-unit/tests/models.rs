@@ -38,7 +38,7 @@ fn modes(store: &ModelStore) -> Vec<String> {
 }
 
 #[test]
-fn models_are_found_in_all_places_and_the_first_of_a_name_wins() {
+fn models_are_found_in_all_places_and_the_first_of_each_name_wins() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     write(&TinyModel::qwen2(), &at("named/Mine.gguf"));
@@ -91,7 +91,7 @@ fn a_file_of_the_hugging_face_cache_is_found_through_its_link() {
 }
 
 #[test]
-fn the_environment_names_our_folder_and_the_hub_cache() {
+fn the_environment_sets_our_folder_and_the_hub_cache() {
     // Environment variables belong to the whole process, so a child process looks.
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_prints_places", "--nocapture"])
@@ -119,7 +119,7 @@ fn child_prints_places() {
 }
 
 #[test]
-fn a_card_tells_what_the_file_says() {
+fn a_card_contains_the_files_metadata() {
     let folder = tempfile::tempdir().unwrap();
     let model = TinyModel::qwen2();
     write(&model, &folder.path().join("tiny.gguf"));
@@ -142,7 +142,7 @@ fn a_card_tells_what_the_file_says() {
 }
 
 #[test]
-fn the_first_qwen_of_the_catalogue_answers_to_the_modules_name() {
+fn the_first_qwen_of_the_catalogue_has_the_modules_name_as_an_alias() {
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path();
     write(&TinyModel::qwen2(), &own.join("another-shape.gguf"));
@@ -178,7 +178,7 @@ fn ollama(folder: &Path, tag: &str, layers: &[(&str, &str)], model: &TinyModel) 
 }
 
 #[test]
-fn models_in_the_caches_of_other_programs_are_found_and_named_by_where_they_lie() {
+fn models_in_the_caches_of_other_programs_are_found_and_named_by_their_path() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     write(&TinyModel::qwen3(), &at("lm/Qwen/Qwen3-0.6B-GGUF/Qwen3-0.6B-Q8_0.gguf"));
@@ -258,7 +258,7 @@ fn models_in_the_caches_of_other_programs_are_found_and_named_by_where_they_lie(
 }
 
 #[test]
-fn a_model_in_several_files_has_one_name_and_is_whole_or_says_what_is_missing() {
+fn a_model_in_several_files_has_one_name_and_is_complete_or_names_the_missing_file() {
     let folder = tempfile::tempdir().unwrap();
     let part = |number: usize| format!("split-0000{number}-of-00003.gguf");
     let copy = |number: usize| {
@@ -290,7 +290,7 @@ fn load_error(store: &ModelStore, name: &str) -> LoadError {
 }
 
 #[test]
-fn files_that_cannot_be_run_have_no_card_and_say_why_when_asked_for() {
+fn files_that_cannot_be_run_have_no_card_and_a_reason_in_their_error() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let whole = TinyModel::qwen2().bytes();
@@ -329,7 +329,7 @@ fn files_that_cannot_be_run_have_no_card_and_say_why_when_asked_for() {
 }
 
 #[test]
-fn a_file_that_is_replaced_is_looked_at_again() {
+fn a_replaced_file_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.gguf");
     let store = ModelStore::new(Places::only(folder.path().to_owned()));
@@ -342,7 +342,7 @@ fn a_file_that_is_replaced_is_looked_at_again() {
 }
 
 #[test]
-fn a_loaded_model_has_its_settings_its_digest_and_the_set_ups_keys_over_the_cards() {
+fn a_loaded_model_has_its_settings_its_digest_and_the_overrides_of_the_set_up() {
     let folder = tempfile::tempdir().unwrap();
     write(&qwen_shaped(), &folder.path().join("x.gguf"));
     let store = ModelStore::new(Places::only(folder.path().to_owned()));
@@ -388,7 +388,7 @@ fn the_small_model_answers_a_question() {
 }
 
 #[test]
-fn the_qwen_answers_a_question_under_the_modules_name() {
+fn qwen_answers_a_question_under_the_modules_name() {
     let Some(path) = qwen_model() else { return };
     let folder = tempfile::tempdir().unwrap();
     let store = ModelStore::new(Places::only(folder.path().to_owned()).with_named(path));

@@ -63,13 +63,13 @@ fn qwen2(case: &Case) -> (&[u32], &[u32]) {
 }
 
 #[test]
-fn smollm2_cuts_all_texts_as_the_references_do() {
+fn smollm2_tokenizes_all_texts_like_the_references() {
     let tokenizer = Tokenizer::from_vocabulary(vocabulary(&small_model())).unwrap();
     assert_equal(&tokenizer, smollm);
 }
 
 #[test]
-fn qwen_cuts_all_texts_as_the_references_do() {
+fn qwen_tokenizes_all_texts_like_the_references() {
     let Some(path) = qwen_model() else { return };
     let tokenizer = Tokenizer::from_vocabulary(vocabulary(&path)).unwrap();
     assert_equal(&tokenizer, qwen2);
@@ -142,7 +142,7 @@ fn tokenizer_json_gives_the_same_tokens_as_the_gguf() {
 }
 
 #[test]
-fn decoding_gives_back_the_bytes_that_were_encoded() {
+fn decoding_returns_the_encoded_bytes() {
     let tokenizer = Tokenizer::from_vocabulary(vocabulary(&small_model())).unwrap();
     for case in cases().iter().filter(|case| case.smollm_plain.is_none()) {
         let ids = tokenizer.encode(&case.text, Special::Parse).unwrap();
@@ -162,7 +162,7 @@ fn decoding_gives_back_the_bytes_that_were_encoded() {
 }
 
 #[test]
-fn a_token_may_be_half_a_character_and_control_tokens_are_no_text() {
+fn a_token_can_be_half_a_character_and_control_tokens_have_no_text() {
     let tokenizer = Tokenizer::from_vocabulary(vocabulary(&small_model())).unwrap();
     let ids = tokenizer.encode("語", Special::Parse).unwrap();
     assert!(ids.len() > 1);
@@ -178,14 +178,14 @@ fn a_token_may_be_half_a_character_and_control_tokens_are_no_text() {
 }
 
 #[test]
-fn a_text_ends_with_the_turn_or_with_the_document_but_on_the_stock_unit_with_the_document_only() {
+fn stop_tokens_are_end_of_turn_and_end_of_text_but_on_the_stock_unit_end_of_text_only() {
     let tokenizer = Tokenizer::from_vocabulary(vocabulary(&small_model())).unwrap();
     assert_eq!(tokenizer.stop_tokens(), [0, 2]);
     assert_eq!(tokenizer.stock_stop_tokens(), [0]);
 }
 
 #[test]
-fn the_marks_of_the_template_become_their_tokens() {
+fn the_special_tokens_of_the_template_are_parsed() {
     let tokenizer = Tokenizer::from_vocabulary(vocabulary(&small_model())).unwrap();
     let text = ChatTemplate::chatml().render("S", "U");
     let ids = tokenizer.encode(&text, Special::Parse).unwrap();
@@ -208,7 +208,7 @@ fn a_text_beyond_the_limit_is_refused_with_both_numbers() {
 }
 
 #[test]
-fn the_longest_run_of_blanks_is_still_cut_by_the_whole_pattern() {
+fn the_longest_allowed_run_of_blanks_is_split_by_the_whole_pattern() {
     let Some(path) = qwen_model() else { return };
     let tokenizer = Tokenizer::from_vocabulary(vocabulary(&path)).unwrap();
     let blanks = softprefix_unit::tokenizer::LONGEST_TEXT - 1;
@@ -220,7 +220,7 @@ fn the_longest_run_of_blanks_is_still_cut_by_the_whole_pattern() {
 }
 
 #[test]
-fn files_that_are_no_tokenizers_are_refused_with_a_sentence() {
+fn files_that_are_not_tokenizers_are_refused_with_a_message() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokenizer.json");
     for (text, wanted) in [
@@ -259,7 +259,7 @@ fn tiny(model: &TinyModel) -> Tokenizer {
 
 proptest! {
     #[test]
-    fn any_text_comes_back_byte_for_byte(text in any::<String>()) {
+    fn any_text_is_decoded_byte_for_byte(text in any::<String>()) {
         static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| tiny(&TinyModel::llama()));
         let ids = TOKENIZER.encode(&text, Special::Plain).unwrap();
         prop_assert_eq!(TOKENIZER.decode(&ids), text.as_bytes());

@@ -10,7 +10,7 @@ use softprefix_core::protocol::extension::FinishReason;
 
 use super::Workbench;
 use super::flight::{Flight, StreamingDiff};
-use crate::messages::{Asked, Inference, Pair, Request, Texts};
+use crate::messages::{Asked, Inference, LibraryRequest, Pair, Request, Texts};
 use crate::model::{Pane, PaneState, Problem, RunId, Side, Timings};
 
 impl Workbench {
@@ -251,7 +251,8 @@ impl Workbench {
     pub(super) fn finished(&mut self, run: RunId, side: Side, record: Record) {
         let is_shown = self.flight(run, side).is_some();
         if !self.is_of_session(run) {
-            // It is in the journal of the session that was left meanwhile.
+            // It is in the journal of the session that was left meanwhile, whose line in the history counts it.
+            self.ask_library(LibraryRequest::List);
             return;
         }
         let comparisons = self.tuning.add(record.clone());

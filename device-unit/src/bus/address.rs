@@ -41,8 +41,8 @@ impl ReplySink for Address {
         self.0.has_room()
     }
 
-    fn is_gone(&self) -> bool {
-        self.0.is_gone()
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
     }
 }
 
@@ -63,7 +63,7 @@ impl Addresses {
     /// The client at `url`, which is llm-sys' `zmq_com`; connects if there is no connection yet.
     pub fn peer(&self, url: &str) -> Peer {
         let mut open = lock(&self.open);
-        let known = open.get(url).filter(|outbox| !outbox.is_gone()).cloned();
+        let known = open.get(url).filter(|outbox| !outbox.is_closed()).cloned();
         let outbox = known.unwrap_or_else(|| {
             let outbox = Arc::new(Outbox::default());
             open.insert(url.to_owned(), Arc::clone(&outbox));

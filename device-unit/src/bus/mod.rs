@@ -25,10 +25,10 @@ pub use sys::SysError;
 use sys::{Registered, Sys};
 use zmtp::{Connection, Kind};
 
-use crate::budget::{Budget, Charge, Use};
+use crate::budget::{Budget, Charge, Purpose};
 use crate::model::ModelSource;
 use crate::request_text;
-use crate::tasks::{self, tell_panic};
+use crate::tasks::{self, log_panic};
 use crate::unit::{Directory, Opening, Peer, Registration, ReplySink, Unit, UnitOptions};
 
 /// Limit for ending and releasing all tasks at shutdown.
@@ -98,7 +98,7 @@ pub async fn serve(
 ) -> Result<(), BusError> {
     let server = server::bind(&options, &unit_options.name).await?;
     let module = Arc::new(Module::new(&options, &unit_options));
-    let unit = Unit::within(source, unit_options, Arc::new(BusDirectory(Arc::clone(&module))));
+    let unit = Unit::with_directory(source, unit_options, Arc::new(BusDirectory(Arc::clone(&module))));
     *module.unit() = Some(unit.clone());
     started(&unit);
     tracing::info!("on the bus as {}", server.path().display());
@@ -165,7 +165,7 @@ impl Module {
         let addresses = Addresses::new(runtime.clone(), memory.clone(), move |url| {
             let unit = lock(&known).clone();
             if let Some(unit) = unit {
-                unit.forget(url);
+                unit.client_disconnected(url);
             }
         });
         Self {
@@ -193,7 +193,7 @@ impl Module {
     fn is_busy(&self) -> bool {
         let mut releasing = lock(&self.releasing);
         while let Some(ended) = releasing.try_join_next() {
-            tell_panic(ended, "releasing a task");
+            log_panic(ended, "releasing a task");
         }
         !releasing.is_empty()
     }
@@ -245,7 +245,7 @@ impl Module {
                 *lock(&task.last) = Some((peer.clone(), request.request_id.clone()));
                 unit.call(request, &peer);
             }
-            Err(_) => peer.reply(&request_text::unreadable()),
+            Err(_) => peer.reply(&request_text::unreadable_reply()),
         }
     }
 
@@ -304,7 +304,7 @@ impl Module {
         let last = lock(&task.last).clone();
         let text = frames.first().and_then(|message| text::of_speech(message));
         if let (Some(text), Some((peer, request_id))) = (text, last) {
-            unit.say(&task.work_id, &request_id, text, &peer);
+            unit.infer_text(&task.work_id, &request_id, text, &peer);
         }
     }
 }
@@ -356,7 +356,7 @@ impl Directory for BusDirectory {
         let Some(task) = self.0.task(opening.work_id) else {
             return Err("llm-sys dropped the task while it was being set up; set up again".into());
         };
-        *lock(&task.last) = Some((opening.asked_by.clone(), opening.request_id.to_owned()));
+        *lock(&task.last) = Some((opening.peer.clone(), opening.request_id.to_owned()));
         self.0.runtime.block_on(self.0.connect(&task, opening.inputs))
     }
 
@@ -423,7 +423,9 @@ impl BusTask {
 /// The charge for a message of `bytes` bytes. If the budget is exhausted, the charge is empty, and the unit refuses the
 /// request.
 fn charge_of(memory: &Budget, bytes: usize) -> Charge {
-    memory.charge(Use::Requests, bytes).unwrap_or_else(|| memory.message())
+    memory
+        .charge(Purpose::Requests, bytes)
+        .unwrap_or_else(|| memory.message())
 }
 
 fn is_speech(input: &str) -> bool {

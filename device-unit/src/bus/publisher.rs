@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::zmtp::{self, Connection, Kind, Listener, SubscriberCommand, path_of, remove_stale};
 use crate::budget::Budget;
-use crate::tasks::tell_panic;
+use crate::tasks::log_panic;
 use crate::unit::ReplySink;
 
 /// Most messages queued for one subscriber. A slower one loses messages, as PUB prescribes.
@@ -73,7 +73,7 @@ impl Publisher {
                     stream = listener.accept(), if connections.len() < SUBSCRIBERS => {
                         connections.spawn(serve(stream, number, Arc::clone(&all), memory.clone()));
                     }
-                    Some(ended) = connections.join_next() => tell_panic(ended, "serving a subscriber"),
+                    Some(ended) = connections.join_next() => log_panic(ended, "serving a subscriber"),
                     _ = &mut stopped => break,
                 }
             }
@@ -94,7 +94,7 @@ impl PublisherEnd {
     pub async fn end(self) {
         // Fails if the publisher has panicked, which the next line logs.
         let _ = self.stop.send(());
-        tell_panic(self.ended.await, "publishing");
+        log_panic(self.ended.await, "publishing");
     }
 }
 
@@ -121,7 +121,7 @@ impl ReplySink for Publisher {
     }
 
     /// Whether there are no subscriptions.
-    fn is_gone(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.0.lock().values().all(|subscriber| subscriber.topics.is_empty())
     }
 }
@@ -220,7 +220,7 @@ mod tests {
     async fn subscribers_get_what_they_asked_for_and_the_last_message_before_the_end() {
         let (folder, url) = address();
         let (publisher, end) = Publisher::bind(&url, folder.path(), &Budget::default()).await.unwrap();
-        assert!(publisher.is_gone());
+        assert!(publisher.is_closed());
         let mut all = Connection::open(&url, Kind::Subscriber, &Budget::default())
             .await
             .unwrap();
@@ -233,7 +233,7 @@ mod tests {
         some.write(&zmtp::frame(b"\x00b")).await.unwrap();
         some.write(&zmtp::frame(b"\x01c")).await.unwrap();
         subscribed(&publisher, 3).await;
-        assert!(!publisher.is_gone());
+        assert!(!publisher.is_closed());
         for message in ["a1", "b2", "c3"] {
             publisher.send(message.into());
         }
@@ -246,7 +246,7 @@ mod tests {
             assert!(subscriber.receive().await.is_err());
         }
         publisher.send(b"a".to_vec());
-        assert!(publisher.is_gone());
+        assert!(publisher.is_closed());
     }
 
     #[tokio::test]

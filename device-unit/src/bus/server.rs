@@ -14,8 +14,8 @@ use super::sys::split_pair;
 use super::zmtp::{Connection, Kind, Listener, remove_stale};
 use super::{BusError, BusOptions, Module, charge_of};
 use crate::request_text::{self, Request};
-use crate::tasks::tell_panic;
-use crate::unit::{Peer, Unit, answer_to_call};
+use crate::tasks::log_panic;
+use crate::unit::{Peer, Unit, rpc_answer};
 
 /// Most calls that wait to be executed.
 const WAITING: usize = 1024;
@@ -90,7 +90,7 @@ impl Server {
                             }
                         });
                     }
-                    Some(ended) = callers.join_next() => tell_panic(ended, "answering a caller"),
+                    Some(ended) = callers.join_next() => log_panic(ended, "answering a caller"),
                 }
             }
         };
@@ -114,7 +114,7 @@ async fn answer(stream: UnixStream, calls: &Calls, module: &Module) -> std::io::
             .first()
             .map(|frame| String::from_utf8_lossy(frame).into_owned())
             .unwrap_or_default();
-        let answer = answer_to_call(&name);
+        let answer = rpc_answer(&name);
         let reply: Vec<&[u8]> = frames.iter().map(Vec::as_slice).chain([answer.as_bytes()]).collect();
         let calls = calls.lock().await;
         let sent = tokio::time::timeout(ANSWERING, caller.send(&reply)).await;
@@ -138,11 +138,11 @@ fn dispatch(calls: &mpsc::Sender<(Request, Peer)>, module: &Module, name: String
             request.action = name;
             if let Err(error) = calls.try_send((request, peer)) {
                 let (request, peer) = error.into_inner();
-                let sentence = "Not available at the moment. Too many calls are waiting; ask again later.";
+                let sentence = "Not available at the moment. Too many calls are waiting; try again later.";
                 let error = ErrorField::new(Code::NOT_AVAILABLE, sentence);
                 peer.reply(&Reply::error(request.request_id, request.work_id, error));
             }
         }
-        Err(_) => peer.reply(&request_text::unreadable()),
+        Err(_) => peer.reply(&request_text::unreadable_reply()),
     }
 }

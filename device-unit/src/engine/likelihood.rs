@@ -19,80 +19,80 @@ use std::ops::Range;
 const LANES: usize = 16;
 
 /// Tokens per chunk: the exponentials fit into the L1 cache, and a chunk takes about 20 microseconds.
-const STRETCH: usize = 2048;
+const CHUNK: usize = 2048;
 
 /// The reduction of one chunk of one condition's logits.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Found {
+pub struct ChunkStats {
     /// Whether all logits are finite.
     finite: bool,
     max: f32,
     /// Sum of exp(logit - max).
     sum: f64,
     /// Sum of the base's exp(logit - max) times (base logit - logit).
-    lead: f64,
+    difference: f64,
 }
 
 /// A chunk of the vocabulary at one position: a unit of work for one thread.
-pub struct Share<'a> {
+pub struct VocabChunk<'a> {
     /// The logits of each condition, the base first.
     rows: &'a [&'a [f32]],
     tokens: Range<usize>,
     /// The results, for each condition.
-    found: &'a mut [Found],
+    stats: &'a mut [ChunkStats],
 }
 
-impl Share<'_> {
+impl VocabChunk<'_> {
     /// Reduces the chunk. Inlined so that callers can compile it for several instruction sets.
     #[inline(always)]
-    pub fn weigh(&mut self) {
-        let (mut base_weights, mut weights) = ([0.0; STRETCH], [0.0; STRETCH]);
+    pub fn reduce(&mut self) {
+        let (mut base_weights, mut weights) = ([0.0; CHUNK], [0.0; CHUNK]);
         let Some((&base, others)) = self.rows.split_first() else {
             return;
         };
-        let Some((of_base, of_others)) = self.found.split_first_mut() else {
+        let Some((base_stats, other_stats)) = self.stats.split_first_mut() else {
             return;
         };
         let base = &base[self.tokens.clone()];
         let base_weights = &mut base_weights[..base.len()];
-        *of_base = weigh(base, base_weights);
-        for (&other, found) in others.iter().zip(of_others) {
+        *base_stats = exponentials(base, base_weights);
+        for (&other, stats) in others.iter().zip(other_stats) {
             let other = &other[self.tokens.clone()];
-            *found = weigh(other, &mut weights[..base.len()]);
-            found.lead = lead(base_weights, base, other);
+            *stats = exponentials(other, &mut weights[..base.len()]);
+            stats.difference = difference(base_weights, base, other);
         }
     }
 }
 
 /// Writes exp(logit - max) of every logit into `weights`, which has the same length.
 #[inline(always)]
-fn weigh(logits: &[f32], weights: &mut [f64]) -> Found {
+fn exponentials(logits: &[f32], weights: &mut [f64]) -> ChunkStats {
     let (chunks, rest) = logits.as_chunks::<LANES>();
     let mut maxima = [f32::NEG_INFINITY; LANES];
     // The bits of positive floats are ordered like the floats, with infinity and then NaN above all finite ones.
     let mut sizes = [0; LANES];
-    let mut look = |lane: usize, logit: f32| {
+    let mut observe = |lane: usize, logit: f32| {
         sizes[lane] = (logit.to_bits() & 0x7fff_ffff).max(sizes[lane]);
         maxima[lane] = if logit > maxima[lane] { logit } else { maxima[lane] };
     };
     for chunk in chunks {
         for (lane, &logit) in chunk.iter().enumerate() {
-            look(lane, logit);
+            observe(lane, logit);
         }
     }
     for (lane, &logit) in rest.iter().enumerate() {
-        look(lane, logit);
+        observe(lane, logit);
     }
     let max = maxima.into_iter().fold(f32::NEG_INFINITY, f32::max);
     let shift = f64::from(max);
     for (weight, &logit) in weights.iter_mut().zip(logits) {
         *weight = exp_of_negative(f64::from(logit) - shift);
     }
-    Found {
+    ChunkStats {
         finite: sizes.into_iter().all(|size| size < f32::INFINITY.to_bits()),
         max,
         sum: sum(weights),
-        lead: 0.0,
+        difference: 0.0,
     }
 }
 
@@ -114,7 +114,7 @@ fn sum(weights: &[f64]) -> f64 {
 
 /// Returns the sum of weight * (logit - other), in the same order. The slices have the same length.
 #[inline(always)]
-fn lead(weights: &[f64], logits: &[f32], others: &[f32]) -> f64 {
+fn difference(weights: &[f64], logits: &[f32], others: &[f32]) -> f64 {
     let (chunks, rest) = weights.as_chunks::<LANES>();
     let (own_chunks, own_rest) = logits.as_chunks::<LANES>();
     let (their_chunks, their_rest) = others.as_chunks::<LANES>();
@@ -137,74 +137,74 @@ pub struct Comparison<'a> {
     /// The logits by position, then by condition, the base first.
     rows: Vec<&'a [f32]>,
     /// The reductions by position, then by chunk, then by condition.
-    found: Vec<Found>,
+    stats: Vec<ChunkStats>,
 }
 
 impl<'a> Comparison<'a> {
-    /// Of `conditions` lists of logits, the base's first, each of as many places times `vocab_size`; `weigh` does all the shares, in
-    /// any order.
-    pub fn of(conditions: &[&'a [f32]], vocab_size: usize, weigh: impl FnOnce(&mut [Share<'_>])) -> Self {
+    /// Compares lists of logits, the base first, each with `vocab_size` values per position. `reduce` must reduce every chunk, in any
+    /// order.
+    pub fn of(conditions: &[&'a [f32]], vocab_size: usize, reduce: impl FnOnce(&mut [VocabChunk<'_>])) -> Self {
         let size = vocab_size.max(1);
-        let places = conditions.iter().map(|all| all.len() / size).min().unwrap_or(0);
-        let rows: Vec<&[f32]> = (0..places)
-            .flat_map(|place| conditions.iter().map(move |all| &all[place * size..(place + 1) * size]))
+        let positions = conditions.iter().map(|all| all.len() / size).min().unwrap_or(0);
+        let rows: Vec<&[f32]> = (0..positions)
+            .flat_map(|position| {
+                conditions
+                    .iter()
+                    .map(move |all| &all[position * size..(position + 1) * size])
+            })
             .collect();
-        let mut found = vec![Found::default(); rows.len() * size.div_ceil(STRETCH)];
-        let mut left = found.as_mut_slice();
-        let mut shares = Vec::new();
+        let mut stats = vec![ChunkStats::default(); rows.len() * size.div_ceil(CHUNK)];
+        let mut left = stats.as_mut_slice();
+        let mut chunks = Vec::new();
         for rows in rows.chunks_exact(conditions.len().max(1)) {
-            for first in (0..size).step_by(STRETCH) {
-                let (found, after) = std::mem::take(&mut left).split_at_mut(rows.len());
+            for first in (0..size).step_by(CHUNK) {
+                let (stats, after) = std::mem::take(&mut left).split_at_mut(rows.len());
                 left = after;
-                shares.push(Share {
+                chunks.push(VocabChunk {
                     rows,
-                    tokens: first..(first + STRETCH).min(size),
-                    found,
+                    tokens: first..(first + CHUNK).min(size),
+                    stats,
                 });
             }
         }
-        weigh(&mut shares);
+        reduce(&mut chunks);
         Self {
             conditions: conditions.len(),
             vocab_size: size,
             rows,
-            found,
+            stats,
         }
     }
 
     /// Returns the number of positions.
-    pub fn places(&self) -> usize {
+    pub fn positions(&self) -> usize {
         self.rows.len() / self.conditions.max(1)
     }
 
     /// Returns the predictions at `position`, the base first. `None` if a logit is not finite or the position is out of bounds.
-    pub fn at(&self, place: usize) -> Option<Vec<Prediction<'a>>> {
-        let rows = self.rows.chunks_exact(self.conditions.max(1)).nth(place)?;
-        let stretches = self.vocab_size.div_ceil(STRETCH) * self.conditions;
-        let found = &self.found[place * stretches..(place + 1) * stretches];
+    pub fn at(&self, position: usize) -> Option<Vec<Prediction<'a>>> {
+        let rows = self.rows.chunks_exact(self.conditions.max(1)).nth(position)?;
+        let chunk_count = self.vocab_size.div_ceil(CHUNK) * self.conditions;
+        let stats = &self.stats[position * chunk_count..(position + 1) * chunk_count];
         let mut predictions: Vec<Prediction<'a>> = Vec::with_capacity(self.conditions);
         for (condition, &logits) in rows.iter().enumerate() {
-            let of = |condition: usize| {
-                found
-                    .chunks_exact(self.conditions)
-                    .map(move |stretch| stretch[condition])
-            };
-            if !of(condition).all(|stretch| stretch.finite) {
+            let of = |condition: usize| stats.chunks_exact(self.conditions).map(move |chunk| chunk[condition]);
+            if !of(condition).all(|chunk| chunk.finite) {
                 return None;
             }
-            let maxima: Vec<f32> = of(condition).map(|stretch| stretch.max).collect();
+            let maxima: Vec<f32> = of(condition).map(|chunk| chunk.max).collect();
             let max = maxima.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let below = |stretch: Found, max: f32| exp_of_negative(f64::from(stretch.max) - f64::from(max));
-            let sum: f64 = of(condition).map(|stretch| below(stretch, max) * stretch.sum).sum();
+            let below = |chunk: ChunkStats, max: f32| exp_of_negative(f64::from(chunk.max) - f64::from(max));
+            let sum: f64 = of(condition).map(|chunk| below(chunk, max) * chunk.sum).sum();
             let ln_sum = libm::log(sum);
             let divergence = predictions.first().map_or(0.0, |base| {
-                let lead: f64 = of(0)
+                let difference: f64 = of(0)
                     .zip(of(condition))
-                    .map(|(of_base, stretch)| below(of_base, base.max) * stretch.lead)
+                    .map(|(base_stats, chunk)| below(base_stats, base.max) * chunk.difference)
                     .sum();
-                let (of_base, own) = (f64::from(base.max) + base.ln_sum, f64::from(max) + ln_sum);
+                let (base_total, own_total) = (f64::from(base.max) + base.ln_sum, f64::from(max) + ln_sum);
                 // Rounding can make a difference of zero slightly negative.
-                (lead / base.sum - (of_base - own)).max(0.0)
+                (difference / base.sum - (base_total - own_total)).max(0.0)
             });
             predictions.push(Prediction {
                 logits,
@@ -249,9 +249,9 @@ impl Prediction<'_> {
 
     /// Returns the likeliest token; on a tie the one with the smallest id.
     pub fn likeliest(&self) -> Option<u32> {
-        let first = self.maxima.iter().position(|&max| max == self.max)? * STRETCH;
-        let place = self.logits[first..].iter().position(|&logit| logit == self.max)?;
-        u32::try_from(first + place).ok()
+        let first = self.maxima.iter().position(|&max| max == self.max)? * CHUNK;
+        let position = self.logits[first..].iter().position(|&logit| logit == self.max)?;
+        u32::try_from(first + position).ok()
     }
 
     /// Returns the `count` likeliest tokens with their ln p, likeliest first; on a tie the smaller id comes first.
@@ -260,19 +260,19 @@ impl Prediction<'_> {
         if count == 0 {
             return Vec::new();
         }
-        for (stretch, (logits, &max)) in self.logits.chunks(STRETCH).zip(&self.maxima).enumerate() {
+        for (chunk, (logits, &max)) in self.logits.chunks(CHUNK).zip(&self.maxima).enumerate() {
             let no_better = |best: &[(u32, f32)], logit: f32| {
                 best.len() == count && best.last().is_some_and(|last| logit <= last.1)
             };
             if no_better(&best, max) {
                 continue;
             }
-            for (token, &logit) in (stretch * STRETCH..).zip(logits) {
+            for (token, &logit) in (chunk * CHUNK..).zip(logits) {
                 if no_better(&best, logit) {
                     continue;
                 }
-                let place = best.partition_point(|other| other.1 >= logit);
-                best.insert(place, (token as u32, logit));
+                let position = best.partition_point(|other| other.1 >= logit);
+                best.insert(position, (token as u32, logit));
                 best.truncate(count);
             }
         }
@@ -325,10 +325,10 @@ mod tests {
 
     /// The predictions at one position, with its chunks reduced last to first.
     fn compared<'a>(conditions: &[&'a [f32]]) -> Option<Vec<Prediction<'a>>> {
-        let comparison = Comparison::of(conditions, conditions[0].len(), |shares| {
-            shares.iter_mut().rev().for_each(Share::weigh);
+        let comparison = Comparison::of(conditions, conditions[0].len(), |chunks| {
+            chunks.iter_mut().rev().for_each(VocabChunk::reduce);
         });
-        assert_eq!(comparison.places(), 1);
+        assert_eq!(comparison.positions(), 1);
         comparison.at(0)
     }
 
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn probabilities_add_up_to_one_however_large_the_logits() {
+    fn probabilities_add_up_to_one_for_logits_of_any_size() {
         for shift in [0.0, 1e4, -1e4] {
             let logits = [1.0f32, 2.0, 0.5].map(|logit| logit + shift);
             let predictions = compared(&[&logits]).unwrap();
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn the_divergence_is_the_sum_of_its_definition_and_nothing_between_equals() {
+    fn the_divergence_equals_its_definition_and_is_zero_between_equal_logits() {
         let (one, two) = ([0.0f32, 3.0f32.ln()], [0.0f32, 0.0]);
         let predictions = compared(&[&one, &two, &one]).unwrap();
         let expected = 0.25 * (0.25f64 / 0.5).ln() + 0.75 * (0.75f64 / 0.5).ln();
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exponential_is_the_librarys_to_a_few_units_in_the_last_place() {
+    fn the_exponential_equals_the_library_function_to_a_few_units_in_the_last_place() {
         let mut worst = 0.0_f64;
         for step in 0..200_000 {
             let x = -f64::from(step) * 0.0035;
@@ -373,9 +373,9 @@ mod tests {
     }
 
     #[test]
-    fn a_prediction_over_many_tokens_is_the_sum_of_its_definition_wherever_it_ends() {
-        let stretch = STRETCH as u32;
-        for vocabulary in [1, 7, 8, 9, 1000, 1003, stretch, stretch + 1, 3 * stretch - 5] {
+    fn a_prediction_equals_its_definition_for_vocabularies_of_any_length() {
+        let chunk = CHUNK as u32;
+        for vocabulary in [1, 7, 8, 9, 1000, 1003, chunk, chunk + 1, 3 * chunk - 5] {
             let (one, two) = (logits(vocabulary, 1), logits(vocabulary, 77));
             let probabilities = |logits: &[f32]| -> Vec<f64> {
                 let weights: Vec<f64> = logits.iter().map(|&logit| f64::from(logit).exp()).collect();
@@ -394,18 +394,18 @@ mod tests {
     }
 
     #[test]
-    fn places_and_conditions_have_nothing_to_do_with_each_other() {
-        let vocabulary = STRETCH as u32 + 300;
+    fn positions_and_conditions_do_not_affect_each_other() {
+        let vocabulary = CHUNK as u32 + 300;
         let (one, two) = (logits(2 * vocabulary, 5), logits(2 * vocabulary, 6));
-        let comparison = Comparison::of(&[&one, &two], vocabulary as usize, |shares| {
-            shares.iter_mut().for_each(Share::weigh);
+        let comparison = Comparison::of(&[&one, &two], vocabulary as usize, |chunks| {
+            chunks.iter_mut().for_each(VocabChunk::reduce);
         });
-        assert_eq!(comparison.places(), 2);
+        assert_eq!(comparison.positions(), 2);
         assert!(comparison.at(2).is_none());
-        for place in 0..2 {
-            let here = place * vocabulary as usize..(place + 1) * vocabulary as usize;
+        for position in 0..2 {
+            let here = position * vocabulary as usize..(position + 1) * vocabulary as usize;
             let alone = compared(&[&one[here.clone()], &two[here]]).unwrap();
-            for (alone, together) in alone.iter().zip(comparison.at(place).unwrap()) {
+            for (alone, together) in alone.iter().zip(comparison.at(position).unwrap()) {
                 assert_eq!(alone.ln(9), together.ln(9));
                 assert_eq!(alone.divergence().to_bits(), together.divergence().to_bits());
                 assert_eq!(alone.top(3), together.top(3));
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn the_likeliest_come_first_and_of_equals_the_smaller_id() {
+    fn the_likeliest_tokens_come_first_and_ties_are_ordered_by_id() {
         let predictions = compared(&[&[1.0, 3.0, 2.0, 3.0]]).unwrap();
         let ids = |count| {
             predictions[0]
@@ -430,24 +430,24 @@ mod tests {
     }
 
     #[test]
-    fn the_likeliest_are_found_in_whatever_stretch_they_are() {
-        let mut logits = vec![0.0f32; 3 * STRETCH];
-        for (token, logit) in [(5, 1.0), (STRETCH + 3, 4.0), (2 * STRETCH, 4.0), (3 * STRETCH - 1, 3.0)] {
+    fn the_likeliest_tokens_are_found_in_every_chunk() {
+        let mut logits = vec![0.0f32; 3 * CHUNK];
+        for (token, logit) in [(5, 1.0), (CHUNK + 3, 4.0), (2 * CHUNK, 4.0), (3 * CHUNK - 1, 3.0)] {
             logits[token] = logit;
         }
         let predictions = compared(&[&logits]).unwrap();
-        assert_eq!(predictions[0].likeliest(), Some(STRETCH as u32 + 3));
+        assert_eq!(predictions[0].likeliest(), Some(CHUNK as u32 + 3));
         let ids: Vec<usize> = predictions[0].top(5).iter().map(|best| best.0 as usize).collect();
-        assert_eq!(ids, [STRETCH + 3, 2 * STRETCH, 3 * STRETCH - 1, 5, 0]);
+        assert_eq!(ids, [CHUNK + 3, 2 * CHUNK, 3 * CHUNK - 1, 5, 0]);
     }
 
     #[test]
-    fn logits_that_are_not_finite_predict_nothing() {
+    fn logits_that_are_not_finite_give_no_prediction() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             assert!(compared(&[&[0.0, bad]]).is_none());
             assert!(compared(&[&[0.0, 1.0], &[bad, 0.0]]).is_none());
         }
-        let nothing = Comparison::of(&[&[]], 0, |shares| assert!(shares.is_empty()));
+        let nothing = Comparison::of(&[&[]], 0, |chunks| assert!(chunks.is_empty()));
         assert!(nothing.at(0).is_none());
     }
 }

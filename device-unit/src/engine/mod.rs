@@ -119,20 +119,20 @@ pub trait Engine: Send {
     /// Feeds the rows of each step to its sequence and fills `out`. A sequence must not appear twice.
     ///
     /// # Errors
-    /// On [`EngineError::Stopped`] the sequences hold what they held before, and may be fed the same again. On failures of the
-    /// machinery those of this batch are in an undefined state and are to be closed; argument errors leave everything as it was.
+    /// After [`EngineError::Stopped`] or an invalid argument the sequences are unchanged, and the steps can be repeated. After
+    /// [`EngineError::Backend`] the sequences of the batch are in an undefined state and must be closed.
     fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError>;
 
     /// Removes the rows of a sequence from position `positions` on. Rows fed afterwards give the same bits as if the removed ones had never
     /// been fed.
     ///
     /// # Errors
-    /// [`EngineError::NoSuchSequence`]; [`EngineError::Machinery`] where the engine cannot ([`EngineInfo::drafts`]).
+    /// [`EngineError::NoSuchSequence`]; [`EngineError::Backend`] if the engine does not support it (see [`EngineInfo::drafts`]).
     fn rewind(&mut self, _sequence: SequenceId, _positions: usize) -> Result<(), EngineError> {
-        Err(EngineError::Machinery {
-            what: "taking rows back".into(),
-            detail: format!("{} keeps all it was fed", self.info().backend),
-            remedy: "draft no tokens for it".into(),
+        Err(EngineError::Backend {
+            what: "rewinding a sequence".into(),
+            detail: format!("{} does not support it", self.info().backend),
+            remedy: "run without drafts".into(),
         })
     }
 
@@ -142,7 +142,7 @@ pub trait Engine: Send {
     }
 
     /// Reduces the chunks of a [`Comparison`](likelihood::Comparison), possibly on several threads. The results do not depend on these.
-    fn weigh(&self, shares: &mut [likelihood::Share<'_>]) {
-        shares.iter_mut().for_each(likelihood::Share::weigh);
+    fn reduce_chunks(&self, chunks: &mut [likelihood::VocabChunk<'_>]) {
+        chunks.iter_mut().for_each(likelihood::VocabChunk::reduce);
     }
 }

@@ -350,14 +350,14 @@ mod tests {
     }
 
     #[test]
-    fn greedy_takes_the_largest_and_the_lowest_of_equals() {
+    fn greedy_takes_the_largest_logit_and_the_lowest_id_on_a_tie() {
         assert_eq!(greedy(&[0.0, 3.0, -1.0, 3.0]), Some(1));
         assert_eq!(greedy(&[-5.0]), Some(0));
         assert_eq!(greedy(&[f32::INFINITY, f32::MAX]), Some(0));
     }
 
     #[test]
-    fn a_nan_is_never_chosen_and_nothing_but_nans_is_an_error() {
+    fn nan_is_never_chosen_and_logits_of_nan_alone_are_an_error() {
         let logits = [f32::NAN, 1.0, f32::NAN, 2.0, f32::NEG_INFINITY];
         for choice in [Choice::Greedy, Choice::TopK(1), Choice::TopP(0.1)] {
             assert_eq!(
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_turn_off_whatever_they_stand_for_with_and_without_their_switch() {
+    fn zero_turns_a_setting_off_with_and_without_its_switch() {
         for zeros in [
             json!({"temperature": 0, "top_p": 0.9}),
             json!({"temperature": 0.0, "top_k": 40}),
@@ -401,11 +401,15 @@ mod tests {
             assert_eq!(settings(zeros.clone()).unwrap(), Sampling::default(), "{zeros}");
         }
         let other = settings(json!({"enable_temperature": false, "temperature": 0, "top_k": 5})).unwrap();
-        assert_eq!(other.choice, Choice::TopK(5), "a temperature that is off says nothing");
+        assert_eq!(
+            other.choice,
+            Choice::TopK(5),
+            "a temperature that is off changes nothing"
+        );
     }
 
     #[test]
-    fn without_settings_the_choice_is_greedy() {
+    fn the_default_is_greedy() {
         assert!(settings(json!({})).unwrap().is_greedy());
         assert!(
             settings(json!({"max_token_len": 3, "enable_top_k_sampling": false, "top_k": 40}))
@@ -440,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_make_no_sense_are_refused_by_name() {
+    fn invalid_values_are_refused_with_the_key() {
         for (key, value) in [
             ("temperature", json!(-0.5)),
             ("temperature", json!("hot")),
@@ -456,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_repeats_its_tokens_and_another_does_not() {
+    fn a_seed_repeats_its_tokens_and_another_gives_others() {
         let logits: Vec<f32> = (0..1000).map(|i| ((i * 7919) % 97) as f32 / 40.0).collect();
         for choice in [Choice::TopK(50), Choice::TopP(0.9)] {
             let sampling = Sampling {
@@ -473,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn these_seeds_give_these_tokens_for_ever() {
+    fn the_tokens_of_these_seeds_never_change() {
         let logits: Vec<f32> = (0..500).map(|i| ((i * 7919) % 97) as f32 / 20.0).collect();
         let top_k = Sampling {
             choice: Choice::TopK(20),
@@ -490,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn top_k_draws_in_proportion_and_only_from_the_k_likeliest() {
+    fn top_k_draws_by_probability_from_the_k_likeliest() {
         let logits = [0.0, 1.0_f32.ln(), 2.0_f32.ln() + 10.0, 10.0, 3.0];
         let sampling = Sampling {
             choice: Choice::TopK(2),
@@ -504,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn top_p_keeps_as_few_as_reach_p_even_where_these_are_many() {
+    fn top_p_keeps_the_fewest_tokens_that_reach_p_even_if_they_are_many() {
         let even = vec![0.0_f32; 5000];
         let sampling = Sampling {
             choice: Choice::TopP(0.5),
@@ -527,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repetition_penalty_moves_on_from_tokens_just_chosen() {
+    fn a_repetition_penalty_avoids_recently_chosen_tokens() {
         let repetition = Some(Repetition {
             penalty: 4.0,
             window: 2,
@@ -548,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn infinities_are_the_largest_numbers_and_nothing_worse() {
+    fn infinities_count_as_the_largest_numbers() {
         let sampling = Sampling {
             choice: Choice::TopK(4),
             seed: 1,

@@ -13,9 +13,9 @@ use tokio::runtime::Handle;
 use super::intake::Incoming;
 use crate::budget::{Budget, Charge};
 use crate::machine;
-use crate::request_text::{self, Request, Unreadable, is_for_sys, unreadable};
+use crate::request_text::{self, Request, Unreadable, is_for_sys, unreadable_reply};
 use crate::tasks;
-use crate::unit::{Peer, Unit, answer_to_call, encode, no_room_for_requests};
+use crate::unit::{Peer, Unit, encode, request_memory_full, rpc_answer};
 
 /// The version of llm-sys that is imitated.
 const VERSION: &str = "v1.6";
@@ -53,24 +53,24 @@ impl Front {
             Incoming::Message(text) => match request_text::read(text, charge) {
                 Ok(request) => self.route(request, peer),
                 Err(Unreadable::BraceEscapes) => peer.sink().send(reset_message("")),
-                Err(Unreadable::Broken) => peer.reply(&unreadable()),
+                Err(Unreadable::Broken) => peer.reply(&unreadable_reply()),
             },
             Incoming::Raw { header, payload } => match raw_message(&header, &payload, charge) {
                 Ok(request) => self.route(request, peer),
-                Err(_) => peer.reply(&unreadable()),
+                Err(_) => peer.reply(&unreadable_reply()),
             },
             Incoming::Bson => {
-                let mut reply = unreadable();
+                let mut reply = unreadable_reply();
                 reply.error.message.push_str(": BSON is not understood here; send JSON");
                 peer.reply(&reply);
             }
-            Incoming::Broken => peer.reply(&unreadable()),
+            Incoming::Broken => peer.reply(&unreadable_reply()),
             Incoming::Unbalanced => peer.sink().send(reset_message("")),
             Incoming::TooLarge => peer.sink().send(reset_message(
                 ": the message is larger than this module takes (16 MiB), or never ends; the connection is closed",
             )),
             Incoming::NoRoom => {
-                let mut error = no_room_for_requests(self.unit.memory());
+                let mut error = request_memory_full(self.unit.memory());
                 error.message.push_str(" The connection is closed.");
                 peer.reply(&Reply::error(UNREADABLE_REQUEST_ID, SYS, error));
             }
@@ -148,7 +148,7 @@ impl Front {
                 // checked.
                 let answer = match object.split_once('.') {
                     Some((SYS, "list_action")) => r#"{"actions":["list_action"]}"#.to_owned(),
-                    Some((unit, name)) if unit == self.unit.name() => answer_to_call(name),
+                    Some((unit, name)) if unit == self.unit.name() => rpc_answer(name),
                     _ => String::new(),
                 };
                 let data = serde_json::from_str(&answer).unwrap_or(Value::String(answer));

@@ -423,7 +423,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::budget::Use;
+    use crate::budget::Purpose;
 
     fn intake(limit: usize) -> Intake {
         Intake::new(limit, &Budget::default())
@@ -590,23 +590,23 @@ mod tests {
         let budget = Budget::new(0);
         let mut intake = Intake::new(1 << 20, &budget);
         intake.push(&PING.as_bytes()[..10]);
-        assert_eq!(budget.used(Use::Requests), 10);
+        assert_eq!(budget.used(Purpose::Requests), 10);
         intake.push(&PING.as_bytes()[10..]);
         intake.push(b"\n  {\"half");
         let (incoming, charge) = intake.next().unwrap();
         drop(incoming);
-        assert!(budget.used(Use::Requests) >= PING.len());
+        assert!(budget.used(Purpose::Requests) >= PING.len());
         drop(charge);
-        assert!(budget.used(Use::Requests) < 10, "the half message alone");
+        assert!(budget.used(Purpose::Requests) < 10, "the half message alone");
         drop(intake);
-        assert_eq!(budget.used(Use::Requests), 0);
+        assert_eq!(budget.used(Purpose::Requests), 0);
     }
 
     #[test]
     fn where_no_memory_is_left_nothing_more_is_read() {
         let budget = Budget::new(0);
-        let share = budget.share(Use::Requests);
-        let others = budget.charge(Use::Requests, share - 100).unwrap();
+        let share = budget.share(Purpose::Requests);
+        let others = budget.charge(Purpose::Requests, share - 100).unwrap();
         let mut intake = Intake::new(1 << 20, &budget);
         intake.push(PING.as_bytes());
         assert_eq!(next(&mut intake), Some(message(PING)));
@@ -614,7 +614,7 @@ mod tests {
         assert_eq!(next(&mut intake), Some(Incoming::NoRoom));
         intake.push(PING.as_bytes());
         assert_eq!(next(&mut intake), None);
-        assert_eq!(budget.used(Use::Requests), share - 100);
+        assert_eq!(budget.used(Purpose::Requests), share - 100);
         drop(others);
     }
 

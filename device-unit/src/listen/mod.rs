@@ -26,7 +26,7 @@ use front::Front;
 use intake::Intake;
 use opening::{Opening, RefusedClient, Verdict};
 
-use crate::tasks::tell_panic;
+use crate::tasks::log_panic;
 use crate::unit::{Peer, ReplySink, Unit};
 
 /// Most connections at once. For a further one, the connection is closed that has been idle for longest, has set up no
@@ -50,7 +50,7 @@ const DRAINED_BYTES: usize = 256 << 20;
 pub enum ListenError {
     /// The address can be reached from other machines, which was not allowed.
     #[error(
-        "{address} is not on this machine alone, and whoever reaches it could load models, run and end inferences and read the machine's load, memory and address without a password; choose 127.0.0.1, or say --allow-remote"
+        "{address} can be reached from other machines, which could then load models, run and end inferences and read this machine's load, memory and address without a password; choose 127.0.0.1, or pass --allow-remote"
     )]
     NotLoopback {
         /// The address as given.
@@ -112,7 +112,7 @@ async fn serve_all(listener: TcpListener, unit: Arc<Unit>, secret: Option<Secret
             () = &mut shutdown => break,
             accepted = listener.accept() => accepted,
             Some(ended) = connections.join_next() => {
-                tell_panic(ended, "serving a connection");
+                log_panic(ended, "serving a connection");
                 continue;
             }
         };
@@ -126,7 +126,7 @@ async fn serve_all(listener: TcpListener, unit: Arc<Unit>, secret: Option<Secret
             }
         };
         if clients.count() >= CONNECTIONS {
-            match clients.close_idlest(|name| unit.concerns(name)) {
+            match clients.close_idlest(|name| unit.involves(name)) {
                 Some(name) => tracing::info!(%name, "an idle connection is closed for a new one"),
                 None => {
                     tracing::warn!(%address, "too many connections; this one is closed");
@@ -162,7 +162,7 @@ impl Drop for ConnectedClient {
     /// Runs however the connection ended.
     fn drop(&mut self) {
         self.clients.remove(&self.name);
-        self.unit.forget(&self.name);
+        self.unit.client_disconnected(&self.name);
         tracing::debug!(name = %self.name, "disconnected");
     }
 }
@@ -203,7 +203,7 @@ async fn serve_client(stream: TcpStream, client: ConnectedClient, front: Front, 
                 // Pending answers hold the outbox, besides this one, the writer, the guard and the peer, which are
                 // four.
                 let mut left = GRACE;
-                while Arc::strong_count(&outbox) > 4 && !outbox.is_gone() && !left.is_zero() {
+                while Arc::strong_count(&outbox) > 4 && !outbox.is_closed() && !left.is_zero() {
                     let moment = left.min(Duration::from_millis(10));
                     tokio::time::sleep(moment).await;
                     left -= moment;
@@ -302,7 +302,7 @@ async fn take_in(
             }
         }
         // A client that does not read its replies is not read from.
-        if !outbox.has_settled().await {
+        if !outbox.wait_for_room().await {
             return Some(ConnectionEnd::Lost);
         }
         piece = pieces.next()?;

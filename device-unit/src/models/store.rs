@@ -230,9 +230,9 @@ impl ModelSource for ModelStore {
 /// Keys of a set-up that are not the card's.
 const SET_UP_KEYS: [&str; 6] = ["model", "response_format", "input", "enoutput", "enkws", "prompt"];
 
-/// The result of a thread; a panic becomes [`EngineError::Machinery`].
+/// The result of a thread; a panic becomes [`EngineError::Backend`].
 fn joined<T>(what: &str, thread: thread::ScopedJoinHandle<'_, T>) -> Result<T, LoadError> {
-    let died = |_| EngineError::Machinery {
+    let died = |_| EngineError::Backend {
         what: format!("reading the {what}"),
         detail: "its thread panicked".into(),
         remedy: "report this with the model's name".into(),

@@ -7,8 +7,8 @@ use half::bf16;
 use softprefix_core::prefix::SoftPrefix;
 
 use super::drafter::Drafter;
-use super::job::{Choose, End, FinishReason, Job, Priority, StopFlag, Timings, TokenSink};
-use super::queue::Waiting;
+use super::job::{ChooseToken, FinishReason, Job, Outcome, Priority, StopFlag, Timings, TokenSink};
+use super::queue::QueuedJob;
 use crate::budget::Charge;
 use crate::engine::{EngineError, SequenceId, TokenEmbeddings};
 
@@ -40,7 +40,7 @@ pub(super) struct Work {
     pub max_new_tokens: usize,
     pub at_limit: FinishReason,
     pub stop_tokens: Arc<[u32]>,
-    pub choose: Choose,
+    pub choose: ChooseToken,
     pub priority: Priority,
     pub stop: StopFlag,
     pub deadline: Option<Instant>,
@@ -53,11 +53,11 @@ impl Active {
         self.fed < self.prompt_rows
     }
 
-    /// Whether it is to end before its time.
-    pub fn unwanted(&self, now: Instant) -> bool {
+    /// Returns `true` if the job is cancelled, past its deadline, or its receiver is dropped.
+    pub fn is_unwanted(&self, now: Instant) -> bool {
         self.work.stop.is_set()
             || self.work.deadline.is_some_and(|deadline| now >= deadline)
-            || self.work.sink.is_gone()
+            || self.work.sink.is_closed()
     }
 
     fn timings(&self) -> Timings {
@@ -73,9 +73,9 @@ impl Active {
         }
     }
 
-    pub fn end(self, end: End) {
+    pub fn end(self, outcome: Outcome) {
         let timings = self.timings();
-        self.work.sink.end(end, timings);
+        self.work.sink.end(outcome, timings);
     }
 }
 
@@ -114,12 +114,12 @@ pub(super) fn token_row(
 }
 
 /// Ends a job that never started: releases its permit, then calls its sink.
-pub(super) fn never_started(waiting: Waiting, end: End) {
+pub(super) fn end_unstarted(queued: QueuedJob, outcome: Outcome) {
     let timings = Timings {
-        queued: waiting.since.elapsed(),
+        queued: queued.queued_at.elapsed(),
         ..Timings::default()
     };
-    let Job { sink, place, .. } = waiting.job;
-    drop(place);
-    sink.end(end, timings);
+    let Job { sink, permit, .. } = queued.job;
+    drop(permit);
+    sink.end(outcome, timings);
 }

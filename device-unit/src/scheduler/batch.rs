@@ -4,28 +4,28 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::active::{Active, prompt_rows, token_row};
-use super::job::{End, FinishReason, Priority};
+use super::job::{FinishReason, Outcome, Priority};
 use super::worker::Worker;
 use crate::engine::{EngineError, Logits, Step};
 
 /// Prompt rows in a step that also decodes. Decoding sequences wait for these rows, so there are few.
-pub(super) const PROMPT_ROWS_BESIDE_OTHERS: usize = 64;
+pub(super) const PROMPT_ROWS_DURING_DECODE: usize = 64;
 /// Prompt rows in a step with several sequences of which none decodes.
-const PROMPT_ROWS_TOGETHER: usize = 128;
+const PREFILL_ROWS_SHARED: usize = 128;
 /// Rows of the decoding sequences in a step, drafted tokens included: the number of columns that the CPU kernels compute at once.
-const PRODUCING_ROWS: usize = 16;
+const DECODE_ROWS: usize = 16;
 /// Fixed cost of a step, in rows: reading the weights takes as long for one row as for many.
-const ROWS_FOR_A_STEP: f64 = 8.0;
+const STEP_OVERHEAD_ROWS: f64 = 8.0;
 
 /// Prompt rows in a step of one sequence. The engine polls that sequence's stop flag, so a long step can be cancelled.
-const PROMPT_ROWS_ALONE: usize = 256;
+const PREFILL_ROWS_ALONE: usize = 256;
 
 impl Worker {
     /// Runs one forward pass over the active sequences.
     pub(super) fn step(&mut self) {
-        self.choose_rows();
+        self.fill_rows();
         static NEVER: AtomicBool = AtomicBool::new(false);
-        let taking_part = self.active.iter().filter(|active| !active.rows.is_empty()).count();
+        let participants = self.active.iter().filter(|active| !active.rows.is_empty()).count();
         let mut outs: Vec<Vec<f32>> = self
             .active
             .iter_mut()
@@ -50,7 +50,7 @@ impl Worker {
                     logits,
                     out: std::mem::take(out),
                     // A stopped pass leaves all its sequences undefined, so a stop flag is passed only if there is one sequence.
-                    stop: if taking_part == 1 {
+                    stop: if participants == 1 {
                         active.work.stop.as_atomic()
                     } else {
                         &NEVER
@@ -64,31 +64,31 @@ impl Worker {
         let result = self.engine.forward(&mut steps);
         let outs: Vec<Vec<f32>> = steps.into_iter().map(|step| step.out).collect();
         match result {
-            Ok(()) => self.take_tokens(outs),
+            Ok(()) => self.handle_logits(outs),
             Err(EngineError::Stopped) => {
-                self.end_where(|active| (!active.rows.is_empty()).then_some(End::Finished(FinishReason::Stopped)));
+                self.end_where(|active| (!active.rows.is_empty()).then_some(Outcome::Finished(FinishReason::Stopped)));
             }
             Err(error) => {
                 tracing::warn!(%error, "a step failed");
                 let sentence = error.to_string();
-                self.end_where(|active| (!active.rows.is_empty()).then(|| End::Failed(sentence.clone())));
+                self.end_where(|active| (!active.rows.is_empty()).then(|| Outcome::Failed(sentence.clone())));
             }
         }
     }
 
     /// Fills each sequence's rows for the next step: the last token and its drafted successors if it decodes, else a chunk of its prompt.
-    fn choose_rows(&mut self) {
-        let producing = self.active.iter().filter(|active| !active.prefilling()).count();
-        let mut budget = match (producing, self.active.len()) {
-            (0, 1) => PROMPT_ROWS_ALONE,
-            (0, _) => PROMPT_ROWS_TOGETHER,
-            _ => PROMPT_ROWS_BESIDE_OTHERS,
+    fn fill_rows(&mut self) {
+        let decoding = self.active.iter().filter(|active| !active.prefilling()).count();
+        let mut budget = match (decoding, self.active.len()) {
+            (0, 1) => PREFILL_ROWS_ALONE,
+            (0, _) => PREFILL_ROWS_SHARED,
+            _ => PROMPT_ROWS_DURING_DECODE,
         };
         // A drafted row costs one row and, if accepted, saves its sequence a step. A step costs its overhead plus one row per decoding
         // sequence, and this sequence's share of that is the smaller the more sequences decode: drafts must then be likelier to pay off.
-        let worth = producing as f64 / (producing as f64 + ROWS_FOR_A_STEP);
-        let mut to_draft = PRODUCING_ROWS.saturating_sub(producing);
-        let mut undrafted = producing;
+        let min_probability = decoding as f64 / (decoding as f64 + STEP_OVERHEAD_ROWS);
+        let mut draft_budget = DECODE_ROWS.saturating_sub(decoding);
+        let mut undrafted_sequences = decoding;
         let mut order: Vec<usize> = (0..self.active.len()).collect();
         order.sort_by_key(|&i| self.active[i].work.priority == Priority::Batch);
         let mut failed = Vec::new();
@@ -109,11 +109,11 @@ impl Worker {
                 if let Some(drafter) = &mut active.work.drafter {
                     // The last token of the output is never fed, so nothing is drafted after it.
                     let wanted = active.work.max_new_tokens - active.produced - 1;
-                    let drafted = drafter.propose(wanted.min(to_draft / undrafted), worth);
+                    let drafted = drafter.propose(wanted.min(draft_budget / undrafted_sequences), min_probability);
                     active.drafted.extend_from_slice(drafted);
                 }
-                to_draft -= active.drafted.len();
-                undrafted -= 1;
+                draft_budget -= active.drafted.len();
+                undrafted_sequences -= 1;
                 let mut tokens = std::iter::once(&active.last).chain(&active.drafted);
                 tokens.try_for_each(|&token| {
                     token_row(token, &mut active.rows, self.hidden_size, self.embeddings.as_ref())
@@ -127,15 +127,15 @@ impl Worker {
         if !failed.is_empty() {
             self.end_where(|active| {
                 let (_, sentence) = failed.iter().find(|(sequence, _)| *sequence == active.sequence)?;
-                Some(End::Failed(sentence.clone()))
+                Some(Outcome::Failed(sentence.clone()))
             });
         }
     }
 
     /// Hands the logits to the sequences that took part in the step. `outs` is in their order.
-    fn take_tokens(&mut self, outs: Vec<Vec<f32>>) {
+    fn handle_logits(&mut self, outs: Vec<Vec<f32>>) {
         let mut outs = outs.into_iter();
-        let mut ended = Vec::new();
+        let mut finished = Vec::new();
         let together = self.active.len() > 1;
         for active in &mut self.active {
             if active.rows.is_empty() {
@@ -149,7 +149,7 @@ impl Worker {
                 }
                 active.first_token = Some(Instant::now());
             }
-            let (tokens, mut end) = chosen(active);
+            let (tokens, mut outcome) = choose_tokens(active);
             if together && !active.drafted.is_empty() {
                 // Buffers that have held several rows' logits are not kept: with many sequences they add up.
                 active.logits = Vec::new();
@@ -162,21 +162,21 @@ impl Worker {
             if let Some(drafter) = &mut active.work.drafter {
                 drafter.learn(&tokens);
             }
-            if end.is_none() && tokens.len() <= active.drafted.len() {
+            if outcome.is_none() && tokens.len() <= active.drafted.len() {
                 // Rows after the first rejected draft are removed from the cache. It keeps the prompt and every output token but the last.
                 let positions = active.prompt_rows + active.produced - 1;
                 if let Err(error) = self.engine.rewind(active.sequence, positions) {
-                    end = Some(End::Failed(error.to_string()));
+                    outcome = Some(Outcome::Failed(error.to_string()));
                 }
             }
-            if let Some(end) = end {
-                ended.push((active.sequence, end));
+            if let Some(outcome) = outcome {
+                finished.push((active.sequence, outcome));
             }
         }
-        if !ended.is_empty() {
+        if !finished.is_empty() {
             self.end_where(|active| {
-                let (_, end) = ended.iter().find(|(sequence, _)| *sequence == active.sequence)?;
-                Some(end.clone())
+                let (_, outcome) = finished.iter().find(|(sequence, _)| *sequence == active.sequence)?;
+                Some(outcome.clone())
             });
         }
     }
@@ -184,21 +184,21 @@ impl Worker {
 
 /// Chooses the tokens of one step: the one after the last known row and, as long as each draft equals the chosen token, the ones after
 /// the drafts. Also returns the outcome if the sequence ends with these tokens.
-fn chosen(active: &mut Active) -> (Vec<u32>, Option<End>) {
+fn choose_tokens(active: &mut Active) -> (Vec<u32>, Option<Outcome>) {
     let mut tokens = Vec::new();
     let vocab_size = active.logits.len() / (active.drafted.len() + 1);
     for place in 0..=active.drafted.len() {
         let logits = &active.logits[place * vocab_size..(place + 1) * vocab_size];
         let token = match (active.work.choose)(logits) {
             Ok(token) => token,
-            Err(sentence) => return (tokens, Some(End::Failed(sentence))),
+            Err(sentence) => return (tokens, Some(Outcome::Failed(sentence))),
         };
         if active.work.stop_tokens.contains(&token) {
-            return (tokens, Some(End::Finished(FinishReason::Stop)));
+            return (tokens, Some(Outcome::Finished(FinishReason::Stop)));
         }
         tokens.push(token);
         if active.produced + tokens.len() >= active.work.max_new_tokens {
-            return (tokens, Some(End::Finished(active.work.at_limit)));
+            return (tokens, Some(Outcome::Finished(active.work.at_limit)));
         }
         if active.drafted.get(place) != Some(&token) {
             break;

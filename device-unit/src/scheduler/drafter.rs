@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_was_there_before_takes_few_steps_and_no_wrong_guess() {
+    fn a_repeated_text_takes_few_steps_and_has_no_rejected_drafts() {
         let (prompt, text) = (noise(20, 1), noise(64, 2));
         let before = [&prompt[4..], &text].concat();
         let drafter = Drafter::new(&prompt, texts(&[&noise(64, 3), &before]));
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_an_inserted_or_another_word_is_found_again() {
+    fn drafting_resumes_after_an_inserted_or_replaced_token() {
         let text = noise(90, 4);
         for changed in [
             [&text[..30], &[7], &text[30..]].concat(),
@@ -211,21 +211,21 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_repeats_itself_is_guessed_from_itself_beyond_its_end() {
+    fn a_text_that_repeats_itself_is_drafted_from_itself_beyond_its_end() {
         let text: Vec<u32> = noise(7, 5).into_iter().cycle().take(140).collect();
         let (steps, drafted, accepted) = steps(Drafter::new(&[], Vec::new()), &text, 15, 0.1);
         assert!(steps < 30, "{steps} steps, {accepted} of {drafted}");
     }
 
     #[test]
-    fn where_nothing_matches_nothing_is_tried() {
+    fn without_a_match_almost_nothing_is_drafted() {
         let drafter = Drafter::new(&noise(50, 6), texts(&[&noise(500, 7), &noise(500, 8)]));
         let (steps, drafted, _) = steps(drafter, &noise(400, 9), 15, 0.1);
         assert!(steps > 395 && drafted < 8, "{steps} steps, {drafted} drafted");
     }
 
     #[test]
-    fn sources_that_mislead_are_soon_left_alone_and_trusted_again_when_they_are_right() {
+    fn misleading_sources_are_soon_ignored_and_used_again_when_they_are_right() {
         // Every second token differs, so each one-token match is followed by a rejected draft.
         let before = noise(400, 10);
         let mut text = before.clone();
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn less_is_tried_where_it_is_worth_less() {
+    fn fewer_tokens_are_proposed_at_a_higher_threshold() {
         let text = noise(200, 11);
         let mut tried = [0.05, 0.3, 0.6, 0.9].map(|worth| {
             let mut drafter = Drafter::new(&text[..10], texts(&[&text]));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_proposed_of_nothing() {
+    fn empty_inputs_propose_nothing() {
         assert_eq!(Drafter::new(&[], Vec::new()).propose(15, 0.0), [0; 0]);
         assert_eq!(Drafter::new(&[], texts(&[&[], &[1]])).propose(15, 0.0), [0; 0]);
         assert_eq!(Drafter::new(&[1], texts(&[&[1, 2, 3]])).propose(0, 0.0), [0; 0]);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use softprefix_core::prefix::SoftPrefix;
 
 use super::drafter::Drafter;
-use super::queue::Place;
+use super::queue::AdmissionPermit;
 
 /// Decides which jobs start first when the engine is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,7 +24,7 @@ pub enum Priority {
 pub struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    /// Requests cancellation. Call [`Scheduler::look_again`](super::Scheduler::look_again) afterwards so that a queued job is cancelled, too.
+    /// Requests cancellation. Call [`Scheduler::wake`](super::Scheduler::wake) afterwards so that a queued job is cancelled, too.
     pub fn set(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -68,7 +68,7 @@ impl FinishReason {
 
 /// The result of an inference.
 #[derive(Debug, Clone, PartialEq)]
-pub enum End {
+pub enum Outcome {
     /// It ran, to its end or until it was stopped.
     Finished(FinishReason),
     /// It was cancelled while it was queued.
@@ -101,14 +101,14 @@ pub trait TokenSink: Send {
     fn tokens(&mut self, tokens: &[u32]);
 
     /// Returns `true` if the receiver is dropped; the inference is then ended.
-    fn is_gone(&self) -> bool;
+    fn is_closed(&self) -> bool;
 
     /// Called exactly once, last, whatever the outcome.
-    fn end(self: Box<Self>, end: End, timings: Timings);
+    fn end(self: Box<Self>, outcome: Outcome, timings: Timings);
 }
 
 /// Chooses a token id from the V logits of one position. An error ends the inference with that message.
-pub type Choose = Box<dyn FnMut(&[f32]) -> Result<u32, String> + Send>;
+pub type ChooseToken = Box<dyn FnMut(&[f32]) -> Result<u32, String> + Send>;
 
 /// One inference to run.
 pub struct Job {
@@ -123,7 +123,7 @@ pub struct Job {
     /// Tokens that end the output.
     pub stop_tokens: Arc<[u32]>,
     /// Chooses each token.
-    pub choose: Choose,
+    pub choose: ChooseToken,
     /// Order of admission.
     pub priority: Priority,
     /// Cancels the job when set.
@@ -136,5 +136,5 @@ pub struct Job {
     /// ([`EngineInfo::drafts`](crate::engine::EngineInfo::drafts)).
     pub drafter: Option<Drafter>,
     /// Released when the job starts.
-    pub place: Place,
+    pub permit: AdmissionPermit,
 }

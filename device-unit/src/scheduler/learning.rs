@@ -15,7 +15,7 @@ use softprefix_core::prefix::{SoftPrefix, split_mix};
 
 use super::active::token_row;
 use super::job::StopFlag;
-use super::queue::Place;
+use super::queue::AdmissionPermit;
 use crate::budget::Charge;
 use crate::engine::gradient::{Differentiable, Example, Gradient, Target};
 use crate::engine::likelihood::{Comparison, Prediction};
@@ -23,28 +23,28 @@ use crate::engine::sampling::greedy;
 use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
 
 /// Maximum number of rows per forward pass.
-const ROWS: usize = 128;
+const FEED_ROWS: usize = 128;
 /// Adam's decay rates of the first and the second moment.
-const KEPT: (f32, f32) = (0.9, 0.999);
+const BETAS: (f32, f32) = (0.9, 0.999);
 /// The learning rate of the last step, relative to the first.
-const LAST_STEP: f64 = 0.1;
+const FINAL_RATE: f64 = 0.1;
 /// Rollbacks after which learning ends.
-const MOST_TAKEN_BACK: usize = 8;
+const MAX_ROLLBACKS: usize = 8;
 
 /// A prefix to learn.
 pub struct LearnJob {
     /// Prompts with their targets, at least one.
     pub examples: Vec<LearnExample>,
     /// Prompts whose answers must not change from those without a prefix.
-    pub kept: Vec<Vec<u32>>,
+    pub preserved: Vec<Vec<u32>>,
     /// Weight of the preserved answers' divergence in the loss.
-    pub kept_weight: f64,
+    pub preserve_weight: f64,
     /// Maximum number of tokens of a preserved answer.
-    pub kept_tokens: usize,
+    pub preserve_tokens: usize,
     /// Tokens that end an answer.
     pub stop_tokens: Arc<[u32]>,
     /// The initial rows.
-    pub start: SoftPrefix,
+    pub init: SoftPrefix,
     /// Maximum number of steps.
     pub steps: usize,
     /// Examples per step.
@@ -52,17 +52,17 @@ pub struct LearnJob {
     /// Learning rate of the first step, in units of the rows' values. It decays linearly to a tenth.
     pub rate: f64,
     /// Minimum and maximum L2 norm of each row.
-    pub norms: (f64, f64),
+    pub norm_range: (f64, f64),
     /// Seed of the order of the examples.
     pub seed: u64,
     /// Learning ends when every target token is the likeliest and the total loss is at most this.
-    pub enough: f64,
+    pub target_loss: f64,
     /// Cancels the job when set.
     pub stop: StopFlag,
     /// Receives the progress and the outcome.
     pub sink: Box<dyn LearnSink>,
     /// Released when the job starts.
-    pub place: Place,
+    pub permit: AdmissionPermit,
 }
 
 /// A prompt and the answer to learn.
@@ -80,18 +80,18 @@ pub trait LearnSink: Send {
     fn started(&mut self) {}
 
     /// Called after each evaluation, with the best rows so far.
-    fn judged(&mut self, judged: &Judged, best: &Best);
+    fn progress(&mut self, progress: &LearnProgress, best: &BestPrefix);
 
     /// Returns `true` if the receiver is dropped; learning is then cancelled.
-    fn is_gone(&self) -> bool;
+    fn is_closed(&self) -> bool;
 
     /// Called exactly once, last, whatever the outcome.
-    fn end(self: Box<Self>, outcome: Result<Learned, Unlearned>);
+    fn end(self: Box<Self>, outcome: Result<LearnedPrefix, LearnError>);
 }
 
 /// The result of one evaluation.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Judged {
+pub struct LearnProgress {
     /// Steps taken.
     pub step: usize,
     /// Maximum number of steps.
@@ -99,7 +99,7 @@ pub struct Judged {
     /// The losses of the rows at this step.
     pub loss: Loss,
     /// Steps rolled back because a gradient or the model's logits were not finite.
-    pub taken_back: usize,
+    pub rolled_back: usize,
     /// Time since learning started.
     pub elapsed: Duration,
 }
@@ -122,18 +122,18 @@ pub struct Loss {
 impl Loss {
     /// Returns `true` if greedy decoding produces every target.
     #[must_use]
-    pub fn says_all(&self) -> bool {
+    pub fn all_matched(&self) -> bool {
         self.matched == self.wanted
     }
 
     fn is_better_than(&self, other: &Self) -> bool {
-        (self.says_all(), -self.total) > (other.says_all(), -other.total)
+        (self.all_matched(), -self.total) > (other.all_matched(), -other.total)
     }
 }
 
 /// The best rows so far.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Best {
+pub struct BestPrefix {
     /// Steps taken when they were evaluated.
     pub step: usize,
     /// Their losses.
@@ -144,27 +144,27 @@ pub struct Best {
 
 /// The result of learning.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Learned {
+pub struct LearnedPrefix {
     /// The best rows.
-    pub best: Best,
+    pub best: BestPrefix,
     /// Steps taken.
     pub steps: usize,
     /// Steps rolled back.
-    pub taken_back: usize,
+    pub rolled_back: usize,
     /// Whether learning was cancelled before it was done.
     pub stopped: bool,
 }
 
 /// Why learning produced no rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unlearned {
+pub enum LearnError {
     /// Cancelled before the first evaluation.
     Stopped,
     /// The error message.
     Failed(String),
 }
 
-impl From<EngineError> for Unlearned {
+impl From<EngineError> for LearnError {
     fn from(error: EngineError) -> Self {
         Self::Failed(error.to_string())
     }
@@ -175,7 +175,7 @@ struct Item {
     prompt: Vec<u32>,
     text: Vec<u32>,
     /// For a preserved prompt: the V logits of each token of the answer without prefix.
-    base: Option<Vec<Arc<[f32]>>>,
+    baseline: Option<Vec<Arc<[f32]>>>,
 }
 
 /// A job in progress.
@@ -190,9 +190,9 @@ pub(super) struct Learning {
     moments: Moments,
     step: usize,
     rate: f64,
-    taken_back: usize,
-    best: Option<Best>,
-    order: Order,
+    rolled_back: usize,
+    best: Option<BestPrefix>,
+    order: ExampleOrder,
     stage: Stage,
     began: Instant,
     _memory: Charge,
@@ -201,16 +201,16 @@ pub(super) struct Learning {
 /// The next piece of work.
 enum Stage {
     /// Generate the answers to preserve, with the feed and the logits of the one in progress.
-    Answering(Option<Feed>, Vec<Arc<[f32]>>),
+    Generating(Option<Feed>, Vec<Arc<[f32]>>),
     /// Evaluate the rows on the item of this index, with the sums over the items before it.
-    Judging(usize, Option<Feed>, Tally),
+    Evaluating(usize, Option<Feed>, LossSums),
     /// Add the gradients of these items (with their weights), last first. The flag tells whether the last one's has begun.
     Differentiating(Vec<(usize, f32)>, bool, Vec<f32>),
-    Over,
+    Done,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Tally {
+struct LossSums {
     likelihood: f64,
     matched: usize,
     wanted: usize,
@@ -224,7 +224,7 @@ struct Moments {
     first: Vec<f32>,
     second: Vec<f32>,
     /// The decay rates to the power of the number of steps, for the bias correction.
-    powers: (f32, f32),
+    beta_powers: (f32, f32),
 }
 
 impl Moments {
@@ -232,31 +232,31 @@ impl Moments {
         Self {
             first: vec![0.0; len],
             second: vec![0.0; len],
-            powers: (1.0, 1.0),
+            beta_powers: (1.0, 1.0),
         }
     }
 
     /// Applies one update of Adam with the learning rate `rate`.
     fn step(&mut self, rows: &mut [f32], gradient: &[f32], rate: f32) {
-        let (first_kept, second_kept) = KEPT;
-        self.powers = (self.powers.0 * first_kept, self.powers.1 * second_kept);
-        let (first_whole, second_whole) = (1.0 - self.powers.0, 1.0 - self.powers.1);
+        let (beta1, beta2) = BETAS;
+        self.beta_powers = (self.beta_powers.0 * beta1, self.beta_powers.1 * beta2);
+        let (correction1, correction2) = (1.0 - self.beta_powers.0, 1.0 - self.beta_powers.1);
         let means = self.first.iter_mut().zip(&mut self.second);
-        for ((row, &slope), (first, second)) in rows.iter_mut().zip(gradient).zip(means) {
-            *first = first_kept * *first + (1.0 - first_kept) * slope;
-            *second = second_kept * *second + (1.0 - second_kept) * slope * slope;
-            *row -= rate * (*first / first_whole) / ((*second / second_whole).sqrt() + 1e-12);
+        for ((row, &derivative), (first, second)) in rows.iter_mut().zip(gradient).zip(means) {
+            *first = beta1 * *first + (1.0 - beta1) * derivative;
+            *second = beta2 * *second + (1.0 - beta2) * derivative * derivative;
+            *row -= rate * (*first / correction1) / ((*second / correction2).sqrt() + 1e-12);
         }
     }
 }
 
 /// Yields the examples in a random order, reshuffled when all have been used.
-struct Order {
+struct ExampleOrder {
     seed: u64,
     left: Vec<usize>,
 }
 
-impl Order {
+impl ExampleOrder {
     fn next(&mut self, of: usize) -> Option<usize> {
         if self.left.is_empty() {
             self.left = (0..of).collect();
@@ -290,22 +290,22 @@ impl Feed {
         })
     }
 
-    /// One forward pass; whether all rows are in. Where `give_up` is set meanwhile, it may have been for nothing. After an error the
-    /// sequence is closed.
-    fn step(&mut self, engine: &mut dyn Engine, width: usize, give_up: &AtomicBool) -> Result<bool, EngineError> {
+    /// Runs one forward pass; returns `true` when all rows are fed. A pass interrupted by `interrupt` feeds nothing and can be repeated.
+    /// Closes the sequence on an error.
+    fn step(&mut self, engine: &mut dyn Engine, width: usize, interrupt: &AtomicBool) -> Result<bool, EngineError> {
         let rows = self.rows.len() / width;
         let (to, logits) = if self.fed < self.wanted {
             (self.wanted, Logits::None)
         } else {
             (rows, Logits::All)
         };
-        let to = to.min(self.fed + ROWS);
+        let to = to.min(self.fed + FEED_ROWS);
         let mut batch = [Step {
             sequence: self.sequence,
             rows: &self.rows[self.fed * width..to * width],
             logits,
             out: Vec::new(),
-            stop: give_up,
+            stop: interrupt,
         }];
         match engine.forward(&mut batch) {
             Ok(()) => {}
@@ -325,7 +325,7 @@ impl Feed {
 impl LearnJob {
     /// Returns the maximum memory in bytes, and the maximum number of positions.
     pub(super) fn needs(&self, engine: &mut dyn Engine) -> (usize, usize) {
-        let prefix = self.start.len();
+        let prefix = self.init.len();
         let longest = |texts: &mut dyn Iterator<Item = (usize, usize)>| {
             texts.fold((0, 0), |(rows, targets), (prompt, text)| {
                 (rows.max(prefix + prompt + text - 1), targets.max(text))
@@ -335,11 +335,12 @@ impl LearnJob {
             .examples
             .iter()
             .map(|example| (example.prompt.len(), example.target.len()));
-        let of_kept = self.kept.iter().map(|prompt| (prompt.len(), self.kept_tokens));
-        let (rows, targets) = longest(&mut of_examples.chain(of_kept));
+        let of_preserved = self.preserved.iter().map(|prompt| (prompt.len(), self.preserve_tokens));
+        let (rows, targets) = longest(&mut of_examples.chain(of_preserved));
         let vocab_size = engine.info().vocab_size;
-        let logits = (targets + self.kept.len() * self.kept_tokens).saturating_mul(2 * vocab_size * size_of::<f32>());
-        let states = self.start.values().len().saturating_mul(8 * size_of::<f32>());
+        let logits =
+            (targets + self.preserved.len() * self.preserve_tokens).saturating_mul(2 * vocab_size * size_of::<f32>());
+        let states = self.init.values().len().saturating_mul(8 * size_of::<f32>());
         let gradient = engine
             .differentiable()
             .map_or(0, |engine| engine.gradient_bytes(rows, targets));
@@ -352,11 +353,11 @@ impl LearnJob {
 impl Learning {
     /// Starts a job. A job that cannot start is ended with an error, and `None` is returned.
     pub fn begin(mut job: LearnJob, memory: Charge, engine: &mut dyn Engine) -> Option<Self> {
-        let refusal = if job.stop.is_set() || job.sink.is_gone() {
-            Some(Unlearned::Stopped)
+        let refusal = if job.stop.is_set() || job.sink.is_closed() {
+            Some(LearnError::Stopped)
         } else if engine.differentiable().is_none() {
             let backend = &engine.info().backend;
-            Some(Unlearned::Failed(format!(
+            Some(LearnError::Failed(format!(
                 "the engine {backend} cannot learn; use the CPU engine"
             )))
         } else if job.examples.is_empty()
@@ -365,14 +366,14 @@ impl Learning {
                 .iter()
                 .any(|one| one.prompt.is_empty() || one.target.is_empty())
         {
-            Some(Unlearned::Failed(
+            Some(LearnError::Failed(
                 "there is nothing to learn: an example has no prompt or no target".into(),
             ))
         } else {
             None
         };
         if let Some(refusal) = refusal {
-            drop(job.place);
+            drop(job.permit);
             job.sink.end(Err(refusal));
             return None;
         }
@@ -380,73 +381,73 @@ impl Learning {
         let wanted = job.examples.iter().map(|example| Item {
             prompt: example.prompt.clone(),
             text: example.target.clone(),
-            base: None,
+            baseline: None,
         });
         let items: Vec<Item> = wanted.collect();
-        let rows: Vec<f32> = job.start.values().iter().map(|value| value.to_f32()).collect();
+        let rows: Vec<f32> = job.init.values().iter().map(|value| value.to_f32()).collect();
         Some(Self {
             examples: items.len(),
             items,
             moments: Moments::new(rows.len()),
             rows,
-            prefix: job.start.clone(),
+            prefix: job.init.clone(),
             step: 0,
             rate: job.rate,
-            taken_back: 0,
+            rolled_back: 0,
             best: None,
-            order: Order {
+            order: ExampleOrder {
                 seed: job.seed,
                 left: Vec::new(),
             },
-            stage: Stage::Answering(None, Vec::new()),
+            stage: Stage::Generating(None, Vec::new()),
             began: Instant::now(),
             job,
             _memory: memory,
         })
     }
 
-    pub fn unwanted(&self) -> bool {
-        self.job.stop.is_set() || self.job.sink.is_gone()
+    pub fn is_unwanted(&self) -> bool {
+        self.job.stop.is_set() || self.job.sink.is_closed()
     }
 
     pub fn is_done(&self) -> bool {
-        matches!(self.stage, Stage::Over)
+        matches!(self.stage, Stage::Done)
     }
 
     /// Releases the engine's resources and reports the outcome. A cancelled job still reports its best rows if there are any.
-    pub fn end(self, engine: &mut dyn Engine, ended: Result<(), Unlearned>) {
-        if let Stage::Answering(Some(feed), _) | Stage::Judging(_, Some(feed), _) = &self.stage {
+    pub fn end(self, engine: &mut dyn Engine, ended: Result<(), LearnError>) {
+        if let Stage::Generating(Some(feed), _) | Stage::Evaluating(_, Some(feed), _) = &self.stage {
             engine.close(feed.sequence);
         }
         if let Some(engine) = engine.differentiable() {
-            engine.give_up_gradient();
+            engine.abort_gradient();
         }
-        let stopped = ended == Err(Unlearned::Stopped);
+        let stopped = ended == Err(LearnError::Stopped);
         let outcome = match (ended, self.best) {
-            (Ok(()) | Err(Unlearned::Stopped), Some(best)) => Ok(Learned {
+            (Ok(()) | Err(LearnError::Stopped), Some(best)) => Ok(LearnedPrefix {
                 best,
                 steps: self.step,
-                taken_back: self.taken_back,
+                rolled_back: self.rolled_back,
                 stopped,
             }),
-            (Err(unlearned), _) => Err(unlearned),
-            (Ok(()), None) => Err(Unlearned::Failed("nothing was judged".into())),
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(LearnError::Failed("no rows were evaluated".into())),
         };
         self.job.sink.end(outcome);
     }
 
-    /// A share of the work. Where `give_up` is set meanwhile, it may have been for nothing, and is done again next time.
+    /// Does the next piece of work. If `interrupt` is set meanwhile, the piece may be abandoned and is repeated by the next call.
     pub fn work(
         &mut self,
         engine: &mut dyn Engine,
         embeddings: &dyn TokenEmbeddings,
-        give_up: &AtomicBool,
-    ) -> Result<(), Unlearned> {
-        match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Answering(feed, found) => self.answer(engine, embeddings, give_up, feed, found),
-            Stage::Judging(number, feed, tally) => self.judge(engine, embeddings, give_up, (number, feed, tally)),
+        interrupt: &AtomicBool,
+    ) -> Result<(), LearnError> {
+        match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Generating(feed, found) => self.generate_preserved(engine, embeddings, interrupt, feed, found),
+            Stage::Evaluating(index, feed, sums) => self.evaluate(engine, embeddings, interrupt, (index, feed, sums)),
             Stage::Differentiating(left, begun, sum) => self.differentiate(engine, embeddings, left, begun, sum),
-            Stage::Over => Ok(()),
+            Stage::Done => Ok(()),
         }
     }
 
@@ -460,17 +461,17 @@ impl Learning {
     }
 
     /// Generates the answer to the next preserved prompt without a prefix, one token per call.
-    fn answer(
+    fn generate_preserved(
         &mut self,
         engine: &mut dyn Engine,
         embeddings: &dyn TokenEmbeddings,
-        give_up: &AtomicBool,
+        interrupt: &AtomicBool,
         feed: Option<Feed>,
         mut found: Vec<Arc<[f32]>>,
-    ) -> Result<(), Unlearned> {
-        let number = self.items.len() - self.examples;
-        let Some(prompt) = self.job.kept.get(number) else {
-            self.stage = Stage::Judging(0, None, Tally::default());
+    ) -> Result<(), LearnError> {
+        let index = self.items.len() - self.examples;
+        let Some(prompt) = self.job.preserved.get(index) else {
+            self.stage = Stage::Evaluating(0, None, LossSums::default());
             return Ok(());
         };
         let width = embeddings.hidden_size();
@@ -484,45 +485,45 @@ impl Learning {
                 Feed::open(
                     engine,
                     rows,
-                    prompt.len() + self.job.kept_tokens,
+                    prompt.len() + self.job.preserve_tokens,
                     prompt.len().saturating_sub(1),
                 )?
             }
         };
-        if feed.step(engine, width, give_up)? {
+        if feed.step(engine, width, interrupt)? {
             let logits = std::mem::take(&mut feed.logits);
             let Some(token) = greedy(&logits) else {
                 engine.close(feed.sequence);
                 return Err(unusable());
             };
             found.push(logits.into());
-            if found.len() >= self.job.kept_tokens || self.job.stop_tokens.contains(&token) {
+            if found.len() >= self.job.preserve_tokens || self.job.stop_tokens.contains(&token) {
                 engine.close(feed.sequence);
                 self.items.push(Item {
                     prompt: prompt.clone(),
                     text: found.iter().filter_map(|logits| greedy(logits)).collect(),
-                    base: Some(found),
+                    baseline: Some(found),
                 });
-                self.stage = Stage::Answering(None, Vec::new());
+                self.stage = Stage::Generating(None, Vec::new());
                 return Ok(());
             }
             feed.wanted = feed.fed;
             token_row(token, &mut feed.rows, width, embeddings)?;
         }
-        self.stage = Stage::Answering(Some(feed), found);
+        self.stage = Stage::Generating(Some(feed), found);
         Ok(())
     }
 
     /// Evaluates the rows on one item; after the last one, completes the evaluation.
-    fn judge(
+    fn evaluate(
         &mut self,
         engine: &mut dyn Engine,
         embeddings: &dyn TokenEmbeddings,
-        give_up: &AtomicBool,
-        (number, feed, mut tally): (usize, Option<Feed>, Tally),
-    ) -> Result<(), Unlearned> {
-        let Some(item) = self.items.get(number) else {
-            return self.decide(tally);
+        interrupt: &AtomicBool,
+        (index, feed, mut sums): (usize, Option<Feed>, LossSums),
+    ) -> Result<(), LearnError> {
+        let Some(item) = self.items.get(index) else {
+            return self.finish_evaluation(sums);
         };
         let width = embeddings.hidden_size();
         let mut feed = match feed {
@@ -533,49 +534,49 @@ impl Learning {
                 Feed::open(engine, rows, positions, positions - item.text.len())?
             }
         };
-        if feed.step(engine, width, give_up)? {
+        if feed.step(engine, width, interrupt)? {
             engine.close(feed.sequence);
-            tally.add(item, &feed.logits, engine);
-            self.stage = Stage::Judging(number + 1, None, tally);
+            sums.add(item, &feed.logits, engine);
+            self.stage = Stage::Evaluating(index + 1, None, sums);
         } else {
-            self.stage = Stage::Judging(number, Some(feed), tally);
+            self.stage = Stage::Evaluating(index, Some(feed), sums);
         }
         Ok(())
     }
 
     /// Computes the losses, reports them, and starts the next step if there is one.
-    fn decide(&mut self, tally: Tally) -> Result<(), Unlearned> {
-        if tally.unusable {
-            return self.take_back();
+    fn finish_evaluation(&mut self, sums: LossSums) -> Result<(), LearnError> {
+        if sums.unusable {
+            return self.roll_back();
         }
-        let likelihood = tally.likelihood / tally.wanted.max(1) as f64;
-        let divergence = tally.divergence / tally.places.max(1) as f64;
+        let likelihood = sums.likelihood / sums.wanted.max(1) as f64;
+        let divergence = sums.divergence / sums.places.max(1) as f64;
         let loss = Loss {
-            total: likelihood + self.job.kept_weight * divergence,
+            total: likelihood + self.job.preserve_weight * divergence,
             likelihood,
             divergence,
-            matched: tally.matched,
-            wanted: tally.wanted,
+            matched: sums.matched,
+            wanted: sums.wanted,
         };
         if self.best.as_ref().is_none_or(|best| loss.is_better_than(&best.loss)) {
-            self.best = Some(Best {
+            self.best = Some(BestPrefix {
                 step: self.step,
                 loss,
                 rows: self.prefix.clone(),
             });
         }
         if let Some(best) = &self.best {
-            let judged = Judged {
+            let progress = LearnProgress {
                 step: self.step,
                 steps: self.job.steps,
                 loss,
-                taken_back: self.taken_back,
+                rolled_back: self.rolled_back,
                 elapsed: self.began.elapsed(),
             };
-            self.job.sink.judged(&judged, best);
+            self.job.sink.progress(&progress, best);
         }
-        let enough = loss.says_all() && loss.total <= self.job.enough;
-        if !enough && self.step < self.job.steps {
+        let reached = loss.all_matched() && loss.total <= self.job.target_loss;
+        if !reached && self.step < self.job.steps {
             self.begin_step();
         }
         Ok(())
@@ -583,13 +584,13 @@ impl Learning {
 
     /// Selects the items of one step: a batch of examples, and as many preserved answers.
     fn begin_step(&mut self) {
-        let kept = self.items.len() - self.examples;
+        let preserved = self.items.len() - self.examples;
         let examples: Vec<usize> = (0..self.job.batch.clamp(1, self.examples))
             .filter_map(|_| self.order.next(self.examples))
             .collect();
         let first = self.step * self.job.batch;
-        let kept: Vec<usize> = (0..self.job.batch.min(kept))
-            .map(|number| self.examples + (first + number) % kept)
+        let preserved: Vec<usize> = (0..self.job.batch.min(preserved))
+            .map(|index| self.examples + (first + index) % preserved)
             .collect();
         let places = |items: &[usize]| {
             items
@@ -599,9 +600,9 @@ impl Learning {
                 .max(1) as f64
         };
         let of_examples = (1.0 / places(&examples)) as f32;
-        let of_kept = (self.job.kept_weight / places(&kept)) as f32;
+        let of_preserved = (self.job.preserve_weight / places(&preserved)) as f32;
         let all = examples.iter().map(|&item| (item, of_examples));
-        let mut all: Vec<(usize, f32)> = all.chain(kept.iter().map(|&item| (item, of_kept))).collect();
+        let mut all: Vec<(usize, f32)> = all.chain(preserved.iter().map(|&item| (item, of_preserved))).collect();
         // Gradients are summed in the order of the items, so that the sum does not depend on the shuffled order.
         all.sort_unstable_by_key(|(item, _)| std::cmp::Reverse(*item));
         self.stage = Stage::Differentiating(all, false, vec![0.0; self.rows.len()]);
@@ -614,18 +615,18 @@ impl Learning {
         mut left: Vec<(usize, f32)>,
         begun: bool,
         mut sum: Vec<f32>,
-    ) -> Result<(), Unlearned> {
+    ) -> Result<(), LearnError> {
         let Some(&(item, weight)) = left.last() else {
-            return self.move_rows(&sum);
+            return self.update_rows(&sum);
         };
         let engine: &mut dyn Differentiable = match engine.differentiable() {
             Some(engine) => engine,
-            None => return Err(Unlearned::Failed("the engine cannot learn".into())),
+            None => return Err(LearnError::Failed("the engine cannot learn".into())),
         };
         if !begun {
             let item = &self.items[item];
-            let targets = match &item.base {
-                Some(base) => base.iter().cloned().map(Target::Logits).collect(),
+            let targets = match &item.baseline {
+                Some(baseline) => baseline.iter().cloned().map(Target::Logits).collect(),
                 None => item.text.iter().copied().map(Target::Token).collect(),
             };
             engine.begin_gradient(Example {
@@ -638,7 +639,9 @@ impl Learning {
         let done = engine.advance_gradient();
         let begun = done.is_none();
         if let Some(Gradient { rows, .. }) = done {
-            sum.iter_mut().zip(&rows).for_each(|(sum, slope)| *sum += slope);
+            sum.iter_mut()
+                .zip(&rows)
+                .for_each(|(sum, derivative)| *sum += derivative);
             left.pop();
         }
         self.stage = Stage::Differentiating(left, begun, sum);
@@ -646,15 +649,15 @@ impl Learning {
     }
 
     /// Updates the rows by `gradient` and limits their norms.
-    fn move_rows(&mut self, gradient: &[f32]) -> Result<(), Unlearned> {
-        if !gradient.iter().all(|slope| slope.is_finite()) {
-            return self.take_back();
+    fn update_rows(&mut self, gradient: &[f32]) -> Result<(), LearnError> {
+        if !gradient.iter().all(|derivative| derivative.is_finite()) {
+            return self.roll_back();
         }
-        let gone = self.step as f64 / self.job.steps.max(1) as f64;
-        let rate = self.rate * (1.0 - (1.0 - LAST_STEP) * gone);
+        let fraction = self.step as f64 / self.job.steps.max(1) as f64;
+        let rate = self.rate * (1.0 - (1.0 - FINAL_RATE) * fraction);
         self.moments.step(&mut self.rows, gradient, rate as f32);
         let width = self.prefix.hidden_size();
-        let (least, most) = self.job.norms;
+        let (least, most) = self.job.norm_range;
         for row in self.rows.chunks_exact_mut(width) {
             let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
             let wanted = norm.clamp(least, most);
@@ -668,12 +671,12 @@ impl Learning {
         let rounded = self.rows.iter().map(|value| bf16::from_f32(*value)).collect();
         match SoftPrefix::from_bf16(width, rounded) {
             Ok(prefix) => self.prefix = prefix,
-            Err(_) => return self.take_back(),
+            Err(_) => return self.roll_back(),
         }
         // Evaluates once per pass over all examples.
         let every = self.examples.div_ceil(self.job.batch.max(1));
         if self.step.is_multiple_of(every) || self.step >= self.job.steps {
-            self.stage = Stage::Judging(0, None, Tally::default());
+            self.stage = Stage::Evaluating(0, None, LossSums::default());
         } else {
             self.begin_step();
         }
@@ -681,14 +684,14 @@ impl Learning {
     }
 
     /// Returns to the best rows with half the learning rate, because a gradient or a logit was not finite.
-    fn take_back(&mut self) -> Result<(), Unlearned> {
-        self.taken_back += 1;
+    fn roll_back(&mut self) -> Result<(), LearnError> {
+        self.rolled_back += 1;
         let Some(best) = &self.best else {
             return Err(unusable());
         };
-        if self.taken_back > MOST_TAKEN_BACK {
+        if self.rolled_back > MAX_ROLLBACKS {
             // The best rows are the result.
-            self.stage = Stage::Over;
+            self.stage = Stage::Done;
             return Ok(());
         }
         self.prefix = best.rows.clone();
@@ -696,7 +699,7 @@ impl Learning {
         self.moments = Moments::new(self.rows.len());
         self.rate /= 2.0;
         self.stage = if self.step >= self.job.steps {
-            Stage::Over
+            Stage::Done
         } else {
             self.step = self.step.max(best.step);
             self.begin_step();
@@ -706,21 +709,21 @@ impl Learning {
     }
 }
 
-impl Tally {
+impl LossSums {
     /// Adds the losses of one item.
     fn add(&mut self, item: &Item, logits: &[f32], engine: &dyn Engine) {
         let vocab_size = engine.info().vocab_size;
-        let base: Vec<f32> = match &item.base {
-            Some(base) => base.iter().flat_map(|logits| logits.iter().copied()).collect(),
+        let baseline: Vec<f32> = match &item.baseline {
+            Some(baseline) => baseline.iter().flat_map(|logits| logits.iter().copied()).collect(),
             None => Vec::new(),
         };
-        let conditions: Vec<&[f32]> = match item.base {
-            Some(_) => vec![&base, logits],
+        let conditions: Vec<&[f32]> = match item.baseline {
+            Some(_) => vec![&baseline, logits],
             None => vec![logits],
         };
-        let comparison = Comparison::of(&conditions, vocab_size, |shares| engine.weigh(shares));
-        for (place, &token) in item.text.iter().enumerate() {
-            let Some(predictions) = comparison.at(place) else {
+        let comparison = Comparison::of(&conditions, vocab_size, |chunks| engine.reduce_chunks(chunks));
+        for (position, &token) in item.text.iter().enumerate() {
+            let Some(predictions) = comparison.at(position) else {
                 self.unusable = true;
                 return;
             };
@@ -739,6 +742,6 @@ impl Tally {
     }
 }
 
-fn unusable() -> Unlearned {
-    Unlearned::Failed("the model's logits are not all finite from the first rows on; begin with smaller ones".into())
+fn unusable() -> LearnError {
+    LearnError::Failed("the model's logits are not all finite for the initial rows; start with smaller rows".into())
 }

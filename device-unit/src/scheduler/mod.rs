@@ -20,11 +20,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 pub use drafter::{Drafter, LONGEST_MATCH};
-pub use job::{Choose, End, FinishReason, Job, Priority, StopFlag, Timings, TokenSink};
-pub use learning::{Best, Judged, LearnExample, LearnJob, LearnSink, Learned, Loss, Unlearned};
-use queue::Lines;
-pub use queue::{Place, WaitingRoom};
-pub use scoring::{ScoreJob, ScoreSink, TokenScore, Unscored};
+pub use job::{ChooseToken, FinishReason, Job, Outcome, Priority, StopFlag, Timings, TokenSink};
+pub use learning::{BestPrefix, LearnError, LearnExample, LearnJob, LearnProgress, LearnSink, LearnedPrefix, Loss};
+use queue::Queues;
+pub use queue::{AdmissionLimit, AdmissionPermit};
+pub use scoring::{ScoreError, ScoreJob, ScoreSink, TokenScore};
 use worker::Worker;
 
 use crate::budget::Budget;
@@ -44,20 +44,20 @@ pub struct Scheduler {
 
 struct Shared {
     state: Mutex<State>,
-    wake: Condvar,
+    changed: Condvar,
     /// Set when a job was added or cancelled. Interrupts a step of scoring or learning, which is repeated later.
-    news: AtomicBool,
+    interrupt: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
-    lines: Lines,
+    queues: Queues,
     /// Queued scoring jobs; one runs at a time.
     scores: VecDeque<ScoreJob>,
     /// Queued learning jobs; one runs at a time.
     learns: VecDeque<LearnJob>,
     /// A queued job may have been cancelled, or its receiver dropped.
-    look_again: bool,
+    recheck_queues: bool,
     closing: bool,
     /// The engine's thread has ended.
     closed: bool,
@@ -69,9 +69,9 @@ impl Shared {
     }
 
     /// Wakes the engine's thread and interrupts a step of scoring or learning. Call it after changing the state.
-    fn tell_the_engine(&self) {
-        self.news.store(true, Ordering::Release);
-        self.wake.notify_one();
+    fn notify_worker(&self) {
+        self.interrupt.store(true, Ordering::Release);
+        self.changed.notify_one();
     }
 }
 
@@ -84,8 +84,8 @@ impl Scheduler {
     pub fn start(mut engine: Box<dyn Engine>, max_sequences: usize, memory: Budget) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
-            wake: Condvar::new(),
-            news: AtomicBool::new(false),
+            changed: Condvar::new(),
+            interrupt: AtomicBool::new(false),
         });
         let mut info = engine.info().clone();
         let score_sequences = if info.chunked_prefill && info.max_sequences >= 2 * SCORE_SEQUENCES {
@@ -128,12 +128,12 @@ impl Scheduler {
         let mut state = self.shared.lock();
         if state.closed || state.closing {
             drop(state);
-            job.sink.end(End::Failed(ENGINE_GONE.into()), Timings::default());
+            job.sink.end(Outcome::Failed(ENGINE_ENDED.into()), Timings::default());
             return;
         }
-        state.lines.push(job);
+        state.queues.push(job);
         drop(state);
-        self.shared.tell_the_engine();
+        self.shared.notify_worker();
     }
 
     /// Returns the maximum number of conditions (the base included) of a [`ScoreJob`]; 0 if the engine cannot score.
@@ -146,20 +146,20 @@ impl Scheduler {
     pub fn score(&self, job: ScoreJob) {
         let mut state = self.shared.lock();
         let refusal = if state.closed || state.closing {
-            Some(ENGINE_GONE)
+            Some(ENGINE_ENDED)
         } else if job.conditions.len() > self.score_sequences {
-            Some("this engine cannot run so many sequences beside the others; score fewer prefixes at once")
+            Some("this engine cannot score so many prefixes at once; send fewer")
         } else {
             None
         };
         if let Some(refusal) = refusal {
             drop(state);
-            job.sink.end(Err(Unscored::Failed(refusal.into())));
+            job.sink.end(Err(ScoreError::Failed(refusal.into())));
             return;
         }
         state.scores.push_back(job);
         drop(state);
-        self.shared.wake.notify_one();
+        self.shared.changed.notify_one();
     }
 
     /// Returns `true` if the engine can learn prefixes.
@@ -173,12 +173,12 @@ impl Scheduler {
         let mut state = self.shared.lock();
         if state.closed || state.closing {
             drop(state);
-            job.sink.end(Err(Unlearned::Failed(ENGINE_GONE.into())));
+            job.sink.end(Err(LearnError::Failed(ENGINE_ENDED.into())));
             return;
         }
         state.learns.push_back(job);
         drop(state);
-        self.shared.wake.notify_one();
+        self.shared.changed.notify_one();
     }
 
     /// Returns `true` if the engine has ended; all further jobs fail.
@@ -188,17 +188,17 @@ impl Scheduler {
     }
 
     /// Wakes the engine's thread after a stop flag was set or a receiver was dropped, so that queued jobs are checked, too.
-    pub fn look_again(&self) {
-        self.shared.lock().look_again = true;
-        self.shared.tell_the_engine();
+    pub fn wake(&self) {
+        self.shared.lock().recheck_queues = true;
+        self.shared.notify_worker();
     }
 }
 
 impl Drop for Scheduler {
     fn drop(&mut self) {
         self.shared.lock().closing = true;
-        self.shared.tell_the_engine();
+        self.shared.notify_worker();
     }
 }
 
-const ENGINE_GONE: &str = "the engine has ended; set the task up again";
+const ENGINE_ENDED: &str = "the engine has ended; set the task up again";

@@ -9,12 +9,12 @@ use super::job::{Job, Priority};
 
 /// Limits how many accepted inferences wait to start. Counted from the moment a request is accepted.
 #[derive(Debug, Clone)]
-pub struct WaitingRoom {
+pub struct AdmissionLimit {
     limit: usize,
     waiting: Arc<AtomicUsize>,
 }
 
-impl WaitingRoom {
+impl AdmissionLimit {
     /// Creates a limit of `limit` waiting inferences.
     #[must_use]
     pub fn new(limit: usize) -> Self {
@@ -28,67 +28,61 @@ impl WaitingRoom {
     ///
     /// # Errors
     /// The number of inferences that wait already.
-    pub fn enter(&self) -> Result<Place, usize> {
+    pub fn acquire(&self) -> Result<AdmissionPermit, usize> {
         let entered = self
             .waiting
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| {
                 (waiting < self.limit).then_some(waiting + 1)
             });
-        entered.map(|_| Place(Arc::clone(&self.waiting)))
-    }
-
-    /// How many wait.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Acquire)
+        entered.map(|_| AdmissionPermit(Arc::clone(&self.waiting)))
     }
 }
 
 /// Permission for one inference to wait. Released on drop.
 #[derive(Debug)]
-pub struct Place(Arc<AtomicUsize>);
+pub struct AdmissionPermit(Arc<AtomicUsize>);
 
-impl Drop for Place {
+impl Drop for AdmissionPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 /// A job and the time it was queued.
-pub(super) struct Waiting {
+pub(super) struct QueuedJob {
     pub job: Job,
-    pub since: Instant,
+    pub queued_at: Instant,
 }
 
 /// One queue for each [`Priority`].
 #[derive(Default)]
-pub(super) struct Lines {
-    live: VecDeque<Waiting>,
-    batch: VecDeque<Waiting>,
+pub(super) struct Queues {
+    live: VecDeque<QueuedJob>,
+    batch: VecDeque<QueuedJob>,
 }
 
-impl Lines {
+impl Queues {
     pub fn push(&mut self, job: Job) {
-        let line = match job.priority {
+        let queue = match job.priority {
             Priority::Live => &mut self.live,
             Priority::Batch => &mut self.batch,
         };
-        line.push_back(Waiting {
+        queue.push_back(QueuedJob {
             job,
-            since: Instant::now(),
+            queued_at: Instant::now(),
         });
     }
 
     /// Removes the next job to start if `admit` admits it, and returns it with `admit`'s result. A slot for batch jobs can also take a live
     /// job. If the first job is not admitted, no other job overtakes it.
-    pub fn pop<T>(&mut self, room: Room, admit: impl FnOnce(&Job) -> Option<T>) -> Option<(Waiting, T)> {
-        let line = match (self.live.is_empty(), room) {
-            (_, Room { live: 0, .. }) | (true, Room { batch: 0, .. }) => return None,
+    pub fn pop<T>(&mut self, free: FreeSlots, admit: impl FnOnce(&Job) -> Option<T>) -> Option<(QueuedJob, T)> {
+        let queue = match (self.live.is_empty(), free) {
+            (_, FreeSlots { live: 0, .. }) | (true, FreeSlots { batch: 0, .. }) => return None,
             (false, _) => &mut self.live,
             (true, _) => &mut self.batch,
         };
-        let admitted = admit(&line.front()?.job)?;
-        Some((line.pop_front()?, admitted))
+        let admitted = admit(&queue.front()?.job)?;
+        Some((queue.pop_front()?, admitted))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -96,11 +90,11 @@ impl Lines {
     }
 
     /// Removes all jobs for which `unwanted` returns `true`, in order.
-    pub fn take_where(&mut self, unwanted: impl Fn(&Job) -> bool) -> Vec<Waiting> {
+    pub fn remove_where(&mut self, unwanted: impl Fn(&Job) -> bool) -> Vec<QueuedJob> {
         let mut taken = Vec::new();
-        for line in [&mut self.live, &mut self.batch] {
-            let (out, kept): (VecDeque<_>, VecDeque<_>) = line.drain(..).partition(|waiting| unwanted(&waiting.job));
-            *line = kept;
+        for queue in [&mut self.live, &mut self.batch] {
+            let (out, kept): (VecDeque<_>, VecDeque<_>) = queue.drain(..).partition(|queued| unwanted(&queued.job));
+            *queue = kept;
             taken.extend(out);
         }
         taken
@@ -111,19 +105,19 @@ impl Lines {
         self.live
             .iter()
             .chain(&self.batch)
-            .filter_map(|waiting| waiting.job.deadline)
+            .filter_map(|queued| queued.job.deadline)
             .min()
     }
 }
 
 /// How many jobs of each priority can start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Room {
+pub(super) struct FreeSlots {
     pub live: usize,
     pub batch: usize,
 }
 
-impl Room {
+impl FreeSlots {
     /// Computes the free slots. If there is more than one slot, one is reserved for live jobs.
     pub fn of(max_sequences: usize, running_live: usize, running_batch: usize) -> Self {
         let free = max_sequences.saturating_sub(running_live + running_batch);
@@ -144,25 +138,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_slot_is_kept_for_a_live_run() {
-        assert_eq!(Room::of(4, 0, 3), Room { live: 1, batch: 0 });
-        assert_eq!(Room::of(4, 1, 0), Room { live: 3, batch: 3 });
-        assert_eq!(Room::of(4, 3, 0), Room { live: 1, batch: 1 });
+    fn one_slot_is_reserved_for_a_live_run() {
+        assert_eq!(FreeSlots::of(4, 0, 3), FreeSlots { live: 1, batch: 0 });
+        assert_eq!(FreeSlots::of(4, 1, 0), FreeSlots { live: 3, batch: 3 });
+        assert_eq!(FreeSlots::of(4, 3, 0), FreeSlots { live: 1, batch: 1 });
         assert_eq!(
-            Room::of(1, 0, 0),
-            Room { live: 1, batch: 1 },
+            FreeSlots::of(1, 0, 0),
+            FreeSlots { live: 1, batch: 1 },
             "an engine of one sequence serves both kinds"
         );
-        assert_eq!(Room::of(1, 0, 1), Room { live: 0, batch: 0 });
+        assert_eq!(FreeSlots::of(1, 0, 1), FreeSlots { live: 0, batch: 0 });
     }
 
     #[test]
-    fn the_waiting_room_is_bounded() {
-        let room = WaitingRoom::new(2);
-        let first = room.enter().unwrap();
-        let _second = room.enter().unwrap();
-        assert_eq!(room.enter().unwrap_err(), 2);
+    fn the_number_of_waiting_inferences_is_limited() {
+        let limit = AdmissionLimit::new(2);
+        let first = limit.acquire().unwrap();
+        let _second = limit.acquire().unwrap();
+        assert_eq!(limit.acquire().unwrap_err(), 2);
         drop(first);
-        assert!(room.enter().is_ok());
+        assert!(limit.acquire().is_ok());
     }
 }

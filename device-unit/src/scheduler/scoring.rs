@@ -9,7 +9,7 @@ use softprefix_core::prefix::SoftPrefix;
 
 use super::active::token_row;
 use super::job::StopFlag;
-use super::queue::Place;
+use super::queue::AdmissionPermit;
 use crate::budget::Charge;
 use crate::engine::likelihood::{Comparison, Prediction};
 use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
@@ -31,7 +31,7 @@ pub struct ScoreJob {
     /// Receives the scores or the error.
     pub sink: Box<dyn ScoreSink>,
     /// Released when the job starts.
-    pub place: Place,
+    pub permit: AdmissionPermit,
 }
 
 /// Receives the scores. Its methods are called on the engine's thread and must not block.
@@ -40,15 +40,15 @@ pub trait ScoreSink: Send {
     fn started(&mut self) {}
 
     /// Returns `true` if the receiver is dropped; the job is then cancelled.
-    fn is_gone(&self) -> bool;
+    fn is_closed(&self) -> bool;
 
     /// Called exactly once, last: with the scores of the text's tokens for each condition, or the error.
-    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, Unscored>);
+    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, ScoreError>);
 }
 
 /// Why a text was not scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unscored {
+pub enum ScoreError {
     /// Cancelled, or past its deadline.
     Stopped,
     /// The error message.
@@ -129,16 +129,16 @@ impl Scoring {
             stop,
             deadline,
             mut sink,
-            place,
+            permit,
         } = job;
-        drop(place);
-        if stop.is_set() || sink.is_gone() {
-            sink.end(Err(Unscored::Stopped));
+        drop(permit);
+        if stop.is_set() || sink.is_closed() {
+            sink.end(Err(ScoreError::Stopped));
             return None;
         }
         if prompt.is_empty() || text.is_empty() || conditions.is_empty() {
-            sink.end(Err(Unscored::Failed(
-                "there is nothing to score: no text, or nothing before it".into(),
+            sink.end(Err(ScoreError::Failed(
+                "there is nothing to score: the text or the prompt is empty".into(),
             )));
             return None;
         }
@@ -157,7 +157,7 @@ impl Scoring {
                 }),
                 Err(error) => {
                     lanes.iter().for_each(|lane| engine.close(lane.sequence));
-                    sink.end(Err(Unscored::Failed(error.to_string())));
+                    sink.end(Err(ScoreError::Failed(error.to_string())));
                     return None;
                 }
             }
@@ -176,8 +176,8 @@ impl Scoring {
         })
     }
 
-    pub fn unwanted(&self, now: Instant) -> bool {
-        self.stop.is_set() || self.deadline.is_some_and(|deadline| now >= deadline) || self.sink.is_gone()
+    pub fn is_unwanted(&self, now: Instant) -> bool {
+        self.stop.is_set() || self.deadline.is_some_and(|deadline| now >= deadline) || self.sink.is_closed()
     }
 
     pub fn is_done(&self) -> bool {
@@ -185,54 +185,53 @@ impl Scoring {
     }
 
     /// Closes the sequences and reports the outcome.
-    pub fn end(self, engine: &mut dyn Engine, ended: Result<(), Unscored>) {
+    pub fn end(self, engine: &mut dyn Engine, ended: Result<(), ScoreError>) {
         self.lanes.iter().for_each(|lane| engine.close(lane.sequence));
         let scores = self.lanes.into_iter().map(|lane| lane.scores).collect();
         self.sink.end(ended.map(|()| scores));
     }
 
-    /// One forward pass of about `budget` rows. Where `give_up` is set meanwhile, it may have been for nothing: the rows are then fed
-    /// again next time.
+    /// Runs one forward pass of about `budget` rows. A pass interrupted by `interrupt` feeds nothing and is repeated by the next call.
     pub fn step(
         &mut self,
         engine: &mut dyn Engine,
         embeddings: &dyn TokenEmbeddings,
         budget: usize,
-        give_up: &AtomicBool,
-    ) -> Result<(), Unscored> {
-        let logits = self.choose_rows(embeddings, budget).map_err(failed)?;
+        interrupt: &AtomicBool,
+    ) -> Result<(), ScoreError> {
+        let logits = self.fill_rows(embeddings, budget).map_err(failed)?;
         let mut outs: Vec<Vec<f32>> = self
             .lanes
             .iter_mut()
             .filter(|lane| !lane.rows.is_empty())
             .map(|lane| std::mem::take(&mut lane.logits))
             .collect();
-        let taking_part = self.lanes.iter().filter(|lane| !lane.rows.is_empty());
-        let mut steps: Vec<Step<'_>> = taking_part
+        let participants = self.lanes.iter().filter(|lane| !lane.rows.is_empty());
+        let mut steps: Vec<Step<'_>> = participants
             .zip(&mut outs)
             .map(|(lane, out)| Step {
                 sequence: lane.sequence,
                 rows: &lane.rows,
                 logits,
                 out: std::mem::take(out),
-                stop: give_up,
+                stop: interrupt,
             })
             .collect();
-        let given_up = match engine.forward(&mut steps) {
+        let interrupted = match engine.forward(&mut steps) {
             Ok(()) => false,
             Err(EngineError::Stopped) => true,
             Err(error) => return Err(failed(error)),
         };
         let outs: Vec<Vec<f32>> = steps.into_iter().map(|step| step.out).collect();
         let hidden_size = embeddings.hidden_size();
-        let taking_part = self.lanes.iter_mut().filter(|lane| !lane.rows.is_empty());
-        for (lane, out) in taking_part.zip(outs) {
-            if !given_up {
+        let participants = self.lanes.iter_mut().filter(|lane| !lane.rows.is_empty());
+        for (lane, out) in participants.zip(outs) {
+            if !interrupted {
                 lane.fed += lane.rows.len() / hidden_size;
             }
             lane.logits = out;
         }
-        if logits == Logits::All && !given_up {
+        if logits == Logits::All && !interrupted {
             self.score(engine, embeddings.vocab_size())?;
         }
         Ok(())
@@ -240,7 +239,7 @@ impl Scoring {
 
     /// Fills the lanes' next rows. Rows before the text are fed without logits. Then all lanes advance through the text in parallel;
     /// each row's logits predict the token after it.
-    fn choose_rows(&mut self, embeddings: &dyn TokenEmbeddings, budget: usize) -> Result<Logits, EngineError> {
+    fn fill_rows(&mut self, embeddings: &dyn TokenEmbeddings, budget: usize) -> Result<Logits, EngineError> {
         let (prompt, text, scored) = (&self.prompt, &self.text, self.scored);
         let before = |lane: &Lane| lane.prefix_rows() + prompt.len() - 1;
         let feeding = self.lanes.iter().any(|lane| lane.fed < before(lane));
@@ -271,17 +270,17 @@ impl Scoring {
     }
 
     /// Scores the tokens that the last rows predict.
-    fn score(&mut self, engine: &dyn Engine, vocab_size: usize) -> Result<(), Unscored> {
-        let unusable = || Unscored::Failed("the model's logits are not all finite; choose a smaller prefix".into());
+    fn score(&mut self, engine: &dyn Engine, vocab_size: usize) -> Result<(), ScoreError> {
+        let unusable = || ScoreError::Failed("the model's logits are not all finite; choose a smaller prefix".into());
         let logits: Vec<Vec<f32>> = self
             .lanes
             .iter_mut()
             .map(|lane| std::mem::take(&mut lane.logits))
             .collect();
         let conditions: Vec<&[f32]> = logits.iter().map(Vec::as_slice).collect();
-        let comparison = Comparison::of(&conditions, vocab_size, |shares| engine.weigh(shares));
-        for (place, &token) in (0..comparison.places()).zip(&self.text[self.scored..]) {
-            let predictions = comparison.at(place).ok_or_else(unusable)?;
+        let comparison = Comparison::of(&conditions, vocab_size, |chunks| engine.reduce_chunks(chunks));
+        for (position, &token) in (0..comparison.positions()).zip(&self.text[self.scored..]) {
+            let predictions = comparison.at(position).ok_or_else(unusable)?;
             let expected = predictions.first().and_then(Prediction::likeliest);
             for (lane, prediction) in self.lanes.iter_mut().zip(&predictions) {
                 lane.scores.push(TokenScore {
@@ -292,7 +291,7 @@ impl Scoring {
                 });
             }
         }
-        self.scored += comparison.places();
+        self.scored += comparison.positions();
         for (lane, logits) in self.lanes.iter_mut().zip(logits) {
             lane.logits = logits;
         }
@@ -300,6 +299,6 @@ impl Scoring {
     }
 }
 
-fn failed(error: EngineError) -> Unscored {
-    Unscored::Failed(error.to_string())
+fn failed(error: EngineError) -> ScoreError {
+    ScoreError::Failed(error.to_string())
 }

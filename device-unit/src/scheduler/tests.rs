@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use half::bf16;
 use softprefix_core::prefix::SoftPrefix;
 
-use super::batch::PROMPT_ROWS_BESIDE_OTHERS;
-use super::worker::SCORE_ROWS_BESIDE_OTHERS;
+use super::batch::PROMPT_ROWS_DURING_DECODE;
+use super::worker::SCORE_ROWS_DURING_DECODE;
 use super::*;
 use crate::budget::Budget;
 use crate::engine::{EngineError, Logits, SequenceId, Step};
@@ -26,16 +26,16 @@ const SLOW: u32 = 903;
 /// The first time, blocks until it is told to stop.
 const HOLDS: u32 = 904;
 
-struct Toy {
+struct FakeEngine {
     info: EngineInfo,
     next: u64,
     steps: Steps,
     held: bool,
 }
 
-struct Rows;
+struct FakeEmbeddings;
 
-impl TokenEmbeddings for Rows {
+impl TokenEmbeddings for FakeEmbeddings {
     fn hidden_size(&self) -> usize {
         HIDDEN
     }
@@ -50,12 +50,12 @@ impl TokenEmbeddings for Rows {
     }
 }
 
-impl Engine for Toy {
+impl Engine for FakeEngine {
     fn info(&self) -> &EngineInfo {
         &self.info
     }
     fn embeddings(&self) -> Arc<dyn TokenEmbeddings> {
-        Arc::new(Rows)
+        Arc::new(FakeEmbeddings)
     }
     fn open(&mut self, _: usize) -> Result<SequenceId, EngineError> {
         self.next += 1;
@@ -67,7 +67,7 @@ impl Engine for Toy {
         self.steps.lock().unwrap().push(rows.collect());
         let is = |token: u32| {
             let mut row = [bf16::ZERO; HIDDEN];
-            Rows.row(token, &mut row).unwrap();
+            FakeEmbeddings.row(token, &mut row).unwrap();
             batch
                 .iter()
                 .any(|step| step.rows.chunks(HIDDEN).any(|found| found == row))
@@ -78,17 +78,17 @@ impl Engine for Toy {
         if is(HOLDS) && !std::mem::replace(&mut self.held, true) {
             let patience = Instant::now() + Duration::from_secs(60);
             while !batch.iter().all(|step| step.stop.load(Ordering::Relaxed)) {
-                assert!(Instant::now() < patience, "nobody asked it to give up");
+                assert!(Instant::now() < patience, "the step is not interrupted");
                 std::thread::sleep(Duration::from_millis(1));
             }
             return Err(EngineError::Stopped);
         }
-        assert!(!is(PANICS), "as it was told");
+        assert!(!is(PANICS), "the panic of the test");
         if is(FAILS) {
-            return Err(EngineError::Machinery {
-                what: "the toy".into(),
+            return Err(EngineError::Backend {
+                what: "the fake engine".into(),
                 detail: "broke".into(),
-                remedy: "mend it".into(),
+                remedy: "repair it".into(),
             });
         }
         std::thread::sleep(Duration::from_micros(200));
@@ -103,9 +103,9 @@ impl Engine for Toy {
     }
 }
 
-fn toy(max_sequences: usize, chunked_prefill: bool) -> (Scheduler, Steps) {
+fn started(max_sequences: usize, chunked_prefill: bool) -> (Scheduler, Steps) {
     let steps = Steps::default();
-    let engine = Toy {
+    let engine = FakeEngine {
         info: EngineInfo {
             backend: "toy".into(),
             architecture: "toy".into(),
@@ -129,28 +129,28 @@ fn toy(max_sequences: usize, chunked_prefill: bool) -> (Scheduler, Steps) {
 }
 
 #[derive(Debug, PartialEq)]
-enum Seen {
+enum Event {
     Started(&'static str),
     Token(&'static str),
-    End(&'static str, End),
+    Ended(&'static str, Outcome),
 }
 
-struct Sink(&'static str, Sender<Seen>);
+struct Sink(&'static str, Sender<Event>);
 
 impl TokenSink for Sink {
     fn started(&mut self) {
-        let _ = self.1.send(Seen::Started(self.0));
+        let _ = self.1.send(Event::Started(self.0));
     }
     fn tokens(&mut self, tokens: &[u32]) {
         for _ in tokens {
-            let _ = self.1.send(Seen::Token(self.0));
+            let _ = self.1.send(Event::Token(self.0));
         }
     }
-    fn is_gone(&self) -> bool {
+    fn is_closed(&self) -> bool {
         false
     }
-    fn end(self: Box<Self>, end: End, _: Timings) {
-        let _ = self.1.send(Seen::End(self.0, end));
+    fn end(self: Box<Self>, outcome: Outcome, _: Timings) {
+        let _ = self.1.send(Event::Ended(self.0, outcome));
     }
 }
 
@@ -168,26 +168,26 @@ fn job(tokens: Vec<u32>, sink: impl TokenSink + 'static) -> Job {
         deadline: None,
         sink: Box::new(sink),
         drafter: None,
-        place: WaitingRoom::new(1).enter().unwrap(),
+        permit: AdmissionLimit::new(1).acquire().unwrap(),
     }
 }
 
-struct Desk {
+struct Harness {
     scheduler: Scheduler,
     steps: Steps,
-    tell: Sender<Seen>,
-    seen: Receiver<Seen>,
+    sender: Sender<Event>,
+    events: Receiver<Event>,
 }
 
-impl Desk {
+impl Harness {
     fn new(max_sequences: usize, chunked_prefill: bool) -> Self {
-        let (scheduler, steps) = toy(max_sequences, chunked_prefill);
-        let (tell, seen) = channel();
+        let (scheduler, steps) = started(max_sequences, chunked_prefill);
+        let (sender, events) = channel();
         Self {
             scheduler,
             steps,
-            tell,
-            seen,
+            sender,
+            events,
         }
     }
 
@@ -197,29 +197,29 @@ impl Desk {
             max_new_tokens,
             priority,
             stop: stop.clone(),
-            ..job(tokens, Sink(name, self.tell.clone()))
+            ..job(tokens, Sink(name, self.sender.clone()))
         });
         stop
     }
 
-    fn next(&self) -> Seen {
-        self.seen.recv_timeout(Duration::from_secs(5)).unwrap()
+    fn next(&self) -> Event {
+        self.events.recv_timeout(Duration::from_secs(5)).unwrap()
     }
 
     /// Skips the events before the end of `name`.
-    fn end_of(&self, name: &str) -> End {
+    fn outcome_of(&self, name: &str) -> Outcome {
         loop {
-            if let Seen::End(ended, end) = self.next()
+            if let Event::Ended(ended, outcome) = self.next()
                 && ended == name
             {
-                return end;
+                return outcome;
             }
         }
     }
 
     fn starts(&self, count: usize) -> Vec<&'static str> {
-        let starts = std::iter::from_fn(|| Some(self.next())).filter_map(|seen| match seen {
-            Seen::Started(name) => Some(name),
+        let starts = std::iter::from_fn(|| Some(self.next())).filter_map(|event| match event {
+            Event::Started(name) => Some(name),
             _ => None,
         });
         starts.take(count).collect()
@@ -228,52 +228,55 @@ impl Desk {
 
 #[test]
 fn an_inference_gives_as_many_tokens_as_it_was_asked_for() {
-    let desk = Desk::new(4, true);
-    desk.submit("a", vec![1, 2, 3], 5, Priority::Live);
-    assert_eq!(desk.next(), Seen::Started("a"));
+    let harness = Harness::new(4, true);
+    harness.submit("a", vec![1, 2, 3], 5, Priority::Live);
+    assert_eq!(harness.next(), Event::Started("a"));
     for _ in 0..5 {
-        assert_eq!(desk.next(), Seen::Token("a"));
+        assert_eq!(harness.next(), Event::Token("a"));
     }
-    assert_eq!(desk.next(), Seen::End("a", End::Finished(FinishReason::Length)));
+    assert_eq!(
+        harness.next(),
+        Event::Ended("a", Outcome::Finished(FinishReason::Length))
+    );
 }
 
 #[test]
-fn a_latecomer_joins_the_running_batch() {
-    let desk = Desk::new(4, true);
-    let first = desk.submit("first", vec![1], 100_000, Priority::Live);
-    while desk.next() != Seen::Token("first") {}
-    desk.submit("second", vec![1], 3, Priority::Live);
-    assert_eq!(desk.end_of("second"), End::Finished(FinishReason::Length));
+fn a_new_job_joins_the_running_batch() {
+    let harness = Harness::new(4, true);
+    let first = harness.submit("first", vec![1], 100_000, Priority::Live);
+    while harness.next() != Event::Token("first") {}
+    harness.submit("second", vec![1], 3, Priority::Live);
+    assert_eq!(harness.outcome_of("second"), Outcome::Finished(FinishReason::Length));
     assert!(
-        desk.steps.lock().unwrap().iter().any(|step| step.len() == 2),
+        harness.steps.lock().unwrap().iter().any(|step| step.len() == 2),
         "both in one step"
     );
     first.set();
-    assert_eq!(desk.end_of("first"), End::Finished(FinishReason::Stopped));
+    assert_eq!(harness.outcome_of("first"), Outcome::Finished(FinishReason::Stopped));
 }
 
 #[test]
-fn live_runs_start_before_batch_cases_and_have_a_place_kept() {
-    let desk = Desk::new(3, true);
+fn live_jobs_start_before_batch_jobs_and_have_a_reserved_slot() {
+    let harness = Harness::new(3, true);
     for name in ["b1", "b2", "b3", "b4"] {
-        desk.submit(name, vec![1], 400, Priority::Batch);
+        harness.submit(name, vec![1], 400, Priority::Batch);
     }
-    assert_eq!(desk.starts(2), ["b1", "b2"]);
-    desk.submit("live", vec![1], 2, Priority::Live);
-    assert_eq!(desk.starts(1), ["live"], "in the place that was kept");
-    assert_eq!(desk.end_of("live"), End::Finished(FinishReason::Length));
-    assert_eq!(desk.starts(2), ["b3", "b4"]);
+    assert_eq!(harness.starts(2), ["b1", "b2"]);
+    harness.submit("live", vec![1], 2, Priority::Live);
+    assert_eq!(harness.starts(1), ["live"], "in the reserved slot");
+    assert_eq!(harness.outcome_of("live"), Outcome::Finished(FinishReason::Length));
+    assert_eq!(harness.starts(2), ["b3", "b4"]);
 }
 
 #[test]
-fn a_long_prompt_is_fed_in_pieces_beside_others_and_whole_where_the_engine_wants_it_whole() {
-    for (chunked, largest) in [(true, PROMPT_ROWS_BESIDE_OTHERS), (false, 1000)] {
-        let desk = Desk::new(4, chunked);
-        let first = desk.submit("first", vec![1], 100_000, Priority::Live);
-        while desk.next() != Seen::Token("first") {}
-        desk.submit("long", vec![2; 1000], 1, Priority::Live);
-        desk.end_of("long");
-        let steps = desk.steps.lock().unwrap();
+fn a_long_prompt_is_fed_in_chunks_beside_others_unless_the_engine_does_not_support_it() {
+    for (chunked, largest) in [(true, PROMPT_ROWS_DURING_DECODE), (false, 1000)] {
+        let harness = Harness::new(4, chunked);
+        let first = harness.submit("first", vec![1], 100_000, Priority::Live);
+        while harness.next() != Event::Token("first") {}
+        harness.submit("long", vec![2; 1000], 1, Priority::Live);
+        harness.outcome_of("long");
+        let steps = harness.steps.lock().unwrap();
         let fed: Vec<usize> = steps
             .iter()
             .flatten()
@@ -287,53 +290,53 @@ fn a_long_prompt_is_fed_in_pieces_beside_others_and_whole_where_the_engine_wants
 }
 
 #[test]
-fn whoever_waits_can_be_stopped_while_another_runs() {
-    let desk = Desk::new(1, true);
-    let first = desk.submit("first", vec![1], 100_000, Priority::Live);
-    assert_eq!(desk.starts(1), ["first"]);
-    let second = desk.submit("second", vec![1], 5, Priority::Live);
+fn a_queued_job_can_be_cancelled_while_another_runs() {
+    let harness = Harness::new(1, true);
+    let first = harness.submit("first", vec![1], 100_000, Priority::Live);
+    assert_eq!(harness.starts(1), ["first"]);
+    let second = harness.submit("second", vec![1], 5, Priority::Live);
     second.set();
-    desk.scheduler.look_again();
-    assert_eq!(desk.end_of("second"), End::NeverStarted);
+    harness.scheduler.wake();
+    assert_eq!(harness.outcome_of("second"), Outcome::NeverStarted);
     first.set();
-    assert_eq!(desk.end_of("first"), End::Finished(FinishReason::Stopped));
+    assert_eq!(harness.outcome_of("first"), Outcome::Finished(FinishReason::Stopped));
 }
 
 #[test]
-fn a_deadline_ends_what_runs_and_what_waits() {
-    let desk = Desk::new(1, true);
+fn a_deadline_ends_running_and_queued_jobs() {
+    let harness = Harness::new(1, true);
     for (name, patience) in [("runs", 200), ("waits", 100)] {
-        desk.scheduler.submit(Job {
+        harness.scheduler.submit(Job {
             deadline: Some(Instant::now() + Duration::from_millis(patience)),
-            ..job(vec![1], Sink(name, desk.tell.clone()))
+            ..job(vec![1], Sink(name, harness.sender.clone()))
         });
     }
-    assert_eq!(desk.end_of("waits"), End::NeverStarted);
-    assert_eq!(desk.end_of("runs"), End::Finished(FinishReason::Stopped));
+    assert_eq!(harness.outcome_of("waits"), Outcome::NeverStarted);
+    assert_eq!(harness.outcome_of("runs"), Outcome::Finished(FinishReason::Stopped));
 }
 
 #[test]
-fn a_case_that_ends_makes_room_in_the_very_next_step() {
-    let desk = Desk::new(2, true);
-    let long = desk.submit("long", vec![1], 100_000, Priority::Live);
-    assert_eq!(desk.starts(1), ["long"]);
-    desk.submit("short", vec![1], 5, Priority::Live);
-    desk.submit("waits", vec![1], 5, Priority::Live);
-    assert_eq!(desk.end_of("waits"), End::Finished(FinishReason::Length));
+fn a_queued_job_starts_in_the_step_after_another_ends() {
+    let harness = Harness::new(2, true);
+    let long = harness.submit("long", vec![1], 100_000, Priority::Live);
+    assert_eq!(harness.starts(1), ["long"]);
+    harness.submit("short", vec![1], 5, Priority::Live);
+    harness.submit("waits", vec![1], 5, Priority::Live);
+    assert_eq!(harness.outcome_of("waits"), Outcome::Finished(FinishReason::Length));
     long.set();
-    let steps = desk.steps.lock().unwrap();
+    let steps = harness.steps.lock().unwrap();
     let has = |step: &[(SequenceId, usize)], id: u64| step.iter().any(|(sequence, _)| sequence.0 == id);
     let last = steps.iter().rposition(|step| has(step, 2)).unwrap();
     assert!(
         has(&steps[last + 1], 1) && has(&steps[last + 1], 3),
-        "the other went on beside it"
+        "the long job runs on beside the new one"
     );
 }
 
 /// Calls a function at its third token, on the engine's thread.
-struct AtTheThird<F: FnMut() + Send>(u32, F, Sender<(u32, End)>);
+struct OnThirdToken<F: FnMut() + Send>(u32, F, Sender<(u32, Outcome)>);
 
-impl<F: FnMut() + Send> TokenSink for AtTheThird<F> {
+impl<F: FnMut() + Send> TokenSink for OnThirdToken<F> {
     fn started(&mut self) {}
     fn tokens(&mut self, tokens: &[u32]) {
         assert_eq!(tokens.len(), 1);
@@ -342,30 +345,30 @@ impl<F: FnMut() + Send> TokenSink for AtTheThird<F> {
             self.1();
         }
     }
-    fn is_gone(&self) -> bool {
+    fn is_closed(&self) -> bool {
         false
     }
-    fn end(self: Box<Self>, end: End, _: Timings) {
-        let _ = self.2.send((self.0, end));
+    fn end(self: Box<Self>, outcome: Outcome, _: Timings) {
+        let _ = self.2.send((self.0, outcome));
     }
 }
 
 #[test]
-fn a_stop_and_a_deadline_are_honoured_within_one_token() {
-    let desk = Desk::new(2, true);
+fn a_stop_or_a_deadline_takes_effect_within_one_token() {
+    let harness = Harness::new(2, true);
     let ending_after = |stop: StopFlag, deadline: Option<Instant>, then: Box<dyn FnMut() + Send>| {
-        let (tell, told) = channel();
-        desk.scheduler.submit(Job {
+        let (sender, receiver) = channel();
+        harness.scheduler.submit(Job {
             stop,
             deadline,
-            ..job(vec![1], AtTheThird(0, then, tell))
+            ..job(vec![1], OnThirdToken(0, then, sender))
         });
-        told.recv_timeout(Duration::from_secs(5)).unwrap()
+        receiver.recv_timeout(Duration::from_secs(5)).unwrap()
     };
     let stop = StopFlag::default();
     let stopped = ending_after(stop.clone(), None, Box::new(move || stop.set()));
     assert!(
-        matches!(stopped, (3 | 4, End::Finished(FinishReason::Stopped))),
+        matches!(stopped, (3 | 4, Outcome::Finished(FinishReason::Stopped))),
         "{stopped:?}"
     );
 
@@ -374,92 +377,92 @@ fn a_stop_and_a_deadline_are_honoured_within_one_token() {
     let wait = move || std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
     let late = ending_after(StopFlag::default(), Some(deadline), Box::new(wait));
     assert!(
-        matches!(late, (0..=4, End::Finished(FinishReason::Stopped))),
+        matches!(late, (0..=4, Outcome::Finished(FinishReason::Stopped))),
         "{late:?}"
     );
 }
 
 #[test]
-fn a_failing_step_fails_those_in_it_and_nobody_after() {
-    let desk = Desk::new(4, true);
-    desk.submit("bad", vec![FAILS], 5, Priority::Live);
-    let End::Failed(sentence) = desk.end_of("bad") else {
+fn a_failing_step_fails_its_sequences_and_no_later_job() {
+    let harness = Harness::new(4, true);
+    harness.submit("bad", vec![FAILS], 5, Priority::Live);
+    let Outcome::Failed(sentence) = harness.outcome_of("bad") else {
         panic!("it failed")
     };
-    assert_eq!(sentence, "the toy failed: broke; mend it");
-    desk.submit("good", vec![1], 1, Priority::Live);
-    assert_eq!(desk.end_of("good"), End::Finished(FinishReason::Length));
+    assert_eq!(sentence, "the fake engine failed: broke; repair it");
+    harness.submit("good", vec![1], 1, Priority::Live);
+    assert_eq!(harness.outcome_of("good"), Outcome::Finished(FinishReason::Length));
 }
 
 #[test]
-fn a_choice_that_fails_fails_its_inference_alone() {
-    let desk = Desk::new(4, true);
-    desk.scheduler.submit(Job {
+fn a_failing_token_choice_fails_its_own_job_alone() {
+    let harness = Harness::new(4, true);
+    harness.scheduler.submit(Job {
         choose: Box::new(|_| Err("nothing but NaN".into())),
-        ..job(vec![1], Sink("bad", desk.tell.clone()))
+        ..job(vec![1], Sink("bad", harness.sender.clone()))
     });
-    assert_eq!(desk.end_of("bad"), End::Failed("nothing but NaN".into()));
-    desk.submit("good", vec![1], 1, Priority::Live);
-    assert_eq!(desk.end_of("good"), End::Finished(FinishReason::Length));
+    assert_eq!(harness.outcome_of("bad"), Outcome::Failed("nothing but NaN".into()));
+    harness.submit("good", vec![1], 1, Priority::Live);
+    assert_eq!(harness.outcome_of("good"), Outcome::Finished(FinishReason::Length));
 }
 
 #[test]
-fn an_engine_that_panics_leaves_nobody_without_an_answer() {
-    let desk = Desk::new(2, true);
-    desk.submit("running", vec![SLOW], 1000, Priority::Live);
-    assert_eq!(desk.starts(1), ["running"]);
-    desk.submit("bad", vec![PANICS], 5, Priority::Live);
-    desk.submit("waiting", vec![1], 5, Priority::Batch);
+fn every_job_is_answered_after_the_engine_panics() {
+    let harness = Harness::new(2, true);
+    harness.submit("running", vec![SLOW], 1000, Priority::Live);
+    assert_eq!(harness.starts(1), ["running"]);
+    harness.submit("bad", vec![PANICS], 5, Priority::Live);
+    harness.submit("waiting", vec![1], 5, Priority::Batch);
     for _ in 0..3 {
         let end = loop {
-            if let Seen::End(_, end) = desk.next() {
+            if let Event::Ended(_, end) = harness.next() {
                 break end;
             }
         };
-        assert_eq!(end, End::Failed(ENGINE_GONE.into()));
+        assert_eq!(end, Outcome::Failed(ENGINE_ENDED.into()));
     }
-    assert!(desk.scheduler.is_closed());
-    desk.submit("later", vec![1], 5, Priority::Live);
-    assert_eq!(desk.end_of("later"), End::Failed(ENGINE_GONE.into()));
+    assert!(harness.scheduler.is_closed());
+    harness.submit("later", vec![1], 5, Priority::Live);
+    assert_eq!(harness.outcome_of("later"), Outcome::Failed(ENGINE_ENDED.into()));
 }
 
 #[test]
-fn dropping_the_scheduler_ends_everything() {
-    let desk = Desk::new(1, true);
-    desk.submit("running", vec![1], 100_000, Priority::Live);
-    assert_eq!(desk.starts(1), ["running"]);
-    desk.submit("waiting", vec![1], 5, Priority::Live);
-    let Desk { scheduler, seen, .. } = desk;
+fn dropping_the_scheduler_ends_all_jobs() {
+    let harness = Harness::new(1, true);
+    harness.submit("running", vec![1], 100_000, Priority::Live);
+    assert_eq!(harness.starts(1), ["running"]);
+    harness.submit("waiting", vec![1], 5, Priority::Live);
+    let Harness { scheduler, events, .. } = harness;
     drop(scheduler);
     let mut ends = Vec::new();
     while ends.len() < 2 {
-        if let Seen::End(name, end) = seen.recv_timeout(Duration::from_secs(5)).unwrap() {
+        if let Event::Ended(name, end) = events.recv_timeout(Duration::from_secs(5)).unwrap() {
             ends.push((name, end));
         }
     }
     assert_eq!(
         ends,
         [
-            ("running", End::Finished(FinishReason::Stopped)),
-            ("waiting", End::NeverStarted)
+            ("running", Outcome::Finished(FinishReason::Stopped)),
+            ("waiting", Outcome::NeverStarted)
         ]
     );
 }
 
-struct Scores(Sender<Result<Vec<Vec<TokenScore>>, Unscored>>);
+struct Scores(Sender<Result<Vec<Vec<TokenScore>>, ScoreError>>);
 
 impl ScoreSink for Scores {
-    fn is_gone(&self) -> bool {
+    fn is_closed(&self) -> bool {
         false
     }
-    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, Unscored>) {
+    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, ScoreError>) {
         let _ = self.0.send(outcome);
     }
 }
 
 /// Scores a text under the base and two prefixes.
-fn score(scheduler: &Scheduler, text: Vec<u32>) -> Receiver<Result<Vec<Vec<TokenScore>>, Unscored>> {
-    let (tell, told) = channel();
+fn score(scheduler: &Scheduler, text: Vec<u32>) -> Receiver<Result<Vec<Vec<TokenScore>>, ScoreError>> {
+    let (sender, receiver) = channel();
     let prefix = |len| SoftPrefix::from_bf16(HIDDEN, vec![bf16::ONE; len * HIDDEN]).ok();
     scheduler.score(ScoreJob {
         conditions: vec![None, prefix(1), prefix(30)],
@@ -468,23 +471,23 @@ fn score(scheduler: &Scheduler, text: Vec<u32>) -> Receiver<Result<Vec<Vec<Token
         top: 0,
         stop: StopFlag::default(),
         deadline: None,
-        sink: Box::new(Scores(tell)),
-        place: WaitingRoom::new(1).enter().unwrap(),
+        sink: Box::new(Scores(sender)),
+        permit: AdmissionLimit::new(1).acquire().unwrap(),
     });
-    told
+    receiver
 }
 
-fn scored(told: &Receiver<Result<Vec<Vec<TokenScore>>, Unscored>>) -> Result<Vec<Vec<TokenScore>>, Unscored> {
-    told.recv_timeout(Duration::from_secs(5)).unwrap()
+fn scored(receiver: &Receiver<Result<Vec<Vec<TokenScore>>, ScoreError>>) -> Result<Vec<Vec<TokenScore>>, ScoreError> {
+    receiver.recv_timeout(Duration::from_secs(5)).unwrap()
 }
 
 #[test]
-fn a_text_is_scored_in_small_steps_beside_those_who_produce() {
-    let desk = Desk::new(32, true);
-    let stop = desk.submit("live", vec![7], 1_000_000, Priority::Live);
-    assert_eq!(desk.next(), Seen::Started("live"));
-    let first = score(&desk.scheduler, vec![5; 100]);
-    let second = score(&desk.scheduler, vec![6; 7]);
+fn a_text_is_scored_in_small_steps_beside_decoding_sequences() {
+    let harness = Harness::new(32, true);
+    let stop = harness.submit("live", vec![7], 1_000_000, Priority::Live);
+    assert_eq!(harness.next(), Event::Started("live"));
+    let first = score(&harness.scheduler, vec![5; 100]);
+    let second = score(&harness.scheduler, vec![6; 7]);
     let scores = scored(&first).unwrap();
     assert_eq!(scores.iter().map(Vec::len).collect::<Vec<_>>(), [100, 100, 100]);
     let even = -(1000f64.ln());
@@ -496,37 +499,37 @@ fn a_text_is_scored_in_small_steps_beside_those_who_produce() {
     );
     assert_eq!(scored(&second).unwrap()[2].len(), 7);
     stop.set();
-    desk.end_of("live");
-    let steps = desk.steps.lock().unwrap();
+    harness.outcome_of("live");
+    let steps = harness.steps.lock().unwrap();
     let live = steps[0][0].0;
     let (mine, others): (Vec<_>, Vec<_>) = steps.iter().partition(|step| step[0].0 == live);
     assert!(
         mine.len() >= others.len(),
-        "the one who produces has a step between any two of these"
+        "the decoding sequence has a step between any two scoring steps"
     );
     for step in others {
         assert!(
-            step.iter().map(|(_, rows)| rows).sum::<usize>() <= SCORE_ROWS_BESIDE_OTHERS,
+            step.iter().map(|(_, rows)| rows).sum::<usize>() <= SCORE_ROWS_DURING_DECODE,
             "{step:?}"
         );
     }
 }
 
 #[test]
-fn a_step_of_scoring_is_given_up_for_whoever_comes_and_done_again() {
-    let desk = Desk::new(32, true);
+fn a_scoring_step_is_interrupted_by_a_new_job_and_repeated() {
+    let harness = Harness::new(32, true);
     // This step would block for ever if it were not interrupted.
-    let told = score(&desk.scheduler, vec![HOLDS; 100]);
+    let receiver = score(&harness.scheduler, vec![HOLDS; 100]);
     let of_the_text = |step: &Vec<(SequenceId, usize)>| step.iter().any(|&(id, rows)| id.0 == 1 && rows > 2);
-    while !desk.steps.lock().unwrap().iter().any(of_the_text) {
+    while !harness.steps.lock().unwrap().iter().any(of_the_text) {
         std::thread::sleep(Duration::from_millis(1));
     }
-    desk.submit("live", vec![7], 3, Priority::Live);
-    assert_eq!(desk.end_of("live"), End::Finished(FinishReason::Length));
-    let scores = scored(&told).unwrap();
+    harness.submit("live", vec![7], 3, Priority::Live);
+    assert_eq!(harness.outcome_of("live"), Outcome::Finished(FinishReason::Length));
+    let scores = scored(&receiver).unwrap();
     assert_eq!(scores.iter().map(Vec::len).collect::<Vec<_>>(), [100, 100, 100]);
     // The cache of each condition: prefix, prompt and text without its last token, which is only predicted.
-    let steps = desk.steps.lock().unwrap();
+    let steps = harness.steps.lock().unwrap();
     let given_up = steps.iter().position(of_the_text).unwrap();
     for (sequence, rows) in [(1, 2 + 100), (2, 3 + 100), (3, 32 + 100)] {
         let fed = steps.iter().enumerate().filter(|(at, _)| *at != given_up);
@@ -540,37 +543,37 @@ fn a_step_of_scoring_is_given_up_for_whoever_comes_and_done_again() {
 }
 
 #[test]
-fn an_engine_with_few_sequences_scores_nothing_and_keeps_them_all() {
-    let (scheduler, _) = toy(4, true);
+fn an_engine_with_few_sequences_reserves_none_for_scoring() {
+    let (scheduler, _) = started(4, true);
     assert_eq!((scheduler.score_sequences(), scheduler.info().max_sequences), (0, 4));
-    assert!(matches!(scored(&score(&scheduler, vec![5])), Err(Unscored::Failed(_))));
-    let (scheduler, _) = toy(64, true);
+    assert!(matches!(
+        scored(&score(&scheduler, vec![5])),
+        Err(ScoreError::Failed(_))
+    ));
+    let (scheduler, _) = started(64, true);
     assert_eq!((scheduler.score_sequences(), scheduler.info().max_sequences), (16, 48));
 }
 
 #[test]
-fn scores_are_answered_when_the_engine_fails_panics_or_goes() {
-    let (scheduler, _) = toy(32, true);
+fn scoring_jobs_are_answered_when_the_engine_fails_panics_or_is_dropped() {
+    let (scheduler, _) = started(32, true);
     let failed = scored(&score(&scheduler, vec![5, FAILS, 5]));
-    assert!(matches!(failed, Err(Unscored::Failed(sentence)) if sentence.contains("mend it")));
-    assert!(
-        scored(&score(&scheduler, vec![5, 6])).is_ok(),
-        "the next is none the worse"
-    );
+    assert!(matches!(failed, Err(ScoreError::Failed(sentence)) if sentence.contains("repair it")));
+    assert!(scored(&score(&scheduler, vec![5, 6])).is_ok(), "a later job succeeds");
     let running = score(&scheduler, vec![SLOW, PANICS, 5]);
     let waiting = score(&scheduler, vec![5]);
-    for told in [running, waiting] {
-        assert_eq!(scored(&told), Err(Unscored::Failed(ENGINE_GONE.into())));
+    for receiver in [running, waiting] {
+        assert_eq!(scored(&receiver), Err(ScoreError::Failed(ENGINE_ENDED.into())));
     }
     assert_eq!(
         scored(&score(&scheduler, vec![5])),
-        Err(Unscored::Failed(ENGINE_GONE.into()))
+        Err(ScoreError::Failed(ENGINE_ENDED.into()))
     );
 
-    let (scheduler, _) = toy(32, true);
+    let (scheduler, _) = started(32, true);
     let (running, waiting) = (score(&scheduler, vec![SLOW; 9]), score(&scheduler, vec![5]));
     drop(scheduler);
-    for told in [running, waiting] {
-        assert_eq!(scored(&told), Err(Unscored::Stopped));
+    for receiver in [running, waiting] {
+        assert_eq!(scored(&receiver), Err(ScoreError::Stopped));
     }
 }

@@ -7,23 +7,23 @@ use std::time::{Duration, Instant};
 
 use softprefix_core::prefix::SoftPrefix;
 
-use super::active::{Active, Work, never_started};
-use super::job::{End, FinishReason, Job, Priority};
-use super::learning::{LearnJob, Learning, Unlearned};
-use super::queue::{Room, Waiting};
-use super::scoring::{ScoreJob, Scoring, Unscored};
-use super::{ENGINE_GONE, Shared, State};
-use crate::budget::{Budget, Charge, Use};
+use super::active::{Active, Work, end_unstarted};
+use super::job::{FinishReason, Job, Outcome, Priority};
+use super::learning::{LearnError, LearnJob, Learning};
+use super::queue::{FreeSlots, QueuedJob};
+use super::scoring::{ScoreError, ScoreJob, Scoring};
+use super::{ENGINE_ENDED, Shared, State};
+use crate::budget::{Budget, Charge, Purpose};
 use crate::engine::{Engine, TokenEmbeddings};
 
 /// Rows of a scoring step while sequences decode: one block of the CPU kernels' columns.
-pub(super) const SCORE_ROWS_BESIDE_OTHERS: usize = 16;
+pub(super) const SCORE_ROWS_DURING_DECODE: usize = 16;
 /// Rows of a scoring step otherwise: one pass of the CPU engine. Each row's logits (0.6 MB for a large vocabulary) are kept until the
 /// step ends. A live run that arrives meanwhile does not wait: the step is interrupted and repeated later.
 const SCORE_ROWS_ALONE: usize = 128;
 
 /// How often to retry admission while another model holds the memory.
-const LOOK_FOR_MEMORY: Duration = Duration::from_millis(20);
+const MEMORY_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The memory reserved for a job, or the reason why it can never be admitted.
 type Admitted = Result<Charge, String>;
@@ -36,7 +36,7 @@ fn positions(job: &Job) -> usize {
 
 /// Reserves `bytes`. Returns `None` if memory must be released first.
 fn admit(memory: &Budget, bytes: usize, positions: usize) -> Option<Admitted> {
-    let share = memory.share(Use::Work);
+    let share = memory.share(Purpose::Work);
     if bytes > share {
         return Some(Err(format!(
             "{positions} positions would take {} MiB, but this unit has {} MiB for what runs; ask for fewer tokens, or start the unit \
@@ -45,7 +45,7 @@ fn admit(memory: &Budget, bytes: usize, positions: usize) -> Option<Admitted> {
             share >> 20
         )));
     }
-    memory.charge(Use::Work, bytes).map(Ok)
+    memory.charge(Purpose::Work, bytes).map(Ok)
 }
 
 /// The state that the engine's thread owns.
@@ -87,29 +87,29 @@ impl Worker {
 
     pub fn run(&mut self) {
         while let Some(starting) = self.wait_for_work() {
-            for (waiting, admitted) in starting {
+            for (queued, admitted) in starting {
                 match admitted {
-                    Ok(memory) => self.begin(waiting, memory),
-                    Err(sentence) => never_started(waiting, End::Failed(sentence)),
+                    Ok(memory) => self.begin(queued, memory),
+                    Err(sentence) => end_unstarted(queued, Outcome::Failed(sentence)),
                 }
             }
             match self.next_score.take() {
                 None => {}
                 Some((job, Ok(memory))) => self.scoring = Scoring::begin(job, memory, self.engine.as_mut()),
                 Some((job, Err(sentence))) => {
-                    drop(job.place);
-                    job.sink.end(Err(Unscored::Failed(sentence)));
+                    drop(job.permit);
+                    job.sink.end(Err(ScoreError::Failed(sentence)));
                 }
             }
             match self.next_learn.take() {
                 None => {}
                 Some((job, Ok(memory))) => self.learning = Learning::begin(job, memory, self.engine.as_mut()),
                 Some((job, Err(sentence))) => {
-                    drop(job.place);
-                    job.sink.end(Err(Unlearned::Failed(sentence)));
+                    drop(job.permit);
+                    job.sink.end(Err(LearnError::Failed(sentence)));
                 }
             }
-            self.let_go_of_the_unwanted();
+            self.end_unwanted();
             // After a panic the remaining jobs must still be answered: see `Drop`.
             let stepped = catch_unwind(AssertUnwindSafe(|| {
                 if !self.active.is_empty() {
@@ -126,26 +126,26 @@ impl Worker {
     }
 
     /// Blocks until there is something to do. Ends queued jobs that are cancelled or late. Returns `None` when the scheduler is dropped.
-    fn wait_for_work(&mut self) -> Option<Vec<(Waiting, Admitted)>> {
+    fn wait_for_work(&mut self) -> Option<Vec<(QueuedJob, Admitted)>> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         loop {
             // Reset under the lock: the changes that set it are visible below.
-            shared.news.store(false, Ordering::Release);
+            shared.interrupt.store(false, Ordering::Release);
             if state.closing {
                 return None;
             }
             let now = Instant::now();
-            let deadline = state.lines.earliest_deadline();
-            if std::mem::take(&mut state.look_again) || deadline.is_some_and(|deadline| deadline <= now) {
-                let unwanted = state.lines.take_where(|job| {
-                    job.stop.is_set() || job.deadline.is_some_and(|deadline| deadline <= now) || job.sink.is_gone()
+            let deadline = state.queues.earliest_deadline();
+            if std::mem::take(&mut state.recheck_queues) || deadline.is_some_and(|deadline| deadline <= now) {
+                let unwanted = state.queues.remove_where(|job| {
+                    job.stop.is_set() || job.deadline.is_some_and(|deadline| deadline <= now) || job.sink.is_closed()
                 });
                 if !unwanted.is_empty() {
                     // Sinks are called without the lock, since they may submit jobs.
                     drop(state);
-                    for waiting in unwanted {
-                        never_started(waiting, End::NeverStarted);
+                    for queued in unwanted {
+                        end_unstarted(queued, Outcome::NeverStarted);
                     }
                     state = shared.lock();
                     continue;
@@ -163,11 +163,11 @@ impl Worker {
             if scores || learns || !self.active.is_empty() || !starting.is_empty() {
                 return Some(starting);
             }
-            state = if state.lines.is_empty() && state.scores.is_empty() && state.learns.is_empty() {
-                shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner)
+            state = if state.queues.is_empty() && state.scores.is_empty() && state.learns.is_empty() {
+                shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
             } else {
                 // The memory is held by another model, whose scheduler does not notify this one.
-                let waited = shared.wake.wait_timeout(state, LOOK_FOR_MEMORY);
+                let waited = shared.changed.wait_timeout(state, MEMORY_POLL_INTERVAL);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             };
         }
@@ -175,7 +175,7 @@ impl Worker {
 
     /// Removes the jobs that can start now from the queues, each with memory for all its positions. A job that needs more than the whole
     /// budget is removed with an error.
-    fn admit(&self, state: &mut State) -> Vec<(Waiting, Admitted)> {
+    fn admit(&self, state: &mut State) -> Vec<(QueuedJob, Admitted)> {
         let live = self
             .active
             .iter()
@@ -188,16 +188,16 @@ impl Worker {
             let positions = positions(job);
             admit(&self.memory, engine.sequence_bytes(positions), positions)
         };
-        while let Some((waiting, admitted)) = state
-            .lines
-            .pop(Room::of(self.max_sequences, running.0, running.1), admit)
+        while let Some((queued, admitted)) = state
+            .queues
+            .pop(FreeSlots::of(self.max_sequences, running.0, running.1), admit)
         {
-            match waiting.job.priority {
+            match queued.job.priority {
                 _ if admitted.is_err() => {}
                 Priority::Live => running.0 += 1,
                 Priority::Batch => running.1 += 1,
             }
-            starting.push((waiting, admitted));
+            starting.push((queued, admitted));
         }
         starting
     }
@@ -213,7 +213,7 @@ impl Worker {
     fn admit_learn(&mut self, state: &mut State) -> Option<(LearnJob, Admitted)> {
         let (bytes, positions) = state.learns.front()?.needs(self.engine.as_mut());
         // Learning can take hours, so half of the memory is left to other jobs.
-        let share = self.memory.share(Use::Work) / 2;
+        let share = self.memory.share(Purpose::Work) / 2;
         let admitted = if bytes > share {
             Err(format!(
                 "learning over {positions} positions would take {} MiB, but this unit has {} MiB for it; give shorter examples, or start \
@@ -227,22 +227,22 @@ impl Worker {
         Some((state.learns.pop_front()?, admitted))
     }
 
-    fn begin(&mut self, waiting: Waiting, memory: Charge) {
-        let queued = waiting.since.elapsed();
-        let job = &waiting.job;
+    fn begin(&mut self, entry: QueuedJob, memory: Charge) {
+        let queued = entry.queued_at.elapsed();
+        let job = &entry.job;
         let prompt_rows = job.prefix.as_ref().map_or(0, SoftPrefix::len) + job.tokens.len();
-        if job.stop.is_set() || job.sink.is_gone() {
-            return never_started(waiting, End::NeverStarted);
+        if job.stop.is_set() || job.sink.is_closed() {
+            return end_unstarted(entry, Outcome::NeverStarted);
         }
         if prompt_rows == 0 || job.max_new_tokens == 0 {
-            return never_started(
-                waiting,
-                End::Failed("there is nothing to run: no rows, or no tokens wanted".into()),
+            return end_unstarted(
+                entry,
+                Outcome::Failed("there is nothing to run: the input has no rows, or no tokens are requested".into()),
             );
         }
         let sequence = match self.engine.open(positions(job)) {
             Ok(sequence) => sequence,
-            Err(error) => return never_started(waiting, End::Failed(error.to_string())),
+            Err(error) => return end_unstarted(entry, Outcome::Failed(error.to_string())),
         };
         let Job {
             prefix,
@@ -256,9 +256,9 @@ impl Worker {
             deadline,
             mut sink,
             drafter,
-            place,
-        } = waiting.job;
-        drop(place);
+            permit,
+        } = entry.job;
+        drop(permit);
         sink.started();
         self.active.push(Active {
             sequence,
@@ -289,19 +289,23 @@ impl Worker {
         });
     }
 
-    fn let_go_of_the_unwanted(&mut self) {
+    fn end_unwanted(&mut self) {
         let now = Instant::now();
-        self.end_where(|active| active.unwanted(now).then_some(End::Finished(FinishReason::Stopped)));
+        self.end_where(|active| {
+            active
+                .is_unwanted(now)
+                .then_some(Outcome::Finished(FinishReason::Stopped))
+        });
     }
 
-    /// Ends those for which `verdict` has one, in the order in which they came.
-    pub fn end_where(&mut self, verdict: impl Fn(&Active) -> Option<End>) {
+    /// Ends the sequences for which `outcome_of` returns an outcome, in the order in which they started.
+    pub fn end_where(&mut self, outcome_of: impl Fn(&Active) -> Option<Outcome>) {
         let mut kept = Vec::with_capacity(self.active.len());
         for active in self.active.drain(..) {
-            match verdict(&active) {
-                Some(end) => {
+            match outcome_of(&active) {
+                Some(outcome) => {
                     self.engine.close(active.sequence);
-                    active.end(end);
+                    active.end(outcome);
                 }
                 None => kept.push(active),
             }
@@ -317,18 +321,18 @@ impl Worker {
         };
         let engine = self.engine.as_mut();
         static NEVER: AtomicBool = AtomicBool::new(false);
-        let (budget, give_up) = if self.active.is_empty() {
-            (SCORE_ROWS_ALONE, &self.shared.news)
+        let (budget, interrupt) = if self.active.is_empty() {
+            (SCORE_ROWS_ALONE, &self.shared.interrupt)
         } else {
-            (SCORE_ROWS_BESIDE_OTHERS, &NEVER)
+            (SCORE_ROWS_DURING_DECODE, &NEVER)
         };
-        let ended = if scoring.unwanted(Instant::now()) {
-            Some(Err(Unscored::Stopped))
+        let ended = if scoring.is_unwanted(Instant::now()) {
+            Some(Err(ScoreError::Stopped))
         } else {
-            match scoring.step(engine, self.embeddings.as_ref(), budget, give_up) {
+            match scoring.step(engine, self.embeddings.as_ref(), budget, interrupt) {
                 Ok(()) if scoring.is_done() => Some(Ok(())),
                 Ok(()) => None,
-                Err(unscored) => Some(Err(unscored)),
+                Err(error) => Some(Err(error)),
             }
         };
         if let (Some(ended), Some(scoring)) = (&ended, self.scoring.take_if(|_| ended.is_some())) {
@@ -345,15 +349,15 @@ impl Worker {
         };
         let busy = !self.active.is_empty() || self.scoring.is_some();
         let engine = self.engine.as_mut();
-        let ended = if learning.unwanted() {
-            Some(Err(Unlearned::Stopped))
+        let ended = if learning.is_unwanted() {
+            Some(Err(LearnError::Stopped))
         } else if busy {
             None
         } else {
-            match learning.work(engine, self.embeddings.as_ref(), &self.shared.news) {
+            match learning.work(engine, self.embeddings.as_ref(), &self.shared.interrupt) {
                 Ok(()) if learning.is_done() => Some(Ok(())),
                 Ok(()) => None,
-                Err(unlearned) => Some(Err(unlearned)),
+                Err(error) => Some(Err(error)),
             }
         };
         if let (Some(ended), Some(learning)) = (&ended, self.learning.take_if(|_| ended.is_some())) {
@@ -366,9 +370,9 @@ impl Drop for Worker {
     /// Ends every job, so that each sink gets its last call however the thread ended.
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        let asked_for = state.closing;
+        let closing = state.closing;
         state.closed = true;
-        let waiting = state.lines.take_where(|_| true);
+        let queued = state.queues.remove_where(|_| true);
         let scores: Vec<ScoreJob> = self
             .next_score
             .take()
@@ -384,50 +388,50 @@ impl Drop for Worker {
             .chain(state.learns.drain(..))
             .collect();
         drop(state);
-        let unlearned = || {
-            if asked_for {
-                Unlearned::Stopped
+        let error = || {
+            if closing {
+                LearnError::Stopped
             } else {
-                Unlearned::Failed(ENGINE_GONE.into())
+                LearnError::Failed(ENGINE_ENDED.into())
             }
         };
         if let Some(learning) = self.learning.take() {
-            learning.end(self.engine.as_mut(), Err(unlearned()));
+            learning.end(self.engine.as_mut(), Err(error()));
         }
         for job in learns {
-            drop(job.place);
-            job.sink.end(Err(unlearned()));
+            drop(job.permit);
+            job.sink.end(Err(error()));
         }
-        let unscored = || {
-            if asked_for {
-                Unscored::Stopped
+        let error = || {
+            if closing {
+                ScoreError::Stopped
             } else {
-                Unscored::Failed(ENGINE_GONE.into())
+                ScoreError::Failed(ENGINE_ENDED.into())
             }
         };
         if let Some(scoring) = self.scoring.take() {
-            scoring.end(self.engine.as_mut(), Err(unscored()));
+            scoring.end(self.engine.as_mut(), Err(error()));
         }
         for job in scores {
-            drop(job.place);
-            job.sink.end(Err(unscored()));
+            drop(job.permit);
+            job.sink.end(Err(error()));
         }
         for active in self.active.drain(..) {
             self.engine.close(active.sequence);
-            let end = if asked_for {
-                End::Finished(FinishReason::Stopped)
+            let outcome = if closing {
+                Outcome::Finished(FinishReason::Stopped)
             } else {
-                End::Failed(ENGINE_GONE.into())
+                Outcome::Failed(ENGINE_ENDED.into())
             };
-            active.end(end);
+            active.end(outcome);
         }
-        for waiting in waiting {
-            let end = if asked_for {
-                End::NeverStarted
+        for queued in queued {
+            let outcome = if closing {
+                Outcome::NeverStarted
             } else {
-                End::Failed(ENGINE_GONE.into())
+                Outcome::Failed(ENGINE_ENDED.into())
             };
-            never_started(waiting, end);
+            end_unstarted(queued, outcome);
         }
     }
 }

@@ -46,7 +46,7 @@ fn fetched(name: &str) -> PathBuf {
     let found = ModelStore::from_env().find(name);
     found
         .unwrap_or_else(|| {
-            panic!("there is no model {name:?} here; run this package's tests with the feature `fetch` first")
+            panic!("there is no model {name:?}; run this package's tests with the feature `fetch` first")
         })
         .path
 }

@@ -12,9 +12,9 @@ use softprefix_core::protocol::text_stream::Utf8Cutter;
 use softprefix_core::protocol::{Code, ErrorField, Reply, StreamData};
 
 use super::peer::{Peer, encode};
-use super::task::LiveEntry;
+use super::task::InferenceGuard;
 use crate::budget::Charge;
-use crate::scheduler::{End, FinishReason, Timings, TokenSink};
+use crate::scheduler::{FinishReason, Outcome, Timings, TokenSink};
 use crate::tokenizer::Tokenizer;
 
 /// Tokens per frame, as on the stock unit (PROTOCOL 2.3).
@@ -23,7 +23,7 @@ const TOKENS_PER_FRAME: usize = 3;
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// Sends the replies of one inference.
-pub struct Answer {
+pub struct InferenceResponder {
     peer: Peer,
     request_id: String,
     tokenizer: Arc<Tokenizer>,
@@ -46,7 +46,7 @@ pub struct Answer {
     next_index: i64,
     /// Whether the last reply has been sent.
     ended: bool,
-    entry: LiveEntry,
+    guard: InferenceGuard,
     /// Memory of the request, which is held until the end.
     _charge: Charge,
 }
@@ -59,15 +59,15 @@ pub struct Counts {
     pub prompt: usize,
 }
 
-impl Answer {
-    pub fn new(peer: Peer, request_id: String, entry: LiveEntry, charge: Charge) -> Self {
+impl InferenceResponder {
+    pub fn new(peer: Peer, request_id: String, guard: InferenceGuard, charge: Charge) -> Self {
         Self {
             peer,
             request_id,
-            tokenizer: Arc::clone(&entry.task().model.tokenizer),
+            tokenizer: Arc::clone(&guard.task().model.tokenizer),
             echo: None,
             wants_usage: false,
-            streams: entry.task().setup.is_streaming(),
+            streams: guard.task().setup.is_streaming(),
             apart: true,
             counts: Counts::default(),
             context: Vec::new(),
@@ -78,14 +78,14 @@ impl Answer {
             tokens_in_text: 0,
             next_index: 0,
             ended: false,
-            entry,
+            guard,
             _charge: charge,
         }
     }
 
     #[must_use]
-    pub fn entry(&self) -> &LiveEntry {
-        &self.entry
+    pub fn guard(&self) -> &InferenceGuard {
+        &self.guard
     }
 
     /// Ends an inference that cannot be run.
@@ -94,7 +94,7 @@ impl Answer {
     }
 
     fn reply(&self, data: Value) -> Reply {
-        let task = self.entry.task();
+        let task = self.guard.task();
         let object = match (self.streams, task.setup.is_streaming()) {
             (true, false) => object::STREAM,
             (false, true) => object::TEXT,
@@ -105,7 +105,7 @@ impl Answer {
 
     /// Publishes a result, and sends it to the client if the set-up enables that.
     fn send_result(&self, reply: &Reply) {
-        let task = self.entry.task();
+        let task = self.guard.task();
         let message = encode(reply);
         if let Some(outlet) = &task.outlet {
             outlet.send(message.clone());
@@ -120,7 +120,7 @@ impl Answer {
     }
 
     /// Returns `true` if a frame sent now is neither delayed nor joined with another.
-    fn goes_out(&self) -> bool {
+    fn can_send_frame(&self) -> bool {
         let sink = self.peer.sink();
         if self.apart {
             sink.takes_frame(self.number)
@@ -144,10 +144,10 @@ impl Answer {
     fn finish(&mut self, reason: FinishReason, timings: Timings) {
         self.ended = true;
         // Stored before the last reply, so that a client that repeats the request gets drafts from this text.
-        if let Some(texts) = &self.entry.task().texts
+        if let Some(texts) = &self.guard.task().texts
             && !self.tokens.is_empty()
         {
-            texts.keep([self.context.as_slice(), &self.tokens].concat());
+            texts.push([self.context.as_slice(), &self.tokens].concat());
         }
         let rest = self.cutter.finish();
         // A token limit can cut a character in two. Its bytes are left out, because a replacement character would be the unit's and not
@@ -174,7 +174,7 @@ impl Answer {
     /// nothing else.
     fn fail(&mut self, error: ErrorField) {
         self.ended = true;
-        let work_id = self.entry.task().work_id.clone();
+        let work_id = self.guard.task().work_id.clone();
         self.peer.reply(&Reply::error(self.request_id.clone(), work_id, error));
         if self.streams && self.next_index > 0 {
             self.text.clear();
@@ -205,7 +205,7 @@ impl Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for InferenceResponder {
     /// Sends an error if the inference was dropped without a last reply, for example by a panic.
     fn drop(&mut self) {
         if !self.ended {
@@ -218,9 +218,9 @@ impl Drop for Answer {
     }
 }
 
-impl TokenSink for Answer {
+impl TokenSink for InferenceResponder {
     fn started(&mut self) {
-        self.entry.started();
+        self.guard.started();
     }
 
     fn tokens(&mut self, tokens: &[u32]) {
@@ -232,30 +232,30 @@ impl TokenSink for Answer {
         self.tokens.extend_from_slice(tokens);
         self.tokens_in_text += tokens.len();
         // A client that reads slowly gets the text in fewer, larger frames, so that the engine never waits.
-        if self.streams && self.tokens_in_text >= TOKENS_PER_FRAME && !self.text.is_empty() && self.goes_out() {
+        if self.streams && self.tokens_in_text >= TOKENS_PER_FRAME && !self.text.is_empty() && self.can_send_frame() {
             self.send_frame(false, None);
         }
     }
 
-    fn is_gone(&self) -> bool {
-        let outlet = self.entry.task().outlet.as_ref();
-        self.peer.sink().is_gone() && outlet.is_none_or(|outlet| outlet.is_gone())
+    fn is_closed(&self) -> bool {
+        let outlet = self.guard.task().outlet.as_ref();
+        self.peer.sink().is_closed() && outlet.is_none_or(|outlet| outlet.is_closed())
     }
 
-    fn end(mut self: Box<Self>, end: End, timings: Timings) {
+    fn end(mut self: Box<Self>, outcome: Outcome, timings: Timings) {
         let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
-        match end {
-            End::Finished(reason) => self.finish(reason, timings),
-            End::NeverStarted if self.entry.task().is_closing() => self.fail(ErrorField::new(
+        match outcome {
+            Outcome::Finished(reason) => self.finish(reason, timings),
+            Outcome::NeverStarted if self.guard.task().is_closing() => self.fail(ErrorField::new(
                 Code::MODEL_RUN,
                 format!("{stock} The task was ended before this inference could start; set up again."),
             )),
-            End::NeverStarted if self.entry.stop.is_set() => self.finish(FinishReason::Stopped, timings),
-            End::NeverStarted => self.fail(ErrorField::new(
+            Outcome::NeverStarted if self.guard.stop.is_set() => self.finish(FinishReason::Stopped, timings),
+            Outcome::NeverStarted => self.fail(ErrorField::new(
                 Code::MODEL_RUN,
-                format!("{stock} Its time was up before it could start; send fewer inferences at once."),
+                format!("{stock} Its time limit was reached before it could start; send fewer inferences at once."),
             )),
-            End::Failed(sentence) => self.fail(ErrorField::new(Code::MODEL_RUN, format!("{stock} {sentence}"))),
+            Outcome::Failed(sentence) => self.fail(ErrorField::new(Code::MODEL_RUN, format!("{stock} {sentence}"))),
         }
     }
 }

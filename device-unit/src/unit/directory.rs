@@ -20,7 +20,7 @@ pub struct Opening<'a> {
     /// The sources named by the set-up.
     pub inputs: &'a [String],
     /// The client that sent the set-up.
-    pub asked_by: &'a Peer,
+    pub peer: &'a Peer,
     /// The request id of the set-up.
     pub request_id: &'a str,
 }
@@ -59,11 +59,11 @@ pub trait Directory: Send + Sync {
 
 /// A directory for a unit without llm-sys: counts from 1000 and links nothing.
 #[derive(Debug)]
-pub struct Alone {
+pub struct LocalDirectory {
     next: AtomicU32,
 }
 
-impl Default for Alone {
+impl Default for LocalDirectory {
     fn default() -> Self {
         Self {
             next: AtomicU32::new(1000),
@@ -71,7 +71,7 @@ impl Default for Alone {
     }
 }
 
-impl Directory for Alone {
+impl Directory for LocalDirectory {
     fn register(&self) -> Result<Registration, String> {
         Ok(Registration {
             number: self.next.fetch_add(1, Ordering::Relaxed),

@@ -19,9 +19,9 @@ use crate::budget::Charge;
 use crate::request_text::Request;
 
 /// Maximum number of partial prompts of one client.
-const UNFINISHED_PER_CLIENT: usize = 64;
+const MAX_PARTIAL_PROMPTS_PER_CLIENT: usize = 64;
 /// Maximum number of partial prompts of all clients.
-const UNFINISHED: usize = 1024;
+const MAX_PARTIAL_PROMPTS: usize = 1024;
 /// Maximum length of a flag.
 const FLAG_BYTES: usize = 4096;
 /// Maximum length of an inference's options as JSON: each drafted id has at most ten digits and a comma.
@@ -75,11 +75,11 @@ fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error
 /// Collects the frames of partial prompts.
 #[derive(Debug, Default)]
 pub struct Collector {
-    unfinished: VecDeque<Unfinished>,
+    partial_prompts: VecDeque<PartialPrompt>,
 }
 
 #[derive(Debug)]
-struct Unfinished {
+struct PartialPrompt {
     work_id: String,
     client: Arc<str>,
     request_id: String,
@@ -112,28 +112,28 @@ impl Collector {
     }
 
     /// Drops the partial prompts of a disconnected client.
-    pub fn forget(&mut self, client: &str) {
-        self.unfinished.retain(|unfinished| &*unfinished.client != client);
+    pub fn remove_client(&mut self, client: &str) {
+        self.partial_prompts.retain(|partial| &*partial.client != client);
     }
 
     /// Drops the partial prompts of a task that has ended.
-    pub fn forget_task(&mut self, work_id: &str) {
-        self.unfinished.retain(|unfinished| unfinished.work_id != work_id);
+    pub fn remove_task(&mut self, work_id: &str) {
+        self.partial_prompts.retain(|partial| partial.work_id != work_id);
     }
 
     fn take_frame(&mut self, client: &Arc<str>, request: Request) -> Result<Option<Input>, ErrorField> {
         let Ok(Some(Object(frame))) = request.data::<Object<Frame>>() else {
-            return Err(out_of_step());
+            return Err(index_error());
         };
         let index = frame.index.and_then(|index| index.0.trim().parse::<i64>().ok());
         let place = self.find(client, &request, index);
-        let mut so_far = place.and_then(|place| self.unfinished.remove(place));
+        let mut partial = place.and_then(|place| self.partial_prompts.remove(place));
         // An invalid frame ends its prompt. The next prompt starts at index 0.
-        let index = index.ok_or_else(out_of_step)?;
+        let index = index.ok_or_else(index_error)?;
         if index == 0 {
-            so_far = None;
-        } else if so_far.as_ref().map(|so_far| so_far.next_index) != Some(index) {
-            return Err(out_of_step());
+            partial = None;
+        } else if partial.as_ref().map(|partial| partial.next_index) != Some(index) {
+            return Err(index_error());
         }
         // As on the stock unit, finish is true unless its text contains an f: a missing finish, 1 and "true" are true.
         let finish = !frame.finish.0.contains('f');
@@ -143,10 +143,10 @@ impl Collector {
             mut charge,
             ..
         } = request;
-        let text = match so_far {
-            Some(so_far) => {
-                charge.absorb(so_far.charge);
-                let mut text = so_far.text;
+        let text = match partial {
+            Some(partial) => {
+                charge.absorb(partial.charge);
+                let mut text = partial.text;
                 text.push_str(&frame.delta.0);
                 text
             }
@@ -166,12 +166,12 @@ impl Collector {
         if frame.soft_prefix.is_some() || frame.softprefix.is_some() {
             return Err(ErrorField::new(
                 Code::PREFIX_UNUSABLE,
-                "soft_prefix came in a frame with finish false, where it would have no effect; send it in the frame with \
+                "soft_prefix is in a frame with finish false, where it would have no effect; send it in the frame with \
                  finish true",
             ));
         }
-        self.make_room(client)?;
-        self.unfinished.push_back(Unfinished {
+        self.check_capacity(client)?;
+        self.partial_prompts.push_back(PartialPrompt {
             work_id,
             client: Arc::clone(client),
             request_id,
@@ -185,33 +185,33 @@ impl Collector {
     /// Finds the prompt that a frame continues. Some clients use a new request_id for each frame: such a frame continues the client's only
     /// partial prompt if that expects its index.
     fn find(&self, client: &Arc<str>, request: &Request, index: Option<i64>) -> Option<usize> {
-        let own = |unfinished: &Unfinished| unfinished.work_id == request.work_id && unfinished.client == *client;
-        let same = |unfinished: &Unfinished| own(unfinished) && unfinished.request_id == request.request_id;
-        self.unfinished.iter().position(same).or_else(|| {
+        let own = |partial: &PartialPrompt| partial.work_id == request.work_id && partial.client == *client;
+        let same = |partial: &PartialPrompt| own(partial) && partial.request_id == request.request_id;
+        self.partial_prompts.iter().position(same).or_else(|| {
             let index = index.filter(|&index| index > 0)?;
             let mut candidates = self
-                .unfinished
+                .partial_prompts
                 .iter()
                 .enumerate()
-                .filter(|(_, unfinished)| own(unfinished));
+                .filter(|(_, partial)| own(partial));
             let (place, only) = candidates.next()?;
             (candidates.next().is_none() && only.next_index == index).then_some(place)
         })
     }
 
-    fn make_room(&self, client: &Arc<str>) -> Result<(), ErrorField> {
+    fn check_capacity(&self, client: &Arc<str>) -> Result<(), ErrorField> {
         let own = self
-            .unfinished
+            .partial_prompts
             .iter()
-            .filter(|unfinished| unfinished.client == *client)
+            .filter(|partial| partial.client == *client)
             .count();
-        if own >= UNFINISHED_PER_CLIENT || self.unfinished.len() >= UNFINISHED {
+        if own >= MAX_PARTIAL_PROMPTS_PER_CLIENT || self.partial_prompts.len() >= MAX_PARTIAL_PROMPTS {
             return Err(ErrorField::new(
                 Code::NOT_AVAILABLE,
                 format!(
-                    "Not available at the moment. {} prompts are half-sent ({own} of them by this client); send their \
+                    "Not available at the moment. {} prompts are incomplete ({own} of them from this client); send their \
                      frames with finish true first.",
-                    self.unfinished.len()
+                    self.partial_prompts.len()
                 ),
             ));
         }
@@ -226,7 +226,7 @@ fn plain(request: Request) -> Result<Input, ErrorField> {
     {
         return Err(ErrorField::new(
             Code::PREFIX_UNUSABLE,
-            "soft_prefix came in plain form, where the whole object would be spoken as the prompt; send it in stream form \
+            "soft_prefix is in plain data, where the whole object would be used as the prompt; send it in stream form \
              (object \"llm.utf-8.stream\"), in the frame with finish true",
         ));
     }
@@ -320,7 +320,7 @@ fn unicode_escape(rest: &str) -> Option<(char, &str)> {
     Some((character, &rest[6..]))
 }
 
-fn out_of_step() -> ErrorField {
+fn index_error() -> ErrorField {
     ErrorField::stock(Code::STREAM_INDEX)
 }
 
@@ -330,7 +330,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::budget::{Budget, Use};
+    use crate::budget::{Budget, Purpose};
 
     const PLAIN: &str = "llm.utf-8";
     const STREAM: &str = "llm.utf-8.stream";
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_data_is_the_prompt_and_so_is_the_text_of_any_other_value() {
+    fn plain_data_of_any_type_is_the_prompt_as_text() {
         let mut client = Client::new();
         assert_eq!(client.text(PLAIN, json!("hello")), "hello");
         assert_eq!(client.text(PLAIN, json!(42)), "42");
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_out_of_step_are_refused_and_the_next_prompt_starts_afresh() {
+    fn frames_out_of_order_are_refused_and_the_next_prompt_starts_at_index_0() {
         let mut client = Client::new();
         for data in [
             json!({"delta": "a", "index": 3, "finish": true}),
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn two_clients_and_two_requests_do_not_mix() {
+    fn frames_of_two_clients_or_two_requests_do_not_mix() {
         let mut collector = Collector::default();
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
         let half = |text: &str| json!({"delta": text, "index": 0, "finish": false});
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_numbers_every_frame_is_understood() {
+    fn a_client_may_use_a_new_request_id_for_each_frame() {
         let mut client = Client::new();
         client
             .send("1", STREAM, json!({"delta": "a", "index": 0, "finish": false}))
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_counts_in_the_finish_frame_only_and_is_refused_elsewhere() {
+    fn a_prefix_is_used_in_the_finish_frame_and_refused_elsewhere() {
         let mut client = Client::new();
         let prefix = json!({"len": 1, "data_b64": "AD8="});
         let data = json!({"delta": "a", "index": 0, "finish": true, "soft_prefix": prefix});
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_cannot_be_read_are_refused_with_a_sentence() {
+    fn invalid_options_are_refused_with_a_message() {
         let mut client = Client::new();
         for options in [
             json!({"max_new_tokens": "many"}),
@@ -525,47 +525,47 @@ mod tests {
     }
 
     #[test]
-    fn half_sent_prompts_are_bounded_and_forgotten_with_their_client() {
+    fn partial_prompts_are_limited_and_dropped_with_their_client() {
         let mut client = Client::new();
         let half = json!({"delta": "a", "index": 0, "finish": false});
-        for i in 0..UNFINISHED_PER_CLIENT {
+        for i in 0..MAX_PARTIAL_PROMPTS_PER_CLIENT {
             client.send(&i.to_string(), STREAM, half.clone()).unwrap();
         }
         assert_eq!(
             client.send("one more", STREAM, half.clone()).unwrap_err().code,
             Code::NOT_AVAILABLE
         );
-        client.0.forget("8001");
+        client.0.remove_client("8001");
         client.send("one more", STREAM, half).unwrap();
     }
 
     #[test]
-    fn half_sent_prompts_keep_the_memory_charged_that_their_frames_took() {
+    fn partial_prompts_keep_the_memory_of_their_frames_charged() {
         let budget = Budget::default();
         let mut client = Client::new();
         let mut send = |index: usize, finish: bool| {
             let mut frame = request("r", STREAM, &json!({"delta": "x", "index": index, "finish": finish}));
-            frame.charge = budget.charge(Use::Requests, 100).unwrap();
+            frame.charge = budget.charge(Purpose::Requests, 100).unwrap();
             client.0.take(&client.1, frame).unwrap()
         };
         assert!(send(0, false).is_none() && send(1, false).is_none());
-        assert_eq!(budget.used(Use::Requests), 200);
+        assert_eq!(budget.used(Purpose::Requests), 200);
         let whole = send(2, true).unwrap();
-        assert_eq!(budget.used(Use::Requests), 300);
+        assert_eq!(budget.used(Purpose::Requests), 300);
         drop(whole);
-        assert_eq!(budget.used(Use::Requests), 0);
+        assert_eq!(budget.used(Purpose::Requests), 0);
     }
 
     proptest! {
         #[test]
-        fn unescaping_never_panics_and_leaves_text_without_backslashes_alone(text in ".*") {
+        fn unescaping_never_panics_and_does_not_change_text_without_backslashes(text in ".*") {
             let plain: String = text.chars().filter(|&c| c != '\\').collect();
             prop_assert_eq!(unescape(&plain), plain);
             let _ = unescape(&text);
         }
 
         #[test]
-        fn what_json_escapes_comes_back(text in ".*") {
+        fn escaped_text_is_unescaped_to_the_original(text in ".*") {
             let escaped = serde_json::to_string(&text).unwrap();
             prop_assert_eq!(unescape(&escaped[1..escaped.len() - 1]), text);
         }

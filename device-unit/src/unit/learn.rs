@@ -18,82 +18,85 @@ use super::peer::Peer;
 use super::prepare::encode;
 use super::queries::{rows_of, vocabulary};
 use super::shared_model::SharedModel;
-use super::task::{LiveEntry, Task};
+use super::task::{InferenceGuard, Task};
 use crate::budget::Charge;
 use crate::request_text::Request;
-use crate::scheduler::{Best, Judged, LearnExample, LearnJob, LearnSink, Learned, Loss, Place, Unlearned};
+use crate::scheduler::{
+    AdmissionPermit, BestPrefix, LearnError, LearnExample, LearnJob, LearnProgress, LearnSink, LearnedPrefix, Loss,
+};
 use crate::tokenizer::Special;
 
-const WANTED: &str = "{\"examples\": [{\"prompt\": \"...\", \"target\": \"...\"}], \"len\": P, \"init\": \"target\"}";
+const EXPECTED_DATA: &str =
+    "{\"examples\": [{\"prompt\": \"...\", \"target\": \"...\"}], \"len\": P, \"init\": \"target\"}";
 /// Default learning rate, in units of the vocabulary's RMS.
-const RATE: f64 = 0.3;
+const DEFAULT_RATE: f64 = 0.3;
 /// Maximum learning rate, and maximum weight of preserved answers.
-const LARGEST_RATE: f64 = 1e6;
+const MAX_RATE: f64 = 1e6;
 /// Default weight of preserved answers.
-const KEPT_WEIGHT: f64 = 1.0;
+const PRESERVE_WEIGHT: f64 = 1.0;
 /// Tokens of a preserved answer.
-const KEPT_TOKENS: usize = 16;
+const PRESERVE_TOKENS: usize = 16;
 /// Default number of examples per step.
-const BATCH: usize = 4;
+const DEFAULT_BATCH: usize = 4;
 /// Learning ends at this loss if every token is matched: the geometric mean of the target tokens' probabilities is then 95 %.
-const ENOUGH: f64 = 0.05;
+const TARGET_LOSS: f64 = 0.05;
 
 /// Sends the replies to a learning request.
-pub struct Answer {
+pub struct LearnResponder {
     peer: Peer,
     request_id: String,
-    entry: LiveEntry,
+    guard: InferenceGuard,
     /// Sent with the first frame.
     settings: Option<LearnSettings>,
     /// The step whose rows were sent last.
     sent: Option<usize>,
-    last: Option<Judged>,
+    last: Option<LearnProgress>,
     /// Memory of the request, which is held until the end.
     _charge: Charge,
 }
 
 /// Prepares a learning job and submits it to the scheduler, or replies with an error.
-pub fn run(model: &SharedModel, request: Request, mut answer: Answer, place: Place) {
-    let task = Arc::clone(answer.entry.task());
-    let planned = plan(model, &task, &request);
+pub fn submit(model: &SharedModel, request: Request, mut responder: LearnResponder, permit: AdmissionPermit) {
+    let task = Arc::clone(responder.guard.task());
+    let prepared = prepare(model, &task, &request);
     drop(request);
-    match planned {
-        Err(error) => answer.refuse(error),
-        Ok(plan) => {
-            let stop = answer.entry.stop.clone();
-            answer.settings = Some(plan.settings.clone());
+    match prepared {
+        Err(error) => responder.refuse(error),
+        Ok(prepared) => {
+            let stop = responder.guard.stop.clone();
+            responder.settings = Some(prepared.settings.clone());
             model.scheduler.learn(LearnJob {
-                examples: plan.examples,
-                kept: plan.kept,
-                kept_weight: plan.settings.preserve_weight,
-                kept_tokens: KEPT_TOKENS,
+                examples: prepared.examples,
+                preserved: prepared.preserved,
+                preserve_weight: prepared.settings.preserve_weight,
+                preserve_tokens: PRESERVE_TOKENS,
                 stop_tokens: Arc::clone(&model.stop_tokens),
-                start: plan.start,
-                steps: plan.steps,
-                batch: plan.settings.batch,
-                rate: plan.settings.lr * plan.rms,
-                norms: plan.settings.norms,
-                seed: plan.seed,
-                enough: ENOUGH,
+                init: prepared.init,
+                steps: prepared.steps,
+                batch: prepared.settings.batch,
+                rate: prepared.settings.lr * prepared.rms,
+                norm_range: prepared.settings.norms,
+                seed: prepared.seed,
+                target_loss: TARGET_LOSS,
                 stop,
-                sink: Box::new(answer),
-                place,
+                sink: Box::new(responder),
+                permit,
             });
         }
     }
 }
 
-struct Plan {
+struct Prepared {
     examples: Vec<LearnExample>,
-    kept: Vec<Vec<u32>>,
-    start: SoftPrefix,
+    preserved: Vec<Vec<u32>>,
+    init: SoftPrefix,
     steps: usize,
     seed: u64,
     rms: f64,
     settings: LearnSettings,
 }
 
-fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, ErrorField> {
+fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepared, ErrorField> {
     let info = model.info();
     if !model.scheduler.can_learn() {
         return Err(ErrorField::new(
@@ -104,8 +107,8 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
             ),
         ));
     }
-    let asked: LearnRequest = request.question(WANTED)?;
-    check(&asked)?;
+    let learn_request: LearnRequest = request.require_data(EXPECTED_DATA)?;
+    check(&learn_request)?;
     let number = |what: &str, value: Option<f64>, otherwise: f64, most: f64| match value {
         None => Ok(otherwise),
         Some(value) if value > 0.0 && value <= most => Ok(value),
@@ -113,12 +116,17 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
             "{what} is {value}; give a number above 0 and up to {most}"
         ))),
     };
-    let lr = number("lr", asked.lr, RATE, LARGEST_RATE)?;
-    let preserve_weight = number("preserve_weight", asked.preserve_weight, KEPT_WEIGHT, LARGEST_RATE)?;
+    let lr = number("lr", learn_request.lr, DEFAULT_RATE, MAX_RATE)?;
+    let preserve_weight = number(
+        "preserve_weight",
+        learn_request.preserve_weight,
+        PRESERVE_WEIGHT,
+        MAX_RATE,
+    )?;
 
     let prompt_of = |prompt: &str| encode(model, &model.template.render(&task.setup.prompt, prompt));
     let window = WindowBudget {
-        prefix: asked.len,
+        prefix: learn_request.len,
         template: prompt_of("")?.len(),
         prompt: 0,
         output: 0,
@@ -139,38 +147,38 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
             )
         })
     };
-    let mut examples = Vec::with_capacity(asked.examples.len());
-    for (number, example) in asked.examples.iter().enumerate() {
+    let mut examples = Vec::with_capacity(learn_request.examples.len());
+    for (number, example) in learn_request.examples.iter().enumerate() {
         let what = format!("example {}", number + 1);
         let prompt = prompt_of(&example.prompt)?;
         let target = target_of(model, &example.target)?;
         fits(&what, &prompt, target.len() - 1)?;
         examples.push(LearnExample { prompt, target });
     }
-    let mut kept = Vec::with_capacity(asked.preserve.len());
-    for (number, prompt) in asked.preserve.iter().enumerate() {
+    let mut preserved = Vec::with_capacity(learn_request.preserve.len());
+    for (number, prompt) in learn_request.preserve.iter().enumerate() {
         let prompt = prompt_of(prompt)?;
-        fits(&format!("prompt {} of preserve", number + 1), &prompt, KEPT_TOKENS)?;
-        kept.push(prompt);
+        fits(&format!("prompt {} of preserve", number + 1), &prompt, PRESERVE_TOKENS)?;
+        preserved.push(prompt);
     }
     let known = vocabulary(model)?;
-    let norms = match asked.norm_limit {
+    let norms = match learn_request.norm_limit {
         NormLimit::Vocabulary => (known.percentiles.p1, known.percentiles.p99),
         NormLimit::TokenNorms(most) if most.is_finite() && most > 0.0 => (0.0, most * known.percentiles.p50),
         NormLimit::TokenNorms(most) => {
             return Err(parameter(format!(
-                "the limit of the norms is {most}; give a number of token norms above 0, or \"off\""
+                "the limit of row norms is {most}; give a number of token norms above 0, or \"off\""
             )));
         }
         NormLimit::Off => (0.0, f64::MAX),
     };
-    let batch = asked.batch.unwrap_or(BATCH).min(examples.len());
-    Ok(Plan {
-        start: start(model, &asked, &known)?,
+    let batch = learn_request.batch.unwrap_or(DEFAULT_BATCH).min(examples.len());
+    Ok(Prepared {
+        init: init_rows(model, &learn_request, &known)?,
         examples,
-        kept,
-        steps: asked.steps.unwrap_or(DEFAULT_STEPS),
-        seed: asked.seed,
+        preserved,
+        steps: learn_request.steps.unwrap_or(DEFAULT_STEPS),
+        seed: learn_request.seed,
         rms: known.rms,
         settings: LearnSettings {
             batch,
@@ -182,7 +190,7 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
 }
 
 /// Checks what does not depend on the model.
-fn check(asked: &LearnRequest) -> Result<(), ErrorField> {
+fn check(learn_request: &LearnRequest) -> Result<(), ErrorField> {
     let within = |what: &str, value: usize, most: usize| {
         if (1..=most).contains(&value) {
             Ok(())
@@ -190,17 +198,17 @@ fn check(asked: &LearnRequest) -> Result<(), ErrorField> {
             Err(parameter(format!("{what} is {value}; give 1 to {most}")))
         }
     };
-    within("the number of examples", asked.examples.len(), MAX_EXAMPLES)?;
-    within("len", asked.len, MAX_LEARNED_ROWS)?;
-    within("steps", asked.steps.unwrap_or(DEFAULT_STEPS), MAX_STEPS)?;
-    within("batch", asked.batch.unwrap_or(1), MAX_EXAMPLES)?;
-    if asked.preserve.len() > MAX_PRESERVED {
-        let count = asked.preserve.len();
+    within("the number of examples", learn_request.examples.len(), MAX_EXAMPLES)?;
+    within("len", learn_request.len, MAX_LEARNED_ROWS)?;
+    within("steps", learn_request.steps.unwrap_or(DEFAULT_STEPS), MAX_STEPS)?;
+    within("batch", learn_request.batch.unwrap_or(1), MAX_EXAMPLES)?;
+    if learn_request.preserve.len() > MAX_PRESERVED {
+        let count = learn_request.preserve.len();
         return Err(parameter(format!(
-            "these are {count} prompts to preserve; give {MAX_PRESERVED} at most"
+            "{count} prompts to preserve are too many; give at most {MAX_PRESERVED}"
         )));
     }
-    for (number, example) in asked.examples.iter().enumerate() {
+    for (number, example) in learn_request.examples.iter().enumerate() {
         for (what, text) in [("prompt", &example.prompt), ("target", &example.target)] {
             if text.is_empty() {
                 return Err(ErrorField::new(
@@ -224,28 +232,28 @@ fn target_of(model: &SharedModel, text: &str) -> Result<Vec<u32>, ErrorField> {
 }
 
 /// Returns the initial rows.
-fn start(model: &SharedModel, asked: &LearnRequest, known: &Vocabulary) -> Result<SoftPrefix, ErrorField> {
+fn init_rows(model: &SharedModel, learn_request: &LearnRequest, known: &Vocabulary) -> Result<SoftPrefix, ErrorField> {
     let hidden_size = model.info().hidden_size;
-    if asked.len.saturating_mul(hidden_size) > MAX_VALUES {
+    if learn_request.len.saturating_mul(hidden_size) > MAX_VALUES {
         return Err(parameter(format!(
             "{} rows of {hidden_size} values are too many; give fewer",
-            asked.len
+            learn_request.len
         )));
     }
-    let (kind, magnitude, words) = match &asked.init {
+    let (kind, magnitude, words) = match &learn_request.init {
         Init::Rows(field) => {
             let rows = decode(field, hidden_size).map_err(|error| ErrorField::from(&error))?;
-            if rows.len() != asked.len {
+            if rows.len() != learn_request.len {
                 let got = rows.len();
                 return Err(parameter(format!(
                     "len is {}, but init has {got} rows; give the same number",
-                    asked.len
+                    learn_request.len
                 )));
             }
             return Ok(rows);
         }
         Init::Random => {
-            let (seed, generator) = (asked.seed, Generator::default());
+            let (seed, generator) = (learn_request.seed, Generator::default());
             (
                 PrefixKind::RandomNormal { seed, generator },
                 Magnitude::TokenNorms(1.0),
@@ -258,7 +266,7 @@ fn start(model: &SharedModel, asked: &LearnRequest, known: &Vocabulary) -> Resul
             Some(text),
         ),
         Init::Target => {
-            let text = asked.examples.first().map(|example| &example.target);
+            let text = learn_request.examples.first().map(|example| &example.target);
             let kind = PrefixKind::Words {
                 text: text.cloned().unwrap_or_default(),
             };
@@ -268,7 +276,7 @@ fn start(model: &SharedModel, asked: &LearnRequest, known: &Vocabulary) -> Resul
     let rows = words.map(|text| words_of(model, text)).transpose()?;
     let recipe = PrefixRecipe {
         kind,
-        len: asked.len,
+        len: learn_request.len,
         magnitude,
         rounding: Rounding::default(),
     };
@@ -282,7 +290,7 @@ fn words_of(model: &SharedModel, text: &str) -> Result<EmbeddingRows, ErrorField
     if tokens.is_empty() {
         return Err(ErrorField::new(
             Code::EMPTY_PROMPT,
-            "the words to begin with have no tokens; write at least one word",
+            "the initial words have no tokens; write at least one word",
         ));
     }
     rows_of(model, &tokens)
@@ -292,12 +300,12 @@ fn parameter(message: String) -> ErrorField {
     ErrorField::new(Code::PARAMETER, message)
 }
 
-impl Answer {
-    pub fn new(peer: Peer, request_id: String, entry: LiveEntry, charge: Charge) -> Self {
+impl LearnResponder {
+    pub fn new(peer: Peer, request_id: String, guard: InferenceGuard, charge: Charge) -> Self {
         Self {
             peer,
             request_id,
-            entry,
+            guard,
             settings: None,
             sent: None,
             last: None,
@@ -306,38 +314,38 @@ impl Answer {
     }
 
     fn refuse(self, error: ErrorField) {
-        let work_id = self.entry.task().work_id.clone();
+        let work_id = self.guard.task().work_id.clone();
         self.peer.reply(&Reply::error(self.request_id, work_id, error));
     }
 
     /// Sends a frame with the progress, and with the best rows if they have changed since the last frame.
-    fn send(&mut self, judged: &Judged, best: &Best, end: Option<LearnEnd>) {
+    fn send(&mut self, progress: &LearnProgress, best: &BestPrefix, end: Option<LearnEnd>) {
         let with_rows = end.is_some() || self.sent != Some(best.step);
         if with_rows {
             self.sent = Some(best.step);
         }
         let frame = LearnFrame {
             finish: end.is_some(),
-            step: judged.step,
-            steps: judged.steps,
-            loss: told(&judged.loss),
+            step: progress.step,
+            steps: progress.steps,
+            loss: wire_loss(&progress.loss),
             best: BestRows {
                 step: best.step,
-                loss: told(&best.loss),
+                loss: wire_loss(&best.loss),
                 rows: with_rows.then(|| softprefix_core::prefix::encode(&best.rows)),
             },
-            taken_back: judged.taken_back,
-            elapsed_ms: judged.elapsed.as_secs_f64() * 1000.0,
+            taken_back: progress.rolled_back,
+            elapsed_ms: progress.elapsed.as_secs_f64() * 1000.0,
             end,
             settings: self.settings.take(),
         };
-        let work_id = self.entry.task().work_id.clone();
+        let work_id = self.guard.task().work_id.clone();
         let reply = Reply::data(self.request_id.clone(), work_id, LEARN, to_data(&frame));
         self.peer.reply(&reply);
     }
 }
 
-fn told(loss: &Loss) -> LearnLoss {
+fn wire_loss(loss: &Loss) -> LearnLoss {
     LearnLoss {
         total: loss.total,
         likelihood: loss.likelihood,
@@ -347,45 +355,47 @@ fn told(loss: &Loss) -> LearnLoss {
     }
 }
 
-impl LearnSink for Answer {
+impl LearnSink for LearnResponder {
     fn started(&mut self) {
-        self.entry.started();
+        self.guard.started();
     }
 
-    fn judged(&mut self, judged: &Judged, best: &Best) {
-        self.last = Some(*judged);
+    fn progress(&mut self, progress: &LearnProgress, best: &BestPrefix) {
+        self.last = Some(*progress);
         // A client that reads slowly gets fewer frames.
         if self.sent.is_none() || self.peer.sink().has_room() {
-            self.send(judged, best, None);
+            self.send(progress, best, None);
         }
     }
 
-    fn is_gone(&self) -> bool {
-        self.peer.sink().is_gone()
+    fn is_closed(&self) -> bool {
+        self.peer.sink().is_closed()
     }
 
-    fn end(mut self: Box<Self>, outcome: Result<Learned, Unlearned>) {
+    fn end(mut self: Box<Self>, outcome: Result<LearnedPrefix, LearnError>) {
         let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
         let failed = |sentence: &str| ErrorField::new(Code::MODEL_RUN, format!("{stock} {sentence}"));
         match (outcome, self.last) {
             (Ok(learned), Some(last)) => {
-                let end = match learned.best.loss.says_all() {
+                let end = match learned.best.loss.all_matched() {
                     true if !learned.stopped => LearnEnd::Reached,
                     _ if learned.stopped => LearnEnd::Stopped,
                     _ => LearnEnd::NotReached,
                 };
-                let last = Judged {
+                let last = LearnProgress {
                     step: learned.steps,
-                    taken_back: learned.taken_back,
+                    rolled_back: learned.rolled_back,
                     ..last
                 };
                 self.send(&last, &learned.best, Some(end));
             }
-            (Err(Unlearned::Failed(sentence)), _) => self.refuse(failed(&sentence)),
-            _ if self.entry.task().is_closing() => {
-                self.refuse(failed("The task was ended before anything was learned; set up again."));
+            (Err(LearnError::Failed(sentence)), _) => self.refuse(failed(&sentence)),
+            _ if self.guard.task().is_closing() => {
+                self.refuse(failed("The task was ended before a prefix was learned; set up again."));
             }
-            _ => self.refuse(failed("Learning was stopped before it had begun; ask again.")),
+            _ => self.refuse(failed(
+                "Learning was stopped before it started; send the request again.",
+            )),
         }
     }
 }

@@ -29,27 +29,27 @@ use softprefix_core::protocol::extension::{self, Memory, SoftPrefixSupport, Stop
 use softprefix_core::protocol::message::{action, object, to_data};
 use softprefix_core::protocol::{Code, ErrorField, Reply};
 
-use answer::Answer;
-pub use directory::{Alone, Directory, Opening, Registration};
+use answer::InferenceResponder;
+pub use directory::{Directory, LocalDirectory, Opening, Registration};
 use input::Collector;
-use models::Models;
-pub use names::answer_to_call;
+use models::ModelCache;
+pub use names::rpc_answer;
 pub use peer::{Peer, ReplySink, encode};
-use setup::{ErrorAndWorkId, SetUpRequest, loading_failed};
+use setup::{SetUpError, SetUpRequest, loading_error};
 use shared_model::SharedModel;
-use task::{LiveEntry, Task};
-use texts::LastTexts;
+use task::{InferenceGuard, Task};
+use texts::RecentTexts;
 
-use crate::budget::{Budget, Use};
+use crate::budget::{Budget, Purpose};
 use crate::engine::sampling::Sampling;
 use crate::model::ModelSource;
 use crate::request_text::Request;
-use crate::scheduler::Place;
+use crate::scheduler::AdmissionPermit;
 
 /// Maximum length of another unit's task id.
-const LONGEST_SOURCE: usize = 256;
+const MAX_SOURCE_BYTES: usize = 256;
 /// How long a set-up waits for an ending task to free its slot.
-const PATIENCE_FOR_ROOM: Duration = Duration::from_secs(10);
+const TASK_SLOT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Receives the progress of loading a model: its name, the fraction (0..=1), and a label.
 pub type LoadObserver = Arc<dyn Fn(&str, f32, &str) + Send + Sync>;
@@ -107,7 +107,7 @@ struct Inner {
     tasks: Mutex<Tasks>,
     task_ended: Condvar,
     collector: Mutex<Collector>,
-    models: Models,
+    models: ModelCache,
     /// Serializes set-ups, as on the stock unit.
     setting_up: Mutex<()>,
 }
@@ -122,16 +122,16 @@ struct Tasks {
 impl Unit {
     /// Creates a unit without llm-sys, which numbers its own tasks.
     pub fn new(source: Arc<dyn ModelSource>, options: UnitOptions) -> Self {
-        Self::within(source, options, Arc::new(Alone::default()))
+        Self::with_directory(source, options, Arc::new(LocalDirectory::default()))
     }
 
     /// Creates a unit whose tasks are numbered and connected by `directory`.
-    pub fn within(source: Arc<dyn ModelSource>, options: UnitOptions, directory: Arc<dyn Directory>) -> Self {
+    pub fn with_directory(source: Arc<dyn ModelSource>, options: UnitOptions, directory: Arc<dyn Directory>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 source,
                 directory,
-                models: Models::new(options.keep_idle_model),
+                models: ModelCache::new(options.keep_idle_model),
                 options,
                 tasks: Mutex::default(),
                 task_ended: Condvar::new(),
@@ -173,7 +173,7 @@ impl Unit {
             return peer.reply(&Reply::error(
                 request.request_id,
                 request.work_id,
-                no_room_for_requests(self.memory()),
+                request_memory_full(self.memory()),
             ));
         }
         match request.action.as_str() {
@@ -191,7 +191,7 @@ impl Unit {
     fn infer(&self, request: Request, peer: &Peer) {
         let (request_id, work_id) = (request.request_id.clone(), request.work_id.clone());
         let refuse = |error| peer.reply(&Reply::error(request_id.clone(), work_id.clone(), error));
-        let Some(task) = self.inner.task(&work_id).filter(|task| task.hears_clients()) else {
+        let Some(task) = self.inner.task(&work_id).filter(|task| task.accepts_clients()) else {
             return refuse(ErrorField::stock(Code::PUSH));
         };
         let input = self.inner.collector().take(peer.name(), request);
@@ -205,10 +205,10 @@ impl Unit {
 
     /// Runs an inference on the output of another unit that is linked to the task. Errors go to `peer` under `request_id`, and results are
     /// published as usual.
-    pub fn say(&self, work_id: &str, request_id: &str, text: String, peer: &Peer) {
+    pub fn infer_text(&self, work_id: &str, request_id: &str, text: String, peer: &Peer) {
         if let Some(task) = self.inner.task(work_id) {
-            let Some(charge) = self.memory().charge(Use::Requests, text.len()) else {
-                let error = no_room_for_requests(self.memory());
+            let Some(charge) = self.memory().charge(Purpose::Requests, text.len()) else {
+                let error = request_memory_full(self.memory());
                 return peer.reply(&Reply::error(request_id, work_id, error));
             };
             let input = input::Input {
@@ -231,15 +231,15 @@ impl Unit {
 
     /// Returns `true` if the client has set up a task that still exists, or waits for an answer.
     #[must_use]
-    pub fn concerns(&self, client: &str) -> bool {
-        self.inner.all_tasks().iter().any(|task| task.concerns(client))
+    pub fn involves(&self, client: &str) -> bool {
+        self.inner.all_tasks().iter().any(|task| task.involves(client))
     }
 
     /// Must be called when a client has disconnected. Drops its partial prompts and cancels its inferences.
-    pub fn forget(&self, client: &str) {
-        self.inner.collector().forget(client);
+    pub fn client_disconnected(&self, client: &str) {
+        self.inner.collector().remove_client(client);
         for task in self.inner.all_tasks() {
-            task.model.look_again();
+            task.model.wake();
         }
     }
 
@@ -304,17 +304,17 @@ impl Inner {
 
     fn start(&self, task: &Arc<Task>, request_id: String, mut input: input::Input, peer: &Peer) {
         let refuse = |error| peer.reply(&Reply::error(request_id.clone(), task.work_id.clone(), error));
-        let place = match task.model.room.enter() {
-            Ok(place) => place,
-            Err(waiting) => return refuse(too_many_wait(waiting)),
+        let permit = match task.model.admission.acquire() {
+            Ok(permit) => permit,
+            Err(waiting) => return refuse(queue_full(waiting)),
         };
-        let Some(entry) = task.enter(peer, &request_id) else {
+        let Some(guard) = task.begin_inference(peer, &request_id) else {
             return refuse(ErrorField::stock(Code::PUSH));
         };
-        let answer = Answer::new(peer.clone(), request_id.clone(), entry, input.charge.take());
+        let answer = InferenceResponder::new(peer.clone(), request_id.clone(), guard, input.charge.take());
         let longest = self.options.longest_inference;
         task.model
-            .prepare(move |model| prepare::run(model, input, answer, place, longest));
+            .prepare(move |model| prepare::submit(model, input, answer, permit, longest));
     }
 
     /// Handles a request other than set-up and inference. Returns `None` if the reply is sent later.
@@ -375,7 +375,7 @@ impl Inner {
             )),
             action::LINK => {
                 let source = source();
-                let known = !source.is_empty() && source.len() <= LONGEST_SOURCE;
+                let known = !source.is_empty() && source.len() <= MAX_SOURCE_BYTES;
                 if known && task.has_room_for_inputs() && self.directory.link(&work_id, &source) {
                     task.add_input(&source);
                     ok()
@@ -389,7 +389,7 @@ impl Inner {
                 task.remove_input(&source);
                 ok()
             }
-            extension::STOP => Some(match request.question::<StopRequest>("{\"request_id\": \"...\"}") {
+            extension::STOP => Some(match request.require_data::<StopRequest>("{\"request_id\": \"...\"}") {
                 Ok(stop) => {
                     task.stop(peer.name(), &stop.request_id);
                     Reply::data(request_id, work_id, extension::STOP, Value::from("None"))
@@ -413,33 +413,33 @@ impl Inner {
 
     /// Scores a text by teacher forcing. The reply is sent when the engine is done.
     fn score(&self, task: &Arc<Task>, mut request: Request, peer: &Peer) {
-        let Some((place, entry)) = admit(task, &request, peer) else {
+        let Some((permit, guard)) = admit(task, &request, peer) else {
             return;
         };
-        let answer = score::Answer::new(peer.clone(), request.request_id.clone(), entry, request.charge.take());
+        let answer = score::ScoreResponder::new(peer.clone(), request.request_id.clone(), guard, request.charge.take());
         let longest = self.options.longest_inference;
         task.model
-            .prepare(move |model| score::run(model, request, answer, place, longest));
+            .prepare(move |model| score::submit(model, request, answer, permit, longest));
     }
 
     /// Learns a prefix. Frames are sent while the engine works.
     fn learn(task: &Arc<Task>, mut request: Request, peer: &Peer) {
-        let Some((place, entry)) = admit(task, &request, peer) else {
+        let Some((permit, guard)) = admit(task, &request, peer) else {
             return;
         };
         let (request_id, work_id) = (request.request_id.clone(), task.work_id.clone());
-        let answer = learn::Answer::new(peer.clone(), request_id.clone(), entry, request.charge.take());
+        let answer = learn::LearnResponder::new(peer.clone(), request_id.clone(), guard, request.charge.take());
         let taken = task
             .model
-            .ask_long(move |model| learn::run(model, request, answer, place));
+            .ask_long(move |model| learn::submit(model, request, answer, permit));
         if !taken {
-            peer.reply(&Reply::error(request_id, work_id, too_many_questions()));
+            peer.reply(&Reply::error(request_id, work_id, queries_full()));
         }
     }
 
     /// Answers a query on a thread of the model.
     fn ask(&self, task: &Arc<Task>, request: Request, peer: &Peer) {
-        let (asked, peer_there) = (Arc::clone(task), peer.clone());
+        let (task_of_query, peer_of_query) = (Arc::clone(task), peer.clone());
         let request_id = request.request_id.clone();
         let (id, work_id, action) = (request_id.clone(), task.work_id.clone(), request.action.clone());
         let long = action == extension::NEAREST;
@@ -449,11 +449,11 @@ impl Inner {
                 extension::EMBED => queries::embed(model, &request).map(|embedded| to_data(&embedded)),
                 extension::NEAREST => nearest::answer(model, &request).map(|nearest| to_data(&nearest)),
                 _ => request
-                    .question::<TextRequest>("{\"text\": \"...\"}")
-                    .and_then(|question| prepare::budget(model, &asked, &question.text))
+                    .require_data::<TextRequest>("{\"text\": \"...\"}")
+                    .and_then(|query| prepare::budget(model, &task_of_query, &query.text))
                     .map(|budget| to_data(&budget)),
             };
-            peer_there.reply(&match found {
+            peer_of_query.reply(&match found {
                 Ok(data) => Reply::data(id, work_id, action, data),
                 Err(error) => Reply::error(id, work_id, error),
             });
@@ -464,7 +464,7 @@ impl Inner {
             task.model.ask(answer)
         };
         if !taken {
-            peer.reply(&Reply::error(request_id, task.work_id.clone(), too_many_questions()));
+            peer.reply(&Reply::error(request_id, task.work_id.clone(), queries_full()));
         }
     }
 
@@ -495,7 +495,7 @@ impl Inner {
                 .chain(learn)
                 .collect(),
             hidden_size: info.hidden_size,
-            memory: Some(told(&self.options.memory)),
+            memory: Some(memory_usage(&self.options.memory)),
             model_sha256: task.model.digest.clone(),
             prefill_window: info.prefill_window.min(window),
             unit: concat!("softprefix-unit ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -512,7 +512,7 @@ impl Inner {
         let ending = Arc::downgrade(task);
         let work_id = task.work_id.clone();
         task.close(move || {
-            inner.collector().forget_task(&work_id);
+            inner.collector().remove_task(&work_id);
             let mut tasks = inner.lock();
             // The directory may have restarted its numbers, so a later task can have the same id.
             let is_current = |task: &Arc<Task>| std::ptr::eq(Arc::as_ptr(task), ending.as_ptr());
@@ -537,7 +537,7 @@ impl Inner {
         let Request {
             request_id: id, charge, ..
         } = request;
-        let refuse = |refusal: ErrorAndWorkId| peer.reply(&refusal_reply(&id, refusal));
+        let refuse = |refusal: SetUpError| peer.reply(&refusal_reply(&id, refusal));
         {
             let mut tasks = self.lock();
             let staying = tasks.by_id.values().filter(|task| !task.is_closing()).count();
@@ -547,14 +547,14 @@ impl Inner {
             }
             tasks.pending += 1;
         }
-        let pending = Pending(Arc::clone(self));
+        let pending = PendingSetUp(Arc::clone(self));
         let (inner, there) = (Arc::clone(self), peer.clone());
         let started = std::thread::Builder::new()
             .name("softprefix-setup".into())
             .spawn(move || {
                 // After a panic in a loader the client must still be answered.
                 let result = catch_unwind(AssertUnwindSafe(|| inner.set_up(setup, &request_id, &there)))
-                    .unwrap_or_else(|_| Err(loading_failed("The loader failed unexpectedly; see the log.")));
+                    .unwrap_or_else(|_| Err(loading_error("The loader failed unexpectedly; see the log.")));
                 // The slot and the memory are released before the reply, so that the client can go on at once.
                 drop((pending, charge));
                 there.reply(&match result {
@@ -563,27 +563,24 @@ impl Inner {
                 });
             });
         if let Err(error) = started {
-            refuse(loading_failed(&format!(
-                "No thread could be started for it ({error}); end other programs."
+            refuse(loading_error(&format!(
+                "No thread could be started ({error}); close other programs."
             )));
         }
     }
 
     fn set_up(
         self: &Arc<Self>,
-        setup: Result<SetUpRequest, ErrorAndWorkId>,
+        setup: Result<SetUpRequest, SetUpError>,
         request_id: &str,
-        asked_by: &Peer,
-    ) -> Result<String, ErrorAndWorkId> {
+        peer: &Peer,
+    ) -> Result<String, SetUpError> {
         let _one_at_a_time = self.setting_up.lock().unwrap_or_else(PoisonError::into_inner);
-        self.wait_for_room()?;
+        self.wait_for_slot()?;
         let setup = setup?;
-        let registration = self
-            .directory
-            .register()
-            .map_err(|sentence| loading_failed(&sentence))?;
+        let registration = self.directory.register().map_err(|sentence| loading_error(&sentence))?;
         let work_id = format!("{}.{}", self.options.name, registration.number);
-        let task = self.open_task(&work_id, setup, registration, request_id, asked_by);
+        let task = self.open_task(&work_id, setup, registration, request_id, peer);
         if task.is_err() {
             self.directory.release(
                 &work_id,
@@ -603,18 +600,18 @@ impl Inner {
         setup: SetUpRequest,
         registration: Registration,
         request_id: &str,
-        asked_by: &Peer,
-    ) -> Result<(), ErrorAndWorkId> {
-        let model = self.load(&setup).map_err(|sentence| loading_failed(&sentence))?;
+        peer: &Peer,
+    ) -> Result<(), SetUpError> {
+        let model = self.load(&setup).map_err(|sentence| loading_error(&sentence))?;
         let max_positions = setup.max_token_len(&model.settings)?;
         let sampling = Sampling::from_settings(&setup.settings_over(&model.settings))
-            .map_err(|error| loading_failed(&error.to_string()))?;
+            .map_err(|error| loading_error(&error.to_string()))?;
         let inputs = setup.inputs.clone();
         let outlet = registration.outlet;
         let texts = (self.options.drafts && model.info().drafts)
-            .then(|| LastTexts::new(&self.options.memory))
+            .then(|| RecentTexts::new(&self.options.memory))
             .flatten();
-        let owner = Arc::clone(asked_by.name());
+        let owner = Arc::clone(peer.name());
         let task = Task::new(work_id.to_owned(), setup, max_positions, sampling, model, outlet, owner);
         let task = Arc::new(task.with_texts(texts));
         let old = self.lock().by_id.insert(work_id.to_owned(), Arc::clone(&task));
@@ -625,19 +622,19 @@ impl Inner {
         let opening = Opening {
             work_id,
             inputs: &inputs,
-            asked_by,
+            peer,
             request_id,
         };
         self.directory.open(&opening).map_err(|sentence| {
             self.lock().by_id.remove(work_id);
             task.close(|| ());
-            loading_failed(&sentence)
+            loading_error(&sentence)
         })
     }
 
     /// Waits until an ending task has freed its slot.
-    fn wait_for_room(&self) -> Result<(), ErrorAndWorkId> {
-        let patience = Instant::now() + PATIENCE_FOR_ROOM;
+    fn wait_for_slot(&self) -> Result<(), SetUpError> {
+        let patience = Instant::now() + TASK_SLOT_TIMEOUT;
         let mut tasks = self.lock();
         while tasks.by_id.len() >= self.options.max_tasks {
             let left = patience.saturating_duration_since(Instant::now());
@@ -673,75 +670,75 @@ impl Inner {
 }
 
 /// A set-up in progress, which takes the slot of a task.
-struct Pending(Arc<Inner>);
+struct PendingSetUp(Arc<Inner>);
 
-impl Drop for Pending {
+impl Drop for PendingSetUp {
     fn drop(&mut self) {
         self.0.lock().pending -= 1;
     }
 }
 
 /// Returns the memory data of `taskinfo`.
-fn told(budget: &Budget) -> Memory {
+fn memory_usage(budget: &Budget) -> Memory {
     Memory {
         budget: budget.limit() as u64,
-        requests: budget.share(Use::Requests) as u64,
-        requests_used: budget.used(Use::Requests) as u64,
-        work: budget.share(Use::Work) as u64,
-        work_used: budget.used(Use::Work) as u64,
+        requests: budget.share(Purpose::Requests) as u64,
+        requests_used: budget.used(Purpose::Requests) as u64,
+        work: budget.share(Purpose::Work) as u64,
+        work_used: budget.used(Purpose::Work) as u64,
     }
 }
 
 /// Returns the error -10 for a request that does not fit into memory.
 #[must_use]
-pub fn no_room_for_requests(budget: &Budget) -> ErrorField {
+pub fn request_memory_full(budget: &Budget) -> ErrorField {
     let stock = Code::NOT_AVAILABLE.stock_message().unwrap_or_default();
-    let mib = budget.share(Use::Requests) >> 20;
+    let mib = budget.share(Purpose::Requests) >> 20;
     ErrorField::new(
         Code::NOT_AVAILABLE,
         format!(
-            "{stock} The {mib} MiB that this unit has for requests are taken; send it again later, or start the unit with more --memory."
+            "{stock} The {mib} MiB that this unit has for requests are in use; try again later, or start the unit with more --memory."
         ),
     )
 }
 
 /// Admits a request to the model's queue and to its task, or replies with an error.
-fn admit(task: &Arc<Task>, request: &Request, peer: &Peer) -> Option<(Place, LiveEntry)> {
+fn admit(task: &Arc<Task>, request: &Request, peer: &Peer) -> Option<(AdmissionPermit, InferenceGuard)> {
     let refuse = |error| peer.reply(&Reply::error(request.request_id.clone(), task.work_id.clone(), error));
-    let place = task
+    let permit = task
         .model
-        .room
-        .enter()
-        .map_err(|waiting| refuse(too_many_wait(waiting)))
+        .admission
+        .acquire()
+        .map_err(|waiting| refuse(queue_full(waiting)))
         .ok()?;
-    let entry = task.enter(peer, &request.request_id);
-    if entry.is_none() {
+    let guard = task.begin_inference(peer, &request.request_id);
+    if guard.is_none() {
         refuse(ErrorField::stock(Code::PUSH));
     }
-    Some((place, entry?))
+    Some((permit, guard?))
 }
 
-fn too_many_questions() -> ErrorField {
+fn queries_full() -> ErrorField {
     ErrorField::new(
         Code::NOT_AVAILABLE,
-        "Not available at the moment. Too many questions are waiting; ask again later.",
+        "Not available at the moment. Too many queries are waiting; try again later.",
     )
 }
 
-fn too_many_wait(waiting: usize) -> ErrorField {
+fn queue_full(waiting: usize) -> ErrorField {
     ErrorField::new(
         Code::NOT_AVAILABLE,
-        format!("Not available at the moment. {waiting} inferences are waiting already; send it again later."),
+        format!("Not available at the moment. {waiting} inferences are waiting already; try again later."),
     )
 }
 
-fn task_full() -> ErrorAndWorkId {
-    ErrorAndWorkId {
+fn task_full() -> SetUpError {
+    SetUpError {
         error: ErrorField::stock(Code::TASK_FULL),
         work_id: "llm",
     }
 }
 
-fn refusal_reply(request_id: &str, refusal: ErrorAndWorkId) -> Reply {
+fn refusal_reply(request_id: &str, refusal: SetUpError) -> Reply {
     Reply::error(request_id, refusal.work_id, refusal.error)
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::shared_model::SharedModel;
 
 /// A cache of loaded models.
-pub struct Models {
+pub struct ModelCache {
     keep_idle: bool,
     loaded: Mutex<Loaded>,
 }
@@ -14,10 +14,10 @@ pub struct Models {
 struct Loaded {
     by_key: Vec<(String, Weak<SharedModel>)>,
     /// The model that was used last.
-    kept: Option<Arc<SharedModel>>,
+    last_used: Option<Arc<SharedModel>>,
 }
 
-impl Models {
+impl ModelCache {
     pub fn new(keep_idle: bool) -> Self {
         Self {
             keep_idle,
@@ -39,7 +39,7 @@ impl Models {
             Some(model) => model,
             None => {
                 // The idle model is dropped first, to make room in memory.
-                let idle = self.lock().kept.take();
+                let idle = self.lock().last_used.take();
                 drop(idle);
                 load()?
             }
@@ -50,7 +50,7 @@ impl Models {
             .retain(|(other, model)| other != key && model.strong_count() > 0);
         loaded.by_key.push((key.to_owned(), Arc::downgrade(&model)));
         let before = if self.keep_idle {
-            loaded.kept.replace(Arc::clone(&model))
+            loaded.last_used.replace(Arc::clone(&model))
         } else {
             None
         };

@@ -18,7 +18,7 @@ const LIST: &str = "list_action";
 
 /// Returns the immediate answer of an RPC call. The reply to the client is sent separately.
 #[must_use]
-pub fn answer_to_call(name: &str) -> String {
+pub fn rpc_answer(name: &str) -> String {
     if name == LIST {
         format!("{{\"actions\":[\"{}\"]}}", LISTED.join("\",\""))
     } else if LISTED.contains(&name) || extension::ACTIONS.contains(&name) {
@@ -33,13 +33,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stock_units_list_is_given_as_it_was_recorded_and_ours_are_known_beside_it() {
+    fn the_action_list_is_the_stock_units_and_our_extensions_are_known_in_addition() {
         let recorded = r#"{"actions":["taskinfo","link","exit","work","pause","setup","unlink","list_action"]}"#;
-        assert_eq!(answer_to_call("list_action"), recorded);
+        assert_eq!(rpc_answer("list_action"), recorded);
         for name in LISTED.iter().filter(|name| **name != LIST).chain(&extension::ACTIONS) {
-            assert_eq!(answer_to_call(name), "None");
+            assert_eq!(rpc_answer(name), "None");
         }
-        assert_eq!(answer_to_call("softprefix.dance"), "softprefix.dance NotAction");
-        assert_eq!(answer_to_call(""), " NotAction");
+        assert_eq!(rpc_answer("softprefix.dance"), "softprefix.dance NotAction");
+        assert_eq!(rpc_answer(""), " NotAction");
     }
 }

@@ -19,17 +19,14 @@ const LANES: usize = 16;
 /// -22 for an invalid or too large request, -30 and -31 for rows that do not fit the model, -11 if the table cannot be read.
 pub fn answer(model: &SharedModel, request: &Request) -> Result<Nearest, ErrorField> {
     let parameter = |message: String| ErrorField::new(Code::PARAMETER, message);
-    let request: NearestRequest = request.question("{\"len\": P, \"data_b64\": \"...\", \"k\": n}")?;
+    let request: NearestRequest = request.require_data("{\"len\": P, \"data_b64\": \"...\", \"k\": n}")?;
     if request.k == 0 || request.k > MAX_NEAREST {
-        return Err(parameter(format!(
-            "k is {}; ask for 1 to {MAX_NEAREST} tokens",
-            request.k
-        )));
+        return Err(parameter(format!("k is {}; give 1 to {MAX_NEAREST}", request.k)));
     }
     if request.rows.len > MAX_NEAREST_ROWS {
         let len = request.rows.len;
         return Err(parameter(format!(
-            "these are {len} rows; ask for {MAX_NEAREST_ROWS} at most at once"
+            "{len} rows are too many; send at most {MAX_NEAREST_ROWS} at once"
         )));
     }
     let rows = decode(&request.rows, model.info().hidden_size).map_err(|error| ErrorField::from(&error))?;
@@ -122,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_tokens_are_those_of_the_largest_cosine_whatever_their_length() {
+    fn the_nearest_tokens_have_the_largest_cosine_whatever_their_length() {
         let table = Table(vec![
             vec![1.0, 0.0, 0.0],
             vec![0.0, 0.0, 0.0],
@@ -134,18 +131,18 @@ mod tests {
             SoftPrefix::from_f32(3, &[0.0, 8.0, 0.0, 0.0, 0.0, 0.0, 3.0, 4.0, 0.0], Rounding::NearestEven).unwrap();
         let found = nearest(&table, &rows, 3).unwrap();
         assert_eq!(found[0], [(2, 1.0), (3, 1.0), (0, 0.0)]);
-        assert!(found[1].is_empty(), "a row of zeros points nowhere");
+        assert!(found[1].is_empty(), "a row of zeros has no direction");
         assert_eq!(found[2].iter().map(|one| one.0).collect::<Vec<_>>(), [2, 3, 0]);
         assert!((found[2][2].1 - 0.6).abs() < 1e-6);
         assert_eq!(
             nearest(&table, &rows, 50).unwrap()[0].len(),
             4,
-            "a token of zeros is nobody's neighbour"
+            "a token with a row of zeros is never found"
         );
     }
 
     #[test]
-    fn long_rows_are_summed_whole() {
+    fn elements_after_whole_groups_of_lanes_are_included() {
         let row: Vec<bf16> = (0..37).map(|i| bf16::from_f32(i as f32)).collect();
         let row = direction(&row).unwrap();
         assert!((dot(&row, &row) - 1.0).abs() < 1e-6);

@@ -26,7 +26,7 @@ pub trait ReplySink: Send + Sync {
     }
 
     /// Returns `true` if the client has disconnected.
-    fn is_gone(&self) -> bool {
+    fn is_closed(&self) -> bool {
         false
     }
 }

@@ -4,68 +4,76 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use softprefix_core::prefix::{SoftPrefix, WindowBudget};
-use softprefix_core::protocol::extension::{Budget, InferenceOptions, Priority as AskedPriority, SoftPrefixEcho};
+use softprefix_core::protocol::extension::{Budget, InferenceOptions, Priority as RequestedPriority, SoftPrefixEcho};
 use softprefix_core::protocol::{Code, ErrorField};
 
-use super::answer::{Answer, Counts};
+use super::answer::{Counts, InferenceResponder};
 use super::input::Input;
 use super::shared_model::SharedModel;
 use super::task::Task;
 use crate::engine::sampling::Sampler;
-use crate::scheduler::{Choose, Drafter, End, FinishReason, Job, LONGEST_MATCH, Place, Priority, Timings, TokenSink};
+use crate::scheduler::{
+    AdmissionPermit, ChooseToken, Drafter, FinishReason, Job, LONGEST_MATCH, Outcome, Priority, Timings, TokenSink,
+};
 use crate::tokenizer::Special;
 
 /// Prepares an inference and submits it to the scheduler, or replies with an error.
-pub fn run(model: &SharedModel, input: Input, mut answer: Answer, place: Place, longest: Duration) {
-    if answer.entry().stop.is_set() {
-        return Box::new(answer).end(End::NeverStarted, Timings::default());
+pub fn submit(
+    model: &SharedModel,
+    input: Input,
+    mut responder: InferenceResponder,
+    permit: AdmissionPermit,
+    longest: Duration,
+) {
+    if responder.guard().stop.is_set() {
+        return Box::new(responder).end(Outcome::NeverStarted, Timings::default());
     }
-    let task = Arc::clone(answer.entry().task());
-    match plan(model, &task, &input) {
-        Err(error) => answer.refuse(error),
-        Ok(plan) => {
-            answer.echo = plan.prefix.as_ref().map(SoftPrefixEcho::of);
-            answer.wants_usage = input.options.usage;
-            answer.streams = input.options.stream.unwrap_or(answer.streams);
+    let task = Arc::clone(responder.guard().task());
+    match prepare(model, &task, &input) {
+        Err(error) => responder.refuse(error),
+        Ok(prepared) => {
+            responder.echo = prepared.prefix.as_ref().map(SoftPrefixEcho::of);
+            responder.wants_usage = input.options.usage;
+            responder.streams = input.options.stream.unwrap_or(responder.streams);
             // Our own client accepts joined frames, so they are sent without a pause.
-            answer.apart = !input.has_options;
-            answer.counts = plan.counts;
-            answer.context = plan.context;
-            let stop = answer.entry().stop.clone();
+            responder.apart = !input.has_options;
+            responder.counts = prepared.counts;
+            responder.context = prepared.context;
+            let stop = responder.guard().stop.clone();
             model.scheduler.submit(Job {
-                prefix: plan.prefix,
-                tokens: plan.tokens,
-                max_new_tokens: plan.max_new_tokens,
-                at_limit: plan.at_limit,
+                prefix: prepared.prefix,
+                tokens: prepared.tokens,
+                max_new_tokens: prepared.max_new_tokens,
+                at_limit: prepared.at_limit,
                 stop_tokens: model.stop_tokens.clone(),
-                choose: plan.choose,
+                choose: prepared.choose,
                 priority: match input.options.priority {
-                    AskedPriority::Live => Priority::Live,
-                    AskedPriority::Batch => Priority::Batch,
+                    RequestedPriority::Live => Priority::Live,
+                    RequestedPriority::Batch => Priority::Batch,
                 },
                 stop,
                 deadline: Instant::now().checked_add(longest),
-                sink: Box::new(answer),
-                drafter: plan.drafter,
-                place,
+                sink: Box::new(responder),
+                drafter: prepared.drafter,
+                permit,
             });
         }
     }
 }
 
-struct Plan {
+struct Prepared {
     prefix: Option<SoftPrefix>,
     tokens: Vec<u32>,
     counts: Counts,
     max_new_tokens: usize,
     at_limit: FinishReason,
-    choose: Choose,
+    choose: ChooseToken,
     drafter: Option<Drafter>,
     /// Tokens before the output. A later run whose prompt ends with them may repeat the output.
     context: Vec<u32>,
 }
 
-fn plan(model: &SharedModel, task: &Task, input: &Input) -> Result<Plan, ErrorField> {
+fn prepare(model: &SharedModel, task: &Task, input: &Input) -> Result<Prepared, ErrorField> {
     if input.text.is_empty() {
         return Err(ErrorField::new(
             Code::EMPTY_PROMPT,
@@ -97,7 +105,7 @@ fn plan(model: &SharedModel, task: &Task, input: &Input) -> Result<Plan, ErrorFi
             Some(Drafter::new(&tokens, handed.into_iter().chain(texts.all()).collect()))
         }
     };
-    Ok(Plan {
+    Ok(Prepared {
         prefix,
         tokens,
         counts,
@@ -118,7 +126,7 @@ fn draft<'a>(model: &SharedModel, options: &'a InferenceOptions) -> Result<&'a [
         Some(token) => Err(ErrorField::new(
             Code::PARAMETER,
             format!(
-                "draft_tokens holds {token}, but this model's tokens are 0 to {}; send the ids that \"usage\" told, or leave it out",
+                "draft_tokens contains {token}, but this model's ids are 0 to {}; send the ids from \"usage\", or leave it out",
                 info.vocab_size.saturating_sub(1)
             ),
         )),
@@ -160,7 +168,7 @@ fn output_limit(
         Some(0) => {
             return Err(ErrorField::new(
                 Code::PARAMETER,
-                "max_new_tokens is 0; ask for at least one token, or leave it out",
+                "max_new_tokens is 0; give at least 1, or leave it out",
             ));
         }
         Some(wanted) if wanted <= by_window => (wanted, FinishReason::Length),
@@ -193,7 +201,7 @@ fn template_tokens(model: &SharedModel, task: &Task) -> Result<usize, ErrorField
 }
 
 /// Creates a sampler. Each inference starts from its task's seed, so that the same request gives the same text.
-fn choose(task: &Task) -> Choose {
+fn choose(task: &Task) -> ChooseToken {
     let mut sampler = Sampler::new(task.sampling);
     Box::new(move |logits| sampler.pick(logits).map_err(|error| error.to_string()))
 }

@@ -20,7 +20,7 @@ const BARS: usize = 64;
 pub fn embed(model: &SharedModel, request: &Request) -> Result<Embedded, ErrorField> {
     let info = model.info();
     let wanted = "{\"text\": \"...\"}, {\"tokens\": [ids]} or {\"sample\": {\"count\": P, \"seed\": n}}";
-    let ids = match request.question(wanted)? {
+    let ids = match request.require_data(wanted)? {
         EmbedRequest::Text { text } => encode(model, &text)?,
         EmbedRequest::Tokens { tokens } => tokens,
         // The count is checked before anything is sampled.
@@ -67,7 +67,7 @@ pub(super) fn rows_of(model: &SharedModel, ids: &[u32]) -> Result<EmbeddingRows,
 fn too_many(count: usize, window: usize) -> ErrorField {
     ErrorField::new(
         Code::WINDOW,
-        format!("these are {count} tokens, more than the window of {window}; ask for fewer"),
+        format!("{count} tokens do not fit into the window of {window}; send fewer"),
     )
 }
 
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn norms_are_those_of_the_rows_and_percentiles_lie_between_them() {
+    fn norms_equal_the_rows_norms_and_percentiles_interpolate() {
         let found = norms(&Table(vec![
             vec![3.0, 4.0],
             vec![0.0, 0.0],
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vocabulary_of_equal_rows_has_one_bar() {
+    fn a_vocabulary_of_equal_rows_has_one_bin() {
         let found = norms(&Table(vec![vec![3.0, 4.0]; 5])).unwrap();
         assert_eq!(found.histogram.unwrap().counts[0], 5);
     }

@@ -18,17 +18,17 @@ use softprefix_core::sent::{Capped, Excerpt, Object, Sent, Text};
 use super::peer::Peer;
 use super::prepare::encode;
 use super::shared_model::SharedModel;
-use super::task::{LiveEntry, Task};
+use super::task::{InferenceGuard, Task};
 use crate::budget::Charge;
 use crate::request_text::Request;
-use crate::scheduler::{Place, ScoreJob, ScoreSink, TokenScore, Unscored};
+use crate::scheduler::{AdmissionPermit, ScoreError, ScoreJob, ScoreSink, TokenScore};
 use crate::tokenizer::{Special, Tokenizer};
 
 /// Sends the reply to a scoring request.
-pub struct Answer {
+pub struct ScoreResponder {
     peer: Peer,
     request_id: String,
-    entry: LiveEntry,
+    guard: InferenceGuard,
     tokens: Vec<u32>,
     /// The prefixes of the conditions, the base first.
     conditions: Vec<Option<SoftPrefixEcho>>,
@@ -36,7 +36,7 @@ pub struct Answer {
     _charge: Charge,
 }
 
-const WANTED: &str = "{\"prompt\": \"...\", \"text\": \"...\"}";
+const EXPECTED_DATA: &str = "{\"prompt\": \"...\", \"text\": \"...\"}";
 /// Approximate size of one token's scores in a reply.
 const SCORE_BYTES: usize = 48;
 /// Approximate size of one alternative in a reply.
@@ -44,7 +44,7 @@ const ALTERNATIVE_BYTES: usize = 64;
 
 /// Data of a request. Fields of a wrong type are kept, so that each is refused with its own message.
 #[derive(Deserialize)]
-struct Asked {
+struct ScoreData {
     prompt: Option<Sent<String>>,
     text: Option<Sent<String>>,
     tokens: Option<Tokens>,
@@ -69,39 +69,45 @@ impl<'de> Deserialize<'de> for Token {
 }
 
 /// Prepares a scoring job and submits it to the scheduler, or replies with an error.
-pub fn run(model: &SharedModel, request: Request, mut answer: Answer, place: Place, longest: Duration) {
-    let task = Arc::clone(answer.entry.task());
-    let planned = plan(model, &task, &request);
+pub fn submit(
+    model: &SharedModel,
+    request: Request,
+    mut responder: ScoreResponder,
+    permit: AdmissionPermit,
+    longest: Duration,
+) {
+    let task = Arc::clone(responder.guard.task());
+    let prepared = prepare(model, &task, &request);
     // Frees the request's text before the engine runs.
     drop(request);
-    match planned {
-        Err(error) => answer.refuse(error),
-        Ok(plan) => {
-            answer.tokens.clone_from(&plan.text);
+    match prepared {
+        Err(error) => responder.refuse(error),
+        Ok(prepared) => {
+            responder.tokens.clone_from(&prepared.text);
             let echo = |prefix: &Option<SoftPrefix>| prefix.as_ref().map(SoftPrefixEcho::of);
-            answer.conditions = plan.conditions.iter().map(echo).collect();
+            responder.conditions = prepared.conditions.iter().map(echo).collect();
             model.scheduler.score(ScoreJob {
-                conditions: plan.conditions,
-                prompt: plan.prompt,
-                text: plan.text,
-                top: plan.top,
-                stop: answer.entry.stop.clone(),
+                conditions: prepared.conditions,
+                prompt: prepared.prompt,
+                text: prepared.text,
+                top: prepared.top,
+                stop: responder.guard.stop.clone(),
                 deadline: Instant::now().checked_add(longest),
-                sink: Box::new(answer),
-                place,
+                sink: Box::new(responder),
+                permit,
             });
         }
     }
 }
 
-struct Plan {
+struct Prepared {
     conditions: Vec<Option<SoftPrefix>>,
     prompt: Vec<u32>,
     text: Vec<u32>,
     top: usize,
 }
 
-fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, ErrorField> {
+fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepared, ErrorField> {
     let info = model.info();
     if model.scheduler.score_sequences() == 0 {
         return Err(ErrorField::new(
@@ -113,22 +119,26 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
         ));
     }
     let parameter = |message: String| ErrorField::new(Code::PARAMETER, message);
-    let asked = request
-        .data::<Object<Asked>>()
-        .map_err(|error| parameter(format!("the request cannot be read ({error}); send data as {WANTED}")))?;
-    let Some(Object(Asked {
+    let data = request.data::<Object<ScoreData>>().map_err(|error| {
+        parameter(format!(
+            "the request cannot be read ({error}); send data as {EXPECTED_DATA}"
+        ))
+    })?;
+    let Some(Object(ScoreData {
         prompt: Some(Sent::Expected(user)),
-        text: said,
+        text: sent_text,
         tokens,
         against,
         soft_prefixes,
         soft_prefix,
         top,
-    })) = asked
+    })) = data
     else {
-        return Err(parameter(format!("the request has no prompt; send data as {WANTED}")));
+        return Err(parameter(format!(
+            "the request has no prompt; send data as {EXPECTED_DATA}"
+        )));
     };
-    let text = text(model, said, tokens)?;
+    let text = text(model, sent_text, tokens)?;
     let top = match top {
         None => 0,
         Some(top) => top
@@ -136,7 +146,7 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
             .parse()
             .ok()
             .filter(|&top| top <= MAX_ALTERNATIVES)
-            .ok_or_else(|| parameter(format!("top is {top}; ask for 0 to {MAX_ALTERNATIVES} alternatives")))?,
+            .ok_or_else(|| parameter(format!("top is {top}; give 0 to {MAX_ALTERNATIVES}")))?,
     };
 
     let prefix = |sent: SentPrefix| sent.decode(info.hidden_size).map_err(|error| ErrorField::from(&error));
@@ -151,12 +161,12 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
         Some(Sent::Expected(list)) => {
             let count = list.count;
             return Err(parameter(format!(
-                "these are {count} prefixes; send {MAX_SCORE_PREFIXES} at most at once"
+                "{count} prefixes are too many; send at most {MAX_SCORE_PREFIXES} at once"
             )));
         }
         Some(Sent::Other(_)) => {
             return Err(parameter(
-                "soft_prefixes is no list; send [{\"len\": P, \"data_b64\": \"...\"}]".into(),
+                "soft_prefixes is not a list; send [{\"len\": P, \"data_b64\": \"...\"}]".into(),
             ));
         }
     }
@@ -165,7 +175,7 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
     }
     if conditions.len() > model.scheduler.score_sequences() {
         return Err(parameter(format!(
-            "these are {} prefixes; send {MAX_SCORE_PREFIXES} at most at once",
+            "{} prefixes are too many; send at most {MAX_SCORE_PREFIXES} at once",
             conditions.len() - 1
         )));
     }
@@ -193,10 +203,10 @@ fn plan(model: &SharedModel, task: &Task, request: &Request) -> Result<Plan, Err
     };
     budget.check().map_err(|error| {
         let mut error = ErrorField::from(&error);
-        error.message.push_str(" (the output is the text that is to be scored)");
+        error.message.push_str(" (the output is the text to score)");
         error
     })?;
-    Ok(Plan {
+    Ok(Prepared {
         conditions,
         prompt,
         text,
@@ -222,21 +232,21 @@ fn text(model: &SharedModel, text: Option<Sent<String>>, tokens: Option<Tokens>)
             .into_iter()
             .map(|token| token.0)
             .collect::<Option<Vec<u32>>>()
-            .ok_or_else(|| parameter("tokens is no list of token ids; send [id, id, ...]"))?,
+            .ok_or_else(|| parameter("tokens is not a list of token ids; send [id, id, ...]"))?,
         (_, Some(Sent::Expected(text))) => model
             .tokenizer
             .encode(&text, Special::Plain)
             .map_err(|error| ErrorField::new(Code::WINDOW, error.to_string()))?,
         _ => {
             return Err(parameter(
-                "it is not said what to score; send \"text\": \"...\" or \"tokens\": [ids]",
+                "the request has neither text nor tokens; send \"text\": \"...\" or \"tokens\": [ids]",
             ));
         }
     };
     if tokens.is_empty() {
         return Err(ErrorField::new(
             Code::EMPTY_PROMPT,
-            "the text to be scored is empty; send at least one token",
+            "the text to score is empty; send at least one token",
         ));
     }
     let vocab_size = model.info().vocab_size;
@@ -249,12 +259,12 @@ fn text(model: &SharedModel, text: Option<Sent<String>>, tokens: Option<Tokens>)
     }
 }
 
-impl Answer {
-    pub fn new(peer: Peer, request_id: String, entry: LiveEntry, charge: Charge) -> Self {
+impl ScoreResponder {
+    pub fn new(peer: Peer, request_id: String, guard: InferenceGuard, charge: Charge) -> Self {
         Self {
             peer,
             request_id,
-            entry,
+            guard,
             tokens: Vec::new(),
             conditions: Vec::new(),
             _charge: charge,
@@ -262,12 +272,12 @@ impl Answer {
     }
 
     fn refuse(self, error: ErrorField) {
-        let work_id = self.entry.task().work_id.clone();
+        let work_id = self.guard.task().work_id.clone();
         self.peer.reply(&Reply::error(self.request_id, work_id, error));
     }
 
     fn send(self, scores: Vec<Vec<TokenScore>>) {
-        let task = Arc::clone(self.entry.task());
+        let task = Arc::clone(self.guard.task());
         let tokenizer = &task.model.tokenizer;
         let mut scored = scores.into_iter().zip(self.conditions);
         let Some((base, echo)) = scored.next() else {
@@ -276,10 +286,10 @@ impl Answer {
         let compared = |(scores, echo): (Vec<TokenScore>, Option<SoftPrefixEcho>)| Compared {
             kl: scores.iter().map(|score| score.divergence).collect(),
             same_top: scores.iter().map(|score| score.same_top).collect(),
-            scores: told(tokenizer, scores, echo),
+            scores: to_wire(tokenizer, scores, echo),
         };
         let data = to_data(&Scored {
-            base: told(tokenizer, base, echo),
+            base: to_wire(tokenizer, base, echo),
             prefixed: scored.map(compared).collect(),
             tokens: self.tokens.iter().map(|&id| piece(tokenizer, id)).collect(),
         });
@@ -288,7 +298,7 @@ impl Answer {
     }
 }
 
-fn told(tokenizer: &Tokenizer, scores: Vec<TokenScore>, soft_prefix: Option<SoftPrefixEcho>) -> Scores {
+fn to_wire(tokenizer: &Tokenizer, scores: Vec<TokenScore>, soft_prefix: Option<SoftPrefixEcho>) -> Scores {
     let logprobs: Vec<f64> = scores.iter().map(|score| score.logprob).collect();
     let alternative = |(id, logprob)| {
         let TokenPiece { id, text } = piece(tokenizer, id);
@@ -313,29 +323,31 @@ fn piece(tokenizer: &Tokenizer, id: u32) -> TokenPiece {
     }
 }
 
-impl ScoreSink for Answer {
+impl ScoreSink for ScoreResponder {
     fn started(&mut self) {
-        self.entry.started();
+        self.guard.started();
     }
 
-    fn is_gone(&self) -> bool {
-        self.peer.sink().is_gone()
+    fn is_closed(&self) -> bool {
+        self.peer.sink().is_closed()
     }
 
-    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, Unscored>) {
+    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, ScoreError>) {
         let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
         let failed = |sentence: &str| ErrorField::new(Code::MODEL_RUN, format!("{stock} {sentence}"));
         match outcome {
             // The reply is built on another thread, so that the engine does not wait.
             Ok(scores) => {
-                let model = Arc::clone(&self.entry.task().model);
+                let model = Arc::clone(&self.guard.task().model);
                 model.prepare(move |_| self.send(scores));
             }
-            Err(Unscored::Failed(sentence)) => self.refuse(failed(&sentence)),
-            Err(Unscored::Stopped) if self.entry.task().is_closing() => {
+            Err(ScoreError::Failed(sentence)) => self.refuse(failed(&sentence)),
+            Err(ScoreError::Stopped) if self.guard.task().is_closing() => {
                 self.refuse(failed("The task was ended before the text was scored; set up again."));
             }
-            Err(Unscored::Stopped) => self.refuse(failed("The scoring was stopped, or its time was up; ask again.")),
+            Err(ScoreError::Stopped) => self.refuse(failed(
+                "Scoring was stopped or reached its time limit; send the request again.",
+            )),
         }
     }
 }

@@ -39,7 +39,7 @@ const MAX_KEYS: usize = 256;
 /// The data of a set-up: keys with scalar values. A list or an object is kept as an empty one, so that an error message can name its
 /// type.
 #[derive(Debug, Default)]
-pub struct Settings {
+pub struct SetUpData {
     keys: Map<String, Value>,
     input: Option<Input>,
     too_many: bool,
@@ -47,34 +47,34 @@ pub struct Settings {
 
 #[derive(Debug)]
 enum Input {
-    Named(Vec<String>),
-    Else(String),
+    Names(Vec<String>),
+    Invalid(String),
 }
 
-impl<'de> Deserialize<'de> for Settings {
+impl<'de> Deserialize<'de> for SetUpData {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Keys;
         impl<'de> Visitor<'de> for Keys {
-            type Value = Settings;
+            type Value = SetUpData;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Settings, A::Error> {
-                let mut settings = Settings::default();
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<SetUpData, A::Error> {
+                let mut data = SetUpData::default();
                 while let Some(key) = entries.next_key::<String>()? {
                     if key == "input" {
-                        settings.input = entries.next_value()?;
-                    } else if settings.keys.len() < MAX_KEYS || settings.keys.contains_key(&key) {
+                        data.input = entries.next_value()?;
+                    } else if data.keys.len() < MAX_KEYS || data.keys.contains_key(&key) {
                         let Plain(value) = entries.next_value()?;
-                        settings.keys.insert(key, value);
+                        data.keys.insert(key, value);
                     } else {
-                        settings.too_many = true;
+                        data.too_many = true;
                         entries.next_value::<IgnoredAny>()?;
                     }
                 }
-                Ok(settings)
+                Ok(data)
             }
         }
         deserializer.deserialize_map(Keys)
@@ -85,20 +85,20 @@ impl<'de> Deserialize<'de> for Input {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let sent = Sent::<Capped<Sent<String>, MAX_INPUTS>>::deserialize(deserializer)?;
         Ok(match sent {
-            Sent::Expected(list) if list.count > MAX_INPUTS => Self::Else(format!("a list of {}", list.count)),
+            Sent::Expected(list) if list.count > MAX_INPUTS => Self::Invalid(format!("a list of {}", list.count)),
             Sent::Expected(list) => {
                 let names = list.items.into_iter().map(|item| match item {
                     Sent::Expected(name) => Ok(name),
                     Sent::Other(Excerpt(other)) => Err(format!("a list with {other} in it")),
                 });
                 match names.collect() {
-                    Ok(names) => Self::Named(names),
-                    Err(other) => Self::Else(other),
+                    Ok(names) => Self::Names(names),
+                    Err(other) => Self::Invalid(other),
                 }
             }
             Sent::Other(Excerpt(text)) => match serde_json::from_str(&text) {
-                Ok(one) => Self::Named(vec![one]),
-                Err(_) => Self::Else(text),
+                Ok(one) => Self::Names(vec![one]),
+                Err(_) => Self::Invalid(text),
             },
         })
     }
@@ -176,35 +176,35 @@ impl SetUpRequest {
     /// Validates the data of a set-up.
     ///
     /// # Errors
-    /// The stock unit's code (-2 where it is no object, else -5) and a sentence naming the key. The former is answered with
-    /// the work_id `kws`: see [`ErrorAndWorkId`].
-    pub fn read(data: Option<Settings>) -> Result<Self, ErrorAndWorkId> {
-        let Some(Settings { keys, input, too_many }) = data else {
+    /// The stock unit's code (-2 if the data is not an object, else -5) and a message with the key. The reply to the former has the work_id
+    /// `kws`: see [`SetUpError`].
+    pub fn read(data: Option<SetUpData>) -> Result<Self, SetUpError> {
+        let Some(SetUpData { keys, input, too_many }) = data else {
             // The stock unit's message and work_id, which clients may depend on.
-            return Err(ErrorAndWorkId {
+            return Err(SetUpError {
                 error: ErrorField::new(Code::JSON, "json format error."),
                 work_id: "kws",
             });
         };
         if too_many {
-            return Err(loading_failed(&format!(
+            return Err(loading_error(&format!(
                 "The set-up has more than {MAX_KEYS} keys; leave out those that no model card has."
             )));
         }
         let overrides = keys;
         let text = |key: &'static str| match overrides.get(key) {
             Some(Value::String(text)) => Ok(text.clone()),
-            other => Err(unusable(key, other, "a string")),
+            other => Err(invalid_key(key, other, "a string")),
         };
         let enoutput = match overrides.get("enoutput") {
             Some(Value::Bool(enoutput)) => *enoutput,
-            other => return Err(unusable("enoutput", other, "true or false")),
+            other => return Err(invalid_key("enoutput", other, "true or false")),
         };
         let inputs = match input {
             None => Vec::new(),
-            Some(Input::Named(inputs)) => inputs,
-            Some(Input::Else(sent)) => {
-                return Err(loading_failed(&format!(
+            Some(Input::Names(inputs)) => inputs,
+            Some(Input::Invalid(sent)) => {
+                return Err(loading_error(&format!(
                     "\"input\" is {sent}; give a string or a list of at most {MAX_INPUTS} strings."
                 )));
             }
@@ -253,7 +253,7 @@ impl SetUpRequest {
     ///
     /// # Errors
     /// -5 if it is not an integer above 0.
-    pub fn max_token_len(&self, settings: &Map<String, Value>) -> Result<usize, ErrorAndWorkId> {
+    pub fn max_token_len(&self, settings: &Map<String, Value>) -> Result<usize, SetUpError> {
         let Some(value) = self
             .overrides
             .get("max_token_len")
@@ -271,7 +271,7 @@ impl SetUpRequest {
         });
         match number.and_then(|number| usize::try_from(number).ok()) {
             Some(positions) if positions > 0 => Ok(positions),
-            _ => Err(unusable(
+            _ => Err(invalid_key(
                 "max_token_len",
                 Some(value),
                 "a whole number of positions, at least 1",
@@ -282,23 +282,23 @@ impl SetUpRequest {
 
 /// The error of a set-up, with the work_id of its reply, which is not always the unit's own on the stock unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ErrorAndWorkId {
+pub struct SetUpError {
     pub error: ErrorField,
     pub work_id: &'static str,
 }
 
 /// Creates the error -5: the stock message followed by a sentence.
 #[must_use]
-pub fn loading_failed(sentence: &str) -> ErrorAndWorkId {
+pub fn loading_error(sentence: &str) -> SetUpError {
     let stock = Code::MODEL_LOADING.stock_message().unwrap_or_default();
-    ErrorAndWorkId {
+    SetUpError {
         error: ErrorField::new(Code::MODEL_LOADING, format!("{stock} {sentence}")),
         work_id: "llm",
     }
 }
 
-fn unusable(key: &str, value: Option<&Value>, wanted: &str) -> ErrorAndWorkId {
-    loading_failed(&match value {
+fn invalid_key(key: &str, value: Option<&Value>, wanted: &str) -> SetUpError {
+    loading_error(&match value {
         None => format!("The set-up has no {key:?}; give {wanted}."),
         Some(value) => format!("{key:?} is {}; give {wanted}.", short(value)),
     })
@@ -319,13 +319,13 @@ mod tests {
 
     use super::*;
 
-    fn read(data: Option<Value>) -> Result<SetUpRequest, ErrorAndWorkId> {
+    fn read(data: Option<Value>) -> Result<SetUpRequest, SetUpError> {
         SetUpRequest::read(data.and_then(|data| serde_json::from_value(data).ok()))
     }
 
     #[test]
-    fn a_set_up_of_thousands_of_keys_or_sources_is_refused_and_lists_are_not_held() {
-        let mut data = good();
+    fn a_set_up_with_too_many_keys_or_sources_is_refused_and_elements_of_lists_are_dropped() {
+        let mut data = valid();
         data["ext_scripts"] = json!([[1, 2], {"a": 1}]);
         assert_eq!(read(Some(data.clone())).unwrap().overrides["ext_scripts"], json!([]));
         data["input"] = json!(vec!["llm"; 65]);
@@ -351,12 +351,12 @@ mod tests {
         assert!(read(Some(data)).unwrap_err().error.message.contains("256 keys"));
     }
 
-    fn good() -> Value {
+    fn valid() -> Value {
         json!({"model": "m", "response_format": "llm.utf-8", "enoutput": true, "prompt": "p", "input": "llm.utf-8"})
     }
 
     #[test]
-    fn data_that_is_no_object_is_refused_in_the_name_of_kws_as_the_stock_unit_does() {
+    fn data_that_is_not_an_object_is_refused_with_the_work_id_kws_as_on_the_stock_unit() {
         for data in [None, Some(json!("None")), Some(json!([1])), Some(json!(null))] {
             let refusal = read(data).unwrap_err();
             assert_eq!(refusal.work_id, "kws");
@@ -365,9 +365,9 @@ mod tests {
     }
 
     #[test]
-    fn each_required_key_is_named_when_it_is_missing_or_of_another_type() {
+    fn a_missing_or_invalid_required_key_is_named() {
         for key in ["model", "response_format", "enoutput", "prompt"] {
-            let mut data = good();
+            let mut data = valid();
             data.as_object_mut().unwrap().remove(key);
             let missing = read(Some(data.clone())).unwrap_err();
             data[key] = json!(7);
@@ -386,8 +386,8 @@ mod tests {
     }
 
     #[test]
-    fn input_is_one_or_many_or_none() {
-        let mut data = good();
+    fn input_is_a_string_a_list_or_missing() {
+        let mut data = valid();
         assert_eq!(read(Some(data.clone())).unwrap().inputs, ["llm.utf-8"]);
         data["input"] = json!(["llm.utf-8", "asr.1002"]);
         assert_eq!(read(Some(data.clone())).unwrap().inputs, ["llm.utf-8", "asr.1002"]);
@@ -399,8 +399,8 @@ mod tests {
 
     #[test]
     fn tasks_that_differ_only_in_their_own_settings_share_a_model() {
-        let one = read(Some(good())).unwrap();
-        let mut data = good();
+        let one = read(Some(valid())).unwrap();
+        let mut data = valid();
         data["prompt"] = json!("another");
         data["max_token_len"] = json!(500);
         data["top_k"] = json!(1);
@@ -411,7 +411,7 @@ mod tests {
 
     #[test]
     fn max_token_len_comes_from_the_set_up_then_the_card_then_the_stock_unit() {
-        let mut data = good();
+        let mut data = valid();
         let card = json!({"max_token_len": 1023}).as_object().unwrap().clone();
         assert_eq!(
             read(Some(data.clone())).unwrap().max_token_len(&Map::new()).unwrap(),

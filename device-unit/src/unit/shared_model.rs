@@ -11,21 +11,21 @@ use softprefix_core::protocol::extension::Vocabulary;
 use crate::budget::Budget;
 use crate::engine::EngineInfo;
 use crate::model::LoadedModel;
-use crate::scheduler::{Scheduler, WaitingRoom};
+use crate::scheduler::{AdmissionLimit, Scheduler};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 /// Maximum number of queries that wait per thread.
-const WAITING_QUESTIONS: usize = 256;
+const MAX_WAITING_QUERIES: usize = 256;
 
 type Work = Box<dyn FnOnce(&SharedModel) + Send>;
 
 /// A thread that runs closures on a model in order, with the number of waiting queries.
-struct Worker {
+struct ModelThread {
     sender: mpsc::Sender<(Arc<SharedModel>, Work)>,
     waiting: Arc<AtomicUsize>,
 }
 
-impl Worker {
+impl ModelThread {
     fn start(name: &str) -> std::io::Result<Self> {
         let (sender, work) = mpsc::channel::<(Arc<SharedModel>, Work)>();
         std::thread::Builder::new().name(name.into()).spawn(move || {
@@ -54,7 +54,7 @@ impl Worker {
     /// Like [`run`](Self::run), but returns `false` if too many queries wait. A query counts until it starts, so that a client that has
     /// its answer can always send the next query.
     fn ask(&self, model: &Arc<SharedModel>, work: impl FnOnce(&SharedModel) + Send + 'static) -> bool {
-        if self.waiting.fetch_add(1, Ordering::AcqRel) >= WAITING_QUESTIONS {
+        if self.waiting.fetch_add(1, Ordering::AcqRel) >= MAX_WAITING_QUERIES {
             self.waiting.fetch_sub(1, Ordering::AcqRel);
             return false;
         }
@@ -75,13 +75,13 @@ pub struct SharedModel {
     pub stop_tokens: Arc<[u32]>,
     pub settings: Map<String, Value>,
     pub digest: Option<String>,
-    pub room: WaitingRoom,
+    pub admission: AdmissionLimit,
     /// Computed by the first query.
     pub vocabulary: OnceLock<Vocabulary>,
     /// Tokenizes texts, so that neither clients nor running inferences wait for a long text.
-    preparer: Worker,
+    prepare_thread: ModelThread,
     /// Answers queries that take seconds, so that prompts do not wait for them.
-    researcher: Worker,
+    query_thread: ModelThread,
 }
 
 impl SharedModel {
@@ -95,8 +95,8 @@ impl SharedModel {
         max_inferences: usize,
         memory: Budget,
     ) -> std::io::Result<Arc<Self>> {
-        let preparer = Worker::start("softprefix-prepare")?;
-        let researcher = Worker::start("softprefix-question")?;
+        let prepare_thread = ModelThread::start("softprefix-prepare")?;
+        let query_thread = ModelThread::start("softprefix-query")?;
         let scheduler = Scheduler::start(loaded.engine, max_inferences, memory)?;
         Ok(Arc::new(Self {
             scheduler,
@@ -105,10 +105,10 @@ impl SharedModel {
             stop_tokens: loaded.stop_tokens.into(),
             settings: loaded.settings,
             digest: loaded.digest,
-            room: WaitingRoom::new(waiting),
+            admission: AdmissionLimit::new(waiting),
             vocabulary: OnceLock::new(),
-            preparer,
-            researcher,
+            prepare_thread,
+            query_thread,
         }))
     }
 
@@ -117,24 +117,24 @@ impl SharedModel {
         self.scheduler.info()
     }
 
-    /// Runs `work` on the preparing thread, in order. What waits there is bounded by whoever calls: inferences by their
-    /// [`Place`](crate::scheduler::Place), questions by [`ask`](Self::ask).
+    /// Runs `work` on the preparing thread, in order. The caller limits how much waits there: inferences by their
+    /// [`AdmissionPermit`](crate::scheduler::AdmissionPermit), queries by [`ask`](Self::ask).
     pub fn prepare(self: &Arc<Self>, work: impl FnOnce(&SharedModel) + Send + 'static) {
-        self.preparer.run(self, work);
+        self.prepare_thread.run(self, work);
     }
 
     /// Like [`prepare`](Self::prepare), for queries; returns `false` if too many wait.
     pub fn ask(self: &Arc<Self>, work: impl FnOnce(&SharedModel) + Send + 'static) -> bool {
-        self.preparer.ask(self, work)
+        self.prepare_thread.ask(self, work)
     }
 
     /// Like [`ask`](Self::ask), for queries that take seconds. Prompts do not wait for them.
     pub fn ask_long(self: &Arc<Self>, work: impl FnOnce(&SharedModel) + Send + 'static) -> bool {
-        self.researcher.ask(self, work)
+        self.query_thread.ask(self, work)
     }
 
     /// Wakes the scheduler after an inference was stopped or a client disconnected.
-    pub fn look_again(&self) {
-        self.scheduler.look_again();
+    pub fn wake(&self) {
+        self.scheduler.wake();
     }
 }

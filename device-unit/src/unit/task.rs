@@ -8,7 +8,7 @@ use softprefix_core::protocol::message::TaskInfo;
 use super::peer::{Peer, ReplySink};
 use super::setup::{MAX_INPUTS, SetUpRequest};
 use super::shared_model::SharedModel;
-use super::texts::LastTexts;
+use super::texts::RecentTexts;
 use crate::engine::sampling::Sampling;
 use crate::scheduler::StopFlag;
 
@@ -22,7 +22,7 @@ pub struct Task {
     pub sampling: Sampling,
     pub model: Arc<SharedModel>,
     /// Recent outputs, from which tokens are drafted; `None` without drafts.
-    pub texts: Option<LastTexts>,
+    pub texts: Option<RecentTexts>,
     /// Where results are published, in addition to the client.
     pub outlet: Option<Arc<dyn ReplySink>>,
     /// Number of tokens of the template without a user's text; counted once.
@@ -31,19 +31,19 @@ pub struct Task {
     inputs: Mutex<Vec<String>>,
     /// The client that set the task up.
     owner: Arc<str>,
-    live: Mutex<Live>,
+    live: Mutex<Inferences>,
 }
 
 #[derive(Default)]
-struct Live {
+struct Inferences {
     next: u64,
-    inferences: Vec<LiveInference>,
+    inferences: Vec<RunningInference>,
     closing: bool,
     /// Called when the last inference has ended.
     when_idle: Option<Box<dyn FnOnce() + Send>>,
 }
 
-struct LiveInference {
+struct RunningInference {
     number: u64,
     client: Arc<str>,
     request_id: String,
@@ -52,7 +52,7 @@ struct LiveInference {
 }
 
 /// Registers an inference with its task until it is dropped. The task does not end before that.
-pub struct LiveEntry {
+pub struct InferenceGuard {
     task: Arc<Task>,
     number: u64,
     pub stop: StopFlag,
@@ -87,14 +87,14 @@ impl Task {
 
     /// Sets the recent outputs that tokens are drafted from.
     #[must_use]
-    pub fn with_texts(mut self, texts: Option<LastTexts>) -> Self {
+    pub fn with_texts(mut self, texts: Option<RecentTexts>) -> Self {
         self.texts = texts;
         self
     }
 
     /// Returns `true` if clients can send inferences (an input contains `llm`).
     #[must_use]
-    pub fn hears_clients(&self) -> bool {
+    pub fn accepts_clients(&self) -> bool {
         self.setup.inputs.iter().any(|input| input.contains("llm"))
     }
 
@@ -122,7 +122,7 @@ impl Task {
 
     /// Returns `true` if the client set the task up, or waits for an answer.
     #[must_use]
-    pub fn concerns(&self, client: &str) -> bool {
+    pub fn involves(&self, client: &str) -> bool {
         *self.owner == *client
             || self
                 .lock()
@@ -143,7 +143,7 @@ impl Task {
     }
 
     /// Registers an inference. Returns `None` if the task is ending.
-    pub fn enter(self: &Arc<Self>, peer: &Peer, request_id: &str) -> Option<LiveEntry> {
+    pub fn begin_inference(self: &Arc<Self>, peer: &Peer, request_id: &str) -> Option<InferenceGuard> {
         let mut live = self.lock();
         if live.closing {
             return None;
@@ -151,7 +151,7 @@ impl Task {
         live.next += 1;
         let number = live.next;
         let (stop, running) = (StopFlag::default(), Arc::new(AtomicBool::new(false)));
-        live.inferences.push(LiveInference {
+        live.inferences.push(RunningInference {
             number,
             client: Arc::clone(peer.name()),
             request_id: request_id.to_owned(),
@@ -159,7 +159,7 @@ impl Task {
             running: Arc::clone(&running),
         });
         drop(live);
-        Some(LiveEntry {
+        Some(InferenceGuard {
             task: Arc::clone(self),
             number,
             stop,
@@ -183,7 +183,7 @@ impl Task {
                 inference.stop.set();
             }
         }
-        self.model.look_again();
+        self.model.wake();
     }
 
     /// Ends the task: stops all inferences, and calls `when_idle` after the last reply of the last one. Returns `false` if the task is
@@ -203,7 +203,7 @@ impl Task {
         } else {
             live.when_idle = Some(Box::new(when_idle));
             drop(live);
-            self.model.look_again();
+            self.model.wake();
         }
         true
     }
@@ -213,12 +213,12 @@ impl Task {
         self.lock().closing
     }
 
-    fn lock(&self) -> MutexGuard<'_, Live> {
+    fn lock(&self) -> MutexGuard<'_, Inferences> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl LiveEntry {
+impl InferenceGuard {
     #[must_use]
     pub fn task(&self) -> &Arc<Task> {
         &self.task
@@ -230,7 +230,7 @@ impl LiveEntry {
     }
 }
 
-impl Drop for LiveEntry {
+impl Drop for InferenceGuard {
     fn drop(&mut self) {
         let mut live = self.task.lock();
         live.inferences.retain(|inference| inference.number != self.number);

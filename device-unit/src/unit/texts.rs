@@ -3,29 +3,29 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::budget::{Budget, Charge, Use};
+use crate::budget::{Budget, Charge, Purpose};
 
 /// Maximum number of texts.
-const MOST_TEXTS: usize = 8;
+const MAX_TEXTS: usize = 8;
 /// Maximum number of tokens in all texts.
-const MOST_TOKENS: usize = 1 << 15;
+const MAX_TOKENS_KEPT: usize = 1 << 15;
 
 /// Recent texts, latest first. Their memory is charged to the unit's budget.
 #[derive(Debug)]
-pub struct LastTexts(Mutex<Kept>);
+pub struct RecentTexts(Mutex<Stored>);
 
 #[derive(Debug)]
-struct Kept {
+struct Stored {
     texts: VecDeque<Arc<[u32]>>,
     memory: Charge,
 }
 
-impl LastTexts {
+impl RecentTexts {
     /// Creates an empty list; `None` if the budget is exhausted.
     pub fn new(budget: &Budget) -> Option<Self> {
-        let memory = budget.charge(Use::Work, 0)?;
+        let memory = budget.charge(Purpose::Work, 0)?;
         let texts = VecDeque::new();
-        Some(Self(Mutex::new(Kept { texts, memory })))
+        Some(Self(Mutex::new(Stored { texts, memory })))
     }
 
     /// Returns all texts, latest first.
@@ -35,30 +35,30 @@ impl LastTexts {
 
     /// Adds a text. Removes texts that are a prefix of it (from a run that was stopped), and the oldest ones if there is no room. A text that
     /// is too long is not added.
-    pub fn keep(&self, text: Vec<u32>) {
-        let mut kept = self.lock();
-        kept.drop_where(|old| text.starts_with(old));
-        if text.len() > MOST_TOKENS || kept.texts.iter().any(|old| old.starts_with(&text)) {
+    pub fn push(&self, text: Vec<u32>) {
+        let mut stored = self.lock();
+        stored.drop_where(|old| text.starts_with(old));
+        if text.len() > MAX_TOKENS_KEPT || stored.texts.iter().any(|old| old.starts_with(&text)) {
             return;
         }
-        while kept.texts.len() >= MOST_TEXTS || kept.tokens() + text.len() > MOST_TOKENS {
-            kept.drop_oldest();
+        while stored.texts.len() >= MAX_TEXTS || stored.tokens() + text.len() > MAX_TOKENS_KEPT {
+            stored.drop_oldest();
         }
-        while !kept.memory.grow(text.len() * size_of::<u32>()) {
-            if kept.texts.is_empty() {
+        while !stored.memory.grow(text.len() * size_of::<u32>()) {
+            if stored.texts.is_empty() {
                 return;
             }
-            kept.drop_oldest();
+            stored.drop_oldest();
         }
-        kept.texts.push_front(text.into());
+        stored.texts.push_front(text.into());
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, Stored> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl Stored {
     fn tokens(&self) -> usize {
         self.texts.iter().map(|text| text.len()).sum()
     }
@@ -79,48 +79,53 @@ impl Kept {
 mod tests {
     use super::*;
 
-    fn lengths(texts: &LastTexts) -> Vec<usize> {
+    fn lengths(texts: &RecentTexts) -> Vec<usize> {
         texts.all().iter().map(|text| text.len()).collect()
     }
 
     #[test]
-    fn the_last_texts_stay_and_their_memory_is_charged_and_given_back() {
+    fn the_latest_texts_are_kept_and_their_memory_is_charged_and_released() {
         let budget = Budget::default();
-        let texts = LastTexts::new(&budget).unwrap();
+        let texts = RecentTexts::new(&budget).unwrap();
         for number in 0..20 {
-            texts.keep(vec![number; 100]);
+            texts.push(vec![number; 100]);
         }
         assert_eq!(texts.all()[0][0], 19);
-        assert_eq!((lengths(&texts), budget.used(Use::Work)), (vec![100; 8], 8 * 100 * 4));
-        texts.keep(vec![1; MOST_TOKENS - 150]);
-        assert_eq!(lengths(&texts), [MOST_TOKENS - 150, 100]);
-        texts.keep(vec![2; MOST_TOKENS + 1]);
-        assert_eq!(lengths(&texts), [MOST_TOKENS - 150, 100]);
-        assert_eq!(budget.used(Use::Work), (MOST_TOKENS - 50) * 4);
+        assert_eq!(
+            (lengths(&texts), budget.used(Purpose::Work)),
+            (vec![100; 8], 8 * 100 * 4)
+        );
+        texts.push(vec![1; MAX_TOKENS_KEPT - 150]);
+        assert_eq!(lengths(&texts), [MAX_TOKENS_KEPT - 150, 100]);
+        texts.push(vec![2; MAX_TOKENS_KEPT + 1]);
+        assert_eq!(lengths(&texts), [MAX_TOKENS_KEPT - 150, 100]);
+        assert_eq!(budget.used(Purpose::Work), (MAX_TOKENS_KEPT - 50) * 4);
         drop(texts);
-        assert_eq!(budget.used(Use::Work), 0);
+        assert_eq!(budget.used(Purpose::Work), 0);
     }
 
     #[test]
-    fn a_text_takes_the_place_of_its_beginnings_and_is_not_kept_twice() {
-        let texts = LastTexts::new(&Budget::default()).unwrap();
-        texts.keep(vec![1, 2]);
-        texts.keep(vec![9]);
-        texts.keep(vec![1, 2, 3]);
-        texts.keep(vec![1, 2, 3]);
-        texts.keep(vec![1]);
+    fn a_text_replaces_its_prefixes_and_is_not_added_twice() {
+        let texts = RecentTexts::new(&Budget::default()).unwrap();
+        texts.push(vec![1, 2]);
+        texts.push(vec![9]);
+        texts.push(vec![1, 2, 3]);
+        texts.push(vec![1, 2, 3]);
+        texts.push(vec![1]);
         assert_eq!(lengths(&texts), [3, 1]);
     }
 
     #[test]
-    fn where_there_is_no_memory_older_texts_make_room() {
-        let budget = Budget::new(crate::budget::LEAST);
-        let texts = LastTexts::new(&budget).unwrap();
-        texts.keep(vec![1; 1000]);
-        let _others = budget.charge(Use::Work, budget.share(Use::Work) - 5000).unwrap();
-        texts.keep(vec![2; 500]);
+    fn without_free_memory_the_oldest_texts_are_removed() {
+        let budget = Budget::new(crate::budget::MIN_LIMIT);
+        let texts = RecentTexts::new(&budget).unwrap();
+        texts.push(vec![1; 1000]);
+        let _others = budget
+            .charge(Purpose::Work, budget.share(Purpose::Work) - 5000)
+            .unwrap();
+        texts.push(vec![2; 500]);
         assert_eq!(lengths(&texts), [500]);
-        texts.keep(vec![3; 2000]);
+        texts.push(vec![3; 2000]);
         assert_eq!(lengths(&texts), [0; 0]);
     }
 }

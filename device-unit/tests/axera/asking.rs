@@ -10,7 +10,7 @@ use crate::feeding::*;
 use crate::world::{CACHE, PREFILL, World};
 
 #[test]
-fn the_runtime_is_asked_in_its_order_and_everything_is_given_back() {
+fn calls_to_the_runtime_are_in_order_and_everything_is_released() {
     let world = World::new();
     let mut model = load(&world).unwrap();
     let layer = {
@@ -72,7 +72,7 @@ fn the_runtime_is_asked_in_its_order_and_everything_is_given_back() {
 }
 
 #[test]
-fn each_call_that_fails_is_a_clean_error_and_nothing_leaks() {
+fn each_failing_call_is_a_clean_error_without_a_leak() {
     let world = World::new();
     for dynamic in [false, true] {
         let mut card = world.card();
@@ -116,7 +116,7 @@ fn releases() -> Vec<&'static str> {
 }
 
 #[test]
-fn a_release_that_fails_keeps_none_of_the_others_from_being_made() {
+fn a_failing_release_does_not_prevent_the_others() {
     let world = World::new();
     for fail_at in 1..=releases().len() as u64 {
         let model = load(&world).unwrap();
@@ -133,7 +133,7 @@ fn a_release_that_fails_keeps_none_of_the_others_from_being_made() {
 
 /// The stand-in checks indices, mask and the caches after the position on every run, and reports violations.
 #[test]
-fn prefill_gets_the_prefix_at_its_first_rows_then_the_tokens_then_zeros_to_the_window_every_time() {
+fn prefill_gets_prefix_then_tokens_then_zeros_up_to_the_window_every_time() {
     let world = World::new();
     let mut model = load(&world).unwrap();
     let engine = model.engine.as_mut();
@@ -159,7 +159,7 @@ fn prefill_gets_the_prefix_at_its_first_rows_then_the_tokens_then_zeros_to_the_w
 }
 
 #[test]
-fn a_stop_that_comes_while_a_layer_runs_ends_before_the_next_one() {
+fn a_stop_during_a_layer_takes_effect_before_the_next_one() {
     static STOP: AtomicBool = AtomicBool::new(false);
     let world = World::new();
     let mut model = load(&world).unwrap();
@@ -198,7 +198,7 @@ fn a_stop_that_comes_while_a_layer_runs_ends_before_the_next_one() {
 }
 
 #[test]
-fn a_layer_that_is_loaded_for_each_use_is_held_for_that_use_only() {
+fn a_dynamically_loaded_layer_is_held_only_while_it_is_used() {
     let world = World::new();
     let mut card = world.card();
     card["mode_param"]["b_dynamic_load_axmodel_layer"] = json!(true);

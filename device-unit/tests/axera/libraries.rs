@@ -50,7 +50,7 @@ impl Libraries {
 }
 
 #[test]
-fn each_library_is_looked_for_in_every_folder_and_named_with_them_where_it_is_in_none() {
+fn a_library_that_is_in_no_folder_is_named_with_the_searched_folders() {
     let world = World::new();
     let libraries = Libraries::of(&world);
     for (present, absent) in [(None, "libax_sys.so"), (Some("libax_sys.so"), "libax_engine.so")] {
@@ -70,7 +70,7 @@ fn each_library_is_looked_for_in_every_folder_and_named_with_them_where_it_is_in
 }
 
 #[test]
-fn a_library_without_one_of_the_functions_is_named_with_it() {
+fn a_library_without_a_required_function_is_named_with_it() {
     let world = World::new();
     let libraries = Libraries::of(&world);
     let of =
@@ -101,7 +101,7 @@ fn a_library_without_one_of_the_functions_is_named_with_it() {
 }
 
 #[test]
-fn what_a_library_needs_and_does_not_find_is_named() {
+fn a_missing_dependency_of_a_library_is_named() {
     let world = World::new();
     let libraries = Libraries::of(&world);
     libraries.put("libax_sys.so", None);
@@ -126,7 +126,7 @@ fn what_a_library_needs_and_does_not_find_is_named() {
 /// On some modules the loader does not search the interpreter's folder, although it is next to the engine.
 #[cfg(target_os = "linux")]
 #[test]
-fn the_interpreter_that_lies_beside_the_engine_is_found_for_it() {
+fn the_interpreter_next_to_the_engine_is_found() {
     if std::env::var_os("SOFTPREFIX_TEST_STANDIN").is_some() {
         return; // Needs a compiler for this processor.
     }

@@ -26,7 +26,7 @@ fn sizes_are_read_from_the_models() {
 }
 
 #[test]
-fn a_layer_loaded_for_each_use_gives_the_same_logits() {
+fn a_dynamically_loaded_layer_gives_the_same_logits() {
     let world = World::new();
     let expected = {
         let mut model = load(&world).unwrap();
@@ -43,7 +43,7 @@ fn a_layer_loaded_for_each_use_gives_the_same_logits() {
 }
 
 #[test]
-fn files_that_do_not_fit_the_card_are_named_with_both_sizes() {
+fn files_that_do_not_match_the_card_are_named_with_both_sizes() {
     let world = World::new();
     let damage = |key: &str, value: serde_json::Value| {
         let mut card = world.card();
@@ -78,7 +78,7 @@ fn files_that_do_not_fit_the_card_are_named_with_both_sizes() {
 }
 
 #[test]
-fn the_tokenizer_and_the_template_come_with_the_model() {
+fn the_tokenizer_and_the_template_are_loaded_with_the_model() {
     let world = World::new();
     let model = load(&world).unwrap();
     let text = model.template.render("S", "hi");
@@ -92,7 +92,7 @@ fn the_tokenizer_and_the_template_come_with_the_model() {
 }
 
 #[test]
-fn sampling_keys_come_from_post_config_card_and_set_up_in_rising_order() {
+fn sampling_keys_of_the_set_up_override_the_card_and_those_override_post_config() {
     let world = World::new();
     let post = json!({"enable_temperature": true, "temperature": 0.5, "enable_top_k_sampling": true, "top_k": 4});
     std::fs::write(world.folders().current.join("post_config.json"), post.to_string()).unwrap();
@@ -117,7 +117,7 @@ fn sampling_keys_come_from_post_config_card_and_set_up_in_rising_order() {
 }
 
 #[test]
-fn the_set_ups_keys_override_the_cards_when_a_model_is_loaded() {
+fn keys_of_the_set_up_override_the_card_when_a_model_is_loaded() {
     let world = World::new();
     let load_with = |keys: Value| world.models().load(MODEL, keys.as_object().unwrap(), &|_, _| {});
     let stays = load_with(json!({})).unwrap();
@@ -135,7 +135,7 @@ fn the_set_ups_keys_override_the_cards_when_a_model_is_loaded() {
 }
 
 #[test]
-fn an_embeddings_file_of_any_other_length_is_refused_before_a_layer_is_loaded() {
+fn an_embeddings_file_of_another_size_is_refused_before_a_layer_is_loaded() {
     let world = World::new();
     let path = world.model_folder().join("model.embed_tokens.weight.bfloat16.bin");
     let bytes = std::fs::read(&path).unwrap();
@@ -160,7 +160,7 @@ fn an_embeddings_file_of_any_other_length_is_refused_before_a_layer_is_loaded() 
 }
 
 #[test]
-fn layers_that_do_not_fit_one_another_or_themselves_are_named() {
+fn layers_that_do_not_match_each_other_or_themselves_are_named() {
     let world = World::new();
     let layer = world.model_folder().join("qwen2_p16_l1_together.axmodel");
     let good = std::fs::read(&layer).unwrap();
@@ -199,7 +199,7 @@ fn layers_that_do_not_fit_one_another_or_themselves_are_named() {
 }
 
 #[test]
-fn a_tokenizer_folder_is_read_without_another_program() {
+fn a_tokenizer_folder_is_read_without_a_tokenizer_server() {
     let world = World::new();
     let mut card = world.card();
     card["mode_param"]["tokenizer_type"] = json!(2);
@@ -252,7 +252,7 @@ fn write_tokenizer_json(gguf: &Path, folder: &Path) {
 }
 
 #[test]
-fn the_choice_is_greedy_where_nothing_is_said_and_repeatable_where_a_seed_is() {
+fn sampling_is_greedy_by_default_and_repeatable_with_a_seed() {
     let world = World::new();
     let texts = |keys: Value| {
         let mut model = world

@@ -9,7 +9,7 @@ use crate::feeding::*;
 use crate::world::{CACHE, PREFILL, World};
 
 #[test]
-fn runs_are_equal_also_after_another_prefix_and_after_a_poisoned_one() {
+fn runs_are_equal_after_another_prefix_and_after_one_with_nan() {
     let world = World::new();
     let mut model = load(&world).unwrap();
     let engine = model.engine.as_mut();
@@ -61,7 +61,7 @@ fn decoding_a_row_equals_prefilling_it() {
 }
 
 #[test]
-fn the_prompt_may_fill_prefill_to_the_edge_and_the_output_the_cache() {
+fn prompt_and_output_can_fill_prefill_and_cache_completely() {
     let world = World::new();
     let mut model = load(&world).unwrap();
     let engine = model.engine.as_mut();
@@ -97,7 +97,7 @@ fn the_prompt_may_fill_prefill_to_the_edge_and_the_output_the_cache() {
 }
 
 #[test]
-fn a_stop_ends_between_layers_and_the_next_sequence_is_clean() {
+fn a_stop_ends_between_layers_and_does_not_affect_the_next_sequence() {
     let world = World::new();
     let mut model = load(&world).unwrap();
     let engine = model.engine.as_mut();
@@ -150,7 +150,7 @@ fn only_one_sequence_is_open_at_a_time() {
 }
 
 #[test]
-fn the_self_test_is_good_on_an_engine_that_treats_prefixes_as_it_must() {
+fn the_self_test_passes_on_a_correct_engine() {
     let world = World::sized(softprefix_unit::testing::TinyModel::qwen2(), 160, 200);
     let mut model = load(&world).unwrap();
     let verdicts = softprefix_unit::self_test::run(&mut model);
@@ -166,17 +166,17 @@ fn the_self_test_is_good_on_an_engine_that_treats_prefixes_as_it_must() {
             "baseline afterwards"
         ]
     );
-    assert!(verdicts.iter().all(|verdict| verdict.good), "{verdicts:#?}");
+    assert!(verdicts.iter().all(|verdict| verdict.passed), "{verdicts:#?}");
 }
 
 #[test]
-fn the_self_test_tells_what_the_runtime_refused() {
+fn the_self_test_reports_an_error_of_the_runtime() {
     let world = World::sized(softprefix_unit::testing::TinyModel::qwen2(), 160, 200);
     let mut model = load(&world).unwrap();
     world.reset(5);
     let verdicts = softprefix_unit::self_test::run(&mut model);
     let last = verdicts.last().unwrap();
-    assert!(!last.good && last.found.contains("AX_"), "{verdicts:#?}");
+    assert!(!last.passed && last.detail.contains("AX_"), "{verdicts:#?}");
 }
 
 /// The CPU engine quantises activations to 8 bits and the NPU's layers round to bf16 in between, so the logits of the same weights

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use half::bf16;
 use softprefix_unit::engine::cpu::kernel::Tier;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
-use softprefix_unit::engine::likelihood::{Comparison, Share};
+use softprefix_unit::engine::likelihood::{Comparison, VocabChunk};
 use softprefix_unit::engine::{Engine, EngineError, Logits, SequenceId, Step};
 use softprefix_unit::testing::TinyModel;
 
@@ -51,7 +51,7 @@ fn feed(engine: &mut CpuEngine, sequence: SequenceId, count: usize) -> Vec<u32> 
 }
 
 #[test]
-fn steps_that_cannot_be_taken_are_refused_and_change_nothing() {
+fn invalid_steps_are_refused_and_change_nothing() {
     let mut engine = tiny(None);
     let stop = AtomicBool::new(false);
     let good = engine.open(10).unwrap();
@@ -82,7 +82,7 @@ fn steps_that_cannot_be_taken_are_refused_and_change_nothing() {
     let too_long = EngineError::WindowExceeded { wanted: 11, window: 10 };
     assert_eq!(refused(step(twin, &eleven, &stop)), too_long);
     assert!(
-        matches!(refused(step(good, &three, &stop)), EngineError::Machinery { .. }),
+        matches!(refused(step(good, &three, &stop)), EngineError::Backend { .. }),
         "one sequence, two steps"
     );
 
@@ -91,7 +91,7 @@ fn steps_that_cannot_be_taken_are_refused_and_change_nothing() {
 }
 
 #[test]
-fn windows_and_the_number_of_sequences_have_limits() {
+fn window_and_number_of_sequences_are_limited() {
     let mut engine = tiny(Some(100));
     assert_eq!(engine.info().window, 100);
     assert_eq!(
@@ -115,7 +115,7 @@ fn windows_and_the_number_of_sequences_have_limits() {
 }
 
 #[test]
-fn logits_come_as_they_are_asked_for() {
+fn the_requested_logits_are_returned() {
     let mut engine = tiny(None);
     let vocab = engine.info().vocab_size;
     let (stop, rows) = (AtomicBool::new(false), rows(150));
@@ -135,7 +135,7 @@ fn logits_come_as_they_are_asked_for() {
 }
 
 #[test]
-fn a_batch_stops_when_all_of_it_is_to_stop_and_not_before() {
+fn a_batch_stops_only_if_all_its_steps_are_stopped() {
     let mut engine = tiny(None);
     let (on, off) = (AtomicBool::new(false), AtomicBool::new(true));
     let rows = rows(5);
@@ -155,7 +155,7 @@ fn a_batch_stops_when_all_of_it_is_to_stop_and_not_before() {
 }
 
 #[test]
-fn a_step_that_was_given_up_can_be_fed_again_whenever_that_was() {
+fn a_stopped_step_can_be_repeated() {
     let mut engine = tiny(None);
     let (three, many) = (rows(3), rows(300));
     let run = |engine: &mut CpuEngine, stop_after: Option<u32>| {
@@ -195,7 +195,7 @@ fn a_step_that_was_given_up_can_be_fed_again_whenever_that_was() {
 }
 
 #[test]
-fn predictions_are_weighed_to_the_same_bits_on_any_threads_with_any_instructions() {
+fn predictions_are_the_same_bits_on_any_threads_with_any_instructions() {
     let mut state = 1u32;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -204,15 +204,15 @@ fn predictions_are_weighed_to_the_same_bits_on_any_threads_with_any_instructions
     const VOCABULARY: usize = 5003;
     let logits: Vec<Vec<f32>> = (0..4).map(|_| (0..3 * VOCABULARY).map(|_| next()).collect()).collect();
     let conditions: Vec<&[f32]> = logits.iter().map(Vec::as_slice).collect();
-    let bits = |weigh: &dyn Fn(&mut [Share<'_>])| -> Vec<u64> {
-        let comparison = Comparison::of(&conditions, VOCABULARY, |shares| weigh(shares));
+    let bits = |reduce: &dyn Fn(&mut [VocabChunk<'_>])| -> Vec<u64> {
+        let comparison = Comparison::of(&conditions, VOCABULARY, |chunks| reduce(chunks));
         let predictions = (0..3).flat_map(|place| comparison.at(place).unwrap());
         predictions
             .flat_map(|prediction| [prediction.ln(17).unwrap(), prediction.divergence()])
             .map(f64::to_bits)
             .collect()
     };
-    let expected = bits(&|shares| shares.iter_mut().for_each(Share::weigh));
+    let expected = bits(&|chunks| chunks.iter_mut().for_each(VocabChunk::reduce));
     assert_eq!(expected.len(), 3 * 4 * 2);
     for tier in Tier::ALL.into_iter().filter(|tier| tier.is_supported()) {
         for threads in [1, 2, 5] {
@@ -222,7 +222,7 @@ fn predictions_are_weighed_to_the_same_bits_on_any_threads_with_any_instructions
                 ..CpuOptions::default()
             });
             assert_eq!(
-                bits(&|shares| engine.weigh(shares)),
+                bits(&|chunks| engine.reduce_chunks(chunks)),
                 expected,
                 "{tier}, {threads} threads"
             );
@@ -231,7 +231,7 @@ fn predictions_are_weighed_to_the_same_bits_on_any_threads_with_any_instructions
 }
 
 #[test]
-fn embeddings_are_read_by_token_and_none_beyond_the_vocabulary() {
+fn embeddings_are_read_by_token_within_the_vocabulary() {
     let engine = tiny(None);
     let table = engine.embeddings();
     assert_eq!(
@@ -252,7 +252,7 @@ fn embeddings_are_read_by_token_and_none_beyond_the_vocabulary() {
 }
 
 #[test]
-fn a_row_that_is_no_number_harms_its_own_sequence_only() {
+fn a_row_of_nan_affects_its_own_sequence_only() {
     let mut engine = tiny(None);
     let alone = engine.open(8).unwrap();
     let expected = feed(&mut engine, alone, 4);

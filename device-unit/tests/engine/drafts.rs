@@ -14,7 +14,7 @@ use softprefix_unit::engine::cpu::kernel::Tier;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::sampling::{Sampler, Sampling};
 use softprefix_unit::scheduler::{
-    Drafter, End, FinishReason, Job, Priority, Scheduler, StopFlag, Timings, TokenSink, WaitingRoom,
+    AdmissionLimit, Drafter, FinishReason, Job, Outcome, Priority, Scheduler, StopFlag, Timings, TokenSink,
 };
 use softprefix_unit::testing::TinyModel;
 
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// An inference to run.
 #[derive(Clone)]
-struct Asked {
+struct Inference {
     prefix: Option<SoftPrefix>,
     prompt: Vec<u32>,
     most: usize,
@@ -36,7 +36,7 @@ struct Asked {
     drafts: Option<Vec<Vec<u32>>>,
 }
 
-impl Asked {
+impl Inference {
     fn of(prompt: &[u32], most: usize) -> Self {
         Self {
             prefix: None,
@@ -63,17 +63,17 @@ impl Asked {
 
 /// The result of an inference.
 #[derive(Debug)]
-struct Said {
+struct Output {
     tokens: Vec<u32>,
     /// Digest of the bits of all tokens' logits, in order.
     digest: Vec<u8>,
     /// Number of tokens of each step.
     steps: Vec<usize>,
-    end: End,
+    end: Outcome,
     timings: Timings,
 }
 
-impl Said {
+impl Output {
     fn assert_same(&self, other: &Self, how: &str) {
         assert_eq!(self.tokens, other.tokens, "the tokens, {how}");
         assert_eq!(self.digest, other.digest, "the logits' bits, {how}");
@@ -87,7 +87,7 @@ struct Sink {
     digest: Arc<Mutex<Sha256>>,
     /// Called after each step with the number of tokens so far, on the engine's thread.
     heard: Box<dyn FnMut(usize) + Send>,
-    tell: Sender<Said>,
+    sender: Sender<Output>,
 }
 
 impl TokenSink for Sink {
@@ -97,26 +97,26 @@ impl TokenSink for Sink {
         (self.heard)(self.tokens.len());
     }
 
-    fn is_gone(&self) -> bool {
+    fn is_closed(&self) -> bool {
         false
     }
 
-    fn end(self: Box<Self>, end: End, timings: Timings) {
+    fn end(self: Box<Self>, end: Outcome, timings: Timings) {
         let digest = self.digest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let said = Said {
+        let output = Output {
             tokens: self.tokens,
             digest: digest.finalize().to_vec(),
             steps: self.steps,
             end,
             timings,
         };
-        self.tell.send(said).unwrap();
+        self.sender.send(output).unwrap();
     }
 }
 
-struct Desk(Arc<Scheduler>);
+struct Runner(Arc<Scheduler>);
 
-impl Desk {
+impl Runner {
     fn new(path: &Path, tier: Option<Tier>) -> Self {
         let options = CpuOptions {
             threads: Some(2),
@@ -131,22 +131,22 @@ impl Desk {
 
     fn submit(
         &self,
-        asked: &Asked,
+        inference: &Inference,
         stop: StopFlag,
         deadline: Option<Instant>,
         heard: impl FnMut(usize) + Send + 'static,
-    ) -> Receiver<Said> {
-        let (tell, told) = channel();
+    ) -> Receiver<Output> {
+        let (sender, receiver) = channel();
         let digest = Arc::new(Mutex::new(Sha256::new()));
         let hash = Arc::clone(&digest);
-        let mut sampler = Sampler::new(asked.sampling);
-        let drafts = asked.drafts.clone();
+        let mut sampler = Sampler::new(inference.sampling);
+        let drafts = inference.drafts.clone();
         self.0.submit(Job {
-            prefix: asked.prefix.clone(),
-            tokens: asked.prompt.clone(),
-            max_new_tokens: asked.most,
+            prefix: inference.prefix.clone(),
+            tokens: inference.prompt.clone(),
+            max_new_tokens: inference.most,
             at_limit: FinishReason::Length,
-            stop_tokens: asked.stop_tokens.clone().into(),
+            stop_tokens: inference.stop_tokens.clone().into(),
             choose: Box::new(move |logits| {
                 let mut hash = hash.lock().unwrap();
                 logits
@@ -162,36 +162,36 @@ impl Desk {
                 tokens: Vec::new(),
                 digest,
                 heard: Box::new(heard),
-                tell,
+                sender,
             }),
-            drafter: drafts.map(|drafts| Drafter::new(&asked.prompt, drafts.into_iter().map(Into::into).collect())),
-            place: WaitingRoom::new(1).enter().unwrap(),
+            drafter: drafts.map(|drafts| Drafter::new(&inference.prompt, drafts.into_iter().map(Into::into).collect())),
+            permit: AdmissionLimit::new(1).acquire().unwrap(),
         });
-        told
+        receiver
     }
 
-    fn run(&self, asked: &Asked) -> Said {
-        let told = self.submit(asked, StopFlag::default(), None, |_| ());
-        told.recv_timeout(PATIENCE).unwrap()
+    fn run(&self, inference: &Inference) -> Output {
+        let receiver = self.submit(inference, StopFlag::default(), None, |_| ());
+        receiver.recv_timeout(PATIENCE).unwrap()
     }
 
     /// Runs all in one batch; each joins when the one before it has some tokens.
-    fn together(&self, asked: &[Asked]) -> Vec<Said> {
+    fn together(&self, inferences: &[Inference]) -> Vec<Output> {
         let mut all = Vec::new();
-        let (tell, joined) = channel();
-        for asked in asked {
-            let tell = tell.clone();
-            let mut told = false;
-            all.push(self.submit(asked, StopFlag::default(), None, move |tokens| {
-                if tokens > 3 && !std::mem::replace(&mut told, true) {
+        let (sender, joined) = channel();
+        for inference in inferences {
+            let sender = sender.clone();
+            let mut reported = false;
+            all.push(self.submit(inference, StopFlag::default(), None, move |tokens| {
+                if tokens > 3 && !std::mem::replace(&mut reported, true) {
                     // The last one has no successor.
-                    let _ = tell.send(());
+                    let _ = sender.send(());
                 }
             }));
             joined.recv_timeout(PATIENCE).unwrap();
         }
         all.into_iter()
-            .map(|said| said.recv_timeout(PATIENCE).unwrap())
+            .map(|output| output.recv_timeout(PATIENCE).unwrap())
             .collect()
     }
 }
@@ -213,18 +213,18 @@ fn spoilt(tokens: &[u32]) -> Vec<u32> {
 }
 
 /// Greedy and seeded, with and without a prefix.
-fn cases(bench: &Bench, most: usize) -> Vec<Asked> {
+fn cases(bench: &Bench, most: usize) -> Vec<Inference> {
     let kind = PrefixKind::RandomNormal {
         seed: 1,
         generator: Default::default(),
     };
     let prefix = bench.prefix(kind, 4, Magnitude::Raw(0.02));
     let prompt = bench.encode(&bench.template.render("You are a helpful assistant.", QUESTION));
-    let plain = Asked::of(&prompt, most);
+    let plain = Inference::of(&prompt, most);
     let mut cases = Vec::new();
     for prefix in [None, Some(prefix)] {
         for sampling in [Sampling::default(), sampling(7), sampling(8)] {
-            cases.push(Asked {
+            cases.push(Inference {
                 prefix: prefix.clone(),
                 sampling,
                 ..plain.clone()
@@ -237,32 +237,32 @@ fn cases(bench: &Bench, most: usize) -> Vec<Asked> {
 /// Runs every case plain, and with drafts from its own output, from that with errors, from other cases, and from itself alone.
 fn assert_drafts_change_nothing(path: &Path, tier: Option<Tier>, most: usize) {
     let cases = cases(&Bench::new(path, 2, tier), most);
-    let desk = Desk::new(path, tier);
-    let plain: Vec<Said> = cases.iter().map(|case| desk.run(case)).collect();
-    for said in &plain {
-        assert!(said.steps.iter().all(|&step| step == 1), "nothing was drafted");
+    let runner = Runner::new(path, tier);
+    let plain: Vec<Output> = cases.iter().map(|case| runner.run(case)).collect();
+    for output in &plain {
+        assert!(output.steps.iter().all(|&step| step == 1), "nothing was drafted");
     }
-    let others: Vec<Vec<u32>> = plain.iter().map(|said| said.tokens.clone()).collect();
-    let drafted: Vec<[Asked; 4]> = cases
+    let others: Vec<Vec<u32>> = plain.iter().map(|output| output.tokens.clone()).collect();
+    let drafted: Vec<[Inference; 4]> = cases
         .iter()
         .zip(&plain)
-        .map(|(case, said)| {
+        .map(|(case, output)| {
             [
-                case.expecting(&said.tokens),
-                case.expecting(&spoilt(&said.tokens)),
+                case.expecting(&output.tokens),
+                case.expecting(&spoilt(&output.tokens)),
                 case.drafted(others.clone()),
                 case.drafted(Vec::new()),
             ]
         })
         .collect();
-    for (number, (said, kinds)) in plain.iter().zip(&drafted).enumerate() {
-        for (kind, asked) in kinds.iter().enumerate() {
-            let again = desk.run(asked);
-            again.assert_same(said, &format!("case {number} alone, draft {kind}"));
+    for (number, (output, kinds)) in plain.iter().zip(&drafted).enumerate() {
+        for (kind, inference) in kinds.iter().enumerate() {
+            let again = runner.run(inference);
+            again.assert_same(output, &format!("case {number} alone, draft {kind}"));
             let Timings { drafted, accepted, .. } = again.timings;
             assert_eq!(
                 again.steps.len() + accepted,
-                said.steps.len(),
+                output.steps.len(),
                 "each accepted token saves a step"
             );
             match kind {
@@ -273,9 +273,9 @@ fn assert_drafts_change_nothing(path: &Path, tier: Option<Tier>, most: usize) {
         }
     }
     for kind in 0..4 {
-        let asked: Vec<Asked> = drafted.iter().map(|kinds| kinds[kind].clone()).collect();
-        for (number, (again, said)) in desk.together(&asked).iter().zip(&plain).enumerate() {
-            again.assert_same(said, &format!("case {number} in a batch, draft {kind}"));
+        let inferences: Vec<Inference> = drafted.iter().map(|kinds| kinds[kind].clone()).collect();
+        for (number, (again, output)) in runner.together(&inferences).iter().zip(&plain).enumerate() {
+            again.assert_same(output, &format!("case {number} in a batch, draft {kind}"));
         }
     }
 }
@@ -288,7 +288,7 @@ fn tiny(model: TinyModel) -> (tempfile::TempDir, std::path::PathBuf) {
 }
 
 #[test]
-fn tiny_models_say_the_same_bits_with_drafts_on_every_tier() {
+fn tiny_models_give_the_same_bits_with_drafts_on_every_tier() {
     for model in [TinyModel::qwen2(), TinyModel::llama(), TinyModel::qwen3()] {
         let (_folder, path) = tiny(model);
         for tier in Tier::ALL.into_iter().filter(|tier| tier.is_supported()) {
@@ -298,105 +298,106 @@ fn tiny_models_say_the_same_bits_with_drafts_on_every_tier() {
 }
 
 #[test]
-fn real_models_say_the_same_bits_with_drafts() {
+fn real_models_give_the_same_bits_with_drafts() {
     for path in models() {
         assert_drafts_change_nothing(&path, None, 24);
     }
 }
 
 #[test]
-fn a_limit_a_stop_token_and_the_edge_of_the_window_end_a_draft_where_they_end_the_text() {
+fn a_limit_a_stop_token_and_the_window_end_a_text_at_the_same_token_with_drafts() {
     let (_folder, path) = tiny(TinyModel {
         window: 128,
         ..TinyModel::qwen2()
     });
-    let desk = Desk::new(&path, None);
+    let runner = Runner::new(&path, None);
     let prompt: Vec<u32> = (65..85).collect();
     // The last token is never fed, so the output has one more token than the window has positions.
-    let whole = desk.run(&Asked::of(&prompt, 128 - prompt.len() + 1));
+    let whole = runner.run(&Inference::of(&prompt, 128 - prompt.len() + 1));
     assert_eq!(whole.tokens.len(), 109);
     for most in [1, 2, 3, 15, 16, 17, 18, 40, 108, 109] {
-        let said = desk.run(&Asked::of(&prompt, most).expecting(&whole.tokens));
+        let output = runner.run(&Inference::of(&prompt, most).expecting(&whole.tokens));
         assert_eq!(
-            (&said.tokens[..], &said.end),
-            (&whole.tokens[..most], &End::Finished(FinishReason::Length))
+            (&output.tokens[..], &output.end),
+            (&whole.tokens[..most], &Outcome::Finished(FinishReason::Length))
         );
-        assert!(said.timings.drafted < most);
+        assert!(output.timings.drafted < most);
     }
     for place in [0, 1, 5, 20, 60] {
         let stop = whole.tokens[place];
-        let asked = Asked {
+        let inference = Inference {
             stop_tokens: vec![stop],
-            ..Asked::of(&prompt, 109)
+            ..Inference::of(&prompt, 109)
         };
-        let plain = desk.run(&asked);
-        assert_eq!(plain.end, End::Finished(FinishReason::Stop));
-        desk.run(&asked.expecting(&whole.tokens))
+        let plain = runner.run(&inference);
+        assert_eq!(plain.end, Outcome::Finished(FinishReason::Stop));
+        runner
+            .run(&inference.expecting(&whole.tokens))
             .assert_same(&plain, "with a stop token in the draft");
     }
 }
 
 #[test]
-fn a_stop_and_a_deadline_in_the_middle_of_a_draft_leave_the_beginning_of_the_text() {
+fn a_stop_or_a_deadline_during_a_draft_leaves_the_beginning_of_the_text() {
     let (_folder, path) = tiny(TinyModel {
         window: 2048,
         ..TinyModel::qwen2()
     });
-    let desk = Desk::new(&path, None);
+    let runner = Runner::new(&path, None);
     let prompt: Vec<u32> = (65..85).collect();
-    let whole = desk.run(&Asked::of(&prompt, 900));
-    let asked = Asked::of(&prompt, 900).expecting(&whole.tokens);
+    let whole = runner.run(&Inference::of(&prompt, 900));
+    let inference = Inference::of(&prompt, 900).expecting(&whole.tokens);
     for alone in [true, false] {
         let other = StopFlag::default();
-        let beside = (!alone).then(|| desk.submit(&Asked::of(&prompt[1..], 900), other.clone(), None, |_| ()));
+        let beside = (!alone).then(|| runner.submit(&Inference::of(&prompt[1..], 900), other.clone(), None, |_| ()));
         let stop = StopFlag::default();
         let flag = stop.clone();
-        let told = desk.submit(&asked, stop, None, move |tokens| {
+        let receiver = runner.submit(&inference, stop, None, move |tokens| {
             if tokens > 50 {
                 flag.set();
             }
         });
-        let said = told.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(said.end, End::Finished(FinishReason::Stopped));
+        let output = receiver.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(output.end, Outcome::Finished(FinishReason::Stopped));
         assert!(
-            (51..51 + 16).contains(&said.tokens.len()),
+            (51..51 + 16).contains(&output.tokens.len()),
             "within a step: {}",
-            said.tokens.len()
+            output.tokens.len()
         );
-        assert_eq!(said.tokens, whole.tokens[..said.tokens.len()]);
+        assert_eq!(output.tokens, whole.tokens[..output.tokens.len()]);
 
         // However fast the steps are, the deadline has passed after the third one.
         let deadline = Instant::now() + Duration::from_secs(2);
         let mut steps = 0;
-        let told = desk.submit(&asked, StopFlag::default(), Some(deadline), move |_| {
+        let receiver = runner.submit(&inference, StopFlag::default(), Some(deadline), move |_| {
             steps += 1;
             if steps == 3 {
                 std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
             }
         });
-        let said = told.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(said.end, End::Finished(FinishReason::Stopped));
-        assert_eq!(said.tokens, whole.tokens[..said.tokens.len()]);
+        let output = receiver.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(output.end, Outcome::Finished(FinishReason::Stopped));
+        assert_eq!(output.tokens, whole.tokens[..output.tokens.len()]);
         other.set();
         if let Some(beside) = beside {
             beside.recv_timeout(PATIENCE).unwrap();
         }
-        desk.run(&asked).assert_same(&whole, "after those that were ended");
+        runner.run(&inference).assert_same(&whole, "after the stopped runs");
     }
 }
 
 #[test]
-fn a_wrong_token_planted_in_a_draft_is_found() {
+fn a_wrong_token_in_a_draft_is_rejected() {
     let (_folder, path) = tiny(TinyModel::qwen2());
-    let desk = Desk::new(&path, None);
-    let asked = Asked::of(&(65..85).collect::<Vec<u32>>(), 60);
-    let plain = desk.run(&asked);
+    let runner = Runner::new(&path, None);
+    let inference = Inference::of(&(65..85).collect::<Vec<u32>>(), 60);
+    let plain = runner.run(&inference);
     for place in 1..60 {
         let mut planted = plain.tokens.clone();
         planted[place] = (planted[place] + 1) % 256;
-        let said = desk.run(&asked.expecting(&planted));
-        said.assert_same(&plain, &format!("with a wrong token at {place}"));
-        assert_ne!(said.tokens, planted, "the draft is not what is told");
+        let output = runner.run(&inference.expecting(&planted));
+        output.assert_same(&plain, &format!("with a wrong token at {place}"));
+        assert_ne!(output.tokens, planted, "the draft is not the output");
     }
 }
 
@@ -404,14 +405,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn no_draft_whatsoever_changes_a_token(seed: u64, lengths in prop::collection::vec(0usize..700, 0..5), few in 1u64..265) {
-        static MODEL: std::sync::LazyLock<(tempfile::TempDir, Desk, Said)> = std::sync::LazyLock::new(|| {
+    fn no_draft_changes_a_token(seed: u64, lengths in prop::collection::vec(0usize..700, 0..5), few in 1u64..265) {
+        static MODEL: std::sync::LazyLock<(tempfile::TempDir, Runner, Output)> = std::sync::LazyLock::new(|| {
             let (folder, path) = tiny(TinyModel::qwen2());
-            let desk = Desk::new(&path, None);
-            let said = desk.run(&Asked { sampling: sampling(3), ..Asked::of(&[70, 71, 72], 100) });
-            (folder, desk, said)
+            let runner = Runner::new(&path, None);
+            let output = runner.run(&Inference { sampling: sampling(3), ..Inference::of(&[70, 71, 72], 100) });
+            (folder, runner, output)
         });
-        let (_, desk, plain) = &*MODEL;
+        let (_, runner, plain) = &*MODEL;
         let mut state = seed;
         let mut token = || (split_mix(&mut state) % few) as u32;
         // Parts of the true text between random tokens, also longer than the window.
@@ -422,10 +423,10 @@ proptest! {
             draft.splice(at..at, plain.tokens[from..].iter().copied());
             draft
         });
-        let asked = Asked { sampling: sampling(3), ..Asked::of(&[70, 71, 72], 100) };
-        let said = desk.run(&asked.drafted(drafts.collect()));
-        prop_assert_eq!(&said.tokens, &plain.tokens);
-        prop_assert_eq!(&said.digest, &plain.digest);
-        prop_assert!(said.timings.accepted <= said.timings.drafted && said.timings.drafted < 16 * 100);
+        let inference = Inference { sampling: sampling(3), ..Inference::of(&[70, 71, 72], 100) };
+        let output = runner.run(&inference.drafted(drafts.collect()));
+        prop_assert_eq!(&output.tokens, &plain.tokens);
+        prop_assert_eq!(&output.digest, &plain.digest);
+        prop_assert!(output.timings.accepted <= output.timings.drafted && output.timings.drafted < 16 * 100);
     }
 }

@@ -52,13 +52,13 @@ fn assert_same(expected: &[Answer], got: &[Answer], how: &str) {
 }
 
 #[test]
-fn eleven_prefixes_say_the_same_bits_in_every_company() {
+fn eleven_prefixes_give_the_same_bits_in_any_batch() {
     for path in models() {
         let mut bench = Bench::new(&path, 1, None);
         let cases = eleven_cases(&bench);
         let expected = bench.alone(&cases, Feed::Whole);
         let different: std::collections::BTreeSet<_> = expected.iter().map(|answer| &answer.digest).collect();
-        assert_eq!(different.len(), cases.len(), "each prefix says something of its own");
+        assert_eq!(different.len(), cases.len(), "each prefix gives a different text");
         drop(bench);
 
         let mut bench = Bench::new(&path, 2, None);
@@ -69,11 +69,11 @@ fn eleven_prefixes_say_the_same_bits_in_every_company() {
         let reversed: Vec<Case> = cases.iter().rev().cloned().collect();
         let mut got = bench.together(&reversed, |_| 0, Feed::Whole);
         got.reverse();
-        assert_same(&expected, &got, "in the opposite order");
+        assert_same(&expected, &got, "in reverse order");
         let got = bench.together(&cases, |number| number * 5 % 11 * 2, Feed::Whole);
         assert_same(&expected, &got, "joining one after another");
         let got = bench.together(&cases, |number| number / 4, Feed::Chunks(1));
-        assert_same(&expected, &got, "fed row by row, in company");
+        assert_same(&expected, &got, "fed row by row, in a batch");
         let got = bench.together(&cases, |_| 0, Feed::Chunks(7));
         assert_same(&expected, &got, "fed in chunks of seven");
         let got = bench.alone(&cases[..3], Feed::Chunks(5));
@@ -87,7 +87,7 @@ fn eleven_prefixes_say_the_same_bits_in_every_company() {
 }
 
 #[test]
-fn words_as_a_prefix_are_the_same_bits_as_typing_them_at_the_very_start() {
+fn words_as_a_prefix_give_the_same_bits_as_words_typed_at_the_start() {
     for path in models() {
         let mut bench = Bench::new(&path, 2, None);
         for text in ["Answer like a pirate!", "答えは", " the"] {
@@ -114,7 +114,7 @@ fn words_as_a_prefix_are_the_same_bits_as_typing_them_at_the_very_start() {
 }
 
 #[test]
-fn no_prefix_is_a_prefix_of_no_rows_and_differs_from_a_prefix_of_zeros() {
+fn no_prefix_equals_a_prefix_of_no_rows_and_differs_from_a_prefix_of_zeros() {
     for path in models() {
         let mut bench = Bench::new(&path, 2, None);
         let zeros = bench.prefix(PrefixKind::Constant, 1, Magnitude::Raw(0.0));
@@ -133,7 +133,7 @@ fn no_prefix_is_a_prefix_of_no_rows_and_differs_from_a_prefix_of_zeros() {
 }
 
 #[test]
-fn a_long_prompt_has_the_same_logits_after_every_row_whole_or_in_pieces() {
+fn a_long_prompt_has_the_same_logits_after_every_row_whole_or_in_chunks() {
     for path in models() {
         let mut bench = Bench::new(&path, 2, None);
         // More rows than one pass, and several chunks of the cache.
@@ -157,12 +157,12 @@ fn a_long_prompt_has_the_same_logits_after_every_row_whole_or_in_pieces() {
         );
         assert_eq!(whole, pieces);
         let some = bench.logits(&rows[..100 * bench.hidden_size()]);
-        assert!(some == all[..100], "what follows changes nothing before it");
+        assert!(some == all[..100], "later rows do not affect earlier ones");
     }
 }
 
 #[test]
-fn every_tier_of_this_processor_says_the_same_bits() {
+fn every_supported_tier_gives_the_same_bits() {
     for path in models() {
         let mut bench = Bench::new(&path, 2, Some(Tier::best()));
         let cases = eleven_cases(&bench)[4..7].to_vec();

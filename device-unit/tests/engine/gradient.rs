@@ -56,7 +56,7 @@ impl Case {
 }
 
 #[test]
-fn gradients_are_those_of_jax_on_the_same_weights() {
+fn gradients_equal_those_of_jax_on_the_same_weights() {
     for case in Case::all() {
         let ours = case.gradient();
         let length = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();

@@ -20,7 +20,7 @@ fn open(bytes: &[u8]) -> Result<GgufFile, String> {
 }
 
 #[test]
-fn a_whole_file_gives_its_metadata_and_tensors() {
+fn a_valid_file_has_its_metadata_and_tensors() {
     let file = open(&TinyModel::qwen2().bytes()).unwrap();
     assert_eq!(file.str("general.architecture"), Some("qwen2"));
     assert_eq!(file.u32("qwen2.embedding_length"), Some(64));
@@ -69,7 +69,7 @@ fn a_missing_file_is_refused_with_its_name() {
 }
 
 #[test]
-fn a_truncated_file_is_refused_wherever_it_was_cut() {
+fn a_truncated_file_is_refused_at_any_length() {
     let bytes = TinyModel::llama().bytes();
     for cut in (4..bytes.len() - 32).step_by(997) {
         let sentence = open(&bytes[..cut]).err().unwrap();
@@ -78,7 +78,7 @@ fn a_truncated_file_is_refused_wherever_it_was_cut() {
 }
 
 #[test]
-fn other_versions_and_byte_orders_are_named() {
+fn unsupported_versions_and_byte_orders_are_named() {
     let mut bytes = TinyModel::qwen2().bytes();
     bytes[4..8].copy_from_slice(&1_u32.to_le_bytes());
     assert!(open(&bytes).err().unwrap().contains("version 1"));
@@ -126,7 +126,7 @@ fn another_architecture_is_refused_by_name() {
 }
 
 #[test]
-fn a_tensor_that_is_missing_or_of_another_shape_is_named() {
+fn a_missing_tensor_or_one_of_another_shape_is_named() {
     let bytes = TinyModel::qwen2().bytes();
     let at = bytes.windows(18).position(|w| w == b"blk.1.ffn_up.weigh").unwrap();
     let mut renamed = bytes.clone();
@@ -144,7 +144,7 @@ fn a_tensor_that_is_missing_or_of_another_shape_is_named() {
 }
 
 #[test]
-fn metadata_that_the_tensors_contradict_is_refused() {
+fn metadata_that_contradicts_the_tensors_is_refused() {
     let model = TinyModel {
         keys: vec![("llama.attention.head_count_kv".into(), None)],
         ..TinyModel::llama()
@@ -182,7 +182,7 @@ fn wide(weights: TinyWeights) -> Vec<u8> {
 }
 
 #[test]
-fn a_model_says_the_same_whether_its_weights_are_stored_as_blocks_or_as_the_numbers_they_stand_for() {
+fn a_model_gives_the_same_logits_with_weights_stored_as_blocks_or_as_the_floats_they_represent() {
     let logits = |bytes: &[u8]| -> Vec<f32> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.gguf");
@@ -209,7 +209,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_damage_to_a_file_makes_the_engine_panic(
+    fn a_damaged_file_never_makes_the_engine_panic(
         llama in any::<bool>(),
         places in prop::collection::vec((0.0..1.0_f64, any::<bool>(), damage()), 1..6),
         keep in prop::option::weighted(0.2, 0.0..1.0_f64),

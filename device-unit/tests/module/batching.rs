@@ -18,7 +18,7 @@ fn case(i: usize, task: &str) -> Value {
 }
 
 #[test]
-fn pipelined_inferences_run_as_one_batch_with_the_tokens_that_each_has_alone() {
+fn pipelined_inferences_run_as_one_batch_with_the_same_tokens_as_alone() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole(ENDLESS, 1000));
@@ -76,7 +76,7 @@ fn streams_of_one_batch_interleave_and_keep_their_ids() {
 }
 
 #[test]
-fn a_live_run_joins_before_the_cases_of_a_sweep() {
+fn a_live_run_starts_before_the_queued_cases_of_a_sweep() {
     let server = Server::with(UnitOptions {
         max_inferences: 4,
         ..UnitOptions::default()
@@ -166,7 +166,7 @@ fn ten_thousand_pings_in_one_write_are_answered_in_order() {
 }
 
 #[test]
-fn sampling_with_a_seed_gives_the_same_text_again() {
+fn sampling_with_a_seed_repeats_the_text() {
     let server = Server::start();
     let mut client = server.client();
     let mut data = whole(ENDLESS, 1000);

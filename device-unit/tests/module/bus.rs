@@ -10,7 +10,7 @@ use crate::common::*;
 use crate::llm_sys::*;
 
 #[test]
-fn prefixed_inferences_and_an_exit_pass_through_llm_sys() {
+fn prefixed_inferences_and_an_exit_work_through_llm_sys() {
     let Some((sys, _unit, _folder)) = module() else { return };
     let mut client = sys.client();
     let task = client.set_up(&whole("tiny", 300));
@@ -48,7 +48,7 @@ fn prefixed_inferences_and_an_exit_pass_through_llm_sys() {
 }
 
 #[test]
-fn of_inferences_sent_right_on_the_set_up_reply_none_is_lost() {
+fn inferences_sent_right_after_the_set_up_reply_are_never_lost() {
     let Some((sys, _unit, _folder)) = module() else { return };
     let mut client = sys.client();
     for i in 0..40 {
@@ -60,7 +60,7 @@ fn of_inferences_sent_right_on_the_set_up_reply_none_is_lost() {
 }
 
 #[test]
-fn a_thousand_rounds_leave_nothing_behind() {
+fn a_thousand_rounds_leak_nothing() {
     let Some((sys, unit, _folder)) = module() else { return };
     let mut client = sys.client();
     for i in 0..1000 {
@@ -123,7 +123,7 @@ fn every_inference_keeps_its_own_address_and_id() {
 }
 
 #[test]
-fn speech_is_answered_keywords_stop_and_results_are_published() {
+fn speech_input_is_answered_keywords_stop_and_results_are_published() {
     let Some((sys, unit, _folder)) = module() else { return };
     let asr = sys.command("register asr").as_str().unwrap().to_owned();
     let kws = sys.command("register kws").as_str().unwrap().to_owned();
@@ -206,7 +206,7 @@ fn speech_is_answered_keywords_stop_and_results_are_published() {
 }
 
 #[test]
-fn a_client_that_vanishes_while_frames_are_due_holds_nobody_up() {
+fn a_client_that_disconnects_with_frames_pending_delays_no_other_client() {
     let Some((sys, unit, _folder)) = module() else { return };
     let mut other = sys.client();
     let task = other.set_up(&streaming(ENDLESS, 20_000));
@@ -240,7 +240,7 @@ fn a_client_that_vanishes_while_frames_are_due_holds_nobody_up() {
 }
 
 #[test]
-fn a_restart_of_llm_sys_frees_its_tasks_and_a_new_set_up_is_its_own() {
+fn a_restart_of_llm_sys_ends_its_tasks_and_a_new_set_up_gets_a_new_id() {
     let Some((mut sys, unit, _folder)) = module() else {
         return;
     };
@@ -266,7 +266,7 @@ fn a_restart_of_llm_sys_frees_its_tasks_and_a_new_set_up_is_its_own() {
 }
 
 #[test]
-fn calls_that_are_none_are_survived() {
+fn invalid_calls_are_survived() {
     let Some((sys, unit, folder)) = module() else {
         return;
     };
@@ -308,7 +308,7 @@ assert caller.recv() == b"nosuch NotAction"
 }
 
 #[test]
-fn under_another_name_it_works_beside_a_unit_that_has_the_usual_one() {
+fn a_unit_with_another_name_works_beside_one_with_the_default_name() {
     let (bus, models) = (short_folder(), tempfile::tempdir().unwrap());
     let folder = bus.path();
     let Some(sys) = LlmSys::start(folder) else { return };
@@ -326,13 +326,13 @@ fn under_another_name_it_works_beside_a_unit_that_has_the_usual_one() {
         assert_eq!(
             client.ask(&bare("t", unit, "taskinfo"))["data"],
             json!([task]),
-            "only its own"
+            "its own tasks only"
         );
     }
 }
 
 #[test]
-fn asked_to_end_it_gives_its_numbers_back_and_removes_its_file() {
+fn on_sigterm_it_releases_its_numbers_and_removes_its_file() {
     let (folder, models) = (short_folder(), tempfile::tempdir().unwrap());
     let Some(sys) = LlmSys::start(folder.path()) else {
         return;
@@ -355,7 +355,7 @@ fn asked_to_end_it_gives_its_numbers_back_and_removes_its_file() {
 }
 
 #[test]
-fn killed_it_starts_clean_and_a_second_one_ends_with_a_sentence() {
+fn after_a_kill_it_starts_clean_and_a_second_instance_ends_with_an_error() {
     let (folder, models) = (short_folder(), tempfile::tempdir().unwrap());
     let Some(sys) = LlmSys::start(folder.path()) else {
         return;
@@ -373,7 +373,7 @@ fn killed_it_starts_clean_and_a_second_one_ends_with_a_sentence() {
             assert_eq!(
                 client.ask(&infer("i", &task, "hello"))["request_id"],
                 "i",
-                "the first one goes on"
+                "the first instance is not affected"
             );
         }
         client.send(&infer("killed", &task, "hello"));
@@ -385,7 +385,7 @@ fn killed_it_starts_clean_and_a_second_one_ends_with_a_sentence() {
 }
 
 #[test]
-fn kills_at_random_moments_leave_a_module_that_works() {
+fn after_kills_at_random_moments_the_module_works() {
     // The moments are the same every time, as far as the machine allows; another seed selects others.
     let seed = std::env::var("SOFTPREFIX_TEST_SEED").map_or(1, |seed| seed.parse().unwrap());
     let mut state: u64 = seed;
@@ -439,7 +439,7 @@ fn kills_at_random_moments_leave_a_module_that_works() {
 /// The memory of the program with every engine built in and no model loaded; a module has little memory.
 #[cfg(target_os = "linux")]
 #[test]
-fn at_rest_it_holds_less_than_thirty_megabytes() {
+fn an_idle_program_uses_less_than_thirty_megabytes() {
     if !crate::under_test::runs_natively() {
         return;
     }

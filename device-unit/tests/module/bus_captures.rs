@@ -58,9 +58,9 @@ fn bytes_of(text: &str) -> Vec<u8> {
 }
 
 /// A reply to compare in any order: its request id, its error code, and the text or other contents.
-type Said = (String, i64, String);
+type ReplySummary = (String, i64, String);
 
-fn said(reply: &Value) -> Said {
+fn summary(reply: &Value) -> ReplySummary {
     let id = reply["request_id"].as_str().unwrap().to_owned();
     let text = match &reply["data"] {
         Value::String(text) if reply["error"]["code"] == 0 && reply["object"] == "llm.utf-8" => text.clone(),
@@ -246,7 +246,7 @@ fn compare_framing(sys: &LlmSys, record: &str, differences: &[Difference], fresh
                 .replace('}', "\\u007d")
                 .replace("\\\\", "\\u005c");
             asking.write(format!("{}\n", request.replace("\"PROMPT\"", &quoted)).as_bytes());
-            said(&asking.next()).2
+            summary(&asking.next()).2
         });
         text.clone()
     };
@@ -262,13 +262,13 @@ fn compare_framing(sys: &LlmSys, record: &str, differences: &[Difference], fresh
     let mut used = vec![false; differences.len()];
     let mut clients: HashMap<String, Client> = HashMap::new();
     let mut task = String::new();
-    let (mut expected, mut ours): (Vec<Said>, Vec<Said>) = Default::default();
+    let (mut expected, mut ours): (Vec<ReplySummary>, Vec<ReplySummary>) = Default::default();
     for (section, title) in sections.zip(titles) {
         if fresh {
             clients.remove("K");
             clients.remove("N");
         }
-        let mut to_come: Vec<Said> = Vec::new();
+        let mut to_come: Vec<ReplySummary> = Vec::new();
         for line in section {
             match line {
                 Line::Section(_) => {}
@@ -287,13 +287,13 @@ fn compare_framing(sys: &LlmSys, record: &str, differences: &[Difference], fresh
                     if is_set_up {
                         let reply = client.next();
                         task = reply["work_id"].as_str().unwrap().to_owned();
-                        ours.push(said(&reply));
+                        ours.push(summary(&reply));
                     }
                     settled(&mut side);
                 }
                 Line::Came(_, text) => {
                     let reply: Value = serde_json::from_str(text).unwrap();
-                    let (id, code, text) = said(&reply);
+                    let (id, code, text) = summary(&reply);
                     let prompt = match text.as_str() {
                         "" => String::new(),
                         text => prompt_of(text).unwrap_or_else(|| format!("={text}")),
@@ -346,37 +346,37 @@ fn compare_framing(sys: &LlmSys, record: &str, differences: &[Difference], fresh
 }
 
 /// Removes the expected differences, and replaces prompts by the model's texts.
-fn settle(bag: &mut Vec<Said>, text_for: &mut impl FnMut(&str) -> String) {
-    let out: Vec<Said> = bag.extract_if(.., |said| said.0.starts_with('-')).collect();
+fn settle(bag: &mut Vec<ReplySummary>, text_for: &mut impl FnMut(&str) -> String) {
+    let out: Vec<ReplySummary> = bag.extract_if(.., |summary| summary.0.starts_with('-')).collect();
     for (id, code, prompt) in out {
         let id = &id[1..];
-        let place = bag
-            .iter()
-            .position(|said| said.0 == id && said.1 == code && said.2.strip_prefix('?').unwrap_or(&said.2) == prompt);
+        let place = bag.iter().position(|summary| {
+            summary.0 == id && summary.1 == code && summary.2.strip_prefix('?').unwrap_or(&summary.2) == prompt
+        });
         bag.remove(place.unwrap_or_else(|| panic!("the record has no {id} {code} {prompt:?}: {bag:?}")));
     }
-    for said in bag {
-        if let Some(prompt) = said.2.strip_prefix('?') {
-            said.2 = text_for(prompt);
+    for summary in bag {
+        if let Some(prompt) = summary.2.strip_prefix('?') {
+            summary.2 = text_for(prompt);
         }
     }
 }
 
-fn gather(clients: &mut HashMap<String, Client>, count: usize, ours: &mut Vec<Said>) {
+fn gather(clients: &mut HashMap<String, Client>, count: usize, ours: &mut Vec<ReplySummary>) {
     for patience in [60_000, 100] {
         let until = std::time::Instant::now() + Duration::from_millis(patience);
         while (ours.len() < count || patience == 100) && std::time::Instant::now() < until {
             for client in clients.values_mut() {
                 while let Some(reply) = client.next_within(Duration::from_millis(10)) {
-                    ours.push(said(&reply));
+                    ours.push(summary(&reply));
                 }
             }
         }
     }
 }
 
-fn assert_bags(expected: &mut Vec<Said>, ours: &mut Vec<Said>, title: &str) {
-    expected.retain(|said| match ours.iter().position(|own| own == said) {
+fn assert_bags(expected: &mut Vec<ReplySummary>, ours: &mut Vec<ReplySummary>, title: &str) {
+    expected.retain(|summary| match ours.iter().position(|own| own == summary) {
         Some(place) => {
             ours.swap_remove(place);
             false
@@ -428,7 +428,7 @@ fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
 
 /// The result of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Became {
+enum RequestOutcome {
     /// Frames in order from 0 with an empty last one, or one whole text.
     Answered,
     /// This reply, without its time.
@@ -437,15 +437,15 @@ enum Became {
 }
 
 /// An expected difference: section, request, result here, reason. `*` is every section.
-type Otherwise = (&'static str, &'static str, Became, &'static str);
+type LifetimeDifference = (&'static str, &'static str, RequestOutcome, &'static str);
 
 /// Replays a recording with several clients and streams: every line is sent in order, and the result of every request is compared. A client
 /// disconnects when the first reply to a request of `leaving` has come, or none is expected. `event` does what a section's title says
 /// happened before it; it may remove clients.
-fn compare_lives(
+fn compare_lifetimes(
     sys: &mut LlmSys,
     record: &str,
-    otherwise: &[Otherwise],
+    otherwise: &[LifetimeDifference],
     leaving: &[(&str, &str)],
     mut event: impl FnMut(&mut LlmSys, &str, &mut BTreeMap<String, Client>),
 ) {
@@ -467,7 +467,7 @@ fn compare_lives(
         let section = &lines[at..end];
         let started = std::time::Instant::now();
         let mut replies: HashMap<(String, String), Vec<Value>> = HashMap::new();
-        let mut asked: Vec<(String, String, Became)> = Vec::new();
+        let mut asked: Vec<(String, String, RequestOutcome)> = Vec::new();
         for (i, line) in section.iter().enumerate() {
             let Line::Written(name, bytes) = line else { continue };
             if !clients.contains_key(name) {
@@ -506,17 +506,17 @@ fn compare_lives(
                             .2
                             .clone()
                     }
-                    None => Became::Nothing,
-                    Some(reply) if is_result(reply) => Became::Answered,
-                    Some(reply) => Became::Reply(timeless_text(reply, &[])),
+                    None => RequestOutcome::Nothing,
+                    Some(reply) if is_result(reply) => RequestOutcome::Answered,
+                    Some(reply) => RequestOutcome::Reply(timeless_text(reply, &[])),
                 };
                 // Its first reply must come before the next line is sent, as recorded.
-                if became == Became::Nothing {
+                if became == RequestOutcome::Nothing {
                     // As long as the recorder waited for it.
                     std::thread::sleep(Duration::from_secs(1));
                 }
                 let is_header_alone = written["RAW"].is_u64() && bytes.ends_with(b"}");
-                if became != Became::Nothing && !is_header_alone {
+                if became != RequestOutcome::Nothing && !is_header_alone {
                     let key = (name.clone(), id.clone());
                     let so_far = asked.iter().filter(|(of, of_id, _)| of == name && *of_id == id).count();
                     let client = clients.get_mut(name).unwrap();
@@ -524,7 +524,7 @@ fn compare_lives(
                         replies.get(&key).is_some_and(|mine| mine.len() > so_far)
                     });
                 }
-                if let (Became::Reply(_), Some(recorded)) = (&became, recorded.first())
+                if let (RequestOutcome::Reply(_), Some(recorded)) = (&became, recorded.first())
                     && written["action"] == "setup"
                     && recorded["error"]["code"] == 0
                 {
@@ -534,7 +534,7 @@ fn compare_lives(
                     ids.retain(|(before, _)| *before != theirs);
                     ids.push((theirs, own));
                 }
-                if let (Became::Reply(text), Some(recorded)) = (&mut became, recorded.first())
+                if let (RequestOutcome::Reply(text), Some(recorded)) = (&mut became, recorded.first())
                     && !otherwise
                         .iter()
                         .any(|(of, of_id, ..)| is_of(of, &title) && *of_id == id)
@@ -553,7 +553,7 @@ fn compare_lives(
             let wanted: Vec<_> = asked.iter().filter(|(of, ..)| of == name).cloned().collect();
             read_until(client, name, &mut replies, |replies| {
                 wanted.iter().all(|(name, id, became)| {
-                    *became != Became::Answered
+                    *became != RequestOutcome::Answered
                         || replies
                             .get(&(name.clone(), id.clone()))
                             .is_some_and(|mine| is_ended(mine))
@@ -645,22 +645,22 @@ fn timeless_text(reply: &Value, ids: &[(String, String)]) -> String {
 
 fn compare_section(
     title: &str,
-    asked: &[(String, String, Became)],
+    asked: &[(String, String, RequestOutcome)],
     replies: &mut HashMap<(String, String), Vec<Value>>,
 ) {
     for (name, id, became) in asked {
         let mine = replies.entry((name.clone(), id.clone())).or_default();
         match became {
-            Became::Nothing => {
+            RequestOutcome::Nothing => {
                 // On a slow machine an exit can overtake an inference before its start, which is reported.
                 mine.retain(|reply| reply["error"]["code"] != -11);
                 assert!(mine.is_empty(), "{title}: {id}: {mine:?}");
             }
-            Became::Reply(text) => {
+            RequestOutcome::Reply(text) => {
                 assert!(!mine.is_empty(), "{title}: {id}: no reply; recorded: {text}");
                 assert_eq!(&timeless_text(&mine.remove(0), &[]), text, "{title}: {id}");
             }
-            Became::Answered => {
+            RequestOutcome::Answered => {
                 let end = mine.iter().position(|reply| is_ended(std::slice::from_ref(reply)));
                 let end = end.unwrap_or_else(|| panic!("{title}: {id} has no end: {mine:?}"));
                 for (i, reply) in mine.drain(..=end).enumerate() {
@@ -679,16 +679,16 @@ fn compare_section(
     assert!(replies.is_empty(), "{title}: nobody asked for {replies:?}");
 }
 
-fn reply(request_id: &str, work_id: &str, code: i64, message: &str) -> Became {
+fn reply(request_id: &str, work_id: &str, code: i64, message: &str) -> RequestOutcome {
     let body = json!({"data": "None", "error": {"code": code, "message": message}, "object": "None",
                       "request_id": request_id, "work_id": work_id});
-    Became::Reply(body.to_string())
+    RequestOutcome::Reply(body.to_string())
 }
 
-fn list(request_id: &str, ids: &[&str]) -> Became {
+fn list(request_id: &str, ids: &[&str]) -> RequestOutcome {
     let body = json!({"data": ids, "error": {"code": 0, "message": ""}, "object": "llm.tasklist",
                       "request_id": request_id, "work_id": "llm"});
-    Became::Reply(body.to_string())
+    RequestOutcome::Reply(body.to_string())
 }
 
 /// Replays recordings on an llm-sys with the program behind it; has a function to restart the program.
@@ -727,27 +727,27 @@ fn all_captures(kind: Kind, in_blocks: Kind) {
     module(kind, &|sys, _, _| {
         let record = include_str!("../../../core/tests/fixtures/conversations/order.txt");
         let otherwise = [
-            ("two tasks", "t1", Became::Answered, "recorded as a list"),
+            ("two tasks", "t1", RequestOutcome::Answered, "recorded as a list"),
             (
                 "two tasks",
                 "t2",
-                Became::Answered,
+                RequestOutcome::Answered,
                 "recorded as a list; there the frames share one counter",
             ),
             (
                 "ordering/burst",
                 "burst",
-                Became::Answered,
+                RequestOutcome::Answered,
                 "recorded as a number of frames",
             ),
             (
                 "slow reader",
                 "slow",
-                Became::Answered,
+                RequestOutcome::Answered,
                 "recorded as a number of frames",
             ),
         ];
-        compare_lives(sys, record, &otherwise, &[], |_, _, _| {});
+        compare_lifetimes(sys, record, &otherwise, &[], |_, _, _| {});
     });
     module(kind, &|sys, _, _| {
         let record = include_str!("../../../core/tests/fixtures/conversations/gone_client.txt");
@@ -756,7 +756,7 @@ fn all_captures(kind: Kind, in_blocks: Kind) {
             (
                 title,
                 "b1",
-                Became::Answered,
+                RequestOutcome::Answered,
                 "its own frames; there 1998 of the one that left, and then the unit hung",
             ),
             (
@@ -766,7 +766,7 @@ fn all_captures(kind: Kind, in_blocks: Kind) {
                 "answered; there it never was",
             ),
         ];
-        compare_lives(sys, record, &otherwise, &[(title, "gone")], |_, _, _| {});
+        compare_lifetimes(sys, record, &otherwise, &[(title, "gone")], |_, _, _| {});
     });
     module(kind, &crash);
 }
@@ -775,24 +775,24 @@ fn lifecycle(sys: &mut LlmSys) {
     let record = include_str!("../../../core/tests/fixtures/conversations/lifecycle.txt");
     let own = "every inference keeps its address and its id";
     let otherwise = [
-        ("two inferences queued", "first", Became::Answered, own),
-        ("two inferences queued", "second", Became::Answered, own),
-        ("two clients, one task", "ia", Became::Answered, own),
+        ("two inferences queued", "first", RequestOutcome::Answered, own),
+        ("two inferences queued", "second", RequestOutcome::Answered, own),
+        ("two clients, one task", "ia", RequestOutcome::Answered, own),
         (
             "queue: 1 running",
             "q0",
-            Became::Answered,
+            RequestOutcome::Answered,
             "recorded as a number; there two of six are dropped",
         ),
-        ("queue: 1 running", "q1", Became::Answered, own),
-        ("queue: 1 running", "q2", Became::Answered, own),
-        ("queue: 1 running", "q3", Became::Answered, own),
-        ("queue: 1 running", "q4", Became::Answered, own),
-        ("queue: 1 running", "q5", Became::Answered, own),
+        ("queue: 1 running", "q1", RequestOutcome::Answered, own),
+        ("queue: 1 running", "q2", RequestOutcome::Answered, own),
+        ("queue: 1 running", "q3", RequestOutcome::Answered, own),
+        ("queue: 1 running", "q4", RequestOutcome::Answered, own),
+        ("queue: 1 running", "q5", RequestOutcome::Answered, own),
         (
             "A disconnects",
             "nb",
-            Became::Answered,
+            RequestOutcome::Answered,
             "B hears its own; there it was given what A had asked for",
         ),
         (
@@ -807,7 +807,7 @@ fn lifecycle(sys: &mut LlmSys) {
     let (before, after) = record.split_once("B> {\"request_id\": \"tb3\"").unwrap();
     let unread = r#"{"created":0,"data":"None","error":{"code":0,"message":""},"object":"None","request_id":"s","work_id":"llm.1010"}"#;
     let record = format!("{before}D< {unread}\nB> {{\"request_id\": \"tb3\"{after}");
-    compare_lives(sys, &record, &otherwise, &leaving, |_, _, _| {});
+    compare_lifetimes(sys, &record, &otherwise, &leaving, |_, _, _| {});
 }
 
 /// The recorded kills, each in its place.
@@ -826,7 +826,7 @@ fn crash(sys: &mut LlmSys, program: &mut Option<Program>, start: &dyn Fn(&Path) 
     // llm-sys is restarted in the middle of a section.
     let (before, after) = record.split_once("A< EOF\n").unwrap();
     let record = format!("{before}## {restarted}: llm-sys is back\n{after}");
-    compare_lives(sys, &record, &otherwise, &[], |sys, title, clients| match title {
+    compare_lifetimes(sys, &record, &otherwise, &[], |sys, title, clients| match title {
         "kill -9 of the unit" => program.as_mut().unwrap().process.kill(),
         "unit restarted: old work_id" => *program = Some(start(&sys.folder)),
         "SIGTERM of the unit with a task open" => assert!(program.as_mut().unwrap().terminate()),
@@ -843,8 +843,8 @@ fn crash(sys: &mut LlmSys, program: &mut Option<Program>, start: &dyn Fn(&Path) 
 }
 
 #[test]
-fn the_program_answers_all_that_was_recorded_of_framing_lives_and_kills() {
-    all_captures(Kind::Played, Kind::PlayedInBlocks);
+fn the_program_replies_as_recorded_to_framing_lifetimes_and_kills() {
+    all_captures(Kind::Simulated, Kind::SimulatedInBlocks);
 }
 
 /// The same behind the stock program.

@@ -16,9 +16,9 @@ use crate::under_test::{program, runs_natively};
 const TOKENS: usize = 9000;
 const FRAMES: usize = TOKENS / 3;
 /// Number of concurrent inferences.
-const TOGETHER: usize = 4;
+const CONCURRENT: usize = 4;
 
-/// kB of memory: now, or at most since [`forget_the_peak`].
+/// Returns the memory in kB: current, or the maximum since [`reset_peak`].
 fn resident(process: &Process, which: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.0.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(which)).unwrap();
@@ -29,7 +29,7 @@ fn resident(process: &Process, which: &str) -> u64 {
         .unwrap()
 }
 
-fn forget_the_peak(process: &Process) {
+fn reset_peak(process: &Process) {
     std::fs::write(format!("/proc/{}/clear_refs", process.0.id()), "5").unwrap();
 }
 
@@ -53,18 +53,18 @@ fn write_endless(path: &Path) {
     std::fs::write(path, bytes).unwrap();
 }
 
-fn ask_for_all(client: &mut Client, task: &str, name: &str) {
-    for i in 0..TOGETHER {
+fn send_all(client: &mut Client, task: &str, name: &str) {
+    for i in 0..CONCURRENT {
         let more = json!({"softprefix": {"max_new_tokens": TOKENS}});
         client.send(&infer_with(&format!("{name}{i}"), task, "hello", more));
     }
 }
 
 /// Reads all texts to their ends; returns them with their number of frames.
-fn take_all(client: &mut Client) -> (Vec<String>, usize) {
-    let mut texts = vec![String::new(); TOGETHER];
+fn read_all(client: &mut Client) -> (Vec<String>, usize) {
+    let mut texts = vec![String::new(); CONCURRENT];
     let (mut ended, mut frames) = (0, 0);
-    while ended < TOGETHER {
+    while ended < CONCURRENT {
         let reply: Value = client.next();
         assert_eq!(reply["error"]["code"], 0, "{reply}");
         let id = reply["request_id"].as_str().unwrap();
@@ -79,7 +79,7 @@ fn take_all(client: &mut Client) -> (Vec<String>, usize) {
 }
 
 #[test]
-fn frames_due_to_clients_that_vanished_and_to_an_llm_sys_that_stands_still_cost_bounded_memory() {
+fn pending_frames_of_disconnected_clients_and_of_a_stopped_llm_sys_take_bounded_memory() {
     if !runs_natively() {
         return; // An emulator's memory would be counted.
     }
@@ -99,17 +99,17 @@ fn frames_due_to_clients_that_vanished_and_to_an_llm_sys_that_stands_still_cost_
     let task = client.set_up(&streaming("tiny", 20_000));
 
     // The memory that as many inferences need in any case.
-    forget_the_peak(&unit.process);
-    ask_for_all(&mut client, &task, "all");
-    let (texts, frames) = take_all(&mut client);
+    reset_peak(&unit.process);
+    send_all(&mut client, &task, "all");
+    let (texts, frames) = read_all(&mut client);
     // Some frames wait for the rest of a character.
-    assert!(frames > TOGETHER * FRAMES * 9 / 10, "{frames}");
+    assert!(frames > CONCURRENT * FRAMES * 9 / 10, "{frames}");
     let (usual, before) = (resident(&unit.process, "VmHWM"), resident(&unit.process, "VmRSS"));
-    println!("{TOGETHER} x {FRAMES} frames that are taken: {usual} kB at most, {before} kB after");
-    forget_the_peak(&unit.process);
+    println!("{CONCURRENT} x {FRAMES} frames that are taken: {usual} kB at most, {before} kB after");
+    reset_peak(&unit.process);
     for round in 0..5 {
         let mut vanishing = sys.client();
-        ask_for_all(&mut vanishing, &task, "gone");
+        send_all(&mut vanishing, &task, "gone");
         vanishing.next();
         drop(vanishing);
         let started = Instant::now();
@@ -121,8 +121,8 @@ fn frames_due_to_clients_that_vanished_and_to_an_llm_sys_that_stands_still_cost_
     let (peak, after) = (resident(&unit.process, "VmHWM"), resident(&unit.process, "VmRSS"));
     println!("five times as many due to a client that vanished: {peak} kB at most, {after} kB after");
 
-    forget_the_peak(&unit.process);
-    ask_for_all(&mut client, &task, "all");
+    reset_peak(&unit.process);
+    send_all(&mut client, &task, "all");
     client.next();
     sys.process.signal("-STOP");
     // Waits until the unit has stopped sending, when it holds its maximum.
@@ -137,7 +137,7 @@ fn frames_due_to_clients_that_vanished_and_to_an_llm_sys_that_stands_still_cost_
     }
     let stalled = resident(&unit.process, "VmHWM");
     sys.process.signal("-CONT");
-    let (late, frames) = take_all(&mut client);
+    let (late, frames) = read_all(&mut client);
     let end = resident(&unit.process, "VmRSS");
     println!("as many due to an llm-sys that stands still: {stalled} kB at most, {end} kB after, in {frames} frames");
     for (late, text) in late.iter().zip(&texts) {

@@ -53,7 +53,7 @@ fn compare_a_restart(sys: &mut LlmSys) {
                     assert_eq!(
                         ours["data"],
                         json!(["llm.1000"]),
-                        "of the recorded two, the old one is gone"
+                        "the old one of the two recorded tasks has ended"
                     );
                     continue;
                 }
@@ -75,13 +75,13 @@ fn compare_a_restart(sys: &mut LlmSys) {
 }
 
 #[test]
-fn the_recorded_conversations_are_answered_on_the_bus_as_alone() {
-    all_recorded_conversations(Kind::Played, |sys| OnBus::start(&sys.folder));
+fn recorded_conversations_have_the_same_replies_on_the_bus() {
+    all_recorded_conversations(Kind::Simulated, |sys| OnBus::start(&sys.folder));
 }
 
 #[test]
-fn the_program_answers_the_recorded_conversations() {
-    behind(Kind::Played);
+fn the_program_replies_as_in_the_recorded_conversations() {
+    behind(Kind::Simulated);
 }
 
 /// Starts the program behind this kind of llm-sys.
@@ -97,10 +97,10 @@ pub fn behind(kind: Kind) {
 /// The program for the module, on the NPU engine with the stand-in runtime.
 #[cfg(feature = "npu")]
 #[test]
-fn the_shipped_program_answers_the_recorded_conversations_on_the_npu_engine() {
+fn the_shipped_program_replies_as_recorded_on_the_npu_engine() {
     use crate::world::World;
 
-    all_recorded_conversations(Kind::Played, |sys| {
+    all_recorded_conversations(Kind::Simulated, |sys| {
         let world = World::sized(TinyModel::qwen2(), 128, 512);
         world.is_also_called(STOCK_MODEL);
         // The model folders that llm-sys reports.

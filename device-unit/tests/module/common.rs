@@ -22,7 +22,7 @@ pub const STOCK_MODEL: &str = "qwen2.5-0.5B-prefill-20e";
 /// A model that never produces a stop token.
 pub const ENDLESS: &str = "endless";
 /// A model whose loading panics.
-pub const BREAKS_OFF: &str = "breaks off";
+pub const PANICS_WHILE_LOADING: &str = "breaks off";
 /// H of the tiny models.
 pub const HIDDEN: usize = 64;
 
@@ -84,7 +84,7 @@ impl ModelSource for TinySource {
                 std::thread::sleep(Duration::from_millis(700));
                 self.path("tiny.gguf")
             }
-            BREAKS_OFF => panic!("as the test wants it"),
+            PANICS_WHILE_LOADING => panic!("as the test wants it"),
             "halves" | "truncated" | "strange" | "text" => self.path(&format!("{model}.gguf")),
             other => return Err(LoadError::UnknownModel { name: other.into() }),
         };

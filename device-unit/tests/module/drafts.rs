@@ -41,7 +41,7 @@ fn plain_unit() -> Server {
 }
 
 #[test]
-fn a_text_that_is_asked_for_again_comes_in_fewer_steps_and_frames() {
+fn a_repeated_text_takes_fewer_steps_and_frames() {
     let server = plain_unit();
     let mut client = server.client();
     let task = client.set_up(&streaming(ENDLESS, 1000));
@@ -67,7 +67,7 @@ fn a_text_that_is_asked_for_again_comes_in_fewer_steps_and_frames() {
 }
 
 #[test]
-fn what_was_stopped_is_drafted_from_too() {
+fn a_stopped_text_is_drafted_from_too() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&streaming(ENDLESS, 20_000));
@@ -89,7 +89,7 @@ fn what_was_stopped_is_drafted_from_too() {
 }
 
 #[test]
-fn a_wrong_token_in_what_is_handed_over_is_found() {
+fn a_wrong_token_in_a_given_draft_is_rejected() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&streaming(ENDLESS, 1000));
@@ -111,7 +111,7 @@ fn a_wrong_token_in_what_is_handed_over_is_found() {
 }
 
 #[test]
-fn hostile_drafts_are_refused_or_of_no_consequence() {
+fn invalid_drafts_are_refused_or_have_no_effect() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&streaming(ENDLESS, 1000));
@@ -142,7 +142,7 @@ fn hostile_drafts_are_refused_or_of_no_consequence() {
 }
 
 #[test]
-fn a_unit_says_whether_it_drafts() {
+fn a_unit_reports_whether_it_drafts() {
     for (server, drafts) in [(Server::start(), true), (plain_unit(), false)] {
         let mut client = server.client();
         let task = client.set_up(&streaming(ENDLESS, 1000));

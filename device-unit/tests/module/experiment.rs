@@ -82,7 +82,7 @@ async fn finish(mut run: Run) -> (Vec<RunEvent>, Vec<Record>) {
 }
 
 #[test]
-fn a_sweep_is_deterministic_proven_and_the_same_in_a_batch_as_alone() {
+fn a_sweep_is_deterministic_verified_and_the_same_in_a_batch_as_alone() {
     let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
     let path = folder.path().join("history");
     let ((events, records), (_, one_by_one)) = tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -164,7 +164,7 @@ fn scored(plan: Plan) -> Plan {
 }
 
 #[test]
-fn each_case_of_a_sweep_is_scored_and_kept_beside_its_record() {
+fn each_case_of_a_sweep_is_scored_and_the_scores_are_kept_with_its_record() {
     let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
     let path = folder.path().join("history");
     let (events, records, direct) = tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -230,7 +230,7 @@ fn each_case_of_a_sweep_is_scored_and_kept_beside_its_record() {
 }
 
 #[test]
-fn a_sweep_that_was_killed_before_it_was_scored_is_scored_when_it_goes_on() {
+fn a_sweep_killed_before_scoring_is_scored_when_it_resumes() {
     let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
     let path = folder.path().join("history");
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -12,7 +12,7 @@ use softprefix_unit::unit::UnitOptions;
 use crate::common::*;
 
 #[test]
-fn a_client_that_vanishes_in_mid_stream_frees_its_place() {
+fn a_client_that_disconnects_mid_stream_frees_its_slot() {
     let server = Server::with(UnitOptions {
         max_inferences: 1,
         ..UnitOptions::default()
@@ -47,7 +47,7 @@ fn a_client_that_vanishes_in_mid_stream_frees_its_place() {
 }
 
 #[test]
-fn a_client_that_reads_nothing_holds_nobody_up_and_gets_its_whole_text_later() {
+fn a_client_that_reads_nothing_delays_nobody_and_gets_its_whole_text_later() {
     let server = Server::start();
     let mut slow = server.client();
     let task = slow.set_up(&streaming(ENDLESS, 20_000));
@@ -84,7 +84,7 @@ fn a_client_that_reads_nothing_holds_nobody_up_and_gets_its_whole_text_later() {
 }
 
 #[test]
-fn a_client_that_sends_its_last_byte_still_gets_what_is_due() {
+fn a_client_that_shuts_down_sending_still_gets_its_replies() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 127));
@@ -117,7 +117,7 @@ fn a_hundred_megabytes_without_an_end_are_refused_and_the_connection_is_closed()
 }
 
 #[test]
-fn a_prompt_of_megabytes_passes_the_transport() {
+fn a_prompt_of_megabytes_is_received() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 300));
@@ -125,7 +125,7 @@ fn a_prompt_of_megabytes_passes_the_transport() {
 }
 
 #[test]
-fn a_message_split_at_any_byte_is_heard() {
+fn a_message_split_at_any_byte_is_received() {
     let server = Server::start();
     let mut client = server.client();
     let message = bare("split", "sys", "ping").to_string();
@@ -139,7 +139,7 @@ fn a_message_split_at_any_byte_is_heard() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_refused() {
+fn bytes_that_are_not_text_are_refused() {
     let server = Server::start();
     let mut client = server.client();
     client.write(b"{\"request_id\":\"q\",\"work_id\":\"sys\",\"action\":\"ping\",\"data\":\"a\xffb\"}");
@@ -154,12 +154,12 @@ fn bytes_that_are_no_text_are_refused() {
     assert_eq!(
         client.ask(&bare("p", "sys", "ping"))["request_id"],
         "p",
-        "and the connection is not poisoned"
+        "the connection can still be used"
     );
 }
 
 #[test]
-fn an_open_string_is_given_up_after_a_silence() {
+fn an_unterminated_string_is_dropped_after_a_silence() {
     let server = Server::start();
     let mut client = server.client();
     client.write(br#"{"request_id":"r","data":"never closed}"#);
@@ -168,7 +168,7 @@ fn an_open_string_is_given_up_after_a_silence() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_said_so_in_a_sentence() {
+fn a_port_in_use_is_reported_in_an_error() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -182,7 +182,7 @@ fn a_port_that_is_taken_is_said_so_in_a_sentence() {
 }
 
 #[test]
-fn only_loopback_is_listened_on_unless_asked() {
+fn only_loopback_addresses_are_allowed_by_default() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -198,7 +198,7 @@ fn only_loopback_is_listened_on_unless_asked() {
 }
 
 #[test]
-fn idle_connections_make_room_for_new_ones_and_those_with_a_task_stay() {
+fn idle_connections_are_closed_for_new_ones_unless_they_have_a_task() {
     let server = Server::start();
     let mut owner = server.client();
     let task = owner.set_up(&streaming(ENDLESS, 20_000));
@@ -215,7 +215,7 @@ fn idle_connections_make_room_for_new_ones_and_those_with_a_task_stay() {
 }
 
 #[test]
-fn where_every_connection_is_in_use_one_more_is_told_so() {
+fn with_all_connections_in_use_another_one_is_refused_with_a_message() {
     let server = Server::start();
     let mut owner = server.client();
     let task = owner.set_up(&streaming(ENDLESS, 20_000));
@@ -245,7 +245,7 @@ fn where_every_connection_is_in_use_one_more_is_told_so() {
 }
 
 #[test]
-fn after_a_shutdown_nobody_answers_and_nothing_hangs() {
+fn after_a_shutdown_connections_are_refused_and_nothing_hangs() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&streaming(ENDLESS, 20_000));
@@ -266,7 +266,7 @@ proptest! {
 
     /// Any input leads to a reply, a refusal or no reply, and the module keeps working.
     #[test]
-    fn no_bytes_bring_the_module_down(
+    fn no_input_stops_the_module(
         pieces in prop::collection::vec(prop_oneof![
             prop::collection::vec(any::<u8>(), 0..80),
             ("[a-z.0-9]{0,8}", "[a-z.]{0,10}", "[a-z.0-9]{0,12}").prop_map(|(work_id, action, object)| {

@@ -11,7 +11,8 @@ use softprefix_unit::budget::Budget;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::models::ModelStore;
 use softprefix_unit::scheduler::{
-    Best, Judged, LearnExample, LearnJob, LearnSink, Learned, Scheduler, StopFlag, Unlearned, WaitingRoom,
+    AdmissionLimit, BestPrefix, LearnError, LearnExample, LearnJob, LearnProgress, LearnSink, LearnedPrefix, Scheduler,
+    StopFlag,
 };
 use softprefix_unit::testing::{TinyModel, qwen_model, small_model};
 use softprefix_unit::unit::{Unit, UnitOptions};
@@ -84,7 +85,7 @@ fn learns_to_say(path: &Path, target: &str) {
 }
 
 #[test]
-fn a_prefix_of_eight_rows_makes_smollm2_say_a_sentence_of_twelve_words() {
+fn a_prefix_of_eight_rows_makes_smollm2_produce_a_sentence_of_twelve_words() {
     learns_to_say(
         &small_model(),
         "The red lantern swings above the harbour while the fishermen count stars.",
@@ -92,14 +93,14 @@ fn a_prefix_of_eight_rows_makes_smollm2_say_a_sentence_of_twelve_words() {
 }
 
 #[test]
-fn a_prefix_of_eight_rows_makes_qwen_say_a_japanese_sentence() {
+fn a_prefix_of_eight_rows_makes_qwen_produce_a_japanese_sentence() {
     if let Some(path) = qwen_model() {
         learns_to_say(&path, "港の赤い灯が揺れるたび、漁師たちは静かに星を数えています。");
     }
 }
 
 #[test]
-fn reported_losses_are_what_scoring_says_of_the_rows_that_were_sent() {
+fn reported_losses_equal_the_scores_of_the_sent_rows() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 500));
@@ -151,18 +152,18 @@ fn reported_losses_are_what_scoring_says_of_the_rows_that_were_sent() {
 }
 
 #[test]
-fn rows_stay_within_the_band_of_the_vocabulary_unless_told_otherwise() {
+fn norms_stay_within_the_vocabularys_band_unless_another_limit_is_given() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 500));
-    let told = client.ask(&request(
+    let receiver = client.ask(&request(
         "v",
         &task,
         "softprefix.vocabulary",
         "softprefix.vocabulary",
         json!({}),
     ));
-    let percentile = |name: &str| told["data"]["percentiles"][name].as_f64().unwrap();
+    let percentile = |name: &str| receiver["data"]["percentiles"][name].as_f64().unwrap();
     let mut norms = |limit: Value| {
         let more = json!({"steps": 12, "lr": 3.0, "norm_limit": limit, "init": "random"});
         client.send(&learn("l", &task, one_target("the land", more)));
@@ -187,7 +188,7 @@ fn rows_stay_within_the_band_of_the_vocabulary_unless_told_otherwise() {
 }
 
 #[test]
-fn a_stop_brings_the_best_rows_and_live_runs_do_not_wait() {
+fn a_stop_returns_the_best_rows_and_live_runs_do_not_wait() {
     let server = Server::start();
     let mut client = server.client();
     let mut other = server.client();
@@ -214,7 +215,7 @@ fn a_stop_brings_the_best_rows_and_live_runs_do_not_wait() {
     }
     assert!(
         answers.iter().all(|(text, _)| *text == answers[0].0),
-        "the same text whatever is learned beside it"
+        "the same text during learning"
     );
     client.send(&request(
         "x",
@@ -234,21 +235,21 @@ fn a_stop_brings_the_best_rows_and_live_runs_do_not_wait() {
     }
     // Recent texts are kept for drafts. The memory of learning is released after its last frame is queued.
     let patience = Instant::now() + Duration::from_secs(20);
-    let told = loop {
+    let receiver = loop {
         client.send(&bare("t", &task, "taskinfo"));
-        let told = loop {
+        let receiver = loop {
             let reply = client.next();
             if reply["object"] == "llm.taskinfo" {
                 break reply;
             }
         };
-        if told["data"]["soft_prefix"]["memory"]["work_used"].as_u64() < Some(4096) {
-            break told;
+        if receiver["data"]["soft_prefix"]["memory"]["work_used"].as_u64() < Some(4096) {
+            break receiver;
         }
-        assert!(Instant::now() < patience, "{told}");
+        assert!(Instant::now() < patience, "{receiver}");
     };
     assert!(
-        told["data"]["soft_prefix"]["features"]
+        receiver["data"]["soft_prefix"]["features"]
             .as_array()
             .unwrap()
             .contains(&json!("learn"))
@@ -256,7 +257,7 @@ fn a_stop_brings_the_best_rows_and_live_runs_do_not_wait() {
 }
 
 #[test]
-fn what_cannot_be_learned_is_refused_with_a_sentence() {
+fn invalid_learning_requests_are_refused_with_a_message() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 100));
@@ -306,47 +307,47 @@ fn what_cannot_be_learned_is_refused_with_a_sentence() {
 }
 
 /// Sends the outcome to a channel.
-struct Told(Sender<Result<Learned, Unlearned>>);
+struct ChannelSink(Sender<Result<LearnedPrefix, LearnError>>);
 
-impl LearnSink for Told {
-    fn judged(&mut self, _: &Judged, best: &Best) {
+impl LearnSink for ChannelSink {
+    fn progress(&mut self, _: &LearnProgress, best: &BestPrefix) {
         assert!(best.loss.total.is_finite());
     }
 
-    fn is_gone(&self) -> bool {
+    fn is_closed(&self) -> bool {
         false
     }
 
-    fn end(self: Box<Self>, outcome: Result<Learned, Unlearned>) {
+    fn end(self: Box<Self>, outcome: Result<LearnedPrefix, LearnError>) {
         let _ = self.0.send(outcome);
     }
 }
 
-fn job(rate: f64, seed: u64) -> (LearnJob, Receiver<Result<Learned, Unlearned>>) {
+fn job(rate: f64, seed: u64) -> (LearnJob, Receiver<Result<LearnedPrefix, LearnError>>) {
     let example = |at: u32| LearnExample {
         prompt: (at..at + 5).collect(),
         target: (at + 40..at + 43).collect(),
     };
-    let start: Vec<f32> = (0..3 * HIDDEN).map(|i| (i as f32 * 0.7 + seed as f32).sin()).collect();
-    let (tell, told) = channel();
+    let init: Vec<f32> = (0..3 * HIDDEN).map(|i| (i as f32 * 0.7 + seed as f32).sin()).collect();
+    let (sender, receiver) = channel();
     let job = LearnJob {
         examples: (0..7).map(|number| example(number * 20)).collect(),
-        kept: vec![vec![1, 2, 3]],
-        kept_weight: 0.3,
-        kept_tokens: 4,
+        preserved: vec![vec![1, 2, 3]],
+        preserve_weight: 0.3,
+        preserve_tokens: 4,
         stop_tokens: Arc::new([]),
-        start: SoftPrefix::from_f32(HIDDEN, &start, Default::default()).unwrap(),
+        init: SoftPrefix::from_f32(HIDDEN, &init, Default::default()).unwrap(),
         steps: 6,
         batch: 3,
         rate,
-        norms: (0.0, f64::MAX),
+        norm_range: (0.0, f64::MAX),
         seed,
-        enough: 0.0,
+        target_loss: 0.0,
         stop: StopFlag::default(),
-        sink: Box::new(Told(tell)),
-        place: WaitingRoom::new(1).enter().unwrap(),
+        sink: Box::new(ChannelSink(sender)),
+        permit: AdmissionLimit::new(1).acquire().unwrap(),
     };
-    (job, told)
+    (job, receiver)
 }
 
 fn scheduler(threads: usize) -> Scheduler {
@@ -362,12 +363,12 @@ fn scheduler(threads: usize) -> Scheduler {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_rows_on_one_thread_and_on_two_and_another_seed_others() {
+fn rows_depend_on_the_seed_and_not_on_the_number_of_threads() {
     let digest = |threads, seed| {
-        let (job, told) = job(0.05, seed);
+        let (job, receiver) = job(0.05, seed);
         let scheduler = scheduler(threads);
         scheduler.learn(job);
-        let learned = told.recv().unwrap().unwrap();
+        let learned = receiver.recv().unwrap().unwrap();
         assert!(learned.best.step > 0, "something was learned");
         learned.best.rows.sha256()
     };
@@ -377,12 +378,12 @@ fn the_same_seed_gives_the_same_rows_on_one_thread_and_on_two_and_another_seed_o
 }
 
 #[test]
-fn steps_that_lead_out_of_all_numbers_are_taken_back_and_counted() {
-    let (job, told) = job(3e38, 1);
+fn steps_to_non_finite_values_are_rolled_back_and_counted() {
+    let (job, receiver) = job(3e38, 1);
     let scheduler = scheduler(1);
-    let start = job.start.clone();
+    let start = job.init.clone();
     scheduler.learn(job);
-    let learned = told.recv().unwrap().unwrap();
-    assert!(learned.taken_back > 0, "{learned:?}");
+    let learned = receiver.recv().unwrap().unwrap();
+    assert!(learned.rolled_back > 0, "{learned:?}");
     assert!(learned.best.loss.total.is_finite() && learned.best.rows.len() == start.len());
 }

@@ -71,9 +71,9 @@ impl Drop for Process {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Simulated, like the x86-64 build.
-    Played,
+    Simulated,
     /// Simulated, like the aarch64 build, which scans text in blocks.
-    PlayedInBlocks,
+    SimulatedInBlocks,
     /// The stock program named by [`STOCK_PROGRAM`].
     Stock,
 }
@@ -101,7 +101,7 @@ pub struct LlmSys {
 
 impl LlmSys {
     pub fn start(folder: &Path) -> Option<Self> {
-        Self::start_as(Kind::Played, folder)
+        Self::start_as(Kind::Simulated, folder)
     }
 
     /// `folder` is for the simulated kinds.
@@ -118,7 +118,7 @@ impl LlmSys {
             .arg(script)
             .arg("--folder")
             .arg(folder)
-            .args((kind == Kind::PlayedInBlocks).then_some("--blocks"))
+            .args((kind == Kind::SimulatedInBlocks).then_some("--blocks"))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

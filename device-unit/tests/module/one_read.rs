@@ -58,34 +58,34 @@ impl OneRead {
 }
 
 /// The set-up of M5Stack's server: the values of a request, `null` where it has none.
-fn set_up_of_the_front(model: &str) -> Value {
+fn openai_server_set_up(model: &str) -> Value {
     json!({"model": model, "response_format": "llm.utf-8.stream", "input": "llm.utf-8", "enoutput": true,
            "max_token_len": null, "temperature": 0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 0,
            "prompt": "You are a helpful assistant", "b_video": true})
 }
 
 /// The maximum recent scheduling delay of a thread on this machine, in microseconds.
-static HELD_UP: AtomicU64 = AtomicU64::new(0);
+static SCHEDULING_DELAY: AtomicU64 = AtomicU64::new(0);
 /// A client that is delayed for longer can find two frames in one read.
-const TOO_LONG: u64 = 5_000;
+const MAX_SCHEDULING_DELAY: u64 = 5_000;
 
 /// Measures the scheduling delay continuously.
-fn watch_the_machine() {
+fn measure_scheduling_delay() {
     static WATCHING: Once = Once::new();
     WATCHING.call_once(|| {
         std::thread::spawn(|| {
             loop {
                 let start = Instant::now();
                 std::thread::sleep(Duration::from_millis(1));
-                HELD_UP.fetch_max(start.elapsed().as_micros() as u64, Ordering::Relaxed);
+                SCHEDULING_DELAY.fetch_max(start.elapsed().as_micros() as u64, Ordering::Relaxed);
             }
         });
     });
 }
 
 /// Returns the lost answers. Those during which the machine was too busy to run the client are requested again.
-fn lost_of(answers: usize) -> Vec<String> {
-    watch_the_machine();
+fn lost_answers(answers: usize) -> Vec<String> {
+    measure_scheduling_delay();
     let server = Server::start();
     let mut client = OneRead::connect(&server);
     let reply = client.ask(&request(
@@ -93,17 +93,17 @@ fn lost_of(answers: usize) -> Vec<String> {
         "llm",
         "setup",
         "llm.setup",
-        set_up_of_the_front(STOCK_MODEL),
+        openai_server_set_up(STOCK_MODEL),
     ));
     assert_eq!(reply["error"]["code"], 0, "{reply}");
     let task = reply["work_id"].as_str().unwrap().to_owned();
     let mut lost = Vec::new();
     let (mut counted, mut asked) = (0, 0);
     while counted < answers && asked < 20 * answers {
-        HELD_UP.store(0, Ordering::Relaxed);
+        SCHEDULING_DELAY.store(0, Ordering::Relaxed);
         asked += 1;
         let answer = client.stream(&task, &format!("answer{asked}"), &format!("Tell me {asked} stories"));
-        let held_up = HELD_UP.load(Ordering::Relaxed) > TOO_LONG;
+        let held_up = SCHEDULING_DELAY.load(Ordering::Relaxed) > MAX_SCHEDULING_DELAY;
         match answer {
             Ok(_) => counted += 1,
             Err(how) => {
@@ -122,13 +122,13 @@ fn lost_of(answers: usize) -> Vec<String> {
 
 /// 15 answers, or 1,000 if `SOFTPREFIX_TEST_LONG` is set, which takes minutes.
 #[test]
-fn a_client_that_reads_once_for_a_message_loses_no_answer() {
+fn a_client_that_reads_once_per_message_loses_no_answer() {
     let answers = std::env::var_os("SOFTPREFIX_TEST_LONG").map_or(15, |_| 1000);
-    assert_eq!(lost_of(answers), Vec::<String>::new());
+    assert_eq!(lost_answers(answers), Vec::<String>::new());
 }
 
 #[test]
-fn the_front_finds_memory_and_its_model_first() {
+fn the_openai_server_finds_free_memory_and_its_model_first_in_the_list() {
     let server = Server::start();
     let mut client = server.client();
     for action in ["cmminfo", "axcl_cmminfo"] {
@@ -145,11 +145,11 @@ fn the_front_finds_memory_and_its_model_first() {
 }
 
 #[test]
-fn zeros_mean_greedy() {
+fn zeros_select_greedy_decoding() {
     let server = Server::start();
     let mut client = server.client();
     let greedy = client.set_up(&streaming(STOCK_MODEL, 127));
-    let mut front = set_up_of_the_front(STOCK_MODEL);
+    let mut front = openai_server_set_up(STOCK_MODEL);
     front["prompt"] = streaming(STOCK_MODEL, 127)["prompt"].clone();
     let zeros = client.set_up(&front);
     client.send(&infer("a", &greedy, "hello"));

@@ -11,7 +11,7 @@ fn python() -> String {
 }
 
 #[test]
-fn a_plain_python_client_runs_its_ten_value_comparison() {
+fn an_independent_python_client_runs_its_ten_value_comparison() {
     let server = Server::start();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/compare_client.py");
     let folder = tempfile::tempdir().unwrap();

@@ -11,52 +11,60 @@ fn run(arguments: &[&str]) -> Output {
     program().args(arguments).output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn stderr_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]
-fn a_port_that_is_taken_ends_it_with_a_sentence() {
+fn a_port_in_use_ends_it_with_an_error() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let output = run(&["--engine", "cpu", "--listen", &taken.local_addr().unwrap().to_string()]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("taken by another program"), "{}", said(&output));
-}
-
-#[test]
-fn another_address_than_loopback_needs_a_word() {
-    let output = run(&["--engine", "cpu", "--listen", "0.0.0.0:0"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("--allow-remote"), "{}", said(&output));
-}
-
-#[test]
-fn it_must_be_told_what_to_do() {
-    let output = run(&[]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("--listen"), "{}", said(&output));
-}
-
-#[test]
-fn a_self_test_of_a_model_that_is_not_there_says_so() {
-    let output = run(&["--engine", "cpu", "--self-test", "--model", "nosuch"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("no model named \"nosuch\""), "{}", said(&output));
-}
-
-#[test]
-fn a_bus_folder_that_is_not_there_is_named() {
-    let output = run(&["--engine", "cpu", "--bus", "--bus-folder", "/nonexistent/folder"]);
-    assert_eq!(output.status.code(), Some(1));
     assert!(
-        said(&output).contains("/nonexistent/folder/rpc.llm"),
+        stderr_of(&output).contains("taken by another program"),
         "{}",
-        said(&output)
+        stderr_of(&output)
     );
 }
 
 #[test]
-fn a_kernel_is_forced_by_the_environment_and_what_the_weights_became_is_said() {
+fn an_address_beyond_loopback_requires_an_option() {
+    let output = run(&["--engine", "cpu", "--listen", "0.0.0.0:0"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr_of(&output).contains("--allow-remote"), "{}", stderr_of(&output));
+}
+
+#[test]
+fn a_mode_is_required() {
+    let output = run(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr_of(&output).contains("--listen"), "{}", stderr_of(&output));
+}
+
+#[test]
+fn a_self_test_of_an_unknown_model_is_an_error() {
+    let output = run(&["--engine", "cpu", "--self-test", "--model", "nosuch"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr_of(&output).contains("no model named \"nosuch\""),
+        "{}",
+        stderr_of(&output)
+    );
+}
+
+#[test]
+fn a_missing_bus_folder_is_named() {
+    let output = run(&["--engine", "cpu", "--bus", "--bus-folder", "/nonexistent/folder"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr_of(&output).contains("/nonexistent/folder/rpc.llm"),
+        "{}",
+        stderr_of(&output)
+    );
+}
+
+#[test]
+fn the_environment_forces_a_kernel_and_the_conversion_of_the_weights_is_logged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
     TinyModel::qwen2().write(&path).unwrap();
@@ -71,8 +79,12 @@ fn a_kernel_is_forced_by_the_environment_and_what_the_weights_became_is_said() {
     };
     let scalar = test("scalar");
     let words = "cpu/scalar, weight matrices: 15 Q8_0 as in the file";
-    assert!(said(&scalar).contains(words), "{}", said(&scalar));
+    assert!(stderr_of(&scalar).contains(words), "{}", stderr_of(&scalar));
     let unknown = test("nonsense");
     assert_eq!(unknown.status.code(), Some(1));
-    assert!(said(&unknown).contains("names \"nonsense\""), "{}", said(&unknown));
+    assert!(
+        stderr_of(&unknown).contains("is \"nonsense\""),
+        "{}",
+        stderr_of(&unknown)
+    );
 }

@@ -10,7 +10,7 @@ use softprefix_unit::unit::{Unit, UnitOptions};
 use crate::common::*;
 
 #[test]
-fn japanese_streams_are_cut_at_characters_and_say_what_the_whole_text_says() {
+fn japanese_streams_are_divided_between_characters_and_equal_the_whole_text() {
     let name = small_model().file_stem().unwrap().to_string_lossy().into_owned();
     let unit = Unit::new(Arc::new(ModelStore::from_env()), UnitOptions::default());
     let server = Server::serving(Arc::new(unit));

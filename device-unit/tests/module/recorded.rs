@@ -2,7 +2,7 @@
 //! except for `created`, the texts (they depend on the model), and the differences listed here with their reasons. Of texts the form is
 //! compared: one whole text, or frames in order with an empty last one.
 //!
-//! The conversations with prefixes, and those of cut characters and restarts, are in `recorded_prefixes` and `bus`.
+//! `recorded_prefixes` has the conversations with prefixes and cut characters, `bus_recorded` the one with restarts.
 
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ fn llm_sys_answers_as_recorded() {
                 assert_eq!(
                     line_end,
                     !reply.starts_with("{\"request_id\": "),
-                    "only the reset form has no line end"
+                    "only the reset message has no line end"
                 );
                 let ours = timeless(serde_json::from_str(&text).unwrap());
                 match expected["object"].as_str() {
@@ -152,7 +152,7 @@ fn without_time(reply: &str) -> String {
 }
 
 #[test]
-fn the_llm_unit_answers_as_recorded() {
+fn the_llm_unit_replies_as_recorded() {
     let server = Server::start();
     compare_with_the_llm_unit(&mut server.client(), |_| true);
 }

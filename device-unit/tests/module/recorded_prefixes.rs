@@ -27,13 +27,13 @@ enum Outcome {
 }
 
 #[test]
-fn prefixes_are_taken_and_refused_as_recorded_and_said() {
+fn prefixes_are_used_and_refused_as_recorded_and_reported() {
     let server = Server::start();
     compare_prefixes(&mut server.client());
 }
 
 #[test]
-fn cut_characters_end_no_stream_and_each_inference_counts_its_own_frames() {
+fn cut_characters_do_not_end_a_stream_and_each_inference_counts_its_own_frames() {
     let server = Server::start();
     compare_split_characters(&mut server.client());
 }
@@ -52,7 +52,7 @@ pub fn compare_prefixes(client: &mut Client) {
             }
             continue;
         }
-        let (written, outcome) = asked(title);
+        let (written, outcome) = request_and_outcome(title);
         client.write(format!("{}\n", written.trim_end()).as_bytes());
         compare(client, &section, outcome);
         compared += 1;
@@ -68,7 +68,7 @@ pub fn compare_prefixes(client: &mut Client) {
     assert_eq!(
         client.ask(&bare("e", "llm.1001", "exit"))["error"]["code"],
         0,
-        "the unit lives on"
+        "the unit keeps running"
     );
 }
 
@@ -119,7 +119,7 @@ fn frame(text: &str, more: Value) -> String {
 }
 
 /// Returns the request that a section's title describes, and the expected result.
-fn asked(title: &str) -> (String, Outcome) {
+fn request_and_outcome(title: &str) -> (String, Outcome) {
     let two = prefix(2, HIDDEN, 0.5);
     let with = |prefix: &Value| frame("hi", json!({"soft_prefix": prefix}));
     let taken = |written: String| (written, Outcome::Taken(two.clone()));
@@ -189,8 +189,8 @@ pub fn compare_split_characters(client: &mut Client) {
         for exchange in &section.exchanges {
             client.write(format!("{}\n", exchange.written).as_bytes());
             let recorded = recorded(exchange);
-            let asked: Value = serde_json::from_str(&exchange.written).unwrap();
-            if asked["action"] == "inference" {
+            let request_and_outcome: Value = serde_json::from_str(&exchange.written).unwrap();
+            if request_and_outcome["action"] == "inference" {
                 // Frames count from 0 in each inference, and there is a last one. The recorded unit continued the numbers of the stalled stream.
                 assert_same_form(&recorded, &read_results(client), &section.title);
             } else {

@@ -30,7 +30,7 @@ fn a_prefix_of_the_wrong_width_is_refused_with_both_sizes_and_h() {
 }
 
 #[test]
-fn a_prefix_that_is_no_base64_is_refused() {
+fn a_prefix_that_is_not_base64_is_refused() {
     let server = Server::start();
     let mut client = server.client();
     let task = task(&mut client);
@@ -65,7 +65,7 @@ fn a_prefix_that_is_no_base64_is_refused() {
 }
 
 #[test]
-fn a_length_of_zero_below_zero_huge_or_no_number_is_refused() {
+fn a_length_that_is_zero_negative_huge_or_not_a_number_is_refused() {
     let server = Server::start();
     let mut client = server.client();
     let task = task(&mut client);
@@ -107,7 +107,7 @@ fn a_prefix_with_nan_or_infinity_is_refused() {
 }
 
 #[test]
-fn a_prefix_in_plain_form_is_refused_and_not_spoken() {
+fn a_prefix_in_plain_form_is_refused_instead_of_used_as_the_prompt() {
     let server = Server::start();
     let mut client = server.client();
     let task = task(&mut client);
@@ -124,7 +124,7 @@ fn a_prefix_in_plain_form_is_refused_and_not_spoken() {
 }
 
 #[test]
-fn prefix_and_prompt_over_the_window_are_refused_with_the_three_numbers() {
+fn prefix_and_prompt_beyond_the_window_are_refused_with_the_three_numbers() {
     let server = Server::start();
     let mut client = server.client();
     let task = task(&mut client);
@@ -192,7 +192,7 @@ fn options_of_the_wrong_type_are_refused() {
 }
 
 #[test]
-fn frames_out_of_step_and_bad_base64_are_refused_to_whoever_sent_them() {
+fn frames_out_of_order_and_invalid_base64_are_refused_to_their_sender() {
     let server = Server::start();
     let (mut a, mut b) = (server.client(), server.client());
     let task = task(&mut a);
@@ -204,7 +204,7 @@ fn frames_out_of_step_and_bad_base64_are_refused_to_whoever_sent_them() {
     );
     assert!(
         a.next_within(std::time::Duration::from_millis(100)).is_none(),
-        "nobody else hears of it"
+        "no other client gets the error"
     );
 }
 
@@ -225,7 +225,7 @@ fn a_third_task_is_refused_until_one_ends() {
 }
 
 #[test]
-fn a_model_that_is_unknown_truncated_foreign_or_none_is_refused_with_a_sentence() {
+fn an_unknown_truncated_or_unsupported_model_is_refused_with_a_message() {
     let server = Server::start();
     let mut client = server.client();
     for (model, word) in [
@@ -251,7 +251,7 @@ fn a_model_that_is_unknown_truncated_foreign_or_none_is_refused_with_a_sentence(
 }
 
 #[test]
-fn settings_of_the_wrong_kind_are_refused_at_set_up() {
+fn set_up_keys_of_the_wrong_type_are_refused() {
     let server = Server::start();
     let mut client = server.client();
     for (key, value) in [
@@ -269,7 +269,7 @@ fn settings_of_the_wrong_kind_are_refused_at_set_up() {
 }
 
 #[test]
-fn a_task_without_an_input_for_clients_says_so_instead_of_nothing() {
+fn an_inference_on_a_task_without_client_input_is_refused_instead_of_ignored() {
     let server = Server::start();
     let mut client = server.client();
     let mut data = whole("tiny", 127);
@@ -279,7 +279,7 @@ fn a_task_without_an_input_for_clients_says_so_instead_of_nothing() {
 }
 
 #[test]
-fn power_over_the_machine_is_refused() {
+fn actions_that_control_the_machine_are_refused() {
     let server = Server::start();
     let mut client = server.client();
     let folder = tempfile::tempdir().unwrap();

@@ -112,7 +112,7 @@ fn likeliest(prediction: &[f64]) -> usize {
 }
 
 #[test]
-fn scores_are_those_computed_directly_from_the_logits() {
+fn scores_equal_those_computed_directly_from_the_logits() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 500));
@@ -172,7 +172,7 @@ fn scores_are_those_computed_directly_from_the_logits() {
 }
 
 #[test]
-fn the_same_prefix_on_both_sides_gives_a_divergence_of_exactly_nothing() {
+fn the_same_prefix_on_both_sides_gives_a_divergence_of_exactly_zero() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 500));
@@ -192,7 +192,7 @@ fn the_same_prefix_on_both_sides_gives_a_divergence_of_exactly_nothing() {
 }
 
 #[test]
-fn the_tokens_that_greedy_decoding_gave_are_the_likeliest_at_each_place() {
+fn greedily_decoded_tokens_are_the_likeliest_at_each_position() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole(ENDLESS, 1000));
@@ -212,7 +212,7 @@ fn the_tokens_that_greedy_decoding_gave_are_the_likeliest_at_each_place() {
 }
 
 #[test]
-fn what_cannot_be_scored_is_refused_with_a_sentence() {
+fn invalid_scoring_requests_are_refused_with_a_message() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 100));
@@ -220,10 +220,14 @@ fn what_cannot_be_scored_is_refused_with_a_sentence() {
     let many = vec![prefix(1, HIDDEN, 0.1); 16];
     for (data, code, part) in [
         (json!({"text": "a"}), -22, "no prompt"),
-        (json!({"prompt": "a"}), -22, "what to score"),
+        (json!({"prompt": "a"}), -22, "neither text nor tokens"),
         (json!({"prompt": "a", "text": ""}), -34, "is empty"),
         (json!({"prompt": "a", "tokens": []}), -34, "is empty"),
-        (json!({"prompt": "a", "tokens": [1, -1]}), -22, "no list of token ids"),
+        (
+            json!({"prompt": "a", "tokens": [1, -1]}),
+            -22,
+            "not a list of token ids",
+        ),
         (
             json!({"prompt": "a", "tokens": [1, 999_999]}),
             -22,
@@ -233,12 +237,12 @@ fn what_cannot_be_scored_is_refused_with_a_sentence() {
         (
             json!({"prompt": "a", "text": "b", "soft_prefixes": many}),
             -22,
-            "15 at most",
+            "at most 15",
         ),
         (
             json!({"prompt": "a", "text": "b", "soft_prefixes": "x"}),
             -22,
-            "no list",
+            "not a list",
         ),
         (
             json!({"prompt": "a", "text": "b", "soft_prefixes": [prefix(1, 63, 0.1)]}),
@@ -265,7 +269,7 @@ fn what_cannot_be_scored_is_refused_with_a_sentence() {
 }
 
 #[test]
-fn live_runs_go_on_while_a_long_text_is_scored_and_the_score_can_be_stopped() {
+fn live_runs_proceed_while_a_long_text_is_scored_and_scoring_can_be_stopped() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&streaming(ENDLESS, 19_000));
@@ -299,17 +303,17 @@ fn live_runs_go_on_while_a_long_text_is_scored_and_the_score_can_be_stopped() {
     assert_eq!(stopped["request_id"], "stop");
     let (code, message) = error(&client.next());
     assert_eq!(code, -11);
-    assert!(message.contains("The scoring was stopped"), "{message}");
+    assert!(message.contains("Scoring was stopped"), "{message}");
     assert!(asked.elapsed() < Duration::from_secs(5));
     assert_eq!(
         client.ask(&bare("x", &task, "exit"))["error"]["code"],
         0,
-        "the task ends with nothing left in it"
+        "the task ends with no inference left"
     );
 }
 
 #[test]
-fn a_task_that_ends_answers_what_waits_to_be_scored() {
+fn a_task_that_ends_answers_queued_scoring_requests() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole(ENDLESS, 19_000));
@@ -334,7 +338,7 @@ fn a_task_that_ends_answers_what_waits_to_be_scored() {
 }
 
 #[test]
-fn rows_are_told_of_tokens_and_of_samples_that_a_seed_repeats() {
+fn rows_of_tokens_and_of_samples_by_seed_are_returned() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 300));
@@ -369,7 +373,7 @@ fn rows_are_told_of_tokens_and_of_samples_that_a_seed_repeats() {
 }
 
 #[test]
-fn the_nearest_tokens_of_words_are_the_words_and_noise_is_near_nothing() {
+fn the_nearest_tokens_of_words_are_the_words_and_those_of_noise_are_far() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 300));
@@ -401,12 +405,16 @@ fn the_nearest_tokens_of_words_are_the_words_and_noise_is_near_nothing() {
     assert_eq!(error(&client.ask(&nearest(prefix(1, 63, 0.1), 1))).0, -30);
     for _ in 0..300 {
         let next = client.ask(&nearest(prefix(1, HIDDEN, 0.1), 1));
-        assert_eq!(error(&next).0, 0, "whoever has an answer can ask again at once");
+        assert_eq!(
+            error(&next).0,
+            0,
+            "a client that has its answer can send the next query at once"
+        );
     }
 }
 
 #[test]
-fn the_client_scores_more_prefixes_than_a_request_may_have_and_finds_neighbours() {
+fn the_client_scores_more_prefixes_than_fit_into_a_request_and_finds_nearest_tokens() {
     let server = Server::start();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

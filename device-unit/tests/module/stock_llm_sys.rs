@@ -373,7 +373,7 @@ fn kills(sys: &mut LlmSys, models: &Path, model: &str) {
     assert_eq!(
         error(&client.ask(&infer("i", &task, "hello"))).0,
         -4,
-        "its number is given back"
+        "its number is released"
     );
     assert_eq!(
         error(&client.ask(&bare("t", "llm", "taskinfo"))).0,
@@ -409,7 +409,7 @@ fn tiny(models: &Path) -> PathBuf {
 }
 
 #[test]
-fn everything_a_client_does_works_behind_the_played_llm_sys() {
+fn everything_a_client_does_works_behind_the_simulated_llm_sys() {
     let (folder, models) = (short_folder(), tempfile::tempdir().unwrap());
     let Some(mut sys) = LlmSys::start(folder.path()) else {
         return;

@@ -40,7 +40,7 @@ fn fetch_from_a_page(server: &Server, body: &str, pieces: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_web_page_is_not_obeyed_in_anything() {
+fn a_web_page_cannot_control_the_module() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 127));
@@ -68,7 +68,7 @@ fn a_web_page_is_not_obeyed_in_anything() {
 }
 
 #[test]
-fn neither_are_other_requests_of_a_browser_nor_handshakes() {
+fn other_browser_requests_and_tls_handshakes_are_ignored_too() {
     let server = Server::start();
     let ping = bare("p", "sys", "ping").to_string();
     for start in [
@@ -90,7 +90,7 @@ fn neither_are_other_requests_of_a_browser_nor_handshakes() {
 }
 
 #[test]
-fn a_request_line_behind_a_message_is_garbage_like_any_other() {
+fn a_request_line_after_a_message_is_ordinary_garbage() {
     let server = Server::start();
     let mut client = server.client();
     assert_eq!(client.ask(&bare("p", "sys", "ping"))["request_id"], "p");
@@ -100,7 +100,7 @@ fn a_request_line_behind_a_message_is_garbage_like_any_other() {
 }
 
 #[test]
-fn a_unit_that_belongs_to_one_program_hears_nobody_else() {
+fn a_unit_that_belongs_to_one_program_serves_no_other_client() {
     let secret = Secret::random().unwrap();
     let server = Server::belonging_to(secret.clone());
     let ping = bare("p", "sys", "ping").to_string();
@@ -140,7 +140,7 @@ fn a_unit_that_belongs_to_one_program_hears_nobody_else() {
 }
 
 #[test]
-fn who_says_nothing_to_a_unit_of_one_program_is_not_waited_for() {
+fn a_silent_client_does_not_block_a_unit_that_belongs_to_one_program() {
     let server = Server::belonging_to(Secret::random().unwrap());
     let mut client = server.client();
     assert_eq!(error(&client.next()).0, -10);

@@ -12,7 +12,7 @@ use softprefix_unit::unit::{Directory, Registration, Unit, UnitOptions};
 use crate::common::*;
 
 #[test]
-fn an_inference_sent_right_behind_the_set_up_reply_is_never_lost() {
+fn an_inference_sent_right_after_the_set_up_reply_is_never_lost() {
     let server = Server::start();
     let mut client = server.client();
     for i in 0..40 {
@@ -27,7 +27,7 @@ fn an_inference_sent_right_behind_the_set_up_reply_is_never_lost() {
 }
 
 #[test]
-fn an_exit_and_a_set_up_may_follow_each_other_without_waiting() {
+fn an_exit_and_a_set_up_can_follow_each_other_without_waiting() {
     let server = Server::start();
     let mut client = server.client();
     let first = client.set_up(&streaming(ENDLESS, 20_000));
@@ -46,7 +46,7 @@ fn an_exit_and_a_set_up_may_follow_each_other_without_waiting() {
 }
 
 #[test]
-fn while_a_model_loads_other_requests_are_answered() {
+fn other_requests_are_answered_while_a_model_loads() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 127));
@@ -115,7 +115,7 @@ fn all_input_forms_of_one_text_give_the_same_answer() {
 }
 
 #[test]
-fn texts_with_braces_backslashes_and_any_script_arrive_and_replies_hold_no_brace() {
+fn texts_with_braces_backslashes_and_any_script_arrive_and_replies_contain_no_brace() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 400));
@@ -139,7 +139,7 @@ fn texts_with_braces_backslashes_and_any_script_arrive_and_replies_hold_no_brace
 }
 
 #[test]
-fn an_accepted_prefix_is_echoed_on_the_last_reply_and_does_not_leak_into_the_next() {
+fn a_prefix_is_echoed_in_the_last_reply_and_does_not_affect_the_next_inference() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 300));
@@ -171,12 +171,12 @@ fn an_accepted_prefix_is_echoed_on_the_last_reply_and_does_not_leak_into_the_nex
     assert_eq!(
         text,
         prefixed["data"].as_str().unwrap(),
-        "frames joined are the whole text"
+        "the joined frames are the whole text"
     );
 }
 
 #[test]
-fn finish_may_be_spelled_as_the_stock_unit_takes_it_and_the_prefix_counts() {
+fn a_prefix_is_used_with_every_spelling_of_finish_that_the_stock_unit_accepts() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 300));
@@ -198,7 +198,7 @@ fn finish_may_be_spelled_as_the_stock_unit_takes_it_and_the_prefix_counts() {
 }
 
 #[test]
-fn a_prefix_rides_with_every_spelling_of_the_text() {
+fn a_prefix_is_used_with_every_spelling_of_the_text() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 300));
@@ -221,7 +221,7 @@ fn a_prefix_rides_with_every_spelling_of_the_text() {
 }
 
 #[test]
-fn words_as_prefix_are_the_rows_that_the_unit_tells() {
+fn words_as_a_prefix_are_the_rows_that_the_unit_returns_for_them() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 300));
@@ -250,7 +250,7 @@ fn words_as_prefix_are_the_rows_that_the_unit_tells() {
 }
 
 #[test]
-fn the_vocabulary_and_the_budget_are_told() {
+fn the_vocabulary_and_the_budget_are_reported() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 300));
@@ -292,7 +292,7 @@ fn the_vocabulary_and_the_budget_are_told() {
 }
 
 #[test]
-fn taskinfo_says_what_the_unit_can() {
+fn taskinfo_describes_the_units_features() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 100));
@@ -322,7 +322,7 @@ fn taskinfo_says_what_the_unit_can() {
 }
 
 #[test]
-fn taskinfo_says_whether_the_weights_are_the_files_own_or_were_rounded() {
+fn taskinfo_reports_how_the_weights_were_converted() {
     let server = Server::start();
     let mut client = server.client();
     // Seven matrices in each of two layers, and the output matrix.
@@ -337,7 +337,7 @@ fn taskinfo_says_whether_the_weights_are_the_files_own_or_were_rounded() {
 }
 
 #[test]
-fn usage_counts_what_went_in_and_came_out() {
+fn usage_counts_input_and_output() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole(ENDLESS, 10_000));
@@ -357,7 +357,7 @@ fn usage_counts_what_went_in_and_came_out() {
 }
 
 #[test]
-fn an_inference_may_choose_its_form_apart_from_its_task() {
+fn an_inference_can_select_its_form_independently_of_its_task() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 300));
@@ -394,7 +394,7 @@ fn max_token_len_counts_positions_as_on_the_stock_unit() {
 }
 
 #[test]
-fn a_pause_ends_what_runs_with_its_normal_last_frame_and_holds_nothing_back() {
+fn a_pause_ends_running_inferences_with_a_normal_last_frame_and_delays_no_later_ones() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&streaming(ENDLESS, 20_000));
@@ -424,7 +424,7 @@ fn a_pause_ends_what_runs_with_its_normal_last_frame_and_holds_nothing_back() {
 }
 
 #[test]
-fn an_exit_waits_for_the_last_frame_and_then_answers() {
+fn an_exit_is_answered_after_the_last_frame() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&streaming(ENDLESS, 20_000));
@@ -445,7 +445,7 @@ fn an_exit_waits_for_the_last_frame_and_then_answers() {
 }
 
 #[test]
-fn one_inference_can_be_stopped_while_the_others_go_on() {
+fn one_inference_can_be_stopped_while_others_continue() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole(ENDLESS, 20_000));
@@ -473,7 +473,7 @@ fn one_inference_can_be_stopped_while_the_others_go_on() {
 }
 
 #[test]
-fn somebody_elses_question_does_not_divert_a_stream() {
+fn another_clients_query_does_not_redirect_a_stream() {
     let server = Server::start();
     let (mut a, mut b) = (server.client(), server.client());
     let task = a.set_up(&streaming(ENDLESS, 20_000));
@@ -496,12 +496,12 @@ fn somebody_elses_question_does_not_divert_a_stream() {
     b.stream("ib");
     assert!(
         b.next_within(Duration::from_millis(200)).is_none(),
-        "nothing that was not asked for"
+        "no reply that was not requested"
     );
 }
 
 #[test]
-fn two_tasks_of_one_model_share_it_and_it_stays_for_the_next() {
+fn two_tasks_of_one_model_share_it_and_it_stays_loaded_for_the_next() {
     let source = Arc::new(TinySource::new());
     let server = Server::serving(Arc::new(Unit::new(
         Arc::clone(&source) as Arc<dyn ModelSource>,
@@ -535,7 +535,7 @@ fn two_tasks_of_one_model_share_it_and_it_stays_for_the_next() {
 }
 
 #[test]
-fn a_model_that_is_loading_already_is_waited_for() {
+fn a_set_up_waits_for_a_model_that_is_already_loading() {
     let source = Arc::new(TinySource::new());
     let unit = Arc::new(Unit::new(
         Arc::clone(&source) as Arc<dyn ModelSource>,
@@ -551,7 +551,7 @@ fn a_model_that_is_loading_already_is_waited_for() {
 }
 
 #[test]
-fn results_that_nobody_wants_on_tcp_are_not_sent_there() {
+fn results_are_not_sent_to_the_client_if_enoutput_is_off() {
     let server = Server::start();
     let mut client = server.client();
     let mut data = whole("tiny", 127);
@@ -564,7 +564,7 @@ fn results_that_nobody_wants_on_tcp_are_not_sent_there() {
 }
 
 #[test]
-fn reset_ends_all_tasks_and_leaves_the_connections() {
+fn reset_ends_all_tasks_and_keeps_the_connections() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&streaming(ENDLESS, 20_000));
@@ -588,14 +588,14 @@ fn reset_ends_all_tasks_and_leaves_the_connections() {
 }
 
 #[test]
-fn a_loader_that_panics_is_told_and_its_place_is_free_again() {
+fn a_panic_while_loading_is_reported_and_frees_the_slot() {
     let server = Server::with(UnitOptions {
         max_tasks: 1,
         ..UnitOptions::default()
     });
     let mut client = server.client();
     let set_up = |model: &str| request("s", "llm", "setup", "llm.setup", whole(model, 64));
-    let reply = client.ask(&set_up(BREAKS_OFF));
+    let reply = client.ask(&set_up(PANICS_WHILE_LOADING));
     assert_ne!(reply["error"]["code"], 0, "{reply}");
     let message = reply["error"]["message"].as_str().unwrap();
     assert!(message.contains("failed unexpectedly; see the log"), "{message}");
@@ -603,9 +603,9 @@ fn a_loader_that_panics_is_told_and_its_place_is_free_again() {
 }
 
 /// A directory that assigns numbers and fails to release them.
-struct TakesNothingBack(AtomicU32);
+struct FailingDirectory(AtomicU32);
 
-impl Directory for TakesNothingBack {
+impl Directory for FailingDirectory {
     fn register(&self) -> Result<Registration, String> {
         let number = 1000 + self.0.fetch_add(1, Ordering::Relaxed);
         Ok(Registration { number, outlet: None })
@@ -619,9 +619,9 @@ impl Directory for TakesNothingBack {
 }
 
 #[test]
-fn a_number_that_is_not_given_back_is_told_with_the_answer_to_the_exit() {
-    let directory = Arc::new(TakesNothingBack(AtomicU32::new(0)));
-    let unit = Unit::within(Arc::new(TinySource::new()), UnitOptions::default(), directory);
+fn a_number_that_cannot_be_released_is_reported_in_the_exits_reply() {
+    let directory = Arc::new(FailingDirectory(AtomicU32::new(0)));
+    let unit = Unit::with_directory(Arc::new(TinySource::new()), UnitOptions::default(), directory);
     let server = Server::serving(Arc::new(unit));
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 64));

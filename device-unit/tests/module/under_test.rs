@@ -32,7 +32,7 @@ fn started(program: OsString) -> Command {
     }
 }
 
-/// Whether the program runs by itself, so that its memory is its own and not an emulator's too.
+/// Returns `true` if the program runs without an emulator, so that its memory is its own.
 #[cfg(target_os = "linux")]
 pub fn runs_natively() -> bool {
     std::env::var(RUNNER).unwrap_or_default().trim().is_empty()

@@ -31,7 +31,7 @@ const STEPS: [f64; 2] = [1.02, 1.2];
 const TOKEN_NORM: f64 = 0.515;
 
 /// An inference to measure.
-struct Asked {
+struct InferenceCase {
     prompt: &'static str,
     prefix: Option<SoftPrefix>,
 }
@@ -83,11 +83,11 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
         path.display()
     );
     println!(
-        "\n| drafted / plain, from the first token on | ratio | plain | accepted of drafted | tokens |\n|---|---|---|---|---|"
+        "\n| drafted / plain, after the first token | ratio | plain | accepted of drafted | tokens |\n|---|---|---|---|---|"
     );
     let part = |what: &str,
                 settings: &Map<String, Value>,
-                asked: &dyn Fn(usize) -> anyhow::Result<Vec<Asked>>,
+                asked: &dyn Fn(usize) -> anyhow::Result<Vec<InferenceCase>>,
                 skipped: usize| {
         let mut best: Vec<Times> = Vec::new();
         for _ in 0..rounds {
@@ -96,7 +96,7 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
             let (drafting, plain) = (task(&drafting)?, task(&plain)?);
             let hidden_size = drafting
                 .support()
-                .context("the unit does not say what it is")?
+                .context("the unit does not describe itself")?
                 .hidden_size;
             let times = alternate(&runtime, &drafting, &plain, &asked(hidden_size)?, tokens)?;
             if best.is_empty() {
@@ -114,9 +114,9 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
         print(what, &best[skipped..]);
         anyhow::Ok(())
     };
-    let baseline = |prompt| Asked { prompt, prefix: None };
+    let baseline = |prompt| InferenceCase { prompt, prefix: None };
     part(
-        "the text of the run before",
+        "the previous run's text",
         &greedy,
         &|_| Ok(vec![baseline(PROMPT), baseline(PROMPT)]),
         1,
@@ -126,7 +126,7 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
             let mut asked = vec![baseline(PROMPT)];
             for position in 0..10 {
                 let prefix = Some(constant(step.powi(position), hidden_size)?);
-                asked.push(Asked { prompt: PROMPT, prefix });
+                asked.push(InferenceCase { prompt: PROMPT, prefix });
             }
             Ok(asked)
         };
@@ -138,13 +138,13 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
         )?;
     }
     part(
-        "texts that have nothing in common, greedy",
+        "unrelated texts, greedy",
         &greedy,
         &|_| Ok(OTHERS.map(baseline).into()),
         0,
     )?;
     part(
-        "texts that have nothing in common, sampled",
+        "unrelated texts, sampled",
         &sampled,
         &|_| Ok(OTHERS.map(baseline).into()),
         0,
@@ -158,15 +158,15 @@ fn alternate(
     runtime: &Runtime,
     drafting: &Task,
     plain: &Task,
-    asked: &[Asked],
+    asked: &[InferenceCase],
     tokens: usize,
 ) -> anyhow::Result<Vec<Times>> {
-    let run = |task: &Task, asked: &Asked| -> anyhow::Result<Usage> {
+    let run = |task: &Task, asked: &InferenceCase| -> anyhow::Result<Usage> {
         let request = InferenceRequest::new(asked.prompt)
             .prefix(asked.prefix.clone())
             .max_new_tokens(tokens);
         let outcome = runtime.block_on(async { task.infer(request).outcome().await })?;
-        outcome.usage.context("the unit tells no times")
+        outcome.usage.context("the unit reports no times")
     };
     let mut times = Vec::new();
     for (number, asked) in asked.iter().enumerate() {

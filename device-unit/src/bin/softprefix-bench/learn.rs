@@ -64,7 +64,7 @@ pub fn measure(path: &Path, threads: Option<usize>, rows: usize, rounds: usize) 
         );
     }
     println!(
-        "a step (both, and the rows judged) {:.1} ms, {:.1} times the prefill with its logits ({:.1} ms)",
+        "a step (both, and the evaluation) {:.1} ms, {:.1} times the prefill with its logits ({:.1} ms)",
         ms(forth + back + prefill),
         (forth + back + prefill).as_secs_f64() / prefill.as_secs_f64(),
         ms(prefill)
@@ -131,7 +131,7 @@ fn gradient(engine: &mut CpuEngine, rows: usize) -> anyhow::Result<(Duration, Du
         targets: (0..TARGETS as u32).map(Target::Token).collect(),
         weight: 1.0,
     };
-    let shares = engine.gradient_shares();
+    let shares = engine.gradient_forward_stages();
     let start = Instant::now();
     engine.begin_gradient(example)?;
     let (mut forth, mut number, mut memory) = (Duration::ZERO, 0, 0);

@@ -31,11 +31,11 @@ const CASES: usize = 11;
 #[command(version, about = "Measures the CPU engine")]
 struct Arguments {
     #[command(subcommand)]
-    what: What,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum What {
+enum Command {
     /// A model: load time, memory, prefill, decode, eleven sequences at once, and a text scored under eleven conditions
     Model {
         /// A GGUF file
@@ -126,8 +126,8 @@ enum What {
 }
 
 fn main() -> anyhow::Result<()> {
-    match Arguments::parse().what {
-        What::Model {
+    match Arguments::parse().command {
+        Command::Model {
             path,
             threads,
             prompt,
@@ -141,7 +141,7 @@ fn main() -> anyhow::Result<()> {
                 prompt > 0 && tokens > 1 && rounds > 0,
                 "--prompt and --rounds start at 1, --tokens at 2"
             );
-            let mut measured = with_foreign_load(foreign, || measure(&path, threads, prompt, tokens, rounds))?;
+            let mut measured = with_other_load(foreign, || measure(&path, threads, prompt, tokens, rounds))?;
             if !speed_only {
                 measured.accuracy = Some(accuracy::measure(&path, threads, prompt, tokens)?);
             }
@@ -151,7 +151,7 @@ fn main() -> anyhow::Result<()> {
                 measured.print(&path)
             }
         }
-        What::Tcp {
+        Command::Tcp {
             path,
             threads,
             tokens,
@@ -160,7 +160,7 @@ fn main() -> anyhow::Result<()> {
             ensure!(tokens > 0 && rounds > 0, "--tokens and --rounds start at 1");
             tcp::measure(&path, threads, tokens, rounds)?;
         }
-        What::Drafts {
+        Command::Drafts {
             path,
             threads,
             tokens,
@@ -170,7 +170,7 @@ fn main() -> anyhow::Result<()> {
             drafts::measure(&path, threads, tokens, rounds)?;
         }
         #[cfg(feature = "learn")]
-        What::Learn {
+        Command::Learn {
             path,
             threads,
             rows,
@@ -179,7 +179,7 @@ fn main() -> anyhow::Result<()> {
             ensure!(rounds > 0, "--rounds starts at 1");
             learn::measure(&path, threads, rows, rounds)?;
         }
-        What::Kernels {
+        Command::Kernels {
             threads,
             outputs,
             inputs,
@@ -201,7 +201,7 @@ fn processors() -> usize {
 }
 
 /// The measurements of a model.
-struct Measured {
+struct Measurement {
     backend: String,
     threads: usize,
     prompt: usize,
@@ -230,7 +230,7 @@ fn measure(
     prompt: usize,
     tokens: usize,
     rounds: usize,
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<Measurement> {
     let start = Instant::now();
     let mut engine = CpuEngine::load(
         path,
@@ -242,7 +242,7 @@ fn measure(
     )
     .with_context(|| format!("loading {}", path.display()))?;
     let load = start.elapsed();
-    let mut measured = Measured {
+    let mut measured = Measurement {
         backend: engine.info().backend.clone(),
         threads: engine.threads(),
         prompt,
@@ -380,7 +380,7 @@ fn memory_figure(name: &str) -> Option<u64> {
 }
 
 /// Runs `work` while `threads` other threads compute.
-fn with_foreign_load<T>(threads: usize, work: impl FnOnce() -> T) -> T {
+fn with_other_load<T>(threads: usize, work: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..threads {

@@ -19,8 +19,8 @@ use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::sampling::greedy;
 use softprefix_unit::engine::{Engine, Logits, Step};
 use softprefix_unit::scheduler::{
-    End, FinishReason, Job, Place, Priority, Scheduler, ScoreJob, ScoreSink, StopFlag, Timings, TokenScore, TokenSink,
-    Unscored, WaitingRoom,
+    AdmissionLimit, AdmissionPermit, FinishReason, Job, Outcome, Priority, Scheduler, ScoreError, ScoreJob, ScoreSink,
+    StopFlag, Timings, TokenScore, TokenSink,
 };
 
 use crate::CASES;
@@ -28,11 +28,11 @@ use crate::CASES;
 /// Tokens of the scored text, and rows of the prompt it is compared with.
 const TEXT: usize = 208;
 /// Tokens before the scored text: few, because their rows have no logits.
-const BEFORE: usize = 4;
+const PROMPT_TOKENS: usize = 4;
 /// Tokens of a live run's prompt.
 const LIVE: usize = 40;
 /// Number of live runs while a text is scored.
-const VISITS: u32 = 6;
+const LIVE_RUNS: u32 = 6;
 
 /// Rows per second, the best of all rounds, and times of live runs.
 pub struct Speeds {
@@ -120,19 +120,19 @@ pub fn measure(path: &Path, threads: Option<usize>, rounds: usize) -> anyhow::Re
 
         let start = Instant::now();
         let scores = begin_score(&scheduler)?;
-        scores.recv().context("the scheduler has ended")?.map_err(unscored)?;
+        scores.recv().context("the scheduler has ended")?.map_err(score_error)?;
         let elapsed = start.elapsed();
         // The prefixes of the conditions have one row, except the first; the last token is only predicted.
-        let rows = CASES * (BEFORE + TEXT - 1) + CASES - 1;
+        let rows = CASES * (PROMPT_TOKENS + TEXT - 1) + CASES - 1;
         speeds.score = speeds.score.max(rows as f64 / elapsed.as_secs_f64());
 
         let alone = live(&scheduler)?;
         speeds.live_alone = speeds.live_alone.min(alone);
         let scores = begin_score(&scheduler)?;
-        for visit in 1..=VISITS {
+        for visit in 1..=LIVE_RUNS {
             std::thread::sleep(alone * visit / 4);
             if let Ok(ended) = scores.try_recv() {
-                ended.map_err(unscored)?;
+                ended.map_err(score_error)?;
                 break;
             }
             speeds.live_beside = speeds.live_beside.max(live(&scheduler)?);
@@ -142,8 +142,8 @@ pub fn measure(path: &Path, threads: Option<usize>, rounds: usize) -> anyhow::Re
     Ok(speeds)
 }
 
-fn unscored(unscored: Unscored) -> anyhow::Error {
-    anyhow!("the text was not scored: {unscored:?}")
+fn score_error(score_error: ScoreError) -> anyhow::Error {
+    anyhow!("the text was not scored: {score_error:?}")
 }
 
 /// Arbitrary tokens.
@@ -177,7 +177,7 @@ fn prefill(engine: &mut CpuEngine, logits: Logits, out: &mut Vec<f32>) -> anyhow
     Ok(elapsed)
 }
 
-type Scores = Result<Vec<Vec<TokenScore>>, Unscored>;
+type Scores = Result<Vec<Vec<TokenScore>>, ScoreError>;
 
 fn begin_score(scheduler: &Scheduler) -> anyhow::Result<std::sync::mpsc::Receiver<Scores>> {
     let hidden_size = scheduler.info().hidden_size;
@@ -188,24 +188,24 @@ fn begin_score(scheduler: &Scheduler) -> anyhow::Result<std::sync::mpsc::Receive
             _ => Some(SoftPrefix::from_bf16(hidden_size, vec![value; hidden_size])?),
         })
     };
-    let (tell, told) = channel();
-    let tokens = tokens(scheduler.info().vocab_size, BEFORE + TEXT);
+    let (sender, receiver) = channel();
+    let tokens = tokens(scheduler.info().vocab_size, PROMPT_TOKENS + TEXT);
     scheduler.score(ScoreJob {
         conditions: (0..CASES).map(prefix).collect::<anyhow::Result<_>>()?,
-        prompt: tokens[..BEFORE].to_vec(),
-        text: tokens[BEFORE..].to_vec(),
+        prompt: tokens[..PROMPT_TOKENS].to_vec(),
+        text: tokens[PROMPT_TOKENS..].to_vec(),
         top: 0,
         stop: StopFlag::default(),
         deadline: None,
-        sink: Box::new(Told(tell)),
-        place: place()?,
+        sink: Box::new(ChannelSink(sender)),
+        permit: permit()?,
     });
-    Ok(told)
+    Ok(receiver)
 }
 
 /// Returns the time from the request to the first token.
 fn live(scheduler: &Scheduler) -> anyhow::Result<Duration> {
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let start = Instant::now();
     scheduler.submit(Job {
         prefix: None,
@@ -217,27 +217,28 @@ fn live(scheduler: &Scheduler) -> anyhow::Result<Duration> {
         priority: Priority::Live,
         stop: StopFlag::default(),
         deadline: None,
-        sink: Box::new(Told(tell)),
+        sink: Box::new(ChannelSink(sender)),
         drafter: None,
-        place: place()?,
+        permit: permit()?,
     });
-    told.recv()
+    receiver
+        .recv()
         .context("the scheduler has ended")?
         .map_err(|end| anyhow!("a live run ended as {end:?}"))?;
     Ok(start.elapsed())
 }
 
-fn place() -> anyhow::Result<Place> {
-    WaitingRoom::new(1)
-        .enter()
-        .map_err(|_| anyhow!("there is no room to wait"))
+fn permit() -> anyhow::Result<AdmissionPermit> {
+    AdmissionLimit::new(1)
+        .acquire()
+        .map_err(|_| anyhow!("the admission limit is reached"))
 }
 
 /// Sends the outcome to a channel. A dropped receiver is ignored.
-struct Told<T>(Sender<T>);
+struct ChannelSink<T>(Sender<T>);
 
-impl ScoreSink for Told<Scores> {
-    fn is_gone(&self) -> bool {
+impl ScoreSink for ChannelSink<Scores> {
+    fn is_closed(&self) -> bool {
         false
     }
 
@@ -246,16 +247,16 @@ impl ScoreSink for Told<Scores> {
     }
 }
 
-impl TokenSink for Told<Result<(), End>> {
+impl TokenSink for ChannelSink<Result<(), Outcome>> {
     fn tokens(&mut self, _: &[u32]) {
         let _ = self.0.send(Ok(()));
     }
 
-    fn is_gone(&self) -> bool {
+    fn is_closed(&self) -> bool {
         false
     }
 
-    fn end(self: Box<Self>, end: End, _: Timings) {
+    fn end(self: Box<Self>, end: Outcome, _: Timings) {
         // Ignored by the receiver if a token came first.
         let _ = self.0.send(Err(end));
     }

@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
-use crate::{CASES, Measured, score};
+use crate::{CASES, Measurement, score};
 
-impl Measured {
+impl Measurement {
     /// Returns the share of the memory bandwidth that decoding one sequence uses.
     fn share_of_bandwidth(&self) -> f64 {
         self.decode * self.weight_bytes as f64 / self.bandwidth
     }
 
     /// Describes that share.
-    fn bandwidth_words(&self) -> String {
-        words(self.share_of_bandwidth())
+    fn bandwidth_description(&self) -> String {
+        describe_share(self.share_of_bandwidth())
     }
 
     pub fn print(&self, path: &Path) {
@@ -59,7 +59,7 @@ impl Measured {
              first token after {:.0} ms; loaded in {:.2} s, {} resident at most while loading",
             self.bandwidth / 1e9,
             self.weight_bytes as f64 / 1e6,
-            self.bandwidth_words(),
+            self.bandwidth_description(),
             self.first_token.as_secs_f64() * 1e3,
             self.load.as_secs_f64(),
             megabytes(self.resident_peak),
@@ -82,7 +82,7 @@ impl Measured {
             "read_bandwidth": self.bandwidth,
             "bytes_per_token": self.weight_bytes,
             "share_of_bandwidth": self.share_of_bandwidth(),
-            "share_of_bandwidth_words": self.bandwidth_words(),
+            "share_of_bandwidth_words": self.bandwidth_description(),
             "first_token_s": self.first_token.as_secs_f64(),
             "prefill_tok_s": self.prefill,
             "decode_tok_s": self.decode,
@@ -97,20 +97,20 @@ impl Measured {
 }
 
 /// Describes a share of the memory bandwidth. A share above 1 means that the bandwidth was measured wrongly.
-fn words(share: f64) -> String {
+fn describe_share(share: f64) -> String {
     if share <= 1.0 {
         return format!("decoding uses {:.0} % of it", share * 100.0);
     }
-    "decoding reads faster than that, so the measure of the bandwidth failed (was the machine busy?), and no share is told".to_owned()
+    "decoding reads faster than that, so the measurement of the bandwidth failed (was the machine busy?), and no share is given".to_owned()
 }
 
 /// A model's name, and rows of the table: llama.cpp, candle, candle with weights widened at load and padded, and a prototype of our
 /// kernel.
-type Recorded = (&'static str, [[&'static str; 4]; 7]);
+type RecordedFigures = (&'static str, [[&'static str; 4]; 7]);
 
 /// Figures for 0.5B (Q4_K_M) and 135M (Q4_1) recorded when the engine was designed, with cases of 64 tokens. llama.cpp's KL is that of
 /// the stored texts.
-const RECORDED: [Recorded; 2] = [
+const RECORDED: [RecordedFigures; 2] = [
     (
         "qwen2.5",
         [
@@ -140,11 +140,11 @@ const RECORDED: [Recorded; 2] = [
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_share_above_one_is_said_to_be_none() {
-        assert_eq!(super::words(0.87), "decoding uses 87 % of it");
-        let failed = super::words(1.16);
+    fn a_share_above_one_is_reported_as_a_failed_measurement() {
+        assert_eq!(super::describe_share(0.87), "decoding uses 87 % of it");
+        let failed = super::describe_share(1.16);
         assert!(
-            failed.contains("the measure of the bandwidth failed") && !failed.contains("116"),
+            failed.contains("the measurement of the bandwidth failed") && !failed.contains("116"),
             "{failed}"
         );
     }

@@ -79,7 +79,7 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
             .prefix(prefixes[5].clone())
             .max_new_tokens(8);
         let outcome = runtime.block_on(async { task.infer(request).outcome().await })?;
-        let first_text = outcome.time_to_first_token.context("the unit tells no times")?;
+        let first_text = outcome.time_to_first_token.context("the unit reports no times")?;
         if round > 0 {
             println!(
                 "round {round}: sweep {:.3} s, batch {:.3} s, ratio {:.3}; first text {:.0} ms",
@@ -221,7 +221,7 @@ fn batch(
     let hidden_size = model.engine.info().hidden_size;
     let mut cases = Vec::new();
     for (prefix, outcome) in prefixes.iter().zip(outcomes) {
-        let given = outcome.tokens.as_ref().context("the unit tells no tokens")?.len();
+        let given = outcome.tokens.as_ref().context("the unit reports no tokens")?.len();
         let rows = inject(prefix.as_ref(), prompt.clone());
         let steps = given + usize::from(outcome.finish_reason == FinishReason::Stop);
         cases.push(Case {

@@ -205,10 +205,10 @@ impl AxModel {
         };
         let code = run(&self.handle.runtime.api, self.handle.raw, &raw mut io);
         if code != 0 {
-            return Err(EngineError::Machinery {
+            return Err(EngineError::Backend {
                 what: format!("{call} of {} (group {index})", self.path.display()),
                 detail: format!("code {code:#x}"),
-                remedy: "set the task up again; restart the module if it stays".into(),
+                remedy: "set the task up again; if it fails again, restart the module".into(),
             });
         }
         group.outputs.iter().try_for_each(|tensor| tensor.buffer.invalidate())
@@ -216,7 +216,7 @@ impl AxModel {
 }
 
 fn missing(path: &Path, group: usize, name: &str) -> EngineError {
-    EngineError::Machinery {
+    EngineError::Backend {
         what: format!("looking up {name} in group {group} of {}", path.display()),
         detail: "the model has none".into(),
         remedy: "use a model compiled as a language model with a prefill and a decode group".into(),

@@ -67,7 +67,7 @@ impl ModelFolders {
                 Ok(text) => text,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(error) => {
-                    tracing::warn!(%error, "{} is passed over", path.display());
+                    tracing::warn!(%error, "skipping {}", path.display());
                     continue;
                 }
             };
@@ -121,7 +121,7 @@ pub struct ModelParameters {
     pub embeddings_file: String,
     /// `filename_post_axmodel`: the output layer, in the model's folder.
     pub post_model_file: String,
-    /// With `%d` for the layer's number.
+    /// `template_filename_axmodel`, with `%d` for the layer's number.
     pub layer_template: String,
     /// `axmodel_num`: number of layer files.
     pub layers: usize,
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_place_of_the_stock_order_wins() {
+    fn cards_are_searched_in_the_stock_units_order() {
         let root = tempfile::tempdir().unwrap();
         let folders = folders(root.path());
         let write =
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_is_looked_for_where_the_stock_unit_looks_in_its_order() {
+    fn the_candidate_paths_are_those_of_the_stock_unit() {
         let expected = [
             "/opt/m5stack/m.json",
             "/opt/m5stack/mode_m.json",
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_card_is_not_passed_over() {
+    fn a_damaged_card_is_an_error_even_if_another_path_has_a_valid_one() {
         let root = tempfile::tempdir().unwrap();
         let folders = folders(root.path());
         std::fs::write(folders.cards.join("mode_m.json"), "{").unwrap();
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_leads_out_of_the_folders_is_no_model() {
+    fn a_model_name_that_leaves_the_folders_is_unknown() {
         let root = tempfile::tempdir().unwrap();
         let folders = folders(root.path());
         std::fs::write(root.path().join("x.json"), r#"{"mode_param":{}}"#).unwrap();
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_set_ups_keys_win_over_the_cards() {
+    fn keys_of_the_set_up_override_the_card() {
         let card = json!({"mode_param": {
             "tokenizer_type": 1, "filename_tokenizer_model": "qwen.tiktoken", "filename_tokens_embed": "e.bin",
             "filename_post_axmodel": "post.axmodel", "template_filename_axmodel": "l%d.axmodel", "axmodel_num": 24,
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_or_missing_key_is_named() {
+    fn an_invalid_or_missing_key_is_named() {
         for (key, value) in [
             ("axmodel_num", json!(0)),
             ("axmodel_num", json!(1_000_000_000_000_u64)),
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_lead_out_of_a_folder_are_seen() {
+    fn file_names_that_leave_the_folder_are_detected() {
         for inside in ["qwen.tiktoken", "tokenizer/tokenizer.json", "l%d.axmodel", "..x"] {
             assert!(stays_inside(inside), "{inside}");
         }

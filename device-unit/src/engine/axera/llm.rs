@@ -40,7 +40,7 @@ struct Layer {
     /// The loaded model; `None` between uses if the card asks for dynamic loading.
     model: Option<AxModel>,
     /// K and V, kv_len x kv_width each, of a layer that is loaded dynamically.
-    kept: Option<(Vec<u16>, Vec<u16>)>,
+    saved_cache: Option<(Vec<u16>, Vec<u16>)>,
 }
 
 /// The engine. Dropping it frees all buffers and handles, then shuts the runtime down.
@@ -89,14 +89,14 @@ impl AxeraEngine {
                 }
                 Some(_) => {}
             }
-            let kept = parameters.dynamic_layers.then(|| {
+            let saved_cache = parameters.dynamic_layers.then(|| {
                 let cells = found.kv_len * found.kv_width;
                 (vec![0; cells], vec![0; cells])
             });
             layers.push(Layer {
                 file,
                 model: (!parameters.dynamic_layers).then_some(model),
-                kept,
+                saved_cache,
             });
         }
         let sizes = sizes.ok_or_else(|| bad(folder, "the card names no layers".into()))?;
@@ -151,7 +151,7 @@ impl AxeraEngine {
             if stop.load(Ordering::Relaxed) {
                 return Err(EngineError::Stopped);
             }
-            layer.with(&runtime, |model, kept| {
+            layer.with(&runtime, |model, saved_cache| {
                 for (index, slot) in model.input(PREFILL, "indices")?.indices_mut().iter_mut().enumerate() {
                     *slot = index as u32;
                 }
@@ -172,7 +172,7 @@ impl AxeraEngine {
                     let mut cache = vec![0u16; kv_len * kv_width];
                     let made = model.output(PREFILL, &format!("{name}_out"))?.words();
                     cache[..n * kv_width].copy_from_slice(&made[..n * kv_width]);
-                    match kept {
+                    match saved_cache {
                         Some((k, v)) => *(if which == 0 { k } else { v }) = cache,
                         None => model.input(DECODE, name)?.words_mut().copy_from_slice(&cache),
                     }
@@ -200,8 +200,8 @@ impl AxeraEngine {
             if stop.load(Ordering::Relaxed) {
                 return Err(EngineError::Stopped);
             }
-            layer.with(&runtime, |model, kept| {
-                if let Some((k, v)) = kept.as_ref() {
+            layer.with(&runtime, |model, saved_cache| {
+                if let Some((k, v)) = saved_cache.as_ref() {
                     model.input(DECODE, "K_cache")?.words_mut().copy_from_slice(k);
                     model.input(DECODE, "V_cache")?.words_mut().copy_from_slice(v);
                 }
@@ -220,7 +220,7 @@ impl AxeraEngine {
                 let at = position * kv_width..(position + 1) * kv_width;
                 for (name, which) in [("K_cache", 0), ("V_cache", 1)] {
                     let made = model.output(DECODE, &format!("{name}_out"))?.words()[..kv_width].to_vec();
-                    match kept {
+                    match saved_cache {
                         Some((k, v)) => (if which == 0 { k } else { v })[at.clone()].copy_from_slice(&made),
                         None => model.input(DECODE, name)?.words_mut()[at.clone()].copy_from_slice(&made),
                     }
@@ -361,17 +361,17 @@ impl Layer {
         work: impl FnOnce(&mut AxModel, &mut Option<(Vec<u16>, Vec<u16>)>) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         match &mut self.model {
-            Some(model) => work(model, &mut self.kept),
+            Some(model) => work(model, &mut self.saved_cache),
             None => {
                 let mut model = AxModel::load(runtime, &self.file).map_err(|error| match error {
                     LoadError::Engine(error) => error,
-                    other => EngineError::Machinery {
+                    other => EngineError::Backend {
                         what: "loading a layer for its run".into(),
                         detail: other.to_string(),
                         remedy: "set b_dynamic_load_axmodel_layer to false if there is memory for all layers".into(),
                     },
                 })?;
-                work(&mut model, &mut self.kept)
+                work(&mut model, &mut self.saved_cache)
             }
         }
     }

@@ -34,15 +34,17 @@ pub struct DeviceBuffer {
 unsafe impl Send for DeviceBuffer {}
 
 impl DeviceBuffer {
+    /// Allocates a buffer of `len` bytes.
+    ///
     /// # Errors
-    /// [`EngineError::Machinery`] where the module has no contiguous memory left.
+    /// [`EngineError::Backend`] if the module has no contiguous memory left.
     pub fn new(runtime: &Arc<Runtime>, len: usize, caching: Caching) -> Result<Self, EngineError> {
         let size = u32::try_from(len)
             .ok()
             .filter(|size| *size > 0)
-            .ok_or_else(|| EngineError::Machinery {
+            .ok_or_else(|| EngineError::Backend {
                 what: "allocating NPU memory".into(),
-                detail: format!("{len} bytes is no size of a buffer"),
+                detail: format!("{len} bytes is not a valid buffer size"),
                 remedy: "the model file is damaged: install the model again".into(),
             })?;
         let (mut physical, mut address) = (0u64, std::ptr::null_mut::<c_void>());
@@ -54,7 +56,7 @@ impl DeviceBuffer {
         let code = unsafe { call(&raw mut physical, &raw mut address, size, ALIGNMENT, c"npu".as_ptr()) };
         let pointer = NonNull::new(address.cast::<u8>())
             .filter(|_| code == 0)
-            .ok_or_else(|| EngineError::Machinery {
+            .ok_or_else(|| EngineError::Backend {
                 what: name.into(),
                 detail: format!("{len} bytes were refused with code {code:#x}"),
                 remedy: "exit other tasks that use the NPU, or restart the module to free its memory".into(),
@@ -68,9 +70,9 @@ impl DeviceBuffer {
         };
         if !(pointer.as_ptr() as usize).is_multiple_of(ALIGNMENT as usize) {
             // `buffer` is dropped here, which frees the memory.
-            return Err(EngineError::Machinery {
+            return Err(EngineError::Backend {
                 what: name.into(),
-                detail: "the memory is not aligned as asked".into(),
+                detail: "the memory is not aligned as requested".into(),
                 remedy: "install the module's runtime packages again".into(),
             });
         }
@@ -128,7 +130,7 @@ impl DeviceBuffer {
         if code == 0 {
             return Ok(());
         }
-        Err(EngineError::Machinery {
+        Err(EngineError::Backend {
             what: "AX_SYS_MinvalidateCache".into(),
             detail: format!("code {code:#x}"),
             remedy: "restart the unit".into(),

@@ -82,7 +82,7 @@ pub enum RuntimeError {
 
 impl From<RuntimeError> for EngineError {
     fn from(error: RuntimeError) -> Self {
-        EngineError::Machinery {
+        EngineError::Backend {
             what: "the NPU runtime".into(),
             detail: error.to_string(),
             remedy: "then start again".into(),
@@ -326,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_library_that_is_nowhere_is_named_with_the_places_looked_at() {
+    fn a_library_that_is_not_found_is_named_with_the_searched_folders() {
         let folder = tempfile::tempdir().unwrap();
         let error = Runtime::open(&[folder.path().to_owned()]).err().unwrap();
         let RuntimeError::NotFound { library, searched } = &error else {
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn the_loaders_texts_lead_to_the_right_remedies() {
+    fn the_loaders_messages_map_to_the_right_remedies() {
         let cxx = explain(
             "libax_engine.so",
             "/lib/libstdc++.so.6: version `GLIBCXX_3.4.30' not found (required by libax_engine.so)",
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_library_is_refused() {
+    fn a_file_that_is_not_a_library_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("libax_sys.so"), b"not an ELF file").unwrap();
         let error = Runtime::open(&[folder.path().to_owned()]).err().unwrap();

@@ -54,15 +54,15 @@ impl Kernel for Attend<'_, '_> {
         let most = rows.iter().map(|row| row.positions).max().unwrap_or(0);
         let heads: usize = rows.iter().map(|row| row.queries.len() / head_size).sum();
         // One row of scores per row and head, padded to whole chunks.
-        let line = most.div_ceil(CHUNK) * CHUNK;
-        scratch.resize(heads * line, 0.0);
+        let score_row = most.div_ceil(CHUNK) * CHUNK;
+        scratch.resize(heads * score_row, 0.0);
         let scores = scratch.as_mut_slice();
 
         for (number, (keys, _)) in cache.chunks(layer, kv_head, most).enumerate() {
             let first = number * CHUNK;
-            let mut lines = scores.chunks_exact_mut(line);
+            let mut score_rows = scores.chunks_exact_mut(score_row);
             for row in rows.iter() {
-                for (query, scores) in row.queries.chunks_exact(head_size).zip(&mut lines) {
+                for (query, scores) in row.queries.chunks_exact(head_size).zip(&mut score_rows) {
                     if let Some(scores) = scores[first..].first_chunk_mut::<CHUNK>()
                         && first < row.positions
                     {
@@ -73,35 +73,35 @@ impl Kernel for Attend<'_, '_> {
         }
 
         // The outputs accumulate unnormalised weighted values; the factor 1 / sum of p is applied last.
-        let mut lines = scores.chunks_exact_mut(line);
-        let mut shares = Vec::with_capacity(heads);
+        let mut score_rows = scores.chunks_exact_mut(score_row);
+        let mut factors = Vec::with_capacity(heads);
         for row in rows.iter_mut() {
             row.out.fill(0.0);
-            for scores in (&mut lines).take(row.queries.len() / head_size) {
+            for scores in (&mut score_rows).take(row.queries.len() / head_size) {
                 let highest = largest(&scores[..row.positions]);
                 // Pads whole groups of lanes: later positions get the weight 0.
                 scores[row.positions..].fill(f32::NEG_INFINITY);
                 for lanes in scores.as_chunks_mut::<LANES>().0 {
                     lanes.iter_mut().for_each(|score| *score = exp(*score - highest));
                 }
-                shares.push(1.0 / sum(scores));
+                factors.push(1.0 / sum(scores));
             }
         }
 
         for (number, (_, values)) in cache.chunks(layer, kv_head, most).enumerate() {
             let first = number * CHUNK;
-            let mut lines = scores.chunks_exact(line);
+            let mut score_rows = scores.chunks_exact(score_row);
             for row in rows.iter_mut() {
                 let here = CHUNK.min(row.positions.saturating_sub(first));
-                for (out, weights) in row.out.chunks_exact_mut(head_size).zip(&mut lines) {
-                    weigh(&values[..here * head_size], &weights[first..first + here], out);
+                for (out, weights) in row.out.chunks_exact_mut(head_size).zip(&mut score_rows) {
+                    add_values(&values[..here * head_size], &weights[first..first + here], out);
                 }
             }
         }
 
         let heads = rows.iter_mut().flat_map(|row| row.out.chunks_exact_mut(head_size));
-        for (out, share) in heads.zip(shares) {
-            out.iter_mut().for_each(|value| *value *= share);
+        for (out, factor) in heads.zip(factors) {
+            out.iter_mut().for_each(|value| *value *= factor);
         }
     }
 }
@@ -110,10 +110,10 @@ impl Kernel for Attend<'_, '_> {
 #[inline(always)]
 fn score(keys: &[f32], query: &[f32], out: &mut [f32; CHUNK]) {
     out.fill(0.0);
-    let (lines, _) = keys.as_chunks::<CHUNK>();
+    let (columns, _) = keys.as_chunks::<CHUNK>();
     let (eights, rest) = query.as_chunks::<UNROLLED>();
-    for (q, lines) in eights.iter().zip(lines.chunks_exact(UNROLLED)) {
-        let [k0, k1, k2, k3, k4, k5, k6, k7] = lines else {
+    for (q, columns) in eights.iter().zip(columns.chunks_exact(UNROLLED)) {
+        let [k0, k1, k2, k3, k4, k5, k6, k7] = columns else {
             continue;
         };
         for lane in 0..CHUNK {
@@ -128,8 +128,8 @@ fn score(keys: &[f32], query: &[f32], out: &mut [f32; CHUNK]) {
             out[lane] = q[7].mul_add(k7[lane], sum);
         }
     }
-    for (q, line) in rest.iter().zip(&lines[eights.len() * UNROLLED..]) {
-        for (out, key) in out.iter_mut().zip(line) {
+    for (q, column) in rest.iter().zip(&columns[eights.len() * UNROLLED..]) {
+        for (out, key) in out.iter_mut().zip(column) {
             *out = q.mul_add(*key, *out);
         }
     }
@@ -137,7 +137,7 @@ fn score(keys: &[f32], query: &[f32], out: &mut [f32; CHUNK]) {
 
 /// Adds the values of consecutive positions to `out`, weighted.
 #[inline(always)]
-fn weigh(values: &[f32], weights: &[f32], out: &mut [f32]) {
+fn add_values(values: &[f32], weights: &[f32], out: &mut [f32]) {
     let width = out.len();
     let (eights, rest) = weights.as_chunks::<UNROLLED>();
     let (whole, tail) = values.split_at(eights.len() * UNROLLED * width);

@@ -47,12 +47,12 @@ impl Config {
     /// [`LoadError::Unsupported`] with the key's name for variants that this engine does not compute.
     pub fn read(file: &GgufFile) -> Result<Self, LoadError> {
         let Some(architecture) = file.str("general.architecture") else {
-            return Err(bad(file, "its metadata names no general.architecture".into()));
+            return Err(bad(file, "its metadata has no general.architecture".into()));
         };
         let (pairing, head_norms) = match architecture {
             "qwen2" => (Pairing::Halves, false),
             "qwen3" => (Pairing::Halves, true),
-            "llama" => (Pairing::Neighbours, false),
+            "llama" => (Pairing::Adjacent, false),
             other => {
                 return Err(LoadError::UnsupportedArchitecture {
                     path: file.path().to_owned(),
@@ -245,7 +245,7 @@ impl<'a> Metadata<'a> {
     }
 
     fn unusable(&self, name: &str) -> LoadError {
-        bad(self.file, format!("its metadata gives no usable {}", self.key(name)))
+        bad(self.file, format!("its metadata has no usable {}", self.key(name)))
     }
 
     fn read<T>(&self, name: &str, read: impl Fn(&'a MetaValue) -> Option<T>) -> Result<Option<T>, LoadError> {

@@ -27,7 +27,7 @@ use super::weights::{Layer, Linear, Weights};
 const ROWS_PER_TASK: usize = 8;
 
 /// Query heads per attention task. They share each key and value; there are few of them so that every thread gets a task.
-const QUERIES: usize = 4;
+const QUERIES_PER_TASK: usize = 4;
 
 /// A model with the threads and the kernel tier that compute it.
 pub struct Model {
@@ -83,9 +83,9 @@ impl Model {
                 return false;
             }
             self.project(layer, scratch);
-            self.remember(number, &rows, caches, scratch);
+            self.store_keys_values(number, &rows, caches, scratch);
             if number + 1 == self.weights.layers.len() {
-                self.keep_wanted(&mut rows, scratch);
+                self.retain_logit_rows(&mut rows, scratch);
                 if rows.is_empty() {
                     return true;
                 }
@@ -150,7 +150,7 @@ impl Model {
     }
 
     /// Rotates the keys by their positions and stores keys and values in the caches.
-    fn remember(&self, layer: usize, rows: &[Row], caches: &mut [&mut Cache], scratch: &mut Scratch) {
+    fn store_keys_values(&self, layer: usize, rows: &[Row], caches: &mut [&mut Cache], scratch: &mut Scratch) {
         let Config {
             kv_heads, head_size, ..
         } = self.config;
@@ -164,24 +164,24 @@ impl Model {
             let (keys, values) = qkv[queries..].split_at_mut(kv);
             let heads = keys.chunks_exact_mut(head_size).zip(values.chunks_exact(head_size));
             for (head, (key, value)) in heads.enumerate().take(kv_heads) {
-                self.config.rope.turn(angles, key);
+                self.config.rope.rotate(angles, key);
                 caches[row.sequence].store(layer, head, row.position, key, value);
             }
         }
     }
 
     /// Removes the rows without logits. Called in the last layer, where only their keys and values are needed.
-    fn keep_wanted(&self, rows: &mut Vec<Row>, scratch: &mut Scratch) {
+    fn retain_logit_rows(&self, rows: &mut Vec<Row>, scratch: &mut Scratch) {
         if rows.iter().all(|row| row.logits) {
             return;
         }
-        keep_rows(&mut scratch.x, self.config.hidden_size, rows);
-        keep_rows(
+        retain_rows(&mut scratch.x, self.config.hidden_size, rows);
+        retain_rows(
             &mut scratch.qkv,
             self.config.query_width() + 2 * self.config.kv_width(),
             rows,
         );
-        keep_rows(&mut scratch.angles, self.config.rope.angles_len(), rows);
+        retain_rows(&mut scratch.angles, self.config.rope.angles_len(), rows);
         rows.retain(|row| row.logits);
     }
 
@@ -195,7 +195,7 @@ impl Model {
         let width = self.config.query_width();
         scratch.attended.resize(rows.len() * width, 0.0);
         let group = heads / kv_heads;
-        let parts = group.div_ceil(QUERIES);
+        let parts = group.div_ceil(QUERIES_PER_TASK);
 
         // A task has some consecutive rows of one sequence, and some of the query heads that share keys.
         let mut tasks: Vec<Mutex<Vec<Heads<'_>>>> = Vec::new();
@@ -213,7 +213,7 @@ impl Model {
                 tasks.resize_with(first_task + kv_heads * parts, Mutex::default);
             }
             for (kv_head, out) in out.chunks_exact_mut(group * head_size).enumerate() {
-                for (part, out) in out.chunks_mut(QUERIES * head_size).enumerate() {
+                for (part, out) in out.chunks_mut(QUERIES_PER_TASK * head_size).enumerate() {
                     let task = tasks[first_task + kv_head * parts + part].get_mut();
                     task.unwrap_or_else(PoisonError::into_inner).push((index, out));
                 }
@@ -232,11 +232,11 @@ impl Model {
             let (kv_head, part) = (number / parts % kv_heads, number % parts);
             let mut query_rows = Vec::with_capacity(task.len());
             for (index, out) in task.iter_mut() {
-                let from = *index * qkv_width + (kv_head * group + part * QUERIES) * head_size;
+                let from = *index * qkv_width + (kv_head * group + part * QUERIES_PER_TASK) * head_size;
                 let mut queries = qkv[from..from + out.len()].to_vec();
                 let angles = &angles[*index * angles_width..(*index + 1) * angles_width];
                 for head in queries.chunks_exact_mut(head_size) {
-                    self.config.rope.turn(angles, head);
+                    self.config.rope.rotate(angles, head);
                     head.iter_mut().for_each(|value| *value *= scale);
                 }
                 query_rows.push(QueryRow {
@@ -336,7 +336,7 @@ impl Model {
 type Heads<'a> = (usize, &'a mut [f32]);
 
 /// Removes the values of rows without logits; each row has `width` values.
-fn keep_rows(values: &mut Vec<f32>, width: usize, rows: &[Row]) {
+fn retain_rows(values: &mut Vec<f32>, width: usize, rows: &[Row]) {
     let mut kept = 0;
     for (index, _) in rows.iter().enumerate().filter(|(_, row)| row.logits) {
         values.copy_within(index * width..(index + 1) * width, kept * width);

@@ -14,7 +14,7 @@ pub(super) const GENERAL: &KeyTable = &[
     ),
     (
         "sampling.*",
-        Meaningless("a suggestion; sampling is the set-up's and the card's"),
+        Meaningless("a suggestion; sampling is set by the set-up and the card"),
     ),
     ("*", Meaningless("describes the file to people")),
 ];

@@ -71,7 +71,7 @@ use softprefix_core::protocol::extension::StoredWeights;
 use crate::engine::Progress;
 #[cfg(feature = "learn")]
 use crate::engine::gradient::{Differentiable, Example, Gradient};
-use crate::engine::likelihood::Share;
+use crate::engine::likelihood::VocabChunk;
 use crate::engine::{Engine, EngineError, EngineInfo, SequenceId, Step, TokenEmbeddings};
 use crate::errors::LoadError;
 use crate::gguf::GgufFile;
@@ -141,7 +141,7 @@ impl CpuEngine {
         tensors::check(&file, &config)?;
         let tier = match options.tier {
             Some(tier) => tier,
-            None => Tier::from_env().map_err(|error| EngineError::Machinery {
+            None => Tier::from_env().map_err(|error| EngineError::Backend {
                 what: "choosing the processor's instructions".into(),
                 detail: error.to_string(),
                 remedy: "correct the environment variable".into(),
@@ -152,11 +152,11 @@ impl CpuEngine {
         let Some(table) = file.tensor(tensors::TABLE).cloned() else {
             return Err(LoadError::BadFile {
                 path: file.path().to_owned(),
-                reason: format!("it lacks the tensor {}", tensors::TABLE),
+                reason: format!("the tensor {} is missing", tensors::TABLE),
             });
         };
-        let taken_over = StoredWeights::sentence(&weights.taken_over);
-        tracing::info!("{}: cpu/{tier}, weight matrices: {taken_over}", file.path().display());
+        let conversions = StoredWeights::sentence(&weights.conversions);
+        tracing::info!("{}: cpu/{tier}, weight matrices: {conversions}", file.path().display());
         let window = options.window.unwrap_or(config.window).min(config.window).max(1);
         let info = EngineInfo {
             backend: format!("cpu/{tier}"),
@@ -168,7 +168,7 @@ impl CpuEngine {
             max_sequences: MAX_SEQUENCES,
             chunked_prefill: true,
             drafts: true,
-            weights: weights.taken_over.clone(),
+            weights: weights.conversions.clone(),
         };
         let mut engine = Self {
             info,
@@ -219,7 +219,7 @@ impl CpuEngine {
 
     /// Returns the number of pieces of a gradient's work that belong to the forward pass.
     #[cfg(feature = "learn")]
-    pub fn gradient_shares(&self) -> usize {
+    pub fn gradient_forward_stages(&self) -> usize {
         // One per layer, one for the logits, and one for the loss.
         self.model.weights.layers.len() + 2
     }
@@ -264,7 +264,7 @@ impl CpuEngine {
                 });
             }
             if !seen.insert(step.sequence) {
-                return Err(EngineError::Machinery {
+                return Err(EngineError::Backend {
                     what: "a batch".into(),
                     detail: format!("{:?} is in it twice", step.sequence),
                     remedy: "give each sequence one step".into(),
@@ -354,8 +354,8 @@ impl Engine for CpuEngine {
             sequence
                 .cache
                 .grow(sequence.len)
-                .map_err(|error| EngineError::Machinery {
-                    what: "taking memory for keys and values".into(),
+                .map_err(|error| EngineError::Backend {
+                    what: "allocating the KV cache".into(),
                     detail: error.to_string(),
                     remedy: "end other programs, or start the unit with less --memory".into(),
                 })?;
@@ -417,10 +417,10 @@ impl Engine for CpuEngine {
         Some(self)
     }
 
-    fn weigh(&self, shares: &mut [Share<'_>]) {
+    fn reduce_chunks(&self, chunks: &mut [VocabChunk<'_>]) {
         let Model { pool, tier, .. } = &self.model;
-        pool.for_each_piece(shares, 1, |_, piece| {
-            piece.iter_mut().for_each(|share| tier.run(Weigh(share)))
+        pool.for_each_piece(chunks, 1, |_, piece| {
+            piece.iter_mut().for_each(|chunk| tier.run(Reduce(chunk)))
         });
     }
 }
@@ -449,20 +449,20 @@ impl Differentiable for CpuEngine {
         Some(done)
     }
 
-    fn give_up_gradient(&mut self) {
+    fn abort_gradient(&mut self) {
         self.gradient = None;
     }
 }
 
 /// The reduction of a vocabulary chunk, compiled for a tier.
-struct Weigh<'a, 'b>(&'a mut Share<'b>);
+struct Reduce<'a, 'b>(&'a mut VocabChunk<'b>);
 
-impl Kernel for Weigh<'_, '_> {
+impl Kernel for Reduce<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        self.0.weigh();
+        self.0.reduce();
     }
 }
 

@@ -9,7 +9,7 @@ pub enum Pairing {
     /// i and i + d/2 (qwen2).
     Halves,
     /// 2i and 2i + 1 (llama, whose GGUF rows are permuted accordingly).
-    Neighbours,
+    Adjacent,
 }
 
 /// Rotary position embedding of a model.
@@ -17,7 +17,7 @@ pub enum Pairing {
 pub struct Rope {
     pairing: Pairing,
     /// Radians per position, one for each pair.
-    speeds: Vec<f64>,
+    frequencies: Vec<f64>,
     /// Factor of the rotated values.
     magnitude: f64,
 }
@@ -51,7 +51,7 @@ impl Rope {
     /// scaling.
     pub fn new(pairing: Pairing, dimensions: usize, base: f32, factors: Option<&[f32]>, scaling: &Scaling) -> Self {
         let mut magnitude = f64::from(scaling.magnitude);
-        let mut speeds: Vec<f64> = (0..dimensions / 2)
+        let mut frequencies: Vec<f64> = (0..dimensions / 2)
             .map(|i| {
                 let speed = libm::pow(f64::from(base), -2.0 * i as f64 / dimensions as f64);
                 speed
@@ -61,35 +61,37 @@ impl Rope {
             })
             .collect();
         let factor = f64::from(scaling.factor);
-        let kept = scaling.yarn.as_ref().map(|yarn| yarn.kept(dimensions, base));
-        for (pair, speed) in speeds.iter_mut().enumerate() {
-            let kept = kept.as_ref().map_or(0.0, |kept| kept(pair));
-            *speed = *speed / factor * (1.0 - kept) + *speed * kept;
+        let frequency_share = scaling.yarn.as_ref().map(|yarn| yarn.frequency_share(dimensions, base));
+        for (pair, speed) in frequencies.iter_mut().enumerate() {
+            let frequency_share = frequency_share
+                .as_ref()
+                .map_or(0.0, |frequency_share| frequency_share(pair));
+            *speed = *speed / factor * (1.0 - frequency_share) + *speed * frequency_share;
         }
         if scaling.yarn.as_ref().is_some_and(|yarn| yarn.mix != 0.0) {
             magnitude *= 1.0 + 0.1 * libm::log(factor);
         }
         Self {
             pairing,
-            speeds,
+            frequencies,
             magnitude,
         }
     }
 
     /// Returns the number of rotated pairs per head.
     pub fn pairs(&self) -> usize {
-        self.speeds.len()
+        self.frequencies.len()
     }
 
     /// Returns the number of values that [`Rope::angles`] writes.
     pub fn angles_len(&self) -> usize {
-        2 * self.speeds.len()
+        2 * self.frequencies.len()
     }
 
     /// Writes the cosines, then the sines, of all pairs at `position`.
     pub fn angles(&self, position: usize, out: &mut [f32]) {
-        let (cosines, sines) = out.split_at_mut(self.speeds.len());
-        for ((cos, sin), speed) in cosines.iter_mut().zip(sines).zip(&self.speeds) {
+        let (cosines, sines) = out.split_at_mut(self.frequencies.len());
+        for ((cos, sin), speed) in cosines.iter_mut().zip(sines).zip(&self.frequencies) {
             let angle = position as f64 * speed;
             *cos = (libm::cos(angle) * self.magnitude) as f32;
             *sin = (libm::sin(angle) * self.magnitude) as f32;
@@ -97,8 +99,8 @@ impl Rope {
     }
 
     /// Rotates one head by the angles of its position.
-    pub fn turn(&self, angles: &[f32], head: &mut [f32]) {
-        let pairs = self.speeds.len();
+    pub fn rotate(&self, angles: &[f32], head: &mut [f32]) {
+        let pairs = self.frequencies.len();
         let (cosines, sines) = angles.split_at(pairs);
         let turned = |a: f32, b: f32, cos: f32, sin: f32| (a * cos - b * sin, a * sin + b * cos);
         match self.pairing {
@@ -108,7 +110,7 @@ impl Rope {
                     (*a, *b) = turned(*a, *b, cos, sin);
                 }
             }
-            Pairing::Neighbours => {
+            Pairing::Adjacent => {
                 for ((pair, &cos), &sin) in head.chunks_exact_mut(2).zip(cosines).zip(sines) {
                     (pair[0], pair[1]) = turned(pair[0], pair[1], cos, sin);
                 }
@@ -119,7 +121,7 @@ impl Rope {
 
 impl Yarn {
     /// Returns the share of its frequency that each pair keeps.
-    fn kept(&self, dimensions: usize, base: f32) -> impl Fn(usize) -> f64 {
+    fn frequency_share(&self, dimensions: usize, base: f32) -> impl Fn(usize) -> f64 {
         // The pair with this number of rotations within the original positions.
         let pair_of = |times: f32| {
             let turns = self.original as f64 / (f64::from(times) * std::f64::consts::TAU);
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn yarn_keeps_the_fast_pairs_and_slows_the_slow_ones_down() {
+    fn yarn_keeps_fast_pairs_and_slows_slow_ones_down() {
         let yarn = Yarn {
             original: 32_768,
             mix: 1.0,
@@ -176,23 +178,23 @@ mod tests {
         };
         let plain = Rope::new(Pairing::Halves, 128, 1e6, None, &UNSCALED);
         let scaled = Rope::new(Pairing::Halves, 128, 1e6, None, &scaling);
-        assert_eq!(plain.speeds[0], scaled.speeds[0]);
-        assert_eq!(plain.speeds[63] / 4.0, scaled.speeds[63]);
+        assert_eq!(plain.frequencies[0], scaled.frequencies[0]);
+        assert_eq!(plain.frequencies[63] / 4.0, scaled.frequencies[63]);
         assert!((scaled.magnitude - 1.138_629_436).abs() < 1e-9);
     }
 
     #[test]
-    fn a_rotation_keeps_lengths_and_turns_nothing_at_position_zero() {
-        for pairing in [Pairing::Halves, Pairing::Neighbours] {
+    fn a_rotation_keeps_lengths_and_is_the_identity_at_position_zero() {
+        for pairing in [Pairing::Halves, Pairing::Adjacent] {
             let rope = Rope::new(pairing, 8, 10_000.0, None, &UNSCALED);
             let mut angles = vec![0.0; rope.angles_len()];
             let original = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0_f32];
             let mut head = original;
             rope.angles(0, &mut angles);
-            rope.turn(&angles, &mut head);
+            rope.rotate(&angles, &mut head);
             assert_eq!(head, original);
             rope.angles(3, &mut angles);
-            rope.turn(&angles, &mut head);
+            rope.rotate(&angles, &mut head);
             let length = |v: &[f32]| v.iter().map(|v| v * v).sum::<f32>();
             assert!(head != original && (length(&head) - length(&original)).abs() < 1e-3);
         }

@@ -16,16 +16,16 @@ pub const OUTPUT: &str = "output.weight";
 
 /// Returns `true` if weights of `packed` bytes cannot come from a file of `stored` bytes. Packed weights take at most 3.3 times the bytes
 /// of any stored type, and tensors do not share bytes. Checked before anything is allocated.
-fn is_too_much(packed: u64, stored: u64) -> bool {
+fn exceeds_file(packed: u64, stored: u64) -> bool {
     packed > stored.saturating_mul(8).saturating_add(1 << 20)
 }
 
 /// A tensor that the model has.
-struct Wanted {
+struct ExpectedTensor {
     name: String,
     columns: usize,
     rows: usize,
-    needed: bool,
+    required: bool,
 }
 
 /// Checks that `file` has every tensor of `config` and no other, and returns V.
@@ -39,33 +39,33 @@ pub fn check(file: &GgufFile, config: &Config) -> Result<usize, LoadError> {
         reason,
     };
     let vocab_size = file.tensor(TABLE).map_or(0, |table| table.rows());
-    if let Some(said) = config.vocab_size.filter(|said| *said != vocab_size) {
+    if let Some(stated) = config.vocab_size.filter(|stated| *stated != vocab_size) {
         return Err(bad(format!(
-            "its {}.vocab_size is {said}, and its {TABLE} has {vocab_size} rows",
+            "its {}.vocab_size is {stated}, and its {TABLE} has {vocab_size} rows",
             config.architecture
         )));
     }
     let mut used = HashSet::new();
     let mut packed = 0_u64;
-    let ends = whole_model(config, vocab_size).into_iter();
+    let outside_layers = model_tensors(config, vocab_size).into_iter();
     // Checked layer by layer, so that an absurd number of layers ends at the first missing tensor.
-    for wanted in ends.chain((0..config.layers).flat_map(|number| layer(config, number))) {
-        let Some(tensor) = file.tensor(&wanted.name) else {
-            if wanted.needed {
-                return Err(bad(format!("it lacks the tensor {}", wanted.name)));
+    for expected in outside_layers.chain((0..config.layers).flat_map(|number| layer_tensors(config, number))) {
+        let Some(tensor) = file.tensor(&expected.name) else {
+            if expected.required {
+                return Err(bad(format!("the tensor {} is missing", expected.name)));
             }
             continue;
         };
-        if tensor.columns() != wanted.columns || tensor.rows() != wanted.rows || wanted.rows == 0 {
+        if tensor.columns() != expected.columns || tensor.rows() != expected.rows || expected.rows == 0 {
             return Err(bad(format!(
                 "the tensor {} has the dimensions {:?}; the metadata asks for {} x {}",
-                wanted.name, tensor.dimensions, wanted.columns, wanted.rows
+                expected.name, tensor.dimensions, expected.columns, expected.rows
             )));
         }
-        packed += (wanted.columns as u64).saturating_mul(wanted.rows.next_multiple_of(PANEL) as u64);
-        used.insert(wanted.name);
+        packed += (expected.columns as u64).saturating_mul(expected.rows.next_multiple_of(PANEL) as u64);
+        used.insert(expected.name);
     }
-    if is_too_much(packed, file.bytes()) {
+    if exceeds_file(packed, file.bytes()) {
         return Err(bad(format!(
             "its tensors would take {packed} bytes, too much for a file of {}",
             file.bytes()
@@ -87,11 +87,11 @@ pub fn check(file: &GgufFile, config: &Config) -> Result<usize, LoadError> {
 }
 
 /// Returns the tensors outside the layers.
-fn whole_model(config: &Config, vocab_size: usize) -> Vec<Wanted> {
+fn model_tensors(config: &Config, vocab_size: usize) -> Vec<ExpectedTensor> {
     let h = config.hidden_size;
     let mut all = vec![
-        needed(TABLE.into(), h, vocab_size),
-        needed("output_norm.weight".into(), h, 1),
+        required(TABLE.into(), h, vocab_size),
+        required("output_norm.weight".into(), h, 1),
         optional(OUTPUT.into(), h, vocab_size),
         optional("output.bias".into(), vocab_size, 1),
     ];
@@ -102,7 +102,7 @@ fn whole_model(config: &Config, vocab_size: usize) -> Vec<Wanted> {
 }
 
 /// Returns the tensors of one layer.
-fn layer(config: &Config, number: usize) -> Vec<Wanted> {
+fn layer_tensors(config: &Config, number: usize) -> Vec<ExpectedTensor> {
     let (h, queries, kv, wide) = (
         config.hidden_size,
         config.query_width(),
@@ -111,8 +111,8 @@ fn layer(config: &Config, number: usize) -> Vec<Wanted> {
     );
     let name = |part: &str| format!("blk.{number}.{part}");
     let mut all = vec![
-        needed(name("attn_norm.weight"), h, 1),
-        needed(name("ffn_norm.weight"), h, 1),
+        required(name("attn_norm.weight"), h, 1),
+        required(name("ffn_norm.weight"), h, 1),
     ];
     for (part, columns, rows) in [
         ("attn_q", h, queries),
@@ -123,29 +123,29 @@ fn layer(config: &Config, number: usize) -> Vec<Wanted> {
         ("ffn_up", h, wide),
         ("ffn_down", wide, h),
     ] {
-        all.push(needed(name(part) + ".weight", columns, rows));
+        all.push(required(name(part) + ".weight", columns, rows));
         all.push(optional(name(part) + ".bias", rows, 1));
     }
     if config.head_norms {
-        all.push(needed(name("attn_q_norm.weight"), config.head_size, 1));
-        all.push(needed(name("attn_k_norm.weight"), config.head_size, 1));
+        all.push(required(name("attn_q_norm.weight"), config.head_size, 1));
+        all.push(required(name("attn_k_norm.weight"), config.head_size, 1));
     }
     all
 }
 
-fn needed(name: String, columns: usize, rows: usize) -> Wanted {
-    Wanted {
+fn required(name: String, columns: usize, rows: usize) -> ExpectedTensor {
+    ExpectedTensor {
         name,
         columns,
         rows,
-        needed: true,
+        required: true,
     }
 }
 
-fn optional(name: String, columns: usize, rows: usize) -> Wanted {
-    Wanted {
-        needed: false,
-        ..needed(name, columns, rows)
+fn optional(name: String, columns: usize, rows: usize) -> ExpectedTensor {
+    ExpectedTensor {
+        required: false,
+        ..required(name, columns, rows)
     }
 }
 
@@ -154,11 +154,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_few_megabytes_cannot_become_gigabytes() {
-        assert!(is_too_much(6_800_000_000, 4_700_000));
-        assert!(is_too_much(u64::MAX, 4_700_000));
-        assert!(!is_too_much(444_000_000, 491_400_064));
+    fn a_small_file_cannot_claim_gigabytes_of_weights() {
+        assert!(exceeds_file(6_800_000_000, 4_700_000));
+        assert!(exceeds_file(u64::MAX, 4_700_000));
+        assert!(!exceeds_file(444_000_000, 491_400_064));
         // The matrices of a tiny model are padded to whole panels.
-        assert!(!is_too_much(500_000, 20_000));
+        assert!(!exceeds_file(500_000, 20_000));
     }
 }

@@ -28,7 +28,7 @@ pub struct Weights {
     /// V x H: the output matrix, or the embedding table if the model shares it.
     pub vocabulary: Linear,
     /// How the matrices were converted.
-    pub taken_over: Vec<StoredWeights>,
+    pub conversions: Vec<StoredWeights>,
 }
 
 /// A matrix with its bias, if the model has one.
@@ -107,7 +107,7 @@ impl Weights {
             layers,
             norm,
             vocabulary,
-            taken_over: taken_over(&loader.kinds.borrow()),
+            conversions: conversions(&loader.kinds.borrow()),
         })
     }
 
@@ -124,7 +124,7 @@ impl Weights {
 }
 
 /// Describes how the matrices were converted, given the number of each type.
-fn taken_over(kinds: &BTreeMap<TensorKind, usize>) -> Vec<StoredWeights> {
+fn conversions(kinds: &BTreeMap<TensorKind, usize>) -> Vec<StoredWeights> {
     let how = |kind| match (blocks(kind), kind) {
         (Blocks::No, _) => WeightRounding::Rounded,
         (_, TensorKind::Q4K | TensorKind::Q5K | TensorKind::Iq4Xs) => WeightRounding::ScalesRounded,
@@ -149,7 +149,7 @@ impl Loader<'_> {
     fn tensor(&self, name: &str) -> Result<&TensorInfo, LoadError> {
         self.file.tensor(name).ok_or_else(|| LoadError::BadFile {
             path: self.file.path().to_owned(),
-            reason: format!("it lacks the tensor {name}"),
+            reason: format!("the tensor {name} is missing"),
         })
     }
 
@@ -280,9 +280,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_rounded_is_said_type_by_type() {
+    fn the_conversion_is_described_by_type() {
         let kinds = BTreeMap::from([(TensorKind::Q5_0, 132), (TensorKind::Q4K, 12), (TensorKind::Q6K, 24)]);
-        let told = taken_over(&kinds);
+        let told = conversions(&kinds);
         let hows: Vec<WeightRounding> = told.iter().map(|stored| stored.how).collect();
         assert_eq!(
             hows,

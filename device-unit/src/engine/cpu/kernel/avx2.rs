@@ -19,7 +19,7 @@ pub(super) const MAX_TILE: usize = 4;
 pub(super) const MAX_VNNI_TILE: usize = 6;
 
 /// Prefetch distance of the weights in bytes. The hardware prefetcher stops at the end of a 4 KB page.
-const AHEAD: usize = 2048;
+const PREFETCH_BYTES: usize = 2048;
 
 /// See `Tile`.
 ///
@@ -70,7 +70,7 @@ unsafe fn rows<const R: usize, const NARROW: bool>(
             let offsets = all_offsets.as_ptr().add(place);
             // Later tiles of the same panel find it in the cache.
             if first_row == 0 {
-                fetch(weights.wrapping_add(AHEAD), block_bytes);
+                prefetch(weights.wrapping_add(PREFETCH_BYTES), block_bytes);
             }
             let mut sums = [[_mm256_setzero_si256(); 2]; R];
             for (row, sums) in sums.iter_mut().enumerate() {
@@ -125,7 +125,7 @@ unsafe fn vnni_rows<const R: usize, const NARROW: bool>(
             let offsets = all_offsets.as_ptr().add(place);
             // Later tiles of the same panel find it in the cache.
             if first_row == 0 {
-                fetch(weights.wrapping_add(AHEAD), block_bytes);
+                prefetch(weights.wrapping_add(PREFETCH_BYTES), block_bytes);
             }
             let mut sums = [[_mm256_setzero_si256(); 2]; R];
             for (row, sums) in sums.iter_mut().enumerate() {
@@ -152,7 +152,7 @@ unsafe fn vnni_rows<const R: usize, const NARROW: bool>(
 
 /// Prefetches `bytes` from `place` on. The range may extend beyond the weights, because nothing is read.
 #[inline(always)]
-pub(super) fn fetch(place: *const u8, bytes: usize) {
+pub(super) fn prefetch(place: *const u8, bytes: usize) {
     for line in 0..bytes / 64 {
         // SAFETY: a prefetch of an invalid address is ignored by the processor.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(place.wrapping_add(line * 64).cast()) };

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::avx2::fetch;
+use super::avx2::prefetch;
 use super::block::{BLOCK, PANEL};
 use super::pack::{Form, GROUP_BYTES, GROUPS, Panel};
 use super::rows::QuantRows;
@@ -60,7 +60,7 @@ unsafe fn rows<const R: usize, const NARROW: bool>(
             let offsets = all_offsets.as_ptr().add(place);
             // Later tiles of the same panel find it in the cache.
             if first_row == 0 {
-                fetch(weights.wrapping_add(ahead(R)), block_bytes);
+                prefetch(weights.wrapping_add(ahead(R)), block_bytes);
             }
             let mut sums = [_mm512_setzero_si512(); R];
             for (row, sum) in sums.iter_mut().enumerate() {

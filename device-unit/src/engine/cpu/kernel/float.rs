@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn both_products_are_those_of_the_weights_one_by_one_in_every_form() {
+    fn both_products_equal_those_of_the_single_weights_in_every_form() {
         let pool = Pool::new(2);
         for (outputs, inputs, rows) in [(1, 32, 1), (16, 64, 5), (50, 320, 13), (300, 96, 26), (17, 160, 12)] {
             for (narrow, minima) in [(false, false), (false, true), (true, false), (true, true)] {

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn exp_knows_its_edges() {
+    fn exp_handles_its_edge_cases() {
         assert_eq!(exp(0.0), 1.0);
         assert_eq!(exp(-0.0), 1.0);
         assert_eq!(exp(-1000.0), 0.0);
@@ -269,11 +269,11 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_of_a_sum_counts_like_its_body() {
+    fn the_rest_after_whole_groups_of_lanes_is_included_in_a_sum() {
         for len in 0..70 {
             let a: Vec<f32> = (0..len).map(|i| i as f32).collect();
             let expected: f32 = (0..len).map(|i| (i * i) as f32).sum();
-            assert_eq!(dot(&a, &a), expected); // whole numbers: exact in any order
+            assert_eq!(dot(&a, &a), expected); // integers: exact in any order
             assert_eq!(sum(&a), (0..len).sum::<usize>() as f32);
             assert_eq!(largest(&a), if len == 0 { f32::NEG_INFINITY } else { (len - 1) as f32 });
         }
@@ -288,16 +288,16 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_huge_values_is_normed_like_any_other() {
+    fn a_row_of_huge_values_is_normed_without_overflow() {
         let mut out = [0.0; 32];
         rms_norm(&[1e30; 32], &[1.0; 32], 1e-6, &mut out);
         assert!(out.iter().all(|value| (value - 1.0).abs() < 1e-6), "{out:?}");
     }
 
     /// Runs all operations on difficult data and returns the bits.
-    struct Everything<'a>(&'a [f32]);
+    struct AllOperations<'a>(&'a [f32]);
 
-    impl Kernel for Everything<'_> {
+    impl Kernel for AllOperations<'_> {
         type Output = Vec<u32>;
         #[inline(always)]
         fn run(self) -> Vec<u32> {
@@ -328,10 +328,10 @@ mod tests {
         for len in [1, 7, 16, 31, 64, 576, 896, 1000] {
             for spread in [1e-30f32, 1e-3, 1.0, 30.0, 170.0] {
                 let values: Vec<f32> = (0..len).map(|_| next() * spread).collect();
-                let expected = Everything(&values).run();
+                let expected = AllOperations(&values).run();
                 for tier in Tier::ALL.into_iter().filter(|tier| tier.is_supported()) {
                     assert_eq!(
-                        tier.run(Everything(&values)),
+                        tier.run(AllOperations(&values)),
                         expected,
                         "{tier}, {len} values up to {spread}"
                     );

@@ -18,7 +18,7 @@ use super::rows::QuantRows;
 use super::tier::Kernel;
 
 /// Rows that are processed together and share each loaded minimum.
-const TOGETHER: usize = 4;
+const ROWS_PER_PASS: usize = 4;
 
 /// Adds the minima of one panel to the results of a tile.
 pub(super) struct AddMinima<'a> {
@@ -35,12 +35,12 @@ impl Kernel for AddMinima<'_> {
     #[inline(always)]
     fn run(self) {
         let mut row = self.first_row;
-        for tile in self.tile.chunks_mut(TOGETHER) {
+        for tile in self.tile.chunks_mut(ROWS_PER_PASS) {
             match tile.len() {
                 1 => add::<1>(self.minima, self.x, row, tile),
                 2 => add::<2>(self.minima, self.x, row, tile),
                 3 => add::<3>(self.minima, self.x, row, tile),
-                _ => add::<TOGETHER>(self.minima, self.x, row, tile),
+                _ => add::<ROWS_PER_PASS>(self.minima, self.x, row, tile),
             }
             row += tile.len();
         }

@@ -94,7 +94,7 @@ pub fn matmul(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out: &mu
     assert_eq!(
         out.len(),
         x.len() * w.outputs(),
-        "a place of another size than the product"
+        "the output has the size of the product"
     );
     let mut rows: Vec<&mut [f32]> = out.chunks_mut(w.outputs().max(1)).collect();
     matmul_into(pool, tier, w, x, &mut rows);
@@ -105,13 +105,17 @@ pub fn matmul(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out: &mu
 /// # Panics
 /// See [`matmul`].
 pub fn matmul_into(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &QuantRows, out: &mut [&mut [f32]]) {
-    assert_eq!(w.inputs(), x.inputs(), "a matrix of other inputs than its activations");
+    assert_eq!(
+        w.inputs(),
+        x.inputs(),
+        "the matrix and its activations have the same inputs"
+    );
     if out.is_empty() {
         return;
     }
     assert!(
         out.len() == x.len() && out.iter().all(|row| row.len() == w.outputs()),
-        "a place of another size than the product"
+        "the output has the size of the product"
     );
     if w.inputs() == 0 {
         out.iter_mut().for_each(|row| row.fill(0.0));

@@ -53,7 +53,7 @@ impl Form {
 const FLIP: u8 = if cfg!(target_arch = "x86_64") { 0x80 } else { 0 };
 
 /// Allocations of at least this size use huge pages.
-const LARGE: usize = 4 << 20;
+const HUGE_PAGE_MIN_BYTES: usize = 4 << 20;
 
 /// A weight matrix, `outputs` x `inputs`, in the layout of the kernels.
 pub struct PackedMatrix {
@@ -346,7 +346,7 @@ fn memory(bytes: usize) -> MmapMut {
         std::alloc::handle_alloc_error(std::alloc::Layout::new::<u64>());
     };
     #[cfg(target_os = "linux")]
-    if bytes >= LARGE {
+    if bytes >= HUGE_PAGE_MIN_BYTES {
         // Only affects speed; some systems have no huge pages.
         let _ = memory.advise(memmap2::Advice::HugePage);
     }
@@ -358,7 +358,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packed_bytes_come_back_as_they_went_in() {
+    fn packed_bytes_can_be_read_back() {
         let pool = Pool::new(2);
         for (outputs, inputs) in [(1, 32), (16, 64), (17, 96), (50, 896), (3, 0), (0, 32)] {
             for shift in [0, 3, 4] {
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn one_weight_beyond_five_bits_makes_the_matrix_wide_and_loses_nothing() {
+    fn one_weight_beyond_five_bits_makes_the_matrix_wide_without_loss() {
         let pool = Pool::new(2);
         for (beyond, form) in [
             (15, Form::Narrow),
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_out_of_every_range_stay_finite() {
+    fn weights_out_of_range_stay_finite() {
         let mut bytes = [0; BLOCK];
         let mut values = [0.0; BLOCK];
         for extreme in [

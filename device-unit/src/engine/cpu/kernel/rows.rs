@@ -16,9 +16,9 @@ use super::pack::Form;
 use super::tier::{Kernel, Tier};
 
 /// Activations are limited to this magnitude, so that products with any weight stay finite.
-const LIMIT: f32 = f32::from_bits((127 + 100) << 23);
+const MAX_MAGNITUDE: f32 = f32::from_bits((127 + 100) << 23);
 /// Blocks below this magnitude are rounded to zero, so that no step has to handle subnormal numbers.
-const NOTHING: f32 = f32::from_bits((127 - 100) << 23);
+const MIN_MAGNITUDE: f32 = f32::from_bits((127 - 100) << 23);
 
 /// Adding it rounds a value below 2^22 to an integer, ties to even, which is then in the low bits.
 const ROUNDER: f32 = 12_582_912.0;
@@ -150,7 +150,7 @@ impl QuantRows {
         self.len
     }
 
-    /// Whether there are no rows.
+    /// Returns `true` if there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -270,12 +270,12 @@ fn quantise_block(values: &[f32; BLOCK]) -> (f32, [i8; BLOCK]) {
     let mut largest_bits = 0u32;
     for (limited, value) in limited.iter_mut().zip(values) {
         let value = if value.is_nan() { 0.0 } else { *value };
-        let value = if value > LIMIT { LIMIT } else { value };
-        *limited = if value < -LIMIT { -LIMIT } else { value };
+        let value = if value > MAX_MAGNITUDE { MAX_MAGNITUDE } else { value };
+        *limited = if value < -MAX_MAGNITUDE { -MAX_MAGNITUDE } else { value };
         largest_bits = largest_bits.max(limited.to_bits() & 0x7fff_ffff);
     }
     let largest = f32::from_bits(largest_bits);
-    if largest < NOTHING {
+    if largest < MIN_MAGNITUDE {
         return (0.0, [0; BLOCK]);
     }
     let steps = 127.0 / largest;
@@ -305,11 +305,11 @@ mod tests {
         values[2] = 0.03;
         let (scale, bytes) = one_block(values);
         assert_eq!(scale, 2.54 / 127.0);
-        assert_eq!(&bytes[..4], &[-127, 50, 2, 0]); // 0.03 is 1.5 steps: to even
+        assert_eq!(&bytes[..4], &[-127, 50, 2, 0]); // 0.03 is 1.5 steps, a tie
     }
 
     #[test]
-    fn ties_go_to_the_even_neighbour() {
+    fn ties_round_to_even() {
         let mut values = [0.0; BLOCK];
         values[0] = 127.0;
         values[1..7].copy_from_slice(&[0.5, 1.5, 2.5, -0.5, -1.5, -2.5]);
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_of_zeros_or_of_next_to_nothing_has_the_scale_zero() {
+    fn a_block_of_zeros_or_tiny_values_has_the_scale_zero() {
         for nothing in [0.0, -0.0, 1e-45, f32::MIN_POSITIVE, 7e-31] {
             let (scale, bytes) = one_block([nothing; BLOCK]);
             assert_eq!((scale.to_bits(), bytes), (0, vec![0; BLOCK]));
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_cut_to_numbers() {
+    fn non_finite_values_are_limited_to_numbers() {
         let mut values = [1.0; BLOCK];
         values[0] = f32::NAN;
         values[1] = -f32::NAN;
@@ -334,7 +334,7 @@ mod tests {
         values[2] = f32::NEG_INFINITY;
         values[3] = f32::MAX;
         let (scale, bytes) = one_block(values);
-        assert_eq!((scale, &bytes[..5]), (LIMIT / 127.0, &[0, 0, -127, 127, 0][..]));
+        assert_eq!((scale, &bytes[..5]), (MAX_MAGNITUDE / 127.0, &[0, 0, -127, 127, 0][..]));
     }
 
     #[test]
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "blocks of 32")]
-    fn rows_that_are_no_whole_blocks_are_refused() {
+    fn a_row_must_be_a_whole_number_of_blocks() {
         QuantRows::new().quantise(&[0.0; 40], 40);
     }
 }

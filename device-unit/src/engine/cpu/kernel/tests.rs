@@ -139,7 +139,7 @@ fn assert_all_tiers_equal(data: Data, rows: usize, outputs: usize, inputs: usize
 }
 
 #[test]
-fn the_definition_is_its_formula() {
+fn the_reference_equals_its_formula() {
     for data in [Data::Random, Data::Minima] {
         assert_definition_is_formula(data);
     }
@@ -182,7 +182,7 @@ fn assert_definition_is_formula(data: Data) {
 }
 
 #[test]
-fn every_tier_gives_the_bits_of_the_definition_on_all_kinds_of_data() {
+fn every_tier_equals_the_reference_on_all_kinds_of_data() {
     let pool = Pool::new(2);
     for data in ALL_DATA {
         for (outputs, inputs) in [(1, 32), (15, 64), (16, 32), (17, 96), (33, 224), (100, 512)] {
@@ -194,7 +194,7 @@ fn every_tier_gives_the_bits_of_the_definition_on_all_kinds_of_data() {
 }
 
 #[test]
-fn every_tier_gives_the_bits_of_the_definition_for_every_number_of_rows() {
+fn every_tier_equals_the_reference_for_every_number_of_rows() {
     let pool = Pool::new(2);
     for rows in 1..=64 {
         for data in [Data::Random, Data::Narrow, Data::Minima, Data::Extreme] {
@@ -204,7 +204,7 @@ fn every_tier_gives_the_bits_of_the_definition_for_every_number_of_rows() {
 }
 
 #[test]
-fn every_tier_gives_the_bits_of_the_definition_for_the_shapes_of_real_models() {
+fn every_tier_equals_the_reference_for_the_shapes_of_real_models() {
     let pool = Pool::new(2);
     let shapes = [
         (896, 896),
@@ -215,7 +215,7 @@ fn every_tier_gives_the_bits_of_the_definition_for_the_shapes_of_real_models() {
         (192, 576),
         (1536, 576),
         (576, 1536),
-        (1155, 896), // a piece of a vocabulary: its columns are independent of each other
+        (1155, 896), // part of a vocabulary; its columns are independent of each other
     ];
     for (outputs, inputs) in shapes {
         for rows in [1, 7] {

@@ -102,7 +102,7 @@ impl Tier {
             Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             #[cfg(target_arch = "aarch64")]
             Self::NeonDot => Self::Neon.is_supported() && std::arch::is_aarch64_feature_detected!("dotprod"),
-            #[allow(unreachable_patterns)] // which of them are left depends on the architecture
+            #[allow(unreachable_patterns)] // depends on the architecture
             _ => false,
         }
     }
@@ -185,7 +185,7 @@ fn usable() -> String {
 pub enum TierError {
     /// The variable names an unknown tier.
     #[error(
-        "SOFTPREFIX_KERNEL names {name:?}, which is no kernel; this processor runs {usable}: name one, or unset it"
+        "SOFTPREFIX_KERNEL is {name:?}, which is not a kernel; this processor supports {usable}: choose one of these, or unset the variable"
     )]
     Unknown {
         /// The given name.
@@ -195,7 +195,7 @@ pub enum TierError {
     },
     /// The variable names a tier that this processor does not support.
     #[error(
-        "SOFTPREFIX_KERNEL asks for {tier}, which this processor cannot run; it runs {usable}: name one, or unset it"
+        "SOFTPREFIX_KERNEL is {tier}, which this processor does not support; it supports {usable}: choose one of these, or unset the variable"
     )]
     Unsupported {
         /// The tier.
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_is_read_back_or_refused_as_unsupported() {
+    fn every_name_is_parsed_or_refused_as_unsupported() {
         for tier in Tier::ALL {
             match tier.name().parse::<Tier>() {
                 Ok(read) => assert_eq!(read, tier),
@@ -221,13 +221,13 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_refused_with_those_that_are_usable() {
+    fn an_unknown_name_is_refused_with_the_supported_ones() {
         let message = "sse9".parse::<Tier>().unwrap_err().to_string();
         assert!(message.contains("sse9") && message.contains("scalar"), "{message}");
     }
 
     #[test]
-    fn the_fastest_tier_is_one_this_processor_runs() {
+    fn the_fastest_tier_is_supported() {
         assert!(Tier::best().is_supported());
     }
 }

@@ -62,7 +62,7 @@ impl<'a> Heads<'a> {
                     if let Some(weight) = weight {
                         rms_norm(from, weight, config.rms_epsilon, head);
                     }
-                    config.rope.turn(angles, head);
+                    config.rope.rotate(angles, head);
                     head.iter_mut().for_each(|value| *value *= scale);
                 }
             }
@@ -80,9 +80,15 @@ impl<'a> Heads<'a> {
             let (keys, values) = self.keys_and_values(config, kv_head);
             let keys = transposed(&keys, config.head_size);
             for (number, queries) in self.queries_of(config, kv_head).into_iter().enumerate() {
-                let shares = self.shares(model.tier, &queries, &keys);
+                let probabilities = self.probabilities(model.tier, &queries, &keys);
                 let mut out = vec![0.0; queries.len()];
-                dense(model.tier, &shares, &values, (self.rows, config.head_size), &mut out);
+                dense(
+                    model.tier,
+                    &probabilities,
+                    &values,
+                    (self.rows, config.head_size),
+                    &mut out,
+                );
                 write(&tasks[kv_head], number, &out, config.head_size);
             }
         });
@@ -91,7 +97,7 @@ impl<'a> Heads<'a> {
     }
 
     /// Returns the gradient of `qkv`, rows x (queries + keys + values), from the gradient of the attention output.
-    pub fn attend_back(&self, model: &Model, layer: &Layer, qkv: &[f32], attended: &[f32]) -> Vec<f32> {
+    pub fn attend_backward(&self, model: &Model, layer: &Layer, qkv: &[f32], attended: &[f32]) -> Vec<f32> {
         let config = &model.config;
         let (head_size, rows) = (config.head_size, self.rows);
         let mut of_queries = vec![0.0; self.queries.len()];
@@ -112,18 +118,18 @@ impl<'a> Heads<'a> {
                     (kv_head * group + number) * head_size,
                     head_size,
                 );
-                let shares = self.shares(tier, &queries, &across_keys);
+                let probabilities = self.probabilities(tier, &queries, &across_keys);
                 dense(
                     tier,
-                    &transposed(&shares, rows),
+                    &transposed(&probabilities, rows),
                     &d_out,
                     (rows, head_size),
                     &mut d_values,
                 );
                 let mut d_scores = vec![0.0; rows * rows];
                 dense(tier, &d_out, &across_values, (head_size, rows), &mut d_scores);
-                for (d, shares) in d_scores.chunks_exact_mut(rows).zip(shares.chunks_exact(rows)) {
-                    tier.run(SoftmaxBack { shares, d });
+                for (d, probabilities) in d_scores.chunks_exact_mut(rows).zip(probabilities.chunks_exact(rows)) {
+                    tier.run(SoftmaxBack { probabilities, d });
                 }
                 let mut d_queries = vec![0.0; queries.len()];
                 dense(tier, &d_scores, &keys, (rows, head_size), &mut d_queries);
@@ -140,11 +146,11 @@ impl<'a> Heads<'a> {
             write(&into_values[kv_head], 0, &d_values, head_size);
         });
         drop((into_queries, into_keys, into_values));
-        self.before_turning(model, layer, qkv, (of_queries, of_keys, of_values))
+        self.undo_rotation(model, layer, qkv, (of_queries, of_keys, of_values))
     }
 
     /// Backpropagates through rotation and normalisation, and concatenates queries, keys and values.
-    fn before_turning(
+    fn undo_rotation(
         &self,
         model: &Model,
         layer: &Layer,
@@ -183,7 +189,7 @@ impl<'a> Heads<'a> {
                     .zip(out[start..].chunks_exact_mut(config.head_size));
                 for ((d, x), out) in heads {
                     d.iter_mut().for_each(|value| *value *= scale);
-                    config.rope.turn(&back, d);
+                    config.rope.rotate(&back, d);
                     match weight {
                         Some(weight) => NormBack {
                             x,
@@ -203,16 +209,22 @@ impl<'a> Heads<'a> {
     }
 
     /// Returns the attention probabilities, rows x rows.
-    fn shares(&self, tier: Tier, queries: &[f32], across_keys: &[f32]) -> Vec<f32> {
+    fn probabilities(&self, tier: Tier, queries: &[f32], across_keys: &[f32]) -> Vec<f32> {
         let rows = self.rows;
-        let mut shares = vec![0.0; rows * rows];
-        dense(tier, queries, across_keys, (queries.len() / rows, rows), &mut shares);
-        for (row, shares) in shares.chunks_exact_mut(rows).enumerate() {
-            let (up_to, later) = shares.split_at_mut(row + 1);
+        let mut probabilities = vec![0.0; rows * rows];
+        dense(
+            tier,
+            queries,
+            across_keys,
+            (queries.len() / rows, rows),
+            &mut probabilities,
+        );
+        for (row, probabilities) in probabilities.chunks_exact_mut(rows).enumerate() {
+            let (up_to, later) = probabilities.split_at_mut(row + 1);
             tier.run(Softmax(up_to));
             later.fill(0.0);
         }
-        shares
+        probabilities
     }
 
     fn group_width(&self, config: &Config) -> usize {
@@ -291,7 +303,7 @@ impl Kernel for Softmax<'_> {
 
 /// Replaces the gradient of the softmax by the gradient of the scores.
 struct SoftmaxBack<'a> {
-    shares: &'a [f32],
+    probabilities: &'a [f32],
     d: &'a mut [f32],
 }
 
@@ -300,8 +312,8 @@ impl Kernel for SoftmaxBack<'_> {
 
     #[inline(always)]
     fn run(self) {
-        let mean = crate::engine::cpu::kernel::math::dot(self.shares, self.d);
-        for (d, share) in self.d.iter_mut().zip(self.shares) {
+        let mean = crate::engine::cpu::kernel::math::dot(self.probabilities, self.d);
+        for (d, share) in self.d.iter_mut().zip(self.probabilities) {
             *d = share * (*d - mean);
         }
     }

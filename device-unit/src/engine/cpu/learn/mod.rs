@@ -40,15 +40,15 @@ pub struct Pass {
     angles: Vec<f32>,
     /// Rows x H: the residual stream, in the backward pass its gradient.
     x: Vec<f32>,
-    kept: Vec<Kept>,
+    activations: Vec<LayerActivations>,
     /// Targets x V: logits, then their gradient.
     logits: Vec<f32>,
     loss: f64,
-    next: Share,
+    next: Stage,
 }
 
 /// Activations of one layer that the backward pass needs.
-struct Kept {
+struct LayerActivations {
     /// Rows x H.
     x: Vec<f32>,
     /// Rows x (queries + keys + values), before normalisation and rotation.
@@ -61,7 +61,7 @@ struct Kept {
 
 /// The pieces of work, in order.
 #[derive(Clone, Copy)]
-enum Share {
+enum Stage {
     Forward(usize),
     Logits,
     Loss,
@@ -108,13 +108,13 @@ impl Pass {
                     return Err(EngineError::NoSuchToken { token, vocab_size });
                 }
                 Target::Logits(logits) if logits.len() != vocab_size => {
-                    return Err(unfit(format!("{} logits of {vocab_size}", logits.len())));
+                    return Err(invalid_example(format!("{} logits of {vocab_size}", logits.len())));
                 }
                 _ => {}
             }
         }
         if targets.is_empty() || targets.len() > rows || learned > rows {
-            return Err(unfit(format!(
+            return Err(invalid_example(format!(
                 "{} targets and {learned} learned rows of {rows}",
                 targets.len()
             )));
@@ -131,39 +131,39 @@ impl Pass {
             rows,
             angles,
             x: values.into_iter().map(bf16::to_f32).collect(),
-            kept: Vec::with_capacity(model.weights.layers.len()),
+            activations: Vec::with_capacity(model.weights.layers.len()),
             logits: Vec::new(),
             loss: 0.0,
-            next: Share::Forward(0),
+            next: Stage::Forward(0),
         })
     }
 
     /// Does the next piece of work, and returns the gradient after the last one.
     pub fn advance(&mut self, model: &Model) -> Option<Gradient> {
         match self.next {
-            Share::Forward(number) => {
+            Stage::Forward(number) => {
                 self.next = match model.weights.layers.get(number) {
                     Some(layer) => {
                         self.forward(model, layer);
-                        Share::Forward(number + 1)
+                        Stage::Forward(number + 1)
                     }
-                    None => Share::Logits,
+                    None => Stage::Logits,
                 };
             }
-            Share::Logits => {
+            Stage::Logits => {
                 self.predict(model);
-                self.next = Share::Loss;
+                self.next = Stage::Loss;
             }
-            Share::Loss => {
+            Stage::Loss => {
                 self.begin_backward(model);
-                self.next = Share::Backward(self.kept.len());
+                self.next = Stage::Backward(self.activations.len());
             }
-            Share::Backward(behind) => {
-                let kept = self.kept.pop();
-                match (kept, behind.checked_sub(1)) {
-                    (Some(kept), Some(number)) => {
-                        self.backward(model, &model.weights.layers[number], &kept);
-                        self.next = Share::Backward(number);
+            Stage::Backward(behind) => {
+                let activations = self.activations.pop();
+                match (activations, behind.checked_sub(1)) {
+                    (Some(activations), Some(number)) => {
+                        self.backward(model, &model.weights.layers[number], &activations);
+                        self.next = Stage::Backward(number);
                     }
                     _ => {
                         return Some(Gradient {
@@ -191,7 +191,7 @@ impl Pass {
         let mut gated = vec![0.0; self.rows * width];
         model.gate(&gate_up, &mut gated);
         add(&mut self.x, &product(model, &layer.down, &gated));
-        self.kept.push(Kept {
+        self.activations.push(LayerActivations {
             x,
             qkv,
             middle,
@@ -240,23 +240,34 @@ impl Pass {
         norm_back(model, &x[last..], &model.weights.norm, &normed, &mut self.x[last..]);
     }
 
-    fn backward(&mut self, model: &Model, layer: &Layer, kept: &Kept) {
+    fn backward(&mut self, model: &Model, layer: &Layer, activations: &LayerActivations) {
         let gated = product_back(model, &layer.down, &self.x);
-        let mut gate_up = vec![0.0; kept.gate_up.len()];
+        let mut gate_up = vec![0.0; activations.gate_up.len()];
         let width = model.config.feed_forward;
         model.over_rows(&mut gate_up, 2 * width, |row, out| {
             model.tier.run(GateBack {
-                gate_up: &kept.gate_up[row * 2 * width..(row + 1) * 2 * width],
+                gate_up: &activations.gate_up[row * 2 * width..(row + 1) * 2 * width],
                 gated: &gated[row * width..(row + 1) * width],
                 out,
             });
         });
         let normed = product_back(model, &layer.gate_up, &gate_up);
-        norm_back(model, &kept.middle, &layer.feed_forward_norm, &normed, &mut self.x);
+        norm_back(
+            model,
+            &activations.middle,
+            &layer.feed_forward_norm,
+            &normed,
+            &mut self.x,
+        );
         let attended = product_back(model, &layer.output, &self.x);
-        let qkv = Heads::of(model, layer, &self.angles, &kept.qkv).attend_back(model, layer, &kept.qkv, &attended);
+        let qkv = Heads::of(model, layer, &self.angles, &activations.qkv).attend_backward(
+            model,
+            layer,
+            &activations.qkv,
+            &attended,
+        );
         let normed = product_back(model, &layer.qkv, &qkv);
-        norm_back(model, &kept.x, &layer.attention_norm, &normed, &mut self.x);
+        norm_back(model, &activations.x, &layer.attention_norm, &normed, &mut self.x);
     }
 }
 
@@ -297,9 +308,9 @@ fn add(x: &mut [f32], y: &[f32]) {
     x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
 }
 
-fn unfit(detail: String) -> EngineError {
-    EngineError::Machinery {
-        what: "taking an example to learn from".into(),
+fn invalid_example(detail: String) -> EngineError {
+    EngineError::Backend {
+        what: "reading a learning example".into(),
         detail,
         remedy: "give targets for its last rows".into(),
     }

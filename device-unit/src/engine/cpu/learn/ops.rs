@@ -99,19 +99,19 @@ impl Kernel for Predict<'_> {
                 let mut shares = base.to_vec();
                 let (base_highest, base_total) = softmax_times(&mut shares, 1.0);
                 // Sum of p_base (base - ours), in the order of the tokens.
-                let mut lead = [0.0f64; LANES];
+                let mut difference = [0.0f64; LANES];
                 for ((shares, base), ours) in shares.chunks(LANES).zip(base.chunks(LANES)).zip(logits.chunks(LANES)) {
                     for (lane, ((&share, &base), &ours)) in shares.iter().zip(base).zip(ours).enumerate() {
-                        lead[lane] += f64::from(share) * (f64::from(base) - f64::from(ours));
+                        difference[lane] += f64::from(share) * (f64::from(base) - f64::from(ours));
                     }
                 }
                 let (highest, total) = softmax_times(logits, weight);
                 for (logit, share) in logits.iter_mut().zip(&shares) {
                     *logit -= weight * share;
                 }
-                let lead: f64 = lead.into_iter().sum();
+                let difference: f64 = difference.into_iter().sum();
                 let ln = |highest: f32, total: f32| f64::from(highest) + libm::log(f64::from(total));
-                lead - ln(base_highest, base_total) + ln(highest, total)
+                difference - ln(base_highest, base_total) + ln(highest, total)
             }
         };
         loss * f64::from(weight)

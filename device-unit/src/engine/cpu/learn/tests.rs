@@ -50,7 +50,7 @@ fn along(values: &[f32], d: &[f32]) -> f64 {
 }
 
 #[test]
-fn the_norm_is_led_back_as_finite_differences_say() {
+fn the_gradient_of_the_norm_equals_finite_differences() {
     for size in [0.01, 1.0, 50.0] {
         let x: Vec<f32> = numbers(96, 1).iter().map(|x| x * size).collect();
         let (weight, d) = (numbers(96, 2), numbers(96, 3));
@@ -73,7 +73,7 @@ fn the_norm_is_led_back_as_finite_differences_say() {
 }
 
 #[test]
-fn the_gate_is_led_back_as_finite_differences_say() {
+fn the_gradient_of_the_gate_equals_finite_differences() {
     let gate_up: Vec<f32> = numbers(128, 4).iter().map(|x| x * 3.0).collect();
     let d = numbers(64, 5);
     let theirs = differences(&gate_up, 1e-2, |gate_up| {
@@ -96,7 +96,7 @@ fn the_gate_is_led_back_as_finite_differences_say() {
 }
 
 #[test]
-fn both_losses_and_their_gradients_are_those_of_finite_differences() {
+fn both_losses_and_their_gradients_equal_finite_differences() {
     let logits: Vec<f32> = numbers(77, 6).iter().map(|x| x * 4.0).collect();
     let base: Vec<f32> = numbers(77, 7).iter().map(|x| x * 4.0).collect();
     for target in [Target::Token(5), Target::Logits(base.clone().into())] {
@@ -123,7 +123,7 @@ fn both_losses_and_their_gradients_are_those_of_finite_differences() {
         target: &Target::Logits(base.into()),
         weight: 1.0,
     };
-    assert!(none.run().abs() < 1e-6, "a prediction is no distance from itself");
+    assert!(none.run().abs() < 1e-6, "the divergence of a prediction from itself");
 }
 
 /// A model of every architecture; the tests use more rows than one block of any product.
@@ -191,7 +191,7 @@ fn targets(engine: &CpuEngine) -> Vec<Target> {
 }
 
 #[test]
-fn attention_is_led_back_as_finite_differences_say() {
+fn the_gradient_of_attention_equals_finite_differences() {
     for model in models() {
         let engine = engine(&model, 2);
         let (model, layer) = (&engine.model, &engine.model.weights.layers[1]);
@@ -207,13 +207,13 @@ fn attention_is_led_back_as_finite_differences_say() {
         let theirs = differences(&qkv, 1e-2, |qkv| {
             along(&Heads::of(model, layer, &angles, qkv).attend(model), &d)
         });
-        let ours = Heads::of(model, layer, &angles, &qkv).attend_back(model, layer, &qkv, &d);
+        let ours = Heads::of(model, layer, &angles, &qkv).attend_backward(model, layer, &qkv, &d);
         assert_near(&config.architecture, &ours, &theirs);
     }
 }
 
 #[test]
-fn the_whole_model_is_led_back_as_finite_differences_say() {
+fn the_gradient_of_the_whole_model_equals_finite_differences() {
     for model in models() {
         let engine = engine(&model, 2);
         let targets = targets(&engine);
@@ -224,7 +224,7 @@ fn the_whole_model_is_led_back_as_finite_differences_say() {
             let mut rows = rows.clone();
             rows[..learned.len()].copy_from_slice(learned);
             let mut pass = pass(&engine, &rows, &targets);
-            while !matches!(pass.next, Share::Backward(_)) {
+            while !matches!(pass.next, Stage::Backward(_)) {
                 pass.advance(&engine.model);
             }
             pass.loss
@@ -248,22 +248,28 @@ fn a_gradient_is_the_same_bits_on_any_number_of_threads() {
 }
 
 #[test]
-fn a_pass_takes_no_more_memory_than_it_says() {
+fn a_pass_takes_no_more_memory_than_stated() {
     let engine = engine(&TinyModel::qwen2(), 1);
     let rows = 40;
     let targets = targets(&engine);
     let mut pass = pass(&engine, &numbers(rows * engine.info.hidden_size, 15), &targets);
-    let said = bytes(&engine.model.config, engine.info.vocab_size, rows, targets.len());
-    while !matches!(pass.next, Share::Loss) {
+    let stated = bytes(&engine.model.config, engine.info.vocab_size, rows, targets.len());
+    while !matches!(pass.next, Stage::Loss) {
         pass.advance(&engine.model);
     }
-    let kept = |kept: &Kept| kept.x.len() + kept.qkv.len() + kept.middle.len() + kept.gate_up.len();
-    let floats = pass.x.len() + pass.angles.len() + pass.logits.len() + pass.kept.iter().map(kept).sum::<usize>();
-    assert!((floats * 4..floats * 16).contains(&said), "{} of {said}", floats * 4);
+    let layer_floats =
+        |layer: &LayerActivations| layer.x.len() + layer.qkv.len() + layer.middle.len() + layer.gate_up.len();
+    let floats =
+        pass.x.len() + pass.angles.len() + pass.logits.len() + pass.activations.iter().map(layer_floats).sum::<usize>();
+    assert!(
+        (floats * 4..floats * 16).contains(&stated),
+        "{} of {stated}",
+        floats * 4
+    );
 }
 
 #[test]
-fn examples_that_do_not_fit_are_refused_with_a_sentence() {
+fn examples_that_do_not_fit_are_refused_with_a_message() {
     let mut engine = engine(&TinyModel::llama(), 1);
     let width = engine.info.hidden_size;
     let example = |values: usize, learned, targets: Vec<Target>| Example {
@@ -274,8 +280,8 @@ fn examples_that_do_not_fit_are_refused_with_a_sentence() {
     };
     let token = || vec![Target::Token(1)];
     for (example, sentence) in [
-        (example(0, 0, token()), "no whole number of embedding rows"),
-        (example(width + 1, 1, token()), "no whole number of embedding rows"),
+        (example(0, 0, token()), "not a whole number of embedding rows"),
+        (example(width + 1, 1, token()), "not a whole number of embedding rows"),
         (example(width * 600, 1, token()), "do not fit into the model's window"),
         (example(width, 2, token()), "2 learned rows of 1"),
         (example(width, 1, vec![]), "0 targets"),
