@@ -11,7 +11,8 @@ use crate::commands::COMMANDS;
 use crate::messages::{
     Event, FileQuestion, LibraryEvent, LibraryRequest, MaterialRequest, RecordingRequest, Request, SweepEvent,
 };
-use crate::model::{ExportForm, Remembered, Theme};
+use crate::model::{ExportForm, Problem, Remembered, Theme};
+use crate::settings_file::{self, SettingsFile};
 use crate::start::{Exit, Start, WindowArgs};
 use crate::version::{OTHER_RENDERER, RENDERER};
 use crate::workbench::{Action, Effect, ExhibitionAction, MaterialAction, PlaybackAction, Workbench, dropped};
@@ -41,7 +42,7 @@ pub fn run(args: WindowArgs, start: Start) -> ExitCode {
     let options = eframe::NativeOptions {
         viewport,
         persist_window: !args.fresh,
-        persistence_path: places::settings(),
+        persistence_path: places::window(),
         renderer: RENDERER.0,
         ..eframe::NativeOptions::default()
     };
@@ -78,8 +79,8 @@ pub struct App {
     workbench: Workbench,
     bridge: Bridge,
     window: panels::Window,
-    /// Whether fields and settings are stored.
-    remember: bool,
+    /// Where fields and settings are stored; `None` where they are not.
+    settings: Option<SettingsFile>,
     title: String,
     zoom: f32,
     /// Time of the last clock tick, while playback or an exhibition is running.
@@ -97,14 +98,18 @@ impl App {
         theme::install(ctx);
         // The workbench has its own zoom: it is stored, and part of the command table.
         ctx.options_mut(|options| options.zoom_with_keyboard = false);
-        let remembered = context
-            .storage
-            .filter(|_| !args.fresh)
-            .and_then(|storage| eframe::get_value::<Remembered>(storage, Remembered::KEY))
-            .unwrap_or_default();
+        let (settings, remembered, problem) = if args.fresh {
+            (None, Remembered::default(), None)
+        } else {
+            let (file, remembered, problem) = SettingsFile::open(&places::settings(), || older(context.storage));
+            (Some(file), remembered, problem)
+        };
         let waker = ctx.clone();
         let bridge = Bridge::start(move || waker.request_repaint())?;
         let mut workbench = Workbench::new(remembered);
+        if let Some(problem) = problem {
+            workbench.absorb(Event::FileProblem(problem));
+        }
         let target = match (args.connect, args.model) {
             (None, None) => workbench.target.clone(),
             (target, model) => target.unwrap_or_default().with_model(model),
@@ -140,7 +145,7 @@ impl App {
             workbench,
             bridge,
             window: panels::Window::default(),
-            remember: !args.fresh,
+            settings,
             title: String::new(),
             passing: None,
         };
@@ -399,6 +404,22 @@ fn report(event: &Event) {
     }
 }
 
+/// What earlier versions kept in the window's storage.
+fn older(storage: Option<&dyn eframe::Storage>) -> Result<Option<Remembered>, Problem> {
+    let Some(storage) = storage else { return Ok(None) };
+    let remembered = eframe::get_value(storage, Remembered::KEY);
+    // Keys of the window system's own, in every file that it has read.
+    let was_read = ["egui", "window"].iter().any(|key| storage.get_string(key).is_some());
+    if remembered.is_some() || (was_read && storage.get_string(Remembered::KEY).is_none()) {
+        return Ok(remembered);
+    }
+    let usual = || eframe::storage_dir("softprefix").map(|folder| folder.join("app.ron"));
+    match places::window().or_else(usual) {
+        Some(path) if path.exists() && !settings_file::is_empty(&path) => Err(settings_file::keep_older(&path)),
+        _ => Ok(None),
+    }
+}
+
 impl eframe::App for App {
     fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
         self.drain(ctx);
@@ -419,14 +440,20 @@ impl eframe::App for App {
         }
     }
 
-    fn save(&mut self, storage: &mut dyn eframe::Storage) {
-        if self.remember {
-            eframe::set_value(storage, Remembered::KEY, &self.workbench.remembered());
+    fn save(&mut self, _storage: &mut dyn eframe::Storage) {
+        let saved = self
+            .settings
+            .as_mut()
+            .map(|file| file.save(&self.workbench.remembered()));
+        if let Some(Err(problem)) = saved {
+            // The last call comes after the last frame.
+            tracing::warn!(%problem);
+            self.workbench.absorb(Event::FileProblem(problem));
         }
     }
 
     fn persist_egui_memory(&self) -> bool {
-        self.remember
+        self.settings.is_some()
     }
 
     #[cfg(any(feature = "glow", not(target_os = "macos")))]

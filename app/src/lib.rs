@@ -20,6 +20,7 @@
 //! session              a connected module, also the one inside this process
 //! doctor               checks and remedies over ssh
 //! recording            recorded sessions and their playback
+//! settings_file        the file of the window's settings
 //! errors               errors as a sentence and a remedy, in both languages
 //! model                plain values that the parts share: forms, module, runs, settings
 //! places, log, version file locations; diagnostics; version of the build
@@ -40,6 +41,7 @@ pub mod panels;
 pub mod places;
 pub mod recording;
 pub mod session;
+pub mod settings_file;
 pub mod start;
 pub mod text;
 pub mod theme;

@@ -17,8 +17,14 @@ pub fn data() -> PathBuf {
     }
 }
 
-/// Returns the file of the window's settings if [`STATE_DIR`] is set; eframe has its own default.
-pub fn settings() -> Option<PathBuf> {
+/// Returns the file of the window's settings and fields.
+pub fn settings() -> PathBuf {
+    data().join("settings.json")
+}
+
+/// Returns eframe's file for size and position of the window if [`STATE_DIR`] is set; eframe has its own default. Earlier
+/// versions kept the settings there, too.
+pub fn window() -> Option<PathBuf> {
     named().map(|folder| folder.join("softprefix.ron"))
 }
 

@@ -1,6 +1,18 @@
-//! JSON as Python writes it: with a byte order mark, `NaN`, infinities, and unpaired surrogates in strings.
+//! JSON as Python writes it: with a byte order mark, `NaN`, infinities, and unpaired surrogates in strings. And JSON as it is written
+//! to files.
 
+use serde::Serialize;
 use serde_json::Value;
+
+/// A value as indented JSON with a line break at the end.
+///
+/// # Errors
+/// Where the value has no JSON form, such as a map whose keys are no strings.
+pub(crate) fn indented(value: &impl Serialize) -> Result<String, serde_json::Error> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    Ok(text)
+}
 
 /// A JSON value, and how much of it was repaired.
 #[derive(Clone, Debug, PartialEq)]

@@ -57,7 +57,7 @@ fn a_file_of_the_existing_script_opens_and_every_measure_is_there() {
 fn a_file_written_again_is_the_same_file_for_the_existing_script() {
     let before = scripts_file();
     let file = open(&before).unwrap();
-    let text = file.to_json();
+    let text = file.to_json().unwrap();
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), before);
     assert!(text.find("\"meta\"") < text.find("\"results\""));
     assert!(text.contains("自己紹介"), "raw UTF-8, not escapes");
@@ -83,14 +83,17 @@ fn our_fields_live_in_an_object_of_their_own() {
         usage: Some(json!({"prefix_len": 1})),
         ..ResultExtra::default()
     });
-    let value: Value = serde_json::from_str(&file.to_json()).unwrap();
+    let value: Value = serde_json::from_str(&file.to_json().unwrap()).unwrap();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&value), ["meta", "results", "softprefix"]);
     let mut scripts = keys(&scripts_file()["results"][2]);
     scripts.push("softprefix".into());
     scripts.sort();
     assert_eq!(keys(&value["results"][2]), scripts);
-    assert_eq!(ResultsFile::from_json(file.to_json().as_bytes()).unwrap(), file);
+    assert_eq!(
+        ResultsFile::from_json(file.to_json().unwrap().as_bytes()).unwrap(),
+        file
+    );
 }
 
 #[test]
@@ -100,7 +103,7 @@ fn keys_that_nobody_knows_survive() {
     value["meta"]["git"] = json!("abc");
     value["results"][1]["temperature"] = json!(0.5);
     assert_eq!(
-        serde_json::from_str::<Value>(&open(&value).unwrap().to_json()).unwrap(),
+        serde_json::from_str::<Value>(&open(&value).unwrap().to_json().unwrap()).unwrap(),
         value
     );
 }
@@ -111,7 +114,7 @@ fn fields_of_a_newer_version_do_not_keep_the_file_from_opening() {
     value["softprefix"] = json!({"version": 99, "written_by": {"shape": "unknown"}});
     let file = open(&value).unwrap();
     assert!(file.extra.is_none());
-    assert_eq!(serde_json::from_str::<Value>(&file.to_json()).unwrap(), value);
+    assert_eq!(serde_json::from_str::<Value>(&file.to_json().unwrap()).unwrap(), value);
 }
 
 #[test]
@@ -284,7 +287,10 @@ fn the_table_is_aligned_and_says_what_it_compares_with() {
 #[test]
 fn the_json_form_can_be_read_again() {
     let report = Report::from(&open(&scripts_file()).unwrap());
-    assert_eq!(serde_json::from_str::<Report>(&report.to_json()).unwrap(), report);
+    assert_eq!(
+        serde_json::from_str::<Report>(&report.to_json().unwrap()).unwrap(),
+        report
+    );
 }
 
 #[test]

@@ -236,7 +236,7 @@ fn a_results_file_keeps_what_was_acknowledged_and_plans_the_cases_it_has() {
     let mut file = export::to_results_file(&experiment, &records, 0);
     // As version 0.1.0 wrote it.
     file.extra.as_mut().unwrap().other.remove("plan");
-    let file = ResultsFile::from_json(file.to_json().as_bytes()).unwrap();
+    let file = ResultsFile::from_json(file.to_json().unwrap().as_bytes()).unwrap();
     let (opened, back) = export::from_results_file(&file, "back").unwrap();
     assert_eq!(Analysis::of(&back).groups[0].proof(), Proof::Echoed);
     let planned = opened.plan.unwrap().cases().unwrap();
@@ -308,7 +308,7 @@ fn what_is_known_of_the_prefix_having_been_applied_is_said() {
 #[test]
 fn our_json_comes_back_as_it_left() {
     let (experiment, records) = sweep();
-    let text = export::to_json(&experiment, &records);
+    let text = export::to_json(&experiment, &records).unwrap();
     let (experiment_again, records_again) = export::from_json(text.as_bytes(), "x").unwrap();
     assert_eq!((experiment_again, records_again), (experiment, records));
 }
@@ -393,7 +393,7 @@ fn our_json_is_as_its_schema_says_and_every_field_is_documented() {
     let (mut experiment, records) = sweep();
     experiment.plan.as_mut().unwrap().settings.max_new_tokens = Some(64);
     let schema: Value = serde_json::from_str(export::JSON_SCHEMA).unwrap();
-    let value: Value = serde_json::from_str(&export::to_json(&experiment, &records)).unwrap();
+    let value: Value = serde_json::from_str(&export::to_json(&experiment, &records).unwrap()).unwrap();
     let mut wrong = Vec::new();
     validate(&value, &schema, &schema, "", &mut wrong);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -414,7 +414,7 @@ fn the_results_file_of_an_experiment_opens_as_an_experiment_again() {
         ("prefix_val_0.01", Some(0.01))
     );
 
-    let (again, records_again) = export::from_json(file.to_json().as_bytes(), "imported").unwrap();
+    let (again, records_again) = export::from_json(file.to_json().unwrap().as_bytes(), "imported").unwrap();
     assert_eq!(
         (again.name.as_str(), again.id.as_str()),
         (experiment.name.as_str(), "imported")
@@ -482,7 +482,7 @@ fn what_version_1_exported_from_a_sweep_opens() {
 #[test]
 fn a_setting_or_a_recipe_that_cannot_be_read_is_an_error_and_no_default() {
     let (experiment, records) = sweep();
-    let file = export::to_results_file(&experiment, &records, 0).to_json();
+    let file = export::to_results_file(&experiment, &records, 0).to_json().unwrap();
     let file: Value = serde_json::from_str(&file).unwrap();
     for (place, bad, key) in [
         ("/results/1/softprefix/recipe/rounding", json!("upwards"), "recipe"),
@@ -603,12 +603,12 @@ fn every_export_is_in_the_plans_order_whichever_case_ended_first() {
     ended.swap(1, 7);
     assert_eq!(export::to_csv(&ended), export::to_csv(&records));
     assert_eq!(
-        export::to_json(&experiment, &ended),
-        export::to_json(&experiment, &records)
+        export::to_json(&experiment, &ended).unwrap(),
+        export::to_json(&experiment, &records).unwrap()
     );
     assert_eq!(
-        export::to_llm_comparator(&experiment, &ended),
-        export::to_llm_comparator(&experiment, &records)
+        export::to_llm_comparator(&experiment, &ended).unwrap(),
+        export::to_llm_comparator(&experiment, &records).unwrap()
     );
     let page = |records| html::to_html(&experiment, records, Language::English);
     assert_eq!(page(&ended), page(&records));
@@ -617,7 +617,7 @@ fn every_export_is_in_the_plans_order_whichever_case_ended_first() {
 #[test]
 fn llm_comparator_json_has_every_required_field() {
     let (experiment, records) = sweep();
-    let value: Value = serde_json::from_str(&export::to_llm_comparator(&experiment, &records)).unwrap();
+    let value: Value = serde_json::from_str(&export::to_llm_comparator(&experiment, &records).unwrap()).unwrap();
     assert_eq!(value["models"].as_array().unwrap().len(), 2);
     let schema = value["metadata"]["custom_fields_schema"].as_array().unwrap();
     let examples = value["examples"].as_array().unwrap();
@@ -673,15 +673,23 @@ fn the_html_report_needs_nothing_from_outside_and_no_text_breaks_out() {
 fn an_experiment_without_any_record_exports_in_every_form() {
     let (experiment, _) = sweep();
     assert_eq!(
-        export::from_json(export::to_json(&experiment, &[]).as_bytes(), "x")
+        export::from_json(export::to_json(&experiment, &[]).unwrap().as_bytes(), "x")
             .unwrap()
             .1,
         []
     );
     assert_eq!(read_csv(&export::to_csv(&[])).len(), 1);
     assert!(html::to_html(&experiment, &[], Language::English).contains("0 cases"));
-    assert!(ResultsFile::from_json(export::to_results_file(&experiment, &[], 0).to_json().as_bytes()).is_err());
-    serde_json::from_str::<Value>(&export::to_llm_comparator(&experiment, &[])).unwrap();
+    assert!(
+        ResultsFile::from_json(
+            export::to_results_file(&experiment, &[], 0)
+                .to_json()
+                .unwrap()
+                .as_bytes()
+        )
+        .is_err()
+    );
+    serde_json::from_str::<Value>(&export::to_llm_comparator(&experiment, &[]).unwrap()).unwrap();
 }
 
 #[test]
@@ -730,7 +738,7 @@ fn scores_are_measures_like_others_and_leave_with_their_case_in_every_form() {
     assert_eq!(rows[6][column("same_top")], "0.75");
     assert_eq!(rows[1][column("kl_mean")], "", "the baseline has no KL to itself");
     let file = export::to_results_file(&experiment, &records, 0);
-    let (_, back) = export::from_json(file.to_json().as_bytes(), "again").unwrap();
+    let (_, back) = export::from_json(file.to_json().unwrap().as_bytes(), "again").unwrap();
     let back = back
         .iter()
         .find(|record| record.case.name == records[5].case.name)

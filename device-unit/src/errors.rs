@@ -27,6 +27,21 @@ pub enum LoadError {
         /// What it needs, as a clause.
         reason: String,
     },
+    /// A file in our folder under the name of a model that can be fetched, with another content.
+    #[error(
+        "{path} is not {model}, whose name it has: its SHA-256 is {found}, not {expected}; fetch the model again, or give the file another \
+         name"
+    )]
+    OtherContent {
+        /// The file.
+        path: PathBuf,
+        /// Title of the model.
+        model: String,
+        /// SHA-256 of the file.
+        found: String,
+        /// SHA-256 of the model.
+        expected: String,
+    },
     /// Some files of a split model are missing.
     #[error("{path} is not the whole model: {reason}; put all its files into one folder and choose the first")]
     Incomplete {

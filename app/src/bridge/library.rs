@@ -110,7 +110,9 @@ fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
             Err(error) => failed(error),
         },
         LibraryRequest::Export { path, export } => {
-            let written = files::write_whole(&path, export.content().as_bytes());
+            let written = export
+                .content()
+                .and_then(|text| files::write_whole(&path, text.as_bytes()));
             vec![match written {
                 Ok(()) => LibraryEvent::Exported(path),
                 Err(error) => LibraryEvent::Failed(errors::cannot_write(&path, &error)),

@@ -3,13 +3,12 @@
 //! Each line is handed to the system before the next is taken, so that what was recorded survives the program. It knows
 //! nothing of modules: nothing that is played reaches one.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use softprefix_core::time;
+use softprefix_core::files::OutFile;
+use softprefix_core::{files, time};
 
 use super::events::Events;
 use crate::errors::{broken, cannot_read, system};
@@ -21,8 +20,7 @@ use crate::recording::{DEMO, Recording, Session, Writer};
 const LARGEST: u64 = 64;
 
 struct Tape {
-    path: PathBuf,
-    file: File,
+    file: OutFile,
     writer: Writer,
     /// `None` until everything is told that stands at its beginning.
     since: Option<Instant>,
@@ -51,7 +49,7 @@ impl Recordings {
                     return;
                 };
                 if let Err(error) = tape.file.write_all(words.as_bytes()) {
-                    let path = tape.path.display();
+                    let path = tape.file.path().display();
                     let problem = Problem::new(
                         ProblemKind::File,
                         Said::new(
@@ -73,7 +71,8 @@ impl Recordings {
                 }
             }
             RecordingRequest::End => {
-                if let Some(Tape { path, .. }) = self.tape.take() {
+                if let Some(Tape { file, .. }) = self.tape.take() {
+                    let path = file.path().to_owned();
                     report(events, RecordingEvent::Ended { path }).await;
                 }
             }
@@ -129,24 +128,21 @@ fn begin(folder: Option<&Path>) -> Result<Tape, Problem> {
     let now = time::now();
     let stamp = time::stamp(now);
     // Two recordings may begin in the same second.
-    let (path, mut file) = (0..100)
+    let mut file = (0..100)
         .find_map(|again| {
             let name = match again {
                 0 => format!("recording-{stamp}.jsonl"),
                 again => format!("recording-{stamp}-{again}.jsonl"),
             };
-            let path = folder.join(name);
-            match File::create_new(&path) {
-                Ok(file) => Some(Ok((path, file))),
+            match OutFile::create_private(&folder.join(name)) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => None,
-                Err(error) => Some(Err(error)),
+                made => Some(made),
             }
         })
         .unwrap_or_else(|| Err(std::io::ErrorKind::AlreadyExists.into()))
         .map_err(cannot)?;
     file.write_all(Writer::head(now as u64).as_bytes()).map_err(cannot)?;
     Ok(Tape {
-        path,
         file,
         writer: Writer::default(),
         since: None,
@@ -159,7 +155,7 @@ fn keep(from: &Path, to: PathBuf) -> RecordingEvent {
     }
     // Another disk takes a copy.
     let moved = std::fs::rename(from, &to).or_else(|_| {
-        std::fs::copy(from, &to)?;
+        files::write_private(&to, &files::read(from, LARGEST << 20)?)?;
         std::fs::remove_file(from)
     });
     match moved {
@@ -202,7 +198,7 @@ pub fn read(path: &Path) -> Result<Session, Problem> {
             ),
         ));
     }
-    let bytes = std::fs::read(path).map_err(cannot)?;
+    let bytes = files::read(path, LARGEST << 20).map_err(cannot)?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     let recording = Recording::read(&bytes, &name).map_err(|broken| broken.problem())?;
     Ok(Session::new(Some(name.into_owned()), recording))

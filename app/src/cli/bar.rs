@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
+use crate::doctor::script::printable;
+
 /// Width of the bar in columns.
 const WIDTH: usize = 28;
 
@@ -21,6 +23,7 @@ impl Bar {
 
     /// Draws the bar at `fraction` (0..=1, or `None` if unknown) with its label.
     pub fn show(&mut self, fraction: Option<f32>, words: &str) {
+        let words = printable(words);
         if !self.terminal {
             // A log gets each label once, without the moving bar.
             return;
@@ -30,7 +33,7 @@ impl Bar {
                 let filled = ((fraction.clamp(0.0, 1.0) * WIDTH as f32).round() as usize).min(WIDTH);
                 format!("[{}{}] {words}", "#".repeat(filled), "-".repeat(WIDTH - filled))
             }
-            None => words.to_owned(),
+            None => words,
         };
         if line != self.last {
             let mut out = std::io::stderr().lock();
@@ -47,7 +50,7 @@ impl Bar {
             let _ = write!(out, "\r\x1b[2K");
             self.last.clear();
         }
-        let _ = writeln!(out, "{sentence}");
+        let _ = writeln!(out, "{}", printable(sentence));
     }
 
     /// Removes the bar.

@@ -13,7 +13,7 @@ use softprefix_core::protocol::Sampling;
 
 use super::prefix::{Material, PrefixArgs};
 use super::running::{Begun, Store, Terminal, exit_of};
-use super::shell::{Failure, List, list_of_magnitudes, name_of, print, writable};
+use super::shell::{Failure, List, in_json, list_of_magnitudes, name_of, print, writable};
 use crate::errors;
 use crate::model::magnitudes::USUAL_RAW;
 use crate::model::{PRESETS, Problem, ProblemKind, Target};
@@ -164,7 +164,11 @@ async fn compare(
     }
     if let Some(experiment) = done.experiment.filter(|_| !done.records.is_empty()) {
         let report = Report::from(&export::to_results_file(&experiment, &done.records, 0));
-        print(&if args.json { report.to_json() } else { report.to_table() });
+        print(&if args.json {
+            in_json(report.to_json())?
+        } else {
+            report.to_table()
+        });
         terminal.say(&format!("saved in {}", args.out.display()));
     }
     let failed = done.records.iter().any(|record| record.error().is_some());

@@ -32,7 +32,7 @@ pub fn run(args: &DemoArgs) -> ExitCode {
     let session = match session {
         Ok(session) => session,
         Err(problem) => {
-            eprintln!("softprefix: {problem}");
+            super::shell::tell(problem);
             return Exit::File.into();
         }
     };

@@ -46,7 +46,8 @@ impl Forms {
         for (path, format, records) in asked {
             if let Some(path) = path {
                 let text = format.write(experiment, records, 0, Language::of_environment());
-                files::write_whole(path, text.as_bytes()).map_err(|error| Failure {
+                let saved = text.and_then(|text| files::write_whole(path, text.as_bytes()));
+                saved.map_err(|error| Failure {
                     exit: Exit::File,
                     message: format!(
                         "{} cannot be written ({error}). Choose another place; the runs are kept, and `softprefix export` writes them again.",

@@ -82,7 +82,7 @@ pub fn run(command: Command) -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("softprefix: {}", failure.message);
+            shell::tell(failure.message);
             failure.exit.into()
         }
     }

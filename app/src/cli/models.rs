@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use softprefix_unit::models;
 
 use super::bar::Bar;
-use super::shell::{Failure, print};
+use super::shell::{Failure, in_json, print};
 use crate::model::{FetchProgress, ModelChoice};
 use crate::session::embedded;
 use crate::start::Exit;
@@ -37,7 +37,7 @@ pub fn run(args: ModelsArgs) -> Result<Exit, Failure> {
     match args.command {
         None | Some(ModelsCommand::List) => {
             let choices = embedded::choices();
-            print(&if args.json { json(&choices) } else { table(&choices) });
+            print(&if args.json { json(&choices)? } else { table(&choices) });
             Ok(Exit::Success)
         }
         Some(ModelsCommand::Fetch { name }) => {
@@ -91,15 +91,16 @@ fn table(choices: &[ModelChoice]) -> String {
             (false, _) => "to fetch",
         };
         let default = if choice.default { ", taken by default" } else { "" };
+        let verified = if choice.verified { "" } else { ", not verified by us" };
         out += &format!(
-            "{:width$}  {size:>8}  {state:8}  {}{default}\n",
+            "{:width$}  {size:>8}  {state:8}  {}{verified}{default}\n",
             choice.name, choice.about
         );
     }
     out
 }
 
-fn json(choices: &[ModelChoice]) -> String {
+fn json(choices: &[ModelChoice]) -> Result<String, Failure> {
     let list: Vec<serde_json::Value> = choices
         .iter()
         .map(|choice| {
@@ -109,9 +110,10 @@ fn json(choices: &[ModelChoice]) -> String {
                 "present": choice.present,
                 "usable": choice.usable,
                 "default": choice.default,
+                "verified": choice.verified,
                 "about": choice.about,
             })
         })
         .collect();
-    format!("{:#}\n", serde_json::Value::from(list))
+    Ok(format!("{}\n", in_json(serde_json::to_string_pretty(&list))?))
 }

@@ -5,7 +5,7 @@ use softprefix_core::client::{ClientError, ConnectOptions, Module};
 use softprefix_core::protocol::card::ModelCard;
 use softprefix_core::protocol::extension;
 
-use super::shell::{Failure, print, runtime};
+use super::shell::{Failure, in_json, print, runtime};
 use crate::errors::problem_of;
 use crate::model::Target;
 use crate::start::Exit;
@@ -69,7 +69,7 @@ async fn look(address: &str, json: bool) -> Result<Exit, Failure> {
             "tasks": tasks.as_ref().ok(),
             "tasks_error": tasks.as_ref().err().map(ToString::to_string),
         });
-        print(&format!("{value:#}\n"));
+        print(&format!("{}\n", in_json(serde_json::to_string_pretty(&value))?));
         return Ok(Exit::Success);
     }
     let mut out = format!(

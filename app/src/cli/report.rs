@@ -8,7 +8,7 @@ use softprefix_core::experiment::{Experiment, Journal, JournalError, Record, exp
 use softprefix_core::files;
 
 use super::running::{journal_failure, tell_damage};
-use super::shell::{Failure, name_of, print};
+use super::shell::{Failure, in_json, name_of, print};
 use crate::errors;
 use crate::model::{Problem, ProblemKind};
 use crate::start::Exit;
@@ -31,12 +31,8 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     }
     let reports: Vec<Report> = tables.iter().map(|table| Report::from(&table.file)).collect();
     match reports.as_slice() {
-        [report] => print(&report.to_json()),
-        // A struct with string keys always serialises.
-        reports => print(&format!(
-            "{}\n",
-            serde_json::to_string_pretty(reports).unwrap_or_default()
-        )),
+        [report] => print(&in_json(report.to_json())?),
+        reports => print(&format!("{}\n", in_json(serde_json::to_string_pretty(reports))?)),
     }
     Ok(Exit::Success)
 }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::bar::Bar;
 use super::models::fetch_words;
-use super::shell::{Failure, runtime};
+use super::shell::{Failure, runtime, tell};
 use crate::errors;
 use crate::model::{ConnectStep, Language, Problem, ProblemKind, Target};
 use crate::places;
@@ -81,10 +81,7 @@ impl Store {
             Self::Library(library) => {
                 let listing = library.list().map_err(|error| journal_failure(&error))?;
                 for error in &listing.unreadable {
-                    eprintln!(
-                        "softprefix: {}",
-                        Problem::told(ProblemKind::File, errors::journal(error))
-                    );
+                    tell(Problem::told(ProblemKind::File, errors::journal(error)));
                 }
                 let known = listing.experiments.into_iter().filter(|summary| !summary.is_deleted);
                 let usable = known.filter(|summary| summary.ending != Some(Ending::Cancelled));
@@ -180,7 +177,7 @@ impl Store {
 /// Prints what was damaged in a journal.
 pub(super) fn tell_damage(path: &Path, condition: &Condition) {
     if !condition.is_sound() {
-        eprintln!("softprefix: {}", errors::damaged(path, condition));
+        tell(errors::damaged(path, condition));
     }
 }
 

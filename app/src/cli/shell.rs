@@ -1,7 +1,9 @@
 //! Shared by all commands: failures, the runtime, and printing.
 
+use std::fmt::Display;
 use std::path::Path;
 
+use crate::doctor::script::printable;
 use crate::model::{MagnitudeUnit, Problem, ProblemKind, magnitudes};
 use crate::start::Exit;
 
@@ -77,8 +79,41 @@ pub fn name_of(prompt: &str) -> String {
     prompt.chars().take(24).collect()
 }
 
-/// Prints to standard output; a closed pipe (`| head`) is not an error.
+/// Prints to standard output without control characters, which files and modules may hold; a closed pipe (`| head`) is not an
+/// error.
 pub fn print(text: &str) {
     use std::io::Write as _;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = std::io::stdout().write_all(printable(text).as_bytes());
+}
+
+/// Says a sentence on standard error, without control characters.
+pub fn tell(sentence: impl Display) {
+    eprintln!("softprefix: {}", printable(&sentence.to_string()));
+}
+
+/// JSON to be printed: control characters that JSON allows in strings are escaped, too.
+pub fn in_json(json: Result<String, serde_json::Error>) -> Result<String, Failure> {
+    let json = json.map_err(|error| Failure {
+        exit: Exit::File,
+        message: format!("The result has no JSON form ({error}). This is a fault of the program; please report it."),
+    })?;
+    let escaped = |c: char| match c {
+        '\u{7f}'..='\u{9f}' => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    Ok(json.chars().map(escaped).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_the_same_value_without_any_character_that_a_terminal_obeys() {
+        let text = "a\u{1b}[2J\u{7f}\u{9b}31m\u{a0}é\n";
+        let json = in_json(serde_json::to_string(text)).unwrap();
+        assert!(!json.chars().any(char::is_control), "{json}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        assert_eq!(printable(&json), json);
+    }
 }

@@ -1,10 +1,10 @@
 //! A log on this computer of the changes made to modules: what, when, and the result. One JSON line per change,
 //! append-only.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use softprefix_core::files::OutFile;
 use softprefix_core::time;
 
 use crate::model::{Said, said};
@@ -97,11 +97,7 @@ impl Log {
         }
         let mut line = serde_json::to_string(entry).map_err(std::io::Error::other)?;
         line.push('\n');
-        std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.path)?
-            .write_all(line.as_bytes())
+        OutFile::append_private(&self.path)?.write_all(line.as_bytes())
     }
 
     /// Returns the sentence for a log that exists but cannot be read.

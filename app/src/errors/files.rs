@@ -159,6 +159,15 @@ fn hub(error: &HubError) -> String {
             announced,
             wanted,
         } => format!("{address} にあるのは別のファイルです（SHA-256 は {wanted} ではなく {announced}）"),
+        HubError::Changed {
+            address,
+            announced,
+            wanted,
+            record,
+        } => format!(
+            "{address} のファイルは最初に取得したものと違います（SHA-256 は {wanted} でしたが、今は {announced}）。新しい方を信頼するなら {} を削除して取得し直してください",
+            record.display()
+        ),
         HubError::Interrupted { address, bytes, detail } => {
             format!("{address} は {bytes} バイトで途切れました（{}）", system(detail))
         }

@@ -44,8 +44,17 @@ impl Format {
 
     /// Writes an experiment in this format. `prompt` is the index of the prompt to write where the format holds only
     /// one.
-    pub fn write(self, experiment: &Experiment, records: &[Record], prompt: usize, language: Language) -> String {
-        match self {
+    ///
+    /// # Errors
+    /// Where a value has no JSON form, which is a fault of this program.
+    pub fn write(
+        self,
+        experiment: &Experiment,
+        records: &[Record],
+        prompt: usize,
+        language: Language,
+    ) -> std::io::Result<String> {
+        Ok(match self {
             Self::Html => {
                 let language = match language {
                     Language::English => html::Language::English,
@@ -54,10 +63,10 @@ impl Format {
                 html::to_html(experiment, records, language)
             }
             Self::Csv => export::to_csv(records),
-            Self::Json => export::to_json(experiment, records),
-            Self::Results => export::to_results_file(experiment, records, prompt).to_json(),
-            Self::LlmComparator => export::to_llm_comparator(experiment, records),
-        }
+            Self::Json => export::to_json(experiment, records)?,
+            Self::Results => export::to_results_file(experiment, records, prompt).to_json()?,
+            Self::LlmComparator => export::to_llm_comparator(experiment, records)?,
+        })
     }
 }
 
@@ -82,7 +91,10 @@ pub struct Export {
 
 impl Export {
     /// Returns the content of the file.
-    pub fn content(&self) -> String {
+    ///
+    /// # Errors
+    /// Those of [`Format::write`].
+    pub fn content(&self) -> std::io::Result<String> {
         self.format
             .write(&self.experiment, &self.records, self.prompt, self.language)
     }

@@ -178,4 +178,6 @@ pub struct ModelChoice {
     pub about: String,
     /// Whether a file on this machine can be used.
     pub usable: bool,
+    /// Whether its digest is known beforehand, or it is none of those that can be downloaded.
+    pub verified: bool,
 }

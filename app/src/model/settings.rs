@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use softprefix_core::compare::{Granularity, Measure};
 
 use softprefix_core::experiment::Prompt;
+use softprefix_core::prefix::MAX_LEN;
 
 use super::sweep::SweepForm;
-use super::{Language, PrefixForm, PromptForm, Target};
+use super::{Language, PRESETS, PrefixForm, PromptForm, Target};
 
 /// Light or dark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -84,6 +85,45 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// The key in the window's storage.
+    /// The key under which earlier versions kept it in the window's storage.
     pub const KEY: &'static str = "workbench";
+
+    /// The same with every number within the bounds that its control has; one that is no number becomes the usual one.
+    #[must_use]
+    pub fn within_bounds(mut self) -> Self {
+        let usual = Self::default();
+        let settings = &mut self.settings;
+        settings.zoom = match settings.zoom.is_finite() {
+            true => settings.zoom.clamp(*Settings::ZOOM.start(), *Settings::ZOOM.end()),
+            false => usual.settings.zoom,
+        };
+        for height in [&mut settings.texts_height, &mut settings.pair_height] {
+            *height = height.filter(|height| height.is_finite() && *height >= 0.0);
+        }
+        let prefix = &mut self.prefix;
+        prefix.len = prefix.len.clamp(1, MAX_LEN);
+        for (value, usual) in [
+            (&mut prefix.magnitude, usual.prefix.magnitude),
+            (&mut prefix.blend, usual.prefix.blend),
+            (&mut self.sweep.budget, usual.sweep.budget),
+        ] {
+            if !value.is_finite() {
+                *value = usual;
+            }
+        }
+        prefix.blend = prefix.blend.clamp(0.0, 1.0);
+        let prompt = &mut self.prompt;
+        prompt.max_tokens = prompt.max_tokens.max(1);
+        prompt.preset = prompt.preset.filter(|&preset| preset < PRESETS.len());
+        let sweep = &mut self.sweep;
+        sweep.repeats = sweep.repeats.clamp(1, SweepForm::MOST_REPEATS);
+        sweep.lens.retain(|len| (1..=MAX_LEN).contains(len));
+        if sweep.lens.is_empty() {
+            sweep.lens = usual.sweep.lens;
+        }
+        if sweep.cases.is_empty() {
+            sweep.cases = usual.sweep.cases;
+        }
+        self
+    }
 }

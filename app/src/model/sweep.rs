@@ -107,6 +107,9 @@ impl Default for SweepForm {
 }
 
 impl SweepForm {
+    /// Largest number of runs of each case.
+    pub const MOST_REPEATS: usize = 100;
+
     /// Returns the magnitudes; empty if the text is not a list (the field does not accept such a text).
     pub fn values(&self) -> Vec<f64> {
         // The module may force raw values; the field and the plan refuse negative norms.

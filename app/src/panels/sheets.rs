@@ -325,6 +325,9 @@ fn model_row(ui: &mut Ui, desk: &mut Desk<'_>, model: &ModelChoice) {
     if model.present {
         about.push(if model.usable { text.present } else { text.unusable }.to_owned());
     }
+    if !model.verified {
+        about.push(text.not_verified.to_owned());
+    }
     about.retain(|part| !part.is_empty());
     let facts = desk.bench.module.facts();
     let used = facts.is_some_and(|facts| facts.is_embedded() && facts.identity.model == model.name);

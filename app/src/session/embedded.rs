@@ -258,6 +258,7 @@ pub fn choices() -> Vec<ModelChoice> {
             bytes: found.info.as_ref().ok().map(|info| info.bytes),
             present: true,
             usable: found.info.is_ok(),
+            verified: found.entry.is_none_or(models::Entry::is_verified),
             about,
         });
     }
@@ -273,6 +274,7 @@ pub fn choices() -> Vec<ModelChoice> {
             bytes: entry.bytes,
             present: false,
             usable: true,
+            verified: entry.is_verified(),
             default: is_default(entry.name),
             about: format!("{} ({})", entry.title, entry.license),
         });

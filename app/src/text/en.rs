@@ -425,6 +425,7 @@ pub(super) static TEXT: Text = Text {
     models_none: "Looking for models…",
     present: "on this machine",
     unusable: "cannot be used",
+    not_verified: "not verified by us",
     use_model: |model| format!("Use {model}"),
     use_it: "Use",
     fetch: "Fetch",

@@ -408,6 +408,7 @@ pub(super) static TEXT: Text = Text {
     models_none: "モデルを探しています…",
     present: "この機械にあり",
     unusable: "使えません",
+    not_verified: "本ソフトでは内容を確認していません",
     use_model: |model| format!("{model} を使う"),
     use_it: "使う",
     fetch: "取得",

@@ -252,6 +252,8 @@ pub struct Text {
     pub present: &'static str,
     /// Of a model file that is there and cannot be run.
     pub unusable: &'static str,
+    /// Of a model whose digest is not known before it is fetched.
+    pub not_verified: &'static str,
     pub use_model: fn(&str) -> String,
     pub use_it: &'static str,
     pub fetch: &'static str,

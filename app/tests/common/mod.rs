@@ -158,6 +158,7 @@ pub fn models() -> Vec<ModelChoice> {
         bytes: Some(bytes),
         present,
         usable: true,
+        verified: true,
         default,
         about: about.to_owned(),
     };

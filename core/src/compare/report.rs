@@ -279,11 +279,11 @@ impl Row {
 
 impl Report {
     /// The JSON form, indented, with a line break at the end.
-    pub fn to_json(&self) -> String {
-        // Plain structs of strings and numbers cannot fail to serialise.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text.push('\n');
-        text
+    ///
+    /// # Errors
+    /// Where a value has no JSON form, which is a fault of this program.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        crate::json::indented(self)
     }
 
     /// A table for a terminal: heading, one line for each case, notes. Columns without any value are left out.

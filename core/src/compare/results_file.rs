@@ -264,11 +264,11 @@ impl ResultsFile {
     }
 
     /// The file's text: indented JSON, UTF-8, one line break at the end.
-    pub fn to_json(&self) -> String {
-        // Maps with string keys and finite or null numbers cannot fail to serialise.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text.push('\n');
-        text
+    ///
+    /// # Errors
+    /// Where a value has no JSON form, which is a fault of this program.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        crate::json::indented(self)
     }
 
     /// Writes the file atomically: at any moment, either the old or the new content is there.
@@ -276,7 +276,11 @@ impl ResultsFile {
     /// # Errors
     /// [`ResultsError::Write`].
     pub fn write(&self, path: &Path) -> Result<(), ResultsError> {
-        crate::files::write_whole(path, self.to_json().as_bytes()).map_err(|source| ResultsError::Write {
+        let written = self
+            .to_json()
+            .map_err(std::io::Error::from)
+            .and_then(|text| crate::files::write_whole(path, text.as_bytes()));
+        written.map_err(|source| ResultsError::Write {
             path: path.to_owned(),
             source,
         })

@@ -8,7 +8,7 @@
 //! version does not know, stay in the file and are skipped. Nothing is rewritten: renaming and deleting are lines, too.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::Plan;
 use super::record::{ModuleIdentity, Record};
 use super::scores::CaseScores;
+use crate::files::{self, OutFile};
 
 /// Version of the lines that are written, and the newest that are read. Since version 2 an experiment may have no plan.
 pub const JOURNAL_VERSION: u32 = 2;
@@ -186,10 +187,11 @@ pub type SharedJournal = Arc<Mutex<Journal>>;
 /// A journal opened for appending. While it is open, no other process can open it.
 #[derive(Debug)]
 pub struct Journal {
-    file: File,
-    path: PathBuf,
+    file: OutFile,
     /// Offset of the next line: the end of the last complete one.
     end: u64,
+    /// Whether bytes behind `end` are left from a line that could not be written.
+    dirty: bool,
 }
 
 impl Journal {
@@ -210,24 +212,19 @@ impl Journal {
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt as _;
-            options.mode(0o600);
-        }
-        let mut file = options.open(path).map_err(failed)?;
-        lock(&file).map_err(|error| match error {
+        let mut file = OutFile::open(path, files::with_mode(&mut options, 0o600)).map_err(failed)?;
+        lock(file.file()).map_err(|error| match error {
             TryLockError::WouldBlock => JournalError::InUse { path: path.to_owned() },
             TryLockError::Error(source) => failed(source),
         })?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(failed)?;
+        file.file().read_to_end(&mut bytes).map_err(failed)?;
         let mut found = scan(path, &bytes)?;
         if found.end < bytes.len() {
             let kept = keep_tail(path, &bytes[found.end..]).map_err(failed)?;
             found.condition.kept_in = Some(kept);
             file.set_len(found.end as u64)
-                .and_then(|()| file.sync_all())
+                .and_then(|()| file.sync())
                 .map_err(failed)?;
         }
         if is_new {
@@ -235,8 +232,8 @@ impl Journal {
         }
         let journal = Self {
             file,
-            path: path.to_owned(),
             end: found.end as u64,
+            dirty: false,
         };
         Ok((journal, found.entries, found.condition))
     }
@@ -256,35 +253,47 @@ impl Journal {
 
     /// The path of the journal.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
-    /// Appends one line and returns when it is on disk. After an error the file is as it was before.
+    /// Appends one line and returns when it is on disk. After an error the lines before it are whole, and what may be left of this
+    /// one is cut off by the next call or the next opening.
     ///
     /// # Errors
     /// [`JournalError::Write`], [`JournalError::Serialise`].
     pub fn append(&mut self, entry: &Entry) -> Result<(), JournalError> {
         let line = line_of(entry)?;
-        let written = self
-            .file
-            .seek(SeekFrom::Start(self.end))
-            .and_then(|_| self.file.write_all(&line))
-            .and_then(|()| self.file.sync_data());
+        let written = self.cut_off().and_then(|()| {
+            self.dirty = true;
+            self.file.file().seek(SeekFrom::Start(self.end))?;
+            self.file.write_all(&line)?;
+            self.file.sync()
+        });
         match written {
             Ok(()) => {
                 self.end += line.len() as u64;
+                self.dirty = false;
                 Ok(())
             }
             Err(source) => {
-                // Part of a line may have been written (full disk); if it cannot be removed, the next opening cuts it
-                // off.
-                let _ = self.file.set_len(self.end);
+                if let Err(error) = self.cut_off() {
+                    tracing::warn!(%error, path = %self.path().display(), "a line that could not be saved cannot be cut off yet");
+                }
                 Err(JournalError::Write {
-                    path: self.path.clone(),
+                    path: self.path().to_owned(),
                     source,
                 })
             }
         }
+    }
+
+    /// Removes what is left of a line that could not be written.
+    fn cut_off(&mut self) -> std::io::Result<()> {
+        if self.dirty {
+            self.file.set_len(self.end)?;
+            self.dirty = false;
+        }
+        Ok(())
     }
 }
 
@@ -302,7 +311,7 @@ pub(super) fn write_all_lines(path: &Path, entries: &[Entry]) -> Result<(), Jour
     for entry in entries {
         bytes.extend(line_of(entry)?);
     }
-    crate::files::write_private(path, &bytes).map_err(|source| JournalError::Write {
+    files::write_private(path, &bytes).map_err(|source| JournalError::Write {
         path: path.to_owned(),
         source,
     })
@@ -343,12 +352,8 @@ fn keep_tail(path: &Path, tail: &[u8]) -> std::io::Result<PathBuf> {
             format!("-{number}")
         };
         let kept = path.with_file_name(format!("{name}.cut-{at}{suffix}"));
-        match std::fs::File::create_new(&kept) {
-            Ok(mut copy) => {
-                copy.write_all(tail)?;
-                copy.sync_all()?;
-                return Ok(kept);
-            }
+        match files::write_new(&kept, tail) {
+            Ok(()) => return Ok(kept),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(error),
         }

@@ -196,8 +196,19 @@ impl Library {
     /// # Errors
     /// [`JournalError`].
     pub fn create(&self, experiment: &Experiment) -> Result<SharedJournal, JournalError> {
-        let (mut journal, _, _) = Journal::open(&self.path_of(&experiment.id))?;
-        journal.append(&Entry::Started(Box::new(experiment.clone())))?;
+        let path = self.path_of(&experiment.id);
+        let (mut journal, entries, condition) = Journal::open(&path)?;
+        if let Err(error) = journal.append(&Entry::Started(Box::new(experiment.clone()))) {
+            drop(journal);
+            // A new journal without its first line holds nothing.
+            if entries.is_empty()
+                && condition.is_sound()
+                && let Err(error) = std::fs::remove_file(&path)
+            {
+                tracing::warn!(%error, path = %path.display(), "an empty journal could not be removed");
+            }
+            return Err(error);
+        }
         Ok(self.share(&experiment.id, journal))
     }
 

@@ -28,8 +28,8 @@ fn written(experiment: &Experiment, records: &[Record]) {
     let html = html::to_html(experiment, records, Language::Japanese);
     assert!(html.ends_with("</html>\n"), "the report has no end");
     export::to_csv(records);
-    export::to_json(experiment, records);
-    export::to_llm_comparator(experiment, records);
+    export::to_json(experiment, records).unwrap();
+    export::to_llm_comparator(experiment, records).unwrap();
 }
 
 /// The bytes of a recorded conversation, both sides of it.

@@ -19,11 +19,20 @@ pub struct Entry {
     pub file_name: &'static str,
     /// Bytes of the file, where the catalogue has them.
     pub bytes: Option<u64>,
-    /// SHA-256 of the file, where the catalogue has it; otherwise the one that the hub announces.
+    /// SHA-256 of the file, where the catalogue has it; otherwise that of the first fetch, as the hub announced it, which nobody has
+    /// verified.
     pub sha256: Option<&'static str>,
     pub(crate) hub: HubPlace,
     /// The parts of the file in Python wheels, in order; empty where it is not published in that form.
     pub(crate) wheels: &'static [WheelPart],
+}
+
+impl Entry {
+    /// Whether the catalogue has the file's digest. Of others the first fetch decides, and later ones must bring the same.
+    #[must_use]
+    pub fn is_verified(&self) -> bool {
+        self.sha256.is_some()
+    }
 }
 
 /// A file of a repository on the Hugging Face hub.

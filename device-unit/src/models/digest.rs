@@ -1,4 +1,5 @@
-//! SHA-256 of files, cached beside our models, so that half a gigabyte is not read at each start.
+//! SHA-256 of files, cached beside our models, so that half a gigabyte is not read at each start; and what was fetched first of models
+//! whose digest the catalogue does not have.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -8,6 +9,8 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::catalogue::Entry;
+
 /// A digest, and the state of the file for which it holds.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Remembered {
@@ -15,10 +18,54 @@ struct Remembered {
     bytes: u64,
     /// Nanoseconds since 1970.
     modified: u128,
+    /// Number of the file in its file system; 0 where there are none.
+    inode: u64,
     sha256: String,
 }
 
-/// The file's SHA-256, lower-case hex: from the cache folder `memory` if length and time of change are unchanged, else
+/// What was fetched first of a model whose digest the catalogue does not have: later fetches must bring the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FirstFetch {
+    /// Address on the hub.
+    pub address: String,
+    /// The repository's commit, where the hub told it.
+    pub commit: Option<String>,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+impl FirstFetch {
+    /// Where it is recorded.
+    pub(super) fn path(entry: &Entry, memory: &Path) -> PathBuf {
+        memory.join(format!("{}.first-fetch.json", entry.name))
+    }
+
+    /// What was recorded; `None` where nothing was.
+    pub(super) fn recorded(entry: &Entry, memory: &Path) -> Option<Self> {
+        let path = Self::path(entry, memory);
+        match fs::read(&path) {
+            Ok(bytes) => match serde_json::from_slice(&bytes) {
+                Ok(first) => Some(first),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "the record of a first fetch cannot be read");
+                    None
+                }
+            },
+            Err(_) => None,
+        }
+    }
+
+    /// Records it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn record(&self, entry: &Entry, memory: &Path) -> io::Result<()> {
+        fs::create_dir_all(memory)?;
+        softprefix_core::files::write_whole(&Self::path(entry, memory), &serde_json::to_vec_pretty(self)?)
+    }
+}
+
+/// The file's SHA-256, lower-case hex: from the cache folder `memory` if length and time of change and the inode are unchanged, else
 /// computed and cached. A failure of the cache is not an error.
 ///
 /// # Errors
@@ -44,12 +91,13 @@ pub(super) fn of_file(path: &Path, memory: &Path) -> io::Result<String> {
 /// Caches a digest that is already known.
 pub(super) fn remember(path: &Path, sha256: &str, memory: &Path) {
     let note = || -> Option<()> {
-        let (path, bytes, modified) = state(path)?;
+        let (path, bytes, modified, inode) = state(path)?;
         let target = memory_of(&path, memory);
         let text = serde_json::to_vec(&Remembered {
             path,
             bytes,
             modified,
+            inode,
             sha256: sha256.to_owned(),
         })
         .ok()?;
@@ -62,17 +110,21 @@ pub(super) fn remember(path: &Path, sha256: &str, memory: &Path) {
 }
 
 fn recall(path: &Path, memory: &Path) -> Option<String> {
-    let (path, bytes, modified) = state(path)?;
+    let (path, bytes, modified, inode) = state(path)?;
     let known: Remembered = serde_json::from_slice(&fs::read(memory_of(&path, memory)).ok()?).ok()?;
-    let same = known.path == path && known.bytes == bytes && known.modified == modified;
+    let same = (known.path, known.bytes, known.modified, known.inode) == (path, bytes, modified, inode);
     (same && known.sha256.len() == 64).then_some(known.sha256)
 }
 
-fn state(path: &Path) -> Option<(PathBuf, u64, u128)> {
+fn state(path: &Path) -> Option<(PathBuf, u64, u128, u64)> {
     let path = path.canonicalize().ok()?;
     let metadata = fs::metadata(&path).ok()?;
     let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
-    Some((path, metadata.len(), modified))
+    #[cfg(unix)]
+    let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
+    #[cfg(not(unix))]
+    let inode = 0;
+    Some((path, metadata.len(), modified, inode))
 }
 
 fn memory_of(path: &Path, memory: &Path) -> PathBuf {
@@ -96,6 +148,27 @@ mod tests {
         assert_eq!(recall(&file, &memory).as_deref(), Some(abc));
         fs::write(&file, b"abcd").unwrap();
         assert_eq!(recall(&file, &memory), None);
+        assert_ne!(of_file(&file, &memory).unwrap(), abc);
+    }
+
+    /// Put in place by a rename, with the size and the time of the file before.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_took_the_place_of_another_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, memory) = (folder.path().join("x"), folder.path().join("memory"));
+        fs::write(&file, b"abc").unwrap();
+        let abc = of_file(&file, &memory).unwrap();
+        let time = fs::metadata(&file).unwrap().modified().unwrap();
+        let other = folder.path().join("other");
+        fs::write(&other, b"abd").unwrap();
+        File::options()
+            .write(true)
+            .open(&other)
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
+        fs::rename(&other, &file).unwrap();
         assert_ne!(of_file(&file, &memory).unwrap(), abc);
     }
 

@@ -16,7 +16,7 @@ use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 use super::card::ModelInfo;
 use super::catalogue::{CATALOGUE, Entry, MODULE_QWEN, entry};
-use super::digest;
+use super::digest::{self, FirstFetch};
 use super::places::{Place, Placed, Places};
 
 /// A model file in one of the [`Places`].
@@ -134,6 +134,37 @@ impl ModelStore {
         })
     }
 
+    /// The SHA-256 that the file of an entry has: the catalogue's, else that of the first fetch; `None` where nothing was fetched.
+    pub(super) fn expected(&self, entry: &Entry) -> Option<String> {
+        let recorded = || FirstFetch::recorded(entry, &self.digests()).map(|first| first.sha256);
+        entry.sha256.map(str::to_owned).or_else(recorded)
+    }
+
+    /// Whether a file that was found is that of its entry in the catalogue, as far as it can be told.
+    ///
+    /// # Errors
+    /// [`LoadError::OtherContent`].
+    fn check_content(&self, found: &FoundModel, sha256: &str) -> Result<(), LoadError> {
+        let Some((entry, expected)) = found.entry.and_then(|entry| Some((entry, self.expected(entry)?))) else {
+            return Ok(());
+        };
+        if expected == sha256 {
+            return Ok(());
+        }
+        let error = LoadError::OtherContent {
+            path: found.path.clone(),
+            model: entry.title.to_owned(),
+            found: sha256.to_owned(),
+            expected,
+        };
+        // What lies in another program's folder is that program's, and may be another edition.
+        if found.path.starts_with(&self.places.own) {
+            return Err(error);
+        }
+        tracing::warn!("{error}");
+        Ok(())
+    }
+
     fn info(&self, path: &Path) -> Result<ModelInfo, String> {
         let metadata = std::fs::metadata(path).map_err(|source| {
             LoadError::Unreadable {
@@ -201,6 +232,10 @@ impl ModelSource for ModelStore {
             let engine = CpuEngine::from_file(Arc::clone(&file), self.engine, progress);
             (engine, joined("tokenizer", tokenizer), joined("digest", digest))
         });
+        let digest = digest??;
+        if let Some(sha256) = &digest {
+            self.check_content(&found, sha256)?;
+        }
         let tokenizer = tokenizer?.map_err(|error| LoadError::Vocabulary(error.to_string()))?;
 
         let by_module_name = model == MODULE_QWEN;
@@ -222,7 +257,7 @@ impl ModelSource for ModelStore {
             tokenizer: Arc::new(tokenizer),
             template: ChatTemplate::for_architecture(&info.architecture),
             settings,
-            digest: digest??,
+            digest,
         })
     }
 }

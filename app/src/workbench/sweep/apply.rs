@@ -7,7 +7,7 @@ use softprefix_core::prefix::Magnitude;
 use super::{Stage, Sweeps, Trouble};
 use crate::messages::{LibraryRequest, Pair, Request, SweepRequest, Texts};
 use crate::model::magnitudes;
-use crate::model::sweep::SweepCase;
+use crate::model::sweep::{SweepCase, SweepForm};
 use crate::model::{MagnitudeUnit, PRESETS, PrefixForm, Problem, ProblemKind, Sampling, Target};
 use crate::workbench::{SweepAction, Tab, Workbench};
 
@@ -55,7 +55,7 @@ impl Workbench {
             SweepAction::SetUnit(unit) => self.sweep.form.set_unit(unit),
             SweepAction::SetRounding(rounding) => self.sweep.form.rounding = rounding,
             SweepAction::TakeRange(range) => self.sweep.form.take_range(range),
-            SweepAction::SetRepeats(repeats) => self.sweep.form.repeats = repeats.clamp(1, 100),
+            SweepAction::SetRepeats(repeats) => self.sweep.form.repeats = repeats.clamp(1, SweepForm::MOST_REPEATS),
 
             SweepAction::SetAlso(address) => {
                 let address = address.trim();

@@ -13,7 +13,10 @@ use crate::compare::{Measure, Measures};
 /// JSON for LLM Comparator: each prefixed text (B) beside its baseline (A).
 ///
 /// Nothing is judged, so every score is 0; the measures are custom fields.
-pub fn to_llm_comparator(experiment: &Experiment, records: &[Record]) -> String {
+///
+/// # Errors
+/// Where a value has no JSON form, which is a fault of this program.
+pub fn to_llm_comparator(experiment: &Experiment, records: &[Record]) -> Result<String, serde_json::Error> {
     let records = in_plan_order(records);
     let analysis = Analysis::of(&records);
     let by_id: HashMap<&str, &Record> = records.iter().map(|record| (record.id.as_str(), record)).collect();
@@ -41,14 +44,11 @@ pub fn to_llm_comparator(experiment: &Experiment, records: &[Record]) -> String 
         .chain([field("sha256", "string")])
         .collect();
     let model = &experiment.module.model;
-    let file = json!({
+    crate::json::indented(&json!({
         "metadata": {"source_path": experiment.id, "custom_fields_schema": schema},
         "models": [{"name": format!("{model} baseline")}, {"name": format!("{model} prefixed")}],
         "examples": examples,
-    });
-    let mut out = serde_json::to_string_pretty(&file).unwrap_or_default();
-    out.push('\n');
-    out
+    }))
 }
 
 fn example(group: &Group, point: &Point, measures: &Measures, baseline: &str, record: &Record) -> Value {

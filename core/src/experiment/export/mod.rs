@@ -98,7 +98,10 @@ pub(super) fn in_plan_order(records: &[Record]) -> Vec<Record> {
 }
 
 /// The experiment as indented JSON ([`Exported`]).
-pub fn to_json(experiment: &Experiment, records: &[Record]) -> String {
+///
+/// # Errors
+/// Where a value has no JSON form, which is a fault of this program.
+pub fn to_json(experiment: &Experiment, records: &[Record]) -> Result<String, serde_json::Error> {
     let records = in_plan_order(records);
     let analysis = Analysis::of(&records);
     let measured = analysis.groups.iter().flat_map(|group| {
@@ -108,17 +111,13 @@ pub fn to_json(experiment: &Experiment, records: &[Record]) -> String {
             measures: point.measures.clone(),
         })
     });
-    let exported = Exported {
+    json::indented(&Exported {
         format: FORMAT.to_owned(),
         version: FORMAT_VERSION,
         experiment: experiment.clone(),
         analysis: measured.collect(),
         records,
-    };
-    // Structs with string keys cannot fail to serialise; a number that is not finite becomes null.
-    let mut text = serde_json::to_string_pretty(&exported).unwrap_or_default();
-    text.push('\n');
-    text
+    })
 }
 
 /// Largest exported file that is read.

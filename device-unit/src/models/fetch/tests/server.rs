@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+/// The commit that it tells.
+pub(super) const COMMIT: &str = "9217f5db79a29953eb74d5343926648285ec7e67";
+
 /// How it serves. The default is the hub at its best.
 #[derive(Clone)]
 pub(super) struct Manners {
@@ -140,7 +143,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     if !first.contains(" /cdn/") {
         let tag = match &manners.digest {
             Some(digest) => format!(
-                "X-Linked-Etag: \"{digest}\"\r\nX-Linked-Size: {}\r\n",
+                "X-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{digest}\"\r\nX-Linked-Size: {}\r\n",
                 manners.content.len()
             ),
             None => String::new(),

@@ -1,0 +1,295 @@
+//! The file in which the window's settings and fields are kept between starts. It is replaced whole, and a file that cannot be read is
+//! kept under another name.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use softprefix_core::{files, time};
+
+use crate::errors;
+use crate::model::{Problem, ProblemKind, Remembered, Said};
+
+/// Larger files are no settings: own prompts are texts that a person typed.
+const LARGEST: u64 = 16 << 20;
+
+/// The file, and what it holds.
+#[derive(Debug)]
+pub struct SettingsFile {
+    /// `None` where the file could neither be read nor kept under another name: it is not written over.
+    path: Option<PathBuf>,
+    saved: Vec<u8>,
+}
+
+impl SettingsFile {
+    /// Reads the file at `path`. Where there is none, `older` tells what an earlier version kept elsewhere. Every number is within its
+    /// bounds, whatever the file says.
+    ///
+    /// The problem says why the file could not be read and what became of it; the settings are then the usual ones.
+    pub fn open(
+        path: &Path,
+        older: impl FnOnce() -> Result<Option<Remembered>, Problem>,
+    ) -> (Self, Remembered, Option<Problem>) {
+        let (remembered, problem, usable) = match read(path) {
+            Ok(Some(remembered)) => (remembered, None, true),
+            Ok(None) => match older() {
+                Ok(older) => (older.unwrap_or_default(), None, true),
+                Err(problem) => (Remembered::default(), Some(problem), true),
+            },
+            Err(error) => match set_aside(path, |kept| std::fs::rename(path, kept)) {
+                Ok(kept) => (Remembered::default(), Some(kept_as(path, &error, &kept)), true),
+                Err(_) => (Remembered::default(), Some(left_as_it_is(path, &error)), false),
+            },
+        };
+        let file = Self {
+            path: usable.then(|| path.to_owned()),
+            saved: Vec::new(),
+        };
+        (file, remembered.within_bounds(), problem)
+    }
+
+    /// Replaces the file where something has changed since the last call.
+    ///
+    /// # Errors
+    /// Why it cannot be written; the old file is then as it was.
+    pub fn save(&mut self, remembered: &Remembered) -> Result<(), Problem> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let written = serde_json::to_vec_pretty(remembered)
+            .map_err(io::Error::from)
+            .and_then(|bytes| {
+                if bytes != self.saved {
+                    if let Some(folder) = path.parent() {
+                        std::fs::create_dir_all(folder)?;
+                    }
+                    files::write_private(path, &bytes)?;
+                    self.saved = bytes;
+                }
+                Ok(())
+            });
+        written.map_err(|error| not_saved(path, &error))
+    }
+}
+
+/// Copies a file of an earlier version that cannot be read, before it is written over.
+pub fn keep_older(path: &Path) -> Problem {
+    let unreadable = io::Error::new(io::ErrorKind::InvalidData, "it is not what this program writes");
+    match set_aside(path, |kept| std::fs::copy(path, kept).map(|_| ())) {
+        Ok(kept) => kept_as(path, &unreadable, &kept),
+        Err(error) => left_as_it_is(path, &error),
+    }
+}
+
+/// Whether the window system has kept nothing in its file.
+pub fn is_empty(path: &Path) -> bool {
+    files::read_text(path, LARGEST).is_ok_and(|text| text.trim() == "{}")
+}
+
+/// `None` where there is no file.
+fn read(path: &Path) -> io::Result<Option<Remembered>> {
+    match files::read(path, LARGEST) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Moves or copies the file to a name that no file has.
+fn set_aside(path: &Path, to: impl Fn(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let stamp = time::stamp(time::now());
+    let names = (0..100).map(|again| match again {
+        0 => format!("{name}.unreadable-{stamp}"),
+        again => format!("{name}.unreadable-{stamp}-{again}"),
+    });
+    let free = names.map(|name| path.with_file_name(name)).find(|kept| !kept.exists());
+    let kept = free.ok_or(io::ErrorKind::AlreadyExists)?;
+    to(&kept)?;
+    Ok(kept)
+}
+
+fn kept_as(path: &Path, error: &io::Error, kept: &Path) -> Problem {
+    let (path, kept) = (path.display(), kept.display());
+    Problem::new(
+        ProblemKind::File,
+        Said::new(
+            format!("The settings in {path} cannot be read ({error}). The window starts with the usual ones."),
+            format!(
+                "{path} の設定を読めません（{}）。既定の設定で起動しました。",
+                errors::system(&error.to_string())
+            ),
+        ),
+        Said::new(
+            format!("The unreadable file is kept as {kept}."),
+            format!("読めなかったファイルは {kept} に残してあります。"),
+        ),
+    )
+}
+
+fn left_as_it_is(path: &Path, error: &io::Error) -> Problem {
+    let path = path.display();
+    Problem::new(
+        ProblemKind::File,
+        Said::new(
+            format!("The settings in {path} cannot be read ({error}). The window starts with the usual ones."),
+            format!(
+                "{path} の設定を読めません（{}）。既定の設定で起動しました。",
+                errors::system(&error.to_string())
+            ),
+        ),
+        Said::new(
+            "The file is left as it is, and nothing is saved into it; check its rights and its folder's.",
+            "ファイルはそのまま残し、何も書き込みません。ファイルとフォルダーのアクセス権を確かめてください。",
+        ),
+    )
+}
+
+fn not_saved(path: &Path, error: &io::Error) -> Problem {
+    let path = path.display();
+    Problem::new(
+        ProblemKind::File,
+        Said::new(
+            format!("The settings cannot be saved in {path} ({error}). Those of the last time are kept."),
+            format!(
+                "設定を {path} に保存できません（{}）。前回の設定は残っています。",
+                errors::system(&error.to_string())
+            ),
+        ),
+        Said::new(
+            "Free some space or check the folder's rights; they are saved again later.",
+            "空き容量を増やすか、フォルダーの権限を確かめてください。後でもう一度保存します。",
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use softprefix_core::files::faults::{Fault, inject};
+
+    use super::*;
+    use crate::model::Settings;
+
+    fn open(path: &Path) -> (SettingsFile, Remembered, Option<Problem>) {
+        SettingsFile::open(path, || Ok(None))
+    }
+
+    fn zoomed(zoom: f32) -> Remembered {
+        let mut remembered = Remembered::default();
+        remembered.settings.zoom = zoom;
+        remembered
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_was_saved_is_there_at_the_next_start_and_an_older_versions_file_counts_until_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/settings.json");
+        let (mut file, remembered, problem) = SettingsFile::open(&path, || Ok(Some(zoomed(1.5))));
+        assert_eq!((remembered.settings.zoom, problem), (1.5, None));
+        file.save(&zoomed(2.0)).unwrap();
+        let (_, remembered, problem) = SettingsFile::open(&path, || Ok(Some(zoomed(1.5))));
+        assert_eq!((remembered.settings.zoom, problem), (2.0, None));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_be_read_are_kept_aside_and_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("settings.json");
+        for torn in ["", "{", "[1]", "{\"settings\": {\"zoom\": \"large\"}}", "\u{0}\u{0}"] {
+            std::fs::write(&path, torn).unwrap();
+            let before = names(folder.path()).len();
+            let (mut file, remembered, problem) = open(&path);
+            assert_eq!(remembered, Remembered::default().within_bounds());
+            assert!(problem.unwrap().remedy.en.contains(".unreadable-"));
+            assert!(!path.exists());
+            file.save(&zoomed(1.5)).unwrap();
+            let kept = names(folder.path());
+            assert_eq!(kept.len(), before + 1, "{kept:?}");
+            let texts = kept
+                .iter()
+                .map(|name| std::fs::read_to_string(folder.path().join(name)));
+            assert!(texts.flatten().any(|text| text == torn), "{torn:?} is kept");
+        }
+    }
+
+    #[test]
+    fn settings_that_can_neither_be_read_nor_moved_are_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        // A folder in the place of its folder stands for whatever keeps a file from being moved; root moves all files.
+        let path = folder.path().join("file/settings.json");
+        std::fs::write(folder.path().join("file"), "a person's").unwrap();
+        let (mut file, _, problem) = open(&path);
+        assert!(problem.unwrap().remedy.en.contains("left as it is"));
+        file.save(&zoomed(1.5)).unwrap();
+        assert_eq!(std::fs::read(folder.path().join("file")).unwrap(), b"a person's");
+    }
+
+    #[test]
+    fn numbers_of_a_file_are_brought_within_their_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("settings.json");
+        let (least, most) = (*Settings::ZOOM.start(), *Settings::ZOOM.end());
+        for (zoom, expected) in [("0", least), ("1e30", most), ("-1", least), ("1.25", 1.25)] {
+            let text = format!(
+                r#"{{"settings": {{"zoom": {zoom}, "texts_height": -1, "pair_height": -3}},
+                    "prefix": {{"magnitude": 1e308, "len": 1000000000000, "blend": 7}},
+                    "prompt": {{"max_tokens": 0, "preset": 99}}, "sweep": {{"repeats": 1000000000000, "lens": [0]}}}}"#
+            );
+            std::fs::write(&path, text).unwrap();
+            let (_, remembered, problem) = open(&path);
+            assert_eq!(problem, None);
+            assert_eq!(remembered.settings.zoom, expected, "{zoom}");
+            assert_eq!(remembered.settings.texts_height, None);
+            assert_eq!(remembered.settings.pair_height, None);
+            assert!(remembered.prefix.len <= softprefix_core::prefix::MAX_LEN);
+            assert_eq!(remembered.prefix.blend, 1.0);
+            assert_eq!((remembered.prompt.max_tokens, remembered.prompt.preset), (1, None));
+            assert_eq!(remembered.sweep.repeats, 100);
+            assert!(remembered.sweep.lens.iter().all(|&len| len > 0));
+        }
+        let mut remembered = Remembered::default();
+        remembered.settings.zoom = f32::NAN;
+        remembered.prefix.magnitude = f64::NAN;
+        remembered.prefix.blend = f64::INFINITY;
+        let bounded = remembered.within_bounds();
+        assert_eq!(bounded.settings.zoom, 1.0);
+        assert!(bounded.prefix.magnitude.is_finite() && bounded.prefix.blend.is_finite());
+    }
+
+    #[test]
+    fn whichever_step_of_saving_fails_the_old_settings_or_the_new_ones_are_whole_and_it_is_said() {
+        for fault in [Fault::Broken, Fault::Full] {
+            for at in 0.. {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("settings.json");
+                open(&path).0.save(&zoomed(1.5)).unwrap();
+                let (mut file, _, _) = open(&path);
+                let injected = inject(folder.path(), fault(at));
+                let saved = file.save(&zoomed(2.0));
+                let met = injected.was_met();
+                drop(injected);
+                assert_eq!(saved.is_err(), met, "{at}");
+                assert_eq!(open(&path).1.settings.zoom, if met { 1.5 } else { 2.0 });
+                assert_eq!(names(folder.path()), ["settings.json"], "nothing half-written is left");
+                if !met {
+                    assert!(at > 2, "there are several steps");
+                    break;
+                }
+                assert!(saved.unwrap_err().sentence.en.contains("cannot be saved"));
+                file.save(&zoomed(2.0)).unwrap();
+                assert_eq!(open(&path).1.settings.zoom, 2.0);
+            }
+        }
+    }
+}
