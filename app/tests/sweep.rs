@@ -22,7 +22,7 @@ use softprefix_core::prefix::Magnitude;
 use softprefix_core::protocol::extension::FinishReason;
 use std::time::Duration;
 
-use common::stage::{Stage as Shown, window};
+use common::stage::{Stage as Shown, window, words};
 
 fn ready(language: Language) -> Workbench {
     let mut bench = common::ready(language, Theme::Dark);
@@ -369,4 +369,74 @@ fn of_a_long_history_only_the_rows_in_sight_are_made_and_the_latest_stands_first
     assert!((5..30).contains(&rows), "{rows}");
     search(&mut harness, "nowhere", &[]);
     assert_eq!(harness.query_all_by_role(Role::ListItem).count(), 0);
+}
+
+#[test]
+fn nothing_asks_to_press_start_while_a_sweep_runs() {
+    let harness = window(ready(Language::English));
+    assert!(words(&harness, "Press Start").is_some());
+    let harness = window(running(Language::English, 1));
+    assert!(words(&harness, "Press Start").is_none());
+}
+
+#[test]
+fn a_text_of_the_pair_has_the_label_that_the_run_has_everywhere() {
+    let mut harness = window(running(Language::English, 8));
+    harness.get_by_label("P 1, 1×: chrF2 36").click();
+    harness.run_steps(3);
+    assert!(words(&harness, "1×, P 1, Constant").is_some());
+}
+
+/// A sweep over two prompts that has ended; the second prompt's texts never leave their baseline.
+fn over_two_prompts(language: Language) -> Workbench {
+    let mut bench = ready(language);
+    bench.apply(Action::Sweep(SweepAction::SetMagnitudes("0, 1, 12".to_owned())));
+    bench.apply(Action::Sweep(SweepAction::AddPreset(2)));
+    bench.apply(Action::Sweep(SweepAction::Start));
+    let experiment = Experiment {
+        version: JOURNAL_VERSION,
+        id: "two".to_owned(),
+        name: "Two prompts".to_owned(),
+        started_unix: 1_795_406_700.0,
+        plan: Some(bench.sweep_plan()),
+        module: common::facts().identity,
+    };
+    run_event(&mut bench, RunEvent::Started(Box::new(experiment.clone())));
+    for case in experiment.plan.as_ref().unwrap().cases().unwrap() {
+        let mut done = record(&experiment, &case);
+        if let (1, Outcome::Done(answer)) = (case.prompt, &mut done.outcome) {
+            answer.text = common::BASELINE.to_owned();
+        }
+        run_event(&mut bench, RunEvent::CaseFinished(Box::new(done)));
+    }
+    run_event(
+        &mut bench,
+        RunEvent::Ended(softprefix_core::experiment::RunEnd::Complete),
+    );
+    bench.apply(Action::Sweep(SweepAction::ShowCase(0)));
+    common::settle(&mut bench, &|_| String::new());
+    bench
+}
+
+#[test]
+fn a_sweep_over_several_prompts_plots_their_mean_with_its_spread() {
+    for (language, mean, said) in [
+        (Language::English, "Mean", "Mean over 2 prompts"),
+        (Language::Japanese, "平均", "大きさごとの、プロンプト 2 件の平均"),
+    ] {
+        let mut harness = window(over_two_prompts(language));
+        assert!(harness.query_by_label_contains(said).is_none());
+        harness.get_by_label(mean).click();
+        harness.run_steps(3);
+        assert!(harness.query_by_label_contains(said).is_some());
+        // From the first prompt's chrF2 to the second's 100: a bar at each of two magnitudes of each P.
+        let bars = common::stage::painted(&harness).into_iter().filter(|shape| {
+            matches!(shape, egui::Shape::LineSegment { points: [a, b], stroke }
+                if stroke.width == 1.0 && a.x == b.x && (a.y - b.y).abs() > 40.0
+                    && stroke.color == softprefix::theme::DARK.text3)
+        });
+        assert!(bars.count() >= 4);
+    }
+    // Of one prompt there is no mean.
+    assert!(window(running(Language::English, 8)).query_by_label("Mean").is_none());
 }

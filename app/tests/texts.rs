@@ -13,7 +13,12 @@ use softprefix::model::{Language, Theme};
 use softprefix::workbench::{Action, Tab, Workbench};
 use softprefix_core::compare::Granularity;
 
-use common::stage::{Stage, paced, sized, window};
+use common::stage::{Stage, paced, painted, sized, window, words};
+use eframe::egui::{Modifiers as Held, Shape};
+use softprefix::model::{KindChoice, Side};
+use softprefix::theme;
+use softprefix_core::experiment::Outcome;
+use softprefix_core::protocol::extension::FinishReason;
 
 fn tuned() -> Workbench {
     common::tuned(Language::English, Theme::Dark)
@@ -393,4 +398,222 @@ fn a_prefix_whose_curve_is_to_fill_by_itself_asks_for_it_once_when_the_outputs_a
         common::answer(&mut bench, requests, &answer);
     }
     assert_eq!(asked, 1);
+}
+
+/// Runs at this magnitude.
+fn run_at(bench: &mut Workbench, magnitude: f64) {
+    bench.apply(Action::SetMagnitude(magnitude));
+    bench.apply(Action::Run);
+    common::settle(bench, &answer);
+}
+
+#[test]
+fn a_run_has_the_same_label_in_its_pane_in_the_presenter_and_in_the_plot_and_names_its_prompt_where_there_are_several()
+{
+    let mut bench = common::ready(Language::English, Theme::Dark);
+    run_at(&mut bench, 2.9);
+    assert!(
+        window(common::tuned(Language::English, Theme::Dark))
+            .query_by_label("2.9×, P 4, Constant")
+            .is_some()
+    );
+    bench.apply(Action::SetPrompt("Another one.".to_owned()));
+    // Until it is run the texts are those of the other prompt, and say so.
+    let mut harness = window(bench);
+    assert!(
+        harness.query_all_by_label("from Spring poem").count() == 2,
+        "both panes"
+    );
+    run_at(&mut harness.state_mut().bench, 0.25);
+    harness.run_steps(3);
+    assert!(harness.query_by_label("0.25×, P 4, Constant, Another one.").is_some());
+    assert!(harness.query_by_label("Baseline, Another one.").is_some());
+    harness.state_mut().bench.apply(Action::Present(true));
+    harness.run_steps(3);
+    assert!(harness.query_by_label("0.25×, P 4, Constant").is_some());
+}
+
+#[test]
+fn a_run_that_was_stopped_says_in_its_label_that_it_is_cut_off() {
+    let mut bench = common::ready(Language::English, Theme::Dark);
+    run_at(&mut bench, 1.0);
+    bench.apply(Action::SetMagnitude(2.0));
+    bench.apply(Action::Run);
+    let asked = bench.take_requests().into_iter().find_map(|request| match request {
+        Request::Infer(inference) if inference.side == Side::Prefixed => Some(*inference),
+        _ => None,
+    });
+    let asked = asked.expect("a run");
+    let mut record = common::record(&bench, &asked, "春の花が");
+    if let Outcome::Done(done) = &mut record.outcome {
+        done.finish_reason = FinishReason::Stopped;
+    }
+    let (run, id) = (asked.run, record.id.clone());
+    bench.absorb(Event::Finished {
+        run,
+        side: Side::Prefixed,
+        record: Box::new(record),
+    });
+    bench.apply(Action::SelectRun(Some(id)));
+    common::settle(&mut bench, &answer);
+    assert!(window(bench).query_by_label("2×, P 4, Constant, cut off").is_some());
+}
+
+#[test]
+fn an_old_verdict_dims_with_its_texts_and_leaves_room_for_three_measures() {
+    let mut harness = window(tuned());
+    let (_, fresh) = words(&harness, "Leaves").expect("a verdict");
+    for measure in ["chrF2", "indel", "mean KL"] {
+        assert!(words(&harness, measure).is_some(), "{measure}");
+    }
+    harness.state_mut().bench.apply(Action::SetMagnitude(4.4));
+    harness.run_steps(2);
+    let (_, old) = words(&harness, "Leaves").expect("the same verdict");
+    assert!(old.a() < fresh.a(), "{old:?} of {fresh:?}");
+}
+
+#[test]
+fn the_words_of_the_collapse_lie_over_the_line_of_the_magnitude() {
+    let mut bench = tuned();
+    bench.apply(Action::SetMagnitude(9.0));
+    let harness = sized(bench, [1440.0, 900.0]);
+    let (tag, _) = words(&harness, "repeats itself from").expect("the tag");
+    let orange = theme::DARK.prefix_fill;
+    let line = painted(&harness).into_iter().rposition(
+        |shape| matches!(shape, Shape::LineSegment { points: [a, b], stroke } if stroke.color == orange && a.x == b.x),
+    );
+    assert!(line.expect("the line") < tag);
+}
+
+#[test]
+fn only_runs_of_the_same_prefix_at_other_magnitudes_are_joined_and_the_others_are_hollow() {
+    let mut bench = common::ready(Language::English, Theme::Dark);
+    for magnitude in [0.25, 0.5, 1.0, 2.0] {
+        run_at(&mut bench, magnitude);
+    }
+    // Another direction, another length, another seed.
+    bench.apply(Action::SetKind(KindChoice::RandomNormal));
+    run_at(&mut bench, 1.4);
+    bench.apply(Action::SetSeed(77));
+    run_at(&mut bench, 1.7);
+    bench.apply(Action::SetKind(KindChoice::Constant));
+    bench.apply(Action::SetLen(2));
+    run_at(&mut bench, 0.7);
+    let points = |harness: &Harness<'_, Stage>, radius: f32| {
+        let shapes = painted(harness).into_iter();
+        let is_point = |shape: &&Shape| matches!(shape, Shape::Circle(circle) if circle.radius == radius);
+        shapes.filter(is_point).count()
+    };
+    // The line has a corner at each point that it joins.
+    let corners = |harness: &Harness<'_, Stage>| {
+        let stroke = theme::DARK.text2;
+        let lines = painted(harness).into_iter().filter_map(|shape| match shape {
+            Shape::Path(path)
+                if path.stroke.width == 2.0 && path.stroke.color == egui::epaint::ColorMode::Solid(stroke) =>
+            {
+                Some(path.points.len())
+            }
+            _ => None,
+        });
+        lines.max().unwrap_or(0)
+    };
+    bench.apply(Action::SetLen(4));
+    bench.apply(Action::SetMagnitude(3.0));
+    let mut harness = window(bench);
+    assert_eq!((points(&harness, 3.5), points(&harness, 3.75)), (4, 3));
+    assert_eq!(corners(&harness), 4);
+    // With another prefix in hand it is its own runs that are joined.
+    harness
+        .state_mut()
+        .bench
+        .apply(Action::SetKind(KindChoice::RandomNormal));
+    harness.run_steps(2);
+    assert_eq!((points(&harness, 3.5), points(&harness, 3.75)), (1, 6));
+}
+
+#[test]
+fn the_check_of_the_baseline_says_what_it_is_and_how_far_it_is() {
+    let mut bench = common::ready(Language::English, Theme::Dark);
+    bench.apply(Action::Run);
+    let mut repeat = None;
+    for _ in 0..8 {
+        let (checks, others): (Vec<_>, Vec<_>) = bench
+            .take_requests()
+            .into_iter()
+            .partition(|request| matches!(request, Request::Infer(inference) if inference.side == Side::Repeat));
+        repeat = checks.into_iter().next().or(repeat);
+        common::answer(&mut bench, others, &answer);
+    }
+    let Some(Request::Infer(repeat)) = repeat else {
+        panic!("the baseline does not run twice");
+    };
+    let half: String = common::BASELINE
+        .chars()
+        .take(common::BASELINE.chars().count() / 2)
+        .collect();
+    let (run, side) = (repeat.run, repeat.side);
+    bench.absorb(Event::Delta { run, side, text: half });
+    let harness = window(bench);
+    let bar = harness.get_by_role_and_label(Role::ProgressIndicator, "second run, checks the first");
+    let share = bar.accesskit_node().numeric_value().expect("a share");
+    assert!((45.0..55.0).contains(&share), "{share}");
+}
+
+#[test]
+fn runs_are_chosen_by_pointer_and_keyboard_and_plotted_together_whatever_their_prompt() {
+    let mut bench = common::ready(Language::English, Theme::Dark);
+    run_at(&mut bench, 0.5);
+    run_at(&mut bench, 1.0);
+    bench.apply(Action::SetPrompt("Another one.".to_owned()));
+    run_at(&mut bench, 2.0);
+    run_at(&mut bench, 4.0);
+    bench.apply(Action::ShowRuns(true));
+    let mut harness = sized(bench, [1280.0, 1000.0]);
+    let row = |harness: &Harness<'_, Stage>, magnitude: &str| {
+        let mut rows = harness.query_all_by_role(Role::Row);
+        let has = |label: String| label.contains(magnitude);
+        let row = rows.find(|row| row.accesskit_node().label().is_some_and(has));
+        row.expect("a line").rect().center()
+    };
+    let click = |harness: &mut Harness<'_, Stage>, magnitude: &str, modifiers: Held| {
+        let pos = row(harness, magnitude);
+        harness.hover_at(pos);
+        harness.event(egui::Event::ModifiersChanged(modifiers));
+        for pressed in [true, false] {
+            let button = egui::PointerButton::Primary;
+            harness.event_modifiers(
+                egui::Event::PointerButton {
+                    pos,
+                    button,
+                    pressed,
+                    modifiers,
+                },
+                modifiers,
+            );
+            harness.run_steps(1);
+        }
+    };
+    click(&mut harness, "0.50×", Held::COMMAND);
+    assert!(harness.query_by_label("1 chosen").is_some());
+    click(&mut harness, "2.0×", Held::SHIFT);
+    // The baseline of the second prompt lies between and is no point of a plot.
+    assert!(harness.query_by_label("3 chosen").is_some());
+    harness.get_by_label("Plot them").click();
+    harness.run_steps(3);
+    assert_eq!(harness.state().bench.tuning.plotted().len(), 3);
+    assert!(!harness.state().bench.runs_shown);
+    harness.get_by_label("3 chosen runs: show all").click();
+    harness.run_steps(3);
+    assert_eq!(harness.state().bench.tuning.plotted().len(), 2, "those of the prompt");
+    // By the keyboard: Space chooses the line that the arrows are at.
+    harness.state_mut().bench.apply(Action::ShowRuns(true));
+    harness.run_steps(2);
+    harness.get_by_role_and_label(Role::Table, "Runs").focus();
+    harness.run_steps(2);
+    harness.key_press(Key::Space);
+    harness.run_steps(2);
+    assert!(harness.query_by_label("4 chosen").is_some());
+    harness.key_press_modifiers(Held::SHIFT, Key::ArrowUp);
+    harness.run_steps(2);
+    assert!(harness.query_by_label_contains("chosen").is_some());
 }

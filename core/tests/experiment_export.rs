@@ -8,11 +8,62 @@ use serde_json::{Value, json};
 use softprefix_core::compare::{Measure, Report, ResultsFile, Verdict};
 use softprefix_core::experiment::export::{self, ImportError};
 use softprefix_core::experiment::html::{self, Language};
-use softprefix_core::experiment::{Analysis, Applied, Experiment, Extent, Outcome, Proof, Record};
-use softprefix_core::prefix::Magnitude;
+use softprefix_core::experiment::{
+    Analysis, Applied, Experiment, Extent, Group, Magnitudes, Outcome, Plan, Prompt, Proof, Record, Settings, Spread,
+    Sweep, Values, over_prompts,
+};
+use softprefix_core::prefix::{Magnitude, PrefixKind, Rounding};
+use softprefix_core::protocol::Sampling;
 use softprefix_core::protocol::extension::SoftPrefixEcho;
 
 const BASE: &str = "こんにちは。私は人工知能です。何かお手伝いできることはありますか?";
+
+/// No prompt has a title.
+fn untitled(_: &Prompt) -> Option<String> {
+    None
+}
+
+/// Two prompts at two lengths and three magnitudes, sampled; the texts of the second prompt move less.
+fn two_prompts() -> (Experiment, Vec<Record>) {
+    let prompt = |user: &str| Prompt {
+        system: String::new(),
+        user: user.into(),
+    };
+    let sweep = Sweep {
+        kind: PrefixKind::Constant,
+        lens: vec![1, 4],
+        magnitudes: Magnitudes::TokenNorms(Values::List(vec![0.0, 0.05, 2.0])),
+        rounding: Rounding::default(),
+    };
+    let sampling = Sampling {
+        top_k: Some(10),
+        temperature: Some(0.8),
+        seed: Some(7),
+        ..Sampling::default()
+    };
+    let plan = Plan {
+        prompts: vec![prompt("春の花の詩を書いてください。"), prompt("Write a <short> reply.")],
+        closing: false,
+        settings: Settings::new(64, &sampling),
+        ..Plan::new(prompt(""), sweep)
+    };
+    let experiment = common::experiment("two", plan);
+    let cases = common::plan_of(&experiment).cases().unwrap();
+    let records = cases.iter().map(|case| {
+        let size = match case.recipe.as_ref().map(|recipe| recipe.magnitude) {
+            Some(Magnitude::TokenNorms(size)) => size,
+            _ => 0.0,
+        };
+        let text = match (size > 1.0, case.prompt) {
+            (false, _) => BASE.to_owned(),
+            (true, 0) => "猫が窓の外を見ている。".to_owned(),
+            (true, _) => BASE.replace("何か", "少し"),
+        };
+        common::record(&experiment, case, &text)
+    });
+    let records = records.collect();
+    (experiment, records)
+}
 
 /// The ten-value sweep: small values change nothing, larger ones a little, the largest loop; one case failed.
 fn sweep() -> (Experiment, Vec<Record>) {
@@ -169,9 +220,9 @@ fn a_text_that_was_cut_off_is_told_as_cut_in_every_form() {
             .all(|(i, extent)| i == 8 || *extent == Extent::Complete)
     );
 
-    let page = html::to_html(&experiment, &records, Language::English);
+    let page = html::to_html(&experiment, &records, Language::English, &untitled);
     assert!(page.contains("cut off after 3 characters") && page.contains(">こんに</div>"));
-    assert!(html::to_html(&experiment, &records, Language::Japanese).contains("3 文字で途切れた"));
+    assert!(html::to_html(&experiment, &records, Language::Japanese, &untitled).contains("3 文字で途切れた"));
     let csv = read_csv(&export::to_csv(&records));
     let column = csv[0].iter().position(|head| head == "cut").unwrap();
     assert_eq!((csv[9][column].as_str(), csv[8][column].as_str()), ("cut", ""));
@@ -610,7 +661,7 @@ fn every_export_is_in_the_plans_order_whichever_case_ended_first() {
         export::to_llm_comparator(&experiment, &ended).unwrap(),
         export::to_llm_comparator(&experiment, &records).unwrap()
     );
-    let page = |records| html::to_html(&experiment, records, Language::English);
+    let page = |records| html::to_html(&experiment, records, Language::English, &untitled);
     assert_eq!(page(&ended), page(&records));
 }
 
@@ -645,7 +696,7 @@ fn the_html_report_needs_nothing_from_outside_and_no_text_breaks_out() {
         answer.text = "</div><script>alert(2)</script>\u{0}".into();
     }
     for (language, word) in [(Language::English, "Deterministic"), (Language::Japanese, "決定的")] {
-        let page = html::to_html(&experiment, &records, language);
+        let page = html::to_html(&experiment, &records, language, &untitled);
         assert!(page.contains(word));
         assert!(!page.contains("<script") && !page.contains("src=") && !page.contains("http-equiv=\"refresh"));
         assert_eq!(
@@ -654,8 +705,8 @@ fn the_html_report_needs_nothing_from_outside_and_no_text_breaks_out() {
         );
         assert_eq!(
             page.matches("class=\"chart\"").count(),
-            8,
-            "two of them about what was scored"
+            9,
+            "the map and eight plots, two of them about what was scored"
         );
         assert_eq!(page.matches("<section").count(), 12);
         assert!(page.contains("<del>") && page.contains("<ins>"));
@@ -679,7 +730,7 @@ fn an_experiment_without_any_record_exports_in_every_form() {
         []
     );
     assert_eq!(read_csv(&export::to_csv(&[])).len(), 1);
-    assert!(html::to_html(&experiment, &[], Language::English).contains("0 cases"));
+    assert!(html::to_html(&experiment, &[], Language::English, &untitled).contains("0 cases"));
     assert!(
         ResultsFile::from_json(
             export::to_results_file(&experiment, &[], 0)
@@ -744,4 +795,125 @@ fn scores_are_measures_like_others_and_leave_with_their_case_in_every_form() {
         .find(|record| record.case.name == records[5].case.name)
         .unwrap();
     assert_eq!(back.scores, records[5].scores);
+}
+
+#[test]
+fn the_report_calls_runs_and_prompts_as_people_do_and_states_all_that_the_texts_depend_on() {
+    let (experiment, records) = two_prompts();
+    let title_of = |prompt: &Prompt| prompt.user.contains("春").then(|| "Spring poem".to_owned());
+    let page = html::to_html(&experiment, &records, Language::English, &title_of);
+    for words in [
+        "<h3>0.05×, P 1, constant, Spring poem ",
+        "<h3>2×, P 4, constant, Write a &lt;short&gt; reply. ",
+        "<h3>Baseline, Spring poem ",
+        "1 of 2:</span> Spring poem</h2>",
+        "2 of 2:</span> Write a &lt;short&gt; reply.</h2>",
+        "<h2>All 2 prompts</h2>",
+        "at most 64 tokens, top-k 10, temperature 0.8, seed 7",
+        &"ab".repeat(32),
+        "127.0.0.1:10001",
+        "softprefix 0.1.0",
+    ] {
+        assert!(page.contains(words), "{words}");
+    }
+    let page = html::to_html(&experiment, &records, Language::Japanese, &title_of);
+    for words in [
+        "<h3>0.05×、P 1、定数、Spring poem ",
+        "最大 64 トークン、top-k 10、温度 0.8、シード 7",
+    ] {
+        assert!(page.contains(words), "{words}");
+    }
+    let (experiment, records) = sweep();
+    let page = html::to_html(&experiment, &records, Language::English, &untitled);
+    assert!(page.contains("<h3>0.01 raw, P 1, constant ") && !page.contains("1 of 1"));
+}
+
+#[test]
+fn removed_words_are_blue_and_dashed_and_added_ones_orange_and_solid_as_on_screen() {
+    let (experiment, records) = sweep();
+    let page = html::to_html(&experiment, &records, Language::English, &untitled);
+    assert!(page.contains("--gone-ink:#0b5cb8") && page.contains("border-bottom:2px dashed var(--gone-ink)"));
+    assert!(page.contains("--new-ink:#d45b00") && page.contains("border-bottom:2px solid var(--new-ink)"));
+    // Nothing else is in these colours.
+    let rest = page.split("</style>").nth(1).unwrap();
+    for colour in ["#0072b2", "#d55e00", "#0b5cb8", "#d45b00"] {
+        assert!(!rest.contains(colour), "{colour}");
+    }
+}
+
+#[test]
+fn the_map_of_a_report_spreads_its_colours_over_what_is_there_and_writes_the_ends_of_the_scale() {
+    let (experiment, records) = two_prompts();
+    let page = html::to_html(&experiment, &records, Language::English, &untitled);
+    let analysis = Analysis::of(&records);
+    let farthest = analysis.groups[0]
+        .points
+        .iter()
+        .filter_map(|point| point.measures.as_ref());
+    let farthest = farthest.map(|measures| measures.chrf2).fold(100.0, f64::min);
+    assert!(farthest < 20.0, "{farthest}");
+    assert!(page.contains("nearest to the baseline 100</text>"));
+    assert!(page.contains(&format!(">{farthest:.0} farthest</text>")));
+    // The nearest cell is all blue and the farthest all orange.
+    assert!(page.contains("fill=\"#2f5e94\"><title>100</title>"));
+    assert!(page.contains(&format!("fill=\"#a85a14\"><title>{farthest:.0}</title>")));
+}
+
+#[test]
+fn over_several_prompts_a_measure_has_its_mean_and_its_spread_where_every_prompt_was_run() {
+    let (_, mut records) = two_prompts();
+    let spreads = |records: &[Record]| {
+        let analysis = Analysis::of(records);
+        let groups: Vec<&Group> = analysis.groups.iter().collect();
+        let lines = over_prompts(&groups, Measure::Chrf2);
+        let lines = lines.into_iter().map(|(series, spreads)| (series.recipe.len, spreads));
+        lines.collect::<Vec<(usize, Vec<Spread>)>>()
+    };
+    let analysis = Analysis::of(&records);
+    let at_two = |group: &Group| {
+        let point = group
+            .points
+            .iter()
+            .find(|point| point.token_norms == Some(2.0))
+            .unwrap();
+        point.measures.as_ref().unwrap().chrf2
+    };
+    let [low, high] = [at_two(&analysis.groups[0]), at_two(&analysis.groups[1])];
+    assert!(low < high && high < 100.0);
+    let lines = spreads(&records);
+    assert_eq!(lines.iter().map(|(len, _)| *len).collect::<Vec<_>>(), [1, 4]);
+    for (_, line) in &lines {
+        assert_eq!(
+            line.iter().map(|spread| spread.magnitude).collect::<Vec<_>>(),
+            [0.0, 0.05, 2.0]
+        );
+        assert_eq!((line[0].mean, line[0].least, line[0].most), (100.0, 100.0, 100.0));
+        assert_eq!((line[2].least, line[2].most), (low, high));
+        assert!((line[2].mean - (low + high) / 2.0).abs() < 1e-9);
+    }
+    // A magnitude that one prompt lacks is no mean of both, and one prompt has no mean at all.
+    records.retain(|record| record.case.prompt == 0 || record.token_norms() != Some(0.05));
+    assert_eq!(spreads(&records)[0].1.len(), 2);
+    records.retain(|record| record.case.prompt == 0);
+    assert_eq!(spreads(&records), []);
+}
+
+#[test]
+fn the_csv_tells_how_many_tokens_were_drafted_and_how_many_of_these_stayed() {
+    let (_, mut records) = sweep();
+    if let Outcome::Done(answer) = &mut records[1].outcome {
+        let usage = answer.usage.as_mut().unwrap();
+        (usage.drafted, usage.accepted) = (40, 31);
+    }
+    let rows = read_csv(&export::to_csv(&records));
+    let column = |name: &str| rows[0].iter().position(|head| head == name).unwrap();
+    assert_eq!(
+        (
+            rows[2][column("drafted")].as_str(),
+            rows[2][column("drafts_accepted")].as_str()
+        ),
+        ("40", "31")
+    );
+    assert_eq!(rows[1][column("drafted")], "0");
+    assert_eq!(rows[9][column("drafted")], "", "a failed case counts nothing");
 }

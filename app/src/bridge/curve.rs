@@ -83,6 +83,7 @@ async fn run_one(session: &Session, inference: Inference, mut stop: Stop, tuning
         prompt: asked.prompt,
         settings: asked.settings,
         priority: Priority::Batch,
+        draft: inference.draft,
         attempt: 1,
         written_by: WRITTEN_BY.to_owned(),
     };

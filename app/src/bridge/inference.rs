@@ -39,6 +39,7 @@ pub(super) async fn run(
         side,
         asked,
         recipe,
+        draft,
         kept,
         ..
     } = inference;
@@ -67,6 +68,7 @@ pub(super) async fn run(
             Side::Repeat => Priority::Batch,
             Side::Baseline | Side::Prefixed => Priority::Live,
         },
+        draft,
         attempt: 1,
         written_by: WRITTEN_BY.to_owned(),
     };

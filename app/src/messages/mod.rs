@@ -116,6 +116,8 @@ pub struct Inference {
     pub asked: Asked,
     /// `None` on the baseline.
     pub recipe: Option<PrefixRecipe>,
+    /// Tokens that the output is likely to be or to repeat; empty for none.
+    pub draft: Vec<u32>,
     pub delay: Duration,
     /// Whether its record is saved in the journal of the session of tuning.
     pub kept: bool,

@@ -1,9 +1,9 @@
 //! The file formats in which experiments and plots are exported.
 
 use softprefix_core::experiment::drawing::Drawing;
-use softprefix_core::experiment::{Experiment, Record, export, html};
+use softprefix_core::experiment::{Experiment, Prompt, Record, export, html};
 
-use super::Language;
+use super::{Language, Preset};
 
 /// A file format for an experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,11 +56,12 @@ impl Format {
     ) -> std::io::Result<String> {
         Ok(match self {
             Self::Html => {
+                let title_of = |prompt: &Prompt| Some(Preset::of(prompt)?.title(language).to_owned());
                 let language = match language {
                     Language::English => html::Language::English,
                     Language::Japanese => html::Language::Japanese,
                 };
-                html::to_html(experiment, records, language)
+                html::to_html(experiment, records, language, &title_of)
             }
             Self::Csv => export::to_csv(records),
             Self::Json => export::to_json(experiment, records)?,

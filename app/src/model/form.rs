@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use softprefix_core::experiment::{PrefixIdentity, Prompt, Settings};
 use softprefix_core::protocol;
 
-use super::Problem;
+use super::{Language, Problem};
 
 /// The prompt and the sampling settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,13 +103,33 @@ impl Sampling {
     }
 }
 
-/// A ready-made prompt. Its label is looked up in the text tables.
+/// A ready-made prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preset {
-    /// Key of the label in the text tables.
-    pub key: &'static str,
+    /// Its title in English and in Japanese.
+    titles: [&'static str; 2],
     pub system: &'static str,
     pub user: &'static str,
+}
+
+impl Preset {
+    /// The preset with this prompt, if there is one.
+    #[must_use]
+    pub fn of(prompt: &Prompt) -> Option<&'static Self> {
+        PRESETS
+            .iter()
+            .find(|preset| preset.user == prompt.user && preset.system == prompt.system)
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn title(&self, language: Language) -> &'static str {
+        let [english, japanese] = self.titles;
+        match language {
+            Language::English => english,
+            Language::Japanese => japanese,
+        }
+    }
 }
 
 const HELPFUL: &str = "You are a helpful assistant. Answer in the language of the request.";
@@ -117,42 +137,42 @@ const HELPFUL: &str = "You are a helpful assistant. Answer in the language of th
 /// The presets, Japanese ones first.
 pub const PRESETS: [Preset; 8] = [
     Preset {
-        key: "spring_poem",
+        titles: ["Spring poem", "春の花の詩"],
         system: HELPFUL,
         user: "「春の花を咲かせ」で始まる短い詩を書いてください。",
     },
     Preset {
-        key: "letter",
+        titles: ["Letter opening", "手紙の書き出し"],
         system: HELPFUL,
         user: "久しぶりの友人に送る手紙の書き出しを三文で書いてください。",
     },
     Preset {
-        key: "tea",
+        titles: ["Tea recipe", "お茶の淹れ方"],
         system: HELPFUL,
         user: "おいしい緑茶の淹れ方を、順を追って短く説明してください。",
     },
     Preset {
-        key: "night_street",
+        titles: ["Street at night", "夜の通り"],
         system: HELPFUL,
         user: "雨の夜の通りを、五感を使って描写してください。",
     },
     Preset {
-        key: "short_reply",
+        titles: ["Short reply", "短い返事"],
         system: HELPFUL,
         user: "「明日の会議は延期になりました」への短い返事を書いてください。",
     },
     Preset {
-        key: "story",
+        titles: ["Lighthouse story", "灯台の物語（英語）"],
         system: HELPFUL,
         user: "Write the first three sentences of a story about a lighthouse keeper.",
     },
     Preset {
-        key: "explain",
+        titles: ["Blue sky", "空の青さ（英語）"],
         system: HELPFUL,
         user: "Explain in three sentences why the sky is blue.",
     },
     Preset {
-        key: "code",
+        titles: ["Python code", "Python コード（英語）"],
         system: HELPFUL,
         user: "Write a Python function that returns the n-th Fibonacci number.",
     },

@@ -19,9 +19,7 @@ pub struct SweepCase {
 impl SweepCase {
     /// Returns the preset that it is, if it is one.
     pub fn preset(&self) -> Option<&'static Preset> {
-        PRESETS
-            .iter()
-            .find(|preset| preset.user == self.user && preset.system == self.system)
+        Preset::of(&self.prompt())
     }
 
     /// Returns the prompt in the form of plans and records.

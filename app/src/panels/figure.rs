@@ -7,6 +7,7 @@ use softprefix_core::experiment::drawing::{Drawing, Paper};
 use softprefix_core::experiment::svg::{Chart, Dot, Line, Map, MapCell};
 
 use super::desk::Desk;
+use super::label;
 use super::sweep::pictures::{self, Plotted};
 use crate::figure::Form;
 use crate::model::{Figure, MagnitudeUnit};
@@ -137,15 +138,19 @@ pub(super) fn tune(desk: &Desk<'_>) -> Figure {
     figure(&format!("tune-{}", measure.id()), chart.drawing())
 }
 
-/// The lines of a sweep.
-pub(super) fn lines(desk: &Desk<'_>, plotted: &Plotted) -> Figure {
+/// The lines of a sweep; `is_mean`: over all of its prompts.
+pub(super) fn lines(desk: &Desk<'_>, plotted: &Plotted, is_mean: bool) -> Figure {
     let measure = desk.bench.measure;
     let band = match (measure.full_scale(), plotted.noise) {
         (Some(top), Some(floor)) if measure.is_similarity() => Some((floor, top, desk.text.noise.to_owned())),
         _ => None,
     };
+    let of = match is_mean {
+        true => desk.sweep_text().all_prompts.to_owned(),
+        false => case_name(desk),
+    };
     let chart = Chart {
-        title: format!("{} · {}", case_name(desk), (desk.text.measures)(measure)),
+        title: format!("{of} · {}", (desk.text.measures)(measure)),
         x_label: x_label(desk, plotted.norms),
         lines: plotted
             .curves
@@ -159,6 +164,7 @@ pub(super) fn lines(desk: &Desk<'_>, plotted: &Plotted) -> Figure {
                         magnitude: spot.x,
                         value: spot.y,
                         is_loop: spot.collapsed,
+                        spread: spot.spread,
                         ..Dot::default()
                     })
                     .collect(),
@@ -189,6 +195,7 @@ pub(super) fn map(desk: &Desk<'_>, map: &pictures::Map) -> Figure {
         columns: map.columns.clone(),
         cells: map.cells.iter().map(cell).collect(),
         zero_first: map.zero_first,
+        ends: map.ends.clone(),
     };
     figure(&format!("map-{}", measure.id()), map.drawing())
 }
@@ -197,9 +204,5 @@ fn case_name(desk: &Desk<'_>) -> String {
     let Some(case) = desk.bench.sweep.shown_case() else {
         return String::new();
     };
-    let name = match case.preset() {
-        Some(preset) => (desk.text.presets)(preset.key).to_owned(),
-        None => case.user.replace('\n', " "),
-    };
-    name.chars().take(40).collect()
+    label::prompt(desk, &case.prompt())
 }

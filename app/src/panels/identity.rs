@@ -126,7 +126,7 @@ pub(super) fn sheet(ui: &mut Ui, desk: &mut Desk<'_>) {
             return;
         }
     };
-    let made_of = super::sweep::words::kind(desk.text, &sheet.recipe.kind);
+    let made_of = super::label::kind(desk.text, &sheet.recipe.kind);
     fact(ui, words.made_of, &made_of, false);
     fact(ui, words.shape, &format!("{} × {}", card.len, card.hidden_size), true);
     digest(ui, desk, card);

@@ -8,6 +8,7 @@ mod desk;
 mod doctor;
 mod figure;
 mod identity;
+mod label;
 mod material;
 mod module_card;
 mod outputs;

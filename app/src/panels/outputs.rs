@@ -5,21 +5,20 @@ use std::sync::Arc;
 
 use eframe::egui::{self, Align, Label, Layout, Popup, PopupCloseBehavior, Rect, Sense, Ui, UiBuilder, pos2, vec2};
 use softprefix_core::compare::Granularity;
-use softprefix_core::experiment::{Applied, GroupKey, PrefixIdentity};
-use softprefix_core::prefix::Magnitude;
+use softprefix_core::experiment::{Applied, GroupKey};
+use softprefix_core::prefix::PrefixRecipe;
 
-use super::deep;
 use super::desk::{CardParts, Desk};
+use super::{deep, label};
 use crate::commands::CommandId;
 use crate::model::{Colouring, Pane, PaneState, Parting, Side};
 use crate::text;
 use crate::theme::{self, Palette, Type};
-use crate::views::axis::written;
 use crate::views::button::Button;
 use crate::views::diff::{self, Content, DiffPanes, Pane as PaneSide};
 use crate::views::icon::{Icon, IconButton};
 use crate::views::status::{self, Status};
-use crate::views::{kl, paint, select};
+use crate::views::{kl, paint, progress, select};
 use crate::workbench::{Action, DiffOf};
 
 /// The outputs' letters: the largest in which both texts are whole in the room there is, never smaller than the last, in which they
@@ -32,6 +31,8 @@ pub(super) const SIZES: [Type; 3] = [
 /// The least height of the panes, and the one where there is no text yet.
 pub(super) const LEAST: f32 = 152.0;
 const WITHOUT_TEXT: f32 = 200.0;
+/// Room that the right side of a pane's heading needs beside the name.
+const BESIDE_NAME: f32 = 290.0;
 /// A stale text is shown this strongly.
 pub(super) const STALE: f32 = 0.6;
 
@@ -350,19 +351,25 @@ fn header_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
         status::prefix_disc(ui.painter(), sign.center(), 1.0, palette);
         ui.spacing_mut().item_spacing.x = 5.0;
         ui.add(strong(text.prefixed.to_owned(), palette.text));
-        let form = &desk.bench.prefix;
-        let (size, len) = match &pane.origin {
-            // A run that was opened again is named by what it was made with.
-            Some(origin) if desk.bench.tuning.selected.is_some() => (origin_magnitude(desk, origin), origin.recipe.len),
-            _ => (controls_magnitude(desk), form.len),
-        };
+        let (size, rest) = named(desk);
         ui.add(strong(size, palette.prefix));
-        ui.add(strong(format!("P {len}"), palette.text));
+        ui.add(strong(format!("P {}", rest.len), palette.text));
         ui.spacing_mut().item_spacing.x = 8.0;
+        let kind = label::kind(text, &rest.kind);
+        let galley = paint::cut_to(ui, &kind, theme::CAPTION.regular(), palette.text2, 140.0);
+        if ui.available_width() - galley.size().x >= BESIDE_NAME {
+            ui.add(Label::new(galley));
+        }
     }
     if let Some(words) = stale_words(desk, side).filter(|_| is_stale(desk, side, pane)) {
         let galley = paint::cut_to(ui, &words, theme::CAPTION.regular(), palette.text3, 140.0);
-        ui.add(Label::new(galley));
+        ui.add(Label::new(galley)).on_hover_text(words);
+    } else if let Some(words) = whole_label(desk, side) {
+        // All of the label, where the heading has room for its beginning only.
+        let name = ui.min_rect();
+        let response = ui.interact(name, ui.scope_id().with(("label", side)), Sense::hover());
+        response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &words));
+        response.on_hover_text(words);
     }
     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
@@ -393,6 +400,38 @@ fn header_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
     });
 }
 
+/// What the prefixed pane is called: a run that was opened again by what it was made with, else what the controls say.
+pub(super) fn named(desk: &Desk<'_>) -> (String, PrefixRecipe) {
+    let bench = desk.bench;
+    match &bench.prefixed.origin {
+        Some(origin) if bench.tuning.selected.is_some() => {
+            let size = label::magnitude(desk.text, &origin.recipe, origin.token_norms);
+            (size, origin.recipe.clone())
+        }
+        _ => {
+            let built = bench.card.built.as_ref().and_then(|built| built.as_ref().ok());
+            let recipe = bench.prefix.recipe();
+            let size = label::magnitude(desk.text, &recipe, built.and_then(|built| built.token_norms));
+            (size, recipe)
+        }
+    }
+}
+
+/// The label of the run whose text a pane shows.
+fn whole_label(desk: &Desk<'_>, side: Side) -> Option<String> {
+    let tuning = &desk.bench.tuning;
+    let record = match side {
+        Side::Baseline => tuning.baseline(),
+        _ => tuning.current().map(|(record, _)| record),
+    };
+    let shown = match side {
+        Side::Baseline => &desk.bench.baseline,
+        _ => &desk.bench.prefixed,
+    };
+    let record = record.filter(|record| !shown.is_running() && record.output() == &*shown.text)?;
+    Some(label::of(desk, record, &tuning.analysis))
+}
+
 /// What a pane's text is from, where that is not what the controls say.
 pub(super) fn stale_words(desk: &Desk<'_>, side: Side) -> Option<String> {
     let text = desk.text;
@@ -403,12 +442,13 @@ pub(super) fn stale_words(desk: &Desk<'_>, side: Side) -> Option<String> {
     if pane.text.is_empty() || !pane.stale {
         return None;
     }
-    Some(match (&pane.stale_from, side) {
-        (Some(origin), Side::Prefixed) if origin_magnitude(desk, origin) != controls_magnitude(desk) => {
-            (text.from)(&origin_magnitude(desk, origin))
-        }
-        (Some(_), Side::Prefixed) => text.other_settings.to_owned(),
-        _ => text.other_prompt.to_owned(),
+    let origin = pane.stale_from.as_ref().filter(|_| side == Side::Prefixed);
+    let now = desk.bench.key();
+    let shown = desk.bench.tuning.shown.as_ref().unwrap_or(&now);
+    let differs = label::differing(desk, shown, origin.map(|origin| (&origin.recipe, origin.token_norms)));
+    Some(match differs.is_empty() {
+        true => text.other_settings.to_owned(),
+        false => (text.from)(&differs),
     })
 }
 
@@ -505,24 +545,6 @@ fn granularity(ui: &mut Ui, desk: &mut Desk<'_>, room: f32) {
         });
 }
 
-/// What the controls say, as the pane's name has it.
-fn controls_magnitude(desk: &Desk<'_>) -> String {
-    desk.plot_magnitude_in_hand()
-        .map_or_else(String::new, |x| desk.plot_magnitude(x))
-}
-
-fn origin_magnitude(desk: &Desk<'_>, origin: &PrefixIdentity) -> String {
-    let norms = match origin.recipe.magnitude {
-        Magnitude::TokenNorms(norms) => Some(norms),
-        _ => origin.token_norms,
-    };
-    match (norms, origin.raw()) {
-        (Some(norms), _) => format!("{}×", written(norms)),
-        (None, Some(raw)) => written(raw),
-        (None, None) => (desk.text.words).to_owned(),
-    }
-}
-
 fn footer_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
     let palette = Palette::of(ui);
     let text = desk.text;
@@ -589,6 +611,11 @@ fn facts(ui: &mut Ui, desk: &Desk<'_>, side: Side, pane: &Pane) {
         (PaneState::Done, Some(finish)) => Some((text.finish)(finish)),
         _ => None,
     };
+    let check = desk.bench.check_progress().filter(|_| side == Side::Baseline);
+    if let Some(share) = check {
+        checking(ui, desk, share);
+        return;
+    }
     ui.spacing_mut().item_spacing.x = 5.0;
     if side == Side::Baseline && deep::figures_under_the_baseline(ui, desk) {
         return;
@@ -637,6 +664,23 @@ fn facts(ui: &mut Ui, desk: &Desk<'_>, side: Side, pane: &Pane) {
     if side == Side::Prefixed && !running {
         applied(ui, desk);
     }
+}
+
+/// The second run of the baseline: what it is for, and how far it is.
+fn checking(ui: &mut Ui, desk: &Desk<'_>, share: f32) {
+    let palette = Palette::of(ui);
+    let text = desk.text;
+    let drafts = desk.bench.module.facts().is_some_and(|facts| facts.is_ours());
+    let words = if drafts { text.checking } else { text.running_again };
+    let galley = paint::cut_to(
+        ui,
+        words,
+        theme::CAPTION.regular(),
+        palette.text2,
+        ui.available_width() - 76.0,
+    );
+    ui.add(Label::new(galley)).on_hover_text(text.checking_about);
+    progress::bar(ui, Some(share), 64.0, words);
 }
 
 /// Whether the module took the prefix, where that is in doubt.

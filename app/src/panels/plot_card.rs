@@ -6,8 +6,8 @@ use softprefix_core::experiment::{Applied, Group, Record, analysis};
 use softprefix_core::prefix::{Magnitude, PrefixRecipe};
 
 use super::desk::Desk;
-use super::figure;
-use super::runs;
+use super::label::{self, figures};
+use super::{figure, runs};
 use crate::model::{MagnitudeUnit, Parting, Unit};
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -29,6 +29,9 @@ const CHIPS: [Measure; 7] = [
     Measure::Distinct4,
     Measure::Length,
 ];
+
+/// So many have room beside the verdict, which says less in their favour.
+const LEAST_CHIPS: usize = 3;
 
 /// What the plot's card keeps between frames.
 #[derive(Default)]
@@ -74,19 +77,25 @@ impl PlotCard {
         let measure = bench.measure;
         let recipe = bench.prefix.recipe();
         self.points.clear();
-        self.points.extend(bench.tuning.points().filter_map(|(record, point)| {
+        let shown = bench.tuning.plotted();
+        self.points.extend(shown.iter().filter_map(|(record, point)| {
             Some(Point {
                 id: record.case.index as u64,
                 x: point.magnitude(),
                 y: measure.value(point.measures.as_ref()?)?,
                 collapsed: bench.tuning.is_loop(point),
-                joined: same_but_size(record.case.recipe.as_ref()?, &recipe),
+                joined: record.case.recipe.as_ref()?.same_but_size(&recipe),
             })
         }));
         self.kl.clear();
-        self.kl.extend(bench.tuning.points().filter_map(|(record, point)| {
+        self.kl.extend(shown.iter().filter_map(|(record, point)| {
             let kl = Measure::KlMean.value(point.measures.as_ref()?)?;
-            same_but_size(record.case.recipe.as_ref()?, &recipe).then_some((point.magnitude(), kl))
+            record
+                .case
+                .recipe
+                .as_ref()?
+                .same_but_size(&recipe)
+                .then_some((point.magnitude(), kl))
         }));
         self.kl.sort_by(|a, b| a.0.total_cmp(&b.0));
         self.points.sort_by(|a, b| a.x.total_cmp(&b.x).then(a.id.cmp(&b.id)));
@@ -137,8 +146,8 @@ impl PlotCard {
 
 /// The record and the point that the plot knows by a number: its record's place in the session.
 fn point_of<'d>(desk: &Desk<'d>, id: u64) -> Option<(&'d Record, &'d analysis::Point)> {
-    let bench = desk.bench;
-    bench.tuning.points().find(|(record, _)| record.case.index as u64 == id)
+    let mut shown = desk.bench.tuning.plotted().into_iter();
+    shown.find(|(record, _)| record.case.index as u64 == id)
 }
 
 /// The point that the plot knows by a number, in words.
@@ -169,11 +178,6 @@ pub(super) fn view(desk: &Desk<'_>) -> View {
     )
 }
 
-/// Whether two recipes differ in nothing but their magnitude: then a line may join their points.
-fn same_but_size(a: &PrefixRecipe, b: &PrefixRecipe) -> bool {
-    a.kind == b.kind && a.len == b.len && a.rounding == b.rounding
-}
-
 /// The prefix in hand: its place on the axis, and the run that was made of exactly it.
 fn current(desk: &Desk<'_>, recipe: &PrefixRecipe) -> Option<Current> {
     let bench = desk.bench;
@@ -197,40 +201,6 @@ fn current(desk: &Desk<'_>, recipe: &PrefixRecipe) -> Option<Current> {
     Some(Current { x, y, tag, movable })
 }
 
-/// A measure's value as it is written everywhere.
-pub(super) fn figures(measure: Measure, value: Option<f64>) -> String {
-    match value {
-        None => "–".to_owned(),
-        Some(value) => match measure {
-            Measure::Chrf2 => format!("{value:.1}"),
-            Measure::FirstDivergence | Measure::Length => format!("{value:.0}"),
-            Measure::KlMean => super::deep::nats(value),
-            Measure::Perplexity => super::deep::factor(value),
-            _ => format!("{value:.2}"),
-        },
-    }
-}
-
-/// What a run was made with: `2.9×, P 4, Constant`.
-fn made_with(desk: &Desk<'_>, record: &Record, point: &analysis::Point) -> String {
-    use softprefix_core::prefix::PrefixKind;
-
-    use crate::model::KindChoice;
-    let text = desk.text;
-    let Some(recipe) = &record.case.recipe else {
-        return text.baseline.to_owned();
-    };
-    let kind = match &recipe.kind {
-        PrefixKind::Constant => (text.kinds)(KindChoice::Constant).to_owned(),
-        PrefixKind::RandomUniform { seed, .. } => format!("{} {seed}", (text.kinds)(KindChoice::RandomUniform)),
-        PrefixKind::RandomNormal { seed, .. } => format!("{} {seed}", (text.kinds)(KindChoice::RandomNormal)),
-        PrefixKind::Words { text: words } => format!("“{words}”"),
-        _ => text.prefix.to_owned(),
-    };
-    let size = desk.plot_magnitude(point.magnitude()) + text.comma;
-    format!("{size}P {}{}{kind}", recipe.len, text.comma)
-}
-
 fn describe(desk: &Desk<'_>, record: &Record, point: &analysis::Point) -> String {
     let values: Vec<_> = CHIPS
         .iter()
@@ -251,7 +221,7 @@ fn describe(desk: &Desk<'_>, record: &Record, point: &analysis::Point) -> String
     }
     format!(
         "{}\n{}\n{}",
-        made_with(desk, record, point),
+        label::of(desk, record, &desk.bench.tuning.analysis),
         values.join(" · "),
         beginning.replace('\n', " ")
     )
@@ -274,13 +244,15 @@ fn head(ui: &mut Ui, desk: &mut Desk<'_>, parting: Option<Parting>) {
         let font = theme::CARD_TITLE.semibold();
         paint::line_of_text(ui, words, font, Palette::of(ui).text).size().x
     };
-    // Where there is no room for all of it the plot alone says where the outputs begin to repeat themselves.
-    let least = Chips::of(ui, desk, 0.0).width;
-    let mut words = verdict(desk, parting, true);
-    if width_of(&words) > room.width() - least - 16.0 {
-        words = verdict(desk, parting, false);
-    }
-    let chips = Chips::of(ui, desk, room.width() - width_of(&words) - 16.0);
+    // Where there is no room for all of it beside the measures, the plot alone says where the outputs begin to repeat themselves.
+    let beside = room.width() - Chips::of(ui, desk, f32::INFINITY, LEAST_CHIPS).width - 16.0;
+    let fits = |words: &String| width_of(words) <= beside;
+    let forms = [Form::Whole, Form::Part].map(|form| verdict(desk, parting, form));
+    let words = forms
+        .into_iter()
+        .find(fits)
+        .unwrap_or_else(|| verdict(desk, parting, Form::Short));
+    let chips = Chips::of(ui, desk, room.width() - width_of(&words) - 16.0, CHIPS.len());
     let chips_left = end - chips.width;
     title(ui, desk, &words, rect.with_max_x(chips_left - 12.0));
     let mut row = ui.new_child(
@@ -307,6 +279,11 @@ fn buttons(ui: &mut Ui, desk: &mut Desk<'_>) {
     let shown = segmented(ui, text.plot_or_runs, desk.bench.runs_shown, &options, SWITCH);
     if let Some(runs) = shown {
         desk.act(Action::ShowRuns(runs));
+    }
+    if let Some(count) = desk.bench.tuning.chosen()
+        && ui.add(Button::quiet(&(text.chosen_plotted)(count)).small()).clicked()
+    {
+        desk.act(Action::PlotRuns(Vec::new()));
     }
     if let Some(id) = desk.bench.tuning.selected.clone() {
         if ui.add(Button::quiet(text.back_to_last).small()).clicked() {
@@ -362,8 +339,9 @@ fn title(ui: &mut Ui, desk: &Desk<'_>, words: &str, room: Rect) {
     if bench.tuning.group().is_some_and(Group::is_deterministic) {
         about = format!("{about}  ·  {}", desk.text.noise_none);
     }
-    if let Some((record, point)) = bench.tuning.current().filter(|_| bench.tuning.selected.is_some()) {
-        about = format!("{}\n{about}", (desk.text.shown_run)(&made_with(desk, record, point)));
+    if let Some((record, _)) = bench.tuning.current().filter(|_| bench.tuning.selected.is_some()) {
+        let run = label::of(desk, record, &bench.tuning.analysis);
+        about = format!("{}\n{about}", (desk.text.shown_run)(&run));
     }
     left.add(Label::new(galley)).on_hover_text(format!("{words}\n{about}"));
 }
@@ -387,16 +365,28 @@ fn menu_items(ui: &mut Ui, desk: &mut Desk<'_>) {
     figure::items(ui, desk, figure::tune);
 }
 
+/// How much a verdict says.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// Also what becomes of larger magnitudes.
+    Whole,
+    Part,
+    /// In as few words as possible.
+    Short,
+}
+
 /// One sentence: what the output that is shown says about the prefix.
-///
-/// `whole`: with what becomes of larger magnitudes.
-fn verdict(desk: &Desk<'_>, parting: Option<Parting>, whole: bool) -> String {
+fn verdict(desk: &Desk<'_>, parting: Option<Parting>, form: Form) -> String {
     let text = desk.text;
     let bench = desk.bench;
+    let parts = match form {
+        Form::Whole | Form::Part => text.verdict_parts,
+        Form::Short => text.verdict_parts_short,
+    };
     if bench.is_running() && bench.tuning.selected.is_none() {
         // What has arrived speaks, not the run before.
         return match parting {
-            Some(parting) => (text.verdict_parts)(&(text.nth)(parting.unit, parting.number)),
+            Some(parting) => parts(&(text.nth)(parting.unit, parting.number)),
             None => text.verdict_running.to_owned(),
         };
     }
@@ -425,9 +415,9 @@ fn verdict(desk: &Desk<'_>, parting: Option<Parting>, whole: bool) -> String {
     };
     // A run that was opened again has its own name beside the sentence; the series' fate is not its.
     let collapse = bench.tuning.collapse_from().filter(|x| *x > 0.0);
-    match collapse.filter(|_| whole && bench.tuning.selected.is_none()) {
+    match collapse.filter(|_| form == Form::Whole && bench.tuning.selected.is_none()) {
         Some(x) => (text.verdict_parts_collapse)(&place, &desk.plot_magnitude(x)),
-        None => (text.verdict_parts)(&place),
+        None => parts(&place),
     }
 }
 
@@ -439,8 +429,8 @@ struct Chips {
 }
 
 impl Chips {
-    /// As many as there is `room` for beside the menu; the one that is on is always among them.
-    fn of(ui: &Ui, desk: &Desk<'_>, room: f32) -> Self {
+    /// As many as there is `room` for beside the menu, at most `most`; the one that is on is always among them.
+    fn of(ui: &Ui, desk: &Desk<'_>, room: f32, most: usize) -> Self {
         let bench = desk.bench;
         let current = bench.tuning.current();
         let recipe = bench.prefix.recipe();
@@ -464,7 +454,7 @@ impl Chips {
         let mut width = menu + width_of(bench.measure);
         let mut fits: Vec<Measure> = vec![bench.measure];
         for measure in offered.iter().copied().filter(|measure| *measure != bench.measure) {
-            if width + width_of(measure) > room {
+            if width + width_of(measure) > room || fits.len() >= most {
                 break;
             }
             width += width_of(measure);

@@ -6,7 +6,7 @@
 use eframe::egui::{self, Align, CentralPanel, Frame, Key, Layout, Rect, Ui, UiBuilder, pos2, vec2};
 
 use super::desk::Desk;
-use super::{outputs, plot_card};
+use super::{label, outputs, plot_card};
 use crate::fonts;
 use crate::model::{MagnitudeUnit, PRESETS, PaneState, Side};
 use crate::theme::{self, Palette, Type, faded};
@@ -90,7 +90,7 @@ impl Presenter {
             palette.baseline,
         );
         status::prefix_disc(ui.painter(), pos2(right.left() + 8.0, y), 1.4, palette);
-        let shown = desk.plot_magnitude(value_on_axis(desk));
+        let (shown, made) = outputs::named(desk);
         let placed = paint::text(
             ui.painter(),
             pos2(right.left() + 26.0, y),
@@ -99,6 +99,24 @@ impl Presenter {
             egui::FontId::new(theme::HERO.size, fonts::semibold()),
             palette.prefix_fill,
         );
+        let made = format!(
+            "P {}{}{}",
+            made.len,
+            desk.text.comma,
+            label::kind(desk.text, &made.kind)
+        );
+        let room = right.right() - placed.right() - 16.0;
+        let galley = paint::cut_to(ui, &made, theme::CARD_TITLE.regular(), palette.text2, room * 0.6);
+        let placed = paint::place(
+            ui.painter(),
+            pos2(placed.right() + 16.0, y),
+            egui::Align2::LEFT_CENTER,
+            galley,
+        );
+        let heading = placed.with_min_x(right.left());
+        let response = ui.interact(heading, ui.scope_id().with("run"), egui::Sense::hover());
+        let label = format!("{shown}{}{made}", desk.text.comma);
+        response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &label));
         // A text that is not of these controls says of which it is.
         for (side, at) in [(Side::Baseline, left.right()), (Side::Prefixed, placed.right() + 16.0)] {
             let Some(words) = outputs::stale_words(desk, side) else {

@@ -125,7 +125,12 @@ impl PromptBar {
         let mut presets: Vec<_> = PRESETS
             .iter()
             .enumerate()
-            .map(|(index, preset)| (Choice::Preset(index), (text.presets)(preset.key).to_owned()))
+            .map(|(index, preset)| {
+                (
+                    Choice::Preset(index),
+                    preset.title(desk.bench.settings.language).to_owned(),
+                )
+            })
             .collect();
         let own = desk.bench.own_prompts.iter().enumerate();
         presets.extend(own.map(|(index, prompt)| (Choice::Own(index), beginning(&prompt.user))));

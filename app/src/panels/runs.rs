@@ -1,13 +1,17 @@
-//! The runs of the session as a table: what each was made with, what its measures say, how it ended.
+//! The runs of the session as a table: what each was made with, what its measures say, how it ended. Several can be chosen, and plotted
+//! together.
+
+use std::collections::BTreeSet;
 
 use eframe::egui::{self, Align2, EventFilter, Key, Rect, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::{GroupKey, Record};
 
 use super::desk::Desk;
-use super::plot_card;
+use super::label;
 use crate::model::finish_of;
 use crate::theme::{self, Palette};
+use crate::views::button::Button;
 use crate::views::icon::{self, Icon};
 use crate::views::{paint, toggle};
 use crate::workbench::Action;
@@ -27,6 +31,19 @@ pub struct RunsTable {
     /// The column that it is sorted by, and whether from the largest on; `None` as they were made, the last one first.
     sorted: Option<(usize, bool)>,
     only_this_prompt: bool,
+    /// Ids of the runs that are chosen.
+    chosen: BTreeSet<String>,
+    /// The one that was chosen last: a range begins at it.
+    anchor: Option<String>,
+}
+
+/// What was done with a line.
+enum Hit {
+    Open,
+    /// Chooses it, or no longer.
+    Toggle,
+    /// Chooses all from the last chosen one to it.
+    Range,
 }
 
 /// A line: its record, its cells, and what each is sorted by where that is a number.
@@ -80,6 +97,18 @@ impl RunsTable {
         paint::focus_ring(ui, &table, area.shrink(3.0), theme::RADIUS_TAG);
         let can_open = |at: &usize| !lines[*at].record.is_baseline();
         let stepped = stepped(ui, &table, at, &(0..lines.len()).filter(can_open).collect::<Vec<_>>());
+        let mut hit = None;
+        if table.has_focus() {
+            let (shift, space) = ui.input(|input| (input.modifiers.shift, input.key_pressed(Key::Space)));
+            hit = match stepped {
+                Some(next) if shift => {
+                    self.anchor
+                        .get_or_insert_with(|| lines[at.unwrap_or(next)].record.id.clone());
+                    Some((next, Hit::Range))
+                }
+                _ => at.filter(|_| space).map(|at| (at, Hit::Toggle)),
+            };
+        }
         if let Some(next) = stepped {
             chosen = Some(lines[next].record.id.clone());
         }
@@ -98,20 +127,69 @@ impl RunsTable {
             }
             scroll.show_rows(ui, LINE, lines.len(), |ui, range| {
                 for at in range {
-                    let on = shown.as_ref() == Some(&lines[at].record.id);
-                    if line(ui, &lines[at], &columns, on) {
-                        chosen = Some(lines[at].record.id.clone());
+                    let id = &lines[at].record.id;
+                    let on = shown.as_ref() == Some(id);
+                    match line(ui, &lines[at], &columns, on, self.chosen.contains(id)) {
+                        Some(Hit::Open) => chosen = Some(id.clone()),
+                        other => hit = other.map(|other| (at, other)).or(hit.take()),
                     }
                 }
             });
         }
+        if let Some((at, hit)) = hit {
+            self.choose(&lines, at, &hit);
+        }
         if let Some(id) = chosen {
             desk.act(Action::SelectRun(Some(id)));
         }
+        // What was deleted meanwhile is no longer chosen.
+        self.chosen.retain(|id| desk.bench.tuning.past.is_shown(id));
         ui.horizontal(|ui| {
             ui.set_min_height(foot);
             toggle::toggle(ui, &mut self.only_this_prompt, text.only_this_prompt);
+            ui.add_space(16.0);
+            if self.chosen.is_empty() {
+                let galley = paint::cut_to(
+                    ui,
+                    text.choose_about,
+                    theme::CAPTION.regular(),
+                    palette.text3,
+                    ui.available_width(),
+                );
+                ui.add(egui::Label::new(galley)).on_hover_text(text.choose_about);
+                return;
+            }
+            ui.label(paint::words(
+                (text.chosen)(self.chosen.len()),
+                theme::CAPTION,
+                palette.text2,
+            ));
+            if ui.add(Button::outlined(text.plot_them).small().height(foot)).clicked() {
+                desk.act(Action::PlotRuns(self.chosen.iter().cloned().collect()));
+            }
         });
+    }
+
+    fn choose(&mut self, lines: &[Line<'_>], at: usize, hit: &Hit) {
+        let id = &lines[at].record.id;
+        let begin = self
+            .anchor
+            .as_ref()
+            .and_then(|anchor| lines.iter().position(|line| line.record.id == *anchor));
+        match (hit, begin) {
+            (Hit::Range, Some(begin)) => {
+                let range = &lines[begin.min(at)..=begin.max(at)];
+                let runs = range.iter().filter(|line| !line.record.is_baseline());
+                self.chosen.extend(runs.map(|line| line.record.id.clone()));
+            }
+            (Hit::Open, _) => {}
+            _ => {
+                if !self.chosen.remove(id) {
+                    self.chosen.insert(id.clone());
+                }
+                self.anchor = Some(id.clone());
+            }
+        }
     }
 
     fn header(&mut self, ui: &Ui, words: &str, place: Rect, index: usize) {
@@ -185,17 +263,14 @@ fn line_of<'d>(desk: &Desk<'d>, record: &'d Record) -> Line<'d> {
     values[3] = recipe.map(|recipe| recipe.len as f64);
     let mut cells: [String; COLUMNS] = std::array::from_fn(|_| String::new());
     cells[0] = record.prompt.user.replace('\n', " ");
-    cells[1] = recipe.map_or_else(
-        || text.baseline.to_owned(),
-        |recipe| super::sweep::words::kind(text, &recipe.kind),
-    );
+    cells[1] = recipe.map_or_else(|| text.baseline.to_owned(), |recipe| label::kind(text, &recipe.kind));
     cells[2] = magnitude.map_or_else(String::new, |x| desk.plot_magnitude(x));
     cells[3] = recipe.map_or_else(String::new, |recipe| recipe.len.to_string());
     cells[4] = record.module.model.clone();
     for (index, measure) in MEASURES.into_iter().enumerate() {
         values[5 + index] = measured(measure);
         if recipe.is_some() {
-            cells[5 + index] = plot_card::figures(measure, measured(measure));
+            cells[5 + index] = label::figures(measure, measured(measure));
         }
     }
     cells[COLUMNS - 1] = finish_of(record).map_or_else(String::new, |finish| (text.finish)(finish).to_owned());
@@ -219,8 +294,8 @@ fn stepped(ui: &Ui, table: &egui::Response, at: Option<usize>, lines: &[usize]) 
     lines.get(next).copied().filter(|_| by != 0)
 }
 
-/// Shows a line; answers whether it was chosen.
-fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], on: bool) -> bool {
+/// Shows a line, `on` where its run is looked at; answers what was done with it.
+fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], on: bool, chosen: bool) -> Option<Hit> {
     let palette = Palette::of(ui);
     // The table has the keyboard, and its arrows go from line to line.
     let mut sense = Sense::click();
@@ -228,9 +303,13 @@ fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], on: bool) -> bool {
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), LINE), sense);
     let spoken = line.cells.iter().filter(|cell| !cell.is_empty());
     let spoken = spoken.map(String::as_str).collect::<Vec<_>>().join(", ");
-    response.widget_info(|| WidgetInfo::selected(Role::Row, true, on, &spoken));
-    if on || response.hovered() {
+    response.widget_info(|| WidgetInfo::selected(Role::Row, true, on || chosen, &spoken));
+    if on || chosen || response.hovered() {
         ui.painter().rect_filled(rect, theme::RADIUS_CELL, palette.raised);
+    }
+    if chosen {
+        let bar = rect.with_max_x(rect.left() + 3.0);
+        ui.painter().rect_filled(bar, 0.0, palette.text);
     }
     for (index, (cell, column)) in line.cells.iter().zip(columns).enumerate() {
         let is_figure = matches!(index, 2 | 3) || (5..5 + MEASURES.len()).contains(&index);
@@ -240,12 +319,22 @@ fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], on: bool) -> bool {
             theme::CAPTION.regular()
         };
         let colour = if index == 2 { palette.prefix } else { palette.text };
-        let galley = paint::cut_to(ui, cell, font, colour, column.width());
-        let at = pos2(column.left(), rect.center().y);
+        let width = column.width() - if index == 0 { 8.0 } else { 0.0 };
+        let galley = paint::cut_to(ui, cell, font, colour, width);
+        // The bar of a chosen line has the first points.
+        let at = pos2(column.left() + if index == 0 { 8.0 } else { 0.0 }, rect.center().y);
         paint::place(ui.painter(), at, Align2::LEFT_CENTER, galley);
     }
     if response.hovered() {
         ui.ctx().set_cursor_icon(egui::CursorIcon::PointingHand);
     }
-    response.clicked() && !line.record.is_baseline()
+    if !response.clicked() || line.record.is_baseline() {
+        return None;
+    }
+    let modifiers = ui.input(|input| input.modifiers);
+    Some(match (modifiers.command, modifiers.shift) {
+        (true, _) => Hit::Toggle,
+        (false, true) => Hit::Range,
+        (false, false) => Hit::Open,
+    })
 }

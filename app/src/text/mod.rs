@@ -88,6 +88,8 @@ pub struct Text {
     pub prefix: &'static str,
     pub kind: &'static str,
     pub kinds: fn(KindChoice) -> &'static str,
+    /// Stands in a label for an envelope over the rows.
+    pub envelope_short: &'static str,
     pub magnitude: &'static str,
     pub magnitude_spoken: fn(&str, Option<&str>) -> String,
     pub type_magnitude: &'static str,
@@ -130,7 +132,6 @@ pub struct Text {
     pub prompt: &'static str,
     pub prompt_hint: &'static str,
     pub preset: &'static str,
-    pub presets: fn(&'static str) -> &'static str,
     pub own_text: &'static str,
     pub max_tokens: &'static str,
     pub tokens_summary: fn(usize) -> String,
@@ -154,7 +155,8 @@ pub struct Text {
     pub removed: &'static str,
     pub added: &'static str,
     pub from: fn(&str) -> String,
-    pub other_prompt: &'static str,
+    /// Of a label: the text is cut off.
+    pub cut_off: &'static str,
     pub other_settings: &'static str,
     pub baseline_empty: &'static str,
     pub prefixed_empty: &'static str,
@@ -167,6 +169,10 @@ pub struct Text {
     pub copy_baseline: &'static str,
     pub copy_prefixed: &'static str,
     pub rerun_baseline: &'static str,
+    /// The second run of the baseline, on our unit and on a stock one.
+    pub checking: &'static str,
+    pub running_again: &'static str,
+    pub checking_about: &'static str,
     pub fill_curve: &'static str,
     pub fill_about: &'static str,
     /// While the curve is filled: how many of how many runs are over.
@@ -176,6 +182,10 @@ pub struct Text {
     pub runs: &'static str,
     pub plot_or_runs: &'static str,
     pub only_this_prompt: &'static str,
+    pub chosen: fn(usize) -> String,
+    pub plot_them: &'static str,
+    pub choose_about: &'static str,
+    pub chosen_plotted: fn(usize) -> String,
     pub runs_empty: &'static str,
     pub run_columns: [&'static str; 6],
     pub kl_axis: &'static str,
@@ -224,6 +234,7 @@ pub struct Text {
     pub verdict_ignored: &'static str,
     pub verdict_collapsed: fn(&str) -> String,
     pub verdict_parts: fn(&str) -> String,
+    pub verdict_parts_short: fn(&str) -> String,
     pub verdict_parts_collapse: fn(&str, &str) -> String,
 
     // Sheets.
@@ -332,12 +343,12 @@ mod tests {
     }
 
     #[test]
-    fn every_preset_has_a_label_in_every_language() {
+    fn every_preset_has_a_title_of_its_own_in_every_language() {
         for language in LANGUAGES {
-            for preset in PRESETS {
-                let label = (Text::of(language).presets)(preset.key);
-                assert!(label != preset.key && !label.is_empty(), "{language:?}: {}", preset.key);
-            }
+            let mut titles: Vec<_> = PRESETS.iter().map(|preset| preset.title(language)).collect();
+            titles.sort_unstable();
+            titles.dedup();
+            assert_eq!(titles.len(), PRESETS.len(), "{language:?}");
         }
     }
 

@@ -120,6 +120,11 @@ pub struct SweepText {
     pub noise_runs: fn(usize, &str) -> String,
     pub proof: fn(Proof) -> &'static str,
     pub plot_empty: &'static str,
+    /// Whether the plot is of the shown prompt or of all.
+    pub which_prompts: &'static str,
+    pub this_prompt: &'static str,
+    pub all_prompts: &'static str,
+    pub mean_of: fn(usize) -> String,
 
     // The presenter's view.
     pub present: &'static str,
@@ -330,6 +335,12 @@ static ENGLISH: SweepText = SweepText {
         Proof::NoEffect => "The text never changed and the unit confirms nothing: the prefix was probably ignored.",
     },
     plot_empty: "Press Start; each finished run becomes a point.",
+    which_prompts: "Prompts of the plot",
+    this_prompt: "This prompt",
+    all_prompts: "Mean",
+    mean_of: |prompts| {
+        format!("Mean over {prompts} prompts at each magnitude; the bars reach from the lowest prompt to the highest.")
+    },
     present: "Present",
     present_hint: "Esc",
     pair: "Against the baseline",
@@ -521,6 +532,14 @@ static JAPANESE: SweepText = SweepText {
         Proof::NoEffect => "出力が変わらず確認もありません。プレフィックスは無視された可能性があります。",
     },
     plot_empty: "「開始」を押すと、実行が点になります。",
+    which_prompts: "グラフのプロンプト",
+    this_prompt: "この文",
+    all_prompts: "平均",
+    mean_of: |prompts| {
+        format!(
+            "大きさごとの、プロンプト {prompts} 件の平均です。縦線は最小のプロンプトから最大のプロンプトまでを示します。"
+        )
+    },
     present: "発表",
     present_hint: "Esc",
     pair: "基準との比較",

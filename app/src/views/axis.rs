@@ -102,24 +102,7 @@ impl Axis {
     }
 }
 
-/// Formats a magnitude with as few digits as distinguish neighbours: `0.0012`, `0.25`, `2.9`, `58`.
-#[must_use]
-pub fn written(x: f64) -> String {
-    if x == 0.0 {
-        return "0".to_owned();
-    }
-    if !x.is_finite() {
-        return "–".to_owned();
-    }
-    let size = x.abs();
-    if size < 0.000_1 {
-        return format!("{x:.1e}");
-    }
-    // The exponent after rounding to two digits: 0.0996 is written as 0.10.
-    let rounded: f64 = format!("{size:.1e}").parse().unwrap_or(size);
-    let decimals = (1 - rounded.log10().floor() as i32).clamp(0, 6) as usize;
-    format!("{x:.decimals$}")
-}
+pub use softprefix_core::experiment::label::written;
 
 /// The three regions of the magnitude and the transitions between them.
 ///

@@ -37,6 +37,8 @@ pub struct Spot {
     pub y: f64,
     /// The output is a loop; drawn as a cross.
     pub collapsed: bool,
+    /// The smallest and the largest of the values of which `y` is the mean: drawn as a bar.
+    pub spread: Option<(f64, f64)>,
 }
 
 /// One series.
@@ -168,12 +170,19 @@ impl Lines<'_> {
         let palette = Palette::of(ui);
         let painter = ui.painter();
         self.ground.paint_cursor(ui, area);
+        self.ground.paint_collapse_tag(ui, area);
         for chosen in [false, true] {
             for ((index, place), spot) in self.all() {
                 let curve = &self.curves[index];
                 let at = area.at(spot.x, spot.y);
                 if curve.chosen != chosen || !area.shows(at) {
                     continue;
+                }
+                if let Some((least, most)) = spot.spread {
+                    let colour = if chosen { palette.prefix_fill } else { palette.text3 };
+                    let visible = area.plot().y_range();
+                    let y = |value| visible.clamp(area.at(spot.x, value).y);
+                    painter.vline(at.x, egui::Rangef::new(y(most), y(least)), Stroke::new(1.0, colour));
                 }
                 if spot.collapsed {
                     paint_cross(painter, at, palette);

@@ -347,6 +347,7 @@ impl Plot<'_> {
         if ui.is_rect_visible(rect) {
             self.paint_points(ui, &area, pointed);
             self.paint_current(ui, &area);
+            self.paint_collapse_tag(ui, &area);
             if self.points.is_empty() {
                 paint::notice(ui, area.plot(), self.empty);
             }
@@ -638,11 +639,7 @@ impl Plot<'_> {
         }
         let ends = area.transform.bounds().range_y();
         let ticks = self.y_ticks((*ends.start(), *ends.end()), plot.height());
-        let scale = match ticks.as_slice() {
-            [first, second, ..] => (second - first) * rows(plot.height()),
-            _ => self.top,
-        };
-        let decimals = decimals(scale);
+        let decimals = fewest_decimals(&ticks);
         for value in ticks {
             let at = area.at(0.0, value);
             painter.hline(zero.x_range(), at.y, Stroke::new(1.0, palette.line));
@@ -676,6 +673,11 @@ impl Plot<'_> {
         if let Some(second) = &self.second {
             self.paint_second_axis(ui, area, second);
         }
+    }
+
+    /// The words of the collapse; they lie over the line of the magnitude.
+    pub(super) fn paint_collapse_tag(&self, ui: &Ui, area: &Area) {
+        let palette = Palette::of(ui);
         if let (Some((_, words)), Some(tag)) = (self.collapse, self.collapse_tag(ui, area)) {
             let style = TagStyle {
                 fill: palette.inset,
@@ -683,7 +685,7 @@ impl Plot<'_> {
                 text: palette.broken,
                 padding: 12.0,
             };
-            paint::tag(painter, tag.min, Align2::LEFT_TOP, words, style);
+            paint::tag(ui.painter(), tag.min, Align2::LEFT_TOP, words, style);
         }
     }
 
@@ -691,7 +693,7 @@ impl Plot<'_> {
     fn paint_second_axis(&self, ui: &Ui, area: &Area, second: &Second<'_>) {
         let palette = Palette::of(ui);
         let (end, plot) = (second.end(), area.plot());
-        let decimals = decimals(end);
+        let decimals = fewest_decimals(&[end / 2.0, end]);
         for (value, share) in [(0.0, 1.0), (end / 2.0, 0.5), (end, 0.0)] {
             let y = area.at(0.0, self.top.max(LEAST_TOP) * share).y;
             if !plot.y_range().expand(0.5).contains(y) {
@@ -735,10 +737,14 @@ impl Plot<'_> {
         let text = paint::line_of_text(ui, words, theme::CAPTION.semibold(), Palette::of(ui).broken).size();
         let size = vec2(text.x + 24.0, text.y + 8.0);
         let left = (line.max(plot.left()) + 8.0).min(plot.right() - 8.0 - size.x);
-        Some(Rect::from_min_size(
-            pos2(left, plot.top() + if area.is_low() { 4.0 } else { 38.0 }),
-            size,
-        ))
+        let top = plot.top() + if area.is_low() { 4.0 } else { 38.0 };
+        let at_height = |y: f32| Rect::from_min_size(pos2(left, y), size);
+        let is_free = |tag: &Rect| {
+            let mut points = self.points.iter().map(|point| area.at(point.x, point.y));
+            tag.bottom() <= plot.bottom() && !points.any(|point| tag.expand(5.0).contains(point))
+        };
+        let mut places = (0..12).map(|step| at_height(top + 12.0 * step as f32));
+        Some(places.find(is_free).unwrap_or(at_height(top)))
     }
 
     fn paint_points(&self, ui: &Ui, area: &Area, pointed: Option<u64>) {
@@ -964,6 +970,17 @@ fn decimals(range: f64) -> usize {
     }
 }
 
+/// Returns the fewest decimals that write all of these figures exactly, so that none ends in a needless 0.
+fn fewest_decimals(values: &[f64]) -> usize {
+    let most = values.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
+    let is_exact = |decimals: &i32| {
+        let unit = 10_f64.powi(*decimals);
+        let exact = |value: &f64| ((value * unit).round() / unit - value).abs() <= most * 1e-6;
+        values.iter().all(exact)
+    };
+    (0..12).find(is_exact).unwrap_or(12) as usize
+}
+
 /// Returns the smallest of 1, 2 and 5 times a power of ten that is at least `step`.
 fn round_step(step: f64) -> f64 {
     let unit = 10_f64.powf(step.log10().floor());
@@ -1068,6 +1085,21 @@ mod tests {
             assert!(words.windows(2).all(|pair| pair[0] != pair[1]), "{words:?}");
         }
         assert_eq!(decimals(1.0), 2);
+    }
+
+    #[test]
+    fn figures_of_an_axis_have_no_needless_zeros() {
+        for (values, decimals) in [
+            (&[0.01, 0.02][..], 2),
+            (&[0.0, 0.25, 0.5, 0.75, 1.0], 2),
+            (&[0.0, 25.0, 50.0], 0),
+            (&[0.2, 0.4], 1),
+            (&[0.0005, 0.001], 4),
+            (&[0.1 + 0.2, 0.6], 1),
+            (&[], 0),
+        ] {
+            assert_eq!(fewest_decimals(values), decimals, "{values:?}");
+        }
     }
 
     #[test]

@@ -8,8 +8,15 @@ use crate::theme::{self, Palette};
 /// Draws the bar over the available width. `share` is 0..=1, or `None` if unknown, which draws a hatched bar. `words`
 /// is the label below the bar.
 pub fn progress(ui: &mut Ui, share: Option<f32>, words: &str) {
+    bar(ui, share, ui.available_width(), words);
+    ui.add_space(-2.0);
+    ui.label(paint::words(words, theme::CAPTION, Palette::of(ui).text3));
+}
+
+/// The bar alone; `words` is what a screen reader says.
+pub fn bar(ui: &mut Ui, share: Option<f32>, width: f32, words: &str) {
     let palette = Palette::of(ui);
-    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 6.0), Sense::hover());
+    let (rect, response) = ui.allocate_exact_size(vec2(width, 6.0), Sense::hover());
     response.widget_info(|| {
         let mut info = WidgetInfo::labeled(Role::ProgressIndicator, true, words);
         info.value = share.map(|share| f64::from(share) * 100.0);
@@ -29,6 +36,4 @@ pub fn progress(ui: &mut Ui, share: Option<f32>, words: &str) {
         }
         None => paint::hatch(painter, rect, 8.0, eframe::egui::Stroke::new(2.0, palette.text3)),
     }
-    ui.add_space(-2.0);
-    ui.label(paint::words(words, theme::CAPTION, palette.text3));
 }

@@ -76,6 +76,8 @@ pub enum Action {
     /// Sets the controls to what a run was made with.
     AdoptRun(String),
     RemoveRun(String),
+    /// Shows these runs in the plot, of whichever prompts; none shows those of the prompt again.
+    PlotRuns(Vec<String>),
     ClearRuns,
     SetMeasure(Measure),
     NextMeasure,

@@ -81,6 +81,10 @@ impl Workbench {
             Action::SelectRun(id) => self.select_record(id),
             Action::AdoptRun(id) => self.adopt_record(&id),
             Action::RemoveRun(id) => self.remove_runs(vec![id]),
+            Action::PlotRuns(ids) => {
+                self.runs_shown = false;
+                self.tuning.plotted = ids.into_iter().collect();
+            }
             Action::ClearRuns => {
                 let shown = self.tuning.points().map(|(record, _)| record.id.clone()).collect();
                 self.remove_runs(shown);

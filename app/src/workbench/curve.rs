@@ -13,6 +13,8 @@ use crate::model::{MagnitudeUnit, Pane, Problem, RunId, Side, WhyNot};
 pub const MAGNITUDES: [f64; 12] = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.6, 2.5, 4.0, 6.5, 12.0];
 /// Raw value of a token norm where the module does not tell it: about that of small models.
 const RAW: f64 = 0.02;
+/// A smaller magnitude counts as this one where the nearest is looked for.
+const LEAST: f64 = 1e-3;
 /// A curve that fills by itself waits this long for the next change.
 const PAUSE: Duration = Duration::from_millis(1500);
 
@@ -74,6 +76,7 @@ impl Workbench {
                 run: RunId(self.fresh_id()),
                 side: Side::Prefixed,
                 asked: asked.clone(),
+                draft: self.likely(Some(&recipe)),
                 recipe: Some(recipe),
                 delay,
                 kept: true,
@@ -112,6 +115,7 @@ impl Workbench {
         if run < self.tuning.since {
             return;
         }
+        self.forget_saved();
         self.curve.unscored.push(record.id.clone());
         let comparisons = self.tuning.add(record);
         self.measure(comparisons);
@@ -140,6 +144,25 @@ impl Workbench {
         let mut points = self.tuning.points();
         let (record, _) = points.rfind(|(record, _)| record.case.recipe.as_ref() == Some(&recipe))?;
         Some(record)
+    }
+
+    /// The tokens that a run is likely to give or to repeat: with a prefix, those of the kept run with the nearest magnitude of the same
+    /// prefix; else the baseline's.
+    pub(super) fn likely(&self, recipe: Option<&PrefixRecipe>) -> Vec<u32> {
+        let baseline = self.tuning.baseline();
+        let nearest = recipe.and_then(|wanted| {
+            let size = self.norms_of(wanted).or(self.raw_of(wanted))?;
+            let distance = |record: &Record| {
+                let kept = record.case.recipe.as_ref().filter(|kept| kept.same_but_size(wanted))?;
+                let kept = self.norms_of(kept).or(self.raw_of(kept))?;
+                Some((kept.max(LEAST) / size.max(LEAST)).ln().abs())
+            };
+            let points = self.tuning.points();
+            let near = points.filter_map(|(record, _)| Some((distance(record)?, record)));
+            near.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, record)| record)
+        });
+        let tokens = nearest.or(baseline).and_then(Record::tokens);
+        tokens.unwrap_or_default().to_vec()
     }
 
     /// Shows the kept run of what the controls ask for at once; answers whether there is one.
@@ -171,7 +194,7 @@ impl Workbench {
         self.tuning
             .points()
             .filter_map(|(record, _)| record.case.recipe.as_ref())
-            .filter(|kept| kept.kind == recipe.kind && kept.len == recipe.len && kept.rounding == recipe.rounding)
+            .filter(|kept| kept.same_but_size(&recipe))
             .filter_map(|kept| value(kept.magnitude))
             .collect()
     }

@@ -231,6 +231,13 @@ impl Workbench {
         std::mem::take(&mut self.effects)
     }
 
+    /// Something was run that is in no file which was saved.
+    fn forget_saved(&mut self) {
+        if matches!(self.notice, Some(Notice::Saved(_))) {
+            self.notice = None;
+        }
+    }
+
     // ----- what views ask -----
 
     /// Why `Run` is off; `None` where it is on.

@@ -101,6 +101,11 @@ impl Workbench {
     pub(super) fn launch(&mut self, side: Side, key: GroupKey, delay: Duration) {
         let run = RunId(self.fresh_id());
         let recipe = (side == Side::Prefixed).then(|| self.prefix.recipe());
+        // The second run of the baseline checks the first: the unit computes every token of it again.
+        let draft = match side {
+            Side::Baseline => Vec::new(),
+            Side::Prefixed | Side::Repeat => self.likely(recipe.as_ref()),
+        };
         let asked = Asked {
             prompt: key.prompt.clone(),
             settings: key.settings.clone(),
@@ -124,6 +129,7 @@ impl Workbench {
             side,
             asked,
             recipe,
+            draft,
             delay,
             // An exhibition shows what a visitor does; it is nobody's experiment.
             kept: self.exhibition.is_none(),
@@ -199,6 +205,13 @@ impl Workbench {
         self.fill_when_idle();
     }
 
+    /// How far the second run of the baseline is, 0 to 1; `None` where none is under way.
+    pub fn check_progress(&self) -> Option<f32> {
+        let flight = self.flights.get(&Side::Repeat)?;
+        let whole = self.tuning.baseline()?.output().len();
+        Some((flight.text.len() as f32 / whole.max(1) as f32).min(1.0))
+    }
+
     // ----- events -----
 
     /// The flight of a side, if it is the one that an event speaks of.
@@ -255,6 +268,7 @@ impl Workbench {
             self.ask_library(LibraryRequest::List);
             return;
         }
+        self.forget_saved();
         let comparisons = self.tuning.add(record.clone());
         self.measure(comparisons);
         if is_shown {

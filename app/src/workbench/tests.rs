@@ -816,3 +816,83 @@ fn a_target_is_read_as_people_write_it() {
         assert_eq!(Target::parse(bad), None, "{bad}");
     }
 }
+
+#[test]
+fn the_second_baseline_is_asked_for_with_the_first_as_its_draft_and_says_how_far_it_is() {
+    let mut bench = ready();
+    bench.apply(Action::Run);
+    let launched = inferences(&mut bench);
+    assert!(launched.iter().all(|inference| inference.draft.is_empty()));
+    let mut first = record(&launched[0], "The sky is blue.", FinishReason::Stop);
+    if let Outcome::Done(answer) = &mut first.outcome {
+        answer.tokens = Some(vec![7, 8, 9]);
+    }
+    let (run, side) = (launched[0].run, launched[0].side);
+    bench.absorb(Event::Finished {
+        run,
+        side,
+        record: first,
+    });
+    finish(&mut bench, &launched[1], "The sky is green.");
+    let repeat = inferences(&mut bench).remove(0);
+    assert_eq!((repeat.side, repeat.draft.as_slice()), (Side::Repeat, &[7, 8, 9][..]));
+    assert_eq!(bench.check_progress(), Some(0.0));
+    let (run, side) = (repeat.run, repeat.side);
+    let text = "The sky ".to_owned();
+    bench.absorb(Event::Delta { run, side, text });
+    assert_eq!(bench.check_progress(), Some(0.5));
+    finish(&mut bench, &repeat, "The sky is blue.");
+    assert_eq!(bench.check_progress(), None);
+    assert!(is_deterministic(&bench));
+}
+
+#[test]
+fn between_two_kept_magnitudes_the_nearer_text_is_the_draft() {
+    let mut bench = with_one_run();
+    let tokens_at = |bench: &mut Workbench, magnitude: f64, tokens: Vec<u32>| {
+        bench.apply(Action::SetMagnitude(magnitude));
+        bench.apply(Action::Run);
+        let launched = inferences(bench).remove(0);
+        let mut done = record(&launched, &format!("text {magnitude}"), FinishReason::Stop);
+        if let Outcome::Done(answer) = &mut done.outcome {
+            answer.tokens = Some(tokens);
+        }
+        let (run, side) = (launched.run, launched.side);
+        bench.absorb(Event::Finished {
+            run,
+            side,
+            record: done,
+        });
+        compare(bench);
+    };
+    tokens_at(&mut bench, 0.1, vec![1]);
+    tokens_at(&mut bench, 4.0, vec![4]);
+    for (magnitude, expected) in [(0.2, [1]), (3.0, [4])] {
+        bench.apply(Action::SetMagnitude(magnitude));
+        bench.apply(Action::Run);
+        assert_eq!(inferences(&mut bench)[0].draft, expected);
+    }
+    // Another prefix repeats none of these; the baseline's text is what it may repeat.
+    bench.apply(Action::SetLen(bench.prefix.len + 1));
+    bench.apply(Action::Run);
+    let baseline = bench
+        .tuning
+        .baseline()
+        .and_then(Record::tokens)
+        .unwrap_or_default()
+        .to_vec();
+    assert_eq!(inferences(&mut bench)[0].draft, baseline);
+}
+
+#[test]
+fn saved_is_no_longer_said_once_something_new_was_run() {
+    let mut bench = with_one_run();
+    bench.absorb(Event::FigureSaved("plot.png".into()));
+    assert!(matches!(bench.notice, Some(Notice::Saved(_))));
+    bench.apply(Action::SetMagnitude(2.0));
+    bench.apply(Action::Run);
+    assert!(bench.notice.is_some(), "nothing new is there yet");
+    let launched = inferences(&mut bench);
+    finish(&mut bench, &launched[0], "another text");
+    assert_eq!(bench.notice, None);
+}

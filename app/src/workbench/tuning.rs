@@ -21,6 +21,8 @@ pub struct Tuning {
     pub analysis: Analysis,
     /// What panes and plot show: a prompt with its settings on a module.
     pub shown: Option<GroupKey>,
+    /// Ids of the records that were chosen for the plot; empty where it shows those of its prompt.
+    pub(super) plotted: BTreeSet<String>,
     /// Id of the opened record; `None` shows the last one.
     pub selected: Option<String>,
     /// Id of the record that matches the controls, if it is not the last one.
@@ -53,6 +55,7 @@ impl Tuning {
             past,
             analysis: Analysis::default(),
             shown: None,
+            plotted: BTreeSet::new(),
             selected: None,
             at: None,
             places: HashMap::new(),
@@ -108,6 +111,7 @@ impl Tuning {
         for place in 0..self.past.records.len() {
             self.see(place);
         }
+        self.plotted.retain(|id| self.past.is_shown(id));
         let is_gone = |id: &String| !self.past.is_shown(id);
         if self.selected.as_ref().is_some_and(is_gone) {
             self.selected = None;
@@ -158,6 +162,24 @@ impl Tuning {
         })
     }
 
+    /// How many records were chosen for the plot; `None` where it shows those of its prompt.
+    pub fn chosen(&self) -> Option<usize> {
+        (!self.plotted.is_empty()).then_some(self.plotted.len())
+    }
+
+    /// What the plot shows: the records that were chosen for it, of whichever prompt, each measured against its own baseline; else those
+    /// of the shown prompt.
+    pub fn plotted(&self) -> Vec<(&Record, &Point)> {
+        if self.plotted.is_empty() {
+            return self.points().collect();
+        }
+        let chosen = self.plotted.iter().filter_map(|id| {
+            let (_, point) = self.analysis.find(id)?;
+            Some((self.record(id)?, point))
+        });
+        chosen.filter(|(record, _)| !record.is_baseline()).collect()
+    }
+
     /// Returns the record in the right pane: the selected one, that of the controls, or the last of the plot.
     pub fn current(&self) -> Option<(&Record, &Point)> {
         match self.selected.as_ref().or(self.at.as_ref()) {
@@ -191,7 +213,8 @@ impl Tuning {
 
     /// Returns whether an output is a loop and its baseline is not.
     pub fn is_loop(&self, point: &Point) -> bool {
-        self.group().is_some_and(|group| group.verdict(point) == Verdict::Loop)
+        let found = self.analysis.find(&point.record);
+        found.is_some_and(|(group, point)| group.verdict(point) == Verdict::Loop)
     }
 
     /// Returns the noise floor of the shown group in the units of a measure; `None` if two baselines were equal or only

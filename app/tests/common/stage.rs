@@ -1,6 +1,6 @@
 //! The window without a screen: shown on a workbench, its actions applied to it. It knows no bridge.
 
-use eframe::egui::{Context, Ui, UiBuilder, vec2};
+use eframe::egui::{Color32, Context, Shape, Ui, UiBuilder, vec2};
 use egui_kittest::Harness;
 use softprefix::app::frame_of;
 use softprefix::panels::Window;
@@ -58,4 +58,32 @@ pub fn paced(bench: Workbench, size: [f32; 2], step: f32) -> Harness<'static, St
         .build_ui_state(|ui, stage: &mut Stage| stage.show(ui), Stage::new(bench));
     harness.run_steps(3);
     harness
+}
+
+/// The shapes of the last frame, from the bottom to the top.
+pub fn painted<'h>(harness: &'h Harness<'_, Stage>) -> Vec<&'h Shape> {
+    fn unfold<'s>(shape: &'s Shape, out: &mut Vec<&'s Shape>) {
+        match shape {
+            Shape::Vec(shapes) => shapes.iter().for_each(|shape| unfold(shape, out)),
+            shape => out.push(shape),
+        }
+    }
+    let mut out = Vec::new();
+    for clipped in &harness.output().shapes {
+        unfold(&clipped.shape, &mut out);
+    }
+    out
+}
+
+/// Where in [`painted`] words stand that begin so, and their colour.
+pub fn words(harness: &Harness<'_, Stage>, beginning: &str) -> Option<(usize, Color32)> {
+    let shapes = painted(harness);
+    shapes.into_iter().enumerate().find_map(|(at, shape)| match shape {
+        Shape::Text(text) if text.galley.text().starts_with(beginning) => {
+            let own = text.galley.job.sections.first().map(|section| section.format.color);
+            let colour = text.override_text_color.or(own)?;
+            Some((at, colour.gamma_multiply(text.opacity_factor)))
+        }
+        _ => None,
+    })
 }

@@ -58,6 +58,11 @@ fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_th
     // The unit is deterministic, and says so by running the baseline twice.
     desk.until_noise_is_known();
     assert!(is_deterministic(&desk.bench));
+    // The first text was the draft of the second: the unit computed all of it again, and each token came out the same.
+    let again = desk.finished(Side::Repeat).remove(0);
+    let usage = again.answer().unwrap().usage.clone().unwrap();
+    assert_eq!(usage.accepted, usage.drafted);
+    assert!(usage.accepted >= 16, "{usage:?}");
 
     // What the card promised is what was sent, and the same prefix gives the same text again.
     let built = desk.bench.card.built.clone().unwrap().unwrap();

@@ -356,6 +356,7 @@ fn baseline(run: u64) -> Request {
         side: Side::Baseline,
         asked: asked(),
         recipe: None,
+        draft: Vec::new(),
         delay: Duration::ZERO,
         kept: false,
     }))

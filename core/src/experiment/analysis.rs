@@ -460,6 +460,81 @@ impl Group {
     }
 }
 
+/// A measure of one prefix over several prompts: each prompt counts once, with the mean of its repeats.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// The place on a magnitude axis.
+    pub magnitude: f64,
+    /// The mean over the prompts.
+    pub mean: f64,
+    /// The smallest value of a prompt.
+    pub least: f64,
+    /// The largest.
+    pub most: f64,
+    /// Whether the output of every prompt is a loop.
+    pub is_loop: bool,
+}
+
+/// The lines of a plot over several prompts: of each series, the magnitudes that every group with that series has measured, from small
+/// to large. `groups` belong to one module; without two of them there is nothing to average, and the result is empty.
+pub fn over_prompts<'g>(groups: &[&'g Group], measure: Measure) -> Vec<(&'g Series, Vec<Spread>)> {
+    /// Of a prompt at a magnitude: the sum, how many were added, and whether all of them are loops.
+    type Sum = (f64, usize, bool);
+    /// Magnitudes, with the sum of each prompt that has a value there.
+    type Places = Vec<(f64, Vec<Sum>)>;
+    let mut out: Vec<(&Series, usize, Places)> = Vec::new();
+    for group in groups {
+        for (series, points) in group.lines() {
+            let at = out
+                .iter()
+                .position(|(known, _, _)| *known == series)
+                .unwrap_or_else(|| {
+                    out.push((series, 0, Vec::new()));
+                    out.len() - 1
+                });
+            let (_, prompts, places) = &mut out[at];
+            let mut of_group: Vec<(f64, Sum)> = Vec::new();
+            for point in points {
+                let Some(value) = point.measures.as_ref().and_then(|measures| measure.value(measures)) else {
+                    continue;
+                };
+                let is_loop = group.verdict(point) == Verdict::Loop;
+                match of_group
+                    .iter_mut()
+                    .find(|(magnitude, _)| *magnitude == point.magnitude())
+                {
+                    Some((_, sum)) => *sum = (sum.0 + value, sum.1 + 1, sum.2 && is_loop),
+                    None => of_group.push((point.magnitude(), (value, 1, is_loop))),
+                }
+            }
+            *prompts += usize::from(!of_group.is_empty());
+            for (magnitude, sum) in of_group {
+                match places.iter_mut().find(|(known, _)| *known == magnitude) {
+                    Some((_, sums)) => sums.push(sum),
+                    None => places.push((magnitude, vec![sum])),
+                }
+            }
+        }
+    }
+    let lines = out.into_iter().filter(|(_, prompts, _)| *prompts > 1);
+    let lines = lines.map(|(series, prompts, mut places)| {
+        places.retain(|(_, sums)| sums.len() == prompts);
+        places.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let spreads = places.into_iter().map(|(magnitude, sums)| {
+            let values: Vec<f64> = sums.iter().map(|(sum, count, _)| sum / *count as f64).collect();
+            Spread {
+                magnitude,
+                mean: values.iter().sum::<f64>() / values.len() as f64,
+                least: values.iter().copied().fold(f64::INFINITY, f64::min),
+                most: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+                is_loop: sums.iter().all(|(_, _, is_loop)| *is_loop),
+            }
+        });
+        (series, spreads.collect())
+    });
+    lines.collect()
+}
+
 impl Point {
     fn of(record: &Record) -> Self {
         let recipe = record
@@ -514,7 +589,8 @@ impl Point {
 }
 
 impl Extent {
-    fn of(record: &Record) -> Self {
+    /// Of a record.
+    pub fn of(record: &Record) -> Self {
         let (text, broken_off) = match &record.outcome {
             Outcome::Done(answer) => (&answer.text, answer.finish_reason == FinishReason::Stopped),
             Outcome::Failed(failure) => (&failure.partial_text, true),

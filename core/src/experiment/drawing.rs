@@ -36,10 +36,11 @@ pub enum Ink {
     OnCell,
 }
 
-/// Colours that are distinguishable with most kinds of colour blindness (Okabe and Ito).
-const SERIES: [u32; 7] = [0x0072b2, 0xd55e00, 0x009e73, 0xcc79a7, 0xe69f00, 0x56b4e9, 0x7f7f7f];
+/// Colours that are distinguishable with most kinds of colour blindness: they differ in lightness, too. Blue and orange are not among
+/// them: these are the baseline's and the prefix's.
+const SERIES: [u32; 6] = [0x1c1c1e, 0x009e73, 0xcc79a7, 0x7a4fb5, 0x7f7f7f, 0x8a7a00];
 /// The same colours, lighter, for dark paper.
-const LIGHT_SERIES: [u32; 7] = [0x4aa8e0, 0xff8a3c, 0x2fc39a, 0xe39bc4, 0xf2b84b, 0x9ad3f5, 0xa8a8a8];
+const LIGHT_SERIES: [u32; 6] = [0xececf0, 0x2fc39a, 0xe39bc4, 0xb294e0, 0xa8a8a8, 0xd3c24a];
 /// Colours of a cell near the baseline, in between, and far from it.
 const CELLS: [u32; 3] = [0x2f5e94, 0x1e2228, 0xa85a14];
 /// The similarity of a cell with the colour in between.

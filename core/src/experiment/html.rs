@@ -10,10 +10,14 @@ use super::analysis::{Analysis, Extent, Group, Point};
 use super::drawing::{self, escape};
 use super::export::in_plan_order;
 use super::html_cards;
+use super::html_charts::charts;
 use super::journal::Experiment;
+use super::label::LabelWords;
+use super::plan::Prompt;
 use super::record::{Applied, Outcome, Record};
-use super::svg::{Chart, Dot, Line};
 use crate::compare::{Granularity, Measure, Verdict, diff};
+use crate::prefix::PrefixKind;
+use crate::protocol::Sampling;
 use crate::protocol::extension::{StoredWeights, WeightRounding};
 use crate::time;
 
@@ -43,38 +47,45 @@ const DEEP: usize = 6;
 const DIFF_TIME: Duration = Duration::from_millis(500);
 
 const STYLE: &str = "\
-:root{--ink:#1c1c1e;--soft:#5f5f66;--line:#d9d9de;--paper:#fff;--panel:#f5f5f7;--gone:#ffe1dc;--gone-ink:#8a1f11;--new:#d9f2e0;\
---new-ink:#0b5a28;--accent:#0072b2}\
-@media (prefers-color-scheme:dark){:root{--ink:#ececf0;--soft:#a0a0a8;--line:#3a3a40;--paper:#1c1c1e;--panel:#26262a;--gone:#4d2019;\
---gone-ink:#ffb4a6;--new:#173d25;--new-ink:#9be3b4;--accent:#56b4e9}}\
+:root{--ink:#1c1c1e;--soft:#5f5f66;--line:#d9d9de;--paper:#fff;--panel:#f5f5f7;--gone:#e0ebf6;--gone-ink:#0b5cb8;--new:#fae8dc;\
+--new-ink:#d45b00;--broken:#ad124c}\
+@media (prefers-color-scheme:dark){:root{--ink:#ececf0;--soft:#a0a0a8;--line:#3a3a40;--paper:#1c1c1e;--panel:#26262a;--gone:#2c3f55;\
+--gone-ink:#7db7ff;--new:#4e3a26;--new-ink:#ff9e45;--broken:#ff7fa0}}\
 *{box-sizing:border-box}body{margin:0 auto;max-width:1160px;padding:24px;background:var(--paper);color:var(--ink);\
 font:15px/1.55 system-ui,-apple-system,'Segoe UI','Hiragino Sans','Noto Sans CJK JP','Noto Sans JP',sans-serif}\
 h1{font-size:26px;margin:0 0 4px}h2{font-size:20px;margin:36px 0 10px;border-top:1px solid var(--line);padding-top:18px}\
-h3{font-size:16px;margin:0 0 6px}a{color:var(--accent)}.soft{color:var(--soft)}\
+h3{font-size:16px;margin:0 0 6px}a{color:inherit}.soft{color:var(--soft)}\
 dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 14px;margin:8px 0}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}\
 .text{white-space:pre-wrap;overflow-wrap:anywhere}.mono{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:13px}\
-.notes{background:var(--panel);border-left:4px solid var(--accent);padding:8px 14px;margin:12px 0}.notes p{margin:4px 0}\
+.notes{background:var(--panel);border-left:4px solid var(--soft);padding:8px 14px;margin:12px 0}.notes p{margin:4px 0}\
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(440px,1fr));gap:14px}.charts svg{width:100%;height:auto;\
 border:1px solid var(--line);border-radius:8px}\
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:12px;margin-top:18px}\
 th,td{padding:4px 5px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th:first-child,td:first-child,\
-th:nth-child(2),td:nth-child(2){text-align:left}th{color:var(--soft);font-weight:600}\
+th:nth-child(2),td:nth-child(2){text-align:left}td:first-child{white-space:normal;min-width:12em}th{color:var(--soft);font-weight:600}\
 .case{border:1px solid var(--line);border-radius:10px;padding:14px 16px;margin:14px 0}\
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:14px;margin-top:8px}.pair>div{background:var(--panel);border-radius:6px;\
 padding:8px 10px}.pair h4{margin:0 0 4px;font-size:12px;color:var(--soft);font-weight:600}\
-del{background:var(--gone);color:var(--gone-ink);text-decoration:line-through}ins{background:var(--new);color:var(--new-ink);\
-text-decoration:underline;text-decoration-thickness:2px}\
+.gone{color:var(--gone-ink)}.new{color:var(--new-ink)}\
+del,ins{color:inherit;text-decoration:none;-webkit-box-decoration-break:clone;box-decoration-break:clone}\
+del{background:var(--gone);border-bottom:2px dashed var(--gone-ink)}ins{background:var(--new);border-bottom:2px solid var(--new-ink)}\
 .word{display:inline-block;border:1px solid currentColor;border-radius:10px;padding:0 8px;font-size:12px}\
-.loop,.failed,.empty{color:var(--gone-ink)}.same,.inside_noise{color:var(--soft)}\
+.loop,.failed,.empty{color:var(--broken)}.same,.inside_noise{color:var(--soft)}\
 @media (max-width:700px){.pair{grid-template-columns:1fr}.charts{grid-template-columns:1fr}}\
 @media print{body{max-width:none;padding:0;font-size:9.5pt;line-height:1.4;background:#fff;color:#000}h1{font-size:17pt}h2{font-size:13pt}h3{font-size:11pt}\
 .case{padding:8pt 10pt;margin:8pt 0}dl{margin:4pt 0}.case>p{margin:2pt 0}.case{font-size:8.5pt}.kl,.pair{margin-top:4pt}.kl,.pair>div{padding:4pt 7pt}.case .text{line-height:1.35}.case .kl .text{line-height:1.5}\
-.case,.charts svg,tr,.notes{break-inside:avoid}\
-h2,h3{break-after:avoid}a{color:inherit;text-decoration:none}.scroll{overflow:visible}table{font-size:7pt}th,td{padding:1px 3px}.word{font-size:7pt;padding:0 4px}\
+.charts svg,tr,.notes,.kl,.case dl{break-inside:avoid}\
+h2,h3,h4,.case dl{break-after:avoid}.text{orphans:3;widows:3}a{color:inherit;text-decoration:none}.scroll{overflow:visible}table{font-size:7pt}th,td{padding:1px 3px}.word{font-size:7pt;padding:0 4px}\
 .charts{grid-template-columns:1fr 1fr}del,ins{-webkit-print-color-adjust:exact;print-color-adjust:exact}@page{margin:14mm}}";
 
-/// The experiment as an HTML page. All texts of prompts and outputs are escaped.
-pub fn to_html(experiment: &Experiment, records: &[Record], language: Language) -> String {
+/// The experiment as an HTML page. All texts of prompts and outputs are escaped. `title_of` names the prompts that have a title;
+/// others are called by their first words.
+pub fn to_html(
+    experiment: &Experiment,
+    records: &[Record],
+    language: Language,
+    title_of: &dyn Fn(&Prompt) -> Option<String>,
+) -> String {
     let records = &in_plan_order(records);
     let analysis = Analysis::of(records);
     let by_id: HashMap<&str, (usize, &Record)> = records
@@ -82,7 +93,17 @@ pub fn to_html(experiment: &Experiment, records: &[Record], language: Language) 
         .enumerate()
         .map(|(i, record)| (record.id.as_str(), (i, record)))
         .collect();
-    let page = Page { language, by_id };
+    let several = |same: &dyn Fn(&Group, &Group) -> bool| {
+        let first = analysis.groups.first();
+        first.is_some_and(|first| analysis.groups.iter().any(|group| !same(first, group)))
+    };
+    let page = Page {
+        language,
+        by_id,
+        title_of,
+        several_prompts: several(&|a, b| a.key.prompt == b.key.prompt),
+        several_modules: several(&|a, b| (&a.key.address, &a.key.model) == (&b.key.address, &b.key.model)),
+    };
     let lang = language.pick("en", "ja");
     let name = escape(&experiment.name);
     let mut out = format!(
@@ -93,26 +114,88 @@ pub fn to_html(experiment: &Experiment, records: &[Record], language: Language) 
         drawing::STYLE
     );
     page.write_head(&mut out, experiment, records);
-    let several = analysis.groups.iter().any(|group| {
-        let first = &analysis.groups[0];
-        (&group.key.address, &group.key.model) != (&first.key.address, &first.key.model)
-    });
-    for group in &analysis.groups {
-        page.write_group(&mut out, group, several);
+    page.write_means(&mut out, &analysis);
+    for (number, group) in analysis.groups.iter().enumerate() {
+        page.write_group(&mut out, group, (number + 1, analysis.groups.len()));
     }
     out.push_str("</body></html>\n");
     out
 }
 
-struct Page<'r> {
-    language: Language,
+/// What the parts of a page are written with.
+pub(super) struct Page<'r> {
+    pub(super) language: Language,
     /// Each record with its number on the page, by id.
-    by_id: HashMap<&'r str, (usize, &'r Record)>,
+    pub(super) by_id: HashMap<&'r str, (usize, &'r Record)>,
+    title_of: &'r dyn Fn(&Prompt) -> Option<String>,
+    several_prompts: bool,
+    several_modules: bool,
 }
 
 impl Page<'_> {
-    fn word(&self, english: &'static str, japanese: &'static str) -> &'static str {
+    pub(super) fn word(&self, english: &'static str, japanese: &'static str) -> &'static str {
         self.language.pick(english, japanese)
+    }
+
+    /// What a prompt is called: its title, or its first words.
+    fn title(&self, prompt: &Prompt) -> String {
+        (self.title_of)(prompt).unwrap_or_else(|| one_line(&prompt.user, 40))
+    }
+
+    pub(super) fn kind(&self, kind: &PrefixKind) -> String {
+        if self.language == Language::English {
+            return super::record::kind_words(kind);
+        }
+        let words = match kind.base() {
+            PrefixKind::Constant => "定数".to_owned(),
+            PrefixKind::RandomUniform { seed, .. } => format!("一様乱数（シード {seed}）"),
+            PrefixKind::RandomNormal { seed, .. } => format!("正規乱数（シード {seed}）"),
+            PrefixKind::SampledVocabulary { seed, .. } => format!("語彙から抽出（シード {seed}）"),
+            PrefixKind::Words { text } => format!("「{text}」"),
+            PrefixKind::Blend { from, to, t } => format!("「{from}」→「{to}」{t}"),
+            PrefixKind::Contrast { text, minus } => format!("「{text}」−「{minus}」"),
+            other => super::record::kind_words(other),
+        };
+        match kind.envelope() {
+            Some(envelope) => {
+                let factors: Vec<String> = envelope.iter().map(|factor| format!("{factor:.3}")).collect();
+                format!("{words} × {}", factors.join("/"))
+            }
+            None => words,
+        }
+    }
+
+    pub(super) fn label_words<R>(&self, with: impl FnOnce(&LabelWords<'_>) -> R) -> R {
+        with(&LabelWords {
+            baseline: self.word("Baseline", "ベースライン"),
+            raw: self.word("raw", "生の値"),
+            unscaled: self.word("rows as they are", "行はそのまま"),
+            cut: self.word("cut off", "途切れた"),
+            comma: self.word(", ", "、"),
+            kind: &|kind| self.kind(kind),
+        })
+    }
+
+    /// What a run is called among those of its group.
+    fn short_label(&self, record: &Record) -> String {
+        self.label_words(|words| words.label(record, &[]))
+    }
+
+    /// What a run is called on the page: `0.05×, P 1, constant, Spring poem`.
+    fn label(&self, record: &Record) -> String {
+        let mut place = Vec::new();
+        if self.several_prompts {
+            place.push(self.title(&record.prompt));
+        }
+        if self.several_modules {
+            place.push(record.module.model.clone());
+        }
+        self.label_words(|words| words.label(record, &place))
+    }
+
+    pub(super) fn label_of(&self, point: &Point) -> String {
+        let record = self.by_id.get(point.record.as_str());
+        record.map_or_else(|| point.name.clone(), |(_, record)| self.short_label(record))
     }
 
     fn weights(&self, weights: &[StoredWeights]) -> String {
@@ -180,33 +263,47 @@ impl Page<'_> {
         out.push_str("</dl>\n");
     }
 
-    /// `several`: whether groups ran on different modules, so that the group names its own.
-    fn write_group(&self, out: &mut String, group: &Group, several: bool) {
+    /// ` · model` where several modules are in play.
+    pub(super) fn module_words(&self, group: &Group) -> String {
+        if self.several_modules {
+            format!(
+                " · {} <span class=\"soft\">{}</span>",
+                escape(&group.key.model),
+                escape(&group.key.address)
+            )
+        } else {
+            String::new()
+        }
+    }
+
+    /// `place`: the number of the group, and how many there are.
+    fn write_group(&self, out: &mut String, group: &Group, place: (usize, usize)) {
+        let number = match (self.several_prompts, self.language) {
+            (false, _) => String::new(),
+            (true, Language::English) => format!("<span class=\"soft\">{} of {}:</span> ", place.0, place.1),
+            (true, Language::Japanese) => format!("<span class=\"soft\">{} / {}：</span>", place.0, place.1),
+        };
         let _ = writeln!(
             out,
-            "<h2>{}</h2><dl><dt>{}</dt><dd class=\"text\" dir=\"auto\">{}</dd><dt>{}</dt><dd class=\"text\" dir=\"auto\">{}</dd></dl>",
-            escape(&one_line(&group.key.prompt.user, 60)),
+            "<h2>{number}{}{}</h2><dl><dt>{}</dt><dd class=\"text\" dir=\"auto\">{}</dd><dt>{}</dt><dd class=\"text\" dir=\"auto\">{}</dd>\
+             <dt>{}</dt><dd>{}</dd></dl>",
+            escape(&self.title(&group.key.prompt)),
+            self.module_words(group),
             self.word("System", "システム"),
             escape(&group.key.prompt.system),
             self.word("Prompt", "プロンプト"),
             escape(&group.key.prompt.user),
+            self.word("Output", "出力"),
+            escape(&self.settings_words(group)),
         );
-        if let Some(words) = self.settings_words(group) {
-            let _ = writeln!(out, "<p>{}</p>", escape(&words));
-        }
-        if several {
-            let _ = writeln!(
-                out,
-                "<p><strong>{}</strong> · {}</p>",
-                escape(&group.key.model),
-                escape(&group.key.address)
-            );
-        }
         out.push_str("<div class=\"notes\">");
         for sentence in [self.noise_sentence(group), self.proof_sentence(group)] {
             let _ = write!(out, "<p>{}</p>", escape(&sentence));
         }
         out.push_str("</div>\n<div class=\"charts\">");
+        if let Some(map) = self.map(group) {
+            out.push_str(&map.drawing().element());
+        }
         for chart in charts(group, self) {
             out.push_str(&chart.element());
         }
@@ -217,14 +314,14 @@ impl Page<'_> {
         }
     }
 
-    /// The settings that affect the texts; `None` where none is set.
-    fn settings_words(&self, group: &Group) -> Option<String> {
+    /// The settings that affect the texts: token limits, sampling and its seed.
+    fn settings_words(&self, group: &Group) -> String {
         let settings = &group.key.settings;
         let mut words = Vec::new();
         if let Some(tokens) = settings.max_new_tokens {
             words.push(match self.language {
-                Language::English => format!("at most {tokens} output tokens"),
-                Language::Japanese => format!("出力は最大 {tokens} トークン"),
+                Language::English => format!("at most {tokens} tokens"),
+                Language::Japanese => format!("最大 {tokens} トークン"),
             });
         }
         if let Some(positions) = settings.max_token_len {
@@ -233,10 +330,42 @@ impl Page<'_> {
                 Language::Japanese => format!("{positions} 位置"),
             });
         }
-        if !settings.other.is_empty() {
-            words.push(serde_json::Value::Object(settings.other.clone()).to_string());
+        match settings.sampling() {
+            Ok(None) => words.push(
+                self.word("the module's own sampling", "サンプリングはモジュールの既定")
+                    .to_owned(),
+            ),
+            Ok(Some(sampling)) => words.extend(self.sampling_words(&sampling)),
+            // Settings of another program: as they are.
+            Err(_) => words.push(serde_json::Value::Object(settings.other.clone()).to_string()),
         }
-        (!words.is_empty()).then(|| words.join(self.word(", ", "、")))
+        words.join(self.word(", ", "、"))
+    }
+
+    fn sampling_words(&self, sampling: &Sampling) -> Vec<String> {
+        let mut words = Vec::new();
+        if let Some(k) = sampling.top_k {
+            words.push(format!("top-k {k}"));
+        }
+        if let Some(p) = sampling.top_p {
+            words.push(format!("top-p {p}"));
+        }
+        if let Some(temperature) = sampling.temperature {
+            words.push(format!("{} {temperature}", self.word("temperature", "温度")));
+        }
+        if words.is_empty() {
+            words.push(self.word("greedy", "貪欲").to_owned());
+        }
+        if let Some((penalty, window)) = sampling.repetition_penalty {
+            words.push(match self.language {
+                Language::English => format!("repetition penalty {penalty} over {window} tokens"),
+                Language::Japanese => format!("反復ペナルティ {penalty}（{window} トークン）"),
+            });
+        }
+        if let Some(seed) = sampling.seed {
+            words.push(format!("{} {seed}", self.word("seed", "シード")));
+        }
+        words
     }
 
     fn noise_sentence(&self, group: &Group) -> String {
@@ -294,7 +423,7 @@ impl Page<'_> {
         }
     }
 
-    fn verdict(&self, verdict: Verdict) -> &'static str {
+    pub(super) fn verdict(&self, verdict: Verdict) -> &'static str {
         match (self.language, verdict) {
             (Language::English, verdict) => verdict.word(),
             (_, Verdict::Baseline) => "ベースライン",
@@ -372,7 +501,7 @@ impl Page<'_> {
                 out,
                 "<tr><td><a href=\"#case-{}\">{}</a></td><td>{}</td>",
                 self.number(point),
-                escape(&point.name),
+                escape(&self.label_of(point)),
                 self.badges(verdict, point)
             );
             let mut cells = cells.to_vec();
@@ -415,9 +544,9 @@ impl Page<'_> {
         let _ = write!(
             out,
             "<section class=\"case\" id=\"case-{number}\"><h3>{} {}</h3><p class=\"soft\">{}</p>",
-            escape(&point.name),
+            escape(&self.label(record)),
             self.badges(verdict, point),
-            escape(&record.recipe_words())
+            escape(&record.case.name)
         );
         self.write_identity(out, record, group.applied(point));
         if let Some(error) = record.error() {
@@ -454,11 +583,11 @@ impl Page<'_> {
                 );
                 let _ = write!(
                     out,
-                    "<div class=\"pair\"><div><h4>{}</h4><div class=\"text\" dir=\"auto\">{}</div></div>\
-                     <div><h4>{}</h4><div class=\"text\" dir=\"auto\">{}</div></div></div>",
-                    self.word("baseline", "ベースライン"),
+                    "<div class=\"pair\"><div><h4><span class=\"gone\">○</span> {}</h4><div class=\"text\" dir=\"auto\">{}</div></div>\
+                     <div><h4><span class=\"new\">●</span> {}</h4><div class=\"text\" dir=\"auto\">{}</div></div></div>",
+                    self.word("Baseline", "ベースライン"),
                     marked(&baseline.text, difference.removed(), "del"),
-                    escape(&point.name),
+                    escape(&self.short_label(record)),
                     marked(text, difference.added(), "ins")
                 );
             }
@@ -535,125 +664,6 @@ impl Page<'_> {
     }
 }
 
-fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {
-    let lines = group.lines();
-    if lines.is_empty() {
-        return Vec::new();
-    }
-    let in_norms = group
-        .points
-        .iter()
-        .filter(|point| point.series.is_some())
-        .all(|point| point.token_norms.is_some());
-    let regimes = if in_norms {
-        vec![
-            (
-                0.0,
-                0.05,
-                page.word("under the norm's floor", "ノルムの床より下").to_owned(),
-            ),
-            (0.1, 3.0, page.word("token-like", "トークン並み").to_owned()),
-            (5.0, f64::MAX, page.word("overdriven", "過大").to_owned()),
-        ]
-    } else {
-        Vec::new()
-    };
-    let chart =
-        |title: String, band: Option<(f64, f64, String)>, y_range, value: &dyn Fn(&Point) -> Option<f64>| Chart {
-            title,
-            x_label: if in_norms {
-                "× token norm"
-            } else {
-                page.word("raw value", "生の値")
-            }
-            .to_owned(),
-            lines: lines
-                .iter()
-                .map(|(series, points)| Line {
-                    label: series.label.clone(),
-                    points: points
-                        .iter()
-                        .filter_map(|point| dot(group, point, value(point)?, page))
-                        .collect(),
-                })
-                .collect(),
-            band,
-            y_range,
-            regimes: regimes.clone(),
-        };
-    let of = |measure: Measure, title: &'static str| {
-        let band = group.noise_floor(measure).map(|floor| {
-            let top = measure.full_scale().unwrap_or(floor);
-            (
-                floor,
-                top,
-                page.word("noise: the baseline against itself", "揺らぎ: ベースライン同士")
-                    .to_owned(),
-            )
-        });
-        let y_range = measure.full_scale().map(|top| (0.0, top));
-        chart(title.to_owned(), band, y_range, &|point| {
-            measure.value(point.measures.as_ref()?)
-        })
-    };
-    let mut out = vec![
-        of(
-            Measure::Chrf2,
-            page.word("chrF2 against the baseline", "chrF2 (ベースライン比)"),
-        ),
-        of(
-            Measure::Indel,
-            page.word("Indel ratio against the baseline", "indel 比 (ベースライン比)"),
-        ),
-        of(
-            Measure::FirstDivergence,
-            page.word("Characters shared from the start", "先頭から一致する文字数"),
-        ),
-        of(
-            Measure::Distinct4,
-            page.word(
-                "Distinct 4-grams (crossed: collapsed into repetition)",
-                "異なる 4-gram の割合 (× は反復への崩壊)",
-            ),
-        ),
-        of(Measure::Length, page.word("Length in characters", "文字数")),
-        chart(page.word("Seconds", "秒").to_owned(), None, None, &|point| {
-            Some(point.elapsed_sec)
-        }),
-    ];
-    let scored = group.points.iter().any(|point| point.is_scored());
-    if scored {
-        let deep = [
-            of(
-                Measure::KlMean,
-                page.word("Mean KL at the baseline's tokens, nats", "基準トークンの平均 KL (nat)"),
-            ),
-            of(
-                Measure::Perplexity,
-                page.word(
-                    "Perplexity of the text under the base",
-                    "出力のパープレキシティ (基準モデル)",
-                ),
-            ),
-        ];
-        out.splice(2..2, deep);
-    }
-    out
-}
-
-fn dot(group: &Group, point: &Point, value: f64, page: &Page<'_>) -> Option<Dot> {
-    point.error.is_none().then(|| Dot {
-        magnitude: point.magnitude(),
-        value,
-        title: format!("{}: {value:.4} ({})", point.name, page.verdict(group.verdict(point))),
-        link: page
-            .by_id
-            .get(point.record.as_str())
-            .map(|(number, _)| format!("#case-{number}")),
-        is_loop: group.verdict(point) == Verdict::Loop,
-    })
-}
-
 /// A text with its changed ranges in `element`, which also strikes through or underlines them for readers without
 /// colours.
 fn marked(text: &str, marks: impl Iterator<Item = Range<usize>>, element: &str) -> String {
@@ -669,7 +679,7 @@ fn marked(text: &str, marks: impl Iterator<Item = Range<usize>>, element: &str) 
 }
 
 /// The first `most` characters of a text in one line.
-fn one_line(text: &str, most: usize) -> String {
+pub(super) fn one_line(text: &str, most: usize) -> String {
     let mut out: String = text
         .split_whitespace()
         .collect::<Vec<_>>()

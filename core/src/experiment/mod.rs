@@ -8,7 +8,9 @@ pub mod drawing;
 pub mod export;
 pub mod html;
 mod html_cards;
+mod html_charts;
 pub mod journal;
+pub mod label;
 pub mod library;
 pub mod past;
 pub mod plan;
@@ -19,8 +21,11 @@ pub mod session;
 pub mod svg;
 pub mod threshold;
 
-pub use analysis::{Analysis, Baseline, Comparison, Extent, Group, GroupKey, MeasuredText, Point, Proof, Series};
+pub use analysis::{
+    Analysis, Baseline, Comparison, Extent, Group, GroupKey, MeasuredText, Point, Proof, Series, Spread, over_prompts,
+};
 pub use journal::{Condition, Ending, Entry, Experiment, Journal, JournalError, SharedJournal};
+pub use label::LabelWords;
 pub use library::{Library, Listing, Opened, Summary};
 pub use past::{Past, experiments};
 pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Settings, Sweep, Values};

@@ -42,6 +42,8 @@ pub struct Dot {
     pub link: Option<String>,
     /// Whether the text is a loop, which is drawn as a cross.
     pub is_loop: bool,
+    /// The smallest and the largest of the values of which this is the mean, drawn as a bar.
+    pub spread: Option<(f64, f64)>,
 }
 
 const WIDTH: f64 = 620.0;
@@ -88,7 +90,8 @@ impl Scale {
         });
         let y = chart.y_range.unwrap_or_else(|| {
             let (low, high) = dots().fold((0.0_f64, f64::MIN), |(low, high), dot| {
-                (low.min(dot.value), high.max(dot.value))
+                let (least, most) = dot.spread.unwrap_or((dot.value, dot.value));
+                (low.min(least), high.max(most))
             });
             if high > low {
                 (low, nice(high))
@@ -273,8 +276,7 @@ impl Chart {
                 bold: false,
             };
             out.add(Ink::Text, words);
-            let wide: f64 = line.label.chars().map(|c| if c.is_ascii() { 6.3 } else { 11.0 }).sum();
-            x += 34.0 + wide;
+            x += 34.0 + width_of(&line.label);
             if x > WIDTH - 160.0 {
                 break;
             }
@@ -303,6 +305,14 @@ fn draw_line(out: &mut Drawing, scale: &Scale, line: &Line, number: usize) {
     out.add(ink, path);
     for dot in drawn {
         let (x, y) = place(dot);
+        if let Some((least, most)) = dot.spread {
+            let bar = Shape::Line {
+                points: vec![(x, scale.y(least)), (x, scale.y(most))],
+                width: 1.0,
+                dashes: &[],
+            };
+            out.add(ink, bar);
+        }
         let mark = if dot.is_loop {
             Shape::Cross {
                 centre: (x, y),
@@ -338,6 +348,8 @@ pub struct Map {
     pub cells: Vec<Option<MapCell>>,
     /// Whether the first column is apart from the others: magnitude 0.
     pub zero_first: bool,
+    /// What stands at both ends of the colours' scale, the nearest to the baseline first; `None` draws no scale.
+    pub ends: Option<[String; 2]>,
 }
 
 /// A cell of a map.
@@ -353,6 +365,14 @@ pub struct MapCell {
 
 const ROW: f64 = 30.0;
 const ZERO_GAP: f64 = 8.0;
+/// Width of the colours' scale, and its steps.
+const SCALE: f64 = 80.0;
+const SCALE_STEPS: u32 = 16;
+
+/// About the width of a text of size 11.
+fn width_of(words: &str) -> f64 {
+    words.chars().map(|c| if c.is_ascii() { 6.3 } else { 11.0 }).sum()
+}
 
 impl Map {
     /// The map as shapes.
@@ -373,6 +393,19 @@ impl Map {
             bold,
         };
         out.add(Ink::Text, text((14.0, 18.0), &self.title, 13.0, Anchor::Start, true));
+        if let Some([near, far]) = &self.ends {
+            let right = WIDTH - RIGHT;
+            out.add(Ink::Soft, text((right, 18.0), far, 11.0, Anchor::End, false));
+            let end = right - width_of(far) - 6.0;
+            let step = SCALE / f64::from(SCALE_STEPS);
+            for number in 0..SCALE_STEPS {
+                let share = 1.0 - f64::from(number) / f64::from(SCALE_STEPS - 1);
+                let area = [end - SCALE + step * f64::from(number), 9.0, step + 0.2, 11.0];
+                out.add(Ink::Cell(share), Shape::Rect(area));
+            }
+            let at = (end - SCALE - 6.0, 18.0);
+            out.add(Ink::Soft, text(at, near, 11.0, Anchor::End, false));
+        }
         let gap = if self.zero_first && self.columns.len() > 1 {
             ZERO_GAP
         } else {

@@ -246,6 +246,11 @@ impl PrefixRecipe {
         }
     }
 
+    /// Whether both make the same rows but for their magnitude: then a line of a plot may join their runs.
+    pub fn same_but_size(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.len == other.len && self.rounding == other.rounding
+    }
+
     /// The magnitude as a raw value v, in rows of `hidden_size` values; `None` where the rows have a size of their own, or where
     /// `median_norm`, the vocabulary's median L2 norm, would have to be known and is not.
     pub fn raw_at(&self, hidden_size: usize, median_norm: Option<f64>) -> Option<f64> {

@@ -25,7 +25,7 @@ fn fixtures(folder: &str) -> std::path::PathBuf {
 
 /// Everything that is made of records.
 fn written(experiment: &Experiment, records: &[Record]) {
-    let html = html::to_html(experiment, records, Language::Japanese);
+    let html = html::to_html(experiment, records, Language::Japanese, &|_| None);
     assert!(html.ends_with("</html>\n"), "the report has no end");
     export::to_csv(records);
     export::to_json(experiment, records).unwrap();

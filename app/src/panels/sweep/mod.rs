@@ -94,7 +94,7 @@ impl SweepView {
         let half = (width - theme::GAP) / 2.0;
         let measures = pair::measures_height(desk);
         if half < 360.0 {
-            results::lines_card(ui, desk, &self.pictures, width, height);
+            results::lines_card(ui, desk, &mut self.pictures, width, height);
             ui.add_space(theme::GAP);
             self.pair.show(ui, desk, width, height);
             ui.add_space(theme::GAP);
@@ -113,7 +113,7 @@ impl SweepView {
                     } else {
                         height
                     };
-                    results::lines_card(ui, desk, &self.pictures, half, plot);
+                    results::lines_card(ui, desk, &mut self.pictures, half, plot);
                     if with_measures {
                         ui.add_space(theme::GAP);
                         pair::measures_card(ui, desk, half);

@@ -8,7 +8,7 @@ use softprefix_core::compare::{Measure, Measures};
 use softprefix_core::experiment::analysis::Point;
 use softprefix_core::experiment::{Outcome, Record};
 
-use super::super::{deep, outputs};
+use super::super::{deep, label, outputs};
 use super::words;
 use crate::panels::desk::Desk;
 use crate::theme::{self, Palette, Type};
@@ -286,13 +286,7 @@ impl PairCard {
             );
             x = placed.right() + 6.0;
         }
-        let mut made = words::made_with(desk.text, text, record);
-        if desk.bench.sweep.groups().nth(1).is_some() {
-            made = format!(
-                "{made} · {}",
-                words::module(&record.module.model, &record.module.address)
-            );
-        }
+        let made = label::of(desk, record, &desk.bench.sweep.analysis);
         let galley = paint::cut_to(
             ui,
             &made,
@@ -465,22 +459,6 @@ fn table(desk: &Desk<'_>, left: &Record, right: &Record) -> Vec<Row> {
         sweep.point(&left.id).map(|(_, point)| point),
         sweep.point(&right.id).map(|(_, point)| point),
     );
-    let row = |name: &str, a: Option<f64>, b: Option<f64>, write: &dyn Fn(Option<f64>) -> String| {
-        let change = match (a, b) {
-            (Some(a), Some(b)) if write(Some(a)) == write(Some(b)) => "0".to_owned(),
-            (Some(a), Some(b)) => {
-                let sign = if b > a { "+" } else { "-" };
-                format!("{sign}{}", write(Some((b - a).abs())))
-            }
-            _ => String::new(),
-        };
-        Row {
-            name: name.to_owned(),
-            a: write(a),
-            b: write(b),
-            change,
-        }
-    };
     let measured = |point: Option<&Point>, measure: Measure| {
         point
             .and_then(|point| point.measures.as_ref())
@@ -501,13 +479,13 @@ fn table(desk: &Desk<'_>, left: &Record, right: &Record) -> Vec<Row> {
     shown
         .into_iter()
         .map(|measure| {
-            let write = move |value| words::figures(measure, value);
-            row(
-                (desk.text.measures)(measure),
-                measured(a, measure),
-                measured(b, measure),
-                &write,
-            )
+            let (a, b) = (measured(a, measure), measured(b, measure));
+            Row {
+                name: (desk.text.measures)(measure).to_owned(),
+                a: label::figures(measure, a),
+                b: label::figures(measure, b),
+                change: a.zip(b).map_or_else(String::new, |(a, b)| label::change(measure, a, b)),
+            }
         })
         .collect()
 }

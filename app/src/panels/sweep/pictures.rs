@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::analysis::{Group, Point};
-use softprefix_core::experiment::{Case, Plan};
+use softprefix_core::experiment::{Case, Plan, Spread, over_prompts};
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe};
 
 use super::words;
@@ -24,6 +24,10 @@ pub struct Cache {
     pub plot: Plotted,
     /// Finished and planned cases of each case of the form.
     pub counts: Vec<Option<(usize, usize)>>,
+    /// Prompts that have a mean with others; below 2 there is none.
+    pub prompts: usize,
+    /// The plot is of all of these.
+    pub means: bool,
     /// Runs that the form's plan makes.
     pub planned: usize,
 }
@@ -43,6 +47,7 @@ struct Key {
     pinned: Option<String>,
     language: Language,
     unit: MagnitudeUnit,
+    means: bool,
 }
 
 /// The heat map.
@@ -63,7 +68,7 @@ pub struct Map {
 #[derive(Default)]
 pub struct Plotted {
     pub curves: Vec<Curve>,
-    /// The record of each spot.
+    /// The record of each spot; empty where spots are means over several.
     pub ids: Vec<Vec<String>>,
     pub top: f64,
     /// Magnitudes are token norms (else raw values).
@@ -104,6 +109,7 @@ impl Cache {
             pinned: sweep.pinned.clone(),
             language: bench.settings.language,
             unit: bench.sweep_unit(),
+            means: self.means,
         };
         if self.key.as_ref() == Some(&key) {
             return;
@@ -113,7 +119,12 @@ impl Cache {
         self.counts = sweep.form.cases.iter().map(|case| sweep.done_of(case)).collect();
         let planned = planned(desk);
         self.map = map(desk, &planned);
-        self.plot = plotted(desk, &planned);
+        let modules = modules(desk);
+        self.prompts = modules.iter().map(Vec::len).max().unwrap_or(0);
+        self.plot = match self.means && self.prompts > 1 {
+            true => means(desk, &modules),
+            false => plotted(desk, &planned),
+        };
     }
 }
 
@@ -434,6 +445,7 @@ fn plotted(desk: &Desk<'_>, planned: &[Case]) -> Plotted {
             }
             most = most.max(y);
             spots.push(Spot {
+                spread: None,
                 x,
                 y,
                 collapsed: point
@@ -458,6 +470,68 @@ fn plotted(desk: &Desk<'_>, planned: &[Case]) -> Plotted {
         .filter(|group| !group.is_deterministic())
         .filter_map(|group| group.noise_floor(bench.measure))
         .reduce(f64::min);
+    out.collapse = collapse(&out.curves);
+    out
+}
+
+/// The groups of all prompts that were run, apart for each module.
+fn modules<'d>(desk: &Desk<'d>) -> Vec<Vec<&'d Group>> {
+    let mut out: Vec<Vec<&Group>> = Vec::new();
+    for group in &desk.bench.sweep.analysis.groups {
+        let is_there = |others: &&mut Vec<&Group>| {
+            let key = &others[0].key;
+            (&key.address, &key.model, &key.settings) == (&group.key.address, &group.key.model, &group.key.settings)
+        };
+        match out.iter_mut().find(is_there) {
+            Some(others) => others.push(group),
+            None => out.push(vec![group]),
+        }
+    }
+    out
+}
+
+/// The means over all prompts: one line per P, with bars from the lowest prompt to the highest.
+fn means(desk: &Desk<'_>, modules: &[Vec<&Group>]) -> Plotted {
+    let measure = desk.bench.measure;
+    let mut lines: Vec<_> = modules
+        .iter()
+        .flat_map(|groups| over_prompts(groups, measure).into_iter().map(|line| (groups[0], line)))
+        .collect();
+    lines.sort_by_key(|(_, (series, _))| series.recipe.len);
+    let kinds: Vec<&PrefixKind> = lines.iter().map(|(_, (series, _))| series.recipe.kind.base()).collect();
+    let one_kind = kinds.iter().all(|kind| *kind == kinds[0]);
+    let mut out = Plotted {
+        norms: modules.iter().flatten().all(|group| {
+            let mut points = group.points.iter().filter(|point| point.series.is_some());
+            points.all(|point| point.token_norms.is_some())
+        }),
+        ..Plotted::default()
+    };
+    let mut most = 0.0_f64;
+    for (index, (group, (series, spreads))) in lines.iter().enumerate() {
+        let mut label = format!("P {}", series.recipe.len);
+        if !one_kind {
+            label = format!("{label} {}", words::kind(desk.text, &series.recipe.kind));
+        }
+        if modules.len() > 1 {
+            label = format!("{label} · {}", words::module(&group.key.model, &group.key.address));
+        }
+        let spot = |spread: &Spread| Spot {
+            x: spread.magnitude,
+            y: spread.mean,
+            collapsed: spread.is_loop,
+            spread: Some((spread.least, spread.most)),
+        };
+        most = spreads.iter().map(|spread| spread.most).fold(most, f64::max);
+        out.curves.push(Curve {
+            label,
+            marker: Marker::of(index),
+            unfinished: false,
+            spots: spreads.iter().map(spot).collect(),
+            chosen: false,
+        });
+    }
+    out.top = measure.full_scale().unwrap_or_else(|| round_top(most));
     out.collapse = collapse(&out.curves);
     out
 }
@@ -493,7 +567,12 @@ mod tests {
             marker: Marker::Disc,
             spots: spots
                 .iter()
-                .map(|&(x, collapsed)| Spot { x, y: 1.0, collapsed })
+                .map(|&(x, collapsed)| Spot {
+                    x,
+                    y: 1.0,
+                    collapsed,
+                    spread: None,
+                })
                 .collect(),
             chosen,
             unfinished: false,

@@ -311,7 +311,7 @@ fn cases(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
     for (index, case) in sweep.form.cases.iter().enumerate() {
         let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), ROW), Sense::click());
         let on = index == sweep.case;
-        let (own, preset) = words::case(desk.text, case);
+        let (own, preset) = words::case(desk.bench.settings.language, case);
         let count = pictures.counts.get(index).copied().flatten();
         let spoken = preset.map_or_else(|| own.clone(), |preset| format!("{preset}: {own}"));
         response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, on, &spoken));
@@ -408,10 +408,10 @@ fn cases(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
                     .close_behavior(PopupCloseBehavior::CloseOnClick)
                     .accessible_name(text.add_preset)
                     .show(|ui| {
-                        let names = PRESETS.iter().map(|preset| (desk.text.presets)(preset.key));
+                        let names = PRESETS.iter().map(|preset| preset.title(desk.bench.settings.language));
                         select::as_wide_as(ui, names);
                         for (index, preset) in PRESETS.iter().enumerate() {
-                            if select::item(ui, (desk.text.presets)(preset.key), false).clicked() {
+                            if select::item(ui, preset.title(desk.bench.settings.language), false).clicked() {
                                 desk.sweep(SweepAction::AddPreset(index));
                             }
                         }

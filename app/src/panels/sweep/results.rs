@@ -5,7 +5,7 @@ use eframe::egui::{
 };
 use softprefix_core::experiment::{CanaryFinding, Extent, Progress, RunEnd, Threshold, shortest_distinct};
 
-use super::super::figure;
+use super::super::{figure, label};
 use super::pictures::Cache;
 use super::words;
 use crate::model::{MagnitudeUnit, ProblemKind};
@@ -18,6 +18,7 @@ use crate::views::heatmap::{self, HeatMap};
 use crate::views::icon::Icon;
 use crate::views::lines::{self, Lines};
 use crate::views::plot::{Current, Noise, Plot, View};
+use crate::views::segmented::segmented;
 use crate::views::{paint, status};
 use crate::workbench::SweepAction;
 use crate::workbench::library::LibraryState;
@@ -320,7 +321,10 @@ pub fn map_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, height: f32)
         right.label(paint::words(text.near, theme::CAPTION, palette.text2));
     }
     let end = right.min_rect().left() - 16.0;
-    let name = bench.sweep.shown_case().map(|case| words::case(desk.text, case));
+    let name = bench
+        .sweep
+        .shown_case()
+        .map(|case| words::case(desk.bench.settings.language, case));
     let title = name.map_or_else(
         || text.tab.to_owned(),
         |(own, preset)| preset.map_or(own, str::to_owned),
@@ -377,12 +381,14 @@ pub fn map_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, height: f32)
     }
 }
 
-/// One line per P.
-pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, width: f32, height: f32) {
+/// Width of the switch between one prompt and all.
+const SWITCH: f32 = 152.0;
+
+/// One line per P, of the shown prompt or of the mean over all.
+pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &mut Cache, width: f32, height: f32) {
     let palette = Palette::of(ui);
     let text = desk.sweep_text();
     let bench = desk.bench;
-    let plotted = &pictures.plot;
     let (rect, _) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
     card(ui, rect);
     let inner = rect.shrink2(vec2(theme::PADDING, 12.0));
@@ -401,7 +407,16 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, width: f32
             .max_rect(head)
             .layout(Layout::right_to_left(Align::Center)),
     );
-    figure::menu(&mut right, desk, |desk| figure::lines(desk, plotted));
+    if pictures.prompts > 1 {
+        right.spacing_mut().item_spacing.x = 8.0;
+        let options = [(false, text.this_prompt), (true, text.all_prompts)];
+        if let Some(means) = segmented(&mut right, text.which_prompts, pictures.means, &options, SWITCH) {
+            pictures.means = means;
+        }
+    }
+    let is_mean = pictures.means && pictures.prompts > 1;
+    let plotted = &pictures.plot;
+    figure::menu(&mut right, desk, |desk| figure::lines(desk, plotted, is_mean));
     let axis = if plotted.norms { Axis::NORMS } else { Axis::RAW };
     let y_label = (desk.text.measures)(desk.bench.measure);
     desk.zoomed(&mut right, View::of(text.lines, y_label, axis));
@@ -409,7 +424,11 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, width: f32
         .with_min_x(title.right() + 12.0)
         .with_max_x(right.min_rect().left() - 8.0);
     legend(ui, room, plotted);
-    let remark = remark(desk);
+    let remark = if is_mean {
+        (text.mean_of)(pictures.prompts)
+    } else {
+        remark(desk)
+    };
     let job = {
         let mut job =
             egui::text::LayoutJob::simple(remark.clone(), theme::CAPTION.regular(), palette.text3, inner.width());
@@ -483,8 +502,9 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, width: f32
     };
     let mut child = ui.new_child(UiBuilder::new().id_salt("sweep plot").max_rect(area));
     let id_of = |curve: usize, spot: usize| plotted.ids.get(curve).and_then(|ids| ids.get(spot)).cloned();
-    let opened = lines.show(&mut child, area.size(), |curve, spot| {
-        id_of(curve, spot).map_or(String::new(), |id| describe(desk, &id))
+    let opened = lines.show(&mut child, area.size(), |curve, spot| match id_of(curve, spot) {
+        Some(id) => describe(desk, &id),
+        None => mean_words(desk, plotted, curve, spot),
     });
     if let Some((curve, spot)) = opened
         && let Some(id) = id_of(curve, spot)
@@ -582,6 +602,29 @@ pub fn threshold_words(desk: &Desk<'_>, found: &Threshold) -> String {
     out
 }
 
+/// A mean in words.
+fn mean_words(desk: &Desk<'_>, plotted: &super::pictures::Plotted, curve: usize, spot: usize) -> String {
+    let Some(of) = plotted.curves.get(curve) else {
+        return String::new();
+    };
+    let spread = of.spots.get(spot).and_then(|spot| Some((spot, spot.spread?)));
+    spread.map_or(String::new(), |(spot, (least, most))| {
+        let measure = desk.bench.measure;
+        let figures = |value| words::figures(measure, Some(value));
+        let sign = if plotted.norms { "×" } else { "" };
+        format!(
+            "{}{}{}{sign}\n{} {} ({} – {})",
+            of.label,
+            desk.text.comma,
+            words::number(spot.x),
+            (desk.text.measures)(measure),
+            figures(spot.y),
+            figures(least),
+            figures(most)
+        )
+    })
+}
+
 /// A point in words.
 fn describe(desk: &Desk<'_>, id: &str) -> String {
     let text = desk.sweep_text();
@@ -589,7 +632,7 @@ fn describe(desk: &Desk<'_>, id: &str) -> String {
     let (Some(record), Some((group, point))) = (sweep.record(id), sweep.point(id)) else {
         return String::new();
     };
-    let mut out = words::made_with(desk.text, text, record);
+    let mut out = label::of(desk, record, &sweep.analysis);
     out = format!("{out}\n{}", (text.verdict)(group.verdict(point)));
     if let Extent::Cut { characters } = point.extent {
         out = format!("{out}{}{}", desk.text.comma, (text.cut_off)(characters));

@@ -54,6 +54,8 @@ pub fn to_csv(records: &[Record]) -> String {
         "seed",
         "unit",
         "written_by",
+        "drafted",
+        "drafts_accepted",
     ];
     let measures = Measure::ALL.map(Measure::id);
     let head: Vec<&str> = fixed
@@ -125,6 +127,7 @@ pub fn to_csv(records: &[Record]) -> String {
             record.output().to_owned(),
         ]);
         // What else an output depends on; empty sampling is greedy.
+        let usage = record.answer().and_then(|answer| answer.usage.as_ref());
         let sampling = record.settings.sampling().ok().flatten().unwrap_or_default();
         cells.extend([
             record.module.model_sha256.clone().unwrap_or_default(),
@@ -139,6 +142,8 @@ pub fn to_csv(records: &[Record]) -> String {
             sampling.seed.map(|seed| seed.to_string()).unwrap_or_default(),
             record.module.unit.clone().unwrap_or_default(),
             record.written_by.clone(),
+            count(usage.map(|usage| usage.drafted)),
+            count(usage.map(|usage| usage.accepted)),
         ]);
         let cells: Vec<String> = cells.iter().map(|cell| csv_cell(cell)).collect();
         out.push_str(&cells.join(","));

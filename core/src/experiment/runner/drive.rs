@@ -386,6 +386,7 @@ impl Runner {
             prompt: self.prompt(case.prompt),
             settings: self.request.plan.settings.clone(),
             priority: Priority::Batch,
+            draft: Vec::new(),
             attempt: number,
             written_by: self.request.options.written_by.clone(),
             case,

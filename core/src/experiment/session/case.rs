@@ -24,6 +24,8 @@ pub struct CaseRequest {
     pub settings: Settings,
     /// Place in the unit's queue.
     pub priority: Priority,
+    /// What the output is likely to be or to repeat; empty for nothing. See [`InferenceRequest::draft`].
+    pub draft: Vec<u32>,
     /// Number of the try, from 1.
     pub attempt: u32,
     /// [`Record::written_by`] of the record.
@@ -147,7 +149,8 @@ impl Session {
         tell(Progress::Sent(identity.clone()));
         let mut sent = InferenceRequest::new(&request.prompt.user)
             .prefix(prefix)
-            .priority(request.priority);
+            .priority(request.priority)
+            .draft(request.draft.clone());
         sent.max_new_tokens = request.settings.max_new_tokens;
         let started = Instant::now();
         let mut first_text = None;

@@ -1,0 +1,156 @@
+//! What a run is called wherever it is shown, and how a measure is written.
+
+use softprefix_core::compare::Measure;
+use softprefix_core::experiment::label::LabelWords;
+use softprefix_core::experiment::{Analysis, GroupKey, Prompt, Record};
+use softprefix_core::prefix::{Generator, PrefixKind, PrefixRecipe};
+
+use super::desk::Desk;
+use crate::model::{KindChoice, Preset};
+use crate::text::Text;
+
+/// Most characters of a prompt without a title.
+const PROMPT: usize = 32;
+
+/// The label of a record: `2.9×, P 4, Constant`; with its prompt and its model where `among` holds several.
+pub(super) fn of(desk: &Desk<'_>, record: &Record, among: &Analysis) -> String {
+    let mut place = Vec::new();
+    let keys = || among.groups.iter().map(|group| &group.key);
+    if keys().any(|key| key.prompt != record.prompt) {
+        place.push(prompt(desk, &record.prompt));
+    }
+    let module = (&record.module.model, &record.module.address);
+    if keys().any(|key| (&key.model, &key.address) != module) {
+        place.push(super::sweep::words::module(module.0, module.1));
+    }
+    with_words(desk.text, |words| words.label(record, &place))
+}
+
+/// `2.9×, P 4, Constant`.
+pub(super) fn recipe(text: &Text, of: &PrefixRecipe) -> String {
+    with_words(text, |words| words.recipe(of))
+}
+
+/// `2.9×`; the size of rows that are used as they are, where it is known.
+pub(super) fn magnitude(text: &Text, of: &PrefixRecipe, token_norms: Option<f64>) -> String {
+    use softprefix_core::prefix::Magnitude::{TokenNorms, Unscaled};
+    let shown = match (of.magnitude, token_norms) {
+        (Unscaled, Some(norms)) => TokenNorms(norms),
+        (given, _) => given,
+    };
+    with_words(text, |words| words.magnitude(shown))
+}
+
+/// What of a shown text is not what the controls say: `2.4×, Tea recipe`. Empty where it differs in nothing that has a name.
+pub(super) fn differing(desk: &Desk<'_>, shown: &GroupKey, recipe: Option<(&PrefixRecipe, Option<f64>)>) -> String {
+    let bench = desk.bench;
+    let mut parts = Vec::new();
+    if let Some((of, token_norms)) = recipe {
+        let now = bench.prefix.recipe();
+        if of.magnitude != now.magnitude {
+            parts.push(magnitude(desk.text, of, token_norms));
+        }
+        if of.len != now.len {
+            parts.push(format!("P {}", of.len));
+        }
+        if of.kind != now.kind {
+            parts.push(kind(desk.text, &of.kind));
+        }
+    }
+    let now = bench.key();
+    if shown.prompt != now.prompt {
+        parts.push(prompt(desk, &shown.prompt));
+    }
+    if (&shown.model, &shown.address) != (&now.model, &now.address) {
+        parts.push(shown.model.clone());
+    }
+    parts.join(desk.text.comma)
+}
+
+/// What a prompt is called: its preset, or its first words.
+pub(super) fn prompt(desk: &Desk<'_>, of: &Prompt) -> String {
+    if let Some(preset) = Preset::of(of) {
+        return preset.title(desk.bench.settings.language).to_owned();
+    }
+    let words = of.user.split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.char_indices().nth(PROMPT) {
+        Some((end, _)) => format!("{}…", &words[..end]),
+        None => words,
+    }
+}
+
+/// What a prefix is made of, in a few words.
+pub(super) fn kind(text: &Text, of: &PrefixKind) -> String {
+    let drawn = |kind: KindChoice, seed: &u64, generator: &Generator| match generator {
+        Generator::SplitMix64V1 => format!("{} {seed}", (text.kinds)(kind)),
+        Generator::PythonRandom => format!("{} {seed} (Python)", (text.kinds)(kind)),
+    };
+    let words = match of.base() {
+        PrefixKind::Constant => (text.kinds)(KindChoice::Constant).to_owned(),
+        PrefixKind::RandomUniform { seed, generator } => drawn(KindChoice::RandomUniform, seed, generator),
+        PrefixKind::RandomNormal { seed, generator } => drawn(KindChoice::RandomNormal, seed, generator),
+        PrefixKind::SampledVocabulary { seed, generator } => drawn(KindChoice::Sampled, seed, generator),
+        PrefixKind::Words { text: words } => format!("“{words}”"),
+        PrefixKind::Blend { from, to, t } => format!("“{from}” → “{to}” {t:.2}"),
+        PrefixKind::Contrast { text: words, minus } => format!("“{words}” − “{minus}”"),
+        PrefixKind::Imported { name, .. } => name.clone(),
+        other => other.name().to_owned(),
+    };
+    match of.envelope() {
+        // Which one is told where it is drawn.
+        Some(_) => format!("{words} × {}", text.envelope_short),
+        None => words,
+    }
+}
+
+/// A measure's value as it is written everywhere.
+pub(super) fn figures(measure: Measure, value: Option<f64>) -> String {
+    match value {
+        None => "–".to_owned(),
+        Some(value) => match measure {
+            Measure::Chrf2 => format!("{value:.1}"),
+            Measure::FirstDivergence | Measure::Length => format!("{value:.0}"),
+            Measure::KlMean => super::deep::nats(value),
+            Measure::Perplexity => super::deep::factor(value),
+            _ => format!("{value:.2}"),
+        },
+    }
+}
+
+/// From `a` to `b`, computed before anything is rounded: `+0.12`.
+pub(super) fn change(measure: Measure, a: f64, b: f64) -> String {
+    let size = figures(measure, Some((b - a).abs()));
+    if size.contains(|digit: char| ('1'..='9').contains(&digit)) {
+        let sign = if b > a { "+" } else { "-" };
+        format!("{sign}{size}")
+    } else {
+        "0".to_owned()
+    }
+}
+
+fn with_words<R>(text: &Text, with: impl FnOnce(&LabelWords<'_>) -> R) -> R {
+    with(&LabelWords {
+        baseline: text.baseline,
+        raw: text.raw,
+        unscaled: "1:1",
+        cut: text.cut_off,
+        comma: text.comma,
+        kind: &|of| kind(text, of),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_that_of_the_values_and_not_of_what_is_written_of_them() {
+        // Written as 36.0 and 36.2.
+        assert_eq!(change(Measure::Chrf2, 36.04, 36.16), "+0.1");
+        // Both are written as 0.90.
+        assert_eq!(change(Measure::Distinct4, 0.8951, 0.9049), "+0.01");
+        assert_eq!(change(Measure::Chrf2, 36.0, 29.1), "-6.9");
+        assert_eq!(change(Measure::Chrf2, 36.01, 36.0), "0");
+        assert_eq!(change(Measure::FirstDivergence, 19.0, 14.0), "-5");
+    }
+}

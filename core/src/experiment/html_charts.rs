@@ -1,0 +1,290 @@
+//! The pictures of the HTML report: plots over magnitude, the map of a group, and the means over prompts.
+
+use std::fmt::Write as _;
+
+use super::analysis::{Analysis, Group, Point, over_prompts};
+use super::html::{Language, Page, one_line};
+use super::svg::{Chart, Dot, Line, Map, MapCell};
+use crate::compare::{Measure, Verdict};
+use crate::prefix::Magnitude;
+
+impl Page<'_> {
+    /// Measures over all prompts of a module, where there are several.
+    pub(super) fn write_means(&self, out: &mut String, analysis: &Analysis) {
+        let mut modules: Vec<Vec<&Group>> = Vec::new();
+        for group in &analysis.groups {
+            // One mean is of runs that differ in their prompt alone.
+            let is_alike = |others: &&mut Vec<&Group>| {
+                let key = &others[0].key;
+                (&key.address, &key.model, &key.settings) == (&group.key.address, &group.key.model, &group.key.settings)
+            };
+            match modules.iter_mut().find(is_alike) {
+                Some(alike) => alike.push(group),
+                None => modules.push(vec![group]),
+            }
+        }
+        for groups in modules {
+            let charts: Vec<Chart> = [Measure::Chrf2, Measure::KlMean]
+                .into_iter()
+                .filter_map(|measure| self.mean_chart(&groups, measure))
+                .collect();
+            if charts.is_empty() {
+                continue;
+            }
+            let heading = match self.language {
+                Language::English => format!("All {} prompts", groups.len()),
+                Language::Japanese => format!("プロンプト {} 件の平均", groups.len()),
+            };
+            let about = self.word(
+                "The mean over the prompts at each magnitude; the bar reaches from the lowest prompt to the highest.",
+                "大きさごとの、プロンプトを通した平均です。縦線は最小のプロンプトから最大のプロンプトまでを示します。",
+            );
+            let _ = write!(
+                out,
+                "<h2>{heading}{}</h2><p>{about}</p><div class=\"charts\">",
+                self.module_words(groups[0])
+            );
+            for chart in charts {
+                out.push_str(&chart.element());
+            }
+            out.push_str("</div>\n");
+        }
+    }
+
+    fn mean_chart(&self, groups: &[&Group], measure: Measure) -> Option<Chart> {
+        let lines: Vec<Line> = over_prompts(groups, measure)
+            .into_iter()
+            .map(|(series, spreads)| Line {
+                label: series.label.clone(),
+                points: spreads
+                    .into_iter()
+                    .map(|spread| Dot {
+                        magnitude: spread.magnitude,
+                        value: spread.mean,
+                        title: format!("{:.4} ({:.4} – {:.4})", spread.mean, spread.least, spread.most),
+                        is_loop: spread.is_loop,
+                        spread: Some((spread.least, spread.most)),
+                        ..Dot::default()
+                    })
+                    .collect(),
+            })
+            .collect();
+        let points = || groups.iter().flat_map(|group| &group.points);
+        lines.iter().any(|line| !line.points.is_empty()).then(|| Chart {
+            title: measure_title(measure, self).to_owned(),
+            lines,
+            y_range: measure.full_scale().map(|top| (0.0, top)),
+            ..axis(points, self)
+        })
+    }
+
+    /// The chrF2 of each prefix at each magnitude; `None` where a single run would be all of it.
+    pub(super) fn map(&self, group: &Group) -> Option<Map> {
+        let measure = Measure::Chrf2;
+        let lines = group.lines();
+        let mut columns: Vec<Magnitude> = Vec::new();
+        let recipe_of = |point: &Point| self.by_id.get(point.record.as_str())?.1.case.recipe.as_ref();
+        for point in &group.points {
+            let magnitude = recipe_of(point).map(|recipe| recipe.magnitude);
+            columns.extend(magnitude.filter(|magnitude| !columns.contains(magnitude)));
+        }
+        if columns.len() < 2 && lines.len() < 2 {
+            return None;
+        }
+        let size = |magnitude: &Magnitude| match magnitude {
+            Magnitude::Raw(value) | Magnitude::TokenNorms(value) => *value,
+            Magnitude::Unscaled => f64::INFINITY,
+        };
+        columns.sort_by(|a, b| size(a).total_cmp(&size(b)));
+        let one_kind = lines
+            .iter()
+            .all(|(series, _)| series.recipe.kind == lines[0].0.recipe.kind);
+        let mut cells: Vec<Option<MapCell>> = Vec::new();
+        // Values with their words, for the ends of the scale; loops are crossed and have no colour.
+        let mut values: Vec<(f64, String)> = Vec::new();
+        for (_, points) in &lines {
+            for column in &columns {
+                let here = |point: &&&Point| recipe_of(point).is_some_and(|recipe| recipe.magnitude == *column);
+                let here: Vec<&&Point> = points.iter().filter(here).collect();
+                let measured = here.iter().filter_map(|point| measure.value(point.measures.as_ref()?));
+                let measured: Vec<f64> = measured.collect();
+                if here.is_empty() {
+                    cells.push(None);
+                    continue;
+                }
+                let is_loop = here.iter().any(|point| group.verdict(point) == Verdict::Loop);
+                let mean = (!measured.is_empty()).then(|| measured.iter().sum::<f64>() / measured.len() as f64);
+                let words = mean.map_or(String::new(), |mean| format!("{mean:.0}"));
+                if let Some(mean) = mean.filter(|_| !is_loop) {
+                    values.push((mean, words.clone()));
+                }
+                cells.push(Some(MapCell {
+                    words,
+                    share: mean.filter(|_| !is_loop),
+                    is_crossed: is_loop || mean.is_none(),
+                }));
+            }
+        }
+        values.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let ends = values.first().zip(values.last());
+        // The colours spread over what is there, as on screen.
+        if let Some(((low, _), (high, _))) = ends {
+            for share in cells.iter_mut().flatten().filter_map(|cell| cell.share.as_mut()) {
+                *share = if high > low { (*share - low) / (high - low) } else { 1.0 };
+            }
+        }
+        Some(Map {
+            title: measure_title(measure, self).to_owned(),
+            x_label: self
+                .word(
+                    "magnitude; crossed: collapsed into repetition",
+                    "大きさ（× は反復への崩壊）",
+                )
+                .to_owned(),
+            rows: lines
+                .iter()
+                .map(|(series, _)| match one_kind {
+                    true => format!("P {}", series.recipe.len),
+                    false => format!(
+                        "P {} {}",
+                        series.recipe.len,
+                        one_line(&self.kind(&series.recipe.kind), 6)
+                    ),
+                })
+                .collect(),
+            columns: self.label_words(|words| columns.iter().map(|column| words.magnitude(*column)).collect()),
+            cells,
+            zero_first: columns.first().is_some_and(|magnitude| size(magnitude) == 0.0),
+            ends: ends.map(|((_, far), (_, near))| {
+                [
+                    format!("{} {near}", self.word("nearest to the baseline", "最も近い")),
+                    format!("{far} {}", self.word("farthest", "最も遠い")),
+                ]
+            }),
+        })
+    }
+}
+
+/// The plots of a group.
+pub(super) fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {
+    let lines = group.lines();
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    let frame = axis(|| group.points.iter(), page);
+    let chart =
+        |title: String, band: Option<(f64, f64, String)>, y_range, value: &dyn Fn(&Point) -> Option<f64>| Chart {
+            title,
+            lines: lines
+                .iter()
+                .map(|(series, points)| Line {
+                    label: series.label.clone(),
+                    points: points
+                        .iter()
+                        .filter_map(|point| dot(group, point, value(point)?, page))
+                        .collect(),
+                })
+                .collect(),
+            band,
+            y_range,
+            ..frame.clone()
+        };
+    let of = |measure: Measure| {
+        let band = group.noise_floor(measure).map(|floor| {
+            let top = measure.full_scale().unwrap_or(floor);
+            (
+                floor,
+                top,
+                page.word("noise: the baseline against itself", "揺らぎ: ベースライン同士")
+                    .to_owned(),
+            )
+        });
+        let y_range = measure.full_scale().map(|top| (0.0, top));
+        chart(measure_title(measure, page).to_owned(), band, y_range, &|point| {
+            measure.value(point.measures.as_ref()?)
+        })
+    };
+    let mut out = vec![
+        of(Measure::Chrf2),
+        of(Measure::Indel),
+        of(Measure::FirstDivergence),
+        of(Measure::Distinct4),
+        of(Measure::Length),
+        chart(page.word("Seconds", "秒").to_owned(), None, None, &|point| {
+            Some(point.elapsed_sec)
+        }),
+    ];
+    let scored = group.points.iter().any(|point| point.is_scored());
+    if scored {
+        out.splice(2..2, [of(Measure::KlMean), of(Measure::Perplexity)]);
+    }
+    out
+}
+
+/// The heading of a plot of this measure.
+fn measure_title(measure: Measure, page: &Page<'_>) -> &'static str {
+    match measure {
+        Measure::Chrf2 => page.word("chrF2 against the baseline", "chrF2 (ベースライン比)"),
+        Measure::Indel => page.word("Indel ratio against the baseline", "indel 比 (ベースライン比)"),
+        Measure::FirstDivergence => page.word("Characters shared from the start", "先頭から一致する文字数"),
+        Measure::Distinct4 => page.word(
+            "Distinct 4-grams (crossed: collapsed into repetition)",
+            "異なる 4-gram の割合 (× は反復への崩壊)",
+        ),
+        Measure::Length => page.word("Length in characters", "文字数"),
+        Measure::KlMean => page.word("Mean KL at the baseline's tokens, nats", "基準トークンの平均 KL (nat)"),
+        Measure::Perplexity => page.word(
+            "Perplexity of the text under the base",
+            "出力のパープレキシティ (基準モデル)",
+        ),
+        other => other.id(),
+    }
+}
+
+/// A chart without lines, over the magnitudes of these points.
+fn axis<'p, I: Iterator<Item = &'p Point>>(points: impl Fn() -> I, page: &Page<'_>) -> Chart {
+    let in_norms = points()
+        .filter(|point| point.series.is_some())
+        .all(|point| point.token_norms.is_some());
+    let regimes = if in_norms {
+        vec![
+            (
+                0.0,
+                0.05,
+                page.word("under the norm's floor", "ノルムの床より下").to_owned(),
+            ),
+            (0.1, 3.0, page.word("token-like", "トークン並み").to_owned()),
+            (5.0, f64::MAX, page.word("overdriven", "過大").to_owned()),
+        ]
+    } else {
+        Vec::new()
+    };
+    Chart {
+        x_label: if in_norms {
+            "× token norm"
+        } else {
+            page.word("raw value", "生の値")
+        }
+        .to_owned(),
+        regimes,
+        ..Chart::default()
+    }
+}
+
+fn dot(group: &Group, point: &Point, value: f64, page: &Page<'_>) -> Option<Dot> {
+    point.error.is_none().then(|| Dot {
+        magnitude: point.magnitude(),
+        value,
+        title: format!(
+            "{}: {value:.4} ({})",
+            page.label_of(point),
+            page.verdict(group.verdict(point))
+        ),
+        link: page
+            .by_id
+            .get(point.record.as_str())
+            .map(|(number, _)| format!("#case-{number}")),
+        is_loop: group.verdict(point) == Verdict::Loop,
+        spread: None,
+    })
+}

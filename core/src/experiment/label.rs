@@ -1,0 +1,118 @@
+//! The label of a run, in one order wherever it is shown: magnitude, P and kind; what else tells it from the runs beside it; that its
+//! text is cut off.
+
+use super::analysis::Extent;
+use super::record::Record;
+use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe};
+
+/// The words of a language that labels are made of.
+pub struct LabelWords<'w> {
+    /// A run without a prefix.
+    pub baseline: &'w str,
+    /// Behind a magnitude that is a raw value.
+    pub raw: &'w str,
+    /// The magnitude of rows that are used as they are.
+    pub unscaled: &'w str,
+    /// The text is cut off.
+    pub cut: &'w str,
+    /// Between two parts.
+    pub comma: &'w str,
+    /// What a prefix is made of.
+    pub kind: &'w dyn Fn(&PrefixKind) -> String,
+}
+
+impl LabelWords<'_> {
+    /// `2.9×`; a raw value as `0.05 raw`.
+    pub fn magnitude(&self, magnitude: Magnitude) -> String {
+        match magnitude {
+            Magnitude::TokenNorms(value) => format!("{}×", number(value)),
+            Magnitude::Raw(value) => format!("{} {}", number(value), self.raw),
+            Magnitude::Unscaled => self.unscaled.to_owned(),
+        }
+    }
+
+    /// `2.9×, P 4, Constant`.
+    pub fn recipe(&self, recipe: &PrefixRecipe) -> String {
+        let len = format!("P {}", recipe.len);
+        [self.magnitude(recipe.magnitude), len, (self.kind)(&recipe.kind)].join(self.comma)
+    }
+
+    /// The label of a record: `2.9×, P 4, Constant, Spring poem, cut off`.
+    ///
+    /// `place`: its prompt where several are in play, its model where several are; empty ones are left out.
+    pub fn label(&self, record: &Record, place: &[String]) -> String {
+        let recipe = record.prefix.as_ref().map(|prefix| &prefix.recipe);
+        let recipe = recipe.or(record.case.recipe.as_ref());
+        let made = recipe.map_or_else(|| self.baseline.to_owned(), |recipe| self.recipe(recipe));
+        let again = (record.case.repeat > 0).then(|| format!("#{}", record.case.repeat + 1));
+        let cut = matches!(Extent::of(record), Extent::Cut { .. }).then(|| self.cut.to_owned());
+        let place = place.iter().filter(|words| !words.is_empty()).cloned();
+        let parts: Vec<String> = [made].into_iter().chain(place).chain(again).chain(cut).collect();
+        parts.join(self.comma)
+    }
+}
+
+/// A number as it was given where that is short, else in two figures.
+#[must_use]
+pub fn number(value: f64) -> String {
+    let exact = if value != 0.0 && value.abs() < 1e-3 {
+        format!("{value:e}")
+    } else {
+        value.to_string()
+    };
+    if exact.len() <= 6 { exact } else { written(value) }
+}
+
+/// A magnitude in as few figures as tell neighbours apart: `0.0012`, `0.25`, `2.9`, `58`.
+#[must_use]
+pub fn written(x: f64) -> String {
+    if x == 0.0 {
+        return "0".to_owned();
+    }
+    if !x.is_finite() {
+        return "–".to_owned();
+    }
+    let size = x.abs();
+    if size < 0.000_1 {
+        return format!("{x:.1e}");
+    }
+    // The exponent after rounding to two figures: 0.0996 is written as 0.10.
+    let rounded: f64 = format!("{size:.1e}").parse().unwrap_or(size);
+    let decimals = (1 - rounded.log10().floor() as i32).clamp(0, 6) as usize;
+    format!("{x:.decimals$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prefix::Rounding;
+
+    #[test]
+    fn magnitudes_are_written_as_they_were_given() {
+        let words = LabelWords {
+            baseline: "Baseline",
+            raw: "raw",
+            unscaled: "1:1",
+            cut: "cut off",
+            comma: ", ",
+            kind: &|kind| kind.name().to_owned(),
+        };
+        for (given, expected) in [
+            (Magnitude::TokenNorms(2.9), "2.9×"),
+            (Magnitude::TokenNorms(0.0), "0×"),
+            (Magnitude::Raw(1e-4), "1e-4 raw"),
+            (Magnitude::Raw(0.05), "0.05 raw"),
+            (Magnitude::TokenNorms(0.004_641_6), "0.0046×"),
+            (Magnitude::Unscaled, "1:1"),
+        ] {
+            assert_eq!(words.magnitude(given), expected);
+        }
+        let recipe = PrefixRecipe {
+            kind: PrefixKind::Constant,
+            len: 4,
+            magnitude: Magnitude::TokenNorms(2.9),
+            rounding: Rounding::default(),
+        };
+        assert_eq!(words.recipe(&recipe), "2.9×, P 4, constant");
+    }
+}
