@@ -1,5 +1,5 @@
-//! The runs that fill a curve: several magnitudes of one prefix at once, behind whatever a person watches. Each leaves a record in the
-//! session of tuning, as a run of the panes does.
+//! Runs that fill a curve: several magnitudes of one prefix in one batch, at a lower priority than the user's own runs.
+//! Each is saved as a record in the session of tuning.
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use crate::errors;
 use crate::messages::{Event, Inference};
 use crate::session::Session;
 
-/// The runs under way.
+/// The current runs.
 #[derive(Default)]
 pub(super) struct Curve {
     stops: Vec<watch::Sender<bool>>,
 }
 
 impl Curve {
-    /// Starts these runs beside those that are under way.
+    /// Starts these runs in addition to the current ones.
     pub(super) fn fill(
         &mut self,
         inferences: Vec<Inference>,
@@ -50,7 +50,7 @@ impl Curve {
         }
     }
 
-    /// Stops what is under way.
+    /// Stops the current runs.
     pub(super) fn stop(&mut self) {
         for stop in self.stops.drain(..) {
             stop.send_replace(true);

@@ -1,4 +1,4 @@
-//! One inference for the window, from its prefix to its record.
+//! Runs one inference for the window, from building the prefix to saving the record.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,16 +16,16 @@ use crate::messages::{Event, Inference};
 use crate::model::{Problem, RunId, Side};
 use crate::session::Session;
 
-/// Whether a module may be relied on after an inference.
+/// Whether a module is still reliable after an inference.
 #[derive(PartialEq)]
 pub(super) enum Trust {
     Fine,
-    /// It went silent, or ended otherwise than it promised.
+    /// It stopped answering or violated the protocol.
     Doubtful,
 }
 
-/// Runs an inference and keeps its record. One that `replaced` says was replaced by another of its side leaves none, unless it came
-/// to its end all the same.
+/// Runs an inference and saves its record. A run that was stopped because `replaced` is set leaves no record, unless it
+/// was complete.
 pub(super) async fn run(
     session: &Session,
     inference: Inference,
@@ -74,7 +74,7 @@ pub(super) async fn run(
     };
     let (tell, mut told) = mpsc::unbounded_channel();
     let running = session.run(&task, request, stop, move |progress| {
-        // Whoever forwards it waits for the end of this.
+        // The forwarding task awaits the end of this sender.
         let _ = tell.send(progress);
     });
     let mut tell_sent = Some(tell_sent);
@@ -83,7 +83,7 @@ pub(super) async fn run(
             events
                 .send(match progress {
                     Progress::Sent(built) => {
-                        // Nobody may wait for it.
+                        // The receiver may be gone.
                         let _ = tell_sent.take().map(|tell| tell.send(()));
                         Event::Started { run, side, built }
                     }
@@ -138,7 +138,7 @@ async fn finished(run: RunId, side: Side, record: Record, events: &Events) {
     events.send(Event::Finished { run, side, record }).await;
 }
 
-/// Puts a record on disk before it is shown.
+/// Saves a record before it is shown.
 pub(super) async fn keep(run: RunId, record: &Record, tuning: Tuning, events: &Events) -> Result<(), Problem> {
     let shared = Arc::new(record.clone());
     let kept = tokio::task::spawn_blocking(move || tuning.keep(&shared)).await;

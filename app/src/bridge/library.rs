@@ -1,4 +1,4 @@
-//! The library of all experiments, away from the window's thread.
+//! Runs requests to the library off the UI thread.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::errors::{self, Told, broken};
 use crate::messages::{Event, LibraryEvent, LibraryRequest};
 use crate::model::{Problem, ProblemKind, Said};
 
-/// A request that is not [`LibraryRequest::Open`], and the library that was open when it was made.
+/// A request other than [`LibraryRequest::Open`], and the library that was open when it was made.
 pub(super) type Wanted = (LibraryRequest, Option<Arc<Library>>);
 
-/// Carries out requests one after the other, so that no list is reported after a newer one.
+/// Processes requests in order, so that an older list is never reported after a newer one.
 pub(super) async fn keep_working(mut wanted: mpsc::UnboundedReceiver<Wanted>, events: Events) {
     while let Some((request, library)) = wanted.recv().await {
         let done = tokio::task::spawn_blocking(move || match library {
@@ -33,7 +33,7 @@ pub(super) async fn keep_working(mut wanted: mpsc::UnboundedReceiver<Wanted>, ev
     }
 }
 
-/// Opens a library, takes over what an older version kept in `old`, and lists it.
+/// Opens a library, imports the journal of an older version from `old`, and lists the experiments.
 pub(super) async fn open(folder: &Path, old: &Path, events: &Events) -> Option<Arc<Library>> {
     let (folder, old) = (folder.to_owned(), old.to_owned());
     let opened = tokio::task::spawn_blocking(move || {
@@ -88,7 +88,7 @@ fn listed(library: &Library) -> LibraryEvent {
 fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
     let failed = |error: JournalError| vec![LibraryEvent::Failed(told(&error))];
     match request {
-        // The worker itself opens it.
+        // The worker handles it.
         LibraryRequest::Open { .. } => Vec::new(),
         LibraryRequest::List => vec![listed(library)],
         LibraryRequest::Read(ids) => {
@@ -131,8 +131,8 @@ fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
     }
 }
 
-/// Reads an exported experiment, a results file or a journal, and puts it into the library under a new id. Of a journal that holds
-/// several experiments all are taken in, and the last is told, with what was wrong with the file.
+/// Reads an exported experiment, a results file or a journal and adds it to the library under a new id. If a journal
+/// holds several experiments, all are added and the last one is returned, with the damage found in the file.
 fn import(path: &Path, library: &Library) -> Result<(Past, Condition), Problem> {
     let bytes = files::read(path, export::LARGEST_FILE).map_err(|error| errors::cannot_read(path, &error))?;
     if !export::is_json(&bytes) {

@@ -1,7 +1,5 @@
-//! Between the window and the module: one thread that owns the async runtime. Requests go out, events come back.
-//!
-//! Only this module and the session it shares with the shell await. It knows the client and the embedded unit, and nothing of egui: after every event it calls a
-//! `wake` closure.
+//! The bridge between the window and the module: a thread with the async runtime, which takes requests and returns
+//! events. After every event it calls a `wake` closure, so that it does not depend on egui.
 
 mod curve;
 mod deep;
@@ -31,7 +29,7 @@ use softprefix_core::client::ConnectOptions;
 
 use crate::messages::{Event, Request};
 
-/// Events that may wait for the window. A window that is behind slows the bridge down, and so the module.
+/// Capacity of the event channel. If the window is slow, the bridge waits, and so does the module.
 const EVENTS: usize = 1024;
 
 /// The window's end of the bridge.
@@ -45,31 +43,31 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Starts the thread. `wake` is called, from that thread, after every event.
+    /// Starts the thread. `wake` is called from that thread after every event.
     ///
     /// # Errors
-    /// Where the system gives no thread.
+    /// If the system cannot create a thread.
     pub fn start(wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Self> {
         Self::with(ConnectOptions::default(), wake)
     }
 
-    /// The same with other limits for what a module may take.
+    /// Starts the thread with other time-outs for modules.
     ///
     /// # Errors
-    /// Where the system gives no thread.
+    /// If the system cannot create a thread.
     pub fn with(limits: ConnectOptions, wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Self> {
         Self::by(limits, Ways::default(), wake)
     }
 
-    /// The same with the doctor's ways to modules given.
+    /// Starts the thread with other time-outs and options for the doctor.
     ///
     /// # Errors
-    /// Where the system gives no thread.
+    /// If the system cannot create a thread.
     pub fn by(limits: ConnectOptions, ways: Ways, wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Self> {
         let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(wake);
         let (requests, taken) = mpsc::unbounded_channel();
         let (sender, events) = mpsc::channel(EVENTS);
-        // Two workers: one may be busy with a diff's hand-over while the other reads the socket.
+        // Two threads, so that computing a diff does not delay reading the socket.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("softprefix-bridge")
@@ -91,7 +89,7 @@ impl Bridge {
                         events.send(Event::Lost(problem)).await;
                     }
                 });
-                // A fetch or a dialog may still be blocking a thread; nothing of it is needed any more.
+                // A download or a dialog may still block a thread; its result is no longer needed.
                 runtime.shutdown_background();
             })?;
         Ok(Self {
@@ -104,17 +102,17 @@ impl Bridge {
         })
     }
 
-    /// Hands over a request. After a shutdown it is dropped.
+    /// Sends a request. After a shutdown it is dropped.
     pub fn send(&self, request: Request) {
         let _ = self.requests.send(request);
     }
 
-    /// The next event, if there is one. Never waits.
+    /// Returns the next event, if there is one, without blocking.
     pub fn poll(&mut self) -> Option<Event> {
         self.events.try_recv().ok()
     }
 
-    /// The next event, waiting for it until `limit` has passed. For tests and tools, not for the window's thread.
+    /// Waits at most `limit` for the next event. For tests and tools, not for the UI thread.
     pub fn wait(&mut self, limit: Duration) -> Option<Event> {
         let until = Instant::now() + limit;
         loop {
@@ -128,24 +126,24 @@ impl Bridge {
         }
     }
 
-    /// Awaits the answer of a file dialog, away from the window's thread.
+    /// Awaits the answer of a file dialog off the UI thread.
     pub fn await_answer(&self, answer: impl Future<Output = Event> + Send + 'static) {
         let (answers, wake) = (self.answers.clone(), Arc::clone(&self.wake));
         self.runtime.spawn(async move {
             let event = answer.await;
-            // Fails where the window is gone, and with it whoever asked.
+            // Fails only if the window is gone.
             let _ = answers.send(event).await;
             wake();
         });
     }
 
-    /// Exits the task on the module and ends the thread; gives up waiting after `limit`.
+    /// Exits the task on the module and stops the thread, waiting at most `limit`.
     pub fn shutdown(&mut self, limit: Duration) {
         self.send(Request::Shutdown);
         let Some(thread) = self.thread.take() else { return };
         let until = Instant::now() + limit;
         while !thread.is_finished() && Instant::now() < until {
-            // The worker must not wait for room in a channel that nobody empties.
+            // Empties the channel so that the worker cannot block on it.
             while self.poll().is_some() {}
             std::thread::sleep(Duration::from_millis(5));
         }

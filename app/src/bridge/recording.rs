@@ -1,7 +1,5 @@
-//! Recordings on the bridge's thread: lines are stamped and written as they come, files are read and made ready to play.
-//!
-//! Each line is handed to the system before the next is taken, so that what was recorded survives the program. It knows
-//! nothing of modules: nothing that is played reaches one.
+//! Writes recordings and reads them for playback. Each line is written as it arrives, with its time, so that a
+//! recording survives a crash of the program.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,13 +14,13 @@ use crate::messages::{Event, RecordingEvent, RecordingRequest};
 use crate::model::{Problem, ProblemKind, Said};
 use crate::recording::{DEMO, Recording, Session, Writer};
 
-/// Larger files (in MiB) are no recordings: an hour of text and slider moves is a tenth of it.
+/// Maximum file size in MiB: an hour of text and slider moves takes a tenth of it.
 const LARGEST: u64 = 64;
 
 struct Tape {
     file: OutFile,
     writer: Writer,
-    /// `None` until everything is told that stands at its beginning.
+    /// `None` until the state at the start is written.
     since: Option<Instant>,
 }
 
@@ -153,7 +151,7 @@ fn keep(from: &Path, to: PathBuf) -> RecordingEvent {
     if from == to {
         return RecordingEvent::Kept { path: to };
     }
-    // Another disk takes a copy.
+    // Copies the file to another disk.
     let moved = std::fs::rename(from, &to).or_else(|_| {
         files::write_private(&to, &files::read(from, LARGEST << 20)?)?;
         std::fs::remove_file(from)
@@ -177,10 +175,10 @@ fn keep(from: &Path, to: PathBuf) -> RecordingEvent {
     }
 }
 
-/// Reads a file and makes it ready to play.
+/// Reads a file and prepares it for playback.
 ///
 /// # Errors
-/// Why it is not played.
+/// Why it cannot be played.
 pub fn read(path: &Path) -> Result<Session, Problem> {
     let cannot = |error: std::io::Error| cannot_read(path, &error);
     let megabytes = std::fs::metadata(path).map_err(cannot)?.len() >> 20;
@@ -204,10 +202,10 @@ pub fn read(path: &Path) -> Result<Session, Problem> {
     Ok(Session::new(Some(name.into_owned()), recording))
 }
 
-/// The recording that is part of the program, ready to play.
+/// Prepares the built-in recording for playback.
 ///
 /// # Errors
-/// Never, as long as the file in the repository is whole (a test reads it).
+/// None, as long as the file in the repository is intact (a test checks it).
 pub fn demo() -> Result<Arc<Session>, Problem> {
     let recording = Recording::read(DEMO, "demo.jsonl").map_err(|broken| broken.problem())?;
     Ok(Arc::new(Session::new(None, recording)))

@@ -1,6 +1,5 @@
-//! The bridge's thread at work: takes requests in order, keeps one connection, one inference a side, and reports.
-//!
-//! Whatever takes longer than a moment runs as a task of its own, so that a stop is always heard.
+//! The bridge's main loop: takes requests in order, keeps one connection and one inference per side, and sends events.
+//! Whatever takes longer than a moment runs as a task of its own, so that a stop is always handled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,12 +27,12 @@ use crate::messages::{
 use crate::model::{Kept, Problem, ProblemKind, Target};
 use crate::session::{ConnectProblem, LeftOver, OpenStep, Opening, Session, Steps, embedded};
 
-/// Longest wait, on the way out, for an attempt to connect.
+/// Longest wait on exit for an attempt to connect.
 const LEAVING: Duration = Duration::from_secs(3);
-/// Longest wait for a stopped inference to end before the next one of its side starts all the same.
+/// Longest wait for a stopped inference to end before the next one of its side starts.
 const ENDING: Duration = Duration::from_secs(5);
 
-/// What a task of its own reports back to the loop.
+/// What a spawned task reports to the loop.
 enum Done {
     Connected {
         attempt: u64,
@@ -43,10 +42,10 @@ enum Done {
     Disconnected { attempt: u64, problem: Problem },
 }
 
-/// An inference that is on its way, or waits for the controls to rest.
+/// An inference that is running, or waiting for its delay.
 struct Slot {
     stop: watch::Sender<bool>,
-    /// Set before it is stopped for another of its side.
+    /// Set before it is stopped in favour of another of its side.
     replaced: Arc<AtomicBool>,
     handle: JoinHandle<()>,
 }
@@ -56,9 +55,9 @@ struct Worker {
     events: Events,
     done: mpsc::Sender<Done>,
     session: Option<Arc<Session>>,
-    /// Counts connections; what an older attempt reports is ignored.
+    /// Number of the current connection; reports of older attempts are ignored.
     attempt: u64,
-    /// The attempt that the session came of, and what was asked for.
+    /// The attempt that opened the session, and its target.
     in_use: (u64, Target),
     connecting: Option<JoinHandle<()>>,
     watching: Option<JoinHandle<()>>,
@@ -69,21 +68,21 @@ struct Worker {
     curve: super::curve::Curve,
     describe: watch::Sender<Option<(Arc<Session>, PrefixRecipe)>>,
     count: watch::Sender<Option<(Arc<Session>, String, String)>>,
-    /// Where everything that is run is kept.
+    /// The library of all experiments.
     library: Option<Arc<Library>>,
     library_work: mpsc::UnboundedSender<super::library::Wanted>,
-    /// Told, or closed, once the inference before is on its way to the module.
+    /// Completes once the previous inference was sent to the module.
     sent: Option<oneshot::Receiver<()>>,
     tuning: Tuning,
     sweeps: Sweeps,
     scoring: Scoring,
-    /// Where imported prefixes are kept.
+    /// The store of imported prefixes.
     prefix_store: Option<PrefixStore>,
     recordings: Recordings,
     ways: Ways,
 }
 
-/// Works until a shutdown is asked for, or nobody can ask any more.
+/// Runs until a shutdown is requested or the window is gone.
 pub(super) async fn work(
     mut requests: mpsc::UnboundedReceiver<Request>,
     events: Events,
@@ -202,7 +201,7 @@ impl Worker {
                 self.events.send(Event::TuningClosed(problem)).await;
             }
             Request::Library(request) => {
-                // Who carries them out lives as long as the runtime.
+                // The receiver lives as long as the runtime.
                 let _ = self.library_work.send((request, self.library.clone()));
             }
             Request::Sweep(request) => {
@@ -228,7 +227,7 @@ impl Worker {
                     Event::Doctor(DoctorEvent::Ended(Some(Said::Problem(problem.said()))))
                 });
             }
-            // The loop ends before it comes here.
+            // The loop ends before.
             Request::Shutdown => {}
         }
     }
@@ -249,10 +248,10 @@ impl Worker {
 
     async fn connect(&mut self, target: Target, asked: Asked, exit_first: Vec<String>) {
         self.give_up();
-        // Until the new module is ready the one in use stays, but for what runs on it.
+        // The current module stays until the new one is ready, but its runs are stopped.
         self.stop_all();
         if let Some(session) = self.session.as_ref().filter(|_| is_same(&self.in_use.1, &target)) {
-            // On one module both may need the same place.
+            // On the same module, both may need the same task slot.
             session.forget_task().await;
         }
         self.attempt += 1;
@@ -286,7 +285,7 @@ impl Worker {
         self.connecting = Some(tokio::spawn(async move {
             let opened = caught(Session::open(opening, steps)).await;
             let session = opened.unwrap_or_else(|problem| Err(problem.into())).map(Box::new);
-            // Where the loop has ended, nobody needs the report.
+            // If the loop has ended, nobody needs the report.
             let _ = done.send(Done::Connected { attempt, session }).await;
         }));
     }
@@ -319,12 +318,12 @@ impl Worker {
             Done::Disconnected { attempt, problem } if attempt == self.in_use.0 && self.session.is_some() => {
                 self.stop_all();
                 self.session = None;
-                // While another module is on its way, nobody waits for this one.
+                // While another module is being connected, this one is not replaced.
                 if self.connecting.is_none() {
                     self.events.send(Event::Lost(problem)).await;
                 }
             }
-            // An attempt that was given up.
+            // A cancelled attempt.
             Done::Connected {
                 session: Ok(session), ..
             } => {
@@ -334,7 +333,7 @@ impl Worker {
         }
     }
 
-    /// After an attempt that failed: tells what is still in use.
+    /// Reports which module is still connected after a failed attempt.
     async fn keep(&self) {
         let Some(session) = self.session.as_ref().filter(|_| self.in_use.0 != self.attempt) else {
             return;
@@ -347,7 +346,7 @@ impl Worker {
         self.events.send(Event::Kept(Box::new(kept))).await;
     }
 
-    /// Reports when the connection closes by itself.
+    /// Reports when the connection is closed by the module.
     fn watch(&mut self, session: &Arc<Session>) {
         let (module, done, attempt) = (session.module().clone(), self.done.clone(), self.in_use.0);
         self.watching = Some(tokio::spawn(async move {
@@ -361,16 +360,17 @@ impl Worker {
         }));
     }
 
-    /// Gives up the attempt to connect that is under way.
+    /// Cancels the current attempt to connect.
     fn give_up(&mut self) {
         self.cancel_fetch.store(true, Ordering::Relaxed);
-        // It runs on unheard: a set-up that has been sent makes a task, which is exited when the attempt reports.
+        // Its events are dropped. A set-up that was already sent creates a task, which is exited when the attempt
+        // reports.
         self.given_up.store(true, Ordering::Relaxed);
         self.attempt += 1;
         self.connecting = None;
     }
 
-    /// Leaves the module in use.
+    /// Closes the current session.
     async fn leave_session(&mut self) {
         if let Some(watching) = self.watching.take() {
             watching.abort();
@@ -384,7 +384,7 @@ impl Worker {
         }
     }
 
-    /// Leaves for good: also what an attempt under way still sets up is exited, if that comes soon.
+    /// Closes the session on exit, and exits a task that a current attempt sets up, if that finishes soon.
     async fn leave(&mut self, reports: &mut mpsc::Receiver<Done>) {
         let connecting = self.connecting.take();
         let attempt = self.attempt;
@@ -429,13 +429,13 @@ impl Worker {
         let by = Arc::clone(&replaced);
         let (run, side) = (inference.run, inference.side);
         let (tell_sent, sent) = oneshot::channel();
-        // A module that serves one at a time serves them in the order in which they were asked for.
+        // A module that runs one inference at a time runs them in the order of the requests.
         let earlier = self.sent.replace(sent).filter(|_| !session.facts().is_ours());
         let work = async move {
             let free = async {
                 tokio::time::sleep(inference.delay).await;
                 if let Some(earlier) = earlier {
-                    // Closed where that one ended before it was sent.
+                    // Closed if that one ended before it was sent.
                     let _ = earlier.await;
                 }
                 if let Some(before) = before
@@ -450,11 +450,11 @@ impl Worker {
             }
             let work = inference::run(&session, inference, (stopped, tell_sent), &by, tuning, &events);
             if work.await == Trust::Doubtful
-                // One that is silent altogether would keep its other inferences waiting until their deadlines.
+                // On a module that no longer answers, its other inferences would wait until their deadlines.
                 && let Err(reason) = session.module().ping().await
             {
                 let problem = problem_of(&reason);
-                // Where the loop has ended, nobody needs the report.
+                // If the loop has ended, nobody needs the report.
                 let _ = done.send(Done::Disconnected { attempt, problem }).await;
             }
         };
@@ -473,7 +473,7 @@ impl Worker {
     }
 }
 
-/// Whether two targets are one module elsewhere. Each embedded one is a module of its own.
+/// Returns whether two targets are the same remote module. Each embedded one is a module of its own.
 fn is_same(one: &Target, other: &Target) -> bool {
     match (one, other) {
         (Target::Remote { address: one, .. }, Target::Remote { address: other, .. }) => one == other,

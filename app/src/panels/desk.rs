@@ -1,4 +1,4 @@
-//! What every panel is handed, and what several of them draw.
+//! The context that every panel receives, and helpers that several panels share.
 
 use eframe::egui::{self, Rect, Stroke, Ui};
 
@@ -10,10 +10,10 @@ use crate::views::button::Button;
 use crate::views::plot::View;
 use crate::workbench::{Action, Workbench};
 
-/// What one frame is made of: the state to show, the words to show it in, and what the person did.
+/// The context of one frame: the state to show, the texts to show it with, and the user's actions.
 pub struct Desk<'a> {
     pub bench: &'a Workbench,
-    /// The person's own: another one only while a recording is shown.
+    /// The user's own workbench; differs from `bench` only during playback.
     pub own: &'a Workbench,
     pub text: &'static Text,
     pub actions: Vec<Action>,
@@ -24,18 +24,18 @@ impl Desk<'_> {
         self.actions.push(action);
     }
 
-    /// Whether magnitudes are in token norms: where the vocabulary is known, and until a module says that it is not.
+    /// Returns whether magnitudes are in token norms: if the vocabulary is known, or no module has been connected yet.
     pub fn in_norms(&self) -> bool {
         let known = self.bench.vocabulary.is_some();
         known || (!self.bench.module.is_ready() && self.bench.prefix.unit == MagnitudeUnit::TokenNorms)
     }
 
-    /// The axis of the plot.
+    /// Returns the axis of the plot.
     pub fn plot_axis(&self) -> Axis {
         if self.in_norms() { Axis::NORMS } else { Axis::RAW }
     }
 
-    /// A magnitude of the plot in words: `2.9×`, or a raw value as it is.
+    /// Formats a magnitude of the plot: `2.9×`, or a raw value.
     pub fn plot_magnitude(&self, x: f64) -> String {
         format!("{}{}", axis::written(x), self.plot_axis().unit)
     }
@@ -48,7 +48,7 @@ impl Desk<'_> {
         }
     }
 
-    /// The magnitude in hand in the plot's unit: of unscaled words, what their rows came to.
+    /// Returns the current magnitude in the plot's unit; for unscaled rows, the magnitude that they have.
     pub fn plot_magnitude_in_hand(&self) -> Option<f64> {
         let built = self.bench.card.built.as_ref().and_then(|built| built.as_ref().ok());
         if self.in_norms() {
@@ -58,7 +58,7 @@ impl Desk<'_> {
         }
     }
 
-    /// A magnitude of the plot's axis in the unit of the controls.
+    /// Converts a magnitude on the plot's axis to the unit of the controls.
     pub fn magnitude_of_plot(&self, value: f64) -> f64 {
         let scale = self.raw_per_norm().unwrap_or(1.0);
         match (self.in_norms(), self.bench.prefix.unit) {
@@ -68,7 +68,7 @@ impl Desk<'_> {
         }
     }
 
-    /// Says which part of a plot is visible, where it is not all of it; pressed, it shows all.
+    /// Draws a button that shows the visible range of a zoomed plot and resets the zoom.
     pub fn zoomed(&self, ui: &mut Ui, view: View) {
         let Some([from, to]) = view.zoomed(ui.ctx()) else {
             return;
@@ -79,7 +79,7 @@ impl Desk<'_> {
         }
     }
 
-    /// The regions on an axis of `unit`, where they are known there.
+    /// Returns the regions on an axis of `unit`, if known.
     pub fn regions(&self, unit: MagnitudeUnit) -> Option<Regions> {
         match unit {
             MagnitudeUnit::TokenNorms => Some(Regions::NORMS),
@@ -94,14 +94,14 @@ impl Desk<'_> {
         }
     }
 
-    /// The raw value of one token norm for the kind of prefix in hand, where both are known.
+    /// Returns the raw value of one token norm for the current kind of prefix, if both are known.
     pub fn raw_per_norm(&self) -> Option<f64> {
         let vocabulary = self.bench.vocabulary.as_ref()?;
         Some(vocabulary.median / self.bench.prefix.recipe().kind.norm_per_raw(vocabulary.hidden_size)?)
     }
 }
 
-/// A card at `rect` with a header of 40 points, a body and, below a hairline, a footer of 34 points.
+/// A card with a header of 40 points, a body and, below a hairline, a footer of 34 points.
 pub struct CardParts {
     pub header: Rect,
     pub body: Rect,
@@ -112,7 +112,7 @@ const HEADER: f32 = 40.0;
 const FOOTER: f32 = 34.0;
 
 impl CardParts {
-    /// What of a card's height is not its body's.
+    /// Height of a card without its body.
     pub const FRAME: f32 = HEADER + FOOTER + 2.0;
 
     pub fn paint(ui: &Ui, rect: Rect) -> Self {
@@ -132,7 +132,7 @@ impl CardParts {
     }
 }
 
-/// A shortcut as it is written on keys: `Ctrl+.`, on a Mac `⌘.`
+/// Formats a shortcut: `Ctrl+.`, on a Mac `⌘.`
 pub fn keys(ui: &Ui, shortcut: &egui::KeyboardShortcut) -> String {
     let modifiers = ui.ctx().format_modifiers(shortcut.modifiers);
     let key = shortcut.logical_key.symbol_or_name();

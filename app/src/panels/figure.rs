@@ -1,4 +1,4 @@
-//! Plots and maps as figures to save: the same numbers as on screen, drawn by the core.
+//! Saves plots and maps as figures: the same numbers as on screen, drawn by `core`.
 
 use eframe::egui::{Popup, PopupCloseBehavior, Ui};
 use softprefix_core::compare::Measure;
@@ -19,7 +19,7 @@ use crate::views::icon::{Icon, IconButton};
 use crate::views::select;
 use crate::workbench::Action;
 
-/// A button whose menu saves the figure that `make` draws.
+/// Draws a button whose menu saves the figure that `make` returns.
 pub(super) fn menu(ui: &mut Ui, desk: &mut Desk<'_>, make: impl FnOnce(&Desk<'_>) -> Figure) {
     let name = DeepText::of(desk.bench.settings.language).save_figure;
     let button = ui.add(IconButton::new(Icon::Menu, name));
@@ -29,7 +29,7 @@ pub(super) fn menu(ui: &mut Ui, desk: &mut Desk<'_>, make: impl FnOnce(&Desk<'_>
         .show(|ui| items(ui, desk, make));
 }
 
-/// The menu's lines, for a menu that has others too.
+/// Draws the items of that menu, for a menu with other items.
 pub(super) fn items(ui: &mut Ui, desk: &mut Desk<'_>, make: impl FnOnce(&Desk<'_>) -> Figure) {
     let words = DeepText::of(desk.bench.settings.language);
     if ui.min_rect().height() < 1.0 {
@@ -85,11 +85,11 @@ fn y_range(measure: Measure, top: f64) -> Option<(f64, f64)> {
         .map(|top| (0.0, top))
 }
 
-/// The runs of the Tune view: a line for each prefix that differs in nothing but its magnitude.
+/// Returns the figure of the runs in the Tune view: one line for all prefixes that differ in their magnitude only.
 pub(super) fn tune(desk: &Desk<'_>) -> Figure {
     let bench = desk.bench;
     let measure = bench.measure;
-    // A line for each series, as on screen: points of different seeds or words are not joined.
+    // One line per series, as on screen: points of different seeds or words are not connected.
     let mut lines: Vec<(&Series, Line)> = Vec::new();
     for (_, point) in bench.tuning.points() {
         let value = point.measures.as_ref().and_then(|measures| measure.value(measures));
@@ -177,7 +177,7 @@ pub(super) fn lines(desk: &Desk<'_>, plotted: &Plotted, is_mean: bool) -> Figure
     figure(&format!("sweep-{}", measure.id()), chart.drawing())
 }
 
-/// The map of a sweep.
+/// Returns the figure of a sweep's map.
 pub(super) fn map(desk: &Desk<'_>, map: &pictures::Map) -> Figure {
     let measure = desk.bench.measure;
     let cell = |cell: &crate::views::heatmap::Cell| match cell.state {

@@ -1,4 +1,4 @@
-//! What a prefix is: in the rail its norm and digest with ways to look closer and to write it; on a sheet everything that is known.
+//! The identity of a prefix: norm and digest in the rail, and a sheet with all details.
 
 use eframe::egui::{self, Align, Layout, Popup, PopupCloseBehavior, Ui, vec2};
 use softprefix_core::prefix::{COSINE_CAUTION, IdentityCard, Neighbour};
@@ -15,12 +15,12 @@ use crate::views::status::Status;
 use crate::views::{paint, select};
 use crate::workbench::{Action, Dialog, MaterialAction};
 
-/// Groups of rows whose nearest tokens are listed; the rest is counted.
+/// Maximum number of groups of rows whose nearest tokens are listed.
 const LISTED: usize = 64;
 const ROW: f32 = 24.0;
 const LABEL: f32 = 96.0;
 
-/// The foot of the rail: norm and digest of exactly what will be sent.
+/// Draws the bottom of the rail: norm and digest of the prefix that will be sent.
 pub(super) fn foot(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);
     let (text, words) = (desk.text, desk.prefix_text());
@@ -106,7 +106,7 @@ fn short_digest(digest: &str) -> String {
     }
 }
 
-/// The sheet.
+/// Draws the sheet.
 pub(super) fn sheet(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);
     let words = desk.prefix_text();
@@ -217,7 +217,7 @@ fn norms(ui: &mut Ui, desk: &Desk<'_>, card: &IdentityCard) {
     }
 }
 
-/// Where the middle 90 % of the vocabulary's rows lie.
+/// Returns the range of the middle 90 % of the vocabulary's norms.
 fn band(vocabulary: &Vocabulary, scale: f64) -> Option<(f64, f64)> {
     let at = |wanted: u8| {
         let found = vocabulary.percentiles.iter().find(|(percent, _)| *percent == wanted);
@@ -271,7 +271,7 @@ fn nearest(ui: &mut Ui, desk: &Desk<'_>, nearest: &Nearest) {
             }
             let mut job = egui::text::LayoutJob::default();
             for neighbour in found {
-                // What says nothing is not shown as if it said something.
+                // An insignificant neighbour is not shown like a significant one.
                 let colour = if neighbour.is_doubtful() {
                     palette.text3
                 } else {
@@ -294,9 +294,9 @@ fn nearest(ui: &mut Ui, desk: &Desk<'_>, nearest: &Nearest) {
     }
 }
 
-/// Rows in a row that have the same neighbours, as the first and the last of each group: repeated words are told once.
+/// Groups consecutive rows with the same neighbours, as first and last index: repeated words are listed once.
 fn alike(rows: &[Vec<Neighbour>]) -> Vec<(usize, usize)> {
-    // Scaling a row rounds it anew, which moves a cosine in its last digits.
+    // Scaling a row rounds it again, which changes the last digits of a cosine.
     let same = |a: &Vec<Neighbour>, b: &Vec<Neighbour>| {
         a.len() == b.len()
             && a.iter()
@@ -313,7 +313,7 @@ fn alike(rows: &[Vec<Neighbour>]) -> Vec<(usize, usize)> {
     groups
 }
 
-/// A token's text with its line breaks and other control characters written out.
+/// Returns a token's text with control characters written out.
 fn visible(token: &str) -> String {
     token
         .chars()
@@ -328,7 +328,7 @@ fn visible(token: &str) -> String {
         .collect()
 }
 
-/// The words of the caution name this number.
+/// The caution text contains this number.
 const _: () = assert!(COSINE_CAUTION == 0.3);
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
-//! The window: what stands where, and how the workbench's state becomes words, controls and pictures.
-//!
-//! Panels read the workbench and answer with actions; none of them changes it. What a panel keeps for itself between
-//! frames (scroll positions, what is folded, what is half typed) is in [`Window`] and is of no interest to anyone else.
+//! The panels of the window. They read the workbench and return actions; what they keep between frames (scroll
+//! positions, collapsed sections, unfinished input) is in [`Window`].
 
 mod deep;
 mod desk;
@@ -45,15 +43,15 @@ pub struct Window {
     sheets: sheets::Sheets,
     sweep: sweep::SweepView,
     presenter: present::Presenter,
-    /// What the panels keep of a recording that is played, and of which jump in it.
+    /// What the panels keep of a recording that is played, and its number of seeks.
     played: Option<(u64, Box<Window>)>,
 }
 
-/// What the plot's card always keeps of the height.
+/// Minimum height of the plot's card.
 pub(super) const PLOT_LEAST: f32 = 206.0;
 
 impl Window {
-    /// Shows the whole window in `ui` and answers with what the person did.
+    /// Draws the whole window in `ui` and returns the user's actions.
     pub fn show(&mut self, ui: &mut Ui, bench: &Workbench) -> Vec<Action> {
         let Some(playback) = &bench.playback else {
             self.played = None;
@@ -63,7 +61,7 @@ impl Window {
         playback::foot(ui, bench, playback, &mut actions);
         let (jump, mut window) = self.played.take().unwrap_or_default();
         if jump != playback.jumps {
-            // Nothing of what was shown before a jump holds after it.
+            // After a seek, nothing kept between frames is valid.
             *window = Self::default();
         }
         actions.extend(window.show_bench(ui, &playback.bench, bench));
@@ -106,7 +104,7 @@ impl Window {
         desk.actions
     }
 
-    /// Controls come in the order in which they are read: the prompt, the rail, the texts, the plot.
+    /// Controls are added in reading order: the prompt, the rail, the texts, the plot.
     fn tune(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
         let palette = Palette::of(ui);
         let rail = Panel::left("rail")
@@ -162,7 +160,7 @@ impl Window {
                         way_back(ui, desk);
                         return;
                     }
-                    // Where there is no room for both, both keep their least height and the centre scrolls.
+                    // If there is no room for both, both get their minimum height and the centre scrolls.
                     let most = (room - PLOT_LEAST - theme::GAP).max(outputs::LEAST);
                     let set = desk.bench.settings.texts_height;
                     let texts = self.outputs.height(ui, desk, ui.available_width(), most, set);
@@ -175,10 +173,10 @@ impl Window {
     }
 }
 
-/// Height of the strip that leads back from the texts alone.
+/// Height of the strip with the button that shows the plot again.
 pub(super) const WAY_BACK: f32 = 30.0;
 
-/// While the texts are shown alone: the way back to the plot.
+/// Draws the button that shows the plot again, while only the texts are shown.
 pub(super) fn way_back(ui: &mut Ui, desk: &mut Desk<'_>) {
     let key = command(CommandId::TextsAlone).shortcut;
     let button = Button::quiet(desk.text.show_plot)
@@ -196,8 +194,8 @@ pub(super) fn way_back(ui: &mut Ui, desk: &mut Desk<'_>) {
     }
 }
 
-/// The gap between texts and plot, which can be moved between the heights `ends` of the texts; a double click gives them what they need
-/// again. Up and Down move it while it has the keyboard. In Sweep the texts are below it.
+/// Draws the gap between texts and plot, which can be dragged between the heights `ends` of the texts; a double click
+/// resets it. Up and Down move it while it has the focus. In Sweep the texts are below it.
 pub(super) fn splitter(ui: &mut Ui, desk: &mut Desk<'_>, tab: Tab, texts: f32, ends: (f32, f32)) {
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::GAP), Sense::click_and_drag());
     response.widget_info(|| {
@@ -235,5 +233,5 @@ pub(super) fn splitter(ui: &mut Ui, desk: &mut Desk<'_>, tab: Tab, texts: f32, e
     response.on_hover_text(desk.text.splitter_about);
 }
 
-/// What one press of an arrow moves the splitter by.
+/// Step of an arrow key on the splitter.
 const SPLITTER_STEP: f32 = 24.0;

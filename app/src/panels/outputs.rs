@@ -1,4 +1,4 @@
-//! The two outputs side by side, with what differs marked, and under each how it came about.
+//! The two outputs side by side with marked differences, and details of each below.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,14 +21,13 @@ use crate::views::status::{self, Status};
 use crate::views::{kl, paint, progress, select};
 use crate::workbench::{Action, DiffOf};
 
-/// The outputs' letters: the largest in which both texts are whole in the room there is, never smaller than the last, in which they
-/// scroll.
+/// Text sizes of the outputs: the largest in which both texts fit is used, or else the last, in which they scroll.
 pub(super) const SIZES: [Type; 3] = [
     Type { size: 22.0, line: 40.0 },
     Type { size: 18.0, line: 32.0 },
     Type { size: 15.0, line: 25.0 },
 ];
-/// The least height of the panes, and the one where there is no text yet.
+/// Minimum height of the panes, also used while there is no text.
 pub(super) const LEAST: f32 = 152.0;
 const WITHOUT_TEXT: f32 = 200.0;
 /// Room that the right side of a pane's heading needs beside the name.
@@ -36,7 +35,7 @@ const BESIDE_NAME: f32 = 290.0;
 /// A stale text is shown this strongly.
 pub(super) const STALE: f32 = 0.6;
 
-/// What is drawn over the two texts. Made once for a diff, not once for a frame.
+/// The marks over the two texts, cached between frames.
 #[derive(Default)]
 pub(super) struct Marks {
     of: Option<Arc<DiffOf>>,
@@ -44,11 +43,11 @@ pub(super) struct Marks {
     left: Vec<Range<usize>>,
     right: Vec<Range<usize>>,
     parting: Option<Parting>,
-    /// The number on the flag.
+    /// Label of the flag.
     flag: String,
 }
 
-/// The letters that were chosen, and what for.
+/// The selected text size, and what it was selected for.
 struct Fitted {
     group: Option<GroupKey>,
     texts: [Arc<str>; 2],
@@ -56,7 +55,7 @@ struct Fitted {
     width: f32,
     room: f32,
     kind: Type,
-    /// Height of the longer text in them, with its margins.
+    /// Height of the longer text in it, with its margins.
     need: f32,
 }
 
@@ -67,14 +66,15 @@ pub struct Outputs {
     marks: Marks,
     heats: deep::HeatMarks,
     fitted: Option<Fitted>,
-    /// The difference that was brought into sight.
+    /// The difference that was scrolled to.
     stepped: Option<usize>,
-    /// The texts shown last, to notice when others take their place.
+    /// The texts shown last, to detect a change.
     shown: Option<(GroupKey, Option<String>, bool)>,
 }
 
 impl Outputs {
-    /// The height that both texts take over `width`, in the letters chosen for them: at most `most`, or what the person set.
+    /// Returns the height of both texts over `width` in the selected text size: at most `most`, or the height that the
+    /// user set.
     pub fn height(&mut self, ui: &Ui, desk: &Desk<'_>, width: f32, most: f32, set: Option<f32>) -> f32 {
         let bench = desk.bench;
         let half = ((width - theme::GAP) / 2.0).floor();
@@ -93,7 +93,7 @@ impl Outputs {
         let fitted = match before {
             Some(before) if is_same(&before) => before,
             before => {
-                // While text arrives the letters get no larger again, and the panes no lower.
+                // While text arrives, the text size only shrinks and the height only grows.
                 let held = before.as_ref().filter(|before| is_running || before.is_running);
                 let held_kind = before
                     .as_ref()
@@ -103,7 +103,7 @@ impl Outputs {
                 let [.., smallest] = SIZES;
                 let (kind, mut need) =
                     diff::fit(ui, texts.map(|text| &**text), half, room, &kinds).unwrap_or((smallest, room));
-                // A row more or less from run to run moves nothing.
+                // A difference of one row between runs does not change the height.
                 let slack = if is_running { f32::MAX } else { 2.0 * kind.line };
                 if let Some(held) =
                     held.filter(|held| held.need > need && held.need - need <= slack && held.need <= room)
@@ -150,7 +150,7 @@ impl Outputs {
         self.pane(ui, desk, Side::Prefixed, right);
     }
 
-    /// Where the shown texts part, as far as they have arrived.
+    /// Returns the first difference of the shown texts, as far as they have arrived.
     pub fn parting_so_far(&self, desk: &Desk<'_>) -> Option<Parting> {
         self.marks.of(desk, Side::Prefixed).1
     }
@@ -165,7 +165,7 @@ impl Outputs {
         };
         let mut parts = CardParts::paint(ui, rect);
         if pane.error.is_some() {
-            // Two lines of trouble need more of a foot.
+            // Two lines of an error need a higher footer.
             parts = CardParts::paint_with_footer(ui, rect, 76.0);
         }
         let header = parts.header.shrink2(vec2(theme::PADDING, 0.0));
@@ -202,7 +202,7 @@ impl Outputs {
                 Side::Baseline => (text.baseline_output, PaneSide::Left),
                 _ => (text.prefixed_output, PaneSide::Right),
             };
-            // While the colours are still to come the text stands plain: marks of the diff would be taken for them.
+            // While scores are computed no marks are drawn: those of the diff could be mistaken for them.
             let by_kl = side == Side::Baseline && desk.bench.colouring() == Colouring::Kl;
             let content = Content {
                 text: &pane.text,
@@ -278,7 +278,7 @@ impl Marks {
         self.left = of.diff.removed().collect();
         self.right = of.diff.added().collect();
         if streaming {
-            // What has not arrived yet is not "removed": the shorter text's end says nothing.
+            // Text that has not arrived is not "removed": the end of a partial text is not a difference.
             let (arriving, other) = if bench.baseline.is_running() {
                 (&of.left, &mut self.right)
             } else {
@@ -299,7 +299,7 @@ impl Marks {
         self.flag = parting.map_or_else(String::new, |parting| parting.number.to_string());
     }
 
-    /// Marks and parting of one side, where they belong to the text that is shown.
+    /// Returns marks and first difference of one side, if they belong to the shown text.
     pub(super) fn of(&self, desk: &Desk<'_>, side: Side) -> (&[Range<usize>], Option<Parting>) {
         if desk.bench.covered(side) == 0 {
             return (&[], None);
@@ -313,7 +313,7 @@ impl Marks {
     }
 }
 
-/// The difference that was stepped to, as bytes of a pane's text.
+/// Returns the current difference, as bytes of a pane's text.
 fn stepped_to(desk: &Desk<'_>, side: Side) -> Option<Range<usize>> {
     let (now, _) = desk.bench.difference()?;
     let change = desk.bench.diff.as_ref()?.diff.changes.get(now?)?;
@@ -452,12 +452,12 @@ pub(super) fn stale_words(desk: &Desk<'_>, side: Side) -> Option<String> {
     })
 }
 
-/// Whether the text no longer belongs to what the controls say. A run that was opened again is shown for itself.
+/// Returns whether the text no longer matches the controls. A reopened run is not stale.
 fn is_stale(desk: &Desk<'_>, side: Side, pane: &Pane) -> bool {
     pane.stale && (side == Side::Baseline || desk.bench.tuning.selected.is_none())
 }
 
-/// What the marks of this pane mean, drawn as they are.
+/// Draws a legend of this pane's marks.
 fn legend(ui: &mut Ui, desk: &Desk<'_>, side: Side) {
     if desk.bench.diff.is_none() {
         return;
@@ -489,7 +489,7 @@ fn legend(ui: &mut Ui, desk: &Desk<'_>, side: Side) {
     );
 }
 
-/// Steps from difference to difference, and says which one it is.
+/// Draws the buttons for the previous and next difference, and its number.
 pub(super) fn differences(ui: &mut Ui, desk: &mut Desk<'_>) {
     let Some((now, count)) = desk.bench.difference() else {
         return;
@@ -586,7 +586,7 @@ fn footer_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
     );
 }
 
-/// Times and counts, most telling first; what does not fit is left out whole.
+/// Draws times and counts, the most important first, omitting those that do not fit.
 fn facts(ui: &mut Ui, desk: &Desk<'_>, side: Side, pane: &Pane) {
     let palette = Palette::of(ui);
     let text = desk.text;

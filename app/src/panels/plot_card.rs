@@ -1,4 +1,4 @@
-//! The similarity of every run to the baseline, over magnitude, under one sentence that says what it means.
+//! The plot of all runs' similarity to the baseline over magnitude, below a verdict in one sentence.
 
 use eframe::egui::{self, Align, Label, Layout, Popup, PopupCloseBehavior, Rect, Sense, Ui, UiBuilder, vec2};
 use softprefix_core::compare::{Measure, Verdict};
@@ -19,7 +19,7 @@ use crate::views::segmented::segmented;
 use crate::views::{paint, select};
 use crate::workbench::Action;
 
-/// The measures that have a chip; the others are in the menu beside them.
+/// The measures with a chip; the others are in the menu beside them.
 const CHIPS: [Measure; 7] = [
     Measure::Chrf2,
     Measure::Indel,
@@ -37,13 +37,13 @@ const LEAST_CHIPS: usize = 3;
 #[derive(Default)]
 pub struct PlotCard {
     points: Vec<Point>,
-    /// Mean KL over magnitude, of the points that are scored.
+    /// Mean KL over magnitude, of the scored points.
     kl: Vec<(f64, f64)>,
     runs: runs::RunsTable,
 }
 
 impl PlotCard {
-    /// `parting` is where the texts part that are shown, also while they arrive.
+    /// `parting` is the first difference of the shown texts, also while they arrive.
     pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, height: f32, parting: Option<Parting>) {
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
         let palette = Palette::of(ui);
@@ -70,7 +70,7 @@ impl PlotCard {
         self::touched(desk, touched);
     }
 
-    /// Makes the plot of the shown case and hands it to `show`.
+    /// Builds the plot of the shown case and passes it to `show`.
     pub(super) fn with_plot<R>(&mut self, desk: &Desk<'_>, show: impl FnOnce(&Plot<'_>) -> R) -> R {
         let text = desk.text;
         let bench = desk.bench;
@@ -144,18 +144,18 @@ impl PlotCard {
     }
 }
 
-/// The record and the point that the plot knows by a number: its record's place in the session.
+/// Returns record and point by the plot's id, which is the record's index in the session.
 fn point_of<'d>(desk: &Desk<'d>, id: u64) -> Option<(&'d Record, &'d analysis::Point)> {
     let mut shown = desk.bench.tuning.plotted().into_iter();
     shown.find(|(record, _)| record.case.index as u64 == id)
 }
 
-/// The point that the plot knows by a number, in words.
+/// Returns the description of a point by the plot's id.
 pub(super) fn describe_point(desk: &Desk<'_>, id: u64) -> String {
     point_of(desk, id).map_or(String::new(), |(record, point)| describe(desk, record, point))
 }
 
-/// Does what the person asked of the plot.
+/// Handles the response of the plot.
 pub(super) fn touched(desk: &mut Desk<'_>, touched: Touched) {
     let opened = touched.opened.and_then(|id| point_of(desk, id));
     if let Some(id) = opened.map(|(record, _)| record.id.clone()) {
@@ -169,7 +169,7 @@ pub(super) fn touched(desk: &mut Desk<'_>, touched: Touched) {
     }
 }
 
-/// The visible part of the plot of runs.
+/// Returns the visible part of the plot of runs.
 pub(super) fn view(desk: &Desk<'_>) -> View {
     View::of(
         desk.text.plot,
@@ -227,7 +227,7 @@ fn describe(desk: &Desk<'_>, record: &Record, point: &analysis::Point) -> String
     )
 }
 
-/// One row: the verdict, the measures, what can be done with the points.
+/// Draws the row with the verdict, the measures and the menu of the points.
 fn head(ui: &mut Ui, desk: &mut Desk<'_>, parting: Option<Parting>) {
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), theme::CONTROL), Sense::hover());
     let mut right = ui.new_child(
@@ -264,7 +264,7 @@ fn head(ui: &mut Ui, desk: &mut Desk<'_>, parting: Option<Parting>) {
     chips.show(&mut row, desk);
 }
 
-/// The menu of the points; for a run that was opened again, the way back and its settings; the way out of a zoom.
+/// Draws the menu of the points, the buttons of a reopened run, and the zoom reset.
 fn buttons(ui: &mut Ui, desk: &mut Desk<'_>) {
     let text = desk.text;
     if desk.bench.tuning.points().next().is_some() {
@@ -299,10 +299,10 @@ fn buttons(ui: &mut Ui, desk: &mut Desk<'_>) {
     desk.zoomed(ui, view(desk));
 }
 
-/// The switch between curve and runs.
+/// Width of the switch between curve and runs.
 const SWITCH: f32 = 112.0;
 
-/// Fills the curve; while that is under way, says how far it is and stops it.
+/// Draws the button that fills the curve; while running, it shows the progress and stops it.
 fn fill_button(ui: &mut Ui, desk: &mut Desk<'_>) {
     let text = desk.text;
     let why_not = desk.bench.why_not_fill();
@@ -325,7 +325,7 @@ fn fill_button(ui: &mut Ui, desk: &mut Desk<'_>) {
 fn title(ui: &mut Ui, desk: &Desk<'_>, words: &str, room: Rect) {
     let palette = Palette::of(ui);
     let bench = desk.bench;
-    // It belongs to the texts beside it, and dims with them.
+    // The verdict dims with the texts that it belongs to.
     let is_old = bench.tuning.selected.is_none() && (bench.prefixed.stale || bench.baseline.stale);
     let colour = theme::faded(palette.text, if is_old { super::outputs::STALE } else { 1.0 });
     let mut left = ui.new_child(
@@ -384,7 +384,7 @@ fn verdict(desk: &Desk<'_>, parting: Option<Parting>, form: Form) -> String {
         Form::Short => text.verdict_parts_short,
     };
     if bench.is_running() && bench.tuning.selected.is_none() {
-        // What has arrived speaks, not the run before.
+        // While text arrives, the verdict is about it and not about the previous run.
         return match parting {
             Some(parting) => parts(&(text.nth)(parting.unit, parting.number)),
             None => text.verdict_running.to_owned(),
@@ -413,7 +413,7 @@ fn verdict(desk: &Desk<'_>, parting: Option<Parting>, form: Form) -> String {
         Some(parting) => (text.nth)(parting.unit, parting.number),
         None => (text.nth)(Unit::Character, measures.first_divergence.graphemes + 1),
     };
-    // A run that was opened again has its own name beside the sentence; the series' fate is not its.
+    // A reopened run has its own label; the collapse of the series is not its property.
     let collapse = bench.tuning.collapse_from().filter(|x| *x > 0.0);
     match collapse.filter(|_| form == Form::Whole && bench.tuning.selected.is_none()) {
         Some(x) => (text.verdict_parts_collapse)(&place, &desk.plot_magnitude(x)),
@@ -421,7 +421,7 @@ fn verdict(desk: &Desk<'_>, parting: Option<Parting>, form: Form) -> String {
     }
 }
 
-/// The measures that are shown as chips, and how wide they are with the menu of all.
+/// The measures shown as chips, and their width including the menu.
 struct Chips {
     shown: Vec<(Measure, String)>,
     width: f32,
@@ -502,7 +502,7 @@ fn more_button(desk: &Desk<'_>) -> Button<'static> {
         .name(desk.text.measure)
 }
 
-/// What a measure says of the shown run.
+/// Formats the value of a measure for the shown run.
 fn value(desk: &Desk<'_>, measure: Measure) -> String {
     let current = desk.bench.tuning.current();
     let measures = current.and_then(|(_, point)| point.measures.as_ref());

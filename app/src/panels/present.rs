@@ -1,7 +1,5 @@
-//! The presenter's view: the slider, the two texts, one plot, and nothing else; readable from across a room.
-//!
-//! The window is zoomed while it is shown, so that every size of the other views is half as large again. Slider and plot
-//! share one x axis.
+//! The Presenter: the slider, the two texts and the plot, readable from across a room. The window is zoomed while it is
+//! shown; slider and plot share one x axis.
 
 use eframe::egui::{self, Align, CentralPanel, Frame, Key, Layout, Rect, Ui, UiBuilder, pos2, vec2};
 
@@ -17,20 +15,20 @@ use crate::views::stage::Stage;
 use crate::views::{paint, status};
 use crate::workbench::Action;
 
-/// Letters of the texts, before the zoom (the first are 36 on 64 on the screen): the largest in which all of both is in sight.
+/// Text styles before the zoom (the first is 36 on 64 on the screen): the largest in which both texts fit is used.
 const LETTERS: [Type; 4] = [
     Type { size: 24.0, line: 42.0 },
     Type { size: 21.0, line: 36.0 },
     Type { size: 18.0, line: 30.0 },
     Type { size: 16.0, line: 26.0 },
 ];
-/// Share of the height that slider and plot take.
+/// Share of the height for slider and plot.
 const STAGE: f32 = 0.4;
-/// The prompt's letters, before the zoom.
+/// Text style of the prompt, before the zoom.
 const PROMPT: Type = Type { size: 20.0, line: 26.0 };
-/// Space at the sides.
+/// Margin on both sides.
 const MARGIN: f32 = 40.0;
-/// How long the way out is told.
+/// Seconds for which the hint how to leave is shown.
 const HINT: f64 = 3.0;
 
 /// What the view keeps between frames.
@@ -39,15 +37,15 @@ pub struct Presenter {
     panes: DiffPanes,
     marks: outputs::Marks,
     plot: plot_card::PlotCard,
-    /// When it was entered.
+    /// Time at which it was entered.
     since: Option<f64>,
     shown: Option<(Option<softprefix_core::experiment::GroupKey>, bool)>,
-    /// The parting that was brought into sight.
+    /// The first difference that was scrolled to.
     revealed: Option<usize>,
 }
 
 impl Presenter {
-    /// Forgets what belongs to one showing.
+    /// Resets the state of one presentation.
     pub fn leave(&mut self) {
         self.since = None;
     }
@@ -148,7 +146,8 @@ impl Presenter {
                 self.panes.reveal(byte, texts.height());
             }
         }
-        // Both texts in the same letters: the baseline is whole, so that they keep their size while the other arrives.
+        // Both texts use the same size. It is computed from the complete baseline, so that it stays the same while the
+        // other text arrives.
         let kind = letters(
             [&desk.bench.baseline.text, &desk.bench.prefixed.text],
             left.width(),
@@ -168,7 +167,7 @@ impl Presenter {
         } else {
             &desk.bench.prefixed
         };
-        // The panes keep a margin of their own; the text is to begin under its heading.
+        // The panes have a margin of their own; the text is aligned with its heading.
         let body = rect.expand2(vec2(16.0, 0.0));
         let mut child = ui.new_child(UiBuilder::new().id_salt(("present", side)).max_rect(body));
         child.set_clip_rect(body.intersect(ui.clip_rect()));
@@ -263,7 +262,7 @@ impl Presenter {
     }
 }
 
-/// The prompt, in at most two lines; answers where it ends.
+/// Draws the prompt in at most two lines; returns its bottom.
 fn prompt(ui: &mut Ui, desk: &Desk<'_>, inner: Rect) -> f32 {
     let palette = Palette::of(ui);
     let words = desk.bench.prompt.user.trim();
@@ -277,7 +276,7 @@ fn prompt(ui: &mut Ui, desk: &Desk<'_>, inner: Rect) -> f32 {
         valign: Align::Center,
         ..egui::TextFormat::default()
     };
-    // The hint how to leave has the corner.
+    // The hint how to leave is in the corner.
     let mut job = egui::text::LayoutJob::single_section(words.to_owned(), format);
     job.wrap.max_width = inner.width() - 64.0;
     job.wrap.max_rows = 2;
@@ -292,7 +291,7 @@ fn prompt(ui: &mut Ui, desk: &Desk<'_>, inner: Rect) -> f32 {
     place.bottom() + 4.0
 }
 
-/// The largest letters in which both texts fit, as far as their widths can be told without laying them out.
+/// Returns the largest text style in which both texts fit, estimated without layout.
 fn letters(texts: [&str; 2], width: f32, height: f32) -> Type {
     let fits = |kind: &Type| {
         texts.iter().all(|text| {
@@ -300,7 +299,7 @@ fn letters(texts: [&str; 2], width: f32, height: f32) -> Type {
                 .split('\n')
                 .map(|line| {
                     let ems: f32 = line.chars().map(|c| if c.is_ascii() { 0.53 } else { 1.0 }).sum();
-                    // Words are not cut: a row ends a little before its end.
+                    // Words are not broken, so that a row ends a little before its full width.
                     (ems * kind.size / (width - kind.size)).ceil().max(1.0)
                 })
                 .sum();
@@ -311,7 +310,7 @@ fn letters(texts: [&str; 2], width: f32, height: f32) -> Type {
     LETTERS.into_iter().find(fits).unwrap_or(smallest)
 }
 
-/// The magnitude in hand, in the unit of the plot's axis.
+/// Returns the current magnitude in the unit of the plot's axis.
 fn value_on_axis(desk: &Desk<'_>) -> f64 {
     let form = &desk.bench.prefix;
     let converted = match (desk.plot_axis() == Axis::NORMS, form.unit) {
@@ -322,7 +321,7 @@ fn value_on_axis(desk: &Desk<'_>) -> f64 {
     converted.unwrap_or(form.magnitude)
 }
 
-/// The vocabulary's norms in the unit of the axis.
+/// Returns the vocabulary's norms in the unit of the axis.
 fn norms(desk: &Desk<'_>) -> Option<NormsCurve> {
     if desk.plot_axis() != Axis::NORMS {
         return None;
@@ -337,7 +336,7 @@ fn norms(desk: &Desk<'_>) -> Option<NormsCurve> {
     ))
 }
 
-/// Keys of the presenter: the arrows move the hand, Page Up and Page Down step through the presets, Home is 0.
+/// Handles keys: the arrows move the slider, Page Up and Page Down select a preset, Home sets 0.
 fn keys(ui: &Ui, desk: &mut Desk<'_>) {
     if desk.bench.dialog.is_some() || ui.ctx().egui_wants_keyboard_input() {
         return;

@@ -1,4 +1,4 @@
-//! What to ask the model, and the button that asks it.
+//! The prompt with its settings, and the Run button.
 
 use eframe::egui::{
     self, Align, CornerRadius, Frame, Key, Layout, Margin, Role, ScrollArea, Sense, Stroke, TextEdit, Ui, WidgetInfo,
@@ -15,22 +15,22 @@ use crate::views::icon::{self, Icon};
 use crate::views::{fold, paint, select, toggle};
 use crate::workbench::Action;
 
-/// The prompt's own letters: large enough to be read by those who look over a shoulder.
+/// Text style of the prompt.
 const PROMPT: Type = Type { size: 16.0, line: 24.0 };
-/// Lines of the prompt that are shown at once; beyond them it scrolls.
+/// Maximum number of visible lines; a longer prompt scrolls.
 const MOST_LINES: f32 = 4.0;
 
 /// Height of the row above the prompt.
 const SYSTEM_ROW: f32 = 24.0;
 
-/// A prompt to choose: one of the program's, or one that the person ran before.
+/// An item of the prompt menu: a preset, or a prompt that the user ran before.
 #[derive(Clone, Copy, PartialEq)]
 enum Choice {
     Preset(usize),
     Own(usize),
 }
 
-/// The beginning of a prompt, for a line of a menu.
+/// Returns the beginning of a prompt, for a menu item.
 fn beginning(prompt: &str) -> String {
     const SHOWN: usize = 36;
     let line = prompt.replace('\n', " ");
@@ -44,7 +44,7 @@ fn beginning(prompt: &str) -> String {
 /// What the prompt bar keeps between frames.
 #[derive(Default)]
 pub struct PromptBar {
-    /// System prompt, limits and sampling are unfolded.
+    /// Whether system prompt, limits and sampling are expanded.
     open: bool,
 }
 
@@ -60,7 +60,7 @@ impl PromptBar {
         prompt_row(ui, desk);
     }
 
-    /// A fold with a preview of what is inside, and the presets.
+    /// Draws the heading with a preview of the settings, and the presets.
     fn system_row(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
         let palette = Palette::of(ui);
         let text = desk.text;
@@ -104,7 +104,7 @@ impl PromptBar {
         let limits = paint::line_of_text(ui, &limits, theme::BODY.regular(), palette.text3);
         let room = fold.right() - title.right() - 10.0;
         let system_room = room - limits.size().x;
-        // Where there is no room for both, the system prompt is what one wants to recognise.
+        // If there is no room for both, the system prompt is shown.
         let (system_room, with_limits) = if system_room > 80.0 {
             (system_room, true)
         } else {
@@ -261,7 +261,7 @@ fn prompt_row(ui: &mut Ui, desk: &mut Desk<'_>) {
         .icon(Icon::Stop)
         .key(stop_key)
         .height(theme::CONTROL_LARGE);
-    // Both are equally wide, so that nothing moves when one takes the other's place.
+    // Run and Stop have the same width, so that the layout does not change.
     let button = run.measure(ui).max(stop.measure(ui));
     let live_words = paint::line_of_text(ui, text.live, theme::BODY.regular(), egui::Color32::PLACEHOLDER);
     let live_width = live_words.size().x + 8.0 + 34.0;
@@ -308,8 +308,8 @@ fn prompt_row(ui: &mut Ui, desk: &mut Desk<'_>) {
     });
 }
 
-/// A text of several lines in a frame of its own. Enter makes a new line, also the Enter that ends an input method's
-/// composition; running is the command's key, so that neither can send a half-written prompt.
+/// Draws a multi-line text field. Enter inserts a line break, including the Enter that ends an input method's
+/// composition; only the shortcut runs, so that a half-written prompt is never sent.
 fn edit(ui: &mut Ui, salt: &str, name: &str, hint: &str, text: &mut String, kind: Type, width: f32) -> egui::Response {
     let palette = Palette::of(ui);
     let padding = ((theme::CONTROL_LARGE - kind.line) / 2.0) as i8;
@@ -359,7 +359,7 @@ fn edit(ui: &mut Ui, salt: &str, name: &str, hint: &str, text: &mut String, kind
             })
             .inner
     });
-    // The whole frame takes the click, not only the letters.
+    // A click anywhere in the frame focuses the text.
     let frame = shown.response.rect;
     if ui.input(|input| input.pointer.primary_pressed())
         && ui

@@ -18,17 +18,17 @@ use crate::workbench::Action;
 
 /// Height of a line.
 const LINE: f32 = 26.0;
-/// The measures that have a column, before the ending.
+/// The measures with a column.
 const MEASURES: [Measure; 4] = [Measure::Chrf2, Measure::Indel, Measure::KlMean, Measure::Length];
-/// Prompt, kind, magnitude, P, model, the measures, the ending.
+/// Prompt, kind, magnitude, P, model, the measures, how it ended.
 const COLUMNS: usize = 6 + MEASURES.len();
-/// Shares of the width.
+/// Column widths, as shares of the table's width.
 const SHARES: [f32; COLUMNS] = [0.22, 0.12, 0.08, 0.05, 0.16, 0.07, 0.07, 0.07, 0.06, 0.10];
 
 /// What the table keeps between frames.
 #[derive(Default)]
 pub struct RunsTable {
-    /// The column that it is sorted by, and whether from the largest on; `None` as they were made, the last one first.
+    /// The sort column, and whether it is descending; `None` for the order of the runs, latest first.
     sorted: Option<(usize, bool)>,
     only_this_prompt: bool,
     /// Ids of the runs that are chosen.
@@ -46,7 +46,7 @@ enum Hit {
     Range,
 }
 
-/// A line: its record, its cells, and what each is sorted by where that is a number.
+/// A line: its record, its cells, and their numeric sort keys.
 struct Line<'a> {
     record: &'a Record,
     cells: [String; COLUMNS],
@@ -54,7 +54,7 @@ struct Line<'a> {
 }
 
 impl RunsTable {
-    /// Shows the table in what is left of `ui`.
+    /// Draws the table in the remaining space of `ui`.
     pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
         let palette = Palette::of(ui);
         let text = desk.text;
@@ -122,7 +122,7 @@ impl RunsTable {
                 .max_height(height)
                 .auto_shrink(false);
             if let Some(next) = stepped {
-                // A line before it stays in sight.
+                // Keeps one line before it visible.
                 scroll = scroll.vertical_scroll_offset(LINE * next.saturating_sub(1) as f32);
             }
             scroll.show_rows(ui, LINE, lines.len(), |ui, range| {
@@ -214,7 +214,7 @@ impl RunsTable {
         }
         paint::focus_ring(ui, &response, place.shrink(3.0), theme::RADIUS_TAG);
         if response.clicked() {
-            // Text from A on, numbers from the largest on; again turns it round, a third time gives the order of making.
+            // Text is sorted ascending and numbers descending; a second click reverses the order, a third resets it.
             let first = index >= 2 && index != 4;
             self.sorted = match sorted {
                 None => Some((index, first)),
@@ -277,7 +277,7 @@ fn line_of<'d>(desk: &Desk<'d>, record: &'d Record) -> Line<'d> {
     Line { record, cells, values }
 }
 
-/// The line that Up and Down lead to from the one `at` while the table has the keyboard.
+/// Returns the line that Up and Down select from line `at`, while the table has the focus.
 fn stepped(ui: &Ui, table: &egui::Response, at: Option<usize>, lines: &[usize]) -> Option<usize> {
     if !table.has_focus() {
         return None;
@@ -297,7 +297,7 @@ fn stepped(ui: &Ui, table: &egui::Response, at: Option<usize>, lines: &[usize]) 
 /// Shows a line, `on` where its run is looked at; answers what was done with it.
 fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], on: bool, chosen: bool) -> Option<Hit> {
     let palette = Palette::of(ui);
-    // The table has the keyboard, and its arrows go from line to line.
+    // The table has the focus, and its arrow keys select lines.
     let mut sense = Sense::click();
     sense -= Sense::FOCUSABLE;
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), LINE), sense);

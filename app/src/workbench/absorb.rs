@@ -1,4 +1,4 @@
-//! What each event of the bridge does to the state. Events of runs that were replaced meanwhile are ignored.
+//! Handles the events of the bridge. Events of runs that were replaced meanwhile are ignored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::messages::{Event, FileQuestion, LibraryEvent, LibraryRequest, Pair, R
 use crate::model::{Budget, Kept, MagnitudeUnit, ModuleFacts, ModuleState, Target, Vocabulary};
 
 impl Workbench {
-    /// Takes in what the bridge reports. The only other way in which the state changes.
+    /// Handles an event. Besides [`Workbench::apply`], the only way to change the state.
     pub fn absorb(&mut self, event: Event) {
         let noted = self.note_event(&event);
         let opened = matches!(&event, Event::Library(event) if matches!(**event, LibraryEvent::Read(_) | LibraryEvent::Imported { .. }));
@@ -28,7 +28,7 @@ impl Workbench {
             Event::Fetching(progress) => self.module = ModuleState::Fetching(progress),
             Event::NoModel(problem) => self.module = ModuleState::NoModel { problem },
             Event::Loading { model, fraction, what } => {
-                // A loading message may be overtaken by the set-up's answer.
+                // A loading event may arrive after the module is ready.
                 if !self.module.is_ready() {
                     self.module = ModuleState::Loading { model, fraction, what };
                 }
@@ -107,8 +107,8 @@ impl Workbench {
 
     // ----- the module -----
 
-    /// Another module could not be had: the one in use is worked with again, as soon as the person has decided about tasks that former
-    /// clients left on the other one.
+    /// Another module could not be opened: the previous one stays connected, once the user has decided about left-over
+    /// tasks on the other.
     fn keep(&mut self, kept: Box<Kept>) {
         let why = match &self.module {
             ModuleState::TaskFull { .. } if self.dialog == Some(Dialog::LeftOverTasks) => {
@@ -124,7 +124,7 @@ impl Workbench {
         self.notice = why.map(Notice::Problem).or(self.notice.take());
     }
 
-    /// The person leaves the tasks of the other module alone.
+    /// The user leaves the tasks of the other module alone.
     pub(super) fn back_to_kept(&mut self) {
         if let Some(kept) = self.kept.take() {
             self.keep(kept);
@@ -136,7 +136,7 @@ impl Workbench {
         if let Target::Embedded { model } = &mut self.target
             && facts.is_embedded()
         {
-            // What "the default" turned out to be is what the next start takes.
+            // The next start uses the model that "the default" resolved to.
             *model = model.take().or_else(|| Some(facts.identity.model.clone()));
         }
         self.deep.start_over();
@@ -153,7 +153,7 @@ impl Workbench {
                 }
             }
             None => {
-                // Without the vocabulary there is no token norm to go by: convert while the old one is still known.
+                // Without the vocabulary there are no token norms: convert while the old one is still known.
                 self.set_unit(MagnitudeUnit::Raw);
                 self.sweep.form.set_unit(MagnitudeUnit::Raw);
                 self.vocabulary = None;
@@ -210,7 +210,7 @@ impl Workbench {
 
     // ----- files -----
 
-    /// Answers what [`Dialog::Path`] asks for, if it does.
+    /// Answers the question of [`Dialog::Path`], if it is open.
     pub(super) fn answer_path(&mut self, path: Option<std::path::PathBuf>) {
         if let Some(question) = self.path_asked.take() {
             self.chosen(question, path);

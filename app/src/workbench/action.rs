@@ -1,6 +1,4 @@
-//! Everything a person can do, as data: what views send and [`super::Workbench::apply`] carries out.
-//!
-//! It knows no widget; an action carries what was chosen, never where.
+//! Everything a user can do, as data: views send actions and [`super::Workbench::apply`] carries them out.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,15 +15,15 @@ use crate::model::{
     Colouring, Envelope, ExportForm, Figure, Format, KindChoice, Language, MagnitudeUnit, Sampling, Side, Target, Theme,
 };
 
-/// One thing a person did.
+/// An action of the user.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     // The prefix.
-    /// In the unit in use; 0 is the stop. Values outside the slider's range are taken as they are.
+    /// In the current unit; 0 is the stop. Values outside the slider's range are accepted.
     SetMagnitude(f64),
     /// Multiplies the magnitude (keys and the - / + buttons): 1.02, 1/1.02, 1.2, ...
     ScaleMagnitude(f64),
-    /// Back to 1x of a token norm (or to the raw value nearest to it).
+    /// Resets the magnitude to 1x of a token norm (or the nearest raw value).
     ResetMagnitude,
     SetMagnitudeUnit(MagnitudeUnit),
     SetUnscaled(bool),
@@ -34,7 +32,7 @@ pub enum Action {
     SetSeed(u64),
     SetRounding(Rounding),
     SetWords(String),
-    /// What else prefixes are made of, and their files.
+    /// Material of prefixes, and prefix files.
     Material(MaterialAction),
 
     // The prompt.
@@ -50,30 +48,30 @@ pub enum Action {
     // Running.
     SetLive(bool),
     ToggleLive,
-    /// The prefixed side, and the baseline where none stands for this prompt and model.
+    /// Runs the prefixed side, and the baseline if there is none for this prompt and model.
     Run,
     Stop,
     RerunBaseline,
-    /// Runs the prefix in hand at the magnitudes of the curve that have no run yet; while that is under way, stops it.
+    /// Runs the current prefix at the magnitudes of the curve that have no run yet; stops that if it is running.
     FillCurve,
-    /// Whether that is done by itself when the person pauses.
+    /// Sets whether the curve is filled automatically when the user pauses.
     SetFillCurve(bool),
 
     // The module.
     Connect(Target),
     Reconnect,
-    /// The person agreed: exit the listed left-over tasks, then connect again.
+    /// Exits the listed left-over tasks, to which the user agreed, then connects again.
     ExitLeftOverTasks,
-    /// Fetch a model of the catalogue, then start the embedded module with it.
+    /// Downloads a model of the catalogue, then starts the embedded module with it.
     FetchModel(String),
     CancelFetch,
-    /// Choose a model file for the embedded module.
+    /// Selects a model file for the embedded module.
     ChooseModelFile,
 
     // Runs and outputs.
-    /// Shows a run's text and diff again; `None` goes back to the last one.
+    /// Shows a run's text and diff again; `None` returns to the last one.
     SelectRun(Option<String>),
-    /// Sets the controls to what a run was made with.
+    /// Sets the controls to those of a run.
     AdoptRun(String),
     RemoveRun(String),
     /// Shows these runs in the plot, of whichever prompts; none shows those of the prompt again.
@@ -83,31 +81,31 @@ pub enum Action {
     NextMeasure,
     SetGranularity(Granularity),
     ToggleGranularity,
-    /// To the next difference of the shown texts, or the previous one; beyond the last comes the first.
+    /// Goes to the next or previous difference of the shown texts, wrapping around.
     StepDifference(isize),
-    /// Shows the runs of the session as a table in place of the plot.
+    /// Shows the runs of the session as a table instead of the plot.
     ShowRuns(bool),
-    /// What the baseline's text is coloured by.
+    /// Sets what the colours of the baseline's text show.
     SetColouring(Colouring),
     ToggleKl,
     CopyText(Side),
     CopySha256,
 
     // Files.
-    /// A plot, in this form and for this paper.
+    /// Saves a plot in this format and for this background.
     SaveFigure(Box<Figure>, Form, Paper),
-    /// Asks where to write what the view shows, in this form: the session of tuning, or the sweep.
+    /// Asks where to export the session of tuning or the sweep in this format.
     Export(Format),
-    /// Begins another session of tuning.
+    /// Starts a new session of tuning.
     NewSession,
     Open,
-    /// Opens this file without asking (command line, drop on the window).
+    /// Opens this file without a dialog (command line, dropped file).
     OpenPath(PathBuf),
 
     /// Sweeps and their history.
     Sweep(SweepAction),
 
-    /// Begins a recording, or ends it and asks where to keep it.
+    /// Starts a recording, or ends it and asks where to save it.
     ToggleRecording,
     Playback(PlaybackAction),
     Exhibit(ExhibitionAction),
@@ -124,41 +122,41 @@ pub enum Action {
     ZoomOut,
     ZoomReset,
     ToggleFullscreen,
-    /// Enters or leaves the presenter's view.
+    /// Enters or leaves the Presenter.
     Present(bool),
     ToggleAdvanced,
-    /// Height of the texts of a view, in points; `None` gives them what they need.
+    /// Height of the texts of a view, in points; `None` for automatic.
     SetTextsHeight(Tab, Option<f32>),
     /// Shows the texts without the plot, or with it again.
     ToggleTextsAlone,
     ShowDialog(Dialog),
     CloseDialog,
-    /// The path that was typed where the system shows no dialog for files.
+    /// The path typed where the system has no file dialog.
     AnswerPath(PathBuf),
     DismissNotice,
     Quit,
 }
 
-/// One thing a person did with what prefixes are made of.
+/// An action on the material of a prefix.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MaterialAction {
     SetGenerator(Generator),
     SetBlendFrom(String),
     SetBlendTo(String),
-    /// Where the blend stands, 0 to 1.
+    /// Position of the blend, 0 to 1.
     SetBlend(f64),
     SetContrast(String),
     SetContrastMinus(String),
     SetEnvelope(Envelope),
-    /// Ask for the file of a prefix.
+    /// Asks for a prefix file.
     ChooseFile,
-    /// Import this file without asking (drop on the window).
+    /// Imports this file without a dialog (dropped file).
     Import(PathBuf),
-    /// Ask where to write the prefix in hand.
+    /// Asks where to export the current prefix.
     Export(ExportForm),
 }
 
-/// One thing a person did in the sweep's view.
+/// An action in the Sweep view.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SweepAction {
     // What is to be run.
@@ -169,15 +167,15 @@ pub enum SweepAction {
     RemoveCase(usize),
     ShowCase(usize),
     SetLens(Vec<usize>),
-    /// As typed; a list that [`crate::model::magnitudes::parse`] reads.
+    /// As typed; a list for [`crate::model::magnitudes::parse`].
     SetMagnitudes(String),
     SetUnit(MagnitudeUnit),
     SetRounding(Rounding),
     TakeRange(Range),
     SetRepeats(usize),
-    /// A second module for the same plan; empty for none. What is no address is left out.
+    /// A second module for the same plan; empty for none. An invalid address is ignored.
     SetAlso(String),
-    /// The model of the second module, where it has not the first one's.
+    /// The model of the second module, if it does not have the first one's.
     SetAlsoModel(String),
     /// Whether every case is scored.
     SetDeep(bool),
@@ -187,7 +185,7 @@ pub enum SweepAction {
     Pause,
     GoOn,
     Cancel,
-    /// Runs what is missing of the shown experiment.
+    /// Runs the missing cases of the shown experiment.
     Resume,
     SetBudgetMeasure(Measure),
     SetBudget(f64),
@@ -196,9 +194,9 @@ pub enum SweepAction {
     DismissTrouble,
 
     // Looking.
-    /// Looks at a record.
+    /// Selects a record.
     Select(Option<String>),
-    /// What is looked at becomes what others are compared with.
+    /// Pins the selected record, so that others are compared with it.
     Pin,
     Unpin,
     Swap,
@@ -206,43 +204,43 @@ pub enum SweepAction {
     // The history.
     /// Shows an experiment, and its settings in the fields.
     Show(String),
-    /// Its settings in the fields, and nothing shown.
+    /// Sets the fields from its settings, without showing it.
     CloneSettings(String),
     /// Runs the same plan again, as a new experiment.
     RunAgain(String),
     Rename(String, String),
     Delete(String),
     UndoDelete,
-    /// Looks for these words in everything that was asked and answered.
+    /// Searches all prompts and outputs for these words.
     Find(String),
 }
 
-/// What a person does with a recording.
+/// An action on the playback of a recording.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PlaybackAction {
-    /// Ask for a file.
+    /// Asks for a file.
     Open,
-    /// Play the recording that is part of the program.
+    /// Plays the built-in recording.
     Demo,
-    /// Play, or pause; from the end, play from the beginning.
+    /// Plays or pauses; at the end, plays from the beginning.
     Toggle,
-    /// To this time since the beginning.
+    /// Seeks to this time.
     Seek(Duration),
-    /// Steps of five seconds, forwards or back.
+    /// Seeks by steps of five seconds.
     Step(i32),
     NextSpeed,
     ToggleLoop,
-    /// In the presenter's view, without taking the whole screen.
+    /// Shows the Presenter without full screen.
     Large,
-    /// Back to the person's own work.
+    /// Returns to the user's own work.
     Leave,
 }
 
-/// What happens to an exhibition.
+/// An action on the exhibition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExhibitionAction {
-    /// Begins, or ends.
+    /// Starts or ends it.
     Toggle,
-    /// Somebody is at the machine.
+    /// The user touched the controls.
     Touched,
 }

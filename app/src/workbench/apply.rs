@@ -1,4 +1,4 @@
-//! What each action does to the state. It decides what is to be run; it runs nothing.
+//! Handles the user's actions. Runs are started by sending requests to the bridge.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::model::{
 };
 
 impl Workbench {
-    /// Carries out one action. The only way in which a person changes the state.
+    /// Handles an action. The only way in which a user changes the state.
     pub fn apply(&mut self, action: Action) {
         if let Some(action) = self.past_playback(action) {
             self.act(action);
@@ -23,7 +23,7 @@ impl Workbench {
         self.show_played();
     }
 
-    /// The same for the person's own work, whatever is shown.
+    /// Handles an action on the user's own work, even during playback.
     pub(super) fn act(&mut self, action: Action) {
         let noted = self.note_action(&action);
         self.carry_out(action);
@@ -214,7 +214,7 @@ impl Workbench {
             Action::ScaleMagnitude(factor) => {
                 let range = self.prefix.range();
                 let value = match self.prefix.magnitude {
-                    // From the stop upwards the slider begins at its lower end; downwards it stays.
+                    // Scaling up from the stop starts at the slider's lower end; scaling down stays at the stop.
                     0.0 if factor > 1.0 => *range.start(),
                     0.0 => 0.0,
                     value if value * factor < *range.start() && factor < 1.0 => 0.0,
@@ -255,7 +255,7 @@ impl Workbench {
     }
 
     fn set_magnitude(&mut self, value: f64) {
-        // Raw values may be negative: existing scripts may say so. A norm cannot be.
+        // Raw values may be negative, as in existing scripts; norms may not.
         let usable = value.is_finite() && (value >= 0.0 || self.prefix.unit == MagnitudeUnit::Raw);
         if usable {
             self.prefix.magnitude = value;
@@ -297,15 +297,15 @@ impl Workbench {
         if self.live && self.why_not_run().is_none() {
             self.run_now(LIVE_DELAY);
         } else {
-            // What is on its way belongs to controls that have moved on; it may finish, and becomes a point.
+            // Runs of the previous controls may finish and become points.
         }
     }
 
-    /// Asks the bridge to build what the controls say, so that its norm and digest can be shown.
+    /// Requests the prefix of the current controls, to show its norm and digest.
     pub(super) fn describe(&mut self) {
         self.card.outdated = true;
         if self.prefix.lacks().is_some() {
-            // There is nothing to build from; what is missing is said beside Run.
+            // The prefix cannot be built; the reason is shown beside Run.
             self.card = crate::model::PrefixCard::default();
         } else if self.module.is_ready() {
             let recipe = self.prefix.recipe();
@@ -316,7 +316,7 @@ impl Workbench {
         }
     }
 
-    /// Asks the bridge to count the prompt's tokens.
+    /// Requests the token count of the prompt.
     pub(super) fn count(&mut self) {
         if let Some(budget) = &mut self.budget {
             budget.current = false;
@@ -331,7 +331,7 @@ impl Workbench {
         }
     }
 
-    /// Queues a request of which only the last matters.
+    /// Queues a request, replacing an earlier one of the same kind.
     pub(super) fn replace_request(&mut self, same: impl Fn(&Request) -> bool, request: Request) {
         self.outbox.retain(|queued| !same(queued));
         self.outbox.push(request);
@@ -425,7 +425,7 @@ impl Workbench {
         self.refresh_stale();
     }
 
-    /// Sets the prefix's controls to what a record was made with.
+    /// Sets the prefix controls from a record.
     pub(super) fn take_prefix(&mut self, record: &Record) {
         let Some(recipe) = &record.case.recipe else { return };
         self.prefix = form_of(recipe, &self.prefix);
@@ -481,14 +481,14 @@ impl Workbench {
         }
     }
 
-    /// The model and hidden size that are sent, where this window is connected to a module (not to its own).
+    /// Returns the model and hidden size in use, if connected to a remote module.
     pub(super) fn doctor_compares_with(&self) -> Option<(String, usize)> {
         let facts = self.module.facts().filter(|facts| !facts.is_embedded())?;
         Some((facts.identity.model.clone(), facts.hidden_size()?))
     }
 
     pub(super) fn ask(&mut self, question: FileQuestion) {
-        // A question that stands on a sheet gives way to the next.
+        // A question that is open is cancelled by the next.
         self.answer_path(None);
         if !self.file.asking {
             self.file.asking = true;
@@ -496,7 +496,7 @@ impl Workbench {
         }
     }
 
-    /// Whether there is anything to write to a file.
+    /// Returns whether there is anything to export.
     pub fn can_export(&self) -> bool {
         let is_free = !self.file.asking && !self.file.writing;
         is_free
@@ -520,7 +520,7 @@ impl Workbench {
         self.ask(FileQuestion::Export { suggested, format });
     }
 
-    /// Writes what the view shows to a file that was chosen. A form that holds one prompt gets the one that is shown.
+    /// Exports the content of the view to a chosen file. A format that holds one prompt gets the shown one.
     pub(super) fn export_to(&mut self, path: std::path::PathBuf, format: Format) {
         let (experiment, records, prompt) = match self.tab {
             Tab::Sweep => match self.sweep.to_export() {
@@ -564,7 +564,7 @@ impl Workbench {
 }
 
 impl Budget {
-    /// The same counts with P and the output as the controls say.
+    /// Returns the same counts with P and the maximum output of the controls.
     pub(super) fn with(mut self, prefix: usize, output: usize) -> Self {
         self.prefix = prefix;
         self.output = output;
@@ -572,7 +572,7 @@ impl Budget {
     }
 }
 
-/// The controls that give `recipe`; what it does not say stays as it is in `now`.
+/// Returns the controls for `recipe`; fields that it does not determine stay as in `now`.
 fn form_of(recipe: &PrefixRecipe, now: &PrefixForm) -> PrefixForm {
     let mut form = now.clone();
     form.len = recipe.len;

@@ -1,4 +1,4 @@
-//! Filling a curve: runs of the prefix in hand at several magnitudes, and what was kept of them. It decides what is to be run.
+//! Filling a curve: requests runs of the current prefix at several magnitudes, and shows saved ones at once.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use super::{Notice, Workbench};
 use crate::messages::{Asked, Inference, Request};
 use crate::model::{MagnitudeUnit, Pane, Problem, RunId, Side, WhyNot};
 
-/// Magnitudes of a filled curve, in token norms: closest where outputs change most.
+/// Magnitudes of a filled curve, in token norms: densest where outputs change most.
 pub const MAGNITUDES: [f64; 12] = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.6, 2.5, 4.0, 6.5, 12.0];
-/// Raw value of a token norm where the module does not tell it: about that of small models.
+/// Raw value assumed for a token norm where the module does not report it; typical of small models.
 const RAW: f64 = 0.02;
 /// A smaller magnitude counts as this one where the nearest is looked for.
 const LEAST: f64 = 1e-3;
@@ -19,7 +19,7 @@ const LEAST: f64 = 1e-3;
 const PAUSE: Duration = Duration::from_millis(1500);
 
 impl Workbench {
-    /// Why the curve cannot be filled; `None` where it can.
+    /// Returns why the curve cannot be filled; `None` if it can.
     pub fn why_not_fill(&self) -> Option<WhyNot> {
         if let Some(why) = self.why_not_run() {
             return Some(why);
@@ -36,7 +36,7 @@ impl Workbench {
         self.missing().is_empty().then_some(WhyNot::Filled)
     }
 
-    /// The prefix in hand at the magnitudes of the curve of which no run is kept.
+    /// Returns the recipes of the current prefix at the magnitudes of the curve that have no saved run.
     fn missing(&self) -> Vec<PrefixRecipe> {
         let scale = match self.prefix.unit {
             MagnitudeUnit::TokenNorms => 1.0,
@@ -58,7 +58,7 @@ impl Workbench {
         MAGNITUDES.into_iter().map(at).filter(|recipe| !known(recipe)).collect()
     }
 
-    /// Runs what is missing of the curve, each after `delay`.
+    /// Runs the missing magnitudes of the curve, after `delay`.
     pub(super) fn fill_curve(&mut self, delay: Duration) {
         if self.why_not_fill().is_some() || self.curve.progress().is_some() {
             return;
@@ -87,7 +87,7 @@ impl Workbench {
         self.outbox.push(Request::FillCurve(inferences));
     }
 
-    /// Fills the curve of a prefix once by itself, where the person wants that and pauses.
+    /// Fills the curve of a prefix once if automatic filling is on and the user pauses.
     pub(super) fn fill_when_idle(&mut self) {
         if !self.settings.fill_curve || self.is_running() || self.curve.progress().is_some() {
             return;
@@ -109,7 +109,7 @@ impl Workbench {
         }
     }
 
-    /// A run of the curve came to its end; its record is on disk.
+    /// Handles the end of a run of the curve, whose record is saved.
     pub(super) fn curve_point(&mut self, run: RunId, record: Record) {
         self.curve.runs.remove(&run);
         if run < self.tuning.since {
@@ -135,7 +135,7 @@ impl Workbench {
 
     // ----- what was kept -----
 
-    /// The run of exactly what the controls ask for, where one is kept: same prompt, settings, module and prefix.
+    /// Returns the saved run with the same prompt, settings, module and prefix as the controls, if there is one.
     fn kept_run(&self) -> Option<&Record> {
         if self.tuning.shown.as_ref() != Some(&self.key()) {
             return None;
@@ -181,7 +181,7 @@ impl Workbench {
         true
     }
 
-    /// Magnitudes of the prefix in hand of which runs are kept, in the unit of the controls.
+    /// Returns the magnitudes of the current prefix with saved runs, in the unit of the controls.
     pub fn kept_magnitudes(&self) -> Vec<f64> {
         use softprefix_core::prefix::Magnitude;
         let recipe = self.prefix.recipe();
@@ -199,7 +199,7 @@ impl Workbench {
             .collect()
     }
 
-    /// A step from `from` to `to` ends at a kept magnitude where one is less than half a step from there.
+    /// Returns `to`, or the magnitude of a saved run less than half a step from it.
     pub(super) fn to_kept(&self, from: f64, to: f64) -> f64 {
         if from <= 0.0 || to <= 0.0 {
             return to;

@@ -1,8 +1,8 @@
-//! The workbench: everything the window shows, and the one place that changes it.
+//! The workbench: the state of the window, and the only place that changes it.
 //!
-//! Views read [`Workbench`] and send [`Action`]s; the bridge reports [`Event`](crate::messages::Event)s. [`Workbench::apply`] and
-//! [`Workbench::absorb`] turn both into new state, into [`Request`]s for the bridge and into [`Effect`]s for the window.
-//! Nothing here waits, and nothing here knows egui, sockets or files.
+//! Views read [`Workbench`] and send [`Action`]s; the bridge sends [`Event`](crate::messages::Event)s.
+//! [`Workbench::apply`] and [`Workbench::absorb`] turn both into new state, [`Request`]s for the bridge and [`Effect`]s
+//! for the window. Nothing here blocks or depends on egui, sockets or files.
 
 mod absorb;
 mod action;
@@ -52,7 +52,7 @@ pub use material::dropped;
 pub use tuning::Tuning;
 pub use window::{Dialog, Effect, FileState, Notice, Tab};
 
-/// Live mode waits this long after the last change before it runs.
+/// Delay of Live mode after the last change before it runs.
 pub const LIVE_DELAY: Duration = Duration::from_millis(150);
 
 /// The whole state of the window.
@@ -60,48 +60,48 @@ pub struct Workbench {
     // The module.
     pub module: ModuleState,
     pub target: Target,
-    /// What is worked with again where the person leaves another module's tasks alone.
+    /// The previous module, which stays connected if the user leaves another module's tasks alone.
     kept: Option<Box<Kept>>,
-    /// Models for the embedded module: present ones and those that can be fetched.
+    /// Models for the embedded module, on this machine and to be downloaded.
     pub models: Vec<ModelChoice>,
 
     // What is edited.
     pub prefix: PrefixForm,
     pub prompt: PromptForm,
-    /// Prompts of the person's own that were run, the last one first.
+    /// The user's own prompts that were run, latest first.
     pub own_prompts: Vec<Prompt>,
     pub live: bool,
 
     // What follows from it.
-    /// Norm and digest of what would be sent.
+    /// Norm and digest of the prefix that would be sent.
     pub card: PrefixCard,
-    /// What is known of the prefix whose sheet is open.
+    /// The description of the prefix whose sheet is open.
     pub sheet: Option<PrefixSheet>,
-    /// The file of a prefix that waits until the width of the model's rows is known.
+    /// A prefix file that waits until the width of the model's rows is known.
     waiting_file: Option<PathBuf>,
-    /// `None` where the module does not count tokens for others.
+    /// `None` if the module does not count tokens.
     pub budget: Option<Budget>,
-    /// `None` where the module does not tell its vocabulary's norms: then magnitudes are raw values.
+    /// `None` if the module does not report its vocabulary's norms: magnitudes are then raw values.
     pub vocabulary: Option<Arc<Vocabulary>>,
 
     // Outputs.
     pub baseline: Pane,
     pub prefixed: Pane,
-    /// Differences between the two panes. While text streams in it lags a moment behind: see [`Workbench::covered`].
+    /// Differences between the two panes. Lags behind while text streams in: see [`Workbench::covered`].
     pub diff: Option<Arc<DiffOf>>,
     pub granularity: Granularity,
-    /// The difference that was stepped to; see [`Workbench::difference`].
+    /// Index of the current difference; see [`Workbench::difference`].
     difference: Option<usize>,
-    /// What the model makes of the texts, and whether they are coloured by it.
+    /// The scores of the texts, and whether they are coloured by them.
     pub deep: Deep,
 
     // The plot.
-    /// What was run in this session of tuning, and what of it is shown.
+    /// The runs of this session of tuning, and which of them are shown.
     pub tuning: Tuning,
     pub measure: Measure,
     /// Runs that fill the curve.
     pub curve: CurveFill,
-    /// The card of the plot shows the runs of the session as a table.
+    /// Whether the plot's card shows the runs of the session as a table.
     pub runs_shown: bool,
 
     // The window.
@@ -109,25 +109,25 @@ pub struct Workbench {
     pub doctor: doctor::DoctorState,
     pub settings: Settings,
     pub dialog: Option<Dialog>,
-    /// What [`Dialog::Path`] asks for.
+    /// The question of [`Dialog::Path`].
     pub path_asked: Option<FileQuestion>,
-    /// A sentence for the person that belongs to no pane: saved, opened, refused.
+    /// A message outside of the panes: saved, opened, refused.
     pub notice: Option<Notice>,
     pub file: FileState,
     pub fullscreen: bool,
-    /// The presenter's view is shown: the slider, the texts, the plot, and nothing else.
+    /// Whether the Presenter is shown.
     pub presenting: bool,
-    /// The texts are shown without the plot.
+    /// Whether the texts are shown without the plot.
     pub texts_alone: bool,
-    /// Everything that was ever run, by a line each.
+    /// The list of all experiments.
     pub library: Library,
     pub sweep: sweep::Sweeps,
-    /// A recording that is shown in place of all this.
+    /// A recording that is shown instead of the user's own work.
     pub playback: Option<Box<playback::Playback>>,
     pub exhibition: Option<exhibition::Exhibition>,
 
     recorder: Option<recorder::Recorder>,
-    /// The plot for which a place is being chosen.
+    /// The plot whose file is being chosen.
     figure: Option<(Figure, Paper)>,
     outbox: Vec<Request>,
     effects: Vec<Effect>,
@@ -136,7 +136,7 @@ pub struct Workbench {
     next_id: u64,
 }
 
-/// A diff and the two texts that it was made of.
+/// A diff and the two texts that it belongs to.
 #[derive(Debug)]
 pub struct DiffOf {
     pub left: Arc<str>,
@@ -145,7 +145,7 @@ pub struct DiffOf {
 }
 
 impl Workbench {
-    /// A workbench with the fields that were remembered. Nothing is asked of the bridge yet.
+    /// Creates a workbench with the stored fields, without sending requests.
     pub fn new(remembered: Remembered) -> Self {
         let Remembered {
             settings,
@@ -202,7 +202,7 @@ impl Workbench {
         }
     }
 
-    /// What is to be stored for the next start.
+    /// Returns what is stored for the next start.
     pub fn remembered(&self) -> Remembered {
         let settings = Settings {
             live: self.live,
@@ -221,12 +221,12 @@ impl Workbench {
         }
     }
 
-    /// Hands over what the bridge is to do, in order.
+    /// Takes the requests for the bridge, in order.
     pub fn take_requests(&mut self) -> Vec<Request> {
         std::mem::take(&mut self.outbox)
     }
 
-    /// Hands over what the window is to do, in order.
+    /// Takes the effects for the window, in order.
     pub fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
@@ -240,7 +240,7 @@ impl Workbench {
 
     // ----- what views ask -----
 
-    /// Why `Run` is off; `None` where it is on.
+    /// Returns why `Run` is disabled; `None` if it is enabled.
     pub fn why_not_run(&self) -> Option<WhyNot> {
         if self.module.is_busy() {
             return Some(WhyNot::StillConnecting);
@@ -260,17 +260,17 @@ impl Workbench {
         }
     }
 
-    /// Whether one of the two visible outputs is on its way (then `Run` is `Stop`).
+    /// Returns whether one of the two visible outputs is running (`Run` is then `Stop`).
     pub fn is_running(&self) -> bool {
         self.flights.contains_key(&Side::Baseline) || self.flights.contains_key(&Side::Prefixed)
     }
 
-    /// Largest P that the slider offers.
+    /// Returns the largest P that the slider offers.
     pub fn max_len(&self) -> usize {
         if let Some(budget) = self.budget {
             return budget.max_len();
         }
-        // A stranger's module takes 128 positions before the first token (its prefill), template and prompt among them.
+        // A stock module accepts 128 positions before the first token (its prefill), including template and prompt.
         let prefill = self
             .module
             .last_facts()
@@ -279,31 +279,32 @@ impl Workbench {
         (prefill / 2).max(1)
     }
 
-    /// The magnitude in token norms, where the vocabulary is known and the kind has one.
+    /// Returns the magnitude in token norms, if the vocabulary is known and the kind has one.
     pub fn magnitude_norms(&self) -> Option<f64> {
         self.norms_of(&self.prefix.recipe())
     }
 
-    /// The magnitude as a raw value, where the kind has one and H is known.
+    /// Returns the magnitude as a raw value, if the kind has one and H is known.
     pub fn magnitude_raw(&self) -> Option<f64> {
         self.raw_of(&self.prefix.recipe())
     }
 
-    /// A recipe's magnitude in token norms.
+    /// Returns a recipe's magnitude in token norms.
     pub fn norms_of(&self, recipe: &PrefixRecipe) -> Option<f64> {
         let vocabulary = self.vocabulary.as_ref();
         let hidden_size = vocabulary.map_or(0, |vocabulary| vocabulary.hidden_size);
         recipe.token_norms_at(hidden_size, vocabulary.map(|vocabulary| vocabulary.median))
     }
 
-    /// A recipe's magnitude as a raw value.
+    /// Returns a recipe's magnitude as a raw value.
     pub fn raw_of(&self, recipe: &PrefixRecipe) -> Option<f64> {
         let vocabulary = self.vocabulary.as_ref();
         let hidden_size = vocabulary.map_or(0, |vocabulary| vocabulary.hidden_size);
         recipe.raw_at(hidden_size, vocabulary.map(|vocabulary| vocabulary.median))
     }
 
-    /// Which difference of the texts of this view was stepped to (none at first), and how many there are; `None` where there is none.
+    /// Returns the index of the current difference of this view's texts, if any, and their number; `None` if there is
+    /// no difference.
     pub fn difference(&self) -> Option<(Option<usize>, usize)> {
         let (now, diff) = match self.tab {
             Tab::Sweep => (self.sweep.difference, self.sweep.diff.as_ref().map(|of| &of.diff)),
@@ -317,9 +318,9 @@ impl Workbench {
         (count > 0).then(|| (now.filter(|now| *now < count), count))
     }
 
-    /// How many bytes of a pane's text the difference covers; the rest is to be shown plain.
+    /// Returns how many bytes of a pane's text the diff covers; the rest is shown without marks.
     ///
-    /// While text streams in, the difference belongs to a beginning of it. Where it belongs to another text, nothing is covered.
+    /// While text streams in, the diff belongs to its beginning. If it belongs to another text, nothing is covered.
     pub fn covered(&self, side: Side) -> usize {
         let current =
             |of: &&Arc<DiffOf>| self.baseline.text.starts_with(&*of.left) && self.prefixed.text.starts_with(&*of.right);

@@ -1,5 +1,5 @@
-//! What the Tune view runs, the baseline, the prefixed side and the baseline's repeat: what is launched on each side, and what its
-//! events do. At most one inference is on its way on a side; events of one that was replaced meanwhile are ignored.
+//! Starts the runs of the Tune view (the baseline, the prefixed side and the baseline's repeat) and handles their
+//! events. At most one inference runs on each side; events of one that was replaced are ignored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::messages::{Asked, Inference, LibraryRequest, Pair, Request, Texts};
 use crate::model::{Pane, PaneState, Problem, RunId, Side, Timings};
 
 impl Workbench {
-    /// What the controls ask for now, apart from the prefix.
+    /// Returns the prompt, settings and module of the controls, without the prefix.
     pub fn key(&self) -> GroupKey {
         let module = self.module.last_facts().map(|facts| facts.identity.clone());
         GroupKey::new(
@@ -24,7 +24,7 @@ impl Workbench {
         )
     }
 
-    /// The same for the bridge.
+    /// Returns the same for the bridge.
     pub(super) fn asked(&self) -> Asked {
         Asked {
             prompt: self.prompt.prompt(),
@@ -56,9 +56,9 @@ impl Workbench {
         }
     }
 
-    /// Keeps a prompt that the person wrote, to be chosen again.
+    /// Keeps a prompt that the user wrote, so that it can be chosen again.
     fn remember_prompt(&mut self) {
-        /// So many are kept.
+        /// Number of prompts that are kept.
         const KEPT: usize = 12;
         if self.prompt.preset.is_some() || self.exhibition.is_some() {
             return;
@@ -69,7 +69,7 @@ impl Workbench {
         self.own_prompts.truncate(KEPT);
     }
 
-    /// Turns panes and plot to what the controls ask for.
+    /// Shows the panes and plot of the current controls.
     pub(super) fn show_controls(&mut self) -> GroupKey {
         let key = self.key();
         if self.tuning.shown.as_ref() != Some(&key) {
@@ -78,7 +78,8 @@ impl Workbench {
         key
     }
 
-    /// Turns panes and plot to another prompt, settings or module. Texts of the one before stay where nothing better is known, faded.
+    /// Shows the panes and plot of another prompt, settings or module. Texts of the previous one stay, faded, until
+    /// there are new ones.
     pub(super) fn show_group(&mut self, key: GroupKey) {
         self.tuning.shown = Some(key.clone());
         self.tuning.selected = None;
@@ -131,10 +132,10 @@ impl Workbench {
             recipe,
             draft,
             delay,
-            // An exhibition shows what a visitor does; it is nobody's experiment.
+            // An exhibition shows visitors' runs, which are not saved.
             kept: self.exhibition.is_none(),
         };
-        // A launch that has not even left yet is replaced: dragging queues one request a frame.
+        // Replaces a request that was not sent yet: dragging queues one per frame.
         self.replace_request(
             |request| matches!(request, Request::Infer(queued) if queued.side == side),
             Request::Infer(Box::new(inference)),
@@ -157,7 +158,7 @@ impl Workbench {
         }
     }
 
-    /// Asks for a side's inference to be stopped. Its last event is still to come, except for repeats, which nobody sees.
+    /// Stops a side's inference. Its last event is still to come, except for repeats, which are not shown.
     pub(super) fn stop_side(&mut self, side: Side) {
         if !self.flights.contains_key(&side) {
             return;
@@ -168,7 +169,7 @@ impl Workbench {
         self.outbox.push(Request::Stop { side });
     }
 
-    /// Forgets everything under way: its module is being left.
+    /// Forgets all running inferences, since their module is being closed.
     pub(super) fn forget_flights(&mut self) {
         self.flights.clear();
         self.stop_curve();
@@ -179,7 +180,7 @@ impl Workbench {
                 } else {
                     PaneState::Done
                 };
-                // What had come is a part of an output, and says so.
+                // The received text is a partial output.
                 pane.finish = (!pane.text.is_empty()).then_some(FinishReason::Stopped);
             }
         }
@@ -193,7 +194,7 @@ impl Workbench {
         }
     }
 
-    /// Once the outputs that the person looks at are done, runs the baseline again to learn the noise floor.
+    /// Runs the baseline again when the visible outputs are done, to measure the noise floor.
     pub(super) fn look_for_noise(&mut self) {
         if self.is_running() || self.flights.contains_key(&Side::Repeat) || !self.module.is_ready() {
             return;
@@ -214,7 +215,7 @@ impl Workbench {
 
     // ----- events -----
 
-    /// The flight of a side, if it is the one that an event speaks of.
+    /// Returns the running inference of a side if the event belongs to it.
     fn flight(&mut self, run: RunId, side: Side) -> Option<&mut Flight> {
         self.flights.get_mut(&side).filter(|flight| flight.run == run)
     }
@@ -235,7 +236,7 @@ impl Workbench {
         pane.text = whole;
         pane.state = PaneState::Streaming;
         if first {
-            // The old text stood until now; from here on the pane shows the new run.
+            // The old text stayed until now; from here on the pane shows the new run.
             pane.finish = None;
             pane.timings = Timings::default();
             pane.error = None;
@@ -248,19 +249,19 @@ impl Workbench {
         self.compare_panes();
     }
 
-    /// Whether a run was begun in the shown session, and not in one that was left.
+    /// Returns whether a run was started in the shown session rather than in an earlier one.
     fn is_of_session(&self, run: RunId) -> bool {
         run >= self.tuning.since
     }
 
-    /// The session of a run has its journal: the shown one's records until then are this experiment's.
+    /// Handles the creation of the journal of a run's session.
     pub(super) fn session_began(&mut self, run: RunId, experiment: Experiment) {
         if self.is_of_session(run) {
             self.tuning.past.experiment = experiment;
         }
     }
 
-    /// A run came to its end; its record is on disk.
+    /// Handles the end of a run, whose record is saved.
     pub(super) fn finished(&mut self, run: RunId, side: Side, record: Record) {
         let is_shown = self.flight(run, side).is_some();
         if !self.is_of_session(run) {
@@ -290,13 +291,13 @@ impl Workbench {
                 .baseline()
                 .is_some_and(|baseline| baseline.id != record.id && record.is_complete());
         let shown = if stays {
-            // Run again by hand: the first one is what everything is measured against, and this one tells the noise.
+            // A manual repeat: the first baseline remains the reference, and this one measures the noise.
             self.tuning.baseline().map(Pane::of)
         } else {
             Some(Pane::of(record))
         };
         let Some(pane) = self.pane_mut(side) else { return };
-        // A run that was stopped before its first token leaves the old text as it was.
+        // A run that was stopped before its first token leaves the old text.
         if record.output().is_empty() && !record.is_complete() && !pane.text.is_empty() {
             pane.state = PaneState::Done;
             return;
@@ -311,7 +312,7 @@ impl Workbench {
         if was_on_its_way {
             self.flights.remove(&side);
         }
-        // The record of a run that failed came before, and took the flight with it.
+        // The record of a failed run arrived before and removed it from the running ones.
         let is_latest = was_on_its_way || !self.flights.contains_key(&side);
         if let (true, Some(pane)) = (is_latest, self.pane_mut(side)) {
             pane.state = PaneState::Done;
@@ -337,7 +338,7 @@ impl Workbench {
 
     // ----- panes -----
 
-    /// Marks panes whose text no longer belongs to the controls.
+    /// Marks panes whose text no longer matches the controls.
     pub(super) fn refresh_stale(&mut self) {
         let same_group = self.tuning.shown.as_ref() == Some(&self.key());
         self.baseline.stale = !self.baseline.text.is_empty() && !same_group;
@@ -350,15 +351,15 @@ impl Workbench {
         self.prefixed.stale_from = from;
     }
 
-    /// Whether two recipes make the same prefix as far as can be told without building them: a constant knows no seed,
-    /// and a magnitude may be said in either unit.
+    /// Returns whether two recipes make the same prefix, as far as can be told without building them: a constant has no
+    /// seed, and a magnitude may be given in either unit.
     fn same_prefix(&self, a: &PrefixRecipe, b: &PrefixRecipe) -> bool {
         if a == b {
             return true;
         }
         let same_size = match (a.magnitude, b.magnitude) {
             (Magnitude::TokenNorms(_), Magnitude::Raw(_)) | (Magnitude::Raw(_), Magnitude::TokenNorms(_)) => {
-                // Only a constant is the same in both units to the last bit; random rows are scaled one by one.
+                // Only a constant is exactly the same in both units; random rows are scaled one by one.
                 a.kind == PrefixKind::Constant
                     && matches!((self.raw_of(a), self.raw_of(b)), (Some(x), Some(y)) if (x - y).abs() <= 1e-9 * x.abs())
             }
@@ -367,7 +368,7 @@ impl Workbench {
         same_size && a.kind == b.kind && a.len == b.len && a.rounding == b.rounding
     }
 
-    /// Asks for the diff of what the panes show. At most one is under way; the next follows it.
+    /// Requests the diff of the panes. At most one is running at a time.
     pub(super) fn compare_panes(&mut self) {
         if self.baseline.text.is_empty() || self.prefixed.text.is_empty() {
             self.diff = None;
@@ -389,7 +390,7 @@ impl Workbench {
         }));
     }
 
-    /// Looks at a record of the session again; `None` goes back to the last one.
+    /// Shows a record of the session again; `None` returns to the last one.
     pub(super) fn select_record(&mut self, id: Option<String>) {
         let record = match &id {
             Some(id) => self.tuning.record(id),
@@ -402,7 +403,7 @@ impl Workbench {
             self.tuning.selected = None;
             return;
         };
-        // What still streams in must not overwrite the chosen text.
+        // Streaming text must not overwrite the selected one.
         self.stop_side(Side::Prefixed);
         self.flights.remove(&Side::Prefixed);
         let key = GroupKey::of(&record);
@@ -415,7 +416,7 @@ impl Workbench {
         self.compare_panes();
     }
 
-    /// Sets the prompt and how it is run to what a record was asked.
+    /// Sets the prompt and the settings from a record.
     pub(super) fn take_controls(&mut self, record: &Record) {
         let Prompt { system, user } = record.prompt.clone();
         self.prompt.preset = None;

@@ -1,4 +1,4 @@
-//! The Sweep view: on the left what is to be run (or what was), on the right how far it is and what has come of it.
+//! The Sweep view: the plan or the history on the left, progress and results on the right.
 
 mod history;
 mod pair;
@@ -23,7 +23,7 @@ pub struct SweepView {
 }
 
 impl SweepView {
-    /// Shows the view in what is left of the window.
+    /// Draws the view in the remaining space of the window.
     pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
         let palette = Palette::of(ui);
         self.pictures.refresh(desk);
@@ -74,7 +74,8 @@ impl SweepView {
             });
     }
 
-    /// Height of the map, and of what is below it: the texts of the pair get what they need, the map keeps a part of its rows.
+    /// Returns the heights of the map and of the part below: the texts get the height they need, the map keeps some of
+    /// its rows.
     fn heights(&self, ui: &Ui, desk: &Desk<'_>, room: f32) -> (f32, f32) {
         let whole_map = results::map_height(&self.pictures);
         let most = (room - theme::GAP - whole_map.min(MAP_LEAST)).max(LOWER_LEAST);
@@ -88,7 +89,7 @@ impl SweepView {
         (map, (room - theme::GAP - map).max(LOWER_LEAST))
     }
 
-    /// Plot and measures beside the pair; one above the other where that would be too narrow.
+    /// Draws plot and measures beside the pair, or above it if that is too narrow.
     fn lower(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, height: f32) {
         let width = ui.available_width();
         let half = (width - theme::GAP) / 2.0;
@@ -106,7 +107,7 @@ impl SweepView {
             ui.allocate_ui(vec2(half, height), |ui| {
                 ui.spacing_mut().item_spacing.y = 0.0;
                 ui.vertical(|ui| {
-                    // The plot keeps its least height, whatever is compared.
+                    // The plot keeps its minimum height, whatever is compared.
                     let with_measures = measures > 0.0 && height - measures - theme::GAP >= super::PLOT_LEAST;
                     let plot = if with_measures {
                         height - measures - theme::GAP
@@ -125,9 +126,9 @@ impl SweepView {
     }
 }
 
-/// Least height of plot and pair; below it the centre scrolls.
+/// Minimum height of plot and pair; below it the centre scrolls.
 const LOWER_LEAST: f32 = 320.0;
-/// What the map keeps where the texts need the height: its other rows scroll.
+/// Minimum height of the map if the texts need the space; its other rows scroll.
 const MAP_LEAST: f32 = 206.0;
 
 impl Desk<'_> {

@@ -1,4 +1,4 @@
-//! Two runs beside each other: what was asked differently, both texts with what differs, and the measures of both.
+//! Two runs side by side: the changed settings, both texts with marked differences, and the measures of both.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::views::{kl, paint};
 use crate::workbench::SweepAction;
 use crate::workbench::sweep::PairDiff;
 
-/// Least height of a text's box: two lines.
+/// Minimum height of a text's box: two lines.
 const BOX_LEAST: f32 = 68.0;
-/// Above the texts: the title, and what changed.
+/// Height above the texts: the title, and the changed settings.
 const ABOVE: f32 = 12.0 + 28.0 + 4.0 + 42.0 + 8.0;
-/// The name above each text, and the space between both.
+/// Height of the label above each text, and the gap between both.
 const NAME: f32 = 22.0;
 const BETWEEN: f32 = 4.0;
 const TABLE_ROW: f32 = 23.0;
@@ -33,12 +33,12 @@ pub struct PairCard {
     of: Option<Arc<PairDiff>>,
     left: Vec<Range<usize>>,
     right: Vec<Range<usize>>,
-    /// Byte where both part.
+    /// Byte offset of the first difference.
     parting: Option<usize>,
     heats: deep::PairHeats,
-    /// Letters of the two texts.
+    /// Text style of the two texts.
     kind: Type,
-    /// The difference that was brought into sight.
+    /// The difference that was scrolled to.
     stepped: Option<usize>,
 }
 
@@ -58,14 +58,14 @@ impl Default for PairCard {
     }
 }
 
-/// From this width on both texts stand beside each other.
+/// Minimum width for placing the texts side by side.
 const WIDE: f32 = 640.0;
 
-/// The letters in which both texts are whole in boxes of this size, and the height that they take.
+/// Returns the text style in which both texts fit into boxes of this size, and their height.
 fn letters_of(ui: &Ui, records: [&Record; 2], width: f32, height: f32) -> (Type, f32) {
     let texts = records.map(|record| record.text().unwrap_or_default());
     let [.., smallest] = outputs::SIZES;
-    // A pair is read beside the map: no larger than what is read from near.
+    // The largest text style is not used, since a pair is read from near.
     diff::fit(ui, texts, width, height, &outputs::SIZES[1..]).unwrap_or((smallest, height))
 }
 
@@ -99,7 +99,7 @@ impl PairCard {
         ui.add_space(4.0);
         what_changed(ui, desk, left, right);
         ui.add_space(8.0);
-        // Beside each other where there is the width for it, else one above the other.
+        // Side by side if there is enough width, or else one above the other.
         let room = inner.bottom() - ui.cursor().top();
         let is_wide = inner.width() >= WIDE;
         let (width, each) = match is_wide {
@@ -151,7 +151,7 @@ impl PairCard {
         }
     }
 
-    /// The height in which both texts are whole one above the other, at most `most`.
+    /// Returns the height of both texts one above the other, at most `most`.
     pub fn need(&self, ui: &Ui, desk: &Desk<'_>, width: f32, most: f32) -> f32 {
         let Some((left, right)) = desk.bench.sweep.pair() else {
             return 0.0;
@@ -324,7 +324,7 @@ impl PairCard {
             }
             return;
         };
-        // Marks belong to the texts that were compared; while new ones are on their way there are none.
+        // Marks belong to the compared texts; while a new diff is computed there are none.
         let current = self.of.as_ref().is_some_and(|pair| match pane {
             Pane::Left => &*pair.left == output,
             Pane::Right => &*pair.right == output,
@@ -354,7 +354,7 @@ impl PairCard {
     }
 }
 
-/// The difference that was stepped to, as bytes of a text of the pair.
+/// Returns the current difference, as bytes of a text of the pair.
 fn stepped_to(desk: &Desk<'_>, pane: Pane) -> Option<Range<usize>> {
     let (now, _) = desk.bench.difference()?;
     let change = desk.bench.sweep.diff.as_ref()?.diff.changes.get(now?)?;
@@ -364,7 +364,7 @@ fn stepped_to(desk: &Desk<'_>, pane: Pane) -> Option<Range<usize>> {
     })
 }
 
-/// Height of [`measures_card`]; 0 where there is no pair.
+/// Returns the height of [`measures_card`]; 0 if there is no pair.
 pub fn measures_height(desk: &Desk<'_>) -> f32 {
     match desk.bench.sweep.pair() {
         Some((left, right)) => TABLE_ROW * (table(desk, left, right).len() + 1) as f32 + 16.0,
@@ -372,7 +372,7 @@ pub fn measures_height(desk: &Desk<'_>) -> f32 {
     }
 }
 
-/// The measures of both runs of the pair, in a card of their own.
+/// Draws the card with the measures of both runs.
 pub fn measures_card(ui: &mut Ui, desk: &Desk<'_>, width: f32) {
     let Some((left, right)) = desk.bench.sweep.pair() else {
         return;
@@ -390,7 +390,7 @@ pub fn measures_card(ui: &mut Ui, desk: &Desk<'_>, width: f32) {
     show_table(&mut child, desk, &rows);
 }
 
-/// One or two sentences: which parameter changed, and what that did.
+/// Draws one or two sentences on the changed settings and their effect.
 fn what_changed(ui: &mut Ui, desk: &Desk<'_>, left: &Record, right: &Record) {
     let palette = Palette::of(ui);
     let text = desk.sweep_text();
@@ -426,7 +426,7 @@ fn what_changed(ui: &mut Ui, desk: &Desk<'_>, left: &Record, right: &Record) {
     }
 }
 
-/// How two runs differ in their distance to the baseline.
+/// Describes how two runs differ in their distance to the baseline.
 fn between(desk: &Desk<'_>, a: &Measures, b: &Measures) -> String {
     let text = desk.sweep_text();
     let (from, to) = (a.first_divergence.graphemes + 1, b.first_divergence.graphemes + 1);
@@ -445,7 +445,7 @@ fn two_parts(desk: &Desk<'_>, one: &str, other: &str) -> String {
     [one, desk.text.comma, other, desk.text.full_stop].concat()
 }
 
-/// A line of the table: name, A, B, change.
+/// A row of the table: name, A, B, change.
 struct Row {
     name: String,
     a: String,
@@ -490,7 +490,7 @@ fn table(desk: &Desk<'_>, left: &Record, right: &Record) -> Vec<Row> {
         .collect()
 }
 
-/// The widest cell beside a row's name.
+/// Maximum width of a cell.
 const COLUMN: f32 = 98.0;
 
 fn show_table(ui: &mut Ui, desk: &Desk<'_>, rows: &[Row]) {

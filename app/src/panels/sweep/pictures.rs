@@ -1,4 +1,4 @@
-//! What map and plot show, made of the records once and kept until something changes.
+//! The content of map and plot, computed from the records and cached until they change.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,13 +16,13 @@ use crate::views::lines::{Curve, Marker, Spot};
 use crate::views::plot::round_top;
 use crate::workbench::sweep::Sweeps;
 
-/// The pictures, and what they were made of.
+/// The content, and what it was computed from.
 #[derive(Default)]
 pub struct Cache {
     key: Option<Key>,
     pub map: Map,
     pub plot: Plotted,
-    /// Finished and planned cases of each case of the form.
+    /// Number of finished and planned cases for each case of the form.
     pub counts: Vec<Option<(usize, usize)>>,
     /// Prompts that have a mean with others; below 2 there is none.
     pub prompts: usize,
@@ -60,24 +60,24 @@ pub struct Map {
     pub ids: Vec<Option<String>>,
     pub zero_first: bool,
     pub current: Option<(usize, usize)>,
-    /// The values at the ends of the colours' scale, the nearest to the baseline first; `None` where nothing is coloured.
+    /// The values at the ends of the colour scale, the nearest to the baseline first; `None` if nothing is coloured.
     pub ends: Option<[String; 2]>,
 }
 
-/// The curves.
+/// The series.
 #[derive(Default)]
 pub struct Plotted {
     pub curves: Vec<Curve>,
     /// The record of each spot; empty where spots are means over several.
     pub ids: Vec<Vec<String>>,
     pub top: f64,
-    /// Magnitudes are token norms (else raw values).
+    /// Whether magnitudes are token norms rather than raw values.
     pub norms: bool,
     pub noise: Option<f64>,
     pub collapse: Option<f64>,
     pub selected: Option<(usize, usize)>,
     pub tags: Vec<((usize, usize), &'static str)>,
-    /// Magnitude of what is looked at.
+    /// Magnitude of the selected record.
     pub at: Option<f64>,
 }
 
@@ -128,7 +128,7 @@ impl Cache {
     }
 }
 
-/// The prefixed cases of the shown prompt: of the shown sweep's plan, or of the form's where nothing is shown.
+/// Returns the prefixed cases of the shown prompt, from the plan of the shown sweep or else of the form.
 fn planned(desk: &Desk<'_>) -> Vec<Case> {
     let sweep = &desk.bench.sweep;
     let shown = sweep.experiment().and_then(|past| past.experiment.plan.clone());
@@ -142,7 +142,7 @@ fn planned(desk: &Desk<'_>) -> Vec<Case> {
     cases
 }
 
-/// What a row of the map has in common.
+/// Returns what the cells of a row have in common.
 fn row_of(recipe: &PrefixRecipe) -> (PrefixKind, usize) {
     (recipe.kind.clone(), recipe.len)
 }
@@ -154,13 +154,13 @@ fn value_of(magnitude: Magnitude) -> f64 {
     }
 }
 
-/// How near to the baseline a value is, where the measure says that.
+/// Returns the similarity of a value to the baseline, if the measure expresses one.
 fn share(measure: Measure, value: f64, group: &Group) -> Option<f32> {
     if measure.is_similarity() {
         return measure.full_scale().map(|top| (value / top) as f32);
     }
     if measure == Measure::KlMean {
-        // What is left of the likeness: 1 where no prediction moved.
+        // 1 if no prediction changed.
         return Some((-value).exp() as f32);
     }
     if measure == Measure::FirstDivergence {
@@ -197,7 +197,7 @@ fn map(desk: &Desk<'_>, planned: &[Case]) -> Map {
     let sweep = &bench.sweep;
     let points = points(sweep);
     let first = sweep.shown.first().map(|past| &past.experiment.id);
-    // A search has no planned cells: then its own magnitudes are the columns.
+    // A search has no planned cells, so that its own magnitudes are the columns.
     let records: Vec<_> = sweep
         .records()
         .filter(|record| record.case.recipe.is_some() && Some(&record.experiment) == first)
@@ -303,7 +303,7 @@ fn map(desk: &Desk<'_>, planned: &[Case]) -> Map {
                     cell.words = in_a_cell(bench.measure, mean);
                 }
             }
-            // No baseline yet to measure against.
+            // There is no baseline yet.
             (None, None) => cell.state = CellState::Done,
         }
     }
@@ -340,7 +340,7 @@ fn map(desk: &Desk<'_>, planned: &[Case]) -> Map {
     }
 }
 
-/// Spreads the colours over what is there: the nearest cell to the baseline gets 1, the farthest 0. Returns their values in words.
+/// Scales the colours to the cells: the nearest to the baseline gets 1, the farthest 0. Returns their formatted values.
 fn spread(cells: &mut [Cell]) -> Option<[String; 2]> {
     let coloured = |cell: &&Cell| cell.state == CellState::Done && cell.share.is_some();
     let by_share = |a: &&Cell, b: &&Cell| a.share.unwrap_or_default().total_cmp(&b.share.unwrap_or_default());
@@ -354,7 +354,7 @@ fn spread(cells: &mut [Cell]) -> Option<[String; 2]> {
     Some(ends)
 }
 
-/// As few figures as tell cells apart.
+/// Formats a value with as few digits as distinguish cells.
 fn in_a_cell(measure: Measure, value: f64) -> String {
     match measure {
         Measure::Chrf2 => format!("{value:.0}"),
@@ -393,7 +393,7 @@ fn plotted(desk: &Desk<'_>, planned: &[Case]) -> Plotted {
                 .map(move |(series, points)| (*group, series, points))
         })
         .collect();
-    // Cases finish in any order; lines keep theirs.
+    // Cases finish in any order; series are sorted.
     lines.sort_by_key(|(_, series, _)| series.recipe.len);
     let one_kind = lines.iter().all(|(_, series, _)| {
         lines

@@ -1,4 +1,4 @@
-//! The rail of the Sweep view: cases, grid, measure, threshold; or the history.
+//! The rail of the Sweep view: cases, grid, measure and threshold, or the history.
 
 use eframe::egui::{
     self, Align, Align2, CornerRadius, Frame, Layout, Margin, Panel, Popup, PopupCloseBehavior, Rect, Role, ScrollArea,
@@ -23,7 +23,7 @@ use crate::views::segmented::segmented;
 use crate::views::{fold, paint, select, status, toggle};
 use crate::workbench::{Action, SweepAction, Tab};
 
-/// Which page the rail shows.
+/// The page of the rail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Page {
     #[default]
@@ -37,14 +37,14 @@ pub struct Rail {
     page: Page,
     history: HistoryPage,
     threshold_open: bool,
-    /// A field that a sweep is made of shows what it cannot be.
+    /// Whether a field is invalid.
     wrong: bool,
 }
 
 const ROW: f32 = 48.0;
 
 impl Rail {
-    /// Whether a field is marked wrong: then the fields are not what a sweep would run.
+    /// Returns whether a field is invalid, so that the fields do not describe a sweep.
     pub fn is_wrong(&self) -> bool {
         self.wrong
     }
@@ -105,7 +105,7 @@ impl Rail {
             });
     }
 
-    /// A second module for the same plan.
+    /// Draws the field for a second module.
     fn second_module(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, width: f32) {
         let text = TwinText::of(desk.bench.settings.language);
         let palette = Palette::of(ui);
@@ -129,7 +129,7 @@ impl Rail {
         ui.add_space(6.0);
     }
 
-    /// Hands on what was entered; whether it was refused instead.
+    /// Passes an entered value to `take`; returns whether the text was refused.
     fn taken<T>(&mut self, entered: Entered<T>, take: impl FnOnce(T)) -> bool {
         let refused = matches!(entered, Entered::Refused(_));
         self.wrong |= refused;
@@ -258,7 +258,7 @@ impl Rail {
     }
 }
 
-/// Which model the second module runs, where it has not the first one's.
+/// Draws the model of the second module, if it does not have the first one's.
 fn second_model(ui: &mut Ui, desk: &mut Desk<'_>, text: &TwinText, width: f32) {
     let sweep = &desk.bench.sweep;
     let chosen = sweep.form.also_model.as_ref();
@@ -277,7 +277,7 @@ fn second_model(ui: &mut Ui, desk: &mut Desk<'_>, text: &TwinText, width: f32) {
     }
 }
 
-/// The cases, each with how far it is.
+/// Draws the cases and their progress.
 fn cases(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
     let palette = Palette::of(ui);
     let text = desk.sweep_text();
@@ -323,7 +323,7 @@ fn cases(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
             ui.painter().rect_filled(bar, 0.0, palette.text);
         }
         let inner = rect.shrink2(vec2(theme::PADDING, 0.0));
-        // The row's button comes first: what is under it must not be taken for the row.
+        // The row's button is added first, so that a click on the inner button is not taken for the row.
         let removable =
             sweep.form.cases.len() > 1 && !busy && (response.hovered() || response.contains_pointer() || on);
         let mut right = inner.right();
@@ -470,7 +470,7 @@ fn threshold(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
     ui.add_space(8.0);
 }
 
-/// The P to search: that of the record that is looked at, else the first.
+/// Returns the P of a threshold search: that of the selected record, or the first.
 fn search_len(desk: &Desk<'_>) -> usize {
     let sweep = &desk.bench.sweep;
     let looked_at = sweep
@@ -525,7 +525,7 @@ fn exports(ui: &mut Ui, desk: &mut Desk<'_>) {
     });
 }
 
-/// A section's name, with a remark at the right.
+/// Draws a section's name, with a remark on the right.
 pub(super) fn title(ui: &mut Ui, words: &str, remark: &str) {
     let palette = Palette::of(ui);
     ui.horizontal(|ui| {
@@ -561,7 +561,7 @@ fn refused(ui: &mut Ui, words: &str) {
     ui.label(paint::words(words, theme::CAPTION, palette.broken));
 }
 
-/// A box around a row of the history that is open.
+/// Draws a box around the open row of the history.
 pub(super) fn lit(ui: &Ui, rect: Rect) {
     ui.painter()
         .rect_filled(rect, CornerRadius::same(0), Palette::of(ui).raised);

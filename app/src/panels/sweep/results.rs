@@ -1,4 +1,4 @@
-//! The right side of the Sweep view: progress in words, the map of P x magnitude, and one line per P.
+//! The right side of the Sweep view: progress, the map of P × magnitude, and one series per P.
 
 use eframe::egui::{
     self, Align, Align2, Layout, Rect, Role, Sense, Stroke, StrokeKind, Ui, UiBuilder, WidgetInfo, pos2, vec2,
@@ -24,7 +24,7 @@ use crate::workbench::SweepAction;
 use crate::workbench::library::LibraryState;
 use crate::workbench::sweep::{Stage, SweepOff, Trouble};
 
-/// How far it is, and the one button that goes with it. `wrong`: a field is marked wrong.
+/// Draws the progress and the buttons. `wrong`: a field is invalid.
 pub fn progress_row(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
     let palette = Palette::of(ui);
     let text = desk.sweep_text();
@@ -142,7 +142,7 @@ fn counted(desk: &Desk<'_>, progress: &Progress) -> String {
     words
 }
 
-/// How far the shown experiment got, from its records.
+/// Returns the progress of the shown experiment, from its records.
 fn standing(desk: &Desk<'_>) -> (Option<f32>, String) {
     let Some(past) = desk.bench.sweep.experiment() else {
         return (None, String::new());
@@ -157,7 +157,7 @@ fn standing(desk: &Desk<'_>) -> (Option<f32>, String) {
     (Some(finished as f32 / all.max(1) as f32), words)
 }
 
-/// From right to left: the main button first.
+/// Draws the buttons from right to left, the primary one first.
 fn buttons(ui: &mut Ui, desk: &mut Desk<'_>, why_start: Option<&SweepOff>) {
     let text = desk.sweep_text();
     let sweep = &desk.bench.sweep;
@@ -224,7 +224,7 @@ fn buttons(ui: &mut Ui, desk: &mut Desk<'_>, why_start: Option<&SweepOff>) {
     }
 }
 
-/// What a person must know: why it stopped, and what to do.
+/// Draws the message about the run: why it stopped, and what to do.
 pub fn trouble(ui: &mut Ui, desk: &mut Desk<'_>) {
     let text = desk.sweep_text();
     let palette = Palette::of(ui);
@@ -279,13 +279,13 @@ fn card(ui: &Ui, rect: Rect) {
         .rect(rect, radius, palette.panel, outline, StrokeKind::Inside);
 }
 
-/// Height of the map's card with all of its rows; those of many lengths scroll inside it.
+/// Returns the height of the map's card with all of its rows; many rows scroll inside it.
 pub fn map_height(pictures: &Cache) -> f32 {
     let rows = pictures.map.rows.len().max(1);
     12.0 + 28.0 + 8.0 + HeatMap::height(rows).min(HeatMap::height(8)) + 16.0
 }
 
-/// The map of P x magnitude.
+/// Draws the map of P × magnitude.
 pub fn map_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, height: f32) {
     let palette = Palette::of(ui);
     let text = desk.sweep_text();
@@ -540,7 +540,7 @@ fn legend(ui: &Ui, room: Rect, plotted: &super::pictures::Plotted) {
     }
 }
 
-/// What is known of the baseline's noise and of the prefixes having been applied; before all, what a search found.
+/// Returns the remark: the result of a threshold search, the baseline's noise, and whether prefixes were applied.
 fn remark(desk: &Desk<'_>) -> String {
     let text = desk.sweep_text();
     let sweep = &desk.bench.sweep;
@@ -561,7 +561,7 @@ fn remark(desk: &Desk<'_>) -> String {
         said.push((group.key.model.as_str(), format!("{noise} {proof}").trim().to_owned()));
     }
     said.retain(|(_, words)| !words.is_empty());
-    // One sentence where all groups agree; else each says of which model it speaks.
+    // One sentence if all groups agree; otherwise each with its model.
     match said.split_first() {
         Some(((_, first), rest)) if rest.iter().all(|(_, words)| words == first) => parts.push(first.clone()),
         _ => parts.extend(said.iter().map(|(model, words)| format!("{model}: {words}"))),
@@ -569,7 +569,7 @@ fn remark(desk: &Desk<'_>) -> String {
     parts.join(" ")
 }
 
-/// What a search has found, in words.
+/// Describes the result of a threshold search.
 pub fn threshold_words(desk: &Desk<'_>, found: &Threshold) -> String {
     let text = desk.sweep_text();
     let sign = if desk.bench.sweep_unit() == MagnitudeUnit::TokenNorms {

@@ -1,4 +1,4 @@
-//! Recipes, cases and changes between two records in the window's words.
+//! Descriptions of recipes, cases and the changes between two records.
 
 use softprefix_core::experiment::Record;
 pub use softprefix_core::experiment::label::number;
@@ -10,7 +10,7 @@ use crate::panels::label::recipe;
 pub(in crate::panels) use crate::panels::label::{figures, kind};
 use crate::text::{SweepText, Text};
 
-/// `2.9×`, or a raw value.
+/// Formats a magnitude: `2.9×`, or a raw value.
 pub fn magnitude(of: Magnitude) -> String {
     match of {
         Magnitude::TokenNorms(value) => format!("{}×", number(value)),
@@ -33,7 +33,7 @@ pub fn module(model: &str, address: &str) -> String {
     format!("{model} ({address})")
 }
 
-/// What was asked differently of `right` than of `left`.
+/// Describes the settings of `right` that differ from those of `left`.
 pub fn changes(text: &Text, sweep: &SweepText, left: &Record, right: &Record) -> Vec<String> {
     let mut changed = Vec::new();
     if left.module.model != right.module.model || left.module.address != right.module.address {

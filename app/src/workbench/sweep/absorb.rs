@@ -1,4 +1,4 @@
-//! What the bridge reports of sweeps, and what it changes.
+//! Handles the bridge's events about sweeps.
 
 use softprefix_core::experiment::{CanaryFinding, Ending, Entry, Past, RunEnd, RunEvent};
 
@@ -17,7 +17,7 @@ impl Workbench {
             }
             SweepEvent::Second(answer) => self.second_said(answer),
             SweepEvent::Left => {
-                // The connection was left: what is finished is kept, and the rest can go on.
+                // The connection was closed: finished cases are saved, and the rest can be resumed.
                 if self.sweep.is_busy() {
                     self.sweep.stage = Stage::Idle;
                     self.sweep.at_work = None;
@@ -132,7 +132,7 @@ impl Sweeps {
         if self.shown.iter().any(|past| past.experiment.id == id) {
             return;
         }
-        // A search joins the sweep whose case it searches; anything else takes its place.
+        // A threshold search is shown with the sweep whose case it searches; any other run replaces it.
         let beside = self.joins && !self.shown.is_empty();
         if !beside {
             let threshold = self.threshold.take();
@@ -142,7 +142,7 @@ impl Sweeps {
         self.shown.push(Past::new(experiment));
     }
 
-    /// Takes in a line of an experiment that is shown.
+    /// Adds a line of a journal to a shown experiment.
     fn add(&mut self, entry: Entry) {
         let past = self
             .shown

@@ -1,4 +1,4 @@
-//! What a person does in the sweep's view, and what it changes.
+//! Handles the user's actions in the Sweep view.
 
 use softprefix_core::compare::Granularity;
 use softprefix_core::experiment::{Analysis, Budget, Entry, Past, Plan, ThresholdSearch};
@@ -202,7 +202,7 @@ impl Workbench {
         let Some(past) = self.sweep.resumable().cloned() else {
             return;
         };
-        // Who goes on after a proof that failed has read why, and wants to see for themselves.
+        // A user who resumes after a failed check has read why.
         let canary = !self.sweep.had_no_effect();
         self.sweep.begin(false);
         let past = Box::new(past);
@@ -236,7 +236,7 @@ impl Workbench {
         let mut plan = self.sweep_plan();
         plan.prompts = vec![shown.prompt()];
         plan.repeats = 1;
-        // A search goes from one case to the next; scores would hold it up.
+        // A search runs one case after the other; scoring would delay it.
         plan.deep = false;
         plan.name = format!("{} ≥ {}", budget.measure.id(), budget.at_least);
         let mut recipe = self.prefix.recipe();
@@ -259,7 +259,7 @@ impl Workbench {
         });
     }
 
-    /// The same plan once more on the second module, now that the first is done with it; each has its own baseline.
+    /// Runs the same plan on the second module when the first has finished; each has its own baseline.
     pub(super) fn go_on_elsewhere(&mut self) {
         let Some((plan, target)) = self.sweep.then.take() else {
             return;
@@ -268,7 +268,7 @@ impl Workbench {
         self.ask_bridge(SweepRequest::StartOn { plan, target });
     }
 
-    /// The fields, as a plan has them; also those of the Tune view that a sweep takes from there.
+    /// Sets the fields from a plan, including those of the Tune view that a sweep uses.
     pub(super) fn take_plan(&mut self, plan: &Plan) {
         let sweeps_before = self.sweep.form.clone();
         self.sweep.form.take_plan(plan);
@@ -282,7 +282,7 @@ impl Workbench {
         if let Some(sampling) = Sampling::of(&plan.settings) {
             self.prompt.sampling = sampling;
         }
-        // The last one: where single rows go without the envelope of the others, it has the envelope.
+        // The last sweep has the envelope, since single rows run without it in an earlier one.
         if let Some(sweep) = plan.sweeps.last() {
             self.prefix
                 .take_kind(&sweep.kind, sweep.lens.iter().copied().max().unwrap_or(1));
@@ -305,7 +305,7 @@ impl Workbench {
         self.analyse();
     }
 
-    /// Measures what is shown anew.
+    /// Computes the analysis of the shown records.
     pub(super) fn analyse(&mut self) {
         let mut analysis = Analysis::default();
         let mut comparisons = Vec::new();
@@ -316,13 +316,13 @@ impl Workbench {
         self.measure(comparisons);
     }
 
-    /// Looks at a record, or at none, and has it compared.
+    /// Selects a record, or none, and requests its comparison.
     pub(super) fn look_at(&mut self, id: Option<String>) {
         self.sweep.selected = id;
         self.compare_pair();
     }
 
-    /// Asks for the difference of what is looked at.
+    /// Requests the diff of the selected pair.
     pub(super) fn compare_pair(&mut self) {
         let texts = self
             .sweep
