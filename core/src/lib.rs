@@ -2,7 +2,8 @@
 //! experiments with their records.
 //!
 //! [`prefix`] builds a prefix and puts it in front of token rows. [`protocol`] defines the messages, [`client`] exchanges them
-//! with a module, [`compare`] measures two outputs against each other, and [`experiment`] runs plans and keeps what they gave.
+//! with a module, [`compare`] measures two outputs against each other, [`search`] proposes prefixes by how the last ones did, and
+//! [`experiment`] runs plans and keeps what they gave.
 
 #![warn(missing_docs)]
 
@@ -13,5 +14,6 @@ pub mod files;
 mod json;
 pub mod prefix;
 pub mod protocol;
+pub mod search;
 pub mod sent;
 pub mod time;

@@ -15,13 +15,14 @@ use softprefix_core::compare::{Measure, Verdict};
 use softprefix_core::experiment::runner::CanaryFinding;
 use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
-    Analysis, Applied, Budget, Ending, Entry, Journal, Keep, Magnitudes, Outcome, Past, Plan, Prompt, Record, Run,
-    RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest, Session, Settings, SharedJournal, Sweep, Threshold,
-    ThresholdSearch, Values, experiments, new_id,
+    Analysis, Applied, Budget, Ending, Entry, FindRequest, Generation, Journal, Keep, Magnitudes, Outcome, Past, Plan,
+    Prompt, Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest, Session, Settings, SharedJournal,
+    Sweep, Threshold, ThresholdSearch, Values, experiments, new_id,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, PrefixStore, Rounding, SoftPrefix, decode_value};
 use softprefix_core::protocol::extension::SoftPrefixEcho;
 use softprefix_core::protocol::{FrameReader, Reply, Request};
+use softprefix_core::search::{Objective, PrefixSearch, SearchError, SearchSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
@@ -939,6 +940,178 @@ async fn a_search_whose_baseline_fails_ends() {
     };
     let outcomes = Outcomes::of(Run::search(request(&unit, plan(), &folder).await, search).unwrap()).await;
     assert_eq!((outcomes.end.clone(), outcomes.records().len()), (RunEnd::Complete, 2));
+}
+
+/// A search around a constant prefix for a text that a larger one gives, with a store that has the parent.
+fn find(folder: &tempfile::TempDir, budget: usize) -> (PrefixStore, FindRequest) {
+    let parent = SoftPrefix::from_f32(H, &[0.1; H], Rounding::NearestEven).unwrap();
+    let store = PrefixStore::new(folder.path().join("prefixes"));
+    store.put(&parent).unwrap();
+    let settings = SearchSettings {
+        dimension: 4,
+        population: Some(4),
+        seed: 5,
+        ..SearchSettings::default()
+    };
+    let request = FindRequest {
+        search: PrefixSearch::new(&parent, "small", &settings, None).unwrap(),
+        objective: Objective {
+            text: Some(text_for(0.25)),
+            floor: 0.0,
+            ..Objective::default()
+        },
+        budget,
+    };
+    (store, request)
+}
+
+fn generations(outcomes: &Outcomes) -> Vec<Generation> {
+    let told = |event: &RunEvent| match event {
+        RunEvent::Generation(generation) => Some((**generation).clone()),
+        _ => None,
+    };
+    outcomes.events.iter().filter_map(told).collect()
+}
+
+async fn find_on(unit: &Unit, folder: &tempfile::TempDir, budget: usize) -> Outcomes {
+    let (store, find) = find(folder, budget);
+    let asked = RunRequest {
+        session: unit.open(Some(store)).await,
+        ..request(unit, plan(), folder).await
+    };
+    Outcomes::of(Run::find(asked, find).unwrap()).await
+}
+
+#[tokio::test]
+async fn a_search_for_a_prefix_runs_its_generations_as_batches_and_each_is_a_line_of_the_journal() {
+    let (unit, folder) = (Unit::start(Manner::ours(4)).await, tempfile::tempdir().unwrap());
+    let outcomes = find_on(&unit, &folder, 42).await;
+    assert_eq!(outcomes.end, RunEnd::Complete);
+    let records = outcomes.records();
+    assert_eq!((records.len(), unit.seen.most_at_once.load(Ordering::SeqCst)), (43, 4));
+    assert!(records[0].is_baseline() && records[1].case.name == "generation_1_1");
+    assert!(records[1..].iter().all(|record| record.applied() == Applied::Proven));
+    // The budget cuts the last generation short; its candidates are judged, and it teaches nothing.
+    let told = generations(&outcomes);
+    assert_eq!(told.len(), 10);
+    let past = &saved(&folder)[0];
+    assert_eq!((&past.generations, past.ending), (&told, Some(Ending::Complete)));
+    for (generation, after) in told.iter().zip(&told[1..]) {
+        assert_eq!(generation.next().unwrap(), after.search, "each line leads to the next");
+        let best = generation.best().unwrap();
+        let score = generation.candidates[best].score.unwrap();
+        assert!(
+            records
+                .iter()
+                .any(|record| record.id == generation.candidates[best].record)
+        );
+        assert!(
+            generation
+                .candidates
+                .iter()
+                .all(|other| other.score.unwrap().total <= score.total)
+        );
+    }
+    let mut best = f64::NEG_INFINITY;
+    for event in &outcomes.events {
+        if let RunEvent::Judged { score, is_best, .. } = event {
+            let total = score.unwrap().total;
+            assert_eq!(*is_best, total > best);
+            best = best.max(total);
+        }
+    }
+    let first = &told[0].candidates[told[0].best().unwrap()];
+    assert!(best >= first.score.unwrap().total && best > 0.6, "{best}");
+}
+
+#[tokio::test]
+async fn a_search_for_a_prefix_works_on_a_stock_module_that_gives_text_only() {
+    let (unit, folder) = (Unit::start(Manner::stock()).await, tempfile::tempdir().unwrap());
+    let outcomes = find_on(&unit, &folder, 8).await;
+    assert_eq!(
+        (outcomes.end.clone(), generations(&outcomes).len()),
+        (RunEnd::Complete, 2)
+    );
+    assert_eq!(unit.seen.most_at_once.load(Ordering::SeqCst), 1);
+    assert!(outcomes.has(|event| matches!(event, RunEvent::Canary(_))));
+}
+
+#[tokio::test]
+async fn a_search_for_a_prefix_that_was_broken_off_goes_on_as_if_it_had_not() {
+    let unit = Unit::start(Manner::ours(4)).await;
+    let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let expected = generations(&find_on(&unit, &whole, 20).await);
+    find_on(&unit, &broken, 10).await;
+    let past = saved(&broken).remove(0);
+    let (store, find) = find(&broken, 20);
+    let asked = RunRequest {
+        session: unit.open(Some(store)).await,
+        resume: Some(past),
+        ..request(&unit, plan(), &tempfile::tempdir().unwrap()).await
+    };
+    let outcomes = Outcomes::of(Run::find(asked, find).unwrap()).await;
+    let told = generations(&outcomes);
+    let states = |told: &[Generation]| told.iter().map(|one| one.search.clone()).collect::<Vec<_>>();
+    assert_eq!(states(&told), states(&expected)[2..]);
+    assert!(
+        outcomes.records().iter().all(|record| record.case.index > 10),
+        "no index is used twice"
+    );
+}
+
+#[tokio::test]
+async fn a_failed_candidate_is_the_worst_and_a_failed_baseline_ends_the_search() {
+    let folder = tempfile::tempdir().unwrap();
+    // The third inference is a candidate; it breaks the connection, and so does its repetition after the others.
+    let manner = Manner {
+        breaks_at: vec![3, 4],
+        ..Manner::ours(1)
+    };
+    let outcomes = find_on(&Unit::start(manner).await, &folder, 8).await;
+    let told = generations(&outcomes);
+    let failed = |generation: &Generation| generation.candidates.iter().filter(|one| one.result.is_none()).count();
+    assert_eq!((outcomes.end, told.len(), failed(&told[0])), (RunEnd::Complete, 2, 1));
+
+    let manner = Manner {
+        breaks_at: vec![1, 2],
+        ..Manner::ours(1)
+    };
+    let outcomes = find_on(&Unit::start(manner).await, &tempfile::tempdir().unwrap(), 8).await;
+    assert_eq!((outcomes.end.clone(), outcomes.records().len()), (RunEnd::Complete, 1));
+
+    let (_, mut nothing) = find(&folder, 8);
+    nothing.objective = Objective::default();
+    let unit = Unit::start(Manner::ours(1)).await;
+    let refused = Run::find(request(&unit, plan(), &folder).await, nothing).err().unwrap();
+    assert_eq!(refused, SearchError::NoObjective.into());
+}
+
+#[tokio::test]
+async fn a_choice_is_kept_as_a_generation_and_stepping_back_replaces_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, FindRequest { search, .. }) = find(&folder, 0);
+    let started = common::experiment("e", plan());
+    let mut past = Past::new(started);
+    let mut line = |search: &PrefixSearch, chosen| {
+        let records = (0..4).map(|place| format!("e/{place}")).collect();
+        let generation = Generation::picked(search.clone(), records, chosen);
+        let entry = Entry::Generation {
+            experiment: "e".into(),
+            generation: Box::new(generation.clone()),
+        };
+        let text = serde_json::to_string(&entry).unwrap();
+        past.add(serde_json::from_str(&text).unwrap());
+        (generation, past.generations.len())
+    };
+    let (first, _) = line(&search, 2);
+    assert_eq!(
+        (first.best(), first.next().unwrap()),
+        (Some(2), search.pick(2).unwrap())
+    );
+    let (_, count) = line(&first.next().unwrap(), 0);
+    assert_eq!(count, 2);
+    let (other, count) = line(&search, 1);
+    assert_eq!((count, other.next().unwrap()), (1, search.pick(1).unwrap()));
 }
 
 const FULL_DISK: &str = "SOFTPREFIX_TEST_FULL_DISK";

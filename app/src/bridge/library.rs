@@ -171,6 +171,10 @@ fn add(past: Past, library: &Library) -> Result<Past, Problem> {
         id: id.clone(),
         ..past.experiment.clone()
     });
+    let renamed = |record: &str| match record.rsplit_once('/') {
+        Some((_, index)) => format!("{id}/{index}"),
+        None => String::new(),
+    };
     let records = past.shown().cloned().map(|mut record| {
         record.id = format!("{id}/{}", record.case.index);
         record.experiment.clone_from(&id);
@@ -178,6 +182,15 @@ fn add(past: Past, library: &Library) -> Result<Past, Problem> {
     });
     let mut lines = vec![Entry::Started(Box::new(out.experiment.clone()))];
     lines.extend(records.map(|record| Entry::Case(Box::new(record))));
+    lines.extend(past.generations.iter().cloned().map(|mut generation| {
+        for candidate in &mut generation.candidates {
+            candidate.record = renamed(&candidate.record);
+        }
+        Entry::Generation {
+            experiment: id.clone(),
+            generation: Box::new(generation),
+        }
+    }));
     lines.extend(past.ending.map(|how| Entry::Ended {
         experiment: id.clone(),
         how,

@@ -99,7 +99,7 @@ enum InitArg {
     File,
 }
 
-fn norm_limit(text: &str) -> Result<NormLimit, String> {
+pub(super) fn norm_limit(text: &str) -> Result<NormLimit, String> {
     if text == "off" {
         return Ok(NormLimit::Off);
     }

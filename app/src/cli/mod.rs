@@ -1,4 +1,4 @@
-//! The command line: `compare`, `sweep`, `learn`, `report`, `export`, `models`, `module` and others. Without a
+//! The command line: `compare`, `sweep`, `learn`, `search`, `report`, `export`, `models`, `module` and others. Without a
 //! subcommand the window opens.
 
 mod bar;
@@ -12,6 +12,7 @@ mod module;
 mod prefix;
 mod report;
 mod running;
+mod search;
 mod shell;
 mod sweep;
 
@@ -46,6 +47,8 @@ pub enum Command {
     Sweep(Box<sweep::SweepArgs>),
     /// Learn a prefix that makes the model give a wanted answer, and write it to a file.
     Learn(Box<learn::LearnArgs>),
+    /// Search for a prefix whose output comes closest to what is wanted; needs only text from the module.
+    Search(Box<search::SearchArgs>),
     /// Print every measure of a results file (ours or an existing script's), an exported experiment or a journal.
     Report(report::ReportArgs),
     /// Export a saved experiment as HTML, CSV, JSON, a results file or for LLM Comparator.
@@ -71,6 +74,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Compare(args) => compare::run(*args),
         Command::Sweep(args) => sweep::run(*args),
         Command::Learn(args) => learn::run(*args),
+        Command::Search(args) => search::run(*args),
         Command::Report(args) => report::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Models(args) => models::run(args),

@@ -1,4 +1,4 @@
-//! Shared by `compare`, `sweep` and `learn`: opening a module, running a plan, continuing an interrupted one, and
+//! Shared by `compare`, `sweep`, `learn` and `search`: opening a module, running a plan, continuing an interrupted one, and
 //! Ctrl-C.
 
 use std::path::{Path, PathBuf};
@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use softprefix_core::experiment::{
-    Condition, Ending, Experiment, Journal, JournalError, Keep, Library, ModuleFacts, ModuleIdentity, Past, Plan,
-    Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SharedJournal, experiments,
+    Condition, Ending, Experiment, FindRequest, Journal, JournalError, Keep, Library, ModuleFacts, ModuleIdentity,
+    Past, Plan, Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SharedJournal, experiments,
 };
 use softprefix_core::protocol::extension::StoredWeights;
+use softprefix_core::search::Score;
 use tokio::sync::watch;
 
 use super::bar::Bar;
@@ -197,6 +198,9 @@ pub(super) struct Done {
 /// Called after each case with everything finished so far.
 pub(super) type Finished<'a> = &'a mut dyn FnMut(&Experiment, &[Record]) -> Result<(), Failure>;
 
+/// Called with each candidate of a search that is the best so far.
+pub(super) type Best<'a> = &'a mut dyn FnMut(&Record, &Score) -> Result<(), Failure>;
+
 /// The terminal of a command: its progress bar and Ctrl-C.
 pub(super) struct Terminal {
     bar: Arc<Mutex<Bar>>,
@@ -328,22 +332,40 @@ impl Terminal {
             }
             self.say(&format!("going on with {name}: {count} runs are there"));
         }
-        // The runner sets up its own task; a module with few slots needs this one.
-        session.forget_task().await;
-        let request = RunRequest {
-            plan,
-            session: Arc::clone(session.core()),
-            keep: store.keep(journal),
-            resume: past,
-            options,
-        };
+        let request = request(session, plan, options, store.keep(journal), past).await;
         let run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
-        self.follow(run, &mut done, finished).await?;
+        self.follow(run, &mut done, finished, &mut |_, _| Ok(())).await?;
         done.records.sort_by_key(|record| record.case.index);
         Ok(done)
     }
 
-    async fn follow(&self, mut run: Run, done: &mut Done, finished: Finished<'_>) -> Result<(), Failure> {
+    /// Searches for a prefix as [`Terminal::run`] runs a plan, and calls `best` with each candidate that is the best so far.
+    pub async fn find(
+        &self,
+        session: &Session,
+        (plan, options): (Plan, RunOptions),
+        store: &Store,
+        find: FindRequest,
+        best: Best<'_>,
+    ) -> Result<Done, Failure> {
+        let mut done = Done {
+            experiment: None,
+            records: Vec::new(),
+            end: RunEnd::Cancelled,
+        };
+        let request = request(session, plan, options, store.keep(None), None).await;
+        let run = Run::find(request, find).map_err(|error| Failure::arguments(error.to_string()))?;
+        self.follow(run, &mut done, &mut |_, _| Ok(()), best).await?;
+        Ok(done)
+    }
+
+    async fn follow(
+        &self,
+        mut run: Run,
+        done: &mut Done,
+        finished: Finished<'_>,
+        best: Best<'_>,
+    ) -> Result<(), Failure> {
         let text = SweepText::of(Language::English);
         let mut interrupts = self.interrupts.clone();
         loop {
@@ -367,6 +389,18 @@ impl Terminal {
                         Some(experiment) => finished(experiment, &done.records),
                         None => Ok(()),
                     };
+                    if let Err(failure) = told {
+                        run.leave().await;
+                        return Err(failure);
+                    }
+                }
+                RunEvent::Judged {
+                    record,
+                    score: Some(score),
+                    is_best: true,
+                } => {
+                    let record = done.records.iter().rev().find(|known| known.id == record);
+                    let told = record.map_or(Ok(()), |record| best(record, &score));
                     if let Err(failure) = told {
                         run.leave().await;
                         return Err(failure);
@@ -409,9 +443,23 @@ impl Terminal {
                 RunEvent::CaseStarted { .. }
                 | RunEvent::Text { .. }
                 | RunEvent::Reconnected
-                | RunEvent::Threshold(_) => {}
+                | RunEvent::Threshold(_)
+                | RunEvent::Judged { .. }
+                | RunEvent::Generation(_) => {}
             }
         }
+    }
+}
+
+/// The request of a run. The runner sets up its own task; a module with few slots needs the session's.
+async fn request(session: &Session, plan: Plan, options: RunOptions, keep: Keep, resume: Option<Past>) -> RunRequest {
+    session.forget_task().await;
+    RunRequest {
+        plan,
+        session: Arc::clone(session.core()),
+        keep,
+        resume,
+        options,
     }
 }
 

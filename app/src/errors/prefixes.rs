@@ -130,6 +130,10 @@ fn japanese(error: &PrefixError) -> (String, String) {
             format!("手元の「{name}」の行は sha256 {found} ですが、レシピでは {sha256} です。"),
             "元のファイルをもう一度読み込んでください。".to_owned(),
         ),
+        PrefixError::SubspaceUnusable { detail } => (
+            format!("探索の点を使えません（{detail}）。"),
+            "元のプレフィックスから探索し直してください。".to_owned(),
+        ),
         PrefixError::EnvelopeEmpty => (
             "包絡線に点がありません。".to_owned(),
             "描くか、取り除いてください。".to_owned(),

@@ -231,6 +231,9 @@ fn every_error_of_a_prefix_is_said_in_japanese_with_its_numbers() {
             sha256,
             found: "ff".into(),
         },
+        PrefixError::SubspaceUnusable {
+            detail: "it has 0 dimensions".into(),
+        },
         PrefixError::EnvelopeEmpty,
         PrefixError::EnvelopeNotFinite {
             point: 13,

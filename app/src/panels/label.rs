@@ -94,6 +94,7 @@ pub(super) fn kind(text: &Text, of: &PrefixKind) -> String {
         PrefixKind::Blend { from, to, t } => format!("“{from}” → “{to}” {t:.2}"),
         PrefixKind::Contrast { text: words, minus } => format!("“{words}” − “{minus}”"),
         PrefixKind::Imported { name, .. } => name.clone(),
+        PrefixKind::Chosen { name, generation, .. } => format!("{name} +{generation}"),
         other => other.name().to_owned(),
     };
     match of.envelope() {

@@ -12,6 +12,7 @@ mod sessions;
 mod shell;
 mod shell_learn;
 mod shell_material;
+mod shell_search;
 mod support;
 mod sweep;
 mod twin;

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
+use super::generation::Generation;
 use super::plan::Plan;
 use super::record::{ModuleIdentity, Record};
 use super::scores::CaseScores;
@@ -36,6 +37,13 @@ pub enum Entry {
         record: String,
         /// Its scores.
         scores: Box<CaseScores>,
+    },
+    /// The candidates of a generation of a search were judged.
+    Generation {
+        /// Id of the experiment.
+        experiment: String,
+        /// The candidates, and how they did.
+        generation: Box<Generation>,
     },
     /// An experiment ended.
     Ended {
@@ -73,7 +81,7 @@ impl Entry {
         match self {
             Self::Started(experiment) => &experiment.id,
             Self::Case(record) => &record.experiment,
-            Self::Ended { experiment, .. } => experiment,
+            Self::Ended { experiment, .. } | Self::Generation { experiment, .. } => experiment,
             Self::Scored { record: id, .. }
             | Self::Renamed { id, .. }
             | Self::Deleted { id }

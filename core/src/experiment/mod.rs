@@ -6,6 +6,7 @@
 pub mod analysis;
 pub mod drawing;
 pub mod export;
+pub mod generation;
 pub mod html;
 mod html_cards;
 mod html_charts;
@@ -24,13 +25,17 @@ pub mod threshold;
 pub use analysis::{
     Analysis, Baseline, Comparison, Extent, Group, GroupKey, MeasuredText, Point, Proof, Series, Spread, over_prompts,
 };
+pub use generation::{Candidate, Generation};
 pub use journal::{Condition, Ending, Entry, Experiment, Journal, JournalError, SharedJournal};
 pub use label::LabelWords;
 pub use library::{Library, Listing, Opened, Summary};
 pub use past::{Past, experiments};
 pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Settings, Sweep, Values};
 pub use record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdentity, Record, WRITTEN_BY, new_id};
-pub use runner::{Canary, CanaryFinding, Keep, Progress, Run, RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest};
+pub use runner::{
+    Canary, CanaryFinding, FindError, FindRequest, Keep, Progress, Run, RunEnd, RunEvent, RunOptions, RunRequest,
+    SearchRequest,
+};
 pub use scores::CaseScores;
 pub use session::{ModuleFacts, Session, SessionError};
 pub use threshold::{Budget, Crossing, Threshold, ThresholdError, ThresholdSearch, shortest_distinct};

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::generation::Generation;
 use super::journal::{Ending, Entry, Experiment};
 use super::plan::{Case, Prompt};
 use super::record::Record;
@@ -13,6 +14,8 @@ pub struct Past {
     pub experiment: Experiment,
     /// All records in the order in which they finished, deleted ones included; see [`Past::shown`].
     pub records: Vec<Record>,
+    /// The generations of a search for a prefix, in order. One that was stepped back over is replaced by the one told in its place.
+    pub generations: Vec<Generation>,
     /// How it ended; `None` where it was interrupted, still runs, or has no plan.
     pub ending: Option<Ending>,
     /// Ids of deleted records, and of the experiment itself where it is deleted.
@@ -25,6 +28,7 @@ impl Past {
         Self {
             experiment,
             records: Vec::new(),
+            generations: Vec::new(),
             ending: None,
             deleted: HashSet::new(),
         }
@@ -48,6 +52,14 @@ impl Past {
                 // Scores follow soon after their case, so the search starts at the end.
                 if let Some(found) = self.records.iter_mut().rev().find(|known| known.id == record) {
                     found.scores = Some(scores);
+                }
+            }
+            Entry::Generation { experiment, generation } => {
+                if experiment == self.experiment.id {
+                    // After a step back, the generations that were stepped over are told anew.
+                    let number = generation.search.generation();
+                    self.generations.retain(|known| known.search.generation() < number);
+                    self.generations.push(*generation);
                 }
             }
             Entry::Ended { experiment, how, .. } => {

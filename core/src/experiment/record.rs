@@ -344,6 +344,7 @@ pub(super) fn kind_words(kind: &PrefixKind) -> String {
         PrefixKind::Imported { name, sha256 } => {
             format!("imported {name:?} ({})", sha256.get(..8).unwrap_or(sha256))
         }
+        PrefixKind::Chosen { name, generation, .. } => format!("chosen near {name:?} (generation {generation})"),
         PrefixKind::Shaped { of, envelope } => {
             let factors: Vec<String> = envelope.iter().map(|factor| format!("{factor:.3}")).collect();
             format!("{} shaped {}", kind_words(of), factors.join("/"))

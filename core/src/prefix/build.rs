@@ -107,21 +107,20 @@ impl PrefixRecipe {
                     .collect()
             }
             PrefixKind::Imported { name, sha256 } => {
-                let missing = || PrefixError::StoredMissing {
-                    name: name.clone(),
-                    sha256: sha256.clone(),
-                };
-                let rows = materials.first().copied().ok_or_else(missing)?;
-                let rows = usable(rows, hidden_size)?.ok_or_else(missing)?;
-                let found = SoftPrefix::from_bf16(hidden_size, rows.rows.clone())?.sha256();
-                if found != *sha256 {
-                    return Err(PrefixError::StoredDiffers {
-                        name: name.clone(),
-                        sha256: sha256.clone(),
-                        found,
-                    });
-                }
+                let rows = stored_rows(materials.first().copied(), name, sha256, hidden_size)?;
                 self.repeated(rows).collect()
+            }
+            PrefixKind::Chosen {
+                name,
+                parent,
+                subspace,
+                point,
+                ..
+            } => {
+                let rows = stored_rows(materials.first().copied(), name, parent, hidden_size)?;
+                let mut values: Vec<f64> = self.repeated(rows).collect();
+                subspace.displace(&mut values, hidden_size, point)?;
+                values
             }
             // `base` never returns an envelope.
             PrefixKind::Shaped { .. } => Vec::new(),
@@ -217,6 +216,29 @@ fn text_rows<'a>(
 ) -> Result<&'a EmbeddingRows, PrefixError> {
     let rows = rows.ok_or_else(|| PrefixError::RowsMissing { text: text.to_owned() })?;
     usable(rows, hidden_size)?.ok_or_else(|| PrefixError::NoTokens { text: text.to_owned() })
+}
+
+/// The rows of a prefix in the store, whose digest is checked.
+fn stored_rows<'a>(
+    rows: Option<&'a EmbeddingRows>,
+    name: &str,
+    sha256: &str,
+    hidden_size: usize,
+) -> Result<&'a EmbeddingRows, PrefixError> {
+    let missing = || PrefixError::StoredMissing {
+        name: name.to_owned(),
+        sha256: sha256.to_owned(),
+    };
+    let rows = usable(rows.ok_or_else(missing)?, hidden_size)?.ok_or_else(missing)?;
+    let found = SoftPrefix::from_bf16(hidden_size, rows.rows.clone())?.sha256();
+    if found != sha256 {
+        return Err(PrefixError::StoredDiffers {
+            name: name.to_owned(),
+            sha256: sha256.to_owned(),
+            found,
+        });
+    }
+    Ok(rows)
 }
 
 /// Checks that rows are whole, finite and of the right width; `None` where there are none.

@@ -200,6 +200,12 @@ pub enum PrefixError {
         /// Digest of the rows given.
         found: String,
     },
+    /// A number of a subspace, or of a point in it, cannot be used.
+    #[error("the point of a search cannot be used: {detail}; search again from the parent prefix")]
+    SubspaceUnusable {
+        /// What is wrong with it.
+        detail: String,
+    },
     /// An envelope without points.
     #[error("the envelope has no points; draw it, or remove it")]
     EnvelopeEmpty,

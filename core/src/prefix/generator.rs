@@ -41,6 +41,12 @@ impl Generator {
             .collect()
     }
 
+    /// `count` independent normal values of mean 0 and variance 1.
+    pub fn normals(self, seed: u64, count: usize) -> Vec<f64> {
+        let mut draw = self.start(seed);
+        (0..count).map(|_| draw.normal()).collect()
+    }
+
     pub(super) fn start(self, seed: u64) -> Draw {
         let source = match self {
             Self::SplitMix64V1 => Source::SplitMix64(seed),

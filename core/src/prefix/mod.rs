@@ -13,6 +13,7 @@ mod mersenne;
 mod recipe;
 mod soft_prefix;
 mod store;
+mod subspace;
 mod wire;
 
 pub use build::envelope_at;
@@ -25,4 +26,5 @@ pub use recipe::{
 };
 pub use soft_prefix::{Rounding, SoftPrefix};
 pub use store::{PrefixStore, PrefixStoreError};
+pub use subspace::{MAX_DIMENSION, Subspace};
 pub use wire::{SentPrefix, SoftPrefixField, decode, decode_value, encode};

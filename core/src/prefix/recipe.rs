@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::generator::Generator;
 use super::soft_prefix::{Rounding, SoftPrefix, norm};
+use super::subspace::Subspace;
 
 /// Most rows a prefix may have: longer than the window of any model that runs on the module or beside it.
 pub const MAX_LEN: usize = 65_536;
@@ -91,6 +92,20 @@ pub enum PrefixKind {
         /// SHA-256 of the rows as bf16 ([`SoftPrefix::sha256`]).
         sha256: String,
     },
+    /// Rows that a search proposed: those of a parent prefix, repeated from the start or cut to P rows, and moved to a point of a random
+    /// subspace around them. The parent is identified by the digest.
+    Chosen {
+        /// Name of the parent, for people.
+        name: String,
+        /// SHA-256 of the parent's rows as bf16 ([`SoftPrefix::sha256`]).
+        parent: String,
+        /// Generation of the search that proposed the point, from 1; 0 for the parent itself.
+        generation: u64,
+        /// The subspace that is searched.
+        subspace: Subspace,
+        /// One coordinate for each dimension.
+        point: Vec<f64>,
+    },
     /// Another kind with a factor for each row, applied after the magnitude. The points are spread evenly from the
     /// first row to the last, with straight lines between them, so that one envelope serves every P.
     Shaped {
@@ -115,9 +130,9 @@ pub enum Need {
         /// Which algorithm draws.
         generator: Generator,
     },
-    /// The rows of an imported prefix, by digest.
+    /// The rows of a prefix in the store, by digest.
     Stored {
-        /// Name under which the prefix was imported.
+        /// Name under which the prefix was stored.
         name: String,
         /// SHA-256 of its rows as bf16.
         sha256: String,
@@ -136,6 +151,7 @@ impl PrefixKind {
             Self::Contrast { .. } => "contrast",
             Self::SampledVocabulary { .. } => "sampled vocabulary",
             Self::Imported { .. } => "imported",
+            Self::Chosen { .. } => "chosen",
             Self::Shaped { of, .. } => of.name(),
         }
     }
@@ -238,7 +254,10 @@ impl PrefixRecipe {
                 seed: *seed,
                 generator: *generator,
             }],
-            PrefixKind::Imported { name, sha256 } => vec![Need::Stored {
+            PrefixKind::Imported { name, sha256 }
+            | PrefixKind::Chosen {
+                name, parent: sha256, ..
+            } => vec![Need::Stored {
                 name: name.clone(),
                 sha256: sha256.clone(),
             }],

@@ -119,6 +119,17 @@ impl SoftPrefix {
         self.rows().map(|row| norm(row) as f32).collect()
     }
 
+    /// Cosine between all values of two prefixes; `None` where their sizes differ or one is zero.
+    pub fn cosine(&self, other: &Self) -> Option<f64> {
+        if (self.hidden_size, self.values.len()) != (other.hidden_size, other.values.len()) {
+            return None;
+        }
+        let pairs = self.values.iter().zip(other.values.iter());
+        let product: f64 = pairs.map(|(a, b)| a.to_f64() * b.to_f64()).sum();
+        let norms = norm(&self.values) * norm(&other.values);
+        (norms > 0.0).then(|| product / norms)
+    }
+
     /// SHA-256 of [`SoftPrefix::to_le_bytes`], lower-case hex.
     pub fn sha256(&self) -> String {
         hex::encode(Sha256::digest(self.to_le_bytes()))

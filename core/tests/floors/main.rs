@@ -14,7 +14,7 @@ const FLOORS: Floors<'_> = &[
     &["prefix/"],
     &["protocol/"],
     &["compare/"],
-    &["client/"],
+    &["client/", "search/"],
     &["experiment/"],
     &["lib.rs"],
 ];

@@ -111,6 +111,8 @@ impl Workbench {
                     *threshold = found;
                 }
             }
+            // Of a search for a prefix, which this view does not run.
+            RunEvent::Judged { .. } | RunEvent::Generation(_) => {}
             RunEvent::Ended(end) => {
                 let complete = end == RunEnd::Complete;
                 sweep.ended(end);

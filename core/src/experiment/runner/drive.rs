@@ -9,6 +9,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use super::canary::{CanaryFinding, canary};
 use super::clock::Clock;
 use super::event::{Progress, RunEnd, RunEvent};
+use super::proposals::Judged;
 use super::source::Source;
 use super::{Control, Keep, RunRequest};
 use crate::client::{ClientError, Task};
@@ -429,8 +430,37 @@ impl Runner {
                 self.emit(RunEvent::Threshold(found));
             }
         }
+        let judged = match source {
+            Source::Find(proposals) if !record.is_baseline() => Some(proposals.take(&record)),
+            Source::Find(proposals) => {
+                proposals.take(&record);
+                None
+            }
+            Source::Plan(_) | Source::Search(_) => None,
+        };
         self.queue_for_scoring(&record);
+        let id = record.id.clone();
         self.emit(RunEvent::CaseFinished(Box::new(record)));
+        if let Some(Judged {
+            score,
+            is_best,
+            generation,
+        }) = judged
+        {
+            self.emit(RunEvent::Judged {
+                record: id,
+                score,
+                is_best,
+            });
+            if let Some(generation) = generation.map(Box::new) {
+                self.save(Entry::Generation {
+                    experiment: self.experiment.id.clone(),
+                    generation: generation.clone(),
+                })
+                .await;
+                self.emit(RunEvent::Generation(generation));
+            }
+        }
         died
     }
 

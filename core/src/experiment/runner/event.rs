@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::canary::Canary;
+use crate::experiment::generation::Generation;
 use crate::experiment::journal::Experiment;
 use crate::experiment::record::Record;
 use crate::experiment::scores::CaseScores;
 use crate::experiment::threshold::Threshold;
+use crate::search::Score;
 
 /// An event of a run.
 #[derive(Clone, Debug)]
@@ -77,6 +79,17 @@ pub enum RunEvent {
     },
     /// The result of a threshold search so far.
     Threshold(Threshold),
+    /// A candidate of a search for a prefix was judged. Sent after its [`RunEvent::CaseFinished`].
+    Judged {
+        /// Id of the record.
+        record: String,
+        /// Its score; `None` where it failed.
+        score: Option<Score>,
+        /// Whether it is the best so far.
+        is_best: bool,
+    },
+    /// All candidates of a generation were judged, and it is in the journal.
+    Generation(Box<Generation>),
     /// The last event. [`Run::next`](super::Run::next) then waits until nothing of the run is left on the module.
     Ended(RunEnd),
 }

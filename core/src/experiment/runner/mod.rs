@@ -10,6 +10,7 @@ mod clock;
 mod drive;
 mod event;
 mod keep;
+mod proposals;
 mod source;
 
 use std::collections::VecDeque;
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 
 pub use canary::{Canary, CanaryFinding};
 pub use event::{Progress, RunEnd, RunEvent};
+pub use proposals::FindRequest;
 pub use source::SearchRequest;
 
 use super::journal::SharedJournal;
@@ -29,7 +31,9 @@ use super::past::Past;
 use super::plan::{Case, Plan, PlanError};
 use super::record::WRITTEN_BY;
 use super::session::Session;
+use crate::search::SearchError;
 use drive::Runner;
+use proposals::Proposals;
 use source::{Searching, Source};
 
 /// A plan to run, and where.
@@ -94,6 +98,17 @@ pub struct Run {
     at_work: JoinHandle<()>,
 }
 
+/// Why a search for a prefix cannot start.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum FindError {
+    /// The plan cannot be run.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The objective or the state of the search cannot be used.
+    #[error(transparent)]
+    Search(#[from] SearchError),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Control {
     Go,
@@ -125,6 +140,23 @@ impl Run {
         let baselines: VecDeque<Case> = request.plan.cases()?.into();
         let searching = Searching::new(baselines, search);
         Ok(Self::drive(request, Source::Search(Box::new(searching))))
+    }
+
+    /// Starts a search for a prefix: the plan's baselines, then generations of candidates with the plan's first prompt. The plan's sweeps
+    /// are not run. The rows of the search's parent must be in the session's prefix store.
+    ///
+    /// # Errors
+    /// [`FindError`].
+    pub fn find(mut request: RunRequest, find: FindRequest) -> Result<Self, FindError> {
+        find.objective.check()?;
+        request.plan.sweeps.clear();
+        request.plan.prompts.truncate(1);
+        request.plan.closing = false;
+        let mut proposals = Proposals::new(request.plan.cases()?.into(), find);
+        if let Some(past) = &request.resume {
+            proposals.resume(past)?;
+        }
+        Ok(Self::drive(request, Source::Find(Box::new(proposals))))
     }
 
     fn drive(request: RunRequest, source: Source) -> Self {

@@ -1,7 +1,8 @@
-//! The source of a run's cases: a plan, or a search whose next magnitude depends on the last text.
+//! The source of a run's cases: a plan, a search whose next magnitude depends on the last text, or a search for a prefix.
 
 use std::collections::{HashSet, VecDeque};
 
+use super::proposals::Proposals;
 use crate::compare::Measures;
 use crate::experiment::analysis::Analysis;
 use crate::experiment::plan::Case;
@@ -26,6 +27,7 @@ pub struct SearchRequest {
 pub(super) enum Source {
     Plan(VecDeque<Case>),
     Search(Box<Searching>),
+    Find(Box<Proposals>),
 }
 
 /// A running search: the first baselines, one magnitude at a time, the last baseline.
@@ -48,6 +50,7 @@ impl Source {
         match self {
             Self::Plan(cases) => cases.pop_front(),
             Self::Search(searching) => searching.next(),
+            Self::Find(proposals) => proposals.next(),
         }
     }
 
@@ -55,6 +58,7 @@ impl Source {
         match self {
             Self::Plan(cases) => cases.len(),
             Self::Search(searching) => searching.left(),
+            Self::Find(proposals) => proposals.left(),
         }
     }
 
@@ -62,14 +66,16 @@ impl Source {
     pub(super) fn next_prompt(&self) -> Option<usize> {
         match self {
             Self::Plan(cases) => cases.front().map(|case| case.prompt),
-            Self::Search(_) => Some(0),
+            Self::Search(_) | Self::Find(_) => Some(0),
         }
     }
 
     /// Notes that a case was lost. The other cases of a plan do not need it; a search ends.
     pub(super) fn give_up(&mut self) {
-        if let Self::Search(searching) = self {
-            searching.over = true;
+        match self {
+            Self::Plan(_) => {}
+            Self::Search(searching) => searching.over = true,
+            Self::Find(proposals) => proposals.give_up(),
         }
     }
 

@@ -1,0 +1,336 @@
+//! `softprefix search`: prefixes around a first one are tried, and the best so far is in a file at every moment. Each run is a record of an
+//! experiment, so that it can be looked at in the window and run again.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use softprefix_core::experiment::{
+    FindRequest, Magnitudes, ModuleFacts, Plan, Prompt, Record, RunEnd, RunOptions, Settings, Sweep, Values,
+};
+use softprefix_core::prefix::{EmbeddingRows, Magnitude, PrefixKind, PrefixRecipe, SoftPrefix, files};
+use softprefix_core::protocol::Sampling;
+use softprefix_core::protocol::learn::NormLimit;
+use softprefix_core::search::{Method, Objective, PrefixSearch, Score, SearchSettings};
+
+use super::learn::norm_limit;
+use super::prefix::{Material, PrefixArgs, file_failure};
+use super::running::{Store, Terminal, exit_of};
+use super::shell::{Failure, name_of, print, writable};
+use crate::errors;
+use crate::model::{PRESETS, Target};
+use crate::places;
+use crate::session::{Opening, Session};
+use crate::start::Exit;
+
+/// Rows of a first prefix where neither the arguments nor a file say.
+const ROWS: usize = 4;
+/// Characters of an output that are shown.
+const SHOWN: usize = 100;
+
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// Where to run: `embedded`, or HOST or HOST:PORT of a StackFlow module, also of a stock one.
+    #[arg(long, default_value = "embedded", value_parser = crate::start::target)]
+    module: Target,
+    /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.
+    #[arg(long)]
+    model: Option<String>,
+    /// The user's text.
+    #[arg(long)]
+    prompt: String,
+    /// The system prompt.
+    #[arg(long, default_value = PRESETS[0].system)]
+    system: String,
+    /// A text to come close to, by chrF2.
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+    /// A word that is wanted in the output; may be given several times.
+    #[arg(long = "word", value_name = "WORD")]
+    wanted: Vec<String>,
+    /// A word that is not wanted in the output; may be given several times.
+    #[arg(long = "without", value_name = "WORD")]
+    unwanted: Vec<String>,
+    /// Come far from the output without a prefix.
+    #[arg(long)]
+    away: bool,
+    /// Least share of distinct 4-grams: an output below it, and below the baseline's own, ranks below all others.
+    #[arg(long, value_name = "X", default_value_t = Objective::FLOOR)]
+    floor: f64,
+    /// Runs of candidates; the baseline is one more.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    budget: u32,
+    #[command(flatten)]
+    prefix: PrefixArgs,
+    /// P: rows of the prefix [default: as many as the file has, else 4].
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
+    len: Option<u16>,
+    /// Magnitude of the first prefix, in token norms [default: rows of words and files as they are, others 1].
+    #[arg(long, value_name = "X", conflicts_with = "raw")]
+    token_norms: Option<f64>,
+    /// The same as a raw value, which a stock module needs for a constant or random prefix.
+    #[arg(long, value_name = "V")]
+    raw: Option<f64>,
+    /// Dimensions of the random subspace that is searched.
+    #[arg(long, value_name = "N", default_value_t = SearchSettings::default().dimension)]
+    dimension: usize,
+    /// Candidates of a generation [default: 4 + 3 ln(dimensions)].
+    #[arg(long, value_name = "N")]
+    population: Option<usize>,
+    /// How far from the first prefix the first candidates lie, in token norms.
+    #[arg(long, value_name = "X", default_value_t = SearchSettings::default().spread)]
+    spread: f64,
+    /// Seed of the subspace and of the candidates.
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    search_seed: u64,
+    /// Longest row, in median norms of the vocabulary, or `off` [default: rows stay between the vocabulary's 1st and 99th percentile].
+    #[arg(long, value_name = "X", value_parser = norm_limit)]
+    norm_limit: Option<NormLimit>,
+    /// How candidates are proposed: `random` learns nothing from results, to compare with.
+    #[arg(long, value_enum, default_value_t = MethodArg::CmaEs)]
+    method: MethodArg,
+    /// Most output tokens.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: u32,
+    /// The file of the best rows so far.
+    #[arg(long, value_name = "FILE.safetensors")]
+    out: PathBuf,
+    /// A journal of your own for the runs, instead of the history that the window shows.
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// Search on a module that confirms no prefix even where a large one leaves its text as it was.
+    #[arg(long)]
+    anyway: bool,
+    /// Exit tasks that former clients left, where they take all places of the module.
+    #[arg(long)]
+    exit_tasks: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MethodArg {
+    CmaEs,
+    Random,
+}
+
+impl SearchArgs {
+    fn objective(&self) -> Result<Objective, Failure> {
+        let objective = Objective {
+            text: self.text.clone(),
+            wanted: self.wanted.clone(),
+            unwanted: self.unwanted.clone(),
+            away: self.away,
+            floor: self.floor,
+        };
+        let checked = objective.check().map_err(|error| {
+            let options = "The options are --text, --word, --without, --away and --floor.";
+            Failure::arguments(format!("{} {options}", errors::sentence(&error.to_string())))
+        });
+        checked.map(|()| objective)
+    }
+
+    fn settings(&self) -> SearchSettings {
+        SearchSettings {
+            dimension: self.dimension,
+            population: self.population,
+            spread: self.spread,
+            seed: self.search_seed,
+            norm_limit: self.norm_limit.unwrap_or_default(),
+            method: match self.method {
+                MethodArg::CmaEs => Method::CmaEs,
+                MethodArg::Random => Method::Random,
+            },
+        }
+    }
+
+    /// The recipe of the first prefix.
+    fn first(&self) -> Result<PrefixRecipe, Failure> {
+        let Material { kind, rows } = self.prefix.material()?;
+        let magnitude = match (self.token_norms, self.raw) {
+            (Some(norms), _) => Magnitude::TokenNorms(norms),
+            (_, Some(raw)) => Magnitude::Raw(raw),
+            (None, None) if kind.has_own_size() => Magnitude::Unscaled,
+            (None, None) => Magnitude::TokenNorms(1.0),
+        };
+        Ok(PrefixRecipe {
+            len: self.len.map_or(rows.unwrap_or(ROWS), usize::from),
+            kind,
+            magnitude,
+            rounding: self.prefix.rounding(),
+        })
+    }
+
+    /// The baseline that candidates are compared with.
+    fn plan(&self) -> Result<Plan, Failure> {
+        let prompt = Prompt {
+            system: self.system.clone(),
+            user: self.prompt.clone(),
+        };
+        let none = Sweep {
+            kind: PrefixKind::Constant,
+            lens: Vec::new(),
+            magnitudes: Magnitudes::Raw(Values::List(Vec::new())),
+            rounding: self.prefix.rounding(),
+        };
+        let plan = Plan {
+            name: name_of(&self.prompt),
+            sweeps: Vec::new(),
+            closing: false,
+            settings: Settings::new(self.max_tokens as usize, &Sampling::default()),
+            ..Plan::new(prompt, none)
+        };
+        plan.cases().map_err(|error| Failure::arguments(error.to_string()))?;
+        Ok(plan)
+    }
+}
+
+pub fn run(args: SearchArgs) -> Result<Exit, Failure> {
+    // What is wrong with arguments and files costs no loading of a model.
+    let (objective, plan, first) = (args.objective()?, args.plan()?, args.first()?);
+    writable(&args.out)?;
+    let store = match &args.journal {
+        Some(path) => Store::file(path)?,
+        None => Store::library()?,
+    };
+    let told = format!(
+        "the best rows so far are in {}. Search on from them with --prefix-file.",
+        args.out.display()
+    );
+    Terminal::work(&told, async |terminal| {
+        let target = args.module.clone().with_model(args.model.clone());
+        let opening = Opening::for_plan(target, &plan);
+        let Some(session) = terminal.open_with(args.exit_tasks, opening).await? else {
+            return Ok(Exit::Interrupted);
+        };
+        let outcome = search(&args, (objective, plan, first), &store, &terminal, &session).await;
+        session.close().await;
+        outcome
+    })
+}
+
+async fn search(
+    args: &SearchArgs,
+    (objective, plan, first): (Objective, Plan, PrefixRecipe),
+    store: &Store,
+    terminal: &Terminal,
+    session: &Session,
+) -> Result<Exit, Failure> {
+    let facts = session.facts();
+    args.prefix.check(facts.hidden_size())?;
+    terminal.say_module(facts);
+    let parent = session.build_of(&first).await?;
+    let vocabulary = session.vocabulary().map(AsRef::as_ref);
+    let search = PrefixSearch::new(&parent, first.kind.name(), &args.settings(), vocabulary)
+        .map_err(|error| Failure::arguments(errors::sentence(&error.to_string())))?;
+    // The recipes of all runs name its rows by their digest.
+    let put = places::prefix_store().put(&parent);
+    put.map_err(|error| Failure::from(errors::prefix_store_problem(&error)))?;
+    let mut best = None;
+    let mut keep = |record: &Record, score: &Score| {
+        let Some(rows) = record.case.recipe.as_ref() else {
+            return Ok(());
+        };
+        let built = rows.build(parent.hidden_size(), Some(&EmbeddingRows::from(&parent)), None);
+        let built = built.map_err(|error| Failure::from(errors::session(&error.into())))?;
+        let note = note(args, &objective, facts, (record, score), &built);
+        files::export_noted(&built, &args.out, &note.to_string()).map_err(|error| file_failure(&error))?;
+        terminal.say(&format!(
+            "{}: {}",
+            words_of(&objective, score),
+            start_of(record.output())
+        ));
+        best = Some((built, *score, record.output().to_owned()));
+        Ok(())
+    };
+    let options = RunOptions {
+        stop_without_effect: !args.anyway,
+        ..RunOptions::default()
+    };
+    let find = FindRequest {
+        search,
+        objective: objective.clone(),
+        budget: args.budget as usize,
+    };
+    let done = terminal.find(session, (plan, options), store, find, &mut keep).await?;
+    terminal.clear();
+    let runs = done.records.iter().filter(|record| !record.is_baseline()).count();
+    match &best {
+        Some((rows, score, output)) => print(&format!(
+            "{}: {} rows of {} values, SHA-256 {}\n{} in {runs} runs; with them the model says: {output}\n",
+            args.out.display(),
+            rows.len(),
+            rows.hidden_size(),
+            rows.sha256(),
+            words_of(&objective, score)
+        )),
+        None => terminal.say("No candidate gave an output, so no rows were written."),
+    }
+    if terminal.is_interrupted() {
+        return Ok(Exit::Interrupted);
+    }
+    match done.end {
+        RunEnd::Interrupted { error } => Err(Failure {
+            exit: Exit::Module,
+            message: format!(
+                "{} The runs are in {}; search on with --prefix-file {}.",
+                errors::sentence(&error),
+                store.name(),
+                args.out.display()
+            ),
+        }),
+        end => exit_of(end, best.is_none(), store),
+    }
+}
+
+/// What the file says of its rows.
+fn note(
+    args: &SearchArgs,
+    objective: &Objective,
+    facts: &ModuleFacts,
+    (record, score): (&Record, &Score),
+    rows: &SoftPrefix,
+) -> Value {
+    json!({
+        "kind": "chosen",
+        "recipe": record.case.recipe,
+        "objective": objective,
+        "score": score,
+        "prompt": record.prompt,
+        "settings": args.settings(),
+        "record": record.id,
+        "model": facts.identity.model,
+        "model_sha256": facts.identity.model_sha256,
+        "unit": facts.identity.unit,
+        "rows_sha256": rows.sha256(),
+    })
+}
+
+/// A score with the parts that were asked for.
+fn words_of(objective: &Objective, score: &Score) -> String {
+    let mut parts = Vec::new();
+    if let Some(similarity) = score.similarity {
+        parts.push(format!("chrF2 {similarity:.1}"));
+    }
+    for (count, words, which) in [
+        (score.wanted, &objective.wanted, "wanted"),
+        (score.unwanted, &objective.unwanted, "unwanted"),
+    ] {
+        if !words.is_empty() {
+            parts.push(format!("{count} of {} {which} words", words.len()));
+        }
+    }
+    if objective.away {
+        parts.push(format!("{:.1} from the baseline", score.distance));
+    }
+    if score.below_floor {
+        parts.push("repeats itself".to_owned());
+    }
+    format!("score {:.3} ({})", score.total, parts.join(", "))
+}
+
+fn start_of(output: &str) -> String {
+    let line = output.replace('\n', " ");
+    match line.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}

@@ -1,0 +1,196 @@
+//! The source of cases of a search for a prefix: the baseline, then one generation of candidates after the other.
+
+use std::collections::VecDeque;
+
+use crate::experiment::generation::{Candidate, Generation};
+use crate::experiment::past::Past;
+use crate::experiment::plan::Case;
+use crate::experiment::record::Record;
+use crate::search::{Objective, PrefixSearch, Score, SearchError};
+
+/// A search for a prefix whose outputs meet an objective.
+#[derive(Clone, Debug)]
+pub struct FindRequest {
+    /// Where it begins.
+    pub search: PrefixSearch,
+    /// What judges the outputs.
+    pub objective: Objective,
+    /// Most candidates that are run.
+    pub budget: usize,
+}
+
+/// A running search.
+pub(super) struct Proposals {
+    baselines: VecDeque<Case>,
+    next_index: usize,
+    request: FindRequest,
+    /// The baseline's text.
+    base: Option<String>,
+    /// Cases of the generation that are not handed out yet.
+    queue: VecDeque<Case>,
+    /// The generation that is run, by the cases' indices.
+    running: Vec<(usize, Option<Candidate>)>,
+    /// Candidates handed out so far.
+    spent: usize,
+    best: Option<f64>,
+    /// Whether a baseline is running, which the candidates need.
+    waits: bool,
+    /// Whether nothing more can be proposed.
+    over: bool,
+}
+
+/// What a finished case meant for the search.
+#[derive(Default)]
+pub(super) struct Judged {
+    pub score: Option<Score>,
+    pub is_best: bool,
+    pub generation: Option<Generation>,
+}
+
+impl Proposals {
+    pub(super) fn new(baselines: VecDeque<Case>, request: FindRequest) -> Self {
+        Self {
+            next_index: baselines.len(),
+            baselines,
+            request,
+            base: None,
+            queue: VecDeque::new(),
+            running: Vec::new(),
+            spent: 0,
+            best: None,
+            waits: false,
+            over: false,
+        }
+    }
+
+    /// Goes on from the last whole generation of an earlier run; candidates of one that was broken off are run again.
+    ///
+    /// # Errors
+    /// Those of [`Generation::next`].
+    pub(super) fn resume(&mut self, past: &Past) -> Result<(), SearchError> {
+        let baseline = past
+            .shown()
+            .find(|record| record.is_baseline() && record.text().is_some());
+        if let Some(text) = baseline.and_then(Record::text) {
+            self.base = Some(text.to_owned());
+            self.baselines.clear();
+        }
+        let used = past.records.iter().map(|record| record.case.index + 1).max();
+        self.next_index = self.next_index.max(used.unwrap_or(0));
+        for generation in &past.generations {
+            self.spent += generation.candidates.len();
+            let best = generation.best().and_then(|best| generation.candidates[best].result);
+            self.best = best
+                .map(|best| self.best.map_or(best, |known| known.min(best)))
+                .or(self.best);
+        }
+        if let Some(last) = past.generations.last() {
+            self.request.search = last.next()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn left(&self) -> usize {
+        if self.over {
+            return 0;
+        }
+        let can_judge = self.base.is_some() || self.waits || !self.baselines.is_empty();
+        let candidates = if can_judge {
+            self.request.budget.saturating_sub(self.spent)
+        } else {
+            0
+        };
+        self.baselines.len() + candidates
+    }
+
+    pub(super) fn give_up(&mut self) {
+        self.over = true;
+        self.queue.clear();
+    }
+
+    pub(super) fn next(&mut self) -> Option<Case> {
+        if self.over || self.waits {
+            return None;
+        }
+        if let Some(baseline) = self.baselines.pop_front() {
+            self.waits = true;
+            return Some(baseline);
+        }
+        self.base.as_ref()?;
+        if self.running.is_empty() {
+            self.propose();
+        }
+        let case = self.queue.pop_front()?;
+        self.spent += 1;
+        Some(case)
+    }
+
+    /// The next generation, as much of it as the budget has room for.
+    fn propose(&mut self) {
+        let room = self.request.budget.saturating_sub(self.spent);
+        let generation = self.request.search.generation() + 1;
+        let recipes = self.request.search.candidates().into_iter().take(room);
+        for (place, recipe) in recipes.enumerate() {
+            let mut case = Case::new(self.next_index, 0, 0, Some(recipe));
+            case.name = format!("generation_{generation}_{}", place + 1);
+            self.running.push((case.index, None));
+            self.queue.push_back(case);
+            self.next_index += 1;
+        }
+    }
+
+    /// Judges the result of a case. A failed one counts as the worst.
+    pub(super) fn take(&mut self, record: &Record) -> Judged {
+        if record.is_baseline() {
+            self.waits = false;
+            if let (None, Some(text)) = (&self.base, record.text()) {
+                self.base = Some(text.to_owned());
+            }
+            return Judged::default();
+        }
+        let slot = self.running.iter_mut().find(|(index, _)| *index == record.case.index);
+        let (Some((_, slot)), Some(base)) = (slot, &self.base) else {
+            return Judged::default();
+        };
+        let score = record.text().map(|text| self.request.objective.score(base, text));
+        let result = score.map(|score| -score.total);
+        let is_best = result.is_some_and(|result| self.best.is_none_or(|best| result < best));
+        if is_best {
+            self.best = result;
+        }
+        *slot = Some(Candidate {
+            record: record.id.clone(),
+            result,
+            score,
+        });
+        Judged {
+            score,
+            is_best,
+            generation: self.close(),
+        }
+    }
+
+    /// The generation that is run, if all of it is judged. One that the budget cut short teaches nothing, and is the last.
+    fn close(&mut self) -> Option<Generation> {
+        let candidates: Option<Vec<Candidate>> = self.running.iter().map(|(_, done)| done.clone()).collect();
+        let candidates = candidates?;
+        self.running.clear();
+        if candidates.len() < self.request.search.population() {
+            self.over = true;
+            return None;
+        }
+        let generation = Generation {
+            search: self.request.search.clone(),
+            candidates,
+            objective: Some(self.request.objective.clone()),
+        };
+        match generation.next() {
+            Ok(next) => self.request.search = next,
+            Err(error) => {
+                tracing::warn!(%error, "the search cannot go on");
+                self.over = true;
+            }
+        }
+        Some(generation)
+    }
+}

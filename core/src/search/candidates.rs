@@ -1,0 +1,185 @@
+//! A search in the rows of prefixes: points of a subspace as recipes.
+
+use serde::{Deserialize, Serialize};
+
+use super::cma::{CmaEs, Method};
+use super::error::SearchError;
+use crate::prefix::{IdentityCard, MAX_DIMENSION, Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, Subspace};
+use crate::protocol::extension::Vocabulary;
+use crate::protocol::learn::NormLimit;
+
+/// Where a search looks, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SearchSettings {
+    /// Dimensions of the subspace; fewer are learned sooner and reach less.
+    pub dimension: usize,
+    /// Candidates of a generation; the default is 4 + 3 ln(dimension).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub population: Option<usize>,
+    /// How far from the parent's rows the first candidates lie, in token norms.
+    pub spread: f64,
+    /// Seed of the subspace and of the points.
+    pub seed: u64,
+    /// How long rows may become.
+    #[serde(default)]
+    pub norm_limit: NormLimit,
+    /// What is learned from results.
+    #[serde(default)]
+    pub method: Method,
+}
+
+impl Default for SearchSettings {
+    fn default() -> Self {
+        Self {
+            dimension: 8,
+            population: None,
+            spread: 0.5,
+            seed: 0,
+            norm_limit: NormLimit::default(),
+            method: Method::default(),
+        }
+    }
+}
+
+/// A search around the rows of a parent prefix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PrefixSearch {
+    /// Name of the parent, for people.
+    name: String,
+    /// SHA-256 of the parent's rows as bf16.
+    parent: String,
+    /// P.
+    len: usize,
+    subspace: Subspace,
+    strategy: CmaEs,
+}
+
+impl PrefixSearch {
+    /// A search around `parent`. Put its rows into the [`PrefixStore`](crate::prefix::PrefixStore), so that candidates can be built.
+    ///
+    /// `vocabulary` gives the token norm and the band of norms. Without it (a stock module), the parent's median row is one token norm,
+    /// and rows are kept between half of it and twice it.
+    ///
+    /// # Errors
+    /// [`SearchError`], except [`SearchError::Results`] and those of results, objectives and damaged states.
+    pub fn new(
+        parent: &SoftPrefix,
+        name: &str,
+        settings: &SearchSettings,
+        vocabulary: Option<&Vocabulary>,
+    ) -> Result<Self, SearchError> {
+        let dimension = settings.dimension;
+        let most = parent.values().len();
+        if !(1..=most.min(MAX_DIMENSION)).contains(&dimension) {
+            return Err(SearchError::Dimension { dimension, most });
+        }
+        let card = IdentityCard::of(parent, None);
+        let usable = |norm: &f64| norm.is_finite() && *norm > 0.0;
+        let of_vocabulary = vocabulary.map(|vocabulary| vocabulary.percentiles.p50).filter(usable);
+        let unit = of_vocabulary.or(Some(card.median).filter(usable));
+        let unit = unit.ok_or(SearchError::NoScale)?;
+        let norms = match settings.norm_limit {
+            NormLimit::Off => None,
+            NormLimit::TokenNorms(limit) if limit.is_finite() && limit > 0.0 => Some((0.0, limit * unit)),
+            NormLimit::TokenNorms(limit) => return Err(SearchError::NormLimit { limit }),
+            NormLimit::Vocabulary => Some(match vocabulary {
+                Some(vocabulary) => (vocabulary.percentiles.p1, vocabulary.percentiles.p99),
+                None => (unit / 2.0, unit * 2.0),
+            }),
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            parent: parent.sha256(),
+            len: parent.len(),
+            subspace: Subspace {
+                seed: settings.seed,
+                dimension,
+                // So that the spread does not depend on the dimension.
+                step: unit / (dimension as f64).sqrt(),
+                norms,
+            },
+            strategy: CmaEs::new(
+                settings.method,
+                dimension,
+                settings.population,
+                settings.spread,
+                settings.seed,
+            )?,
+        })
+    }
+
+    /// Recipes of the next generation's candidates; the same ones each time until their results are told.
+    pub fn candidates(&self) -> Vec<PrefixRecipe> {
+        let generation = self.generation() + 1;
+        let points = self.strategy.ask().into_iter();
+        points.map(|point| self.recipe(generation, point)).collect()
+    }
+
+    /// The recipe of the centre around which the next candidates lie: the parent itself at first.
+    pub fn centre(&self) -> PrefixRecipe {
+        self.recipe(self.generation(), self.strategy.mean().to_vec())
+    }
+
+    /// The search after the candidates gave these results, in their order; see [`CmaEs::tell`].
+    ///
+    /// # Errors
+    /// Those of [`CmaEs::tell`].
+    pub fn tell(&self, results: &[f64]) -> Result<Self, SearchError> {
+        Ok(self.with(self.strategy.tell(results)?))
+    }
+
+    /// The search after one candidate was preferred to the others; see [`CmaEs::pick`].
+    ///
+    /// # Errors
+    /// Those of [`CmaEs::pick`].
+    pub fn pick(&self, candidate: usize) -> Result<Self, SearchError> {
+        Ok(self.with(self.strategy.pick(candidate)?))
+    }
+
+    /// Generations told so far.
+    pub fn generation(&self) -> u64 {
+        self.strategy.generation()
+    }
+
+    /// Candidates of a generation.
+    pub fn population(&self) -> usize {
+        self.strategy.population()
+    }
+
+    /// SHA-256 of the parent's rows as bf16.
+    pub fn parent(&self) -> &str {
+        &self.parent
+    }
+
+    /// The subspace that is searched.
+    pub fn subspace(&self) -> &Subspace {
+        &self.subspace
+    }
+
+    /// How far candidates lie from the centre at present, in token norms.
+    pub fn spread(&self) -> f64 {
+        self.strategy.sigma()
+    }
+
+    fn with(&self, strategy: CmaEs) -> Self {
+        Self {
+            strategy,
+            ..self.clone()
+        }
+    }
+
+    fn recipe(&self, generation: u64, point: Vec<f64>) -> PrefixRecipe {
+        PrefixRecipe {
+            kind: PrefixKind::Chosen {
+                name: self.name.clone(),
+                parent: self.parent.clone(),
+                generation,
+                subspace: self.subspace,
+                point,
+            },
+            len: self.len,
+            magnitude: Magnitude::Unscaled,
+            rounding: Rounding::default(),
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! CMA-ES, the evolution strategy with covariance matrix adaptation, as ask and tell.
+//!
+//! Source: N. Hansen, "The CMA Evolution Strategy: A Tutorial" (arXiv 1604.00772, 2016), with its default parameters and negative
+//! weights. Two things are added. Equal results share the mean of their weights, so that a plateau pulls nowhere and a choice of one among
+//! several is a ranking with ties. And the points of a generation follow from seed and number alone, so that the state holds neither a
+//! random generator nor the points.
+//!
+//! Only additions, multiplications, divisions, square roots and `libm`, in a fixed order: every processor gives the same points.
+
+use serde::{Deserialize, Serialize};
+
+use super::eigen::{Eigen, eigen, identity};
+use super::error::SearchError;
+use crate::prefix::{Generator, MAX_DIMENSION, split_mix};
+
+/// Most candidates of a generation.
+pub const MAX_POPULATION: usize = 1024;
+/// How far the step size may leave the first one, as a factor either way.
+const WIDEST: f64 = 1e30;
+
+/// What is learned from results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Mean, step size and covariance.
+    #[default]
+    CmaEs,
+    /// Nothing: every generation is drawn as the first one. It is what a search is compared with.
+    Random,
+}
+
+/// A search in progress, in coordinates of its own: it begins at the origin, and small results are good.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "State")]
+pub struct CmaEs(State);
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct State {
+    method: Method,
+    seed: u64,
+    population: usize,
+    /// Generations told so far.
+    generation: u64,
+    mean: Vec<f64>,
+    first_sigma: f64,
+    sigma: f64,
+    /// The lower triangle of the covariance matrix, row by row.
+    covariance: Vec<f64>,
+    /// The evolution path of the covariance matrix.
+    path: Vec<f64>,
+    /// The evolution path of the step size.
+    sigma_path: Vec<f64>,
+}
+
+impl CmaEs {
+    /// A search in `dimension` dimensions around the origin, with points at a standard deviation of `sigma` at first. `population` points
+    /// make a generation; the default is 4 + 3 ln(n).
+    ///
+    /// # Errors
+    /// [`SearchError::Dimension`], [`SearchError::Population`], [`SearchError::Spread`].
+    pub fn new(
+        method: Method,
+        dimension: usize,
+        population: Option<usize>,
+        sigma: f64,
+        seed: u64,
+    ) -> Result<Self, SearchError> {
+        let population = population.unwrap_or_else(|| 4 + (3.0 * libm::log(dimension.max(1) as f64)) as usize);
+        if !(1..=MAX_DIMENSION).contains(&dimension) {
+            return Err(SearchError::Dimension {
+                dimension,
+                most: MAX_DIMENSION,
+            });
+        }
+        if !(2..=MAX_POPULATION).contains(&population) {
+            return Err(SearchError::Population { population });
+        }
+        if !(sigma.is_finite() && sigma > 0.0) {
+            return Err(SearchError::Spread { spread: sigma });
+        }
+        Ok(Self(State {
+            method,
+            seed,
+            population,
+            generation: 0,
+            mean: vec![0.0; dimension],
+            first_sigma: sigma,
+            sigma,
+            covariance: packed_identity(dimension),
+            path: vec![0.0; dimension],
+            sigma_path: vec![0.0; dimension],
+        }))
+    }
+
+    /// Number of dimensions, n.
+    pub fn dimension(&self) -> usize {
+        self.0.mean.len()
+    }
+
+    /// Points of a generation.
+    pub fn population(&self) -> usize {
+        self.0.population
+    }
+
+    /// Generations told so far.
+    pub fn generation(&self) -> u64 {
+        self.0.generation
+    }
+
+    /// The centre around which the next points lie.
+    pub fn mean(&self) -> &[f64] {
+        &self.0.mean
+    }
+
+    /// The step size: the standard deviation of a coordinate where the covariance matrix is the identity.
+    pub fn sigma(&self) -> f64 {
+        self.0.sigma
+    }
+
+    /// The points of the next generation; the same ones each time until their results are told.
+    pub fn ask(&self) -> Vec<Vec<f64>> {
+        let eigen = self.0.decomposed();
+        let normals = self.0.normals();
+        let place = |normal: &[f64]| {
+            let step = self.0.step(&eigen, normal);
+            let coordinates = self.0.mean.iter().zip(step);
+            coordinates.map(|(mean, step)| mean + self.0.sigma * step).collect()
+        };
+        normals.chunks_exact(self.dimension()).map(place).collect()
+    }
+
+    /// The search after the points of [`CmaEs::ask`] gave these results, in their order: small is good, and positive infinity says that
+    /// there was none. Only their ranks count.
+    ///
+    /// # Errors
+    /// [`SearchError::Results`], [`SearchError::ResultNotANumber`].
+    pub fn tell(&self, results: &[f64]) -> Result<Self, SearchError> {
+        if results.len() != self.population() {
+            return Err(SearchError::Results {
+                got: results.len(),
+                wanted: self.population(),
+            });
+        }
+        let wrong = |value: &f64| value.is_nan() || *value == f64::NEG_INFINITY;
+        if let Some(candidate) = results.iter().position(wrong) {
+            let value = results[candidate];
+            return Err(SearchError::ResultNotANumber { candidate, value });
+        }
+        let mut next = self.0.clone();
+        if self.0.method == Method::CmaEs {
+            next.learn(results);
+            if !next.is_finite() {
+                // Overflow after many generations along one direction; the mean is kept and the shape begun again.
+                let n = self.dimension();
+                next.mean.clone_from(&self.0.mean);
+                next.sigma = self.0.sigma;
+                next.covariance = packed_identity(n);
+                next.path = vec![0.0; n];
+                next.sigma_path = vec![0.0; n];
+            }
+        }
+        next.generation = next.generation.saturating_add(1);
+        Ok(Self(next))
+    }
+
+    /// The search after one candidate was preferred to all others, which are equally good.
+    ///
+    /// # Errors
+    /// [`SearchError::NoSuchCandidate`].
+    pub fn pick(&self, candidate: usize) -> Result<Self, SearchError> {
+        let population = self.population();
+        if candidate >= population {
+            return Err(SearchError::NoSuchCandidate { candidate, population });
+        }
+        let results: Vec<f64> = (0..population)
+            .map(|other| f64::from(u8::from(other != candidate)))
+            .collect();
+        self.tell(&results)
+    }
+}
+
+impl TryFrom<State> for CmaEs {
+    type Error = SearchError;
+
+    fn try_from(state: State) -> Result<Self, SearchError> {
+        let n = state.mean.len();
+        let damaged = |what| Err(SearchError::Damaged { what });
+        if !(1..=MAX_DIMENSION).contains(&n) || !(2..=MAX_POPULATION).contains(&state.population) {
+            return damaged("its dimensions or its population");
+        }
+        if (state.covariance.len(), state.path.len(), state.sigma_path.len()) != (n * (n + 1) / 2, n, n) {
+            return damaged("the size of its covariance matrix or of a path");
+        }
+        if !state.is_finite() || state.sigma <= 0.0 || !state.first_sigma.is_finite() || state.first_sigma <= 0.0 {
+            return damaged("a number that is not finite, or a step size that is not above 0");
+        }
+        Ok(Self(state))
+    }
+}
+
+/// Default parameters of the tutorial, from n and the population.
+struct Parameters {
+    /// By rank, the best first: the upper half is positive with the sum 1, the lower half negative.
+    weights: Vec<f64>,
+    /// Variance effective selection mass of the positive weights.
+    mu_eff: f64,
+    c_sigma: f64,
+    d_sigma: f64,
+    c_path: f64,
+    c_one: f64,
+    c_mu: f64,
+    /// Expected length of a normal vector.
+    chi: f64,
+}
+
+impl Parameters {
+    fn of(n: usize, population: usize) -> Self {
+        let n = n as f64;
+        let raw = |rank: usize| libm::log((population as f64 + 1.0) / 2.0) - libm::log(rank as f64);
+        let mut weights: Vec<f64> = (1..=population).map(raw).collect();
+        let (good, bad) = weights.split_at(population / 2);
+        let sum = |weights: &[f64]| weights.iter().sum::<f64>();
+        let mass = |weights: &[f64]| {
+            let squares: f64 = weights.iter().map(|weight| weight * weight).sum();
+            sum(weights) * sum(weights) / squares
+        };
+        let (mu_eff, mu_eff_bad) = (mass(good), mass(bad));
+        let (sum_good, sum_bad) = (sum(good), -sum(bad).min(0.0));
+        let c_one = 2.0 / ((n + 1.3) * (n + 1.3) + mu_eff);
+        let c_mu = 2.0 * (0.25 + mu_eff + 1.0 / mu_eff - 2.0) / ((n + 2.0) * (n + 2.0) + mu_eff);
+        let c_mu = c_mu.min(1.0 - c_one);
+        let limits = [
+            1.0 + c_one / c_mu,
+            1.0 + 2.0 * mu_eff_bad / (mu_eff + 2.0),
+            (1.0 - c_one - c_mu) / (n * c_mu),
+        ];
+        let limit = limits.into_iter().fold(f64::INFINITY, f64::min).max(0.0);
+        for weight in &mut weights {
+            *weight *= match *weight >= 0.0 {
+                true => 1.0 / sum_good,
+                false => limit / sum_bad,
+            };
+        }
+        let c_sigma = (mu_eff + 2.0) / (n + mu_eff + 5.0);
+        Self {
+            weights,
+            mu_eff,
+            c_sigma,
+            d_sigma: 1.0 + 2.0 * (((mu_eff - 1.0) / (n + 1.0)).max(0.0).sqrt() - 1.0).max(0.0) + c_sigma,
+            c_path: (4.0 + mu_eff / n) / (n + 4.0 + 2.0 * mu_eff / n),
+            c_one,
+            c_mu,
+            chi: n.sqrt() * (1.0 - 1.0 / (4.0 * n) + 1.0 / (21.0 * n * n)),
+        }
+    }
+}
+
+impl State {
+    fn is_finite(&self) -> bool {
+        let numbers = self.mean.iter().chain(&self.covariance).chain(&self.path);
+        let mut numbers = numbers.chain(&self.sigma_path).chain([&self.sigma]);
+        numbers.all(|value| value.is_finite())
+    }
+
+    /// Independent normal values of the next generation, `population` x n.
+    fn normals(&self) -> Vec<f64> {
+        let mut of_seed = self.seed;
+        let mut of_generation = split_mix(&mut of_seed) ^ self.generation;
+        let seed = split_mix(&mut of_generation);
+        Generator::default().normals(seed, self.population * self.mean.len())
+    }
+
+    /// The covariance matrix's vectors and the square roots of its values.
+    fn decomposed(&self) -> Eigen {
+        let n = self.mean.len();
+        if self.covariance == packed_identity(n) {
+            return Eigen {
+                values: vec![1.0; n],
+                vectors: identity(n),
+            };
+        }
+        let matrix = (0..n * n).map(|k| self.covariance[packed(k / n, k % n)]).collect();
+        let mut found = eigen(matrix, n);
+        let largest = found.values.iter().copied().fold(0.0, f64::max);
+        for value in &mut found.values {
+            // Rounding may make the smallest ones negative.
+            *value = value.max(largest * 1e-20).sqrt();
+        }
+        found
+    }
+
+    /// A step with this covariance, from independent normal values.
+    fn step(&self, eigen: &Eigen, normal: &[f64]) -> Vec<f64> {
+        let scaled: Vec<f64> = normal.iter().zip(&eigen.values).map(|(z, d)| z * d).collect();
+        rotated(&eigen.vectors, &scaled)
+    }
+
+    fn learn(&mut self, results: &[f64]) {
+        let n = self.mean.len();
+        let parameters = Parameters::of(n, self.population);
+        let weights = tied(&parameters.weights, results);
+        let eigen = self.decomposed();
+        let normals = self.normals();
+        let steps: Vec<Vec<f64>> = normals.chunks_exact(n).map(|z| self.step(&eigen, z)).collect();
+
+        let (mut mean_step, mut mean_normal) = (vec![0.0; n], vec![0.0; n]);
+        for ((weight, step), normal) in weights.iter().zip(&steps).zip(normals.chunks_exact(n)) {
+            add(&mut mean_step, weight.recombination, step);
+            add(&mut mean_normal, weight.recombination, normal);
+        }
+        for (mean, step) in self.mean.iter_mut().zip(&mean_step) {
+            *mean += self.sigma * step;
+        }
+        // Ties spread the weights, and with them the length of a step that was chosen by chance.
+        let squares: f64 = weights
+            .iter()
+            .map(|weight| weight.recombination * weight.recombination)
+            .sum();
+        let mass = (1.0 / squares).max(parameters.mu_eff);
+
+        let Parameters {
+            c_sigma,
+            d_sigma,
+            c_path,
+            c_one,
+            c_mu,
+            chi,
+            ..
+        } = parameters;
+        let gain = (c_sigma * (2.0 - c_sigma) * mass).sqrt();
+        for (path, step) in self.sigma_path.iter_mut().zip(rotated(&eigen.vectors, &mean_normal)) {
+            *path = (1.0 - c_sigma) * *path + gain * step;
+        }
+        let length = self.sigma_path.iter().map(|value| value * value).sum::<f64>().sqrt();
+        let told = self.generation as f64 + 1.0;
+        let settled = (1.0 - libm::pow(1.0 - c_sigma, 2.0 * told)).sqrt();
+        let moves = length / settled < (1.4 + 2.0 / (n as f64 + 1.0)) * chi;
+        let gain = if moves {
+            (c_path * (2.0 - c_path) * mass).sqrt()
+        } else {
+            0.0
+        };
+        for (path, step) in self.path.iter_mut().zip(&mean_step) {
+            *path = (1.0 - c_path) * *path + gain * step;
+        }
+
+        let lost = if moves { 0.0 } else { c_path * (2.0 - c_path) };
+        let sum: f64 = weights.iter().map(|weight| weight.covariance).sum();
+        let kept = 1.0 + c_one * lost - c_one - c_mu * sum;
+        let by_length: Vec<f64> = weights
+            .iter()
+            .zip(normals.chunks_exact(n))
+            .map(|(weight, normal)| {
+                let square: f64 = normal.iter().map(|z| z * z).sum();
+                // A bad step counts as if it had the expected length, so that the matrix stays positive.
+                let scale = if weight.covariance < 0.0 {
+                    n as f64 / square
+                } else {
+                    1.0
+                };
+                c_mu * weight.covariance * scale
+            })
+            .collect();
+        for i in 0..n {
+            for j in 0..=i {
+                let of_steps: f64 = by_length.iter().zip(&steps).map(|(w, y)| w * y[i] * y[j]).sum();
+                let value = &mut self.covariance[packed(i, j)];
+                *value = kept * *value + c_one * self.path[i] * self.path[j] + of_steps;
+            }
+        }
+        let change = (c_sigma / d_sigma * (length / chi - 1.0)).min(1.0);
+        self.sigma = (self.sigma * libm::exp(change)).clamp(self.first_sigma / WIDEST, self.first_sigma * WIDEST);
+    }
+}
+
+/// What a candidate counts.
+#[derive(Clone, Copy, Default)]
+struct Weight {
+    recombination: f64,
+    covariance: f64,
+}
+
+/// The weights by rank as weights of the candidates; equal results share the mean of theirs.
+fn tied(by_rank: &[f64], results: &[f64]) -> Vec<Weight> {
+    let mut order: Vec<usize> = (0..results.len()).collect();
+    order.sort_by(|a, b| results[*a].total_cmp(&results[*b]));
+    let mut out = vec![Weight::default(); results.len()];
+    let mut start = 0;
+    while start < order.len() {
+        let same = |place: &&usize| results[**place] == results[order[start]];
+        let count = order[start..].iter().take_while(same).count();
+        let ranks = &by_rank[start..start + count];
+        let weight = Weight {
+            recombination: ranks.iter().map(|weight| weight.max(0.0)).sum::<f64>() / count as f64,
+            covariance: ranks.iter().sum::<f64>() / count as f64,
+        };
+        for place in &order[start..start + count] {
+            out[*place] = weight;
+        }
+        start += count;
+    }
+    out
+}
+
+/// The matrix of n x n values, row by row, times the vector.
+fn rotated(matrix: &[f64], vector: &[f64]) -> Vec<f64> {
+    let product = |row: &[f64]| row.iter().zip(vector).map(|(a, b)| a * b).sum();
+    matrix.chunks_exact(vector.len()).map(product).collect()
+}
+
+/// Adds `factor` times a vector.
+fn add(sum: &mut [f64], factor: f64, vector: &[f64]) {
+    for (sum, value) in sum.iter_mut().zip(vector) {
+        *sum += factor * value;
+    }
+}
+
+/// Place of (row, column) in the lower triangle.
+fn packed(row: usize, column: usize) -> usize {
+    let (high, low) = (row.max(column), row.min(column));
+    high * (high + 1) / 2 + low
+}
+
+fn packed_identity(n: usize) -> Vec<f64> {
+    (0..n)
+        .flat_map(|row| (0..=row).map(move |column| f64::from(u8::from(row == column))))
+        .collect()
+}

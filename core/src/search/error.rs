@@ -1,0 +1,85 @@
+//! Errors of a search.
+
+use super::cma::MAX_POPULATION;
+use crate::prefix::MAX_DIMENSION;
+
+/// Why a search cannot begin or go on.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SearchError {
+    /// The subspace has no dimension, more than [`MAX_DIMENSION`], or more than the prefix has values.
+    #[error(
+        "a search in {dimension} dimensions is not possible here; give 1 to {}", most.min(&MAX_DIMENSION)
+    )]
+    Dimension {
+        /// Dimensions as given.
+        dimension: usize,
+        /// Values of the prefix, P x H.
+        most: usize,
+    },
+    /// A generation would have fewer than 2 candidates or more than [`MAX_POPULATION`].
+    #[error("a generation of {population} candidates is not possible; give 2 to {MAX_POPULATION}")]
+    Population {
+        /// Candidates as given.
+        population: usize,
+    },
+    /// The spread of the first generation is not a finite number above 0.
+    #[error("the spread of the first candidates is {spread}; give a number above 0")]
+    Spread {
+        /// The spread as given.
+        spread: f64,
+    },
+    /// The limit of norms is not a finite number above 0.
+    #[error("the limit of the rows' norms is {limit}; give a number above 0")]
+    NormLimit {
+        /// The limit as given, in token norms.
+        limit: f64,
+    },
+    /// Neither the vocabulary nor the parent says how long a row is.
+    #[error(
+        "all rows of the parent are zero and the module does not tell its vocabulary's norms, so there is no step to take; begin with a prefix \
+         of some magnitude"
+    )]
+    NoScale,
+    /// Not one fitness for each candidate.
+    #[error("{got} results were given for {wanted} candidates; give one for each, in their order")]
+    Results {
+        /// Results as given.
+        got: usize,
+        /// Candidates of the generation.
+        wanted: usize,
+    },
+    /// A fitness is NaN or negative infinity.
+    #[error("the result of candidate {} is {value}; give a number, or infinity where there is no output", candidate + 1)]
+    ResultNotANumber {
+        /// Place of the candidate, from 0.
+        candidate: usize,
+        /// The result as given.
+        value: f64,
+    },
+    /// The chosen candidate does not exist.
+    #[error("there is no candidate {}; the generation has {population}", candidate + 1)]
+    NoSuchCandidate {
+        /// Place of the candidate, from 0.
+        candidate: usize,
+        /// Candidates of the generation.
+        population: usize,
+    },
+    /// A state that was read does not hold together.
+    #[error("the state of the search is damaged ({what}); begin it again from its parent prefix")]
+    Damaged {
+        /// What does not hold.
+        what: &'static str,
+    },
+    /// The objective asks for nothing.
+    #[error("nothing is wanted; give a text, words, or the distance from the baseline")]
+    NoObjective,
+    /// A word of the objective has no letter.
+    #[error("a word that is wanted or unwanted is empty; write it or take it out")]
+    EmptyWord,
+    /// The floor of distinct-4 is not between 0 and 1.
+    #[error("the floor of distinct-4 is {floor}; give a number from 0 to 1")]
+    Floor {
+        /// The floor as given.
+        floor: f64,
+    },
+}

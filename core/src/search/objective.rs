@@ -1,0 +1,153 @@
+//! What a search without a person looks for, out of measures of texts.
+
+use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::error::SearchError;
+use crate::compare::{Measures, is_cjk};
+
+/// What is wanted of an output. Each part that is set adds to the score.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// A text to come close to: chrF2 with it as the reference, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Words that are wanted: the share of them that occur.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted: Vec<String>,
+    /// Words that are not wanted: minus the share of them that occur.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unwanted: Vec<String>,
+    /// Whether the distance from the baseline counts: 1 - chrF2, 0 to 1.
+    #[serde(default)]
+    pub away: bool,
+    /// Least distinct-4. An output below it, and below the baseline's own, ranks below every output that is not.
+    pub floor: f64,
+}
+
+/// How well an output meets an objective.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Score {
+    /// Sum of the parts; large is good. At most -1 where the output is below the floor.
+    pub total: f64,
+    /// chrF2 with the wanted text, 0 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub similarity: Option<f64>,
+    /// Wanted words that occur.
+    pub wanted: usize,
+    /// Unwanted words that occur.
+    pub unwanted: usize,
+    /// 100 - chrF2 with the baseline, 0 to 100.
+    pub distance: f64,
+    /// Distinct character 4-grams over all; `None` under four characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distinct4: Option<f64>,
+    /// Whether the output is below the floor.
+    pub below_floor: bool,
+}
+
+impl Default for Objective {
+    fn default() -> Self {
+        Self {
+            text: None,
+            wanted: Vec::new(),
+            unwanted: Vec::new(),
+            away: false,
+            floor: Self::FLOOR,
+        }
+    }
+}
+
+impl Objective {
+    /// The usual floor: from about this distinct-4 up, a text is prose.
+    pub const FLOOR: f64 = 0.5;
+
+    /// Whether something is wanted, and all of it can be measured.
+    ///
+    /// # Errors
+    /// [`SearchError::NoObjective`], [`SearchError::EmptyWord`], [`SearchError::Floor`].
+    pub fn check(&self) -> Result<(), SearchError> {
+        let text = self.text.as_deref().filter(|text| !text.trim().is_empty());
+        let mut words = self.wanted.iter().chain(&self.unwanted).peekable();
+        if text.is_none() && words.peek().is_none() && !self.away {
+            return Err(SearchError::NoObjective);
+        }
+        if words.any(|word| word.trim().is_empty()) {
+            return Err(SearchError::EmptyWord);
+        }
+        if !(0.0..=1.0).contains(&self.floor) {
+            return Err(SearchError::Floor { floor: self.floor });
+        }
+        Ok(())
+    }
+
+    /// The score of an output whose baseline is `baseline`.
+    pub fn score(&self, baseline: &str, output: &str) -> Score {
+        let measures = Measures::of(baseline, output);
+        let similarity = (self.text.as_deref()).map(|text| Measures::of(text, output).chrf2);
+        let count = |words: &[String]| {
+            let said = folded(output);
+            words.iter().filter(|word| occurs(&said, &folded(word.trim()))).count()
+        };
+        let (wanted, unwanted) = (count(&self.wanted), count(&self.unwanted));
+        let share = |count: usize, words: &[String]| count as f64 / words.len().max(1) as f64;
+        let distance = 100.0 - measures.chrf2;
+        let floor = match Measures::of("", baseline).distinct4 {
+            // Small models repeat themselves without any prefix.
+            Some(own) => self.floor.min(own),
+            None => self.floor,
+        };
+        let below_floor = match measures.distinct4 {
+            Some(distinct4) => distinct4 < floor,
+            // A word or two may be what is wanted, but is no distance worth having.
+            None => self.away,
+        };
+        let total = if below_floor {
+            measures.distinct4.unwrap_or_default() - 2.0
+        } else {
+            similarity.unwrap_or_default() / 100.0 + share(wanted, &self.wanted) - share(unwanted, &self.unwanted)
+                + if self.away { distance / 100.0 } else { 0.0 }
+        };
+        Score {
+            total,
+            similarity,
+            wanted,
+            unwanted,
+            distance,
+            distinct4: measures.distinct4,
+            below_floor,
+        }
+    }
+}
+
+fn folded(text: &str) -> String {
+    text.nfc().collect::<String>().to_lowercase()
+}
+
+/// Whether a word or phrase occurs in a text, both folded: as a whole word, or anywhere where its script does not part words.
+fn occurs(text: &str, word: &str) -> bool {
+    let parts = |inside: Option<char>, outside: Option<char>| match (inside, outside) {
+        (Some(inside), Some(outside)) => !inside.is_alphanumeric() || !outside.is_alphanumeric() || is_cjk(inside),
+        _ => true,
+    };
+    text.match_indices(word).any(|(start, found)| {
+        let (before, after) = (&text[..start], &text[start + found.len()..]);
+        parts(word.chars().next(), before.chars().next_back()) && parts(word.chars().next_back(), after.chars().next())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_occurs_whole_in_any_case_and_a_japanese_one_anywhere() {
+        let text = folded("The Sea, unseen; O’Brien’s café. 海が見える。");
+        for word in ["sea", "SEA", "the sea", "café", "cafe\u{301}", "見え", "海", "o’brien"] {
+            assert!(occurs(&text, &folded(word)), "{word}");
+        }
+        for word in ["see", "seen", "he", "caf", "山"] {
+            assert!(!occurs(&text, &folded(word)), "{word}");
+        }
+    }
+}
