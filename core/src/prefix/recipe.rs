@@ -102,7 +102,7 @@ pub enum PrefixKind {
         /// Generation of the search that proposed the point, from 1; 0 for the parent itself.
         generation: u64,
         /// The subspace that is searched.
-        subspace: Subspace,
+        subspace: Box<Subspace>,
         /// One coordinate for each dimension.
         point: Vec<f64>,
     },

@@ -174,7 +174,7 @@ impl PrefixSearch {
                 name: self.name.clone(),
                 parent: self.parent.clone(),
                 generation,
-                subspace: self.subspace,
+                subspace: Box::new(self.subspace),
                 point,
             },
             len: self.len,
