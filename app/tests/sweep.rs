@@ -15,8 +15,8 @@ use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::compare::{DeepMeasures, Measure};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    Answer, Case, CaseScores, Condition, Experiment, ModuleIdentity, Outcome, Past, PrefixIdentity, Progress, Record,
-    RunEvent, Summary,
+    Answer, Case, CaseScores, Condition, Experiment, ModuleIdentity, Outcome, Past, PrefixIdentity, Progress, Rating,
+    Record, RunEvent, Summary,
 };
 use softprefix_core::prefix::Magnitude;
 use softprefix_core::protocol::extension::FinishReason;
@@ -77,6 +77,7 @@ fn record(experiment: &Experiment, case: &Case) -> Record {
             elapsed_sec: 0.5,
         }),
         scores: None,
+        rating: Rating::default(),
         written_by: String::new(),
     }
 }

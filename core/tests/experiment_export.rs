@@ -9,8 +9,8 @@ use softprefix_core::compare::{Measure, Report, ResultsFile, Verdict};
 use softprefix_core::experiment::export::{self, ImportError};
 use softprefix_core::experiment::html::{self, Language};
 use softprefix_core::experiment::{
-    Analysis, Applied, Experiment, Extent, Group, Magnitudes, Outcome, Plan, Prompt, Proof, Record, Settings, Spread,
-    Sweep, Values, over_prompts,
+    Analysis, Applied, Experiment, Extent, Group, Magnitudes, Outcome, Plan, Prompt, Proof, Rating, Record, Settings,
+    Spread, Stars, Sweep, Values, over_prompts,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, Rounding};
 use softprefix_core::protocol::Sampling;
@@ -437,6 +437,66 @@ fn validate(value: &Value, schema: &Value, root: &Value, at: &str, wrong: &mut V
             validate(item, schema, root, &format!("{at}/{i}"), wrong);
         }
     }
+}
+
+#[test]
+fn stars_and_notes_leave_with_their_case_in_every_form() {
+    let (experiment, mut records) = sweep();
+    let rating = Rating {
+        stars: Stars::new(4),
+        note: "=warm, \"calm\"\n<b>二行目</b>".to_owned(),
+    };
+    records[5].rating = rating.clone();
+    let rows = read_csv(&export::to_csv(&records));
+    let column = |name: &str| rows[0].iter().position(|head| head == name).unwrap();
+    assert_eq!(rows[6][column("stars")], "4");
+    assert_eq!(
+        rows[6][column("note")],
+        format!("'{}", rating.note),
+        "no spreadsheet runs it"
+    );
+    assert_eq!((&*rows[5][column("stars")], &*rows[5][column("note")]), ("", ""));
+
+    let name = &records[5].case.name;
+    for text in [
+        export::to_json(&experiment, &records).unwrap(),
+        export::to_results_file(&experiment, &records, 0).to_json().unwrap(),
+    ] {
+        let (_, back) = export::from_json(text.as_bytes(), "again").unwrap();
+        let rated: Vec<&Record> = back.iter().filter(|record| !record.rating.is_empty()).collect();
+        assert_eq!(rated.len(), 1);
+        assert_eq!((&rated[0].case.name, &rated[0].rating), (name, &rating));
+    }
+    let value: Value = serde_json::from_str(&export::to_json(&experiment, &records).unwrap()).unwrap();
+    let schema: Value = serde_json::from_str(export::JSON_SCHEMA).unwrap();
+    let mut wrong = Vec::new();
+    validate(&value, &schema, &schema, "", &mut wrong);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    let value: Value = serde_json::from_str(&export::to_llm_comparator(&experiment, &records).unwrap()).unwrap();
+    let examples = value["examples"].as_array().unwrap();
+    let fields = |case: &str| {
+        let of = examples.iter().find(|example| example["custom_fields"]["case"] == case);
+        of.unwrap()["custom_fields"].clone()
+    };
+    assert_eq!(
+        (&fields(name)["stars"], &fields(name)["note"]),
+        (&4.into(), &rating.note.into())
+    );
+    assert_eq!(fields(&records[4].case.name)["stars"], Value::Null);
+
+    let page = html::to_html(&experiment, &records, Language::English, &untitled);
+    assert!(
+        page.contains("aria-label=\"4/5\">★★★★☆</span>"),
+        "the table and the case show stars"
+    );
+    assert!(
+        page.contains("&lt;b&gt;二行目&lt;/b&gt;"),
+        "a note is text and no markup"
+    );
+    records[5].rating = Rating::default();
+    let page = html::to_html(&experiment, &records, Language::English, &untitled);
+    assert!(!page.contains("★"), "without ratings there is no column for them");
 }
 
 #[test]

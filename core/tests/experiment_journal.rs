@@ -11,7 +11,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use softprefix_core::experiment::{Condition, Ending, Entry, Experiment, Journal, JournalError, Past, experiments};
+use softprefix_core::experiment::{
+    Condition, Ending, Entry, Experiment, Journal, JournalError, Past, Rating, Stars, experiments,
+};
 
 /// Held while a process is being started: until it has become another program, it holds copies of all open files and their locks.
 static STARTING: Mutex<()> = Mutex::new(());
@@ -495,4 +497,65 @@ fn scores_are_lines_that_come_later_and_records_without_them_are_as_they_always_
         panic!("{line}")
     };
     assert!(!common::plan_of(&old).deep);
+}
+
+#[test]
+fn the_last_rating_of_a_case_counts_and_its_line_stays_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    let mut all = entries(3);
+    let Entry::Case(record) = all[2].clone() else { panic!() };
+    write(&path, &all);
+    let before = std::fs::read(&path).unwrap();
+    let rated = |stars: Option<u8>, note: &str| Entry::Rated {
+        record: record.id.clone(),
+        rating: Rating {
+            stars: stars.and_then(Stars::new),
+            note: note.to_owned(),
+        },
+    };
+    all.push(rated(Some(4), "warm\n二行目"));
+    all.push(rated(Some(0), "cold"));
+    let (mut journal, _, _) = Journal::open(&path).unwrap();
+    all[4..].iter().for_each(|entry| journal.append(entry).unwrap());
+    drop(journal);
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(bytes.starts_with(&before), "nothing that stood there is touched");
+    let line = String::from_utf8_lossy(&bytes);
+    let line = line.lines().last().unwrap().splitn(3, ' ').nth(2).unwrap().to_owned();
+    assert_eq!(
+        line,
+        format!(
+            r#"{{"rated":{{"record":"{}","rating":{{"stars":0,"note":"cold"}}}}}}"#,
+            record.id
+        )
+    );
+
+    let mut past = past(Journal::read(&path).unwrap().0);
+    let Entry::Rated { rating, .. } = &all[5] else { panic!() };
+    assert_eq!(past.records[1].rating, *rating);
+    assert!(past.records[0].rating.is_empty() && past.records[2].rating.is_empty());
+    assert!(past.matches(&["cold".to_owned()]), "notes are found");
+    past.add(rated(None, ""));
+    assert!(
+        past.records[1].rating.is_empty(),
+        "a rating is taken back by an empty one"
+    );
+    // A case that nobody rated is written as it always was.
+    assert!(!serde_json::to_string(&all[1]).unwrap().contains("rating"));
+}
+
+#[test]
+fn a_rating_of_more_than_five_stars_is_a_line_of_an_unknown_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    write(&path, &entries(1));
+    let json = br#"{"rated":{"record":"e/0","rating":{"stars":6}}}"#;
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes.extend(format!("{:08x} {} ", crc32fast::hash(json), json.len()).bytes());
+    bytes.extend(json);
+    bytes.push(b'\n');
+    std::fs::write(&path, &bytes).unwrap();
+    let (found, condition) = Journal::read(&path).unwrap();
+    assert_eq!((found.len(), condition.unknown), (2, 1));
 }

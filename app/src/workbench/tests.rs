@@ -8,7 +8,8 @@ use softprefix_core::compare::{Granularity, diff};
 use softprefix_core::experiment::record::RECORD_VERSION;
 use softprefix_core::experiment::session::EMBEDDED;
 use softprefix_core::experiment::{
-    Answer, Applied, Case, Comparison, Entry, Group, ModuleIdentity, Outcome, Past, PrefixIdentity, Record, WRITTEN_BY,
+    Answer, Applied, Case, Comparison, Entry, Group, ModuleIdentity, Outcome, Past, PrefixIdentity, Rating, Record,
+    WRITTEN_BY,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::extension::{self, FinishReason, SoftPrefixEcho};
@@ -116,6 +117,7 @@ fn record(inference: &Inference, text: &str, finish_reason: FinishReason) -> Box
         }),
         prefix,
         scores: None,
+        rating: Rating::default(),
         written_by: WRITTEN_BY.to_owned(),
     })
 }

@@ -19,7 +19,7 @@ use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::record::RECORD_VERSION;
 use softprefix_core::experiment::session::EMBEDDED;
 use softprefix_core::experiment::{
-    Answer, Case, Comparison, Experiment, ModuleIdentity, Outcome, PrefixIdentity, Record, Summary, WRITTEN_BY,
+    Answer, Case, Comparison, Experiment, ModuleIdentity, Outcome, PrefixIdentity, Rating, Record, Summary, WRITTEN_BY,
 };
 use softprefix_core::prefix::{PrefixRecipe, TokenPiece};
 use softprefix_core::protocol::extension::{
@@ -382,6 +382,7 @@ pub fn record(bench: &Workbench, inference: &Inference, text: &str) -> Record {
         }),
         prefix,
         scores: None,
+        rating: Rating::default(),
         written_by: WRITTEN_BY.to_owned(),
     }
 }

@@ -14,6 +14,7 @@ use super::html_charts::charts;
 use super::journal::Experiment;
 use super::label::LabelWords;
 use super::plan::Prompt;
+use super::rating::Stars;
 use super::record::{Applied, Outcome, Record};
 use crate::compare::{Granularity, Measure, Verdict, diff};
 use crate::prefix::PrefixKind;
@@ -462,6 +463,10 @@ impl Page<'_> {
         ];
         let scored = group.points.iter().any(|point| point.is_scored());
         let mut heads = heads.to_vec();
+        let rated = group.points.iter().any(|point| self.stars_of(point).is_some());
+        if rated {
+            heads.push(self.word("stars", "評価"));
+        }
         if scored {
             heads.splice(DEEP..DEEP, ["KL", self.word("perpl.", "PPL")]);
         }
@@ -510,12 +515,21 @@ impl Page<'_> {
                 DEEP - 2..DEEP - 2,
                 [Measure::KlMean, Measure::Perplexity].into_iter().filter_map(deep),
             );
+            if rated {
+                cells.push(self.stars_of(point).map_or_else(|| "–".to_owned(), html_cards::stars));
+            }
             for cell in cells {
                 let _ = write!(out, "<td>{cell}</td>");
             }
             out.push_str("</tr>\n");
         }
         out.push_str("</tbody></table></div>\n");
+    }
+
+    /// The stars that a person gave to a case.
+    fn stars_of(&self, point: &Point) -> Option<Stars> {
+        let (_, record) = self.by_id.get(point.record.as_str())?;
+        record.rating.stars
     }
 
     /// Badges with the verdict and with where the text was cut off.
@@ -548,6 +562,14 @@ impl Page<'_> {
             self.badges(verdict, point),
             escape(&record.case.name)
         );
+        if !record.rating.is_empty() {
+            let stars = record.rating.stars.map(html_cards::stars).unwrap_or_default();
+            let _ = write!(
+                out,
+                "<p class=\"rating\" dir=\"auto\">{stars} {}</p>",
+                escape(&record.rating.note)
+            );
+        }
         self.write_identity(out, record, group.applied(point));
         if let Some(error) = record.error() {
             let _ = write!(out, "<p class=\"failed\">{}</p>", escape(error));

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::drawing::escape;
+use super::rating::Stars;
 use super::record::PrefixIdentity;
 use super::scores::CaseScores;
 use crate::compare::{KL_STEPS, kl_step};
@@ -20,7 +21,8 @@ pub const STYLE: &str = "\
 color:var(--soft);font-weight:600}.kl .text{line-height:1.75}.scale{font-weight:400;white-space:nowrap}.scale span{padding:1px 5px;color:var(--ink)}\
 .norms{display:block;width:300px;max-width:100%;height:34px}.norms text{font:10px system-ui,sans-serif;fill:var(--soft)}\
 .norms .region{fill:var(--soft);opacity:.18}.norms .track{stroke:var(--soft)}.norms .span{stroke:var(--ink);stroke-width:5;\
-stroke-linecap:round}.norms .median{stroke:var(--ink);stroke-width:2}";
+stroke-linecap:round}.norms .median{stroke:var(--ink);stroke-width:2}.stars{white-space:nowrap;letter-spacing:.1em}\
+.rating{white-space:pre-wrap;margin:4px 0 8px}";
 
 /// Ends of the axis of norms, as powers of ten of the token norm.
 const NORMS: (f64, f64) = (-3.0, 2.0);
@@ -63,6 +65,16 @@ pub fn norms(prefix: &PrefixIdentity, token_norm: Option<f64>) -> Option<String>
         x(median)
     );
     Some(out)
+}
+
+/// A number of stars, with its value for readers that cannot see them.
+pub fn stars(stars: Stars) -> String {
+    let (full, most) = (usize::from(stars.count()), usize::from(Stars::MOST));
+    format!(
+        "<span class=\"stars\" role=\"img\" aria-label=\"{full}/{most}\">{}{}</span>",
+        "★".repeat(full),
+        "☆".repeat(most - full)
+    )
 }
 
 /// A legend of the steps, each with its lower end in nats.

@@ -3,6 +3,24 @@
 //! ```text
 //! 1c2f09ab 512 {"case":{...}}\n      CRC-32 (as zlib's) and length of the JSON in bytes, then the JSON, which has no line break
 //! ```
+//! The JSON is an object with one key, the kind of the line, named in snake case as the variants of [`Entry`]:
+//!
+//! | line | what it says |
+//! |---|---|
+//! | `{"started": EXPERIMENT}` | the first line: id, name, plan and module |
+//! | `{"case": RECORD}` | a finished case: what was asked, sent and answered |
+//! | `{"scored": {"record": ID, "scores": SCORES}}` | scores by teacher forcing of a case that came before |
+//! | `{"rated": {"record": ID, "rating": {"stars": 4, "note": "…"}}}` | a person's stars (0 to 5) and note on a case; the last such line of a case counts as a whole, and a missing key takes its value back |
+//! | `{"generation": {"experiment": ID, "generation": {…}}}` | the judged candidates of a search ([`Generation`]) |
+//! | `{"ended": {"experiment": ID, "how": "complete" or "cancelled", "at_unix": SECONDS}}` | a plan came to its end |
+//! | `{"renamed": {"id": ID, "name": "…"}}` | of an experiment or a case |
+//! | `{"deleted": {"id": ID}}`, `{"restored": {"id": ID}}` | of an experiment or a case |
+//!
+//! EXPERIMENT, RECORD and SCORES are as in the exported JSON, whose schema is [`JSON_SCHEMA`](super::export::JSON_SCHEMA)
+//! (`experiment`, `record` and its `scores`). A reader must ignore keys that it does not know, skip lines of kinds that it does not
+//! know, and refuse a file whose `started` line has a `version` above the one that it reads. New kinds of lines and new keys leave the
+//! version as it is; it rises where an older reader would misunderstand a line.
+//!
 //! A process killed at any moment leaves at most one unterminated line at the end. The next opening copies it to a file beside the
 //! journal (`NAME.cut-1795418354`) and cuts it off. Complete lines are never removed: damaged ones, and those of kinds that this
 //! version does not know, stay in the file and are skipped. Nothing is rewritten: renaming and deleting are lines, too.
@@ -16,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use super::generation::Generation;
 use super::plan::Plan;
+use super::rating::Rating;
 use super::record::{ModuleIdentity, Record};
 use super::scores::CaseScores;
 use crate::files::{self, OutFile};
@@ -37,6 +56,13 @@ pub enum Entry {
         record: String,
         /// Its scores.
         scores: Box<CaseScores>,
+    },
+    /// A person rated a case or wrote a note on it. The last such line counts, as a whole: an empty one takes both back.
+    Rated {
+        /// Id of the record.
+        record: String,
+        /// Stars and note.
+        rating: Rating,
     },
     /// The candidates of a generation of a search were judged.
     Generation {
@@ -83,6 +109,7 @@ impl Entry {
             Self::Case(record) => &record.experiment,
             Self::Ended { experiment, .. } | Self::Generation { experiment, .. } => experiment,
             Self::Scored { record: id, .. }
+            | Self::Rated { record: id, .. }
             | Self::Renamed { id, .. }
             | Self::Deleted { id }
             | Self::Restored { id } => &id[..of_record(id)],

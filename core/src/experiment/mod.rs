@@ -15,6 +15,7 @@ pub mod label;
 pub mod library;
 pub mod past;
 pub mod plan;
+pub mod rating;
 pub mod record;
 pub mod runner;
 pub mod scores;
@@ -31,6 +32,7 @@ pub use label::LabelWords;
 pub use library::{Library, Listing, Opened, Summary};
 pub use past::{Past, experiments};
 pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Settings, Sweep, Values};
+pub use rating::{Rating, Stars};
 pub use record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdentity, Record, WRITTEN_BY, new_id};
 pub use runner::{
     Canary, CanaryFinding, FindError, FindRequest, Keep, Progress, Run, RunEnd, RunEvent, RunOptions, RunRequest,

@@ -54,6 +54,11 @@ impl Past {
                     found.scores = Some(scores);
                 }
             }
+            Entry::Rated { record, rating } => {
+                if let Some(found) = self.records.iter_mut().rev().find(|known| known.id == record) {
+                    found.rating = rating;
+                }
+            }
             Entry::Generation { experiment, generation } => {
                 if experiment == self.experiment.id {
                     // After a step back, the generations that were stepped over are told anew.
@@ -149,7 +154,7 @@ impl Past {
     }
 
     /// Whether all `words`, which are in lower case, occur in the experiment's name or, as far as they do not, in one
-    /// record's name, prompt, recipe, model or text.
+    /// record's name, prompt, recipe, model, note or text.
     pub fn matches(&self, words: &[String]) -> bool {
         let has = |text: &str, word: &String| text.to_lowercase().contains(word.as_str());
         let left: Vec<&String> = words.iter().filter(|word| !has(&self.experiment.name, word)).collect();
@@ -161,6 +166,7 @@ impl Past {
                         || has(&record.prompt.system, word)
                         || has(&record.module.model, word)
                         || has(&record.recipe_words(), word)
+                        || has(&record.rating.note, word)
                         || has(record.text().or(record.error()).unwrap_or_default(), word)
                 })
             })

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::plan::{Case, Prompt, Settings};
+use super::rating::Rating;
 use super::scores::CaseScores;
 use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, SoftPrefix};
 use crate::protocol::extension::{FinishReason, SoftPrefixEcho, StoredWeights, Usage};
@@ -47,6 +48,9 @@ pub struct Record {
     /// Scores by teacher forcing. They come later, so the journal has a line of their own for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Box<CaseScores>>,
+    /// What a person thinks of it. In a journal that is a line of its own.
+    #[serde(default, skip_serializing_if = "Rating::is_empty")]
+    pub rating: Rating,
     /// Program and version that wrote the record.
     pub written_by: String,
 }

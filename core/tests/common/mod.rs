@@ -6,7 +6,8 @@
 use half::bf16;
 use softprefix_core::compare::DeepMeasures;
 use softprefix_core::experiment::{
-    Answer, Case, CaseScores, Experiment, Failure, ModuleIdentity, Outcome, Plan, PrefixIdentity, Prompt, Record, Sweep,
+    Answer, Case, CaseScores, Experiment, Failure, ModuleIdentity, Outcome, Plan, PrefixIdentity, Prompt, Rating,
+    Record, Sweep,
 };
 use softprefix_core::prefix::{Magnitude, SoftPrefix};
 use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho, StoredWeights, Usage, WeightRounding};
@@ -103,6 +104,7 @@ pub fn record(experiment: &Experiment, case: &Case, text: &str) -> Record {
             elapsed_sec: 0.5,
         }),
         scores: None,
+        rating: Rating::default(),
         written_by: "softprefix 0.1.0".into(),
     }
 }

@@ -56,6 +56,8 @@ pub fn to_csv(records: &[Record]) -> String {
         "written_by",
         "drafted",
         "drafts_accepted",
+        "stars",
+        "note",
     ];
     let measures = Measure::ALL.map(Measure::id);
     let head: Vec<&str> = fixed
@@ -144,6 +146,12 @@ pub fn to_csv(records: &[Record]) -> String {
             record.written_by.clone(),
             count(usage.map(|usage| usage.drafted)),
             count(usage.map(|usage| usage.accepted)),
+            record
+                .rating
+                .stars
+                .map(|stars| stars.count().to_string())
+                .unwrap_or_default(),
+            record.rating.note.clone(),
         ]);
         let cells: Vec<String> = cells.iter().map(|cell| csv_cell(cell)).collect();
         out.push_str(&cells.join(","));

@@ -12,7 +12,7 @@ use crate::compare::{Measure, Measures};
 
 /// JSON for LLM Comparator: each prefixed text (B) beside its baseline (A).
 ///
-/// Nothing is judged, so every score is 0; the measures are custom fields.
+/// Nobody preferred one of both texts, so every score is 0; the measures, and a person's stars and note on B, are custom fields.
 ///
 /// # Errors
 /// Where a value has no JSON form, which is a fault of this program.
@@ -41,7 +41,11 @@ pub fn to_llm_comparator(experiment: &Experiment, records: &[Record]) -> Result<
         .into_iter()
         .chain([field("magnitude", "number")])
         .chain(numbers)
-        .chain([field("sha256", "string")])
+        .chain([
+            field("sha256", "string"),
+            field("stars", "number"),
+            field("note", "string"),
+        ])
         .collect();
     let model = &experiment.module.model;
     crate::json::indented(&json!({
@@ -67,6 +71,8 @@ fn example(group: &Group, point: &Point, measures: &Measures, baseline: &str, re
         "sha256".to_owned(),
         json!(record.prefix.as_ref().map(|prefix| prefix.sha256.as_str())),
     );
+    fields.insert("stars".to_owned(), json!(record.rating.stars));
+    fields.insert("note".to_owned(), json!(record.rating.note));
     json!({
         "input_text": group.key.prompt.user,
         "tags": [],

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::journal::{Experiment, JOURNAL_VERSION};
 use super::super::plan::{Case, Magnitudes, PLAN_VERSION, Plan, Prompt, Settings, Sweep, Values};
+use super::super::rating::Rating;
 use super::super::record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdentity, RECORD_VERSION, Record};
 use super::ImportError;
 use crate::compare::{EXTRA_VERSION, FileExtra, Meta, ResultEntry, ResultExtra, ResultsFile};
@@ -118,6 +119,7 @@ fn entry(record: &Record) -> ResultEntry {
             (record.applied() == Applied::Proven).then(|| ("acknowledged".to_owned(), json!(true))),
             answer.and_then(|answer| Some((ECHO.to_owned(), json!(answer.echo.as_ref()?)))),
             record.scores.as_ref().map(|scores| (SCORES.to_owned(), json!(scores))),
+            (!record.rating.is_empty()).then(|| (RATING.to_owned(), json!(record.rating))),
         ]
         .into_iter()
         .flatten()
@@ -130,6 +132,8 @@ fn entry(record: &Record) -> ResultEntry {
 const ECHO: &str = "echo";
 /// Key of the scores in our fields of a case.
 const SCORES: &str = "scores";
+/// Key of stars and note in our fields of a case.
+const RATING: &str = "rating";
 
 /// Converts a results file, ours or the existing script's, to an experiment with the id `id`. What the file does not
 /// hold stays empty; a prefix without a recipe is assumed to be the script's: constant, truncated.
@@ -200,6 +204,10 @@ pub fn from_results_file(file: &ResultsFile, id: &str) -> Result<(Experiment, Ve
             scores: match extra.other.get(SCORES) {
                 Some(value) => Some(read(&at(SCORES), value)?),
                 None => None,
+            },
+            rating: match extra.other.get(RATING) {
+                Some(value) => read(&at(RATING), value)?,
+                None => Rating::default(),
             },
             written_by: written_by.clone(),
         });

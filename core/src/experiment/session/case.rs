@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::{Session, SessionError};
 use crate::client::{ClientError, InferenceEvent, InferenceRequest, Outcome as Reply, Task};
 use crate::experiment::plan::{Case, Prompt, Settings};
+use crate::experiment::rating::Rating;
 use crate::experiment::record::{Answer, Failure, Outcome, PrefixIdentity, RECORD_VERSION, Record};
 use crate::protocol::extension::{FinishReason, Priority};
 use crate::time;
@@ -122,6 +123,7 @@ impl Session {
             attempts: request.attempt,
             outcome,
             scores: None,
+            rating: Rating::default(),
             written_by: request.written_by,
         };
         Some(FinishedCase { record, error })
