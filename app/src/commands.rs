@@ -25,6 +25,9 @@ pub enum CommandId {
     ToggleKl,
     FillCurve,
     ShowRuns,
+    MoreStars,
+    FewerStars,
+    EditNote,
     AddToSweep,
     NextDifference,
     PreviousDifference,
@@ -165,6 +168,9 @@ impl Command {
                 possible.then_some(Action::FillCurve)
             }
             CommandId::ShowRuns => (workbench.tab == Tab::Tune).then_some(Action::ShowRuns(!workbench.runs_shown)),
+            CommandId::MoreStars => workbench.with_stars(1),
+            CommandId::FewerStars => workbench.with_stars(-1),
+            CommandId::EditNote => workbench.rated_run().map(|_| Action::ShowDialog(Dialog::Note)),
             CommandId::AddToSweep => (!workbench.prompt.user.trim().is_empty())
                 .then_some(Action::Sweep(crate::workbench::SweepAction::AddCurrentPrompt)),
             CommandId::NextDifference => workbench.difference().map(|_| Action::StepDifference(1)),
@@ -208,7 +214,7 @@ impl Command {
 }
 
 /// The table, in the order of menu and help.
-pub const COMMANDS: [Command; 47] = [
+pub const COMMANDS: [Command; 50] = [
     row(CommandId::Run, Group::Run, "command.run").cmd(Key::Enter),
     row(CommandId::Stop, Group::Run, "command.stop").cmd(Key::Period),
     row(CommandId::RerunBaseline, Group::Run, "command.rerun_baseline").cmd(Key::B),
@@ -237,6 +243,9 @@ pub const COMMANDS: [Command; 47] = [
     row(CommandId::FillCurve, Group::Run, "command.fill_curve").key(Key::F),
     row(CommandId::AddToSweep, Group::Run, "command.add_to_sweep").key(Key::A),
     row(CommandId::ShowRuns, Group::Results, "command.show_runs").key(Key::R),
+    row(CommandId::MoreStars, Group::Results, "command.more_stars").key(Key::S),
+    row(CommandId::FewerStars, Group::Results, "command.fewer_stars").shift(Key::S),
+    row(CommandId::EditNote, Group::Results, "command.edit_note").key(Key::E),
     row(CommandId::NextDifference, Group::Results, "command.next_difference").key(Key::N),
     row(
         CommandId::PreviousDifference,
@@ -275,7 +284,7 @@ pub const COMMANDS: [Command; 47] = [
 
 /// Returns the row of `id`.
 pub fn command(id: CommandId) -> &'static Command {
-    static TABLE: [Command; 47] = COMMANDS;
+    static TABLE: [Command; 50] = COMMANDS;
     // A test checks that the table contains every id; the first row is a fallback.
     TABLE.iter().find(|command| command.id == id).unwrap_or(&TABLE[0])
 }

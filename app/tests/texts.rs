@@ -17,7 +17,7 @@ use common::stage::{Stage, paced, painted, sized, window, words};
 use eframe::egui::{Modifiers as Held, Shape};
 use softprefix::model::{KindChoice, Side};
 use softprefix::theme;
-use softprefix_core::experiment::Outcome;
+use softprefix_core::experiment::{Outcome, Stars};
 use softprefix_core::protocol::extension::FinishReason;
 
 fn tuned() -> Workbench {
@@ -616,4 +616,85 @@ fn runs_are_chosen_by_pointer_and_keyboard_and_plotted_together_whatever_their_p
     harness.key_press_modifiers(Held::SHIFT, Key::ArrowUp);
     harness.run_steps(2);
     assert!(harness.query_by_label_contains("chosen").is_some());
+}
+
+#[test]
+fn a_run_is_rated_in_its_pane_by_keys_and_in_the_table_which_sorts_by_stars() {
+    let mut bench = common::ready(Language::English, Theme::Dark);
+    for magnitude in [0.5, 1.0, 2.0] {
+        run_at(&mut bench, magnitude);
+    }
+    let mut harness = sized(bench, [1280.0, 1000.0]);
+    let stars = |harness: &Harness<'_, Stage>| {
+        let current = harness.state().bench.tuning.current();
+        current.and_then(|(record, _)| record.rating.stars).map(Stars::count)
+    };
+    // By pointer: the fourth star, and again to take all back.
+    let slider = harness.get_by_role_and_label(Role::Slider, "Stars of this run").rect();
+    let fourth = slider.left_center() + vec2(slider.width() * 0.7, 0.0);
+    for given in [Some(4), None, Some(4)] {
+        harness.hover_at(fourth);
+        harness.drag_at(fourth);
+        harness.run_steps(1);
+        harness.drop_at(fourth);
+        harness.run_steps(2);
+        assert_eq!(stars(&harness), given);
+    }
+    // By keys, wherever the focus is.
+    harness.key_press_modifiers(Modifiers::SHIFT, Key::S);
+    harness.run_steps(2);
+    assert_eq!(stars(&harness), Some(3));
+    for expected in [4, 5, 5] {
+        harness.key_press(Key::S);
+        harness.run_steps(2);
+        assert_eq!(stars(&harness), Some(expected));
+    }
+    // A note of two lines: Enter begins a line, Ctrl and Enter saves.
+    harness.key_press(Key::E);
+    harness.run_steps(3);
+    harness.get_by_label("Note").focus();
+    harness.run_steps(2);
+    harness.event(egui::Event::Text("warm".to_owned()));
+    harness.key_press(Key::Enter);
+    harness.run_steps(1);
+    harness.event(egui::Event::Text("and calm".to_owned()));
+    harness.run_steps(1);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
+    harness.run_steps(3);
+    let bench = &harness.state().bench;
+    assert_eq!(bench.dialog, None);
+    assert_eq!(
+        bench.tuning.current().map(|(record, _)| record.rating.note.as_str()),
+        Some("warm\nand calm")
+    );
+    assert!(!bench.is_running(), "it does not run");
+
+    // In the table.
+    harness.state_mut().bench.apply(Action::ShowRuns(true));
+    harness.run_steps(2);
+    harness.get_by_role_and_label(Role::Table, "Runs").focus();
+    harness.run_steps(2);
+    harness.key_press(Key::ArrowDown);
+    harness.run_steps(2);
+    harness.key_press(Key::Num2);
+    harness.run_steps(2);
+    assert_eq!(stars(&harness), Some(2));
+    assert_eq!(
+        harness.state().bench.prefix.magnitude,
+        1.0,
+        "the digits mean stars here"
+    );
+    harness.get_by_role_and_label(Role::Button, "Rating").click();
+    harness.run_steps(2);
+    let rows: Vec<String> = {
+        let rows = harness.query_all_by_role(Role::Row);
+        rows.filter_map(|row| row.accesskit_node().label()).collect()
+    };
+    assert!(rows[0].ends_with("5 stars · warm and calm"), "{rows:?}");
+    assert!(rows[1].ends_with("2 stars"), "{rows:?}");
+    harness.get_by_role_and_label(Role::Table, "Runs").focus();
+    harness.run_steps(2);
+    harness.key_press(Key::Delete);
+    harness.run_steps(2);
+    assert_eq!(stars(&harness), None);
 }

@@ -15,6 +15,7 @@ mod plot_card;
 mod prefix_rail;
 mod present;
 mod prompt_bar;
+mod rating;
 mod runs;
 mod sheets;
 mod sweep;

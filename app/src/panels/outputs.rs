@@ -559,6 +559,10 @@ fn footer_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
     if ui.add_enabled(enabled, button).clicked() {
         desk.act(Action::CopyText(side));
     }
+    if side == Side::Prefixed && pane.error.is_none() {
+        super::rating::controls(ui, desk);
+        ui.add_space(8.0);
+    }
     let width = ui.available_width();
     if let Some(problem) = &pane.error {
         let room = ui.available_rect_before_wrap().shrink2(vec2(0.0, 10.0));

@@ -3,27 +3,32 @@
 
 use std::collections::BTreeSet;
 
-use eframe::egui::{self, Align2, EventFilter, Key, Rect, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
+use eframe::egui::{
+    self, Align2, EventFilter, Key, Modifiers, Rect, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, pos2, vec2,
+};
 use softprefix_core::compare::Measure;
-use softprefix_core::experiment::{GroupKey, Record};
+use softprefix_core::experiment::{GroupKey, Rating, Record};
 
 use super::desk::Desk;
 use super::label;
 use crate::model::finish_of;
+use crate::text::RatingText;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::icon::{self, Icon};
-use crate::views::{paint, toggle};
-use crate::workbench::Action;
+use crate::views::{paint, stars, toggle};
+use crate::workbench::{Action, Dialog};
 
 /// Height of a line.
 const LINE: f32 = 26.0;
 /// The measures with a column.
 const MEASURES: [Measure; 4] = [Measure::Chrf2, Measure::Indel, Measure::KlMean, Measure::Length];
-/// Prompt, kind, magnitude, P, model, the measures, how it ended.
-const COLUMNS: usize = 6 + MEASURES.len();
+/// Prompt, kind, magnitude, P, model, the measures, how it ended, the rating.
+const COLUMNS: usize = 7 + MEASURES.len();
+const ENDING: usize = COLUMNS - 2;
+const RATING: usize = COLUMNS - 1;
 /// Column widths, as shares of the table's width.
-const SHARES: [f32; COLUMNS] = [0.22, 0.12, 0.08, 0.05, 0.16, 0.07, 0.07, 0.07, 0.06, 0.10];
+const SHARES: [f32; COLUMNS] = [0.18, 0.11, 0.08, 0.04, 0.14, 0.06, 0.06, 0.07, 0.06, 0.09, 0.11];
 
 /// What the table keeps between frames.
 #[derive(Default)]
@@ -64,7 +69,7 @@ impl RunsTable {
                 let order = match (a.values[column], b.values[column]) {
                     (Some(x), Some(y)) => x.total_cmp(&y),
                     (None, None) => a.cells[column].cmp(&b.cells[column]),
-                    (known, _) => known.is_some().cmp(&true),
+                    (x, y) => x.is_some().cmp(&y.is_some()),
                 };
                 if descending { order.reverse() } else { order }
             });
@@ -99,6 +104,7 @@ impl RunsTable {
         let stepped = stepped(ui, &table, at, &(0..lines.len()).filter(can_open).collect::<Vec<_>>());
         let mut hit = None;
         if table.has_focus() {
+            rate_by_keys(ui, desk, at.and_then(|at| lines.get(at)).map(|line| line.record));
             let (shift, space) = ui.input(|input| (input.modifiers.shift, input.key_pressed(Key::Space)));
             hit = match stepped {
                 Some(next) if shift => {
@@ -149,14 +155,19 @@ impl RunsTable {
             toggle::toggle(ui, &mut self.only_this_prompt, text.only_this_prompt);
             ui.add_space(16.0);
             if self.chosen.is_empty() {
+                let about = [
+                    text.choose_about,
+                    RatingText::of(desk.bench.settings.language).table_about,
+                ]
+                .join(" ");
                 let galley = paint::cut_to(
                     ui,
-                    text.choose_about,
+                    &about,
                     theme::CAPTION.regular(),
                     palette.text3,
                     ui.available_width(),
                 );
-                ui.add(egui::Label::new(galley)).on_hover_text(text.choose_about);
+                ui.add(egui::Label::new(galley)).on_hover_text(about);
                 return;
             }
             ui.label(paint::words(
@@ -215,7 +226,7 @@ impl RunsTable {
         paint::focus_ring(ui, &response, place.shrink(3.0), theme::RADIUS_TAG);
         if response.clicked() {
             // Text is sorted ascending and numbers descending; a second click reverses the order, a third resets it.
-            let first = index >= 2 && index != 4;
+            let first = index >= 2 && index != 4 && index != ENDING;
             self.sorted = match sorted {
                 None => Some((index, first)),
                 Some((_, descending)) if descending == first => Some((index, !first)),
@@ -243,6 +254,7 @@ fn name_of(desk: &Desk<'_>, column: usize) -> &'static str {
         2 => magnitude,
         3 => len,
         4 => model,
+        RATING => RatingText::of(desk.bench.settings.language).column,
         _ => MEASURES
             .get(column - 5)
             .map_or(ending, |measure| (desk.text.measures)(*measure)),
@@ -273,8 +285,23 @@ fn line_of<'d>(desk: &Desk<'d>, record: &'d Record) -> Line<'d> {
             cells[5 + index] = label::figures(measure, measured(measure));
         }
     }
-    cells[COLUMNS - 1] = finish_of(record).map_or_else(String::new, |finish| (text.finish)(finish).to_owned());
+    cells[ENDING] = finish_of(record).map_or_else(String::new, |finish| (text.finish)(finish).to_owned());
+    values[RATING] = record.rating.stars.map(|stars| f64::from(stars.count()));
+    cells[RATING] = RatingText::of(desk.bench.settings.language).words(&record.rating);
     Line { record, cells, values }
+}
+
+/// Rates the shown run by the table's keys.
+fn rate_by_keys(ui: &Ui, desk: &mut Desk<'_>, record: Option<&Record>) {
+    let Some(record) = record else { return };
+    if let Some(stars) = stars::typed(ui) {
+        let note = record.rating.note.clone();
+        desk.act(Action::Rate(record.id.clone(), Rating { stars, note }));
+    }
+    let is_asked = ui.input_mut(|input| input.consume_key(Modifiers::NONE, Key::E));
+    if is_asked && desk.bench.rated_run().is_some_and(|shown| shown.id == record.id) {
+        desk.act(Action::ShowDialog(Dialog::Note));
+    }
 }
 
 /// Returns the line that Up and Down select from line `at`, while the table has the focus.
@@ -292,6 +319,21 @@ fn stepped(ui: &Ui, table: &egui::Response, at: Option<usize>, lines: &[usize]) 
     let last = lines.len().checked_sub(1)?;
     let next = now.map_or(0, |now| now.saturating_add_signed(by).min(last));
     lines.get(next).copied().filter(|_| by != 0)
+}
+
+/// Draws the stars, and as much of the note as has room.
+fn rating_cell(ui: &Ui, column: &Rect, record: &Record, y: f32) {
+    let palette = Palette::of(ui);
+    let rating = &record.rating;
+    let left = pos2(column.left(), y);
+    stars::paint_stars(ui.painter(), left, rating.stars, palette.text);
+    let from = rating.stars.map_or(0.0, |_| stars::CELL);
+    let room = column.width() - from;
+    if !rating.note.is_empty() && room > 14.0 {
+        let note = rating.note.replace('\n', " ");
+        let galley = paint::cut_to(ui, &note, theme::CAPTION.regular(), palette.text2, room);
+        paint::place(ui.painter(), left + vec2(from, 0.0), Align2::LEFT_CENTER, galley);
+    }
 }
 
 /// Shows a line, `on` where its run is looked at; answers what was done with it.
@@ -312,6 +354,10 @@ fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], on: bool, chosen: bool) 
         ui.painter().rect_filled(bar, 0.0, palette.text);
     }
     for (index, (cell, column)) in line.cells.iter().zip(columns).enumerate() {
+        if index == RATING {
+            rating_cell(ui, column, line.record, rect.center().y);
+            continue;
+        }
         let is_figure = matches!(index, 2 | 3) || (5..5 + MEASURES.len()).contains(&index);
         let font = if is_figure {
             theme::CAPTION.mono()
@@ -325,6 +371,10 @@ fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], on: bool, chosen: bool) 
         let at = pos2(column.left() + if index == 0 { 8.0 } else { 0.0 }, rect.center().y);
         paint::place(ui.painter(), at, Align2::LEFT_CENTER, galley);
     }
+    let response = match line.record.rating.note.as_str() {
+        "" => response,
+        note => response.on_hover_text(note),
+    };
     if response.hovered() {
         ui.ctx().set_cursor_icon(egui::CursorIcon::PointingHand);
     }

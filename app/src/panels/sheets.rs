@@ -3,20 +3,23 @@
 use std::path::PathBuf;
 
 use eframe::egui::{
-    self, Align, CornerRadius, Frame, Id, Key, Layout, Margin, Modal, Response, ScrollArea, Stroke, TextEdit, Ui, vec2,
+    self, Align, CornerRadius, Frame, Id, Key, KeyboardShortcut, Layout, Margin, Modal, Modifiers, Response,
+    ScrollArea, Stroke, TextEdit, Ui, vec2,
 };
+
+use softprefix_core::experiment::Rating;
 
 use super::desk::Desk;
 use crate::commands::{COMMANDS, Group};
 use crate::messages::FileQuestion;
 use crate::model::{ModelChoice, ModuleState, Target};
-use crate::text;
+use crate::text::{self, RatingText};
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::icon::{Icon, IconButton};
-use crate::views::paint;
 use crate::views::status::{self, Status};
-use crate::workbench::{Action, Dialog};
+use crate::views::{paint, stars};
+use crate::workbench::{Action, Dialog, LONGEST_NOTE};
 
 /// What the dialogs keep between frames.
 #[derive(Default)]
@@ -25,6 +28,8 @@ pub struct Sheets {
     address_wrong: bool,
     path: String,
     path_taken: bool,
+    /// The run whose note is edited, and its rating as edited so far.
+    rated: Option<(String, Rating)>,
     /// The dialog of the last frame, to detect that one opens.
     open: Option<Dialog>,
 }
@@ -39,6 +44,8 @@ impl Sheets {
         if opened {
             self.address_wrong = false;
             self.path_taken = false;
+            let rated = desk.bench.rated_run();
+            self.rated = rated.map(|record| (record.id.clone(), record.rating.clone()));
             let suggested = desk.bench.path_asked.as_ref().and_then(FileQuestion::suggested);
             self.path = suggested.unwrap_or_default().to_owned();
             if let (Dialog::Connect, Target::Remote { address, .. }) = (dialog, &desk.bench.target) {
@@ -76,6 +83,7 @@ impl Sheets {
                         Dialog::Models => models(ui, desk),
                         Dialog::LeftOverTasks => left_over(ui, desk),
                         Dialog::Identity => super::identity::sheet(ui, desk),
+                        Dialog::Note => self.note(ui, desk, opened),
                         Dialog::About => about(ui, desk),
                         Dialog::Path => self.path(ui, desk, opened),
                     });
@@ -142,6 +150,58 @@ impl Sheets {
                 }
                 None => self.address_wrong = true,
             }
+        }
+    }
+
+    /// Stars and note of a run. Ctrl and Enter saves: Enter alone begins a line, and ends the input of Japanese.
+    fn note(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, opened: bool) {
+        let Some((id, rating)) = &mut self.rated else { return };
+        let palette = Palette::of(ui);
+        let text = RatingText::of(desk.bench.settings.language);
+        let bench = desk.bench;
+        let tuned = bench.tuning.record(id).map(|record| (record, &bench.tuning.analysis));
+        if let Some((record, among)) = tuned.or(bench.sweep.record(id).map(|record| (record, &bench.sweep.analysis))) {
+            let words = super::label::of(desk, record, among);
+            ui.label(paint::words(words, theme::BODY, palette.text2));
+        }
+        let spoken = (text.spoken)(rating.stars);
+        if let Some(stars) = stars::stars(ui, rating.stars, text.stars, &spoken) {
+            rating.stars = stars;
+        }
+        let frame = Frame::NONE
+            .fill(palette.inset)
+            .stroke(Stroke::new(1.0, palette.stroke))
+            .corner_radius(CornerRadius::same(theme::RADIUS_CONTROL))
+            .inner_margin(Margin::symmetric(10, 8));
+        let response = ui.add(
+            TextEdit::multiline(&mut rating.note)
+                .id_salt("note")
+                .hint_text(text.hint)
+                .char_limit(LONGEST_NOTE)
+                .font(theme::BODY.regular())
+                .desired_rows(5)
+                .desired_width(f32::INFINITY)
+                .return_key(KeyboardShortcut::new(Modifiers::NONE, Key::Enter))
+                .frame(frame),
+        );
+        let response = response.accessible_name(text.note);
+        paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
+        if opened {
+            response.request_focus();
+        }
+        ui.add_space(8.0);
+        let save = KeyboardShortcut::new(Modifiers::COMMAND, Key::Enter);
+        let mut saved = ui.input_mut(|input| input.consume_shortcut(&save));
+        ui.horizontal(|ui| {
+            let button = Button::ink(text.save).key(super::desk::keys(ui, &save));
+            saved |= ui.add(button).clicked();
+            if ui.add(Button::outlined(desk.text.cancel)).clicked() {
+                desk.act(Action::CloseDialog);
+            }
+        });
+        if saved {
+            desk.act(Action::Rate(id.clone(), rating.clone()));
+            desk.act(Action::CloseDialog);
         }
     }
 
@@ -214,6 +274,7 @@ fn title(ui: &mut Ui, desk: &mut Desk<'_>, dialog: Dialog) {
         Dialog::Models => text.models_title,
         Dialog::LeftOverTasks => text.left_over_title,
         Dialog::Identity => desk.prefix_text().identity_title,
+        Dialog::Note => RatingText::of(desk.bench.settings.language).title,
         Dialog::About => text.about_title,
         Dialog::Path => text.path_title,
     };

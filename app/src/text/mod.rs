@@ -10,6 +10,7 @@ mod doctor;
 mod en;
 mod ja;
 mod prefix;
+mod rating;
 mod sweep;
 mod twin;
 
@@ -17,6 +18,7 @@ pub use deep::DeepText;
 pub use demo::DemoText;
 pub use doctor::DoctorText;
 pub use prefix::PrefixText;
+pub use rating::RatingText;
 pub use sweep::SweepText;
 pub use twin::TwinText;
 

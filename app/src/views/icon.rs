@@ -29,6 +29,7 @@ pub enum Icon {
     Menu,
     ArrowLeft,
     ArrowRight,
+    Note,
 }
 
 /// Paints `icon` into a square of 16 points around `centre`.
@@ -130,6 +131,13 @@ pub fn paint(painter: &Painter, icon: Icon, centre: Pos2, colour: Color32) {
         Icon::Menu => {
             for x in [-5.0, 0.0, 5.0] {
                 painter.circle_filled(at(x, 0.0), 1.5, colour);
+            }
+        }
+        Icon::Note => {
+            let sheet = Rect::from_center_size(centre, vec2(11.0, 12.0));
+            painter.rect_stroke(sheet, CornerRadius::same(2), stroke, StrokeKind::Middle);
+            for (y, end) in [(-2.5, 3.0), (0.5, 3.0), (3.5, 0.5)] {
+                path(vec![at(-3.0, y), at(end, y)]);
             }
         }
         Icon::ArrowLeft | Icon::ArrowRight => {

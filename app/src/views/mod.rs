@@ -23,5 +23,6 @@ pub mod segmented;
 pub mod select;
 pub mod slider;
 pub mod stage;
+pub mod stars;
 pub mod status;
 pub mod toggle;

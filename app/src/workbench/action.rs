@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::experiment::Rating;
 use softprefix_core::experiment::drawing::Paper;
 use softprefix_core::prefix::{Generator, Rounding};
 
@@ -77,6 +78,8 @@ pub enum Action {
     /// Shows these runs in the plot, of whichever prompts; none shows those of the prompt again.
     PlotRuns(Vec<String>),
     ClearRuns,
+    /// Gives a run of Tune or Sweep these stars and this note, in place of those that it has.
+    Rate(String, Rating),
     SetMeasure(Measure),
     NextMeasure,
     SetGranularity(Granularity),

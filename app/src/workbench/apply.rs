@@ -89,6 +89,7 @@ impl Workbench {
                 let shown = self.tuning.points().map(|(record, _)| record.id.clone()).collect();
                 self.remove_runs(shown);
             }
+            Action::Rate(id, rating) => self.rate(id, rating),
             Action::SetMeasure(measure) => self.measure = measure,
             Action::NextMeasure => {
                 let at = Measure::ALL

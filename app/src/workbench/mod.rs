@@ -49,6 +49,7 @@ use flight::{Flight, StreamingDiff};
 pub use deep::Deep;
 pub use library::Library;
 pub use material::dropped;
+pub use sessions::LONGEST_NOTE;
 pub use tuning::Tuning;
 pub use window::{Dialog, Effect, FileState, Notice, Tab};
 

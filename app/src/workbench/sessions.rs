@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
-use softprefix_core::experiment::{Comparison, Entry, MeasuredText, Past};
+use softprefix_core::experiment::{Comparison, Entry, MeasuredText, Past, Rating, Record, Stars};
 
 use super::library::LibraryState;
-use super::{Notice, Tab, Tuning, Workbench};
+use super::{Action, Notice, Tab, Tuning, Workbench};
 use crate::messages::{LibraryEvent, LibraryRequest, Request};
 use crate::model::{Pane, RunId};
+
+/// Most characters of a note.
+pub const LONGEST_NOTE: usize = 10_000;
 
 impl Workbench {
     /// Starts a new session; the old one stays in the history.
@@ -80,6 +83,47 @@ impl Workbench {
                 .push(Request::Library(LibraryRequest::Append(Box::new(entry.clone()))));
         }
         self.tuning.append(entry);
+    }
+
+    /// Returns the run whose stars and note are set by keys and buttons: that of the right pane.
+    pub fn rated_run(&self) -> Option<&Record> {
+        match self.tab {
+            Tab::Tune => {
+                let (record, _) = self.tuning.current()?;
+                // Between the start of a run and its end the pane shows no record.
+                (!self.prefixed.is_running() && record.output() == &*self.prefixed.text).then_some(record)
+            }
+            Tab::Sweep => self.sweep.record(self.sweep.selected.as_deref()?),
+            _ => None,
+        }
+    }
+
+    /// Returns the action that gives the run in view `by` stars more; `None` at the end of the scale.
+    pub fn with_stars(&self, by: i8) -> Option<Action> {
+        let record = self.rated_run()?;
+        let stars = match record.rating.stars {
+            None if by < 0 => return None,
+            None => Stars::new(1),
+            Some(stars) => Some(stars.count().checked_add_signed(by).and_then(Stars::new)?),
+        };
+        let rating = Rating {
+            stars,
+            ..record.rating.clone()
+        };
+        Some(Action::Rate(record.id.clone(), rating))
+    }
+
+    /// Saves what a person thinks of a run as a line of its journal.
+    pub(super) fn rate(&mut self, record: String, mut rating: Rating) {
+        let longest = rating.note.char_indices().nth(LONGEST_NOTE);
+        rating.note.truncate(longest.map_or(rating.note.len(), |(end, _)| end));
+        let entry = Entry::Rated { record, rating };
+        if entry.experiment() == self.tuning.past.experiment.id {
+            self.change_session(entry);
+        } else {
+            // It is shown as soon as it is saved.
+            self.ask_library(LibraryRequest::Append(Box::new(entry)));
+        }
     }
 
     pub(super) fn ask_library(&mut self, request: LibraryRequest) {

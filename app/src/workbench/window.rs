@@ -29,6 +29,8 @@ pub enum Dialog {
     LeftOverTasks,
     /// Details of the current prefix: norms, digest, nearest tokens.
     Identity,
+    /// Stars and note of the run in view.
+    Note,
     About,
     /// A typed path, where the system has no file dialog.
     Path,

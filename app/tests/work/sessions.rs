@@ -8,9 +8,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use softprefix::bridge::recording::demo;
-use softprefix::model::{MagnitudeUnit, ModuleState, Side};
-use softprefix::workbench::{Action, PlaybackAction, Tab, Workbench};
-use softprefix_core::experiment::{Journal, Past, experiments};
+use softprefix::model::{Format, MagnitudeUnit, ModuleState, Side};
+use softprefix::workbench::sweep::Stage;
+use softprefix::workbench::{Action, PlaybackAction, SweepAction, Tab, Workbench};
+use softprefix_core::experiment::{Journal, Past, Rating, Stars, experiments};
 use softprefix_core::prefix::{PrefixRecipe, split_mix};
 use softprefix_core::protocol::extension::FinishReason;
 use softprefix_unit::testing::small_model;
@@ -365,4 +366,55 @@ fn a_window_killed_at_random_moments_comes_back_with_every_finished_run() {
         .map(|record| record.id.clone())
         .collect();
     assert!(all.is_subset(&there));
+}
+
+#[test]
+fn stars_and_notes_of_tune_and_sweep_are_lines_of_their_journals_and_there_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = Desk::in_library(folder.path());
+    desk.connect(at(serve(tiny_model())));
+    tune(&mut desk, &[1.0, 4.0]);
+    let tuned = desk.current().0.id.clone();
+    let rating = |stars: u8, note: &str| Rating {
+        stars: Stars::new(stars),
+        note: note.to_owned(),
+    };
+    desk.apply(Action::Rate(tuned.clone(), rating(4, "warm\n二行目")));
+    desk.apply(Action::Rate(tuned.clone(), rating(0, "cold")));
+    assert_eq!(desk.current().0.rating, rating(0, "cold"), "shown at once");
+
+    desk.apply(Action::ShowTab(Tab::Sweep));
+    for action in [
+        SweepAction::AddCurrentPrompt,
+        SweepAction::RemoveCase(0),
+        SweepAction::SetLens(vec![1]),
+        SweepAction::SetMagnitudes("1, 8".to_owned()),
+        SweepAction::Start,
+    ] {
+        desk.apply(Action::Sweep(action));
+    }
+    desk.until("the sweep", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
+    let swept = desk.bench.sweep.experiment().unwrap().records[1].id.clone();
+    desk.apply(Action::Sweep(SweepAction::Select(Some(swept.clone()))));
+    assert_eq!(desk.bench.rated_run().map(|record| &record.id), Some(&swept));
+    let more = desk.bench.with_stars(1).unwrap();
+    desk.apply(more);
+    desk.until("its star", |bench| {
+        bench.rated_run().is_some_and(|record| record.rating == rating(1, ""))
+    });
+    let csv = folder.path().join("runs.csv");
+    desk.export(Format::Csv, &csv);
+    assert!(std::fs::read_to_string(&csv).unwrap().contains(",1,\r\n"));
+
+    let kept = kept(folder.path());
+    let found = |id: &str| {
+        let mut records = kept.iter().flat_map(|past| &past.records);
+        records.find(|record| record.id == id).unwrap().rating.clone()
+    };
+    assert_eq!((found(&tuned), found(&swept)), (rating(0, "cold"), rating(1, "")));
+    drop(desk);
+    let mut desk = Desk::again(folder.path());
+    desk.until("the session", |bench| !bench.tuning.is_empty());
+    let record = desk.bench.tuning.record(&tuned).unwrap();
+    assert_eq!(record.rating, rating(0, "cold"));
 }

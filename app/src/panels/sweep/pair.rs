@@ -8,7 +8,7 @@ use softprefix_core::compare::{Measure, Measures};
 use softprefix_core::experiment::analysis::Point;
 use softprefix_core::experiment::{Outcome, Record};
 
-use super::super::{deep, label, outputs};
+use super::super::{deep, label, outputs, rating};
 use super::words;
 use crate::panels::desk::Desk;
 use crate::theme::{self, Palette, Type};
@@ -202,6 +202,11 @@ impl PairCard {
             deep::pair_switch(&mut right, desk);
             right.add_space(4.0);
             outputs::differences(&mut right, desk);
+            // The rest of the line is the title's.
+            let title = paint::line_of_text(&right, title, theme::CARD_TITLE.semibold(), palette.text);
+            right.set_max_width((right.available_width() - title.size().x - 12.0).max(0.0));
+            right.add_space(4.0);
+            rating::controls(&mut right, desk);
         }
     }
 

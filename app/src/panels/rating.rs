@@ -1,0 +1,43 @@
+//! Stars of the run in view, and the button for its note.
+
+use eframe::egui::Ui;
+use softprefix_core::experiment::Rating;
+
+use super::desk::Desk;
+use crate::text::RatingText;
+use crate::views::icon::{Icon, IconButton};
+use crate::views::stars;
+use crate::workbench::{Action, Dialog};
+
+/// Size of the note's button.
+const NOTE: f32 = 24.0;
+/// Width of both.
+pub(super) const WIDTH: f32 = stars::WIDTH + 4.0 + NOTE;
+
+/// Draws both, from right to left as the layout of a card's foot goes; nothing while there is no run to rate or no room.
+pub(super) fn controls(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let Some(record) = desk.bench.rated_run().filter(|_| ui.available_width() >= WIDTH) else {
+        return;
+    };
+    let text = RatingText::of(desk.bench.settings.language);
+    ui.spacing_mut().item_spacing.x = 4.0;
+    let rating = &record.rating;
+    let name = if rating.note.is_empty() {
+        text.add_note
+    } else {
+        text.note
+    };
+    let button = IconButton::new(Icon::Note, name).size(NOTE);
+    let response = if rating.note.is_empty() {
+        ui.add(button)
+    } else {
+        ui.add(button.outlined()).on_hover_text(&rating.note)
+    };
+    if response.clicked() {
+        desk.act(Action::ShowDialog(Dialog::Note));
+    }
+    if let Some(stars) = stars::stars(ui, rating.stars, text.stars, &(text.spoken)(rating.stars)) {
+        let note = rating.note.clone();
+        desk.act(Action::Rate(record.id.clone(), Rating { stars, note }));
+    }
+}

@@ -1,0 +1,68 @@
+//! The words of stars and notes on runs, in each language.
+
+use softprefix_core::experiment::{Rating, Stars};
+
+use crate::model::Language;
+
+/// The words of one language.
+pub struct RatingText {
+    pub stars: &'static str,
+    /// A number of stars, or that there are none.
+    pub spoken: fn(Option<Stars>) -> String,
+    pub note: &'static str,
+    pub add_note: &'static str,
+    pub title: &'static str,
+    pub hint: &'static str,
+    pub save: &'static str,
+    /// The column of the table of runs.
+    pub column: &'static str,
+    /// What the keys do in the table of runs.
+    pub table_about: &'static str,
+}
+
+impl RatingText {
+    pub fn of(language: Language) -> &'static Self {
+        match language {
+            Language::English => &ENGLISH,
+            Language::Japanese => &JAPANESE,
+        }
+    }
+
+    /// A rating in words: stars, then the note; empty where there is neither.
+    pub fn words(&self, rating: &Rating) -> String {
+        let stars = rating.stars.map(|stars| (self.spoken)(Some(stars)));
+        let note = (!rating.note.is_empty()).then(|| rating.note.replace('\n', " "));
+        stars.into_iter().chain(note).collect::<Vec<_>>().join(" · ")
+    }
+}
+
+static ENGLISH: RatingText = RatingText {
+    stars: "Stars of this run",
+    spoken: |stars| match stars.map(Stars::count) {
+        None => "not rated".to_owned(),
+        Some(1) => "1 star".to_owned(),
+        Some(count) => format!("{count} stars"),
+    },
+    note: "Note",
+    add_note: "Add a note",
+    title: "Stars and note",
+    hint: "What is special about this run?",
+    save: "Save",
+    column: "Rating",
+    table_about: "Keys in the table: 0 to 5 give stars, Delete takes them back, E writes a note, Space chooses.",
+};
+
+static JAPANESE: RatingText = RatingText {
+    stars: "この実行の評価（星）",
+    spoken: |stars| match stars.map(Stars::count) {
+        None => "評価なし".to_owned(),
+        Some(count) => format!("星 {count}"),
+    },
+    note: "メモ",
+    add_note: "メモを付ける",
+    title: "評価とメモ",
+    hint: "この実行で気づいたこと",
+    save: "保存",
+    column: "評価",
+    table_about: "表のキー：0〜5 で星、Delete で取り消し、E でメモ、Space で選択。",
+};
