@@ -681,7 +681,7 @@ fn a_run_is_rated_in_its_pane_by_keys_and_in_the_table_which_sorts_by_stars() {
     assert_eq!(stars(&harness), Some(2));
     assert_eq!(
         harness.state().bench.prefix.magnitude,
-        1.0,
+        2.0,
         "the digits mean stars here"
     );
     harness.get_by_role_and_label(Role::Button, "Rating").click();
