@@ -560,7 +560,8 @@ fn footer_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
         desk.act(Action::CopyText(side));
     }
     if side == Side::Prefixed && pane.error.is_none() {
-        super::rating::controls(ui, desk);
+        let room = ui.available_width();
+        super::rating::controls(ui, desk, room);
         ui.add_space(8.0);
     }
     let width = ui.available_width();

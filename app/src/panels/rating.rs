@@ -12,11 +12,11 @@ use crate::workbench::{Action, Dialog};
 /// Size of the note's button.
 const NOTE: f32 = 24.0;
 /// Width of both.
-pub(super) const WIDTH: f32 = stars::WIDTH + 4.0 + NOTE;
+const WIDTH: f32 = stars::WIDTH + 4.0 + NOTE;
 
-/// Draws both, from right to left as the layout of a card's foot goes; nothing while there is no run to rate or no room.
-pub(super) fn controls(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let Some(record) = desk.bench.rated_run().filter(|_| ui.available_width() >= WIDTH) else {
+/// Draws both, from right to left as the layout of a card's foot goes; nothing while there is no run to rate or less `room` than they take.
+pub(super) fn controls(ui: &mut Ui, desk: &mut Desk<'_>, room: f32) {
+    let Some(record) = desk.bench.rated_run().filter(|_| room >= WIDTH) else {
         return;
     };
     let text = RatingText::of(desk.bench.settings.language);

@@ -204,9 +204,9 @@ impl PairCard {
             outputs::differences(&mut right, desk);
             // The rest of the line is the title's.
             let title = paint::line_of_text(&right, title, theme::CARD_TITLE.semibold(), palette.text);
-            right.set_max_width((right.available_width() - title.size().x - 12.0).max(0.0));
-            right.add_space(4.0);
-            rating::controls(&mut right, desk);
+            let room = right.available_width() - title.size().x - 20.0;
+            right.add_space(8.0);
+            rating::controls(&mut right, desk, room);
         }
     }
 
