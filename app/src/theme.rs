@@ -45,7 +45,7 @@ pub struct Palette {
     /// Fine, with a ticked circle.
     pub good: Color32,
     /// Warning, with a triangle.
-    pub look_here: Color32,
+    pub warning: Color32,
     /// Error or collapsed output, with a crossed square.
     pub broken: Color32,
     /// Steps of KL, from small to large: a violet of its own, since KL is neither the baseline's nor the prefix's.
@@ -75,7 +75,7 @@ pub const DARK: Palette = Palette {
     prefix: rgb(0xFF9E45),
     prefix_fill: rgb(0xFF9E45),
     good: rgb(0x5CD1A5),
-    look_here: rgb(0xEBCF52),
+    warning: rgb(0xEBCF52),
     broken: rgb(0xFF7FA0),
     kl: [rgb(0x241D38), rgb(0x3B2C66), rgb(0x573B9A), rgb(0x7749D2)],
     kl_line: rgb(0xC3ABFF),
@@ -99,7 +99,7 @@ pub const LIGHT: Palette = Palette {
     prefix: rgb(0xA84300),
     prefix_fill: rgb(0xD45B00),
     good: rgb(0x0A6647),
-    look_here: rgb(0x6B5600),
+    warning: rgb(0x6B5600),
     broken: rgb(0xAD124C),
     kl: [rgb(0xEEE8FA), rgb(0xD6C6F4), rgb(0xBA9DEC), rgb(0x9D74E2)],
     kl_line: rgb(0x4B1FA3),
@@ -258,7 +258,7 @@ fn visuals(palette: &Palette) -> Visuals {
         extreme_bg_color: palette.inset,
         text_edit_bg_color: Some(palette.inset),
         code_bg_color: palette.inset,
-        warn_fg_color: palette.look_here,
+        warn_fg_color: palette.warning,
         error_fg_color: palette.broken,
         window_corner_radius: CornerRadius::same(RADIUS_CARD),
         window_shadow: Shadow::NONE,
@@ -320,7 +320,7 @@ mod tests {
                     palette.baseline,
                     palette.prefix,
                     palette.good,
-                    palette.look_here,
+                    palette.warning,
                     palette.broken,
                 ] {
                     assert!(

@@ -177,7 +177,7 @@ fn the_budget_and_the_marks_of_standing() {
         ui.horizontal(|ui| {
             for mark in [
                 Status::Good,
-                Status::LookHere,
+                Status::Warning,
                 Status::Broken,
                 Status::Busy,
                 Status::Away,

@@ -210,7 +210,7 @@ async fn look(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
     if !args.no_ssh && host.is_for_ssh() {
         match Ssh::open(host, args.reach.options()).await {
             Ok(ssh) => look_over_ssh(&ssh, None, &mut tell).await,
-            Err(error) => tell(Finding::could_not_look("ssh", "0", error.said())),
+            Err(error) => tell(Finding::not_checked("ssh", "0", error.said())),
         }
     }
     talk::look(&talk, &mut tell).await;
@@ -227,8 +227,8 @@ async fn look(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
         ));
     } else {
         let (look, could_not, good) = (
-            count(Verdict::LookHere),
-            count(Verdict::CouldNotLook),
+            count(Verdict::Warning),
+            count(Verdict::NotChecked),
             count(Verdict::Good),
         );
         args.reach.say(&said!(
@@ -366,7 +366,7 @@ async fn exit_tasks(reach: &ReachArgs, talk: &Talk) -> Result<Exit, Failure> {
         "Ends every task of the LLM unit on {address}; whoever uses one loses it. This cannot be undone.",
         "{address} の LLM ユニットのタスクをすべて終了します。使っている人がいれば、そのタスクは失われます。元に戻せません。"
     ));
-    if !reach.agree(&said!("Go on?", "続けますか？"))? {
+    if !reach.agree(&said!("Continue?", "続けますか？"))? {
         return Ok(Exit::Success);
     }
     let ended = talk::exit_left_over_tasks(talk)
@@ -396,7 +396,7 @@ async fn undo(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> 
         "Gives back what {id} changed, from the backup on the module.",
         "{id} が変更したものを、モジュール上のバックアップから元に戻します。"
     ));
-    if !reach.agree(&said!("Go on?", "続けますか？"))? {
+    if !reach.agree(&said!("Continue?", "続けますか？"))? {
         return Ok(Exit::Success);
     }
     let outcome = remedy.undo(&ssh).await;

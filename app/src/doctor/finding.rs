@@ -10,8 +10,8 @@ use crate::model::{Language, Said, said};
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     Broken,
-    LookHere,
-    CouldNotLook,
+    Warning,
+    NotChecked,
     Good,
 }
 
@@ -21,12 +21,12 @@ impl Verdict {
     pub const fn word(self, language: Language) -> &'static str {
         match (self, language) {
             (Self::Broken, Language::English) => "broken",
-            (Self::LookHere, Language::English) => "look here",
-            (Self::CouldNotLook, Language::English) => "could not look",
+            (Self::Warning, Language::English) => "warning",
+            (Self::NotChecked, Language::English) => "not checked",
             (Self::Good, Language::English) => "good",
             (Self::Broken, Language::Japanese) => "故障",
-            (Self::LookHere, Language::Japanese) => "要確認",
-            (Self::CouldNotLook, Language::Japanese) => "確認できず",
+            (Self::Warning, Language::Japanese) => "要確認",
+            (Self::NotChecked, Language::Japanese) => "確認できず",
             (Self::Good, Language::Japanese) => "正常",
         }
     }
@@ -73,9 +73,9 @@ impl Finding {
 
     /// Creates the finding of a check that could not be made, with the reason.
     #[must_use]
-    pub fn could_not_look(id: &'static str, section: &'static str, why: Said) -> Self {
+    pub fn not_checked(id: &'static str, section: &'static str, why: Said) -> Self {
         let title = said!("Could not look at this", "確認できませんでした");
-        Self::new(id, section, Verdict::CouldNotLook, title, why)
+        Self::new(id, section, Verdict::NotChecked, title, why)
     }
 
     #[must_use]

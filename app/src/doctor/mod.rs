@@ -30,16 +30,16 @@ pub use ssh::{Host, Ssh, SshError, SshOptions};
 pub async fn look_over_ssh(ssh: &Ssh, in_use: Option<(&str, usize)>, mut tell: impl FnMut(Finding)) {
     let or_why = |id, section, result: Result<Finding, SshError>| match result {
         Ok(finding) => finding,
-        Err(error) => Finding::could_not_look(id, section, error.said()),
+        Err(error) => Finding::not_checked(id, section, error.said()),
     };
     match checks::unfinished::look(ssh).await {
         Ok(finding) => finding.into_iter().for_each(&mut tell),
-        Err(error) => tell(Finding::could_not_look("unfinished", "0", error.said())),
+        Err(error) => tell(Finding::not_checked("unfinished", "0", error.said())),
     }
     tell(or_why("service", "0.1", checks::service::look(ssh).await));
     match checks::build::look(ssh).await {
         Ok(findings) => findings.into_iter().for_each(&mut tell),
-        Err(error) => tell(Finding::could_not_look("tree", "1.1", error.said())),
+        Err(error) => tell(Finding::not_checked("tree", "1.1", error.said())),
     }
     tell(or_why("unit", "2", checks::unit::look(ssh).await));
     tell(or_why("libstdcxx", "3", checks::libstdcxx::look(ssh).await));

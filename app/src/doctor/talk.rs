@@ -150,7 +150,7 @@ async fn tasks(module: &Module) -> Finding {
         ),
         Ok(ids) => {
             let count = ids.len();
-            let verdict = if count >= 2 { Verdict::LookHere } else { Verdict::Good };
+            let verdict = if count >= 2 { Verdict::Warning } else { Verdict::Good };
             Finding::new(
                 "tasks",
                 "8.2",
@@ -256,7 +256,7 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
                 "Differences below those of two baselines mean nothing. Set enable_top_k_sampling to false on the model's card for greedy output.",
                 "二つのベースラインの差より小さい違いに意味はありません。モデルカードの enable_top_k_sampling を false にすると決定的になります。"
             );
-            tell(Finding::new("second-run", "6", Verdict::LookHere, title, text).fact(
+            tell(Finding::new("second-run", "6", Verdict::Warning, title, text).fact(
                 said!("second run", "二回目"),
                 shorten(&again.text),
                 false,
@@ -288,7 +288,7 @@ async fn leave(task: &Task, tell: &mut impl FnMut(Finding)) {
             "この診断で使ったタスクを終了できませんでした"
         );
         let text = errors::client(&error).whole();
-        tell(Finding::new("tasks", "8.2", Verdict::LookHere, title, text).fact(
+        tell(Finding::new("tasks", "8.2", Verdict::Warning, title, text).fact(
             said!("task", "タスク"),
             task.work_id(),
             true,
@@ -307,7 +307,7 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
             .and_then(|cards| cards.into_iter().find(|card| card.name == model)?.hidden_size),
     };
     let Some(hidden_size) = hidden_size else {
-        return Finding::could_not_look(
+        return Finding::not_checked(
             "prefix",
             "9",
             said!(
@@ -320,7 +320,7 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
     let (zero, loud) = match (prefix(0.0), prefix(LOUD)) {
         (Ok(zero), Ok(loud)) => (zero, loud),
         (Err(error), _) | (_, Err(error)) => {
-            return Finding::could_not_look("prefix", "9", errors::prefix(&error).whole());
+            return Finding::not_checked("prefix", "9", errors::prefix(&error).whole());
         }
     };
     let zero = infer(task, PROMPT, Some(zero)).await;
@@ -353,7 +353,7 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
             ),
         ),
         (None, Ok(_)) if changed => (
-            Verdict::LookHere,
+            Verdict::Warning,
             said!(
                 "A large prefix changes the text, but so does a second run",
                 "大きなプレフィックスで出力は変わりますが、二回目の実行でも変わります"
@@ -461,21 +461,21 @@ async fn stream(module: &Module, model: &str, ours: bool, tell: &mut impl FnMut(
             ),
         ),
         (Ok(_), Ok(_)) => (
-            Verdict::LookHere,
+            Verdict::Warning,
             said!(
                 "A Japanese stream ends, but its text differs",
                 "日本語のストリームは最後まで届きますが、テキストが異なります"
             ),
         ),
         (Ok(_), Err(ClientError::StreamStopped { .. })) => (
-            Verdict::LookHere,
+            Verdict::Warning,
             said!(
                 "A Japanese stream stops half-way: use non-stream output",
                 "日本語のストリームが途中で止まります。非ストリーム出力を使ってください"
             ),
         ),
         (Ok(_), Err(_)) => (
-            Verdict::LookHere,
+            Verdict::Warning,
             said!(
                 "A Japanese stream fails: use non-stream output",
                 "日本語のストリームが失敗します。非ストリーム出力を使ってください"
@@ -492,7 +492,7 @@ async fn stream(module: &Module, model: &str, ours: bool, tell: &mut impl FnMut(
     let finding = Finding::new(ID, "8.3", verdict, title, text)
         .fact(said!("whole", "一括"), whole, outcomes[0].is_err())
         .fact(said!("streamed", "ストリーム"), streamed, verdict != Verdict::Good);
-    if ours && verdict == Verdict::LookHere {
+    if ours && verdict == Verdict::Warning {
         Finding {
             verdict: Verdict::Broken,
             ..finding

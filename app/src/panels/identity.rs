@@ -246,7 +246,7 @@ fn nearest(ui: &mut Ui, desk: &Desk<'_>, nearest: &Nearest) {
         .iter()
         .filter(|row| row.first().is_none_or(Neighbour::is_doubtful))
         .count();
-    module_card::with_mark(ui, Status::LookHere, |ui| {
+    module_card::with_mark(ui, Status::Warning, |ui| {
         ui.spacing_mut().item_spacing.y = 2.0;
         if far > 0 {
             ui.label(paint::words((words.far)(far, rows.len()), theme::BODY, palette.text));

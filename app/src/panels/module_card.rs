@@ -78,14 +78,14 @@ fn standing(desk: &Desk<'_>) -> (Status, &'static str) {
     let text = desk.text;
     match &desk.bench.module {
         ModuleState::Ready(facts) if facts.is_ours() => (Status::Good, text.ready),
-        ModuleState::Ready(_) => (Status::LookHere, text.ready),
+        ModuleState::Ready(_) => (Status::Warning, text.ready),
         ModuleState::Idle => (Status::Away, text.not_connected),
         ModuleState::Fetching(_) => (Status::Busy, text.fetching),
         ModuleState::Loading { .. } => (Status::Busy, text.loading),
         ModuleState::Connecting { .. } => (Status::Busy, text.connecting),
         ModuleState::Failed { .. } => (Status::Away, text.not_connected),
-        ModuleState::TaskFull { .. } => (Status::LookHere, text.full),
-        ModuleState::NoModel { .. } => (Status::LookHere, text.no_model),
+        ModuleState::TaskFull { .. } => (Status::Warning, text.full),
+        ModuleState::NoModel { .. } => (Status::Warning, text.no_model),
     }
 }
 
@@ -129,7 +129,7 @@ fn ready(ui: &mut Ui, desk: &mut Desk<'_>, facts: &ModuleFacts) {
     });
     weights(ui, desk, &facts.identity.weights);
     if !facts.is_ours() {
-        ui.label(paint::words(text.stranger, theme::CAPTION, palette.text3));
+        ui.label(paint::words(text.stock, theme::CAPTION, palette.text3));
     }
     elsewhere(ui, desk);
 }

@@ -698,11 +698,11 @@ fn applied(ui: &mut Ui, desk: &Desk<'_>) {
         Applied::Doubtful | Applied::Contradicted => desk.text.applied_doubtful,
         Applied::Unknown => desk.text.applied_unknown,
     };
-    let galley = paint::line_of_text(ui, words, theme::CAPTION.regular(), palette.look_here);
+    let galley = paint::line_of_text(ui, words, theme::CAPTION.regular(), palette.warning);
     if ui.available_width() < galley.size().x + 40.0 {
         return;
     }
     ui.add_space(6.0);
-    status::mark(ui, Status::LookHere);
+    status::mark(ui, Status::Warning);
     ui.add(Label::new(galley));
 }

@@ -98,12 +98,12 @@ const EN: DeepText = DeepText {
 };
 
 const JA: DeepText = DeepText {
-    colouring: "基準の色分け",
+    colouring: "ベースラインの色分け",
     diff: "差分",
     kl: "KL",
     kl_off: |off| match off {
         KlOff::NotConnected => "KL にはモジュールの接続が必要です。",
-        KlOff::NotScored => "この組の KL はありません。KL を測るスイープの、基準とケースの間で測ります。",
+        KlOff::NotScored => "この組の KL はありません。KL を測る一括実験の、ベースラインとケースの間で測ります。",
         KlOff::NotLaid => "トークンが文と対応しないため、色分けできません。",
         KlOff::NotHere => {
             "このモジュールのユニットはトークンの確率を返しません。KL には CPU で動く softprefix-unit（内蔵モジュールなど）が必要です。"
@@ -117,7 +117,7 @@ const JA: DeepText = DeepText {
     },
     scale: "KL（nat）、色の境目",
     nats: "nat",
-    about: "基準の各トークンでの KL(基準 || プレフィックス)。文が同じでも、予測がどれだけ動いたかがわかります。トークンを指すと候補が出ます。",
+    about: "ベースラインの各トークンでの KL(ベースライン || プレフィックス)。文が同じでも、予測がどれだけ動いたかがわかります。トークンを指すと候補が出ます。",
     measuring: "計算中…",
     no_run: "実行すると KL が出ます。",
     mean: "KL 平均",
@@ -126,7 +126,7 @@ const JA: DeepText = DeepText {
     same_top: "第1候補一致",
     perplexity: "パープレキシティ",
     perplexity_about: "この文の、プレフィックスなしのモデルでのパープレキシティ。繰り返しの文では低くなるので、distinct-4 と併せて見てください。",
-    perplexity_under_base: "（基準モデル）",
+    perplexity_under_base: "（ベースモデル）",
     probability: "確率",
     spoken: |mean, p95, max, same| {
         format!("KL（nat）: 平均 {mean}、95 パーセンタイル {p95}、最大 {max}。第1候補の一致 {same} %")
@@ -138,7 +138,7 @@ const JA: DeepText = DeepText {
         Form::Svg => "SVG で保存…",
     },
     in_sweep: "KL とパープレキシティ",
-    in_sweep_about: "各ケースのあと、そのプレフィックスで基準の文を、プレフィックスなしでそのケースの文を、モデルに読ませて測ります。",
+    in_sweep_about: "各ケースのあと、そのプレフィックスでベースラインの文を、プレフィックスなしでそのケースの文を、モデルに読ませて測ります。",
     scoring: |left| format!("KL 計算 残り {left}"),
     not_scored: |what| format!("KL のないケース: {what}"),
 };

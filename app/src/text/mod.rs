@@ -79,7 +79,7 @@ pub struct Text {
     pub connect_elsewhere: &'static str,
     pub reconnect: &'static str,
     pub other_models: &'static str,
-    pub stranger: &'static str,
+    pub stock: &'static str,
     pub tasks_full: fn(usize) -> String,
     pub exit_tasks: fn(usize) -> String,
     pub no_model_yet: &'static str,

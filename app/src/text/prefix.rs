@@ -264,7 +264,7 @@ static JAPANESE: PrefixText = PrefixText {
     rows: |from, to| format!("{from}–{to} 行目"),
     rows_more: |more| format!("ほか {more} 行"),
     nearest: "近いトークン",
-    caution: "コサインが 0.3 未満のトークンは行の意味を表しません。雑音でも 0.16 程度までは近づきます。近くても意味が同じとは限らず、行の働きは\
+    caution: "コサインが 0.3 未満のトークンは行の意味を表しません。ノイズでも 0.16 程度までは近づきます。近くても意味が同じとは限らず、行の働きは\
               出力でしかわかりません。",
     far: |far, rows| match rows {
         1 => "この行はどのトークンからも遠く離れています。".to_owned(),

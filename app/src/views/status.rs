@@ -12,7 +12,7 @@ pub enum Status {
     /// A ticked circle.
     Good,
     /// A triangle with an exclamation mark.
-    LookHere,
+    Warning,
     /// A crossed square.
     Broken,
     /// A half-filled circle: in progress.
@@ -26,7 +26,7 @@ impl Status {
     pub fn colour(self, palette: &Palette) -> Color32 {
         match self {
             Self::Good => palette.good,
-            Self::LookHere => palette.look_here,
+            Self::Warning => palette.warning,
             Self::Broken => palette.broken,
             Self::Busy | Self::Away => palette.text3,
         }
@@ -44,7 +44,7 @@ pub fn paint(painter: &Painter, status: Status, centre: Pos2, scale: f32, palett
             painter.circle(centre, 6.0 * scale, tint, stroke);
             painter.add(Shape::line(vec![at(-2.8, 0.2), at(-0.8, 2.3), at(2.9, -2.2)], stroke));
         }
-        Status::LookHere => {
+        Status::Warning => {
             let corners = vec![at(0.0, -6.0), at(6.5, 5.5), at(-6.5, 5.5)];
             painter.add(Shape::convex_polygon(corners, tint, stroke));
             painter.line_segment([at(0.0, -2.2), at(0.0, 1.8)], stroke);

@@ -157,7 +157,7 @@ impl DoctorState {
         };
         (
             count(&[Verdict::Broken]),
-            count(&[Verdict::LookHere, Verdict::CouldNotLook]),
+            count(&[Verdict::Warning, Verdict::NotChecked]),
             count(&[Verdict::Good]),
         )
     }
@@ -361,7 +361,7 @@ mod tests {
         let mut state = looking();
         for (id, verdict) in [
             ("service", Verdict::Good),
-            ("tree", Verdict::LookHere),
+            ("tree", Verdict::Warning),
             ("unit", Verdict::Broken),
         ] {
             state.absorb(DoctorEvent::Found(Box::new(finding(id, verdict))), None);

@@ -112,7 +112,7 @@ fn the_library_checks_tell_every_state_and_their_combinations() {
             (Cxx::LinkToSystem, Verdict::Good),
             (Cxx::BrokenLink, Verdict::Broken),
             (Cxx::Old, Verdict::Broken),
-            (Cxx::Missing, Verdict::LookHere),
+            (Cxx::Missing, Verdict::Warning),
         ] {
             jail.libstdcxx(cxx);
             let finding = checks::libstdcxx::look(&ssh).await.unwrap();
@@ -218,11 +218,11 @@ fn the_builds_obstacles_are_removed_and_put_back() {
         let findings = checks::build::look(&ssh).await.unwrap();
         assert_eq!(
             verdict(&findings, "simdjson"),
-            (Verdict::LookHere, Some("patch-simdjson"))
+            (Verdict::Warning, Some("patch-simdjson"))
         );
         assert_eq!(
             verdict(&findings, "toolchain"),
-            (Verdict::LookHere, Some("toolchain-wrappers"))
+            (Verdict::Warning, Some("toolchain-wrappers"))
         );
         let (root, opt) = (jail.snapshot("/root"), jail.snapshot("/opt"));
         for id in ["patch-simdjson", "toolchain-wrappers"] {
@@ -447,7 +447,7 @@ fn a_remedy_that_is_killed_is_taken_back_by_the_next() {
         fs::rename(jail.at("/sbin/ldconfig.real"), jail.at("/sbin/ldconfig")).unwrap();
         let again = jail.open().await.unwrap();
         let told = checks::unfinished::look(&again).await.unwrap().unwrap();
-        assert_eq!(told.verdict, Verdict::LookHere);
+        assert_eq!(told.verdict, Verdict::Warning);
         assert!(
             told.facts[0].value.en.ends_with("--undo register-interpreter"),
             "{told:#?}"
@@ -548,10 +548,7 @@ fn a_wrong_hidden_size_is_said_with_the_card() {
         assert_eq!(finding.verdict, Verdict::Broken);
         assert!(finding.title.en.contains("1536"));
         fs::write(jail.at("/opt/m5stack/data/models/mode_x.json"), "tokens_embed_size {").unwrap();
-        assert_eq!(
-            checks::cards::look(&ssh, None).await.unwrap().verdict,
-            Verdict::LookHere
-        );
+        assert_eq!(checks::cards::look(&ssh, None).await.unwrap().verdict, Verdict::Warning);
     });
 }
 

@@ -63,7 +63,7 @@ async fn a_stock_unit_is_said_not_to_apply_prefixes() {
 async fn a_stream_that_stalls_is_found() {
     let found = findings(&talk_to(older(Manner::Stalling).await)).await;
     let stream = found.iter().find(|finding| finding.id == "stream").unwrap();
-    assert_eq!(stream.verdict, Verdict::LookHere, "{stream:#?}");
+    assert_eq!(stream.verdict, Verdict::Warning, "{stream:#?}");
     assert!(stream.title.en.contains("stops half-way"), "{stream:#?}");
 }
 
@@ -81,7 +81,7 @@ async fn left_over_tasks_are_counted_and_ended_when_asked() {
     );
     let talk = talk_to(address);
     let found = findings(&talk).await;
-    assert_eq!(verdicts(&found)[1], ("tasks", Verdict::LookHere));
+    assert_eq!(verdicts(&found)[1], ("tasks", Verdict::Warning));
     assert_eq!(verdicts(&found)[2], ("set-up", Verdict::Broken), "{found:#?}");
     assert_eq!(found[2].title.en, "All tasks are taken");
     let ended = talk::exit_left_over_tasks(&talk).await.unwrap();

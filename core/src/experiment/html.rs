@@ -375,7 +375,7 @@ impl Page<'_> {
                 "The baseline ran once: nothing is known about the noise of this module.".to_owned()
             }
             (None, Language::Japanese) => {
-                "ベースラインは 1 回だけなので、このモジュールの揺らぎはわかりません。".to_owned()
+                "ベースラインは 1 回だけなので、このモジュールのノイズはわかりません。".to_owned()
             }
             (Some(noise), Language::English) if noise.is_none() => {
                 format!(
@@ -391,7 +391,7 @@ impl Page<'_> {
                 noise.runs, noise.chrf2
             ),
             (Some(noise), Language::Japanese) => format!(
-                "揺らぎ: ベースライン {} 回の間でも chrF2 は {:.1} まで下がります。それ以上の値は効果とはいえません。",
+                "ノイズ: ベースライン {} 回の間でも chrF2 は {:.1} まで下がります。それ以上の値は効果とはいえません。",
                 noise.runs, noise.chrf2
             ),
         }
@@ -414,7 +414,7 @@ impl Page<'_> {
                 "ユニットは送ったものと違うプレフィックスを返しました。この結果は信用できません。".to_owned()
             }
             (_, Proof::TextChanged) => {
-                "ユニットは適用の有無を示しませんが、出力は揺らぎを超えて変わりました。".to_owned()
+                "ユニットは適用の有無を示しませんが、出力はノイズを超えて変わりました。".to_owned()
             }
             (_, Proof::NoEffect) => {
                 "プレフィックスを送っても出力がベースラインと一致しています。LLM ユニット側で prefix 合成が有効か\
@@ -429,7 +429,7 @@ impl Page<'_> {
             (Language::English, verdict) => verdict.word(),
             (_, Verdict::Baseline) => "ベースライン",
             (_, Verdict::Same) => "同じ",
-            (_, Verdict::InsideNoise) => "揺らぎの内",
+            (_, Verdict::InsideNoise) => "ノイズの内",
             (_, Verdict::Changed) => "変化",
             (_, Verdict::Loop) => "繰り返し",
             (_, Verdict::Empty) => "空",
@@ -666,7 +666,7 @@ impl Page<'_> {
             let _ = write!(
                 out,
                 "<dt>{}</dt><dd>{} {:.3} · p95 {:.3} · {} {:.3} nats · {} {:.0} %</dd><dt>{}</dt><dd>{} {} · {} {:.2} → {:.2}</dd>",
-                self.word("KL at the baseline's tokens", "基準トークンの KL"),
+                self.word("KL at the baseline's tokens", "ベースライントークンの KL"),
                 self.word("mean", "平均"),
                 deep.kl_mean,
                 deep.kl_p95,
@@ -675,9 +675,9 @@ impl Page<'_> {
                 self.word("same likeliest token", "第1候補の一致"),
                 deep.same_top * 100.0,
                 self.word("Perplexity", "パープレキシティ"),
-                self.word("of this text under the base", "この文（基準モデル）"),
+                self.word("of this text under the base", "この文（ベースモデル）"),
                 scores.perplexity.map_or("–".to_owned(), |value| format!("{value:.2}")),
-                self.word("of the baseline's text", "基準の文"),
+                self.word("of the baseline's text", "ベースラインの文"),
                 deep.perplexity_base,
                 deep.perplexity_prefixed
             );

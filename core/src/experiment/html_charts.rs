@@ -195,7 +195,7 @@ pub(super) fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {
             (
                 floor,
                 top,
-                page.word("noise: the baseline against itself", "揺らぎ: ベースライン同士")
+                page.word("noise: the baseline against itself", "ノイズ: ベースライン同士")
                     .to_owned(),
             )
         });
@@ -232,10 +232,13 @@ fn measure_title(measure: Measure, page: &Page<'_>) -> &'static str {
             "異なる 4-gram の割合 (× は反復への崩壊)",
         ),
         Measure::Length => page.word("Length in characters", "文字数"),
-        Measure::KlMean => page.word("Mean KL at the baseline's tokens, nats", "基準トークンの平均 KL (nat)"),
+        Measure::KlMean => page.word(
+            "Mean KL at the baseline's tokens, nats",
+            "ベースライントークンの平均 KL (nat)",
+        ),
         Measure::Perplexity => page.word(
             "Perplexity of the text under the base",
-            "出力のパープレキシティ (基準モデル)",
+            "出力のパープレキシティ (ベースモデル)",
         ),
         other => other.id(),
     }

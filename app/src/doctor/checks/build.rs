@@ -18,7 +18,7 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
     let built = answer.get("built").unwrap_or_default().to_owned();
     let why = said!(
         "Only needed to build the C++ unit on the module. The injector unit of this workbench needs no build there.",
-        "C++ ユニットをモジュール上でビルドする人だけに必要です。この作業台の注入ユニットにはビルドは要りません。"
+        "C++ ユニットをモジュール上でビルドする人だけに必要です。本ソフトの注入ユニットにはビルドは要りません。"
     );
     let tree = answer.yes("tree");
     let memory = answer.get("memory").and_then(|kb| kb.trim().parse::<u64>().ok());
@@ -94,7 +94,7 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
         (true, true, false) => Finding::new(
             "simdjson",
             "1.2",
-            Verdict::LookHere,
+            Verdict::Warning,
             said!(
                 "The build can stop with KeyError: 'GCC_DUMPMACHINE'",
                 "ビルドが KeyError: 'GCC_DUMPMACHINE' で止まることがあります"
@@ -112,7 +112,7 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
             why.clone(),
         ),
     };
-    if sconstruct.verdict == Verdict::LookHere {
+    if sconstruct.verdict == Verdict::Warning {
         sconstruct = sconstruct.mended_by(remedies::patch_simdjson());
     }
 
@@ -133,7 +133,7 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
         Finding::new(
             "toolchain",
             "1.3",
-            Verdict::LookHere,
+            Verdict::Warning,
             said!(
                 "SCons looks for a cross compiler that is not there",
                 "SCons が探すクロスコンパイラーがありません"

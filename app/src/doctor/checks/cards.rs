@@ -48,21 +48,21 @@ pub async fn look(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, S
             Verdict::Broken,
             said!(
                 "The workbench uses H {used} for {model}, but its card says otherwise",
-                "作業台は {model} に H {used} を使っていますが、カードの値と違います"
+                "本ソフトは {model} に H {used} を使っていますが、カードの値と違います"
             ),
         ),
         _ if unreadable > 0 => (
-            Verdict::LookHere,
+            Verdict::Warning,
             said!(
                 "{unreadable} of {count} model cards cannot be read",
                 "モデルカード {count} 件のうち {unreadable} 件が読めません"
             ),
         ),
         Some((model, used)) if matching(model).is_none() => (
-            Verdict::LookHere,
+            Verdict::Warning,
             said!(
                 "The workbench uses H {used} for {model}, and no card here has that name",
-                "作業台は {model} に H {used} を使っていますが、その名前のカードがここにありません"
+                "本ソフトは {model} に H {used} を使っていますが、その名前のカードがここにありません"
             ),
         ),
         Some((model, used)) => (

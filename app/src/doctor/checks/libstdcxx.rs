@@ -55,7 +55,7 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
             ),
         ),
         ("none", false, true) => (
-            Verdict::LookHere,
+            Verdict::Warning,
             said!(
                 "The module's own folder has no libstdc++",
                 "モジュール独自の場所に libstdc++ がありません"

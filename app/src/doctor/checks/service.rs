@@ -35,7 +35,7 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
             ),
         ),
         (false, true) => (
-            Verdict::LookHere,
+            Verdict::Warning,
             said!(
                 "Something listens on 10001, but not the llm-sys service",
                 "10001 番は使われていますが、llm-sys サービスではありません"

@@ -25,7 +25,7 @@ pub async fn look(ssh: &Ssh) -> Result<Option<Finding>, SshError> {
     let mut finding = Finding::new(
         ID,
         SECTION,
-        Verdict::LookHere,
+        Verdict::Warning,
         said!(
             "A change was cut off on the module",
             "モジュールで変更が途中で止まっています"

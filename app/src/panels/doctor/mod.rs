@@ -93,9 +93,9 @@ fn ended(word: &str) -> Option<Ended> {
 const fn status_of(verdict: Verdict) -> Status {
     match verdict {
         Verdict::Good => Status::Good,
-        Verdict::LookHere => Status::LookHere,
+        Verdict::Warning => Status::Warning,
         Verdict::Broken => Status::Broken,
-        Verdict::CouldNotLook => Status::Away,
+        Verdict::NotChecked => Status::Away,
     }
 }
 

@@ -178,7 +178,7 @@ fn row(ui: &mut Ui, desk: &mut Desk<'_>, one: &Summary, renaming: &mut Option<(S
         );
     }
     let colour = if standing == Standing::Open {
-        palette.look_here
+        palette.warning
     } else {
         palette.text3
     };

@@ -237,22 +237,22 @@ pub fn trouble(ui: &mut Ui, desk: &mut Desk<'_>) {
             }
             (status::Status::Broken, words)
         }
-        Some(Trouble::NotScored(what)) => (status::Status::LookHere, (desk.deep_text().not_scored)(what)),
+        Some(Trouble::NotScored(what)) => (status::Status::Warning, (desk.deep_text().not_scored)(what)),
         Some(Trouble::WhichModel(model)) => {
             let text = TwinText::of(desk.bench.settings.language);
-            (status::Status::LookHere, (text.which_model)(model))
+            (status::Status::Warning, (text.which_model)(model))
         }
         Some(Trouble::Canary(canary)) => match canary.finding {
             CanaryFinding::NoEffect => (status::Status::Broken, text.canary_nothing.to_owned()),
             CanaryFinding::Inconclusive | CanaryFinding::Applied => {
-                (status::Status::LookHere, text.canary_unclear.to_owned())
+                (status::Status::Warning, text.canary_unclear.to_owned())
             }
         },
         None => match (&desk.bench.library.state, desk.bench.why_not_resume()) {
             (LibraryState::Unusable(problem), _) => {
                 (status::Status::Broken, problem.whole(desk.bench.settings.language))
             }
-            (_, Some(why)) if sweep.resumable().is_some() => (status::Status::LookHere, (text.off)(&why)),
+            (_, Some(why)) if sweep.resumable().is_some() => (status::Status::Warning, (text.off)(&why)),
             _ => return,
         },
     };

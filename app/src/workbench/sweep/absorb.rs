@@ -83,7 +83,7 @@ impl Workbench {
                     ),
                     Said::new(
                         "Compare the outputs with the baseline before you trust them.",
-                        "信用する前に、出力を基準と見比べてください。",
+                        "信用する前に、出力をベースラインと見比べてください。",
                     ),
                 );
                 sweep.trouble = Some(Trouble::Problem(problem));
