@@ -281,6 +281,43 @@ fn the_curve_is_filled_by_one_batch_that_leaves_out_what_is_kept_and_shows_how_f
 }
 
 #[test]
+fn texts_of_a_curve_stream_into_the_table_of_runs() {
+    let (mut bench, asked) = filling();
+    bench.absorb(Event::CurveText {
+        run: asked[3].run,
+        text: "春の".to_owned(),
+    });
+    bench.absorb(Event::CurveText {
+        run: asked[3].run,
+        text: "川".to_owned(),
+    });
+    bench.apply(Action::ShowRuns(true));
+    let mut harness = window(bench);
+    let rows = |harness: &Harness<'_, Stage>, state: &str| {
+        harness
+            .query_all_by_role(Role::Row)
+            .filter(|row| row.accesskit_node().label().is_some_and(|label| label.ends_with(state)))
+            .count()
+    };
+    assert_eq!((rows(&harness, "streaming"), rows(&harness, "waiting")), (1, 10));
+    let texts: Vec<String> = harness
+        .state()
+        .bench
+        .curve
+        .running()
+        .map(|filling| filling.text.clone())
+        .collect();
+    assert_eq!(texts[3], "春の川");
+    let record = Box::new(common::record(&harness.state().bench, &asked[3], "春の川が光る"));
+    harness.state_mut().bench.absorb(Event::CurvePoint {
+        run: asked[3].run,
+        record,
+    });
+    harness.run_steps(2);
+    assert_eq!(rows(&harness, "streaming"), 0);
+}
+
+#[test]
 fn moving_to_a_kept_magnitude_shows_its_text_at_once_and_runs_nothing() {
     let (mut bench, asked) = filling();
     bench.apply(Action::SetLive(true));

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use softprefix_core::experiment::WRITTEN_BY;
-use softprefix_core::experiment::session::{CaseRequest, FinishedCase, Stop};
+use softprefix_core::experiment::session::{CaseRequest, FinishedCase, Progress, Stop};
 use softprefix_core::protocol::extension::Priority;
 use tokio::sync::watch;
 
 use super::events::Events;
-use super::inference::keep;
+use super::inference::{keep, run_case};
 use super::tuning::Tuning;
 use crate::errors;
 use crate::messages::{Event, Inference};
@@ -87,7 +87,11 @@ async fn run_one(session: &Session, inference: Inference, mut stop: Stop, tuning
         attempt: 1,
         written_by: WRITTEN_BY.to_owned(),
     };
-    let Some(FinishedCase { record, error }) = session.run(&task, request, stop, |_| {}).await else {
+    let event_of = |progress| match progress {
+        Progress::Sent(_) => None,
+        Progress::Text(text) => Some(Event::CurveText { run, text }),
+    };
+    let Some(FinishedCase { record, error }) = run_case(session, &task, request, stop, events, event_of).await else {
         return Event::CurveDropped { run };
     };
     if let Some(error) = error {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use softprefix_core::client::ClientError;
+use softprefix_core::client::{ClientError, Task};
 use softprefix_core::experiment::session::{CaseRequest, FinishedCase, Progress, SessionError, Stop};
 use softprefix_core::experiment::{Record, WRITTEN_BY};
 use softprefix_core::protocol::extension::{FinishReason, Priority};
@@ -22,6 +22,30 @@ pub(super) enum Trust {
     Fine,
     /// It stopped answering or violated the protocol.
     Doubtful,
+}
+
+/// Runs a case, and sends what `event_of` makes of its progress.
+pub(super) async fn run_case(
+    session: &Session,
+    task: &Task,
+    request: CaseRequest,
+    stop: Stop,
+    events: &Events,
+    mut event_of: impl FnMut(Progress) -> Option<Event>,
+) -> Option<FinishedCase> {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let running = session.run(task, request, stop, move |progress| {
+        // Forwarding goes on until this sender is dropped.
+        let _ = tell.send(progress);
+    });
+    let forwarding = async {
+        while let Some(progress) = told.recv().await {
+            if let Some(event) = event_of(progress) {
+                events.send(event).await;
+            }
+        }
+    };
+    tokio::join!(running, forwarding).0
 }
 
 /// Runs an inference and saves its record. A run that was stopped because `replaced` is set leaves no record, unless it
@@ -72,28 +96,16 @@ pub(super) async fn run(
         attempt: 1,
         written_by: WRITTEN_BY.to_owned(),
     };
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let running = session.run(&task, request, stop, move |progress| {
-        // The forwarding task awaits the end of this sender.
-        let _ = tell.send(progress);
-    });
     let mut tell_sent = Some(tell_sent);
-    let forwarding = async {
-        while let Some(progress) = told.recv().await {
-            events
-                .send(match progress {
-                    Progress::Sent(built) => {
-                        // The receiver may be gone.
-                        let _ = tell_sent.take().map(|tell| tell.send(()));
-                        Event::Started { run, side, built }
-                    }
-                    Progress::Text(text) => Event::Delta { run, side, text },
-                })
-                .await;
+    let event_of = |progress| match progress {
+        Progress::Sent(built) => {
+            // The receiver may be gone.
+            let _ = tell_sent.take().map(|tell| tell.send(()));
+            Some(Event::Started { run, side, built })
         }
+        Progress::Text(text) => Some(Event::Delta { run, side, text }),
     };
-    let (ran, ()) = tokio::join!(running, forwarding);
-    let Some(FinishedCase { record, error }) = ran else {
+    let Some(FinishedCase { record, error }) = run_case(session, &task, request, stop, events, event_of).await else {
         events.send(Event::Dropped { run, side }).await;
         return Trust::Fine;
     };

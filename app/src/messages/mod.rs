@@ -211,6 +211,11 @@ pub enum Event {
         side: Side,
     },
 
+    /// More text of a run of the curve.
+    CurveText {
+        run: RunId,
+        text: String,
+    },
     /// A run of the curve ended.
     CurvePoint {
         run: RunId,

@@ -17,7 +17,7 @@ use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::icon::{self, Icon};
 use crate::views::{paint, stars, toggle};
-use crate::workbench::{Action, Dialog};
+use crate::workbench::{Action, Dialog, Filling};
 
 /// Height of a line.
 const LINE: f32 = 26.0;
@@ -29,6 +29,9 @@ const ENDING: usize = COLUMNS - 2;
 const RATING: usize = COLUMNS - 1;
 /// Column widths, as shares of the table's width.
 const SHARES: [f32; COLUMNS] = [0.18, 0.11, 0.08, 0.04, 0.14, 0.06, 0.06, 0.07, 0.06, 0.09, 0.11];
+
+/// More characters of a running text than its columns have room for.
+const TAIL: usize = 200;
 
 /// What the table keeps between frames.
 #[derive(Default)]
@@ -51,11 +54,38 @@ enum Hit {
     Range,
 }
 
-/// A line: its record, its cells, and their numeric sort keys.
+/// A line: what it stands for, its cells, and their numeric sort keys.
 struct Line<'a> {
-    record: &'a Record,
+    run: LineRun<'a>,
     cells: [String; COLUMNS],
     values: [Option<f64>; COLUMNS],
+}
+
+/// The run of a line.
+#[derive(Clone, Copy)]
+enum LineRun<'a> {
+    Finished(&'a Record),
+    /// A run that fills the curve, with its text so far.
+    Filling(&'a str),
+}
+
+impl<'a> Line<'a> {
+    /// The run's record; `None` until it has ended.
+    fn record(&self) -> Option<&'a Record> {
+        match self.run {
+            LineRun::Finished(record) => Some(record),
+            LineRun::Filling(_) => None,
+        }
+    }
+
+    fn id(&self) -> Option<&'a str> {
+        self.record().map(|record| record.id.as_str())
+    }
+
+    /// The record, where it can be shown beside the baseline.
+    fn case(&self) -> Option<&'a Record> {
+        self.record().filter(|record| !record.is_baseline())
+    }
 }
 
 impl RunsTable {
@@ -94,29 +124,32 @@ impl RunsTable {
         let foot = 28.0;
         let height = (rect.height() - LINE - foot).max(LINE);
         let shown = desk.bench.tuning.current().map(|(record, _)| record.id.clone());
-        let at = lines.iter().position(|line| Some(&line.record.id) == shown.as_ref());
+        let at = lines
+            .iter()
+            .position(|line| line.id().is_some() && line.id() == shown.as_deref());
         let mut chosen = None;
         let area = Rect::from_min_size(pos2(rect.left(), rect.top() + LINE), vec2(rect.width(), height));
         let table = ui.interact(area, ui.scope_id().with("table"), Sense::focusable_noninteractive());
         table.widget_info(|| WidgetInfo::labeled(Role::Table, true, text.runs));
         paint::focus_ring(ui, &table, area.shrink(3.0), theme::RADIUS_TAG);
-        let can_open = |at: &usize| !lines[*at].record.is_baseline();
+        let can_open = |at: &usize| lines[*at].case().is_some();
         let stepped = stepped(ui, &table, at, &(0..lines.len()).filter(can_open).collect::<Vec<_>>());
         let mut hit = None;
         if table.has_focus() {
-            rate_by_keys(ui, desk, at.and_then(|at| lines.get(at)).map(|line| line.record));
+            rate_by_keys(ui, desk, at.and_then(|at| lines.get(at)).and_then(Line::record));
             let (shift, space) = ui.input(|input| (input.modifiers.shift, input.key_pressed(Key::Space)));
             hit = match stepped {
                 Some(next) if shift => {
-                    self.anchor
-                        .get_or_insert_with(|| lines[at.unwrap_or(next)].record.id.clone());
+                    if self.anchor.is_none() {
+                        self.anchor = lines[at.unwrap_or(next)].id().map(str::to_owned);
+                    }
                     Some((next, Hit::Range))
                 }
                 _ => at.filter(|_| space).map(|at| (at, Hit::Toggle)),
             };
         }
         if let Some(next) = stepped {
-            chosen = Some(lines[next].record.id.clone());
+            chosen = lines[next].id().map(str::to_owned);
         }
         if lines.is_empty() {
             ui.allocate_exact_size(area.size(), Sense::hover());
@@ -133,10 +166,11 @@ impl RunsTable {
             }
             scroll.show_rows(ui, LINE, lines.len(), |ui, range| {
                 for at in range {
-                    let id = &lines[at].record.id;
-                    let on = shown.as_ref() == Some(id);
-                    match line(ui, &lines[at], &columns, on, self.chosen.contains(id)) {
-                        Some(Hit::Open) => chosen = Some(id.clone()),
+                    let id = lines[at].id();
+                    let on = id.is_some() && shown.as_deref() == id;
+                    let is_chosen = id.is_some_and(|id| self.chosen.contains(id));
+                    match line(ui, &lines[at], &columns, on, is_chosen) {
+                        Some(Hit::Open) => chosen = id.map(str::to_owned),
                         other => hit = other.map(|other| (at, other)).or(hit.take()),
                     }
                 }
@@ -182,23 +216,25 @@ impl RunsTable {
     }
 
     fn choose(&mut self, lines: &[Line<'_>], at: usize, hit: &Hit) {
-        let id = &lines[at].record.id;
+        let Some(id) = lines[at].id() else {
+            return;
+        };
         let begin = self
             .anchor
             .as_ref()
-            .and_then(|anchor| lines.iter().position(|line| line.record.id == *anchor));
+            .and_then(|anchor| lines.iter().position(|line| line.id() == Some(anchor)));
         match (hit, begin) {
             (Hit::Range, Some(begin)) => {
                 let range = &lines[begin.min(at)..=begin.max(at)];
-                let runs = range.iter().filter(|line| !line.record.is_baseline());
-                self.chosen.extend(runs.map(|line| line.record.id.clone()));
+                let runs = range.iter().filter_map(Line::case);
+                self.chosen.extend(runs.map(|record| record.id.clone()));
             }
             (Hit::Open, _) => {}
             _ => {
                 if !self.chosen.remove(id) {
-                    self.chosen.insert(id.clone());
+                    self.chosen.insert(id.to_owned());
                 }
-                self.anchor = Some(id.clone());
+                self.anchor = Some(id.to_owned());
             }
         }
     }
@@ -241,6 +277,9 @@ impl RunsTable {
         let records = bench.tuning.past.shown().filter(|record| !record.output().is_empty());
         let records = records.filter(|record| !self.only_this_prompt || GroupKey::of(record).prompt == key.prompt);
         let mut lines: Vec<Line<'d>> = records.map(|record| line_of(desk, record)).collect();
+        let filling = bench.curve.running();
+        let filling = filling.filter(|filling| !self.only_this_prompt || filling.asked.prompt == key.prompt);
+        lines.extend(filling.map(|filling| line_of_filling(desk, filling)));
         lines.reverse();
         lines
     }
@@ -288,7 +327,44 @@ fn line_of<'d>(desk: &Desk<'d>, record: &'d Record) -> Line<'d> {
     cells[ENDING] = finish_of(record).map_or_else(String::new, |finish| (text.finish)(finish).to_owned());
     values[RATING] = record.rating.stars.map(|stars| f64::from(stars.count()));
     cells[RATING] = RatingText::of(desk.bench.settings.language).words(&record.rating);
-    Line { record, cells, values }
+    Line {
+        run: LineRun::Finished(record),
+        cells,
+        values,
+    }
+}
+
+fn line_of_filling<'d>(desk: &Desk<'d>, filling: &'d Filling) -> Line<'d> {
+    let text = desk.text;
+    let recipe = &filling.recipe;
+    let mut values = [None; COLUMNS];
+    values[2] = if desk.in_norms() {
+        desk.bench.norms_of(recipe)
+    } else {
+        desk.bench.raw_of(recipe)
+    };
+    values[3] = Some(recipe.len as f64);
+    let mut cells: [String; COLUMNS] = std::array::from_fn(|_| String::new());
+    cells[0] = filling.asked.prompt.user.replace('\n', " ");
+    cells[1] = label::kind(text, &recipe.kind);
+    cells[2] = values[2].map_or_else(String::new, |x| desk.plot_magnitude(x));
+    cells[3] = recipe.len.to_string();
+    cells[4] = desk
+        .bench
+        .module
+        .facts()
+        .map_or_else(String::new, |facts| facts.identity.model.clone());
+    let state = if filling.text.is_empty() {
+        text.waiting
+    } else {
+        text.streaming
+    };
+    cells[ENDING] = state.to_owned();
+    Line {
+        run: LineRun::Filling(&filling.text),
+        cells,
+        values,
+    }
 }
 
 /// Rates the shown run by the table's keys.
@@ -354,8 +430,8 @@ fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], on: bool, chosen: bool) 
         ui.painter().rect_filled(bar, 0.0, palette.text);
     }
     for (index, (cell, column)) in line.cells.iter().zip(columns).enumerate() {
-        if index == RATING {
-            rating_cell(ui, column, line.record, rect.center().y);
+        if let (RATING, Some(record)) = (index, line.record()) {
+            rating_cell(ui, column, record, rect.center().y);
             continue;
         }
         let is_figure = matches!(index, 2 | 3) || (5..5 + MEASURES.len()).contains(&index);
@@ -371,14 +447,31 @@ fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], on: bool, chosen: bool) 
         let at = pos2(column.left() + if index == 0 { 8.0 } else { 0.0 }, rect.center().y);
         paint::place(ui.painter(), at, Align2::LEFT_CENTER, galley);
     }
-    let response = match line.record.rating.note.as_str() {
+    if let LineRun::Filling(text) = line.run {
+        // The measures come with the end; until then their columns have the end of the text.
+        let x = egui::Rangef::new(columns[5].left(), columns[4 + MEASURES.len()].right());
+        let room = Rect::from_x_y_ranges(x, rect.y_range());
+        let from = text.char_indices().rev().nth(TAIL).map_or(0, |(at, _)| at);
+        let tail = text[from..].replace('\n', " ");
+        let galley = paint::line_of_text(ui, &tail, theme::CAPTION.regular(), palette.text2);
+        let (at, align) = if galley.size().x > room.width() {
+            (room.right_center(), Align2::RIGHT_CENTER)
+        } else {
+            (room.left_center(), Align2::LEFT_CENTER)
+        };
+        paint::place(&ui.painter().with_clip_rect(room), at, align, galley);
+    }
+    let response = match line.record().map_or("", |record| record.rating.note.as_str()) {
         "" => response,
         note => response.on_hover_text(note),
     };
+    if line.record().is_none() {
+        return None;
+    }
     if response.hovered() {
         ui.ctx().set_cursor_icon(egui::CursorIcon::PointingHand);
     }
-    if !response.clicked() || line.record.is_baseline() {
+    if !response.clicked() || line.case().is_none() {
         return None;
     }
     let modifiers = ui.input(|input| input.modifiers);

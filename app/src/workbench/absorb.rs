@@ -69,6 +69,7 @@ impl Workbench {
             Event::Failed { run, side, problem } => self.failed(run, side, problem),
             Event::Dropped { run, side } => self.dropped(run, side),
 
+            Event::CurveText { run, text } => self.curve_text(run, &text),
             Event::CurvePoint { run, record } => self.curve_point(run, *record),
             Event::CurveFailed { run, problem } => self.curve_failed(run, problem),
             Event::CurveDropped { run } => self.curve_dropped(run),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use softprefix_core::experiment::Record;
 use softprefix_core::prefix::PrefixRecipe;
 
+use super::flight::Filling;
 use super::{Notice, Workbench};
 use crate::messages::{Asked, Inference, Request};
 use crate::model::{MagnitudeUnit, Pane, Problem, RunId, Side, WhyNot};
@@ -82,7 +83,15 @@ impl Workbench {
                 kept: true,
             })
             .collect();
-        self.curve.runs = inferences.iter().map(|inference| inference.run).collect();
+        let filling = |inference: &Inference| {
+            let filling = Filling {
+                asked: asked.clone(),
+                recipe: inference.recipe.clone()?,
+                text: String::new(),
+            };
+            Some((inference.run, filling))
+        };
+        self.curve.runs = inferences.iter().filter_map(filling).collect();
         self.curve.total = inferences.len();
         self.outbox.push(Request::FillCurve(inferences));
     }
@@ -109,6 +118,12 @@ impl Workbench {
         }
     }
 
+    pub(super) fn curve_text(&mut self, run: RunId, text: &str) {
+        if let Some(filling) = self.curve.runs.get_mut(&run) {
+            filling.text.push_str(text);
+        }
+    }
+
     /// Handles the end of a run of the curve, whose record is saved.
     pub(super) fn curve_point(&mut self, run: RunId, record: Record) {
         self.curve.runs.remove(&run);
@@ -127,7 +142,7 @@ impl Workbench {
     }
 
     pub(super) fn curve_failed(&mut self, run: RunId, problem: Problem) {
-        if self.curve.runs.remove(&run) {
+        if self.curve.runs.remove(&run).is_some() {
             self.stop_curve();
             self.notice = Some(Notice::Problem(problem));
         }

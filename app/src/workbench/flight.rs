@@ -1,10 +1,11 @@
 //! Running inferences: at most one on each side, and those that fill a curve.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use softprefix_core::experiment::{GroupKey, PrefixIdentity};
 use softprefix_core::prefix::PrefixRecipe;
 
+use crate::messages::Asked;
 use crate::model::RunId;
 
 /// A running inference.
@@ -24,10 +25,19 @@ pub(super) struct StreamingDiff {
     pub(super) wanted: bool,
 }
 
+/// A run of the curve that has not ended.
+#[derive(Debug)]
+pub struct Filling {
+    pub asked: Asked,
+    pub recipe: PrefixRecipe,
+    /// Its text so far.
+    pub text: String,
+}
+
 /// The runs that fill a curve.
 #[derive(Debug, Default)]
 pub struct CurveFill {
-    pub(super) runs: BTreeSet<RunId>,
+    pub(super) runs: BTreeMap<RunId, Filling>,
     /// Number of requested runs.
     pub(super) total: usize,
     /// The prefix for which the curve was last filled automatically.
@@ -37,6 +47,11 @@ pub struct CurveFill {
 }
 
 impl CurveFill {
+    /// Returns the runs that have not ended, in the order in which they were requested.
+    pub fn running(&self) -> impl Iterator<Item = &Filling> {
+        self.runs.values()
+    }
+
     /// Returns how many of the runs have finished, and their number; `None` if none is running.
     pub fn progress(&self) -> Option<(usize, usize)> {
         (!self.runs.is_empty()).then(|| (self.total - self.runs.len(), self.total))

@@ -43,7 +43,7 @@ use crate::model::{
 };
 
 pub use action::{Action, ExhibitionAction, MaterialAction, PlaybackAction, SweepAction};
-pub use flight::CurveFill;
+pub use flight::{CurveFill, Filling};
 use flight::{Flight, StreamingDiff};
 
 pub use deep::Deep;
