@@ -465,9 +465,7 @@ fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], on: bool, chosen: bool) 
         "" => response,
         note => response.on_hover_text(note),
     };
-    if line.record().is_none() {
-        return None;
-    }
+    line.record()?;
     if response.hovered() {
         ui.ctx().set_cursor_icon(egui::CursorIcon::PointingHand);
     }

@@ -414,3 +414,29 @@ fn a_model_file_that_is_none_is_refused_with_the_files_name() {
         desk.until("the alternatives", |bench| !bench.models.is_empty());
     }
 }
+
+#[test]
+fn a_filled_curve_streams_its_texts_and_keeps_a_scored_record_of_each_magnitude() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = Desk::in_library(folder.path());
+    desk.connect(at(serve(tiny_model())));
+    desk.run();
+    desk.apply(Action::FillCurve);
+    desk.until("a text of the curve before its end", |bench| {
+        bench.curve.running().any(|filling| !filling.text.is_empty())
+    });
+    desk.until("the whole curve", |bench| bench.curve.progress().is_none());
+    assert_eq!(desk.bench.notice, None);
+    desk.until("a point for each", |bench| points(bench) == 12);
+    desk.until("the KL of each point", |bench| {
+        let cases = bench.tuning.past.records.iter().filter(|record| !record.is_baseline());
+        cases.clone().count() == 12 && cases.into_iter().all(|record| record.scores.is_some())
+    });
+    let saved = kept(folder.path()).remove(0);
+    assert_eq!(saved.records.iter().filter(|record| !record.is_baseline()).count(), 12);
+
+    desk.apply(Action::SetMagnitude(2.5));
+    assert!(!desk.bench.is_running(), "a kept point shows its text at once");
+    let (run, _) = desk.current();
+    assert_eq!(run.output(), &*desk.bench.prefixed.text);
+}
