@@ -28,7 +28,7 @@ const COLUMNS: usize = 7 + MEASURES.len();
 const ENDING: usize = COLUMNS - 2;
 const RATING: usize = COLUMNS - 1;
 /// Column widths, as shares of the table's width.
-const SHARES: [f32; COLUMNS] = [0.18, 0.11, 0.08, 0.04, 0.14, 0.06, 0.06, 0.07, 0.06, 0.09, 0.11];
+const SHARES: [f32; COLUMNS] = [0.16, 0.10, 0.09, 0.035, 0.15, 0.06, 0.06, 0.08, 0.065, 0.10, 0.10];
 
 /// More characters of a running text than its columns have room for.
 const TAIL: usize = 200;
@@ -249,7 +249,8 @@ impl RunsTable {
         } else {
             palette.text3
         };
-        let galley = paint::cut_to(ui, words, theme::CAPTION.regular(), colour, place.width() - 14.0);
+        let sign_width = if sorted.is_some() { 14.0 } else { 0.0 };
+        let galley = paint::cut_to(ui, words, theme::CAPTION.regular(), colour, place.width() - sign_width);
         let placed = paint::place(ui.painter(), place.left_center(), Align2::LEFT_CENTER, galley);
         if let Some((_, descending)) = sorted {
             let sign = if descending {
