@@ -11,10 +11,10 @@ use eframe::egui::{Context, Event, Key, Modifiers, Pos2, RawInput, Rect, UiBuild
 use softprefix::app::frame_of;
 use softprefix::bridge::Bridge;
 use softprefix::messages::{LibraryRequest, Request};
-use softprefix::model::{PaneState, Remembered, Target};
+use softprefix::model::{LIVE_DELAY, PaneState, Remembered, Target};
 use softprefix::panels::Window;
 use softprefix::workbench::library::LibraryState;
-use softprefix::workbench::{Action, LIVE_DELAY, Workbench};
+use softprefix::workbench::{Action, Workbench};
 use softprefix::{fonts, theme};
 
 /// Longest wait for one thing.

@@ -134,6 +134,9 @@ impl App {
                 });
             }
         }
+        for action in args.external.actions() {
+            workbench.apply(action);
+        }
         if let Some(path) = args.prefix_file {
             workbench.apply(Action::Material(MaterialAction::Import(path)));
         }

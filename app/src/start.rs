@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::model::Target;
+use crate::model::{Endpoint, Target};
 use crate::recording::Session;
+use crate::workbench::{Action, ExternalAction};
 
 /// Options of the window.
 #[derive(Debug, Args, Default)]
@@ -24,9 +25,43 @@ pub struct WindowArgs {
     /// Start with the prefix from this file: a PEFT folder, .safetensors, .npy or a KoboldAI .zip.
     #[arg(long, value_name = "PATH")]
     pub prefix_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub external: ExternalArgs,
     /// Results file to open.
     #[arg(value_name = "RESULTS")]
     pub results: Option<PathBuf>,
+}
+
+/// Options for the control by other programs.
+#[derive(Debug, Clone, Args, Default)]
+pub struct ExternalArgs {
+    /// Receive OSC over UDP on this address: HOST:PORT, or a port of this machine alone. Off unless given: whoever reaches the address can
+    /// change the prompt and start runs.
+    #[arg(long, value_name = "ADDR", value_parser = endpoint)]
+    pub osc: Option<Endpoint>,
+    /// Send tokens, texts, similarity and state by OSC to this address, HOST:PORT, and nowhere else.
+    #[arg(long, value_name = "ADDR", value_parser = endpoint)]
+    pub osc_to: Option<Endpoint>,
+}
+
+impl ExternalArgs {
+    /// Returns the actions that open the sockets; none unless asked for.
+    pub fn actions(&self) -> Vec<Action> {
+        if self.osc.is_none() && self.osc_to.is_none() {
+            return Vec::new();
+        }
+        let written = |endpoint: &Option<Endpoint>| endpoint.as_ref().map(Endpoint::to_string).unwrap_or_default();
+        let actions = [
+            ExternalAction::SetListen(written(&self.osc)),
+            ExternalAction::SetSendTo(written(&self.osc_to)),
+            ExternalAction::Open,
+        ];
+        actions.map(Action::External).into()
+    }
+}
+
+fn endpoint(text: &str) -> Result<Endpoint, String> {
+    Endpoint::parse(text).ok_or_else(|| "give HOST:PORT, or a port alone for this machine, such as 9000".to_owned())
 }
 
 /// Exit status of a command.

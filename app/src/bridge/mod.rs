@@ -5,6 +5,7 @@ mod curve;
 mod deep;
 mod doctor;
 mod events;
+mod external;
 mod figure;
 mod inference;
 mod latest;
@@ -17,6 +18,7 @@ mod tuning;
 mod worker;
 
 pub use doctor::Ways;
+pub use external::osc;
 
 use std::future::Future;
 use std::sync::Arc;

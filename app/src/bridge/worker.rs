@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use super::deep::Scoring;
 use super::doctor::Ways;
 use super::events::{Events, caught};
+use super::external::External;
 use super::inference::{self, Trust};
 use super::latest::{compare, keep_counting, keep_describing, measure};
 use super::recording::Recordings;
@@ -79,6 +80,7 @@ struct Worker {
     /// The store of imported prefixes.
     prefix_store: Option<PrefixStore>,
     recordings: Recordings,
+    external: External,
     ways: Ways,
 }
 
@@ -120,6 +122,7 @@ pub(super) async fn work(
         scoring: Scoring::default(),
         prefix_store: None,
         recordings: Recordings::default(),
+        external: External::default(),
         ways,
     };
     loop {
@@ -185,6 +188,7 @@ impl Worker {
                     .spawn(super::figure::write(*request, self.events.clone()), Event::FileProblem);
             }
             Request::Recording(request) => self.recordings.take(request, &self.events).await,
+            Request::External(request) => self.external.take(request, &self.events),
             Request::Library(LibraryRequest::Open { folder, old }) => {
                 self.library = super::library::open(&folder, &old, &self.events).await;
                 self.tuning.use_library(self.library.clone());

@@ -1,10 +1,13 @@
 //! Words for errors between the app and a module: the connection, error codes and time-outs.
 
+use std::io;
+
 use softprefix_core::client::ClientError;
 use softprefix_core::protocol::message::SYS;
 use softprefix_core::protocol::{Code, ErrorField};
 
 use super::{Part, Told, prefix, system};
+use crate::model::{Endpoint, Problem, ProblemKind, Said, said};
 
 /// Describes a client's error. The client's messages separate what happened from what to do by a semicolon.
 #[must_use]
@@ -19,6 +22,51 @@ pub fn client(error: &ClientError) -> Told {
         other => japanese(other),
     };
     Told::of(&error.to_string(), Part::First("; "), what, todo)
+}
+
+/// Describes why OSC cannot be received on an address.
+pub fn cannot_listen(endpoint: &Endpoint, error: &io::Error) -> Problem {
+    let (sentence, remedy) = match error.kind() {
+        io::ErrorKind::AddrInUse => (
+            said!(
+                "{endpoint} is in use by another program, so no OSC is received.",
+                "{endpoint} は別のプログラムが使用中のため、OSC を受信できません。"
+            ),
+            Said::new(
+                "Close that program, or choose another port here and in the sender.",
+                "そのプログラムを終了するか、送信側と合わせて別のポートを選んでください。",
+            ),
+        ),
+        _ => (
+            Said::new(
+                format!("No OSC can be received on {endpoint} ({error})."),
+                format!(
+                    "{endpoint} では OSC を受信できません（{}）。",
+                    system(&error.to_string())
+                ),
+            ),
+            Said::new(
+                "Choose an address of this machine, such as 127.0.0.1:9000, with a port above 1023.",
+                "127.0.0.1:9000 のような、この機器のアドレスと 1024 以上のポートを指定してください。",
+            ),
+        ),
+    };
+    Problem::new(ProblemKind::Connection, sentence, remedy)
+}
+
+/// Describes why OSC cannot be sent to an address.
+pub fn cannot_send(address: &str, error: &io::Error) -> Problem {
+    Problem::new(
+        ProblemKind::Connection,
+        Said::new(
+            format!("No OSC can be sent to {address} ({error})."),
+            format!("{address} に OSC を送信できません（{}）。", system(&error.to_string())),
+        ),
+        Said::new(
+            "Check the address and the network.",
+            "アドレスとネットワークを確かめてください。",
+        ),
+    )
 }
 
 fn japanese(error: &ClientError) -> (String, String) {

@@ -2,6 +2,7 @@
 
 mod deep;
 mod doctor;
+mod external;
 mod figure;
 mod library;
 mod material;
@@ -10,6 +11,7 @@ mod sweep;
 
 pub use deep::{ScoreRun, TextOf};
 pub use doctor::{DoctorEvent, DoctorRequest, Said};
+pub use external::{ExternalEvent, ExternalRequest};
 pub use figure::WriteFigure;
 pub use library::{LibraryEvent, LibraryRequest};
 pub use material::{MaterialEvent, MaterialRequest};
@@ -97,6 +99,8 @@ pub enum Request {
     Sweep(Box<SweepRequest>),
     /// Recordings.
     Recording(RecordingRequest),
+    /// Control by other programs.
+    External(ExternalRequest),
     /// Exit the task and stop.
     Shutdown,
 }
@@ -260,6 +264,7 @@ pub enum Event {
     Library(Box<LibraryEvent>),
     Sweep(Box<SweepEvent>),
     Recording(Box<RecordingEvent>),
+    External(Box<ExternalEvent>),
 }
 
 /// The question of a file dialog.

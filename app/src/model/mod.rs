@@ -3,6 +3,7 @@
 
 mod envelope;
 mod export;
+mod external;
 mod form;
 mod language;
 pub mod magnitudes;
@@ -20,6 +21,10 @@ pub mod sweep;
 
 pub use envelope::Envelope;
 pub use export::{Export, Figure, Format};
+pub use external::{
+    Argument, Endpoint, ExternalCommand, ExternalError, ExternalSettings, ExternalState, LIVE_DELAY, LONGEST_LINE,
+    Mapped, Mapping, Notification, ROOT, Received,
+};
 pub use form::{Budget, Histogram, PRESETS, PrefixCard, Preset, PromptForm, Sampling, Vocabulary, WhyNot};
 pub use language::Language;
 pub use material::{ExportForm, FileAbout, ImportedFile, Nearest, PrefixSheet, Refusal, RefusedFile, without_folders};

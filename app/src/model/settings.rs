@@ -8,7 +8,7 @@ use softprefix_core::experiment::Prompt;
 use softprefix_core::prefix::MAX_LEN;
 
 use super::sweep::SweepForm;
-use super::{Language, PRESETS, PrefixForm, PromptForm, Target};
+use super::{ExternalSettings, Language, PRESETS, PrefixForm, PromptForm, Target};
 
 /// Light or dark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -45,6 +45,7 @@ pub struct Settings {
     pub target: Target,
     /// The host that the doctor checked last.
     pub doctor_host: String,
+    pub external: ExternalSettings,
 }
 
 impl Default for Settings {
@@ -63,6 +64,7 @@ impl Default for Settings {
             measure: Measure::Chrf2,
             target: Target::default(),
             doctor_host: String::new(),
+            external: ExternalSettings::default(),
         }
     }
 }
@@ -100,6 +102,7 @@ impl Remembered {
         for height in [&mut settings.texts_height, &mut settings.pair_height] {
             *height = height.filter(|height| height.is_finite() && *height >= 0.0);
         }
+        settings.external = std::mem::take(&mut settings.external).within_bounds();
         let prefix = &mut self.prefix;
         prefix.len = prefix.len.clamp(1, MAX_LEN);
         for (value, usual) in [

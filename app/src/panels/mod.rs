@@ -4,6 +4,7 @@
 mod deep;
 mod desk;
 mod doctor;
+mod external;
 mod figure;
 mod identity;
 mod label;

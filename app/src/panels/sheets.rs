@@ -55,7 +55,7 @@ impl Sheets {
         let screen = ui.ctx().content_rect();
         let width = match dialog {
             Dialog::Help => 720.0,
-            Dialog::Identity => 640.0,
+            Dialog::Identity | Dialog::External => 640.0,
             _ => 520.0_f32,
         }
         .min(screen.width() - 96.0);
@@ -85,6 +85,7 @@ impl Sheets {
                         Dialog::Identity => super::identity::sheet(ui, desk),
                         Dialog::Note => self.note(ui, desk, opened),
                         Dialog::About => about(ui, desk),
+                        Dialog::External => super::external::sheet(ui, desk),
                         Dialog::Path => self.path(ui, desk, opened),
                     });
             });
@@ -276,6 +277,9 @@ fn title(ui: &mut Ui, desk: &mut Desk<'_>, dialog: Dialog) {
         Dialog::Identity => desk.prefix_text().identity_title,
         Dialog::Note => RatingText::of(desk.bench.settings.language).title,
         Dialog::About => text.about_title,
+        Dialog::External => text::ExternalText::of(desk.bench.settings.language)
+            .title
+            .trim_end_matches('…'),
         Dialog::Path => text.path_title,
     };
     ui.horizontal(|ui| {

@@ -242,12 +242,14 @@ fn settings(ui: &mut Ui, desk: &mut Desk<'_>) {
     ui.add_space(4.0);
     paint::rule(ui);
     let demo = text::DemoText::of(desk.bench.settings.language);
+    let external = text::ExternalText::of(desk.bench.settings.language);
     for (words, action) in [
         (demo.record, Action::ToggleRecording),
         (demo.open_recording, Action::Playback(PlaybackAction::Open)),
         (demo.play_demo, Action::Playback(PlaybackAction::Demo)),
         (text.full_screen, Action::ToggleFullscreen),
         (text.new_session, Action::NewSession),
+        (external.title, Action::ShowDialog(crate::workbench::Dialog::External)),
         (text.about, Action::ShowDialog(crate::workbench::Dialog::About)),
     ] {
         let off = match action {

@@ -15,7 +15,8 @@ use softprefix_core::protocol::extension::{Budget, FinishReason, SoftPrefixEcho,
 
 use super::Line;
 use crate::model::{
-    Histogram, ModuleFacts, PrefixForm, Problem, ProblemKind, PromptForm, Said, Side, Timings, Vocabulary,
+    ExternalCommand, Histogram, ModuleFacts, PrefixForm, Problem, ProblemKind, PromptForm, Said, Side, Timings,
+    Vocabulary,
 };
 
 /// The version that is written, and the newest that can be read.
@@ -122,6 +123,8 @@ struct Row {
     remove: Option<usize>,
     #[serde(skip_serializing_if = "is_false")]
     clear: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "is_false")]
     over: bool,
 }
@@ -337,6 +340,7 @@ impl Writer {
             Line::Look(at) => row.look = Some(*at),
             Line::Remove(at) => row.remove = Some(*at),
             Line::Clear => row.clear = true,
+            Line::External(commands) => row.external = Some(ExternalCommand::to_object(commands)),
             Line::Over => row.over = true,
         }
         Some(written(&row))
@@ -576,6 +580,9 @@ fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, St
         Line::Remove(at)
     } else if row.clear {
         Line::Clear
+    } else if let Some(commands) = row.external {
+        let text = Value::Object(commands).to_string();
+        Line::External(ExternalCommand::parse_line(&text).map_err(|error| error.to_string())?)
     } else if row.over {
         Line::Over
     } else {

@@ -6,7 +6,7 @@ use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::experiment::{Answer, PrefixIdentity, Record};
 use softprefix_core::protocol::extension::Budget;
 
-use crate::model::{ModuleFacts, PrefixForm, Problem, PromptForm, Side, Vocabulary};
+use crate::model::{ExternalCommand, ModuleFacts, PrefixForm, Problem, PromptForm, Side, Vocabulary};
 
 /// One event. Runs have no ids: each side has at most one, and results of replaced runs are not recorded.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +37,8 @@ pub enum Line {
     Look(Option<usize>),
     Remove(usize),
     Clear,
+    /// What other programs sent, before it was applied.
+    External(Vec<ExternalCommand>),
     /// The recording was ended.
     Over,
 }

@@ -10,7 +10,7 @@ use super::doctor::DoctorAction;
 use super::flight::StreamingDiff;
 use super::{Dialog, DiffOf, Notice, Workbench};
 use crate::messages::{Event, FileQuestion, LibraryEvent, LibraryRequest, Pair, Request, Texts};
-use crate::model::{Budget, Kept, MagnitudeUnit, ModuleFacts, ModuleState, Target, Vocabulary};
+use crate::model::{Budget, Kept, MagnitudeUnit, ModuleFacts, ModuleState, Notification, Target, Vocabulary};
 
 impl Workbench {
     /// Handles an event. Besides [`Workbench::apply`], the only way to change the state.
@@ -20,6 +20,7 @@ impl Workbench {
         self.take_in(event);
         self.record_event(noted, opened);
         self.show_played();
+        self.notify();
     }
 
     fn take_in(&mut self, event: Event) {
@@ -42,6 +43,7 @@ impl Workbench {
             }
             Event::Lost(problem) => {
                 self.forget_flights();
+                self.notify_of(Notification::Error(problem.to_string()));
                 let last = self.module.last_facts().cloned().map(Box::new);
                 self.module = ModuleState::Failed { problem, last };
             }
@@ -97,6 +99,7 @@ impl Workbench {
             Event::Sweep(event) => self.absorb_sweep(*event),
             Event::Material(event) => self.absorb_material(*event),
             Event::Recording(event) => self.absorb_recording(*event),
+            Event::External(event) => self.absorb_external(*event),
             Event::FileProblem(problem) => {
                 self.file.writing = false;
                 self.notice = Some(Notice::Problem(problem));

@@ -13,7 +13,8 @@ use super::{Dialog, Tab};
 use crate::figure::Form;
 use crate::model::sweep::Range;
 use crate::model::{
-    Colouring, Envelope, ExportForm, Figure, Format, KindChoice, Language, MagnitudeUnit, Sampling, Side, Target, Theme,
+    Colouring, Envelope, ExportForm, Figure, Format, KindChoice, Language, MagnitudeUnit, Mapped, Mapping, Sampling,
+    Side, Target, Theme,
 };
 
 /// An action of the user.
@@ -112,6 +113,8 @@ pub enum Action {
     ToggleRecording,
     Playback(PlaybackAction),
     Exhibit(ExhibitionAction),
+    /// Control by other programs.
+    External(ExternalAction),
 
     // The window.
     ShowTab(Tab),
@@ -246,4 +249,17 @@ pub enum ExhibitionAction {
     Toggle,
     /// The user touched the controls.
     Touched,
+}
+
+/// An action on the control by other programs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ExternalAction {
+    /// The address to listen on; empty for none.
+    SetListen(String),
+    /// The address that gets the notifications; empty for none.
+    SetSendTo(String),
+    SetMapping(Mapped, Mapping),
+    /// Opens the sockets of these addresses.
+    Open,
+    Close,
 }

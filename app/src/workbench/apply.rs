@@ -7,7 +7,7 @@ use softprefix_core::experiment::{Entry, GroupKey, Record};
 use softprefix_core::prefix::{MAX_LEN, Magnitude, PrefixRecipe};
 
 use super::doctor::DoctorAction;
-use super::{Action, Dialog, Effect, LIVE_DELAY, Notice, Tab, Workbench};
+use super::{Action, Dialog, Effect, Notice, Tab, Workbench};
 use crate::messages::{FileQuestion, LibraryRequest, RecordingRequest, Request};
 use crate::model::{
     Budget, Colouring, Export, Format, Language, MagnitudeUnit, ModuleState, PRESETS, PaneState, PrefixForm, Settings,
@@ -21,6 +21,7 @@ impl Workbench {
             self.act(action);
         }
         self.show_played();
+        self.notify();
     }
 
     /// Handles an action on the user's own work, even during playback.
@@ -144,6 +145,7 @@ impl Workbench {
             Action::ToggleRecording => self.toggle_recording(),
             Action::Playback(action) => self.playback_acts(action),
             Action::Exhibit(action) => self.exhibition_acts(action),
+            Action::External(action) => self.external_acts(action),
 
             Action::ShowTab(tab) => self.tab = tab,
             Action::Doctor(action) => self.doctor_acts(action),
@@ -296,7 +298,7 @@ impl Workbench {
 
     fn run_if_live(&mut self) {
         if self.live && self.why_not_run().is_none() {
-            self.run_now(LIVE_DELAY);
+            self.run_now(self.live_delay);
         } else {
             // Runs of the previous controls may finish and become points.
         }

@@ -11,6 +11,7 @@ mod curve;
 mod deep;
 pub mod doctor;
 pub mod exhibition;
+pub mod external;
 mod figure;
 mod flight;
 pub mod library;
@@ -38,11 +39,11 @@ use softprefix_core::prefix::PrefixRecipe;
 
 use crate::messages::{FileQuestion, Request};
 use crate::model::{
-    Budget, Figure, Kept, ModelChoice, ModuleState, Pane, PrefixCard, PrefixForm, PrefixSheet, PromptForm, Remembered,
-    Settings, Side, Target, Vocabulary, WhyNot,
+    Budget, Figure, Kept, LIVE_DELAY, ModelChoice, ModuleState, Pane, PrefixCard, PrefixForm, PrefixSheet, PromptForm,
+    Remembered, Settings, Side, Target, Vocabulary, WhyNot,
 };
 
-pub use action::{Action, ExhibitionAction, MaterialAction, PlaybackAction, SweepAction};
+pub use action::{Action, ExhibitionAction, ExternalAction, MaterialAction, PlaybackAction, SweepAction};
 pub use flight::{CurveFill, Filling};
 use flight::{Flight, StreamingDiff};
 
@@ -52,9 +53,6 @@ pub use material::dropped;
 pub use sessions::LONGEST_NOTE;
 pub use tuning::Tuning;
 pub use window::{Dialog, Effect, FileState, Notice, Tab};
-
-/// Delay of Live mode after the last change before it runs.
-pub const LIVE_DELAY: Duration = Duration::from_millis(150);
 
 /// The whole state of the window.
 pub struct Workbench {
@@ -126,6 +124,8 @@ pub struct Workbench {
     /// A recording that is shown instead of the user's own work.
     pub playback: Option<Box<playback::Playback>>,
     pub exhibition: Option<exhibition::Exhibition>,
+    /// Control by other programs.
+    pub external: external::External,
 
     recorder: Option<recorder::Recorder>,
     /// The plot whose file is being chosen.
@@ -134,6 +134,8 @@ pub struct Workbench {
     effects: Vec<Effect>,
     flights: BTreeMap<Side, Flight>,
     streaming_diff: StreamingDiff,
+    /// Delay of a run in Live mode.
+    live_delay: Duration,
     next_id: u64,
 }
 
@@ -193,12 +195,14 @@ impl Workbench {
             sweep: sweep::Sweeps::new(sweep),
             playback: None,
             exhibition: None,
+            external: external::External::default(),
             recorder: None,
             figure: None,
             outbox: Vec::new(),
             effects: Vec::new(),
             flights: BTreeMap::new(),
             streaming_diff: StreamingDiff::default(),
+            live_delay: LIVE_DELAY,
             next_id: 1,
         }
     }

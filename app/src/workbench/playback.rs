@@ -319,7 +319,8 @@ impl Workbench {
                 }
             }
             Line::Clear => self.apply(Action::ClearRuns),
-            Line::Over => {}
+            // The changes that it made are lines of their own.
+            Line::External(_) | Line::Over => {}
         }
     }
 

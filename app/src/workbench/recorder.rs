@@ -55,7 +55,7 @@ impl Workbench {
         self.outbox.push(Request::Recording(request));
     }
 
-    fn line(&mut self, line: Line) {
+    pub(super) fn line(&mut self, line: Line) {
         self.tell_bridge(RecordingRequest::Line(Box::new(line)));
     }
 

@@ -11,7 +11,7 @@ use softprefix_core::protocol::extension::FinishReason;
 use super::Workbench;
 use super::flight::{Flight, StreamingDiff};
 use crate::messages::{Asked, Inference, LibraryRequest, Pair, Request, Texts};
-use crate::model::{Pane, PaneState, Problem, RunId, Side, Timings};
+use crate::model::{Notification, Pane, PaneState, Problem, RunId, Side, Timings};
 
 impl Workbench {
     /// Returns the prompt, settings and module of the controls, without the prefix.
@@ -247,6 +247,9 @@ impl Workbench {
             self.refresh_stale();
         }
         self.compare_panes();
+        if side == Side::Prefixed {
+            self.notify_of(Notification::Token(text.to_owned()));
+        }
     }
 
     /// Returns whether a run was started in the shown session rather than in an earlier one.
@@ -316,7 +319,8 @@ impl Workbench {
         let is_latest = was_on_its_way || !self.flights.contains_key(&side);
         if let (true, Some(pane)) = (is_latest, self.pane_mut(side)) {
             pane.state = PaneState::Done;
-            pane.error = Some(problem);
+            pane.error = Some(problem.clone());
+            self.notify_of(Notification::Error(problem.to_string()));
         }
         self.refresh_stale();
     }

@@ -16,7 +16,7 @@ use softprefix_core::protocol::extension::{self, FinishReason, SoftPrefixEcho};
 
 use super::*;
 use crate::messages::{Event, Inference, LibraryEvent, LibraryRequest, Pair, Texts};
-use crate::model::{Histogram, KindChoice, MagnitudeUnit, ModuleFacts, PaneState, Problem, ProblemKind};
+use crate::model::{Histogram, KindChoice, LIVE_DELAY, MagnitudeUnit, ModuleFacts, PaneState, Problem, ProblemKind};
 
 const H: usize = 896;
 const MEDIAN: f64 = 0.515;

@@ -32,6 +32,8 @@ pub enum Dialog {
     /// Stars and note of the run in view.
     Note,
     About,
+    /// Control by other programs.
+    External,
     /// A typed path, where the system has no file dialog.
     Path,
 }

@@ -5,6 +5,7 @@
 mod bridge;
 mod deep;
 mod exhibition;
+mod external;
 mod hardship;
 mod material;
 mod recording;

@@ -17,7 +17,7 @@ use softprefix_core::protocol::extension::FinishReason;
 use crate::support::{Desk, at, points, serve, tiny_model};
 
 /// A desk whose recordings go into `folder`.
-fn desk(folder: &Path) -> Desk {
+pub fn desk(folder: &Path) -> Desk {
     let desk = Desk::new();
     let request = RecordingRequest::Folder(folder.to_owned());
     desk.bridge.send(Request::Recording(request));
@@ -25,7 +25,7 @@ fn desk(folder: &Path) -> Desk {
 }
 
 /// Ends the recording and answers the dialog with `to`.
-fn end_into(desk: &mut Desk, to: &Path) {
+pub fn end_into(desk: &mut Desk, to: &Path) {
     desk.apply(Action::ToggleRecording);
     desk.until("the question", |bench| bench.file.asking);
     let question = desk

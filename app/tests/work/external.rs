@@ -1,0 +1,411 @@
+//! Control by other programs: packets of python-osc over UDP, floods, ports in use, and what is sent in return.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use rosc::{OscPacket, OscType, decoder};
+use softprefix::bridge::osc;
+use softprefix::model::{Endpoint, ExternalCommand, ExternalError, LIVE_DELAY, Mapped, Mapping, Side};
+use softprefix::recording::{Line, Recording};
+use softprefix::workbench::external::Link;
+use softprefix::workbench::{Action, ExternalAction, Notice, PlaybackAction, Workbench};
+
+use crate::recording::{desk as recording_desk, end_into};
+use crate::support::{Desk, LONG, at, serve, tiny_model};
+
+/// The packets of `tests/osc/make_packets.py` by their names.
+pub fn packets() -> BTreeMap<String, Vec<u8>> {
+    let file: BTreeMap<String, String> = serde_json::from_str(include_str!("../osc/packets.json")).unwrap();
+    file.into_iter()
+        .map(|(name, hex)| (name, hex::decode(hex).unwrap()))
+        .collect()
+}
+
+fn external(action: ExternalAction) -> Action {
+    Action::External(action)
+}
+
+/// Opens a socket of any free port, and returns its address.
+fn listen(desk: &mut Desk) -> SocketAddr {
+    desk.apply(external(ExternalAction::SetListen("127.0.0.1:0".to_owned())));
+    desk.apply(external(ExternalAction::Open));
+    desk.until("the socket", |bench| matches!(bench.external.link, Link::Open { .. }));
+    let Link::Open {
+        listen: Some(address), ..
+    } = desk.bench.external.link
+    else {
+        panic!("no socket listens");
+    };
+    assert!(address.ip().is_loopback());
+    address
+}
+
+/// A program that sends and receives OSC.
+struct Peer {
+    socket: UdpSocket,
+    to: SocketAddr,
+}
+
+impl Peer {
+    fn of(to: SocketAddr) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        Self { socket, to }
+    }
+
+    fn send(&self, packet: &[u8]) {
+        self.socket.send_to(packet, self.to).unwrap();
+    }
+
+    /// What has arrived: names and values.
+    fn received(&self) -> Vec<(String, OscType)> {
+        let mut buffer = [0; 65_536];
+        let mut out = Vec::new();
+        while let Ok(len) = self.socket.recv(&mut buffer) {
+            let (rest, packet) = decoder::decode_udp(&buffer[..len]).unwrap();
+            assert!(rest.is_empty());
+            let OscPacket::Message(message) = packet else {
+                panic!("a bundle was sent");
+            };
+            let [value] = <[OscType; 1]>::try_from(message.args).unwrap();
+            out.push((message.addr.strip_prefix("/softprefix/").unwrap().to_owned(), value));
+        }
+        out
+    }
+}
+
+fn sent(desk: &mut Desk, peer: &Peer, packet: &[u8]) {
+    let before = desk.bench.external.packets;
+    peer.send(packet);
+    desk.until("the packet", |bench| bench.external.packets > before);
+}
+
+#[test]
+fn every_packet_of_python_osc_is_read_as_it_was_meant_and_bad_ones_are_refused() {
+    use ExternalCommand::{Blend, Len, Magnitude, Preset, Prompt, Row, Run, Seed};
+    let packets = packets();
+    for (name, commands) in [
+        ("magnitude", vec![Magnitude(2.5)]),
+        ("magnitude as a double", vec![Magnitude(0.1)]),
+        ("magnitude as an integer", vec![Magnitude(3.0)]),
+        ("p", vec![Len(4.0)]),
+        ("p as a float", vec![Len(f64::from(3.6_f32))]),
+        ("seed", vec![Seed(7)]),
+        ("seed as a long", vec![Seed(1 << 40)]),
+        ("row", vec![Row(2, 0.25)]),
+        ("blend", vec![Blend(0.75)]),
+        ("prompt", vec![Prompt("海について短く書いてください。".to_owned())]),
+        ("preset", vec![Preset(2)]),
+        ("run", vec![Run(true)]),
+        ("run pressed", vec![Run(true)]),
+        ("run as true", vec![Run(true)]),
+        ("run released", vec![Run(false)]),
+        (
+            "all at once",
+            vec![Len(2.0), Row(1, 1.0), Row(2, 0.5), Magnitude(1.5), Run(true)],
+        ),
+    ] {
+        assert_eq!(osc::parse(&packets[name]), Ok(commands), "{name}");
+    }
+    let bad: Vec<&String> = packets.keys().filter(|name| name.starts_with("bad: ")).collect();
+    assert_eq!((bad.len(), packets.len()), (12, 28), "no packet is left out");
+    for name in bad {
+        assert!(osc::parse(&packets[name]).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn packets_move_the_controls_as_the_window_does_and_bad_ones_are_counted_and_move_nothing() {
+    let packets = packets();
+    let mut desk = Desk::new();
+    desk.connect(at(serve(tiny_model())));
+    let peer = Peer::of(listen(&mut desk));
+    for name in ["p", "seed", "row", "blend", "prompt", "magnitude"] {
+        sent(&mut desk, &peer, &packets[name]);
+    }
+    let form = &desk.bench.prefix;
+    assert_eq!((form.len, form.seed, form.blend, form.magnitude), (4, 7, 0.75, 2.5));
+    assert_eq!(form.envelope.bars(4), [1.0, 0.25, 1.0, 1.0]);
+    assert_eq!(desk.bench.prompt.user, "海について短く書いてください。");
+    sent(&mut desk, &peer, &packets["preset"]);
+    assert_eq!(desk.bench.prompt.preset, Some(1));
+    // A mapping of what a fader sends.
+    let mapping = Mapping {
+        on: true,
+        from: [0.0, 5.0],
+        to: [1.0, 2.0],
+    };
+    desk.apply(external(ExternalAction::SetMapping(Mapped::Magnitude, mapping)));
+    sent(&mut desk, &peer, &packets["magnitude"]);
+    assert_eq!(desk.bench.prefix.magnitude, 1.5);
+
+    let before = (desk.bench.prefix.clone(), desk.bench.prompt.clone());
+    let refused = desk.bench.external.refused;
+    let bad: Vec<&Vec<u8>> = packets
+        .iter()
+        .filter(|(name, _)| name.starts_with("bad: "))
+        .map(|(_, packet)| packet)
+        .collect();
+    for packet in &bad {
+        sent(&mut desk, &peer, packet);
+    }
+    assert_eq!(desk.bench.external.refused, refused + bad.len() as u64);
+    assert!(desk.bench.external.why.is_some());
+    assert_eq!((desk.bench.prefix.clone(), desk.bench.prompt.clone()), before);
+    // A row that the prefix does not have.
+    sent(&mut desk, &peer, &osc_packet("/softprefix/row/9", 0.0));
+    assert_eq!(desk.bench.prefix, before.0);
+}
+
+fn osc_packet(address: &str, value: f32) -> Vec<u8> {
+    rosc::encoder::encode(&OscPacket::Message(rosc::OscMessage {
+        addr: address.to_owned(),
+        args: vec![OscType::Float(value)],
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_run_that_a_packet_starts_is_sent_to_the_named_address_token_by_token_and_nothing_is_sent_elsewhere() {
+    let packets = packets();
+    let mut desk = Desk::new();
+    desk.connect(at(serve(tiny_model())));
+    let peer = Peer::of(listen(&mut desk));
+    let stranger = Peer::of(peer.to);
+    stranger.send(&packets["seed"]);
+    desk.until("the packet", |bench| bench.external.packets == 1);
+    let own = peer.socket.local_addr().unwrap().to_string();
+    desk.apply(external(ExternalAction::SetSendTo(own)));
+    desk.until("both sockets", |bench| {
+        matches!(bench.external.link, Link::Open { send_to: Some(_), .. })
+    });
+    let Link::Open {
+        listen: Some(address), ..
+    } = desk.bench.external.link
+    else {
+        panic!("no socket listens");
+    };
+    let peer = Peer { to: address, ..peer };
+    sent(&mut desk, &peer, &packets["all at once"]);
+    let similarity = |bench: &Workbench| bench.tuning.current()?.1.measures.as_ref().map(|m| m.chrf2);
+    desk.until("the run", |bench| !bench.is_running() && similarity(bench).is_some());
+    let mut received = peer.received();
+    let until = Instant::now() + LONG;
+    while received.last() != Some(&("state".to_owned(), OscType::String("idle".to_owned()))) || received.len() < 3 {
+        assert!(Instant::now() < until, "{received:?}");
+        desk.turn();
+        received.extend(peer.received());
+    }
+    let text = |name: &str| -> Vec<String> {
+        let of = received.iter().filter(|(of, _)| of == name);
+        of.map(|(_, value)| value.clone().string().unwrap()).collect()
+    };
+    let record = desk.finished(Side::Prefixed).pop().unwrap();
+    assert_eq!(text("token").concat(), record.output());
+    assert_eq!(text("text"), [record.output()]);
+    assert_eq!(text("state"), ["idle", "running", "idle"]);
+    let sent: Vec<f32> = received
+        .iter()
+        .filter(|(name, _)| name == "similarity")
+        .map(|(_, value)| value.clone().float().unwrap())
+        .collect();
+    assert_eq!(sent, [similarity(&desk.bench).unwrap() as f32]);
+    assert_eq!(stranger.received(), []);
+    // A point that is shown again is sent again.
+    desk.apply(Action::SetMagnitude(0.7));
+    desk.run();
+    peer.received();
+    desk.apply(Action::SetMagnitude(1.5));
+    desk.until("the diff", |bench| bench.diff.is_some());
+    desk.for_a_while(Duration::from_millis(100));
+    let shown = peer.received();
+    assert!(
+        shown.contains(&("text".to_owned(), OscType::String(record.output().to_owned()))),
+        "{shown:?}"
+    );
+}
+
+#[test]
+fn in_live_mode_values_that_never_rest_start_a_run_at_most_once_a_delay_and_are_not_put_off_for_ever() {
+    let mut desk = Desk::new();
+    desk.connect(at(serve(tiny_model())));
+    desk.apply(Action::SetMaxTokens(2));
+    desk.run();
+    desk.apply(Action::SetLive(true));
+    let peer = Peer::of(listen(&mut desk));
+    let before = desk.started(Side::Prefixed);
+    let (begin, time) = (Instant::now(), LIVE_DELAY * 10);
+    let mut value = 1.0;
+    while begin.elapsed() < time {
+        value += 0.001;
+        peer.send(&osc_packet("/softprefix/magnitude", value));
+        desk.turn();
+    }
+    desk.until("the last value", |bench| {
+        (bench.prefix.magnitude - f64::from(value)).abs() < 1e-9
+    });
+    desk.until("the last run", |bench| !bench.is_running());
+    let started = desk.started(Side::Prefixed) - before;
+    let most = begin.elapsed().as_millis() / LIVE_DELAY.as_millis() + 2;
+    assert!(
+        (2..=most as usize).contains(&started),
+        "{started} runs of at most {most}"
+    );
+}
+
+#[test]
+fn a_port_that_is_in_use_is_said_in_a_sentence_and_the_next_one_is_taken() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut desk = Desk::new();
+    desk.apply(external(ExternalAction::SetListen(address.clone())));
+    desk.apply(external(ExternalAction::Open));
+    desk.until("the refusal", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
+    let Some(Notice::Problem(problem)) = desk.bench.notice.take() else {
+        panic!("no problem is shown");
+    };
+    let said = problem.said();
+    assert_eq!(
+        said.en,
+        format!(
+            "{address} is in use by another program, so no OSC is received. Close that program, or choose another port here and in the sender."
+        )
+    );
+    assert!(said.ja.contains("使用中"));
+    assert_eq!(desk.bench.external.link, Link::Off);
+    listen(&mut desk);
+    // Closed and opened on the same port.
+    let Link::Open {
+        listen: Some(address), ..
+    } = desk.bench.external.link
+    else {
+        panic!("no socket listens");
+    };
+    desk.apply(external(ExternalAction::SetListen(address.to_string())));
+    for _ in 0..5 {
+        desk.apply(external(ExternalAction::Close));
+        desk.apply(external(ExternalAction::Open));
+    }
+    desk.until("the socket", |bench| matches!(bench.external.link, Link::Open { .. }));
+    assert!(desk.bench.notice.is_none(), "{:?}", desk.bench.notice);
+    desk.apply(external(ExternalAction::Close));
+    let end = Instant::now() + LONG;
+    while UdpSocket::bind(address).is_err() {
+        assert!(Instant::now() < end, "the port is not given back");
+        desk.turn();
+    }
+}
+
+#[test]
+fn a_flood_of_packets_is_counted_bounded_and_leaves_the_window_responsive() {
+    const PACKETS: u32 = 100_000;
+    let packets = packets();
+    let mut desk = Desk::new();
+    let peer = Peer::of(listen(&mut desk));
+    let begin = Instant::now();
+    let flood = std::thread::spawn({
+        let socket = peer.socket.try_clone().unwrap();
+        let (to, run) = (peer.to, packets["run"].clone());
+        move || {
+            for packet in 0..PACKETS {
+                let address = format!("/softprefix/row/{}", packet % 1024 + 1);
+                // A full buffer of the receiver is no error of the sender.
+                socket.send_to(&osc_packet(&address, 0.5), to).unwrap();
+                socket.send_to(&run, to).unwrap();
+            }
+        }
+    });
+    let (mut deliveries, mut longest) = (0_u128, Duration::ZERO);
+    while !flood.is_finished() {
+        let before = (desk.bench.external.packets, Instant::now());
+        desk.turn();
+        longest = longest.max(before.1.elapsed());
+        deliveries += u128::from(desk.bench.external.packets > before.0);
+        assert!(desk.bench.external.last.len() <= 8);
+    }
+    flood.join().unwrap();
+    let most = begin.elapsed().as_millis() / LIVE_DELAY.as_millis() + 2;
+    assert!(deliveries <= most, "{deliveries} deliveries of at most {most}");
+    assert!(
+        longest < Duration::from_secs(2),
+        "a turn of the window took {longest:?}"
+    );
+    // What the system dropped is resent by a real sender with its next value.
+    let end = Instant::now() + LONG;
+    while desk.bench.prefix.magnitude != 2.5 {
+        assert!(Instant::now() < end);
+        peer.send(&packets["magnitude"]);
+        desk.turn();
+    }
+    let counted = desk.bench.external.packets;
+    assert!(counted > 1000, "{counted} packets were counted");
+    assert_eq!(desk.bench.external.refused, 0);
+    println!(
+        "{counted} packets of {} in {:?}, longest turn {longest:?}",
+        2 * PACKETS,
+        begin.elapsed()
+    );
+}
+
+#[test]
+fn a_recording_keeps_what_came_in_and_plays_to_the_same_end() {
+    let packets = packets();
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = recording_desk(folder.path());
+    desk.connect(at(serve(tiny_model())));
+    let peer = Peer::of(listen(&mut desk));
+    desk.apply(Action::ToggleRecording);
+    sent(&mut desk, &peer, &packets["all at once"]);
+    desk.until("the run", |bench| !bench.is_running() && bench.diff.is_some());
+    let path = folder.path().join("session.jsonl");
+    let shown = (desk.bench.prefix.clone(), desk.bench.prefixed.text.clone());
+    end_into(&mut desk, &path);
+    let recording = Recording::read(&std::fs::read(&path).unwrap(), "session").unwrap();
+    let came = recording
+        .lines
+        .iter()
+        .position(|(_, line)| matches!(line, Line::External(_)));
+    let moved = recording
+        .lines
+        .iter()
+        .rposition(|(_, line)| matches!(line, Line::Prefix(_)));
+    assert!(
+        came.unwrap() < moved.unwrap(),
+        "what came stands before what it changed"
+    );
+    let Line::External(commands) = &recording.lines[came.unwrap()].1 else {
+        unreachable!()
+    };
+    let mut expected = osc::parse(&packets["all at once"]).unwrap();
+    expected.sort_by_key(ExternalCommand::name);
+    let mut commands = commands.clone();
+    commands.sort_by_key(ExternalCommand::name);
+    assert_eq!(commands, expected);
+
+    // While a recording is shown nothing is moved behind it.
+    desk.apply(Action::OpenPath(path));
+    desk.until("the recording", |bench| bench.playback.is_some());
+    sent(&mut desk, &peer, &packets["magnitude"]);
+    assert_eq!(desk.bench.external.why, Some(ExternalError::Playing));
+    desk.apply(Action::Playback(PlaybackAction::Leave));
+    assert_eq!((desk.bench.prefix.clone(), desk.bench.prefixed.text.clone()), shown);
+}
+
+#[test]
+fn what_cannot_be_sent_is_said_once() {
+    let mut desk = Desk::new();
+    // No address of a network: the system refuses to send there.
+    desk.apply(external(ExternalAction::SetListen(String::new())));
+    desk.apply(external(ExternalAction::SetSendTo("255.255.255.255:9".to_owned())));
+    assert_eq!(
+        Endpoint::parse("255.255.255.255:9").map(|endpoint| endpoint.is_loopback()),
+        Some(false)
+    );
+    desk.apply(external(ExternalAction::Open));
+    desk.until("the problem", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
+    desk.apply(Action::DismissNotice);
+    desk.connect(at(serve(tiny_model())));
+    desk.run();
+    assert!(desk.bench.notice.is_none(), "{:?}", desk.bench.notice);
+}
