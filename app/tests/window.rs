@@ -5,10 +5,13 @@ mod common;
 use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key, Modifiers};
 use egui_kittest::kittest::{NodeT, Queryable};
-use softprefix::messages::{Event, LibraryRequest, Request};
-use softprefix::model::{FetchProgress, Format, Language, ModuleState, Problem, ProblemKind, Target, Theme};
+use softprefix::messages::{Event, ExternalEvent, ExternalRequest, LibraryRequest, Request};
+use softprefix::model::{
+    ExternalCommand, FetchProgress, Format, Language, Mapped, Mapping, ModuleState, Problem, ProblemKind, Received,
+    Target, Theme,
+};
 use softprefix::text::Text;
-use softprefix::workbench::{Action, Dialog, Effect, Workbench};
+use softprefix::workbench::{Action, Dialog, Effect, ExternalAction, Workbench};
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 
@@ -440,11 +443,119 @@ fn every_state_of_the_module_is_shown_in_both_languages_at_every_size() {
                 what: "読み込み".to_owned(),
             };
             sized(bench, size);
-            for dialog in [Dialog::Help, Dialog::Connect, Dialog::Models, Dialog::About] {
+            for dialog in [
+                Dialog::Help,
+                Dialog::Connect,
+                Dialog::Models,
+                Dialog::About,
+                Dialog::External,
+            ] {
                 let mut bench = common::tuned(language, Theme::Dark);
                 bench.apply(Action::ShowDialog(dialog));
                 sized(bench, size);
             }
         }
     }
+}
+
+/// Types into a field, and leaves it with Enter.
+fn enter(harness: &mut egui_kittest::Harness<'_, common::stage::Stage>, field: &str, text: &str) {
+    harness.get_by_role_and_label(Role::TextInput, field).focus();
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    harness.run_steps(1);
+    harness.get_by_role_and_label(Role::TextInput, field).type_text(text);
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+}
+
+#[test]
+fn the_sheet_for_osc_opens_from_the_settings_maps_ranges_and_shows_the_last_values() {
+    let mut harness = window(ready());
+    harness.get_by_label("Settings").click();
+    harness.run_steps(3);
+    harness.get_by_label("Control by OSC…").click();
+    harness.run_steps(3);
+    assert_eq!(harness.state().bench.dialog, Some(Dialog::External));
+    enter(&mut harness, "Send outputs to", "nowhere");
+    assert!(harness.query_by_label_contains("Write HOST:PORT").is_some());
+    enter(&mut harness, "Send outputs to", "57120");
+    assert!(harness.query_by_label_contains("Write HOST:PORT").is_none());
+    harness.get_by_role_and_label(Role::Switch, "Receive and send").click();
+    harness.run_steps(3);
+    let bench = &mut harness.state_mut().bench;
+    let open = bench.take_requests().into_iter().find_map(|request| match request {
+        Request::External(ExternalRequest::Open { listen, send_to }) => Some((listen, send_to)),
+        _ => None,
+    });
+    let (listen, send_to) = open.unwrap();
+    assert_eq!(listen.unwrap().to_string(), "127.0.0.1:9000");
+    assert_eq!(send_to.unwrap().to_string(), "127.0.0.1:57120");
+    bench.absorb(Event::External(Box::new(ExternalEvent::Opened {
+        listen: Some("127.0.0.1:9000".parse().unwrap()),
+        send_to: Some("127.0.0.1:57120".parse().unwrap()),
+    })));
+    harness.run_steps(2);
+    assert!(harness.query_by_label_contains("Listening on 127.0.0.1:9000").is_some());
+
+    harness.get_by_role_and_label(Role::Switch, "/magnitude").click();
+    harness.run_steps(2);
+    enter(&mut harness, "/magnitude: received, to", "127");
+    enter(&mut harness, "/magnitude: becomes, to", "2");
+    let mut received = Received::default();
+    for line in [r#"{"magnitude":63.5,"seed":7}"#, r#"{"row/9":0.5}"#, r#"{"volume":1}"#] {
+        received.add(ExternalCommand::parse_line(line));
+    }
+    let event = ExternalEvent::Received(received);
+    harness.state_mut().bench.absorb(Event::External(Box::new(event)));
+    harness.run_steps(2);
+    assert_eq!(harness.state().bench.prefix.magnitude, 1.0);
+    for shown in [
+        "63.5 → 1",
+        "row 9 is beyond P = 4",
+        "3 packets, 1 refused",
+        "The last one was refused: volume is unknown",
+        "/seed 7",
+    ] {
+        assert!(harness.query_by_label_contains(shown).is_some(), "{shown}");
+    }
+    harness.get_by_role_and_label(Role::Switch, "Receive and send").click();
+    harness.run_steps(2);
+    let requests = harness.state_mut().bench.take_requests();
+    assert!(requests.contains(&Request::External(ExternalRequest::Close)));
+}
+
+#[test]
+fn an_address_beyond_loopback_is_used_with_a_sentence_that_says_what_it_opens() {
+    for (language, sentence) in [
+        (Language::English, "Whoever reaches 0.0.0.0:9000 can move the prefix"),
+        (Language::Japanese, "0.0.0.0:9000 に届く人なら誰でも"),
+    ] {
+        let mut bench = common::ready(language, Theme::Dark);
+        bench.apply(Action::ShowDialog(Dialog::External));
+        let mut harness = window(bench);
+        assert!(harness.query_by_label_contains(sentence).is_none());
+        let listen = ExternalAction::SetListen("0.0.0.0:9000".to_owned());
+        harness.state_mut().bench.apply(Action::External(listen));
+        harness.run_steps(2);
+        assert!(harness.query_by_label_contains(sentence).is_some());
+    }
+}
+
+#[test]
+fn off_is_the_state_at_the_start_and_only_the_addresses_and_mappings_are_stored() {
+    let mut bench = ready();
+    let mapping = Mapping {
+        on: true,
+        from: [0.0, 127.0],
+        to: [0.0, 2.0],
+    };
+    bench.apply(Action::External(ExternalAction::SetMapping(Mapped::Row, mapping)));
+    bench.apply(Action::External(ExternalAction::Open));
+    assert!(bench.external.is_on());
+    let stored = serde_json::to_string(&bench.remembered()).unwrap();
+    let again = Workbench::new(serde_json::from_str(&stored).unwrap());
+    assert!(!again.external.is_on());
+    assert_eq!(again.settings.external.row, mapping);
 }

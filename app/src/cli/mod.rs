@@ -9,6 +9,7 @@ mod export;
 mod learn;
 mod models;
 mod module;
+mod play;
 mod prefix;
 mod report;
 mod running;
@@ -49,6 +50,8 @@ pub enum Command {
     Learn(Box<learn::LearnArgs>),
     /// Search for a prefix whose output comes closest to what is wanted; needs only text from the module.
     Search(Box<search::SearchArgs>),
+    /// Control a prefix from other programs: JSON lines through a pipe, or OSC.
+    Play(Box<play::PlayArgs>),
     /// Print every measure of a results file (ours or an existing script's), an exported experiment or a journal.
     Report(report::ReportArgs),
     /// Export a saved experiment as HTML, CSV, JSON, a results file or for LLM Comparator.
@@ -75,6 +78,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Sweep(args) => sweep::run(*args),
         Command::Learn(args) => learn::run(*args),
         Command::Search(args) => search::run(*args),
+        Command::Play(args) => play::run(*args),
         Command::Report(args) => report::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Models(args) => models::run(args),

@@ -1,4 +1,4 @@
-//! Shared by `compare`, `sweep`, `learn` and `search`: opening a module, running a plan, continuing an interrupted one, and
+//! Shared by `compare`, `sweep`, `learn`, `search` and `play`: opening a module, running a plan, continuing an interrupted one, and
 //! Ctrl-C.
 
 use std::path::{Path, PathBuf};
@@ -239,6 +239,12 @@ impl Terminal {
     /// Shows the progress.
     pub fn show(&self, fraction: f32, words: &str) {
         lock(&self.bar).show(Some(fraction), words);
+    }
+
+    /// Shows the progress of opening a module.
+    pub fn show_step(&self, step: &OpenStep) {
+        let (fraction, words) = words_of(step);
+        lock(&self.bar).show(fraction, &words);
     }
 
     /// Prints a line above the bar.

@@ -361,14 +361,14 @@ impl Notification {
         }
     }
 
-    /// Returns the line of the pipe, without its end.
-    pub fn line(&self) -> String {
+    /// Returns the object that is a line of the pipe.
+    pub fn to_json(&self) -> Value {
         let value = match self {
             Self::State(state) => json!(state.name()),
             Self::Token(text) | Self::Text(text) | Self::Error(text) => json!(text),
             Self::Similarity(similarity) => json!(similarity),
         };
-        json!({self.name(): value}).to_string()
+        json!({self.name(): value})
     }
 }
 
@@ -570,7 +570,7 @@ mod tests {
             (r#"{"magnitude":null}"#, "one finite number"),
             (r#"{"magnitude":1e999}"#, "not valid JSON"),
             (r#"{"magnitude":{}}"#, "a number or a text"),
-            (r#"{"magnitude":2,"seed":-1}"#, "a whole number"),
+            (r#"{"magnitude":2,"seed":-1}"#, "one whole number"),
             (r#"{"seed":1.5}"#, "one whole number"),
             (r#"{"seed":1e300}"#, "one whole number"),
             (r#"{"row/0":1}"#, "a row from 1"),

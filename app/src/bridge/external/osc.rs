@@ -146,9 +146,9 @@ mod tests {
         .unwrap();
         // The last element says that it is longer than it is.
         let mut damaged = inner.clone();
-        let at = inner.len() - 24 - 4;
+        let at = inner.len() - 28 - 4;
         let size = u32::from_be_bytes(inner[at..at + 4].try_into().unwrap());
-        assert_eq!(size, 24, "the size of the last element");
+        assert_eq!(size, 28, "the size of the last element");
         damaged[at..at + 4].copy_from_slice(&400_u32.to_be_bytes());
         for inner in [&inner, &damaged] {
             let mut whole = b"#bundle\0\0\0\0\0\0\0\0\x01".to_vec();

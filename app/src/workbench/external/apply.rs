@@ -1,71 +1,19 @@
-//! Control by other programs: their commands are applied by the same setters as the window's own controls, and they are
-//! notified of what is shown.
+//! Applies the commands of other programs by the same setters as the window's own controls, and notifies them of what is
+//! shown.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Action, ExhibitionAction, ExternalAction, MaterialAction, Notice, Workbench};
+use super::{Link, Notified};
 use crate::messages::{ExternalEvent, ExternalRequest, Request};
 use crate::model::{
     Endpoint, Envelope, ExternalCommand, ExternalError, ExternalState, Mapped, Mapping, Notification, Received,
 };
 use crate::recording::Line;
+use crate::workbench::{Action, ExhibitionAction, ExternalAction, MaterialAction, Notice, Workbench};
 
 /// Number of runs after which a session that other programs drive is continued in a new one, so that memory is bounded
 /// in an installation that is never closed. The runs are in the history.
 const LARGEST_SESSION: usize = 2_000;
-
-/// The state of the control by other programs.
-#[derive(Debug, Default)]
-pub struct External {
-    pub link: Link,
-    /// Number of packets or lines that were received.
-    pub packets: u64,
-    /// Number of those that were refused.
-    pub refused: u64,
-    /// Why the last of them was refused.
-    pub why: Option<ExternalError>,
-    /// The last command of each kind, latest first.
-    pub last: Vec<ExternalCommand>,
-    /// The sockets were opened and not closed since; the answer to an earlier request may be on its way.
-    is_wanted: bool,
-    /// A pipe is notified.
-    piped: bool,
-    notified: Notified,
-}
-
-/// The sockets.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub enum Link {
-    #[default]
-    Off,
-    Opening,
-    Open {
-        listen: Option<SocketAddr>,
-        send_to: Option<SocketAddr>,
-    },
-}
-
-/// What other programs were notified of last.
-#[derive(Debug, Default)]
-struct Notified {
-    state: Option<ExternalState>,
-    /// Id of the record whose text was sent.
-    text: Option<String>,
-    /// Id of the record whose similarity was sent.
-    similarity: Option<String>,
-}
-
-impl External {
-    pub fn is_on(&self) -> bool {
-        self.link != Link::Off
-    }
-
-    /// Returns whether anybody gets notifications.
-    fn is_heard(&self) -> bool {
-        self.piped || matches!(self.link, Link::Open { send_to: Some(_), .. })
-    }
-}
 
 impl Workbench {
     /// Notifies a pipe from now on: notifications are among the requests, as
@@ -76,7 +24,7 @@ impl Workbench {
         self.notify();
     }
 
-    pub(super) fn external_acts(&mut self, action: ExternalAction) {
+    pub(in crate::workbench) fn external_acts(&mut self, action: ExternalAction) {
         let settings = &mut self.settings.external;
         let reopens = match action {
             ExternalAction::SetListen(address) => {
@@ -122,7 +70,7 @@ impl Workbench {
         };
     }
 
-    pub(super) fn absorb_external(&mut self, event: ExternalEvent) {
+    pub(in crate::workbench) fn absorb_external(&mut self, event: ExternalEvent) {
         match event {
             ExternalEvent::Opened { listen, send_to } => {
                 if !self.external.is_wanted {
@@ -231,7 +179,7 @@ impl Workbench {
         }
     }
 
-    pub(super) fn notify_of(&mut self, notification: Notification) {
+    pub(in crate::workbench) fn notify_of(&mut self, notification: Notification) {
         if self.external.is_heard() {
             self.outbox
                 .push(Request::External(ExternalRequest::Notify(notification)));
@@ -239,7 +187,7 @@ impl Workbench {
     }
 
     /// Sends what has changed. Called after every action and event.
-    pub(super) fn notify(&mut self) {
+    pub(in crate::workbench) fn notify(&mut self) {
         if !self.external.is_heard() {
             return;
         }

@@ -1,0 +1,434 @@
+//! `softprefix play`: the workbench without its window, controlled by other programs through a pipe, over OSC, or both.
+//! What they send goes the same way as in the window, and every run is in the history that the window shows.
+
+use std::io::{self, BufRead, Read as _, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until};
+
+use super::prefix::{Material, PrefixArgs};
+use super::running::{Interrupts, Terminal};
+use super::shell::{Failure, in_json};
+use crate::bridge::Bridge;
+use crate::messages::{Event, ExternalEvent, ExternalRequest, LibraryRequest, MaterialRequest, Request};
+use crate::model::{
+    ExternalCommand, ExternalError, ExternalState, KindChoice, LIVE_DELAY, LONGEST_LINE, Language, MagnitudeUnit,
+    ModuleState, PRESETS, PrefixForm, PromptForm, Received, Remembered, Target,
+};
+use crate::places;
+use crate::session::OpenStep;
+use crate::start::{Exit, ExternalArgs};
+use crate::text::{ExternalText, Text};
+use crate::workbench::external::Link;
+use crate::workbench::{Action, Notice, Workbench};
+
+/// Number of lines that wait to be read; then the writer of the pipe waits.
+const WAITING: usize = 64;
+/// Longest wait on exit for the module to release the task.
+const LEAVING: Duration = Duration::from_secs(4);
+
+#[derive(Debug, Args)]
+pub struct PlayArgs {
+    /// Read commands from standard input, one JSON object per line: {"magnitude": 0.5, "run": true}. The keys are magnitude, p, seed, row/N,
+    /// blend, prompt, preset and run.
+    #[arg(long)]
+    stdin: bool,
+    #[command(flatten)]
+    external: ExternalArgs,
+    /// Where to run: `embedded`, or HOST or HOST:PORT of a StackFlow module.
+    #[arg(long, default_value = "embedded", value_parser = crate::start::target)]
+    module: Target,
+    /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.
+    #[arg(long)]
+    model: Option<String>,
+    /// The user's text at the beginning.
+    #[arg(long, default_value = PRESETS[0].user)]
+    prompt: String,
+    /// The system prompt.
+    #[arg(long, default_value = PRESETS[0].system)]
+    system: String,
+    #[command(flatten)]
+    prefix: PrefixArgs,
+    /// P at the beginning: rows of the prefix [default: as many as the file has, else 1].
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
+    len: Option<u16>,
+    /// Magnitude at the beginning, in token norms [default: rows of words and files as they are, others 1].
+    #[arg(long, value_name = "X", conflicts_with = "raw")]
+    token_norms: Option<f64>,
+    /// Magnitudes are raw values, and this one is the first.
+    #[arg(long, value_name = "V")]
+    raw: Option<f64>,
+    /// Most output tokens.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: u32,
+    /// Run whenever the prefix changes, at most every 150 ms; without it, only `run` runs.
+    #[arg(long)]
+    live: bool,
+    /// Exit tasks that earlier clients left if they take all task slots of the module.
+    #[arg(long)]
+    exit_tasks: bool,
+}
+
+impl PlayArgs {
+    /// Returns the fields of the workbench.
+    fn remembered(&self) -> Result<Remembered, Failure> {
+        let Material { kind, rows } = self.prefix.material()?;
+        let Some(choice) = KindChoice::of(&kind) else {
+            return Err(Failure::arguments("These rows cannot be moved; choose another --kind."));
+        };
+        let magnitude = self.token_norms.or(self.raw);
+        if magnitude.is_some_and(|value| !value.is_finite() || (value < 0.0 && self.raw.is_none())) {
+            return Err(Failure::arguments(
+                "The magnitude is no number from 0 up; give one such as 1.5.",
+            ));
+        }
+        let mut prefix = PrefixForm {
+            len: self.len.map_or(rows.unwrap_or(1), usize::from),
+            unit: match self.raw {
+                Some(_) => MagnitudeUnit::Raw,
+                None => MagnitudeUnit::TokenNorms,
+            },
+            magnitude: magnitude.unwrap_or(1.0),
+            unscaled: magnitude.is_none() && choice.has_own_size(),
+            rounding: self.prefix.rounding(),
+            ..PrefixForm::default()
+        };
+        let len = prefix.len;
+        prefix.take_kind(&kind, len);
+        let mut remembered = Remembered {
+            prefix,
+            prompt: PromptForm {
+                system: self.system.clone(),
+                user: self.prompt.clone(),
+                max_tokens: self.max_tokens as usize,
+                ..PromptForm::default()
+            },
+            ..Remembered::default()
+        };
+        remembered.settings.live = self.live;
+        remembered.settings.raw_magnitude = self.raw.is_some();
+        Ok(remembered.within_bounds())
+    }
+}
+
+pub fn run(args: PlayArgs) -> Result<Exit, Failure> {
+    if !args.stdin && args.external.osc.is_none() {
+        return Err(Failure::arguments(
+            "Nothing would come in: give --stdin, --osc ADDR, or both.",
+        ));
+    }
+    let remembered = args.remembered()?;
+    Terminal::work("what was finished is in the history.", async |terminal| {
+        let woken = Arc::new(Notify::new());
+        let wake = Arc::clone(&woken);
+        let bridge = Bridge::start(move || wake.notify_one()).map_err(|error| Failure {
+            exit: Exit::Module,
+            message: format!("The system gives no threads ({error}). Close other programs and try again."),
+        })?;
+        let mut player = Player {
+            bench: Workbench::new(remembered),
+            bridge,
+            woken,
+            pending: Received::default(),
+            due: Instant::now(),
+            line: 0,
+            is_sound: true,
+            is_read: true,
+        };
+        let outcome = player.play(&args, &terminal).await;
+        player.bridge.shutdown(LEAVING);
+        outcome
+    })
+}
+
+/// A line of standard input.
+type Line = Result<String, ExternalError>;
+
+/// The workbench and its bridge.
+struct Player {
+    bench: Workbench,
+    bridge: Bridge,
+    /// An event is waiting.
+    woken: Arc<Notify>,
+    /// Lines that are not applied yet.
+    pending: Received,
+    /// When they may be applied.
+    due: Instant,
+    /// Number of the last line.
+    line: u64,
+    /// No line was refused.
+    is_sound: bool,
+    /// Somebody reads what is printed.
+    is_read: bool,
+}
+
+impl Player {
+    async fn play(&mut self, args: &PlayArgs, terminal: &Terminal) -> Result<Exit, Failure> {
+        let mut interrupts = terminal.interrupts();
+        if !self.connect(args, terminal, &mut interrupts).await? {
+            return Ok(Exit::Interrupted);
+        }
+        if let Some(facts) = self.bench.module.facts() {
+            terminal.say_module(facts);
+        }
+        self.open(&args.external, terminal).await?;
+        self.bench.notify_pipe();
+        let mut lines = args.stdin.then(read_lines);
+        loop {
+            self.drain()?;
+            if !self.is_read {
+                return Ok(Exit::Success);
+            }
+            if let ModuleState::Failed { problem, .. } = &self.bench.module {
+                return Err(problem.clone().into());
+            }
+            let is_idle = self.pending.is_empty() && self.bench.external.state() != Some(ExternalState::Running);
+            if args.stdin && lines.is_none() && is_idle {
+                return Ok(if self.is_sound {
+                    Exit::Success
+                } else {
+                    Exit::BadArguments
+                });
+            }
+            tokio::select! {
+                () = self.woken.notified() => {}
+                line = next(&mut lines) => match line {
+                    Some(line) => self.take(line)?,
+                    None => lines = None,
+                },
+                () = sleep_until(self.due), if !self.pending.is_empty() => {
+                    self.due = Instant::now() + LIVE_DELAY;
+                    let received = ExternalEvent::Received(std::mem::take(&mut self.pending));
+                    self.absorb(Event::External(Box::new(received)))?;
+                }
+                () = interrupts.at_least(1) => return Ok(Exit::Interrupted),
+            }
+        }
+    }
+
+    /// Connects to the module and sets up its model; returns `false` after Ctrl-C.
+    async fn connect(
+        &mut self,
+        args: &PlayArgs,
+        terminal: &Terminal,
+        interrupts: &mut Interrupts,
+    ) -> Result<bool, Failure> {
+        let folder = places::prefix_store().folder().to_owned();
+        let store = MaterialRequest::UsePrefixStore { folder };
+        self.bridge.send(Request::Material(Box::new(store)));
+        self.bridge.send(Request::Library(LibraryRequest::Open {
+            folder: places::library(),
+            old: places::old_history(),
+        }));
+        let target = args.module.clone().with_model(args.model.clone());
+        self.bench.apply(Action::Connect(target));
+        loop {
+            while let Some(event) = self.bridge.poll() {
+                if let Some(step) = step_of(&event) {
+                    terminal.show_step(&step);
+                }
+                self.bench.absorb(event);
+            }
+            match &self.bench.module {
+                ModuleState::Ready(_) => break,
+                ModuleState::Failed { problem, .. } | ModuleState::NoModel { problem: Some(problem) } => {
+                    return Err(problem.clone().into());
+                }
+                ModuleState::TaskFull { .. } if args.exit_tasks => self.bench.apply(Action::ExitLeftOverTasks),
+                ModuleState::TaskFull { tasks } => {
+                    let tasks = tasks.join(", ");
+                    return Err(Failure {
+                        exit: Exit::Module,
+                        message: format!(
+                            "All task slots of the module are taken ({tasks}). If a former client left them, exit them with --exit-tasks."
+                        ),
+                    });
+                }
+                _ => {}
+            }
+            for request in self.bench.take_requests() {
+                self.bridge.send(request);
+            }
+            tokio::select! {
+                () = self.woken.notified() => {}
+                () = interrupts.at_least(1) => return Ok(false),
+            }
+        }
+        terminal.clear();
+        Ok(true)
+    }
+
+    /// Opens the sockets for OSC, if there are any, and says what they open.
+    async fn open(&mut self, external: &ExternalArgs, terminal: &Terminal) -> Result<(), Failure> {
+        let text = ExternalText::of(Language::English);
+        let sentences = [
+            (&external.osc, text.receives_from_anyone),
+            (&external.osc_to, text.sends_elsewhere),
+        ];
+        for (endpoint, sentence) in sentences {
+            if let Some(endpoint) = endpoint.as_ref().filter(|endpoint| !endpoint.is_loopback()) {
+                terminal.say(&sentence(&endpoint.to_string()));
+            }
+        }
+        for action in external.actions() {
+            self.bench.apply(action);
+        }
+        self.drain()?;
+        while self.bench.external.link == Link::Opening {
+            self.woken.notified().await;
+            while let Some(event) = self.bridge.poll() {
+                self.bench.absorb(event);
+            }
+        }
+        match (&self.bench.external.link, self.bench.notice.take()) {
+            (Link::Off, Some(Notice::Problem(problem))) => Err(problem.into()),
+            (
+                Link::Open {
+                    listen: Some(address), ..
+                },
+                _,
+            ) => {
+                terminal.say(&(text.listening)(&address.to_string()));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Handles what has arrived from the bridge, and passes on what the workbench asks for.
+    fn drain(&mut self) -> Result<(), Failure> {
+        while let Some(event) = self.bridge.poll() {
+            self.absorb(event)?;
+        }
+        self.hand_over()
+    }
+
+    fn absorb(&mut self, event: Event) -> Result<(), Failure> {
+        let is_run = matches!(&event, Event::External(event) if matches!(&**event, ExternalEvent::Received(received)
+            if received.commands.contains(&ExternalCommand::Run(true))));
+        self.bench.absorb(event);
+        self.hand_over()?;
+        if is_run
+            && !self.bench.is_running()
+            && let Some(why) = self.bench.why_not_run()
+        {
+            let why = (Text::of(Language::English).why_not)(why);
+            self.print(&json!({"error": format!("It was not run: {why}")}))?;
+        }
+        if let Some(Notice::Problem(problem)) = self.bench.notice.take() {
+            self.print(&json!({"error": problem.to_string()}))?;
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self) -> Result<(), Failure> {
+        for request in self.bench.take_requests() {
+            if let Request::External(ExternalRequest::Notify(notification)) = &request {
+                self.print(&notification.to_json())?;
+            }
+            self.bridge.send(request);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, line: Line) -> Result<(), Failure> {
+        self.line += 1;
+        let commands = match line {
+            Ok(line) if line.trim().is_empty() => return Ok(()),
+            Ok(line) => ExternalCommand::parse_line(&line),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &commands {
+            self.is_sound = false;
+            self.print(&json!({"error": format!("Line {}: {error}.", self.line), "line": self.line}))?;
+        }
+        self.pending.add(commands);
+        Ok(())
+    }
+
+    /// Prints a line. If nobody reads it, the command ends.
+    fn print(&mut self, line: &Value) -> Result<(), Failure> {
+        let line = in_json(Ok(line.to_string()))?;
+        let mut out = io::stdout().lock();
+        self.is_read &= writeln!(out, "{line}").and_then(|()| out.flush()).is_ok();
+        Ok(())
+    }
+}
+
+/// Returns the step of opening a module that an event reports.
+fn step_of(event: &Event) -> Option<OpenStep> {
+    Some(match event {
+        Event::Connecting(step) => OpenStep::Connecting(*step),
+        Event::Fetching(progress) => OpenStep::Fetching(progress.clone()),
+        Event::Loading { model, fraction, what } => OpenStep::Loading {
+            model: model.clone(),
+            fraction: *fraction,
+            what: what.clone(),
+        },
+        _ => return None,
+    })
+}
+
+/// Reads standard input on a thread of its own, which waits where lines are not taken.
+fn read_lines() -> mpsc::Receiver<Line> {
+    let (sender, lines) = mpsc::channel(WAITING);
+    std::thread::spawn(move || {
+        let mut input = io::stdin().lock();
+        while let Some(line) = read_line(&mut input) {
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// Reads a line of at most [`LONGEST_LINE`] bytes. Of a longer one the rest is skipped, and not kept in memory.
+fn read_line(input: &mut impl BufRead) -> Option<Line> {
+    let mut line = Vec::new();
+    let mut read = |line: &mut Vec<u8>| input.take(LONGEST_LINE as u64 + 1).read_until(b'\n', line).unwrap_or(0);
+    if read(&mut line) == 0 {
+        return None;
+    }
+    if line.len() > LONGEST_LINE && !line.ends_with(b"\n") {
+        loop {
+            line.clear();
+            if read(&mut line) == 0 || line.ends_with(b"\n") {
+                return Some(Err(ExternalError::TooLong));
+            }
+        }
+    }
+    Some(String::from_utf8(line).map_err(|_| ExternalError::NotUtf8))
+}
+
+/// Returns the next line; waits for ever if there is no input.
+async fn next(lines: &mut Option<mpsc::Receiver<Line>>) -> Option<Line> {
+    match lines {
+        Some(lines) => lines.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_bounded_and_the_one_after_a_long_one_is_read() {
+        let longest = "x".repeat(LONGEST_LINE - 1);
+        let long = "y".repeat(3 * LONGEST_LINE + 5);
+        let input = [format!("{longest}\n{long}\n\nafter\n").as_bytes(), b"\xff\xfelast"].concat();
+        let mut input = &input[..];
+        let mut next = || read_line(&mut input);
+        assert_eq!(next(), Some(Ok(format!("{longest}\n"))));
+        assert_eq!(next(), Some(Err(ExternalError::TooLong)));
+        assert_eq!(next(), Some(Ok("\n".to_owned())));
+        assert_eq!(next(), Some(Ok("after\n".to_owned())));
+        assert_eq!(next(), Some(Err(ExternalError::NotUtf8)));
+        assert_eq!(next(), None);
+    }
+}
