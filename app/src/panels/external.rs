@@ -7,7 +7,6 @@ use super::module_card::with_mark;
 use crate::model::{Endpoint, ExternalCommand, Mapped, Mapping};
 use crate::text::ExternalText;
 use crate::theme::{self, Palette};
-use crate::views::axis::written;
 use crate::views::entry::{Entered, Field};
 use crate::views::paint;
 use crate::views::status::Status;
@@ -122,7 +121,7 @@ fn warnings(ui: &mut Ui, desk: &Desk<'_>, text: &ExternalText) {
     let listen = beyond(&settings.listen).map(|endpoint| (text.receives_from_anyone)(&endpoint.to_string()));
     let send_to = beyond(&settings.send_to).map(|endpoint| (text.sends_elsewhere)(&endpoint.to_string()));
     for sentence in listen.into_iter().chain(send_to) {
-        with_mark(ui, Status::LookHere, |ui| {
+        with_mark(ui, Status::Warning, |ui| {
             ui.label(paint::words(sentence, theme::BODY, palette.text));
         });
     }
@@ -222,6 +221,17 @@ fn last_of(desk: &Desk<'_>, of: Mapped, mapping: &Mapping, text: &ExternalText) 
         };
         Some(format!("{name}{}{became}", written(value)))
     })
+}
+
+/// Formats a value that was received, to four decimals or significant digits.
+fn written(value: f64) -> String {
+    match value.abs() {
+        0.0 | 1e-3..1e6 => format!("{value:.4}")
+            .trim_end_matches('0')
+            .trim_end_matches('.')
+            .to_owned(),
+        _ => format!("{value:.3e}"),
+    }
 }
 
 /// Draws the last values of the commands without a mapping.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use softprefix::model::Side;
 use softprefix::workbench::Action;
+use softprefix_core::prefix::Magnitude;
 
 use crate::external::packets;
 use crate::shell::program;
@@ -117,12 +118,12 @@ fn a_bad_line_is_answered_with_its_number_and_is_never_obeyed_in_part() {
     }
     assert_eq!(of(&lines, "text").len(), 1);
     let sessions = kept(&folder.path().join("experiments"));
-    let magnitudes: Vec<Option<f64>> = sessions[0]
+    let magnitudes: Vec<Magnitude> = sessions[0]
         .shown()
-        .filter_map(|record| record.prefix.as_ref())
-        .map(|prefix| prefix.token_norms)
+        .filter_map(|record| record.case.recipe.as_ref())
+        .map(|recipe| recipe.magnitude)
         .collect();
-    assert_eq!(magnitudes, [Some(0.5)]);
+    assert_eq!(magnitudes, [Magnitude::TokenNorms(0.5)]);
 }
 
 #[test]
