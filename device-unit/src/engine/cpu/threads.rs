@@ -10,13 +10,30 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError};
+
+use primitives::{
+    AtomicBool, AtomicPtr, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, MutexGuard, Ordering, fence,
+};
+
+/// What threads are synchronised with. `RUSTFLAGS="--cfg loom_pool"` takes loom's in the tests, which go through the orders in which
+/// threads can run and through the values that a load may see. (`--cfg loom` itself would change tokio, too.)
+#[cfg(not(all(test, loom_pool)))]
+mod primitives {
+    pub use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
+    pub use std::sync::{Condvar, Mutex, MutexGuard};
+    pub use std::thread::{Builder, JoinHandle};
+}
+#[cfg(all(test, loom_pool))]
+mod primitives {
+    pub use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
+    pub use loom::sync::{Condvar, Mutex, MutexGuard};
+    pub use loom::thread::{Builder, JoinHandle};
+}
 
 /// Rounds of the spin before a thread goes to sleep: about 20 microseconds, longer than the gap between two products of a
 /// forward pass and far shorter than a scheduler's time slice.
-const SPIN_ROUNDS: usize = 400;
+const SPIN_ROUNDS: usize = if cfg!(all(test, loom_pool)) { 1 } else { 400 };
 
 /// A fixed team of threads, the calling one included.
 ///
@@ -52,9 +69,14 @@ struct Shared {
     done: Condvar,
 }
 
+#[cfg(not(all(test, loom_pool)))]
 thread_local! {
     /// Set while this thread is inside a task: a loop begun there runs on the spot.
     static INSIDE_A_TASK: Cell<bool> = const { Cell::new(false) };
+}
+#[cfg(all(test, loom_pool))]
+loom::thread_local! {
+    static INSIDE_A_TASK: Cell<bool> = Cell::new(false);
 }
 
 impl Pool {
@@ -75,7 +97,7 @@ impl Pool {
         let workers = (1..threads)
             .map_while(|number| {
                 let shared = Arc::clone(&shared);
-                std::thread::Builder::new()
+                Builder::new()
                     .name(format!("engine-{number}"))
                     .spawn(move || shared.work_until_closed())
                     .ok()
@@ -103,7 +125,7 @@ impl Pool {
         if tasks == 0 {
             return;
         }
-        if tasks == 1 || self.workers.is_empty() || INSIDE_A_TASK.get() {
+        if tasks == 1 || self.workers.is_empty() || INSIDE_A_TASK.with(Cell::get) {
             (0..tasks).for_each(body);
             return;
         }
@@ -133,7 +155,8 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.closing.store(true, Ordering::SeqCst);
+        // A worker looks at it before it sleeps, under the same lock.
+        self.shared.closing.store(true, Ordering::Relaxed);
         {
             let _bed = lock(&self.shared.bed);
             self.shared.work.notify_all();
@@ -152,8 +175,11 @@ impl Shared {
             .store(erased.cast::<Job<'static>>().cast_mut(), Ordering::Relaxed);
         self.unfinished.store(job.tasks, Ordering::Relaxed);
         // Everything above is visible to whoever claims a task of this store.
-        self.unclaimed.store(job.tasks, Ordering::SeqCst);
-        if self.sleepers.load(Ordering::SeqCst) > 0 {
+        self.unclaimed.store(job.tasks, Ordering::Release);
+        // Either this thread sees the sleeper, or the sleeper sees the tasks: without the fences here and in `work_until_closed`
+        // both may still see what was before, and the sleeper is never woken.
+        fence(Ordering::SeqCst);
+        if self.sleepers.load(Ordering::Relaxed) > 0 {
             let _bed = lock(&self.bed);
             self.work.notify_all();
         }
@@ -181,16 +207,20 @@ impl Shared {
         // zero. The job was stored before `unclaimed`, with release, and read here after an acquire of it. Should the
         // count have been a later job's (equal counts are not told apart), the claim and the pointer are both that job's.
         let job = unsafe { &*self.job.load(Ordering::Relaxed) };
-        let outer = INSIDE_A_TASK.replace(true);
+        let outer = INSIDE_A_TASK.with(|inside| inside.replace(true));
         let outcome = catch_unwind(AssertUnwindSafe(|| (job.body)(job.tasks - left)));
-        INSIDE_A_TASK.set(outer);
+        INSIDE_A_TASK.with(|inside| inside.set(outer));
         if let Err(panic) = outcome {
             lock(&job.panic).get_or_insert(panic);
         }
         // From here on the job may be gone.
-        if self.unfinished.fetch_sub(1, Ordering::SeqCst) == 1 && self.caller_sleeps.load(Ordering::SeqCst) {
-            let _bed = lock(&self.bed);
-            self.done.notify_all();
+        if self.unfinished.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // As above, with the fence in `wait_until_finished`.
+            fence(Ordering::SeqCst);
+            if self.caller_sleeps.load(Ordering::Relaxed) {
+                let _bed = lock(&self.bed);
+                self.done.notify_all();
+            }
         }
         true
     }
@@ -203,11 +233,12 @@ impl Shared {
             pause();
         }
         let mut bed = lock(&self.bed);
-        self.caller_sleeps.store(true, Ordering::SeqCst);
-        while self.unfinished.load(Ordering::SeqCst) > 0 {
+        self.caller_sleeps.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        while self.unfinished.load(Ordering::Acquire) > 0 {
             bed = self.done.wait(bed).unwrap_or_else(PoisonError::into_inner);
         }
-        self.caller_sleeps.store(false, Ordering::SeqCst);
+        self.caller_sleeps.store(false, Ordering::Relaxed);
     }
 
     fn work_until_closed(&self) {
@@ -223,12 +254,13 @@ impl Shared {
                 continue;
             }
             let mut bed = lock(&self.bed);
-            self.sleepers.fetch_add(1, Ordering::SeqCst);
-            while self.unclaimed.load(Ordering::SeqCst) == 0 && !self.closing.load(Ordering::SeqCst) {
+            self.sleepers.fetch_add(1, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            while self.unclaimed.load(Ordering::Relaxed) == 0 && !self.closing.load(Ordering::Relaxed) {
                 bed = self.work.wait(bed).unwrap_or_else(PoisonError::into_inner);
             }
-            self.sleepers.fetch_sub(1, Ordering::SeqCst);
-            if self.closing.load(Ordering::SeqCst) {
+            self.sleepers.fetch_sub(1, Ordering::Relaxed);
+            if self.closing.load(Ordering::Relaxed) {
                 return;
             }
         }
@@ -237,6 +269,8 @@ impl Shared {
 
 /// One round of a spin: a few tens of cycles on every processor (one `spin_loop` is a single cycle on some).
 fn pause() {
+    #[cfg(all(test, loom_pool))]
+    loom::thread::yield_now();
     for _ in 0..4 {
         std::hint::spin_loop();
     }
@@ -247,7 +281,55 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(test)]
+/// Every order of two threads with at most three pre-emptions.
+#[cfg(all(test, loom_pool))]
+mod orders {
+    use super::*;
+
+    fn in_every_order(body: impl Fn() + Send + Sync + 'static) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(body);
+    }
+
+    #[test]
+    fn no_task_and_no_wake_up_is_lost_and_what_tasks_wrote_is_seen() {
+        in_every_order(|| {
+            let pool = Pool::new(2);
+            for _ in 0..2 {
+                let runs = [AtomicUsize::new(0), AtomicUsize::new(0)];
+                pool.run(2, |task| {
+                    runs[task].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(runs.iter().all(|runs| runs.load(Ordering::Relaxed) == 1));
+            }
+        });
+    }
+
+    /// Each task waits for the other, so that a worker that is not woken is a deadlock.
+    #[test]
+    fn a_worker_that_falls_asleep_is_woken_for_a_loop() {
+        in_every_order(|| {
+            let pool = Pool::new(2);
+            let (started, changed) = (Mutex::new(0), Condvar::new());
+            pool.run(2, |_| {
+                let mut started = lock(&started);
+                *started += 1;
+                changed.notify_all();
+                while *started < 2 {
+                    started = changed.wait(started).unwrap();
+                }
+            });
+        });
+    }
+
+    #[test]
+    fn a_pool_that_is_dropped_ends_its_threads() {
+        in_every_order(|| drop(Pool::new(2)));
+    }
+}
+
+#[cfg(all(test, not(loom_pool)))]
 mod tests {
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
     use std::time::Duration;
