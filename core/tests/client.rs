@@ -731,10 +731,12 @@ async fn a_unit_too_old_for_taskinfo_is_a_stock_one_and_a_silent_one_is_left_wit
     .await;
     let task = module.set_up(&whole()).await.unwrap();
     assert_eq!((&task.info().model[..], task.support()), (QWEN, None));
-    assert!(matches!(
-        module.set_up(&whole()).await,
-        Err(ClientError::NoAnswer { .. })
-    ));
+    let error = module.set_up(&whole()).await.unwrap_err();
+    assert!(
+        matches!(&error, ClientError::NoAnswer { work_id, .. } if work_id == "llm.1001"),
+        "{error}"
+    );
+    assert!(error.to_string().contains("systemctl restart llm-llm"), "{error}");
     peer.await.unwrap();
 }
 
@@ -802,6 +804,12 @@ async fn a_module_that_never_answers_is_told_after_the_limit() {
     assert!(
         matches!(&error, ClientError::NoAnswer { action, .. } if action == "ping"),
         "{error}"
+    );
+    // What is silent is what has to be restarted.
+    let sentence = error.to_string();
+    assert!(
+        sentence.contains("systemctl restart llm-sys") && !sentence.contains("llm-llm"),
+        "{sentence}"
     );
     assert!(start.elapsed() < Duration::from_secs(3));
     let error = module.set_up(&whole()).await.unwrap_err();

@@ -12,11 +12,58 @@ use softprefix_core::experiment::{
     Analysis, Applied, Experiment, Extent, Group, Magnitudes, Outcome, Plan, Prompt, Proof, Rating, Record, Settings,
     Spread, Stars, Sweep, Values, over_prompts,
 };
+use softprefix_core::files;
+use softprefix_core::files::faults::{Fault, inject};
 use softprefix_core::prefix::{Magnitude, PrefixKind, Rounding};
 use softprefix_core::protocol::Sampling;
 use softprefix_core::protocol::extension::SoftPrefixEcho;
 
 const BASE: &str = "こんにちは。私は人工知能です。何かお手伝いできることはありますか?";
+
+#[test]
+fn whichever_step_the_disk_refuses_an_export_is_the_old_file_or_the_new_one() {
+    let (experiment, records) = sweep();
+    let results = export::to_results_file(&experiment, &records, 0);
+    let forms = [
+        export::to_json(&experiment, &records).unwrap(),
+        export::to_csv(&records),
+        export::to_llm_comparator(&experiment, &records).unwrap(),
+        html::to_html(&experiment, &records, Language::English, &untitled),
+        results.to_json().unwrap(),
+    ];
+    for fault in [Fault::Broken as fn(usize) -> Fault, Fault::Full] {
+        for (form, text) in forms.iter().enumerate() {
+            for at in 0.. {
+                let told = format!("form {form}, {:?}", fault(at));
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("export");
+                std::fs::write(&path, "the older one").unwrap();
+                let injected = inject(folder.path(), fault(at));
+                let written = match form {
+                    4 => results.write(&path).map_err(|error| error.to_string()),
+                    _ => files::write_whole(&path, text.as_bytes()).map_err(|error| error.to_string()),
+                };
+                let met = injected.was_met();
+                drop(injected);
+                assert_eq!(written.is_err(), met, "{told}");
+                if let Err(sentence) = &written {
+                    assert!(sentence.contains("os error"), "{told}: {sentence}");
+                }
+                let expected = if met { "the older one" } else { text };
+                assert!(std::fs::read_to_string(&path).unwrap() == expected, "{told}");
+                assert_eq!(
+                    std::fs::read_dir(folder.path()).unwrap().count(),
+                    1,
+                    "{told}: a part is left"
+                );
+                if !met {
+                    assert!(at >= 4, "there are more steps than {at}");
+                    break;
+                }
+            }
+        }
+    }
+}
 
 /// No prompt has a title.
 fn untitled(_: &Prompt) -> Option<String> {

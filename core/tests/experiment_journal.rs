@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use softprefix_core::experiment::{
-    Condition, Ending, Entry, Experiment, Journal, JournalError, Past, Rating, Stars, experiments,
+    Condition, Ending, Entry, Experiment, Journal, JournalError, Library, Past, Rating, Stars, experiments,
 };
+use softprefix_core::files::faults::{Fault, inject};
 
 /// Held while a process is being started: until it has become another program, it holds copies of all open files and their locks.
 static STARTING: Mutex<()> = Mutex::new(());
@@ -130,6 +131,111 @@ fn an_unterminated_tail_is_kept_beside_the_journal_before_it_is_cut_off() {
     }
     let copies = std::fs::read_dir(folder.path()).unwrap().count() - 1;
     assert_eq!(copies, 2, "a second copy does not replace the first");
+}
+
+/// Both kinds of failing disks.
+const FAULTS: [fn(usize) -> Fault; 2] = [Fault::Broken, Fault::Full];
+
+/// Whether `part` is what is left of `whole` after lines were taken out.
+fn is_rest_of(part: &[Entry], whole: &[Entry]) -> bool {
+    let mut rest = whole.iter();
+    part.iter().all(|entry| rest.any(|other| other == entry))
+}
+
+#[test]
+fn whichever_step_the_disk_refuses_every_saved_line_stays_and_the_failure_is_said() {
+    let _nothing_starts = STARTING.lock().unwrap();
+    let all = entries(4);
+    let tail = b"1c2f09ab 512 {\"case\":{\"version\"";
+    for fault in FAULTS {
+        for at in 0.. {
+            let told = format!("{:?}", fault(at));
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("j");
+            write(&path, &all[..2]);
+            // Opening it writes, too: a torn line is kept elsewhere and cut off.
+            std::fs::write(&path, [&std::fs::read(&path).unwrap(), &tail[..]].concat()).unwrap();
+            let injected = inject(folder.path(), fault(at));
+            let (mut saved, mut failures) = (all[..2].to_vec(), Vec::new());
+            match Journal::open(&path) {
+                Ok((mut journal, found, _)) => {
+                    assert_eq!(found, saved, "{told}");
+                    for entry in &all[2..] {
+                        match journal.append(entry) {
+                            Ok(()) => saved.push(entry.clone()),
+                            Err(error) => failures.push(error.to_string()),
+                        }
+                    }
+                }
+                Err(error) => failures.push(error.to_string()),
+            }
+            let met = injected.was_met();
+            drop(injected);
+            assert_eq!(failures.is_empty(), !met, "{told}: {failures:?}");
+            for sentence in failures {
+                assert!(sentence.contains(&path.display().to_string()), "{told}: {sentence}");
+                assert!(
+                    sentence.contains("os error"),
+                    "{told}: the system's reason is missing: {sentence}"
+                );
+            }
+            let (mut journal, found, condition) = Journal::open(&path).unwrap();
+            assert_eq!((condition.damaged, condition.unknown), (0, 0), "{told}");
+            // A line whose failure was said may be there; one that was saved is.
+            assert!(
+                is_rest_of(&saved, &found) && is_rest_of(&found, &all),
+                "{told}: {found:?}"
+            );
+            journal.append(&all[4]).unwrap();
+            let files = std::fs::read_dir(folder.path()).unwrap();
+            let mut files = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+            assert!(files.any(|bytes| bytes == tail), "{told}: the torn line is gone");
+            if !met {
+                assert!(at >= 10, "there are more steps than {at}");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn whichever_step_the_disk_refuses_a_new_experiment_is_there_whole_or_its_failure_is_said() {
+    let _nothing_starts = STARTING.lock().unwrap();
+    let all = entries(2);
+    let Entry::Started(experiment) = &all[0] else {
+        panic!("the first line starts the experiment")
+    };
+    for fault in FAULTS {
+        for at in 0.. {
+            let told = format!("{:?}", fault(at));
+            let folder = tempfile::tempdir().unwrap();
+            let library = Library::open(folder.path()).unwrap();
+            let injected = inject(folder.path(), fault(at));
+            let added = library.add("one", &all);
+            let created = library.create(experiment);
+            let met = injected.was_met();
+            drop(injected);
+            assert_eq!(added.is_err() || created.is_err(), met, "{told}");
+            for error in [added.as_ref().err(), created.as_ref().err()].into_iter().flatten() {
+                assert!(error.to_string().contains("os error"), "{told}: {error}");
+            }
+            if added.is_ok() {
+                let (past, condition) = library.read("one").unwrap();
+                assert_eq!((past.records.len(), condition), (2, Condition::default()), "{told}");
+            } else {
+                assert!(!library.has("one"), "{told}: a part of an experiment bears its name");
+            }
+            if created.is_ok() {
+                library.append(&experiment.id, &all[1]).unwrap();
+            }
+            drop(created);
+            assert_eq!(library.list().unwrap().unreadable.len(), 0, "{told}");
+            if !met {
+                assert!(at >= 6, "there are more steps than {at}");
+                break;
+            }
+        }
+    }
 }
 
 #[test]

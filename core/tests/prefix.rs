@@ -122,6 +122,8 @@ fn nan_and_infinity_are_refused_with_their_place() {
                 matches!(error, PrefixError::NotFinite { row: 1, column: 1, .. }),
                 "{error}"
             );
+            // People count from 1.
+            assert!(error.to_string().starts_with("value 2 of row 2 is"), "{error}");
         }
     }
     let error = recipe(PrefixKind::Constant, 1, Magnitude::Raw(1e39), Rounding::NearestEven).build(H, None, None);

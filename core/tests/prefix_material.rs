@@ -180,10 +180,13 @@ fn an_unusable_envelope_is_refused() {
         recipe(PrefixKind::Constant.shaped(Some(envelope)), 2, Magnitude::Raw(1.0)).build(H, None, None)
     };
     assert_eq!(with(vec![]), Err(PrefixError::EnvelopeEmpty));
-    assert!(matches!(
-        with(vec![1.0, f64::INFINITY]),
-        Err(PrefixError::EnvelopeNotFinite { point: 1, .. })
-    ));
+    let error = with(vec![1.0, f64::INFINITY]).unwrap_err();
+    assert!(
+        matches!(error, PrefixError::EnvelopeNotFinite { point: 1, .. }),
+        "{error}"
+    );
+    // People count from 1.
+    assert!(error.to_string().starts_with("point 2 of the envelope"), "{error}");
 }
 
 #[test]
