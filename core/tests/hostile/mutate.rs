@@ -4,14 +4,17 @@
 use std::alloc::System;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 
 use cap::Cap;
 
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
-/// One target at a time: they share the allocator.
+/// One target at a time: they share the allocator and the count of panics.
 static TURN: Mutex<()> = Mutex::new(());
+/// Panics of all threads: a server's own are not seen by who called it.
+static PANICS: AtomicUsize = AtomicUsize::new(0);
 
 /// Memory that a reader may take for an input: this much, and [`FACTOR`] times the input's length. Beyond it the allocator refuses, and the
 /// program ends.
@@ -58,13 +61,25 @@ fn inputs() -> u64 {
 pub fn each(samples: &[Vec<u8>], reach: usize, mut reader: impl FnMut(&[u8])) {
     assert!(!samples.is_empty(), "there is no sample");
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    static COUNTED: Once = Once::new();
+    COUNTED.call_once(|| {
+        let told = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.fetch_add(1, Ordering::SeqCst);
+            told(panic);
+        }));
+    });
     let mut read = |input: &[u8], number: u64| {
         if std::env::var_os("SOFTPREFIX_TEST_NUMBERS").is_some() {
             eprintln!("input {number}: {} bytes", input.len());
         }
         let limit = ALLOCATOR.allocated() + CONSTANT + FACTOR * input.len();
         ALLOCATOR.set_limit(limit).expect("a limit above what is held");
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| reader(input)));
+        let before = PANICS.load(Ordering::SeqCst);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            reader(input);
+            assert_eq!(PANICS.load(Ordering::SeqCst), before, "another thread panicked");
+        }));
         ALLOCATOR.set_limit(usize::MAX).expect("no limit");
         if let Err(panic) = outcome {
             eprintln!(

@@ -10,6 +10,10 @@ use crate::outbox::Outbox;
 use crate::tasks;
 use crate::unit::{Peer, ReplySink};
 
+/// Most addresses at once: llm-sys gives each of its clients one. An address comes from whoever calls, so it must not cost a connection
+/// each.
+const ADDRESSES: usize = 512;
+
 /// Called with the address of a client that has disconnected.
 type WhenGone = Arc<dyn Fn(&str) + Send + Sync>;
 
@@ -60,12 +64,21 @@ impl Addresses {
         }
     }
 
-    /// The client at `url`, which is llm-sys' `zmq_com`; connects if there is no connection yet.
+    /// The client at `url`, which is llm-sys' `zmq_com`; connects if there is no connection yet. Beyond [`ADDRESSES`] connections, a
+    /// new client gets no replies.
     pub fn peer(&self, url: &str) -> Peer {
         let mut open = lock(&self.open);
         let known = open.get(url).filter(|outbox| !outbox.is_closed()).cloned();
         let outbox = known.unwrap_or_else(|| {
             let outbox = Arc::new(Outbox::default());
+            if open.len() >= ADDRESSES && !open.contains_key(url) {
+                tracing::warn!(
+                    url,
+                    "{ADDRESSES} clients are connected already; this one gets no replies"
+                );
+                outbox.abandon();
+                return outbox;
+            }
             open.insert(url.to_owned(), Arc::clone(&outbox));
             let (url, all) = (url.to_owned(), Arc::clone(&self.open));
             let (serving, when_gone) = (Arc::clone(&outbox), Arc::clone(&self.when_gone));
@@ -112,4 +125,30 @@ async fn serve(url: &str, outbox: &Outbox, memory: &Budget) -> std::io::Result<(
 
 fn lock(open: &Mutex<HashMap<String, Arc<Outbox>>>) -> MutexGuard<'_, HashMap<String, Arc<Outbox>>> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn clients_beyond_the_limit_get_no_connection_and_those_before_keep_theirs() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = |number: usize| format!("ipc://{}", folder.path().join(number.to_string()).display());
+        // Clients that accept nothing yet, so that their connections stay in the handshake.
+        let listener = UnixListener::bind(folder.path().join("0")).unwrap();
+        for number in 1..=ADDRESSES {
+            std::os::unix::fs::symlink(folder.path().join("0"), folder.path().join(number.to_string())).unwrap();
+        }
+        let addresses = Addresses::new(tokio::runtime::Handle::current(), Budget::default(), |_| ());
+        let peers: Vec<Peer> = (0..ADDRESSES).map(|number| addresses.peer(&url(number))).collect();
+        let late = addresses.peer(&url(ADDRESSES));
+        assert!(late.sink().is_closed());
+        assert_eq!(addresses.count(), ADDRESSES);
+        assert!(peers.iter().all(|peer| !peer.sink().is_closed()));
+        assert!(!addresses.peer(&url(0)).sink().is_closed(), "a known client");
+        drop(listener);
+    }
 }

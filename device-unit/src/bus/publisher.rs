@@ -314,4 +314,45 @@ mod tests {
         subscribed(&publisher, 1).await;
         end.end().await;
     }
+
+    #[tokio::test]
+    async fn subscribers_and_their_topics_are_bounded() {
+        let (folder, url) = address();
+        let (publisher, end) = Publisher::bind(&url, folder.path(), &Budget::default()).await.unwrap();
+        let open = || async {
+            Connection::open(&url, Kind::Subscriber, &Budget::default())
+                .await
+                .unwrap()
+        };
+        let mut many = open().await;
+        for number in 0..TOPICS {
+            many.write(&zmtp::frame(format!("\x01{number}").as_bytes()))
+                .await
+                .unwrap();
+        }
+        subscribed(&publisher, TOPICS).await;
+        many.write(&zmtp::frame(b"\x01one more")).await.unwrap();
+        assert!(many.receive().await.is_err());
+        subscribed(&publisher, 0).await;
+
+        let topic = |bytes: usize| zmtp::frame(&[&[1][..], &vec![b'a'; bytes]].concat());
+        let mut long = open().await;
+        long.write(&topic(TOPIC_BYTES)).await.unwrap();
+        subscribed(&publisher, 1).await;
+        long.write(&topic(TOPIC_BYTES + 1)).await.unwrap();
+        assert!(long.receive().await.is_err());
+        subscribed(&publisher, 0).await;
+
+        let mut all = Vec::new();
+        for _ in 0..SUBSCRIBERS {
+            all.push(open().await);
+        }
+        let late = open();
+        tokio::pin!(late);
+        let early = tokio::time::timeout(Duration::from_millis(100), &mut late).await;
+        assert!(early.is_err(), "one more is served only when another has gone");
+        all.pop();
+        late.await;
+        end.end().await;
+    }
 }

@@ -31,6 +31,8 @@ struct FakeEngine {
     next: u64,
     steps: Steps,
     held: bool,
+    /// Bytes of a position in a KV cache.
+    position_bytes: usize,
 }
 
 struct FakeEmbeddings;
@@ -60,6 +62,9 @@ impl Engine for FakeEngine {
     fn open(&mut self, _: usize) -> Result<SequenceId, EngineError> {
         self.next += 1;
         Ok(SequenceId(self.next))
+    }
+    fn sequence_bytes(&self, positions: usize) -> usize {
+        positions * self.position_bytes
     }
     fn close(&mut self, _: SequenceId) {}
     fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError> {
@@ -104,6 +109,15 @@ impl Engine for FakeEngine {
 }
 
 fn started(max_sequences: usize, chunked_prefill: bool) -> (Scheduler, Steps) {
+    started_with(max_sequences, chunked_prefill, 0, Budget::default())
+}
+
+fn started_with(
+    max_sequences: usize,
+    chunked_prefill: bool,
+    position_bytes: usize,
+    memory: Budget,
+) -> (Scheduler, Steps) {
     let steps = Steps::default();
     let engine = FakeEngine {
         info: EngineInfo {
@@ -121,11 +135,9 @@ fn started(max_sequences: usize, chunked_prefill: bool) -> (Scheduler, Steps) {
         next: 0,
         steps: Arc::clone(&steps),
         held: false,
+        position_bytes,
     };
-    (
-        Scheduler::start(Box::new(engine), usize::MAX, Budget::default()).unwrap(),
-        steps,
-    )
+    (Scheduler::start(Box::new(engine), usize::MAX, memory).unwrap(), steps)
 }
 
 #[derive(Debug, PartialEq)]
@@ -181,7 +193,10 @@ struct Harness {
 
 impl Harness {
     fn new(max_sequences: usize, chunked_prefill: bool) -> Self {
-        let (scheduler, steps) = started(max_sequences, chunked_prefill);
+        Self::of(started(max_sequences, chunked_prefill))
+    }
+
+    fn of((scheduler, steps): (Scheduler, Steps)) -> Self {
         let (sender, events) = channel();
         Self {
             scheduler,
@@ -237,6 +252,44 @@ fn an_inference_gives_as_many_tokens_as_it_was_asked_for() {
     assert_eq!(
         harness.next(),
         Event::Ended("a", Outcome::Finished(FinishReason::Length))
+    );
+}
+
+#[test]
+fn memory_is_reserved_for_the_positions_that_a_request_can_use_and_not_for_the_window() {
+    // 96 MiB for what runs, at 1 MiB for a position; the whole window would take 98 GiB.
+    let memory = Budget::new(crate::budget::MIN_LIMIT);
+    let harness = Harness::of(started_with(16, true, 1 << 20, memory));
+    let held = harness.submit("held", vec![HOLDS], 1, Priority::Live);
+    assert_eq!(harness.starts(1), ["held"]);
+    // 10 rows and 7 tokens, of which the last is not fed: 16 positions, so that six of these fit.
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    for name in names {
+        harness.submit(name, vec![1; 10], 7, Priority::Live);
+    }
+    held.set();
+    for name in names {
+        assert_eq!(
+            harness.outcome_of(name),
+            Outcome::Finished(FinishReason::Length),
+            "{name}"
+        );
+    }
+    let most = harness.steps.lock().unwrap().iter().map(Vec::len).max();
+    assert_eq!(most, Some(6));
+
+    harness.submit("the largest", vec![1; 10], 87, Priority::Live);
+    assert_eq!(
+        harness.outcome_of("the largest"),
+        Outcome::Finished(FinishReason::Length)
+    );
+    harness.submit("beyond", vec![1; 10], 88, Priority::Live);
+    let Outcome::Failed(sentence) = harness.outcome_of("beyond") else {
+        panic!("97 MiB of 96")
+    };
+    assert!(
+        sentence.contains("97 positions would take 97 MiB") && sentence.contains("--memory"),
+        "{sentence}"
     );
 }
 

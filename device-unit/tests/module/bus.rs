@@ -1,5 +1,6 @@
 //! The unit behind a simulated llm-sys that uses the real libzmq.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -120,6 +121,62 @@ fn every_inference_keeps_its_own_address_and_id() {
         }
     }
     assert!(a.next_within(Duration::from_millis(200)).is_none());
+}
+
+/// 400 inferences, or 10,000 if `SOFTPREFIX_TEST_LONG` is set. Each has a prefix of its own, whose echo shows that an answer is that of its
+/// request.
+#[test]
+fn of_thousands_of_inferences_of_several_clients_none_is_lost_and_none_misaddressed() {
+    const CLIENTS: usize = 4;
+    /// Inferences of a client that wait for their answers: llm-sys publishes, and drops what a slow unit has not taken.
+    const OUTSTANDING: usize = 40;
+    let Some((sys, _unit, _folder)) = module() else { return };
+    let total = std::env::var_os("SOFTPREFIX_TEST_LONG").map_or(400, |_| 10_000);
+    let mut first = sys.client();
+    // Some answers are whole texts, some are frames.
+    let tasks = [first.set_up(&whole("tiny", 127)), first.set_up(&streaming("tiny", 127))];
+    let answered: usize = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                let (mut client, tasks) = (sys.client(), &tasks);
+                scope.spawn(move || {
+                    let mut waiting = BTreeMap::new();
+                    let (mut sent, mut answered) = (0, 0);
+                    while answered < total / CLIENTS {
+                        while sent < total / CLIENTS && waiting.len() < OUTSTANDING {
+                            let prefix = numbered_prefix(number * total + sent);
+                            let id = format!("{number}-{sent}");
+                            let more = json!({"soft_prefix": prefix, "softprefix": {"max_new_tokens": 2}});
+                            client.send(&infer_with(&id, &tasks[sent % 2], "hello", more));
+                            waiting.insert(id, (sha256_of(&prefix), tasks[sent % 2].clone()));
+                            sent += 1;
+                        }
+                        let reply = client.next();
+                        assert_eq!(reply["error"]["code"], 0, "{reply}");
+                        let id = reply["request_id"].as_str().unwrap();
+                        let (digest, task) = waiting
+                            .get(id)
+                            .unwrap_or_else(|| panic!("nobody here waits for {reply}"));
+                        assert_eq!(&reply["work_id"], task, "{reply}");
+                        let frame = reply["data"]["finish"].as_bool();
+                        if frame == Some(false) {
+                            continue;
+                        }
+                        assert_eq!(&reply["soft_prefix"]["sha256"], digest, "{reply}");
+                        waiting.remove(id);
+                        answered += 1;
+                    }
+                    assert!(
+                        client.next_within(Duration::from_millis(200)).is_none(),
+                        "an answer too many"
+                    );
+                    answered
+                })
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().unwrap()).sum()
+    });
+    assert_eq!(answered, total);
 }
 
 #[test]

@@ -327,10 +327,31 @@ pub fn infer_with(request_id: &str, work_id: &str, text: &str, more: Value) -> V
 
 /// A constant prefix in the form that clients send.
 pub fn prefix(len: usize, hidden: usize, value: f32) -> Value {
+    prefix_of(len, &vec![value; len * hidden])
+}
+
+/// A prefix of one row that no other number below 65,536 has.
+pub fn numbered_prefix(number: usize) -> Value {
+    // bf16 holds whole numbers up to 256 exactly.
+    let mut row = [0.0; HIDDEN];
+    row[..2].copy_from_slice(&[(number % 256) as f32, (number / 256) as f32]);
+    prefix_of(1, &row)
+}
+
+fn prefix_of(len: usize, values: &[f32]) -> Value {
     use base64::Engine as _;
-    let word = half::bf16::from_f32(value).to_bits().to_le_bytes();
-    let bytes: Vec<u8> = word.iter().copied().cycle().take(len * hidden * 2).collect();
+    let words = values.iter().map(|&value| half::bf16::from_f32(value).to_bits());
+    let bytes: Vec<u8> = words.flat_map(u16::to_le_bytes).collect();
     json!({"len": len, "data_b64": base64::engine::general_purpose::STANDARD.encode(bytes)})
+}
+
+/// Returns the SHA-256 of a prefix' bytes, as a unit echoes it.
+pub fn sha256_of(prefix: &Value) -> String {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+    let data = prefix["data_b64"].as_str().unwrap();
+    let bytes = base64::engine::general_purpose::STANDARD.decode(data).unwrap();
+    hex::encode(sha2::Sha256::digest(bytes))
 }
 
 /// Returns the error's code and message.

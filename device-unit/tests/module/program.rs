@@ -1,10 +1,14 @@
-//! Error messages of the program.
+//! The program's options and error messages.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Output;
 
+use serde_json::{Value, json};
 use softprefix_unit::testing::TinyModel;
 
+use crate::common::*;
+#[cfg(all(feature = "bus", unix))]
+use crate::llm_sys::{Program, eventually};
 use crate::under_test::program;
 
 fn run(arguments: &[&str]) -> Output {
@@ -86,5 +90,150 @@ fn the_environment_forces_a_kernel_and_the_conversion_of_the_weights_is_logged()
         stderr_of(&unknown).contains("is \"nonsense\""),
         "{}",
         stderr_of(&unknown)
+    );
+}
+
+/// The program with the CPU engine and a tiny model, listening on a free port.
+#[cfg(all(feature = "bus", unix))]
+struct Listening {
+    program: Program,
+    address: SocketAddr,
+    _models: tempfile::TempDir,
+}
+
+#[cfg(all(feature = "bus", unix))]
+impl Listening {
+    fn with(options: &[&str]) -> Self {
+        let models = tempfile::tempdir().unwrap();
+        let endless = TinyModel {
+            window: 20_000,
+            ..TinyModel::qwen2()
+        };
+        endless.write(&models.path().join("tiny.gguf")).unwrap();
+        let mut command = program();
+        command.args(["--engine", "cpu"]).args(options);
+        if !options.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        command.env("SOFTPREFIX_MODEL_DIR", models.path());
+        let program = Program::of(command);
+        let mut address = None;
+        eventually("it listens", || {
+            let log = program.log.lock().unwrap().clone();
+            let said = log.split("listening on ").nth(1);
+            address = said
+                .and_then(|rest| rest.lines().next())
+                .and_then(|address| address.trim().parse().ok());
+            address.is_some()
+        });
+        Self {
+            program,
+            address: address.unwrap(),
+            _models: models,
+        }
+    }
+
+    /// A client with a task, and what the unit says of itself.
+    fn task(&self) -> (Client, String, Value) {
+        let mut client = Client::connect(self.address);
+        let task = client.set_up(&whole("tiny", 1000));
+        let info = client.ask(&bare("t", &task, "taskinfo"));
+        (client, task, info["data"]["soft_prefix"].clone())
+    }
+}
+
+#[cfg(all(feature = "bus", unix))]
+#[test]
+fn where_other_machines_are_let_in_it_says_what_they_can_do() {
+    let open = Listening::with(&["--listen", "0.0.0.0:0", "--allow-remote"]);
+    let words = format!(
+        "there is no password: anyone who reaches {} can list and load models, run inferences and end those of others, and read this \
+         machine's load, memory and address",
+        open.address
+    );
+    open.program.says(&words);
+    let closed = Listening::with(&["--allow-remote"]);
+    closed.task();
+    let log = closed.program.log.lock().unwrap();
+    assert!(!log.contains("no password"), "on loopback nothing is opened: {log}");
+}
+
+#[cfg(all(feature = "bus", unix))]
+#[test]
+fn the_memory_for_clients_is_what_the_option_says() {
+    let unit = Listening::with(&["--memory", "300"]);
+    unit.program.says("memory budget for clients: 300 MiB");
+    let (_client, _, support) = unit.task();
+    assert_eq!(support["memory"]["budget"], 300 << 20);
+    assert_eq!(support["memory"]["requests"], 75 << 20);
+    let too_little = run(&["--engine", "cpu", "--listen", "127.0.0.1:0", "--memory", "127"]);
+    assert_eq!(too_little.status.code(), Some(2));
+    assert!(stderr_of(&too_little).contains("128"), "{}", stderr_of(&too_little));
+}
+
+#[cfg(all(feature = "bus", unix))]
+#[test]
+fn without_drafts_a_repeated_text_is_the_same_and_nothing_is_drafted() {
+    let mut texts = Vec::new();
+    for (options, drafts) in [(&[][..], true), (&["--no-drafts"], false)] {
+        let unit = Listening::with(options);
+        let (mut client, task, support) = unit.task();
+        let features = support["features"].as_array().unwrap();
+        assert_eq!(features.contains(&json!("drafts")), drafts);
+        let ask = |id: &str| {
+            infer_with(
+                id,
+                &task,
+                "hello",
+                json!({"softprefix": {"max_new_tokens": 60, "usage": true}}),
+            )
+        };
+        client.ask(&ask("first"));
+        let again = client.ask(&ask("again"));
+        assert_eq!(again["usage"]["drafted"].as_u64().unwrap() > 0, drafts, "{again}");
+        texts.push(again["data"].clone());
+    }
+    assert_eq!(texts[0], texts[1]);
+}
+
+#[cfg(all(feature = "bus", target_os = "linux"))]
+#[test]
+fn the_engine_has_as_many_threads_as_the_option_says() {
+    for threads in [1, 3] {
+        let unit = Listening::with(&["--threads", &threads.to_string()]);
+        let _task = unit.task();
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", unit.program.process.0.id())).unwrap();
+        let of_the_engine = tasks
+            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok())
+            .filter(|name| {
+                name.trim_end()
+                    .strip_prefix("engine-")
+                    .is_some_and(|rest| rest.parse::<u32>().is_ok())
+            })
+            .count();
+        // The thread that runs the model is one of them.
+        assert_eq!(of_the_engine, threads - 1);
+    }
+}
+
+#[test]
+fn a_self_test_prints_each_check_and_ends_with_0_where_all_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    TinyModel::qwen2().write(&path).unwrap();
+    let output = run(&["--engine", "cpu", "--self-test", "--model", path.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}{}", stderr_of(&output));
+    assert!(
+        said.lines().count() >= 5 && said.lines().all(|line| line.starts_with("ok  ")),
+        "{said}"
+    );
+    // Without a model there is nothing to test.
+    let none = run(&["--engine", "cpu", "--self-test"]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(
+        stderr_of(&none).contains("--self-test needs a model"),
+        "{}",
+        stderr_of(&none)
     );
 }
