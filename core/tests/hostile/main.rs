@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
+mod hostile_module;
 mod mutate;
 
 use std::path::Path;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 mod batching;
+#[cfg(unix)]
+mod bench_script;
 #[cfg(all(feature = "bus", unix))]
 mod bus;
 #[cfg(all(feature = "bus", unix))]
