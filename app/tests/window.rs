@@ -11,7 +11,7 @@ use softprefix::model::{
     Target, Theme,
 };
 use softprefix::text::Text;
-use softprefix::workbench::{Action, Dialog, Effect, ExternalAction, Workbench};
+use softprefix::workbench::{Action, Dialog, Effect, ExhibitionAction, ExternalAction, Workbench};
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 
@@ -558,4 +558,56 @@ fn off_is_the_state_at_the_start_and_only_the_addresses_and_mappings_are_stored(
     let again = Workbench::new(serde_json::from_str(&stored).unwrap());
     assert!(!again.external.is_on());
     assert_eq!(again.settings.external.row, mapping);
+}
+
+#[test]
+fn the_length_p_moves_by_the_keys_of_its_slider() {
+    let mut harness = window(ready());
+    let before = harness.state().bench.prefix.len;
+    harness.get_by_role_and_label(Role::Slider, "Vectors P").focus();
+    harness.run_steps(2);
+    harness.key_press(Key::ArrowRight);
+    harness.run_steps(2);
+    assert_eq!(harness.state().bench.prefix.len, before + 1);
+    harness.key_press(Key::Home);
+    harness.run_steps(2);
+    assert_eq!(harness.state().bench.prefix.len, 1);
+}
+
+#[test]
+fn keys_open_the_help_begin_a_session_record_present_and_exhibit() {
+    let pressed = |modifiers: Modifiers, key: Key| {
+        let mut harness = window(tuned());
+        harness.key_press_modifiers(modifiers, key);
+        harness.run_steps(2);
+        std::mem::take(&mut harness.state_mut().done)
+    };
+    assert!(pressed(Modifiers::COMMAND, Key::N).contains(&Action::NewSession));
+    assert!(pressed(Modifiers::COMMAND | Modifiers::SHIFT, Key::R).contains(&Action::ToggleRecording));
+    assert!(pressed(Modifiers::NONE, Key::F5).contains(&Action::Present(true)));
+    assert!(pressed(Modifiers::NONE, Key::F6).contains(&Action::Exhibit(ExhibitionAction::Toggle)));
+    assert!(pressed(Modifiers::NONE, Key::Questionmark).contains(&Action::ShowDialog(Dialog::Help)));
+
+    let mut harness = window(tuned());
+    harness.key_press(Key::F5);
+    harness.run_steps(2);
+    assert!(harness.state().bench.presenting);
+    harness.key_press(Key::Escape);
+    harness.run_steps(2);
+    assert!(!harness.state().bench.presenting, "Esc ends the large view");
+}
+
+#[test]
+fn a_key_changes_the_theme() {
+    let mut harness = window(ready());
+    let mut seen = vec![harness.state().bench.settings.theme];
+    for _ in 0..3 {
+        harness.key_press_modifiers(Modifiers::COMMAND, Key::D);
+        harness.run_steps(2);
+        seen.push(harness.state().bench.settings.theme);
+    }
+    for theme in [Theme::Dark, Theme::Light, Theme::System] {
+        assert!(seen.contains(&theme), "{seen:?}");
+    }
+    assert_eq!(seen[0], seen[3]);
 }

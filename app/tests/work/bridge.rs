@@ -440,3 +440,30 @@ fn a_filled_curve_streams_its_texts_and_keeps_a_scored_record_of_each_magnitude(
     let (run, _) = desk.current();
     assert_eq!(run.output(), &*desk.bench.prefixed.text);
 }
+
+#[test]
+fn a_session_is_exported_in_every_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = Desk::in_library(folder.path());
+    desk.connect(at(serve(tiny_model())));
+    desk.run();
+    desk.until_noise_is_known();
+    let text = desk.current().0.output().to_owned();
+    for (number, format) in Format::ALL.into_iter().enumerate() {
+        let file = folder.path().join(format!("export-{number}"));
+        desk.export(format, &file);
+        let written = std::fs::read_to_string(&file).unwrap();
+        match format {
+            Format::Html => assert!(written.ends_with("</html>\n"), "{format:?}"),
+            // A head, two baselines and the run.
+            Format::Csv => assert_eq!(written.matches("\r\n").count(), 4, "{written}"),
+            Format::Json | Format::Results | Format::LlmComparator => {
+                let value: serde_json::Value = serde_json::from_str(&written).unwrap();
+                assert!(
+                    value.to_string().contains(&serde_json::to_string(&text).unwrap()),
+                    "{format:?}"
+                );
+            }
+        }
+    }
+}

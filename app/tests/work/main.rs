@@ -13,6 +13,7 @@ mod sessions;
 mod shell;
 mod shell_learn;
 mod shell_material;
+mod shell_options;
 mod shell_play;
 mod shell_search;
 mod support;

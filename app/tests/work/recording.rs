@@ -14,6 +14,7 @@ use softprefix_core::compare::Measure;
 use softprefix_core::experiment::{Answer, Group};
 use softprefix_core::protocol::extension::FinishReason;
 
+use crate::shell::{code, program, stderr, stdout};
 use crate::support::{Desk, at, points, serve, tiny_model};
 
 /// A desk whose recordings go into `folder`.
@@ -515,4 +516,17 @@ fn a_writer_says_only_what_changed() {
     assert_eq!(writer.line(50, &Line::Prefix(Box::new(form))), None);
     let line = writer.line(60, &Line::Text(Side::Prefixed, "春".to_owned())).unwrap();
     assert_eq!(line, "{\"t\":60,\"p\":\"春\"}\n");
+}
+
+#[test]
+fn the_shell_says_what_is_in_a_recording_just_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, path) = recorded(folder.path());
+    let done = program(folder.path(), &["demo", &path.to_string_lossy(), "--check"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    let built_in = program(folder.path(), &["demo", "--check"]).output().unwrap();
+    assert_ne!(stdout(&done), stdout(&built_in));
+    assert!(stdout(&done).contains("runs"), "{}", stdout(&done));
 }

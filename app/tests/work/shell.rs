@@ -1,14 +1,14 @@
 //! The commands as a script meets them: arguments, exit codes, what is printed and what is written.
 
 use std::collections::HashMap;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use softprefix_core::client::{ConnectOptions, Module};
+use softprefix_core::client::{ConnectOptions, Module, Task};
 use softprefix_core::experiment::{Ending, Journal, Library, Past, Record};
 use softprefix_core::prefix::split_mix;
 use softprefix_core::protocol::SetUp;
@@ -32,15 +32,15 @@ fn softprefix(args: &[&str]) -> Output {
     program(state.path(), args).output().unwrap()
 }
 
-fn code(output: &Output) -> i32 {
+pub fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -172,19 +172,25 @@ fn token_norms_random_rows_words_and_truncation_are_recorded_with_the_case() {
     assert_ne!(truncated["softprefix"]["sha256"], even["softprefix"]["sha256"]);
 }
 
-#[test]
-fn a_left_over_task_that_ends_by_itself_while_it_is_to_be_exited_is_as_good() {
-    let address = serve(tiny_model());
+/// Takes all places of a unit, and the runtime that the tasks live in.
+pub fn left_behind(address: SocketAddr) -> (Runtime, [Task; 2]) {
     let runtime = Runtime::new().unwrap();
-    let (left, _other) = runtime.block_on(async {
+    let tasks = runtime.block_on(async {
         let options = ConnectOptions::default();
         let module = Module::connect(address.to_string(), options).await.unwrap();
         let set_up = SetUp::new("tiny", "left behind");
-        (
+        [
             module.set_up(&set_up).await.unwrap(),
             module.set_up(&set_up).await.unwrap(),
-        )
+        ]
     });
+    (runtime, tasks)
+}
+
+#[test]
+fn a_left_over_task_that_ends_by_itself_while_it_is_to_be_exited_is_as_good() {
+    let address = serve(tiny_model());
+    let (runtime, [left, _other]) = left_behind(address);
     // The first connection is told which tasks there are; before the second exits them, one has ended.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let module = listener.local_addr().unwrap().to_string();
@@ -521,7 +527,7 @@ fn library(state: &Path) -> Library {
 }
 
 /// All experiments of the history, latest first.
-fn experiments(state: &Path) -> Vec<Past> {
+pub fn experiments(state: &Path) -> Vec<Past> {
     let library = library(state);
     let listed = library.list().unwrap();
     assert!(listed.unreadable.is_empty(), "{:?}", listed.unreadable);
