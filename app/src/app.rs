@@ -9,7 +9,8 @@ use eframe::egui::{self, Context, KeyboardShortcut, Modifiers, ThemePreference, 
 use crate::bridge::Bridge;
 use crate::commands::COMMANDS;
 use crate::messages::{
-    Event, FileQuestion, LibraryEvent, LibraryRequest, MaterialRequest, RecordingRequest, Request, SweepEvent,
+    Event, FileQuestion, FindEvent, LibraryEvent, LibraryRequest, MaterialRequest, RecordingRequest, Request,
+    SweepEvent,
 };
 use crate::model::{ExportForm, Problem, Remembered, Theme};
 use crate::settings_file::{self, SettingsFile};
@@ -237,6 +238,7 @@ impl App {
             ),
             FileQuestion::ModelFile => Box::pin(dialog.add_filter("GGUF", &["gguf"]).pick_file()),
             FileQuestion::UnitBinary => Box::pin(dialog.pick_file()),
+            FileQuestion::Examples => Box::pin(dialog.add_filter("JSON lines", &["jsonl"]).pick_file()),
             FileQuestion::Export { suggested, format } => {
                 let extension = format.extension();
                 let dialog = dialog.add_filter(extension.to_uppercase(), &[extension]);
@@ -256,8 +258,9 @@ impl App {
                 )
             }
             // A PEFT adapter is a folder; the dialog asks for its name like that of a file.
-            FileQuestion::ExportPrefix { suggested, form } => {
+            FileQuestion::ExportPrefix { suggested, form } | FileQuestion::ExportFound { suggested, form, .. } => {
                 let dialog = match form {
+                    ExportForm::Safetensors => dialog.add_filter("safetensors", &["safetensors"]),
                     ExportForm::Peft => dialog,
                     ExportForm::Npy => dialog.add_filter("NumPy", &["npy"]),
                 };
@@ -390,6 +393,14 @@ fn report(event: &Event) {
             }
             SweepEvent::Run(softprefix_core::experiment::RunEvent::Ended(end)) => tracing::info!(?end, "sweep ended"),
             SweepEvent::Refused(problem) => tracing::warn!(%problem),
+            _ => {}
+        },
+        Event::Find(event) => match &**event {
+            FindEvent::Judged(frame) => {
+                let (loss, step) = (frame.loss.total, frame.step);
+                tracing::info!(step, loss, finish = frame.finish, "rows judged");
+            }
+            FindEvent::Failed(_, problem) | FindEvent::FileFailed(problem) => tracing::warn!(%problem),
             _ => {}
         },
         Event::Library(event) => match &**event {

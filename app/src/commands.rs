@@ -2,8 +2,8 @@
 
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 
-use crate::model::{Format, ModuleState};
-use crate::workbench::{Action, Dialog, ExhibitionAction, PlaybackAction, Tab, Workbench};
+use crate::model::{FindMode, Format, ModuleState};
+use crate::workbench::{Action, Dialog, ExhibitionAction, FindAction, PlaybackAction, Tab, Workbench};
 
 /// A command with a name and an optional shortcut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +39,11 @@ pub enum CommandId {
     Open,
     Export,
     NewSession,
+    UseFound,
+    PickSecond,
+    PickThird,
+    PickFourth,
+    StepBack,
     Connect,
     Reconnect,
     Models,
@@ -49,6 +54,7 @@ pub enum CommandId {
     ZoomReset,
     ShowTune,
     ShowSweep,
+    ShowFind,
     ShowDoctor,
     Present,
     Exhibit,
@@ -139,7 +145,21 @@ impl Command {
             let id = ids.get(usize::try_from(at).ok()?)?;
             Some(Action::SelectRun(Some((*id).clone())))
         };
+        let pick = |candidate: usize| {
+            let can_pick = workbench.chooses() && workbench.find.chooser.can_pick(candidate);
+            can_pick.then_some(Action::Find(FindAction::Pick(candidate)))
+        };
         match self.id {
+            CommandId::Run if workbench.tab == Tab::Find => {
+                let off = match workbench.find.mode {
+                    FindMode::Learn => workbench.why_not_learn().is_some(),
+                    FindMode::Choose | FindMode::Search => workbench.why_not_search().is_some(),
+                };
+                (!off && !workbench.find.is_any_busy()).then_some(Action::Find(FindAction::Start))
+            }
+            CommandId::Stop if workbench.tab == Tab::Find => {
+                workbench.find.is_busy().then_some(Action::Find(FindAction::Stop))
+            }
             CommandId::Run => (workbench.why_not_run().is_none()).then_some(Action::Run),
             CommandId::Stop => running.then_some(Action::Stop),
             CommandId::RerunBaseline => (workbench.why_not_run().is_none()).then_some(Action::RerunBaseline),
@@ -149,6 +169,8 @@ impl Command {
             CommandId::MagnitudeUpMore => Some(Action::ScaleMagnitude(1.2)),
             CommandId::MagnitudeDownMore => Some(Action::ScaleMagnitude(1.0 / 1.2)),
             CommandId::MagnitudeZero => Some(Action::SetMagnitude(0.0)),
+            // The key of the first candidate.
+            CommandId::MagnitudeReset if workbench.chooses() => pick(0),
             CommandId::MagnitudeReset => Some(Action::ResetMagnitude),
             CommandId::MoreVectors => {
                 (workbench.prefix.len < workbench.max_len()).then(|| Action::SetLen(workbench.prefix.len + 1))
@@ -175,7 +197,9 @@ impl Command {
                 .then_some(Action::Sweep(crate::workbench::SweepAction::AddCurrentPrompt)),
             CommandId::NextDifference => workbench.difference().map(|_| Action::StepDifference(1)),
             CommandId::PreviousDifference => workbench.difference().map(|_| Action::StepDifference(-1)),
-            CommandId::TextsAlone => (workbench.tab != Tab::Doctor).then_some(Action::ToggleTextsAlone),
+            CommandId::TextsAlone => {
+                matches!(workbench.tab, Tab::Tune | Tab::Sweep).then_some(Action::ToggleTextsAlone)
+            }
             CommandId::PreviousRun => neighbour(-1),
             CommandId::NextRun => neighbour(1),
             CommandId::CopyBaseline => {
@@ -187,6 +211,21 @@ impl Command {
             CommandId::Open => (!workbench.file.asking).then_some(Action::Open),
             CommandId::Export => workbench.can_export().then_some(Action::Export(Format::Results)),
             CommandId::NewSession => (!workbench.tuning.is_empty()).then_some(Action::NewSession),
+            CommandId::UseFound => {
+                let possible = workbench.tab == Tab::Find && workbench.found_prefix().is_some();
+                possible.then_some(Action::Find(FindAction::UseInTune))
+            }
+            CommandId::PickSecond => pick(1),
+            CommandId::PickThird => pick(2),
+            CommandId::PickFourth => pick(3),
+            CommandId::StepBack => {
+                let number = workbench
+                    .find
+                    .chooser
+                    .number()
+                    .filter(|number| *number > 1 && workbench.chooses())?;
+                Some(Action::Find(FindAction::StepBack(number - 1)))
+            }
             CommandId::Connect => Some(Action::ShowDialog(Dialog::Connect)),
             CommandId::Reconnect => {
                 let possible = ready || matches!(workbench.module, ModuleState::Failed { .. } | ModuleState::Idle);
@@ -200,6 +239,7 @@ impl Command {
             CommandId::ZoomReset => Some(Action::ZoomReset),
             CommandId::ShowTune => Some(Action::ShowTab(Tab::Tune)),
             CommandId::ShowSweep => Some(Action::ShowTab(Tab::Sweep)),
+            CommandId::ShowFind => Some(Action::ShowTab(Tab::Find)),
             CommandId::ShowDoctor => Some(Action::ShowTab(Tab::Doctor)),
             CommandId::Present => Some(Action::Present(!workbench.presenting)),
             CommandId::Exhibit => Some(Action::Exhibit(ExhibitionAction::Toggle)),
@@ -214,7 +254,7 @@ impl Command {
 }
 
 /// The table, in the order of menu and help.
-pub const COMMANDS: [Command; 50] = [
+pub const COMMANDS: [Command; 56] = [
     row(CommandId::Run, Group::Run, "command.run").cmd(Key::Enter),
     row(CommandId::Stop, Group::Run, "command.stop").cmd(Key::Period),
     row(CommandId::RerunBaseline, Group::Run, "command.rerun_baseline").cmd(Key::B),
@@ -261,6 +301,11 @@ pub const COMMANDS: [Command; 50] = [
     row(CommandId::Open, Group::Results, "command.open").cmd(Key::O),
     row(CommandId::Export, Group::Results, "command.export").cmd(Key::S),
     row(CommandId::NewSession, Group::Results, "command.new_session").cmd(Key::N),
+    row(CommandId::UseFound, Group::Results, "command.use_found").key(Key::U),
+    row(CommandId::PickSecond, Group::Results, "command.pick_second").key(Key::Num2),
+    row(CommandId::PickThird, Group::Results, "command.pick_third").key(Key::Num3),
+    row(CommandId::PickFourth, Group::Results, "command.pick_fourth").key(Key::Num4),
+    row(CommandId::StepBack, Group::Results, "command.step_back").key(Key::Backspace),
     row(CommandId::Connect, Group::Module, "command.connect").cmd(Key::K),
     row(CommandId::Reconnect, Group::Module, "command.reconnect").cmd(Key::R),
     row(CommandId::Models, Group::Module, "command.models").cmd(Key::M),
@@ -271,7 +316,8 @@ pub const COMMANDS: [Command; 50] = [
     row(CommandId::ZoomReset, Group::Window, "command.zoom_reset").cmd(Key::Num0),
     row(CommandId::ShowTune, Group::Window, "command.show_tune").cmd(Key::Num1),
     row(CommandId::ShowSweep, Group::Window, "command.show_sweep").cmd(Key::Num2),
-    row(CommandId::ShowDoctor, Group::Window, "command.show_doctor").cmd(Key::Num3),
+    row(CommandId::ShowFind, Group::Window, "command.show_find").cmd(Key::Num3),
+    row(CommandId::ShowDoctor, Group::Window, "command.show_doctor").cmd(Key::Num4),
     row(CommandId::Present, Group::Window, "command.present").function(Key::F5),
     row(CommandId::Exhibit, Group::Window, "command.exhibit").function(Key::F6),
     row(CommandId::PlayDemo, Group::Window, "command.play_demo").function(Key::F7),
@@ -284,7 +330,7 @@ pub const COMMANDS: [Command; 50] = [
 
 /// Returns the row of `id`.
 pub fn command(id: CommandId) -> &'static Command {
-    static TABLE: [Command; 50] = COMMANDS;
+    static TABLE: [Command; 56] = COMMANDS;
     // A test checks that the table contains every id; the first row is a fallback.
     TABLE.iter().find(|command| command.id == id).unwrap_or(&TABLE[0])
 }

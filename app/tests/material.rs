@@ -47,6 +47,7 @@ fn file() -> ImportedFile {
             exact: false,
             base_model: Some("Qwen/Qwen2.5-0.5B-Instruct".to_owned()),
         }),
+        learned: None,
     }
 }
 

@@ -76,6 +76,34 @@ fn pictures_of_the_window() {
         filled.apply(Action::ShowRuns(true));
         draw(&format!("{name}-runs"), filled, size, 1.0);
     }
+    for (language, theme, size, end) in [
+        (English, Dark, SMALL, ""),
+        (Japanese, Light, SMALL, "-ja"),
+        (English, Light, LARGE, "-1440"),
+        (Japanese, Dark, LARGE, "-1440-ja"),
+    ] {
+        use softprefix_core::protocol::learn::LearnEnd;
+        let named = |what: &str| format!("find-{what}{end}");
+        draw(&named("empty"), common::find::empty(language, theme), size, 1.0);
+        draw(
+            &named("learning"),
+            common::find::learning(language, theme, None),
+            size,
+            1.0,
+        );
+        let done = common::find::learning(language, theme, Some(LearnEnd::NotReached));
+        draw(&named("learned"), done, size, 1.0);
+        draw(&named("choosing"), common::find::choosing(language, theme), size, 1.0);
+        draw(
+            &named("searching"),
+            common::find::searched(language, theme, false),
+            size,
+            1.0,
+        );
+        let mut game = common::find::choosing(language, theme);
+        game.apply(Action::Present(true));
+        draw(&named("game"), game, size, 1.5);
+    }
     let mut present = common::tuned(English, Dark);
     present.apply(Action::Present(true));
     draw("present-1280", present, SMALL, 1.5);

@@ -5,13 +5,13 @@ mod common;
 use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key, Modifiers};
 use egui_kittest::kittest::{NodeT, Queryable};
-use softprefix::messages::{Event, ExternalEvent, ExternalRequest, LibraryRequest, Request};
+use softprefix::messages::{Event, ExternalEvent, ExternalRequest, FindRequest, LibraryRequest, Request};
 use softprefix::model::{
     ExternalCommand, FetchProgress, Format, Language, Mapped, Mapping, ModuleState, Problem, ProblemKind, Received,
     Target, Theme,
 };
 use softprefix::text::Text;
-use softprefix::workbench::{Action, Dialog, Effect, ExhibitionAction, ExternalAction, Workbench};
+use softprefix::workbench::{Action, Dialog, Effect, ExhibitionAction, ExternalAction, FindAction, Workbench};
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 
@@ -610,4 +610,78 @@ fn a_key_changes_the_theme() {
         assert!(seen.contains(&theme), "{seen:?}");
     }
     assert_eq!(seen[0], seen[3]);
+}
+
+#[test]
+fn find_says_what_to_do_before_anything_is_learned_and_why_it_cannot_begin() {
+    for (language, why, hint) in [
+        (
+            Language::English,
+            "Write the output that you want, at least one word.",
+            "The loss appears here while rows are learned.",
+        ),
+        (
+            Language::Japanese,
+            "欲しい出力を 1 語以上書いてください。",
+            "学習中の損失がここに表示されます。",
+        ),
+    ] {
+        let harness = window(common::find::empty(language, Theme::Dark));
+        harness.get_by_label(why);
+        harness.get_by_label(hint);
+    }
+    let mut bench = common::find::empty(Language::English, Theme::Dark);
+    bench.apply(Action::Find(FindAction::SetTarget("the sea".into())));
+    let mut harness = window(bench);
+    harness.get_by_role_and_label(Role::Button, "Learn").click();
+    harness.run_steps(2);
+    let requests = harness.state_mut().bench.take_requests();
+    let learns = |request: &Request| matches!(request, Request::Find(FindRequest::Learn { .. }));
+    assert!(requests.iter().any(learns), "{requests:?}");
+}
+
+#[test]
+fn digits_choose_among_candidates_and_in_the_presenter_too() {
+    for presenting in [false, true] {
+        let mut bench = common::find::choosing(Language::English, Theme::Dark);
+        bench.apply(Action::Present(presenting));
+        bench.take_requests();
+        let mut harness = window(bench);
+        let picked = |harness: &mut egui_kittest::Harness<'_, common::stage::Stage>, key| {
+            harness.key_press(key);
+            harness.run_steps(2);
+            let requests = harness.state_mut().bench.take_requests();
+            requests.into_iter().find_map(|request| match request {
+                Request::Find(FindRequest::ChooseNext { generation, .. }) => generation.best(),
+                _ => None,
+            })
+        };
+        assert_eq!(picked(&mut harness, Key::Num4), None, "it still streams");
+        assert_eq!(picked(&mut harness, Key::Num2), Some(1));
+        assert_eq!(picked(&mut harness, Key::Num1), Some(0));
+        let magnitude = harness.state().bench.prefix.magnitude;
+        assert_eq!(
+            magnitude,
+            ready().prefix.magnitude,
+            "the key of 1x is that of the first candidate here"
+        );
+    }
+}
+
+#[test]
+fn every_mode_of_find_fits_the_smallest_window_in_both_languages() {
+    for language in [Language::English, Language::Japanese] {
+        let text = softprefix::text::FindText::of(language);
+        for (bench, control) in [
+            (common::find::learning(language, Theme::Dark, None), text.stop),
+            (common::find::choosing(language, Theme::Dark), text.step_back),
+            (common::find::searched(language, Theme::Dark, false), text.stop),
+        ] {
+            let harness = sized(bench, [1280.0, 800.0]);
+            for label in [text.use_in_tune, control] {
+                let rect = harness.get_by_role_and_label(Role::Button, label).rect();
+                assert!(rect.right() <= 1280.0 && rect.left() > 320.0, "{label}: {rect:?}");
+            }
+        }
+    }
 }

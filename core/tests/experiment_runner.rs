@@ -698,6 +698,7 @@ async fn a_case_lost_to_a_panic_is_told_and_runs_when_the_experiment_goes_on() {
         kind: PrefixKind::Imported {
             name: "gone.npy".into(),
             sha256: "0".repeat(64),
+            learned: None,
         },
         lens: vec![1],
         magnitudes: Magnitudes::Raw(Values::List(vec![0.5])),
@@ -737,6 +738,7 @@ async fn a_search_whose_case_is_lost_to_a_panic_ends() {
             kind: PrefixKind::Imported {
                 name: "gone.npy".into(),
                 sha256: "0".repeat(64),
+                learned: None,
             },
             len: 1,
             magnitude: Magnitude::Raw(0.0),

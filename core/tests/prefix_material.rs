@@ -7,8 +7,8 @@ use half::bf16;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use softprefix_core::prefix::{
-    EmbeddingRows, Generator, IdentityCard, Magnitude, Need, Neighbour, PrefixError, PrefixKind, PrefixRecipe,
-    Rounding, SoftPrefix, envelope_at,
+    BlendEnd, EmbeddingRows, Generator, IdentityCard, Magnitude, Need, Neighbour, PrefixError, PrefixKind,
+    PrefixRecipe, Rounding, SoftPrefix, envelope_at,
 };
 
 const H: usize = 4;
@@ -79,6 +79,29 @@ fn a_blend_at_its_ends_is_the_text_itself_bit_by_bit() {
         let words = recipe(PrefixKind::Words { text: text.into() }, 5, Magnitude::Unscaled);
         assert_eq!(at(t), words.build(H, Some(own), None).unwrap());
     }
+}
+
+#[test]
+fn a_blend_with_stored_rows_needs_and_checks_them_and_older_recipes_stay_texts() {
+    let stored = SoftPrefix::from_bf16(H, sea().rows.clone()).unwrap();
+    let kind = |sha256: String| PrefixKind::Blend {
+        from: BlendEnd::Stored {
+            name: "learned".into(),
+            sha256,
+        },
+        to: "forest".into(),
+        t: 0.0,
+    };
+    let of = recipe(kind(stored.sha256()), 2, Magnitude::Unscaled);
+    let built = of.build_from(H, &[&sea(), &forest()], None).unwrap();
+    assert_eq!(built, stored, "at 0 the stored rows alone");
+    let other = recipe(kind("00".repeat(32)), 2, Magnitude::Unscaled);
+    let refused = other.build_from(H, &[&sea(), &forest()], None);
+    assert!(matches!(refused, Err(PrefixError::StoredDiffers { .. })), "{refused:?}");
+    let json = serde_json::to_value(&of).unwrap();
+    assert_eq!(serde_json::from_value::<PrefixRecipe>(json).unwrap(), of);
+    let older = serde_json::to_value(blend(0.5)).unwrap();
+    assert_eq!(older["from"], "sea", "as it was written before rows could be blended");
 }
 
 #[test]
@@ -213,6 +236,7 @@ fn recipes_are_kept_as_json_and_come_back_the_same() {
         PrefixKind::Imported {
             name: "pirate".into(),
             sha256: "00".repeat(32),
+            learned: None,
         },
         PrefixKind::RandomNormal {
             seed: 1,

@@ -181,6 +181,17 @@ fn add(past: Past, library: &Library) -> Result<Past, Problem> {
         record
     });
     let mut lines = vec![Entry::Started(Box::new(out.experiment.clone()))];
+    if let Some(learning) = past.learning.clone() {
+        let experiment = id.clone();
+        lines.push(Entry::Learning {
+            experiment: experiment.clone(),
+            plan: Box::new(learning.plan),
+        });
+        lines.extend(learning.frames.into_iter().map(|frame| Entry::Learned {
+            experiment: experiment.clone(),
+            frame: Box::new(frame),
+        }));
+    }
     lines.extend(records.map(|record| Entry::Case(Box::new(record))));
     lines.extend(past.generations.iter().cloned().map(|mut generation| {
         for candidate in &mut generation.candidates {

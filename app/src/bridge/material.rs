@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use softprefix_core::prefix::files::{self, FileError};
-use softprefix_core::prefix::{PrefixRecipe, PrefixStore, PrefixStoreError, Rounding};
+use softprefix_core::prefix::{Learned, PrefixKind, PrefixRecipe, PrefixStore, PrefixStoreError, Rounding, SoftPrefix};
 
 use super::events::Events;
 use crate::errors::{self, broken, sentence};
@@ -118,13 +118,33 @@ async fn export(
     session: Option<&Session>,
 ) -> Result<(), Problem> {
     let prefix = session.ok_or_else(errors::not_connected)?.build_of(recipe).await?;
-    let to = path.to_owned();
-    let write = move || match form {
-        ExportForm::Peft => files::export_peft(&prefix, &to, base_model.as_deref()),
-        ExportForm::Npy => files::export_npy(&prefix, &to),
+    let (to, kind) = (path.to_owned(), recipe.kind.clone());
+    let work = move || {
+        // The note is true of exactly these rows.
+        let learned = match &kind {
+            PrefixKind::Imported { learned, sha256, .. } if prefix.sha256() == *sha256 => learned.as_deref(),
+            _ => None,
+        };
+        write(&prefix, &to, form, base_model.as_deref(), learned)
     };
-    match tokio::task::spawn_blocking(write).await {
-        Ok(written) => written.map_err(|error| Problem::new(ProblemKind::File, sentence(&error.to_string()), "")),
+    match tokio::task::spawn_blocking(work).await {
+        Ok(written) => written,
         Err(error) => Err(broken(error)),
     }
+}
+
+/// Writes rows in a format. Blocks on the disk.
+pub(super) fn write(
+    prefix: &SoftPrefix,
+    to: &Path,
+    form: ExportForm,
+    base_model: Option<&str>,
+    learned: Option<&Learned>,
+) -> Result<(), Problem> {
+    let written = match form {
+        ExportForm::Safetensors => files::export_safetensors(prefix, to, learned.map(Learned::note).as_deref()),
+        ExportForm::Peft => files::export_peft(prefix, to, base_model),
+        ExportForm::Npy => files::export_npy(prefix, to),
+    };
+    written.map_err(|error| Problem::new(ProblemKind::File, sentence(&error.to_string()), ""))
 }

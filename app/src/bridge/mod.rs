@@ -1,12 +1,14 @@
 //! The bridge between the window and the module: a thread with the async runtime, which takes requests and returns
 //! events. After every event it calls a `wake` closure, so that it does not depend on egui.
 
+mod choose;
 mod curve;
 mod deep;
 mod doctor;
 mod events;
 mod external;
 mod figure;
+mod find;
 mod inference;
 mod latest;
 mod library;

@@ -16,6 +16,7 @@ use super::deep::Scoring;
 use super::doctor::Ways;
 use super::events::{Events, caught};
 use super::external::External;
+use super::find::{self, Finding};
 use super::inference::{self, Trust};
 use super::latest::{compare, keep_counting, keep_describing, measure};
 use super::recording::Recordings;
@@ -77,6 +78,7 @@ struct Worker {
     tuning: Tuning,
     sweeps: Sweeps,
     scoring: Scoring,
+    finding: Finding,
     /// The store of imported prefixes.
     prefix_store: Option<PrefixStore>,
     recordings: Recordings,
@@ -120,6 +122,7 @@ pub(super) async fn work(
         tuning: Tuning::default(),
         sweeps: Sweeps::default(),
         scoring: Scoring::default(),
+        finding: Finding::default(),
         prefix_store: None,
         recordings: Recordings::default(),
         external: External::default(),
@@ -215,6 +218,15 @@ impl Worker {
                     events: &self.events,
                 };
                 self.sweeps.take(*request, place).await;
+            }
+            Request::Find(request) => {
+                let place = find::Place {
+                    session: self.session.clone(),
+                    library: self.library.clone(),
+                    store: self.prefix_store.clone(),
+                    events: self.events.clone(),
+                };
+                self.finding.take(request, place);
             }
             Request::Material(request) => match *request {
                 MaterialRequest::UsePrefixStore { folder } => self.prefix_store = Some(PrefixStore::new(folder)),
@@ -380,6 +392,7 @@ impl Worker {
             watching.abort();
         }
         self.stop_all();
+        self.finding.stop();
         self.sweeps.leave(&self.events).await;
         self.describe.send_replace(None);
         self.count.send_replace(None);

@@ -1,17 +1,14 @@
 //! `softprefix learn`: learns the rows of a prefix that makes the model give a wanted answer, and writes them to a
 //! prefix file. The file contains the best rows so far at every moment, so that they survive a lost module.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use softprefix_core::client::{InferenceRequest, Learning, Task};
-use softprefix_core::experiment::{ModuleFacts, Settings};
-use softprefix_core::prefix::{Rounding, SoftPrefix, decode, encode, files};
+use softprefix_core::client::{InferenceRequest, Task};
+use softprefix_core::experiment::{LearnPlan, Settings};
+use softprefix_core::prefix::{Rounding, SoftPrefix, encode, files};
 use softprefix_core::protocol::learn::{
-    DEFAULT_ROWS, DEFAULT_STEPS, Example, Init, LearnEnd, LearnFrame, LearnLoss, LearnRequest, LearnSettings, NormLimit,
+    DEFAULT_ROWS, DEFAULT_STEPS, Example, Init, LearnEnd, LearnFrame, LearnLoss, LearnRequest, NormLimit,
 };
 
 use super::prefix::file_failure;
@@ -20,11 +17,10 @@ use super::shell::{Failure, print, writable};
 use crate::errors::problem_of;
 use crate::model::{PRESETS, Target};
 use crate::places;
+use crate::session::learning::{Learner, examples, text_of};
 use crate::session::{Opening, Session};
 use crate::start::Exit;
 
-/// Maximum size of a file of examples or prompts.
-const LARGEST: u64 = 8 << 20;
 /// Extra output tokens allowed beyond the length of the target when the result is tested.
 const MORE: usize = 24;
 
@@ -180,57 +176,9 @@ impl LearnArgs {
             seed: self.seed,
             norm_limit: self.norm_limit.unwrap_or_default(),
             batch: self.batch,
+            ..LearnRequest::default()
         })
     }
-}
-
-fn text_of(path: &Path) -> Result<String, Failure> {
-    softprefix_core::files::read_text(path, LARGEST).map_err(|error| Failure {
-        exit: Exit::File,
-        message: format!("{} cannot be read ({error}). Check the path.", path.display()),
-    })
-}
-
-/// Parses a file of examples; the error names every line that is not one.
-fn examples(path: &Path) -> Result<Vec<Example>, Failure> {
-    #[derive(Deserialize)]
-    struct Line {
-        prompt: String,
-        target: String,
-    }
-    let text = text_of(path)?;
-    let (mut found, mut broken) = (Vec::new(), Vec::new());
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        match serde_json::from_str::<Line>(line) {
-            Ok(Line { prompt, target }) if !prompt.trim().is_empty() && !target.trim().is_empty() => {
-                found.push(Example { prompt, target });
-            }
-            Ok(_) => broken.push((number + 1, "an empty prompt or target".to_owned())),
-            Err(error) => broken.push((number + 1, error.to_string())),
-        }
-    }
-    let Some((_, why)) = broken.first() else {
-        return Ok(found);
-    };
-    const NAMED: usize = 10;
-    let numbers: Vec<String> = broken
-        .iter()
-        .take(NAMED)
-        .map(|(number, _)| number.to_string())
-        .collect();
-    let (lines, more) = match broken.len() {
-        1 => ("line", String::new()),
-        2..=NAMED => ("lines", String::new()),
-        count => ("lines", format!(" and {} more", count - NAMED)),
-    };
-    Err(Failure {
-        exit: Exit::File,
-        message: format!(
-            "{}: {lines} {}{more} cannot be used ({why}). Each line is {{\"prompt\": \"...\", \"target\": \"...\"}}.",
-            path.display(),
-            numbers.join(", ")
-        ),
-    })
 }
 
 pub fn run(args: LearnArgs) -> Result<Exit, Failure> {
@@ -265,24 +213,22 @@ async fn learn(args: &LearnArgs, terminal: &Terminal, session: &Session) -> Resu
         .task_for(&args.system, &Settings::default())
         .await
         .map_err(failed)?;
-    let learning = task.learn(&request).map_err(failed)?;
-    let mut kept = Kept {
-        args,
-        facts,
-        request: &request,
-        settings: None,
-        best: None,
+    let plan = LearnPlan {
+        system: args.system.clone(),
+        request: request.clone(),
     };
-    let last = follow(terminal, learning, &mut kept).await?;
+    let identity = facts.identity.clone();
+    let mut learner = Learner::begin(&task, plan, identity, args.out.clone(), Some(places::prefix_store()))?;
+    let last = follow(args, terminal, &mut learner).await?;
     terminal.clear();
-    let Some((rows, _)) = kept.best.take() else {
+    let Some(best) = learner.best() else {
         return Err(of_module("The unit sent no rows; update it and try again."));
     };
     let said = match request.examples.as_slice() {
-        [only] => Some(answer(&task, only, &rows, &last).await.map_err(failed)?),
+        [only] => Some(answer(&task, only, &best.rows, &last).await.map_err(failed)?),
         _ => None,
     };
-    print(&report(args, &rows, &last, said.as_deref()));
+    print(&report(args, &best.rows, &last, said.as_deref()));
     Ok(match last.end {
         Some(LearnEnd::Stopped) => Exit::Interrupted,
         // With several examples a style is learned, and the exact words are seldom reached.
@@ -298,109 +244,31 @@ fn of_module(message: &str) -> Failure {
     }
 }
 
-/// The rows that are saved on disk.
-struct Kept<'a> {
-    args: &'a LearnArgs,
-    facts: &'a ModuleFacts,
-    request: &'a LearnRequest,
-    settings: Option<LearnSettings>,
-    best: Option<(SoftPrefix, usize)>,
-}
-
-impl Kept<'_> {
-    /// Writes the frame's rows if it has new ones.
-    fn take(&mut self, frame: &LearnFrame) -> Result<(), Failure> {
-        if let Some(settings) = &frame.settings {
-            self.settings = Some(settings.clone());
-        }
-        let Some(field) = &frame.best.rows else {
-            return Ok(());
-        };
-        if self.best.as_ref().is_some_and(|(_, step)| *step == frame.best.step) && !frame.finish {
-            return Ok(());
-        }
-        let hidden_size = self.facts.hidden_size().unwrap_or_default();
-        let rows = decode(field, hidden_size).map_err(|error| Failure {
-            exit: Exit::Module,
-            message: crate::errors::sentence(&error.to_string()),
-        })?;
-        let recipe = recipe(self.request, self.settings.as_ref(), self.facts, &rows, frame);
-        files::export_noted(&rows, &self.args.out, &recipe.to_string()).map_err(|error| file_failure(&error))?;
-        if frame.finish {
-            // Lets a record of a run with these rows be repeated.
-            let put = places::prefix_store().put(&rows);
-            put.map_err(|error| Failure::from(crate::errors::prefix_store_problem(&error)))?;
-        }
-        self.best = Some((rows, frame.best.step));
-        Ok(())
-    }
-}
-
-/// Returns the recipe that is written into the file.
-fn recipe(
-    request: &LearnRequest,
-    settings: Option<&LearnSettings>,
-    facts: &ModuleFacts,
-    rows: &SoftPrefix,
-    frame: &LearnFrame,
-) -> Value {
-    let data = json!({"examples": request.examples, "preserve": request.preserve});
-    let init = match &request.init {
-        Init::Target => json!("target"),
-        Init::Words(words) => json!({"words": words}),
-        Init::Random => json!("random"),
-        Init::Rows(_) => json!("rows"),
-    };
-    json!({
-        "kind": "learned",
-        "objective": "mean of -ln p over the targets' tokens, plus preserve_weight times the mean KL on the preserved prompts",
-        "examples": request.examples.len(),
-        "preserved": request.preserve.len(),
-        "data_sha256": hex::encode(Sha256::digest(data.to_string())),
-        "first_prompt": request.examples.first().map(|one| &one.prompt),
-        "first_target": request.examples.first().map(|one| &one.target),
-        "init": init,
-        "seed": request.seed,
-        "steps": frame.step,
-        "steps_asked": request.steps,
-        "norm_limit": request.norm_limit,
-        "settings": settings,
-        "best_step": frame.best.step,
-        "loss": frame.best.loss,
-        "model": facts.identity.model,
-        "model_sha256": facts.identity.model_sha256,
-        "unit": facts.identity.unit,
-        "backend": facts.identity.backend,
-        "rows_sha256": rows.sha256(),
-    })
-}
-
 /// Receives frames up to the last one. After Ctrl-C the unit is asked to stop, and the last frame is still awaited.
-async fn follow(terminal: &Terminal, mut learning: Learning, kept: &mut Kept<'_>) -> Result<LearnFrame, Failure> {
+async fn follow(args: &LearnArgs, terminal: &Terminal, learner: &mut Learner) -> Result<LearnFrame, Failure> {
     let mut interrupts = terminal.interrupts();
     let mut stopping = false;
     loop {
-        let frame = tokio::select! {
-            frame = learning.next() => frame,
+        let heard = tokio::select! {
+            frame = learner.hear() => frame,
             () = interrupts.at_least(1), if !stopping => {
                 stopping = true;
-                learning.stop().map_err(|error| Failure::from(problem_of(&error)))?;
+                learner.stop()?;
                 continue;
             }
         };
-        let frame = match frame {
-            Ok(Some(frame)) => frame,
+        let frame = match heard {
+            Ok(Some(frame)) => learner.keep(frame).await?,
             Ok(None) => return Err(of_module("The unit ended without its last frame; try again.")),
-            Err(error) => {
-                let mut failure = Failure::from(problem_of(&error));
-                if kept.best.is_some() {
-                    let more = format!(" The best rows so far are in {}.", kept.args.out.display());
+            Err(problem) => {
+                let mut failure = Failure::from(problem);
+                if learner.best().is_some() {
+                    let more = format!(" The best rows so far are in {}.", args.out.display());
                     failure.message.push_str(&more);
                 }
                 return Err(failure);
             }
         };
-        kept.take(&frame)?;
         let (fraction, words) = progress(&frame);
         terminal.show(fraction, &words);
         if frame.step == 0 && !frame.finish {
@@ -479,29 +347,6 @@ fn report(args: &LearnArgs, rows: &SoftPrefix, last: &LearnFrame, said: Option<&
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_broken_line_of_an_examples_file_is_named_by_its_number() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("examples.jsonl");
-        let good = "{\"prompt\": \"a\", \"target\": \"b\"}";
-        std::fs::write(&path, format!("{good}\n\n{good}\n")).unwrap();
-        assert_eq!(examples(&path).unwrap().len(), 2);
-        std::fs::write(&path, format!("{good}\nnot json\n{good}\n{{\"prompt\": \"a\"}}\n")).unwrap();
-        let failure = examples(&path).unwrap_err();
-        assert!(
-            failure.message.contains("lines 2, 4 cannot be used"),
-            "{}",
-            failure.message
-        );
-        std::fs::write(&path, "{\"prompt\": \"a\", \"target\": \" \"}\n").unwrap();
-        let failure = examples(&path).unwrap_err();
-        assert!(
-            failure.message.contains("line 1 cannot be used (an empty prompt"),
-            "{}",
-            failure.message
-        );
-    }
 
     #[test]
     fn the_limit_of_norms_is_a_number_or_off() {

@@ -144,7 +144,7 @@ impl PrefixArgs {
         ) {
             (Some(text), ..) => ("--words", Given::Kind(PrefixKind::Words { text: text.clone() })),
             (_, Some([from, to]), ..) => {
-                let (from, to) = (from.clone(), to.clone());
+                let (from, to) = (from.as_str().into(), to.as_str().into());
                 ("--blend", Given::Kind(PrefixKind::Blend { from, to, t: self.t }))
             }
             (_, _, Some([text, minus]), _) => {

@@ -232,7 +232,7 @@ async fn search(
         let built = rows.build(parent.hidden_size(), Some(&EmbeddingRows::from(&parent)), None);
         let built = built.map_err(|error| Failure::from(errors::session(&error.into())))?;
         let note = note(args, &objective, facts, (record, score), &built);
-        files::export_noted(&built, &args.out, &note.to_string()).map_err(|error| file_failure(&error))?;
+        files::export_safetensors(&built, &args.out, Some(&note.to_string())).map_err(|error| file_failure(&error))?;
         terminal.say(&format!(
             "{}: {}",
             words_of(&objective, score),

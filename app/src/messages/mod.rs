@@ -4,6 +4,7 @@ mod deep;
 mod doctor;
 mod external;
 mod figure;
+mod find;
 mod library;
 mod material;
 mod recording;
@@ -13,6 +14,7 @@ pub use deep::{ScoreRun, TextOf};
 pub use doctor::{DoctorEvent, DoctorRequest, Said};
 pub use external::{ExternalEvent, ExternalRequest};
 pub use figure::WriteFigure;
+pub use find::{FindEvent, FindRequest, SearchStart};
 pub use library::{LibraryEvent, LibraryRequest};
 pub use material::{MaterialEvent, MaterialRequest};
 pub use recording::{RecordingEvent, RecordingRequest};
@@ -29,8 +31,8 @@ use softprefix_core::protocol::extension;
 
 use crate::figure::Form;
 use crate::model::{
-    ConnectStep, ExportForm, FetchProgress, Format, Kept, ModelChoice, ModuleFacts, Problem, RunId, Scores, Side,
-    Target, Vocabulary,
+    ConnectStep, ExportForm, FetchProgress, Format, FoundPrefix, Kept, ModelChoice, ModuleFacts, Problem, RunId,
+    Scores, Side, Target, Vocabulary,
 };
 
 /// A request from the workbench. Its result arrives later as one or more [`Event`]s.
@@ -97,6 +99,8 @@ pub enum Request {
     /// Continue the session of tuning with this id; with `None` the next run starts a new one.
     Tuning(Option<String>),
     Sweep(Box<SweepRequest>),
+    /// Learning a prefix.
+    Find(FindRequest),
     /// Recordings.
     Recording(RecordingRequest),
     /// Control by other programs.
@@ -263,12 +267,13 @@ pub enum Event {
     /// What comes of sweeps.
     Library(Box<LibraryEvent>),
     Sweep(Box<SweepEvent>),
+    Find(Box<FindEvent>),
     Recording(Box<RecordingEvent>),
     External(Box<ExternalEvent>),
 }
 
 /// The question of a file dialog.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum FileQuestion {
     /// Any file that this program writes.
     Open,
@@ -292,6 +297,14 @@ pub enum FileQuestion {
         suggested: String,
         form: ExportForm,
     },
+    /// The examples that a prefix is learned from.
+    Examples,
+    /// Where to export a prefix that was found, in this format.
+    ExportFound {
+        suggested: String,
+        found: FoundPrefix,
+        form: ExportForm,
+    },
     /// Where to move the recording that was written to `from`.
     SaveRecording {
         suggested: String,
@@ -303,10 +316,11 @@ impl FileQuestion {
     /// Returns the suggested file name; `None` if an existing file is opened.
     pub fn suggested(&self) -> Option<&str> {
         match self {
-            Self::Open | Self::ModelFile | Self::UnitBinary | Self::ImportPrefix => None,
+            Self::Open | Self::ModelFile | Self::UnitBinary | Self::ImportPrefix | Self::Examples => None,
             Self::Export { suggested, .. }
             | Self::SaveFigure { suggested, .. }
             | Self::ExportPrefix { suggested, .. }
+            | Self::ExportFound { suggested, .. }
             | Self::SaveRecording { suggested, .. } => Some(suggested),
         }
     }

@@ -4,30 +4,43 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use softprefix_core::prefix::files::{FileError, Format, Imported, Stored};
-use softprefix_core::prefix::{IdentityCard, Neighbour, PrefixRecipe};
+use softprefix_core::prefix::{IdentityCard, Learned, Neighbour, PrefixRecipe, SoftPrefix};
 
 use super::Problem;
 
 /// A file format for a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ExportForm {
+    Safetensors,
     /// A folder that PEFT loads as prompt tuning.
     Peft,
     Npy,
 }
 
 impl ExportForm {
-    pub const ALL: [Self; 2] = [Self::Peft, Self::Npy];
+    pub const ALL: [Self; 3] = [Self::Safetensors, Self::Peft, Self::Npy];
+
+    /// The name of a file or folder of this form.
+    pub fn file_name(self, stem: &str) -> String {
+        match self {
+            Self::Safetensors => format!("{stem}.safetensors"),
+            Self::Peft => stem.to_owned(),
+            Self::Npy => format!("{stem}.npy"),
+        }
+    }
 }
 
-/// An imported prefix file; its rows are in the prefix store.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Rows that were imported or learned; they are in the prefix store.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ImportedFile {
     /// Display name: the name given in the file, or the file's own name.
     pub name: String,
     /// SHA-256 of the rows as bf16.
     pub sha256: String,
     pub about: Option<FileAbout>,
+    /// How they were learned, where that is known.
+    #[serde(default)]
+    pub learned: Option<Box<Learned>>,
 }
 
 /// What a file says about itself; not known for a file that only a recipe of the history names.
@@ -44,12 +57,30 @@ pub struct FileAbout {
 }
 
 impl ImportedFile {
-    /// Creates an imported file of which only a recipe tells.
-    pub fn known_by(name: &str, sha256: &str) -> Self {
+    /// Creates an imported file that is known from a recipe alone.
+    pub fn known_by(name: &str, sha256: &str, learned: Option<Box<Learned>>) -> Self {
         Self {
             name: name.to_owned(),
             sha256: sha256.to_owned(),
             about: None,
+            learned,
+        }
+    }
+
+    /// Creates the file of rows that were learned, chosen or searched for here.
+    pub fn found(name: String, rows: &SoftPrefix, learned: Option<Learned>) -> Self {
+        Self {
+            name,
+            sha256: rows.sha256(),
+            about: Some(FileAbout {
+                rows: rows.len(),
+                hidden_size: rows.hidden_size(),
+                format: Format::Safetensors,
+                stored: Stored::Bf16,
+                exact: true,
+                base_model: learned.as_ref().map(|learned| learned.model.clone()),
+            }),
+            learned: learned.map(Box::new),
         }
     }
 }
@@ -67,6 +98,7 @@ impl From<&Imported> for ImportedFile {
                 exact: imported.exact,
                 base_model: imported.base_model.clone(),
             }),
+            learned: imported.learned.clone(),
         }
     }
 }

@@ -4,6 +4,7 @@
 mod envelope;
 mod export;
 mod external;
+pub mod find;
 mod form;
 mod language;
 pub mod magnitudes;
@@ -16,6 +17,7 @@ mod problem;
 mod runs;
 mod said;
 mod scores;
+pub mod search_form;
 mod settings;
 pub mod sweep;
 
@@ -25,6 +27,7 @@ pub use external::{
     Argument, Endpoint, ExternalCommand, ExternalError, ExternalSettings, ExternalState, LIVE_DELAY, LONGEST_LINE,
     Mapped, Mapping, Notification, ROOT, Received,
 };
+pub use find::{FoundPrefix, FoundRows, InitChoice, LearnForm, LearnOff, NormChoice, Reproduced};
 pub use form::{Budget, Histogram, PRESETS, PrefixCard, Preset, PromptForm, Sampling, Vocabulary, WhyNot};
 pub use language::Language;
 pub use material::{ExportForm, FileAbout, ImportedFile, Nearest, PrefixSheet, Refusal, RefusedFile, without_folders};
@@ -37,4 +40,5 @@ pub use runs::{RunId, Timings, finish_of};
 pub use said::Said;
 pub(crate) use said::said;
 pub use scores::{Colouring, KlOff, Scores};
+pub use search_form::{FindMode, Kin, SearchForm, SearchOff};
 pub use settings::{Remembered, Settings, Theme};

@@ -1,7 +1,7 @@
 //! The prefix controls as values: kind, material and magnitude; [`PrefixForm::recipe`] converts them to a recipe.
 
 use serde::{Deserialize, Serialize};
-use softprefix_core::prefix::{Generator, Magnitude, PrefixKind, PrefixRecipe, Rounding};
+use softprefix_core::prefix::{BlendEnd, Generator, Magnitude, PrefixKind, PrefixRecipe, Rounding};
 
 use super::{Envelope, ImportedFile, WhyNot};
 
@@ -92,6 +92,9 @@ pub struct PrefixForm {
     pub words: String,
     pub blend_from: String,
     pub blend_to: String,
+    /// Whether the rows of the imported prefix take the place of the blend's first or second text.
+    pub blend_from_rows: bool,
+    pub blend_to_rows: bool,
     /// Position of the blend: 0 is the first text, 1 the second.
     pub blend: f64,
     pub contrast: String,
@@ -115,6 +118,8 @@ impl Default for PrefixForm {
             words: "春".to_owned(),
             blend_from: "春".to_owned(),
             blend_to: "冬".to_owned(),
+            blend_from_rows: false,
+            blend_to_rows: false,
             blend: 0.5,
             contrast: "喜び".to_owned(),
             contrast_minus: "悲しみ".to_owned(),
@@ -168,8 +173,8 @@ impl PrefixForm {
                 text: self.words.clone(),
             },
             KindChoice::Blend => PrefixKind::Blend {
-                from: self.blend_from.clone(),
-                to: self.blend_to.clone(),
+                from: self.blend_end(&self.blend_from, self.blend_from_rows),
+                to: self.blend_end(&self.blend_to, self.blend_to_rows),
                 t: self.blend,
             },
             KindChoice::Contrast => PrefixKind::Contrast {
@@ -177,12 +182,24 @@ impl PrefixForm {
                 minus: self.contrast_minus.clone(),
             },
             KindChoice::Imported => {
-                let (name, sha256) = self
-                    .imported
-                    .as_ref()
-                    .map_or_else(Default::default, |file| (file.name.clone(), file.sha256.clone()));
-                PrefixKind::Imported { name, sha256 }
+                let file = self.imported.clone().unwrap_or_default();
+                PrefixKind::Imported {
+                    name: file.name,
+                    sha256: file.sha256,
+                    learned: file.learned,
+                }
             }
+        }
+    }
+
+    /// Returns an end of the blend: its text, or the rows of the imported prefix.
+    fn blend_end(&self, text: &str, rows: bool) -> BlendEnd {
+        match &self.imported {
+            Some(file) if rows => BlendEnd::Stored {
+                name: file.name.clone(),
+                sha256: file.sha256.clone(),
+            },
+            _ => BlendEnd::Text(text.to_owned()),
         }
     }
 
@@ -203,7 +220,15 @@ impl PrefixForm {
         let empty = |texts: [&String; 2]| texts.iter().any(|text| text.is_empty());
         match self.kind {
             KindChoice::Words if self.words.is_empty() => Some(WhyNot::NoWords),
-            KindChoice::Blend if empty([&self.blend_from, &self.blend_to]) => Some(WhyNot::NoWords),
+            KindChoice::Blend if (self.blend_from_rows || self.blend_to_rows) && self.imported.is_none() => {
+                Some(WhyNot::NoPrefixFile)
+            }
+            KindChoice::Blend
+                if (self.blend_from.is_empty() && !self.blend_from_rows)
+                    || (self.blend_to.is_empty() && !self.blend_to_rows) =>
+            {
+                Some(WhyNot::NoWords)
+            }
             KindChoice::Contrast if empty([&self.contrast, &self.contrast_minus]) => Some(WhyNot::NoWords),
             KindChoice::Contrast if self.contrast == self.contrast_minus => Some(WhyNot::SameTexts),
             KindChoice::Imported if self.imported.is_none() => Some(WhyNot::NoPrefixFile),
@@ -230,16 +255,29 @@ impl PrefixForm {
             }
             PrefixKind::Words { text } => self.words.clone_from(text),
             PrefixKind::Blend { from, to, t } => {
-                self.blend_from.clone_from(from);
-                self.blend_to.clone_from(to);
+                for end in [from, to] {
+                    if let BlendEnd::Stored { name, sha256 } = end
+                        && self.is_other_file(sha256)
+                    {
+                        self.imported = Some(ImportedFile::known_by(name, sha256, None));
+                    }
+                }
+                if let BlendEnd::Text(text) = from {
+                    self.blend_from.clone_from(text);
+                }
+                if let BlendEnd::Text(text) = to {
+                    self.blend_to.clone_from(text);
+                }
+                self.blend_from_rows = matches!(from, BlendEnd::Stored { .. });
+                self.blend_to_rows = matches!(to, BlendEnd::Stored { .. });
                 self.blend = *t;
             }
             PrefixKind::Contrast { text, minus } => {
                 self.contrast.clone_from(text);
                 self.contrast_minus.clone_from(minus);
             }
-            PrefixKind::Imported { name, sha256 } if self.is_other_file(sha256) => {
-                self.imported = Some(ImportedFile::known_by(name, sha256));
+            PrefixKind::Imported { name, sha256, learned } if self.is_other_file(sha256) => {
+                self.imported = Some(ImportedFile::known_by(name, sha256, learned.clone()));
             }
             _ => {}
         }

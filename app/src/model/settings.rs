@@ -8,7 +8,7 @@ use softprefix_core::experiment::Prompt;
 use softprefix_core::prefix::MAX_LEN;
 
 use super::sweep::SweepForm;
-use super::{ExternalSettings, Language, PRESETS, PrefixForm, PromptForm, Target};
+use super::{ExternalSettings, FindMode, Language, LearnForm, PRESETS, PrefixForm, PromptForm, SearchForm, Target};
 
 /// Light or dark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -82,6 +82,10 @@ pub struct Remembered {
     pub prefix: PrefixForm,
     pub prompt: PromptForm,
     pub sweep: SweepForm,
+    pub find: LearnForm,
+    pub search: SearchForm,
+    /// The mode of the Find view.
+    pub find_mode: FindMode,
     /// The user's own prompts, latest first.
     pub own_prompts: Vec<Prompt>,
 }
@@ -118,6 +122,8 @@ impl Remembered {
         let prompt = &mut self.prompt;
         prompt.max_tokens = prompt.max_tokens.max(1);
         prompt.preset = prompt.preset.filter(|&preset| preset < PRESETS.len());
+        self.find = self.find.within_bounds();
+        self.search = self.search.within_bounds();
         let sweep = &mut self.sweep;
         sweep.repeats = sweep.repeats.clamp(1, SweepForm::MOST_REPEATS);
         sweep.lens.retain(|len| (1..=MAX_LEN).contains(len));

@@ -3,7 +3,7 @@
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::label::LabelWords;
 use softprefix_core::experiment::{Analysis, GroupKey, Prompt, Record};
-use softprefix_core::prefix::{Generator, PrefixKind, PrefixRecipe};
+use softprefix_core::prefix::{BlendEnd, Generator, PrefixKind, PrefixRecipe};
 
 use super::desk::Desk;
 use crate::model::{KindChoice, Preset};
@@ -91,7 +91,7 @@ pub(super) fn kind(text: &Text, of: &PrefixKind) -> String {
         PrefixKind::RandomNormal { seed, generator } => drawn(KindChoice::RandomNormal, seed, generator),
         PrefixKind::SampledVocabulary { seed, generator } => drawn(KindChoice::Sampled, seed, generator),
         PrefixKind::Words { text: words } => format!("“{words}”"),
-        PrefixKind::Blend { from, to, t } => format!("“{from}” → “{to}” {t:.2}"),
+        PrefixKind::Blend { from, to, t } => format!("{} → {} {t:.2}", blend_end(from), blend_end(to)),
         PrefixKind::Contrast { text: words, minus } => format!("“{words}” − “{minus}”"),
         PrefixKind::Imported { name, .. } => name.clone(),
         PrefixKind::Chosen { name, generation, .. } => format!("{name} +{generation}"),
@@ -101,6 +101,14 @@ pub(super) fn kind(text: &Text, of: &PrefixKind) -> String {
         // Which one is told where it is drawn.
         Some(_) => format!("{words} × {}", text.envelope_short),
         None => words,
+    }
+}
+
+/// A text in quotation marks, stored rows by their name.
+fn blend_end(end: &BlendEnd) -> String {
+    match end {
+        BlendEnd::Text(words) => format!("“{words}”"),
+        BlendEnd::Stored { name, .. } => name.clone(),
     }
 }
 

@@ -76,6 +76,7 @@ pub(super) fn texts(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<Strin
                 Some((_, words)) => desk.material(MaterialAction::SetBlendTo(words)),
                 None => {}
             }
+            blend_rows(ui, desk);
             blend(ui, desk, refused);
         }
         KindChoice::Contrast => match pair(ui, [text.text, text.minus], [&form.contrast, &form.contrast_minus]) {
@@ -172,6 +173,22 @@ fn pair(ui: &mut Ui, names: [&str; 2], shown: [&str; 2]) -> Option<(usize, Strin
         ui.add_space(4.0);
     }
     typed
+}
+
+/// Toggles that put the rows of the imported or learned prefix, if there is one, in the place of a text.
+fn blend_rows(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let text = desk.prefix_text();
+    let form = &desk.bench.prefix;
+    let Some(file) = &form.imported else { return };
+    let width = ui.available_width();
+    let mut from = form.blend_from_rows;
+    if toggle::toggle_across(ui, &mut from, &(text.from_rows)(&file.name), width).changed() {
+        desk.material(MaterialAction::SetBlendFromRows(from));
+    }
+    let mut to = form.blend_to_rows;
+    if toggle::toggle_across(ui, &mut to, &(text.to_rows)(&file.name), width).changed() {
+        desk.material(MaterialAction::SetBlendToRows(to));
+    }
 }
 
 fn blend(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {

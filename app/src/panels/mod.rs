@@ -6,6 +6,7 @@ mod desk;
 mod doctor;
 mod external;
 mod figure;
+mod find;
 mod identity;
 mod label;
 mod material;
@@ -44,6 +45,7 @@ pub struct Window {
     plot: plot_card::PlotCard,
     sheets: sheets::Sheets,
     sweep: sweep::SweepView,
+    find: find::FindView,
     presenter: present::Presenter,
     /// What the panels keep of a recording that is played, and its number of seeks.
     played: Option<(u64, Box<Window>)>,
@@ -99,6 +101,7 @@ impl Window {
         match bench.tab {
             Tab::Tune => self.tune(ui, &mut desk),
             Tab::Sweep => self.sweep.show(ui, &mut desk),
+            Tab::Find => self.find.show(ui, &mut desk),
             Tab::Doctor => doctor::show(ui, &mut desk),
         }
         top_bar::tools(ui, &mut desk, tools);

@@ -4,7 +4,7 @@
 use eframe::egui::{self, Align, CentralPanel, Frame, Key, Layout, Rect, Ui, UiBuilder, pos2, vec2};
 
 use super::desk::Desk;
-use super::{label, outputs, plot_card};
+use super::{find, label, outputs, plot_card};
 use crate::fonts;
 use crate::model::{MagnitudeUnit, PRESETS, PaneState, Side};
 use crate::theme::{self, Palette, Type, faded};
@@ -54,8 +54,11 @@ impl Presenter {
         let palette = Palette::of(ui);
         CentralPanel::no_frame()
             .frame(Frame::NONE.fill(palette.window))
-            .show(ui, |ui| self.centre(ui, desk));
-        if desk.own.playback.is_none() {
+            .show(ui, |ui| match desk.bench.chooses() {
+                true => find::present(ui, desk),
+                false => self.centre(ui, desk),
+            });
+        if desk.own.playback.is_none() && !desk.bench.chooses() {
             keys(ui, desk);
         }
     }
@@ -149,7 +152,7 @@ impl Presenter {
         // Both texts use the same size. It is computed from the complete baseline, so that it stays the same while the
         // other text arrives.
         let kind = letters(
-            [&desk.bench.baseline.text, &desk.bench.prefixed.text],
+            &[&desk.bench.baseline.text, &desk.bench.prefixed.text],
             left.width(),
             left.height() - diff::MARGIN.y,
         );
@@ -291,8 +294,8 @@ fn prompt(ui: &mut Ui, desk: &Desk<'_>, inner: Rect) -> f32 {
     place.bottom() + 4.0
 }
 
-/// Returns the largest text style in which both texts fit, estimated without layout.
-fn letters(texts: [&str; 2], width: f32, height: f32) -> Type {
+/// Returns the largest text style in which all texts fit, estimated without layout.
+pub(super) fn letters(texts: &[&str], width: f32, height: f32) -> Type {
     let fits = |kind: &Type| {
         texts.iter().all(|text| {
             let rows: f32 = text

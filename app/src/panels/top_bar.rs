@@ -31,7 +31,13 @@ pub fn views(ui: &mut Ui, desk: &mut Desk<'_>) -> Rect {
     left.spacing_mut().item_spacing.x = 28.0;
     let doctor = text::DoctorText::of(desk.bench.settings.language).tab;
     let sweep = text::SweepText::of(desk.bench.settings.language).tab;
-    let tabs = [(Tab::Tune, desk.text.tune), (Tab::Sweep, sweep), (Tab::Doctor, doctor)];
+    let find = text::FindText::of(desk.bench.settings.language).tab;
+    let tabs = [
+        (Tab::Tune, desk.text.tune),
+        (Tab::Sweep, sweep),
+        (Tab::Find, find),
+        (Tab::Doctor, doctor),
+    ];
     let mut entered = false;
     for (index, (which, words)) in tabs.into_iter().enumerate() {
         let on = desk.bench.tab == which;

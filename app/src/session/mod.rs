@@ -2,6 +2,7 @@
 //! a second module and the shell. Every failure is a [`Problem`].
 
 pub mod embedded;
+pub mod learning;
 
 use std::ops::Deref;
 use std::sync::Arc;

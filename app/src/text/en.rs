@@ -33,7 +33,11 @@ pub(super) static TEXT: Text = Text {
     dismiss: "Dismiss",
     saved: |file| format!("Saved {file}"),
     opened: |file, runs, tab| {
-        let view = if tab == Tab::Sweep { "Sweep" } else { "Tune" };
+        let view = match tab {
+            Tab::Sweep => "Sweep",
+            Tab::Find => "Find",
+            Tab::Tune | Tab::Doctor => "Tune",
+        };
         match runs {
             1 => format!("Opened {file} in {view}: 1 run"),
             _ => format!("Opened {file} in {view}: {runs} runs"),
@@ -390,6 +394,11 @@ pub(super) static TEXT: Text = Text {
         CommandId::Open => "Open results",
         CommandId::Export => "Export results",
         CommandId::NewSession => "New session",
+        CommandId::UseFound => "Use the found prefix in Tune",
+        CommandId::PickSecond => "Choose candidate 2 in Find (1 chooses the first)",
+        CommandId::PickThird => "Choose candidate 3 in Find",
+        CommandId::PickFourth => "Choose candidate 4 in Find",
+        CommandId::StepBack => "Back to the generation before in Find",
         CommandId::Connect => "Connect elsewhere",
         CommandId::Reconnect => "Reconnect",
         CommandId::Models => "Models",
@@ -400,6 +409,7 @@ pub(super) static TEXT: Text = Text {
         CommandId::ZoomReset => "Zoom 100 %",
         CommandId::ShowTune => "Tune view",
         CommandId::ShowSweep => "Sweep view",
+        CommandId::ShowFind => "Find view",
         CommandId::ShowDoctor => "Doctor view",
         CommandId::Present => "Present",
         CommandId::Exhibit => "Exhibition: presets in turn",

@@ -33,7 +33,11 @@ pub(super) static TEXT: Text = Text {
     dismiss: "消す",
     saved: |file| format!("{file} に保存しました"),
     opened: |file, runs, tab| {
-        let view = if tab == Tab::Sweep { "一括実験" } else { "調整" };
+        let view = match tab {
+            Tab::Sweep => "一括実験",
+            Tab::Find => "探索",
+            Tab::Tune | Tab::Doctor => "調整",
+        };
         format!("{file} を「{view}」で開きました（{runs} 件）")
     },
     copied: "コピーしました",
@@ -370,6 +374,11 @@ pub(super) static TEXT: Text = Text {
         CommandId::Open => "結果を開く",
         CommandId::Export => "結果を書き出す",
         CommandId::NewSession => "新しいセッション",
+        CommandId::UseFound => "見つけたプレフィックスを「調整」で使う",
+        CommandId::PickSecond => "探索で候補 2 を選ぶ（1 は候補 1）",
+        CommandId::PickThird => "探索で候補 3 を選ぶ",
+        CommandId::PickFourth => "探索で候補 4 を選ぶ",
+        CommandId::StepBack => "探索で前の世代に戻る",
         CommandId::Connect => "接続先を変える",
         CommandId::Reconnect => "再接続",
         CommandId::Models => "モデル",
@@ -380,6 +389,7 @@ pub(super) static TEXT: Text = Text {
         CommandId::ZoomReset => "100 % に戻す",
         CommandId::ShowTune => "調整の画面",
         CommandId::ShowSweep => "一括実験の画面",
+        CommandId::ShowFind => "探索の画面",
         CommandId::ShowDoctor => "診断の画面",
         CommandId::Present => "発表の画面",
         CommandId::Exhibit => "展示（プリセットを順に再生）",

@@ -17,6 +17,9 @@ pub struct PrefixText {
     pub python_about: &'static str,
     pub from: &'static str,
     pub to: &'static str,
+    /// The rows of an imported prefix, by its name, in the place of either text of a blend.
+    pub from_rows: fn(&str) -> String,
+    pub to_rows: fn(&str) -> String,
     pub blend: &'static str,
     pub type_blend: &'static str,
     pub text: &'static str,
@@ -113,6 +116,8 @@ static ENGLISH: PrefixText = PrefixText {
     python_about: "Raw values and truncation repeat an old script's rows byte for byte.",
     from: "First text",
     to: "Second text",
+    from_rows: |name| format!("“{name}” in place of the first"),
+    to_rows: |name| format!("“{name}” in place of the second"),
     blend: "Blend",
     type_blend: "Type the blend",
     text: "Text",
@@ -157,6 +162,7 @@ static ENGLISH: PrefixText = PrefixText {
     export: "Export",
     export_named: "Export the prefix",
     export_as: |form| match form {
+        ExportForm::Safetensors => "safetensors file…",
         ExportForm::Peft => "PEFT folder (safetensors)…",
         ExportForm::Npy => "NumPy file (.npy)…",
     },
@@ -208,6 +214,8 @@ static JAPANESE: PrefixText = PrefixText {
     python_about: "生の値と切り捨てにすると、以前のスクリプトの行をバイト単位で再現します。",
     from: "1 つ目の言葉",
     to: "2 つ目の言葉",
+    from_rows: |name| format!("1 つ目に「{name}」を使う"),
+    to_rows: |name| format!("2 つ目に「{name}」を使う"),
     blend: "ブレンド",
     type_blend: "ブレンドの位置を入力",
     text: "言葉",
@@ -249,6 +257,7 @@ static JAPANESE: PrefixText = PrefixText {
     export: "書き出す",
     export_named: "プレフィックスを書き出す",
     export_as: |form| match form {
+        ExportForm::Safetensors => "safetensors ファイル…",
         ExportForm::Peft => "PEFT フォルダー（safetensors）…",
         ExportForm::Npy => "NumPy ファイル（.npy）…",
     },

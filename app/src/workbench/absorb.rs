@@ -97,6 +97,7 @@ impl Workbench {
             }
             Event::Library(event) => self.absorb_library(*event),
             Event::Sweep(event) => self.absorb_sweep(*event),
+            Event::Find(event) => self.absorb_find(*event),
             Event::Material(event) => self.absorb_material(*event),
             Event::Recording(event) => self.absorb_recording(*event),
             Event::External(event) => self.absorb_external(*event),
@@ -237,6 +238,8 @@ impl Workbench {
             FileQuestion::Export { format, .. } => self.export_to(path, format),
             FileQuestion::ImportPrefix => self.import_prefix(path),
             FileQuestion::ExportPrefix { form, .. } => self.export_prefix(path, form),
+            FileQuestion::Examples => self.read_examples(path),
+            FileQuestion::ExportFound { found, form, .. } => self.export_found(found, path, form),
             FileQuestion::ModelFile => {
                 let model = Some(path.to_string_lossy().into_owned());
                 self.act(super::Action::Connect(Target::Embedded { model }));

@@ -13,8 +13,8 @@ use super::{Dialog, Tab};
 use crate::figure::Form;
 use crate::model::sweep::Range;
 use crate::model::{
-    Colouring, Envelope, ExportForm, Figure, Format, KindChoice, Language, MagnitudeUnit, Mapped, Mapping, Sampling,
-    Side, Target, Theme,
+    Colouring, Envelope, ExportForm, Figure, FindMode, Format, InitChoice, KindChoice, Language, MagnitudeUnit, Mapped,
+    Mapping, NormChoice, Sampling, SearchForm, Side, Target, Theme,
 };
 
 /// An action of the user.
@@ -108,6 +108,7 @@ pub enum Action {
 
     /// Sweeps and their history.
     Sweep(SweepAction),
+    Find(FindAction),
 
     /// Starts a recording, or ends it and asks where to save it.
     ToggleRecording,
@@ -158,6 +159,10 @@ pub enum MaterialAction {
     ChooseFile,
     /// Imports this file without a dialog (dropped file).
     Import(PathBuf),
+    /// Puts the rows of the imported prefix in the place of the blend's first text, or takes them out.
+    SetBlendFromRows(bool),
+    /// The same for the blend's second text.
+    SetBlendToRows(bool),
     /// Asks where to export the current prefix.
     Export(ExportForm),
 }
@@ -219,6 +224,59 @@ pub enum SweepAction {
     UndoDelete,
     /// Searches all prompts and outputs for these words.
     Find(String),
+}
+
+/// An action of the Find view.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FindAction {
+    /// Sets the prompt of the shown example.
+    SetPrompt(String),
+    /// Sets the target of the shown example.
+    SetTarget(String),
+    /// Shows the example of this index.
+    ShowExample(usize),
+    /// Adds an example with the shown one's prompt.
+    AddExample,
+    /// Removes the shown example.
+    RemoveExample,
+    /// Asks for a file of examples, which replaces all.
+    OpenExamples,
+    /// Sets the number of held-out examples.
+    SetHeldOut(usize),
+    /// Sets the instruction to compare with.
+    SetInstruction(String),
+    /// Sets the number of rows.
+    SetLen(usize),
+    /// Sets the initial rows.
+    SetInit(InitChoice),
+    /// Sets the words of the initial rows.
+    SetWords(String),
+    /// Sets the limit of the rows' norms.
+    SetNorm(NormChoice),
+    /// Sets whether the answers to other prompts are preserved.
+    SetPreserve(bool),
+    /// Sets the maximum number of steps.
+    SetSteps(usize),
+    /// Sets the seed.
+    SetSeed(u64),
+    /// Changes the mode.
+    SetMode(FindMode),
+    /// Sets the fields of Choose and Search.
+    SetSearch(SearchForm),
+    /// Starts the work of the current mode.
+    Start,
+    /// Stops the work of the current mode.
+    Stop,
+    /// Chooses the candidate of this index; the next generation follows.
+    Pick(usize),
+    /// Opens the generation of this number (from 1) again.
+    StepBack(u64),
+    /// Takes the best rows so far into Tune.
+    UseInTune,
+    /// Asks where to export the best rows.
+    Export(ExportForm),
+    /// Hides the message of a failure.
+    DismissTrouble,
 }
 
 /// An action on the playback of a recording.

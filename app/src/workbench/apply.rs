@@ -150,6 +150,7 @@ impl Workbench {
             Action::ShowTab(tab) => self.tab = tab,
             Action::Doctor(action) => self.doctor_acts(action),
             Action::Sweep(action) => self.apply_sweep(action),
+            Action::Find(action) => self.find_acts(action),
             Action::SetTheme(theme) => self.settings.theme = theme,
             Action::ToggleTheme => {
                 self.settings.theme = match self.settings.theme {
@@ -182,7 +183,7 @@ impl Workbench {
             Action::ToggleAdvanced => self.settings.advanced = !self.settings.advanced,
             Action::SetTextsHeight(tab, height) => match tab {
                 Tab::Sweep => self.settings.pair_height = height,
-                Tab::Tune | Tab::Doctor => self.settings.texts_height = height,
+                Tab::Tune | Tab::Find | Tab::Doctor => self.settings.texts_height = height,
             },
             Action::ToggleTextsAlone => self.texts_alone = !self.texts_alone,
             Action::ShowDialog(dialog) => {
@@ -448,6 +449,7 @@ impl Workbench {
         let next = usize::try_from(next).ok();
         match self.tab {
             Tab::Sweep => self.sweep.difference = next,
+            Tab::Find => {}
             Tab::Tune | Tab::Doctor => self.difference = next,
         }
     }
@@ -505,7 +507,7 @@ impl Workbench {
         is_free
             && match self.tab {
                 Tab::Sweep => self.sweep.experiment().is_some(),
-                Tab::Tune | Tab::Doctor => !self.tuning.is_empty(),
+                Tab::Tune | Tab::Find | Tab::Doctor => !self.tuning.is_empty(),
             }
     }
 
@@ -515,7 +517,7 @@ impl Workbench {
         }
         let past = match self.tab {
             Tab::Sweep => self.sweep.experiment(),
-            Tab::Tune | Tab::Doctor => Some(&self.tuning.past),
+            Tab::Tune | Tab::Find | Tab::Doctor => Some(&self.tuning.past),
         };
         let Some(past) = past else { return };
         let stem = softprefix_core::experiment::export::file_stem(&past.experiment);
@@ -530,7 +532,7 @@ impl Workbench {
                 Some(shown) => shown,
                 None => return,
             },
-            Tab::Tune | Tab::Doctor => {
+            Tab::Tune | Tab::Find | Tab::Doctor => {
                 let past = &self.tuning.past;
                 let of_shown = |record: &&Record| self.tuning.shown.as_ref() == Some(&GroupKey::of(record));
                 let of_one = matches!(format, Format::Results);

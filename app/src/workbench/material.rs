@@ -32,6 +32,8 @@ impl Workbench {
                     self.prefix.blend = t.clamp(0.0, 1.0);
                 }
             }
+            MaterialAction::SetBlendFromRows(on) => self.prefix.blend_from_rows = on,
+            MaterialAction::SetBlendToRows(on) => self.prefix.blend_to_rows = on,
             MaterialAction::SetContrast(text) => self.prefix.contrast = text,
             MaterialAction::SetContrastMinus(text) => self.prefix.contrast_minus = text,
             MaterialAction::SetEnvelope(envelope) => {
@@ -62,10 +64,7 @@ impl Workbench {
 
     fn export_name(&self, form: ExportForm) -> String {
         let kind = self.prefix.recipe().kind.name().replace(' ', "-");
-        match form {
-            ExportForm::Peft => format!("prefix-{kind}-P{}", self.prefix.len),
-            ExportForm::Npy => format!("prefix-{kind}-P{}.npy", self.prefix.len),
-        }
+        form.file_name(&format!("prefix-{kind}-P{}", self.prefix.len))
     }
 
     /// Imports a file; while a module is being connected, waits until the width of its rows is known.

@@ -13,6 +13,8 @@ pub mod doctor;
 pub mod exhibition;
 pub mod external;
 mod figure;
+pub mod find;
+mod finding;
 mod flight;
 pub mod library;
 mod material;
@@ -20,6 +22,7 @@ pub mod playback;
 mod recorder;
 mod running;
 mod scoring;
+pub mod search;
 mod sessions;
 pub mod sweep;
 #[cfg(test)]
@@ -43,7 +46,7 @@ use crate::model::{
     Remembered, Settings, Side, Target, Vocabulary, WhyNot,
 };
 
-pub use action::{Action, ExhibitionAction, ExternalAction, MaterialAction, PlaybackAction, SweepAction};
+pub use action::{Action, ExhibitionAction, ExternalAction, FindAction, MaterialAction, PlaybackAction, SweepAction};
 pub use flight::{CurveFill, Filling};
 use flight::{Flight, StreamingDiff};
 
@@ -121,6 +124,7 @@ pub struct Workbench {
     /// The list of all experiments.
     pub library: Library,
     pub sweep: sweep::Sweeps,
+    pub find: find::Finder,
     /// A recording that is shown instead of the user's own work.
     pub playback: Option<Box<playback::Playback>>,
     pub exhibition: Option<exhibition::Exhibition>,
@@ -155,6 +159,9 @@ impl Workbench {
             prefix,
             prompt,
             sweep,
+            find,
+            search,
+            find_mode,
             own_prompts,
         } = remembered;
         Self {
@@ -193,6 +200,7 @@ impl Workbench {
             texts_alone: false,
             library: Library::default(),
             sweep: sweep::Sweeps::new(sweep),
+            find: find::Finder::new(find, search, find_mode),
             playback: None,
             exhibition: None,
             external: external::External::default(),
@@ -223,6 +231,9 @@ impl Workbench {
             prompt: self.prompt.clone(),
             own_prompts: self.own_prompts.clone(),
             sweep: self.sweep.form.clone(),
+            find: self.find.form.clone(),
+            search: self.find.search_form.clone(),
+            find_mode: self.find.mode,
         }
     }
 
@@ -313,6 +324,7 @@ impl Workbench {
     pub fn difference(&self) -> Option<(Option<usize>, usize)> {
         let (now, diff) = match self.tab {
             Tab::Sweep => (self.sweep.difference, self.sweep.diff.as_ref().map(|of| &of.diff)),
+            Tab::Find => return None,
             Tab::Tune | Tab::Doctor => {
                 let covered = self.covered(Side::Baseline) > 0;
                 let of = self.diff.as_ref().filter(|_| covered);

@@ -183,8 +183,10 @@ impl Workbench {
             let session = self
                 .library
                 .shown()
-                .find(|one| one.experiment.plan.is_none() && one.finished > 0);
-            wanted.extend(session.map(|session| session.experiment.id.clone()));
+                .find(|one| one.experiment.plan.is_none() && one.finished > 0 && !one.finds);
+            // Read before the session, which is what is shown then.
+            let learned = self.library.shown().find(|one| one.finds);
+            wanted.extend(session.into_iter().chain(learned).map(|one| one.experiment.id.clone()));
         }
         for id in wanted.into_iter().rev() {
             self.open_experiment(&id);
@@ -195,20 +197,28 @@ impl Workbench {
         if pasts.is_empty() {
             return;
         }
-        if pasts.iter().any(|past| past.experiment.plan.is_some()) {
+        if pasts.iter().any(|past| !past.generations.is_empty()) {
+            self.open_search(pasts.remove(0));
+        } else if pasts.iter().any(|past| past.experiment.plan.is_some()) {
             if !self.sweep.is_busy() {
                 self.show_sweeps(pasts);
             }
         } else {
-            self.open_session(pasts.remove(0));
+            let past = pasts.remove(0);
+            match past.learning {
+                Some(_) => self.open_learning(past),
+                None => self.open_session(past),
+            }
         }
     }
 
     fn imported(&mut self, path: PathBuf, past: Past) {
         let count = past.shown().count();
-        let tab = match past.experiment.plan {
-            Some(_) => Tab::Sweep,
-            None => Tab::Tune,
+        let tab = match (&past.experiment.plan, &past.learning) {
+            (Some(_), _) if !past.generations.is_empty() => Tab::Find,
+            (Some(_), _) => Tab::Sweep,
+            (None, Some(_)) => Tab::Find,
+            (None, None) => Tab::Tune,
         };
         if tab == Tab::Sweep && self.sweep.is_busy() {
             // It is in the history; the run continues.

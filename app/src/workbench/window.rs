@@ -13,6 +13,8 @@ pub enum Tab {
     Tune,
     /// A grid of prefixes.
     Sweep,
+    /// A prefix for a wanted output.
+    Find,
     Doctor,
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod find;
 pub mod stage;
 
 use std::sync::Arc;
@@ -146,6 +147,7 @@ pub fn facts() -> ModuleFacts {
         address: "127.0.0.1:10001".to_owned(),
         latency: Duration::from_micros(400),
         scores: true,
+        learns: true,
         concurrency: 16,
         task: "llm.1000".to_owned(),
         ..ModuleFacts::default()
@@ -195,7 +197,7 @@ fn vocabulary() -> Arc<Vocabulary> {
         rows: 151_936,
         hidden_size: H,
         median: MEDIAN,
-        percentiles: vec![(50, MEDIAN)],
+        percentiles: vec![(1, 0.322), (50, MEDIAN), (99, 0.682)],
         max: 0.95,
         rms: 0.0172,
         histogram: Histogram {

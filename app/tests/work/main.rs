@@ -6,6 +6,7 @@ mod bridge;
 mod deep;
 mod exhibition;
 mod external;
+mod find;
 mod hardship;
 mod material;
 mod recording;

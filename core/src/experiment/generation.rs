@@ -10,7 +10,7 @@ use crate::search::{Objective, PrefixSearch, Score, SearchError};
 pub struct Generation {
     /// The search that proposed the candidates, before it was told of them.
     pub search: PrefixSearch,
-    /// How the candidates did, in their order.
+    /// How the candidates did, in their order; none where nothing is chosen yet.
     pub candidates: Vec<Candidate>,
     /// What judged them; `None` where a person chose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,6 +32,15 @@ pub struct Candidate {
 }
 
 impl Generation {
+    /// A generation of which nothing is chosen yet.
+    pub fn opened(search: PrefixSearch) -> Self {
+        Self {
+            search,
+            candidates: Vec::new(),
+            objective: None,
+        }
+    }
+
     /// The generation in which a person chose one candidate.
     pub fn picked(search: PrefixSearch, records: Vec<String>, chosen: usize) -> Self {
         let candidate = |(place, record)| Candidate {

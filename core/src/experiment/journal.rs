@@ -33,11 +33,13 @@ use std::sync::{Arc, Mutex};
 use serde::{Deserialize, Serialize};
 
 use super::generation::Generation;
+use super::learning::LearnPlan;
 use super::plan::Plan;
 use super::rating::Rating;
 use super::record::{ModuleIdentity, Record};
 use super::scores::CaseScores;
 use crate::files::{self, OutFile};
+use crate::protocol::learn::LearnFrame;
 
 /// Version of the lines that are written, and the newest that are read. Since version 2 an experiment may have no plan.
 pub const JOURNAL_VERSION: u32 = 2;
@@ -70,6 +72,20 @@ pub enum Entry {
         experiment: String,
         /// The candidates, and how they did.
         generation: Box<Generation>,
+    },
+    /// The experiment learns a prefix.
+    Learning {
+        /// Id of the experiment.
+        experiment: String,
+        /// What the prefix is learned for.
+        plan: Box<LearnPlan>,
+    },
+    /// The unit evaluated the rows that are learned.
+    Learned {
+        /// Id of the experiment.
+        experiment: String,
+        /// Its frame, without rows.
+        frame: Box<LearnFrame>,
     },
     /// An experiment ended.
     Ended {
@@ -107,7 +123,10 @@ impl Entry {
         match self {
             Self::Started(experiment) => &experiment.id,
             Self::Case(record) => &record.experiment,
-            Self::Ended { experiment, .. } | Self::Generation { experiment, .. } => experiment,
+            Self::Ended { experiment, .. }
+            | Self::Generation { experiment, .. }
+            | Self::Learning { experiment, .. }
+            | Self::Learned { experiment, .. } => experiment,
             Self::Scored { record: id, .. }
             | Self::Rated { record: id, .. }
             | Self::Renamed { id, .. }

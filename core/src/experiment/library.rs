@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! experiments/18a2f….journal     one experiment: see `journal`
+//! experiments/18a2f….safetensors the best rows so far, of one that learns a prefix
 //! experiments/index.json         length, time and summary of each journal; rebuilt where it is wrong or missing
 //! ```
 //! Several windows and shells work side by side: each holds the locks of the journals that it appends to, and reads the others.
@@ -23,6 +24,7 @@ use super::plan::Prompt;
 const INDEX_VERSION: u32 = 1;
 const INDEX: &str = "index.json";
 const ENDING: &str = "journal";
+const ROWS: &str = "safetensors";
 /// Prefix of the files that mark which older journal was imported.
 const IMPORTED: &str = "taken-over-";
 
@@ -52,6 +54,9 @@ pub struct Summary {
     pub is_open: bool,
     /// How it ended; `None` where it was interrupted, still runs, or has no plan.
     pub ending: Option<Ending>,
+    /// Whether a prefix is learned, chosen or searched for in it.
+    #[serde(default)]
+    pub finds: bool,
     /// Whether it was deleted and not restored.
     pub is_deleted: bool,
     /// Unix time at which the last case was sent, else at which the experiment was started.
@@ -106,6 +111,7 @@ impl Summary {
             failed: past.shown().filter(|record| record.error().is_some()).count(),
             is_open: past.is_open(),
             ending: past.ending,
+            finds: past.learning.is_some() || !past.generations.is_empty(),
             is_deleted: past.is_deleted(),
             last_unix: past.shown().map(|record| record.started_unix).fold(started, f64::max),
             experiment: past.experiment.clone(),
@@ -343,6 +349,11 @@ impl Library {
             hex::encode(Sha256::digest(id.as_bytes()))
         };
         self.folder.join(name).with_extension(ENDING)
+    }
+
+    /// The path of the rows that an experiment has learned.
+    pub fn rows_of(&self, id: &str) -> PathBuf {
+        self.path_of(id).with_extension(ROWS)
     }
 
     fn share(&self, id: &str, journal: Journal) -> SharedJournal {

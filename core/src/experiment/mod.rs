@@ -12,6 +12,7 @@ mod html_cards;
 mod html_charts;
 pub mod journal;
 pub mod label;
+pub mod learning;
 pub mod library;
 pub mod past;
 pub mod plan;
@@ -29,6 +30,7 @@ pub use analysis::{
 pub use generation::{Candidate, Generation};
 pub use journal::{Condition, Ending, Entry, Experiment, Journal, JournalError, SharedJournal};
 pub use label::LabelWords;
+pub use learning::{LearnPlan, Learning};
 pub use library::{Library, Listing, Opened, Summary};
 pub use past::{Past, experiments};
 pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Settings, Sweep, Values};

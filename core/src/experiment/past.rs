@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::generation::Generation;
 use super::journal::{Ending, Entry, Experiment};
+use super::learning::Learning;
 use super::plan::{Case, Prompt};
 use super::record::Record;
 
@@ -18,6 +19,8 @@ pub struct Past {
     pub generations: Vec<Generation>,
     /// How it ended; `None` where it was interrupted, still runs, or has no plan.
     pub ending: Option<Ending>,
+    /// The prefix that is learned, where the experiment is one of learning.
+    pub learning: Option<Learning>,
     /// Ids of deleted records, and of the experiment itself where it is deleted.
     deleted: HashSet<String>,
 }
@@ -30,6 +33,7 @@ impl Past {
             records: Vec::new(),
             generations: Vec::new(),
             ending: None,
+            learning: None,
             deleted: HashSet::new(),
         }
     }
@@ -65,6 +69,19 @@ impl Past {
                     let number = generation.search.generation();
                     self.generations.retain(|known| known.search.generation() < number);
                     self.generations.push(*generation);
+                }
+            }
+            Entry::Learning { experiment, plan } => {
+                if experiment == self.experiment.id {
+                    self.learning = Some(Learning {
+                        plan: *plan,
+                        frames: Vec::new(),
+                    });
+                }
+            }
+            Entry::Learned { experiment, frame } => {
+                if let Some(learning) = self.learning.as_mut().filter(|_| experiment == self.experiment.id) {
+                    learning.frames.push(*frame);
                 }
             }
             Entry::Ended { experiment, how, .. } => {

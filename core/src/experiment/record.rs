@@ -342,11 +342,11 @@ pub(super) fn kind_words(kind: &PrefixKind) -> String {
             format!("{} (seed {seed})", kind.name())
         }
         PrefixKind::Words { text } => format!("words {text:?}"),
-        PrefixKind::Blend { from, to, t } => format!("blend {from:?} → {to:?} at {t}"),
+        PrefixKind::Blend { from, to, t } => format!("blend {from} → {to} at {t}"),
         PrefixKind::Contrast { text, minus } => format!("contrast {text:?} − {minus:?}"),
         PrefixKind::SampledVocabulary { seed, .. } => format!("{} (seed {seed})", kind.name()),
-        PrefixKind::Imported { name, sha256 } => {
-            format!("imported {name:?} ({})", sha256.get(..8).unwrap_or(sha256))
+        PrefixKind::Imported { name, sha256, .. } => {
+            format!("{} {name:?} ({})", kind.name(), sha256.get(..8).unwrap_or(sha256))
         }
         PrefixKind::Chosen { name, generation, .. } => format!("chosen near {name:?} (generation {generation})"),
         PrefixKind::Shaped { of, envelope } => {

@@ -1,7 +1,7 @@
 //! Construction of a prefix from its recipe.
 
 use super::error::{PrefixError, check_size};
-use super::recipe::{EmbeddingRows, Magnitude, PrefixKind, PrefixRecipe};
+use super::recipe::{BlendEnd, EmbeddingRows, Magnitude, PrefixKind, PrefixRecipe};
 use super::soft_prefix::SoftPrefix;
 
 impl PrefixRecipe {
@@ -78,8 +78,8 @@ impl PrefixRecipe {
                 if !(0.0..=1.0).contains(t) {
                     return Err(PrefixError::BlendOutOfRange { t: *t });
                 }
-                let from = text_rows(materials.first().copied(), from, hidden_size)?;
-                let to = text_rows(materials.get(1).copied(), to, hidden_size)?;
+                let from = end_rows(materials.first().copied(), from, hidden_size)?;
+                let to = end_rows(materials.get(1).copied(), to, hidden_size)?;
                 if *t == 0.0 {
                     self.repeated(from).collect()
                 } else if *t == 1.0 {
@@ -106,7 +106,7 @@ impl PrefixRecipe {
                 self.repeated(usable(rows, hidden_size)?.ok_or(PrefixError::SampleMissing)?)
                     .collect()
             }
-            PrefixKind::Imported { name, sha256 } => {
+            PrefixKind::Imported { name, sha256, .. } => {
                 let rows = stored_rows(materials.first().copied(), name, sha256, hidden_size)?;
                 self.repeated(rows).collect()
             }
@@ -207,6 +207,17 @@ fn mean(rows: &EmbeddingRows) -> Vec<f64> {
     let count = (rows.rows.len() / rows.hidden_size) as f64;
     sums.iter_mut().for_each(|sum| *sum /= count);
     sums
+}
+
+fn end_rows<'a>(
+    rows: Option<&'a EmbeddingRows>,
+    end: &BlendEnd,
+    hidden_size: usize,
+) -> Result<&'a EmbeddingRows, PrefixError> {
+    match end {
+        BlendEnd::Text(text) => text_rows(rows, text, hidden_size),
+        BlendEnd::Stored { name, sha256 } => stored_rows(rows, name, sha256, hidden_size),
+    }
 }
 
 fn text_rows<'a>(

@@ -58,14 +58,14 @@ pub enum PrefixKind {
         /// The text. Names of special tokens in it, such as `<|im_end|>`, are those tokens, as in a prompt.
         text: String,
     },
-    /// Row by row between two texts: `(1 - t) * from + t * to`, scaled to the norm `(1 - t) * |from| + t * |to|`. The
-    /// rows of each text are repeated from the start or cut to P. At `t` = 0 and `t` = 1 the rows are the text's own,
+    /// Row by row between two ends: `(1 - t) * from + t * to`, scaled to the norm `(1 - t) * |from| + t * |to|`. The
+    /// rows of each end are repeated from the start or cut to P. At `t` = 0 and `t` = 1 the rows are the end's own,
     /// bit for bit.
     Blend {
-        /// The text at `t` = 0.
-        from: String,
-        /// The text at `t` = 1.
-        to: String,
+        /// The rows at `t` = 0.
+        from: BlendEnd,
+        /// The rows at `t` = 1.
+        to: BlendEnd,
         /// Position between the two, 0 to 1.
         t: f64,
     },
@@ -85,12 +85,15 @@ pub enum PrefixKind {
         #[serde(default)]
         generator: Generator,
     },
-    /// Rows imported from a file, repeated from the start or cut to P rows. They are identified by the digest.
+    /// Rows imported from a file or learned, repeated from the start or cut to P rows. They are identified by the digest.
     Imported {
         /// Name of the file or of the prefix in it, for people.
         name: String,
         /// SHA-256 of the rows as bf16 ([`SoftPrefix::sha256`]).
         sha256: String,
+        /// How they were learned, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        learned: Option<Box<Learned>>,
     },
     /// Rows that a search proposed: those of a parent prefix, repeated from the start or cut to P rows, and moved to a point of a random
     /// subspace around them. The parent is identified by the digest.
@@ -114,6 +117,130 @@ pub enum PrefixKind {
         /// Factors at evenly spread points, at least one; see [`envelope_at`](super::envelope_at).
         envelope: Vec<f64>,
     },
+}
+
+/// One end of a blend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum BlendEnd {
+    /// The embedding rows of a text's tokens.
+    Text(String),
+    /// Rows that were imported or learned.
+    Stored {
+        /// Name under which they were stored, for people.
+        name: String,
+        /// SHA-256 of the rows as bf16.
+        sha256: String,
+    },
+}
+
+impl BlendEnd {
+    /// The rows that must be fetched for it.
+    pub fn need(&self) -> Need {
+        match self.clone() {
+            Self::Text(text) => Need::Text(text),
+            Self::Stored { name, sha256 } => Need::Stored { name, sha256 },
+        }
+    }
+}
+
+impl From<&str> for BlendEnd {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+/// A text in quotation marks, stored rows by their name.
+impl std::fmt::Display for BlendEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Stored { name, .. } => f.write_str(name),
+        }
+    }
+}
+
+/// How rows were learned by gradient.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Learned {
+    /// The minimized loss, in words.
+    pub objective: String,
+    /// Number of examples that were learned from.
+    pub examples: usize,
+    /// Number of preserved prompts.
+    pub preserved: usize,
+    /// SHA-256 of the examples and prompts as JSON.
+    pub data_sha256: String,
+    /// The first example's prompt, or its beginning.
+    pub first_prompt: String,
+    /// The first example's target, or its beginning.
+    pub first_target: String,
+    /// The initial rows: `target`, `words`, `random` or `rows`.
+    pub init: String,
+    /// Seed of random rows and of the order of the examples.
+    pub seed: u64,
+    /// Further settings, if the unit reported them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<LearnedBy>,
+    /// Maximum number of steps.
+    pub steps_asked: usize,
+    /// The step after which these rows were the best.
+    pub step: usize,
+    /// The minimized loss, in nats.
+    pub loss: f64,
+    /// Mean of -ln p over the target tokens.
+    pub likelihood: f64,
+    /// Target tokens that the model gives greedily.
+    pub matched: usize,
+    /// All target tokens.
+    pub wanted: usize,
+    /// Name of the model's card.
+    pub model: String,
+    /// SHA-256 of the model file, if the unit reports it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_sha256: Option<String>,
+    /// Name and version of the unit, if it reports them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+}
+
+impl Learned {
+    /// The note of a file with these rows, as JSON; see [`export_safetensors`](super::files::export_safetensors).
+    #[must_use]
+    pub fn note(&self) -> String {
+        serde_json::json!(Note::Learned(Box::new(self.clone()))).to_string()
+    }
+
+    /// Reads the note of a file; `None` if it does not describe learned rows.
+    #[must_use]
+    pub fn from_note(note: &str) -> Option<Box<Self>> {
+        match serde_json::from_str(note).ok()? {
+            Note::Learned(learned) => Some(learned),
+            Note::Other => None,
+        }
+    }
+}
+
+/// The note of a file of rows.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Note {
+    Learned(Box<Learned>),
+    #[serde(other)]
+    Other,
+}
+
+/// Settings of learning.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LearnedBy {
+    /// Examples per step.
+    pub batch: usize,
+    /// Learning rate of the first step, in units of the vocabulary's RMS.
+    pub lr: f64,
+    /// Minimum and maximum L2 norm of each row.
+    pub norms: (f64, f64),
+    /// Weight of the mean KL on the preserved prompts.
+    pub preserve_weight: f64,
 }
 
 /// Rows that must be fetched before a recipe can be built.
@@ -150,6 +277,7 @@ impl PrefixKind {
             Self::Blend { .. } => "blend",
             Self::Contrast { .. } => "contrast",
             Self::SampledVocabulary { .. } => "sampled vocabulary",
+            Self::Imported { learned: Some(_), .. } => "learned",
             Self::Imported { .. } => "imported",
             Self::Chosen { .. } => "chosen",
             Self::Shaped { of, .. } => of.name(),
@@ -247,14 +375,14 @@ impl PrefixRecipe {
     pub fn needs(&self) -> Vec<Need> {
         match self.kind.base() {
             PrefixKind::Words { text } => vec![Need::Text(text.clone())],
-            PrefixKind::Blend { from, to, .. } => vec![Need::Text(from.clone()), Need::Text(to.clone())],
+            PrefixKind::Blend { from, to, .. } => vec![from.need(), to.need()],
             PrefixKind::Contrast { text, minus } => vec![Need::Text(text.clone()), Need::Text(minus.clone())],
             PrefixKind::SampledVocabulary { seed, generator } => vec![Need::Sample {
                 count: self.len,
                 seed: *seed,
                 generator: *generator,
             }],
-            PrefixKind::Imported { name, sha256 }
+            PrefixKind::Imported { name, sha256, .. }
             | PrefixKind::Chosen {
                 name, parent: sha256, ..
             } => vec![Need::Stored {

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::prefix::SoftPrefixField;
+use crate::prefix::{LearnedBy, SoftPrefixField};
 
 /// Most examples of one request.
 pub const MAX_EXAMPLES: usize = 256;
@@ -31,6 +31,12 @@ pub struct LearnRequest {
     /// What their mean KL counts beside the examples' loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preserve_weight: Option<f64>,
+    /// Examples that are evaluated and not learned from, at most [`MAX_EXAMPLES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_out: Vec<Example>,
+    /// A text to compare the prefix with: [`References::instruction`] is the loss with it and two line breaks before each prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instruction: Option<String>,
     /// P.
     pub len: usize,
     /// Where the rows begin.
@@ -59,6 +65,17 @@ pub struct Example {
     pub prompt: String,
     /// The answer.
     pub target: String,
+}
+
+impl Example {
+    /// Returns the example with a text before its prompt.
+    #[must_use]
+    pub fn after(&self, instruction: &str) -> Self {
+        Self {
+            prompt: format!("{instruction}\n\n{}", self.prompt),
+            target: self.target.clone(),
+        }
+    }
 }
 
 /// Where the rows begin.
@@ -111,7 +128,20 @@ pub struct LearnFrame {
     pub end: Option<LearnEnd>,
     /// What the unit filled in, on the first frame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub settings: Option<LearnSettings>,
+    pub settings: Option<LearnedBy>,
+    /// Losses without a prefix, on the first frame, if the unit reports them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub references: Option<References>,
+}
+
+/// Losses without a prefix, in nats: of the held-out examples if there are any, else of the examples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct References {
+    /// With the prompts as they are.
+    pub plain: f64,
+    /// With [`LearnRequest::instruction`] before each prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instruction: Option<f64>,
 }
 
 /// Losses in nats, of the engine's own forward pass with the bf16 rows that would be sent.
@@ -127,6 +157,9 @@ pub struct LearnLoss {
     pub matched: usize,
     /// All wanted tokens.
     pub wanted: usize,
+    /// Mean of -ln p over the tokens of the held-out examples, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<f64>,
 }
 
 /// The best rows so far.
@@ -154,17 +187,4 @@ pub enum LearnEnd {
     /// A reason that this client does not know.
     #[serde(other)]
     Unknown,
-}
-
-/// What a unit filled in for what was left out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LearnSettings {
-    /// Examples of one step.
-    pub batch: usize,
-    /// How far a value moves in a step at first, in the vocabulary's RMS.
-    pub lr: f64,
-    /// L2 norms between which rows stay.
-    pub norms: (f64, f64),
-    /// What the mean KL on the preserved prompts counts.
-    pub preserve_weight: f64,
 }

@@ -1,5 +1,6 @@
 //! Learns a prefix: gradient steps on its rows (Adam, Kingma and Ba 2015), evaluated by the engine's own forward pass with the rows
-//! rounded to bf16, as they would be sent. Runs in steps of a few milliseconds while the engine has nothing else to do.
+//! rounded to bf16, as they would be sent. Runs in steps of a few milliseconds while the engine has nothing else to do,
+//! and in small shares of the time beside other work.
 //!
 //! ```text
 //! loss = mean over the target tokens of -ln p(token)
@@ -18,12 +19,12 @@ use super::job::StopFlag;
 use super::queue::AdmissionPermit;
 use crate::budget::Charge;
 use crate::engine::gradient::{Differentiable, Example, Gradient, Target};
-use crate::engine::likelihood::{Comparison, Prediction};
+use crate::engine::likelihood::Comparison;
 use crate::engine::sampling::greedy;
 use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
 
-/// Maximum number of rows per forward pass.
-const FEED_ROWS: usize = 128;
+/// Maximum number of rows per forward pass while nothing else runs.
+pub(super) const FEED_ROWS: usize = 128;
 /// Adam's decay rates of the first and the second moment.
 const BETAS: (f32, f32) = (0.9, 0.999);
 /// The learning rate of the last step, relative to the first.
@@ -43,6 +44,10 @@ pub struct LearnJob {
     pub preserve_tokens: usize,
     /// Tokens that end an answer.
     pub stop_tokens: Arc<[u32]>,
+    /// Examples that are evaluated and not learned from.
+    pub held_out: Vec<LearnExample>,
+    /// Groups of examples that are evaluated once, without a prefix. Each group gives one loss to compare with.
+    pub references: Vec<Vec<LearnExample>>,
     /// The initial rows.
     pub init: SoftPrefix,
     /// Maximum number of steps.
@@ -78,6 +83,9 @@ pub struct LearnExample {
 pub trait LearnSink: Send {
     /// Called when the job starts.
     fn started(&mut self) {}
+
+    /// Called with the losses of the job's references, in their order, before the first progress.
+    fn references(&mut self, _losses: &[f64]) {}
 
     /// Called after each evaluation, with the best rows so far.
     fn progress(&mut self, progress: &LearnProgress, best: &BestPrefix);
@@ -117,6 +125,8 @@ pub struct Loss {
     pub matched: usize,
     /// Number of target tokens.
     pub wanted: usize,
+    /// Mean of -ln p over the held-out examples' tokens; `None` where none are held out.
+    pub held_out: Option<f64>,
 }
 
 impl Loss {
@@ -172,18 +182,42 @@ impl From<EngineError> for LearnError {
 
 /// A prompt and its answer.
 struct Item {
+    part: Part,
     prompt: Vec<u32>,
     text: Vec<u32>,
-    /// For a preserved prompt: the V logits of each token of the answer without prefix.
-    baseline: Option<Vec<Arc<[f32]>>>,
+}
+
+/// What an item is evaluated for.
+enum Part {
+    /// Its text is the target.
+    Target,
+    /// Its text must stay as likely as without a prefix: V logits for each of its tokens.
+    Preserved(Vec<Arc<[f32]>>),
+    /// Its text is the target, and no gradient is taken.
+    HeldOut,
+    /// It belongs to the reference group of this index, which is evaluated without a prefix.
+    Reference(usize),
+}
+
+impl Item {
+    fn new(part: Part, example: &LearnExample) -> Self {
+        Self {
+            part,
+            prompt: example.prompt.clone(),
+            text: example.target.clone(),
+        }
+    }
 }
 
 /// A job in progress.
 pub(super) struct Learning {
     job: LearnJob,
+    /// Examples, preserved answers, held-out examples and references, in this order.
     items: Vec<Item>,
     /// Number of examples; they are the first items.
     examples: usize,
+    /// Number of preserved answers; they follow the examples.
+    preserved: usize,
     /// The optimised rows in f32. `prefix` holds them rounded to bf16, for evaluation and gradients.
     rows: Vec<f32>,
     prefix: SoftPrefix,
@@ -209,14 +243,33 @@ enum Stage {
     Done,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct LossSums {
-    likelihood: f64,
+    target: Mean,
     matched: usize,
-    wanted: usize,
-    divergence: f64,
-    places: usize,
+    preserved: Mean,
+    held_out: Mean,
+    references: Vec<Mean>,
     unusable: bool,
+}
+
+/// A sum of losses and their number.
+#[derive(Clone, Copy, Default)]
+struct Mean {
+    sum: f64,
+    count: usize,
+}
+
+impl Mean {
+    fn add(&mut self, loss: f64) {
+        self.sum += loss;
+        self.count += 1;
+    }
+
+    /// Returns the mean; 0 without any loss.
+    fn value(self) -> f64 {
+        self.sum / self.count.max(1) as f64
+    }
 }
 
 /// Adam's moment estimates.
@@ -269,6 +322,15 @@ impl ExampleOrder {
     }
 }
 
+/// Limits of one piece of work.
+#[derive(Clone, Copy)]
+pub(super) struct Slice<'a> {
+    /// Maximum number of rows per forward pass.
+    pub max_rows: usize,
+    /// If it is set meanwhile, the piece may be abandoned and is repeated by the next call.
+    pub interrupt: &'a AtomicBool,
+}
+
 /// Rows that are fed to a sequence in chunks, with logits from row `wanted` on.
 struct Feed {
     sequence: SequenceId,
@@ -290,22 +352,22 @@ impl Feed {
         })
     }
 
-    /// Runs one forward pass; returns `true` when all rows are fed. A pass interrupted by `interrupt` feeds nothing and can be repeated.
+    /// Runs one forward pass; returns `true` when all rows are fed. An interrupted pass feeds nothing and can be repeated.
     /// Closes the sequence on an error.
-    fn step(&mut self, engine: &mut dyn Engine, width: usize, interrupt: &AtomicBool) -> Result<bool, EngineError> {
+    fn step(&mut self, engine: &mut dyn Engine, width: usize, slice: Slice<'_>) -> Result<bool, EngineError> {
         let rows = self.rows.len() / width;
         let (to, logits) = if self.fed < self.wanted {
             (self.wanted, Logits::None)
         } else {
             (rows, Logits::All)
         };
-        let to = to.min(self.fed + FEED_ROWS);
+        let to = to.min(self.fed + slice.max_rows);
         let mut batch = [Step {
             sequence: self.sequence,
             rows: &self.rows[self.fed * width..to * width],
             logits,
             out: Vec::new(),
-            stop: interrupt,
+            stop: slice.interrupt,
         }];
         match engine.forward(&mut batch) {
             Ok(()) => {}
@@ -334,6 +396,8 @@ impl LearnJob {
         let of_examples = self
             .examples
             .iter()
+            .chain(&self.held_out)
+            .chain(self.references.iter().flatten())
             .map(|example| (example.prompt.len(), example.target.len()));
         let of_preserved = self.preserved.iter().map(|prompt| (prompt.len(), self.preserve_tokens));
         let (rows, targets) = longest(&mut of_examples.chain(of_preserved));
@@ -364,6 +428,8 @@ impl Learning {
             || job
                 .examples
                 .iter()
+                .chain(&job.held_out)
+                .chain(job.references.iter().flatten())
                 .any(|one| one.prompt.is_empty() || one.target.is_empty())
         {
             Some(LearnError::Failed(
@@ -378,15 +444,12 @@ impl Learning {
             return None;
         }
         job.sink.started();
-        let wanted = job.examples.iter().map(|example| Item {
-            prompt: example.prompt.clone(),
-            text: example.target.clone(),
-            baseline: None,
-        });
-        let items: Vec<Item> = wanted.collect();
+        let targets = job.examples.iter().map(|example| Item::new(Part::Target, example));
+        let items: Vec<Item> = targets.collect();
         let rows: Vec<f32> = job.init.values().iter().map(|value| value.to_f32()).collect();
         Some(Self {
             examples: items.len(),
+            preserved: 0,
             items,
             moments: Moments::new(rows.len()),
             rows,
@@ -436,16 +499,16 @@ impl Learning {
         self.job.sink.end(outcome);
     }
 
-    /// Does the next piece of work. If `interrupt` is set meanwhile, the piece may be abandoned and is repeated by the next call.
+    /// Does the next piece of work, within the limits of `slice`.
     pub fn work(
         &mut self,
         engine: &mut dyn Engine,
         embeddings: &dyn TokenEmbeddings,
-        interrupt: &AtomicBool,
+        slice: Slice<'_>,
     ) -> Result<(), LearnError> {
         match std::mem::replace(&mut self.stage, Stage::Done) {
-            Stage::Generating(feed, found) => self.generate_preserved(engine, embeddings, interrupt, feed, found),
-            Stage::Evaluating(index, feed, sums) => self.evaluate(engine, embeddings, interrupt, (index, feed, sums)),
+            Stage::Generating(feed, found) => self.generate_preserved(engine, embeddings, slice, feed, found),
+            Stage::Evaluating(index, feed, sums) => self.evaluate(engine, embeddings, slice, (index, feed, sums)),
             Stage::Differentiating(left, begun, sum) => self.differentiate(engine, embeddings, left, begun, sum),
             Stage::Done => Ok(()),
         }
@@ -453,7 +516,10 @@ impl Learning {
 
     /// Returns the rows of an item: prefix, prompt and the answer without its last token, which is predicted but never fed.
     fn rows_of(&self, item: &Item, embeddings: &dyn TokenEmbeddings) -> Result<Vec<bf16>, EngineError> {
-        let mut rows = self.prefix.values().to_vec();
+        let mut rows = match item.part {
+            Part::Reference(_) => Vec::new(),
+            _ => self.prefix.values().to_vec(),
+        };
         for &token in item.prompt.iter().chain(&item.text[..item.text.len() - 1]) {
             token_row(token, &mut rows, embeddings.hidden_size(), embeddings)?;
         }
@@ -465,13 +531,21 @@ impl Learning {
         &mut self,
         engine: &mut dyn Engine,
         embeddings: &dyn TokenEmbeddings,
-        interrupt: &AtomicBool,
+        slice: Slice<'_>,
         feed: Option<Feed>,
         mut found: Vec<Arc<[f32]>>,
     ) -> Result<(), LearnError> {
-        let index = self.items.len() - self.examples;
-        let Some(prompt) = self.job.preserved.get(index) else {
-            self.stage = Stage::Evaluating(0, None, LossSums::default());
+        let Some(prompt) = self.job.preserved.get(self.preserved) else {
+            let held_out = self.job.held_out.iter();
+            self.items
+                .extend(held_out.map(|example| Item::new(Part::HeldOut, example)));
+            for (group, examples) in self.job.references.iter().enumerate() {
+                let of_group = examples
+                    .iter()
+                    .map(|example| Item::new(Part::Reference(group), example));
+                self.items.extend(of_group);
+            }
+            self.begin_evaluation();
             return Ok(());
         };
         let width = embeddings.hidden_size();
@@ -490,7 +564,7 @@ impl Learning {
                 )?
             }
         };
-        if feed.step(engine, width, interrupt)? {
+        if feed.step(engine, width, slice)? {
             let logits = std::mem::take(&mut feed.logits);
             let Some(token) = greedy(&logits) else {
                 engine.close(feed.sequence);
@@ -502,8 +576,9 @@ impl Learning {
                 self.items.push(Item {
                     prompt: prompt.clone(),
                     text: found.iter().filter_map(|logits| greedy(logits)).collect(),
-                    baseline: Some(found),
+                    part: Part::Preserved(found),
                 });
+                self.preserved += 1;
                 self.stage = Stage::Generating(None, Vec::new());
                 return Ok(());
             }
@@ -519,10 +594,12 @@ impl Learning {
         &mut self,
         engine: &mut dyn Engine,
         embeddings: &dyn TokenEmbeddings,
-        interrupt: &AtomicBool,
+        slice: Slice<'_>,
         (index, feed, mut sums): (usize, Option<Feed>, LossSums),
     ) -> Result<(), LearnError> {
-        let Some(item) = self.items.get(index) else {
+        // References do not depend on the rows: they are evaluated once, and they are the last items.
+        let is_left = |item: &&Item| self.best.is_none() || !matches!(item.part, Part::Reference(_));
+        let Some(item) = self.items.get(index).filter(is_left) else {
             return self.finish_evaluation(sums);
         };
         let width = embeddings.hidden_size();
@@ -534,7 +611,7 @@ impl Learning {
                 Feed::open(engine, rows, positions, positions - item.text.len())?
             }
         };
-        if feed.step(engine, width, interrupt)? {
+        if feed.step(engine, width, slice)? {
             engine.close(feed.sequence);
             sums.add(item, &feed.logits, engine);
             self.stage = Stage::Evaluating(index + 1, None, sums);
@@ -549,15 +626,19 @@ impl Learning {
         if sums.unusable {
             return self.roll_back();
         }
-        let likelihood = sums.likelihood / sums.wanted.max(1) as f64;
-        let divergence = sums.divergence / sums.places.max(1) as f64;
+        let (likelihood, divergence) = (sums.target.value(), sums.preserved.value());
         let loss = Loss {
             total: likelihood + self.job.preserve_weight * divergence,
             likelihood,
             divergence,
             matched: sums.matched,
-            wanted: sums.wanted,
+            wanted: sums.target.count,
+            held_out: (!self.job.held_out.is_empty()).then(|| sums.held_out.value()),
         };
+        if self.best.is_none() {
+            let losses: Vec<f64> = sums.references.iter().map(|group| group.value()).collect();
+            self.job.sink.references(&losses);
+        }
         if self.best.as_ref().is_none_or(|best| loss.is_better_than(&best.loss)) {
             self.best = Some(BestPrefix {
                 step: self.step,
@@ -584,7 +665,7 @@ impl Learning {
 
     /// Selects the items of one step: a batch of examples, and as many preserved answers.
     fn begin_step(&mut self) {
-        let preserved = self.items.len() - self.examples;
+        let preserved = self.preserved;
         let examples: Vec<usize> = (0..self.job.batch.clamp(1, self.examples))
             .filter_map(|_| self.order.next(self.examples))
             .collect();
@@ -625,9 +706,9 @@ impl Learning {
         };
         if !begun {
             let item = &self.items[item];
-            let targets = match &item.baseline {
-                Some(baseline) => baseline.iter().cloned().map(Target::Logits).collect(),
-                None => item.text.iter().copied().map(Target::Token).collect(),
+            let targets = match &item.part {
+                Part::Preserved(baseline) => baseline.iter().cloned().map(Target::Logits).collect(),
+                _ => item.text.iter().copied().map(Target::Token).collect(),
             };
             engine.begin_gradient(Example {
                 rows: self.rows_of(item, embeddings)?,
@@ -676,11 +757,19 @@ impl Learning {
         // Evaluates once per pass over all examples.
         let every = self.examples.div_ceil(self.job.batch.max(1));
         if self.step.is_multiple_of(every) || self.step >= self.job.steps {
-            self.stage = Stage::Evaluating(0, None, LossSums::default());
+            self.begin_evaluation();
         } else {
             self.begin_step();
         }
         Ok(())
+    }
+
+    fn begin_evaluation(&mut self) {
+        let sums = LossSums {
+            references: vec![Mean::default(); self.job.references.len()],
+            ..LossSums::default()
+        };
+        self.stage = Stage::Evaluating(0, None, sums);
     }
 
     /// Returns to the best rows with half the learning rate, because a gradient or a logit was not finite.
@@ -713,13 +802,13 @@ impl LossSums {
     /// Adds the losses of one item.
     fn add(&mut self, item: &Item, logits: &[f32], engine: &dyn Engine) {
         let vocab_size = engine.info().vocab_size;
-        let baseline: Vec<f32> = match &item.baseline {
-            Some(baseline) => baseline.iter().flat_map(|logits| logits.iter().copied()).collect(),
-            None => Vec::new(),
+        let baseline: Vec<f32> = match &item.part {
+            Part::Preserved(baseline) => baseline.iter().flat_map(|logits| logits.iter().copied()).collect(),
+            _ => Vec::new(),
         };
-        let conditions: Vec<&[f32]> = match item.baseline {
-            Some(_) => vec![&baseline, logits],
-            None => vec![logits],
+        let conditions: Vec<&[f32]> = match item.part {
+            Part::Preserved(_) => vec![&baseline, logits],
+            _ => vec![logits],
         };
         let comparison = Comparison::of(&conditions, vocab_size, |chunks| engine.reduce_chunks(chunks));
         for (position, &token) in item.text.iter().enumerate() {
@@ -727,15 +816,19 @@ impl LossSums {
                 self.unusable = true;
                 return;
             };
-            match predictions.as_slice() {
-                [prediction] => {
-                    self.likelihood -= prediction.ln(token).unwrap_or(f64::NEG_INFINITY);
+            let Some(prediction) = predictions.last() else { continue };
+            let surprisal = || -prediction.ln(token).unwrap_or(f64::NEG_INFINITY);
+            match item.part {
+                Part::Target => {
+                    self.target.add(surprisal());
                     self.matched += usize::from(prediction.likeliest() == Some(token));
-                    self.wanted += 1;
                 }
-                others => {
-                    self.divergence += others.last().map_or(0.0, Prediction::divergence);
-                    self.places += 1;
+                Part::Preserved(_) => self.preserved.add(prediction.divergence()),
+                Part::HeldOut => self.held_out.add(surprisal()),
+                Part::Reference(group) => {
+                    if let Some(group) = self.references.get_mut(group) {
+                        group.add(surprisal());
+                    }
                 }
             }
         }

@@ -9,7 +9,7 @@ use softprefix_core::prefix::SoftPrefix;
 
 use super::active::{Active, Work, end_unstarted};
 use super::job::{FinishReason, Job, Outcome, Priority};
-use super::learning::{LearnError, LearnJob, Learning};
+use super::learning::{FEED_ROWS, LearnError, LearnJob, Learning, Slice};
 use super::queue::{FreeSlots, QueuedJob};
 use super::scoring::{ScoreError, ScoreJob, Scoring};
 use super::{ENGINE_ENDED, Shared, State};
@@ -21,6 +21,11 @@ pub(super) const SCORE_ROWS_DURING_DECODE: usize = 16;
 /// Rows of a scoring step otherwise: one pass of the CPU engine. Each row's logits (0.6 MB for a large vocabulary) are kept until the
 /// step ends. A live run that arrives meanwhile does not wait: the step is interrupted and repeated later.
 const SCORE_ROWS_ALONE: usize = 128;
+
+/// While other jobs run, learning gets one part in so many of the engine's time, in small slices, so that no stream of runs stops it.
+const LEARN_TIME_DIVISOR: u32 = 16;
+/// The assumed duration of a slice before one was measured.
+const FIRST_SLICE: Duration = Duration::from_millis(20);
 
 /// How often to retry admission while another model holds the memory.
 const MEMORY_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -64,6 +69,8 @@ pub(super) struct Worker {
     /// The learning job to begin next, and the one in progress.
     next_learn: Option<(LearnJob, Admitted)>,
     learning: Option<Learning>,
+    /// When the last slice of learning ended, and how long it took.
+    last_slice: (Instant, Duration),
 }
 
 impl Worker {
@@ -82,6 +89,7 @@ impl Worker {
             scoring: None,
             next_learn: None,
             learning: None,
+            last_slice: (Instant::now(), Duration::ZERO),
         }
     }
 
@@ -103,7 +111,10 @@ impl Worker {
             }
             match self.next_learn.take() {
                 None => {}
-                Some((job, Ok(memory))) => self.learning = Learning::begin(job, memory, self.engine.as_mut()),
+                Some((job, Ok(memory))) => {
+                    self.learning = Learning::begin(job, memory, self.engine.as_mut());
+                    self.last_slice = (Instant::now(), FIRST_SLICE);
+                }
                 Some((job, Err(sentence))) => {
                     drop(job.permit);
                     job.sink.end(Err(LearnError::Failed(sentence)));
@@ -342,24 +353,40 @@ impl Worker {
 }
 
 impl Worker {
-    /// Runs a step of the learning job in progress, unless there is other work.
+    /// Runs a step of the learning job in progress. While there is other work, it gets a small part of the time.
     fn learn_step(&mut self) {
         let Some(learning) = &mut self.learning else {
             return;
         };
+        static NEVER: AtomicBool = AtomicBool::new(false);
         let busy = !self.active.is_empty() || self.scoring.is_some();
+        let (last, took) = self.last_slice;
+        let slice = match busy {
+            false => Some(Slice {
+                max_rows: FEED_ROWS,
+                interrupt: &self.shared.interrupt,
+            }),
+            // Not interrupted: abandoned each time, the slice would never be done.
+            true if last.elapsed() >= took * (LEARN_TIME_DIVISOR - 1) => Some(Slice {
+                max_rows: SCORE_ROWS_DURING_DECODE,
+                interrupt: &NEVER,
+            }),
+            true => None,
+        };
         let engine = self.engine.as_mut();
-        let ended = if learning.is_unwanted() {
-            Some(Err(LearnError::Stopped))
-        } else if busy {
-            None
-        } else {
-            match learning.work(engine, self.embeddings.as_ref(), &self.shared.interrupt) {
+        let began = Instant::now();
+        let ended = match slice {
+            _ if learning.is_unwanted() => Some(Err(LearnError::Stopped)),
+            None => None,
+            Some(slice) => match learning.work(engine, self.embeddings.as_ref(), slice) {
                 Ok(()) if learning.is_done() => Some(Ok(())),
                 Ok(()) => None,
                 Err(error) => Some(Err(error)),
-            }
+            },
         };
+        if slice.is_some() {
+            self.last_slice = (Instant::now(), began.elapsed());
+        }
         if let (Some(ended), Some(learning)) = (&ended, self.learning.take_if(|_| ended.is_some())) {
             learning.end(engine, ended.clone());
         }

@@ -12,6 +12,7 @@ use softprefix_core::protocol::text_stream::Utf8Cutter;
 use softprefix_core::protocol::{Code, ErrorField, Reply, StreamData};
 
 use super::peer::{Peer, encode};
+use super::pending_reply::unexpected;
 use super::task::InferenceGuard;
 use crate::budget::Charge;
 use crate::scheduler::{FinishReason, Outcome, Timings, TokenSink};
@@ -209,11 +210,7 @@ impl Drop for InferenceResponder {
     /// Sends an error if the inference was dropped without a last reply, for example by a panic.
     fn drop(&mut self) {
         if !self.ended {
-            let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
-            self.fail(ErrorField::new(
-                Code::MODEL_RUN,
-                format!("{stock} The unit failed unexpectedly; see its log."),
-            ));
+            self.fail(unexpected());
         }
     }
 }

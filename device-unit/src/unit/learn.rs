@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use softprefix_core::prefix::{
-    EmbeddingRows, Generator, MAX_VALUES, Magnitude, PrefixError, PrefixKind, PrefixRecipe, Rounding, SoftPrefix,
-    WindowBudget, decode,
+    EmbeddingRows, Generator, LearnedBy, MAX_VALUES, Magnitude, PrefixError, PrefixKind, PrefixRecipe, Rounding,
+    SoftPrefix, WindowBudget, decode,
 };
 use softprefix_core::protocol::extension::{LEARN, Vocabulary};
 use softprefix_core::protocol::learn::{
-    BestRows, DEFAULT_STEPS, Init, LearnEnd, LearnFrame, LearnLoss, LearnRequest, LearnSettings, MAX_EXAMPLES,
-    MAX_LEARNED_ROWS, MAX_PRESERVED, MAX_STEPS, NormLimit,
+    BestRows, DEFAULT_STEPS, Example, Init, LearnEnd, LearnFrame, LearnLoss, LearnRequest, MAX_EXAMPLES,
+    MAX_LEARNED_ROWS, MAX_PRESERVED, MAX_STEPS, NormLimit, References,
 };
 use softprefix_core::protocol::message::to_data;
-use softprefix_core::protocol::{Code, ErrorField, Reply};
+use softprefix_core::protocol::{Code, ErrorField};
 
-use super::peer::Peer;
+use super::pending_reply::PendingReply;
 use super::prepare::encode;
 use super::queries::{rows_of, vocabulary};
 use super::shared_model::SharedModel;
@@ -43,11 +43,11 @@ const TARGET_LOSS: f64 = 0.05;
 
 /// Sends the replies to a learning request.
 pub struct LearnResponder {
-    peer: Peer,
-    request_id: String,
+    reply: PendingReply,
     guard: InferenceGuard,
     /// Sent with the first frame.
-    settings: Option<LearnSettings>,
+    settings: Option<LearnedBy>,
+    references: Option<References>,
     /// The step whose rows were sent last.
     sent: Option<usize>,
     last: Option<LearnProgress>,
@@ -64,12 +64,14 @@ pub fn submit(model: &SharedModel, request: Request, mut responder: LearnRespond
         Err(error) => responder.refuse(error),
         Ok(prepared) => {
             let stop = responder.guard.stop.clone();
-            responder.settings = Some(prepared.settings.clone());
+            responder.settings = Some(prepared.settings);
             model.scheduler.learn(LearnJob {
                 examples: prepared.examples,
                 preserved: prepared.preserved,
                 preserve_weight: prepared.settings.preserve_weight,
                 preserve_tokens: PRESERVE_TOKENS,
+                held_out: prepared.held_out,
+                references: prepared.references,
                 stop_tokens: Arc::clone(&model.stop_tokens),
                 init: prepared.init,
                 steps: prepared.steps,
@@ -89,11 +91,13 @@ pub fn submit(model: &SharedModel, request: Request, mut responder: LearnRespond
 struct Prepared {
     examples: Vec<LearnExample>,
     preserved: Vec<Vec<u32>>,
+    held_out: Vec<LearnExample>,
+    references: Vec<Vec<LearnExample>>,
     init: SoftPrefix,
     steps: usize,
     seed: u64,
     rms: f64,
-    settings: LearnSettings,
+    settings: LearnedBy,
 }
 
 fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepared, ErrorField> {
@@ -147,13 +151,27 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
             )
         })
     };
-    let mut examples = Vec::with_capacity(learn_request.examples.len());
-    for (number, example) in learn_request.examples.iter().enumerate() {
-        let what = format!("example {}", number + 1);
-        let prompt = prompt_of(&example.prompt)?;
-        let target = target_of(model, &example.target)?;
-        fits(&what, &prompt, target.len() - 1)?;
-        examples.push(LearnExample { prompt, target });
+    let tokenized = |what: &str, examples: &[Example]| {
+        let numbered = examples.iter().enumerate();
+        let each = numbered.map(|(number, example)| {
+            let prompt = prompt_of(&example.prompt)?;
+            let target = target_of(model, &example.target)?;
+            fits(&format!("{what} {}", number + 1), &prompt, target.len() - 1)?;
+            Ok(LearnExample { prompt, target })
+        });
+        each.collect::<Result<Vec<LearnExample>, ErrorField>>()
+    };
+    let examples = tokenized("example", &learn_request.examples)?;
+    let held_out = tokenized("held-out example", &learn_request.held_out)?;
+    // The losses without a prefix are those of the held-out examples if there are any.
+    let compared = match learn_request.held_out.as_slice() {
+        [] => &learn_request.examples,
+        held_out => held_out,
+    };
+    let mut references = vec![tokenized("example", compared)?];
+    if let Some(instruction) = &learn_request.instruction {
+        let instructed: Vec<Example> = compared.iter().map(|example| example.after(instruction)).collect();
+        references.push(tokenized("with the instruction, example", &instructed)?);
     }
     let mut preserved = Vec::with_capacity(learn_request.preserve.len());
     for (number, prompt) in learn_request.preserve.iter().enumerate() {
@@ -177,10 +195,12 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
         init: init_rows(model, &learn_request, &known)?,
         examples,
         preserved,
+        held_out,
+        references,
         steps: learn_request.steps.unwrap_or(DEFAULT_STEPS),
         seed: learn_request.seed,
         rms: known.rms,
-        settings: LearnSettings {
+        settings: LearnedBy {
             batch,
             lr,
             norms,
@@ -208,7 +228,13 @@ fn check(learn_request: &LearnRequest) -> Result<(), ErrorField> {
             "{count} prompts to preserve are too many; give at most {MAX_PRESERVED}"
         )));
     }
-    for (number, example) in learn_request.examples.iter().enumerate() {
+    if learn_request.held_out.len() > MAX_EXAMPLES {
+        let count = learn_request.held_out.len();
+        return Err(parameter(format!(
+            "{count} held-out examples are too many; give at most {MAX_EXAMPLES}"
+        )));
+    }
+    for (number, example) in learn_request.examples.iter().chain(&learn_request.held_out).enumerate() {
         for (what, text) in [("prompt", &example.prompt), ("target", &example.target)] {
             if text.is_empty() {
                 return Err(ErrorField::new(
@@ -301,12 +327,12 @@ fn parameter(message: String) -> ErrorField {
 }
 
 impl LearnResponder {
-    pub fn new(peer: Peer, request_id: String, guard: InferenceGuard, charge: Charge) -> Self {
+    pub fn new(reply: PendingReply, guard: InferenceGuard, charge: Charge) -> Self {
         Self {
-            peer,
-            request_id,
+            reply,
             guard,
             settings: None,
+            references: None,
             sent: None,
             last: None,
             _charge: charge,
@@ -314,8 +340,7 @@ impl LearnResponder {
     }
 
     fn refuse(self, error: ErrorField) {
-        let work_id = self.guard.task().work_id.clone();
-        self.peer.reply(&Reply::error(self.request_id, work_id, error));
+        self.reply.fail(error);
     }
 
     /// Sends a frame with the progress, and with the best rows if they have changed since the last frame.
@@ -338,10 +363,9 @@ impl LearnResponder {
             elapsed_ms: progress.elapsed.as_secs_f64() * 1000.0,
             end,
             settings: self.settings.take(),
+            references: self.references.take(),
         };
-        let work_id = self.guard.task().work_id.clone();
-        let reply = Reply::data(self.request_id.clone(), work_id, LEARN, to_data(&frame));
-        self.peer.reply(&reply);
+        self.reply.send(LEARN, to_data(&frame), end.is_some());
     }
 }
 
@@ -352,6 +376,7 @@ fn wire_loss(loss: &Loss) -> LearnLoss {
         divergence: loss.divergence,
         matched: loss.matched,
         wanted: loss.wanted,
+        held_out: loss.held_out,
     }
 }
 
@@ -360,16 +385,23 @@ impl LearnSink for LearnResponder {
         self.guard.started();
     }
 
+    fn references(&mut self, losses: &[f64]) {
+        self.references = losses.first().map(|&plain| References {
+            plain,
+            instruction: losses.get(1).copied(),
+        });
+    }
+
     fn progress(&mut self, progress: &LearnProgress, best: &BestPrefix) {
         self.last = Some(*progress);
         // A client that reads slowly gets fewer frames.
-        if self.sent.is_none() || self.peer.sink().has_room() {
+        if self.sent.is_none() || self.reply.peer().sink().has_room() {
             self.send(progress, best, None);
         }
     }
 
     fn is_closed(&self) -> bool {
-        self.peer.sink().is_closed()
+        self.reply.peer().sink().is_closed()
     }
 
     fn end(mut self: Box<Self>, outcome: Result<LearnedPrefix, LearnError>) {

@@ -11,6 +11,7 @@ mod models;
 mod names;
 mod nearest;
 mod peer;
+mod pending_reply;
 mod prepare;
 mod queries;
 mod score;
@@ -35,6 +36,7 @@ use input::Collector;
 use models::ModelCache;
 pub use names::rpc_answer;
 pub use peer::{Peer, ReplySink, encode};
+use pending_reply::PendingReply;
 use setup::{SetUpError, SetUpRequest, loading_error};
 use shared_model::SharedModel;
 use task::{InferenceGuard, Task};
@@ -416,7 +418,8 @@ impl Inner {
         let Some((permit, guard)) = admit(task, &request, peer) else {
             return;
         };
-        let answer = score::ScoreResponder::new(peer.clone(), request.request_id.clone(), guard, request.charge.take());
+        let reply = PendingReply::new(peer, &request.request_id, &task.work_id);
+        let answer = score::ScoreResponder::new(reply, guard, request.charge.take());
         let longest = self.options.longest_inference;
         task.model
             .prepare(move |model| score::submit(model, request, answer, permit, longest));
@@ -427,23 +430,20 @@ impl Inner {
         let Some((permit, guard)) = admit(task, &request, peer) else {
             return;
         };
-        let (request_id, work_id) = (request.request_id.clone(), task.work_id.clone());
-        let answer = learn::LearnResponder::new(peer.clone(), request_id.clone(), guard, request.charge.take());
-        let taken = task
-            .model
-            .ask_long(move |model| learn::submit(model, request, answer, permit));
-        if !taken {
-            peer.reply(&Reply::error(request_id, work_id, queries_full()));
-        }
+        let reply = PendingReply::new(peer, &request.request_id, &task.work_id);
+        let charge = request.charge.take();
+        task.model.ask_long(reply, move |model, reply| {
+            learn::submit(model, request, learn::LearnResponder::new(reply, guard, charge), permit);
+        });
     }
 
     /// Answers a query on a thread of the model.
     fn ask(&self, task: &Arc<Task>, request: Request, peer: &Peer) {
-        let (task_of_query, peer_of_query) = (Arc::clone(task), peer.clone());
-        let request_id = request.request_id.clone();
-        let (id, work_id, action) = (request_id.clone(), task.work_id.clone(), request.action.clone());
+        let task_of_query = Arc::clone(task);
+        let reply = PendingReply::new(peer, &request.request_id, &task.work_id);
+        let action = request.action.clone();
         let long = action == extension::NEAREST;
-        let answer = move |model: &SharedModel| {
+        let answer = move |model: &SharedModel, mut reply: PendingReply| {
             let found = match action.as_str() {
                 extension::VOCABULARY => queries::vocabulary(model).map(|vocabulary| to_data(&vocabulary)),
                 extension::EMBED => queries::embed(model, &request).map(|embedded| to_data(&embedded)),
@@ -453,18 +453,15 @@ impl Inner {
                     .and_then(|query| prepare::budget(model, &task_of_query, &query.text))
                     .map(|budget| to_data(&budget)),
             };
-            peer_of_query.reply(&match found {
-                Ok(data) => Reply::data(id, work_id, action, data),
-                Err(error) => Reply::error(id, work_id, error),
-            });
+            match found {
+                Ok(data) => reply.send(&action, data, true),
+                Err(error) => reply.fail(error),
+            }
         };
-        let taken = if long {
-            task.model.ask_long(answer)
+        if long {
+            task.model.ask_long(reply, answer);
         } else {
-            task.model.ask(answer)
-        };
-        if !taken {
-            peer.reply(&Reply::error(request_id, task.work_id.clone(), queries_full()));
+            task.model.ask(reply, answer);
         }
     }
 
@@ -716,13 +713,6 @@ fn admit(task: &Arc<Task>, request: &Request, peer: &Peer) -> Option<(AdmissionP
         refuse(ErrorField::stock(Code::PUSH));
     }
     Some((permit, guard?))
-}
-
-fn queries_full() -> ErrorField {
-    ErrorField::new(
-        Code::NOT_AVAILABLE,
-        "Not available at the moment. Too many queries are waiting; try again later.",
-    )
 }
 
 fn queue_full(waiting: usize) -> ErrorField {

@@ -12,10 +12,10 @@ use softprefix_core::protocol::extension::{
 };
 use softprefix_core::protocol::frame::DEFAULT_LIMIT;
 use softprefix_core::protocol::message::to_data;
-use softprefix_core::protocol::{Code, ErrorField, Reply};
+use softprefix_core::protocol::{Code, ErrorField};
 use softprefix_core::sent::{Capped, Excerpt, Object, Sent, Text};
 
-use super::peer::Peer;
+use super::pending_reply::PendingReply;
 use super::prepare::encode;
 use super::shared_model::SharedModel;
 use super::task::{InferenceGuard, Task};
@@ -26,8 +26,7 @@ use crate::tokenizer::{Special, Tokenizer};
 
 /// Sends the reply to a scoring request.
 pub struct ScoreResponder {
-    peer: Peer,
-    request_id: String,
+    reply: PendingReply,
     guard: InferenceGuard,
     tokens: Vec<u32>,
     /// The prefixes of the conditions, the base first.
@@ -260,10 +259,9 @@ fn text(model: &SharedModel, text: Option<Sent<String>>, tokens: Option<Tokens>)
 }
 
 impl ScoreResponder {
-    pub fn new(peer: Peer, request_id: String, guard: InferenceGuard, charge: Charge) -> Self {
+    pub fn new(reply: PendingReply, guard: InferenceGuard, charge: Charge) -> Self {
         Self {
-            peer,
-            request_id,
+            reply,
             guard,
             tokens: Vec::new(),
             conditions: Vec::new(),
@@ -272,11 +270,10 @@ impl ScoreResponder {
     }
 
     fn refuse(self, error: ErrorField) {
-        let work_id = self.guard.task().work_id.clone();
-        self.peer.reply(&Reply::error(self.request_id, work_id, error));
+        self.reply.fail(error);
     }
 
-    fn send(self, scores: Vec<Vec<TokenScore>>) {
+    fn send(mut self, scores: Vec<Vec<TokenScore>>) {
         let task = Arc::clone(self.guard.task());
         let tokenizer = &task.model.tokenizer;
         let mut scored = scores.into_iter().zip(self.conditions);
@@ -293,8 +290,7 @@ impl ScoreResponder {
             prefixed: scored.map(compared).collect(),
             tokens: self.tokens.iter().map(|&id| piece(tokenizer, id)).collect(),
         });
-        self.peer
-            .reply(&Reply::data(self.request_id, task.work_id.clone(), SCORE, data));
+        self.reply.send(SCORE, data, true);
     }
 }
 
@@ -329,7 +325,7 @@ impl ScoreSink for ScoreResponder {
     }
 
     fn is_closed(&self) -> bool {
-        self.peer.sink().is_closed()
+        self.reply.peer().sink().is_closed()
     }
 
     fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, ScoreError>) {

@@ -7,7 +7,9 @@ use std::sync::{Arc, OnceLock, mpsc};
 
 use serde_json::{Map, Value};
 use softprefix_core::protocol::extension::Vocabulary;
+use softprefix_core::protocol::{Code, ErrorField};
 
+use super::pending_reply::PendingReply;
 use crate::budget::Budget;
 use crate::engine::EngineInfo;
 use crate::model::LoadedModel;
@@ -51,19 +53,23 @@ impl ModelThread {
         }
     }
 
-    /// Like [`run`](Self::run), but returns `false` if too many queries wait. A query counts until it starts, so that a client that has
+    /// Like [`run`](Self::run), but fails the reply if too many queries wait. A query counts until it starts, so that a client that has
     /// its answer can always send the next query.
-    fn ask(&self, model: &Arc<SharedModel>, work: impl FnOnce(&SharedModel) + Send + 'static) -> bool {
+    fn ask(
+        &self,
+        model: &Arc<SharedModel>,
+        reply: PendingReply,
+        work: impl FnOnce(&SharedModel, PendingReply) + Send + 'static,
+    ) {
         if self.waiting.fetch_add(1, Ordering::AcqRel) >= MAX_WAITING_QUERIES {
             self.waiting.fetch_sub(1, Ordering::AcqRel);
-            return false;
+            return reply.fail(queries_full());
         }
         let waiting = Arc::clone(&self.waiting);
         self.run(model, move |model| {
             waiting.fetch_sub(1, Ordering::AcqRel);
-            work(model);
+            work(model, reply);
         });
-        true
     }
 }
 
@@ -123,18 +129,29 @@ impl SharedModel {
         self.prepare_thread.run(self, work);
     }
 
-    /// Like [`prepare`](Self::prepare), for queries; returns `false` if too many wait.
-    pub fn ask(self: &Arc<Self>, work: impl FnOnce(&SharedModel) + Send + 'static) -> bool {
-        self.prepare_thread.ask(self, work)
+    /// Like [`prepare`](Self::prepare), for queries. If too many wait, an error is sent as the reply.
+    pub fn ask(self: &Arc<Self>, reply: PendingReply, work: impl FnOnce(&SharedModel, PendingReply) + Send + 'static) {
+        self.prepare_thread.ask(self, reply, work);
     }
 
     /// Like [`ask`](Self::ask), for queries that take seconds. Prompts do not wait for them.
-    pub fn ask_long(self: &Arc<Self>, work: impl FnOnce(&SharedModel) + Send + 'static) -> bool {
-        self.query_thread.ask(self, work)
+    pub fn ask_long(
+        self: &Arc<Self>,
+        reply: PendingReply,
+        work: impl FnOnce(&SharedModel, PendingReply) + Send + 'static,
+    ) {
+        self.query_thread.ask(self, reply, work);
     }
 
     /// Wakes the scheduler after an inference was stopped or a client disconnected.
     pub fn wake(&self) {
         self.scheduler.wake();
     }
+}
+
+fn queries_full() -> ErrorField {
+    ErrorField::new(
+        Code::NOT_AVAILABLE,
+        "Not available at the moment. Too many queries are waiting; try again later.",
+    )
 }

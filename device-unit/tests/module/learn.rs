@@ -11,8 +11,8 @@ use softprefix_unit::budget::Budget;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::models::ModelStore;
 use softprefix_unit::scheduler::{
-    AdmissionLimit, BestPrefix, LearnError, LearnExample, LearnJob, LearnProgress, LearnSink, LearnedPrefix, Scheduler,
-    StopFlag,
+    AdmissionLimit, BestPrefix, FinishReason, Job, LearnError, LearnExample, LearnJob, LearnProgress, LearnSink,
+    LearnedPrefix, Outcome, Priority, Scheduler, StopFlag, Timings, TokenSink,
 };
 use softprefix_unit::testing::{TinyModel, qwen_model, small_model};
 use softprefix_unit::unit::{Unit, UnitOptions};
@@ -99,6 +99,80 @@ fn a_prefix_of_eight_rows_makes_qwen_produce_a_japanese_sentence() {
     }
 }
 
+/// The mean of -ln p over the tokens of answers and the ends of their turns, as scoring has it, with these rows before the prompts.
+fn scored(client: &mut Client, task: &str, answers: &[(&str, &str)], rows: &Value) -> f64 {
+    let mut logprobs = Vec::new();
+    for (prompt, target) in answers {
+        // The end of the turn is one token, and no characters.
+        let ids = client.ask(&request(
+            "e",
+            task,
+            "softprefix.embed",
+            "softprefix.embed",
+            json!({"text": target}),
+        ));
+        let mut tokens: Vec<u64> = ids["data"]["tokens"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|token| token["id"].as_u64().unwrap())
+            .collect();
+        tokens.push(u64::from(softprefix_unit::testing::token::IM_END));
+        let mut data = json!({"prompt": prompt, "tokens": tokens});
+        if !rows.is_null() {
+            data["soft_prefix"] = rows.clone();
+        }
+        let scored = client.ask(&request("s", task, "softprefix.score", "softprefix.score", data));
+        let scores = match rows.is_null() {
+            true => &scored["data"]["base"],
+            false => &scored["data"]["prefixed"][0]["scores"],
+        };
+        let of_text = scores["logprobs"].as_array().unwrap().clone();
+        logprobs.extend(of_text.iter().map(|value| value.as_f64().unwrap()));
+    }
+    -logprobs.iter().sum::<f64>() / logprobs.len() as f64
+}
+
+#[test]
+fn held_out_examples_and_references_are_what_scoring_says_and_move_no_row() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole("tiny", 500));
+    let data = |more: Value| {
+        one_target("the land", json!({"steps": 3, "lr": 0.5}))
+            .as_object()
+            .map(|data| {
+                let mut data = data.clone();
+                data.extend(more.as_object().unwrap().clone());
+                Value::Object(data)
+            })
+    };
+    let more = json!({"held_out": [{"prompt": "and then", "target": "in it"}], "instruction": "the hello"});
+    client.send(&learn("l", &task, data(more).unwrap()));
+    let with = frames(&mut client, "l");
+    client.send(&learn("m", &task, data(json!({})).unwrap()));
+    let without = frames(&mut client, "m");
+    let last = with.last().unwrap();
+    assert_eq!(
+        last["best"]["rows"],
+        without.last().unwrap()["best"]["rows"],
+        "what is held out is not learned from"
+    );
+    let near = |told: &Value, expected: f64| {
+        let told = told.as_f64().unwrap();
+        assert!((told - expected).abs() < 1e-12, "{told} and {expected}");
+    };
+    let expected = scored(&mut client, &task, &[("and then", "in it")], &last["best"]["rows"]);
+    near(&last["best"]["loss"]["held_out"], expected);
+    let plain = scored(&mut client, &task, &[("and then", "in it")], &Value::Null);
+    near(&with[0]["references"]["plain"], plain);
+    let told = scored(&mut client, &task, &[("the hello\n\nand then", "in it")], &Value::Null);
+    near(&with[0]["references"]["instruction"], told);
+    let of_target = scored(&mut client, &task, &[(PROMPT, "the land")], &Value::Null);
+    near(&without[0]["references"]["plain"], of_target);
+    assert!(with[1]["references"].is_null() && without[0]["loss"]["held_out"].is_null());
+}
+
 #[test]
 fn reported_losses_equal_the_scores_of_the_sent_rows() {
     let server = Server::start();
@@ -113,33 +187,8 @@ fn reported_losses_equal_the_scores_of_the_sent_rows() {
     assert_eq!(frames.len(), 5, "one for each step and the beginning, and the last");
     let last = frames.last().unwrap();
     assert_eq!(last["end"], "not_reached");
-    let mut logprobs = Vec::new();
-    for (prompt, target) in [(PROMPT, "the land<|im_end|>"), ("and then", "in it<|im_end|>")] {
-        // The end of the turn is one token without characters.
-        let text = target.strip_suffix("<|im_end|>").unwrap();
-        let ids = client.ask(&request(
-            "e",
-            &task,
-            "softprefix.embed",
-            "softprefix.embed",
-            json!({"text": text}),
-        ));
-        let mut tokens: Vec<u64> = ids["data"]["tokens"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|token| token["id"].as_u64().unwrap())
-            .collect();
-        tokens.push(u64::from(softprefix_unit::testing::token::IM_END));
-        let data = json!({"prompt": prompt, "tokens": tokens, "soft_prefix": last["best"]["rows"]});
-        let scored = client.ask(&request("s", &task, "softprefix.score", "softprefix.score", data));
-        let scores = scored["data"]["prefixed"][0]["scores"]["logprobs"]
-            .as_array()
-            .unwrap()
-            .clone();
-        logprobs.extend(scores.iter().map(|value| value.as_f64().unwrap()));
-    }
-    let mean = -logprobs.iter().sum::<f64>() / logprobs.len() as f64;
+    let wanted = [(PROMPT, "the land"), ("and then", "in it")];
+    let mean = scored(&mut client, &task, &wanted, &last["best"]["rows"]);
     let loss = &last["best"]["loss"];
     assert!(
         (mean - loss["likelihood"].as_f64().unwrap()).abs() < 1e-12,
@@ -335,6 +384,8 @@ fn job(rate: f64, seed: u64) -> (LearnJob, Receiver<Result<LearnedPrefix, LearnE
         preserved: vec![vec![1, 2, 3]],
         preserve_weight: 0.3,
         preserve_tokens: 4,
+        held_out: Vec::new(),
+        references: Vec::new(),
         stop_tokens: Arc::new([]),
         init: SoftPrefix::from_f32(HIDDEN, &init, Default::default()).unwrap(),
         steps: 6,
@@ -386,4 +437,58 @@ fn steps_to_non_finite_values_are_rolled_back_and_counted() {
     let learned = receiver.recv().unwrap().unwrap();
     assert!(learned.rolled_back > 0, "{learned:?}");
     assert!(learned.best.loss.total.is_finite() && learned.best.rows.len() == start.len());
+}
+
+/// Reports the end of a run.
+struct EndSink(Sender<()>);
+
+impl TokenSink for EndSink {
+    fn tokens(&mut self, _: &[u32]) {}
+
+    fn is_closed(&self) -> bool {
+        false
+    }
+
+    fn end(self: Box<Self>, outcome: Outcome, _: Timings) {
+        assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+        // The test no longer waits for the last runs.
+        self.0.send(()).ok();
+    }
+}
+
+#[test]
+fn learning_goes_on_beside_an_endless_stream_of_live_runs() {
+    let scheduler = scheduler(1);
+    let (ends, ended) = channel();
+    let live = |tokens: usize| {
+        scheduler.submit(Job {
+            prefix: None,
+            tokens: vec![1, 2, 3],
+            max_new_tokens: tokens,
+            at_limit: FinishReason::Length,
+            stop_tokens: Arc::new([]),
+            choose: Box::new(|_| Ok(4)),
+            priority: Priority::Live,
+            stop: StopFlag::default(),
+            deadline: None,
+            sink: Box::new(EndSink(ends.clone())),
+            drafter: None,
+            permit: AdmissionLimit::new(1).acquire().unwrap(),
+        });
+    };
+    // Each run starts while another is half-way, so that one is always under way.
+    live(150);
+    live(300);
+    let (job, receiver) = job(0.05, 5);
+    scheduler.learn(job);
+    let patience = Instant::now() + Duration::from_secs(120);
+    let learned = loop {
+        if let Ok(learned) = receiver.try_recv() {
+            break learned.unwrap();
+        }
+        assert!(Instant::now() < patience, "learning is starved");
+        ended.recv().unwrap();
+        live(300);
+    };
+    assert_eq!(learned.steps, 6);
 }

@@ -128,12 +128,13 @@ fn row(ui: &mut Ui, desk: &mut Desk<'_>, one: &Summary, renaming: &mut Option<(S
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), ROW), Sense::click());
     let bench = desk.bench;
     let running = bench.sweep.shown.iter().find(|past| past.experiment.id == *id);
-    let on = running.is_some() || bench.tuning.past.experiment.id == *id;
+    let learned = bench.find.past.as_ref().filter(|past| past.experiment.id == *id);
+    let on = running.is_some() || learned.is_some() || bench.tuning.past.experiment.id == *id;
     let name = &one.experiment.name;
     let standing = bench.sweep.standing(one);
-    let count = running.map_or(one.finished, |past| past.shown().count());
+    let count = running.or(learned).map_or(one.finished, |past| past.shown().count());
     let counted = match standing {
-        Standing::Session => (desk.text.points)(count),
+        Standing::Session | Standing::Finding => (desk.text.points)(count),
         _ => (text.count_of)(count, one.planned.max(count)),
     };
     let about = format!(

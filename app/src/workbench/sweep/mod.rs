@@ -117,6 +117,8 @@ pub enum Standing {
     AtWork,
     /// A session of tuning, which has no end.
     Session,
+    /// A prefix was learned, chosen or searched for in it.
+    Finding,
 }
 
 impl Sweeps {
@@ -248,6 +250,7 @@ impl Sweeps {
             return Standing::AtWork;
         }
         match one.ending {
+            None if one.finds => Standing::Finding,
             None if one.experiment.plan.is_none() => Standing::Session,
             Some(Ending::Complete) => Standing::Complete,
             Some(Ending::Cancelled) => Standing::Cancelled,

@@ -53,6 +53,8 @@ pub struct ModuleFacts {
     pub concurrency: usize,
     /// Whether the unit scores texts by teacher forcing.
     pub scores: bool,
+    /// Whether the unit learns prefixes.
+    pub learns: bool,
     /// The task of [`Session::task_for`], such as `llm.1000`.
     pub task: String,
     /// Names of the language models that the module lists.
@@ -176,6 +178,7 @@ impl Session {
             latency,
             concurrency: support.map_or(1, |support| support.concurrency.max(1)),
             scores: support.is_some_and(|support| support.has(feature::SCORE)),
+            learns: support.is_some_and(|support| support.has(feature::LEARN)),
             task: task.work_id().to_owned(),
             models,
         };

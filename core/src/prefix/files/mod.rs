@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use error::FileError;
 pub use table::Stored;
 
-use super::recipe::{Magnitude, PrefixKind, PrefixRecipe};
+use super::recipe::{Learned, Magnitude, PrefixKind, PrefixRecipe};
 use super::soft_prefix::{Rounding, SoftPrefix};
 use table::Table;
 
@@ -70,6 +70,8 @@ pub struct Imported {
     pub exact: bool,
     /// The model for which the file says it was made.
     pub base_model: Option<String>,
+    /// How the rows were learned, if a file of this program says so.
+    pub learned: Option<Box<Learned>>,
 }
 
 impl Imported {
@@ -79,6 +81,7 @@ impl Imported {
             kind: PrefixKind::Imported {
                 name: self.name.clone(),
                 sha256: self.prefix.sha256(),
+                learned: self.learned.clone(),
             },
             len: self.prefix.len(),
             magnitude: Magnitude::Unscaled,
@@ -144,6 +147,7 @@ fn from_bytes(
             stored,
             exact,
             base_model,
+            learned: None,
         })
     };
     if bytes.starts_with(npy::MAGIC) {
@@ -161,7 +165,9 @@ fn from_bytes(
     }
     // Safetensors: 8 bytes with the length of the header, then the header as JSON.
     if bytes.get(8) == Some(&b'{') {
-        return import(Format::Safetensors, tensors::read(file, bytes)?, name, None);
+        let imported = import(Format::Safetensors, tensors::read(file, bytes)?, name, None)?;
+        let learned = tensors::note(bytes).and_then(|note| Learned::from_note(&note));
+        return Ok(Imported { learned, ..imported });
     }
     // A pickle begins with the opcode PROTO and a version.
     if matches!(bytes, [0x80, 2..=5, ..]) {
@@ -227,6 +233,7 @@ fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) ->
         stored,
         exact,
         base_model: adapter.base_model,
+        learned: None,
     })
 }
 
@@ -270,9 +277,9 @@ pub fn export_peft(prefix: &SoftPrefix, folder: &Path, base_model: Option<&str>)
 ///
 /// # Errors
 /// [`FileError::Unwritable`].
-pub fn export_noted(prefix: &SoftPrefix, path: &Path, note: &str) -> Result<(), FileError> {
+pub fn export_safetensors(prefix: &SoftPrefix, path: &Path, note: Option<&str>) -> Result<(), FileError> {
     let file = path.display().to_string();
-    write(path, &tensors::write(&file, prefix, Stored::Bf16, Some(note))?)
+    write(path, &tensors::write(&file, prefix, Stored::Bf16, note)?)
 }
 
 /// Writes `prefix` as an `.npy` of P x H f32 values, which is exact.

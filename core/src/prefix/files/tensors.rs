@@ -145,6 +145,12 @@ fn table<'a>(file: &str, tensor: &TensorView<'a>) -> Result<Table<'a>, FileError
     })
 }
 
+/// The entry [`NOTE`] of a file, where it has one.
+pub(super) fn note(bytes: &[u8]) -> Option<String> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes).ok()?;
+    metadata.metadata().as_ref()?.get(NOTE).cloned()
+}
+
 /// The prefix as the tensor [`PROMPT_EMBEDDINGS`], in f32 (which is exact) or in bf16, with `note` as the entry [`NOTE`].
 pub(super) fn write(file: &str, prefix: &SoftPrefix, stored: Stored, note: Option<&str>) -> Result<Vec<u8>, FileError> {
     let unwritable = |error: safetensors::SafeTensorError| FileError::Unwritable {

@@ -1,0 +1,313 @@
+//! Candidates around a prefix for the window: a generation that the user judges, or a search by an objective. Every record is saved before
+//! it is reported.
+
+use std::sync::Arc;
+
+use softprefix_core::experiment::journal::JOURNAL_VERSION;
+use softprefix_core::experiment::session::{CaseRequest, FinishedCase, Progress, Stop};
+use softprefix_core::experiment::{
+    Case, Entry, Experiment, FindRequest as SearchRun, Generation, Keep, Library, Past, Run, RunEvent, RunOptions,
+    RunRequest, WRITTEN_BY, new_id,
+};
+use softprefix_core::prefix::{EmbeddingRows, IdentityCard, PrefixKind, PrefixRecipe, PrefixStore, SoftPrefix};
+use softprefix_core::protocol::extension::Priority;
+use softprefix_core::search::{Objective, PrefixSearch, SearchError, SearchSettings};
+use tokio::sync::mpsc;
+
+use super::events::Events;
+use super::find::{Kept, Place, on_disk, report, told};
+use crate::errors::{self, prefix_store_problem, sentence};
+use crate::messages::{FindEvent, SearchStart};
+use crate::model::{Kin, Problem, ProblemKind};
+use crate::session::Session;
+
+/// Starts choosing: creates the experiment, and runs its baseline and the first candidates.
+pub(super) async fn begin(
+    SearchStart { plan, recipe, settings }: SearchStart,
+    stop: Stop,
+    place: &Place,
+) -> Result<(), Problem> {
+    let (session, library) = needed(place)?;
+    let search = first(&session, place.store.as_ref(), &recipe, &settings).await?;
+    let experiment = Experiment {
+        version: JOURNAL_VERSION,
+        id: new_id(),
+        name: plan.name.clone(),
+        started_unix: softprefix_core::time::now(),
+        plan: Some(plan),
+        module: session.facts().identity.clone(),
+    };
+    let of = experiment.clone();
+    let kept = on_disk(move || Kept::create(&library, of)).await?;
+    report(&place.events, FindEvent::ChooseBegan(Box::new(experiment.clone()))).await;
+    let mut past = Past::new(experiment);
+    add(&kept, &mut past, &place.events, Generation::opened(search.clone())).await?;
+    run(&session, &kept, &past, &search, stop, place).await
+}
+
+/// Appends a generation to an experiment, opens the next one, and runs the candidates that have no record. A generation without candidates
+/// is one that is opened again.
+pub(super) async fn go_on(
+    experiment: String,
+    generation: Generation,
+    stop: Stop,
+    place: &Place,
+) -> Result<(), Problem> {
+    let (session, library) = needed(place)?;
+    let opened = on_disk(move || library.append_to(&experiment).map_err(|error| told(&error))).await?;
+    let mut past = opened.past;
+    let kept = Kept {
+        experiment: past.experiment.clone(),
+        journal: opened.journal,
+    };
+    let next = match generation.candidates.is_empty() {
+        true => generation.search.clone(),
+        false => generation.next().map_err(|error| unsearchable(&error))?,
+    };
+    let is_chosen = !generation.candidates.is_empty();
+    add(&kept, &mut past, &place.events, generation).await?;
+    if is_chosen {
+        add(&kept, &mut past, &place.events, Generation::opened(next.clone())).await?;
+    }
+    report_kin(&past, place).await?;
+    run(&session, &kept, &past, &next, stop, place).await
+}
+
+/// Searches by an objective until the budget is spent or the user stops.
+pub(super) async fn search(
+    SearchStart { plan, recipe, settings }: SearchStart,
+    (objective, budget): (Objective, usize),
+    mut stop: Stop,
+    place: &Place,
+) -> Result<(), Problem> {
+    let (session, library) = needed(place)?;
+    let search = first(&session, place.store.as_ref(), &recipe, &settings).await?;
+    let request = RunRequest {
+        plan,
+        session: Arc::clone(session.core()),
+        keep: Keep::Library(library),
+        resume: None,
+        options: RunOptions::default(),
+    };
+    let find = SearchRun {
+        search,
+        objective,
+        budget,
+    };
+    let mut run =
+        Run::find(request, find).map_err(|error| Problem::new(ProblemKind::Input, sentence(&error.to_string()), ""))?;
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            event = run.next() => match event {
+                None => return Ok(()),
+                // The texts of running candidates are not shown.
+                Some(RunEvent::Text { .. }) => {}
+                Some(event @ RunEvent::JournalFailed { .. }) => {
+                    report(&place.events, FindEvent::Searched(Box::new(event))).await;
+                    // What cannot be saved is not run.
+                    stopping = true;
+                    run.cancel();
+                }
+                Some(event) => report(&place.events, FindEvent::Searched(Box::new(event))).await,
+            },
+            () = stop.requested(), if !stopping => {
+                stopping = true;
+                run.cancel();
+            }
+        }
+    }
+}
+
+/// The rows of a candidate, from those of its search's first prefix in the store; of another recipe as the module builds them.
+pub(super) async fn rows_of(recipe: &PrefixRecipe, place: &Place) -> Result<SoftPrefix, Problem> {
+    let PrefixKind::Chosen { parent, .. } = recipe.kind.base() else {
+        let session = place.session.as_ref().ok_or_else(errors::not_connected)?;
+        return session.build_of(recipe).await;
+    };
+    let (store, parent, recipe) = (store(place.store.as_ref())?, parent.clone(), recipe.clone());
+    on_disk(move || {
+        let parent = store.get(&parent).map_err(|error| prefix_store_problem(&error))?;
+        built(&parent, &recipe)
+    })
+    .await
+}
+
+fn needed(place: &Place) -> Result<(Arc<Session>, Arc<Library>), Problem> {
+    let session = place.session.clone().ok_or_else(errors::not_connected)?;
+    let library = place.library.clone().ok_or_else(errors::no_library)?;
+    Ok((session, library))
+}
+
+fn store(store: Option<&PrefixStore>) -> Result<PrefixStore, Problem> {
+    store.cloned().ok_or_else(errors::no_library)
+}
+
+fn unsearchable(error: &SearchError) -> Problem {
+    Problem::new(ProblemKind::Input, sentence(&error.to_string()), "")
+}
+
+fn built(parent: &SoftPrefix, recipe: &PrefixRecipe) -> Result<SoftPrefix, Problem> {
+    let rows = EmbeddingRows::from(parent);
+    let built = recipe.build(parent.hidden_size(), Some(&rows), None);
+    built.map_err(|error| Problem::new(ProblemKind::Input, sentence(&error.to_string()), ""))
+}
+
+/// The search around the prefix of `recipe`, whose rows are put into the store.
+async fn first(
+    session: &Session,
+    of: Option<&PrefixStore>,
+    recipe: &PrefixRecipe,
+    settings: &SearchSettings,
+) -> Result<PrefixSearch, Problem> {
+    let parent = session.build_of(recipe).await?;
+    let vocabulary = session.vocabulary().map(AsRef::as_ref);
+    let search = PrefixSearch::new(&parent, recipe.kind.name(), settings, vocabulary);
+    let search = search.map_err(|error| unsearchable(&error))?;
+    let store = store(of)?;
+    on_disk(move || store.put(&parent).map_err(|error| prefix_store_problem(&error))).await?;
+    Ok(search)
+}
+
+async fn add(kept: &Kept, past: &mut Past, events: &Events, generation: Generation) -> Result<(), Problem> {
+    let entry = Entry::Generation {
+        experiment: kept.experiment.id.clone(),
+        generation: Box::new(generation),
+    };
+    kept.add(entry.clone()).await?;
+    past.add(entry.clone());
+    report(events, FindEvent::Chosen(Box::new(entry))).await;
+    Ok(())
+}
+
+/// Runs the candidates of a search that have no record in `past`; before the first ones the baseline.
+async fn run(
+    session: &Session,
+    kept: &Kept,
+    past: &Past,
+    search: &PrefixSearch,
+    stop: Stop,
+    place: &Place,
+) -> Result<(), Problem> {
+    let Some(plan) = &kept.experiment.plan else {
+        return Ok(());
+    };
+    let Some(prompt) = plan.prompts.first() else {
+        return Ok(());
+    };
+    let mut index = past
+        .records
+        .iter()
+        .map(|record| record.case.index + 1)
+        .max()
+        .unwrap_or(0);
+    let has_text = |recipe: Option<&PrefixRecipe>| {
+        let mut records = past.shown().filter(|record| record.case.recipe.as_ref() == recipe);
+        records.any(|record| record.text().is_some())
+    };
+    let generation = search.generation() + 1;
+    let baseline = (!has_text(None)).then_some((None, "baseline".to_owned(), None));
+    let candidates = search.candidates().into_iter().enumerate();
+    let candidates = candidates
+        .filter(|(_, recipe)| !has_text(Some(recipe)))
+        .map(|(at, recipe)| (Some(at), format!("generation_{generation}_{}", at + 1), Some(recipe)));
+    // The candidates come first: they are what the user waits for.
+    let wanted: Vec<_> = candidates.chain(baseline).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let task = session.task_for(&prompt.system, &plan.settings).await;
+    let task = task.map_err(|error| errors::problem_of(&error))?;
+    let mut runs = tokio::task::JoinSet::new();
+    // A stock module runs one inference at a time.
+    let places = Arc::new(tokio::sync::Semaphore::new(session.facts().concurrency.max(1)));
+    for (at, name, recipe) in wanted {
+        let request = CaseRequest {
+            experiment: kept.experiment.id.clone(),
+            case: Case {
+                name,
+                ..Case::new(index, 0, 0, recipe)
+            },
+            prompt: prompt.clone(),
+            settings: plan.settings.clone(),
+            priority: Priority::Live,
+            draft: Vec::new(),
+            attempt: 1,
+            written_by: WRITTEN_BY.to_owned(),
+        };
+        index += 1;
+        let (session, task, kept, events) = (
+            Arc::clone(session.core()),
+            task.clone(),
+            kept.clone(),
+            place.events.clone(),
+        );
+        let (stop, places) = (stop.clone(), Arc::clone(&places));
+        runs.spawn(async move {
+            // The semaphore is never closed.
+            let _place = places.acquire().await;
+            let (sender, mut texts) = mpsc::unbounded_channel();
+            let running = session.run(&task, request, stop, move |progress| {
+                if let (Progress::Text(text), Some(at)) = (progress, at) {
+                    // The forwarding below awaits the end of this sender.
+                    sender.send((at, text)).ok();
+                }
+            });
+            let forwarding = async {
+                while let Some((candidate, text)) = texts.recv().await {
+                    report(&events, FindEvent::CandidateText { candidate, text }).await;
+                }
+            };
+            let (ran, ()) = tokio::join!(running, forwarding);
+            let Some(FinishedCase { record, error }) = ran else {
+                return Ok(());
+            };
+            // A candidate that was stopped has no whole output to judge.
+            if record.text().is_some() && record.is_complete() || error.is_some() {
+                let entry = Entry::Case(Box::new(record));
+                kept.add(entry.clone()).await?;
+                report(&events, FindEvent::Chosen(Box::new(entry))).await;
+            }
+            match error {
+                Some(error) => Err(errors::session(&error)),
+                None => Ok(()),
+            }
+        });
+    }
+    let mut outcome = Ok(());
+    while let Some(done) = runs.join_next().await {
+        let done = done.map_err(errors::broken).and_then(|done| done);
+        outcome = outcome.and(done);
+    }
+    outcome
+}
+
+/// Reports where the chosen candidates of an experiment lie.
+pub(super) async fn report_kin(past: &Past, place: &Place) -> Result<(), Problem> {
+    let chosen = past.generations.iter().filter_map(|generation| {
+        let record = &generation.candidates.get(generation.best()?)?.record;
+        let record = past.records.iter().find(|known| known.id == *record)?;
+        Some((record.id.clone(), record.case.recipe.clone()?))
+    });
+    let chosen: Vec<(String, PrefixRecipe)> = chosen.collect();
+    let Some(last) = past.generations.last() else {
+        return Ok(());
+    };
+    let (store, parent) = (store(place.store.as_ref())?, last.search.parent().to_owned());
+    let kin = on_disk(move || {
+        let parent = store.get(&parent).map_err(|error| prefix_store_problem(&error))?;
+        let of_parent = IdentityCard::of(&parent, None).median;
+        let each = chosen.into_iter().map(|(record, recipe)| {
+            let rows = built(&parent, &recipe)?;
+            let kin = Kin {
+                norm: IdentityCard::of(&rows, None).median / of_parent,
+                cosine: parent.cosine(&rows).unwrap_or(f64::NAN),
+            };
+            Ok((record, kin))
+        });
+        each.collect::<Result<Vec<_>, Problem>>()
+    })
+    .await?;
+    report(&place.events, FindEvent::Kin(kin)).await;
+    Ok(())
+}

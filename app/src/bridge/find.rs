@@ -1,0 +1,596 @@
+//! Learning for the window: the unit's frames, each saved before it is reported, and from time to time a run with the best rows so far.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use softprefix_core::client::Task;
+use softprefix_core::experiment::journal::JOURNAL_VERSION;
+use softprefix_core::experiment::session::{CaseRequest, FinishedCase, Session as CoreSession, Stop};
+use softprefix_core::experiment::{
+    Case, Entry, Experiment, JournalError, LearnPlan, Library, Prompt, Settings, SharedJournal, WRITTEN_BY, new_id,
+};
+use softprefix_core::prefix::{
+    IdentityCard, Learned, PrefixKind, PrefixRecipe, PrefixStore, Rounding, SoftPrefix, encode, files,
+};
+use softprefix_core::protocol::extension::Priority;
+use softprefix_core::protocol::learn::{Init, LearnFrame};
+use tokio::sync::watch;
+
+use super::events::Events;
+use super::{choose, material};
+use crate::errors::{self, broken, prefix_store_problem, problem_of, sentence};
+use crate::messages::{Event, FindEvent, FindRequest};
+use crate::model::{FindMode, FoundPrefix, FoundRows, ImportedFile, Nearest, Problem, ProblemKind, Said};
+use crate::session::Session;
+use crate::session::learning::{Best, Learner, examples};
+
+/// Characters of the first target by which a learning is called.
+const NAME: usize = 32;
+/// Minimum time between two runs with the best rows so far, absolute and relative to the duration of the last one: learning waits for them.
+const BETWEEN: Duration = Duration::from_secs(3);
+const BETWEEN_TIMES: u32 = 4;
+/// Output tokens of such a run beyond those of the target, of a single example.
+const MORE: usize = 24;
+/// Output tokens of such a run with several examples.
+const SEVERAL: usize = 96;
+
+/// Work in progress.
+struct AtWork {
+    handle: tokio::task::JoinHandle<()>,
+    /// Set when other work takes its place: its end is then no end of the mode.
+    replaced: Arc<AtomicBool>,
+}
+
+/// The work in progress; there is at most one in all modes together.
+#[derive(Default)]
+pub(super) struct Finding {
+    stop: Option<watch::Sender<bool>>,
+    at_work: Option<AtWork>,
+}
+
+/// What requests need from the bridge.
+pub(super) struct Place {
+    pub session: Option<Arc<Session>>,
+    pub library: Option<Arc<Library>>,
+    pub store: Option<PrefixStore>,
+    pub events: Events,
+}
+
+impl Finding {
+    /// Processes a request, or starts to.
+    pub(super) fn take(&mut self, request: FindRequest, place: Place) {
+        match request {
+            FindRequest::Learn { plan, init } => {
+                self.start(FindMode::Learn, place, move |place, stop| async move {
+                    learn(*plan, init, stop, &place).await
+                });
+            }
+            FindRequest::Choose(start) => {
+                self.start(FindMode::Choose, place, move |place, stop| async move {
+                    choose::begin(*start, stop, &place).await
+                });
+            }
+            FindRequest::ChooseNext { experiment, generation } => {
+                self.start(FindMode::Choose, place, move |place, stop| async move {
+                    choose::go_on(experiment, *generation, stop, &place).await
+                });
+            }
+            FindRequest::Search {
+                start,
+                objective,
+                budget,
+            } => {
+                self.start(FindMode::Search, place, move |place, stop| async move {
+                    choose::search(*start, (*objective, budget), stop, &place).await
+                });
+            }
+            FindRequest::Stop => self.stop(),
+            request => {
+                let events = place.events.clone();
+                let work = async move {
+                    if let Err(problem) = with_files(request, &place).await {
+                        report(&place.events, FindEvent::FileFailed(problem)).await;
+                    }
+                };
+                events.spawn(work, |problem| Event::Find(Box::new(FindEvent::FileFailed(problem))));
+            }
+        }
+    }
+
+    /// Starts work in a mode. What was in progress is stopped, and has ended before the work starts.
+    fn start<F>(&mut self, mode: FindMode, place: Place, work: impl FnOnce(Arc<Place>, Stop) -> F)
+    where
+        F: Future<Output = Result<(), Problem>> + Send + 'static,
+    {
+        self.stop();
+        let before = self.at_work.take();
+        if let Some(before) = &before {
+            before.replaced.store(true, Ordering::Release);
+        }
+        let replaced = Arc::new(AtomicBool::new(false));
+        let is_replaced = Arc::clone(&replaced);
+        let (stop, stopped) = Stop::pair();
+        self.stop = Some(stop);
+        let events = place.events.clone();
+        let place = Arc::new(place);
+        let work = work(Arc::clone(&place), stopped);
+        let work = async move {
+            if let Some(before) = before
+                && let Err(error) = before.handle.await
+            {
+                tracing::warn!(%error, "the work before broke off");
+            }
+            let event = match work.await {
+                Ok(()) => FindEvent::Ended(mode),
+                Err(problem) => FindEvent::Failed(mode, problem),
+            };
+            if is_replaced.load(Ordering::Acquire) {
+                tracing::debug!(?event, "other work follows");
+                return;
+            }
+            report(&place.events, event).await;
+        };
+        let failed = move |problem| Event::Find(Box::new(FindEvent::Failed(mode, problem)));
+        let handle = events.spawn(work, failed);
+        self.at_work = Some(AtWork { handle, replaced });
+    }
+
+    /// Stops the work in progress; its best rows are saved.
+    pub(super) fn stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            stop.send_replace(true);
+        }
+    }
+}
+
+pub(super) async fn report(events: &Events, event: FindEvent) {
+    events.send(Event::Find(Box::new(event))).await;
+}
+
+/// An experiment and its journal.
+#[derive(Clone)]
+pub(super) struct Kept {
+    pub experiment: Experiment,
+    pub journal: SharedJournal,
+}
+
+impl Kept {
+    /// Creates the journal with its first line. Blocks on the disk.
+    pub fn create(library: &Library, experiment: Experiment) -> Result<Self, Problem> {
+        let journal = library.create(&experiment).map_err(|error| told(&error))?;
+        Ok(Self { experiment, journal })
+    }
+
+    /// Creates the journal of a learning. Blocks on the disk.
+    fn begin(library: &Library, experiment: Experiment, plan: LearnPlan) -> Result<Self, Problem> {
+        let kept = Self::create(library, experiment)?;
+        kept.append(&Entry::Learning {
+            experiment: kept.experiment.id.clone(),
+            plan: Box::new(plan),
+        })?;
+        Ok(kept)
+    }
+
+    fn append(&self, entry: &Entry) -> Result<(), Problem> {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.append(entry).map_err(|error| told(&error))
+    }
+
+    /// Appends a line on a thread that may block.
+    pub async fn add(&self, entry: Entry) -> Result<(), Problem> {
+        let kept = self.clone();
+        on_disk(move || kept.append(&entry)).await
+    }
+}
+
+pub(super) fn told(error: &JournalError) -> Problem {
+    Problem::told(ProblemKind::File, errors::journal(error))
+}
+
+pub(super) async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(broken)?
+}
+
+/// Learns from the first frame to the last, and runs the last rows.
+async fn learn(mut plan: LearnPlan, init: Option<PrefixRecipe>, mut stop: Stop, place: &Place) -> Result<(), Problem> {
+    let session = place.session.clone().ok_or_else(errors::not_connected)?;
+    let library = place.library.clone().ok_or_else(errors::no_library)?;
+    if let Some(recipe) = init {
+        let rows = session.build_of(&recipe).await?;
+        plan.request.len = rows.len();
+        plan.request.init = Init::Rows(encode(&rows));
+    }
+    let settings = Settings::default();
+    // A task of its own: the one that is worked with in Tune changes with its system prompt.
+    let task = session
+        .set_up(&plan.system, &settings)
+        .await
+        .map_err(|error| problem_of(&error))?;
+    let identity = session.facts().identity.clone();
+    let first = plan
+        .request
+        .examples
+        .first()
+        .map(|example| example.target.clone())
+        .unwrap_or_default();
+    let experiment = Experiment {
+        version: JOURNAL_VERSION,
+        id: new_id(),
+        name: first.replace('\n', " ").chars().take(NAME).collect(),
+        started_unix: softprefix_core::time::now(),
+        plan: None,
+        module: identity.clone(),
+    };
+    let file = library.rows_of(&experiment.id);
+    let learner = Learner::begin(&task, plan.clone(), identity, file, session.prefix_store().cloned());
+    let outcome = match learner {
+        Ok(learner) => {
+            let (of, written) = (experiment.clone(), plan.clone());
+            match on_disk(move || Kept::begin(&library, of, written)).await {
+                Ok(kept) => {
+                    let began = FindEvent::Began {
+                        experiment: Box::new(experiment),
+                        plan: Box::new(plan.clone()),
+                    };
+                    report(&place.events, began).await;
+                    let mut trials = Trials::new(&session, &task, plan, kept.clone(), place.events.clone());
+                    follow(learner, &kept, &mut trials, &mut stop, &place.events).await
+                }
+                Err(problem) => Err(problem),
+            }
+        }
+        Err(problem) => Err(problem),
+    };
+    if let Err(error) = task.exit().await {
+        tracing::debug!(%error, "the task of a learning could not be exited");
+    }
+    outcome
+}
+
+async fn follow(
+    mut learner: Learner,
+    kept: &Kept,
+    trials: &mut Trials,
+    stop: &mut Stop,
+    events: &Events,
+) -> Result<(), Problem> {
+    let mut stopping = false;
+    loop {
+        let heard = tokio::select! {
+            frame = learner.hear() => frame?,
+            () = stop.requested(), if !stopping => {
+                stopping = true;
+                learner.stop()?;
+                continue;
+            }
+        };
+        let Some(frame) = heard else {
+            return Err(Problem::new(
+                ProblemKind::Module,
+                Said::new(
+                    "The unit ended without its last frame.",
+                    "ユニットが最後の報告なしに終わりました。",
+                ),
+                Said::new("Start again.", "もう一度開始してください。"),
+            ));
+        };
+        let frame = learner.keep(frame).await?;
+        let finished = frame.finish;
+        let entry = Entry::Learned {
+            experiment: kept.experiment.id.clone(),
+            frame: Box::new(frame.clone()),
+        };
+        kept.add(entry).await?;
+        report(events, FindEvent::Judged(Box::new(frame.clone()))).await;
+        if let Some(best) = learner.best() {
+            trials.look_at(best, &frame).await?;
+        }
+        if finished {
+            return trials.finish().await;
+        }
+    }
+}
+
+/// Runs the best rows so far, one run at a time.
+struct Trials {
+    session: Arc<CoreSession>,
+    task: Task,
+    plan: LearnPlan,
+    kept: Kept,
+    events: Events,
+    /// SHA-256 of the rows that were run last.
+    tried: Option<String>,
+    running: Option<tokio::task::JoinHandle<Result<Duration, Problem>>>,
+    /// The earliest start of the next run.
+    not_before: Instant,
+    index: usize,
+}
+
+impl Trials {
+    fn new(session: &Session, task: &Task, plan: LearnPlan, kept: Kept, events: Events) -> Self {
+        Self {
+            session: Arc::clone(session.core()),
+            task: task.clone(),
+            plan,
+            kept,
+            events,
+            tried: None,
+            running: None,
+            not_before: Instant::now(),
+            index: 0,
+        }
+    }
+
+    /// Runs the best rows if they have changed since the last run and enough time has passed; the last rows in any case.
+    async fn look_at(&mut self, best: &Best, frame: &LearnFrame) -> Result<(), Problem> {
+        if self.running.as_ref().is_some_and(tokio::task::JoinHandle::is_finished) || frame.finish {
+            self.finish().await?;
+        }
+        let digest = best.rows.sha256();
+        let is_time = frame.finish || (self.running.is_none() && Instant::now() >= self.not_before);
+        if self.tried.as_ref() == Some(&digest) || !is_time {
+            return Ok(());
+        }
+        self.tried = Some(digest);
+        let index = self.index;
+        self.index += 1;
+        let one = One {
+            session: Arc::clone(&self.session),
+            task: self.task.clone(),
+            plan: self.plan.clone(),
+            kept: self.kept.clone(),
+            events: self.events.clone(),
+            index,
+            wanted: frame.loss.wanted,
+        };
+        self.running = Some(tokio::spawn(one.run(best.clone())));
+        Ok(())
+    }
+
+    /// Waits for the run in progress.
+    async fn finish(&mut self) -> Result<(), Problem> {
+        if let Some(running) = self.running.take() {
+            let took = running.await.map_err(broken)??;
+            self.not_before = Instant::now() + BETWEEN.max(took * BETWEEN_TIMES);
+        }
+        Ok(())
+    }
+}
+
+/// A run of the best rows.
+struct One {
+    session: Arc<CoreSession>,
+    task: Task,
+    plan: LearnPlan,
+    kept: Kept,
+    events: Events,
+    index: usize,
+    wanted: usize,
+}
+
+impl One {
+    /// Returns how long it took.
+    async fn run(self, best: Best) -> Result<Duration, Problem> {
+        let began = Instant::now();
+        let rows = best.rows.clone();
+        let store = self.session.prefix_store().cloned();
+        on_disk(move || match store {
+            Some(store) => store.put(&rows).map(drop).map_err(|error| prefix_store_problem(&error)),
+            None => Ok(()),
+        })
+        .await?;
+        let found = found_rows(&best, self.session.facts().identity.median_norm);
+        let recipe = found.recipe.clone();
+        let experiment = self.kept.experiment.id.clone();
+        let rows = FindEvent::Rows {
+            experiment: experiment.clone(),
+            rows: Box::new(found),
+        };
+        report(&self.events, rows).await;
+        let prompt = self.plan.request.examples.first().map(|example| example.prompt.clone());
+        let more = if self.plan.request.examples.len() == 1 {
+            self.wanted
+        } else {
+            SEVERAL
+        };
+        let request = CaseRequest {
+            experiment,
+            case: Case {
+                name: format!("step {}", best.learned.step),
+                ..Case::new(self.index, 0, 0, Some(recipe.clone()))
+            },
+            prompt: Prompt {
+                system: self.plan.system.clone(),
+                user: prompt.unwrap_or_default(),
+            },
+            settings: Settings {
+                max_new_tokens: Some(more + MORE),
+                ..Settings::default()
+            },
+            priority: Priority::Batch,
+            draft: Vec::new(),
+            attempt: 1,
+            written_by: WRITTEN_BY.to_owned(),
+        };
+        let ran = self.session.run(&self.task, request, Stop::never(), |_| {}).await;
+        let Some(FinishedCase { record, error }) = ran else {
+            return Ok(began.elapsed());
+        };
+        if let Some(error) = error {
+            return Err(errors::session(&error));
+        }
+        self.kept.add(Entry::Case(Box::new(record.clone()))).await?;
+        report(&self.events, FindEvent::Said(Box::new(record))).await;
+        tell_nearest(&self.session, &best, recipe, &self.events).await;
+        Ok(began.elapsed())
+    }
+}
+
+/// Returns what is shown of the rows.
+fn found_rows(best: &Best, median_norm: Option<f64>) -> FoundRows {
+    let recipe = PrefixRecipe {
+        kind: PrefixKind::Imported {
+            name: name_of(&best.learned.first_target),
+            sha256: best.rows.sha256(),
+            learned: Some(Box::new(best.learned.clone())),
+        },
+        len: best.rows.len(),
+        magnitude: softprefix_core::prefix::Magnitude::Unscaled,
+        rounding: Rounding::default(),
+    };
+    FoundRows {
+        recipe,
+        card: IdentityCard::of(&best.rows, median_norm),
+        nearest: Nearest::Pending,
+    }
+}
+
+/// Returns the beginning of a target, which is the name of its rows.
+fn name_of(target: &str) -> String {
+    let line = target.replace('\n', " ");
+    let mut name: String = line.chars().take(NAME).collect();
+    if name.len() < line.len() {
+        name.push('…');
+    }
+    name
+}
+
+async fn tell_nearest(session: &CoreSession, best: &Best, recipe: PrefixRecipe, events: &Events) {
+    let nearest = match session.nearest(&best.rows).await {
+        Ok(Some(rows)) => Nearest::Known(rows),
+        Ok(None) => Nearest::NotTold,
+        Err(error) => Nearest::Failed(errors::session(&error)),
+    };
+    report(events, FindEvent::Nearest { recipe, nearest }).await;
+}
+
+async fn with_files(request: FindRequest, place: &Place) -> Result<(), Problem> {
+    match request {
+        // Handled by `take`.
+        FindRequest::Learn { .. }
+        | FindRequest::Choose(_)
+        | FindRequest::ChooseNext { .. }
+        | FindRequest::Search { .. }
+        | FindRequest::Stop => Ok(()),
+        FindRequest::Kin { experiment } => {
+            let library = place.library.clone().ok_or_else(errors::no_library)?;
+            let (past, _) = on_disk(move || library.read(&experiment).map_err(|error| told(&error))).await?;
+            choose::report_kin(&past, place).await
+        }
+        FindRequest::ReadExamples(path) => {
+            let found = on_disk(move || examples(&path)).await?;
+            report(&place.events, FindEvent::Examples(found)).await;
+            Ok(())
+        }
+        FindRequest::Rows { experiment } => {
+            let best = rows_of(place, &experiment).await?;
+            let session = place
+                .session
+                .as_deref()
+                .filter(|session| session.facts().hidden_size() == Some(best.rows.hidden_size()));
+            let median = session.and_then(|session| session.facts().identity.median_norm);
+            let found = found_rows(&best, median);
+            let recipe = found.recipe.clone();
+            let rows = FindEvent::Rows {
+                experiment,
+                rows: Box::new(found),
+            };
+            report(&place.events, rows).await;
+            if let Some(session) = session {
+                tell_nearest(session.core(), &best, recipe, &place.events).await;
+            }
+            Ok(())
+        }
+        FindRequest::Take { found } => {
+            let found = found_of(place, &found).await?;
+            let store = place.store.clone();
+            let card = IdentityCard::of(&found.rows, None);
+            let file = on_disk(move || {
+                if let Some(store) = store {
+                    store.put(&found.rows).map_err(|error| prefix_store_problem(&error))?;
+                }
+                Ok(ImportedFile::found(found.name, &found.rows, found.learned))
+            })
+            .await?;
+            report(&place.events, FindEvent::Taken { file, card }).await;
+            Ok(())
+        }
+        FindRequest::Export { found, path, form } => {
+            let found = found_of(place, &found).await?;
+            let to = path.clone();
+            let model = place
+                .session
+                .as_ref()
+                .map(|session| session.facts().identity.model.clone());
+            on_disk(move || {
+                let learned = found.learned.as_ref();
+                let model = learned.map(|learned| learned.model.clone()).or(model);
+                material::write(&found.rows, &to, form, model.as_deref(), learned)
+            })
+            .await?;
+            report(&place.events, FindEvent::Exported(path)).await;
+            Ok(())
+        }
+    }
+}
+
+/// A prefix that was found.
+struct Found {
+    name: String,
+    rows: SoftPrefix,
+    learned: Option<Learned>,
+}
+
+async fn found_of(place: &Place, found: &FoundPrefix) -> Result<Found, Problem> {
+    match found {
+        FoundPrefix::Learned(experiment) => {
+            let best = rows_of(place, experiment).await?;
+            Ok(Found {
+                name: name_of(&best.learned.first_target),
+                rows: best.rows,
+                learned: Some(best.learned),
+            })
+        }
+        FoundPrefix::Candidate(recipe) => Ok(Found {
+            name: match recipe.kind.base() {
+                PrefixKind::Chosen { name, generation, .. } => format!("{name} +{generation}"),
+                other => other.name().to_owned(),
+            },
+            rows: choose::rows_of(recipe, place).await?,
+            learned: None,
+        }),
+    }
+}
+
+/// Reads the rows that an experiment has learned.
+async fn rows_of(place: &Place, experiment: &str) -> Result<Best, Problem> {
+    let library = place.library.clone().ok_or_else(errors::no_library)?;
+    let path: PathBuf = library.rows_of(experiment);
+    on_disk(move || read(&path)).await
+}
+
+fn read(path: &Path) -> Result<Best, Problem> {
+    let imported = files::import(path, None, Rounding::default())
+        .map_err(|error| Problem::new(ProblemKind::File, sentence(&error.to_string()), ""))?;
+    match imported.learned {
+        Some(learned) => Ok(Best {
+            rows: imported.prefix,
+            learned: *learned,
+        }),
+        None => Err(Problem::new(
+            ProblemKind::File,
+            Said::new(
+                format!("{} does not say how its rows were learned.", path.display()),
+                format!("{} には学習の記録がありません。", path.display()),
+            ),
+            Said::new(
+                "Import it in Tune as any other prefix.",
+                "ほかのプレフィックスと同じように「調整」で読み込んでください。",
+            ),
+        )),
+    }
+}

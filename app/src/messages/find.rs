@@ -1,0 +1,111 @@
+//! Requests to learn a prefix, to choose among candidates and to search by an objective, and their events.
+
+use std::path::PathBuf;
+
+use softprefix_core::experiment::{Entry, Experiment, Generation, LearnPlan, Plan, Record, RunEvent};
+use softprefix_core::prefix::{IdentityCard, PrefixRecipe};
+use softprefix_core::protocol::learn::{Example, LearnFrame};
+use softprefix_core::search::{Objective, SearchSettings};
+
+use crate::model::{ExportForm, FindMode, FoundPrefix, FoundRows, ImportedFile, Kin, Nearest, Problem};
+
+/// How candidates are run and proposed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchStart {
+    /// Prompt and settings of the runs.
+    pub plan: Plan,
+    /// The prefix around which the candidates lie.
+    pub recipe: PrefixRecipe,
+    pub settings: SearchSettings,
+}
+
+/// Requests from the workbench.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FindRequest {
+    /// Learn a prefix, starting from the rows of `init` if it is given.
+    Learn {
+        plan: Box<LearnPlan>,
+        init: Option<PrefixRecipe>,
+    },
+    /// Start choosing among candidates.
+    Choose(Box<SearchStart>),
+    /// Append a generation to an experiment of choosing, and run the candidates that follow. A generation without candidates is opened
+    /// again.
+    ChooseNext {
+        experiment: String,
+        generation: Box<Generation>,
+    },
+    /// Search by an objective, with at most `budget` candidates.
+    Search {
+        start: Box<SearchStart>,
+        objective: Box<Objective>,
+        budget: usize,
+    },
+    /// Stop learning, choosing or searching. What was found stays.
+    Stop,
+    /// Read the examples of a file.
+    ReadExamples(PathBuf),
+    /// Report the rows that an experiment has learned.
+    Rows { experiment: String },
+    /// Report where the chosen prefixes of an experiment lie.
+    Kin { experiment: String },
+    /// Store a prefix as an imported one, for Tune.
+    Take { found: FoundPrefix },
+    /// Write a prefix to a file.
+    Export {
+        found: FoundPrefix,
+        path: PathBuf,
+        form: ExportForm,
+    },
+}
+
+/// Events from the bridge.
+#[derive(Debug)]
+pub enum FindEvent {
+    /// The experiment's journal exists, and the unit has started.
+    Began {
+        experiment: Box<Experiment>,
+        plan: Box<LearnPlan>,
+    },
+    /// A frame, which is saved.
+    Judged(Box<LearnFrame>),
+    /// The record of a run with the best rows so far.
+    Said(Box<Record>),
+    /// The best rows of an experiment.
+    Rows {
+        experiment: String,
+        rows: Box<FoundRows>,
+    },
+    /// The tokens nearest to those rows.
+    Nearest {
+        recipe: PrefixRecipe,
+        nearest: Nearest,
+    },
+    /// Choosing began; its journal exists.
+    ChooseBegan(Box<Experiment>),
+    /// A line of an experiment of choosing, which is saved.
+    Chosen(Box<Entry>),
+    /// More text of a running candidate.
+    CandidateText {
+        candidate: usize,
+        text: String,
+    },
+    /// Where chosen prefixes lie, by record.
+    Kin(Vec<(String, Kin)>),
+    /// An event of a search.
+    Searched(Box<RunEvent>),
+    /// The work of a mode has ended.
+    Ended(FindMode),
+    /// The work of a mode could not start or go on.
+    Failed(FindMode, Problem),
+    /// The examples of a file.
+    Examples(Vec<Example>),
+    /// A prefix is stored as an imported one.
+    Taken {
+        file: ImportedFile,
+        card: IdentityCard,
+    },
+    Exported(PathBuf),
+    /// A file of examples or rows could not be read or written.
+    FileFailed(Problem),
+}

@@ -1,0 +1,254 @@
+//! Choose in the Find view: the candidates of a generation side by side, and the line of the chosen ones; in the Presenter a game for a
+//! room.
+
+use eframe::egui::{
+    self, Align, Align2, Layout, Rect, ScrollArea, Sense, Stroke, Ui, UiBuilder, WidgetInfo, pos2, vec2,
+};
+
+use super::results::{card, empty, export, inset, trouble_of};
+use crate::panels::desk::Desk;
+use crate::panels::present::letters;
+use crate::theme::{self, Palette, Type};
+use crate::views::button::Button;
+use crate::views::icon::Icon;
+use crate::views::paint;
+use crate::workbench::FindAction;
+use crate::workbench::search::Relative;
+
+/// Height of the card of the chosen ones, and the least height of the candidates.
+const LINE: f32 = 148.0;
+const LEAST: f32 = 240.0;
+/// Width of a chosen one.
+const PITCH: f32 = 84.0;
+
+/// Shows the centre of the view.
+pub fn show(ui: &mut Ui, desk: &mut Desk<'_>, height: f32, wrong: bool) {
+    let top = ui.cursor().top();
+    head(ui, desk, wrong);
+    let trouble = desk.bench.find.chooser.trouble.clone();
+    trouble_of(ui, desk, trouble.as_ref());
+    ui.add_space(theme::GAP);
+    let room = height - (ui.cursor().top() - top) - theme::GAP - LINE;
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), room.max(LEAST)), Sense::hover());
+    candidates(ui, desk, rect, theme::CARD_TITLE);
+    ui.add_space(theme::GAP);
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), LINE), Sense::hover());
+    line(ui, desk, rect);
+}
+
+/// Shows the candidates alone, readable from across a room. Keys 1 to 4 choose.
+pub fn present(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let inner = ui.max_rect().shrink2(vec2(40.0, 20.0));
+    let at = inner.left_top();
+    let prompt = desk.bench.find.prompt().map(|prompt| prompt.user).unwrap_or_default();
+    let galley = paint::cut_to(
+        ui,
+        &prompt,
+        theme::TITLE.regular(),
+        palette.text2,
+        inner.width() - 120.0,
+    );
+    let placed = paint::place(ui.painter(), at, Align2::LEFT_TOP, galley);
+    let words = verdict(desk);
+    let galley = paint::cut_to(ui, &words, theme::VERDICT.semibold(), palette.text, inner.width());
+    let placed = paint::place(
+        ui.painter(),
+        pos2(inner.left(), placed.bottom() + 12.0),
+        Align2::LEFT_TOP,
+        galley,
+    );
+    let rect = inner.with_min_y(placed.bottom() + 16.0);
+    let chooser = &desk.bench.find.chooser;
+    let shown: Vec<String> = chooser.candidates().iter().map(|one| one.text.to_owned()).collect();
+    let texts: Vec<&str> = shown.iter().map(String::as_str).collect();
+    let width = (rect.width() + theme::GAP) / texts.len().max(1) as f32 - theme::GAP;
+    // Head and foot of a card, and the margins of its text.
+    let kind = letters(&texts, width - 24.0, rect.height() - 128.0);
+    candidates(ui, desk, rect, kind);
+}
+
+/// What is asked of the user now.
+fn verdict(desk: &Desk<'_>) -> String {
+    let text = desk.find_text();
+    let chooser = &desk.bench.find.chooser;
+    match chooser.number() {
+        Some(number) => (text.choose_head)(number, chooser.is_busy),
+        None if chooser.is_busy => text.starting.to_owned(),
+        None => match desk.bench.why_not_search() {
+            Some(off) => (text.search_off)(&off),
+            None => text.choose_ready.to_owned(),
+        },
+    }
+}
+
+fn head(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
+    let palette = Palette::of(ui);
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 56.0), Sense::hover());
+    let mut right = ui.new_child(
+        UiBuilder::new()
+            .id_salt("choose buttons")
+            .max_rect(rect)
+            .layout(Layout::right_to_left(Align::Center)),
+    );
+    right.spacing_mut().item_spacing.x = 8.0;
+    buttons(&mut right, desk, wrong);
+    let left = rect.with_max_x(right.min_rect().left() - 16.0);
+    let words = verdict(desk);
+    let galley = paint::cut_to(ui, &words, theme::VERDICT.semibold(), palette.text, left.width());
+    let mut left = ui.new_child(
+        UiBuilder::new()
+            .id_salt("choose verdict")
+            .max_rect(left)
+            .layout(Layout::left_to_right(Align::Center)),
+    );
+    left.add(egui::Label::new(galley));
+}
+
+/// From right to left: what is done with the chosen prefix, and choosing.
+fn buttons(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
+    let text = desk.find_text();
+    let large = theme::CONTROL_LARGE;
+    let off = desk.bench.why_not_search();
+    let chooser = &desk.bench.find.chooser;
+    let (number, is_busy) = (chooser.number(), chooser.is_busy);
+    let is_missing = chooser.candidates().iter().any(|candidate| candidate.record.is_none());
+    if desk.bench.found_prefix().is_some() {
+        if ui.add(Button::ink(text.use_in_tune).height(large)).clicked() {
+            desk.find(FindAction::UseInTune);
+        }
+        export(ui, desk);
+    }
+    if let Some(number) = number.filter(|number| *number > 1)
+        && ui.add(Button::outlined(text.step_back).height(large)).clicked()
+    {
+        desk.find(FindAction::StepBack(number - 1));
+    }
+    if is_busy {
+        let button = Button::outlined(text.stop).icon(Icon::Stop).height(large);
+        if ui.add(button).clicked() {
+            desk.find(FindAction::Stop);
+        }
+        return;
+    }
+    if let Some(number) = number.filter(|_| is_missing) {
+        let button = Button::outlined(text.run_missing).height(large);
+        if ui.add_enabled(off.is_none(), button).clicked() {
+            desk.find(FindAction::StepBack(number));
+        }
+    }
+    let possible = off.is_none() && !wrong && !desk.bench.find.is_any_busy();
+    let button = match number {
+        Some(_) => Button::quiet(text.choose_anew).height(large),
+        None => Button::ink(text.choose_start).icon(Icon::Run).height(large),
+    };
+    if ui.add_enabled(possible, button).clicked() {
+        desk.find(FindAction::Start);
+    }
+}
+
+/// The candidates side by side.
+fn candidates(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect, kind: Type) {
+    let text = desk.find_text();
+    let palette = Palette::of(ui);
+    let shown: Vec<(String, bool)> = (desk.bench.find.chooser.candidates().iter())
+        .map(|candidate| (candidate.text.to_owned(), candidate.record.is_some()))
+        .collect();
+    if shown.is_empty() {
+        let inside = card(ui, rect, text.candidates_title, text.candidates_about, "");
+        return empty(ui, inside, text.choose_empty);
+    }
+    let width = (rect.width() - theme::GAP * (shown.len() - 1) as f32) / shown.len() as f32;
+    for (at, (words, is_done)) in shown.iter().enumerate() {
+        let left = rect.left() + (width + theme::GAP) * at as f32;
+        let column = Rect::from_min_size(pos2(left, rect.top()), vec2(width, rect.height()));
+        let state = match (is_done, words.is_empty()) {
+            (true, _) => "",
+            (false, true) => text.candidate_waiting,
+            (false, false) => text.candidate_streaming,
+        };
+        let title = (text.candidate)(at + 1);
+        let inside = card(ui, column, &title, "", state);
+        let foot = theme::CONTROL_LARGE + 8.0;
+        inset(ui, inside.expand(11.0).with_max_y(inside.bottom() - foot), false);
+        let body = inside.with_max_y(inside.bottom() - foot - 8.0);
+        let mut inner = ui.new_child(UiBuilder::new().id_salt(("candidate", at)).max_rect(body));
+        ScrollArea::vertical()
+            .id_salt(("candidate", at))
+            .auto_shrink(false)
+            .show(&mut inner, |ui| {
+                let label = egui::Label::new(paint::words(words.as_str(), kind, palette.text));
+                ui.add(label.selectable(true));
+            });
+        let foot = inside.with_min_y(inside.bottom() - theme::CONTROL_LARGE);
+        let mut inner = ui.new_child(UiBuilder::new().id_salt(("choose", at)).max_rect(foot));
+        let words = (text.pick)(at + 1);
+        let button = Button::outlined(&words)
+            .height(theme::CONTROL_LARGE)
+            .width(foot.width());
+        if inner.add_enabled(*is_done, button).clicked() {
+            desk.find(FindAction::Pick(at));
+        }
+    }
+}
+
+/// The chosen ones, one for each generation, with norm and cosine.
+fn line(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
+    let text = desk.find_text();
+    let inside = card(ui, rect, text.line, text.line_about, "");
+    let chosen = desk.bench.find.chooser.line();
+    if chosen.is_empty() {
+        return empty(ui, inside, text.line_empty);
+    }
+    let mut back = None;
+    let mut inner = ui.new_child(UiBuilder::new().id_salt("chosen").max_rect(inside));
+    ScrollArea::horizontal()
+        .id_salt("chosen")
+        .auto_shrink(false)
+        .stick_to_right(true)
+        .show(&mut inner, |ui| {
+            ui.horizontal(|ui| {
+                ui.spacing_mut().item_spacing.x = 0.0;
+                let mut before = None;
+                for one in &chosen {
+                    let words = (text.relative)(one.generation, one.candidate + 1, one.kin);
+                    if relative(ui, inside.height(), one, &words, &mut before) {
+                        back = Some(one.generation);
+                    }
+                }
+            });
+        });
+    if let Some(generation) = back {
+        desk.find(FindAction::StepBack(generation));
+    }
+}
+
+/// One of them: the higher, the nearer to the first prefix. Returns `true` on a click.
+fn relative(ui: &mut Ui, height: f32, one: &Relative, words: &str, before: &mut Option<egui::Pos2>) -> bool {
+    let palette = Palette::of(ui);
+    let (rect, response) = ui.allocate_exact_size(vec2(PITCH, height), Sense::click());
+    response.widget_info(|| WidgetInfo::labeled(egui::Role::Button, true, words));
+    let room = rect.with_max_y(rect.bottom() - 34.0).shrink2(vec2(0.0, 8.0));
+    let cosine = one.kin.map_or(1.0, |kin| kin.cosine).clamp(0.0, 1.0) as f32;
+    let at = pos2(rect.center().x, room.bottom() - room.height() * cosine);
+    let painter = ui.painter();
+    if let Some(before) = *before {
+        painter.line_segment([before, at], Stroke::new(2.0, palette.text2));
+    }
+    painter.circle_filled(at, 6.0, palette.prefix_fill);
+    if response.has_focus() || response.hovered() {
+        painter.circle_stroke(at, 9.0, Stroke::new(2.0, palette.text));
+    }
+    *before = Some(at);
+    let title = format!("{} · {}", one.generation, one.candidate + 1);
+    let below = one
+        .kin
+        .map(|kin| format!("{:.2}× {:.2}", kin.norm, kin.cosine))
+        .unwrap_or_default();
+    for (line, words) in [title, below].into_iter().enumerate() {
+        let y = rect.bottom() - 26.0 + 16.0 * line as f32;
+        let galley = paint::cut_to(ui, &words, theme::CAPTION.regular(), palette.text2, PITCH - 6.0);
+        paint::place(ui.painter(), pos2(rect.center().x, y), Align2::CENTER_CENTER, galley);
+    }
+    response.on_hover_text(words).clicked()
+}

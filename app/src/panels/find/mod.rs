@@ -1,0 +1,66 @@
+//! The Find view: on the left what is wanted, on the right how far it is: rows that are learned, candidates that the user chooses from, or a
+//! search by an objective.
+
+mod choose;
+mod rail;
+mod results;
+mod search;
+
+pub(super) use choose::present;
+
+use eframe::egui::{CentralPanel, Frame, Margin, Panel, ScrollArea, Ui};
+
+use super::desk::Desk;
+use crate::model::FindMode;
+use crate::text::FindText;
+use crate::theme::{self, Palette};
+use crate::workbench::{Action, FindAction};
+
+/// State of the view that is kept between frames.
+#[derive(Default)]
+pub struct FindView {
+    rail: rail::Rail,
+}
+
+impl FindView {
+    /// Shows the view in what is left of the window.
+    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        let palette = Palette::of(ui);
+        Panel::left("find rail")
+            .exact_size(theme::RAIL)
+            .resizable(false)
+            .frame(Frame::NONE.fill(palette.panel))
+            .show(ui, |ui| self.rail.show(ui, desk));
+        CentralPanel::no_frame()
+            .frame(Frame::NONE.fill(palette.window))
+            .show(ui, |ui| {
+                let height = ui.available_height();
+                ScrollArea::vertical()
+                    .id_salt("find centre")
+                    .auto_shrink(false)
+                    .show(ui, |ui| {
+                        Frame::NONE
+                            .inner_margin(Margin::same(theme::PADDING as i8))
+                            .show(ui, |ui| {
+                                ui.spacing_mut().item_spacing.y = 0.0;
+                                let (height, wrong) = (height - 2.0 * theme::PADDING, self.rail.is_wrong());
+                                match desk.bench.find.mode {
+                                    FindMode::Learn => results::show(ui, desk, height, wrong),
+                                    FindMode::Choose => choose::show(ui, desk, height, wrong),
+                                    FindMode::Search => search::show(ui, desk, height, wrong),
+                                }
+                            });
+                    });
+            });
+    }
+}
+
+impl Desk<'_> {
+    fn find_text(&self) -> &'static FindText {
+        FindText::of(self.bench.settings.language)
+    }
+
+    fn find(&mut self, action: FindAction) {
+        self.act(Action::Find(action));
+    }
+}

@@ -1,0 +1,330 @@
+//! The rail of the Find view: prompt and target of each example, and how rows are learned for them.
+
+use eframe::egui::{
+    Align, CornerRadius, Frame, Layout, Margin, Panel, Popup, PopupCloseBehavior, ScrollArea, Stroke, TextEdit, Ui,
+};
+
+use crate::model::{FindMode, InitChoice, LearnForm, NormChoice, SearchForm};
+use crate::panels::desk::Desk;
+use crate::panels::label;
+use crate::theme::{self, Palette};
+use crate::views::button::Button;
+use crate::views::entry::{Entered, Field};
+use crate::views::icon::Icon;
+use crate::views::segmented::segmented;
+use crate::views::{paint, select, toggle};
+use crate::workbench::{Action, FindAction};
+
+/// What the rail keeps between frames.
+#[derive(Default)]
+pub struct Rail {
+    /// Whether a field has an invalid value.
+    wrong: bool,
+}
+
+/// Width of a number's field, and of a choice.
+const FIGURES: f32 = 72.0;
+const CHOICE: f32 = 160.0;
+/// Characters of a target in the menu of examples.
+const BEGINNING: usize = 32;
+
+impl Rail {
+    /// Whether a field is marked wrong.
+    pub fn is_wrong(&self) -> bool {
+        self.wrong
+    }
+
+    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        let palette = Palette::of(ui);
+        let text = desk.find_text();
+        let rect = ui.max_rect();
+        ui.painter()
+            .vline(rect.right() - 0.5, rect.y_range(), Stroke::new(1.0, palette.line));
+        let margin = Margin::symmetric(theme::PADDING as i8, 12);
+        Panel::bottom("find rail foot")
+            .frame(Frame::NONE.inner_margin(margin))
+            .show_separator_line(false)
+            .show(ui, |ui| {
+                ui.label(paint::words(text.same_seed, theme::CAPTION, palette.text3));
+            });
+        self.wrong = false;
+        ScrollArea::vertical()
+            .id_salt("find rail")
+            .auto_shrink(false)
+            .show(ui, |ui| {
+                Frame::NONE.inner_margin(margin).show(ui, |ui| {
+                    ui.spacing_mut().item_spacing.y = 4.0;
+                    let mode = desk.bench.find.mode;
+                    let modes = FindMode::ALL.map(|mode| (mode, (text.modes)(mode)));
+                    let width = ui.available_width();
+                    if let Some(mode) = segmented(ui, text.mode, mode, &modes, width) {
+                        desk.find(FindAction::SetMode(mode));
+                    }
+                    ui.add_space(8.0);
+                    ui.label(paint::words((text.about)(mode), theme::BODY, palette.text3));
+                    ui.add_space(8.0);
+                    let busy = desk.bench.find.is_busy();
+                    ui.add_enabled_ui(!busy, |ui| match mode {
+                        FindMode::Learn => {
+                            wanted(ui, desk);
+                            ui.add_space(8.0);
+                            self.learning(ui, desk);
+                        }
+                        FindMode::Choose | FindMode::Search => self.searching(ui, desk, mode),
+                    });
+                });
+            });
+    }
+
+    /// How rows are learned.
+    fn learning(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+        let text = desk.find_text();
+        let form = &desk.bench.find.form;
+        if form.examples.len() > 1 {
+            let most = form.most_held_out();
+            self.number(ui, desk, text.held_out, form.held_out, 0..=most, FindAction::SetHeldOut);
+        }
+        self.number(ui, desk, text.len, form.len, LearnForm::LENS, FindAction::SetLen);
+        let inits = InitChoice::ALL.map(|init| (init, (text.inits)(init).to_owned()));
+        choice(ui, desk, text.init, form.init, &inits, FindAction::SetInit);
+        if form.init == InitChoice::Words {
+            let mut words = form.words.clone();
+            if line(ui, text.words, text.words, &mut words) {
+                desk.find(FindAction::SetWords(words));
+            }
+        }
+        let norms = NormChoice::ALL.map(|norm| (norm, (text.norms)(norm).to_owned()));
+        choice(ui, desk, text.norm, form.norm, &norms, FindAction::SetNorm);
+        let mut preserve = form.preserve;
+        let width = ui.available_width();
+        let response = toggle::toggle_across(ui, &mut preserve, text.preserve, width);
+        if response.changed() {
+            desk.find(FindAction::SetPreserve(preserve));
+        }
+        response.on_hover_text(text.preserve_about);
+        self.number(ui, desk, text.steps, form.steps, LearnForm::STEPS, FindAction::SetSteps);
+        self.number(ui, desk, text.seed, form.seed, 0..=u64::MAX, FindAction::SetSeed);
+        ui.add_space(4.0);
+        let palette = Palette::of(ui);
+        ui.label(paint::words(text.instruction, theme::BODY, palette.text2))
+            .on_hover_text(text.instruction_about);
+        let mut instruction = form.instruction.clone();
+        if line(ui, text.instruction, text.instruction_hint, &mut instruction) {
+            desk.find(FindAction::SetInstruction(instruction));
+        }
+    }
+
+    /// What candidates are made of, and what is wanted of their outputs.
+    fn searching(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, mode: FindMode) {
+        let palette = Palette::of(ui);
+        let text = desk.find_text();
+        ui.label(paint::strong(text.prompt, theme::BODY, palette.text));
+        let mut prompt = desk.bench.prompt.user.clone();
+        if lines(ui, text.prompt, text.prompt_hint, 2, &mut prompt) {
+            desk.act(Action::SetPrompt(prompt));
+        }
+        ui.add_space(4.0);
+        let recipe = desk.bench.prefix.recipe();
+        let label = label::recipe(desk.text, &recipe);
+        ui.label(paint::words((text.around)(&label), theme::BODY, palette.text2));
+        ui.add_space(8.0);
+        let mut form = desk.bench.find.search_form.clone();
+        if mode == FindMode::Search {
+            ui.label(paint::strong(text.objective, theme::BODY, palette.text));
+            let named = |ui: &mut Ui, name: &str| ui.label(paint::words(name, theme::BODY, palette.text2));
+            named(ui, text.near_text);
+            lines(ui, text.near_text, "", 3, &mut form.text);
+            named(ui, text.wanted_words);
+            line(ui, text.wanted_words, text.words_hint, &mut form.wanted);
+            named(ui, text.unwanted_words);
+            line(ui, text.unwanted_words, text.words_hint, &mut form.unwanted);
+            let width = ui.available_width();
+            toggle::toggle_across(ui, &mut form.away, text.away, width);
+            self.field(ui, text.floor, &mut form.floor, SearchForm::FLOORS);
+            self.field(ui, text.budget, &mut form.budget, SearchForm::BUDGETS);
+        } else {
+            let counts = [2, 3, 4].map(|count| (count, count.to_string()));
+            named(ui, text.candidates_title, |ui| {
+                let counts = counts.each_ref().map(|(count, words)| (*count, words.as_str()));
+                if let Some(count) = segmented(ui, text.candidates_title, form.candidates, &counts, CHOICE) {
+                    form.candidates = count;
+                }
+            });
+        }
+        self.field(ui, text.spread, &mut form.spread, SearchForm::SPREADS);
+        self.field(ui, text.dimension, &mut form.dimension, SearchForm::DIMENSIONS);
+        self.field(ui, text.seed, &mut form.seed, 0..=u64::MAX);
+        if form != desk.bench.find.search_form {
+            desk.find(FindAction::SetSearch(form));
+        }
+    }
+
+    /// A row with a name and a number that it changes.
+    fn field<T: Copy + PartialOrd + ToString + std::str::FromStr>(
+        &mut self,
+        ui: &mut Ui,
+        name: &str,
+        value: &mut T,
+        range: std::ops::RangeInclusive<T>,
+    ) {
+        named(ui, name, |ui| {
+            let field = Field {
+                name,
+                shown: value.to_string(),
+                width: FIGURES,
+            };
+            match field.show(ui, |typed| typed.parse().ok().filter(|value| range.contains(value))) {
+                Entered::Value(typed) => *value = typed,
+                Entered::Refused(_) => self.wrong = true,
+                Entered::Nothing => {}
+            }
+        });
+    }
+
+    /// A row with a name and a number.
+    fn number<T: Copy + PartialOrd + ToString + std::str::FromStr>(
+        &mut self,
+        ui: &mut Ui,
+        desk: &mut Desk<'_>,
+        name: &str,
+        now: T,
+        range: std::ops::RangeInclusive<T>,
+        act: impl FnOnce(T) -> FindAction,
+    ) {
+        let mut value = now;
+        self.field(ui, name, &mut value, range);
+        if value != now {
+            desk.find(act(value));
+        }
+    }
+}
+
+/// A name at the left and a control at the right.
+fn named(ui: &mut Ui, name: &str, control: impl FnOnce(&mut Ui)) {
+    let palette = Palette::of(ui);
+    ui.horizontal(|ui| {
+        ui.set_min_height(theme::CONTROL);
+        ui.label(paint::words(name, theme::BODY, palette.text2));
+        ui.with_layout(Layout::right_to_left(Align::Center), control);
+    });
+}
+
+fn choice<T: Copy + PartialEq>(
+    ui: &mut Ui,
+    desk: &mut Desk<'_>,
+    name: &str,
+    now: T,
+    options: &[(T, String)],
+    act: impl FnOnce(T) -> FindAction,
+) {
+    named(ui, name, |ui| {
+        if let Some(chosen) = select::select(ui, name, Some(&now), options, "", CHOICE) {
+            desk.find(act(chosen));
+        }
+    });
+}
+
+fn frame(ui: &Ui) -> Frame {
+    let palette = Palette::of(ui);
+    Frame::NONE
+        .fill(palette.inset)
+        .stroke(Stroke::new(1.0, palette.stroke))
+        .corner_radius(CornerRadius::same(theme::RADIUS_CONTROL))
+        .inner_margin(Margin::symmetric(10, 8))
+}
+
+/// A text of one line; whether it was changed.
+fn line(ui: &mut Ui, name: &str, hint: &str, words: &mut String) -> bool {
+    let edit = TextEdit::singleline(words)
+        .id_salt(name)
+        .hint_text(hint)
+        .desired_width(f32::INFINITY)
+        .font(theme::BODY.regular())
+        .text_color(Palette::of(ui).text)
+        .frame(frame(ui));
+    let response = ui.add(edit).accessible_name(name);
+    paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
+    response.changed()
+}
+
+/// A text of several lines; whether it was changed.
+fn lines(ui: &mut Ui, name: &str, hint: &str, rows: usize, words: &mut String) -> bool {
+    let edit = TextEdit::multiline(words)
+        .id_salt(name)
+        .hint_text(hint)
+        .desired_rows(rows)
+        .desired_width(f32::INFINITY)
+        .font(theme::BODY.regular())
+        .text_color(Palette::of(ui).text)
+        .frame(frame(ui));
+    let response = ui.add(edit).accessible_name(name);
+    paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
+    response.changed()
+}
+
+/// Prompt and target of the shown example, and the way to the others.
+fn wanted(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = desk.find_text();
+    let example = desk.bench.find.form.example().cloned();
+    let (mut prompt, mut target) = example.map(|one| (one.prompt, one.target)).unwrap_or_default();
+    ui.label(paint::strong(text.prompt, theme::BODY, palette.text));
+    if lines(ui, text.prompt, text.prompt_hint, 2, &mut prompt) {
+        desk.find(FindAction::SetPrompt(prompt));
+    }
+    ui.add_space(8.0);
+    ui.horizontal(|ui| {
+        ui.label(paint::strong(text.target, theme::BODY, palette.text));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| examples(ui, desk));
+    });
+    if lines(ui, text.target, text.target_hint, 5, &mut target) {
+        desk.find(FindAction::SetTarget(target));
+    }
+}
+
+/// The menu of examples.
+fn examples(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let text = desk.find_text();
+    let form = &desk.bench.find.form;
+    let count = form.examples.len();
+    let words = (text.example_of)(form.shown + 1, count);
+    let button = Button::quiet(&words)
+        .small()
+        .height(24.0)
+        .name(text.examples)
+        .trailing(Icon::ChevronDown);
+    let response = ui.add(button);
+    Popup::menu(&response)
+        .close_behavior(PopupCloseBehavior::CloseOnClick)
+        .accessible_name(text.examples)
+        .show(|ui| {
+            let named: Vec<String> = form
+                .examples
+                .iter()
+                .enumerate()
+                .map(|(index, example)| {
+                    let target: String = example.target.replace('\n', " ").chars().take(BEGINNING).collect();
+                    (text.example)(index + 1, &target, index + form.held_out >= count)
+                })
+                .collect();
+            let others = [text.add_example, text.remove_example, text.open_examples];
+            select::as_wide_as(ui, named.iter().map(String::as_str).chain(others));
+            ScrollArea::vertical().max_height(280.0).show(ui, |ui| {
+                for (index, words) in named.iter().enumerate() {
+                    if select::item(ui, words, index == form.shown).clicked() {
+                        desk.find(FindAction::ShowExample(index));
+                    }
+                }
+            });
+            paint::rule(ui);
+            if select::item(ui, text.add_example, false).clicked() {
+                desk.find(FindAction::AddExample);
+            }
+            if count > 1 && select::item(ui, text.remove_example, false).clicked() {
+                desk.find(FindAction::RemoveExample);
+            }
+            if select::item(ui, text.open_examples, false).clicked() {
+                desk.find(FindAction::OpenExamples);
+            }
+        });
+}

@@ -1,0 +1,439 @@
+//! The right side of the Find view: how far it is, the loss, the output and the rows.
+
+use std::time::Duration;
+
+use eframe::egui::text::{LayoutJob, TextFormat};
+use eframe::egui::{
+    self, Align, Align2, Layout, Popup, PopupCloseBehavior, Rect, ScrollArea, Sense, Stroke, Ui, UiBuilder, pos2, vec2,
+};
+use softprefix_core::protocol::learn::{LearnEnd, LearnFrame};
+
+use crate::model::{ExportForm, LearnOff, Nearest, Problem, Reproduced};
+use crate::panels::desk::Desk;
+use crate::panels::module_card;
+use crate::theme::{self, Palette};
+use crate::views::button::Button;
+use crate::views::icon::Icon;
+use crate::views::learned_rows::{LearnedRow, LearnedRows};
+use crate::views::loss::{Level, LossPlot};
+use crate::views::progress::progress;
+use crate::views::status::Status;
+use crate::views::{paint, select};
+use crate::workbench::FindAction;
+use crate::workbench::find::{FindStage, Finder};
+
+/// Height of the head of a card.
+const HEAD: f32 = 40.0;
+/// Least heights of the upper cards and of the rows; below them the view scrolls.
+const UPPER_LEAST: f32 = 240.0;
+const ROWS_LEAST: f32 = 220.0;
+
+pub fn show(ui: &mut Ui, desk: &mut Desk<'_>, height: f32, wrong: bool) {
+    let top = ui.cursor().top();
+    head(ui, desk, wrong);
+    trouble(ui, desk);
+    ui.add_space(theme::GAP);
+    let room = height - (ui.cursor().top() - top) - theme::GAP;
+    let upper = (room * 0.54).max(UPPER_LEAST);
+    let lower = (room - upper).max(ROWS_LEAST);
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), upper), Sense::hover());
+    let half = (rect.width() - theme::GAP) / 2.0;
+    loss(ui, desk, rect.with_max_x(rect.left() + half));
+    output(ui, desk, rect.with_min_x(rect.right() - half));
+    ui.add_space(theme::GAP);
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), lower), Sense::hover());
+    rows(ui, desk, rect);
+}
+
+/// Verdict, progress, and the buttons.
+fn head(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
+    let palette = Palette::of(ui);
+    let text = desk.find_text();
+    let find = &desk.bench.find;
+    let off = desk.bench.why_not_learn().or(wrong.then_some(LearnOff::WrongField));
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 72.0), Sense::hover());
+    let right = Rect::from_min_max(
+        pos2(rect.left(), rect.top() + 16.0),
+        pos2(rect.right(), rect.top() + 56.0),
+    );
+    let mut right = ui.new_child(
+        UiBuilder::new()
+            .id_salt("find buttons")
+            .max_rect(right)
+            .layout(Layout::right_to_left(Align::Center)),
+    );
+    right.spacing_mut().item_spacing.x = 8.0;
+    buttons(&mut right, desk, off.as_ref());
+    let left = rect.with_max_x(right.min_rect().left() - 16.0);
+    let mut left = ui.new_child(
+        UiBuilder::new()
+            .id_salt("find verdict")
+            .max_rect(left)
+            .layout(Layout::top_down(Align::Min)),
+    );
+    let ui = &mut left;
+    ui.spacing_mut().item_spacing.y = 6.0;
+    let Some((first, last)) = find
+        .learning()
+        .and_then(|learning| Some((learning.frames.first()?, learning.last()?)))
+    else {
+        let words = match (find.stage, off) {
+            (FindStage::Idle, Some(off)) => (text.off)(&off),
+            (FindStage::Idle, None) => text.ready.to_owned(),
+            (FindStage::Stopping, _) => text.stopping.to_owned(),
+            _ => text.starting.to_owned(),
+        };
+        ui.label(paint::words(words, theme::BODY, palette.text2));
+        return;
+    };
+    let best = &last.best.loss;
+    let verdict = (text.verdict)(find.reproduced(), best, first.loss.likelihood, best.likelihood);
+    let galley = paint::cut_to(
+        ui,
+        &verdict,
+        theme::VERDICT.semibold(),
+        palette.text,
+        ui.available_width(),
+    );
+    ui.add(egui::Label::new(galley));
+    progress(
+        ui,
+        Some(last.step as f32 / last.steps.max(1) as f32),
+        &step_words(desk, find, last),
+    );
+}
+
+/// How far it is, and how it ended.
+fn step_words(desk: &Desk<'_>, find: &Finder, last: &LearnFrame) -> String {
+    let text = desk.find_text();
+    let left = match find.stage {
+        FindStage::Learning if last.step > 0 => {
+            let each = last.elapsed_ms / last.step as f64;
+            Some(Duration::from_secs_f64(
+                (each * last.steps.saturating_sub(last.step) as f64 / 1000.0).clamp(0.0, 1e6),
+            ))
+        }
+        _ => None,
+    };
+    let mut words = (text.step)(last.step, last.steps, left);
+    let mut add = |more: &str| words = format!("{words}{}{more}", desk.text.comma);
+    match (find.stage, last.end) {
+        (FindStage::Stopping, _) => add(text.stopping),
+        (_, Some(end)) => add((text.ended)(end)),
+        (FindStage::Idle, None) => add(text.interrupted),
+        _ => {}
+    }
+    if last.loss.divergence > 0.0 {
+        add(&(text.divergence)(last.best.loss.divergence));
+    }
+    if last.taken_back > 0 {
+        add(&(text.taken_back)(last.taken_back));
+    }
+    words
+}
+
+/// From right to left: what is done with the rows, and learning.
+fn buttons(ui: &mut Ui, desk: &mut Desk<'_>, off: Option<&LearnOff>) {
+    let text = desk.find_text();
+    let find = &desk.bench.find;
+    let large = theme::CONTROL_LARGE;
+    let (busy, found) = (find.is_busy(), find.found().is_some());
+    if found {
+        if ui.add(Button::ink(text.use_in_tune).height(large)).clicked() {
+            desk.find(FindAction::UseInTune);
+        }
+        export(ui, desk);
+    }
+    if busy {
+        let button = Button::outlined(text.stop).icon(Icon::Stop).height(large);
+        if ui.add_enabled(find.stage != FindStage::Stopping, button).clicked() {
+            desk.find(FindAction::Stop);
+        }
+        return;
+    }
+    let button = match found {
+        true => Button::outlined(text.again).height(large),
+        false => Button::ink(text.start).icon(Icon::Run).height(large),
+    };
+    let response = ui.add_enabled(off.is_none(), button);
+    if let Some(off) = off {
+        response.clone().on_disabled_hover_text((text.off)(off));
+    }
+    if response.clicked() {
+        desk.find(FindAction::Start);
+    }
+}
+
+pub(super) fn export(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let text = desk.find_text();
+    let button = Button::quiet(text.export)
+        .name(text.export_named)
+        .height(theme::CONTROL_LARGE)
+        .trailing(Icon::ChevronDown);
+    let response = ui.add_enabled(!desk.bench.file.asking, button);
+    let export_as = desk.prefix_text().export_as;
+    Popup::menu(&response)
+        .close_behavior(PopupCloseBehavior::CloseOnClick)
+        .accessible_name(text.export_named)
+        .show(|ui| {
+            select::as_wide_as(ui, ExportForm::ALL.map(export_as));
+            for form in ExportForm::ALL {
+                if select::item(ui, export_as(form), false).clicked() {
+                    desk.find(FindAction::Export(form));
+                }
+            }
+        });
+}
+
+/// A failure, or why the button is disabled.
+fn trouble(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let text = desk.find_text();
+    let find = &desk.bench.find;
+    let (status, words) = match (&find.trouble, find.learning().and_then(|learning| learning.last())) {
+        (Some(problem), _) => (Status::Broken, problem.whole(desk.bench.settings.language)),
+        (None, Some(last))
+            if last.end == Some(LearnEnd::NotReached) && find.reproduced().is_some_and(|found| !found.is_whole()) =>
+        {
+            (Status::Warning, text.not_converged.to_owned())
+        }
+        // Earlier rows are shown, so that the head has no room for the reason.
+        (None, Some(_)) if !find.is_busy() => match desk.bench.why_not_learn() {
+            Some(off) => (Status::Warning, (text.off)(&off)),
+            None => return,
+        },
+        _ => return,
+    };
+    let can_dismiss = find.trouble.is_some();
+    notice(ui, desk, status, words, can_dismiss);
+}
+
+/// A failure of Choose or Search.
+pub(super) fn trouble_of(ui: &mut Ui, desk: &mut Desk<'_>, trouble: Option<&Problem>) {
+    if let Some(problem) = trouble {
+        let words = problem.whole(desk.bench.settings.language);
+        notice(ui, desk, Status::Broken, words, true);
+    }
+}
+
+fn notice(ui: &mut Ui, desk: &mut Desk<'_>, status: Status, words: String, can_dismiss: bool) {
+    let palette = Palette::of(ui);
+    ui.add_space(8.0);
+    module_card::with_mark(ui, status, |ui| {
+        ui.label(paint::words(words, theme::BODY, palette.text));
+        if can_dismiss && ui.add(Button::quiet(desk.text.dismiss).small()).clicked() {
+            desk.find(FindAction::DismissTrouble);
+        }
+    });
+}
+
+/// A card with a title and a remark; answers the room inside.
+pub(super) fn card(ui: &Ui, rect: Rect, title: &str, remark: &str, right: &str) -> Rect {
+    let palette = Palette::of(ui);
+    let radius = egui::CornerRadius::same(theme::RADIUS_CARD);
+    let outline = Stroke::new(1.0, palette.line);
+    let painter = ui.painter();
+    painter.rect(rect, radius, palette.panel, outline, egui::StrokeKind::Inside);
+    let head = rect.with_max_y(rect.top() + HEAD);
+    painter.hline(rect.x_range(), head.bottom(), outline);
+    let at = pos2(head.left() + theme::PADDING, head.center().y);
+    let placed = paint::text(
+        painter,
+        at,
+        Align2::LEFT_CENTER,
+        title,
+        theme::BODY.semibold(),
+        palette.text,
+    );
+    let right_at = pos2(head.right() - theme::PADDING, head.center().y);
+    let right = paint::text(
+        painter,
+        right_at,
+        Align2::RIGHT_CENTER,
+        right,
+        theme::CAPTION.regular(),
+        palette.text3,
+    );
+    let room = right.left() - placed.right() - 20.0;
+    let remark = paint::cut_to(ui, remark, theme::CAPTION.regular(), palette.text3, room.max(0.0));
+    paint::place(
+        painter,
+        pos2(placed.right() + 10.0, head.center().y),
+        Align2::LEFT_CENTER,
+        remark,
+    );
+    rect.with_min_y(head.bottom()).shrink(12.0)
+}
+
+fn loss(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
+    let text = desk.find_text();
+    let inside = card(ui, rect, text.loss, text.loss_unit, "");
+    let Some(learning) = desk
+        .bench
+        .find
+        .learning()
+        .filter(|learning| !learning.frames.is_empty())
+    else {
+        return empty(ui, inside, text.loss_empty);
+    };
+    let request = &learning.plan.request;
+    let at = |frame: &LearnFrame| frame.step as f64;
+    let losses: Vec<(f64, f64)> = learning
+        .frames
+        .iter()
+        .map(|frame| (at(frame), frame.loss.likelihood))
+        .collect();
+    let held_out: Vec<(f64, f64)> = learning
+        .frames
+        .iter()
+        .filter_map(|frame| Some((at(frame), frame.loss.held_out?)))
+        .collect();
+    let references = learning.references();
+    let by_target = request.instruction.as_ref() == request.examples.first().map(|example| &example.target);
+    let instruction = if by_target {
+        text.line_target
+    } else {
+        text.line_instruction
+    };
+    let levels: Vec<Level<'_>> = references
+        .into_iter()
+        .flat_map(|told| {
+            [
+                Some((text.line_plain, told.plain)),
+                told.instruction.map(|loss| (instruction, loss)),
+            ]
+        })
+        .flatten()
+        .map(|(name, loss)| Level { name, loss })
+        .collect();
+    let last = losses.last().map_or(0.0, |(_, loss)| *loss);
+    let plot = LossPlot {
+        name: text.loss,
+        loss: &losses,
+        held_out: &held_out,
+        held_out_name: (text.line_held_out)(request.held_out.len()),
+        levels: &levels,
+        steps: learning.frames.last().map_or(0, |frame| frame.steps),
+        spoken: &format!("{last:.3}"),
+    };
+    let mut inner = ui.new_child(UiBuilder::new().id_salt("loss").max_rect(inside));
+    plot.show(&mut inner);
+}
+
+fn output(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
+    let palette = Palette::of(ui);
+    let text = desk.find_text();
+    let find = &desk.bench.find;
+    let record = find.output();
+    let step = record
+        .and_then(Finder::step_of)
+        .map(text.output_step)
+        .unwrap_or_default();
+    let cut = match record.and_then(|record| record.answer()) {
+        Some(answer) if !record.is_some_and(|record| record.is_complete()) || answer.text.is_empty() => text.cut_off,
+        _ => "",
+    };
+    let inside = card(ui, rect, text.output, cut, &step);
+    inset(ui, inside.expand(11.0), true);
+    let Some(said) = record.and_then(|record| record.text()) else {
+        let words = match find.is_busy() {
+            true => text.output_waiting,
+            false => text.output_empty,
+        };
+        return empty(ui, inside, words);
+    };
+    let marked = find.reproduced().map_or(0, |found: Reproduced| found.bytes);
+    let (same, rest) = said.split_at_checked(marked).unwrap_or(("", said));
+    let plain = TextFormat {
+        font_id: theme::CARD_TITLE.regular(),
+        line_height: Some(25.0),
+        color: palette.text,
+        ..TextFormat::default()
+    };
+    let mut job = LayoutJob::default();
+    job.wrap.max_width = inside.width();
+    job.append(
+        same,
+        0.0,
+        TextFormat {
+            background: theme::faded(palette.prefix_fill, palette.mark_tint),
+            underline: Stroke::new(2.0, palette.prefix_fill),
+            ..plain.clone()
+        },
+    );
+    job.append(rest, 0.0, plain);
+    let mut inner = ui.new_child(UiBuilder::new().id_salt("current output").max_rect(inside));
+    ScrollArea::vertical()
+        .id_salt("current output")
+        .auto_shrink(false)
+        .show(&mut inner, |ui| {
+            ui.add(egui::Label::new(job).selectable(true));
+        });
+}
+
+fn rows(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
+    let text = desk.find_text();
+    let find = &desk.bench.find;
+    let step = find
+        .rows
+        .as_ref()
+        .and_then(|rows| rows.step())
+        .map(text.output_step)
+        .unwrap_or_default();
+    let inside = card(ui, rect, text.rows, text.rows_about, &step);
+    let Some(found) = &find.rows else {
+        return empty(ui, inside, text.rows_empty);
+    };
+    let nearest = |row: usize| match &found.nearest {
+        Nearest::Known(rows) => match rows.get(row).and_then(|row| row.first()) {
+            // A doubtful neighbour's text would be taken for the row's meaning.
+            Some(one) if one.is_doubtful() => format!("– {:.2}", one.cosine),
+            Some(one) => format!("{} {:.2}", one.text.trim().escape_debug(), one.cosine),
+            None => "–".to_owned(),
+        },
+        _ => String::new(),
+    };
+    let rows: Vec<LearnedRow> = found
+        .card
+        .norms
+        .iter()
+        .enumerate()
+        .map(|(row, norm)| LearnedRow {
+            norm: *norm,
+            nearest: nearest(row),
+        })
+        .collect();
+    let percentile = |wanted: u8| {
+        let vocabulary = desk.bench.vocabulary.as_ref()?;
+        let found = vocabulary.percentiles.iter().find(|(percent, _)| *percent == wanted);
+        found.map(|(_, norm)| *norm)
+    };
+    let spoken: Vec<&str> = rows.iter().map(|row| row.nearest.as_str()).collect();
+    let bars = LearnedRows {
+        name: text.rows,
+        spoken: &spoken.join(", "),
+        rows: &rows,
+        band: percentile(1).zip(percentile(99)),
+        band_name: text.band,
+    };
+    let mut inner = ui.new_child(UiBuilder::new().id_salt("learned rows").max_rect(inside));
+    bars.show(&mut inner);
+}
+
+/// Fills the place of a text in a card; at its bottom with the card's corners.
+pub(super) fn inset(ui: &Ui, area: Rect, at_bottom: bool) {
+    let radius = if at_bottom { theme::RADIUS_CARD - 1 } else { 0 };
+    let corners = egui::CornerRadius {
+        sw: radius,
+        se: radius,
+        ..egui::CornerRadius::ZERO
+    };
+    ui.painter().rect_filled(area, corners, Palette::of(ui).inset);
+}
+
+/// What an empty card says.
+pub(super) fn empty(ui: &mut Ui, inside: Rect, words: &str) {
+    let palette = Palette::of(ui);
+    let area = inside.shrink2(vec2(4.0, 8.0));
+    let mut inner = ui.new_child(UiBuilder::new().id_salt(words).max_rect(area));
+    inner.label(paint::words(words, theme::BODY, palette.text3));
+}

@@ -1,0 +1,202 @@
+//! Search in the Find view: how far it is, the scores, the best output and the best runs.
+
+use eframe::egui::{self, Align, Layout, Rect, ScrollArea, Sense, Ui, UiBuilder, pos2, vec2};
+use softprefix_core::experiment::RunEnd;
+
+use super::results::{card, empty, export, inset, trouble_of};
+use crate::panels::desk::Desk;
+use crate::theme::{self, Palette};
+use crate::views::button::Button;
+use crate::views::icon::Icon;
+use crate::views::paint;
+use crate::views::progress::progress;
+use crate::views::scores::ScorePlot;
+use crate::workbench::FindAction;
+
+/// Height of the list of the best runs, and the least height of the cards above it.
+const BEST: f32 = 184.0;
+const LEAST: f32 = 240.0;
+/// Runs in that list.
+const LISTED: usize = 20;
+
+/// Shows the centre of the view.
+pub fn show(ui: &mut Ui, desk: &mut Desk<'_>, height: f32, wrong: bool) {
+    let top = ui.cursor().top();
+    head(ui, desk, wrong);
+    let trouble = desk.bench.find.searcher.trouble.clone();
+    trouble_of(ui, desk, trouble.as_ref());
+    ui.add_space(theme::GAP);
+    let room = height - (ui.cursor().top() - top) - theme::GAP - BEST;
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), room.max(LEAST)), Sense::hover());
+    let half = (rect.width() - theme::GAP) / 2.0;
+    scores(ui, desk, rect.with_max_x(rect.left() + half));
+    best(ui, desk, rect.with_min_x(rect.right() - half));
+    ui.add_space(theme::GAP);
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), BEST), Sense::hover());
+    runs(ui, desk, rect);
+}
+
+/// Verdict, progress, and the buttons.
+fn head(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
+    let palette = Palette::of(ui);
+    let text = desk.find_text();
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 72.0), Sense::hover());
+    let right = Rect::from_min_max(
+        pos2(rect.left(), rect.top() + 16.0),
+        pos2(rect.right(), rect.top() + 56.0),
+    );
+    let mut right = ui.new_child(
+        UiBuilder::new()
+            .id_salt("search buttons")
+            .max_rect(right)
+            .layout(Layout::right_to_left(Align::Center)),
+    );
+    right.spacing_mut().item_spacing.x = 8.0;
+    buttons(&mut right, desk, wrong);
+    let left = rect.with_max_x(right.min_rect().left() - 16.0);
+    let mut left = ui.new_child(
+        UiBuilder::new()
+            .id_salt("search verdict")
+            .max_rect(left)
+            .layout(Layout::top_down(Align::Min)),
+    );
+    let ui = &mut left;
+    ui.spacing_mut().item_spacing.y = 6.0;
+    let searcher = &desk.bench.find.searcher;
+    let runs = searcher.scored().count();
+    let Some((_, best)) = searcher.best() else {
+        let words = match (searcher.is_busy, desk.bench.why_not_search()) {
+            (true, _) => text.starting.to_owned(),
+            (false, Some(off)) => (text.search_off)(&off),
+            (false, None) => text.search_ready.to_owned(),
+        };
+        ui.label(paint::words(words, theme::BODY, palette.text2));
+        return;
+    };
+    let verdict = (text.search_verdict)(best.total, runs);
+    let room = ui.available_width();
+    let galley = paint::cut_to(ui, &verdict, theme::VERDICT.semibold(), palette.text, room);
+    ui.add(egui::Label::new(galley));
+    let total = searcher.progress.total.max(1);
+    let words = match (&searcher.end, searcher.is_busy, searcher.is_stopping) {
+        (_, true, true) => text.stopping.to_owned(),
+        (_, true, false) => (text.search_progress)(searcher.progress.finished, total, searcher.left()),
+        (Some(RunEnd::Interrupted { error }), ..) => error.clone(),
+        (Some(RunEnd::Cancelled), ..) => text.search_cancelled.to_owned(),
+        (Some(RunEnd::NoEffect), ..) => text.search_no_effect.to_owned(),
+        (Some(RunEnd::Complete) | None, ..) => text.search_complete.to_owned(),
+    };
+    let done = match searcher.is_busy {
+        true => searcher.progress.finished as f32 / total as f32,
+        false => 1.0,
+    };
+    progress(ui, Some(done), &words);
+}
+
+/// From right to left: what is done with the best prefix, and searching.
+fn buttons(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
+    let text = desk.find_text();
+    let large = theme::CONTROL_LARGE;
+    let off = desk.bench.why_not_search();
+    let has_found = desk.bench.found_prefix().is_some();
+    if has_found {
+        if ui.add(Button::ink(text.use_in_tune).height(large)).clicked() {
+            desk.find(FindAction::UseInTune);
+        }
+        export(ui, desk);
+    }
+    let searcher = &desk.bench.find.searcher;
+    if searcher.is_busy {
+        let button = Button::outlined(text.stop).icon(Icon::Stop).height(large);
+        if ui.add_enabled(!searcher.is_stopping, button).clicked() {
+            desk.find(FindAction::Stop);
+        }
+        return;
+    }
+    let possible = off.is_none() && !wrong && !desk.bench.find.is_any_busy();
+    let button = match has_found {
+        true => Button::outlined(text.search_again).height(large),
+        false => Button::ink(text.search_start).icon(Icon::Run).height(large),
+    };
+    let response = ui.add_enabled(possible, button);
+    if let Some(off) = off {
+        response.clone().on_disabled_hover_text((text.search_off)(&off));
+    }
+    if response.clicked() {
+        desk.find(FindAction::Start);
+    }
+}
+
+fn scores(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
+    let text = desk.find_text();
+    let inside = card(ui, rect, text.scores, text.scores_about, "");
+    let searcher = &desk.bench.find.searcher;
+    let scores: Vec<f64> = searcher.scored().map(|(_, score)| score.total).collect();
+    if scores.is_empty() {
+        return empty(ui, inside, text.scores_empty);
+    }
+    let best = searcher.best().map_or(f64::NAN, |(_, score)| score.total);
+    let plot = ScorePlot {
+        name: text.scores,
+        scores: &scores,
+        budget: searcher.progress.total.max(scores.len()),
+        spoken: &format!("{best:.3}"),
+    };
+    let mut inner = ui.new_child(UiBuilder::new().id_salt("scores").max_rect(inside));
+    plot.show(&mut inner);
+}
+
+/// The best output, with its score in words.
+fn best(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
+    let palette = Palette::of(ui);
+    let text = desk.find_text();
+    let searcher = &desk.bench.find.searcher;
+    let best = searcher
+        .best()
+        .map(|(record, score)| (record.output().to_owned(), score));
+    let parts = best
+        .as_ref()
+        .map(|(_, score)| (text.score_parts)(score))
+        .unwrap_or_default();
+    let inside = card(ui, rect, text.best_output, &parts, "");
+    inset(ui, inside.expand(11.0), true);
+    let Some((words, _)) = best else {
+        return empty(ui, inside, text.best_empty);
+    };
+    let mut inner = ui.new_child(UiBuilder::new().id_salt("best output").max_rect(inside));
+    ScrollArea::vertical()
+        .id_salt("best output")
+        .auto_shrink(false)
+        .show(&mut inner, |ui| {
+            let label = egui::Label::new(paint::words(words, theme::CARD_TITLE, palette.text));
+            ui.add(label.selectable(true));
+        });
+}
+
+/// The best runs, the best first.
+fn runs(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
+    let palette = Palette::of(ui);
+    let text = desk.find_text();
+    let inside = card(ui, rect, text.best_runs, "", "");
+    let mut all: Vec<(f64, String)> = (desk.bench.find.searcher.scored())
+        .map(|(record, score)| (score.total, record.output().replace('\n', " ")))
+        .collect();
+    if all.is_empty() {
+        return empty(ui, inside, text.scores_empty);
+    }
+    all.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut inner = ui.new_child(UiBuilder::new().id_salt("best runs").max_rect(inside));
+    ScrollArea::vertical()
+        .id_salt("best runs")
+        .auto_shrink(false)
+        .show(&mut inner, |ui| {
+            for (score, words) in all.iter().take(LISTED) {
+                ui.horizontal(|ui| {
+                    ui.label(paint::figures(format!("{score:7.3}"), theme::CAPTION, palette.text2));
+                    let room = ui.available_width();
+                    let galley = paint::cut_to(ui, words, theme::BODY.regular(), palette.text, room);
+                    ui.add(egui::Label::new(galley));
+                });
+            }
+        });
+}

@@ -1,0 +1,263 @@
+//! Learning a prefix, for window and shell: the best rows so far are always in a file, which survives the module and this process. Also
+//! reads files of examples and prompts.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use softprefix_core::client::{self, Task};
+use softprefix_core::experiment::{LearnPlan, ModuleIdentity};
+use softprefix_core::prefix::files::{self, FileError};
+use softprefix_core::prefix::{Learned, LearnedBy, PrefixStore, SoftPrefix, decode};
+use softprefix_core::protocol::learn::{Example, LearnFrame};
+
+use crate::errors::{self, broken, prefix_store_problem, problem_of, sentence};
+use crate::model::{Problem, ProblemKind, Said};
+
+/// Maximum size of a file of examples or prompts.
+const LARGEST: u64 = 8 << 20;
+/// Maximum number of invalid lines that a message names.
+const NAMED: usize = 10;
+
+/// The best rows so far, which are saved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Best {
+    pub rows: SoftPrefix,
+    pub learned: Learned,
+}
+
+/// A prefix that is being learned. Dropping it cancels learning.
+pub struct Learner {
+    learning: client::Learning,
+    plan: LearnPlan,
+    module: ModuleIdentity,
+    file: PathBuf,
+    store: Option<PrefixStore>,
+    settings: Option<LearnedBy>,
+    best: Option<Best>,
+}
+
+impl Learner {
+    /// Starts on a task of the module. The best rows are written to `file`; the last ones are put into `store`, so that a record of a run
+    /// with them can be repeated.
+    ///
+    /// # Errors
+    /// If the unit cannot learn, or the connection is lost.
+    pub fn begin(
+        task: &Task,
+        plan: LearnPlan,
+        module: ModuleIdentity,
+        file: PathBuf,
+        store: Option<PrefixStore>,
+    ) -> Result<Self, Problem> {
+        let learning = task.learn(&plan.request).map_err(|error| problem_of(&error))?;
+        Ok(Self {
+            learning,
+            plan,
+            module,
+            file,
+            store,
+            settings: None,
+            best: None,
+        })
+    }
+
+    /// Returns the best rows so far.
+    pub fn best(&self) -> Option<&Best> {
+        self.best.as_ref()
+    }
+
+    /// Returns the unit's next frame; `None` after the last. Cancel safe. Show a frame only after [`Learner::keep`] has returned.
+    ///
+    /// # Errors
+    /// Errors of the unit and of the connection.
+    pub async fn hear(&mut self) -> Result<Option<LearnFrame>, Problem> {
+        self.learning.next().await.map_err(|error| problem_of(&error))
+    }
+
+    /// Writes the frame's rows, if it has any, to the file; returns the frame without them. Not cancel safe.
+    ///
+    /// # Errors
+    /// If the rows are invalid, or the file cannot be written.
+    pub async fn keep(&mut self, mut frame: LearnFrame) -> Result<LearnFrame, Problem> {
+        self.settings = frame.settings.or(self.settings);
+        let Some(field) = frame.best.rows.take() else {
+            return Ok(frame);
+        };
+        let rows = decode(&field, self.module.hidden_size)
+            .map_err(|error| Problem::new(ProblemKind::Module, sentence(&error.to_string()), ""))?;
+        let learned = self.plan.learned(self.settings, &self.module, &frame);
+        let best = Best { rows, learned };
+        let (file, store, kept) = (self.file.clone(), self.store.clone(), best.clone());
+        let last = frame.finish;
+        let write = move || write(&kept, &file, store.as_ref().filter(|_| last));
+        tokio::task::spawn_blocking(write).await.map_err(broken)??;
+        self.best = Some(best);
+        Ok(frame)
+    }
+
+    /// Asks the unit to stop: its last frame then has the best rows so far.
+    ///
+    /// # Errors
+    /// If the connection is closed.
+    pub fn stop(&self) -> Result<(), Problem> {
+        self.learning.stop().map_err(|error| problem_of(&error))
+    }
+}
+
+fn write(best: &Best, file: &Path, store: Option<&PrefixStore>) -> Result<(), Problem> {
+    files::export_safetensors(&best.rows, file, Some(&best.learned.note())).map_err(|error| unwritten(file, &error))?;
+    match store {
+        Some(store) => store
+            .put(&best.rows)
+            .map(drop)
+            .map_err(|error| prefix_store_problem(&error)),
+        None => Ok(()),
+    }
+}
+
+fn unwritten(file: &Path, error: &FileError) -> Problem {
+    match error {
+        FileError::Unwritable { detail, .. } => errors::cannot_write(file, &std::io::Error::other(detail.clone())),
+        error => Problem::new(ProblemKind::File, sentence(&error.to_string()), ""),
+    }
+}
+
+/// Reads a file of examples or prompts.
+///
+/// # Errors
+/// If it cannot be read, or is too large.
+pub fn text_of(path: &Path) -> Result<String, Problem> {
+    softprefix_core::files::read_text(path, LARGEST).map_err(|error| errors::cannot_read(path, &error))
+}
+
+/// Reads a file of examples, one per line.
+///
+/// # Errors
+/// If it cannot be read, or has invalid lines, which are named by their numbers.
+pub fn examples(path: &Path) -> Result<Vec<Example>, Problem> {
+    let text = text_of(path)?;
+    let (mut found, mut faults) = (Vec::new(), Vec::new());
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        match example(line) {
+            Ok(example) => found.push(example),
+            Err(why) => faults.push((number + 1, why)),
+        }
+    }
+    let file = path.display();
+    match faults.first() {
+        Some((_, why)) => {
+            let numbers: Vec<String> = faults
+                .iter()
+                .take(NAMED)
+                .map(|(number, _)| number.to_string())
+                .collect();
+            let more = faults.len().saturating_sub(NAMED);
+            let (lines, and_more) = match (faults.len(), more) {
+                (1, _) => ("line", String::new()),
+                (_, 0) => ("lines", String::new()),
+                (_, more) => ("lines", format!(" and {more} more")),
+            };
+            let Said { en, ja } = why;
+            let and_more_ja = if more > 0 {
+                format!("、ほか {more} 行")
+            } else {
+                String::new()
+            };
+            Err(Problem::new(
+                ProblemKind::File,
+                Said::new(
+                    format!(
+                        "{file}: {lines} {}{and_more} cannot be used ({en}).",
+                        numbers.join(", ")
+                    ),
+                    format!("{file}：{} 行目{and_more_ja}は使えません（{ja}）。", numbers.join("、")),
+                ),
+                Said::new(
+                    "Each line is {\"prompt\": \"...\", \"target\": \"...\"}.",
+                    "各行を {\"prompt\": \"...\", \"target\": \"...\"} の形にしてください。",
+                ),
+            ))
+        }
+        None if found.is_empty() => Err(Problem::new(
+            ProblemKind::File,
+            Said::new(format!("{file} has no examples."), format!("{file} に例がありません。")),
+            Said::new(
+                "Write a line {\"prompt\": \"...\", \"target\": \"...\"} for each.",
+                "例ごとに {\"prompt\": \"...\", \"target\": \"...\"} の行を書いてください。",
+            ),
+        )),
+        None => Ok(found),
+    }
+}
+
+/// Parses an example.
+fn example(line: &str) -> Result<Example, Said> {
+    #[derive(Deserialize)]
+    struct Line {
+        prompt: String,
+        target: String,
+    }
+    match serde_json::from_str(line) {
+        Ok(Line { prompt, target }) if !prompt.trim().is_empty() && !target.trim().is_empty() => {
+            Ok(Example { prompt, target })
+        }
+        Ok(_) => Err(Said {
+            en: "an empty prompt or target".to_owned(),
+            ja: "プロンプトか目標の出力が空です".to_owned(),
+        }),
+        Err(error) => Err(Said {
+            en: error.to_string(),
+            ja: error.to_string(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Language;
+
+    #[test]
+    fn every_broken_line_of_an_examples_file_is_named_by_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("examples.jsonl");
+        let good = "{\"prompt\": \"a\", \"target\": \"b\"}";
+        let told = |text: String| {
+            std::fs::write(&path, text).unwrap();
+            examples(&path).map_err(|problem| [Language::English, Language::Japanese].map(|of| problem.whole(of)))
+        };
+        assert_eq!(told(format!("{good}\n\n{good}\n")).unwrap().len(), 2);
+        let [en, ja] = told(format!("{good}\nnot json\n{good}\n{{\"prompt\": \"a\"}}\n")).unwrap_err();
+        assert!(
+            en.contains("lines 2, 4 cannot be used") && ja.contains("2、4 行目"),
+            "{en} {ja}"
+        );
+        let [en, _] = told("{\"prompt\": \"a\", \"target\": \" \"}\n".into()).unwrap_err();
+        assert!(en.contains("line 1 cannot be used (an empty prompt"), "{en}");
+        let [en, _] = told("what\n".repeat(14)).unwrap_err();
+        assert!(en.contains("9, 10 and 4 more cannot"), "{en}");
+        let [en, ja] = told("\n".into()).unwrap_err();
+        assert!(en.contains("has no examples") && ja.contains("例がありません"), "{en}");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_the_name_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let best = Best {
+            rows: SoftPrefix::from_f32(2, &[0.5; 4], softprefix_core::prefix::Rounding::default()).unwrap(),
+            learned: serde_json::from_value(serde_json::json!({
+                "objective": "", "examples": 1, "preserved": 0, "data_sha256": "", "first_prompt": "", "first_target": "",
+                "init": "target", "seed": 0, "steps_asked": 1, "step": 0, "loss": 1.0, "likelihood": 1.0, "matched": 0,
+                "wanted": 1, "model": "m",
+            }))
+            .unwrap(),
+        };
+        let nowhere = folder.path().join("gone").join("rows.safetensors");
+        let problem = write(&best, &nowhere, None).unwrap_err();
+        assert_eq!(problem.kind, ProblemKind::File);
+        assert!(
+            problem.whole(Language::English).contains("rows.safetensors"),
+            "{problem}"
+        );
+    }
+}

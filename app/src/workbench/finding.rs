@@ -1,0 +1,451 @@
+//! What the user does in the Find view, and how a found prefix comes into Tune.
+
+use softprefix_core::experiment::{Entry, Generation, Past, Record, RunEvent};
+use softprefix_core::prefix::{IdentityCard, Rounding};
+use softprefix_core::protocol::learn::Example;
+
+use super::find::FindStage;
+use super::library::LibraryState;
+use super::search::{Chooser, Searcher};
+use super::{FindAction, Notice, Tab, Workbench};
+use crate::messages::{FileQuestion, FindEvent, FindRequest, LibraryRequest, Request, SearchStart};
+use crate::model::{
+    Envelope, ExportForm, FindMode, FoundPrefix, FoundRows, ImportedFile, InitChoice, KindChoice, LearnForm, LearnOff,
+    MagnitudeUnit, Nearest, Problem, SearchForm, SearchOff,
+};
+
+impl Workbench {
+    /// Returns why learning cannot start; `None` if it can.
+    pub fn why_not_learn(&self) -> Option<LearnOff> {
+        if self.module.is_busy() {
+            return Some(LearnOff::StillConnecting);
+        }
+        let Some(facts) = self.module.facts() else {
+            return Some(LearnOff::NotConnected);
+        };
+        if !facts.learns {
+            return Some(LearnOff::CannotLearn(facts.identity.unit.clone()));
+        }
+        if self.library.state != LibraryState::Open {
+            return Some(LearnOff::NoHistory);
+        }
+        let form = &self.find.form;
+        for (number, example) in form.examples.iter().enumerate() {
+            if example.prompt.trim().is_empty() {
+                return Some(LearnOff::EmptyPrompt(number + 1));
+            }
+            if example.target.trim().is_empty() {
+                return Some(LearnOff::EmptyTarget(number + 1));
+            }
+        }
+        match form.init {
+            InitChoice::Words if form.words.trim().is_empty() => Some(LearnOff::NoWords),
+            InitChoice::Present if self.prefix.lacks().is_some() => Some(LearnOff::NoPresent),
+            _ => None,
+        }
+    }
+
+    pub(super) fn find_acts(&mut self, action: FindAction) {
+        let find = &mut self.find;
+        match action {
+            FindAction::SetPrompt(prompt) => find.edit(|example| example.prompt = prompt),
+            FindAction::SetTarget(target) => find.edit(|example| example.target = target),
+            FindAction::ShowExample(index) => find.form.shown = index.min(find.form.examples.len().saturating_sub(1)),
+            FindAction::AddExample => {
+                let prompt = find
+                    .form
+                    .example()
+                    .map(|example| example.prompt.clone())
+                    .unwrap_or_default();
+                let target = String::new();
+                find.form.examples.push(Example { prompt, target });
+                find.form.shown = find.form.examples.len() - 1;
+            }
+            FindAction::RemoveExample => {
+                if find.form.examples.len() > 1 && find.form.shown < find.form.examples.len() {
+                    find.form.examples.remove(find.form.shown);
+                    find.form.shown = find.form.shown.min(find.form.examples.len() - 1);
+                    find.form.held_out = find.form.held_out.min(find.form.most_held_out());
+                }
+            }
+            FindAction::OpenExamples => self.ask(FileQuestion::Examples),
+            FindAction::SetHeldOut(count) => find.form.held_out = count.min(find.form.most_held_out()),
+            FindAction::SetInstruction(words) => find.form.instruction = words,
+            FindAction::SetLen(len) => {
+                find.form.len = len.clamp(*LearnForm::LENS.start(), *LearnForm::LENS.end());
+            }
+            FindAction::SetInit(init) => find.form.init = init,
+            FindAction::SetWords(words) => find.form.words = words,
+            FindAction::SetNorm(norm) => find.form.norm = norm,
+            FindAction::SetPreserve(on) => find.form.preserve = on,
+            FindAction::SetSteps(steps) => {
+                find.form.steps = steps.clamp(*LearnForm::STEPS.start(), *LearnForm::STEPS.end());
+            }
+            FindAction::SetSeed(seed) => find.form.seed = seed,
+            FindAction::SetMode(mode) => find.mode = mode,
+            FindAction::SetSearch(form) => find.search_form = form.within_bounds(),
+            FindAction::Start => self.start_finding(),
+            FindAction::Stop => {
+                if find.is_busy() {
+                    match find.mode {
+                        FindMode::Learn => find.stage = FindStage::Stopping,
+                        FindMode::Choose => {}
+                        FindMode::Search => find.searcher.is_stopping = true,
+                    }
+                    self.ask_find(FindRequest::Stop);
+                }
+            }
+            FindAction::Pick(candidate) => self.pick(candidate),
+            FindAction::StepBack(generation) => self.step_back(generation),
+            FindAction::UseInTune => {
+                if let Some(found) = self.found_prefix() {
+                    self.ask_find(FindRequest::Take { found });
+                }
+            }
+            FindAction::Export(form) => self.ask_export_found(form),
+            FindAction::DismissTrouble => {
+                find.trouble = None;
+                find.chooser.trouble = None;
+                find.searcher.trouble = None;
+            }
+        }
+    }
+
+    pub(super) fn ask_find(&mut self, request: FindRequest) {
+        self.outbox.push(Request::Find(request));
+    }
+
+    pub(super) fn start_learning(&mut self) {
+        if self.find.is_any_busy() || self.why_not_learn().is_some() {
+            return;
+        }
+        let plan = Box::new(self.find.form.plan(&self.prompt.system));
+        let init = (self.find.form.init == InitChoice::Present).then(|| self.prefix.recipe());
+        self.find.stage = FindStage::Starting;
+        self.find.trouble = None;
+        self.ask_find(FindRequest::Learn { plan, init });
+    }
+
+    fn ask_export_found(&mut self, form: ExportForm) {
+        let Some(found) = self.found_prefix() else {
+            return;
+        };
+        let (how, len) = match &found {
+            FoundPrefix::Learned(_) => {
+                let len = self.find.learning().map_or(0, |learning| learning.plan.request.len);
+                ("learned", len)
+            }
+            FoundPrefix::Candidate(recipe) => ("chosen", recipe.len),
+        };
+        let suggested = form.file_name(&format!("prefix-{how}-P{len}"));
+        self.ask(FileQuestion::ExportFound { suggested, found, form });
+    }
+
+    /// Reads the examples of the selected file.
+    pub(super) fn read_examples(&mut self, path: std::path::PathBuf) {
+        self.ask_find(FindRequest::ReadExamples(path));
+    }
+
+    /// Exports a prefix to the selected file.
+    pub(super) fn export_found(&mut self, found: FoundPrefix, path: std::path::PathBuf, form: ExportForm) {
+        self.ask_find(FindRequest::Export { found, path, form });
+    }
+
+    /// Shows a learning of the library, with its fields. One that is in progress stays.
+    pub(super) fn open_learning(&mut self, past: Past) {
+        if self.find.stage != FindStage::Idle {
+            return;
+        }
+        self.find.mode = FindMode::Learn;
+        if let Some(learning) = &past.learning {
+            self.find.form.take(&learning.plan);
+        }
+        let experiment = past.experiment.id.clone();
+        self.find.past = Some(past);
+        self.find.rows = None;
+        self.find.trouble = None;
+        self.tab = Tab::Find;
+        if self.find.found().is_some() {
+            self.ask_find(FindRequest::Rows { experiment });
+        }
+    }
+
+    pub(super) fn absorb_find(&mut self, event: FindEvent) {
+        let find = &mut self.find;
+        match event {
+            FindEvent::Began { experiment, plan } => {
+                let id = experiment.id.clone();
+                find.past = Some(Past::new(*experiment));
+                find.add(Entry::Learning { experiment: id, plan });
+                find.rows = None;
+                if find.stage == FindStage::Starting {
+                    find.stage = FindStage::Learning;
+                }
+                self.ask_library(LibraryRequest::List);
+            }
+            FindEvent::Judged(frame) => {
+                if let Some(experiment) = find.past.as_ref().map(|past| past.experiment.id.clone()) {
+                    find.add(Entry::Learned { experiment, frame });
+                }
+            }
+            FindEvent::Said(record) => find.add(Entry::Case(record)),
+            FindEvent::Rows { experiment, rows } => {
+                if find.past.as_ref().is_some_and(|past| past.experiment.id == experiment) {
+                    find.rows = Some(FoundRows {
+                        // The neighbours change little from step to step, so the old ones stay until the new ones arrive.
+                        nearest: match find.rows.take() {
+                            Some(before) if before.card.len == rows.card.len => before.nearest,
+                            _ => Nearest::Pending,
+                        },
+                        ..*rows
+                    });
+                }
+            }
+            FindEvent::Nearest { recipe, nearest } => {
+                if let Some(rows) = find.rows.as_mut().filter(|rows| rows.recipe == recipe) {
+                    rows.nearest = nearest;
+                }
+            }
+            FindEvent::Ended(mode) => self.find_ended(mode, None),
+            FindEvent::Failed(mode, problem) => self.find_ended(mode, Some(problem)),
+            FindEvent::ChooseBegan(_)
+            | FindEvent::Chosen(_)
+            | FindEvent::CandidateText { .. }
+            | FindEvent::Kin(_)
+            | FindEvent::Searched(_) => self.absorb_search(event),
+            FindEvent::Examples(examples) => {
+                find.form.held_out = 0;
+                find.form.shown = 0;
+                find.form.examples = examples;
+            }
+            FindEvent::Taken { file, card } => self.take_learned(file, &card),
+            FindEvent::Exported(path) => self.notice = Some(Notice::Saved(path)),
+            FindEvent::FileFailed(problem) => self.notice = Some(Notice::Problem(problem)),
+        }
+    }
+
+    /// Sets Tune to a found prefix and its prompt: at 1x every row is as it was found.
+    fn take_learned(&mut self, file: ImportedFile, card: &IdentityCard) {
+        let prefix = &mut self.prefix;
+        prefix.kind = KindChoice::Imported;
+        prefix.len = card.len;
+        prefix.rounding = Rounding::default();
+        prefix.imported = Some(file);
+        prefix.unscaled = true;
+        prefix.envelope = Envelope::Flat;
+        let median = self.vocabulary.as_ref().map(|vocabulary| vocabulary.median);
+        if let Some(median) = median.filter(|median| *median > 0.0 && card.min > 0.0) {
+            // A magnitude scales all rows to one norm; the envelope restores each row's own.
+            let factors: Vec<f64> = card.norms.iter().map(|norm| norm / median).collect();
+            prefix.unit = MagnitudeUnit::TokenNorms;
+            prefix.unscaled = false;
+            prefix.magnitude = match factors.as_slice() {
+                [only] => *only,
+                _ => 1.0,
+            };
+            prefix.envelope = match factors.len() {
+                1 => Envelope::Flat,
+                _ => Envelope::of(&factors),
+            };
+        }
+        if let Some(prompt) = self.find.prompt() {
+            (self.prompt.system, self.prompt.user) = (prompt.system, prompt.user);
+            self.prompt.preset = None;
+            self.count();
+            self.refresh_stale();
+        }
+        self.tab = Tab::Tune;
+        self.prefix_changed();
+    }
+}
+
+impl Workbench {
+    /// Returns whether the candidates of Choose are on screen, which keys choose from.
+    pub fn chooses(&self) -> bool {
+        self.tab == Tab::Find && self.find.mode == FindMode::Choose && self.playback.is_none()
+    }
+
+    /// Returns why no candidates can be run in Choose or Search.
+    pub fn why_not_search(&self) -> Option<SearchOff> {
+        if self.module.is_busy() {
+            return Some(SearchOff::StillConnecting);
+        }
+        if self.module.facts().is_none() {
+            return Some(SearchOff::NotConnected);
+        }
+        if self.library.state != LibraryState::Open {
+            return Some(SearchOff::NoHistory);
+        }
+        if self.prompt.user.trim().is_empty() {
+            return Some(SearchOff::EmptyPrompt);
+        }
+        if self.prefix.lacks().is_some() {
+            return Some(SearchOff::NoPrefix);
+        }
+        let objective = self.find.search_form.objective();
+        (self.find.mode == FindMode::Search && objective.check().is_err()).then_some(SearchOff::NoObjective)
+    }
+
+    /// Returns the prefix that is shown in the current mode, which can be used in Tune.
+    pub fn found_prefix(&self) -> Option<FoundPrefix> {
+        let of_record = |record: &Record| {
+            record
+                .case
+                .recipe
+                .clone()
+                .map(|recipe| FoundPrefix::Candidate(Box::new(recipe)))
+        };
+        match self.find.mode {
+            FindMode::Learn => self.find.found().map(|id| FoundPrefix::Learned(id.to_owned())),
+            FindMode::Choose => of_record(self.find.chooser.last_chosen()?),
+            FindMode::Search => of_record(self.find.searcher.best()?.0),
+        }
+    }
+}
+
+impl Workbench {
+    /// Starts the work of the current mode.
+    pub(super) fn start_finding(&mut self) {
+        if self.find.mode == FindMode::Learn {
+            return self.start_learning();
+        }
+        if self.find.is_any_busy() || self.why_not_search().is_some() {
+            return;
+        }
+        let (plan, recipe) = (SearchForm::plan(&self.prompt), self.prefix.recipe());
+        let find = &mut self.find;
+        let settings = find.search_form.settings(find.mode);
+        let start = Box::new(SearchStart { plan, recipe, settings });
+        let request = match find.mode {
+            FindMode::Search => {
+                find.searcher = Searcher {
+                    is_busy: true,
+                    ..Searcher::default()
+                };
+                FindRequest::Search {
+                    start,
+                    objective: Box::new(find.search_form.objective()),
+                    budget: find.search_form.budget,
+                }
+            }
+            _ => {
+                find.chooser = Chooser {
+                    is_busy: true,
+                    ..Chooser::default()
+                };
+                FindRequest::Choose(start)
+            }
+        };
+        self.ask_find(request);
+    }
+
+    /// Chooses a candidate that has a text.
+    pub(super) fn pick(&mut self, candidate: usize) {
+        let chooser = &self.find.chooser;
+        if !chooser.can_pick(candidate) {
+            return;
+        }
+        let candidates = chooser.candidates();
+        let records = candidates.iter().map(|one| one.record.map(|record| record.id.clone()));
+        let records = records.map(Option::unwrap_or_default).collect();
+        let Some(search) = chooser.generation().map(|generation| generation.search.clone()) else {
+            return;
+        };
+        self.choose_next(Generation::picked(search, records, candidate));
+    }
+
+    /// Opens the generation of a number again.
+    pub(super) fn step_back(&mut self, number: u64) {
+        let generations = self.find.chooser.past.iter().flat_map(|past| &past.generations);
+        let wanted = generations
+            .into_iter()
+            .find(|one| one.search.generation() + 1 == number);
+        let Some(search) = wanted.map(|generation| generation.search.clone()) else {
+            return;
+        };
+        self.choose_next(Generation::opened(search));
+    }
+
+    fn choose_next(&mut self, generation: Generation) {
+        // Without a module nothing can follow, so nothing is written either.
+        let can_run = self.module.facts().is_some() && self.library.state == LibraryState::Open;
+        let is_elsewhere = self.find.is_any_busy() && !self.find.chooser.is_busy;
+        let chooser = &mut self.find.chooser;
+        let Some(past) = chooser.past.as_ref().filter(|_| can_run && !is_elsewhere) else {
+            return;
+        };
+        let experiment = past.experiment.id.clone();
+        chooser.is_busy = true;
+        chooser.trouble = None;
+        self.ask_find(FindRequest::ChooseNext {
+            experiment,
+            generation: Box::new(generation),
+        });
+    }
+
+    /// Shows an experiment of choosing or searching; one that is in progress stays.
+    pub(super) fn open_search(&mut self, past: Past) {
+        let find = &mut self.find;
+        let by_objective = past.generations.iter().any(|generation| generation.objective.is_some());
+        match by_objective {
+            true if find.searcher.is_busy => return,
+            true => {
+                find.mode = FindMode::Search;
+                find.searcher.show(past);
+            }
+            false if find.chooser.is_busy => return,
+            false => {
+                find.mode = FindMode::Choose;
+                let experiment = past.experiment.id.clone();
+                find.chooser = Chooser {
+                    past: Some(past),
+                    ..Chooser::default()
+                };
+                self.ask_find(FindRequest::Kin { experiment });
+            }
+        }
+        self.tab = Tab::Find;
+    }
+
+    pub(super) fn absorb_search(&mut self, event: FindEvent) {
+        let chooser = &mut self.find.chooser;
+        match event {
+            FindEvent::ChooseBegan(experiment) => {
+                chooser.past = Some(Past::new(*experiment));
+                self.ask_library(LibraryRequest::List);
+            }
+            FindEvent::Chosen(entry) => chooser.add(*entry),
+            FindEvent::CandidateText { candidate, text } => chooser.text(candidate, &text),
+            FindEvent::Kin(kin) => chooser.kin.extend(kin),
+            FindEvent::Searched(event) => {
+                let began = matches!(*event, RunEvent::Started(_));
+                self.find.searcher.absorb(*event);
+                if began {
+                    self.ask_library(LibraryRequest::List);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The work of a mode has ended.
+    pub(super) fn find_ended(&mut self, mode: FindMode, problem: Option<Problem>) {
+        let find = &mut self.find;
+        match mode {
+            FindMode::Learn => {
+                find.stage = FindStage::Idle;
+                find.trouble = problem;
+            }
+            FindMode::Choose => {
+                find.chooser.is_busy = false;
+                find.chooser.trouble = problem;
+            }
+            FindMode::Search => {
+                find.searcher.is_busy = false;
+                find.searcher.is_stopping = false;
+                find.searcher.trouble = problem.or(find.searcher.trouble.take());
+            }
+        }
+        self.ask_library(LibraryRequest::List);
+    }
+}

@@ -1,0 +1,217 @@
+//! State of Choose and Search in the Find view.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use softprefix_core::experiment::{Entry, Generation, Past, Progress, Record, RunEnd, RunEvent};
+use softprefix_core::prefix::PrefixRecipe;
+use softprefix_core::search::Score;
+
+use crate::model::{Kin, Problem, ProblemKind};
+
+/// Candidates that a user judges.
+#[derive(Default)]
+pub struct Chooser {
+    /// The experiment on screen.
+    pub past: Option<Past>,
+    /// Whether candidates are being run.
+    pub is_busy: bool,
+    pub trouble: Option<Problem>,
+    /// Texts of the running candidates so far.
+    pub(super) texts: Vec<String>,
+    /// Where the chosen prefixes lie, by record.
+    pub(super) kin: HashMap<String, Kin>,
+}
+
+/// A candidate of the generation on screen.
+pub struct Candidate<'a> {
+    pub recipe: PrefixRecipe,
+    /// Its text so far.
+    pub text: &'a str,
+    /// Its record, once it has one with a text.
+    pub record: Option<&'a Record>,
+}
+
+/// A chosen prefix.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Relative {
+    /// The generation in which it was chosen, from 1.
+    pub generation: u64,
+    /// Which of its candidates it was, from 0.
+    pub candidate: usize,
+    pub kin: Option<Kin>,
+}
+
+impl Chooser {
+    /// Returns the generation on screen.
+    pub fn generation(&self) -> Option<&Generation> {
+        self.past.as_ref()?.generations.last()
+    }
+
+    /// Returns the number of the generation on screen, from 1.
+    pub fn number(&self) -> Option<u64> {
+        Some(self.generation()?.search.generation() + 1)
+    }
+
+    /// Returns the candidates on screen.
+    pub fn candidates(&self) -> Vec<Candidate<'_>> {
+        let (Some(past), Some(generation)) = (&self.past, self.generation()) else {
+            return Vec::new();
+        };
+        let candidates = generation.search.candidates().into_iter().enumerate();
+        candidates
+            .map(|(at, recipe)| {
+                let record = record_of(past, &recipe);
+                let text = record.and_then(Record::text);
+                let text = text.or(self.texts.get(at).map(String::as_str)).unwrap_or_default();
+                Candidate { recipe, text, record }
+            })
+            .collect()
+    }
+
+    /// Returns whether a candidate has a text, and can be chosen.
+    pub fn can_pick(&self, candidate: usize) -> bool {
+        let candidates = self.candidates();
+        candidates.get(candidate).is_some_and(|one| one.record.is_some())
+    }
+
+    /// Returns the chosen prefixes, in order.
+    pub fn line(&self) -> Vec<Relative> {
+        let generations = self.past.iter().flat_map(|past| &past.generations);
+        let chosen = generations.filter_map(|generation| {
+            let candidate = generation.best()?;
+            let record = &generation.candidates.get(candidate)?.record;
+            Some(Relative {
+                generation: generation.search.generation() + 1,
+                candidate,
+                kin: self.kin.get(record).copied(),
+            })
+        });
+        chosen.collect()
+    }
+
+    /// Returns the record of the prefix that was chosen last.
+    pub fn last_chosen(&self) -> Option<&Record> {
+        let past = self.past.as_ref()?;
+        let chosen = past.generations.iter().rev().find_map(|generation| {
+            let candidate = generation.candidates.get(generation.best()?)?;
+            Some(&candidate.record)
+        })?;
+        past.records.iter().find(|record| record.id == *chosen)
+    }
+
+    pub(super) fn add(&mut self, entry: Entry) {
+        if let Some(past) = self
+            .past
+            .as_mut()
+            .filter(|past| past.experiment.id == entry.experiment())
+        {
+            if matches!(&entry, Entry::Generation { .. }) {
+                self.texts.clear();
+            }
+            past.add(entry);
+        }
+    }
+
+    pub(super) fn text(&mut self, candidate: usize, text: &str) {
+        if self.texts.len() <= candidate {
+            self.texts.resize(candidate + 1, String::new());
+        }
+        self.texts[candidate].push_str(text);
+    }
+}
+
+fn record_of<'a>(past: &'a Past, recipe: &PrefixRecipe) -> Option<&'a Record> {
+    let mut records = past.records.iter().rev();
+    records.find(|record| record.case.recipe.as_ref() == Some(recipe) && record.text().is_some())
+}
+
+/// A search by an objective.
+#[derive(Default)]
+pub struct Searcher {
+    /// The experiment on screen.
+    pub past: Option<Past>,
+    pub is_busy: bool,
+    /// Whether it was asked to stop.
+    pub is_stopping: bool,
+    pub progress: Progress,
+    /// How the last run ended.
+    pub end: Option<RunEnd>,
+    pub trouble: Option<Problem>,
+    /// Scores by record.
+    pub(super) scores: HashMap<String, Score>,
+}
+
+impl Searcher {
+    /// Returns the records of candidates with their scores, in the order in which they finished.
+    pub fn scored(&self) -> impl Iterator<Item = (&Record, Score)> {
+        let records = self.past.iter().flat_map(|past| past.shown());
+        records.filter_map(|record| Some((record, *self.scores.get(&record.id)?)))
+    }
+
+    /// Returns the best record so far with its score.
+    pub fn best(&self) -> Option<(&Record, Score)> {
+        // The first of equals, as the search itself counts.
+        self.scored()
+            .reduce(|best, next| if next.1.total > best.1.total { next } else { best })
+    }
+
+    /// Returns the time left of a running search.
+    pub fn left(&self) -> Option<Duration> {
+        self.progress.left.filter(|_| self.is_busy)
+    }
+
+    pub(super) fn show(&mut self, past: Past) {
+        let generations = past.generations.iter();
+        let judged = generations.flat_map(|generation| &generation.candidates);
+        self.scores = judged
+            .filter_map(|candidate| Some((candidate.record.clone(), candidate.score?)))
+            .collect();
+        self.past = Some(past);
+        self.end = None;
+        self.trouble = None;
+    }
+
+    pub(super) fn absorb(&mut self, event: RunEvent) {
+        match event {
+            RunEvent::Started(experiment) => {
+                self.scores.clear();
+                self.past = Some(Past::new(*experiment));
+            }
+            RunEvent::CaseFinished(record) => self.add(Entry::Case(record)),
+            RunEvent::Judged {
+                record,
+                score: Some(score),
+                ..
+            } => {
+                self.scores.insert(record, score);
+            }
+            RunEvent::Generation(generation) => {
+                if let Some(experiment) = self.past.as_ref().map(|past| past.experiment.id.clone()) {
+                    self.add(Entry::Generation { experiment, generation });
+                }
+            }
+            RunEvent::Progress(progress) => self.progress = progress,
+            RunEvent::Ended(end) => self.end = Some(end),
+            RunEvent::JournalFailed { error } | RunEvent::CaseLost { error, .. } => {
+                self.trouble = Some(Problem::new(ProblemKind::Program, error, ""));
+            }
+            RunEvent::CaseStarted { .. }
+            | RunEvent::Text { .. }
+            | RunEvent::Judged { .. }
+            | RunEvent::Scored { .. }
+            | RunEvent::NotScored { .. }
+            | RunEvent::Canary(_)
+            | RunEvent::CanaryFailed { .. }
+            | RunEvent::Reconnecting { .. }
+            | RunEvent::Reconnected
+            | RunEvent::Threshold(_) => {}
+        }
+    }
+
+    pub(super) fn add(&mut self, entry: Entry) {
+        if let Some(past) = &mut self.past {
+            past.add(entry);
+        }
+    }
+}

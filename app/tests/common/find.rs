@@ -1,0 +1,297 @@
+//! The Find view with something on it: rows that are learned, candidates to choose from, a search.
+
+use softprefix::messages::{Event, FindEvent};
+use softprefix::model::{FindMode, FoundRows, Kin, Language, Nearest, SearchForm, Theme};
+use softprefix::workbench::{Action, FindAction, Tab, Workbench};
+use softprefix_core::experiment::journal::JOURNAL_VERSION;
+use softprefix_core::experiment::{
+    Answer, Case, Entry, Experiment, Generation, Outcome, Progress, Prompt, Record, RunEnd, RunEvent, Settings,
+    WRITTEN_BY, record::RECORD_VERSION,
+};
+use softprefix_core::prefix::{
+    IdentityCard, Learned, Magnitude, Neighbour, PrefixKind, PrefixRecipe, Rounding, SoftPrefix,
+};
+use softprefix_core::protocol::extension::FinishReason;
+use softprefix_core::protocol::learn::{BestRows, LearnEnd, LearnFrame, LearnLoss, References};
+use softprefix_core::search::{Objective, PrefixSearch, SearchSettings};
+
+pub const TARGET: &str =
+    "The sea knew his name. He had a lamp, a dog and a book of tides, but nothing to hold back the thunder.";
+const SAID: &str = "The sea knew his name. He had a lamp, and a small boat that he took out every morning before the light came. One day a storm came in from the west, and the waves rose over the rocks.";
+const PROMPT: &str = "Write a short story about a lighthouse keeper and a storm.";
+const STEPS: usize = 200;
+
+/// The Find view, with nothing learned yet.
+pub fn empty(language: Language, theme: Theme) -> Workbench {
+    let mut bench = super::ready(language, theme);
+    bench.apply(Action::ShowTab(Tab::Find));
+    bench
+}
+
+fn experiment(bench: &Workbench, id: &str) -> Experiment {
+    Experiment {
+        version: JOURNAL_VERSION,
+        id: id.to_owned(),
+        name: id.to_owned(),
+        started_unix: 1_795_406_700.0,
+        plan: Some(SearchForm::plan(&bench.prompt)),
+        module: bench.module.last_facts().unwrap().identity.clone(),
+    }
+}
+
+fn record(bench: &Workbench, experiment: &str, index: usize, recipe: Option<PrefixRecipe>, text: &str) -> Record {
+    Record {
+        version: RECORD_VERSION,
+        id: format!("{experiment}/{index}"),
+        experiment: experiment.to_owned(),
+        case: Case::new(index, 0, 0, recipe),
+        prompt: Prompt {
+            system: String::new(),
+            user: PROMPT.to_owned(),
+        },
+        settings: Settings::default(),
+        module: bench.module.last_facts().unwrap().identity.clone(),
+        prefix: None,
+        started_unix: 1_795_406_700.0 + index as f64,
+        attempts: 1,
+        outcome: Outcome::Done(Answer {
+            text: text.to_owned(),
+            tokens: None,
+            finish_reason: FinishReason::Stop,
+            echo: None,
+            usage: None,
+            ttft_sec: Some(0.04),
+            elapsed_sec: 0.5,
+        }),
+        scores: None,
+        rating: Default::default(),
+        written_by: WRITTEN_BY.to_owned(),
+    }
+}
+
+fn find(bench: &mut Workbench, event: FindEvent) {
+    bench.absorb(Event::Find(Box::new(event)));
+}
+
+/// Learning for the target: at step 84 of 200, or at its end.
+pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Workbench {
+    let mut bench = empty(language, theme);
+    bench.apply(Action::Find(FindAction::SetPrompt(PROMPT.to_owned())));
+    bench.apply(Action::Find(FindAction::SetTarget(TARGET.to_owned())));
+    bench.apply(Action::Find(FindAction::Start));
+    bench.take_requests();
+    let begun = experiment(&bench, "learning");
+    let plan = Box::new(bench.find.form.plan(""));
+    find(
+        &mut bench,
+        FindEvent::Began {
+            experiment: Box::new(begun),
+            plan,
+        },
+    );
+    let last = if end.is_some() { STEPS } else { 84 };
+    for step in 0..=last {
+        let likelihood = 0.05 + 3.85 * (-(step as f64) / 60.0).exp() + 0.02 * (step as f64 * 1.7).sin().abs();
+        let loss = LearnLoss {
+            total: likelihood,
+            likelihood,
+            divergence: 0.0,
+            matched: step.min(29),
+            wanted: 30,
+            held_out: None,
+        };
+        let finish = end.is_some() && step == last;
+        let frame = LearnFrame {
+            finish,
+            step,
+            steps: STEPS,
+            loss,
+            best: BestRows { step, loss, rows: None },
+            taken_back: 0,
+            elapsed_ms: step as f64 * 1000.0,
+            end: end.filter(|_| finish),
+            settings: None,
+            references: (step == 0).then_some(References {
+                plain: 3.6,
+                instruction: Some(3.3),
+            }),
+        };
+        find(&mut bench, FindEvent::Judged(Box::new(frame)));
+    }
+    let recipe = PrefixRecipe {
+        kind: PrefixKind::Imported {
+            name: "The sea knew".to_owned(),
+            sha256: "7a".repeat(32),
+            learned: Some(Box::new(learned(last))),
+        },
+        len: 8,
+        magnitude: Magnitude::Unscaled,
+        rounding: Rounding::default(),
+    };
+    let mut card = IdentityCard::of(&rows(), Some(0.515));
+    card.norms = vec![0.60, 0.52, 0.64, 0.56, 0.48, 0.62, 0.55, 0.50];
+    let words = [
+        (" sea", 0.41),
+        (" name", 0.36),
+        (" lamp", 0.33),
+        ("Ġ", 0.19),
+        ("_", 0.22),
+        ("He", 0.38),
+        ("-", 0.14),
+        (" tide", 0.31),
+    ];
+    let near = words.map(|(text, cosine)| {
+        vec![Neighbour {
+            id: 1,
+            text: text.to_owned(),
+            cosine,
+        }]
+    });
+    let found = FoundRows {
+        recipe: recipe.clone(),
+        card,
+        nearest: Nearest::Pending,
+    };
+    find(
+        &mut bench,
+        FindEvent::Rows {
+            experiment: "learning".to_owned(),
+            rows: Box::new(found),
+        },
+    );
+    let nearest = FindEvent::Nearest {
+        recipe: recipe.clone(),
+        nearest: Nearest::Known(near.to_vec()),
+    };
+    find(&mut bench, nearest);
+    let said = match end {
+        Some(LearnEnd::Reached) => TARGET,
+        _ => SAID,
+    };
+    let run = record(&bench, "learning", 0, Some(recipe), said);
+    find(&mut bench, FindEvent::Said(Box::new(run)));
+    if end.is_some() {
+        find(&mut bench, FindEvent::Ended(FindMode::Learn));
+    }
+    bench
+}
+
+fn learned(step: usize) -> Learned {
+    serde_json::from_value(serde_json::json!({
+        "objective": "", "examples": 1, "preserved": 0, "data_sha256": "", "first_prompt": PROMPT, "first_target": TARGET,
+        "init": "target", "seed": 1, "steps_asked": STEPS, "step": step, "loss": 0.95, "likelihood": 0.95, "matched": 20,
+        "wanted": 30, "model": "qwen2.5-0.5b-instruct",
+    }))
+    .unwrap()
+}
+
+fn rows() -> SoftPrefix {
+    let values: Vec<f32> = (0..8 * 16).map(|i| (i as f32 * 0.7).sin() * 0.15).collect();
+    SoftPrefix::from_f32(16, &values, Rounding::default()).unwrap()
+}
+
+fn prefix_search(population: Option<usize>) -> PrefixSearch {
+    let settings = SearchSettings {
+        population,
+        ..SearchSettings::default()
+    };
+    PrefixSearch::new(&rows(), "words", &settings, None).unwrap()
+}
+
+/// The third generation of four candidates, the last of which is still streaming.
+pub fn choosing(language: Language, theme: Theme) -> Workbench {
+    let mut bench = empty(language, theme);
+    bench.apply(Action::SetPrompt(PROMPT.to_owned()));
+    bench.apply(Action::Find(FindAction::SetMode(FindMode::Choose)));
+    bench.apply(Action::Find(FindAction::Start));
+    bench.take_requests();
+    let begun = experiment(&bench, "choosing");
+    find(&mut bench, FindEvent::ChooseBegan(Box::new(begun)));
+    let texts = [SAID, TARGET, super::LONG_BASELINE, super::LONG_PREFIXED];
+    let mut search = prefix_search(Some(4));
+    let mut index = 0;
+    let add = |bench: &mut Workbench, generation: Generation| {
+        let entry = Entry::Generation {
+            experiment: "choosing".to_owned(),
+            generation: Box::new(generation),
+        };
+        find(bench, FindEvent::Chosen(Box::new(entry)));
+    };
+    for generation in 0..3 {
+        add(&mut bench, Generation::opened(search.clone()));
+        let mut records = Vec::new();
+        for (at, recipe) in search.candidates().into_iter().enumerate() {
+            if generation == 2 && at == 3 {
+                let text = super::LONG_PREFIXED.chars().take(120).collect();
+                find(&mut bench, FindEvent::CandidateText { candidate: at, text });
+                continue;
+            }
+            let run = record(&bench, "choosing", index, Some(recipe), texts[at]);
+            records.push(run.id.clone());
+            find(&mut bench, FindEvent::Chosen(Box::new(Entry::Case(Box::new(run)))));
+            index += 1;
+        }
+        if generation < 2 {
+            let kin = Kin {
+                norm: 1.0 + 0.03 * generation as f64,
+                cosine: 0.93 - 0.11 * generation as f64,
+            };
+            find(&mut bench, FindEvent::Kin(vec![(records[generation].clone(), kin)]));
+            let picked = Generation::picked(search, records, generation);
+            search = picked.next().unwrap();
+            add(&mut bench, picked);
+        }
+    }
+    bench
+}
+
+/// A search after 40 runs.
+pub fn searched(language: Language, theme: Theme, is_over: bool) -> Workbench {
+    let mut bench = empty(language, theme);
+    bench.apply(Action::SetPrompt(PROMPT.to_owned()));
+    bench.apply(Action::Find(FindAction::SetMode(FindMode::Search)));
+    let mut form = bench.find.search_form.clone();
+    form.text = TARGET.to_owned();
+    form.wanted = "sea, thunder".to_owned();
+    bench.apply(Action::Find(FindAction::SetSearch(form.clone())));
+    bench.apply(Action::Find(FindAction::Start));
+    bench.take_requests();
+    let tell = |bench: &mut Workbench, event: RunEvent| find(bench, FindEvent::Searched(Box::new(event)));
+    let begun = experiment(&bench, "search");
+    tell(&mut bench, RunEvent::Started(Box::new(begun)));
+    let objective: Objective = form.objective();
+    let texts = [
+        super::LONG_BASELINE,
+        SAID,
+        super::LONG_PREFIXED,
+        "The harbour was quiet. He slept.",
+    ];
+    let mut best = f64::NEG_INFINITY;
+    for (index, recipe) in prefix_search(Some(40)).candidates().into_iter().enumerate() {
+        let text = texts[(index * index + index / 7) % texts.len()];
+        let run = record(&bench, "search", index, Some(recipe), text);
+        let mut score = objective.score(super::LONG_BASELINE, text);
+        score.total += (index as f64).sin() * 0.05;
+        let (id, is_best) = (run.id.clone(), score.total > best);
+        best = best.max(score.total);
+        tell(&mut bench, RunEvent::CaseFinished(Box::new(run)));
+        let judged = RunEvent::Judged {
+            record: id,
+            score: Some(score),
+            is_best,
+        };
+        tell(&mut bench, judged);
+    }
+    let progress = Progress {
+        finished: 40,
+        total: 100,
+        left: Some(std::time::Duration::from_secs(52)),
+        ..Progress::default()
+    };
+    tell(&mut bench, RunEvent::Progress(progress));
+    if is_over {
+        tell(&mut bench, RunEvent::Ended(RunEnd::Cancelled));
+        find(&mut bench, FindEvent::Ended(FindMode::Search));
+    }
+    bench
+}
