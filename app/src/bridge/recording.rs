@@ -139,7 +139,13 @@ fn begin(folder: Option<&Path>) -> Result<Tape, Problem> {
         })
         .unwrap_or_else(|| Err(std::io::ErrorKind::AlreadyExists.into()))
         .map_err(cannot)?;
-    file.write_all(Writer::head(now as u64).as_bytes()).map_err(cannot)?;
+    if let Err(error) = file.write_all(Writer::head(now as u64).as_bytes()) {
+        // Nothing was recorded yet.
+        if let Err(error) = std::fs::remove_file(file.path()) {
+            tracing::warn!(%error, path = %file.path().display(), "a recording that could not begin cannot be removed");
+        }
+        return Err(cannot(error));
+    }
     Ok(Tape {
         file,
         writer: Writer::default(),

@@ -87,7 +87,7 @@ impl Log {
         &self.path
     }
 
-    /// Appends a line.
+    /// Appends a line. After an error nothing is left of it, so that the next line is one of its own.
     ///
     /// # Errors
     /// Those of the file system; the change itself was made nevertheless.
@@ -97,7 +97,13 @@ impl Log {
         }
         let mut line = serde_json::to_string(entry).map_err(std::io::Error::other)?;
         line.push('\n');
-        OutFile::append_private(&self.path)?.write_all(line.as_bytes())
+        let mut file = OutFile::append_private(&self.path)?;
+        let end = file.file().metadata()?.len();
+        file.write_all(line.as_bytes()).inspect_err(|_| {
+            if let Err(error) = file.set_len(end) {
+                tracing::warn!(%error, path = %self.path.display(), "a line that could not be written cannot be cut off");
+            }
+        })
     }
 
     /// Returns the sentence for a log that exists but cannot be read.
@@ -131,7 +137,49 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
-    use super::Log;
+    use softprefix_core::files::faults::{Fault, inject};
+
+    use super::{Entry, Log};
+
+    #[cfg(unix)]
+    #[test]
+    fn only_its_owner_reads_the_log() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::at(folder.path().join("doctor.jsonl"));
+        log.add(&Entry::now("module", "relink-libstdcxx", "apply", "done"))
+            .unwrap();
+        let mode = std::fs::metadata(log.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_line_that_the_disk_refuses_is_said_and_spoils_no_other() {
+        for at in 0.. {
+            let folder = tempfile::tempdir().unwrap();
+            let log = Log::at(folder.path().join("doctor.jsonl"));
+            let entry = |id: &str| Entry::now("module", id, "apply", "done");
+            log.add(&entry("before")).unwrap();
+            let injected = inject(folder.path(), Fault::Broken(at));
+            let added = log.add(&entry("refused"));
+            let met = injected.was_met();
+            drop(injected);
+            assert_eq!(added.is_err(), met, "step {at}");
+            log.add(&entry("after")).unwrap();
+            let found = log.of("module").unwrap();
+            let ids: Vec<&str> = found.iter().map(|entry| &entry.id[..]).collect();
+            assert!(
+                ids.starts_with(&["before"]) && ids.ends_with(&["after"]),
+                "step {at}: {ids:?}"
+            );
+            assert_eq!(ids.len(), if met { 2 } else { 3 }, "step {at}");
+            if !met {
+                assert!(at >= 2, "opening and writing can fail");
+                break;
+            }
+        }
+    }
 
     #[test]
     fn a_log_that_was_never_begun_is_empty_and_one_that_cannot_be_read_says_so() {

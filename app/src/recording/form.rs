@@ -1,6 +1,7 @@
 //! Reads and writes the file format of recordings: [`Writer`] formats one line at a time, [`Recording::read`] parses a
 //! whole file or refuses it with one sentence.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -245,6 +246,8 @@ struct Memory {
     prefix: Map<String, Value>,
     prompt: Map<String, Value>,
     texts: [String; 3],
+    /// The module's address, which is kept out of the file.
+    address: String,
     /// The recipe with which the prefixed run started.
     recipe: Option<PrefixRecipe>,
     /// The prefix that was sent.
@@ -292,8 +295,15 @@ impl Writer {
             ..Row::default()
         };
         match line {
-            Line::Module { facts, vocabulary } => row.module = Some(module_row(facts, vocabulary.as_deref())),
-            Line::Lost(problem) => row.lost = Some(because(problem)),
+            Line::Module { facts, vocabulary } => {
+                self.memory.address = if facts.is_embedded() {
+                    String::new()
+                } else {
+                    facts.identity.address.clone()
+                };
+                row.module = Some(module_row(facts, vocabulary.as_deref()));
+            }
+            Line::Lost(problem) => row.lost = Some(self.because(problem)),
             Line::Prefix(form) => row.prefix = Some(changes(&mut self.memory.prefix, &**form)?),
             Line::Prompt(form) => row.prompt = Some(changes(&mut self.memory.prompt, &**form)?),
             Line::View { measure, granularity } => {
@@ -333,7 +343,7 @@ impl Writer {
             Line::Failed(side, problem) => {
                 row.failed = Some(FailedRow {
                     side: *side,
-                    because: because(problem),
+                    because: self.because(problem),
                 });
             }
             Line::Dropped(side) => row.dropped = Some(*side),
@@ -345,6 +355,40 @@ impl Writer {
         }
         Some(written(&row))
     }
+
+    fn because(&self, problem: &Problem) -> [String; 2] {
+        [&problem.sentence.en, &problem.remedy.en].map(|text| without_addresses(text, &self.memory.address))
+    }
+}
+
+/// Replaces every address in a sentence: `own` with or without its port, and whatever has the form of an IP address.
+fn without_addresses(text: &str, own: &str) -> String {
+    let host = own.rsplit_once(':').map_or(own, |(host, _)| host);
+    let own = [own, host, host.trim_matches(['[', ']'])];
+    let is_address = |word: &str| {
+        own.iter().any(|own| !own.is_empty() && own.eq_ignore_ascii_case(word))
+            || word.parse::<SocketAddr>().is_ok()
+            || word.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+    };
+    let in_word = |c: char| c.is_alphanumeric() || "._-:[]%".contains(c);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(in_word) {
+        let (before, from) = rest.split_at(start);
+        let (run, after) = from.split_at(from.find(|c| !in_word(c)).unwrap_or(from.len()));
+        // A sentence's own full stop or colon.
+        let word = run.trim_end_matches(['.', ':']);
+        out.push_str(before);
+        out.push_str(match (is_address(word), out.is_empty()) {
+            (false, _) => word,
+            (true, true) => "The module",
+            (true, false) => "the module",
+        });
+        out.push_str(&run[word.len()..]);
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 #[expect(
@@ -355,10 +399,6 @@ fn written(value: &impl Serialize) -> String {
     let mut line = serde_json::to_string(value).expect("a row has a form in JSON");
     line.push('\n');
     line
-}
-
-fn because(problem: &Problem) -> [String; 2] {
-    [problem.sentence.en.clone(), problem.remedy.en.clone()]
 }
 
 /// Returns the fields that differ from `before`, and replaces `before` by the new form.
@@ -668,5 +708,46 @@ fn answer_of(row: EndRow, arrived: String, sent: Option<&PrefixIdentity>) -> Ans
         usage,
         ttft_sec: seconds(row.first_ms),
         elapsed_sec: seconds(row.elapsed_ms).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_address_stands_in_a_sentence_of_a_recording() {
+        for (own, text, kept) in [
+            (
+                "192.168.1.20:10001",
+                "the connection to 192.168.1.20:10001 was lost: the module closed it",
+                "the connection to the module was lost: the module closed it",
+            ),
+            (
+                "m5stack.local:10001",
+                "M5stack.local:10001 does not answer. Log in (`ssh root@m5stack.local`).",
+                "The module does not answer. Log in (`ssh root@the module`).",
+            ),
+            (
+                "[fd00::7]:10001",
+                "no route to fd00::7, [fd00::7]:10001 or [fd00::7]: try again.",
+                "no route to the module, the module or the module: try again.",
+            ),
+            // Another address than the module's is nobody's business either.
+            (
+                "lab:10001",
+                "10.0.0.3: no route; 10.0.0.3.",
+                "The module: no route; the module.",
+            ),
+            // Words that contain the name, versions and times stay.
+            (
+                "lab:10001",
+                "the label of softprefix-unit 0.1.0 at 12:30:45, 第2回。",
+                "the label of softprefix-unit 0.1.0 at 12:30:45, 第2回。",
+            ),
+            ("", "nothing: at all.", "nothing: at all."),
+        ] {
+            assert_eq!(without_addresses(text, own), kept);
+        }
     }
 }

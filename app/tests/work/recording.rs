@@ -12,6 +12,7 @@ use softprefix::workbench::playback::Playback;
 use softprefix::workbench::{Action, Effect, Notice, PlaybackAction, Tab, Workbench};
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::{Answer, Group};
+use softprefix_core::files::faults::{Fault, inject};
 use softprefix_core::protocol::extension::FinishReason;
 
 use crate::shell::{code, program, stderr, stdout};
@@ -311,10 +312,88 @@ fn lines_are_in_the_file_as_soon_as_they_happen() {
     desk.run();
     // Nobody ended it: the file is what a killed program leaves.
     let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = file.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "it is its owner's");
+    }
     let bench = played(&Arc::new(read(&file.path()).unwrap()));
     let mut bench = bench;
     to_the_end(&mut bench);
     assert_eq!(bench.shown().baseline.text, desk.bench.baseline.text);
+}
+
+#[test]
+fn a_connection_that_is_lost_is_recorded_without_the_modules_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = desk(folder.path());
+    let module = serve(tiny_model());
+    desk.connect(at(module));
+    desk.apply(Action::ToggleRecording);
+    // What is in the file, once there is one.
+    let text = || {
+        let file = std::fs::read_dir(folder.path()).unwrap().next();
+        file.and_then(|file| std::fs::read_to_string(file.unwrap().path()).ok())
+            .unwrap_or_default()
+    };
+    desk.until("the recording", |_| text().contains("\"module\""));
+    let problem = softprefix::errors::problem_of(&softprefix_core::client::ClientError::ConnectionLost {
+        address: module.to_string(),
+        detail: "connection reset by peer".to_owned(),
+    });
+    assert!(problem.sentence.en.contains(&module.to_string()), "{problem}");
+    desk.bench.absorb(softprefix::messages::Event::Lost(problem));
+    desk.until("the line", |_| text().contains("\"lost\""));
+    let text = text();
+    assert!(text.contains("onnection to the module was lost"), "{text}");
+    assert!(!text.contains(&module.ip().to_string()), "{text}");
+}
+
+#[test]
+fn whichever_line_the_disk_refuses_the_failure_is_said_and_what_was_recorded_before_is_played() {
+    for fault in [Fault::Broken as fn(usize) -> Fault, Fault::Full] {
+        for step in 0.. {
+            let told = format!("{:?}", fault(step));
+            let folder = tempfile::tempdir().unwrap();
+            let mut desk = desk(folder.path());
+            let injected = inject(folder.path(), fault(step));
+            desk.apply(Action::ToggleRecording);
+            for number in 0..3 {
+                desk.apply(Action::SetPrompt(format!("prompt {number}")));
+            }
+            let files = || -> Vec<PathBuf> {
+                let files = std::fs::read_dir(folder.path()).unwrap();
+                files.map(|file| file.unwrap().path()).collect()
+            };
+            let written = |text: &str| {
+                files()
+                    .iter()
+                    .any(|file| std::fs::read_to_string(file).unwrap().contains(text))
+            };
+            desk.until("the end of the lines", |bench| {
+                written("prompt 2") || matches!(bench.notice, Some(Notice::Problem(_)))
+            });
+            let met = injected.was_met();
+            drop(injected);
+            assert_eq!(matches!(desk.bench.notice, Some(Notice::Problem(_))), met, "{told}");
+            for file in files() {
+                let text = std::fs::read(&file).unwrap();
+                let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+                let recording = Recording::read(&text, "one");
+                let lines = text[..whole].split(|&byte| byte == b'\n').count();
+                // A head and nothing else is told to hold nothing.
+                assert!(recording.is_ok() || lines <= 2, "{told}: {recording:?}");
+            }
+            if step < 2 {
+                assert!(files().is_empty(), "{told}: a recording that could not begin is left");
+            }
+            if !met {
+                assert!(step >= 4, "there are more steps than {step}");
+                break;
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,229 @@
+//! Whatever a recording holds or a module's shell prints: it is played, read or refused with a sentence, without a panic, within bounds of
+//! memory.
+//!
+//! `SOFTPREFIX_TEST_INPUTS=1000000 cargo test --release -p softprefix --test hostile` looks for long.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
+#[allow(dead_code, reason = "the samples here are no files")]
+#[path = "../../core/tests/hostile/mutate.rs"]
+mod mutate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mutate::each;
+use softprefix::doctor::log::{Entry, Log};
+use softprefix::doctor::script::{Found, answer};
+use softprefix::model::Remembered;
+use softprefix::recording::{DEMO, Recording, Session, Writer};
+use softprefix::workbench::{PlaybackAction, Workbench};
+
+/// Parts of the recording that ships: its beginning with a few lines, so that much of each kind is damaged.
+fn recordings() -> Vec<Vec<u8>> {
+    let lines: Vec<&[u8]> = DEMO.split_inclusive(|&byte| byte == b'\n').collect();
+    let setting = lines.len().min(8);
+    let mut parts: Vec<Vec<u8>> = lines[setting..]
+        .chunks(40)
+        .map(|part| [&lines[..setting], part].concat().concat())
+        .collect();
+    let lost = r#"{"t":99999999,"lost":["It is gone.","Look for it."]}"#;
+    let failed = r#"{"t":99999999,"failed":{"side":"p","because":["It broke.","Mend it."]}}"#;
+    parts.push(
+        [
+            &lines[..setting].concat(),
+            lost.as_bytes(),
+            b"\n",
+            failed.as_bytes(),
+            b"\n",
+        ]
+        .concat(),
+    );
+    parts
+}
+
+#[test]
+fn a_recording_is_played_to_any_moment_or_refused_with_a_sentence() {
+    each(&recordings(), usize::MAX, |input| {
+        let recording = match Recording::read(input, "one") {
+            Ok(recording) => recording,
+            Err(broken) => {
+                let problem = broken.problem();
+                assert!(!problem.sentence.en.is_empty() && !problem.sentence.ja.is_empty());
+                return;
+            }
+        };
+        let times: Vec<u64> = recording.lines.iter().map(|(time, _)| *time).collect();
+        assert!(times.is_sorted());
+        // What was read can be written again.
+        let mut writer = Writer::default();
+        for (time, line) in &recording.lines {
+            writer.line(*time, line);
+        }
+        let session = Arc::new(Session::new(Some("one".to_owned()), recording));
+        let mut bench = Workbench::new(Remembered::default());
+        bench.play(Arc::clone(&session));
+        for share in [0.0, 1.0, 0.5, 0.25] {
+            let action = PlaybackAction::Seek(session.length().mul_f64(share));
+            bench.apply(softprefix::workbench::Action::Playback(action));
+            bench.pass(Duration::from_millis(50));
+        }
+    });
+}
+
+#[test]
+fn the_log_of_changes_gives_the_lines_that_are_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::at(folder.path().join("doctor.jsonl"));
+    for act in ["apply", "undo"] {
+        let entry = Entry::now("root@module", "relink-libstdcxx", act, "done");
+        log.add(&entry.with("ln -s a b", "done\n")).unwrap();
+    }
+    let samples = vec![std::fs::read(log.path()).unwrap()];
+    each(&samples, usize::MAX, |input| {
+        std::fs::write(log.path(), input).unwrap();
+        match log.of("root@module") {
+            Ok(entries) => assert!(entries.len() <= input.len() / 20),
+            Err(error) => assert!(!log.unreadable(&error).ja.is_empty()),
+        }
+    });
+}
+
+#[test]
+fn what_a_modules_shell_prints_is_an_answer_between_its_marks_or_none() {
+    let pairs = b"state\0active\0file\0/opt/m5stack/data/models/mode_a.json\0text\0{\"mode_param\":{\"tokens_embed_size\":896}}\0";
+    let samples = vec![
+        [b"motd\n\0begin m\0", &pairs[..], b"\0end m\0bye\n"].concat(),
+        [b"\0begin m\0", &pairs[..]].concat(),
+        [b"\0begin n\0", &pairs[..], b"\0end n\0\0begin m\0\0end m\0"].concat(),
+    ];
+    each(&samples, usize::MAX, |input| {
+        if let Found::Whole(pairs) = answer(input, "m") {
+            let held: usize = pairs.iter().map(|(key, value)| key.len() + value.len()).sum();
+            // A replacement character takes three bytes.
+            assert!(held <= 3 * input.len());
+            let text = pairs.iter().flat_map(|(key, value)| [key, value]);
+            for text in text {
+                assert!(
+                    !text.chars().any(|c| c.is_control() && !"\n\r\t".contains(c)),
+                    "{text:?}"
+                );
+            }
+        }
+    });
+}
+
+/// The checks over ssh, with a program in the place of `ssh` that answers each script with damaged bytes.
+#[cfg(unix)]
+mod checks {
+    use std::path::Path;
+    use std::process::Command;
+
+    use softprefix::doctor::checks::{build, cards, interpreter, libstdcxx, service, unfinished, unit};
+    use softprefix::doctor::finding::Finding;
+    use softprefix::doctor::ssh::{Host, Ssh, SshError, SshOptions};
+
+    use super::*;
+
+    /// Names the file of the answer, in the process that has the stand-in in its path.
+    const ANSWER: &str = "SOFTPREFIX_TEST_ANSWER";
+    const NAME: &str = "checks::whatever_a_module_answers_each_check_has_a_finding_or_says_why_not";
+    /// Stands in an answer for the mark of the script.
+    const MARK: &str = "@MARK@";
+
+    /// Answers the opening properly, and every other script with the file.
+    const STAND_IN: &str = r#"#!/bin/sh
+LC_ALL=C; export LC_ALL
+script=$(cat)
+mark=$(printf '%s\n' "$script" | sed -n "s/.*begin %s.* \([0-9a-f]\{16\}\)$/\1/p")
+case $script in
+  *"say hello yes"*) printf '\0begin %s\0hello\0yes\0\0end %s\0' "$mark" "$mark" ;;
+  *) sed "s/@MARK@/$mark/g" "$SOFTPREFIX_TEST_ANSWER" ;;
+esac
+"#;
+
+    fn answers() -> Vec<Vec<u8>> {
+        let pairs = [
+            "state\0active\0manager\0systemd 252\0listener\0yes\0journal\0started\nlistening\0",
+            "unit\0/opt/m5stack/bin/llm_llm-1.12\0missing\0\0missing\0libax.so => not found\0state\0failed\0rpc\0no\0journal\0x\0",
+            "system\0yes\0kind\0link\0points\0/usr/lib/libstdc++.so.6\0whole\0yes\0own\0no\0",
+            "registered\0no\0entry\0\0whole\0/opt/usr/lib/libax_interpreter.so\0broken\0/soc/lib/libax_interpreter.so\0",
+            "tree\0yes\0sconstruct\0yes\0reads\0yes\0patched\0no\0tool\0no\0native\0yes\0scons\0no\0built\0\0memory\01048576\0",
+            "remedy\0relink-libstdcxx\0installation\0yes\0",
+            "file\0/opt/m5stack/data/models/mode_a.json\0text\0{\"mode_param\":{\"tokens_embed_size\":896}}\0",
+        ];
+        let framed = |pairs: &str| format!("\0begin {MARK}\0{pairs}\0end {MARK}\0").into_bytes();
+        pairs
+            .iter()
+            .map(|pairs| framed(pairs))
+            .chain([framed(&pairs.concat())])
+            .collect()
+    }
+
+    fn has_words(finding: &Finding) {
+        let texts = [&finding.title, &finding.text];
+        assert!(
+            texts.iter().all(|said| !said.en.is_empty() && !said.ja.is_empty()),
+            "{finding:?}"
+        );
+    }
+
+    async fn look(ssh: &Ssh, number: usize) -> Result<Vec<Finding>, SshError> {
+        let one = |finding: Finding| vec![finding];
+        match number % 7 {
+            0 => service::look(ssh).await.map(one),
+            1 => unit::look(ssh).await.map(one),
+            2 => libstdcxx::look(ssh).await.map(one),
+            3 => interpreter::look(ssh).await.map(one),
+            4 => build::look(ssh).await,
+            5 => unfinished::look(ssh).await.map(|found| found.into_iter().collect()),
+            _ => cards::look(ssh, Some(("a", 896))).await.map(one),
+        }
+    }
+
+    #[test]
+    fn whatever_a_module_answers_each_check_has_a_finding_or_says_why_not() {
+        let Some(answer) = std::env::var_os(ANSWER) else {
+            let folder = tempfile::tempdir().unwrap();
+            let stand_in = folder.path().join("ssh");
+            std::fs::write(&stand_in, STAND_IN).unwrap();
+            std::fs::set_permissions(&stand_in, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            let path = [
+                folder.path().as_os_str(),
+                ":".as_ref(),
+                &std::env::var_os("PATH").unwrap(),
+            ];
+            let status = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", NAME, "--nocapture"])
+                .env("PATH", path.into_iter().collect::<std::ffi::OsString>())
+                .env(ANSWER, folder.path().join("answer"))
+                .status()
+                .unwrap();
+            assert!(status.success());
+            return;
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let host = Host::parse("module").unwrap();
+        let ssh = runtime.block_on(Ssh::open(host, SshOptions::default())).unwrap();
+        let samples = answers();
+        // As the module means it, each check has something to say.
+        for (number, sample) in samples[..7].iter().enumerate() {
+            std::fs::write(Path::new(&answer), sample).unwrap();
+            assert!(
+                !runtime.block_on(look(&ssh, number)).unwrap().is_empty(),
+                "check {number}"
+            );
+        }
+        let mut number = 0;
+        each(&samples, usize::MAX, |input| {
+            std::fs::write(Path::new(&answer), input).unwrap();
+            number += 1;
+            match runtime.block_on(look(&ssh, number)) {
+                Ok(findings) => findings.iter().for_each(has_words),
+                Err(error) => assert!(!error.to_string().is_empty()),
+            }
+        });
+    }
+}
