@@ -147,7 +147,7 @@ esac
             "unit\0/opt/m5stack/bin/llm_llm-1.12\0missing\0\0missing\0libax.so => not found\0state\0failed\0rpc\0no\0journal\0x\0",
             "system\0yes\0kind\0link\0points\0/usr/lib/libstdc++.so.6\0whole\0yes\0own\0no\0",
             "registered\0no\0entry\0\0whole\0/opt/usr/lib/libax_interpreter.so\0broken\0/soc/lib/libax_interpreter.so\0",
-            "tree\0yes\0sconstruct\0yes\0reads\0yes\0patched\0no\0tool\0no\0native\0yes\0scons\0no\0built\0\0memory\01048576\0",
+            "tree\0yes\0sconstruct\0yes\0reads\0yes\0patched\0no\0tool\0no\0native\0yes\0scons\0no\0built\0\0memory\x001048576\0",
             "remedy\0relink-libstdcxx\0installation\0yes\0",
             "file\0/opt/m5stack/data/models/mode_a.json\0text\0{\"mode_param\":{\"tokens_embed_size\":896}}\0",
         ];

@@ -59,6 +59,7 @@ impl FirstFetch {
     ///
     /// # Errors
     /// The system's.
+    #[cfg(feature = "fetch")]
     pub(super) fn record(&self, entry: &Entry, memory: &Path) -> io::Result<()> {
         fs::create_dir_all(memory)?;
         softprefix_core::files::write_whole(&Self::path(entry, memory), &serde_json::to_vec_pretty(self)?)
